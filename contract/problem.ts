@@ -1,0 +1,132 @@
+/**
+ * Every way Rollcall says no: a closed list of codes, each with its HTTP status and the one sentence outsiders hear.
+ * The reason for the log travels beside it and never leaves the server. Listed in docs/errors.md.
+ */
+
+interface ProblemKind {
+  readonly status: number;
+  /** What an outsider hears. Constant, so that it cannot leak. */
+  readonly sentence: string;
+}
+
+export const PROBLEMS = {
+  // Enrollment and renewal
+  token_rejected: { status: 401, sentence: 'the bootstrap token was not accepted' },
+  credentials_missing: { status: 401, sentence: 'expected a bootstrap token as HTTP Basic password or Bearer' },
+  certificate_required: { status: 401, sentence: 'expected a client certificate of this fleet' },
+  certificate_rejected: { status: 403, sentence: 'the client certificate was not accepted' },
+  csr_malformed: { status: 400, sentence: 'expected one PKCS#10 request, base64 of DER' },
+  csr_signature_invalid: { status: 400, sentence: 'the request is not signed by the key it carries' },
+  csr_key_unsupported: { status: 422, sentence: 'expected an EC key on P-256 or P-384, or RSA of 2048 to 4096 bits' },
+  csr_key_reused: { status: 409, sentence: 'this public key was used before; expected a new key' },
+  csr_extension_forbidden: { status: 422, sentence: 'the request asks for rights that a device certificate never has' },
+  csr_identity_mismatch: { status: 422, sentence: 'the request names another identity than its credential' },
+  device_id_invalid: {
+    status: 400,
+    sentence: 'expected a device id of one to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit',
+  },
+  device_id_not_allowed: { status: 403, sentence: 'the bootstrap token does not allow this device id' },
+  device_exists: {
+    status: 409,
+    sentence: 'a device or service of this name exists; only a token minted for it can enroll it again',
+  },
+  device_revoked: { status: 403, sentence: 'this device was revoked' },
+  // Requests of any door
+  body_too_large: { status: 413, sentence: 'the request body is too large' },
+  media_type_unsupported: { status: 415, sentence: 'the content type is not one this path reads' },
+  method_not_allowed: { status: 405, sentence: 'this path does not answer to this method' },
+  not_found: { status: 404, sentence: 'there is nothing at this path' },
+  rate_limited: { status: 429, sentence: 'too many requests; try again later' },
+  unavailable: { status: 503, sentence: 'the server cannot do this now; try again later' },
+  internal: { status: 500, sentence: 'the server failed; the reason is in its log' },
+  // Operators
+  operator_required: { status: 401, sentence: 'expected an operator key' },
+  request_invalid: { status: 400, sentence: 'the request does not have the expected shape' },
+  device_unknown: { status: 404, sentence: 'there is no such device' },
+  service_unknown: { status: 404, sentence: 'there is no such service' },
+  service_exists: { status: 409, sentence: 'a device or service of this name exists' },
+  token_unknown: { status: 404, sentence: 'there is no such bootstrap token' },
+  token_order_invalid: { status: 400, sentence: 'the bootstrap token cannot be minted this way' },
+  policy_invalid: { status: 400, sentence: 'the policy is not one that can be applied' },
+  policy_unknown: { status: 404, sentence: 'no policy was set for this group' },
+  // Starting the program
+  config_invalid: { status: 500, sentence: 'the configuration is not valid' },
+  data_directory_unusable: { status: 500, sentence: 'the data directory cannot be used' },
+  data_directory_busy: { status: 500, sentence: 'another server runs on this data directory' },
+  database_newer: { status: 500, sentence: 'the database was written by a newer version of Rollcall' },
+  database_damaged: { status: 500, sentence: 'the database cannot be read' },
+  private_key_exposed: { status: 500, sentence: 'a private key can be read by others than its owner' },
+  address_in_use: { status: 500, sentence: 'the address is in use' },
+  server_unreachable: { status: 503, sentence: 'no running Rollcall server was found' },
+  usage: { status: 400, sentence: 'the command was not understood' },
+} as const satisfies Record<string, ProblemKind>;
+
+export type ProblemCode = keyof typeof PROBLEMS;
+
+export interface ProblemOptions {
+  /** For the log only: what was expected and what was found. */
+  readonly reason?: string;
+  /** May be shown outside: a specific sentence in place of the code's own. Never holds input that was not checked. */
+  readonly detail?: string;
+  /** What to do about it, shown by the command line after `rollcall: hint:`. */
+  readonly hint?: string;
+  /** Seconds until a new try makes sense (HTTP Retry-After). */
+  readonly retryAfter?: number;
+  readonly cause?: unknown;
+}
+
+/** The one error type that crosses rooms. `message` is for logs; `detail` is for outsiders. */
+export class Problem extends Error {
+  override readonly name = 'Problem';
+  readonly code: ProblemCode;
+  readonly status: number;
+  readonly detail: string;
+  readonly reason: string | undefined;
+  readonly hint: string | undefined;
+  readonly retryAfter: number | undefined;
+
+  constructor(code: ProblemCode, options: ProblemOptions = {}) {
+    const detail = options.detail ?? PROBLEMS[code].sentence;
+    super(options.reason === undefined ? detail : `${detail}: ${options.reason}`, { cause: options.cause });
+    this.code = code;
+    this.status = PROBLEMS[code].status;
+    this.detail = detail;
+    this.reason = options.reason;
+    this.hint = options.hint;
+    this.retryAfter = options.retryAfter;
+  }
+}
+
+/** `application/problem+json` (RFC 9457), with our code as an extension member. */
+export interface ProblemDocument {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly code: ProblemCode;
+  readonly detail: string;
+  /** Server time, ISO 8601: a device with a wrong clock can learn it from any refusal. */
+  readonly time: string;
+}
+
+export const PROBLEM_MEDIA_TYPE = 'application/problem+json';
+
+export function problemDocument(problem: Problem, now: number): ProblemDocument {
+  return {
+    type: `urn:rollcall:problem:${problem.code}`,
+    title: PROBLEMS[problem.code].sentence,
+    status: problem.status,
+    code: problem.code,
+    detail: problem.detail,
+    time: new Date(now).toISOString(),
+  };
+}
+
+/** Any thrown value as a Problem: what is not one already becomes `internal`, and its message stays in the log. */
+export function asProblem(error: unknown): Problem {
+  if (error instanceof Problem) return error;
+  return new Problem('internal', { reason: error instanceof Error ? error.message : String(error), cause: error });
+}
+
+export function isProblemCode(text: string): text is ProblemCode {
+  return Object.hasOwn(PROBLEMS, text);
+}

@@ -1,0 +1,149 @@
+/**
+ * The topics of a fleet, and the only code that builds, parses or matches topic names and filters.
+ * Wildcards and `$` follow MQTT 3.1.1, section 4.7. Who may use which topic is not decided here.
+ */
+
+import { type DeviceId, type GroupName, parseDeviceId } from './identity.ts';
+
+/** One level that we name ourselves: a stream, an event type, a command name, a request id. */
+export const LEVEL_RULE = 'one to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit';
+
+const LEVEL = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+
+export interface TopicLimits {
+  /** Bytes of UTF-8 in a topic name or filter, at most. */
+  readonly maxBytes: number;
+  /** Levels, at most. aedes itself stops at 100. */
+  readonly maxLevels: number;
+}
+
+export function telemetryTopic(device: DeviceId, stream: string): string {
+  return `devices/${device}/telemetry/${level(stream, 'stream')}`;
+}
+
+export function eventTopic(device: DeviceId, type: string): string {
+  return `devices/${device}/events/${level(type, 'event type')}`;
+}
+
+export function commandTopic(device: DeviceId, name: string, requestId: string): string {
+  return `devices/${device}/commands/${level(name, 'command name')}/${level(requestId, 'request id')}`;
+}
+
+/** The filter under which a device receives all of its commands. */
+export function commandFilter(device: DeviceId): string {
+  return `devices/${device}/commands/+/+`;
+}
+
+export function responseTopic(device: DeviceId, requestId: string): string {
+  return `devices/${device}/responses/${level(requestId, 'request id')}`;
+}
+
+export function twinTopic(device: DeviceId, side: 'desired' | 'reported'): string {
+  return `devices/${device}/twin/${side}`;
+}
+
+export function broadcastTopic(group: GroupName, name: string): string {
+  return `groups/${group}/broadcast/${level(name, 'broadcast name')}`;
+}
+
+/** Topics that only the server writes. */
+export function fleetEventTopic(path: readonly string[]): string {
+  return ['$fleet', 'events', ...path.map((part) => level(part, 'event path'))].join('/');
+}
+
+export type DeviceTopic =
+  | { readonly kind: 'telemetry'; readonly device: DeviceId; readonly stream: string }
+  | { readonly kind: 'event'; readonly device: DeviceId; readonly type: string }
+  | { readonly kind: 'command'; readonly device: DeviceId; readonly name: string; readonly requestId: string }
+  | { readonly kind: 'response'; readonly device: DeviceId; readonly requestId: string };
+
+/** Reads a topic that one of the builders above could have written; undefined for every other topic. */
+export function parseDeviceTopic(topic: string): DeviceTopic | undefined {
+  if (!topic.startsWith('devices/')) return undefined;
+  const levels = topic.split('/');
+  const device = parseDeviceId(levels[1] ?? '');
+  const [, , area, first, second] = levels;
+  if (device === undefined || first === undefined || !LEVEL.test(first)) return undefined;
+  if (area === 'commands') {
+    if (levels.length !== 5 || second === undefined || !LEVEL.test(second)) return undefined;
+    return { kind: 'command', device, name: first, requestId: second };
+  }
+  if (levels.length !== 4) return undefined;
+  if (area === 'telemetry') return { kind: 'telemetry', device, stream: first };
+  if (area === 'events') return { kind: 'event', device, type: first };
+  if (area === 'responses') return { kind: 'response', device, requestId: first };
+  return undefined;
+}
+
+/** A topic name: not empty, no wildcard, no NUL, within the limits [MQTT-3.3.2-2, MQTT-4.7.3-1..3]. */
+export function isTopicName(topic: string, limits: TopicLimits): boolean {
+  return !topic.includes('+') && !topic.includes('#') && isWithin(topic, limits);
+}
+
+/** A topic filter: `#` alone in the last level, `+` alone in its level [MQTT-4.7.1-2, MQTT-4.7.1-3]. */
+export function isTopicFilter(filter: string, limits: TopicLimits): boolean {
+  if (!isWithin(filter, limits)) return false;
+  const levels = filter.split('/');
+  return levels.every((part, index) => {
+    if (part.includes('#')) return part === '#' && index === levels.length - 1;
+    return !part.includes('+') || part === '+';
+  });
+}
+
+/** Whether a topic name falls under a filter. A leading wildcard never matches a leading `$` [MQTT-4.7.2-1]. */
+export function filterMatches(filter: string, topic: string): boolean {
+  return filterCovers(filter, topic);
+}
+
+/**
+ * Whether every topic that `inner` can match is matched by `outer` too. With a topic name as `inner` this is plain
+ * matching. It decides subscriptions: a filter may be granted only if the grant covers all of it.
+ */
+export function filterCovers(outer: string, inner: string): boolean {
+  if (isDollar(inner) !== isDollar(outer)) return false;
+  let o = 0;
+  let i = 0;
+  for (;;) {
+    const outerEnd = levelEnd(outer, o);
+    const innerEnd = levelEnd(inner, i);
+    const outerLevel = outer.slice(o, outerEnd);
+    if (outerLevel === '#') return true;
+    const innerLevel = inner.slice(i, innerEnd);
+    if (innerLevel === '#') return false;
+    if (outerLevel !== '+' && outerLevel !== innerLevel) return false;
+    const outerDone = outerEnd === outer.length;
+    const innerDone = innerEnd === inner.length;
+    if (outerDone || innerDone) {
+      // `sport/#` matches `sport` as well: the number sign includes the parent level (MQTT 3.1.1, 4.7.1.2).
+      return (outerDone && innerDone) || (innerDone && outer.slice(outerEnd) === '/#');
+    }
+    o = outerEnd + 1;
+    i = innerEnd + 1;
+  }
+}
+
+/** The levels of a topic or filter. */
+export function topicLevels(topic: string): readonly string[] {
+  return topic.split('/');
+}
+
+function isDollar(text: string): boolean {
+  return text.startsWith('$');
+}
+
+function levelEnd(text: string, from: number): number {
+  const slash = text.indexOf('/', from);
+  return slash < 0 ? text.length : slash;
+}
+
+function isWithin(text: string, limits: TopicLimits): boolean {
+  if (text.length === 0 || text.includes('\u0000') || Buffer.byteLength(text) > limits.maxBytes) return false;
+  let levels = 1;
+  for (let at = text.indexOf('/'); at >= 0; at = text.indexOf('/', at + 1)) levels += 1;
+  return levels <= limits.maxLevels;
+}
+
+function level(text: string, what: string): string {
+  if (!LEVEL.test(text)) throw new RangeError(`expected a ${what} of ${LEVEL_RULE}`);
+  return text;
+}

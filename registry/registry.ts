@@ -1,0 +1,257 @@
+/**
+ * The fleet's memory as the rest of the house sees it: devices, services, bootstrap tokens, certificates, revocations,
+ * policies, audit. Async from the first day, so that another engine can stand behind it; `openRegistry()` gives the
+ * SQLite one. Every change and its audit entry commit in one transaction.
+ *
+ * Times are milliseconds since the epoch. Certificate serials are lower-case hexadecimal without leading zeros.
+ */
+
+import type { DeviceId, GroupName, Identity, ServiceName } from '../contract/identity.ts';
+import type { PolicyDocument, PolicyScope } from '../contract/policy.ts';
+
+/** Who did it, in audit entries: `operator/local`, `token/9f…`, `device/dev-7`, `server/enroll`. */
+export type Actor = `${'operator' | 'token' | 'device' | 'service' | 'server'}/${string}`;
+
+export type Labels = Readonly<Record<string, string>>;
+
+/** RFC 5280, section 5.3.1; the subset that makes sense for an end entity. */
+export const REVOCATION_REASONS = [
+  'unspecified',
+  'keyCompromise',
+  'affiliationChanged',
+  'superseded',
+  'cessationOfOperation',
+  'privilegeWithdrawn',
+] as const;
+export type RevocationReason = (typeof REVOCATION_REASONS)[number];
+
+export interface MintOrder {
+  /** How many devices may enroll with it, 1 to 1,000,000. */
+  readonly maxUses: number;
+  /** Life in seconds, 1 to 30 days. */
+  readonly ttlSeconds: number;
+  readonly group: GroupName;
+  readonly labels: Labels;
+  /** The only device that may use it; then `maxUses` is 1. It may also re-enroll a device that exists or was revoked. */
+  readonly device?: DeviceId;
+}
+
+export interface TokenRecord {
+  readonly id: string;
+  readonly maxUses: number;
+  readonly uses: number;
+  readonly group: GroupName;
+  readonly labels: Labels;
+  readonly device: DeviceId | undefined;
+  readonly mintedAt: number;
+  readonly mintedBy: Actor;
+  readonly expiresAt: number;
+  readonly voidedAt: number | undefined;
+  readonly state: 'usable' | 'spent' | 'expired' | 'void';
+}
+
+export interface MintedToken {
+  readonly record: TokenRecord;
+  /** 160 bits, base64url; exists nowhere else once this value is gone. */
+  readonly secret: string;
+}
+
+export interface DeviceRecord {
+  readonly id: DeviceId;
+  readonly group: GroupName;
+  readonly labels: Labels;
+  readonly status: 'active' | 'revoked';
+  readonly enrolledAt: number;
+  readonly enrolledBy: Actor;
+  readonly revokedAt: number | undefined;
+  readonly revocationReason: RevocationReason | undefined;
+}
+
+export interface ServiceRecord {
+  readonly name: ServiceName;
+  readonly status: 'active' | 'revoked';
+  readonly issuedAt: number;
+  readonly revokedAt: number | undefined;
+}
+
+/** A certificate as it was issued; what the authority hands over to be recorded before anyone else sees it. */
+export interface IssuedCertificate {
+  readonly serial: string;
+  /** The leaf, DER. */
+  readonly der: Uint8Array;
+  /** SHA-256 of the DER of the SubjectPublicKeyInfo, lower-case hexadecimal. */
+  readonly publicKeySha256: string;
+  readonly notBefore: number;
+  readonly notAfter: number;
+}
+
+export interface CertificateRecord extends IssuedCertificate {
+  readonly holder: Identity | { readonly kind: 'server'; readonly name: string };
+  readonly issuedAt: number;
+  readonly parentSerial: string | undefined;
+  readonly tokenId: string | undefined;
+  /** Address of the client that asked for it; undefined for the server's own. */
+  readonly address: string | undefined;
+  readonly revokedAt: number | undefined;
+  readonly revocationReason: RevocationReason | undefined;
+}
+
+/** Why a token does not let someone in. Outsiders hear `token_rejected` for the first five alike. */
+export type TokenRefusal = 'unknown_token' | 'wrong_secret' | 'expired' | 'spent' | 'void';
+
+export type EnrollmentRefusal =
+  | TokenRefusal
+  | 'device_id_not_allowed' // the token names another device
+  | 'device_exists' // the name is taken by a device or a service and the token is not minted for it
+  | 'key_reused'; // the public key belongs or belonged to another certificate
+
+export interface EnrollmentClaim {
+  readonly tokenId: string;
+  readonly secret: string;
+  /** Undefined: the server chooses. */
+  readonly deviceId: DeviceId | undefined;
+  readonly publicKeySha256: string;
+}
+
+export type Admission =
+  | { readonly outcome: 'refused'; readonly refusal: EnrollmentRefusal }
+  /** The same token and the same key were here before: the certificate of that time, no use spent. */
+  | { readonly outcome: 'replayed'; readonly device: DeviceRecord; readonly certificate: CertificateRecord }
+  /** May enroll as this device; undefined when the server still has to choose. Nothing is reserved. */
+  | { readonly outcome: 'admitted'; readonly deviceId: DeviceId | undefined };
+
+export interface Enrollment extends EnrollmentClaim {
+  readonly deviceId: DeviceId;
+  readonly certificate: IssuedCertificate;
+  readonly address: string;
+}
+
+export type EnrollmentOutcome =
+  | { readonly outcome: 'refused'; readonly refusal: EnrollmentRefusal }
+  | { readonly outcome: 'replayed'; readonly device: DeviceRecord; readonly certificate: CertificateRecord }
+  | { readonly outcome: 'enrolled'; readonly device: DeviceRecord; readonly certificate: CertificateRecord };
+
+export interface Renewal {
+  readonly parentSerial: string;
+  readonly certificate: IssuedCertificate;
+  readonly address: string;
+}
+
+export type RenewalRefusal = 'parent_not_good' | 'key_reused';
+
+export type RenewalOutcome =
+  | { readonly outcome: 'refused'; readonly refusal: RenewalRefusal }
+  /** The same parent asked with the same new key before. */
+  | { readonly outcome: 'replayed'; readonly certificate: CertificateRecord }
+  | { readonly outcome: 'renewed'; readonly certificate: CertificateRecord };
+
+/** What a serial is worth now. */
+export type Standing =
+  | {
+      readonly state: 'good';
+      readonly holder: Identity;
+      readonly group: GroupName;
+      readonly labels: Labels;
+      readonly notAfter: number;
+    }
+  | {
+      readonly state: 'revoked';
+      readonly holder: Identity;
+      readonly revokedAt: number;
+      readonly reason: RevocationReason;
+    }
+  | { readonly state: 'unknown' };
+
+export interface RevokedEntry {
+  readonly serial: string;
+  readonly revokedAt: number;
+  readonly reason: RevocationReason;
+}
+
+/** One committed revocation of everything that an identity held. */
+export interface Revocation {
+  readonly holder: Identity;
+  readonly serials: readonly string[];
+  readonly reason: RevocationReason;
+  readonly revokedAt: number;
+}
+
+export interface AuditEntry {
+  readonly id: number;
+  readonly at: number;
+  readonly actor: Actor;
+  /** `token.minted`, `device.enrolled`, … : noun, dot, past participle. */
+  readonly action: string;
+  /** What it was done to: `device/dev-7`, `token/9f…`, `group/default`. */
+  readonly subject: string;
+  readonly outcome: 'done' | 'refused';
+  readonly details: Readonly<Record<string, string | number>>;
+}
+
+export interface DeviceFilter {
+  readonly group?: GroupName;
+  readonly status?: DeviceRecord['status'];
+  /** Ids greater than this one, in id order: the page after it. */
+  readonly after?: string;
+  /** 1 to 10,000. */
+  readonly limit: number;
+}
+
+export interface Registry {
+  mintToken(order: MintOrder, actor: Actor): Promise<MintedToken>;
+  listTokens(): Promise<readonly TokenRecord[]>;
+  /** Undefined when there is no such token; voiding twice is voiding once. */
+  voidToken(id: string, actor: Actor): Promise<TokenRecord | undefined>;
+
+  /** Looks whether a claim could succeed, before a signature is spent on it. Changes nothing but the audit of refusals. */
+  admitEnrollment(claim: EnrollmentClaim): Promise<Admission>;
+  /** Spends the token, records device, certificate and audit entry: all or nothing. Decides races by itself. */
+  commitEnrollment(enrollment: Enrollment): Promise<EnrollmentOutcome>;
+  /** Finds what a repeated renewal (same parent, same new key) was answered, before a signature is spent on it. */
+  admitRenewal(
+    parentSerial: string,
+    publicKeySha256: string,
+  ): Promise<
+    | { readonly outcome: 'refused'; readonly refusal: RenewalRefusal }
+    | { readonly outcome: 'replayed'; readonly certificate: CertificateRecord }
+    | { readonly outcome: 'admitted'; readonly holder: Identity }
+  >;
+  commitRenewal(renewal: Renewal): Promise<RenewalOutcome>;
+
+  /** Records one of the server's own certificates before it is used. */
+  recordServerCertificate(name: string, certificate: IssuedCertificate): Promise<void>;
+
+  findDevice(id: DeviceId): Promise<DeviceRecord | undefined>;
+  listDevices(filter: DeviceFilter): Promise<readonly DeviceRecord[]>;
+  listCertificates(holder: Identity): Promise<readonly CertificateRecord[]>;
+  /**
+   * Revokes devices and all their certificates in one transaction, waits for every revocation listener, then resolves.
+   * Unknown ids refuse the whole act with Problem `device_unknown`. Revoking a revoked device changes nothing.
+   */
+  revokeDevices(ids: readonly DeviceId[], reason: RevocationReason, actor: Actor): Promise<readonly Revocation[]>;
+
+  /** Records a service with its certificate; Problem `service_exists` when the name is taken or overlaps another. */
+  commitService(name: ServiceName, certificate: IssuedCertificate, actor: Actor): Promise<ServiceRecord>;
+  listServices(): Promise<readonly ServiceRecord[]>;
+  /** Problem `service_unknown` when there is none. */
+  revokeService(name: ServiceName, reason: RevocationReason, actor: Actor): Promise<Revocation>;
+
+  /** The question of every connection; one indexed read. */
+  standing(serial: string): Promise<Standing>;
+  /** Revoked and not yet expired, for the CRL. */
+  listRevoked(): Promise<readonly RevokedEntry[]>;
+  /** 1, 2, 3, … : monotonically increasing CRL numbers (RFC 5280, section 5.2.3), durable before they are returned. */
+  nextCrlNumber(): Promise<number>;
+
+  findPolicy(scope: PolicyScope): Promise<PolicyDocument | undefined>;
+  setPolicy(scope: PolicyScope, policy: PolicyDocument, actor: Actor): Promise<void>;
+
+  /** Newest first. */
+  listAudit(page: { readonly before?: number; readonly limit: number }): Promise<readonly AuditEntry[]>;
+
+  /** Called after the commit; `revokeDevices` and `revokeService` wait for it. Returns the way to unsubscribe. */
+  onRevocation(listener: (revocation: Revocation) => void | Promise<void>): () => void;
+  onPolicyChange(listener: (scope: PolicyScope) => void): () => void;
+
+  close(): Promise<void>;
+}
