@@ -1,0 +1,108 @@
+/**
+ * Everything that can be set, in one schema: names, units, defaults, reasons. Nothing else in the house reads files,
+ * flags or the environment for settings. `rollcall.example.yaml` lists every option; a test keeps it true to this file.
+ */
+
+import { isIP } from 'node:net';
+import { z } from 'zod';
+import { isTrustDomain } from '../contract/identity.ts';
+import { DURATION_RULE, parseDuration, parseSize, SIZE_RULE } from './units.ts';
+
+const HOST_NAME = /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/i;
+
+const port = z.number().int().min(0).max(65_535);
+const host = z
+  .string()
+  .refine((text) => isIP(text) !== 0 || HOST_NAME.test(text), 'expected a host name or an IP address');
+/** A limit on a rate or a number of things; 0 means no limit. */
+const limit = z.number().min(0).max(10_000_000);
+const count = z.number().int().min(1).max(10_000_000);
+
+/** Written with a unit, read as milliseconds. */
+const duration = z.string().transform((text, context) => {
+  const ms = parseDuration(text);
+  if (ms !== undefined) return ms;
+  context.addIssue({ code: 'custom', message: `expected ${DURATION_RULE}` });
+  return z.NEVER;
+});
+
+/** Written with a unit, read as bytes. */
+const size = z.string().transform((text, context) => {
+  const bytes = parseSize(text);
+  if (bytes !== undefined) return bytes;
+  context.addIssue({ code: 'custom', message: `expected ${SIZE_RULE}` });
+  return z.NEVER;
+});
+
+export const configSchema = z.strictObject({
+  data: z.string().min(1).prefault('./data'),
+  trustDomain: z
+    .string()
+    .refine(isTrustDomain, 'expected a SPIFFE trust domain: lower case letters, digits, . _ -')
+    .prefault('rollcall.internal'),
+  publicHosts: z.array(host).min(1).max(100).prefault(['localhost', '127.0.0.1', '::1']),
+  log: z
+    .strictObject({
+      level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).prefault('info'),
+    })
+    .prefault({}),
+  enroll: z
+    .strictObject({
+      host: host.prefault('127.0.0.1'),
+      port: port.prefault(8443),
+      limits: z
+        .strictObject({
+          enrollmentsPerSecond: limit.prefault(20),
+          enrollmentsPerSecondPerAddress: limit.prefault(5),
+          connectionsPerSecondPerAddress: limit.prefault(20),
+          connectionsPerAddress: limit.prefault(100),
+          connections: limit.prefault(2_000),
+          requestTimeout: duration.prefault('10s'),
+        })
+        .prefault({}),
+    })
+    .prefault({}),
+  mqtt: z
+    .strictObject({
+      host: host.prefault('127.0.0.1'),
+      port: port.prefault(8883),
+      limits: z
+        .strictObject({
+          packet: size.prefault('256KiB'),
+          connectPacket: size.prefault('16KiB'),
+          connectTimeout: duration.prefault('10s'),
+          connectionsPerSecondPerAddress: limit.prefault(50),
+          handshakes: limit.prefault(1_000),
+          handshakesPerAddress: limit.prefault(100),
+          keepalive: duration.prefault('20m'),
+          subscriptions: count.prefault(50),
+          topicLevels: z.number().int().min(1).max(100).prefault(16),
+          inflight: count.prefault(100),
+          messagesPerSecond: limit.prefault(100),
+          outgoing: size.prefault('1MiB'),
+        })
+        .prefault({}),
+    })
+    .prefault({}),
+  console: z
+    .strictObject({
+      host: host.prefault('127.0.0.1'),
+      port: port.prefault(8444),
+    })
+    .prefault({}),
+  certificates: z
+    .strictObject({
+      device: duration.prefault('90d'),
+      service: duration.prefault('90d'),
+      server: duration.prefault('30d'),
+      issuing: duration.prefault('3y'),
+      root: duration.prefault('20y'),
+      backdate: duration.prefault('10m'),
+    })
+    .prefault({}),
+});
+
+export type Config = z.infer<typeof configSchema>;
+
+/** A setting that the command line gives: it wins over the file and the environment. */
+export type ConfigOverrides = Readonly<Record<string, unknown>>;

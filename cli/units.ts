@@ -1,0 +1,38 @@
+/** Durations and sizes as people write them: `10s`, `24h`, `90d`; `512B`, `256KiB`, `1MiB`. A number without a unit is refused. */
+
+const DURATION_MS: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1_000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  y: 365 * 86_400_000,
+};
+const SIZE_BYTES: Readonly<Record<string, number>> = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
+
+export const DURATION_RULE = 'a duration such as 500ms, 10s, 15m, 24h, 90d or 3y';
+export const SIZE_RULE = 'a size such as 512B, 256KiB, 1MiB or 2GiB';
+
+/** Milliseconds, or undefined when the text is not a duration. */
+export function parseDuration(text: string): number | undefined {
+  return parseQuantity(text, DURATION_MS);
+}
+
+/** Bytes, or undefined when the text is not a size. */
+export function parseSize(text: string): number | undefined {
+  return parseQuantity(text, SIZE_BYTES);
+}
+
+/** The largest unit that says it in at most one decimal: `2.5 s`, `38 ms`, `90 d`. For people, not for parsing back. */
+export function describeDuration(ms: number): string {
+  const unit = Object.entries(DURATION_MS).findLast(([, size]) => ms >= size) ?? ['ms', 1];
+  const amount = ms / unit[1];
+  return `${Number.isInteger(amount) || amount >= 100 ? Math.round(amount) : amount.toFixed(1)} ${unit[0]}`;
+}
+
+function parseQuantity(text: string, units: Readonly<Record<string, number>>): number | undefined {
+  const parts = /^(\d{1,9})([A-Za-z]{1,3})$/.exec(text);
+  if (parts === null) return undefined;
+  const [, amount, unit] = parts as unknown as [string, string, string];
+  return Object.hasOwn(units, unit) ? Number(amount) * (units[unit] as number) : undefined;
+}

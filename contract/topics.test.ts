@@ -1,0 +1,148 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { DeviceId } from './identity.ts';
+import {
+  commandTopic,
+  eventTopic,
+  filterCovers,
+  filterMatches,
+  isTopicFilter,
+  isTopicName,
+  parseDeviceTopic,
+  responseTopic,
+  telemetryTopic,
+} from './topics.ts';
+
+const device = 'dev-7' as DeviceId;
+const limits = { maxBytes: 256, maxLevels: 8 };
+
+describe('the topics of a device', () => {
+  it('are read back as they were built', () => {
+    expect(parseDeviceTopic(telemetryTopic(device, 'temp'))).toEqual({ kind: 'telemetry', device, stream: 'temp' });
+    expect(parseDeviceTopic(eventTopic(device, 'door'))).toEqual({ kind: 'event', device, type: 'door' });
+    expect(parseDeviceTopic(responseTopic(device, 'r1'))).toEqual({ kind: 'response', device, requestId: 'r1' });
+    expect(parseDeviceTopic(commandTopic(device, 'reboot', 'r1'))).toEqual({
+      kind: 'command',
+      device,
+      name: 'reboot',
+      requestId: 'r1',
+    });
+  });
+
+  it.each([
+    'devices/dev-7',
+    'devices/dev-7/telemetry',
+    'devices/dev-7/telemetry/',
+    'devices/dev-7/telemetry/a/b',
+    'devices//telemetry/a',
+    'devices/+/telemetry/a',
+    'Devices/dev-7/telemetry/a',
+    'devices/dev-7/commands/a',
+    'devices/dev-7/commands/a/b/c',
+    '/devices/dev-7/telemetry/a',
+  ])('do not include %s', (topic) => {
+    expect(parseDeviceTopic(topic)).toBeUndefined();
+  });
+
+  it.each(['', '+', '#', 'a/b', 'a b', '$x', '..', 'x'.repeat(65)])('are never built with %j as a level', (stream) => {
+    expect(() => telemetryTopic(device, stream)).toThrow(RangeError);
+  });
+});
+
+describe('a topic name', () => {
+  it.each(['a', '/', 'a//b', 'ä/b', '$SYS/x'])('may be %j', (topic) => {
+    expect(isTopicName(topic, limits)).toBe(true);
+  });
+
+  it.each(['', 'a+', 'a/#', 'a\u0000b', 'x'.repeat(257), 'a/b/c/d/e/f/g/h/i'])('may not be %j', (topic) => {
+    expect(isTopicName(topic, limits)).toBe(false);
+  });
+});
+
+describe('a topic filter', () => {
+  it.each(['#', '+', '+/#', 'a/+/b', '/+', 'a/#'])('may be %j', (filter) => {
+    expect(isTopicFilter(filter, limits)).toBe(true);
+  });
+
+  it.each(['', 'a#', 'a/#/b', '#/a', 'a+/b', '++', 'a/b+', '\u0000'])('may not be %j', (filter) => {
+    expect(isTopicFilter(filter, limits)).toBe(false);
+  });
+
+  // The examples of MQTT 3.1.1, section 4.7.
+  it.each([
+    ['sport/tennis/player1/#', 'sport/tennis/player1', true],
+    ['sport/tennis/player1/#', 'sport/tennis/player1/ranking', true],
+    ['sport/tennis/player1/#', 'sport/tennis/player1/score/wimbledon', true],
+    ['sport/#', 'sport', true],
+    ['sport/tennis/+', 'sport/tennis/player1', true],
+    ['sport/tennis/+', 'sport/tennis/player1/ranking', false],
+    ['sport/+', 'sport', false],
+    ['sport/+', 'sport/', true],
+    ['+/+', '/finance', true],
+    ['/+', '/finance', true],
+    ['+', '/finance', false],
+    ['#', '$SYS/x', false],
+    ['+/monitor/Clients', '$SYS/monitor/Clients', false],
+    ['$SYS/#', '$SYS/x', true],
+    ['$SYS/monitor/+', '$SYS/monitor/Clients', true],
+    ['a/b', 'a/b/c', false],
+    ['a/b/c', 'a/b', false],
+    ['a', 'A', false],
+  ])('%s against the topic %s: %s', (filter, topic, matches) => {
+    expect(filterMatches(filter, topic)).toBe(matches);
+  });
+
+  it.each([
+    ['devices/a/#', 'devices/a/+/x', true],
+    ['devices/a/+', 'devices/a/#', false],
+    ['devices/+/x', 'devices/#', false],
+    ['devices/+/x', 'devices/+/x', true],
+    ['devices/a/x', 'devices/+/x', false],
+    ['#', '+/#', true],
+    ['+/#', '#', false], // the same topics, but no level may stand for many
+    ['#', '$SYS/#', false],
+    ['a/#', 'a', true],
+    ['a', 'a/#', false],
+  ])('%s covers %s: %s', (outer, inner, covers) => {
+    expect(filterCovers(outer, inner)).toBe(covers);
+  });
+
+  const level = fc.constantFrom('a', 'b', '', '+', '#', '$s');
+  const filters = fc
+    .array(level, { minLength: 1, maxLength: 4 })
+    .map((levels) => levels.join('/'))
+    .filter((text) => isTopicFilter(text, limits));
+  const names = fc
+    .array(fc.constantFrom('a', 'b', '', '$s'), { minLength: 1, maxLength: 5 })
+    .map((levels) => levels.join('/'))
+    .filter((text) => isTopicName(text, limits));
+
+  it('that covers another matches every topic the other matches', () => {
+    fc.assert(
+      fc.property(filters, filters, names, (outer, inner, topic) => {
+        if (filterCovers(outer, inner) && filterMatches(inner, topic)) expect(filterMatches(outer, topic)).toBe(true);
+      }),
+      { numRuns: 20_000 },
+    );
+  });
+
+  it('matches what a regular expression made from the same rules matches', () => {
+    const oracle = (filter: string) =>
+      new RegExp(
+        `^${filter
+          .replace(/[$]/g, '\\$')
+          .replace(/(^|\/)\+(?=\/|$)/g, '$1[^/]*')
+          .replace(/(^|\/)\+(?=\/|$)/g, '$1[^/]*')
+          .replace(/\/#$/, '(/.*)?')
+          .replace(/^#$/, '.*')}$`,
+        's',
+      );
+    fc.assert(
+      fc.property(filters, names, (filter, topic) => {
+        const expected = oracle(filter).test(topic) && filter.startsWith('$') === topic.startsWith('$');
+        expect(filterMatches(filter, topic)).toBe(expected);
+      }),
+      { numRuns: 20_000 },
+    );
+  });
+});

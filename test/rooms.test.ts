@@ -1,0 +1,137 @@
+/** Holds the walls of the house: who may import whom, and the words and habits that have no room in it. */
+
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join, normalize, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** Room -> rooms it may import. The same table stands in ARCHITECTURE.md. */
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  contract: [],
+  registry: ['contract'],
+  telemetry: ['contract'],
+  enroll: ['contract', 'registry'],
+  broker: ['contract', 'registry', 'telemetry'],
+  console: ['contract', 'registry', 'telemetry'],
+  'device-sdk': ['contract'],
+  simulator: ['contract', 'device-sdk'],
+  cli: ['contract', 'registry', 'telemetry', 'enroll', 'broker', 'console', 'device-sdk', 'simulator'],
+  test: ['contract', 'registry', 'telemetry', 'enroll', 'broker', 'console', 'device-sdk', 'simulator', 'cli'],
+};
+
+const DRAWER = /(^|\/)(utils?|common|helpers?|shared|misc|core|lib)(\/|\.ts$)/;
+const LINES_AT_MOST = 500;
+
+interface SourceFile {
+  readonly path: string;
+  readonly room: string;
+  readonly text: string;
+  readonly imports: readonly string[];
+}
+
+const files: readonly SourceFile[] = execFileSync('git', ['ls-files', '-co', '--exclude-standard', '*.ts'], {
+  cwd: root,
+  encoding: 'utf8',
+})
+  .split('\n')
+  .filter((path) => path !== '' && existsSync(join(root, path)))
+  .map((path) => {
+    const text = readFileSync(join(root, path), 'utf8');
+    const imports = [
+      ...text.matchAll(/^\s*(?:import|export)\b[^;'"]*?from\s+'([^']+)'|\bimport\(\s*'([^']+)'|^import\s+'([^']+)'/gm),
+    ];
+    return {
+      path,
+      room: path.split('/')[0] as string,
+      text,
+      imports: imports.map((m) => (m[1] ?? m[2] ?? m[3]) as string),
+    };
+  });
+
+const inRooms = files.filter((file) => file.path.includes('/'));
+const isTest = (path: string) => path.endsWith('.test.ts') || path.startsWith('test/');
+
+function roomOfImport(file: SourceFile, specifier: string): string | undefined {
+  if (!specifier.startsWith('.')) return undefined;
+  return relative('.', normalize(join(dirname(file.path), specifier))).split('/')[0];
+}
+
+function withoutComments(text: string): string {
+  return text.replace(/^\s*(\/\*\*?|\*|\/\/).*$/gm, '');
+}
+
+describe('the rooms of the house', () => {
+  it('are all in the import table', () => {
+    expect(inRooms.length).toBeGreaterThan(15);
+    expect([...new Set(inRooms.map((file) => file.room))].filter((room) => !Object.hasOwn(MAY_IMPORT, room))).toEqual(
+      [],
+    );
+  });
+
+  it('import only the rooms that the table allows', () => {
+    const wrong = inRooms.flatMap((file) =>
+      file.imports.flatMap((specifier) => {
+        const target = roomOfImport(file, specifier);
+        if (target === undefined || target === file.room) return [];
+        // A test beside the code may use the shared behaviour suites and the testkit.
+        if (isTest(file.path) && (target === 'test' || MAY_IMPORT[file.room]?.includes(target))) return [];
+        return MAY_IMPORT[file.room]?.includes(target) ? [] : [`${file.path} imports ${specifier}`];
+      }),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  it('leave contract without any package', () => {
+    const wrong = files
+      .filter((file) => file.room === 'contract' && !isTest(file.path))
+      .flatMap((file) => file.imports.filter((s) => !s.startsWith('./')));
+    expect(wrong).toEqual([]);
+  });
+
+  it('have no drawer where things without a home gather', () => {
+    expect(files.map((file) => file.path).filter((path) => DRAWER.test(path))).toEqual([]);
+  });
+
+  it('keep identity SQL in registry and telemetry SQL in telemetry', () => {
+    const sql = /\b(SELECT\s+.+\s+FROM|INSERT\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM|CREATE\s+TABLE)\b/;
+    const wrong = inRooms.filter(
+      (file) => !['registry', 'telemetry'].includes(file.room) && !isTest(file.path) && sql.test(file.text),
+    );
+    expect(wrong.map((file) => file.path)).toEqual([]);
+  });
+
+  it('read the environment only at the program edge', () => {
+    const wrong = inRooms.filter(
+      (file) => file.room !== 'cli' && !isTest(file.path) && /\bprocess\.env\b/.test(file.text),
+    );
+    expect(wrong.map((file) => file.path)).toEqual([]);
+  });
+
+  it('build and match topics only in contract/topics.ts', () => {
+    const topicWork = /`devices\/|'devices\/|`groups\/|\.split\('\/'\)/;
+    const allowed = new Set(['contract/topics.ts', 'contract/policy.ts']);
+    const wrong = inRooms.filter(
+      (file) => !allowed.has(file.path) && !isTest(file.path) && topicWork.test(withoutComments(file.text)),
+    );
+    expect(wrong.map((file) => file.path)).toEqual([]);
+  });
+
+  it('use no enum, no default export, no star export', () => {
+    const wrong = inRooms.filter((file) =>
+      /^\s*(export\s+)?(const\s+)?enum\s|^export default|^export \*/m.test(file.text),
+    );
+    expect(wrong.map((file) => file.path)).toEqual([]);
+  });
+
+  it('keep files short enough to read, and none empty', () => {
+    const lines = (file: SourceFile) => file.text.split('\n').length;
+    expect(
+      files
+        .filter((file) => lines(file) > LINES_AT_MOST || file.text.trim() === '')
+        .map((file) => `${file.path}: ${lines(file)}`),
+    ).toEqual([]);
+  });
+});
