@@ -1,0 +1,203 @@
+/**
+ * Certificates as they were issued, and what a serial is worth now. Decides nothing about who may have one.
+ */
+
+import { DEFAULT_GROUP, type DeviceId, type GroupName, type Identity, type ServiceName } from '../contract/identity.ts';
+import { Problem } from '../contract/problem.ts';
+import { recordDone } from './audit.ts';
+import type { RegistryDatabase } from './database.ts';
+import { readLabels } from './labels.ts';
+import type { CertificateRecord, IssuedCertificate, Labels, RevocationReason, Standing } from './registry.ts';
+import type { Transaction } from './transaction.ts';
+
+const SERIAL = /^[1-9a-f][0-9a-f]{0,39}$/; // RFC 5280, section 4.1.2.2: positive, at most 20 octets
+const SHA256 = /^[0-9a-f]{64}$/;
+
+const NO_LABELS: Labels = Object.freeze(Object.create(null));
+
+interface CertificateRow {
+  readonly serial: string;
+  readonly device_id: DeviceId | null;
+  readonly service_name: ServiceName | null;
+  readonly server_name: string | null;
+  readonly public_key_sha256: string;
+  readonly not_before: number;
+  readonly not_after: number;
+  readonly issued_at: number;
+  readonly parent_serial: string | null;
+  readonly token_id: string | null;
+  readonly address: string | null;
+  readonly revoked_at: number | null;
+  readonly revocation_reason: RevocationReason | null;
+  readonly der: Buffer;
+}
+
+interface StandingRow {
+  readonly device_id: DeviceId | null;
+  readonly service_name: ServiceName | null;
+  readonly not_after: number;
+  readonly revoked_at: number | null;
+  readonly revocation_reason: RevocationReason | null;
+  readonly group_name: GroupName | null;
+  readonly labels: string | null;
+}
+
+export interface Origin {
+  readonly parentSerial?: string;
+  readonly tokenId?: string;
+  readonly address?: string;
+}
+
+/** Holder, key and serial are recorded as given; a serial or key that was used before breaks the transaction. */
+export function insertCertificate(
+  tx: Transaction,
+  holder: CertificateRecord['holder'],
+  certificate: IssuedCertificate,
+  origin: Origin,
+): CertificateRecord {
+  expectIssued(certificate);
+  tx.run(
+    `INSERT INTO certificates (serial, device_id, service_name, server_name, public_key_sha256, not_before, not_after,
+       issued_at, parent_serial, token_id, address, der)
+     VALUES (@serial, @device, @service, @server, @key, @notBefore, @notAfter, @now, @parent, @token, @address, @der)`,
+    {
+      serial: certificate.serial,
+      device: holder.kind === 'device' ? holder.id : null,
+      service: holder.kind === 'service' ? holder.name : null,
+      server: holder.kind === 'server' ? holder.name : null,
+      key: certificate.publicKeySha256,
+      notBefore: certificate.notBefore,
+      notAfter: certificate.notAfter,
+      now: tx.now,
+      parent: origin.parentSerial ?? null,
+      token: origin.tokenId ?? null,
+      address: origin.address ?? null,
+      der: certificate.der,
+    },
+  );
+  return {
+    ...certificate,
+    holder,
+    issuedAt: tx.now,
+    parentSerial: origin.parentSerial,
+    tokenId: origin.tokenId,
+    address: origin.address,
+    revokedAt: undefined,
+    revocationReason: undefined,
+  };
+}
+
+export function findCertificate(tx: Transaction, serial: string): CertificateRecord | undefined {
+  const row = tx.get<CertificateRow>('SELECT * FROM certificates WHERE serial = @serial', { serial });
+  return row && readRow(row);
+}
+
+/** Any certificate that ever carried this key: of a device, a service, or the server itself. */
+export function findCertificateByKey(tx: Transaction, publicKeySha256: string): CertificateRecord | undefined {
+  const row = tx.get<CertificateRow>(
+    `SELECT * FROM certificates WHERE public_key_sha256 = @key AND server_name IS NULL
+     UNION ALL
+     SELECT * FROM certificates WHERE public_key_sha256 = @key AND server_name IS NOT NULL
+     LIMIT 1`,
+    { key: publicKeySha256 },
+  );
+  return row && readRow(row);
+}
+
+/** All that were ever issued to this holder, oldest first. */
+export function certificatesOf(tx: Transaction, holder: Identity): readonly CertificateRecord[] {
+  const rows =
+    holder.kind === 'device'
+      ? tx.all<CertificateRow>('SELECT * FROM certificates WHERE device_id = @name ORDER BY issued_at, rowid', {
+          name: holder.id,
+        })
+      : tx.all<CertificateRow>('SELECT * FROM certificates WHERE service_name = @name ORDER BY issued_at, rowid', {
+          name: holder.name,
+        });
+  return rows.map(readRow);
+}
+
+export function isLive(certificate: CertificateRecord, now: number): boolean {
+  return certificate.revokedAt === undefined && certificate.notAfter > now;
+}
+
+export function recordServerCertificate(
+  database: RegistryDatabase,
+  name: string,
+  certificate: IssuedCertificate,
+): void {
+  database.write((tx) => {
+    insertCertificate(tx, { kind: 'server', name }, certificate, {});
+    recordDone(tx, {
+      actor: 'server/enroll',
+      action: 'certificate.recorded',
+      subject: `server/${name}`,
+      details: { serial: certificate.serial, notAfter: certificate.notAfter },
+    });
+  });
+}
+
+/** One indexed read. A serial of the server's own is unknown here: nobody may come in with it. */
+export function standing(database: RegistryDatabase, serial: string): Standing {
+  const row = database.read((tx) =>
+    tx.get<StandingRow>(
+      `SELECT c.device_id, c.service_name, c.not_after, c.revoked_at, c.revocation_reason, d.group_name, d.labels
+       FROM certificates AS c LEFT JOIN devices AS d ON d.id = c.device_id
+       WHERE c.serial = @serial`,
+      { serial },
+    ),
+  );
+  if (row === undefined) return { state: 'unknown' };
+  const holder = identityOf(row);
+  if (holder === undefined) return { state: 'unknown' };
+  if (row.revoked_at !== null) {
+    return {
+      state: 'revoked',
+      holder,
+      revokedAt: row.revoked_at,
+      reason: row.revocation_reason ?? 'unspecified',
+    };
+  }
+  return {
+    state: 'good',
+    holder,
+    group: row.group_name ?? DEFAULT_GROUP,
+    labels: row.labels === null ? NO_LABELS : readLabels(row.labels),
+    notAfter: row.not_after,
+  };
+}
+
+function expectIssued(certificate: IssuedCertificate): void {
+  const { serial, publicKeySha256, notBefore, notAfter, der } = certificate;
+  const sound =
+    SERIAL.test(serial) &&
+    SHA256.test(publicKeySha256) &&
+    Number.isSafeInteger(notBefore) &&
+    Number.isSafeInteger(notAfter) &&
+    notBefore < notAfter &&
+    der.byteLength > 0;
+  if (!sound) throw new Problem('internal', { reason: 'expected a complete issued certificate, found another shape' });
+}
+
+function identityOf(row: Pick<CertificateRow, 'device_id' | 'service_name'>): Identity | undefined {
+  if (row.device_id !== null) return { kind: 'device', id: row.device_id };
+  if (row.service_name !== null) return { kind: 'service', name: row.service_name };
+  return undefined;
+}
+
+function readRow(row: CertificateRow): CertificateRecord {
+  return {
+    serial: row.serial,
+    der: row.der,
+    publicKeySha256: row.public_key_sha256,
+    notBefore: row.not_before,
+    notAfter: row.not_after,
+    holder: identityOf(row) ?? { kind: 'server', name: row.server_name ?? '' },
+    issuedAt: row.issued_at,
+    parentSerial: row.parent_serial ?? undefined,
+    tokenId: row.token_id ?? undefined,
+    address: row.address ?? undefined,
+    revokedAt: row.revoked_at ?? undefined,
+    revocationReason: row.revocation_reason ?? undefined,
+  };
+}

@@ -1,0 +1,67 @@
+/** Devices as they are kept: found, listed, written. How one comes to be is told in `enrollment.ts`. */
+
+import type { DeviceId, GroupName } from '../contract/identity.ts';
+import { expectLimit } from './audit.ts';
+import type { RegistryDatabase } from './database.ts';
+import { readLabels, writeLabels } from './labels.ts';
+import type { Actor, DeviceFilter, DeviceRecord, Labels, RevocationReason } from './registry.ts';
+import type { SqlValue, Transaction } from './transaction.ts';
+
+interface DeviceRow {
+  readonly id: DeviceId;
+  readonly group_name: GroupName;
+  readonly labels: string;
+  readonly enrolled_at: number;
+  readonly enrolled_by: Actor;
+  readonly revoked_at: number | null;
+  readonly revocation_reason: RevocationReason | null;
+}
+
+export function findDevice(tx: Transaction, id: DeviceId): DeviceRecord | undefined {
+  const row = tx.get<DeviceRow>('SELECT * FROM devices WHERE id = @id', { id });
+  return row && readRow(row);
+}
+
+/** A device that exists is written anew: active, with the group and labels of its latest token. */
+export function writeDevice(
+  tx: Transaction,
+  device: { readonly id: DeviceId; readonly group: GroupName; readonly labels: Labels; readonly enrolledBy: Actor },
+): DeviceRecord {
+  tx.run(
+    `INSERT INTO devices (id, group_name, labels, enrolled_at, enrolled_by)
+     VALUES (@id, @group, @labels, @now, @by)
+     ON CONFLICT (id) DO UPDATE SET
+       group_name = excluded.group_name, labels = excluded.labels, enrolled_at = excluded.enrolled_at,
+       enrolled_by = excluded.enrolled_by, revoked_at = NULL, revocation_reason = NULL`,
+    { id: device.id, group: device.group, labels: writeLabels(device.labels), now: tx.now, by: device.enrolledBy },
+  );
+  return { ...device, status: 'active', enrolledAt: tx.now, revokedAt: undefined, revocationReason: undefined };
+}
+
+/** In id order. Throws Problem `request_invalid` for a limit outside 1 to 10,000. */
+export function listDevices(database: RegistryDatabase, filter: DeviceFilter): readonly DeviceRecord[] {
+  const conditions = ['id > @after'];
+  const parameters: Record<string, SqlValue> = { after: filter.after ?? '', limit: expectLimit(filter.limit) };
+  if (filter.group !== undefined) {
+    conditions.push('group_name = @group');
+    parameters.group = filter.group;
+  }
+  if (filter.status !== undefined) {
+    conditions.push(filter.status === 'revoked' ? 'revoked_at IS NOT NULL' : 'revoked_at IS NULL');
+  }
+  const sql = `SELECT * FROM devices WHERE ${conditions.join(' AND ')} ORDER BY id LIMIT @limit`;
+  return database.read((tx) => tx.all<DeviceRow>(sql, parameters)).map(readRow);
+}
+
+function readRow(row: DeviceRow): DeviceRecord {
+  return {
+    id: row.id,
+    group: row.group_name,
+    labels: readLabels(row.labels),
+    status: row.revoked_at === null ? 'active' : 'revoked',
+    enrolledAt: row.enrolled_at,
+    enrolledBy: row.enrolled_by,
+    revokedAt: row.revoked_at ?? undefined,
+    revocationReason: row.revocation_reason ?? undefined,
+  };
+}

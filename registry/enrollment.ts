@@ -1,0 +1,135 @@
+/**
+ * How a device comes into the registry. One judgement serves both questions: `admitEnrollment` asks it before a
+ * signature is spent, `commitEnrollment` asks it again inside the transaction that writes, where it cannot change.
+ */
+
+import type { DeviceId } from '../contract/identity.ts';
+import { Problem } from '../contract/problem.ts';
+import { keepsRefusal, recordDone, recordRefused } from './audit.ts';
+import { findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
+import type { RegistryDatabase } from './database.ts';
+import { findDevice, writeDevice } from './devices.ts';
+import { belongsToService } from './names.ts';
+import type {
+  Admission,
+  Enrollment,
+  EnrollmentClaim,
+  EnrollmentOutcome,
+  EnrollmentRefusal,
+  Revocation,
+  TokenRecord,
+} from './registry.ts';
+import { supersedeCertificates } from './revocations.ts';
+import { findToken, isSecretOf, spendToken } from './tokens.ts';
+import type { Transaction } from './transaction.ts';
+
+/** A lost answer can be asked for again so long after the token expired; a spent token answers as long as its certificate lives. */
+const REPLAY_AFTER_EXPIRY_MS = 24 * 3_600_000;
+
+type Replay = Extract<Admission, { readonly outcome: 'replayed' }>;
+type Refused = Extract<Admission, { readonly outcome: 'refused' }>;
+type Judgement =
+  | Refused
+  | Replay
+  | { readonly outcome: 'admitted'; readonly deviceId: DeviceId | undefined; readonly token: TokenRecord };
+
+export interface CommittedEnrollment {
+  readonly outcome: EnrollmentOutcome;
+  /** What the device held before, when it enrolled again. */
+  readonly superseded: Revocation | undefined;
+}
+
+export function admitEnrollment(database: RegistryDatabase, claim: EnrollmentClaim): Admission {
+  const judgement = database.read((tx) => judge(tx, claim));
+  if (judgement.outcome === 'admitted') return { outcome: 'admitted', deviceId: judgement.deviceId };
+  if (judgement.outcome === 'refused' && database.read((tx) => isWorthRecording(tx, claim, judgement.refusal))) {
+    database.write((tx) => refuse(tx, claim, judgement.refusal));
+  }
+  return judgement;
+}
+
+export function commitEnrollment(database: RegistryDatabase, enrollment: Enrollment): CommittedEnrollment {
+  const { deviceId, certificate, tokenId, address } = enrollment;
+  if (certificate.publicKeySha256 !== enrollment.publicKeySha256) {
+    throw new Problem('internal', { reason: 'expected a certificate for the key of the claim, found another key' });
+  }
+  return database.write((tx) => {
+    const judgement = judge(tx, enrollment);
+    if (judgement.outcome === 'replayed') return { outcome: judgement, superseded: undefined };
+    if (judgement.outcome === 'refused') return refuse(tx, enrollment, judgement.refusal);
+    if (!spendToken(tx, tokenId)) return refuse(tx, enrollment, 'spent');
+
+    const actor = `token/${tokenId}` as const;
+    const superseded = supersedeCertificates(tx, deviceId, actor);
+    const { group, labels } = judgement.token;
+    const device = writeDevice(tx, { id: deviceId, group, labels, enrolledBy: actor });
+    const record = insertCertificate(tx, { kind: 'device', id: deviceId }, certificate, { tokenId, address });
+    recordDone(tx, {
+      actor,
+      action: 'device.enrolled',
+      subject: `device/${deviceId}`,
+      details: { serial: certificate.serial, notAfter: certificate.notAfter, group, address },
+    });
+    return { outcome: { outcome: 'enrolled', device, certificate: record }, superseded };
+  });
+}
+
+/** In this order: the token and its secret, a repeated answer, the token's state, the name, the key. */
+function judge(tx: Transaction, claim: EnrollmentClaim): Judgement {
+  const secretIsRight = isSecretOf(tx, claim.tokenId, claim.secret);
+  const token = findToken(tx, claim.tokenId);
+  if (secretIsRight === undefined || token === undefined) return refused('unknown_token');
+  if (!secretIsRight) return refused('wrong_secret');
+  if (token.state === 'void') return refused('void');
+
+  const replay = findReplay(tx, claim, token);
+  if (replay !== undefined) return replay;
+  if (token.state !== 'usable') return refused(token.state);
+
+  const deviceId = claim.deviceId ?? token.device;
+  if (token.device !== undefined && deviceId !== token.device) return refused('device_id_not_allowed');
+  if (deviceId !== undefined && isTaken(tx, deviceId, token)) return refused('device_exists');
+  if (findCertificateByKey(tx, claim.publicKeySha256) !== undefined) return refused('key_reused');
+  return { outcome: 'admitted', deviceId, token };
+}
+
+/** The same token and key were here before, the certificate is still good, and the claim names no other device. */
+function findReplay(tx: Transaction, claim: EnrollmentClaim, token: TokenRecord): Replay | undefined {
+  if (tx.now >= token.expiresAt + REPLAY_AFTER_EXPIRY_MS && token.state !== 'spent') return undefined;
+  const certificate = findCertificateByKey(tx, claim.publicKeySha256);
+  if (certificate?.tokenId !== token.id || certificate.holder.kind !== 'device') return undefined;
+  if (!isLive(certificate, tx.now)) return undefined;
+  if (claim.deviceId !== undefined && claim.deviceId !== certificate.holder.id) return undefined;
+  const device = findDevice(tx, certificate.holder.id);
+  return device && { outcome: 'replayed', device, certificate };
+}
+
+/**
+ * An existing device gives way only to a token that was minted for exactly it. Revoking a device voids such tokens,
+ * so one that works for a revoked device was minted after the revocation.
+ */
+function isTaken(tx: Transaction, id: DeviceId, token: TokenRecord): boolean {
+  if (belongsToService(tx, id)) return true;
+  return token.device !== id && findDevice(tx, id) !== undefined;
+}
+
+/** A token that does not exist is not a subject: whoever invents token ids must not be able to fill the audit. */
+function isWorthRecording(tx: Transaction, claim: EnrollmentClaim, refusal: EnrollmentRefusal): boolean {
+  return refusal !== 'unknown_token' && keepsRefusal(tx, `token/${claim.tokenId}`);
+}
+
+function refuse(tx: Transaction, claim: EnrollmentClaim, refusal: EnrollmentRefusal): CommittedEnrollment {
+  if (refusal !== 'unknown_token') {
+    recordRefused(tx, {
+      actor: `token/${claim.tokenId}`,
+      action: 'device.enrolled',
+      subject: `token/${claim.tokenId}`,
+      details: { refusal, ...(claim.deviceId === undefined ? {} : { device: claim.deviceId }) },
+    });
+  }
+  return { outcome: refused(refusal), superseded: undefined };
+}
+
+function refused(refusal: EnrollmentRefusal): Refused {
+  return { outcome: 'refused', refusal };
+}

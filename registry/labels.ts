@@ -1,0 +1,45 @@
+/** Labels of tokens and devices: what may be one, and how they are kept. They fill topic levels in policies. */
+
+import { NAME_RULE } from '../contract/identity.ts';
+import { Problem } from '../contract/problem.ts';
+import type { Labels } from './registry.ts';
+
+const MOST_LABELS = 32;
+const LABEL_NAME = /^[A-Za-z][A-Za-z0-9_]{0,31}$/;
+const LABEL_VALUE = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+
+/** Throws Problem `token_order_invalid` unless there are at most 32, each with a name and value that can be used in a topic. */
+export function expectLabels(labels: Labels): void {
+  const entries = Object.entries(labels);
+  if (entries.length > MOST_LABELS) {
+    throw invalid(`expected at most ${MOST_LABELS} labels, found ${entries.length}`);
+  }
+  for (const [name, value] of entries) {
+    if (!LABEL_NAME.test(name)) {
+      throw invalid('expected label names of one to 32 of A-Z a-z 0-9 _, the first a letter');
+    }
+    if (typeof value !== 'string' || !LABEL_VALUE.test(value)) {
+      throw invalid(`expected the value of label ${name} to be ${NAME_RULE}`);
+    }
+  }
+}
+
+export function writeLabels(labels: Labels): string {
+  return JSON.stringify(labels);
+}
+
+/** Without a prototype, so that a policy that asks for the label `constructor` finds nothing. */
+export function readLabels(json: string): Labels {
+  const parsed: unknown = JSON.parse(json);
+  const labels: Record<string, string> = Object.create(null);
+  if (typeof parsed !== 'object' || parsed === null) throw new Error('expected labels, found another value');
+  for (const [name, value] of Object.entries(parsed)) {
+    if (typeof value !== 'string') throw new Error(`expected text as label ${name}, found ${typeof value}`);
+    labels[name] = value;
+  }
+  return labels;
+}
+
+function invalid(detail: string): Problem {
+  return new Problem('token_order_invalid', { detail });
+}

@@ -1,0 +1,38 @@
+/** Those who want to hear of something after it was committed. One that fails neither stops the others nor hides. */
+
+import type { Logger } from 'pino';
+import { Problem } from '../contract/problem.ts';
+
+export class Listeners<Event> {
+  readonly #listeners = new Set<(event: Event) => void | Promise<void>>();
+  readonly #log: Logger;
+  /** What has happened, for the log: "a revocation". */
+  readonly #what: string;
+
+  constructor(what: string, log: Logger) {
+    this.#what = what;
+    this.#log = log;
+  }
+
+  /** Returns the way to unsubscribe. */
+  add(listener: (event: Event) => void | Promise<void>): () => void {
+    const own = (event: Event) => listener(event); // so that one function can listen twice
+    this.#listeners.add(own);
+    return () => {
+      this.#listeners.delete(own);
+    };
+  }
+
+  /** Starts every listener with every event, waits for all, and then throws Problem `internal` if any of them failed. */
+  async tell(events: readonly Event[]): Promise<void> {
+    const running = events.flatMap((event) => [...this.#listeners].map(async (listener) => listener(event)));
+    const failures = (await Promise.allSettled(running)).filter((result) => result.status === 'rejected');
+    for (const { reason } of failures) this.#log.error({ err: reason, event: this.#what }, 'listener failed');
+    if (failures.length > 0) {
+      throw new Problem('internal', {
+        reason: `${this.#what} is committed, but ${failures.length} listeners failed`,
+        cause: failures[0]?.reason,
+      });
+    }
+  }
+}

@@ -1,0 +1,44 @@
+/**
+ * Brings a database to the newest schema: `migrations/NNNN_name.sql`, in order, each in a transaction of its own.
+ * The database remembers how far it is in `user_version`.
+ */
+
+import { readdirSync, readFileSync } from 'node:fs';
+import type Database from 'better-sqlite3';
+import { Problem } from '../contract/problem.ts';
+
+const FOLDER = new URL('./migrations/', import.meta.url);
+const NAME = /^([0-9]{4})_[a-z0-9_]+\.sql$/;
+
+/** Throws Problem `database_newer` when a later version of Rollcall was here. */
+export function migrate(database: Database.Database): void {
+  const migrations = listMigrations();
+  const reached = database.pragma('user_version', { simple: true }) as number;
+  if (reached > migrations.length) {
+    throw new Problem('database_newer', {
+      reason: `expected schema ${migrations.length} or older, found ${reached}`,
+      hint: 'run the version of Rollcall that wrote it, or a newer one',
+    });
+  }
+  for (const [index, file] of migrations.entries()) {
+    const version = index + 1;
+    if (version <= reached) continue;
+    const sql = readFileSync(new URL(file, FOLDER), 'utf8');
+    database.transaction(() => {
+      database.exec(sql);
+      database.pragma(`user_version = ${version}`);
+    })();
+  }
+}
+
+function listMigrations(): readonly string[] {
+  const files = readdirSync(FOLDER)
+    .filter((file) => file.endsWith('.sql'))
+    .sort();
+  for (const [index, file] of files.entries()) {
+    if (Number(NAME.exec(file)?.[1]) !== index + 1) {
+      throw new Error(`expected migration number ${index + 1}, found ${file}`);
+    }
+  }
+  return files;
+}

@@ -1,0 +1,88 @@
+/**
+ * The SQLite registry: the interface of `registry.ts`, each method one transaction in the file of its noun.
+ * Listeners are told here, after the commit.
+ */
+
+import { randomBytes } from 'node:crypto';
+import type { Logger } from 'pino';
+import type { PolicyScope } from '../contract/policy.ts';
+import { listAudit } from './audit.ts';
+import { certificatesOf, recordServerCertificate, standing } from './certificates.ts';
+import { openDatabase } from './database.ts';
+import { findDevice, listDevices } from './devices.ts';
+import { admitEnrollment, commitEnrollment } from './enrollment.ts';
+import { Listeners } from './listeners.ts';
+import { findPolicy, setPolicy } from './policies.ts';
+import type { Registry, Revocation } from './registry.ts';
+import { admitRenewal, commitRenewal } from './renewal.ts';
+import { listRevoked, nextCrlNumber, revokeDevices, revokeService } from './revocations.ts';
+import { commitService, listServices } from './services.ts';
+import { listTokens, mintToken, voidToken } from './tokens.ts';
+
+export interface RegistryOptions {
+  /** Path of the database; created with mode 0600 when it does not exist. Its directory must exist. */
+  readonly file: string;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly log: Logger;
+  /** Where token ids and secrets come from; `node:crypto` unless a test says otherwise. */
+  readonly randomBytes?: (size: number) => Buffer;
+}
+
+/** Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. */
+export async function openRegistry(options: RegistryOptions): Promise<Registry> {
+  const { log } = options;
+  const random = options.randomBytes ?? randomBytes;
+  const database = openDatabase(options);
+  const revocations = new Listeners<Revocation>('revocation', log);
+  const policyChanges = new Listeners<PolicyScope>('policy change', log);
+
+  return {
+    mintToken: async (order, actor) => mintToken(database, random, order, actor),
+    listTokens: async () => listTokens(database),
+    voidToken: async (id, actor) => voidToken(database, id, actor),
+
+    admitEnrollment: async (claim) => admitEnrollment(database, claim),
+    commitEnrollment: async (enrollment) => {
+      const { outcome, superseded } = commitEnrollment(database, enrollment);
+      // The device is enrolled, whatever a listener makes of its old certificates; `tell` has logged what failed.
+      if (superseded !== undefined) await revocations.tell([superseded]).catch(() => undefined);
+      return outcome;
+    },
+    admitRenewal: async (parentSerial, publicKeySha256) => admitRenewal(database, parentSerial, publicKeySha256),
+    commitRenewal: async (renewal) => commitRenewal(database, renewal),
+    recordServerCertificate: async (name, certificate) => recordServerCertificate(database, name, certificate),
+
+    findDevice: async (id) => database.read((tx) => findDevice(tx, id)),
+    listDevices: async (filter) => listDevices(database, filter),
+    listCertificates: async (holder) => database.read((tx) => certificatesOf(tx, holder)),
+    revokeDevices: async (ids, reason, actor) => {
+      const committed = revokeDevices(database, ids, { reason, actor });
+      await revocations.tell(committed);
+      return committed;
+    },
+
+    commitService: async (name, certificate, actor) => commitService(database, name, certificate, actor),
+    listServices: async () => listServices(database),
+    revokeService: async (name, reason, actor) => {
+      const committed = revokeService(database, name, { reason, actor });
+      await revocations.tell([committed]);
+      return committed;
+    },
+
+    standing: async (serial) => standing(database, serial),
+    listRevoked: async () => listRevoked(database),
+    nextCrlNumber: async () => nextCrlNumber(database),
+
+    findPolicy: async (scope) => findPolicy(database, scope),
+    setPolicy: async (scope, policy, actor) => {
+      setPolicy(database, scope, policy, actor);
+      await policyChanges.tell([scope]);
+    },
+
+    listAudit: async (page) => listAudit(database, page),
+    onRevocation: (listener) => revocations.add(listener),
+    onPolicyChange: (listener) => policyChanges.add(listener),
+    close: async () => database.close(),
+  };
+}

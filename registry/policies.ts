@@ -1,0 +1,63 @@
+/** Policies by scope, as documents. Whether their entries make sense is judged in the broker's ACL before they come here. */
+
+import { parseGroupName, parseServiceName } from '../contract/identity.ts';
+import { DEFAULT_SERVICE_SCOPE, type PolicyDocument, type PolicyScope } from '../contract/policy.ts';
+import { Problem } from '../contract/problem.ts';
+import { recordDone } from './audit.ts';
+import type { RegistryDatabase } from './database.ts';
+import type { Actor } from './registry.ts';
+
+/** Characters of JSON; also the most that one audit entry about it holds. */
+const LONGEST_DOCUMENT = 65_536;
+
+export function findPolicy(database: RegistryDatabase, scope: PolicyScope): PolicyDocument | undefined {
+  const row = database.read((tx) =>
+    tx.get<{ document: string }>('SELECT document FROM policies WHERE scope = @scope', { scope }),
+  );
+  return row && readDocument(JSON.parse(row.document), (reason) => new Problem('internal', { reason }));
+}
+
+/** Throws Problem `policy_invalid` for a scope or a document of another shape, or one longer than 64 KiB. */
+export function setPolicy(database: RegistryDatabase, scope: PolicyScope, policy: PolicyDocument, actor: Actor): void {
+  expectScope(scope);
+  const document = JSON.stringify(readDocument(policy, invalid));
+  if (document.length > LONGEST_DOCUMENT) {
+    throw invalid(`expected at most ${LONGEST_DOCUMENT} characters, found ${document.length}`);
+  }
+  database.write((tx) => {
+    tx.run(
+      `INSERT INTO policies (scope, document, set_at, set_by) VALUES (@scope, @document, @now, @actor)
+       ON CONFLICT (scope) DO UPDATE SET
+         document = excluded.document, set_at = excluded.set_at, set_by = excluded.set_by`,
+      { scope, document, now: tx.now, actor },
+    );
+    recordDone(tx, { actor, action: 'policy.set', subject: scope, details: { document } });
+  });
+}
+
+function expectScope(scope: PolicyScope): void {
+  if (scope === DEFAULT_SERVICE_SCOPE) return;
+  const [kind, name = '', ...rest] = scope.split('/');
+  const known = kind === 'group' ? parseGroupName(name) : kind === 'service' ? parseServiceName(name) : undefined;
+  if (known === undefined || rest.length > 0) throw invalid('expected a scope group/NAME, service/NAME or service/*');
+}
+
+function readDocument(value: unknown, problem: (text: string) => Problem): PolicyDocument {
+  const document = value as Readonly<Record<keyof PolicyDocument, unknown>> | null;
+  const list = (verb: keyof PolicyDocument): readonly string[] => {
+    const entries = document?.[verb];
+    if (Array.isArray(entries) && entries.every((entry) => typeof entry === 'string')) return entries;
+    throw problem(`expected "${verb}" to be a list of texts`);
+  };
+  return {
+    connect: list('connect'),
+    publish: list('publish'),
+    subscribe: list('subscribe'),
+    receive: list('receive'),
+    retain: list('retain'),
+  };
+}
+
+function invalid(detail: string): Problem {
+  return new Problem('policy_invalid', { detail });
+}

@@ -1,0 +1,127 @@
+/**
+ * Revocation: everything an identity holds is worth nothing from one commit on, and whoever listens hears of it.
+ * What is revoked stays revoked; an entry is never removed, expired or not.
+ */
+
+import { type DeviceId, formatIdentity, type Identity, type ServiceName } from '../contract/identity.ts';
+import { Problem } from '../contract/problem.ts';
+import { recordDone } from './audit.ts';
+import { certificatesOf } from './certificates.ts';
+import type { RegistryDatabase } from './database.ts';
+import { findDevice } from './devices.ts';
+import type { Actor, Revocation, RevocationReason, RevokedEntry } from './registry.ts';
+import { findService } from './services.ts';
+import { voidTokensFor } from './tokens.ts';
+import type { Transaction } from './transaction.ts';
+
+/**
+ * A revoked certificate is listed until a CRL issued after its expiry has carried it (RFC 5280, section 3.3);
+ * a week is longer than any CRL of ours lives.
+ */
+const LISTED_AFTER_EXPIRY_MS = 7 * 24 * 3_600_000;
+
+interface Act {
+  readonly reason: RevocationReason;
+  readonly actor: Actor;
+}
+
+/** Throws Problem `device_unknown` when one of them does not exist; then none is revoked. */
+export function revokeDevices(database: RegistryDatabase, ids: readonly DeviceId[], act: Act): readonly Revocation[] {
+  return database.write((tx) =>
+    [...new Set(ids)].map((id) => {
+      const device = findDevice(tx, id);
+      if (device === undefined) throw new Problem('device_unknown', { reason: `found no device ${id}` });
+      const holder: Identity = { kind: 'device', id };
+      if (device.status === 'revoked') return onRecord(tx, holder, device);
+      voidTokensFor(tx, id, act.actor);
+      tx.run('UPDATE devices SET revoked_at = @now, revocation_reason = @reason WHERE id = @id', {
+        id,
+        now: tx.now,
+        reason: act.reason,
+      });
+      return revokeCertificates(tx, holder, 'device.revoked', act);
+    }),
+  );
+}
+
+/** Throws Problem `service_unknown`. */
+export function revokeService(database: RegistryDatabase, name: ServiceName, act: Act): Revocation {
+  return database.write((tx) => {
+    const service = findService(tx, name);
+    if (service === undefined) throw new Problem('service_unknown', { reason: `found no service ${name}` });
+    const holder: Identity = { kind: 'service', name };
+    if (service.status === 'revoked') return onRecord(tx, holder, service);
+    tx.run('UPDATE services SET revoked_at = @now, revocation_reason = @reason WHERE name = @name', {
+      name,
+      now: tx.now,
+      reason: act.reason,
+    });
+    return revokeCertificates(tx, holder, 'service.revoked', act);
+  });
+}
+
+/** Part of a re-enrollment: what the device held before gives way. Undefined when it held nothing good. */
+export function supersedeCertificates(tx: Transaction, id: DeviceId, actor: Actor): Revocation | undefined {
+  const holder: Identity = { kind: 'device', id };
+  if (certificatesOf(tx, holder).every((certificate) => certificate.revokedAt !== undefined)) return undefined;
+  return revokeCertificates(tx, holder, 'device.superseded', { reason: 'superseded', actor });
+}
+
+/** In the order of revocation. */
+export function listRevoked(database: RegistryDatabase): readonly RevokedEntry[] {
+  return database.read((tx) =>
+    tx.all<RevokedEntry>(
+      `SELECT serial, revoked_at AS revokedAt, revocation_reason AS reason FROM certificates
+       WHERE revoked_at IS NOT NULL AND not_after > @since ORDER BY revoked_at, serial`,
+      { since: tx.now - LISTED_AFTER_EXPIRY_MS },
+    ),
+  );
+}
+
+/** The number is on disk before anybody sees it, so no two CRLs ever carry the same one. */
+export function nextCrlNumber(database: RegistryDatabase): number {
+  return database.write((tx) => {
+    const next = tx.get<{ value: number }>(
+      `UPDATE counters SET value = value + 1 WHERE name = 'crl' RETURNING value`,
+      {},
+    );
+    if (next === undefined) throw new Problem('internal', { reason: 'expected a CRL counter, found none' });
+    return next.value;
+  });
+}
+
+function revokeCertificates(tx: Transaction, holder: Identity, action: string, act: Act): Revocation {
+  const serials = certificatesOf(tx, holder)
+    .filter((certificate) => certificate.revokedAt === undefined)
+    .map((certificate) => certificate.serial);
+  const subject = formatIdentity(holder);
+  recordDone(tx, { actor: act.actor, action, subject, details: { reason: act.reason, certificates: serials.length } });
+  for (const serial of serials) {
+    tx.run('UPDATE certificates SET revoked_at = @now, revocation_reason = @reason WHERE serial = @serial', {
+      serial,
+      now: tx.now,
+      reason: act.reason,
+    });
+    recordDone(tx, {
+      actor: act.actor,
+      action: 'certificate.revoked',
+      subject,
+      details: { serial, reason: act.reason },
+    });
+  }
+  return { holder, serials, reason: act.reason, revokedAt: tx.now };
+}
+
+/** What was committed then: told again, so that repeating a revocation repeats the cutting off, and writes nothing. */
+function onRecord(
+  tx: Transaction,
+  holder: Identity,
+  found: { readonly revokedAt: number | undefined; readonly revocationReason: RevocationReason | undefined },
+): Revocation {
+  return {
+    holder,
+    serials: certificatesOf(tx, holder).map((certificate) => certificate.serial),
+    reason: found.revocationReason ?? 'unspecified',
+    revokedAt: found.revokedAt ?? tx.now,
+  };
+}

@@ -1,0 +1,72 @@
+/** Services as they are kept, and how one is recorded. Revoked ones keep their name and may be issued again. */
+
+import type { ServiceName } from '../contract/identity.ts';
+import { Problem } from '../contract/problem.ts';
+import { recordDone } from './audit.ts';
+import { findCertificateByKey, insertCertificate } from './certificates.ts';
+import type { RegistryDatabase } from './database.ts';
+import { overlapsOthers } from './names.ts';
+import type { Actor, IssuedCertificate, RevocationReason, ServiceRecord } from './registry.ts';
+import type { Transaction } from './transaction.ts';
+
+interface ServiceRow {
+  readonly name: ServiceName;
+  readonly issued_at: number;
+  readonly revoked_at: number | null;
+  readonly revocation_reason: RevocationReason | null;
+}
+
+interface FoundService extends ServiceRecord {
+  readonly revocationReason: RevocationReason | undefined;
+}
+
+/** Throws Problem `service_exists` when an active service has the name, or it overlaps a device or another service. */
+export function commitService(
+  database: RegistryDatabase,
+  name: ServiceName,
+  certificate: IssuedCertificate,
+  actor: Actor,
+): ServiceRecord {
+  return database.write((tx) => {
+    if (findService(tx, name)?.status === 'active' || overlapsOthers(tx, name)) throw new Problem('service_exists');
+    if (findCertificateByKey(tx, certificate.publicKeySha256) !== undefined) throw new Problem('csr_key_reused');
+    tx.run(
+      `INSERT INTO services (name, issued_at) VALUES (@name, @now)
+       ON CONFLICT (name) DO UPDATE SET issued_at = excluded.issued_at, revoked_at = NULL, revocation_reason = NULL`,
+      { name, now: tx.now },
+    );
+    insertCertificate(tx, { kind: 'service', name }, certificate, {});
+    recordDone(tx, {
+      actor,
+      action: 'service.issued',
+      subject: `service/${name}`,
+      details: { serial: certificate.serial, notAfter: certificate.notAfter },
+    });
+    return { name, status: 'active', issuedAt: tx.now, revokedAt: undefined };
+  });
+}
+
+/** In name order. */
+export function listServices(database: RegistryDatabase): readonly ServiceRecord[] {
+  return database.read((tx) =>
+    tx.all<ServiceRow>('SELECT * FROM services ORDER BY name', {}).map((row): ServiceRecord => {
+      const { revocationReason: _, ...service } = readRow(row);
+      return service;
+    }),
+  );
+}
+
+export function findService(tx: Transaction, name: ServiceName): FoundService | undefined {
+  const row = tx.get<ServiceRow>('SELECT * FROM services WHERE name = @name', { name });
+  return row && readRow(row);
+}
+
+function readRow(row: ServiceRow): FoundService {
+  return {
+    name: row.name,
+    status: row.revoked_at === null ? 'active' : 'revoked',
+    issuedAt: row.issued_at,
+    revokedAt: row.revoked_at ?? undefined,
+    revocationReason: row.revocation_reason ?? undefined,
+  };
+}
