@@ -1,0 +1,54 @@
+/**
+ * The one error type of the SDK, and its closed set of codes: those a server sends (contract) and those that only a
+ * device can find out. No message ever holds a token, a key or a payload.
+ */
+
+import { isProblemCode, PROBLEMS, type ProblemCode } from '../contract/problem.ts';
+
+const DEVICE_PROBLEMS = {
+  token_required: 'this device is not enrolled yet; expected a bootstrap token',
+  token_malformed: 'expected a bootstrap token as "rollcall token mint" prints it',
+  server_untrusted: 'the server could not prove that it belongs to this fleet',
+  server_refused: 'the server refused the request',
+  answer_invalid: 'the server sent an answer that this device cannot use',
+  connection_refused: 'the broker refused this device',
+  connection_lost: 'the connection was lost',
+  not_acknowledged: 'the message was sent several times and never acknowledged',
+  outbox_full: 'too many messages wait for a connection',
+  identity_unusable: 'the stored identity cannot be used',
+  closed: 'this device was closed',
+} as const;
+
+export type DeviceErrorCode = ProblemCode | keyof typeof DEVICE_PROBLEMS;
+
+export interface DeviceErrorOptions {
+  /** What was expected and what was found. */
+  readonly reason?: string;
+  /** HTTP status of the server's answer, where there was one. */
+  readonly status?: number;
+  /** Seconds the server asks to wait before the next try (HTTP Retry-After). */
+  readonly retryAfter?: number;
+  readonly cause?: unknown;
+}
+
+/** Every promise of the SDK rejects with this. `code` is stable; `message` is for people. */
+export class DeviceError extends Error {
+  override readonly name = 'DeviceError';
+  readonly code: DeviceErrorCode;
+  readonly status: number | undefined;
+  readonly retryAfter: number | undefined;
+
+  constructor(code: DeviceErrorCode, options: DeviceErrorOptions = {}) {
+    const sentence = isProblemCode(code) ? PROBLEMS[code].sentence : DEVICE_PROBLEMS[code];
+    super(options.reason === undefined ? sentence : `${sentence}: ${options.reason}`, { cause: options.cause });
+    this.code = code;
+    this.status = options.status;
+    this.retryAfter = options.retryAfter;
+  }
+}
+
+/** Any thrown value as a DeviceError; what is not one already gets `code`. */
+export function asDeviceError(error: unknown, code: DeviceErrorCode): DeviceError {
+  if (error instanceof DeviceError) return error;
+  return new DeviceError(code, { reason: error instanceof Error ? error.message : String(error), cause: error });
+}

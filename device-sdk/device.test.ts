@@ -1,0 +1,118 @@
+import { execFileSync } from 'node:child_process';
+import { X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
+import { type BrokerScript, nextMessage, startScriptedBroker } from '../test/testkit/scripted-broker.ts';
+import { startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
+import { Device } from './device.ts';
+import { memoryIdentityStore } from './identity-store.ts';
+
+const authority = makeScriptedAuthority();
+afterAll(() => authority.dispose());
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+async function startServers(script: BrokerScript = {}) {
+  const broker = await startScriptedBroker(authority, script);
+  const est = await startScriptedEstServer(authority, { mqttUrl: () => broker.mqttUrl });
+  cleanups.push(
+    () => broker.close(),
+    () => est.close(),
+  );
+  return { broker, est };
+}
+
+function opened(device: Device): Device {
+  cleanups.push(() => device.close());
+  return device;
+}
+
+function temporaryDirectory(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'rollcall-device-'));
+  cleanups.push(() => rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+describe('a device that is opened for the first time', () => {
+  it('enrolls, connects with its certificate and publishes', async () => {
+    const { broker, est } = await startServers();
+    const device = opened(await Device.open({ dataDir: temporaryDirectory(), token: est.token(), deviceId: 'dev-7' }));
+    await device.publish('temperature', { value: 21.5 });
+    await device.publishEvent('started', 'hello');
+    expect(device.id).toBe('dev-7');
+    expect(broker.messages.map(({ from, topic, payload, qos }) => [from, topic, payload, qos])).toEqual([
+      ['dev-7', 'devices/dev-7/telemetry/temperature', '{"value":21.5}', 1],
+      ['dev-7', 'devices/dev-7/events/started', 'hello', 1],
+    ]);
+  });
+
+  it('takes the name that the server chooses', async () => {
+    const { est } = await startServers();
+    const device = opened(await Device.open({ store: memoryIdentityStore(), token: est.token() }));
+    expect(device.id).toBe('device-1');
+  });
+
+  it('leaves key, chain and root in files that any TLS client can use', async () => {
+    const { est } = await startServers();
+    const dataDir = join(temporaryDirectory(), 'new');
+    opened(await Device.open({ dataDir, token: est.token() }));
+    expect(statSync(dataDir).mode & 0o777).toBe(0o700);
+    expect(statSync(join(dataDir, 'key.pem')).mode & 0o777).toBe(0o600);
+    const verified = execFileSync('openssl', ['verify', '-CAfile', 'ca.pem', '-untrusted', 'cert.pem', 'cert.pem'], {
+      cwd: dataDir,
+    });
+    expect(verified.toString()).toBe('cert.pem: OK\n');
+    expect(JSON.parse(readFileSync(join(dataDir, 'device.json'), 'utf8'))).toMatchObject({ deviceId: 'device-1' });
+  });
+});
+
+describe('a device that is opened again', () => {
+  it('needs no token and asks the enroll server nothing', async () => {
+    const { broker, est } = await startServers();
+    const dataDir = temporaryDirectory();
+    await (await Device.open({ dataDir, token: est.token() })).close();
+    const asked = est.requests.length;
+    const device = opened(await Device.open({ dataDir }));
+    await device.publish('temperature', '1');
+    expect(broker.messages).toHaveLength(1);
+    expect(est.requests).toHaveLength(asked);
+  });
+});
+
+describe('a command', () => {
+  it('reaches its handler, and the return value goes back', async () => {
+    const { broker, est } = await startServers();
+    const device = await Device.open({ store: memoryIdentityStore(), token: est.token() });
+    opened(device).onCommand('reboot', (command) => ({ done: command.name, asked: command.json() }));
+    await once(broker.events, 'subscribed');
+    await broker.publish('devices/device-1/commands/reboot/r-1', '{"in":5}');
+    const answer = await nextMessage(broker, ({ topic }) => topic === 'devices/device-1/responses/r-1');
+    expect(JSON.parse(answer.payload)).toEqual({ done: 'reboot', asked: { in: 5 } });
+  });
+});
+
+describe('renewal', () => {
+  it('changes key and certificate, and the device comes back with them', async () => {
+    const { broker, est } = await startServers();
+    const dataDir = temporaryDirectory();
+    const device = opened(await Device.open({ dataDir, token: est.token(), deviceId: 'dev-7' }));
+    await device.connected();
+    const before = readFileSync(join(dataDir, 'key.pem'), 'utf8');
+    await device.renew();
+    await device.connected();
+    await device.publish('temperature', '2');
+    expect(readFileSync(join(dataDir, 'key.pem'), 'utf8')).not.toBe(before);
+    const leaf = new X509Certificate(readFileSync(join(dataDir, 'cert.pem')));
+    expect(broker.serials.at(-1)).toBe(leaf.serialNumber);
+    expect(new Set(broker.serials).size).toBe(2);
+    const request = authority.describeRequest(est.requests.at(-1)?.csr as Buffer);
+    expect(request).toContain('URI:spiffe://scripted/device/dev-7');
+  });
+});

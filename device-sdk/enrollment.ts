@@ -1,0 +1,183 @@
+/**
+ * How a device gets its first certificate and the ones after it. Each road is written as its steps; the invariant of
+ * both: the private key never leaves, and no secret is sent to a server that has not proved it belongs to the fleet.
+ */
+
+import { createPrivateKey, generateKeyPair, X509Certificate } from 'node:crypto';
+import { promisify } from 'node:util';
+import { parseBootstrapToken } from '../contract/bootstrap-token.ts';
+import { type DeviceId, NAME_RULE, parseDeviceId } from '../contract/identity.ts';
+import { writeCsr } from './csr.ts';
+import { DeviceError } from './device-error.ts';
+import { fetchCaCertificates, type Issued, simpleEnroll, simpleReenroll } from './est-client.ts';
+import type { HttpsPeer } from './https-exchange.ts';
+import type { IdentityStore, PendingRequest, StoredIdentity } from './identity-store.ts';
+import { deviceIdOf, findPinned, identityUriOf, judgeChain } from './issued-chain.ts';
+import { defaultMqttUrl, parseEnrollUrl, parseMqttUrl } from './server-urls.ts';
+
+export interface EnrollmentOrder {
+  /** Bootstrap token text. Needed once, on the first run. */
+  readonly token?: string;
+  /** The name asked for; the server chooses if it is left out and the token names none. */
+  readonly deviceId?: string;
+  /** In place of the token's own, for a server that is reached under another name. */
+  readonly enrollUrl?: string;
+  /** In place of the token's own: SHA-256 of the root certificate's DER, 64 hexadecimal digits. */
+  readonly rootSha256?: string;
+  /** In place of what the server announces. */
+  readonly mqttUrl?: string;
+}
+
+/** The identity in the store; without one, the bootstrap token is exchanged for it. */
+export async function enrollOnce(store: IdentityStore, order: EnrollmentOrder): Promise<StoredIdentity> {
+  return (await store.load()) ?? (await enroll(store, order));
+}
+
+async function enroll(store: IdentityStore, order: EnrollmentOrder): Promise<StoredIdentity> {
+  // 1. Everything that can be wrong without asking anybody.
+  const credential = readOrder(order);
+
+  // 2. Ask a server nobody trusts yet for its CA certificates, and find the one that the token pins.
+  const authorities = await fetchCaCertificates({ url: credential.enrollUrl, root: 'unverified' });
+  const root = findPinned(authorities, credential.rootSha256);
+  if (root === undefined) {
+    throw new DeviceError('server_untrusted', { reason: 'none of its CA certificates is the one the token names' });
+  }
+
+  // 3. Ask again over a connection that the root vouches for, with a key that is on disk before the request leaves.
+  const peer: HttpsPeer = { url: credential.enrollUrl, root: root.toString() };
+  const login = { user: credential.deviceId ?? '', token: credential.token };
+  const { pending, issued } = await askWithStoredKey(store, login.user, undefined, (csr) =>
+    simpleEnroll(peer, csr, login),
+  );
+
+  // 4. Believe nothing that the chain does not prove.
+  const key = createPrivateKey(pending.keyPem);
+  const { deviceId, certificatePem } = judgeChain(issued.certificates, authorities, root, key);
+  if (credential.deviceId !== undefined && deviceId !== credential.deviceId) {
+    throw new DeviceError('answer_invalid', { reason: 'the certificate names another device than was asked for' });
+  }
+
+  // 5. Key, certificate, root and addresses become the device's identity in one step.
+  const identity: StoredIdentity = {
+    deviceId,
+    enrollUrl: credential.enrollUrl,
+    mqttUrl: credential.mqttUrl ?? announcedMqttUrl(issued) ?? defaultMqttUrl(credential.enrollUrl),
+    keyPem: pending.keyPem,
+    certificatePem,
+    rootPem: root.toString(),
+  };
+  await store.commit(identity);
+  return identity;
+}
+
+/** The next certificate, with a new key, authenticated by the current one (RFC 7030, section 4.2.2). */
+export async function renew(store: IdentityStore, current: StoredIdentity): Promise<StoredIdentity> {
+  const root = new X509Certificate(current.rootPem);
+  const leaf = new X509Certificate(current.certificatePem);
+  const peer: HttpsPeer = { url: current.enrollUrl, root: current.rootPem };
+  const authorities = await fetchCaCertificates(peer);
+  const { pending, issued } = await askWithStoredKey(store, current.deviceId, identityUriOf(leaf), (csr) =>
+    simpleReenroll({ ...peer, credential: current }, csr),
+  );
+  const { deviceId, certificatePem } = judgeChain(
+    issued.certificates,
+    authorities,
+    root,
+    createPrivateKey(pending.keyPem),
+  );
+  if (deviceId !== deviceIdOf(leaf)) {
+    throw new DeviceError('answer_invalid', { reason: 'the new certificate names another device' });
+  }
+  const next: StoredIdentity = {
+    ...current,
+    mqttUrl: announcedMqttUrl(issued) ?? current.mqttUrl,
+    keyPem: pending.keyPem,
+    certificatePem,
+  };
+  await store.commit(next);
+  return next;
+}
+
+/**
+ * Sends the request of an earlier, interrupted try if there is one for the same name, so that the server can recognize
+ * it. A server that saw this key elsewhere gets a fresh one, once.
+ */
+async function askWithStoredKey(
+  store: IdentityStore,
+  commonName: string,
+  uri: string | undefined,
+  ask: (csr: Buffer) => Promise<Issued>,
+): Promise<{ readonly pending: PendingRequest; readonly issued: Issued }> {
+  const earlier = await store.loadPending();
+  if (earlier !== undefined && earlier.commonName === commonName) {
+    try {
+      return { pending: earlier, issued: await ask(earlier.csr) };
+    } catch (error) {
+      if (!(error instanceof DeviceError) || error.code !== 'csr_key_reused') throw error;
+      await store.dropPending();
+    }
+  }
+  const pending = await makeRequest(commonName, uri);
+  await store.savePending(pending);
+  return { pending, issued: await ask(pending.csr) };
+}
+
+const makeKeyPair = promisify(generateKeyPair);
+
+async function makeRequest(commonName: string, uri: string | undefined): Promise<PendingRequest> {
+  const { privateKey } = await makeKeyPair('ec', { namedCurve: 'prime256v1' });
+  const csr = writeCsr(privateKey, {
+    ...(commonName === '' ? {} : { commonName }),
+    ...(uri === undefined ? {} : { uri }),
+  });
+  return { commonName, csr, keyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string };
+}
+
+interface Credential {
+  readonly token: string;
+  readonly deviceId: DeviceId | undefined;
+  readonly enrollUrl: string;
+  readonly rootSha256: string;
+  readonly mqttUrl: string | undefined;
+}
+
+function readOrder(order: EnrollmentOrder): Credential {
+  const token = order.token?.trim();
+  if (token === undefined || token === '') throw new DeviceError('token_required');
+  const parsed = parseBootstrapToken(token);
+  const enrollUrl = order.enrollUrl === undefined ? parsed?.enrollUrl : parseEnrollUrl(order.enrollUrl);
+  const rootSha256 = (order.rootSha256 ?? parsed?.rootSha256)?.replaceAll(':', '').toLowerCase();
+  // A server of another make has tokens of another shape; then the pin and the address must come from the caller.
+  if (parsed === undefined && (order.enrollUrl === undefined || rootSha256 === undefined)) {
+    throw new DeviceError('token_malformed');
+  }
+  if (enrollUrl === undefined) throw invalid('expected an enroll URL of the form https://host:port');
+  if (rootSha256 === undefined || !/^[0-9a-f]{64}$/.test(rootSha256)) {
+    throw invalid('expected the SHA-256 of the root as 64 hexadecimal digits');
+  }
+  const deviceId = order.deviceId === undefined ? undefined : parseDeviceId(order.deviceId);
+  if (order.deviceId !== undefined && deviceId === undefined) {
+    throw new DeviceError('device_id_invalid', { reason: `expected ${NAME_RULE}` });
+  }
+  return { token, deviceId, enrollUrl, rootSha256, mqttUrl: checkedMqttUrl(order.mqttUrl) };
+}
+
+/** The caller's own MQTT address, checked; throws `request_invalid`. */
+export function checkedMqttUrl(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
+  const url = parseMqttUrl(text);
+  if (url === undefined) throw invalid('expected an MQTT URL of the form mqtts://host:port');
+  return url;
+}
+
+function announcedMqttUrl(issued: Issued): string | undefined {
+  if (issued.mqttUrl === undefined) return undefined;
+  const url = parseMqttUrl(issued.mqttUrl);
+  if (url === undefined) throw new DeviceError('answer_invalid', { reason: 'the announced MQTT URL is not one' });
+  return url;
+}
+
+function invalid(reason: string): DeviceError {
+  return new DeviceError('request_invalid', { reason });
+}

@@ -1,0 +1,120 @@
+/**
+ * The three EST requests of a device (RFC 7030, RFC 8951): fetch the CA certificates, enroll, enroll again.
+ * It turns answers into certificates or a DeviceError with the server's own code; it judges no certificate and
+ * stores nothing.
+ */
+
+import type { X509Certificate } from 'node:crypto';
+import { EST_MEDIA_TYPES, EST_PATHS } from '../contract/est.ts';
+import { isProblemCode, PROBLEM_MEDIA_TYPE } from '../contract/problem.ts';
+import { readCertsOnly } from './certs-only.ts';
+import { DeviceError, type DeviceErrorCode } from './device-error.ts';
+import { exchange, type HttpsAnswer, type HttpsPeer } from './https-exchange.ts';
+
+/** Header of a successful enrollment: where this device finds its broker. EST itself has no place for it. */
+export const MQTT_URL_HEADER = 'rollcall-mqtt-url';
+
+/** Bytes of one answer, at most. Sixteen certificates of 2 KiB in base64 stay under it. */
+const ANSWER_MAX = 64 * 1024;
+const TIMEOUT_MS = 30_000;
+const RETRY_AFTER_MAX_S = 86_400;
+
+export interface Issued {
+  readonly certificates: readonly X509Certificate[];
+  /** As the server announced it, not checked yet. */
+  readonly mqttUrl: string | undefined;
+}
+
+/** The server's CA certificates. From an unverified peer they are worth nothing until one matches a pin. */
+export async function fetchCaCertificates(peer: HttpsPeer): Promise<readonly X509Certificate[]> {
+  const answer = await exchange(peer, {
+    method: 'GET',
+    path: EST_PATHS.cacerts,
+    headers: { accept: 'application/pkcs7-mime' },
+    maxBytes: ANSWER_MAX,
+    timeout: TIMEOUT_MS,
+  });
+  return certificatesOf(answer);
+}
+
+/**
+ * Asks for the first certificate. The token is the password of HTTP Basic; `user` is the device id asked for, empty to
+ * let the server choose (RFC 7617 has room for neither a colon in the user nor control characters; ids have none).
+ */
+export function simpleEnroll(
+  peer: HttpsPeer,
+  csr: Buffer,
+  login: { readonly user: string; readonly token: string },
+): Promise<Issued> {
+  const basic = Buffer.from(`${login.user}:${login.token}`, 'utf8').toString('base64');
+  return post(peer, EST_PATHS.simpleenroll, csr, { authorization: `Basic ${basic}` });
+}
+
+/** Asks for the next certificate; `peer.credential` is the current one. */
+export function simpleReenroll(peer: HttpsPeer, csr: Buffer): Promise<Issued> {
+  return post(peer, EST_PATHS.simplereenroll, csr, {});
+}
+
+async function post(
+  peer: HttpsPeer,
+  path: string,
+  csr: Buffer,
+  headers: Readonly<Record<string, string>>,
+): Promise<Issued> {
+  const answer = await exchange(peer, {
+    method: 'POST',
+    path,
+    headers: { ...headers, 'content-type': EST_MEDIA_TYPES.request, accept: 'application/pkcs7-mime' },
+    body: csr.toString('base64'),
+    maxBytes: ANSWER_MAX,
+    timeout: TIMEOUT_MS,
+  });
+  const mqttUrl = answer.headers[MQTT_URL_HEADER];
+  return { certificates: certificatesOf(answer), mqttUrl: typeof mqttUrl === 'string' ? mqttUrl : undefined };
+}
+
+function certificatesOf(answer: HttpsAnswer): readonly X509Certificate[] {
+  if (answer.status !== 200) throw refusal(answer);
+  const text = answer.body.toString('latin1').replace(/\s+/g, '');
+  if (!/^[A-Za-z0-9+/]+={0,2}$/.test(text)) {
+    throw new DeviceError('answer_invalid', { reason: 'expected base64', status: answer.status });
+  }
+  const certificates = readCertsOnly(Buffer.from(text, 'base64'));
+  if (certificates === undefined || certificates.length === 0) {
+    throw new DeviceError('answer_invalid', { reason: 'expected certs-only PKCS#7', status: answer.status });
+  }
+  return certificates;
+}
+
+/** The server's problem code where it sent one; its free text is left out, since it could quote what was sent to it. */
+function refusal(answer: HttpsAnswer): DeviceError {
+  const retryAfter = retryAfterSeconds(answer.headers['retry-after']);
+  return new DeviceError(problemCode(answer) ?? codeOfStatus(answer.status), {
+    reason: `HTTP status ${answer.status}`,
+    status: answer.status,
+    ...(retryAfter === undefined ? {} : { retryAfter }),
+  });
+}
+
+function problemCode(answer: HttpsAnswer): DeviceErrorCode | undefined {
+  if (!String(answer.headers['content-type'] ?? '').startsWith(PROBLEM_MEDIA_TYPE)) return undefined;
+  try {
+    const { code } = JSON.parse(answer.body.toString('utf8')) as { readonly code?: unknown };
+    return typeof code === 'string' && isProblemCode(code) ? code : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function codeOfStatus(status: number): DeviceErrorCode {
+  if (status === 429) return 'rate_limited';
+  // 202 is EST's "ask again later" (RFC 7030, section 4.2.3).
+  if (status === 202 || (status >= 502 && status <= 504)) return 'unavailable';
+  if (status >= 500) return 'internal';
+  return status >= 400 ? 'server_refused' : 'answer_invalid';
+}
+
+/** Seconds only; the form with a date would need a clock that a device may not have. */
+function retryAfterSeconds(header: string | undefined): number | undefined {
+  return header !== undefined && /^\d{1,9}$/.test(header) ? Math.min(Number(header), RETRY_AFTER_MAX_S) : undefined;
+}

@@ -1,0 +1,61 @@
+/**
+ * Where a device keeps who it is. The interface, and the store without files for devices that live in one process only
+ * (simulated ones). The store on disk is in file-identity-store.ts.
+ */
+
+import type { DeviceId } from '../contract/identity.ts';
+
+/** An enrolled device. */
+export interface StoredIdentity {
+  readonly deviceId: DeviceId;
+  /** Origin of the enroll server, `https://host:port`. */
+  readonly enrollUrl: string;
+  /** `mqtts://host:port`. */
+  readonly mqttUrl: string;
+  /** PKCS#8 PEM. */
+  readonly keyPem: string;
+  /** PEM, leaf first, without the root. */
+  readonly certificatePem: string;
+  /** PEM of the fleet's root: the only one this device trusts. */
+  readonly rootPem: string;
+}
+
+/** A request that was sent, or may have been: asked again with the same key, the server gives the same answer. */
+export interface PendingRequest {
+  /** PKCS#8 PEM. */
+  readonly keyPem: string;
+  /** PKCS#10 DER. */
+  readonly csr: Buffer;
+  /** The common name in the request; empty when the server was left to choose. */
+  readonly commonName: string;
+}
+
+export interface IdentityStore {
+  load(): Promise<StoredIdentity | undefined>;
+  loadPending(): Promise<PendingRequest | undefined>;
+  /** Durable when it resolves: it happens before the request leaves the device. */
+  savePending(pending: PendingRequest): Promise<void>;
+  dropPending(): Promise<void>;
+  /** Replaces identity and pending request in one step: after a crash either the old or the new is found whole. */
+  commit(identity: StoredIdentity): Promise<void>;
+}
+
+/** Forgets everything with the process. */
+export function memoryIdentityStore(): IdentityStore {
+  let identity: StoredIdentity | undefined;
+  let pending: PendingRequest | undefined;
+  return {
+    load: async () => identity,
+    loadPending: async () => pending,
+    savePending: async (request) => {
+      pending = request;
+    },
+    dropPending: async () => {
+      pending = undefined;
+    },
+    commit: async (next) => {
+      identity = next;
+      pending = undefined;
+    },
+  };
+}

@@ -1,0 +1,14 @@
+/** The door of the device SDK: everything an application may use, and nothing else. */
+
+export type { BootstrapToken } from '../contract/bootstrap-token.ts';
+export { parseBootstrapToken } from '../contract/bootstrap-token.ts';
+export type { DeviceId } from '../contract/identity.ts';
+export type { Command, CommandHandler } from './commands.ts';
+export { Device, type DeviceOptions, type PublishOptions, type StateListener } from './device.ts';
+export { DeviceError, type DeviceErrorCode } from './device-error.ts';
+export type { DeviceLog, DeviceState } from './device-state.ts';
+export { type EnrollmentOrder, enrollOnce } from './enrollment.ts';
+export { fileIdentityStore } from './file-identity-store.ts';
+export { type IdentityStore, memoryIdentityStore, type PendingRequest, type StoredIdentity } from './identity-store.ts';
+export type { OutboxLimits } from './outbox.ts';
+export { PAYLOAD_MAX, type Payload } from './payload.ts';

@@ -1,0 +1,71 @@
+/**
+ * Judges what the enroll server handed out before a device stores it: the leaf carries our key, the chain leads to the
+ * pinned root, and the name in it is one that a device can have. It looks at no clock: a device may not have the right
+ * time yet.
+ */
+
+import { createPublicKey, type KeyObject, type X509Certificate } from 'node:crypto';
+import { type DeviceId, parseDeviceId } from '../contract/identity.ts';
+import { DeviceError } from './device-error.ts';
+
+/** Leaf, issuing CA and one in between at most. */
+const DEPTH_MAX = 4;
+
+export interface JudgedChain {
+  readonly deviceId: DeviceId;
+  /** PEM, leaf first, without the root. */
+  readonly certificatePem: string;
+}
+
+/** The certificate whose DER has this SHA-256 (64 lower-case hexadecimal digits), or undefined. */
+export function findPinned(certificates: readonly X509Certificate[], sha256: string): X509Certificate | undefined {
+  return certificates.find((certificate) => fingerprint(certificate) === sha256 && certificate.ca);
+}
+
+/** Throws `answer_invalid` unless `certificates` and `authorities` hold a chain from a leaf with `key` to `root`. */
+export function judgeChain(
+  certificates: readonly X509Certificate[],
+  authorities: readonly X509Certificate[],
+  root: X509Certificate,
+  key: KeyObject,
+): JudgedChain {
+  const ours = createPublicKey(key);
+  const leaf = certificates.find((certificate) => certificate.publicKey.equals(ours));
+  if (leaf === undefined) throw invalid('expected a certificate for the key of the request');
+  const chain = [leaf];
+  for (let current = leaf; !isIssuedBy(current, root); ) {
+    const issuer = [...certificates, ...authorities].find((candidate) => isIssuedBy(current, candidate));
+    if (issuer === undefined || chain.length === DEPTH_MAX) throw invalid('expected a chain to the pinned root');
+    chain.push(issuer);
+    current = issuer;
+  }
+  return { deviceId: deviceIdOf(leaf), certificatePem: chain.map((certificate) => certificate.toString()).join('') };
+}
+
+/** The device id of a certificate: its common name and the last segment of its identity URI, which must agree. */
+export function deviceIdOf(leaf: X509Certificate): DeviceId {
+  const commonName = (leaf.toLegacyObject().subject as { readonly CN?: unknown } | undefined)?.CN;
+  const id = typeof commonName === 'string' ? parseDeviceId(commonName) : undefined;
+  if (id === undefined) throw invalid('expected a device id as common name');
+  const uri = identityUriOf(leaf);
+  if (uri !== undefined && !uri.endsWith(`/device/${id}`)) throw invalid('common name and identity URI differ');
+  return id;
+}
+
+/** The subject alternative name of type URI, where the certificate has that and nothing else. */
+export function identityUriOf(leaf: X509Certificate): string | undefined {
+  const found = /^URI:(spiffe:\/\/[a-z0-9._-]+\/device\/[A-Za-z0-9._-]+)$/.exec(leaf.subjectAltName ?? '');
+  return found?.[1];
+}
+
+function isIssuedBy(certificate: X509Certificate, issuer: X509Certificate): boolean {
+  return issuer.ca && certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
+}
+
+function fingerprint(certificate: X509Certificate): string {
+  return certificate.fingerprint256.replaceAll(':', '').toLowerCase();
+}
+
+function invalid(reason: string): DeviceError {
+  return new DeviceError('answer_invalid', { reason });
+}

@@ -1,0 +1,160 @@
+/**
+ * Keeps one device connected: connects, sends what waits, and after each loss waits with jitter and connects again.
+ * The outbox outlives connections; the only timer is the one until the next try.
+ */
+
+import { backoffDelay } from './backoff.ts';
+import { Connection, type ConnectionEnd } from './connection.ts';
+import { DeviceError } from './device-error.ts';
+import type { DeviceLog, DeviceState } from './device-state.ts';
+import type { StoredIdentity } from './identity-store.ts';
+import { Outbox, type OutboxLimits } from './outbox.ts';
+import { PacketIds } from './packet-ids.ts';
+
+export interface UplinkOptions {
+  readonly identity: StoredIdentity;
+  /** In place of the identity's own. */
+  readonly mqttUrl: string | undefined;
+  readonly clean: boolean;
+  readonly keepalive: number;
+  readonly limits: OutboxLimits;
+  readonly log: DeviceLog;
+  readonly now: () => number;
+  readonly random: () => number;
+}
+
+export interface UplinkListener {
+  changed(state: DeviceState, error: DeviceError | undefined): void;
+  message(topic: string, payload: Buffer): void;
+}
+
+/** A connection that held this long was a good one: the next loss starts counting from zero. Milliseconds. */
+const LASTING_MS = 30_000;
+const CONNECT_TIMEOUT_MS = 20_000;
+
+export class Uplink {
+  readonly #options: UplinkOptions;
+  readonly #listener: UplinkListener;
+  readonly #outbox: Outbox;
+  readonly #packetIds = new PacketIds();
+  #identity: StoredIdentity;
+  #connection: Connection | undefined;
+  #filter: string | undefined;
+  #retry: NodeJS.Timeout | undefined;
+  #failedTries = 0;
+  #connectedAt: number | undefined;
+  #isClosed = false;
+
+  constructor(options: UplinkOptions, listener: UplinkListener) {
+    this.#options = options;
+    this.#listener = listener;
+    this.#outbox = new Outbox(options.limits);
+    this.#identity = options.identity;
+  }
+
+  start(): void {
+    this.#connect();
+  }
+
+  /** Resolves when the broker has acknowledged (QoS 1) or the message was written (QoS 0). */
+  publish(message: { readonly topic: string; readonly payload: Buffer; readonly qos: 0 | 1 }): Promise<void> {
+    if (this.#isClosed) return Promise.reject(new DeviceError('closed'));
+    const settled = this.#outbox.add(message);
+    this.#pump();
+    return settled;
+  }
+
+  /** Subscribes now if there is a connection, and at the start of each later one. */
+  listenOn(filter: string): void {
+    if (this.#filter === filter) return;
+    this.#filter = filter;
+    if (this.#connectedAt !== undefined) this.#subscribe();
+  }
+
+  /** Ends the current connection and goes on with another certificate. */
+  async useIdentity(identity: StoredIdentity): Promise<void> {
+    this.#identity = identity;
+    if (this.#isClosed) return;
+    await this.#hangUp();
+    if (!this.#isClosed) this.#connect();
+  }
+
+  /** Idempotent. What is not acknowledged by now fails with `closed`. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#outbox.failAll(new DeviceError('closed'));
+    await this.#hangUp();
+  }
+
+  async #hangUp(): Promise<void> {
+    clearTimeout(this.#retry);
+    const connection = this.#connection;
+    this.#connection = undefined;
+    this.#connectedAt = undefined;
+    this.#outbox.takeBack();
+    await connection?.close();
+  }
+
+  #connect(): void {
+    this.#listener.changed('connecting', undefined);
+    this.#packetIds.keepOnly(this.#outbox.reservedIds());
+    const connection = new Connection(
+      {
+        identity: this.#identity,
+        mqttUrl: this.#options.mqttUrl ?? this.#identity.mqttUrl,
+        packetIds: this.#packetIds,
+        clean: this.#options.clean,
+        keepalive: this.#options.keepalive,
+        connectTimeout: CONNECT_TIMEOUT_MS,
+      },
+      {
+        connected: () => this.#connected(),
+        message: (topic, payload) => this.#listener.message(topic, payload),
+        ended: (end) => this.#ended(end),
+      },
+    );
+    this.#connection = connection;
+  }
+
+  #connected(): void {
+    this.#connectedAt = this.#options.now();
+    this.#options.log.info({ device: this.#identity.deviceId }, 'connected');
+    this.#listener.changed('connected', undefined);
+    this.#pump();
+    this.#subscribe();
+  }
+
+  #ended(end: ConnectionEnd): void {
+    const { log, now, random } = this.#options;
+    const lasted = this.#connectedAt === undefined ? 0 : now() - this.#connectedAt;
+    if (lasted >= LASTING_MS) this.#failedTries = 0;
+    this.#connection = undefined;
+    this.#connectedAt = undefined;
+    this.#outbox.takeBack();
+    const wait = backoffDelay({ kind: end.kind, earlier: this.#failedTries }, random);
+    this.#failedTries += 1;
+    this.#retry = setTimeout(() => this.#connect(), wait);
+    const fields = { device: this.#identity.deviceId, code: end.error.code, reason: end.error.message, wait };
+    log.warn(fields, end.kind === 'refused' ? 'connection refused' : 'connection lost');
+    this.#listener.changed(end.kind === 'refused' ? 'refused' : 'waiting', end.error);
+  }
+
+  #pump(): void {
+    const connection = this.#connection;
+    if (connection === undefined || this.#connectedAt === undefined) return;
+    for (let message = this.#outbox.next(); message !== undefined; message = this.#outbox.next()) {
+      const sent = message;
+      connection.send(sent, () => {
+        if (this.#connection === connection && this.#outbox.settle(sent)) this.#pump();
+      });
+    }
+  }
+
+  #subscribe(): void {
+    if (this.#filter === undefined) return;
+    this.#connection?.subscribe(this.#filter, (error) => {
+      if (error === undefined) return;
+      this.#options.log.warn({ device: this.#identity.deviceId, filter: this.#filter }, 'subscription refused');
+    });
+  }
+}

@@ -1,0 +1,148 @@
+/**
+ * A broker over real mutual TLS that does what a test says: stock aedes behind node:tls, with the client certificate's
+ * common name as identity. For tests of the device's side only; it promises nothing.
+ */
+
+import { EventEmitter, once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { createServer, type TLSSocket } from 'node:tls';
+import { Aedes, type AedesPublishPacket, type Client } from 'aedes';
+import type { ScriptedAuthority } from './scripted-authority.ts';
+
+export interface ReceivedMessage {
+  readonly from: string;
+  readonly topic: string;
+  readonly payload: string;
+  readonly qos: number;
+  readonly dup: boolean;
+}
+
+export interface BrokerScript {
+  /** CONNACK return code for a device; 0 accepts. */
+  readonly connack?: (deviceId: string) => 0 | 2 | 3 | 5;
+  /** False closes the connection before the broker reads from it. */
+  readonly admits?: (deviceId: string) => boolean;
+  /** False swallows a publish: the connection is closed without PUBACK. */
+  readonly accepts?: (message: ReceivedMessage) => boolean;
+}
+
+export interface ScriptedBroker {
+  readonly mqttUrl: string;
+  readonly messages: readonly ReceivedMessage[];
+  /** Emits `message`, `connected`, `subscribed` and `gone`, each with the device id (and the message). */
+  readonly events: EventEmitter;
+  /** Devices connected now, by id. */
+  readonly clients: ReadonlyMap<string, Client>;
+  /** Serial numbers of the client certificates that came, in order. */
+  readonly serials: readonly string[];
+  publish(topic: string, payload: string): Promise<void>;
+  /** Breaks a device's connection without a word. */
+  cut(deviceId: string): void;
+  close(): Promise<void>;
+}
+
+export async function startScriptedBroker(
+  authority: ScriptedAuthority,
+  script: BrokerScript = {},
+): Promise<ScriptedBroker> {
+  const events = new EventEmitter();
+  const messages: ReceivedMessage[] = [];
+  const clients = new Map<string, Client>();
+  const serials: string[] = [];
+  const sockets = new Set<TLSSocket>();
+  const owners = new WeakMap<object, string>();
+  const aedes = await Aedes.createBroker();
+
+  aedes.preConnect = (client, _packet, done) => {
+    const code = script.connack?.(owners.get(client.conn) ?? '') ?? 0;
+    if (code !== 0) client.conn.write(Buffer.from([0x20, 2, 0, code]));
+    done(null, code === 0);
+  };
+  aedes.authorizePublish = (client, packet, done) => {
+    const message = received(client, packet as AedesPublishPacket);
+    if (script.accepts?.(message) === false) return done(new Error('not accepted'));
+    messages.push(message);
+    events.emit('message', message.from, message);
+    done(null);
+  };
+  aedes.on('clientReady', (client) => {
+    clients.set(client.id, client);
+    events.emit('connected', client.id);
+  });
+  aedes.on('subscribe', (_subscriptions, client) => events.emit('subscribed', client.id));
+  aedes.on('clientDisconnect', (client) => {
+    if (clients.get(client.id) === client) clients.delete(client.id);
+    events.emit('gone', client.id);
+  });
+
+  const server = createServer(
+    {
+      key: authority.server.keyPem,
+      cert: authority.server.certificatePem,
+      ca: authority.rootPem,
+      requestCert: true,
+      rejectUnauthorized: true,
+      noDelay: true,
+    },
+    (socket) => {
+      const peer = socket.getPeerCertificate();
+      const name = peer.subject.CN as string;
+      serials.push(peer.serialNumber);
+      sockets.add(socket);
+      socket.on('error', () => {});
+      socket.once('close', () => sockets.delete(socket));
+      if (script.admits?.(name) === false) {
+        socket.destroy();
+        return;
+      }
+      owners.set(socket, name);
+      aedes.handle(socket);
+    },
+  );
+  server.on('tlsClientError', (_error, socket) => socket.destroy());
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+
+  return {
+    mqttUrl: `mqtts://localhost:${(server.address() as AddressInfo).port}`,
+    messages,
+    events,
+    clients,
+    serials,
+    publish: (topic, payload) =>
+      new Promise((resolve, reject) => {
+        const packet = { cmd: 'publish', topic, payload, qos: 1, retain: false, dup: false } as const;
+        aedes.publish(packet, (error) => (error == null ? resolve() : reject(error)));
+      }),
+    cut: (deviceId) => {
+      (clients.get(deviceId)?.conn as TLSSocket | undefined)?.destroy();
+    },
+    close: async () => {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      for (const socket of sockets) socket.destroy();
+      await new Promise<void>((resolve) => aedes.close(() => resolve()));
+      await closed;
+    },
+  };
+}
+
+/** The next message that `matches`, counting those that came already. */
+export async function nextMessage(
+  broker: ScriptedBroker,
+  matches: (message: ReceivedMessage) => boolean,
+): Promise<ReceivedMessage> {
+  for (;;) {
+    const found = broker.messages.find(matches);
+    if (found !== undefined) return found;
+    await once(broker.events, 'message');
+  }
+}
+
+function received(client: Client | null, packet: AedesPublishPacket): ReceivedMessage {
+  return {
+    from: client?.id ?? '',
+    topic: packet.topic,
+    payload: packet.payload.toString(),
+    qos: packet.qos,
+    dup: packet.dup,
+  };
+}
