@@ -10,14 +10,14 @@ import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFile
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
+import { type BuildOptions, build } from 'esbuild';
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
 /** Fills `outDirectory` with index.js, index.cjs, their source maps, declarations and the licence. */
 export async function buildDeviceSdk(outDirectory: string): Promise<void> {
   rmSync(outDirectory, { recursive: true, force: true });
-  const common = {
+  const common: BuildOptions = {
     entryPoints: [here('index.ts')],
     bundle: true,
     platform: 'node',
@@ -27,7 +27,7 @@ export async function buildDeviceSdk(outDirectory: string): Promise<void> {
     sourcesContent: false,
     legalComments: 'none',
     keepNames: true,
-  } as const;
+  };
   await build({ ...common, format: 'esm', outfile: join(outDirectory, 'index.js') });
   await build({ ...common, format: 'cjs', outfile: join(outDirectory, 'index.cjs') });
   writeDeclarations(outDirectory);

@@ -26,6 +26,8 @@ export interface EnrollmentOrder {
   readonly rootSha256?: string;
   /** In place of what the server announces. */
   readonly mqttUrl?: string;
+  /** Ends the enrollment; the next try goes on with the same key. It has no meaning once there is an identity. */
+  readonly signal?: AbortSignal;
 }
 
 /** The identity in the store; without one, the bootstrap token is exchanged for it. */
@@ -38,14 +40,14 @@ async function enroll(store: IdentityStore, order: EnrollmentOrder): Promise<Sto
   const credential = readOrder(order);
 
   // 2. Ask a server nobody trusts yet for its CA certificates, and find the one that the token pins.
-  const authorities = await fetchCaCertificates({ url: credential.enrollUrl, root: 'unverified' });
+  const authorities = await fetchCaCertificates({ ...peerOf(credential), root: 'unverified' });
   const root = findPinned(authorities, credential.rootSha256);
   if (root === undefined) {
     throw new DeviceError('server_untrusted', { reason: 'none of its CA certificates is the one the token names' });
   }
 
   // 3. Ask again over a connection that the root vouches for, with a key that is on disk before the request leaves.
-  const peer: HttpsPeer = { url: credential.enrollUrl, root: root.toString() };
+  const peer: HttpsPeer = { ...peerOf(credential), root: root.toString() };
   const login = { user: credential.deviceId ?? '', token: credential.token };
   const { pending, issued } = await askWithStoredKey(store, login.user, undefined, (csr) =>
     simpleEnroll(peer, csr, login),
@@ -134,12 +136,17 @@ async function makeRequest(commonName: string, uri: string | undefined): Promise
   return { commonName, csr, keyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string };
 }
 
+function peerOf({ enrollUrl, signal }: Credential): Pick<HttpsPeer, 'url' | 'signal'> {
+  return { url: enrollUrl, signal };
+}
+
 interface Credential {
   readonly token: string;
   readonly deviceId: DeviceId | undefined;
   readonly enrollUrl: string;
   readonly rootSha256: string;
   readonly mqttUrl: string | undefined;
+  readonly signal: AbortSignal | undefined;
 }
 
 function readOrder(order: EnrollmentOrder): Credential {
@@ -160,7 +167,7 @@ function readOrder(order: EnrollmentOrder): Credential {
   if (order.deviceId !== undefined && deviceId === undefined) {
     throw new DeviceError('device_id_invalid', { reason: `expected ${NAME_RULE}` });
   }
-  return { token, deviceId, enrollUrl, rootSha256, mqttUrl: checkedMqttUrl(order.mqttUrl) };
+  return { token, deviceId, enrollUrl, rootSha256, mqttUrl: checkedMqttUrl(order.mqttUrl), signal: order.signal };
 }
 
 /** The caller's own MQTT address, checked; throws `request_invalid`. */

@@ -15,6 +15,8 @@ export interface HttpsPeer {
   readonly root: string | 'unverified';
   /** Client certificate (chain, leaf first) and key, both PEM. */
   readonly credential?: { readonly certificatePem: string; readonly keyPem: string };
+  /** Aborted, the exchange fails with `closed`. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface HttpsRequest {
@@ -36,7 +38,10 @@ export interface HttpsAnswer {
 
 /** Rejects with `server_untrusted`, `server_unreachable` or `answer_invalid`. */
 export async function exchange(peer: HttpsPeer, request: HttpsRequest): Promise<HttpsAnswer> {
+  if (peer.signal?.aborted === true) throw new DeviceError('closed');
   const socket = openSocket(peer);
+  const onAbort = () => socket.destroy(new DeviceError('closed'));
+  peer.signal?.addEventListener('abort', onAbort);
   const timer = setTimeout(() => {
     socket.destroy(new DeviceError('server_unreachable', { reason: `no answer within ${request.timeout} ms` }));
   }, request.timeout);
@@ -47,6 +52,7 @@ export async function exchange(peer: HttpsPeer, request: HttpsRequest): Promise<
     throw asDeviceError(error, 'server_unreachable');
   } finally {
     clearTimeout(timer);
+    peer.signal?.removeEventListener('abort', onAbort);
     socket.destroy();
   }
 }

@@ -1,0 +1,173 @@
+import { pino } from 'pino';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
+import { type BrokerScript, startScriptedBroker } from '../test/testkit/scripted-broker.ts';
+import { type EstScript, problem, startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
+import { type FleetOptions, runFleet } from './fleet.ts';
+import type { VirtualDeviceSnapshot } from './report.ts';
+
+const authority = makeScriptedAuthority();
+afterAll(() => authority.dispose());
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+const log = pino({ level: 'silent' });
+
+async function startServers(scripts: { readonly broker?: BrokerScript; readonly est?: EstScript } = {}) {
+  const broker = await startScriptedBroker(authority, scripts.broker);
+  const est = await startScriptedEstServer(authority, { mqttUrl: () => broker.mqttUrl, ...scripts.est });
+  cleanups.push(
+    () => broker.close(),
+    () => est.close(),
+  );
+  return { broker, est };
+}
+
+/** A fleet whose changes can be waited for. */
+function startFleet(options: Omit<FleetOptions, 'log' | 'now' | 'onDevice'>) {
+  const watchers = new Set<(device: VirtualDeviceSnapshot) => void>();
+  const run = runFleet({
+    ...options,
+    log,
+    now: Date.now,
+    onDevice: (device) => {
+      for (const watcher of [...watchers]) watcher(device);
+    },
+  });
+  cleanups.push(() => run.stop());
+  const until = (matches: (device: VirtualDeviceSnapshot) => boolean) =>
+    new Promise<VirtualDeviceSnapshot>((resolve) => {
+      const check = (device: VirtualDeviceSnapshot) => {
+        if (!matches(device)) return;
+        watchers.delete(check);
+        resolve(device);
+      };
+      watchers.add(check);
+      for (const device of run.devices()) check(device);
+    });
+  return { run, until };
+}
+
+describe('a simulated fleet', () => {
+  it('enrolls every device with a key of its own, connects them, and publishes', async () => {
+    const { broker, est } = await startServers();
+    const { run, until } = startFleet({ devices: 6, token: est.token(), rate: 20 });
+    await Promise.all(Array.from({ length: 6 }, (_, index) => until((d) => d.index === index && d.acknowledged >= 2)));
+    const report = await run.stop();
+    expect(new Set(broker.serials).size).toBe(6);
+    expect(report).toMatchObject({ devices: 6, enrolled: 6, failed: 0, errors: {}, ended: 'stopped' });
+    expect(report.byState.stopped).toBe(6);
+    expect(report.acknowledged).toBe(report.sent);
+    expect(broker.messages).toHaveLength(report.sent);
+    expect(report.latency?.p50).toBeGreaterThan(0);
+    const first = JSON.parse(broker.messages[0]?.payload as string);
+    expect(first).toEqual({ seq: 1, time: expect.stringMatching(/^\d{4}-.*Z$/), value: expect.any(Number) });
+  });
+
+  it('gives its devices numbered names when asked to', async () => {
+    const { est } = await startServers();
+    const { run } = startFleet({ devices: 2, token: est.token(), rate: 0, idPrefix: 'demo' });
+    await run.enrolled;
+    expect(run.devices().map((device) => device.id)).toEqual(['demo-0001', 'demo-0002']);
+  });
+
+  it('ends by itself when its time is up', async () => {
+    const { est } = await startServers();
+    const { run } = startFleet({ devices: 1, token: est.token(), rate: 0, seconds: 0.05 });
+    expect((await run.done).ended).toBe('time is up');
+  });
+});
+
+describe('a device that is revoked', () => {
+  it('is cut off and does not come back, and the others go on', async () => {
+    const revoked = new Set<string>();
+    const { broker, est } = await startServers({ broker: { connack: (id) => (revoked.has(id) ? 5 : 0) } });
+    const { run, until } = startFleet({ devices: 3, token: est.token(), rate: 10, idPrefix: 'sim' });
+    await Promise.all([0, 1, 2].map((index) => until((d) => d.index === index && d.acknowledged >= 1)));
+    revoked.add('sim-0002');
+    broker.cut('sim-0002');
+    const cutOff = await until((device) => device.state === 'cut off');
+    expect(cutOff).toMatchObject({ id: 'sim-0002', error: 'connection_refused', lostAt: expect.any(Number) });
+    const said = run.devices().map((device) => device.acknowledged) as [number, number, number];
+    await until((device) => device.index === 0 && device.acknowledged >= said[0] + 2);
+    await until((device) => device.index === 2 && device.acknowledged >= said[2] + 2);
+    expect(broker.serials).toHaveLength(4); // one reconnect, and no more
+    const report = await run.stop();
+    expect(report.byState).toMatchObject({ 'cut off': 1, stopped: 2 });
+  });
+});
+
+describe('a token', () => {
+  it('that is used up leaves the rest of the fleet refused, without asking for each of them', async () => {
+    let enrolled = 0;
+    const { est } = await startServers({
+      est: {
+        answer: (request) => {
+          if (!request.path.endsWith('/simpleenroll')) return undefined;
+          enrolled += 1;
+          return enrolled > 2 ? problem(401, 'token_rejected') : undefined;
+        },
+      },
+    });
+    const { run } = startFleet({ devices: 6, token: est.token(), rate: 0, enrollConcurrency: 1 });
+    await run.enrolled;
+    expect(run.snapshot()).toMatchObject({ enrolled: 2, errors: { token_rejected: 1 } });
+    expect(run.snapshot().byState.refused).toBe(4);
+    expect(enrolled).toBe(3);
+  });
+
+  it('that is refused at once ends the run', async () => {
+    const { est } = await startServers({
+      est: { answer: (r) => (r.path.endsWith('/simpleenroll') ? problem(401, 'token_rejected') : undefined) },
+    });
+    const { run } = startFleet({ devices: 3, token: est.token(), rate: 1 });
+    expect(await run.done).toMatchObject({ ended: 'nobody left', enrolled: 0 });
+  });
+});
+
+describe('a server that asks to wait', () => {
+  it('is asked again, with the same key', async () => {
+    const { est } = await startServers({
+      est: {
+        answer: (request, sofar) =>
+          request.path.endsWith('/simpleenroll') && sofar < 2
+            ? problem(429, 'rate_limited', { 'retry-after': '0' })
+            : undefined,
+      },
+    });
+    const { run } = startFleet({ devices: 1, token: est.token(), rate: 0 });
+    await run.enrolled;
+    expect(run.snapshot()).toMatchObject({ enrolled: 1, errors: { rate_limited: 1 } });
+    const sent = est.requests.filter((request) => request.path.endsWith('/simpleenroll'));
+    expect(sent[1]?.csr.equals(sent[0]?.csr as Buffer)).toBe(true);
+  });
+
+  it('does not hold up the end of the run', async () => {
+    const { est } = await startServers({
+      est: {
+        answer: (r) =>
+          r.path.endsWith('/simpleenroll') ? problem(503, 'unavailable', { 'retry-after': '3600' }) : undefined,
+      },
+    });
+    const { run, until } = startFleet({ devices: 2, token: est.token(), rate: 1 });
+    await until((device) => device.error === 'unavailable');
+    expect(await run.stop()).toMatchObject({ ended: 'stopped', enrolled: 0 });
+  });
+});
+
+describe('options that describe no fleet', () => {
+  it.each([
+    [{ devices: 0 }, 'one device'],
+    [{ devices: 1.5 }, 'one device'],
+    [{ rate: -1 }, 'rate'],
+    [{ rate: Number.NaN }, 'rate'],
+    [{ seconds: 0 }, 'seconds'],
+    [{ enrollConcurrency: 0 }, 'one enrollment'],
+    [{ streams: [] }, 'one stream'],
+  ])('%j', (wrong, words) => {
+    expect(() => runFleet({ devices: 1, token: 'x', rate: 1, log, now: Date.now, ...wrong })).toThrow(words);
+  });
+});
