@@ -1,0 +1,49 @@
+/** Those who watch messages as they are accepted. They are told after the commit and cannot disturb it. */
+
+import type { Logger } from 'pino';
+import type { DeviceId } from '../contract/identity.ts';
+import type { StoredMessage, TelemetryMessage } from './telemetry.ts';
+
+interface Follower {
+  readonly device: DeviceId | undefined;
+  readonly listener: (message: StoredMessage) => void;
+  failed: boolean;
+}
+
+export class Followers {
+  readonly #followers = new Set<Follower>();
+  readonly #log: Logger;
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  /** Returns the way to stop. */
+  add(device: DeviceId | undefined, listener: (message: StoredMessage) => void): () => void {
+    const follower: Follower = { device, listener, failed: false };
+    this.#followers.add(follower);
+    return () => {
+      this.#followers.delete(follower);
+    };
+  }
+
+  tell(messages: readonly TelemetryMessage[], firstPosition: number): void {
+    if (this.#followers.size === 0) return;
+    for (const [index, message] of messages.entries()) {
+      const stored: StoredMessage = { ...message, position: firstPosition + index };
+      for (const follower of this.#followers) {
+        if (follower.device === undefined || follower.device === message.device) this.#tellOne(follower, stored);
+      }
+    }
+  }
+
+  #tellOne(follower: Follower, message: StoredMessage): void {
+    try {
+      follower.listener(message);
+    } catch (error) {
+      // Once per follower: one that fails at every message must not fill the log as fast as messages come.
+      if (!follower.failed) this.#log.error({ err: error }, 'telemetry follower failed');
+      follower.failed = true;
+    }
+  }
+}
