@@ -1,0 +1,251 @@
+import { execFile, spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connect as tlsConnect } from 'node:tls';
+import { promisify } from 'node:util';
+import { pino } from 'pino';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openConsoleClient } from './client.ts';
+import { createConsole } from './console.ts';
+import { endpoints } from './endpoints.ts';
+import { openOperatorKey } from './operator-key.ts';
+import { makeCertificate, openTestbed, send, type Testbed } from './testbed.ts';
+
+let bed: Testbed;
+const logged: string[] = [];
+beforeAll(async () => {
+  bed = await openTestbed({ log: pino({ level: 'trace' }, { write: (line) => logged.push(line) }) });
+});
+afterAll(() => bed.close());
+
+const withKey = (key = bed.operatorKey) => ({ authorization: `Bearer ${key}` });
+const overTcp = (headers: Readonly<Record<string, string>>, path = '/v1/tokens') =>
+  send(bed, { door: 'tcp', path, headers });
+const modeOf = (path: string) => (statSync(path).mode & 0o777).toString(8);
+
+describe('the unix socket', () => {
+  it('opens to its owner only, and needs no key', async () => {
+    expect(modeOf(bed.options.socketPath)).toBe('600');
+    expect((await send(bed, { path: '/v1/tokens' })).status).toBe(200);
+  });
+
+  it('is created with that mode under a permissive umask, which stays as it was', async () => {
+    const before = process.umask(0);
+    try {
+      const other = await openTestbed();
+      expect(process.umask()).toBe(0);
+      expect(modeOf(other.options.socketPath)).toBe('600');
+      await other.close();
+    } finally {
+      process.umask(before);
+    }
+  });
+
+  it('of a running server is not taken over', async () => {
+    await expect(createConsole(bed.options)).rejects.toMatchObject({ code: 'data_directory_busy' });
+    expect((await send(bed, { path: '/v1/health' })).status).toBe(200);
+  });
+
+  it('of a dead server is replaced', async () => {
+    const other = await openTestbed();
+    await other.console.close();
+    const listen = `require('net').createServer().listen(${JSON.stringify(other.options.socketPath)}, () => process.kill(process.pid, 'SIGKILL'))`;
+    spawnSync(process.execPath, ['-e', listen]);
+    expect(existsSync(other.options.socketPath)).toBe(true);
+    const again = await createConsole(other.options);
+    expect(await other.client.health()).toMatchObject({ status: 'ok' });
+    expect(modeOf(other.options.socketPath)).toBe('600');
+    await again.close();
+    await other.close();
+  });
+
+  it('does not replace a file', async () => {
+    const file = join(bed.dir, 'precious');
+    writeFileSync(file, 'data');
+    await expect(createConsole({ ...bed.options, socketPath: file })).rejects.toMatchObject({
+      code: 'data_directory_unusable',
+    });
+    expect(readFileSync(file, 'utf8')).toBe('data');
+  });
+
+  it('is closed again when the TCP address is taken', async () => {
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
+    const { port } = taken.address() as { port: number };
+    const socketPath = join(bed.dir, 'second.sock');
+    await expect(createConsole({ ...bed.options, socketPath, port })).rejects.toMatchObject({ code: 'address_in_use' });
+    expect(existsSync(socketPath)).toBe(false);
+    await new Promise((resolve) => taken.close(resolve));
+  });
+});
+
+describe('the operator key', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'key-'));
+  afterAll(() => rmSync(dir, { recursive: true }));
+  const path = join(dir, 'operator.key');
+
+  it('is made once, with 256 bits, for its owner only', async () => {
+    await openOperatorKey(path);
+    const text = readFileSync(path, 'utf8').trim();
+    expect(Buffer.from(text, 'base64url')).toHaveLength(32);
+    expect(modeOf(path)).toBe('600');
+    const key = await openOperatorKey(path);
+    expect(readFileSync(path, 'utf8').trim()).toBe(text);
+    expect(key.matches(text)).toBe(true);
+    expect(key.matches(`${text.slice(0, -1)}!`)).toBe(false);
+    expect(key.matches('')).toBe(false);
+  });
+
+  it.each(['640', '604', '660', '644'])('is refused with mode %s', async (mode) => {
+    chmodSync(path, Number.parseInt(mode, 8));
+    await expect(openOperatorKey(path)).rejects.toMatchObject({
+      code: 'private_key_exposed',
+      reason: expect.stringContaining(`found ${mode}`),
+    });
+    chmodSync(path, 0o600);
+  });
+
+  it('is made again when a start was killed before it was written, and refused when it is something else', async () => {
+    writeFileSync(path, '', { mode: 0o600 });
+    await openOperatorKey(path);
+    expect(readFileSync(path, 'utf8')).toMatch(/^[A-Za-z0-9_-]{43}\n$/);
+    writeFileSync(path, 'short');
+    await expect(openOperatorKey(path)).rejects.toMatchObject({ code: 'data_directory_unusable' });
+  });
+});
+
+describe('the TCP door', () => {
+  it('opens to the operator key', async () => {
+    expect((await overTcp(withKey())).status).toBe(200);
+    const client = openConsoleClient({ url: bed.console.url, operatorKey: bed.operatorKey, ca: bed.tls.cert });
+    await client.mintToken({});
+    expect(await client.listAudit({ limit: 1 })).toMatchObject([{ action: 'token.minted', actor: 'operator/key' }]);
+  });
+
+  it.each<[string, () => Readonly<Record<string, string>>]>([
+    ['no key', () => ({})],
+    ['a wrong key', () => withKey('A'.repeat(43))],
+    ['the key with a character more', () => withKey(`${bed.operatorKey}A`)],
+    ['the key with a character less', () => withKey(bed.operatorKey.slice(0, -1))],
+    ['an empty key', () => ({ authorization: 'Bearer ' })],
+    ['the key in another scheme', () => ({ authorization: `Basic ${bed.operatorKey}` })],
+  ])('refuses %s on every route that operators have', async (_, headers) => {
+    bed.clock.now += 3_600_000; // whatever was counted against this address is forgotten
+    const answer = await overTcp(headers());
+    expect(answer.status).toBe(401);
+    expect(answer.headers['www-authenticate']).toBe('Bearer realm="rollcall"');
+    expect(answer.json).toMatchObject({ code: 'operator_required' });
+  });
+
+  it('opens no route without a key but health', async () => {
+    for (const { method, path } of Object.values(endpoints)) {
+      bed.clock.now += 3_600_000;
+      const answer = await send(bed, { door: 'tcp', method, path: path.replace(/:[a-z]+/g, 'x') });
+      expect([path, answer.status]).toEqual([path, path === '/v1/health' ? 200 : 401]);
+    }
+  });
+
+  it('does not say without a key which paths exist', async () => {
+    bed.clock.now += 3_600_000;
+    expect((await overTcp({}, '/v1/nothing')).status).toBe(401);
+    expect((await overTcp(withKey(), '/v1/nothing')).status).toBe(404);
+  });
+
+  it('bounds wrong keys per address, and still opens to the right one', async () => {
+    bed.clock.now += 3_600_000;
+    const statuses: number[] = [];
+    for (let i = 0; i < 11; i += 1) statuses.push((await overTcp(withKey('B'.repeat(43)))).status);
+    expect(statuses).toEqual([...new Array(10).fill(401), 429]);
+    expect((await overTcp({})).headers['retry-after']).toBe('6');
+    expect((await overTcp(withKey())).status).toBe(200);
+    bed.clock.now += 6_000;
+    expect((await overTcp({})).status).toBe(401);
+    expect((await overTcp({})).status).toBe(429);
+  });
+
+  it.each(['localhost', 'LOCALHOST:9', '127.0.0.1', '127.0.0.1:8444', '[::1]', '[::1]:8444'])(
+    'answers to the host %s',
+    async (host) => {
+      expect((await overTcp({ ...withKey(), host })).status).toBe(200);
+    },
+  );
+
+  it.each(['evil.example', 'localhost.evil.example', '127.0.0.1.evil.example:8444', 'localhost:evil', '[::2]'])(
+    'does not answer to the host "%s", key or no key',
+    async (host) => {
+      for (const path of ['/v1/tokens', '/v1/health', '/nothing']) {
+        const answer = await overTcp({ ...withKey(), host }, path);
+        expect(answer.status).toBe(400);
+        expect(answer.text).not.toContain('evil');
+      }
+    },
+  );
+
+  it.each(['GET /v1/health HTTP/1.0\r\n\r\n', 'GET /v1/health HTTP/1.1\r\nHost:\r\n\r\n'])(
+    'does not answer to a request that names no host: %j',
+    async (head) => {
+      const socket = tlsConnect({ host: '127.0.0.1', port: bed.console.port, ca: bed.tls.cert });
+      socket.end(head);
+      let text = '';
+      for await (const chunk of socket) text += chunk;
+      expect(text).toMatch(/^HTTP\/1\.1 400 /);
+    },
+  );
+
+  it('speaks TLS 1.2 or newer, and takes a new certificate without a restart', async () => {
+    const other = await openTestbed();
+    const next = makeCertificate(other.dir, 'next');
+    other.console.replaceTls(next);
+    const handshake = (options: object) =>
+      new Promise<string>((resolve) => {
+        const socket = tlsConnect({ host: '127.0.0.1', port: other.console.port, ca: next.cert, ...options });
+        socket.once('secureConnect', () => {
+          resolve(socket.getPeerCertificate().subject.CN as string);
+          socket.destroy();
+        });
+        socket.once('error', (error: NodeJS.ErrnoException) => resolve(`refused: ${error.code}`));
+      });
+    expect(await handshake({})).toBe('next');
+    const old = { minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' };
+    expect(await handshake(old)).toMatch(/^refused/);
+    await other.close();
+  });
+
+  it('never opened a log line to the key', () => {
+    expect(logged.join('')).toContain('operator key refused');
+    expect(logged.join('')).not.toContain(bed.operatorKey);
+  });
+});
+
+describe('curl', () => {
+  it.skipIf(spawnSync('curl', ['--version']).error !== undefined)('speaks to both doors', async () => {
+    const run = promisify(execFile);
+    const curl = async (...args: string[]) => (await run('curl', ['-sS', '--max-time', '10', ...args])).stdout;
+    const viaSocket = await curl('--unix-socket', bed.options.socketPath, 'http://localhost/v1/health');
+    expect(JSON.parse(viaSocket)).toMatchObject({ status: 'ok' });
+    const ca = join(bed.dir, 'console.pem');
+    const viaTcp = await curl(
+      '--cacert',
+      ca,
+      '-H',
+      `Authorization: Bearer ${bed.operatorKey}`,
+      `${bed.console.url}/v1/tokens`,
+    );
+    expect(JSON.parse(viaTcp)).toEqual(expect.any(Array));
+  });
+});
+
+describe('a route that does not say who may use it', () => {
+  it('stops the start of the server', async () => {
+    const { createApplication } = await import('./application.ts');
+    const { AccessControl } = await import('./access.ts');
+    const { now, log, version, operatorKeyFile, host } = bed.options;
+    const access = new AccessControl({ key: await openOperatorKey(operatorKeyFile), host, now, log });
+    const app = await createApplication({ access, version, now, log });
+    const route = { method: 'GET', url: '/forgotten', handler: () => 'secret' } as const satisfies object;
+    expect(() => app.route(route)).toThrow('expected route GET /forgotten to declare who may use it');
+    await app.close();
+  });
+});

@@ -1,0 +1,196 @@
+/**
+ * The HTTP application behind both doors: reads bodies, checks what came in against the table of endpoints, turns every
+ * failure into `application/problem+json` in one place, and describes itself as OpenAPI 3.1. Listens on nothing.
+ */
+
+import swagger from '@fastify/swagger';
+import fastify, {
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  LogController,
+} from 'fastify';
+import { createJsonSchemaTransform, serializerCompiler } from 'fastify-type-provider-zod';
+import type { Logger } from 'pino';
+import { z } from 'zod';
+import { asProblem, PROBLEM_MEDIA_TYPE, Problem, problemDocument } from '../contract/problem.ts';
+import type { Actor } from '../registry/registry.ts';
+import type { AccessControl } from './access.ts';
+import type { Access, Answer, Checked, Endpoint } from './endpoints.ts';
+import { nestsDeeperThan } from './json.ts';
+import { problemView } from './schemas.ts';
+import { describeIssues, explainIssue } from './shape-error.ts';
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    access?: Access;
+  }
+  interface FastifyRequest {
+    actor: Actor;
+  }
+}
+
+export const BODY_MAX = 1_048_576;
+const DEEPEST_BODY = 16;
+
+export interface ApplicationOptions {
+  readonly access: AccessControl;
+  readonly version: string;
+  readonly now: () => number;
+  readonly log: Logger;
+}
+
+/** The application without routes. A route that does not declare who may use it throws when it is added. */
+export async function createApplication(options: ApplicationOptions): Promise<FastifyInstance> {
+  const { access, log, now } = options;
+  const app = fastify({
+    loggerInstance: log,
+    logController: new LogController({ disableRequestLogging: true }), // refusals are logged below, with their reason
+    bodyLimit: BODY_MAX,
+    exposeHeadRoutes: false,
+    return503OnClosing: false,
+    frameworkErrors: (error, _request, reply) => answerProblem(error, reply),
+  }) as unknown as FastifyInstance;
+
+  function answerProblem(error: unknown, reply: FastifyReply): void {
+    const problem = problemOf(error);
+    const fields = { code: problem.code, reason: problem.reason, route: reply.request.routeOptions.url };
+    if (problem.status >= 500) log.error({ ...fields, err: problem.cause ?? problem }, 'operator request failed');
+    else log.debug(fields, 'operator request refused');
+    if (problem.retryAfter !== undefined) reply.header('retry-after', problem.retryAfter);
+    if (problem.code === 'operator_required') reply.header('www-authenticate', 'Bearer realm="rollcall"');
+    void reply
+      .code(problem.status)
+      .type(PROBLEM_MEDIA_TYPE)
+      .send(JSON.stringify(problemDocument(problem, now())));
+  }
+
+  const methods: { readonly method: string; readonly path: RegExp }[] = [];
+  app.addHook('onRoute', (route) => {
+    if (route.config?.access === undefined) {
+      throw new Error(`expected route ${route.method} ${route.url} to declare who may use it, found no access`);
+    }
+    methods.push({ method: String(route.method), path: pathPattern(route.url) });
+  });
+  app.decorateRequest('actor', 'operator/unknown');
+  app.addHook('onRequest', async (request, reply) => {
+    reply.headers({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' });
+    // A path without a route has no config: it needs an operator too, and so says nothing about which paths exist.
+    request.actor = access.admit(request.raw, request.routeOptions.config?.access ?? 'operator');
+  });
+  app.setErrorHandler((error, _request, reply) => answerProblem(error, reply));
+  app.setNotFoundHandler((request, reply) => {
+    const path = request.url.split('?', 1)[0] as string;
+    const allowed = methods.filter((route) => route.path.test(path)).map((route) => route.method);
+    if (allowed.length === 0) return answerProblem(new Problem('not_found'), reply);
+    reply.header('allow', allowed.join(', '));
+    return answerProblem(new Problem('method_not_allowed'), reply);
+  });
+
+  readOnlyJson(app);
+  app.setValidatorCompiler<z.ZodType>(({ schema, httpPart }) => (data) => {
+    // A body that was not sent comes as null.
+    const checked = schema.safeParse(data ?? undefined, { error: explainIssue });
+    if (checked.success) return { value: checked.data };
+    return { error: new Problem('request_invalid', { detail: describeIssues(checked.error, httpPart ?? 'request') }) };
+  });
+  app.setSerializerCompiler(serializerCompiler);
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: { title: 'Rollcall console', version: options.version, description: 'What operators can ask and order.' },
+      components: { securitySchemes: { operatorKey: { type: 'http', scheme: 'bearer' } } },
+      security: [{ operatorKey: [] }],
+    },
+    transform: createJsonSchemaTransform({}),
+  });
+  return app;
+}
+
+export interface CheckedRequest<E extends Endpoint> {
+  readonly params: Checked<E, 'params'>;
+  readonly query: Checked<E, 'query'>;
+  readonly body: Checked<E, 'body'>;
+  /** Who asks, for audit entries. */
+  readonly actor: Actor;
+  readonly reply: FastifyReply;
+}
+
+/** Adds the route of an endpoint. A handler that took the reply over answers undefined. */
+export function serve<const E extends Endpoint>(
+  app: FastifyInstance,
+  endpoint: E,
+  handler: (request: CheckedRequest<E>) => Promise<Answer<E> | undefined> | Answer<E>,
+): void {
+  const nothing = z.strictObject({});
+  const mediaType = endpoint.mediaType ?? 'application/json';
+  app.route({
+    method: endpoint.method,
+    url: endpoint.path,
+    config: { access: endpoint.access },
+    schema: {
+      summary: endpoint.summary,
+      ...(endpoint.access === 'anyone' && { security: [] }),
+      querystring: endpoint.query ?? nothing,
+      ...(endpoint.params !== undefined && { params: endpoint.params }),
+      ...(endpoint.method !== 'GET' && { body: endpoint.body ?? nothing.prefault({}) }),
+      response: {
+        200: { description: endpoint.summary, content: { [mediaType]: { schema: endpoint.answer } } },
+        default: { description: 'a problem', content: { [PROBLEM_MEDIA_TYPE]: { schema: problemView } } },
+      },
+    },
+    handler: async (request: FastifyRequest, reply: FastifyReply) => {
+      const answer = await handler({
+        params: request.params as Checked<E, 'params'>,
+        query: request.query as Checked<E, 'query'>,
+        body: request.body as Checked<E, 'body'>,
+        actor: request.actor,
+        reply,
+      });
+      if (reply.sent) return reply;
+      return reply.type(mediaType).send(answer);
+    },
+  });
+}
+
+/** Strict UTF-8, bounded nesting, no key that could reach a prototype; no other media type is read at all. */
+function readOnlyJson(app: FastifyInstance): void {
+  const utf8 = new TextDecoder('utf-8', { fatal: true });
+  const parse = app.getDefaultJsonParser('error', 'error');
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
+    let text: string;
+    try {
+      text = utf8.decode(body as Buffer);
+    } catch {
+      return done(new Problem('request_invalid', { detail: 'body: expected UTF-8' }));
+    }
+    if (text === '') return done(null, undefined);
+    if (nestsDeeperThan(text, DEEPEST_BODY)) {
+      return done(new Problem('request_invalid', { detail: `body: expected at most ${DEEPEST_BODY} levels` }));
+    }
+    return parse(request, text, done);
+  });
+}
+
+const FRAMEWORK_PROBLEMS: Readonly<Record<string, () => Problem>> = {
+  FST_ERR_CTP_BODY_TOO_LARGE: () => new Problem('body_too_large'),
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: () =>
+    new Problem('media_type_unsupported', { detail: 'expected a body of application/json' }),
+  FST_ERR_CTP_INVALID_JSON_BODY: () => new Problem('request_invalid', { detail: 'body: expected JSON' }),
+};
+
+function problemOf(error: unknown): Problem {
+  if (error instanceof Problem) return error;
+  const { code, statusCode, message } = error as FastifyError;
+  const known = Object.hasOwn(FRAMEWORK_PROBLEMS, String(code)) ? FRAMEWORK_PROBLEMS[code]?.() : undefined;
+  if (known !== undefined) return known;
+  if (statusCode !== undefined && statusCode < 500) return new Problem('request_invalid', { reason: message });
+  return asProblem(error);
+}
+
+/** `/v1/devices/:id` as a pattern, to tell a wrong method from a wrong path. */
+function pathPattern(path: string): RegExp {
+  return new RegExp(`^${path.replaceAll('.', '\\.').replace(/:[a-z]+/g, '[^/]+')}$`);
+}

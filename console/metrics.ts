@@ -1,0 +1,48 @@
+/** Writes counters in the text exposition format of Prometheus, version 0.0.4. Counts nothing itself. */
+
+/**
+ * A key is a metric's name, `messages_accepted_total`, or a name and one label, `refused_total/reason=revoked`. Names are
+ * prefixed with `rollcall_`; those that end in `_total` are counters, the others gauges.
+ */
+export function writeMetrics(counters: Readonly<Record<string, number>>, version: string): string {
+  const families = new Map<string, string[]>();
+  const add = (key: string, value: number) => {
+    const { name, label } = parseKey(key);
+    const samples = families.get(name) ?? [];
+    if (samples.length === 0) families.set(name, samples);
+    samples.push(`${name}${label} ${formatValue(value)}\n`);
+  };
+  add(`info/version=${version}`, 1);
+  for (const [key, value] of Object.entries(counters)) add(key, value);
+  let text = '';
+  for (const [name, samples] of families) {
+    text += `# TYPE ${name} ${name.endsWith('_total') ? 'counter' : 'gauge'}\n${samples.join('')}`;
+  }
+  return text;
+}
+
+function parseKey(key: string): { readonly name: string; readonly label: string } {
+  const slash = key.indexOf('/');
+  const equals = key.indexOf('=', slash);
+  if (slash < 0 || equals < 0) return { name: metricName(key), label: '' };
+  const value = key
+    .slice(equals + 1)
+    .replaceAll('\\', '\\\\')
+    .replaceAll('"', '\\"')
+    .replaceAll('\n', '\\n');
+  return { name: metricName(key.slice(0, slash)), label: `{${word(key.slice(slash + 1, equals))}="${value}"}` };
+}
+
+function metricName(text: string): string {
+  return `rollcall_${word(text)}`;
+}
+
+function word(text: string): string {
+  return text.replace(/[^A-Za-z0-9_]/g, '_');
+}
+
+function formatValue(value: number): string {
+  if (value === Number.POSITIVE_INFINITY) return '+Inf';
+  if (value === Number.NEGATIVE_INFINITY) return '-Inf';
+  return String(value);
+}

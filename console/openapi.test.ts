@@ -1,0 +1,72 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { type Endpoint, endpoints } from './endpoints.ts';
+import { openTestbed, type Testbed } from './testbed.ts';
+
+interface Operation {
+  readonly summary: string;
+  readonly parameters?: readonly { readonly name: string; readonly in: string; readonly required?: boolean }[];
+  readonly requestBody?: { readonly content: Record<string, { readonly schema: Record<string, unknown> }> };
+  readonly responses: Record<string, { readonly description: string; readonly content: Record<string, unknown> }>;
+  readonly security?: readonly unknown[];
+}
+
+let bed: Testbed;
+let paths: Record<string, Record<string, Operation>>;
+let document: Record<string, unknown>;
+beforeAll(async () => {
+  bed = await openTestbed();
+  document = await bed.client.describeApi();
+  paths = document.paths as typeof paths;
+});
+afterAll(() => bed.close());
+
+const all: readonly Endpoint[] = Object.values(endpoints);
+const bracketed = (path: string) => path.replace(/:([a-z]+)/g, '{$1}');
+const keysOf = (schema: z.ZodType | undefined) =>
+  schema === undefined ? [] : Object.keys((z.toJSONSchema(schema, { io: 'input' }).properties ?? {}) as object).sort();
+
+describe('the OpenAPI document', () => {
+  it('is of version 3.1 and says how operators prove themselves', () => {
+    expect(document).toMatchObject({
+      openapi: '3.1.0',
+      info: { title: 'Rollcall console', version: '1.2.3' },
+      components: { securitySchemes: { operatorKey: { type: 'http', scheme: 'bearer' } } },
+      security: [{ operatorKey: [] }],
+    });
+  });
+
+  it('names every route that is served and no other', () => {
+    const documented = Object.entries(paths).flatMap(([path, item]) => Object.keys(item).map((m) => `${m} ${path}`));
+    const served = all.map(({ method, path }) => `${method.toLowerCase()} ${bracketed(path)}`);
+    expect(documented.sort()).toEqual(served.sort());
+  });
+
+  it.each(all.map((endpoint) => [`${endpoint.method} ${endpoint.path}`, endpoint] as const))(
+    'agrees with the route %s',
+    (_, endpoint) => {
+      const operation = paths[bracketed(endpoint.path)]?.[endpoint.method.toLowerCase()] as Operation;
+      expect(operation.summary).toBe(endpoint.summary);
+      const named = (place: string) => (operation.parameters ?? []).filter((p) => p.in === place).map((p) => p.name);
+      expect(named('query').sort()).toEqual(keysOf(endpoint.query));
+      expect(named('path').sort()).toEqual(keysOf(endpoint.params));
+      expect(named('path')).toEqual([...endpoint.path.matchAll(/:([a-z]+)/g)].map((match) => match[1]));
+      const body = operation.requestBody?.content['application/json']?.schema;
+      expect(Object.keys((body?.properties ?? {}) as object).sort()).toEqual(keysOf(endpoint.body));
+      if (body !== undefined) expect(body.additionalProperties).toBe(false);
+      expect(Object.keys(operation.responses['200']?.content ?? {})).toEqual([
+        endpoint.mediaType ?? 'application/json',
+      ]);
+      expect(Object.keys(operation.responses.default?.content ?? {})).toEqual(['application/problem+json']);
+      expect(operation.security).toEqual(endpoint.access === 'anyone' ? [] : undefined);
+    },
+  );
+
+  it('holds no reference that leads nowhere and no schema of another dialect', () => {
+    const text = JSON.stringify(document);
+    for (const [, name] of text.matchAll(/"\$ref":"#\/components\/schemas\/([^"]+)"/g)) {
+      expect((document.components as { schemas: object }).schemas).toHaveProperty([name as string]);
+    }
+    expect(text).not.toMatch(/"nullable"|"\$schema"|__SCHEMA__/);
+  });
+});

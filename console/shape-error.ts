@@ -1,0 +1,60 @@
+/** The words for a request that has not the expected shape. Input is never repeated, save key names of harmless letters. */
+
+import type { z } from 'zod';
+
+const HARMLESS = /^[A-Za-z0-9_-]{1,64}$/;
+
+const SHOWN_AT_MOST = 5;
+
+/** `body.ids.3: expected a device id …; body: unknown key colour` */
+export function describeIssues(error: z.ZodError, part: string): string {
+  const where = part === 'querystring' ? 'query' : part;
+  return error.issues
+    .slice(0, SHOWN_AT_MOST)
+    .map((issue) => `${[where, ...issue.path.map(placeName)].join('.')}: ${issue.message}`)
+    .join('; ');
+}
+
+/** A step of the path to the fault: keys come from the client, so only harmless ones are named. */
+function placeName(step: PropertyKey): string {
+  const text = String(step);
+  return HARMLESS.test(text) ? text : '(a key that is not shown)';
+}
+
+/** `expected X, found Y` for what zod found; undefined leaves the schema's own words, or zod's. */
+export function explainIssue(issue: z.core.$ZodRawIssue): string | undefined {
+  switch (issue.code) {
+    case 'invalid_type':
+      return `expected ${issue.expected === 'int' ? 'a whole number' : withArticle(issue.expected)}, found ${kindOf(issue.input)}`;
+    case 'unrecognized_keys':
+      return `unknown key ${issue.keys.slice(0, SHOWN_AT_MOST).map(placeName).join(', ')}`;
+    case 'invalid_value':
+      return `expected one of ${issue.values.map(String).join(', ')}`;
+    case 'too_small':
+      return `expected at least ${issue.minimum}${unitOf(issue.origin)}`;
+    case 'too_big':
+      return `expected at most ${issue.maximum}${unitOf(issue.origin)}`;
+    case 'invalid_format':
+      return issue.format === 'datetime' ? 'expected an ISO 8601 time such as 2026-11-22T12:00:00Z' : undefined;
+    default:
+      return undefined;
+  }
+}
+
+function withArticle(noun: string): string {
+  return `${/^[aeiou]/.test(noun) ? 'an' : 'a'} ${noun}`;
+}
+
+function kindOf(input: unknown): string {
+  if (input === undefined) return 'nothing';
+  if (input === null) return 'null';
+  if (Array.isArray(input)) return 'an array';
+  if (Number.isNaN(input)) return 'something else';
+  if (typeof input === 'number' && !Number.isInteger(input)) return 'a number that is not whole';
+  return withArticle(typeof input);
+}
+
+function unitOf(origin: string): string {
+  if (origin === 'string') return ' characters';
+  return origin === 'array' ? ' entries' : '';
+}

@@ -1,0 +1,231 @@
+/** A console for tests: real listeners, a real registry in a directory of its own, and the few lines of fleet it needs. */
+
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Logger, pino } from 'pino';
+import type { DeviceId } from '../contract/identity.ts';
+import { Problem } from '../contract/problem.ts';
+import { openRegistry } from '../registry/open.ts';
+import type { Registry } from '../registry/registry.ts';
+import type { StoredMessage, Telemetry } from '../telemetry/telemetry.ts';
+import { type ConsoleClient, openConsoleClient } from './client.ts';
+import { type Console, type ConsoleOptions, type ConsoleTls, createConsole } from './console.ts';
+import type { Fleet, LiveSession } from './fleet.ts';
+
+export const START = Date.parse('2026-11-22T12:00:00Z');
+
+export interface Testbed {
+  readonly dir: string;
+  readonly options: ConsoleOptions;
+  readonly console: Console;
+  readonly client: ConsoleClient;
+  readonly registry: Registry;
+  readonly telemetry: TelemetryInMemory;
+  readonly sessions: LiveSession[];
+  readonly operatorKey: string;
+  readonly tls: ConsoleTls;
+  readonly clock: { now: number };
+  /** Enrolls a device through the registry, as the enroll server would. */
+  enroll(id: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function openTestbed(changes: { readonly log?: Logger } = {}): Promise<Testbed> {
+  const dir = mkdtempSync(join(tmpdir(), 'console-'));
+  const log = changes.log ?? pino({ level: 'silent' });
+  const clock = { now: START };
+  const now = () => clock.now;
+  const registry = await openRegistry({ file: join(dir, 'registry.db'), now, log });
+  const telemetry = new TelemetryInMemory();
+  const sessions: LiveSession[] = [];
+  const tls = makeCertificate(dir, 'console');
+  const options: ConsoleOptions = {
+    socketPath: join(dir, 'console.sock'),
+    host: '127.0.0.1',
+    port: 0,
+    tls,
+    operatorKeyFile: join(dir, 'operator.key'),
+    registry,
+    telemetry,
+    fleet: fleetOf(registry, sessions),
+    version: '1.2.3',
+    now,
+    log,
+  };
+  const console = await createConsole(options);
+  return {
+    dir,
+    options,
+    console,
+    client: openConsoleClient({ socketPath: options.socketPath }),
+    registry,
+    telemetry,
+    sessions,
+    operatorKey: readFileSync(options.operatorKeyFile, 'utf8').trim(),
+    tls,
+    clock,
+    enroll: (id) => enroll(registry, id as DeviceId, clock.now),
+    close: async () => {
+      await console.close();
+      await registry.close();
+      rmSync(dir, { recursive: true });
+    },
+  };
+}
+
+function fleetOf(registry: Registry, sessions: readonly LiveSession[]): Fleet {
+  return {
+    mintTokenText: ({ record, secret }) => `rc1.${record.id}.${secret}`,
+    issueService: async ({ name, csrPem, actor }) => {
+      if (!csrPem.includes('CERTIFICATE REQUEST')) throw new Problem('csr_malformed');
+      const service = await registry.commitService(name, certificateNamed(name, START), actor);
+      return { service, certificatePem: 'chain', caPem: 'root' };
+    },
+    trustBundlePem: () => '-----BEGIN CERTIFICATE-----\n',
+    checkPolicy: ({ publish }) => {
+      if (publish.includes('bad/#/filter')) throw new Problem('policy_invalid', { detail: 'expected # at the end' });
+    },
+    explain: async (identity, verb, topic) => ({ allowed: topic === 'a/b', rule: `${identity.kind} ${verb}` }),
+    sessions: () => sessions,
+    counters: () => ({ messages_accepted_total: 7, 'refused_total/reason=a "quoted"\\\n': 1, sessions: 2 }),
+  };
+}
+
+async function enroll(registry: Registry, id: DeviceId, now: number): Promise<void> {
+  const group = 'default' as never;
+  const { record, secret } = await registry.mintToken(
+    { maxUses: 1, ttlSeconds: 60, group, labels: { site: 'north' } },
+    'operator/test',
+  );
+  const certificate = certificateNamed(id, now);
+  const claim = { tokenId: record.id, secret, deviceId: id, publicKeySha256: certificate.publicKeySha256 };
+  const { outcome } = await registry.commitEnrollment({ ...claim, certificate, address: '127.0.0.1' });
+  if (outcome !== 'enrolled') throw new Error(`expected ${id} to be enrolled, found ${outcome}`);
+}
+
+function certificateNamed(name: string, now: number) {
+  const digest = createHash('sha256').update(name).digest('hex');
+  return {
+    serial: `1${digest.slice(0, 31)}`,
+    der: Buffer.from(name),
+    publicKeySha256: digest,
+    notBefore: now - 600_000,
+    notAfter: now + 86_400_000,
+  };
+}
+
+export function liveSession(id: string): LiveSession {
+  return {
+    identity: { kind: 'device', id: id as DeviceId },
+    clientId: id,
+    address: '127.0.0.1',
+    serial: '1a',
+    connectedAt: START,
+    notAfter: START + 1000,
+  };
+}
+
+export function makeCertificate(dir: string, name: string): ConsoleTls {
+  const [key, cert] = [join(dir, `${name}.key`), join(dir, `${name}.pem`)];
+  const subject = ['-subj', `/CN=${name}`, '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'];
+  const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256'];
+  execFileSync(
+    'openssl',
+    ['req', '-x509', ...curve, '-nodes', '-days', '2', '-keyout', key, '-out', cert, ...subject],
+    {
+      stdio: 'ignore',
+    },
+  );
+  return { key: readFileSync(key, 'utf8'), cert: readFileSync(cert, 'utf8') };
+}
+
+/** Keeps messages in an array; tells followers at once. */
+export class TelemetryInMemory implements Telemetry {
+  readonly messages: StoredMessage[] = [];
+  readonly followers = new Set<(message: StoredMessage) => void>();
+
+  add(device: string, stream: string, payload: string | Uint8Array, receivedAt = START): void {
+    const bytes = typeof payload === 'string' ? Buffer.from(payload) : payload;
+    const position = this.messages.length + 1;
+    const message = { position, device: device as DeviceId, stream, receivedAt, qos: 1 as const, payload: bytes };
+    this.messages.push(message);
+    for (const follower of this.followers) follower(message);
+  }
+
+  async accept(): Promise<void> {}
+
+  async query(query: Parameters<Telemetry['query']>[0]): Promise<readonly StoredMessage[]> {
+    return this.messages
+      .filter((m) => m.device === query.device && (query.stream ?? m.stream) === m.stream)
+      .filter((m) => m.receivedAt >= (query.since ?? 0))
+      .slice(-query.limit);
+  }
+
+  async last(device?: DeviceId): Promise<readonly StoredMessage[]> {
+    const found = new Map<string, StoredMessage>();
+    for (const m of this.messages) if ((device ?? m.device) === m.device) found.set(`${m.device} ${m.stream}`, m);
+    return [...found.values()];
+  }
+
+  follow(device: DeviceId | undefined, listener: (message: StoredMessage) => void): () => void {
+    const follower = (m: StoredMessage) => {
+      if ((device ?? m.device) === m.device) listener(m);
+    };
+    this.followers.add(follower);
+    return () => this.followers.delete(follower);
+  }
+
+  async close(): Promise<void> {}
+}
+
+export interface RawAnswer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly text: string;
+  /** The body as JSON; undefined when it is none. */
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of every shape
+  readonly json: any;
+}
+
+export interface RawRequest {
+  readonly door?: 'unix' | 'tcp';
+  readonly method?: string;
+  readonly path: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string | Uint8Array;
+}
+
+/** Sends exactly what it is told to, unlike the client. */
+export async function send(bed: Testbed, request: RawRequest): Promise<RawAnswer> {
+  const response = await sendAndWaitForHead(bed, request);
+  const chunks: Buffer[] = [];
+  for await (const chunk of response) chunks.push(chunk as Buffer);
+  const text = Buffer.concat(chunks).toString('utf8');
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {}
+  return { status: response.statusCode as number, headers: response.headers, text, json };
+}
+
+export function sendAndWaitForHead(bed: Testbed, request: RawRequest): Promise<IncomingMessage> {
+  const { door = 'unix', method = 'GET', path, headers = {}, body } = request;
+  const type = body === undefined ? {} : { 'content-type': 'application/json' };
+  const options = { method, path, agent: false, headers: { ...type, ...headers } } as const;
+  return new Promise((resolve, reject) => {
+    const outgoing =
+      door === 'unix'
+        ? httpRequest({ ...options, socketPath: bed.options.socketPath }, resolve)
+        : httpsRequest(
+            { ...options, host: '127.0.0.1', port: bed.console.port, servername: 'localhost', ca: bed.tls.cert },
+            resolve,
+          );
+    outgoing.once('error', reject);
+    outgoing.end(body);
+  });
+}
