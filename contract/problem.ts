@@ -56,6 +56,7 @@ export const PROBLEMS = {
   database_newer: { status: 500, sentence: 'the database was written by a newer version of Rollcall' },
   database_damaged: { status: 500, sentence: 'the database cannot be read' },
   private_key_exposed: { status: 500, sentence: 'a private key can be read by others than its owner' },
+  authority_unusable: { status: 500, sentence: 'the keys and certificates of the authority cannot be used' },
   address_in_use: { status: 500, sentence: 'the address is in use' },
   server_unreachable: { status: 503, sentence: 'no running Rollcall server was found' },
   usage: { status: 400, sentence: 'the command was not understood' },

@@ -1,0 +1,84 @@
+/**
+ * The one place of the enroll server that turns errors into answers: a problem document (RFC 9457) with the sentence for
+ * outsiders and the server's time, and a log line with the reason. Never writes a body or an Authorization header.
+ */
+
+import type { Socket } from 'node:net';
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { Logger } from 'pino';
+import { CRL_PATH, EST_PATHS } from '../contract/est.ts';
+import { asProblem, PROBLEM_MEDIA_TYPE, Problem, problemDocument } from '../contract/problem.ts';
+
+/** RFC 9110, section 11.6.1: an answer 401 says how to ask. */
+const TOKEN_CHALLENGES = ['Basic realm="rollcall", charset="UTF-8"', 'Bearer realm="rollcall"'];
+const CHALLENGES: Readonly<Record<string, readonly string[]>> = {
+  token_rejected: TOKEN_CHALLENGES,
+  credentials_missing: TOKEN_CHALLENGES,
+  certificate_required: ['ClientCertificate realm="rollcall"'],
+};
+
+/** What each path answers to. */
+const METHODS: ReadonlyMap<string, string> = new Map([
+  [EST_PATHS.cacerts, 'GET'],
+  [EST_PATHS.csrattrs, 'GET'],
+  [CRL_PATH, 'GET'],
+  [EST_PATHS.simpleenroll, 'POST'],
+  [EST_PATHS.simplereenroll, 'POST'],
+]);
+
+export function answerErrors(
+  app: FastifyInstance,
+  options: { readonly now: () => number; readonly log: Logger },
+): void {
+  const { now, log } = options;
+
+  app.setErrorHandler((error: FastifyError | Problem, request, reply) => {
+    const problem = error instanceof Problem ? error : fromFramework(error);
+    const fields = { code: problem.code, reason: problem.reason, address: request.ip, path: request.routeOptions.url };
+    if (problem.status >= 500) log.error({ ...fields, err: problem.cause ?? problem }, 'request failed');
+    else log.info(fields, 'request refused');
+    return send(reply, problem);
+  });
+
+  app.setNotFoundHandler((request, reply) => {
+    const allowed = METHODS.get(pathOf(request));
+    if (allowed === undefined) return send(reply, new Problem('not_found'));
+    return send(reply.header('allow', allowed), new Problem('method_not_allowed'));
+  });
+
+  function send(reply: FastifyReply, problem: Problem): FastifyReply {
+    const challenge = CHALLENGES[problem.code];
+    if (challenge !== undefined) reply.header('www-authenticate', [...challenge]);
+    if (problem.retryAfter !== undefined) reply.header('retry-after', problem.retryAfter);
+    return reply
+      .code(problem.status)
+      .header('cache-control', 'no-store')
+      .type(PROBLEM_MEDIA_TYPE)
+      .send(JSON.stringify(problemDocument(problem, now())));
+  }
+}
+
+/** For what is not HTTP at all, or comes too slowly: there is no request to answer, only a connection. */
+export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
+  const status = error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? '408 Request Timeout' : '400 Bad Request';
+  if (socket.writable) socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
+  socket.destroySoon();
+}
+
+function pathOf(request: FastifyRequest): string {
+  return request.raw.url?.split('?')[0] ?? '';
+}
+
+function fromFramework(error: FastifyError): Problem {
+  switch (error.code) {
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return new Problem('body_too_large');
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return new Problem('media_type_unsupported');
+    case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
+    case 'FST_ERR_BAD_URL':
+      return new Problem('request_invalid', { reason: error.code });
+    default:
+      return asProblem(error);
+  }
+}

@@ -1,0 +1,89 @@
+/**
+ * Decides whether the peer of a TLS connection holds a certificate of ours that is good now. The listener lets everyone
+ * in, because enrollment needs no certificate; so this is the only place where one counts, and a flag on the socket
+ * alone never does: a resumed session once carried `authorized` without any certificate.
+ */
+
+import type { X509Certificate } from 'node:crypto';
+import type { TLSSocket } from 'node:tls';
+import { type Identity, identityUri } from '../contract/identity.ts';
+import { Problem, type ProblemCode } from '../contract/problem.ts';
+import type { Registry } from '../registry/registry.ts';
+import type { Authority } from './authority.ts';
+
+export interface CertificateHolder {
+  readonly identity: Identity;
+  /** Lower-case hexadecimal. */
+  readonly serial: string;
+}
+
+export interface PeerDeps {
+  readonly authority: Pick<Authority, 'trustDomain' | 'hasIssued'>;
+  readonly registry: Pick<Registry, 'standing'>;
+  readonly now: () => number;
+}
+
+export type PeerVerdict =
+  | { readonly ok: true; readonly holder: CertificateHolder }
+  | {
+      readonly ok: false;
+      readonly problem: Problem;
+      /** For the log: what the peer showed. */
+      readonly shown: Readonly<Record<string, string>>;
+    };
+
+type PeerSocket = Pick<TLSSocket, 'authorized' | 'authorizationError' | 'getPeerX509Certificate'>;
+
+export async function identifyHolder(socket: PeerSocket, deps: PeerDeps): Promise<PeerVerdict> {
+  const { authority, registry } = deps;
+
+  // 1. There is a certificate.
+  const certificate = socket.getPeerX509Certificate();
+  if (certificate === undefined) return refuse('certificate_required', 'no certificate', undefined);
+
+  // 2. OpenSSL found a chain to our root, for a client.
+  if (socket.authorized !== true) {
+    return refuse('certificate_rejected', String(socket.authorizationError ?? 'not authorized'), certificate);
+  }
+
+  // 3. It is valid now: the connection may be older than its end.
+  const now = deps.now();
+  if (now < certificate.validFromDate.getTime()) return refuse('certificate_rejected', 'not yet valid', certificate);
+  if (now >= certificate.validToDate.getTime()) return refuse('certificate_rejected', 'expired', certificate);
+
+  // 4. Our issuing CA signed it; not merely one of that name.
+  if (!authority.hasIssued(certificate)) return refuse('certificate_rejected', 'another issuer', certificate);
+
+  // 5. The registry says that it is good, and whose it is.
+  const serial = serialOf(certificate);
+  const standing = await registry.standing(serial);
+  if (standing.state === 'unknown') return refuse('certificate_rejected', 'unknown serial', certificate);
+  if (standing.state === 'revoked') {
+    const code = standing.reason === 'superseded' ? 'certificate_rejected' : 'device_revoked';
+    return refuse(code, `revoked: ${standing.reason}`, certificate);
+  }
+
+  // 6. The name inside is that of the holder: a cross-check, never the source of the identity.
+  if (certificate.subjectAltName !== `URI:${identityUri(authority.trustDomain, standing.holder)}`) {
+    return refuse('certificate_rejected', 'the name inside is not that of the holder', certificate);
+  }
+  return { ok: true, holder: { identity: standing.holder, serial } };
+}
+
+function refuse(code: ProblemCode, reason: string, certificate: X509Certificate | undefined): PeerVerdict {
+  const shown =
+    certificate === undefined
+      ? {}
+      : {
+          subject: certificate.subject,
+          issuer: certificate.issuer,
+          serial: serialOf(certificate),
+          names: certificate.subjectAltName ?? '',
+          notAfter: certificate.validToDate.toISOString(),
+        };
+  return { ok: false, problem: new Problem(code, { reason }), shown };
+}
+
+function serialOf(certificate: X509Certificate): string {
+  return certificate.serialNumber.toLowerCase().replace(/^0+(?=.)/, '');
+}

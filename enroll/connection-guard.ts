@@ -1,0 +1,137 @@
+/**
+ * Stands between the TCP port and TLS: counts connections per address and in all, open and half open, and closes what
+ * is over a limit before any cryptography. Also the one who ends handshakes that failed or took too long, because
+ * Node's `handshakeTimeout` only reports them.
+ */
+
+import type { Server } from 'node:https';
+import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import type { Logger } from 'pino';
+import type { EnrollLimits } from './limits.ts';
+import { createRateLimit, networkOf } from './rate-limit.ts';
+
+export interface ConnectionGuard {
+  /** Destroys what has not finished its handshake; the others belong to HTTP. */
+  close(): void;
+}
+
+/** Refusals are counted, and logged at most so often: a flood must not become a flood of log lines. */
+const LOG_EVERY_MS = 10_000;
+
+export function guardConnections(
+  server: Server,
+  options: {
+    readonly limits: EnrollLimits;
+    readonly monotonic: () => number;
+    readonly random: () => number;
+    readonly log: Logger;
+  },
+): ConnectionGuard {
+  const { limits, log, monotonic } = options;
+  const rate = createRateLimit({
+    ...options,
+    perSecond: limits.connectionsPerSecond,
+    perSecondPerAddress: limits.connectionsPerSecondPerAddress,
+  });
+  const open = new Counter(limits.openConnections, limits.openConnectionsPerAddress);
+  const halfOpen = new Counter(limits.halfOpenConnections, limits.halfOpenConnectionsPerAddress);
+  /** By address and port of the peer, which TLS sockets and the TCP sockets under them share. */
+  const handshaking = new Map<string, Socket>();
+  let refusals = 0;
+  let loggedAt = Number.NEGATIVE_INFINITY;
+
+  const refuse = (socket: Socket, reason: string): void => {
+    refusals += 1;
+    const address = socket.remoteAddress;
+    socket.destroy();
+    const now = monotonic();
+    if (now - loggedAt < LOG_EVERY_MS) return;
+    log.warn({ address, reason, refusals }, 'connection refused before its handshake');
+    loggedAt = now;
+    refusals = 0;
+  };
+
+  const admit = (socket: Socket): boolean => {
+    const address = socket.remoteAddress;
+    if (address === undefined) return false; // gone already
+    const network = networkOf(address);
+    const reason = open.full(network)
+      ? 'too many open'
+      : halfOpen.full(network)
+        ? 'too many handshakes'
+        : rate.take(address) > 0
+          ? 'too many per second'
+          : undefined;
+    if (reason !== undefined) {
+      refuse(socket, reason);
+      return false;
+    }
+    const key = peerKey(socket);
+    open.add(network);
+    halfOpen.add(network);
+    handshaking.set(key, socket);
+    socket.once('close', () => {
+      open.remove(network);
+      if (handshaking.delete(key)) halfOpen.remove(network);
+    });
+    return true;
+  };
+
+  // TLS listens to the same event as we do; taking its place is the only way to be asked first.
+  const startTls = server.listeners('connection') as ((socket: Socket) => void)[];
+  server.removeAllListeners('connection');
+  server.on('connection', (socket: Socket) => {
+    if (!admit(socket)) {
+      socket.destroy();
+      return;
+    }
+    for (const start of startTls) start.call(server, socket);
+  });
+  server.on('secureConnection', (socket: TLSSocket) => {
+    const key = peerKey(socket);
+    if (handshaking.delete(key)) halfOpen.remove(networkOf(socket.remoteAddress ?? ''));
+  });
+  server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
+    log.debug({ address: socket.remoteAddress, code: error.code }, 'handshake failed');
+    socket.destroy();
+  });
+
+  return {
+    close: () => {
+      for (const socket of handshaking.values()) socket.destroy();
+    },
+  };
+}
+
+function peerKey(socket: Socket): string {
+  return `${socket.remoteAddress} ${socket.remotePort}`;
+}
+
+class Counter {
+  readonly #max: number;
+  readonly #maxPerNetwork: number;
+  readonly #counts = new Map<string, number>();
+  #total = 0;
+
+  constructor(max: number, maxPerNetwork: number) {
+    this.#max = max || Number.POSITIVE_INFINITY;
+    this.#maxPerNetwork = maxPerNetwork || Number.POSITIVE_INFINITY;
+  }
+
+  full(network: string): boolean {
+    return this.#total >= this.#max || (this.#counts.get(network) ?? 0) >= this.#maxPerNetwork;
+  }
+
+  add(network: string): void {
+    this.#total += 1;
+    this.#counts.set(network, (this.#counts.get(network) ?? 0) + 1);
+  }
+
+  remove(network: string): void {
+    const left = (this.#counts.get(network) ?? 1) - 1;
+    this.#total -= 1;
+    if (left === 0) this.#counts.delete(network);
+    else this.#counts.set(network, left);
+  }
+}

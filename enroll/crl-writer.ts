@@ -1,0 +1,98 @@
+/**
+ * Writes a certificate revocation list, version 2 (RFC 5280, section 5). Its entries are laid out in one buffer, because
+ * a list may have a million of them; the frame around them is small and written like everything else.
+ */
+
+import { type Der, encodeDer, encoded, integer, sequence, tagged, taggedBytes, time } from './der-writer.ts';
+import type { Signer } from './signer.ts';
+import { authorityKeyIdentifier, critical, derHeader, OID, plain, signatureAlgorithm, signed } from './x509-writer.ts';
+
+/** RFC 5280, section 5.3.1. */
+const REASON_CODES = {
+  unspecified: 0,
+  keyCompromise: 1,
+  affiliationChanged: 3,
+  superseded: 4,
+  cessationOfOperation: 5,
+  privilegeWithdrawn: 9,
+} as const;
+
+export interface CrlEntry {
+  /** Hexadecimal. */
+  readonly serial: string;
+  readonly revokedAt: number;
+  readonly reason: keyof typeof REASON_CODES;
+}
+
+export interface CrlContents {
+  /** DER of the issuer's Name. */
+  readonly issuer: Uint8Array;
+  readonly keyIdentifier: Uint8Array;
+  readonly number: number;
+  readonly thisUpdate: number;
+  readonly nextUpdate: number;
+  readonly entries: readonly CrlEntry[];
+}
+
+/** Up to here: SEQUENCE, INTEGER of 20 bytes and its sign, GeneralizedTime, and the reason's extension. */
+const ENTRY_BYTES_MAX = 2 + 23 + 17 + 14;
+
+export function writeCrl(contents: CrlContents, signer: Signer): Promise<Buffer> {
+  const entries = writeEntries(contents.entries);
+  const head = [
+    encodeDer(integer(1)),
+    signatureAlgorithm(),
+    Buffer.from(contents.issuer),
+    encodeDer(time(contents.thisUpdate)),
+    encodeDer(time(contents.nextUpdate)),
+    // An empty list is left out (RFC 5280, section 5.1.2.6).
+    ...(entries.length === 0 ? [] : [derHeader(0x30, entries.length), entries]),
+    encodeDer(tagged(0, sequence(...crlExtensions(contents)))),
+  ];
+  const length = head.reduce((sum, part) => sum + part.length, 0);
+  return signed(Buffer.concat([derHeader(0x30, length), ...head]), signer);
+}
+
+function crlExtensions(contents: CrlContents): readonly Der[] {
+  return [
+    authorityKeyIdentifier(contents.keyIdentifier),
+    plain(OID.crlNumber, integer(contents.number)),
+    // onlyContainsUserCerts, and no name: one list holds all of them, and a name would tie the list to the URL that
+    // stood in certificates issued before the server moved (RFC 5280, section 6.3.3, step b.2).
+    critical(OID.issuingDistributionPoint, sequence(taggedBytes(1, Buffer.of(0xff)))),
+  ];
+}
+
+function writeEntries(entries: readonly CrlEntry[]): Buffer {
+  const buffer = Buffer.allocUnsafe(entries.length * ENTRY_BYTES_MAX);
+  const reasons = reasonExtensions();
+  let end = 0;
+  for (const { serial, revokedAt, reason } of entries) {
+    const start = end;
+    end += 2; // an entry is shorter than 128 bytes: its header is written when its length is known
+    end = writeSerial(buffer, end, serial);
+    end += encodeDer(time(revokedAt)).copy(buffer, end);
+    end += reasons[reason].copy(buffer, end);
+    buffer[start] = 0x30;
+    buffer[start + 1] = end - start - 2;
+  }
+  return buffer.subarray(0, end);
+}
+
+function writeSerial(buffer: Buffer, at: number, serial: string): number {
+  const hex = serial.length % 2 === 0 ? serial : `0${serial}`;
+  const sign = Number.parseInt(hex.slice(0, 2), 16) >= 0x80 ? '00' : '';
+  const length = (sign.length + hex.length) / 2;
+  buffer[at] = 0x02;
+  buffer[at + 1] = length;
+  return at + 2 + buffer.write(sign + hex, at + 2, 'hex');
+}
+
+/** `unspecified` is written by leaving the extension out (RFC 5280, section 5.3.1). */
+function reasonExtensions(): Readonly<Record<CrlEntry['reason'], Buffer>> {
+  const extension = (code: number) =>
+    code === 0 ? Buffer.alloc(0) : encodeDer(sequence(plain('2.5.29.21', encoded(Buffer.of(0x0a, 0x01, code)))));
+  return Object.fromEntries(
+    Object.entries(REASON_CODES).map(([reason, code]) => [reason, extension(code)]),
+  ) as unknown as Record<CrlEntry['reason'], Buffer>;
+}

@@ -1,0 +1,77 @@
+/**
+ * The paths of the enroll server: EST (RFC 7030, corrected by RFC 8951) and the revocation list. One table; each line
+ * says who may call it. What happens behind them is in `enrollment.ts` and `renewal.ts`.
+ */
+
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { CRL_PATH, EST_MEDIA_TYPES, EST_PATHS } from '../contract/est.ts';
+import { Problem } from '../contract/problem.ts';
+import type { Authority } from './authority.ts';
+import type { Callers } from './callers.ts';
+import { type EnrollmentDeps, enrollDevice } from './enrollment.ts';
+import { type RenewalDeps, renewCertificate } from './renewal.ts';
+import { decodeBase64 } from './request-body.ts';
+import { writeCertsOnly, writeCsrAttributes } from './x509-writer.ts';
+
+export interface RouteDeps {
+  readonly authority: Authority;
+  readonly callers: Callers;
+  readonly enrollment: EnrollmentDeps;
+  readonly renewal: RenewalDeps;
+}
+
+/** RFC 7030, section 4.1: how long a client may keep what is the same for everyone, in seconds. */
+const CACHE_SECONDS = 300;
+
+export function addRoutes(app: FastifyInstance, deps: RouteDeps): void {
+  const { authority, callers } = deps;
+  const trustBundle = writeCertsOnly([...authority.trustBundle].reverse());
+  const csrAttributes = writeCsrAttributes();
+
+  app.get(EST_PATHS.cacerts, { config: { caller: 'public' } }, (_request, reply) =>
+    sendBase64(reply, EST_MEDIA_TYPES.certificates, trustBundle),
+  );
+
+  app.get(EST_PATHS.csrattrs, { config: { caller: 'public' } }, (_request, reply) =>
+    sendBase64(reply, EST_MEDIA_TYPES.attributes, csrAttributes),
+  );
+
+  app.get(CRL_PATH, { config: { caller: 'public' } }, async (_request, reply) =>
+    reply
+      .header('cache-control', `max-age=${CACHE_SECONDS}`)
+      .type(EST_MEDIA_TYPES.crl)
+      .send(await authority.crl()),
+  );
+
+  app.post(EST_PATHS.simpleenroll, { config: { caller: 'token' } }, async (request, reply) => {
+    const credential = callers.credential(request);
+    const answer = await enrollDevice({ credential, csrDer: csrOf(request), address: request.ip }, deps.enrollment);
+    if (!answer.ok) throw answer.problem;
+    return sendCertificate(reply, answer.certificate.der);
+  });
+
+  app.post(EST_PATHS.simplereenroll, { config: { caller: 'certificate' } }, async (request, reply) => {
+    const holder = callers.holder(request);
+    const answer = await renewCertificate({ holder, csrDer: csrOf(request), address: request.ip }, deps.renewal);
+    if (!answer.ok) throw answer.problem;
+    return sendCertificate(reply, answer.certificate.der);
+  });
+}
+
+function csrOf(request: FastifyRequest): Buffer {
+  const der = Buffer.isBuffer(request.body) ? decodeBase64(request.body.toString('latin1')) : undefined;
+  if (der === undefined) throw new Problem('csr_malformed', { reason: 'expected a body of base64' });
+  return der;
+}
+
+/** The issued certificate alone (RFC 7030, section 4.2.3); its issuer is in the trust bundle. */
+function sendCertificate(reply: FastifyReply, der: Uint8Array): FastifyReply {
+  reply.header('cache-control', 'no-store');
+  return sendBase64(reply, EST_MEDIA_TYPES.certificates, writeCertsOnly([der]));
+}
+
+/** On one line and with a length: there are clients that read nothing else (strongSwan 5.9). */
+function sendBase64(reply: FastifyReply, mediaType: string, der: Buffer): FastifyReply {
+  // RFC 8951 makes this header meaningless; clients of RFC 7030 look for it.
+  return reply.header('content-transfer-encoding', 'base64').type(mediaType).send(der.toString('base64'));
+}
