@@ -44,6 +44,8 @@ export interface PublishOptions {
   readonly qos?: 0 | 1;
 }
 
+const KEEPALIVE_S = 60;
+
 export type StateListener = (state: DeviceState, error: DeviceError | undefined) => void;
 
 export class Device {
@@ -64,15 +66,9 @@ export class Device {
    * itself (`retryAfter` says when the server would like to be asked again).
    */
   static async open(options: DeviceOptions): Promise<Device> {
-    checkedMqttUrl(options.mqttUrl);
+    checkSettings(options);
     const store = options.store ?? fileIdentityStore(options.dataDir);
-    const identity = await enrollOnce(store, options);
-    if (options.deviceId !== undefined && options.deviceId !== identity.deviceId) {
-      throw new DeviceError('identity_unusable', {
-        reason: `expected device ${options.deviceId}, found ${identity.deviceId}`,
-      });
-    }
-    return new Device(options, store, identity);
+    return new Device(options, store, await enrollOnce(store, options));
   }
 
   private constructor(options: DeviceSettings, store: IdentityStore, identity: StoredIdentity) {
@@ -86,7 +82,7 @@ export class Device {
         identity,
         mqttUrl: checkedMqttUrl(options.mqttUrl),
         clean: options.clean ?? false,
-        keepalive: options.keepalive ?? 60,
+        keepalive: options.keepalive ?? KEEPALIVE_S,
         limits: { ...DEFAULT_OUTBOX_LIMITS, ...options.outbox },
         log,
         now: options.now ?? Date.now,
@@ -204,5 +200,12 @@ export class Device {
     this.#state = state;
     if (error !== undefined || state === 'connected') this.#lastError = error;
     for (const listener of [...this.#listeners]) listener(state, error);
+  }
+}
+
+function checkSettings({ mqttUrl, keepalive = KEEPALIVE_S }: DeviceSettings): void {
+  checkedMqttUrl(mqttUrl);
+  if (!Number.isInteger(keepalive) || keepalive < 15 || keepalive > 1_200) {
+    throw new DeviceError('request_invalid', { reason: 'expected a keepalive of 15 to 1200 seconds' });
   }
 }

@@ -30,9 +30,29 @@ export interface EnrollmentOrder {
   readonly signal?: AbortSignal;
 }
 
-/** The identity in the store; without one, the bootstrap token is exchanged for it. */
+/**
+ * The identity in the store; without one, the bootstrap token is exchanged for it. It rejects with a DeviceError and
+ * asks only once; `retryAfter` tells when the server would like to be asked again.
+ */
 export async function enrollOnce(store: IdentityStore, order: EnrollmentOrder): Promise<StoredIdentity> {
-  return (await store.load()) ?? (await enroll(store, order));
+  const stored = await store.load();
+  if (stored === undefined) return enroll(store, order);
+  checkStored(stored, order);
+  return stored;
+}
+
+function checkStored(stored: StoredIdentity, order: EnrollmentOrder): void {
+  if (order.deviceId !== undefined && order.deviceId !== stored.deviceId) {
+    throw unusable(`expected device ${order.deviceId}, found ${stored.deviceId}`);
+  }
+  let isPair: boolean;
+  try {
+    new X509Certificate(stored.rootPem);
+    isPair = new X509Certificate(stored.certificatePem).checkPrivateKey(createPrivateKey(stored.keyPem));
+  } catch {
+    throw unusable('expected a key and certificates in PEM'); // OpenSSL's own words could say something of the key
+  }
+  if (!isPair) throw unusable('the certificate belongs to another key');
 }
 
 async function enroll(store: IdentityStore, order: EnrollmentOrder): Promise<StoredIdentity> {
@@ -187,4 +207,8 @@ function announcedMqttUrl(issued: Issued): string | undefined {
 
 function invalid(reason: string): DeviceError {
   return new DeviceError('request_invalid', { reason });
+}
+
+function unusable(reason: string): DeviceError {
+  return new DeviceError('identity_unusable', { reason });
 }

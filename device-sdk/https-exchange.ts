@@ -36,7 +36,7 @@ export interface HttpsAnswer {
   readonly body: Buffer;
 }
 
-/** Rejects with `server_untrusted`, `server_unreachable` or `answer_invalid`. */
+/** Rejects with `server_untrusted`, `server_unreachable`, `answer_invalid`, or `closed` when the signal aborts. */
 export async function exchange(peer: HttpsPeer, request: HttpsRequest): Promise<HttpsAnswer> {
   if (peer.signal?.aborted === true) throw new DeviceError('closed');
   const socket = openSocket(peer);

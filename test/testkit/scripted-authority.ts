@@ -9,13 +9,21 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+export interface ServerCredential {
+  readonly keyPem: string;
+  /** The chain without the root. */
+  readonly certificatePem: string;
+}
+
 export interface ScriptedAuthority {
   readonly rootPem: string;
   /** SHA-256 of the root's DER, lower-case hexadecimal: what a token pins. */
   readonly rootSha256: string;
   readonly issuingPem: string;
-  /** For `localhost`, `127.0.0.1` and `::1`; the chain without the root. */
-  readonly server: { readonly keyPem: string; readonly certificatePem: string };
+  /** For `localhost`, `127.0.0.1` and `::1`. */
+  readonly server: ServerCredential;
+  /** For other names, as openssl writes them: `DNS:broker.example`. */
+  serverFor(names: string): ServerCredential;
   /** Verifies the request's signature, takes its key, and writes the name itself. */
   issue(csr: Buffer, deviceId: string): string;
   /** The request's public key as PEM, as openssl reads it. */
@@ -54,18 +62,19 @@ export function makeScriptedAuthority(): ScriptedAuthority {
   );
   writeFileSync(at('issuing.pem'), issuing);
   newKey('server.key');
-  const serverCertificate = sign(
-    requestFor('server.key', '/CN=scripted server'),
-    'issuing',
-    'subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1\nextendedKeyUsage=serverAuth\n',
-  );
+  const serverFor = (names: string): ServerCredential => {
+    const extensions = `subjectAltName=${names}\nextendedKeyUsage=serverAuth\n`;
+    const certificate = sign(requestFor('server.key', '/CN=scripted server'), 'issuing', extensions);
+    return { keyPem: readFileSync(at('server.key'), 'utf8'), certificatePem: certificate + issuing };
+  };
   const rootPem = readFileSync(at('root.pem'), 'utf8');
 
   return {
     rootPem,
     rootSha256: createHash('sha256').update(new X509Certificate(rootPem).raw).digest('hex'),
     issuingPem: issuing,
-    server: { keyPem: readFileSync(at('server.key'), 'utf8'), certificatePem: serverCertificate + issuing },
+    server: serverFor('DNS:localhost,IP:127.0.0.1,IP:::1'),
+    serverFor,
     issue: (csr, deviceId) =>
       sign(
         openssl(['req', '-inform', 'DER'], csr),

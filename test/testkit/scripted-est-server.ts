@@ -7,7 +7,7 @@ import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { formatBootstrapToken } from '../../contract/bootstrap-token.ts';
-import type { ScriptedAuthority } from './scripted-authority.ts';
+import type { ScriptedAuthority, ServerCredential } from './scripted-authority.ts';
 
 export interface EstRequest {
   readonly path: string;
@@ -46,7 +46,7 @@ export interface EstScript {
   readonly afterIssue?: (request: EstRequest, sofar: number) => EstAnswer | 'drop' | undefined;
   readonly mqttUrl?: () => string;
   /** What the TLS listener presents, in place of the authority's own server certificate. */
-  readonly identity?: ScriptedAuthority['server'];
+  readonly identity?: ServerCredential;
 }
 
 export async function startScriptedEstServer(
