@@ -19,6 +19,9 @@ export const EST_MEDIA_TYPES = {
   crl: 'application/pkix-crl',
 } as const;
 
+/** Header of an answer that carries a certificate: where its holder finds the broker. EST itself has no place for it. */
+export const MQTT_URL_HEADER = 'rollcall-mqtt-url';
+
 /** User names by which a client says that it has no device id of its own and the server shall choose one. */
 export const GENERIC_USER_NAMES: ReadonlySet<string> = new Set(['', 'device', 'token', 'rollcall']);
 

@@ -8,6 +8,7 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from
 import type { Logger } from 'pino';
 import { CRL_PATH, EST_PATHS } from '../contract/est.ts';
 import { asProblem, PROBLEM_MEDIA_TYPE, Problem, problemDocument } from '../contract/problem.ts';
+import type { Counts } from './counts.ts';
 
 /** RFC 9110, section 11.6.1: an answer 401 says how to ask. */
 const TOKEN_CHALLENGES = ['Basic realm="rollcall", charset="UTF-8"', 'Bearer realm="rollcall"'];
@@ -47,6 +48,7 @@ export function answerErrors(
   });
 
   function send(reply: FastifyReply, problem: Problem): FastifyReply {
+    counts.add(`enroll_refused_total/code=${problem.code}`);
     const challenge = CHALLENGES[problem.code];
     if (challenge !== undefined) reply.header('www-authenticate', [...challenge]);
     if (problem.retryAfter !== undefined) reply.header('retry-after', problem.retryAfter);

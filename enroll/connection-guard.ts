@@ -8,6 +8,7 @@ import type { Server } from 'node:https';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
+import type { Counts } from './counts.ts';
 import type { EnrollLimits } from './limits.ts';
 import { createRateLimit, networkOf } from './rate-limit.ts';
 
@@ -26,9 +27,10 @@ export function guardConnections(
     readonly monotonic: () => number;
     readonly random: () => number;
     readonly log: Logger;
+    readonly counts: Counts;
   },
 ): ConnectionGuard {
-  const { limits, log, monotonic } = options;
+  const { limits, log, monotonic, counts } = options;
   const rate = createRateLimit({
     ...options,
     perSecond: limits.connectionsPerSecond,
@@ -43,6 +45,7 @@ export function guardConnections(
 
   const refuse = (socket: Socket, reason: string): void => {
     refusals += 1;
+    counts.add(`enroll_connections_refused_total/reason=${reason}`);
     const address = socket.remoteAddress;
     socket.destroy();
     const now = monotonic();

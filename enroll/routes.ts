@@ -4,10 +4,11 @@
  */
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { CRL_PATH, EST_MEDIA_TYPES, EST_PATHS } from '../contract/est.ts';
+import { CRL_PATH, EST_MEDIA_TYPES, EST_PATHS, MQTT_URL_HEADER } from '../contract/est.ts';
 import { Problem } from '../contract/problem.ts';
 import type { Authority } from './authority.ts';
 import type { Callers } from './callers.ts';
+import type { Counts } from './counts.ts';
 import { type EnrollmentDeps, enrollDevice } from './enrollment.ts';
 import { type RenewalDeps, renewCertificate } from './renewal.ts';
 import { decodeBase64 } from './request-body.ts';
@@ -18,13 +19,16 @@ export interface RouteDeps {
   readonly callers: Callers;
   readonly enrollment: EnrollmentDeps;
   readonly renewal: RenewalDeps;
+  /** Announced with every certificate. */
+  readonly mqttUrl: string | undefined;
+  readonly counts: Counts;
 }
 
 /** RFC 7030, section 4.1: how long a client may keep what is the same for everyone, in seconds. */
 const CACHE_SECONDS = 300;
 
 export function addRoutes(app: FastifyInstance, deps: RouteDeps): void {
-  const { authority, callers } = deps;
+  const { authority, callers, counts } = deps;
   const trustBundle = writeCertsOnly([...authority.trustBundle].reverse());
   const csrAttributes = writeCsrAttributes();
 
@@ -47,6 +51,7 @@ export function addRoutes(app: FastifyInstance, deps: RouteDeps): void {
     const credential = callers.credential(request);
     const answer = await enrollDevice({ credential, csrDer: csrOf(request), address: request.ip }, deps.enrollment);
     if (!answer.ok) throw answer.problem;
+    counts.add('enrollments_total');
     return sendCertificate(reply, answer.certificate.der);
   });
 
@@ -54,20 +59,22 @@ export function addRoutes(app: FastifyInstance, deps: RouteDeps): void {
     const holder = callers.holder(request);
     const answer = await renewCertificate({ holder, csrDer: csrOf(request), address: request.ip }, deps.renewal);
     if (!answer.ok) throw answer.problem;
+    counts.add('renewals_total');
     return sendCertificate(reply, answer.certificate.der);
   });
+
+  /** The issued certificate alone (RFC 7030, section 4.2.3); its issuer is in the trust bundle. */
+  function sendCertificate(reply: FastifyReply, der: Uint8Array): FastifyReply {
+    if (deps.mqttUrl !== undefined) reply.header(MQTT_URL_HEADER, deps.mqttUrl);
+    reply.header('cache-control', 'no-store');
+    return sendBase64(reply, EST_MEDIA_TYPES.certificates, writeCertsOnly([der]));
+  }
 }
 
 function csrOf(request: FastifyRequest): Buffer {
   const der = Buffer.isBuffer(request.body) ? decodeBase64(request.body.toString('latin1')) : undefined;
   if (der === undefined) throw new Problem('csr_malformed', { reason: 'expected a body of base64' });
   return der;
-}
-
-/** The issued certificate alone (RFC 7030, section 4.2.3); its issuer is in the trust bundle. */
-function sendCertificate(reply: FastifyReply, der: Uint8Array): FastifyReply {
-  reply.header('cache-control', 'no-store');
-  return sendBase64(reply, EST_MEDIA_TYPES.certificates, writeCertsOnly([der]));
 }
 
 /** On one line and with a length: there are clients that read nothing else (strongSwan 5.9). */

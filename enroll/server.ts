@@ -17,6 +17,7 @@ import { answerBrokenRequest, answerErrors } from './answers.ts';
 import type { Authority } from './authority.ts';
 import { createCallers } from './callers.ts';
 import { guardConnections } from './connection-guard.ts';
+import { Counts } from './counts.ts';
 import { DEFAULT_ENROLL_LIMITS, type EnrollLimits } from './limits.ts';
 import type { RandomBytes } from './profile.ts';
 import { createRateLimit } from './rate-limit.ts';
@@ -34,6 +35,8 @@ export interface EnrollServerOptions {
     Registry,
     'admitEnrollment' | 'commitEnrollment' | 'admitRenewal' | 'commitRenewal' | 'standing'
   >;
+  /** The broker's, `mqtts://host:port`; announced with every certificate. */
+  readonly mqttUrl?: string | undefined;
   /** What is not given is as in `DEFAULT_ENROLL_LIMITS`. */
   readonly limits?: Partial<EnrollLimits>;
   /** Milliseconds since the epoch. */
@@ -46,6 +49,8 @@ export interface EnrollServer {
   /** `https://host:port` under the first of the authority's hosts. */
   readonly url: string;
   readonly port: number;
+  /** What it did since it started, by name, or name and label: `enroll_refused_total/code=token_rejected`. */
+  counters(): Readonly<Record<string, number>>;
   /** Takes no more connections, lets requests finish for a moment, then ends what is left. */
   close(): Promise<void>;
 }
@@ -61,6 +66,7 @@ const CLOSE_PATIENCE_MS = 2_000;
 export async function createEnrollServer(options: EnrollServerOptions): Promise<EnrollServer> {
   const { authority, registry, now, log } = options;
   const limits = { ...DEFAULT_ENROLL_LIMITS, ...options.limits };
+  const counts = new Counts();
   const clocks = { monotonic: () => performance.now(), random: Math.random };
 
   const server = createServer({
@@ -77,7 +83,7 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
     maxHeaderSize: HEADERS_MAX,
     noDelay: true,
   });
-  const guard = guardConnections(server, { ...clocks, limits, log });
+  const guard = guardConnections(server, { ...clocks, limits, log, counts });
   const stopListening = authority.onServerCredentials('enroll', (credentials) => {
     server.setSecureContext(secureContext(credentials));
   });
@@ -90,7 +96,7 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
     return503OnClosing: false,
   });
   refuseUndeclaredRoutes(app);
-  answerErrors(app, { now, log });
+  answerErrors(app, { now, log, counts });
   // A device's request is the only body that is read.
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(EST_MEDIA_TYPES.request, { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
@@ -115,6 +121,8 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
     callers,
     enrollment: { authority, registry, log, randomBytes: options.randomBytes ?? randomBytes },
     renewal: { authority, registry, log },
+    mqttUrl: options.mqttUrl,
+    counts,
   });
 
   await app.ready();
@@ -124,6 +132,7 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
   return {
     url: `https://${urlHost(authority.hosts[0] as string)}:${port}`,
     port,
+    counters: () => counts.snapshot(),
     close: async () => {
       stopListening();
       const impatience = setTimeout(() => server.closeAllConnections(), CLOSE_PATIENCE_MS);
