@@ -29,9 +29,9 @@ const METHODS: ReadonlyMap<string, string> = new Map([
 
 export function answerErrors(
   app: FastifyInstance,
-  options: { readonly now: () => number; readonly log: Logger },
+  options: { readonly now: () => number; readonly log: Logger; readonly counts: Counts },
 ): void {
-  const { now, log } = options;
+  const { now, log, counts } = options;
 
   app.setErrorHandler((error: FastifyError | Problem, request, reply) => {
     const problem = error instanceof Problem ? error : fromFramework(error);
