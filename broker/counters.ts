@@ -1,0 +1,47 @@
+/** Plain counts of what the broker did, by name, for metrics. */
+
+import type { ConnectFailure, DisconnectReason } from './events.ts';
+
+export class Counters {
+  connected = 0;
+  messagesReceived = 0;
+  messagesAccepted = 0;
+  messagesForwarded = 0;
+  /** QoS 0 messages not delivered because the reader was too far behind. */
+  messagesDropped = 0;
+  /** QoS 1 and 2 messages not kept for a client that was away, because its queue was full. */
+  messagesNotQueued = 0;
+  publishDenied = 0;
+  subscribeDenied = 0;
+  receiveDenied = 0;
+  takeovers = 0;
+  readonly #disconnected = new Map<DisconnectReason, number>();
+  readonly #refused = new Map<ConnectFailure, number>();
+
+  countDisconnect(reason: DisconnectReason): void {
+    this.#disconnected.set(reason, (this.#disconnected.get(reason) ?? 0) + 1);
+  }
+
+  countRefusal(reason: ConnectFailure): void {
+    this.#refused.set(reason, (this.#refused.get(reason) ?? 0) + 1);
+  }
+
+  /** `connected`, `messages_accepted`, ..., `disconnected.<reason>`, `refused.<reason>`. */
+  snapshot(): Record<string, number> {
+    const counts: Record<string, number> = {
+      connected: this.connected,
+      messages_received: this.messagesReceived,
+      messages_accepted: this.messagesAccepted,
+      messages_forwarded: this.messagesForwarded,
+      messages_dropped: this.messagesDropped,
+      messages_not_queued: this.messagesNotQueued,
+      publish_denied: this.publishDenied,
+      subscribe_denied: this.subscribeDenied,
+      receive_denied: this.receiveDenied,
+      takeovers: this.takeovers,
+    };
+    for (const [reason, count] of this.#disconnected) counts[`disconnected.${reason}`] = count;
+    for (const [reason, count] of this.#refused) counts[`refused.${reason}`] = count;
+    return counts;
+  }
+}

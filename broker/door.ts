@@ -1,0 +1,142 @@
+/**
+ * Counts and slows connections before any cryptography: a rate per address, and how many may be unfinished at once, in
+ * total and per address. A connection that has not finished CONNECT in time is closed here.
+ */
+
+import type { Socket } from 'node:net';
+import type { Server } from 'node:tls';
+import type { ConnectFailure } from './events.ts';
+import type { BrokerLimits } from './limits.ts';
+import { addressKey, TokenBuckets } from './rate-limit.ts';
+
+export interface DoorOptions {
+  readonly limits: BrokerLimits;
+  readonly now: () => number;
+  readonly refused: (reason: ConnectFailure, address: string) => void;
+}
+
+/** A connection on its way to a session. */
+export class HalfOpen {
+  readonly address: string;
+  readonly #socket: Socket;
+  readonly #timer: NodeJS.Timeout;
+  readonly #settled: () => void;
+  #isSettled = false;
+  #timedOut: (() => void) | undefined;
+
+  constructor(socket: Socket, address: string, timeout: number, settled: () => void) {
+    this.#socket = socket;
+    this.address = address;
+    this.#settled = settled;
+    this.#timer = setTimeout(expire, timeout, this);
+  }
+
+  /** Called instead of closing the socket when time is up. */
+  onTimeout(timedOut: () => void): void {
+    this.#timedOut = timedOut;
+  }
+
+  /** It became a session, or went away. */
+  settle(): void {
+    if (this.#isSettled) return;
+    this.#isSettled = true;
+    clearTimeout(this.#timer);
+    this.#settled();
+  }
+
+  expire(): void {
+    if (this.#timedOut !== undefined) this.#timedOut();
+    else this.#socket.destroy();
+    this.settle();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+}
+
+function expire(half: HalfOpen): void {
+  half.expire();
+}
+
+export class Door {
+  readonly #options: DoorOptions;
+  readonly #buckets: TokenBuckets;
+  /** By remote address and port. */
+  readonly #halfOpen = new Map<string, HalfOpen>();
+  readonly #perAddress = new Map<string, number>();
+
+  constructor(options: DoorOptions) {
+    this.#options = options;
+    const rate = options.limits.connectionsPerSecondPerAddress;
+    this.#buckets = new TokenBuckets(rate, rate * 2);
+  }
+
+  /** Stands between the server's accept and its TLS. */
+  guard(server: Server): void {
+    const listeners = server.listeners('connection') as ((socket: Socket) => void)[];
+    server.removeAllListeners('connection');
+    server.on('connection', (socket: Socket) => {
+      if (!this.#admit(socket)) return;
+      for (const listener of listeners) listener.call(server, socket);
+    });
+  }
+
+  /** The half-open connection behind a socket whose handshake is finished. */
+  find(socket: Socket): HalfOpen | undefined {
+    return this.#halfOpen.get(endpoint(socket));
+  }
+
+  get halfOpen(): number {
+    return this.#halfOpen.size;
+  }
+
+  sweep(now: number): void {
+    this.#buckets.sweep(now);
+  }
+
+  close(): void {
+    for (const half of this.#halfOpen.values()) half.destroy();
+  }
+
+  #admit(socket: Socket): boolean {
+    const { limits, now } = this.#options;
+    const address = socket.remoteAddress;
+    if (address === undefined) {
+      socket.destroy(); // it went away before we looked
+      return false;
+    }
+    const key = addressKey(address);
+    const fromHere = this.#perAddress.get(key) ?? 0;
+    if (limits.handshakes > 0 && this.#halfOpen.size >= limits.handshakes) {
+      return this.#refuse(socket, 'too_many_handshakes', address);
+    }
+    if (limits.handshakesPerAddress > 0 && fromHere >= limits.handshakesPerAddress) {
+      return this.#refuse(socket, 'too_many_handshakes', address);
+    }
+    if (!this.#buckets.take(key, now())) return this.#refuse(socket, 'rate_limited', address);
+
+    const place = endpoint(socket);
+    const half = new HalfOpen(socket, address, limits.connectTimeout, () => {
+      if (this.#halfOpen.get(place) === half) this.#halfOpen.delete(place);
+      const left = (this.#perAddress.get(key) ?? 1) - 1;
+      if (left > 0) this.#perAddress.set(key, left);
+      else this.#perAddress.delete(key);
+    });
+    this.#halfOpen.set(place, half);
+    this.#perAddress.set(key, fromHere + 1);
+    socket.once('close', () => half.settle());
+    return true;
+  }
+
+  #refuse(socket: Socket, reason: ConnectFailure, address: string): false {
+    socket.on('error', () => {});
+    socket.resetAndDestroy(); // no TIME_WAIT for those we do not want
+    this.#options.refused(reason, address);
+    return false;
+  }
+}
+
+function endpoint(socket: Socket): string {
+  return `${socket.remotePort}|${socket.remoteAddress}`;
+}

@@ -1,0 +1,187 @@
+/** The only file that speaks aedes' callbacks: each hook asks the session and tells aedes yes or no. */
+
+import type { Aedes, AedesOptions, Client } from 'aedes';
+import { formatIdentity, type Identity } from '../contract/identity.ts';
+import type { TelemetryMessage } from '../telemetry/telemetry.ts';
+import type { Decision, Verb } from './acl.ts';
+import type { Counters } from './counters.ts';
+import type { BrokerLimits } from './limits.ts';
+import type { MqttWire } from './mqtt-wire.ts';
+import type { EngineSession, Session } from './session.ts';
+import type { SessionStore } from './session-store.ts';
+
+/** What the broker needs of telemetry. */
+export interface TelemetryIntake {
+  /** Resolves when the message is stored. The device hears PUBACK only after that. */
+  accept(message: TelemetryMessage): Promise<void>;
+}
+
+export interface HookOptions {
+  readonly limits: BrokerLimits;
+  readonly now: () => number;
+  readonly counters: Counters;
+  readonly store: SessionStore;
+  readonly telemetry: TelemetryIntake;
+  sessionOf(wire: MqttWire): Session | undefined;
+  denied(session: Session, verb: Verb, topic: string, decision: Decision): void;
+}
+
+type Hooks = Required<
+  Pick<AedesOptions, 'preConnect' | 'authenticate' | 'authorizePublish' | 'authorizeSubscribe' | 'authorizeForward'>
+>;
+
+const REFUSED = new Error('refused');
+
+/** A client publishes nothing on its own: without a session there is no right. */
+export function createHooks(options: HookOptions): Hooks {
+  const { limits, counters, store } = options;
+  const sessionOf = (client: Client | null) =>
+    client === null ? undefined : options.sessionOf(client.conn as unknown as MqttWire);
+
+  /** The identity was bound before aedes saw a byte; here aedes' own reading of CONNECT has to agree. */
+  const preConnect: Hooks['preConnect'] = (client, packet, callback) => {
+    const session = sessionOf(client);
+    if (session === undefined || packet.clientId !== session.facts.clientId) return callback(REFUSED, false);
+    const longest = Math.floor(limits.keepalive / 1000);
+    const asked = packet.keepalive ?? 0;
+    packet.keepalive = asked === 0 ? longest : Math.min(asked, longest);
+    callback(null, true);
+  };
+
+  const authenticate: Hooks['authenticate'] = (_client, _username, _password, callback) => callback(null, true);
+
+  const authorizePublish: Hooks['authorizePublish'] = (client, packet, callback) => {
+    const session = sessionOf(client);
+    if (session === undefined || client === null) return callback(REFUSED);
+    const isWill = (client as EngineSession).will === packet;
+    // A will fires when its session has ended; anything else of an ended session is not processed any more.
+    if (
+      session.isEnded &&
+      !isWill &&
+      session.reason !== 'connection_lost' &&
+      session.reason !== 'client_disconnected'
+    ) {
+      return;
+    }
+    const { topic } = packet;
+    const decision = mayWrite(session, topic, packet.retain === true);
+    if (!decision.allowed) {
+      counters.publishDenied += 1;
+      options.denied(session, packet.retain ? 'retain' : 'publish', topic, decision);
+      if (isWill) return callback(REFUSED);
+      return session.end('acl_denied');
+    }
+    counters.messagesReceived += 1;
+    if (packet.retain) {
+      (packet as { clientId?: string }).clientId = session.facts.clientId;
+      if (packet.payload.length > 0 && !store.hasRoomToRetain(topic, ownerOf(session.facts.subject.identity))) {
+        return isWill ? callback(REFUSED) : session.end('limit_exceeded');
+      }
+    }
+    const stream = session.telemetryStream(topic);
+    if (stream === undefined) return isWill ? callback(null) : session.order.inTurn(callback);
+    const message = telemetryMessage(session.facts.subject.identity, stream, packet, options.now());
+    if (packet.qos === 2 && !isWill) {
+      session.order.afterStored(storeOnce(client, packet, message), callback);
+    } else if (isWill) {
+      accept(message).then(() => callback(null), callback);
+    } else {
+      session.order.afterStored(accept(message), callback);
+    }
+  };
+
+  function mayWrite(session: Session, topic: string, retain: boolean): Decision {
+    const decision = session.rights.mayPublish(topic);
+    return decision.allowed && retain ? session.rights.mayRetain(topic) : decision;
+  }
+
+  async function accept(message: TelemetryMessage): Promise<void> {
+    await options.telemetry.accept(message);
+    counters.messagesAccepted += 1;
+  }
+
+  /** A QoS 2 message that is sent again before its PUBREL is the same message [MQTT-4.3.3-2]. */
+  async function storeOnce(client: Client, packet: { messageId?: number }, message: TelemetryMessage): Promise<void> {
+    const isRepeated = await store.incomingGetPacket(client, packet as never).then(
+      () => true,
+      () => false,
+    );
+    if (!isRepeated) await accept(message);
+  }
+
+  const authorizeSubscribe: Hooks['authorizeSubscribe'] = (client, subscription, callback) => {
+    const session = sessionOf(client);
+    if (session === undefined) return callback(null, null);
+    const { topic } = subscription;
+    const decision = session.rights.maySubscribe(topic);
+    if (!decision.allowed) {
+      counters.subscribeDenied += 1;
+      options.denied(session, 'subscribe', topic, decision);
+      if (!session.isReady) void store.removeSubscriptions(client, [topic]);
+      return callback(null, null);
+    }
+    const { subscriptions } = client as EngineSession;
+    if (subscriptions[topic] === undefined && Object.keys(subscriptions).length >= limits.subscriptions) {
+      if (session.isReady) return session.end('limit_exceeded');
+      return callback(null, null);
+    }
+    callback(null, subscription);
+  };
+
+  /** Asked at every delivery: live, queued and retained. */
+  const authorizeForward: Hooks['authorizeForward'] = (client, packet) => {
+    const session = sessionOf(client);
+    if (session === undefined || session.isEnded) return null;
+    if (!session.rights.mayReceive(packet.topic).allowed) {
+      counters.receiveDenied += 1;
+      return null;
+    }
+    const isLive = packet.messageId === undefined && packet.brokerId;
+    if (isLive && packet.brokerCounter === session.lastForwarded) return null; // overlapping filters: one copy
+    if (session.wire.writableLength > limits.outgoing) {
+      counters.messagesDropped += 1;
+      if (packet.qos > 0 && expectsAll(client as EngineSession)) session.end('slow_consumer');
+      return null;
+    }
+    if (isLive) session.lastForwarded = packet.brokerCounter;
+    counters.messagesForwarded += 1;
+    return packet;
+  };
+
+  return { preConnect, authenticate, authorizePublish, authorizeSubscribe, authorizeForward };
+}
+
+/** Who owns what is kept in the session store. */
+export function ownerOf(identity: Identity): string {
+  return formatIdentity(identity);
+}
+
+/**
+ * aedes drops a message as a duplicate when a later one was delivered first. All deliveries of one message to one client
+ * happen in one turn, so comparing with the last one is enough, and that is done in `authorizeForward`.
+ */
+export function withoutEngineDedupe(engine: Aedes): Record<string, number> {
+  return Object.defineProperty(Object.create(null), engine.id, { get: () => 0, set: () => {} });
+}
+
+function telemetryMessage(
+  identity: Identity,
+  stream: string,
+  packet: { readonly qos: 0 | 1 | 2; readonly payload: string | Buffer },
+  receivedAt: number,
+): TelemetryMessage {
+  if (identity.kind !== 'device') throw new RangeError('expected a device, found a service');
+  const { payload } = packet;
+  return {
+    device: identity.id,
+    stream,
+    receivedAt,
+    qos: packet.qos,
+    payload: typeof payload === 'string' ? Buffer.from(payload) : payload,
+  };
+}
+
+/** Whether a client asked for at least one filter that it must not lose messages of. */
+function expectsAll(client: EngineSession): boolean {
+  return Object.values(client.subscriptions).some((subscription) => subscription.qos > 0);
+}

@@ -1,0 +1,395 @@
+/**
+ * One client's byte stream between its TLS socket and aedes. Reads flow through the packet gate and reach aedes as
+ * whole packets, in steps that keep their order; writes are gathered into one TLS record per turn of the event loop.
+ * It stands in for the socket that aedes expects. Knows no identity and no topic rights.
+ *
+ * Why not the socket itself: aedes would read what it cannot bound, would wait for slow readers inside other clients'
+ * publishes, and runs the packets of one chunk concurrently.
+ */
+
+import type { TLSSocket } from 'node:tls';
+import { type Frame, type GateLimits, PacketGate, type PacketReceiver, PacketType } from './packet-gate.ts';
+import type { ConnectFields } from './packet-rules.ts';
+import type { Violation } from './violations.ts';
+
+export interface WireLimits extends GateLimits {
+  readonly inflight: number;
+  readonly outgoing: number;
+}
+
+/** Who decides about a connection; called synchronously. */
+export interface WireOwner {
+  /** The client's CONNECT is complete; nothing else is handed to aedes before `open()`. */
+  connectArrived(connect: ConnectFields): void;
+  violated(violation: Violation): void;
+  /** A PUBLISH passed the gate. False: the wire drops it, since the owner has ended the connection. */
+  publishArrived(frame: Frame): boolean;
+  /** More is waiting to be read by the client than it may leave. */
+  overflowed(): void;
+  /** The socket is closed. aedes may still be working on what arrived before. */
+  socketClosed(): void;
+  /** aedes has let go of the client: will, subscriptions and registration are dealt with. */
+  engineFinished(): void;
+}
+
+/** The part of aedes' client that a wire drives. */
+export interface EngineClient {
+  close(done?: () => void): void;
+}
+
+type Listener = (...values: unknown[]) => void;
+
+const WIRE = Symbol('wire');
+type WiredSocket = TLSSocket & { [WIRE]: MqttWire };
+
+/** Above this many bytes in either direction the socket is not read. */
+const READ_AHEAD = 64 * 1024;
+/** Larger pieces are not copied into one record with others. */
+const GATHER_MAX = 64 * 1024;
+const LINGER = 2_000;
+
+export class MqttWire implements PacketReceiver {
+  /** Set by aedes. */
+  client: unknown;
+  readonly #socket: TLSSocket;
+  readonly #gate: PacketGate;
+  #owner: WireOwner;
+  readonly #limits: WireLimits;
+
+  readonly #steps: Buffer[] = [];
+  #queuedBytes = 0;
+  /** The step that consecutive packets are being added to: a range of one chunk. */
+  #run: Buffer | undefined;
+  #runStart = 0;
+  #runEnd = 0;
+  #runPackets = 0;
+
+  #engine: EngineClient | undefined;
+  #onReadable: Listener | undefined;
+  /** aedes has asked for data and found none, so it has to be told about the next. */
+  #engineWaits = true;
+  #isOpen = false;
+  #isHeld = false;
+  #isPaused = false;
+  #socketEnded = false;
+  #isDestroyed = false;
+  #sawDisconnect = false;
+
+  #outgoing: Buffer[] = [];
+  #outgoingBytes = 0;
+  #flushPending = false;
+  #stalledSince = 0;
+
+  constructor(socket: TLSSocket, limits: WireLimits, owner: WireOwner) {
+    this.#socket = socket;
+    this.#limits = limits;
+    this.#owner = owner;
+    this.#gate = new PacketGate(limits);
+    const wired = socket as WiredSocket;
+    wired[WIRE] = this;
+    wired.on('data', onData);
+    wired.on('close', onClose);
+    wired.on('drain', onDrain);
+    wired.on('error', ignore);
+  }
+
+  get socket(): TLSSocket {
+    return this.#socket;
+  }
+
+  get sawDisconnect(): boolean {
+    return this.#sawDisconnect;
+  }
+
+  /** Bytes that the client has not taken yet. */
+  get writableLength(): number {
+    return this.#outgoingBytes + this.#socket.writableLength;
+  }
+
+  /** Since when (by `performance.now()`) nothing more could be written; 0: everything flows. */
+  get stalledSince(): number {
+    return this.#stalledSince;
+  }
+
+  /** Hands the connection to aedes: it gets the CONNECT packet, and the rest after `ready()`. */
+  open(handle: (wire: MqttWire) => EngineClient): void {
+    this.#engine = handle(this);
+    this.#isOpen = true;
+    this.#wakeEngine();
+  }
+
+  /** aedes has finished with CONNECT; what arrived meanwhile goes in. */
+  ready(): void {
+    this.#isHeld = false;
+    if (this.#isDestroyed || (this.#socketEnded && this.#steps.length === 0)) this.#closeEngine();
+    else this.#wakeEngine();
+  }
+
+  /** From now on somebody else decides. */
+  handTo(owner: WireOwner): void {
+    this.#owner = owner;
+  }
+
+  /** Nothing can be sent to the client any more. */
+  get isGone(): boolean {
+    return this.#isDestroyed || this.#socketEnded;
+  }
+
+  /** Stops or goes on reading from the client; used to slow it down. */
+  pauseReading(): void {
+    this.#isPaused = true;
+    this.#socket.pause();
+  }
+
+  resumeReading(): void {
+    this.#isPaused = false;
+    this.#readOrRest();
+  }
+
+  /** Closes at once: nothing more is read, processed or sent. */
+  cut(): void {
+    this.#steps.length = 0;
+    this.#queuedBytes = 0;
+    this.#outgoing.length = 0;
+    this.#outgoingBytes = 0;
+    this.#isDestroyed = true;
+    this.#socket.destroy();
+    this.#closeEngine();
+  }
+
+  /** Sends what is waiting, `last` included, then closes. Nothing more is read. */
+  end(last?: Buffer): void {
+    if (this.#isDestroyed) return;
+    if (last !== undefined) this.write(last);
+    this.#steps.length = 0;
+    this.#queuedBytes = 0;
+    this.#flush();
+    this.#isDestroyed = true;
+    this.#endSocket();
+    this.#closeEngine();
+  }
+
+  // What aedes sees.
+
+  get destroyed(): boolean {
+    return this.#isDestroyed;
+  }
+
+  setMaxListeners(): this {
+    return this;
+  }
+
+  on(event: string, listener: Listener): this {
+    if (event === 'readable') this.#onReadable = listener;
+    return this; // `end`, `close` and `error` reach aedes as close(), when it has read what came before
+  }
+
+  once(event: string, listener: Listener): this {
+    return this.on(event, listener);
+  }
+
+  removeListener(): this {
+    return this;
+  }
+
+  removeAllListeners(event: string): this {
+    if (event === 'readable') this.#onReadable = undefined;
+    return this;
+  }
+
+  emit(event: string): boolean {
+    // The last thing that aedes does with a connection is to release whoever waits for it to drain.
+    if (event === 'drain') this.#owner.engineFinished();
+    return true;
+  }
+
+  /** The next step: packets that may run side by side. Null when there is none. */
+  read(): Buffer | null {
+    const step = this.#isOpen && !this.#isHeld ? this.#steps.shift() : undefined;
+    if (step === undefined) {
+      this.#engineWaits = true;
+      if (this.#socketEnded && !this.#isHeld) this.#closeEngine();
+      return null;
+    }
+    this.#queuedBytes -= step.length;
+    if ((step[0] as number) >> 4 === PacketType.connect) this.#isHeld = true;
+    this.#readOrRest();
+    return step;
+  }
+
+  /** Always true: who reads too slowly is dealt with by `outgoing`, and nobody else waits for it. */
+  write(data: Buffer | string): boolean {
+    if (this.#isDestroyed) return true;
+    const piece = typeof data === 'string' ? Buffer.from(data) : data;
+    this.#outgoing.push(piece);
+    this.#outgoingBytes += piece.length;
+    if (!this.#flushPending) {
+      this.#flushPending = true;
+      process.nextTick(flush, this);
+    }
+    return true;
+  }
+
+  destroy(): this {
+    if (this.#isDestroyed) return this;
+    this.#flush();
+    this.#isDestroyed = true;
+    this.#endSocket();
+    return this;
+  }
+
+  // What the gate hands over.
+
+  connectPacket(frame: Frame, connect: ConnectFields): void {
+    this.#add(frame);
+    this.#endRun();
+    this.#owner.connectArrived(connect);
+  }
+
+  packet(frame: Frame): void {
+    if (this.#isDestroyed) return;
+    const { type } = frame;
+    if (type === PacketType.publish) {
+      if (!this.#owner.publishArrived(frame)) return;
+      if (frame.qos < 2) {
+        this.#add(frame);
+        return;
+      }
+    } else if (type === PacketType.puback || type === PacketType.pingreq) {
+      this.#add(frame);
+      return;
+    } else if (type === PacketType.disconnect) {
+      this.#sawDisconnect = true;
+    }
+    // A step of its own: aedes works on the packets of a step concurrently, and these must keep their place
+    // [MQTT-4.6.0-3, MQTT-4.6.0-4].
+    this.#endRun();
+    this.#add(frame);
+    this.#endRun();
+  }
+
+  #add(frame: Frame): void {
+    if (this.#run === frame.bytes && this.#runEnd === frame.start && this.#runPackets < this.#limits.inflight) {
+      this.#runEnd = frame.end;
+      this.#runPackets += 1;
+      return;
+    }
+    this.#endRun();
+    this.#run = frame.bytes;
+    this.#runStart = frame.start;
+    this.#runEnd = frame.end;
+    this.#runPackets = 1;
+  }
+
+  #endRun(): void {
+    const run = this.#run;
+    if (run === undefined) return;
+    this.#run = undefined;
+    const whole = this.#runStart === 0 && this.#runEnd === run.length;
+    const step = whole ? run : run.subarray(this.#runStart, this.#runEnd);
+    this.#steps.push(step);
+    this.#queuedBytes += step.length;
+  }
+
+  /** For the listeners below. */
+  received(chunk: Buffer): void {
+    if (this.#isDestroyed) return;
+    const violation = this.#gate.push(chunk, this);
+    this.#endRun();
+    if (violation !== undefined) this.#owner.violated(violation);
+    if (this.#isDestroyed) return;
+    this.#wakeEngine();
+    this.#readOrRest();
+  }
+
+  drained(): void {
+    this.#stalledSince = 0;
+    this.#readOrRest();
+  }
+
+  closed(): void {
+    this.#socketEnded = true;
+    this.#outgoing.length = 0;
+    this.#outgoingBytes = 0;
+    this.#owner.socketClosed();
+    // What arrived before the end still counts: aedes closes when it has read it all.
+    if (!this.#isHeld && (this.#steps.length === 0 || this.#isDestroyed)) this.#closeEngine();
+  }
+
+  flushed(): void {
+    this.#flushPending = false;
+    this.#flush();
+  }
+
+  #flush(): void {
+    const pieces = this.#outgoing;
+    if (pieces.length === 0 || this.#isDestroyed) return;
+    const bytes = this.#outgoingBytes;
+    this.#outgoing = [];
+    this.#outgoingBytes = 0;
+    if (this.#socketEnded || this.#socket.destroyed) return;
+    let flows: boolean;
+    if (pieces.length === 1) flows = this.#socket.write(pieces[0] as Buffer);
+    else if (bytes <= GATHER_MAX) flows = this.#socket.write(Buffer.concat(pieces, bytes));
+    else {
+      this.#socket.cork();
+      for (const piece of pieces) this.#socket.write(piece);
+      this.#socket.uncork();
+      flows = !this.#socket.writableNeedDrain;
+    }
+    if (!flows && this.#stalledSince === 0) this.#stalledSince = performance.now();
+    if (this.#socket.writableLength > 2 * this.#limits.outgoing + this.#limits.packet) this.#owner.overflowed();
+  }
+
+  #wakeEngine(): void {
+    if (!this.#engineWaits || !this.#isOpen || this.#isHeld || this.#steps.length === 0) return;
+    this.#engineWaits = false;
+    this.#onReadable?.();
+  }
+
+  #readOrRest(): void {
+    const behind = this.#queuedBytes > READ_AHEAD || this.#socket.writableLength > READ_AHEAD;
+    const rest = behind || this.#isPaused;
+    if (rest === this.#socket.isPaused()) return;
+    if (rest) this.#socket.pause();
+    else this.#socket.resume();
+  }
+
+  #closeEngine(): void {
+    if (this.#isHeld) return; // aedes forgets to check whether a client closed while it connected; `ready()` follows
+    const engine = this.#engine;
+    this.#engine = undefined;
+    engine?.close();
+  }
+
+  #endSocket(): void {
+    const socket = this.#socket;
+    if (socket.destroyed) return;
+    socket.removeListener('data', onData);
+    socket.resume(); // unread data would turn the close into a reset, and the client would miss the last answer
+    socket.end();
+    setTimeout(destroySocket, LINGER, socket).unref();
+  }
+}
+
+function onData(this: TLSSocket, chunk: Buffer): void {
+  (this as WiredSocket)[WIRE].received(chunk);
+}
+
+function onDrain(this: TLSSocket): void {
+  (this as WiredSocket)[WIRE].drained();
+}
+
+function onClose(this: TLSSocket): void {
+  (this as WiredSocket)[WIRE].closed();
+}
+
+function ignore(): void {}
+
+function flush(wire: MqttWire): void {
+  wire.flushed();
+}
+
+function destroySocket(socket: TLSSocket): void {
+  socket.destroy();
+}

@@ -1,0 +1,205 @@
+/** One live session: who it is, what it may, and how it ends. Ends once, always with a reason. */
+
+import type { Client, Subscription } from 'aedes';
+import { parseDeviceTopic } from '../contract/topics.ts';
+import type { Rights, Subject } from './acl.ts';
+import type { DisconnectReason } from './events.ts';
+import type { BrokerLimits } from './limits.ts';
+import type { MqttWire, WireOwner } from './mqtt-wire.ts';
+import type { Frame } from './packet-gate.ts';
+import { PublishOrder } from './publish-order.ts';
+import type { Violation } from './violations.ts';
+
+/** What aedes' client has and its types do not tell. */
+export interface EngineSession extends Client {
+  will: unknown;
+  _will: unknown;
+  subscriptions: Record<string, Pick<Subscription, 'qos'>>;
+  duplicates: Record<string, number>;
+  _inboundInflight: Set<number>;
+}
+
+export interface SessionFacts {
+  readonly subject: Subject;
+  readonly clientId: string;
+  readonly address: string;
+  readonly serial: string;
+  readonly connectedAt: number;
+  readonly notAfter: number;
+}
+
+export interface SessionListener {
+  /** It has a reason now; its socket is closing. Called once. */
+  ending(session: Session, reason: DisconnectReason): void;
+  /** aedes has let go of it. Called once, after `ending`. */
+  finished(session: Session): void;
+  violated(session: Session, violation: Violation): void;
+  storageFailed(session: Session, error: unknown): void;
+}
+
+export class Session implements WireOwner {
+  readonly facts: SessionFacts;
+  readonly wire: MqttWire;
+  readonly order: PublishOrder;
+  rights: Rights;
+  engine: EngineSession | undefined;
+  /** aedes has finished with CONNECT. */
+  isReady = false;
+  /** Counter of the message that was last forwarded to it. */
+  lastForwarded = -1;
+  readonly #limits: BrokerLimits;
+  readonly #now: () => number;
+  readonly #listener: SessionListener;
+  #reason: DisconnectReason | undefined;
+  #isFinished = false;
+  #finished: (() => void)[] = [];
+  #messageTokens: number;
+  #byteTokens: number;
+  #tokensAt: number;
+  #throttledSince = 0;
+  #resumeTimer: NodeJS.Timeout | undefined;
+  #streamTopic: string | undefined;
+  #stream: string | undefined;
+
+  constructor(
+    facts: SessionFacts,
+    wire: MqttWire,
+    rights: Rights,
+    limits: BrokerLimits,
+    now: () => number,
+    listener: SessionListener,
+  ) {
+    this.facts = facts;
+    this.wire = wire;
+    this.rights = rights;
+    this.#limits = limits;
+    this.#now = now;
+    this.#listener = listener;
+    this.#messageTokens = limits.messagesPerSecond * 2;
+    this.#byteTokens = limits.bytesPerSecond * 2;
+    this.#tokensAt = facts.connectedAt;
+    this.order = new PublishOrder((error) => {
+      listener.storageFailed(this, error);
+      this.end('storage_failed');
+    });
+  }
+
+  get reason(): DisconnectReason | undefined {
+    return this.#reason;
+  }
+
+  get isEnded(): boolean {
+    return this.#reason !== undefined;
+  }
+
+  /** Closes the connection after what is waiting has been sent. The first reason given is the one that counts. */
+  end(reason: DisconnectReason): void {
+    this.note(reason);
+    this.wire.end();
+  }
+
+  /** Closes the connection at once, without its will and without another acknowledgement. */
+  cut(reason: DisconnectReason): void {
+    this.note(reason);
+    this.order.abandon();
+    this.suppressWill();
+    this.wire.cut();
+  }
+
+  /** Records why it ends, where aedes is the one that closes. */
+  note(reason: DisconnectReason): void {
+    if (this.#reason !== undefined) return;
+    this.#reason = reason;
+    this.#listener.ending(this, reason);
+  }
+
+  suppressWill(): void {
+    if (this.engine === undefined) return;
+    this.engine.will = null;
+    this.engine._will = null;
+  }
+
+  /** Resolves when aedes has let go of it. */
+  finished(): Promise<void> {
+    if (this.#isFinished) return Promise.resolve();
+    return new Promise((resolve) => this.#finished.push(resolve));
+  }
+
+  /** The stream of a telemetry topic of this device; undefined for every other topic. */
+  telemetryStream(topic: string): string | undefined {
+    if (topic === this.#streamTopic) return this.#stream;
+    const { identity } = this.facts.subject;
+    const parsed = identity.kind === 'device' ? parseDeviceTopic(topic) : undefined;
+    const isOwn = parsed?.kind === 'telemetry' && identity.kind === 'device' && parsed.device === identity.id;
+    this.#streamTopic = topic;
+    this.#stream = isOwn ? parsed.stream : undefined;
+    return this.#stream;
+  }
+
+  // What the wire reports.
+
+  connectArrived(): void {}
+
+  violated(violation: Violation): void {
+    this.#listener.violated(this, violation);
+    this.end(violation.clause === 'limit' ? 'limit_exceeded' : 'protocol_violation');
+  }
+
+  publishArrived(frame: Frame): boolean {
+    if (this.isEnded) return false;
+    const { messagesPerSecond, bytesPerSecond } = this.#limits;
+    if (messagesPerSecond === 0 && bytesPerSecond === 0) return true;
+    this.#messageTokens -= 1;
+    this.#byteTokens -= frame.end - frame.start;
+    const short = (messagesPerSecond > 0 && this.#messageTokens < 0) || (bytesPerSecond > 0 && this.#byteTokens < 0);
+    return short ? this.#throttle() : true;
+  }
+
+  overflowed(): void {
+    this.end('slow_consumer');
+  }
+
+  socketClosed(): void {
+    this.note(this.wire.sawDisconnect ? 'client_disconnected' : 'connection_lost');
+  }
+
+  engineFinished(): void {
+    if (this.#isFinished) return;
+    this.#isFinished = true;
+    this.note(this.wire.sawDisconnect ? 'client_disconnected' : 'server_error');
+    this.#listener.finished(this);
+    for (const resolve of this.#finished) resolve();
+    this.#finished = [];
+  }
+
+  /** Refills the buckets; if they are still short, stops reading until they are not. False: it had its time. */
+  #throttle(): boolean {
+    const { messagesPerSecond, bytesPerSecond, throttleTimeout } = this.#limits;
+    const now = this.#now();
+    const elapsed = Math.max(0, now - this.#tokensAt) / 1000;
+    this.#tokensAt = now;
+    this.#messageTokens = Math.min(messagesPerSecond * 2, this.#messageTokens + elapsed * messagesPerSecond);
+    this.#byteTokens = Math.min(bytesPerSecond * 2, this.#byteTokens + elapsed * bytesPerSecond);
+    const messages = messagesPerSecond > 0 ? -this.#messageTokens / messagesPerSecond : 0;
+    const bytes = bytesPerSecond > 0 ? -this.#byteTokens / bytesPerSecond : 0;
+    const seconds = Math.max(messages, bytes);
+    if (seconds <= 0) {
+      // A client that was idle for a while has its burst back, and its past is forgotten.
+      if (seconds < -1) this.#throttledSince = 0;
+      return true;
+    }
+    if (this.#throttledSince === 0) this.#throttledSince = now;
+    if (now - this.#throttledSince > throttleTimeout) {
+      this.end('rate_exceeded');
+      return false;
+    }
+    this.wire.pauseReading();
+    clearTimeout(this.#resumeTimer);
+    this.#resumeTimer = setTimeout(resume, Math.ceil(seconds * 1000), this.wire).unref();
+    return true;
+  }
+}
+
+function resume(wire: MqttWire): void {
+  wire.resumeReading();
+}
