@@ -34,6 +34,11 @@ const size = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
+/** A group of options; leaving it out means all of its defaults. */
+function section<Shape extends z.ZodRawShape>(shape: Shape) {
+  return z.strictObject(shape).prefault({} as never);
+}
+
 export const configSchema = z.strictObject({
   data: z.string().min(1).prefault('./data'),
   trustDomain: z
@@ -41,68 +46,61 @@ export const configSchema = z.strictObject({
     .refine(isTrustDomain, 'expected a SPIFFE trust domain: lower case letters, digits, . _ -')
     .prefault('rollcall.internal'),
   publicHosts: z.array(host).min(1).max(100).prefault(['localhost', '127.0.0.1', '::1']),
-  log: z
-    .strictObject({
-      level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).prefault('info'),
-    })
-    .prefault({}),
-  enroll: z
-    .strictObject({
-      host: host.prefault('127.0.0.1'),
-      port: port.prefault(8443),
-      limits: z
-        .strictObject({
-          enrollmentsPerSecond: limit.prefault(20),
-          enrollmentsPerSecondPerAddress: limit.prefault(5),
-          connectionsPerSecondPerAddress: limit.prefault(20),
-          connectionsPerAddress: limit.prefault(100),
-          connections: limit.prefault(2_000),
-          requestTimeout: duration.prefault('10s'),
-        })
-        .prefault({}),
-    })
-    .prefault({}),
-  mqtt: z
-    .strictObject({
-      host: host.prefault('127.0.0.1'),
-      port: port.prefault(8883),
-      limits: z
-        .strictObject({
-          packet: size.prefault('256KiB'),
-          connectPacket: size.prefault('16KiB'),
-          connectTimeout: duration.prefault('10s'),
-          connectionsPerSecondPerAddress: limit.prefault(50),
-          handshakes: limit.prefault(1_000),
-          handshakesPerAddress: limit.prefault(100),
-          keepalive: duration.prefault('20m'),
-          subscriptions: count.prefault(50),
-          topicLevels: z.number().int().min(1).max(100).prefault(16),
-          inflight: count.prefault(100),
-          messagesPerSecond: limit.prefault(100),
-          outgoing: size.prefault('1MiB'),
-        })
-        .prefault({}),
-    })
-    .prefault({}),
-  console: z
-    .strictObject({
-      host: host.prefault('127.0.0.1'),
-      port: port.prefault(8444),
-    })
-    .prefault({}),
-  certificates: z
-    .strictObject({
-      device: duration.prefault('90d'),
-      service: duration.prefault('90d'),
-      server: duration.prefault('30d'),
-      issuing: duration.prefault('3y'),
-      root: duration.prefault('20y'),
-      backdate: duration.prefault('10m'),
-    })
-    .prefault({}),
+  log: section({ level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).prefault('info') }),
+  enroll: section({
+    host: host.prefault('127.0.0.1'),
+    port: port.prefault(8443),
+    limits: section({
+      enrollmentsPerSecond: limit.prefault(20),
+      enrollmentsPerSecondPerAddress: limit.prefault(5),
+      renewalsPerSecond: limit.prefault(20),
+      renewalsPerSecondPerAddress: limit.prefault(5),
+      connectionsPerSecond: limit.prefault(200),
+      connectionsPerSecondPerAddress: limit.prefault(20),
+      openConnections: limit.prefault(2_000),
+      openConnectionsPerAddress: limit.prefault(100),
+      halfOpenConnections: limit.prefault(500),
+      halfOpenConnectionsPerAddress: limit.prefault(20),
+    }),
+  }),
+  mqtt: section({
+    host: host.prefault('127.0.0.1'),
+    port: port.prefault(8883),
+    limits: section({
+      packet: size.prefault('256KiB'),
+      connectPacket: size.prefault('16KiB'),
+      connectTimeout: duration.prefault('10s'),
+      connectionsPerSecondPerAddress: limit.prefault(50),
+      handshakes: limit.prefault(1_000),
+      handshakesPerAddress: limit.prefault(100),
+      keepalive: duration.prefault('20m'),
+      subscriptions: count.prefault(50),
+      filtersPerPacket: count.prefault(8),
+      topicLevels: z.number().int().min(1).max(100).prefault(16),
+      topicBytes: size.prefault('256B'),
+      inflight: count.prefault(100),
+      messagesPerSecond: limit.prefault(100),
+      bytesPerSecond: size.prefault('0B'),
+      throttleTimeout: duration.prefault('30s'),
+      outgoing: size.prefault('1MiB'),
+      stallTimeout: duration.prefault('10s'),
+      takeoversPerMinute: limit.prefault(10),
+      retained: count.prefault(100),
+      queuedMessages: count.prefault(1_000),
+      queuedBytes: size.prefault('1MiB'),
+      sessionExpiry: duration.prefault('1h'),
+      refusalLogsPerMinute: limit.prefault(10),
+      sweepInterval: duration.prefault('5s'),
+    }),
+  }),
+  console: section({ host: host.prefault('127.0.0.1'), port: port.prefault(8444) }),
+  certificates: section({
+    device: duration.prefault('90d'),
+    server: duration.prefault('30d'),
+    issuing: duration.prefault('3y'),
+    root: duration.prefault('20y'),
+    backdate: duration.prefault('10m'),
+  }),
 });
 
 export type Config = z.infer<typeof configSchema>;
-
-/** A setting that the command line gives: it wins over the file and the environment. */
-export type ConfigOverrides = Readonly<Record<string, unknown>>;

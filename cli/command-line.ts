@@ -1,0 +1,133 @@
+/** What every command has in common: how it finds the running server, how it reads options, how it ends. */
+
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { type Command, InvalidArgumentError } from 'commander';
+import { type ConsoleClient, openConsoleClient } from '../console/client.ts';
+import { type DeviceId, type GroupName, NAME_RULE, parseDeviceId, parseGroupName } from '../contract/identity.ts';
+import { Problem } from '../contract/problem.ts';
+import { explainFailure, type OutputForm } from './terminal.ts';
+import { DURATION_RULE, parseDuration } from './units.ts';
+
+export interface FleetOptions {
+  readonly data?: string;
+  readonly socket?: string;
+  readonly json?: boolean;
+}
+
+/** Adds `--json`: one JSON document or one JSON line each on standard output. */
+export function speaksJson(command: Command): Command {
+  return command.option('--json', 'print JSON for machines');
+}
+
+/** Adds the options by which a command finds the running server. */
+export function findsServer(command: Command): Command {
+  return speaksJson(command)
+    .option('--data <dir>', 'data directory of the running server (default: ./data)')
+    .option('--socket <path>', 'operator socket of the running server');
+}
+
+export interface Call<Options> {
+  readonly args: readonly string[];
+  readonly options: Options;
+  readonly form: OutputForm;
+}
+
+/** Runs a command; what it throws is explained on standard error and becomes the exit code. */
+export function run<Options>(handler: (call: Call<Options>) => Promise<void>): (...parts: unknown[]) => Promise<void> {
+  return async (...parts) => {
+    const command = parts.at(-1) as Command;
+    const options = command.optsWithGlobals() as Options & FleetOptions;
+    const form: OutputForm = options.json === true ? 'json' : 'text';
+    try {
+      await handler({ args: command.args, options, form });
+    } catch (error) {
+      process.exitCode = explainFailure(error, form, Date.now());
+    }
+  };
+}
+
+/** Runs a command that speaks to the running server, and closes the connection after it. */
+export function runWithServer<Options>(
+  handler: (server: ConsoleClient, call: Call<Options & FleetOptions>) => Promise<void>,
+): (...parts: unknown[]) => Promise<void> {
+  return run<Options & FleetOptions>(async (call) => {
+    const server = openConsoleClient({ socketPath: socketPathOf(call.options) });
+    try {
+      await handler(server, call);
+    } finally {
+      await server.close();
+    }
+  });
+}
+
+export const CONSOLE_SOCKET = 'console.sock';
+
+export function socketPathOf(options: FleetOptions): string {
+  if (options.socket !== undefined) return resolve(options.socket);
+  const data = resolve(options.data ?? process.env.ROLLCALL_DATA ?? './data');
+  const path = join(data, CONSOLE_SOCKET);
+  if (existsSync(path)) return path;
+  throw new Problem('server_unreachable', {
+    reason: `there is no operator socket in ${data}`,
+    hint: 'start one with "rollcall serve", or say where it runs with --data DIR or --socket PATH',
+  });
+}
+
+// Parsers of option values, for commander: a bad one is explained before the command starts.
+
+export function integerBetween(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= least && value <= most) return value;
+    throw new InvalidArgumentError(`expected a whole number from ${least} to ${most}`);
+  };
+}
+
+export function rateBetween(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d{1,7}(\.\d{1,6})?$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= least && value <= most) return value;
+    throw new InvalidArgumentError(`expected a number from ${least} to ${most}`);
+  };
+}
+
+/** Milliseconds. */
+export function duration(text: string): number {
+  const ms = parseDuration(text);
+  if (ms === undefined) throw new InvalidArgumentError(`expected ${DURATION_RULE}`);
+  return ms;
+}
+
+/** Milliseconds since the epoch, from an ISO 8601 time or from how long ago. */
+export function instant(text: string): number {
+  const ago = parseDuration(text);
+  const at = ago === undefined ? Date.parse(text) : Date.now() - ago;
+  if (Number.isNaN(at))
+    throw new InvalidArgumentError('expected a time such as 2026-11-22T12:00:00Z, or how long ago, such as 15m');
+  return at;
+}
+
+export function deviceId(text: string): DeviceId {
+  const id = parseDeviceId(text);
+  if (id === undefined) throw new InvalidArgumentError(`expected a device id of ${NAME_RULE}`);
+  return id;
+}
+
+export function groupName(text: string): GroupName {
+  const group = parseGroupName(text);
+  if (group === undefined) throw new InvalidArgumentError(`expected a group name of ${NAME_RULE}`);
+  return group;
+}
+
+/** Collects repeated `--label k=v`. */
+export function label(text: string, labels: Readonly<Record<string, string>> = {}): Readonly<Record<string, string>> {
+  const equals = text.indexOf('=');
+  if (equals < 1) throw new InvalidArgumentError('expected key=value');
+  return { ...labels, [text.slice(0, equals)]: text.slice(equals + 1) };
+}
+
+/** Collects a repeated option into a list. */
+export function repeated(text: string, list: readonly string[] = []): readonly string[] {
+  return [...list, text];
+}

@@ -1,0 +1,99 @@
+import { readFileSync } from 'node:fs';
+import { Command } from 'commander';
+import { parse } from 'yaml';
+import type { ConsoleClient } from '../../console/client.ts';
+import { formatIdentity, NAME_RULE, parseIdentity } from '../../contract/identity.ts';
+import type { PolicyDocument, PolicyScope } from '../../contract/policy.ts';
+import { Problem } from '../../contract/problem.ts';
+import { findsServer, runWithServer } from '../command-line.ts';
+import { printJson, printResult } from '../terminal.ts';
+
+/** As written: a verb left out allows nothing. The server checks every rule. */
+type PolicyInput = Parameters<ConsoleClient['setPolicy']>[1];
+
+const POLICY_MAX_BYTES = 262_144;
+
+const show = runWithServer(async (server, { args, form }) => {
+  const effective = await server.showPolicy(scopeOf(args[0] as string));
+  if (form === 'json') return printJson(effective);
+  printResult(
+    `# ${effective.isDefault ? 'the default: none was set' : 'set'} for ${effective.scope}\n${policyText(effective.policy)}`,
+  );
+});
+
+const set = runWithServer(async (server, { args, form }) => {
+  const scope = scopeOf(args[0] as string);
+  const effective = await server.setPolicy(scope, readPolicy(args[1] as string));
+  if (form === 'json') printJson(effective);
+  else printResult(`policy of ${scope} is set; live sessions follow it at once`);
+});
+
+const explain = runWithServer(async (server, { args, form }) => {
+  const [who, verb, topic] = args as [string, 'publish' | 'subscribe' | 'receive', string];
+  const identity = parseIdentity(who);
+  if (identity === undefined) {
+    throw new Problem('usage', { reason: `expected a device id or service/NAME, a name being ${NAME_RULE}` });
+  }
+  const answer = await server.explainPolicy({ identity: formatIdentity(identity), verb, topic });
+  if (form === 'json') printJson(answer);
+  else printResult(answer.allowed ? `allowed: ${answer.rule}` : `refused: ${answer.reason}`);
+});
+
+/** `default` or `GROUP` is a group of devices; `service/NAME` one service; `service/*` every service without its own. */
+function scopeOf(text: string): PolicyScope {
+  const scope = text.includes('/') ? text : `group/${text}`;
+  if (scope === 'service/*') return scope;
+  const [kind, name] = [scope.slice(0, scope.indexOf('/')), scope.slice(scope.indexOf('/') + 1)];
+  if ((kind === 'group' || kind === 'service') && parseIdentity(name) !== undefined) return scope as PolicyScope;
+  throw new Problem('usage', { reason: `expected a group, service/NAME or service/*, a name being ${NAME_RULE}` });
+}
+
+function readPolicy(file: string): PolicyInput {
+  let text: string;
+  try {
+    text = readFileSync(file === '-' ? 0 : file, 'utf8');
+  } catch (error) {
+    throw new Problem('usage', { reason: `${file} could not be read: ${(error as NodeJS.ErrnoException).code}` });
+  }
+  if (text.length > POLICY_MAX_BYTES) {
+    throw new Problem('policy_invalid', { reason: `expected at most ${POLICY_MAX_BYTES} bytes, found ${text.length}` });
+  }
+  try {
+    return parse(text, { maxAliasCount: 0 }) as PolicyInput;
+  } catch (error) {
+    throw new Problem('policy_invalid', { reason: `${file}: ${(error as Error).message.split('\n', 1)[0]}` });
+  }
+}
+
+function policyText(policy: PolicyDocument): string {
+  return Object.entries(policy)
+    .map(([verb, rules]: [string, readonly string[]]) =>
+      rules.length === 0
+        ? `${verb}: []\n`
+        : `${verb}:\n${rules.map((rule) => `  - ${JSON.stringify(rule)}\n`).join('')}`,
+    )
+    .join('');
+}
+
+export function policyCommand(): Command {
+  const policy = new Command('policy').description('who may say what: rules per group of devices and per service');
+  findsServer(policy.command('show').argument('<group>').description('show the rules that apply to a group')).action(
+    show,
+  );
+  findsServer(
+    policy
+      .command('set')
+      .argument('<group>')
+      .argument('<file>')
+      .description('set the rules of a group from a YAML file'),
+  ).action(set);
+  findsServer(
+    policy
+      .command('explain')
+      .argument('<identity>', 'device id, or service/NAME')
+      .addArgument(new Command().createArgument('<verb>').choices(['publish', 'subscribe', 'receive']))
+      .argument('<topic>')
+      .description('say which rule allows or refuses a topic'),
+  ).action(explain);
+  return policy;
+}

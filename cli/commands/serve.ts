@@ -1,0 +1,66 @@
+import { Command } from 'commander';
+import { integerBetween, repeated, run, speaksJson } from '../command-line.ts';
+import { loadConfig } from '../config-sources.ts';
+import { startFleetServer } from '../fleet-server.ts';
+import { createLogger } from '../logger.ts';
+import { untilStopped } from '../stop-signals.ts';
+import { printJson, printResult } from '../terminal.ts';
+import { version } from '../version.ts';
+
+interface ServeOptions {
+  readonly config?: string;
+  readonly data?: string;
+  readonly host?: string;
+  readonly enrollPort?: number;
+  readonly mqttPort?: number;
+  readonly consolePort?: number;
+  readonly publicHost?: readonly string[];
+}
+
+const LOCAL_NAMES = ['localhost', '127.0.0.1', '::1'];
+
+const serve = run<ServeOptions>(async ({ options, form }) => {
+  // Listening first: a signal that arrives while the server starts must still end it cleanly.
+  const stopped = untilStopped();
+  const config = loadConfig({
+    file: options.config,
+    environment: process.env,
+    flags: [
+      [['data'], options.data],
+      [['enroll', 'host'], options.host],
+      [['mqtt', 'host'], options.host],
+      [['enroll', 'port'], options.enrollPort],
+      [['mqtt', 'port'], options.mqttPort],
+      [['console', 'port'], options.consolePort],
+      [['publicHosts'], options.publicHost && [...new Set([...options.publicHost, ...LOCAL_NAMES])]],
+    ],
+  });
+  const log = createLogger(config.log.level);
+  const server = await startFleetServer({ config, version, now: Date.now, log });
+  const { enrollUrl, mqttUrl, consoleUrl, trustBundle, socket } = server;
+  if (form === 'json') printJson({ event: 'ready', enrollUrl, mqttUrl, consoleUrl, trustBundle, socket });
+  else {
+    printResult(
+      `enroll    ${enrollUrl}\nmqtt      ${mqttUrl}\nconsole   ${consoleUrl}\nroot      ${trustBundle}\nready: mint a bootstrap token with "rollcall token mint --data ${config.data}"`,
+    );
+  }
+  const signal = await stopped;
+  log.info({ signal }, 'stopping');
+  await server.close();
+});
+
+export function serveCommand(): Command {
+  return speaksJson(new Command('serve').description('run the servers: enroll, mqtt and console'))
+    .option('--config <file>', 'YAML file of options; rollcall.example.yaml lists them all')
+    .option('--data <dir>', 'where keys, registry and telemetry are kept (default: ./data)')
+    .option('--host <addr>', 'address that devices reach: enroll and mqtt listen on it (default: 127.0.0.1)')
+    .option(
+      '--enroll-port <n>',
+      'port of the enroll server, 0 for any free one (default: 8443)',
+      integerBetween(0, 65_535),
+    )
+    .option('--mqtt-port <n>', 'port of the broker, 0 for any free one (default: 8883)', integerBetween(0, 65_535))
+    .option('--console-port <n>', 'port of the console, 0 for any free one (default: 8444)', integerBetween(0, 65_535))
+    .option('--public-host <name>', 'name or address by which devices reach this machine; may be repeated', repeated)
+    .action(serve);
+}

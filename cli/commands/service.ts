@@ -1,0 +1,47 @@
+import { Command, InvalidArgumentError } from 'commander';
+import { NAME_RULE, parseServiceName, type ServiceName } from '../../contract/identity.ts';
+import { findsServer, runWithServer } from '../command-line.ts';
+import { prepareCredentials } from '../credential-files.ts';
+import { printJson, printResult, table } from '../terminal.ts';
+
+const issue = runWithServer<{ readonly out: string }>(async (server, { args, options, form }) => {
+  const name = serviceName(args[0] as string);
+  const credentials = prepareCredentials(options.out, name);
+  const issued = await server.issueService({ name, csrPem: credentials.csrPem });
+  const files = credentials.complete(issued.certificatePem, issued.caPem);
+  if (form === 'json') printJson({ ...issued.service, ...files });
+  else printResult(`service ${name} may connect as ${name} or ${name}-*; its credentials are in ${options.out}`);
+});
+
+const list = runWithServer(async (server, { form }) => {
+  const services = await server.listServices();
+  if (form === 'json') return printJson(services);
+  printResult(
+    table(
+      ['SERVICE', 'STATUS', 'ISSUED', 'REVOKED'],
+      services.map((s) => [s.name, s.status, s.issuedAt, s.revokedAt ?? '']),
+    ),
+  );
+});
+
+const revoke = runWithServer(async (server, { args, form }) => {
+  const result = await server.revokeService(serviceName(args[0] as string));
+  if (form === 'json') printJson(result);
+  else printResult(`service ${args[0]} is revoked; ${result.sessionsClosed} sessions closed`);
+});
+
+function serviceName(text: string): ServiceName {
+  const name = parseServiceName(text);
+  if (name === undefined) throw new InvalidArgumentError(`expected a service name of ${NAME_RULE}`);
+  return name;
+}
+
+export function serviceCommand(): Command {
+  const service = new Command('service').description('back-end applications: a second kind of identity');
+  findsServer(service.command('issue').argument('<name>').description('issue a certificate for an application'))
+    .requiredOption('--out <dir>', 'where key.pem, cert.pem and ca.pem are written')
+    .action(issue);
+  findsServer(service.command('list').description('list applications')).action(list);
+  findsServer(service.command('revoke').argument('<name>').description('cut an application off')).action(revoke);
+  return service;
+}

@@ -1,0 +1,88 @@
+/**
+ * The three files that a command leaves in a directory: `key.pem` (0600), `cert.pem` (chain, leaf first) and `ca.pem`.
+ * The key is made here and never leaves; it is on disk before its request is sent, so that a lost answer can be asked for again.
+ */
+
+import { createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { Problem } from '../contract/problem.ts';
+import { writeCsr } from '../device-sdk/csr.ts';
+
+export interface PreparedCredentials {
+  readonly key: KeyObject;
+  /** PKCS#10 request with the name as common name. */
+  readonly csrDer: Buffer;
+  readonly csrPem: string;
+  /** Writes the certificate beside its key and returns the paths. */
+  complete(certificatePem: string, caPem: string): CredentialPaths;
+}
+
+export interface CredentialPaths {
+  readonly key: string;
+  readonly certificate: string;
+  readonly ca: string;
+}
+
+export function prepareCredentials(directory: string, name: string | undefined): PreparedCredentials {
+  const paths: CredentialPaths = {
+    key: resolve(join(directory, 'key.pem')),
+    certificate: resolve(join(directory, 'cert.pem')),
+    ca: resolve(join(directory, 'ca.pem')),
+  };
+  if (existsSync(paths.certificate)) {
+    throw new Problem('usage', { reason: `expected a directory without credentials, found ${paths.certificate}` });
+  }
+  const key = writing(paths.key, () => {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    return existsSync(paths.key) ? readKey(paths.key) : makeKey(paths.key);
+  });
+  const csrDer = writeCsr(key, name === undefined ? {} : { commonName: name });
+  return {
+    key,
+    csrDer,
+    csrPem: pem('CERTIFICATE REQUEST', csrDer),
+    complete(certificatePem, caPem) {
+      writing(paths.ca, () => writeFileSync(paths.ca, caPem, { mode: 0o644 }));
+      // Last, because its presence means that the credentials are complete.
+      writing(paths.certificate, () => writeFileSync(paths.certificate, certificatePem, { mode: 0o644, flag: 'wx' }));
+      return paths;
+    },
+  };
+}
+
+function makeKey(path: string): KeyObject {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  writeFileSync(path, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600, flag: 'wx', flush: true });
+  return privateKey;
+}
+
+function readKey(path: string): KeyObject {
+  if ((statSync(path).mode & 0o077) !== 0) {
+    throw new Problem('private_key_exposed', {
+      reason: path,
+      hint: `chmod 600 ${path}, or remove it if others may have read it`,
+    });
+  }
+  const key = createPrivateKey(readFileSync(path));
+  if (key.asymmetricKeyDetails?.namedCurve !== 'prime256v1') {
+    throw new Problem('usage', { reason: `expected an EC P-256 key in ${path}` });
+  }
+  return key;
+}
+
+function pem(label: string, der: Buffer): string {
+  const lines = der.toString('base64').match(/.{1,64}/g) ?? [];
+  return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`;
+}
+
+function writing<T>(path: string, act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    if (error instanceof Problem) throw error;
+    throw new Problem('usage', {
+      reason: `${path} could not be written: ${(error as NodeJS.ErrnoException).code ?? 'not a key'}`,
+    });
+  }
+}

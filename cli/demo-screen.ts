@@ -1,0 +1,82 @@
+/**
+ * What the demo shows: a table that redraws itself on a terminal, plain lines elsewhere, and at the end the whole story in
+ * a few sentences. Watches; does nothing to the fleet.
+ */
+
+import type { FleetSnapshot, VirtualDeviceSnapshot } from '../simulator/report.ts';
+import { note, table } from './terminal.ts';
+
+/** What has happened so far; the demo has succeeded when nothing in it is missing. */
+export interface DemoStory {
+  readonly devices: number;
+  connected: number;
+  /** Messages that the broker acknowledged. */
+  messages: number;
+  revoked?: {
+    readonly id: string;
+    /** Milliseconds from the command to its return, to the end of the session, and to the refusal of the next one. */
+    readonly answered: number;
+    readonly cutOff: number | undefined;
+    readonly refused: number | undefined;
+    readonly sessionsClosed: number;
+  };
+}
+
+export function isWholeStory({ devices, connected, messages, revoked }: DemoStory): boolean {
+  const cut = revoked?.cutOff !== undefined && revoked.refused !== undefined && revoked.sessionsClosed === 1;
+  return connected === devices && messages > 0 && cut;
+}
+
+export function tellStory({ devices, connected, messages, revoked }: DemoStory): string {
+  const lines = [
+    `${connected} of ${devices} devices enrolled with one bootstrap token and connected over mutual TLS`,
+    `${messages} messages published, stored and acknowledged`,
+  ];
+  if (revoked === undefined) lines.push('no device was revoked: the demo ended too early');
+  else {
+    lines.push(
+      `${revoked.id} was revoked: the command returned after ${ms(revoked.answered)}, ` +
+        `the device was cut off after ${ms(revoked.cutOff)}, its next connection refused after ${ms(revoked.refused)}`,
+    );
+  }
+  return lines.join('\n');
+}
+
+export class DemoScreen {
+  readonly #isTerminal = process.stdout.isTTY === true;
+  #lines: string[] = [];
+  #drawnRows = 0;
+  #drawnAt = 0;
+
+  /** A step of the story, below the table or as a line of its own. */
+  say(text: string): void {
+    this.#lines.push(text);
+    if (!this.#isTerminal) note(text);
+  }
+
+  draw(fleet: FleetSnapshot, devices: readonly VirtualDeviceSnapshot[]): void {
+    const summary = `${fleet.byState.connected} of ${fleet.devices} connected, ${fleet.acknowledged} messages acknowledged`;
+    if (!this.#isTerminal) {
+      // Once a second is enough for a log.
+      if (fleet.elapsed - this.#drawnAt >= 1_000) {
+        this.#drawnAt = fleet.elapsed;
+        note(`${(fleet.elapsed / 1_000).toFixed(0)} s: ${summary}`);
+      }
+      return;
+    }
+    const rows = devices.map((device) => [
+      device.id ?? '',
+      device.state,
+      String(device.acknowledged),
+      device.lastValue?.toFixed(2) ?? '',
+    ]);
+    const text = [table(['DEVICE', 'STATE', 'MESSAGES', 'LAST VALUE'], rows), '', summary, ...this.#lines].join('\n');
+    const up = this.#drawnRows === 0 ? '' : `\u001b[${this.#drawnRows}A\u001b[J`;
+    process.stdout.write(`${up}${text}\n`);
+    this.#drawnRows = text.split('\n').length;
+  }
+}
+
+function ms(value: number | undefined): string {
+  return value === undefined ? 'never' : `${value.toFixed(0)} ms`;
+}

@@ -1,0 +1,201 @@
+/**
+ * The whole server in one function: opens the fleet's memory and data, builds the three doors, and introduces them to each
+ * other. This is the only place where rooms that never import one another meet. Reads no flag and prints nothing.
+ */
+
+import { writeFileSync } from 'node:fs';
+import type { Logger } from 'pino';
+import { checkPolicy, type Subject } from '../broker/acl.ts';
+import { createBroker } from '../broker/broker.ts';
+import { createConsole } from '../console/console.ts';
+import { formatBootstrapToken } from '../contract/bootstrap-token.ts';
+import { CRL_PATH } from '../contract/est.ts';
+import { DEFAULT_GROUP, type Identity } from '../contract/identity.ts';
+import { Problem } from '../contract/problem.ts';
+import { openAuthority } from '../enroll/authority.ts';
+import { createEnrollServer } from '../enroll/server.ts';
+import { issueServiceCertificate } from '../enroll/services.ts';
+import { openRegistry } from '../registry/open.ts';
+import type { Registry } from '../registry/registry.ts';
+import { openTelemetry } from '../telemetry/open.ts';
+import type { Config } from './config.ts';
+import { openDataDirectory } from './data-directory.ts';
+
+export interface FleetServerOptions {
+  readonly config: Config;
+  readonly version: string;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly log: Logger;
+}
+
+export interface FleetServer {
+  readonly enrollUrl: string;
+  readonly mqttUrl: string;
+  readonly consoleUrl: string;
+  /** Path of the operator socket. */
+  readonly socket: string;
+  /** Path of the root certificate, PEM. */
+  readonly trustBundle: string;
+  /** Disconnects clients, flushes the journal, frees every address. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** Starts everything or nothing: when one part can't start, those before it are closed again, and its Problem is thrown. */
+export async function startFleetServer(options: FleetServerOptions): Promise<FleetServer> {
+  const opened = new OpenParts();
+  try {
+    return await start(options, opened);
+  } catch (error) {
+    await opened.close();
+    throw error;
+  }
+}
+
+async function start({ config, version, now, log }: FleetServerOptions, opened: OpenParts): Promise<FleetServer> {
+  const data = openDataDirectory(config.data);
+  const publicHost = hostInUrl(config.publicHosts[0] as string);
+
+  // The fleet's memory, its data, and the keys that vouch for it.
+  const registry = opened.add(
+    await openRegistry({ file: data.registryFile, now, log: log.child({ room: 'registry' }) }),
+  );
+  const telemetry = opened.add(
+    await openTelemetry({ directory: data.telemetry, now, log: log.child({ room: 'telemetry' }) }),
+  );
+  const authority = opened.add(
+    await openAuthority({
+      directory: data.authority,
+      trustDomain: config.trustDomain,
+      hosts: config.publicHosts,
+      // A port that is only known after the certificates were made can't stand in them.
+      crlUrl: config.enroll.port === 0 ? undefined : `https://${publicHost}:${config.enroll.port}${CRL_PATH}`,
+      lifetimes: {
+        deviceSeconds: seconds(config.certificates.device),
+        serverSeconds: seconds(config.certificates.server),
+        issuingSeconds: seconds(config.certificates.issuing),
+        rootSeconds: seconds(config.certificates.root),
+        backdateSeconds: seconds(config.certificates.backdate),
+      },
+      registry,
+      now,
+      log: log.child({ room: 'enroll' }),
+    }),
+  );
+  writeFileSync(data.trustBundle, authority.rootPem, { mode: 0o644 });
+
+  // The doors, the innermost first: who is told an address must be able to knock at it.
+  const broker = opened.add(
+    await createBroker({
+      host: config.mqtt.host,
+      port: config.mqtt.port,
+      tls: { ...authority.serverCredentials('broker'), ca: authority.trustBundlePem },
+      issuers: authority.chainPem,
+      trustDomain: config.trustDomain,
+      directory: registry,
+      telemetry,
+      limits: config.mqtt.limits,
+      now,
+      log: log.child({ room: 'broker' }),
+    }),
+  );
+  const mqttUrl = `mqtts://${publicHost}:${broker.port}`;
+  const enroll = opened.add(
+    await createEnrollServer({
+      host: config.enroll.host,
+      port: config.enroll.port,
+      authority,
+      registry,
+      mqttUrl,
+      limits: config.enroll.limits,
+      now,
+      log: log.child({ room: 'enroll' }),
+    }),
+  );
+  const enrollUrl = `https://${publicHost}:${enroll.port}`;
+  const operators = opened.add(
+    await createConsole({
+      socketPath: data.socket,
+      host: config.console.host,
+      port: config.console.port,
+      tls: authority.serverCredentials('console'),
+      operatorKeyFile: data.operatorKeyFile,
+      registry,
+      telemetry,
+      fleet: {
+        mintTokenText: ({ record, secret }) =>
+          formatBootstrapToken({ id: record.id, secret, rootSha256: authority.rootSha256, enrollUrl }),
+        issueService: ({ name, csrPem, actor }) =>
+          issueServiceCertificate({ name, csr: csrPem, actor }, { authority, registry }),
+        trustBundlePem: () => authority.trustBundlePem,
+        checkPolicy,
+        explain: async (identity, verb, topic) => broker.explain(await subjectOf(identity, registry), verb, topic),
+        sessions: () => broker.sessions(),
+        counters: () => ({ ...broker.counters(), ...enroll.counters() }),
+      },
+      version,
+      now,
+      log: log.child({ room: 'console' }),
+    }),
+  );
+
+  // Introductions. A revocation isn't over before its sessions are gone and the published list says so.
+  registry.onRevocation(async ({ holder, reason, serials }) => {
+    const { sessionsClosed } = await broker.disconnect(holder, 'revoked');
+    log.info({ holder, reason, serials, sessionsClosed }, 'revoked');
+    authority.refreshCrl().catch((error: unknown) => log.error({ error }, 'revocation list was not rebuilt'));
+  });
+  authority.onServerCredentials('broker', (credentials) =>
+    broker.replaceTls({ ...credentials, ca: authority.trustBundlePem }),
+  );
+  authority.onServerCredentials('console', (credentials) => operators.replaceTls(credentials));
+
+  return {
+    enrollUrl,
+    mqttUrl,
+    consoleUrl: operators.url,
+    socket: data.socket,
+    trustBundle: data.trustBundle,
+    close: () => opened.close(),
+  };
+}
+
+/** What the access rules need to know of an identity. Problem `device_unknown` for a device that never was. */
+async function subjectOf(identity: Identity, registry: Registry): Promise<Subject> {
+  if (identity.kind === 'service') return { identity, group: DEFAULT_GROUP, labels: {} };
+  const device = await registry.findDevice(identity.id);
+  if (device === undefined) throw new Problem('device_unknown');
+  return { identity, group: device.group, labels: device.labels };
+}
+
+/** What was opened, closed in the reverse order, once. */
+class OpenParts {
+  readonly #parts: { close(): Promise<void> }[] = [];
+  #closing: Promise<void> | undefined;
+
+  add<Part extends { close(): Promise<void> }>(part: Part): Part {
+    this.#parts.push(part);
+    return part;
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#closeAll();
+    return this.#closing;
+  }
+
+  async #closeAll(): Promise<void> {
+    const failures: unknown[] = [];
+    for (const part of this.#parts.reverse()) {
+      await part.close().catch((error: unknown) => failures.push(error));
+    }
+    if (failures.length > 0) throw new Problem('internal', { reason: 'a part did not close', cause: failures[0] });
+  }
+}
+
+function seconds(ms: number): number {
+  return Math.round(ms / 1000);
+}
+
+function hostInUrl(host: string): string {
+  return host.includes(':') ? `[${host}]` : host;
+}

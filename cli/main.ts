@@ -1,0 +1,54 @@
+/** The table of commands, and how the program ends when a command line can't be understood. */
+
+import { Command, CommanderError } from 'commander';
+import { Problem } from '../contract/problem.ts';
+import { auditCommand } from './commands/audit.ts';
+import { demoCommand } from './commands/demo.ts';
+import { deviceCommand } from './commands/device.ts';
+import { policyCommand } from './commands/policy.ts';
+import { serveCommand } from './commands/serve.ts';
+import { serviceCommand } from './commands/service.ts';
+import { simulateCommand } from './commands/simulate.ts';
+import { telemetryCommand } from './commands/telemetry.ts';
+import { tokenCommand } from './commands/token.ts';
+import { explainFailure } from './terminal.ts';
+import { version } from './version.ts';
+
+const program = new Command('rollcall')
+  .description('enrolls IoT devices, brokers their telemetry over mutual TLS, and cuts off what is lost')
+  .version(version)
+  .addCommand(serveCommand())
+  .addCommand(tokenCommand())
+  .addCommand(deviceCommand())
+  .addCommand(serviceCommand())
+  .addCommand(policyCommand())
+  .addCommand(telemetryCommand())
+  .addCommand(simulateCommand())
+  .addCommand(auditCommand())
+  .addCommand(demoCommand());
+
+quietly(program);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = endOfParsing(error);
+}
+
+/** Commander throws instead of exiting, and leaves the words to us, in every command below this one. */
+function quietly(command: Command): void {
+  command.exitOverride().configureOutput({ outputError: () => {} });
+  for (const child of command.commands) quietly(child);
+}
+
+function endOfParsing(error: unknown): number {
+  const form = process.argv.includes('--json') ? 'json' : 'text';
+  if (!(error instanceof CommanderError)) return explainFailure(error, form, Date.now());
+  if (error.exitCode === 0) return 0; // --help and --version
+  const reason = error.code === 'commander.help' ? 'expected a command' : error.message.replace(/^error: /, '');
+  return explainFailure(
+    new Problem('usage', { reason, hint: 'rollcall --help, or --help after a command' }),
+    form,
+    Date.now(),
+  );
+}

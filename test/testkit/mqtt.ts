@@ -1,0 +1,52 @@
+/** MQTT from a test's side: a well-behaved client, and ways to learn that one was not let in. */
+
+import mqtt, { type IClientOptions, type MqttClient } from 'mqtt';
+import { onTestFinished } from 'vitest';
+import type { StoredIdentity } from '../../device-sdk/identity-store.ts';
+
+export type Credentials = Pick<StoredIdentity, 'mqttUrl' | 'keyPem' | 'certificatePem' | 'rootPem'>;
+
+function optionsOf(credentials: Credentials, options: IClientOptions): IClientOptions {
+  return {
+    key: credentials.keyPem,
+    cert: credentials.certificatePem,
+    ca: credentials.rootPem,
+    reconnectPeriod: 0,
+    connectTimeout: 10_000,
+    protocolVersion: 4,
+    ...options,
+  };
+}
+
+/** Resolves at CONNACK 0; rejects when the broker refuses or closes. Ended with the test. */
+export async function connectMqtt(
+  identity: Credentials & { readonly deviceId: string },
+  options: IClientOptions = {},
+): Promise<MqttClient> {
+  const client = mqtt.connect(identity.mqttUrl, optionsOf(identity, { clientId: identity.deviceId, ...options }));
+  onTestFinished(async () => {
+    await client.endAsync(true);
+  });
+  await new Promise<void>((resolve, reject) => {
+    client.once('connect', () => resolve());
+    client.once('error', reject);
+    client.once('close', () => reject(new Error('the connection was closed before CONNACK')));
+  });
+  client.on('error', () => {}); // what comes later is told by 'close'
+  return client;
+}
+
+/** Resolves when the connection is gone. */
+export function closed(client: MqttClient): Promise<void> {
+  return new Promise((resolve) => {
+    if (!client.connected && client.disconnected) resolve();
+    else client.once('close', () => resolve());
+  });
+}
+
+/** The next message, as text. */
+export function nextMessage(client: MqttClient): Promise<{ readonly topic: string; readonly payload: string }> {
+  return new Promise((resolve) => {
+    client.once('message', (topic, payload) => resolve({ topic, payload: payload.toString() }));
+  });
+}
