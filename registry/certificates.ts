@@ -2,11 +2,11 @@
  * Certificates as they were issued, and what a serial is worth now. Decides nothing about who may have one.
  */
 
-import { DEFAULT_GROUP, type DeviceId, type GroupName, type Identity, type ServiceName } from '../contract/identity.ts';
+import { DEFAULT_GROUP, type DeviceId, type Identity, type ServiceName } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
 import { recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
-import { readLabels } from './labels.ts';
+import { findMembership } from './devices.ts';
 import type { CertificateRecord, IssuedCertificate, Labels, RevocationReason, Standing } from './registry.ts';
 import type { Transaction } from './transaction.ts';
 
@@ -38,8 +38,6 @@ interface StandingRow {
   readonly not_after: number;
   readonly revoked_at: number | null;
   readonly revocation_reason: RevocationReason | null;
-  readonly group_name: GroupName | null;
-  readonly labels: string | null;
 }
 
 export interface Origin {
@@ -137,34 +135,30 @@ export function recordServerCertificate(
   });
 }
 
-/** One indexed read. A serial of the server's own is unknown here: nobody may come in with it. */
+/**
+ * One read by serial, one by device id, each of one index entry. (Not a join: SQLite plans a join anew whenever its
+ * parameter changes, which costs more than both reads.) A serial of the server's own is unknown here: nobody may come
+ * in with it.
+ */
 export function standing(database: RegistryDatabase, serial: string): Standing {
-  const row = database.read((tx) =>
-    tx.get<StandingRow>(
-      `SELECT c.device_id, c.service_name, c.not_after, c.revoked_at, c.revocation_reason, d.group_name, d.labels
-       FROM certificates AS c LEFT JOIN devices AS d ON d.id = c.device_id
-       WHERE c.serial = @serial`,
+  return database.read((tx): Standing => {
+    const row = tx.get<StandingRow>(
+      `SELECT device_id, service_name, not_after, revoked_at, revocation_reason FROM certificates WHERE serial = @serial`,
       { serial },
-    ),
-  );
-  if (row === undefined) return { state: 'unknown' };
-  const holder = identityOf(row);
-  if (holder === undefined) return { state: 'unknown' };
-  if (row.revoked_at !== null) {
-    return {
-      state: 'revoked',
-      holder,
-      revokedAt: row.revoked_at,
-      reason: row.revocation_reason ?? 'unspecified',
-    };
-  }
-  return {
-    state: 'good',
-    holder,
-    group: row.group_name ?? DEFAULT_GROUP,
-    labels: row.labels === null ? NO_LABELS : readLabels(row.labels),
-    notAfter: row.not_after,
-  };
+    );
+    const holder = row && identityOf(row);
+    if (row === undefined || holder === undefined) return { state: 'unknown' };
+    if (row.revoked_at !== null) {
+      return { state: 'revoked', holder, revokedAt: row.revoked_at, reason: row.revocation_reason ?? 'unspecified' };
+    }
+    if (holder.kind === 'service') {
+      return { state: 'good', holder, group: DEFAULT_GROUP, labels: NO_LABELS, notAfter: row.not_after };
+    }
+    const membership = findMembership(tx, holder.id);
+    return membership === undefined
+      ? { state: 'unknown' }
+      : { state: 'good', holder, ...membership, notAfter: row.not_after };
+  });
 }
 
 function expectIssued(certificate: IssuedCertificate): void {

@@ -15,6 +15,9 @@ const BUSY_TIMEOUT_MS = 1000;
 
 const SYNCHRONOUS_FULL = 2;
 
+/** Pages kept in memory, at most; it grows with the fleet, and holds the indexes of some 100,000 devices. */
+const CACHE_KIB = 65_536;
+
 /** Tells a registry from any other SQLite file: "RCrg". */
 const APPLICATION_ID = 0x52437267;
 
@@ -129,6 +132,7 @@ function prepareConnection(database: Database.Database): void {
   // when the power fails (SQLite, "PRAGMA synchronous"): ask every time, and look every time.
   expectPragma(database, 'synchronous', SYNCHRONOUS_FULL, 'FULL');
   expectPragma(database, 'foreign_keys', 1, 'ON');
+  expectPragma(database, 'cache_size', -CACHE_KIB, `-${CACHE_KIB}`);
 }
 
 function expectPragma(database: Database.Database, name: string, expected: string | number, setting: string): void {

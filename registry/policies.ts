@@ -10,6 +10,8 @@ import type { Actor } from './registry.ts';
 /** Characters of JSON; also the most that one audit entry about it holds. */
 const LONGEST_DOCUMENT = 65_536;
 
+const SCOPE = /^(group|service)\/(.+)$/;
+
 export function findPolicy(database: RegistryDatabase, scope: PolicyScope): PolicyDocument | undefined {
   const row = database.read((tx) =>
     tx.get<{ document: string }>('SELECT document FROM policies WHERE scope = @scope', { scope }),
@@ -36,10 +38,11 @@ export function setPolicy(database: RegistryDatabase, scope: PolicyScope, policy
 }
 
 function expectScope(scope: PolicyScope): void {
-  if (scope === DEFAULT_SERVICE_SCOPE) return;
-  const [kind, name = '', ...rest] = scope.split('/');
-  const known = kind === 'group' ? parseGroupName(name) : kind === 'service' ? parseServiceName(name) : undefined;
-  if (known === undefined || rest.length > 0) throw invalid('expected a scope group/NAME, service/NAME or service/*');
+  const [, kind, name = ''] = SCOPE.exec(scope) ?? [];
+  const known = kind === 'group' ? parseGroupName(name) : parseServiceName(name);
+  if (scope !== DEFAULT_SERVICE_SCOPE && known === undefined) {
+    throw invalid('expected a scope group/NAME, service/NAME or service/*');
+  }
 }
 
 function readDocument(value: unknown, problem: (text: string) => Problem): PolicyDocument {
