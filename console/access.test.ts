@@ -194,6 +194,19 @@ describe('the TCP door', () => {
     },
   );
 
+  it('answers to the public names it was given', async () => {
+    const socketPath = join(bed.dir, 'public.sock');
+    const publicHosts = ['Fleet.example', '2001:db8::1'];
+    const open = await createConsole({ ...bed.options, socketPath, publicHosts });
+    const statusFor = async (host: string) =>
+      (await send({ ...bed, console: open }, { door: 'tcp', path: '/v1/tokens', headers: { ...withKey(), host } }))
+        .status;
+    expect(await statusFor('fleet.example:8444')).toBe(200);
+    expect(await statusFor('[2001:db8::1]:8444')).toBe(200);
+    expect(await statusFor('other.example')).toBe(400);
+    await open.close();
+  });
+
   it('speaks TLS 1.2 or newer, and takes a new certificate without a restart', async () => {
     const other = await openTestbed();
     const next = makeCertificate(other.dir, 'next');
@@ -241,8 +254,8 @@ describe('a route that does not say who may use it', () => {
   it('stops the start of the server', async () => {
     const { createApplication } = await import('./application.ts');
     const { AccessControl } = await import('./access.ts');
-    const { now, log, version, operatorKeyFile, host } = bed.options;
-    const access = new AccessControl({ key: await openOperatorKey(operatorKeyFile), host, now, log });
+    const { now, log, version, operatorKeyFile } = bed.options;
+    const access = new AccessControl({ key: await openOperatorKey(operatorKeyFile), hosts: [], now, log });
     const app = await createApplication({ access, version, now, log });
     const route = { method: 'GET', url: '/forgotten', handler: () => 'secret' } as const satisfies object;
     expect(() => app.route(route)).toThrow('expected route GET /forgotten to declare who may use it');

@@ -16,8 +16,8 @@ export type Door = 'unix' | 'tcp';
 
 export interface AccessOptions {
   readonly key: OperatorKey;
-  /** Name or address that the TCP door listens on; allowed in Host beside the names of loopback. */
-  readonly host: string;
+  /** Names and addresses that a Host header may hold beside those of loopback. */
+  readonly hosts: readonly string[];
   readonly now: () => number;
   readonly log: Logger;
 }
@@ -37,7 +37,7 @@ export class AccessControl {
 
   constructor(options: AccessOptions) {
     this.#key = options.key;
-    this.#hosts = new Set(['localhost', '127.0.0.1', '[::1]', hostText(options.host)]);
+    this.#hosts = new Set(['localhost', '127.0.0.1', '[::1]', ...options.hosts.map(hostText)]);
     this.#log = options.log;
     this.#failures = new FailureLimit(options.now);
   }

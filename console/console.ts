@@ -3,17 +3,17 @@
  * and HTTPS, on loopback by default. Serves no device, and no web page.
  */
 
-import { createServer, type Server } from 'node:http';
+import { createServer } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { type AddressInfo, isIP } from 'node:net';
 import type { Logger } from 'pino';
-import { Problem } from '../contract/problem.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { AccessControl, type Door } from './access.ts';
 import { createApplication } from './application.ts';
 import type { Fleet } from './fleet.ts';
 import { Followers } from './followers.ts';
+import { HTTP_LIMITS, Listener, listenOnTcp } from './listener.ts';
 import { openOperatorKey } from './operator-key.ts';
 import { addRoutes } from './routes.ts';
 import { listenOnUnixSocket } from './unix-socket.ts';
@@ -28,6 +28,8 @@ export interface ConsoleTls {
 export interface ConsoleOptions {
   readonly socketPath: string;
   readonly host: string;
+  /** Further names by which operators reach it, when it listens beyond loopback; any other Host header is refused. */
+  readonly publicHosts?: readonly string[];
   /** 0 picks a free one. */
   readonly port: number;
   readonly tls: ConsoleTls;
@@ -49,20 +51,11 @@ export interface Console {
   readonly socketPath: string;
   /** For new connections; those that are open keep what they have. */
   replaceTls(tls: ConsoleTls): void;
-  /** Ends followers with a line that says why, lets requests in hand finish for five seconds, and frees both addresses. */
+  /** Ends followers with a line that says why, lets requests in hand finish for two seconds, and frees both addresses. */
   close(): Promise<void>;
 }
 
-const HTTP_LIMITS = {
-  headersTimeout: 10_000,
-  requestTimeout: 30_000,
-  connectionsCheckingInterval: 5_000,
-  keepAliveTimeout: 5_000,
-} as const;
-const SILENCE_MS = 120_000;
 const HANDSHAKE_MS = 10_000;
-const CONNECTIONS_AT_MOST = 256; // each door; operators are few
-const CLOSE_GRACE_MS = 5_000;
 const OLDEST_TLS = 'TLSv1.2';
 
 /**
@@ -72,7 +65,7 @@ const OLDEST_TLS = 'TLSv1.2';
 export async function createConsole(options: ConsoleOptions): Promise<Console> {
   const { registry, telemetry, fleet, version, now, log } = options;
   const key = await openOperatorKey(options.operatorKeyFile);
-  const access = new AccessControl({ key, host: options.host, now, log });
+  const access = new AccessControl({ key, hosts: [options.host, ...(options.publicHosts ?? [])], now, log });
   const followers = new Followers({ telemetry, now });
   const app = await createApplication({ access, version, now, log });
   addRoutes(app, { registry, telemetry, followers, fleet, version, now });
@@ -83,25 +76,22 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
       access.arrived(request, door);
       app.routing(request, response);
     };
-  const unix = guarded(createServer(HTTP_LIMITS, enterBy('unix')), log);
-  const tcp = createTlsServer(
-    { ...HTTP_LIMITS, ...options.tls, minVersion: OLDEST_TLS, handshakeTimeout: HANDSHAKE_MS },
-    enterBy('tcp'),
-  );
-  guarded(tcp, log);
-  tcp.on('tlsClientError', (error, socket) => {
+  const unix = new Listener(createServer(HTTP_LIMITS, enterBy('unix')), log);
+  const tlsLimits = { minVersion: OLDEST_TLS, handshakeTimeout: HANDSHAKE_MS } as const;
+  const tcp = new Listener(createTlsServer({ ...HTTP_LIMITS, ...options.tls, ...tlsLimits }, enterBy('tcp')), log);
+  tcp.server.on('tlsClientError', (error, socket) => {
     log.debug({ address: socket.remoteAddress, reason: error.message }, 'console handshake failed');
     socket.destroy(); // Node leaves a socket whose handshake timed out open
   });
 
-  await listenOnUnixSocket(unix, options.socketPath);
+  await unix.open((server) => listenOnUnixSocket(server, options.socketPath));
   try {
-    await listenOnTcp(tcp, options);
+    await tcp.open((server) => listenOnTcp(server, options.host, options.port));
   } catch (error) {
-    await Promise.all([closeServer(unix), app.close()]);
+    await Promise.all([unix.close(), app.close()]);
     throw error;
   }
-  const { port } = tcp.address() as AddressInfo;
+  const { port } = tcp.server.address() as AddressInfo;
   const url = `https://${isIP(options.host) === 6 ? `[${options.host}]` : options.host}:${port}`;
   log.info({ url, socket: options.socketPath }, 'console listens');
 
@@ -109,50 +99,11 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
     port,
     url,
     socketPath: options.socketPath,
-    replaceTls: (tls) => tcp.setSecureContext({ ...tls, minVersion: OLDEST_TLS }),
+    replaceTls: (tls) => tcp.server.setSecureContext({ ...tls, minVersion: OLDEST_TLS }),
     close: async () => {
       followers.close();
-      await Promise.all([closeServer(unix), closeServer(tcp)]);
+      await Promise.all([unix.close(), tcp.close()]);
       await app.close();
     },
   };
-}
-
-function guarded<S extends Server>(server: S, log: Logger): S {
-  server.maxConnections = CONNECTIONS_AT_MOST;
-  server.setTimeout(SILENCE_MS);
-  server.on('error', (error) => log.error({ err: error }, 'console listener failed'));
-  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
-    log.debug({ reason: error.code }, 'malformed operator request');
-    if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
-    else socket.destroy();
-  });
-  return server;
-}
-
-function listenOnTcp(server: Server, { host, port }: ConsoleOptions): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const fail = (error: NodeJS.ErrnoException) => {
-      const reason = `console on ${host} port ${port}: ${error.code}`;
-      if (error.code === 'EADDRINUSE') reject(new Problem('address_in_use', { reason }));
-      else
-        reject(new Problem('config_invalid', { reason, hint: 'expected an address of this machine and a free port' }));
-    };
-    server.once('error', fail);
-    server.listen({ host, port }, () => {
-      server.off('error', fail);
-      resolve();
-    });
-  });
-}
-
-function closeServer(server: Server): Promise<void> {
-  return new Promise((resolve) => {
-    const grace = setTimeout(() => server.closeAllConnections(), CLOSE_GRACE_MS);
-    server.close(() => {
-      clearTimeout(grace);
-      resolve();
-    });
-    server.closeIdleConnections();
-  });
 }

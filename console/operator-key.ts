@@ -1,7 +1,6 @@
 /** The operator key that opens the console's TCP door: its file, and the only comparison with it. Never logs it. */
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { Problem } from '../contract/problem.ts';
 
@@ -27,49 +26,59 @@ export class OperatorKey {
  */
 export async function openOperatorKey(path: string): Promise<OperatorKey> {
   try {
-    const file = await openOrCreate(path);
-    try {
-      return new OperatorKey(await readOrWriteKey(file, path));
-    } finally {
-      await file.close();
-    }
+    return new OperatorKey((await createKey(path)) ?? (await readKey(path)) ?? (await fillEmptyKey(path)));
   } catch (error) {
     if (error instanceof Problem) throw error;
     throw new Problem('data_directory_unusable', { reason: `operator key ${path}: ${(error as Error).message}` });
   }
 }
 
-async function openOrCreate(path: string): Promise<FileHandle> {
-  const { O_RDWR, O_CREAT, O_EXCL } = constants;
+/** Undefined when there is a file already. */
+async function createKey(path: string): Promise<string | undefined> {
   try {
-    return await open(path, O_RDWR | O_CREAT | O_EXCL, 0o600);
+    return await withFile(await open(path, 'wx', 0o600), writeKey);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    return await open(path, O_RDWR);
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return undefined;
+    throw error;
   }
 }
 
-async function readOrWriteKey(file: FileHandle, path: string): Promise<string> {
-  const mode = (await file.stat()).mode & 0o777;
-  if ((mode & 0o077) !== 0) {
-    throw new Problem('private_key_exposed', {
-      reason: `expected mode 600 on operator key ${path}, found ${mode.toString(8)}`,
-      hint: `remove the file: a new operator key is made at the next start`,
-    });
-  }
-  const text = (await file.readFile('utf8')).trimEnd();
-  if (KEY.test(text)) return text;
-  if (text !== '') {
+/** Undefined when the file is empty: a start was killed between creating and writing it. */
+async function readKey(path: string): Promise<string | undefined> {
+  return await withFile(await open(path, 'r'), async (file) => {
+    const mode = (await file.stat()).mode & 0o777;
+    if ((mode & 0o077) !== 0) {
+      throw new Problem('private_key_exposed', {
+        reason: `expected mode 600 on operator key ${path}, found ${mode.toString(8)}`,
+        hint: 'remove the file: a new operator key is made at the next start',
+      });
+    }
+    const text = (await file.readFile('utf8')).trimEnd();
+    if (text === '' || KEY.test(text)) return text || undefined;
     throw new Problem('data_directory_unusable', {
       reason: `expected an operator key of 43 characters in ${path}, found ${text.length}`,
       hint: 'remove the file: a new operator key is made at the next start',
     });
-  }
-  // New, or left empty by a start that was killed between creating and writing.
+  });
+}
+
+async function fillEmptyKey(path: string): Promise<string> {
+  return await withFile(await open(path, 'r+'), writeKey);
+}
+
+async function writeKey(file: FileHandle): Promise<string> {
   const key = randomBytes(KEY_BYTES).toString('base64url');
-  await file.write(`${key}\n`, 0);
+  await file.write(`${key}\n`);
   await file.sync();
   return key;
+}
+
+async function withFile<T>(file: FileHandle, act: (file: FileHandle) => Promise<T>): Promise<T> {
+  try {
+    return await act(file);
+  } finally {
+    await file.close();
+  }
 }
 
 function digest(text: string): Buffer {

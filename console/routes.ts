@@ -134,11 +134,12 @@ async function revoke(
   const before = countSessions();
   const start = performance.now();
   const revocations = await act();
+  const tookMs = Math.round((performance.now() - start) * 1000) / 1000;
   return {
     revocations: revocations.map(viewRevocation),
     revokedAt: isoTime(revocations.reduce((latest, { revokedAt }) => Math.max(latest, revokedAt), 0) || now()),
     sessionsClosed: Math.max(0, before - countSessions()),
-    tookMs: Math.round((performance.now() - start) * 1000) / 1000,
+    tookMs,
   };
 }
 

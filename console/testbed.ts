@@ -1,7 +1,8 @@
-/** A console for tests: real listeners, a real registry in a directory of its own, and the few lines of fleet it needs. */
+/** A console for tests: real listeners, real registry and telemetry in a directory of their own, and the few lines of fleet it needs. */
 
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { EventEmitter } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
@@ -12,7 +13,8 @@ import type { DeviceId } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
 import { openRegistry } from '../registry/open.ts';
 import type { Registry } from '../registry/registry.ts';
-import type { StoredMessage, Telemetry } from '../telemetry/telemetry.ts';
+import { openTelemetry } from '../telemetry/open.ts';
+import type { Telemetry } from '../telemetry/telemetry.ts';
 import { type ConsoleClient, openConsoleClient } from './client.ts';
 import { type Console, type ConsoleOptions, type ConsoleTls, createConsole } from './console.ts';
 import type { Fleet, LiveSession } from './fleet.ts';
@@ -25,13 +27,16 @@ export interface Testbed {
   readonly console: Console;
   readonly client: ConsoleClient;
   readonly registry: Registry;
-  readonly telemetry: TelemetryInMemory;
+  readonly telemetry: Telemetry;
+  readonly followers: FollowerCount;
   readonly sessions: LiveSession[];
   readonly operatorKey: string;
   readonly tls: ConsoleTls;
   readonly clock: { now: number };
   /** Enrolls a device through the registry, as the enroll server would. */
   enroll(id: string): Promise<void>;
+  /** Stores a message, as the broker would. */
+  say(device: string, stream: string, payload: string | Uint8Array, receivedAt?: number): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -41,7 +46,8 @@ export async function openTestbed(changes: { readonly log?: Logger } = {}): Prom
   const clock = { now: START };
   const now = () => clock.now;
   const registry = await openRegistry({ file: join(dir, 'registry.db'), now, log });
-  const telemetry = new TelemetryInMemory();
+  const followers = new FollowerCount();
+  const telemetry = followers.watch(await openTelemetry({ directory: join(dir, 'telemetry'), now, log }));
   const sessions: LiveSession[] = [];
   const tls = makeCertificate(dir, 'console');
   const options: ConsoleOptions = {
@@ -65,14 +71,24 @@ export async function openTestbed(changes: { readonly log?: Logger } = {}): Prom
     client: openConsoleClient({ socketPath: options.socketPath }),
     registry,
     telemetry,
+    followers,
     sessions,
     operatorKey: readFileSync(options.operatorKeyFile, 'utf8').trim(),
     tls,
     clock,
     enroll: (id) => enroll(registry, id as DeviceId, clock.now),
+    say: (device, stream, payload, receivedAt = START) =>
+      telemetry.accept({
+        device: device as DeviceId,
+        stream,
+        receivedAt,
+        qos: 1,
+        payload: typeof payload === 'string' ? Buffer.from(payload) : payload,
+      }),
     close: async () => {
       await console.close();
       await registry.close();
+      await telemetry.close();
       rmSync(dir, { recursive: true });
     },
   };
@@ -144,43 +160,25 @@ export function makeCertificate(dir: string, name: string): ConsoleTls {
   return { key: readFileSync(key, 'utf8'), cert: readFileSync(cert, 'utf8') };
 }
 
-/** Keeps messages in an array; tells followers at once. */
-export class TelemetryInMemory implements Telemetry {
-  readonly messages: StoredMessage[] = [];
-  readonly followers = new Set<(message: StoredMessage) => void>();
+/** Counts who follows, and tells when that changes. */
+export class FollowerCount extends EventEmitter<{ followed: []; left: [] }> {
+  count = 0;
 
-  add(device: string, stream: string, payload: string | Uint8Array, receivedAt = START): void {
-    const bytes = typeof payload === 'string' ? Buffer.from(payload) : payload;
-    const position = this.messages.length + 1;
-    const message = { position, device: device as DeviceId, stream, receivedAt, qos: 1 as const, payload: bytes };
-    this.messages.push(message);
-    for (const follower of this.followers) follower(message);
-  }
-
-  async accept(): Promise<void> {}
-
-  async query(query: Parameters<Telemetry['query']>[0]): Promise<readonly StoredMessage[]> {
-    return this.messages
-      .filter((m) => m.device === query.device && (query.stream ?? m.stream) === m.stream)
-      .filter((m) => m.receivedAt >= (query.since ?? 0))
-      .slice(-query.limit);
-  }
-
-  async last(device?: DeviceId): Promise<readonly StoredMessage[]> {
-    const found = new Map<string, StoredMessage>();
-    for (const m of this.messages) if ((device ?? m.device) === m.device) found.set(`${m.device} ${m.stream}`, m);
-    return [...found.values()];
-  }
-
-  follow(device: DeviceId | undefined, listener: (message: StoredMessage) => void): () => void {
-    const follower = (m: StoredMessage) => {
-      if ((device ?? m.device) === m.device) listener(m);
+  watch(telemetry: Telemetry): Telemetry {
+    return {
+      ...telemetry,
+      follow: (device, listener) => {
+        const stop = telemetry.follow(device, listener);
+        this.count += 1;
+        this.emit('followed');
+        return () => {
+          stop();
+          this.count -= 1;
+          this.emit('left');
+        };
+      },
     };
-    this.followers.add(follower);
-    return () => this.followers.delete(follower);
   }
-
-  async close(): Promise<void> {}
 }
 
 export interface RawAnswer {

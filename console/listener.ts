@@ -1,0 +1,77 @@
+/** One listening address of the console: bounds on what a connection may take, and a close that ends. Knows no route. */
+
+import type { Server } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Logger } from 'pino';
+import { Problem } from '../contract/problem.ts';
+
+/** For the constructors of `node:http` and `node:https`, in milliseconds. */
+export const HTTP_LIMITS = {
+  headersTimeout: 10_000,
+  requestTimeout: 30_000,
+  connectionsCheckingInterval: 5_000,
+  keepAliveTimeout: 5_000,
+} as const;
+
+const SILENCE_MS = 120_000;
+const CONNECTIONS_AT_MOST = 256; // operators are few
+const CLOSE_GRACE_MS = 2_000;
+
+export class Listener<S extends Server = Server> {
+  readonly server: S;
+  readonly #log: Logger;
+  /** Those that never finished a handshake too: `closeAllConnections` does not know them. */
+  readonly #sockets = new Set<Socket>();
+
+  constructor(server: S, log: Logger) {
+    this.server = server;
+    this.#log = log;
+    server.maxConnections = CONNECTIONS_AT_MOST;
+    server.setTimeout(SILENCE_MS);
+    server.on('connection', (socket) => {
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+    });
+    server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+      log.debug({ reason: error.code }, 'malformed operator request');
+      if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+      else socket.destroy();
+    });
+  }
+
+  /** `listen` resolves when the server listens, or throws. */
+  async open(listen: (server: S) => Promise<void>): Promise<void> {
+    await listen(this.server);
+    this.server.on('error', (error) => this.#log.error({ err: error }, 'console listener failed'));
+  }
+
+  /** Requests in hand have two seconds to finish. */
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      const grace = setTimeout(() => {
+        for (const socket of this.#sockets) socket.destroy();
+      }, CLOSE_GRACE_MS);
+      this.server.close(() => {
+        clearTimeout(grace);
+        resolve();
+      });
+      this.server.closeIdleConnections();
+    });
+  }
+}
+
+/** Problem `address_in_use`, or `config_invalid` when the address is not of this machine or not allowed. */
+export function listenOnTcp(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const fail = (error: NodeJS.ErrnoException) => {
+      const reason = `console on ${host} port ${port}: ${error.code}`;
+      const hint = 'expected an address of this machine and a free port';
+      reject(new Problem(error.code === 'EADDRINUSE' ? 'address_in_use' : 'config_invalid', { reason, hint }));
+    };
+    server.once('error', fail);
+    server.listen({ host, port }, () => {
+      server.off('error', fail);
+      resolve();
+    });
+  });
+}
