@@ -45,7 +45,8 @@ function endOfParsing(error: unknown): number {
   const form = process.argv.includes('--json') ? 'json' : 'text';
   if (!(error instanceof CommanderError)) return explainFailure(error, form, Date.now());
   if (error.exitCode === 0) return 0; // --help and --version
-  const reason = error.code === 'commander.help' ? 'expected a command' : error.message.replace(/^error: /, '');
+  const reason =
+    error.code === 'commander.help' ? 'expected a command' : error.message.replace(/^error: /, '').replace(/\s+/g, ' ');
   return explainFailure(
     new Problem('usage', { reason, hint: 'rollcall --help, or --help after a command' }),
     form,

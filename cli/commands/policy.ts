@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { parse } from 'yaml';
+import type { Denial } from '../../broker/acl.ts';
 import type { ConsoleClient } from '../../console/client.ts';
 import { formatIdentity, NAME_RULE, parseIdentity } from '../../contract/identity.ts';
 import type { PolicyDocument, PolicyScope } from '../../contract/policy.ts';
@@ -36,8 +37,15 @@ const explain = runWithServer(async (server, { args, form }) => {
   }
   const answer = await server.explainPolicy({ identity: formatIdentity(identity), verb, topic });
   if (form === 'json') printJson(answer);
-  else printResult(answer.allowed ? `allowed: ${answer.rule}` : `refused: ${answer.reason}`);
+  else printResult(answer.allowed ? `allowed by ${answer.rule}` : `refused: ${WHY_NOT[answer.reason as Denial]}`);
 });
+
+const WHY_NOT: Readonly<Record<Denial, string>> = {
+  no_rule: 'no rule allows it',
+  topic_malformed: 'it is not a topic that MQTT allows here',
+  topic_reserved: 'only the server uses this topic',
+  client_id_not_own: 'the client id belongs to another',
+};
 
 /** `default` or `GROUP` is a group of devices; `service/NAME` one service; `service/*` every service without its own. */
 function scopeOf(text: string): PolicyScope {

@@ -1,7 +1,6 @@
 import { Command } from 'commander';
 import { integerBetween, repeated, run, speaksJson } from '../command-line.ts';
 import { loadConfig } from '../config-sources.ts';
-import { startFleetServer } from '../fleet-server.ts';
 import { createLogger } from '../logger.ts';
 import { untilStopped } from '../stop-signals.ts';
 import { printJson, printResult } from '../terminal.ts';
@@ -35,6 +34,8 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
       [['publicHosts'], options.publicHost && [...new Set([...options.publicHost, ...LOCAL_NAMES])]],
     ],
   });
+  // Loaded only here: the other commands start faster without the servers.
+  const { startFleetServer } = await import('../fleet-server.ts');
   const log = createLogger(config.log.level);
   const server = await startFleetServer({ config, version, now: Date.now, log });
   const { enrollUrl, mqttUrl, consoleUrl, trustBundle, socket } = server;

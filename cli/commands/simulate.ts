@@ -1,8 +1,7 @@
 import { Command } from 'commander';
-import type { Logger } from 'pino';
 import { openConsoleClient } from '../../console/client.ts';
 import { Problem } from '../../contract/problem.ts';
-import { type FleetReport, type FleetRun, runFleet } from '../../simulator/fleet.ts';
+import type { FleetReport, FleetRun } from '../../simulator/fleet.ts';
 import type { FleetSnapshot } from '../../simulator/report.ts';
 import { type FleetOptions, findsServer, integerBetween, rateBetween, run, socketPathOf } from '../command-line.ts';
 import { createLogger } from '../logger.ts';
@@ -24,13 +23,13 @@ const OWN_TOKEN_TTL_SECONDS = 3_600;
 const simulate = run<SimulateOptions & FleetOptions>(async ({ options, form }) => {
   const stopped = untilStopped();
   const token = options.token === undefined ? await mintToken(options) : readSecretArgument(options.token, '--token');
-  const log: Logger = createLogger('warn');
+  const { runFleet } = await import('../../simulator/fleet.ts');
   const fleet = runFleet({
     devices: options.devices,
     token,
     rate: options.rate,
     ...(options.seconds !== undefined && { seconds: options.seconds }),
-    log,
+    log: createLogger('warn'),
     now: Date.now,
   });
   const progress = setInterval(() => tell(fleet, form), PROGRESS_EVERY_MS);

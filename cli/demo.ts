@@ -1,0 +1,154 @@
+/** The demo: the whole product in a temporary directory, a small fleet, and the loss of one device, measured as it happens. */
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type ConsoleClient, openConsoleClient } from '../console/client.ts';
+import { UNLIMITED_ENROLL } from '../enroll/limits.ts';
+import { type FleetRun, runFleet } from '../simulator/fleet.ts';
+import type { VirtualDeviceSnapshot } from '../simulator/report.ts';
+import { loadConfig } from './config-sources.ts';
+import { DemoScreen, type DemoStory, isWholeStory, tellStory } from './demo-screen.ts';
+import { startFleetServer } from './fleet-server.ts';
+import { createLogger } from './logger.ts';
+import { note, printResult } from './terminal.ts';
+import { version } from './version.ts';
+
+const DEVICES = 25;
+/** From the last device connected to the loss of one: long enough to see the table live. */
+const REVOKE_AFTER_MS = 4_000;
+/** For the lost device to notice and to be refused once more. */
+const REFUSAL_WAIT_MS = 10_000;
+const REDRAW_EVERY_MS = 250;
+
+/** True when all of it happened: everybody enrolled and connected, messages were stored, and one device was cut off and refused. */
+export async function runDemo(seconds: number | undefined, stopped: Promise<unknown>): Promise<boolean> {
+  const directory = mkdtempSync(join(tmpdir(), 'rollcall-demo-'));
+  try {
+    const story = await play(directory, seconds, stopped);
+    printResult(tellStory(story));
+    return isWholeStory(story);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+    note(`removed ${directory}`);
+  }
+}
+
+async function play(directory: string, seconds: number | undefined, stopped: Promise<unknown>): Promise<DemoStory> {
+  const log = createLogger('silent');
+  const server = await startFleetServer({ config: demoConfig(directory), version, now: Date.now, log });
+  const operator = openConsoleClient({ socketPath: server.socket });
+  const screen = new DemoScreen();
+  screen.say(`enroll ${server.enrollUrl}, mqtt ${server.mqttUrl}, data ${directory}`);
+  try {
+    const { text: token } = await operator.mintToken({ uses: DEVICES, ttlSeconds: 600 });
+    screen.say(`minted a bootstrap token for ${DEVICES} devices; they enroll now, each with a key of its own`);
+    const watch = new FleetWatch(DEVICES);
+    const fleet = runFleet({
+      devices: DEVICES,
+      token,
+      rate: 1,
+      idPrefix: 'demo',
+      ...(seconds !== undefined && { seconds }),
+      onDevice: (device) => watch.see(device),
+      log,
+      now: Date.now,
+    });
+    void stopped.then(() => fleet.stop());
+    const redraw = setInterval(() => screen.draw(fleet.snapshot(), fleet.devices()), REDRAW_EVERY_MS);
+    const revoked = await loseOne(fleet, watch, operator, screen);
+    await fleet.done;
+    clearInterval(redraw);
+    screen.draw(fleet.snapshot(), fleet.devices());
+    return {
+      devices: DEVICES,
+      connected: watch.everConnected.size,
+      messages: fleet.snapshot().acknowledged,
+      ...(revoked !== undefined && { revoked }),
+    };
+  } finally {
+    await operator.close();
+    await server.close();
+  }
+}
+
+/** Revokes a connected device once all are connected, and measures what becomes of it; undefined if the run ends before. */
+async function loseOne(
+  fleet: FleetRun,
+  watch: FleetWatch,
+  operator: ConsoleClient,
+  screen: DemoScreen,
+): Promise<DemoStory['revoked']> {
+  let hasEnded = false;
+  const ended = fleet.done.then(() => {
+    hasEnded = true;
+  });
+  await Promise.race([watch.allConnected, ended]);
+  await Promise.race([delay(REVOKE_AFTER_MS, undefined, { ref: false }), ended]);
+  const lost = fleet.devices().find((device) => device.state === 'connected');
+  if (hasEnded || lost?.id === undefined) return undefined;
+
+  const began = Date.now();
+  const refused = watch.cutOff(lost.index);
+  const { sessionsClosed } = await operator.revokeDevices({ ids: [lost.id], reason: 'keyCompromise' });
+  const answered = Date.now() - began;
+  screen.say(`revoked ${lost.id}`);
+  await Promise.race([refused, ended, delay(REFUSAL_WAIT_MS, undefined, { ref: false })]);
+  const after = fleet.devices()[lost.index] as VirtualDeviceSnapshot;
+  const story = {
+    id: lost.id,
+    answered,
+    sessionsClosed,
+    cutOff: after.lostAt === undefined ? undefined : after.lostAt - began,
+    refused: after.state === 'cut off' ? after.since - began : undefined,
+  };
+  screen.say(
+    `cut off after ${story.cutOff ?? '?'} ms; its next connection was refused after ${story.refused ?? '?'} ms`,
+  );
+  return story;
+}
+
+/** Turns the fleet's reports into moments to wait for. */
+class FleetWatch {
+  readonly everConnected = new Set<number>();
+  readonly allConnected: Promise<void>;
+  readonly #devices: number;
+  readonly #cutOff = new Map<number, () => void>();
+  #resolveAll: () => void = () => {};
+
+  constructor(devices: number) {
+    this.#devices = devices;
+    this.allConnected = new Promise((resolve) => {
+      this.#resolveAll = resolve;
+    });
+  }
+
+  see(device: VirtualDeviceSnapshot): void {
+    if (device.state === 'connected') {
+      this.everConnected.add(device.index);
+      if (this.everConnected.size === this.#devices) this.#resolveAll();
+    }
+    if (device.state === 'cut off') this.#cutOff.get(device.index)?.();
+  }
+
+  cutOff(index: number): Promise<void> {
+    return new Promise((resolve) => this.#cutOff.set(index, resolve));
+  }
+}
+
+function demoConfig(directory: string) {
+  return loadConfig({
+    file: undefined,
+    environment: {},
+    flags: [
+      [['data'], directory],
+      [['enroll', 'port'], 0],
+      [['mqtt', 'port'], 0],
+      [['console', 'port'], 0],
+      // The whole fleet knocks at once, from one address.
+      [['enroll', 'limits'], UNLIMITED_ENROLL],
+      [['mqtt', 'limits', 'connectionsPerSecondPerAddress'], 0],
+    ],
+  });
+}
