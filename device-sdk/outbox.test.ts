@@ -66,11 +66,26 @@ describe('after a lost connection', () => {
     });
     outbox.takeBack();
     expect(outbox.reservedIds()).toEqual([41, 42]);
-    const again = sendable(outbox);
-    expect(again.map(({ topic, packetId }) => [topic, packetId])).toEqual([
+    const [again] = sendable(outbox) as [OutboxMessage];
+    outbox.settle(again);
+    expect([again, ...sendable(outbox)].map(({ topic, packetId }) => [topic, packetId])).toEqual([
       ['a', 41],
       ['b', 42],
+      ['c', 0],
     ]);
+  });
+
+  it('that acknowledged nothing, the oldest goes alone; after one that did, the window is whole', () => {
+    const outbox = new Outbox(LIMITS);
+    for (const topic of ['a', 'b', 'c', 'd']) void outbox.add(message(topic));
+    sendable(outbox);
+    outbox.takeBack();
+    const [alone, ...others] = sendable(outbox);
+    expect([alone?.topic, others]).toEqual(['a', []]);
+    outbox.settle(alone as OutboxMessage);
+    expect(topics(sendable(outbox))).toEqual(['b', 'c']);
+    outbox.takeBack();
+    expect(topics(sendable(outbox))).toEqual(['b', 'c']);
   });
 
   it('a message of QoS 0 that may have been sent is not sent twice', async () => {

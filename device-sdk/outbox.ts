@@ -39,9 +39,13 @@ export class Outbox {
   #waiting: Entry[] = [];
   readonly #inFlight = new Set<Entry>();
   #bytes = 0;
+  #window: number;
+  /** Something was acknowledged since the connection began. */
+  #hasProgress = false;
 
   constructor(limits: OutboxLimits) {
     this.#limits = limits;
+    this.#window = limits.inFlight;
   }
 
   get size(): number {
@@ -63,7 +67,7 @@ export class Outbox {
 
   /** The next message to send, now in flight; undefined when none waits or the window is full. */
   next(): OutboxMessage | undefined {
-    if (this.#inFlight.size >= this.#limits.inFlight) return undefined;
+    if (this.#inFlight.size >= this.#window) return undefined;
     const entry = this.#waiting.shift();
     if (entry === undefined) return undefined;
     entry.sends += 1;
@@ -76,6 +80,10 @@ export class Outbox {
     const entry = message as Entry;
     if (!this.#inFlight.delete(entry)) return false;
     this.#bytes -= entry.payload.length;
+    if (entry.qos === 1) {
+      this.#hasProgress = true;
+      this.#window = this.#limits.inFlight;
+    }
     entry.resolve();
     return true;
   }
@@ -90,9 +98,13 @@ export class Outbox {
 
   /**
    * After a lost connection: what is in flight with QoS 1 waits again, in its old order and before all others. A
-   * message of QoS 0 that was perhaps sent is not sent twice; it fails with `connection_lost`.
+   * message of QoS 0 that was perhaps sent is not sent twice; it fails with `connection_lost`. If nothing at all was
+   * acknowledged, the oldest message may be the reason for the loss: it is sent alone, so that it doesn't take those
+   * behind it along.
    */
   takeBack(): void {
+    if (!this.#hasProgress && this.#inFlight.size > 0) this.#window = 1;
+    this.#hasProgress = false;
     const again: Entry[] = [];
     for (const entry of [...this.#inFlight]) {
       if (entry.qos === 0) this.fail(entry, new DeviceError('connection_lost'));

@@ -15,6 +15,8 @@ export interface ReceivedMessage {
   readonly payload: string;
   readonly qos: number;
   readonly dup: boolean;
+  /** Zero for QoS 0. */
+  readonly packetId: number;
 }
 
 export interface BrokerScript {
@@ -29,7 +31,11 @@ export interface BrokerScript {
 export interface ScriptedBroker {
   readonly mqttUrl: string;
   readonly messages: readonly ReceivedMessage[];
-  /** Emits `message`, `connected`, `subscribed` and `gone`, each with the device id (and the message). */
+  /** Those that the script did not accept. */
+  readonly refused: readonly ReceivedMessage[];
+  /** Devices that sent DISCONNECT. */
+  readonly farewells: readonly string[];
+  /** Emits `message`, `connected`, `subscribed`, `gone` and `turned away`, each with the device id (and the message). */
   readonly events: EventEmitter;
   /** Devices connected now, by id. */
   readonly clients: ReadonlyMap<string, Client>;
@@ -44,9 +50,12 @@ export interface ScriptedBroker {
 export async function startScriptedBroker(
   authority: ScriptedAuthority,
   script: BrokerScript = {},
+  port = 0,
 ): Promise<ScriptedBroker> {
   const events = new EventEmitter();
   const messages: ReceivedMessage[] = [];
+  const refused: ReceivedMessage[] = [];
+  const farewells: string[] = [];
   const clients = new Map<string, Client>();
   const serials: string[] = [];
   const sockets = new Set<TLSSocket>();
@@ -60,7 +69,11 @@ export async function startScriptedBroker(
   };
   aedes.authorizePublish = (client, packet, done) => {
     const message = received(client, packet as AedesPublishPacket);
-    if (script.accepts?.(message) === false) return done(new Error('not accepted'));
+    if (script.accepts?.(message) === false) {
+      refused.push(message);
+      done(new Error('not accepted'));
+      return;
+    }
     messages.push(message);
     events.emit('message', message.from, message);
     done(null);
@@ -92,19 +105,25 @@ export async function startScriptedBroker(
       socket.on('error', () => {});
       socket.once('close', () => sockets.delete(socket));
       if (script.admits?.(name) === false) {
+        socket.once('close', () => events.emit('turned away', name));
         socket.destroy();
         return;
       }
       owners.set(socket, name);
+      socket.on('data', (bytes) => {
+        if (bytes.at(-2) === 0xe0 && bytes.at(-1) === 0) farewells.push(name);
+      });
       aedes.handle(socket);
     },
   );
   server.on('tlsClientError', (_error, socket) => socket.destroy());
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
 
   return {
     mqttUrl: `mqtts://localhost:${(server.address() as AddressInfo).port}`,
     messages,
+    refused,
+    farewells,
     events,
     clients,
     serials,
@@ -144,5 +163,6 @@ function received(client: Client | null, packet: AedesPublishPacket): ReceivedMe
     payload: packet.payload.toString(),
     qos: packet.qos,
     dup: packet.dup,
+    packetId: (packet as { readonly messageId?: number }).messageId ?? 0,
   };
 }

@@ -1,0 +1,126 @@
+/** The package as devices get it: built, and run by the Nodes that devices have. */
+
+import { execFile, execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
+import { type ScriptedBroker, startScriptedBroker } from '../test/testkit/scripted-broker.ts';
+import { type ScriptedEstServer, startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
+import { buildDeviceSdk } from './build.ts';
+
+const repository = fileURLToPath(new URL('..', import.meta.url));
+const manifest = JSON.parse(readFileSync(new URL('package.json', import.meta.url), 'utf8'));
+
+// Inside the repository's own node_modules, so that the built package finds mqtt as an installed one would.
+const consumer = mkdtempSync(join(repository, 'node_modules', '.consumer-of-device-sdk-'));
+const installed = join(consumer, 'node_modules', '@rollcall', 'device-sdk');
+const authority = makeScriptedAuthority();
+let broker: ScriptedBroker;
+let est: ScriptedEstServer;
+
+beforeAll(async () => {
+  await buildDeviceSdk(join(installed, 'dist'));
+  writeFileSync(join(installed, 'package.json'), JSON.stringify(manifest));
+  broker = await startScriptedBroker(authority);
+  est = await startScriptedEstServer(authority, { mqttUrl: () => broker.mqttUrl });
+});
+
+afterAll(async () => {
+  await broker?.close();
+  await est?.close();
+  authority.dispose();
+  rmSync(consumer, { recursive: true, force: true });
+});
+
+/** The machine's own Node where devices have one of that age, or the one that runs this test. */
+function deviceNode(): string {
+  const candidate = '/usr/bin/node';
+  if (!existsSync(candidate)) return process.execPath;
+  const major = Number(/^v(\d+)/.exec(execFileSync(candidate, ['--version'], { encoding: 'utf8' }))?.[1]);
+  return major >= 20 && major <= 22 ? candidate : process.execPath;
+}
+
+/** Runs a script that gets the token on its standard input; resolves with what it printed when it ended by itself. */
+async function runOnDevice(name: string, script: string): Promise<unknown> {
+  writeFileSync(join(consumer, name), script);
+  const running = promisify(execFile)(deviceNode(), [name], { cwd: consumer, env: {} });
+  running.child.stdin?.end(JSON.stringify({ token: est.token(), dataDir: join(consumer, `${name}.identity`) }));
+  return JSON.parse((await running).stdout);
+}
+
+const SCRIPT = `
+const device = await Device.open({ ...JSON.parse(readFileSync(0, 'utf8')), commands: { ping: () => 'pong' } });
+await device.connected();
+await device.publish('temperature', { value: 21.5 });
+await device.renew();
+await device.publish('temperature', { value: 22 });
+await device.close();
+console.log(JSON.stringify({ id: device.id, state: device.state, node: process.versions.node }));
+`;
+
+describe('the built package', () => {
+  it('enrolls, publishes, renews and ends by itself, as an ES module', async () => {
+    const head = "import { readFileSync } from 'node:fs';\nimport { Device } from '@rollcall/device-sdk';\n";
+    expect(await runOnDevice('device.mjs', head + SCRIPT)).toMatchObject({ id: 'device-1', state: 'closed' });
+    expect(broker.messages.map(({ payload }) => payload)).toEqual(['{"value":21.5}', '{"value":22}']);
+  });
+
+  it('does the same as CommonJS', async () => {
+    const head = "const { readFileSync } = require('node:fs');\nconst { Device } = require('@rollcall/device-sdk');\n";
+    const script = `${head}(async () => {${SCRIPT}})();`;
+    const said = broker.messages.length;
+    expect(await runOnDevice('device.cjs', script)).toMatchObject({ state: 'closed' });
+    expect(broker.messages.slice(said)).toHaveLength(2);
+  });
+
+  it('has types for both kinds of consumer, with nothing of the repository around them', () => {
+    const source = `import { Device, DeviceError, type DeviceOptions } from '@rollcall/device-sdk';
+      export async function run(options: DeviceOptions): Promise<string> {
+        const device = await Device.open(options);
+        device.onCommand('reboot', ({ requestId }) => ({ requestId }));
+        await device.publish('temperature', { value: 1 }, { qos: 0 });
+        // @ts-expect-error a stream has a name
+        await device.publish(1, 'x');
+        const code: string | undefined = device.lastError instanceof DeviceError ? device.lastError.code : undefined;
+        return code ?? device.id;
+      }`;
+    writeFileSync(join(consumer, 'typed.mts'), source);
+    writeFileSync(join(consumer, 'typed.cts'), source);
+    writeFileSync(
+      join(consumer, 'tsconfig.json'),
+      JSON.stringify({
+        compilerOptions: {
+          module: 'nodenext',
+          target: 'es2022',
+          strict: true,
+          exactOptionalPropertyTypes: true,
+          noEmit: true,
+          types: ['node'],
+          typeRoots: [join(repository, 'node_modules', '@types')],
+        },
+        files: ['typed.mts', 'typed.cts'],
+      }),
+    );
+    const checked = () =>
+      execFileSync(process.execPath, [join(repository, 'bin', 'pinned.js'), 'tsc', '-p', consumer], {
+        encoding: 'utf8',
+        stdio: 'pipe',
+      });
+    expect(checked()).toBe('');
+  });
+
+  it('imports nothing but mqtt and Node', () => {
+    const bundle = readFileSync(join(installed, 'dist', 'index.js'), 'utf8');
+    const imports = new Set([...bundle.matchAll(/^import .*? from "([^"]+)"/gm)].map((found) => found[1] as string));
+    expect([...imports].filter((name) => !name.startsWith('node:'))).toEqual(Object.keys(manifest.dependencies));
+  });
+
+  it('carries its licence, and no tests', () => {
+    const files = readdirSync(join(installed, 'dist'), { recursive: true, encoding: 'utf8' });
+    expect(files).toContain('LICENSE');
+    expect(files.filter((name) => name.includes('.test.'))).toEqual([]);
+  });
+});
