@@ -1,22 +1,12 @@
 /**
  * Checks a PKCS#10 request (RFC 2986): one DER value, a key that may be certified, signed by that key, asking for no right
  * that a leaf never has. What comes out is the public key and the names it asked for, to be compared; never copied.
- * @peculiar/x509 reads names and attributes; OpenSSL reads the key and judges the signature.
+ * OpenSSL reads the key and judges the signature; what else the request asks for is read in `csr-wishes.ts`.
  */
 
-import 'reflect-metadata'; // @peculiar/x509 needs it and does not say so
 import { verify } from 'node:crypto';
-import {
-  BasicConstraintsExtension,
-  ExtendedKeyUsageExtension,
-  type Extension,
-  ExtensionsAttribute,
-  KeyUsageFlags,
-  KeyUsagesExtension,
-  Pkcs10CertificateRequest,
-  SubjectAlternativeNameExtension,
-} from '@peculiar/x509';
 import type { ProblemCode } from '../contract/problem.ts';
+import { readWishes } from './csr-wishes.ts';
 import { type DerNode, readDer } from './der-reader.ts';
 import { type CheckedKey, checkKey } from './key-policy.ts';
 
@@ -48,19 +38,6 @@ const SIGNATURES: Readonly<Record<string, { readonly kind: CheckedKey['kind']; r
   '2a864886f70d01010d': { kind: 'rsa', hash: 'sha512' },
 };
 
-const COMMON_NAME = '2.5.4.3';
-const EXTENSION_REQUEST = '1.2.840.113549.1.9.14';
-const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2';
-
-/** Extensions that we read; another one is ignored unless the request calls it critical. */
-const KNOWN_EXTENSIONS: ReadonlySet<string> = new Set([
-  '2.5.29.14', // subject key identifier
-  '2.5.29.15', // key usage
-  '2.5.29.17', // subject alternative name
-  '2.5.29.19', // basic constraints
-  '2.5.29.37', // extended key usage
-]);
-
 export function checkCsr(der: Buffer): CsrVerdict {
   // 1. One DER value of the right shape.
   const parts = requestParts(der);
@@ -81,8 +58,8 @@ export function checkCsr(der: Buffer): CsrVerdict {
   }
 
   // 4. Names and wishes.
-  const wishes = readWishes(der);
-  if (!wishes.ok) return wishes;
+  const wishes = readWishes(parts.subject, parts.attributes);
+  if (!wishes.ok) return refuse(wishes.code, wishes.reason);
   const { commonNames, alternativeNames } = wishes;
   const csr = { publicKeySpki: key.spki, publicKeySha256: key.sha256, commonNames, alternativeNames };
   return { ok: true, csr: csr as unknown as CheckedCsr };
@@ -90,6 +67,8 @@ export function checkCsr(der: Buffer): CsrVerdict {
 
 interface RequestParts {
   readonly signed: DerNode;
+  readonly subject: DerNode;
+  readonly attributes: DerNode | undefined;
   readonly spki: DerNode;
   readonly keyAlgorithm: DerNode;
   readonly signatureAlgorithm: DerNode;
@@ -111,58 +90,15 @@ function requestParts(der: Buffer): RequestParts | string {
   const [keyAlgorithm, keyBits, beyond] = spki.children;
   if (keyAlgorithm?.tag !== 0x30 || keyBits?.tag !== 0x03 || beyond !== undefined) return shape;
   if (signature.contents[0] !== 0) return 'expected a signature of whole bytes';
-  return { signed, spki, keyAlgorithm, signatureAlgorithm, signature: signature.contents.subarray(1) };
-}
-
-type Wishes =
-  | { readonly ok: true; readonly commonNames: readonly string[]; readonly alternativeNames: readonly string[] }
-  | Extract<CsrVerdict, { ok: false }>;
-
-function readWishes(der: Buffer): Wishes {
-  try {
-    const request = new Pkcs10CertificateRequest(der);
-    const commonNames = request.subjectName.getField(COMMON_NAME);
-    const requests = request.attributes.filter(({ type }) => type === EXTENSION_REQUEST);
-    if (requests.length > 1) return refuse('csr_malformed', 'found two lists of extensions');
-    const extensions = requests[0] instanceof ExtensionsAttribute ? requests[0].items : [];
-    if (requests.length === 1 && extensions.length === 0)
-      return refuse('csr_malformed', 'found an empty list of extensions');
-    if (new Set(extensions.map(({ type }) => type)).size !== extensions.length) {
-      return refuse('csr_malformed', 'found an extension twice');
-    }
-    const alternativeNames: string[] = [];
-    for (const extension of extensions) {
-      const contents = readDer(Buffer.from(extension.value));
-      if (typeof contents === 'string') return refuse('csr_malformed', `extension ${extension.type}: ${contents}`);
-      const finding = forbidden(extension);
-      if (finding !== undefined) return refuse('csr_extension_forbidden', finding);
-      if (extension instanceof SubjectAlternativeNameExtension) {
-        const names = extension.names.items.map(({ type, value }) => `${type}:${value}`);
-        if (names.length === 0) return refuse('csr_malformed', 'found an empty list of alternative names');
-        alternativeNames.push(...names);
-      }
-    }
-    return { ok: true, commonNames, alternativeNames };
-  } catch {
-    // The library's message may quote the request.
-    return refuse('csr_malformed', 'expected readable names and attributes');
-  }
-}
-
-/** The right that it asks for and that a device certificate never has, or undefined. */
-function forbidden(extension: Extension): string | undefined {
-  if (extension instanceof BasicConstraintsExtension) return extension.ca ? 'found a request to be a CA' : undefined;
-  if (extension instanceof KeyUsagesExtension) {
-    const signsForOthers = (extension.usages & (KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign)) !== 0;
-    return signsForOthers ? 'found a request to sign certificates' : undefined;
-  }
-  if (extension instanceof ExtendedKeyUsageExtension) {
-    const others = extension.usages.some((usage) => usage !== CLIENT_AUTH) || extension.usages.length === 0;
-    return others ? 'expected no purpose but client authentication' : undefined;
-  }
-  return extension.critical && !KNOWN_EXTENSIONS.has(extension.type)
-    ? `found a critical extension that is not known: ${extension.type}`
-    : undefined;
+  return {
+    signed,
+    subject,
+    attributes,
+    spki,
+    keyAlgorithm,
+    signatureAlgorithm,
+    signature: signature.contents.subarray(1),
+  };
 }
 
 function refuse(code: CsrRefusal, reason: string): Extract<CsrVerdict, { ok: false }> {
