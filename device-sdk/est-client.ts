@@ -5,14 +5,11 @@
  */
 
 import type { X509Certificate } from 'node:crypto';
-import { EST_MEDIA_TYPES, EST_PATHS } from '../contract/est.ts';
+import { EST_MEDIA_TYPES, EST_PATHS, MQTT_URL_HEADER } from '../contract/est.ts';
 import { isProblemCode, PROBLEM_MEDIA_TYPE } from '../contract/problem.ts';
 import { readCertsOnly } from './certs-only.ts';
 import { DeviceError, type DeviceErrorCode } from './device-error.ts';
 import { exchange, type HttpsAnswer, type HttpsPeer } from './https-exchange.ts';
-
-/** Header of a successful enrollment: where this device finds its broker. EST itself has no place for it. */
-export const MQTT_URL_HEADER = 'rollcall-mqtt-url';
 
 /** Bytes of one answer, at most. Sixteen certificates of 2 KiB in base64 stay under it. */
 const ANSWER_MAX = 64 * 1024;

@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
@@ -27,8 +30,11 @@ async function startServers(scripts: { readonly broker?: BrokerScript; readonly 
 }
 
 /** A fleet whose changes can be waited for. */
-function startFleet(options: Omit<FleetOptions, 'log' | 'now' | 'onDevice'>) {
-  const watchers = new Set<(device: VirtualDeviceSnapshot) => void>();
+function startFleet(
+  options: Omit<FleetOptions, 'log' | 'now' | 'onDevice'>,
+  ...observers: ((device: VirtualDeviceSnapshot) => void)[]
+) {
+  const watchers = new Set<(device: VirtualDeviceSnapshot) => void>(observers);
   const run = runFleet({
     ...options,
     log,
@@ -78,6 +84,34 @@ describe('a simulated fleet', () => {
     const { est } = await startServers();
     const { run } = startFleet({ devices: 1, token: est.token(), rate: 0, seconds: 0.05 });
     expect((await run.done).ended).toBe('time is up');
+  });
+});
+
+describe('a fleet that is kept on disk', () => {
+  it('is the same fleet the next time, needs no token, and connects a few devices at a time', async () => {
+    const dataDir = mkdtempSync(join(tmpdir(), 'rollcall-fleet-'));
+    cleanups.push(() => rmSync(dataDir, { recursive: true, force: true }));
+    const { broker, est } = await startServers();
+    const first = startFleet({ devices: 4, token: est.token(), rate: 0, dataDir });
+    await first.run.enrolled;
+    const ids = first.run.devices().map((device) => device.id);
+    await first.run.stop();
+    const asked = est.requests.length;
+
+    let mostAtOnce = 0;
+    let connecting = 0;
+    const countConnecting = (device: VirtualDeviceSnapshot) => {
+      if (device.state === 'connecting') connecting += 1;
+      if (device.state === 'connected') connecting -= 1;
+      mostAtOnce = Math.max(mostAtOnce, connecting);
+    };
+    const again = startFleet({ devices: 4, rate: 0, dataDir, enrollConcurrency: 2 }, countConnecting);
+    await again.run.enrolled;
+    expect(again.run.devices().map((device) => device.id)).toEqual(ids);
+    expect(again.run.snapshot().byState.connected).toBe(4);
+    expect(est.requests).toHaveLength(asked);
+    expect(mostAtOnce).toBe(2);
+    expect(broker.serials).toHaveLength(8);
   });
 });
 

@@ -48,7 +48,7 @@ export interface FleetReport extends FleetSnapshot {
 export interface FleetRun {
   /** Resolves when every device has left. It never rejects: what went wrong is counted in the report. */
   readonly done: Promise<FleetReport>;
-  /** Resolves when every device has a certificate or was refused one. */
+  /** Resolves when every device has a certificate and tried to connect with it once, or was refused one. */
   readonly enrolled: Promise<void>;
   snapshot(): FleetSnapshot;
   devices(): readonly VirtualDeviceSnapshot[];
@@ -159,7 +159,7 @@ function makeDevice(options: FleetOptions, index: number, counters: FleetCounter
       random: seededRandom((options.seed ?? 1) * 1_000_003 + index),
       now: options.now,
       counters,
-      changed: options.onDevice ?? (() => {}),
+      changed: options.onDevice,
     },
     idOf(options, index),
   );

@@ -20,7 +20,7 @@ export interface Behaviour {
   readonly random: () => number;
   readonly now: () => number;
   readonly counters: FleetCounters;
-  readonly changed: (snapshot: VirtualDeviceSnapshot) => void;
+  readonly changed: ((snapshot: VirtualDeviceSnapshot) => void) | undefined;
 }
 
 /** `done`: it has a certificate. `refused`: it won't get one. `stopped`: the run ended first. */
@@ -74,12 +74,17 @@ export class VirtualDevice {
     };
   }
 
-  /** Asks until the server answers for good, honouring its Retry-After. `signal` ends the asking. */
+  /**
+   * Asks until the server answers for good, honouring its Retry-After, and waits for the outcome of the first try to
+   * connect, so that a fleet that is enrolled already doesn't connect all at once. `signal` ends both.
+   */
   async enroll(options: DeviceOptions, signal: AbortSignal): Promise<EnrollmentOutcome> {
     this.#become('enrolling');
     for (let earlier = 0; !signal.aborted; earlier += 1) {
       try {
-        this.#adopt(await Device.open(options));
+        const device = await Device.open(options);
+        this.#adopt(device);
+        await firstOutcome(device, signal);
         return 'done';
       } catch (thrown) {
         const error = asDeviceError(thrown, 'internal');
@@ -201,8 +206,23 @@ export class VirtualDevice {
   }
 
   #tell(): void {
-    this.#behaviour.changed(this.snapshot());
+    this.#behaviour.changed?.(this.snapshot());
   }
+}
+
+/** Resolves when the device is connected, or is not and knows why. */
+function firstOutcome(device: Device, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const check = () => {
+      if (device.state === 'connecting' && !signal.aborted) return;
+      forget();
+      signal.removeEventListener('abort', check);
+      resolve();
+    };
+    const forget = device.onState(check);
+    signal.addEventListener('abort', check);
+    check();
+  });
 }
 
 /** Resolves after `milliseconds`, or when `signal` says so. */
