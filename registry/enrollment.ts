@@ -23,7 +23,7 @@ import { supersedeCertificates } from './revocations.ts';
 import { findToken, isSecretOf, spendToken } from './tokens.ts';
 import type { Transaction } from './transaction.ts';
 
-/** A lost answer can be asked for again so long after the token expired; a spent token answers as long as its certificate lives. */
+/** A lost answer can be asked for again so long after the token expired, spent or not. */
 const REPLAY_AFTER_EXPIRY_MS = 24 * 3_600_000;
 
 type Replay = Extract<Admission, { readonly outcome: 'replayed' }>;
@@ -40,7 +40,10 @@ export interface CommittedEnrollment {
 }
 
 export function admitEnrollment(database: RegistryDatabase, claim: EnrollmentClaim): Admission {
-  const judgement = database.read((tx) => judge(tx, claim));
+  const judgement = insistOnName(
+    database.read((tx) => judge(tx, claim)),
+    claim.deviceId,
+  );
   if (judgement.outcome === 'admitted') return { outcome: 'admitted', deviceId: judgement.deviceId };
   if (judgement.outcome === 'refused' && database.read((tx) => isWorthRecording(tx, claim, judgement.refusal))) {
     database.write((tx) => refuse(tx, claim, judgement.refusal));
@@ -74,6 +77,15 @@ export function commitEnrollment(database: RegistryDatabase, enrollment: Enrollm
   });
 }
 
+/**
+ * A key that comes back under another name is not a repeated question. Only for admission: when a commit finds its
+ * token and key recorded, a racer with the same claim was faster, and the server may have chosen another name for it.
+ */
+function insistOnName(judgement: Judgement, asked: DeviceId | undefined): Judgement {
+  const renamed = judgement.outcome === 'replayed' && asked !== undefined && judgement.device.id !== asked;
+  return renamed ? refused('key_reused') : judgement;
+}
+
 /** In this order: the token and its secret, a repeated answer, the token's state, the name, the key. */
 function judge(tx: Transaction, claim: EnrollmentClaim): Judgement {
   const secretIsRight = isSecretOf(tx, claim.tokenId, claim.secret);
@@ -93,13 +105,12 @@ function judge(tx: Transaction, claim: EnrollmentClaim): Judgement {
   return { outcome: 'admitted', deviceId, token };
 }
 
-/** The same token and key were here before, the certificate is still good, and the claim names no other device. */
+/** The same token and key were here before, and the certificate of that time is still good. */
 function findReplay(tx: Transaction, claim: EnrollmentClaim, token: TokenRecord): Replay | undefined {
-  if (tx.now >= token.expiresAt + REPLAY_AFTER_EXPIRY_MS && token.state !== 'spent') return undefined;
+  if (tx.now >= token.expiresAt + REPLAY_AFTER_EXPIRY_MS) return undefined;
   const certificate = findCertificateByKey(tx, claim.publicKeySha256);
   if (certificate?.tokenId !== token.id || certificate.holder.kind !== 'device') return undefined;
   if (!isLive(certificate, tx.now)) return undefined;
-  if (claim.deviceId !== undefined && claim.deviceId !== certificate.holder.id) return undefined;
   const device = findDevice(tx, certificate.holder.id);
   return device && { outcome: 'replayed', device, certificate };
 }

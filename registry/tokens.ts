@@ -70,6 +70,7 @@ export function mintToken(
         maxUses: order.maxUses,
         expiresAt,
         group: order.group,
+        labels: writeLabels(order.labels),
         ...(order.device === undefined ? {} : { device: order.device }),
       },
     });

@@ -1,0 +1,138 @@
+/** What the sentences about a registry are told with: a registry of one's own, a clock, tokens and certificates at hand. */
+
+import { createHash, randomBytes } from 'node:crypto';
+import {
+  type DeviceId,
+  type GroupName,
+  parseDeviceId,
+  parseServiceName,
+  type ServiceName,
+} from '../../contract/identity.ts';
+import type {
+  Enrollment,
+  EnrollmentOutcome,
+  IssuedCertificate,
+  MintedToken,
+  MintOrder,
+  Registry,
+} from '../../registry/registry.ts';
+
+export interface FreshRegistry {
+  readonly registry: Registry;
+  /** Closes the registry and opens what it left behind. */
+  reopen(): Promise<Registry>;
+}
+
+/** Opens an empty registry that lives until the test ends. */
+export type OpenFreshRegistry = (now: () => number) => Promise<FreshRegistry>;
+
+export const OPERATOR = 'operator/local';
+export const MINUTE = 60_000;
+export const DAY = 24 * 3_600_000;
+const START = Date.UTC(2030, 0, 1);
+
+export function device(text: string): DeviceId {
+  return parseDeviceId(text) ?? expected('a device id', text);
+}
+
+export function service(text: string): ServiceName {
+  return parseServiceName(text) ?? expected('a service name', text);
+}
+
+export interface EnrollmentOrder {
+  readonly token: MintedToken;
+  readonly id: string;
+  /** Any word; the same word is the same key. */
+  readonly key: string;
+}
+
+export class FleetMemory {
+  registry: Registry;
+  readonly #fresh: FreshRegistry;
+  readonly #clock: { now: number };
+
+  private constructor(fresh: FreshRegistry, clock: { now: number }) {
+    this.#fresh = fresh;
+    this.#clock = clock;
+    this.registry = fresh.registry;
+  }
+
+  static async open(openFresh: OpenFreshRegistry): Promise<FleetMemory> {
+    const clock = { now: START };
+    return new FleetMemory(await openFresh(() => clock.now), clock);
+  }
+
+  get now(): number {
+    return this.#clock.now;
+  }
+
+  pass(ms: number): void {
+    this.#clock.now += ms;
+  }
+
+  async reopen(): Promise<void> {
+    this.registry = await this.#fresh.reopen();
+  }
+
+  mint(order: Partial<MintOrder> = {}): Promise<MintedToken> {
+    const usual: MintOrder = { maxUses: 1, ttlSeconds: 3600, group: 'default' as GroupName, labels: {} };
+    return this.registry.mintToken({ ...usual, ...order }, OPERATOR);
+  }
+
+  /** 90 days from now, with a serial of its own. */
+  issue(key: string): IssuedCertificate {
+    return {
+      serial: `a${randomBytes(15).toString('hex')}`,
+      der: randomBytes(64),
+      publicKeySha256: keyHash(key),
+      notBefore: this.now - 10 * MINUTE,
+      notAfter: this.now + 90 * DAY,
+    };
+  }
+
+  claim({ token, id, key }: EnrollmentOrder): Enrollment {
+    const certificate = this.issue(key);
+    return {
+      tokenId: token.record.id,
+      secret: token.secret,
+      deviceId: device(id),
+      publicKeySha256: certificate.publicKeySha256,
+      certificate,
+      address: '192.0.2.7',
+    };
+  }
+
+  tryEnroll(order: EnrollmentOrder): Promise<EnrollmentOutcome> {
+    return this.registry.commitEnrollment(this.claim(order));
+  }
+
+  /** With a token of its own unless one is given; returns the certificate's serial. */
+  async enroll(id: string, order: Partial<EnrollmentOrder> = {}): Promise<string> {
+    const outcome = await this.tryEnroll({
+      token: order.token ?? (await this.mint()),
+      id,
+      key: order.key ?? `key of ${id}`,
+    });
+    return outcome.outcome === 'enrolled' ? outcome.certificate.serial : expected('an enrollment', outcome);
+  }
+
+  async issueService(name: string): Promise<string> {
+    const certificate = this.issue(`key of ${name} ${randomBytes(4).toString('hex')}`);
+    await this.registry.commitService(service(name), certificate, OPERATOR);
+    return certificate.serial;
+  }
+
+  /** `action subject outcome`, oldest first. */
+  async audit(): Promise<readonly string[]> {
+    const entries = await this.registry.listAudit({ limit: 1000 });
+    return entries.map((entry) => `${entry.action} ${entry.subject} ${entry.outcome}`).reverse();
+  }
+}
+
+export function keyHash(key: string): string {
+  return createHash('sha256').update(key).digest('hex');
+}
+
+function expected(what: string, found: unknown): never {
+  throw new Error(`expected ${what}, found ${JSON.stringify(found)}`);
+}

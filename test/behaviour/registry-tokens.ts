@@ -1,0 +1,137 @@
+/** How a bootstrap token lives: minted, used, spent, expired, voided. */
+
+import { describe, expect, it } from 'vitest';
+import type { MintOrder } from '../../registry/registry.ts';
+import { DAY, device, FleetMemory, MINUTE, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
+
+export function tokenBehaviour(openFresh: OpenFreshRegistry): void {
+  describe('bootstrap tokens', () => {
+    it('are minted with a public id and a secret of 160 bits, no two alike', async () => {
+      const fleet = await FleetMemory.open(openFresh);
+      const [one, two] = [await fleet.mint(), await fleet.mint()];
+      expect(one.record.id).toMatch(/^[0-9a-f]{16}$/);
+      expect(Buffer.from(one.secret, 'base64url')).toHaveLength(20);
+      expect(one.secret).not.toBe(two.secret);
+      expect(one.record.id).not.toBe(two.record.id);
+    });
+
+    it('are listed with what they allow, oldest first', async () => {
+      const fleet = await FleetMemory.open(openFresh);
+      const first = await fleet.mint({ maxUses: 3, ttlSeconds: 60, labels: { site: 'north' } });
+      fleet.pass(1);
+      const second = await fleet.mint({ device: device('pump-1') });
+      expect(await fleet.registry.listTokens()).toEqual([first.record, second.record]);
+      expect(first.record).toMatchObject({
+        maxUses: 3,
+        uses: 0,
+        labels: { site: 'north' },
+        device: undefined,
+        mintedBy: OPERATOR,
+        expiresAt: first.record.mintedAt + MINUTE,
+        voidedAt: undefined,
+        state: 'usable',
+      });
+      expect(second.record).toMatchObject({ device: 'pump-1', maxUses: 1 });
+    });
+
+    const labels = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, i) => [`label${i}`, 'x']));
+
+    it.each<[string, Partial<MintOrder>]>([
+      ['the most uses', { maxUses: 1_000_000 }],
+      ['the shortest life', { ttlSeconds: 1 }],
+      ['the longest life', { ttlSeconds: 30 * 24 * 3600 }],
+      ['the most labels', { labels: labels(32) }],
+      ['the longest label', { labels: { [`a${'b'.repeat(31)}`]: 'x'.repeat(64) } }],
+      ['a label named like a property of every object', { labels: { constructor: 'x' } }],
+    ])('can be minted with %s', async (_, order) => {
+      const fleet = await FleetMemory.open(openFresh);
+      const { ttlSeconds = 3600, ...allowed } = order;
+      expect((await fleet.mint(order)).record).toMatchObject({ ...allowed, expiresAt: fleet.now + ttlSeconds * 1000 });
+    });
+
+    it.each<[string, Partial<MintOrder>]>([
+      ['no use', { maxUses: 0 }],
+      ['one use too many', { maxUses: 1_000_001 }],
+      ['half a use', { maxUses: 1.5 }],
+      ['no life', { ttlSeconds: 0 }],
+      ['a life too long', { ttlSeconds: 30 * 24 * 3600 + 1 }],
+      ['a life that is not a number', { ttlSeconds: Number.NaN }],
+      ['two uses for one named device', { device: device('pump-1'), maxUses: 2 }],
+      ['33 labels', { labels: labels(33) }],
+      ['a label name too long', { labels: { ['a'.repeat(33)]: 'x' } }],
+      ['a label name with a hyphen', { labels: { 'a-b': 'x' } }],
+      ['a label without a value', { labels: { site: '' } }],
+      ['a label with a wildcard', { labels: { site: '+' } }],
+      ['a label with two levels', { labels: { site: 'a/b' } }],
+      ['a label that ends a line', { labels: { site: 'a\n' } }],
+      ['a label too long', { labels: { site: 'x'.repeat(65) } }],
+    ])('are not minted with %s', async (_, order) => {
+      const fleet = await FleetMemory.open(openFresh);
+      await expect(fleet.mint(order)).rejects.toMatchObject({ code: 'token_order_invalid' });
+      expect(await fleet.registry.listTokens()).toEqual([]);
+      expect(await fleet.audit()).toEqual([]);
+    });
+
+    it('let exactly as many devices in as they have uses', async () => {
+      const fleet = await FleetMemory.open(openFresh);
+      const token = await fleet.mint({ maxUses: 2 });
+      await fleet.enroll('pump-1', { token });
+      await fleet.enroll('pump-2', { token });
+      expect(await fleet.tryEnroll({ token, id: 'pump-3', key: 'third' })).toEqual({
+        outcome: 'refused',
+        refusal: 'spent',
+      });
+      expect(await fleet.registry.listTokens()).toMatchObject([{ uses: 2, state: 'spent' }]);
+      expect(await fleet.registry.listDevices({ limit: 10 })).toHaveLength(2);
+    });
+
+    it('let nobody in from the moment they expire', async () => {
+      const fleet = await FleetMemory.open(openFresh);
+      const token = await fleet.mint({ ttlSeconds: 60, maxUses: 2 });
+      fleet.pass(MINUTE - 1);
+      await fleet.enroll('pump-1', { token });
+      fleet.pass(1);
+      const claim = fleet.claim({ token, id: 'pump-2', key: 'other' });
+      const refused = { outcome: 'refused', refusal: 'expired' };
+      expect(await fleet.registry.admitEnrollment(claim)).toEqual(refused);
+      expect(await fleet.registry.commitEnrollment(claim)).toEqual(refused);
+      expect(await fleet.registry.listTokens()).toMatchObject([{ state: 'expired', uses: 1 }]);
+    });
+
+    it('let nobody in once they are void, and are voided once', async () => {
+      const fleet = await FleetMemory.open(openFresh);
+      const token = await fleet.mint();
+      const voided = await fleet.registry.voidToken(token.record.id, OPERATOR);
+      expect(voided).toMatchObject({ state: 'void', voidedAt: fleet.now });
+      fleet.pass(1);
+      expect(await fleet.registry.voidToken(token.record.id, OPERATOR)).toEqual(voided);
+      expect(await fleet.registry.voidToken('0000000000000000', OPERATOR)).toBeUndefined();
+      expect(await fleet.tryEnroll({ token, id: 'pump-1', key: 'k' })).toEqual({ outcome: 'refused', refusal: 'void' });
+      expect((await fleet.audit()).filter((line) => line.startsWith('token.voided'))).toHaveLength(1);
+    });
+
+    it('are of no use without their secret, or with an id that nobody minted', async () => {
+      const fleet = await FleetMemory.open(openFresh);
+      const [token, other] = [await fleet.mint(), await fleet.mint()];
+      const claim = fleet.claim({ token, id: 'pump-1', key: 'k' });
+      const wrong = { outcome: 'refused', refusal: 'wrong_secret' };
+      for (const secret of [other.secret, '', token.secret.slice(1), `${token.secret} `]) {
+        expect(await fleet.registry.commitEnrollment({ ...claim, secret })).toEqual(wrong);
+        expect(await fleet.registry.admitEnrollment({ ...claim, secret })).toEqual(wrong);
+      }
+      const unknown = { ...claim, tokenId: '00000000deadbeef' };
+      expect(await fleet.registry.commitEnrollment(unknown)).toEqual({ outcome: 'refused', refusal: 'unknown_token' });
+      expect(await fleet.registry.commitEnrollment(claim)).toMatchObject({ outcome: 'enrolled' });
+    });
+
+    it('say that they are void before they say that they are spent or expired', async () => {
+      const fleet = await FleetMemory.open(openFresh);
+      const token = await fleet.mint();
+      await fleet.enroll('pump-1', { token });
+      fleet.pass(31 * DAY);
+      expect(await fleet.registry.listTokens()).toMatchObject([{ state: 'spent' }]);
+      await fleet.registry.voidToken(token.record.id, OPERATOR);
+      expect(await fleet.registry.listTokens()).toMatchObject([{ state: 'void' }]);
+    });
+  });
+}

@@ -1,0 +1,21 @@
+/**
+ * What every registry does, whatever engine stands behind it. Called by the test of each implementation.
+ */
+
+import { describe } from 'vitest';
+import type { OpenFreshRegistry } from './fleet-memory.ts';
+import { enrollmentBehaviour } from './registry-enrollment.ts';
+import { nameBehaviour } from './registry-names.ts';
+import { recordBehaviour } from './registry-records.ts';
+import { revocationBehaviour } from './registry-revocation.ts';
+import { tokenBehaviour } from './registry-tokens.ts';
+
+export function registryBehaviour(name: string, openFresh: OpenFreshRegistry): void {
+  describe(`a registry on ${name}`, () => {
+    tokenBehaviour(openFresh);
+    enrollmentBehaviour(openFresh);
+    nameBehaviour(openFresh);
+    revocationBehaviour(openFresh);
+    recordBehaviour(openFresh);
+  });
+}
