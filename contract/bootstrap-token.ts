@@ -43,8 +43,9 @@ export function parseBootstrapToken(text: string): BootstrapToken | undefined {
     rootSha256: Buffer.from(root, 'base64url').toString('hex'),
     enrollUrl: Buffer.from(url, 'base64url').toString('utf8'),
   };
-  const parsed = URL.parse(token.enrollUrl);
-  if (parsed === null || parsed.protocol !== 'https:' || parsed.origin !== token.enrollUrl) return undefined;
+  if (!URL.canParse(token.enrollUrl)) return undefined; // URL.parse is younger than the oldest Node of a device
+  const parsed = new URL(token.enrollUrl);
+  if (parsed.protocol !== 'https:' || parsed.origin !== token.enrollUrl) return undefined;
   if (Buffer.from(secret, 'base64url').toString('base64url') !== secret) return undefined;
   return formatBootstrapToken(token) === text ? token : undefined;
 }

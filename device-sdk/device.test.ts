@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
-import { type BrokerScript, nextMessage, startScriptedBroker } from '../test/testkit/scripted-broker.ts';
-import { startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
+import { nextMessage, startScriptedBroker } from '../test/testkit/scripted-broker.ts';
+import { type EstScript, problem, startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
 import { Device } from './device.ts';
 import { memoryIdentityStore } from './identity-store.ts';
 
@@ -19,9 +19,9 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-async function startServers(script: BrokerScript = {}) {
-  const broker = await startScriptedBroker(authority, script);
-  const est = await startScriptedEstServer(authority, { mqttUrl: () => broker.mqttUrl });
+async function startServers(script: EstScript = {}) {
+  const broker = await startScriptedBroker(authority);
+  const est = await startScriptedEstServer(authority, { mqttUrl: () => broker.mqttUrl, ...script });
   cleanups.push(
     () => broker.close(),
     () => est.close(),
@@ -114,5 +114,65 @@ describe('renewal', () => {
     expect(new Set(broker.serials).size).toBe(2);
     const request = authority.describeRequest(est.requests.at(-1)?.csr as Buffer);
     expect(request).toContain('URI:spiffe://scripted/device/dev-7');
+  });
+
+  it('asked for twice at one time is one renewal', async () => {
+    const { est } = await startServers();
+    const device = opened(await Device.open({ store: memoryIdentityStore(), token: est.token() }));
+    await Promise.all([device.renew(), device.renew()]);
+    expect(est.requests.filter(({ path }) => path.endsWith('/simplereenroll'))).toHaveLength(1);
+  });
+
+  it('that hangs does not hold up closing', async () => {
+    let asked: () => void = () => {};
+    const isAsked = new Promise<void>((resolve) => {
+      asked = resolve;
+    });
+    const { est } = await startServers({
+      answer: ({ path }) => {
+        if (!path.endsWith('/simplereenroll')) return undefined;
+        asked();
+        return 'hold';
+      },
+    });
+    const device = opened(await Device.open({ store: memoryIdentityStore(), token: est.token() }));
+    const renewal = expect(device.renew()).rejects.toMatchObject({ code: 'closed' });
+    await isAsked;
+    await device.close();
+    await renewal;
+  });
+
+  it('that the server refuses leaves the device connected as it was', async () => {
+    const { broker, est } = await startServers({
+      answer: ({ path }) => (path.endsWith('/simplereenroll') ? problem(503, 'unavailable') : undefined),
+    });
+    const device = opened(await Device.open({ store: memoryIdentityStore(), token: est.token() }));
+    await device.connected();
+    await expect(device.renew()).rejects.toMatchObject({ code: 'unavailable' });
+    expect(device.state).toBe('connected');
+    await device.publish('temperature', 1);
+    expect(broker.serials).toHaveLength(1);
+  });
+});
+
+describe('a listener of the device', () => {
+  it('may close it at any change of its state', async () => {
+    const { broker, est } = await startServers();
+    const store = memoryIdentityStore();
+    await (await Device.open({ store, token: est.token() })).close();
+    for (const last of ['connected', 'connecting'] as const) {
+      const device = await Device.open({ store, random: () => 0 });
+      const closed = new Promise<void>((resolve) => {
+        device.onState((state) => {
+          if (state === last) resolve(device.close());
+        });
+      });
+      if (last === 'connecting') {
+        await device.connected();
+        broker.cut(device.id);
+      }
+      await closed;
+      expect(device.state).toBe('closed');
+    }
   });
 });

@@ -54,6 +54,7 @@ export class Device {
   readonly #uplink: Uplink;
   readonly #commands: CommandDesk;
   readonly #listeners = new Set<StateListener>();
+  readonly #ending = new AbortController();
   #identity: StoredIdentity;
   #state: DeviceState = 'connecting';
   #lastError: DeviceError | undefined;
@@ -163,14 +164,15 @@ export class Device {
   }
 
   async #close(): Promise<void> {
-    await this.#uplink.close();
+    this.#ending.abort();
+    await Promise.allSettled([this.#uplink.close(), this.#renewal]);
     this.#changed('closed', undefined);
     this.#listeners.clear();
   }
 
   async #renew(): Promise<void> {
     if (this.#closing !== undefined) throw new DeviceError('closed');
-    this.#identity = await renew(this.#store, this.#identity);
+    this.#identity = await renew(this.#store, this.#identity, this.#ending.signal);
     await this.#uplink.useIdentity(this.#identity);
   }
 

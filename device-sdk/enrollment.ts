@@ -93,11 +93,18 @@ async function enroll(store: IdentityStore, order: EnrollmentOrder): Promise<Sto
   return identity;
 }
 
-/** The next certificate, with a new key, authenticated by the current one (RFC 7030, section 4.2.2). */
-export async function renew(store: IdentityStore, current: StoredIdentity): Promise<StoredIdentity> {
+/**
+ * The next certificate, with a new key, authenticated by the current one (RFC 7030, section 4.2.2). `signal` ends the
+ * try; the next one goes on with the same key.
+ */
+export async function renew(
+  store: IdentityStore,
+  current: StoredIdentity,
+  signal?: AbortSignal,
+): Promise<StoredIdentity> {
   const root = new X509Certificate(current.rootPem);
   const leaf = new X509Certificate(current.certificatePem);
-  const peer: HttpsPeer = { url: current.enrollUrl, root: current.rootPem };
+  const peer: HttpsPeer = { url: current.enrollUrl, root: current.rootPem, signal };
   const authorities = await fetchCaCertificates(peer);
   const { pending, issued } = await askWithStoredKey(store, current.deviceId, identityUriOf(leaf), (csr) =>
     simpleReenroll({ ...peer, credential: current }, csr),

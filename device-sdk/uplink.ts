@@ -96,9 +96,8 @@ export class Uplink {
   }
 
   #connect(): void {
-    this.#listener.changed('connecting', undefined);
     this.#packetIds.keepOnly(this.#outbox.reservedIds());
-    const connection = new Connection(
+    this.#connection = new Connection(
       {
         identity: this.#identity,
         mqttUrl: this.#options.mqttUrl ?? this.#identity.mqttUrl,
@@ -113,7 +112,7 @@ export class Uplink {
         ended: (end) => this.#ended(end),
       },
     );
-    this.#connection = connection;
+    this.#listener.changed('connecting', undefined);
   }
 
   #connected(): void {

@@ -58,7 +58,7 @@ export async function startScriptedBroker(
   const farewells: string[] = [];
   const clients = new Map<string, Client>();
   const serials: string[] = [];
-  const sockets = new Set<TLSSocket>();
+  const sockets = new Map<TLSSocket, string>();
   const owners = new WeakMap<object, string>();
   const aedes = await Aedes.createBroker();
 
@@ -101,7 +101,7 @@ export async function startScriptedBroker(
       const peer = socket.getPeerCertificate();
       const name = peer.subject.CN as string;
       serials.push(peer.serialNumber);
-      sockets.add(socket);
+      sockets.set(socket, name);
       socket.on('error', () => {});
       socket.once('close', () => sockets.delete(socket));
       if (script.admits?.(name) === false) {
@@ -133,11 +133,11 @@ export async function startScriptedBroker(
         aedes.publish(packet, (error) => (error == null ? resolve() : reject(error)));
       }),
     cut: (deviceId) => {
-      (clients.get(deviceId)?.conn as TLSSocket | undefined)?.destroy();
+      for (const [socket, name] of sockets) if (name === deviceId) socket.destroy();
     },
     close: async () => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      for (const socket of sockets) socket.destroy();
+      for (const socket of sockets.keys()) socket.destroy();
       await new Promise<void>((resolve) => aedes.close(() => resolve()));
       await closed;
     },

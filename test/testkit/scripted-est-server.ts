@@ -40,8 +40,8 @@ export interface ScriptedEstServer {
 }
 
 export interface EstScript {
-  /** Answers in place of the default; undefined leaves the request to it. `drop` closes the connection unanswered. */
-  readonly answer?: (request: EstRequest, sofar: number) => EstAnswer | 'drop' | undefined;
+  /** Answers in place of the default; undefined leaves the request to it. `drop` closes the connection unanswered, `hold` keeps it. */
+  readonly answer?: (request: EstRequest, sofar: number) => EstAnswer | 'drop' | 'hold' | undefined;
   /** As `answer`, after the default has issued: the certificate exists and the device doesn't learn of it. */
   readonly afterIssue?: (request: EstRequest, sofar: number) => EstAnswer | 'drop' | undefined;
   readonly mqttUrl?: () => string;
@@ -110,10 +110,10 @@ export async function startScriptedEstServer(
           peer: socket.authorized ? (socket.getPeerCertificate().subject.CN as string) : undefined,
         };
         const sofar = requests.push(request) - 1;
-        let answer = script.answer?.(request, sofar) ?? byDefault(request);
-        if (answer !== 'drop') answer = script.afterIssue?.(request, sofar) ?? answer;
+        let answer: EstAnswer | 'drop' | 'hold' = script.answer?.(request, sofar) ?? byDefault(request);
+        if (typeof answer === 'object') answer = script.afterIssue?.(request, sofar) ?? answer;
         if (answer === 'drop') socket.destroy();
-        else outgoing.writeHead(answer.status, answer.headers ?? {}).end(answer.body);
+        else if (answer !== 'hold') outgoing.writeHead(answer.status, answer.headers ?? {}).end(answer.body);
       });
     },
   );
