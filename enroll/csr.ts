@@ -8,7 +8,7 @@ import { verify } from 'node:crypto';
 import type { ProblemCode } from '../contract/problem.ts';
 import { readWishes } from './csr-wishes.ts';
 import { type DerNode, readDer } from './der-reader.ts';
-import { type CheckedKey, checkKey } from './key-policy.ts';
+import { type CheckedKey, checkKey, type FoundKey } from './key-policy.ts';
 
 declare const checked: unique symbol;
 
@@ -44,7 +44,7 @@ export function checkCsr(der: Buffer): CsrVerdict {
   if (typeof parts === 'string') return refuse('csr_malformed', parts);
 
   // 2. A key that may be certified.
-  const key = checkKey(parts.keyAlgorithm.bytes, parts.spki.bytes);
+  const key = checkKey(parts.key);
   if (typeof key === 'string') return refuse('csr_key_unsupported', key);
 
   // 3. Proof of possession, over the bytes as they came (RFC 2986, section 4.2).
@@ -69,8 +69,7 @@ interface RequestParts {
   readonly signed: DerNode;
   readonly subject: DerNode;
   readonly attributes: DerNode | undefined;
-  readonly spki: DerNode;
-  readonly keyAlgorithm: DerNode;
+  readonly key: FoundKey;
   readonly signatureAlgorithm: DerNode;
   readonly signature: Buffer;
 }
@@ -90,15 +89,8 @@ function requestParts(der: Buffer): RequestParts | string {
   const [keyAlgorithm, keyBits, beyond] = spki.children;
   if (keyAlgorithm?.tag !== 0x30 || keyBits?.tag !== 0x03 || beyond !== undefined) return shape;
   if (signature.contents[0] !== 0) return 'expected a signature of whole bytes';
-  return {
-    signed,
-    subject,
-    attributes,
-    spki,
-    keyAlgorithm,
-    signatureAlgorithm,
-    signature: signature.contents.subarray(1),
-  };
+  const key = { spki: spki.bytes, algorithm: keyAlgorithm.bytes, bits: keyBits.contents };
+  return { signed, subject, attributes, key, signatureAlgorithm, signature: signature.contents.subarray(1) };
 }
 
 function refuse(code: CsrRefusal, reason: string): Extract<CsrVerdict, { ok: false }> {

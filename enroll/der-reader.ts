@@ -16,8 +16,8 @@ export interface DerNode {
 
 /** A certificate has depth 9; a request with extensions 8. */
 const DEPTH_MAX = 16;
-/** A request with a hundred alternative names has about 400. */
-const NODES_MAX = 2_000;
+/** A certificate has about 70 and a request fewer; whoever reads the parts pays for each of them. */
+const NODES_MAX = 400;
 /** Nothing we read is longer than 16 MB, so that a length never needs more than three bytes. */
 const LENGTH_BYTES_MAX = 3;
 

@@ -16,36 +16,56 @@ export interface CheckedKey {
   readonly sha256: string;
 }
 
+interface KeyForm {
+  readonly kind: CheckedKey['kind'];
+  /** Bytes of an uncompressed point (SEC 1, section 2.3.3). */
+  readonly pointBytes?: number;
+}
+
 /** What the AlgorithmIdentifier must be, to the byte: named curves only, and RSA with NULL parameters (RFC 3279, RFC 5480). */
-const ALGORITHMS: Readonly<Record<string, 'ec' | 'rsa'>> = {
-  '301306072a8648ce3d020106082a8648ce3d030107': 'ec', // P-256
-  '301006072a8648ce3d020106052b81040022': 'ec', // P-384
-  '300d06092a864886f70d0101010500': 'rsa',
+const KEY_FORMS: Readonly<Record<string, KeyForm>> = {
+  '301306072a8648ce3d020106082a8648ce3d030107': { kind: 'ec', pointBytes: 65 }, // P-256
+  '301006072a8648ce3d020106052b81040022': { kind: 'ec', pointBytes: 97 }, // P-384
+  '300d06092a864886f70d0101010500': { kind: 'rsa' },
 };
+const UNCOMPRESSED = 0x04;
 
 const RSA_BITS_MIN = 2048;
 const RSA_BITS_MAX = 4096;
 const RSA_EXPONENT = 65537n;
 
-/** The key, or why it is refused; `algorithm` and `spki` are DER as they stand in the request. */
-export function checkKey(algorithm: Buffer, spki: Buffer): CheckedKey | string {
-  const kind = ALGORITHMS[algorithm.toString('hex')];
-  if (kind === undefined) return 'expected EC on P-256 or P-384, or RSA; found another algorithm or curve';
-  const key = importKey(spki);
-  if (key === undefined) return 'expected a valid public key';
-  const written = key.export({ type: 'spki', format: 'der' });
-  // A compressed point is the same key with another hash: it would pass for a key that was not used before.
-  if (!written.equals(spki)) return 'expected the key in its usual encoding, an EC point uncompressed';
-  if (kind === 'rsa') {
-    const weakness = rsaWeakness(key);
-    if (weakness !== undefined) return weakness;
-  }
-  return { key, kind, spki: written, sha256: publicKeySha256(written) };
+/** A SubjectPublicKeyInfo as it stands in the request, DER, and its parts. */
+export interface FoundKey {
+  readonly spki: Buffer;
+  /** The AlgorithmIdentifier, DER. */
+  readonly algorithm: Buffer;
+  /** Contents of the BIT STRING, its count of unused bits first. */
+  readonly bits: Buffer;
 }
 
-function importKey(spki: Buffer): KeyObject | undefined {
+/** The key, or why it is refused. */
+export function checkKey({ spki, algorithm, bits }: FoundKey): CheckedKey | string {
+  const form = KEY_FORMS[algorithm.toString('hex')];
+  if (form === undefined) return 'expected EC on P-256 or P-384, or RSA; found another algorithm or curve';
+  const { kind, pointBytes } = form;
+  // A compressed point is the same key with another hash: it would pass for a key that was not used before. And OpenSSL
+  // imports the point at infinity, which is no key at all.
+  if (pointBytes !== undefined && (bits.length !== 1 + pointBytes || bits[1] !== UNCOMPRESSED)) {
+    return 'expected an EC point in its uncompressed form';
+  }
+  const imported = importKey(spki);
+  if (imported === undefined) return 'expected a valid public key';
+  const { key, written } = imported;
+  if (!written.equals(spki)) return 'expected the public key in its one usual encoding';
+  const weakness = kind === 'rsa' ? rsaWeakness(key) : undefined;
+  return weakness ?? { key, kind, spki: written, sha256: publicKeySha256(written) };
+}
+
+/** As OpenSSL reads it, and writes it again. */
+function importKey(spki: Buffer): { readonly key: KeyObject; readonly written: Buffer } | undefined {
   try {
-    return createPublicKey({ key: spki, format: 'der', type: 'spki' });
+    const key = createPublicKey({ key: spki, format: 'der', type: 'spki' });
+    return { key, written: key.export({ type: 'spki', format: 'der' }) };
   } catch {
     return undefined;
   }
