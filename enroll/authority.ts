@@ -141,7 +141,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     chainPem,
     trustBundlePem,
     trustBundle: [root.der, issuing.der],
-    issue: (identity, publicKeySpki) =>
+    issue: async (identity, publicKeySpki) =>
       issueLeaf(profile.certificate({ identity, publicKeySpki, now: now() }), {
         commonName: identityName(identity),
         names: { uri: identityUri(trustDomain, identity) },

@@ -13,7 +13,7 @@ import { keyIdentifier } from './profile.ts';
 const LIFE_MS = 24 * 3600 * 1000;
 
 export interface CrlPublisher {
-  /** DER of a list that is valid now. */
+  /** DER of a list that is valid now. While one is being made it is that one: it may hold a revocation that was just told. */
   current(): Promise<Buffer>;
   /** Makes a list that holds every revocation committed before this call. Calls that overlap share one. */
   refresh(): Promise<void>;
@@ -75,9 +75,10 @@ export function createCrlPublisher(options: {
     refresh,
     current: async () => {
       const age = list === undefined ? Number.POSITIVE_INFINITY : now() - list.madeAt;
-      if (list !== undefined && age >= 0 && age < LIFE_MS / 2) return list.der;
+      const underway = waiting ?? running;
+      if (underway === undefined && list !== undefined && age >= 0 && age < LIFE_MS / 2) return list.der;
       try {
-        await (running ?? start());
+        await (underway ?? start());
       } catch (error) {
         // The old list is the truth of its time until its nextUpdate; after that it is nothing.
         if (list === undefined || age < 0 || age >= LIFE_MS) throw error;
