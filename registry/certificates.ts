@@ -115,6 +115,21 @@ export function certificatesOf(tx: Transaction, holder: Identity): readonly Cert
   return rows.map(readRow);
 }
 
+/** Those not revoked yet, expired or not, oldest first. */
+export function unrevokedSerialsOf(tx: Transaction, holder: Identity): readonly string[] {
+  const rows =
+    holder.kind === 'device'
+      ? tx.all<{ serial: string }>(
+          'SELECT serial FROM certificates WHERE device_id = @name AND revoked_at IS NULL ORDER BY issued_at, rowid',
+          { name: holder.id },
+        )
+      : tx.all<{ serial: string }>(
+          'SELECT serial FROM certificates WHERE service_name = @name AND revoked_at IS NULL ORDER BY issued_at, rowid',
+          { name: holder.name },
+        );
+  return rows.map((row) => row.serial);
+}
+
 export function isLive(certificate: CertificateRecord, now: number): boolean {
   return certificate.revokedAt === undefined && certificate.notAfter > now;
 }

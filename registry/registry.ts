@@ -238,7 +238,7 @@ export interface Registry {
 
   /** The question of every connection; one indexed read. */
   standing(serial: string): Promise<Standing>;
-  /** Revoked and not yet expired, for the CRL. */
+  /** For the CRL: revoked, and not expired for more than a week, so that a CRL after the expiry still names it. */
   listRevoked(): Promise<readonly RevokedEntry[]>;
   /** 1, 2, 3, … : monotonically increasing CRL numbers (RFC 5280, section 5.2.3), durable before they are returned. */
   nextCrlNumber(): Promise<number>;

@@ -6,7 +6,7 @@
 import { type DeviceId, formatIdentity, type Identity, type ServiceName } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
 import { recordDone } from './audit.ts';
-import { certificatesOf } from './certificates.ts';
+import { certificatesOf, unrevokedSerialsOf } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
 import { findDevice } from './devices.ts';
 import type { Actor, Revocation, RevocationReason, RevokedEntry } from './registry.ts';
@@ -63,7 +63,7 @@ export function revokeService(database: RegistryDatabase, name: ServiceName, act
 /** Part of a re-enrollment: what the device held before gives way. Undefined when it held nothing good. */
 export function supersedeCertificates(tx: Transaction, id: DeviceId, actor: Actor): Revocation | undefined {
   const holder: Identity = { kind: 'device', id };
-  if (certificatesOf(tx, holder).every((certificate) => certificate.revokedAt !== undefined)) return undefined;
+  if (unrevokedSerialsOf(tx, holder).length === 0) return undefined;
   return revokeCertificates(tx, holder, 'device.superseded', { reason: 'superseded', actor });
 }
 
@@ -91,9 +91,7 @@ export function nextCrlNumber(database: RegistryDatabase): number {
 }
 
 function revokeCertificates(tx: Transaction, holder: Identity, action: string, act: Act): Revocation {
-  const serials = certificatesOf(tx, holder)
-    .filter((certificate) => certificate.revokedAt === undefined)
-    .map((certificate) => certificate.serial);
+  const serials = unrevokedSerialsOf(tx, holder);
   const subject = formatIdentity(holder);
   recordDone(tx, { actor: act.actor, action, subject, details: { reason: act.reason, certificates: serials.length } });
   for (const serial of serials) {
