@@ -1,0 +1,182 @@
+/**
+ * Other people's programs as clients of a fleet: found on this machine, started as child processes with an environment of
+ * their own, ended with their test. A suite whose programs are missing is skipped and says which; where they have to be
+ * there (ROLLCALL_TEST_REQUIRE_CLIENTS) it fails instead. Knows no client's options.
+ */
+
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { describe, expect, it, onTestFinished } from 'vitest';
+
+interface ClientProgram {
+  readonly file: string;
+  /** Where else to look than in the path: servers aren't in everyone's. */
+  readonly directories?: readonly string[];
+  /** Arguments with which it ends well if it can do what is needed of it. */
+  readonly probe?: readonly string[];
+  readonly debianPackage: string;
+}
+
+const CLIENTS = {
+  bash: { file: 'bash', debianPackage: 'bash' },
+  certtool: { file: 'certtool', debianPackage: 'gnutls-bin' },
+  curl: { file: 'curl', debianPackage: 'curl' },
+  'gnutls-cli': { file: 'gnutls-cli', debianPackage: 'gnutls-bin' },
+  mosquitto: { file: 'mosquitto', directories: ['/usr/sbin', '/usr/local/sbin'], debianPackage: 'mosquitto' },
+  mosquitto_pub: { file: 'mosquitto_pub', debianPackage: 'mosquitto-clients' },
+  mosquitto_sub: { file: 'mosquitto_sub', debianPackage: 'mosquitto-clients' },
+  openssl: { file: 'openssl', debianPackage: 'openssl' },
+  // The distribution's own interpreter: another one in the path doesn't see the distribution's modules.
+  paho: { file: '/usr/bin/python3', probe: ['-c', 'import paho.mqtt.client'], debianPackage: 'python3-paho-mqtt' },
+  pki: { file: 'pki', debianPackage: 'strongswan-pki' },
+} as const satisfies Record<string, ClientProgram>;
+
+export type ClientName = keyof typeof CLIENTS;
+
+const found = new Map<ClientName, string | undefined>();
+
+function findClient(name: ClientName): string | undefined {
+  if (!found.has(name)) found.set(name, lookFor(CLIENTS[name]));
+  return found.get(name);
+}
+
+function lookFor({ file, directories = [], probe }: ClientProgram): string | undefined {
+  const path = [...(process.env.PATH ?? '').split(delimiter), ...directories];
+  const candidates = file.startsWith('/') ? [file] : path.filter(Boolean).map((directory) => join(directory, file));
+  const program = candidates.find((candidate) => existsSync(candidate));
+  if (program === undefined || probe === undefined) return program;
+  return spawnSync(program, probe, { stdio: 'ignore', timeout: 10_000 }).status === 0 ? program : undefined;
+}
+
+/** A suite that needs these programs. */
+export function describeWithClients(title: string, needs: readonly ClientName[], tests: () => void): void {
+  const missing = needs.filter((name) => findClient(name) === undefined);
+  if (missing.length === 0) {
+    describe(title, tests);
+    return;
+  }
+  const packages = [...new Set(missing.map((name) => CLIENTS[name].debianPackage))];
+  const reason = `not installed: ${missing.join(', ')} (Debian: ${packages.join(' ')})`;
+  if (process.env.ROLLCALL_TEST_REQUIRE_CLIENTS) {
+    describe(title, () => {
+      it('finds the programs it needs', () => expect.fail(reason));
+    });
+    return;
+  }
+  process.stderr.write(`skipped: ${title}; ${reason}\n`);
+  describe.skip(`${title}; ${reason}`, tests);
+}
+
+export interface ClientOptions {
+  /** Working and home directory: no settings of the user's are found there. */
+  readonly directory: string;
+  /** Written to standard input, which is closed after it. Secrets go here or into a file, not into arguments. */
+  readonly input?: string | Buffer;
+  /** Over the few variables that every client gets. */
+  readonly environment?: Readonly<Record<string, string>>;
+  /** A client that takes longer is killed, and its test fails. */
+  readonly patienceMs?: number;
+}
+
+export interface ClientOutcome {
+  /** Exit status; null when a signal ended it. */
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface LiveClient {
+  /** The first line on either output, also an earlier one, that matches. Rejects when the client ends without it. */
+  line(pattern: RegExp): Promise<string>;
+  readonly ended: Promise<ClientOutcome>;
+  /** Ends it at once, as a power cut would. */
+  kill(): void;
+}
+
+const PATIENCE_MS = 15_000;
+
+/** To be called in a test, at whose end it is killed if it still runs. */
+export function startClient(name: ClientName, args: readonly string[], options: ClientOptions): LiveClient {
+  const program = findClient(name);
+  if (program === undefined) throw new Error(`expected describeWithClients to ask for ${name}`);
+  const { directory, input, patienceMs = PATIENCE_MS } = options;
+  const child = spawn(program, args, {
+    cwd: directory,
+    env: { PATH: process.env.PATH, HOME: directory, LC_ALL: 'C', TZ: 'UTC', ...options.environment },
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+  onTestFinished(() => {
+    child.kill('SIGKILL');
+  });
+  child.stdin.on('error', () => {}); // it may end before it has read everything
+  child.stdin.end(input);
+
+  const stdout: Buffer[] = [];
+  const stderr: Buffer[] = [];
+  child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
+  child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk));
+  const lines: string[] = [];
+  const watchers = new Set<() => void>();
+  for (const output of [child.stdout, child.stderr]) {
+    createInterface({ input: output }).on('line', (line) => {
+      lines.push(line);
+      for (const look of watchers) look();
+    });
+  }
+
+  let ranOut = false;
+  const timer = setTimeout(() => {
+    ranOut = true;
+    child.kill('SIGKILL');
+  }, patienceMs);
+  const ended = new Promise<ClientOutcome>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (status) => {
+      const outcome = { status, stdout: Buffer.concat(stdout).toString(), stderr: Buffer.concat(stderr).toString() };
+      if (ranOut) reject(new Error(`${name} did not end in ${patienceMs} ms\n${outcome.stdout}${outcome.stderr}`));
+      else resolve(outcome);
+    });
+  }).finally(() => clearTimeout(timer));
+  ended.catch(() => {}); // whoever waits for it hears of it
+
+  return {
+    ended,
+    kill: () => {
+      child.kill('SIGKILL');
+    },
+    line: (pattern) => {
+      const { promise, resolve, reject } = Promise.withResolvers<string>();
+      const look = () => {
+        const line = lines.find((candidate) => pattern.test(candidate));
+        if (line !== undefined) resolve(line);
+      };
+      watchers.add(look);
+      look();
+      ended.then(
+        ({ status }) => reject(new Error(`${name} ended with ${status} without ${pattern}\n${lines.join('\n')}`)),
+        reject,
+      );
+      return promise.finally(() => watchers.delete(look));
+    },
+  };
+}
+
+/** Runs it to its end, good or bad. */
+export function runClient(name: ClientName, args: readonly string[], options: ClientOptions): Promise<ClientOutcome> {
+  return startClient(name, args, options).ended;
+}
+
+/** Runs it to a good end, and fails with its own words otherwise. */
+export async function succeed(
+  name: ClientName,
+  args: readonly string[],
+  options: ClientOptions,
+): Promise<ClientOutcome> {
+  const outcome = await runClient(name, args, options);
+  if (outcome.status !== 0) {
+    throw new Error(`${name} ${args.join(' ')} ended with ${outcome.status}\n${outcome.stdout}${outcome.stderr}`);
+  }
+  return outcome;
+}
