@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
 import { type BrokerScript, startScriptedBroker } from '../test/testkit/scripted-broker.ts';
 import { type EstScript, problem, startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
@@ -14,6 +14,7 @@ afterAll(() => authority.dispose());
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
+  vi.restoreAllMocks();
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
@@ -179,15 +180,18 @@ describe('a server that asks to wait', () => {
     expect(sent[1]?.csr.equals(sent[0]?.csr as Buffer)).toBe(true);
   });
 
-  it('does not hold up the end of the run', async () => {
+  it('gets the time it asked for, and does not hold up the end of the run', async () => {
     const { est } = await startServers({
       est: {
         answer: (r) =>
           r.path.endsWith('/simpleenroll') ? problem(503, 'unavailable', { 'retry-after': '3600' }) : undefined,
       },
     });
-    const { run, until } = startFleet({ devices: 2, token: est.token(), rate: 1 });
-    await until((device) => device.error === 'unavailable');
+    const postponed = new Promise<{ readonly wait: number }>((resolve) => {
+      vi.spyOn(log, 'info').mockImplementation((fields) => resolve(fields as { readonly wait: number }));
+    });
+    const { run } = startFleet({ devices: 2, token: est.token(), rate: 1 });
+    expect(await postponed).toMatchObject({ code: 'unavailable', wait: expect.toSatisfy((ms) => ms >= 3_600_000) });
     expect(await run.stop()).toMatchObject({ ended: 'stopped', enrolled: 0 });
   });
 });

@@ -159,6 +159,7 @@ function makeDevice(options: FleetOptions, index: number, counters: FleetCounter
       random: seededRandom((options.seed ?? 1) * 1_000_003 + index),
       now: options.now,
       counters,
+      log: options.log,
       changed: options.onDevice,
     },
     idOf(options, index),

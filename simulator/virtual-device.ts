@@ -7,7 +7,7 @@ import { performance } from 'node:perf_hooks';
 import { askedDelay, backoffDelay } from '../device-sdk/backoff.ts';
 import { Device, type DeviceOptions } from '../device-sdk/device.ts';
 import { asDeviceError, type DeviceError } from '../device-sdk/device-error.ts';
-import type { DeviceState } from '../device-sdk/device-state.ts';
+import type { DeviceLog, DeviceState } from '../device-sdk/device-state.ts';
 import { firstMessageAt, nextMessageAt, randomWalk } from './arrivals.ts';
 import type { FleetCounters, VirtualDeviceSnapshot, VirtualDeviceState } from './report.ts';
 
@@ -20,6 +20,7 @@ export interface Behaviour {
   readonly random: () => number;
   readonly now: () => number;
   readonly counters: FleetCounters;
+  readonly log: DeviceLog;
   readonly changed: ((snapshot: VirtualDeviceSnapshot) => void) | undefined;
 }
 
@@ -93,7 +94,9 @@ export class VirtualDevice {
           this.#become('refused');
           return 'refused';
         }
-        await pause(this.#enrollDelay(error, earlier), signal);
+        const wait = this.#enrollDelay(error, earlier);
+        this.#behaviour.log.info({ index: this.#behaviour.index, code: error.code, wait }, 'enrollment postponed');
+        await pause(wait, signal);
       }
     }
     return 'stopped';
