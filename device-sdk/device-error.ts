@@ -5,7 +5,8 @@
 
 import { isProblemCode, PROBLEMS, type ProblemCode } from '../contract/problem.ts';
 
-const DEVICE_PROBLEMS = {
+/** The codes that no server sends. */
+export const DEVICE_PROBLEMS = {
   token_required: 'this device is not enrolled yet; expected a bootstrap token',
   token_malformed: 'expected a bootstrap token as "rollcall token mint" prints it',
   server_untrusted: 'the server could not prove that it belongs to this fleet',
