@@ -16,6 +16,8 @@ interface ClientProgram {
   readonly directories?: readonly string[];
   /** Arguments with which it ends well if it can do what is needed of it. */
   readonly probe?: readonly string[];
+  /** A program of the same machine that starts it, with its arguments. */
+  readonly through?: readonly [file: string, ...args: string[]];
   readonly debianPackage: string;
 }
 
@@ -26,7 +28,8 @@ const CLIENTS = {
   'gnutls-cli': { file: 'gnutls-cli', debianPackage: 'gnutls-bin' },
   mosquitto: { file: 'mosquitto', directories: ['/usr/sbin', '/usr/local/sbin'], debianPackage: 'mosquitto' },
   mosquitto_pub: { file: 'mosquitto_pub', debianPackage: 'mosquitto-clients' },
-  mosquitto_sub: { file: 'mosquitto_sub', debianPackage: 'mosquitto-clients' },
+  // Into a pipe it would write what it has to say when it ends.
+  mosquitto_sub: { file: 'mosquitto_sub', through: ['stdbuf', '-oL'], debianPackage: 'mosquitto-clients' },
   openssl: { file: 'openssl', debianPackage: 'openssl' },
   // The distribution's own interpreter: another one in the path doesn't see the distribution's modules.
   paho: { file: '/usr/bin/python3', probe: ['-c', 'import paho.mqtt.client'], debianPackage: 'python3-paho-mqtt' },
@@ -35,19 +38,28 @@ const CLIENTS = {
 
 export type ClientName = keyof typeof CLIENTS;
 
-const found = new Map<ClientName, string | undefined>();
+const found = new Map<ClientName, readonly string[] | undefined>();
 
-function findClient(name: ClientName): string | undefined {
+/** The start of its command line. */
+function findClient(name: ClientName): readonly string[] | undefined {
   if (!found.has(name)) found.set(name, lookFor(CLIENTS[name]));
   return found.get(name);
 }
 
-function lookFor({ file, directories = [], probe }: ClientProgram): string | undefined {
+function lookFor({ file, directories, probe, through }: ClientProgram): readonly string[] | undefined {
+  const program = findProgram(file, directories);
+  if (program === undefined) return undefined;
+  if (probe !== undefined && spawnSync(program, probe, { stdio: 'ignore', timeout: 10_000 }).status !== 0)
+    return undefined;
+  if (through === undefined) return [program];
+  const starter = findProgram(through[0]);
+  return starter === undefined ? undefined : [starter, ...through.slice(1), program];
+}
+
+function findProgram(file: string, directories: readonly string[] = []): string | undefined {
   const path = [...(process.env.PATH ?? '').split(delimiter), ...directories];
   const candidates = file.startsWith('/') ? [file] : path.filter(Boolean).map((directory) => join(directory, file));
-  const program = candidates.find((candidate) => existsSync(candidate));
-  if (program === undefined || probe === undefined) return program;
-  return spawnSync(program, probe, { stdio: 'ignore', timeout: 10_000 }).status === 0 ? program : undefined;
+  return candidates.find((candidate) => existsSync(candidate));
 }
 
 /** A suite that needs these programs. */
@@ -99,10 +111,10 @@ const PATIENCE_MS = 15_000;
 
 /** To be called in a test, at whose end it is killed if it still runs. */
 export function startClient(name: ClientName, args: readonly string[], options: ClientOptions): LiveClient {
-  const program = findClient(name);
+  const [program, ...first] = findClient(name) ?? [];
   if (program === undefined) throw new Error(`expected describeWithClients to ask for ${name}`);
   const { directory, input, patienceMs = PATIENCE_MS } = options;
-  const child = spawn(program, args, {
+  const child = spawn(program, [...first, ...args], {
     cwd: directory,
     env: { PATH: process.env.PATH, HOME: directory, LC_ALL: 'C', TZ: 'UTC', ...options.environment },
     stdio: ['pipe', 'pipe', 'pipe'],
