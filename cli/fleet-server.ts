@@ -118,6 +118,7 @@ async function start({ config, version, now, log }: FleetServerOptions, opened: 
       socketPath: data.socket,
       host: config.console.host,
       port: config.console.port,
+      publicHosts: config.publicHosts,
       tls: authority.serverCredentials('console'),
       operatorKeyFile: data.operatorKeyFile,
       registry,

@@ -4,10 +4,10 @@ import { untilStopped } from '../stop-signals.ts';
 import { EXIT } from '../terminal.ts';
 
 const demo = run<{ readonly seconds?: number }>(async ({ options }) => {
-  const stopped = untilStopped();
   // Loaded only here: the other commands start faster without the servers.
   const { runDemo } = await import('../demo.ts');
-  if (!(await runDemo(options.seconds, stopped))) process.exitCode = EXIT.failed;
+  const isWhole = await untilStopped((stopped) => runDemo(options.seconds, stopped));
+  if (!isWhole) process.exitCode = EXIT.failed;
 });
 
 export function demoCommand(): Command {

@@ -1,9 +1,11 @@
 import { Command } from 'commander';
 import { integerBetween, repeated, run, speaksJson } from '../command-line.ts';
+import type { Config } from '../config.ts';
 import { loadConfig } from '../config-sources.ts';
+import type { FleetServer } from '../fleet-server.ts';
 import { createLogger } from '../logger.ts';
 import { untilStopped } from '../stop-signals.ts';
-import { printJson, printResult } from '../terminal.ts';
+import { type OutputForm, printJson, printResult } from '../terminal.ts';
 import { version } from '../version.ts';
 
 interface ServeOptions {
@@ -19,8 +21,6 @@ interface ServeOptions {
 const LOCAL_NAMES = ['localhost', '127.0.0.1', '::1'];
 
 const serve = run<ServeOptions>(async ({ options, form }) => {
-  // Listening first: a signal that arrives while the server starts must still end it cleanly.
-  const stopped = untilStopped();
   const config = loadConfig({
     file: options.config,
     environment: process.env,
@@ -37,18 +37,30 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
   // Loaded only here: the other commands start faster without the servers.
   const { startFleetServer } = await import('../fleet-server.ts');
   const log = createLogger(config.log.level);
-  const server = await startFleetServer({ config, version, now: Date.now, log });
+  // Listening first: a signal that arrives while the server starts must still end it cleanly.
+  await untilStopped(async (stopped) => {
+    const server = await startFleetServer({ config, version, now: Date.now, log });
+    announce(server, config, form);
+    log.info({ signal: await stopped }, 'stopping');
+    await server.close();
+  });
+});
+
+function announce(server: FleetServer, config: Config, form: OutputForm): void {
   const { enrollUrl, mqttUrl, consoleUrl, trustBundle, socket } = server;
   if (form === 'json') printJson({ event: 'ready', enrollUrl, mqttUrl, consoleUrl, trustBundle, socket });
   else {
     printResult(
-      `enroll    ${enrollUrl}\nmqtt      ${mqttUrl}\nconsole   ${consoleUrl}\nroot      ${trustBundle}\nready: mint a bootstrap token with "rollcall token mint --data ${config.data}"`,
+      [
+        `enroll    ${enrollUrl}`,
+        `mqtt      ${mqttUrl}`,
+        `console   ${consoleUrl}`,
+        `root      ${trustBundle}`,
+        `ready: mint a bootstrap token with "rollcall token mint --data ${config.data}"`,
+      ].join('\n'),
     );
   }
-  const signal = await stopped;
-  log.info({ signal }, 'stopping');
-  await server.close();
-});
+}
 
 export function serveCommand(): Command {
   return speaksJson(new Command('serve').description('run the servers: enroll, mqtt and console'))

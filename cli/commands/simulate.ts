@@ -21,21 +21,21 @@ const PROGRESS_EVERY_MS = 1_000;
 const OWN_TOKEN_TTL_SECONDS = 3_600;
 
 const simulate = run<SimulateOptions & FleetOptions>(async ({ options, form }) => {
-  const stopped = untilStopped();
-  const token = options.token === undefined ? await mintToken(options) : readSecretArgument(options.token, '--token');
   const { runFleet } = await import('../../simulator/fleet.ts');
-  const fleet = runFleet({
-    devices: options.devices,
-    token,
-    rate: options.rate,
-    ...(options.seconds !== undefined && { seconds: options.seconds }),
-    log: createLogger('warn'),
-    now: Date.now,
+  const token = options.token === undefined ? await mintToken(options) : readSecretArgument(options.token, '--token');
+  const report = await untilStopped(async (stopped) => {
+    const fleet = runFleet({
+      devices: options.devices,
+      token,
+      rate: options.rate,
+      ...(options.seconds !== undefined && { seconds: options.seconds }),
+      log: createLogger('warn'),
+      now: Date.now,
+    });
+    const progress = setInterval(() => tell(fleet, form), PROGRESS_EVERY_MS);
+    void stopped.then(() => fleet.stop());
+    return fleet.done.finally(() => clearInterval(progress));
   });
-  const progress = setInterval(() => tell(fleet, form), PROGRESS_EVERY_MS);
-  void stopped.then(() => fleet.stop());
-  const report = await fleet.done;
-  clearInterval(progress);
   if (form === 'json') printJson({ event: 'report', ...report });
   else printResult(describeReport(report));
   if (!isSuccess(report)) process.exitCode = EXIT.failed;
