@@ -1,0 +1,54 @@
+/** The devices of the load: who they are and everything they will ever send, made before any clock starts. */
+
+import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
+import { type DeviceId, parseDeviceId } from '../../../contract/identity.ts';
+import { eventTopic, telemetryTopic } from '../../../contract/topics.ts';
+import { writeCsr } from '../../../device-sdk/csr.ts';
+import { connectPacket, publishPacket } from './mqtt-bytes.ts';
+import type { Topic } from './orders.ts';
+
+/** A device that has no certificate yet. */
+export interface Applicant {
+  readonly id: DeviceId;
+  readonly key: KeyObject;
+  readonly csr: Buffer;
+}
+
+export interface LoadDevice {
+  readonly id: DeviceId;
+  /** Key and chain, read once: reading them anew would cost more than the handshake. */
+  readonly context: SecureContext;
+  readonly connect: Buffer;
+  readonly publish: Readonly<Record<Topic, Buffer>>;
+}
+
+/**
+ * The same handshake with every server: TLS 1.3, one curve that all of them have (a newer OpenSSL would agree on a
+ * hybrid with an older one's share unused), no CA to verify the server by. The last is what makes the load cheaper than
+ * what it measures; servers do the same work for a client that verifies and for one that doesn't.
+ */
+export const CLIENT_TLS: SecureContextOptions = { minVersion: 'TLSv1.3', ecdhCurve: 'X25519', ca: [] };
+
+let applicants = 0;
+
+export function newApplicant(): Applicant {
+  applicants += 1;
+  const id = parseDeviceId(`bench-${String(applicants).padStart(6, '0')}`) as DeviceId;
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  return { id, key: privateKey, csr: writeCsr(privateKey, { commonName: id }) };
+}
+
+/** `chain` is PEM, leaf first. */
+export function newDevice({ id, key }: Applicant, chain: string): LoadDevice {
+  const keyPem = key.export({ type: 'pkcs8', format: 'pem' });
+  return {
+    id,
+    context: createSecureContext({ ...CLIENT_TLS, key: keyPem, cert: chain }),
+    connect: connectPacket(id),
+    publish: {
+      telemetry: publishPacket(telemetryTopic(id, 'load')),
+      events: publishPacket(eventTopic(id, 'load')),
+    },
+  };
+}

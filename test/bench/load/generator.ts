@@ -1,0 +1,136 @@
+/**
+ * The load generator: a process of its own that does what it is told over IPC, one order at a time, and reports what
+ * each took and what it cost itself. Ends with its parent.
+ */
+
+import { once } from 'node:events';
+import { openConsoleClient } from '../../../console/client.ts';
+import { burst, measured } from './burst.ts';
+import { type LoadDevice, newApplicant, newDevice } from './devices.ts';
+import { certificateOf, enrollmentRequest, exchange, openDoor, untilClosed } from './enrollments.ts';
+import type { LoadAnswer, LoadOrder, LoadReport } from './orders.ts';
+import { closeSession, type OpenSession, openSession, publishOn } from './sessions.ts';
+
+type Order<Kind extends LoadOrder['kind']> = Extract<LoadOrder, { kind: Kind }>;
+
+/** Handshakes at once while sessions are only being prepared. */
+const OPENING = 16;
+
+const devices: LoadDevice[] = [];
+const open = new Map<string, OpenSession[]>();
+
+async function enroll(order: Order<'enroll'>): Promise<LoadReport> {
+  const { port, token, connections } = order;
+  const applicants = Array.from({ length: order.count }, newApplicant);
+  const requests = applicants.map((applicant) => enrollmentRequest(applicant, token, connections));
+  const answers: Buffer[] = [];
+  let report: LoadReport;
+  if (connections === 'new') {
+    report = await burst(order, async (index) => {
+      const socket = await openDoor(port);
+      answers[index] = await exchange(socket, requests[index] as Buffer);
+      await untilClosed(socket);
+    });
+  } else {
+    const doors = await Promise.all(Array.from({ length: order.inFlight }, () => openDoor(port)));
+    const free = [...doors];
+    report = await burst(order, async (index) => {
+      const socket = free.pop() as (typeof doors)[number];
+      answers[index] = await exchange(socket, requests[index] as Buffer);
+      free.push(socket);
+    });
+    for (const door of doors) door.end();
+    await Promise.all(doors.map(untilClosed));
+  }
+  const certificates = answers.map(certificateOf);
+  if (order.devices === 'kept') {
+    applicants.forEach((applicant, index) => {
+      devices.push(newDevice(applicant, `${certificates[index]}${order.issuingPem}`));
+    });
+  }
+  return report;
+}
+
+/** Goes on from where the burst before stopped, so that no device comes back at once. */
+let turn = 0;
+
+function connect(order: Order<'connect'>): Promise<LoadReport> {
+  return burst(order, async () => {
+    turn += 1;
+    await closeSession(await openSession(devices[turn % devices.length] as LoadDevice, order.port));
+  });
+}
+
+async function openAll(order: Order<'open'>): Promise<LoadReport> {
+  if (order.count > devices.length) throw new Error(`expected ${order.count} devices, found ${devices.length}`);
+  const sessions: OpenSession[] = [];
+  open.set(order.as, sessions);
+  return burst({ count: order.count, inFlight: OPENING }, async (index) => {
+    sessions.push(await openSession(devices[index] as LoadDevice, order.port));
+  });
+}
+
+function publish(order: Order<'publish'>): Promise<LoadReport> {
+  return measured(() => publishOn(sessionsOf(order.as), (device) => device.publish[order.topic], order.count));
+}
+
+async function revoke(order: Order<'revoke'>): Promise<LoadReport> {
+  const sessions = sessionsOf(order.as).slice(-order.count);
+  const operator = openConsoleClient({ socketPath: order.socketPath });
+  const samples: number[] = [];
+  const report = await measured(async () => {
+    for (const { device, socket } of sessions) {
+      const closed = once(socket, 'close').then(() => performance.now());
+      const sent = performance.now();
+      await operator.revokeDevices({ ids: [device.id], reason: 'keyCompromise' });
+      samples.push((await closed) - sent);
+    }
+  });
+  await operator.close();
+  return { ...report, samples };
+}
+
+async function closeAll(order: Order<'close'>): Promise<LoadReport> {
+  const sessions = sessionsOf(order.as);
+  open.delete(order.as);
+  return measured(async () => {
+    const live = sessions.filter(({ socket }) => !socket.closed);
+    for (let at = 0; at < live.length; at += OPENING) {
+      await Promise.all(live.slice(at, at + OPENING).map(closeSession));
+    }
+  });
+}
+
+function sessionsOf(name: string): OpenSession[] {
+  const sessions = open.get(name);
+  if (sessions === undefined) throw new Error(`expected open sessions of ${name}, found none`);
+  return sessions;
+}
+
+function obey(order: LoadOrder): Promise<LoadReport> {
+  switch (order.kind) {
+    case 'enroll':
+      return enroll(order);
+    case 'connect':
+      return connect(order);
+    case 'open':
+      return openAll(order);
+    case 'publish':
+      return publish(order);
+    case 'revoke':
+      return revoke(order);
+    case 'close':
+      return closeAll(order);
+  }
+}
+
+const answer = (message: LoadAnswer) => process.send?.(message);
+
+process.on('message', (order: LoadOrder) => {
+  obey(order).then(
+    (report) => answer({ report }),
+    (error: unknown) => answer({ error: error instanceof Error ? error.message : String(error) }),
+  );
+});
+process.once('disconnect', () => process.exit(0));
+process.once('SIGTERM', () => process.exit(0));

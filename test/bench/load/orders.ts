@@ -1,0 +1,39 @@
+/** What the bench asks of the load generator, and what it hears back. Each order is bounded in count and time. */
+
+/** Which of a device's topics is published to: `telemetry` is stored before it is acknowledged, `events` isn't. */
+export type Topic = 'telemetry' | 'events';
+
+export type LoadOrder =
+  /** New devices, each with a fresh key made before the clock starts. They are kept when they are to be used later. */
+  | {
+      readonly kind: 'enroll';
+      readonly port: number;
+      readonly token: string;
+      /** PEM of the issuing CA, which devices send along with their own certificate. */
+      readonly issuingPem: string;
+      readonly count: number;
+      readonly inFlight: number;
+      readonly connections: 'new' | 'kept';
+      readonly devices: 'kept' | 'forgotten';
+    }
+  /** Handshake, CONNECT, CONNACK, DISCONNECT, close: `count` times. */
+  | { readonly kind: 'connect'; readonly port: number; readonly count: number; readonly inFlight: number }
+  /** Opens sessions of the first `count` devices and keeps them under a name. */
+  | { readonly kind: 'open'; readonly as: string; readonly port: number; readonly count: number }
+  /** QoS 1 with one message in flight on each session, until `count` are acknowledged. */
+  | { readonly kind: 'publish'; readonly as: string; readonly topic: Topic; readonly count: number }
+  /** Revokes the last `count` devices of the open sessions, one after the other. */
+  | { readonly kind: 'revoke'; readonly as: string; readonly socketPath: string; readonly count: number }
+  | { readonly kind: 'close'; readonly as: string };
+
+export interface LoadReport {
+  readonly wallMs: number;
+  /** The load generator's own CPU in microseconds, all threads. */
+  readonly cpuMicros: number;
+  /** Milliseconds of each operation, where that is the figure. */
+  readonly samples?: readonly number[];
+}
+
+export type LoadAnswer = { readonly report: LoadReport } | { readonly error: string };
+
+export const ORDER_WITHIN_MS = 120_000;

@@ -1,0 +1,80 @@
+/** Lays results out as a markdown page. */
+
+import type { Machine } from './machine.ts';
+import type { Result } from './results.ts';
+import { SERVER_NAMES, type ServerName } from './servers.ts';
+import type { Spread } from './statistics.ts';
+
+export interface Report {
+  readonly machine: Machine;
+  readonly results: readonly Result[];
+  /** Why a server wasn't measured. */
+  readonly missing: Partial<Record<ServerName, string>>;
+}
+
+export function markdown({ machine, results, missing }: Report): string {
+  const { cpu, cores, kernel, node, openssl, versions, loadBefore } = machine;
+  const names = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
+  const sections = [
+    `${cores} cores of ${cpu}, ${kernel}, Node ${node} with OpenSSL ${openssl}; ${names.join(', ')}; load average before: ${loadBefore.toFixed(1)}`,
+    mainTable(results),
+  ];
+  const loads = loadTable(results);
+  if (loads !== '') sections.push(loads);
+  const remarks = [
+    ...results.flatMap((result) => result.remarks.map((remark) => `${result.row}: ${remark}`)),
+    ...Object.entries(missing).map(([name, why]) => `${name} was not measured: ${why}`),
+  ];
+  if (remarks.length > 0) sections.push(remarks.map((remark) => `- ${remark}`).join('\n'));
+  return `${sections.join('\n\n')}\n`;
+}
+
+function mainTable(results: readonly Result[]): string {
+  const head = ['', 'unit', 'Rollcall', 'aedes', 'Mosquitto', '× aedes', '× Mosquitto', 'to reach', 'reached'];
+  const rows = results.map(({ row, unit, figures, ratios, goals }) => [
+    row,
+    unit,
+    ...SERVER_NAMES.map((name) => figure(figures[name])),
+    ratio(ratios.aedes),
+    ratio(ratios.mosquitto),
+    goals.map((goal) => goal.text).join('; '),
+    goals.map((goal) => (goal.reached ? 'yes' : 'no')).join('; '),
+  ]);
+  return table(head, rows);
+}
+
+/** What the load cost, so that a run in which it was the bottleneck can be seen. */
+function loadTable(results: readonly Result[]): string {
+  const rows = results.flatMap(({ row, load, perSecond }) =>
+    SERVER_NAMES.flatMap((name) => {
+      const share = load?.[name];
+      if (share === undefined) return [];
+      const busy = (part: number) => `${(part * 100).toFixed(0)} %`;
+      const rate = (perSecond?.[name] ?? 0).toFixed(0);
+      return [[row, name, rate, busy(share.serverBusy), busy(share.loadBusy), share.cpu.toFixed(1)]];
+    }),
+  );
+  if (rows.length === 0) return '';
+  return table(['load', 'server', 'per second', 'server busy', 'load busy', 'load µs CPU'], rows);
+}
+
+/** Median, and the quartiles around it. */
+function figure(value: Spread | undefined): string {
+  if (value === undefined) return '';
+  const { median, low, high } = value;
+  return low === high ? digits(median) : `${digits(median)} (${digits(low)}–${digits(high)})`;
+}
+
+function ratio(value: Spread | undefined): string {
+  if (value === undefined) return '';
+  return `${value.median.toFixed(2)} (${value.low.toFixed(2)}–${value.high.toFixed(2)})`;
+}
+
+function digits(value: number): string {
+  return value.toFixed(value < 100 ? 1 : 0);
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const lines = [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`);
+  return lines.join('\n');
+}

@@ -1,0 +1,79 @@
+/** What a row of the bench says, before it is laid out as a table. */
+
+import type { Comparison, Measured } from './compare.ts';
+import { SERVER_NAMES, type ServerName } from './servers.ts';
+import type { Spread } from './statistics.ts';
+
+export interface Goal {
+  /** `at most 1.1 x aedes` */
+  readonly text: string;
+  readonly reached: boolean;
+}
+
+export interface Result {
+  readonly row: string;
+  /** What the figures count: `µs CPU`. */
+  readonly unit: string;
+  readonly figures: Partial<Record<ServerName, Spread>>;
+  /** Rollcall's figure over the peer's. */
+  readonly ratios: Partial<Record<ServerName, Spread>>;
+  readonly goals: readonly Goal[];
+  /** Operations per second, seen from outside. */
+  readonly perSecond?: Partial<Record<ServerName, number>>;
+  /** What the load generator did meanwhile. */
+  readonly load?: Partial<Record<ServerName, LoadShare>>;
+  readonly remarks: readonly string[];
+}
+
+export interface LoadShare {
+  /** Microseconds per operation. */
+  readonly cpu: number;
+  readonly serverBusy: number;
+  readonly loadBusy: number;
+}
+
+/** Above this share of a core a process has no time left. */
+const SATURATED = 0.9;
+
+export function comparisonResult(
+  row: string,
+  { measured, ratios }: Comparison,
+  atMost: Partial<Record<ServerName, number>>,
+): Result {
+  const each = <T>(pick: (of: Measured) => T) =>
+    Object.fromEntries(Object.entries(measured).map(([name, of]) => [name, pick(of)])) as Partial<
+      Record<ServerName, T>
+    >;
+  return {
+    row,
+    unit: 'µs CPU',
+    figures: each((of) => of.cpu),
+    ratios,
+    goals: ratioGoals(ratios, atMost),
+    perSecond: each((of) => of.perSecond.median),
+    load: each((of) => ({ cpu: of.loadCpu.median, serverBusy: of.serverBusy, loadBusy: of.loadBusy })),
+    remarks: Object.entries(measured).flatMap(([name, of]) => loadRemarks(name, of)),
+  };
+}
+
+export function ratioGoals(
+  ratios: Partial<Record<ServerName, Spread>>,
+  atMost: Partial<Record<ServerName, number>>,
+): readonly Goal[] {
+  return SERVER_NAMES.flatMap((name) => {
+    const bound = atMost[name];
+    const ratio = ratios[name];
+    if (bound === undefined || ratio === undefined) return [];
+    return [{ text: `at most ${bound} × ${name}`, reached: ratio.median <= bound }];
+  });
+}
+
+function loadRemarks(name: string, { cpu, loadCpu, loadBusy, serverBusy }: Measured): readonly string[] {
+  if (loadBusy >= SATURATED && loadBusy > serverBusy) {
+    return [
+      `${name} waited for the load generator, which was the bottleneck: its operations per second are a lower bound`,
+    ];
+  }
+  if (loadCpu.median > cpu.median) return [`an operation on ${name} cost the load generator more than the server`];
+  return [];
+}

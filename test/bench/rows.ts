@@ -1,0 +1,190 @@
+/** The rows of the bench: which load on which servers, and what is to be reached. */
+
+import { type Comparison, compare } from './compare.ts';
+import type { LoadReport, Topic } from './load/orders.ts';
+import type { LoadGenerator } from './load-generator.ts';
+import type { RowName, Sizes } from './options.ts';
+import { residentOf, untilQuiet } from './process-meter.ts';
+import { comparisonResult, type Result, ratioGoals } from './results.ts';
+import type { RunningServer, ServerName, Servers } from './servers.ts';
+import { percentile, type Spread, spread } from './statistics.ts';
+
+export interface Bench {
+  readonly sizes: Sizes;
+  readonly servers: Servers;
+  readonly load: LoadGenerator;
+  readonly issuingPem: string;
+  /** A bootstrap token for many devices of a running server. */
+  mint(socketPath: string): Promise<string>;
+}
+
+/** To reach: our checks and access rules are nearly free, and Node is not far from C. */
+const CONNECT_AT_MOST = { aedes: 1.1, mosquitto: 1.4 };
+const PUBLISH_AT_MOST = { aedes: 1.1 };
+const MEMORY_AT_MOST = { aedes: 1.15 };
+const ENROLLMENTS_PER_CORE_SECOND = 300;
+const REVOKED_WITHIN_MS = 50;
+
+/** Handshakes and enrollments at once: enough to keep a server busy, few enough not to wait in line. */
+const IN_FLIGHT = 16;
+/** Connections that a server has seen before its memory counts as that of a server without connections. */
+const WARM_CONNECTS = 200;
+
+export const ROW: Readonly<Record<RowName, (bench: Bench) => Promise<readonly Result[]>>> = {
+  enroll,
+  connect,
+  publish,
+  memory,
+  revoke,
+};
+
+/** Makes the devices that the other rows need. */
+export async function enrollDevices({ servers, load, issuingPem, mint }: Bench, count: number): Promise<void> {
+  const rollcall = await servers.startRollcall();
+  const token = await mint(rollcall.socketPath);
+  const port = rollcall.enrollPort;
+  const inFlight = IN_FLIGHT;
+  await load.order({ kind: 'enroll', port, token, issuingPem, count, inFlight, connections: 'kept', devices: 'kept' });
+  await rollcall.stop();
+}
+
+async function enroll({ sizes, servers, load, issuingPem, mint }: Bench): Promise<readonly Result[]> {
+  const rollcall = await servers.startRollcall();
+  const token = await mint(rollcall.socketPath);
+  const count = sizes.enrollments;
+  const port = rollcall.enrollPort;
+  const results: Result[] = [];
+  for (const connections of ['new', 'kept'] as const) {
+    const order = { kind: 'enroll', port, token, issuingPem, count, inFlight: IN_FLIGHT, connections } as const;
+    const comparison = await compare([rollcall], { rounds: sizes.rounds, count }, () =>
+      load.order({ ...order, devices: 'forgotten' }),
+    );
+    const row =
+      connections === 'new' ? 'enrollment, each over a new TLS connection' : 'enrollment, over kept connections';
+    results.push(enrollmentResult(row, comparison));
+  }
+  await rollcall.stop();
+  return results;
+}
+
+function enrollmentResult(row: string, comparison: Comparison): Result {
+  const result = comparisonResult(row, comparison, {});
+  const perCoreSecond = 1e6 / (result.figures.rollcall as Spread).median;
+  const reached = perCoreSecond >= ENROLLMENTS_PER_CORE_SECOND;
+  return {
+    ...result,
+    goals: [{ text: `at least ${ENROLLMENTS_PER_CORE_SECOND} per second and core`, reached }],
+    remarks: [`${perCoreSecond.toFixed(0)} per second and core`, ...result.remarks],
+  };
+}
+
+async function connect({ sizes, servers, load }: Bench): Promise<readonly Result[]> {
+  const running = await startAll(servers);
+  const comparison = await compare(running, { rounds: sizes.rounds, count: sizes.connects }, ({ mqttPort }) =>
+    load.order({ kind: 'connect', port: mqttPort, count: sizes.connects, inFlight: IN_FLIGHT }),
+  );
+  await stopAll(running);
+  return [comparisonResult('mTLS connect: handshake, CONNECT, CONNACK, close', comparison, CONNECT_AT_MOST)];
+}
+
+async function publish({ sizes, servers, load }: Bench): Promise<readonly Result[]> {
+  const running = await startAll(servers);
+  for (const { name, mqttPort } of running) {
+    await load.order({ kind: 'open', as: name, port: mqttPort, count: sizes.publishers });
+  }
+  const size = { rounds: sizes.rounds, count: sizes.messages };
+  const publishing = (topic: Topic) => (server: RunningServer) =>
+    load.order({ kind: 'publish', as: server.name, topic, count: sizes.messages });
+  const events = await compare(running, size, publishing('events'));
+  const telemetry = await compare(running, size, publishing('telemetry'));
+  for (const { name } of running) await load.order({ kind: 'close', as: name });
+  await stopAll(running);
+  return [
+    comparisonResult('QoS 1 publish, event: checked, not stored', events, PUBLISH_AT_MOST),
+    comparisonResult(
+      'QoS 1 publish, telemetry: on disk before PUBACK (peers store nothing)',
+      telemetry,
+      PUBLISH_AT_MOST,
+    ),
+  ];
+}
+
+/** Always on a fresh server: one that had as many connections before has their memory still. */
+async function memory({ sizes, servers, load }: Bench): Promise<readonly Result[]> {
+  const samples: Partial<Record<ServerName, number[]>> = {};
+  for (let round = 0; round < sizes.idleRounds; round += 1) {
+    for (const name of servers.names) {
+      const server = await servers.start(name);
+      const port = server.mqttPort;
+      await load.order({ kind: 'connect', port, count: Math.min(WARM_CONNECTS, sizes.idle), inFlight: IN_FLIGHT });
+      const before = await settledMemory(server);
+      await load.order({ kind: 'open', as: name, port, count: sizes.idle });
+      const after = await settledMemory(server);
+      await load.order({ kind: 'close', as: name });
+      await server.stop();
+      samples[name] ??= [];
+      samples[name].push((after - before) / sizes.idle / 1024);
+    }
+  }
+  const figures = mapValues(samples, spread);
+  const ours = samples.rollcall as readonly number[];
+  const { rollcall: _, ...peers } = samples;
+  const ratios = mapValues(peers, (theirs) => spread(theirs.map((sample, round) => (ours[round] as number) / sample)));
+  return [
+    {
+      row: `memory per idle device, ${sizes.idle} connected`,
+      unit: 'KiB resident',
+      figures,
+      ratios,
+      goals: ratioGoals(ratios, MEMORY_AT_MOST),
+      remarks: [],
+    },
+  ];
+}
+
+async function settledMemory(server: RunningServer): Promise<number> {
+  await untilQuiet(server.pid);
+  if (server.collectsGarbage) process.kill(server.pid, 'SIGUSR2');
+  await untilQuiet(server.pid);
+  return residentOf(server.pid);
+}
+
+async function revoke({ sizes, servers, load }: Bench): Promise<readonly Result[]> {
+  const rollcall = await servers.startRollcall();
+  const as = rollcall.name;
+  await load.order({ kind: 'open', as, port: rollcall.mqttPort, count: sizes.connected });
+  const count = Math.min(sizes.revoked, sizes.connected);
+  const { samples = [] }: LoadReport = await load.order({ kind: 'revoke', as, socketPath: rollcall.socketPath, count });
+  await load.order({ kind: 'close', as });
+  await rollcall.stop();
+  const row = `${sizes.connected} connected, ${count} revoked one by one`;
+  const result = (percent: number): Result => {
+    const value = percentile(samples, percent);
+    const figures = { rollcall: { median: value, low: value, high: value } };
+    return {
+      row: `revoke to socket closed, p${percent}: ${row}`,
+      unit: 'ms',
+      figures,
+      ratios: {},
+      goals: [],
+      remarks: [],
+    };
+  };
+  const p99 = result(99);
+  const reached = (p99.figures.rollcall as Spread).median < REVOKED_WITHIN_MS;
+  return [result(50), { ...p99, goals: [{ text: `under ${REVOKED_WITHIN_MS} ms`, reached }] }];
+}
+
+async function startAll(servers: Servers): Promise<readonly RunningServer[]> {
+  const running: RunningServer[] = [];
+  for (const name of servers.names) running.push(await servers.start(name));
+  return running;
+}
+
+async function stopAll(running: readonly RunningServer[]): Promise<void> {
+  for (const server of running) await server.stop();
+}
+
+function mapValues<T, U>(of: Partial<Record<ServerName, T>>, change: (value: T) => U): Partial<Record<ServerName, U>> {
+  return Object.fromEntries(Object.entries(of).map(([name, value]) => [name, change(value as T)]));
+}

@@ -1,0 +1,142 @@
+/** The servers that are measured against each other: each a process of its own, started afresh for each row. */
+
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { PeerFiles } from './authority.ts';
+import type { Borrowed, Child } from './children.ts';
+import { freePort, untilListening } from './ports.ts';
+
+export const SERVER_NAMES = ['rollcall', 'aedes', 'mosquitto'] as const;
+export type ServerName = (typeof SERVER_NAMES)[number];
+
+export interface RunningServer {
+  readonly name: ServerName;
+  readonly pid: number;
+  readonly mqttPort: number;
+  /** SIGUSR2 makes it collect its garbage. */
+  readonly collectsGarbage: boolean;
+  stop(): Promise<void>;
+}
+
+export interface RunningRollcall extends RunningServer {
+  readonly enrollPort: number;
+  readonly socketPath: string;
+}
+
+export interface Servers {
+  readonly names: readonly ServerName[];
+  /** Why a server isn't among them. */
+  readonly missing: Partial<Record<ServerName, string>>;
+  startRollcall(): Promise<RunningRollcall>;
+  start(name: ServerName): Promise<RunningServer>;
+}
+
+export const MOSQUITTO = '/usr/sbin/mosquitto';
+
+const HERE = new URL('.', import.meta.url);
+const ROLLCALL = fileURLToPath(new URL('../../cli/main.ts', HERE));
+const STOCK_AEDES = fileURLToPath(new URL('stock-aedes.ts', HERE));
+const COLLECT_GARBAGE = fileURLToPath(new URL('collect-garbage.ts', HERE));
+
+/**
+ * The product as it comes, but for what would refuse a fleet that arrives from one address: those limits are raised, not
+ * switched off, so that what they cost is measured too.
+ */
+const ROLLCALL_CONFIG = `
+enroll:
+  limits:
+    enrollmentsPerSecond: 1000000
+    enrollmentsPerSecondPerAddress: 1000000
+    connectionsPerSecond: 1000000
+    connectionsPerSecondPerAddress: 1000000
+    openConnections: 1000000
+    openConnectionsPerAddress: 1000000
+    halfOpenConnections: 1000000
+    halfOpenConnectionsPerAddress: 1000000
+mqtt:
+  limits:
+    connectionsPerSecondPerAddress: 1000000
+    handshakes: 1000000
+    handshakesPerAddress: 1000000
+    messagesPerSecond: 1000000
+    takeoversPerMinute: 1000000
+`;
+
+/** The default policy of devices, in Mosquitto's words; everything else as its documentation advises for mutual TLS. */
+const MOSQUITTO_ACL = `
+pattern write devices/%u/telemetry/+
+pattern write devices/%u/events/+
+pattern write devices/%u/responses/+
+pattern write devices/%u/twin/reported
+pattern read devices/%u/commands/+/+
+pattern read devices/%u/twin/desired
+`;
+
+export function prepareServers(
+  borrowed: Borrowed,
+  place: { readonly data: string; readonly peers: PeerFiles; readonly profiles: string | undefined },
+): Servers {
+  const { data, peers, profiles } = place;
+  const config = join(borrowed.directory, 'rollcall.yaml');
+  writeFileSync(config, ROLLCALL_CONFIG);
+  const profiling = profiles === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profiles}`];
+  const nodeArgs = [...profiling, '--expose-gc', '--import', COLLECT_GARBAGE];
+
+  async function startRollcall(): Promise<RunningRollcall> {
+    const free = ['--enroll-port', '0', '--mqtt-port', '0', '--console-port', '0'];
+    const args = [...nodeArgs, ROLLCALL, 'serve', '--config', config, '--data', data, '--json', ...free];
+    const child = borrowed.start({ name: 'rollcall', program: process.execPath, args });
+    const ready = JSON.parse(await child.firstLine()) as Record<'enrollUrl' | 'mqttUrl' | 'socket', string>;
+    return {
+      ...running('rollcall', child, Number(new URL(ready.mqttUrl).port)),
+      enrollPort: Number(new URL(ready.enrollUrl).port),
+      socketPath: ready.socket,
+    };
+  }
+
+  async function startStockAedes(): Promise<RunningServer> {
+    const args = [...nodeArgs, STOCK_AEDES, peers.key, peers.chain, peers.trust];
+    const child = borrowed.start({ name: 'aedes', program: process.execPath, args });
+    return running('aedes', child, Number(await child.firstLine()));
+  }
+
+  async function startMosquitto(): Promise<RunningServer> {
+    const port = await freePort();
+    const acl = join(borrowed.directory, 'mosquitto.acl');
+    const file = join(borrowed.directory, 'mosquitto.conf');
+    writeFileSync(acl, MOSQUITTO_ACL, { mode: 0o600 });
+    const lines = [
+      `listener ${port} 127.0.0.1`,
+      `cafile ${peers.trust}`,
+      `certfile ${peers.chain}`,
+      `keyfile ${peers.key}`,
+      'require_certificate true',
+      'use_identity_as_username true',
+      'set_tcp_nodelay true',
+      `acl_file ${acl}`,
+      'allow_anonymous false',
+      'persistence false',
+      ...(process.getuid?.() === 0 ? ['user root'] : []), // another user couldn't read our temporary files
+    ];
+    writeFileSync(file, `${lines.join('\n')}\n`);
+    const child = borrowed.start({ name: 'mosquitto', program: MOSQUITTO, args: ['-c', file] });
+    await untilListening(port, child);
+    return running('mosquitto', child, port);
+  }
+
+  const isInstalled = existsSync(MOSQUITTO);
+  return {
+    names: isInstalled ? SERVER_NAMES : ['rollcall', 'aedes'],
+    missing: isInstalled ? {} : { mosquitto: `${MOSQUITTO} is not installed (Debian: apt install mosquitto)` },
+    startRollcall,
+    start(name) {
+      if (name === 'rollcall') return startRollcall();
+      return name === 'aedes' ? startStockAedes() : startMosquitto();
+    },
+  };
+}
+
+function running(name: ServerName, child: Child, mqttPort: number): RunningServer {
+  return { name, pid: child.pid, mqttPort, collectsGarbage: name !== 'mosquitto', stop: () => child.stop() };
+}
