@@ -31,10 +31,11 @@ export function message(
   return { device: deviceNamed(device), stream, receivedAt, qos: 1, payload: Buffer.from(payload) };
 }
 
-/** Long enough to fill several runs of the embedded journal; its clock steps back once. */
+/** Long enough to fill several runs of the embedded journal; its clock steps back once, and one device falls silent. */
 function longHistory(length: number): TelemetryMessage[] {
   return Array.from({ length }, (_, i) => {
-    const device = ['a', 'b', 'c', 'a-b', 'A'][(i * 7) % 5] as string;
+    const devices = i < (length * 2) / 3 ? ['a', 'b', 'c', 'a-b', 'A'] : ['a', 'b', 'c', 'a-b', 'c'];
+    const device = devices[(i * 7) % 5] as string;
     const stream = ['t', 'u', 'v'][(i * 11) % 3] as string;
     return message(device, `${i}`, { stream, receivedAt: START + (i < length / 2 ? i : i - 500) });
   });
@@ -92,18 +93,18 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
       const check = async (asked: Telemetry) => {
         for (const device of ['a', 'b', 'a-b', 'A', 'nobody']) {
           for (const stream of [undefined, 't', 'nothing']) {
-            for (const since of [undefined, START, START + 2400, START + 2750, START + 5400, START + 9000]) {
+            for (const since of [undefined, 0, 2047, 2400, 2750, 3595, 5400, 9000]) {
               for (const limit of [1, 7, 300, 10_000]) {
                 const expected = history
                   .filter((one) => one.device === device && (stream === undefined || one.stream === stream))
-                  .filter((one) => since === undefined || one.receivedAt >= since)
+                  .filter((one) => since === undefined || one.receivedAt >= START + since)
                   .slice(-limit)
                   .map(({ payload }) => `${payload}`);
                 const query = {
                   device: deviceNamed(device),
                   limit,
                   ...(stream === undefined ? {} : { stream }),
-                  ...(since === undefined ? {} : { since }),
+                  ...(since === undefined ? {} : { since: START + since }),
                 };
                 expect(texts(await asked.query(query)), JSON.stringify(query)).toEqual(expected);
               }

@@ -1,6 +1,5 @@
 /** Enrolls and revokes devices for ever, and reports each as soon as the registry says that it is done. */
 
-import { writeSync } from 'node:fs';
 import { pino } from 'pino';
 import { openRegistry } from '../../registry/open.ts';
 import { device, FleetMemory, OPERATOR } from '../behaviour/fleet-memory.ts';
@@ -14,8 +13,8 @@ const fleet = await FleetMemory.open(async (now) => {
 for (let number = 1; ; number += 1) {
   const id = `${prefix}-${number}`;
   const serial = await fleet.enroll(id);
-  writeSync(1, `good ${serial}\n`);
+  process.stdout.write(`good ${serial}\n`);
   if (number % 3 !== 0) continue;
   await fleet.registry.revokeDevices([device(id)], 'keyCompromise', OPERATOR);
-  writeSync(1, `revoked ${serial}\n`);
+  process.stdout.write(`revoked ${serial}\n`);
 }

@@ -1,6 +1,5 @@
 /** Accepts messages for ever, many at a time, and reports each as soon as the journal says that it is stored. */
 
-import { writeSync } from 'node:fs';
 import { pino } from 'pino';
 import { openTelemetry } from '../../telemetry/open.ts';
 import { message } from '../behaviour/telemetry.ts';
@@ -12,7 +11,7 @@ async function publishForEver(device: string): Promise<never> {
   for (let number = 1; ; number += 1) {
     const text = `${prefix} ${device} ${number}`;
     await telemetry.accept(message(device, text));
-    writeSync(1, `${text}\n`);
+    process.stdout.write(`${text}\n`);
   }
 }
 
