@@ -4,7 +4,7 @@
  */
 
 import type { Socket } from 'node:net';
-import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { CRL_PATH, EST_PATHS } from '../contract/est.ts';
 import { asProblem, PROBLEM_MEDIA_TYPE, Problem, problemDocument } from '../contract/problem.ts';
@@ -27,27 +27,21 @@ const METHODS: ReadonlyMap<string, string> = new Map([
   [EST_PATHS.simplereenroll, 'POST'],
 ]);
 
-export function answerErrors(
-  app: FastifyInstance,
-  options: { readonly now: () => number; readonly log: Logger; readonly counts: Counts },
-): void {
+export interface Answers {
+  /** For whatever was thrown, by us or by the framework. */
+  error(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply;
+  /** For what is no route. */
+  notFound(request: FastifyRequest, reply: FastifyReply): FastifyReply;
+}
+
+export function createAnswers(options: {
+  readonly now: () => number;
+  readonly log: Logger;
+  readonly counts: Counts;
+}): Answers {
   const { now, log, counts } = options;
 
-  app.setErrorHandler((error: FastifyError | Problem, request, reply) => {
-    const problem = error instanceof Problem ? error : fromFramework(error);
-    const fields = { code: problem.code, reason: problem.reason, address: request.ip, path: request.routeOptions.url };
-    if (problem.status >= 500) log.error({ ...fields, err: problem.cause ?? problem }, 'request failed');
-    else log.info(fields, 'request refused');
-    return send(reply, problem);
-  });
-
-  app.setNotFoundHandler((request, reply) => {
-    const allowed = METHODS.get(pathOf(request));
-    if (allowed === undefined) return send(reply, new Problem('not_found'));
-    return send(reply.header('allow', allowed), new Problem('method_not_allowed'));
-  });
-
-  function send(reply: FastifyReply, problem: Problem): FastifyReply {
+  const send = (reply: FastifyReply, problem: Problem): FastifyReply => {
     counts.add(`enroll_refused_total/code=${problem.code}`);
     const challenge = CHALLENGES[problem.code];
     if (challenge !== undefined) reply.header('www-authenticate', [...challenge]);
@@ -57,7 +51,23 @@ export function answerErrors(
       .header('cache-control', 'no-store')
       .type(PROBLEM_MEDIA_TYPE)
       .send(JSON.stringify(problemDocument(problem, now())));
-  }
+  };
+
+  return {
+    error: (error, request, reply) => {
+      const problem = error instanceof Problem ? error : fromFramework(error);
+      const path = request.routeOptions?.url; // as it was declared, never as it was asked
+      const fields = { code: problem.code, reason: problem.reason, address: request.ip, path };
+      if (problem.status >= 500) log.error({ ...fields, err: problem.cause ?? problem }, 'request failed');
+      else log.info(fields, 'request refused');
+      return send(reply, problem);
+    },
+    notFound: (request, reply) => {
+      const allowed = METHODS.get(pathOf(request));
+      if (allowed === undefined) return send(reply, new Problem('not_found'));
+      return send(reply.header('allow', allowed), new Problem('method_not_allowed'));
+    },
+  };
 }
 
 /** For what is not HTTP at all, or comes too slowly: there is no request to answer, only a connection. */
@@ -71,15 +81,16 @@ function pathOf(request: FastifyRequest): string {
   return request.raw.url?.split('?')[0] ?? '';
 }
 
-function fromFramework(error: FastifyError): Problem {
-  switch (error.code) {
+function fromFramework(error: unknown): Problem {
+  const { code } = error as Partial<FastifyError>;
+  switch (code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
       return new Problem('body_too_large');
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
       return new Problem('media_type_unsupported');
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
     case 'FST_ERR_BAD_URL':
-      return new Problem('request_invalid', { reason: error.code });
+      return new Problem('request_invalid', { reason: code });
     default:
       return asProblem(error);
   }

@@ -13,7 +13,7 @@ import type { Logger } from 'pino';
 import { CSR_BODY_MAX, EST_MEDIA_TYPES } from '../contract/est.ts';
 import { Problem } from '../contract/problem.ts';
 import type { Registry } from '../registry/registry.ts';
-import { answerBrokenRequest, answerErrors } from './answers.ts';
+import { answerBrokenRequest, createAnswers } from './answers.ts';
 import type { Authority } from './authority.ts';
 import { createCallers } from './callers.ts';
 import { guardConnections } from './connection-guard.ts';
@@ -43,6 +43,8 @@ export interface EnrollServerOptions {
   readonly now: () => number;
   readonly log: Logger;
   readonly randomBytes?: RandomBytes;
+  /** Milliseconds to finish a TLS handshake, to send a request's head, and to send all of it; 10 s. */
+  readonly patienceMs?: number;
 }
 
 export interface EnrollServer {
@@ -55,7 +57,6 @@ export interface EnrollServer {
   close(): Promise<void>;
 }
 
-/** Time to finish a TLS handshake, to send a request's head, and to send all of it. */
 const PATIENCE_MS = 10_000;
 const KEEP_ALIVE_MS = 10_000;
 /** A token of 512 characters in base64, and room for the usual rest. */
@@ -66,6 +67,7 @@ const CLOSE_PATIENCE_MS = 2_000;
 export async function createEnrollServer(options: EnrollServerOptions): Promise<EnrollServer> {
   const { authority, registry, now, log } = options;
   const limits = { ...DEFAULT_ENROLL_LIMITS, ...options.limits };
+  const patience = options.patienceMs ?? PATIENCE_MS;
   const counts = new Counts();
   const clocks = { monotonic: () => performance.now(), random: Math.random };
 
@@ -75,10 +77,10 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
     requestCert: true,
     rejectUnauthorized: false,
     ALPNProtocols: ['http/1.1'],
-    handshakeTimeout: PATIENCE_MS,
-    headersTimeout: PATIENCE_MS,
-    requestTimeout: PATIENCE_MS,
-    connectionsCheckingInterval: 1_000,
+    handshakeTimeout: patience,
+    headersTimeout: patience,
+    requestTimeout: patience,
+    connectionsCheckingInterval: patience / 10,
     keepAliveTimeout: KEEP_ALIVE_MS,
     maxHeaderSize: HEADERS_MAX,
     noDelay: true,
@@ -88,15 +90,18 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
     server.setSecureContext(secureContext(credentials));
   });
 
+  const answers = createAnswers({ now, log, counts });
   const app = fastify({
     serverFactory: (handler) => server.on('request', handler),
     bodyLimit: CSR_BODY_MAX,
     exposeHeadRoutes: false,
+    frameworkErrors: answers.error,
     clientErrorHandler: answerBrokenRequest,
     return503OnClosing: false,
   });
   refuseUndeclaredRoutes(app);
-  answerErrors(app, { now, log, counts });
+  app.setErrorHandler(answers.error);
+  app.setNotFoundHandler(answers.notFound);
   // A device's request is the only body that is read.
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(EST_MEDIA_TYPES.request, { parseAs: 'buffer' }, (_request, body, done) => done(null, body));

@@ -138,10 +138,13 @@ export interface EnrolledDevice extends ClientCredentials {
 }
 
 export async function openTestEnrollment(
-  changes: Partial<EnrollServerOptions> & { readonly authorityChanges?: Partial<AuthorityOptions> } = {},
+  changes: Partial<EnrollServerOptions> & {
+    readonly authorityChanges?: Partial<AuthorityOptions>;
+    readonly startAt?: number;
+  } = {},
 ): Promise<TestEnrollment> {
   const directory = testDirectory();
-  const clock = { now: Date.now() };
+  const clock = { now: changes.startAt ?? Date.now() };
   const now = () => clock.now;
   const logged = collectLog();
   const { log } = logged;
@@ -253,7 +256,7 @@ export function askServer(port: number, ca: string, order: TestRequest): Promise
         answer.on('end', () => {
           const text = Buffer.concat(chunks).toString('latin1');
           const isProblem = answer.headers['content-type']?.startsWith('application/problem+json');
-          const code = isProblem ? (JSON.parse(text) as { code: string }).code : undefined;
+          const code = isProblem && text !== '' ? (JSON.parse(text) as { code: string }).code : undefined;
           resolve({ status: answer.statusCode ?? 0, headers: answer.headers, body: text, code });
         });
       },
