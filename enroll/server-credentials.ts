@@ -34,6 +34,8 @@ const RENEW_AT = 2 / 3;
 /** Looks at least this often, so that a clock that jumped and a timer's 2^31 ms do no harm. */
 const LOOK_EVERY_MS = 3600 * 1000;
 const RETRY_AFTER_MS = 60 * 1000;
+/** And not more often than this, however short a life was configured. */
+const LOOK_AGAIN_MS = 1000;
 
 export async function keepServerCredentials(options: {
   /** Issues and records a server certificate. */
@@ -93,7 +95,7 @@ export async function keepServerCredentials(options: {
   };
   const untilDue = (): number => {
     const due = Math.min(...[...held.values()].map(({ renewAt }) => renewAt)) - now();
-    return Math.min(Math.max(due, RETRY_AFTER_MS), LOOK_EVERY_MS);
+    return Math.min(Math.max(due, LOOK_AGAIN_MS), LOOK_EVERY_MS);
   };
 
   await renewDue();

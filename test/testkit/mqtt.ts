@@ -23,15 +23,27 @@ export async function connectMqtt(
   identity: Credentials & { readonly deviceId: string },
   options: IClientOptions = {},
 ): Promise<MqttClient> {
+  const client = await openMqtt(identity, options);
+  onTestFinished(() => client.endAsync(true));
+  return client;
+}
+
+/** The same outside a test; whoever opens it ends it. */
+export async function openMqtt(
+  identity: Credentials & { readonly deviceId: string },
+  options: IClientOptions = {},
+): Promise<MqttClient> {
   const client = mqtt.connect(identity.mqttUrl, optionsOf(identity, { clientId: identity.deviceId, ...options }));
-  onTestFinished(async () => {
-    await client.endAsync(true);
-  });
-  await new Promise<void>((resolve, reject) => {
-    client.once('connect', () => resolve());
-    client.once('error', reject);
-    client.once('close', () => reject(new Error('the connection was closed before CONNACK')));
-  });
+  try {
+    await new Promise<void>((resolve, reject) => {
+      client.once('connect', () => resolve());
+      client.once('error', reject);
+      client.once('close', () => reject(new Error('the connection was closed before CONNACK')));
+    });
+  } catch (error) {
+    client.end(true);
+    throw error;
+  }
   client.on('error', () => {}); // what comes later is told by 'close'
   return client;
 }

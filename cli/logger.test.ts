@@ -1,0 +1,37 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+
+const module = fileURLToPath(new URL('logger.ts', import.meta.url));
+
+/** What arrives on standard error when a process logs `fields`. */
+function logged(level: string, fields: string): string {
+  const script = `import { createLogger } from ${JSON.stringify(module)}; createLogger('${level}').info(${fields}, 'said');`;
+  return spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' }).stderr;
+}
+
+describe('the logger', () => {
+  it('blots out what must never be written, at the depths where mistakes are made', () => {
+    const line = logged(
+      'info',
+      `{ password: 's3cret', token: 's3cret', request: { headers: { authorization: 's3cret' } }, tls: { key: 's3cret' }, device: 'dev-1' }`,
+    );
+    expect(JSON.parse(line)).toMatchObject({
+      level: 'info',
+      device: 'dev-1',
+      password: '[redacted]',
+      tls: { key: '[redacted]' },
+      msg: 'said',
+    });
+    expect(line).not.toContain('s3cret');
+  });
+
+  it('writes to standard error only, and nothing below its level', () => {
+    const script = `import { createLogger } from ${JSON.stringify(module)}; createLogger('warn').warn('said');`;
+    expect(
+      execFileSync(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'ignore'] })
+        .length,
+    ).toBe(0);
+    expect(logged('warn', '{}')).toBe('');
+  });
+});

@@ -1,0 +1,107 @@
+/** No secret leaves the place it belongs to: not into a log, an answer, an audit entry or a file. */
+
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import { pino } from 'pino';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseBootstrapToken } from '../../contract/bootstrap-token.ts';
+import { enrollOnce } from '../../device-sdk/enrollment.ts';
+import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
+import { startFleet, type TestFleet } from '../testkit/fleet.ts';
+import { openMqtt } from '../testkit/mqtt.ts';
+import { rollcall, serve } from '../testkit/program.ts';
+import { temporaryDirectory } from '../testkit/temporary.ts';
+
+/** The base64 of a PEM key, without its frame: what a leak would hold whatever the line breaks. */
+function keyMaterial(pem: string): string {
+  return pem.replace(/-----[^-]+-----|\s/g, '').slice(40, 100);
+}
+
+function filesUnder(directory: string): readonly string[] {
+  return readdirSync(directory, { recursive: true, encoding: 'utf8' })
+    .map((name) => join(directory, name))
+    .filter((path) => statSync(path).isFile());
+}
+
+describe('a secret', () => {
+  const lines: string[] = [];
+  let fleet: TestFleet;
+  let device: StoredIdentity;
+  const secrets: string[] = [];
+
+  beforeAll(async () => {
+    const collector = new Writable({
+      write(chunk: Buffer, _encoding, done) {
+        lines.push(chunk.toString());
+        done();
+      },
+    });
+    // Everything, down to the finest level, without the redaction of the real logger: rooms must not rely on it.
+    fleet = await startFleet({ log: pino({ level: 'trace' }, collector) });
+
+    const token = await fleet.mint({ uses: 3 });
+    const { id, secret } = parseBootstrapToken(token) as NonNullable<ReturnType<typeof parseBootstrapToken>>;
+    device = await enrollOnce(memoryIdentityStore(), { token, deviceId: 'dev-1' });
+    const operatorKey = readFileSync(join(fleet.data, 'operator.key'), 'utf8').trim();
+    secrets.push(secret, keyMaterial(device.keyPem), operatorKey, 'the-payload-of-a-message', 'the-password-of-nobody');
+
+    // Every road that has a secret on it, the ones that end in a refusal included.
+    const wrong = token.replace(secret, `${'A'.repeat(26)}g`);
+    secrets.push('A'.repeat(26));
+    await enrollOnce(memoryIdentityStore(), { token: wrong }).catch(() => {});
+    await enrollOnce(memoryIdentityStore(), { token, deviceId: 'dev-1' }).catch(() => {});
+    const client = await openMqtt(device, { username: 'dev-1', password: 'the-password-of-nobody' });
+    await client.publishAsync('devices/dev-1/telemetry/t', 'the-payload-of-a-message', { qos: 1 });
+    client.publish('devices/dev-2/telemetry/t', 'the-payload-of-a-message');
+    for (const authorization of [`Bearer ${operatorKey}x`, `Bearer ${token}`, `Basic ${btoa(`x:${token}`)}`]) {
+      await fetch(`${fleet.consoleUrl}/v1/tokens`, { headers: { authorization } }).catch(() => {});
+    }
+    await fleet.operator.revokeDevices({ ids: ['dev-1'], reason: 'keyCompromise' });
+    await fleet.operator.voidToken(id);
+    await client.endAsync(true);
+  });
+  afterAll(() => fleet.stop());
+
+  it('is in no log line', () => {
+    const log = lines.join('');
+    expect(log.length).toBeGreaterThan(500);
+    expect(secrets.filter((secret) => log.includes(secret))).toEqual([]);
+  });
+
+  it('is in no audit entry and no answer to an operator', async () => {
+    const answers = JSON.stringify([
+      await fleet.operator.listAudit(),
+      await fleet.operator.listTokens(),
+      await fleet.operator.showDevice('dev-1'),
+      await fleet.operator.metrics(),
+    ]);
+    expect(secrets.filter((secret) => answers.includes(secret))).toEqual([]);
+  });
+
+  it('of a bootstrap token or of a device is in no file of the server', () => {
+    const files = filesUnder(fleet.data);
+    expect(files.length).toBeGreaterThan(8);
+    const [tokenSecret, deviceKey] = secrets as [string, string];
+    for (const path of files) {
+      const content = readFileSync(path);
+      expect(content.includes(tokenSecret), path).toBe(false);
+      expect(content.includes(deviceKey), path).toBe(false);
+      expect(content.includes(Buffer.from(deviceKey, 'base64')), path).toBe(false);
+    }
+  });
+});
+
+describe('the program', () => {
+  it('logs no secret of the commands it served', async () => {
+    const data = temporaryDirectory();
+    const server = await serve(data, [], { environment: { ROLLCALL_LOG_LEVEL: 'trace' } });
+    const { stdout: token } = await rollcall(['token', 'mint', '--data', data]);
+    await rollcall(['device', 'enroll', '--token', '-', '--out', join(data, 'dev')], { stdin: token });
+    const { stderr } = await server.end('SIGTERM');
+    const secret = token.split('.')[2] as string;
+    expect(stderr).toContain('device enrolled');
+    expect(stderr).not.toContain(secret);
+    expect(stderr).not.toContain(keyMaterial(readFileSync(join(data, 'dev', 'key.pem'), 'utf8')));
+  });
+});

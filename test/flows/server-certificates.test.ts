@@ -1,0 +1,58 @@
+/** Server certificates renew themselves while devices stay connected. */
+
+import { X509Certificate } from 'node:crypto';
+import { connect } from 'node:tls';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { startFleet, type TestFleet } from '../testkit/fleet.ts';
+import { closed, connectMqtt } from '../testkit/mqtt.ts';
+
+/** Short enough to see a renewal, which is due at two thirds of it. */
+const LIFE = '6s';
+
+describe('the server certificates', () => {
+  let fleet: TestFleet;
+  beforeAll(async () => {
+    fleet = await startFleet({
+      settings: [
+        [['certificates', 'server'], LIFE],
+        [['certificates', 'backdate'], '1s'],
+      ],
+    });
+  });
+  afterAll(() => fleet.stop());
+
+  it('are replaced on every door before they end, without dropping a connection', async () => {
+    const client = await connectMqtt(await fleet.enroll('dev-1'));
+    let isGone = false;
+    void closed(client).then(() => {
+      isGone = true;
+    });
+    const first = await serials(fleet);
+    await vi.waitFor(
+      async () => {
+        const now = await serials(fleet);
+        for (const [door, serial] of Object.entries(now)) expect(serial, door).not.toBe(first[door]);
+      },
+      { timeout: 20_000, interval: 200 },
+    );
+    await client.publishAsync('devices/dev-1/telemetry/t', 'still here', { qos: 1 });
+    expect(isGone).toBe(false);
+  });
+});
+
+async function serials(fleet: TestFleet): Promise<Readonly<Record<string, string>>> {
+  const doors = { enroll: fleet.enrollUrl, broker: fleet.mqttUrl, console: fleet.consoleUrl };
+  const entries = Object.entries(doors).map(async ([door, url]) => [door, await serialAt(url)] as const);
+  return Object.fromEntries(await Promise.all(entries));
+}
+
+function serialAt(url: string): Promise<string> {
+  const { hostname, port } = new URL(url);
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host: hostname, port: Number(port), rejectUnauthorized: false }, () => {
+      resolve(new X509Certificate(socket.getPeerCertificate().raw).serialNumber);
+      socket.destroy();
+    });
+    socket.on('error', reject);
+  });
+}

@@ -1,0 +1,49 @@
+/** Two fleets in one process know nothing of each other. */
+
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { enrollOnce } from '../../device-sdk/enrollment.ts';
+import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
+import { startFleet, type TestFleet } from '../testkit/fleet.ts';
+import { connectMqtt } from '../testkit/mqtt.ts';
+
+describe('two fleets in one process', () => {
+  let north: TestFleet;
+  let south: TestFleet;
+  beforeAll(async () => {
+    [north, south] = await Promise.all([startFleet(), startFleet()]);
+  });
+  afterAll(() => Promise.all([north.stop(), south.stop()]));
+
+  it('have devices of the same name that are not the same device', async () => {
+    const [a, b] = await Promise.all([north.enroll('dev-1'), south.enroll('dev-1')]);
+    await Promise.all([connectMqtt(a), connectMqtt(b)]);
+    await north.operator.revokeDevices({ ids: ['dev-1'], reason: 'keyCompromise' });
+    await expect(connectMqtt(a)).rejects.toThrow();
+    await connectMqtt(b);
+  });
+
+  it('do not let in each other devices', async () => {
+    const device = await north.enroll('dev-2');
+    const { rootPem } = await south.enroll('dev-3');
+    await expect(connectMqtt({ ...device, mqttUrl: south.mqttUrl, rootPem })).rejects.toThrow();
+  });
+
+  it('do not take each other tokens', async () => {
+    const token = await north.mint();
+    const enrollUrl = south.enrollUrl;
+    // The token pins the north root, so a device finds out by itself; one that ignores the pin is refused by the server.
+    await expect(enrollOnce(memoryIdentityStore(), { token, enrollUrl })).rejects.toMatchObject({
+      code: 'server_untrusted',
+    });
+    const { rootSha256 } = await pinOf(south);
+    await expect(enrollOnce(memoryIdentityStore(), { token, enrollUrl, rootSha256 })).rejects.toMatchObject({
+      code: 'token_rejected',
+    });
+    await enrollOnce(memoryIdentityStore(), { token });
+  });
+});
+
+async function pinOf(fleet: TestFleet): Promise<{ readonly rootSha256: string }> {
+  const { parseBootstrapToken } = await import('../../contract/bootstrap-token.ts');
+  return { rootSha256: parseBootstrapToken(await fleet.mint())?.rootSha256 ?? '' };
+}
