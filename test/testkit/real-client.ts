@@ -84,8 +84,10 @@ export function describeWithClients(title: string, needs: readonly ClientName[],
 export interface ClientOptions {
   /** Working and home directory: no settings of the user's are found there. */
   readonly directory: string;
-  /** Written to standard input, which is closed after it. Secrets go here or into a file, not into arguments. */
+  /** Written to standard input. Secrets go here or into a file, not into arguments. */
   readonly input?: string | Buffer;
+  /** Close standard input after that (the default), or wait for the client to end: some end when nothing more can come. */
+  readonly afterInput?: 'close' | 'wait';
   /** Over the few variables that every client gets. */
   readonly environment?: Readonly<Record<string, string>>;
   /** A client that takes longer is killed, and its test fails. */
@@ -113,7 +115,7 @@ const PATIENCE_MS = 15_000;
 export function startClient(name: ClientName, args: readonly string[], options: ClientOptions): LiveClient {
   const [program, ...first] = findClient(name) ?? [];
   if (program === undefined) throw new Error(`expected describeWithClients to ask for ${name}`);
-  const { directory, input, patienceMs = PATIENCE_MS } = options;
+  const { directory, input = '', afterInput = 'close', patienceMs = PATIENCE_MS } = options;
   const child = spawn(program, [...first, ...args], {
     cwd: directory,
     env: { PATH: process.env.PATH, HOME: directory, LC_ALL: 'C', TZ: 'UTC', ...options.environment },
@@ -123,7 +125,8 @@ export function startClient(name: ClientName, args: readonly string[], options: 
     child.kill('SIGKILL');
   });
   child.stdin.on('error', () => {}); // it may end before it has read everything
-  child.stdin.end(input);
+  child.stdin.write(input);
+  if (afterInput === 'close') child.stdin.end();
 
   const stdout: Buffer[] = [];
   const stderr: Buffer[] = [];
