@@ -155,13 +155,16 @@ function find(rules: readonly Rule[], grants: (rule: string) => boolean): Decisi
 
 /** The template with its variables filled in; undefined when one has no value that can stand in a topic level. */
 function fill(template: string, subject: Subject): string | undefined {
-  let complete = true;
-  const text = template.replace(VARIABLE, (_, name: string) => {
-    const value = variableValue(name, subject);
-    if (value === undefined || !isLevelText(value)) complete = false;
-    return value ?? '';
-  });
-  return complete ? text : undefined;
+  let text = '';
+  let from = 0;
+  for (let at = template.indexOf('${'); at >= 0; at = template.indexOf('${', from)) {
+    const end = template.indexOf('}', at);
+    const value = end < 0 ? undefined : variableValue(template.slice(at + 2, end), subject);
+    if (value === undefined || !isLevelText(value)) return undefined;
+    text += template.slice(from, at) + value;
+    from = end + 1;
+  }
+  return text + template.slice(from);
 }
 
 function variableValue(name: string, { identity, group, labels }: Subject): string | undefined {

@@ -20,6 +20,7 @@ import { type Admitted, ConnectionGate, type StandingDirectory } from './connect
 import { Counters } from './counters.ts';
 import { Door } from './door.ts';
 import type { BrokerEvent, DisconnectReason } from './events.ts';
+import { readFromGate } from './gated-parser.ts';
 import { createHooks, ownerOf, type TelemetryIntake, withoutEngineDedupe } from './hooks.ts';
 import { type BrokerLimits, DEFAULT_LIMITS, topicLimits } from './limits.ts';
 import type { MqttWire } from './mqtt-wire.ts';
@@ -147,6 +148,13 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     }),
   });
   const noDedupe = withoutEngineDedupe(engine);
+  const enginePublish = engine.publish.bind(engine) as (...values: unknown[]) => void;
+  // aedes tells other brokers about each client under $SYS; there is no other, and nobody may read it.
+  engine.publish = ((packet: { readonly topic: string }, ...rest: unknown[]) => {
+    if (!packet.topic.startsWith('$SYS/')) return enginePublish(packet, ...rest);
+    const done = rest.find((value) => typeof value === 'function') as (() => void) | undefined;
+    done?.();
+  }) as typeof engine.publish;
   const sessionOf = (client: { readonly conn: unknown }) => byWire.get(client.conn as MqttWire);
 
   engine.on('clientReady', (client) => {
@@ -189,6 +197,9 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     violated(session, violation) {
       log.warn({ ...factsOf(session), clause: violation.clause, says: violation.says }, 'protocol violation');
     },
+    messageStored() {
+      counters.messagesAccepted += 1;
+    },
     storageFailed(session, error) {
       log.error({ err: error, clientId: session.facts.clientId }, 'message could not be stored');
     },
@@ -204,6 +215,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     wire.open((conn) => {
       const client = engine.handle(conn as never) as EngineSession;
       client.duplicates = noDedupe;
+      readFromGate(client._parser);
       session.engine = client;
       return client;
     });

@@ -106,7 +106,7 @@ export class ConnectionGate {
   accept(socket: TLSSocket): void {
     const half = this.#options.door.find(socket);
     const address = half?.address ?? socket.remoteAddress ?? '';
-    const judged = judgePeer(socket, this.#issuers, this.#options.now());
+    const judged = judgePeer(socket, this.#issuers);
     if ('refusal' in judged) {
       const { reason, detail, certificate } = judged.refusal;
       half?.settle();
@@ -137,6 +137,8 @@ export class ConnectionGate {
       if (peer.san !== `URI:${identityUri(this.#options.trustDomain, standing.holder)}`) {
         return arrival.refuse('identity_mismatch', formatIdentity(standing.holder));
       }
+      const { notAfter } = standing;
+      if (notAfter <= this.#options.now()) return arrival.refuse('certificate_expired');
       const subject: Subject = { identity: standing.holder, group: standing.group, labels: standing.labels };
       const rights = await this.#rightsOf(subject);
       if (rights === undefined) return arrival.refuse('policy_failed');
@@ -153,8 +155,6 @@ export class ConnectionGate {
       if (revocations !== this.#revocations || policyVersion !== policies.version) continue;
       if (sessions.find(connect.clientId) !== undefined) continue;
 
-      const notAfter = Math.min(peer.notAfter, standing.notAfter);
-      if (notAfter <= this.#options.now()) return arrival.refuse('certificate_expired');
       arrival.leave();
       const { wire, address } = arrival;
       this.#options.admitted({ wire, subject, rights, connect, address, serial: peer.serial, notAfter });

@@ -4,7 +4,7 @@
  */
 
 import type { Socket } from 'node:net';
-import type { Server } from 'node:tls';
+import type { Server, TLSSocket } from 'node:tls';
 import type { ConnectFailure } from './events.ts';
 import type { BrokerLimits } from './limits.ts';
 import { addressKey, TokenBuckets } from './rate-limit.ts';
@@ -59,6 +59,9 @@ function expire(half: HalfOpen): void {
   half.expire();
 }
 
+const HALF_OPEN = Symbol('half-open');
+type GuardedSocket = Socket & { [HALF_OPEN]?: HalfOpen };
+
 export class Door {
   readonly #options: DoorOptions;
   readonly #buckets: TokenBuckets;
@@ -83,8 +86,10 @@ export class Door {
   }
 
   /** The half-open connection behind a socket whose handshake is finished. */
-  find(socket: Socket): HalfOpen | undefined {
-    return this.#halfOpen.get(endpoint(socket));
+  find(socket: TLSSocket): HalfOpen | undefined {
+    // Node's TLS socket knows the one it was made from, which spares asking the kernel for the peer again.
+    const { _parent } = socket as { _parent?: GuardedSocket };
+    return _parent?.[HALF_OPEN] ?? this.#halfOpen.get(endpoint(socket));
   }
 
   get halfOpen(): number {
@@ -124,6 +129,7 @@ export class Door {
       else this.#perAddress.delete(key);
     });
     this.#halfOpen.set(place, half);
+    (socket as GuardedSocket)[HALF_OPEN] = half;
     this.#perAddress.set(key, fromHere + 1);
     socket.once('close', () => half.settle());
     return true;

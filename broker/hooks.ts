@@ -95,9 +95,12 @@ export function createHooks(options: HookOptions): Hooks {
     return decision.allowed && retain ? session.rights.mayRetain(topic) : decision;
   }
 
-  async function accept(message: TelemetryMessage): Promise<void> {
-    await options.telemetry.accept(message);
-    counters.messagesAccepted += 1;
+  function accept(message: TelemetryMessage): Promise<void> {
+    try {
+      return options.telemetry.accept(message);
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   /** A QoS 2 message that is sent again before its PUBREL is the same message [MQTT-4.3.3-2]. */

@@ -165,7 +165,8 @@ export class MqttWire implements PacketReceiver {
     this.#queuedBytes = 0;
     this.#flush();
     this.#isDestroyed = true;
-    this.#endSocket();
+    if (last === undefined) this.#closeSocket();
+    else this.#answerAndClose();
     this.#closeEngine();
   }
 
@@ -234,7 +235,7 @@ export class MqttWire implements PacketReceiver {
     if (this.#isDestroyed) return this;
     this.#flush();
     this.#isDestroyed = true;
-    this.#endSocket();
+    this.#closeSocket();
     return this;
   }
 
@@ -362,11 +363,23 @@ export class MqttWire implements PacketReceiver {
     engine?.close();
   }
 
-  #endSocket(): void {
+  #closeSocket(): void {
+    const socket = this.#socket;
+    if (socket.destroyed) return;
+    // Who said DISCONNECT waits for nothing.
+    if (this.#sawDisconnect || socket.writableLength === 0) socket.destroy();
+    else {
+      socket.destroySoon();
+      setTimeout(destroySocket, LINGER, socket).unref();
+    }
+  }
+
+  /** Closes when the client does: unread data would turn our close into a reset, and it would miss the answer. */
+  #answerAndClose(): void {
     const socket = this.#socket;
     if (socket.destroyed) return;
     socket.removeListener('data', onData);
-    socket.resume(); // unread data would turn the close into a reset, and the client would miss the last answer
+    socket.resume();
     socket.end();
     setTimeout(destroySocket, LINGER, socket).unref();
   }

@@ -8,13 +8,12 @@ import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import type { ConnectFailure, PeerDescription } from './events.ts';
 
-/** A certificate that is ours, valid now and made for clients. Whose it is, the registry says. */
+/** A certificate that is ours, valid by the system's clock and made for clients. Whose it is, the registry says. */
 export interface Peer {
   /** Lower-case hexadecimal without leading zeros. */
   readonly serial: string;
   /** OpenSSL's rendering of the subject alternative name; compared as a whole with what it has to be. */
   readonly san: string | undefined;
-  readonly notAfter: number;
   readonly certificate: X509Certificate;
 }
 
@@ -35,7 +34,6 @@ const OPENSSL_REASONS: Readonly<Record<string, ConnectFailure>> = {
 export function judgePeer(
   socket: TLSSocket,
   issuers: readonly X509Certificate[],
-  now: number,
 ): { readonly peer: Peer } | { readonly refusal: PeerRefusal } {
   const certificate = socket.getPeerX509Certificate();
   // A resumed session without a certificate has been reported as authorized (Node 20, 22): both have to hold.
@@ -47,14 +45,11 @@ export function judgePeer(
     const code = String(socket.authorizationError);
     return refuse(OPENSSL_REASONS[code] ?? 'certificate_untrusted', code);
   }
-  const notAfter = Date.parse(certificate.validTo);
-  if (!(now < notAfter)) return refuse('certificate_expired');
-  if (!(now >= Date.parse(certificate.validFrom))) return refuse('certificate_not_yet_valid');
   if (!issuers.some((issuer) => certificate.checkIssued(issuer))) return refuse('issuer_foreign');
   const purposes: readonly string[] | undefined = certificate.keyUsage;
   if (certificate.ca || purposes?.length !== 1 || purposes[0] !== CLIENT_AUTH) return refuse('purpose_wrong');
   const serial = normalSerial(certificate.serialNumber);
-  return { peer: { serial, san: certificate.subjectAltName, notAfter, certificate } };
+  return { peer: { serial, san: certificate.subjectAltName, certificate } };
 }
 
 /** For the log: what a certificate says about itself, as text that cannot forge log lines. */

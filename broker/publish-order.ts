@@ -10,15 +10,22 @@ interface Place {
   isReady: boolean;
 }
 
+export interface PublishOrderListener {
+  /** One message is stored. */
+  messageStored(): void;
+  /** One could not be; no later one proceeds. */
+  messageNotStored(error: unknown): void;
+}
+
 export class PublishOrder {
-  readonly #failed: (error: unknown) => void;
+  readonly #listener: PublishOrderListener;
   #places: Place[] = [];
   #head = 0;
   #isBroken = false;
   #emptied: (() => void)[] = [];
 
-  constructor(failed: (error: unknown) => void) {
-    this.#failed = failed;
+  constructor(listener: PublishOrderListener) {
+    this.#listener = listener;
   }
 
   /** Messages that wait for storage, or for an earlier one. */
@@ -33,6 +40,7 @@ export class PublishOrder {
     stored.then(
       () => {
         place.isReady = true;
+        this.#listener.messageStored();
         this.#advance();
       },
       (error: unknown) => this.#break(error),
@@ -71,18 +79,17 @@ export class PublishOrder {
       }
       place.proceed(null);
     }
-    if (this.length === 0) this.#tellEmptied();
+    if (this.#emptied.length > 0 && this.length === 0) this.#tellEmptied();
   }
 
   #break(error: unknown): void {
     if (this.#isBroken) return;
     this.abandon();
-    this.#failed(error);
+    this.#listener.messageNotStored(error);
   }
 
   #tellEmptied(): void {
     const emptied = this.#emptied;
-    if (emptied.length === 0) return;
     this.#emptied = [];
     for (const resolve of emptied) resolve();
   }

@@ -4,10 +4,11 @@ import type { Client, Subscription } from 'aedes';
 import { parseDeviceTopic } from '../contract/topics.ts';
 import type { Rights, Subject } from './acl.ts';
 import type { DisconnectReason } from './events.ts';
+import type { EngineParser } from './gated-parser.ts';
 import type { BrokerLimits } from './limits.ts';
 import type { MqttWire, WireOwner } from './mqtt-wire.ts';
 import type { Frame } from './packet-gate.ts';
-import { PublishOrder } from './publish-order.ts';
+import { PublishOrder, type PublishOrderListener } from './publish-order.ts';
 import type { Violation } from './violations.ts';
 
 /** What aedes' client has and its types do not tell. */
@@ -16,7 +17,7 @@ export interface EngineSession extends Client {
   _will: unknown;
   subscriptions: Record<string, Pick<Subscription, 'qos'>>;
   duplicates: Record<string, number>;
-  _inboundInflight: Set<number>;
+  _parser: EngineParser;
 }
 
 export interface SessionFacts {
@@ -34,10 +35,11 @@ export interface SessionListener {
   /** aedes has let go of it. Called once, after `ending`. */
   finished(session: Session): void;
   violated(session: Session, violation: Violation): void;
+  messageStored(): void;
   storageFailed(session: Session, error: unknown): void;
 }
 
-export class Session implements WireOwner {
+export class Session implements WireOwner, PublishOrderListener {
   readonly facts: SessionFacts;
   readonly wire: MqttWire;
   readonly order: PublishOrder;
@@ -78,10 +80,7 @@ export class Session implements WireOwner {
     this.#messageTokens = limits.messagesPerSecond * 2;
     this.#byteTokens = limits.bytesPerSecond * 2;
     this.#tokensAt = facts.connectedAt;
-    this.order = new PublishOrder((error) => {
-      listener.storageFailed(this, error);
-      this.end('storage_failed');
-    });
+    this.order = new PublishOrder(this);
   }
 
   get reason(): DisconnectReason | undefined {
@@ -134,6 +133,17 @@ export class Session implements WireOwner {
     this.#streamTopic = topic;
     this.#stream = isOwn ? parsed.stream : undefined;
     return this.#stream;
+  }
+
+  // What the order reports.
+
+  messageStored(): void {
+    this.#listener.messageStored();
+  }
+
+  messageNotStored(error: unknown): void {
+    this.#listener.storageFailed(this, error);
+    this.end('storage_failed');
   }
 
   // What the wire reports.
