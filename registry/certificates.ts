@@ -2,11 +2,11 @@
  * Certificates as they were issued, and what a serial is worth now. Decides nothing about who may have one.
  */
 
-import { DEFAULT_GROUP, type DeviceId, type Identity, type ServiceName } from '../contract/identity.ts';
+import { DEFAULT_GROUP, type DeviceId, type GroupName, type Identity, type ServiceName } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
 import { recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
-import { findMembership } from './devices.ts';
+import { readLabels } from './labels.ts';
 import type { CertificateRecord, IssuedCertificate, Labels, RevocationReason, Standing } from './registry.ts';
 import type { Transaction } from './transaction.ts';
 
@@ -32,12 +32,21 @@ interface CertificateRow {
   readonly der: Buffer;
 }
 
+/** Every connection asks this. Not a join: SQLite plans a join anew whenever its parameter changes, at thrice the cost. */
+const STANDING = `
+  SELECT device_id, service_name, not_after, revoked_at, revocation_reason,
+    (SELECT group_name FROM devices WHERE id = device_id) AS group_name,
+    (SELECT labels FROM devices WHERE id = device_id) AS labels
+  FROM certificates WHERE serial = @serial`;
+
 interface StandingRow {
   readonly device_id: DeviceId | null;
   readonly service_name: ServiceName | null;
   readonly not_after: number;
   readonly revoked_at: number | null;
   readonly revocation_reason: RevocationReason | null;
+  readonly group_name: GroupName | null;
+  readonly labels: string | null;
 }
 
 export interface Origin {
@@ -150,30 +159,21 @@ export function recordServerCertificate(
   });
 }
 
-/**
- * One read by serial, one by device id, each of one index entry. (Not a join: SQLite plans a join anew whenever its
- * parameter changes, which costs more than both reads.) A serial of the server's own is unknown here: nobody may come
- * in with it.
- */
+/** A serial of the server's own is unknown here: nobody may come in with it. */
 export function standing(database: RegistryDatabase, serial: string): Standing {
-  return database.read((tx): Standing => {
-    const row = tx.get<StandingRow>(
-      `SELECT device_id, service_name, not_after, revoked_at, revocation_reason FROM certificates WHERE serial = @serial`,
-      { serial },
-    );
-    const holder = row && identityOf(row);
-    if (row === undefined || holder === undefined) return { state: 'unknown' };
-    if (row.revoked_at !== null) {
-      return { state: 'revoked', holder, revokedAt: row.revoked_at, reason: row.revocation_reason ?? 'unspecified' };
-    }
-    if (holder.kind === 'service') {
-      return { state: 'good', holder, group: DEFAULT_GROUP, labels: NO_LABELS, notAfter: row.not_after };
-    }
-    const membership = findMembership(tx, holder.id);
-    return membership === undefined
-      ? { state: 'unknown' }
-      : { state: 'good', holder, ...membership, notAfter: row.not_after };
-  });
+  const row = database.read((tx) => tx.get<StandingRow>(STANDING, { serial }));
+  const holder = row && identityOf(row);
+  if (row === undefined || holder === undefined) return { state: 'unknown' };
+  if (row.revoked_at !== null) {
+    return { state: 'revoked', holder, revokedAt: row.revoked_at, reason: row.revocation_reason ?? 'unspecified' };
+  }
+  return {
+    state: 'good',
+    holder,
+    group: row.group_name ?? DEFAULT_GROUP,
+    labels: row.labels === null ? NO_LABELS : readLabels(row.labels),
+    notAfter: row.not_after,
+  };
 }
 
 function expectIssued(certificate: IssuedCertificate): void {

@@ -22,18 +22,6 @@ export function findDevice(tx: Transaction, id: DeviceId): DeviceRecord | undefi
   return row && readRow(row);
 }
 
-/** What policies ask about a device that is not revoked. */
-export function findMembership(
-  tx: Transaction,
-  id: DeviceId,
-): { readonly group: GroupName; readonly labels: Labels } | undefined {
-  const row = tx.get<Pick<DeviceRow, 'group_name' | 'labels'>>(
-    'SELECT group_name, labels FROM devices WHERE id = @id AND revoked_at IS NULL',
-    { id },
-  );
-  return row && { group: row.group_name, labels: readLabels(row.labels) };
-}
-
 /** A device that exists is written anew: active, with the group and labels of its latest token. */
 export function writeDevice(
   tx: Transaction,
