@@ -1,0 +1,60 @@
+/** Every certificate is recorded before it is returned: what a device holds, a killed server knows when it is back. */
+
+import { X509Certificate } from 'node:crypto';
+import { describe, expect, it } from 'vitest';
+import { openConsoleClient } from '../../console/client.ts';
+import { enrollOnce } from '../../device-sdk/enrollment.ts';
+import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
+import { connectMqtt } from '../testkit/mqtt.ts';
+import { serve } from '../testkit/program.ts';
+import { temporaryDirectory } from '../testkit/temporary.ts';
+
+const NO_LIMITS = Object.fromEntries(
+  [
+    'ENROLL_LIMITS_ENROLLMENTS_PER_SECOND',
+    'ENROLL_LIMITS_ENROLLMENTS_PER_SECOND_PER_ADDRESS',
+    'ENROLL_LIMITS_CONNECTIONS_PER_SECOND',
+    'ENROLL_LIMITS_CONNECTIONS_PER_SECOND_PER_ADDRESS',
+  ].map((name) => [`ROLLCALL_${name}`, '0']),
+);
+const LANES = 6;
+const ENROLLED_WHEN_KILLED = 20;
+const USES = 1_000;
+
+describe('a server that is killed while it enrolls', () => {
+  it('knows every certificate that a device received, and counted no use twice', async () => {
+    const data = temporaryDirectory();
+    const first = await serve(data, [], { environment: NO_LIMITS });
+    let operator = openConsoleClient({ socketPath: first.ready.socket });
+    const { text: token } = await operator.mintToken({ uses: USES });
+
+    const received: StoredIdentity[] = [];
+    let killed: Promise<unknown> | undefined;
+    const lane = async () => {
+      for (let tries = 0; killed === undefined && tries < USES; tries += 1) {
+        const identity = await enrollOnce(memoryIdentityStore(), { token }).catch(() => undefined);
+        if (identity !== undefined) received.push(identity);
+        if (received.length >= ENROLLED_WHEN_KILLED) killed ??= first.end('SIGKILL');
+      }
+    };
+    await Promise.all(Array.from({ length: LANES }, lane));
+    await killed;
+    await operator.close();
+
+    const second = await serve(data);
+    operator = openConsoleClient({ socketPath: second.ready.socket });
+    const devices = await operator.listDevices({ limit: USES });
+    const [tokenAfter] = await operator.listTokens();
+    expect(received.length).toBeGreaterThanOrEqual(ENROLLED_WHEN_KILLED);
+    expect(tokenAfter?.uses).toBe(devices.length);
+    for (const identity of received) {
+      const { certificates } = await operator.showDevice(identity.deviceId);
+      const serial = new X509Certificate(identity.certificatePem).serialNumber.toLowerCase();
+      expect(certificates.map((certificate) => certificate.serial)).toContain(serial);
+    }
+    const last = received.at(-1) as StoredIdentity;
+    await connectMqtt({ ...last, mqttUrl: second.ready.mqttUrl });
+    await operator.close();
+    await second.end('SIGTERM');
+  });
+});
