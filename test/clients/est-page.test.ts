@@ -1,0 +1,33 @@
+/** What docs/est.md tells its readers to type is typed here, and does what the page says. */
+
+import { delimiter } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { runDocumentedShell } from '../testkit/documented-shell.ts';
+import { startFleet, type TestFleet } from '../testkit/fleet.ts';
+import { describeWithClients } from '../testkit/real-client.ts';
+import { temporaryDirectory } from '../testkit/temporary.ts';
+
+const page = new URL('../../docs/est.md', import.meta.url);
+const programs = fileURLToPath(new URL('../../bin', import.meta.url));
+
+describeWithClients('docs/est.md', ['bash', 'curl', 'mosquitto_pub', 'openssl', 'pki'], () => {
+  let fleet: TestFleet;
+  beforeAll(async () => {
+    fleet = await startFleet();
+  });
+  afterAll(() => fleet.stop());
+
+  it.each([
+    ['With curl and openssl', 7],
+    ['With strongSwan', 3],
+  ])('is true from start to end: %s', async (heading, blocks) => {
+    const environment = {
+      ENROLL: fleet.enrollUrl,
+      ROLLCALL_DATA: fleet.data,
+      PATH: `${programs}${delimiter}${process.env.PATH}`,
+    };
+    const run = await runDocumentedShell({ page, heading, directory: temporaryDirectory(), environment });
+    expect(run).toBe(blocks);
+  });
+});
