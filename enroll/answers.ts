@@ -18,6 +18,9 @@ const CHALLENGES: Readonly<Record<string, readonly string[]>> = {
   certificate_required: ['ClientCertificate realm="rollcall"'],
 };
 
+/** For a 503 that names no time of its own, in seconds: its causes pass, but not at once. */
+const UNAVAILABLE_RETRY_AFTER = 30;
+
 /** What each path answers to. */
 const METHODS: ReadonlyMap<string, string> = new Map([
   [EST_PATHS.cacerts, 'GET'],
@@ -45,7 +48,8 @@ export function createAnswers(options: {
     counts.add(`enroll_refused_total/code=${problem.code}`);
     const challenge = CHALLENGES[problem.code];
     if (challenge !== undefined) reply.header('www-authenticate', [...challenge]);
-    if (problem.retryAfter !== undefined) reply.header('retry-after', problem.retryAfter);
+    const retryAfter = problem.retryAfter ?? (problem.status === 503 ? UNAVAILABLE_RETRY_AFTER : undefined);
+    if (retryAfter !== undefined) reply.header('retry-after', retryAfter);
     return reply
       .code(problem.status)
       .header('cache-control', 'no-store')

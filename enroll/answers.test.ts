@@ -1,0 +1,22 @@
+import fastify from 'fastify';
+import { pino } from 'pino';
+import { expect, it, onTestFinished } from 'vitest';
+import { Problem } from '../contract/problem.ts';
+import { answerErrors } from './answers.ts';
+import { Counts } from './counts.ts';
+
+it.each([
+  ['rate_limited', { retryAfter: 7 }, '7'],
+  ['unavailable', {}, '30'],
+  ['unavailable', { retryAfter: 2 }, '2'],
+  ['internal', {}, undefined],
+] as const)('%s with %o says when to come again: %s', async (code, options, retryAfter) => {
+  const app = fastify();
+  onTestFinished(() => app.close());
+  answerErrors(app, { now: () => 0, log: pino({ level: 'silent' }), counts: new Counts() });
+  app.get('/', () => {
+    throw new Problem(code, options);
+  });
+  const answer = await app.inject('/');
+  expect(answer.headers['retry-after']).toBe(retryAfter);
+});
