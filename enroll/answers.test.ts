@@ -2,7 +2,7 @@ import fastify from 'fastify';
 import { pino } from 'pino';
 import { expect, it, onTestFinished } from 'vitest';
 import { Problem } from '../contract/problem.ts';
-import { answerErrors } from './answers.ts';
+import { createAnswers } from './answers.ts';
 import { Counts } from './counts.ts';
 
 it.each([
@@ -13,7 +13,8 @@ it.each([
 ] as const)('%s with %o says when to come again: %s', async (code, options, retryAfter) => {
   const app = fastify();
   onTestFinished(() => app.close());
-  answerErrors(app, { now: () => 0, log: pino({ level: 'silent' }), counts: new Counts() });
+  const answers = createAnswers({ now: () => 0, log: pino({ level: 'silent' }), counts: new Counts() });
+  app.setErrorHandler(answers.error);
   app.get('/', () => {
     throw new Problem(code, options);
   });

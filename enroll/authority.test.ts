@@ -105,6 +105,14 @@ describe('a device certificate', () => {
     expect((await problemOf(authority.issue(DEVICE, spkiOf()))).code).toBe('unavailable');
   });
 
+  it('does not leave when it is not what was ordered, as with a name that nobody checked', async () => {
+    const { authority } = await openTestAuthority();
+    for (const id of ['dev,CN=other', 'dev\0', 'dev+x', 'a, URI:spiffe://fleet.example/device/b', 'x'.repeat(65)]) {
+      const issue = authority.issue({ kind: 'device', id } as Identity, spkiOf());
+      expect((await problemOf(issue)).code).toBe('internal');
+    }
+  });
+
   it('cannot sign another one', async () => {
     const { authority, options } = await openTestAuthority();
     const { privateKey, publicKey } = freshKey();
@@ -219,6 +227,19 @@ describe('the authority at its first start', () => {
     const file = join(testDirectory(), 'file');
     writeFileSync(file, '');
     expect((await problemOf(openTestAuthority({ directory: join(file, 'ca') }))).code).toBe('data_directory_unusable');
+  });
+});
+
+describe('two servers that start at once in one directory', () => {
+  it('never write over each other: what is there at the end is one authority', async () => {
+    const directory = join(testDirectory(), 'ca');
+    const started = await Promise.allSettled([openTestAuthority({ directory }), openTestAuthority({ directory })]);
+    const failures = started.filter((result) => result.status === 'rejected');
+    for (const { reason } of failures) expect(['data_directory_busy', 'authority_unusable']).toContain(reason.code);
+    const { authority } = await openTestAuthority({ directory });
+    for (const result of started) {
+      if (result.status === 'fulfilled') expect(result.value.authority.rootSha256).toBe(authority.rootSha256);
+    }
   });
 });
 

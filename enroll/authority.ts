@@ -8,7 +8,7 @@ import { createHash, randomBytes, type X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { type Identity, identityName, identityUri, isTrustDomain } from '../contract/identity.ts';
+import { type Identity, identityName, identityUri, isTrustDomain, parseIdentityUri } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
 import type { IssuedCertificate, Registry } from '../registry/registry.ts';
 import { openCaCertificates } from './ca-certificates.ts';
@@ -141,12 +141,15 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     chainPem,
     trustBundlePem,
     trustBundle: [root.der, issuing.der],
-    issue: async (identity, publicKeySpki) =>
-      issueLeaf(profile.certificate({ identity, publicKeySpki, now: now() }), {
-        commonName: identityName(identity),
-        names: { uri: identityUri(trustDomain, identity) },
-        purpose: 'clientAuth',
-      }),
+    issue: async (identity, publicKeySpki) => {
+      const uri = identityUri(trustDomain, identity);
+      // The type says that it was checked; what others take for a topic or a file name is worth asking twice.
+      if (parseIdentityUri(trustDomain, uri) === undefined) {
+        throw new Problem('internal', { reason: 'expected a checked identity' });
+      }
+      const contents = profile.certificate({ identity, publicKeySpki, now: now() });
+      return issueLeaf(contents, { commonName: identityName(identity), names: { uri }, purpose: 'clientAuth' });
+    },
     ownsKey: (sha256) => ownKeys.has(sha256),
     hasIssued: (certificate) => certificate.verify(issuing.publicKey),
     serverCredentials: (name) => credentials.current(name),

@@ -63,7 +63,7 @@ describe('the check of an issued certificate', () => {
   });
 
   it.each([
-    ['another subject', () => ({ subject: commonName('dev-8') }), 'expected subject'],
+    ['another subject', () => ({ subject: commonName('dev-8') }), 'expected the subject dev-7 alone'],
     [
       'another key',
       () => ({ publicKeySpki: freshKey().publicKey.export({ type: 'spki', format: 'der' }) }),
@@ -76,7 +76,7 @@ describe('the check of an issued certificate', () => {
     [
       'another name',
       () => ({ extensions: replaced(alternativeNames([{ kind: 'uri', value: `${URI}x` }])) }),
-      'expected the URI',
+      'found other names',
     ],
     [
       'a name more',
@@ -88,7 +88,7 @@ describe('the check of an issued certificate', () => {
           ]),
         ),
       }),
-      'expected the URI',
+      'found other names',
     ],
     ['the rights of a CA', () => ({ extensions: replaced(authorityConstraints(undefined)) }), 'a CA'],
     [

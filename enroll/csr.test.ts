@@ -49,9 +49,14 @@ function ecSpki(curveOid: string, point: Buffer): Buffer {
   return encodeDer(sequence(sequence(oid('1.2.840.10045.2.1'), oid(curveOid)), bits(point)));
 }
 
-function rsaSpki(modulus: Buffer, exponent: number): Buffer {
-  const key = encodeDer(sequence(integer(modulus), integer(exponent)));
+function rsaSpki(modulus: Buffer, exponent: number, trailing = Buffer.alloc(0)): Buffer {
+  const key = Buffer.concat([encodeDer(sequence(integer(modulus), integer(exponent))), trailing]);
   return encodeDer(sequence(sequence(oid('1.2.840.113549.1.1.1'), encoded(Buffer.from([5, 0]))), bits(key)));
+}
+
+function modulus2048(): Buffer {
+  const { n = '' } = generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey.export({ format: 'jwk' });
+  return Buffer.from(n, 'base64url');
 }
 
 describe('a certificate request', () => {
@@ -178,6 +183,7 @@ describe('a public key', () => {
         }),
     ],
     ['RSA with a small factor', () => rsaSpki(Buffer.alloc(256, 0xff), 65537)],
+    ['RSA with bytes after its numbers', () => rsaSpki(modulus2048(), 65537, Buffer.from('0500', 'hex'))],
     [
       'RSA-PSS',
       () => generateKeyPairSync('rsa-pss', { modulusLength: 2048 }).publicKey.export({ type: 'spki', format: 'der' }),

@@ -305,6 +305,13 @@ describe('a request that does not fit', () => {
   it.each([
     ['is not base64', '!!!!', 'csr_malformed', 400],
     ['is base64 with padding in the middle', 'AAA=AAA=', 'csr_malformed', 400],
+    ['has a character that decoders skip', `${writeTestCsr().toString('base64')}!`, 'csr_malformed', 400],
+    [
+      'is base64 twice',
+      `${writeTestCsr().toString('base64')}${writeTestCsr().toString('base64')}`,
+      'csr_malformed',
+      400,
+    ],
     ['is raw DER', writeTestCsr().toString('latin1'), 'csr_malformed', 400],
     [
       'is PEM',
