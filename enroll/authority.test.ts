@@ -113,6 +113,14 @@ describe('a device certificate', () => {
     }
   });
 
+  it('is read again before it leaves: one that does not say what was ordered stays', async () => {
+    // A certificate holds whole seconds, so this begin cannot be written as it was ordered.
+    const lifetimes = { ...TEST_LIFETIMES, backdateSeconds: 600.0005 };
+    const problem = await problemOf(openTestAuthority({ lifetimes }));
+    expect(problem).toMatchObject({ code: 'internal' });
+    expect(problem.reason).toContain('the issued certificate is wrong: expected not before');
+  });
+
   it('cannot sign another one', async () => {
     const { authority, options } = await openTestAuthority();
     const { privateKey, publicKey } = freshKey();
