@@ -86,3 +86,8 @@ function append(tx: Transaction, line: AuditLine, outcome: AuditEntry['outcome']
     },
   );
 }
+
+/** A time in the details of an entry, ISO 8601: details are read by people. */
+export function auditTime(at: number): string {
+  return new Date(at).toISOString();
+}

@@ -4,7 +4,7 @@
 
 import { DEFAULT_GROUP, type DeviceId, type GroupName, type Identity, type ServiceName } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
-import { recordDone } from './audit.ts';
+import { auditTime, recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
 import { readLabels } from './labels.ts';
 import type { CertificateRecord, IssuedCertificate, Labels, RevocationReason, Standing } from './registry.ts';
@@ -154,7 +154,7 @@ export function recordServerCertificate(
       actor: 'server/enroll',
       action: 'certificate.recorded',
       subject: `server/${name}`,
-      details: { serial: certificate.serial, notAfter: certificate.notAfter },
+      details: { serial: certificate.serial, notAfter: auditTime(certificate.notAfter) },
     });
   });
 }

@@ -5,7 +5,7 @@
 
 import type { DeviceId } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
-import { keepsRefusal, recordDone, recordRefused } from './audit.ts';
+import { auditTime, keepsRefusal, recordDone, recordRefused } from './audit.ts';
 import { findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
 import { findDevice, writeDevice } from './devices.ts';
@@ -71,7 +71,7 @@ export function commitEnrollment(database: RegistryDatabase, enrollment: Enrollm
       actor,
       action: 'device.enrolled',
       subject: `device/${deviceId}`,
-      details: { serial: certificate.serial, notAfter: certificate.notAfter, group, address },
+      details: { serial: certificate.serial, notAfter: auditTime(certificate.notAfter), group, address },
     });
     return { outcome: { outcome: 'enrolled', device, certificate: record }, superseded };
   });

@@ -4,7 +4,7 @@
  */
 
 import { formatIdentity, type Identity } from '../contract/identity.ts';
-import { keepsRefusal, recordDone, recordRefused } from './audit.ts';
+import { auditTime, keepsRefusal, recordDone, recordRefused } from './audit.ts';
 import { findCertificate, findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
 import { findDevice } from './devices.ts';
@@ -51,7 +51,7 @@ export function commitRenewal(database: RegistryDatabase, renewal: Renewal): Ren
       actor: holder,
       action: 'certificate.renewed',
       subject: holder,
-      details: { serial: certificate.serial, parentSerial, notAfter: certificate.notAfter, address },
+      details: { serial: certificate.serial, parentSerial, notAfter: auditTime(certificate.notAfter), address },
     });
     return { outcome: 'renewed', certificate: record };
   });

@@ -2,7 +2,7 @@
 
 import type { ServiceName } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
-import { recordDone } from './audit.ts';
+import { auditTime, recordDone } from './audit.ts';
 import { findCertificateByKey, insertCertificate } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
 import { overlapsOthers } from './names.ts';
@@ -40,7 +40,7 @@ export function commitService(
       actor,
       action: 'service.issued',
       subject: `service/${name}`,
-      details: { serial: certificate.serial, notAfter: certificate.notAfter },
+      details: { serial: certificate.serial, notAfter: auditTime(certificate.notAfter) },
     });
     return { name, status: 'active', issuedAt: tx.now, revokedAt: undefined };
   });

@@ -7,7 +7,7 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import { TOKEN_SECRET_BYTES } from '../contract/bootstrap-token.ts';
 import type { DeviceId, GroupName } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
-import { recordDone } from './audit.ts';
+import { auditTime, recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
 import { expectLabels, readLabels, writeLabels } from './labels.ts';
 import { belongsToService } from './names.ts';
@@ -68,7 +68,7 @@ export function mintToken(
       subject: `token/${id}`,
       details: {
         maxUses: order.maxUses,
-        expiresAt,
+        expiresAt: auditTime(expiresAt),
         group: order.group,
         labels: writeLabels(order.labels),
         ...(order.device === undefined ? {} : { device: order.device }),
