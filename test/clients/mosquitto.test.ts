@@ -24,7 +24,10 @@ interface Party {
 }
 
 /** Exit statuses of the Mosquitto clients: CONNACK codes of MQTT 3.1.1, reason codes of 5.0, and libmosquitto's own. */
-const STATUS = { ok: 0, version: 1, clientId: 2, notAuthorized: 5, connectionLost: 7, timedOut: 27, version5: 132 };
+const STATUS = { ok: 0, version: 1, clientId: 2, notAuthorized: 5, version5: 132 };
+
+/** By what it did when the connection went: waiting, in the middle of a TLS record, or writing. */
+const CUT_OFF = [7, 8, 14];
 
 describeWithClients('mosquitto_pub and mosquitto_sub', ['mosquitto_pub', 'mosquitto_sub', 'openssl'], () => {
   let fleet: TestFleet;
@@ -113,7 +116,7 @@ describeWithClients('mosquitto_pub and mosquitto_sub', ['mosquitto_pub', 'mosqui
     expect(Buffer.from(message?.base64 ?? '', 'base64')).toHaveLength(200_000);
 
     writeFileSync(file, Buffer.alloc(300_000, 0xff));
-    expect(await publish(gateway, topic, ['-q', '1', '-f', file])).toMatchObject({ status: STATUS.connectionLost });
+    expect(CUT_OFF).toContain((await publish(gateway, topic, ['-q', '1', '-f', file])).status);
     expect(await stored('mosquitto-large')).toEqual(['image 1']);
   });
 
@@ -162,7 +165,7 @@ describeWithClients('mosquitto_pub and mosquitto_sub', ['mosquitto_pub', 'mosqui
     const reading = await subscribe(reader, 'devices/+/telemetry/+', ['-C', '1']);
     const outcome = await publish(gateway, `devices/${victim.id}/telemetry/state`, ['-q', qos, '-m', 'forged']);
     // QoS 0 waits for no answer: nobody tells the sender.
-    expect(outcome.status).toBe(qos === '0' ? STATUS.ok : STATUS.connectionLost);
+    expect(qos === '0' ? [STATUS.ok] : CUT_OFF).toContain(outcome.status);
     await publish(victim, `devices/${victim.id}/telemetry/state`, ['-q', '1', '-m', 'true']);
     expect(messagesOf(await reading.ended, 'devices/')).toEqual([`devices/${victim.id}/telemetry/state 0 0 true`]);
   });
@@ -219,7 +222,7 @@ describeWithClients('mosquitto_pub and mosquitto_sub', ['mosquitto_pub', 'mosqui
     const listening = await subscribe(gateway, 'devices/mosquitto-lost/commands/+/+', ['-q', '1']);
     const answer = await fleet.operator.revokeDevices({ ids: ['mosquitto-lost' as DeviceId], reason: 'keyCompromise' });
     expect(answer.sessionsClosed).toBe(1);
-    expect((await listening.ended).status).toBe(STATUS.connectionLost);
+    expect(CUT_OFF).toContain((await listening.ended).status);
     const outcome = await publish(gateway, 'devices/mosquitto-lost/telemetry/state', ['-q', '1', '-m', 'x']);
     expect(outcome).toMatchObject({ status: STATUS.notAuthorized });
     expect(await stored('mosquitto-lost')).toEqual([]);
