@@ -71,6 +71,7 @@ export interface Authority {
   crl(): Promise<Buffer>;
   /** Makes a list that holds every revocation committed before this call; overlapping calls share one. */
   refreshCrl(): Promise<void>;
+  /** Stops the timer, and resolves when nothing is under way that uses the registry. */
   close(): Promise<void>;
 }
 
@@ -157,7 +158,9 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     renewServerCredentials: () => credentials.renewDue(),
     crl: () => crl.current(),
     refreshCrl: () => crl.refresh(),
-    close: async () => credentials.close(),
+    close: async () => {
+      await Promise.all([credentials.close(), crl.close()]);
+    },
   };
 }
 

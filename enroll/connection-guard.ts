@@ -17,6 +17,12 @@ export interface ConnectionGuard {
   close(): void;
 }
 
+interface Handshake {
+  readonly socket: Socket;
+  readonly network: string;
+  finished: boolean;
+}
+
 /** Refusals are counted, and logged at most so often: a flood must not become a flood of log lines. */
 const LOG_EVERY_MS = 10_000;
 
@@ -39,20 +45,25 @@ export function guardConnections(
   const open = new Counter(limits.openConnections, limits.openConnectionsPerAddress);
   const halfOpen = new Counter(limits.halfOpenConnections, limits.halfOpenConnectionsPerAddress);
   /** By address and port of the peer, which TLS sockets and the TCP sockets under them share. */
-  const handshaking = new Map<string, Socket>();
+  const handshaking = new Map<string, Handshake>();
   let refusals = 0;
   let loggedAt = Number.NEGATIVE_INFINITY;
 
-  const refuse = (socket: Socket, reason: string): void => {
+  const noteRefusal = (socket: Socket, reason: string): void => {
     refusals += 1;
     counts.add(`enroll_connections_refused_total/reason=${reason}`);
-    const address = socket.remoteAddress;
-    socket.destroy();
     const now = monotonic();
     if (now - loggedAt < LOG_EVERY_MS) return;
-    log.warn({ address, reason, refusals }, 'connection refused before its handshake');
+    log.warn({ address: socket.remoteAddress, reason, refusals }, 'connection refused before its handshake');
     loggedAt = now;
     refusals = 0;
+  };
+
+  const finish = (key: string, handshake: Handshake): void => {
+    if (!handshake.finished) halfOpen.remove(handshake.network);
+    handshake.finished = true;
+    // A new connection may have the same port before the old one is known to be gone.
+    if (handshaking.get(key) === handshake) handshaking.delete(key);
   };
 
   const admit = (socket: Socket): boolean => {
@@ -67,16 +78,17 @@ export function guardConnections(
           ? 'too many per second'
           : undefined;
     if (reason !== undefined) {
-      refuse(socket, reason);
+      noteRefusal(socket, reason);
       return false;
     }
     const key = peerKey(socket);
+    const handshake: Handshake = { socket, network, finished: false };
     open.add(network);
     halfOpen.add(network);
-    handshaking.set(key, socket);
+    handshaking.set(key, handshake);
     socket.once('close', () => {
       open.remove(network);
-      if (handshaking.delete(key)) halfOpen.remove(network);
+      finish(key, handshake);
     });
     return true;
   };
@@ -93,7 +105,8 @@ export function guardConnections(
   });
   server.on('secureConnection', (socket: TLSSocket) => {
     const key = peerKey(socket);
-    if (handshaking.delete(key)) halfOpen.remove(networkOf(socket.remoteAddress ?? ''));
+    const handshake = handshaking.get(key);
+    if (handshake !== undefined) finish(key, handshake);
   });
   server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
     log.debug({ address: socket.remoteAddress, code: error.code }, 'handshake failed');
@@ -102,7 +115,7 @@ export function guardConnections(
 
   return {
     close: () => {
-      for (const socket of handshaking.values()) socket.destroy();
+      for (const { socket } of handshaking.values()) socket.destroy();
     },
   };
 }

@@ -85,6 +85,14 @@ describe('the revocation list', () => {
     expect(made()).toBe(2);
   });
 
+  it('is finished before the authority is closed, because the registry closes next', async () => {
+    const { authority, made } = await listedAuthority();
+    const refreshed = [authority.refreshCrl(), authority.refreshCrl()];
+    await authority.close();
+    expect(made()).toBe(2);
+    await Promise.all(refreshed);
+  });
+
   it('stays the last one while a new one cannot be made, until that has ended', async () => {
     const { authority, clock, breakRegistry } = await listedAuthority();
     const last = await authority.crl();

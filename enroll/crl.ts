@@ -17,6 +17,8 @@ export interface CrlPublisher {
   current(): Promise<Buffer>;
   /** Makes a list that holds every revocation committed before this call. Calls that overlap share one. */
   refresh(): Promise<void>;
+  /** Resolves when no list is being made. */
+  close(): Promise<void>;
 }
 
 export function createCrlPublisher(options: {
@@ -73,6 +75,9 @@ export function createCrlPublisher(options: {
 
   return {
     refresh,
+    close: async () => {
+      while (running !== undefined) await (waiting ?? running).catch(() => undefined);
+    },
     current: async () => {
       const age = list === undefined ? Number.POSITIVE_INFINITY : now() - list.madeAt;
       const underway = waiting ?? running;

@@ -66,6 +66,14 @@ describe('server certificates', () => {
     expect(announced.length).toBe(1);
   });
 
+  it('are renewed once when two ask at once', async () => {
+    const clock = { now: Date.now() };
+    const { authority, recorded } = await openTestAuthority({ now: () => clock.now });
+    clock.now += 21 * DAY * 1000;
+    await Promise.all([authority.renewServerCredentials(), authority.renewServerCredentials()]);
+    expect(recorded).toHaveLength(2 * SERVER_NAMES.length);
+  });
+
   it('reach the other listeners although one of them throws', async () => {
     const clock = { now: Date.now() };
     const { authority } = await openTestAuthority({ now: () => clock.now });

@@ -27,7 +27,8 @@ export interface ServerCredentialsKeeper {
   listen(name: ServerName, listener: (credentials: ServerCredentials) => void): () => void;
   /** Renews what is past two thirds of its life; the timer calls it. */
   renewDue(): Promise<void>;
-  close(): void;
+  /** Resolves when nothing is under way that uses the registry. */
+  close(): Promise<void>;
 }
 
 const RENEW_AT = 2 / 3;
@@ -73,10 +74,18 @@ export async function keepServerCredentials(options: {
     }
   };
 
-  const renewDue = async (): Promise<void> => {
+  let renewing: Promise<void> | undefined;
+  const renewEach = async (): Promise<void> => {
     for (const name of SERVER_NAMES) {
       if (now() >= (held.get(name)?.renewAt ?? 0)) await renew(name);
     }
+  };
+  // The timer and a caller who come at once share one round.
+  const renewDue = (): Promise<void> => {
+    renewing ??= renewEach().finally(() => {
+      renewing = undefined;
+    });
+    return renewing;
   };
 
   const arm = (delay: number): void => {
@@ -109,9 +118,10 @@ export async function keepServerCredentials(options: {
       return () => set.delete(listener);
     },
     renewDue,
-    close: () => {
+    close: async () => {
       closed = true;
       clearTimeout(timer);
+      await renewing?.catch(() => undefined); // whoever asked for it hears of it
     },
   };
 }

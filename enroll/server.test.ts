@@ -322,6 +322,7 @@ describe('limits', () => {
     const basic = Buffer.from(`:${await fleet.mint()}`).toString('base64');
     await Promise.all([
       closed(silent),
+      slow(''),
       slow('POST /.well'),
       slow('POST /a HTTP/1.1\r\nhost: localhost\r\n'),
       slow(
