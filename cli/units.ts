@@ -23,13 +23,6 @@ export function parseSize(text: string): number | undefined {
   return parseQuantity(text, SIZE_BYTES);
 }
 
-/** The largest unit that says it in at most one decimal: `2.5 s`, `38 ms`, `90 d`. For people, not for parsing back. */
-export function describeDuration(ms: number): string {
-  const unit = Object.entries(DURATION_MS).findLast(([, size]) => ms >= size) ?? ['ms', 1];
-  const amount = ms / unit[1];
-  return `${Number.isInteger(amount) || amount >= 100 ? Math.round(amount) : amount.toFixed(1)} ${unit[0]}`;
-}
-
 function parseQuantity(text: string, units: Readonly<Record<string, number>>): number | undefined {
   const parts = /^(\d{1,9})([A-Za-z]{1,3})$/.exec(text);
   if (parts === null) return undefined;

@@ -1,8 +1,7 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import type { DeviceId, GroupName } from '../../contract/identity.ts';
 import { deviceId, duration, findsServer, groupName, integerBetween, label, runWithServer } from '../command-line.ts';
 import { printJson, printResult, table } from '../terminal.ts';
-import { describeDuration } from '../units.ts';
 
 interface MintOptions {
   readonly uses: number;
@@ -45,7 +44,9 @@ export function tokenCommand(): Command {
   const token = new Command('token').description('bootstrap tokens: what lets a device enroll');
   findsServer(token.command('mint').description('mint a bootstrap token and print its text, once'))
     .option('--uses <n>', 'how many devices may enroll with it', integerBetween(1, 1_000_000), 1)
-    .option('--ttl <duration>', `how long it lives, at most ${describeDuration(30 * 86_400_000)}`, duration, 86_400_000)
+    .addOption(
+      new Option('--ttl <duration>', 'how long it lives, at most 30d').argParser(duration).default(86_400_000, '24h'),
+    )
     .option('--group <group>', 'group its devices belong to', groupName)
     .option('--device <id>', 'the only device that may use it', deviceId)
     .option('--label <k=v>', 'label its devices carry; may be repeated', label)
