@@ -104,6 +104,19 @@ export class ConnectionGate {
 
   /** A handshake is finished. */
   accept(socket: TLSSocket): void {
+    try {
+      this.#judge(socket);
+    } catch (error) {
+      this.fail(error, socket.remoteAddress ?? ''); // no certificate ends the process
+      socket.destroy();
+    }
+  }
+
+  fail(error: unknown, address: string): void {
+    this.#options.log.error({ err: error, address }, 'connection could not be judged');
+  }
+
+  #judge(socket: TLSSocket): void {
     const half = this.#options.door.find(socket);
     const address = half?.address ?? socket.remoteAddress ?? '';
     const judged = judgePeer(socket, this.#issuers);
@@ -116,10 +129,7 @@ export class ConnectionGate {
     }
     const arrival = new Arrival(this, socket, judged.peer, address, half, this.#options.limits);
     this.#arrivals.add(arrival);
-    this.#admit(arrival).catch((error: unknown) => {
-      this.#options.log.error({ err: error, address }, 'connection could not be judged');
-      arrival.refuse('registry_failed');
-    });
+    this.#admit(arrival).catch((error: unknown) => arrival.failed(error));
   }
 
   async #admit(arrival: Arrival): Promise<void> {
@@ -299,8 +309,13 @@ class Arrival implements WireOwner {
     else this.refuse('protocol_violation', `${violation.clause}: ${violation.says}`);
   }
 
-  publishArrived(): boolean {
+  packetArrived(): boolean {
     return !this.#hasLeft;
+  }
+
+  failed(error: unknown): void {
+    this.#gate.fail(error, this.address);
+    this.refuse('registry_failed');
   }
 
   overflowed(): void {

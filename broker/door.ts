@@ -21,13 +21,15 @@ export class HalfOpen {
   readonly #socket: Socket;
   readonly #timer: NodeJS.Timeout;
   readonly #settled: () => void;
+  readonly #slow: (half: HalfOpen) => void;
   #isSettled = false;
   #timedOut: (() => void) | undefined;
 
-  constructor(socket: Socket, address: string, timeout: number, settled: () => void) {
+  constructor(socket: Socket, address: string, timeout: number, settled: () => void, slow: (half: HalfOpen) => void) {
     this.#socket = socket;
     this.address = address;
     this.#settled = settled;
+    this.#slow = slow;
     this.#timer = setTimeout(expire, timeout, this);
   }
 
@@ -40,18 +42,19 @@ export class HalfOpen {
   settle(): void {
     if (this.#isSettled) return;
     this.#isSettled = true;
+    this.#timedOut = undefined;
     clearTimeout(this.#timer);
     this.#settled();
   }
 
   expire(): void {
-    if (this.#timedOut !== undefined) this.#timedOut();
-    else this.#socket.destroy();
+    const timedOut = this.#timedOut;
     this.settle();
-  }
-
-  destroy(): void {
-    this.#socket.destroy();
+    if (timedOut !== undefined) timedOut();
+    else {
+      this.#slow(this);
+      this.#socket.destroy();
+    }
   }
 }
 
@@ -60,13 +63,14 @@ function expire(half: HalfOpen): void {
 }
 
 const HALF_OPEN = Symbol('half-open');
-type GuardedSocket = Socket & { [HALF_OPEN]?: HalfOpen };
+type GuardedSocket = Socket & { [HALF_OPEN]?: HalfOpen | undefined };
 
 export class Door {
   readonly #options: DoorOptions;
   readonly #buckets: TokenBuckets;
   /** By remote address and port. */
   readonly #halfOpen = new Map<string, HalfOpen>();
+  readonly #sockets = new Set<Socket>();
   readonly #perAddress = new Map<string, number>();
 
   constructor(options: DoorOptions) {
@@ -78,6 +82,7 @@ export class Door {
   /** Stands between the server's accept and its TLS. */
   guard(server: Server): void {
     const listeners = server.listeners('connection') as ((socket: Socket) => void)[];
+    if (listeners.length === 0) return; // a runtime that accepts without telling
     server.removeAllListeners('connection');
     server.on('connection', (socket: Socket) => {
       if (!this.#admit(socket)) return;
@@ -100,8 +105,9 @@ export class Door {
     this.#buckets.sweep(now);
   }
 
+  /** Destroys every connection that is left. */
   close(): void {
-    for (const half of this.#halfOpen.values()) half.destroy();
+    for (const socket of this.#sockets) socket.destroy();
   }
 
   #admit(socket: Socket): boolean {
@@ -122,18 +128,26 @@ export class Door {
     if (!this.#buckets.take(key, now())) return this.#refuse(socket, 'rate_limited', address);
 
     const place = endpoint(socket);
-    const half = new HalfOpen(socket, address, limits.connectTimeout, () => {
+    const settled = () => {
       if (this.#halfOpen.get(place) === half) this.#halfOpen.delete(place);
+      (socket as GuardedSocket)[HALF_OPEN] = undefined;
       const left = (this.#perAddress.get(key) ?? 1) - 1;
       if (left > 0) this.#perAddress.set(key, left);
       else this.#perAddress.delete(key);
-    });
+    };
+    const half = new HalfOpen(socket, address, limits.connectTimeout, settled, this.#slow);
     this.#halfOpen.set(place, half);
     (socket as GuardedSocket)[HALF_OPEN] = half;
     this.#perAddress.set(key, fromHere + 1);
-    socket.once('close', () => half.settle());
+    this.#sockets.add(socket);
+    socket.once('close', () => {
+      half.settle();
+      this.#sockets.delete(socket);
+    });
     return true;
   }
+
+  readonly #slow = (half: HalfOpen): void => this.#options.refused('connect_timeout', half.address);
 
   #refuse(socket: Socket, reason: ConnectFailure, address: string): false {
     socket.on('error', () => {});

@@ -1,13 +1,14 @@
 /** The only file that speaks aedes' callbacks: each hook asks the session and tells aedes yes or no. */
 
-import type { Aedes, AedesOptions, Client } from 'aedes';
+import type { AedesOptions, Client } from 'aedes';
 import { formatIdentity, type Identity } from '../contract/identity.ts';
 import type { TelemetryMessage } from '../telemetry/telemetry.ts';
-import type { Decision, Verb } from './acl.ts';
+import type { Decision, Denial, Verb } from './acl.ts';
 import type { Counters } from './counters.ts';
+import type { EngineClient } from './engine.ts';
 import type { BrokerLimits } from './limits.ts';
 import type { MqttWire } from './mqtt-wire.ts';
-import type { EngineSession, Session } from './session.ts';
+import type { Session } from './session.ts';
 import type { SessionStore } from './session-store.ts';
 
 /** What the broker needs of telemetry. */
@@ -23,12 +24,15 @@ export interface HookOptions {
   readonly store: SessionStore;
   readonly telemetry: TelemetryIntake;
   sessionOf(wire: MqttWire): Session | undefined;
-  denied(session: Session, verb: Verb, topic: string, decision: Decision): void;
+  denied(session: Session, verb: Verb, topic: string, why: Denial): void;
 }
 
 type Hooks = Required<
   Pick<AedesOptions, 'preConnect' | 'authenticate' | 'authorizePublish' | 'authorizeSubscribe' | 'authorizeForward'>
 >;
+
+/** QoS 2 is acknowledged twice: PUBREC and PUBCOMP. */
+const ACKS_PER_MESSAGE = 2;
 
 const REFUSED = new Error('refused');
 
@@ -53,7 +57,7 @@ export function createHooks(options: HookOptions): Hooks {
   const authorizePublish: Hooks['authorizePublish'] = (client, packet, callback) => {
     const session = sessionOf(client);
     if (session === undefined || client === null) return callback(REFUSED);
-    const isWill = (client as EngineSession).will === packet;
+    const isWill = (client as EngineClient).will === packet;
     // A will fires when its session has ended; anything else of an ended session is not processed any more.
     if (
       session.isEnded &&
@@ -67,14 +71,15 @@ export function createHooks(options: HookOptions): Hooks {
     const decision = mayWrite(session, topic, packet.retain === true);
     if (!decision.allowed) {
       counters.publishDenied += 1;
-      options.denied(session, packet.retain ? 'retain' : 'publish', topic, decision);
+      options.denied(session, packet.retain ? 'retain' : 'publish', topic, decision.reason);
       if (isWill) return callback(REFUSED);
       return session.end('acl_denied');
     }
     counters.messagesReceived += 1;
     if (packet.retain) {
       (packet as { clientId?: string }).clientId = session.facts.clientId;
-      if (packet.payload.length > 0 && !store.hasRoomToRetain(topic, ownerOf(session.facts.subject.identity))) {
+      const owner = ownerOf(session.facts.subject.identity);
+      if (!store.hasRoomToRetain(topic, owner, packet.payload.length)) {
         return isWill ? callback(REFUSED) : session.end('limit_exceeded');
       }
     }
@@ -119,15 +124,16 @@ export function createHooks(options: HookOptions): Hooks {
     const decision = session.rights.maySubscribe(topic);
     if (!decision.allowed) {
       counters.subscribeDenied += 1;
-      options.denied(session, 'subscribe', topic, decision);
-      if (!session.isReady) void store.removeSubscriptions(client, [topic]);
+      options.denied(session, 'subscribe', topic, decision.reason);
+      if (!session.isReady) store.removeSubscriptions(client, [topic]).catch(() => {});
       return callback(null, null);
     }
-    const { subscriptions } = client as EngineSession;
-    if (subscriptions[topic] === undefined && Object.keys(subscriptions).length >= limits.subscriptions) {
-      if (session.isReady) return session.end('limit_exceeded');
-      return callback(null, null);
+    const { filters } = session;
+    if (!filters.has(topic) && filters.size >= limits.subscriptions) {
+      // While it connects aedes has to be answered, or it never lets go of the client.
+      return session.isReady ? session.end('limit_exceeded') : callback(null, null);
     }
+    filters.add(topic);
     callback(null, subscription);
   };
 
@@ -143,10 +149,11 @@ export function createHooks(options: HookOptions): Hooks {
     if (isLive && packet.brokerCounter === session.lastForwarded) return null; // overlapping filters: one copy
     if (session.wire.writableLength > limits.outgoing) {
       counters.messagesDropped += 1;
-      if (packet.qos > 0 && expectsAll(client as EngineSession)) session.end('slow_consumer');
+      if (packet.qos > 0 && expectsAll(client as EngineClient)) session.end('slow_consumer');
       return null;
     }
     if (isLive) session.lastForwarded = packet.brokerCounter;
+    if (packet.qos > 0) session.ackCredit += ACKS_PER_MESSAGE;
     counters.messagesForwarded += 1;
     return packet;
   };
@@ -157,14 +164,6 @@ export function createHooks(options: HookOptions): Hooks {
 /** Who owns what is kept in the session store. */
 export function ownerOf(identity: Identity): string {
   return formatIdentity(identity);
-}
-
-/**
- * aedes drops a message as a duplicate when a later one was delivered first. All deliveries of one message to one client
- * happen in one turn, so comparing with the last one is enough, and that is done in `authorizeForward`.
- */
-export function withoutEngineDedupe(engine: Aedes): Record<string, number> {
-  return Object.defineProperty(Object.create(null), engine.id, { get: () => 0, set: () => {} });
 }
 
 function telemetryMessage(
@@ -185,6 +184,6 @@ function telemetryMessage(
 }
 
 /** Whether a client asked for at least one filter that it must not lose messages of. */
-function expectsAll(client: EngineSession): boolean {
+function expectsAll(client: EngineClient): boolean {
   return Object.values(client.subscriptions).some((subscription) => subscription.qos > 0);
 }

@@ -28,7 +28,7 @@ export interface BrokerLimits {
   readonly topicBytes: number;
   /** Messages of one client that are read but not yet acknowledged; then its socket is not read. QoS 2 beyond it closes. */
   readonly inflight: number;
-  /** Messages per second and client, with a burst of twice that; above it the socket is read more slowly; 0: no limit. */
+  /** Messages and other requests per second and client, with a burst of twice that; above it the socket is read more slowly; 0: no limit. */
   readonly messagesPerSecond: number;
   /** Bytes of messages per second and client, with a burst of twice that; 0: no limit. */
   readonly bytesPerSecond: number;
@@ -42,8 +42,9 @@ export interface BrokerLimits {
   readonly takeoversPerMinute: number;
   /** Retained topics per identity. */
   readonly retained: number;
-  /** Messages kept for a client that is away, and their bytes. */
+  /** Messages kept for a client that is away. */
   readonly queuedMessages: number;
+  /** Their bytes; also the bytes that an identity may retain. */
   readonly queuedBytes: number;
   /** How long the session of a client that is away is kept. */
   readonly sessionExpiry: number;

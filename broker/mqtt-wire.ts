@@ -22,10 +22,12 @@ export interface WireOwner {
   /** The client's CONNECT is complete; nothing else is handed to aedes before `open()`. */
   connectArrived(connect: ConnectFields): void;
   violated(violation: Violation): void;
-  /** A PUBLISH passed the gate. False: the wire drops it, since the owner has ended the connection. */
-  publishArrived(frame: Frame): boolean;
+  /** A packet passed the gate. False: the wire drops it, since the owner has ended the connection. */
+  packetArrived(frame: Frame): boolean;
   /** More is waiting to be read by the client than it may leave. */
   overflowed(): void;
+  /** Something was thrown while its bytes were worked on. */
+  failed(error: unknown): void;
   /** The socket is closed. aedes may still be working on what arrived before. */
   socketClosed(): void;
   /** aedes has let go of the client: will, subscriptions and registration are dealt with. */
@@ -33,7 +35,7 @@ export interface WireOwner {
 }
 
 /** The part of aedes' client that a wire drives. */
-export interface EngineClient {
+export interface ClosableEngine {
   close(done?: () => void): void;
 }
 
@@ -64,7 +66,7 @@ export class MqttWire implements PacketReceiver {
   #runEnd = 0;
   #runPackets = 0;
 
-  #engine: EngineClient | undefined;
+  #engine: ClosableEngine | undefined;
   #onReadable: Listener | undefined;
   /** aedes has asked for data and found none, so it has to be told about the next. */
   #engineWaits = true;
@@ -78,7 +80,9 @@ export class MqttWire implements PacketReceiver {
   #outgoing: Buffer[] = [];
   #outgoingBytes = 0;
   #flushPending = false;
-  #stalledSince = 0;
+  #written = 0;
+  #flushedBefore = 0;
+  #unchangedSince = 0;
 
   constructor(socket: TLSSocket, limits: WireLimits, owner: WireOwner) {
     this.#socket = socket;
@@ -106,14 +110,20 @@ export class MqttWire implements PacketReceiver {
     return this.#outgoingBytes + this.#socket.writableLength;
   }
 
-  /** Since when (by `performance.now()`) nothing more could be written; 0: everything flows. */
-  get stalledSince(): number {
-    return this.#stalledSince;
+  /** For how many milliseconds the client has left everything unread; judged whenever it is asked for. */
+  stalledFor(now: number): number {
+    const waiting = this.#socket.writableLength;
+    const flushed = this.#written - waiting;
+    if (waiting === 0 || flushed !== this.#flushedBefore) {
+      this.#flushedBefore = flushed;
+      this.#unchangedSince = now;
+    }
+    return now - this.#unchangedSince;
   }
 
   /** Hands the connection to aedes: it gets the CONNECT packet, and the rest after `ready()`. */
-  open(handle: (wire: MqttWire) => EngineClient): void {
-    this.#engine = handle(this);
+  open(handle: () => ClosableEngine): void {
+    this.#engine = handle();
     this.#isOpen = true;
     this.#wakeEngine();
   }
@@ -250,18 +260,12 @@ export class MqttWire implements PacketReceiver {
   packet(frame: Frame): void {
     if (this.#isDestroyed) return;
     const { type } = frame;
-    if (type === PacketType.publish) {
-      if (!this.#owner.publishArrived(frame)) return;
-      if (frame.qos < 2) {
-        this.#add(frame);
-        return;
-      }
-    } else if (type === PacketType.puback || type === PacketType.pingreq) {
+    if (!this.#owner.packetArrived(frame)) return;
+    if (type === PacketType.publish ? frame.qos < 2 : type === PacketType.puback || type === PacketType.pingreq) {
       this.#add(frame);
       return;
-    } else if (type === PacketType.disconnect) {
-      this.#sawDisconnect = true;
     }
+    if (type === PacketType.disconnect) this.#sawDisconnect = true;
     // A step of its own: aedes works on the packets of a step concurrently, and these must keep their place
     // [MQTT-4.6.0-3, MQTT-4.6.0-4].
     this.#endRun();
@@ -304,8 +308,11 @@ export class MqttWire implements PacketReceiver {
   }
 
   drained(): void {
-    this.#stalledSince = 0;
     this.#readOrRest();
+  }
+
+  failed(error: unknown): void {
+    this.#owner.failed(error);
   }
 
   closed(): void {
@@ -329,16 +336,14 @@ export class MqttWire implements PacketReceiver {
     this.#outgoing = [];
     this.#outgoingBytes = 0;
     if (this.#socketEnded || this.#socket.destroyed) return;
-    let flows: boolean;
-    if (pieces.length === 1) flows = this.#socket.write(pieces[0] as Buffer);
-    else if (bytes <= GATHER_MAX) flows = this.#socket.write(Buffer.concat(pieces, bytes));
+    this.#written += bytes;
+    if (pieces.length === 1) this.#socket.write(pieces[0] as Buffer);
+    else if (bytes <= GATHER_MAX) this.#socket.write(Buffer.concat(pieces, bytes));
     else {
       this.#socket.cork();
       for (const piece of pieces) this.#socket.write(piece);
       this.#socket.uncork();
-      flows = !this.#socket.writableNeedDrain;
     }
-    if (!flows && this.#stalledSince === 0) this.#stalledSince = performance.now();
     if (this.#socket.writableLength > 2 * this.#limits.outgoing + this.#limits.packet) this.#owner.overflowed();
   }
 
@@ -386,7 +391,12 @@ export class MqttWire implements PacketReceiver {
 }
 
 function onData(this: TLSSocket, chunk: Buffer): void {
-  (this as WiredSocket)[WIRE].received(chunk);
+  const wire = (this as WiredSocket)[WIRE];
+  try {
+    wire.received(chunk);
+  } catch (error) {
+    wire.failed(error); // no input ends the process
+  }
 }
 
 function onDrain(this: TLSSocket): void {

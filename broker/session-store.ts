@@ -5,54 +5,10 @@
  */
 
 import { Readable } from 'node:stream';
-import memory from 'aedes-persistence';
 import type { Rights, Subject } from './acl.ts';
 import type { Counters } from './counters.ts';
+import { type ClientKey, createEngineMemory, type StoredPacket, type StoredSubscription } from './engine-memory.ts';
 import type { BrokerLimits } from './limits.ts';
-
-interface StoredPacket {
-  readonly topic: string;
-  payload: Buffer;
-  readonly clientId?: string;
-  messageId?: number | undefined;
-  readonly cmd?: string;
-}
-
-interface StoredSubscription {
-  readonly topic: string;
-  readonly qos: number;
-  readonly clientId?: string;
-}
-
-interface ClientKey {
-  readonly id: string;
-}
-
-/** The promise side of an aedes persistence. */
-interface Memory {
-  setup(broker: unknown): Promise<void>;
-  storeRetained(packet: unknown): Promise<void>;
-  createRetainedStream(pattern: string): Readable;
-  createRetainedStreamCombi(patterns: readonly string[]): Readable;
-  addSubscriptions(client: ClientKey, subscriptions: readonly StoredSubscription[]): Promise<void>;
-  removeSubscriptions(client: ClientKey, topics: readonly string[]): Promise<void>;
-  subscriptionsByClient(client: ClientKey): Promise<StoredSubscription[]>;
-  subscriptionsByTopic(topic: string): Promise<StoredSubscription[]>;
-  cleanSubscriptions(client: ClientKey): Promise<void>;
-  countOffline(): Promise<unknown>;
-  outgoingEnqueueCombi(subscriptions: readonly StoredSubscription[], packet: StoredPacket): Promise<void>;
-  outgoingUpdate(client: ClientKey, packet: StoredPacket): Promise<void>;
-  outgoingClearMessageId(client: ClientKey, packet: unknown): Promise<StoredPacket | undefined>;
-  outgoingStream(client: ClientKey): Readable;
-  incomingStorePacket(client: ClientKey, packet: StoredPacket): Promise<void>;
-  incomingGetPacket(client: ClientKey, packet: unknown): Promise<StoredPacket>;
-  incomingDelPacket(client: ClientKey, packet: unknown): Promise<void>;
-  cleanIncoming(client: ClientKey): Promise<void>;
-  putWill(client: ClientKey, packet: unknown): Promise<void>;
-  getWill(client: ClientKey): Promise<unknown>;
-  delWill(client: ClientKey): Promise<unknown>;
-  destroy(): Promise<void>;
-}
 
 /** A session that outlives its connections (MQTT clean session 0). */
 interface KeptSession {
@@ -65,19 +21,24 @@ interface KeptSession {
   queuedBytes: number;
 }
 
-// Its types describe the callbacks of an older major version.
-const createMemory = memory as unknown as () => Memory;
+interface Retained {
+  readonly owner: string;
+  readonly bytes: number;
+}
+
+/** Sessions kept per owner; a service may choose its client ids. The oldest gives way. */
+const KEPT_PER_OWNER = 100;
 
 const NOBODY: StoredSubscription[] = [];
 
 export class SessionStore {
-  readonly #memory = createMemory();
+  readonly #memory = createEngineMemory();
   readonly #limits: BrokerLimits;
   readonly #counters: Counters;
   readonly #kept = new Map<string, KeptSession>();
-  /** Retained topic -> owner. */
-  readonly #retained = new Map<string, string>();
-  readonly #retainedBy = new Map<string, number>();
+  readonly #keptBy = new Map<string, Set<string>>();
+  readonly #retained = new Map<string, Retained>();
+  readonly #retainedBy = new Map<string, { readonly topics: Set<string>; bytes: number }>();
   readonly #ownerOfLive: (clientId: string) => string | undefined;
 
   constructor(limits: BrokerLimits, counters: Counters, ownerOfLive: (clientId: string) => string | undefined) {
@@ -89,12 +50,16 @@ export class SessionStore {
   /** A client has connected; what it leaves behind is kept unless it asked for a clean session. */
   arrived(clientId: string, owner: string, subject: Subject, rights: Rights, clean: boolean): void {
     const known = this.#kept.get(clientId);
-    if (clean) this.#kept.delete(clientId);
-    else if (known?.owner === owner) {
+    if (clean) {
+      if (known !== undefined) this.#forget(clientId).catch(() => {}); // memory does not fail
+    } else if (known !== undefined) {
       known.rights = rights;
       known.awaySince = undefined;
     } else {
       this.#kept.set(clientId, { owner, subject, rights, awaySince: undefined, queuedMessages: 0, queuedBytes: 0 });
+      const own = this.#keptBy.get(owner) ?? new Set();
+      this.#keptBy.set(owner, own.add(clientId));
+      if (own.size > KEPT_PER_OWNER) this.#forgetOldest(own);
     }
   }
 
@@ -124,18 +89,23 @@ export class SessionStore {
     return this.#retained.size;
   }
 
-  /** Whether an owner may keep one more retained topic. */
-  hasRoomToRetain(topic: string, owner: string): boolean {
-    return this.#retained.get(topic) === owner || (this.#retainedBy.get(owner) ?? 0) < this.#limits.retained;
+  /** Whether an owner may retain so many bytes under a topic. */
+  hasRoomToRetain(topic: string, owner: string, bytes: number): boolean {
+    if (bytes === 0) return true;
+    const known = this.#retained.get(topic);
+    const own = this.#retainedBy.get(owner) ?? { topics: new Set(), bytes: 0 };
+    const isOwn = known?.owner === owner;
+    return (
+      (isOwn || own.topics.size < this.#limits.retained) &&
+      own.bytes - (isOwn ? known.bytes : 0) + bytes <= this.#limits.queuedBytes
+    );
   }
 
   /** Forgets everything that an identity left: sessions, queues, wills, retained messages. */
   async purge(owner: string): Promise<void> {
-    for (const [clientId, kept] of [...this.#kept]) {
-      if (kept.owner === owner) await this.#forget(clientId);
-    }
-    for (const [topic, author] of [...this.#retained]) {
-      if (author === owner) await this.storeRetained({ topic, payload: Buffer.alloc(0) });
+    for (const clientId of [...(this.#keptBy.get(owner) ?? [])]) await this.#forget(clientId);
+    for (const topic of [...(this.#retainedBy.get(owner)?.topics ?? [])]) {
+      await this.storeRetained({ topic, payload: Buffer.alloc(0) });
     }
   }
 
@@ -146,9 +116,25 @@ export class SessionStore {
     }
   }
 
+  #forgetOldest(own: ReadonlySet<string>): void {
+    for (const clientId of own) {
+      if (this.#kept.get(clientId)?.awaySince === undefined) continue;
+      this.#forget(clientId).catch(() => {}); // memory does not fail
+      return;
+    }
+  }
+
+  #letGo(clientId: string, kept: KeptSession): void {
+    this.#kept.delete(clientId);
+    const own = this.#keptBy.get(kept.owner);
+    own?.delete(clientId);
+    if (own?.size === 0) this.#keptBy.delete(kept.owner);
+  }
+
   async #forget(clientId: string): Promise<void> {
     const client = { id: clientId };
-    this.#kept.delete(clientId);
+    const kept = this.#kept.get(clientId);
+    if (kept !== undefined) this.#letGo(clientId, kept);
     await this.#memory.cleanSubscriptions(client);
     await this.#memory.cleanIncoming(client);
     await this.#memory.delWill(client);
@@ -164,23 +150,30 @@ export class SessionStore {
   }
 
   storeRetained(packet: StoredPacket): Promise<void> {
-    const { topic, clientId } = packet;
-    const before = this.#retained.get(topic);
-    if (before !== undefined) this.#countRetained(before, -1);
-    if (packet.payload.length === 0) this.#retained.delete(topic);
-    else {
-      const owner = (clientId === undefined ? undefined : this.#ownerOfLive(clientId)) ?? '';
-      this.#retained.set(topic, owner);
-      this.#countRetained(owner, 1);
+    const { topic, clientId, payload } = packet;
+    this.#dropRetained(topic);
+    if (payload.length > 0) {
+      const owner = clientId === undefined ? undefined : this.#ownerOfLive(clientId);
+      if (owner === undefined) return Promise.resolve(); // nobody could purge it
+      this.#retained.set(topic, { owner, bytes: payload.length });
+      const own = this.#retainedBy.get(owner) ?? { topics: new Set(), bytes: 0 };
+      own.topics.add(topic);
+      own.bytes += payload.length;
+      this.#retainedBy.set(owner, own);
     }
     // A slice would keep the whole chunk that it was read with.
-    return this.#memory.storeRetained({ ...packet, payload: Buffer.from(packet.payload) });
+    return this.#memory.storeRetained({ ...packet, payload: Buffer.from(payload) });
   }
 
-  #countRetained(owner: string, change: 1 | -1): void {
-    const count = (this.#retainedBy.get(owner) ?? 0) + change;
-    if (count > 0) this.#retainedBy.set(owner, count);
-    else this.#retainedBy.delete(owner);
+  #dropRetained(topic: string): void {
+    const known = this.#retained.get(topic);
+    if (known === undefined) return;
+    this.#retained.delete(topic);
+    const own = this.#retainedBy.get(known.owner);
+    if (own === undefined) return;
+    own.topics.delete(topic);
+    own.bytes -= known.bytes;
+    if (own.topics.size === 0) this.#retainedBy.delete(known.owner);
   }
 
   createRetainedStream(pattern: string): Readable {
@@ -254,9 +247,11 @@ export class SessionStore {
     if (packet.messageId === undefined) return undefined;
     const cleared = await this.#memory.outgoingClearMessageId(client, packet);
     const kept = this.#kept.get(client.id);
-    if (kept !== undefined && cleared?.payload !== undefined) {
+    if (kept !== undefined && cleared !== undefined) {
       kept.queuedMessages = Math.max(0, kept.queuedMessages - 1);
-      kept.queuedBytes = Math.max(0, kept.queuedBytes - cleared.payload.length);
+      // Of a QoS 2 message only its PUBREL is left, without the payload.
+      kept.queuedBytes = Math.max(0, kept.queuedBytes - (cleared.payload?.length ?? 0));
+      if (kept.queuedMessages === 0) kept.queuedBytes = 0;
     }
     return cleared;
   }

@@ -1,24 +1,15 @@
 /** One live session: who it is, what it may, and how it ends. Ends once, always with a reason. */
 
-import type { Client, Subscription } from 'aedes';
+import { formatIdentity, type Identity } from '../contract/identity.ts';
 import { parseDeviceTopic } from '../contract/topics.ts';
 import type { Rights, Subject } from './acl.ts';
+import type { EngineClient } from './engine.ts';
 import type { DisconnectReason } from './events.ts';
-import type { EngineParser } from './gated-parser.ts';
 import type { BrokerLimits } from './limits.ts';
 import type { MqttWire, WireOwner } from './mqtt-wire.ts';
-import type { Frame } from './packet-gate.ts';
+import { type Frame, PacketType } from './packet-gate.ts';
 import { PublishOrder, type PublishOrderListener } from './publish-order.ts';
 import type { Violation } from './violations.ts';
-
-/** What aedes' client has and its types do not tell. */
-export interface EngineSession extends Client {
-  will: unknown;
-  _will: unknown;
-  subscriptions: Record<string, Pick<Subscription, 'qos'>>;
-  duplicates: Record<string, number>;
-  _parser: EngineParser;
-}
 
 export interface SessionFacts {
   readonly subject: Subject;
@@ -37,6 +28,7 @@ export interface SessionListener {
   violated(session: Session, violation: Violation): void;
   messageStored(): void;
   storageFailed(session: Session, error: unknown): void;
+  failed(session: Session, error: unknown): void;
 }
 
 export class Session implements WireOwner, PublishOrderListener {
@@ -44,9 +36,13 @@ export class Session implements WireOwner, PublishOrderListener {
   readonly wire: MqttWire;
   readonly order: PublishOrder;
   rights: Rights;
-  engine: EngineSession | undefined;
+  engine: EngineClient | undefined;
   /** aedes has finished with CONNECT. */
   isReady = false;
+  /** Filters that it asked for and got. */
+  readonly filters = new Set<string>();
+  /** Acknowledgements that it may send because of what it was sent. */
+  ackCredit = 0;
   /** Counter of the message that was last forwarded to it. */
   lastForwarded = -1;
   readonly #limits: BrokerLimits;
@@ -81,6 +77,17 @@ export class Session implements WireOwner, PublishOrderListener {
     this.#byteTokens = limits.bytesPerSecond * 2;
     this.#tokensAt = facts.connectedAt;
     this.order = new PublishOrder(this);
+  }
+
+  /** For events. */
+  get who(): { identity: Identity; clientId: string; address: string; serial: string } {
+    const { subject, clientId, address, serial } = this.facts;
+    return { identity: subject.identity, clientId, address, serial };
+  }
+
+  /** For log lines and payloads: the identity as text. */
+  get whoForLog(): { identity: string; clientId: string; address: string; serial: string } {
+    return { ...this.who, identity: formatIdentity(this.facts.subject.identity) };
   }
 
   get reason(): DisconnectReason | undefined {
@@ -155,10 +162,14 @@ export class Session implements WireOwner, PublishOrderListener {
     this.end(violation.clause === 'limit' ? 'limit_exceeded' : 'protocol_violation');
   }
 
-  publishArrived(frame: Frame): boolean {
+  packetArrived(frame: Frame): boolean {
     if (this.isEnded) return false;
     const { messagesPerSecond, bytesPerSecond } = this.#limits;
     if (messagesPerSecond === 0 && bytesPerSecond === 0) return true;
+    if (isAcknowledgement(frame.type) && this.ackCredit > 0) {
+      this.ackCredit -= 1;
+      return true;
+    }
     this.#messageTokens -= 1;
     this.#byteTokens -= frame.end - frame.start;
     const short = (messagesPerSecond > 0 && this.#messageTokens < 0) || (bytesPerSecond > 0 && this.#byteTokens < 0);
@@ -167,6 +178,11 @@ export class Session implements WireOwner, PublishOrderListener {
 
   overflowed(): void {
     this.end('slow_consumer');
+  }
+
+  failed(error: unknown): void {
+    this.#listener.failed(this, error);
+    this.cut('server_error');
   }
 
   socketClosed(): void {
@@ -208,6 +224,10 @@ export class Session implements WireOwner, PublishOrderListener {
     this.#resumeTimer = setTimeout(resume, Math.ceil(seconds * 1000), this.wire).unref();
     return true;
   }
+}
+
+function isAcknowledgement(type: number): boolean {
+  return type === PacketType.puback || type === PacketType.pubrec || type === PacketType.pubcomp;
 }
 
 function resume(wire: MqttWire): void {

@@ -1,0 +1,119 @@
+/**
+ * aedes, made to measure: no queue that one reader could fill for all, no timers that we do not need, and nothing of
+ * what it tells about its clients. The only file that knows aedes' inner names, so its version is pinned.
+ */
+
+import { Aedes, type Client } from 'aedes';
+import mqemitter from 'mqemitter';
+import type { Logger } from 'pino';
+import { type EngineParser, readFromGate } from './gated-parser.ts';
+import { createHooks, type HookOptions } from './hooks.ts';
+import type { BrokerLimits } from './limits.ts';
+import type { MqttWire } from './mqtt-wire.ts';
+import type { Session } from './session.ts';
+
+/** What aedes' client has and its types do not tell. */
+export interface EngineClient extends Client {
+  will: unknown;
+  _will: unknown;
+  subscriptions: Record<string, { readonly qos: number }>;
+  duplicates: Record<string, number>;
+  _parser: EngineParser;
+}
+
+export interface EngineOptions extends HookOptions {
+  readonly limits: BrokerLimits;
+  readonly log: Logger;
+  /** aedes has finished with CONNECT. */
+  readonly ready: (session: Session) => void;
+}
+
+export interface EngineMessage {
+  readonly topic: string;
+  readonly payload: Buffer;
+  readonly qos: 0 | 1;
+}
+
+export interface Engine {
+  /** Hands a connection over; aedes reads its CONNECT at once. */
+  handle(wire: MqttWire): EngineClient;
+  publish(message: EngineMessage): void;
+  close(): Promise<void>;
+}
+
+/** aedes looks for wills of dead brokers at four times this; the store has none, but the timer cannot be switched off. */
+const HEARTBEAT = 3_600_000;
+
+export async function createEngine(options: EngineOptions): Promise<Engine> {
+  const { limits, log, store, sessionOf, ready } = options;
+  const aedes = await Aedes.createBroker({
+    mq: mqemitter({ concurrency: 0, matchEmptyLevels: true }),
+    persistence: store,
+    concurrency: 0, // slots would be shared by all readers, and used up by the slow ones
+    heartbeatInterval: HEARTBEAT,
+    connectTimeout: limits.connectTimeout,
+    drainTimeout: 0, // a wire takes everything; who does not read is disconnected
+    maxTopicLevels: limits.topicLevels,
+    maxInflightInbound: limits.inflight,
+    queueLimit: limits.inflight,
+    ...createHooks(options),
+  });
+  muteStatus(aedes);
+  const duplicates = withoutDedupe(aedes);
+  const ofClient = (client: { readonly conn: unknown }) => sessionOf(client.conn as MqttWire);
+
+  aedes.on('clientReady', (client) => {
+    const session = ofClient(client);
+    if (session !== undefined) ready(session);
+  });
+  aedes.on('unsubscribe', (filters, client) => {
+    const session = ofClient(client);
+    for (const filter of filters) session?.filters.delete(filter);
+  });
+  aedes.on('keepaliveTimeout', (client) => ofClient(client)?.note('keepalive_timeout'));
+
+  const failed = (client: Client, error: Error) => {
+    const session = ofClient(client);
+    if (session === undefined || session.isEnded || session.wire.isGone) return;
+    const isInflight = error.message.startsWith('maxInflightInbound');
+    if (!isInflight) log.warn({ err: error, clientId: session.facts.clientId }, 'engine ended a session');
+    session.note(isInflight ? 'limit_exceeded' : 'server_error');
+  };
+  aedes.on('clientError', failed);
+  aedes.on('connectionError', failed);
+  // Without a listener an error of its store would end the process.
+  (aedes as unknown as NodeJS.EventEmitter).on('error', (error: unknown) => log.error({ err: error }, 'engine failed'));
+
+  return {
+    handle(wire) {
+      const client = aedes.handle(wire as never) as EngineClient;
+      client.duplicates = duplicates;
+      readFromGate(client._parser);
+      return client;
+    },
+    publish({ topic, payload, qos }) {
+      aedes.publish({ cmd: 'publish', topic, payload, qos, retain: false, dup: false }, (error) => {
+        if (error) log.error({ err: error, topic }, 'event could not be published');
+      });
+    },
+    close: () => new Promise((resolve) => aedes.close(resolve)),
+  };
+}
+
+/** aedes tells other brokers about each client under $SYS; there is no other, and nobody may read it. */
+function muteStatus(aedes: Aedes): void {
+  const publish = aedes.publish.bind(aedes) as (...values: unknown[]) => void;
+  aedes.publish = ((packet: { readonly topic: string }, ...rest: unknown[]) => {
+    if (!packet.topic.startsWith('$SYS/')) return publish(packet, ...rest);
+    const done = rest.find((value) => typeof value === 'function') as (() => void) | undefined;
+    done?.();
+  }) as typeof aedes.publish;
+}
+
+/**
+ * aedes takes a message for a duplicate when a later one was delivered first. All deliveries of one message to one client
+ * happen in one turn, so comparing with the last one is enough; that is done where deliveries are authorized.
+ */
+function withoutDedupe(aedes: Aedes): Record<string, number> {
+  return Object.defineProperty(Object.create(null), aedes.id, { get: () => 0, set: () => {} });
+}
