@@ -113,8 +113,6 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     sessionOf: (wire) => byWire.get(wire),
     ready(session) {
       session.isReady = true;
-      counters.connected += 1;
-      if (!session.isEnded) onEvent({ type: 'connected', at: now(), ...session.who });
       // aedes still has to count CONNECT as done before it may read on.
       process.nextTick(() => session.wire.ready());
     },
@@ -150,6 +148,8 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     byWire.set(wire, session);
     sessions.add(session);
     store.arrived(clientId, ownerOf(subject.identity), subject, rights, clean);
+    counters.connected += 1;
+    onEvent({ type: 'connected', at: facts.connectedAt, ...session.who });
     wire.handTo(session);
     wire.open(() => {
       session.engine = engine.handle(wire);
@@ -266,7 +266,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     disconnect,
     sessions: () =>
       [...sessions.all()]
-        .filter((session) => session.isReady && !session.isEnded)
+        .filter((session) => !session.isEnded)
         .map(({ who, facts: { connectedAt, notAfter } }) => ({ ...who, connectedAt, notAfter })),
     counters: () => ({
       ...counters.snapshot(),

@@ -6,7 +6,7 @@
 import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
-import { formatIdentity, type Identity, identityUri } from '../contract/identity.ts';
+import { formatIdentity, type Identity, identityUri, parseIdentityUri } from '../contract/identity.ts';
 import type { Standing } from '../registry/registry.ts';
 import type { Rights, Subject } from './acl.ts';
 import type { Counters } from './counters.ts';
@@ -144,7 +144,10 @@ export class ConnectionGate {
       if (standing.state === 'unknown') return arrival.refuse('serial_unknown');
       arrival.identity = standing.holder;
       if (standing.state === 'revoked') return arrival.refuse('revoked');
-      if (peer.san !== `URI:${identityUri(this.#options.trustDomain, standing.holder)}`) {
+      const uri = identityUri(this.#options.trustDomain, standing.holder);
+      // A name that could stand for a topic filter is refused even if our own authority signed it.
+      const isNamed = parseIdentityUri(this.#options.trustDomain, uri) !== undefined;
+      if (!isNamed || peer.san !== `URI:${uri}`) {
         return arrival.refuse('identity_mismatch', formatIdentity(standing.holder));
       }
       const { notAfter } = standing;
