@@ -9,6 +9,8 @@ import { isIP } from 'node:net';
 import type { Logger } from 'pino';
 import { Problem } from '../contract/problem.ts';
 import type { Actor } from '../registry/registry.ts';
+import { networkOf } from '../throttle/network.ts';
+import { TokenBuckets } from '../throttle/token-buckets.ts';
 import type { Access } from './endpoints.ts';
 import type { OperatorKey } from './operator-key.ts';
 
@@ -23,15 +25,15 @@ export interface AccessOptions {
 }
 
 const BEARER = /^Bearer +([A-Za-z0-9_-]{1,128})$/i;
-const FAILURES_AT_ONCE = 10;
-const MS_PER_FAILURE = 6_000;
-const ADDRESSES_AT_MOST = 1_000;
+/** Ten wrong keys at once and one more every six seconds, per address: what it bounds is the work and the log lines. */
+const FAILURES = { perSecond: 1 / 6, burst: 10, keys: 1_000 };
 
 export class AccessControl {
   readonly #key: OperatorKey;
   readonly #hosts: ReadonlySet<string>;
   readonly #log: Logger;
-  readonly #failures: FailureLimit;
+  readonly #now: () => number;
+  readonly #failures = new TokenBuckets(FAILURES);
   /** Set by the listener that accepted the request: nothing a client sends can say by which door it came. */
   readonly #doors = new WeakMap<IncomingMessage, Door>();
 
@@ -39,7 +41,7 @@ export class AccessControl {
     this.#key = options.key;
     this.#hosts = new Set(['localhost', '127.0.0.1', '[::1]', ...options.hosts.map(hostText)]);
     this.#log = options.log;
-    this.#failures = new FailureLimit(options.now);
+    this.#now = options.now;
   }
 
   arrived(request: IncomingMessage, door: Door): void {
@@ -67,8 +69,8 @@ export class AccessControl {
     // The right key always opens: another process on this machine must not be able to lock operators out.
     if (presented !== undefined && this.#key.matches(presented)) return;
     const address = request.socket.remoteAddress ?? 'unknown';
-    const retryAfter = this.#failures.count(address);
-    if (retryAfter !== undefined) throw new Problem('rate_limited', { retryAfter });
+    const wait = this.#failures.take(networkOf(address), this.#now());
+    if (wait > 0) throw new Problem('rate_limited', { retryAfter: Math.ceil(wait) });
     this.#log.warn({ address, presented: presented !== undefined }, 'operator key refused');
     throw new Problem('operator_required');
   }
@@ -77,26 +79,4 @@ export class AccessControl {
 /** As it stands in a Host header: lower case, an IPv6 address in brackets. */
 function hostText(host: string): string {
   return isIP(host) === 6 ? `[${host.toLowerCase()}]` : host.toLowerCase();
-}
-
-/** Ten wrong keys at once and one more every six seconds, per address. What it bounds is the work and the log lines. */
-class FailureLimit {
-  readonly #now: () => number;
-  readonly #fullAt = new Map<string, number>();
-
-  constructor(now: () => number) {
-    this.#now = now;
-  }
-
-  /** Seconds to wait when this failure is one too many, otherwise undefined. */
-  count(address: string): number | undefined {
-    const now = this.#now();
-    const fullAt = Math.max(now, this.#fullAt.get(address) ?? 0);
-    const wait = fullAt + MS_PER_FAILURE - (now + FAILURES_AT_ONCE * MS_PER_FAILURE);
-    if (wait > 0) return Math.ceil(wait / 1000);
-    this.#fullAt.delete(address); // so that the map stays in the order of the latest failure
-    this.#fullAt.set(address, fullAt + MS_PER_FAILURE);
-    if (this.#fullAt.size > ADDRESSES_AT_MOST) this.#fullAt.delete(this.#fullAt.keys().next().value as string);
-    return undefined;
-  }
 }

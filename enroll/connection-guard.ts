@@ -8,9 +8,10 @@ import type { Server } from 'node:https';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
+import { networkOf } from '../throttle/network.ts';
 import type { Counts } from './counts.ts';
 import type { EnrollLimits } from './limits.ts';
-import { createRateLimit, networkOf } from './rate-limit.ts';
+import { createRateLimit } from './rate-limit.ts';
 
 export interface ConnectionGuard {
   /** Destroys what has not finished its handshake; the others belong to HTTP. */

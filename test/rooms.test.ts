@@ -11,11 +11,12 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 /** Room -> rooms it may import. The same table stands in ARCHITECTURE.md. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   contract: [],
+  throttle: [],
   registry: ['contract'],
   telemetry: ['contract'],
-  enroll: ['contract', 'registry'],
-  broker: ['contract', 'registry', 'telemetry'],
-  console: ['contract', 'registry', 'telemetry'],
+  enroll: ['contract', 'throttle', 'registry'],
+  broker: ['contract', 'throttle', 'registry', 'telemetry'],
+  console: ['contract', 'throttle', 'registry', 'telemetry'],
   'device-sdk': ['contract'],
   simulator: ['contract', 'device-sdk'],
   cli: ['contract', 'registry', 'telemetry', 'enroll', 'broker', 'console', 'device-sdk', 'simulator'],
