@@ -42,6 +42,8 @@ export function tellStory({ devices, connected, messages, revoked }: DemoStory):
   return lines.join('\n');
 }
 
+const HEADINGS = ['DEVICE', 'STATE', 'MESSAGES', 'LAST VALUE'];
+
 export class DemoScreen {
   readonly #isTerminal = process.stdout.isTTY === true;
   #lines: string[] = [];
@@ -64,13 +66,18 @@ export class DemoScreen {
       }
       return;
     }
-    const rows = devices.map((device) => [
-      device.id ?? '',
-      device.state,
-      String(device.acknowledged),
-      device.lastValue?.toFixed(2) ?? '',
-    ]);
-    const text = [table(['DEVICE', 'STATE', 'MESSAGES', 'LAST VALUE'], rows), '', summary, ...this.#lines].join('\n');
+    // A table taller than the terminal could not be drawn over.
+    const room = Math.max(1, (process.stdout.rows ?? 24) - this.#lines.length - 5);
+    const rows = devices
+      .slice(0, room)
+      .map((device) => [
+        device.id ?? '',
+        device.state,
+        String(device.acknowledged),
+        device.lastValue?.toFixed(2) ?? '',
+      ]);
+    const rest = devices.length > room ? [`... and ${devices.length - room} more`] : [];
+    const text = [table(HEADINGS, rows), ...rest, '', summary, ...this.#lines].join('\n');
     const up = this.#drawnRows === 0 ? '' : `\u001b[${this.#drawnRows}A\u001b[J`;
     process.stdout.write(`${up}${text}\n`);
     this.#drawnRows = text.split('\n').length;
