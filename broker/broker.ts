@@ -222,18 +222,18 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       await store.purge(ownerOf(identity));
       for (const session of ended) {
         await store.delWill({ id: session.facts.clientId });
-        announceRevoked(session);
+        await announceRevoked(session);
       }
     }
     return { sessionsClosed: ended.length };
   }
 
   /** Stands in for the will of a revoked client. */
-  function announceRevoked(session: Session): void {
+  function announceRevoked(session: Session): Promise<void> {
     const about = { ...session.whoForLog, reason: 'revoked', at: new Date(now()).toISOString() };
     const name = identityName(session.facts.subject.identity);
     const topic = fleetEventTopic(['presence', 'disconnected', name]);
-    engine.publish({ topic, payload: Buffer.from(JSON.stringify(about)), qos: 1 });
+    return engine.publish({ topic, payload: Buffer.from(JSON.stringify(about)), qos: 1 });
   }
 
   async function close(): Promise<void> {

@@ -37,7 +37,8 @@ export interface EngineMessage {
 export interface Engine {
   /** Hands a connection over; aedes reads its CONNECT at once. */
   handle(wire: MqttWire): EngineClient;
-  publish(message: EngineMessage): void;
+  /** Resolves when it was handed to everyone who is here. */
+  publish(message: EngineMessage): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -91,11 +92,13 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       readFromGate(client._parser);
       return client;
     },
-    publish({ topic, payload, qos }) {
-      aedes.publish({ cmd: 'publish', topic, payload, qos, retain: false, dup: false }, (error) => {
-        if (error) log.error({ err: error, topic }, 'event could not be published');
-      });
-    },
+    publish: ({ topic, payload, qos }) =>
+      new Promise((resolve) => {
+        aedes.publish({ cmd: 'publish', topic, payload, qos, retain: false, dup: false }, (error) => {
+          if (error) log.error({ err: error, topic }, 'event could not be published');
+          resolve();
+        });
+      }),
     close: () => new Promise((resolve) => aedes.close(resolve)),
   };
 }

@@ -20,6 +20,8 @@ export interface ConnectOptions {
   readonly username?: string;
 }
 
+const SETTLED = 65_535;
+
 export class RawClient {
   readonly socket: tls.TLSSocket;
   /** Everything received, in order. */
@@ -76,11 +78,12 @@ export class RawClient {
 
   /** Resolves when the server has processed everything sent so far, with what it sent meanwhile; or when it closed. */
   async settled(): Promise<readonly Packet[]> {
-    this.send({ cmd: 'pingreq' });
+    // UNSUBSCRIBE, since its answer waits for all that came before it, and PINGRESP does not.
+    this.send({ cmd: 'unsubscribe', messageId: SETTLED, unsubscriptions: ['settled'] });
     const seen: Packet[] = [];
     for (;;) {
       const packet = await this.next();
-      if (packet === undefined || packet.cmd === 'pingresp') return seen;
+      if (packet === undefined || (packet.cmd === 'unsuback' && packet.messageId === SETTLED)) return seen;
       seen.push(packet);
     }
   }
