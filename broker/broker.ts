@@ -153,7 +153,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     wire.handTo(session);
     wire.open(() => {
       session.engine = engine.handle(wire);
-      return session.engine;
+      return engine.drive(session.engine);
     });
   }
 

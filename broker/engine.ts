@@ -9,7 +9,7 @@ import type { Logger } from 'pino';
 import { type EngineParser, readFromGate } from './gated-parser.ts';
 import { createHooks, type HookOptions } from './hooks.ts';
 import type { BrokerLimits } from './limits.ts';
-import type { MqttWire } from './mqtt-wire.ts';
+import type { MqttWire, WireEngine } from './mqtt-wire.ts';
 import type { Session } from './session.ts';
 
 /** What aedes' client has and its types do not tell. */
@@ -19,6 +19,7 @@ export interface EngineClient extends Client {
   subscriptions: Record<string, { readonly qos: number }>;
   duplicates: Record<string, number>;
   _parser: EngineParser;
+  _parsingBatch: number;
 }
 
 export interface EngineOptions extends HookOptions {
@@ -37,6 +38,8 @@ export interface EngineMessage {
 export interface Engine {
   /** Hands a connection over; aedes reads its CONNECT at once. */
   handle(wire: MqttWire): EngineClient;
+  /** What the wire needs of it. */
+  drive(client: EngineClient): WireEngine;
   /** Resolves when it was handed to everyone who is here. */
   publish(message: EngineMessage): Promise<void>;
   close(): Promise<void>;
@@ -92,6 +95,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       readFromGate(client._parser);
       return client;
     },
+    drive: (client) => new Drive(client),
     publish: ({ topic, payload, qos }) =>
       new Promise((resolve) => {
         aedes.publish({ cmd: 'publish', topic, payload, qos, retain: false, dup: false }, (error) => {
@@ -101,6 +105,26 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       }),
     close: () => new Promise((resolve) => aedes.close(resolve)),
   };
+}
+
+class Drive implements WireEngine {
+  readonly #client: EngineClient;
+
+  constructor(client: EngineClient) {
+    this.#client = client;
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+
+  feed(step: Buffer): void {
+    this.#client._parser.parse(step);
+  }
+
+  pending(): number {
+    return this.#client._parsingBatch;
+  }
 }
 
 /** aedes tells other brokers about each client under $SYS; there is no other, and nobody may read it. */

@@ -35,8 +35,12 @@ export interface WireOwner {
 }
 
 /** The part of aedes' client that a wire drives. */
-export interface ClosableEngine {
-  close(done?: () => void): void;
+export interface WireEngine {
+  close(): void;
+  /** Takes a step without being asked; only for packets that may overtake nothing and wait for nothing. */
+  feed(step: Buffer): void;
+  /** Packets that it works on. */
+  pending(): number;
 }
 
 type Listener = (...values: unknown[]) => void;
@@ -66,10 +70,12 @@ export class MqttWire implements PacketReceiver {
   #runEnd = 0;
   #runPackets = 0;
 
-  #engine: ClosableEngine | undefined;
+  #engine: WireEngine | undefined;
   #onReadable: Listener | undefined;
   /** aedes has asked for data and found none, so it has to be told about the next. */
   #engineWaits = true;
+  /** The last step that it took is one that others of its kind may join. */
+  #isJoinable = false;
   #isOpen = false;
   #isHeld = false;
   #isPaused = false;
@@ -122,7 +128,7 @@ export class MqttWire implements PacketReceiver {
   }
 
   /** Hands the connection to aedes: it gets the CONNECT packet, and the rest after `ready()`. */
-  open(handle: () => ClosableEngine): void {
+  open(handle: () => WireEngine): void {
     this.#engine = handle();
     this.#isOpen = true;
     this.#wakeEngine();
@@ -223,6 +229,7 @@ export class MqttWire implements PacketReceiver {
       return null;
     }
     this.#queuedBytes -= step.length;
+    this.#isJoinable = isJoinable(step);
     if ((step[0] as number) >> 4 === PacketType.connect) this.#isHeld = true;
     this.#readOrRest();
     return step;
@@ -259,8 +266,8 @@ export class MqttWire implements PacketReceiver {
 
   packet(frame: Frame): void {
     if (this.#isDestroyed) return;
-    const { type } = frame;
     if (!this.#owner.packetArrived(frame)) return;
+    const { type } = frame;
     if (type === PacketType.publish ? frame.qos < 2 : type === PacketType.puback || type === PacketType.pingreq) {
       this.#add(frame);
       return;
@@ -321,7 +328,7 @@ export class MqttWire implements PacketReceiver {
     this.#outgoingBytes = 0;
     this.#owner.socketClosed();
     // What arrived before the end still counts: aedes closes when it has read it all.
-    if (!this.#isHeld && (this.#steps.length === 0 || this.#isDestroyed)) this.#closeEngine();
+    if (this.#isDestroyed || (this.#engineWaits && this.#steps.length === 0)) this.#closeEngine();
   }
 
   flushed(): void {
@@ -348,9 +355,21 @@ export class MqttWire implements PacketReceiver {
   }
 
   #wakeEngine(): void {
-    if (!this.#engineWaits || !this.#isOpen || this.#isHeld || this.#steps.length === 0) return;
-    this.#engineWaits = false;
-    this.#onReadable?.();
+    if (!this.#isOpen || this.#isHeld || this.#steps.length === 0) return;
+    if (this.#engineWaits) {
+      this.#engineWaits = false;
+      this.#onReadable?.();
+      return;
+    }
+    // Messages that wait for storage must not hold up those behind them: they are stored together.
+    const engine = this.#engine;
+    while (engine !== undefined && this.#isJoinable && engine.pending() < this.#limits.inflight) {
+      const step = this.#steps[0];
+      if (step === undefined || !isJoinable(step)) break;
+      this.#steps.shift();
+      this.#queuedBytes -= step.length;
+      engine.feed(step);
+    }
   }
 
   #readOrRest(): void {
@@ -388,6 +407,14 @@ export class MqttWire implements PacketReceiver {
     socket.end();
     setTimeout(destroySocket, LINGER, socket).unref();
   }
+}
+
+/** QoS 0 and 1 messages, PUBACK and PINGREQ. */
+function isJoinable(step: Buffer): boolean {
+  const first = step[0] as number;
+  const type = first >> 4;
+  if (type === PacketType.publish) return (first & 0x06) < 0x04;
+  return type === PacketType.puback || type === PacketType.pingreq;
 }
 
 function onData(this: TLSSocket, chunk: Buffer): void {
