@@ -329,6 +329,8 @@ class Arrival implements WireOwner {
     this.leave();
   }
 
+  engineFailed(): void {}
+
   engineFinished(): void {}
 }
 

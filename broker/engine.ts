@@ -76,15 +76,6 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   });
   aedes.on('keepaliveTimeout', (client) => ofClient(client)?.note('keepalive_timeout'));
 
-  const failed = (client: Client, error: Error) => {
-    const session = ofClient(client);
-    if (session === undefined || session.isEnded || session.wire.isGone) return;
-    const isInflight = error.message.startsWith('maxInflightInbound');
-    if (!isInflight) log.warn({ err: error, clientId: session.facts.clientId }, 'engine ended a session');
-    session.note(isInflight ? 'limit_exceeded' : 'server_error');
-  };
-  aedes.on('clientError', failed);
-  aedes.on('connectionError', failed);
   // Without a listener an error of its store would end the process.
   (aedes as unknown as NodeJS.EventEmitter).on('error', (error: unknown) => log.error({ err: error }, 'engine failed'));
 

@@ -30,6 +30,8 @@ export interface WireOwner {
   failed(error: unknown): void;
   /** The socket is closed. aedes may still be working on what arrived before. */
   socketClosed(): void;
+  /** aedes closes the connection because of an error. */
+  engineFailed(error: Error): void;
   /** aedes has let go of the client: will, subscriptions and registration are dealt with. */
   engineFinished(): void;
 }
@@ -248,8 +250,9 @@ export class MqttWire implements PacketReceiver {
     return true;
   }
 
-  destroy(): this {
+  destroy(error?: Error): this {
     if (this.#isDestroyed) return this;
+    if (error instanceof Error) this.#owner.engineFailed(error);
     this.#flush();
     this.#isDestroyed = true;
     this.#closeSocket();

@@ -189,6 +189,13 @@ export class Session implements WireOwner, PublishOrderListener {
     this.note(this.wire.sawDisconnect ? 'client_disconnected' : 'connection_lost');
   }
 
+  engineFailed(error: Error): void {
+    if (this.isEnded) return;
+    const isWindow = error.message.startsWith('maxInflightInbound');
+    if (!isWindow) this.#listener.failed(this, error);
+    this.note(isWindow ? 'limit_exceeded' : 'server_error');
+  }
+
   engineFinished(): void {
     if (this.#isFinished) return;
     this.#isFinished = true;
