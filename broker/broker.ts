@@ -125,7 +125,9 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   const sessionListener: SessionListener = {
     ending(session, reason) {
       counters.countDisconnect(reason);
-      log.info({ ...session.whoForLog, reason }, 'session ended');
+      // What devices do all day is for those who look for it; a fleet that reconnects must not be a flood of lines.
+      const isOrdinary = reason === 'client_disconnected' || reason === 'connection_lost';
+      log[isOrdinary ? 'debug' : 'info']({ ...session.whoForLog, reason }, 'session ended');
       const { connectedAt } = session.facts;
       onEvent({ type: 'disconnected', at: now(), connectedAt, reason, ...session.who });
     },
