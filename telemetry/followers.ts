@@ -27,10 +27,14 @@ export class Followers {
     };
   }
 
-  tell(messages: readonly TelemetryMessage[], firstPosition: number): void {
+  /** `repeated`: indices of those that were stored before. */
+  tell(messages: readonly TelemetryMessage[], firstPosition: number, repeated: readonly number[]): void {
     if (this.#followers.size === 0) return;
+    let position = firstPosition;
     for (const [index, message] of messages.entries()) {
-      const stored: StoredMessage = { ...message, position: firstPosition + index };
+      if (repeated.includes(index)) continue;
+      const stored: StoredMessage = { ...message, position };
+      position += 1;
       for (const follower of this.#followers) {
         if (follower.device === undefined || follower.device === message.device) this.#tellOne(follower, stored);
       }

@@ -1,153 +1,189 @@
 /**
- * The journal: messages in the order of acceptance, appended in batches, each batch one commit. Knows the tables of
- * `journal-file.ts`; does not decide what makes a batch.
+ * The journal as its writer sees it: segments by day, appended to one after the other. Begins a segment when a day
+ * begins, and puts one aside that turns out to be damaged. Does not decide what makes a batch, and reads nothing back.
  */
 
+import { mkdirSync } from 'node:fs';
 import Database from 'better-sqlite3';
-import type { DeviceId } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
-import { openJournalFile } from './journal-file.ts';
-import type { StoredMessage, TelemetryMessage, TelemetryQuery } from './telemetry.ts';
+import type { Packed } from './packed.ts';
+import { type Appended, Segment } from './segment.ts';
+import { createSegmentFile, expectWhole, isDamage, storageProblem } from './segment-file.ts';
+import { dayOf, listSegments, type SegmentName, segmentBytes, segmentName, setAside } from './segments.ts';
 
-/** Messages per run: more make the commit that closes a run longer (about 2.5 ms at 2048), fewer make reading slower. */
-const RUN_LENGTH = 2048;
+const DAY_MS = 86_400_000;
 
-const LONGEST_PAGE = 10_000;
+/** No row is smaller: what a segment that can't be read held at most. */
+const SMALLEST_ROW = 8;
 
-const COLUMNS = 'm.position, m.device, m.stream, m.received_at AS receivedAt, m.qos, m.payload';
+/** A newest segment of up to so many bytes is read through when the journal is opened: about half a second. */
+const MOST_CHECKED = 268_435_456;
 
-const INSERT = `INSERT INTO messages (position, device, stream, received_at, qos, payload) VALUES (?, ?, ?, ?, ?, ?)`;
+export interface JournalOptions {
+  readonly directory: string;
+  readonly mostChecked?: number;
+}
 
-const CLOSE_RUN = [
-  `INSERT INTO runs (last_position, newest_at)
-   SELECT @last, max(received_at) FROM messages WHERE position > @tail AND position <= @last`,
-  `INSERT INTO run_messages (run, device, position, stream, received_at)
-   SELECT @last, device, position, stream, received_at FROM messages
-   WHERE position > @tail AND position <= @last ORDER BY device, position`,
-  `INSERT INTO newest (device, stream, position)
-   SELECT device, stream, max(position) FROM run_messages WHERE run = @last GROUP BY device, stream
-   ON CONFLICT (device, stream) DO UPDATE SET position = excluded.position`,
-];
-
-const QUERY_TAIL = `
-  SELECT ${COLUMNS} FROM messages AS m
-  WHERE m.position > @tail AND m.device = @device AND m.received_at >= @since
-    AND (@stream IS NULL OR m.stream = @stream)
-  ORDER BY m.position DESC LIMIT @limit`;
-
-// CROSS JOIN keeps this order of loops: newest run first, and only the messages that are wanted.
-const QUERY_RUNS = `
-  SELECT ${COLUMNS}
-  FROM runs AS r
-  CROSS JOIN run_messages AS i ON i.run = r.last_position AND i.device = @device
-  CROSS JOIN messages AS m ON m.position = i.position
-  WHERE r.newest_at >= @since AND i.received_at >= @since AND (@stream IS NULL OR i.stream = @stream)
-  ORDER BY r.last_position DESC, i.position DESC LIMIT @limit`;
-
-const LAST = `
-  WITH candidates AS (
-    SELECT device, stream, position FROM newest WHERE @device IS NULL OR device = @device
-    UNION ALL
-    SELECT device, stream, max(position) FROM messages
-    WHERE position > @tail AND (@device IS NULL OR device = @device) GROUP BY device, stream
-  ), latest AS (
-    SELECT max(position) AS position FROM candidates GROUP BY device, stream
-  )
-  SELECT ${COLUMNS} FROM latest CROSS JOIN messages AS m ON m.position = latest.position
-  ORDER BY m.device, m.stream`;
+interface Current {
+  readonly name: SegmentName;
+  readonly segment: Segment;
+}
 
 export class Journal {
-  readonly #database: Database.Database;
-  readonly #insert: Database.Statement;
-  readonly #closeRun: readonly Database.Statement[];
-  readonly #queryTail: Database.Statement;
-  readonly #queryRuns: Database.Statement;
-  readonly #last: Database.Statement;
-  readonly #appending: Database.Transaction<(messages: readonly TelemetryMessage[]) => number>;
-  /** Position of the newest message; 0 in an empty journal. */
-  #end: number;
-  /** Position of the newest message that belongs to a run. */
-  #tail: number;
+  readonly #directory: string;
+  readonly #setAside: string[] = [];
+  #current: Current | undefined;
+  /** The segment before the current one, to ask for keys. */
+  #older: Database.Database | undefined;
+  /** What the next segment begins with, where there is no current one. */
+  #nextPosition = 1;
 
-  constructor(directory: string) {
-    const database = openJournalFile(directory);
-    this.#database = database;
-    this.#insert = database.prepare(INSERT);
-    this.#closeRun = CLOSE_RUN.map((sql) => database.prepare(sql));
-    this.#queryTail = database.prepare(QUERY_TAIL);
-    this.#queryRuns = database.prepare(QUERY_RUNS);
-    this.#last = database.prepare(LAST);
-    const newest = (sql: string) => (database.prepare(sql).pluck().get() as number | null) ?? 0;
-    this.#end = newest('SELECT max(position) FROM messages');
-    this.#tail = newest('SELECT max(last_position) FROM runs');
-    this.#appending = database.transaction((messages) => this.#write(messages));
+  /** Creates the directory, mode 0700. Throws Problem `data_directory_unusable` or `database_newer`. */
+  constructor({ directory, mostChecked = MOST_CHECKED }: JournalOptions) {
+    this.#directory = directory;
+    try {
+      mkdirSync(directory, { recursive: true, mode: 0o700 });
+    } catch (error) {
+      throw new Problem('data_directory_unusable', { reason: `${directory}: ${(error as Error).message}` });
+    }
+    const names = listSegments(directory);
+    let doubtfulBytes = 0;
+    for (let name = names.pop(); name !== undefined; name = names.pop()) {
+      const segment = this.#openUnlessDamaged(name, mostChecked);
+      if (segment === undefined) {
+        doubtfulBytes += segmentBytes(name);
+        this.#putAside(name);
+        continue;
+      }
+      // Positions are never given twice, not even those of messages that can't be read any more.
+      this.#nextPosition = segment.end + 1;
+      if (doubtfulBytes === 0) this.#current = { name, segment };
+      else segment.close();
+      break;
+    }
+    this.#nextPosition += Math.ceil(doubtfulBytes / SMALLEST_ROW);
+    const older = names.filter((name) => this.#isWhole(name));
+    if (this.#current !== undefined) this.#openOlder(older.at(-1));
+  }
+
+  /** Files that were found damaged since the last time this was asked. */
+  takeSetAside(): string[] {
+    return this.#setAside.splice(0);
   }
 
   /**
-   * All of them or none; when this returns they are on disk. Returns the position of the first; the rest follow it.
-   * Throws Problem `unavailable` when storage is full, busy or failing.
+   * All of them or none; when this returns they are on disk. Throws Problem `unavailable` when storage is full, busy or
+   * failing, and the same batch may be tried again.
    */
-  append(messages: readonly TelemetryMessage[]): number {
-    const first = this.#end + 1;
-    const last = first + messages.length - 1;
+  append(batch: Packed): Appended {
     try {
-      this.#tail = this.#appending.immediate(messages);
+      return this.#segmentOf(batch).append(batch);
+    } catch (error) {
+      const current = this.#current;
+      if (!isDamage(error) || current === undefined) throw storageProblem(error);
+      this.#nextPosition = current.segment.end + 1;
+      this.#current = undefined;
+      current.segment.close();
+      this.#putAside(current.name);
+    }
+    try {
+      return this.#segmentOf(batch).append(batch);
     } catch (error) {
       throw storageProblem(error);
     }
-    this.#end = last;
-    return first;
-  }
-
-  /** Throws Problem `request_invalid` for a limit outside 1 to 10,000. */
-  query(query: TelemetryQuery): readonly StoredMessage[] {
-    const { limit } = query;
-    if (!Number.isInteger(limit) || limit < 1 || limit > LONGEST_PAGE) {
-      throw new Problem('request_invalid', {
-        detail: `expected a limit of 1 to ${LONGEST_PAGE}, found ${Number(limit)}`,
-      });
-    }
-    const wanted = {
-      device: query.device,
-      stream: query.stream ?? null,
-      since: query.since ?? Number.MIN_SAFE_INTEGER,
-      tail: this.#tail,
-    };
-    const found = this.#queryTail.all({ ...wanted, limit }) as StoredMessage[];
-    if (found.length < limit) {
-      found.push(...(this.#queryRuns.all({ ...wanted, limit: limit - found.length }) as StoredMessage[]));
-    }
-    return found.reverse();
-  }
-
-  last(device: DeviceId | undefined): readonly StoredMessage[] {
-    return this.#last.all({ device: device ?? null, tail: this.#tail }) as StoredMessage[];
   }
 
   close(): void {
-    this.#database.close();
+    this.#older?.close();
+    this.#current?.segment.close();
+    this.#current = undefined;
   }
 
-  /** Returns where the tail begins afterwards; nothing of this object changes before the commit. */
-  #write(messages: readonly TelemetryMessage[]): number {
-    let position = this.#end;
-    for (const message of messages) {
-      const { device, stream, receivedAt, qos, payload } = message;
-      position += 1;
-      this.#insert.run(position, device, stream, receivedAt, qos, asBuffer(payload));
+  /**
+   * A day begins a segment. A clock that steps back writes on where it is: positions tell the order, times are only
+   * what a message says. One that was days ahead, and is right again, begins a segment of the right day.
+   */
+  #segmentOf(batch: Packed): Segment {
+    const time = batch.numbers[1] as number;
+    const day = dayOf(time);
+    const current = this.#current;
+    if (current === undefined) return this.#begin(day);
+    const isNext = day > current.name.day || dayOf(time + DAY_MS) < current.name.day;
+    return isNext ? this.#begin(day) : current.segment;
+  }
+
+  #begin(day: string): Segment {
+    const current = this.#current;
+    const names = listSegments(this.#directory);
+    const newest = names.at(-1);
+    const name = segmentName(this.#directory, (newest?.number ?? 0) + 1, day);
+    current?.segment.complete();
+    const firstPosition = current === undefined ? this.#nextPosition : current.segment.end + 1;
+    const heir = newest && { older: newest.file, oldestPosition: firstPositionOf(names[0] as SegmentName) };
+    try {
+      createSegmentFile(name.file, { firstPosition, ...(heir !== undefined && { heir }) });
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      createSegmentFile(name.file, { firstPosition });
     }
-    if (position - this.#tail < RUN_LENGTH) return this.#tail;
-    for (const statement of this.#closeRun) statement.run({ last: position, tail: this.#tail });
-    return position;
+    const segment = this.#openSegment(name);
+    this.#current = { name, segment };
+    current?.segment.close();
+    this.#openOlder(newest);
+    return segment;
+  }
+
+  #openSegment(name: SegmentName): Segment {
+    return new Segment(name.file, (device, key) => this.#knewKey(device, key));
+  }
+
+  #openOlder(name: SegmentName | undefined): void {
+    this.#older?.close();
+    this.#older = name && new Database(name.file, { readonly: true, fileMustExist: true });
+  }
+
+  #knewKey(device: string, key: string): boolean {
+    const found = this.#older
+      ?.prepare('SELECT 1 FROM message_keys WHERE device = (SELECT id FROM devices WHERE name = ?) AND key = ?')
+      .get(device, key);
+    return found !== undefined;
+  }
+
+  #isWhole(name: SegmentName): boolean {
+    try {
+      expectWhole(name.file);
+      return true;
+    } catch (error) {
+      if (!isDamage(error)) return true; // opening it will say why
+      this.#putAside(name);
+      return false;
+    }
+  }
+
+  #openUnlessDamaged(name: SegmentName, mostChecked: number): Segment | undefined {
+    let segment: Segment | undefined;
+    try {
+      segment = this.#openSegment(name);
+      if (segmentBytes(name) <= mostChecked) segment.check();
+      return segment;
+    } catch (error) {
+      segment?.close();
+      if (isDamage(error)) return undefined;
+      throw error;
+    }
+  }
+
+  #putAside(name: SegmentName): void {
+    setAside(name);
+    this.#setAside.push(`${name.file}.damaged`);
   }
 }
 
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
-function storageProblem(error: unknown): unknown {
-  if (!(error instanceof Database.SqliteError)) return error;
-  const passing = /^SQLITE_(FULL|BUSY|IOERR|READONLY|CANTOPEN|NOMEM)/.test(error.code);
-  return new Problem(passing ? 'unavailable' : 'internal', { reason: `${error.code}: ${error.message}`, cause: error });
+function firstPositionOf({ file }: SegmentName): number {
+  const database = new Database(file, { readonly: true, fileMustExist: true });
+  try {
+    return (database.prepare('SELECT first_position FROM segment').pluck().get() as number | undefined) ?? 0;
+  } finally {
+    database.close();
+  }
 }

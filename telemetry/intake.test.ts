@@ -1,0 +1,157 @@
+/** What is promised to those who hand messages over, whatever the writer does. */
+
+import { pino } from 'pino';
+import { describe, expect, it } from 'vitest';
+import { Problem } from '../contract/problem.ts';
+import { message } from '../test/behaviour/telemetry.ts';
+import { INTAKE_LIMITS, Intake, type IntakeLimits } from './intake.ts';
+import type { TelemetryMessage } from './telemetry.ts';
+
+const FULL = new Problem('unavailable', { reason: 'SQLITE_FULL' });
+
+/** An intake whose writer does what the test says, one write after the other. */
+function intakeWith(limits: Partial<IntakeLimits> = {}) {
+  let now = 0;
+  const asked: { readonly texts: string[]; end(outcome?: unknown): void }[] = [];
+  let arrived = Promise.withResolvers<void>();
+  const intake = new Intake({
+    limits: { ...INTAKE_LIMITS, retryEvery: 1, ...limits },
+    now: () => now,
+    log: pino({ level: 'silent' }),
+    write: (messages: readonly TelemetryMessage[]) =>
+      new Promise((resolve, reject) => {
+        asked.push({
+          texts: messages.map(({ payload }) => `${payload}`),
+          end: (failure) => (failure === undefined ? resolve({ repeated: [] }) : reject(failure)),
+        });
+        arrived.resolve();
+      }),
+  });
+  return {
+    intake,
+    accept: (text: string, qos: 0 | 1 = 1) => intake.accept({ ...message('pump-1', text), qos }),
+    pass: (ms: number) => {
+      now += ms;
+    },
+    /** The next write that is asked for. */
+    nextWrite: async () => {
+      while (asked.length === 0) {
+        await arrived.promise;
+        arrived = Promise.withResolvers();
+      }
+      return asked.shift() as (typeof asked)[number];
+    },
+  };
+}
+
+function outcomeOf(promise: Promise<void>): { current: string } {
+  const outcome = { current: 'waiting' };
+  promise.then(
+    () => {
+      outcome.current = 'stored';
+    },
+    () => {
+      outcome.current = 'refused';
+    },
+  );
+  return outcome;
+}
+
+describe('the intake', () => {
+  it('gathers while a batch is being written, and has one written after the other', async () => {
+    const { accept, nextWrite } = intakeWith();
+    const first = outcomeOf(accept('a'));
+    const writing = await nextWrite();
+    const rest = ['b', 'c'].map((text) => accept(text));
+    expect([writing.texts, first.current]).toEqual([['a'], 'waiting']);
+    writing.end();
+    const next = await nextWrite();
+    expect([next.texts, first.current]).toEqual([['b', 'c'], 'stored']);
+    next.end();
+    await Promise.all(rest);
+  });
+
+  it('does not wait for others once a batch is full, in number or in bytes', async () => {
+    const { accept, nextWrite } = intakeWith({ window: 1e6, batchMessages: 3, batchBytes: 5000 });
+    for (const text of ['a', 'b', 'c', 'd']) void accept(text);
+    const writing = await nextWrite();
+    expect(writing.texts).toHaveLength(3);
+    void accept('x'.repeat(5000));
+    writing.end();
+    expect((await nextWrite()).texts).toHaveLength(2);
+  });
+
+  it('holds what storage cannot take now, in order, and stores all of it once storage can', async () => {
+    const { accept, nextWrite, intake } = intakeWith();
+    const pressure: boolean[] = [];
+    intake.onPressure((isUnderPressure) => pressure.push(isUnderPressure));
+    const held = outcomeOf(accept('a'));
+    (await nextWrite()).end(FULL);
+    const again = await nextWrite();
+    const later = accept('b');
+    again.end(FULL);
+    const third = await nextWrite();
+    expect([third.texts, held.current, pressure]).toEqual([['a'], 'waiting', [true]]);
+    third.end();
+    (await nextWrite()).end();
+    await later;
+    expect([held.current, pressure]).toEqual(['stored', [true, false]]);
+    expect(intake.counters()).toMatchObject({ stored: 2, refused: 0, commits: 2, queuedBytes: 0 });
+  });
+
+  it('refuses what it has held for too long, and tries the next', async () => {
+    const { accept, nextWrite, pass, intake } = intakeWith({ patience: 1000 });
+    const held = accept('a');
+    (await nextWrite()).end(FULL);
+    const again = await nextWrite();
+    const later = accept('b');
+    pass(1000);
+    again.end(FULL);
+    await expect(held).rejects.toBe(FULL);
+    expect(intake.counters().isUnderPressure).toBe(true);
+    (await nextWrite()).end();
+    await later;
+    expect(intake.counters()).toMatchObject({ stored: 1, refused: 1, isUnderPressure: false });
+  });
+
+  it('refuses at once what nobody knows the fate of, because its writer died', async () => {
+    const { accept, nextWrite, intake } = intakeWith();
+    const lost = accept('a');
+    const lostToo = accept('b', 0);
+    const died = new Problem('internal', { reason: 'the thread ended' });
+    (await nextWrite()).end(died);
+    await expect(lost).rejects.toBe(died);
+    await lostToo;
+    expect(intake.counters()).toMatchObject({ stored: 0, refused: 1, droppedQos0: 1, isUnderPressure: false });
+  });
+
+  it('bounds what waits: first it asks for less, then QoS 0 is dropped and the rest refused', async () => {
+    const { accept, nextWrite, intake } = intakeWith({ queuedBytes: 10_000 });
+    const pressure: boolean[] = [];
+    intake.onPressure((isUnderPressure) => pressure.push(isUnderPressure));
+    const fitting = Array.from({ length: 7 }, () => accept('x'.repeat(1000)));
+    expect(pressure).toEqual([true]);
+    await expect(accept('x'.repeat(1000))).rejects.toMatchObject({ code: 'unavailable' });
+    await accept('x'.repeat(1000), 0);
+    expect(intake.counters()).toMatchObject({ refused: 1, droppedQos0: 1, isUnderPressure: true });
+    (await nextWrite()).end();
+    await Promise.all(fitting);
+    expect(pressure).toEqual([true, false]);
+    expect(intake.counters()).toMatchObject({ stored: 7, queuedBytes: 0 });
+  });
+
+  it('stores what waits when it is closed, tries once what it holds, and takes nothing more', async () => {
+    const { accept, nextWrite, intake } = intakeWith({ retryEvery: 1e6, window: 1e6, batchMessages: 1 });
+    const held = accept('a');
+    (await nextWrite()).end(FULL);
+    const waiting = accept('b');
+    await Promise.resolve();
+    const closing = intake.close();
+    await expect(accept('c')).rejects.toMatchObject({ code: 'unavailable' });
+    (await nextWrite()).end(FULL);
+    (await nextWrite()).end();
+    await closing;
+    await expect(held).rejects.toBe(FULL);
+    await waiting;
+  });
+});

@@ -1,0 +1,258 @@
+/**
+ * Takes messages in, gathers them in batches, and has one batch after the other written. A promise settles only after the
+ * commit of its batch. What storage can't take now is held and tried again, within a bound on bytes and on time; whoever
+ * can stop reading is told. Does not know how a batch is written.
+ */
+
+import type { Logger } from 'pino';
+import { Problem } from '../contract/problem.ts';
+import type { TelemetryCounters, TelemetryMessage } from './telemetry.ts';
+
+export interface IntakeLimits {
+  /** How long the first message of a batch waits for others, in ms. */
+  readonly window: number;
+  /** A batch is written at once when it holds so many messages, or so many bytes. */
+  readonly batchMessages: number;
+  readonly batchBytes: number;
+  /** What may wait in all; beyond it messages are refused. Pressure begins at half of it, and ends at a quarter. */
+  readonly queuedBytes: number;
+  /** How long a batch is held while storage is full, busy or failing, in ms; and how often it is tried. */
+  readonly patience: number;
+  readonly retryEvery: number;
+}
+
+export const INTAKE_LIMITS: IntakeLimits = {
+  window: 2,
+  batchMessages: 1024,
+  batchBytes: 1_048_576,
+  queuedBytes: 64 * 1_048_576,
+  patience: 30_000,
+  retryEvery: 250,
+};
+
+export interface IntakeOptions {
+  readonly limits: IntakeLimits;
+  readonly now: () => number;
+  readonly log: Logger;
+  /**
+   * Resolves with the indices of those that were stored before, once all are on disk. Rejects with Problem `unavailable`
+   * when none is stored and the same may work later; with anything else when it is of no use to try again.
+   */
+  write(messages: readonly TelemetryMessage[]): Promise<{ readonly repeated: readonly number[] }>;
+}
+
+/** What a message weighs besides its payload. */
+const MESSAGE_OVERHEAD = 256;
+
+const LONGEST_KEY = 256;
+
+const END_OF_TIME = Date.UTC(10_000, 0, 1);
+
+const ACCEPTED = Promise.resolve();
+
+interface Batch {
+  readonly messages: TelemetryMessage[];
+  /** One promise for all of them: they share one fate. */
+  readonly stored: Promise<void>;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+  bytes: number;
+  qos0: number;
+  /** When it could not be written for the first time. */
+  heldSince: number | undefined;
+}
+
+export class Intake {
+  readonly #options: IntakeOptions;
+  readonly #limits: IntakeLimits;
+  readonly #listeners = new Set<(isUnderPressure: boolean) => void>();
+  readonly #counts = { stored: 0, storedQos0: 0, droppedQos0: 0, refused: 0, repeated: 0, commits: 0 };
+  /** The batch that is gathering. */
+  #open: Batch | undefined;
+  #openTimer: NodeJS.Timeout | undefined;
+  /** Waited long enough; gathers on only because another batch is being written. */
+  #isOpenDue = false;
+  /** Batches that are full. */
+  #full: Batch[] = [];
+  #writing: Batch | undefined;
+  #retryTimer: NodeJS.Timeout | undefined;
+  #retry: (() => void) | undefined;
+  #queuedBytes = 0;
+  #isHolding = false;
+  #isUnderPressure = false;
+  #isClosed = false;
+  #emptied: (() => void)[] = [];
+
+  constructor(options: IntakeOptions) {
+    this.#options = options;
+    this.#limits = options.limits;
+  }
+
+  /** Rejects with Problem `internal` for a message that no journal can hold; it must not spoil the batch of others. */
+  accept(message: TelemetryMessage): Promise<void> {
+    if (this.#isClosed) return this.#refuse('the telemetry journal is closed');
+    if (!isStorable(message)) {
+      return Promise.reject(new Problem('internal', { reason: 'expected a telemetry message, found another shape' }));
+    }
+    const bytes = message.payload.byteLength + MESSAGE_OVERHEAD;
+    const isQos0 = message.qos === 0;
+    if (this.#queuedBytes + bytes > this.#limits.queuedBytes) {
+      if (!isQos0) return this.#refuse(`more than ${this.#limits.queuedBytes} bytes wait to be stored`);
+      this.#counts.droppedQos0 += 1;
+      return ACCEPTED;
+    }
+    this.#open ??= this.#begin();
+    const batch = this.#open;
+    batch.messages.push(message);
+    batch.bytes += bytes;
+    if (isQos0) batch.qos0 += 1;
+    this.#queuedBytes += bytes;
+    if (batch.messages.length >= this.#limits.batchMessages || batch.bytes >= this.#limits.batchBytes) {
+      this.#shut();
+      this.#proceed();
+    }
+    if (!this.#isUnderPressure && this.#queuedBytes > this.#limits.queuedBytes / 2) this.#judgePressure();
+    return isQos0 ? ACCEPTED : batch.stored;
+  }
+
+  onPressure(listener: (isUnderPressure: boolean) => void): () => void {
+    this.#listeners.add(listener);
+    return () => {
+      this.#listeners.delete(listener);
+    };
+  }
+
+  counters(): TelemetryCounters {
+    return { ...this.#counts, queuedBytes: this.#queuedBytes, isUnderPressure: this.#isUnderPressure };
+  }
+
+  /** Takes nothing more; resolves when everything that waited is written, or was refused. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    if (this.#open !== undefined) this.#shut();
+    this.#retryNow();
+    this.#proceed();
+    if (this.#writing !== undefined) await new Promise<void>((resolve) => this.#emptied.push(resolve));
+  }
+
+  #refuse(reason: string): Promise<never> {
+    this.#counts.refused += 1;
+    return Promise.reject(new Problem('unavailable', { reason }));
+  }
+
+  #begin(): Batch {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    promise.catch(() => {}); // a batch of QoS 0 has nobody who waits for it
+    this.#isOpenDue = false;
+    this.#openTimer = setTimeout(() => {
+      this.#isOpenDue = true;
+      this.#proceed();
+    }, this.#limits.window);
+    return { messages: [], stored: promise, resolve, reject, bytes: 0, qos0: 0, heldSince: undefined };
+  }
+
+  /** No more messages for the open batch. */
+  #shut(): void {
+    clearTimeout(this.#openTimer);
+    this.#full.push(this.#open as Batch);
+    this.#open = undefined;
+  }
+
+  #proceed(): void {
+    if (this.#writing !== undefined) return;
+    if (this.#full.length === 0 && this.#open !== undefined && this.#isOpenDue) this.#shut();
+    const batch = this.#full.shift();
+    if (batch === undefined) {
+      for (const resolve of this.#emptied.splice(0)) resolve();
+      return;
+    }
+    this.#writing = batch;
+    this.#write(batch);
+  }
+
+  #write(batch: Batch): void {
+    this.#options.write(batch.messages).then(
+      ({ repeated }) => {
+        this.#isHolding = false;
+        this.#finish(batch);
+        this.#counts.stored += batch.messages.length - repeated.length;
+        this.#counts.storedQos0 += batch.qos0;
+        this.#counts.repeated += repeated.length;
+        this.#counts.commits += 1;
+        batch.resolve();
+        this.#proceed();
+      },
+      (error: unknown) => this.#writeFailed(batch, error),
+    );
+  }
+
+  #writeFailed(batch: Batch, error: unknown): void {
+    const { log, now } = this.#options;
+    const mayPass = error instanceof Problem && error.code === 'unavailable';
+    batch.heldSince ??= now();
+    const held = Math.abs(now() - batch.heldSince); // a clock that steps back must not hold it for ever
+    if (mayPass && !this.#isClosed && held < this.#limits.patience) {
+      if (!this.#isHolding) log.warn({ err: error, messages: batch.messages.length }, 'telemetry is held');
+      this.#isHolding = true;
+      this.#judgePressure();
+      this.#retry = () => {
+        this.#retry = undefined;
+        this.#write(batch);
+      };
+      this.#retryTimer = setTimeout(this.#retry, this.#limits.retryEvery);
+      return;
+    }
+    log.error({ err: error, messages: batch.messages.length }, 'telemetry not stored');
+    this.#counts.refused += batch.messages.length - batch.qos0;
+    this.#counts.droppedQos0 += batch.qos0;
+    this.#isHolding = mayPass;
+    this.#finish(batch);
+    batch.reject(error);
+    this.#proceed();
+  }
+
+  #retryNow(): void {
+    clearTimeout(this.#retryTimer);
+    this.#retry?.();
+  }
+
+  #finish(batch: Batch): void {
+    this.#writing = undefined;
+    this.#queuedBytes -= batch.bytes;
+    if (this.#isUnderPressure !== this.#isHolding) this.#judgePressure();
+  }
+
+  #judgePressure(): void {
+    const enough = this.#isUnderPressure ? this.#limits.queuedBytes / 4 : this.#limits.queuedBytes / 2;
+    const isUnderPressure = this.#isHolding || this.#queuedBytes > enough;
+    if (isUnderPressure === this.#isUnderPressure) return;
+    this.#isUnderPressure = isUnderPressure;
+    const fields = { queuedBytes: this.#queuedBytes };
+    if (isUnderPressure) this.#options.log.warn(fields, 'telemetry is under pressure');
+    else this.#options.log.info(fields, 'telemetry has caught up');
+    for (const listener of this.#listeners) {
+      try {
+        listener(isUnderPressure);
+      } catch (error) {
+        this.#options.log.error({ err: error }, 'pressure listener failed');
+      }
+    }
+  }
+}
+
+function isStorable(message: TelemetryMessage): boolean {
+  const { device, stream, receivedAt, qos, payload, deviceTime, deviceSequence, key, contentType } = message;
+  return (
+    typeof device === 'string' &&
+    typeof stream === 'string' &&
+    Number.isSafeInteger(receivedAt) &&
+    receivedAt >= 0 &&
+    receivedAt < END_OF_TIME &&
+    (qos === 0 || qos === 1 || qos === 2) &&
+    payload instanceof Uint8Array &&
+    (deviceTime === undefined || Number.isFinite(deviceTime)) &&
+    (deviceSequence === undefined || Number.isFinite(deviceSequence)) &&
+    (key === undefined || (typeof key === 'string' && key.length > 0 && key.length <= LONGEST_KEY)) &&
+    (contentType === undefined || (typeof contentType === 'string' && contentType.length <= LONGEST_KEY))
+  );
+}

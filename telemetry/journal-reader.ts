@@ -1,0 +1,139 @@
+/** The journal as its readers see it: questions that span segments. Writes nothing. */
+
+import Database from 'better-sqlite3';
+import { Problem } from '../contract/problem.ts';
+import { isDamage } from './segment-file.ts';
+import { SegmentReader, type Wanted } from './segment-reader.ts';
+import { listSegments, type SegmentName } from './segments.ts';
+import type { StoredMessage } from './telemetry.ts';
+
+/** Segments that are kept open between questions. */
+const MOST_OPEN = 16;
+
+export class JournalReader {
+  readonly #directory: string;
+  readonly #open = new Map<string, SegmentReader>();
+
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  /** The newest so many, oldest first. Throws Problem `request_invalid` when they hold more bytes than allowed. */
+  query(wanted: Wanted, limit: number, mostBytes: number): StoredMessage[] {
+    const found: StoredMessage[] = [];
+    const room = roomFor(mostBytes);
+    for (const segment of this.#segments().reverse()) {
+      this.#read(segment, (reader) =>
+        reader.newestFirst(wanted, (message) => {
+          room(message);
+          return found.push(message) < limit;
+        }),
+      );
+      if (found.length === limit) break;
+    }
+    return found.reverse();
+  }
+
+  /** The next so many after a position, oldest first; fewer when they would hold more bytes than allowed. */
+  page(wanted: Wanted, after: number, limit: number, mostBytes: number): StoredMessage[] {
+    const found: StoredMessage[] = [];
+    let bytes = 0;
+    let isFull = false;
+    const segments = this.#segments();
+    for (const [index, segment] of segments.entries()) {
+      const next = segments[index + 1];
+      if (next !== undefined && this.#read(next, (reader) => reader.firstPosition) <= after + 1) continue;
+      this.#read(segment, (reader) =>
+        reader.oldestFirst(wanted, after, (message) => {
+          bytes += message.payload.length;
+          found.push(message);
+          isFull = found.length === limit || bytes >= mostBytes;
+          return !isFull;
+        }),
+      );
+      if (isFull) break;
+    }
+    return found;
+  }
+
+  /** In the order of devices and streams. */
+  last(device: string | undefined, mostBytes: number): StoredMessage[] {
+    const segments = this.#segments();
+    const current = segments.at(-1);
+    if (current === undefined) return [];
+    const room = roomFor(mostBytes);
+    const found: StoredMessage[] = [];
+    const readers = segments.map((name) => ({ name, first: this.#read(name, (reader) => reader.firstPosition) }));
+    // By position: neighbours in a file are read together, and segments one after the other.
+    const newest = this.#read(current, (reader) => reader.newest(device)).sort((a, b) => a.position - b.position);
+    let at = 0;
+    for (const { position } of newest) {
+      while (at + 1 < readers.length && (readers[at + 1] as { first: number }).first <= position) at += 1;
+      const message = this.#read((readers[at] as { name: SegmentName }).name, (reader) => reader.at(position));
+      if (message === undefined) continue; // its segment is gone
+      room(message);
+      found.push(message);
+    }
+    return found.sort(byDeviceAndStream);
+  }
+
+  close(): void {
+    for (const reader of this.#open.values()) reader.close();
+    this.#open.clear();
+  }
+
+  /** Oldest first; lets go of those that were removed. */
+  #segments(): SegmentName[] {
+    const names = listSegments(this.#directory);
+    const files = new Set(names.map(({ file }) => file));
+    for (const [file, reader] of this.#open) {
+      if (files.has(file)) continue;
+      reader.close();
+      this.#open.delete(file);
+    }
+    return names;
+  }
+
+  #read<Value>({ file }: SegmentName, read: (reader: SegmentReader) => Value): Value {
+    try {
+      let reader = this.#open.get(file);
+      if (reader === undefined) {
+        reader = new SegmentReader(file);
+        const [eldest] = this.#open;
+        if (eldest !== undefined && this.#open.size >= MOST_OPEN) {
+          eldest[1].close();
+          this.#open.delete(eldest[0]);
+        }
+        this.#open.set(file, reader);
+      }
+      return read(reader);
+    } catch (error) {
+      throw readingProblem(error, file);
+    }
+  }
+}
+
+/** Counts the bytes of an answer, and refuses the message that makes them too many. */
+function roomFor(mostBytes: number): (message: StoredMessage) => void {
+  let bytes = 0;
+  return ({ payload }) => {
+    bytes += payload.length;
+    if (bytes <= mostBytes) return;
+    throw new Problem('request_invalid', {
+      detail: `expected at most ${mostBytes} bytes of payload in an answer, found more: ask for fewer messages`,
+    });
+  };
+}
+
+function readingProblem(error: unknown, file: string): unknown {
+  if (!(error instanceof Database.SqliteError)) return error;
+  return new Problem(isDamage(error) ? 'database_damaged' : 'unavailable', {
+    reason: `${file}: ${error.code}: ${error.message}`,
+    cause: error,
+  });
+}
+
+function byDeviceAndStream(one: StoredMessage, other: StoredMessage): number {
+  if (one.device !== other.device) return one.device < other.device ? -1 : 1;
+  return one.stream < other.stream ? -1 : one.stream > other.stream ? 1 : 0;
+}

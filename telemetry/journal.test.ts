@@ -1,0 +1,112 @@
+/** The journal's segments: when one begins, and what becomes of one that is damaged. */
+
+import { closeSync, openSync, readdirSync, statSync, truncateSync, writeSync } from 'node:fs';
+import Database from 'better-sqlite3';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { message } from '../test/behaviour/telemetry.ts';
+import { temporaryDirectory } from '../test/testkit/temporary.ts';
+import { Journal } from './journal.ts';
+import { JournalReader } from './journal-reader.ts';
+import { pack } from './packed.ts';
+import { listSegments } from './segments.ts';
+
+const DAY = 86_400_000;
+const NOON = Date.UTC(2030, 0, 1, 12);
+const ALL = { device: undefined, stream: undefined, since: 0, until: Number.MAX_SAFE_INTEGER };
+
+function open(directory: string, mostChecked?: number) {
+  const journal = new Journal({ directory, ...(mostChecked !== undefined && { mostChecked }) });
+  const reader = new JournalReader(directory);
+  onTestFinished(() => {
+    journal.close();
+    reader.close();
+  });
+  const append = (text: string, receivedAt = NOON, count = 1) =>
+    journal.append(pack(Array.from({ length: count }, (_, i) => message('pump-1', `${text}${i}`, { receivedAt }))));
+  const days = () => listSegments(directory).map(({ day }) => day);
+  const stored = () => reader.page(ALL, 0, 1_000_000, 1e9).map(({ payload }) => `${payload}`);
+  return { journal, reader, append, days, stored };
+}
+
+describe('segments', () => {
+  it('begin with the day of what is received, and hold the positions that follow', () => {
+    const directory = temporaryDirectory();
+    const { append, days, journal } = open(directory);
+    expect(append('a', NOON, 3).first).toBe(1);
+    expect(append('b', NOON + DAY).first).toBe(4);
+    journal.close();
+    const again = open(directory);
+    expect(again.append('c', NOON + DAY).first).toBe(5);
+    expect(days()).toEqual(['2030-01-01', '2030-01-02']);
+    expect(again.stored()).toEqual(['a0', 'a1', 'a2', 'b0', 'c0']);
+  });
+
+  it('go on when the clock steps back within a day, and begin anew when it was days ahead', () => {
+    const { append, days } = open(temporaryDirectory());
+    append('a', Date.UTC(2030, 0, 2, 0, 10));
+    append('b', Date.UTC(2030, 0, 1, 23, 10));
+    expect(days()).toEqual(['2030-01-02']);
+    append('c', Date.UTC(2035, 5, 5));
+    append('d', Date.UTC(2030, 0, 2));
+    append('e', Date.UTC(2030, 0, 3));
+    expect(days()).toEqual(['2030-01-02', '2035-06-05', '2030-01-02', '2030-01-03']);
+  });
+
+  it('that are cut in half are put aside, loudly, and nothing that follows takes their positions', () => {
+    const directory = temporaryDirectory();
+    const before = open(directory);
+    before.append('a', NOON, 100);
+    before.append('b', NOON + DAY, 5000);
+    before.journal.close();
+    before.reader.close();
+    const cut = listSegments(directory)[1]?.file as string;
+    truncateSync(cut, Math.floor(statSync(cut).size / 8192) * 4096);
+    const after = open(directory);
+    expect(after.journal.takeSetAside()).toEqual([`${cut}.damaged`]);
+    expect(readdirSync(directory)).toContain('00000002-2030-01-02.db.damaged');
+    expect(after.append('c', NOON + DAY).first).toBeGreaterThan(5100);
+    expect(after.stored()).toEqual([...Array.from({ length: 100 }, (_, i) => `a${i}`), 'c0']);
+  });
+
+  it('with a damaged last page are put aside when the journal is opened', () => {
+    const directory = temporaryDirectory();
+    const file = segmentOf(directory, 3000);
+    overwritePage(file, statSync(file).size / 4096);
+    const after = open(directory);
+    expect(after.journal.takeSetAside()).toEqual([`${file}.damaged`]);
+    expect(after.append('b', NOON, 10).first).toBeGreaterThan(3000);
+    expect(after.stored()).toEqual(Array.from({ length: 10 }, (_, i) => `b${i}`));
+  });
+
+  it('too long to be checked at first are put aside when a damaged page is met, and the batch is stored', () => {
+    const directory = temporaryDirectory();
+    const file = segmentOf(directory, 3000);
+    const outside = new Database(file, { readonly: true });
+    const find = outside.prepare(`SELECT rootpage FROM sqlite_schema WHERE name LIKE 'sqlite_autoindex_devices%'`);
+    const root = find.pluck().get() as number;
+    outside.close();
+    overwritePage(file, root);
+    const after = open(directory, 0);
+    expect(after.journal.takeSetAside()).toEqual([]);
+    expect(after.append('b', NOON, 10).first).toBe(3001);
+    expect(after.journal.takeSetAside()).toEqual([`${file}.damaged`]);
+    expect(after.append('c').first).toBe(3011);
+    expect(after.stored()).toEqual([...Array.from({ length: 10 }, (_, i) => `b${i}`), 'c0']);
+  });
+});
+
+/** A closed journal of so many messages; returns the file of its only segment. */
+function segmentOf(directory: string, messages: number): string {
+  const { append, journal, reader } = open(directory);
+  append('a', NOON, messages);
+  journal.close();
+  reader.close();
+  return listSegments(directory)[0]?.file as string;
+}
+
+/** Pages count from 1. */
+function overwritePage(file: string, page: number): void {
+  const descriptor = openSync(file, 'r+');
+  writeSync(descriptor, Buffer.alloc(4096, 0xee), 0, 4096, (page - 1) * 4096);
+  closeSync(descriptor);
+}

@@ -1,0 +1,44 @@
+/** The thread that answers questions, so that neither the event loop nor the next commit waits for a long one. */
+
+import { JournalReader } from './journal-reader.ts';
+import { pack, transferOf } from './packed.ts';
+import type { Wanted } from './segment-reader.ts';
+import type { StoredMessage } from './telemetry.ts';
+import { answerCalls } from './thread-program.ts';
+
+let journal: JournalReader | undefined;
+
+function opened(): JournalReader {
+  if (journal === undefined) throw new Error('expected an open journal, found none');
+  return journal;
+}
+
+function reply(messages: readonly StoredMessage[]) {
+  const packed = pack(messages);
+  return { value: packed, transfer: transferOf(packed) };
+}
+
+export interface QueryCall {
+  readonly wanted: Wanted;
+  readonly limit: number;
+  readonly mostBytes: number;
+}
+
+export interface LastCall {
+  readonly device: string | undefined;
+  readonly mostBytes: number;
+}
+
+answerCalls({
+  open: (directory: string) => {
+    journal = new JournalReader(directory);
+    return undefined;
+  },
+  query: ({ wanted, limit, mostBytes }: QueryCall) => reply(opened().query(wanted, limit, mostBytes)),
+  last: ({ device, mostBytes }: LastCall) => reply(opened().last(device, mostBytes)),
+  close: () => {
+    journal?.close();
+    journal = undefined;
+    return undefined;
+  },
+});
