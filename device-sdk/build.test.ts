@@ -57,6 +57,7 @@ await device.connected();
 await device.publish('temperature', { value: 21.5 });
 await device.renew();
 await device.publish('temperature', { value: 22 });
+await device.drained();
 await device.close();
 console.log(JSON.stringify({ id: device.id, state: device.state, node: process.versions.node }));
 `;
@@ -81,11 +82,13 @@ describe('the built package', () => {
       export async function run(options: DeviceOptions): Promise<string> {
         const device = await Device.open(options);
         device.onCommand('reboot', ({ requestId }) => ({ requestId }));
-        await device.publish('temperature', { value: 1 }, { qos: 0 });
+        const { key, acknowledged } = await device.publish('temperature', { value: 1 }, { qos: 0 });
+        await acknowledged;
+        const name: string = key;
         // @ts-expect-error a stream has a name
         await device.publish(1, 'x');
         const code: string | undefined = device.lastError instanceof DeviceError ? device.lastError.code : undefined;
-        return code ?? device.id;
+        return code ?? name;
       }`;
     writeFileSync(join(consumer, 'typed.mts'), source);
     writeFileSync(join(consumer, 'typed.cts'), source);

@@ -16,6 +16,10 @@ export const DEVICE_PROBLEMS = {
   connection_lost: 'the connection was lost',
   not_acknowledged: 'the message was sent several times and never acknowledged',
   outbox_full: 'too many messages wait for a connection',
+  queue_unwritable: 'the message could not be written to disk',
+  queue_unusable: 'the directory of the queue cannot be used',
+  message_dropped: 'the message gave way to newer ones before it was sent',
+  message_damaged: 'the message could not be read back from disk',
   identity_unusable: 'the stored identity cannot be used',
   closed: 'this device was closed',
 } as const;

@@ -1,14 +1,14 @@
 import { execFileSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
 import { nextMessage, startScriptedBroker } from '../test/testkit/scripted-broker.ts';
 import { type EstScript, problem, startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
-import { Device } from './device.ts';
+import { Device, type DeviceOptions } from './device.ts';
 import { memoryIdentityStore } from './identity-store.ts';
 
 const authority = makeScriptedAuthority();
@@ -46,6 +46,7 @@ describe('a device that is opened for the first time', () => {
     const device = opened(await Device.open({ dataDir: temporaryDirectory(), token: est.token(), deviceId: 'dev-7' }));
     await device.publish('temperature', { value: 21.5 });
     await device.publishEvent('started', 'hello');
+    await device.drained();
     expect(device.id).toBe('dev-7');
     expect(broker.messages.map(({ from, topic, payload, qos }) => [from, topic, payload, qos])).toEqual([
       ['dev-7', 'devices/dev-7/telemetry/temperature', '{"value":21.5}', 1],
@@ -81,8 +82,81 @@ describe('a device that is opened again', () => {
     const asked = est.requests.length;
     const device = opened(await Device.open({ dataDir }));
     await device.publish('temperature', '1');
+    await device.drained();
     expect(broker.messages).toHaveLength(1);
     expect(est.requests).toHaveLength(asked);
+  });
+});
+
+describe('the queue on disk', () => {
+  it('keeps what was published without a connection for the next run of the device', async () => {
+    const { broker, est } = await startServers();
+    const dataDir = temporaryDirectory();
+    await (await Device.open({ dataDir, token: est.token(), deviceId: 'dev-7' })).close();
+    const offline = opened(await Device.open({ dataDir, mqttUrl: 'mqtts://localhost:1' }));
+    const receipt = await offline.publish('temperature', 1);
+    await offline.publish('temperature', 2);
+    const told = expect(receipt.acknowledged).rejects.toMatchObject({ code: 'closed' });
+    await offline.close();
+    await told;
+    expect(statSync(join(dataDir, 'queue')).mode & 0o777).toBe(0o700);
+    const device = opened(await Device.open({ dataDir }));
+    expect(device.queue).toMatchObject({ messages: 2, damaged: 0 });
+    await device.publish('temperature', 3);
+    await device.drained();
+    expect(broker.messages.map(({ payload }) => payload)).toEqual(['1', '2', '3']);
+    expect(device.queue).toEqual({ messages: 0, bytes: 0, dropped: 0, damaged: 0 });
+  });
+
+  it('tells when the broker has stored a message, and sends it once', async () => {
+    const { broker, est } = await startServers();
+    const dataDir = temporaryDirectory();
+    const device = opened(await Device.open({ dataDir, token: est.token() }));
+    const { acknowledged } = await device.publish('temperature', 1);
+    await acknowledged;
+    await device.close();
+    const again = opened(await Device.open({ dataDir }));
+    await (await again.publish('temperature', 2)).acknowledged;
+    expect(broker.messages.map(({ payload }) => payload)).toEqual(['1', '2']);
+  });
+
+  it('follows the rules of each stream', async () => {
+    const { broker, est } = await startServers();
+    const dataDir = temporaryDirectory();
+    await (await Device.open({ dataDir, token: est.token() })).close();
+    const queue = { streams: { level: { drop: 'keep-latest' } } } as const;
+    const offline = opened(await Device.open({ dataDir, queue, mqttUrl: 'mqtts://localhost:1' }));
+    for (const value of [1, 2, 3]) {
+      await offline.publish('level', value);
+      await offline.publishEvent('level', value);
+    }
+    await offline.close();
+    const device = opened(await Device.open({ dataDir, queue }));
+    await device.drained();
+    expect(broker.messages.map(({ topic, payload }) => [topic.split('/').at(2), payload])).toEqual([
+      ['events', '1'],
+      ['events', '2'],
+      ['telemetry', '3'],
+      ['events', '3'],
+    ]);
+  });
+
+  it.each<[string, DeviceOptions]>([
+    ['too small', { dataDir: 'x', queue: { bytes: 1_000 } }],
+    ['paced below nothing', { dataDir: 'x', queue: { replayRate: -1 } }],
+    ['of an unknown rule', { dataDir: 'x', queue: { drop: 'random' as 'oldest' } }],
+    ['without a place', { store: memoryIdentityStore(), queue: {} }],
+  ])('%s is refused before anything else happens', async (_what, options) => {
+    await expect(Device.open(options)).rejects.toMatchObject({ code: 'request_invalid' });
+  });
+
+  it('is refused where its directory can not be', async () => {
+    const { est } = await startServers();
+    const dataDir = temporaryDirectory();
+    await (await Device.open({ dataDir, token: est.token(), queue: 'memory' })).close();
+    writeFileSync(join(dataDir, 'queue'), 'a file');
+    await expect(Device.open({ dataDir })).rejects.toMatchObject({ code: 'queue_unusable' });
+    await opened(await Device.open({ dataDir, queue: 'memory' })).connected();
   });
 });
 

@@ -11,8 +11,11 @@ import { type DeviceLog, type DeviceState, SILENT_LOG } from './device-state.ts'
 import { checkedMqttUrl, type EnrollmentOrder, enrollOnce, renew } from './enrollment.ts';
 import { fileIdentityStore } from './file-identity-store.ts';
 import type { IdentityStore, StoredIdentity } from './identity-store.ts';
-import { DEFAULT_OUTBOX_LIMITS, type OutboxLimits } from './outbox.ts';
+import { checkOutboxOrder, openOutbox, type QueueOptions } from './open-outbox.ts';
+import type { Outbox, OutboxLimits, OutboxStatus } from './outbox.ts';
 import { encodePayload, type Payload } from './payload.ts';
+import type { Receipt } from './receipt.ts';
+import { realTimers, type Schedule } from './schedule.ts';
 import { Uplink } from './uplink.ts';
 
 interface DeviceSettings extends EnrollmentOrder {
@@ -22,12 +25,16 @@ interface DeviceSettings extends EnrollmentOrder {
   readonly clean?: boolean;
   /** Seconds of silence before the line is probed, 15 to 1200. Default 60. */
   readonly keepalive?: number;
-  /** Bounds of what waits in memory while there is no connection. Default 1,000 messages, 1 MiB. */
+  /** The queue on disk, which every device with a `dataDir` has. `memory`: none, messages go with the process. */
+  readonly queue?: QueueOptions | 'memory';
+  /** Bounds of what waits in memory: QoS 0, and all of it without a queue on disk. Default 1,000 messages, 1 MiB. */
   readonly outbox?: Partial<OutboxLimits>;
   /** Clock, in milliseconds since 1970. */
   readonly now?: () => number;
   /** Numbers from 0 up to but not including 1, for jitter. */
   readonly random?: () => number;
+  /** Timers of everything that takes long: reconnects, replay, renewal. */
+  readonly schedule?: Schedule;
   /** A pino logger, or anything with its `debug`, `info` and `warn`. Default: silence. */
   readonly log?: DeviceLog;
 }
@@ -40,9 +47,11 @@ export type DeviceOptions = DeviceSettings &
   );
 
 export interface PublishOptions {
-  /** 1 (default): resolves when the broker has stored the message. 0: resolves when it was written to the connection. */
+  /** 1 (default): resolves when the message is safe. 0: resolves when it was written to the connection. */
   readonly qos?: 0 | 1;
 }
+
+type CompleteSettings = DeviceSettings & Required<Pick<DeviceSettings, 'now' | 'schedule' | 'log'>>;
 
 const KEEPALIVE_S = 60;
 
@@ -51,6 +60,7 @@ export type StateListener = (state: DeviceState, error: DeviceError | undefined)
 export class Device {
   readonly id: DeviceId;
   readonly #store: IdentityStore;
+  readonly #outbox: Outbox;
   readonly #uplink: Uplink;
   readonly #commands: CommandDesk;
   readonly #listeners = new Set<StateListener>();
@@ -69,11 +79,15 @@ export class Device {
   static async open(options: DeviceOptions): Promise<Device> {
     checkSettings(options);
     const store = options.store ?? fileIdentityStore(options.dataDir);
-    return new Device(options, store, await enrollOnce(store, options));
+    const identity = await enrollOnce(store, options);
+    const { now = Date.now, schedule = realTimers, log = SILENT_LOG } = options;
+    const outbox = openOutbox(options, { deviceId: identity.deviceId, now, schedule, log });
+    return new Device({ ...options, now, schedule, log }, store, identity, outbox);
   }
 
-  private constructor(options: DeviceSettings, store: IdentityStore, identity: StoredIdentity) {
-    const log = options.log ?? SILENT_LOG;
+  private constructor(options: CompleteSettings, store: IdentityStore, identity: StoredIdentity, outbox: Outbox) {
+    const { now, schedule, log } = options;
+    this.#outbox = outbox;
     this.id = identity.deviceId;
     this.#store = store;
     this.#identity = identity;
@@ -84,9 +98,10 @@ export class Device {
         mqttUrl: checkedMqttUrl(options.mqttUrl),
         clean: options.clean ?? false,
         keepalive: options.keepalive ?? KEEPALIVE_S,
-        limits: { ...DEFAULT_OUTBOX_LIMITS, ...options.outbox },
+        outbox,
         log,
-        now: options.now ?? Date.now,
+        now,
+        schedule,
         random: options.random ?? Math.random,
       },
       {
@@ -130,17 +145,28 @@ export class Device {
     });
   }
 
+  /** What waits for the broker. */
+  get queue(): OutboxStatus {
+    return this.#outbox.status;
+  }
+
   /**
-   * Publishes on `devices/{id}/telemetry/{stream}`. While there is no connection the message waits in memory, within
-   * the bounds of the outbox; over them it is rejected with `outbox_full`.
+   * Publishes on `devices/{id}/telemetry/{stream}`. With QoS 1 it resolves as soon as a power cut can't take the message
+   * any more: it is in the queue on disk, or, for a device without one, acknowledged by the broker. The receipt's
+   * `acknowledged` resolves at the acknowledgement in either case. Rejects with `outbox_full`, or `queue_unwritable`.
    */
-  publish(stream: string, payload: Payload, options: PublishOptions = {}): Promise<void> {
+  publish(stream: string, payload: Payload, options: PublishOptions = {}): Promise<Receipt> {
     return this.#publish(() => telemetryTopic(this.id, stream), payload, options);
   }
 
   /** Publishes on `devices/{id}/events/{type}`, as {@link publish} does. */
-  publishEvent(type: string, payload: Payload, options: PublishOptions = {}): Promise<void> {
+  publishEvent(type: string, payload: Payload, options: PublishOptions = {}): Promise<Receipt> {
     return this.#publish(() => eventTopic(this.id, type), payload, options);
+  }
+
+  /** Resolves when nothing waits any more; rejects with `closed`. */
+  drained(): Promise<void> {
+    return this.#outbox.drained();
   }
 
   /** Handles commands of one name, or with `*` all that have no handler of their own. The answer is published. */
@@ -157,7 +183,10 @@ export class Device {
     return this.#renewal;
   }
 
-  /** Disconnects and leaves no timer behind. What the broker has not acknowledged is rejected with `closed`. Idempotent. */
+  /**
+   * Disconnects and leaves no timer behind. Idempotent. What the broker has not acknowledged is rejected with `closed`;
+   * in a queue on disk it stays, and goes out when the device is opened again.
+   */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -176,18 +205,18 @@ export class Device {
     await this.#uplink.useIdentity(this.#identity);
   }
 
-  async #publish(topic: () => string, payload: Payload, options: PublishOptions): Promise<void> {
+  async #publish(topic: () => string, payload: Payload, options: PublishOptions): Promise<Receipt> {
     let message: { readonly topic: string; readonly payload: Buffer };
     try {
       message = { topic: topic(), payload: encodePayload(payload) };
     } catch (error) {
       throw asDeviceError(error, 'request_invalid');
     }
-    await this.#uplink.publish({ ...message, qos: options.qos ?? 1 });
+    return this.#uplink.publish({ ...message, qos: options.qos ?? 1 });
   }
 
-  #respond(requestId: string, payload: Payload): Promise<void> {
-    return this.#publish(() => responseTopic(this.id, requestId), payload, {});
+  async #respond(requestId: string, payload: Payload): Promise<void> {
+    await this.#publish(() => responseTopic(this.id, requestId), payload, {});
   }
 
   #received(topic: string, payload: Buffer): void {
@@ -205,8 +234,10 @@ export class Device {
   }
 }
 
-function checkSettings({ mqttUrl, keepalive = KEEPALIVE_S }: DeviceSettings): void {
+function checkSettings(options: DeviceOptions): void {
+  const { mqttUrl, keepalive = KEEPALIVE_S } = options;
   checkedMqttUrl(mqttUrl);
+  checkOutboxOrder(options);
   if (!Number.isInteger(keepalive) || keepalive < 15 || keepalive > 1_200) {
     throw new DeviceError('request_invalid', { reason: 'expected a keepalive of 15 to 1200 seconds' });
   }

@@ -1,15 +1,61 @@
 /**
- * Messages between `publish` and the broker's answer: first waiting, then in flight, bounded in number and bytes.
- * Pure bookkeeping in memory; it sends nothing and forgets with the process. (A queue on disk will take its place by
- * having the same methods.)
+ * Messages between `publish` and the broker's answer. Here: what an outbox is, and the one in memory, for a device
+ * without a directory; it forgets with the process. The one on disk is disk-outbox.ts.
  */
 
+import { randomBytes } from 'node:crypto';
 import { DeviceError } from './device-error.ts';
+import { Delivery, type Receipt } from './receipt.ts';
+import { type OutboxMessage, type Sendable, SendWindow } from './send-window.ts';
+
+export type { OutboxMessage } from './send-window.ts';
+
+export interface NewMessage {
+  readonly topic: string;
+  readonly payload: Buffer;
+  readonly qos: 0 | 1;
+}
+
+export interface OutboxStatus {
+  /** Messages not yet acknowledged. */
+  readonly messages: number;
+  /** Bytes they take: of payload in memory, of records on disk. */
+  readonly bytes: number;
+  /** Messages that gave way to others since the device was opened. */
+  readonly dropped: number;
+  /** Messages, or stretches of a file that held some, that could not be read back. */
+  readonly damaged: number;
+}
+
+export interface Outbox {
+  readonly status: OutboxStatus;
+  /** Calls back when there may be something to send. */
+  watch(ready: () => void): void;
+  /**
+   * Resolves when the message is safe: of QoS 1 on disk, or acknowledged where there is no disk; of QoS 0 written to the
+   * connection.
+   */
+  add(message: NewMessage): Promise<Receipt>;
+  /** A connection begins. */
+  begin(): void;
+  /** The next message to send, now in flight; undefined when none may go now. */
+  next(): OutboxMessage | undefined;
+  /** The message was acknowledged (QoS 1) or handed to the connection (QoS 0). False if it was settled before. */
+  settle(message: OutboxMessage): boolean;
+  /** The connection was lost: what is unanswered is sent again, QoS 0 fails. */
+  takeBack(): void;
+  /** Packet identifiers that stay reserved while their messages wait to be sent again. */
+  reservedIds(): readonly number[];
+  /** Resolves when everything was acknowledged or given up; rejects with `closed`. */
+  drained(): Promise<void>;
+  /** What is open fails with `closed`, before anything is awaited. Idempotent. */
+  close(): Promise<void>;
+}
 
 export interface OutboxLimits {
-  /** Messages not yet answered, waiting and in flight together. */
+  /** In memory: messages not yet answered, waiting and in flight together. */
   readonly messages: number;
-  /** Their payload bytes together. */
+  /** In memory: their payload bytes together. */
   readonly bytes: number;
   /** Messages in flight at one time; the broker closes connections over 100. */
   readonly inFlight: number;
@@ -19,111 +65,122 @@ export interface OutboxLimits {
 
 export const DEFAULT_OUTBOX_LIMITS: OutboxLimits = { messages: 1_000, bytes: 1_048_576, inFlight: 64, sends: 10 };
 
-export interface OutboxMessage {
-  readonly topic: string;
-  readonly payload: Buffer;
-  readonly qos: 0 | 1;
-  /** Zero until it is first sent with QoS 1. */
-  packetId: number;
-  sends: number;
-}
+/** Promises that wait for an outbox to be empty. */
+export class EmptyBell {
+  #waiting: { readonly resolve: () => void; readonly reject: (error: DeviceError) => void }[] = [];
 
-interface Entry extends OutboxMessage {
-  readonly resolve: () => void;
-  readonly reject: (error: DeviceError) => void;
-}
-
-export class Outbox {
-  readonly #limits: OutboxLimits;
-  /** Oldest first; those sent before a connection was lost go back to the front. */
-  #waiting: Entry[] = [];
-  readonly #inFlight = new Set<Entry>();
-  #bytes = 0;
-  #window: number;
-  /** Something was acknowledged since the connection began. */
-  #hasProgress = false;
-
-  constructor(limits: OutboxLimits) {
-    this.#limits = limits;
-    this.#window = limits.inFlight;
-  }
-
-  get size(): number {
-    return this.#waiting.length + this.#inFlight.size;
-  }
-
-  /** Settles with the message; rejects at once with `outbox_full` when there is no room. */
-  add(message: { readonly topic: string; readonly payload: Buffer; readonly qos: 0 | 1 }): Promise<void> {
-    if (this.size >= this.#limits.messages || this.#bytes + message.payload.length > this.#limits.bytes) {
-      return Promise.reject(
-        new DeviceError('outbox_full', { reason: `${this.size} messages, ${this.#bytes} bytes of payload` }),
-      );
-    }
-    this.#bytes += message.payload.length;
+  wait(): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ ...message, packetId: 0, sends: 0, resolve, reject });
+      this.#waiting.push({ resolve, reject });
     });
   }
 
-  /** The next message to send, now in flight; undefined when none waits or the window is full. */
-  next(): OutboxMessage | undefined {
-    if (this.#inFlight.size >= this.#window) return undefined;
-    const entry = this.#waiting.shift();
-    if (entry === undefined) return undefined;
-    entry.sends += 1;
-    this.#inFlight.add(entry);
-    return entry;
+  ring(): void {
+    for (const { resolve } of this.#waiting.splice(0)) resolve();
   }
 
-  /** The message was acknowledged (QoS 1) or handed to the connection (QoS 0). False if it was settled before. */
+  fail(error: DeviceError): void {
+    for (const { reject } of this.#waiting.splice(0)) reject(error);
+  }
+}
+
+interface Entry extends Sendable {
+  readonly delivery: Delivery;
+  readonly resolve: (receipt: Receipt) => void;
+  readonly reject: (error: DeviceError) => void;
+}
+
+export class MemoryOutbox implements Outbox {
+  readonly #limits: OutboxLimits;
+  readonly #window: SendWindow<Entry>;
+  readonly #epoch = randomBytes(6);
+  readonly #empty = new EmptyBell();
+  #messages = 0;
+  #bytes = 0;
+  #lastSequence = 0;
+  #isClosed = false;
+
+  constructor(limits: OutboxLimits) {
+    this.#limits = limits;
+    this.#window = new SendWindow(limits);
+  }
+
+  get status(): OutboxStatus {
+    return { messages: this.#messages, bytes: this.#bytes, dropped: 0, damaged: 0 };
+  }
+
+  /** There is nothing to send but what was just added, and after {@link settle}. */
+  watch(): void {}
+
+  /** Rejects at once with `outbox_full` when there is no room. */
+  add(message: NewMessage): Promise<Receipt> {
+    if (this.#isClosed) return Promise.reject(new DeviceError('closed'));
+    if (this.#messages >= this.#limits.messages || this.#bytes + message.payload.length > this.#limits.bytes) {
+      return Promise.reject(
+        new DeviceError('outbox_full', { reason: `${this.#messages} messages, ${this.#bytes} bytes of payload` }),
+      );
+    }
+    this.#messages += 1;
+    this.#bytes += message.payload.length;
+    this.#lastSequence += 1;
+    const delivery = new Delivery(this.#epoch, this.#lastSequence);
+    return new Promise((resolve, reject) => {
+      const { topic, payload, qos } = message;
+      this.#window.push({ topic, payload, qos, packetId: 0, sends: 0, standing: 'waiting', delivery, resolve, reject });
+    });
+  }
+
+  begin(): void {}
+
+  next(): OutboxMessage | undefined {
+    return this.#window.next();
+  }
+
   settle(message: OutboxMessage): boolean {
     const entry = message as Entry;
-    if (!this.#inFlight.delete(entry)) return false;
-    this.#bytes -= entry.payload.length;
-    if (entry.qos === 1) {
-      this.#hasProgress = true;
-      this.#window = this.#limits.inFlight;
-    }
-    entry.resolve();
+    if (!this.#window.settle(entry)) return false;
+    this.#leave(entry);
+    entry.delivery.acknowledge();
+    entry.resolve(entry.delivery);
     return true;
   }
 
   /** The message could not be sent at all. */
   fail(message: OutboxMessage, error: DeviceError): void {
     const entry = message as Entry;
-    if (!this.#inFlight.delete(entry)) return;
-    this.#bytes -= entry.payload.length;
+    if (this.#window.remove(entry)) this.#reject(entry, error);
+  }
+
+  takeBack(): void {
+    const { lost, givenUp } = this.#window.takeBack();
+    for (const entry of lost) this.#reject(entry, new DeviceError('connection_lost'));
+    for (const entry of givenUp) this.#reject(entry, new DeviceError('not_acknowledged'));
+  }
+
+  reservedIds(): number[] {
+    return this.#window.reservedIds();
+  }
+
+  drained(): Promise<void> {
+    if (this.#isClosed) return Promise.reject(new DeviceError('closed'));
+    return this.#messages === 0 ? Promise.resolve() : this.#empty.wait();
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    const error = new DeviceError('closed');
+    this.#empty.fail(error);
+    for (const entry of this.#window.drain()) this.#reject(entry, error);
+  }
+
+  #reject(entry: Entry, error: DeviceError): void {
+    this.#leave(entry);
     entry.reject(error);
   }
 
-  /**
-   * After a lost connection: what is in flight with QoS 1 waits again, in its old order and before all others. A
-   * message of QoS 0 that was perhaps sent is not sent twice; it fails with `connection_lost`. If nothing at all was
-   * acknowledged, the oldest message may be the reason for the loss: it is sent alone, so that it doesn't take those
-   * behind it along.
-   */
-  takeBack(): void {
-    if (!this.#hasProgress && this.#inFlight.size > 0) this.#window = 1;
-    this.#hasProgress = false;
-    const again: Entry[] = [];
-    for (const entry of [...this.#inFlight]) {
-      if (entry.qos === 0) this.fail(entry, new DeviceError('connection_lost'));
-      else if (entry.sends >= this.#limits.sends) this.fail(entry, new DeviceError('not_acknowledged'));
-      else again.push(entry);
-    }
-    this.#inFlight.clear();
-    this.#waiting = [...again, ...this.#waiting];
-  }
-
-  /** Packet identifiers that stay reserved while their messages wait to be sent again. */
-  reservedIds(): number[] {
-    return this.#waiting.filter((entry) => entry.packetId !== 0).map((entry) => entry.packetId);
-  }
-
-  failAll(error: DeviceError): void {
-    for (const entry of [...this.#inFlight, ...this.#waiting]) entry.reject(error);
-    this.#inFlight.clear();
-    this.#waiting = [];
-    this.#bytes = 0;
+  #leave(entry: Entry): void {
+    this.#messages -= 1;
+    this.#bytes -= entry.payload.length;
+    if (this.#messages === 0) this.#empty.ring();
   }
 }

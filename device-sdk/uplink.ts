@@ -5,11 +5,13 @@
 
 import { backoffDelay } from './backoff.ts';
 import { Connection, type ConnectionEnd } from './connection.ts';
-import { DeviceError } from './device-error.ts';
+import type { DeviceError } from './device-error.ts';
 import type { DeviceLog, DeviceState } from './device-state.ts';
 import type { StoredIdentity } from './identity-store.ts';
-import { Outbox, type OutboxLimits } from './outbox.ts';
+import type { NewMessage, Outbox } from './outbox.ts';
 import { PacketIds } from './packet-ids.ts';
+import type { Receipt } from './receipt.ts';
+import type { Schedule } from './schedule.ts';
 
 export interface UplinkOptions {
   readonly identity: StoredIdentity;
@@ -17,10 +19,11 @@ export interface UplinkOptions {
   readonly mqttUrl: string | undefined;
   readonly clean: boolean;
   readonly keepalive: number;
-  readonly limits: OutboxLimits;
+  readonly outbox: Outbox;
   readonly log: DeviceLog;
   readonly now: () => number;
   readonly random: () => number;
+  readonly schedule: Schedule;
 }
 
 export interface UplinkListener {
@@ -40,7 +43,7 @@ export class Uplink {
   #identity: StoredIdentity;
   #connection: Connection | undefined;
   #filter: string | undefined;
-  #retry: NodeJS.Timeout | undefined;
+  #cancelRetry: (() => void) | undefined;
   #failedTries = 0;
   #connectedAt: number | undefined;
   #isClosed = false;
@@ -48,7 +51,8 @@ export class Uplink {
   constructor(options: UplinkOptions, listener: UplinkListener) {
     this.#options = options;
     this.#listener = listener;
-    this.#outbox = new Outbox(options.limits);
+    this.#outbox = options.outbox;
+    this.#outbox.watch(() => this.#pump());
     this.#identity = options.identity;
   }
 
@@ -56,12 +60,11 @@ export class Uplink {
     this.#connect();
   }
 
-  /** Resolves when the broker has acknowledged (QoS 1) or the message was written (QoS 0). */
-  publish(message: { readonly topic: string; readonly payload: Buffer; readonly qos: 0 | 1 }): Promise<void> {
-    if (this.#isClosed) return Promise.reject(new DeviceError('closed'));
-    const settled = this.#outbox.add(message);
+  /** As {@link Outbox.add}; sent at once if there is a connection. */
+  publish(message: NewMessage): Promise<Receipt> {
+    const safe = this.#outbox.add(message);
     this.#pump();
-    return settled;
+    return safe;
   }
 
   /** Subscribes now if there is a connection, and at the start of each later one. */
@@ -82,12 +85,13 @@ export class Uplink {
   /** Idempotent. What is not acknowledged by now fails with `closed`. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    this.#outbox.failAll(new DeviceError('closed'));
+    const closed = this.#outbox.close();
     await this.#hangUp();
+    await closed;
   }
 
   async #hangUp(): Promise<void> {
-    clearTimeout(this.#retry);
+    this.#cancelRetry?.();
     const connection = this.#connection;
     this.#connection = undefined;
     this.#connectedAt = undefined;
@@ -118,13 +122,14 @@ export class Uplink {
   #connected(): void {
     this.#connectedAt = this.#options.now();
     this.#options.log.info({ device: this.#identity.deviceId }, 'connected');
+    this.#outbox.begin();
     this.#listener.changed('connected', undefined);
     this.#pump();
     this.#subscribe();
   }
 
   #ended(end: ConnectionEnd): void {
-    const { log, now, random } = this.#options;
+    const { log, now, random, schedule } = this.#options;
     const lasted = this.#connectedAt === undefined ? 0 : now() - this.#connectedAt;
     if (lasted >= LASTING_MS) this.#failedTries = 0;
     this.#connection = undefined;
@@ -132,7 +137,7 @@ export class Uplink {
     this.#outbox.takeBack();
     const wait = backoffDelay({ kind: end.kind, earlier: this.#failedTries }, random);
     this.#failedTries += 1;
-    this.#retry = setTimeout(() => this.#connect(), wait);
+    this.#cancelRetry = schedule(wait, () => this.#connect());
     const fields = { device: this.#identity.deviceId, code: end.error.code, reason: end.error.message, wait };
     log.warn(fields, end.kind === 'refused' ? 'connection refused' : 'connection lost');
     this.#listener.changed(end.kind === 'refused' ? 'refused' : 'waiting', end.error);

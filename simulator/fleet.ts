@@ -178,6 +178,7 @@ function deviceOptions(options: FleetOptions, index: number, signal: AbortSignal
     ...(deviceId === undefined ? {} : { deviceId }),
     ...(options.mqttUrl === undefined ? {} : { mqttUrl: options.mqttUrl }),
     clean: true,
+    queue: 'memory', // thousands of devices on one disk would measure the disk
     signal,
     log: options.log,
     now: options.now,

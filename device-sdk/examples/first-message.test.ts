@@ -29,11 +29,13 @@ it('enrolls once, and publishes whenever it is started', async () => {
   const token = est.token(); // on a real device: from its configuration, a label, or a file
 
   const device = await Device.open({ dataDir, token });
-  await device.publish('temperature', { value: 21.5 }); // resolves when the broker has stored it
+  await device.publish('temperature', { value: 21.5 }); // resolves when it is on disk
+  await device.drained(); // not needed: what is not acknowledged now goes out the next time
   await device.close();
 
   const later = await Device.open({ dataDir }); // the identity is on disk: no token any more
-  await later.publishEvent('restarted', { reason: 'update' });
+  const receipt = await later.publishEvent('restarted', { reason: 'update' });
+  await receipt.acknowledged; // the broker has stored it
   await later.close();
 
   expect(later.id).toBe(device.id);

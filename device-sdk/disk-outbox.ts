@@ -1,0 +1,371 @@
+/**
+ * The outbox of a device with a directory: a message of QoS 1 is on disk before it is sent and until it is acknowledged.
+ * It decides who has room and what gives way; how bytes get onto the disk is journal.ts. QoS 0 passes through memory.
+ */
+
+import { randomBytes } from 'node:crypto';
+import { DeviceError } from './device-error.ts';
+import { type DeviceLog, SILENT_LOG } from './device-state.ts';
+import { Journal, type RecoveredMessage, type Slip } from './journal.ts';
+import type { JournalFiles } from './journal-files.ts';
+import { messageSize } from './journal-record.ts';
+import { EmptyBell, type NewMessage, type Outbox, type OutboxLimits, type OutboxStatus } from './outbox.ts';
+import { Delivery, type Receipt } from './receipt.ts';
+import type { Schedule } from './schedule.ts';
+import { type OutboxMessage, type Sendable, SendWindow } from './send-window.ts';
+
+/**
+ * What gives way when a stream or the queue is full. `newest`: the message that comes is refused with `outbox_full`.
+ * `oldest`: the oldest waiting messages of the same stream make room. `keep-latest`: full or not, a newer message of the
+ * stream takes the place of all that wait.
+ */
+export type DropPolicy = 'newest' | 'oldest' | 'keep-latest';
+
+export interface StreamRules {
+  readonly drop: DropPolicy;
+  /** Bytes on disk that this stream may take. */
+  readonly bytes: number;
+}
+
+export interface DiskOutboxOptions {
+  readonly files: JournalFiles;
+  readonly limits: OutboxLimits;
+  /** Bytes on disk of all waiting messages. The files take up to twice as much, and 2 MiB. */
+  readonly bytes: number;
+  /** Messages per second, of those that waited when a connection begins; 0: as fast as they go. */
+  readonly replayRate: number;
+  readonly rulesOf: (topic: string) => StreamRules;
+  /** False for a recovered message that this device may not send: it was another one then. */
+  readonly owns: (topic: string) => boolean;
+  readonly now: () => number;
+  readonly schedule: Schedule;
+  readonly log?: DeviceLog;
+  /** Default: an eighth of `bytes`, from 64 KiB to 1 MiB. */
+  readonly segmentBytes?: number;
+}
+
+interface Stream {
+  readonly topic: string;
+  readonly rules: StreamRules;
+  /** Oldest first; what is gone is passed over and left behind at the front. */
+  entries: Entry[];
+  head: number;
+  bytes: number;
+}
+
+interface Entry extends Sendable {
+  payload: Buffer;
+  /** Undefined for QoS 0. */
+  readonly slip: Slip | undefined;
+  readonly stream: Stream | undefined;
+  /** The payload is in memory; otherwise it is read when it is sent. */
+  isLoaded: boolean;
+  delivery: Delivery | undefined;
+  readonly resolve?: (receipt: Receipt) => void;
+  readonly reject?: (error: DeviceError) => void;
+}
+
+const SEGMENT_MIN = 64 * 1024;
+const SEGMENT_MAX = 1024 * 1024;
+/** Payloads kept in memory beside the disk, so that a connected device doesn't read what it just wrote. */
+const MEMORY_BYTES = 1024 * 1024;
+/** Milliseconds of replay that may go out at one time. */
+const REPLAY_BURST_MS = 250;
+const NOTHING = Buffer.alloc(0);
+
+export class DiskOutbox implements Outbox {
+  readonly #options: DiskOutboxOptions;
+  readonly #log: DeviceLog;
+  readonly #journal: Journal;
+  readonly #window: SendWindow<Entry>;
+  readonly #streams = new Map<string, Stream>();
+  readonly #empty = new EmptyBell();
+  #ready: () => void = () => {};
+  /** Of QoS 1, with those that are being written. */
+  #messages = 0;
+  #bytes = 0;
+  #volatileMessages = 0;
+  #volatileBytes = 0;
+  readonly #volatileEpoch = randomBytes(6);
+  #lastVolatile = 0;
+  #loadedBytes = 0;
+  #dropped = 0;
+  #damaged = 0;
+  #replayThrough = 0;
+  #replayAt = 0;
+  #cancelReplay: (() => void) | undefined;
+  #closing: Promise<void> | undefined;
+
+  private constructor(options: DiskOutboxOptions) {
+    this.#options = options;
+    this.#log = options.log ?? SILENT_LOG;
+    this.#window = new SendWindow(options.limits);
+    const eighth = Math.floor(options.bytes / 8);
+    const segmentBytes = options.segmentBytes ?? Math.min(SEGMENT_MAX, Math.max(SEGMENT_MIN, eighth));
+    const { files, now } = options;
+    const { journal, messages, recovery } = Journal.open({ files, segmentBytes, now });
+    this.#journal = journal;
+    this.#damaged = recovery.damaged;
+    if (recovery.damaged > 0) this.#log.warn(recovery, 'part of the queue could not be read');
+    else if (recovery.messages > 0) this.#log.info(recovery, 'messages of an earlier run wait in the queue');
+    for (const message of messages) this.#readmit(message);
+  }
+
+  /** Reads what an earlier run left. Throws what the file system throws when the directory can't be listed. */
+  static open(options: DiskOutboxOptions): DiskOutbox {
+    return new DiskOutbox(options);
+  }
+
+  get status(): OutboxStatus {
+    return { messages: this.#open, bytes: this.#bytes, dropped: this.#dropped, damaged: this.#damaged };
+  }
+
+  watch(ready: () => void): void {
+    this.#ready = ready;
+  }
+
+  /** Rejects with `outbox_full` when there is no room, and with `queue_unwritable` when it can't be put on disk. */
+  add(message: NewMessage): Promise<Receipt> {
+    if (this.#closing !== undefined) return Promise.reject(new DeviceError('closed'));
+    return message.qos === 1 ? this.#store(message) : this.#pass(message);
+  }
+
+  begin(): void {
+    this.#replayThrough = this.#journal.lastSequence;
+  }
+
+  next(): OutboxMessage | undefined {
+    for (let entry = this.#window.peek(); entry !== undefined; entry = this.#window.peek()) {
+      if (!this.#mayGoNow(entry)) return undefined;
+      this.#window.next();
+      if (this.#load(entry)) return entry;
+      this.#window.remove(entry);
+      this.#damaged += 1;
+      this.#end(entry, new DeviceError('message_damaged'));
+    }
+    return undefined;
+  }
+
+  settle(message: OutboxMessage): boolean {
+    const entry = message as Entry;
+    if (!this.#window.settle(entry)) return false;
+    this.#end(entry, undefined);
+    return true;
+  }
+
+  takeBack(): void {
+    this.#cancelReplay?.();
+    this.#cancelReplay = undefined;
+    const { lost, givenUp } = this.#window.takeBack();
+    for (const entry of lost) this.#end(entry, new DeviceError('connection_lost'));
+    for (const entry of givenUp) this.#end(entry, new DeviceError('not_acknowledged'));
+  }
+
+  reservedIds(): readonly number[] {
+    return this.#window.reservedIds();
+  }
+
+  drained(): Promise<void> {
+    if (this.#closing !== undefined) return Promise.reject(new DeviceError('closed'));
+    return this.#open === 0 ? Promise.resolve() : this.#empty.wait();
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  get #open(): number {
+    return this.#messages + this.#volatileMessages;
+  }
+
+  async #close(): Promise<void> {
+    this.#cancelReplay?.();
+    const error = new DeviceError('closed');
+    this.#empty.fail(error);
+    for (const entry of this.#window.drain()) {
+      entry.reject?.(error);
+      entry.delivery?.fail(error); // on disk it stays, and goes out the next time
+    }
+    await this.#journal.close();
+  }
+
+  async #store(message: NewMessage): Promise<Receipt> {
+    const { payload } = message;
+    const stream = this.#streamOf(message.topic);
+    const size = messageSize(message);
+    if (!this.#makeRoom(stream, size)) {
+      throw new DeviceError('outbox_full', { reason: `${this.#messages} messages, ${this.#bytes} bytes on disk` });
+    }
+    const { slip, stored } = this.#journal.append({ topic: stream.topic, payload });
+    const entry = this.#enter(stream, slip, payload);
+    const delivery = new Delivery(slip.epoch, slip.sequence);
+    entry.delivery = delivery;
+    try {
+      await stored;
+    } catch (error) {
+      this.#leave(entry);
+      const reason = (error as NodeJS.ErrnoException).code ?? 'unknown';
+      this.#log.warn({ code: reason }, 'message not stored');
+      throw new DeviceError('queue_unwritable', { reason, cause: error });
+    }
+    if (this.#closing !== undefined) delivery.fail(new DeviceError('closed'));
+    else this.#admit(stream, entry);
+    return delivery;
+  }
+
+  #admit(stream: Stream, entry: Entry): void {
+    entry.standing = 'waiting';
+    if (stream.rules.drop === 'keep-latest') this.#dropOldest(stream, (older) => older !== entry);
+    if (this.#loadedBytes > MEMORY_BYTES) this.#unload(entry);
+    this.#window.push(entry);
+    this.#ready();
+  }
+
+  #readmit({ slip, topic }: RecoveredMessage): void {
+    const entry = this.#enter(this.#streamOf(topic), slip, NOTHING);
+    entry.isLoaded = false;
+    if (!this.#options.owns(topic)) {
+      this.#leave(entry);
+      this.#journal.settle(slip);
+      this.#dropped += 1;
+      return;
+    }
+    entry.standing = 'waiting';
+    this.#window.push(entry);
+  }
+
+  #pass({ topic, payload }: NewMessage): Promise<Receipt> {
+    const { limits } = this.#options;
+    if (this.#volatileMessages >= limits.messages || this.#volatileBytes + payload.length > limits.bytes) {
+      const reason = `${this.#volatileMessages} messages of QoS 0, ${this.#volatileBytes} bytes of payload`;
+      return Promise.reject(new DeviceError('outbox_full', { reason }));
+    }
+    this.#volatileMessages += 1;
+    this.#volatileBytes += payload.length;
+    this.#lastVolatile += 1;
+    const delivery = new Delivery(this.#volatileEpoch, this.#lastVolatile);
+    return new Promise((resolve, reject) => {
+      const entry: Entry = {
+        ...{ topic, payload, qos: 0, packetId: 0, sends: 0, standing: 'waiting', isLoaded: true },
+        ...{ slip: undefined, stream: undefined, delivery, resolve, reject },
+      };
+      this.#window.push(entry);
+      this.#ready();
+    });
+  }
+
+  /** A place for it in the books; it can't be sent or dropped before it is `waiting`. */
+  #enter(stream: Stream, slip: Slip, payload: Buffer): Entry {
+    const entry: Entry = {
+      ...{ topic: stream.topic, payload, qos: 1, packetId: 0, sends: 0, standing: 'in flight', isLoaded: true },
+      ...{ slip, stream, delivery: undefined },
+    };
+    this.#streams.set(stream.topic, stream); // it may have left with its last entry
+    stream.entries.push(entry);
+    stream.bytes += slip.size;
+    this.#messages += 1;
+    this.#bytes += slip.size;
+    this.#loadedBytes += payload.length;
+    return entry;
+  }
+
+  #leave(entry: Entry): void {
+    entry.standing = 'gone';
+    const { slip, stream } = entry;
+    if (slip === undefined || stream === undefined) {
+      this.#volatileMessages -= 1;
+      this.#volatileBytes -= entry.payload.length;
+    } else {
+      this.#unload(entry);
+      this.#messages -= 1;
+      this.#bytes -= slip.size;
+      stream.bytes -= slip.size;
+      while (stream.entries[stream.head]?.standing === 'gone') stream.head += 1;
+      if (stream.head === stream.entries.length) this.#streams.delete(stream.topic);
+      if (stream.head >= 256 && stream.head * 2 >= stream.entries.length) {
+        stream.entries = stream.entries.slice(stream.head);
+        stream.head = 0;
+      }
+    }
+    if (this.#open === 0) this.#empty.ring();
+  }
+
+  /** Acknowledged, or with `error` given up: in either case it is never sent again. */
+  #end(entry: Entry, error: DeviceError | undefined): void {
+    if (entry.slip !== undefined) this.#journal.settle(entry.slip);
+    this.#leave(entry);
+    if (error === undefined) {
+      entry.delivery?.acknowledge();
+      if (entry.delivery !== undefined) entry.resolve?.(entry.delivery);
+    } else {
+      entry.delivery?.fail(error);
+      entry.reject?.(error);
+    }
+  }
+
+  #makeRoom(stream: Stream, size: number): boolean {
+    const { bytes } = this.#options;
+    const hasRoom = () => this.#bytes + size <= bytes && stream.bytes + size <= stream.rules.bytes;
+    if (hasRoom()) return true;
+    if (stream.rules.drop === 'newest' || size > Math.min(bytes, stream.rules.bytes)) return false;
+    this.#dropOldest(stream, () => !hasRoom());
+    return hasRoom();
+  }
+
+  /** From the oldest on, as long as `goesOn` says so. What is in flight stays: the broker may have it already. */
+  #dropOldest(stream: Stream, goesOn: (entry: Entry) => boolean): void {
+    const { entries, head } = stream;
+    for (let index = head; index < entries.length; index += 1) {
+      const entry = entries[index] as Entry;
+      if (entry.standing !== 'waiting') continue;
+      if (!goesOn(entry)) return;
+      this.#dropped += 1;
+      this.#end(entry, new DeviceError('message_dropped'));
+    }
+  }
+
+  #streamOf(topic: string): Stream {
+    let stream = this.#streams.get(topic);
+    if (stream === undefined) {
+      stream = { topic, rules: this.#options.rulesOf(topic), entries: [], head: 0, bytes: 0 };
+      this.#streams.set(topic, stream);
+    }
+    return stream;
+  }
+
+  #load(entry: Entry): boolean {
+    if (entry.isLoaded || entry.slip === undefined) return true;
+    const stored = this.#journal.read(entry.slip);
+    if (stored === undefined) return false;
+    entry.payload = stored.payload;
+    entry.isLoaded = true;
+    this.#loadedBytes += entry.payload.length;
+    return true;
+  }
+
+  #unload(entry: Entry): void {
+    if (!entry.isLoaded) return;
+    this.#loadedBytes -= entry.payload.length;
+    entry.payload = NOTHING;
+    entry.isLoaded = false;
+  }
+
+  /** Paces what waited when the connection began: a fleet comes back with its backlog all at once. */
+  #mayGoNow(entry: Entry): boolean {
+    const { replayRate, now, schedule } = this.#options;
+    if (replayRate === 0 || entry.slip === undefined || entry.slip.sequence > this.#replayThrough) return true;
+    const interval = 1_000 / replayRate;
+    const time = now();
+    if (this.#replayAt > time + REPLAY_BURST_MS + interval) this.#replayAt = time; // the clock was set back
+    if (this.#replayAt <= time) {
+      this.#replayAt = Math.max(this.#replayAt, time - REPLAY_BURST_MS) + interval;
+      return true;
+    }
+    this.#cancelReplay ??= schedule(Math.ceil(this.#replayAt - time), () => {
+      this.#cancelReplay = undefined;
+      this.#ready();
+    });
+    return false;
+  }
+}

@@ -1,0 +1,401 @@
+/**
+ * Messages on disk until they are settled: append-only segments, written in groups with one fsync each. It knows what is
+ * stored and where; what may be dropped and when to send is decided in disk-outbox.ts.
+ *
+ * Segments are removed oldest first, so a record "settled" never goes before the message it speaks of. A segment that
+ * holds few live messages is emptied by copying them to the end; sequence numbers, not places, give the order.
+ */
+
+import { randomBytes } from 'node:crypto';
+import type { JournalFile, JournalFiles } from './journal-files.ts';
+import {
+  decodeRecord,
+  encodeMessage,
+  encodeSettled,
+  MESSAGE,
+  messageSize,
+  readSegment,
+  SETTLED,
+  type StoredMessage,
+} from './journal-record.ts';
+
+interface Segment {
+  readonly name: string;
+  readonly number: number;
+  readonly mark: number;
+  size: number;
+  readonly live: Set<Slip>;
+}
+
+/** A stored message's place. The journal writes it, others only keep it. */
+export interface Slip {
+  readonly sequence: number;
+  readonly epoch: Buffer;
+  readonly size: number;
+  /** Undefined until it is stored. */
+  segment: Segment | undefined;
+  at: number;
+}
+
+export interface RecoveredMessage {
+  readonly slip: Slip;
+  readonly topic: string;
+}
+
+/** What opening found. Zero everywhere but `messages` after an orderly end. */
+export interface Recovery {
+  /** Messages that were not settled. */
+  readonly messages: number;
+  /** Segments whose last write was interrupted. */
+  readonly torn: number;
+  /** Stretches of bytes that could not be read, with the messages in them. */
+  readonly damaged: number;
+}
+
+export interface JournalOptions {
+  readonly files: JournalFiles;
+  /** Bytes after which a segment is followed by the next. */
+  readonly segmentBytes: number;
+  readonly now: () => number;
+}
+
+interface Pending {
+  readonly slip: Slip;
+  readonly message: StoredMessage;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+const NAME = /^(\d{12})-([0-9a-f]{8})\.queue$/;
+/** Bytes read at one time: a backlog is read in few strokes. */
+const READ_AHEAD = 64 * 1024;
+/** Bytes written with one fsync, about. */
+const GROUP_BYTES = 1024 * 1024;
+/** Settled messages that a crash may bring back, at most, and for how long (ms). A power cut: those of one segment. */
+const SETTLED_MAX = 64;
+const SETTLED_DELAY_MS = 1_000;
+
+export class Journal {
+  readonly #options: JournalOptions;
+  readonly #epoch = randomBytes(6);
+  readonly #segments: Segment[] = [];
+  #nextSequence = 1;
+  #nextNumber = 1;
+  /** The last of the segments while it can be written to. */
+  #file: JournalFile | undefined;
+  #pending: Pending[] = [];
+  #settled: number[] = [];
+  #writing: Promise<void> | undefined;
+  #settledTimer: NodeJS.Timeout | undefined;
+  #liveBytes = 0;
+  #chunk: { readonly segment: Segment; readonly from: number; readonly bytes: Buffer } | undefined;
+
+  private constructor(options: JournalOptions) {
+    this.#options = options;
+  }
+
+  /** Reads what is there, oldest first. What can't be read is counted and passed over. */
+  static open(options: JournalOptions): {
+    readonly journal: Journal;
+    readonly messages: readonly RecoveredMessage[];
+    readonly recovery: Recovery;
+  } {
+    const journal = new Journal(options);
+    return { journal, ...journal.#recover() };
+  }
+
+  /** Sequence number of the newest message. */
+  get lastSequence(): number {
+    return this.#nextSequence - 1;
+  }
+
+  /** Bytes of all segments. */
+  get fileBytes(): number {
+    return this.#segments.reduce((sum, segment) => sum + segment.size, 0);
+  }
+
+  /** Stored when `stored` resolves. Rejects with the file system's error; the message is then not in the journal. */
+  append(message: { readonly topic: string; readonly payload: Buffer }): {
+    readonly slip: Slip;
+    readonly stored: Promise<void>;
+  } {
+    const sequence = this.#nextSequence;
+    this.#nextSequence += 1;
+    const slip: Slip = { sequence, epoch: this.#epoch, size: messageSize(message), segment: undefined, at: 0 };
+    const queuedAt = Math.max(0, Math.floor(this.#options.now()));
+    const stored = new Promise<void>((resolve, reject) => {
+      const { topic, payload } = message;
+      this.#pending.push({
+        slip,
+        message: { sequence, epoch: this.#epoch, queuedAt, topic, payload },
+        resolve,
+        reject,
+      });
+    });
+    this.#write();
+    return { slip, stored };
+  }
+
+  /** Undefined when it can't be read back. */
+  read(slip: Slip): StoredMessage | undefined {
+    const { segment, at, size } = slip;
+    if (segment === undefined) return undefined;
+    try {
+      let chunk = this.#chunk;
+      if (chunk?.segment !== segment || at < chunk.from || at + size > chunk.from + chunk.bytes.length) {
+        const bytes = this.#options.files.readAt(segment.name, at, Math.max(size, READ_AHEAD));
+        chunk = { segment, from: at, bytes };
+        this.#chunk = chunk;
+      }
+      const record = decodeRecord(segment.mark, chunk.bytes, at - chunk.from);
+      return record?.kind === MESSAGE && record.message.sequence === slip.sequence ? record.message : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** The message needs no keeping any more. That itself is written a little later, and not synced. */
+  settle(slip: Slip): void {
+    if (!this.#forget(slip)) return;
+    this.#settled.push(slip.sequence);
+    if (this.#settled.length >= SETTLED_MAX) this.#write();
+    else this.#settledTimer ??= setTimeout(() => this.#write(), SETTLED_DELAY_MS).unref();
+  }
+
+  /** Writes and syncs what is due. Nothing may be appended any more. */
+  async close(): Promise<void> {
+    await this.#writing;
+    this.#write();
+    await this.#writing;
+    clearTimeout(this.#settledTimer);
+    await this.#file?.sync().catch(() => {});
+    await this.#abandonFile();
+  }
+
+  #recover(): { readonly messages: readonly RecoveredMessage[]; readonly recovery: Recovery } {
+    const { files } = this.#options;
+    const found = new Map<number, RecoveredMessage>();
+    const settled = new Set<number>();
+    const topics = new Map<string, string>();
+    const epochs = new Map<string, Buffer>();
+    let torn = 0;
+    let damaged = 0;
+    for (const name of [...files.list()].sort()) {
+      const [, number, mark] = NAME.exec(name) ?? [];
+      if (number === undefined || mark === undefined) continue;
+      this.#nextNumber = Math.max(this.#nextNumber, Number(number) + 1);
+      let bytes: Buffer;
+      try {
+        bytes = files.read(name);
+      } catch {
+        damaged += 1;
+        continue;
+      }
+      const segment: Segment = {
+        name,
+        number: Number(number),
+        mark: Number.parseInt(mark, 16),
+        size: bytes.length,
+        live: new Set(),
+      };
+      this.#segments.push(segment);
+      const contents = readSegment(segment.mark, bytes);
+      torn += contents.isTorn ? 1 : 0;
+      damaged += contents.damaged;
+      for (const record of contents.records) {
+        if (record.kind === SETTLED) {
+          for (const sequence of record.sequences) {
+            settled.add(sequence);
+            this.#nextSequence = Math.max(this.#nextSequence, sequence + 1);
+          }
+          continue;
+        }
+        const { sequence, topic, epoch } = record.message;
+        this.#nextSequence = Math.max(this.#nextSequence, sequence + 1);
+        // Copies, each kept once: slices would hold whole segments in memory.
+        const slip: Slip = {
+          sequence,
+          epoch: keptOnce(epochs, epoch.toString('hex'), () => Buffer.from(epoch)),
+          size: record.length,
+          segment,
+          at: record.at,
+        };
+        found.set(sequence, { slip, topic: keptOnce(topics, topic, () => topic) });
+      }
+    }
+    const messages = [...found.values()]
+      .filter(({ slip }) => !settled.has(slip.sequence))
+      .sort((a, b) => a.slip.sequence - b.slip.sequence);
+    for (const { slip } of messages) {
+      slip.segment?.live.add(slip);
+      this.#liveBytes += slip.size;
+    }
+    return { messages, recovery: { messages: messages.length, torn, damaged } };
+  }
+
+  #write(): void {
+    this.#writing ??= this.#writeAll().finally(() => {
+      this.#writing = undefined;
+      // What came between the last look and now.
+      if (this.#pending.length > 0) this.#write();
+    });
+  }
+
+  async #writeAll(): Promise<void> {
+    await undefined; // what is appended in the same turn goes into one group
+    do {
+      const group = this.#takeGroup();
+      const settled = this.#settled;
+      this.#settled = [];
+      clearTimeout(this.#settledTimer);
+      this.#settledTimer = undefined;
+      try {
+        await this.#writeGroup(group, settled);
+      } catch (error) {
+        this.#settled = [...settled, ...this.#settled];
+        for (const { reject } of group) reject(error);
+        if (group.length === 0) return; // nobody waits for it; it comes with the next group
+        continue;
+      }
+      for (const { resolve } of group) resolve();
+      await this.#tidy();
+    } while (this.#pending.length > 0 || this.#settled.length >= SETTLED_MAX);
+  }
+
+  #takeGroup(): readonly Pending[] {
+    let bytes = 0;
+    let count = 0;
+    while (count < this.#pending.length && bytes < GROUP_BYTES) {
+      bytes += (this.#pending[count] as Pending).slip.size;
+      count += 1;
+    }
+    return this.#pending.splice(0, count);
+  }
+
+  async #writeGroup(group: readonly Pending[], settled: readonly number[]): Promise<void> {
+    if (group.length === 0 && settled.length === 0) return;
+    const [segment, file] = await this.#openSegment();
+    const records = group.map(({ message }) => encodeMessage(segment.mark, message));
+    if (settled.length > 0) records.push(encodeSettled(segment.mark, settled));
+    const bytes = records.length === 1 ? (records[0] as Buffer) : Buffer.concat(records);
+    let at = segment.size;
+    segment.size += bytes.length;
+    try {
+      await file.append(bytes);
+      if (group.length > 0) await file.sync();
+    } catch (error) {
+      await this.#retract(segment, at, group);
+      throw error;
+    }
+    for (const { slip } of group) {
+      this.#place(slip, segment, at);
+      this.#liveBytes += slip.size;
+      at += slip.size;
+    }
+  }
+
+  /** Part of a failed group may be on disk all the same. It must not count when the journal is opened again. */
+  async #retract(segment: Segment, from: number, group: readonly Pending[]): Promise<void> {
+    await this.#abandonFile();
+    if (from === 0) {
+      try {
+        await this.#options.files.remove(segment.name);
+        this.#segments.pop();
+        return;
+      } catch {
+        // Then as below.
+      }
+    }
+    for (const { slip } of group) this.#settled.push(slip.sequence);
+  }
+
+  #place(slip: Slip, segment: Segment, at: number): void {
+    slip.segment = segment;
+    slip.at = at;
+    segment.live.add(slip);
+  }
+
+  /** The segment to write to, a new one if there is none or the last is full. */
+  async #openSegment(): Promise<readonly [Segment, JournalFile]> {
+    const last = this.#segments.at(-1);
+    if (this.#file !== undefined && last !== undefined && last.size < this.#options.segmentBytes) {
+      return [last, this.#file];
+    }
+    await this.#abandonFile();
+    const number = this.#nextNumber;
+    this.#nextNumber += 1;
+    const mark = randomBytes(4);
+    const name = `${String(number).padStart(12, '0')}-${mark.toString('hex')}.queue`;
+    const file = await this.#options.files.create(name);
+    const segment: Segment = { name, number, mark: mark.readUInt32BE(), size: 0, live: new Set() };
+    this.#segments.push(segment);
+    this.#file = file;
+    return [segment, file];
+  }
+
+  /** Nothing is written behind what may be half a record, and no fsync is believed after one that failed. */
+  async #abandonFile(): Promise<void> {
+    const file = this.#file;
+    this.#file = undefined;
+    await file?.close().catch(() => {});
+  }
+
+  /** Removes what nobody needs any more; a failure costs space, and is tried again after the next group. */
+  async #tidy(): Promise<void> {
+    const { segmentBytes } = this.#options;
+    try {
+      for (let oldest = this.#oldestClosed(); oldest !== undefined; oldest = this.#oldestClosed()) {
+        if (oldest.live.size > 0) {
+          if (this.fileBytes <= 2 * this.#liveBytes + 2 * segmentBytes) return;
+          await this.#copyToEnd(oldest);
+        }
+        await this.#options.files.remove(oldest.name);
+        this.#segments.shift();
+        if (this.#chunk?.segment === oldest) this.#chunk = undefined;
+      }
+    } catch {
+      await this.#abandonFile();
+    }
+  }
+
+  #oldestClosed(): Segment | undefined {
+    return this.#segments.length > 1 || this.#file === undefined ? this.#segments[0] : undefined;
+  }
+
+  #forget(slip: Slip): boolean {
+    if (slip.segment?.live.delete(slip) !== true) return false;
+    slip.segment = undefined;
+    this.#liveBytes -= slip.size;
+    return true;
+  }
+
+  async #copyToEnd(oldest: Segment): Promise<void> {
+    const [segment, file] = await this.#openSegment();
+    const moves: { readonly slip: Slip; readonly record: Buffer }[] = [];
+    for (const slip of [...oldest.live]) {
+      const message = this.read(slip);
+      if (message === undefined)
+        this.#forget(slip); // unreadable: whoever wants to send it will find out
+      else moves.push({ slip, record: encodeMessage(segment.mark, message) });
+    }
+    let at = segment.size;
+    const bytes = Buffer.concat(moves.map(({ record }) => record));
+    segment.size += bytes.length;
+    await file.append(bytes);
+    await file.sync();
+    for (const { slip, record } of moves) {
+      // One that was settled meanwhile is named by a record that comes behind its copy.
+      if (oldest.live.delete(slip)) this.#place(slip, segment, at);
+      at += record.length;
+    }
+  }
+}
+
+function keptOnce<T>(all: Map<string, T>, name: string, make: () => T): T {
+  let kept = all.get(name);
+  if (kept === undefined) {
+    kept = make();
+    all.set(name, kept);
+  }
+  return kept;
+}

@@ -1,0 +1,93 @@
+/** Which outbox a device gets, from what its application says about the queue. */
+
+import { join } from 'node:path';
+import type { DeviceId } from '../contract/identity.ts';
+import { parseDeviceTopic } from '../contract/topics.ts';
+import { DeviceError } from './device-error.ts';
+import type { DeviceLog } from './device-state.ts';
+import { DiskOutbox, type DropPolicy, type StreamRules } from './disk-outbox.ts';
+import { journalFiles } from './journal-files.ts';
+import { DEFAULT_OUTBOX_LIMITS, MemoryOutbox, type Outbox, type OutboxLimits } from './outbox.ts';
+import type { Schedule } from './schedule.ts';
+
+export interface QueueOptions {
+  /** A directory of the queue's own, made with mode 0700. Default `queue` in the device's `dataDir`. */
+  readonly directory?: string;
+  /** Bytes on disk of all waiting messages, from 65,536 on. Default 64 MiB. */
+  readonly bytes?: number;
+  /** What gives way when the queue is full, for streams without rules of their own. Default `newest`. */
+  readonly drop?: DropPolicy;
+  /** Rules for single telemetry streams. Without `bytes`, a stream may take all of the queue. */
+  readonly streams?: Readonly<Record<string, Partial<StreamRules>>>;
+  /**
+   * Messages per second at most, of those that waited when a connection begins. Default 80, below what the broker lets
+   * pass by default; 0: as fast as they go.
+   */
+  readonly replayRate?: number;
+}
+
+export interface OutboxOrder {
+  readonly dataDir?: string | undefined;
+  /** `memory`: nothing is written to disk, even if there is a `dataDir`. */
+  readonly queue?: QueueOptions | 'memory' | undefined;
+  readonly outbox?: Partial<OutboxLimits> | undefined;
+}
+
+interface Surroundings {
+  readonly deviceId: DeviceId;
+  readonly now: () => number;
+  readonly schedule: Schedule;
+  readonly log: DeviceLog;
+}
+
+const QUEUE_BYTES = 64 * 1024 * 1024;
+const QUEUE_BYTES_MIN = 64 * 1024;
+const REPLAY_RATE = 80;
+const POLICIES: readonly DropPolicy[] = ['newest', 'oldest', 'keep-latest'];
+
+/** Throws `request_invalid` for options that describe no queue, and `queue_unusable` when its directory can't be used. */
+export function openOutbox(order: OutboxOrder, { deviceId, now, schedule, log }: Surroundings): Outbox {
+  const limits = { ...DEFAULT_OUTBOX_LIMITS, ...order.outbox };
+  const queue = order.queue === 'memory' ? undefined : order.queue;
+  const directory = queue?.directory ?? (order.dataDir === undefined ? undefined : join(order.dataDir, 'queue'));
+  if (order.queue === 'memory' || directory === undefined) return new MemoryOutbox(limits);
+  const bytes = queue?.bytes ?? QUEUE_BYTES;
+  const rulesOf = (topic: string): StreamRules => {
+    const parsed = parseDeviceTopic(topic);
+    const own = parsed?.kind === 'telemetry' ? queue?.streams?.[parsed.stream] : undefined;
+    return { drop: own?.drop ?? queue?.drop ?? 'newest', bytes: own?.bytes ?? bytes };
+  };
+  try {
+    return DiskOutbox.open({
+      ...{ limits, bytes, rulesOf, now, schedule, log },
+      files: journalFiles(directory),
+      replayRate: queue?.replayRate ?? REPLAY_RATE,
+      owns: (topic) => parseDeviceTopic(topic)?.device === deviceId,
+    });
+  } catch (error) {
+    throw new DeviceError('queue_unusable', {
+      reason: `${(error as NodeJS.ErrnoException).code ?? 'unknown'} on ${directory}`,
+      cause: error,
+    });
+  }
+}
+
+/** Throws `request_invalid`. */
+export function checkOutboxOrder({ dataDir, queue }: OutboxOrder): void {
+  if (queue === undefined || queue === 'memory') return;
+  const { bytes = QUEUE_BYTES, replayRate = REPLAY_RATE } = queue;
+  if (dataDir === undefined && queue.directory === undefined) {
+    throw invalid('expected a directory for the queue, since the device has none');
+  }
+  if (!Number.isSafeInteger(bytes) || bytes < QUEUE_BYTES_MIN) {
+    throw invalid(`expected a queue of ${QUEUE_BYTES_MIN} bytes or more`);
+  }
+  if (!(replayRate >= 0)) throw invalid('expected a replay rate of 0 or more messages per second');
+  for (const { drop } of [queue, ...Object.values(queue.streams ?? {})]) {
+    if (drop !== undefined && !POLICIES.includes(drop)) throw invalid(`expected one of ${POLICIES.join(', ')}`);
+  }
+}
+
+function invalid(reason: string): DeviceError {
+  return new DeviceError('request_invalid', { reason });
+}

@@ -1,0 +1,124 @@
+/**
+ * The order in which messages go out: first those that a lost connection left unanswered, then the others, so many at a
+ * time. Pure bookkeeping: it doesn't know where messages are kept, and settles no promise.
+ */
+
+export interface OutboxMessage {
+  readonly topic: string;
+  readonly payload: Buffer;
+  readonly qos: 0 | 1;
+  /** Zero until it is first sent with QoS 1. */
+  packetId: number;
+  sends: number;
+}
+
+/** `gone`: dropped while it waited; it is passed over. */
+export interface Sendable extends OutboxMessage {
+  standing: 'waiting' | 'in flight' | 'gone';
+}
+
+export interface WindowLimits {
+  /** Messages in flight at one time; the broker closes connections over 100. */
+  readonly inFlight: number;
+  /** Times a message is sent before it is given up: one that the broker drops us for must not do so for ever. */
+  readonly sends: number;
+}
+
+export class SendWindow<Entry extends Sendable> {
+  readonly #limits: WindowLimits;
+  /** Sent before and unanswered, oldest first. */
+  #again: Entry[] = [];
+  #waiting: Entry[] = [];
+  /** Where `#waiting` begins: shifting a long array costs its length each time. */
+  #head = 0;
+  readonly #inFlight = new Set<Entry>();
+  #window: number;
+  /** Something was acknowledged since the connection began. */
+  #hasProgress = false;
+
+  constructor(limits: WindowLimits) {
+    this.#limits = limits;
+    this.#window = limits.inFlight;
+  }
+
+  push(entry: Entry): void {
+    this.#waiting.push(entry);
+  }
+
+  /** The next to send, without taking it; undefined when none waits or the window is full. */
+  peek(): Entry | undefined {
+    if (this.#inFlight.size >= this.#window) return undefined;
+    while (this.#again[0]?.standing === 'gone') this.#again.shift();
+    if (this.#again.length > 0) return this.#again[0];
+    while (this.#waiting[this.#head]?.standing === 'gone') this.#advance();
+    return this.#waiting[this.#head];
+  }
+
+  /** Takes what {@link peek} showed; it is in flight now. */
+  next(): Entry | undefined {
+    const entry = this.peek();
+    if (entry === undefined) return undefined;
+    if (this.#again.length > 0) this.#again.shift();
+    else this.#advance();
+    entry.sends += 1;
+    entry.standing = 'in flight';
+    this.#inFlight.add(entry);
+    return entry;
+  }
+
+  /** It was answered. False if it isn't in flight. */
+  settle(entry: Entry): boolean {
+    if (!this.remove(entry)) return false;
+    if (entry.qos === 1) {
+      this.#hasProgress = true;
+      this.#window = this.#limits.inFlight;
+    }
+    return true;
+  }
+
+  /** It could not be sent. False if it isn't in flight. */
+  remove(entry: Entry): boolean {
+    return this.#inFlight.delete(entry);
+  }
+
+  /**
+   * After a lost connection: what is in flight with QoS 1 waits again, in its old order and before all others. `lost`
+   * are those of QoS 0, which are not sent twice, `givenUp` those that were sent too often. If nothing at all was
+   * acknowledged, the oldest message may be the reason for the loss: it is sent alone, so that it doesn't take those
+   * behind it along.
+   */
+  takeBack(): { readonly lost: readonly Entry[]; readonly givenUp: readonly Entry[] } {
+    if (!this.#hasProgress && this.#inFlight.size > 0) this.#window = 1;
+    this.#hasProgress = false;
+    const sent = [...this.#inFlight];
+    this.#inFlight.clear();
+    const lost = sent.filter(({ qos }) => qos === 0);
+    const givenUp = sent.filter(({ qos, sends }) => qos === 1 && sends >= this.#limits.sends);
+    const again = sent.filter(({ qos, sends }) => qos === 1 && sends < this.#limits.sends);
+    for (const entry of again) entry.standing = 'waiting';
+    this.#again = [...again, ...this.#again];
+    return { lost, givenUp };
+  }
+
+  /** Packet identifiers that stay reserved while their messages wait to be sent again. */
+  reservedIds(): number[] {
+    return this.#again.filter(({ standing }) => standing !== 'gone').map(({ packetId }) => packetId);
+  }
+
+  /** Empties the window; gives everything that was in it, in the order of sending. */
+  drain(): readonly Entry[] {
+    const all = [...this.#inFlight, ...this.#again, ...this.#waiting.slice(this.#head)];
+    this.#inFlight.clear();
+    this.#again = [];
+    this.#waiting = [];
+    this.#head = 0;
+    return all.filter(({ standing }) => standing !== 'gone');
+  }
+
+  #advance(): void {
+    this.#head += 1;
+    if (this.#head < 256 || this.#head * 2 < this.#waiting.length) return;
+    this.#waiting = this.#waiting.slice(this.#head);
+    this.#head = 0;
+  }
+}
