@@ -8,8 +8,10 @@
  */
 
 import type { TLSSocket } from 'node:tls';
+import { Outbox } from './outbox.ts';
 import { type Frame, type GateLimits, PacketGate, type PacketReceiver, PacketType } from './packet-gate.ts';
 import type { ConnectFields } from './packet-rules.ts';
+import { isJoinable, StepQueue } from './step-queue.ts';
 import type { Violation } from './violations.ts';
 
 export interface WireLimits extends GateLimits {
@@ -52,8 +54,6 @@ type WiredSocket = TLSSocket & { [WIRE]: MqttWire };
 
 /** Above this many bytes in either direction the socket is not read. */
 const READ_AHEAD = 64 * 1024;
-/** Larger pieces are not copied into one record with others. */
-const GATHER_MAX = 64 * 1024;
 const LINGER = 2_000;
 
 export class MqttWire implements PacketReceiver {
@@ -64,14 +64,8 @@ export class MqttWire implements PacketReceiver {
   #owner: WireOwner;
   readonly #limits: WireLimits;
 
-  readonly #steps: Buffer[] = [];
-  #queuedBytes = 0;
-  /** The step that consecutive packets are being added to: a range of one chunk. */
-  #run: Buffer | undefined;
-  #runStart = 0;
-  #runEnd = 0;
-  #runPackets = 0;
-
+  readonly #steps: StepQueue;
+  readonly #outbox: Outbox;
   #engine: WireEngine | undefined;
   #onReadable: Listener | undefined;
   /** aedes has asked for data and found none, so it has to be told about the next. */
@@ -85,18 +79,13 @@ export class MqttWire implements PacketReceiver {
   #isDestroyed = false;
   #sawDisconnect = false;
 
-  #outgoing: Buffer[] = [];
-  #outgoingBytes = 0;
-  #flushPending = false;
-  #written = 0;
-  #flushedBefore = 0;
-  #unchangedSince = 0;
-
   constructor(socket: TLSSocket, limits: WireLimits, owner: WireOwner) {
     this.#socket = socket;
     this.#limits = limits;
     this.#owner = owner;
     this.#gate = new PacketGate(limits);
+    this.#steps = new StepQueue(limits.inflight);
+    this.#outbox = new Outbox(socket, 2 * limits.outgoing + limits.packet, () => this.#owner.overflowed());
     const wired = socket as WiredSocket;
     wired[WIRE] = this;
     wired.on('data', onData);
@@ -115,18 +104,12 @@ export class MqttWire implements PacketReceiver {
 
   /** Bytes that the client has not taken yet. */
   get writableLength(): number {
-    return this.#outgoingBytes + this.#socket.writableLength;
+    return this.#outbox.length;
   }
 
-  /** For how many milliseconds the client has left everything unread; judged whenever it is asked for. */
+  /** For how many milliseconds the client has left everything unread. */
   stalledFor(now: number): number {
-    const waiting = this.#socket.writableLength;
-    const flushed = this.#written - waiting;
-    if (waiting === 0 || flushed !== this.#flushedBefore) {
-      this.#flushedBefore = flushed;
-      this.#unchangedSince = now;
-    }
-    return now - this.#unchangedSince;
+    return this.#outbox.stalledFor(now);
   }
 
   /** Hands the connection to aedes: it gets the CONNECT packet, and the rest after `ready()`. */
@@ -139,7 +122,7 @@ export class MqttWire implements PacketReceiver {
   /** aedes has finished with CONNECT; what arrived meanwhile goes in. */
   ready(): void {
     this.#isHeld = false;
-    if (this.#isDestroyed || (this.#socketEnded && this.#steps.length === 0)) this.#closeEngine();
+    if (this.#isDestroyed || (this.#socketEnded && this.#steps.isEmpty)) this.#closeEngine();
     else this.#wakeEngine();
   }
 
@@ -166,10 +149,8 @@ export class MqttWire implements PacketReceiver {
 
   /** Closes at once: nothing more is read, processed or sent. */
   cut(): void {
-    this.#steps.length = 0;
-    this.#queuedBytes = 0;
-    this.#outgoing.length = 0;
-    this.#outgoingBytes = 0;
+    this.#steps.clear();
+    this.#outbox.discard();
     this.#isDestroyed = true;
     this.#socket.destroy();
     this.#closeEngine();
@@ -179,9 +160,8 @@ export class MqttWire implements PacketReceiver {
   end(last?: Buffer): void {
     if (this.#isDestroyed) return;
     if (last !== undefined) this.write(last);
-    this.#steps.length = 0;
-    this.#queuedBytes = 0;
-    this.#flush();
+    this.#steps.clear();
+    this.#outbox.flush();
     this.#isDestroyed = true;
     if (last === undefined) this.#closeSocket();
     else this.#answerAndClose();
@@ -230,7 +210,6 @@ export class MqttWire implements PacketReceiver {
       if (this.#socketEnded && !this.#isHeld) this.#closeEngine();
       return null;
     }
-    this.#queuedBytes -= step.length;
     this.#isJoinable = isJoinable(step);
     if ((step[0] as number) >> 4 === PacketType.connect) this.#isHeld = true;
     this.#readOrRest();
@@ -239,21 +218,14 @@ export class MqttWire implements PacketReceiver {
 
   /** Always true: who reads too slowly is dealt with by `outgoing`, and nobody else waits for it. */
   write(data: Buffer | string): boolean {
-    if (this.#isDestroyed) return true;
-    const piece = typeof data === 'string' ? Buffer.from(data) : data;
-    this.#outgoing.push(piece);
-    this.#outgoingBytes += piece.length;
-    if (!this.#flushPending) {
-      this.#flushPending = true;
-      process.nextTick(flush, this);
-    }
+    if (!this.#isDestroyed) this.#outbox.write(data);
     return true;
   }
 
   destroy(error?: Error): this {
     if (this.#isDestroyed) return this;
     if (error instanceof Error) this.#owner.engineFailed(error);
-    this.#flush();
+    this.#outbox.flush();
     this.#isDestroyed = true;
     this.#closeSocket();
     return this;
@@ -262,55 +234,21 @@ export class MqttWire implements PacketReceiver {
   // What the gate hands over.
 
   connectPacket(frame: Frame, connect: ConnectFields): void {
-    this.#add(frame);
-    this.#endRun();
+    this.#steps.add(frame);
     this.#owner.connectArrived(connect);
   }
 
   packet(frame: Frame): void {
-    if (this.#isDestroyed) return;
-    if (!this.#owner.packetArrived(frame)) return;
-    const { type } = frame;
-    if (type === PacketType.publish ? frame.qos < 2 : type === PacketType.puback || type === PacketType.pingreq) {
-      this.#add(frame);
-      return;
-    }
-    if (type === PacketType.disconnect) this.#sawDisconnect = true;
-    // A step of its own: aedes works on the packets of a step concurrently, and these must keep their place
-    // [MQTT-4.6.0-3, MQTT-4.6.0-4].
-    this.#endRun();
-    this.#add(frame);
-    this.#endRun();
-  }
-
-  #add(frame: Frame): void {
-    if (this.#run === frame.bytes && this.#runEnd === frame.start && this.#runPackets < this.#limits.inflight) {
-      this.#runEnd = frame.end;
-      this.#runPackets += 1;
-      return;
-    }
-    this.#endRun();
-    this.#run = frame.bytes;
-    this.#runStart = frame.start;
-    this.#runEnd = frame.end;
-    this.#runPackets = 1;
-  }
-
-  #endRun(): void {
-    const run = this.#run;
-    if (run === undefined) return;
-    this.#run = undefined;
-    const whole = this.#runStart === 0 && this.#runEnd === run.length;
-    const step = whole ? run : run.subarray(this.#runStart, this.#runEnd);
-    this.#steps.push(step);
-    this.#queuedBytes += step.length;
+    if (this.#isDestroyed || !this.#owner.packetArrived(frame)) return;
+    if (frame.type === PacketType.disconnect) this.#sawDisconnect = true;
+    this.#steps.add(frame);
   }
 
   /** For the listeners below. */
   received(chunk: Buffer): void {
     if (this.#isDestroyed) return;
     const violation = this.#gate.push(chunk, this);
-    this.#endRun();
+    this.#steps.seal();
     if (violation !== undefined) this.#owner.violated(violation);
     if (this.#isDestroyed) return;
     this.#wakeEngine();
@@ -327,38 +265,14 @@ export class MqttWire implements PacketReceiver {
 
   closed(): void {
     this.#socketEnded = true;
-    this.#outgoing.length = 0;
-    this.#outgoingBytes = 0;
+    this.#outbox.discard();
     this.#owner.socketClosed();
     // What arrived before the end still counts: aedes closes when it has read it all.
-    if (this.#isDestroyed || (this.#engineWaits && this.#steps.length === 0)) this.#closeEngine();
-  }
-
-  flushed(): void {
-    this.#flushPending = false;
-    this.#flush();
-  }
-
-  #flush(): void {
-    const pieces = this.#outgoing;
-    if (pieces.length === 0 || this.#isDestroyed) return;
-    const bytes = this.#outgoingBytes;
-    this.#outgoing = [];
-    this.#outgoingBytes = 0;
-    if (this.#socketEnded || this.#socket.destroyed) return;
-    this.#written += bytes;
-    if (pieces.length === 1) this.#socket.write(pieces[0] as Buffer);
-    else if (bytes <= GATHER_MAX) this.#socket.write(Buffer.concat(pieces, bytes));
-    else {
-      this.#socket.cork();
-      for (const piece of pieces) this.#socket.write(piece);
-      this.#socket.uncork();
-    }
-    if (this.#socket.writableLength > 2 * this.#limits.outgoing + this.#limits.packet) this.#owner.overflowed();
+    if (this.#isDestroyed || (this.#engineWaits && this.#steps.isEmpty)) this.#closeEngine();
   }
 
   #wakeEngine(): void {
-    if (!this.#isOpen || this.#isHeld || this.#steps.length === 0) return;
+    if (!this.#isOpen || this.#isHeld || this.#steps.isEmpty) return;
     if (this.#engineWaits) {
       this.#engineWaits = false;
       this.#onReadable?.();
@@ -367,16 +281,14 @@ export class MqttWire implements PacketReceiver {
     // Messages that wait for storage must not hold up those behind them: they are stored together.
     const engine = this.#engine;
     while (engine !== undefined && this.#isJoinable && engine.pending() < this.#limits.inflight) {
-      const step = this.#steps[0];
-      if (step === undefined || !isJoinable(step)) break;
-      this.#steps.shift();
-      this.#queuedBytes -= step.length;
+      const step = this.#steps.shiftJoinable();
+      if (step === undefined) break;
       engine.feed(step);
     }
   }
 
   #readOrRest(): void {
-    const behind = this.#queuedBytes > READ_AHEAD || this.#socket.writableLength > READ_AHEAD;
+    const behind = this.#steps.bytes > READ_AHEAD || this.#socket.writableLength > READ_AHEAD;
     const rest = behind || this.#isPaused;
     if (rest === this.#socket.isPaused()) return;
     if (rest) this.#socket.pause();
@@ -412,14 +324,6 @@ export class MqttWire implements PacketReceiver {
   }
 }
 
-/** QoS 0 and 1 messages, PUBACK and PINGREQ. */
-function isJoinable(step: Buffer): boolean {
-  const first = step[0] as number;
-  const type = first >> 4;
-  if (type === PacketType.publish) return (first & 0x06) < 0x04;
-  return type === PacketType.puback || type === PacketType.pingreq;
-}
-
 function onData(this: TLSSocket, chunk: Buffer): void {
   const wire = (this as WiredSocket)[WIRE];
   try {
@@ -438,10 +342,6 @@ function onClose(this: TLSSocket): void {
 }
 
 function ignore(): void {}
-
-function flush(wire: MqttWire): void {
-  wire.flushed();
-}
 
 function destroySocket(socket: TLSSocket): void {
   socket.destroy();

@@ -29,7 +29,8 @@ interface Retained {
 /** Sessions kept per owner; a service may choose its client ids. The oldest gives way. */
 const KEPT_PER_OWNER = 100;
 
-const NOBODY: StoredSubscription[] = [];
+const NOBODY = Promise.resolve<StoredSubscription[]>([]);
+const NOTHING = Promise.resolve();
 
 export class SessionStore {
   readonly #memory = createEngineMemory();
@@ -200,11 +201,12 @@ export class SessionStore {
   }
 
   subscriptionsByTopic(topic: string): Promise<StoredSubscription[]> {
-    return this.#kept.size === 0 ? Promise.resolve(NOBODY) : this.#memory.subscriptionsByTopic(topic);
+    return this.#kept.size === 0 ? NOBODY : this.#memory.subscriptionsByTopic(topic);
   }
 
+  /** Called with every clean CONNECT. */
   cleanSubscriptions(client: ClientKey): Promise<void> {
-    return this.#memory.cleanSubscriptions(client);
+    return this.#kept.has(client.id) ? this.#memory.cleanSubscriptions(client) : NOTHING;
   }
 
   countOffline(): Promise<unknown> {
@@ -217,7 +219,7 @@ export class SessionStore {
 
   /** Queues for those who may receive it and have room; once per client, however many of its filters match. */
   outgoingEnqueueCombi(subscriptions: readonly StoredSubscription[], packet: StoredPacket): Promise<void> {
-    if (subscriptions.length === 0) return Promise.resolve();
+    if (subscriptions.length === 0) return NOTHING;
     const receivers = new Map<string, StoredSubscription>();
     for (const subscription of subscriptions) {
       const clientId = subscription.clientId as string;
@@ -232,7 +234,7 @@ export class SessionStore {
       kept.queuedBytes += bytes;
       receivers.set(clientId, subscription);
     }
-    if (receivers.size === 0) return Promise.resolve();
+    if (receivers.size === 0) return NOTHING;
     const own = { ...packet, payload: Buffer.from(packet.payload) };
     return this.#memory.outgoingEnqueueCombi([...receivers.values()], own);
   }
