@@ -1,23 +1,40 @@
-import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
+import { temporaryDirectory } from '../testkit/temporary.ts';
 import { markdown, type Report } from './report.ts';
 
 const BENCH = fileURLToPath(new URL('main.ts', import.meta.url));
 const WITHIN_MS = 60_000;
+/** Figures of loads as small as this mean nothing; the bench runs all the same. */
+const TINY = ['--quick', '--only', 'connect', '--scale', '0.05'];
 
-/** Runs it as `npm run bench` does; figures of loads as small as these mean nothing. */
 async function runBench(...args: readonly string[]): Promise<{ readonly stdout: string; readonly stderr: string }> {
   return promisify(execFile)(process.execPath, [BENCH, ...args], { timeout: WITHIN_MS });
 }
 
-describe('the bench', () => {
+/** Command lines of running programs that name a directory. */
+function programsIn(directory: string): readonly string[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+      } catch {
+        return ''; // it ended while we looked
+      }
+    })
+    .filter((commandLine) => commandLine.includes(directory));
+}
+
+describe.runIf(process.platform === 'linux')('the bench', () => {
   it(
     'measures Rollcall beside its peers and says what was to be reached',
     async () => {
-      const { stdout } = await runBench('--quick', '--only', 'connect', '--scale', '0.05', '--rounds', '2', '--json');
+      const { stdout } = await runBench(...TINY, '--rounds', '2', '--json');
       const report = JSON.parse(stdout) as Report;
 
       const [connect, ...others] = report.results;
@@ -37,9 +54,29 @@ describe('the bench', () => {
     WITHIN_MS,
   );
 
+  it(
+    'leaves neither processes nor files when it is interrupted',
+    async () => {
+      const directory = temporaryDirectory();
+      const bench = spawn(process.execPath, [BENCH, ...TINY, '--rounds', '500'], {
+        env: { ...process.env, TMPDIR: directory },
+        stdio: ['ignore', 'ignore', 'pipe'],
+      });
+      const ended = once(bench, 'exit');
+      for await (const words of bench.stderr) if (String(words).includes('measuring')) break;
+      expect(programsIn(directory)).not.toEqual([]);
+
+      bench.kill('SIGINT');
+
+      expect(await ended).toEqual([130, null]);
+      expect(readdirSync(directory)).toEqual([]);
+      await expect.poll(() => programsIn(directory)).toEqual([]);
+    },
+    WITHIN_MS,
+  );
+
   it('refuses rows that it does not have, and says which it has', async () => {
-    const refused = runBench('--only', 'conect');
-    await expect(refused).rejects.toMatchObject({
+    await expect(runBench('--only', 'conect')).rejects.toMatchObject({
       code: 2,
       stderr: expect.stringContaining('expected rows of enroll, connect, publish, memory, revoke, found "conect"'),
     });

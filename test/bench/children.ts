@@ -83,7 +83,7 @@ export class Borrowed {
   /** The same in one turn, for when the bench itself has to go at once. */
   giveBackNow(): void {
     for (const child of this.#children) child.process.kill('SIGKILL');
-    rmSync(this.directory, { recursive: true, force: true });
+    rmSync(this.directory, { recursive: true, force: true, maxRetries: 5 }); // they may die a moment later
   }
 }
 

@@ -76,7 +76,8 @@ if (process.platform !== 'linux') {
 
 const borrowed = new Borrowed();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  process.once(signal, () => {
+  // Not once: a second signal, sent to the whole group, must not end the cleaning up.
+  process.on(signal, () => {
     borrowed.giveBackNow();
     process.exit(130);
   });

@@ -37,25 +37,25 @@ export const USAGE = `usage: npm run bench -- [--only ${ROWS.join(',')}] [--quic
 `;
 
 const FULL: Sizes = {
-  rounds: 21,
-  connects: 120,
-  messages: 6_000,
+  rounds: 31,
+  connects: 60,
+  messages: 4_000,
   publishers: 500,
   idle: 2_000,
   idleRounds: 2,
-  enrollments: 60,
+  enrollments: 30,
   connected: 1_000,
   revoked: 200,
 };
 
 const QUICK: Sizes = {
   rounds: 7,
-  connects: 60,
+  connects: 40,
   messages: 3_000,
   publishers: 300,
   idle: 500,
   idleRounds: 1,
-  enrollments: 40,
+  enrollments: 30,
   connected: 300,
   revoked: 60,
 };
