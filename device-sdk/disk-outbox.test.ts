@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { PowerCutFiles } from '../test/testkit/power-cut-files.ts';
 import { DeviceError } from './device-error.ts';
 import { DiskOutbox, type DiskOutboxOptions, type StreamRules } from './disk-outbox.ts';
+import { messageSize } from './journal-record.ts';
 import { DEFAULT_OUTBOX_LIMITS, type OutboxMessage } from './outbox.ts';
 import type { Receipt } from './receipt.ts';
 
@@ -163,6 +164,26 @@ describe('writing', () => {
     await add(outbox, 't', 'c');
     expect(drain(open(files.reborn(0, 'keeps cache')))).toEqual(['a', long, 'c']);
     expect(drain(outbox)).toEqual(['a', long, 'c']);
+  });
+
+  it('that fails half-way refuses the message, although it may be on disk', async () => {
+    const files = steady();
+    const create = files.create.bind(files);
+    let isBroken = false;
+    files.create = async (name) => {
+      const file = await create(name);
+      const sync = () => (isBroken ? Promise.reject(Object.assign(new Error('bad'), { code: 'EIO' })) : file.sync());
+      return { ...file, sync };
+    };
+    const outbox = open(files);
+    await add(outbox, 't', 'a');
+    isBroken = true;
+    expect(await codeOf(add(outbox, 't', 'b'))).toBe('queue_unwritable');
+    isBroken = false;
+    await add(outbox, 't', 'c');
+    expect(files.list()).toHaveLength(2); // no fsync is believed after one that failed
+    await outbox.close();
+    expect(drain(open(files.reborn(0, 'loses cache')))).toEqual(['a', 'c']);
   });
 
   it('does not let the files grow for ever, whatever waits', async () => {
@@ -419,6 +440,8 @@ describe('a power cut', () => {
 });
 
 describe('damage', () => {
+  const recordLength = (text: string) => messageSize({ topic: 't', payload: Buffer.from(text) });
+
   async function filled() {
     const files = steady();
     const outbox = open(files);
@@ -438,8 +461,11 @@ describe('damage', () => {
         const at = bit % (bytes.length * 8);
         bytes[at >> 3] = (bytes[at >> 3] as number) ^ (1 << (at & 7));
         hurt.replace(name, bytes);
-        const found = drain(open(hurt));
+        const outbox = open(hurt);
+        const found = drain(outbox);
         expect(found).toHaveLength(11);
+        const isTail = at >> 3 >= bytes.length - recordLength(texts.find((text) => !found.includes(text)) as string);
+        expect(outbox.status.damaged, 'the end of a file is taken for torn').toBe(isTail ? 0 : 1);
         expect(texts.filter((text) => found.includes(text))).toEqual(found);
       }),
       { numRuns: 200 },
