@@ -15,7 +15,7 @@ import type { BrokerEvent, ConnectFailure, PeerDescription } from './events.ts';
 import type { BrokerLimits } from './limits.ts';
 import { MqttWire, type WireOwner } from './mqtt-wire.ts';
 import type { ConnectFields } from './packet-rules.ts';
-import { describePeer, judgePeer, type Peer } from './peer.ts';
+import { describePeer, type Peer, PeerJudge } from './peer.ts';
 import type { Policies } from './policies.ts';
 import { addressKey, TokenBuckets } from './rate-limit.ts';
 import type { Sessions } from './sessions.ts';
@@ -73,19 +73,19 @@ export class ConnectionGate {
   readonly #options: ConnectionGateOptions;
   readonly #logBuckets: TokenBuckets;
   readonly #arrivals = new Set<Arrival>();
-  #issuers: readonly X509Certificate[];
+  #peers: PeerJudge;
   #revocations = 0;
   #isClosed = false;
 
   constructor(options: ConnectionGateOptions, issuers: readonly X509Certificate[]) {
     this.#options = options;
-    this.#issuers = issuers;
+    this.#peers = new PeerJudge(issuers);
     const perMinute = options.limits.refusalLogsPerMinute;
     this.#logBuckets = new TokenBuckets(perMinute / 60, perMinute);
   }
 
   setIssuers(issuers: readonly X509Certificate[]): void {
-    this.#issuers = issuers;
+    this.#peers = new PeerJudge(issuers);
   }
 
   /** Whoever was found good before this moment is asked for again before being let in. */
@@ -119,7 +119,7 @@ export class ConnectionGate {
   #judge(socket: TLSSocket): void {
     const half = this.#options.door.find(socket);
     const address = half?.address ?? socket.remoteAddress ?? '';
-    const judged = judgePeer(socket, this.#issuers);
+    const judged = this.#peers.judge(socket);
     if ('refusal' in judged) {
       const { reason, detail, certificate } = judged.refusal;
       half?.settle();

@@ -31,25 +31,52 @@ const OPENSSL_REASONS: Readonly<Record<string, ConnectFailure>> = {
   INVALID_PURPOSE: 'purpose_wrong',
 };
 
-export function judgePeer(
-  socket: TLSSocket,
-  issuers: readonly X509Certificate[],
-): { readonly peer: Peer } | { readonly refusal: PeerRefusal } {
-  const certificate = socket.getPeerX509Certificate();
-  // A resumed session without a certificate has been reported as authorized (Node 20, 22): both have to hold.
-  if (certificate === undefined) return { refusal: { reason: 'certificate_missing', certificate } };
-  const refuse = (reason: ConnectFailure, detail?: string) => ({
-    refusal: detail === undefined ? { reason, certificate } : { reason, detail, certificate },
-  });
-  if (socket.authorized !== true) {
-    const code = String(socket.authorizationError);
-    return refuse(OPENSSL_REASONS[code] ?? 'certificate_untrusted', code);
+export type Judgement = { readonly peer: Peer } | { readonly refusal: PeerRefusal };
+
+/** What only depends on a certificate's bytes and on who counts as issuer. */
+type Facts = { readonly serial: string; readonly san: string | undefined } | { readonly fault: ConnectFailure };
+
+/** Certificates whose facts are remembered, about 3 MB: a fleet that comes back comes back with the same ones. */
+const REMEMBERED = 10_000;
+
+export class PeerJudge {
+  readonly #issuers: readonly X509Certificate[];
+  /** By SHA-256 of the DER. The one that came first is forgotten first. */
+  readonly #facts = new Map<string, Facts>();
+
+  constructor(issuers: readonly X509Certificate[]) {
+    this.#issuers = issuers;
   }
-  if (!issuers.some((issuer) => certificate.checkIssued(issuer))) return refuse('issuer_foreign');
-  const purposes: readonly string[] | undefined = certificate.keyUsage;
-  if (certificate.ca || purposes?.length !== 1 || purposes[0] !== CLIENT_AUTH) return refuse('purpose_wrong');
-  const serial = normalSerial(certificate.serialNumber);
-  return { peer: { serial, san: certificate.subjectAltName, certificate } };
+
+  judge(socket: TLSSocket): Judgement {
+    const certificate = socket.getPeerX509Certificate();
+    // A resumed session without a certificate has been reported as authorized (Node 20, 22): both have to hold.
+    if (certificate === undefined) return { refusal: { reason: 'certificate_missing', certificate } };
+    if (socket.authorized !== true) {
+      const detail = String(socket.authorizationError);
+      return { refusal: { reason: OPENSSL_REASONS[detail] ?? 'certificate_untrusted', detail, certificate } };
+    }
+    const facts = this.#factsOf(certificate);
+    if ('fault' in facts) return { refusal: { reason: facts.fault, certificate } };
+    return { peer: { ...facts, certificate } };
+  }
+
+  #factsOf(certificate: X509Certificate): Facts {
+    const fingerprint = certificate.fingerprint256;
+    const known = this.#facts.get(fingerprint);
+    if (known !== undefined) return known;
+    if (this.#facts.size >= REMEMBERED) this.#facts.delete(this.#facts.keys().next().value as string);
+    const facts = this.#read(certificate);
+    this.#facts.set(fingerprint, facts);
+    return facts;
+  }
+
+  #read(certificate: X509Certificate): Facts {
+    if (!this.#issuers.some((issuer) => certificate.checkIssued(issuer))) return { fault: 'issuer_foreign' };
+    const purposes: readonly string[] | undefined = certificate.keyUsage;
+    if (certificate.ca || purposes?.length !== 1 || purposes[0] !== CLIENT_AUTH) return { fault: 'purpose_wrong' };
+    return { serial: normalSerial(certificate.serialNumber), san: certificate.subjectAltName };
+  }
 }
 
 /** For the log: what a certificate says about itself, as text that cannot forge log lines. */
