@@ -203,8 +203,6 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       else if (session.wire.stalledFor(monotonic) > limits.stallTimeout) session.cut('slow_consumer');
     }
     sessions.sweep(time);
-    door.sweep(time);
-    gate.sweep(time);
     store.sweep(time).catch((error: unknown) => log.error({ err: error }, 'old sessions could not be removed'));
   }
 

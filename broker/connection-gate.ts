@@ -8,6 +8,8 @@ import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
 import { formatIdentity, type Identity, identityUri, parseIdentityUri } from '../contract/identity.ts';
 import type { Standing } from '../registry/registry.ts';
+import { networkOf } from '../throttle/network.ts';
+import { TokenBuckets } from '../throttle/token-buckets.ts';
 import type { Rights, Subject } from './acl.ts';
 import type { Counters } from './counters.ts';
 import type { Door, HalfOpen } from './door.ts';
@@ -17,7 +19,6 @@ import { MqttWire, type WireOwner } from './mqtt-wire.ts';
 import type { ConnectFields } from './packet-rules.ts';
 import { describePeer, type Peer, PeerJudge } from './peer.ts';
 import type { Policies } from './policies.ts';
-import { addressKey, TokenBuckets } from './rate-limit.ts';
 import type { Sessions } from './sessions.ts';
 import type { Violation } from './violations.ts';
 
@@ -81,7 +82,7 @@ export class ConnectionGate {
     this.#options = options;
     this.#peers = new PeerJudge(issuers);
     const perMinute = options.limits.refusalLogsPerMinute;
-    this.#logBuckets = new TokenBuckets(perMinute / 60, perMinute);
+    this.#logBuckets = new TokenBuckets({ perSecond: perMinute / 60, burst: perMinute });
   }
 
   setIssuers(issuers: readonly X509Certificate[]): void {
@@ -91,10 +92,6 @@ export class ConnectionGate {
   /** Whoever was found good before this moment is asked for again before being let in. */
   revocationHappened(): void {
     this.#revocations += 1;
-  }
-
-  sweep(now: number): void {
-    this.#logBuckets.sweep(now);
   }
 
   close(): void {
@@ -230,7 +227,7 @@ export class ConnectionGate {
     counters.countRefusal(reason);
     const peer: PeerDescription = describePeer(about.certificate);
     const { detail, identity } = about;
-    if (this.#logBuckets.take(addressKey(address), now())) {
+    if (this.#logBuckets.take(networkOf(address), now()) === 0) {
       log.warn(
         { reason, detail, address, ...peer, ...(identity === undefined ? {} : { identity: formatIdentity(identity) }) },
         'connection refused',

@@ -5,9 +5,10 @@
 
 import type { Socket } from 'node:net';
 import type { Server, TLSSocket } from 'node:tls';
+import { networkOf } from '../throttle/network.ts';
+import { TokenBuckets } from '../throttle/token-buckets.ts';
 import type { ConnectFailure } from './events.ts';
 import type { BrokerLimits } from './limits.ts';
-import { addressKey, TokenBuckets } from './rate-limit.ts';
 
 export interface DoorOptions {
   readonly limits: BrokerLimits;
@@ -76,7 +77,7 @@ export class Door {
   constructor(options: DoorOptions) {
     this.#options = options;
     const rate = options.limits.connectionsPerSecondPerAddress;
-    this.#buckets = new TokenBuckets(rate, rate * 2);
+    this.#buckets = new TokenBuckets({ perSecond: rate, burst: rate * 2 });
   }
 
   /** Stands between the server's accept and its TLS. */
@@ -101,10 +102,6 @@ export class Door {
     return this.#halfOpen.size;
   }
 
-  sweep(now: number): void {
-    this.#buckets.sweep(now);
-  }
-
   /** Destroys every connection that is left. */
   close(): void {
     for (const socket of this.#sockets) socket.destroy();
@@ -117,7 +114,7 @@ export class Door {
       socket.destroy(); // it went away before we looked
       return false;
     }
-    const key = addressKey(address);
+    const key = networkOf(address);
     const fromHere = this.#perAddress.get(key) ?? 0;
     if (limits.handshakes > 0 && this.#halfOpen.size >= limits.handshakes) {
       return this.#refuse(socket, 'too_many_handshakes', address);
@@ -125,7 +122,7 @@ export class Door {
     if (limits.handshakesPerAddress > 0 && fromHere >= limits.handshakesPerAddress) {
       return this.#refuse(socket, 'too_many_handshakes', address);
     }
-    if (!this.#buckets.take(key, now())) return this.#refuse(socket, 'rate_limited', address);
+    if (this.#buckets.take(key, now()) > 0) return this.#refuse(socket, 'rate_limited', address);
 
     const place = endpoint(socket);
     const settled = () => {

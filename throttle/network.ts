@@ -4,6 +4,7 @@ import { isIPv6 } from 'node:net';
 
 /** What one household or one machine holds: an IPv4 address, or the /64 of an IPv6 address. */
 export function networkOf(address: string): string {
+  if (!address.includes(':')) return address;
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
   if (mapped !== undefined) return mapped;
   if (!isIPv6(address)) return address;
