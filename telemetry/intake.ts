@@ -250,7 +250,7 @@ function isStorable(message: TelemetryMessage): boolean {
     receivedAt < END_OF_TIME &&
     (qos === 0 || qos === 1 || qos === 2) &&
     payload instanceof Uint8Array &&
-    (deviceTime === undefined || Number.isFinite(deviceTime)) &&
+    (deviceTime === undefined || (deviceTime >= 0 && deviceTime < END_OF_TIME)) &&
     (deviceSequence === undefined || Number.isFinite(deviceSequence)) &&
     (key === undefined || (typeof key === 'string' && key.length > 0 && key.length <= LONGEST_KEY)) &&
     (contentType === undefined || (typeof contentType === 'string' && contentType.length <= LONGEST_KEY))

@@ -1,14 +1,18 @@
 /** The journal as its readers see it: questions that span segments. Writes nothing. */
 
+import { basename } from 'node:path';
 import Database from 'better-sqlite3';
 import { Problem } from '../contract/problem.ts';
 import { isDamage } from './segment-file.ts';
 import { SegmentReader, type Wanted } from './segment-reader.ts';
-import { listSegments, type SegmentName } from './segments.ts';
-import type { StoredMessage } from './telemetry.ts';
+import { listDamaged, listSegments, type SegmentName, segmentBytes } from './segments.ts';
+import type { SeriesSums } from './series.ts';
+import type { SegmentStats, StoredMessage, TelemetryStats } from './telemetry.ts';
 
 /** Segments that are kept open between questions. */
 const MOST_OPEN = 16;
+
+const SERIES_PAGE_BYTES = 16_777_216;
 
 export class JournalReader {
   readonly #directory: string;
@@ -75,6 +79,31 @@ export class JournalReader {
       found.push(message);
     }
     return found.sort(byDeviceAndStream);
+  }
+
+  /** Goes through the next so many messages after a position. */
+  series(wanted: Wanted, after: number, limit: number, sums: SeriesSums): { readonly next: number | undefined } {
+    const page = this.page(wanted, after, limit, SERIES_PAGE_BYTES);
+    for (const message of page) sums.add(message);
+    return { next: page.at(-1)?.position };
+  }
+
+  stats(): TelemetryStats {
+    const segments = this.#segments().map((name) => this.segmentStats(name));
+    return {
+      segments,
+      messages: segments.reduce((sum, { messages }) => sum + messages, 0),
+      bytes: segments.reduce((sum, { bytes }) => sum + bytes, 0),
+      damaged: listDamaged(this.#directory),
+    };
+  }
+
+  segmentStats(name: SegmentName): SegmentStats {
+    const { firstPosition, end } = this.#read(name, (reader) => ({
+      firstPosition: reader.firstPosition,
+      end: reader.end(),
+    }));
+    return { name: basename(name.file), firstPosition, messages: end - firstPosition + 1, bytes: segmentBytes(name) };
   }
 
   close(): void {

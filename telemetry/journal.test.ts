@@ -5,7 +5,7 @@ import Database from 'better-sqlite3';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { message } from '../test/behaviour/telemetry.ts';
 import { temporaryDirectory } from '../test/testkit/temporary.ts';
-import { Journal } from './journal.ts';
+import { Journal, type JournalOptions } from './journal.ts';
 import { JournalReader } from './journal-reader.ts';
 import { pack } from './packed.ts';
 import { listSegments } from './segments.ts';
@@ -14,8 +14,8 @@ const DAY = 86_400_000;
 const NOON = Date.UTC(2030, 0, 1, 12);
 const ALL = { device: undefined, stream: undefined, since: 0, until: Number.MAX_SAFE_INTEGER };
 
-function open(directory: string, mostChecked?: number) {
-  const journal = new Journal({ directory, ...(mostChecked !== undefined && { mostChecked }) });
+function open(directory: string, options: Partial<JournalOptions> = {}) {
+  const journal = new Journal({ directory, ...options });
   const reader = new JournalReader(directory);
   onTestFinished(() => {
     journal.close();
@@ -52,6 +52,27 @@ describe('segments', () => {
     expect(days()).toEqual(['2030-01-02', '2035-06-05', '2030-01-02', '2030-01-03']);
   });
 
+  it('go when their day ended longer ago than is kept, and the one that is written stays', () => {
+    const { append, days, journal, stored } = open(temporaryDirectory());
+    for (const day of [0, 1, 2, 3]) append(`${day}`, NOON + day * DAY);
+    const midnight = Date.UTC(2030, 0, 3);
+    expect(journal.prune({ age: DAY, bytes: 0 }, midnight)).toEqual([]);
+    expect(journal.prune({ age: DAY, bytes: 0 }, midnight + 1)).toMatchObject([{ firstPosition: 1, messages: 1 }]);
+    expect(days()).toEqual(['2030-01-02', '2030-01-03', '2030-01-04']);
+    journal.prune({ age: DAY, bytes: 0 }, midnight + 365 * DAY);
+    expect(stored()).toEqual(['30']);
+    expect(append('4', NOON + 4 * DAY).first).toBe(5);
+  });
+
+  it('are followed by another of the same day when they have grown too large', () => {
+    const { append, days, stored } = open(temporaryDirectory(), { segmentBytes: 300_000 });
+    const batches = Array.from({ length: 200 }, (_, i) => `${i}`.padEnd(2000));
+    for (const text of batches) append(text);
+    expect(days().length).toBeGreaterThan(1);
+    expect(new Set(days())).toEqual(new Set(['2030-01-01']));
+    expect(stored()).toEqual(batches.map((text) => `${text}0`));
+  });
+
   it('that are cut in half are put aside, loudly, and nothing that follows takes their positions', () => {
     const directory = temporaryDirectory();
     const before = open(directory);
@@ -86,7 +107,7 @@ describe('segments', () => {
     const root = find.pluck().get() as number;
     outside.close();
     overwritePage(file, root);
-    const after = open(directory, 0);
+    const after = open(directory, { mostChecked: 0 });
     expect(after.journal.takeSetAside()).toEqual([]);
     expect(after.append('b', NOON, 10).first).toBe(3001);
     expect(after.journal.takeSetAside()).toEqual([`${file}.damaged`]);

@@ -4,12 +4,22 @@
  */
 
 import { mkdirSync } from 'node:fs';
+import { basename } from 'node:path';
 import Database from 'better-sqlite3';
 import { Problem } from '../contract/problem.ts';
 import type { Packed } from './packed.ts';
 import { type Appended, Segment } from './segment.ts';
 import { createSegmentFile, expectWhole, isDamage, storageProblem } from './segment-file.ts';
-import { dayOf, listSegments, type SegmentName, segmentBytes, segmentName, setAside } from './segments.ts';
+import {
+  dayOf,
+  listSegments,
+  removeSegment,
+  type SegmentName,
+  segmentBytes,
+  segmentName,
+  setAside,
+} from './segments.ts';
+import type { Retention, SegmentStats } from './telemetry.ts';
 
 const DAY_MS = 86_400_000;
 
@@ -22,7 +32,14 @@ const MOST_CHECKED = 268_435_456;
 export interface JournalOptions {
   readonly directory: string;
   readonly mostChecked?: number;
+  /** A segment that has grown so large is followed by another one of the same day. */
+  readonly segmentBytes?: number;
 }
+
+const SEGMENT_BYTES = 4 * 1024 ** 3;
+
+/** Appends between two looks at how large the segment is. */
+const SIZE_CHECKED_EVERY = 64;
 
 interface Current {
   readonly name: SegmentName;
@@ -35,11 +52,15 @@ export class Journal {
   #current: Current | undefined;
   /** The segment before the current one, to ask for keys. */
   #older: Database.Database | undefined;
+  readonly #segmentBytes: number;
+  #appends = 0;
+  #isTooLarge = false;
   /** What the next segment begins with, where there is no current one. */
   #nextPosition = 1;
 
   /** Creates the directory, mode 0700. Throws Problem `data_directory_unusable` or `database_newer`. */
-  constructor({ directory, mostChecked = MOST_CHECKED }: JournalOptions) {
+  constructor({ directory, mostChecked = MOST_CHECKED, segmentBytes: bytes = SEGMENT_BYTES }: JournalOptions) {
+    this.#segmentBytes = bytes;
     this.#directory = directory;
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 });
@@ -93,6 +114,27 @@ export class Journal {
     }
   }
 
+  /** Removes whole segments, oldest first, never the one that is written. Returns what went. */
+  prune({ age, bytes }: Retention, now: number): SegmentStats[] {
+    const names = listSegments(this.#directory).filter(({ file }) => file !== this.#current?.name.file);
+    const sizes = names.map((name) => segmentBytes(name));
+    let total = sizes.reduce(
+      (sum, size) => sum + size,
+      this.#current === undefined ? 0 : segmentBytes(this.#current.name),
+    );
+    const removed: SegmentStats[] = [];
+    for (const [index, name] of names.entries()) {
+      const ended = Date.parse(name.day) + DAY_MS;
+      if (!((age > 0 && ended < now - age) || (bytes > 0 && total > bytes))) break;
+      const size = sizes[index] as number;
+      removed.push({ name: basename(name.file), bytes: size, ...this.#extentOf(name) });
+      if (index === names.length - 1) this.#openOlder(undefined);
+      removeSegment(name);
+      total -= size;
+    }
+    return removed;
+  }
+
   close(): void {
     this.#older?.close();
     this.#current?.segment.close();
@@ -108,7 +150,9 @@ export class Journal {
     const day = dayOf(time);
     const current = this.#current;
     if (current === undefined) return this.#begin(day);
-    const isNext = day > current.name.day || dayOf(time + DAY_MS) < current.name.day;
+    this.#appends += 1;
+    if (this.#appends % SIZE_CHECKED_EVERY === 0) this.#isTooLarge = current.segment.bytes > this.#segmentBytes;
+    const isNext = this.#isTooLarge || day > current.name.day || dayOf(time + DAY_MS) < current.name.day;
     return isNext ? this.#begin(day) : current.segment;
   }
 
@@ -128,6 +172,7 @@ export class Journal {
     }
     const segment = this.#openSegment(name);
     this.#current = { name, segment };
+    this.#isTooLarge = false;
     current?.segment.close();
     this.#openOlder(newest);
     return segment;
@@ -170,6 +215,24 @@ export class Journal {
       segment?.close();
       if (isDamage(error)) return undefined;
       throw error;
+    }
+  }
+
+  #extentOf({ file }: SegmentName): { readonly firstPosition: number; readonly messages: number } {
+    try {
+      const database = new Database(file, { readonly: true, fileMustExist: true });
+      try {
+        const number = (sql: string) => (database.prepare(sql).pluck().get() as number | null) ?? 0;
+        const firstPosition = number('SELECT first_position FROM segment');
+        return {
+          firstPosition,
+          messages: Math.max(0, number('SELECT max(position) FROM messages') - firstPosition + 1),
+        };
+      } finally {
+        database.close();
+      }
+    } catch {
+      return { firstPosition: 0, messages: 0 }; // one that can't be read may go like any other
     }
   }
 

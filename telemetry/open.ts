@@ -4,11 +4,13 @@ import type { Logger } from 'pino';
 import { Problem } from '../contract/problem.ts';
 import { Followers } from './followers.ts';
 import { INTAKE_LIMITS, Intake, type IntakeLimits } from './intake.ts';
-import { type Packed, pack, transferOf, unpack } from './packed.ts';
-import type { LastCall, QueryCall } from './reader-thread.ts';
+import type { JournalOptions } from './journal.ts';
+import { pack, transferOf } from './packed.ts';
+import { openQuestions } from './questions.ts';
 import type { Appended } from './segment.ts';
-import type { Telemetry } from './telemetry.ts';
+import type { Retention, SegmentStats, Telemetry } from './telemetry.ts';
 import { Thread } from './thread.ts';
+import type { PruneCall } from './writer-thread.ts';
 
 export interface TelemetryOptions {
   /** Where the journal lies; created with mode 0700 when it does not exist. */
@@ -17,12 +19,16 @@ export interface TelemetryOptions {
   readonly now: () => number;
   readonly log: Logger;
   readonly limits?: Partial<IntakeLimits>;
+  /** Applied when the journal is opened, and every hour. Everything is kept without it. */
+  readonly retention?: Retention;
 }
 
-/** Payload bytes of one answer. More is refused instead of cut, so that no answer looks complete and isn't. */
-export const ANSWER_BYTES = 16_777_216;
+const PRUNE_EVERY_MS = 3_600_000;
 
-const LONGEST_PAGE = 10_000;
+/** With a bound on bytes no segment is larger than this part of it, so that what goes is never nearly all. */
+const SEGMENTS_IN_BOUND = 8;
+
+const KEEP_ALL: Retention = { age: 0, bytes: 0 };
 
 interface SetAside {
   readonly setAside: readonly string[];
@@ -30,11 +36,14 @@ interface SetAside {
 
 /** Throws Problem `data_directory_unusable` or `database_newer`. */
 export async function openTelemetry(options: TelemetryOptions): Promise<Telemetry> {
-  const { directory, log, now } = options;
+  const { directory, log, now, retention = KEEP_ALL } = options;
   const died = (error: unknown) => log.error({ err: error }, 'telemetry thread ended');
-  const thread = (name: string) => new Thread({ program: new URL(name, import.meta.url), opening: directory, died });
-  const writer = thread('./writer-thread.ts');
-  const reader = thread('./reader-thread.ts');
+  const opening: JournalOptions = {
+    directory,
+    ...(retention.bytes > 0 && { segmentBytes: Math.ceil(retention.bytes / SEGMENTS_IN_BOUND) }),
+  };
+  const writer = new Thread({ program: new URL('./writer-thread.ts', import.meta.url), opening, died });
+  const questions = openQuestions({ directory, died });
   const followers = new Followers(log);
   const tellDamage = ({ setAside }: SetAside) => {
     for (const file of setAside) log.error({ file }, 'a damaged telemetry segment was set aside');
@@ -53,29 +62,36 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
       return appended;
     },
   });
+
+  const prune = async (kept: Retention): Promise<readonly SegmentStats[]> => {
+    if (!(kept.age >= 0) || !(kept.bytes >= 0)) {
+      throw new Problem('request_invalid', { detail: 'expected an age and a number of bytes, or 0 for no bound' });
+    }
+    const call: PruneCall = { retention: kept, now: now() };
+    const removed = await writer.call<readonly SegmentStats[]>('prune', call);
+    for (const segment of removed) log.info({ ...segment }, 'telemetry segment removed');
+    return removed;
+  };
+  const pruneInTime = () => {
+    prune(retention).catch((error: unknown) => log.error({ err: error }, 'telemetry was not pruned'));
+  };
+  const isBounded = retention.age > 0 || retention.bytes > 0;
+  if (isBounded) pruneInTime();
+  const timer = isBounded ? setInterval(pruneInTime, PRUNE_EVERY_MS).unref() : undefined;
   let closing: Promise<void> | undefined;
 
-  const ask = async (name: string, call: QueryCall | LastCall) => unpack(await reader.call<Packed>(name, call));
-
   return {
+    ...questions,
     accept: (message) => intake.accept(message),
     onPressure: (listener) => intake.onPressure(listener),
     counters: () => intake.counters(),
-    query: async ({ device, stream, since, limit }) => {
-      if (!Number.isInteger(limit) || limit < 1 || limit > LONGEST_PAGE) {
-        throw new Problem('request_invalid', {
-          detail: `expected a limit of 1 to ${LONGEST_PAGE}, found ${Number(limit)}`,
-        });
-      }
-      const wanted = { device, stream, since: since ?? 0, until: Number.MAX_SAFE_INTEGER };
-      return ask('query', { wanted, limit, mostBytes: ANSWER_BYTES });
-    },
-    last: (device) => ask('last', { device, mostBytes: ANSWER_BYTES }),
+    prune: (kept) => prune(kept ?? retention),
     follow: (device, listener) => followers.add(device, listener),
     close: () => {
       closing ??= (async () => {
+        clearInterval(timer);
         await intake.close();
-        await Promise.all([writer.close(), reader.close()]);
+        await Promise.all([writer.close(), questions.close()]);
       })();
       return closing;
     },

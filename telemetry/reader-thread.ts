@@ -3,6 +3,7 @@
 import { JournalReader } from './journal-reader.ts';
 import { pack, transferOf } from './packed.ts';
 import type { Wanted } from './segment-reader.ts';
+import { type PartialSeries, SeriesSums } from './series.ts';
 import type { StoredMessage } from './telemetry.ts';
 import { answerCalls } from './thread-program.ts';
 
@@ -29,6 +30,24 @@ export interface LastCall {
   readonly mostBytes: number;
 }
 
+export interface PageCall extends QueryCall {
+  readonly after: number;
+}
+
+export interface SeriesCall {
+  readonly wanted: Wanted;
+  readonly after: number;
+  readonly limit: number;
+  readonly pointer: string;
+  readonly bucket: number;
+}
+
+/** What one look added, and where the next begins; undefined at the end. */
+export interface SeriesLook {
+  readonly partial: PartialSeries;
+  readonly next: number | undefined;
+}
+
 answerCalls({
   open: (directory: string) => {
     journal = new JournalReader(directory);
@@ -36,6 +55,14 @@ answerCalls({
   },
   query: ({ wanted, limit, mostBytes }: QueryCall) => reply(opened().query(wanted, limit, mostBytes)),
   last: ({ device, mostBytes }: LastCall) => reply(opened().last(device, mostBytes)),
+  page: ({ wanted, after, limit, mostBytes }: PageCall) => reply(opened().page(wanted, after, limit, mostBytes)),
+  series: ({ wanted, after, limit, pointer, bucket }: SeriesCall) => {
+    const sums = new SeriesSums({ pointer, bucket });
+    const { next } = opened().series(wanted, after, limit, sums);
+    const look: SeriesLook = { partial: sums.partial, next };
+    return { value: look, transfer: [] };
+  },
+  stats: () => ({ value: opened().stats(), transfer: [] }),
   close: () => {
     journal?.close();
     journal = undefined;

@@ -106,6 +106,12 @@ export class SegmentReader {
     });
   }
 
+  /** Position of the newest message; one before the first in an empty segment. */
+  end(): number {
+    const newest = this.#database.prepare('SELECT max(position) FROM messages').pluck().get() as number | null;
+    return newest ?? this.firstPosition - 1;
+  }
+
   at(position: number): StoredMessage | undefined {
     const row = this.#at.get(position) as Row | undefined;
     return row && storedMessage(row);

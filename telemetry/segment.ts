@@ -91,6 +91,12 @@ export class Segment {
     return this.#end;
   }
 
+  /** Bytes of the database, without what its log adds. */
+  get bytes(): number {
+    const pragma = (name: string) => this.#database.pragma(name, { simple: true }) as number;
+    return pragma('page_count') * pragma('page_size');
+  }
+
   /** Reads the whole file. Throws Problem `database_damaged`, or what SQLite throws. */
   check(): void {
     expectSound(this.#database);

@@ -33,8 +33,73 @@ export interface TelemetryQuery {
   readonly stream?: string;
   /** Received at or after. */
   readonly since?: number;
+  /** Received before. */
+  readonly until?: number;
   /** The newest so many, 1 to 10,000; they come oldest first. */
   readonly limit: number;
+}
+
+/** Any number of messages; what is left out is not asked about. */
+export interface TelemetryRange {
+  readonly device?: DeviceId;
+  readonly stream?: string;
+  readonly since?: number;
+  readonly until?: number;
+  /** Of positions greater than this one. */
+  readonly after?: number;
+}
+
+export interface SeriesQuery {
+  readonly device: DeviceId;
+  readonly stream: string;
+  /** JSON Pointer (RFC 6901) of the number in a payload: `/celsius`; the empty text is the payload itself. */
+  readonly pointer: string;
+  readonly since: number;
+  readonly until: number;
+  /** Length of one point in ms; the range may hold 1 to 10,000 of them. Points begin at multiples of it. */
+  readonly bucket: number;
+}
+
+export interface SeriesPoint {
+  /** When it begins. */
+  readonly at: number;
+  readonly count: number;
+  readonly min: number;
+  readonly max: number;
+  readonly avg: number;
+  readonly last: number;
+}
+
+export interface Series {
+  /** In the order of time; without those in which nothing was received. */
+  readonly points: readonly SeriesPoint[];
+  /** Messages that had no number there. */
+  readonly ignored: number;
+}
+
+export interface SegmentStats {
+  readonly name: string;
+  readonly firstPosition: number;
+  readonly messages: number;
+  /** On disk, with its index. */
+  readonly bytes: number;
+}
+
+export interface TelemetryStats {
+  /** Oldest first. */
+  readonly segments: readonly SegmentStats[];
+  readonly messages: number;
+  readonly bytes: number;
+  /** Files that can't be read and were put aside. */
+  readonly damaged: readonly string[];
+}
+
+/** What is kept. The segment that is being written always is. */
+export interface Retention {
+  /** Messages of days that ended longer ago than this many ms go; 0 keeps them. */
+  readonly age: number;
+  /** The oldest segments go while all together hold more bytes; 0 keeps them. */
+  readonly bytes: number;
 }
 
 /** What the journal takes in, and what waits for it. Counts are since it was opened. */
@@ -65,7 +130,15 @@ export interface Telemetry {
    */
   onPressure(listener: (isUnderPressure: boolean) => void): () => void;
   counters(): TelemetryCounters;
+  /** Throws Problem `request_invalid` for an impossible limit or range, or more than 16 MiB of payload. */
   query(query: TelemetryQuery): Promise<readonly StoredMessage[]>;
+  /** Oldest first, in pages, each read when it is asked for; ends with what was accepted when it got there. */
+  pages(range: TelemetryRange): AsyncIterable<readonly StoredMessage[]>;
+  /** Throws Problem `request_invalid` for an impossible range, bucket or pointer. */
+  series(query: SeriesQuery): Promise<Series>;
+  stats(): Promise<TelemetryStats>;
+  /** Removes what is not to be kept, whole segments at a time, by what was set or by this. Returns what went. */
+  prune(retention?: Retention): Promise<readonly SegmentStats[]>;
   /** The newest message of each stream of each device; of one device when named. */
   last(device?: DeviceId): Promise<readonly StoredMessage[]>;
   /** Every message accepted from now on. Returns the way to stop. */

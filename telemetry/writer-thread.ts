@@ -1,7 +1,8 @@
 /** The thread that writes the journal. */
 
-import { Journal } from './journal.ts';
+import { Journal, type JournalOptions } from './journal.ts';
 import type { Packed } from './packed.ts';
+import type { Retention } from './telemetry.ts';
 import { answerCalls } from './thread-program.ts';
 
 let journal: Journal | undefined;
@@ -15,12 +16,18 @@ function reply(value: unknown) {
   return { value, transfer: [] };
 }
 
+export interface PruneCall {
+  readonly retention: Retention;
+  readonly now: number;
+}
+
 answerCalls({
-  open: (directory: string) => {
-    journal = new Journal({ directory });
+  open: (options: JournalOptions) => {
+    journal = new Journal(options);
     return reply({ setAside: journal.takeSetAside() });
   },
   append: (batch: Packed) => reply({ ...opened().append(batch), setAside: opened().takeSetAside() }),
+  prune: ({ retention, now }: PruneCall) => reply(opened().prune(retention, now)),
   close: () => {
     journal?.close();
     journal = undefined;

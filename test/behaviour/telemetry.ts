@@ -4,7 +4,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { type DeviceId, parseDeviceId } from '../../contract/identity.ts';
-import type { StoredMessage, Telemetry, TelemetryMessage } from '../../telemetry/telemetry.ts';
+import type { StoredMessage, Telemetry, TelemetryMessage, TelemetryRange } from '../../telemetry/telemetry.ts';
 
 export interface FreshTelemetry {
   readonly telemetry: Telemetry;
@@ -235,6 +235,115 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
       expect(found.map(({ position, receivedAt }) => [position, receivedAt])).toEqual(
         times.map((time, i) => [i + 1, time]),
       );
+    });
+
+    it('reads any range in pages, oldest first, from any position on', async () => {
+      const { telemetry } = await openFresh();
+      const history = longHistory(5000);
+      await Promise.all(history.map((one) => telemetry.accept(one)));
+      const read = async (range: TelemetryRange) => {
+        const found: StoredMessage[] = [];
+        for await (const page of telemetry.pages(range)) found.push(...page);
+        return found;
+      };
+      const numbered = history.map((one, i) => ({ ...one, position: i + 1 }));
+      const day = { since: START + 100, until: START + 2300 };
+      for (const range of [{}, { after: 4321 }, day, { ...day, device: deviceNamed('a') }]) {
+        for (const more of [{}, { stream: 't' }, { after: 77 }]) {
+          const asked: TelemetryRange = { ...range, ...more };
+          const { device, stream, since = 0, until = Infinity, after = 0 } = asked;
+          const expected = numbered.filter(
+            (one) =>
+              one.position > after &&
+              one.receivedAt >= since &&
+              one.receivedAt < until &&
+              (device === undefined || one.device === device) &&
+              (stream === undefined || one.stream === stream),
+          );
+          expect(texts(await read(asked)), JSON.stringify(asked)).toEqual(texts(expected));
+        }
+      }
+      const limited = await telemetry.query({ device: deviceNamed('a'), limit: 10_000, ...day });
+      expect(limited).toEqual(await read({ device: deviceNamed('a'), ...day }));
+      const backwards = telemetry.query({ device: deviceNamed('a'), limit: 1, since: 5, until: 5 });
+      await expect(backwards).rejects.toMatchObject({ code: 'request_invalid' });
+    });
+
+    it('refuses to answer with more than 16 MiB at once, and gives all of it in pages', async () => {
+      const { telemetry } = await openFresh();
+      const large = Buffer.alloc(200_000, 1);
+      const send = (i: number) => telemetry.accept(message('pump-1', large, { stream: `s${i}` }));
+      await Promise.all(Array.from({ length: 90 }, (_, i) => send(i)));
+      const tooMuch = { code: 'request_invalid' };
+      await expect(telemetry.query({ device: deviceNamed('pump-1'), limit: 100 })).rejects.toMatchObject(tooMuch);
+      await expect(telemetry.last()).rejects.toMatchObject(tooMuch);
+      expect(await telemetry.query({ device: deviceNamed('pump-1'), limit: 80 })).toHaveLength(80);
+      let count = 0;
+      for await (const page of telemetry.pages({})) count += page.length;
+      expect(count).toBe(90);
+    });
+
+    it('sums a number of payloads up per stretch of time, and says how many had none', async () => {
+      const { telemetry } = await openFresh();
+      const send = (payload: string, at: number) =>
+        telemetry.accept(message('pump-1', payload, { receivedAt: START + at }));
+      const sent: [string, number][] = [
+        ['{"a":{"b/c":[1,5]}}', 0],
+        ['{"a":{"b/c":[1,-2]}}', 500],
+        ['{"a":{"b/c":[1,3]}}', 999],
+        ['not json', 1000],
+        ['{"a":{"b/c":[1,"3"]}}', 1001],
+        ['{"a":{"b/c":[1,7]}}', 2500],
+        ['{"a":{"b/c":[1,9]}}', 4000],
+      ];
+      for (const [payload, at] of sent) await send(payload, at);
+      const query = { device: deviceNamed('pump-1'), stream: 'temperature', pointer: '/a/b~1c/1', bucket: 1000 };
+      expect(await telemetry.series({ ...query, since: START, until: START + 4000 })).toEqual({
+        points: [
+          { at: START, count: 3, min: -2, max: 5, avg: 2, last: 3 },
+          { at: START + 2000, count: 1, min: 7, max: 7, avg: 7, last: 7 },
+        ],
+        ignored: 2,
+      });
+      const refused = { code: 'request_invalid' };
+      for (const bad of [
+        { since: START, until: START },
+        { since: START, until: START + 10_001_000 },
+        { since: START, until: START + 1, bucket: 0 },
+        { since: START, until: START + 1, pointer: 'a' },
+        { since: START, until: START + 1, pointer: '/~2' },
+      ]) {
+        await expect(telemetry.series({ ...query, ...bad })).rejects.toMatchObject(refused);
+      }
+    });
+
+    it('forgets by age and by bytes, never what is newest, and says what it holds', async () => {
+      const { telemetry, reopen } = await openFresh();
+      const large = Buffer.alloc(100_000, 1);
+      for (let day = 0; day < 5; day += 1) {
+        for (let i = 0; i < 3; i += 1) {
+          await telemetry.accept(message('pump-1', large, { receivedAt: START + day * DAY, stream: `day-${day}` }));
+        }
+      }
+      const before = await telemetry.stats();
+      expect(before).toMatchObject({ messages: 15, damaged: [] });
+      expect(before.bytes).toBeGreaterThan(1_500_000);
+      expect(await telemetry.prune()).toEqual([]);
+      // Whoever runs the test runs it before 2030: by the clock of the server nothing is old.
+      expect(await telemetry.prune({ age: DAY, bytes: 0 })).toEqual([]);
+      const removed = await telemetry.prune({ age: 0, bytes: Math.floor(before.bytes / 2) });
+      const count = removed.reduce((sum, { messages }) => sum + messages, 0);
+      expect([3, 6, 9]).toContain(count);
+      const after = await telemetry.stats();
+      expect(after.messages).toBe(15 - count);
+      expect(after.bytes).toBeLessThanOrEqual(before.bytes / 2);
+      await telemetry.prune({ age: 0, bytes: 1 });
+      expect((await telemetry.last()).map(({ stream }) => stream)).toEqual(['day-4']);
+      const reopened = await reopen();
+      await reopened.accept(message('pump-1', 'next', { receivedAt: START + 4 * DAY }));
+      expect(
+        (await reopened.query({ device: deviceNamed('pump-1'), limit: 9 })).map(({ position }) => position),
+      ).toEqual([13, 14, 15, 16]);
     });
 
     it('tells followers what was accepted, in order, with its position, once it can be read', async () => {

@@ -1,0 +1,81 @@
+/** Questions about what was accepted, checked here and answered by a thread. */
+
+import { Problem } from '../contract/problem.ts';
+import { type Packed, unpack } from './packed.ts';
+import type { LastCall, PageCall, QueryCall, SeriesCall, SeriesLook } from './reader-thread.ts';
+import type { Wanted } from './segment-reader.ts';
+import { checkSeries, SeriesSums } from './series.ts';
+import type { Telemetry, TelemetryRange, TelemetryStats } from './telemetry.ts';
+import { Thread } from './thread.ts';
+
+/** Payload bytes of one answer. More is refused instead of cut, so that no answer looks complete and isn't. */
+export const ANSWER_BYTES = 16_777_216;
+
+const LONGEST_ANSWER = 10_000;
+
+/** A page is read whole: small enough that another question does not wait long. */
+const PAGE_MESSAGES = 2000;
+const PAGE_BYTES = 1_048_576;
+
+export interface QuestionsOptions {
+  readonly directory: string;
+  died(error: unknown): void;
+}
+
+/** The thread starts with the first question. */
+export function openQuestions({ directory, died }: QuestionsOptions) {
+  const program = new URL('./reader-thread.ts', import.meta.url);
+  const reader = new Thread({ program, opening: directory, died });
+  const ask = async (name: string, call: QueryCall | LastCall | PageCall) =>
+    unpack(await reader.call<Packed>(name, call));
+
+  async function* pages(range: TelemetryRange): AsyncGenerator<Awaited<ReturnType<typeof ask>>> {
+    const wanted = wantedOf(range);
+    let after = range.after ?? 0;
+    for (;;) {
+      const page = await ask('page', { wanted, after, limit: PAGE_MESSAGES, mostBytes: PAGE_BYTES });
+      const last = page.at(-1);
+      if (last === undefined) return;
+      yield page;
+      after = last.position;
+    }
+  }
+
+  return {
+    query: async (query) => {
+      const { limit } = query;
+      if (!Number.isInteger(limit) || limit < 1 || limit > LONGEST_ANSWER) {
+        throw new Problem('request_invalid', {
+          detail: `expected a limit of 1 to ${LONGEST_ANSWER}, found ${Number(limit)}`,
+        });
+      }
+      return ask('query', { wanted: wantedOf(query), limit, mostBytes: ANSWER_BYTES });
+    },
+    pages,
+    last: (device) => ask('last', { device, mostBytes: ANSWER_BYTES }),
+    series: async (query) => {
+      checkSeries(query);
+      const wanted = wantedOf(query);
+      const sums = new SeriesSums(query);
+      let after: number | undefined = 0;
+      while (after !== undefined) {
+        const { pointer, bucket } = query;
+        const call: SeriesCall = { wanted, after, limit: PAGE_MESSAGES, pointer, bucket };
+        const look: SeriesLook = await reader.call<SeriesLook>('series', call);
+        sums.addAll(look.partial);
+        after = look.next;
+      }
+      return sums.result();
+    },
+    stats: () => reader.call<TelemetryStats>('stats'),
+    close: () => reader.close(),
+  } satisfies Partial<Telemetry>;
+}
+
+/** Throws Problem `request_invalid` for a range that ends before it begins. */
+function wantedOf({ device, stream, since, until }: TelemetryRange): Wanted {
+  if (since !== undefined && until !== undefined && until <= since) {
+    throw new Problem('request_invalid', { detail: 'expected a range that ends after it begins' });
+  }
+  return { device, stream, since: since ?? 0, until: until ?? Number.MAX_SAFE_INTEGER };
+}
