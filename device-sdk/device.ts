@@ -8,13 +8,14 @@ import { commandFilter, eventTopic, parseDeviceTopic, responseTopic, telemetryTo
 import { CommandDesk, type CommandHandler } from './commands.ts';
 import { asDeviceError, DeviceError } from './device-error.ts';
 import { type DeviceLog, type DeviceState, SILENT_LOG } from './device-state.ts';
-import { checkedMqttUrl, type EnrollmentOrder, enrollOnce, renew } from './enrollment.ts';
+import { checkedMqttUrl, type EnrollmentOrder, enrollOnce, requestRenewal } from './enrollment.ts';
 import { fileIdentityStore } from './file-identity-store.ts';
 import type { IdentityStore, StoredIdentity } from './identity-store.ts';
 import { checkOutboxOrder, openOutbox, type QueueOptions } from './open-outbox.ts';
 import type { Outbox, OutboxLimits, OutboxStatus } from './outbox.ts';
 import { encodePayload, type Payload } from './payload.ts';
 import type { Receipt } from './receipt.ts';
+import { Renewer } from './renewer.ts';
 import { realTimers, type Schedule } from './schedule.ts';
 import { Uplink } from './uplink.ts';
 
@@ -29,6 +30,8 @@ interface DeviceSettings extends EnrollmentOrder {
   readonly queue?: QueueOptions | 'memory';
   /** Bounds of what waits in memory: QoS 0, and all of it without a queue on disk. Default 1,000 messages, 1 MiB. */
   readonly outbox?: Partial<OutboxLimits>;
+  /** `manual`: certificates are renewed only by {@link Device.renew}. Default `automatic`, from two thirds of the life on. */
+  readonly renewal?: 'automatic' | 'manual';
   /** Clock, in milliseconds since 1970. */
   readonly now?: () => number;
   /** Numbers from 0 up to but not including 1, for jitter. */
@@ -51,7 +54,7 @@ export interface PublishOptions {
   readonly qos?: 0 | 1;
 }
 
-type CompleteSettings = DeviceSettings & Required<Pick<DeviceSettings, 'now' | 'schedule' | 'log'>>;
+type CompleteSettings = DeviceSettings & Required<Pick<DeviceSettings, 'now' | 'random' | 'schedule' | 'log'>>;
 
 const KEEPALIVE_S = 60;
 
@@ -62,6 +65,7 @@ export class Device {
   readonly #store: IdentityStore;
   readonly #outbox: Outbox;
   readonly #uplink: Uplink;
+  readonly #renewer: Renewer;
   readonly #commands: CommandDesk;
   readonly #listeners = new Set<StateListener>();
   readonly #ending = new AbortController();
@@ -80,13 +84,13 @@ export class Device {
     checkSettings(options);
     const store = options.store ?? fileIdentityStore(options.dataDir);
     const identity = await enrollOnce(store, options);
-    const { now = Date.now, schedule = realTimers, log = SILENT_LOG } = options;
+    const { now = Date.now, random = Math.random, schedule = realTimers, log = SILENT_LOG } = options;
     const outbox = openOutbox(options, { deviceId: identity.deviceId, now, schedule, log });
-    return new Device({ ...options, now, schedule, log }, store, identity, outbox);
+    return new Device({ ...options, now, random, schedule, log }, store, identity, outbox);
   }
 
   private constructor(options: CompleteSettings, store: IdentityStore, identity: StoredIdentity, outbox: Outbox) {
-    const { now, schedule, log } = options;
+    const { now, random, schedule, log } = options;
     this.#outbox = outbox;
     this.id = identity.deviceId;
     this.#store = store;
@@ -102,7 +106,7 @@ export class Device {
         log,
         now,
         schedule,
-        random: options.random ?? Math.random,
+        random,
       },
       {
         changed: (state, error) => this.#changed(state, error),
@@ -110,7 +114,12 @@ export class Device {
       },
     );
     for (const [name, handler] of Object.entries(options.commands ?? {})) this.onCommand(name, handler);
+    this.#renewer = new Renewer(identity.certificatePem, {
+      renew: () => this.renew(),
+      ...{ now, random, schedule, log },
+    });
     this.#uplink.start();
+    if (options.renewal !== 'manual') this.#renewer.start();
   }
 
   get state(): DeviceState {
@@ -175,7 +184,10 @@ export class Device {
     this.#uplink.listenOn(commandFilter(this.id));
   }
 
-  /** Gets the next certificate, with a new key, and reconnects with it. Two calls at one time are one renewal. */
+  /**
+   * Gets the next certificate, with a new key, reconnects with it, and keeps it if the broker accepts it; otherwise the
+   * device goes on with the one it has. Two calls at one time are one renewal.
+   */
   renew(): Promise<void> {
     this.#renewal ??= this.#renew().finally(() => {
       this.#renewal = undefined;
@@ -194,6 +206,7 @@ export class Device {
 
   async #close(): Promise<void> {
     this.#ending.abort();
+    this.#renewer.stop();
     await Promise.allSettled([this.#uplink.close(), this.#renewal]);
     this.#changed('closed', undefined);
     this.#listeners.clear();
@@ -201,8 +214,22 @@ export class Device {
 
   async #renew(): Promise<void> {
     if (this.#closing !== undefined) throw new DeviceError('closed');
-    this.#identity = await renew(this.#store, this.#identity, this.#ending.signal);
-    await this.#uplink.useIdentity(this.#identity);
+    // 1. The next pair, with a key that is on disk before it is certified.
+    const next = await requestRenewal(this.#store, this.#identity, this.#ending.signal);
+
+    // 2. It proves itself by connecting; until then the old pair is the one on disk.
+    try {
+      await this.#uplink.useIdentity(next);
+    } catch (error) {
+      // Asked again with the same key, the server would give the same certificate again.
+      if (asDeviceError(error, 'internal').code === 'connection_refused') await this.#store.dropPending();
+      throw error;
+    }
+
+    // 3. Only now the old one goes.
+    await this.#store.commit(next);
+    this.#identity = next;
+    this.#renewer.adopt(next.certificatePem);
   }
 
   async #publish(topic: () => string, payload: Payload, options: PublishOptions): Promise<Receipt> {

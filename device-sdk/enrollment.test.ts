@@ -13,7 +13,7 @@ import {
   startScriptedEstServer,
 } from '../test/testkit/scripted-est-server.ts';
 import { DeviceError } from './device-error.ts';
-import { type EnrollmentOrder, enrollOnce, renew } from './enrollment.ts';
+import { type EnrollmentOrder, enrollOnce, requestRenewal } from './enrollment.ts';
 import { fileIdentityStore } from './file-identity-store.ts';
 import { memoryIdentityStore } from './identity-store.ts';
 
@@ -314,11 +314,13 @@ describe('a renewal', () => {
   it('is authenticated by the current certificate and has a new key', async () => {
     const server = await start();
     const before = await enrollOnce(store(), { token: server.token(), deviceId: 'dev-7' });
-    const after = await renew(store(), before);
+    const after = await requestRenewal(store(), before);
     expect(server.requests.at(-1)).toMatchObject({ peer: 'dev-7', path: '/.well-known/est/simplereenroll' });
     expect(server.requests.at(-1)?.password).toBeUndefined();
     const keyOf = (pem: string) => new X509Certificate(pem).publicKey;
     expect(keyOf(after.certificatePem).equals(keyOf(before.certificatePem))).toBe(false);
+    expect(await store().load(), 'until it has worked, the old one stays').toEqual(before);
+    await store().commit(after);
     expect(await store().load()).toEqual(after);
     expect(readFileSync(join(dataDir, 'key.pem'), 'utf8')).toBe(after.keyPem);
   });
@@ -328,9 +330,9 @@ describe('a renewal', () => {
     const isRenewal = (r: { readonly path: string }) => r.path.endsWith('/simplereenroll');
     const server = await start({ afterIssue: (r) => (isRenewal(r) && drops-- > 0 ? 'drop' : undefined) });
     const before = await enrollOnce(store(), { token: server.token() });
-    await expect(renew(store(), before)).rejects.toMatchObject({ code: 'server_unreachable' });
+    await expect(requestRenewal(store(), before)).rejects.toMatchObject({ code: 'server_unreachable' });
     expect(await store().load()).toEqual(before);
-    await renew(store(), before);
+    await requestRenewal(store(), before);
     const [first, second] = server.requests.filter(isRenewal);
     expect(second?.csr.equals(first?.csr as Buffer)).toBe(true);
   });
@@ -340,7 +342,7 @@ describe('a renewal', () => {
       answer: (r) => (r.path.endsWith('/simplereenroll') ? problem(403, 'device_revoked') : undefined),
     });
     const identity = await enrollOnce(store(), { token: server.token() });
-    await expect(renew(store(), identity)).rejects.toMatchObject({ code: 'device_revoked', status: 403 });
+    await expect(requestRenewal(store(), identity)).rejects.toMatchObject({ code: 'device_revoked', status: 403 });
     expect(await store().load()).toEqual(identity);
   });
 });

@@ -94,10 +94,11 @@ async function enroll(store: IdentityStore, order: EnrollmentOrder): Promise<Sto
 }
 
 /**
- * The next certificate, with a new key, authenticated by the current one (RFC 7030, section 4.2.2). `signal` ends the
- * try; the next one goes on with the same key.
+ * The next identity, with a new key, authenticated by the current one (RFC 7030, section 4.2.2). It isn't the device's
+ * yet: the caller commits it once it has worked, and until then the same key is asked for again, so a crash in between
+ * costs nothing. `signal` ends the try; the next one goes on with the same key.
  */
-export async function renew(
+export async function requestRenewal(
   store: IdentityStore,
   current: StoredIdentity,
   signal?: AbortSignal,
@@ -118,14 +119,12 @@ export async function renew(
   if (deviceId !== deviceIdOf(leaf)) {
     throw new DeviceError('answer_invalid', { reason: 'the new certificate names another device' });
   }
-  const next: StoredIdentity = {
+  return {
     ...current,
     mqttUrl: announcedMqttUrl(issued) ?? current.mqttUrl,
     keyPem: pending.keyPem,
     certificatePem,
   };
-  await store.commit(next);
-  return next;
 }
 
 /**

@@ -5,7 +5,7 @@
 
 import { backoffDelay } from './backoff.ts';
 import { Connection, type ConnectionEnd } from './connection.ts';
-import type { DeviceError } from './device-error.ts';
+import { DeviceError } from './device-error.ts';
 import type { DeviceLog, DeviceState } from './device-state.ts';
 import type { StoredIdentity } from './identity-store.ts';
 import type { NewMessage, Outbox } from './outbox.ts';
@@ -31,6 +31,17 @@ export interface UplinkListener {
   message(topic: string, payload: Buffer): void;
 }
 
+/** A new certificate that has to prove itself. */
+interface Trial {
+  readonly previous: StoredIdentity;
+  failures: number;
+  readonly resolve: () => void;
+  readonly reject: (error: DeviceError) => void;
+}
+
+/** Tries without an answer after which a new certificate is put aside. */
+const TRIAL_FAILURES_MAX = 3;
+
 /** A connection that held this long was a good one: the next loss starts counting from zero. Milliseconds. */
 const LASTING_MS = 30_000;
 const CONNECT_TIMEOUT_MS = 20_000;
@@ -46,6 +57,7 @@ export class Uplink {
   #cancelRetry: (() => void) | undefined;
   #failedTries = 0;
   #connectedAt: number | undefined;
+  #trial: Trial | undefined;
   #isClosed = false;
 
   constructor(options: UplinkOptions, listener: UplinkListener) {
@@ -74,17 +86,26 @@ export class Uplink {
     if (this.#connectedAt !== undefined) this.#subscribe();
   }
 
-  /** Ends the current connection and goes on with another certificate. */
+  /**
+   * Ends the current connection and tries another certificate: resolves when the broker has accepted it. When it is
+   * refused, or doesn't get through a few times, the device goes on with the one before, and this rejects.
+   */
   async useIdentity(identity: StoredIdentity): Promise<void> {
+    if (this.#isClosed) throw new DeviceError('closed');
+    const proof = new Promise<void>((resolve, reject) => {
+      this.#trial = { previous: this.#identity, failures: 0, resolve, reject };
+    });
+    proof.catch(() => {}); // it may fail while the old connection ends, before anybody listens
     this.#identity = identity;
-    if (this.#isClosed) return;
     await this.#hangUp();
     if (!this.#isClosed) this.#connect();
+    return proof;
   }
 
   /** Idempotent. What is not acknowledged by now fails with `closed`. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    this.#endTrial(new DeviceError('closed'));
     const closed = this.#outbox.close();
     await this.#hangUp();
     await closed;
@@ -121,6 +142,7 @@ export class Uplink {
 
   #connected(): void {
     this.#connectedAt = this.#options.now();
+    this.#endTrial(undefined);
     this.#options.log.info({ device: this.#identity.deviceId }, 'connected');
     this.#outbox.begin();
     this.#listener.changed('connected', undefined);
@@ -135,12 +157,34 @@ export class Uplink {
     this.#connection = undefined;
     this.#connectedAt = undefined;
     this.#outbox.takeBack();
+    if (this.#failedTrial(end)) {
+      this.#connect();
+      return;
+    }
     const wait = backoffDelay({ kind: end.kind, earlier: this.#failedTries }, random);
     this.#failedTries += 1;
     this.#cancelRetry = schedule(wait, () => this.#connect());
     const fields = { device: this.#identity.deviceId, code: end.error.code, reason: end.error.message, wait };
     log.warn(fields, end.kind === 'refused' ? 'connection refused' : 'connection lost');
     this.#listener.changed(end.kind === 'refused' ? 'refused' : 'waiting', end.error);
+  }
+
+  /** The new certificate did not work: the one before takes its place again. */
+  #failedTrial(end: ConnectionEnd): boolean {
+    const trial = this.#trial;
+    if (trial === undefined) return false;
+    trial.failures += 1;
+    if (end.kind === 'lost' && trial.failures < TRIAL_FAILURES_MAX) return false;
+    this.#identity = trial.previous;
+    this.#endTrial(end.error);
+    return true;
+  }
+
+  #endTrial(error: DeviceError | undefined): void {
+    const trial = this.#trial;
+    this.#trial = undefined;
+    if (error === undefined) trial?.resolve();
+    else trial?.reject(error);
   }
 
   #pump(): void {
