@@ -51,7 +51,8 @@ describe('a client that is slow to connect', () => {
     await start(soon);
     const socket = tcp();
     await once(socket, 'connect');
-    const hello = Buffer.from('160301020001000001fc0303', 'hex');
+    // A record of 16 KiB with a ClientHello that goes on and on.
+    const hello = Buffer.concat([Buffer.from('1603014000010040000303', 'hex'), Buffer.alloc(16_000)]);
     let sent = 0;
     const timer = setInterval(() => socket.write(hello.subarray(sent, ++sent)), 20);
     await closed(socket);

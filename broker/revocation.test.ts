@@ -56,6 +56,26 @@ describe('a revoked device', () => {
     expect(client.packets.map(({ cmd }) => cmd)).toEqual(['connack']);
   });
 
+  it('is not heard with what was on its way to storage', async () => {
+    const stored = Promise.withResolvers<void>();
+    const reached = Promise.withResolvers<void>();
+    await start({
+      accept: () => {
+        reached.resolve();
+        return stored.promise;
+      },
+    });
+    const listener = await bed.connectService('listener');
+    await listener.subscribe('devices/+/telemetry/+');
+    const client = await bed.session(bed.enroll(dev1), { clientId: 'dev-1' });
+    await client.publish(telemetry, 'x');
+    await reached.promise;
+    await revoke();
+    stored.resolve();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(payloads(await listener.settled())).toEqual([]);
+  });
+
   it('says nothing more: neither its will nor what it sent last', async () => {
     await start();
     const listener = await bed.connectService('listener');

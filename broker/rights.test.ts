@@ -1,6 +1,6 @@
 /** The ACL as clients meet it: publish, subscribe, receive, retain, wills, and policies that change. */
 
-import type { Packet } from 'mqtt-packet';
+import mqttPacket, { type Packet } from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
 import { DEFAULT_DEVICE_POLICY, DEFAULT_SERVICE_POLICY } from '../contract/policy.ts';
 import type { RawClient } from './testbed/raw-client.ts';
@@ -177,6 +177,20 @@ describe('subscribing', () => {
     expect(heard.toSorted((a, b) => Number(a) - Number(b))).toEqual(sent);
   });
 
+  it('loses no message to one that overtook it on its way to being retained', async () => {
+    const policy = { ...DEFAULT_DEVICE_POLICY, retain: ['devices/${device.id}/events/+'] };
+    await start({ policies: { 'group/default': policy } });
+    const listener = await listen();
+    const publisher = await bed.connectDevice('dev-1');
+    const publish = (payload: string, retain: boolean) =>
+      mqttPacket.generate({ cmd: 'publish', topic: 'devices/dev-1/events/door', payload, retain, qos: 0, dup: false });
+    publisher.send(Buffer.concat([publish('1', true), publish('2', false), publish('3', true), publish('4', false)]));
+    await publisher.settled();
+    expect(messages(await listener.settled()).toSorted()).toEqual(
+      ['1', '2', '3', '4'].map((n) => `devices/dev-1/events/door ${n}`),
+    );
+  });
+
   it('brings what was retained, and only what may be received', async () => {
     await start({
       policies: { 'service/blind': { ...DEFAULT_SERVICE_POLICY, receive: ['devices/+/telemetry/+'] } },
@@ -302,6 +316,21 @@ describe('a changed policy', () => {
     await client.publish('devices/dev-1/telemetry/temp', 'x', { qos: 1 });
     await client.closed;
     expect(bed.accepted).toEqual([]);
+  });
+
+  it('takes filters away for good, even if it is taken back', async () => {
+    await start();
+    const client = await bed.connectDevice('dev-1');
+    await client.subscribe('devices/dev-1/commands/+/+', 'devices/dev-1/twin/desired');
+    bed.setPolicy('group/default', { ...DEFAULT_DEVICE_POLICY, subscribe: ['devices/${device.id}/twin/desired'] });
+    await client.settled();
+    bed.setPolicy('group/default', DEFAULT_DEVICE_POLICY);
+    await client.settled();
+    const commander = await bed.connectService('commander');
+    await commander.publish('devices/dev-1/commands/reboot/1', 'x');
+    await commander.publish('devices/dev-1/twin/desired', 'y');
+    await commander.settled();
+    expect(messages(await client.settled())).toEqual(['devices/dev-1/twin/desired y']);
   });
 
   it('counts for sessions that are away: nothing is queued for them, nothing is restored', async () => {

@@ -96,8 +96,8 @@ function write(
   serial[0] = ((serial[0] as number) & 0x7f) | 0x40;
   const extensions = [
     extension(OID.basicConstraints, sequence(...(isAuthority ? [tlv(0x01, Buffer.from([0xff]))] : []))),
-    // keyCertSign and cRLSign, or digitalSignature
-    extension(OID.keyUsage, tlv(0x03, Buffer.from(isAuthority ? [1, 0x06] : [7, 0x80]))),
+    // digitalSignature, for authorities keyCertSign and cRLSign as well
+    extension(OID.keyUsage, tlv(0x03, Buffer.from(isAuthority ? [1, 0x86] : [7, 0x80]))),
     extension(OID.subjectKeyIdentifier, tlv(0x04, keyId)),
     extension(OID.authorityKeyIdentifier, sequence(tlv(0x80, issuer.keyId))),
   ];

@@ -1,0 +1,101 @@
+/** What is kept between connections, asked directly: each rule by itself, since others stand behind it. */
+
+import type { Readable } from 'node:stream';
+import { describe, expect, it } from 'vitest';
+import { DEFAULT_DEVICE_POLICY } from '../contract/policy.ts';
+import { Rights, type Subject } from './acl.ts';
+import { Counters } from './counters.ts';
+import { DEFAULT_LIMITS, topicLimits } from './limits.ts';
+import { SessionStore } from './session-store.ts';
+import { DEFAULT, device } from './testbed/testbed.ts';
+
+const own = 'devices/dev-1/commands/+/+';
+const foreign = 'devices/dev-2/commands/+/+';
+const dev1 = { id: 'dev-1' };
+const subject: Subject = { identity: device('dev-1'), group: DEFAULT, labels: {} };
+
+async function start() {
+  const counters = new Counters();
+  const store = new SessionStore(DEFAULT_LIMITS, counters, (clientId) => `device/${clientId}`);
+  await store.setup({ id: 'broker' });
+  const rights = new Rights(DEFAULT_DEVICE_POLICY, subject, topicLimits(DEFAULT_LIMITS));
+  store.arrived('dev-1', 'device/dev-1', subject, rights, false);
+  return store;
+}
+
+const message = (topic: string, payload = 'x') => ({
+  topic,
+  payload: Buffer.from(payload),
+  brokerId: 'broker',
+  brokerCounter: 1,
+});
+
+async function queued(store: SessionStore): Promise<string[]> {
+  const topics: string[] = [];
+  for await (const packet of store.outgoingStream(dev1) as Readable) topics.push(packet.topic);
+  return topics;
+}
+
+describe('the session store', () => {
+  it('does not store a filter that its owner may not have', async () => {
+    const store = await start();
+    await store.addSubscriptions(dev1, [
+      { topic: own, qos: 1 },
+      { topic: foreign, qos: 1 },
+      { topic: '#', qos: 1 },
+    ]);
+    expect(await store.subscriptionsByClient(dev1)).toEqual([expect.objectContaining({ topic: own })]);
+  });
+
+  it('stores nothing for a client that it does not know', async () => {
+    const store = await start();
+    await store.addSubscriptions({ id: 'dev-2' }, [{ topic: foreign, qos: 1 }]);
+    expect(await store.subscriptionsByClient({ id: 'dev-2' })).toEqual([]);
+  });
+
+  it('queues only what may be received, and once however many filters match', async () => {
+    const store = await start();
+    const to = { qos: 1, clientId: 'dev-1' };
+    await store.outgoingEnqueueCombi([{ topic: foreign, ...to }], message('devices/dev-2/commands/a/1'));
+    await store.outgoingEnqueueCombi(
+      [
+        { topic: own, ...to },
+        { topic: 'devices/dev-1/commands/a/+', ...to },
+      ],
+      message('devices/dev-1/commands/a/1'),
+    );
+    await store.outgoingEnqueueCombi(
+      [{ topic: own, qos: 1, clientId: 'stranger' }],
+      message('devices/dev-1/commands/a/2'),
+    );
+    expect(await queued(store)).toEqual(['devices/dev-1/commands/a/1']);
+  });
+
+  it('removes no other message for one that was never sent', async () => {
+    const store = await start();
+    await store.outgoingEnqueueCombi(
+      [{ topic: own, qos: 1, clientId: 'dev-1' }],
+      message('devices/dev-1/commands/a/1'),
+    );
+    await store.outgoingClearMessageId(dev1, message('devices/dev-1/commands/a/2'));
+    expect(await queued(store)).toEqual(['devices/dev-1/commands/a/1']);
+  });
+
+  it('bounds what is retained by topics and bytes, and gives room back', async () => {
+    const store = await start();
+    const topic = 'devices/dev-1/twin/reported';
+    expect(store.hasRoomToRetain(topic, 'device/dev-1', DEFAULT_LIMITS.queuedBytes + 1)).toBe(false);
+    await store.storeRetained({ topic, payload: Buffer.alloc(DEFAULT_LIMITS.queuedBytes), clientId: 'dev-1' });
+    expect(store.hasRoomToRetain('devices/dev-1/events/a', 'device/dev-1', 1)).toBe(false);
+    expect(store.hasRoomToRetain(topic, 'device/dev-1', DEFAULT_LIMITS.queuedBytes)).toBe(true);
+    await store.storeRetained({ topic, payload: Buffer.alloc(0), clientId: 'dev-1' });
+    expect(store.retainedCount).toBe(0);
+    expect(store.hasRoomToRetain('devices/dev-1/events/a', 'device/dev-1', 1)).toBe(true);
+  });
+
+  it('retains nothing whose author is not known', async () => {
+    const store = await start();
+    await store.storeRetained({ topic: 'a', payload: Buffer.from('x') });
+    expect(store.retainedCount).toBe(0);
+  });
+});
