@@ -13,7 +13,7 @@ import { describeMachine } from './machine.ts';
 import { type BenchOptions, ROWS, readOptions, USAGE } from './options.ts';
 import { markdown, type Report } from './report.ts';
 import type { Result } from './results.ts';
-import { type Bench, enrollDevices, ROW } from './rows.ts';
+import { type Bench, devicesFor, enrollDevices, ROW } from './rows.ts';
 import { prepareServers } from './servers.ts';
 
 const TOKEN_USES = 1_000_000;
@@ -39,15 +39,8 @@ async function bench(options: BenchOptions, borrowed: Borrowed): Promise<Report>
       return text;
     },
   };
-  const needed = {
-    enroll: 0,
-    connect: sizes.publishers,
-    publish: sizes.publishers,
-    memory: sizes.idle,
-    revoke: sizes.connected,
-  };
   const wanted = ROWS.filter((row) => rows.has(row));
-  const devices = Math.max(...wanted.map((row) => needed[row]));
+  const devices = Math.max(...wanted.map((row) => devicesFor(row, sizes)));
   if (devices > 0) {
     say(`enrolling ${devices} devices`);
     await enrollDevices(context, devices);

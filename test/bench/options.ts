@@ -42,7 +42,7 @@ const FULL: Sizes = {
   messages: 4_000,
   publishers: 500,
   idle: 2_000,
-  idleRounds: 2,
+  idleRounds: 3,
   enrollments: 30,
   connected: 1_000,
   revoked: 200,

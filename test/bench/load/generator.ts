@@ -62,11 +62,14 @@ function connect(order: Order<'connect'>): Promise<LoadReport> {
 }
 
 async function openAll(order: Order<'open'>): Promise<LoadReport> {
-  if (order.count > devices.length) throw new Error(`expected ${order.count} devices, found ${devices.length}`);
-  const sessions: OpenSession[] = [];
+  const sessions = open.get(order.as) ?? [];
   open.set(order.as, sessions);
+  const first = sessions.length;
+  if (first + order.count > devices.length) {
+    throw new Error(`expected ${first + order.count} devices, found ${devices.length}`);
+  }
   return burst({ count: order.count, inFlight: OPENING }, async (index) => {
-    sessions.push(await openSession(devices[index] as LoadDevice, order.port));
+    sessions.push(await openSession(devices[first + index] as LoadDevice, order.port));
   });
 }
 

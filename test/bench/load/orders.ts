@@ -18,7 +18,7 @@ export type LoadOrder =
     }
   /** Handshake, CONNECT, CONNACK, DISCONNECT, close: `count` times. */
   | { readonly kind: 'connect'; readonly port: number; readonly count: number; readonly inFlight: number }
-  /** Opens sessions of the first `count` devices and keeps them under a name. */
+  /** Opens sessions of the next `count` devices that have none under this name, and keeps them. */
   | { readonly kind: 'open'; readonly as: string; readonly port: number; readonly count: number }
   /** QoS 1 with one message in flight on each session, until `count` are acknowledged. */
   | { readonly kind: 'publish'; readonly as: string; readonly topic: Topic; readonly count: number }
