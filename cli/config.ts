@@ -93,6 +93,11 @@ export const configSchema = z.strictObject({
       sweepInterval: duration.prefault('5s'),
     }),
   }),
+  telemetry: section({
+    retention: section({ age: duration.prefault('0s'), bytes: size.prefault('0B') }),
+    queuedBytes: size.prefault('64MiB'),
+    patience: duration.prefault('30s'),
+  }),
   console: section({ host: host.prefault('127.0.0.1'), port: port.prefault(8444) }),
   certificates: section({
     device: duration.prefault('90d'),

@@ -61,7 +61,13 @@ async function start({ config, version, now, log }: FleetServerOptions, opened: 
     await openRegistry({ file: data.registryFile, now, log: log.child({ room: 'registry' }) }),
   );
   const telemetry = opened.add(
-    await openTelemetry({ directory: data.telemetry, now, log: log.child({ room: 'telemetry' }) }),
+    await openTelemetry({
+      directory: data.telemetry,
+      limits: { queuedBytes: config.telemetry.queuedBytes, patience: config.telemetry.patience },
+      retention: config.telemetry.retention,
+      now,
+      log: log.child({ room: 'telemetry' }),
+    }),
   );
   const authority = opened.add(
     await openAuthority({

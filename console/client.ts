@@ -41,6 +41,11 @@ export interface ConsoleClient {
   explainPolicy(order: Body<'explainPolicy'>): Reply<'explainPolicy'>;
   queryTelemetry(query: Query<'queryTelemetry'>): Reply<'queryTelemetry'>;
   lastTelemetry(device?: string): Reply<'lastTelemetry'>;
+  seriesTelemetry(query: Query<'seriesTelemetry'>): Reply<'seriesTelemetry'>;
+  /** The text as it arrives, in pieces of any length; throws when it is cut off before its end. */
+  exportTelemetry(query?: Query<'exportTelemetry'>): AsyncIterable<Buffer>;
+  telemetryStats(): Reply<'telemetryStats'>;
+  pruneTelemetry(order?: Body<'pruneTelemetry'>): Reply<'pruneTelemetry'>;
   /** Messages accepted from now on, until the signal; throws `unavailable` when this reader is dropped as too slow. */
   followTelemetry(device?: string, signal?: AbortSignal): AsyncIterable<Answer<Endpoints['followTelemetry']>>;
   listAudit(page?: Query<'listAudit'>): Reply<'listAudit'>;
@@ -83,6 +88,10 @@ export function openConsoleClient(address: ConsoleAddress): ConsoleClient {
     explainPolicy: (body) => ask('explainPolicy', { body }),
     queryTelemetry: (query) => ask('queryTelemetry', { query: query as Call['query'] }),
     lastTelemetry: (device) => ask('lastTelemetry', { query: { device } }),
+    seriesTelemetry: (query) => ask('seriesTelemetry', { query: query as Call['query'] }),
+    exportTelemetry: (query) => download(address, endpoints.exportTelemetry, { query: query as Call['query'] }),
+    telemetryStats: () => ask('telemetryStats'),
+    pruneTelemetry: (body) => ask('pruneTelemetry', { body }),
     followTelemetry: (device, signal) =>
       follow(address, device, AbortSignal.any(signal === undefined ? [closed.signal] : [closed.signal, signal])),
     listAudit: (query) => ask('listAudit', { query: query as Call['query'] }),
@@ -126,6 +135,18 @@ async function* follow(
     throw error instanceof Problem ? error : unreachable(error as NodeJS.ErrnoException, address);
   } finally {
     response?.destroy();
+  }
+}
+
+async function* download(address: ConsoleAddress, endpoint: Endpoint, call: Call): AsyncGenerator<Buffer> {
+  const response = await open(address, endpoint, call);
+  if (response.statusCode !== 200) throw problemOf(response, await readAll(response));
+  try {
+    for await (const chunk of response) yield chunk as Buffer;
+  } catch (error) {
+    throw error instanceof Problem ? error : cutOff(error);
+  } finally {
+    response.destroy();
   }
 }
 
@@ -174,12 +195,13 @@ async function readAll(response: IncomingMessage): Promise<string> {
     for await (const chunk of response) chunks.push(chunk as Buffer);
   } catch (error) {
     if (error instanceof Problem) throw error;
-    throw new Problem('server_unreachable', {
-      detail: 'the server hung up before its answer was complete',
-      cause: error,
-    });
+    throw cutOff(error);
   }
   return Buffer.concat(chunks).toString('utf8');
+}
+
+function cutOff(cause: unknown): Problem {
+  return new Problem('server_unreachable', { detail: 'the server hung up before its answer was complete', cause });
 }
 
 /** Only a line feed ends a line: JSON text may hold U+2028, which node:readline would cut at. */

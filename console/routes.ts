@@ -1,5 +1,6 @@
 /** What each operator endpoint does, as short sequences over the registry, the telemetry and the fleet. */
 
+import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import { type DeviceId, formatIdentity, type Identity } from '../contract/identity.ts';
 import {
@@ -11,9 +12,10 @@ import {
 } from '../contract/policy.ts';
 import { asProblem, Problem } from '../contract/problem.ts';
 import type { Registry, Revocation } from '../registry/registry.ts';
-import type { Telemetry } from '../telemetry/telemetry.ts';
+import type { Telemetry, TelemetryRange } from '../telemetry/telemetry.ts';
 import { serve } from './application.ts';
 import { type Answer, endpoints } from './endpoints.ts';
+import { EXPORT_MEDIA_TYPES, exportText } from './export.ts';
 import type { Fleet } from './fleet.ts';
 import type { Followers } from './followers.ts';
 import { writeMetrics } from './metrics.ts';
@@ -38,9 +40,6 @@ export interface RoutesOptions {
   readonly version: string;
   readonly now: () => number;
 }
-
-/** Payload bytes of one answer. More is refused instead of cut, so that no answer looks complete and isn't. */
-export const ANSWER_PAYLOAD_MAX = 16_777_216;
 
 export function addRoutes(app: FastifyInstance, options: RoutesOptions): void {
   addTokenRoutes(app, options);
@@ -170,24 +169,44 @@ async function effectivePolicy(
 }
 
 function addTelemetryRoutes(app: FastifyInstance, { telemetry, followers }: RoutesOptions): void {
-  const view = (messages: Awaited<ReturnType<Telemetry['query']>>) => {
-    const bytes = messages.reduce((sum, { payload }) => sum + payload.length, 0);
-    if (bytes <= ANSWER_PAYLOAD_MAX) return messages.map(viewMessage);
-    throw new Problem('request_invalid', {
-      detail: `expected at most ${ANSWER_PAYLOAD_MAX} bytes of payload in an answer, found ${bytes}: ask for fewer messages`,
-    });
-  };
   serve(app, endpoints.queryTelemetry, async ({ query }) => {
-    const { device, stream, since, limit } = query;
-    const messages = await telemetry.query({
-      device,
-      limit,
-      ...(stream !== undefined && { stream }),
-      ...(since !== undefined && { since: Date.parse(since) }),
-    });
-    return view(messages);
+    const { device, limit } = query;
+    return (await telemetry.query({ ...rangeOf(query), device, limit })).map(viewMessage);
   });
-  serve(app, endpoints.lastTelemetry, async ({ query }) => view(await telemetry.last(query.device)));
+  serve(app, endpoints.lastTelemetry, async ({ query }) => (await telemetry.last(query.device)).map(viewMessage));
+  serve(app, endpoints.seriesTelemetry, async ({ query }) => {
+    const { device, stream, value, since, until, bucketSeconds } = query;
+    const { points, ignored } = await telemetry.series({
+      device,
+      stream,
+      pointer: value,
+      since: Date.parse(since),
+      until: Date.parse(until),
+      bucket: Math.round(bucketSeconds * 1000),
+    });
+    return { points: points.map((point) => ({ ...point, at: isoTime(point.at) })), ignored };
+  });
+  serve(app, endpoints.exportTelemetry, async ({ query, reply }) => {
+    const text = exportText(telemetry.pages(rangeOf(query)), query.format);
+    const first = await text.next(); // what is wrong with the request shows before the answer begins
+    const whole = async function* () {
+      if (!first.done) yield first.value;
+      yield* text;
+    };
+    reply.raw.socket?.setTimeout(0);
+    await reply.type(EXPORT_MEDIA_TYPES[query.format]).send(Readable.from(whole()));
+    return undefined;
+  });
+  serve(app, endpoints.telemetryStats, async () => {
+    const { segments, messages, bytes, damaged } = await telemetry.stats();
+    const intake = telemetry.counters();
+    return { messages, bytes, segments: [...segments], damaged: [...damaged], intake };
+  });
+  serve(app, endpoints.pruneTelemetry, async ({ body }) => {
+    const { olderThanSeconds } = body;
+    const bound = olderThanSeconds === undefined ? undefined : { age: olderThanSeconds * 1000, bytes: 0 };
+    return { removed: [...(await telemetry.prune(bound))] };
+  });
   serve(app, endpoints.followTelemetry, async ({ query, reply }) => {
     const headers = reply.getHeaders() as Record<string, string>;
     followers.start(reply.raw, query.device, headers);
@@ -196,7 +215,38 @@ function addTelemetryRoutes(app: FastifyInstance, { telemetry, followers }: Rout
   });
 }
 
-function addServerRoutes(app: FastifyInstance, { registry, fleet, version, now }: RoutesOptions): void {
+function rangeOf(query: {
+  readonly device?: DeviceId | undefined;
+  readonly stream?: string | undefined;
+  readonly since?: string | undefined;
+  readonly until?: string | undefined;
+}): TelemetryRange {
+  const { device, stream, since, until } = query;
+  return {
+    ...(device !== undefined && { device }),
+    ...(stream !== undefined && { stream }),
+    ...(since !== undefined && { since: Date.parse(since) }),
+    ...(until !== undefined && { until: Date.parse(until) }),
+  };
+}
+
+/** For `writeMetrics()`. */
+function telemetryMetrics(telemetry: Telemetry): Readonly<Record<string, number>> {
+  const { stored, storedQos0, droppedQos0, refused, repeated, commits, queuedBytes, isUnderPressure } =
+    telemetry.counters();
+  return {
+    telemetry_stored_total: stored,
+    telemetry_stored_qos0_total: storedQos0,
+    telemetry_dropped_qos0_total: droppedQos0,
+    telemetry_refused_total: refused,
+    telemetry_repeated_total: repeated,
+    telemetry_commits_total: commits,
+    telemetry_queued_bytes: queuedBytes,
+    telemetry_under_pressure: isUnderPressure ? 1 : 0,
+  };
+}
+
+function addServerRoutes(app: FastifyInstance, { registry, telemetry, fleet, version, now }: RoutesOptions): void {
   serve(app, endpoints.listAudit, async ({ query }) => {
     const { before, limit } = query;
     const entries = await registry.listAudit({ limit, ...(before !== undefined && { before }) });
@@ -210,7 +260,7 @@ function addServerRoutes(app: FastifyInstance, { registry, fleet, version, now }
     return { status: 'ok' as const, version, time: isoTime(now()), database: 'ok' as const };
   });
   serve(app, endpoints.trustBundle, () => fleet.trustBundlePem());
-  serve(app, endpoints.metrics, () => writeMetrics(fleet.counters(), version));
+  serve(app, endpoints.metrics, () => writeMetrics({ ...fleet.counters(), ...telemetryMetrics(telemetry) }, version));
   serve(app, endpoints.describeApi, () => app.swagger() as unknown as Record<string, unknown>);
 }
 

@@ -195,12 +195,69 @@ export const explanation = z.object({
 
 // Telemetry
 
+const stream = z.string().min(1).max(256);
+
 export const telemetryQuery = z.strictObject({
   device: deviceId,
-  stream: z.string().min(1).max(64).optional(),
+  stream: stream.optional(),
   since: time.optional(),
+  until: time.optional().describe('received before'),
   limit: pageLimit.describe('the newest so many; they come oldest first'),
 });
+
+export const seriesQuery = z.strictObject({
+  device: deviceId,
+  stream,
+  value: z.string().max(1024).default('').describe('JSON Pointer of a number in the payload, such as /celsius'),
+  since: time,
+  until: time,
+  bucketSeconds: z.coerce.number().min(0.001).max(31_536_000),
+});
+
+export const seriesView = z.object({
+  points: z.array(
+    z.object({ at: time, count: z.int(), min: z.number(), max: z.number(), avg: z.number(), last: z.number() }),
+  ),
+  ignored: z.int().describe('messages without a number there'),
+});
+
+export const exportQuery = z.strictObject({
+  device: deviceId.optional(),
+  stream: stream.optional(),
+  since: time.optional(),
+  until: time.optional(),
+  format: z.enum(['ndjson', 'csv']).default('ndjson'),
+});
+
+const segmentView = z.object({
+  name: z.string(),
+  firstPosition: z.int(),
+  messages: z.int(),
+  bytes: z.int(),
+});
+
+export const telemetryStats = z.object({
+  messages: z.int(),
+  bytes: z.int(),
+  segments: z.array(segmentView),
+  damaged: z.array(z.string()).describe('files that could not be read and were put aside'),
+  intake: z.object({
+    stored: z.int().describe('since the server started, as all of these'),
+    storedQos0: z.int(),
+    droppedQos0: z.int(),
+    refused: z.int(),
+    repeated: z.int(),
+    commits: z.int(),
+    queuedBytes: z.int(),
+    isUnderPressure: z.boolean(),
+  }),
+});
+
+export const pruneOrder = z
+  .strictObject({ olderThanSeconds: z.int().min(1).optional().describe('instead of the bounds that were set') })
+  .prefault({});
+
+export const pruneAnswer = z.object({ removed: z.array(segmentView) });
 
 export const ofOneDevice = z.strictObject({ device: deviceId.optional() });
 
@@ -211,6 +268,10 @@ export const messageView = z
     stream: z.string(),
     receivedAt: time,
     qos: z.union([z.literal(0), z.literal(1), z.literal(2)]),
+    deviceTime: time.optional(),
+    deviceSequence: z.number().optional(),
+    key: z.string().optional(),
+    contentType: z.string().optional(),
     payload: z.unknown().optional().describe('the value, when the payload is JSON that survives a round trip'),
     text: z.string().optional().describe('otherwise the text, when the payload is UTF-8'),
     base64: z.string().optional().describe('otherwise the bytes'),

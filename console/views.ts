@@ -96,6 +96,10 @@ export function viewMessage(message: StoredMessage): MessageView {
     stream: message.stream,
     receivedAt: isoTime(message.receivedAt),
     qos: message.qos,
+    ...(message.deviceTime !== undefined && { deviceTime: isoTime(message.deviceTime) }),
+    ...(message.deviceSequence !== undefined && { deviceSequence: message.deviceSequence }),
+    ...(message.key !== undefined && { key: message.key }),
+    ...(message.contentType !== undefined && { contentType: message.contentType }),
     ...showPayload(message.payload),
   };
 }

@@ -1,12 +1,16 @@
-import { Command } from 'commander';
+import { createWriteStream } from 'node:fs';
+import { pipeline } from 'node:stream/promises';
+import { Command, Option } from 'commander';
 import type { DeviceId } from '../../contract/identity.ts';
-import { deviceId, findsServer, instant, integerBetween, runWithServer } from '../command-line.ts';
+import { Problem } from '../../contract/problem.ts';
+import { deviceId, duration, findsServer, instant, integerBetween, runWithServer } from '../command-line.ts';
 import { printJson, printResult, visible } from '../terminal.ts';
 
 interface QueryOptions {
   readonly device: DeviceId;
   readonly stream?: string;
   readonly since?: number;
+  readonly until?: number;
   readonly limit: number;
 }
 
@@ -15,10 +19,99 @@ const query = runWithServer<QueryOptions>(async (server, { options, form }) => {
     device: options.device,
     limit: options.limit,
     ...(options.stream !== undefined && { stream: options.stream }),
-    ...(options.since !== undefined && { since: new Date(options.since).toISOString() }),
+    ...timesOf(options),
   });
   for (const message of messages) print(message, form);
 });
+
+const last = runWithServer<{ readonly device?: DeviceId }>(async (server, { options, form }) => {
+  for (const message of await server.lastTelemetry(options.device)) print(message, form);
+});
+
+interface SeriesOptions {
+  readonly device: DeviceId;
+  readonly stream: string;
+  readonly value: string;
+  readonly since: number;
+  readonly until?: number;
+  readonly bucket: number;
+}
+
+const series = runWithServer<SeriesOptions>(async (server, { options, form }) => {
+  const { device, stream, value, since, until = Date.now(), bucket } = options;
+  const { points, ignored } = await server.seriesTelemetry({
+    device,
+    stream,
+    value,
+    since: new Date(since).toISOString(),
+    until: new Date(until).toISOString(),
+    bucketSeconds: bucket / 1000,
+  });
+  for (const point of points) {
+    if (form === 'json') printJson(point);
+    else printResult(`${point.at}  ${numberColumns(point)}`);
+  }
+  if (ignored > 0) process.stderr.write(`rollcall: ${ignored} messages had no number at ${value || 'their top'}\n`);
+});
+
+interface ExportOptions {
+  readonly device?: DeviceId;
+  readonly stream?: string;
+  readonly since?: number;
+  readonly until?: number;
+  readonly format: 'ndjson' | 'csv';
+  readonly out?: string;
+}
+
+const exporting = runWithServer<ExportOptions>(async (server, { options }) => {
+  const { device, stream, format, out } = options;
+  const text = server.exportTelemetry({
+    format,
+    ...(device !== undefined && { device }),
+    ...(stream !== undefined && { stream }),
+    ...timesOf(options),
+  });
+  const target = out === undefined ? process.stdout : createWriteStream(out, { mode: 0o600 });
+  try {
+    await pipeline(text, target, { end: out !== undefined });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (error instanceof Problem || code === undefined) throw error;
+    if (code === 'EPIPE' && out === undefined) return; // whoever reads has seen enough
+    throw new Problem('usage', { detail: `${out ?? 'standard output'} could not be written: ${code}` });
+  }
+});
+
+const stats = runWithServer<object>(async (server, { form }) => {
+  const found = await server.telemetryStats();
+  if (form === 'json') return printJson(found);
+  for (const { name, messages, bytes } of found.segments) printResult(`${name}  ${messages} messages  ${bytes} bytes`);
+  for (const name of found.damaged) printResult(`${name}  damaged, put aside`);
+  printResult(`${found.messages} messages  ${found.bytes} bytes`);
+  const { queuedBytes, isUnderPressure } = found.intake;
+  if (isUnderPressure) printResult(`storage is behind: ${queuedBytes} bytes wait`);
+});
+
+const prune = runWithServer<{ readonly olderThan?: number }>(async (server, { options, form }) => {
+  const { olderThan } = options;
+  const order = olderThan === undefined ? {} : { olderThanSeconds: Math.max(1, Math.round(olderThan / 1000)) };
+  const { removed } = await server.pruneTelemetry(order);
+  if (form === 'json') return printJson({ removed });
+  for (const { name, messages, bytes } of removed) printResult(`${name}  ${messages} messages  ${bytes} bytes`);
+  printResult(`${removed.length} removed`);
+});
+
+function timesOf({ since, until }: { readonly since?: number; readonly until?: number }) {
+  return {
+    ...(since !== undefined && { since: new Date(since).toISOString() }),
+    ...(until !== undefined && { until: new Date(until).toISOString() }),
+  };
+}
+
+function numberColumns(point: { readonly [name in 'count' | 'min' | 'avg' | 'max' | 'last']: number }): string {
+  const { count, min, avg, max, last: newest } = point;
+  return [`${count}x`, ...[min, avg, max, newest].map((value) => String(Number(value.toPrecision(7))))].join('  ');
+}
 
 const tail = runWithServer<{ readonly device?: DeviceId }>(async (server, { options, form }) => {
   const stop = new AbortController();
@@ -52,7 +145,39 @@ export function telemetryCommand(): Command {
     .requiredOption('--device <id>', 'the device', deviceId)
     .option('--stream <name>', 'of this stream only')
     .option('--since <time>', 'received at or after this time, or this long ago', instant)
+    .option('--until <time>', 'received before this time, or this long ago', instant)
     .option('--limit <n>', 'the newest so many', integerBetween(1, 10_000), 100)
     .action(query);
+  findsServer(telemetry.command('last').description('the newest message of each stream of each device'))
+    .option('--device <id>', 'of this device only', deviceId)
+    .action(last);
+  findsServer(
+    telemetry
+      .command('series')
+      .description('a number over time: begin, count, min, average, max, last of each stretch'),
+  )
+    .requiredOption('--device <id>', 'the device', deviceId)
+    .requiredOption('--stream <name>', 'the stream')
+    .option(
+      '--value <pointer>',
+      'JSON Pointer of the number, such as /celsius; left out: the payload is the number',
+      '',
+    )
+    .requiredOption('--since <time>', 'from this time, or this long ago', instant)
+    .option('--until <time>', 'to this time, or this long ago; left out: now', instant)
+    .requiredOption('--bucket <duration>', 'length of one stretch', duration)
+    .action(series);
+  findsServer(telemetry.command('export').description('write messages out, oldest first, any number of them'))
+    .option('--device <id>', 'of this device only', deviceId)
+    .option('--stream <name>', 'of this stream only')
+    .option('--since <time>', 'received at or after this time, or this long ago', instant)
+    .option('--until <time>', 'received before this time, or this long ago', instant)
+    .addOption(new Option('--format <format>', 'one message a line').choices(['ndjson', 'csv']).default('ndjson'))
+    .option('--out <file>', 'into this file instead of standard output')
+    .action(exporting);
+  findsServer(telemetry.command('stats').description('what is kept, by file')).action(stats);
+  findsServer(telemetry.command('prune').description('remove the days that are not to be kept, now'))
+    .option('--older-than <duration>', 'days that ended longer ago, whatever the configuration says', duration)
+    .action(prune);
   return telemetry;
 }

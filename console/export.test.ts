@@ -1,0 +1,102 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openTestbed, START, type Testbed } from './testbed.ts';
+
+const at = (ms: number) => new Date(ms).toISOString();
+
+let bed: Testbed;
+beforeAll(async () => {
+  bed = await openTestbed();
+  await bed.say('dev-1', 'temperature', '{"celsius":20}', START);
+  await bed.say('dev-1', 'temperature', '{"celsius":22.5}', START + 1000);
+  await bed.say('dev-1', 'temperature', 'say "hi",\r\nthere', START + 61_000);
+  await bed.say('dev-2', 'raw', Uint8Array.of(0xff, 0x00), START + 62_000);
+  await bed.telemetry.accept({
+    ...{ device: 'dev-2' as never, stream: 'raw', receivedAt: START + 63_000, qos: 1, payload: Buffer.from('7') },
+    ...{ deviceTime: START - 5, deviceSequence: 3, key: 'k,1', contentType: 'text/plain' },
+  });
+});
+afterAll(() => bed.close());
+
+async function exported(query: Parameters<typeof bed.client.exportTelemetry>[0] = {}): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of bed.client.exportTelemetry(query)) chunks.push(chunk);
+  return Buffer.concat(chunks).toString();
+}
+
+describe('an export', () => {
+  it('is one JSON document a line, as a query shows the messages', async () => {
+    const lines = (await exported())
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    const queried = await Promise.all(['dev-1', 'dev-2'].map((device) => bed.client.queryTelemetry({ device })));
+    expect(lines).toEqual(queried.flat());
+    expect(lines[4]).toMatchObject({ deviceTime: at(START - 5), deviceSequence: 3, key: 'k,1', payload: 7 });
+  });
+
+  it('is CSV with quotes where they are needed, when asked for', async () => {
+    expect(await exported({ format: 'csv' })).toBe(
+      [
+        'position,device,stream,receivedAt,qos,deviceTime,deviceSequence,key,contentType,encoding,payload',
+        `1,dev-1,temperature,${at(START)},1,,,,,json,"{""celsius"":20}"`,
+        `2,dev-1,temperature,${at(START + 1000)},1,,,,,json,"{""celsius"":22.5}"`,
+        `3,dev-1,temperature,${at(START + 61_000)},1,,,,,text,"say ""hi"",\r\nthere"`,
+        `4,dev-2,raw,${at(START + 62_000)},1,,,,,base64,/wA=`,
+        `5,dev-2,raw,${at(START + 63_000)},1,${at(START - 5)},3,"k,1",text/plain,json,7`,
+        '',
+      ].join('\r\n'),
+    );
+  });
+
+  it('holds what was asked for, and nothing when there is nothing', async () => {
+    const found = await exported({ device: 'dev-1', since: at(START + 1000), until: at(START + 61_000) });
+    expect(found.split('\n')).toHaveLength(2);
+    expect(await exported({ device: 'dev-9' })).toBe('');
+    expect(await exported({ stream: 'none', format: 'csv' })).toMatch(/^position,[^\n]*\r\n$/);
+  });
+
+  it('is refused as a whole when the range is impossible', async () => {
+    const backwards = exported({ since: at(START), until: at(START) });
+    await expect(backwards).rejects.toMatchObject({
+      code: 'request_invalid',
+      detail: expect.stringContaining('range'),
+    });
+  });
+});
+
+describe('a series', () => {
+  it('sums a number up, and counts the messages that have none', async () => {
+    const range = { since: at(START), until: at(START + 120_000), bucketSeconds: 60 };
+    const query = { device: 'dev-1', stream: 'temperature', value: '/celsius', ...range };
+    const first = Math.floor(START / 60_000) * 60_000;
+    expect(await bed.client.seriesTelemetry(query)).toEqual({
+      points: [{ at: at(first), count: 2, min: 20, max: 22.5, avg: 21.25, last: 22.5 }],
+      ignored: 1,
+    });
+    const refused = { code: 'request_invalid' };
+    await expect(bed.client.seriesTelemetry({ ...query, value: 'celsius' })).rejects.toMatchObject(refused);
+    await expect(bed.client.seriesTelemetry({ ...query, bucketSeconds: 0.001 })).rejects.toMatchObject(refused);
+    await expect(bed.client.seriesTelemetry({ ...query, until: query.since })).rejects.toMatchObject(refused);
+  });
+});
+
+describe('what is kept', () => {
+  it('is counted by file, with what came in, in the metrics too', async () => {
+    const stats = await bed.client.telemetryStats();
+    expect(stats).toMatchObject({
+      messages: 5,
+      damaged: [],
+      intake: { stored: 5, refused: 0, isUnderPressure: false },
+    });
+    expect(stats.segments).toMatchObject([{ firstPosition: 1, messages: 5 }]);
+    expect(await bed.client.metrics()).toContain('rollcall_telemetry_stored_total 5\n');
+  });
+
+  it('goes when it is told to, by whole days', async () => {
+    await bed.say('dev-3', 'temperature', '1', START + 86_400_000);
+    bed.clock.now = START + 10 * 86_400_000;
+    expect((await bed.client.pruneTelemetry()).removed).toEqual([]);
+    expect((await bed.client.pruneTelemetry({ olderThanSeconds: 86_400 })).removed).toMatchObject([{ messages: 5 }]);
+    expect((await bed.client.lastTelemetry()).map(({ device }) => device)).toEqual(['dev-3']);
+  });
+});

@@ -1,0 +1,50 @@
+/** Messages as a stream of text, NDJSON or CSV, written page by page as fast as they are read: any size in little memory. */
+
+import type { StoredMessage } from '../telemetry/telemetry.ts';
+import { type MessageView, messageJson, viewMessage } from './views.ts';
+
+export type ExportFormat = 'ndjson' | 'csv';
+
+export const EXPORT_MEDIA_TYPES: Readonly<Record<ExportFormat, string>> = {
+  ndjson: 'application/x-ndjson',
+  csv: 'text/csv; charset=utf-8',
+};
+
+const CSV_COLUMNS = [
+  'position',
+  'device',
+  'stream',
+  'receivedAt',
+  'qos',
+  'deviceTime',
+  'deviceSequence',
+  'key',
+  'contentType',
+] as const satisfies readonly (keyof MessageView)[];
+
+/** `encoding` says which of its three forms a payload is in: json, text or base64. */
+const CSV_HEADER = `${[...CSV_COLUMNS, 'encoding', 'payload'].join(',')}\r\n`;
+
+/** One text per page. */
+export async function* exportText(
+  pages: AsyncIterable<readonly StoredMessage[]>,
+  format: ExportFormat,
+): AsyncGenerator<string> {
+  const line = format === 'csv' ? csvLine : messageJson;
+  if (format === 'csv') yield CSV_HEADER;
+  for await (const page of pages) yield page.map(line).join('');
+}
+
+/** RFC 4180. */
+function csvLine(message: StoredMessage): string {
+  const view = viewMessage(message);
+  const fields: unknown[] = CSV_COLUMNS.map((column) => view[column] ?? '');
+  if (view.text !== undefined) fields.push('text', view.text);
+  else if (view.base64 !== undefined) fields.push('base64', view.base64);
+  else fields.push('json', JSON.stringify(view.payload));
+  return `${fields.map((field) => csvField(String(field))).join(',')}\r\n`;
+}
+
+function csvField(text: string): string {
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}

@@ -1,0 +1,77 @@
+/** What operators read of telemetry with the command line, over a running server. */
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { telemetryTopic } from '../../contract/topics.ts';
+import { deviceNamed } from '../behaviour/telemetry.ts';
+import { startFleet, type TestFleet } from '../testkit/fleet.ts';
+import { openMqtt } from '../testkit/mqtt.ts';
+import { type Ended, rollcall } from '../testkit/program.ts';
+
+let fleet: TestFleet;
+beforeAll(async () => {
+  fleet = await startFleet();
+  const device = await fleet.enroll('cli-1');
+  const client = await openMqtt(device);
+  for (const celsius of [20, 21, 25]) {
+    await client.publishAsync(telemetryTopic(deviceNamed('cli-1'), 'climate'), JSON.stringify({ celsius }), { qos: 1 });
+  }
+  await client.publishAsync(telemetryTopic(deviceNamed('cli-1'), 'note'), 'plain', { qos: 1 });
+  await client.endAsync();
+});
+afterAll(() => fleet.stop());
+
+async function telemetry(...args: string[]): Promise<Ended> {
+  return rollcall(['telemetry', ...args, '--socket', fleet.socket]);
+}
+
+it('shows the newest message of each stream', async () => {
+  const { stdout, code } = await telemetry('last');
+  expect(stdout.replace(/^\S+/gm, 'T')).toBe('T  cli-1  climate  {"celsius":25}\nT  cli-1  note  plain\n');
+  expect(code).toBe(0);
+});
+
+it('sums a number up over time, and says on the other stream how many messages had none', async () => {
+  const of = (stream: string) =>
+    telemetry(
+      'series',
+      '--device',
+      'cli-1',
+      '--stream',
+      stream,
+      '--value',
+      '/celsius',
+      '--since',
+      '1d',
+      '--bucket',
+      '7d',
+    );
+  const { stdout } = await of('climate');
+  expect(stdout.replace(/^\S+/gm, 'T')).toBe('T  3x  20  22  25  25\n');
+  expect(await of('note')).toMatchObject({ stdout: '', stderr: 'rollcall: 1 messages had no number at /celsius\n' });
+});
+
+it('exports lines of JSON to standard output, and CSV into a file that is its owner’s', async () => {
+  const { stdout } = await telemetry('export', '--stream', 'climate');
+  const lines = stdout.trimEnd().split('\n');
+  expect(lines.map((line) => JSON.parse(line).payload.celsius)).toEqual([20, 21, 25]);
+  const out = join(fleet.data, 'export.csv');
+  await telemetry('export', '--format', 'csv', '--out', out);
+  expect(readFileSync(out, 'utf8').split('\r\n')).toHaveLength(6);
+  const nowhere = await telemetry('export', '--out', join(fleet.data, 'no', 'such', 'place'));
+  expect(nowhere).toMatchObject({ code: 2, stderr: expect.stringContaining('could not be written: ENOENT') });
+});
+
+it('says what is kept, and removes nothing that is new', async () => {
+  const { stdout } = await telemetry('stats');
+  expect(stdout).toMatch(/^00000001-\S+\.db {2}4 messages {2}\d+ bytes\n4 messages {2}\d+ bytes\n$/);
+  expect((await telemetry('prune', '--older-than', '1d')).stdout).toBe('0 removed\n');
+});
+
+it('explains what it cannot ask', async () => {
+  const backwards = await telemetry('export', '--since', '1h', '--until', '2h');
+  expect(backwards).toMatchObject({ code: 3, stderr: expect.stringContaining('ends after it begins') });
+  const unknown = await telemetry('export', '--format', 'xml');
+  expect(unknown.code).toBe(2);
+});
