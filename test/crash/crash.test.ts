@@ -1,0 +1,19 @@
+/** An acknowledged message is on disk, whatever happens to the process. `main.ts` does the same for longer. */
+
+import { expect, it } from 'vitest';
+import { temporaryDirectory } from '../testkit/temporary.ts';
+import { crash } from './crashes.ts';
+
+it('ten kills under load lose nothing that was acknowledged, and store nothing twice or out of order', async () => {
+  const result = await crash({
+    data: temporaryDirectory(),
+    kills: 10,
+    devices: 12,
+    inflight: 8,
+    longestLife: 300,
+    random: Math.random,
+  });
+  expect(result).toMatchObject({ kills: 10, lost: [], duplicates: [], misplaced: [] });
+  expect(result.acknowledged).toBeGreaterThan(500);
+  expect(result.stored).toBeGreaterThanOrEqual(result.acknowledged);
+}, 120_000);

@@ -1,0 +1,162 @@
+/**
+ * Kills a server again and again while devices publish to it, and compares what was acknowledged with what is stored:
+ * per device, in order. The server is a process of its own and dies of SIGKILL; devices speak MQTT over mutual TLS and
+ * send every number once. Says what it found and judges nothing.
+ */
+
+import { once } from 'node:events';
+import type { MqttClient } from 'mqtt';
+import { openConsoleClient } from '../../console/client.ts';
+import { type DeviceId, parseDeviceId } from '../../contract/identity.ts';
+import { telemetryTopic } from '../../contract/topics.ts';
+import { enrollOnce } from '../../device-sdk/enrollment.ts';
+import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
+import { openMqtt } from '../testkit/mqtt.ts';
+import { type RunningServer, serve } from '../testkit/program.ts';
+
+export interface CrashOptions {
+  /** An empty directory. */
+  readonly data: string;
+  readonly kills: number;
+  readonly devices: number;
+  /** Messages that each device has on the way. */
+  readonly inflight: number;
+  /** The longest time from the first acknowledgement to the kill, in ms. */
+  readonly longestLife: number;
+  /** 0 up to 1, as Math.random. */
+  readonly random: () => number;
+  /** Told after each kill. */
+  progress?(kill: number, acknowledged: number): void;
+}
+
+export interface CrashResult {
+  readonly kills: number;
+  readonly acknowledged: number;
+  readonly stored: number;
+  /** Acknowledged and not stored: `device number`. */
+  readonly lost: readonly string[];
+  /** Stored more than once. */
+  readonly duplicates: readonly string[];
+  /** Stored after a later one of the same device. */
+  readonly misplaced: readonly string[];
+}
+
+/** Limits that a device under load would meet before the journal does. */
+const ENVIRONMENT = {
+  ROLLCALL_MQTT_LIMITS_MESSAGES_PER_SECOND: '0',
+  ROLLCALL_MQTT_LIMITS_CONNECTIONS_PER_SECOND_PER_ADDRESS: '0',
+  ROLLCALL_ENROLL_LIMITS_ENROLLMENTS_PER_SECOND: '0',
+  ROLLCALL_ENROLL_LIMITS_ENROLLMENTS_PER_SECOND_PER_ADDRESS: '0',
+  ROLLCALL_ENROLL_LIMITS_CONNECTIONS_PER_SECOND_PER_ADDRESS: '0',
+};
+
+const STREAM = 'count';
+
+/** A device that counts: every number is sent once, in order, over all of its connections. */
+class CountingDevice {
+  readonly id: DeviceId;
+  readonly acknowledged = new Set<number>();
+  readonly #identity: StoredIdentity;
+  #sent = 0;
+  #client: MqttClient | undefined;
+
+  constructor(identity: StoredIdentity) {
+    this.id = parseDeviceId(identity.deviceId) as DeviceId;
+    this.#identity = identity;
+  }
+
+  /** Publishes until the connection ends; `acked` is called at each acknowledgement. */
+  async publish(mqttUrl: string, inflight: number, acked: () => void): Promise<void> {
+    const client = await openMqtt({ ...this.#identity, mqttUrl });
+    this.#client = client;
+    const topic = telemetryTopic(this.id, STREAM);
+    const send = () => {
+      if (!client.connected) return;
+      this.#sent += 1;
+      const number = this.#sent;
+      client.publish(topic, String(number), { qos: 1 }, (error) => {
+        if (error) return; // nobody knows whether it was stored
+        this.acknowledged.add(number);
+        acked();
+        send();
+      });
+    };
+    for (let i = 0; i < inflight; i += 1) send();
+  }
+
+  async leave(): Promise<void> {
+    await this.#client?.endAsync(true);
+  }
+}
+
+export async function crash(options: CrashOptions): Promise<CrashResult> {
+  const { data, kills, inflight, longestLife, random } = options;
+  let server = await start(data);
+  const devices = await enrollAll(server, options.devices);
+  let acknowledged = 0;
+  for (let kill = 1; kill <= kills; kill += 1) {
+    const loaded = Promise.withResolvers<void>();
+    const acked = () => {
+      acknowledged += 1;
+      loaded.resolve();
+    };
+    await Promise.all(devices.map((device) => device.publish(server.ready.mqttUrl, inflight, acked)));
+    await loaded.promise;
+    await once(AbortSignal.timeout(Math.ceil(random() * longestLife)), 'abort');
+    await server.end('SIGKILL');
+    await Promise.all(devices.map((device) => device.leave()));
+    options.progress?.(kill, acknowledged);
+    server = await start(data);
+  }
+  try {
+    return { kills, ...(await compare(server, devices)) };
+  } finally {
+    await server.end('SIGTERM');
+  }
+}
+
+function start(data: string): Promise<RunningServer> {
+  return serve(data, [], { environment: ENVIRONMENT });
+}
+
+async function enrollAll(server: RunningServer, count: number): Promise<readonly CountingDevice[]> {
+  const operator = openConsoleClient({ socketPath: server.ready.socket });
+  const { text } = await operator.mintToken({ uses: count });
+  await operator.close();
+  const devices: CountingDevice[] = [];
+  for (let i = 1; i <= count; i += 1) {
+    devices.push(
+      new CountingDevice(await enrollOnce(memoryIdentityStore(), { token: text, deviceId: `counter-${i}` })),
+    );
+  }
+  return devices;
+}
+
+async function compare(server: RunningServer, devices: readonly CountingDevice[]) {
+  const operator = openConsoleClient({ socketPath: server.ready.socket });
+  const [lost, duplicates, misplaced]: [string[], string[], string[]] = [[], [], []];
+  let acknowledged = 0;
+  let stored = 0;
+  for (const device of devices) {
+    const found = new Set<number>();
+    let newest = 0;
+    for (const number of await numbersOf(operator.exportTelemetry({ device: device.id, stream: STREAM }))) {
+      if (found.has(number)) duplicates.push(`${device.id} ${number}`);
+      else if (number < newest) misplaced.push(`${device.id} ${number}`);
+      found.add(number);
+      newest = Math.max(newest, number);
+    }
+    for (const number of device.acknowledged) if (!found.has(number)) lost.push(`${device.id} ${number}`);
+    acknowledged += device.acknowledged.size;
+    stored += found.size;
+  }
+  await operator.close();
+  return { acknowledged, stored, lost, duplicates, misplaced };
+}
+
+async function numbersOf(text: AsyncIterable<Buffer>): Promise<readonly number[]> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of text) chunks.push(chunk);
+  const lines = Buffer.concat(chunks).toString().split('\n').slice(0, -1);
+  return lines.map((line) => (JSON.parse(line) as { readonly payload: number }).payload);
+}
