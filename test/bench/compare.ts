@@ -34,7 +34,7 @@ interface Burst {
 }
 
 /** Bursts that a server has behind it before one is counted: its code is compiled by then. */
-const WARM_UPS = 5;
+export const WARM_UPS = 5;
 
 export async function compare(
   servers: readonly RunningServer[],

@@ -51,13 +51,15 @@ async function enroll(order: Order<'enroll'>): Promise<LoadReport> {
   return report;
 }
 
-/** Goes on from where the burst before stopped, so that no device comes back at once. */
-let turn = 0;
+/** Where the next burst goes on, by port: a server sees each device once before it sees one again. */
+const turns = new Map<number, number>();
 
 function connect(order: Order<'connect'>): Promise<LoadReport> {
-  return burst(order, async () => {
-    turn += 1;
-    await closeSession(await openSession(devices[turn % devices.length] as LoadDevice, order.port));
+  const first = turns.get(order.port) ?? 0;
+  turns.set(order.port, first + order.count);
+  return burst(order, async (index) => {
+    const device = devices[(first + index) % devices.length] as LoadDevice;
+    await closeSession(await openSession(device, order.port));
   });
 }
 
