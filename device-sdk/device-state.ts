@@ -1,11 +1,50 @@
-/** What a device tells about itself: its state, and its log. */
+/** What a device tells about itself: its state, why it changed, and its log. */
+
+import type { DeviceError } from './device-error.ts';
 
 /**
- * `connecting`: a try is under way. `connected`: the broker accepted the device. `waiting`: the connection was lost, the
- * next try is scheduled. `refused`: one of both sides did not accept the other's certificate or identity; the next try
- * comes after half a minute at the earliest, since only an operator can change the answer. `closed`: for good.
+ * - `unenrolled`: there is no identity, and none is asked for.
+ * - `enrolling`: the bootstrap token is being exchanged for one.
+ * - `connecting`: a try to connect is under way.
+ * - `connected`: the broker accepted the device.
+ * - `renewing`: the next certificate is asked for and has to prove itself. What is published waits, at most.
+ * - `recovering`: the connection was lost or refused; the next try is scheduled, after half a minute at the earliest if it
+ *   was refused.
+ * - `revoked`: the enroll server said no to this device's certificate (HTTP 401 or 403). It asks nobody anything any more,
+ *   until it is given a new bootstrap token.
+ * - `closed`: for good.
  */
-export type DeviceState = 'connecting' | 'connected' | 'waiting' | 'refused' | 'closed';
+export type DeviceState =
+  | 'unenrolled'
+  | 'enrolling'
+  | 'connecting'
+  | 'connected'
+  | 'renewing'
+  | 'recovering'
+  | 'revoked'
+  | 'closed';
+
+/** Why a state began. */
+export type StateReason =
+  | 'no identity'
+  | 'token given'
+  | 'not enrolled'
+  | 'first try'
+  | 'next try'
+  | 'accepted'
+  | 'connection lost'
+  | 'connection refused'
+  | 'renewal began'
+  | 'renewed'
+  | 'renewal failed'
+  | 'refused for good'
+  | 'closed';
+
+/** `error` is what went wrong, where something did. */
+export type StateListener = (state: DeviceState, error: DeviceError | undefined, reason: StateReason) => void;
+
+/** What the states `connecting`, `connected` and `recovering` are made of. */
+export type LinkState = 'connecting' | 'connected' | 'recovering';
 
 /** The part of a pino logger that the SDK uses. */
 export interface DeviceLog {

@@ -7,8 +7,15 @@ import type { DeviceId } from '../contract/identity.ts';
 import { commandFilter, eventTopic, parseDeviceTopic, responseTopic, telemetryTopic } from '../contract/topics.ts';
 import { CommandDesk, type CommandHandler } from './commands.ts';
 import { asDeviceError, DeviceError } from './device-error.ts';
-import { type DeviceLog, type DeviceState, SILENT_LOG } from './device-state.ts';
-import { checkedMqttUrl, type EnrollmentOrder, enrollOnce, requestRenewal } from './enrollment.ts';
+import {
+  type DeviceLog,
+  type DeviceState,
+  type LinkState,
+  SILENT_LOG,
+  type StateListener,
+  type StateReason,
+} from './device-state.ts';
+import { checkedMqttUrl, type EnrollmentOrder, enroll, loadIdentity, requestRenewal } from './enrollment.ts';
 import { fileIdentityStore } from './file-identity-store.ts';
 import type { IdentityStore, StoredIdentity } from './identity-store.ts';
 import { checkOutboxOrder, openOutbox, type QueueOptions } from './open-outbox.ts';
@@ -32,6 +39,8 @@ interface DeviceSettings extends EnrollmentOrder {
   readonly outbox?: Partial<OutboxLimits>;
   /** `manual`: certificates are renewed only by {@link Device.renew}. Default `automatic`, from two thirds of the life on. */
   readonly renewal?: 'automatic' | 'manual';
+  /** As {@link Device.onState}, from the first moment on: `unenrolled` and `enrolling` come before there is a device. */
+  readonly onState?: StateListener;
   /** Clock, in milliseconds since 1970. */
   readonly now?: () => number;
   /** Numbers from 0 up to but not including 1, for jitter. */
@@ -58,8 +67,6 @@ type CompleteSettings = DeviceSettings & Required<Pick<DeviceSettings, 'now' | '
 
 const KEEPALIVE_S = 60;
 
-export type StateListener = (state: DeviceState, error: DeviceError | undefined) => void;
-
 export class Device {
   readonly id: DeviceId;
   readonly #store: IdentityStore;
@@ -70,7 +77,11 @@ export class Device {
   readonly #listeners = new Set<StateListener>();
   readonly #ending = new AbortController();
   #identity: StoredIdentity;
-  #state: DeviceState = 'connecting';
+  readonly #order: DeviceSettings;
+  #state: DeviceState = 'unenrolled';
+  /** What {@link state} is apart from renewal. */
+  #link: LinkState = 'connecting';
+  #wasRefused = false;
   #lastError: DeviceError | undefined;
   #renewal: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
@@ -83,7 +94,7 @@ export class Device {
   static async open(options: DeviceOptions): Promise<Device> {
     checkSettings(options);
     const store = options.store ?? fileIdentityStore(options.dataDir);
-    const identity = await enrollOnce(store, options);
+    const identity = (await loadIdentity(store, options)) ?? (await enrollFirst(store, options));
     const { now = Date.now, random = Math.random, schedule = realTimers, log = SILENT_LOG } = options;
     const outbox = openOutbox(options, { deviceId: identity.deviceId, now, schedule, log });
     return new Device({ ...options, now, random, schedule, log }, store, identity, outbox);
@@ -95,6 +106,8 @@ export class Device {
     this.id = identity.deviceId;
     this.#store = store;
     this.#identity = identity;
+    this.#order = options;
+    if (options.onState !== undefined) this.#listeners.add(options.onState);
     this.#commands = new CommandDesk((requestId, payload) => this.#respond(requestId, payload), log);
     this.#uplink = new Uplink(
       {
@@ -109,7 +122,7 @@ export class Device {
         random,
       },
       {
-        changed: (state, error) => this.#changed(state, error),
+        changed: (link, error, reason) => this.#linked(link, error, reason),
         message: (topic, payload) => this.#received(topic, payload),
       },
     );
@@ -126,7 +139,7 @@ export class Device {
     return this.#state;
   }
 
-  /** Why the device is `waiting`, `refused` or `closed`. */
+  /** Why the device is `recovering` or `revoked`, or could not renew. Undefined after a connection was made. */
   get lastError(): DeviceError | undefined {
     return this.#lastError;
   }
@@ -137,12 +150,12 @@ export class Device {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Resolves when the device is connected; rejects when it is refused or closed. A lost connection is waited out. */
+  /** Resolves when the device is connected; rejects when it is refused, revoked or closed. A lost connection is waited out. */
   connected(): Promise<void> {
     return new Promise((resolve, reject) => {
       const check = () => {
         if (this.#state === 'connected') resolve();
-        else if (this.#state === 'refused') reject(this.#lastError);
+        else if (this.#state === 'revoked' || this.#isRefused) reject(this.#lastError);
         else if (this.#state === 'closed') reject(new DeviceError('closed'));
         else return false;
         return true;
@@ -196,6 +209,37 @@ export class Device {
   }
 
   /**
+   * Enrolls this device again, under its own name, with a new bootstrap token: the way back from `revoked`. What waits in
+   * the queue goes out then. Rejects as {@link Device.open} does, and leaves everything as it was.
+   */
+  async enroll(token: string): Promise<void> {
+    if (this.#closing !== undefined) throw new DeviceError('closed');
+    await this.#renewal?.catch(() => {});
+    const { enrollUrl, rootSha256, mqttUrl } = this.#order;
+    const order = {
+      ...given({ enrollUrl, rootSha256, mqttUrl }),
+      token,
+      deviceId: this.id,
+      signal: this.#ending.signal,
+    };
+    const before = this.#state;
+    this.#become('enrolling', undefined, 'token given');
+    let identity: StoredIdentity;
+    try {
+      identity = await enroll(this.#store, order);
+    } catch (thrown) {
+      const error = asDeviceError(thrown, 'internal');
+      this.#become(before === 'revoked' ? before : this.#link, error, 'not enrolled');
+      throw error;
+    }
+    this.#become('connecting', undefined, 'first try');
+    this.#wasRefused = false;
+    this.#adopt(identity);
+    if (this.#order.renewal !== 'manual') this.#renewer.start();
+    await this.#uplink.replaceIdentity(identity);
+  }
+
+  /**
    * Disconnects and leaves no timer behind. Idempotent. What the broker has not acknowledged is rejected with `closed`;
    * in a queue on disk it stays, and goes out when the device is opened again.
    */
@@ -208,16 +252,34 @@ export class Device {
     this.#ending.abort();
     this.#renewer.stop();
     await Promise.allSettled([this.#uplink.close(), this.#renewal]);
-    this.#changed('closed', undefined);
+    this.#become('closed', undefined, 'closed');
     this.#listeners.clear();
   }
 
   async #renew(): Promise<void> {
     if (this.#closing !== undefined) throw new DeviceError('closed');
-    // 1. The next pair, with a key that is on disk before it is certified.
-    const next = await requestRenewal(this.#store, this.#identity, this.#ending.signal);
+    if (this.#state === 'revoked') throw this.#lastError;
+    this.#become('renewing', undefined, 'renewal began');
+    try {
+      // 1. The next pair, with a key that is on disk before it is certified.
+      const next = await requestRenewal(this.#store, this.#identity, this.#ending.signal);
 
-    // 2. It proves itself by connecting; until then the old pair is the one on disk.
+      // 2. It proves itself by connecting; until then the old pair is the one on disk.
+      await this.#prove(next);
+
+      // 3. Only now the old one goes.
+      await this.#store.commit(next);
+      this.#adopt(next);
+      this.#become(this.#link, undefined, 'renewed');
+    } catch (thrown) {
+      const error = asDeviceError(thrown, 'internal');
+      if (error.status === 401 || error.status === 403) await this.#retire(error);
+      else if (error.code !== 'closed') this.#become(this.#link, error, 'renewal failed');
+      throw error;
+    }
+  }
+
+  async #prove(next: StoredIdentity): Promise<void> {
     try {
       await this.#uplink.useIdentity(next);
     } catch (error) {
@@ -225,14 +287,22 @@ export class Device {
       if (asDeviceError(error, 'internal').code === 'connection_refused') await this.#store.dropPending();
       throw error;
     }
+  }
 
-    // 3. Only now the old one goes.
-    await this.#store.commit(next);
-    this.#identity = next;
-    this.#renewer.adopt(next.certificatePem);
+  #adopt(identity: StoredIdentity): void {
+    this.#identity = identity;
+    this.#renewer.adopt(identity.certificatePem);
+  }
+
+  /** Nobody is asked anything any more. */
+  async #retire(error: DeviceError): Promise<void> {
+    this.#renewer.stop();
+    this.#become('revoked', error, 'refused for good');
+    await this.#uplink.rest();
   }
 
   async #publish(topic: () => string, payload: Payload, options: PublishOptions): Promise<Receipt> {
+    if (this.#state === 'revoked') throw this.#lastError;
     let message: { readonly topic: string; readonly payload: Buffer };
     try {
       message = { topic: topic(), payload: encodePayload(payload) };
@@ -253,12 +323,47 @@ export class Device {
     }
   }
 
-  #changed(state: DeviceState, error: DeviceError | undefined): void {
-    if (this.#state === 'closed') return;
+  get #isRefused(): boolean {
+    const code = this.#lastError?.code;
+    return this.#state === 'recovering' && (code === 'connection_refused' || code === 'server_untrusted');
+  }
+
+  #linked(link: LinkState, error: DeviceError | undefined, reason: StateReason): void {
+    this.#link = link;
+    // Once, not at each refusal: a certificate that was renewed and is refused as well has its own pace.
+    if (link === 'connected') this.#wasRefused = false;
+    else if (error?.code === 'connection_refused' && !this.#wasRefused && this.#state !== 'renewing') {
+      this.#wasRefused = true;
+      this.#renewer.hasten();
+    }
+    if (this.#state === 'renewing' || this.#state === 'enrolling' || this.#state === 'revoked') return;
+    this.#become(link, error, reason);
+  }
+
+  #become(state: DeviceState, error: DeviceError | undefined, reason: StateReason): void {
+    if (this.#state === 'closed' || (this.#state === state && error === undefined)) return;
     this.#state = state;
     if (error !== undefined || state === 'connected') this.#lastError = error;
-    for (const listener of [...this.#listeners]) listener(state, error);
+    for (const listener of [...this.#listeners]) listener(state, error, reason);
   }
+}
+
+/** Tells whoever wants to know how the first identity comes about; there is no device to ask yet. */
+async function enrollFirst(store: IdentityStore, options: DeviceOptions): Promise<StoredIdentity> {
+  options.onState?.('unenrolled', undefined, 'no identity');
+  if (options.token !== undefined) options.onState?.('enrolling', undefined, 'token given');
+  try {
+    return await enroll(store, options);
+  } catch (thrown) {
+    const error = asDeviceError(thrown, 'internal');
+    options.onState?.('unenrolled', error, 'not enrolled');
+    throw error;
+  }
+}
+
+/** Without what is undefined: an option that is there has a value. */
+function given<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as never;
 }
 
 function checkSettings(options: DeviceOptions): void {

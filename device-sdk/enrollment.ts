@@ -35,9 +35,13 @@ export interface EnrollmentOrder {
  * asks only once; `retryAfter` tells when the server would like to be asked again.
  */
 export async function enrollOnce(store: IdentityStore, order: EnrollmentOrder): Promise<StoredIdentity> {
+  return (await loadIdentity(store, order)) ?? enroll(store, order);
+}
+
+/** Undefined when there is none; rejects with `identity_unusable` when it is damaged or of another device. */
+export async function loadIdentity(store: IdentityStore, order: EnrollmentOrder): Promise<StoredIdentity | undefined> {
   const stored = await store.load();
-  if (stored === undefined) return enroll(store, order);
-  checkStored(stored, order);
+  if (stored !== undefined) checkStored(stored, order);
   return stored;
 }
 
@@ -55,7 +59,8 @@ function checkStored(stored: StoredIdentity, order: EnrollmentOrder): void {
   if (!isPair) throw unusable('the certificate belongs to another key');
 }
 
-async function enroll(store: IdentityStore, order: EnrollmentOrder): Promise<StoredIdentity> {
+/** Exchanges a bootstrap token for an identity, which takes the place of the one in the store if there is one. */
+export async function enroll(store: IdentityStore, order: EnrollmentOrder): Promise<StoredIdentity> {
   // 1. Everything that can be wrong without asking anybody.
   const credential = readOrder(order);
 

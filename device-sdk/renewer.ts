@@ -20,6 +20,7 @@ export interface RenewerOptions {
 
 /** The clock is asked again this often: it may be set right by years while a device runs. Milliseconds. */
 const LOOK_MS = 3_600_000;
+const HASTE_SPREAD_MS = 30_000;
 
 export class Renewer {
   readonly #options: RenewerOptions;
@@ -51,6 +52,13 @@ export class Renewer {
     this.#validity = validityOf(certificatePem);
     this.#due = renewalTime(this.#validity, this.#options.random);
     this.#wait();
+  }
+
+  /** The broker refuses this certificate: a new one may help, and if not, the answer tells why. */
+  hasten(): void {
+    const { now, random } = this.#options;
+    this.#due = Math.min(this.#due, now() + Math.floor(random() * HASTE_SPREAD_MS));
+    if (this.#cancel !== undefined) this.#wait();
   }
 
   /** Idempotent. A try under way goes on. */

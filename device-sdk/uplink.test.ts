@@ -85,7 +85,7 @@ describe('a device without a connection', () => {
     const port = await freePort();
     const device = await open(`mqtts://localhost:${port}`);
     const sent = [1, 2, 3].map((reading) => device.publish('readings', reading));
-    await untilState(device, 'waiting');
+    await untilState(device, 'recovering');
     const broker = await startBroker({}, port);
     await Promise.all(sent);
     expect(broker.messages.map(({ topic, payload }) => [topic, payload])).toEqual([
@@ -110,7 +110,7 @@ describe('a device whose connection breaks', () => {
     const broker = await startBroker({ accepts: () => !swallow });
     const device = await open(broker.mqttUrl);
     await device.connected();
-    const lost = untilState(device, 'waiting');
+    const lost = untilState(device, 'recovering');
     const sent = device.publish('readings', { value: 1 });
     expect(await lost).toMatchObject({ code: 'connection_lost' });
     swallow = false;
@@ -151,7 +151,7 @@ describe('a device that is refused', () => {
     const broker = await startBroker({ connack: () => 5 });
     const device = await open(broker.mqttUrl);
     expect(await codeOf(device.connected())).toBe('connection_refused');
-    expect(device.state).toBe('refused');
+    expect(device.state).toBe('recovering');
     expect(device.lastError?.message).toContain('CONNACK 5');
     expect(broker.serials).toHaveLength(1);
   });

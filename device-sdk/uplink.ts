@@ -6,7 +6,7 @@
 import { backoffDelay } from './backoff.ts';
 import { Connection, type ConnectionEnd } from './connection.ts';
 import { DeviceError } from './device-error.ts';
-import type { DeviceLog, DeviceState } from './device-state.ts';
+import type { DeviceLog, LinkState, StateReason } from './device-state.ts';
 import type { StoredIdentity } from './identity-store.ts';
 import type { NewMessage, Outbox } from './outbox.ts';
 import { PacketIds } from './packet-ids.ts';
@@ -27,7 +27,7 @@ export interface UplinkOptions {
 }
 
 export interface UplinkListener {
-  changed(state: DeviceState, error: DeviceError | undefined): void;
+  changed(state: LinkState, error: DeviceError | undefined, reason: StateReason): void;
   message(topic: string, payload: Buffer): void;
 }
 
@@ -96,10 +96,22 @@ export class Uplink {
       this.#trial = { previous: this.#identity, failures: 0, resolve, reject };
     });
     proof.catch(() => {}); // it may fail while the old connection ends, before anybody listens
+    await this.replaceIdentity(identity);
+    return proof;
+  }
+
+  /** As {@link useIdentity}, with no way back: the one before is worth nothing. Resolves when the next try is under way. */
+  async replaceIdentity(identity: StoredIdentity): Promise<void> {
     this.#identity = identity;
     await this.#hangUp();
-    if (!this.#isClosed) this.#connect();
-    return proof;
+    if (this.#isClosed) return;
+    this.#failedTries = 0;
+    this.#connect();
+  }
+
+  /** Ends the connection and makes no other, until there is another identity. What waits goes on waiting. */
+  rest(): Promise<void> {
+    return this.#hangUp();
   }
 
   /** Idempotent. What is not acknowledged by now fails with `closed`. */
@@ -137,7 +149,7 @@ export class Uplink {
         ended: (end) => this.#ended(end),
       },
     );
-    this.#listener.changed('connecting', undefined);
+    this.#listener.changed('connecting', undefined, this.#failedTries === 0 ? 'first try' : 'next try');
   }
 
   #connected(): void {
@@ -145,7 +157,7 @@ export class Uplink {
     this.#endTrial(undefined);
     this.#options.log.info({ device: this.#identity.deviceId }, 'connected');
     this.#outbox.begin();
-    this.#listener.changed('connected', undefined);
+    this.#listener.changed('connected', undefined, 'accepted');
     this.#pump();
     this.#subscribe();
   }
@@ -165,8 +177,9 @@ export class Uplink {
     this.#failedTries += 1;
     this.#cancelRetry = schedule(wait, () => this.#connect());
     const fields = { device: this.#identity.deviceId, code: end.error.code, reason: end.error.message, wait };
-    log.warn(fields, end.kind === 'refused' ? 'connection refused' : 'connection lost');
-    this.#listener.changed(end.kind === 'refused' ? 'refused' : 'waiting', end.error);
+    const reason = end.kind === 'refused' ? 'connection refused' : 'connection lost';
+    log.warn(fields, reason);
+    this.#listener.changed('recovering', end.error, reason);
   }
 
   /** The new certificate did not work: the one before takes its place again. */

@@ -139,9 +139,10 @@ export class VirtualDevice {
       this.#startSpeaking();
       return;
     }
+    if (state === 'renewing') return; // it goes on speaking, and what it says waits
     clearTimeout(this.#timer);
     if (this.#state === 'connected') this.#lostAt = this.#behaviour.now();
-    if (state === 'refused' && error?.code === 'connection_refused') {
+    if (state === 'revoked' || (state === 'recovering' && error?.code === 'connection_refused')) {
       this.#become('cut off');
       void this.#device?.close();
     } else if (this.#state !== 'connecting' && state !== 'closed') this.#become('connecting');
@@ -150,6 +151,7 @@ export class VirtualDevice {
   #startSpeaking(): void {
     const { index, devices, period, random, now } = this.#behaviour;
     if (period === undefined || this.#isLeaving) return;
+    clearTimeout(this.#timer);
     this.#due = now() + firstMessageAt(index, devices, period, random);
     this.#waitForTurn();
   }

@@ -48,7 +48,7 @@ describe('a device', () => {
     });
 
     const refused = new Promise<string>((resolve) => {
-      device.onState((state, error) => state === 'refused' && resolve(error?.code ?? ''));
+      device.onState((_state, error, reason) => reason === 'connection refused' && resolve(error?.code ?? ''));
     });
     const answer = await fleet.operator.revokeDevices({ ids: ['press-1'], reason: 'keyCompromise' });
     expect(answer.sessionsClosed).toBe(1);
