@@ -3,11 +3,12 @@
 import { basename } from 'node:path';
 import Database from 'better-sqlite3';
 import { Problem } from '../contract/problem.ts';
+import type { Row } from './packed.ts';
 import { isDamage } from './segment-file.ts';
 import { SegmentReader, type Wanted } from './segment-reader.ts';
 import { listDamaged, listSegments, type SegmentName, segmentBytes } from './segments.ts';
 import type { SeriesSums } from './series.ts';
-import type { SegmentStats, StoredMessage, TelemetryStats } from './telemetry.ts';
+import type { SegmentStats, TelemetryStats } from './telemetry.ts';
 
 /** Segments that are kept open between questions. */
 const MOST_OPEN = 16;
@@ -23,8 +24,8 @@ export class JournalReader {
   }
 
   /** The newest so many, oldest first. Throws Problem `request_invalid` when they hold more bytes than allowed. */
-  query(wanted: Wanted, limit: number, mostBytes: number): StoredMessage[] {
-    const found: StoredMessage[] = [];
+  query(wanted: Wanted, limit: number, mostBytes: number): Row[] {
+    const found: Row[] = [];
     const room = roomFor(mostBytes);
     for (const segment of this.#segments().reverse()) {
       this.#read(segment, (reader) =>
@@ -39,8 +40,8 @@ export class JournalReader {
   }
 
   /** The next so many after a position, oldest first; fewer when they would hold more bytes than allowed. */
-  page(wanted: Wanted, after: number, limit: number, mostBytes: number): StoredMessage[] {
-    const found: StoredMessage[] = [];
+  page(wanted: Wanted, after: number, limit: number, mostBytes: number): Row[] {
+    const found: Row[] = [];
     let bytes = 0;
     let isFull = false;
     const segments = this.#segments();
@@ -49,7 +50,7 @@ export class JournalReader {
       if (next !== undefined && this.#read(next, (reader) => reader.firstPosition) <= after + 1) continue;
       this.#read(segment, (reader) =>
         reader.oldestFirst(wanted, after, (message) => {
-          bytes += message.payload.length;
+          bytes += message[5].length;
           found.push(message);
           isFull = found.length === limit || bytes >= mostBytes;
           return !isFull;
@@ -61,22 +62,23 @@ export class JournalReader {
   }
 
   /** In the order of devices and streams. */
-  last(device: string | undefined, mostBytes: number): StoredMessage[] {
+  last(device: string | undefined, mostBytes: number): Row[] {
     const segments = this.#segments();
-    const current = segments.at(-1);
+    const current = segments.pop();
     if (current === undefined) return [];
     const room = roomFor(mostBytes);
-    const found: StoredMessage[] = [];
-    const readers = segments.map((name) => ({ name, first: this.#read(name, (reader) => reader.firstPosition) }));
-    // By position: neighbours in a file are read together, and segments one after the other.
-    const newest = this.#read(current, (reader) => reader.newest(device)).sort((a, b) => a.position - b.position);
+    const { rows, before } = this.#read(current, (reader) => reader.newest(device));
+    for (const row of rows) room(row);
+    const found = [...rows];
+    const firsts = segments.map((name) => this.#read(name, (reader) => reader.firstPosition));
     let at = 0;
-    for (const { position } of newest) {
-      while (at + 1 < readers.length && (readers[at + 1] as { first: number }).first <= position) at += 1;
-      const message = this.#read((readers[at] as { name: SegmentName }).name, (reader) => reader.at(position));
-      if (message === undefined) continue; // its segment is gone
-      room(message);
-      found.push(message);
+    for (const position of before) {
+      while (at + 1 < firsts.length && (firsts[at + 1] as number) <= position) at += 1;
+      const segment = segments[at];
+      const row = segment && this.#read(segment, (reader) => reader.at(position));
+      if (row === undefined) continue; // its segment is gone
+      room(row);
+      found.push(row);
     }
     return found.sort(byDeviceAndStream);
   }
@@ -84,8 +86,8 @@ export class JournalReader {
   /** Goes through the next so many messages after a position. */
   series(wanted: Wanted, after: number, limit: number, sums: SeriesSums): { readonly next: number | undefined } {
     const page = this.page(wanted, after, limit, SERIES_PAGE_BYTES);
-    for (const message of page) sums.add(message);
-    return { next: page.at(-1)?.position };
+    for (const row of page) sums.add(row[3], row[5]);
+    return { next: page.at(-1)?.[0] };
   }
 
   stats(): TelemetryStats {
@@ -143,10 +145,10 @@ export class JournalReader {
 }
 
 /** Counts the bytes of an answer, and refuses the message that makes them too many. */
-function roomFor(mostBytes: number): (message: StoredMessage) => void {
+function roomFor(mostBytes: number): (row: Row) => void {
   let bytes = 0;
-  return ({ payload }) => {
-    bytes += payload.length;
+  return (row) => {
+    bytes += row[5].length;
     if (bytes <= mostBytes) return;
     throw new Problem('request_invalid', {
       detail: `expected at most ${mostBytes} bytes of payload in an answer, found more: ask for fewer messages`,
@@ -162,7 +164,7 @@ function readingProblem(error: unknown, file: string): unknown {
   });
 }
 
-function byDeviceAndStream(one: StoredMessage, other: StoredMessage): number {
-  if (one.device !== other.device) return one.device < other.device ? -1 : 1;
-  return one.stream < other.stream ? -1 : one.stream > other.stream ? 1 : 0;
+function byDeviceAndStream([, device, stream]: Row, [, otherDevice, otherStream]: Row): number {
+  if (device !== otherDevice) return device < otherDevice ? -1 : 1;
+  return stream < otherStream ? -1 : stream > otherStream ? 1 : 0;
 }

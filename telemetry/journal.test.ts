@@ -24,7 +24,7 @@ function open(directory: string, options: Partial<JournalOptions> = {}) {
   const append = (text: string, receivedAt = NOON, count = 1) =>
     journal.append(pack(Array.from({ length: count }, (_, i) => message('pump-1', `${text}${i}`, { receivedAt }))));
   const days = () => listSegments(directory).map(({ day }) => day);
-  const stored = () => reader.page(ALL, 0, 1_000_000, 1e9).map(({ payload }) => `${payload}`);
+  const stored = () => reader.page(ALL, 0, 1_000_000, 1e9).map((row) => `${row[5]}`);
   return { journal, reader, append, days, stored };
 }
 

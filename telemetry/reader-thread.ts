@@ -1,10 +1,9 @@
 /** The thread that answers questions, so that neither the event loop nor the next commit waits for a long one. */
 
 import { JournalReader } from './journal-reader.ts';
-import { pack, transferOf } from './packed.ts';
+import { packRows, type Row, transferOf } from './packed.ts';
 import type { Wanted } from './segment-reader.ts';
 import { type PartialSeries, SeriesSums } from './series.ts';
-import type { StoredMessage } from './telemetry.ts';
 import { answerCalls } from './thread-program.ts';
 
 let journal: JournalReader | undefined;
@@ -14,8 +13,8 @@ function opened(): JournalReader {
   return journal;
 }
 
-function reply(messages: readonly StoredMessage[]) {
-  const packed = pack(messages);
+function reply(rows: readonly Row[]) {
+  const packed = packRows(rows);
   return { value: packed, transfer: transferOf(packed) };
 }
 

@@ -1,7 +1,7 @@
 /** Reads one segment, while another thread may be writing it. Each question sees one moment of the file. */
 
 import Database from 'better-sqlite3';
-import type { StoredMessage } from './telemetry.ts';
+import { ROW_COLUMNS, type Row } from './packed.ts';
 
 /** Which messages. Times are milliseconds, `since` included, `until` excluded. */
 export interface Wanted {
@@ -11,59 +11,61 @@ export interface Wanted {
   readonly until: number;
 }
 
-/** A row of `COLUMNS`. */
-interface Row {
-  readonly position: number;
-  readonly device: string;
-  readonly stream: string;
-  readonly receivedAt: number;
-  readonly qos: 0 | 1 | 2;
-  readonly payload: Buffer;
-  readonly deviceTime: number | null;
-  readonly deviceSequence: number | null;
-  readonly key: string | null;
-  readonly contentType: string | null;
-}
-
-const COLUMNS = `m.position, d.name AS device, s.stream, m.received_at AS receivedAt, m.qos, m.payload,
-  m.device_time AS deviceTime, m.device_sequence AS deviceSequence, m.message_key AS key, m.content_type AS contentType`;
-
 const NAMES = 'CROSS JOIN sources AS s ON s.id = m.source CROSS JOIN devices AS d ON d.id = s.device';
 
 const IS_WANTED = `(@device IS NULL OR s.device = @device) AND (@stream IS NULL OR s.stream = @stream)
   AND m.received_at >= @since AND m.received_at < @until`;
 
-const TAIL = `SELECT ${COLUMNS} FROM messages AS m ${NAMES} WHERE m.position > @tail AND ${IS_WANTED}`;
+const TAIL = `SELECT ${ROW_COLUMNS} FROM messages AS m ${NAMES} WHERE m.position > @tail AND ${IS_WANTED}`;
 
 // CROSS JOIN keeps this order of loops: run after run, and only the messages that are wanted.
-const RUNS = `SELECT ${COLUMNS}
+const RUNS = `SELECT ${ROW_COLUMNS}
   FROM runs AS r
   CROSS JOIN run_messages AS i ON i.run = r.last_position AND i.device = @device
   CROSS JOIN messages AS m ON m.position = i.position ${NAMES}
   WHERE r.newest_at >= @since AND r.oldest_at < @until AND i.received_at >= @since AND i.received_at < @until
     AND (@stream IS NULL OR s.stream = @stream)`;
 
-const AT = `SELECT ${COLUMNS} FROM messages AS m ${NAMES} WHERE m.position = ?`;
+const IS_OF_DEVICE = '(@device IS NULL OR s.device = @device)';
 
+/** Which messages are the newest of their sources; the newest may lie in an older segment. */
 const NEWEST = `
   WITH candidates AS (
-    SELECT n.source, n.position FROM newest AS n
+    SELECT source, position FROM newest
     UNION ALL
-    SELECT m.source, max(m.position) FROM messages AS m WHERE m.position > @tail GROUP BY m.source
-  )
-  SELECT max(c.position) AS position, s.stream, d.name AS device
-  FROM candidates AS c CROSS JOIN sources AS s ON s.id = c.source CROSS JOIN devices AS d ON d.id = s.device
-  GROUP BY c.source`;
+    SELECT source, max(position) FROM messages WHERE position > @tail GROUP BY source
+  ), latest AS (
+    SELECT source, max(position) AS position FROM candidates GROUP BY source
+  )`;
 
-const NEWEST_OF_DEVICE = `
-  SELECT max(coalesce((SELECT max(m.position) FROM messages AS m WHERE m.position > @tail AND m.source = s.id), 0),
-             coalesce((SELECT n.position FROM newest AS n WHERE n.source = s.id), 0)) AS position, s.stream, d.name AS device
-  FROM sources AS s JOIN devices AS d ON d.id = s.device WHERE s.device = @device`;
+const NEWEST_ROWS = `${NEWEST} SELECT ${ROW_COLUMNS}
+  FROM latest CROSS JOIN messages AS m ON m.position = latest.position ${NAMES} WHERE ${IS_OF_DEVICE}`;
+
+const NEWEST_BEFORE = `${NEWEST} SELECT latest.position
+  FROM latest CROSS JOIN sources AS s ON s.id = latest.source WHERE latest.position < @first AND ${IS_OF_DEVICE}
+  ORDER BY latest.position`;
+
+const NEWEST_ROWS_OF_DEVICE = `
+  WITH latest AS (
+    SELECT max(coalesce((SELECT max(position) FROM messages WHERE position > @tail AND source = s.id), 0),
+               coalesce((SELECT position FROM newest WHERE source = s.id), 0)) AS position
+    FROM sources AS s WHERE s.device = @device
+  ) SELECT`;
+
+const OF_DEVICE = {
+  rows: `${NEWEST_ROWS_OF_DEVICE} ${ROW_COLUMNS} FROM latest CROSS JOIN messages AS m ON m.position = latest.position ${NAMES}`,
+  before: `${NEWEST_ROWS_OF_DEVICE} position FROM latest WHERE position < @first ORDER BY position`,
+};
+
+const OF_ALL = { rows: NEWEST_ROWS, before: NEWEST_BEFORE };
+
+const AT = `SELECT ${ROW_COLUMNS} FROM messages AS m ${NAMES} WHERE m.position = ?`;
 
 export interface Newest {
-  readonly position: number;
-  readonly device: string;
-  readonly stream: string;
+  /** Those in this segment. */
+  readonly rows: readonly Row[];
+  /** Positions of the others, in their order. */
+  readonly before: readonly number[];
 }
 
 export class SegmentReader {
@@ -82,27 +84,30 @@ export class SegmentReader {
     this.#isIndexed = database
       .prepare('SELECT 1 FROM sources AS s JOIN newest AS n ON n.source = s.id WHERE s.device = ? AND n.position >= ?')
       .pluck();
-    this.#at = database.prepare(AT);
+    this.#at = database.prepare(AT).raw();
     this.firstPosition = database.prepare('SELECT first_position FROM segment').pluck().get() as number;
   }
 
   /** Tells of the newest so many, newest first, until `visit` returns false. */
-  newestFirst(wanted: Wanted, visit: (message: StoredMessage) => boolean): void {
+  newestFirst(wanted: Wanted, visit: (row: Row) => boolean): void {
     this.#visit(wanted, 'DESC', Number.MAX_SAFE_INTEGER, visit);
   }
 
   /** Tells of messages after a position, oldest first, until `visit` returns false. */
-  oldestFirst(wanted: Wanted, after: number, visit: (message: StoredMessage) => boolean): void {
+  oldestFirst(wanted: Wanted, after: number, visit: (row: Row) => boolean): void {
     this.#visit(wanted, 'ASC', after, visit);
   }
 
-  /** Where the newest message of each source lies: in this segment, or in one before it. */
-  newest(device: string | undefined): Newest[] {
+  /** The newest message of each source. */
+  newest(device: string | undefined): Newest {
     return this.#atOneMoment((tail) => {
-      if (device === undefined) return this.#database.prepare(NEWEST).all({ tail }) as Newest[];
-      const id = this.#deviceId.get(device) as number | undefined;
-      if (id === undefined) return [];
-      return this.#database.prepare(NEWEST_OF_DEVICE).all({ tail, device: id }) as Newest[];
+      const id = device === undefined ? null : (this.#deviceId.get(device) as number | undefined);
+      if (id === undefined) return { rows: [], before: [] };
+      const { rows, before } = id === null ? OF_ALL : OF_DEVICE;
+      return {
+        rows: this.#database.prepare(rows).raw().all({ tail, device: id }) as Row[],
+        before: this.#database.prepare(before).pluck().all({ tail, device: id, first: this.firstPosition }) as number[],
+      };
     });
   }
 
@@ -112,9 +117,8 @@ export class SegmentReader {
     return newest ?? this.firstPosition - 1;
   }
 
-  at(position: number): StoredMessage | undefined {
-    const row = this.#at.get(position) as Row | undefined;
-    return row && storedMessage(row);
+  at(position: number): Row | undefined {
+    return this.#at.get(position) as Row | undefined;
   }
 
   close(): void {
@@ -125,7 +129,7 @@ export class SegmentReader {
     { device, stream, since, until }: Wanted,
     order: 'ASC' | 'DESC',
     after: number,
-    visit: (message: StoredMessage) => boolean,
+    visit: (row: Row) => boolean,
   ): void {
     this.#atOneMoment((tail) => {
       const id = device === undefined ? null : (this.#deviceId.get(device) as number | undefined);
@@ -134,18 +138,20 @@ export class SegmentReader {
       const isAscending = order === 'ASC';
       const beyond = isAscending ? after : 0;
       if (id === null) {
-        const all = this.#database.prepare(`${TAIL} ORDER BY m.position ${order}`);
+        const all = this.#database.prepare(`${TAIL} ORDER BY m.position ${order}`).raw();
         tell(all.iterate({ ...asked, tail: beyond }), visit);
         return;
       }
       const readTail = () => {
-        const rows = this.#database.prepare(`${TAIL} ORDER BY m.position ${order}`);
+        const rows = this.#database.prepare(`${TAIL} ORDER BY m.position ${order}`).raw();
         return tell(rows.iterate({ ...asked, tail: Math.max(tail, beyond) }), visit);
       };
       const readRuns = () => {
         if (this.#isIndexed.get(id, this.firstPosition) === undefined) return true;
         const from = isAscending ? 'AND r.last_position > @after AND i.position > @after' : '';
-        const rows = this.#database.prepare(`${RUNS} ${from} ORDER BY r.last_position ${order}, i.position ${order}`);
+        const rows = this.#database
+          .prepare(`${RUNS} ${from} ORDER BY r.last_position ${order}, i.position ${order}`)
+          .raw();
         return tell(rows.iterate(isAscending ? { ...asked, after } : asked), visit);
       };
       if (isAscending) readRuns() && readTail();
@@ -160,18 +166,7 @@ export class SegmentReader {
 }
 
 /** Whether the visitor wants to see more. */
-function tell(rows: IterableIterator<unknown>, visit: (message: StoredMessage) => boolean): boolean {
-  for (const row of rows) if (!visit(storedMessage(row as Row))) return false;
+function tell(rows: IterableIterator<unknown>, visit: (row: Row) => boolean): boolean {
+  for (const row of rows) if (!visit(row as Row)) return false;
   return true;
-}
-
-function storedMessage(row: Row): StoredMessage {
-  const { deviceTime, deviceSequence, key, contentType, ...rest } = row;
-  return {
-    ...(rest as unknown as StoredMessage),
-    ...(deviceTime !== null && { deviceTime }),
-    ...(deviceSequence !== null && { deviceSequence }),
-    ...(key !== null && { key }),
-    ...(contentType !== null && { contentType }),
-  };
 }

@@ -1,7 +1,7 @@
 /** Numbers of payloads, summed up per stretch of time, for charts. Reads no journal. */
 
 import { Problem } from '../contract/problem.ts';
-import type { Series, SeriesPoint, SeriesQuery, StoredMessage } from './telemetry.ts';
+import type { Series, SeriesPoint, SeriesQuery } from './telemetry.ts';
 
 const MOST_POINTS = 10_000;
 const LONGEST_POINTER = 1024;
@@ -43,7 +43,7 @@ export class SeriesSums {
   }
 
   /** Messages come in the order of their positions. */
-  add({ payload, receivedAt }: StoredMessage): void {
+  add(receivedAt: number, payload: Uint8Array): void {
     const value = numberIn(payload, this.#parts);
     if (value === undefined) {
       this.#ignored += 1;
