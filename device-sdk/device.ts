@@ -3,9 +3,12 @@
  * connected and queued is told in enrollment.ts, uplink.ts and outbox.ts.
  */
 
+import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
 import type { DeviceId } from '../contract/identity.ts';
 import { commandFilter, eventTopic, parseDeviceTopic, responseTopic, telemetryTopic } from '../contract/topics.ts';
 import { CommandDesk, type CommandHandler } from './commands.ts';
+import { type ClockStatus, DeviceClock, fileClockStore, memoryClockStore } from './device-clock.ts';
 import { asDeviceError, DeviceError } from './device-error.ts';
 import {
   type DeviceLog,
@@ -22,7 +25,7 @@ import { checkOutboxOrder, openOutbox, type QueueOptions } from './open-outbox.t
 import type { Outbox, OutboxLimits, OutboxStatus } from './outbox.ts';
 import { encodePayload, type Payload } from './payload.ts';
 import type { Receipt } from './receipt.ts';
-import { Renewer } from './renewer.ts';
+import { Renewer, validityOf } from './renewer.ts';
 import { realTimers, type Schedule } from './schedule.ts';
 import { Uplink } from './uplink.ts';
 
@@ -63,13 +66,16 @@ export interface PublishOptions {
   readonly qos?: 0 | 1;
 }
 
-type CompleteSettings = DeviceSettings & Required<Pick<DeviceSettings, 'now' | 'random' | 'schedule' | 'log'>>;
+type CompleteSettings = DeviceSettings & Required<Pick<DeviceSettings, 'random' | 'schedule' | 'log'>>;
 
 const KEEPALIVE_S = 60;
+/** More than a slow answer and whole seconds can explain. */
+const SKEW_TOLERATED_MS = 60_000;
 
 export class Device {
   readonly id: DeviceId;
   readonly #store: IdentityStore;
+  readonly #clock: DeviceClock;
   readonly #outbox: Outbox;
   readonly #uplink: Uplink;
   readonly #renewer: Renewer;
@@ -94,14 +100,37 @@ export class Device {
   static async open(options: DeviceOptions): Promise<Device> {
     checkSettings(options);
     const store = options.store ?? fileIdentityStore(options.dataDir);
-    const identity = (await loadIdentity(store, options)) ?? (await enrollFirst(store, options));
-    const { now = Date.now, random = Math.random, schedule = realTimers, log = SILENT_LOG } = options;
-    const outbox = openOutbox(options, { deviceId: identity.deviceId, now, schedule, log });
-    return new Device({ ...options, now, random, schedule, log }, store, identity, outbox);
+    const { random = Math.random, schedule = realTimers, log = SILENT_LOG } = options;
+    const clock = await openClock(options);
+    const settings = {
+      ...options,
+      random,
+      schedule,
+      log,
+      onServerTime: (time: number) => tellTime(clock, time, options),
+    };
+    let identity: StoredIdentity;
+    try {
+      identity = (await loadIdentity(store, settings)) ?? (await enrollFirst(store, settings));
+    } catch (error) {
+      await clock.keep(); // a refusal tells the time as well
+      throw error;
+    }
+    const outbox = openOutbox(options, { deviceId: identity.deviceId, now: clock.now, schedule, log });
+    return new Device(settings, store, identity, outbox, clock);
   }
 
-  private constructor(options: CompleteSettings, store: IdentityStore, identity: StoredIdentity, outbox: Outbox) {
-    const { now, random, schedule, log } = options;
+  private constructor(
+    options: CompleteSettings,
+    store: IdentityStore,
+    identity: StoredIdentity,
+    outbox: Outbox,
+    clock: DeviceClock,
+  ) {
+    const { random, schedule, log } = options;
+    const { now } = clock;
+    this.#clock = clock;
+    clock.raise(validityOf(identity.certificatePem).notBefore);
     this.#outbox = outbox;
     this.id = identity.deviceId;
     this.#store = store;
@@ -165,6 +194,11 @@ export class Device {
         if (check()) forget();
       });
     });
+  }
+
+  /** What time it is, and how wrong the system's clock. */
+  get clock(): ClockStatus {
+    return this.#clock.status;
   }
 
   /** What waits for the broker. */
@@ -251,7 +285,7 @@ export class Device {
   async #close(): Promise<void> {
     this.#ending.abort();
     this.#renewer.stop();
-    await Promise.allSettled([this.#uplink.close(), this.#renewal]);
+    await Promise.allSettled([this.#uplink.close(), this.#renewal, this.#clock.keep()]);
     this.#become('closed', undefined, 'closed');
     this.#listeners.clear();
   }
@@ -262,7 +296,10 @@ export class Device {
     this.#become('renewing', undefined, 'renewal began');
     try {
       // 1. The next pair, with a key that is on disk before it is certified.
-      const next = await requestRenewal(this.#store, this.#identity, this.#ending.signal);
+      const next = await requestRenewal(this.#store, this.#identity, {
+        ...given({ onServerTime: this.#order.onServerTime }),
+        signal: this.#ending.signal,
+      });
 
       // 2. It proves itself by connecting; until then the old pair is the one on disk.
       await this.#prove(next);
@@ -291,6 +328,7 @@ export class Device {
 
   #adopt(identity: StoredIdentity): void {
     this.#identity = identity;
+    this.#clock.raise(validityOf(identity.certificatePem).notBefore);
     this.#renewer.adopt(identity.certificatePem);
   }
 
@@ -331,8 +369,11 @@ export class Device {
   #linked(link: LinkState, error: DeviceError | undefined, reason: StateReason): void {
     this.#link = link;
     // Once, not at each refusal: a certificate that was renewed and is refused as well has its own pace.
-    if (link === 'connected') this.#wasRefused = false;
-    else if (error?.code === 'connection_refused' && !this.#wasRefused && this.#state !== 'renewing') {
+    if (link === 'connected') {
+      this.#wasRefused = false;
+      void this.#clock.keep();
+    }
+    if (error?.code === 'connection_refused' && !this.#wasRefused && this.#state !== 'renewing') {
       this.#wasRefused = true;
       this.#renewer.hasten();
     }
@@ -349,7 +390,7 @@ export class Device {
 }
 
 /** Tells whoever wants to know how the first identity comes about; there is no device to ask yet. */
-async function enrollFirst(store: IdentityStore, options: DeviceOptions): Promise<StoredIdentity> {
+async function enrollFirst(store: IdentityStore, options: DeviceSettings): Promise<StoredIdentity> {
   options.onState?.('unenrolled', undefined, 'no identity');
   if (options.token !== undefined) options.onState?.('enrolling', undefined, 'token given');
   try {
@@ -359,6 +400,18 @@ async function enrollFirst(store: IdentityStore, options: DeviceOptions): Promis
     options.onState?.('unenrolled', error, 'not enrolled');
     throw error;
   }
+}
+
+async function openClock({ dataDir, now = Date.now }: DeviceOptions): Promise<DeviceClock> {
+  const store = dataDir === undefined ? memoryClockStore() : fileClockStore(join(dataDir, 'clock.json'));
+  return DeviceClock.open({ store, now, uptime: () => performance.now() });
+}
+
+function tellTime(clock: DeviceClock, time: number, { log = SILENT_LOG, onServerTime }: DeviceSettings): void {
+  clock.learn(time);
+  const { skew = 0 } = clock.status;
+  if (Math.abs(skew) > SKEW_TOLERATED_MS) log.warn({ skew }, 'the clock of this device is wrong');
+  onServerTime?.(time);
 }
 
 /** Without what is undefined: an option that is there has a value. */

@@ -26,6 +26,8 @@ export interface EnrollmentOrder {
   readonly rootSha256?: string;
   /** In place of what the server announces. */
   readonly mqttUrl?: string;
+  /** Told the server's time, milliseconds since 1970, once the server has proved itself. */
+  readonly onServerTime?: (time: number) => void;
   /** Ends the enrollment; the next try goes on with the same key. It has no meaning once there is an identity. */
   readonly signal?: AbortSignal;
 }
@@ -106,11 +108,11 @@ export async function enroll(store: IdentityStore, order: EnrollmentOrder): Prom
 export async function requestRenewal(
   store: IdentityStore,
   current: StoredIdentity,
-  signal?: AbortSignal,
+  { signal, onServerTime }: Pick<EnrollmentOrder, 'signal' | 'onServerTime'> = {},
 ): Promise<StoredIdentity> {
   const root = new X509Certificate(current.rootPem);
   const leaf = new X509Certificate(current.certificatePem);
-  const peer: HttpsPeer = { url: current.enrollUrl, root: current.rootPem, signal };
+  const peer: HttpsPeer = { url: current.enrollUrl, root: current.rootPem, signal, onTime: onServerTime };
   const authorities = await fetchCaCertificates(peer);
   const { pending, issued } = await askWithStoredKey(store, current.deviceId, identityUriOf(leaf), (csr) =>
     simpleReenroll({ ...peer, credential: current }, csr),
@@ -167,8 +169,8 @@ async function makeRequest(commonName: string, uri: string | undefined): Promise
   return { commonName, csr, keyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string };
 }
 
-function peerOf({ enrollUrl, signal }: Credential): Pick<HttpsPeer, 'url' | 'signal'> {
-  return { url: enrollUrl, signal };
+function peerOf({ enrollUrl, signal, onServerTime }: Credential): Pick<HttpsPeer, 'url' | 'signal' | 'onTime'> {
+  return { url: enrollUrl, signal, onTime: onServerTime };
 }
 
 interface Credential {
@@ -178,6 +180,7 @@ interface Credential {
   readonly rootSha256: string;
   readonly mqttUrl: string | undefined;
   readonly signal: AbortSignal | undefined;
+  readonly onServerTime: EnrollmentOrder['onServerTime'];
 }
 
 function readOrder(order: EnrollmentOrder): Credential {
@@ -198,7 +201,8 @@ function readOrder(order: EnrollmentOrder): Credential {
   if (order.deviceId !== undefined && deviceId === undefined) {
     throw new DeviceError('device_id_invalid', { reason: `expected ${NAME_RULE}` });
   }
-  return { token, deviceId, enrollUrl, rootSha256, mqttUrl: checkedMqttUrl(order.mqttUrl), signal: order.signal };
+  const { signal, onServerTime } = order;
+  return { token, deviceId, enrollUrl, rootSha256, mqttUrl: checkedMqttUrl(order.mqttUrl), signal, onServerTime };
 }
 
 /** The caller's own MQTT address, checked; throws `request_invalid`. */

@@ -31,6 +31,7 @@ export async function fetchCaCertificates(peer: HttpsPeer): Promise<readonly X50
     maxBytes: ANSWER_MAX,
     timeout: TIMEOUT_MS,
   });
+  hearTime(peer, answer);
   return certificatesOf(answer);
 }
 
@@ -66,6 +67,7 @@ async function post(
     maxBytes: ANSWER_MAX,
     timeout: TIMEOUT_MS,
   });
+  hearTime(peer, answer);
   const mqttUrl = answer.headers[MQTT_URL_HEADER];
   return { certificates: certificatesOf(answer), mqttUrl: typeof mqttUrl === 'string' ? mqttUrl : undefined };
 }
@@ -94,13 +96,25 @@ function refusal(answer: HttpsAnswer): DeviceError {
 }
 
 function problemCode(answer: HttpsAnswer): DeviceErrorCode | undefined {
+  const code = problemOf(answer)?.code;
+  return typeof code === 'string' && isProblemCode(code) ? code : undefined;
+}
+
+function problemOf(answer: HttpsAnswer): { readonly code?: unknown; readonly time?: unknown } | undefined {
   if (!String(answer.headers['content-type'] ?? '').startsWith(PROBLEM_MEDIA_TYPE)) return undefined;
   try {
-    const { code } = JSON.parse(answer.body.toString('utf8')) as { readonly code?: unknown };
-    return typeof code === 'string' && isProblemCode(code) ? code : undefined;
+    const document: unknown = JSON.parse(answer.body.toString('utf8'));
+    return typeof document === 'object' && document !== null ? document : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** The problem document's own time, else the Date of the answer (RFC 9110, section 6.6.1), which has whole seconds only. */
+function hearTime(peer: HttpsPeer, answer: HttpsAnswer): void {
+  if (peer.root === 'unverified') return; // anybody could have said it
+  const time = Date.parse(String(problemOf(answer)?.time ?? answer.headers.date));
+  if (Number.isFinite(time) && time > 0) peer.onTime?.(time);
 }
 
 function codeOfStatus(status: number): DeviceErrorCode {

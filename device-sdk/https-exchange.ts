@@ -15,6 +15,8 @@ export interface HttpsPeer {
   readonly root: string | 'unverified';
   /** Client certificate (chain, leaf first) and key, both PEM. */
   readonly credential?: { readonly certificatePem: string; readonly keyPem: string };
+  /** Told the server's time, milliseconds since 1970, of each answer of a verified server that names one. */
+  readonly onTime?: ((time: number) => void) | undefined;
   /** Aborted, the exchange fails with `closed`. */
   readonly signal?: AbortSignal | undefined;
 }

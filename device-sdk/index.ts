@@ -5,6 +5,7 @@ export { parseBootstrapToken } from '../contract/bootstrap-token.ts';
 export type { DeviceId } from '../contract/identity.ts';
 export type { Command, CommandHandler } from './commands.ts';
 export { Device, type DeviceOptions, type PublishOptions } from './device.ts';
+export type { ClockStatus } from './device-clock.ts';
 export { DeviceError, type DeviceErrorCode } from './device-error.ts';
 export type { DeviceLog, DeviceState, StateListener, StateReason } from './device-state.ts';
 export type { DropPolicy, StreamRules } from './disk-outbox.ts';

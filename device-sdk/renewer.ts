@@ -95,7 +95,8 @@ export class Renewer {
   }
 }
 
-function validityOf(certificatePem: string): Validity {
+/** Of the first certificate in a PEM. */
+export function validityOf(certificatePem: string): Validity {
   const leaf = new X509Certificate(certificatePem);
   return { notBefore: Date.parse(leaf.validFrom), notAfter: Date.parse(leaf.validTo) };
 }
