@@ -197,6 +197,15 @@ describe('a wire', () => {
     expect(wire.stalledFor(9_000)).toBe(0);
   });
 
+  it('is not stalled at first sight', async () => {
+    const { wire, open } = start();
+    open();
+    wire.write(Buffer.alloc(10));
+    await turn();
+    expect(wire.stalledFor(1_000_000)).toBe(0);
+    expect(wire.stalledFor(1_000_005)).toBe(5);
+  });
+
   it('lets the engine finish what arrived before the connection was lost', () => {
     const { socket, told, done, open } = start();
     open();

@@ -16,7 +16,8 @@ export class Outbox {
   #bytes = 0;
   #isFlushPending = false;
   #written = 0;
-  #flushedBefore = 0;
+  /** Negative until it was looked at: nothing is stalled at first sight. */
+  #flushedBefore = -1;
   #unchangedSince = 0;
 
   /** `overflowed` is called when more than `most` bytes wait. */
