@@ -1,7 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { writeUntilKilled } from '../test/testkit/killed-writer.ts';
 import { PowerCutFiles } from '../test/testkit/power-cut-files.ts';
 import { add, drain, openQueue } from '../test/testkit/queue-on-disk.ts';
+import { temporaryDirectory } from '../test/testkit/temporary.ts';
+import { journalFiles } from './journal-files.ts';
 import { messageSize } from './journal-record.ts';
 import type { OutboxMessage } from './outbox.ts';
 
@@ -149,6 +152,25 @@ describe('a power cut', () => {
       ),
       { numRuns: 150 },
     );
+  });
+});
+
+describe('a process that is killed', () => {
+  it('again and again leaves every message that was safe, in order and once', async () => {
+    const directory = temporaryDirectory();
+    const reported: string[] = [];
+    for (const life of [1, 2, 3]) {
+      const args = [directory, String(life * 1_000_000)];
+      reported.push(...(await writeUntilKilled('queue-writer.ts', args, 40 * life)));
+    }
+    const outbox = openQueue(journalFiles(directory));
+    const found = drain(outbox);
+    await outbox.close();
+    expect(reported.length).toBeGreaterThan(200);
+    expect(found.filter((text) => reported.includes(text))).toEqual(reported);
+    expect(new Set(found).size).toBe(found.length);
+    expect(found.map(Number)).toEqual(found.map(Number).sort((a, b) => a - b));
+    expect(outbox.status.damaged).toBe(0);
   });
 });
 
