@@ -114,6 +114,18 @@ describe('segments', () => {
     expect(after.append('c').first).toBe(3011);
     expect(after.stored()).toEqual([...Array.from({ length: 10 }, (_, i) => `b${i}`), 'c0']);
   });
+
+  it('that are damaged while they rest do not keep the next day from beginning', () => {
+    const directory = temporaryDirectory();
+    const { append, days } = open(directory);
+    append('a', NOON);
+    append('b', NOON + DAY);
+    overwritePage(listSegments(directory)[0]?.file as string, 1);
+    expect(append('c', NOON + 2 * DAY).first).toBe(3);
+    overwritePage(listSegments(directory)[1]?.file as string, 1);
+    expect(append('d', NOON + 3 * DAY).first).toBe(4);
+    expect(days()).toHaveLength(4);
+  });
 });
 
 /** A closed journal of so many messages; returns the file of its only segment. */

@@ -52,6 +52,7 @@ export class Journal {
   #current: Current | undefined;
   /** The segment before the current one, to ask for keys. */
   #older: Database.Database | undefined;
+  #olderKey: Database.Statement | undefined;
   readonly #segmentBytes: number;
   #appends = 0;
   #isTooLarge = false;
@@ -163,7 +164,7 @@ export class Journal {
     const name = segmentName(this.#directory, (newest?.number ?? 0) + 1, day);
     current?.segment.complete();
     const firstPosition = current === undefined ? this.#nextPosition : current.segment.end + 1;
-    const heir = newest && { older: newest.file, oldestPosition: firstPositionOf(names[0] as SegmentName) };
+    const heir = newest && { older: newest.file, oldestPosition: oldestPositionOf(names) };
     try {
       createSegmentFile(name.file, { firstPosition, ...(heir !== undefined && { heir }) });
     } catch (error) {
@@ -184,14 +185,21 @@ export class Journal {
 
   #openOlder(name: SegmentName | undefined): void {
     this.#older?.close();
-    this.#older = name && new Database(name.file, { readonly: true, fileMustExist: true });
+    this.#older = undefined;
+    this.#olderKey = undefined;
+    if (name === undefined) return;
+    try {
+      this.#older = new Database(name.file, { readonly: true, fileMustExist: true });
+      this.#olderKey = this.#older.prepare(
+        'SELECT 1 FROM message_keys WHERE device = (SELECT id FROM devices WHERE name = ?) AND key = ?',
+      );
+    } catch (error) {
+      if (!isDamage(error)) throw error; // one that can't be read knows no keys; its readers will say so
+    }
   }
 
   #knewKey(device: string, key: string): boolean {
-    const found = this.#older
-      ?.prepare('SELECT 1 FROM message_keys WHERE device = (SELECT id FROM devices WHERE name = ?) AND key = ?')
-      .get(device, key);
-    return found !== undefined;
+    return this.#olderKey?.get(device, key) !== undefined;
   }
 
   #isWhole(name: SegmentName): boolean {
@@ -242,11 +250,17 @@ export class Journal {
   }
 }
 
-function firstPositionOf({ file }: SegmentName): number {
-  const database = new Database(file, { readonly: true, fileMustExist: true });
-  try {
-    return (database.prepare('SELECT first_position FROM segment').pluck().get() as number | undefined) ?? 0;
-  } finally {
-    database.close();
+/** Where what can be read begins; 0 when nothing can. */
+function oldestPositionOf(names: readonly SegmentName[]): number {
+  for (const { file } of names) {
+    const database = new Database(file, { readonly: true, fileMustExist: true });
+    try {
+      return database.prepare('SELECT first_position FROM segment').pluck().get() as number;
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+    } finally {
+      database.close();
+    }
   }
+  return 0;
 }

@@ -54,6 +54,8 @@ export class Segment {
   readonly #knewKey: KnowsKey;
   readonly #insertBlock: Database.Statement;
   readonly #insert: Database.Statement;
+  readonly #insertKey: Database.Statement;
+  readonly #names: Readonly<Record<'findDevice' | 'addDevice' | 'findSource' | 'addSource', Database.Statement>>;
   readonly #closeRun: readonly Database.Statement[];
   readonly #writing: Database.Transaction<(batch: Packed) => number[]>;
   readonly #closing: Database.Transaction<() => void>;
@@ -78,6 +80,13 @@ export class Segment {
       this.#end = number('SELECT max(position) FROM messages') ?? this.firstPosition - 1;
       this.#insertBlock = database.prepare(INSERT_BLOCK);
       this.#insert = database.prepare(INSERT);
+      this.#insertKey = database.prepare('INSERT OR IGNORE INTO message_keys (device, key, position) VALUES (?, ?, ?)');
+      this.#names = {
+        findDevice: database.prepare('SELECT id FROM devices WHERE name = ?').pluck(),
+        addDevice: database.prepare('INSERT INTO devices (name) VALUES (?)'),
+        findSource: database.prepare('SELECT id FROM sources WHERE device = ? AND stream = ?').pluck(),
+        addSource: database.prepare('INSERT INTO sources (device, stream) VALUES (?, ?)'),
+      };
       this.#closeRun = CLOSE_RUN.map((sql) => database.prepare(sql));
       this.#writing = database.transaction((batch) => this.#write(batch));
       this.#closing = database.transaction(() => this.#indexTail(this.#end));
@@ -176,10 +185,7 @@ export class Segment {
 
   #isRepeated(device: number, name: string, key: string, position: number): boolean {
     if (this.#knewKey(name, key)) return true;
-    const insert = this.#database.prepare(
-      'INSERT OR IGNORE INTO message_keys (device, key, position) VALUES (?, ?, ?)',
-    );
-    return insert.run(device, key, position).changes === 0;
+    return this.#insertKey.run(device, key, position).changes === 0;
   }
 
   #source(device: string, stream: string): Source {
@@ -198,20 +204,9 @@ export class Segment {
   }
 
   #findSource(name: string, stream: string): Source {
-    const database = this.#database;
-    const find = (sql: string, ...values: unknown[]) => {
-      return database
-        .prepare(sql)
-        .pluck()
-        .get(...values) as number | undefined;
-    };
-    const device =
-      find('SELECT id FROM devices WHERE name = ?', name) ??
-      (database.prepare('INSERT INTO devices (name) VALUES (?)').run(name).lastInsertRowid as number);
-    const id =
-      find('SELECT id FROM sources WHERE device = ? AND stream = ?', device, stream) ??
-      (database.prepare('INSERT INTO sources (device, stream) VALUES (?, ?)').run(device, stream)
-        .lastInsertRowid as number);
+    const { findDevice, addDevice, findSource, addSource } = this.#names;
+    const device = (findDevice.get(name) ?? addDevice.run(name).lastInsertRowid) as number;
+    const id = (findSource.get(device, stream) ?? addSource.run(device, stream).lastInsertRowid) as number;
     return { id, device };
   }
 
