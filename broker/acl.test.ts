@@ -225,7 +225,7 @@ describe('a policy', () => {
     for (const topic of ['devices/dev-7/telemetry/a', 'devices/dev-8/telemetry/a', 'devices/dev-7/telemetry/a']) {
       expect(rights.mayPublish(topic).allowed).toBe(topic.includes('dev-7'));
     }
-    for (let i = 0; i < 2_000; i += 1) expect(rights.mayReceive(`devices/dev-7/commands/a/${i}`).allowed).toBe(true);
+    for (let i = 0; i < 5_000; i += 1) expect(rights.mayReceive(`devices/dev-7/commands/a/${i}`).allowed).toBe(true);
     expect(rights.mayReceive('devices/dev-8/commands/a/1').allowed).toBe(false);
   });
 });

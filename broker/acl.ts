@@ -44,7 +44,7 @@ const LABEL_VARIABLE = /^device\.labels\.([A-Za-z0-9][A-Za-z0-9._-]{0,63})$/;
 const FLEET_EVENTS = '$fleet/events/#';
 const RULES_MAX = 100;
 /** How many different topics one session's receive decisions are remembered for. */
-const REMEMBERED_TOPICS = 512;
+const REMEMBERED_TOPICS = 4_096;
 
 /** The rights of one session. Each verb is compiled when it is first asked for. */
 export class Rights {

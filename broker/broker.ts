@@ -9,6 +9,7 @@ import type { Logger } from 'pino';
 import { type Identity, identityName } from '../contract/identity.ts';
 import type { PolicyScope } from '../contract/policy.ts';
 import { fleetEventTopic } from '../contract/topics.ts';
+import { TokenBuckets } from '../throttle/token-buckets.ts';
 import { Rights, type Subject, type Verb } from './acl.ts';
 import { type Admitted, ConnectionGate, type StandingDirectory } from './connection-gate.ts';
 import { Counters } from './counters.ts';
@@ -103,6 +104,13 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     }
   };
 
+  const perMinute = limits.refusalLogsPerMinute;
+  const warnings = new TokenBuckets({ perSecond: perMinute / 60, burst: perMinute });
+  /** A client that goes on doing what it may not fills no disk. */
+  const warnAbout = (session: Session, about: Readonly<Record<string, string>>, message: string): void => {
+    if (warnings.take(session.facts.clientId, now()) === 0) log.warn({ ...session.whoForLog, ...about }, message);
+  };
+
   const engine = await createEngine({
     limits,
     now,
@@ -117,7 +125,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       process.nextTick(() => session.wire.ready());
     },
     denied(session, verb, topic, why) {
-      log.warn({ ...session.whoForLog, verb, topic, why }, 'refused by policy');
+      warnAbout(session, { verb, topic, why }, 'refused by policy');
       onEvent({ type: 'acl_denied', at: now(), ...session.who, verb, topic, why });
     },
   });
@@ -135,7 +143,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       sessions.remove(session);
       store.left(session.facts.clientId, now());
     },
-    violated: (session, { clause, says }) => log.warn({ ...session.whoForLog, clause, says }, 'protocol violation'),
+    violated: (session, { clause, says }) => warnAbout(session, { clause, says }, 'protocol violation'),
     failed: (session, error) => log.error({ ...session.whoForLog, err: error }, 'packet could not be processed'),
     messageStored() {
       counters.messagesAccepted += 1;

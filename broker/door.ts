@@ -109,7 +109,8 @@ export class Door {
 
   #admit(socket: Socket): boolean {
     const { limits, now } = this.#options;
-    const address = socket.remoteAddress;
+    // A listener on :: sees IPv4 peers as ::ffff:192.0.2.7.
+    const address = socket.remoteAddress?.replace(/^::ffff:(?=\d+\.)/, '');
     if (address === undefined) {
       socket.destroy(); // it went away before we looked
       return false;

@@ -288,6 +288,23 @@ describe('session resumption', () => {
   }
 });
 
+describe('another broker of this process', () => {
+  it('does not resume what was begun here', async () => {
+    await start();
+    const credentials = bed.enroll(device('dev-1'));
+    const here = await bed.session(credentials, { clientId: 'dev-1' });
+    const session = here.socket.getSession() as Buffer;
+    const other = await Testbed.start();
+    try {
+      const client = await other.open(credentials, { session });
+      expect(client.socket.isSessionReused()).toBe(false);
+      expect(await client.connect({ clientId: 'dev-1' })).toBe(5); // its registry does not know the serial
+    } finally {
+      await other.close();
+    }
+  });
+});
+
 describe('a refused certificate', () => {
   it('is described in the log by subject, serial, names, end and address', async () => {
     const lines: Record<string, unknown>[] = [];

@@ -48,7 +48,7 @@ export interface BrokerLimits {
   readonly queuedBytes: number;
   /** How long the session of a client that is away is kept. */
   readonly sessionExpiry: number;
-  /** Log lines about refused connections per minute and address; 0: no limit. */
+  /** Log lines about refusals per minute, and address or client id; 0: no limit. */
   readonly refusalLogsPerMinute: number;
   /** How often expired certificates, stalled readers and expired sessions are looked for. */
   readonly sweepInterval: number;

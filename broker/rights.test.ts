@@ -1,6 +1,8 @@
 /** The ACL as clients meet it: publish, subscribe, receive, retain, wills, and policies that change. */
 
+import { Writable } from 'node:stream';
 import mqttPacket, { type Packet } from 'mqtt-packet';
+import { pino } from 'pino';
 import { afterEach, describe, expect, it } from 'vitest';
 import { DEFAULT_DEVICE_POLICY, DEFAULT_SERVICE_POLICY } from '../contract/policy.ts';
 import type { RawClient } from './testbed/raw-client.ts';
@@ -127,6 +129,21 @@ describe('subscribing', () => {
     expect(granted).toEqual([0, 128, 128, 128, 128, 128, 1]);
     const denied = bed.events.filter(({ type }) => type === 'acl_denied');
     expect(denied).toHaveLength(5);
+  });
+
+  it('again and again where it may not fills no log', async () => {
+    let lines = 0;
+    const sink = new Writable({
+      write(_chunk, _encoding, done) {
+        lines += 1;
+        done();
+      },
+    });
+    await start({ log: pino({ level: 'warn' }, sink), limits: { refusalLogsPerMinute: 3 } });
+    const client = await bed.connectDevice('dev-1');
+    for (let n = 0; n < 10; n += 1) expect(await client.subscribe('#', 'devices/#')).toEqual([128, 128]);
+    expect(lines).toBe(3);
+    expect(bed.broker.counters().subscribe_denied).toBe(20);
   });
 
   it('delivers nothing that a wider filter would have brought', async () => {
