@@ -2,6 +2,7 @@
 
 import type { AedesOptions, Client } from 'aedes';
 import { formatIdentity, type Identity } from '../contract/identity.ts';
+import { filterMatches } from '../contract/topics.ts';
 import type { TelemetryMessage } from '../telemetry/telemetry.ts';
 import type { Decision, Denial, Verb } from './acl.ts';
 import type { Counters } from './counters.ts';
@@ -153,6 +154,8 @@ export function createHooks(options: HookOptions): Hooks {
       return null;
     }
     if (isLive) session.lastForwarded = packet.brokerCounter;
+    // A retained message comes with the QoS it was published with; the subscription's may be lower [MQTT-3.8.4-6].
+    else if (packet.retain) packet.qos = grantedQos(client as EngineClient, packet);
     if (packet.qos > 0) session.ackCredit += ACKS_PER_MESSAGE;
     counters.messagesForwarded += 1;
     return packet;
@@ -181,6 +184,15 @@ function telemetryMessage(
     qos: packet.qos,
     payload: typeof payload === 'string' ? Buffer.from(payload) : payload,
   };
+}
+
+/** The lower of a message's QoS and the highest that a client's subscriptions to its topic were granted. */
+function grantedQos(client: EngineClient, packet: { readonly topic: string; readonly qos: 0 | 1 | 2 }): 0 | 1 | 2 {
+  let granted = 0;
+  for (const [filter, { qos }] of Object.entries(client.subscriptions)) {
+    if (qos > granted && filterMatches(filter, packet.topic)) granted = qos;
+  }
+  return Math.min(granted, packet.qos) as 0 | 1 | 2;
 }
 
 /** Whether a client asked for at least one filter that it must not lose messages of. */

@@ -149,6 +149,24 @@ describe('a service', () => {
     await expect(connectMqtt(service)).rejects.toThrow();
   });
 
+  it("hears a retained message with the lower of its QoS and the subscription's [MQTT-3.8.4-6]", async () => {
+    const device = await connectMqtt(await fleet.enroll('twin-1'));
+    const topic = 'devices/twin-1/twin/reported';
+    await device.publishAsync(topic, 'on', { qos: 1, retain: true });
+    const heardAt = async (name: string, qos: 0 | 1) => {
+      const client = await connectMqtt(await issueService(fleet, name));
+      const heard = new Promise<object>((resolve) => {
+        client.once('message', (_topic, payload, packet) =>
+          resolve({ payload: payload.toString(), qos: packet.qos, retain: packet.retain }),
+        );
+      });
+      await client.subscribeAsync(topic, { qos });
+      return heard;
+    };
+    expect(await heardAt('twins0', 0)).toEqual({ payload: 'on', qos: 0, retain: true });
+    expect(await heardAt('twins1', 1)).toEqual({ payload: 'on', qos: 1, retain: true });
+  });
+
   it('publishes commands, and nothing in the name of a device', async () => {
     const client = await connectMqtt(await issueService(fleet, 'ops'));
     const gone = closed(client);
