@@ -160,7 +160,7 @@ describe('a service', () => {
           resolve({ payload: payload.toString(), qos: packet.qos, retain: packet.retain }),
         );
       });
-      await client.subscribeAsync(topic, { qos });
+      await client.subscribeAsync('devices/+/twin/reported', { qos });
       return heard;
     };
     expect(await heardAt('twins0', 0)).toEqual({ payload: 'on', qos: 0, retain: true });
