@@ -33,8 +33,8 @@ interface Burst {
   readonly loadBusy: number;
 }
 
-/** Bursts that a server has behind it before one is counted: its code is compiled by then. */
-export const WARM_UPS = 5;
+/** Bursts that a server has behind it before one is counted: most of its code is compiled by then. */
+export const WARM_UPS = 10;
 
 export async function compare(
   servers: readonly RunningServer[],

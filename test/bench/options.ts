@@ -43,7 +43,7 @@ const FULL: Sizes = {
   publishers: 500,
   idle: 2_000,
   idleRounds: 3,
-  enrollments: 30,
+  enrollments: 40,
   connected: 1_000,
   revoked: 200,
 };
