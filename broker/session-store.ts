@@ -185,7 +185,7 @@ export class SessionStore {
     return this.#memory.createRetainedStreamCombi(patterns);
   }
 
-  /** aedes hands over all filters of a packet, also those that were refused. */
+  /** Stores what its owner may have, whatever it is handed. */
   async addSubscriptions(client: ClientKey, subscriptions: readonly StoredSubscription[]): Promise<void> {
     const rights = this.#kept.get(client.id)?.rights;
     const granted = subscriptions.filter((subscription) => rights?.maySubscribe(subscription.topic).allowed);
