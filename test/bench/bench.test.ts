@@ -10,7 +10,7 @@ import { markdown, type Report } from './report.ts';
 const BENCH = fileURLToPath(new URL('main.ts', import.meta.url));
 const WITHIN_MS = 60_000;
 /** Figures of loads as small as this mean nothing; the bench runs all the same. */
-const TINY = ['--quick', '--only', 'connect', '--scale', '0.1', '--rounds', '2'];
+const TINY = ['--quick', '--only', 'connect', '--scale', '0.2'];
 
 async function runBench(...args: readonly string[]): Promise<{ readonly stdout: string; readonly stderr: string }> {
   return promisify(execFile)(process.execPath, [BENCH, ...args], { timeout: WITHIN_MS });

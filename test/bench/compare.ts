@@ -1,6 +1,7 @@
 /**
- * Measures the same load on several servers so that noise hits all alike: bursts alternate between them, each round in
- * another order, and a ratio is taken inside a round, between neighbours in time. What a server does before it is warm isn't counted.
+ * Measures the same load on several servers so that noise hits all alike: short bursts alternate between them, each round
+ * in another order, and a ratio is taken inside a round, between neighbours in time. What a server does before it is warm
+ * isn't counted. All of that several times, with fresh processes.
  */
 
 import type { LoadReport } from './load/orders.ts';
@@ -15,8 +16,8 @@ export interface Measured {
   /** What an operation cost the load generator. */
   readonly loadCpu: Spread;
   /** Shares of one core that server and load generator used while the load ran. */
-  readonly serverBusy: number;
-  readonly loadBusy: number;
+  readonly serverBusy: Spread;
+  readonly loadBusy: Spread;
 }
 
 export interface Comparison {
@@ -33,34 +34,59 @@ interface Burst {
   readonly loadBusy: number;
 }
 
-/** Bursts that a server has behind it before one is counted: most of its code is compiled by then. */
-export const WARM_UPS = 10;
+/** The bursts of one set of processes; those of one round have the same index. */
+export type Bursts = ReadonlyMap<ServerName, readonly Burst[]>;
 
-export async function compare(
+export interface BurstSize {
+  /** Bursts that a server has behind it before one is counted: most of its code is compiled by then. */
+  readonly warmUps: number;
+  readonly rounds: number;
+  /** Operations per burst. */
+  readonly count: number;
+}
+
+export async function alternate(
   servers: readonly RunningServer[],
-  size: { readonly rounds: number; readonly count: number },
+  { warmUps, rounds, count }: BurstSize,
   load: (server: RunningServer) => Promise<LoadReport>,
-): Promise<Comparison> {
-  const bursts = new Map<ServerName, Burst[]>(servers.map(({ name }) => [name, []]));
-  for (let warmUp = 0; warmUp < WARM_UPS; warmUp += 1) {
+): Promise<Bursts> {
+  for (let warmUp = 0; warmUp < warmUps; warmUp += 1) {
     for (const server of servers) await load(server);
   }
   for (const { pid } of servers) await untilQuiet(pid);
-  for (let round = 0; round < size.rounds; round += 1) {
+  const bursts = new Map<ServerName, Burst[]>(servers.map(({ name }) => [name, []]));
+  for (let round = 0; round < rounds; round += 1) {
     for (let place = 0; place < servers.length; place += 1) {
       const server = servers[(round + place) % servers.length] as RunningServer;
-      bursts.get(server.name)?.push(await measure(server, size.count, load));
+      bursts.get(server.name)?.push(await measure(server, count, load));
     }
   }
+  return bursts;
+}
+
+export function compare(processes: readonly Bursts[]): Comparison {
+  const of = (name: ServerName) => processes.map((bursts) => bursts.get(name) ?? []);
+  const ours = of('rollcall');
   const measured: Partial<Record<ServerName, Measured>> = {};
   const ratios: Partial<Record<ServerName, Spread>> = {};
-  const ours = bursts.get('rollcall');
-  for (const [name, samples] of bursts) {
-    measured[name] = summary(samples);
-    if (name === 'rollcall' || ours === undefined) continue;
-    ratios[name] = spread(samples.map((theirs, round) => (ours[round] as Burst).cpu / theirs.cpu));
+  for (const name of processes[0]?.keys() ?? []) {
+    const theirs = of(name);
+    const figure = (which: keyof Burst) => spread(theirs.map((bursts) => bursts.map((burst) => burst[which])));
+    measured[name] = {
+      cpu: figure('cpu'),
+      perSecond: figure('perSecond'),
+      loadCpu: figure('loadCpu'),
+      serverBusy: figure('serverBusy'),
+      loadBusy: figure('loadBusy'),
+    };
+    if (name !== 'rollcall') ratios[name] = spread(theirs.map((bursts, process) => overEach(ours[process], bursts)));
   }
   return { measured, ratios };
+}
+
+/** Our CPU over theirs, round by round. */
+function overEach(ours: readonly Burst[] | undefined, theirs: readonly Burst[]): readonly number[] {
+  return theirs.map(({ cpu }, round) => (ours?.[round]?.cpu ?? Number.NaN) / cpu);
 }
 
 async function measure(
@@ -79,16 +105,5 @@ async function measure(
     loadCpu: cpuMicros / count,
     serverBusy: during / 1000 / wallMs,
     loadBusy: cpuMicros / 1000 / wallMs,
-  };
-}
-
-function summary(samples: readonly Burst[]): Measured {
-  const of = (figure: keyof Burst) => spread(samples.map((sample) => sample[figure]));
-  return {
-    cpu: of('cpu'),
-    perSecond: of('perSecond'),
-    loadCpu: of('loadCpu'),
-    serverBusy: of('serverBusy').median,
-    loadBusy: of('loadBusy').median,
   };
 }

@@ -7,17 +7,19 @@ export type RowName = (typeof ROWS)[number];
 
 /** How many of each; every load is bounded by these. */
 export interface Sizes {
-  /** Measured bursts per server and load. Short and many: noise comes and goes, and the median counts. */
+  /** How often each row starts its servers anew. */
+  readonly processes: number;
+  /** Measured bursts per process, server and load. Short and many: noise comes and goes, and the median counts. */
   readonly rounds: number;
-  /** Connects per burst. */
+  /** The same for connects, which are the noisiest, and connects per burst. */
+  readonly connectRounds: number;
   readonly connects: number;
   /** Messages per burst. */
   readonly messages: number;
   /** Connections that publish, each with one message in flight. */
   readonly publishers: number;
-  /** Idle connections whose memory is measured, and fresh servers that it is measured on. */
+  /** Idle connections whose memory is measured. */
   readonly idle: number;
-  readonly idleRounds: number;
   /** Certificates per burst, once with a new connection each and once over kept ones. */
   readonly enrollments: number;
   /** Devices connected while devices are revoked, and how many of them are. */
@@ -33,28 +35,30 @@ export interface BenchOptions {
   readonly profiles: string | undefined;
 }
 
-export const USAGE = `usage: npm run bench -- [--only ${ROWS.join(',')}] [--quick] [--scale F] [--rounds N] [--json] [--profile DIR]
+export const USAGE = `usage: npm run bench -- [--only ${ROWS.join(',')}] [--quick] [--scale F] [--processes N] [--json] [--profile DIR]
 `;
 
 const FULL: Sizes = {
-  rounds: 31,
-  connects: 60,
+  processes: 3,
+  rounds: 8,
+  connectRounds: 18,
+  connects: 50,
   messages: 4_000,
   publishers: 500,
   idle: 2_000,
-  idleRounds: 3,
   enrollments: 40,
   connected: 1_000,
   revoked: 200,
 };
 
 const QUICK: Sizes = {
-  rounds: 7,
+  processes: 1,
+  rounds: 5,
+  connectRounds: 10,
   connects: 40,
   messages: 3_000,
   publishers: 300,
   idle: 500,
-  idleRounds: 1,
   enrollments: 30,
   connected: 300,
   revoked: 60,
@@ -74,13 +78,14 @@ export function readOptions(args: readonly string[]): BenchOptions | string {
   const scale = Number(values.scale ?? 1);
   if (!(scale >= 0.01 && scale <= 10)) return `expected a scale of 0.01 to 10, found ${values.scale}`;
   const sizes = values.quick ? QUICK : FULL;
-  const rounds = Number(values.rounds ?? sizes.rounds);
-  if (!Number.isInteger(rounds) || rounds < 1 || rounds > 500)
-    return `expected 1 to 500 rounds, found ${values.rounds}`;
+  const processes = Number(values.processes ?? sizes.processes);
+  if (!Number.isInteger(processes) || processes < 1 || processes > 100) {
+    return `expected 1 to 100 processes, found ${values.processes}`;
+  }
   return {
     rows: new Set(only as readonly RowName[]),
     output: values.json ? 'json' : 'table',
-    sizes: scaled(sizes, scale, rounds),
+    sizes: scaled(sizes, scale, processes),
     profiles: values.profile,
   };
 }
@@ -92,22 +97,23 @@ function parse(args: readonly string[]) {
       only: { type: 'string' },
       quick: { type: 'boolean' },
       scale: { type: 'string' },
-      rounds: { type: 'string' },
+      processes: { type: 'string' },
       json: { type: 'boolean' },
       profile: { type: 'string' },
     },
   }).values;
 }
 
-function scaled(sizes: Sizes, scale: number, rounds: number): Sizes {
+function scaled(sizes: Sizes, scale: number, processes: number): Sizes {
   const of = (count: number) => Math.max(2, Math.round(count * scale));
   return {
-    rounds,
+    processes,
+    rounds: of(sizes.rounds),
+    connectRounds: of(sizes.connectRounds),
     connects: of(sizes.connects),
     messages: of(sizes.messages),
     publishers: of(sizes.publishers),
     idle: of(sizes.idle),
-    idleRounds: sizes.idleRounds,
     enrollments: of(sizes.enrollments),
     connected: of(sizes.connected),
     revoked: of(sizes.revoked),

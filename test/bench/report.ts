@@ -58,7 +58,7 @@ function loadTable(results: readonly Result[]): string {
   return table(['load', 'server', 'per second', 'server busy', 'load busy', 'load µs CPU'], rows);
 }
 
-/** Median, and the quartiles around it. */
+/** Median, and the range of the processes' own medians. */
 function figure(value: Spread | undefined): string {
   if (value === undefined) return '';
   const { median, low, high } = value;

@@ -51,7 +51,11 @@ export function comparisonResult(
     ratios,
     goals: ratioGoals(ratios, atMost),
     perSecond: each((of) => of.perSecond.median),
-    load: each((of) => ({ cpu: of.loadCpu.median, serverBusy: of.serverBusy, loadBusy: of.loadBusy })),
+    load: each((of) => ({
+      cpu: of.loadCpu.median,
+      serverBusy: of.serverBusy.median,
+      loadBusy: of.loadBusy.median,
+    })),
     remarks: Object.entries(measured).flatMap(([name, of]) => loadRemarks(name, of)),
   };
 }
@@ -69,7 +73,7 @@ export function ratioGoals(
 }
 
 function loadRemarks(name: string, { cpu, loadCpu, loadBusy, serverBusy }: Measured): readonly string[] {
-  if (loadBusy >= SATURATED && loadBusy > serverBusy) {
+  if (loadBusy.median >= SATURATED && loadBusy.median > serverBusy.median) {
     return [
       `${name} waited for the load generator, which was the bottleneck: its operations per second are a lower bound`,
     ];

@@ -1,6 +1,6 @@
 /** The rows of the bench: which load on which servers, and what is to be reached. */
 
-import { type Comparison, compare, WARM_UPS } from './compare.ts';
+import { alternate, type BurstSize, type Bursts, type Comparison, compare } from './compare.ts';
 import type { LoadReport, Topic } from './load/orders.ts';
 import type { LoadGenerator } from './load-generator.ts';
 import type { RowName, Sizes } from './options.ts';
@@ -25,6 +25,9 @@ const MEMORY_AT_MOST = { aedes: 1.15 };
 const ENROLLMENTS_PER_CORE_SECOND = 300;
 const REVOKED_WITHIN_MS = 50;
 
+/** Bursts before the first that counts. Messages are many more than connects, so they need fewer. */
+const WARM_UPS = 10;
+const WARM_UPS_PUBLISH = 5;
 /** Handshakes and enrollments at once: enough to keep a server busy, few enough not to wait in line. */
 const IN_FLIGHT = 16;
 /**
@@ -49,7 +52,7 @@ export function devicesFor(row: RowName, sizes: Sizes): number {
     case 'enroll':
       return 0; // it makes its own
     case 'connect':
-      return (sizes.rounds + WARM_UPS) * sizes.connects; // each comes once: nothing is remembered of it
+      return (sizes.connectRounds + WARM_UPS) * sizes.connects; // each comes once: nothing is remembered of it
     case 'publish':
       return sizes.publishers;
     case 'memory':
@@ -70,22 +73,23 @@ export async function enrollDevices({ servers, load, issuingPem, mint }: Bench, 
 }
 
 async function enroll({ sizes, servers, load, issuingPem, mint }: Bench): Promise<readonly Result[]> {
-  const rollcall = await servers.startRollcall();
-  const token = await mint(rollcall.socketPath);
   const count = sizes.enrollments;
-  const port = rollcall.enrollPort;
-  const results: Result[] = [];
-  for (const connections of ['new', 'kept'] as const) {
-    const order = { kind: 'enroll', port, token, issuingPem, count, inFlight: IN_FLIGHT, connections } as const;
-    const comparison = await compare([rollcall], { rounds: sizes.rounds, count }, () =>
-      load.order({ ...order, devices: 'forgotten' }),
-    );
-    const row =
-      connections === 'new' ? 'enrollment, each over a new TLS connection' : 'enrollment, over kept connections';
-    results.push(enrollmentResult(row, comparison));
-  }
-  await rollcall.stop();
-  return results;
+  const size: BurstSize = { warmUps: WARM_UPS, rounds: sizes.rounds, count };
+  const over: Record<'new' | 'kept', Bursts[]> = { new: [], kept: [] };
+  await repeat(sizes.processes, async () => {
+    const rollcall = await servers.startRollcall();
+    const token = await mint(rollcall.socketPath);
+    const order = { kind: 'enroll', port: rollcall.enrollPort, token, issuingPem, count, inFlight: IN_FLIGHT } as const;
+    for (const connections of ['new', 'kept'] as const) {
+      const enrolling = () => load.order({ ...order, connections, devices: 'forgotten' });
+      over[connections].push(await alternate([rollcall], size, enrolling));
+    }
+    await rollcall.stop();
+  });
+  return [
+    enrollmentResult('enrollment, each over a new TLS connection', compare(over.new)),
+    enrollmentResult('enrollment, over kept connections', compare(over.kept)),
+  ];
 }
 
 function enrollmentResult(row: string, comparison: Comparison): Result {
@@ -100,42 +104,47 @@ function enrollmentResult(row: string, comparison: Comparison): Result {
 }
 
 async function connect({ sizes, servers, load }: Bench): Promise<readonly Result[]> {
-  const running = await startAll(servers);
-  const comparison = await compare(running, { rounds: sizes.rounds, count: sizes.connects }, ({ mqttPort }) =>
-    load.order({ kind: 'connect', port: mqttPort, count: sizes.connects, inFlight: IN_FLIGHT }),
-  );
-  await stopAll(running);
-  return [
-    comparisonResult('mTLS connect: handshake, CONNECT, CONNACK, close; each device once', comparison, CONNECT_AT_MOST),
-  ];
+  const count = sizes.connects;
+  const size: BurstSize = { warmUps: WARM_UPS, rounds: sizes.connectRounds, count };
+  const bursts: Bursts[] = [];
+  await repeat(sizes.processes, async () => {
+    const running = await startAll(servers);
+    const connecting = ({ mqttPort }: RunningServer) =>
+      load.order({ kind: 'connect', port: mqttPort, count, inFlight: IN_FLIGHT });
+    bursts.push(await alternate(running, size, connecting));
+    await stopAll(running);
+  });
+  const row = 'mTLS connect: handshake, CONNECT, CONNACK, close; each device once';
+  return [comparisonResult(row, compare(bursts), CONNECT_AT_MOST)];
 }
 
 async function publish({ sizes, servers, load }: Bench): Promise<readonly Result[]> {
-  const running = await startAll(servers);
-  for (const { name, mqttPort } of running) {
-    await load.order({ kind: 'open', as: name, port: mqttPort, count: sizes.publishers });
-  }
-  const size = { rounds: sizes.rounds, count: sizes.messages };
-  const publishing = (topic: Topic) => (server: RunningServer) =>
-    load.order({ kind: 'publish', as: server.name, topic, count: sizes.messages });
-  const events = await compare(running, size, publishing('events'));
-  const telemetry = await compare(running, size, publishing('telemetry'));
-  for (const { name } of running) await load.order({ kind: 'close', as: name });
-  await stopAll(running);
+  const count = sizes.messages;
+  const size: BurstSize = { warmUps: WARM_UPS_PUBLISH, rounds: sizes.rounds, count };
+  const to: Record<Topic, Bursts[]> = { events: [], telemetry: [] };
+  await repeat(sizes.processes, async () => {
+    const running = await startAll(servers);
+    for (const { name, mqttPort } of running) {
+      await load.order({ kind: 'open', as: name, port: mqttPort, count: sizes.publishers });
+    }
+    for (const topic of ['events', 'telemetry'] as const) {
+      const publishing = ({ name }: RunningServer) => load.order({ kind: 'publish', as: name, topic, count });
+      to[topic].push(await alternate(running, size, publishing));
+    }
+    for (const { name } of running) await load.order({ kind: 'close', as: name });
+    await stopAll(running);
+  });
+  const stored = 'QoS 1 publish, telemetry: on disk before PUBACK (peers store nothing)';
   return [
-    comparisonResult('QoS 1 publish, event: checked, not stored', events, PUBLISH_AT_MOST),
-    comparisonResult(
-      'QoS 1 publish, telemetry: on disk before PUBACK (peers store nothing)',
-      telemetry,
-      PUBLISH_AT_MOST,
-    ),
+    comparisonResult('QoS 1 publish, event: checked, not stored', compare(to.events), PUBLISH_AT_MOST),
+    comparisonResult(stored, compare(to.telemetry), PUBLISH_AT_MOST),
   ];
 }
 
 /** Always on a fresh server: one that had as many connections before has their memory still. */
 async function memory({ sizes, servers, load }: Bench): Promise<readonly Result[]> {
   const samples: Partial<Record<ServerName, number[]>> = {};
-  for (let round = 0; round < sizes.idleRounds; round += 1) {
+  await repeat(sizes.processes, async () => {
     for (const name of servers.names) {
       const server = await servers.start(name);
       const opening = { kind: 'open', as: name, port: server.mqttPort } as const;
@@ -148,11 +157,11 @@ async function memory({ sizes, servers, load }: Bench): Promise<readonly Result[
       samples[name] ??= [];
       samples[name].push((after - before) / sizes.idle / 1024);
     }
-  }
-  const figures = mapValues(samples, spread);
-  const ours = samples.rollcall as readonly number[];
-  const { rollcall: _, ...peers } = samples;
-  const ratios = mapValues(peers, (theirs) => spread(theirs.map((sample, round) => (ours[round] as number) / sample)));
+  });
+  const each = (of: readonly number[]) => spread(of.map((sample) => [sample]));
+  const { rollcall, ...peers } = samples as Record<ServerName, readonly number[]>;
+  const figures = mapValues(samples, each);
+  const ratios = mapValues(peers, (theirs) => each(theirs.map((sample, at) => (rollcall[at] as number) / sample)));
   return [
     {
       row: `memory per idle device, of ${sizes.idle}`,
@@ -202,6 +211,10 @@ async function revoke({ sizes, servers, load }: Bench): Promise<readonly Result[
   const p99 = result(99);
   const reached = (p99.figures.rollcall as Spread).median < REVOKED_WITHIN_MS;
   return [result(50), { ...p99, goals: [{ text: `under ${REVOKED_WITHIN_MS} ms`, reached }] }];
+}
+
+async function repeat(times: number, act: () => Promise<void>): Promise<void> {
+  for (let done = 0; done < times; done += 1) await act();
 }
 
 async function startAll(servers: Servers): Promise<readonly RunningServer[]> {
