@@ -10,9 +10,7 @@ import { Problem } from '../contract/problem.ts';
 import { writeCsr } from '../device-sdk/csr.ts';
 
 export interface PreparedCredentials {
-  readonly key: KeyObject;
   /** PKCS#10 request with the name as common name. */
-  readonly csrDer: Buffer;
   readonly csrPem: string;
   /** Writes the certificate beside its key and returns the paths. */
   complete(certificatePem: string, caPem: string): CredentialPaths;
@@ -24,7 +22,7 @@ export interface CredentialPaths {
   readonly ca: string;
 }
 
-export function prepareCredentials(directory: string, name: string | undefined): PreparedCredentials {
+export function prepareCredentials(directory: string, name: string): PreparedCredentials {
   const paths: CredentialPaths = {
     key: resolve(join(directory, 'key.pem')),
     certificate: resolve(join(directory, 'cert.pem')),
@@ -37,11 +35,8 @@ export function prepareCredentials(directory: string, name: string | undefined):
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     return existsSync(paths.key) ? readKey(paths.key) : makeKey(paths.key);
   });
-  const csrDer = writeCsr(key, name === undefined ? {} : { commonName: name });
   return {
-    key,
-    csrDer,
-    csrPem: pem('CERTIFICATE REQUEST', csrDer),
+    csrPem: pem('CERTIFICATE REQUEST', writeCsr(key, { commonName: name })),
     complete(certificatePem, caPem) {
       writing(paths.ca, () => writeFileSync(paths.ca, caPem, { mode: 0o644 }));
       // Last, because its presence means that the credentials are complete.
