@@ -41,6 +41,20 @@ describe('a connection', () => {
     expect(await bed.event('connected')).toMatchObject({ identity: device('dev-1'), serial: credentials.serial });
   });
 
+  it('may send its own certificate alone, or with it the issuing CA, or the root as well', async () => {
+    await start();
+    const { chain, key } = bed.enroll(device('dev-1'));
+    const leaf = chain.slice(0, -issuing.pem.length);
+    expect(leaf.match(/BEGIN/g)).toHaveLength(1);
+    for (const sent of [leaf, chain, chain + root.pem]) {
+      const client = await bed.open({ chain: sent, key });
+      expect(await client.connect({ clientId: 'dev-1' })).toBe(0);
+      client.destroy();
+      await bed.event('disconnected');
+      bed.events.length = 0;
+    }
+  });
+
   it('is let in over TLS 1.2 as well', async () => {
     await start();
     const client = await bed.open(bed.enroll(device('dev-1')), { maxVersion: 'TLSv1.2' });

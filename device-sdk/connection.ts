@@ -157,10 +157,19 @@ function openSocket(options: ConnectionOptions): TLSSocket {
     ...(isIP(host) === 0 ? { servername: host } : {}),
     minVersion: 'TLSv1.2',
     ca: options.identity.rootPem,
-    cert: options.identity.certificatePem,
+    cert: leafOf(options.identity.certificatePem),
     key: options.identity.keyPem,
     rejectUnauthorized: true,
   });
   socket.setNoDelay(true);
   return socket;
+}
+
+/**
+ * The first certificate of a chain. The fleet's broker holds its issuing CA itself; one that every device sends along
+ * costs it a copy at each connect.
+ */
+function leafOf(chainPem: string): string {
+  const end = '-----END CERTIFICATE-----';
+  return `${chainPem.slice(0, chainPem.indexOf(end) + end.length)}\n`;
 }

@@ -185,6 +185,7 @@ describe('renewal', () => {
     expect(readFileSync(join(dataDir, 'key.pem'), 'utf8')).not.toBe(before);
     const leaf = new X509Certificate(readFileSync(join(dataDir, 'cert.pem')));
     expect(broker.serials.at(-1)).toBe(leaf.serialNumber);
+    expect(broker.sawAuthorities()).toBe(false);
     expect(new Set(broker.serials).size).toBe(2);
     const request = authority.describeRequest(est.requests.at(-1)?.csr as Buffer);
     expect(request).toContain('URI:spiffe://scripted/device/dev-7');

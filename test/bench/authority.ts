@@ -17,7 +17,6 @@ export interface PeerFiles {
   readonly chain: string;
   /** Root and issuing CA: what clients are judged by. */
   readonly trust: string;
-  readonly issuingPem: string;
 }
 
 /** `data` becomes the data directory of the fleet. */
@@ -42,7 +41,7 @@ export async function prepareAuthority(data: string, peerDirectory: string): Pro
     log,
   });
   const { key, cert } = authority.serverCredentials('broker');
-  const { trustBundlePem, chainPem } = authority;
+  const { trustBundlePem } = authority;
   await authority.close();
   await registry.close();
 
@@ -56,6 +55,5 @@ export async function prepareAuthority(data: string, peerDirectory: string): Pro
     key: write('key.pem', key),
     chain: write('chain.pem', cert),
     trust: write('trust.pem', trustBundlePem),
-    issuingPem: chainPem,
   };
 }

@@ -31,7 +31,6 @@ async function bench(options: BenchOptions, borrowed: Borrowed): Promise<Report>
     sizes,
     servers,
     load: new LoadGenerator(borrowed),
-    issuingPem: peers.issuingPem,
     mint: async (socketPath) => {
       const operator = openConsoleClient({ socketPath });
       const { text } = await operator.mintToken({ uses: TOKEN_USES, ttlSeconds: TOKEN_TTL_SECONDS });

@@ -13,7 +13,6 @@ export interface Bench {
   readonly sizes: Sizes;
   readonly servers: Servers;
   readonly load: LoadGenerator;
-  readonly issuingPem: string;
   /** A bootstrap token for many devices of a running server. */
   mint(socketPath: string): Promise<string>;
 }
@@ -63,23 +62,23 @@ export function devicesFor(row: RowName, sizes: Sizes): number {
 }
 
 /** Makes the devices that the other rows need. */
-export async function enrollDevices({ servers, load, issuingPem, mint }: Bench, count: number): Promise<void> {
+export async function enrollDevices({ servers, load, mint }: Bench, count: number): Promise<void> {
   const rollcall = await servers.startRollcall();
   const token = await mint(rollcall.socketPath);
   const port = rollcall.enrollPort;
   const inFlight = IN_FLIGHT;
-  await load.order({ kind: 'enroll', port, token, issuingPem, count, inFlight, connections: 'kept', devices: 'kept' });
+  await load.order({ kind: 'enroll', port, token, count, inFlight, connections: 'kept', devices: 'kept' });
   await rollcall.stop();
 }
 
-async function enroll({ sizes, servers, load, issuingPem, mint }: Bench): Promise<readonly Result[]> {
+async function enroll({ sizes, servers, load, mint }: Bench): Promise<readonly Result[]> {
   const count = sizes.enrollments;
   const size: BurstSize = { warmUps: WARM_UPS, rounds: sizes.rounds, count };
   const over: Record<'new' | 'kept', Bursts[]> = { new: [], kept: [] };
   await repeat(sizes.processes, async () => {
     const rollcall = await servers.startRollcall();
     const token = await mint(rollcall.socketPath);
-    const order = { kind: 'enroll', port: rollcall.enrollPort, token, issuingPem, count, inFlight: IN_FLIGHT } as const;
+    const order = { kind: 'enroll', port: rollcall.enrollPort, token, count, inFlight: IN_FLIGHT } as const;
     for (const connections of ['new', 'kept'] as const) {
       const enrolling = () => load.order({ ...order, connections, devices: 'forgotten' });
       over[connections].push(await alternate([rollcall], size, enrolling));

@@ -41,6 +41,8 @@ export interface ScriptedBroker {
   readonly clients: ReadonlyMap<string, Client>;
   /** Serial numbers of the client certificates that came, in order. */
   readonly serials: readonly string[];
+  /** Whether the last client sent certificates of authorities along with its own. */
+  sawAuthorities(): boolean;
   publish(topic: string, payload: string): Promise<void>;
   /** Breaks a device's connection without a word. */
   cut(deviceId: string): void;
@@ -58,6 +60,7 @@ export async function startScriptedBroker(
   const farewells: string[] = [];
   const clients = new Map<string, Client>();
   const serials: string[] = [];
+  let sawAuthorities = false;
   const sockets = new Map<TLSSocket, string>();
   const owners = new WeakMap<object, string>();
   const aedes = await Aedes.createBroker();
@@ -92,7 +95,7 @@ export async function startScriptedBroker(
     {
       key: authority.server.keyPem,
       cert: authority.server.certificatePem,
-      ca: authority.rootPem,
+      ca: authority.rootPem + authority.issuingPem, // devices send their own certificate alone
       requestCert: true,
       rejectUnauthorized: true,
       noDelay: true,
@@ -101,6 +104,7 @@ export async function startScriptedBroker(
       const peer = socket.getPeerCertificate();
       const name = peer.subject.CN as string;
       serials.push(peer.serialNumber);
+      sawAuthorities = socket.getPeerX509Certificate()?.issuerCertificate !== undefined;
       sockets.set(socket, name);
       socket.on('error', () => {});
       socket.once('close', () => sockets.delete(socket));
@@ -127,6 +131,7 @@ export async function startScriptedBroker(
     events,
     clients,
     serials,
+    sawAuthorities: () => sawAuthorities,
     publish: (topic, payload) =>
       new Promise((resolve, reject) => {
         const packet = { cmd: 'publish', topic, payload, qos: 1, retain: false, dup: false } as const;

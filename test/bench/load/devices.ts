@@ -17,7 +17,7 @@ export interface Applicant {
 
 export interface LoadDevice {
   readonly id: DeviceId;
-  /** Key and chain, read once: reading them anew would cost more than the handshake. */
+  /** Key and certificate, read once: reading them anew would cost more than the handshake. */
   readonly context: SecureContext;
   readonly connect: Buffer;
   readonly publish: Readonly<Record<Topic, Buffer>>;
@@ -39,12 +39,12 @@ export function newApplicant(): Applicant {
   return { id, key: privateKey, csr: writeCsr(privateKey, { commonName: id }) };
 }
 
-/** `chain` is PEM, leaf first. */
-export function newDevice({ id, key }: Applicant, chain: string): LoadDevice {
+/** `certificate` is PEM, the leaf alone: what our devices send to a broker, which holds the issuing CA itself. */
+export function newDevice({ id, key }: Applicant, certificate: string): LoadDevice {
   const keyPem = key.export({ type: 'pkcs8', format: 'pem' });
   return {
     id,
-    context: createSecureContext({ ...CLIENT_TLS, key: keyPem, cert: chain }),
+    context: createSecureContext({ ...CLIENT_TLS, key: keyPem, cert: certificate }),
     connect: connectPacket(id),
     publish: {
       telemetry: publishPacket(telemetryTopic(id, 'load')),

@@ -45,7 +45,7 @@ async function enroll(order: Order<'enroll'>): Promise<LoadReport> {
   const certificates = answers.map(certificateOf);
   if (order.devices === 'kept') {
     applicants.forEach((applicant, index) => {
-      devices.push(newDevice(applicant, `${certificates[index]}${order.issuingPem}`));
+      devices.push(newDevice(applicant, certificates[index] as string));
     });
   }
   return report;

@@ -9,8 +9,6 @@ export type LoadOrder =
       readonly kind: 'enroll';
       readonly port: number;
       readonly token: string;
-      /** PEM of the issuing CA, which devices send along with their own certificate. */
-      readonly issuingPem: string;
       readonly count: number;
       readonly inFlight: number;
       readonly connections: 'new' | 'kept';
