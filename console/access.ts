@@ -11,7 +11,7 @@ import { Problem } from '../contract/problem.ts';
 import type { Actor } from '../registry/registry.ts';
 import { networkOf } from '../throttle/network.ts';
 import { TokenBuckets } from '../throttle/token-buckets.ts';
-import type { Access } from './endpoints.ts';
+import type { Access } from './api/endpoint.ts';
 import type { OperatorKey } from './operator-key.ts';
 
 export type Door = 'unix' | 'tcp';

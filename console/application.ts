@@ -17,9 +17,9 @@ import { z } from 'zod';
 import { asProblem, PROBLEM_MEDIA_TYPE, Problem, problemDocument } from '../contract/problem.ts';
 import type { Actor } from '../registry/registry.ts';
 import type { AccessControl } from './access.ts';
-import type { Access, Answer, Checked, Endpoint } from './endpoints.ts';
+import type { Access, Answer, Checked, Endpoint } from './api/endpoint.ts';
+import { problemView } from './api/shapes.ts';
 import { nestsDeeperThan } from './json.ts';
-import { problemView } from './schemas.ts';
 import { describeIssues, explainIssue } from './shape-error.ts';
 
 declare module 'fastify' {

@@ -1,19 +1,17 @@
 /**
  * Speaks to a running console, as the command line does: over its unix socket, or over HTTPS with the operator key.
- * Its types come from the table of endpoints. Problem answers are thrown as `Problem`; no server is `server_unreachable`.
+ * Its methods and their types come from the table of endpoints. Problem answers are thrown as `Problem`; no server is
+ * `server_unreachable`.
  */
 
 import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import type { PolicyScope } from '../contract/policy.ts';
 import { isProblemCode, Problem } from '../contract/problem.ts';
-import { type Answer, type Endpoint, endpoints, type Sent } from './endpoints.ts';
-import { problemView } from './schemas.ts';
+import type { Answer, Endpoint, Sent } from './api/endpoint.ts';
+import { problemView } from './api/shapes.ts';
+import { endpoints } from './endpoints.ts';
 
 type Endpoints = typeof endpoints;
-type Body<Name extends keyof Endpoints> = NonNullable<Sent<Endpoints[Name], 'body'>>;
-type Query<Name extends keyof Endpoints> = NonNullable<Sent<Endpoints[Name], 'query'>>;
-type Reply<Name extends keyof Endpoints> = Promise<Answer<Endpoints[Name]>>;
 
 export type ConsoleAddress =
   | { readonly socketPath: string }
@@ -25,104 +23,83 @@ export type ConsoleAddress =
       readonly ca: string;
     };
 
-/** Every method throws `Problem`: the server's own, `server_unreachable`, or `unavailable` when it does not answer. */
-export interface ConsoleClient {
-  mintToken(order: Body<'mintToken'>): Reply<'mintToken'>;
-  listTokens(): Reply<'listTokens'>;
-  voidToken(id: string): Reply<'voidToken'>;
-  listDevices(filter?: Query<'listDevices'>): Reply<'listDevices'>;
-  showDevice(id: string): Reply<'showDevice'>;
-  revokeDevices(order: Body<'revokeDevices'>): Reply<'revokeDevices'>;
-  issueService(order: Body<'issueService'>): Reply<'issueService'>;
-  listServices(): Reply<'listServices'>;
-  revokeService(name: string, order?: Body<'revokeService'>): Reply<'revokeService'>;
-  showPolicy(scope: PolicyScope): Reply<'showPolicy'>;
-  setPolicy(scope: PolicyScope, policy: Body<'setPolicy'>): Reply<'setPolicy'>;
-  explainPolicy(order: Body<'explainPolicy'>): Reply<'explainPolicy'>;
-  queryTelemetry(query: Query<'queryTelemetry'>): Reply<'queryTelemetry'>;
-  lastTelemetry(device?: string): Reply<'lastTelemetry'>;
-  seriesTelemetry(query: Query<'seriesTelemetry'>): Reply<'seriesTelemetry'>;
-  /** The text as it arrives, in pieces of any length; throws when it is cut off before its end. */
-  exportTelemetry(query?: Query<'exportTelemetry'>): AsyncIterable<Buffer>;
-  telemetryStats(): Reply<'telemetryStats'>;
-  pruneTelemetry(order?: Body<'pruneTelemetry'>): Reply<'pruneTelemetry'>;
-  /** Messages accepted from now on, until the signal; throws `unavailable` when this reader is dropped as too slow. */
-  followTelemetry(device?: string, signal?: AbortSignal): AsyncIterable<Answer<Endpoints['followTelemetry']>>;
-  listAudit(page?: Query<'listAudit'>): Reply<'listAudit'>;
-  listSessions(): Reply<'listSessions'>;
-  health(): Reply<'health'>;
-  /** PEM. */
-  trustBundle(): Reply<'trustBundle'>;
-  metrics(): Reply<'metrics'>;
-  describeApi(): Reply<'describeApi'>;
-  /** Ends followers. Other calls hold nothing open. */
+/** What an endpoint wants to know, in one object: its parameters, and its query or its body. */
+type Order<E extends Endpoint> = Sent<E, 'params'> & Sent<E, 'query'> & Sent<E, 'body'>;
+
+/** An order that may be empty may be left out. */
+type Ordered<E extends Endpoint> = object extends Order<E> ? [order?: Order<E>] : [order: Order<E>];
+
+type Method<E extends Endpoint> = E extends { readonly stream: 'lines' }
+  ? (order?: Order<E>, signal?: AbortSignal) => AsyncIterable<Answer<E>>
+  : E extends { readonly stream: 'bytes' }
+    ? (order?: Order<E>) => AsyncIterable<Buffer>
+    : (...order: Ordered<E>) => Promise<Answer<E>>;
+
+/**
+ * A method for each endpoint, of its name. Every method throws `Problem`: the server's own, `server_unreachable`, or
+ * `unavailable` when it does not answer. A stream of bytes throws when it is cut off before its end; one of lines goes
+ * on until its signal, and throws `unavailable` when this reader is dropped as too slow.
+ */
+export type ConsoleClient = { readonly [Name in keyof Endpoints]: Method<Endpoints[Name]> } & {
+  /** Ends streams of lines. Other calls hold nothing open. */
   close(): Promise<void>;
-}
+};
 
 const SILENCE_MS = 120_000;
 
 interface Call {
-  readonly params?: Readonly<Record<string, string>>;
-  readonly query?: Readonly<Record<string, string | number | undefined>> | undefined;
-  readonly body?: unknown;
+  readonly params: Readonly<Record<string, string>>;
+  readonly query: Readonly<Record<string, unknown>>;
+  readonly body: unknown;
   readonly signal?: AbortSignal;
 }
 
+type AnyOrder = Readonly<Record<string, unknown>>;
+
 export function openConsoleClient(address: ConsoleAddress): ConsoleClient {
   const closed = new AbortController();
-  const ask = <Name extends keyof Endpoints>(name: Name, call: Call = {}) =>
-    fetchAnswer(address, endpoints[name], call);
-
-  return {
-    mintToken: (body) => ask('mintToken', { body }),
-    listTokens: () => ask('listTokens'),
-    voidToken: (id) => ask('voidToken', { params: { id } }),
-    listDevices: (query) => ask('listDevices', { query: query as Call['query'] }),
-    showDevice: (id) => ask('showDevice', { params: { id } }),
-    revokeDevices: (body) => ask('revokeDevices', { body }),
-    issueService: (body) => ask('issueService', { body }),
-    listServices: () => ask('listServices'),
-    revokeService: (name, body) => ask('revokeService', { params: { name }, body }),
-    showPolicy: (scope) => ask('showPolicy', { params: scopeParams(scope) }),
-    setPolicy: (scope, body) => ask('setPolicy', { params: scopeParams(scope), body }),
-    explainPolicy: (body) => ask('explainPolicy', { body }),
-    queryTelemetry: (query) => ask('queryTelemetry', { query: query as Call['query'] }),
-    lastTelemetry: (device) => ask('lastTelemetry', { query: { device } }),
-    seriesTelemetry: (query) => ask('seriesTelemetry', { query: query as Call['query'] }),
-    exportTelemetry: (query) => download(address, endpoints.exportTelemetry, { query: query as Call['query'] }),
-    telemetryStats: () => ask('telemetryStats'),
-    pruneTelemetry: (body) => ask('pruneTelemetry', { body }),
-    followTelemetry: (device, signal) =>
-      follow(address, device, AbortSignal.any(signal === undefined ? [closed.signal] : [closed.signal, signal])),
-    listAudit: (query) => ask('listAudit', { query: query as Call['query'] }),
-    listSessions: () => ask('listSessions'),
-    health: () => ask('health'),
-    trustBundle: () => ask('trustBundle'),
-    metrics: () => ask('metrics'),
-    describeApi: () => ask('describeApi'),
-    close: async () => closed.abort(),
+  const methodOf = (endpoint: Endpoint) => {
+    if (endpoint.stream === 'bytes') return (order?: AnyOrder) => download(address, endpoint, callOf(endpoint, order));
+    if (endpoint.stream === 'lines') {
+      return (order?: AnyOrder, signal = closed.signal) =>
+        follow(address, endpoint, callOf(endpoint, order), AbortSignal.any([closed.signal, signal]));
+    }
+    return (order?: AnyOrder) => fetchAnswer(address, endpoint, callOf(endpoint, order));
   };
+  const methods = Object.entries<Endpoint>(endpoints).map(([name, endpoint]) => [name, methodOf(endpoint)] as const);
+  return { ...Object.fromEntries(methods), close: async () => closed.abort() } as unknown as ConsoleClient;
 }
 
-async function fetchAnswer<E extends Endpoint>(address: ConsoleAddress, endpoint: E, call: Call): Promise<Answer<E>> {
+/** Which of what was ordered stands in the path, and which beside it. */
+function callOf(endpoint: Endpoint, order: AnyOrder = {}): Call {
+  const inPath = new Set([...endpoint.path.matchAll(/:([a-z]+)/g)].map(([, name]) => name as string));
+  const [params, rest]: [Record<string, string>, Record<string, unknown>] = [{}, {}];
+  for (const [name, value] of Object.entries(order)) {
+    if (inPath.has(name)) params[name] = String(value);
+    else rest[name] = value;
+  }
+  return endpoint.body === undefined ? { params, query: rest, body: undefined } : { params, query: {}, body: rest };
+}
+
+async function fetchAnswer(address: ConsoleAddress, endpoint: Endpoint, call: Call): Promise<unknown> {
   const response = await open(address, endpoint, call);
   const text = await readAll(response);
   if (response.statusCode !== 200) throw problemOf(response, text);
   const value: unknown = endpoint.mediaType === undefined ? parseJson(text) : text;
   const checked = endpoint.answer.safeParse(value);
-  if (checked.success) return checked.data as Answer<E>;
+  if (checked.success) return checked.data;
   throw new Problem('internal', { reason: `answer of ${endpoint.path} has another shape: ${checked.error.message}` });
 }
 
 async function* follow(
   address: ConsoleAddress,
-  device: string | undefined,
+  endpoint: Endpoint,
+  call: Call,
   signal: AbortSignal,
-): AsyncGenerator<Answer<Endpoints['followTelemetry']>> {
-  const endpoint = endpoints.followTelemetry;
+): AsyncGenerator<unknown> {
   let response: IncomingMessage | undefined;
   try {
-    response = await open(address, endpoint, { query: { device }, signal });
+    response = await open(address, endpoint, { ...call, signal });
     if (response.statusCode !== 200) throw problemOf(response, await readAll(response));
     for await (const line of lines(response)) {
       const value = parseJson(line);
@@ -172,7 +149,7 @@ function open(address: ConsoleAddress, endpoint: Endpoint, call: Call): Promise<
       const headers = { ...options.headers, authorization: `Bearer ${address.operatorKey}` };
       request = httpsRequest({ ...options, host, port, ca: address.ca, headers }, resolve);
     }
-    if (endpoint !== endpoints.followTelemetry) {
+    if (endpoint.stream !== 'lines') {
       request.setTimeout(SILENCE_MS, () => {
         request.destroy(new Problem('unavailable', { detail: `the server did not answer in ${SILENCE_MS / 1000} s` }));
       });
@@ -182,7 +159,7 @@ function open(address: ConsoleAddress, endpoint: Endpoint, call: Call): Promise<
   });
 }
 
-function pathOf(endpoint: Endpoint, { params = {}, query = {} }: Call): string {
+function pathOf(endpoint: Endpoint, { params, query }: Call): string {
   const path = endpoint.path.replace(/:([a-z]+)/g, (_, name: string) => encodeURIComponent(params[name] ?? ''));
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) if (value !== undefined) search.set(name, String(value));
@@ -247,9 +224,4 @@ function parseJson(text: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-function scopeParams(scope: PolicyScope): { readonly kind: string; readonly name: string } {
-  const slash = scope.indexOf('/');
-  return { kind: scope.slice(0, slash), name: scope.slice(slash + 1) };
 }

@@ -28,11 +28,11 @@ describe('bootstrap tokens', () => {
     const listed = await bed.client.listTokens();
     expect(listed).toContainEqual(minted.token);
     expect(JSON.stringify(listed)).not.toContain(minted.text.split('.')[2]);
-    expect(await bed.client.voidToken(minted.token.id)).toMatchObject({ state: 'void', voidedAt: at(START) });
+    expect(await bed.client.voidToken({ id: minted.token.id })).toMatchObject({ state: 'void', voidedAt: at(START) });
   });
 
   it('that do not exist cannot be voided', async () => {
-    await expect(bed.client.voidToken('0123456789abcdef')).rejects.toMatchObject({ code: 'token_unknown' });
+    await expect(bed.client.voidToken({ id: '0123456789abcdef' })).rejects.toMatchObject({ code: 'token_unknown' });
   });
 
   it('for one device have one use, as the registry says', async () => {
@@ -55,7 +55,7 @@ describe('devices', () => {
 
   it('are shown with their certificates and their live session', async () => {
     bed.sessions.push(liveSession('dev-2'));
-    const shown = await bed.client.showDevice('dev-2');
+    const shown = await bed.client.showDevice({ id: 'dev-2' });
     expect(shown).toMatchObject({
       id: 'dev-2',
       labels: { site: 'north' },
@@ -63,14 +63,14 @@ describe('devices', () => {
       certificates: [{ status: 'good', notAfter: at(START + 86_400_000) }],
       session: { identity: 'device/dev-2', connectedAt: at(START) },
     });
-    expect((await bed.client.showDevice('dev-1')).session).toBeUndefined();
-    await expect(bed.client.showDevice('dev-9')).rejects.toMatchObject({ code: 'device_unknown' });
+    expect((await bed.client.showDevice({ id: 'dev-1' })).session).toBeUndefined();
+    await expect(bed.client.showDevice({ id: 'dev-9' })).rejects.toMatchObject({ code: 'device_unknown' });
     bed.sessions.length = 0;
   });
 
   it('show a certificate as expired after its last instant', async () => {
     bed.clock.now = START + 86_400_001;
-    const { certificates } = await bed.client.showDevice('dev-1');
+    const { certificates } = await bed.client.showDevice({ id: 'dev-1' });
     bed.clock.now = START;
     expect(certificates.map(({ status }) => status)).toEqual(['expired']);
   });
@@ -90,7 +90,7 @@ describe('devices', () => {
     expect(answer.tookMs).toBeGreaterThan(0);
     expect(bed.sessions.map(({ clientId }) => clientId)).toEqual(['dev-2']);
     bed.sessions.length = 0;
-    expect(await bed.client.showDevice('dev-1')).toMatchObject({
+    expect(await bed.client.showDevice({ id: 'dev-1' })).toMatchObject({
       status: 'revoked',
       revocationReason: 'keyCompromise',
       certificates: [{ status: 'revoked', revokedAt: at(START) }],
@@ -103,7 +103,7 @@ describe('devices', () => {
       code: 'device_unknown',
       detail: 'there is no device dev-8, dev-9; none was revoked',
     });
-    expect((await bed.client.showDevice('dev-2')).status).toBe('active');
+    expect((await bed.client.showDevice({ id: 'dev-2' })).status).toBe('active');
   });
 });
 
@@ -116,12 +116,12 @@ describe('services', () => {
       caPem: 'root',
     });
     expect((await bed.client.listServices()).map(({ name }) => name)).toEqual(['dash']);
-    expect(await bed.client.revokeService('dash')).toMatchObject({
+    expect(await bed.client.revokeService({ name: 'dash' })).toMatchObject({
       revocations: [{ identity: 'service/dash', reason: 'unspecified' }],
       sessionsClosed: 0,
     });
     expect(await bed.client.listServices()).toMatchObject([{ status: 'revoked', revokedAt: at(START) }]);
-    await expect(bed.client.revokeService('nobody')).rejects.toMatchObject({ code: 'service_unknown' });
+    await expect(bed.client.revokeService({ name: 'nobody' })).rejects.toMatchObject({ code: 'service_unknown' });
   });
 
   it('pass on what the authority refuses', async () => {
@@ -133,29 +133,34 @@ describe('policies', () => {
   const silent = { connect: ['${device.id}'], publish: [], subscribe: [], receive: [], retain: [] };
 
   it('are the built-in ones until one is set', async () => {
-    expect(await bed.client.showPolicy('group/pumps')).toEqual({
+    expect(await bed.client.showPolicy({ kind: 'group', name: 'pumps' })).toEqual({
       scope: 'group/pumps',
       isDefault: true,
       decidedBy: 'built-in',
       policy: DEFAULT_DEVICE_POLICY,
     });
-    expect((await bed.client.showPolicy('service/*')).policy.publish).toContain('devices/+/commands/+/+');
+    expect((await bed.client.showPolicy({ kind: 'service', name: '*' })).policy.publish).toContain(
+      'devices/+/commands/+/+',
+    );
   });
 
   it('of a scope come from the scope that stands in for it', async () => {
-    const set = await bed.client.setPolicy('service/*', silent);
+    const set = await bed.client.setPolicy({ kind: 'service', name: '*', ...silent });
     expect(set).toMatchObject({ isDefault: false, decidedBy: 'service/*' });
-    expect(await bed.client.showPolicy('service/dash')).toMatchObject({ isDefault: true, decidedBy: 'service/*' });
+    expect(await bed.client.showPolicy({ kind: 'service', name: 'dash' })).toMatchObject({
+      isDefault: true,
+      decidedBy: 'service/*',
+    });
   });
 
   it('allow nothing in a list that was left out', async () => {
-    const set = await bed.client.setPolicy('group/pumps', { connect: ['${device.id}'] });
+    const set = await bed.client.setPolicy({ kind: 'group', name: 'pumps', connect: ['${device.id}'] });
     expect(set).toEqual({ scope: 'group/pumps', isDefault: false, decidedBy: 'group/pumps', policy: silent });
     expect(await bed.registry.findPolicy('group/pumps')).toEqual(silent);
   });
 
   it('are refused, and not kept, when they cannot be applied', async () => {
-    const refused = bed.client.setPolicy('group/valves', { ...silent, publish: ['bad/#/filter'] });
+    const refused = bed.client.setPolicy({ kind: 'group', name: 'valves', ...silent, publish: ['bad/#/filter'] });
     await expect(refused).rejects.toMatchObject({ code: 'policy_invalid', detail: 'expected # at the end' });
     expect(await bed.registry.findPolicy('group/valves')).toBeUndefined();
   });
@@ -203,7 +208,7 @@ describe('telemetry', () => {
 
   it('has a last message of each stream', async () => {
     expect((await bed.client.lastTelemetry()).map(({ position }) => position).sort()).toEqual([2, 3, 4]);
-    expect((await bed.client.lastTelemetry('dev-2')).map(({ position }) => position)).toEqual([3]);
+    expect((await bed.client.lastTelemetry({ device: 'dev-2' })).map(({ position }) => position)).toEqual([3]);
   });
 
   it('is not sent in part when it is too much for one answer', async () => {

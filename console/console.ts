@@ -15,7 +15,7 @@ import type { Fleet } from './fleet.ts';
 import { Followers } from './followers.ts';
 import { HTTP_LIMITS, Listener, listenOnTcp } from './listener.ts';
 import { openOperatorKey } from './operator-key.ts';
-import { addRoutes } from './routes.ts';
+import { addRoutes } from './routes/routes.ts';
 import { listenOnUnixSocket } from './unix-socket.ts';
 
 export interface ConsoleTls {

@@ -1,7 +1,7 @@
 /** Messages as a stream of text, NDJSON or CSV, written page by page as fast as they are read: any size in little memory. */
 
 import type { StoredMessage } from '../telemetry/telemetry.ts';
-import { type MessageView, messageJson, viewMessage } from './views.ts';
+import { type MessageView, messageJson, viewMessage } from './message-view.ts';
 
 export type ExportFormat = 'ndjson' | 'csv';
 

@@ -97,7 +97,7 @@ describe('a follower', () => {
 describe('the client', () => {
   it('follows until its signal', async () => {
     const stop = new AbortController();
-    const messages = bed.client.followTelemetry('dev-1', stop.signal)[Symbol.asyncIterator]();
+    const messages = bed.client.followTelemetry({ device: 'dev-1' }, stop.signal)[Symbol.asyncIterator]();
     const subscribed = once(bed.followers, 'followed');
     const first = messages.next();
     await subscribed;
@@ -126,7 +126,7 @@ describe('the client', () => {
   });
 
   it('throws when there is no server to follow, and when the query is wrong', async () => {
-    await expect(bed.client.followTelemetry('a b')[Symbol.asyncIterator]().next()).rejects.toMatchObject({
+    await expect(bed.client.followTelemetry({ device: 'a b' })[Symbol.asyncIterator]().next()).rejects.toMatchObject({
       code: 'request_invalid',
     });
     await bed.console.close();

@@ -8,7 +8,7 @@ import type { DeviceId } from '../contract/identity.ts';
 import { Problem, problemDocument } from '../contract/problem.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { endpoints } from './endpoints.ts';
-import { messageJson } from './views.ts';
+import { messageJson } from './message-view.ts';
 
 /** What may wait for one follower, in bytes; the message that finds more waiting is the one that drops it. */
 export const FOLLOWER_BUFFER = 1_048_576;

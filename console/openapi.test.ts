@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { type Endpoint, endpoints } from './endpoints.ts';
+import type { Endpoint } from './api/endpoint.ts';
+import { endpoints } from './endpoints.ts';
 import { openTestbed, type Testbed } from './testbed.ts';
 
 interface Operation {

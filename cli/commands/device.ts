@@ -35,7 +35,7 @@ const list = runWithServer<ListOptions>(async (server, { options, form }) => {
 });
 
 const show = runWithServer(async (server, { args, form }) => {
-  const device = await server.showDevice(args[0] as string);
+  const device = await server.showDevice({ id: args[0] as string });
   if (form === 'json') {
     printJson(device);
     return;

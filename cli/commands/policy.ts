@@ -10,12 +10,12 @@ import { findsServer, runWithServer } from '../command-line.ts';
 import { printJson, printResult } from '../terminal.ts';
 
 /** As written: a verb left out allows nothing. The server checks every rule. */
-type PolicyInput = Parameters<ConsoleClient['setPolicy']>[1];
+type PolicyInput = Omit<Parameters<ConsoleClient['setPolicy']>[0], 'kind' | 'name'>;
 
 const POLICY_MAX_BYTES = 262_144;
 
 const show = runWithServer(async (server, { args, form }) => {
-  const effective = await server.showPolicy(scopeOf(args[0] as string));
+  const effective = await server.showPolicy(partsOf(scopeOf(args[0] as string)));
   if (form === 'json') return printJson(effective);
   printResult(
     `# ${effective.isDefault ? 'the default: none was set' : 'set'} for ${effective.scope}\n${policyText(effective.policy)}`,
@@ -24,7 +24,7 @@ const show = runWithServer(async (server, { args, form }) => {
 
 const set = runWithServer(async (server, { args, form }) => {
   const scope = scopeOf(args[0] as string);
-  const effective = await server.setPolicy(scope, readPolicy(args[1] as string));
+  const effective = await server.setPolicy({ ...partsOf(scope), ...readPolicy(args[1] as string) });
   if (form === 'json') printJson(effective);
   else printResult(`policy of ${scope} is set; live sessions follow it at once`);
 });
@@ -56,6 +56,11 @@ function scopeOf(text: string): PolicyScope {
   throw new Problem('usage', { reason: `expected a group, service/NAME or service/*, a name being ${NAME_RULE}` });
 }
 
+function partsOf(scope: PolicyScope): { readonly kind: 'group' | 'service'; readonly name: string } {
+  const slash = scope.indexOf('/');
+  return { kind: scope.slice(0, slash) as 'group' | 'service', name: scope.slice(slash + 1) };
+}
+
 function readPolicy(file: string): PolicyInput {
   let text: string;
   try {
@@ -66,11 +71,20 @@ function readPolicy(file: string): PolicyInput {
   if (text.length > POLICY_MAX_BYTES) {
     throw new Problem('policy_invalid', { reason: `expected at most ${POLICY_MAX_BYTES} bytes, found ${text.length}` });
   }
+  let written: unknown;
   try {
-    return parse(text, { maxAliasCount: 0 }) as PolicyInput;
+    written = parse(text, { maxAliasCount: 0 });
   } catch (error) {
     throw new Problem('policy_invalid', { reason: `${file}: ${(error as Error).message.split('\n', 1)[0]}` });
   }
+  // An empty file must not take every right away, nor a key in it say whose policy this is.
+  const isMapping = typeof written === 'object' && written !== null && !Array.isArray(written);
+  if (!isMapping || 'kind' in (written as object) || 'name' in (written as object)) {
+    throw new Problem('policy_invalid', {
+      reason: `${file}: expected a mapping of connect, publish, subscribe, receive and retain to lists of rules`,
+    });
+  }
+  return written as PolicyInput;
 }
 
 function policyText(policy: PolicyDocument): string {

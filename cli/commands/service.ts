@@ -25,7 +25,7 @@ const list = runWithServer(async (server, { form }) => {
 });
 
 const revoke = runWithServer(async (server, { args, form }) => {
-  const result = await server.revokeService(serviceName(args[0] as string));
+  const result = await server.revokeService({ name: serviceName(args[0] as string) });
   if (form === 'json') printJson(result);
   else printResult(`service ${args[0]} is revoked; ${result.sessionsClosed} live sessions closed`);
 });

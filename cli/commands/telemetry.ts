@@ -25,7 +25,7 @@ const query = runWithServer<QueryOptions>(async (server, { options, form }) => {
 });
 
 const last = runWithServer<{ readonly device?: DeviceId }>(async (server, { options, form }) => {
-  for (const message of await server.lastTelemetry(options.device)) print(message, form);
+  for (const message of await server.lastTelemetry({ device: options.device })) print(message, form);
 });
 
 interface SeriesOptions {
@@ -117,7 +117,7 @@ const tail = runWithServer<{ readonly device?: DeviceId }>(async (server, { opti
   const stop = new AbortController();
   const end = () => stop.abort();
   process.once('SIGINT', end).once('SIGTERM', end);
-  for await (const message of server.followTelemetry(options.device, stop.signal)) print(message, form);
+  for await (const message of server.followTelemetry({ device: options.device }, stop.signal)) print(message, form);
 });
 
 interface PrintedMessage {

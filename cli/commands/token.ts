@@ -35,7 +35,7 @@ const list = runWithServer(async (server, { form }) => {
 });
 
 const voidToken = runWithServer(async (server, { args, form }) => {
-  const token = await server.voidToken(args[0] as string);
+  const token = await server.voidToken({ id: args[0] as string });
   if (form === 'json') printJson(token);
   else printResult(`token ${token.id} is void; it enrolled ${token.uses} of ${token.maxUses}`);
 });

@@ -182,6 +182,9 @@ describe('rollcall policy', () => {
     ['an unknown verb', 'publsh: []\n', /publsh/],
     ['a bad filter', 'subscribe: ["a/#/b"]\n', /a\/#\/b/],
     ['no YAML', 'a: [', /rollcall: error/],
+    ['nothing in it', '', 'expected a mapping'],
+    ['a list', '- connect', 'expected a mapping'],
+    ['a scope of its own', 'kind: group\nname: other\nconnect: []\n', 'expected a mapping'],
   ])('refuses a policy with %s', async (_, text, complaint) => {
     const file = join(temporaryDirectory(), 'policy.yaml');
     writeFileSync(file, text);

@@ -48,7 +48,7 @@ describe('a server that is killed while it enrolls', () => {
     expect(received.length).toBeGreaterThanOrEqual(ENROLLED_WHEN_KILLED);
     expect(tokenAfter?.uses).toBe(devices.length);
     for (const identity of received) {
-      const { certificates } = await operator.showDevice(identity.deviceId);
+      const { certificates } = await operator.showDevice({ id: identity.deviceId });
       const serial = new X509Certificate(identity.certificatePem).serialNumber.toLowerCase();
       expect(certificates.map((certificate) => certificate.serial)).toContain(serial);
     }

@@ -58,7 +58,7 @@ describe('a secret', () => {
       await fetch(`${fleet.consoleUrl}/v1/tokens`, { headers: { authorization } }).catch(() => {});
     }
     await fleet.operator.revokeDevices({ ids: ['dev-1'], reason: 'keyCompromise' });
-    await fleet.operator.voidToken(id);
+    await fleet.operator.voidToken({ id });
     await client.endAsync(true);
   });
   afterAll(() => fleet.stop());
@@ -73,7 +73,7 @@ describe('a secret', () => {
     const answers = JSON.stringify([
       await fleet.operator.listAudit(),
       await fleet.operator.listTokens(),
-      await fleet.operator.showDevice('dev-1'),
+      await fleet.operator.showDevice({ id: 'dev-1' }),
       await fleet.operator.metrics(),
     ]);
     expect(secrets.filter((secret) => answers.includes(secret))).toEqual([]);

@@ -40,7 +40,7 @@ describe('a device', () => {
     await dashboard.publishAsync('devices/press-1/commands/greet/r1', 'you', { qos: 1 });
     expect(await answered).toEqual({ topic: 'devices/press-1/responses/r1', payload: 'hello you' });
 
-    expect(await fleet.operator.showDevice('press-1')).toMatchObject({
+    expect(await fleet.operator.showDevice({ id: 'press-1' })).toMatchObject({
       group: 'press',
       labels: { site: 'plant-1' },
       status: 'active',
@@ -66,7 +66,7 @@ describe('a device', () => {
     const after = await store.load();
     expect(after?.keyPem).not.toBe(before?.keyPem);
     await device.publish('temperature', 1);
-    const { certificates, session } = await fleet.operator.showDevice('press-2');
+    const { certificates, session } = await fleet.operator.showDevice({ id: 'press-2' });
     expect(certificates).toHaveLength(2);
     expect(session?.serial).toBe(serialOf(after?.certificatePem ?? ''));
     await device.close();
@@ -75,7 +75,7 @@ describe('a device', () => {
   it('is given a name by the server when it has none', async () => {
     const { deviceId } = await fleet.enroll();
     expect(deviceId).toMatch(/^dev-[a-z2-7]{12}$/);
-    expect(await fleet.operator.showDevice(deviceId)).toMatchObject({ status: 'active', group: 'default' });
+    expect(await fleet.operator.showDevice({ id: deviceId })).toMatchObject({ status: 'active', group: 'default' });
   });
 
   it('that lost the answer asks again with its key and gets the same certificate', async () => {
@@ -144,7 +144,7 @@ describe('a service', () => {
     const service = await issueService(fleet, 'reports');
     const client = await connectMqtt(service);
     const gone = closed(client);
-    expect((await fleet.operator.revokeService('reports')).sessionsClosed).toBe(1);
+    expect((await fleet.operator.revokeService({ name: 'reports' })).sessionsClosed).toBe(1);
     await gone;
     await expect(connectMqtt(service)).rejects.toThrow();
   });

@@ -1,0 +1,36 @@
+/** What an endpoint is, as data, and the types that follow from it. Names no endpoint and holds no behaviour. */
+
+import type { z } from 'zod';
+
+/** `operator`: over the unix socket, or with the operator key. `anyone`: who can reach the listener. */
+export type Access = 'operator' | 'anyone';
+
+export interface Endpoint {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  /** `:name` stands for a parameter. */
+  readonly path: `/${string}`;
+  readonly access: Access;
+  readonly summary: string;
+  readonly params?: z.ZodType;
+  /** Of GET and DELETE, which have no body. */
+  readonly query?: z.ZodType;
+  readonly body?: z.ZodType;
+  /** The whole answer; with `stream: 'lines'` each of its lines. */
+  readonly answer: z.ZodType;
+  /** Of the answer; JSON unless said otherwise. */
+  readonly mediaType?: string;
+  /** `bytes`: of any length, to be read in pieces. `lines`: JSON, one value a line, for as long as the reader stays. */
+  readonly stream?: 'bytes' | 'lines';
+}
+
+type Part = 'params' | 'query' | 'body';
+
+/** A part as the caller writes it, defaults left out. */
+export type Sent<E extends Endpoint, P extends Part> =
+  E extends Record<P, infer S extends z.ZodType> ? z.input<S> : unknown;
+
+/** A part as the server sees it, checked and with defaults. */
+export type Checked<E extends Endpoint, P extends Part> =
+  E extends Record<P, infer S extends z.ZodType> ? z.output<S> : undefined;
+
+export type Answer<E extends Endpoint> = z.output<E['answer']>;

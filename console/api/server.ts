@@ -1,0 +1,40 @@
+/** The server itself: what operators send and read. */
+
+import { z } from 'zod';
+import type { Endpoint } from './endpoint.ts';
+import { time } from './shapes.ts';
+
+const health = z.object({ status: z.literal('ok'), version: z.string(), time, database: z.literal('ok') });
+
+export const serverEndpoints = {
+  health: {
+    method: 'GET',
+    path: '/v1/health',
+    access: 'anyone',
+    summary: 'say whether the server can do its work',
+    answer: health,
+  },
+  trustBundle: {
+    method: 'GET',
+    path: '/v1/trust-bundle',
+    access: 'operator',
+    summary: 'the root certificates that devices of this fleet trust',
+    answer: z.string(),
+    mediaType: 'application/pem-certificate-chain',
+  },
+  metrics: {
+    method: 'GET',
+    path: '/metrics',
+    access: 'operator',
+    summary: 'counters in the text format of Prometheus',
+    answer: z.string(),
+    mediaType: 'text/plain; version=0.0.4; charset=utf-8',
+  },
+  describeApi: {
+    method: 'GET',
+    path: '/openapi.json',
+    access: 'operator',
+    summary: 'this document',
+    answer: z.record(z.string(), z.unknown()),
+  },
+} as const satisfies Record<string, Endpoint>;

@@ -1,0 +1,51 @@
+/** Services: back-end applications with a certificate of their own: what operators send and read. */
+
+import { z } from 'zod';
+import { NAME_RULE, parseServiceName, type ServiceName } from '../../contract/identity.ts';
+import { revokeAnswer } from './devices.ts';
+import type { Endpoint } from './endpoint.ts';
+import { checkedText, reason, time } from './shapes.ts';
+
+const serviceName: z.ZodType<ServiceName, string> = checkedText(parseServiceName, `a service name of ${NAME_RULE}`);
+
+const serviceParams = z.strictObject({ name: serviceName });
+
+const serviceOrder = z.strictObject({ name: serviceName, csrPem: z.string().min(1).max(16_384) });
+
+const serviceView = z.object({
+  name: z.string(),
+  status: z.enum(['active', 'revoked']),
+  issuedAt: time,
+  revokedAt: time.optional(),
+});
+
+const issuedService = z.object({ service: serviceView, certificatePem: z.string(), caPem: z.string() });
+
+const serviceRevokeOrder = z.strictObject({ reason: reason.default('unspecified') }).prefault({});
+
+export const serviceEndpoints = {
+  issueService: {
+    method: 'POST',
+    path: '/v1/services',
+    access: 'operator',
+    summary: 'issue a certificate for a back-end application',
+    body: serviceOrder,
+    answer: issuedService,
+  },
+  listServices: {
+    method: 'GET',
+    path: '/v1/services',
+    access: 'operator',
+    summary: 'list services',
+    answer: z.array(serviceView),
+  },
+  revokeService: {
+    method: 'POST',
+    path: '/v1/services/:name/revoke',
+    access: 'operator',
+    summary: 'revoke a service',
+    params: serviceParams,
+    body: serviceRevokeOrder,
+    answer: revokeAnswer,
+  },
+} as const satisfies Record<string, Endpoint>;

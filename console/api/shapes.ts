@@ -1,0 +1,44 @@
+/**
+ * Shapes that several subjects use, each defined once: the console checks requests and shapes answers with them, the
+ * OpenAPI document is written from them, and the client's types are inferred from them. Requests are strict, so that a
+ * misspelt key is refused instead of ignored. Times are ISO 8601 here and nowhere else in the house.
+ */
+
+import { z } from 'zod';
+import { type DeviceId, type GroupName, NAME_RULE, parseDeviceId, parseGroupName } from '../../contract/identity.ts';
+import { REVOCATION_REASONS } from '../../registry/registry.ts';
+
+const NAME_PATTERN = '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'; // for readers of the OpenAPI document; contract/ decides
+
+/** Text that `parse` turns into a checked type of its own. */
+export function checkedText<T extends string>(
+  parse: (text: string) => T | undefined,
+  what: string,
+  pattern = NAME_PATTERN,
+): z.ZodType<T, string> {
+  return z
+    .string()
+    .refine((text) => parse(text) !== undefined, { error: `expected ${what}` })
+    .meta({ pattern, description: what }) as unknown as z.ZodType<T, string>;
+}
+
+export const deviceId: z.ZodType<DeviceId, string> = checkedText(parseDeviceId, `a device id of ${NAME_RULE}`);
+
+export const groupName: z.ZodType<GroupName, string> = checkedText(parseGroupName, `a group name of ${NAME_RULE}`);
+
+export const time = z.iso.datetime({ offset: true });
+
+export const pageLimit = z.coerce.number().int().min(1).max(10_000).default(100);
+
+export const labels = z.record(z.string().max(32), z.string().max(64));
+
+export const reason = z.enum(REVOCATION_REASONS);
+
+export const problemView = z.object({
+  type: z.string(),
+  title: z.string(),
+  status: z.int(),
+  code: z.string(),
+  detail: z.string(),
+  time,
+});

@@ -1,0 +1,151 @@
+/** Telemetry: what was accepted, read back: what operators send and read. */
+
+import { z } from 'zod';
+import type { Endpoint } from './endpoint.ts';
+import { deviceId, pageLimit, time } from './shapes.ts';
+
+const stream = z.string().min(1).max(256);
+
+const telemetryQuery = z.strictObject({
+  device: deviceId,
+  stream: stream.optional(),
+  since: time.optional(),
+  until: time.optional().describe('received before'),
+  limit: pageLimit.describe('the newest so many; they come oldest first'),
+});
+
+const seriesQuery = z.strictObject({
+  device: deviceId,
+  stream,
+  value: z.string().max(1024).default('').describe('JSON Pointer of a number in the payload, such as /celsius'),
+  since: time,
+  until: time,
+  bucketSeconds: z.coerce.number().min(0.001).max(31_536_000),
+});
+
+const seriesView = z.object({
+  points: z.array(
+    z.object({ at: time, count: z.int(), min: z.number(), max: z.number(), avg: z.number(), last: z.number() }),
+  ),
+  ignored: z.int().describe('messages without a number there'),
+});
+
+const exportQuery = z.strictObject({
+  device: deviceId.optional(),
+  stream: stream.optional(),
+  since: time.optional(),
+  until: time.optional(),
+  format: z.enum(['ndjson', 'csv']).default('ndjson'),
+});
+
+const segmentView = z.object({
+  name: z.string(),
+  firstPosition: z.int(),
+  messages: z.int(),
+  bytes: z.int(),
+});
+
+const telemetryStats = z.object({
+  messages: z.int(),
+  bytes: z.int(),
+  segments: z.array(segmentView),
+  damaged: z.array(z.string()).describe('files that could not be read and were put aside'),
+  intake: z.object({
+    stored: z.int().describe('since the server started, as all of these'),
+    storedQos0: z.int(),
+    droppedQos0: z.int(),
+    refused: z.int(),
+    repeated: z.int(),
+    commits: z.int(),
+    queuedBytes: z.int(),
+    isUnderPressure: z.boolean(),
+  }),
+});
+
+const pruneOrder = z
+  .strictObject({ olderThanSeconds: z.int().min(1).optional().describe('instead of the bounds that were set') })
+  .prefault({});
+
+const pruneAnswer = z.object({ removed: z.array(segmentView) });
+
+const ofOneDevice = z.strictObject({ device: deviceId.optional() });
+
+const messageView = z
+  .object({
+    position: z.int(),
+    device: z.string(),
+    stream: z.string(),
+    receivedAt: time,
+    qos: z.union([z.literal(0), z.literal(1), z.literal(2)]),
+    deviceTime: time.optional(),
+    deviceSequence: z.number().optional(),
+    key: z.string().optional(),
+    contentType: z.string().optional(),
+    payload: z.unknown().optional().describe('the value, when the payload is JSON that survives a round trip'),
+    text: z.string().optional().describe('otherwise the text, when the payload is UTF-8'),
+    base64: z.string().optional().describe('otherwise the bytes'),
+  })
+  .describe('one accepted message, with its payload in exactly one of three forms');
+
+export const telemetryEndpoints = {
+  queryTelemetry: {
+    method: 'GET',
+    path: '/v1/telemetry',
+    access: 'operator',
+    summary: 'read accepted messages of a device back',
+    query: telemetryQuery,
+    answer: z.array(messageView),
+  },
+  lastTelemetry: {
+    method: 'GET',
+    path: '/v1/telemetry/last',
+    access: 'operator',
+    summary: 'the newest message of each stream of each device',
+    query: ofOneDevice,
+    answer: z.array(messageView),
+  },
+  seriesTelemetry: {
+    method: 'GET',
+    path: '/v1/telemetry/series',
+    access: 'operator',
+    summary: 'a number of the payloads of one stream, summed up per stretch of time',
+    query: seriesQuery,
+    answer: seriesView,
+  },
+  exportTelemetry: {
+    method: 'GET',
+    path: '/v1/telemetry/export',
+    access: 'operator',
+    summary: 'any number of messages, oldest first, one a line; CSV when asked for',
+    query: exportQuery,
+    answer: z.string(),
+    mediaType: 'application/x-ndjson',
+    stream: 'bytes',
+  },
+  telemetryStats: {
+    method: 'GET',
+    path: '/v1/telemetry/stats',
+    access: 'operator',
+    summary: 'what is kept, and what came in',
+    answer: telemetryStats,
+  },
+  pruneTelemetry: {
+    method: 'POST',
+    path: '/v1/telemetry/prune',
+    access: 'operator',
+    summary: 'remove the days that are not to be kept any more',
+    body: pruneOrder,
+    answer: pruneAnswer,
+  },
+  followTelemetry: {
+    method: 'GET',
+    path: '/v1/telemetry/follow',
+    access: 'operator',
+    summary:
+      'messages as they are accepted, one a line; a follower that reads too slowly ends with a problem as last line',
+    query: ofOneDevice,
+    answer: messageView,
+    mediaType: 'application/x-ndjson',
+    stream: 'lines',
+  },
+} as const satisfies Record<string, Endpoint>;

@@ -1,0 +1,29 @@
+/** An accepted message as operators see it, on its own or as a line of newline-delimited JSON. */
+
+import type { StoredMessage } from '../telemetry/telemetry.ts';
+import type { Answer } from './api/endpoint.ts';
+import type { telemetryEndpoints } from './api/telemetry.ts';
+import { isoTime } from './iso-time.ts';
+import { showPayload } from './json.ts';
+
+export type MessageView = Answer<typeof telemetryEndpoints.followTelemetry>;
+
+export function viewMessage(message: StoredMessage): MessageView {
+  return {
+    position: message.position,
+    device: message.device,
+    stream: message.stream,
+    receivedAt: isoTime(message.receivedAt),
+    qos: message.qos,
+    ...(message.deviceTime !== undefined && { deviceTime: isoTime(message.deviceTime) }),
+    ...(message.deviceSequence !== undefined && { deviceSequence: message.deviceSequence }),
+    ...(message.key !== undefined && { key: message.key }),
+    ...(message.contentType !== undefined && { contentType: message.contentType }),
+    ...showPayload(message.payload),
+  };
+}
+
+/** One line of newline-delimited JSON. */
+export function messageJson(message: StoredMessage): string {
+  return `${JSON.stringify(viewMessage(message))}\n`;
+}

@@ -1,0 +1,54 @@
+/** Policies over the registry: shown with where they come from, set, explained. */
+
+import type { FastifyInstance } from 'fastify';
+import {
+  DEFAULT_DEVICE_POLICY,
+  DEFAULT_DEVICE_SCOPE,
+  DEFAULT_SERVICE_POLICY,
+  DEFAULT_SERVICE_SCOPE,
+  type PolicyScope,
+} from '../../contract/policy.ts';
+import type { Registry } from '../../registry/registry.ts';
+import type { Answer } from '../api/endpoint.ts';
+import { policyEndpoints as endpoints } from '../api/policies.ts';
+import { serve } from '../application.ts';
+import type { RoutesOptions } from './routes.ts';
+
+export function addPolicyRoutes(app: FastifyInstance, { registry, fleet }: RoutesOptions): void {
+  serve(app, endpoints.showPolicy, ({ params }) => effectivePolicy(registry, `${params.kind}/${params.name}`));
+  serve(app, endpoints.setPolicy, async ({ params, body, actor }) => {
+    const scope: PolicyScope = `${params.kind}/${params.name}`;
+    fleet.checkPolicy(body);
+    await registry.setPolicy(scope, body, actor);
+    return effectivePolicy(registry, scope);
+  });
+  serve(app, endpoints.explainPolicy, ({ body }) => fleet.explain(body.identity, body.verb, body.topic));
+}
+
+/** The first policy that was set, from the scope to the one that stands in for it, to the one that is built in. */
+async function effectivePolicy(
+  registry: Registry,
+  scope: PolicyScope,
+): Promise<Answer<(typeof endpoints)['showPolicy']>> {
+  const [fallback, builtIn] = scope.startsWith('group/')
+    ? [DEFAULT_DEVICE_SCOPE, DEFAULT_DEVICE_POLICY]
+    : [DEFAULT_SERVICE_SCOPE, DEFAULT_SERVICE_POLICY];
+  for (const decidedBy of new Set([scope, fallback])) {
+    const policy = await registry.findPolicy(decidedBy);
+    if (policy !== undefined) return { scope, isDefault: decidedBy !== scope, decidedBy, policy: lists(policy) };
+  }
+  return { scope, isDefault: true, decidedBy: 'built-in', policy: lists(builtIn) };
+}
+
+function lists(
+  policy: Readonly<Record<'connect' | 'publish' | 'subscribe' | 'receive' | 'retain', readonly string[]>>,
+) {
+  const { connect, publish, subscribe, receive, retain } = policy;
+  return {
+    connect: [...connect],
+    publish: [...publish],
+    subscribe: [...subscribe],
+    receive: [...receive],
+    retain: [...retain],
+  };
+}

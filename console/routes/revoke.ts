@@ -1,0 +1,40 @@
+/** A revocation as an operator gives it, with its proof: what was revoked and how many live sessions ended by it. */
+
+import { formatIdentity, type Identity } from '../../contract/identity.ts';
+import type { Revocation } from '../../registry/registry.ts';
+import type { deviceEndpoints } from '../api/devices.ts';
+import type { Answer } from '../api/endpoint.ts';
+import type { Fleet } from '../fleet.ts';
+import { isoTime } from '../iso-time.ts';
+
+type RevokeAnswer = Answer<typeof deviceEndpoints.revokeDevices>;
+
+/** Revokes, which waits until every live session was told to go, and counts the sessions that went. */
+export async function revoke(
+  fleet: Fleet,
+  holders: readonly Identity[],
+  now: () => number,
+  act: () => Promise<readonly Revocation[]>,
+): Promise<RevokeAnswer> {
+  const names = new Set(holders.map(formatIdentity));
+  const countSessions = () => fleet.sessions().filter(({ identity }) => names.has(formatIdentity(identity))).length;
+  const before = countSessions();
+  const start = performance.now();
+  const revocations = await act();
+  const tookMs = Math.round((performance.now() - start) * 1000) / 1000;
+  return {
+    revocations: revocations.map(viewRevocation),
+    revokedAt: isoTime(revocations.reduce((latest, { revokedAt }) => Math.max(latest, revokedAt), 0) || now()),
+    sessionsClosed: Math.max(0, before - countSessions()),
+    tookMs,
+  };
+}
+
+function viewRevocation(revocation: Revocation): RevokeAnswer['revocations'][number] {
+  return {
+    identity: formatIdentity(revocation.holder),
+    serials: [...revocation.serials],
+    reason: revocation.reason,
+    revokedAt: isoTime(revocation.revokedAt),
+  };
+}

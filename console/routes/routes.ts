@@ -1,0 +1,35 @@
+/** What each endpoint does, one file for each subject of the API: short sequences over the registry, the telemetry and the fleet. */
+
+import type { FastifyInstance } from 'fastify';
+import type { Registry } from '../../registry/registry.ts';
+import type { Telemetry } from '../../telemetry/telemetry.ts';
+import type { Fleet } from '../fleet.ts';
+import type { Followers } from '../followers.ts';
+import { addAuditRoutes } from './audit.ts';
+import { addDeviceRoutes } from './devices.ts';
+import { addPolicyRoutes } from './policies.ts';
+import { addServerRoutes } from './server.ts';
+import { addServiceRoutes } from './services.ts';
+import { addSessionRoutes } from './sessions.ts';
+import { addTelemetryRoutes } from './telemetry.ts';
+import { addTokenRoutes } from './tokens.ts';
+
+export interface RoutesOptions {
+  readonly registry: Registry;
+  readonly telemetry: Telemetry;
+  readonly followers: Followers;
+  readonly fleet: Fleet;
+  readonly version: string;
+  readonly now: () => number;
+}
+
+export function addRoutes(app: FastifyInstance, options: RoutesOptions): void {
+  addTokenRoutes(app, options);
+  addDeviceRoutes(app, options);
+  addSessionRoutes(app, options);
+  addServiceRoutes(app, options);
+  addPolicyRoutes(app, options);
+  addTelemetryRoutes(app, options);
+  addAuditRoutes(app, options);
+  addServerRoutes(app, options);
+}

@@ -1,0 +1,42 @@
+/** The server about itself: health, metrics, what its devices trust, and the description of this API. */
+
+import type { FastifyInstance } from 'fastify';
+import { DEFAULT_DEVICE_SCOPE } from '../../contract/policy.ts';
+import { asProblem, Problem } from '../../contract/problem.ts';
+import type { Telemetry } from '../../telemetry/telemetry.ts';
+import { serverEndpoints as endpoints } from '../api/server.ts';
+import { serve } from '../application.ts';
+import { isoTime } from '../iso-time.ts';
+import { writeMetrics } from '../metrics.ts';
+import type { RoutesOptions } from './routes.ts';
+
+export function addServerRoutes(
+  app: FastifyInstance,
+  { registry, telemetry, fleet, version, now }: RoutesOptions,
+): void {
+  serve(app, endpoints.health, async () => {
+    await registry.findPolicy(DEFAULT_DEVICE_SCOPE).catch((error: unknown) => {
+      throw new Problem('unavailable', { reason: asProblem(error).message, cause: error });
+    });
+    return { status: 'ok' as const, version, time: isoTime(now()), database: 'ok' as const };
+  });
+  serve(app, endpoints.trustBundle, () => fleet.trustBundlePem());
+  serve(app, endpoints.metrics, () => writeMetrics({ ...fleet.counters(), ...telemetryMetrics(telemetry) }, version));
+  serve(app, endpoints.describeApi, () => app.swagger() as unknown as Record<string, unknown>);
+}
+
+/** For `writeMetrics()`. */
+function telemetryMetrics(telemetry: Telemetry): Readonly<Record<string, number>> {
+  const { stored, storedQos0, droppedQos0, refused, repeated, commits, queuedBytes, isUnderPressure } =
+    telemetry.counters();
+  return {
+    telemetry_stored_total: stored,
+    telemetry_stored_qos0_total: storedQos0,
+    telemetry_dropped_qos0_total: droppedQos0,
+    telemetry_refused_total: refused,
+    telemetry_repeated_total: repeated,
+    telemetry_commits_total: commits,
+    telemetry_queued_bytes: queuedBytes,
+    telemetry_under_pressure: isUnderPressure ? 1 : 0,
+  };
+}

@@ -1,0 +1,29 @@
+/** Services over the registry: issued a certificate, listed, revoked. */
+
+import type { FastifyInstance } from 'fastify';
+import type { ServiceRecord } from '../../registry/registry.ts';
+import type { Answer } from '../api/endpoint.ts';
+import { serviceEndpoints as endpoints } from '../api/services.ts';
+import { serve } from '../application.ts';
+import { isoTime, isoTimeIfAny } from '../iso-time.ts';
+import { revoke } from './revoke.ts';
+import type { RoutesOptions } from './routes.ts';
+
+type ServiceView = Answer<typeof endpoints.listServices>[number];
+
+export function addServiceRoutes(app: FastifyInstance, { registry, fleet, now }: RoutesOptions): void {
+  serve(app, endpoints.issueService, async ({ body, actor }) => {
+    const { service, certificatePem, caPem } = await fleet.issueService({ ...body, actor });
+    return { service: viewService(service), certificatePem, caPem };
+  });
+  serve(app, endpoints.listServices, async () => (await registry.listServices()).map(viewService));
+  serve(app, endpoints.revokeService, ({ params, body, actor }) =>
+    revoke(fleet, [{ kind: 'service', name: params.name }], now, async () => [
+      await registry.revokeService(params.name, body.reason, actor),
+    ]),
+  );
+}
+
+function viewService(record: ServiceRecord): ServiceView {
+  return { ...record, issuedAt: isoTime(record.issuedAt), revokedAt: isoTimeIfAny(record.revokedAt) };
+}
