@@ -4,6 +4,7 @@
  */
 
 import { createPublicKey, type KeyObject, sign } from 'node:crypto';
+import { BIT_STRING, INTEGER, OCTET_STRING, oid, SET, sequence, UTF8_STRING, writeElement } from './der.ts';
 
 export interface CsrSubject {
   /** Common name; without one the subject is empty and the server chooses. */
@@ -17,20 +18,13 @@ export function writeCsr(key: KeyObject, subject: CsrSubject): Buffer {
   const publicKey = createPublicKey(key).export({ type: 'spki', format: 'der' });
   const info = sequence(VERSION_0, name(subject.commonName), publicKey, attributes(subject.uri));
   const signature = sign('sha256', info, key);
-  return sequence(info, ECDSA_WITH_SHA256, der(BIT_STRING, UNUSED_BITS_0, signature));
+  return sequence(info, ECDSA_WITH_SHA256, writeElement(BIT_STRING, UNUSED_BITS_0, signature));
 }
 
-const INTEGER = 0x02;
-const BIT_STRING = 0x03;
-const OCTET_STRING = 0x04;
-const OBJECT_IDENTIFIER = 0x06;
-const UTF8_STRING = 0x0c;
-const SEQUENCE = 0x30;
-const SET = 0x31;
 const ATTRIBUTES = 0xa0; // [0] of CertificationRequestInfo
 const URI_NAME = 0x86; // [6] of GeneralName
 
-const VERSION_0 = der(INTEGER, Buffer.from([0]));
+const VERSION_0 = writeElement(INTEGER, Buffer.from([0]));
 const UNUSED_BITS_0 = Buffer.from([0]);
 const ECDSA_WITH_SHA256 = sequence(oid('2a8648ce3d040302')); // 1.2.840.10045.4.3.2
 const COMMON_NAME = oid('550403'); // 2.5.4.3
@@ -39,32 +33,12 @@ const SUBJECT_ALT_NAME = oid('551d11'); // 2.5.29.17
 
 function name(commonName: string | undefined): Buffer {
   if (commonName === undefined) return sequence();
-  return sequence(der(SET, sequence(COMMON_NAME, der(UTF8_STRING, Buffer.from(commonName, 'utf8')))));
+  return sequence(writeElement(SET, sequence(COMMON_NAME, writeElement(UTF8_STRING, Buffer.from(commonName, 'utf8')))));
 }
 
 function attributes(uri: string | undefined): Buffer {
-  if (uri === undefined) return der(ATTRIBUTES);
-  const names = sequence(der(URI_NAME, Buffer.from(uri, 'ascii')));
-  const extension = sequence(SUBJECT_ALT_NAME, der(OCTET_STRING, names));
-  return der(ATTRIBUTES, sequence(EXTENSION_REQUEST, der(SET, sequence(extension))));
-}
-
-function oid(hex: string): Buffer {
-  return der(OBJECT_IDENTIFIER, Buffer.from(hex, 'hex'));
-}
-
-function sequence(...parts: readonly Buffer[]): Buffer {
-  return der(SEQUENCE, ...parts);
-}
-
-function der(tag: number, ...parts: readonly Buffer[]): Buffer {
-  const content = Buffer.concat(parts);
-  return Buffer.concat([Buffer.from([tag, ...lengthOctets(content.length)]), content]);
-}
-
-/** Definite lengths in the shortest form (X.690, section 10.1). */
-function lengthOctets(length: number): readonly number[] {
-  if (length < 0x80) return [length];
-  if (length < 0x100) return [0x81, length];
-  return [0x82, length >> 8, length & 0xff];
+  if (uri === undefined) return writeElement(ATTRIBUTES);
+  const names = sequence(writeElement(URI_NAME, Buffer.from(uri, 'ascii')));
+  const extension = sequence(SUBJECT_ALT_NAME, writeElement(OCTET_STRING, names));
+  return writeElement(ATTRIBUTES, sequence(EXTENSION_REQUEST, writeElement(SET, sequence(extension))));
 }

@@ -6,9 +6,11 @@
 import { randomBytes } from 'node:crypto';
 import { DeviceError } from './device-error.ts';
 import { type DeviceLog, SILENT_LOG } from './device-state.ts';
-import { Journal, type RecoveredMessage, type Slip } from './journal.ts';
+import { Journal } from './journal.ts';
 import type { JournalFiles } from './journal-files.ts';
 import { messageSize } from './journal-record.ts';
+import type { RecoveredMessage } from './journal-recovery.ts';
+import type { Slip } from './journal-segment.ts';
 import { EmptyBell, type NewMessage, type Outbox, type OutboxLimits, type OutboxStatus } from './outbox.ts';
 import { Delivery, type Receipt } from './receipt.ts';
 import type { Schedule } from './schedule.ts';

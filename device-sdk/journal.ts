@@ -8,39 +8,9 @@
 
 import { randomBytes } from 'node:crypto';
 import type { JournalFile, JournalFiles } from './journal-files.ts';
-import {
-  decodeRecord,
-  encodeMessage,
-  encodeSettled,
-  MESSAGE,
-  messageSize,
-  readSegment,
-  SETTLED,
-  type StoredMessage,
-} from './journal-record.ts';
-
-interface Segment {
-  readonly name: string;
-  readonly number: number;
-  readonly mark: number;
-  size: number;
-  readonly live: Set<Slip>;
-}
-
-/** A stored message's place. The journal writes it, others only keep it. */
-export interface Slip {
-  readonly sequence: number;
-  readonly epoch: Buffer;
-  readonly size: number;
-  /** Undefined until it is stored. */
-  segment: Segment | undefined;
-  at: number;
-}
-
-export interface RecoveredMessage {
-  readonly slip: Slip;
-  readonly topic: string;
-}
+import { encodeMessage, encodeSettled, messageSize, type StoredMessage } from './journal-record.ts';
+import { type RecoveredMessage, type RecoveredSegments, recoverSegments } from './journal-recovery.ts';
+import { type Segment, SegmentReader, type Slip, segmentName } from './journal-segment.ts';
 
 /** What opening found. Zero everywhere but `messages` after an orderly end. */
 export interface Recovery {
@@ -66,9 +36,6 @@ interface Pending {
   readonly reject: (error: unknown) => void;
 }
 
-const NAME = /^(\d{12})-([0-9a-f]{8})\.queue$/;
-/** Bytes read at one time: a backlog is read in few strokes. */
-const READ_AHEAD = 64 * 1024;
 /** Bytes written with one fsync, about. */
 const GROUP_BYTES = 1024 * 1024;
 /** Settled messages that a crash may bring back, at most, and for how long (ms). A power cut: those of one segment. */
@@ -78,9 +45,10 @@ const SETTLED_DELAY_MS = 1_000;
 export class Journal {
   readonly #options: JournalOptions;
   readonly #epoch = randomBytes(6);
-  readonly #segments: Segment[] = [];
-  #nextSequence = 1;
-  #nextNumber = 1;
+  readonly #reader: SegmentReader;
+  readonly #segments: Segment[];
+  #nextSequence: number;
+  #nextNumber: number;
   /** The last of the segments while it can be written to. */
   #file: JournalFile | undefined;
   #pending: Pending[] = [];
@@ -88,10 +56,14 @@ export class Journal {
   #writing: Promise<void> | undefined;
   #settledTimer: NodeJS.Timeout | undefined;
   #liveBytes = 0;
-  #chunk: { readonly segment: Segment; readonly from: number; readonly bytes: Buffer } | undefined;
 
-  private constructor(options: JournalOptions) {
+  private constructor(options: JournalOptions, found: RecoveredSegments) {
     this.#options = options;
+    this.#reader = new SegmentReader(options.files);
+    this.#segments = [...found.segments];
+    this.#nextNumber = found.lastNumber + 1;
+    this.#nextSequence = found.lastSequence + 1;
+    for (const { slip } of found.messages) this.#liveBytes += slip.size;
   }
 
   /** Reads what is there, oldest first. What can't be read is counted and passed over. */
@@ -100,8 +72,13 @@ export class Journal {
     readonly messages: readonly RecoveredMessage[];
     readonly recovery: Recovery;
   } {
-    const journal = new Journal(options);
-    return { journal, ...journal.#recover() };
+    const found = recoverSegments(options.files);
+    const { messages, torn, damaged } = found;
+    return {
+      journal: new Journal(options, found),
+      messages,
+      recovery: { messages: messages.length, torn, damaged },
+    };
   }
 
   /** Sequence number of the newest message. */
@@ -138,20 +115,7 @@ export class Journal {
 
   /** Undefined when it can't be read back. */
   read(slip: Slip): StoredMessage | undefined {
-    const { segment, at, size } = slip;
-    if (segment === undefined) return undefined;
-    try {
-      let chunk = this.#chunk;
-      if (chunk?.segment !== segment || at < chunk.from || at + size > chunk.from + chunk.bytes.length) {
-        const bytes = this.#options.files.readAt(segment.name, at, Math.max(size, READ_AHEAD));
-        chunk = { segment, from: at, bytes };
-        this.#chunk = chunk;
-      }
-      const record = decodeRecord(segment.mark, chunk.bytes, at - chunk.from);
-      return record?.kind === MESSAGE && record.message.sequence === slip.sequence ? record.message : undefined;
-    } catch {
-      return undefined;
-    }
+    return this.#reader.read(slip);
   }
 
   /** The message needs no keeping any more. That itself is written a little later, and not synced. */
@@ -170,67 +134,6 @@ export class Journal {
     clearTimeout(this.#settledTimer);
     await this.#file?.sync().catch(() => {});
     await this.#abandonFile();
-  }
-
-  #recover(): { readonly messages: readonly RecoveredMessage[]; readonly recovery: Recovery } {
-    const { files } = this.#options;
-    const found = new Map<number, RecoveredMessage>();
-    const settled = new Set<number>();
-    const topics = new Map<string, string>();
-    const epochs = new Map<string, Buffer>();
-    let torn = 0;
-    let damaged = 0;
-    for (const name of [...files.list()].sort()) {
-      const [, number, mark] = NAME.exec(name) ?? [];
-      if (number === undefined || mark === undefined) continue;
-      this.#nextNumber = Math.max(this.#nextNumber, Number(number) + 1);
-      let bytes: Buffer;
-      try {
-        bytes = files.read(name);
-      } catch {
-        damaged += 1;
-        continue;
-      }
-      const segment: Segment = {
-        name,
-        number: Number(number),
-        mark: Number.parseInt(mark, 16),
-        size: bytes.length,
-        live: new Set(),
-      };
-      this.#segments.push(segment);
-      const contents = readSegment(segment.mark, bytes);
-      torn += contents.isTorn ? 1 : 0;
-      damaged += contents.damaged;
-      for (const record of contents.records) {
-        if (record.kind === SETTLED) {
-          for (const sequence of record.sequences) {
-            settled.add(sequence);
-            this.#nextSequence = Math.max(this.#nextSequence, sequence + 1);
-          }
-          continue;
-        }
-        const { sequence, topic, epoch } = record.message;
-        this.#nextSequence = Math.max(this.#nextSequence, sequence + 1);
-        // Copies, each kept once: slices would hold whole segments in memory.
-        const slip: Slip = {
-          sequence,
-          epoch: keptOnce(epochs, epoch.toString('hex'), () => Buffer.from(epoch)),
-          size: record.length,
-          segment,
-          at: record.at,
-        };
-        found.set(sequence, { slip, topic: keptOnce(topics, topic, () => topic) });
-      }
-    }
-    const messages = [...found.values()]
-      .filter(({ slip }) => !settled.has(slip.sequence))
-      .sort((a, b) => a.slip.sequence - b.slip.sequence);
-    for (const { slip } of messages) {
-      slip.segment?.live.add(slip);
-      this.#liveBytes += slip.size;
-    }
-    return { messages, recovery: { messages: messages.length, torn, damaged } };
   }
 
   #write(): void {
@@ -325,7 +228,7 @@ export class Journal {
     const number = this.#nextNumber;
     this.#nextNumber += 1;
     const mark = randomBytes(4);
-    const name = `${String(number).padStart(12, '0')}-${mark.toString('hex')}.queue`;
+    const name = segmentName(number, mark);
     const file = await this.#options.files.create(name);
     const segment: Segment = { name, number, mark: mark.readUInt32BE(), size: 0, live: new Set() };
     this.#segments.push(segment);
@@ -351,7 +254,7 @@ export class Journal {
         }
         await this.#options.files.remove(oldest.name);
         this.#segments.shift();
-        if (this.#chunk?.segment === oldest) this.#chunk = undefined;
+        this.#reader.forget(oldest);
       }
     } catch {
       await this.#abandonFile();
@@ -389,13 +292,4 @@ export class Journal {
       at += record.length;
     }
   }
-}
-
-function keptOnce<T>(all: Map<string, T>, name: string, make: () => T): T {
-  let kept = all.get(name);
-  if (kept === undefined) {
-    kept = make();
-    all.set(name, kept);
-  }
-  return kept;
 }

@@ -1,0 +1,87 @@
+/** Finds the messages that an earlier run of the journal left, whatever state its files are in. It writes nothing. */
+
+import type { JournalFiles } from './journal-files.ts';
+import { readSegment, SETTLED } from './journal-record.ts';
+import { parseSegmentName, type Segment, type Slip } from './journal-segment.ts';
+
+export interface RecoveredMessage {
+  readonly slip: Slip;
+  readonly topic: string;
+}
+
+export interface RecoveredSegments {
+  /** Oldest first. */
+  readonly segments: readonly Segment[];
+  /** Those that were not settled, in order. */
+  readonly messages: readonly RecoveredMessage[];
+  /** Highest numbers seen, zero without any. */
+  readonly lastNumber: number;
+  readonly lastSequence: number;
+  /** Segments whose last write was interrupted. */
+  readonly torn: number;
+  /** Stretches of bytes that could not be read, with the messages in them. */
+  readonly damaged: number;
+}
+
+export function recoverSegments(files: JournalFiles): RecoveredSegments {
+  const segments: Segment[] = [];
+  const found = new Map<number, RecoveredMessage>();
+  const settled = new Set<number>();
+  const topics = new Map<string, string>();
+  const epochs = new Map<string, Buffer>();
+  let lastNumber = 0;
+  let lastSequence = 0;
+  let torn = 0;
+  let damaged = 0;
+  for (const name of [...files.list()].sort()) {
+    const parsed = parseSegmentName(name);
+    if (parsed === undefined) continue;
+    lastNumber = Math.max(lastNumber, parsed.number);
+    let bytes: Buffer;
+    try {
+      bytes = files.read(name);
+    } catch {
+      damaged += 1;
+      continue;
+    }
+    const segment: Segment = { name, ...parsed, size: bytes.length, live: new Set() };
+    segments.push(segment);
+    const contents = readSegment(segment.mark, bytes);
+    torn += contents.isTorn ? 1 : 0;
+    damaged += contents.damaged;
+    for (const record of contents.records) {
+      if (record.kind === SETTLED) {
+        for (const sequence of record.sequences) {
+          settled.add(sequence);
+          lastSequence = Math.max(lastSequence, sequence);
+        }
+        continue;
+      }
+      const { sequence, topic, epoch } = record.message;
+      lastSequence = Math.max(lastSequence, sequence);
+      // Copies, each kept once: slices would hold whole segments in memory.
+      const slip: Slip = {
+        sequence,
+        epoch: keptOnce(epochs, epoch.toString('hex'), () => Buffer.from(epoch)),
+        size: record.length,
+        segment,
+        at: record.at,
+      };
+      found.set(sequence, { slip, topic: keptOnce(topics, topic, () => topic) });
+    }
+  }
+  const messages = [...found.values()]
+    .filter(({ slip }) => !settled.has(slip.sequence))
+    .sort((a, b) => a.slip.sequence - b.slip.sequence);
+  for (const { slip } of messages) slip.segment?.live.add(slip);
+  return { segments, messages, lastNumber, lastSequence, torn, damaged };
+}
+
+function keptOnce<T>(all: Map<string, T>, name: string, make: () => T): T {
+  let kept = all.get(name);
+  if (kept === undefined) {
+    kept = make();
+    all.set(name, kept);
+  }
+  return kept;
+}
