@@ -26,6 +26,30 @@ describe('the logger', () => {
     expect(line).not.toContain('s3cret');
   });
 
+  it.each([
+    ['in a list', "{ peers: [{ token: 's3cret' }] }"],
+    ['far down', "{ a: { b: { c: { d: { e: { f: { g: 's3cret' } } } } } } }"],
+    ['on an error', "{ err: Object.assign(new Error('no'), { config: { password: 's3cret' } }) }"],
+    ["{ err: new Error('no', { cause: Object.assign(new Error('why'), { key: 's3cret' }) }) }"],
+  ])('blots out a secret %s', (_, fields) => {
+    const line = logged('info', fields);
+    expect(JSON.parse(line)).toMatchObject({ msg: 'said' });
+    expect(line).not.toContain('s3cret');
+  });
+
+  it('blots out what a child logger was made with, and leaves the fields of its caller as they are', () => {
+    const script = `import { createLogger } from ${JSON.stringify(module)};
+      const fields = { tls: { key: 'mine' } };
+      createLogger('info').child({ room: 'enroll' }).child({ token: 's3cret' }).info(fields, fields.tls.key);`;
+    const { stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' });
+    expect(JSON.parse(stderr)).toMatchObject({
+      room: 'enroll',
+      token: '[redacted]',
+      tls: { key: '[redacted]' },
+      msg: 'mine',
+    });
+  });
+
   it('writes to standard error only, and nothing below its level', () => {
     const script = `import { createLogger } from ${JSON.stringify(module)}; createLogger('warn').warn('said');`;
     expect(
