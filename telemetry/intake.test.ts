@@ -30,6 +30,16 @@ function intakeWith(limits: Partial<IntakeLimits> = {}) {
   return {
     intake,
     accept: (text: string, qos: 0 | 1 = 1) => intake.accept({ ...message('pump-1', text), qos }),
+    submit: (text: string, told: string[], qos: 0 | 1 = 1) =>
+      new Promise<void>((settled) => {
+        const tell = (what: string) => {
+          told.push(`${text} ${what}`);
+          settled();
+          if (text === 'fails') throw new Error('it fails');
+        };
+        const waiting = { stored: () => tell('stored'), notStored: () => tell('not stored') };
+        intake.submit({ ...message('pump-1', text), qos }, waiting);
+      }),
     pass: (ms: number) => {
       now += ms;
     },
@@ -69,6 +79,22 @@ describe('the intake', () => {
     expect([next.texts, first.current]).toEqual([['b', 'c'], 'stored']);
     next.end();
     await Promise.all(rest);
+  });
+
+  it('tells those who wait without a promise the same, in their order, even when one of them fails', async () => {
+    const { submit, nextWrite, intake } = intakeWith({ patience: 0, batchMessages: 4 });
+    const told: string[] = [];
+    for (const text of ['a', 'fails', 'b']) submit(text, told);
+    submit('c', told, 0);
+    expect(told).toEqual(['c stored']);
+    (await nextWrite()).end();
+    const next = submit('d', told);
+    (await nextWrite()).end(FULL);
+    await next;
+    expect(told).toEqual(['c stored', 'a stored', 'fails stored', 'b stored', 'd not stored']);
+    await intake.close();
+    submit('e', told);
+    expect(told.at(-1)).toBe('e not stored');
   });
 
   it('does not wait for others once a batch is full, in number or in bytes', async () => {

@@ -6,7 +6,7 @@
 
 import type { Logger } from 'pino';
 import { Problem } from '../contract/problem.ts';
-import type { TelemetryCounters, TelemetryMessage } from './telemetry.ts';
+import type { TelemetryCounters, TelemetryMessage, Waiting } from './telemetry.ts';
 
 export interface IntakeLimits {
   /** How long the first message of a batch waits for others, in ms. */
@@ -56,6 +56,8 @@ interface Batch {
   readonly stored: Promise<void>;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
+  /** Those who wait without a promise, in the order of their messages. */
+  readonly waiting: Waiting[];
   bytes: number;
   qos0: number;
   /** When it could not be written for the first time. */
@@ -90,16 +92,31 @@ export class Intake {
 
   /** Rejects with Problem `internal` for a message that no journal can hold; it must not spoil the batch of others. */
   accept(message: TelemetryMessage): Promise<void> {
+    const taken = this.#take(message);
+    if (taken instanceof Problem) return Promise.reject(taken);
+    return taken === undefined ? ACCEPTED : taken.stored;
+  }
+
+  /** The same without a promise for each message. */
+  submit(message: TelemetryMessage, waiting: Waiting): void {
+    const taken = this.#take(message);
+    if (taken instanceof Problem) waiting.notStored(taken);
+    else if (taken === undefined) waiting.stored();
+    else taken.waiting.push(waiting);
+  }
+
+  /** The batch that a message shares its fate with; undefined for QoS 0, which nobody waits for. */
+  #take(message: TelemetryMessage): Batch | Problem | undefined {
     if (this.#isClosed) return this.#refuse('the telemetry journal is closed');
     if (!isStorable(message)) {
-      return Promise.reject(new Problem('internal', { reason: 'expected a telemetry message, found another shape' }));
+      return new Problem('internal', { reason: 'expected a telemetry message, found another shape' });
     }
     const bytes = message.payload.byteLength + MESSAGE_OVERHEAD;
     const isQos0 = message.qos === 0;
     if (this.#queuedBytes + bytes > this.#limits.queuedBytes) {
       if (!isQos0) return this.#refuse(`more than ${this.#limits.queuedBytes} bytes wait to be stored`);
       this.#counts.droppedQos0 += 1;
-      return ACCEPTED;
+      return undefined;
     }
     this.#open ??= this.#begin();
     const batch = this.#open;
@@ -112,7 +129,7 @@ export class Intake {
       this.#proceed();
     }
     if (!this.#isUnderPressure && this.#queuedBytes > this.#limits.queuedBytes / 2) this.#judgePressure();
-    return isQos0 ? ACCEPTED : batch.stored;
+    return isQos0 ? undefined : batch;
   }
 
   onPressure(listener: (isUnderPressure: boolean) => void): () => void {
@@ -135,9 +152,9 @@ export class Intake {
     if (this.#writing !== undefined) await new Promise<void>((resolve) => this.#emptied.push(resolve));
   }
 
-  #refuse(reason: string): Promise<never> {
+  #refuse(reason: string): Problem {
     this.#counts.refused += 1;
-    return Promise.reject(new Problem('unavailable', { reason }));
+    return new Problem('unavailable', { reason });
   }
 
   #begin(): Batch {
@@ -148,7 +165,7 @@ export class Intake {
       this.#isOpenDue = true;
       this.#proceed();
     }, this.#limits.window);
-    return { messages: [], stored: promise, resolve, reject, bytes: 0, qos0: 0, heldSince: undefined };
+    return { messages: [], stored: promise, resolve, reject, waiting: [], bytes: 0, qos0: 0, heldSince: undefined };
   }
 
   /** No more messages for the open batch. */
@@ -180,6 +197,7 @@ export class Intake {
         this.#counts.repeated += repeated.length;
         this.#counts.commits += 1;
         batch.resolve();
+        this.#tell(batch, (waiting) => waiting.stored());
         this.#proceed();
       },
       (error: unknown) => this.#writeFailed(batch, error),
@@ -208,7 +226,19 @@ export class Intake {
     this.#isHolding = mayPass;
     this.#finish(batch);
     batch.reject(error);
+    this.#tell(batch, (waiting) => waiting.notStored(error));
     this.#proceed();
+  }
+
+  /** One that fails must not keep the others from hearing it. */
+  #tell({ waiting }: Batch, tell: (waiting: Waiting) => void): void {
+    for (const one of waiting) {
+      try {
+        tell(one);
+      } catch (error) {
+        this.#options.log.error({ err: error }, 'a message was stored or not, and who waited for it failed');
+      }
+    }
   }
 
   #retryNow(): void {

@@ -83,6 +83,7 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
   return {
     ...questions,
     accept: (message) => intake.accept(message),
+    submit: (message, waiting) => intake.submit(message, waiting),
     onPressure: (listener) => intake.onPressure(listener),
     counters: () => intake.counters(),
     prune: (kept) => prune(kept ?? retention),

@@ -118,12 +118,22 @@ export interface TelemetryCounters {
   readonly isUnderPressure: boolean;
 }
 
+/** Waits for one message without a promise of its own. Is told exactly once, perhaps before `submit()` returns. */
+export interface Waiting {
+  /** It is in the journal, on disk; of QoS 0: it was taken. */
+  stored(): void;
+  /** It is not, and nobody may be told that it was; with the Problem that `accept()` would reject with. */
+  notStored(error: unknown): void;
+}
+
 export interface Telemetry {
   /**
    * Resolves when the message is in the journal, on disk. The broker acknowledges only after that. QoS 0 has nobody who
    * waits: it resolves at once. Rejects with Problem `unavailable` for what can't be stored.
    */
   accept(message: TelemetryMessage): Promise<void>;
+  /** The same for those who hand over many: told by a call instead of a promise. Those of QoS 1 and 2 in the order of submission. */
+  submit(message: TelemetryMessage, waiting: Waiting): void;
   /**
    * Calls the listener whenever storage begins to fall behind, true, and when it has caught up, false. While it is under
    * pressure whoever can stop reading should: what waits is bounded, and the rest is refused. Returns the way to stop.
