@@ -1,12 +1,13 @@
 /**
- * The audit: who did what to what, written in the transaction that did it, never changed afterwards.
- * Details hold names, numbers and reasons; never a secret, a key or a payload.
+ * The audit: who did what to what, written in the transaction that did it, never changed afterwards, each entry hashed
+ * over the one before it (`audit-chain.ts`). Details hold names, numbers and reasons; never a secret, a key or a payload.
  */
 
 import { Problem } from '../contract/problem.ts';
+import { type AuditHead, CHAIN_START, ChainCheck, canonicalDetails, hashEntry } from './audit-chain.ts';
 import type { RegistryDatabase } from './database.ts';
-import type { Actor, AuditEntry } from './registry.ts';
-import type { Transaction } from './transaction.ts';
+import type { Act, Actor, AuditEntry, AuditFilter, AuditVerdict, ChainedEntry } from './registry.ts';
+import type { SqlValue, Transaction } from './transaction.ts';
 
 export interface AuditLine {
   readonly actor: Actor;
@@ -29,6 +30,32 @@ interface AuditRow {
   readonly subject: string;
   readonly outcome: AuditEntry['outcome'];
   readonly details: string;
+  readonly hash: string;
+}
+
+/** The order of "noun, dot, past participle", with room for a noun of two parts. */
+const ACTION = /^[a-z]+(\.[a-z_]+){1,2}$/;
+const SUBJECT = /^[a-z]+\/[^\p{Cc}]{1,256}$/u;
+const MOST_DETAILS = 32;
+const LONGEST_DETAILS = 65_536 + 1_024;
+
+/** How many entries are checked before other work gets its turn. */
+const CHECKED_AT_ONCE = 500;
+
+/** An act of another room. Throws Problem `internal` for one that is not an act. */
+export function recordAct(database: RegistryDatabase, act: Act): void {
+  const details = act.details ?? {};
+  const values = Object.values(details);
+  const sound =
+    ACTION.test(act.action) &&
+    SUBJECT.test(act.subject) &&
+    values.length <= MOST_DETAILS &&
+    values.every((value) => typeof value === 'string' || Number.isFinite(value));
+  if (!sound) throw new Problem('internal', { reason: `expected an act to record, found ${act.action.slice(0, 64)}` });
+  database.write((tx) => {
+    if (act.outcome === 'refused') recordRefused(tx, act);
+    else recordDone(tx, act);
+  });
 }
 
 export function recordDone(tx: Transaction, line: AuditLine): void {
@@ -52,18 +79,73 @@ export function recordRefused(tx: Transaction, line: AuditLine): void {
 }
 
 /** Newest first. Throws Problem `request_invalid` for a limit outside 1 to 10,000. */
-export function listAudit(
+export function listAudit(database: RegistryDatabase, filter: AuditFilter): readonly AuditEntry[] {
+  const conditions = ['id < @before'];
+  const parameters: Record<string, SqlValue> = {
+    before: filter.before ?? Number.MAX_SAFE_INTEGER,
+    limit: expectLimit(filter.limit),
+  };
+  if (filter.subject !== undefined) {
+    conditions.push('subject = @subject');
+    parameters.subject = filter.subject;
+  }
+  const sql = `SELECT * FROM audit WHERE ${conditions.join(' AND ')} ORDER BY id DESC LIMIT @limit`;
+  return database.read((tx) => tx.all<AuditRow>(sql, parameters)).map(readRow);
+}
+
+/** Oldest first, each with the hash of the one before it. */
+export function exportAudit(
   database: RegistryDatabase,
-  page: { readonly before?: number; readonly limit: number },
-): readonly AuditEntry[] {
+  page: { readonly after?: number; readonly limit: number },
+): readonly ChainedEntry[] {
   const limit = expectLimit(page.limit);
-  const rows = database.read((tx) =>
-    tx.all<AuditRow>('SELECT * FROM audit WHERE id < @before ORDER BY id DESC LIMIT @limit', {
-      before: page.before ?? Number.MAX_SAFE_INTEGER,
-      limit,
-    }),
+  const after = page.after ?? 0;
+  return database.read((tx) => {
+    let previous = hashOf(tx, after);
+    return entriesAfter(tx, after, limit).map((row) => {
+      const entry = { ...readRow(row), previous };
+      previous = row.hash;
+      return entry;
+    });
+  });
+}
+
+export function auditHead(database: RegistryDatabase): AuditHead {
+  return database.read(headOf);
+}
+
+/** Reads every entry there is when it begins, a few at a time. */
+export async function verifyAudit(database: RegistryDatabase, kept: AuditHead | undefined): Promise<AuditVerdict> {
+  const check = new ChainCheck(kept);
+  // SQLite notes the highest id of the table beside it: entries taken off the end leave this number behind.
+  const last = database.read(
+    (tx) => tx.get<{ seq: number }>(`SELECT seq FROM sqlite_sequence WHERE name = 'audit'`, {})?.seq ?? 0,
   );
-  return rows.map((row) => ({ ...row, details: JSON.parse(row.details) as AuditEntry['details'] }));
+  while (check.fault === undefined) {
+    const rows = database.read((tx) => entriesAfter(tx, check.head.id, CHECKED_AT_ONCE));
+    for (const row of rows) if (row.id <= last) check.add(row);
+    if (rows.length < CHECKED_AT_ONCE) break;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  check.finish(last);
+  return { entries: check.entries, head: check.head, fault: check.fault };
+}
+
+function entriesAfter(tx: Transaction, after: number, limit: number): readonly AuditRow[] {
+  return tx.all<AuditRow>('SELECT * FROM audit WHERE id > @after ORDER BY id LIMIT @limit', { after, limit });
+}
+
+function hashOf(tx: Transaction, id: number): string {
+  return tx.get<AuditHead>('SELECT id, hash FROM audit WHERE id = @id', { id })?.hash ?? CHAIN_START;
+}
+
+function headOf(tx: Transaction): AuditHead {
+  const found = tx.get<AuditHead>('SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1', {});
+  return found ?? { id: 0, hash: CHAIN_START };
+}
+
+function readRow(row: AuditRow): AuditEntry {
+  return { ...row, details: JSON.parse(row.details) as AuditEntry['details'] };
 }
 
 /** A page's length: 1 to 10,000. */
@@ -73,17 +155,15 @@ export function expectLimit(limit: number): number {
 }
 
 function append(tx: Transaction, line: AuditLine, outcome: AuditEntry['outcome']): void {
+  const { actor, action, subject } = line;
+  const details = canonicalDetails(line.details ?? {});
+  if (details.length > LONGEST_DETAILS) throw new Problem('internal', { reason: `details of ${action} are too long` });
+  const head = headOf(tx);
+  const entry = { id: head.id + 1, at: tx.now, actor, action, subject, outcome, details };
   tx.run(
-    `INSERT INTO audit (at, actor, action, subject, outcome, details)
-     VALUES (@at, @actor, @action, @subject, @outcome, @details)`,
-    {
-      at: tx.now,
-      actor: line.actor,
-      action: line.action,
-      subject: line.subject,
-      outcome,
-      details: JSON.stringify(line.details ?? {}),
-    },
+    `INSERT INTO audit (id, at, actor, action, subject, outcome, details, hash)
+     VALUES (@id, @at, @actor, @action, @subject, @outcome, @details, @hash)`,
+    { ...entry, hash: hashEntry(head.hash, entry) },
   );
 }
 

@@ -6,6 +6,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import type Database from 'better-sqlite3';
 import { Problem } from '../contract/problem.ts';
+import { addChainFunctions } from './audit-chain.ts';
 
 const FOLDER = new URL('./migrations/', import.meta.url);
 const NAME = /^([0-9]{4})_[a-z0-9_]+\.sql$/;
@@ -20,6 +21,7 @@ export function migrate(database: Database.Database): void {
       hint: 'run the version of Rollcall that wrote it, or a newer one',
     });
   }
+  if (reached < migrations.length) addChainFunctions(database);
   for (const [index, file] of migrations.entries()) {
     const version = index + 1;
     if (version <= reached) continue;

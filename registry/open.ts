@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { PolicyScope } from '../contract/policy.ts';
-import { listAudit } from './audit.ts';
+import { auditHead, exportAudit, listAudit, recordAct, verifyAudit } from './audit.ts';
 import { certificatesOf, recordServerCertificate, standing } from './certificates.ts';
 import { openDatabase } from './database.ts';
 import { findDevice, listDevices } from './devices.ts';
@@ -36,6 +36,8 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
   const database = openDatabase(options);
   const revocations = new Listeners<Revocation>('revocation', log);
   const policyChanges = new Listeners<PolicyScope>('policy change', log);
+  // Logs usually leave the machine: a copy of the chain's end that nobody who changes the file can change.
+  log.info({ audit: auditHead(database) }, 'audit opened');
 
   return {
     mintToken: async (order, actor) => mintToken(database, random, order, actor),
@@ -80,7 +82,10 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
       await policyChanges.tell([scope]);
     },
 
-    listAudit: async (page) => listAudit(database, page),
+    listAudit: async (filter) => listAudit(database, filter),
+    exportAudit: async (page) => exportAudit(database, page),
+    verifyAudit: async (kept) => verifyAudit(database, kept),
+    recordAct: async (act) => recordAct(database, act),
     onRevocation: (listener) => revocations.add(listener),
     onPolicyChange: (listener) => policyChanges.add(listener),
     close: async () => database.close(),

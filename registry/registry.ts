@@ -186,6 +186,44 @@ export interface AuditEntry {
   readonly subject: string;
   readonly outcome: 'done' | 'refused';
   readonly details: Readonly<Record<string, string | number>>;
+  /** SHA-256 over the entry before it and this one, lower-case hexadecimal (`registry/audit-chain.ts`). */
+  readonly hash: string;
+}
+
+/** As it is exported: it can be checked without its predecessor. */
+export interface ChainedEntry extends AuditEntry {
+  /** The hash of the entry before it; 64 zeros for the first. */
+  readonly previous: string;
+}
+
+/** Something another room did that belongs into the audit. Never with a secret, a key or a payload. */
+export interface Act {
+  readonly actor: Actor;
+  /** Noun, dot, past participle: `telemetry.pruned`, `issuer.activated`. */
+  readonly action: string;
+  /** A kind and a name: `issuer/3f…`, `telemetry/2030-01-01`. */
+  readonly subject: string;
+  readonly outcome: AuditEntry['outcome'];
+  /** At most 32. */
+  readonly details?: AuditEntry['details'];
+}
+
+export interface AuditFilter {
+  /** Ids below this one: the page after it. */
+  readonly before?: number;
+  /** Of this subject only. */
+  readonly subject?: string;
+  /** 1 to 10,000. */
+  readonly limit: number;
+}
+
+/** What `verifyAudit` found. Whoever can write the file can rewrite the whole chain: only a head kept elsewhere shows that. */
+export interface AuditVerdict {
+  readonly entries: number;
+  /** The newest entry; keep it elsewhere. */
+  readonly head: { readonly id: number; readonly hash: string };
+  /** What is wrong first; undefined when the chain is whole. */
+  readonly fault: string | undefined;
 }
 
 export interface DeviceFilter {
@@ -247,7 +285,16 @@ export interface Registry {
   setPolicy(scope: PolicyScope, policy: PolicyDocument, actor: Actor): Promise<void>;
 
   /** Newest first. */
-  listAudit(page: { readonly before?: number; readonly limit: number }): Promise<readonly AuditEntry[]>;
+  listAudit(filter: AuditFilter): Promise<readonly AuditEntry[]>;
+  /** Oldest first, those after an id, at most 10,000. */
+  exportAudit(page: { readonly after?: number; readonly limit: number }): Promise<readonly ChainedEntry[]>;
+  /** Reads the whole chain; `kept` is a head that was noted elsewhere and has to be part of it. */
+  verifyAudit(kept?: AuditVerdict['head']): Promise<AuditVerdict>;
+  /**
+   * Appends what another room did. Refusals of one subject are kept 32 an hour. What this registry does itself it
+   * records itself. Problem `internal` for what is not an act, `unavailable` when it cannot be written.
+   */
+  recordAct(act: Act): Promise<void>;
 
   /** Called after the commit; `revokeDevices` and `revokeService` wait for it. Returns the way to unsubscribe. */
   onRevocation(listener: (revocation: Revocation) => void | Promise<void>): () => void;

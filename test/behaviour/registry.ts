@@ -4,6 +4,7 @@
 
 import { describe } from 'vitest';
 import type { OpenFreshRegistry } from './fleet-memory.ts';
+import { auditBehaviour } from './registry-audit.ts';
 import { enrollmentBehaviour } from './registry-enrollment.ts';
 import { nameBehaviour } from './registry-names.ts';
 import { recordBehaviour } from './registry-records.ts';
@@ -17,5 +18,6 @@ export function registryBehaviour(name: string, openFresh: OpenFreshRegistry): v
     nameBehaviour(openFresh);
     revocationBehaviour(openFresh);
     recordBehaviour(openFresh);
+    auditBehaviour(openFresh);
   });
 }

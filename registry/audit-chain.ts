@@ -1,0 +1,109 @@
+/**
+ * What makes the audit a chain: the canonical form of an entry, its hash over the entry before it, and the check of a
+ * row of entries. Knows no database, so that an exported audit can be checked anywhere.
+ *
+ * `hash = SHA-256(previous hash, line feed, canonical entry)`; the first entry's previous hash is 64 zeros. The
+ * canonical form is JSON without white space, keys in order (RFC 8785): `{"action":…,"actor":…,"at":…,"details":{…},
+ * "id":…,"outcome":…,"subject":…}`, `at` in milliseconds since the epoch.
+ */
+
+import { hash } from 'node:crypto';
+import type Database from 'better-sqlite3';
+import type { AuditEntry } from './registry.ts';
+
+/** Stands where the first entry's predecessor would be. */
+export const CHAIN_START = '0'.repeat(64);
+
+/** An entry as it is kept: its details are text already. */
+export interface WrittenEntry extends Omit<AuditEntry, 'details' | 'hash'> {
+  readonly details: string;
+}
+
+export interface AuditHead {
+  /** 0: there is no entry yet. */
+  readonly id: number;
+  readonly hash: string;
+}
+
+/** JSON with its keys in order: the same details give the same text. */
+export function canonicalDetails(details: AuditEntry['details']): string {
+  const keys = Object.keys(details).sort();
+  return `{${keys.map((key) => `${JSON.stringify(key)}:${JSON.stringify(details[key])}`).join(',')}}`;
+}
+
+export function hashEntry(previous: string, entry: WrittenEntry): string {
+  const text = (value: string) => JSON.stringify(value);
+  const canonical =
+    `{"action":${text(entry.action)},"actor":${text(entry.actor)},"at":${entry.at},"details":${entry.details},` +
+    `"id":${entry.id},"outcome":${text(entry.outcome)},"subject":${text(entry.subject)}}`;
+  return hash('sha256', `${previous}\n${canonical}`, 'hex');
+}
+
+/** Checks entries one after the other, oldest first. */
+export class ChainCheck {
+  #head: AuditHead | undefined;
+  #entries = 0;
+  #fault: string | undefined;
+  readonly #kept: AuditHead | undefined;
+  #metKept = false;
+
+  /** `kept`: a head that was noted elsewhere, which the chain has to contain. */
+  constructor(kept?: AuditHead) {
+    this.#kept = kept;
+    if (kept?.id === 0) this.#metKept = true;
+  }
+
+  get entries(): number {
+    return this.#entries;
+  }
+
+  get head(): AuditHead {
+    return this.#head ?? { id: 0, hash: CHAIN_START };
+  }
+
+  /** What is wrong first, in words that name the entry; undefined while nothing is. */
+  get fault(): string | undefined {
+    return this.#fault;
+  }
+
+  /** `previous` is what the entry itself says came before it, when it was exported with that. */
+  add(entry: WrittenEntry & { readonly hash: string; readonly previous?: string }): void {
+    if (this.#fault !== undefined) return;
+    const expectedId = this.#head === undefined ? entry.id : this.#head.id + 1;
+    const previous = this.#head?.hash ?? entry.previous ?? CHAIN_START;
+    if (entry.id !== expectedId) {
+      this.#fault = `expected entry ${expectedId}, found ${entry.id}: entries are missing or out of order`;
+    } else if (entry.previous !== undefined && entry.previous !== previous) {
+      this.#fault = `entry ${entry.id} does not continue the one before it: something was changed or taken out`;
+    } else if (hashEntry(previous, entry) !== entry.hash) {
+      this.#fault = `entry ${entry.id} does not have the hash it was written with: it or the one before it was changed`;
+    } else if (this.#kept?.id === entry.id && this.#kept.hash !== entry.hash) {
+      this.#fault = `entry ${entry.id} is not the one whose head was kept: everything up to it may have been rewritten`;
+    }
+    if (this.#kept?.id === entry.id) this.#metKept = true;
+    this.#head = { id: entry.id, hash: entry.hash };
+    this.#entries += 1;
+  }
+
+  /** After the last entry: whether the end is where it should be. `lastId` is the newest id that was ever given out. */
+  finish(lastId?: number): void {
+    if (this.#fault !== undefined) return;
+    if (lastId !== undefined && lastId !== this.head.id) {
+      this.#fault = `expected entries up to ${lastId}, found ${this.head.id} as the last: the end is missing`;
+    } else if (this.#kept !== undefined && !this.#metKept) {
+      this.#fault = `expected entry ${this.#kept.id}, whose head was kept, found ${this.head.id} as the last: the end is missing`;
+    }
+  }
+}
+
+/** For the migration that chained what was written before there was a chain. */
+export function addChainFunctions(database: Database.Database): void {
+  const options = { deterministic: true, directOnly: true } as const;
+  database.function('audit_details', options, (details: unknown) => canonicalDetails(JSON.parse(String(details))));
+  database.function(
+    'audit_hash',
+    options,
+    (previous: unknown, id, at, actor, action, subject, outcome, details: unknown) =>
+      hashEntry(String(previous), { id, at, actor, action, subject, outcome, details } as WrittenEntry),
+  );
+}

@@ -1,0 +1,102 @@
+/** What the audit of a registry promises beyond its entries: they are chained, and acts of other rooms join in. */
+
+import { describe, expect, it } from 'vitest';
+import { CHAIN_START, ChainCheck, canonicalDetails, hashEntry } from '../../registry/audit-chain.ts';
+import { FleetMemory, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
+
+const ACT = {
+  actor: OPERATOR,
+  action: 'telemetry.pruned',
+  subject: 'telemetry/2030-01-01',
+  outcome: 'done',
+  details: { messages: 12, bytes: 400 },
+} as const;
+
+export function auditBehaviour(openFresh: OpenFreshRegistry): void {
+  describe('the chain of the audit', () => {
+    it('makes each entry vouch for the one before it, from 64 zeros on, also after a restart', async () => {
+      const fleet = await FleetMemory.open(openFresh);
+      await fleet.enroll('pump-1');
+      await fleet.reopen();
+      await fleet.enroll('pump-2');
+      const entries = await fleet.registry.exportAudit({ limit: 100 });
+      expect(entries.map((entry) => entry.id)).toEqual([1, 2, 3, 4]);
+      let previous = CHAIN_START;
+      for (const entry of entries) {
+        expect(entry.previous).toBe(previous);
+        expect(entry.hash).toBe(hashEntry(previous, { ...entry, details: canonicalDetails(entry.details) }));
+        previous = entry.hash;
+      }
+      const head = { id: 4, hash: previous };
+      expect(await fleet.registry.verifyAudit()).toEqual({ entries: 4, head, fault: undefined });
+    });
+
+    it('is exported page by page, each page checkable alone and continuing the last', async () => {
+      const fleet = await FleetMemory.open(openFresh);
+      for (let n = 0; n < 5; n += 1) await fleet.mint();
+      const first = await fleet.registry.exportAudit({ limit: 3 });
+      const second = await fleet.registry.exportAudit({ after: 3, limit: 3 });
+      expect([...first, ...second].map((entry) => entry.id)).toEqual([1, 2, 3, 4, 5]);
+      expect(second[0]?.previous).toBe(first[2]?.hash);
+      const check = new ChainCheck();
+      for (const entry of second) check.add({ ...entry, details: canonicalDetails(entry.details) });
+      expect(check.fault).toBeUndefined();
+    });
+
+    it('is compared with a head that was kept elsewhere', async () => {
+      const fleet = await FleetMemory.open(openFresh);
+      await fleet.mint();
+      const { head } = await fleet.registry.verifyAudit();
+      await fleet.mint();
+      expect(await fleet.registry.verifyAudit(head)).toMatchObject({ entries: 2, fault: undefined });
+      const other = { id: head.id, hash: head.hash.replace(/^./, (first) => (first === '0' ? '1' : '0')) };
+      expect((await fleet.registry.verifyAudit(other)).fault).toMatch(/^entry 1 is not the one whose head was kept/);
+      expect((await fleet.registry.verifyAudit({ id: 3, hash: head.hash })).fault).toMatch(/the end is missing$/);
+    });
+
+    it('is whole when it is empty', async () => {
+      const fleet = await FleetMemory.open(openFresh);
+      const head = { id: 0, hash: CHAIN_START };
+      expect(await fleet.registry.verifyAudit()).toEqual({ entries: 0, head, fault: undefined });
+    });
+  });
+
+  describe('an act of another room', () => {
+    it('is recorded as it was told', async () => {
+      const fleet = await FleetMemory.open(openFresh);
+      await fleet.registry.recordAct(ACT);
+      expect(await fleet.registry.listAudit({ limit: 1 })).toMatchObject([{ id: 1, at: fleet.now, ...ACT }]);
+      expect(await fleet.registry.verifyAudit()).toMatchObject({ entries: 1, fault: undefined });
+    });
+
+    it('cannot fill the audit with refusals: 32 an hour of one subject are kept', async () => {
+      const fleet = await FleetMemory.open(openFresh);
+      for (let n = 0; n < 40; n += 1) await fleet.registry.recordAct({ ...ACT, outcome: 'refused' });
+      expect(await fleet.audit()).toHaveLength(32);
+    });
+
+    it.each([
+      ['another action', { action: 'Telemetry Pruned' }],
+      ['a subject without a kind', { subject: '2030' }],
+      ['a control character', { subject: 'telemetry/a\nb' }],
+      ['a detail that is no number', { details: { bytes: Number.NaN } }],
+      ['a detail of another kind', { details: { list: [] as never } }],
+      ['a detail that is too long', { details: { text: 'x'.repeat(70_000) } }],
+      ['33 details', { details: Object.fromEntries(Array.from({ length: 33 }, (_, n) => [`n${n}`, n])) }],
+    ])('is refused with %s', async (_, fault) => {
+      const fleet = await FleetMemory.open(openFresh);
+      await expect(fleet.registry.recordAct({ ...ACT, ...fault })).rejects.toMatchObject({ code: 'internal' });
+      expect(await fleet.audit()).toEqual([]);
+    });
+  });
+
+  describe('the audit of one subject', () => {
+    it('is listed alone', async () => {
+      const fleet = await FleetMemory.open(openFresh);
+      await fleet.enroll('pump-1');
+      await fleet.enroll('pump-2');
+      const entries = await fleet.registry.listAudit({ subject: 'device/pump-1', limit: 10 });
+      expect(entries.map((entry) => entry.subject)).toEqual(['device/pump-1']);
+    });
+  });
+}
