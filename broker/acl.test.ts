@@ -40,6 +40,7 @@ describe('the built-in policy of a device', () => {
     ['publish', '', false],
     ['publish', '$SYS/broker/new/clients', false],
     ['publish', '$fleet/events/x', false],
+    ['publish', 'devices/dev-7/server/renewal', false],
     ['publish', '$share/g/devices/dev-7/telemetry/temp', false],
     ['publish', '$devices/dev-7/telemetry/temp', false],
     ['retain', 'devices/dev-7/twin/reported', true],
@@ -67,6 +68,9 @@ describe('the built-in policy of a device', () => {
     ['subscribe', '$share/g/devices/dev-7/commands/+/+', false],
     ['subscribe', '$queue/devices/dev-7/commands/+/+', false],
     ['subscribe', '$fleet/events/#', false],
+    ['subscribe', '$fleet/trust-bundle', true],
+    ['subscribe', 'devices/dev-7/server/+', true],
+    ['subscribe', 'devices/dev-8/server/+', false],
     ['receive', 'devices/dev-7/commands/reboot/1', true],
     ['receive', 'devices/dev-7/twin/desired', true],
     ['receive', 'groups/press/broadcast/stop', true],
@@ -74,6 +78,7 @@ describe('the built-in policy of a device', () => {
     ['receive', 'devices/dev-7/telemetry/temp', false],
     ['receive', '$SYS/x', false],
     ['receive', '$fleet/events/x', false],
+    ['receive', '$fleet/trust-bundle', true],
   ])('%s %j: %s', (verb, topic, allowed) => {
     expect(may(DEFAULT_DEVICE_POLICY, dev7, verb, topic).allowed).toBe(allowed);
   });
@@ -140,6 +145,9 @@ describe('a policy', () => {
         expect(may(everything, subject, 'subscribe', topic).allowed).toBe(false);
         expect(may(everything, subject, 'receive', topic).allowed).toBe(false);
       }
+    }
+    for (const topic of ['$fleet/trust-bundle', 'devices/dev-7/server/renewal', 'devices/dev-8/server/x/y']) {
+      expect(may(everything, dev7, 'publish', topic)).toEqual({ allowed: false, reason: 'topic_reserved' });
     }
     expect(may(everything, dev7, 'publish', 'any/topic').allowed).toBe(true);
     expect(may(everything, dev7, 'subscribe', '#').allowed).toBe(true);
@@ -259,10 +267,11 @@ describe('checking a policy', () => {
     [{ receive: ['x'.repeat(257)] }, /at most 16 levels and 256 bytes/],
     [{ receive: ['/'.repeat(16)] }, /at most 16 levels/],
     [{ publish: ['$fleet/events/x'] }, /written by the server alone/],
+    [{ publish: ['devices/${device.id}/server/renewal'] }, /written by the server alone/],
     [{ retain: ['$SYS/x'] }, /written by the server alone/],
-    [{ subscribe: ['$SYS/#'] }, /only \$fleet\/events can be read/],
-    [{ subscribe: ['$share/g/a'] }, /only \$fleet\/events can be read/],
-    [{ receive: ['$fleet/#'] }, /only \$fleet\/events can be read/],
+    [{ subscribe: ['$SYS/#'] }, /only \$fleet\/events and \$fleet\/trust-bundle can be read/],
+    [{ subscribe: ['$share/g/a'] }, /only \$fleet\/events and \$fleet\/trust-bundle can be read/],
+    [{ receive: ['$fleet/#'] }, /only \$fleet\/events and \$fleet\/trust-bundle can be read/],
     [{ connect: ['a b'] }, /expected a client id/],
     [{ connect: ['a*b'] }, /expected a client id/],
     [{ connect: ['${device.colour}'] }, /expected a variable/],

@@ -6,7 +6,15 @@
 import { type GroupName, type Identity, identityName } from '../contract/identity.ts';
 import type { PolicyDocument } from '../contract/policy.ts';
 import { Problem } from '../contract/problem.ts';
-import { filterCovers, filterMatches, isTopicFilter, isTopicName, type TopicLimits } from '../contract/topics.ts';
+import {
+  filterCovers,
+  filterMatches,
+  isServerTopic,
+  isTopicFilter,
+  isTopicName,
+  type TopicLimits,
+  TRUST_BUNDLE_TOPIC,
+} from '../contract/topics.ts';
 
 export type Verb = 'connect' | 'publish' | 'subscribe' | 'receive' | 'retain';
 
@@ -26,7 +34,7 @@ export type Decision =
 export type Denial =
   | 'no_rule'
   | 'topic_malformed'
-  | 'topic_reserved' // $SYS, $share, $queue and, for writing, all of $fleet
+  | 'topic_reserved' // $SYS, $share, $queue and, for writing, all of $fleet and devices/+/server
   | 'client_id_not_own';
 
 const NO_RULE: Decision = { allowed: false, reason: 'no_rule' };
@@ -123,13 +131,13 @@ export class Rights {
 
   #mayWrite(verb: 'publish' | 'retain', topic: string): Decision {
     if (!isTopicName(topic, this.#limits)) return MALFORMED;
-    if (topic.startsWith('$')) return RESERVED;
+    if (isServerTopic(topic)) return RESERVED;
     return find(this.#rulesOf(verb), (rule) => filterMatches(rule, topic));
   }
 
-  /** Of all topics that start with `$`, only the fleet's events can be read, and only by services. */
+  /** Of all topics that start with `$`, only the fleet's events can be read, by services, and the trust bundle, by all. */
   #isReservedForReading(filter: string): boolean {
-    if (!filter.startsWith('$')) return false;
+    if (!filter.startsWith('$') || filter === TRUST_BUNDLE_TOPIC) return false;
     return this.#subject.identity.kind !== 'service' || !filterCovers(FLEET_EVENTS, filter);
   }
 
@@ -202,11 +210,12 @@ function filterFault(verb: Verb, template: string, limits: TopicLimits): string 
     return `expected a topic filter of at most ${limits.maxLevels} levels and ${limits.maxBytes} bytes`;
   }
   if (/[^/]\$\{|\}[^/]/.test(template)) return 'expected each variable to fill a level alone';
-  if (!sample.startsWith('$')) return undefined;
-  if (verb === 'publish' || verb === 'retain') return 'topics that start with $ are written by the server alone';
-  return filterCovers(FLEET_EVENTS, sample)
+  const isWritten = verb === 'publish' || verb === 'retain';
+  if (isWritten && isServerTopic(sample)) return 'topics of $ and devices/+/server are written by the server alone';
+  if (isWritten || !sample.startsWith('$')) return undefined;
+  return filterCovers(FLEET_EVENTS, sample) || sample === TRUST_BUNDLE_TOPIC
     ? undefined
-    : 'of the topics that start with $ only $fleet/events can be read';
+    : 'of the topics that start with $ only $fleet/events and $fleet/trust-bundle can be read';
 }
 
 function clientIdFault(template: string): string | undefined {

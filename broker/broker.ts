@@ -6,9 +6,8 @@
 import { X509Certificate } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
-import { type Identity, identityName } from '../contract/identity.ts';
+import type { Identity } from '../contract/identity.ts';
 import type { PolicyScope } from '../contract/policy.ts';
-import { fleetEventTopic } from '../contract/topics.ts';
 import { TokenBuckets } from '../throttle/token-buckets.ts';
 import { Rights, type Subject, type Verb } from './acl.ts';
 import { type Admitted, ConnectionGate, type StandingDirectory } from './connection-gate.ts';
@@ -44,6 +43,8 @@ export interface BrokerOptions {
   readonly log: Logger;
   /** Called synchronously; what it throws is logged. */
   readonly onEvent?: (event: BrokerEvent) => void;
+  /** Numbers for connections, each greater than the one before. Without it they begin with 1 at each start. */
+  readonly nextSequence?: () => number;
 }
 
 export interface LiveSession {
@@ -70,10 +71,14 @@ export interface Broker {
   /** New handshakes use it at once; no connection is dropped. */
   replaceTls(tls: BrokerTls, issuers?: string | Buffer): void;
   /**
-   * Ends every session of an identity. With reason `revoked` also forgets what it left behind, publishes no will, and
-   * writes `$fleet/events/presence/disconnected/<name>` in its place. Resolves when aedes has let go of all of them.
+   * Ends every session of an identity. With reason `revoked` also forgets what it left behind and publishes no will.
+   * Resolves when aedes has let go of all of them.
    */
   disconnect(identity: Identity, reason: DisconnectReason): Promise<{ readonly sessionsClosed: number }>;
+  /** Delivers a message of the server's own to those who subscribed to its topic and may receive it. */
+  publish(topic: string, payload: Buffer, qos: 0 | 1): Promise<void>;
+  /** Keeps a message of the server's own under one of its topics, and delivers it; an empty payload removes it. */
+  retain(topic: string, payload: Buffer): Promise<void>;
   sessions(): readonly LiveSession[];
   counters(): Readonly<Record<string, number>>;
   explain(subject: Subject, verb: Verb, topic: string): Promise<Explanation>;
@@ -88,6 +93,13 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   const limits: BrokerLimits = { ...DEFAULT_LIMITS, ...options.limits };
   const { directory, telemetry, log, now } = options;
   const counters = new Counters();
+  let connections = 0;
+  const nextSequence =
+    options.nextSequence ??
+    (() => {
+      connections += 1;
+      return connections;
+    });
   const sessions = new Sessions(limits.takeoversPerMinute);
   const policies = new Policies(directory, topicLimits(limits), log);
   const byWire = new WeakMap<MqttWire, Session>();
@@ -153,7 +165,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
 
   function admitted({ wire, subject, rights, connect, address, serial, notAfter }: Admitted): void {
     const { clientId, clean } = connect;
-    const facts = { subject, clientId, address, serial, connectedAt: now(), notAfter };
+    const facts = { subject, sequence: nextSequence(), clientId, address, serial, connectedAt: now(), notAfter };
     const session = new Session(facts, wire, rights, limits, now, sessionListener);
     byWire.set(wire, session);
     sessions.add(session);
@@ -228,20 +240,9 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     await Promise.all(ended.map((session) => session.finished()));
     if (isRevoked) {
       await store.purge(ownerOf(identity));
-      for (const session of ended) {
-        await store.delWill({ id: session.facts.clientId });
-        await announceRevoked(session);
-      }
+      for (const session of ended) await store.delWill({ id: session.facts.clientId });
     }
     return { sessionsClosed: ended.length };
-  }
-
-  /** Stands in for the will of a revoked client. */
-  function announceRevoked(session: Session): Promise<void> {
-    const about = { ...session.whoForLog, reason: 'revoked', at: new Date(now()).toISOString() };
-    const name = identityName(session.facts.subject.identity);
-    const topic = fleetEventTopic(['presence', 'disconnected', name]);
-    return engine.publish({ topic, payload: Buffer.from(JSON.stringify(about)), qos: 1 });
   }
 
   async function close(): Promise<void> {
@@ -272,6 +273,8 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       if (issuers !== undefined) gate.setIssuers(readIssuers(issuers));
     },
     disconnect,
+    publish: (topic, payload, qos) => engine.publish({ topic, payload, qos }),
+    retain: (topic, payload) => engine.publish({ topic, payload, qos: 1, retain: true }),
     sessions: () =>
       [...sessions.all()]
         .filter((session) => !session.isEnded)

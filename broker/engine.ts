@@ -33,6 +33,8 @@ export interface EngineMessage {
   readonly topic: string;
   readonly payload: Buffer;
   readonly qos: 0 | 1;
+  /** Kept as the retained message of its topic; an empty one removes it. */
+  readonly retain?: true;
 }
 
 export interface Engine {
@@ -87,9 +89,9 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       return client;
     },
     drive: (client) => new Drive(client),
-    publish: ({ topic, payload, qos }) =>
+    publish: ({ topic, payload, qos, retain = false }) =>
       new Promise((resolve) => {
-        aedes.publish({ cmd: 'publish', topic, payload, qos, retain: false, dup: false }, (error) => {
+        aedes.publish({ cmd: 'publish', topic, payload, qos, retain, dup: false }, (error) => {
           if (error) log.error({ err: error, topic }, 'event could not be published');
           resolve();
         });

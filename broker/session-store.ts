@@ -5,6 +5,7 @@
  */
 
 import { Readable } from 'node:stream';
+import { isServerTopic } from '../contract/topics.ts';
 import type { Rights, Subject } from './acl.ts';
 import type { Counters } from './counters.ts';
 import { type ClientKey, createEngineMemory, type StoredPacket, type StoredSubscription } from './engine-memory.ts';
@@ -154,7 +155,7 @@ export class SessionStore {
     const { topic, clientId, payload } = packet;
     this.#dropRetained(topic);
     if (payload.length > 0) {
-      const owner = clientId === undefined ? undefined : this.#ownerOfLive(clientId);
+      const owner = clientId === undefined ? serverOwner(topic) : this.#ownerOfLive(clientId);
       if (owner === undefined) return Promise.resolve(); // nobody could purge it
       this.#retained.set(topic, { owner, bytes: payload.length });
       const own = this.#retainedBy.get(owner) ?? { topics: new Set(), bytes: 0 };
@@ -304,4 +305,9 @@ export class SessionStore {
   destroy(): Promise<void> {
     return this.#memory.destroy();
   }
+}
+
+/** What the server retains itself stays until the server removes it; what comes from nobody could never be purged. */
+function serverOwner(topic: string): string | undefined {
+  return isServerTopic(topic) ? 'server' : undefined;
 }

@@ -12,6 +12,7 @@ import { formatBootstrapToken } from '../contract/bootstrap-token.ts';
 import { CRL_PATH } from '../contract/est.ts';
 import { DEFAULT_GROUP, type Identity } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
+import { TRUST_BUNDLE_TOPIC } from '../contract/topics.ts';
 import { openAuthority } from '../enroll/authority.ts';
 import { createEnrollServer } from '../enroll/server.ts';
 import { issueServiceCertificate } from '../enroll/services.ts';
@@ -145,6 +146,9 @@ async function start({ config, version, now, log }: FleetServerOptions, opened: 
       log: log.child({ room: 'console' }),
     }),
   );
+
+  // A device learns of CAs to come before they count.
+  await broker.retain(TRUST_BUNDLE_TOPIC, Buffer.from(authority.trustBundlePem));
 
   // Introductions. A revocation isn't over before its sessions are gone and the published list says so.
   registry.onRevocation(async ({ holder, reason, serials }) => {

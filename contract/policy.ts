@@ -6,6 +6,7 @@
  */
 
 import { DEFAULT_GROUP, type GroupName, type Identity } from './identity.ts';
+import { TRUST_BUNDLE_TOPIC } from './topics.ts';
 
 export interface PolicyDocument {
   /** Client ids this identity may connect with. A trailing `*` stands for any rest. */
@@ -35,7 +36,9 @@ export function policyScopes(identity: Identity, group: GroupName): readonly Pol
 const DEVICE_RECEIVES = [
   'devices/${device.id}/commands/+/+',
   'devices/${device.id}/twin/desired',
+  'devices/${device.id}/server/+',
   'groups/${device.group}/broadcast/+',
+  TRUST_BUNDLE_TOPIC,
 ];
 
 /** The policy of a group for which none was set: the topics of the design, its own and no other's. */
@@ -58,6 +61,7 @@ const SERVICE_RECEIVES = [
   'devices/+/responses/+',
   'devices/+/twin/reported',
   '$fleet/events/#',
+  TRUST_BUNDLE_TOPIC,
 ];
 
 /** The policy of a service for which none was set: it hears every device and may command every device. */

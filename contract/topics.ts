@@ -4,6 +4,7 @@
  */
 
 import { type DeviceId, type GroupName, parseDeviceId } from './identity.ts';
+import { type LifecycleType, NOBODY } from './lifecycle.ts';
 
 /** One level that we name ourselves: a stream, an event type, a command name, a request id. */
 export const LEVEL_RULE = 'one to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit';
@@ -49,6 +50,32 @@ export function broadcastTopic(group: GroupName, name: string): string {
 /** Topics that only the server writes. */
 export function fleetEventTopic(path: readonly string[]): string {
   return ['$fleet', 'events', ...path.map((part) => level(part, 'event path'))].join('/');
+}
+
+/** Where services hear of an event: `$fleet/events/presence/connected/dev-7`; the last level is `-` where nobody is known. */
+export function lifecycleTopic(type: LifecycleType, name: string | undefined): string {
+  const topic = fleetEventTopic(type.split('.'));
+  return `${topic}/${name === undefined ? NOBODY : level(name, 'name')}`;
+}
+
+/** The trust bundle, PEM, retained: every device may read it, and only the server writes it. */
+export const TRUST_BUNDLE_TOPIC = '$fleet/trust-bundle';
+
+/** Retained while a renewal of this device is asked for earlier than planned; a `RenewalNotice` in JSON. */
+export function renewalNoticeTopic(device: DeviceId): string {
+  return `devices/${device}/server/renewal`;
+}
+
+/** The filter under which a device receives all that the server tells it alone. */
+export function serverNoticeFilter(device: DeviceId): string {
+  return `devices/${device}/server/+`;
+}
+
+const SERVER_TOPIC = /^(?:\$|devices\/[^/]*\/server(?:\/|$))/;
+
+/** Topics that the server alone writes, whatever a policy says. */
+export function isServerTopic(topic: string): boolean {
+  return SERVER_TOPIC.test(topic);
 }
 
 export type DeviceTopic =

@@ -8,6 +8,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { CRL_PATH, EST_PATHS } from '../contract/est.ts';
 import { asProblem, PROBLEM_MEDIA_TYPE, Problem, problemDocument } from '../contract/problem.ts';
+import { RENEWAL_INFO_PATH, TIME_PATH } from '../contract/server-notices.ts';
 import type { Counts } from './counts.ts';
 
 /** RFC 9110, section 11.6.1: an answer 401 says how to ask. */
@@ -26,6 +27,8 @@ const METHODS: ReadonlyMap<string, string> = new Map([
   [EST_PATHS.cacerts, 'GET'],
   [EST_PATHS.csrattrs, 'GET'],
   [CRL_PATH, 'GET'],
+  [TIME_PATH, 'GET'],
+  [RENEWAL_INFO_PATH, 'GET'],
   [EST_PATHS.simpleenroll, 'POST'],
   [EST_PATHS.simplereenroll, 'POST'],
 ]);
@@ -50,11 +53,15 @@ export function createAnswers(options: {
     if (challenge !== undefined) reply.header('www-authenticate', [...challenge]);
     const retryAfter = problem.retryAfter ?? (problem.status === 503 ? UNAVAILABLE_RETRY_AFTER : undefined);
     if (retryAfter !== undefined) reply.header('retry-after', retryAfter);
-    return reply
-      .code(problem.status)
-      .header('cache-control', 'no-store')
-      .type(PROBLEM_MEDIA_TYPE)
-      .send(JSON.stringify(problemDocument(problem, now())));
+    return (
+      reply
+        .code(problem.status)
+        .header('cache-control', 'no-store')
+        // Node would write the system's clock; a device learns from either, so they must agree.
+        .header('date', new Date(now()).toUTCString())
+        .type(PROBLEM_MEDIA_TYPE)
+        .send(JSON.stringify(problemDocument(problem, now())))
+    );
   };
 
   return {
@@ -77,7 +84,8 @@ export function createAnswers(options: {
 /** For what is not HTTP at all, or comes too slowly: there is no request to answer, only a connection. */
 export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
   const status = error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? '408 Request Timeout' : '400 Bad Request';
-  if (socket.writable) socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
+  const head = `HTTP/1.1 ${status}\r\ndate: ${new Date().toUTCString()}`;
+  if (socket.writable) socket.end(`${head}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
   socket.destroySoon();
 }
 

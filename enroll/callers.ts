@@ -25,9 +25,11 @@ export function createCallers(options: {
   readonly peers: PeerDeps;
   readonly enrollments: RateLimit;
   readonly renewals: RateLimit;
+  /** What the holder of a certificate asks without a certificate being issued for it. */
+  readonly questions: RateLimit;
   readonly log: Logger;
 }): Callers {
-  const { enrollments, renewals, log } = options;
+  const { enrollments, renewals, questions, log } = options;
   const credentials = new WeakMap<FastifyRequest, EnrollmentCredential>();
   const holders = new WeakMap<FastifyRequest, CertificateHolder>();
 
@@ -45,7 +47,7 @@ export function createCallers(options: {
       log.info({ address: request.ip, reason: problem.reason, ...shown }, 'client certificate refused');
       throw problem;
     }
-    spend(renewals, request);
+    spend(request.method === 'GET' ? questions : renewals, request);
     holders.set(request, verdict.holder);
   };
 

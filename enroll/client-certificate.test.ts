@@ -58,7 +58,15 @@ describe('the peer of a connection', () => {
 
   it('with a certificate that is good now is its holder', async () => {
     const { verdict, asked } = await identify();
-    expect(verdict).toEqual({ ok: true, holder: { identity: HOLDER, serial: certificate.serialNumber.toLowerCase() } });
+    expect(verdict).toEqual({
+      ok: true,
+      holder: {
+        identity: HOLDER,
+        serial: certificate.serialNumber.toLowerCase(),
+        notBefore: certificate.validFromDate.getTime(),
+        notAfter: certificate.validToDate.getTime(),
+      },
+    });
     expect(asked).toEqual([certificate.serialNumber.toLowerCase()]);
   });
 

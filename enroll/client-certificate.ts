@@ -15,6 +15,9 @@ export interface CertificateHolder {
   readonly identity: Identity;
   /** Lower-case hexadecimal. */
   readonly serial: string;
+  /** Life of the certificate, milliseconds since the epoch. */
+  readonly notBefore: number;
+  readonly notAfter: number;
 }
 
 export interface PeerDeps {
@@ -67,7 +70,9 @@ export async function identifyHolder(socket: PeerSocket, deps: PeerDeps): Promis
   if (certificate.subjectAltName !== `URI:${identityUri(authority.trustDomain, standing.holder)}`) {
     return refuse('certificate_rejected', 'the name inside is not that of the holder', certificate);
   }
-  return { ok: true, holder: { identity: standing.holder, serial } };
+  const notBefore = certificate.validFromDate.getTime();
+  const notAfter = certificate.validToDate.getTime();
+  return { ok: true, holder: { identity: standing.holder, serial, notBefore, notAfter } };
 }
 
 function refuse(code: ProblemCode, reason: string, certificate: X509Certificate | undefined): PeerVerdict {

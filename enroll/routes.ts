@@ -1,16 +1,18 @@
 /**
- * The paths of the enroll server: EST (RFC 7030, corrected by RFC 8951) and the revocation list. One table; each line
- * says who may call it. What happens behind them is in `enrollment.ts` and `renewal.ts`.
+ * The paths of the enroll server: EST (RFC 7030, corrected by RFC 8951), the revocation list, the time and the window of
+ * the next renewal. One table; each line says who may call it. What happens behind them is in `enrollment.ts` and `renewal.ts`.
  */
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { CRL_PATH, EST_MEDIA_TYPES, EST_PATHS, MQTT_URL_HEADER } from '../contract/est.ts';
 import { Problem } from '../contract/problem.ts';
+import { RENEWAL_INFO_PATH, type ServerTime, TIME_PATH } from '../contract/server-notices.ts';
 import type { Authority } from './authority.ts';
 import type { Callers } from './callers.ts';
 import type { Counts } from './counts.ts';
 import { type EnrollmentDeps, enrollDevice } from './enrollment.ts';
 import { type RenewalDeps, renewCertificate } from './renewal.ts';
+import { askAgainAfter, type CertificateLife, renewalNotice, type Window, windowAt } from './renewal-windows.ts';
 import { decodeBase64 } from './request-body.ts';
 import { writeCertsOnly, writeCsrAttributes } from './x509-writer.ts';
 
@@ -21,6 +23,8 @@ export interface RouteDeps {
   readonly renewal: RenewalDeps;
   /** Announced with every certificate. */
   readonly mqttUrl: string | undefined;
+  readonly renewalWindow: (life: CertificateLife) => Promise<Window>;
+  readonly now: () => number;
   readonly counts: Counts;
 }
 
@@ -28,7 +32,7 @@ export interface RouteDeps {
 const CACHE_SECONDS = 300;
 
 export function addRoutes(app: FastifyInstance, deps: RouteDeps): void {
-  const { authority, callers, counts } = deps;
+  const { authority, callers, counts, now } = deps;
   const trustBundle = writeCertsOnly([...authority.trustBundle].reverse());
   const csrAttributes = writeCsrAttributes();
 
@@ -61,6 +65,19 @@ export function addRoutes(app: FastifyInstance, deps: RouteDeps): void {
     if (!answer.ok) throw answer.problem;
     counts.add('renewals_total');
     return sendCertificate(reply, answer.certificate.der);
+  });
+
+  app.get(TIME_PATH, { config: { caller: 'public' } }, (_request, reply) => {
+    const at = now();
+    const answer: ServerTime = { time: new Date(at).toISOString(), unixMs: at };
+    return reply.header('cache-control', 'no-store').header('date', new Date(at).toUTCString()).send(answer);
+  });
+
+  app.get(RENEWAL_INFO_PATH, { config: { caller: 'certificate' } }, async (request, reply) => {
+    const life = callers.holder(request);
+    const window = windowAt(await deps.renewalWindow(life), life, now());
+    reply.header('cache-control', 'no-store').header('retry-after', askAgainAfter(life));
+    return reply.send(renewalNotice(window, now()));
   });
 
   /** The issued certificate alone (RFC 7030, section 4.2.3); its issuer is in the trust bundle. */

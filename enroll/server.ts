@@ -21,6 +21,7 @@ import { Counts } from './counts.ts';
 import { DEFAULT_ENROLL_LIMITS, type EnrollLimits } from './limits.ts';
 import type { RandomBytes } from './profile.ts';
 import { createRateLimit } from './rate-limit.ts';
+import { type CertificateLife, scheduledWindow, type Window } from './renewal-windows.ts';
 import { refuseUndeclaredRoutes } from './route-guard.ts';
 import { addRoutes } from './routes.ts';
 import type { ServerCredentials } from './server-credentials.ts';
@@ -37,6 +38,8 @@ export interface EnrollServerOptions {
   >;
   /** The broker's, `mqtts://host:port`; announced with every certificate. */
   readonly mqttUrl?: string | undefined;
+  /** When a certificate is to be renewed; from its dates alone unless somebody knows better. */
+  readonly renewalWindow?: (life: CertificateLife) => Promise<Window>;
   /** What is not given is as in `DEFAULT_ENROLL_LIMITS`. */
   readonly limits?: Partial<EnrollLimits>;
   /** Milliseconds since the epoch. */
@@ -118,6 +121,12 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
       perSecond: limits.renewalsPerSecond,
       perSecondPerAddress: limits.renewalsPerSecondPerAddress,
     }),
+    // Many on one connection cost less than as many connections, which are limited already.
+    questions: createRateLimit({
+      ...clocks,
+      perSecond: limits.connectionsPerSecond,
+      perSecondPerAddress: limits.connectionsPerSecondPerAddress,
+    }),
     log,
   });
   app.addHook('onRequest', (request) => callers.admit(request));
@@ -126,6 +135,8 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
     callers,
     enrollment: { authority, registry, log, randomBytes: options.randomBytes ?? randomBytes },
     renewal: { authority, registry, log },
+    renewalWindow: options.renewalWindow ?? (async (life) => scheduledWindow(life, 0)),
+    now,
     mqttUrl: options.mqttUrl,
     counts,
   });
