@@ -58,10 +58,14 @@ export interface PeerDescription {
   readonly san?: string;
   /** ISO 8601. */
   readonly notAfter?: string;
+  /** SHA-256 of the certificate, upper-case hexadecimal with colons. */
+  readonly fingerprint?: string;
 }
 
 interface SessionFacts {
   readonly identity: Identity;
+  /** Number of the connection: what happens in one connection shares it, and a later connection has a greater one. */
+  readonly sequence: number;
   readonly clientId: string;
   readonly address: string;
   readonly serial: string;

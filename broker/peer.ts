@@ -88,6 +88,7 @@ export function describePeer(certificate: X509Certificate | undefined): PeerDesc
     serial: normalSerial(certificate.serialNumber),
     ...(certificate.subjectAltName ? { san: printable(certificate.subjectAltName) } : {}),
     ...(Number.isNaN(notAfter) ? {} : { notAfter: new Date(notAfter).toISOString() }),
+    fingerprint: certificate.fingerprint256,
   };
 }
 

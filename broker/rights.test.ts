@@ -226,10 +226,14 @@ describe('subscribing', () => {
   it('gives services the events of the fleet and the server alone writes them', async () => {
     await start();
     const listener = await listen();
-    await bed.connectDevice('dev-1');
-    await bed.broker.disconnect(device('dev-1'), 'revoked');
-    const [message] = messages(await listener.settled());
-    expect(message).toMatch(/^\$fleet\/events\/presence\/disconnected\/dev-1 \{"identity":"device\/dev-1"/);
+    const client = await bed.connectDevice('dev-1');
+    expect(await client.subscribe('$fleet/events/#')).toEqual([128]);
+    await bed.broker.publish('$fleet/events/presence/connected/dev-1', Buffer.from('hello'), 1);
+    expect(messages(await listener.settled())).toEqual(['$fleet/events/presence/connected/dev-1 hello']);
+    expect(messages(await client.settled())).toEqual([]);
+    await client.publish('$fleet/events/presence/connected/dev-1', 'forged');
+    expect(await bed.event('disconnected')).toMatchObject({ reason: 'acl_denied' });
+    expect(messages(await listener.settled())).toEqual([]);
   });
 });
 

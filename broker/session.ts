@@ -13,6 +13,8 @@ import type { Violation } from './violations.ts';
 
 export interface SessionFacts {
   readonly subject: Subject;
+  /** Number of the connection. */
+  readonly sequence: number;
   readonly clientId: string;
   readonly address: string;
   readonly serial: string;
@@ -80,13 +82,13 @@ export class Session implements WireOwner, PublishOrderListener {
   }
 
   /** For events. */
-  get who(): { identity: Identity; clientId: string; address: string; serial: string } {
-    const { subject, clientId, address, serial } = this.facts;
-    return { identity: subject.identity, clientId, address, serial };
+  get who(): { identity: Identity; clientId: string; address: string; serial: string; sequence: number } {
+    const { subject, clientId, address, serial, sequence } = this.facts;
+    return { identity: subject.identity, clientId, address, serial, sequence };
   }
 
   /** For log lines and payloads: the identity as text. */
-  get whoForLog(): { identity: string; clientId: string; address: string; serial: string } {
+  get whoForLog(): { identity: string; clientId: string; address: string; serial: string; sequence: number } {
     return { ...this.who, identity: formatIdentity(this.facts.subject.identity) };
   }
 

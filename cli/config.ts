@@ -98,6 +98,7 @@ export const configSchema = z.strictObject({
     queuedBytes: size.prefault('64MiB'),
     patience: duration.prefault('30s'),
   }),
+  events: section({ retention: section({ age: duration.prefault('90d'), bytes: size.prefault('1GiB') }) }),
   console: section({ host: host.prefault('127.0.0.1'), port: port.prefault(8444) }),
   certificates: section({
     device: duration.prefault('90d'),

@@ -12,6 +12,8 @@ export interface DataDirectory {
   readonly registryFile: string;
   /** Journal of accepted messages. */
   readonly telemetry: string;
+  /** Journal of what happened to the fleet. */
+  readonly events: string;
   readonly operatorKeyFile: string;
   readonly socket: string;
   /** Root certificate, PEM: what clients need to trust this fleet. */
@@ -36,6 +38,7 @@ export function openDataDirectory(path: string): DataDirectory {
     authority: join(root, 'ca'),
     registryFile: join(root, 'registry.db'),
     telemetry: join(root, 'telemetry'),
+    events: join(root, 'events'),
     operatorKeyFile: join(root, 'operator.key'),
     socket: join(root, CONSOLE_SOCKET),
     trustBundle: join(root, 'trust-bundle.pem'),

@@ -11,14 +11,17 @@ import { createConsole } from '../console/console.ts';
 import { formatBootstrapToken } from '../contract/bootstrap-token.ts';
 import { CRL_PATH } from '../contract/est.ts';
 import { DEFAULT_GROUP, type Identity } from '../contract/identity.ts';
+import { NOBODY } from '../contract/lifecycle.ts';
 import { Problem } from '../contract/problem.ts';
-import { TRUST_BUNDLE_TOPIC } from '../contract/topics.ts';
+import { lifecycleTopic, TRUST_BUNDLE_TOPIC } from '../contract/topics.ts';
 import { openAuthority } from '../enroll/authority.ts';
 import { createEnrollServer } from '../enroll/server.ts';
 import { issueServiceCertificate } from '../enroll/services.ts';
+import { openFleetEvents } from '../events/open.ts';
 import { openRegistry } from '../registry/open.ts';
 import type { Registry } from '../registry/registry.ts';
 import { openTelemetry } from '../telemetry/open.ts';
+import { brokerHappening } from './broker-happenings.ts';
 import type { Config } from './config.ts';
 import { openDataDirectory } from './data-directory.ts';
 
@@ -70,6 +73,16 @@ async function start({ config, version, now, log }: FleetServerOptions, opened: 
       log: log.child({ room: 'telemetry' }),
     }),
   );
+  const events = opened.add(
+    await openFleetEvents({
+      directory: data.events,
+      trustDomain: config.trustDomain,
+      registry,
+      retention: config.events.retention,
+      now,
+      log: log.child({ room: 'events' }),
+    }),
+  );
   const authority = opened.add(
     await openAuthority({
       directory: data.authority,
@@ -104,6 +117,8 @@ async function start({ config, version, now, log }: FleetServerOptions, opened: 
       limits: config.mqtt.limits,
       now,
       log: log.child({ room: 'broker' }),
+      onEvent: (event) => events.log.record(...brokerHappening(event)),
+      nextSequence: () => events.nextConnection(),
     }),
   );
   const mqttUrl = `mqtts://${publicHost}:${broker.port}`;
@@ -139,7 +154,7 @@ async function start({ config, version, now, log }: FleetServerOptions, opened: 
         checkPolicy,
         explain: async (identity, verb, topic) => broker.explain(await subjectOf(identity, registry), verb, topic),
         sessions: () => broker.sessions(),
-        counters: () => ({ ...broker.counters(), ...enroll.counters() }),
+        counters: () => ({ ...broker.counters(), ...enroll.counters(), ...events.counters() }),
       },
       version,
       now,
@@ -154,8 +169,15 @@ async function start({ config, version, now, log }: FleetServerOptions, opened: 
   registry.onRevocation(async ({ holder, reason, serials }) => {
     const { sessionsClosed } = await broker.disconnect(holder, 'revoked');
     log.info({ holder, reason, serials, sessionsClosed }, 'revoked');
+    void events.look();
     authority.refreshCrl().catch((error: unknown) => log.error({ error }, 'revocation list was not rebuilt'));
   });
+  // Services hear of events when they are kept, and no more when the broker is about to close.
+  const stopTelling = events.log.follow({}, ({ type, name, json }) => {
+    const topic = lifecycleTopic(type, name === NOBODY ? undefined : name);
+    void broker.publish(topic, Buffer.from(json), type === 'presence.connect_failed' ? 0 : 1);
+  });
+  opened.add({ close: async () => stopTelling() });
   authority.onServerCredentials('broker', (credentials) =>
     broker.replaceTls({ ...credentials, ca: authority.trustBundlePem }),
   );

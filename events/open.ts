@@ -1,0 +1,81 @@
+/** Opens the fleet's events: their journal, the numbers of connections, and the follower of the registry's audit. */
+
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import type { Registry } from '../registry/registry.ts';
+import { CursorFile } from '../telemetry/cursor-file.ts';
+import { openTelemetry } from '../telemetry/open.ts';
+import type { Retention, Telemetry } from '../telemetry/telemetry.ts';
+import { AuditFollower } from './audit-follower.ts';
+import { ConnectionNumbers } from './connection-numbers.ts';
+import { EventLog } from './event-log.ts';
+
+export interface FleetEventsOptions {
+  /** Where they lie; created with mode 0700 when it does not exist. */
+  readonly directory: string;
+  readonly trustDomain: string;
+  readonly registry: Pick<Registry, 'exportAudit' | 'listAudit'>;
+  readonly retention: Retention;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly log: Logger;
+}
+
+export interface FleetEvents {
+  readonly log: EventLog;
+  /** The journal they lie in, for those who read it from a position. */
+  readonly journal: Telemetry;
+  /** Greater than every number before, over restarts. */
+  nextConnection(): number;
+  /** Reads the audit now instead of at the next look. */
+  look(): Promise<void>;
+  /** Names as metrics have them. */
+  counters(): Readonly<Record<string, number>>;
+  close(): Promise<void>;
+}
+
+/** A batch waits longer than one of telemetry: nobody waits for its acknowledgement. */
+const WINDOW_MS = 20;
+const QUEUED_BYTES = 32 * 1_048_576;
+const PATIENCE_MS = 30_000;
+const LOOK_EVERY_MS = 250;
+
+/** Throws Problem `data_directory_unusable` or `database_newer`. */
+export async function openFleetEvents(options: FleetEventsOptions): Promise<FleetEvents> {
+  const { directory, trustDomain, registry, retention, now, log } = options;
+  const journal = await openTelemetry({
+    directory,
+    limits: { window: WINDOW_MS, queuedBytes: QUEUED_BYTES, patience: PATIENCE_MS },
+    retention,
+    now,
+    log,
+  });
+  try {
+    const events = new EventLog({ journal, trustDomain, log });
+    const connections = new ConnectionNumbers(new CursorFile(join(directory, 'connections.next')));
+    const cursor = new CursorFile(join(directory, 'audit.position'));
+    const audit = await AuditFollower.open({ registry, events, cursor, every: LOOK_EVERY_MS, log });
+    return {
+      log: events,
+      journal,
+      nextConnection: () => connections.next(),
+      look: () => audit.look(),
+      counters: () => {
+        const { recorded, leftOut, dropped, waiting } = events.counters();
+        return {
+          events_recorded_total: recorded,
+          events_left_out_total: leftOut,
+          events_dropped_total: dropped,
+          events_waiting: waiting,
+        };
+      },
+      close: async () => {
+        await audit.close();
+        await events.close();
+      },
+    };
+  } catch (error) {
+    await journal.close();
+    throw error;
+  }
+}
