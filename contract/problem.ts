@@ -49,10 +49,21 @@ export const PROBLEMS = {
   token_order_invalid: { status: 400, sentence: 'the bootstrap token cannot be minted this way' },
   policy_invalid: { status: 400, sentence: 'the policy is not one that can be applied' },
   policy_unknown: { status: 404, sentence: 'no policy was set for this group' },
+  // Certificate authorities
+  ca_unknown: { status: 404, sentence: 'there is no such CA' },
+  ca_state_conflict: { status: 409, sentence: 'the CA is not in a state that allows this' },
+  ca_would_strand: { status: 409, sentence: 'devices would be left without a way in; renew them first' },
+  ca_import_rejected: { status: 422, sentence: 'the certificate is not one that can be imported as issuing CA' },
+  root_key_absent: { status: 409, sentence: 'the root key is not here; it was exported or never was' },
+  signer_unavailable: { status: 503, sentence: 'the key that signs certificates cannot be reached; try again later' },
   // Starting the program
   config_invalid: { status: 500, sentence: 'the configuration is not valid' },
   data_directory_unusable: { status: 500, sentence: 'the data directory cannot be used' },
   data_directory_busy: { status: 500, sentence: 'another server runs on this data directory' },
+  database_older: {
+    status: 500,
+    sentence: 'the database was written by a version of Rollcall before its first release',
+  },
   database_newer: { status: 500, sentence: 'the database was written by a newer version of Rollcall' },
   database_damaged: { status: 500, sentence: 'the database cannot be read' },
   private_key_exposed: { status: 500, sentence: 'a private key can be read by others than its owner' },

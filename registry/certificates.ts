@@ -29,6 +29,7 @@ interface CertificateRow {
   readonly address: string | null;
   readonly revoked_at: number | null;
   readonly revocation_reason: RevocationReason | null;
+  readonly issuer_id: string | null;
   readonly der: Buffer;
 }
 
@@ -65,8 +66,9 @@ export function insertCertificate(
   expectIssued(certificate);
   tx.run(
     `INSERT INTO certificates (serial, device_id, service_name, server_name, public_key_sha256, not_before, not_after,
-       issued_at, parent_serial, token_id, address, der)
-     VALUES (@serial, @device, @service, @server, @key, @notBefore, @notAfter, @now, @parent, @token, @address, @der)`,
+       issued_at, parent_serial, token_id, address, issuer_id, der)
+     VALUES (@serial, @device, @service, @server, @key, @notBefore, @notAfter, @now, @parent, @token, @address,
+       @issuer, @der)`,
     {
       serial: certificate.serial,
       device: holder.kind === 'device' ? holder.id : null,
@@ -79,6 +81,7 @@ export function insertCertificate(
       parent: origin.parentSerial ?? null,
       token: origin.tokenId ?? null,
       address: origin.address ?? null,
+      issuer: certificate.issuerId ?? null,
       der: certificate.der,
     },
   );
@@ -198,6 +201,7 @@ function readRow(row: CertificateRow): CertificateRecord {
   return {
     serial: row.serial,
     der: row.der,
+    issuerId: row.issuer_id ?? undefined,
     publicKeySha256: row.public_key_sha256,
     notBefore: row.not_before,
     notAfter: row.not_after,

@@ -11,10 +11,12 @@ import { certificatesOf, recordServerCertificate, standing } from './certificate
 import { openDatabase } from './database.ts';
 import { findDevice, listDevices } from './devices.ts';
 import { admitEnrollment, commitEnrollment } from './enrollment.ts';
+import { issuerMemory } from './issuers.ts';
 import { Listeners } from './listeners.ts';
 import { findPolicy, setPolicy } from './policies.ts';
 import type { Registry, Revocation } from './registry.ts';
 import { admitRenewal, commitRenewal } from './renewal.ts';
+import { renewalWindowMemory } from './renewal-windows.ts';
 import { listRevoked, nextCrlNumber, revokeDevices, revokeService } from './revocations.ts';
 import { commitService, listServices } from './services.ts';
 import { listTokens, mintToken, voidToken } from './tokens.ts';
@@ -81,6 +83,9 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
       setPolicy(database, scope, policy, actor);
       await policyChanges.tell([scope]);
     },
+
+    ...issuerMemory(database),
+    ...renewalWindowMemory(database),
 
     listAudit: async (filter) => listAudit(database, filter),
     exportAudit: async (page) => exportAudit(database, page),

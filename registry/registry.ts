@@ -8,6 +8,8 @@
 
 import type { DeviceId, GroupName, Identity, ServiceName } from '../contract/identity.ts';
 import type { PolicyDocument, PolicyScope } from '../contract/policy.ts';
+import type { IssuerMemory } from './issuers.ts';
+import type { RenewalWindowMemory } from './renewal-windows.ts';
 
 /** Who did it, in audit entries: `operator/local`, `token/9f…`, `device/dev-7`, `server/enroll`. */
 export type Actor = `${'operator' | 'token' | 'device' | 'service' | 'server'}/${string}`;
@@ -83,6 +85,8 @@ export interface IssuedCertificate {
   readonly publicKeySha256: string;
   readonly notBefore: number;
   readonly notAfter: number;
+  /** The CA that signed it, as `registry/issuers.ts` knows it. */
+  readonly issuerId?: string | undefined;
 }
 
 export interface CertificateRecord extends IssuedCertificate {
@@ -235,7 +239,7 @@ export interface DeviceFilter {
   readonly limit: number;
 }
 
-export interface Registry {
+export interface Registry extends IssuerMemory, RenewalWindowMemory {
   mintToken(order: MintOrder, actor: Actor): Promise<MintedToken>;
   listTokens(): Promise<readonly TokenRecord[]>;
   /** Undefined when there is no such token; voiding twice is voiding once. */

@@ -48,6 +48,8 @@ export interface EnrollmentOrder {
 
 export class FleetMemory {
   registry: Registry;
+  /** The CA that signs what is issued from now on. */
+  issuerId: string | undefined;
   readonly #fresh: FreshRegistry;
   readonly #clock: { now: number };
 
@@ -87,6 +89,7 @@ export class FleetMemory {
       publicKeySha256: keyHash(key),
       notBefore: this.now - 10 * MINUTE,
       notAfter: this.now + 90 * DAY,
+      issuerId: this.issuerId,
     };
   }
 

@@ -6,6 +6,7 @@ import { describe } from 'vitest';
 import type { OpenFreshRegistry } from './fleet-memory.ts';
 import { auditBehaviour } from './registry-audit.ts';
 import { enrollmentBehaviour } from './registry-enrollment.ts';
+import { issuerBehaviour, renewalWindowBehaviour } from './registry-issuers.ts';
 import { nameBehaviour } from './registry-names.ts';
 import { recordBehaviour } from './registry-records.ts';
 import { revocationBehaviour } from './registry-revocation.ts';
@@ -19,5 +20,7 @@ export function registryBehaviour(name: string, openFresh: OpenFreshRegistry): v
     revocationBehaviour(openFresh);
     recordBehaviour(openFresh);
     auditBehaviour(openFresh);
+    issuerBehaviour(openFresh);
+    renewalWindowBehaviour(openFresh);
   });
 }

@@ -1,0 +1,286 @@
+/**
+ * The CAs of the fleet as the registry remembers them: what each is good for, which of them issued a certificate, and
+ * what revocation lists and OCSP say of it. Knows no keys, and reads no certificate; `enroll/` does.
+ */
+
+import { Problem } from '../contract/problem.ts';
+import { auditTime, recordDone } from './audit.ts';
+import type { RegistryDatabase } from './database.ts';
+import type { Actor, RevocationReason, RevokedEntry } from './registry.ts';
+import type { Transaction } from './transaction.ts';
+
+/**
+ * - `prepared`: in the trust bundle, signs nothing yet
+ * - `active`: the one that signs
+ * - `outgoing`: was active; what it signed still counts
+ * - `tainted`: what it signed still counts, and is to be renewed now
+ * - `retired`: out of the trust bundle; what it signed counts no more
+ */
+export type IssuerState = 'prepared' | 'active' | 'outgoing' | 'tainted' | 'retired';
+
+export interface NewIssuer {
+  /** Key identifier of its certificate, 40 digits of lower-case hexadecimal. */
+  readonly id: string;
+  readonly role: 'root' | 'issuing';
+  /** The root above an issuing CA; undefined for a root. */
+  readonly rootId: string | undefined;
+  readonly der: Uint8Array;
+  /** PEM: what leads from it to roots that devices may hold, beside its own root. May be empty. */
+  readonly chain: string;
+  readonly notBefore: number;
+  readonly notAfter: number;
+}
+
+export interface IssuerRecord extends NewIssuer {
+  readonly state: IssuerState;
+  readonly preparedAt: number;
+  readonly activatedAt: number | undefined;
+  readonly taintedAt: number | undefined;
+  readonly retiredAt: number | undefined;
+}
+
+/** What a serial is worth to third parties. */
+export type CertificateStatus =
+  | { readonly state: 'good' }
+  | { readonly state: 'revoked'; readonly revokedAt: number; readonly reason: RevocationReason }
+  /** This CA issued no such certificate. */
+  | { readonly state: 'unknown' };
+
+export interface IssuerMemory {
+  /** In the order in which they were prepared. */
+  listIssuers(): Promise<readonly IssuerRecord[]>;
+  /**
+   * Records CAs at once: `prepared`, or `active` where there is none active of that role. One that is known stays as it
+   * is. The first issuing CA ever is taken for the issuer of all certificates that were there before.
+   */
+  addIssuers(issuers: readonly NewIssuer[], actor: Actor): Promise<void>;
+  /** The prepared CA signs from now on, the active one becomes outgoing. Problem `ca_state_conflict` when it isn't prepared. */
+  activateIssuer(id: string, actor: Actor): Promise<void>;
+  /** Of an outgoing CA. Problem `ca_state_conflict` otherwise. */
+  taintIssuer(id: string, actor: Actor): Promise<void>;
+  /**
+   * Of an outgoing or tainted CA, or of a prepared one that is not wanted. Problem `ca_would_strand` when more devices
+   * and services than `strandAtMost` would be without a certificate that counts; `ca_state_conflict` otherwise.
+   */
+  retireIssuer(id: string, strandAtMost: number, actor: Actor): Promise<void>;
+  /** Devices and services that hold no certificate that would count without this CA. */
+  countStranded(id: string): Promise<number>;
+  /** Devices and services that got no certificate since a moment, and so may not have heard of CAs made later. */
+  countNotSeenSince(at: number): Promise<number>;
+  /** Certificates of this CA that are neither revoked nor over. */
+  countIssued(id: string): Promise<number>;
+  /**
+   * For its revocation list, in the order of revocation: revoked, and not over for more than a week. `since`: only what
+   * was revoked at that moment or later.
+   */
+  listRevokedBy(page: {
+    readonly issuerId: string;
+    readonly after?: RevokedEntry | undefined;
+    readonly since?: number | undefined;
+    readonly limit: number;
+  }): Promise<readonly RevokedEntry[]>;
+  certificateStatus(issuerId: string, serial: string): Promise<CertificateStatus>;
+}
+
+/** RFC 5280, section 3.3: listed until a list made after the end has carried it; a week is longer than any list of ours lives. */
+const LISTED_AFTER_EXPIRY_MS = 7 * 24 * 3_600_000;
+
+export function issuerMemory(database: RegistryDatabase): IssuerMemory {
+  return {
+    listIssuers: async () =>
+      database.read((tx) =>
+        tx.all<IssuerRow>('SELECT * FROM issuers ORDER BY prepared_at, role DESC, id', {}).map(readRow),
+      ),
+    addIssuers: async (issuers, actor) =>
+      database.write((tx) => {
+        for (const issuer of issuers) addIssuer(tx, issuer, actor);
+      }),
+    activateIssuer: async (id, actor) => database.write((tx) => activate(tx, id, actor)),
+    taintIssuer: async (id, actor) =>
+      database.write((tx) => {
+        const found = expectState(tx, id, ['outgoing']);
+        tx.run(`UPDATE issuers SET state = 'tainted', tainted_at = @now WHERE id = @id`, { id, now: tx.now });
+        recordDone(tx, { actor, action: 'ca.tainted', subject: `ca/${id}`, details: { role: found.role } });
+      }),
+    retireIssuer: async (id, strandAtMost, actor) => database.write((tx) => retire(tx, id, strandAtMost, actor)),
+    countStranded: async (id) => database.read((tx) => stranded(tx, id)),
+    countNotSeenSince: async (at) => database.read((tx) => notSeenSince(tx, at)),
+    countIssued: async (id) =>
+      database.read(
+        (tx) =>
+          tx.get<{ n: number }>(
+            'SELECT count(*) AS n FROM certificates WHERE issuer_id = @id AND not_after > @now AND revoked_at IS NULL',
+            { id, now: tx.now },
+          )?.n ?? 0,
+      ),
+    listRevokedBy: async ({ issuerId, after, since, limit }) =>
+      database.read((tx) =>
+        tx.all<RevokedEntry>(
+          `SELECT serial, revoked_at AS revokedAt, revocation_reason AS reason FROM certificates
+           WHERE issuer_id = @issuerId AND revoked_at IS NOT NULL AND (revoked_at, serial) > (@at, @serial)
+             AND not_after > @listed
+           ORDER BY revoked_at, serial LIMIT @limit`,
+          {
+            issuerId,
+            at: after?.revokedAt ?? (since ?? 0) - 1,
+            serial: after?.serial ?? 'g', // after every digit: the moment before `since` is left out whole
+            listed: tx.now - LISTED_AFTER_EXPIRY_MS,
+            limit,
+          },
+        ),
+      ),
+    certificateStatus: async (issuerId, serial) => database.read((tx) => statusOf(tx, issuerId, serial)),
+  };
+}
+
+interface IssuerRow {
+  readonly id: string;
+  readonly role: 'root' | 'issuing';
+  readonly state: IssuerState;
+  readonly root_id: string | null;
+  readonly not_before: number;
+  readonly not_after: number;
+  readonly prepared_at: number;
+  readonly activated_at: number | null;
+  readonly tainted_at: number | null;
+  readonly retired_at: number | null;
+  readonly der: Buffer;
+  readonly chain: string;
+}
+
+function addIssuer(tx: Transaction, issuer: NewIssuer, actor: Actor): void {
+  const { id, role } = issuer;
+  if (find(tx, id) !== undefined) return;
+  const isFirst = tx.get('SELECT 1 FROM issuers WHERE role = @role', { role }) === undefined;
+  const hasActive = tx.get(`SELECT 1 FROM issuers WHERE role = @role AND state = 'active'`, { role }) !== undefined;
+  if (hasActive && tx.get(`SELECT 1 FROM issuers WHERE role = @role AND state = 'prepared'`, { role }) !== undefined) {
+    throw conflict(`expected no prepared ${role} CA, found one`);
+  }
+  tx.run(
+    `INSERT INTO issuers (id, role, state, root_id, not_before, not_after, prepared_at, activated_at, der, chain)
+     VALUES (@id, @role, @state, @rootId, @notBefore, @notAfter, @now, @activatedAt, @der, @chain)`,
+    {
+      id,
+      role,
+      state: hasActive ? 'prepared' : 'active',
+      rootId: issuer.rootId ?? null,
+      notBefore: issuer.notBefore,
+      notAfter: issuer.notAfter,
+      now: tx.now,
+      activatedAt: hasActive ? null : tx.now,
+      der: issuer.der,
+      chain: issuer.chain,
+    },
+  );
+  if (role === 'issuing' && isFirst) tx.run('UPDATE certificates SET issuer_id = @id WHERE issuer_id IS NULL', { id });
+  const details = { role, state: hasActive ? 'prepared' : 'active', notAfter: auditTime(issuer.notAfter) };
+  recordDone(tx, { actor, action: 'ca.added', subject: `ca/${id}`, details });
+}
+
+function activate(tx: Transaction, id: string, actor: Actor): void {
+  const { role } = expectState(tx, id, ['prepared']);
+  tx.run(`UPDATE issuers SET state = 'outgoing' WHERE role = @role AND state = 'active'`, { role });
+  tx.run(`UPDATE issuers SET state = 'active', activated_at = @now WHERE id = @id`, { id, now: tx.now });
+  recordDone(tx, { actor, action: 'ca.activated', subject: `ca/${id}`, details: { role } });
+}
+
+function retire(tx: Transaction, id: string, strandAtMost: number, actor: Actor): void {
+  const { role } = expectState(tx, id, ['prepared', 'outgoing', 'tainted']);
+  if (role === 'root') {
+    const below = tx.get<{ id: string }>(`SELECT id FROM issuers WHERE root_id = @id AND state <> 'retired'`, { id });
+    if (below !== undefined) throw conflict(`expected its issuing CAs to be retired before it, found ${below.id}`);
+  }
+  const count = role === 'root' ? strandedByRoot(tx, id) : stranded(tx, id);
+  if (count > strandAtMost) {
+    throw new Problem('ca_would_strand', {
+      detail: `${count} devices and services would be left without a way in; renew them first`,
+      hint: `rollcall renewals pull --issuer ${id}, then rollcall renewals status; --strand ${count} gives them up`,
+    });
+  }
+  tx.run(`UPDATE issuers SET state = 'retired', retired_at = @now WHERE id = @id`, { id, now: tx.now });
+  recordDone(tx, { actor, action: 'ca.retired', subject: `ca/${id}`, details: { role, stranded: count } });
+}
+
+const LIVE = 'revoked_at IS NULL AND not_after > @now';
+
+/** Whoever renewed holds a certificate of another CA that stays. */
+function stranded(tx: Transaction, id: string): number {
+  const count = (holder: 'device_id' | 'service_name') =>
+    tx.get<{ n: number }>(
+      `SELECT count(DISTINCT held.${holder}) AS n FROM certificates AS held
+       WHERE held.issuer_id = @id AND held.${holder} IS NOT NULL AND held.revoked_at IS NULL AND held.not_after > @now
+         AND NOT EXISTS (
+           SELECT 1 FROM certificates AS other JOIN issuers ON issuers.id = other.issuer_id
+           WHERE other.${holder} = held.${holder} AND other.issuer_id <> @id AND other.revoked_at IS NULL
+             AND other.not_after > @now AND issuers.state IN ('prepared', 'active', 'outgoing'))`,
+      { id, now: tx.now },
+    )?.n ?? 0;
+  return count('device_id') + count('service_name');
+}
+
+/** A root leaves the bundle: whoever got no certificate since its successor was made may know no other. */
+function strandedByRoot(tx: Transaction, id: string): number {
+  const successor = tx.get<{ prepared_at: number }>(
+    `SELECT prepared_at FROM issuers WHERE role = 'root' AND state = 'active' AND id <> @id`,
+    { id },
+  );
+  const own = find(tx, id);
+  if (successor === undefined || own?.state === 'prepared') return 0;
+  return notSeenSince(tx, successor.prepared_at);
+}
+
+function notSeenSince(tx: Transaction, at: number): number {
+  const count = (holder: 'device_id' | 'service_name') =>
+    tx.get<{ n: number }>(
+      `SELECT count(*) AS n FROM (
+         SELECT 1 FROM certificates WHERE ${holder} IS NOT NULL AND ${LIVE} GROUP BY ${holder} HAVING max(issued_at) < @at)`,
+      { at, now: tx.now },
+    )?.n ?? 0;
+  return count('device_id') + count('service_name');
+}
+
+function statusOf(tx: Transaction, issuerId: string, serial: string): CertificateStatus {
+  const row = tx.get<{
+    readonly issuer_id: string | null;
+    readonly revoked_at: number | null;
+    readonly revocation_reason: RevocationReason | null;
+  }>('SELECT issuer_id, revoked_at, revocation_reason FROM certificates WHERE serial = @serial', { serial });
+  if (row === undefined || row.issuer_id !== issuerId) return { state: 'unknown' };
+  if (row.revoked_at === null) return { state: 'good' };
+  return { state: 'revoked', revokedAt: row.revoked_at, reason: row.revocation_reason ?? 'unspecified' };
+}
+
+function expectState(tx: Transaction, id: string, wanted: readonly IssuerState[]): IssuerRecord {
+  const found = find(tx, id);
+  if (found === undefined) throw new Problem('ca_unknown');
+  if (!wanted.includes(found.state)) {
+    throw conflict(`expected ${found.role} CA ${id} to be ${wanted.join(' or ')}, found it ${found.state}`);
+  }
+  return found;
+}
+
+function conflict(detail: string): Problem {
+  return new Problem('ca_state_conflict', { detail });
+}
+
+function find(tx: Transaction, id: string): IssuerRecord | undefined {
+  const row = tx.get<IssuerRow>('SELECT * FROM issuers WHERE id = @id', { id });
+  return row === undefined ? undefined : readRow(row);
+}
+
+function readRow(row: IssuerRow): IssuerRecord {
+  return {
+    id: row.id,
+    role: row.role,
+    state: row.state,
+    rootId: row.root_id ?? undefined,
+    der: row.der,
+    chain: row.chain,
+    notBefore: row.not_before,
+    notAfter: row.not_after,
+    preparedAt: row.prepared_at,
+    activatedAt: row.activated_at ?? undefined,
+    taintedAt: row.tainted_at ?? undefined,
+    retiredAt: row.retired_at ?? undefined,
+  };
+}

@@ -1,0 +1,129 @@
+/**
+ * Which certificates are due, and the windows that were pulled forward. A device's current certificate is its newest one
+ * that counts. Decides no window by itself: `enroll/` says where a scheduled one lies.
+ */
+
+import type { DeviceId, GroupName } from '../contract/identity.ts';
+import { recordDone } from './audit.ts';
+import type { RegistryDatabase } from './database.ts';
+import type { Actor } from './registry.ts';
+import type { Transaction } from './transaction.ts';
+
+export interface PulledWindow {
+  readonly start: number;
+  readonly end: number;
+  readonly reason: 'pulled_forward' | 'ca_rotation';
+}
+
+/** A device's current certificate. */
+export interface CurrentCertificate {
+  readonly device: DeviceId;
+  readonly group: GroupName;
+  readonly serial: string;
+  readonly issuerId: string | undefined;
+  readonly notBefore: number;
+  readonly notAfter: number;
+  readonly pulled: PulledWindow | undefined;
+}
+
+export interface CurrentFilter {
+  readonly group?: GroupName | undefined;
+  readonly issuerId?: string | undefined;
+  /** Devices after this id, in id order: the page after it. */
+  readonly after?: DeviceId | undefined;
+  /** 1 to 10,000. */
+  readonly limit: number;
+}
+
+export interface RenewalWindowMemory {
+  /** Of devices that are not revoked and hold a certificate that counts; a page, in the order of device ids. */
+  listCurrentCertificates(filter: CurrentFilter): Promise<readonly CurrentCertificate[]>;
+  /** Certificates of devices and services that count now. */
+  countLiveCertificates(): Promise<number>;
+  /** Undefined when the serial's window was not pulled forward. */
+  findPulledWindow(serial: string): Promise<PulledWindow | undefined>;
+  /** Some at a time; a later window never takes the place of an earlier one. Returns how many it changed. */
+  pullWindows(windows: readonly (PulledWindow & { readonly serial: string })[]): Promise<number>;
+  /** What an operator asked for, after it was done. */
+  recordPull(
+    pull: { readonly subject: string; readonly pulled: number; readonly until: string },
+    actor: Actor,
+  ): Promise<void>;
+}
+
+export function renewalWindowMemory(database: RegistryDatabase): RenewalWindowMemory {
+  return {
+    listCurrentCertificates: async (filter) => database.read((tx) => listCurrent(tx, filter)),
+    countLiveCertificates: async () =>
+      database.read(
+        (tx) =>
+          tx.get<{ n: number }>(
+            `SELECT count(*) AS n FROM certificates
+             WHERE revoked_at IS NULL AND server_name IS NULL AND not_after > @now`,
+            { now: tx.now },
+          )?.n ?? 0,
+      ),
+    findPulledWindow: async (serial) =>
+      database.read((tx) =>
+        tx.get<PulledWindow>(
+          'SELECT window_start AS start, window_end AS end, reason FROM renewal_windows WHERE serial = @serial',
+          { serial },
+        ),
+      ),
+    pullWindows: async (windows) =>
+      database.write((tx) => windows.reduce((changed, window) => changed + pull(tx, window), 0)),
+    recordPull: async ({ subject, pulled, until }, actor) =>
+      database.write((tx) => recordDone(tx, { actor, action: 'renewals.pulled', subject, details: { pulled, until } })),
+  };
+}
+
+interface CurrentRow {
+  readonly device: DeviceId;
+  readonly group_name: GroupName;
+  readonly serial: string;
+  readonly issuer_id: string | null;
+  readonly not_before: number;
+  readonly not_after: number;
+  readonly window_start: number | null;
+  readonly window_end: number | null;
+  readonly reason: PulledWindow['reason'] | null;
+}
+
+function listCurrent(tx: Transaction, { group, issuerId, after, limit }: CurrentFilter): readonly CurrentCertificate[] {
+  return tx
+    .all<CurrentRow>(
+      `SELECT devices.id AS device, group_name, c.serial, c.issuer_id, c.not_before, c.not_after,
+         w.window_start, w.window_end, w.reason
+       FROM devices
+       JOIN certificates AS c ON c.serial = (
+         SELECT serial FROM certificates WHERE device_id = devices.id AND revoked_at IS NULL AND not_after > @now
+         ORDER BY issued_at DESC, rowid DESC LIMIT 1)
+       LEFT JOIN renewal_windows AS w ON w.serial = c.serial
+       WHERE devices.id > @after AND devices.revoked_at IS NULL
+         AND (@group IS NULL OR group_name = @group) AND (@issuer IS NULL OR c.issuer_id = @issuer)
+       ORDER BY devices.id LIMIT @limit`,
+      { now: tx.now, after: after ?? '', group: group ?? null, issuer: issuerId ?? null, limit },
+    )
+    .map((row) => ({
+      device: row.device,
+      group: row.group_name,
+      serial: row.serial,
+      issuerId: row.issuer_id ?? undefined,
+      notBefore: row.not_before,
+      notAfter: row.not_after,
+      pulled:
+        row.window_start === null || row.window_end === null || row.reason === null
+          ? undefined
+          : { start: row.window_start, end: row.window_end, reason: row.reason },
+    }));
+}
+
+function pull(tx: Transaction, { serial, start, end, reason }: PulledWindow & { readonly serial: string }): number {
+  return tx.run(
+    `INSERT INTO renewal_windows (serial, window_start, window_end, reason, set_at)
+     VALUES (@serial, @start, @end, @reason, @now)
+     ON CONFLICT (serial) DO UPDATE SET window_start = @start, window_end = @end, reason = @reason, set_at = @now
+     WHERE @end < window_end`,
+    { serial, start, end, reason, now: tx.now },
+  );
+}
