@@ -6,13 +6,43 @@
  */
 
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type BuildOptions, build } from 'esbuild';
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+
+/**
+ * Writes the agent as one file that needs nothing but Node 20 or newer: the SDK and its dependencies inside.
+ * Resolves with its size in bytes.
+ */
+export async function buildDeviceAgent(outFile: string): Promise<number> {
+  await build({
+    entryPoints: [here('agent/program.ts')],
+    bundle: true,
+    platform: 'node',
+    target: 'node20',
+    format: 'cjs',
+    minify: true,
+    keepNames: false,
+    legalComments: 'none',
+    banner: { js: '#!/usr/bin/env node' },
+    outfile: outFile,
+  });
+  chmodSync(outFile, 0o755);
+  return statSync(outFile).size;
+}
 
 /** Fills `outDirectory` with index.js, index.cjs, their source maps, declarations and the licence. */
 export async function buildDeviceSdk(outDirectory: string): Promise<void> {
@@ -22,7 +52,6 @@ export async function buildDeviceSdk(outDirectory: string): Promise<void> {
     bundle: true,
     platform: 'node',
     target: 'node20',
-    external: ['mqtt'],
     sourcemap: true,
     sourcesContent: false,
     legalComments: 'none',

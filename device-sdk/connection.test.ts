@@ -1,29 +1,194 @@
-import { type AddressInfo, createServer } from 'node:net';
-import { afterAll, expect, it } from 'vitest';
+import { type AddressInfo, createServer as createTcpServer, type Server } from 'node:net';
+import { createServer, type TLSSocket } from 'node:tls';
+import mqttPacket from 'mqtt-packet';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
 import { startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
-import { Connection, type ConnectionEnd } from './connection.ts';
+import { Connection, type ConnectionEnd, type ConnectionListener, type ConnectionOptions } from './connection.ts';
 import { enrollOnce } from './enrollment.ts';
-import { memoryIdentityStore } from './identity-store.ts';
+import { memoryIdentityStore, type StoredIdentity } from './identity-store.ts';
 import { PacketIds } from './packet-ids.ts';
 
 const authority = makeScriptedAuthority();
+let identity: StoredIdentity;
+beforeAll(async () => {
+  const est = await startScriptedEstServer(authority);
+  identity = await enrollOnce(memoryIdentityStore(), { token: est.token() });
+  await est.close();
+});
 afterAll(() => authority.dispose());
 
-it('a broker that accepts and then says nothing is given up', async () => {
-  const est = await startScriptedEstServer(authority);
-  const identity = await enrollOnce(memoryIdentityStore(), { token: est.token() });
-  await est.close();
-  const silent = createServer((socket) => socket.on('error', () => {}));
-  await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
-  const mqttUrl = `mqtts://localhost:${(silent.address() as AddressInfo).port}`;
-  const end = await new Promise<ConnectionEnd>((ended) => {
-    new Connection(
-      { identity, mqttUrl, packetIds: new PacketIds(), clean: true, keepalive: 60, connectTimeout: 20 },
-      { connected: () => expect.unreachable(), message: () => {}, ended },
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+async function listening(server: Server): Promise<string> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const sockets = new Set<{ destroy(): void }>();
+  server.on('connection', (socket) => sockets.add(socket));
+  cleanups.push(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  return `mqtts://localhost:${(server.address() as AddressInfo).port}`;
+}
+
+/** TLS of the fleet's own, and behind it whatever a test wants to say. */
+function brokerThat(behaves: (socket: TLSSocket) => void): Promise<string> {
+  const { keyPem, certificatePem } = authority.server;
+  const server = createServer(
+    { key: keyPem, cert: certificatePem, ca: [authority.rootPem, authority.issuingPem], requestCert: true },
+    (socket) => {
+      socket.on('error', () => {});
+      behaves(socket);
+    },
+  );
+  return listening(server);
+}
+
+/** Answers by packet; what it doesn't know it leaves unanswered. */
+function answering(answers: Readonly<Record<string, (packet: { messageId?: number }) => Buffer | undefined>>) {
+  return (socket: TLSSocket) => {
+    const parser = mqttPacket.parser({ protocolVersion: 4 });
+    parser.on('packet', (packet) => {
+      const answer = answers[packet.cmd]?.(packet as { messageId?: number });
+      if (answer !== undefined) socket.write(answer);
+    });
+    socket.on('data', (bytes: Buffer) => parser.parse(bytes));
+  };
+}
+
+const CONNACK = mqttPacket.generate({ cmd: 'connack', returnCode: 0, sessionPresent: false });
+const PINGRESP = mqttPacket.generate({ cmd: 'pingresp' });
+
+function connect(
+  mqttUrl: string,
+  options: Partial<ConnectionOptions> = {},
+  listener: Partial<ConnectionListener> = {},
+) {
+  let connection: Connection | undefined;
+  const end = new Promise<ConnectionEnd>((ended) => {
+    connection = new Connection(
+      {
+        ...{ identity, mqttUrl, packetIds: new PacketIds(), clean: true, dates: 'system' },
+        ...{ keepalive: 60, connectTimeout: 10_000, ackTimeout: 60_000 },
+        ...options,
+      },
+      { connected: () => {}, message: () => undefined, ...listener, ended },
     );
   });
-  silent.close();
-  expect(end.kind).toBe('lost');
-  expect(end.error).toMatchObject({ code: 'connection_lost', message: expect.stringContaining('connack timeout') });
+  cleanups.push(() => connection?.close());
+  return { connection: connection as Connection, end };
+}
+
+const message = (payload: string) => ({
+  ...{ topic: 'devices/a/telemetry/t', payload: Buffer.from(payload), qos: 1 as const, packetId: 0, sends: 1 },
+});
+
+describe('a connection', () => {
+  it('is given up when the broker accepts it and then says nothing', async () => {
+    const mqttUrl = await listening(createTcpServer((socket) => socket.on('error', () => {})));
+    const { error, kind } = await connect(mqttUrl, { connectTimeout: 20 }).end;
+    expect(kind).toBe('lost');
+    expect(error).toMatchObject({ code: 'connection_lost', message: expect.stringContaining('no CONNACK') });
+  });
+
+  it('that is cut in the middle of the handshake is lost', async () => {
+    const mqttUrl = await listening(createTcpServer((socket) => socket.once('data', () => socket.destroy())));
+    expect(await connect(mqttUrl).end).toMatchObject({ kind: 'lost', error: { code: 'connection_lost' } });
+  });
+
+  it.each([['HTTP without TLS', (url: () => Promise<string>) => url()]])(
+    'to a proxy that answers %s is not taken for a broker',
+    async () => {
+      const html = 'HTTP/1.1 302 Found\r\nlocation: http://portal.example\r\n\r\n<html>';
+      const mqttUrl = await listening(createTcpServer((socket) => socket.on('error', () => {}).end(html)));
+      expect(await connect(mqttUrl).end).toMatchObject({ kind: 'refused', error: { code: 'server_untrusted' } });
+    },
+  );
+
+  it('whose broker answers with a page of HTML is lost', async () => {
+    const mqttUrl = await brokerThat((socket) =>
+      socket.write('<!doctype html><html><body>sign in here first</body></html>'),
+    );
+    const { kind, error } = await connect(mqttUrl).end;
+    expect(kind).toBe('lost');
+    expect(error.message).toContain('malformed publish');
+  });
+
+  it('that is half-open is found out: a probe that nobody answers ends it', async () => {
+    const mqttUrl = await brokerThat(answering({ connect: () => CONNACK }));
+    const { end } = connect(mqttUrl, { keepalive: 0.05 });
+    expect(await end).toMatchObject({ kind: 'lost', error: { message: expect.stringContaining('the line is dead') } });
+  });
+
+  it('that is idle stays, as long as probes are answered', async () => {
+    let probes = 0;
+    const enough = Promise.withResolvers<void>();
+    const mqttUrl = await brokerThat(
+      answering({
+        connect: () => CONNACK,
+        pingreq: () => {
+          probes += 1;
+          if (probes === 5) enough.resolve();
+          return PINGRESP;
+        },
+      }),
+    );
+    const { end } = connect(mqttUrl, { keepalive: 0.1 });
+    await expect(Promise.race([end, enough.promise.then(() => 'alive')])).resolves.toBe('alive');
+  });
+
+  it('on which PUBACK never comes is given up, though the broker is there', async () => {
+    const mqttUrl = await brokerThat(answering({ connect: () => CONNACK, pingreq: () => PINGRESP }));
+    const { connection, end } = connect(mqttUrl, { keepalive: 0.1, ackTimeout: 120 }, {});
+    connection.send(message('1'), () => expect.unreachable());
+    expect(await end).toMatchObject({ kind: 'lost', error: { message: expect.stringContaining('no PUBACK') } });
+  });
+
+  it('acknowledges what it was sent in the order in which it came, when each is safe', async () => {
+    const acknowledged: number[] = [];
+    const all = Promise.withResolvers<void>();
+    const publish = (messageId: number) =>
+      mqttPacket.generate({
+        cmd: 'publish',
+        topic: 't',
+        payload: String(messageId),
+        qos: 1,
+        messageId,
+        dup: false,
+        retain: false,
+      });
+    const mqttUrl = await brokerThat(
+      answering({
+        connect: () => Buffer.concat([CONNACK, publish(1), publish(2), publish(3)]),
+        puback: ({ messageId }) => {
+          acknowledged.push(messageId as number);
+          if (acknowledged.length === 2) all.resolve();
+          return undefined;
+        },
+      }),
+    );
+    const first = Promise.withResolvers<void>();
+    const full = Promise.reject<void>(new Error('the disk is full'));
+    full.catch(() => {});
+    const safe: Readonly<Record<string, Promise<void>>> = {
+      '1': first.promise,
+      '2': full,
+      '3': Promise.resolve(),
+    };
+    const { end } = connect(
+      mqttUrl,
+      {},
+      {
+        message: (_topic, payload) => {
+          if (payload.toString() === '3') setImmediate(() => first.resolve());
+          return safe[payload.toString()];
+        },
+      },
+    );
+    await Promise.race([all.promise, end]);
+    expect(acknowledged).toEqual([1, 3]);
+  });
 });

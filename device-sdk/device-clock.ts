@@ -1,13 +1,21 @@
 /**
  * The time, as far as a device can know it: its own clock, but never before what a server of its fleet once said. Many
- * gateways wake up in 1970. It sets no clock, and certificates are still judged by the system's own.
+ * gateways wake up in 1970. It sets no clock.
  */
 
 import { readFile } from 'node:fs/promises';
 import { writeDurably } from './durable-file.ts';
+import type { PeerClock } from './https-exchange.ts';
+import type { DatesJudgedBy } from './server-proof.ts';
+
+/** Milliseconds of skew that a slow answer and whole seconds can explain. */
+export const SKEW_TOLERATED_MS = 60_000;
 
 export interface ClockStatus {
-  /** Milliseconds since 1970: the system's clock, or the last known good time plus what passed since, if that is later. */
+  /**
+   * Milliseconds since 1970: the system's clock, or the last known good time plus what passed since, if that is later or
+   * if the system's clock is known to be wrong.
+   */
   readonly now: number;
   /** Milliseconds by which the system's clock is ahead; negative if it is behind. Undefined until a server told the time. */
   readonly skew: number | undefined;
@@ -25,16 +33,17 @@ export interface DeviceClockOptions {
   readonly now: () => number;
   /** Milliseconds of a clock that only goes forward, whatever the system's is set to. */
   readonly uptime: () => number;
+  /** Told the skew, milliseconds, each time a server told the time. */
+  readonly learnt?: (skew: number) => void;
 }
 
-export class DeviceClock {
+export class DeviceClock implements PeerClock {
   readonly #options: DeviceClockOptions;
   /** Known good at `#at` of the uptime. */
   #floor = 0;
   #at = 0;
+  /** As it was when a server told the time last. */
   #skew: number | undefined;
-  /** A server told the time since this process began: then the floor moves on with it. */
-  #isConfirmed = false;
 
   private constructor(options: DeviceClockOptions) {
     this.#options = options;
@@ -47,7 +56,17 @@ export class DeviceClock {
     return clock;
   }
 
-  readonly now = (): number => Math.max(this.#options.now(), this.#passed());
+  readonly now = (): number => (this.#isSystemWrong() ? this.#passed() : Math.max(this.#options.now(), this.#passed()));
+
+  /** By which time servers are judged: the system's clock can't be used once it is known to be wrong. */
+  dates(): DatesJudgedBy {
+    return this.#isSystemWrong() ? this.#passed() : 'system';
+  }
+
+  /** The last known good time, milliseconds since 1970; zero if there is none. */
+  get lastGood(): number {
+    return this.#floor;
+  }
 
   get status(): ClockStatus {
     return { now: this.now(), skew: this.#skew };
@@ -63,7 +82,7 @@ export class DeviceClock {
   /** A server that proved itself says what time it is now. */
   learn(time: number): void {
     this.#skew = this.#options.now() - time;
-    this.#isConfirmed = true;
+    this.#options.learnt?.(this.#skew);
     this.#floor = time; // an earlier one as well: what was known before was no better than a server's word
     this.#at = this.#options.uptime();
     void this.keep();
@@ -71,7 +90,16 @@ export class DeviceClock {
 
   /** Makes what is known good survive a reboot. Never rejects. */
   async keep(): Promise<void> {
-    if (this.#isConfirmed) await this.#options.store.save(Math.floor(this.#passed())).catch(() => {});
+    if (this.#skew !== undefined) await this.#options.store.save(Math.floor(this.#passed())).catch(() => {});
+  }
+
+  /**
+   * It was wrong when a server told the time, and still is. One that was right then may be wrong now as well, but so may
+   * the uptime, which stands still while a machine sleeps: the system gets the benefit of the doubt until TLS fails.
+   */
+  #isSystemWrong(): boolean {
+    if (this.#skew === undefined || Math.abs(this.#skew) <= SKEW_TOLERATED_MS) return false;
+    return Math.abs(this.#options.now() - this.#passed()) > SKEW_TOLERATED_MS;
   }
 
   #passed(): number {

@@ -5,7 +5,8 @@ import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
 import { type BrokerScript, startScriptedBroker } from '../test/testkit/scripted-broker.ts';
 import { type EstScript, problem, startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
 import { temporaryDirectory } from '../test/testkit/temporary.ts';
-import { Device, type DeviceOptions } from './device.ts';
+import { Device } from './device.ts';
+import type { DeviceOptions } from './device-options.ts';
 import type { StateListener } from './device-state.ts';
 import { fileIdentityStore } from './file-identity-store.ts';
 

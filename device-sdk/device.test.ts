@@ -8,7 +8,8 @@ import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
 import { nextMessage, startScriptedBroker } from '../test/testkit/scripted-broker.ts';
 import { type EstScript, problem, startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
-import { Device, type DeviceOptions } from './device.ts';
+import { Device } from './device.ts';
+import type { DeviceOptions } from './device-options.ts';
 import { memoryIdentityStore } from './identity-store.ts';
 
 const authority = makeScriptedAuthority();

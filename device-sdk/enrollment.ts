@@ -10,9 +10,9 @@ import { type DeviceId, NAME_RULE, parseDeviceId } from '../contract/identity.ts
 import { writeCsr } from './csr.ts';
 import { DeviceError } from './device-error.ts';
 import { fetchCaCertificates, type Issued, simpleEnroll, simpleReenroll } from './est-client.ts';
-import type { HttpsPeer } from './https-exchange.ts';
+import type { HttpsPeer, PeerClock } from './https-exchange.ts';
 import type { IdentityStore, PendingRequest, StoredIdentity } from './identity-store.ts';
-import { deviceIdOf, findPinned, identityUriOf, judgeChain } from './issued-chain.ts';
+import { certificatesIn, deviceIdOf, findPinned, identityUriOf, judgeChain } from './issued-chain.ts';
 import { defaultMqttUrl, parseEnrollUrl, parseMqttUrl } from './server-urls.ts';
 
 export interface EnrollmentOrder {
@@ -24,10 +24,10 @@ export interface EnrollmentOrder {
   readonly enrollUrl?: string;
   /** In place of the token's own: SHA-256 of the root certificate's DER, 64 hexadecimal digits. */
   readonly rootSha256?: string;
-  /** In place of what the server announces. */
-  readonly mqttUrl?: string;
-  /** Told the server's time, milliseconds since 1970, once the server has proved itself. */
-  readonly onServerTime?: (time: number) => void;
+  /** In place of what the server announces: one broker, or several that are tried in turn. */
+  readonly mqttUrl?: string | readonly string[];
+  /** Judges the dates of servers in place of the system's clock, and learns the time from those that proved themselves. */
+  readonly clock?: PeerClock;
   /** Ends the enrollment; the next try goes on with the same key. It has no meaning once there is an identity. */
   readonly signal?: AbortSignal;
 }
@@ -53,9 +53,10 @@ function checkStored(stored: StoredIdentity, order: EnrollmentOrder): void {
   }
   let isPair: boolean;
   try {
-    new X509Certificate(stored.rootPem);
+    if (certificatesIn(stored.rootPem).length === 0) throw unusable('expected a root certificate in PEM');
     isPair = new X509Certificate(stored.certificatePem).checkPrivateKey(createPrivateKey(stored.keyPem));
-  } catch {
+  } catch (error) {
+    if (error instanceof DeviceError) throw error;
     throw unusable('expected a key and certificates in PEM'); // OpenSSL's own words could say something of the key
   }
   if (!isPair) throw unusable('the certificate belongs to another key');
@@ -82,7 +83,7 @@ export async function enroll(store: IdentityStore, order: EnrollmentOrder): Prom
 
   // 4. Believe nothing that the chain does not prove.
   const key = createPrivateKey(pending.keyPem);
-  const { deviceId, certificatePem } = judgeChain(issued.certificates, authorities, root, key);
+  const { deviceId, certificatePem } = judgeChain(issued.certificates, authorities, [root], key);
   if (credential.deviceId !== undefined && deviceId !== credential.deviceId) {
     throw new DeviceError('answer_invalid', { reason: 'the certificate names another device than was asked for' });
   }
@@ -108,11 +109,11 @@ export async function enroll(store: IdentityStore, order: EnrollmentOrder): Prom
 export async function requestRenewal(
   store: IdentityStore,
   current: StoredIdentity,
-  { signal, onServerTime }: Pick<EnrollmentOrder, 'signal' | 'onServerTime'> = {},
+  { signal, clock }: Pick<EnrollmentOrder, 'signal' | 'clock'> = {},
 ): Promise<StoredIdentity> {
-  const root = new X509Certificate(current.rootPem);
+  const roots = certificatesIn(current.rootPem);
   const leaf = new X509Certificate(current.certificatePem);
-  const peer: HttpsPeer = { url: current.enrollUrl, root: current.rootPem, signal, onTime: onServerTime };
+  const peer: HttpsPeer = { url: current.enrollUrl, root: current.rootPem, signal, clock };
   const authorities = await fetchCaCertificates(peer);
   const { pending, issued } = await askWithStoredKey(store, current.deviceId, identityUriOf(leaf), (csr) =>
     simpleReenroll({ ...peer, credential: current }, csr),
@@ -120,7 +121,7 @@ export async function requestRenewal(
   const { deviceId, certificatePem } = judgeChain(
     issued.certificates,
     authorities,
-    root,
+    roots,
     createPrivateKey(pending.keyPem),
   );
   if (deviceId !== deviceIdOf(leaf)) {
@@ -169,8 +170,8 @@ async function makeRequest(commonName: string, uri: string | undefined): Promise
   return { commonName, csr, keyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string };
 }
 
-function peerOf({ enrollUrl, signal, onServerTime }: Credential): Pick<HttpsPeer, 'url' | 'signal' | 'onTime'> {
-  return { url: enrollUrl, signal, onTime: onServerTime };
+function peerOf({ enrollUrl, signal, clock }: Credential): Pick<HttpsPeer, 'url' | 'signal' | 'clock'> {
+  return { url: enrollUrl, signal, clock };
 }
 
 interface Credential {
@@ -180,7 +181,7 @@ interface Credential {
   readonly rootSha256: string;
   readonly mqttUrl: string | undefined;
   readonly signal: AbortSignal | undefined;
-  readonly onServerTime: EnrollmentOrder['onServerTime'];
+  readonly clock: PeerClock | undefined;
 }
 
 function readOrder(order: EnrollmentOrder): Credential {
@@ -201,16 +202,17 @@ function readOrder(order: EnrollmentOrder): Credential {
   if (order.deviceId !== undefined && deviceId === undefined) {
     throw new DeviceError('device_id_invalid', { reason: `expected ${NAME_RULE}` });
   }
-  const { signal, onServerTime } = order;
-  return { token, deviceId, enrollUrl, rootSha256, mqttUrl: checkedMqttUrl(order.mqttUrl), signal, onServerTime };
+  const { signal, clock } = order;
+  return { token, deviceId, enrollUrl, rootSha256, mqttUrl: checkedMqttUrls(order.mqttUrl)?.[0], signal, clock };
 }
 
-/** The caller's own MQTT address, checked; throws `request_invalid`. */
-export function checkedMqttUrl(text: string | undefined): string | undefined {
-  if (text === undefined) return undefined;
-  const url = parseMqttUrl(text);
-  if (url === undefined) throw invalid('expected an MQTT URL of the form mqtts://host:port');
-  return url;
+/** The caller's own MQTT addresses, checked; undefined if there are none. Throws `request_invalid`. */
+export function checkedMqttUrls(given: EnrollmentOrder['mqttUrl']): readonly string[] | undefined {
+  if (given === undefined) return undefined;
+  const urls = (typeof given === 'string' ? [given] : given).map(parseMqttUrl);
+  if (urls.length === 0 || urls.includes(undefined))
+    throw invalid('expected an MQTT URL of the form mqtts://host:port');
+  return urls as readonly string[];
 }
 
 function announcedMqttUrl(issued: Issued): string | undefined {

@@ -114,7 +114,7 @@ function problemOf(answer: HttpsAnswer): { readonly code?: unknown; readonly tim
 function hearTime(peer: HttpsPeer, answer: HttpsAnswer): void {
   if (peer.root === 'unverified') return; // anybody could have said it
   const time = Date.parse(String(problemOf(answer)?.time ?? answer.headers.date));
-  if (Number.isFinite(time) && time > 0) peer.onTime?.(time);
+  if (Number.isFinite(time) && time > 0) peer.clock?.learn(time);
 }
 
 function codeOfStatus(status: number): DeviceErrorCode {

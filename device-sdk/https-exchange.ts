@@ -4,19 +4,29 @@
  */
 
 import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
-import { isIP } from 'node:net';
-import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
+import type { TLSSocket } from 'node:tls';
+import { parseServerTime, TIME_PATH } from '../contract/server-notices.ts';
 import { asDeviceError, DeviceError } from './device-error.ts';
+import { type DatesJudgedBy, disproved, isDateError, isWithin, openTls, type TlsOrder } from './server-proof.ts';
+
+/** The clock by which servers are judged, and which learns from them. */
+export interface PeerClock {
+  dates(): DatesJudgedBy;
+  /** A server that proved itself says what time it is, milliseconds since 1970. */
+  learn(time: number): void;
+  /** The last known good time: a server whose own dates could not be judged is not believed an earlier one. */
+  readonly lastGood: number;
+}
 
 export interface HttpsPeer {
   /** Origin, `https://host:port`. */
   readonly url: string;
-  /** PEM of the only root trusted for this exchange; `unverified` for the one request that fetches it. */
+  /** PEM of the only roots trusted for this exchange; `unverified` for the one request that fetches them. */
   readonly root: string | 'unverified';
   /** Client certificate (chain, leaf first) and key, both PEM. */
   readonly credential?: { readonly certificatePem: string; readonly keyPem: string };
-  /** Told the server's time, milliseconds since 1970, of each answer of a verified server that names one. */
-  readonly onTime?: ((time: number) => void) | undefined;
+  /** Without one, the system's clock is the only judge, and nobody learns the time. */
+  readonly clock?: PeerClock | undefined;
   /** Aborted, the exchange fails with `closed`. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -36,19 +46,65 @@ export interface HttpsAnswer {
   readonly status: number;
   readonly headers: IncomingMessage['headers'];
   readonly body: Buffer;
+  /** Whether the certificate of the server that said so is valid at a time, milliseconds since 1970. */
+  isValidAt(time: number): boolean;
 }
 
-/** Rejects with `server_untrusted`, `server_unreachable`, `answer_invalid`, or `closed` when the signal aborts. */
+/**
+ * Rejects with `server_untrusted`, `server_unreachable`, `answer_invalid`, or `closed` when the signal aborts. A server
+ * that is not believed only because of a date is asked for the time, and then judged by that.
+ */
 export async function exchange(peer: HttpsPeer, request: HttpsRequest): Promise<HttpsAnswer> {
+  const { clock } = peer;
+  const dates = clock?.dates() ?? 'system';
+  try {
+    return await exchangeOnce(peer, request, dates);
+  } catch (error) {
+    const isMisdated = error instanceof DeviceError && isDateError((error.cause ?? {}) as NodeJS.ErrnoException);
+    if (!isMisdated || clock === undefined || dates !== 'system') throw error;
+    await learnTime(peer, clock);
+    return exchangeOnce(peer, request, clock.dates());
+  }
+}
+
+/**
+ * Asks a server for the time whose dates can't be judged yet. Nothing secret is sent. It is believed only if it holds a
+ * certificate under the fleet's root that is valid at the time it tells, and that time is not before one known to be
+ * good: an old certificate with a stolen key can't turn the clock back to its own days. Rejects with `server_untrusted`.
+ */
+export async function learnTime(peer: HttpsPeer, clock: PeerClock): Promise<void> {
+  const { url, root, signal } = peer;
+  const answer = await exchangeOnce(
+    { url, root, signal },
+    { method: 'GET', path: TIME_PATH, maxBytes: 4_096, timeout: 30_000 },
+    'undated',
+  );
+  const time = parseServerTime(answer.body.toString('utf8'))?.unixMs ?? Date.parse(String(answer.headers.date));
+  if (!Number.isFinite(time) || !answer.isValidAt(time) || time < clock.lastGood) {
+    throw new DeviceError('server_untrusted', { reason: 'expected a server that is valid at the time it tells' });
+  }
+  clock.learn(time);
+}
+
+async function exchangeOnce(peer: HttpsPeer, request: HttpsRequest, dates: DatesJudgedBy): Promise<HttpsAnswer> {
   if (peer.signal?.aborted === true) throw new DeviceError('closed');
-  const socket = openSocket(peer);
+  const order: TlsOrder = {
+    url: peer.url,
+    defaultPort: 443,
+    // Nothing secret is ever sent to an `unverified` peer: the root that it hands out is compared with the token's pin.
+    trust: peer.root === 'unverified' ? peer.root : { rootsPem: peer.root, dates },
+    credential: peer.credential,
+    protocols: ['http/1.1'],
+  };
+  const socket = openTls(order);
+  socket.on('error', () => {}); // a late one, after the answer, concerns nobody
   const onAbort = () => socket.destroy(new DeviceError('closed'));
   peer.signal?.addEventListener('abort', onAbort);
   const timer = setTimeout(() => {
     socket.destroy(new DeviceError('server_unreachable', { reason: `no answer within ${request.timeout} ms` }));
   }, request.timeout);
   try {
-    await verified(socket, peer);
+    await verified(socket, order);
     return await send(socket, peer, request);
   } catch (error) {
     throw asDeviceError(error, 'server_unreachable');
@@ -59,36 +115,14 @@ export async function exchange(peer: HttpsPeer, request: HttpsRequest): Promise<
   }
 }
 
-function openSocket(peer: HttpsPeer): TLSSocket {
-  const url = new URL(peer.url);
-  const host = url.hostname.replace(/^\[|\]$/g, '');
-  const options: ConnectionOptions = {
-    host,
-    port: url.port === '' ? 443 : Number(url.port),
-    minVersion: 'TLSv1.2',
-    ALPNProtocols: ['http/1.1'],
-    // Only `unverified` peers skip the check, and nothing secret is ever sent to one: the root that it hands out is
-    // compared with the token's pin.
-    rejectUnauthorized: peer.root !== 'unverified',
-  };
-  if (isIP(host) === 0) options.servername = host;
-  if (peer.root !== 'unverified') options.ca = peer.root;
-  if (peer.credential !== undefined) {
-    options.cert = peer.credential.certificatePem;
-    options.key = peer.credential.keyPem;
-  }
-  const socket = connect(options);
-  socket.on('error', () => {}); // a late one, after the answer, concerns nobody
-  return socket;
-}
-
-function verified(socket: TLSSocket, peer: HttpsPeer): Promise<void> {
+function verified(socket: TLSSocket, order: TlsOrder): Promise<void> {
   return new Promise((resolve, reject) => {
     socket.once('error', (error: NodeJS.ErrnoException) => reject(connectError(error)));
     socket.once('close', () => reject(new DeviceError('server_unreachable', { reason: 'the connection was closed' })));
     socket.once('secureConnect', () => {
-      if (peer.root === 'unverified' || socket.authorized) resolve();
-      else reject(new DeviceError('server_untrusted'));
+      const doubt = disproved(socket, order);
+      if (doubt === undefined) resolve();
+      else reject(doubt);
     });
   });
 }
@@ -121,10 +155,11 @@ function send(socket: TLSSocket, peer: HttpsPeer, request: HttpsRequest): Promis
     });
     outgoing.once('error', reject);
     outgoing.once('response', (incoming) => {
-      readBody(incoming, request.maxBytes).then(
-        (body) => resolve({ status: incoming.statusCode ?? 0, headers: incoming.headers, body }),
-        reject,
-      );
+      const leaf = socket.getPeerX509Certificate(); // the socket forgets it when it ends
+      readBody(incoming, request.maxBytes).then((body) => {
+        const isValidAt = (time: number) => leaf !== undefined && isWithin(leaf, time);
+        resolve({ status: incoming.statusCode ?? 0, headers: incoming.headers, body, isValidAt });
+      }, reject);
     });
     outgoing.end(request.body);
   });

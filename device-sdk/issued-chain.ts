@@ -4,7 +4,7 @@
  * time yet.
  */
 
-import { createPublicKey, type KeyObject, type X509Certificate } from 'node:crypto';
+import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { type DeviceId, parseDeviceId } from '../contract/identity.ts';
 import { DeviceError } from './device-error.ts';
 
@@ -22,18 +22,25 @@ export function findPinned(certificates: readonly X509Certificate[], sha256: str
   return certificates.find((certificate) => fingerprint(certificate) === sha256 && certificate.ca);
 }
 
-/** Throws `answer_invalid` unless `certificates` and `authorities` hold a chain from a leaf with `key` to `root`. */
+const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g;
+
+/** All certificates of a PEM text, in order. Throws what OpenSSL throws for one that can't be read. */
+export function certificatesIn(pem: string): readonly X509Certificate[] {
+  return (pem.match(PEM_CERTIFICATE) ?? []).map((one) => new X509Certificate(one));
+}
+
+/** Throws `answer_invalid` unless `certificates` and `authorities` hold a chain from a leaf with `key` to one of `roots`. */
 export function judgeChain(
   certificates: readonly X509Certificate[],
   authorities: readonly X509Certificate[],
-  root: X509Certificate,
+  roots: readonly X509Certificate[],
   key: KeyObject,
 ): JudgedChain {
   const ours = createPublicKey(key);
   const leaf = certificates.find((certificate) => certificate.publicKey.equals(ours));
   if (leaf === undefined) throw invalid('expected a certificate for the key of the request');
   const chain = [leaf];
-  for (let current = leaf; !isIssuedBy(current, root); ) {
+  for (let current = leaf; !roots.some((root) => isIssuedBy(current, root)); ) {
     const issuer = [...certificates, ...authorities].find((candidate) => isIssuedBy(current, candidate));
     if (issuer === undefined || chain.length === DEPTH_MAX) throw invalid('expected a chain to the pinned root');
     chain.push(issuer);
@@ -58,7 +65,8 @@ export function identityUriOf(leaf: X509Certificate): string | undefined {
   return found?.[1];
 }
 
-function isIssuedBy(certificate: X509Certificate, issuer: X509Certificate): boolean {
+/** OpenSSL's opinion of names and key usages, and the signature; no dates. */
+export function isIssuedBy(certificate: X509Certificate, issuer: X509Certificate): boolean {
   return issuer.ca && certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
 }
 

@@ -7,7 +7,8 @@ import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
 import { type BrokerScript, startScriptedBroker } from '../test/testkit/scripted-broker.ts';
 import { type EstScript, problem, startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
 import { temporaryDirectory } from '../test/testkit/temporary.ts';
-import { Device, type DeviceOptions } from './device.ts';
+import { Device } from './device.ts';
+import type { DeviceOptions } from './device-options.ts';
 import { type DeviceLog, SILENT_LOG } from './device-state.ts';
 import { enrollOnce } from './enrollment.ts';
 import { fileIdentityStore } from './file-identity-store.ts';
@@ -71,14 +72,15 @@ const isRenewal = ({ path }: { readonly path: string }) => path.endsWith('/simpl
 
 async function start(script: { readonly est?: EstScript; readonly broker?: BrokerScript } = {}) {
   const broker = await startScriptedBroker(authority, script.broker);
-  const est = await startScriptedEstServer(authority, { mqttUrl: () => broker.mqttUrl, ...script.est });
+  const time = manualTime(Date.now());
+  const now = () => time.now() - 10_000; // the server's; the device's uptime passes while the clock of this test stands
+  const est = await startScriptedEstServer(authority, { mqttUrl: () => broker.mqttUrl, now, ...script.est });
   cleanups.push(
     () => broker.close(),
     () => est.close(),
   );
   const dataDir = temporaryDirectory();
   const identity = await enrollOnce(fileIdentityStore(dataDir), { token: est.token(), deviceId: 'dev-7' });
-  const time = manualTime(Date.now());
   const log = watchedLog();
   const open = async (options: Partial<DeviceOptions> = {}) => {
     const { now, schedule } = time;

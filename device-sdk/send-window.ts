@@ -7,6 +7,8 @@ export interface OutboxMessage {
   readonly topic: string;
   readonly payload: Buffer;
   readonly qos: 0 | 1;
+  /** The broker keeps it for later subscribers. */
+  readonly retain?: boolean;
   /** Zero until it is first sent with QoS 1. */
   packetId: number;
   sends: number;

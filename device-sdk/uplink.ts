@@ -12,11 +12,16 @@ import type { NewMessage, Outbox } from './outbox.ts';
 import { PacketIds } from './packet-ids.ts';
 import type { Receipt } from './receipt.ts';
 import type { Schedule } from './schedule.ts';
+import type { DatesJudgedBy } from './server-proof.ts';
 
 export interface UplinkOptions {
   readonly identity: StoredIdentity;
-  /** In place of the identity's own. */
-  readonly mqttUrl: string | undefined;
+  /** In place of the identity's own; one after the other. */
+  readonly mqttUrls: readonly string[] | undefined;
+  /** By which clock brokers are judged. */
+  readonly dates: () => DatesJudgedBy;
+  /** Asks somebody for the time, because a broker's certificate is not valid by the system's clock. */
+  readonly learnTime: () => Promise<void>;
   readonly clean: boolean;
   readonly keepalive: number;
   readonly outbox: Outbox;
@@ -28,7 +33,8 @@ export interface UplinkOptions {
 
 export interface UplinkListener {
   changed(state: LinkState, error: DeviceError | undefined, reason: StateReason): void;
-  message(topic: string, payload: Buffer): void;
+  /** As {@link ConnectionListener.message}. */
+  message(topic: string, payload: Buffer): Promise<void> | undefined;
 }
 
 /** A new certificate that has to prove itself. */
@@ -45,6 +51,8 @@ const TRIAL_FAILURES_MAX = 3;
 /** A connection that held this long was a good one: the next loss starts counting from zero. Milliseconds. */
 const LASTING_MS = 30_000;
 const CONNECT_TIMEOUT_MS = 20_000;
+/** A broker that stores messages answers within seconds, or within half a minute when its disk is busy. */
+const ACK_TIMEOUT_MS = 60_000;
 
 export class Uplink {
   readonly #options: UplinkOptions;
@@ -53,7 +61,8 @@ export class Uplink {
   readonly #packetIds = new PacketIds();
   #identity: StoredIdentity;
   #connection: Connection | undefined;
-  #filter: string | undefined;
+  readonly #filters = new Set<string>();
+  #urlIndex = 0;
   #cancelRetry: (() => void) | undefined;
   #failedTries = 0;
   #connectedAt: number | undefined;
@@ -80,10 +89,10 @@ export class Uplink {
   }
 
   /** Subscribes now if there is a connection, and at the start of each later one. */
-  listenOn(filter: string): void {
-    if (this.#filter === filter) return;
-    this.#filter = filter;
-    if (this.#connectedAt !== undefined) this.#subscribe();
+  listenOn(...filters: readonly string[]): void {
+    const added = filters.filter((filter) => !this.#filters.has(filter));
+    for (const filter of added) this.#filters.add(filter);
+    if (this.#connectedAt !== undefined) this.#subscribe(added);
   }
 
   /**
@@ -125,6 +134,7 @@ export class Uplink {
 
   async #hangUp(): Promise<void> {
     this.#cancelRetry?.();
+    this.#cancelRetry = undefined;
     const connection = this.#connection;
     this.#connection = undefined;
     this.#connectedAt = undefined;
@@ -133,15 +143,18 @@ export class Uplink {
   }
 
   #connect(): void {
+    this.#cancelRetry = undefined;
     this.#packetIds.keepOnly(this.#outbox.reservedIds());
     this.#connection = new Connection(
       {
         identity: this.#identity,
-        mqttUrl: this.#options.mqttUrl ?? this.#identity.mqttUrl,
+        mqttUrl: this.#url(),
+        dates: this.#options.dates(),
         packetIds: this.#packetIds,
         clean: this.#options.clean,
         keepalive: this.#options.keepalive,
         connectTimeout: CONNECT_TIMEOUT_MS,
+        ackTimeout: ACK_TIMEOUT_MS,
       },
       {
         connected: () => this.#connected(),
@@ -159,11 +172,12 @@ export class Uplink {
     this.#outbox.begin();
     this.#listener.changed('connected', undefined, 'accepted');
     this.#pump();
-    this.#subscribe();
+    this.#subscribe([...this.#filters]);
   }
 
   #ended(end: ConnectionEnd): void {
     const { log, now, random, schedule } = this.#options;
+    if (this.#connectedAt === undefined) this.#urlIndex += 1; // the next broker's turn, if there is one
     const lasted = this.#connectedAt === undefined ? 0 : now() - this.#connectedAt;
     if (lasted >= LASTING_MS) this.#failedTries = 0;
     this.#connection = undefined;
@@ -173,11 +187,13 @@ export class Uplink {
       this.#connect();
       return;
     }
-    const wait = backoffDelay({ kind: end.kind, earlier: this.#failedTries }, random);
+    const kind = end.kind === 'lost' ? 'lost' : 'refused';
+    const wait = backoffDelay({ kind, earlier: this.#failedTries }, random);
     this.#failedTries += 1;
     this.#cancelRetry = schedule(wait, () => this.#connect());
+    if (end.kind === 'misdated') this.#askTime();
     const fields = { device: this.#identity.deviceId, code: end.error.code, reason: end.error.message, wait };
-    const reason = end.kind === 'refused' ? 'connection refused' : 'connection lost';
+    const reason = kind === 'refused' ? 'connection refused' : 'connection lost';
     log.warn(fields, reason);
     this.#listener.changed('recovering', end.error, reason);
   }
@@ -211,11 +227,30 @@ export class Uplink {
     }
   }
 
-  #subscribe(): void {
-    if (this.#filter === undefined) return;
-    this.#connection?.subscribe(this.#filter, (error) => {
-      if (error === undefined) return;
-      this.#options.log.warn({ device: this.#identity.deviceId, filter: this.#filter }, 'subscription refused');
+  /** With the right time the next try may go well, so it doesn't wait. */
+  #askTime(): void {
+    const cancel = this.#cancelRetry;
+    this.#options.learnTime().then(
+      () => {
+        if (this.#isClosed || this.#cancelRetry !== cancel || this.#options.dates() === 'system') return;
+        cancel?.();
+        this.#connect();
+      },
+      (error: DeviceError) => {
+        this.#options.log.warn({ code: error.code, reason: error.message }, 'the time could not be learnt');
+      },
+    );
+  }
+
+  #url(): string {
+    const urls = this.#options.mqttUrls ?? [this.#identity.mqttUrl];
+    return urls[this.#urlIndex % urls.length] as string;
+  }
+
+  #subscribe(filters: readonly string[]): void {
+    if (filters.length === 0) return;
+    this.#connection?.subscribe(filters, (filter) => {
+      this.#options.log.warn({ device: this.#identity.deviceId, filter }, 'subscription refused');
     });
   }
 }

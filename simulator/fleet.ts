@@ -4,8 +4,8 @@
  */
 
 import { join } from 'node:path';
-import type { DeviceOptions } from '../device-sdk/device.ts';
 import type { DeviceErrorCode } from '../device-sdk/device-error.ts';
+import type { DeviceOptions } from '../device-sdk/device-options.ts';
 import type { DeviceLog } from '../device-sdk/device-state.ts';
 import { memoryIdentityStore } from '../device-sdk/identity-store.ts';
 import { seededRandom } from './arrivals.ts';

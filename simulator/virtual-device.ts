@@ -5,8 +5,9 @@
 
 import { performance } from 'node:perf_hooks';
 import { askedDelay, backoffDelay } from '../device-sdk/backoff.ts';
-import { Device, type DeviceOptions } from '../device-sdk/device.ts';
+import { Device } from '../device-sdk/device.ts';
 import { asDeviceError, type DeviceError } from '../device-sdk/device-error.ts';
+import type { DeviceOptions } from '../device-sdk/device-options.ts';
 import type { DeviceLog, DeviceState } from '../device-sdk/device-state.ts';
 import { firstMessageAt, nextMessageAt, randomWalk } from './arrivals.ts';
 import type { FleetCounters, VirtualDeviceSnapshot, VirtualDeviceState } from './report.ts';

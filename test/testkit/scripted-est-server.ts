@@ -45,6 +45,8 @@ export interface EstScript {
   /** As `answer`, after the default has issued: the certificate exists and the device doesn't learn of it. */
   readonly afterIssue?: (request: EstRequest, sofar: number) => EstAnswer | 'drop' | undefined;
   readonly mqttUrl?: () => string;
+  /** The server's clock, milliseconds since 1970. */
+  readonly now?: () => number;
   /** What the TLS listener presents, in place of the authority's own server certificate. */
   readonly identity?: ServerCredential;
 }
@@ -113,7 +115,10 @@ export async function startScriptedEstServer(
         let answer: EstAnswer | 'drop' | 'hold' = script.answer?.(request, sofar) ?? byDefault(request);
         if (typeof answer === 'object') answer = script.afterIssue?.(request, sofar) ?? answer;
         if (answer === 'drop') socket.destroy();
-        else if (answer !== 'hold') outgoing.writeHead(answer.status, answer.headers ?? {}).end(answer.body);
+        else if (answer !== 'hold') {
+          const date = new Date(script.now?.() ?? Date.now()).toUTCString();
+          outgoing.writeHead(answer.status, { date, ...answer.headers }).end(answer.body);
+        }
       });
     },
   );

@@ -1,0 +1,67 @@
+/** What an application says when it opens a device: the shape of it, its defaults, and what can be wrong with it. */
+
+import type { CommandHandler } from './commands.ts';
+import { DeviceError } from './device-error.ts';
+import type { DeviceLog, StateListener } from './device-state.ts';
+import { checkedMqttUrls, type EnrollmentOrder } from './enrollment.ts';
+import type { IdentityStore } from './identity-store.ts';
+import { checkOutboxOrder, type QueueOptions } from './open-outbox.ts';
+import type { OutboxLimits } from './outbox.ts';
+import type { Schedule } from './schedule.ts';
+
+export interface DeviceSettings extends EnrollmentOrder {
+  /** Handlers that must be in place before the first command can arrive; more can come with `onCommand`. */
+  readonly commands?: Readonly<Record<string, CommandHandler>>;
+  /** True starts without the commands that were queued while the device was away. Default false. */
+  readonly clean?: boolean;
+  /** Seconds of silence before the line is probed, 15 to 1200. Default 60. */
+  readonly keepalive?: number;
+  /** The queue on disk, which every device with a `dataDir` has. `memory`: none, messages go with the process. */
+  readonly queue?: QueueOptions | 'memory';
+  /** Bounds of what waits in memory: QoS 0, and all of it without a queue on disk. Default 1,000 messages, 1 MiB. */
+  readonly outbox?: Partial<OutboxLimits>;
+  /**
+   * `manual`: certificates are renewed only by {@link Device.renew}. Default `automatic`: when the server says, else from
+   * two thirds of the life on.
+   */
+  readonly renewal?: 'automatic' | 'manual';
+  /** As {@link Device.onState}, from the first moment on: `unenrolled` and `enrolling` come before there is a device. */
+  readonly onState?: StateListener;
+  /** Clock, in milliseconds since 1970. */
+  readonly now?: () => number;
+  /** Numbers from 0 up to but not including 1, for jitter. */
+  readonly random?: () => number;
+  /** Timers of everything that takes long: reconnects, replay, renewal. */
+  readonly schedule?: Schedule;
+  /** A pino logger, or anything with its `debug`, `info` and `warn`. Default: silence. */
+  readonly log?: DeviceLog;
+}
+
+/** Either a directory of the device's own (created with mode 0700), or a store. */
+export type DeviceOptions = DeviceSettings &
+  (
+    | { readonly dataDir: string; readonly store?: undefined }
+    | { readonly store: IdentityStore; readonly dataDir?: undefined }
+  );
+
+export interface PublishOptions {
+  /** 1 (default): resolves when the message is safe. 0: resolves when it was written to the connection. */
+  readonly qos?: 0 | 1;
+}
+
+export const KEEPALIVE_S = 60;
+
+/** Throws `request_invalid`. */
+export function checkSettings(options: DeviceOptions): void {
+  const { mqttUrl, keepalive = KEEPALIVE_S } = options;
+  checkedMqttUrls(mqttUrl);
+  checkOutboxOrder(options);
+  if (!Number.isInteger(keepalive) || keepalive < 15 || keepalive > 1_200) {
+    throw new DeviceError('request_invalid', { reason: 'expected a keepalive of 15 to 1200 seconds' });
+  }
+}
+
+/** Without what is undefined: an option that is there has a value. */
+export function given<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as never;
+}

@@ -1,0 +1,166 @@
+/**
+ * Keeps a device's identity good: renews it, proves the next one before it takes the place of the current one, gets a new
+ * one with a new token, and stops asking when the server has said no for good.
+ */
+
+import type { DeviceId } from '../contract/identity.ts';
+import type { DeviceClock } from './device-clock.ts';
+import { asDeviceError, DeviceError } from './device-error.ts';
+import { type DeviceSettings, given } from './device-options.ts';
+import type { DeviceLog, LinkState, StateReason } from './device-state.ts';
+import { enroll, requestRenewal } from './enrollment.ts';
+import type { IdentityStore, StoredIdentity } from './identity-store.ts';
+import { Renewer, validityOf } from './renewer.ts';
+import type { Schedule } from './schedule.ts';
+import type { Standing } from './standing.ts';
+import type { Uplink } from './uplink.ts';
+
+export interface IdentityKeeperOptions {
+  readonly store: IdentityStore;
+  readonly identity: StoredIdentity;
+  readonly order: DeviceSettings;
+  readonly clock: DeviceClock;
+  readonly standing: Standing;
+  readonly uplink: Uplink;
+  readonly random: () => number;
+  readonly schedule: Schedule;
+  readonly log: DeviceLog;
+}
+
+export class IdentityKeeper {
+  readonly #options: IdentityKeeperOptions;
+  readonly #renewer: Renewer;
+  readonly #ending = new AbortController();
+  #identity: StoredIdentity;
+  #wasRefused = false;
+  #renewal: Promise<void> | undefined;
+
+  constructor(options: IdentityKeeperOptions) {
+    const { identity, clock, random, schedule, log } = options;
+    this.#options = options;
+    this.#identity = identity;
+    clock.raise(validityOf(identity.certificatePem).notBefore);
+    this.#renewer = new Renewer(identity.certificatePem, {
+      renew: () => this.renew(),
+      ...{ now: clock.now, random, schedule, log },
+    });
+  }
+
+  get deviceId(): DeviceId {
+    return this.#identity.deviceId;
+  }
+
+  start(): void {
+    if (this.#options.order.renewal !== 'manual') this.#renewer.start();
+  }
+
+  /** The connection changed its state. */
+  linked(link: LinkState, error: DeviceError | undefined, reason: StateReason): void {
+    const { standing, clock } = this.#options;
+    standing.link = link;
+    // Once, not at each refusal: a certificate that was renewed and is refused as well has its own pace.
+    if (link === 'connected') {
+      this.#wasRefused = false;
+      void clock.keep();
+    }
+    if (error?.code === 'connection_refused' && !this.#wasRefused && standing.state !== 'renewing') {
+      this.#wasRefused = true;
+      this.#renewer.hasten();
+    }
+    if (standing.state === 'renewing' || standing.state === 'enrolling' || standing.state === 'revoked') return;
+    standing.become(link, error, reason);
+  }
+
+  /** Two calls at one time are one renewal. */
+  renew(): Promise<void> {
+    this.#renewal ??= this.#renew().finally(() => {
+      this.#renewal = undefined;
+    });
+    return this.#renewal;
+  }
+
+  async enroll(token: string): Promise<void> {
+    if (this.#ending.signal.aborted) throw new DeviceError('closed');
+    await this.#renewal?.catch(() => {});
+    const { store, order, standing, uplink } = this.#options;
+    const { enrollUrl, rootSha256, mqttUrl, clock } = order;
+    const before = standing.state;
+    standing.become('enrolling', undefined, 'token given');
+    let identity: StoredIdentity;
+    try {
+      identity = await enroll(store, {
+        ...given({ enrollUrl, rootSha256, mqttUrl, clock }),
+        token,
+        deviceId: this.deviceId,
+        signal: this.#ending.signal,
+      });
+    } catch (thrown) {
+      const error = asDeviceError(thrown, 'internal');
+      standing.become(before === 'revoked' ? before : standing.link, error, 'not enrolled');
+      throw error;
+    }
+    standing.become('connecting', undefined, 'first try');
+    this.#wasRefused = false;
+    this.#adopt(identity);
+    this.start();
+    await uplink.replaceIdentity(identity);
+  }
+
+  /** Ends what is under way, and resolves when it has ended. */
+  async close(): Promise<void> {
+    this.#ending.abort();
+    this.#renewer.stop();
+    await this.#renewal?.catch(() => {});
+  }
+
+  async #renew(): Promise<void> {
+    const { store, order, standing } = this.#options;
+    if (this.#ending.signal.aborted) throw new DeviceError('closed');
+    if (standing.state === 'revoked') throw standing.lastError;
+    standing.become('renewing', undefined, 'renewal began');
+    try {
+      // 1. The next pair, with a key that is on disk before it is certified.
+      const next = await requestRenewal(store, this.#identity, {
+        ...given({ clock: order.clock }),
+        signal: this.#ending.signal,
+      });
+
+      // 2. It proves itself by connecting; until then the old pair is the one on disk.
+      await this.#prove(next);
+
+      // 3. Only now the old one goes.
+      await store.commit(next);
+      this.#adopt(next);
+      standing.become(standing.link, undefined, 'renewed');
+    } catch (thrown) {
+      const error = asDeviceError(thrown, 'internal');
+      if (error.status === 401 || error.status === 403) await this.#retire(error);
+      else if (error.code !== 'closed') standing.become(standing.link, error, 'renewal failed');
+      throw error;
+    }
+  }
+
+  async #prove(next: StoredIdentity): Promise<void> {
+    const { uplink, store } = this.#options;
+    try {
+      await uplink.useIdentity(next);
+    } catch (error) {
+      // Asked again with the same key, the server would give the same certificate again.
+      if (asDeviceError(error, 'internal').code === 'connection_refused') await store.dropPending();
+      throw error;
+    }
+  }
+
+  #adopt(identity: StoredIdentity): void {
+    this.#identity = identity;
+    this.#options.clock.raise(validityOf(identity.certificatePem).notBefore);
+    this.#renewer.adopt(identity.certificatePem);
+  }
+
+  /** Nobody is asked anything any more. */
+  async #retire(error: DeviceError): Promise<void> {
+    this.#renewer.stop();
+    this.#options.standing.become('revoked', error, 'refused for good');
+    await this.#options.uplink.rest();
+  }
+}

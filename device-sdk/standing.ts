@@ -1,0 +1,57 @@
+/** Where a device stands: its state, why, and who wants to know. It decides nothing. */
+
+import { DeviceError } from './device-error.ts';
+import type { DeviceState, LinkState, StateListener, StateReason } from './device-state.ts';
+
+export class Standing {
+  readonly #listeners = new Set<StateListener>();
+  #state: DeviceState = 'unenrolled';
+  #lastError: DeviceError | undefined;
+  /** What the state is apart from renewal and enrollment. */
+  link: LinkState = 'connecting';
+
+  get state(): DeviceState {
+    return this.#state;
+  }
+
+  get lastError(): DeviceError | undefined {
+    return this.#lastError;
+  }
+
+  /** Calls back at each change, until the returned function is called. */
+  onState(listener: StateListener): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Nothing comes after `closed`. */
+  become(state: DeviceState, error: DeviceError | undefined, reason: StateReason): void {
+    if (this.#state === 'closed' || (this.#state === state && error === undefined)) return;
+    this.#state = state;
+    if (error !== undefined || state === 'connected') this.#lastError = error;
+    for (const listener of [...this.#listeners]) listener(state, error, reason);
+    if (state === 'closed') this.#listeners.clear();
+  }
+
+  /** Resolves when the device is connected; rejects when it is refused, revoked or closed. */
+  connected(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const check = () => {
+        if (this.#state === 'connected') resolve();
+        else if (this.#state === 'revoked' || this.#isRefused) reject(this.#lastError);
+        else if (this.#state === 'closed') reject(new DeviceError('closed'));
+        else return false;
+        return true;
+      };
+      if (check()) return;
+      const forget = this.onState(() => {
+        if (check()) forget();
+      });
+    });
+  }
+
+  get #isRefused(): boolean {
+    const code = this.#lastError?.code;
+    return this.#state === 'recovering' && (code === 'connection_refused' || code === 'server_untrusted');
+  }
+}
