@@ -1,0 +1,68 @@
+/**
+ * QoS 2 messages that arrived and were not released yet [MQTT-4.3.3-2]: told apart from new ones by their packet
+ * identifier, until PUBREL. Those of clean sessions are only in memory.
+ */
+
+import type { Change, StoredRows } from './changes.ts';
+import { type ClientKey, ownPayload, payloadBytes, type StoredPacket } from './packets.ts';
+
+interface Own {
+  /** Whether anything of it was ever written down. */
+  isWritten: boolean;
+  readonly packets: Map<number, StoredPacket>;
+}
+
+export class Incoming {
+  readonly #change: (change: Change, bytes: number) => void;
+  readonly #clients = new Map<string, Own>();
+
+  constructor(change: (change: Change, bytes: number) => void) {
+    this.#change = change;
+  }
+
+  store(client: ClientKey, packet: StoredPacket): void {
+    const { messageId } = packet;
+    if (messageId === undefined) throw new Error('expected a packet identifier, found none');
+    const own = this.#clients.get(client.id) ?? { isWritten: false, packets: new Map<number, StoredPacket>() };
+    this.#clients.set(client.id, own);
+    const kept = copyOf(packet, messageId);
+    own.packets.set(messageId, kept);
+    if (client.clean === true) return;
+    own.isWritten = true;
+    const values = [client.id, messageId, kept.topic, payloadBytes(kept.payload)];
+    this.#change({ name: 'putIncoming', values }, kept.topic.length + kept.payload.length);
+  }
+
+  get(client: ClientKey, messageId: number | undefined): StoredPacket | undefined {
+    return messageId === undefined ? undefined : this.#clients.get(client.id)?.packets.get(messageId);
+  }
+
+  remove(client: ClientKey, messageId: number | undefined): boolean {
+    const own = this.#clients.get(client.id);
+    if (own === undefined || messageId === undefined || !own.packets.delete(messageId)) return false;
+    if (own.packets.size === 0) this.#clients.delete(client.id);
+    if (own.isWritten) this.#change({ name: 'dropIncoming', values: [client.id, messageId] }, client.id.length);
+    return true;
+  }
+
+  clear(client: ClientKey): void {
+    const own = this.#clients.get(client.id);
+    if (own === undefined) return;
+    this.#clients.delete(client.id);
+    if (own.isWritten) this.#change({ name: 'dropAllIncoming', values: [client.id] }, client.id.length);
+  }
+
+  load({ incoming }: StoredRows): void {
+    for (const { client_id: clientId, message_id: messageId, topic, payload } of incoming) {
+      const own = this.#clients.get(clientId) ?? { isWritten: true, packets: new Map<number, StoredPacket>() };
+      this.#clients.set(clientId, own);
+      own.packets.set(messageId, copyOf({ topic, payload, qos: 2 }, messageId));
+    }
+  }
+}
+
+function copyOf(packet: StoredPacket, messageId: number): StoredPacket {
+  const { brokerId, brokerCounter, topic, payload, qos = 0, retain = false } = packet;
+  const own = ownPayload(payload);
+  return { cmd: 'publish', brokerId, brokerCounter, topic, payload: own, qos, retain, dup: false, messageId } as never;
+}

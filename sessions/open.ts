@@ -1,0 +1,71 @@
+/** Opens what is kept between connections: reads the file of an earlier run into memory, and has a thread write on. */
+
+import type { Logger } from 'pino';
+import type { Change } from './changes.ts';
+import { readAll } from './changes.ts';
+import { COMMIT_LIMITS, type CommitLimits, Commits } from './commits.ts';
+import { expectSound, openSessionFile } from './session-file.ts';
+import { type SessionLimits, SessionMemory } from './session-memory.ts';
+import { Writer } from './writer.ts';
+
+export interface SessionsOptions {
+  /** Path of the database; created with mode 0600 when it does not exist. Its directory must exist. */
+  readonly file: string;
+  readonly limits?: Partial<SessionLimits>;
+  readonly commits?: Partial<CommitLimits>;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly log: Logger;
+}
+
+export const SESSION_LIMITS: SessionLimits = {
+  queuedMessages: 1_000,
+  queuedBytes: 1_048_576,
+  keptBytes: 64 * 1_048_576,
+};
+
+export interface OpenSessions {
+  readonly memory: SessionMemory;
+  /**
+   * A consistent copy of everything that was durable before the call, made beside the writing; `file` must not exist.
+   * Throws Problem `unavailable` when it can't be written.
+   */
+  backup(file: string): Promise<void>;
+  /** Writes what waits. Once; later calls wait for the first. */
+  close(): Promise<void>;
+}
+
+/** Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. */
+export async function openSessions(options: SessionsOptions): Promise<OpenSessions> {
+  const { file, log, now } = options;
+  const database = openSessionFile(file);
+  let rows: ReturnType<typeof readAll>;
+  try {
+    expectSound(database);
+    rows = readAll(database);
+  } finally {
+    database.close();
+  }
+  const writer = new Writer(file, log);
+  const commits = new Commits<Change>({
+    limits: { ...COMMIT_LIMITS, ...options.commits },
+    now,
+    log,
+    gather: () => memory.gather(),
+    write: (changes) => writer.write(changes),
+  });
+  const memory: SessionMemory = new SessionMemory({ ...SESSION_LIMITS, ...options.limits }, commits, rows);
+  let closing: Promise<void> | undefined;
+
+  return {
+    memory,
+    async backup(copy) {
+      await commits.durable();
+      await writer.backup(copy);
+    },
+    close() {
+      closing ??= commits.close().then(() => writer.close());
+      return closing;
+    },
+  };
+}

@@ -1,0 +1,257 @@
+/**
+ * Messages of QoS 1 and 2 on their way to sessions that are kept, in order: in memory, with every change told to
+ * whoever writes it down. Bounded per client and in all: the oldest that wasn't sent yet gives way to the newest. A
+ * message for many clients is held once. (QoS 0 never waits for a client that is away.)
+ */
+
+import type { Change, StoredRows } from './changes.ts';
+import { ownPayload, payloadBytes, type StoredPacket, weightOf } from './packets.ts';
+
+export interface QueueLimits {
+  /** Messages, and bytes of payload, that wait for one client. */
+  readonly queuedMessages: number;
+  readonly queuedBytes: number;
+}
+
+export interface QueueCounters {
+  /** Not queued, or removed from a queue before they were delivered, because there was no room. */
+  dropped: number;
+}
+
+/** Shares the bound on all that is kept. */
+export interface Room {
+  take(bytes: number): boolean;
+  give(bytes: number): void;
+}
+
+interface Body {
+  readonly id: number;
+  readonly packet: StoredPacket;
+  readonly weight: number;
+  references: number;
+}
+
+interface Entry {
+  readonly id: number;
+  readonly body: Body;
+  messageId: number | undefined;
+  /** PUBREC arrived: of the message only PUBREL is left to be sent. */
+  pubrel: StoredPacket | undefined;
+}
+
+class Queue {
+  readonly entries = new Set<Entry>();
+  bytes = 0;
+}
+
+export class Queues {
+  readonly #limits: QueueLimits;
+  readonly #counters: QueueCounters;
+  readonly #room: Room;
+  readonly #change: (change: Change, bytes: number) => void;
+  readonly #queues = new Map<string, Queue>();
+  /** Packet identifiers that were given and not written down yet; most are acknowledged before that. */
+  readonly #numbered = new Set<Entry>();
+  #lastId = 0;
+
+  constructor(
+    limits: QueueLimits,
+    counters: QueueCounters,
+    room: Room,
+    change: (change: Change, bytes: number) => void,
+  ) {
+    this.#limits = limits;
+    this.#counters = counters;
+    this.#room = room;
+    this.#change = change;
+  }
+
+  /** Messages that wait, or wait to be acknowledged. */
+  count(clientId: string): number {
+    return this.#queues.get(clientId)?.entries.size ?? 0;
+  }
+
+  clients(): Iterable<string> {
+    return this.#queues.keys();
+  }
+
+  /** For each client once. */
+  add(clientIds: readonly string[], packet: StoredPacket): void {
+    let body: Body | undefined;
+    for (const clientId of clientIds) {
+      const queue = this.#queues.get(clientId) ?? new Queue();
+      if (!this.#makeRoom(queue, packet.payload.length)) continue;
+      body ??= this.#newBody(packet);
+      if (body === undefined) {
+        this.#counters.dropped += 1;
+        continue;
+      }
+      this.#queues.set(clientId, queue);
+      this.#append(queue, clientId, body);
+    }
+  }
+
+  /** Gives a queued message its packet identifier, or puts PUBREL in its place; false when there is no such message. */
+  update(clientId: string, packet: StoredPacket): boolean {
+    for (const entry of this.#queues.get(clientId)?.entries ?? []) {
+      const own = entry.body.packet;
+      const isSame =
+        packet.cmd !== 'pubrel' &&
+        own.brokerId === packet.brokerId &&
+        own.brokerCounter === packet.brokerCounter &&
+        entry.pubrel === undefined;
+      if (isSame) {
+        entry.messageId = packet.messageId;
+        this.#numbered.add(entry);
+        return true;
+      }
+      const isRelease = packet.cmd === 'pubrel' && entry.messageId === packet.messageId;
+      if (isRelease) {
+        if (entry.pubrel === undefined) {
+          this.#writeNumber(entry);
+          this.#change({ name: 'releaseQueued', values: [entry.id] }, 0);
+        }
+        entry.pubrel = packet;
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** Removes the message of a packet identifier and returns it. */
+  acknowledge(clientId: string, messageId: number | undefined): StoredPacket | undefined {
+    const queue = this.#queues.get(clientId);
+    for (const entry of queue?.entries ?? []) {
+      if (entry.messageId !== messageId || messageId === undefined) continue;
+      this.#remove(queue as Queue, entry);
+      if (queue?.entries.size === 0) this.#queues.delete(clientId);
+      return shown(entry);
+    }
+    return undefined;
+  }
+
+  /** A copy of the queue in order: PUBRELs, messages that were sent, those that weren't. */
+  list(clientId: string): StoredPacket[] {
+    return [...(this.#queues.get(clientId)?.entries ?? [])].map(shown);
+  }
+
+  clear(clientId: string): void {
+    const queue = this.#queues.get(clientId);
+    for (const entry of queue?.entries ?? []) this.#remove(queue as Queue, entry);
+    this.#queues.delete(clientId);
+  }
+
+  /** Writes down the packet identifiers that were given since the last time. */
+  writeNumbers(): void {
+    for (const entry of this.#numbered) {
+      this.#change({ name: 'numberQueued', values: [entry.messageId ?? null, entry.id] }, 0);
+    }
+    this.#numbered.clear();
+  }
+
+  get hasNumbers(): boolean {
+    return this.#numbered.size > 0;
+  }
+
+  /** Messages of an earlier run get numbers of this one. */
+  load({ bodies, queued }: StoredRows, broker: { readonly id: string; counter: number }): void {
+    const known = new Map<number, Body>();
+    for (const { id, topic, payload, qos, retain } of bodies) {
+      broker.counter += 1;
+      const own = { topic, payload, qos, retain: retain === 1, brokerId: broker.id, brokerCounter: broker.counter };
+      known.set(id, this.#bodyOf(id, packetOf(own)));
+      this.#lastId = Math.max(this.#lastId, id);
+    }
+    for (const row of queued) {
+      this.#lastId = Math.max(this.#lastId, row.id);
+      const body = (row.body === null ? undefined : known.get(row.body)) ?? this.#bodyOf(0, packetOf({}));
+      const messageId = row.message_id ?? undefined;
+      const pubrel = row.body === null ? ({ cmd: 'pubrel', messageId } as StoredPacket) : undefined;
+      const queue = this.#queues.get(row.client_id) ?? new Queue();
+      this.#queues.set(row.client_id, queue);
+      if (body.references === 0) this.#room.take(body.weight);
+      body.references += 1;
+      queue.entries.add({ id: row.id, body, messageId, pubrel });
+      queue.bytes += body.packet.payload.length;
+    }
+    for (const body of known.values()) {
+      if (body.references === 0) this.#change({ name: 'dropBody', values: [body.id] }, 0);
+    }
+  }
+
+  #makeRoom(queue: Queue, bytes: number): boolean {
+    const { queuedMessages, queuedBytes } = this.#limits;
+    const isFull = () => queue.entries.size >= queuedMessages || queue.bytes + bytes > queuedBytes;
+    if (!isFull()) return true;
+    if (bytes <= queuedBytes) {
+      for (const entry of queue.entries) {
+        // What was sent is in the receiver's hands: it would be sent again under another number, or never be released.
+        if (entry.messageId !== undefined) continue;
+        this.#remove(queue, entry);
+        this.#counters.dropped += 1;
+        if (!isFull()) return true;
+      }
+    }
+    this.#counters.dropped += 1;
+    return false;
+  }
+
+  #newBody(packet: StoredPacket): Body | undefined {
+    const weight = weightOf(packet);
+    if (!this.#room.take(weight)) return undefined;
+    this.#lastId += 1;
+    const body = this.#bodyOf(this.#lastId, packetOf({ ...packet, payload: ownPayload(packet.payload) }));
+    const { topic, payload, qos, retain } = body.packet;
+    const values = [body.id, topic, payloadBytes(payload), qos ?? 0, retain ? 1 : 0];
+    this.#change({ name: 'putBody', values }, weight);
+    return body;
+  }
+
+  #bodyOf(id: number, packet: StoredPacket): Body {
+    return { id, packet, weight: weightOf(packet), references: 0 };
+  }
+
+  #append(queue: Queue, clientId: string, body: Body): void {
+    this.#lastId += 1;
+    body.references += 1;
+    queue.entries.add({ id: this.#lastId, body, messageId: undefined, pubrel: undefined });
+    queue.bytes += body.packet.payload.length;
+    this.#change({ name: 'putQueued', values: [this.#lastId, clientId, body.id, null] }, clientId.length);
+  }
+
+  #remove(queue: Queue, entry: Entry): void {
+    const { body } = entry;
+    queue.entries.delete(entry);
+    queue.bytes -= body.packet.payload.length;
+    this.#numbered.delete(entry);
+    this.#change({ name: 'dropQueued', values: [entry.id] }, 0);
+    body.references -= 1;
+    if (body.references > 0) return;
+    this.#room.give(body.weight);
+    this.#change({ name: 'dropBody', values: [body.id] }, 0);
+  }
+
+  #writeNumber(entry: Entry): void {
+    if (!this.#numbered.delete(entry)) return;
+    this.#change({ name: 'numberQueued', values: [entry.messageId ?? null, entry.id] }, 0);
+  }
+}
+
+/** With the properties that aedes-packet gives, in no other shape. */
+function packetOf(packet: Partial<StoredPacket>): StoredPacket {
+  return {
+    cmd: 'publish',
+    brokerId: packet.brokerId,
+    brokerCounter: packet.brokerCounter ?? 0,
+    topic: packet.topic ?? '',
+    payload: packet.payload ?? Buffer.alloc(0),
+    qos: packet.qos ?? 0,
+    retain: packet.retain ?? false,
+    dup: false,
+    ...(packet.clientId !== undefined && { clientId: packet.clientId }),
+  } as StoredPacket;
+}
+
+function shown({ body, messageId, pubrel }: Entry): StoredPacket {
+  return pubrel ?? { ...body.packet, messageId };
+}

@@ -1,0 +1,345 @@
+/**
+ * What a broker must remember between connections, as aedes asks for it (the promise side of aedes-persistence 11).
+ * Reads are answered from memory, at once and in order; changes are written by a thread. A promise that stands behind an
+ * acknowledgement resolves when its change is on disk. Knows no identity and no access rule: what it is told to keep it
+ * keeps, within its bounds.
+ */
+
+import { Readable } from 'node:stream';
+import { Problem } from '../contract/problem.ts';
+import type { Change, StoredRows } from './changes.ts';
+import type { Commits } from './commits.ts';
+import { FilterTree, type StoredSubscription } from './filter-tree.ts';
+import { Incoming } from './incoming.ts';
+import type { ClientKey, StoredPacket } from './packets.ts';
+import { type QueueLimits, Queues } from './queues.ts';
+import { RetainedMessages } from './retained.ts';
+import { type StoredWill, type WillPacket, Wills } from './wills.ts';
+
+export interface SessionLimits extends QueueLimits {
+  /** Weight of everything that is kept, in bytes; it is kept in memory too. */
+  readonly keptBytes: number;
+}
+
+export interface SessionCounters {
+  /** Messages not queued, or removed before they were delivered, for want of room. */
+  readonly dropped: number;
+  readonly keptBytes: number;
+  readonly commits: number;
+  /** Bytes of changes that wait for the disk. */
+  readonly waitingBytes: number;
+}
+
+/** A session that outlives its connections. */
+export interface KeptRow {
+  readonly clientId: string;
+  readonly owner: string;
+  /** What its owner wants to know about it again, in its own words. */
+  readonly about: string;
+  readonly awaySince: number | undefined;
+}
+
+/** The part of aedes that is told apart here. */
+export interface EngineFacts {
+  id: string;
+  counter: number;
+}
+
+type Subscription = Omit<StoredSubscription, 'clientId'> & { readonly subscriptionIdentifier?: number };
+
+const NOTHING = Promise.resolve();
+
+export class SessionMemory {
+  /** Set by `setup`. */
+  broker: EngineFacts | undefined;
+  readonly #limits: SessionLimits;
+  readonly #commits: Commits<Change>;
+  readonly #filters = new FilterTree();
+  readonly #subscriptions = new Map<string, Map<string, Subscription>>();
+  readonly #counts = { dropped: 0 };
+  readonly #queues: Queues;
+  readonly #retained: RetainedMessages;
+  readonly #incoming: Incoming;
+  readonly #wills: Wills;
+  #loaded: StoredRows | undefined;
+  #keptBytes = 0;
+
+  /** `rows`: of an earlier run. */
+  constructor(limits: SessionLimits, commits: Commits<Change>, rows: StoredRows) {
+    this.#limits = limits;
+    this.#commits = commits;
+    const change = (one: Change, bytes: number) => commits.push(one, bytes);
+    const room = {
+      take: (bytes: number) => {
+        if (this.#keptBytes + bytes > this.#limits.keptBytes) return false;
+        this.#keptBytes += bytes;
+        return true;
+      },
+      give: (bytes: number) => {
+        this.#keptBytes -= bytes;
+      },
+    };
+    this.#queues = new Queues(limits, this.#counts, room, change);
+    this.#retained = new RetainedMessages(room, change);
+    this.#incoming = new Incoming(change);
+    this.#wills = new Wills(change);
+    this.#loaded = rows;
+    this.#retained.load(rows);
+    this.#incoming.load(rows);
+    this.#wills.load(rows);
+    for (const { client_id: clientId, filter, qos, options } of rows.subscriptions) {
+      const more = options === null ? {} : (JSON.parse(options) as object);
+      this.#remember(clientId, { topic: filter, qos, ...more });
+    }
+  }
+
+  // Who wants what.
+
+  get filters(): FilterTree {
+    return this.#filters;
+  }
+
+  // Sessions.
+
+  keep(clientId: string, owner: string, about: string): void {
+    this.#commits.push({ name: 'putSession', values: [clientId, owner, about, null] }, owner.length + about.length);
+  }
+
+  setAway(clientId: string, since: number | undefined): void {
+    this.#commits.push({ name: 'setAway', values: [since ?? null, clientId] }, clientId.length);
+  }
+
+  /** Forgets everything but its will. */
+  forget(clientId: string): void {
+    this.#commits.push({ name: 'dropSession', values: [clientId] }, clientId.length);
+    this.#dropSubscriptions(clientId);
+    this.#queues.clear(clientId);
+    this.#incoming.clear({ id: clientId });
+  }
+
+  /** Sessions of an earlier run; once. */
+  takeKept(): readonly KeptRow[] {
+    const rows = this.#loaded?.sessions ?? [];
+    return rows.map(({ client_id: clientId, owner, about, away_since: away }) => {
+      return { clientId, owner, about, awaySince: away ?? undefined };
+    });
+  }
+
+  /** Resolves when everything so far is on disk. Rejects with Problem `unavailable` when it can't be. */
+  durable(): Promise<void> {
+    return this.#commits.durable();
+  }
+
+  counters(): SessionCounters {
+    const { committed, waitingBytes } = this.#commits;
+    return { dropped: this.#counts.dropped, keptBytes: this.#keptBytes, commits: committed, waitingBytes };
+  }
+
+  // What aedes calls.
+
+  async setup(broker: unknown): Promise<void> {
+    this.broker = broker as EngineFacts;
+    const rows = this.#loaded;
+    this.#loaded = undefined;
+    if (rows !== undefined) this.#queues.load(rows, this.broker);
+  }
+
+  /** Of QoS 0 nothing is acknowledged, so nobody waits for the disk. */
+  storeRetained(packet: StoredPacket, owner?: string): Promise<void> {
+    const isAdded = packet.payload.length > 0;
+    if (isAdded && !this.#commits.isTaking) return this.#refuse('retained message');
+    if (!this.#retained.store(packet, owner)) return this.#refuse('retained message');
+    return (packet.qos ?? 0) > 0 ? this.durable() : NOTHING;
+  }
+
+  createRetainedStream(filter: string): Readable {
+    return this.createRetainedStreamCombi([filter]);
+  }
+
+  createRetainedStreamCombi(filters: readonly string[]): Readable {
+    return Readable.from(this.#retained.matching(filters));
+  }
+
+  get retainedCount(): number {
+    return this.#retained.count;
+  }
+
+  retainedOwners(): ReturnType<RetainedMessages['owners']> {
+    return this.#retained.owners();
+  }
+
+  addSubscriptions(client: ClientKey, subscriptions: readonly Subscription[]): Promise<void> {
+    if (!this.#commits.isTaking) return this.#refuse('subscription');
+    for (const { topic, qos, rh, rap, nl, subscriptionIdentifier } of subscriptions) {
+      const more = {
+        rh,
+        rap,
+        nl,
+        ...(subscriptionIdentifier !== undefined && { subscriptionIdentifier }),
+      };
+      const known = this.#subscriptions.get(client.id)?.get(topic);
+      const options = JSON.stringify(more);
+      if (known !== undefined && known.qos === qos && options === JSON.stringify(optionsOf(known))) continue;
+      this.#remember(client.id, { topic, qos, ...more });
+      const values = [client.id, topic, qos, options === '{}' ? null : options];
+      this.#commits.push({ name: 'putSubscription', values }, client.id.length + topic.length);
+    }
+    return this.durable();
+  }
+
+  removeSubscriptions(client: ClientKey, filters: readonly string[]): Promise<void> {
+    const own = this.#subscriptions.get(client.id);
+    for (const filter of filters) {
+      if (!own?.delete(filter)) continue;
+      this.#filters.removeStored(filter, client.id);
+      this.#commits.push({ name: 'dropSubscription', values: [client.id, filter] }, client.id.length + filter.length);
+    }
+    if (own?.size === 0) this.#subscriptions.delete(client.id);
+    return this.durable();
+  }
+
+  async subscriptionsByClient(client: ClientKey): Promise<Subscription[]> {
+    return [...(this.#subscriptions.get(client.id)?.values() ?? [])].map((one) => ({ ...one }));
+  }
+
+  /** Of QoS 0 nothing is queued. */
+  async subscriptionsByTopic(topic: string): Promise<StoredSubscription[]> {
+    return this.#filters.matching(topic);
+  }
+
+  async cleanSubscriptions(client: ClientKey): Promise<void> {
+    this.#dropSubscriptions(client.id);
+  }
+
+  async countOffline(): Promise<{ readonly subsCount: number; readonly clientsCount: number }> {
+    return { subsCount: this.#filters.storedCount, clientsCount: this.#subscriptions.size };
+  }
+
+  outgoingEnqueue(subscription: { readonly clientId: string }, packet: StoredPacket): Promise<void> {
+    return this.outgoingEnqueueCombi([subscription], packet);
+  }
+
+  outgoingEnqueueCombi(subscriptions: readonly { readonly clientId: string }[], packet: StoredPacket): Promise<void> {
+    if (subscriptions.length === 0) return NOTHING;
+    if (!this.#commits.isTaking) return this.#refuse('message for clients that are away');
+    this.#queues.add(
+      subscriptions.map(({ clientId }) => clientId),
+      packet,
+    );
+    return this.durable();
+  }
+
+  /**
+   * QoS 2 is sent under a packet identifier only when that is on disk: under another one it would be another message
+   * [MQTT-4.3.3-1]. Of QoS 1 it is written down later; most are acknowledged before.
+   */
+  outgoingUpdate(client: ClientKey, packet: StoredPacket): Promise<void> {
+    if (!this.#queues.update(client.id, packet)) return Promise.reject(new Error('no such packet'));
+    this.#commits.nudge();
+    if (packet.qos !== 2 && packet.cmd !== 'pubrel') return NOTHING;
+    this.#queues.writeNumbers();
+    return this.durable();
+  }
+
+  async outgoingClearMessageId(client: ClientKey, packet: StoredPacket): Promise<StoredPacket | undefined> {
+    return this.#queues.acknowledge(client.id, packet.messageId);
+  }
+
+  outgoingStream(client: ClientKey): Readable {
+    return Readable.from(this.#queues.list(client.id));
+  }
+
+  queued(clientId: string): number {
+    return this.#queues.count(clientId);
+  }
+
+  incomingStorePacket(client: ClientKey, packet: StoredPacket): Promise<void> {
+    if (!this.#commits.isTaking) return this.#refuse('message of QoS 2');
+    this.#incoming.store(client, packet);
+    return this.durable();
+  }
+
+  async incomingGetPacket(
+    client: ClientKey,
+    packet: { readonly messageId?: number | undefined },
+  ): Promise<StoredPacket> {
+    const found = this.#incoming.get(client, packet.messageId);
+    if (found === undefined) throw new Error('no such packet');
+    return found;
+  }
+
+  /** PUBCOMP frees the identifier: a new message under it must not be taken for the old one after a crash. */
+  incomingDelPacket(client: ClientKey, packet: { readonly messageId?: number | undefined }): Promise<void> {
+    if (!this.#incoming.remove(client, packet.messageId)) return Promise.reject(new Error('no such packet'));
+    return this.durable();
+  }
+
+  async cleanIncoming(client: ClientKey): Promise<void> {
+    this.#incoming.clear(client);
+  }
+
+  /** A connection is accepted when its will is stored [MQTT-3.1.2-8]. */
+  putWill(client: ClientKey, packet: WillPacket, about?: string): Promise<void> {
+    if (!this.#commits.isTaking) return this.#refuse('will');
+    packet.brokerId = this.broker?.id;
+    packet.clientId = client.id;
+    this.#wills.put(client.id, packet, about);
+    return this.durable();
+  }
+
+  async getWill(client: ClientKey): Promise<WillPacket | undefined> {
+    return this.#wills.get(client.id);
+  }
+
+  async delWill(client: ClientKey): Promise<WillPacket | undefined> {
+    return this.#wills.remove(client.id);
+  }
+
+  /** Wills of an earlier run, whose connections ended with it. */
+  leftWills(): readonly StoredWill[] {
+    return this.#wills.left();
+  }
+
+  streamWill(brokers: Readonly<Record<string, unknown>> = {}): Readable {
+    return Readable.from(this.#wills.ofOthers(brokers));
+  }
+
+  getClientList(topic: string): Readable {
+    const found = [...this.#subscriptions].filter(([, own]) => own.has(topic)).map(([clientId]) => clientId);
+    return Readable.from(found);
+  }
+
+  async destroy(): Promise<void> {
+    await this.#commits.flush();
+  }
+
+  /** Called by whoever closes a batch. */
+  gather(): void {
+    this.#queues.writeNumbers();
+  }
+
+  #remember(clientId: string, subscription: Subscription): void {
+    const own = this.#subscriptions.get(clientId) ?? new Map<string, Subscription>();
+    this.#subscriptions.set(clientId, own);
+    own.set(subscription.topic, subscription);
+    const { topic, qos, rh, rap, nl } = subscription;
+    if (qos > 0) this.#filters.addStored({ clientId, topic, qos, rh, rap, nl });
+    else this.#filters.removeStored(topic, clientId);
+  }
+
+  #dropSubscriptions(clientId: string): void {
+    const own = this.#subscriptions.get(clientId);
+    if (own === undefined) return;
+    this.#subscriptions.delete(clientId);
+    for (const filter of own.keys()) this.#filters.removeStored(filter, clientId);
+    this.#commits.push({ name: 'dropSubscriptions', values: [clientId] }, clientId.length);
+  }
+
+  #refuse(what: string): Promise<never> {
+    return Promise.reject(new Problem('unavailable', { reason: `expected room to keep a ${what}, found none` }));
+  }
+}
+
+function optionsOf({ topic: _topic, qos: _qos, ...more }: Subscription): object {
+  return more;
+}

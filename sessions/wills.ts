@@ -1,0 +1,68 @@
+/** Wills of connections: each is stored before its connection is accepted, and outlives the server with it. */
+
+import type { Change, StoredRows } from './changes.ts';
+import { payloadBytes } from './packets.ts';
+
+/** As aedes hands it over; it wants the very same object back. */
+export interface WillPacket {
+  readonly topic: string;
+  readonly payload: Buffer | string;
+  readonly qos?: number;
+  readonly retain?: boolean;
+  brokerId?: string | undefined;
+  clientId?: string | undefined;
+}
+
+export interface StoredWill {
+  readonly clientId: string;
+  readonly packet: WillPacket;
+  /** What was said about its connection, for the day it is published. */
+  readonly about: string | undefined;
+}
+
+export class Wills {
+  readonly #change: (change: Change, bytes: number) => void;
+  readonly #packets = new Map<string, WillPacket>();
+  /** Of an earlier run. */
+  readonly #left = new Map<string, StoredWill>();
+
+  constructor(change: (change: Change, bytes: number) => void) {
+    this.#change = change;
+  }
+
+  put(clientId: string, packet: WillPacket, about: string | undefined): void {
+    this.#left.delete(clientId);
+    this.#packets.set(clientId, packet);
+    const { topic, payload, qos = 0, retain = false } = packet;
+    const values = [clientId, about ?? null, topic, payloadBytes(payload), qos, retain ? 1 : 0];
+    this.#change({ name: 'putWill', values }, topic.length + payload.length);
+  }
+
+  get(clientId: string): WillPacket | undefined {
+    return this.#packets.get(clientId) ?? this.#left.get(clientId)?.packet;
+  }
+
+  remove(clientId: string): WillPacket | undefined {
+    const packet = this.get(clientId);
+    if (packet === undefined) return undefined;
+    this.#packets.delete(clientId);
+    this.#left.delete(clientId);
+    this.#change({ name: 'dropWill', values: [clientId] }, clientId.length);
+    return packet;
+  }
+
+  left(): readonly StoredWill[] {
+    return [...this.#left.values()];
+  }
+
+  *ofOthers(brokers: Readonly<Record<string, unknown>>): Iterable<WillPacket> {
+    for (const packet of this.#packets.values()) if (brokers[packet.brokerId ?? ''] === undefined) yield packet;
+  }
+
+  load({ wills }: StoredRows): void {
+    for (const { client_id: clientId, about, topic, payload, qos, retain } of wills) {
+      const packet = { topic, payload, qos, retain: retain === 1, clientId };
+      this.#left.set(clientId, { clientId, packet, about: about ?? undefined });
+    }
+  }
+}
