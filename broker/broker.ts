@@ -18,12 +18,13 @@ import type { BrokerEvent, DisconnectReason } from './events.ts';
 import { ownerOf, type TelemetryIntake } from './hooks.ts';
 import { type BrokerLimits, DEFAULT_LIMITS, topicLimits } from './limits.ts';
 import { type BrokerTls, openListener, secureContext } from './listener.ts';
-import type { MqttWire } from './mqtt-wire.ts';
+import { type MqttWire, PauseReason } from './mqtt-wire.ts';
 import { Policies, type PolicyDirectory } from './policies.ts';
 import { watchPolicies } from './policy-watch.ts';
 import { Session, type SessionListener } from './session.ts';
 import { SessionStore } from './session-store.ts';
 import { Sessions } from './sessions.ts';
+import { TelemetryLane, type TelemetryLaneOptions } from './telemetry-lane.ts';
 
 /** The part of the registry that the broker asks. */
 export type DeviceDirectory = StandingDirectory & PolicyDirectory;
@@ -142,6 +143,15 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     },
   });
 
+  const laneOptions: TelemetryLaneOptions = {
+    inflight: limits.inflight,
+    now,
+    counters,
+    telemetry,
+    audience: engine.subscriptions,
+    forward: (topic, { payload, qos }, done) => engine.forward({ topic, payload, qos }, done),
+  };
+
   const sessionListener: SessionListener = {
     ending(session, reason) {
       counters.countDisconnect(reason);
@@ -173,10 +183,11 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     counters.connected += 1;
     onEvent({ type: 'connected', at: facts.connectedAt, ...session.who });
     wire.handTo(session);
-    wire.open(() => {
+    const handle = () => {
       session.engine = engine.handle(wire);
       return engine.drive(session.engine);
-    });
+    };
+    wire.open(handle, new TelemetryLane(session, laneOptions));
   }
 
   const door = new Door({ limits, now, refused: (reason, address) => gate.report(reason, address) });
@@ -251,7 +262,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     const stopped = new Promise<void>((resolve) => server.close(() => resolve()));
     gate.close();
     const live = [...sessions.all()];
-    for (const session of live) session.wire.pauseReading();
+    for (const session of live) session.wire.pauseReading(PauseReason.shutdown);
     await within(CLOSE_GRACE, Promise.all(live.map((session) => session.order.emptied())));
     for (const session of live) {
       session.suppressWill();

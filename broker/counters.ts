@@ -6,6 +6,8 @@ export class Counters {
   connected = 0;
   messagesReceived = 0;
   messagesAccepted = 0;
+  /** Of the received ones those that went round the engine. */
+  messagesByLane = 0;
   messagesForwarded = 0;
   /** QoS 0 messages not delivered because the reader was too far behind. */
   messagesDropped = 0;
@@ -32,6 +34,7 @@ export class Counters {
       connected: this.connected,
       messages_received: this.messagesReceived,
       messages_accepted: this.messagesAccepted,
+      messages_by_lane: this.messagesByLane,
       messages_forwarded: this.messagesForwarded,
       messages_dropped: this.messagesDropped,
       messages_not_queued: this.messagesNotQueued,

@@ -11,6 +11,8 @@ import { createHooks, type HookOptions } from './hooks.ts';
 import type { BrokerLimits } from './limits.ts';
 import type { MqttWire, WireEngine } from './mqtt-wire.ts';
 import type { Session } from './session.ts';
+import { Subscriptions } from './subscriptions.ts';
+import type { Audience } from './telemetry-lane.ts';
 
 /** What aedes' client has and its types do not tell. */
 export interface EngineClient extends Client {
@@ -37,13 +39,23 @@ export interface EngineMessage {
   readonly retain?: true;
 }
 
+export interface ForwardedMessage {
+  readonly topic: string;
+  readonly payload: Uint8Array;
+  readonly qos: 0 | 1 | 2;
+}
+
 export interface Engine {
+  /** Who has subscribed. */
+  readonly subscriptions: Audience;
   /** Hands a connection over; aedes reads its CONNECT at once. */
   handle(wire: MqttWire): EngineClient;
   /** What the wire needs of it. */
   drive(client: EngineClient): WireEngine;
   /** Resolves when it was handed to everyone who is here. */
   publish(message: EngineMessage): Promise<void>;
+  /** The same for a client's message that went round the engine; `done` is called once. */
+  forward(message: ForwardedMessage, done: () => void): void;
   close(): Promise<void>;
 }
 
@@ -52,8 +64,11 @@ const HEARTBEAT = 3_600_000;
 
 export async function createEngine(options: EngineOptions): Promise<Engine> {
   const { limits, log, store, sessionOf, ready } = options;
+  const emitter = mqemitter({ concurrency: 0, matchEmptyLevels: true });
+  const subscriptions = new Subscriptions(store);
+  subscriptions.watch(emitter);
   const aedes = await Aedes.createBroker({
-    mq: mqemitter({ concurrency: 0, matchEmptyLevels: true }),
+    mq: emitter,
     persistence: store,
     concurrency: 0, // slots would be shared by all readers, and used up by the slow ones
     heartbeatInterval: HEARTBEAT,
@@ -76,7 +91,6 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     const session = ofClient(client);
     for (const filter of filters) session?.filters.delete(filter);
   });
-  aedes.on('keepaliveTimeout', (client) => ofClient(client)?.note('keepalive_timeout'));
 
   // Without a listener an error of its store would end the process.
   (aedes as unknown as NodeJS.EventEmitter).on('error', (error: unknown) => log.error({ err: error }, 'engine failed'));
@@ -96,6 +110,14 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
           resolve();
         });
       }),
+    subscriptions,
+    forward: ({ topic, payload, qos }, done) => {
+      const packet = { cmd: 'publish' as const, topic, payload: payload as Buffer, qos, retain: false, dup: false };
+      aedes.publish(packet, (error) => {
+        if (error) log.error({ err: error, topic }, 'message could not be forwarded');
+        done();
+      });
+    },
     close: () => new Promise((resolve) => aedes.close(resolve)),
   };
 }

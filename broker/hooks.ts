@@ -3,7 +3,7 @@
 import type { AedesOptions, Client } from 'aedes';
 import { formatIdentity, type Identity } from '../contract/identity.ts';
 import { filterMatches } from '../contract/topics.ts';
-import type { TelemetryMessage } from '../telemetry/telemetry.ts';
+import type { TelemetryMessage, Waiting } from '../telemetry/telemetry.ts';
 import type { Decision, Denial, Verb } from './acl.ts';
 import type { Counters } from './counters.ts';
 import type { EngineClient } from './engine.ts';
@@ -16,6 +16,8 @@ import type { SessionStore } from './session-store.ts';
 export interface TelemetryIntake {
   /** Resolves when the message is stored. The device hears PUBACK only after that. */
   accept(message: TelemetryMessage): Promise<void>;
+  /** The same, told by a call. */
+  submit(message: TelemetryMessage, waiting: Waiting): void;
 }
 
 export interface HookOptions {
@@ -47,9 +49,9 @@ export function createHooks(options: HookOptions): Hooks {
   const preConnect: Hooks['preConnect'] = (client, packet, callback) => {
     const session = sessionOf(client);
     if (session === undefined || packet.clientId !== session.facts.clientId) return callback(REFUSED, false);
-    const longest = Math.floor(limits.keepalive / 1000);
-    const asked = packet.keepalive ?? 0;
-    packet.keepalive = asked === 0 ? longest : Math.min(asked, longest);
+    const asked = (packet.keepalive ?? 0) * 1000;
+    session.expectEvery(asked === 0 ? limits.keepalive : Math.min(asked, limits.keepalive));
+    packet.keepalive = 0; // aedes would wind up a timer with every packet
     callback(null, true);
   };
 

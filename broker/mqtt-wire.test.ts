@@ -4,7 +4,7 @@ import { EventEmitter } from 'node:events';
 import type { TLSSocket } from 'node:tls';
 import { describe, expect, it } from 'vitest';
 import { DEFAULT_LIMITS } from './limits.ts';
-import { MqttWire, type WireEngine, type WireOwner } from './mqtt-wire.ts';
+import { MqttWire, PauseReason, type WireEngine, type WireLane, type WireOwner } from './mqtt-wire.ts';
 import { connect, packet } from './testbed/packet-corpus.ts';
 
 /** A socket whose other end reads only when told to. */
@@ -82,10 +82,10 @@ function start({ limits = {} }: { readonly limits?: Partial<typeof DEFAULT_LIMIT
     pending = 0;
     ask();
   };
-  const open = () => {
+  const open = (lane?: WireLane) => {
     socket.emit('data', connect('client-1'));
     wire.on('readable', ask);
-    wire.open(() => engine);
+    wire.open(() => engine, lane);
     done();
     wire.ready();
     steps.length = 0;
@@ -249,5 +249,87 @@ describe('a wire', () => {
     wire.write(Buffer.alloc(3_001));
     await turn();
     expect(told).toContain('overflowed');
+  });
+
+  describe('with a lane', () => {
+    /** A lane that takes `room` messages of QoS 1, until the test makes room again. */
+    function withLane(room: number) {
+      const { socket, wire, steps, told, done, open } = start();
+      const taken: number[] = [];
+      let left = room;
+      open({
+        take({ qos, packetId }) {
+          if (qos !== 1) return false;
+          taken.push(packetId);
+          left -= 1;
+          return true;
+        },
+        isFull: () => left <= 0,
+        isEmpty: () => left === room,
+      });
+      const free = async () => {
+        left = room;
+        wire.roomAgain();
+        await turn();
+      };
+      return { socket, wire, steps, told, done, taken, free };
+    }
+
+    it('gives the engine what the lane leaves, and nothing to the lane while that waits', async () => {
+      const { socket, steps, taken, free, done } = withLane(10);
+      const subscribe = packet(0x82, Buffer.from([0, 9, 0, 1, 0x61, 0]));
+      socket.emit('data', Buffer.concat([publish(1), subscribe, publish(2)]));
+      socket.emit('data', publish(3));
+      expect([taken, steps]).toEqual([[1], []]); // in its place: behind the first message
+      await free();
+      expect([taken, steps]).toEqual([[1], [hex(subscribe)]]);
+      done();
+      expect(steps).toEqual([hex(subscribe), hex(publish(2))]);
+      socket.emit('data', publish(4)); // the engine works on messages only: the lane may overtake them
+      expect(taken).toEqual([1]); // but not one that is still waiting
+      done();
+      done();
+      socket.emit('data', publish(5));
+      expect(taken).toEqual([1, 5]);
+    });
+
+    it('reads no further than the lane has room, and goes on when it has', async () => {
+      const { socket, steps, taken, free, done } = withLane(2);
+      socket.emit('data', Buffer.concat([publish(1), publish(2), publish(3), pingreq, publish(4), publish(5)]));
+      expect([taken, socket.isPaused()]).toEqual([[1, 2], true]);
+      await free();
+      expect([taken, steps, socket.isPaused()]).toEqual([[1, 2, 3], [hex(pingreq, publish(4), publish(5))], false]);
+      done();
+      socket.emit('data', publish(6));
+      expect(taken).toEqual([1, 2, 3, 6]);
+    });
+
+    it('deals with all that came before the end, however long it has to wait', async () => {
+      const { socket, told, taken, free } = withLane(1);
+      socket.emit('data', Buffer.concat([publish(1), publish(2)]));
+      socket.destroy();
+      expect(told).not.toContain('engine closed');
+      await free();
+      expect([taken, told.includes('engine closed')]).toEqual([[1, 2], true]);
+    });
+
+    it('keeps the order of what both write, in one piece per turn', async () => {
+      const { socket, wire } = withLane(1);
+      wire.acknowledge(0x0102);
+      wire.acknowledge(3);
+      wire.write(Buffer.from('4003', 'hex'));
+      wire.acknowledge(0xffff);
+      await turn();
+      expect(socket.writes.map((bytes) => bytes.toString('hex'))).toEqual(['40020102400200034003' + '4002ffff']);
+    });
+
+    it('does not read for as long as there is a reason not to', () => {
+      const { socket, wire, taken } = withLane(9);
+      wire.pauseReading(PauseReason.storage);
+      wire.pauseReading(PauseReason.rate);
+      socket.emit('data', publish(1)); // it was on its way
+      wire.resumeReading(PauseReason.rate);
+      expect([taken, wire.isResting]).toEqual([[], true]);
+    });
   });
 });

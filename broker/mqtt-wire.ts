@@ -47,6 +47,20 @@ export interface WireEngine {
   pending(): number;
 }
 
+/** A way round the engine for packets that nothing stands before. */
+export interface WireLane {
+  /** False: the engine has to have it. */
+  take(frame: Frame): boolean;
+  /** So many of the client's messages are on their way that no other one may follow, on either way. */
+  isFull(): boolean;
+  /** None of them is. */
+  isEmpty(): boolean;
+}
+
+/** Why a client isn't read; it is read again when no reason is left. */
+export const PauseReason = { rate: 1, storage: 2, shutdown: 4 } as const;
+export type PauseReason = (typeof PauseReason)[keyof typeof PauseReason];
+
 type Listener = (...values: unknown[]) => void;
 
 const WIRE = Symbol('wire');
@@ -67,6 +81,7 @@ export class MqttWire implements PacketReceiver {
   readonly #steps: StepQueue;
   readonly #outbox: Outbox;
   #engine: WireEngine | undefined;
+  #lane: WireLane | undefined;
   #onReadable: Listener | undefined;
   /** aedes has asked for data and found none, so it has to be told about the next. */
   #engineWaits = true;
@@ -74,7 +89,9 @@ export class MqttWire implements PacketReceiver {
   #isJoinable = false;
   #isOpen = false;
   #isHeld = false;
-  #isPaused = false;
+  #pauseReasons = 0;
+  #restedUntil = 0;
+  #isGoingOn = false;
   #socketEnded = false;
   #isDestroyed = false;
   #sawDisconnect = false;
@@ -112,9 +129,10 @@ export class MqttWire implements PacketReceiver {
     return this.#outbox.stalledFor(now);
   }
 
-  /** Hands the connection to aedes: it gets the CONNECT packet, and the rest after `ready()`. */
-  open(handle: () => WireEngine): void {
+  /** Hands the connection to aedes: it gets the CONNECT packet, and the rest after `ready()`, but for what the lane takes. */
+  open(handle: () => WireEngine, lane?: WireLane): void {
     this.#engine = handle();
+    this.#lane = lane;
     this.#isOpen = true;
     this.#wakeEngine();
   }
@@ -136,15 +154,31 @@ export class MqttWire implements PacketReceiver {
     return this.#isDestroyed || this.#socketEnded;
   }
 
-  /** Stops or goes on reading from the client; used to slow it down. */
-  pauseReading(): void {
-    this.#isPaused = true;
+  /** Stops reading from the client, which its TCP notices in time. */
+  pauseReading(why: PauseReason): void {
+    this.#pauseReasons |= why;
     this.#socket.pause();
   }
 
-  resumeReading(): void {
-    this.#isPaused = false;
+  resumeReading(why: PauseReason): void {
+    this.#pauseReasons &= ~why;
+    this.roomAgain();
     this.#readOrRest();
+  }
+
+  /** It is we who do not read: its silence means nothing. */
+  get isResting(): boolean {
+    return this.#socket.isPaused();
+  }
+
+  /** When it was read again, by the monotonic clock; 0 when it always was. */
+  get restedUntil(): number {
+    return this.#restedUntil;
+  }
+
+  /** Acknowledges a message of QoS 1. */
+  acknowledge(packetId: number): void {
+    if (!this.#isDestroyed) this.#outbox.acknowledge(packetId);
   }
 
   /** Closes at once: nothing more is read, processed or sent. */
@@ -204,10 +238,10 @@ export class MqttWire implements PacketReceiver {
 
   /** The next step: packets that may run side by side. Null when there is none. */
   read(): Buffer | null {
-    const step = this.#isOpen && !this.#isHeld ? this.#steps.shift() : undefined;
+    const step = this.#mayRead ? this.#steps.shift() : undefined;
     if (step === undefined) {
       this.#engineWaits = true;
-      if (this.#socketEnded && !this.#isHeld) this.#closeEngine();
+      if (this.#isReadToItsEnd) this.#closeEngine();
       return null;
     }
     this.#isJoinable = isJoinable(step);
@@ -231,7 +265,18 @@ export class MqttWire implements PacketReceiver {
     return this;
   }
 
-  // What the gate hands over.
+  /** For the lane: it may not be full any more, or be empty. */
+  roomAgain(): void {
+    if (this.#isGoingOn || (!this.#gate.hasRest && this.#steps.isEmpty)) return;
+    this.#isGoingOn = true;
+    process.nextTick(goOn, this);
+  }
+
+  // What the gate asks, and hands over.
+
+  mayTake(): boolean {
+    return (this.#pauseReasons & PauseReason.storage) === 0 && this.#lane?.isFull() !== true;
+  }
 
   connectPacket(frame: Frame, connect: ConnectFields): void {
     this.#steps.add(frame);
@@ -241,18 +286,34 @@ export class MqttWire implements PacketReceiver {
   packet(frame: Frame): void {
     if (this.#isDestroyed || !this.#owner.packetArrived(frame)) return;
     if (frame.type === PacketType.disconnect) this.#sawDisconnect = true;
+    if (frame.type === PacketType.publish && this.#isLaneFree && this.#lane?.take(frame)) return;
     this.#steps.add(frame);
   }
 
   /** For the listeners below. */
   received(chunk: Buffer): void {
     if (this.#isDestroyed) return;
-    const violation = this.#gate.push(chunk, this);
+    this.#handedOver(this.#gate.push(chunk, this));
+  }
+
+  goOn(): void {
+    this.#isGoingOn = false;
+    if (this.#isDestroyed) return;
+    this.#handedOver(this.#gate.resume(this));
+    if (this.#isReadToItsEnd) this.#closeEngine();
+  }
+
+  #handedOver(violation: Violation | undefined): void {
     this.#steps.seal();
     if (violation !== undefined) this.#owner.violated(violation);
     if (this.#isDestroyed) return;
     this.#wakeEngine();
     this.#readOrRest();
+  }
+
+  /** The client is gone, and all that it had sent is dealt with. */
+  get #isReadToItsEnd(): boolean {
+    return this.#socketEnded && this.#engineWaits && this.#steps.isEmpty && !this.#gate.hasRest;
   }
 
   drained(): void {
@@ -268,7 +329,17 @@ export class MqttWire implements PacketReceiver {
     this.#outbox.discard();
     this.#owner.socketClosed();
     // What arrived before the end still counts: aedes closes when it has read it all.
-    if (this.#isDestroyed || (this.#engineWaits && this.#steps.isEmpty)) this.#closeEngine();
+    if (this.#isDestroyed || this.#isReadToItsEnd) this.#closeEngine();
+  }
+
+  /** What must keep its place waits until the lane has done with what came before it. */
+  get #mayRead(): boolean {
+    return this.#isOpen && !this.#isHeld && (this.#steps.startsJoinable || this.#lane?.isEmpty() !== false);
+  }
+
+  /** Nothing waits for aedes, and what it is working on may be overtaken: messages find their order again in `PublishOrder`. */
+  get #isLaneFree(): boolean {
+    return this.#isOpen && !this.#isHeld && this.#steps.hasNone && (this.#engineWaits || this.#isJoinable);
   }
 
   #wakeEngine(): void {
@@ -288,11 +359,14 @@ export class MqttWire implements PacketReceiver {
   }
 
   #readOrRest(): void {
-    const behind = this.#steps.bytes > READ_AHEAD || this.#socket.writableLength > READ_AHEAD;
-    const rest = behind || this.#isPaused;
+    const behind = this.#gate.hasRest || this.#steps.bytes > READ_AHEAD || this.#socket.writableLength > READ_AHEAD;
+    const rest = behind || this.#pauseReasons !== 0;
     if (rest === this.#socket.isPaused()) return;
     if (rest) this.#socket.pause();
-    else this.#socket.resume();
+    else {
+      this.#restedUntil = performance.now();
+      this.#socket.resume();
+    }
   }
 
   #closeEngine(): void {
@@ -330,6 +404,14 @@ function onData(this: TLSSocket, chunk: Buffer): void {
     wire.received(chunk);
   } catch (error) {
     wire.failed(error); // no input ends the process
+  }
+}
+
+function goOn(wire: MqttWire): void {
+  try {
+    wire.goOn();
+  } catch (error) {
+    wire.failed(error);
   }
 }
 

@@ -7,12 +7,17 @@ import type { TLSSocket } from 'node:tls';
 
 /** Larger amounts are not copied together. */
 const GATHER_MAX = 64 * 1024;
+const PUBACK = 0x40;
+const PUBACK_BYTES = 4;
 
 export class Outbox {
   readonly #socket: TLSSocket;
   readonly #most: number;
   readonly #overflowed: () => void;
   #pieces: Buffer[] = [];
+  /** Packet identifiers of the PUBACKs behind the pieces; the array is kept, so its length isn't their number. */
+  readonly #acknowledged: number[] = [];
+  #acknowledgements = 0;
   #bytes = 0;
   #isFlushPending = false;
   #written = 0;
@@ -34,36 +39,67 @@ export class Outbox {
 
   write(data: Buffer | string): void {
     const piece = typeof data === 'string' ? Buffer.from(data) : data;
+    if (this.#acknowledgements > 0) this.#pieces.push(this.#takeAcknowledgements());
     this.#pieces.push(piece);
     this.#bytes += piece.length;
-    if (this.#isFlushPending) return;
-    this.#isFlushPending = true;
-    process.nextTick(flush, this);
+    this.#flushSoon();
+  }
+
+  /** Writes a PUBACK (MQTT 3.1.1, section 3.4); those of one turn are made as one piece. */
+  acknowledge(packetId: number): void {
+    this.#acknowledged[this.#acknowledgements] = packetId;
+    this.#acknowledgements += 1;
+    this.#bytes += PUBACK_BYTES;
+    this.#flushSoon();
   }
 
   /** Hands everything to the socket now. */
   flush(): void {
     this.#isFlushPending = false;
-    const pieces = this.#pieces;
-    if (pieces.length === 0) return;
     const bytes = this.#bytes;
+    if (bytes === 0) return;
     const socket = this.#socket;
-    this.discard();
-    if (socket.destroyed) return;
+    if (socket.destroyed) {
+      this.discard();
+      return;
+    }
+    const acknowledgements = this.#acknowledgements > 0 ? this.#takeAcknowledgements() : undefined;
+    const pieces = this.#pieces;
+    this.#bytes = 0;
     this.#written += bytes;
-    if (pieces.length === 1) socket.write(pieces[0] as Buffer);
-    else if (bytes <= GATHER_MAX) socket.write(Buffer.concat(pieces, bytes));
+    if (pieces.length === 0) socket.write(acknowledgements as Buffer);
     else {
-      socket.cork();
-      for (const piece of pieces) socket.write(piece);
-      socket.uncork();
+      this.#pieces = [];
+      if (acknowledgements !== undefined) pieces.push(acknowledgements);
+      writeAll(socket, pieces, bytes);
     }
     if (socket.writableLength > this.#most) this.#overflowed();
   }
 
   discard(): void {
     this.#pieces = [];
+    this.#acknowledgements = 0;
     this.#bytes = 0;
+  }
+
+  #flushSoon(): void {
+    if (this.#isFlushPending) return;
+    this.#isFlushPending = true;
+    process.nextTick(flush, this);
+  }
+
+  #takeAcknowledgements(): Buffer {
+    const count = this.#acknowledgements;
+    const bytes = Buffer.allocUnsafe(count * PUBACK_BYTES);
+    for (let i = 0, at = 0; i < count; i += 1, at += PUBACK_BYTES) {
+      const id = this.#acknowledged[i] as number;
+      bytes[at] = PUBACK;
+      bytes[at + 1] = PUBACK_BYTES - 2;
+      bytes[at + 2] = id >> 8;
+      bytes[at + 3] = id & 0xff;
+    }
+    this.#acknowledgements = 0;
+    return bytes;
   }
 
   /** For how many milliseconds the client has left everything unread; judged whenever it is asked for. */
@@ -75,6 +111,16 @@ export class Outbox {
       this.#unchangedSince = now;
     }
     return now - this.#unchangedSince;
+  }
+}
+
+function writeAll(socket: TLSSocket, pieces: readonly Buffer[], bytes: number): void {
+  if (pieces.length === 1) socket.write(pieces[0] as Buffer);
+  else if (bytes <= GATHER_MAX) socket.write(Buffer.concat(pieces, bytes));
+  else {
+    socket.cork();
+    for (const piece of pieces) socket.write(piece);
+    socket.uncork();
   }
 }
 

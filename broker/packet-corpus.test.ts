@@ -10,15 +10,13 @@ const AT_ONCE = 8;
 const EVERYTHING = ['#'];
 
 let bed: Testbed;
-let credentials: Credentials;
 
 beforeAll(async () => {
   const policy = { connect: ['*'], publish: EVERYTHING, subscribe: EVERYTHING, receive: [], retain: EVERYTHING };
   bed = await Testbed.start({
-    policies: { 'service/corpus': policy },
+    policies: { 'service/corpus': policy, 'group/default': policy },
     limits: { takeoversPerMinute: 0, handshakes: 0, handshakesPerAddress: 0, retained: 10_000, messagesPerSecond: 0 },
   });
-  credentials = bed.enroll(service('corpus'));
 });
 afterAll(() => bed.close());
 
@@ -32,7 +30,11 @@ function sample(corpus: readonly CorpusCase[]): readonly CorpusCase[] {
 }
 
 /** What the broker did with one input. */
-async function verdictOf({ after, bytes }: CorpusCase, clientId: string): Promise<string | number> {
+async function verdictOf(
+  { after, bytes }: CorpusCase,
+  clientId: string,
+  credentials: Credentials,
+): Promise<string | number> {
   const client = await bed.open(credentials);
   if (after === 'connack' && (await client.connect({ clientId })) !== 0) throw new Error('expected CONNACK 0');
   client.send(bytes);
@@ -55,25 +57,51 @@ async function verdictOf({ after, bytes }: CorpusCase, clientId: string): Promis
   return 'taken';
 }
 
+/** Several clients, each with its share of the corpus. Returns how many inputs there were, and those with another verdict. */
+async function tryAll(
+  start: (number: number) => { clientId: string; credentials: Credentials; corpus: readonly CorpusCase[] },
+): Promise<{ readonly count: number; readonly wrong: readonly string[] }> {
+  const wrong: string[] = [];
+  let count = 0;
+  const worker = async (number: number) => {
+    const { clientId, credentials, corpus } = start(number);
+    for (let index = number; index < corpus.length; index += AT_ONCE) {
+      const input = corpus[index] as CorpusCase;
+      const verdict = await verdictOf(input, clientId, credentials);
+      if (verdict !== input.verdict) wrong.push(`${input.name}: expected ${input.verdict}, found ${verdict}`);
+      count += 1;
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, (_, number) => worker(number)));
+  return { count, wrong };
+}
+
 describe('the broker', () => {
   it('takes and refuses what the standard says, and lives', async () => {
-    const wrong: string[] = [];
-    let count = 0;
-    const worker = async (number: number) => {
-      const clientId = `corpus-${number}`;
-      const own = sample(buildCorpus({ limits: DEFAULT_LIMITS, clientId }));
-      for (let index = number; index < own.length; index += AT_ONCE) {
-        const input = own[index] as CorpusCase;
-        const verdict = await verdictOf(input, clientId);
-        if (verdict !== input.verdict) wrong.push(`${input.name}: expected ${input.verdict}, found ${verdict}`);
-        count += 1;
-      }
-    };
+    const credentials = bed.enroll(service('corpus'));
     const bystander = await bed.connectDevice('bystander');
-    await Promise.all(Array.from({ length: AT_ONCE }, (_, number) => worker(number)));
+    const { count, wrong } = await tryAll((number) => {
+      const clientId = `corpus-${number}`;
+      return { clientId, credentials, corpus: sample(buildCorpus({ limits: DEFAULT_LIMITS, clientId })) };
+    });
     expect(wrong).toEqual([]);
     expect(count).toBeGreaterThan(400);
+    expect(bed.broker.counters().messages_by_lane).toBe(0);
     expect(await bystander.settled()).toEqual([]);
     expect(bed.broker.sessions().map(({ identity }) => identity)).toContainEqual(device('bystander'));
+  }, 120_000);
+
+  it('does the same with every PUBLISH of a device that sends telemetry', async () => {
+    const { count, wrong } = await tryAll((number) => {
+      const clientId = `sender-${number}`;
+      const topic = `devices/${clientId}/telemetry/corpus`;
+      const corpus = buildCorpus({ limits: DEFAULT_LIMITS, clientId, topic });
+      const publishes = corpus.filter(({ name }) => name.startsWith('PUBLISH'));
+      return { clientId, credentials: bed.enroll(device(clientId)), corpus: publishes };
+    });
+    expect(wrong).toEqual([]);
+    expect(count).toBeGreaterThan(90);
+    // QoS 0, QoS 1, the same with DUP, without a payload, of the largest size.
+    expect(bed.broker.counters().messages_by_lane).toBe(5);
   }, 120_000);
 });

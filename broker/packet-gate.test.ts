@@ -18,10 +18,11 @@ interface Seen {
 }
 
 /** Pushes chunks and keeps copies of everything that comes out. */
-function run(chunks: readonly Buffer[], gate = new PacketGate(limits)): Seen {
+function run(chunks: readonly Buffer[], gate = new PacketGate(limits), isTired = () => false): Seen {
   const seen: Seen = { packets: [], connects: [], violation: undefined };
   const keep = (frame: Frame) => seen.packets.push(frame.bytes.toString('hex', frame.start, frame.end));
   const receiver = {
+    mayTake: () => !isTired(),
     connectPacket(frame: Frame, fields: ConnectFields) {
       keep(frame);
       seen.connects.push(fields);
@@ -29,6 +30,7 @@ function run(chunks: readonly Buffer[], gate = new PacketGate(limits)): Seen {
     packet: keep,
   };
   for (const chunk of chunks) seen.violation ??= gate.push(chunk, receiver);
+  while (gate.hasRest && seen.violation === undefined) seen.violation ??= gate.resume(receiver);
   return seen;
 }
 
@@ -82,6 +84,23 @@ describe('the packet gate', () => {
           expect(seen.packets).toEqual(
             [connect('client-1'), ...inputs.map((input) => input.bytes)].map((one) => one.toString('hex')),
           );
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+
+  it('hands over the same, and finds the same fault, when its receiver wants to rest now and then', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.constantFrom(...corpus.filter(({ bytes }) => bytes.length < 5_000)), { maxLength: 6 }),
+        fc.array(fc.nat(20_000), { maxLength: 6 }),
+        fc.array(fc.boolean(), { minLength: 1, maxLength: 40 }),
+        (inputs, places, rests) => {
+          const bytes = Buffer.concat([connect('client-1'), ...inputs.map((input) => input.bytes)]);
+          const tired = [...rests];
+          const resting = run(cut(bytes, places), new PacketGate(limits), () => tired.pop() ?? false);
+          expect(resting).toEqual(run([bytes]));
         },
       ),
       { numRuns: 200 },
@@ -162,6 +181,7 @@ describe('the packet gate', () => {
     const gate = new PacketGate(limits);
     const found: unknown[] = [];
     const receiver = {
+      mayTake: () => true,
       connectPacket() {},
       packet({ bytes, type, qos, retain, topicStart, topicEnd, packetId, payload, end }: Frame) {
         const topic = bytes.toString('utf8', topicStart, topicEnd);

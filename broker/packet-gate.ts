@@ -60,6 +60,8 @@ export interface Frame {
 }
 
 export interface PacketReceiver {
+  /** Asked before each packet. False: what is left is kept until `resume()`. */
+  mayTake(): boolean;
   /** The first packet. */
   connectPacket(frame: Frame, connect: ConnectFields): void;
   /** Every other packet; none comes after DISCONNECT. */
@@ -93,6 +95,8 @@ export class PacketGate {
   #held: Buffer = NOTHING;
   #heldBytes = 0;
   #violation: Violation | undefined;
+  /** What the receiver didn't want yet: the end of a chunk. */
+  #rest: Buffer | undefined;
 
   constructor(limits: GateLimits) {
     this.#limits = limits;
@@ -103,11 +107,34 @@ export class PacketGate {
     return this.#heldBytes;
   }
 
+  /** Bytes wait for `resume()`. Whoever reads on all the same makes them more. */
+  get hasRest(): boolean {
+    return this.#rest !== undefined;
+  }
+
   /**
    * Takes the next bytes of the stream and hands each packet that is complete to the receiver, in order. Returns the
    * first violation; from then on, and after DISCONNECT, nothing is handed over any more.
    */
   push(chunk: Buffer, receiver: PacketReceiver): Violation | undefined {
+    if (this.#rest === undefined) return this.#read(chunk, receiver);
+    this.#rest = Buffer.concat([this.#rest, chunk]);
+    return undefined;
+  }
+
+  /** Goes on with what the receiver didn't want when it came. */
+  resume(receiver: PacketReceiver): Violation | undefined {
+    const rest = this.#rest;
+    if (rest === undefined) return undefined;
+    this.#rest = undefined;
+    return this.#read(rest, receiver);
+  }
+
+  #read(chunk: Buffer, receiver: PacketReceiver): Violation | undefined {
+    if (!receiver.mayTake()) {
+      this.#rest = chunk;
+      return undefined;
+    }
     let at = 0;
     if (this.#heldBytes > 0) {
       at = this.#completeHeld(chunk, receiver);
@@ -116,6 +143,10 @@ export class PacketGate {
     while (at < chunk.length) {
       if (this.#phase === 'finished') return undefined;
       if (this.#phase === 'broken') return this.#violation;
+      if (!receiver.mayTake()) {
+        this.#rest = chunk.subarray(at);
+        return undefined;
+      }
       const total = this.#packetLength(chunk, at, chunk.length);
       if (total < 0) return this.#violation;
       if (total === 0 || at + total > chunk.length) {

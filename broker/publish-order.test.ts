@@ -10,6 +10,7 @@ function start() {
       stored += 1;
     },
     messageNotStored: (error) => failures.push(error),
+    advanced: () => {},
   });
   const waiting = (name: string) => {
     const { promise, resolve, reject } = Promise.withResolvers<void>();

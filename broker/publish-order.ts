@@ -1,28 +1,49 @@
 /**
- * Keeps the acknowledgements of one client in the order of its messages [MQTT-4.6.0-2], whatever order storage answers in.
- * The first message that could not be stored ends the order: nothing after it is acknowledged.
+ * Keeps the acknowledgements of one client in the order of its messages [MQTT-4.6.0-2], whatever order storage answers in
+ * and whoever acknowledges. The first message that could not be stored ends the order: nothing after it is acknowledged.
  */
 
 type Callback = (error?: Error | null) => void;
-
-interface Place {
-  readonly proceed: Callback;
-  isReady: boolean;
-}
 
 export interface PublishOrderListener {
   /** One message is stored. */
   messageStored(): void;
   /** One could not be; no later one proceeds. */
   messageNotStored(error: unknown): void;
+  /** Fewer wait than before. */
+  advanced(): void;
+}
+
+/** One message in the order; a list through the places themselves, since a client has no more than one most of the time. */
+export abstract class Place {
+  readonly order: PublishOrder;
+  isReady = false;
+  next: Place | undefined;
+
+  constructor(order: PublishOrder) {
+    this.order = order;
+  }
+
+  /** Called once, when it is ready and everything before it has proceeded. */
+  abstract proceed(): void;
+
+  /** It is stored. */
+  stored(): void {
+    this.order.ready(this);
+  }
+
+  notStored(error: unknown): void {
+    this.order.break(error);
+  }
 }
 
 export class PublishOrder {
   readonly #listener: PublishOrderListener;
-  #places: Place[] = [];
-  #head = 0;
+  #first: Place | undefined;
+  #last: Place | undefined;
+  #length = 0;
   #isBroken = false;
-  #emptied: (() => void)[] = [];
+  #emptied: (() => void)[] | undefined;
 
   constructor(listener: PublishOrderListener) {
     this.#listener = listener;
@@ -30,59 +51,73 @@ export class PublishOrder {
 
   /** Messages that wait for storage, or for an earlier one. */
   get length(): number {
-    return this.#places.length - this.#head;
+    return this.#length;
+  }
+
+  /** Gives the next place to a message that tells itself when it is stored. */
+  add(place: Place): void {
+    if (this.#isBroken) return;
+    if (this.#last === undefined) this.#first = place;
+    else this.#last.next = place;
+    this.#last = place;
+    this.#length += 1;
   }
 
   /** Calls `proceed` once `stored` is fulfilled and everything before has proceeded. */
   afterStored(stored: Promise<void>, proceed: Callback): void {
-    const place: Place = { proceed, isReady: false };
-    this.#places.push(place);
+    const place = new CallbackPlace(this, proceed);
+    this.add(place);
     stored.then(
-      () => {
-        place.isReady = true;
-        this.#listener.messageStored();
-        this.#advance();
-      },
-      (error: unknown) => this.#break(error),
+      () => place.stored(),
+      (error: unknown) => place.notStored(error),
     );
   }
 
   /** Calls `proceed` once everything before has proceeded; at once when nothing waits. */
   inTurn(proceed: Callback): void {
-    if (this.length === 0) proceed(null);
-    else this.#places.push({ proceed, isReady: true });
+    if (this.#length === 0) {
+      proceed(null);
+      return;
+    }
+    const place = new CallbackPlace(this, proceed);
+    place.isReady = true;
+    this.add(place);
   }
 
   /** Nobody is to be acknowledged any more. */
   abandon(): void {
     this.#isBroken = true;
-    this.#places = [];
-    this.#head = 0;
+    this.#first = undefined;
+    this.#last = undefined;
+    this.#length = 0;
     this.#tellEmptied();
   }
 
   /** Resolves when nothing waits. */
   emptied(): Promise<void> {
-    if (this.length === 0) return Promise.resolve();
-    return new Promise((resolve) => this.#emptied.push(resolve));
+    if (this.#length === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#emptied ??= [];
+      this.#emptied.push(resolve);
+    });
   }
 
-  #advance(): void {
-    if (this.#isBroken) return;
-    for (;;) {
-      const place = this.#places[this.#head];
-      if (place === undefined || !place.isReady) break;
-      this.#head += 1;
-      if (this.#head === this.#places.length) {
-        this.#places = [];
-        this.#head = 0;
-      }
-      place.proceed(null);
+  /** For a place: it is stored. */
+  ready(place: Place): void {
+    place.isReady = true;
+    this.#listener.messageStored();
+    for (let first = this.#first; first?.isReady; first = this.#first) {
+      this.#first = first.next;
+      if (this.#first === undefined) this.#last = undefined;
+      this.#length -= 1;
+      first.proceed();
     }
-    if (this.#emptied.length > 0 && this.length === 0) this.#tellEmptied();
+    this.#listener.advanced();
+    if (this.#length === 0) this.#tellEmptied();
   }
 
-  #break(error: unknown): void {
+  /** For a place: it is not. */
+  break(error: unknown): void {
     if (this.#isBroken) return;
     this.abandon();
     this.#listener.messageNotStored(error);
@@ -90,7 +125,21 @@ export class PublishOrder {
 
   #tellEmptied(): void {
     const emptied = this.#emptied;
-    this.#emptied = [];
+    if (emptied === undefined) return;
+    this.#emptied = undefined;
     for (const resolve of emptied) resolve();
+  }
+}
+
+class CallbackPlace extends Place {
+  readonly #proceed: Callback;
+
+  constructor(order: PublishOrder, proceed: Callback) {
+    super(order);
+    this.#proceed = proceed;
+  }
+
+  proceed(): void {
+    this.#proceed(null);
   }
 }

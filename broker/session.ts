@@ -6,9 +6,10 @@ import type { Rights, Subject } from './acl.ts';
 import type { EngineClient } from './engine.ts';
 import type { DisconnectReason } from './events.ts';
 import type { BrokerLimits } from './limits.ts';
-import type { MqttWire, WireOwner } from './mqtt-wire.ts';
+import { type MqttWire, PauseReason, type WireOwner } from './mqtt-wire.ts';
 import { type Frame, PacketType } from './packet-gate.ts';
 import { PublishOrder, type PublishOrderListener } from './publish-order.ts';
+import { Silence } from './silence.ts';
 import type { Violation } from './violations.ts';
 
 export interface SessionFacts {
@@ -60,6 +61,8 @@ export class Session implements WireOwner, PublishOrderListener {
   #resumeTimer: NodeJS.Timeout | undefined;
   #streamTopic: string | undefined;
   #stream: string | undefined;
+  #heardAt = performance.now();
+  #silence: Silence | undefined;
 
   constructor(
     facts: SessionFacts,
@@ -118,6 +121,7 @@ export class Session implements WireOwner, PublishOrderListener {
   note(reason: DisconnectReason): void {
     if (this.#reason !== undefined) return;
     this.#reason = reason;
+    this.#silence?.stop();
     this.#listener.ending(this, reason);
   }
 
@@ -144,6 +148,18 @@ export class Session implements WireOwner, PublishOrderListener {
     return this.#stream;
   }
 
+  /** The client said how often it will say something, in milliseconds; it is ended after one and a half times that. */
+  expectEvery(keepalive: number): void {
+    const { wire } = this;
+    this.#silence?.stop();
+    this.#silence = new Silence({
+      most: keepalive * 1.5,
+      // While it isn't read it can't be heard.
+      heardAt: () => (wire.isResting ? performance.now() : Math.max(this.#heardAt, wire.restedUntil)),
+      tooLong: () => this.end('keepalive_timeout'),
+    });
+  }
+
   // What the order reports.
 
   messageStored(): void {
@@ -153,6 +169,10 @@ export class Session implements WireOwner, PublishOrderListener {
   messageNotStored(error: unknown): void {
     this.#listener.storageFailed(this, error);
     this.end('storage_failed');
+  }
+
+  advanced(): void {
+    this.wire.roomAgain();
   }
 
   // What the wire reports.
@@ -166,6 +186,7 @@ export class Session implements WireOwner, PublishOrderListener {
 
   packetArrived(frame: Frame): boolean {
     if (this.isEnded) return false;
+    this.#heardAt = performance.now();
     const { messagesPerSecond, bytesPerSecond } = this.#limits;
     if (messagesPerSecond === 0 && bytesPerSecond === 0) return true;
     if (isAcknowledgement(frame.type) && this.ackCredit > 0) {
@@ -228,7 +249,7 @@ export class Session implements WireOwner, PublishOrderListener {
       this.end('rate_exceeded');
       return false;
     }
-    this.wire.pauseReading();
+    this.wire.pauseReading(PauseReason.rate);
     clearTimeout(this.#resumeTimer);
     this.#resumeTimer = setTimeout(resume, Math.ceil(seconds * 1000), this.wire).unref();
     return true;
@@ -240,5 +261,5 @@ function isAcknowledgement(type: number): boolean {
 }
 
 function resume(wire: MqttWire): void {
-  wire.resumeReading();
+  wire.resumeReading(PauseReason.rate);
 }

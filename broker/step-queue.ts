@@ -24,6 +24,11 @@ export class StepQueue {
     return this.#steps.length === 0;
   }
 
+  /** Not even one that packets are still being added to. */
+  get hasNone(): boolean {
+    return this.#steps.length === 0 && this.#open === undefined;
+  }
+
   /** Bytes that wait. */
   get bytes(): number {
     return this.#bytes;
@@ -63,10 +68,15 @@ export class StepQueue {
     return step;
   }
 
-  /** Takes the next step if its packets may be worked on together with those of another such step. */
-  shiftJoinable(): Buffer | undefined {
+  /** Whether the packets of the next step may be worked on together with those of another such step. */
+  get startsJoinable(): boolean {
     const step = this.#steps[0];
-    return step !== undefined && isJoinable(step) ? this.shift() : undefined;
+    return step !== undefined && isJoinable(step);
+  }
+
+  /** Takes the next step if it does. */
+  shiftJoinable(): Buffer | undefined {
+    return this.startsJoinable ? this.shift() : undefined;
   }
 
   clear(): void {

@@ -18,6 +18,8 @@ export interface CorpusOptions {
   readonly limits: GateLimits;
   /** A client id that is let in, of at least eight characters. */
   readonly clientId: string;
+  /** Where messages go that are to be taken, unless the topic itself is what is tried. */
+  readonly topic?: string;
 }
 
 const text = (value: string | Buffer): Buffer => {
@@ -124,7 +126,7 @@ const BAD_FILTERS = [
 const GOOD_FILTERS = ['a', '/', '//', '/a', 'a/', '+', '#', '+/+', '/+', '+/#', 'a/+/b', 'a/#', '/#', ' ', 'a b'];
 const BAD_TOPICS = ['', '+', '#', 'a/+', 'a/#', '+/a', 'a+', 'a#b', '/+', 'a/+/b'];
 
-export function buildCorpus({ limits, clientId }: CorpusOptions): readonly CorpusCase[] {
+export function buildCorpus({ limits, clientId, topic: ordinary = 'a' }: CorpusOptions): readonly CorpusCase[] {
   const cases: CorpusCase[] = [];
   const first = (name: string, verdict: CorpusCase['verdict'], bytes: Buffer) =>
     cases.push({ name, after: 'handshake', bytes, verdict });
@@ -269,10 +271,11 @@ export function buildCorpus({ limits, clientId }: CorpusOptions): readonly Corpu
         then(`type ${type}, flags ${flags}`, 'close', packet((type << 4) | flags, u16(1), text('a'), u8(0)));
     }
   }
-  for (const flags of [6, 7, 14, 15]) then(`PUBLISH QoS 3, flags ${flags}`, 'close', publish('a', flags, 1));
-  for (const flags of [8, 9]) then(`PUBLISH QoS 0 with DUP, flags ${flags}`, 'close', publish('a', flags));
-  for (const flags of [0, 1]) then(`PUBLISH QoS 0, flags ${flags}`, 'taken', publish('a', flags));
-  for (const flags of [2, 3, 4, 5, 10, 11, 12, 13]) then(`PUBLISH flags ${flags}`, 'taken', publish('a', flags, 9));
+  for (const flags of [6, 7, 14, 15]) then(`PUBLISH QoS 3, flags ${flags}`, 'close', publish(ordinary, flags, 1));
+  for (const flags of [8, 9]) then(`PUBLISH QoS 0 with DUP, flags ${flags}`, 'close', publish(ordinary, flags));
+  for (const flags of [0, 1]) then(`PUBLISH QoS 0, flags ${flags}`, 'taken', publish(ordinary, flags));
+  for (const flags of [2, 3, 4, 5, 10, 11, 12, 13])
+    then(`PUBLISH flags ${flags}`, 'taken', publish(ordinary, flags, 9));
 
   // Fixed lengths, judged before the body comes.
   for (const type of [4, 5, 6, 7]) {
@@ -290,7 +293,7 @@ export function buildCorpus({ limits, clientId }: CorpusOptions): readonly Corpu
     for (const length of [1, 2, 127])
       then(`type ${type} of length ${length}`, 'close', u8(type << 4, ...remainingLength(length)));
   then('DISCONNECT', 'close', u8(0xe0, 0));
-  then('DISCONNECT and more', 'close', Buffer.concat([u8(0xe0, 0), publish('a'), u8(0xff)]));
+  then('DISCONNECT and more', 'close', Buffer.concat([u8(0xe0, 0), publish(ordinary), u8(0xff)]));
 
   // PUBLISH.
   for (const topic of BAD_TOPICS) then(`PUBLISH to ${JSON.stringify(topic)}`, 'close', publish(topic));
@@ -299,20 +302,24 @@ export function buildCorpus({ limits, clientId }: CorpusOptions): readonly Corpu
     then(`PUBLISH to a topic that ends in ${name}`, 'close', publish(atEnd(bytes), 2, 1));
   }
   for (const [name, bytes] of GOOD_TEXT) then(`PUBLISH to a topic with ${name}`, 'taken', publish(around(bytes)));
-  for (const qos of [1, 2]) then(`PUBLISH QoS ${qos} with identifier 0`, 'close', publish('a', qos << 1, 0));
-  then('PUBLISH without a payload', 'taken', publish('a', 0, undefined, ''));
+  for (const qos of [1, 2]) then(`PUBLISH QoS ${qos} with identifier 0`, 'close', publish(ordinary, qos << 1, 0));
+  then('PUBLISH without a payload', 'taken', publish(ordinary, 0, undefined, ''));
   then('PUBLISH without a topic', 'close', packet(0x30));
   then('PUBLISH with half a topic length', 'close', packet(0x30, u8(0)));
   then('PUBLISH with a topic beyond its end', 'close', packet(0x30, u16(5), Buffer.from('abcd')));
   then('PUBLISH with a topic of 65,535 bytes announced', 'close', packet(0x30, u16(65_535), Buffer.from('a')));
   for (const length of [0, 1])
-    then(`PUBLISH QoS 1 with ${length} bytes of identifier`, 'close', packet(0x32, text('a'), Buffer.alloc(length)));
+    then(
+      `PUBLISH QoS 1 with ${length} bytes of identifier`,
+      'close',
+      packet(0x32, text(ordinary), Buffer.alloc(length)),
+    );
   then('PUBLISH to the longest topic', 'taken', publish('x'.repeat(limits.topicBytes)));
   then('PUBLISH to a topic one byte too long', 'close', publish('x'.repeat(limits.topicBytes + 1)));
   then('PUBLISH to the deepest topic', 'taken', publish('/'.repeat(limits.topicLevels - 1)));
   for (const levels of [limits.topicLevels + 1, 101, 250])
     then(`PUBLISH to ${levels} levels`, 'close', publish('/'.repeat(levels - 1)));
-  then('PUBLISH of the largest size', 'taken', sized(0x30, limits.packet, text('a')));
+  then('PUBLISH of the largest size', 'taken', sized(0x30, limits.packet, text(ordinary)));
   then('PUBLISH one byte too large', 'close', u8(0x30, ...remainingLength(limits.packet - 3)));
   then('PUBLISH of 256 MB', 'close', u8(0x30, ...remainingLength(268_435_455)));
 

@@ -84,6 +84,10 @@ export class Testbed {
     const policies = new Map<string, PolicyDocument>(Object.entries(options.policies ?? {}));
     const emitter = new EventEmitter();
     const listeners = new Set<(scope: PolicyScope) => void>();
+    const accept = async (message: TelemetryMessage) => {
+      await options.accept?.(message);
+      accepted.push({ ...message, payload: Buffer.from(message.payload) });
+    };
     const broker = await createBroker({
       host: '127.0.0.1',
       port: 0,
@@ -102,9 +106,12 @@ export class Testbed {
         },
       },
       telemetry: {
-        async accept(message) {
-          await options.accept?.(message);
-          accepted.push({ ...message, payload: Buffer.from(message.payload) });
+        accept,
+        submit(message, waiting) {
+          accept(message).then(
+            () => waiting.stored(),
+            (error: unknown) => waiting.notStored(error),
+          );
         },
       },
       limits: { connectionsPerSecondPerAddress: 0, ...options.limits },

@@ -1,0 +1,60 @@
+/**
+ * Who has subscribed, as the telemetry lane asks: live subscriptions are counted where the engine registers them, stored
+ * ones by the session store. It may say yes where nobody wants a topic, which costs; never no where somebody does.
+ */
+
+import type { MQEmitter } from 'mqemitter';
+import { FilterTree } from '../sessions/filter-tree.ts';
+import type { Audience } from './telemetry-lane.ts';
+
+/** What is asked of the session store. */
+export interface StoredSubscriptions {
+  /** Sessions that outlive their connections. */
+  readonly keptCount: number;
+}
+
+export class Subscriptions implements Audience {
+  readonly #stored: StoredSubscriptions;
+  readonly #live = new FilterTree();
+  /** By listener: the engine may take the same one back twice, when a client leaves while it unsubscribes. */
+  readonly #filters = new Map<unknown, string>();
+
+  constructor(stored: StoredSubscriptions) {
+    this.#stored = stored;
+  }
+
+  get generation(): number {
+    return this.#live.generation * 2 + (this.#stored.keptCount > 0 ? 1 : 0);
+  }
+
+  wants(topic: string): boolean {
+    return this.#stored.keptCount > 0 || this.#live.wants(topic);
+  }
+
+  /** Listens to what the engine registers with its emitter. */
+  watch(emitter: MQEmitter): void {
+    const on = emitter.on.bind(emitter);
+    const removeListener = emitter.removeListener.bind(emitter);
+    emitter.on = (filter, listener, done) => {
+      this.#add(filter, listener);
+      return on(filter, listener, done);
+    };
+    emitter.removeListener = (filter, listener, done) => {
+      this.#remove(listener);
+      return removeListener(filter, listener, done);
+    };
+  }
+
+  #add(filter: string, listener: unknown): void {
+    this.#remove(listener);
+    this.#filters.set(listener, filter);
+    this.#live.addLive(filter);
+  }
+
+  #remove(listener: unknown): void {
+    const filter = this.#filters.get(listener);
+    if (filter === undefined) return;
+    this.#filters.delete(listener);
+    this.#live.removeLive(filter);
+  }
+}

@@ -1,0 +1,163 @@
+/**
+ * The short way of telemetry: a device's message to a telemetry topic of its own, QoS 0 or 1 and not retained, goes from the
+ * packet gate through the access rules into the journal and is acknowledged, without the engine. The engine sees it only
+ * when somebody has subscribed to it. Whatever is out of the ordinary is left to the engine, which knows every case.
+ */
+
+import type { TelemetryMessage, Waiting } from '../telemetry/telemetry.ts';
+import type { Rights } from './acl.ts';
+import type { Counters } from './counters.ts';
+import type { WireLane } from './mqtt-wire.ts';
+import type { Frame } from './packet-gate.ts';
+import { Place } from './publish-order.ts';
+import type { Session } from './session.ts';
+
+/** Who has subscribed, live or stored. */
+export interface Audience {
+  /** Changes whenever an answer of `wants` may. */
+  readonly generation: number;
+  wants(topic: string): boolean;
+}
+
+export interface TelemetryLaneOptions {
+  /** Messages of one client that are on their way at once. */
+  readonly inflight: number;
+  readonly now: () => number;
+  readonly counters: Counters;
+  readonly telemetry: { submit(message: TelemetryMessage, waiting: Waiting): void };
+  readonly audience: Audience;
+  /** Hands a stored message to those who want it; `done` when all of them have it. */
+  readonly forward: (topic: string, message: TelemetryMessage, done: () => void) => void;
+}
+
+/** What is known about one topic of a session. */
+interface Route {
+  readonly topic: string;
+  /** Undefined: not a telemetry topic of this device. */
+  readonly stream: string | undefined;
+  /** Who answered, and what: a changed policy gives a session other rights. */
+  rights: Rights | undefined;
+  isAllowed: boolean;
+  generation: number;
+  isWanted: boolean;
+}
+
+/** A device has a few streams; one with more is slower, not wrong. */
+const REMEMBERED_TOPICS = 32;
+
+/** One session's. */
+export class TelemetryLane implements WireLane {
+  readonly #session: Session;
+  readonly #options: TelemetryLaneOptions;
+  /** Of the topic that was used last. */
+  #route: Route | undefined;
+  #routes: Map<string, Route> | undefined;
+  /** Messages that are being handed to those who want them. */
+  #forwarding = 0;
+
+  constructor(session: Session, options: TelemetryLaneOptions) {
+    this.#session = session;
+    this.#options = options;
+  }
+
+  isFull(): boolean {
+    return this.#session.order.length + this.#forwarding >= this.#options.inflight;
+  }
+
+  isEmpty(): boolean {
+    return this.#session.order.length === 0 && this.#forwarding === 0;
+  }
+
+  take(frame: Frame): boolean {
+    if (frame.qos > 1 || frame.retain) return false;
+    const session = this.#session;
+    const { identity } = session.facts.subject;
+    const route = this.#routeOf(frame);
+    if (route.stream === undefined || identity.kind !== 'device') return false;
+    const { counters, audience, now, telemetry } = this.#options;
+    if (route.rights !== session.rights) {
+      route.rights = session.rights;
+      route.isAllowed = session.rights.mayPublish(route.topic).allowed;
+    }
+    if (!route.isAllowed) return false;
+    if (route.generation !== audience.generation) {
+      route.generation = audience.generation;
+      route.isWanted = audience.wants(route.topic);
+    }
+    const message: TelemetryMessage = {
+      device: identity.id,
+      stream: route.stream,
+      receivedAt: now(),
+      qos: frame.qos as 0 | 1,
+      payload: frame.bytes.subarray(frame.payload, frame.end),
+    };
+    counters.messagesReceived += 1;
+    counters.messagesByLane += 1;
+    const place = route.isWanted
+      ? new WantedPlace(session, frame.packetId, () => this.#forward(route.topic, message))
+      : new StoredPlace(session, frame.packetId);
+    session.order.add(place);
+    telemetry.submit(message, place);
+    return true;
+  }
+
+  #routeOf(frame: Frame): Route {
+    // Topics of telemetry are ASCII; what else comes reads as something that isn't one.
+    const topic = frame.bytes.toString('latin1', frame.topicStart, frame.topicEnd);
+    const last = this.#route;
+    if (last?.topic === topic) return last;
+    const route = this.#routes?.get(topic) ?? this.#newRoute(topic);
+    this.#route = route;
+    return route;
+  }
+
+  #newRoute(topic: string): Route {
+    const stream = this.#session.telemetryStream(topic);
+    const route = { topic, stream, rights: undefined, isAllowed: false, generation: -1, isWanted: false };
+    if (this.#route !== undefined) {
+      // From the second topic on.
+      this.#routes ??= new Map([[this.#route.topic, this.#route]]);
+      if (this.#routes.size >= REMEMBERED_TOPICS) this.#routes.clear();
+      this.#routes.set(topic, route);
+    }
+    return route;
+  }
+
+  #forward(topic: string, message: TelemetryMessage): void {
+    this.#forwarding += 1;
+    this.#options.forward(topic, message, () => {
+      this.#forwarding -= 1;
+      this.#session.wire.roomAgain();
+    });
+  }
+}
+
+class StoredPlace extends Place {
+  readonly #session: Session;
+  readonly #packetId: number;
+
+  constructor(session: Session, packetId: number) {
+    super(session.order);
+    this.#session = session;
+    this.#packetId = packetId;
+  }
+
+  proceed(): void {
+    // QoS 0 has no packet identifier, and nobody who waits for an answer.
+    if (this.#packetId > 0) this.#session.wire.acknowledge(this.#packetId);
+  }
+}
+
+class WantedPlace extends StoredPlace {
+  readonly #forward: () => void;
+
+  constructor(session: Session, packetId: number, forward: () => void) {
+    super(session, packetId);
+    this.#forward = forward;
+  }
+
+  override proceed(): void {
+    super.proceed();
+    this.#forward();
+  }
+}
