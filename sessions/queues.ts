@@ -33,7 +33,7 @@ interface Body {
 
 interface Entry {
   readonly id: number;
-  readonly body: Body;
+  body: Body;
   messageId: number | undefined;
   /** PUBREC arrived: of the message only PUBREL is left to be sent. */
   pubrel: StoredPacket | undefined;
@@ -93,7 +93,9 @@ export class Queues {
 
   /** Gives a queued message its packet identifier, or puts PUBREL in its place; false when there is no such message. */
   update(clientId: string, packet: StoredPacket): boolean {
-    for (const entry of this.#queues.get(clientId)?.entries ?? []) {
+    const queue = this.#queues.get(clientId);
+    if (queue === undefined) return false;
+    for (const entry of queue.entries) {
       const own = entry.body.packet;
       const isSame =
         packet.cmd !== 'pubrel' &&
@@ -110,6 +112,8 @@ export class Queues {
         if (entry.pubrel === undefined) {
           this.#writeNumber(entry);
           this.#change({ name: 'releaseQueued', values: [entry.id] }, 0);
+          this.#letGo(queue, entry.body);
+          entry.body = RELEASED;
         }
         entry.pubrel = packet;
         return true;
@@ -164,14 +168,16 @@ export class Queues {
     }
     for (const row of queued) {
       this.#lastId = Math.max(this.#lastId, row.id);
-      const body = (row.body === null ? undefined : known.get(row.body)) ?? this.#bodyOf(0, packetOf({}));
+      const body = row.body === null ? RELEASED : known.get(row.body);
+      if (body === undefined) continue;
       const messageId = row.message_id ?? undefined;
-      const pubrel = row.body === null ? ({ cmd: 'pubrel', messageId } as StoredPacket) : undefined;
+      const pubrel = body === RELEASED ? ({ cmd: 'pubrel', messageId } as StoredPacket) : undefined;
       const queue = this.#queues.get(row.client_id) ?? new Queue();
       this.#queues.set(row.client_id, queue);
+      queue.entries.add({ id: row.id, body, messageId, pubrel });
+      if (body === RELEASED) continue;
       if (body.references === 0) this.#room.take(body.weight);
       body.references += 1;
-      queue.entries.add({ id: row.id, body, messageId, pubrel });
       queue.bytes += body.packet.payload.length;
     }
     for (const body of known.values()) {
@@ -220,11 +226,15 @@ export class Queues {
   }
 
   #remove(queue: Queue, entry: Entry): void {
-    const { body } = entry;
     queue.entries.delete(entry);
-    queue.bytes -= body.packet.payload.length;
     this.#numbered.delete(entry);
     this.#change({ name: 'dropQueued', values: [entry.id] }, 0);
+    this.#letGo(queue, entry.body);
+  }
+
+  #letGo(queue: Queue, body: Body): void {
+    if (body === RELEASED) return;
+    queue.bytes -= body.packet.payload.length;
     body.references -= 1;
     if (body.references > 0) return;
     this.#room.give(body.weight);
@@ -236,6 +246,9 @@ export class Queues {
     this.#change({ name: 'numberQueued', values: [entry.messageId ?? null, entry.id] }, 0);
   }
 }
+
+/** Stands where a body was when only PUBREL is left. */
+const RELEASED: Body = { id: 0, packet: packetOf({}), weight: 0, references: 0 };
 
 /** With the properties that aedes-packet gives, in no other shape. */
 function packetOf(packet: Partial<StoredPacket>): StoredPacket {
