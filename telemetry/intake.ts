@@ -22,7 +22,7 @@ export interface IntakeLimits {
 }
 
 export const INTAKE_LIMITS: IntakeLimits = {
-  window: 2,
+  window: 4,
   batchMessages: 1024,
   batchBytes: 1_048_576,
   queuedBytes: 64 * 1_048_576,

@@ -50,7 +50,7 @@ export class JournalReader {
       if (next !== undefined && this.#read(next, (reader) => reader.firstPosition) <= after + 1) continue;
       this.#read(segment, (reader) =>
         reader.oldestFirst(wanted, after, (message) => {
-          bytes += message[5].length;
+          bytes += message.payload.length;
           found.push(message);
           isFull = found.length === limit || bytes >= mostBytes;
           return !isFull;
@@ -62,32 +62,31 @@ export class JournalReader {
   }
 
   /** In the order of devices and streams. */
-  last(device: string | undefined, mostBytes: number): Row[] {
+  last(devices: readonly string[] | undefined, mostBytes: number): Row[] {
     const segments = this.#segments();
-    const current = segments.pop();
+    const current = segments.at(-1);
     if (current === undefined) return [];
+    const newest = this.#read(current, (reader) => reader.newest({ devices }));
     const room = roomFor(mostBytes);
-    const { rows, before } = this.#read(current, (reader) => reader.newest(device));
-    for (const row of rows) room(row);
-    const found = [...rows];
+    const rows = new Map<number, Row>();
     const firsts = segments.map((name) => this.#read(name, (reader) => reader.firstPosition));
     let at = 0;
-    for (const position of before) {
+    // In the order of positions, so that neighbours are read together.
+    for (const position of Float64Array.from(newest, (one) => one.position).sort()) {
       while (at + 1 < firsts.length && (firsts[at + 1] as number) <= position) at += 1;
-      const segment = segments[at];
-      const row = segment && this.#read(segment, (reader) => reader.at(position));
-      if (row === undefined) continue; // its segment is gone
+      const row = this.#read(segments[at] as SegmentName, (reader) => reader.at(position));
+      if (row === undefined) continue; // it isn't kept any more
       room(row);
-      found.push(row);
+      rows.set(position, row);
     }
-    return found.sort(byDeviceAndStream);
+    return newest.flatMap(({ position }) => rows.get(position) ?? []);
   }
 
   /** Goes through the next so many messages after a position. */
   series(wanted: Wanted, after: number, limit: number, sums: SeriesSums): { readonly next: number | undefined } {
     const page = this.page(wanted, after, limit, SERIES_PAGE_BYTES);
-    for (const row of page) sums.add(row[3], row[5]);
-    return { next: page.at(-1)?.[0] };
+    for (const row of page) sums.add(row.receivedAt, row.payload);
+    return { next: page.at(-1)?.position };
   }
 
   stats(): TelemetryStats {
@@ -148,7 +147,7 @@ export class JournalReader {
 function roomFor(mostBytes: number): (row: Row) => void {
   let bytes = 0;
   return (row) => {
-    bytes += row[5].length;
+    bytes += row.payload.length;
     if (bytes <= mostBytes) return;
     throw new Problem('request_invalid', {
       detail: `expected at most ${mostBytes} bytes of payload in an answer, found more: ask for fewer messages`,
@@ -162,9 +161,4 @@ function readingProblem(error: unknown, file: string): unknown {
     reason: `${file}: ${error.code}: ${error.message}`,
     cause: error,
   });
-}
-
-function byDeviceAndStream([, device, stream]: Row, [, otherDevice, otherStream]: Row): number {
-  if (device !== otherDevice) return device < otherDevice ? -1 : 1;
-  return stream < otherStream ? -1 : stream > otherStream ? 1 : 0;
 }

@@ -5,14 +5,15 @@ import Database from 'better-sqlite3';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { message } from '../test/behaviour/telemetry.ts';
 import { temporaryDirectory } from '../test/testkit/temporary.ts';
+import { pack } from './batch.ts';
 import { Journal, type JournalOptions } from './journal.ts';
 import { JournalReader } from './journal-reader.ts';
-import { pack } from './packed.ts';
+import { SentNames } from './names.ts';
 import { listSegments } from './segments.ts';
 
 const DAY = 86_400_000;
 const NOON = Date.UTC(2030, 0, 1, 12);
-const ALL = { device: undefined, stream: undefined, since: 0, until: Number.MAX_SAFE_INTEGER };
+const ALL = { devices: undefined, stream: undefined, since: 0, until: Number.MAX_SAFE_INTEGER };
 
 function open(directory: string, options: Partial<JournalOptions> = {}) {
   const journal = new Journal({ directory, ...options });
@@ -21,10 +22,16 @@ function open(directory: string, options: Partial<JournalOptions> = {}) {
     journal.close();
     reader.close();
   });
+  const names = new SentNames();
   const append = (text: string, receivedAt = NOON, count = 1) =>
-    journal.append(pack(Array.from({ length: count }, (_, i) => message('pump-1', `${text}${i}`, { receivedAt }))));
+    journal.append(
+      pack(
+        Array.from({ length: count }, (_, i) => message('pump-1', `${text}${i}`, { receivedAt })),
+        names,
+      ),
+    );
   const days = () => listSegments(directory).map(({ day }) => day);
-  const stored = () => reader.page(ALL, 0, 1_000_000, 1e9).map((row) => `${row[5]}`);
+  const stored = () => reader.page(ALL, 0, 1_000_000, 1e9).map((row) => `${row.payload}`);
   return { journal, reader, append, days, stored };
 }
 
@@ -81,7 +88,7 @@ describe('segments', () => {
     before.journal.close();
     before.reader.close();
     const cut = listSegments(directory)[1]?.file as string;
-    truncateSync(cut, Math.floor(statSync(cut).size / 8192) * 4096);
+    truncateSync(cut, Math.floor(statSync(cut).size / 16_384) * 8192);
     const after = open(directory);
     expect(after.journal.takeSetAside()).toEqual([`${cut}.damaged`]);
     expect(readdirSync(directory)).toContain('00000002-2030-01-02.db.damaged');
@@ -92,7 +99,7 @@ describe('segments', () => {
   it('with a damaged last page are put aside when the journal is opened', () => {
     const directory = temporaryDirectory();
     const file = segmentOf(directory, 3000);
-    overwritePage(file, statSync(file).size / 4096);
+    overwritePage(file, statSync(file).size / 8192);
     const after = open(directory);
     expect(after.journal.takeSetAside()).toEqual([`${file}.damaged`]);
     expect(after.append('b', NOON, 10).first).toBeGreaterThan(3000);
@@ -140,6 +147,6 @@ function segmentOf(directory: string, messages: number): string {
 /** Pages count from 1. */
 function overwritePage(file: string, page: number): void {
   const descriptor = openSync(file, 'r+');
-  writeSync(descriptor, Buffer.alloc(4096, 0xee), 0, 4096, (page - 1) * 4096);
+  writeSync(descriptor, Buffer.alloc(8192, 0xee), 0, 8192, (page - 1) * 8192);
   closeSync(descriptor);
 }

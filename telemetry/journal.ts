@@ -7,9 +7,12 @@ import { mkdirSync } from 'node:fs';
 import { basename } from 'node:path';
 import Database from 'better-sqlite3';
 import { Problem } from '../contract/problem.ts';
-import type { Packed } from './packed.ts';
+import type { Batch } from './batch.ts';
+import { timeOf } from './block.ts';
+import { ReceivedNames } from './names.ts';
 import { type Appended, Segment } from './segment.ts';
 import { createSegmentFile, expectWhole, isDamage, storageProblem } from './segment-file.ts';
+import { SegmentReader } from './segment-reader.ts';
 import {
   dayOf,
   listSegments,
@@ -23,8 +26,8 @@ import type { Retention, SegmentStats } from './telemetry.ts';
 
 const DAY_MS = 86_400_000;
 
-/** No row is smaller: what a segment that can't be read held at most. */
-const SMALLEST_ROW = 8;
+/** No message is smaller: what a segment that can't be read held at most. */
+const SMALLEST_MESSAGE = 16;
 
 /** A newest segment of up to so many bytes is read through when the journal is opened: about half a second. */
 const MOST_CHECKED = 268_435_456;
@@ -49,6 +52,7 @@ interface Current {
 export class Journal {
   readonly #directory: string;
   readonly #setAside: string[] = [];
+  readonly #names = new ReceivedNames();
   #current: Current | undefined;
   /** The segment before the current one, to ask for keys. */
   #older: Database.Database | undefined;
@@ -59,7 +63,7 @@ export class Journal {
   /** What the next segment begins with, where there is no current one. */
   #nextPosition = 1;
 
-  /** Creates the directory, mode 0700. Throws Problem `data_directory_unusable` or `database_newer`. */
+  /** Creates the directory, mode 0700. Throws Problem `data_directory_unusable`, `database_older` or `database_newer`. */
   constructor({ directory, mostChecked = MOST_CHECKED, segmentBytes: bytes = SEGMENT_BYTES }: JournalOptions) {
     this.#segmentBytes = bytes;
     this.#directory = directory;
@@ -83,7 +87,7 @@ export class Journal {
       else segment.close();
       break;
     }
-    this.#nextPosition += Math.ceil(doubtfulBytes / SMALLEST_ROW);
+    this.#nextPosition += Math.ceil(doubtfulBytes / SMALLEST_MESSAGE);
     const older = names.filter((name) => this.#isWhole(name));
     if (this.#current !== undefined) this.#openOlder(older.at(-1));
   }
@@ -97,9 +101,10 @@ export class Journal {
    * All of them or none; when this returns they are on disk. Throws Problem `unavailable` when storage is full, busy or
    * failing, and the same batch may be tried again.
    */
-  append(batch: Packed): Appended {
+  append(batch: Batch): Appended {
+    this.#names.add(batch.names);
     try {
-      return this.#segmentOf(batch).append(batch);
+      return this.#segmentOf(batch).append(batch, this.#names);
     } catch (error) {
       const current = this.#current;
       if (!isDamage(error) || current === undefined) throw storageProblem(error);
@@ -109,7 +114,7 @@ export class Journal {
       this.#putAside(current.name);
     }
     try {
-      return this.#segmentOf(batch).append(batch);
+      return this.#segmentOf(batch).append(batch, this.#names);
     } catch (error) {
       throw storageProblem(error);
     }
@@ -146,8 +151,8 @@ export class Journal {
    * A day begins a segment. A clock that steps back writes on where it is: positions tell the order, times are only
    * what a message says. One that was days ahead, and is right again, begins a segment of the right day.
    */
-  #segmentOf(batch: Packed): Segment {
-    const time = batch.numbers[1] as number;
+  #segmentOf(batch: Batch): Segment {
+    const time = timeOf(batch.meta, 0);
     const day = dayOf(time);
     const current = this.#current;
     if (current === undefined) return this.#begin(day);
@@ -228,16 +233,11 @@ export class Journal {
 
   #extentOf({ file }: SegmentName): { readonly firstPosition: number; readonly messages: number } {
     try {
-      const database = new Database(file, { readonly: true, fileMustExist: true });
+      const reader = new SegmentReader(file);
       try {
-        const number = (sql: string) => (database.prepare(sql).pluck().get() as number | null) ?? 0;
-        const firstPosition = number('SELECT first_position FROM segment');
-        return {
-          firstPosition,
-          messages: Math.max(0, number('SELECT max(position) FROM messages') - firstPosition + 1),
-        };
+        return { firstPosition: reader.firstPosition, messages: reader.end() - reader.firstPosition + 1 };
       } finally {
-        database.close();
+        reader.close();
       }
     } catch {
       return { firstPosition: 0, messages: 0 }; // one that can't be read may go like any other

@@ -2,10 +2,11 @@
 
 import type { Logger } from 'pino';
 import { Problem } from '../contract/problem.ts';
+import { pack, transferOf } from './batch.ts';
 import { Followers } from './followers.ts';
 import { INTAKE_LIMITS, Intake, type IntakeLimits } from './intake.ts';
 import type { JournalOptions } from './journal.ts';
-import { pack, transferOf } from './packed.ts';
+import { SentNames } from './names.ts';
 import { openQuestions } from './questions.ts';
 import type { Appended } from './segment.ts';
 import type { Retention, SegmentStats, Telemetry } from './telemetry.ts';
@@ -34,15 +35,20 @@ interface SetAside {
   readonly setAside: readonly string[];
 }
 
-/** Throws Problem `data_directory_unusable` or `database_newer`. */
+/** Throws Problem `data_directory_unusable`, `database_older` or `database_newer`. */
 export async function openTelemetry(options: TelemetryOptions): Promise<Telemetry> {
   const { directory, log, now, retention = KEEP_ALL } = options;
+  const names = new SentNames();
   const died = (error: unknown) => log.error({ err: error }, 'telemetry thread ended');
+  const writerDied = (error: unknown) => {
+    names.forget(); // the next thread knows none
+    died(error);
+  };
   const opening: JournalOptions = {
     directory,
     ...(retention.bytes > 0 && { segmentBytes: Math.ceil(retention.bytes / SEGMENTS_IN_BOUND) }),
   };
-  const writer = new Thread({ program: new URL('./writer-thread.ts', import.meta.url), opening, died });
+  const writer = new Thread({ program: new URL('./writer-thread.ts', import.meta.url), opening, died: writerDied });
   const questions = openQuestions({ directory, died });
   const followers = new Followers(log);
   const tellDamage = ({ setAside }: SetAside) => {
@@ -55,8 +61,11 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
     now,
     log,
     write: async (messages) => {
-      const batch = pack(messages);
-      const appended = await writer.call<Appended & SetAside>('append', batch, transferOf(batch));
+      const batch = pack(messages, names);
+      const appended = await writer.call<Appended & SetAside>('append', batch, transferOf(batch)).catch((error) => {
+        names.forget(); // nobody knows how far the thread got
+        throw error;
+      });
       tellDamage(appended);
       followers.tell(messages, appended.first, appended.repeated);
       return appended;

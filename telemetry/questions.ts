@@ -52,7 +52,7 @@ export function openQuestions({ directory, died }: QuestionsOptions) {
       return ask('query', { wanted: wantedOf(query), limit, mostBytes: ANSWER_BYTES });
     },
     pages,
-    last: (device) => ask('last', { device, mostBytes: ANSWER_BYTES }),
+    last: (device) => ask('last', { devices: device && [device], mostBytes: ANSWER_BYTES }),
     series: async (query) => {
       checkSeries(query);
       const wanted = wantedOf(query);
@@ -77,5 +77,5 @@ function wantedOf({ device, stream, since, until }: TelemetryRange): Wanted {
   if (since !== undefined && until !== undefined && until <= since) {
     throw new Problem('request_invalid', { detail: 'expected a range that ends after it begins' });
   }
-  return { device, stream, since: since ?? 0, until: until ?? Number.MAX_SAFE_INTEGER };
+  return { devices: device && [device], stream, since: since ?? 0, until: until ?? Number.MAX_SAFE_INTEGER };
 }

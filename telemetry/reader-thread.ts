@@ -25,7 +25,7 @@ export interface QueryCall {
 }
 
 export interface LastCall {
-  readonly device: string | undefined;
+  readonly devices: readonly string[] | undefined;
   readonly mostBytes: number;
 }
 
@@ -53,7 +53,7 @@ answerCalls({
     return undefined;
   },
   query: ({ wanted, limit, mostBytes }: QueryCall) => reply(opened().query(wanted, limit, mostBytes)),
-  last: ({ device, mostBytes }: LastCall) => reply(opened().last(device, mostBytes)),
+  last: ({ devices, mostBytes }: LastCall) => reply(opened().last(devices, mostBytes)),
   page: ({ wanted, after, limit, mostBytes }: PageCall) => reply(opened().page(wanted, after, limit, mostBytes)),
   series: ({ wanted, after, limit, pointer, bucket }: SeriesCall) => {
     const sums = new SeriesSums({ pointer, bucket });

@@ -42,9 +42,9 @@ describe('a segment', () => {
   it('is refused with a reason when it is no database, was emptied or cut, or belongs to another program', () => {
     const file = freshFile();
     const refused = expect.objectContaining({ code: 'database_damaged' });
-    truncateSync(file, 8192);
+    truncateSync(file, 16_384);
     expect(() => openSegmentFile(file)).toThrow(refused);
-    writeFileSync(file, Buffer.alloc(8192, 'not a database '));
+    writeFileSync(file, Buffer.alloc(16_384, 'not a database '));
     expect(() => openSegmentFile(file)).toThrow(refused);
     writeFileSync(file, '');
     expect(() => openSegmentFile(file)).toThrow(refused);

@@ -7,8 +7,9 @@ import { chmodSync, closeSync, fstatSync, fsyncSync, openSync, readSync, renameS
 import { dirname } from 'node:path';
 import Database from 'better-sqlite3';
 import { Problem } from '../contract/problem.ts';
+import { NEWEST_PER_ROW, positionsOf } from './run-index.ts';
 
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
 
 /** Tells a segment from any other SQLite file: "RCtj". */
 const APPLICATION_ID = 0x5243746a;
@@ -18,10 +19,16 @@ const BUSY_TIMEOUT_MS = 500;
 
 const SYNCHRONOUS_FULL = 2;
 
+/** A commit of a few messages writes one page, and a question reads one for each: neither much more nor much less. */
+const PAGE_BYTES = 8192;
+
+/** What a write-ahead log that had to grow, while somebody read for long, is cut back to. */
+const LOG_BYTES = 67_108_864;
+
 /**
- * Messages lie in the order of acceptance. An index by device over all of them would touch one page per message; so
- * positions are indexed in runs, each written once, sorted, at the end of its table: a tenth of the cost (measured),
- * for one more seek per run when reading. There are no foreign keys: each would cost a seek per row.
+ * Messages lie in the order of acceptance, in blocks (`block.ts`): a row for each would cost a third of all. An index by device
+ * over all of them would touch one page per message; so positions are indexed in runs (`run-index.ts`), each written once and
+ * sorted. There are no foreign keys: each would cost a seek per row.
  */
 const SCHEMA = `
   CREATE TABLE segment (first_position INTEGER NOT NULL) STRICT;
@@ -38,56 +45,46 @@ const SCHEMA = `
     UNIQUE (device, stream)
   ) STRICT;
 
-  CREATE TABLE messages (
-    position        INTEGER PRIMARY KEY,
-    source          INTEGER NOT NULL,
-    received_at     INTEGER NOT NULL,
-    qos             INTEGER NOT NULL CHECK (qos BETWEEN 0 AND 2),
-    payload         BLOB NOT NULL,
-    device_time     REAL,
-    device_sequence REAL,
-    message_key     TEXT,
-    content_type    TEXT
+  -- By the position of its first message.
+  CREATE TABLE blocks (
+    position INTEGER PRIMARY KEY,
+    checksum INTEGER NOT NULL,
+    meta     BLOB NOT NULL,
+    data     BLOB NOT NULL
   ) STRICT;
 
-  -- A run is the messages up to a position and after the run before it.
   CREATE TABLE runs (
-    last_position INTEGER PRIMARY KEY,
-    oldest_at     INTEGER NOT NULL,
-    newest_at     INTEGER NOT NULL
+    last_position  INTEGER PRIMARY KEY,
+    first_position INTEGER NOT NULL,
+    is_merged      INTEGER NOT NULL,
+    oldest_at      INTEGER NOT NULL,
+    newest_at      INTEGER NOT NULL,
+    first_row      INTEGER NOT NULL,
+    -- The first device of each of its rows.
+    row_devices    BLOB NOT NULL
   ) STRICT;
 
-  CREATE TABLE run_messages (
-    run         INTEGER NOT NULL,
-    device      INTEGER NOT NULL,
-    position    INTEGER NOT NULL,
-    source      INTEGER NOT NULL,
-    received_at INTEGER NOT NULL,
-    PRIMARY KEY (run, device, position)
-  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX unmerged_runs ON runs (last_position) WHERE is_merged = 0;
 
-  -- The newest message of each source, as of the latest run; it may lie in an older segment.
+  CREATE TABLE run_rows (
+    id      INTEGER PRIMARY KEY,
+    entries BLOB NOT NULL
+  ) STRICT;
+
+  -- The newest message of each source, as of the latest merged run; it may lie in an older segment.
   CREATE TABLE newest (
-    source   INTEGER PRIMARY KEY,
-    position INTEGER NOT NULL
+    id        INTEGER PRIMARY KEY,
+    positions BLOB NOT NULL
   ) STRICT;
 
   CREATE TABLE message_keys (
-    device   INTEGER NOT NULL,
-    key      TEXT NOT NULL,
-    position INTEGER NOT NULL,
+    device INTEGER NOT NULL,
+    key    TEXT NOT NULL,
     PRIMARY KEY (device, key)
   ) STRICT, WITHOUT ROWID;
 `;
 
-/** What the newest segment hands on to the next one: who there is, and where its newest messages lie. */
-const INHERIT = `
-  INSERT INTO newest SELECT source, position FROM older.newest WHERE position >= @oldest;
-  INSERT INTO sources SELECT s.* FROM older.sources AS s JOIN newest AS n ON n.source = s.id;
-  INSERT INTO devices SELECT * FROM older.devices WHERE id IN (SELECT device FROM sources);
-`;
-
-/** Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. */
+/** Throws Problem `data_directory_unusable`, `database_damaged`, `database_older` or `database_newer`. */
 export function openSegmentFile(file: string): Database.Database {
   try {
     for (const path of [file, `${file}-wal`, `${file}-shm`]) keepPrivate(path);
@@ -99,6 +96,7 @@ export function openSegmentFile(file: string): Database.Database {
       // better-sqlite3 is compiled so that a WAL file that is opened again falls to NORMAL, which can lose commits
       // when the power fails (SQLite, "PRAGMA synchronous"): ask every time, and look every time.
       expectPragma(database, 'synchronous', SYNCHRONOUS_FULL, 'FULL');
+      database.pragma(`journal_size_limit = ${LOG_BYTES}`);
       database.pragma('wal_checkpoint(TRUNCATE)');
       expectWhole(file);
       return database;
@@ -129,15 +127,12 @@ export function createSegmentFile(file: string, { firstPosition, heir }: NewSegm
     const database = new Database(draft, { timeout: BUSY_TIMEOUT_MS });
     try {
       expectPragma(database, 'synchronous', SYNCHRONOUS_FULL, 'FULL');
+      database.pragma(`page_size = ${PAGE_BYTES}`);
       if (heir !== undefined) database.prepare('ATTACH ? AS older').run(heir.older);
       database.exec('BEGIN');
       database.exec(SCHEMA);
       database.prepare('INSERT INTO segment VALUES (?)').run(firstPosition);
-      if (heir !== undefined) {
-        const [newest, ...rest] = INHERIT.trim().split(';\n') as [string, ...string[]];
-        database.prepare(newest).run({ oldest: heir.oldestPosition });
-        for (const sql of rest) database.exec(sql);
-      }
+      if (heir !== undefined) inherit(database, heir.oldestPosition);
       database.pragma(`application_id = ${APPLICATION_ID}`);
       database.pragma(`user_version = ${SCHEMA_VERSION}`);
       database.exec('COMMIT');
@@ -150,6 +145,28 @@ export function createSegmentFile(file: string, { firstPosition, heir }: NewSegm
     removeDraft();
     throw error;
   }
+}
+
+/** What the newest segment hands on to the next one: who there is, and where its newest messages lie. */
+function inherit(database: Database.Database, oldestPosition: number): void {
+  const kept = new Map<number, Float64Array>();
+  const rows = database.prepare('SELECT id, positions FROM older.newest').all() as {
+    readonly id: number;
+    readonly positions: Buffer;
+  }[];
+  const add = database.prepare('INSERT INTO newest (id, positions) VALUES (?, ?)');
+  for (const { id, positions } of rows) {
+    const row = positionsOf(positions).map((position) => (position >= oldestPosition ? position : 0));
+    if (row.every((position) => position === 0)) continue;
+    kept.set(id, row);
+    add.run(id, Buffer.from(row.buffer));
+  }
+  database.function('is_kept', (source: unknown) => {
+    const number = source as number;
+    return (kept.get(Math.floor(number / NEWEST_PER_ROW))?.[number % NEWEST_PER_ROW] ?? 0) > 0 ? 1 : 0;
+  });
+  database.exec('INSERT INTO sources SELECT * FROM older.sources WHERE is_kept(id)');
+  database.exec('INSERT INTO devices SELECT * FROM older.devices WHERE id IN (SELECT device FROM sources)');
 }
 
 /** A new name in a directory is on disk only when the directory is. */
@@ -201,6 +218,12 @@ function expectSegment(database: Database.Database): void {
     throw damaged(database.name, 'expected a segment of a journal, found a foreign database');
   }
   const version = database.pragma('user_version', { simple: true }) as number;
+  if (version < SCHEMA_VERSION) {
+    throw new Problem('database_older', {
+      reason: `${database.name}: expected schema ${SCHEMA_VERSION}, found ${version}`,
+      hint: 'export it with the version of Rollcall that wrote it, and move the telemetry directory away',
+    });
+  }
   if (version > SCHEMA_VERSION) {
     throw new Problem('database_newer', {
       reason: `${database.name}: expected schema ${SCHEMA_VERSION} or older, found ${version}`,

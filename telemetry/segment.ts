@@ -1,36 +1,17 @@
 /** The segment that is being written: appends batches, each one commit, and indexes them in runs. Reads nothing back. */
 
 import type Database from 'better-sqlite3';
-import { type Packed, STRIDE } from './packed.ts';
+import { type Batch, without } from './batch.ts';
+import { checksumOf, lengthOf, META_BYTES, setSource, sourceOf, timeOf, WORDS, wordsOf } from './block.ts';
+import type { ReceivedNames } from './names.ts';
+import { RunIndex } from './run-index.ts';
 import { expectSound, openSegmentFile } from './segment-file.ts';
 
-/** Messages per run: more make the commit that closes a run longer (about 2.5 ms at 2048), fewer make reading slower. */
+/** Messages per run: what no run holds yet is looked through by each question. */
 const RUN_LENGTH = 2048;
 
-/** Rows per statement: most of the cost of a short row is the call (a third less CPU at ten rows; measured). */
-const BLOCK = 10;
-
-/** Sources whose number is remembered; beyond that the table is asked. */
-const MOST_KNOWN_SOURCES = 100_000;
-
-const INSERT_BLOCK = `INSERT INTO messages (position, source, received_at, qos, payload)
-  VALUES ${Array(BLOCK).fill('(?, ?, ?, ?, ?)').join(', ')}`;
-
-const INSERT = `INSERT INTO messages
-  (position, source, received_at, qos, payload, device_time, device_sequence, message_key, content_type)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
-
-const CLOSE_RUN = [
-  `INSERT INTO runs (last_position, oldest_at, newest_at)
-   SELECT @last, min(received_at), max(received_at) FROM messages WHERE position > @tail AND position <= @last`,
-  `INSERT INTO run_messages (run, device, position, source, received_at)
-   SELECT @last, s.device, m.position, m.source, m.received_at
-   FROM messages AS m JOIN sources AS s ON s.id = m.source
-   WHERE m.position > @tail AND m.position <= @last ORDER BY s.device, m.position`,
-  `INSERT INTO newest (source, position)
-   SELECT source, max(position) FROM run_messages WHERE run = @last GROUP BY source
-   ON CONFLICT (source) DO UPDATE SET position = excluded.position`,
-];
+/** Two blocks don't fit into a page, so one may as well fill it. A message that is larger has a block of its own. */
+const BLOCK_BYTES = 8000;
 
 /** Says whether a device has sent a key before this segment began. */
 export type KnowsKey = (device: string, key: string) => boolean;
@@ -42,30 +23,26 @@ export interface Appended {
   readonly repeated: readonly number[];
 }
 
-interface Source {
-  readonly id: number;
-  readonly device: number;
-}
-
 export class Segment {
   readonly file: string;
   readonly firstPosition: number;
   readonly #database: Database.Database;
   readonly #knewKey: KnowsKey;
+  readonly #index: RunIndex;
   readonly #insertBlock: Database.Statement;
-  readonly #insert: Database.Statement;
   readonly #insertKey: Database.Statement;
   readonly #names: Readonly<Record<'findDevice' | 'addDevice' | 'findSource' | 'addSource', Database.Statement>>;
-  readonly #closeRun: readonly Database.Statement[];
-  readonly #writing: Database.Transaction<(batch: Packed) => number[]>;
-  readonly #closing: Database.Transaction<() => void>;
-  readonly #block: unknown[] = new Array(BLOCK * 5).fill(0);
-  #sources = new Map<string, Map<string, Source>>();
-  #knownSources = 0;
+  readonly #writing: Database.Transaction<(batch: Batch, names: ReceivedNames) => number[]>;
+  readonly #completing: Database.Transaction<() => void>;
+  /** By number of a name: its source, and the device of it. */
+  #sources: number[] = [];
+  #devices: number[] = [];
+  #edition = -1;
+  /** Messages that no run holds yet, and those of the batch that is being written behind them. */
+  readonly #tail = { devices: [] as number[], sources: [] as number[], times: [] as number[] };
+  #tailLength = 0;
   /** Position of the newest message; one before the first in an empty segment. */
   #end: number;
-  /** Position of the newest message that belongs to a run. */
-  #tail: number;
 
   /** Throws as `openSegmentFile()` does, and whatever SQLite throws for a damaged page that is read here. */
   constructor(file: string, knewKey: KnowsKey) {
@@ -76,20 +53,19 @@ export class Segment {
     try {
       const number = (sql: string) => database.prepare(sql).pluck().get() as number | null;
       this.firstPosition = number('SELECT first_position FROM segment') as number;
-      this.#tail = number('SELECT max(last_position) FROM runs') ?? this.firstPosition - 1;
-      this.#end = number('SELECT max(position) FROM messages') ?? this.firstPosition - 1;
-      this.#insertBlock = database.prepare(INSERT_BLOCK);
-      this.#insert = database.prepare(INSERT);
-      this.#insertKey = database.prepare('INSERT OR IGNORE INTO message_keys (device, key, position) VALUES (?, ?, ?)');
+      this.#end = number('SELECT max(last_position) FROM runs') ?? this.firstPosition - 1;
+      this.#index = new RunIndex(database, this.firstPosition);
+      this.#insertBlock = database.prepare('INSERT INTO blocks (position, checksum, meta, data) VALUES (?, ?, ?, ?)');
+      this.#insertKey = database.prepare('INSERT OR IGNORE INTO message_keys (device, key) VALUES (?, ?)');
       this.#names = {
         findDevice: database.prepare('SELECT id FROM devices WHERE name = ?').pluck(),
         addDevice: database.prepare('INSERT INTO devices (name) VALUES (?)'),
         findSource: database.prepare('SELECT id FROM sources WHERE device = ? AND stream = ?').pluck(),
         addSource: database.prepare('INSERT INTO sources (device, stream) VALUES (?, ?)'),
       };
-      this.#closeRun = CLOSE_RUN.map((sql) => database.prepare(sql));
-      this.#writing = database.transaction((batch) => this.#write(batch));
-      this.#closing = database.transaction(() => this.#indexTail(this.#end));
+      this.#writing = database.transaction((batch, names) => this.#write(batch, names));
+      this.#completing = database.transaction(() => this.#completeIndex());
+      this.#readTail();
     } catch (error) {
       database.close();
       throw error;
@@ -112,106 +88,124 @@ export class Segment {
   }
 
   /** All of them or none; when this returns they are on disk. Throws what SQLite throws. */
-  append(batch: Packed): Appended {
+  append(batch: Batch, names: ReceivedNames): Appended {
+    if (names.edition !== this.#edition) this.#forgetSources(names.edition);
     const first = this.#end + 1;
     try {
-      const repeated = this.#writing.immediate(batch);
-      this.#end += batch.count - repeated.length;
-      if (this.#end - this.#tail >= RUN_LENGTH) this.#tail = this.#end;
+      const repeated = this.#writing.immediate(batch, names);
+      const stored = batch.count - repeated.length;
+      this.#end += stored;
+      this.#tailLength += stored;
+      if (this.#tailLength >= RUN_LENGTH) this.#tailLength = 0;
       return { first, repeated };
     } catch (error) {
-      this.#forgetSources(); // their numbers were rolled back
+      this.#forgetSources(names.edition); // their numbers were rolled back
       throw error;
     }
   }
 
   /** Indexes what no run holds yet, for a segment that gets no more messages. */
   complete(): void {
-    if (this.#end === this.#tail) return;
-    this.#closing.immediate();
-    this.#tail = this.#end;
+    this.#completing.immediate();
+    this.#tailLength = 0;
+    this.#database.pragma('wal_checkpoint(TRUNCATE)');
   }
 
   close(): void {
     this.#database.close();
   }
 
-  /** Returns the indices of those that were stored before. Nothing of this object but its cache changes here. */
-  #write(batch: Packed): number[] {
-    const { count, numbers, names, extras, bytes } = batch;
-    const repeated: number[] = [];
-    const block = this.#block;
-    let position = this.#end;
-    let start = 0;
-    let filled = 0;
+  /** Returns the indices of those that were stored before. What this object remembers changes after the commit. */
+  #write(sent: Batch, names: ReceivedNames): number[] {
+    const repeated = sent.keys === undefined ? [] : this.#repeatedOf(sent, names);
+    const { count, meta: named, data } = without(sent, repeated);
+    const meta = named.slice();
+    const tail = this.#tail;
     for (let i = 0; i < count; i += 1) {
-      const at = i * STRIDE;
-      const payload = Buffer.from(bytes.buffer, start, numbers[at + 3]);
-      start += numbers[at + 3] as number;
-      const source = this.#source(names[i * 2] as string, names[i * 2 + 1] as string);
-      const key = extras?.[i * 2];
-      if (key !== undefined && this.#isRepeated(source.device, names[i * 2] as string, key, position + 1)) {
-        repeated.push(i);
-        continue;
-      }
-      position += 1;
-      block[filled] = position;
-      block[filled + 1] = source.id;
-      block[filled + 2] = numbers[at + 1];
-      block[filled + 3] = numbers[at + 2];
-      block[filled + 4] = payload;
-      const isPlain = extras === undefined && Number.isNaN(numbers[at + 4]) && Number.isNaN(numbers[at + 5]);
-      if (isPlain) {
-        filled += 5;
-        if (filled === block.length) {
-          this.#insertBlock.run(...block);
-          filled = 0;
-        }
-      } else {
-        const sent = [numbers[at + 4], numbers[at + 5]].map((number) => (Number.isNaN(number) ? null : number));
-        this.#insert.run(...block.slice(filled, filled + 5), ...sent, key ?? null, extras?.[i * 2 + 1] ?? null);
-      }
+      const name = sourceOf(named, i);
+      let source = this.#sources[name];
+      if (source === undefined) source = this.#learn(name, names);
+      setSource(meta, i, source);
+      const at = this.#tailLength + i;
+      tail.devices[at] = this.#devices[name] as number;
+      tail.sources[at] = source;
+      tail.times[at] = timeOf(meta, i);
     }
-    for (let i = 0; i < filled; i += 5) this.#insert.run(...block.slice(i, i + 5), null, null, null, null);
-    if (position - this.#tail >= RUN_LENGTH) this.#indexTail(position);
+    this.#writeBlocks(meta, data, count);
+    const length = this.#tailLength + count;
+    if (length >= RUN_LENGTH) this.#indexTail(length, this.#end + count);
     return repeated;
   }
 
-  #indexTail(last: number): void {
-    for (const statement of this.#closeRun) {
-      statement.run(statement.source.includes('@tail') ? { last, tail: this.#tail } : { last });
+  #writeBlocks(meta: Uint32Array<ArrayBuffer>, data: Uint8Array<ArrayBuffer>, count: number): void {
+    let [first, firstByte, end, bytes] = [0, 0, 0, 0];
+    const flush = (next: number) => {
+      const metaBytes = Buffer.from(meta.buffer, first * META_BYTES, (next - first) * META_BYTES);
+      const dataBytes = Buffer.from(data.buffer, data.byteOffset + firstByte, end - firstByte);
+      this.#insertBlock.run(this.#end + 1 + first, checksumOf(metaBytes, dataBytes), metaBytes, dataBytes);
+      [first, firstByte, bytes] = [next, end, 0];
+    };
+    for (let i = 0; i < count; i += 1) {
+      const length = lengthOf(meta, i);
+      if (i > first && bytes + length + META_BYTES > BLOCK_BYTES) flush(i);
+      bytes += length + META_BYTES;
+      end += length;
     }
+    if (count > first) flush(count);
   }
 
-  #isRepeated(device: number, name: string, key: string, position: number): boolean {
-    if (this.#knewKey(name, key)) return true;
-    return this.#insertKey.run(device, key, position).changes === 0;
+  #indexTail(length: number, last: number): void {
+    this.#index.addRun({ ...this.#tail, length, firstPosition: last - length + 1 });
   }
 
-  #source(device: string, stream: string): Source {
-    const known = this.#sources.get(device)?.get(stream);
-    if (known !== undefined) return known;
-    const source = this.#findSource(device, stream);
-    if (this.#knownSources >= MOST_KNOWN_SOURCES) this.#forgetSources();
-    let streams = this.#sources.get(device);
-    if (streams === undefined) {
-      streams = new Map();
-      this.#sources.set(device, streams);
+  #completeIndex(): void {
+    if (this.#tailLength > 0) this.#indexTail(this.#tailLength, this.#end);
+    this.#index.merge();
+  }
+
+  /** After a restart: what came after the newest run. */
+  #readTail(): void {
+    const blocks = this.#database.prepare('SELECT meta FROM blocks WHERE position > ? ORDER BY position').pluck();
+    const deviceOf = this.#database.prepare('SELECT device FROM sources WHERE id = ?').pluck();
+    const tail = this.#tail;
+    for (const bytes of blocks.all(this.#end) as Buffer[]) {
+      const meta = wordsOf(bytes);
+      for (let i = 0; i < meta.length / WORDS; i += 1) {
+        tail.sources.push(sourceOf(meta, i));
+        tail.devices.push(deviceOf.get(sourceOf(meta, i)) as number);
+        tail.times.push(timeOf(meta, i));
+      }
     }
-    streams.set(stream, source);
-    this.#knownSources += 1;
+    this.#tailLength = tail.sources.length;
+    this.#end += this.#tailLength;
+  }
+
+  #repeatedOf({ count, meta, keys }: Batch, names: ReceivedNames): number[] {
+    const repeated: number[] = [];
+    for (let i = 0; i < count; i += 1) {
+      const key = keys?.[i];
+      if (key === undefined) continue;
+      const name = sourceOf(meta, i);
+      if (this.#sources[name] === undefined) this.#learn(name, names);
+      const isKnown = this.#knewKey(names.device(name), key);
+      if (isKnown || this.#insertKey.run(this.#devices[name], key).changes === 0) repeated.push(i);
+    }
+    return repeated;
+  }
+
+  #learn(name: number, names: ReceivedNames): number {
+    const { findDevice, addDevice, findSource, addSource } = this.#names;
+    const [text, stream] = [names.device(name), names.stream(name)];
+    const device = (findDevice.get(text) ?? addDevice.run(text).lastInsertRowid) as number;
+    const source = (findSource.get(device, stream) ?? addSource.run(device, stream).lastInsertRowid) as number;
+    this.#sources[name] = source;
+    this.#devices[name] = device;
     return source;
   }
 
-  #findSource(name: string, stream: string): Source {
-    const { findDevice, addDevice, findSource, addSource } = this.#names;
-    const device = (findDevice.get(name) ?? addDevice.run(name).lastInsertRowid) as number;
-    const id = (findSource.get(device, stream) ?? addSource.run(device, stream).lastInsertRowid) as number;
-    return { id, device };
-  }
-
-  #forgetSources(): void {
-    this.#sources = new Map();
-    this.#knownSources = 0;
+  #forgetSources(edition: number): void {
+    this.#edition = edition;
+    this.#sources = [];
+    this.#devices = [];
   }
 }

@@ -43,7 +43,7 @@ async function journalAndFile(limits: Partial<IntakeLimits> = {}) {
   onTestFinished(() => {
     outside.close();
   });
-  const count = () => outside.prepare('SELECT count(*) FROM messages').pluck().get();
+  const count = () => outside.prepare('SELECT sum(length(meta)) / 16 FROM blocks').pluck().get();
   return { telemetry, file, outside, count };
 }
 
@@ -80,7 +80,7 @@ describe('acceptance', () => {
     const { telemetry, outside, count } = await journalAndFile();
     const heard: unknown[] = [];
     telemetry.follow(undefined, (stored) => heard.push(stored.position));
-    outside.exec(`CREATE TRIGGER refuse BEFORE INSERT ON messages WHEN NEW.payload = CAST('c' AS BLOB)
+    outside.exec(`CREATE TRIGGER refuse BEFORE INSERT ON blocks WHEN NEW.data = CAST('bcd' AS BLOB)
       BEGIN SELECT RAISE(ABORT, 'refused by the test'); END`);
     // From a device that nobody knows yet: its number must not outlive the failure.
     const batch = ['b', 'c', 'd'].map((text) => telemetry.accept(message('pump-2', text)));
@@ -128,7 +128,9 @@ describe('acceptance', () => {
 
   it('closes its runs whole: one that failed is closed by a later batch', async () => {
     const { telemetry, outside } = await journalAndFile();
-    outside.exec(`CREATE TRIGGER refuse BEFORE INSERT ON newest BEGIN SELECT RAISE(ABORT, 'refused by the test'); END`);
+    outside.exec(
+      `CREATE TRIGGER refuse BEFORE INSERT ON run_rows BEGIN SELECT RAISE(ABORT, 'refused by the test'); END`,
+    );
     const texts = Array.from({ length: 2300 }, (_, i) => `${i}`);
     const outcomes = await Promise.allSettled(texts.map((text) => telemetry.accept(message('pump-1', text))));
     const stored = texts.filter((_, i) => outcomes[i]?.status === 'fulfilled');

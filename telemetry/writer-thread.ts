@@ -1,7 +1,7 @@
 /** The thread that writes the journal. */
 
+import type { Batch } from './batch.ts';
 import { Journal, type JournalOptions } from './journal.ts';
-import type { Packed } from './packed.ts';
 import type { Retention } from './telemetry.ts';
 import { answerCalls } from './thread-program.ts';
 
@@ -26,7 +26,7 @@ answerCalls({
     journal = new Journal(options);
     return reply({ setAside: journal.takeSetAside() });
   },
-  append: (batch: Packed) => reply({ ...opened().append(batch), setAside: opened().takeSetAside() }),
+  append: (batch: Batch) => reply({ ...opened().append(batch), setAside: opened().takeSetAside() }),
   prune: ({ retention, now }: PruneCall) => reply(opened().prune(retention, now)),
   close: () => {
     journal?.close();

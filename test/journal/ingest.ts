@@ -1,0 +1,81 @@
+/**
+ * What the journal alone costs per message, without a network: `node bin/pinned.js test/journal/ingest.ts [DEVICES] [SECONDS] [RATE]`.
+ * Messages of 200 bytes, RATE per second, or else so many on the way that batches are always full. Says the CPU of all
+ * threads of this process, and how much of it the event loop's own thread used; less what a loop with a timer alone costs.
+ * Several rounds, since a neighbour may wake up in one of them.
+ */
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as passed } from 'node:timers/promises';
+import { pino } from 'pino';
+import { openTelemetry } from '../../telemetry/open.ts';
+import type { Waiting } from '../../telemetry/telemetry.ts';
+import { deviceNamed } from '../behaviour/telemetry.ts';
+
+const [devices = '500', seconds = '3', rate = '0'] = process.argv.slice(2);
+const IN_FLIGHT = 1000;
+const PAYLOAD = 200;
+const ROUNDS = 5;
+
+const ids = Array.from({ length: Number(devices) }, (_, i) => deviceNamed(`device-${i}`));
+const directory = mkdtempSync(join(tmpdir(), 'rollcall-ingest-'));
+const telemetry = await openTelemetry({ directory, now: Date.now, log: pino({ level: 'silent' }) });
+
+/** With nothing to send it costs what a loop of timers costs. */
+async function round(perSecond: number) {
+  const end = performance.now() + Number(seconds) * 1000;
+  const [before, ownBefore, began] = [process.cpuUsage(), process.threadCpuUsage(), performance.now()];
+  let sent = 0;
+  let waiting = 0;
+  const done = Promise.withResolvers<void>();
+  const send = () => {
+    const device = ids[sent % ids.length] as (typeof ids)[number];
+    sent += 1;
+    waiting += 1;
+    const payload = Buffer.allocUnsafe(PAYLOAD).fill(0x20);
+    telemetry.submit({ device, stream: 'load', receivedAt: Date.now(), qos: 1, payload }, one);
+  };
+  const one: Waiting = {
+    stored: () => {
+      waiting -= 1;
+      if (performance.now() >= end) waiting === 0 && done.resolve();
+      else if (perSecond === 0) send();
+    },
+    notStored: (error) => done.reject(error),
+  };
+  if (perSecond === 0) for (let i = 0; i < IN_FLIGHT; i += 1) send();
+  else await pace(perSecond, end, send);
+  if (waiting > 0) await done.promise;
+  const sum = ({ user, system }: NodeJS.CpuUsage) => user + system;
+  const took = (performance.now() - began) / 1000;
+  return { sent, cpu: sum(process.cpuUsage(before)), own: sum(process.threadCpuUsage(ownBefore)), took };
+}
+
+async function pace(perSecond: number, end: number, send: () => void): Promise<void> {
+  let sent = 0;
+  const began = performance.now();
+  while (performance.now() < end) {
+    const due = ((performance.now() - began) / 1000) * perSecond;
+    for (; sent < due; sent += 1) send();
+    await passed(0.2);
+  }
+}
+
+try {
+  await round(Number(rate)); // code is compiled
+  for (let n = 1; n <= ROUNDS; n += 1) {
+    const { sent, cpu, own, took } = await round(Number(rate));
+    const idle = rate === '0' ? { cpu: 0, own: 0 } : await round(1e-9);
+    const { commits } = telemetry.counters();
+    const per = (all: number, less: number) => ((all - less) / sent).toFixed(2);
+    process.stdout.write(
+      `${sent} messages: ${per(cpu, idle.cpu)} us of CPU each, ${per(own, idle.own)} of them on the event loop's thread; ` +
+        `${Math.round(sent / took)} per second; ${commits} commits\n`,
+    );
+  }
+} finally {
+  await telemetry.close();
+  rmSync(directory, { recursive: true, force: true });
+}
