@@ -7,13 +7,14 @@ import { mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { openConsoleClient } from '../../console/client.ts';
 import { prepareAuthority } from './authority.ts';
+import type { Bench } from './bench.ts';
 import { Borrowed } from './children.ts';
 import { LoadGenerator } from './load-generator.ts';
 import { describeMachine } from './machine.ts';
 import { type BenchOptions, ROWS, readOptions, USAGE } from './options.ts';
 import { markdown, type Report } from './report.ts';
 import type { Result } from './results.ts';
-import { type Bench, devicesFor, enrollDevices, ROW } from './rows.ts';
+import { devicesFor, enrollDevices, ROW } from './rows.ts';
 import { prepareServers } from './servers.ts';
 
 const TOKEN_USES = 1_000_000;

@@ -1,32 +1,23 @@
 /** The rows of the bench: which load on which servers, and what is to be reached. */
 
+import { type Bench, repeat, startAll, stopAll } from './bench.ts';
 import { alternate, type BurstSize, type Bursts, type Comparison, compare } from './compare.ts';
-import type { LoadReport, Topic } from './load/orders.ts';
-import type { LoadGenerator } from './load-generator.ts';
+import { publish } from './ingest.ts';
+import type { LoadReport } from './load/orders.ts';
 import type { RowName, Sizes } from './options.ts';
 import { residentOf, untilQuiet } from './process-meter.ts';
 import { comparisonResult, type Result, ratioGoals } from './results.ts';
-import type { RunningServer, ServerName, Servers } from './servers.ts';
+import type { RunningServer, ServerName } from './servers.ts';
 import { percentile, type Spread, spread } from './statistics.ts';
-
-export interface Bench {
-  readonly sizes: Sizes;
-  readonly servers: Servers;
-  readonly load: LoadGenerator;
-  /** A bootstrap token for many devices of a running server. */
-  mint(socketPath: string): Promise<string>;
-}
 
 /** To reach: our checks and access rules are nearly free, and Node is not far from C. */
 const CONNECT_AT_MOST = { aedes: 1.1, mosquitto: 1.4 };
-const PUBLISH_AT_MOST = { aedes: 1.1 };
 const MEMORY_AT_MOST = { aedes: 1.15 };
 const ENROLLMENTS_PER_CORE_SECOND = 300;
 const REVOKED_WITHIN_MS = 50;
 
-/** Bursts before the first that counts. Messages are many more than connects, so they need fewer. */
+/** Bursts before the first that counts. */
 const WARM_UPS = 10;
-const WARM_UPS_PUBLISH = 5;
 /** Handshakes and enrollments at once: enough to keep a server busy, few enough not to wait in line. */
 const IN_FLIGHT = 16;
 /**
@@ -117,29 +108,6 @@ async function connect({ sizes, servers, load }: Bench): Promise<readonly Result
   return [comparisonResult(row, compare(bursts), CONNECT_AT_MOST)];
 }
 
-async function publish({ sizes, servers, load }: Bench): Promise<readonly Result[]> {
-  const count = sizes.messages;
-  const size: BurstSize = { warmUps: WARM_UPS_PUBLISH, rounds: sizes.rounds, count };
-  const to: Record<Topic, Bursts[]> = { events: [], telemetry: [] };
-  await repeat(sizes.processes, async () => {
-    const running = await startAll(servers);
-    for (const { name, mqttPort } of running) {
-      await load.order({ kind: 'open', as: name, port: mqttPort, count: sizes.publishers });
-    }
-    for (const topic of ['events', 'telemetry'] as const) {
-      const publishing = ({ name }: RunningServer) => load.order({ kind: 'publish', as: name, topic, count });
-      to[topic].push(await alternate(running, size, publishing));
-    }
-    for (const { name } of running) await load.order({ kind: 'close', as: name });
-    await stopAll(running);
-  });
-  const stored = 'QoS 1 publish, telemetry: on disk before PUBACK (peers store nothing)';
-  return [
-    comparisonResult('QoS 1 publish, event: checked, not stored', compare(to.events), PUBLISH_AT_MOST),
-    comparisonResult(stored, compare(to.telemetry), PUBLISH_AT_MOST),
-  ];
-}
-
 /** Always on a fresh server: one that had as many connections before has their memory still. */
 async function memory({ sizes, servers, load }: Bench): Promise<readonly Result[]> {
   const samples: Partial<Record<ServerName, number[]>> = {};
@@ -210,20 +178,6 @@ async function revoke({ sizes, servers, load }: Bench): Promise<readonly Result[
   const p99 = result(99);
   const reached = (p99.figures.rollcall as Spread).median < REVOKED_WITHIN_MS;
   return [result(50), { ...p99, goals: [{ text: `under ${REVOKED_WITHIN_MS} ms`, reached }] }];
-}
-
-async function repeat(times: number, act: () => Promise<void>): Promise<void> {
-  for (let done = 0; done < times; done += 1) await act();
-}
-
-async function startAll(servers: Servers): Promise<readonly RunningServer[]> {
-  const running: RunningServer[] = [];
-  for (const name of servers.names) running.push(await servers.start(name));
-  return running;
-}
-
-async function stopAll(running: readonly RunningServer[]): Promise<void> {
-  for (const server of running) await server.stop();
 }
 
 function mapValues<T, U>(of: Partial<Record<ServerName, T>>, change: (value: T) => U): Partial<Record<ServerName, U>> {

@@ -76,7 +76,7 @@ async function openAll(order: Order<'open'>): Promise<LoadReport> {
 }
 
 function publish(order: Order<'publish'>): Promise<LoadReport> {
-  return measured(() => publishOn(sessionsOf(order.as), (device) => device.publish[order.topic], order.count));
+  return measured(() => publishOn(sessionsOf(order.as), (device) => device.publish[order.topic], order));
 }
 
 async function revoke(order: Order<'revoke'>): Promise<LoadReport> {

@@ -2,11 +2,10 @@
 
 export const DISCONNECT = Buffer.from([0xe0, 0]);
 
-/** One in flight on each connection, so one identifier is enough (MQTT 3.1.1, section 2.3.1). */
-const PACKET_ID = 1;
 const PAYLOAD_BYTES = 200;
 const KEEP_ALIVE_SECONDS = 600;
 const CLEAN_SESSION = 0x02;
+const PUBACK_BYTES = 4;
 
 export function connectPacket(clientId: string): Buffer {
   const head = Buffer.from([
@@ -21,17 +20,21 @@ export function connectPacket(clientId: string): Buffer {
   return packet(0x10, head, text(clientId));
 }
 
-/** QoS 1, 200 bytes of payload. */
-export function publishPacket(topic: string): Buffer {
-  return packet(0x32, text(topic), Buffer.from([0, PACKET_ID]), Buffer.alloc(PAYLOAD_BYTES, 'x'));
+/** QoS 1, 200 bytes of payload. Identifiers below 256 are enough: they are free again once acknowledged (section 2.3.1). */
+export function publishPacket(topic: string, packetId: number): Buffer {
+  return packet(0x32, text(topic), Buffer.from([0, packetId]), Buffer.alloc(PAYLOAD_BYTES, 'x'));
 }
 
 export function isConnackAccepted(bytes: Buffer): boolean {
   return bytes.length === 4 && bytes[0] === 0x20 && bytes[1] === 2 && bytes[3] === 0;
 }
 
-export function isPuback(bytes: Buffer): boolean {
-  return bytes.length === 4 && bytes[0] === 0x40 && bytes[3] === PACKET_ID;
+/** How many PUBACKs these bytes are; 0 when they are anything else. */
+export function pubacksIn(bytes: Buffer): number {
+  for (let at = 0; at < bytes.length; at += PUBACK_BYTES) {
+    if (bytes[at] !== 0x40 || bytes[at + 1] !== 2) return 0;
+  }
+  return bytes.length % PUBACK_BYTES === 0 ? bytes.length / PUBACK_BYTES : 0;
 }
 
 function text(value: string): Buffer {

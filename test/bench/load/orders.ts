@@ -18,8 +18,14 @@ export type LoadOrder =
   | { readonly kind: 'connect'; readonly port: number; readonly count: number; readonly inFlight: number }
   /** Opens sessions of the next `count` devices that have none under this name, and keeps them. */
   | { readonly kind: 'open'; readonly as: string; readonly port: number; readonly count: number }
-  /** QoS 1 with one message in flight on each session, until `count` are acknowledged. */
-  | { readonly kind: 'publish'; readonly as: string; readonly topic: Topic; readonly count: number }
+  /** QoS 1 with so many messages in flight on each session, until `count` are acknowledged. */
+  | {
+      readonly kind: 'publish';
+      readonly as: string;
+      readonly topic: Topic;
+      readonly count: number;
+      readonly inFlight: number;
+    }
   /** Revokes the last `count` devices of the open sessions, one after the other. */
   | { readonly kind: 'revoke'; readonly as: string; readonly socketPath: string; readonly count: number }
   | { readonly kind: 'close'; readonly as: string };

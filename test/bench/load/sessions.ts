@@ -1,8 +1,8 @@
 /** MQTT sessions over raw TLS sockets: no MQTT library on the hot path, only bytes that are compared. */
 
 import { connect, type TLSSocket } from 'node:tls';
-import type { LoadDevice } from './devices.ts';
-import { DISCONNECT, isConnackAccepted, isPuback } from './mqtt-bytes.ts';
+import { type LoadDevice, type PublishRing, RING } from './devices.ts';
+import { DISCONNECT, isConnackAccepted, pubacksIn } from './mqtt-bytes.ts';
 
 export interface OpenSession {
   readonly device: LoadDevice;
@@ -46,12 +46,13 @@ export function closeSession({ socket }: OpenSession): Promise<void> {
   });
 }
 
-/** Keeps `topic` messages flowing, one in flight on each session, until `count` are acknowledged. */
+/** Keeps `inFlight` messages flowing on each session, 1 to `RING`, until `count` are acknowledged. */
 export function publishOn(
   sessions: readonly OpenSession[],
-  packetOf: (device: LoadDevice) => Buffer,
-  count: number,
+  ringOf: (device: LoadDevice) => PublishRing,
+  size: { readonly count: number; readonly inFlight: number },
 ): Promise<void> {
+  const { count, inFlight } = size;
   return new Promise((resolve, reject) => {
     let sent = 0;
     let acknowledged = 0;
@@ -67,23 +68,27 @@ export function publishOn(
     };
     const lost = () => fail(`a session ended while it published, after ${acknowledged} messages`);
     for (const { socket, device } of sessions) {
-      const packet = packetOf(device);
+      const { bytes: ring, packetBytes } = ringOf(device);
+      let next = 0;
+      /** So many more in one piece, as a device does that has a queue. */
+      const send = (wanted: number) => {
+        const many = Math.min(wanted, count - sent);
+        if (many === 0) return;
+        sent += many;
+        socket.write(ring.subarray(next * packetBytes, (next + many) * packetBytes));
+        next = (next + many) % RING;
+      };
       socket.on('close', lost);
       socket.on('data', (bytes: Buffer) => {
-        if (!isPuback(bytes)) return fail(`expected PUBACK, found ${bytes.toString('hex', 0, 8)}`);
-        acknowledged += 1;
-        if (sent < count) {
-          sent += 1;
-          socket.write(packet);
-        } else if (acknowledged === count) {
+        const pubacks = pubacksIn(bytes);
+        if (pubacks === 0) return fail(`expected PUBACK, found ${bytes.toString('hex', 0, 8)}`);
+        acknowledged += pubacks;
+        if (acknowledged === count) {
           stop();
           resolve();
-        }
+        } else send(pubacks);
       });
-      if (sent < count) {
-        sent += 1;
-        socket.write(packet);
-      }
+      send(inFlight);
     }
   });
 }
