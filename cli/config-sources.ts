@@ -1,7 +1,7 @@
 /** Where settings come from: the YAML file, then `ROLLCALL_...` variables, then flags. A complaint names its source and line. */
 
 import { readFileSync } from 'node:fs';
-import { type Document, isMap, isScalar, LineCounter, parse, parseDocument } from 'yaml';
+import { type Document, isMap, isNode, isScalar, isSeq, LineCounter, parse, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { Problem } from '../contract/problem.ts';
 import { type Config, configSchema } from './config.ts';
@@ -89,6 +89,14 @@ function readFile(file: string, settings: Record<string, unknown>, origins: Map<
 /** Remembers in which line each key stands, unknown keys included. */
 function noteLines(document: Document, file: string, lines: LineCounter, origins: Map<string, string>): void {
   const visit = (node: unknown, path: Path): void => {
+    if (isSeq(node)) {
+      for (const [index, item] of node.items.entries()) {
+        const here = [...path, String(index)];
+        const start = isNode(item) ? item.range?.[0] : undefined;
+        if (start !== undefined) origins.set(here.join('.'), `${file}:${lines.linePos(start).line}`);
+        visit(item, here);
+      }
+    }
     if (!isMap(node)) return;
     for (const pair of node.items) {
       if (!isScalar(pair.key)) continue;

@@ -6,6 +6,7 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
 import { isTrustDomain } from '../contract/identity.ts';
+import { sinksSchema } from './sink-config.ts';
 import { DURATION_RULE, parseDuration, parseSize, SIZE_RULE } from './units.ts';
 
 const HOST_NAME = /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/i;
@@ -99,6 +100,7 @@ export const configSchema = z.strictObject({
     patience: duration.prefault('30s'),
   }),
   events: section({ retention: section({ age: duration.prefault('90d'), bytes: size.prefault('1GiB') }) }),
+  sinks: sinksSchema,
   console: section({ host: host.prefault('127.0.0.1'), port: port.prefault(8444) }),
   certificates: section({
     device: duration.prefault('90d'),

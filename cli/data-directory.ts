@@ -14,6 +14,8 @@ export interface DataDirectory {
   readonly telemetry: string;
   /** Journal of what happened to the fleet. */
   readonly events: string;
+  /** How far each sink came, and what its target refused. */
+  readonly sinks: string;
   readonly operatorKeyFile: string;
   readonly socket: string;
   /** Root certificate, PEM: what clients need to trust this fleet. */
@@ -39,6 +41,7 @@ export function openDataDirectory(path: string): DataDirectory {
     registryFile: join(root, 'registry.db'),
     telemetry: join(root, 'telemetry'),
     events: join(root, 'events'),
+    sinks: join(root, 'sinks'),
     operatorKeyFile: join(root, 'operator.key'),
     socket: join(root, CONSOLE_SOCKET),
     trustBundle: join(root, 'trust-bundle.pem'),

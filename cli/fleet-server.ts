@@ -10,7 +10,7 @@ import { createBroker } from '../broker/broker.ts';
 import { createConsole } from '../console/console.ts';
 import { formatBootstrapToken } from '../contract/bootstrap-token.ts';
 import { CRL_PATH } from '../contract/est.ts';
-import { DEFAULT_GROUP, type Identity } from '../contract/identity.ts';
+import { DEFAULT_GROUP, type Identity, parseDeviceId } from '../contract/identity.ts';
 import { NOBODY } from '../contract/lifecycle.ts';
 import { Problem } from '../contract/problem.ts';
 import { lifecycleTopic, TRUST_BUNDLE_TOPIC } from '../contract/topics.ts';
@@ -20,14 +20,18 @@ import { issueServiceCertificate } from '../enroll/services.ts';
 import { openFleetEvents } from '../events/open.ts';
 import { openRegistry } from '../registry/open.ts';
 import type { Registry } from '../registry/registry.ts';
+import { openSinks } from '../sinks/open.ts';
 import { openTelemetry } from '../telemetry/open.ts';
 import { brokerHappening } from './broker-happenings.ts';
 import type { Config } from './config.ts';
 import { openDataDirectory } from './data-directory.ts';
+import { sinkSettings } from './sink-settings.ts';
 
 export interface FleetServerOptions {
   readonly config: Config;
   readonly version: string;
+  /** Where sinks find credentials that are named by a variable. */
+  readonly environment?: Readonly<Record<string, string | undefined>>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
@@ -56,7 +60,10 @@ export async function startFleetServer(options: FleetServerOptions): Promise<Fle
   }
 }
 
-async function start({ config, version, now, log }: FleetServerOptions, opened: OpenParts): Promise<FleetServer> {
+async function start(
+  { config, version, environment = {}, now, log }: FleetServerOptions,
+  opened: OpenParts,
+): Promise<FleetServer> {
   const data = openDataDirectory(config.data);
   const publicHost = hostInUrl(config.publicHosts[0] as string);
 
@@ -81,6 +88,21 @@ async function start({ config, version, now, log }: FleetServerOptions, opened: 
       retention: config.events.retention,
       now,
       log: log.child({ room: 'events' }),
+    }),
+  );
+  const sinks = opened.add(
+    await openSinks({
+      settings: sinkSettings(config.sinks, environment),
+      journals: { telemetry, events: events.journal },
+      directory: data.sinks,
+      trustDomain: config.trustDomain,
+      groupOf: async (name) => {
+        const id = parseDeviceId(name);
+        return id === undefined ? undefined : (await registry.findDevice(id))?.group;
+      },
+      now,
+      random: Math.random,
+      log: log.child({ room: 'sinks' }),
     }),
   );
   const authority = opened.add(
@@ -154,7 +176,12 @@ async function start({ config, version, now, log }: FleetServerOptions, opened: 
         checkPolicy,
         explain: async (identity, verb, topic) => broker.explain(await subjectOf(identity, registry), verb, topic),
         sessions: () => broker.sessions(),
-        counters: () => ({ ...broker.counters(), ...enroll.counters(), ...events.counters() }),
+        counters: () => ({
+          ...broker.counters(),
+          ...enroll.counters(),
+          ...events.counters(),
+          ...sinks.counters(),
+        }),
       },
       version,
       now,

@@ -47,6 +47,7 @@ export const PROBLEMS = {
   service_exists: { status: 409, sentence: 'a device or service of this name exists' },
   token_unknown: { status: 404, sentence: 'there is no such bootstrap token' },
   token_order_invalid: { status: 400, sentence: 'the bootstrap token cannot be minted this way' },
+  sink_unknown: { status: 404, sentence: 'there is no such sink' },
   policy_invalid: { status: 400, sentence: 'the policy is not one that can be applied' },
   policy_unknown: { status: 404, sentence: 'no policy was set for this group' },
   // Certificate authorities

@@ -14,6 +14,7 @@ const BELOW_CLI = [
   'telemetry',
   'sessions',
   'events',
+  'sinks',
   'enroll',
   'broker',
   'console',
@@ -29,6 +30,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   telemetry: ['contract'],
   sessions: ['contract'],
   events: ['contract', 'throttle', 'registry', 'telemetry'],
+  sinks: ['contract', 'telemetry'],
   enroll: ['contract', 'throttle', 'registry'],
   broker: ['contract', 'throttle', 'registry', 'telemetry', 'sessions'],
   console: ['contract', 'throttle', 'registry', 'telemetry'],
@@ -114,7 +116,10 @@ describe('the rooms of the house', () => {
   it('keep SQL in the rooms that own a database: registry, telemetry and sessions', () => {
     const sql = /\b(SELECT\s+.+\s+FROM|INSERT\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM|CREATE\s+TABLE)\b/;
     const wrong = inRooms.filter(
-      (file) => !['registry', 'telemetry', 'sessions'].includes(file.room) && !isTest(file.path) && sql.test(file.text),
+      (file) =>
+        !['registry', 'telemetry', 'sessions', 'sinks'].includes(file.room) &&
+        !isTest(file.path) &&
+        sql.test(file.text),
     );
     expect(wrong.map((file) => file.path)).toEqual([]);
   });

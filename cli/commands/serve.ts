@@ -39,7 +39,7 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
   const log = createLogger(config.log.level);
   // Listening first: a signal that arrives while the server starts must still end it cleanly.
   await untilStopped(async (stopped) => {
-    const server = await startFleetServer({ config, version, now: Date.now, log });
+    const server = await startFleetServer({ config, version, environment: process.env, now: Date.now, log });
     announce(server, config, form);
     log.info({ signal: await stopped }, 'stopping');
     await server.close();

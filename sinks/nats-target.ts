@@ -1,0 +1,182 @@
+/**
+ * A target that is a JetStream stream of NATS: one message each, under a subject of its device, with an id by which the
+ * server drops what it has already. Makes the stream if there is none.
+ */
+
+import {
+  JetStreamApiError,
+  type JetStreamClient,
+  jetstream,
+  jetstreamManager,
+  RetentionPolicy,
+  StorageType,
+} from '@nats-io/jetstream';
+import { connect, credsAuthenticator, headers, type NatsConnection, nanos } from '@nats-io/transport-node';
+import type { StoredMessage } from '../telemetry/telemetry.ts';
+import { type Refused, type Secret, type SinkSource, type Target, TargetDown } from './target.ts';
+
+export interface NatsTargetOptions {
+  /** `host:port`. */
+  readonly server: string;
+  /** `verify`: TLS, with the host's name checked; `none`: only to this machine. */
+  readonly tls: 'verify' | 'none';
+  /** PEM; the authorities of the system without it. */
+  readonly ca?: string | undefined;
+  readonly user?: string | undefined;
+  readonly password?: Secret | undefined;
+  readonly token?: Secret | undefined;
+  /** Contents of a `.creds` file. */
+  readonly credentials?: Secret | undefined;
+  readonly stream: string;
+  /** First part of every subject. */
+  readonly subject: string;
+  readonly source: SinkSource;
+  /** For connecting, and for one acknowledgement, in ms. */
+  readonly timeout: number;
+}
+
+/** How long a stream that we make remembers ids. What is sent again after a longer outage is not recognized. */
+const REMEMBERS_MS = 3_600_000;
+
+const STREAM_NOT_FOUND = 10_059;
+/** "message size exceeds maximum allowed" */
+const TOO_LARGE = 10_054;
+
+export class NatsTarget implements Target {
+  readonly #options: NatsTargetOptions;
+  #connection: NatsConnection | undefined;
+  #client: JetStreamClient | undefined;
+
+  constructor(options: NatsTargetOptions) {
+    this.#options = options;
+  }
+
+  async deliver(messages: readonly StoredMessage[], signal: AbortSignal): Promise<readonly Refused[]> {
+    try {
+      const [connection, client] = await this.#connected();
+      const most = connection.info?.max_payload ?? Number.POSITIVE_INFINITY;
+      const refused: Refused[] = [];
+      for (const wave of wavesOf(messages)) {
+        if (signal.aborted) throw new TargetDown('stopped');
+        const outcomes = await Promise.all(wave.map((message) => this.#publish(client, message, most)));
+        for (const outcome of outcomes) if (outcome !== undefined) refused.push(outcome);
+      }
+      return inOrder(refused);
+    } catch (error) {
+      await this.close();
+      if (error instanceof TargetDown) throw error;
+      throw new TargetDown(error instanceof Error ? error.message : String(error), { cause: error });
+    }
+  }
+
+  async close(): Promise<void> {
+    const connection = this.#connection;
+    this.#connection = undefined;
+    this.#client = undefined;
+    await connection?.close().catch(() => {});
+  }
+
+  async #connected(): Promise<readonly [NatsConnection, JetStreamClient]> {
+    if (this.#connection !== undefined && this.#client !== undefined && !this.#connection.isClosed()) {
+      return [this.#connection, this.#client];
+    }
+    const { server, tls, ca, user, password, token, credentials, timeout } = this.#options;
+    const creds = credentials?.();
+    const connection = await connect({
+      servers: server,
+      name: 'rollcall',
+      reconnect: false, // the forwarder knows when to try again
+      timeout,
+      ignoreClusterUpdates: true, // a server that names others must not send us to where nobody checked
+      ...(tls === 'verify' && { tls: { ...(ca !== undefined && { ca }) } }),
+      ...(user !== undefined && { user }),
+      ...(password !== undefined && { pass: password() }),
+      ...(token !== undefined && { token: token() }),
+      ...(creds !== undefined && { authenticator: credsAuthenticator(new TextEncoder().encode(creds)) }),
+    });
+    this.#connection = connection;
+    await this.#prepareStream(connection);
+    this.#client = jetstream(connection, { timeout });
+    return [connection, this.#client];
+  }
+
+  async #prepareStream(connection: NatsConnection): Promise<void> {
+    const { stream, subject, timeout } = this.#options;
+    const manager = await jetstreamManager(connection, { timeout, checkAPI: false });
+    try {
+      await manager.streams.info(stream);
+    } catch (error) {
+      if (!(error instanceof JetStreamApiError) || error.code !== STREAM_NOT_FOUND) throw error;
+      await manager.streams.add({
+        name: stream,
+        subjects: [`${subject}.>`],
+        storage: StorageType.File,
+        retention: RetentionPolicy.Limits,
+        duplicate_window: nanos(REMEMBERS_MS),
+      });
+    }
+  }
+
+  /** Undefined when it is stored, now or before. */
+  async #publish(client: JetStreamClient, message: StoredMessage, most: number): Promise<Refused | undefined> {
+    const { source, stream, timeout } = this.#options;
+    const about = headers();
+    about.set('Rollcall-Position', String(message.position));
+    about.set('Rollcall-Received-At', new Date(message.receivedAt).toISOString());
+    if (message.contentType !== undefined) about.set('Content-Type', message.contentType);
+    if (message.deviceTime !== undefined) about.set('Rollcall-Device-Time', new Date(message.deviceTime).toISOString());
+    if (message.deviceSequence !== undefined) about.set('Rollcall-Device-Sequence', String(message.deviceSequence));
+    // Headers count too; their length is known only when they are written.
+    if (message.payload.byteLength + about.toString().length + 256 > most) {
+      return {
+        message,
+        reason: `expected at most ${most} bytes with its headers, found ${message.payload.byteLength}`,
+      };
+    }
+    try {
+      await client.publish(this.#subjectOf(message), message.payload, {
+        msgID: `${source}-${message.receivedAt}-${message.position}`,
+        expect: { streamName: stream },
+        headers: about,
+        timeout,
+      });
+      return undefined;
+    } catch (error) {
+      if (error instanceof JetStreamApiError && error.code === TOO_LARGE) return { message, reason: error.message };
+      throw error;
+    }
+  }
+
+  /** `rollcall.telemetry.<device>.<stream>`, `rollcall.events.<area>.<what>.<name>`. */
+  #subjectOf({ device, stream }: StoredMessage): string {
+    const { subject, source } = this.#options;
+    if (source === 'events') return `${subject}.events.${stream}.${token(device)}`;
+    return `${subject}.telemetry.${token(device)}.${token(stream)}`;
+  }
+}
+
+/** A dot separates the tokens of a subject; a name may hold some, but never a percent sign. */
+function token(name: string): string {
+  return name.replaceAll('.', '%2E');
+}
+
+/**
+ * Messages in groups, each with at most one of a device: those of a group are sent at once, and whichever of them fails,
+ * no later one of the same device has arrived before it.
+ */
+function wavesOf(messages: readonly StoredMessage[]): readonly (readonly StoredMessage[])[] {
+  const waves: StoredMessage[][] = [];
+  const sent = new Map<string, number>();
+  for (const message of messages) {
+    const wave = sent.get(message.device) ?? 0;
+    sent.set(message.device, wave + 1);
+    const group = waves[wave];
+    if (group === undefined) waves.push([message]);
+    else group.push(message);
+  }
+  return waves;
+}
+
+function inOrder(refused: readonly Refused[]): readonly Refused[] {
+  return [...refused].sort((a, b) => a.message.position - b.message.position);
+}

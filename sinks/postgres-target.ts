@@ -1,0 +1,193 @@
+/**
+ * A target that is a table of PostgreSQL, partitioned by day: a batch is one INSERT, and a row that is there already stays.
+ * Makes the table and its partitions where they are missing; removes none.
+ */
+
+import pg from 'pg';
+import type { StoredMessage } from '../telemetry/telemetry.ts';
+import { deliverHalving, type Refused, type Secret, type SinkSource, type Target, TargetDown } from './target.ts';
+
+export interface PostgresTargetOptions {
+  /** A host name, an address, or the directory of a unix socket. */
+  readonly host: string;
+  readonly port: number;
+  readonly database: string;
+  readonly user: string;
+  readonly password?: Secret | undefined;
+  /** `verify`: TLS, with the host's name checked; `none`: only to this machine. */
+  readonly tls: 'verify' | 'none';
+  /** PEM; the authorities of the system without it. */
+  readonly ca?: string | undefined;
+  /** `table` or `schema.table`, of lower-case letters, digits and `_`. */
+  readonly table: string;
+  readonly source: SinkSource;
+  /** For connecting, and for one statement, in ms. */
+  readonly timeout: number;
+}
+
+export const TABLE_NAME = /^[a-z_][a-z0-9_]{0,39}(\.[a-z_][a-z0-9_]{0,39})?$/;
+
+const DAY_MS = 86_400_000;
+
+/**
+ * SQLSTATE classes that are about the row: data exception, integrity constraint, and what a trigger raises. All others are
+ * about the server, the table or the connection, and may pass.
+ */
+const REFUSALS = /^(22|23|44)|^P0001$/;
+
+export class PostgresTarget implements Target {
+  readonly #options: PostgresTargetOptions;
+  readonly #insert: string;
+  #client: pg.Client | undefined;
+  #days = new Set<number>();
+
+  constructor(options: PostgresTargetOptions) {
+    if (!TABLE_NAME.test(options.table)) throw new RangeError('expected a table, or a schema and a table');
+    this.#options = options;
+    this.#insert = `INSERT INTO ${options.table}
+        (received_at, source, position, device, stream, qos, device_time, device_sequence, message_key, content_type, payload)
+      SELECT to_timestamp(received_at / 1000.0), $1, position, device, stream, qos, to_timestamp(device_time / 1000.0),
+        device_sequence, message_key, content_type, payload
+      FROM unnest($2::float8[], $3::bigint[], $4::text[], $5::text[], $6::smallint[], $7::float8[], $8::float8[], $9::text[],
+        $10::text[], $11::bytea[]) AS t
+        (received_at, position, device, stream, qos, device_time, device_sequence, message_key, content_type, payload)
+      ON CONFLICT DO NOTHING`;
+  }
+
+  async deliver(messages: readonly StoredMessage[]): Promise<readonly Refused[]> {
+    const client = await this.#connected();
+    try {
+      await this.#preparePartitions(client, messages);
+    } catch (error) {
+      throw await this.#down(error);
+    }
+    return deliverHalving(messages, async (part) => {
+      try {
+        await client.query({
+          name: 'rollcall-insert',
+          text: this.#insert,
+          values: valuesOf(this.#options.source, part),
+        });
+        return undefined;
+      } catch (error) {
+        const { code, message } = error as pg.DatabaseError;
+        if (code !== undefined && REFUSALS.test(code)) return `${code}: ${message}`;
+        throw await this.#down(error);
+      }
+    });
+  }
+
+  async close(): Promise<void> {
+    const client = this.#client;
+    this.#client = undefined;
+    this.#days = new Set();
+    await client?.end().catch(() => {});
+  }
+
+  async #connected(): Promise<pg.Client> {
+    if (this.#client !== undefined) return this.#client;
+    const { host, port, database, user, password, tls, ca, timeout } = this.#options;
+    const secret = password?.();
+    const client = new pg.Client({
+      host,
+      port,
+      database,
+      user,
+      ...(secret !== undefined && { password: secret }),
+      ssl: tls === 'verify' ? { rejectUnauthorized: true, ...(ca !== undefined && { ca }) } : false,
+      connectionTimeoutMillis: timeout,
+      statement_timeout: timeout,
+      query_timeout: timeout + 1000, // the server's own comes first and leaves the connection usable
+      keepAlive: true,
+      application_name: 'rollcall',
+    });
+    // Without a listener a connection that ends would end the process.
+    client.on('error', () => this.#forget(client));
+    client.on('end', () => this.#forget(client));
+    try {
+      await client.connect();
+      this.#client = client;
+      await this.#prepareTable(client);
+    } catch (error) {
+      this.#client = client;
+      throw await this.#down(error);
+    }
+    return client;
+  }
+
+  #forget(client: pg.Client): void {
+    if (this.#client !== client) return;
+    this.#client = undefined;
+    this.#days = new Set();
+  }
+
+  async #prepareTable(client: pg.Client): Promise<void> {
+    const { table } = this.#options;
+    const { rows } = await client.query('SELECT to_regclass($1) AS found', [table]);
+    if (rows[0]?.found !== null) return;
+    // The journal's position names a message; the time of its receipt is always the same with it, and has to be in the key
+    // of a table that is partitioned by it (PostgreSQL, "Declarative Partitioning", limitations).
+    await client.query(`CREATE TABLE IF NOT EXISTS ${table} (
+        received_at     timestamptz NOT NULL,
+        source          text NOT NULL,
+        position        bigint NOT NULL,
+        device          text NOT NULL,
+        stream          text NOT NULL,
+        qos             smallint NOT NULL,
+        device_time     timestamptz,
+        device_sequence double precision,
+        message_key     text,
+        content_type    text,
+        payload         bytea NOT NULL,
+        PRIMARY KEY (received_at, source, position)
+      ) PARTITION BY RANGE (received_at)`);
+    await client.query(`CREATE INDEX IF NOT EXISTS ${bare(table)}_by_device ON ${table} (device, stream, received_at)`);
+  }
+
+  async #preparePartitions(client: pg.Client, messages: readonly StoredMessage[]): Promise<void> {
+    const { table } = this.#options;
+    for (const day of new Set(messages.map(({ receivedAt }) => Math.floor(receivedAt / DAY_MS)))) {
+      if (this.#days.has(day)) continue;
+      const [from, to] = [dateOf(day), dateOf(day + 1)];
+      await client.query(`CREATE TABLE IF NOT EXISTS ${table}_${from.replaceAll('-', '')} PARTITION OF ${table}
+        FOR VALUES FROM ('${from} 00:00:00+00') TO ('${to} 00:00:00+00')`);
+      this.#days.add(day);
+    }
+  }
+
+  /** A connection on which something failed is not used again. */
+  async #down(error: unknown): Promise<TargetDown> {
+    const client = this.#client;
+    if (client !== undefined) {
+      this.#forget(client);
+      client.end().catch(() => {});
+    }
+    const { code, message } = error as NodeJS.ErrnoException;
+    return new TargetDown(code === undefined ? message : `${code}: ${message}`, { cause: error });
+  }
+}
+
+function valuesOf(source: SinkSource, messages: readonly StoredMessage[]): unknown[] {
+  const column = <T>(pick: (message: StoredMessage) => T) => messages.map(pick);
+  return [
+    source,
+    column((m) => m.receivedAt),
+    column((m) => m.position),
+    column((m) => m.device),
+    column((m) => m.stream),
+    column((m) => m.qos),
+    column((m) => m.deviceTime ?? null),
+    column((m) => m.deviceSequence ?? null),
+    column((m) => m.key ?? null),
+    column((m) => m.contentType ?? null),
+    column((m) => Buffer.from(m.payload.buffer, m.payload.byteOffset, m.payload.byteLength)),
+  ];
+}
+
+function dateOf(day: number): string {
+  return new Date(day * DAY_MS).toISOString().slice(0, 10);
+}
+
+function bare(table: string): string {
+  return table.slice(table.indexOf('.') + 1);
+}

@@ -1,0 +1,136 @@
+/**
+ * A target that is an HTTP server: batches of CloudEvents 1.0 (HTTP binding, section 3.3), signed as Standard Webhooks say
+ * (`webhook-id`, `webhook-timestamp`, `webhook-signature`). Follows no redirect and believes no long answer.
+ */
+
+import { createHmac } from 'node:crypto';
+import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import type { StoredMessage } from '../telemetry/telemetry.ts';
+import { CLOUDEVENTS_BATCH, cloudEventOf } from './json-form.ts';
+import { deliverHalving, type Refused, type Secret, type SinkSource, type Target, TargetDown } from './target.ts';
+
+export interface WebhookTargetOptions {
+  /** `https:`, or `http:` to this machine. */
+  readonly url: string;
+  readonly source: SinkSource;
+  readonly trustDomain: string;
+  /** Name of the sink: part of the id of a delivery. */
+  readonly name: string;
+  /** Key of the signature: `whsec_` and base64, or any text of at least 24 characters. */
+  readonly secret: Secret;
+  /** Sent as `authorization: Bearer`. */
+  readonly bearer?: Secret | undefined;
+  /** PEM; the authorities of the system without it. */
+  readonly ca?: string | undefined;
+  /** For a whole delivery, in ms. */
+  readonly timeout: number;
+  readonly now: () => number;
+}
+
+/** What of an answer is read; more is no answer of a webhook. */
+const ANSWER_BYTES = 65_536;
+
+/** Of an answer, in what is logged. */
+const WORDS = 200;
+
+/** Answers about what was sent. Every other answer that isn't 2xx is about the target, and the same is sent again. */
+const REFUSALS: ReadonlySet<number> = new Set([400, 413, 422]);
+
+export class WebhookTarget implements Target {
+  readonly #options: WebhookTargetOptions;
+  readonly #agent: HttpAgent | HttpsAgent;
+
+  constructor(options: WebhookTargetOptions) {
+    this.#options = options;
+    const kept = { keepAlive: true, maxSockets: 1, maxFreeSockets: 1 };
+    this.#agent = options.url.startsWith('https:')
+      ? new HttpsAgent({ ...kept, ...(options.ca !== undefined && { ca: options.ca }) })
+      : new HttpAgent(kept);
+  }
+
+  deliver(messages: readonly StoredMessage[], signal: AbortSignal): Promise<readonly Refused[]> {
+    return deliverHalving(messages, (part) => this.#send(part, signal));
+  }
+
+  async close(): Promise<void> {
+    this.#agent.destroy();
+  }
+
+  /** Undefined when it was taken; the reason when it was refused. */
+  async #send(messages: readonly StoredMessage[], signal: AbortSignal): Promise<string | undefined> {
+    const { source, trustDomain, name } = this.#options;
+    const events = messages.map((message) =>
+      source === 'events' ? Buffer.from(message.payload).toString() : cloudEventOf(message, trustDomain),
+    );
+    const id = `${name}-${messages[0]?.position}-${messages.at(-1)?.position}`;
+    const { status, words, retryAfter } = await this.#post(id, Buffer.from(`[${events.join(',')}]`), signal);
+    if (status >= 200 && status < 300) return undefined;
+    const answer = `expected an answer of 2xx, found ${status}${words === '' ? '' : `: ${words}`}`;
+    if (REFUSALS.has(status)) return answer;
+    throw new TargetDown(answer, { retryAfter });
+  }
+
+  #post(id: string, body: Buffer, signal: AbortSignal): Promise<Answer> {
+    const { url, bearer, timeout, now } = this.#options;
+    const timestamp = Math.floor(now() / 1000);
+    const headers = {
+      'content-type': `${CLOUDEVENTS_BATCH}; charset=utf-8`,
+      'content-length': body.length,
+      'user-agent': 'rollcall',
+      'webhook-id': id,
+      'webhook-timestamp': timestamp,
+      'webhook-signature': `v1,${signatureOf(this.#options.secret(), id, timestamp, body)}`,
+      ...(bearer !== undefined && { authorization: `Bearer ${bearer()}` }),
+    };
+    const send = url.startsWith('https:') ? httpsRequest : httpRequest;
+    return new Promise((resolve, reject) => {
+      const deadline = AbortSignal.any([signal, AbortSignal.timeout(timeout)]);
+      const failed = (error: Error) => {
+        const { code, message } = (deadline.aborted ? deadline.reason : error) as NodeJS.ErrnoException;
+        const why = deadline.aborted && !signal.aborted ? `expected an answer in ${timeout} ms` : (code ?? message);
+        reject(error instanceof TargetDown ? error : new TargetDown(String(why), { cause: error }));
+      };
+      const request = send(url, { method: 'POST', agent: this.#agent, headers, signal: deadline }, (response) => {
+        readAnswer(response, now).then(resolve, failed);
+      });
+      request.once('error', failed);
+      request.end(body);
+    });
+  }
+}
+
+interface Answer {
+  readonly status: number;
+  readonly words: string;
+  readonly retryAfter: number | undefined;
+}
+
+/** Standard Webhooks, "Signature scheme": HMAC-SHA256 over id, timestamp and body, base64. */
+export function signatureOf(secret: string, id: string, timestamp: number, body: Buffer): string {
+  const key = secret.startsWith('whsec_') ? Buffer.from(secret.slice(6), 'base64') : Buffer.from(secret);
+  return createHmac('sha256', key).update(`${id}.${timestamp}.`).update(body).digest('base64');
+}
+
+async function readAnswer(response: IncomingMessage, now: () => number): Promise<Answer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of response) {
+    size += (chunk as Buffer).length;
+    if (size > ANSWER_BYTES) {
+      response.destroy();
+      throw new TargetDown(`expected an answer of at most ${ANSWER_BYTES} bytes, found more`);
+    }
+    chunks.push(chunk as Buffer);
+  }
+  const words = Buffer.concat(chunks)
+    .toString('utf8')
+    .slice(0, WORDS)
+    .replace(/[\p{Cc}\u2028\u2029]/gu, ' ')
+    .trim();
+  const asked = response.headers['retry-after'];
+  const seconds = asked === undefined ? Number.NaN : Number(asked);
+  // RFC 9110, section 10.2.3: seconds, or a date.
+  const ms = Number.isNaN(seconds) ? Date.parse(asked ?? '') - now() : seconds * 1000;
+  return { status: response.statusCode ?? 0, words, retryAfter: ms > 0 ? ms : undefined };
+}
