@@ -5,6 +5,7 @@
 
 import { writeFileSync } from 'node:fs';
 import type { Logger } from 'pino';
+import { readRestoredNote, removeRestoredNote } from '../backup/restored-note.ts';
 import { checkPolicy, type Subject } from '../broker/acl.ts';
 import { createBroker } from '../broker/broker.ts';
 import { createConsole } from '../console/console.ts';
@@ -66,6 +67,8 @@ async function start(
 ): Promise<FleetServer> {
   const data = openDataDirectory(config.data);
   const publicHost = hostInUrl(config.publicHosts[0] as string);
+  const restored = readRestoredNote(data.path);
+  const after = restored && 'restore';
 
   // The fleet's memory, its data, and the keys that vouch for it.
   const registry = opened.add(
@@ -74,6 +77,7 @@ async function start(
   const telemetry = opened.add(
     await openTelemetry({
       directory: data.telemetry,
+      after,
       limits: { queuedBytes: config.telemetry.queuedBytes, patience: config.telemetry.patience },
       retention: config.telemetry.retention,
       now,
@@ -83,6 +87,7 @@ async function start(
   const events = opened.add(
     await openFleetEvents({
       directory: data.events,
+      after,
       trustDomain: config.trustDomain,
       registry,
       retention: config.events.retention,
@@ -125,6 +130,18 @@ async function start(
     }),
   );
   writeFileSync(data.trustBundle, authority.rootPem, { mode: 0o644 });
+
+  if (restored !== undefined) {
+    log.warn({ ...restored }, 'restored from a backup: what was revoked after it was taken is not revoked');
+    await registry.recordAct({
+      actor: 'server/restore',
+      action: 'fleet.restored',
+      subject: `backup/${restored.takenAt}`,
+      outcome: 'done',
+      details: { restoredAt: restored.restoredAt },
+    });
+    removeRestoredNote(data.path);
+  }
 
   // The doors, the innermost first: who is told an address must be able to knock at it.
   const broker = opened.add(

@@ -3,9 +3,11 @@
 import { Command, CommanderError } from 'commander';
 import { Problem } from '../contract/problem.ts';
 import { auditCommand } from './commands/audit.ts';
+import { backupCommand } from './commands/backup.ts';
 import { demoCommand } from './commands/demo.ts';
 import { deviceCommand } from './commands/device.ts';
 import { policyCommand } from './commands/policy.ts';
+import { restoreCommand } from './commands/restore.ts';
 import { serveCommand } from './commands/serve.ts';
 import { serviceCommand } from './commands/service.ts';
 import { simulateCommand } from './commands/simulate.ts';
@@ -25,6 +27,8 @@ const program = new Command('rollcall')
   .addCommand(telemetryCommand())
   .addCommand(simulateCommand())
   .addCommand(auditCommand())
+  .addCommand(backupCommand())
+  .addCommand(restoreCommand())
   .addCommand(demoCommand());
 
 quietly(program);

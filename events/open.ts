@@ -16,6 +16,8 @@ export interface FleetEventsOptions {
   readonly trustDomain: string;
   readonly registry: Pick<Registry, 'exportAudit' | 'listAudit'>;
   readonly retention: Retention;
+  /** As `openTelemetry()` has it. */
+  readonly after?: 'restore' | undefined;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
@@ -42,9 +44,10 @@ const LOOK_EVERY_MS = 250;
 
 /** Throws Problem `data_directory_unusable` or `database_newer`. */
 export async function openFleetEvents(options: FleetEventsOptions): Promise<FleetEvents> {
-  const { directory, trustDomain, registry, retention, now, log } = options;
+  const { directory, trustDomain, registry, retention, after, now, log } = options;
   const journal = await openTelemetry({
     directory,
+    after,
     limits: { window: WINDOW_MS, queuedBytes: QUEUED_BYTES, patience: PATIENCE_MS },
     retention,
     now,

@@ -37,6 +37,8 @@ export interface JournalOptions {
   readonly mostChecked?: number;
   /** A segment that has grown so large is followed by another one of the same day. */
   readonly segmentBytes?: number;
+  /** Begins a segment of this day, and leaves so many positions out. */
+  readonly leap?: { readonly positions: number; readonly day: string };
 }
 
 const SEGMENT_BYTES = 4 * 1024 ** 3;
@@ -64,7 +66,7 @@ export class Journal {
   #nextPosition = 1;
 
   /** Creates the directory, mode 0700. Throws Problem `data_directory_unusable`, `database_older` or `database_newer`. */
-  constructor({ directory, mostChecked = MOST_CHECKED, segmentBytes: bytes = SEGMENT_BYTES }: JournalOptions) {
+  constructor({ directory, mostChecked = MOST_CHECKED, segmentBytes: bytes = SEGMENT_BYTES, leap }: JournalOptions) {
     this.#segmentBytes = bytes;
     this.#directory = directory;
     try {
@@ -90,6 +92,7 @@ export class Journal {
     this.#nextPosition += Math.ceil(doubtfulBytes / SMALLEST_MESSAGE);
     const older = names.filter((name) => this.#isWhole(name));
     if (this.#current !== undefined) this.#openOlder(older.at(-1));
+    if (leap !== undefined) this.#begin(leap.day, leap.positions);
   }
 
   /** Files that were found damaged since the last time this was asked. */
@@ -162,13 +165,13 @@ export class Journal {
     return isNext ? this.#begin(day) : current.segment;
   }
 
-  #begin(day: string): Segment {
+  #begin(day: string, leftOut = 0): Segment {
     const current = this.#current;
     const names = listSegments(this.#directory);
     const newest = names.at(-1);
     const name = segmentName(this.#directory, (newest?.number ?? 0) + 1, day);
     current?.segment.complete();
-    const firstPosition = current === undefined ? this.#nextPosition : current.segment.end + 1;
+    const firstPosition = leftOut + (current === undefined ? this.#nextPosition : current.segment.end + 1);
     const heir = newest && { older: newest.file, oldestPosition: oldestPositionOf(names) };
     try {
       createSegmentFile(name.file, { firstPosition, ...(heir !== undefined && { heir }) });

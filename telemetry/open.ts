@@ -9,6 +9,7 @@ import type { JournalOptions } from './journal.ts';
 import { SentNames } from './names.ts';
 import { openQuestions } from './questions.ts';
 import type { Appended } from './segment.ts';
+import { dayOf } from './segments.ts';
 import type { Retention, SegmentStats, Telemetry } from './telemetry.ts';
 import { Thread } from './thread.ts';
 import type { PruneCall } from './writer-thread.ts';
@@ -22,7 +23,14 @@ export interface TelemetryOptions {
   readonly limits?: Partial<IntakeLimits>;
   /** Applied when the journal is opened, and every hour. Everything is kept without it. */
   readonly retention?: Retention;
+  /**
+   * Of a journal that was restored from a backup: what came after the backup had positions too, which others may know. Leaves
+   * out more than there can have been, so that none of them is given again.
+   */
+  readonly after?: 'restore' | undefined;
 }
+
+const POSITIONS_LEFT_OUT = 1e12;
 
 const PRUNE_EVERY_MS = 3_600_000;
 
@@ -46,6 +54,7 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
   };
   const opening: JournalOptions = {
     directory,
+    ...(options.after === 'restore' && { leap: { positions: POSITIONS_LEFT_OUT, day: dayOf(now()) } }),
     ...(retention.bytes > 0 && { segmentBytes: Math.ceil(retention.bytes / SEGMENTS_IN_BOUND) }),
   };
   const writer = new Thread({ program: new URL('./writer-thread.ts', import.meta.url), opening, died: writerDied });

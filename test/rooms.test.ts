@@ -12,6 +12,7 @@ const BELOW_CLI = [
   'contract',
   'registry',
   'telemetry',
+  'backup',
   'sessions',
   'events',
   'sinks',
@@ -20,15 +21,18 @@ const BELOW_CLI = [
   'console',
   'device-sdk',
   'simulator',
+  'backup',
 ];
 
 /** Room -> rooms it may import. The same table stands in ARCHITECTURE.md. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   contract: [],
   throttle: [],
+  backup: ['contract'],
   registry: ['contract'],
   telemetry: ['contract'],
   sessions: ['contract'],
+  backup: ['contract'],
   events: ['contract', 'throttle', 'registry', 'telemetry'],
   sinks: ['contract', 'telemetry'],
   enroll: ['contract', 'throttle', 'registry'],

@@ -1,0 +1,144 @@
+/**
+ * A whole fleet in one file: `backUp()` writes it while the server runs or not, and reads it back before it gets its name. It
+ * goes by files alone, and needs no server: SQLite lets one process read a moment while another one writes.
+ */
+
+import { createHash } from 'node:crypto';
+import { closeSync, fstatSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { Problem } from '../contract/problem.ts';
+import { contentsOf } from './contents.ts';
+import { atOneMoment, isDatabase } from './database-copy.ts';
+import { MANIFEST, type Manifest, SEALED } from './manifest.ts';
+import { readManifest } from './reading.ts';
+import { seal } from './secrets.ts';
+import { bytesOf, TarWriter } from './tar.ts';
+
+export interface BackupOptions {
+  /** The data directory. */
+  readonly data: string;
+  /** Must not exist. */
+  readonly file: string;
+  /** Seals the private keys; without it they stay out. */
+  readonly passphrase?: string;
+  readonly version: string;
+  readonly now: () => number;
+}
+
+/** Throws Problem `data_directory_unusable`, `backup_exists` or `backup_failed`; then there is no file. */
+export function backUp({ data, file, passphrase, version, now }: BackupOptions): Manifest {
+  const target = resolve(file);
+  expectFleet(data);
+  if (statSync(target, { throwIfNoEntry: false }) !== undefined) throw new Problem('backup_exists', { reason: target });
+  const [partial, draft] = [`${target}.partial`, `${target}.partial-copy`];
+  const removeDrafts = () => {
+    for (const path of [partial, draft]) rmSync(path, { force: true });
+  };
+  try {
+    removeDrafts();
+    const descriptor = openSync(partial, 'wx+', 0o600);
+    let manifest: Manifest;
+    try {
+      manifest = write({ descriptor, draft, data, passphrase, version, takenAt: now() });
+      fsyncSync(descriptor);
+      readManifest(descriptor); // what was written is what can be read, byte for byte
+    } finally {
+      closeSync(descriptor);
+    }
+    renameSync(partial, target);
+    syncDirectory(dirname(target));
+    return manifest;
+  } catch (error) {
+    throw failure(error, target);
+  } finally {
+    removeDrafts();
+  }
+}
+
+interface Writing {
+  readonly descriptor: number;
+  readonly draft: string;
+  readonly data: string;
+  readonly passphrase: string | undefined;
+  readonly version: string;
+  readonly takenAt: number;
+}
+
+function write({ descriptor, draft, data, passphrase, version, takenAt }: Writing): Manifest {
+  const tar = new TarWriter(descriptor);
+  const files: Manifest['files'][number][] = [];
+  const add = (name: string, size: number, chunks: Iterable<Uint8Array>) => {
+    const hash = createHash('sha256');
+    const hashed = function* () {
+      for (const chunk of chunks) {
+        hash.update(chunk);
+        yield chunk;
+      }
+    };
+    tar.add(name, { size, modifiedAt: takenAt }, hashed());
+    files.push({ name, size, sha256: hash.digest('hex') });
+  };
+  const addFile = (name: string, path: string) => {
+    const source = openSync(path, 'r');
+    try {
+      const { size } = fstatSync(source);
+      add(name, size, bytesOf(source, 0, size));
+    } finally {
+      closeSync(source);
+    }
+  };
+  for (const name of contentsOf(data).files) {
+    const path = join(data, name);
+    try {
+      if (name.endsWith('.damaged') || !isDatabase(path)) addFile(name, path);
+      else atOneMoment(path, draft, (still) => addFile(name, still));
+    } catch (error) {
+      if (!isGone(path)) throw error; // retention may remove a day meanwhile
+    }
+    rmSync(draft, { force: true });
+  }
+  if (passphrase !== undefined) {
+    // Listed only now: the registry that was copied knows no key that isn't here.
+    const secrets = contentsOf(data).secrets.map((name) => [name, readFileSync(join(data, name), 'base64')]);
+    const sealed = seal(Buffer.from(JSON.stringify(Object.fromEntries(secrets))), passphrase);
+    add(SEALED, sealed.length, [sealed]);
+  }
+  const manifest: Manifest = { format: 1, version, takenAt: new Date(takenAt).toISOString(), files };
+  const text = Buffer.from(`${JSON.stringify(manifest, undefined, 2)}\n`);
+  tar.add(MANIFEST, { size: text.length, modifiedAt: takenAt }, [text]);
+  tar.end();
+  return manifest;
+}
+
+function expectFleet(data: string): void {
+  if (statSync(join(data, 'registry.db'), { throwIfNoEntry: false }) !== undefined) return;
+  throw new Problem('data_directory_unusable', {
+    reason: `${resolve(data)}: expected a fleet's data directory, found no registry.db`,
+    hint: 'say which one with --data DIR',
+  });
+}
+
+function isGone(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false }) === undefined;
+}
+
+function failure(error: unknown, target: string): unknown {
+  if (error instanceof Problem && error.code !== 'backup_unusable') return error;
+  const { code, message } = error as NodeJS.ErrnoException;
+  const isFull = code === 'ENOSPC' || code === 'EDQUOT' || code?.startsWith('SQLITE_FULL') === true;
+  return new Problem('backup_failed', {
+    ...(isFull && { detail: 'there is no room for the backup where it shall be written; nothing was left there' }),
+    reason: `${target}: ${message}`,
+    cause: error,
+  });
+}
+
+/** A new name in a directory is on disk only when the directory is. */
+export function syncDirectory(directory: string): void {
+  const descriptor = openSync(directory, 'r');
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}

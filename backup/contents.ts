@@ -1,0 +1,46 @@
+/**
+ * What of a data directory goes into a backup, and in which order. Who refers to something comes before it: how far sinks came
+ * before the journals (and within a folder small files before databases), journals and sessions before the registry that knows their devices, the registry before the keys of the
+ * authorities that it names. So whatever happens meanwhile, nothing in a backup refers to what isn't there.
+ */
+
+import { lstatSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** By the first part of the path; others come first. */
+const LATE = ['sinks', 'events', 'telemetry', 'sessions.db', 'registry.db'];
+
+/** Never in the open. */
+const SECRET = ['ca', 'operator.key'];
+
+/** Made anew at each start, or part of a file that is copied as a whole. */
+const LEFT_OUT = /(-wal|-shm|-journal|\.new|\.sock|\.lock|\.partial)$/;
+
+export interface Contents {
+  /** Paths relative to the directory, with slashes. */
+  readonly files: readonly string[];
+  readonly secrets: readonly string[];
+}
+
+export function contentsOf(directory: string): Contents {
+  const all = filesIn(directory, '');
+  const isSecret = (path: string) => SECRET.includes(topOf(path));
+  const rank = (path: string) => LATE.indexOf(topOf(path)) * 2 + (path.endsWith('.db') ? 1 : 0);
+  const files = all.filter((path) => !isSecret(path)).sort((one, other) => rank(one) - rank(other));
+  return { files, secrets: all.filter(isSecret) };
+}
+
+function topOf(path: string): string {
+  return path.split('/', 1)[0] as string;
+}
+
+function filesIn(directory: string, path: string): string[] {
+  const found: string[] = [];
+  for (const name of readdirSync(join(directory, path)).sort()) {
+    const inner = path === '' ? name : `${path}/${name}`;
+    const stats = lstatSync(join(directory, inner), { throwIfNoEntry: false });
+    if (stats?.isDirectory()) found.push(...filesIn(directory, inner));
+    else if (stats?.isFile() && !LEFT_OUT.test(name)) found.push(inner);
+  }
+  return found;
+}

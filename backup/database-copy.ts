@@ -1,0 +1,57 @@
+/** One moment of an SQLite file that somebody else may be writing. Knows nothing of what is in it. */
+
+import { closeSync, openSync, readSync, statSync } from 'node:fs';
+import Database from 'better-sqlite3';
+import { Problem } from '../contract/problem.ts';
+
+const MAGIC = 'SQLite format 3\0';
+const BUSY_TIMEOUT_MS = 10_000;
+
+export function isDatabase(file: string): boolean {
+  const descriptor = openSync(file, 'r');
+  try {
+    const found = Buffer.alloc(MAGIC.length);
+    return readSync(descriptor, found, 0, found.length, 0) === found.length && found.toString('latin1') === MAGIC;
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/**
+ * Calls `use` with a file that doesn't change meanwhile. A file without a log is read as it lies: while a transaction reads it
+ * and finds no log, nobody may write into it (SQLite, "WAL-mode file format", section 2.3.1). Of any other a copy is made at
+ * `draft`, which must not exist and is left to the caller. Throws what SQLite throws.
+ */
+export function atOneMoment(file: string, draft: string, use: (still: string) => void): void {
+  const database = new Database(file, { readonly: true, fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
+  try {
+    database.exec('BEGIN');
+    database.pragma('schema_version'); // a transaction begins with the first look
+    if ((statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0) === 0) {
+      use(file);
+      database.exec('COMMIT');
+      return;
+    }
+    database.exec('COMMIT');
+    database.prepare('VACUUM INTO ?').run(draft);
+  } finally {
+    database.close();
+  }
+  use(draft);
+}
+
+/** Reads the whole file. Throws Problem `backup_unusable`. */
+export function expectSound(file: string): void {
+  let found: unknown;
+  try {
+    const database = new Database(file, { fileMustExist: true });
+    try {
+      found = database.pragma('quick_check(1)', { simple: true });
+    } finally {
+      database.close();
+    }
+  } catch (error) {
+    found = (error as Error).message;
+  }
+  if (found !== 'ok') throw new Problem('backup_unusable', { detail: `expected a sound database, found ${found}` });
+}

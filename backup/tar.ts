@@ -1,0 +1,105 @@
+/**
+ * Writes and reads archives of plain files in the format of POSIX.1-1988 `tar` ("ustar"), so that a backup can be looked into
+ * without us. Sizes of 8 GiB and more are written in base 256, as GNU tar does. Knows no folders, links or owners.
+ */
+
+import { readSync, writeSync } from 'node:fs';
+
+const BLOCK = 512;
+const LARGEST_OCTAL = 0o77777777777;
+const LONGEST_NAME = 100;
+const CHUNK = 1_048_576;
+
+export interface TarEntry {
+  /** Relative, with slashes. */
+  readonly name: string;
+  readonly size: number;
+  /** Where its bytes begin in the archive. */
+  readonly at: number;
+}
+
+export class TarWriter {
+  readonly #descriptor: number;
+
+  constructor(descriptor: number) {
+    this.#descriptor = descriptor;
+  }
+
+  /** Exactly `size` bytes must come out of `chunks`; throws RangeError otherwise. Throws what the file system throws. */
+  add(name: string, { size, modifiedAt }: { size: number; modifiedAt: number }, chunks: Iterable<Uint8Array>): void {
+    this.#write(headerOf(name, size, modifiedAt));
+    let written = 0;
+    for (const chunk of chunks) {
+      written += chunk.length;
+      this.#write(chunk);
+    }
+    if (written !== size) throw new RangeError(`expected ${size} bytes of ${name}, found ${written}`);
+    this.#write(Buffer.alloc((BLOCK - (size % BLOCK)) % BLOCK));
+  }
+
+  end(): void {
+    this.#write(Buffer.alloc(2 * BLOCK));
+  }
+
+  #write(bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length; ) at += writeSync(this.#descriptor, bytes, at);
+  }
+}
+
+function headerOf(name: string, size: number, modifiedAt: number): Buffer {
+  if (Buffer.byteLength(name) > LONGEST_NAME) throw new RangeError(`expected a short name, found ${name}`);
+  const header = Buffer.alloc(BLOCK);
+  const octal = (value: number, at: number, length: number) =>
+    header.write(`${value.toString(8).padStart(length - 1, '0')}\0`, at, 'latin1');
+  header.write(name, 0);
+  octal(0o600, 100, 8);
+  octal(0, 108, 8);
+  octal(0, 116, 8);
+  if (size <= LARGEST_OCTAL) octal(size, 124, 12);
+  else {
+    header.writeUInt8(0x80, 124);
+    header.writeBigUInt64BE(BigInt(size), 128);
+  }
+  octal(Math.floor(modifiedAt / 1000), 136, 12);
+  header.write('        0', 148, 'latin1'); // the sum is taken over blanks in its place; type 0: a file
+  header.write('ustar\x0000', 257, 'latin1');
+  octal(sumOf(header), 148, 7);
+  return header;
+}
+
+function sumOf(header: Buffer): number {
+  let sum = 0;
+  for (const byte of header) sum += byte;
+  return sum;
+}
+
+/** Throws RangeError for what is no archive of plain files, or ends too early. */
+export function* tarEntries(descriptor: number): Generator<TarEntry> {
+  for (let at = 0; ; ) {
+    const header = Buffer.alloc(BLOCK);
+    if (readSync(descriptor, header, 0, BLOCK, at) < BLOCK) throw new RangeError('expected an archive, found its end');
+    if (header.every((byte) => byte === 0)) return;
+    const sum = Number.parseInt(header.toString('latin1', 148, 155), 8);
+    header.fill(' ', 148, 156);
+    if (sum !== sumOf(header) || header[156] !== 0x30)
+      throw new RangeError('expected a file in an archive, found other bytes');
+    const isLarge = header[124] === 0x80;
+    const size = isLarge
+      ? Number(header.readBigUInt64BE(128))
+      : Number.parseInt(header.toString('latin1', 124, 135), 8);
+    const name = header.toString('utf8', 0, LONGEST_NAME).replace(/\0.*$/s, '');
+    yield { name, size, at: at + BLOCK };
+    at += BLOCK + Math.ceil(size / BLOCK) * BLOCK;
+  }
+}
+
+/** The bytes of a stretch of a file. Throws RangeError when it ends too early. */
+export function* bytesOf(descriptor: number, from: number, size: number): Generator<Buffer> {
+  const buffer = Buffer.alloc(Math.min(CHUNK, Math.max(size, 1)));
+  for (let at = 0; at < size; ) {
+    const read = readSync(descriptor, buffer, 0, Math.min(buffer.length, size - at), from + at);
+    if (read === 0) throw new RangeError(`expected ${size} bytes, found ${at}`);
+    yield buffer.subarray(0, read);
+    at += read;
+  }
+}
