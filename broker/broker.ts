@@ -6,8 +6,9 @@
 import { X509Certificate } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
-import type { Identity } from '../contract/identity.ts';
+import { type Identity, parseIdentity } from '../contract/identity.ts';
 import type { PolicyScope } from '../contract/policy.ts';
+import type { SessionMemory } from '../sessions/session-memory.ts';
 import { TokenBuckets } from '../throttle/token-buckets.ts';
 import { Rights, type Subject, type Verb } from './acl.ts';
 import { type Admitted, ConnectionGate, type StandingDirectory } from './connection-gate.ts';
@@ -16,6 +17,7 @@ import { Door } from './door.ts';
 import { createEngine } from './engine.ts';
 import type { BrokerEvent, DisconnectReason } from './events.ts';
 import { ownerOf, type TelemetryIntake } from './hooks.ts';
+import { LeftWills } from './left-wills.ts';
 import { type BrokerLimits, DEFAULT_LIMITS, topicLimits } from './limits.ts';
 import { type BrokerTls, openListener, secureContext } from './listener.ts';
 import { type MqttWire, PauseReason } from './mqtt-wire.ts';
@@ -39,6 +41,8 @@ export interface BrokerOptions {
   readonly trustDomain: string;
   readonly directory: DeviceDirectory;
   readonly telemetry: TelemetryIntake;
+  /** What is remembered between connections; closed by whoever opened it, after the broker. */
+  readonly sessions: SessionMemory;
   readonly limits?: Partial<BrokerLimits>;
   readonly now: () => number;
   readonly log: Logger;
@@ -81,6 +85,8 @@ export interface Broker {
   /** Keeps a message of the server's own under one of its topics, and delivers it; an empty payload removes it. */
   retain(topic: string, payload: Buffer): Promise<void>;
   sessions(): readonly LiveSession[];
+  /** Everyone who left something to be remembered. */
+  owners(): readonly Identity[];
   counters(): Readonly<Record<string, number>>;
   explain(subject: Subject, verb: Verb, topic: string): Promise<Explanation>;
   /** Stops listening, lets messages being stored finish, disconnects everybody. Once; later calls wait for the first. */
@@ -89,6 +95,9 @@ export interface Broker {
 
 /** How long `close()` waits for messages that are being stored, and then for aedes. */
 const CLOSE_GRACE = 5_000;
+
+/** How long clients have to come back after a start before the wills they left are published. */
+const WILL_GRACE = 10_000;
 
 export async function createBroker(options: BrokerOptions): Promise<Broker> {
   const limits: BrokerLimits = { ...DEFAULT_LIMITS, ...options.limits };
@@ -104,10 +113,13 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   const sessions = new Sessions(limits.takeoversPerMinute);
   const policies = new Policies(directory, topicLimits(limits), log);
   const byWire = new WeakMap<MqttWire, Session>();
-  const store = new SessionStore(limits, counters, (clientId) => {
+  const store = new SessionStore(options.sessions, limits, (clientId) => {
     const session = sessions.find(clientId);
-    return session === undefined ? undefined : ownerOf(session.facts.subject.identity);
+    if (session === undefined) return undefined;
+    const { subject } = session.facts;
+    return { owner: ownerOf(subject.identity), subject, isEnded: session.isEnded };
   });
+  await store.load((subject) => policies.rightsOf(subject), now());
 
   const onEvent = (event: BrokerEvent): void => {
     try {
@@ -141,6 +153,16 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       warnAbout(session, { verb, topic, why }, 'refused by policy');
       onEvent({ type: 'acl_denied', at: now(), ...session.who, verb, topic, why });
     },
+  });
+
+  const leftWills = new LeftWills({
+    store,
+    grace: WILL_GRACE,
+    now,
+    log,
+    rightsOf: (subject) => policies.rightsOf(subject),
+    accept: (message) => telemetry.accept(message),
+    publish: (message) => engine.publish(message),
   });
 
   const laneOptions: TelemetryLaneOptions = {
@@ -178,6 +200,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     const facts = { subject, sequence: nextSequence(), clientId, address, serial, connectedAt: now(), notAfter };
     const session = new Session(facts, wire, rights, limits, now, sessionListener);
     byWire.set(wire, session);
+    void leftWills.release(clientId);
     sessions.add(session);
     store.arrived(clientId, ownerOf(subject.identity), subject, rights, clean);
     counters.connected += 1;
@@ -234,7 +257,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       else if (session.wire.stalledFor(monotonic) > limits.stallTimeout) session.cut('slow_consumer');
     }
     sessions.sweep(time);
-    store.sweep(time).catch((error: unknown) => log.error({ err: error }, 'old sessions could not be removed'));
+    store.sweep(time);
   }
 
   async function disconnect(
@@ -250,14 +273,15 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     }
     await Promise.all(ended.map((session) => session.finished()));
     if (isRevoked) {
-      await store.purge(ownerOf(identity));
       for (const session of ended) await store.delWill({ id: session.facts.clientId });
+      await store.purge(ownerOf(identity));
     }
     return { sessionsClosed: ended.length };
   }
 
   async function close(): Promise<void> {
     stopWatching();
+    leftWills.stop();
     clearInterval(sweepTimer);
     const stopped = new Promise<void>((resolve) => server.close(() => resolve()));
     gate.close();
@@ -296,7 +320,11 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       half_open: door.halfOpen,
       retained: store.retainedCount,
       kept_sessions: store.keptCount,
+      messages_not_queued: options.sessions.counters().dropped,
+      kept_bytes: options.sessions.counters().keptBytes,
+      session_commits: options.sessions.counters().commits,
     }),
+    owners: () => [...store.owners()].flatMap((owner) => parseIdentity(owner) ?? []),
     async explain(subject, verb, topic) {
       const { document, source } = await policies.appliedTo(subject);
       const decision = new Rights(document, subject, topicLimits(limits)).may(verb, topic);

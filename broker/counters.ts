@@ -11,8 +11,6 @@ export class Counters {
   messagesForwarded = 0;
   /** QoS 0 messages not delivered because the reader was too far behind. */
   messagesDropped = 0;
-  /** QoS 1 and 2 messages not kept for a client that was away, because its queue was full. */
-  messagesNotQueued = 0;
   publishDenied = 0;
   subscribeDenied = 0;
   receiveDenied = 0;
@@ -37,7 +35,6 @@ export class Counters {
       messages_by_lane: this.messagesByLane,
       messages_forwarded: this.messagesForwarded,
       messages_dropped: this.messagesDropped,
-      messages_not_queued: this.messagesNotQueued,
       publish_denied: this.publishDenied,
       subscribe_denied: this.subscribeDenied,
       receive_denied: this.receiveDenied,

@@ -3,6 +3,7 @@
 import type { AedesOptions, Client } from 'aedes';
 import { formatIdentity, type Identity } from '../contract/identity.ts';
 import { filterMatches } from '../contract/topics.ts';
+import type { StoredPacket } from '../sessions/packets.ts';
 import type { TelemetryMessage, Waiting } from '../telemetry/telemetry.ts';
 import type { Decision, Denial, Verb } from './acl.ts';
 import type { Counters } from './counters.ts';
@@ -86,15 +87,21 @@ export function createHooks(options: HookOptions): Hooks {
         return isWill ? callback(REFUSED) : session.end('limit_exceeded');
       }
     }
+    // aedes acknowledges QoS 1 before it queues or retains; of QoS 2 the store does both in `incomingStorePacket`.
+    const kept = packet.qos === 1 && !isWill ? store.keep(packet as StoredPacket) : undefined;
     const stream = session.telemetryStream(topic);
-    if (stream === undefined) return isWill ? callback(null) : session.order.inTurn(callback);
+    if (stream === undefined) {
+      if (isWill) return callback(null);
+      return kept === undefined ? session.order.inTurn(callback) : session.order.afterStored(kept, callback);
+    }
     const message = telemetryMessage(session.facts.subject.identity, stream, packet, options.now());
     if (packet.qos === 2 && !isWill) {
       session.order.afterStored(storeOnce(client, packet, message), callback);
     } else if (isWill) {
       accept(message).then(() => callback(null), callback);
     } else {
-      session.order.afterStored(accept(message), callback);
+      const stored = accept(message);
+      session.order.afterStored(kept === undefined ? stored : Promise.all([stored, kept]).then(() => {}), callback);
     }
   };
 

@@ -76,7 +76,7 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   retained: 100,
   queuedMessages: 1_000,
   queuedBytes: 1024 * 1024,
-  sessionExpiry: 3_600_000,
+  sessionExpiry: 7 * 86_400_000,
   refusalLogsPerMinute: 10,
   sweepInterval: 5_000,
 };

@@ -1,10 +1,13 @@
 /** What is kept between connections, asked directly: each rule by itself, since others stand behind it. */
 
+import { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { describe, expect, it } from 'vitest';
+import { pino } from 'pino';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { DEFAULT_DEVICE_POLICY } from '../contract/policy.ts';
+import { openSessions } from '../sessions/open.ts';
+import { temporaryDirectory } from '../test/testkit/temporary.ts';
 import { Rights, type Subject } from './acl.ts';
-import { Counters } from './counters.ts';
 import { DEFAULT_LIMITS, topicLimits } from './limits.ts';
 import { SessionStore } from './session-store.ts';
 import { DEFAULT, device } from './testbed/testbed.ts';
@@ -15,9 +18,16 @@ const dev1 = { id: 'dev-1' };
 const subject: Subject = { identity: device('dev-1'), group: DEFAULT, labels: {} };
 
 async function start() {
-  const counters = new Counters();
-  const store = new SessionStore(DEFAULT_LIMITS, counters, (clientId) => `device/${clientId}`);
-  await store.setup({ id: 'broker' });
+  const sessions = await openSessions({
+    file: join(temporaryDirectory(), 'sessions.db'),
+    now: Date.now,
+    log: pino({ level: 'silent' }),
+  });
+  onTestFinished(() => sessions.close());
+  const store = new SessionStore(sessions.memory, DEFAULT_LIMITS, (clientId) => {
+    return { owner: `device/${clientId}`, subject, isEnded: false };
+  });
+  await store.setup({ id: 'broker', counter: 0 });
   const rights = new Rights(DEFAULT_DEVICE_POLICY, subject, topicLimits(DEFAULT_LIMITS));
   store.arrived('dev-1', 'device/dev-1', subject, rights, false);
   return store;

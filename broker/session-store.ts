@@ -1,25 +1,27 @@
 /**
- * What aedes keeps between connections: subscriptions, queued messages, open QoS 2 handshakes, retained messages, wills.
- * In memory, bounded, and under the ACL: a refused filter is never stored, and a message is queued only for those who
- * may receive it. Each entry knows its owner, so that a revocation can purge it.
+ * What aedes keeps between connections, under the access rules: a refused filter is never stored, a message is queued
+ * only for those who may receive it, and each thing kept knows its owner, so that a revocation can purge it. How it is
+ * kept, and when it is on disk, is the business of the room `sessions/`.
  */
 
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { isServerTopic } from '../contract/topics.ts';
+import type { StoredSubscription } from '../sessions/filter-tree.ts';
+import type { ClientKey, StoredPacket } from '../sessions/packets.ts';
+import type { KeptRow, SessionMemory } from '../sessions/session-memory.ts';
+import type { StoredWill, WillPacket } from '../sessions/wills.ts';
 import type { Rights, Subject } from './acl.ts';
-import type { Counters } from './counters.ts';
-import { type ClientKey, createEngineMemory, type StoredPacket, type StoredSubscription } from './engine-memory.ts';
 import type { BrokerLimits } from './limits.ts';
 
 /** A session that outlives its connections (MQTT clean session 0). */
 interface KeptSession {
   readonly owner: string;
-  readonly subject: Subject;
+  subject: Subject;
+  /** The subject, as it is written down. */
+  about: string;
   rights: Rights;
   /** Undefined while it is connected. */
   awaySince: number | undefined;
-  queuedMessages: number;
-  queuedBytes: number;
 }
 
 interface Retained {
@@ -27,57 +29,110 @@ interface Retained {
   readonly bytes: number;
 }
 
+/** A will of an earlier run of the server. */
+export interface LeftWill {
+  readonly clientId: string;
+  readonly owner: string;
+  readonly subject: Subject;
+  readonly packet: WillPacket;
+}
+
+/** A client that is connected now. */
+export interface LiveClient {
+  readonly owner: string;
+  readonly subject: Subject;
+  readonly isEnded: boolean;
+}
+
 /** Sessions kept per owner; a service may choose its client ids. The oldest gives way. */
 const KEPT_PER_OWNER = 100;
 
+/** Expired sessions forgotten per sweep: each is some dozens of changes to be written. */
+const FORGOTTEN_PER_SWEEP = 100;
+
+/** Messages kept and not yet passed on by aedes; more than that many were lost on the way with their connections. */
+const UNDER_WAY = 10_000;
+
 const NOBODY = Promise.resolve<StoredSubscription[]>([]);
 const NOTHING = Promise.resolve();
+const EMPTY = Buffer.alloc(0);
 
 export class SessionStore {
-  readonly #memory = createEngineMemory();
+  readonly #memory: SessionMemory;
   readonly #limits: BrokerLimits;
-  readonly #counters: Counters;
   readonly #kept = new Map<string, KeptSession>();
   readonly #keptBy = new Map<string, Set<string>>();
   readonly #retained = new Map<string, Retained>();
   readonly #retainedBy = new Map<string, { readonly topics: Set<string>; bytes: number }>();
-  readonly #ownerOfLive: (clientId: string) => string | undefined;
+  readonly #live: (clientId: string) => LiveClient | undefined;
+  /** Numbers of messages that were kept before aedes publishes them. */
+  readonly #keptBefore = new Set<number>();
 
-  constructor(limits: BrokerLimits, counters: Counters, ownerOfLive: (clientId: string) => string | undefined) {
+  constructor(memory: SessionMemory, limits: BrokerLimits, live: (clientId: string) => LiveClient | undefined) {
+    this.#memory = memory;
     this.#limits = limits;
-    this.#counters = counters;
-    this.#ownerOfLive = ownerOfLive;
+    this.#live = live;
+  }
+
+  /** Takes over what an earlier run kept; before `setup`. Who can't be read again is forgotten. */
+  async load(rightsOf: (subject: Subject) => Promise<Rights>, now: number): Promise<void> {
+    for (const row of this.#memory.takeKept()) {
+      const subject = subjectIn(row);
+      if (subject === undefined) this.#memory.forget(row.clientId);
+      else {
+        const rights = await rightsOf(subject);
+        // Who was connected when the server ended is away since now.
+        this.#add(row.clientId, { ...row, subject, rights, awaySince: Math.min(row.awaySince ?? now, now) });
+      }
+    }
+    for (const { topic, owner, bytes } of this.#memory.retainedOwners()) {
+      if (owner !== undefined) this.#noteRetained(topic, owner, bytes);
+    }
   }
 
   /** A client has connected; what it leaves behind is kept unless it asked for a clean session. */
   arrived(clientId: string, owner: string, subject: Subject, rights: Rights, clean: boolean): void {
     const known = this.#kept.get(clientId);
     if (clean) {
-      if (known !== undefined) this.#forget(clientId).catch(() => {}); // memory does not fail
-    } else if (known !== undefined) {
-      known.rights = rights;
-      known.awaySince = undefined;
-    } else {
-      this.#kept.set(clientId, { owner, subject, rights, awaySince: undefined, queuedMessages: 0, queuedBytes: 0 });
-      const own = this.#keptBy.get(owner) ?? new Set();
-      this.#keptBy.set(owner, own.add(clientId));
-      if (own.size > KEPT_PER_OWNER) this.#forgetOldest(own);
+      if (known !== undefined) this.#forget(clientId, known);
+      return;
     }
+    const about = JSON.stringify(subject);
+    if (known !== undefined && known.about === about && known.owner === owner) {
+      known.rights = rights;
+      if (known.awaySince !== undefined) this.#memory.setAway(clientId, undefined);
+      known.awaySince = undefined;
+      return;
+    }
+    if (known !== undefined) this.#letGo(clientId, known);
+    this.#memory.keep(clientId, owner, about);
+    const own = this.#add(clientId, { owner, subject, about, rights, awaySince: undefined });
+    if (own.size > KEPT_PER_OWNER) this.#forgetOldest(own);
   }
 
   left(clientId: string, now: number): void {
     const kept = this.#kept.get(clientId);
-    if (kept !== undefined) kept.awaySince = now;
+    if (kept === undefined) return;
+    kept.awaySince = now;
+    this.#memory.setAway(clientId, now);
   }
 
-  /** Sessions whose rights have to be compiled again after a change of policy. */
-  *keptSessions(): Iterable<{ readonly clientId: string; readonly subject: Subject; setRights(rights: Rights): void }> {
+  /** Sessions whose rights have to be compiled again after a change of policy, or of whom they belong to. */
+  *keptSessions(): Iterable<{
+    readonly clientId: string;
+    readonly subject: Subject;
+    setRights(rights: Rights, subject?: Subject): void;
+  }> {
     for (const [clientId, kept] of this.#kept) {
       yield {
         clientId,
         subject: kept.subject,
-        setRights: (rights) => {
+        setRights: (rights, subject) => {
           kept.rights = rights;
+          if (subject === undefined) return;
+          kept.subject = subject;
+          kept.about = JSON.stringify(subject);
+          this.#memory.keep(clientId, kept.owner, kept.about, kept.awaySince);
         },
       };
     }
@@ -88,7 +143,22 @@ export class SessionStore {
   }
 
   get retainedCount(): number {
-    return this.#retained.size;
+    return this.#memory.retainedCount;
+  }
+
+  /** Changes whenever an answer of `wants` may. */
+  get generation(): number {
+    return this.#memory.filters.generation;
+  }
+
+  /** Whether a stored subscription of QoS 1 or 2 matches a topic: such a message must be kept before it is acknowledged. */
+  wants(topic: string): boolean {
+    return this.#memory.filters.wants(topic);
+  }
+
+  /** Everyone who left something: to be asked for again after a restart. */
+  owners(): ReadonlySet<string> {
+    return new Set([...this.#keptBy.keys(), ...this.#retainedBy.keys(), ...this.leftWills().map(({ owner }) => owner)]);
   }
 
   /** Whether an owner may retain so many bytes under a topic. */
@@ -103,25 +173,85 @@ export class SessionStore {
     );
   }
 
-  /** Forgets everything that an identity left: sessions, queues, wills, retained messages. */
+  /**
+   * Keeps a message for those who will come for it, before it is acknowledged: aedes does so after that. Resolves when
+   * it is on disk; undefined when nobody will come. aedes publishes the same packet later, and finds it kept.
+   */
+  keep(packet: StoredPacket): Promise<void> | undefined {
+    const receivers = this.#receivers(this.#memory.filters.matching(packet.topic), packet.topic);
+    if (receivers.length === 0 && packet.retain !== true) return undefined;
+    const { broker } = this.#memory;
+    if (broker === undefined) throw new Error('expected an engine, found none');
+    broker.counter += 1;
+    packet.brokerId = broker.id;
+    packet.brokerCounter = broker.counter;
+    const retained = packet.retain === true ? this.storeRetained(packet) : NOTHING;
+    const queued = this.#memory.outgoingEnqueueCombi(receivers, packet);
+    this.#keptBefore.add(broker.counter);
+    if (this.#keptBefore.size > UNDER_WAY) this.#keptBefore.delete(this.#keptBefore.values().next().value as number);
+    return Promise.all([retained, queued]).then(() => {});
+  }
+
+  /** Forgets everything that an identity left: sessions, queues, wills, retained messages; resolves when it is on disk. */
   async purge(owner: string): Promise<void> {
-    for (const clientId of [...(this.#keptBy.get(owner) ?? [])]) await this.#forget(clientId);
+    for (const clientId of [...(this.#keptBy.get(owner) ?? [])]) {
+      this.#forget(clientId, this.#kept.get(clientId) as KeptSession);
+    }
     for (const topic of [...(this.#retainedBy.get(owner)?.topics ?? [])]) {
-      await this.storeRetained({ topic, payload: Buffer.alloc(0) });
+      this.#dropRetained(topic);
+      await this.#memory.storeRetained({ topic, payload: EMPTY });
+    }
+    for (const will of this.leftWills()) if (will.owner === owner) await this.#memory.delWill({ id: will.clientId });
+    await this.#memory.durable();
+  }
+
+  /** Forgets sessions whose clients have been away for too long; some at a time. */
+  sweep(now: number): void {
+    let forgotten = 0;
+    for (const [clientId, kept] of this.#kept) {
+      if (kept.awaySince === undefined || now - kept.awaySince <= this.#limits.sessionExpiry) continue;
+      this.#forget(clientId, kept);
+      forgotten += 1;
+      if (forgotten === FORGOTTEN_PER_SWEEP) return;
     }
   }
 
-  /** Forgets sessions whose clients have been away for too long. */
-  async sweep(now: number): Promise<void> {
-    for (const [clientId, { awaySince }] of [...this.#kept]) {
-      if (awaySince !== undefined && now - awaySince > this.#limits.sessionExpiry) await this.#forget(clientId);
-    }
+  /** Wills of connections that ended with an earlier run of the server. */
+  leftWills(): readonly LeftWill[] {
+    return this.#memory.leftWills().flatMap((will) => {
+      const about = aboutWill(will);
+      return about === undefined ? [] : [{ clientId: will.clientId, packet: will.packet, ...about }];
+    });
+  }
+
+  leftWill(clientId: string): LeftWill | undefined {
+    const will = this.#memory.leftWill(clientId);
+    const about = will && aboutWill(will);
+    return will && about && { clientId, packet: will.packet, ...about };
+  }
+
+  /** Retains the will of a client that isn't here. Resolves when it is on disk. */
+  async retainLeft({ owner, packet }: LeftWill): Promise<void> {
+    const { topic, payload, qos = 0 } = packet;
+    if (!this.hasRoomToRetain(topic, owner, payload.length)) return;
+    this.#dropRetained(topic);
+    if (payload.length > 0) this.#noteRetained(topic, owner, payload.length);
+    await this.#memory.storeRetained({ cmd: 'publish', topic, payload, qos, retain: true }, owner);
+    await this.#memory.durable();
+  }
+
+  #add(clientId: string, kept: KeptSession): Set<string> {
+    this.#kept.set(clientId, kept);
+    const own = this.#keptBy.get(kept.owner) ?? new Set();
+    this.#keptBy.set(kept.owner, own.add(clientId));
+    return own;
   }
 
   #forgetOldest(own: ReadonlySet<string>): void {
     for (const clientId of own) {
-      if (this.#kept.get(clientId)?.awaySince === undefined) continue;
-      this.#forget(clientId).catch(() => {}); // memory does not fail
+      const kept = this.#kept.get(clientId);
+      if (kept?.awaySince === undefined) continue;
+      this.#forget(clientId, kept);
       return;
     }
   }
@@ -133,38 +263,30 @@ export class SessionStore {
     if (own?.size === 0) this.#keptBy.delete(kept.owner);
   }
 
-  async #forget(clientId: string): Promise<void> {
-    const client = { id: clientId };
-    const kept = this.#kept.get(clientId);
-    if (kept !== undefined) this.#letGo(clientId, kept);
-    await this.#memory.cleanSubscriptions(client);
-    await this.#memory.cleanIncoming(client);
-    await this.#memory.delWill(client);
-    for await (const packet of this.#memory.outgoingStream(client)) {
-      await this.#memory.outgoingClearMessageId(client, packet);
-    }
+  #forget(clientId: string, kept: KeptSession): void {
+    this.#letGo(clientId, kept);
+    this.#memory.forget(clientId);
   }
 
-  // What aedes calls.
-
-  async setup(broker: unknown): Promise<void> {
-    await this.#memory.setup(broker);
+  /** Each client once, however many of its filters match. */
+  #receivers(subscriptions: readonly StoredSubscription[], topic: string): readonly StoredSubscription[] {
+    if (subscriptions.length === 0) return subscriptions;
+    const receivers = new Map<string, StoredSubscription>();
+    for (const subscription of subscriptions) {
+      const { clientId } = subscription;
+      const kept = this.#kept.get(clientId);
+      if (kept === undefined || receivers.has(clientId) || !kept.rights.mayReceive(topic).allowed) continue;
+      receivers.set(clientId, subscription);
+    }
+    return [...receivers.values()];
   }
 
-  storeRetained(packet: StoredPacket): Promise<void> {
-    const { topic, clientId, payload } = packet;
-    this.#dropRetained(topic);
-    if (payload.length > 0) {
-      const owner = clientId === undefined ? serverOwner(topic) : this.#ownerOfLive(clientId);
-      if (owner === undefined) return Promise.resolve(); // nobody could purge it
-      this.#retained.set(topic, { owner, bytes: payload.length });
-      const own = this.#retainedBy.get(owner) ?? { topics: new Set(), bytes: 0 };
-      own.topics.add(topic);
-      own.bytes += payload.length;
-      this.#retainedBy.set(owner, own);
-    }
-    // A slice would keep the whole chunk that it was read with.
-    return this.#memory.storeRetained({ ...packet, payload: Buffer.from(payload) });
+  #noteRetained(topic: string, owner: string, bytes: number): void {
+    this.#retained.set(topic, { owner, bytes });
+    const own = this.#retainedBy.get(owner) ?? { topics: new Set(), bytes: 0 };
+    own.topics.add(topic);
+    own.bytes += bytes;
+    this.#retainedBy.set(owner, own);
   }
 
   #dropRetained(topic: string): void {
@@ -178,6 +300,23 @@ export class SessionStore {
     if (own.topics.size === 0) this.#retainedBy.delete(known.owner);
   }
 
+  // What aedes calls.
+
+  async setup(broker: unknown): Promise<void> {
+    await this.#memory.setup(broker);
+  }
+
+  storeRetained(packet: StoredPacket): Promise<void> {
+    const { topic, clientId, payload, brokerCounter } = packet;
+    if (brokerCounter !== undefined && this.#keptBefore.has(brokerCounter)) return NOTHING;
+    this.#dropRetained(topic);
+    if (payload.length === 0) return this.#memory.storeRetained(packet);
+    const owner = clientId === undefined ? serverOwner(topic) : this.#live(clientId)?.owner;
+    if (owner === undefined) return NOTHING; // nobody could purge it
+    this.#noteRetained(topic, owner, payload.length);
+    return this.#memory.storeRetained(packet, owner);
+  }
+
   createRetainedStream(pattern: string): Readable {
     return this.#memory.createRetainedStream(pattern);
   }
@@ -187,7 +326,10 @@ export class SessionStore {
   }
 
   /** Stores what its owner may have, whatever it is handed. */
-  async addSubscriptions(client: ClientKey, subscriptions: readonly StoredSubscription[]): Promise<void> {
+  async addSubscriptions(
+    client: ClientKey,
+    subscriptions: readonly { readonly topic: string; readonly qos: number }[],
+  ): Promise<void> {
     const rights = this.#kept.get(client.id)?.rights;
     const granted = subscriptions.filter((subscription) => rights?.maySubscribe(subscription.topic).allowed);
     if (granted.length > 0) await this.#memory.addSubscriptions(client, granted);
@@ -197,7 +339,7 @@ export class SessionStore {
     return this.#memory.removeSubscriptions(client, topics);
   }
 
-  subscriptionsByClient(client: ClientKey): Promise<StoredSubscription[]> {
+  subscriptionsByClient(client: ClientKey): Promise<unknown[]> {
     return this.#memory.subscriptionsByClient(client);
   }
 
@@ -205,7 +347,7 @@ export class SessionStore {
     return this.#kept.size === 0 ? NOBODY : this.#memory.subscriptionsByTopic(topic);
   }
 
-  /** Called with every clean CONNECT. */
+  /** Called with every clean CONNECT, when `arrived` has forgotten everything. */
   cleanSubscriptions(client: ClientKey): Promise<void> {
     return this.#kept.has(client.id) ? this.#memory.cleanSubscriptions(client) : NOTHING;
   }
@@ -218,26 +360,12 @@ export class SessionStore {
     return this.outgoingEnqueueCombi([{ topic: packet.topic, qos: 1, clientId: subscription.clientId }], packet);
   }
 
-  /** Queues for those who may receive it and have room; once per client, however many of its filters match. */
+  /** Queues for those who may receive it. */
   outgoingEnqueueCombi(subscriptions: readonly StoredSubscription[], packet: StoredPacket): Promise<void> {
-    if (subscriptions.length === 0) return NOTHING;
-    const receivers = new Map<string, StoredSubscription>();
-    for (const subscription of subscriptions) {
-      const clientId = subscription.clientId as string;
-      const kept = this.#kept.get(clientId);
-      if (kept === undefined || receivers.has(clientId) || !kept.rights.mayReceive(packet.topic).allowed) continue;
-      const bytes = packet.payload.length;
-      if (kept.queuedMessages >= this.#limits.queuedMessages || kept.queuedBytes + bytes > this.#limits.queuedBytes) {
-        this.#counters.messagesNotQueued += 1;
-        continue;
-      }
-      kept.queuedMessages += 1;
-      kept.queuedBytes += bytes;
-      receivers.set(clientId, subscription);
-    }
-    if (receivers.size === 0) return NOTHING;
-    const own = { ...packet, payload: Buffer.from(packet.payload) };
-    return this.#memory.outgoingEnqueueCombi([...receivers.values()], own);
+    const { brokerCounter } = packet;
+    if (brokerCounter !== undefined && this.#keptBefore.delete(brokerCounter)) return NOTHING;
+    const receivers = this.#receivers(subscriptions, packet.topic);
+    return receivers.length === 0 ? NOTHING : this.#memory.outgoingEnqueueCombi(receivers, packet);
   }
 
   /** A message that found no room is delivered all the same while its reader is here; aedes would close the reader. */
@@ -247,33 +375,27 @@ export class SessionStore {
 
   async outgoingClearMessageId(client: ClientKey, packet: StoredPacket): Promise<StoredPacket | undefined> {
     // aedes asks for it with messages that were never sent as well; that would remove another message.
-    if (packet.messageId === undefined) return undefined;
-    const cleared = await this.#memory.outgoingClearMessageId(client, packet);
-    const kept = this.#kept.get(client.id);
-    if (kept !== undefined && cleared !== undefined) {
-      kept.queuedMessages = Math.max(0, kept.queuedMessages - 1);
-      // Of a QoS 2 message only its PUBREL is left, without the payload.
-      kept.queuedBytes = Math.max(0, kept.queuedBytes - (cleared.payload?.length ?? 0));
-      if (kept.queuedMessages === 0) kept.queuedBytes = 0;
-    }
-    return cleared;
+    return packet.messageId === undefined ? undefined : this.#memory.outgoingClearMessageId(client, packet);
   }
 
   /** aedes puts it at the head of a pipeline, where an empty list costs a third of an empty stream. */
   outgoingStream(client: ClientKey): Iterable<StoredPacket> | Readable {
-    const kept = this.#kept.get(client.id);
-    return kept === undefined || kept.queuedMessages === 0 ? [] : this.#memory.outgoingStream(client);
+    return this.#memory.queued(client.id) === 0 ? [] : this.#memory.outgoingStream(client);
   }
 
+  /** In one commit with what the message leaves in queues: sent again, it must be neither lost nor queued twice. */
   incomingStorePacket(client: ClientKey, packet: StoredPacket): Promise<void> {
-    return this.#memory.incomingStorePacket(client, packet);
+    const kept = this.keep(packet);
+    const mark = { topic: packet.topic, payload: EMPTY, qos: 2, messageId: packet.messageId };
+    const stored = this.#memory.incomingStorePacket({ id: client.id, clean: client.clean === true }, mark);
+    return kept === undefined ? stored : Promise.all([kept, stored]).then(() => {});
   }
 
-  incomingGetPacket(client: ClientKey, packet: StoredPacket): Promise<StoredPacket> {
+  incomingGetPacket(client: ClientKey, packet: { readonly messageId?: number | undefined }): Promise<StoredPacket> {
     return this.#memory.incomingGetPacket(client, packet);
   }
 
-  incomingDelPacket(client: ClientKey, packet: StoredPacket): Promise<void> {
+  incomingDelPacket(client: ClientKey, packet: { readonly messageId?: number | undefined }): Promise<void> {
     return this.#memory.incomingDelPacket(client, packet);
   }
 
@@ -281,30 +403,47 @@ export class SessionStore {
     return this.#memory.cleanIncoming(client);
   }
 
-  putWill(client: ClientKey, packet: unknown): Promise<void> {
-    return this.#memory.putWill(client, packet);
+  putWill(client: ClientKey, packet: WillPacket): Promise<void> {
+    const live = this.#live(client.id);
+    const about = live && JSON.stringify({ owner: live.owner, subject: live.subject });
+    return this.#memory.putWill(client, packet, about);
   }
 
   getWill(client: ClientKey): Promise<unknown> {
     return this.#memory.getWill(client);
   }
 
-  delWill(client: ClientKey): Promise<unknown> {
-    return this.#memory.delWill(client);
+  /** aedes asks for it too when a connection was replaced; the will that is stored then is of the one that replaced it. */
+  delWill(client: ClientKey & { readonly brokerId?: string }): Promise<unknown> {
+    const isOfClosed = client.brokerId !== undefined;
+    return isOfClosed && this.#live(client.id)?.isEnded === false ? NOTHING : this.#memory.delWill(client);
   }
 
-  /** No will is published on behalf of another broker: a will belongs to a connection of this one. */
-  streamWill(): Readable {
-    return Readable.from([]);
+  /** Wills of an earlier run are published by `left-wills.ts`; those of this one belong to its connections. */
+  streamWill(): Iterable<never> {
+    return [];
   }
 
-  getClientList(): Readable {
-    return Readable.from([]);
+  getClientList(topic: string): Readable {
+    return this.#memory.getClientList(topic);
   }
 
   destroy(): Promise<void> {
-    return this.#memory.destroy();
+    return NOTHING;
   }
+}
+
+function subjectIn({ about }: KeptRow): Subject | undefined {
+  try {
+    const subject = JSON.parse(about) as Subject;
+    return subject.identity === undefined ? undefined : subject;
+  } catch {
+    return undefined;
+  }
+}
+
+function aboutWill({ about }: StoredWill): Pick<LeftWill, 'owner' | 'subject'> | undefined {
+  return about === undefined ? undefined : (JSON.parse(about) as Pick<LeftWill, 'owner' | 'subject'>);
 }
 
 /** What the server retains itself stays until the server removes it; what comes from nobody could never be purged. */

@@ -9,8 +9,10 @@ import type { Audience } from './telemetry-lane.ts';
 
 /** What is asked of the session store. */
 export interface StoredSubscriptions {
-  /** Sessions that outlive their connections. */
-  readonly keptCount: number;
+  /** Changes whenever an answer of `wants` may. */
+  readonly generation: number;
+  /** Whether a session that outlives its connections subscribed to a topic with QoS 1 or 2. */
+  wants(topic: string): boolean;
 }
 
 export class Subscriptions implements Audience {
@@ -24,11 +26,15 @@ export class Subscriptions implements Audience {
   }
 
   get generation(): number {
-    return this.#live.generation * 2 + (this.#stored.keptCount > 0 ? 1 : 0);
+    return this.#live.generation + this.#stored.generation; // neither ever becomes less
   }
 
   wants(topic: string): boolean {
-    return this.#stored.keptCount > 0 || this.#live.wants(topic);
+    return this.#live.wants(topic) || this.keeps(topic);
+  }
+
+  keeps(topic: string): boolean {
+    return this.#stored.wants(topic);
   }
 
   /** Listens to what the engine registers with its emitter. */

@@ -157,7 +157,8 @@ describe('the telemetry lane', () => {
     const back = await bed.session(credentials, { clientId: 'listener', clean: false });
     const heard = [await back.next(), await back.next()];
     expect(payloads(heard as Packet[])).toEqual(['1', '2']);
-    expect(byLane()).toBe(2);
+    // It has to be in the queue before it is acknowledged, and the queue is the engine's.
+    expect(byLane()).toBe(0);
   });
 
   it('asks the access rules, also when they change', async () => {

@@ -17,6 +17,8 @@ export interface Audience {
   /** Changes whenever an answer of `wants` may. */
   readonly generation: number;
   wants(topic: string): boolean;
+  /** Whether a stored subscription does: then the engine queues the message before it is acknowledged. */
+  keeps(topic: string): boolean;
 }
 
 export interface TelemetryLaneOptions {
@@ -40,6 +42,7 @@ interface Route {
   isAllowed: boolean;
   generation: number;
   isWanted: boolean;
+  isKept: boolean;
 }
 
 /** A device has a few streams; one with more is slower, not wrong. */
@@ -83,7 +86,9 @@ export class TelemetryLane implements WireLane {
     if (route.generation !== audience.generation) {
       route.generation = audience.generation;
       route.isWanted = audience.wants(route.topic);
+      route.isKept = audience.keeps(route.topic);
     }
+    if (route.isKept && frame.qos > 0) return false;
     const message: TelemetryMessage = {
       device: identity.id,
       stream: route.stream,
@@ -113,7 +118,15 @@ export class TelemetryLane implements WireLane {
 
   #newRoute(topic: string): Route {
     const stream = this.#session.telemetryStream(topic);
-    const route = { topic, stream, rights: undefined, isAllowed: false, generation: -1, isWanted: false };
+    const route = {
+      topic,
+      stream,
+      rights: undefined,
+      isAllowed: false,
+      generation: -1,
+      isWanted: false,
+      isKept: false,
+    };
     if (this.#route !== undefined) {
       // From the second topic on.
       this.#routes ??= new Map([[this.#route.topic, this.#route]]);

@@ -89,7 +89,7 @@ export const configSchema = z.strictObject({
       retained: count.prefault(100),
       queuedMessages: count.prefault(1_000),
       queuedBytes: size.prefault('1MiB'),
-      sessionExpiry: duration.prefault('1h'),
+      sessionExpiry: duration.prefault('7d'),
       refusalLogsPerMinute: limit.prefault(10),
       sweepInterval: duration.prefault('5s'),
     }),
@@ -100,6 +100,8 @@ export const configSchema = z.strictObject({
     patience: duration.prefault('30s'),
   }),
   events: section({ retention: section({ age: duration.prefault('90d'), bytes: size.prefault('1GiB') }) }),
+  sinks: sinksSchema,
+  sessions: section({ keptBytes: size.prefault('64MiB') }),
   sinks: sinksSchema,
   console: section({ host: host.prefault('127.0.0.1'), port: port.prefault(8444) }),
   certificates: section({

@@ -12,6 +12,8 @@ export interface DataDirectory {
   readonly registryFile: string;
   /** Journal of accepted messages. */
   readonly telemetry: string;
+  /** What the broker remembers between connections. */
+  readonly sessionFile: string;
   /** Journal of what happened to the fleet. */
   readonly events: string;
   /** How far each sink came, and what its target refused. */
@@ -40,6 +42,7 @@ export function openDataDirectory(path: string): DataDirectory {
     authority: join(root, 'ca'),
     registryFile: join(root, 'registry.db'),
     telemetry: join(root, 'telemetry'),
+    sessionFile: join(root, 'sessions.db'),
     events: join(root, 'events'),
     sinks: join(root, 'sinks'),
     operatorKeyFile: join(root, 'operator.key'),

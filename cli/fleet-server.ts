@@ -7,7 +7,7 @@ import { writeFileSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { readRestoredNote, removeRestoredNote } from '../backup/restored-note.ts';
 import { checkPolicy, type Subject } from '../broker/acl.ts';
-import { createBroker } from '../broker/broker.ts';
+import { type Broker, createBroker } from '../broker/broker.ts';
 import { createConsole } from '../console/console.ts';
 import { formatBootstrapToken } from '../contract/bootstrap-token.ts';
 import { CRL_PATH } from '../contract/est.ts';
@@ -21,6 +21,7 @@ import { issueServiceCertificate } from '../enroll/services.ts';
 import { openFleetEvents } from '../events/open.ts';
 import { openRegistry } from '../registry/open.ts';
 import type { Registry } from '../registry/registry.ts';
+import { openSessions } from '../sessions/open.ts';
 import { openSinks } from '../sinks/open.ts';
 import { openTelemetry } from '../telemetry/open.ts';
 import { brokerHappening } from './broker-happenings.ts';
@@ -110,6 +111,15 @@ async function start(
       log: log.child({ room: 'sinks' }),
     }),
   );
+  const { queuedMessages, queuedBytes } = config.mqtt.limits;
+  const sessions = opened.add(
+    await openSessions({
+      file: data.sessionFile,
+      limits: { queuedMessages, queuedBytes, keptBytes: config.sessions.keptBytes },
+      now,
+      log: log.child({ room: 'sessions' }),
+    }),
+  );
   const authority = opened.add(
     await openAuthority({
       directory: data.authority,
@@ -153,6 +163,7 @@ async function start(
       trustDomain: config.trustDomain,
       directory: registry,
       telemetry,
+      sessions: sessions.memory,
       limits: config.mqtt.limits,
       now,
       log: log.child({ room: 'broker' }),
@@ -209,6 +220,8 @@ async function start(
   // A device learns of CAs to come before they count.
   await broker.retain(TRUST_BUNDLE_TOPIC, Buffer.from(authority.trustBundlePem));
 
+  await forgetRevoked(broker, registry);
+
   // Introductions. A revocation isn't over before its sessions are gone and the published list says so.
   registry.onRevocation(async ({ holder, reason, serials }) => {
     const { sessionsClosed } = await broker.disconnect(holder, 'revoked');
@@ -235,6 +248,18 @@ async function start(
     trustBundle: data.trustBundle,
     close: () => opened.close(),
   };
+}
+
+/** A server that ended between a revocation and what follows from it does the rest when it starts. */
+async function forgetRevoked(broker: Broker, registry: Registry): Promise<void> {
+  const services = await registry.listServices();
+  for (const identity of broker.owners()) {
+    const record =
+      identity.kind === 'device'
+        ? await registry.findDevice(identity.id)
+        : services.find(({ name }) => name === identity.name);
+    if (record === undefined || record.status === 'revoked') await broker.disconnect(identity, 'revoked');
+  }
 }
 
 /** What the access rules need to know of an identity. Problem `device_unknown` for a device that never was. */

@@ -101,8 +101,9 @@ export class SessionMemory {
 
   // Sessions.
 
-  keep(clientId: string, owner: string, about: string): void {
-    this.#commits.push({ name: 'putSession', values: [clientId, owner, about, null] }, owner.length + about.length);
+  keep(clientId: string, owner: string, about: string, awaySince?: number): void {
+    const values = [clientId, owner, about, awaySince ?? null];
+    this.#commits.push({ name: 'putSession', values }, owner.length + about.length);
   }
 
   setAway(clientId: string, since: number | undefined): void {
@@ -298,6 +299,10 @@ export class SessionMemory {
   /** Wills of an earlier run, whose connections ended with it. */
   leftWills(): readonly StoredWill[] {
     return this.#wills.left();
+  }
+
+  leftWill(clientId: string): StoredWill | undefined {
+    return this.#wills.leftOf(clientId);
   }
 
   streamWill(brokers: Readonly<Record<string, unknown>> = {}): Readable {

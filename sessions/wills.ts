@@ -55,6 +55,10 @@ export class Wills {
     return [...this.#left.values()];
   }
 
+  leftOf(clientId: string): StoredWill | undefined {
+    return this.#left.get(clientId);
+  }
+
   *ofOthers(brokers: Readonly<Record<string, unknown>>): Iterable<WillPacket> {
     for (const packet of this.#packets.values()) if (brokers[packet.brokerId ?? ''] === undefined) yield packet;
   }

@@ -1,6 +1,9 @@
 /** A real broker on a free port with a registry and a telemetry in memory, for the tests of this room. */
 
 import { EventEmitter, once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { pino } from 'pino';
 import {
   type DeviceId,
@@ -11,6 +14,7 @@ import {
 } from '../../contract/identity.ts';
 import type { PolicyDocument, PolicyScope } from '../../contract/policy.ts';
 import type { Standing } from '../../registry/registry.ts';
+import { type OpenSessions, openSessions, SESSION_LIMITS } from '../../sessions/open.ts';
 import type { TelemetryMessage } from '../../telemetry/telemetry.ts';
 import { type Broker, type BrokerOptions, createBroker } from '../broker.ts';
 import type { BrokerEvent } from '../events.ts';
@@ -50,6 +54,8 @@ export interface TestbedOptions {
   readonly standing?: (serial: string, known: Standing) => Promise<Standing>;
   readonly policies?: Readonly<Record<string, PolicyDocument>>;
   readonly log?: BrokerOptions['log'];
+  /** The file of an earlier broker; without it each has its own, gone with it. */
+  readonly sessionFile?: string;
 }
 
 export class Testbed {
@@ -58,13 +64,15 @@ export class Testbed {
   readonly accepted: TelemetryMessage[];
   readonly standings: Map<string, Standing>;
   readonly policies: Map<string, PolicyDocument>;
+  readonly sessions: OpenSessions;
   readonly #emitter: EventEmitter;
   readonly #policyChanged: (scope: PolicyScope) => void;
   readonly #clients: RawClient[] = [];
+  #directory = '';
 
   private constructor(
     broker: Broker,
-    parts: Pick<Testbed, 'events' | 'accepted' | 'standings' | 'policies'>,
+    parts: Pick<Testbed, 'events' | 'accepted' | 'standings' | 'policies' | 'sessions'>,
     emitter: EventEmitter,
     policyChanged: (scope: PolicyScope) => void,
   ) {
@@ -73,6 +81,7 @@ export class Testbed {
     this.accepted = parts.accepted;
     this.standings = parts.standings;
     this.policies = parts.policies;
+    this.sessions = parts.sessions;
     this.#emitter = emitter;
     this.#policyChanged = policyChanged;
   }
@@ -88,7 +97,16 @@ export class Testbed {
       await options.accept?.(message);
       accepted.push({ ...message, payload: Buffer.from(message.payload) });
     };
+    const directory = mkdtempSync(join(tmpdir(), 'rollcall-broker-'));
+    const { queuedMessages, queuedBytes } = { ...SESSION_LIMITS, ...options.limits };
+    const sessions = await openSessions({
+      file: options.sessionFile ?? join(directory, 'sessions.db'),
+      limits: { queuedMessages, queuedBytes },
+      now: options.now ?? Date.now,
+      log: options.log ?? pino({ level: 'silent' }),
+    });
     const broker = await createBroker({
+      sessions: sessions.memory,
       host: '127.0.0.1',
       port: 0,
       tls: { key: server.key, cert: server.chain, ca: root.pem + issuing.pem },
@@ -125,7 +143,9 @@ export class Testbed {
     const policyChanged = (scope: PolicyScope) => {
       for (const listener of listeners) listener(scope);
     };
-    return new Testbed(broker, { events, accepted, standings, policies }, emitter, policyChanged);
+    const bed = new Testbed(broker, { events, accepted, standings, policies, sessions }, emitter, policyChanged);
+    bed.#directory = directory;
+    return bed;
   }
 
   /** A certificate that the registry knows and finds good. */
@@ -216,5 +236,7 @@ export class Testbed {
   async close(): Promise<void> {
     for (const client of this.#clients) client.destroy();
     await this.broker.close();
+    await this.sessions.close();
+    rmSync(this.#directory, { recursive: true, force: true });
   }
 }
