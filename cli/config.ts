@@ -102,7 +102,6 @@ export const configSchema = z.strictObject({
   events: section({ retention: section({ age: duration.prefault('90d'), bytes: size.prefault('1GiB') }) }),
   sinks: sinksSchema,
   sessions: section({ keptBytes: size.prefault('64MiB') }),
-  sinks: sinksSchema,
   console: section({ host: host.prefault('127.0.0.1'), port: port.prefault(8444) }),
   certificates: section({
     device: duration.prefault('90d'),

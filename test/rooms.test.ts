@@ -12,7 +12,6 @@ const BELOW_CLI = [
   'contract',
   'registry',
   'telemetry',
-  'backup',
   'sessions',
   'events',
   'sinks',
@@ -28,7 +27,6 @@ const BELOW_CLI = [
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   contract: [],
   throttle: [],
-  backup: ['contract'],
   registry: ['contract'],
   telemetry: ['contract'],
   sessions: ['contract'],

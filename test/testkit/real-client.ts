@@ -31,8 +31,18 @@ const CLIENTS = {
   // Into a pipe it would write what it has to say when it ends.
   mosquitto_sub: { file: 'mosquitto_sub', through: ['stdbuf', '-oL'], debianPackage: 'mosquitto-clients' },
   openssl: { file: 'openssl', debianPackage: 'openssl' },
+  'nats-server': {
+    file: 'nats-server',
+    directories: ['/usr/sbin', '/usr/local/bin'],
+    debianPackage: 'nats-server',
+  },
   // The distribution's own interpreter: another one in the path doesn't see the distribution's modules.
   paho: { file: '/usr/bin/python3', probe: ['-c', 'import paho.mqtt.client'], debianPackage: 'python3-paho-mqtt' },
+  postgres: {
+    file: 'postgres',
+    directories: ['15', '16', '17', '18'].map((version) => `/usr/lib/postgresql/${version}/bin`),
+    debianPackage: 'postgresql',
+  },
   pki: { file: 'pki', debianPackage: 'strongswan-pki' },
 } as const satisfies Record<string, ClientProgram>;
 
