@@ -25,6 +25,8 @@ export interface Subject {
   readonly identity: Identity;
   readonly group: GroupName;
   readonly labels: Readonly<Record<string, string>>;
+  /** Then the policy of quarantine decides alone. */
+  readonly isQuarantined?: boolean;
 }
 
 export type Decision =

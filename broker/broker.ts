@@ -23,9 +23,11 @@ import { type BrokerTls, openListener, secureContext } from './listener.ts';
 import { type MqttWire, PauseReason } from './mqtt-wire.ts';
 import { Policies, type PolicyDirectory } from './policies.ts';
 import { watchPolicies } from './policy-watch.ts';
+import { Reauthorization } from './reauthorization.ts';
 import { Session, type SessionListener } from './session.ts';
 import { SessionStore } from './session-store.ts';
 import { Sessions } from './sessions.ts';
+import { type Departure, StandingChanges } from './standing-changes.ts';
 import { TelemetryLane, type TelemetryLaneOptions } from './telemetry-lane.ts';
 
 /** The part of the registry that the broker asks. */
@@ -76,10 +78,12 @@ export interface Broker {
   /** New handshakes use it at once; no connection is dropped. */
   replaceTls(tls: BrokerTls, issuers?: string | Buffer): void;
   /**
-   * Ends every session of an identity. With reason `revoked` also forgets what it left behind and publishes no will.
-   * Resolves when aedes has let go of all of them.
+   * Ends every session of an identity. With reason `revoked` or `suspended` at once and without its will; with `revoked`
+   * also forgets what it left behind. Resolves when aedes has let go of all of them.
    */
-  disconnect(identity: Identity, reason: DisconnectReason): Promise<{ readonly sessionsClosed: number }>;
+  disconnect(identity: Identity, reason: DisconnectReason): Promise<Departure>;
+  /** Holds an identity to a new group, new labels or a quarantine. Resolves with the sessions that could not stay. */
+  reauthorize(subject: Subject): Promise<Departure>;
   /** Delivers a message of the server's own to those who subscribed to its topic and may receive it. */
   publish(topic: string, payload: Buffer, qos: 0 | 1): Promise<void>;
   /** Keeps a message of the server's own under one of its topics, and delivers it; an empty payload removes it. */
@@ -243,7 +247,15 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     await engine.close(); // its timers would keep the process alive
     throw error;
   });
-  const stopWatching = watchPolicies({ directory, policies, sessions, store, log });
+  const reauthorization = new Reauthorization({
+    policies,
+    store,
+    log,
+    withdrawn: (session, topic) =>
+      onEvent({ type: 'acl_denied', at: now(), ...session.who, verb: 'subscribe', topic, why: 'withdrawn' }),
+  });
+  const standing = new StandingChanges({ gate, sessions, store, policies, reauthorization });
+  const stopWatching = watchPolicies({ directory, policies, sessions, store, reauthorization, log });
   const sweepTimer = setInterval(sweep, limits.sweepInterval);
   sweepTimer.unref();
 
@@ -258,25 +270,6 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     }
     sessions.sweep(time);
     store.sweep(time);
-  }
-
-  async function disconnect(
-    identity: Identity,
-    reason: DisconnectReason,
-  ): Promise<{ readonly sessionsClosed: number }> {
-    const isRevoked = reason === 'revoked';
-    if (isRevoked) gate.revocationHappened();
-    const ended = sessions.of(identity);
-    for (const session of ended) {
-      if (isRevoked) session.cut(reason);
-      else session.end(reason);
-    }
-    await Promise.all(ended.map((session) => session.finished()));
-    if (isRevoked) {
-      for (const session of ended) await store.delWill({ id: session.facts.clientId });
-      await store.purge(ownerOf(identity));
-    }
-    return { sessionsClosed: ended.length };
   }
 
   async function close(): Promise<void> {
@@ -307,7 +300,8 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       server.setSecureContext(secureContext(replacement));
       if (issuers !== undefined) gate.setIssuers(readIssuers(issuers));
     },
-    disconnect,
+    disconnect: (identity, reason) => standing.disconnect(identity, reason),
+    reauthorize: (subject) => standing.reauthorize(subject),
     publish: (topic, payload, qos) => engine.publish({ topic, payload, qos }),
     retain: (topic, payload) => engine.publish({ topic, payload, qos: 1, retain: true }),
     sessions: () =>

@@ -75,7 +75,7 @@ export class ConnectionGate {
   readonly #logBuckets: TokenBuckets;
   readonly #arrivals = new Set<Arrival>();
   #peers: PeerJudge;
-  #revocations = 0;
+  #changes = 0;
   #isClosed = false;
 
   constructor(options: ConnectionGateOptions, issuers: readonly X509Certificate[]) {
@@ -90,8 +90,8 @@ export class ConnectionGate {
   }
 
   /** Whoever was found good before this moment is asked for again before being let in. */
-  revocationHappened(): void {
-    this.#revocations += 1;
+  standingChanged(): void {
+    this.#changes += 1;
   }
 
   close(): void {
@@ -133,14 +133,17 @@ export class ConnectionGate {
     const { policies, sessions } = this.#options;
     const { peer } = arrival;
     for (;;) {
-      const revocations = this.#revocations;
+      const changes = this.#changes;
       const policyVersion = policies.version;
 
       const standing = await this.#standingOf(peer.serial);
       if (standing === undefined) return arrival.refuse('registry_failed');
       if (standing.state === 'unknown') return arrival.refuse('serial_unknown');
       arrival.identity = standing.holder;
-      if (standing.state === 'revoked') return arrival.refuse('revoked');
+      if (standing.state === 'revoked') {
+        return arrival.refuse(standing.reason === 'superseded' ? 'superseded' : 'revoked');
+      }
+      if (standing.state !== 'good' && standing.state !== 'quarantined') return arrival.refuse('suspended');
       const uri = identityUri(this.#options.trustDomain, standing.holder);
       // A name that could stand for a topic filter is refused even if our own authority signed it.
       const isNamed = parseIdentityUri(this.#options.trustDomain, uri) !== undefined;
@@ -149,7 +152,12 @@ export class ConnectionGate {
       }
       const { notAfter } = standing;
       if (notAfter <= this.#options.now()) return arrival.refuse('certificate_expired');
-      const subject: Subject = { identity: standing.holder, group: standing.group, labels: standing.labels };
+      const subject: Subject = {
+        identity: standing.holder,
+        group: standing.group,
+        labels: standing.labels,
+        ...(standing.state === 'quarantined' && { isQuarantined: true }),
+      };
       const rights = await this.#rightsOf(subject);
       if (rights === undefined) return arrival.refuse('policy_failed');
 
@@ -162,7 +170,7 @@ export class ConnectionGate {
       if (arrival.wire.isGone) return arrival.leave();
       if (this.#isClosed) return arrival.refuse('server_shutdown');
       // What was read before the waiting has to be true now.
-      if (revocations !== this.#revocations || policyVersion !== policies.version) continue;
+      if (changes !== this.#changes || policyVersion !== policies.version) continue;
       if (sessions.find(connect.clientId) !== undefined) continue;
 
       arrival.leave();

@@ -17,7 +17,9 @@ export const DISCONNECT_REASONS = [
   'session_taken_over', // the same client id connected again
   'certificate_expired',
   'revoked',
-  'policy_changed', // the new policy does not let it connect
+  'suspended',
+  'resumed', // from quarantine: it comes back with all that it subscribes to
+  'policy_changed', // the new policy, group or label does not let it connect
   'operator',
   'server_shutdown',
   'server_error',
@@ -38,6 +40,8 @@ export const CONNECT_FAILURES = [
   'purpose_wrong', // not a client certificate, or an authority
   'serial_unknown',
   'revoked',
+  'superseded', // another certificate took the place of this one
+  'suspended',
   'identity_mismatch', // the certificate names another than the registry does
   'registry_failed',
   'policy_failed',

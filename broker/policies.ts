@@ -7,6 +7,8 @@ import {
   type PolicyDocument,
   type PolicyScope,
   policyScopes,
+  QUARANTINE_POLICY,
+  QUARANTINE_SCOPE,
 } from '../contract/policy.ts';
 import type { TopicLimits } from '../contract/topics.ts';
 import { checkPolicy, DENY_ALL, Rights, type Subject } from './acl.ts';
@@ -53,12 +55,11 @@ export class Policies {
   }
 
   async appliedTo(subject: Subject): Promise<AppliedPolicy> {
-    for (const scope of policyScopes(subject.identity, subject.group)) {
+    for (const scope of scopesOf(subject)) {
       const document = this.#documents.has(scope) ? this.#documents.get(scope) : await this.#read(scope);
       if (document !== undefined) return { document, source: scope };
     }
-    const document = subject.identity.kind === 'device' ? DEFAULT_DEVICE_POLICY : DEFAULT_SERVICE_POLICY;
-    return { document, source: 'built-in' };
+    return { document: builtInFor(subject), source: 'built-in' };
   }
 
   async #read(scope: PolicyScope): Promise<PolicyDocument | undefined> {
@@ -76,4 +77,14 @@ export class Policies {
     if (version === this.#version) this.#documents.set(scope, document);
     return document;
   }
+}
+
+/** The scopes that can decide for a subject, the most specific first. */
+export function scopesOf({ identity, group, isQuarantined = false }: Subject): readonly PolicyScope[] {
+  return isQuarantined ? [QUARANTINE_SCOPE] : policyScopes(identity, group);
+}
+
+function builtInFor({ identity, isQuarantined = false }: Subject): PolicyDocument {
+  if (isQuarantined) return QUARANTINE_POLICY;
+  return identity.kind === 'device' ? DEFAULT_DEVICE_POLICY : DEFAULT_SERVICE_POLICY;
 }

@@ -35,13 +35,15 @@ export interface SessionListener {
 }
 
 export class Session implements WireOwner, PublishOrderListener {
-  readonly facts: SessionFacts;
+  facts: SessionFacts;
   readonly wire: MqttWire;
   readonly order: PublishOrder;
   rights: Rights;
   engine: EngineClient | undefined;
   /** aedes has finished with CONNECT. */
   isReady = false;
+  /** When its last message was read, milliseconds since the epoch. */
+  lastMessageAt: number | undefined;
   /** Filters that it asked for and got. */
   readonly filters = new Set<string>();
   /** Acknowledgements that it may send because of what it was sent. */
@@ -187,6 +189,7 @@ export class Session implements WireOwner, PublishOrderListener {
   packetArrived(frame: Frame): boolean {
     if (this.isEnded) return false;
     this.#heardAt = performance.now();
+    if (frame.type === PacketType.publish) this.lastMessageAt = this.#now();
     const { messagesPerSecond, bytesPerSecond } = this.#limits;
     if (messagesPerSecond === 0 && bytesPerSecond === 0) return true;
     if (isAcknowledgement(frame.type) && this.ackCredit > 0) {

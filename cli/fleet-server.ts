@@ -28,6 +28,7 @@ import { brokerHappening } from './broker-happenings.ts';
 import type { Config } from './config.ts';
 import { openDataDirectory } from './data-directory.ts';
 import { sinkSettings } from './sink-settings.ts';
+import { introduceStanding } from './standing-introduction.ts';
 
 export interface FleetServerOptions {
   readonly config: Config;
@@ -223,11 +224,15 @@ async function start(
   await forgetRevoked(broker, registry);
 
   // Introductions. A revocation isn't over before its sessions are gone and the published list says so.
-  registry.onRevocation(async ({ holder, reason, serials }) => {
-    const { sessionsClosed } = await broker.disconnect(holder, 'revoked');
-    log.info({ holder, reason, serials, sessionsClosed }, 'revoked');
-    void events.look();
-    authority.refreshCrl().catch((error: unknown) => log.error({ error }, 'revocation list was not rebuilt'));
+  introduceStanding({
+    registry,
+    broker,
+    revoked: () => {
+      void events.look();
+      authority.refreshCrl().catch((error: unknown) => log.error({ error }, 'revocation list was not rebuilt'));
+    },
+    changed: () => void events.look(),
+    log,
   });
   // Services hear of events when they are kept, and no more when the broker is about to close.
   const stopTelling = events.log.follow({}, ({ type, name, json }) => {
@@ -267,7 +272,8 @@ async function subjectOf(identity: Identity, registry: Registry): Promise<Subjec
   if (identity.kind === 'service') return { identity, group: DEFAULT_GROUP, labels: {} };
   const device = await registry.findDevice(identity.id);
   if (device === undefined) throw new Problem('device_unknown');
-  return { identity, group: device.group, labels: device.labels };
+  const { group, labels, status } = device;
+  return { identity, group, labels, ...(status === 'quarantined' && { isQuarantined: true }) };
 }
 
 /** What was opened, closed in the reverse order, once. */

@@ -76,20 +76,21 @@ describe('devices', () => {
   });
 
   it('are revoked together, with the count of sessions that ended', async () => {
-    bed.sessions.push(liveSession('dev-1'), liveSession('dev-2'));
-    const stop = bed.registry.onRevocation(async () => {
-      bed.sessions.splice(0, 1);
-    });
+    const stop = bed.registry.onRevocation(async () => ({ sessionsClosed: 1, lastMessageAt: START - 5 }));
     const answer = await bed.client.revokeDevices({ ids: ['dev-1', 'dev-1'], reason: 'keyCompromise' });
     stop();
     expect(answer).toMatchObject({
-      revocations: [{ identity: 'device/dev-1', reason: 'keyCompromise', revokedAt: at(START) }],
+      act: 'revoke',
+      devices: [
+        { device: 'dev-1', status: 'revoked', reason: 'keyCompromise', revokedAt: at(START), sessionsClosed: 1 },
+      ],
       revokedAt: at(START),
+      lastMessageAt: at(START - 5),
       sessionsClosed: 1,
+      brokersConfirmed: 1,
     });
-    expect(answer.tookMs).toBeGreaterThan(0);
-    expect(bed.sessions.map(({ clientId }) => clientId)).toEqual(['dev-2']);
-    bed.sessions.length = 0;
+    expect(answer.tookMs).toBeGreaterThanOrEqual(answer.propagationMs);
+    expect(answer.propagationMs).toBeGreaterThan(0);
     expect(await bed.client.showDevice({ id: 'dev-1' })).toMatchObject({
       status: 'revoked',
       revocationReason: 'keyCompromise',
@@ -101,7 +102,7 @@ describe('devices', () => {
     const refused = bed.client.revokeDevices({ ids: ['dev-2', 'dev-8', 'dev-9'], reason: 'unspecified' });
     await expect(refused).rejects.toMatchObject({
       code: 'device_unknown',
-      detail: 'there is no device dev-8, dev-9; none was revoked',
+      detail: 'there is no device dev-8, dev-9; nothing was done',
     });
     expect((await bed.client.showDevice({ id: 'dev-2' })).status).toBe('active');
   });
@@ -255,7 +256,9 @@ describe('the server', () => {
     expect(bundle.text).toBe('-----BEGIN CERTIFICATE-----\n');
     const metrics = await send(bed, { path: '/metrics' });
     expect(metrics.headers['content-type']).toBe('text/plain; version=0.0.4; charset=utf-8');
-    const ofTelemetry = /^(# TYPE )?rollcall_telemetry_/;
+    expect(metrics.text).toMatch(/# TYPE rollcall_revocation_propagation_seconds histogram\n/);
+    expect(metrics.text).toContain('rollcall_revocation_propagation_seconds_bucket{le="+Inf"} 1\n');
+    const ofTelemetry = /^(# TYPE )?rollcall_(telemetry|revocation_propagation)_/;
     expect(metrics.text.split('\n').filter((line) => !ofTelemetry.test(line))).toEqual([
       '# TYPE rollcall_info gauge',
       'rollcall_info{version="1.2.3"} 1',

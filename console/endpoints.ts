@@ -5,6 +5,7 @@
  */
 
 import { auditEndpoints } from './api/audit.ts';
+import { deviceActEndpoints } from './api/device-acts.ts';
 import { deviceEndpoints } from './api/devices.ts';
 import { policyEndpoints } from './api/policies.ts';
 import { serverEndpoints } from './api/server.ts';
@@ -16,6 +17,7 @@ import { tokenEndpoints } from './api/tokens.ts';
 export const endpoints = {
   ...tokenEndpoints,
   ...deviceEndpoints,
+  ...deviceActEndpoints,
   ...sessionEndpoints,
   ...serviceEndpoints,
   ...policyEndpoints,

@@ -1,10 +1,16 @@
 /** Writes counters in the text exposition format of Prometheus, version 0.0.4. Counts nothing itself. */
 
+import type { Histogram } from '../registry/registry.ts';
+
 /**
  * A key is a metric's name, `messages_accepted_total`, or a name and one label, `refused_total/reason=revoked`. Names are
  * prefixed with `rollcall_`; those that end in `_total` are counters, the others gauges.
  */
-export function writeMetrics(counters: Readonly<Record<string, number>>, version: string): string {
+export function writeMetrics(
+  counters: Readonly<Record<string, number>>,
+  version: string,
+  histograms: Readonly<Record<string, Histogram>> = {},
+): string {
   const families = new Map<string, string[]>();
   const add = (key: string, value: number) => {
     const { name, label } = parseKey(key);
@@ -18,7 +24,13 @@ export function writeMetrics(counters: Readonly<Record<string, number>>, version
   for (const [name, samples] of families) {
     text += `# TYPE ${name} ${name.endsWith('_total') ? 'counter' : 'gauge'}\n${samples.join('')}`;
   }
+  for (const [key, histogram] of Object.entries(histograms)) text += writeHistogram(metricName(key), histogram);
   return text;
+}
+
+function writeHistogram(name: string, { buckets, sum, count }: Histogram): string {
+  const samples = buckets.map(({ le, count: below }) => `${name}_bucket{le="${formatValue(le)}"} ${below}\n`);
+  return `# TYPE ${name} histogram\n${samples.join('')}${name}_sum ${formatValue(sum)}\n${name}_count ${count}\n`;
 }
 
 function parseKey(key: string): { readonly name: string; readonly label: string } {

@@ -21,8 +21,11 @@ export interface PolicyDocument {
   readonly retain: readonly string[];
 }
 
-/** What a policy applies to: a group of devices, or one service, or all services without a policy of their own. */
-export type PolicyScope = `group/${string}` | `service/${string}`;
+/** Every device in quarantine, whatever its group. */
+export const QUARANTINE_SCOPE = 'quarantine/*';
+
+/** What a policy applies to: a group of devices, one service, all services without a policy of their own, or quarantine. */
+export type PolicyScope = `group/${string}` | `service/${string}` | typeof QUARANTINE_SCOPE;
 
 export const DEFAULT_SERVICE_SCOPE: PolicyScope = 'service/*';
 export const DEFAULT_DEVICE_SCOPE: PolicyScope = `group/${DEFAULT_GROUP}`;
@@ -71,4 +74,13 @@ export const DEFAULT_SERVICE_POLICY: PolicyDocument = {
   subscribe: SERVICE_RECEIVES,
   receive: SERVICE_RECEIVES,
   retain: ['devices/+/twin/desired'],
+};
+
+/** For a device in quarantine, when nothing else was set: it can be commanded and can answer, and is heard of nothing else. */
+export const QUARANTINE_POLICY: PolicyDocument = {
+  connect: ['${device.id}'],
+  publish: ['devices/${device.id}/responses/+'],
+  subscribe: ['devices/${device.id}/commands/+/+', TRUST_BUNDLE_TOPIC],
+  receive: ['devices/${device.id}/commands/+/+', TRUST_BUNDLE_TOPIC],
+  retain: [],
 };

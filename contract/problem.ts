@@ -31,6 +31,8 @@ export const PROBLEMS = {
     sentence: 'a device or service of this name exists; only a token minted for it can enroll it again',
   },
   device_revoked: { status: 403, sentence: 'this device was revoked' },
+  device_suspended: { status: 403, sentence: 'this device is suspended' },
+  device_quarantined: { status: 403, sentence: 'this device is in quarantine' },
   // Requests of any door
   body_too_large: { status: 413, sentence: 'the request body is too large' },
   media_type_unsupported: { status: 415, sentence: 'the content type is not one this path reads' },
@@ -43,6 +45,12 @@ export const PROBLEMS = {
   operator_required: { status: 401, sentence: 'expected an operator key' },
   request_invalid: { status: 400, sentence: 'the request does not have the expected shape' },
   device_unknown: { status: 404, sentence: 'there is no such device' },
+  selection_empty: { status: 404, sentence: 'no device is meant by this' },
+  confirmation_required: {
+    status: 409,
+    sentence: 'more than one device is meant; expected the confirmation of a dry run',
+  },
+  confirmation_stale: { status: 409, sentence: 'the devices meant are not those of the dry run' },
   service_unknown: { status: 404, sentence: 'there is no such service' },
   service_exists: { status: 409, sentence: 'a device or service of this name exists' },
   token_unknown: { status: 404, sentence: 'there is no such bootstrap token' },

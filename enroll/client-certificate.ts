@@ -65,6 +65,7 @@ export async function identifyHolder(socket: PeerSocket, deps: PeerDeps): Promis
     const code = standing.reason === 'superseded' ? 'certificate_rejected' : 'device_revoked';
     return refuse(code, `revoked: ${standing.reason}`, certificate);
   }
+  if (standing.state !== 'good') return refuse(`device_${standing.state}`, `found it ${standing.state}`, certificate);
 
   // 6. The name inside is that of the holder: a cross-check, never the source of the identity.
   if (certificate.subjectAltName !== `URI:${identityUri(authority.trustDomain, standing.holder)}`) {

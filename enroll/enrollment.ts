@@ -41,6 +41,8 @@ const REFUSALS: Readonly<Record<EnrollmentRefusal, ProblemCode>> = {
   void: 'token_rejected',
   device_id_not_allowed: 'device_id_not_allowed',
   device_exists: 'device_exists',
+  device_suspended: 'device_suspended',
+  device_quarantined: 'device_quarantined',
   key_reused: 'csr_key_reused',
 };
 

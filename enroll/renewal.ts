@@ -31,6 +31,8 @@ export type RenewalAnswer =
 
 const REFUSALS: Readonly<Record<RenewalRefusal, ProblemCode>> = {
   parent_not_good: 'certificate_rejected',
+  device_suspended: 'device_suspended',
+  device_quarantined: 'device_quarantined',
   key_reused: 'csr_key_reused',
 };
 

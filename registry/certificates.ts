@@ -1,19 +1,14 @@
-/**
- * Certificates as they were issued, and what a serial is worth now. Decides nothing about who may have one.
- */
+/** Certificates as they were issued. Decides nothing about who may have one, nor what one is worth now. */
 
-import { DEFAULT_GROUP, type DeviceId, type GroupName, type Identity, type ServiceName } from '../contract/identity.ts';
+import type { DeviceId, Identity, ServiceName } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
 import { auditTime, recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
-import { readLabels } from './labels.ts';
-import type { CertificateRecord, IssuedCertificate, Labels, RevocationReason, Standing } from './registry.ts';
+import type { Actor, CertificateRecord, IssuedCertificate, RevocationReason } from './registry.ts';
 import type { Transaction } from './transaction.ts';
 
 const SERIAL = /^[1-9a-f][0-9a-f]{0,39}$/; // RFC 5280, section 4.1.2.2: positive, at most 20 octets
 const SHA256 = /^[0-9a-f]{64}$/;
-
-const NO_LABELS: Labels = Object.freeze(Object.create(null));
 
 interface CertificateRow {
   readonly serial: string;
@@ -26,6 +21,7 @@ interface CertificateRow {
   readonly issued_at: number;
   readonly parent_serial: string | null;
   readonly token_id: string | null;
+  readonly operator: Actor | null;
   readonly address: string | null;
   readonly revoked_at: number | null;
   readonly revocation_reason: RevocationReason | null;
@@ -33,26 +29,10 @@ interface CertificateRow {
   readonly der: Buffer;
 }
 
-/** Every connection asks this. Not a join: SQLite plans a join anew whenever its parameter changes, at thrice the cost. */
-const STANDING = `
-  SELECT device_id, service_name, not_after, revoked_at, revocation_reason,
-    (SELECT group_name FROM devices WHERE id = device_id) AS group_name,
-    (SELECT labels FROM devices WHERE id = device_id) AS labels
-  FROM certificates WHERE serial = @serial`;
-
-interface StandingRow {
-  readonly device_id: DeviceId | null;
-  readonly service_name: ServiceName | null;
-  readonly not_after: number;
-  readonly revoked_at: number | null;
-  readonly revocation_reason: RevocationReason | null;
-  readonly group_name: GroupName | null;
-  readonly labels: string | null;
-}
-
 export interface Origin {
   readonly parentSerial?: string;
-  readonly tokenId?: string;
+  readonly tokenId?: string | undefined;
+  readonly operator?: Actor | undefined;
   readonly address?: string;
 }
 
@@ -66,8 +46,8 @@ export function insertCertificate(
   expectIssued(certificate);
   tx.run(
     `INSERT INTO certificates (serial, device_id, service_name, server_name, public_key_sha256, not_before, not_after,
-       issued_at, parent_serial, token_id, address, issuer_id, der)
-     VALUES (@serial, @device, @service, @server, @key, @notBefore, @notAfter, @now, @parent, @token, @address,
+       issued_at, parent_serial, token_id, operator, address, issuer_id, der)
+     VALUES (@serial, @device, @service, @server, @key, @notBefore, @notAfter, @now, @parent, @token, @operator, @address,
        @issuer, @der)`,
     {
       serial: certificate.serial,
@@ -80,6 +60,7 @@ export function insertCertificate(
       now: tx.now,
       parent: origin.parentSerial ?? null,
       token: origin.tokenId ?? null,
+      operator: origin.operator ?? null,
       address: origin.address ?? null,
       issuer: certificate.issuerId ?? null,
       der: certificate.der,
@@ -91,6 +72,7 @@ export function insertCertificate(
     issuedAt: tx.now,
     parentSerial: origin.parentSerial,
     tokenId: origin.tokenId,
+    operator: origin.operator,
     address: origin.address,
     revokedAt: undefined,
     revocationReason: undefined,
@@ -152,7 +134,7 @@ export function recordServerCertificate(
   certificate: IssuedCertificate,
 ): void {
   database.write((tx) => {
-    insertCertificate(tx, { kind: 'server', name }, certificate, {});
+    insertCertificate(tx, { kind: 'server', name }, certificate, { operator: 'server/enroll' });
     recordDone(tx, {
       actor: 'server/enroll',
       action: 'certificate.recorded',
@@ -162,21 +144,10 @@ export function recordServerCertificate(
   });
 }
 
-/** A serial of the server's own is unknown here: nobody may come in with it. */
-export function standing(database: RegistryDatabase, serial: string): Standing {
-  const row = database.read((tx) => tx.get<StandingRow>(STANDING, { serial }));
-  const holder = row && identityOf(row);
-  if (row === undefined || holder === undefined) return { state: 'unknown' };
-  if (row.revoked_at !== null) {
-    return { state: 'revoked', holder, revokedAt: row.revoked_at, reason: row.revocation_reason ?? 'unspecified' };
-  }
-  return {
-    state: 'good',
-    holder,
-    group: row.group_name ?? DEFAULT_GROUP,
-    labels: row.labels === null ? NO_LABELS : readLabels(row.labels),
-    notAfter: row.not_after,
-  };
+/** Of every line that began with this token, oldest first. */
+export function certificatesOfLine(tx: Transaction, tokenId: string): readonly CertificateRecord[] {
+  const sql = 'SELECT * FROM certificates WHERE token_id = @tokenId ORDER BY issued_at, rowid';
+  return tx.all<CertificateRow>(sql, { tokenId }).map(readRow);
 }
 
 function expectIssued(certificate: IssuedCertificate): void {
@@ -209,6 +180,7 @@ function readRow(row: CertificateRow): CertificateRecord {
     issuedAt: row.issued_at,
     parentSerial: row.parent_serial ?? undefined,
     tokenId: row.token_id ?? undefined,
+    operator: row.operator ?? undefined,
     address: row.address ?? undefined,
     revokedAt: row.revoked_at ?? undefined,
     revocationReason: row.revocation_reason ?? undefined,

@@ -31,6 +31,8 @@ export class RegistryDatabase {
   readonly #statements: Statements;
   readonly #now: () => number;
   readonly #writing: Database.Transaction<(body: (tx: Transaction) => unknown) => unknown>;
+  /** Not asked of better-sqlite3 each time: its answer costs a call into native code. */
+  #isOpen = true;
 
   constructor(database: Database.Database, now: () => number) {
     this.#database = database;
@@ -62,12 +64,23 @@ export class RegistryDatabase {
     }
   }
 
+  /** The first row of a statement with one parameter, as a list of its columns: for what every connection asks. */
+  readRow<Row extends readonly unknown[]>(sql: string, parameter: string): Row | undefined {
+    this.#mustBeOpen();
+    try {
+      return this.#statements.prepareRow(sql).get(parameter) as Row | undefined;
+    } catch (error) {
+      throw storageProblem(error);
+    }
+  }
+
   close(): void {
+    this.#isOpen = false;
     this.#database.close();
   }
 
   #mustBeOpen(): void {
-    if (!this.#database.open) throw new Problem('unavailable', { reason: 'the registry is closed' });
+    if (!this.#isOpen) throw new Problem('unavailable', { reason: 'the registry is closed' });
   }
 }
 

@@ -4,7 +4,7 @@ import type { DeviceId, GroupName } from '../contract/identity.ts';
 import { expectLimit } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
 import { readLabels, writeLabels } from './labels.ts';
-import type { Actor, DeviceFilter, DeviceRecord, Labels, RevocationReason } from './registry.ts';
+import type { Actor, DeviceFilter, DeviceRecord, DeviceStatus, Labels, RevocationReason } from './registry.ts';
 import type { SqlValue, Transaction } from './transaction.ts';
 
 interface DeviceRow {
@@ -15,10 +15,13 @@ interface DeviceRow {
   readonly enrolled_by: Actor;
   readonly revoked_at: number | null;
   readonly revocation_reason: RevocationReason | null;
+  readonly restriction: 'suspended' | 'quarantined' | null;
+  readonly restricted_at: number | null;
 }
 
+/** One that was deleted is not found. */
 export function findDevice(tx: Transaction, id: DeviceId): DeviceRecord | undefined {
-  const row = tx.get<DeviceRow>('SELECT * FROM devices WHERE id = @id', { id });
+  const row = tx.get<DeviceRow>('SELECT * FROM devices WHERE id = @id AND deleted_at IS NULL', { id });
   return row && readRow(row);
 }
 
@@ -32,23 +35,37 @@ export function writeDevice(
      VALUES (@id, @group, @labels, @now, @by)
      ON CONFLICT (id) DO UPDATE SET
        group_name = excluded.group_name, labels = excluded.labels, enrolled_at = excluded.enrolled_at,
-       enrolled_by = excluded.enrolled_by, revoked_at = NULL, revocation_reason = NULL`,
+       enrolled_by = excluded.enrolled_by, revoked_at = NULL, revocation_reason = NULL,
+       restriction = NULL, restricted_at = NULL, deleted_at = NULL`,
     { id: device.id, group: device.group, labels: writeLabels(device.labels), now: tx.now, by: device.enrolledBy },
   );
-  return { ...device, status: 'active', enrolledAt: tx.now, revokedAt: undefined, revocationReason: undefined };
+  return {
+    ...device,
+    status: 'active',
+    restrictedAt: undefined,
+    enrolledAt: tx.now,
+    revokedAt: undefined,
+    revocationReason: undefined,
+  };
 }
+
+/** For a condition of SQL. */
+export const STATUS_IS: Readonly<Record<DeviceStatus, string>> = {
+  active: 'revoked_at IS NULL AND restriction IS NULL',
+  suspended: `revoked_at IS NULL AND restriction = 'suspended'`,
+  quarantined: `revoked_at IS NULL AND restriction = 'quarantined'`,
+  revoked: 'revoked_at IS NOT NULL',
+};
 
 /** In id order. Throws Problem `request_invalid` for a limit outside 1 to 10,000. */
 export function listDevices(database: RegistryDatabase, filter: DeviceFilter): readonly DeviceRecord[] {
-  const conditions = ['id > @after'];
+  const conditions = ['id > @after', 'deleted_at IS NULL'];
   const parameters: Record<string, SqlValue> = { after: filter.after ?? '', limit: expectLimit(filter.limit) };
   if (filter.group !== undefined) {
     conditions.push('group_name = @group');
     parameters.group = filter.group;
   }
-  if (filter.status !== undefined) {
-    conditions.push(filter.status === 'revoked' ? 'revoked_at IS NOT NULL' : 'revoked_at IS NULL');
-  }
+  if (filter.status !== undefined) conditions.push(STATUS_IS[filter.status]);
   const sql = `SELECT * FROM devices WHERE ${conditions.join(' AND ')} ORDER BY id LIMIT @limit`;
   return database.read((tx) => tx.all<DeviceRow>(sql, parameters)).map(readRow);
 }
@@ -58,7 +75,8 @@ function readRow(row: DeviceRow): DeviceRecord {
     id: row.id,
     group: row.group_name,
     labels: readLabels(row.labels),
-    status: row.revoked_at === null ? 'active' : 'revoked',
+    status: row.revoked_at === null ? (row.restriction ?? 'active') : 'revoked',
+    restrictedAt: row.restricted_at ?? undefined,
     enrolledAt: row.enrolled_at,
     enrolledBy: row.enrolled_by,
     revokedAt: row.revoked_at ?? undefined,

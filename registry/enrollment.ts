@@ -66,7 +66,11 @@ export function commitEnrollment(database: RegistryDatabase, enrollment: Enrollm
     const superseded = supersedeCertificates(tx, deviceId, actor);
     const { group, labels } = judgement.token;
     const device = writeDevice(tx, { id: deviceId, group, labels, enrolledBy: actor });
-    const record = insertCertificate(tx, { kind: 'device', id: deviceId }, certificate, { tokenId, address });
+    const record = insertCertificate(tx, { kind: 'device', id: deviceId }, certificate, {
+      tokenId,
+      operator: judgement.token.mintedBy,
+      address,
+    });
     recordDone(tx, {
       actor,
       action: 'device.enrolled',
@@ -101,16 +105,21 @@ function judge(tx: Transaction, claim: EnrollmentClaim): Judgement {
   const deviceId = claim.deviceId ?? token.device;
   if (token.device !== undefined && deviceId !== token.device) return refused('device_id_not_allowed');
   if (deviceId !== undefined && isTaken(tx, deviceId, token)) return refused('device_exists');
+  const restricted = deviceId !== undefined && restrictionOf(tx, deviceId);
+  if (restricted) return refused(restricted);
   if (findCertificateByKey(tx, claim.publicKeySha256) !== undefined) return refused('key_reused');
   return { outcome: 'admitted', deviceId, token };
 }
 
 /** The same token and key were here before, and the certificate of that time is still good. */
-function findReplay(tx: Transaction, claim: EnrollmentClaim, token: TokenRecord): Replay | undefined {
+function findReplay(tx: Transaction, claim: EnrollmentClaim, token: TokenRecord): Replay | Refused | undefined {
   if (tx.now >= token.expiresAt + REPLAY_AFTER_EXPIRY_MS) return undefined;
   const certificate = findCertificateByKey(tx, claim.publicKeySha256);
-  if (certificate?.tokenId !== token.id || certificate.holder.kind !== 'device') return undefined;
-  if (!isLive(certificate, tx.now)) return undefined;
+  // A renewed certificate inherits the token, but it wasn't this token that was answered with it.
+  if (certificate?.tokenId !== token.id || certificate.parentSerial !== undefined) return undefined;
+  if (certificate.holder.kind !== 'device' || !isLive(certificate, tx.now)) return undefined;
+  const restricted = restrictionOf(tx, certificate.holder.id);
+  if (restricted !== undefined) return refused(restricted);
   const device = findDevice(tx, certificate.holder.id);
   return device && { outcome: 'replayed', device, certificate };
 }
@@ -122,6 +131,12 @@ function findReplay(tx: Transaction, claim: EnrollmentClaim, token: TokenRecord)
 function isTaken(tx: Transaction, id: DeviceId, token: TokenRecord): boolean {
   if (belongsToService(tx, id)) return true;
   return token.device !== id && findDevice(tx, id) !== undefined;
+}
+
+/** An operator who holds a device back has to let it go before any token brings it in again. */
+export function restrictionOf(tx: Transaction, id: DeviceId): 'device_suspended' | 'device_quarantined' | undefined {
+  const status = findDevice(tx, id)?.status;
+  return status === 'suspended' || status === 'quarantined' ? `device_${status}` : undefined;
 }
 
 /** A token that does not exist is not a subject: whoever invents token ids must not be able to fill the audit. */

@@ -8,8 +8,9 @@ const MOST_LABELS = 32;
 const LABEL_NAME = /^[A-Za-z][A-Za-z0-9_]{0,31}$/;
 const LABEL_VALUE = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
-/** Throws Problem `token_order_invalid` unless there are at most 32, each with a name and value that can be used in a topic. */
-export function expectLabels(labels: Labels): void {
+/** Throws the Problem of this code unless there are at most 32, each with a name and value that can be used in a topic. */
+export function expectLabels(labels: Labels, code: 'token_order_invalid' | 'request_invalid'): void {
+  const invalid = (detail: string) => new Problem(code, { detail });
   const entries = Object.entries(labels);
   if (entries.length > MOST_LABELS) {
     throw invalid(`expected at most ${MOST_LABELS} labels, found ${entries.length}`);
@@ -38,8 +39,4 @@ export function readLabels(json: string): Labels {
     labels[name] = value;
   }
   return labels;
-}
-
-function invalid(detail: string): Problem {
-  return new Problem('token_order_invalid', { detail });
 }

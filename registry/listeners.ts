@@ -3,8 +3,9 @@
 import type { Logger } from 'pino';
 import { Problem } from '../contract/problem.ts';
 
-export class Listeners<Event> {
-  readonly #listeners = new Set<(event: Event) => void | Promise<void>>();
+/** `Answer` is what a listener may give back. */
+export class Listeners<Event, Answer = never> {
+  readonly #listeners = new Set<(event: Event) => Heard<Answer>>();
   readonly #log: Logger;
   /** What has happened, for the log: "a revocation". */
   readonly #what: string;
@@ -15,7 +16,7 @@ export class Listeners<Event> {
   }
 
   /** Returns the way to unsubscribe. */
-  add(listener: (event: Event) => void | Promise<void>): () => void {
+  add(listener: (event: Event) => Heard<Answer>): () => void {
     const own = (event: Event) => listener(event); // so that one function can listen twice
     this.#listeners.add(own);
     return () => {
@@ -23,10 +24,14 @@ export class Listeners<Event> {
     };
   }
 
-  /** Starts every listener with every event, waits for all, and then throws Problem `internal` if any of them failed. */
-  async tell(events: readonly Event[]): Promise<void> {
+  /**
+   * Starts every listener with every event, waits for all, and gives their answers, those that gave one. Throws Problem
+   * `internal` if any of them failed.
+   */
+  async tell(events: readonly Event[]): Promise<readonly Answer[]> {
     const running = events.flatMap((event) => [...this.#listeners].map(async (listener) => listener(event)));
-    const failures = (await Promise.allSettled(running)).filter((result) => result.status === 'rejected');
+    const settled = await Promise.allSettled(running);
+    const failures = settled.filter((result) => result.status === 'rejected');
     for (const { reason } of failures) this.#log.error({ err: reason, event: this.#what }, 'listener failed');
     if (failures.length > 0) {
       throw new Problem('internal', {
@@ -34,5 +39,9 @@ export class Listeners<Event> {
         cause: failures[0]?.reason,
       });
     }
+    return settled.flatMap((result) => (result.status === 'fulfilled' && result.value ? [result.value] : []));
   }
 }
+
+// biome-ignore lint/suspicious/noConfusingVoidType: most listeners give nothing back
+type Heard<Answer> = void | Answer | Promise<void | Answer>;

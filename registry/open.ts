@@ -7,18 +7,23 @@ import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { PolicyScope } from '../contract/policy.ts';
 import { auditHead, exportAudit, listAudit, recordAct, verifyAudit } from './audit.ts';
-import { certificatesOf, recordServerCertificate, standing } from './certificates.ts';
+import { type Audience, carryOut, tell } from './carrying-out.ts';
+import { certificatesOf, certificatesOfLine, recordServerCertificate } from './certificates.ts';
 import { openDatabase } from './database.ts';
+import { setDevice } from './device-settings.ts';
 import { findDevice, listDevices } from './devices.ts';
 import { admitEnrollment, commitEnrollment } from './enrollment.ts';
 import { issuerMemory } from './issuers.ts';
 import { Listeners } from './listeners.ts';
 import { findPolicy, setPolicy } from './policies.ts';
-import type { Registry, Revocation } from './registry.ts';
+import { Propagation } from './propagation.ts';
+import type { Confirmation, DeviceChange, Registry, Revocation } from './registry.ts';
 import { admitRenewal, commitRenewal } from './renewal.ts';
 import { renewalWindowMemory } from './renewal-windows.ts';
-import { listRevoked, nextCrlNumber, revokeDevices, revokeService } from './revocations.ts';
+import { listRevoked, nextCrlNumber, revokeService } from './revocations.ts';
+import { selectDevices } from './selection.ts';
 import { commitService, listServices } from './services.ts';
+import { standing } from './standing.ts';
 import { listTokens, mintToken, voidToken } from './tokens.ts';
 
 export interface RegistryOptions {
@@ -36,7 +41,10 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
   const { log } = options;
   const random = options.randomBytes ?? randomBytes;
   const database = openDatabase(options);
-  const revocations = new Listeners<Revocation>('revocation', log);
+  const revocations = new Listeners<Revocation, Confirmation>('revocation', log);
+  const changes = new Listeners<DeviceChange, Confirmation>('device change', log);
+  const propagation = new Propagation();
+  const audience: Audience = { revocations, changes, propagation };
   const policyChanges = new Listeners<PolicyScope>('policy change', log);
   // Logs usually leave the machine: a copy of the chain's end that nobody who changes the file can change.
   log.info({ audit: auditHead(database) }, 'audit opened');
@@ -60,11 +68,25 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     findDevice: async (id) => database.read((tx) => findDevice(tx, id)),
     listDevices: async (filter) => listDevices(database, filter),
     listCertificates: async (holder) => database.read((tx) => certificatesOf(tx, holder)),
+    listLine: async (tokenId) => database.read((tx) => certificatesOfLine(tx, tokenId)),
+    selectDevices: async (selector, order) => selectDevices(database, selector, order),
+    actOnDevices: async (ids, order, actor) => carryOut(database, audience, ids, order, actor),
     revokeDevices: async (ids, reason, actor) => {
-      const committed = revokeDevices(database, ids, { reason, actor });
-      await revocations.tell(committed);
-      return committed;
+      const proofs = await carryOut(database, audience, ids, { act: 'revoke', reason }, actor);
+      return proofs.map(({ device, serials, reason: recorded = reason, at }) => ({
+        holder: { kind: 'device', id: device },
+        serials,
+        reason: recorded,
+        revokedAt: at,
+      }));
     },
+    setDevice: async (id, settings, actor) => {
+      const { device, isChanged } = setDevice(database, id, settings, actor);
+      const change: DeviceChange = { device: id, act: 'set', status: device.status, at: options.now() };
+      if (isChanged) await tell(audience, { change, revocation: undefined }, performance.now());
+      return device;
+    },
+    propagation: () => propagation.snapshot(),
 
     commitService: async (name, certificate, actor) => commitService(database, name, certificate, actor),
     listServices: async () => listServices(database),
@@ -92,6 +114,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     verifyAudit: async (kept) => verifyAudit(database, kept),
     recordAct: async (act) => recordAct(database, act),
     onRevocation: (listener) => revocations.add(listener),
+    onDeviceChange: (listener) => changes.add(listener),
     onPolicyChange: (listener) => policyChanges.add(listener),
     close: async () => database.close(),
   };

@@ -1,7 +1,7 @@
 /** Policies by scope, as documents. Whether their entries make sense is judged in the broker's ACL before they come here. */
 
 import { parseGroupName, parseServiceName } from '../contract/identity.ts';
-import { DEFAULT_SERVICE_SCOPE, type PolicyDocument, type PolicyScope } from '../contract/policy.ts';
+import { DEFAULT_SERVICE_SCOPE, type PolicyDocument, type PolicyScope, QUARANTINE_SCOPE } from '../contract/policy.ts';
 import { Problem } from '../contract/problem.ts';
 import { recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
@@ -40,8 +40,8 @@ export function setPolicy(database: RegistryDatabase, scope: PolicyScope, policy
 function expectScope(scope: PolicyScope): void {
   const [, kind, name = ''] = SCOPE.exec(scope) ?? [];
   const known = kind === 'group' ? parseGroupName(name) : parseServiceName(name);
-  if (scope !== DEFAULT_SERVICE_SCOPE && known === undefined) {
-    throw invalid('expected a scope group/NAME, service/NAME or service/*');
+  if (scope !== DEFAULT_SERVICE_SCOPE && scope !== QUARANTINE_SCOPE && known === undefined) {
+    throw invalid('expected a scope group/NAME, service/NAME, service/* or quarantine/*');
   }
 }
 

@@ -58,11 +58,17 @@ export interface MintedToken {
   readonly secret: string;
 }
 
+/** What each state means for link, session, queue, will, certificate and re-enrollment: docs/standing.md. */
+export const DEVICE_STATUSES = ['active', 'suspended', 'quarantined', 'revoked'] as const;
+export type DeviceStatus = (typeof DEVICE_STATUSES)[number];
+
 export interface DeviceRecord {
   readonly id: DeviceId;
   readonly group: GroupName;
   readonly labels: Labels;
-  readonly status: 'active' | 'revoked';
+  readonly status: DeviceStatus;
+  /** Since when it is suspended or quarantined. */
+  readonly restrictedAt: number | undefined;
   readonly enrolledAt: number;
   readonly enrolledBy: Actor;
   readonly revokedAt: number | undefined;
@@ -92,8 +98,12 @@ export interface IssuedCertificate {
 export interface CertificateRecord extends IssuedCertificate {
   readonly holder: Identity | { readonly kind: 'server'; readonly name: string };
   readonly issuedAt: number;
+  /** The certificate that vouched for this one, when it was renewed. */
   readonly parentSerial: string | undefined;
+  /** The bootstrap token at the beginning of its line, through all renewals. */
   readonly tokenId: string | undefined;
+  /** Who let the line begin: whoever minted the token, or issued the service. */
+  readonly operator: Actor | undefined;
   /** Address of the client that asked for it; undefined for the server's own. */
   readonly address: string | undefined;
   readonly revokedAt: number | undefined;
@@ -107,6 +117,8 @@ export type EnrollmentRefusal =
   | TokenRefusal
   | 'device_id_not_allowed' // the token names another device
   | 'device_exists' // the name is taken by a device or a service and the token is not minted for it
+  | 'device_suspended' // nor does a token minted for it let it in: an operator has to resume it first
+  | 'device_quarantined'
   | 'key_reused'; // the public key belongs or belonged to another certificate
 
 export interface EnrollmentClaim {
@@ -141,7 +153,7 @@ export interface Renewal {
   readonly address: string;
 }
 
-export type RenewalRefusal = 'parent_not_good' | 'key_reused';
+export type RenewalRefusal = 'parent_not_good' | 'device_suspended' | 'device_quarantined' | 'key_reused';
 
 export type RenewalOutcome =
   | { readonly outcome: 'refused'; readonly refusal: RenewalRefusal }
@@ -149,19 +161,24 @@ export type RenewalOutcome =
   | { readonly outcome: 'replayed'; readonly certificate: CertificateRecord }
   | { readonly outcome: 'renewed'; readonly certificate: CertificateRecord };
 
-/** What a serial is worth now. */
+interface GoodCertificate {
+  readonly holder: Identity;
+  readonly group: GroupName;
+  readonly labels: Labels;
+  readonly notAfter: number;
+}
+
+/** What a serial is worth now. Only `good` is without conditions; whoever doesn't know a state refuses. */
 export type Standing =
-  | {
-      readonly state: 'good';
-      readonly holder: Identity;
-      readonly group: GroupName;
-      readonly labels: Labels;
-      readonly notAfter: number;
-    }
+  | ({ readonly state: 'good' } & GoodCertificate)
+  /** The certificate is good, but its device may do only what the policy of quarantine allows. */
+  | ({ readonly state: 'quarantined' } & GoodCertificate)
+  | { readonly state: 'suspended'; readonly holder: Identity }
   | {
       readonly state: 'revoked';
       readonly holder: Identity;
       readonly revokedAt: number;
+      /** `superseded`: another certificate took its place, and nobody did anything wrong. */
       readonly reason: RevocationReason;
     }
   | { readonly state: 'unknown' };
@@ -179,6 +196,74 @@ export interface Revocation {
   readonly reason: RevocationReason;
   readonly revokedAt: number;
 }
+
+export const DEVICE_ACTS = ['revoke', 'suspend', 'resume', 'quarantine', 'disconnect', 'delete'] as const;
+export type DeviceAct = (typeof DEVICE_ACTS)[number];
+
+export type DeviceOrder =
+  | { readonly act: 'revoke'; readonly reason: RevocationReason }
+  | { readonly act: Exclude<DeviceAct, 'revoke'> };
+
+/** What was committed about one device; `set` is a change of group or labels. */
+export interface DeviceChange {
+  readonly device: DeviceId;
+  readonly act: DeviceAct | 'set';
+  readonly status: DeviceStatus | 'deleted';
+  /** When it became so; for what was so already, the time of then. */
+  readonly at: number;
+}
+
+/** What one broker says when it has done its part. */
+export interface Confirmation {
+  readonly sessionsClosed: number;
+  /** When it last read a message of the device, of sessions that were live; undefined when there was none. */
+  readonly lastMessageAt: number | undefined;
+}
+
+/** One device, acted upon: committed, told, and confirmed by every broker. */
+export interface DeviceProof extends DeviceChange {
+  /** The certificates that the act ended, and why they were. */
+  readonly serials: readonly string[];
+  readonly reason: RevocationReason | undefined;
+  readonly sessionsClosed: number;
+  readonly lastMessageAt: number | undefined;
+  readonly brokersConfirmed: number;
+  /** From the commit to the last broker's confirmation, milliseconds, with fractions. */
+  readonly propagationMs: number;
+}
+
+/** Which devices are meant: those for which all that is given is true. */
+export interface DeviceSelector {
+  readonly ids?: readonly DeviceId[];
+  readonly group?: GroupName;
+  /** Each of them. */
+  readonly labels?: Labels;
+  /** Holders of a certificate, not revoked, whose line began with this bootstrap token. */
+  readonly token?: string;
+  /** The holder of this certificate. */
+  readonly serial?: string;
+  /** Those whose newest certificate, not revoked, was issued before this time. */
+  readonly issuedBefore?: number;
+}
+
+export interface DeviceSelection {
+  /** In id order. */
+  readonly ids: readonly DeviceId[];
+  /** Stands for exactly this order on exactly these devices. No secret: it protects from surprise, not from attack. */
+  readonly confirmation: string;
+}
+
+/** Cumulative counts, as Prometheus has them. */
+export interface Histogram {
+  /** Upper bounds in seconds, ascending, the last infinite. */
+  readonly buckets: readonly { readonly le: number; readonly count: number }[];
+  readonly sum: number;
+  readonly count: number;
+}
+
+/** Brokers confirm; other listeners give nothing back. */
+// biome-ignore lint/suspicious/noConfusingVoidType: they are functions without a result
+export type Confirming = void | Confirmation | Promise<void | Confirmation>;
 
 export interface AuditEntry {
   readonly id: number;
@@ -266,11 +351,29 @@ export interface Registry extends IssuerMemory, RenewalWindowMemory {
   findDevice(id: DeviceId): Promise<DeviceRecord | undefined>;
   listDevices(filter: DeviceFilter): Promise<readonly DeviceRecord[]>;
   listCertificates(holder: Identity): Promise<readonly CertificateRecord[]>;
+  /** Everything the certificate lines that began with a token hold, oldest first; also what is revoked or expired. */
+  listLine(tokenId: string): Promise<readonly CertificateRecord[]>;
   /**
-   * Revokes devices and all their certificates in one transaction, waits for every revocation listener, then resolves.
-   * Unknown ids refuse the whole act with Problem `device_unknown`. Revoking a revoked device changes nothing.
+   * Whom an order would concern. Leaves out those it would change nothing about, unless they are named by their ids.
+   * Problem `device_unknown` for an id without a device, `request_invalid` for a selector that says nothing.
    */
+  selectDevices(selector: DeviceSelector, order: DeviceOrder): Promise<DeviceSelection>;
+  /**
+   * Does one thing to devices, in transactions of at most 100, waits until every listener has confirmed, then resolves
+   * in id order. Unknown ids refuse the whole act with Problem `device_unknown`; suspending, resuming or quarantining a
+   * revoked device with `device_revoked`. What is so already changes nothing and is told again.
+   */
+  actOnDevices(ids: readonly DeviceId[], order: DeviceOrder, actor: Actor): Promise<readonly DeviceProof[]>;
+  /** `actOnDevices` with the order `revoke`, as the revocations that its listeners heard of. */
   revokeDevices(ids: readonly DeviceId[], reason: RevocationReason, actor: Actor): Promise<readonly Revocation[]>;
+  /** Changes group or labels; a label that is null is taken away. Live sessions are held to it when this resolves. */
+  setDevice(
+    id: DeviceId,
+    change: { readonly group?: GroupName; readonly labels?: Readonly<Record<string, string | null>> },
+    actor: Actor,
+  ): Promise<DeviceRecord>;
+  /** How long acts that end or restrict a session took until every broker had confirmed them, in seconds. */
+  propagation(): Histogram;
 
   /** Records a service with its certificate; Problem `service_exists` when the name is taken or overlaps another. */
   commitService(name: ServiceName, certificate: IssuedCertificate, actor: Actor): Promise<ServiceRecord>;
@@ -300,8 +403,10 @@ export interface Registry extends IssuerMemory, RenewalWindowMemory {
    */
   recordAct(act: Act): Promise<void>;
 
-  /** Called after the commit; `revokeDevices` and `revokeService` wait for it. Returns the way to unsubscribe. */
-  onRevocation(listener: (revocation: Revocation) => void | Promise<void>): () => void;
+  /** Called after the commit of what is final; whoever revoked waits for it. Returns the way to unsubscribe. */
+  onRevocation(listener: (revocation: Revocation) => Confirming): () => void;
+  /** Called after the commit of every other change of a device; whoever made it waits. */
+  onDeviceChange(listener: (change: DeviceChange) => Confirming): () => void;
   onPolicyChange(listener: (scope: PolicyScope) => void): () => void;
 
   close(): Promise<void>;

@@ -8,7 +8,7 @@ import { auditTime, keepsRefusal, recordDone, recordRefused } from './audit.ts';
 import { findCertificate, findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
 import { findDevice } from './devices.ts';
-import type { CertificateRecord, Renewal, RenewalOutcome, RenewalRefusal } from './registry.ts';
+import type { CertificateRecord, DeviceStatus, Renewal, RenewalOutcome, RenewalRefusal } from './registry.ts';
 import { findService } from './services.ts';
 import type { Transaction } from './transaction.ts';
 
@@ -16,7 +16,7 @@ type Judgement =
   /** `parent` is undefined when there is no such certificate of a device or service. */
   | { readonly outcome: 'refused'; readonly refusal: RenewalRefusal; readonly parent: Identity | undefined }
   | { readonly outcome: 'replayed'; readonly certificate: CertificateRecord }
-  | { readonly outcome: 'admitted'; readonly holder: Identity };
+  | { readonly outcome: 'admitted'; readonly holder: Identity; readonly parent: CertificateRecord };
 
 type Refused = Extract<Judgement, { readonly outcome: 'refused' }>;
 
@@ -31,7 +31,8 @@ export function admitRenewal(
   publicKeySha256: string,
 ): RenewalAdmission {
   const judgement = database.read((tx) => judge(tx, parentSerial, publicKeySha256));
-  if (judgement.outcome !== 'refused') return judgement;
+  if (judgement.outcome === 'replayed') return judgement;
+  if (judgement.outcome === 'admitted') return { outcome: 'admitted', holder: judgement.holder };
   if (database.read((tx) => isWorthRecording(tx, judgement))) database.write((tx) => recordRefusal(tx, judgement));
   return { outcome: 'refused', refusal: judgement.refusal };
 }
@@ -45,7 +46,12 @@ export function commitRenewal(database: RegistryDatabase, renewal: Renewal): Ren
       recordRefusal(tx, judgement);
       return { outcome: 'refused', refusal: judgement.refusal };
     }
-    const record = insertCertificate(tx, judgement.holder, certificate, { parentSerial, address });
+    const record = insertCertificate(tx, judgement.holder, certificate, {
+      parentSerial,
+      tokenId: judgement.parent.tokenId,
+      operator: judgement.parent.operator,
+      address,
+    });
     const holder = nameOf(judgement.holder);
     recordDone(tx, {
       actor: holder,
@@ -60,9 +66,12 @@ export function commitRenewal(database: RegistryDatabase, renewal: Renewal): Ren
 function judge(tx: Transaction, parentSerial: string, publicKeySha256: string): Judgement {
   const parent = findCertificate(tx, parentSerial);
   if (parent === undefined || parent.holder.kind === 'server') return refused('parent_not_good', undefined);
-  if (!isLive(parent, tx.now) || !isActive(tx, parent.holder)) return refused('parent_not_good', parent.holder);
+  if (!isLive(parent, tx.now)) return refused('parent_not_good', parent.holder);
+  const status = statusOf(tx, parent.holder);
+  if (status === 'suspended' || status === 'quarantined') return refused(`device_${status}`, parent.holder);
+  if (status !== 'active') return refused('parent_not_good', parent.holder);
   const earlier = findCertificateByKey(tx, publicKeySha256);
-  if (earlier === undefined) return { outcome: 'admitted', holder: parent.holder };
+  if (earlier === undefined) return { outcome: 'admitted', holder: parent.holder, parent };
   if (earlier.parentSerial === parentSerial && isLive(earlier, tx.now)) {
     return { outcome: 'replayed', certificate: earlier };
   }
@@ -87,7 +96,6 @@ function nameOf(holder: Identity): `${Identity['kind']}/${string}` {
   return formatIdentity(holder) as `${Identity['kind']}/${string}`;
 }
 
-function isActive(tx: Transaction, holder: Identity): boolean {
-  const found = holder.kind === 'device' ? findDevice(tx, holder.id) : findService(tx, holder.name);
-  return found?.status === 'active';
+function statusOf(tx: Transaction, holder: Identity): DeviceStatus | undefined {
+  return holder.kind === 'device' ? findDevice(tx, holder.id)?.status : findService(tx, holder.name)?.status;
 }

@@ -1,6 +1,6 @@
 /**
- * Revocation: everything an identity holds is worth nothing from one commit on, and whoever listens hears of it.
- * What is revoked stays revoked; an entry is never removed, expired or not.
+ * Revocation: everything an identity holds is worth nothing from one commit on. What is revoked stays revoked; an entry
+ * is never removed, expired or not. The revocation of devices begins in `device-acts.ts`.
  */
 
 import { type DeviceId, formatIdentity, type Identity, type ServiceName } from '../contract/identity.ts';
@@ -8,10 +8,8 @@ import { Problem } from '../contract/problem.ts';
 import { recordDone } from './audit.ts';
 import { certificatesOf, unrevokedSerialsOf } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
-import { findDevice } from './devices.ts';
 import type { Actor, Revocation, RevocationReason, RevokedEntry } from './registry.ts';
 import { findService } from './services.ts';
-import { voidTokensFor } from './tokens.ts';
 import type { Transaction } from './transaction.ts';
 
 /**
@@ -20,43 +18,24 @@ import type { Transaction } from './transaction.ts';
  */
 const LISTED_AFTER_EXPIRY_MS = 7 * 24 * 3_600_000;
 
-interface Act {
+export interface RevocationOrder {
   readonly reason: RevocationReason;
   readonly actor: Actor;
 }
 
-/** Throws Problem `device_unknown` when one of them does not exist; then none is revoked. */
-export function revokeDevices(database: RegistryDatabase, ids: readonly DeviceId[], act: Act): readonly Revocation[] {
-  return database.write((tx) =>
-    [...new Set(ids)].map((id) => {
-      const device = findDevice(tx, id);
-      if (device === undefined) throw new Problem('device_unknown', { reason: `found no device ${id}` });
-      const holder: Identity = { kind: 'device', id };
-      if (device.status === 'revoked') return onRecord(tx, holder, device);
-      voidTokensFor(tx, id, act.actor);
-      tx.run('UPDATE devices SET revoked_at = @now, revocation_reason = @reason WHERE id = @id', {
-        id,
-        now: tx.now,
-        reason: act.reason,
-      });
-      return revokeCertificates(tx, holder, 'device.revoked', act);
-    }),
-  );
-}
-
 /** Throws Problem `service_unknown`. */
-export function revokeService(database: RegistryDatabase, name: ServiceName, act: Act): Revocation {
+export function revokeService(database: RegistryDatabase, name: ServiceName, act: RevocationOrder): Revocation {
   return database.write((tx) => {
     const service = findService(tx, name);
     if (service === undefined) throw new Problem('service_unknown', { reason: `found no service ${name}` });
     const holder: Identity = { kind: 'service', name };
-    if (service.status === 'revoked') return onRecord(tx, holder, service);
+    if (service.status === 'revoked') return recordedRevocation(tx, holder, service);
     tx.run('UPDATE services SET revoked_at = @now, revocation_reason = @reason WHERE name = @name', {
       name,
       now: tx.now,
       reason: act.reason,
     });
-    return revokeCertificates(tx, holder, 'service.revoked', act);
+    return revokeHolder(tx, holder, 'service.revoked', act);
   });
 }
 
@@ -64,7 +43,7 @@ export function revokeService(database: RegistryDatabase, name: ServiceName, act
 export function supersedeCertificates(tx: Transaction, id: DeviceId, actor: Actor): Revocation | undefined {
   const holder: Identity = { kind: 'device', id };
   if (unrevokedSerialsOf(tx, holder).length === 0) return undefined;
-  return revokeCertificates(tx, holder, 'device.superseded', { reason: 'superseded', actor });
+  return revokeHolder(tx, holder, 'device.superseded', { reason: 'superseded', actor });
 }
 
 /** In the order of revocation. */
@@ -90,7 +69,8 @@ export function nextCrlNumber(database: RegistryDatabase): number {
   });
 }
 
-function revokeCertificates(tx: Transaction, holder: Identity, action: string, act: Act): Revocation {
+/** Ends every certificate of an identity, with an audit entry under this action and one for each. */
+export function revokeHolder(tx: Transaction, holder: Identity, action: string, act: RevocationOrder): Revocation {
   const serials = unrevokedSerialsOf(tx, holder);
   const subject = formatIdentity(holder);
   recordDone(tx, { actor: act.actor, action, subject, details: { reason: act.reason, certificates: serials.length } });
@@ -111,7 +91,7 @@ function revokeCertificates(tx: Transaction, holder: Identity, action: string, a
 }
 
 /** What was committed then: told again, so that repeating a revocation repeats the cutting off, and writes nothing. */
-function onRecord(
+export function recordedRevocation(
   tx: Transaction,
   holder: Identity,
   found: { readonly revokedAt: number | undefined; readonly revocationReason: RevocationReason | undefined },

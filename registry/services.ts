@@ -35,7 +35,7 @@ export function commitService(
        ON CONFLICT (name) DO UPDATE SET issued_at = excluded.issued_at, revoked_at = NULL, revocation_reason = NULL`,
       { name, now: tx.now },
     );
-    insertCertificate(tx, { kind: 'service', name }, certificate, {});
+    insertCertificate(tx, { kind: 'service', name }, certificate, { operator: actor });
     recordDone(tx, {
       actor,
       action: 'service.issued',

@@ -140,7 +140,7 @@ function expectOrder(order: MintOrder): void {
   if (order.device !== undefined && maxUses !== 1) {
     throw invalid(`expected one use for a token that names its device, found ${maxUses}`);
   }
-  expectLabels(order.labels);
+  expectLabels(order.labels, 'token_order_invalid');
 }
 
 function invalid(detail: string): Problem {

@@ -12,6 +12,7 @@ export type SqlParameters = Readonly<Record<string, SqlValue>>;
 export class Statements {
   readonly #database: Database.Database;
   readonly #prepared = new Map<string, Database.Statement<[SqlParameters]>>();
+  readonly #rows = new Map<string, Database.Statement<[string]>>();
 
   constructor(database: Database.Database) {
     this.#database = database;
@@ -22,6 +23,16 @@ export class Statements {
     if (statement === undefined) {
       statement = this.#database.prepare<[SqlParameters]>(sql);
       this.#prepared.set(sql, statement);
+    }
+    return statement;
+  }
+
+  /** With one unnamed parameter; rows come as lists. */
+  prepareRow(sql: string): Database.Statement<[string]> {
+    let statement = this.#rows.get(sql);
+    if (statement === undefined) {
+      statement = this.#database.prepare<[string]>(sql).raw();
+      this.#rows.set(sql, statement);
     }
     return statement;
   }

@@ -4,14 +4,24 @@ import { isProblemCode, Problem } from '../../contract/problem.ts';
 import { DeviceError } from '../../device-sdk/device-error.ts';
 import { enrollOnce } from '../../device-sdk/enrollment.ts';
 import { fileIdentityStore } from '../../device-sdk/file-identity-store.ts';
-import { REVOCATION_REASONS, type RevocationReason } from '../../registry/registry.ts';
-import { deviceId, findsServer, groupName, integerBetween, run, runWithServer, speaksJson } from '../command-line.ts';
+import { DEVICE_STATUSES, type DeviceStatus } from '../../registry/registry.ts';
+import {
+  deviceId,
+  findsServer,
+  groupName,
+  integerBetween,
+  label,
+  run,
+  runWithServer,
+  speaksJson,
+} from '../command-line.ts';
 import { readSecretArgument } from '../secret-argument.ts';
 import { printJson, printResult, table } from '../terminal.ts';
+import { addDeviceActs } from './device-acts.ts';
 
 interface ListOptions {
   readonly group?: GroupName;
-  readonly status?: 'active' | 'revoked';
+  readonly status?: DeviceStatus;
   readonly after?: DeviceId;
   readonly limit: number;
 }
@@ -47,26 +57,49 @@ const show = runWithServer(async (server, { args, form }) => {
       `device    ${device.id}`,
       `group     ${device.group}`,
       `labels    ${labels.join(' ') || 'none'}`,
-      `status    ${device.status}${device.revocationReason === undefined ? '' : ` (${device.revocationReason}, ${device.revokedAt})`}`,
+      `status    ${device.status}${since(device)}`,
       `enrolled  ${device.enrolledAt} by ${device.enrolledBy}`,
       `session   ${session === undefined ? 'not connected' : `from ${session.address} since ${session.connectedAt}`}`,
       '',
       table(
-        ['CERTIFICATE', 'STATUS', 'NOT BEFORE', 'NOT AFTER'],
-        device.certificates.map((c) => [c.serial, c.status, c.notBefore, c.notAfter]),
+        ['CERTIFICATE', 'STATUS', 'ISSUED', 'NOT AFTER', 'FROM', 'ADDRESS', 'OPERATOR'],
+        device.certificates.map((c) => [
+          c.serial,
+          c.status,
+          c.issuedAt,
+          c.notAfter,
+          c.parentSerial ?? (c.token === undefined ? '' : `token ${c.token}`),
+          c.address ?? '',
+          c.operator ?? '',
+        ]),
       ),
     ].join('\n'),
   );
 });
 
-const revoke = runWithServer<{ readonly reason: RevocationReason }>(async (server, { args, options, form }) => {
-  const answer = await server.revokeDevices({ ids: [...args], reason: options.reason });
-  if (form === 'json') printJson(answer);
-  else {
-    printResult(
-      `${answer.revocations.length} of ${args.length} revoked, ${answer.sessionsClosed} live sessions closed, in ${answer.tookMs.toFixed(1)} ms`,
-    );
-  }
+function since(device: {
+  readonly revocationReason?: string | undefined;
+  readonly revokedAt?: string | undefined;
+  readonly restrictedAt?: string | undefined;
+}): string {
+  if (device.revokedAt !== undefined) return ` (${device.revocationReason}, ${device.revokedAt})`;
+  return device.restrictedAt === undefined ? '' : ` (since ${device.restrictedAt})`;
+}
+
+interface SetOptions {
+  readonly group?: GroupName;
+  readonly label?: Readonly<Record<string, string>>;
+}
+
+/** `--label k=` takes a label away. */
+const set = runWithServer<SetOptions>(async (server, { args, options, form }) => {
+  const { group, label: given } = options;
+  if (group === undefined && given === undefined) throw new Problem('usage', { reason: 'expected --group or --label' });
+  const labels = Object.fromEntries(Object.entries(given ?? {}).map(([name, value]) => [name, value || null]));
+  const device = await server.setDevice({ id: args[0] as string, labels, ...(group !== undefined && { group }) });
+  if (form === 'json') return printJson(device);
+  const text = Object.entries(device.labels).map(([name, value]) => `${name}=${value}`);
+  printResult(`device ${device.id} is of group ${device.group}, with labels ${text.join(' ') || 'none'}`);
 });
 
 interface EnrollOptions {
@@ -111,7 +144,7 @@ export function deviceCommand(): Command {
   const device = new Command('device').description('the fleet: who is in it, and who no longer');
   findsServer(device.command('list').description('list devices in the order of their ids'))
     .option('--group <group>', 'of this group only', groupName)
-    .addOption(new Option('--status <status>', 'of this status only').choices(['active', 'revoked']))
+    .addOption(new Option('--status <status>', 'of this status only').choices(DEVICE_STATUSES))
     .option('--after <id>', 'ids greater than this one: the next page', deviceId)
     .option('--limit <n>', 'how many at most', integerBetween(1, 10_000), 100)
     .action(list);
@@ -119,10 +152,15 @@ export function deviceCommand(): Command {
     device.command('show').argument('<id>').description('show a device, its certificates and its session'),
   ).action(show);
   findsServer(
-    device.command('revoke').argument('<ids...>').description('cut devices off: sessions, certificates and all'),
+    device
+      .command('set')
+      .argument('<id>')
+      .description('change group or labels; its live session is held to it at once'),
   )
-    .addOption(new Option('--reason <reason>', 'why (RFC 5280)').choices(REVOCATION_REASONS).makeOptionMandatory())
-    .action(revoke);
+    .option('--group <group>', 'group that it belongs to from now on', groupName)
+    .option('--label <k=v>', 'label that it carries, or "k=" to take it away; may be repeated', label)
+    .action(set);
+  addDeviceActs(device);
   speaksJson(device.command('enroll').description('enroll this machine and keep its credentials in a directory'))
     .requiredOption('--token <token>', 'bootstrap token: its text, @FILE, or - for standard input')
     .option('--id <id>', 'the device id wanted; without one the server chooses', deviceId)

@@ -4,7 +4,7 @@ import { parse } from 'yaml';
 import type { Denial } from '../../broker/acl.ts';
 import type { ConsoleClient } from '../../console/client.ts';
 import { formatIdentity, NAME_RULE, parseIdentity } from '../../contract/identity.ts';
-import type { PolicyDocument, PolicyScope } from '../../contract/policy.ts';
+import { type PolicyDocument, type PolicyScope, QUARANTINE_SCOPE } from '../../contract/policy.ts';
 import { Problem } from '../../contract/problem.ts';
 import { findsServer, runWithServer } from '../command-line.ts';
 import { printJson, printResult } from '../terminal.ts';
@@ -47,18 +47,23 @@ const WHY_NOT: Readonly<Record<Denial, string>> = {
   client_id_not_own: 'the client id belongs to another',
 };
 
-/** `default` or `GROUP` is a group of devices; `service/NAME` one service; `service/*` every service without its own. */
+/**
+ * `default` or `GROUP` is a group of devices; `service/NAME` one service; `service/*` every service without its own;
+ * `quarantine/*` every device in quarantine.
+ */
 function scopeOf(text: string): PolicyScope {
   const scope = text.includes('/') ? text : `group/${text}`;
-  if (scope === 'service/*') return scope;
+  if (scope === 'service/*' || scope === QUARANTINE_SCOPE) return scope;
   const [kind, name] = [scope.slice(0, scope.indexOf('/')), scope.slice(scope.indexOf('/') + 1)];
   if ((kind === 'group' || kind === 'service') && parseIdentity(name) !== undefined) return scope as PolicyScope;
-  throw new Problem('usage', { reason: `expected a group, service/NAME or service/*, a name being ${NAME_RULE}` });
+  throw new Problem('usage', {
+    reason: `expected a group, service/NAME, service/* or quarantine/*, a name being ${NAME_RULE}`,
+  });
 }
 
-function partsOf(scope: PolicyScope): { readonly kind: 'group' | 'service'; readonly name: string } {
+function partsOf(scope: PolicyScope): { readonly kind: 'group' | 'service' | 'quarantine'; readonly name: string } {
   const slash = scope.indexOf('/');
-  return { kind: scope.slice(0, slash) as 'group' | 'service', name: scope.slice(slash + 1) };
+  return { kind: scope.slice(0, slash) as 'group' | 'service' | 'quarantine', name: scope.slice(slash + 1) };
 }
 
 function readPolicy(file: string): PolicyInput {

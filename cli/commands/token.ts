@@ -1,7 +1,10 @@
 import { Command, Option } from 'commander';
+import type { ConsoleClient } from '../../console/client.ts';
 import type { DeviceId, GroupName } from '../../contract/identity.ts';
+import { Problem } from '../../contract/problem.ts';
 import { deviceId, duration, findsServer, groupName, integerBetween, label, runWithServer } from '../command-line.ts';
-import { printJson, printResult, table } from '../terminal.ts';
+import { type OutputForm, printJson, printResult, table } from '../terminal.ts';
+import { asksForConfirmation, type ConfirmOptions, confirmOf, printProof, printSelection } from './device-acts.ts';
 
 interface MintOptions {
   readonly uses: number;
@@ -40,6 +43,51 @@ const voidToken = runWithServer(async (server, { args, form }) => {
   else printResult(`token ${token.id} is void; it enrolled ${token.uses} of ${token.maxUses}`);
 });
 
+interface BlastOptions extends ConfirmOptions {
+  readonly revoke?: boolean;
+  readonly suspend?: boolean;
+  readonly quarantine?: boolean;
+}
+
+const blast = runWithServer<BlastOptions>(async (server, { args, options, form }) => {
+  const id = args[0] as string;
+  const acts = (['revoke', 'suspend', 'quarantine'] as const).filter((act) => options[act] === true);
+  const [act] = acts;
+  if (acts.length > 1) throw new Problem('usage', { reason: `expected one of --${acts.join(' and --')}` });
+  if (act === undefined) return showBlast(await server.showBlast({ id }), form);
+  if (options.dryRun !== true) return printProof(await server.actOnBlast({ id, act, ...confirmOf(options) }), form);
+  printSelection(
+    await server.selectDevices({ act, token: id, ...(act === 'revoke' && { reason: 'keyCompromise' }) }),
+    form,
+  );
+});
+
+function showBlast({ token, devices }: Awaited<ReturnType<ConsoleClient['showBlast']>>, form: OutputForm): void {
+  if (form === 'json') {
+    printJson({ token, devices });
+    return;
+  }
+  printResult(
+    `token ${token.id}, minted ${token.mintedAt} by ${token.mintedBy}, ${token.state}, used ${token.uses}/${token.maxUses}`,
+  );
+  printResult(
+    table(
+      ['DEVICE', 'DEVICE STATUS', 'CERTIFICATE', 'STATUS', 'ISSUED', 'FROM', 'ADDRESS'],
+      devices.flatMap(({ device, status, certificates }) =>
+        certificates.map((c) => [
+          device,
+          status,
+          c.serial,
+          c.status,
+          c.issuedAt,
+          c.parentSerial ?? 'the token',
+          c.address ?? '',
+        ]),
+      ),
+    ),
+  );
+}
+
 export function tokenCommand(): Command {
   const token = new Command('token').description('bootstrap tokens: what lets a device enroll');
   findsServer(token.command('mint').description('mint a bootstrap token and print its text, once'))
@@ -53,5 +101,14 @@ export function tokenCommand(): Command {
     .action(mint);
   findsServer(token.command('list').description('list bootstrap tokens, never their secrets')).action(list);
   findsServer(token.command('void').argument('<id>').description('make a bootstrap token worthless')).action(voidToken);
+  asksForConfirmation(
+    findsServer(
+      token.command('blast').argument('<id>').description('everything that came of a token, through all renewals'),
+    ),
+  )
+    .option('--revoke', 'void the token and revoke the devices, as their keys may be in other hands')
+    .option('--suspend', 'void the token and suspend the devices')
+    .option('--quarantine', 'void the token and quarantine the devices')
+    .action(blast);
   return token;
 }

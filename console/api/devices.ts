@@ -1,6 +1,7 @@
 /** Devices: what operators send and read. */
 
 import { z } from 'zod';
+import { DEVICE_STATUSES } from '../../registry/registry.ts';
 import type { Endpoint } from './endpoint.ts';
 import { sessionView } from './sessions.ts';
 import { deviceId, groupName, labels, pageLimit, reason, time } from './shapes.ts';
@@ -9,7 +10,7 @@ const deviceParams = z.strictObject({ id: deviceId });
 
 const deviceQuery = z.strictObject({
   group: groupName.optional(),
-  status: z.enum(['active', 'revoked']).optional(),
+  status: z.enum(DEVICE_STATUSES).optional(),
   after: deviceId.optional().describe('the page of ids greater than this one'),
   limit: pageLimit,
 });
@@ -18,18 +19,24 @@ const deviceView = z.object({
   id: z.string(),
   group: z.string(),
   labels,
-  status: z.enum(['active', 'revoked']),
+  status: z.enum(DEVICE_STATUSES),
+  restrictedAt: time.optional().describe('since when it is suspended or quarantined'),
   enrolledAt: time,
   enrolledBy: z.string(),
   revokedAt: time.optional(),
   revocationReason: reason.optional(),
 });
 
-const certificateView = z.object({
+export const certificateView = z.object({
   serial: z.string(),
   notBefore: time,
   notAfter: time,
-  status: z.enum(['good', 'expired', 'revoked']),
+  status: z.enum(['good', 'expired', 'superseded', 'revoked']),
+  issuedAt: time,
+  parentSerial: z.string().optional().describe('the certificate that vouched for its renewal'),
+  token: z.string().optional().describe('the bootstrap token at the beginning of its line'),
+  operator: z.string().optional().describe('who minted that token'),
+  address: z.string().optional().describe('from which it was asked for'),
   revokedAt: time.optional(),
   revocationReason: reason.optional(),
 });
@@ -39,13 +46,9 @@ const deviceDetail = deviceView.extend({
   session: sessionView.optional().describe('absent while the device is not connected'),
 });
 
-const revokeOrder = z.strictObject({ ids: z.array(deviceId).min(1).max(10_000), reason });
-
-export const revokeAnswer = z.object({
-  revocations: z.array(z.object({ identity: z.string(), serials: z.array(z.string()), reason, revokedAt: time })),
-  revokedAt: time,
-  sessionsClosed: z.int().describe('live sessions that ended before this answer was sent'),
-  tookMs: z.number(),
+const deviceChange = z.strictObject({
+  group: groupName.optional(),
+  labels: z.record(z.string().max(32), z.string().max(64).nullable()).optional().describe('null takes a label away'),
 });
 
 export const deviceEndpoints = {
@@ -65,12 +68,13 @@ export const deviceEndpoints = {
     params: deviceParams,
     answer: deviceDetail,
   },
-  revokeDevices: {
-    method: 'POST',
-    path: '/v1/devices/revoke',
+  setDevice: {
+    method: 'PATCH',
+    path: '/v1/devices/:id',
     access: 'operator',
-    summary: 'revoke devices: all of them or, when one is unknown, none',
-    body: revokeOrder,
-    answer: revokeAnswer,
+    summary: 'change the group or labels of a device; its live session is held to it at once',
+    params: deviceParams,
+    body: deviceChange,
+    answer: deviceView,
   },
 } as const satisfies Record<string, Endpoint>;

@@ -7,11 +7,14 @@ import type { Endpoint } from './endpoint.ts';
 import { checkedText } from './shapes.ts';
 
 const policyParams = z
-  .strictObject({ kind: z.enum(['group', 'service']), name: z.string() })
-  .refine(({ kind, name }) => parseGroupName(name) !== undefined || (kind === 'service' && name === '*'), {
-    error: `expected group/NAME, service/NAME or service/*, a name being ${NAME_RULE}`,
-    path: ['name'],
-  });
+  .strictObject({ kind: z.enum(['group', 'service', 'quarantine']), name: z.string() })
+  .refine(
+    ({ kind, name }) => (name === '*' ? kind !== 'group' : kind !== 'quarantine' && parseGroupName(name) !== undefined),
+    {
+      error: `expected group/NAME, service/NAME, service/* or quarantine/*, a name being ${NAME_RULE}`,
+      path: ['name'],
+    },
+  );
 
 const rules = z.array(z.string().min(1).max(1024)).max(256).default([]);
 

@@ -2,7 +2,6 @@
 
 import { z } from 'zod';
 import { NAME_RULE, parseServiceName, type ServiceName } from '../../contract/identity.ts';
-import { revokeAnswer } from './devices.ts';
 import type { Endpoint } from './endpoint.ts';
 import { checkedText, reason, time } from './shapes.ts';
 
@@ -22,6 +21,13 @@ const serviceView = z.object({
 const issuedService = z.object({ service: serviceView, certificatePem: z.string(), caPem: z.string() });
 
 const serviceRevokeOrder = z.strictObject({ reason: reason.default('unspecified') }).prefault({});
+
+const revokeAnswer = z.object({
+  revocations: z.array(z.object({ identity: z.string(), serials: z.array(z.string()), reason, revokedAt: time })),
+  revokedAt: time,
+  sessionsClosed: z.int().describe('live sessions that ended before this answer was sent'),
+  tookMs: z.number(),
+});
 
 export const serviceEndpoints = {
   issueService: {

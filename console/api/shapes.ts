@@ -26,6 +26,18 @@ export const deviceId: z.ZodType<DeviceId, string> = checkedText(parseDeviceId, 
 
 export const groupName: z.ZodType<GroupName, string> = checkedText(parseGroupName, `a group name of ${NAME_RULE}`);
 
+export const tokenId = checkedText(
+  (text) => (/^[0-9a-f]{16}$/.test(text) ? text : undefined),
+  'a bootstrap token id of 16 lower-case hexadecimal digits',
+  '^[0-9a-f]{16}$',
+);
+
+export const serial = checkedText(
+  (text) => (/^[1-9a-f][0-9a-f]{0,39}$/.test(text) ? text : undefined),
+  'a serial of lower-case hexadecimal digits, without leading zeros',
+  '^[1-9a-f][0-9a-f]{0,39}$',
+);
+
 export const time = z.iso.datetime({ offset: true });
 
 export const pageLimit = z.coerce.number().int().min(1).max(10_000).default(100);

@@ -2,14 +2,11 @@
 
 import { z } from 'zod';
 import { DEFAULT_GROUP } from '../../contract/identity.ts';
+import { DEVICE_STATUSES } from '../../registry/registry.ts';
+import { actAnswer } from './device-acts.ts';
+import { certificateView } from './devices.ts';
 import type { Endpoint } from './endpoint.ts';
-import { checkedText, deviceId, groupName, labels, time } from './shapes.ts';
-
-const tokenId = checkedText(
-  (text) => (/^[0-9a-f]{16}$/.test(text) ? text : undefined),
-  'a bootstrap token id of 16 lower-case hexadecimal digits',
-  '^[0-9a-f]{16}$',
-);
+import { deviceId, groupName, labels, reason, time, tokenId } from './shapes.ts';
 
 const tokenParams = z.strictObject({ id: tokenId });
 
@@ -44,6 +41,23 @@ const mintedToken = z.object({
   text: z.string().describe('the bootstrap token itself: shown here and never again'),
 });
 
+const blastView = z.object({
+  token: tokenView,
+  devices: z.array(
+    z.object({
+      device: z.string(),
+      status: z.enum([...DEVICE_STATUSES, 'deleted']),
+      certificates: z.array(certificateView).describe('of the lines that began with this token, oldest first'),
+    }),
+  ),
+});
+
+const blastOrder = z.strictObject({
+  act: z.enum(['revoke', 'suspend', 'quarantine']),
+  reason: reason.optional().describe('of a revocation; without one it is keyCompromise'),
+  confirm: z.string().max(100).optional().describe('the confirmation of a dry run of this act, or "yes"'),
+});
+
 export const tokenEndpoints = {
   mintToken: {
     method: 'POST',
@@ -67,5 +81,22 @@ export const tokenEndpoints = {
     summary: 'make a bootstrap token worthless',
     params: tokenParams,
     answer: tokenView,
+  },
+  showBlast: {
+    method: 'GET',
+    path: '/v1/tokens/:id/blast',
+    access: 'operator',
+    summary: 'show everything that ever came of a bootstrap token, through all renewals',
+    params: tokenParams,
+    answer: blastView,
+  },
+  actOnBlast: {
+    method: 'POST',
+    path: '/v1/tokens/:id/blast',
+    access: 'operator',
+    summary: 'void a bootstrap token and act on every device that holds something good that came of it',
+    params: tokenParams,
+    body: blastOrder,
+    answer: actAnswer,
   },
 } as const satisfies Record<string, Endpoint>;

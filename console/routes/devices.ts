@@ -1,14 +1,13 @@
 /** Devices over the registry and the live sessions: listed, shown with their certificates, revoked. */
 
 import type { FastifyInstance } from 'fastify';
-import type { DeviceId, Identity } from '../../contract/identity.ts';
+import type { Identity } from '../../contract/identity.ts';
 import { Problem } from '../../contract/problem.ts';
-import type { CertificateRecord, DeviceRecord, Registry } from '../../registry/registry.ts';
+import type { CertificateRecord, DeviceRecord } from '../../registry/registry.ts';
 import { deviceEndpoints as endpoints } from '../api/devices.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { serve } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
-import { revoke } from './revoke.ts';
 import type { RoutesOptions } from './routes.ts';
 import { viewSession } from './sessions.ts';
 
@@ -39,23 +38,11 @@ export function addDeviceRoutes(app: FastifyInstance, { registry, fleet, now }: 
       session: session && viewSession(session),
     };
   });
-  serve(app, endpoints.revokeDevices, ({ body, actor }) => {
-    const holders = body.ids.map((id): Identity => ({ kind: 'device', id }));
-    return revoke(fleet, holders, now, () =>
-      registry
-        .revokeDevices(body.ids, body.reason, actor)
-        .catch((error: unknown) => nameUnknown(registry, body.ids, error)),
-    );
+  serve(app, endpoints.setDevice, async ({ params, body, actor }) => {
+    const { group, labels } = body;
+    const change = { ...(group !== undefined && { group }), ...(labels !== undefined && { labels }) };
+    return viewDevice(await registry.setDevice(params.id, change, actor));
   });
-}
-
-/** In a list of a thousand the operator wants to know which one was misspelt. */
-async function nameUnknown(registry: Registry, ids: readonly DeviceId[], error: unknown): Promise<never> {
-  if (!(error instanceof Problem) || error.code !== 'device_unknown') throw error;
-  const found = await Promise.all(ids.map((id) => registry.findDevice(id)));
-  const unknown = ids.filter((_, index) => found[index] === undefined);
-  const names = `${unknown.slice(0, 5).join(', ')}${unknown.length > 5 ? ` and ${unknown.length - 5} more` : ''}`;
-  throw new Problem('device_unknown', { detail: `there is no device ${names}; none was revoked`, cause: error });
 }
 
 function viewDevice(record: DeviceRecord): DeviceView {
@@ -64,16 +51,27 @@ function viewDevice(record: DeviceRecord): DeviceView {
     labels: { ...record.labels },
     enrolledAt: isoTime(record.enrolledAt),
     revokedAt: isoTimeIfAny(record.revokedAt),
+    restrictedAt: isoTimeIfAny(record.restrictedAt),
   };
 }
 
-function viewCertificate(record: CertificateRecord, now: number): CertificateView {
+export function viewCertificate(record: CertificateRecord, now: number): CertificateView {
   return {
     serial: record.serial,
     notBefore: isoTime(record.notBefore),
     notAfter: isoTime(record.notAfter),
-    status: record.revokedAt !== undefined ? 'revoked' : record.notAfter < now ? 'expired' : 'good',
+    status: certificateStatus(record, now),
+    issuedAt: isoTime(record.issuedAt),
+    parentSerial: record.parentSerial,
+    token: record.tokenId,
+    operator: record.operator,
+    address: record.address,
     revokedAt: isoTimeIfAny(record.revokedAt),
     revocationReason: record.revocationReason,
   };
+}
+
+function certificateStatus(record: CertificateRecord, now: number): CertificateView['status'] {
+  if (record.revokedAt !== undefined) return record.revocationReason === 'superseded' ? 'superseded' : 'revoked';
+  return record.notAfter < now ? 'expired' : 'good';
 }

@@ -6,7 +6,10 @@ import {
   DEFAULT_DEVICE_SCOPE,
   DEFAULT_SERVICE_POLICY,
   DEFAULT_SERVICE_SCOPE,
+  type PolicyDocument,
   type PolicyScope,
+  QUARANTINE_POLICY,
+  QUARANTINE_SCOPE,
 } from '../../contract/policy.ts';
 import type { Registry } from '../../registry/registry.ts';
 import type { Answer } from '../api/endpoint.ts';
@@ -15,9 +18,11 @@ import { serve } from '../application.ts';
 import type { RoutesOptions } from './routes.ts';
 
 export function addPolicyRoutes(app: FastifyInstance, { registry, fleet }: RoutesOptions): void {
-  serve(app, endpoints.showPolicy, ({ params }) => effectivePolicy(registry, `${params.kind}/${params.name}`));
+  serve(app, endpoints.showPolicy, ({ params }) =>
+    effectivePolicy(registry, `${params.kind}/${params.name}` as PolicyScope),
+  );
   serve(app, endpoints.setPolicy, async ({ params, body, actor }) => {
-    const scope: PolicyScope = `${params.kind}/${params.name}`;
+    const scope = `${params.kind}/${params.name}` as PolicyScope; // the shape of the parameters saw to it
     fleet.checkPolicy(body);
     await registry.setPolicy(scope, body, actor);
     return effectivePolicy(registry, scope);
@@ -30,14 +35,18 @@ async function effectivePolicy(
   registry: Registry,
   scope: PolicyScope,
 ): Promise<Answer<(typeof endpoints)['showPolicy']>> {
-  const [fallback, builtIn] = scope.startsWith('group/')
-    ? [DEFAULT_DEVICE_SCOPE, DEFAULT_DEVICE_POLICY]
-    : [DEFAULT_SERVICE_SCOPE, DEFAULT_SERVICE_POLICY];
+  const [fallback, builtIn] = fallbackOf(scope);
   for (const decidedBy of new Set([scope, fallback])) {
     const policy = await registry.findPolicy(decidedBy);
     if (policy !== undefined) return { scope, isDefault: decidedBy !== scope, decidedBy, policy: lists(policy) };
   }
   return { scope, isDefault: true, decidedBy: 'built-in', policy: lists(builtIn) };
+}
+
+function fallbackOf(scope: PolicyScope): readonly [PolicyScope, PolicyDocument] {
+  if (scope === QUARANTINE_SCOPE) return [scope, QUARANTINE_POLICY];
+  if (scope.startsWith('group/')) return [DEFAULT_DEVICE_SCOPE, DEFAULT_DEVICE_POLICY];
+  return [DEFAULT_SERVICE_SCOPE, DEFAULT_SERVICE_POLICY];
 }
 
 function lists(

@@ -1,13 +1,14 @@
-/** A revocation as an operator gives it, with its proof: what was revoked and how many live sessions ended by it. */
+/** The revocation of a service as an operator gives it: what was revoked and how many live sessions ended by it. */
 
 import { formatIdentity, type Identity } from '../../contract/identity.ts';
 import type { Revocation } from '../../registry/registry.ts';
-import type { deviceEndpoints } from '../api/devices.ts';
+
 import type { Answer } from '../api/endpoint.ts';
+import type { serviceEndpoints } from '../api/services.ts';
 import type { Fleet } from '../fleet.ts';
 import { isoTime } from '../iso-time.ts';
 
-type RevokeAnswer = Answer<typeof deviceEndpoints.revokeDevices>;
+type RevokeAnswer = Answer<typeof serviceEndpoints.revokeService>;
 
 /** Revokes, which waits until every live session was told to go, and counts the sessions that went. */
 export async function revoke(

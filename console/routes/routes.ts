@@ -6,6 +6,7 @@ import type { Telemetry } from '../../telemetry/telemetry.ts';
 import type { Fleet } from '../fleet.ts';
 import type { Followers } from '../followers.ts';
 import { addAuditRoutes } from './audit.ts';
+import { addDeviceActRoutes } from './device-acts.ts';
 import { addDeviceRoutes } from './devices.ts';
 import { addPolicyRoutes } from './policies.ts';
 import { addServerRoutes } from './server.ts';
@@ -26,6 +27,7 @@ export interface RoutesOptions {
 export function addRoutes(app: FastifyInstance, options: RoutesOptions): void {
   addTokenRoutes(app, options);
   addDeviceRoutes(app, options);
+  addDeviceActRoutes(app, options);
   addSessionRoutes(app, options);
   addServiceRoutes(app, options);
   addPolicyRoutes(app, options);

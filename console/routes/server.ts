@@ -21,7 +21,10 @@ export function addServerRoutes(
     return { status: 'ok' as const, version, time: isoTime(now()), database: 'ok' as const };
   });
   serve(app, endpoints.trustBundle, () => fleet.trustBundlePem());
-  serve(app, endpoints.metrics, () => writeMetrics({ ...fleet.counters(), ...telemetryMetrics(telemetry) }, version));
+  serve(app, endpoints.metrics, () => {
+    const counters = { ...fleet.counters(), ...telemetryMetrics(telemetry) };
+    return writeMetrics(counters, version, { revocation_propagation_seconds: registry.propagation() });
+  });
   serve(app, endpoints.describeApi, () => app.swagger() as unknown as Record<string, unknown>);
 }
 

@@ -1,17 +1,20 @@
 /** Bootstrap tokens over the registry: minted, listed without their secrets, made worthless. */
 
 import type { FastifyInstance } from 'fastify';
+import type { DeviceId } from '../../contract/identity.ts';
 import { Problem } from '../../contract/problem.ts';
-import type { TokenRecord } from '../../registry/registry.ts';
+import type { Registry, TokenRecord } from '../../registry/registry.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { tokenEndpoints as endpoints } from '../api/tokens.ts';
 import { serve } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
+import { confirmed, proven } from './device-acts.ts';
+import { viewCertificate } from './devices.ts';
 import type { RoutesOptions } from './routes.ts';
 
 type TokenView = Answer<typeof endpoints.listTokens>[number];
 
-export function addTokenRoutes(app: FastifyInstance, { registry, fleet }: RoutesOptions): void {
+export function addTokenRoutes(app: FastifyInstance, { registry, fleet, now }: RoutesOptions): void {
   serve(app, endpoints.mintToken, async ({ body, actor }) => {
     const { uses, ttlSeconds, group, labels, device } = body;
     const order = { maxUses: uses, ttlSeconds, group, labels, ...(device !== undefined && { device }) };
@@ -24,6 +27,35 @@ export function addTokenRoutes(app: FastifyInstance, { registry, fleet }: Routes
     if (record === undefined) throw new Problem('token_unknown');
     return viewToken(record);
   });
+  serve(app, endpoints.showBlast, async ({ params }) => {
+    const record = await tokenOf(registry, params.id);
+    const at = now();
+    const lines = Map.groupBy(await registry.listLine(params.id), ({ holder }) =>
+      holder.kind === 'device' ? holder.id : holder.name,
+    );
+    const devices = [...lines].map(async ([name, certificates]) => ({
+      device: name,
+      status: (await registry.findDevice(name as DeviceId))?.status ?? ('deleted' as const),
+      certificates: certificates.map((certificate) => viewCertificate(certificate, at)),
+    }));
+    return { token: viewToken(record), devices: await Promise.all(devices) };
+  });
+  serve(app, endpoints.actOnBlast, async ({ params, body, actor }) => {
+    const { act, reason = 'keyCompromise', confirm } = body;
+    const order = act === 'revoke' ? { act, reason } : { act };
+    const selector = { token: (await tokenOf(registry, params.id)).id };
+    await confirmed(registry, selector, order, confirm);
+    await registry.voidToken(params.id, actor);
+    // Whoever came in between the look and the voiding is meant too, or makes the confirmation stale.
+    const { ids } = await confirmed(registry, selector, order, confirm);
+    return proven(registry, ids, order, actor);
+  });
+}
+
+async function tokenOf(registry: Registry, id: string): Promise<TokenRecord> {
+  const record = (await registry.listTokens()).find((token) => token.id === id);
+  if (record === undefined) throw new Problem('token_unknown');
+  return record;
 }
 
 function viewToken(record: TokenRecord): TokenView {

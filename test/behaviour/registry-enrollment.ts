@@ -31,6 +31,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
           holder: { kind: 'device', id: 'pump-1' },
           issuedAt: fleet.now,
           parentSerial: undefined,
+          operator: OPERATOR,
           tokenId: token.record.id,
           address: '192.0.2.7',
           revokedAt: undefined,
@@ -238,7 +239,13 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
       });
       expect(await fleet.registry.commitRenewal({ parentSerial, certificate, address: '192.0.2.8' })).toMatchObject({
         outcome: 'renewed',
-        certificate: { ...certificate, parentSerial, tokenId: undefined, address: '192.0.2.8' },
+        certificate: {
+          ...certificate,
+          parentSerial,
+          tokenId: expect.any(String),
+          operator: OPERATOR,
+          address: '192.0.2.8',
+        },
       });
       expect(await fleet.registry.standing(parentSerial)).toMatchObject({ state: 'good' });
       expect(await fleet.registry.standing(certificate.serial)).toMatchObject({ state: 'good' });

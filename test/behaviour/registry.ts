@@ -10,6 +10,8 @@ import { issuerBehaviour, renewalWindowBehaviour } from './registry-issuers.ts';
 import { nameBehaviour } from './registry-names.ts';
 import { recordBehaviour } from './registry-records.ts';
 import { revocationBehaviour } from './registry-revocation.ts';
+import { selectionBehaviour } from './registry-selection.ts';
+import { standingBehaviour } from './registry-standing.ts';
 import { tokenBehaviour } from './registry-tokens.ts';
 
 export function registryBehaviour(name: string, openFresh: OpenFreshRegistry): void {
@@ -18,6 +20,8 @@ export function registryBehaviour(name: string, openFresh: OpenFreshRegistry): v
     enrollmentBehaviour(openFresh);
     nameBehaviour(openFresh);
     revocationBehaviour(openFresh);
+    standingBehaviour(openFresh);
+    selectionBehaviour(openFresh);
     recordBehaviour(openFresh);
     auditBehaviour(openFresh);
     issuerBehaviour(openFresh);

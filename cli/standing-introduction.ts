@@ -1,0 +1,53 @@
+/**
+ * Introduces the registry to the broker: what was committed about an identity is carried out on its sessions, and the
+ * broker's word that it was goes back. Decides nothing; docs/standing.md has the table.
+ */
+
+import type { Logger } from 'pino';
+import type { Subject } from '../broker/acl.ts';
+import type { Broker } from '../broker/broker.ts';
+import type { Departure } from '../broker/standing-changes.ts';
+import type { Identity } from '../contract/identity.ts';
+import type { DeviceChange, Registry } from '../registry/registry.ts';
+
+export interface StandingIntroduction {
+  readonly registry: Pick<Registry, 'onRevocation' | 'onDeviceChange' | 'findDevice'>;
+  readonly broker: Pick<Broker, 'disconnect' | 'reauthorize'>;
+  /** After a broker has confirmed; nobody waits for it. */
+  readonly revoked: () => void;
+  readonly changed: () => void;
+  readonly log: Logger;
+}
+
+export function introduceStanding({ registry, broker, revoked, changed, log }: StandingIntroduction): void {
+  registry.onRevocation(async ({ holder, reason, serials }) => {
+    const departure = await broker.disconnect(holder, 'revoked');
+    log.info({ holder, reason, serials, sessionsClosed: departure.sessionsClosed }, 'revoked');
+    revoked();
+    return departure;
+  });
+  registry.onDeviceChange(async (change) => {
+    const departure = await carryOut(change);
+    const { device, act, status } = change;
+    log.info({ device, act, status, sessionsClosed: departure.sessionsClosed }, 'device changed');
+    changed();
+    return departure;
+  });
+
+  function carryOut({ device, act }: DeviceChange): Promise<Departure> {
+    const identity: Identity = { kind: 'device', id: device };
+    if (act === 'suspend') return broker.disconnect(identity, 'suspended');
+    if (act === 'disconnect') return broker.disconnect(identity, 'operator');
+    return reauthorize(identity);
+  }
+
+  /** By what the registry says now: another change may have come since. */
+  async function reauthorize(identity: Extract<Identity, { readonly kind: 'device' }>): Promise<Departure> {
+    const device = await registry.findDevice(identity.id);
+    if (device === undefined || device.status === 'revoked') return broker.disconnect(identity, 'revoked');
+    if (device.status === 'suspended') return broker.disconnect(identity, 'suspended');
+    const { group, labels, status } = device;
+    const subject: Subject = { identity, group, labels, ...(status === 'quarantined' && { isQuarantined: true }) };
+    return broker.reauthorize(subject);
+  }
+}

@@ -1,0 +1,47 @@
+/** A device's group and labels, changed by an operator. What they allow is the broker's to say. */
+
+import type { DeviceId, GroupName } from '../contract/identity.ts';
+import { Problem } from '../contract/problem.ts';
+import { recordDone } from './audit.ts';
+import type { RegistryDatabase } from './database.ts';
+import { findDevice } from './devices.ts';
+import { expectLabels, writeLabels } from './labels.ts';
+import type { Actor, DeviceRecord, Labels } from './registry.ts';
+
+export interface DeviceSettings {
+  readonly group?: GroupName;
+  /** Null takes a label away. */
+  readonly labels?: Readonly<Record<string, string | null>>;
+}
+
+/** Throws Problem `device_unknown`, `device_revoked` or, for labels that can't be, `request_invalid`. */
+export function setDevice(
+  database: RegistryDatabase,
+  id: DeviceId,
+  change: DeviceSettings,
+  actor: Actor,
+): { readonly device: DeviceRecord; readonly isChanged: boolean } {
+  return database.write((tx) => {
+    const device = findDevice(tx, id);
+    if (device === undefined) throw new Problem('device_unknown');
+    if (device.status === 'revoked') throw new Problem('device_revoked');
+    const group = change.group ?? device.group;
+    const labels = mergeLabels(device.labels, change.labels ?? {});
+    expectLabels(labels, 'request_invalid');
+    const text = writeLabels(labels);
+    if (group === device.group && text === writeLabels(device.labels)) return { device, isChanged: false };
+    tx.run('UPDATE devices SET group_name = @group, labels = @labels WHERE id = @id', { id, group, labels: text });
+    const details = { group, labels: text, groupBefore: device.group, labelsBefore: writeLabels(device.labels) };
+    recordDone(tx, { actor, action: 'device.set', subject: `device/${id}`, details });
+    return { device: { ...device, group, labels }, isChanged: true };
+  });
+}
+
+function mergeLabels(labels: Labels, change: Readonly<Record<string, string | null>>): Labels {
+  const merged: Record<string, string> = Object.create(null);
+  for (const [name, value] of [...Object.entries(labels), ...Object.entries(change)]) {
+    if (value === null) delete merged[name];
+    else merged[name] = value;
+  }
+  return merged;
+}

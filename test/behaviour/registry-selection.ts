@@ -1,0 +1,93 @@
+/** Whom an order concerns, and the confirmation that stands for exactly them. */
+
+import { describe, expect, it } from 'vitest';
+import type { GroupName } from '../../contract/identity.ts';
+import type { DeviceOrder, DeviceSelector } from '../../registry/registry.ts';
+import { device, FleetMemory, MINUTE, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
+
+const REVOKE: DeviceOrder = { act: 'revoke', reason: 'keyCompromise' };
+
+export function selectionBehaviour(openFresh: OpenFreshRegistry): void {
+  /** a and b from one token in pumps, north; c from another in pumps, south; d by itself. */
+  const openFour = async () => {
+    const fleet = await FleetMemory.open(openFresh);
+    const group = 'pumps' as GroupName;
+    const north = await fleet.mint({ maxUses: 2, group, labels: { site: 'north', line: '1' } });
+    const south = await fleet.mint({ group, labels: { site: 'south', line: '1' } });
+    const serials = [await fleet.enroll('a', { token: north }), await fleet.enroll('b', { token: north })];
+    fleet.pass(30 * MINUTE);
+    serials.push(await fleet.enroll('c', { token: south }), await fleet.enroll('d'));
+    const select = async (selector: DeviceSelector, order: DeviceOrder = REVOKE) =>
+      (await fleet.registry.selectDevices(selector, order)).ids.join(' ');
+    return { fleet, select, north, serials };
+  };
+
+  describe('a selection of devices', () => {
+    it('is of those for which all that is given is true', async () => {
+      const { fleet, select, north, serials } = await openFour();
+      const group = 'pumps' as GroupName;
+      expect(await select({ group })).toBe('a b c');
+      expect(await select({ labels: { site: 'north' } })).toBe('a b');
+      expect(await select({ labels: { line: '1', site: 'south' } })).toBe('c');
+      expect(await select({ token: north.record.id })).toBe('a b');
+      expect(await select({ serial: serials[2] as string })).toBe('c');
+      expect(await select({ issuedBefore: fleet.now })).toBe('a b');
+      expect(await select({ ids: ['d', 'a', 'c', 'a'].map(device) })).toBe('a c d');
+      expect(await select({ ids: ['d', 'a', 'c'].map(device), group })).toBe('a c');
+      expect(await select({ group, issuedBefore: fleet.now, labels: { site: 'south' } })).toBe('');
+      expect(await select({ labels: { 'a"].b': 'x' } })).toBe('');
+      await expect(select({})).rejects.toMatchObject({ code: 'request_invalid' });
+      await expect(select({ labels: {} })).rejects.toMatchObject({ code: 'request_invalid' });
+      await expect(select({ ids: [device('a'), device('x')] })).rejects.toMatchObject({ code: 'device_unknown' });
+    });
+
+    it('leaves out those for whom nothing would change, and those that are gone', async () => {
+      const { fleet, select } = await openFour();
+      const group = 'pumps' as GroupName;
+      await fleet.registry.actOnDevices([device('a')], { act: 'suspend' }, OPERATOR);
+      await fleet.registry.actOnDevices([device('b')], REVOKE, OPERATOR);
+      expect(await select({ group })).toBe('a c');
+      expect(await select({ group }, { act: 'suspend' })).toBe('c');
+      expect(await select({ group }, { act: 'resume' })).toBe('a');
+      expect(await select({ group }, { act: 'quarantine' })).toBe('a c');
+      expect(await select({ group }, { act: 'delete' })).toBe('a b c');
+      await fleet.registry.actOnDevices([device('c')], { act: 'delete' }, OPERATOR);
+      expect(await select({ group }, { act: 'delete' })).toBe('a b');
+    });
+
+    it('goes by the newest certificate: a device that renewed since is not meant by "issued before"', async () => {
+      const { fleet, select, serials } = await openFour();
+      const certificate = fleet.issue('second');
+      await fleet.registry.commitRenewal({ parentSerial: serials[0] as string, certificate, address: '192.0.2.7' });
+      expect(await select({ issuedBefore: fleet.now })).toBe('b');
+    });
+
+    it('follows a token through renewals, and no further than a device that enrolled again with another', async () => {
+      const { fleet, select, north, serials } = await openFour();
+      const certificate = fleet.issue('second');
+      await fleet.registry.commitRenewal({ parentSerial: serials[0] as string, certificate, address: '192.0.2.7' });
+      const own = await fleet.mint({ device: device('b') });
+      await fleet.enroll('b', { token: own, key: 'anew' });
+      expect(await select({ token: north.record.id })).toBe('a');
+      expect((await fleet.registry.listLine(north.record.id)).map(({ serial }) => serial)).toEqual([
+        serials[0],
+        serials[1],
+        certificate.serial,
+      ]);
+    });
+
+    it('has a confirmation that is the same for the same order and devices, and for nothing else', async () => {
+      const { fleet } = await openFour();
+      const confirm = async (selector: DeviceSelector, order: DeviceOrder = REVOKE) =>
+        (await fleet.registry.selectDevices(selector, order)).confirmation;
+      const group = 'pumps' as GroupName;
+      const first = await confirm({ group });
+      expect(first).toMatch(/^revoke-3-[0-9a-f]{5}(-[0-9a-f]{5}){3}$/);
+      expect(await confirm({ ids: ['c', 'b', 'a'].map(device) })).toBe(first);
+      expect(await confirm({ group }, { act: 'revoke', reason: 'superseded' })).not.toBe(first);
+      expect(await confirm({ group }, { act: 'suspend' })).not.toBe(first);
+      await fleet.registry.setDevice(device('d'), { group }, OPERATOR);
+      expect(await confirm({ group })).not.toBe(first);
+    });
+  });
+}

@@ -1,0 +1,293 @@
+/** What operators can do to a device, and what that means for it: the registry's half of the table in docs/standing.md. */
+
+import { describe, expect, it } from 'vitest';
+import type { GroupName } from '../../contract/identity.ts';
+import type { DeviceAct, DeviceChange, DeviceOrder, Revocation } from '../../registry/registry.ts';
+import { DAY, device, FleetMemory, keyHash, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
+
+const PUMP = device('pump-1');
+
+function orderOf(act: DeviceAct): DeviceOrder {
+  return act === 'revoke' ? { act, reason: 'keyCompromise' } : { act };
+}
+
+export function standingBehaviour(openFresh: OpenFreshRegistry): void {
+  const fleetWithPump = async () => {
+    const fleet = await FleetMemory.open(openFresh);
+    const serial = await fleet.enroll('pump-1');
+    const act = (...acts: DeviceAct[]) =>
+      acts.reduce<Promise<unknown>>(
+        (before, one) => before.then(() => fleet.registry.actOnDevices([PUMP], orderOf(one), OPERATOR)),
+        Promise.resolve(),
+      );
+    return { fleet, serial, act };
+  };
+
+  describe('the standing of a device', () => {
+    it.each<readonly [DeviceAct[], string, string | undefined]>([
+      [[], 'good', 'active'],
+      [['suspend'], 'suspended', 'suspended'],
+      [['quarantine'], 'quarantined', 'quarantined'],
+      [['suspend', 'resume'], 'good', 'active'],
+      [['quarantine', 'resume'], 'good', 'active'],
+      [['suspend', 'quarantine'], 'quarantined', 'quarantined'],
+      [['quarantine', 'suspend'], 'suspended', 'suspended'],
+      [['disconnect'], 'good', 'active'],
+      [['suspend', 'disconnect'], 'suspended', 'suspended'],
+      [['revoke'], 'revoked', 'revoked'],
+      [['suspend', 'revoke'], 'revoked', 'revoked'],
+      [['quarantine', 'revoke'], 'revoked', 'revoked'],
+      [['delete'], 'revoked', undefined],
+      [['suspend', 'delete'], 'revoked', undefined],
+      [['revoke', 'delete'], 'revoked', undefined],
+    ])('after %j its certificate is %s and it is %s, also after a restart', async (acts, state, status) => {
+      const { fleet, serial, act } = await fleetWithPump();
+      await act(...acts);
+      for (const reopened of [false, true]) {
+        if (reopened) await fleet.reopen();
+        expect(await fleet.registry.standing(serial)).toMatchObject({ state, holder: { id: 'pump-1' } });
+        expect((await fleet.registry.findDevice(PUMP))?.status).toBe(status);
+        const listed = await fleet.registry.listDevices({ limit: 10 });
+        expect(listed.map((found) => found.status)).toEqual(status === undefined ? [] : [status]);
+      }
+    });
+
+    it.each<readonly [DeviceAct, string]>([
+      ['suspend', 'device_suspended'],
+      ['quarantine', 'device_quarantined'],
+      ['revoke', 'parent_not_good'],
+      ['delete', 'parent_not_good'],
+    ])('after %s lets nothing be renewed: %s', async (act, refusal) => {
+      const pump = await fleetWithPump();
+      const { registry } = pump.fleet;
+      const certificate = pump.fleet.issue('second');
+      await pump.act(act);
+      const refused = { outcome: 'refused', refusal };
+      expect(await registry.admitRenewal(pump.serial, certificate.publicKeySha256)).toEqual(refused);
+      const renewal = { parentSerial: pump.serial, certificate, address: '192.0.2.7' };
+      expect(await registry.commitRenewal(renewal)).toEqual(refused);
+      expect(await registry.standing(certificate.serial)).toEqual({ state: 'unknown' });
+    });
+
+    it('decides a renewal that was admitted before it changed', async () => {
+      const { fleet, serial, act } = await fleetWithPump();
+      const certificate = fleet.issue('second');
+      expect(await fleet.registry.admitRenewal(serial, certificate.publicKeySha256)).toMatchObject({
+        outcome: 'admitted',
+      });
+      await act('suspend');
+      const renewal = { parentSerial: serial, certificate, address: '192.0.2.7' };
+      expect(await fleet.registry.commitRenewal(renewal)).toEqual({ outcome: 'refused', refusal: 'device_suspended' });
+      await act('resume');
+      expect(await fleet.registry.commitRenewal(renewal)).toMatchObject({ outcome: 'renewed' });
+    });
+
+    it.each<readonly [DeviceAct, string]>([
+      ['suspend', 'device_suspended'],
+      ['quarantine', 'device_quarantined'],
+    ])('after %s lets no token bring it in again, not even one minted for it or used for it', async (act, refusal) => {
+      const { fleet } = await fleetWithPump();
+      const used = await fleet.mint({ device: device('pump-2') });
+      await fleet.enroll('pump-2', { token: used, key: 'second' });
+      const fresh = await fleet.mint({ device: device('pump-2') });
+      await fleet.registry.actOnDevices([device('pump-2')], orderOf(act), OPERATOR);
+      const refused = { outcome: 'refused', refusal };
+      const again = fleet.claim({ token: used, id: 'pump-2', key: 'second' });
+      expect(await fleet.registry.admitEnrollment(again)).toEqual(refused);
+      expect(await fleet.tryEnroll({ token: fresh, id: 'pump-2', key: 'third' })).toEqual(refused);
+      await fleet.registry.actOnDevices([device('pump-2')], orderOf('resume'), OPERATOR);
+      expect(await fleet.registry.admitEnrollment(again)).toMatchObject({ outcome: 'replayed' });
+      expect(await fleet.tryEnroll({ token: fresh, id: 'pump-2', key: 'third' })).toMatchObject({
+        outcome: 'enrolled',
+      });
+    });
+
+    it.each<DeviceAct>(['suspend', 'resume', 'quarantine'])(
+      'is final once it is revoked: %s refuses the whole act',
+      async (act) => {
+        const { fleet, serial } = await fleetWithPump();
+        await fleet.enroll('pump-2');
+        await fleet.registry.actOnDevices([device('pump-2')], orderOf('revoke'), OPERATOR);
+        const before = await fleet.audit();
+        const acting = fleet.registry.actOnDevices([PUMP, device('pump-2')], orderOf(act), OPERATOR);
+        await expect(acting).rejects.toMatchObject({
+          code: 'device_revoked',
+          detail: expect.stringContaining('pump-2'),
+        });
+        expect(await fleet.audit()).toEqual(before);
+        expect(await fleet.registry.standing(serial)).toMatchObject({ state: 'good' });
+      },
+    );
+  });
+
+  describe('a deleted device', () => {
+    it('is forgotten: its name is free for any token, with nothing of what it was', async () => {
+      const fleet = await FleetMemory.open(openFresh);
+      const pumps = await fleet.mint({ maxUses: 2, group: 'pumps' as GroupName, labels: { site: 'north' } });
+      const serial = await fleet.enroll('pump-1', { token: pumps });
+      await fleet.registry.actOnDevices([PUMP], { act: 'delete' }, OPERATOR);
+      await expect(fleet.registry.actOnDevices([PUMP], { act: 'suspend' }, OPERATOR)).rejects.toMatchObject({
+        code: 'device_unknown',
+      });
+      const second = await fleet.enroll('pump-1', { key: 'second' });
+      expect(await fleet.registry.findDevice(PUMP)).toMatchObject({ status: 'active', group: 'default', labels: {} });
+      expect(await fleet.registry.standing(second)).toMatchObject({ state: 'good', group: 'default', labels: {} });
+      expect(await fleet.registry.standing(serial)).toMatchObject({ state: 'revoked', reason: 'cessationOfOperation' });
+      expect(await fleet.registry.listRevoked()).toMatchObject([{ serial }]);
+    });
+
+    it('takes the tokens with it that were minted for it', async () => {
+      const { fleet, act } = await fleetWithPump();
+      const token = await fleet.mint({ device: PUMP });
+      await act('delete');
+      const outcome = await fleet.tryEnroll({ token, id: 'pump-1', key: 'second' });
+      expect(outcome).toEqual({ outcome: 'refused', refusal: 'void' });
+    });
+
+    it('never gets its key back', async () => {
+      const { fleet, act } = await fleetWithPump();
+      await act('delete');
+      const outcome = await fleet.tryEnroll({ token: await fleet.mint(), id: 'pump-1', key: 'key of pump-1' });
+      expect(outcome).toEqual({ outcome: 'refused', refusal: 'key_reused' });
+    });
+  });
+
+  describe('an act on devices', () => {
+    it('is told after its commit, final ones as revocations, and resolves with what was confirmed', async () => {
+      const { fleet, serial, act } = await fleetWithPump();
+      const told: string[] = [];
+      fleet.registry.onDeviceChange(async (change: DeviceChange) => {
+        told.push(`${change.act} ${change.status} ${(await fleet.registry.standing(serial)).state}`);
+        return { sessionsClosed: 1, lastMessageAt: fleet.now - 7 };
+      });
+      fleet.registry.onDeviceChange(() => ({ sessionsClosed: 2, lastMessageAt: undefined }));
+      fleet.registry.onRevocation((revocation: Revocation) => void told.push(`revocation ${revocation.reason}`));
+      const [proof] = await fleet.registry.actOnDevices([PUMP, PUMP], { act: 'suspend' }, OPERATOR);
+      expect(proof).toEqual({
+        device: 'pump-1',
+        act: 'suspend',
+        status: 'suspended',
+        at: fleet.now,
+        serials: [],
+        reason: undefined,
+        sessionsClosed: 3,
+        lastMessageAt: fleet.now - 7,
+        brokersConfirmed: 2,
+        propagationMs: expect.any(Number),
+      });
+      await act('quarantine', 'resume', 'disconnect', 'delete');
+      expect(told).toEqual([
+        'suspend suspended suspended',
+        'quarantine quarantined quarantined',
+        'resume active good',
+        'disconnect active good',
+        'revocation cessationOfOperation',
+      ]);
+    });
+
+    it('that changes nothing keeps its time and is told again, without an audit entry', async () => {
+      const { fleet, act } = await fleetWithPump();
+      await act('suspend');
+      const [at, audit] = [fleet.now, await fleet.audit()];
+      fleet.pass(DAY);
+      const told: DeviceChange[] = [];
+      fleet.registry.onDeviceChange((change) => void told.push(change));
+      await act('suspend');
+      expect(told).toEqual([{ device: 'pump-1', act: 'suspend', status: 'suspended', at }]);
+      expect(await fleet.audit()).toEqual(audit);
+    });
+
+    it('has one audit entry for each device, named after what became of it', async () => {
+      const { fleet, act } = await fleetWithPump();
+      await act('suspend', 'resume', 'quarantine', 'resume', 'disconnect', 'delete');
+      expect((await fleet.audit()).slice(2)).toEqual(
+        ['suspended', 'resumed', 'quarantined', 'released', 'disconnected', 'revoked']
+          .map((verb) => `device.${verb} device/pump-1 done`)
+          .concat('certificate.revoked device/pump-1 done', 'device.deleted device/pump-1 done'),
+      );
+    });
+
+    it('on hundreds of devices is carried out on all, told for each, and leaves others their turn', async () => {
+      const fleet = await FleetMemory.open(openFresh);
+      const token = await fleet.mint({ maxUses: 250 });
+      const ids = Array.from({ length: 250 }, (_, n) => device(`d${String(n).padStart(3, '0')}`));
+      for (const id of ids) await fleet.enroll(id, { token });
+      let turns = 0;
+      let isDone = false;
+      const countTurns = () => {
+        turns += 1;
+        if (!isDone) setImmediate(countTurns);
+      };
+      setImmediate(countTurns);
+      const proofs = await fleet.registry.actOnDevices(ids, { act: 'revoke', reason: 'keyCompromise' }, OPERATOR);
+      isDone = true;
+      expect(turns).toBeGreaterThanOrEqual(2);
+      expect(proofs.map((proof) => proof.device)).toEqual(ids);
+      expect(await fleet.registry.listDevices({ status: 'revoked', limit: 1000 })).toHaveLength(250);
+      const { count, buckets } = fleet.registry.propagation();
+      expect([count, buckets.at(-1)]).toEqual([250, { le: Number.POSITIVE_INFINITY, count: 250 }]);
+      expect(await fleet.registry.verifyAudit()).toMatchObject({ fault: undefined });
+    });
+  });
+
+  describe('the group and labels of a device', () => {
+    it('are changed one by one, told, and kept in its standing', async () => {
+      const { fleet, serial } = await fleetWithPump();
+      const told: string[] = [];
+      fleet.registry.onDeviceChange((change) => void told.push(change.act));
+      const set = (change: object) => fleet.registry.setDevice(PUMP, change, OPERATOR);
+      await set({ group: 'spares', labels: { site: 'north', line: '4' } });
+      expect(await set({ labels: { line: null } })).toMatchObject({ group: 'spares', labels: { site: 'north' } });
+      expect(await fleet.registry.standing(serial)).toMatchObject({ group: 'spares', labels: { site: 'north' } });
+      await set({ labels: { site: 'north', line: null } });
+      expect(told).toEqual(['set', 'set']);
+      expect((await fleet.audit()).slice(2)).toEqual([
+        'device.set device/pump-1 done',
+        'device.set device/pump-1 done',
+      ]);
+    });
+
+    it.each([
+      ['a label that cannot stand in a topic', { labels: { site: 'a/b' } }, 'request_invalid'],
+      [
+        '33 labels',
+        { labels: Object.fromEntries(Array.from({ length: 33 }, (_, n) => [`l${n}`, 'x'])) },
+        'request_invalid',
+      ],
+    ])('refuse %s', async (_, change, code) => {
+      const { fleet } = await fleetWithPump();
+      await expect(fleet.registry.setDevice(PUMP, change, OPERATOR)).rejects.toMatchObject({ code });
+      expect((await fleet.registry.findDevice(PUMP))?.labels).toEqual({});
+    });
+
+    it('are not those of a device that is unknown or revoked', async () => {
+      const { fleet, act } = await fleetWithPump();
+      const set = (id: string) => fleet.registry.setDevice(device(id), { labels: { a: 'b' } }, OPERATOR);
+      await expect(set('nobody')).rejects.toMatchObject({ code: 'device_unknown' });
+      await act('revoke');
+      await expect(set('pump-1')).rejects.toMatchObject({ code: 'device_revoked' });
+    });
+  });
+
+  describe('the line of a certificate', () => {
+    it('goes back to token and operator through all renewals, and an enrollment is not answered with a renewal', async () => {
+      const fleet = await FleetMemory.open(openFresh);
+      const token = await fleet.mint();
+      const first = await fleet.enroll('pump-1', { token });
+      const second = fleet.issue('second');
+      const third = fleet.issue('third');
+      const address = '192.0.2.9';
+      await fleet.registry.commitRenewal({ parentSerial: first, certificate: second, address });
+      await fleet.registry.commitRenewal({ parentSerial: second.serial, certificate: third, address });
+      const line = await fleet.registry.listLine(token.record.id);
+      expect(line.map(({ serial, parentSerial }) => [serial, parentSerial])).toEqual([
+        [first, undefined],
+        [second.serial, first],
+        [third.serial, second.serial],
+      ]);
+      expect(new Set(line.map(({ operator }) => operator))).toEqual(new Set([OPERATOR]));
+      const claim = { ...fleet.claim({ token, id: 'pump-1', key: 'third' }), publicKeySha256: keyHash('third') };
+      expect(await fleet.registry.admitEnrollment(claim)).toEqual({ outcome: 'refused', refusal: 'spent' });
+    });
+  });
+}
