@@ -18,6 +18,11 @@ export interface TopicLimits {
   readonly maxLevels: number;
 }
 
+/** What every topic of a device begins with. */
+export function deviceTopicPrefix(device: DeviceId): string {
+  return `devices/${device}/`;
+}
+
 export function telemetryTopic(device: DeviceId, stream: string): string {
   return `devices/${device}/telemetry/${level(stream, 'stream')}`;
 }

@@ -1,6 +1,6 @@
 /**
  * Builds the package that goes onto devices: plain JavaScript for Node 20 and newer as ES module and as CommonJS, and
- * type declarations, with the contract inside so that it stands alone.
+ * type declarations, with the contract inside so that it stands alone; and the agent in one file.
  *
  *     node bin/pinned.js device-sdk/build.ts [output directory]
  */
@@ -109,4 +109,8 @@ function namesCompiledFiles(path: string): void {
   writeFileSync(path, text.replaceAll(/(from '\.[^']*)\.ts'/g, "$1.js'"));
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await buildDeviceSdk(process.argv[2] ?? here('dist'));
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const outDirectory = process.argv[2] ?? here('dist');
+  await buildDeviceSdk(outDirectory);
+  await buildDeviceAgent(join(outDirectory, 'rollcall-device.cjs'));
+}

@@ -1,0 +1,80 @@
+/** Asks a running agent over its socket, as the commands `status`, `publish`, `renew` and `enroll` do. */
+
+import { request } from 'node:http';
+import { isProblemCode } from '../../contract/problem.ts';
+import { DEVICE_PROBLEMS, DeviceError, type DeviceErrorCode } from '../device-error.ts';
+import type { AgentStatus } from './agent-device.ts';
+
+export interface AgentClient {
+  status(): Promise<AgentStatus>;
+  /** Resolves when the message is on disk, or, with `wait`, when the broker has stored it. */
+  publish(stream: string, payload: Buffer, options: { readonly wait: boolean }): Promise<{ readonly state: string }>;
+  renew(): Promise<AgentStatus>;
+  enroll(token: string): Promise<AgentStatus>;
+}
+
+const ANSWER_MAX = 64 * 1024;
+const SILENCE_MS = 120_000;
+
+/** Every method rejects with a DeviceError: the agent's own, or `unavailable` when none answers at the socket. */
+export function agentClient(socket: string): AgentClient {
+  const ask = <T>(method: 'GET' | 'POST', path: string, body?: Buffer) =>
+    new Promise<T>((resolve, reject) => {
+      const asking = request({ socketPath: socket, host: 'device', method, path, agent: false }, (response) => {
+        const chunks: Buffer[] = [];
+        let length = 0;
+        response.on('data', (chunk: Buffer) => {
+          length += chunk.length;
+          if (length > ANSWER_MAX) asking.destroy(new Error('the answer is too long'));
+          chunks.push(chunk);
+        });
+        response.once('error', reject);
+        response.once('end', () => {
+          const value = parse(Buffer.concat(chunks));
+          if ((response.statusCode ?? 500) < 300 && value !== undefined) resolve(value as T);
+          else reject(told(value, response.statusCode));
+        });
+      });
+      asking.setTimeout(SILENCE_MS, () => asking.destroy(new Error(`no answer in ${SILENCE_MS / 1000} s`)));
+      asking.once('error', (error: NodeJS.ErrnoException) =>
+        reject(
+          new DeviceError('unavailable', {
+            reason: `expected a running agent at ${socket}, found ${error.code ?? error.message}`,
+            cause: error,
+          }),
+        ),
+      );
+      asking.end(body);
+    });
+  return {
+    status: () => ask('GET', '/v1/status'),
+    publish: (stream, payload, { wait }) =>
+      ask('POST', `/v1/telemetry/${encodeURIComponent(stream)}${wait ? '?wait=1' : ''}`, payload),
+    renew: () => ask('POST', '/v1/renew'),
+    enroll: (token) => ask('POST', '/v1/enroll', Buffer.from(token, 'utf8')),
+  };
+}
+
+function parse(bytes: Buffer): Readonly<Record<string, unknown>> | undefined {
+  try {
+    return JSON.parse(bytes.toString('utf8')) as Readonly<Record<string, unknown>>;
+  } catch {
+    return undefined;
+  }
+}
+
+function told(value: Readonly<Record<string, unknown>> | undefined, status = 500): DeviceError {
+  const { code, detail } = value ?? {};
+  const known = typeof code === 'string' && (isProblemCode(code) || Object.hasOwn(DEVICE_PROBLEMS, code));
+  const sentence = known ? sentenceless(String(detail)) : undefined;
+  return new DeviceError(known ? (code as DeviceErrorCode) : 'internal', {
+    status,
+    ...(sentence !== undefined && { reason: sentence }),
+  });
+}
+
+/** The agent's message begins with the sentence of its code, which the error made here says as well. */
+function sentenceless(detail: string): string | undefined {
+  const colon = detail.indexOf(': ');
+  return colon < 0 ? undefined : detail.slice(colon + 2);
+}

@@ -1,0 +1,250 @@
+/**
+ * The device inside the agent, from before it is enrolled until the agent ends: it tries to enroll for as long as that can
+ * help, and then is a `Device`. The doors ask it; it knows none of them.
+ */
+
+import { readFile, stat } from 'node:fs/promises';
+import type { DeviceId } from '../../contract/identity.ts';
+import { askedDelay, backoffDelay } from '../backoff.ts';
+import { Device } from '../device.ts';
+import type { ClockStatus } from '../device-clock.ts';
+import { asDeviceError, DeviceError } from '../device-error.ts';
+import type { PublishOptions } from '../device-options.ts';
+import type { DeviceLog, DeviceState, StateReason } from '../device-state.ts';
+import { fileIdentityStore } from '../file-identity-store.ts';
+import type { OutboxStatus } from '../outbox.ts';
+import type { Payload } from '../payload.ts';
+import type { Receipt } from '../receipt.ts';
+import { validityOf } from '../renewer.ts';
+import type { Schedule } from '../schedule.ts';
+import type { CommandBoard } from './command-board.ts';
+import type { AgentSettings } from './settings.ts';
+
+export interface AgentStatus {
+  readonly version: string;
+  readonly state: DeviceState;
+  readonly reason: StateReason;
+  /** When this state began, ISO 8601. */
+  readonly since: string;
+  /** What went wrong last, while it is not mended. */
+  readonly error: { readonly code: string; readonly message: string } | null;
+  /** Null until the device is enrolled, as the two after it. */
+  readonly device: string | null;
+  readonly broker: string | null;
+  readonly certificateEnds: string | null;
+  readonly queue: OutboxStatus | null;
+  readonly clock: ClockStatus | null;
+}
+
+export interface AgentDeviceOptions {
+  readonly settings: AgentSettings;
+  readonly version: string;
+  readonly board: CommandBoard;
+  readonly now: () => number;
+  readonly random: () => number;
+  readonly schedule: Schedule;
+  readonly log: DeviceLog;
+}
+
+/** How often a token file is looked at, when only another token can help. */
+const TOKEN_LOOK_MS = 5_000;
+const TOKEN_FILE_MAX_BYTES = 4_096;
+
+/** Answers that the same question gets again: only another token, or a hand on this machine, changes them. */
+const FINAL: ReadonlySet<string> = new Set([
+  'token_required',
+  'token_malformed',
+  'identity_unusable',
+  'private_key_exposed',
+]);
+
+export class AgentDevice {
+  readonly #options: AgentDeviceOptions;
+  readonly #listeners = new Set<(state: DeviceState) => void>();
+  readonly #ending = new AbortController();
+  #device: Device | undefined;
+  #state: DeviceState = 'unenrolled';
+  #reason: StateReason = 'no identity';
+  #since: number;
+  #error: DeviceError | undefined;
+  #failures = 0;
+  #cancel: (() => void) | undefined;
+  #trying: Promise<void> | undefined;
+
+  constructor(options: AgentDeviceOptions) {
+    this.#options = options;
+    this.#since = options.now();
+  }
+
+  /** Opens the device, or enrolls it: now, and again while that can help. */
+  start(): void {
+    this.#try();
+  }
+
+  /** Undefined until the device is enrolled. */
+  get id(): DeviceId | undefined {
+    return this.#device?.id;
+  }
+
+  get state(): DeviceState {
+    return this.#state;
+  }
+
+  /** Calls back at each change of state, until the returned function is called. */
+  onState(listener: (state: DeviceState) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async status(): Promise<AgentStatus> {
+    const { settings, version } = this.#options;
+    const identity = await fileIdentityStore(settings.state)
+      .load()
+      .catch(() => undefined);
+    const ends = identity && new Date(validityOf(identity.certificatePem).notAfter).toISOString();
+    return {
+      version,
+      state: this.#state,
+      reason: this.#reason,
+      since: new Date(this.#since).toISOString(),
+      error: this.#error === undefined ? null : { code: this.#error.code, message: this.#error.message },
+      device: identity?.deviceId ?? null,
+      broker: settings.broker ?? identity?.mqttUrl ?? null,
+      certificateEnds: ends ?? null,
+      queue: this.#device?.queue ?? null,
+      clock: this.#device?.clock ?? null,
+    };
+  }
+
+  /** As `Device.publish`; `unavailable` with a Retry-After while there is no device yet. */
+  publish(stream: string, payload: Payload, options: PublishOptions): Promise<Receipt> {
+    return this.#opened((device) => device.publish(stream, payload, options));
+  }
+
+  publishEvent(type: string, payload: Payload, options: PublishOptions): Promise<Receipt> {
+    return this.#opened((device) => device.publishEvent(type, payload, options));
+  }
+
+  renew(): Promise<void> {
+    return this.#opened((device) => device.renew());
+  }
+
+  /** Enrolls with this token: the first time, or again under its own name. The token is not kept. */
+  async enroll(token: string): Promise<void> {
+    await this.#trying;
+    this.#cancel?.();
+    if (this.#device !== undefined) return this.#device.enroll(token);
+    await this.#open(token);
+    if (this.#device === undefined) throw this.#error ?? new DeviceError('internal');
+  }
+
+  async close(): Promise<void> {
+    this.#ending.abort();
+    this.#cancel?.();
+    this.#listeners.clear();
+    await this.#trying;
+    await this.#device?.close();
+  }
+
+  async #opened<T>(act: (device: Device) => Promise<T>): Promise<T> {
+    if (this.#device !== undefined) return act(this.#device);
+    throw new DeviceError('unavailable', { reason: 'this device is not enrolled yet', status: 503, retryAfter: 5 });
+  }
+
+  #try(): void {
+    this.#cancel = undefined;
+    this.#trying = (async () => {
+      const { settings } = this.#options;
+      const before = await stampOf(settings.tokenFile);
+      await this.#open(await tokenIn(settings.tokenFile));
+      if (this.#device === undefined && !this.#ending.signal.aborted) this.#tryLater(before);
+    })();
+  }
+
+  async #open(token: string | undefined): Promise<void> {
+    const { settings, board, now, random, schedule, log } = this.#options;
+    try {
+      this.#device = await Device.open({
+        dataDir: settings.state,
+        ...(token !== undefined && { token }),
+        ...(settings.id !== undefined && { deviceId: settings.id }),
+        ...(settings.broker !== undefined && { mqttUrl: settings.broker }),
+        queue: { bytes: settings.queueBytes },
+        commands: { '*': (command) => board.post(command) },
+        onState: (state, error, reason) => this.#become(state, error, reason),
+        signal: this.#ending.signal,
+        ...{ now, random, schedule, log },
+      });
+      this.#failures = 0;
+      log.info({ device: this.#device.id }, 'device opened');
+    } catch (thrown) {
+      const error = asDeviceError(thrown, 'internal');
+      this.#become('unenrolled', error, 'not enrolled');
+    }
+  }
+
+  #tryLater(tokenBefore: string): void {
+    const { settings, random, schedule, log } = this.#options;
+    const error = this.#error;
+    if (error !== undefined && isFinal(error)) {
+      log.warn({ code: error.code, file: settings.tokenFile }, 'waiting for another token');
+      this.#waitForToken(tokenBefore);
+      return;
+    }
+    const kind = error?.code === 'server_untrusted' ? 'refused' : 'lost';
+    const wait =
+      error?.retryAfter === undefined
+        ? backoffDelay({ earlier: this.#failures, kind }, random)
+        : askedDelay(error.retryAfter, random);
+    this.#failures += 1;
+    log.info({ code: error?.code, wait }, 'enrollment postponed');
+    this.#cancel = schedule(wait, () => this.#try());
+  }
+
+  #waitForToken(before: string): void {
+    const { settings, schedule } = this.#options;
+    this.#cancel = schedule(TOKEN_LOOK_MS, () => {
+      this.#trying = stampOf(settings.tokenFile).then((stamp) => {
+        if (this.#ending.signal.aborted) return;
+        if (stamp === before) this.#waitForToken(before);
+        else this.#try();
+      });
+    });
+  }
+
+  #become(state: DeviceState, error: DeviceError | undefined, reason: StateReason): void {
+    this.#state = state;
+    this.#reason = reason;
+    this.#since = this.#options.now();
+    if (error !== undefined || state === 'connected') this.#error = error;
+    const { log } = this.#options;
+    if (error === undefined) log.info({ state, reason }, 'device state changed');
+    else log.warn({ state, reason, code: error.code, why: error.message }, 'device state changed');
+    for (const listener of this.#listeners) listener(state);
+  }
+}
+
+function isFinal({ code, status = 0 }: DeviceError): boolean {
+  return FINAL.has(code) || (status >= 400 && status < 500 && status !== 408 && status !== 429);
+}
+
+/** Undefined when there is none: an enrolled device needs none. Throws nothing, since the reason shows in what follows. */
+async function tokenIn(file: string): Promise<string | undefined> {
+  try {
+    if ((await stat(file)).size > TOKEN_FILE_MAX_BYTES) return undefined;
+    const line = (await readFile(file, 'utf8')).split('\n', 1)[0]?.trim();
+    return line === '' ? undefined : line;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Changes when the file does. */
+async function stampOf(file: string): Promise<string> {
+  try {
+    const { ino, mtimeMs, size } = await stat(file);
+    return `${ino} ${mtimeMs} ${size}`;
+  } catch {
+    return 'none';
+  }
+}

@@ -1,0 +1,71 @@
+/**
+ * The agent as a whole: one device, its doors for applications on this machine, and what the service manager hears of it.
+ * Reads no file but its settings' and prints nothing.
+ */
+
+import type { DeviceLog } from '../device-state.ts';
+import type { Schedule } from '../schedule.ts';
+import { AgentDevice, type AgentStatus } from './agent-device.ts';
+import { CommandBoard } from './command-board.ts';
+import { type Door, openHttpDoor } from './http-door.ts';
+import { openMqttDoor } from './mqtt-door.ts';
+import type { ServiceManager } from './service-manager.ts';
+import type { AgentSettings } from './settings.ts';
+
+export interface AgentOptions {
+  readonly settings: AgentSettings;
+  readonly version: string;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+  readonly random: () => number;
+  readonly schedule: Schedule;
+  readonly log: DeviceLog;
+  readonly manager: ServiceManager;
+}
+
+export interface Agent {
+  /** Of the plain MQTT listener, where there is one. */
+  readonly mqttPort: number | undefined;
+  status(): Promise<AgentStatus>;
+  /** Disconnects, keeps what waits on disk, frees socket and port. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** Resolves when the doors are open; the device is opened, or enrolled, behind them. */
+export async function startAgent(options: AgentOptions): Promise<Agent> {
+  const { settings, schedule, log, manager } = options;
+  const board = new CommandBoard({ timeout: settings.commandTimeout * 1_000, schedule });
+  const device = new AgentDevice({ ...options, board });
+  const doors: Door[] = [
+    await openHttpDoor({ socket: settings.socket, socketMode: settings.socketMode, device, board }),
+  ];
+  let mqttPort: number | undefined;
+  if (settings.listen !== undefined) {
+    try {
+      const door = await openMqttDoor({ address: settings.listen, device, board, log });
+      mqttPort = door.port;
+      doors.push(door);
+    } catch (error) {
+      await Promise.all(doors.map((door) => door.close()));
+      throw error;
+    }
+  }
+  device.onState((state) => manager.status(state));
+  device.start();
+  manager.ready();
+  let closing: Promise<void> | undefined;
+  return {
+    mqttPort,
+    status: () => device.status(),
+    close: () => {
+      closing ??= (async () => {
+        manager.stopping();
+        manager.close();
+        board.close();
+        await Promise.all(doors.map((door) => door.close()));
+        await device.close();
+      })();
+      return closing;
+    },
+  };
+}

@@ -1,0 +1,93 @@
+/**
+ * Commands on their way to applications on this machine and their answers on the way back. Applications come and go; a
+ * command waits for one, and for its answer, until its time is up. Knows no door: an application is a function here.
+ */
+
+import type { Command } from '../commands.ts';
+import type { Payload } from '../payload.ts';
+import type { Schedule } from '../schedule.ts';
+
+/** Returns false when this application can't take it, and the next one is asked. */
+export type CommandTaker = (command: Command) => boolean;
+
+export interface CommandBoardOptions {
+  /** Milliseconds from a command's arrival to its answer, at most. */
+  readonly timeout: number;
+  readonly schedule: Schedule;
+}
+
+/** Commands without an answer at one time; another is answered with an error at once. */
+const OPEN_MAX = 256;
+
+interface OpenCommand {
+  readonly command: Command;
+  readonly answer: (payload: Payload) => void;
+  /** Stops the clock; the command stays without an answer. */
+  readonly cancel: () => void;
+  isTaken: boolean;
+}
+
+export class CommandBoard {
+  readonly #options: CommandBoardOptions;
+  readonly #takers = new Set<CommandTaker>();
+  readonly #open = new Map<string, OpenCommand>();
+
+  constructor(options: CommandBoardOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves with what an application answered; rejects, in words for whoever sent the command, when none did in time. */
+  post(command: Command): Promise<Payload> {
+    if (this.#open.size >= OPEN_MAX) {
+      return Promise.reject(new Error(`expected at most ${OPEN_MAX} commands without an answer`));
+    }
+    return new Promise((resolve, reject) => {
+      const cancel = this.#options.schedule(this.#options.timeout, () => {
+        this.#open.delete(command.requestId);
+        reject(new Error(open.isTaken ? 'the application did not answer in time' : 'no application took the command'));
+      });
+      const open: OpenCommand = {
+        command,
+        isTaken: false,
+        cancel,
+        answer: (payload) => {
+          cancel();
+          this.#open.delete(command.requestId);
+          resolve(payload);
+        },
+      };
+      this.#open.set(command.requestId, open);
+      this.#offer(open);
+    });
+  }
+
+  /** Adds an application, which is offered at once what nobody has taken. Returns the way to go. */
+  join(taker: CommandTaker): () => void {
+    this.#takers.add(taker);
+    for (const open of this.#open.values()) if (!open.isTaken) this.#offer(open);
+    return () => this.#takers.delete(taker);
+  }
+
+  /** False when no such command waits for an answer: it never was, was answered, or took too long. */
+  answer(requestId: string, payload: Payload): boolean {
+    const open = this.#open.get(requestId);
+    open?.answer(payload);
+    return open !== undefined;
+  }
+
+  /** Leaves no timer behind. Commands without an answer stay without one: the next process may be asked again. */
+  close(): void {
+    for (const open of this.#open.values()) open.cancel();
+    this.#open.clear();
+    this.#takers.clear();
+  }
+
+  #offer(open: OpenCommand): void {
+    for (const taker of this.#takers) {
+      if (taker(open.command)) {
+        open.isTaken = true;
+        return;
+      }
+    }
+  }
+}

@@ -1,0 +1,208 @@
+/**
+ * The door for applications on this machine: HTTP over a unix socket, so that curl and every language's library can use
+ * it. Who may open the socket is decided by its mode; whoever can speaks as this device.
+ */
+
+import { chmodSync, mkdirSync, rmSync } from 'node:fs';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createConnection } from 'node:net';
+import { dirname } from 'node:path';
+import type { Command } from '../commands.ts';
+import { asDeviceError, DeviceError } from '../device-error.ts';
+import { PAYLOAD_MAX } from '../payload.ts';
+import type { AgentDevice } from './agent-device.ts';
+import type { CommandBoard } from './command-board.ts';
+
+export interface HttpDoorOptions {
+  readonly socket: string;
+  readonly socketMode: number;
+  readonly device: AgentDevice;
+  readonly board: CommandBoard;
+}
+
+export interface Door {
+  close(): Promise<void>;
+}
+
+const TOKEN_MAX = 4_096;
+const PATHS =
+  '/v1/status, /v1/telemetry/STREAM, /v1/events/TYPE, /v1/commands, /v1/responses/ID, /v1/renew or /v1/enroll';
+/** Bytes of commands that one application has not read yet, before it gets no more of them. */
+const UNREAD_MAX = 1024 * 1024;
+
+/** Rejects with the system's error, or when another agent answers at this socket. */
+export async function openHttpDoor(options: HttpDoorOptions): Promise<Door> {
+  mkdirSync(dirname(options.socket), { recursive: true, mode: 0o755 });
+  if (await isAnswered(options.socket)) {
+    throw new DeviceError('unavailable', { reason: `another agent answers at ${options.socket}` });
+  }
+  rmSync(options.socket, { force: true });
+  const server = createServer({ requestTimeout: 30_000, headersTimeout: 10_000 }, (request, response) => {
+    void answer(request, response, options);
+  });
+  await listening(server, options.socket);
+  chmodSync(options.socket, options.socketMode);
+  return {
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+async function answer(request: IncomingMessage, response: ServerResponse, options: HttpDoorOptions): Promise<void> {
+  try {
+    await route(request, response, options);
+  } catch (thrown) {
+    const error = asDeviceError(thrown, 'internal');
+    if (response.headersSent) {
+      response.destroy();
+      return;
+    }
+    const body = { code: error.code, detail: error.message };
+    const later = error.retryAfter === undefined ? {} : { 'retry-after': String(error.retryAfter) };
+    // What came in but was not read would be taken for the next request.
+    sendJson(response, statusOf(error), body, { ...later, connection: 'close' });
+  }
+}
+
+async function route(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { device, board }: HttpDoorOptions,
+): Promise<void> {
+  const url = new URL(request.url ?? '/', 'http://device');
+  const [, subject, name = ''] = /^\/v1\/([a-z]+)(?:\/([^/]+))?$/.exec(url.pathname) ?? [];
+  const asked = `${request.method} ${subject}`;
+  const isNamed = name !== '';
+
+  if (asked === 'GET status' && !isNamed) {
+    sendJson(response, 200, await device.status());
+  } else if (asked === 'GET commands' && !isNamed) {
+    sendCommands(request, response, board);
+  } else if ((asked === 'POST telemetry' || asked === 'POST events') && isNamed) {
+    const { qos, waits } = publishOptions(url);
+    const payload = await bodyOf(request, PAYLOAD_MAX);
+    const receipt =
+      subject === 'telemetry'
+        ? await device.publish(name, payload, { qos })
+        : await device.publishEvent(name, payload, { qos });
+    if (waits) await receipt.acknowledged;
+    sendJson(response, waits ? 200 : 202, { key: receipt.key, state: stateOf(qos, waits) });
+  } else if (asked === 'POST responses' && isNamed) {
+    const payload = await bodyOf(request, PAYLOAD_MAX);
+    if (!board.answer(name, payload)) {
+      throw new DeviceError('not_found', { reason: 'no command of this id waits for an answer', status: 404 });
+    }
+    sendJson(response, 202, { state: 'answered' });
+  } else if (asked === 'POST renew' && !isNamed) {
+    await device.renew();
+    sendJson(response, 200, await device.status());
+  } else if (asked === 'POST enroll' && !isNamed) {
+    await device.enroll((await bodyOf(request, TOKEN_MAX)).toString('utf8').trim());
+    sendJson(response, 200, await device.status());
+  } else {
+    throw new DeviceError('not_found', { reason: `expected ${PATHS}`, status: 404 });
+  }
+}
+
+/** One command a line, for as long as the application stays. */
+function sendCommands(request: IncomingMessage, response: ServerResponse, board: CommandBoard): void {
+  response.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' });
+  response.flushHeaders();
+  const leave = board.join((command) => {
+    if (response.writableLength > UNREAD_MAX) return false;
+    response.write(`${JSON.stringify(commandView(command))}\n`);
+    return true;
+  });
+  request.socket.setTimeout(0);
+  response.once('close', leave);
+}
+
+/** The payload as JSON, or as text, or as bytes: whichever keeps it whole. */
+function commandView({ name, requestId, payload }: Command): object {
+  const text = payload.toString('utf8');
+  if (!Buffer.from(text, 'utf8').equals(payload)) return { name, requestId, base64: payload.toString('base64') };
+  try {
+    return { name, requestId, payload: JSON.parse(text) as unknown };
+  } catch {
+    return { name, requestId, text };
+  }
+}
+
+function stateOf(qos: 0 | 1, waits: boolean): 'sent' | 'queued' | 'acknowledged' {
+  if (qos === 0) return 'sent';
+  return waits ? 'acknowledged' : 'queued';
+}
+
+function publishOptions(url: URL): { readonly qos: 0 | 1; readonly waits: boolean } {
+  const qos = url.searchParams.get('qos') ?? '1';
+  const wait = url.searchParams.get('wait') ?? '0';
+  if ((qos !== '0' && qos !== '1') || (wait !== '0' && wait !== '1')) {
+    throw new DeviceError('request_invalid', { reason: 'expected qos=0 or 1, wait=0 or 1', status: 400 });
+  }
+  return { qos: qos === '0' ? 0 : 1, waits: wait === '1' && qos === '1' };
+}
+
+async function bodyOf(request: IncomingMessage, most: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of request) {
+    length += (chunk as Buffer).length;
+    if (length > most) {
+      throw new DeviceError('body_too_large', { reason: `expected at most ${most} bytes`, status: 413 });
+    }
+    chunks.push(chunk as Buffer);
+  }
+  return Buffer.concat(chunks);
+}
+
+function sendJson(response: ServerResponse, status: number, value: object, headers: object = {}): void {
+  response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store', ...headers });
+  response.end(`${JSON.stringify(value)}\n`);
+}
+
+const STATUSES: Readonly<Record<string, number>> = {
+  request_invalid: 400,
+  body_too_large: 413,
+  outbox_full: 507,
+  queue_unwritable: 507,
+  message_dropped: 409,
+  device_revoked: 403,
+  token_malformed: 400,
+  token_required: 400,
+};
+
+/** A server's own status, ours where it has one, and 503 for everything that may be better later. */
+function statusOf({ code, status }: DeviceError): number {
+  return status ?? STATUSES[code] ?? 503;
+}
+
+/** Whether somebody listens there; a socket left behind by a crash refuses. */
+function isAnswered(socket: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = createConnection(socket);
+    probe.once('connect', () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once('error', () => resolve(false));
+  });
+}
+
+function listening(server: Server, socket: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    // The socket file is made inside listen(), before it returns: nobody else can open it before its mode is set.
+    const before = process.umask(0o177);
+    try {
+      server.listen(socket, () => {
+        server.off('error', reject);
+        resolve();
+      });
+    } finally {
+      process.umask(before);
+    }
+  });
+}

@@ -1,0 +1,232 @@
+/** The program `rollcall-device`: reads its command line, does one thing, and says in one line when it can't. */
+
+import { readFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { asDeviceError, DeviceError } from '../device-error.ts';
+import { enrollOnce } from '../enrollment.ts';
+import { fileIdentityStore } from '../file-identity-store.ts';
+import manifest from '../package.json' with { type: 'json' };
+import { PAYLOAD_MAX } from '../payload.ts';
+import { realTimers } from '../schedule.ts';
+import { startAgent } from './agent.ts';
+import { agentClient } from './agent-client.ts';
+import type { AgentStatus } from './agent-device.ts';
+import { agentLog } from './agent-log.ts';
+import { examine, type Finding } from './doctor.ts';
+import { serviceManager } from './service-manager.ts';
+import { type AgentSettings, readSettings, SETTINGS_FILE, SettingsError } from './settings.ts';
+
+const HELP = `rollcall-device ${manifest.version}: this machine as a device of a Rollcall fleet
+
+usage: rollcall-device COMMAND [options]
+
+  run                         enroll if need be, connect, and serve applications on this machine
+  enroll [--token @FILE | -]  exchange a bootstrap token for an identity, also after a revocation
+  status                      what the running agent does
+  publish STREAM [PAYLOAD|-]  publish telemetry through the running agent; --wait until the broker has stored it
+  renew                       renew the certificate now
+  doctor                      find out why this device can't connect
+
+  --config FILE   settings (${SETTINGS_FILE})
+  --json          for programs
+  --version, --help
+
+A token is read from a file or from standard input, never from the command line, where others could see it.
+`;
+
+/** What the caller got wrong: exit code 2. */
+class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+interface Invocation {
+  readonly args: readonly string[];
+  readonly settings: AgentSettings;
+  readonly json: boolean;
+  readonly wait: boolean;
+  readonly token: string | undefined;
+}
+
+const COMMANDS: Readonly<Record<string, (invocation: Invocation) => Promise<number>>> = {
+  run,
+  enroll,
+  status,
+  publish,
+  renew,
+  doctor,
+};
+
+/** Resolves with the exit code: 0 done, 1 it could not be done, 2 it was not understood. */
+export async function main(argv: readonly string[]): Promise<number> {
+  try {
+    const { values, positionals } = readCommandLine(argv);
+    const [name, ...args] = positionals;
+    if (values.version) return say(`${manifest.version}\n`);
+    if (values.help || name === undefined) return say(HELP);
+    const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+    if (command === undefined) {
+      throw new UsageError(`expected one of ${Object.keys(COMMANDS).join(', ')}, found ${JSON.stringify(name)}`);
+    }
+    const { json = false, wait = false, token, config } = values;
+    return await command({ args, settings: readSettings(config), json, wait, token });
+  } catch (thrown) {
+    const isMisuse = thrown instanceof UsageError || thrown instanceof SettingsError;
+    const message = isMisuse ? thrown.message : asDeviceError(thrown, 'internal').message;
+    process.stderr.write(`rollcall-device: error: ${message}\n`);
+    return isMisuse ? 2 : 1;
+  }
+}
+
+function readCommandLine(argv: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...argv],
+      allowPositionals: true,
+      options: {
+        config: { type: 'string' },
+        token: { type: 'string' },
+        json: { type: 'boolean' },
+        wait: { type: 'boolean' },
+        version: { type: 'boolean' },
+        help: { type: 'boolean', short: 'h' },
+      },
+    });
+  } catch (error) {
+    throw new UsageError((error as Error).message.split('\n', 1)[0]);
+  }
+}
+
+async function run({ args, settings }: Invocation): Promise<number> {
+  none(args);
+  const log = agentLog(settings.logLevel, Date.now, (line) => process.stderr.write(line));
+  const manager = serviceManager({ environment: process.env, schedule: realTimers, log });
+  const agent = await startAgent({
+    settings,
+    version: manifest.version,
+    now: Date.now,
+    random: Math.random,
+    schedule: realTimers,
+    log,
+    manager,
+  });
+  log.info({ socket: settings.socket, mqttPort: agent.mqttPort, version: manifest.version }, 'agent started');
+  const signal = await new Promise<string>((resolve) => {
+    process.once('SIGTERM', () => resolve('SIGTERM'));
+    process.once('SIGINT', () => resolve('SIGINT'));
+  });
+  log.info({ signal }, 'agent ends');
+  await agent.close();
+  return 0;
+}
+
+async function enroll({ args, settings, json, token }: Invocation): Promise<number> {
+  none(args);
+  const text = readToken(token ?? `@${settings.tokenFile}`);
+  const agent = agentClient(settings.socket);
+  if (await isRunning(settings)) return tell(await agent.enroll(text), json);
+  const identity = await enrollOnce(fileIdentityStore(settings.state), {
+    token: text,
+    ...(settings.id !== undefined && { deviceId: settings.id }),
+    ...(settings.broker !== undefined && { mqttUrl: settings.broker }),
+  });
+  const { deviceId: device, enrollUrl, mqttUrl: broker } = identity;
+  return say(
+    json
+      ? `${JSON.stringify({ device, enrollUrl, broker })}\n`
+      : `enrolled as ${device}; its identity is in ${settings.state}\n`,
+  );
+}
+
+async function status({ args, settings, json }: Invocation): Promise<number> {
+  none(args);
+  return tell(await agentClient(settings.socket).status(), json);
+}
+
+async function publish({ args, settings, json, wait }: Invocation): Promise<number> {
+  const [stream, payload = '-', ...more] = args;
+  if (stream === undefined || more.length > 0) throw new UsageError('expected publish STREAM [PAYLOAD|-]');
+  const bytes = payload === '-' ? readFileSync(0) : Buffer.from(payload, 'utf8');
+  if (bytes.length > PAYLOAD_MAX) {
+    throw new UsageError(`expected a payload of at most ${PAYLOAD_MAX} bytes, found ${bytes.length}`);
+  }
+  const answer = await agentClient(settings.socket).publish(stream, bytes, { wait });
+  return say(json ? `${JSON.stringify(answer)}\n` : `${answer.state}\n`);
+}
+
+async function renew({ args, settings, json }: Invocation): Promise<number> {
+  none(args);
+  return tell(await agentClient(settings.socket).renew(), json);
+}
+
+/** 0 when nothing has failed. */
+async function doctor({ args, settings, json }: Invocation): Promise<number> {
+  none(args);
+  const findings = await examine({ settings, now: Date.now });
+  say(json ? `${JSON.stringify(findings)}\n` : findings.map(findingText).join(''));
+  return findings.some(({ outcome }) => outcome === 'failed') ? 1 : 0;
+}
+
+const MARKS = { ok: 'ok', warning: 'warning', failed: 'FAILED', skipped: '-' } as const;
+
+function findingText({ check, outcome, found, fix }: Finding): string {
+  const line = `${check.padEnd(12)} ${MARKS[outcome].padEnd(8)} ${found}\n`;
+  return fix === undefined ? line : `${line}${' '.repeat(22)}-> ${fix}\n`;
+}
+
+function tell(agent: AgentStatus, json: boolean): number {
+  if (json) return say(`${JSON.stringify(agent)}\n`);
+  const { state, reason, since, error, device, broker, certificateEnds, queue, clock } = agent;
+  const lines: readonly (readonly [string, string | undefined])[] = [
+    ['device', device ?? 'not enrolled'],
+    ['state', `${state} since ${since} (${reason})`],
+    ['error', error?.message],
+    ['broker', broker ?? undefined],
+    ['certificate', certificateEnds === null ? undefined : `until ${certificateEnds}`],
+    [
+      'queue',
+      queue === null ? undefined : `${queue.messages} messages, ${queue.bytes} bytes, ${queue.dropped} dropped`,
+    ],
+    ['clock', clock?.skew === undefined ? undefined : `${clock.skew} ms ahead`],
+  ];
+  return say(
+    lines
+      .filter(([, text]) => text !== undefined)
+      .map(([name, text]) => `${name.padEnd(12)} ${text}\n`)
+      .join(''),
+  );
+}
+
+async function isRunning({ socket }: AgentSettings): Promise<boolean> {
+  try {
+    await agentClient(socket).status();
+    return true;
+  } catch (error) {
+    return !(error instanceof DeviceError && error.code === 'unavailable');
+  }
+}
+
+const TOKEN_FILE_MAX = 4_096;
+
+function readToken(argument: string): string {
+  if (argument !== '-' && !argument.startsWith('@')) {
+    throw new UsageError('--token: expected @FILE, or - for standard input; on the command line others could see it');
+  }
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(argument === '-' ? 0 : argument.slice(1));
+  } catch (error) {
+    throw new UsageError(`--token: the token could not be read: ${(error as NodeJS.ErrnoException).code}`);
+  }
+  const text = bytes.subarray(0, TOKEN_FILE_MAX).toString('utf8').split('\n', 1)[0]?.trim() ?? '';
+  if (text === '') throw new UsageError('--token: expected a bootstrap token in the first line');
+  return text;
+}
+
+function none(args: readonly string[]): void {
+  if (args.length > 0) throw new UsageError(`expected nothing more, found ${JSON.stringify(args[0])}`);
+}
+
+function say(text: string): 0 {
+  process.stdout.write(text);
+  return 0;
+}

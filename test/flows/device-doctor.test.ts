@@ -1,0 +1,182 @@
+/** `rollcall-device doctor`: for each thing that keeps a device from connecting, the one line that says so. */
+
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { parseBootstrapToken } from '../../contract/bootstrap-token.ts';
+import type { Finding } from '../../device-sdk/agent/doctor.ts';
+import { type AgentPlace, type AgentProgram, buildAgentProgram } from '../testkit/device-agent.ts';
+import { startFleet, type TestFleet } from '../testkit/fleet.ts';
+import { temporaryDirectory } from '../testkit/temporary.ts';
+
+const workshop = mkdtempSync(join(tmpdir(), 'rollcall-doctor-'));
+let agentProgram: AgentProgram;
+let fleet: TestFleet;
+
+beforeAll(async () => {
+  [agentProgram, fleet] = await Promise.all([buildAgentProgram(workshop), startFleet()]);
+});
+afterAll(async () => {
+  await fleet?.stop();
+  rmSync(workshop, { recursive: true, force: true });
+});
+
+async function enrolled(id: string): Promise<AgentPlace> {
+  const place = agentProgram.configure(temporaryDirectory(), [`id = ${id}`]);
+  place.giveToken(await fleet.mint());
+  expect(await place.command(['enroll'])).toMatchObject({ code: 0 });
+  return place;
+}
+
+/** What it found, by check, and its exit code. */
+async function examine(place: AgentPlace) {
+  const { code, stdout } = await place.command(['doctor', '--json']);
+  const findings = JSON.parse(stdout) as readonly Finding[];
+  const of = (check: Finding['check']) => findings.find((finding) => finding.check === check);
+  return { code, of, outcomes: Object.fromEntries(findings.map(({ check, outcome }) => [check, outcome])) };
+}
+
+it('finds nothing wrong with a device that can connect, and leaves it able to', async () => {
+  const place = await enrolled('well-1');
+  const { code, outcomes } = await examine(place);
+  expect(outcomes).toEqual({
+    agent: 'ok',
+    identity: 'ok',
+    certificate: 'ok',
+    names: 'ok',
+    network: 'ok',
+    clock: 'ok',
+    server: 'ok',
+    standing: 'ok',
+    rules: 'ok',
+  });
+  expect(code).toBe(0);
+  const text = (await place.command(['doctor'])).stdout;
+  expect(text).toMatch(/^standing +ok +the broker accepted this device$/m);
+  await (await place.run()).reached('connected');
+});
+
+it('asks the running agent instead of taking its session over', async () => {
+  const place = await enrolled('well-2');
+  const agent = await place.run();
+  await agent.reached('connected');
+  const { of } = await examine(place);
+  expect(of('standing')).toMatchObject({ outcome: 'ok', found: 'the agent is connected' });
+  const { session } = await fleet.operator.showDevice({ id: 'well-2' });
+  expect(session).toBeDefined();
+});
+
+it('checks a device that is not enrolled as far as its token goes, and spends it not', async () => {
+  const place = agentProgram.configure(temporaryDirectory());
+  place.giveToken(await fleet.mint());
+  const { outcomes } = await examine(place);
+  expect(outcomes).toMatchObject({ identity: 'ok', network: 'ok', server: 'ok', standing: 'skipped' });
+  expect(await place.command(['enroll'])).toMatchObject({ code: 0 });
+});
+
+it('says that there is no token, and where to put one', async () => {
+  const place = agentProgram.configure(temporaryDirectory());
+  const { code, of } = await examine(place);
+  expect(of('identity')).toMatchObject({
+    outcome: 'failed',
+    found: expect.stringContaining('no token'),
+    fix: expect.stringContaining(place.tokenFile),
+  });
+  expect(code).toBe(1);
+});
+
+it('says that a token was cut, and never shows it', async () => {
+  const place = agentProgram.configure(temporaryDirectory());
+  const token = await fleet.mint();
+  place.giveToken(token.slice(0, 40));
+  const { stdout } = await place.command(['doctor']);
+  expect(stdout).toContain('the token is not whole');
+  expect(stdout).not.toContain(token.slice(0, 20));
+});
+
+it('says that the token is of another fleet than the server', async () => {
+  const place = agentProgram.configure(temporaryDirectory());
+  const token = await fleet.mint();
+  const pin = parseBootstrapToken(token)?.rootSha256 as string;
+  const otherPin = Buffer.from(Buffer.from(pin, 'hex').map((byte) => byte ^ 0xff));
+  const text = [
+    token.replace(pin, otherPin.toString('hex')),
+    token.replace(Buffer.from(pin, 'hex').toString('base64url'), otherPin.toString('base64url')),
+  ].find((candidate) => candidate !== token);
+  place.giveToken(text as string);
+  const { of } = await examine(place);
+  expect(of('server') ?? of('identity')).toMatchObject({ outcome: 'failed' });
+});
+
+it('says that the server cannot be reached', async () => {
+  const place = await enrolled('away-1');
+  const about = join(place.state, 'device.json');
+  const file = JSON.parse(readFileSync(about, 'utf8')) as Record<string, unknown>;
+  writeFileSync(about, JSON.stringify({ ...file, enrollUrl: 'https://localhost:9' }));
+  const { of } = await examine(place);
+  expect(of('network')).toMatchObject({ outcome: 'failed', found: expect.stringContaining('ECONNREFUSED') });
+});
+
+it('says that a name is not known', async () => {
+  const place = await enrolled('away-2');
+  const about = join(place.state, 'device.json');
+  const file = JSON.parse(readFileSync(about, 'utf8')) as Record<string, unknown>;
+  writeFileSync(about, JSON.stringify({ ...file, enrollUrl: 'https://nowhere.invalid:8443' }));
+  const { of, outcomes } = await examine(place);
+  expect(of('names')).toMatchObject({ outcome: 'failed', found: expect.stringContaining('nowhere.invalid') });
+  expect(outcomes.network).toBe('skipped');
+});
+
+it('says that the server is of another fleet', async () => {
+  const place = await enrolled('strange-1');
+  const other = await startFleet();
+  try {
+    const about = join(place.state, 'device.json');
+    const file = JSON.parse(readFileSync(about, 'utf8')) as Record<string, unknown>;
+    writeFileSync(about, JSON.stringify({ ...file, enrollUrl: other.enrollUrl }));
+    const { of } = await examine(place);
+    expect(of('server')).toMatchObject({ outcome: 'failed', fix: expect.stringContaining('another server') });
+  } finally {
+    await other.stop();
+  }
+});
+
+it('says that the device is revoked, and what to ask an operator', async () => {
+  const place = await enrolled('lost-1');
+  await fleet.operator.revokeDevices({ ids: ['lost-1'], reason: 'keyCompromise' });
+  const { code, of } = await examine(place);
+  expect(of('server')).toMatchObject({ outcome: 'ok' });
+  expect(of('standing')).toMatchObject({ outcome: 'failed', fix: expect.stringContaining('revoked') });
+  expect(code).toBe(1);
+});
+
+it('says that the access rules let it say nothing', async () => {
+  await fleet.operator.setPolicy({ kind: 'group', name: 'mute', connect: ['${device.id}'] });
+  const place = agentProgram.configure(temporaryDirectory(), ['id = mute-1']);
+  place.giveToken(await fleet.mint({ group: 'mute' }));
+  expect(await place.command(['enroll'])).toMatchObject({ code: 0 });
+  const { of } = await examine(place);
+  expect(of('standing')).toMatchObject({ outcome: 'ok' });
+  expect(of('rules')).toMatchObject({ outcome: 'warning', fix: expect.stringContaining('policy explain mute-1') });
+}, 60_000);
+
+it('says that others can read the key', async () => {
+  const place = await enrolled('open-1');
+  chmodSync(join(place.state, 'key.pem'), 0o644);
+  const { of } = await examine(place);
+  expect(of('identity')).toMatchObject({ outcome: 'failed', fix: expect.stringContaining('chmod 600') });
+});
+
+it('says that the certificate has expired, and goes on to what else may be wrong', async () => {
+  // The device's own clock decides: a certificate of a fleet whose days are long over.
+  const past = await startFleet({ now: () => Date.now() - 200 * 86_400_000 });
+  const place = agentProgram.configure(temporaryDirectory(), ['id = old-1']);
+  try {
+    place.giveToken(await past.mint());
+    const { of } = await examine(place);
+    expect(of('server')).toMatchObject({ outcome: 'failed', fix: expect.stringContaining('set its clock') });
+  } finally {
+    await past.stop();
+  }
+});
