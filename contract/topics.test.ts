@@ -1,16 +1,20 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { DeviceId } from './identity.ts';
+import type { DeviceId, GroupName } from './identity.ts';
 import {
+  broadcastFilter,
+  broadcastTopic,
   commandTopic,
   eventTopic,
   filterCovers,
   filterMatches,
   isTopicFilter,
   isTopicName,
+  parseBroadcastTopic,
   parseDeviceTopic,
   responseTopic,
   telemetryTopic,
+  twinTopic,
 } from './topics.ts';
 
 const device = 'dev-7' as DeviceId;
@@ -21,6 +25,7 @@ describe('the topics of a device', () => {
     expect(parseDeviceTopic(telemetryTopic(device, 'temp'))).toEqual({ kind: 'telemetry', device, stream: 'temp' });
     expect(parseDeviceTopic(eventTopic(device, 'door'))).toEqual({ kind: 'event', device, type: 'door' });
     expect(parseDeviceTopic(responseTopic(device, 'r1'))).toEqual({ kind: 'response', device, requestId: 'r1' });
+    expect(parseDeviceTopic(twinTopic(device, 'desired'))).toEqual({ kind: 'twin', device, side: 'desired' });
     expect(parseDeviceTopic(commandTopic(device, 'reboot', 'r1'))).toEqual({
       kind: 'command',
       device,
@@ -46,6 +51,27 @@ describe('the topics of a device', () => {
 
   it.each(['', '+', '#', 'a/b', 'a b', '$x', '..', 'x'.repeat(65)])('are never built with %j as a level', (stream) => {
     expect(() => telemetryTopic(device, stream)).toThrow(RangeError);
+  });
+});
+
+describe('a broadcast', () => {
+  const group = 'press-hall' as GroupName;
+
+  it('is read back, and found by the filter of its group', () => {
+    const topic = broadcastTopic(group, 'night-mode');
+    expect(parseBroadcastTopic(topic)).toEqual({ group, name: 'night-mode' });
+    expect(filterMatches(broadcastFilter(group), topic)).toBe(true);
+    expect(filterMatches(broadcastFilter('press' as GroupName), topic)).toBe(false);
+  });
+
+  it.each([
+    'groups/a/broadcast',
+    'groups/a/broadcast/b/c',
+    'groups/+/broadcast/b',
+    'groups//broadcast/b',
+    'groups/a/x/b',
+  ])('is not read from %s', (topic) => {
+    expect(parseBroadcastTopic(topic)).toBeUndefined();
   });
 });
 

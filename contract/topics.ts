@@ -3,7 +3,7 @@
  * Wildcards and `$` follow MQTT 3.1.1, section 4.7. Who may use which topic is not decided here.
  */
 
-import { type DeviceId, type GroupName, parseDeviceId } from './identity.ts';
+import { type DeviceId, type GroupName, parseDeviceId, parseGroupName } from './identity.ts';
 import { type LifecycleType, NOBODY } from './lifecycle.ts';
 
 /** One level that we name ourselves: a stream, an event type, a command name, a request id. */
@@ -27,6 +27,10 @@ export function telemetryTopic(device: DeviceId, stream: string): string {
   return `devices/${device}/telemetry/${level(stream, 'stream')}`;
 }
 
+/** The filters under which a service receives what all devices measure, and what all of them answer. */
+export const TELEMETRY_OF_ALL = 'devices/+/telemetry/+';
+export const RESPONSES_OF_ALL = 'devices/+/responses/+';
+
 export function eventTopic(device: DeviceId, type: string): string {
   return `devices/${device}/events/${level(type, 'event type')}`;
 }
@@ -46,6 +50,11 @@ export function responseTopic(device: DeviceId, requestId: string): string {
 
 export function twinTopic(device: DeviceId, side: 'desired' | 'reported'): string {
   return `devices/${device}/twin/${side}`;
+}
+
+/** The filter under which a device receives all broadcasts to a group. */
+export function broadcastFilter(group: GroupName): string {
+  return `groups/${group}/broadcast/+`;
 }
 
 export function broadcastTopic(group: GroupName, name: string): string {
@@ -87,7 +96,8 @@ export type DeviceTopic =
   | { readonly kind: 'telemetry'; readonly device: DeviceId; readonly stream: string }
   | { readonly kind: 'event'; readonly device: DeviceId; readonly type: string }
   | { readonly kind: 'command'; readonly device: DeviceId; readonly name: string; readonly requestId: string }
-  | { readonly kind: 'response'; readonly device: DeviceId; readonly requestId: string };
+  | { readonly kind: 'response'; readonly device: DeviceId; readonly requestId: string }
+  | { readonly kind: 'twin'; readonly device: DeviceId; readonly side: 'desired' | 'reported' };
 
 /** Reads a topic that one of the builders above could have written; undefined for every other topic. */
 export function parseDeviceTopic(topic: string): DeviceTopic | undefined {
@@ -104,7 +114,17 @@ export function parseDeviceTopic(topic: string): DeviceTopic | undefined {
   if (area === 'telemetry') return { kind: 'telemetry', device, stream: first };
   if (area === 'events') return { kind: 'event', device, type: first };
   if (area === 'responses') return { kind: 'response', device, requestId: first };
+  if (area === 'twin' && (first === 'desired' || first === 'reported')) return { kind: 'twin', device, side: first };
   return undefined;
+}
+
+/** Reads what {@link broadcastTopic} writes; undefined for every other topic. */
+export function parseBroadcastTopic(topic: string): { readonly group: GroupName; readonly name: string } | undefined {
+  const levels = topic.split('/');
+  const [root, groupText = '', area, name = ''] = levels;
+  const group = parseGroupName(groupText);
+  if (root !== 'groups' || area !== 'broadcast' || levels.length !== 4) return undefined;
+  return group === undefined || !LEVEL.test(name) ? undefined : { group, name };
 }
 
 /** A topic name: not empty, no wildcard, no NUL, within the limits [MQTT-3.3.2-2, MQTT-4.7.3-1..3]. */

@@ -1,83 +1,170 @@
 /**
- * Commands from the cloud to handlers, and handlers' answers back. A command is delivered at least once by MQTT; here it
- * runs at most once per process. It sends nothing itself.
+ * Commands from the cloud to handlers, and handlers' answers back. MQTT delivers a command at least once; here it runs at
+ * most once, over reboots too, and is answered in any case. It sends nothing itself.
  */
 
+import type { CommandLedger } from './command-ledger.ts';
 import { asDeviceError, type DeviceError } from './device-error.ts';
+import { type Parser, parsed } from './device-schema.ts';
 import type { DeviceLog } from './device-state.ts';
 import type { Payload } from './payload.ts';
+import type { Schedule } from './schedule.ts';
 
-export interface Command {
+export interface Command<Request = unknown> {
   readonly name: string;
   /** Names the answer's topic; unique per command. */
   readonly requestId: string;
   readonly payload: Buffer;
-  /** The payload as JSON; throws a SyntaxError when it isn't. */
-  json(): unknown;
+  /** Aborted when the time for the answer is over, or the device is closed. */
+  readonly signal: AbortSignal;
+  /** The payload as JSON, as the command's parser returned it if there is one; throws a SyntaxError when it isn't JSON. */
+  json(): Request;
 }
 
 /** What it returns is published as the response; what it throws as `{"error": message}`. */
-export type CommandHandler = (command: Command) => unknown;
+export type CommandHandler<Request = never, Response = unknown> = (
+  command: Command<Request>,
+) => Response | Promise<Response>;
+
+export interface CommandOptions {
+  /** Seconds for the answer; after that it is `{"error":"timeout"}`, whatever the handler says. Default 60. */
+  readonly timeout?: number;
+}
+
+export interface CommandDeskOptions {
+  /** Resolves when the answer is safe. */
+  readonly respond: (requestId: string, payload: Payload) => Promise<void>;
+  readonly ledger: CommandLedger;
+  readonly parsers: Readonly<Record<string, Parser>>;
+  readonly schedule: Schedule;
+  readonly log: DeviceLog;
+}
 
 /** Commands that came before their handler was registered, at most. */
 const HELD_MAX = 64;
-/** Request ids remembered to recognize a second delivery. */
-const REMEMBERED_MAX = 256;
+/** Handlers that run at one time; the others wait. */
+const RUNNING_MAX = 16;
+const TIMEOUT_S = 60;
+
+interface Desk {
+  readonly handler: CommandHandler;
+  readonly timeout: number;
+}
 
 export class CommandDesk {
-  readonly #respond: (requestId: string, payload: Payload) => Promise<void>;
-  readonly #log: DeviceLog;
-  readonly #handlers = new Map<string, CommandHandler>();
-  readonly #seen = new Set<string>();
-  #held: Command[] = [];
+  readonly #options: CommandDeskOptions;
+  readonly #desks = new Map<string, Desk>();
+  readonly #ending = new AbortController();
+  #held: Command<never>[] = [];
+  #waiting: (() => void)[] = [];
+  #running = 0;
+  readonly #answering = new Set<Promise<void>>();
 
-  constructor(respond: (requestId: string, payload: Payload) => Promise<void>, log: DeviceLog) {
-    this.#respond = respond;
-    this.#log = log;
+  /** Answers at once what an earlier run began and did not end: nobody knows how far it came, and it isn't run again. */
+  constructor(options: CommandDeskOptions) {
+    this.#options = options;
+    for (const requestId of options.ledger.interrupted) void this.#answer(requestId, { error: 'interrupted' });
   }
 
   /** One handler per name, `*` for the rest; a later one takes the place of an earlier. Held commands run at once. */
-  register(name: string, handler: CommandHandler): void {
-    this.#handlers.set(name, handler);
+  register(name: string, handler: CommandHandler, { timeout = TIMEOUT_S }: CommandOptions = {}): void {
+    this.#desks.set(name, { handler, timeout });
     const held = this.#held;
     this.#held = [];
     for (const command of held) this.#dispatch(command);
   }
 
-  deliver(name: string, requestId: string, payload: Buffer): void {
-    if (this.#seen.has(requestId)) return;
-    if (this.#seen.size >= REMEMBERED_MAX) this.#seen.delete(this.#seen.values().next().value as string);
-    this.#seen.add(requestId);
-    this.#dispatch({ name, requestId, payload, json: () => JSON.parse(payload.toString('utf8')) });
+  /** Resolves when the command will not be forgotten, undefined if it is known already; rejects if it can't be kept. */
+  deliver(name: string, requestId: string, payload: Buffer): Promise<void> | undefined {
+    const { ledger } = this.#options;
+    if (ledger.knows(requestId)) return undefined;
+    return ledger.begin(requestId).then(() => {
+      const json = () => JSON.parse(payload.toString('utf8')) as never;
+      this.#dispatch({ name, requestId, payload, json, signal: this.#ending.signal });
+    });
   }
 
-  #dispatch(command: Command): void {
-    const handler = this.#handlers.get(command.name) ?? this.#handlers.get('*');
-    if (handler !== undefined) void this.#run(handler, command);
+  /** Handlers under way go on; what they say is not heard any more. */
+  async close(): Promise<void> {
+    this.#ending.abort();
+    this.#waiting = [];
+    await Promise.all(this.#answering);
+    await this.#options.ledger.close();
+  }
+
+  #dispatch(command: Command<never>): void {
+    const desk = this.#desks.get(command.name) ?? this.#desks.get('*');
+    if (desk !== undefined) this.#inTurn(() => this.#run(desk, command));
     else this.#hold(command);
   }
 
-  #hold(command: Command): void {
+  #hold(command: Command<never>): void {
     this.#held.push(command);
     if (this.#held.length <= HELD_MAX) return;
-    const dropped = this.#held.shift();
-    this.#log.warn({ command: dropped?.name, requestId: dropped?.requestId }, 'command dropped without a handler');
+    const { name, requestId } = this.#held.shift() as Command<never>;
+    this.#options.log.warn({ command: name, requestId }, 'command dropped without a handler');
+    void this.#answer(requestId, { error: 'no handler' });
   }
 
-  async #run(handler: CommandHandler, command: Command): Promise<void> {
-    const { name, requestId } = command;
-    let answer: Payload;
-    try {
-      answer = ((await handler(command)) ?? null) as Payload;
-    } catch (error) {
-      this.#log.warn({ command: name, requestId, reason: asMessage(error) }, 'command failed');
-      answer = { error: asMessage(error) };
+  #inTurn(run: () => Promise<void>): void {
+    if (this.#ending.signal.aborted) return;
+    if (this.#running >= RUNNING_MAX) {
+      this.#waiting.push(() => this.#inTurn(run));
+      return;
     }
+    this.#running += 1;
+    void run().finally(() => {
+      this.#running -= 1;
+      this.#waiting.shift()?.();
+    });
+  }
+
+  async #run({ handler, timeout }: Desk, command: Command<never>): Promise<void> {
+    const { schedule, parsers } = this.#options;
+    const { name, requestId } = command;
+    const limit = new AbortController();
+    let cancel: () => void = () => {};
+    const tooLate = new Promise<Payload>((resolve) => {
+      cancel = schedule(timeout * 1_000, () => {
+        limit.abort();
+        resolve({ error: 'timeout' });
+      });
+    });
+    const signal = AbortSignal.any([this.#ending.signal, limit.signal]);
+    const work = async (): Promise<Payload> => {
+      try {
+        const parser = parsers[name];
+        let json = command.json;
+        if (parser !== undefined) {
+          const request = parsed(parser, command.json(), 'the request') as never;
+          json = () => request;
+        }
+        return ((await handler({ ...command, json, signal })) ?? null) as Payload;
+      } catch (error) {
+        this.#options.log.warn({ command: name, requestId, reason: asMessage(error) }, 'command failed');
+        return { error: asMessage(error) };
+      }
+    };
+    const answer = await Promise.race([work(), tooLate]);
+    cancel();
+    if (!this.#ending.signal.aborted) await this.#answer(requestId, answer);
+  }
+
+  #answer(requestId: string, payload: Payload): Promise<void> {
+    const answering = this.#say(requestId, payload).finally(() => this.#answering.delete(answering));
+    this.#answering.add(answering);
+    return answering;
+  }
+
+  /** Never rejects. */
+  async #say(requestId: string, payload: Payload): Promise<void> {
+    const { respond, ledger, log } = this.#options;
     try {
-      await this.#respond(requestId, answer);
+      await respond(requestId, payload);
+      ledger.end(requestId);
     } catch (error) {
       const { code }: DeviceError = asDeviceError(error, 'internal');
-      this.#log.warn({ command: name, requestId, code }, 'response not sent');
+      log.warn({ requestId, code }, 'response not sent');
     }
   }
 }

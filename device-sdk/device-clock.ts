@@ -3,9 +3,8 @@
  * gateways wake up in 1970. It sets no clock.
  */
 
-import { readFile } from 'node:fs/promises';
-import { writeDurably } from './durable-file.ts';
 import type { PeerClock } from './https-exchange.ts';
+import { type JsonFile, jsonFile, memoryJson } from './json-file.ts';
 import type { DatesJudgedBy } from './server-proof.ts';
 
 /** Milliseconds of skew that a slow answer and whole seconds can explain. */
@@ -108,26 +107,19 @@ export class DeviceClock implements PeerClock {
 }
 
 export function fileClockStore(path: string): ClockStore {
-  let saving: Promise<void> = Promise.resolve();
-  return {
-    load: async () => {
-      const { time } = JSON.parse(await readFile(path, 'utf8')) as { readonly time?: unknown };
-      return typeof time === 'number' && Number.isSafeInteger(time) && time >= 0 ? time : undefined;
-    },
-    save: (time) => {
-      const write = () => writeDurably(path, `${JSON.stringify({ time })}\n`, 0o644);
-      saving = saving.then(write, write); // one after the other: they share a temporary file
-      return saving;
-    },
-  };
+  return clockStore(jsonFile(path, 0o644));
 }
 
 export function memoryClockStore(): ClockStore {
-  let kept: number | undefined;
+  return clockStore(memoryJson());
+}
+
+function clockStore(file: JsonFile): ClockStore {
   return {
-    load: async () => kept,
-    save: async (time) => {
-      kept = time;
+    load: async () => {
+      const { time } = ((await file.load()) ?? {}) as { readonly time?: unknown };
+      return typeof time === 'number' && Number.isSafeInteger(time) && time >= 0 ? time : undefined;
     },
+    save: (time) => file.save({ time }),
   };
 }

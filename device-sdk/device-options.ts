@@ -1,7 +1,10 @@
 /** What an application says when it opens a device: the shape of it, its defaults, and what can be wrong with it. */
 
+import { NAME_RULE, parseGroupName } from '../contract/identity.ts';
+import type { BroadcastHandler } from './broadcasts.ts';
 import type { CommandHandler } from './commands.ts';
 import { DeviceError } from './device-error.ts';
+import type { DeviceParsers } from './device-schema.ts';
 import type { DeviceLog, StateListener } from './device-state.ts';
 import { checkedMqttUrls, type EnrollmentOrder } from './enrollment.ts';
 import type { IdentityStore } from './identity-store.ts';
@@ -10,8 +13,14 @@ import type { OutboxLimits } from './outbox.ts';
 import type { Schedule } from './schedule.ts';
 
 export interface DeviceSettings extends EnrollmentOrder {
+  /** The group whose broadcasts it hears. Default `default`. */
+  readonly group?: string;
+  /** Parsers of what comes and goes. */
+  readonly schemas?: DeviceParsers;
   /** Handlers that must be in place before the first command can arrive; more can come with `onCommand`. */
   readonly commands?: Readonly<Record<string, CommandHandler>>;
+  /** As {@link commands}, for broadcasts. */
+  readonly broadcasts?: Readonly<Record<string, BroadcastHandler>>;
   /** True starts without the commands that were queued while the device was away. Default false. */
   readonly clean?: boolean;
   /** Seconds of silence before the line is probed, 15 to 1200. Default 60. */
@@ -53,8 +62,11 @@ export const KEEPALIVE_S = 60;
 
 /** Throws `request_invalid`. */
 export function checkSettings(options: DeviceOptions): void {
-  const { mqttUrl, keepalive = KEEPALIVE_S } = options;
+  const { mqttUrl, keepalive = KEEPALIVE_S, group } = options;
   checkedMqttUrls(mqttUrl);
+  if (group !== undefined && parseGroupName(group) === undefined) {
+    throw new DeviceError('request_invalid', { reason: `expected a group of ${NAME_RULE}` });
+  }
   checkOutboxOrder(options);
   if (!Number.isInteger(keepalive) || keepalive < 15 || keepalive > 1_200) {
     throw new DeviceError('request_invalid', { reason: 'expected a keepalive of 15 to 1200 seconds' });

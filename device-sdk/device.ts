@@ -3,44 +3,61 @@
  * connected and queued is told in enrollment.ts, uplink.ts and outbox.ts.
  */
 
-import { join } from 'node:path';
-import { performance } from 'node:perf_hooks';
-import type { DeviceId } from '../contract/identity.ts';
-import { commandFilter, eventTopic, parseDeviceTopic, responseTopic, telemetryTopic } from '../contract/topics.ts';
-import { CommandDesk, type CommandHandler } from './commands.ts';
-import { type ClockStatus, DeviceClock, fileClockStore, memoryClockStore, SKEW_TOLERATED_MS } from './device-clock.ts';
-import { asDeviceError, type DeviceError } from './device-error.ts';
+import { DEFAULT_GROUP, type DeviceId, type GroupName } from '../contract/identity.ts';
 import {
-  checkSettings,
-  type DeviceOptions,
-  type DeviceSettings,
-  KEEPALIVE_S,
-  type PublishOptions,
-} from './device-options.ts';
-import { type DeviceState, SILENT_LOG, type StateListener } from './device-state.ts';
-import { checkedMqttUrls, enroll, loadIdentity } from './enrollment.ts';
-import { fileIdentityStore } from './file-identity-store.ts';
+  broadcastFilter,
+  commandFilter,
+  eventTopic,
+  responseTopic,
+  serverNoticeFilter,
+  TRUST_BUNDLE_TOPIC,
+  telemetryTopic,
+  twinTopic,
+} from '../contract/topics.ts';
+import { BroadcastDesk, type BroadcastHandler } from './broadcasts.ts';
+import { CommandDesk, type CommandHandler, type CommandOptions } from './commands.ts';
+import type { ClockStatus, DeviceClock } from './device-clock.ts';
+import { asDeviceError, type DeviceError } from './device-error.ts';
+import { type DeviceOptions, KEEPALIVE_S, type PublishOptions } from './device-options.ts';
+import { type CompleteSettings, type DeviceParts, openParts } from './device-parts.ts';
+import {
+  type BroadcastsOf,
+  type CommandsOf,
+  type DesiredOf,
+  type DeviceSchema,
+  type EventsOf,
+  type Parser,
+  parsed,
+  type ReportedOf,
+  type RequestOf,
+  type ResponseOf,
+  type StreamsOf,
+} from './device-schema.ts';
+import type { DeviceState, StateListener } from './device-state.ts';
+import { checkedMqttUrls } from './enrollment.ts';
 import { learnTime } from './https-exchange.ts';
 import { IdentityKeeper } from './identity-keeper.ts';
-import type { IdentityStore, StoredIdentity } from './identity-store.ts';
-import { openOutbox } from './open-outbox.ts';
-import type { Outbox, OutboxStatus } from './outbox.ts';
+import { Inbox } from './inbox.ts';
+import type { NewMessage, Outbox, OutboxStatus } from './outbox.ts';
 import { encodePayload, type Payload } from './payload.ts';
 import type { Receipt } from './receipt.ts';
-import { realTimers } from './schedule.ts';
 import { Standing } from './standing.ts';
+import { Twin } from './twin.ts';
 import { Uplink } from './uplink.ts';
 
-type CompleteSettings = DeviceSettings & Required<Pick<DeviceSettings, 'random' | 'schedule' | 'log'>>;
-
-export class Device {
+export class Device<Schema extends DeviceSchema = DeviceSchema> {
   readonly id: DeviceId;
+  readonly #options: CompleteSettings;
   readonly #clock: DeviceClock;
   readonly #outbox: Outbox;
   readonly #uplink: Uplink;
   readonly #keeper: IdentityKeeper;
   readonly #commands: CommandDesk;
+  readonly #broadcasts: BroadcastDesk;
+  readonly #twin: Twin<never, never>;
+  readonly #group: GroupName;
   readonly #standing = new Standing();
+  #usesTwin = false;
   #closing: Promise<void> | undefined;
 
   /**
@@ -48,37 +65,31 @@ export class Device {
    * network. Rejects with a {@link DeviceError} when there is no identity and none can be had; it doesn't try again by
    * itself (`retryAfter` says when the server would like to be asked again).
    */
-  static async open(options: DeviceOptions): Promise<Device> {
-    checkSettings(options);
-    const store = options.store ?? fileIdentityStore(options.dataDir);
-    const { random = Math.random, schedule = realTimers, log = SILENT_LOG } = options;
-    const clock = await openClock(options);
-    const settings = { ...options, random, schedule, log, clock };
-    let identity: StoredIdentity;
-    try {
-      identity = (await loadIdentity(store, settings)) ?? (await enrollFirst(store, settings));
-    } catch (error) {
-      await clock.keep(); // a refusal tells the time as well
-      throw error;
-    }
-    const outbox = openOutbox(options, { deviceId: identity.deviceId, now: clock.now, schedule, log });
-    return new Device(settings, store, identity, outbox, clock);
+  static async open<Schema extends DeviceSchema = DeviceSchema>(options: DeviceOptions): Promise<Device<Schema>> {
+    const parts = await openParts(options);
+    const device: Device<Schema> = new Device<Schema>(
+      parts,
+      await Twin.open({
+        file: parts.twinFile,
+        publish: (payload) => device.#report(payload),
+        parser: options.schemas?.desired,
+        log: parts.settings.log,
+      }),
+    );
+    return device;
   }
 
-  private constructor(
-    options: CompleteSettings,
-    store: IdentityStore,
-    identity: StoredIdentity,
-    outbox: Outbox,
-    clock: DeviceClock,
-  ) {
-    const { random, schedule, log } = options;
+  private constructor(parts: DeviceParts, twin: Twin<never, never>) {
+    const { settings: options, identity, clock, outbox, store, ledger } = parts;
+    const { random, schedule, log, schemas = {} } = options;
     const { now } = clock;
+    this.id = identity.deviceId;
+    this.#options = options;
     this.#clock = clock;
     this.#outbox = outbox;
-    this.id = identity.deviceId;
+    this.#twin = twin;
+    this.#group = (options.group ?? DEFAULT_GROUP) as GroupName; // checked before anything else happened
     if (options.onState !== undefined) this.#standing.onState(options.onState);
-    this.#commands = new CommandDesk((requestId, payload) => this.#respond(requestId, payload), log);
     this.#uplink = new Uplink(
       {
         identity,
@@ -86,19 +97,34 @@ export class Device {
         clean: options.clean ?? false,
         keepalive: options.keepalive ?? KEEPALIVE_S,
         dates: () => clock.dates(),
-        learnTime: () => learnTime({ url: identity.enrollUrl, root: identity.rootPem }, clock),
+        learnTime: () => {
+          const { enrollUrl, rootPem } = this.#keeper.identity;
+          return learnTime({ url: enrollUrl, root: rootPem }, clock);
+        },
         ...{ outbox, log, now, schedule, random },
       },
       {
         changed: (link, error, reason) => this.#keeper.linked(link, error, reason),
-        message: (topic, payload) => this.#received(topic, payload),
+        message: (topic, payload) => inbox.received(topic, payload),
       },
     );
-    const { uplink, standing } = { uplink: this.#uplink, standing: this.#standing };
     this.#keeper = new IdentityKeeper({
-      ...{ store, identity, order: options, clock, standing, uplink, random, schedule, log },
+      ...{ store, identity, order: options, clock, random, schedule, log },
+      standing: this.#standing,
+      uplink: this.#uplink,
     });
-    for (const [name, handler] of Object.entries(options.commands ?? {})) this.onCommand(name, handler);
+    this.#broadcasts = new BroadcastDesk(schemas.broadcasts ?? {}, log);
+    this.#commands = new CommandDesk({
+      respond: (requestId, payload) => this.#respond(requestId, payload),
+      ...{ ledger, parsers: schemas.commands ?? {}, schedule, log },
+    });
+    const inbox = new Inbox({
+      ...{ deviceId: this.id, group: this.#group, twin, log },
+      ...{ commands: this.#commands, broadcasts: this.#broadcasts, keeper: this.#keeper },
+    });
+    this.#uplink.listenOn(serverNoticeFilter(this.id), TRUST_BUNDLE_TOPIC);
+    for (const [name, handler] of Object.entries(options.commands ?? {})) this.#listen(name, handler, {});
+    for (const [name, handler] of Object.entries(options.broadcasts ?? {})) this.#hear(name, handler);
     this.#uplink.start();
     this.#keeper.start();
   }
@@ -137,13 +163,33 @@ export class Device {
    * any more: it is in the queue on disk, or, for a device without one, acknowledged by the broker. The receipt's
    * `acknowledged` resolves at the acknowledgement in either case. Rejects with `outbox_full`, or `queue_unwritable`.
    */
-  publish(stream: string, payload: Payload, options: PublishOptions = {}): Promise<Receipt> {
-    return this.#publish(() => telemetryTopic(this.id, stream), payload, options);
+  publish<Name extends keyof StreamsOf<Schema> & string>(
+    stream: Name,
+    payload: StreamsOf<Schema>[Name] & Payload,
+    options: PublishOptions = {},
+  ): Promise<Receipt> {
+    const parser = this.#options.schemas?.streams?.[stream];
+    return this.#publish(() => telemetryTopic(this.id, stream), parser, payload, options);
   }
 
   /** Publishes on `devices/{id}/events/{type}`, as {@link publish} does. */
-  publishEvent(type: string, payload: Payload, options: PublishOptions = {}): Promise<Receipt> {
-    return this.#publish(() => eventTopic(this.id, type), payload, options);
+  publishEvent<Name extends keyof EventsOf<Schema> & string>(
+    type: Name,
+    payload: EventsOf<Schema>[Name] & Payload,
+    options: PublishOptions = {},
+  ): Promise<Receipt> {
+    const parser = this.#options.schemas?.events?.[type];
+    return this.#publish(() => eventTopic(this.id, type), parser, payload, options);
+  }
+
+  /** What the fleet wants of this device, and what the device reports. From the first use on it is kept up to date. */
+  get twin(): Twin<DesiredOf<Schema>, ReportedOf<Schema>> {
+    if (!this.#usesTwin) {
+      this.#usesTwin = true;
+      this.#uplink.listenOn(twinTopic(this.id, 'desired'));
+      void this.#twin.repeat();
+    }
+    return this.#twin as unknown as Twin<DesiredOf<Schema>, ReportedOf<Schema>>;
   }
 
   /** Resolves when nothing waits any more; rejects with `closed`. */
@@ -151,10 +197,24 @@ export class Device {
     return this.#outbox.drained();
   }
 
-  /** Handles commands of one name, or with `*` all that have no handler of their own. The answer is published. */
-  onCommand(name: string, handler: CommandHandler): void {
-    this.#commands.register(name, handler);
-    this.#uplink.listenOn(commandFilter(this.id));
+  /**
+   * Handles commands of one name, or with `*` all that have no handler of their own. What it returns is the answer. A
+   * command runs at most once, over reboots too: one that a crash interrupted is answered with `{"error":"interrupted"}`.
+   */
+  onCommand<Name extends keyof CommandsOf<Schema> & string>(
+    name: Name | '*',
+    handler: CommandHandler<RequestOf<CommandsOf<Schema>[Name]>, ResponseOf<CommandsOf<Schema>[Name]>>,
+    options: CommandOptions = {},
+  ): void {
+    this.#listen(name, handler as CommandHandler, options);
+  }
+
+  /** Handles broadcasts of one name to the device's group, or with `*` all that have no handler of their own. */
+  onBroadcast<Name extends keyof BroadcastsOf<Schema> & string>(
+    name: Name | '*',
+    handler: BroadcastHandler<BroadcastsOf<Schema>[Name]>,
+  ): void {
+    this.#hear(name, handler as BroadcastHandler);
   }
 
   /**
@@ -183,51 +243,43 @@ export class Device {
   }
 
   async #close(): Promise<void> {
-    await Promise.allSettled([this.#uplink.close(), this.#keeper.close(), this.#clock.keep()]);
+    const ends = [this.#uplink.close(), this.#keeper.close(), this.#commands.close(), this.#clock.keep()];
+    await Promise.allSettled(ends);
     this.#standing.become('closed', undefined, 'closed');
   }
 
-  async #publish(topic: () => string, payload: Payload, options: PublishOptions): Promise<Receipt> {
+  async #publish(
+    topic: () => string,
+    parser: Parser | undefined,
+    payload: unknown,
+    { qos = 1, ...rest }: PublishOptions & Pick<NewMessage, 'priority' | 'retain'>,
+  ): Promise<Receipt> {
     if (this.state === 'revoked') throw this.lastError;
-    let message: { readonly topic: string; readonly payload: Buffer };
+    let message: NewMessage;
     try {
-      message = { topic: topic(), payload: encodePayload(payload) };
+      const checked = parsed(parser, payload, 'the payload') as Payload;
+      message = { topic: topic(), payload: encodePayload(checked), qos, ...rest };
     } catch (error) {
       throw asDeviceError(error, 'request_invalid');
     }
-    return this.#uplink.publish({ ...message, qos: options.qos ?? 1 });
+    return this.#uplink.publish(message);
+  }
+
+  #report(payload: Payload): Promise<Receipt> {
+    return this.#publish(() => twinTopic(this.id, 'reported'), undefined, payload, { retain: true });
   }
 
   async #respond(requestId: string, payload: Payload): Promise<void> {
-    await this.#publish(() => responseTopic(this.id, requestId), payload, {});
+    await this.#publish(() => responseTopic(this.id, requestId), undefined, payload, { priority: 'high' });
   }
 
-  #received(topic: string, payload: Buffer): Promise<void> | undefined {
-    const parsed = parseDeviceTopic(topic);
-    if (parsed?.kind === 'command' && parsed.device === this.id) {
-      this.#commands.deliver(parsed.name, parsed.requestId, payload);
-    }
-    return undefined;
+  #listen(name: string, handler: CommandHandler, options: CommandOptions): void {
+    this.#commands.register(name, handler, options);
+    this.#uplink.listenOn(commandFilter(this.id));
   }
-}
 
-/** Tells whoever wants to know how the first identity comes about; there is no device to ask yet. */
-async function enrollFirst(store: IdentityStore, options: DeviceSettings): Promise<StoredIdentity> {
-  options.onState?.('unenrolled', undefined, 'no identity');
-  if (options.token !== undefined) options.onState?.('enrolling', undefined, 'token given');
-  try {
-    return await enroll(store, options);
-  } catch (thrown) {
-    const error = asDeviceError(thrown, 'internal');
-    options.onState?.('unenrolled', error, 'not enrolled');
-    throw error;
+  #hear(name: string, handler: BroadcastHandler): void {
+    this.#broadcasts.register(name, handler);
+    this.#uplink.listenOn(broadcastFilter(this.#group));
   }
-}
-
-async function openClock({ dataDir, now = Date.now, log = SILENT_LOG }: DeviceOptions): Promise<DeviceClock> {
-  const store = dataDir === undefined ? memoryClockStore() : fileClockStore(join(dataDir, 'clock.json'));
-  const learnt = (skew: number) => {
-    if (Math.abs(skew) > SKEW_TOLERATED_MS) log.warn({ skew }, 'the clock of this device is wrong');
-  };
-  return DeviceClock.open({ store, now, uptime: () => performance.now(), learnt });
 }

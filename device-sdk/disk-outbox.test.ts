@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { PowerCutFiles } from '../test/testkit/power-cut-files.ts';
 import { add, drain, openQueue, ROOM } from '../test/testkit/queue-on-disk.ts';
 import { DeviceError } from './device-error.ts';
-import type { StreamRules } from './disk-outbox.ts';
+import type { StreamRules, TopicRules } from './disk-outbox.ts';
 import { DEFAULT_OUTBOX_LIMITS, type OutboxMessage } from './outbox.ts';
 
 function steady(): PowerCutFiles {
@@ -260,5 +260,53 @@ describe('the replay of a backlog', () => {
       expect(count).toBeLessThanOrEqual(13);
     }
     expect(new Set(sent.slice(30).map(({ at }) => at)).size).toBe(1);
+  });
+});
+
+describe('priority', () => {
+  const ranked = (bytes: number) => ({
+    bytes,
+    rulesOf: (topic: string): TopicRules => ({
+      drop: topic === 'alarm' || topic === 'firm' ? 'newest' : 'oldest',
+      bytes,
+      priority: topic === 'alarm' ? 'high' : topic === 'noise' ? 'low' : 'normal',
+    }),
+  });
+
+  it('lets messages overtake all that wait, keeps the order within a stream, and is the same after a restart', async () => {
+    const files = steady();
+    const outbox = openQueue(files, ranked(ROOM));
+    for (const [topic, text] of [
+      ['noise', 'n1'],
+      ['t', 't1'],
+      ['alarm', 'a1'],
+      ['noise', 'n2'],
+      ['alarm', 'a2'],
+      ['t', 't2'],
+    ]) {
+      await add(outbox, topic as string, text as string);
+    }
+    await outbox.close();
+    expect(drain(openQueue(files, ranked(ROOM)))).toEqual(['a1', 'a2', 't1', 't2', 'n1', 'n2']);
+  });
+
+  it('makes room in a full queue at the cost of lesser streams, the least first, and of none that hold on', async () => {
+    const outbox = openQueue(steady(), ranked(250));
+    for (const [topic, text] of [
+      ['firm', 'f'],
+      ['t', 'x'],
+      ['noise', '1'],
+      ['noise', '2'],
+      ['t', 'y'],
+      ['noise', '3'],
+    ]) {
+      await add(outbox, topic as string, text as string);
+    }
+    expect(outbox.status.dropped).toBe(0);
+    for (const text of ['A', 'B', 'C', 'D', 'E', 'F']) {
+      const code = await codeOf(add(outbox, 'alarm', text));
+      expect(code).toBe(text === 'F' ? 'outbox_full' : 'kept');
+    }
+    expect(drain(outbox)).toEqual(['A', 'B', 'C', 'D', 'E', 'f']);
   });
 });

@@ -13,8 +13,9 @@ import type { RecoveredMessage } from './journal-recovery.ts';
 import type { Slip } from './journal-segment.ts';
 import { EmptyBell, type NewMessage, type Outbox, type OutboxLimits, type OutboxStatus } from './outbox.ts';
 import { Delivery, type Receipt } from './receipt.ts';
+import { ReplayPace } from './replay-pace.ts';
 import type { Schedule } from './schedule.ts';
-import { type OutboxMessage, type Sendable, SendWindow } from './send-window.ts';
+import { type OutboxMessage, PRIORITIES, type Priority, type Sendable, SendWindow } from './send-window.ts';
 
 /**
  * What gives way when a stream or the queue is full. `newest`: the message that comes is refused with `outbox_full`.
@@ -27,6 +28,17 @@ export interface StreamRules {
   readonly drop: DropPolicy;
   /** Bytes on disk that this stream may take. */
   readonly bytes: number;
+  /**
+   * Messages of a higher priority overtake all others that wait; when the queue is full, the oldest of lower priorities
+   * make room for them, unless their rule is `newest`.
+   */
+  readonly priority: Priority;
+}
+
+/** As {@link StreamRules}, with what the topic itself decides. Default: `normal`, and not retained. */
+export interface TopicRules extends Pick<StreamRules, 'drop' | 'bytes'> {
+  readonly priority?: Priority;
+  readonly retain?: boolean;
 }
 
 export interface DiskOutboxOptions {
@@ -36,7 +48,7 @@ export interface DiskOutboxOptions {
   readonly bytes: number;
   /** Messages per second, of those that waited when a connection begins; 0: as fast as they go. */
   readonly replayRate: number;
-  readonly rulesOf: (topic: string) => StreamRules;
+  readonly rulesOf: (topic: string) => TopicRules;
   /** False for a recovered message that this device may not send: it was another one then. */
   readonly owns: (topic: string) => boolean;
   readonly now: () => number;
@@ -48,7 +60,7 @@ export interface DiskOutboxOptions {
 
 interface Stream {
   readonly topic: string;
-  readonly rules: StreamRules;
+  readonly rules: TopicRules;
   /** Oldest first; what is gone is passed over and left behind at the front. */
   entries: Entry[];
   head: number;
@@ -71,8 +83,6 @@ const SEGMENT_MIN = 64 * 1024;
 const SEGMENT_MAX = 1024 * 1024;
 /** Payloads kept in memory beside the disk, so that a connected device doesn't read what it just wrote. */
 const MEMORY_BYTES = 1024 * 1024;
-/** Milliseconds of replay that may go out at one time. */
-const REPLAY_BURST_MS = 250;
 const NOTHING = Buffer.alloc(0);
 
 export class DiskOutbox implements Outbox {
@@ -94,14 +104,14 @@ export class DiskOutbox implements Outbox {
   #dropped = 0;
   #damaged = 0;
   #replayThrough = 0;
-  #replayAt = 0;
-  #cancelReplay: (() => void) | undefined;
+  readonly #pace: ReplayPace;
   #closing: Promise<void> | undefined;
 
   private constructor(options: DiskOutboxOptions) {
     this.#options = options;
     this.#log = options.log ?? SILENT_LOG;
     this.#window = new SendWindow(options.limits);
+    this.#pace = new ReplayPace(options);
     const eighth = Math.floor(options.bytes / 8);
     const segmentBytes = options.segmentBytes ?? Math.min(SEGMENT_MAX, Math.max(SEGMENT_MIN, eighth));
     const { files, now } = options;
@@ -156,8 +166,7 @@ export class DiskOutbox implements Outbox {
   }
 
   takeBack(): void {
-    this.#cancelReplay?.();
-    this.#cancelReplay = undefined;
+    this.#pace.rest();
     const { lost, givenUp } = this.#window.takeBack();
     for (const entry of lost) this.#end(entry, new DeviceError('connection_lost'));
     for (const entry of givenUp) this.#end(entry, new DeviceError('not_acknowledged'));
@@ -182,7 +191,7 @@ export class DiskOutbox implements Outbox {
   }
 
   async #close(): Promise<void> {
-    this.#cancelReplay?.();
+    this.#pace.rest();
     const error = new DeviceError('closed');
     this.#empty.fail(error);
     for (const entry of this.#window.drain()) {
@@ -237,7 +246,7 @@ export class DiskOutbox implements Outbox {
     this.#window.push(entry);
   }
 
-  #pass({ topic, payload }: NewMessage): Promise<Receipt> {
+  #pass({ topic, payload, priority = 'normal' }: NewMessage): Promise<Receipt> {
     const { limits } = this.#options;
     if (this.#volatileMessages >= limits.messages || this.#volatileBytes + payload.length > limits.bytes) {
       const reason = `${this.#volatileMessages} messages of QoS 0, ${this.#volatileBytes} bytes of payload`;
@@ -249,7 +258,7 @@ export class DiskOutbox implements Outbox {
     const delivery = new Delivery(this.#volatileEpoch, this.#lastVolatile);
     return new Promise((resolve, reject) => {
       const entry: Entry = {
-        ...{ topic, payload, qos: 0, packetId: 0, sends: 0, standing: 'waiting', isLoaded: true },
+        ...{ topic, payload, priority, qos: 0, packetId: 0, sends: 0, standing: 'waiting', isLoaded: true },
         ...{ slip: undefined, stream: undefined, delivery, resolve, reject },
       };
       this.#window.push(entry);
@@ -259,8 +268,19 @@ export class DiskOutbox implements Outbox {
 
   /** A place for it in the books; it can't be sent or dropped before it is `waiting`. */
   #enter(stream: Stream, slip: Slip, payload: Buffer): Entry {
+    const { priority = 'normal', retain = false } = stream.rules;
     const entry: Entry = {
-      ...{ topic: stream.topic, payload, qos: 1, packetId: 0, sends: 0, standing: 'in flight', isLoaded: true },
+      ...{
+        topic: stream.topic,
+        payload,
+        priority,
+        retain,
+        qos: 1,
+        packetId: 0,
+        sends: 0,
+        standing: 'in flight',
+        isLoaded: true,
+      },
       ...{ slip, stream, delivery: undefined },
     };
     this.#streams.set(stream.topic, stream); // it may have left with its last entry
@@ -310,9 +330,20 @@ export class DiskOutbox implements Outbox {
     const { bytes } = this.#options;
     const hasRoom = () => this.#bytes + size <= bytes && stream.bytes + size <= stream.rules.bytes;
     if (hasRoom()) return true;
-    if (stream.rules.drop === 'newest' || size > Math.min(bytes, stream.rules.bytes)) return false;
-    this.#dropOldest(stream, () => !hasRoom());
+    if (size > Math.min(bytes, stream.rules.bytes)) return false;
+    if (stream.bytes + size <= stream.rules.bytes) {
+      for (const lesser of this.#lesserStreams(stream)) this.#dropOldest(lesser, () => !hasRoom());
+    }
+    if (stream.rules.drop !== 'newest') this.#dropOldest(stream, () => !hasRoom());
     return hasRoom();
+  }
+
+  /** Those of lower priority that let go of something, the lowest first. */
+  #lesserStreams({ rules }: Stream): readonly Stream[] {
+    const rank = ({ priority = 'normal' }: TopicRules) => PRIORITIES.indexOf(priority);
+    return [...this.#streams.values()]
+      .filter((other) => other.rules.drop !== 'newest' && rank(other.rules) > rank(rules))
+      .sort((a, b) => rank(b.rules) - rank(a.rules));
   }
 
   /** From the oldest on, as long as `goesOn` says so. What is in flight stays: the broker may have it already. */
@@ -354,20 +385,7 @@ export class DiskOutbox implements Outbox {
   }
 
   /** Paces what waited when the connection began: a fleet comes back with its backlog all at once. */
-  #mayGoNow(entry: Entry): boolean {
-    const { replayRate, now, schedule } = this.#options;
-    if (replayRate === 0 || entry.slip === undefined || entry.slip.sequence > this.#replayThrough) return true;
-    const interval = 1_000 / replayRate;
-    const time = now();
-    if (this.#replayAt > time + REPLAY_BURST_MS + interval) this.#replayAt = time; // the clock was set back
-    if (this.#replayAt <= time) {
-      this.#replayAt = Math.max(this.#replayAt, time - REPLAY_BURST_MS) + interval;
-      return true;
-    }
-    this.#cancelReplay ??= schedule(Math.ceil(this.#replayAt - time), () => {
-      this.#cancelReplay = undefined;
-      this.#ready();
-    });
-    return false;
+  #mayGoNow({ slip }: Entry): boolean {
+    return slip === undefined || slip.sequence > this.#replayThrough || this.#pace.allows(this.#ready);
   }
 }

@@ -4,15 +4,20 @@
  */
 
 import type { DeviceId } from '../contract/identity.ts';
+import type { RenewalNotice } from '../contract/server-notices.ts';
 import type { DeviceClock } from './device-clock.ts';
 import { asDeviceError, DeviceError } from './device-error.ts';
 import { type DeviceSettings, given } from './device-options.ts';
 import type { DeviceLog, LinkState, StateReason } from './device-state.ts';
 import { enroll, requestRenewal } from './enrollment.ts';
+import { fetchCaCertificates } from './est-client.ts';
 import type { IdentityStore, StoredIdentity } from './identity-store.ts';
+import { certificatesIn } from './issued-chain.ts';
+import { fetchRenewalInfo } from './renewal-info.ts';
 import { Renewer, validityOf } from './renewer.ts';
 import type { Schedule } from './schedule.ts';
 import type { Standing } from './standing.ts';
+import { judgeBundle, judgeRoots, type TrustJudgement } from './trust-bundle.ts';
 import type { Uplink } from './uplink.ts';
 
 export interface IdentityKeeperOptions {
@@ -33,6 +38,7 @@ export class IdentityKeeper {
   readonly #ending = new AbortController();
   #identity: StoredIdentity;
   #wasRefused = false;
+  #wasUntrusted = false;
   #renewal: Promise<void> | undefined;
 
   constructor(options: IdentityKeeperOptions) {
@@ -42,12 +48,29 @@ export class IdentityKeeper {
     clock.raise(validityOf(identity.certificatePem).notBefore);
     this.#renewer = new Renewer(identity.certificatePem, {
       renew: () => this.renew(),
+      ask: () => fetchRenewalInfo(this.#identity, { signal: this.#ending.signal, clock }),
       ...{ now: clock.now, random, schedule, log },
     });
   }
 
   get deviceId(): DeviceId {
     return this.#identity.deviceId;
+  }
+
+  /** For who has to ask the server something of its own. */
+  get identity(): StoredIdentity {
+    return this.#identity;
+  }
+
+  /** The server says when to renew; undefined leaves it to the device. */
+  steer(notice: RenewalNotice | undefined): void {
+    this.#renewer.steer(notice);
+  }
+
+  /** A bundle of roots was offered, PEM. Resolves when what is trusted now survives a power cut. */
+  async trust(bundlePem: string): Promise<void> {
+    await this.#renewal?.catch(() => {}); // it writes the identity as well
+    await this.#follow(judgeBundle(this.#identity.rootPem, bundlePem));
   }
 
   start(): void {
@@ -61,7 +84,12 @@ export class IdentityKeeper {
     // Once, not at each refusal: a certificate that was renewed and is refused as well has its own pace.
     if (link === 'connected') {
       this.#wasRefused = false;
+      this.#wasUntrusted = false;
       void clock.keep();
+    }
+    if (error?.code === 'server_untrusted' && !this.#wasUntrusted) {
+      this.#wasUntrusted = true;
+      void this.#askForRoots();
     }
     if (error?.code === 'connection_refused' && !this.#wasRefused && standing.state !== 'renewing') {
       this.#wasRefused = true;
@@ -149,6 +177,34 @@ export class IdentityKeeper {
       if (asDeviceError(error, 'internal').code === 'connection_refused') await store.dropPending();
       throw error;
     }
+  }
+
+  /**
+   * The CA may have been rotated while the device was away. Anybody may answer: what is accepted proves itself (RFC 7030,
+   * section 4.1.3, calls it NewWithOld).
+   */
+  async #askForRoots(): Promise<void> {
+    const { enrollUrl, rootPem } = this.#identity;
+    try {
+      const offered = await fetchCaCertificates({ url: enrollUrl, root: 'unverified', signal: this.#ending.signal });
+      const trusted = certificatesIn(rootPem);
+      await this.#renewal?.catch(() => {});
+      await this.#follow(judgeRoots(trusted, [...trusted, ...offered])); // nobody who is unverified takes a root away
+    } catch (error) {
+      this.#options.log.debug({ code: asDeviceError(error, 'internal').code }, 'no other root was found');
+    }
+  }
+
+  async #follow(judgement: TrustJudgement): Promise<void> {
+    const { store, uplink, log } = this.#options;
+    if (judgement.verdict === 'refused') log.warn({ reason: judgement.reason }, 'trust bundle refused');
+    if (judgement.verdict !== 'changed') return;
+    const { rootsPem, added, dropped } = judgement;
+    const identity = { ...this.#identity, rootPem: rootsPem };
+    await store.commit(identity);
+    this.#identity = identity;
+    uplink.trust(rootsPem);
+    log.info({ added, dropped }, 'the trusted roots have changed');
   }
 
   #adopt(identity: StoredIdentity): void {

@@ -2,13 +2,14 @@
 
 import { join } from 'node:path';
 import type { DeviceId } from '../contract/identity.ts';
-import { parseDeviceTopic } from '../contract/topics.ts';
+import { type DeviceTopic, parseDeviceTopic } from '../contract/topics.ts';
 import { DeviceError } from './device-error.ts';
 import type { DeviceLog } from './device-state.ts';
-import { DiskOutbox, type DropPolicy, type StreamRules } from './disk-outbox.ts';
+import { DiskOutbox, type DropPolicy, type StreamRules, type TopicRules } from './disk-outbox.ts';
 import { journalFiles } from './journal-files.ts';
 import { DEFAULT_OUTBOX_LIMITS, MemoryOutbox, type Outbox, type OutboxLimits } from './outbox.ts';
 import type { Schedule } from './schedule.ts';
+import { PRIORITIES } from './send-window.ts';
 
 export interface QueueOptions {
   /** A directory of the queue's own, made with mode 0700. Default `queue` in the device's `dataDir`. */
@@ -19,6 +20,8 @@ export interface QueueOptions {
   readonly drop?: DropPolicy;
   /** Rules for single telemetry streams. Without `bytes`, a stream may take all of the queue. */
   readonly streams?: Readonly<Record<string, Partial<StreamRules>>>;
+  /** The same for single types of events. */
+  readonly events?: Readonly<Record<string, Partial<StreamRules>>>;
   /**
    * Messages per second at most, of those that waited when a connection begins. Default 80, below what the broker lets
    * pass by default; 0: as fast as they go.
@@ -52,10 +55,15 @@ export function openOutbox(order: OutboxOrder, { deviceId, now, schedule, log }:
   const directory = queue?.directory ?? (order.dataDir === undefined ? undefined : join(order.dataDir, 'queue'));
   if (order.queue === 'memory' || directory === undefined) return new MemoryOutbox(limits);
   const bytes = queue?.bytes ?? QUEUE_BYTES;
-  const rulesOf = (topic: string): StreamRules => {
+  const rulesOf = (topic: string): TopicRules => {
     const parsed = parseDeviceTopic(topic);
-    const own = parsed?.kind === 'telemetry' ? queue?.streams?.[parsed.stream] : undefined;
-    return { drop: own?.drop ?? queue?.drop ?? 'newest', bytes: own?.bytes ?? bytes };
+    const own = parsed === undefined ? undefined : ownRules(parsed, queue);
+    return {
+      drop: own?.drop ?? queue?.drop ?? 'newest',
+      bytes: own?.bytes ?? bytes,
+      priority: own?.priority ?? 'normal',
+      retain: parsed?.kind === 'twin',
+    };
   };
   try {
     return DiskOutbox.open({
@@ -72,6 +80,14 @@ export function openOutbox(order: OutboxOrder, { deviceId, now, schedule, log }:
   }
 }
 
+/** Somebody waits for an answer, and nobody for an older state of the twin. */
+function ownRules(topic: DeviceTopic, queue: QueueOptions | undefined): Partial<StreamRules> | undefined {
+  if (topic.kind === 'telemetry') return queue?.streams?.[topic.stream];
+  if (topic.kind === 'event') return queue?.events?.[topic.type];
+  if (topic.kind === 'response') return { priority: 'high' };
+  return topic.kind === 'twin' ? { drop: 'keep-latest' } : undefined;
+}
+
 /** Throws `request_invalid`. */
 export function checkOutboxOrder({ dataDir, queue }: OutboxOrder): void {
   if (queue === undefined || queue === 'memory') return;
@@ -83,8 +99,17 @@ export function checkOutboxOrder({ dataDir, queue }: OutboxOrder): void {
     throw invalid(`expected a queue of ${QUEUE_BYTES_MIN} bytes or more`);
   }
   if (!(replayRate >= 0)) throw invalid('expected a replay rate of 0 or more messages per second');
-  for (const { drop } of [queue, ...Object.values(queue.streams ?? {})]) {
+  const rules: readonly Partial<StreamRules>[] = [
+    ...Object.values(queue.streams ?? {}),
+    ...Object.values(queue.events ?? {}),
+  ];
+  for (const { drop } of [queue, ...rules]) {
     if (drop !== undefined && !POLICIES.includes(drop)) throw invalid(`expected one of ${POLICIES.join(', ')}`);
+  }
+  for (const { priority } of rules) {
+    if (priority !== undefined && !PRIORITIES.includes(priority)) {
+      throw invalid(`expected one of ${PRIORITIES.join(', ')}`);
+    }
   }
 }
 

@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import { DeviceError } from './device-error.ts';
 import { Delivery, type Receipt } from './receipt.ts';
-import { type OutboxMessage, type Sendable, SendWindow } from './send-window.ts';
+import { type OutboxMessage, type Priority, type Sendable, SendWindow } from './send-window.ts';
 
 export type { OutboxMessage } from './send-window.ts';
 
@@ -14,6 +14,10 @@ export interface NewMessage {
   readonly topic: string;
   readonly payload: Buffer;
   readonly qos: 0 | 1;
+  /** Default `normal`. On disk the rules of the stream decide, so that it is the same after a reboot. */
+  readonly priority?: Priority;
+  /** As {@link priority}. Default false. */
+  readonly retain?: boolean;
 }
 
 export interface OutboxStatus {
@@ -125,8 +129,11 @@ export class MemoryOutbox implements Outbox {
     this.#lastSequence += 1;
     const delivery = new Delivery(this.#epoch, this.#lastSequence);
     return new Promise((resolve, reject) => {
-      const { topic, payload, qos } = message;
-      this.#window.push({ topic, payload, qos, packetId: 0, sends: 0, standing: 'waiting', delivery, resolve, reject });
+      const { topic, payload, qos, priority = 'normal', retain = false } = message;
+      this.#window.push({
+        ...{ topic, payload, qos, priority, retain, packetId: 0, sends: 0, standing: 'waiting' },
+        ...{ delivery, resolve, reject },
+      });
     });
   }
 

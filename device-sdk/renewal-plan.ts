@@ -4,6 +4,7 @@
  * again within a twenty-fifth, so that a server may be away for days before anybody's certificate ends.
  */
 
+import type { RenewalNotice } from '../contract/server-notices.ts';
 import { askedDelay } from './backoff.ts';
 
 export interface Validity {
@@ -20,6 +21,22 @@ const OVERDUE_SPREAD_MS = 60_000;
 export function renewalTime({ notBefore, notAfter }: Validity, random: () => number): number {
   const life = notAfter - notBefore;
   return Math.ceil(notBefore + (life * 2) / 3 + (random() * life) / 20);
+}
+
+/**
+ * Milliseconds since 1970, for a window that the server named: evenly over what is left of it, half a minute if nothing
+ * is; and in any case a twenty-fifth of the life before the end.
+ */
+export function steeredTime(
+  window: Pick<RenewalNotice, 'windowStart' | 'windowEnd'>,
+  { notBefore, notAfter }: Validity,
+  now: number,
+  random: () => number,
+): number {
+  const start = Math.max(now, Date.parse(window.windowStart));
+  const end = Math.max(Date.parse(window.windowEnd), start + PAUSE_MIN_MS);
+  const last = Math.max(now, notAfter - (notAfter - notBefore) / 25);
+  return Math.min(Math.ceil(start + random() * (end - start)), Math.ceil(last));
 }
 
 /**

@@ -13,7 +13,7 @@ import { type DeviceLog, SILENT_LOG } from './device-state.ts';
 import { enrollOnce } from './enrollment.ts';
 import { fileIdentityStore } from './file-identity-store.ts';
 import type { StoredIdentity } from './identity-store.ts';
-import { overdueDelay, renewalRetryDelay, renewalTime } from './renewal-plan.ts';
+import { overdueDelay, renewalRetryDelay, renewalTime, steeredTime } from './renewal-plan.ts';
 
 const DAY = 86_400_000;
 const validity = fc
@@ -284,5 +284,78 @@ describe('a renewal that fails', () => {
     const [first, second] = est.requests.filter(isRenewal);
     expect(second?.csr.equals(first?.csr as Buffer)).toBe(true);
     expect(serialOf(await stored(dataDir))).not.toBe(serialOf(identity));
+  });
+});
+
+describe('a server that says when', () => {
+  const noticeOf = (start: number, end: number, at: number) =>
+    JSON.stringify({
+      ...{ windowStart: new Date(start).toISOString(), windowEnd: new Date(end).toISOString() },
+      ...{ reason: 'pulled_forward', serverTime: new Date(at).toISOString() },
+    });
+  const notice = 'devices/dev-7/server/renewal';
+
+  it('is followed, once per window, by a device that is connected', async () => {
+    const { broker, est, time, log, open } = await start();
+    const subscribed = once(broker.events, 'subscribed');
+    const device = await open();
+    await subscribed;
+    const steered = log.said('the server says when to renew');
+    const window = noticeOf(time.now() + DAY, time.now() + 2 * DAY, time.now());
+    await broker.publish(notice, window);
+    await steered;
+    const renewed = log.said('certificate renewed');
+    time.advance(DAY - 1);
+    expect(est.requests.filter(isRenewal)).toHaveLength(0);
+    time.advance(1);
+    await renewed;
+    await device.connected();
+    await broker.publish(notice, window); // the broker kept it, and tells it again
+    await broker.publish(notice, 'nonsense');
+    await (await device.publish('temperature', 1)).acknowledged;
+    time.advance(3 * DAY);
+    expect(est.requests.filter(isRenewal)).toHaveLength(1);
+  });
+
+  it('is asked before a renewal by the own plan, and can put it off', async () => {
+    const later: { start?: number } = {};
+    const { identity, est, time, log, open } = await start({
+      est: {
+        answer: ({ path }) => {
+          if (path !== '/v1/renewal-info') return undefined;
+          const { start = 0 } = later;
+          return { status: 200, body: noticeOf(start, start + DAY, start - DAY) };
+        },
+      },
+    });
+    await (await open()).connected();
+    const steered = log.said('the server says when to renew');
+    const { validFrom, validTo } = new X509Certificate(identity.certificatePem);
+    const due = renewalTime({ notBefore: Date.parse(validFrom), notAfter: Date.parse(validTo) }, () => 0);
+    later.start = due + 2 * DAY;
+    passLife(time, identity);
+    await steered;
+    await expect.poll(() => time.pending).toBe(1);
+    expect(est.requests.filter(isRenewal)).toHaveLength(0);
+    const renewed = log.said('certificate renewed');
+    time.advance(2 * DAY);
+    await renewed;
+    expect(est.requests.at(-1)).toMatchObject({ peer: 'dev-7' });
+  });
+
+  it('can not put it off until there is no time left', () => {
+    fc.assert(
+      fc.property(validity, chance, fc.nat(), fc.nat(), (certificate, random, from, length) => {
+        const { notBefore, notAfter, life } = certificate;
+        const now = notBefore + life / 2;
+        const window = {
+          windowStart: new Date(notBefore + (from % (2 * life))).toISOString(),
+          windowEnd: new Date(notBefore + (from % (2 * life)) + 1_000 + (length % life)).toISOString(),
+        };
+        const due = steeredTime(window, certificate, now, () => random);
+        expect(due).toBeGreaterThanOrEqual(now);
+        expect(due).toBeLessThanOrEqual(Math.ceil(Math.max(now, notAfter - life / 25)));
+      }),
+    );
   });
 });

@@ -4,14 +4,17 @@
  */
 
 import { X509Certificate } from 'node:crypto';
+import type { RenewalNotice } from '../contract/server-notices.ts';
 import { asDeviceError, type DeviceError } from './device-error.ts';
 import type { DeviceLog } from './device-state.ts';
-import { overdueDelay, renewalRetryDelay, renewalTime, type Validity } from './renewal-plan.ts';
+import { overdueDelay, renewalRetryDelay, renewalTime, steeredTime, type Validity } from './renewal-plan.ts';
 import type { Schedule } from './schedule.ts';
 
 export interface RenewerOptions {
   /** Rejects with a DeviceError. When it succeeds, {@link Renewer.adopt} was called. */
   readonly renew: () => Promise<void>;
+  /** The server's opinion, asked before a renewal that is due by the device's own plan. */
+  readonly ask: () => Promise<RenewalNotice | undefined>;
   readonly now: () => number;
   readonly random: () => number;
   readonly schedule: Schedule;
@@ -28,6 +31,10 @@ export class Renewer {
   #due: number;
   #cancel: (() => void) | undefined;
   #isRunning = false;
+  /** The window that the server named last: the same one again changes nothing. */
+  #window: string | undefined;
+  /** Due by the device's own plan, about which the server was not asked yet. */
+  #isOwnPlan = true;
 
   constructor(certificatePem: string, options: RenewerOptions) {
     this.#options = options;
@@ -51,13 +58,38 @@ export class Renewer {
   adopt(certificatePem: string): void {
     this.#validity = validityOf(certificatePem);
     this.#due = renewalTime(this.#validity, this.#options.random);
+    this.#isOwnPlan = true;
     this.#wait();
+  }
+
+  /**
+   * The server says when, or with undefined that it leaves it to the device. A random moment of its window, though never
+   * so late that no time is left for a second try; a window that is over means soon.
+   */
+  steer(notice: RenewalNotice | undefined): void {
+    const { now, random, log } = this.#options;
+    if (notice === undefined) {
+      if (this.#isOwnPlan) return;
+      this.#due = renewalTime(this.#validity, random);
+      this.#isOwnPlan = true;
+    } else {
+      const { windowStart, windowEnd, reason, serverTime } = notice;
+      const window = `${windowStart}/${windowEnd}`;
+      // A notice from before this certificate speaks of the one before.
+      if (window === this.#window || Date.parse(serverTime) < this.#validity.notBefore) return;
+      this.#window = window;
+      this.#isOwnPlan = false;
+      this.#due = steeredTime(notice, this.#validity, now(), random);
+      log.info({ due: new Date(this.#due).toISOString(), reason }, 'the server says when to renew');
+    }
+    if (this.#cancel !== undefined) this.#wait();
   }
 
   /** The broker refuses this certificate: a new one may help, and if not, the answer tells why. */
   hasten(): void {
     const { now, random } = this.#options;
     this.#due = Math.min(this.#due, now() + Math.floor(random() * HASTE_SPREAD_MS));
+    this.#isOwnPlan = false;
     if (this.#cancel !== undefined) this.#wait();
   }
 
@@ -81,6 +113,11 @@ export class Renewer {
   async #try(): Promise<void> {
     const { renew, now, random, log } = this.#options;
     this.#cancel = undefined;
+    if (await this.#isPutOff()) {
+      this.#wait();
+      return;
+    }
+    if (!this.#isRunning) return;
     try {
       await renew();
       log.info({ due: new Date(this.#due).toISOString() }, 'certificate renewed');
@@ -92,6 +129,15 @@ export class Renewer {
       log.warn({ code: error.code, reason: error.message, wait }, 'certificate not renewed');
       this.#wait();
     }
+  }
+
+  /** Whether the server would rather be asked later. Without an answer the device's own plan holds. */
+  async #isPutOff(): Promise<boolean> {
+    if (!this.#isOwnPlan) return false;
+    const notice = await this.#options.ask().catch(() => undefined);
+    if (notice === undefined || Date.parse(notice.windowStart) <= this.#options.now()) return false;
+    this.steer(notice);
+    return this.#due > this.#options.now();
   }
 }
 

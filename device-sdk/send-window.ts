@@ -1,6 +1,6 @@
 /**
- * The order in which messages go out: first those that a lost connection left unanswered, then the others, so many at a
- * time. Pure bookkeeping: it doesn't know where messages are kept, and settles no promise.
+ * The order in which messages go out: first those that a lost connection left unanswered, then the others by priority, so
+ * many at a time. Pure bookkeeping: it doesn't know where messages are kept, and settles no promise.
  */
 
 export interface OutboxMessage {
@@ -14,10 +14,17 @@ export interface OutboxMessage {
   sends: number;
 }
 
+/** Messages of a higher priority overtake all others that wait. */
+export type Priority = 'high' | 'normal' | 'low';
+
 /** `gone`: dropped while it waited; it is passed over. */
 export interface Sendable extends OutboxMessage {
+  readonly priority: Priority;
   standing: 'waiting' | 'in flight' | 'gone';
 }
+
+/** The highest first. */
+export const PRIORITIES: readonly Priority[] = ['high', 'normal', 'low'];
 
 export interface WindowLimits {
   /** Messages in flight at one time; the broker closes connections over 100. */
@@ -30,9 +37,7 @@ export class SendWindow<Entry extends Sendable> {
   readonly #limits: WindowLimits;
   /** Sent before and unanswered, oldest first. */
   #again: Entry[] = [];
-  #waiting: Entry[] = [];
-  /** Where `#waiting` begins: shifting a long array costs its length each time. */
-  #head = 0;
+  readonly #lanes: Readonly<Record<Priority, Lane<Entry>>> = { high: new Lane(), normal: new Lane(), low: new Lane() };
   readonly #inFlight = new Set<Entry>();
   #window: number;
   /** Something was acknowledged since the connection began. */
@@ -44,7 +49,7 @@ export class SendWindow<Entry extends Sendable> {
   }
 
   push(entry: Entry): void {
-    this.#waiting.push(entry);
+    this.#lanes[entry.priority].push(entry);
   }
 
   /** The next to send, without taking it; undefined when none waits or the window is full. */
@@ -52,8 +57,11 @@ export class SendWindow<Entry extends Sendable> {
     if (this.#inFlight.size >= this.#window) return undefined;
     while (this.#again[0]?.standing === 'gone') this.#again.shift();
     if (this.#again.length > 0) return this.#again[0];
-    while (this.#waiting[this.#head]?.standing === 'gone') this.#advance();
-    return this.#waiting[this.#head];
+    for (const priority of PRIORITIES) {
+      const first = this.#lanes[priority].first();
+      if (first !== undefined) return first;
+    }
+    return undefined;
   }
 
   /** Takes what {@link peek} showed; it is in flight now. */
@@ -61,7 +69,7 @@ export class SendWindow<Entry extends Sendable> {
     const entry = this.peek();
     if (entry === undefined) return undefined;
     if (this.#again.length > 0) this.#again.shift();
-    else this.#advance();
+    else this.#lanes[entry.priority].shift();
     entry.sends += 1;
     entry.standing = 'in flight';
     this.#inFlight.add(entry);
@@ -109,18 +117,39 @@ export class SendWindow<Entry extends Sendable> {
 
   /** Empties the window; gives everything that was in it, in the order of sending. */
   drain(): readonly Entry[] {
-    const all = [...this.#inFlight, ...this.#again, ...this.#waiting.slice(this.#head)];
+    const all = [...this.#inFlight, ...this.#again, ...PRIORITIES.flatMap((priority) => this.#lanes[priority].drain())];
     this.#inFlight.clear();
     this.#again = [];
-    this.#waiting = [];
-    this.#head = 0;
     return all.filter(({ standing }) => standing !== 'gone');
   }
+}
 
-  #advance(): void {
+/** First in, first out. Shifting a long array costs its length each time, so its beginning moves instead. */
+class Lane<Entry extends Sendable> {
+  #entries: Entry[] = [];
+  #head = 0;
+
+  push(entry: Entry): void {
+    this.#entries.push(entry);
+  }
+
+  /** The first that is still there. */
+  first(): Entry | undefined {
+    while (this.#entries[this.#head]?.standing === 'gone') this.shift();
+    return this.#entries[this.#head];
+  }
+
+  shift(): void {
     this.#head += 1;
-    if (this.#head < 256 || this.#head * 2 < this.#waiting.length) return;
-    this.#waiting = this.#waiting.slice(this.#head);
+    if (this.#head < 256 || this.#head * 2 < this.#entries.length) return;
+    this.#entries = this.#entries.slice(this.#head);
     this.#head = 0;
+  }
+
+  drain(): readonly Entry[] {
+    const left = this.#entries.slice(this.#head);
+    this.#entries = [];
+    this.#head = 0;
+    return left;
   }
 }

@@ -118,6 +118,11 @@ export class Uplink {
     this.#connect();
   }
 
+  /** Roots trusted from the next connection on, PEM; the one there is proved itself already. */
+  trust(rootPem: string): void {
+    this.#identity = { ...this.#identity, rootPem };
+  }
+
   /** Ends the connection and makes no other, until there is another identity. What waits goes on waiting. */
   rest(): Promise<void> {
     return this.#hangUp();

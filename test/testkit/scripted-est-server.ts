@@ -82,6 +82,7 @@ export async function startScriptedEstServer(
     if (request.path.endsWith('/cacerts')) {
       return { status: 200, body: authority.certsOnly(authority.rootPem, authority.issuingPem).toString('base64') };
     }
+    if (!/\/simple(re)?enroll$/.test(request.path)) return problem(404, 'not_found');
     if (request.path.endsWith('/simplereenroll') && request.peer === undefined)
       return problem(401, 'certificate_required');
     return issue(request);

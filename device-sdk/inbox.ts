@@ -1,0 +1,54 @@
+/** Where what the broker delivers goes: commands, broadcasts, the twin, and what the server has to say to this device. */
+
+import type { DeviceId, GroupName } from '../contract/identity.ts';
+import { parseRenewalNotice } from '../contract/server-notices.ts';
+import { parseBroadcastTopic, parseDeviceTopic, renewalNoticeTopic, TRUST_BUNDLE_TOPIC } from '../contract/topics.ts';
+import type { BroadcastDesk } from './broadcasts.ts';
+import type { CommandDesk } from './commands.ts';
+import type { DeviceLog } from './device-state.ts';
+import type { IdentityKeeper } from './identity-keeper.ts';
+import type { Twin } from './twin.ts';
+
+export interface InboxOptions {
+  readonly deviceId: DeviceId;
+  readonly group: GroupName;
+  readonly commands: CommandDesk;
+  readonly broadcasts: BroadcastDesk;
+  readonly twin: Twin<never, never>;
+  readonly keeper: IdentityKeeper;
+  readonly log: DeviceLog;
+}
+
+export class Inbox {
+  readonly #options: InboxOptions;
+
+  constructor(options: InboxOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when the message needs no keeping by the broker any more; undefined if it never did. */
+  received(topic: string, payload: Buffer): Promise<void> | undefined {
+    const { deviceId, group, commands, broadcasts, twin, keeper } = this.#options;
+    if (topic === TRUST_BUNDLE_TOPIC) return keeper.trust(payload.toString('latin1'));
+    if (topic === renewalNoticeTopic(deviceId)) {
+      this.#steer(payload.toString('utf8'));
+      return undefined;
+    }
+    const parsed = parseDeviceTopic(topic);
+    if (parsed !== undefined && parsed.device !== deviceId) return undefined;
+    if (parsed?.kind === 'command') return commands.deliver(parsed.name, parsed.requestId, payload);
+    if (parsed?.kind === 'twin' && parsed.side === 'desired') return twin.receive(payload);
+    const broadcast = parseBroadcastTopic(topic);
+    if (broadcast?.group === group) void broadcasts.deliver(broadcast.name, payload);
+    return undefined;
+  }
+
+  #steer(text: string): void {
+    const notice = text === '' ? undefined : parseRenewalNotice(text);
+    if (notice === undefined && text !== '') {
+      this.#options.log.warn({ reason: 'not a notice' }, 'renewal notice not understood');
+      return;
+    }
+    this.#options.keeper.steer(notice);
+  }
+}

@@ -1,0 +1,221 @@
+/**
+ * The device's side of its twin: the desired state that the fleet keeps for it, the state it reports, and what of the one
+ * is not yet the other. Both are retained messages at the broker; here they are on disk, so the device knows them offline.
+ */
+
+import { isDeepStrictEqual } from 'node:util';
+import { asDeviceError, DeviceError } from './device-error.ts';
+import { type JsonObject, type Parser, parsed } from './device-schema.ts';
+import type { DeviceLog } from './device-state.ts';
+import type { JsonFile } from './json-file.ts';
+import type { Payload } from './payload.ts';
+import type { Receipt } from './receipt.ts';
+
+export interface TwinState<State> {
+  /** Zero until there is one. Grows by one or more with each change. */
+  readonly version: number;
+  readonly state: State;
+}
+
+/** `delta`: what the device is to change; empty when it has it all. */
+export type DesiredListener<Desired> = (delta: Partial<Desired>, desired: TwinState<Desired>) => void;
+
+export interface TwinOptions {
+  readonly file: JsonFile;
+  /** Publishes what the device reports, retained. */
+  readonly publish: (payload: Payload) => Promise<Receipt>;
+  readonly parser: Parser | undefined;
+  readonly log: DeviceLog;
+}
+
+interface StoredTwin {
+  readonly desired: TwinState<JsonObject>;
+  readonly reported: TwinState<JsonObject>;
+}
+
+const NOTHING: TwinState<JsonObject> = { version: 0, state: {} };
+
+export class Twin<Desired extends object = JsonObject, Reported extends object = JsonObject> {
+  readonly #options: TwinOptions;
+  readonly #listeners = new Set<DesiredListener<Desired>>();
+  #desired: TwinState<JsonObject>;
+  #reported: TwinState<JsonObject>;
+  #changing: Promise<unknown> = Promise.resolve();
+
+  private constructor(options: TwinOptions, { desired, reported }: StoredTwin) {
+    this.#options = options;
+    this.#desired = desired;
+    this.#reported = reported;
+  }
+
+  /** A file that can't be read counts as none: the broker tells the desired state again. */
+  static async open(options: TwinOptions): Promise<Twin<never, never>> {
+    const stored = await options.file.load().catch(() => undefined);
+    const { desired, reported } = (asObject(stored) ?? {}) as {
+      readonly desired?: unknown;
+      readonly reported?: unknown;
+    };
+    return new Twin<never, never>(options, {
+      desired: readState(desired) ?? NOTHING,
+      reported: readState(reported) ?? NOTHING,
+    });
+  }
+
+  /** As the device knows it; the newest may not have arrived yet. */
+  get desired(): TwinState<Desired> {
+    return this.#desired as unknown as TwinState<Desired>;
+  }
+
+  get reported(): TwinState<Reported> {
+    return this.#reported as unknown as TwinState<Reported>;
+  }
+
+  /** What of the desired state is not reported: members that differ or are missing, objects compared member by member. */
+  get delta(): Partial<Desired> {
+    return difference(this.#desired.state, this.#reported.state) as Partial<Desired>;
+  }
+
+  /**
+   * Calls back at each new desired state, until the returned function is called; and once at first, when something is
+   * desired that is not reported: it may have come while nobody listened.
+   */
+  onDesired(listener: DesiredListener<Desired>): () => void {
+    this.#listeners.add(listener);
+    if (Object.keys(this.delta).length > 0) this.#tell(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /**
+   * Merges `patch` into what is reported (RFC 7396: null removes a member) and publishes it. Resolves when it survives a
+   * power cut, with the receipt of the message. When `publish` would reject, this does; what was merged goes out with the
+   * next report, or when the device is opened again.
+   */
+  report(patch: { readonly [Member in keyof Reported]?: Reported[Member] | null }): Promise<Receipt> {
+    return this.#inTurn(async () => {
+      const before = this.#reported;
+      const state = merge(before.state, plain(patch)) as JsonObject;
+      const reported = { version: before.version + 1, state };
+      await this.#save({ desired: this.#desired, reported });
+      this.#reported = reported;
+      return this.#publish();
+    });
+  }
+
+  /** A desired state arrived. Resolves when it survives a power cut. */
+  receive(payload: Buffer): Promise<void> {
+    return this.#inTurn(async () => {
+      const desired = this.#read(payload);
+      if (desired === undefined || desired.version <= this.#desired.version) return;
+      await this.#save({ desired, reported: this.#reported });
+      this.#desired = desired;
+      for (const listener of [...this.#listeners]) this.#tell(listener);
+    });
+  }
+
+  /** Says again what was reported last: it may not have left the device, or the broker may have lost it. */
+  async repeat(): Promise<void> {
+    if (this.#reported.version === 0) return;
+    await this.#inTurn(() => this.#publish()).catch((error) => {
+      this.#options.log.warn({ code: asDeviceError(error, 'internal').code }, 'twin not reported');
+    });
+  }
+
+  #publish(): Promise<Receipt> {
+    const { version, state } = this.#reported;
+    return this.#options.publish({ version, desiredVersion: this.#desired.version, state });
+  }
+
+  #read(payload: Buffer): TwinState<JsonObject> | undefined {
+    const { log, parser } = this.#options;
+    if (payload.length === 0) return undefined; // the retained message was removed: the device keeps what it has
+    let found: TwinState<JsonObject> | undefined;
+    try {
+      found = readState(JSON.parse(payload.toString('utf8')));
+    } catch {
+      // As below: not the parser's own words, they could quote the state.
+    }
+    if (found === undefined) {
+      log.warn({ reason: 'expected {"version": 1 or more, "state": {...}}' }, 'desired state not understood');
+      return undefined;
+    }
+    try {
+      return { version: found.version, state: parsed(parser, found.state, 'the desired state') as JsonObject };
+    } catch {
+      log.warn({ version: found.version, reason: 'it does not fit its schema' }, 'desired state not understood');
+      return undefined;
+    }
+  }
+
+  #tell(listener: DesiredListener<Desired>): void {
+    try {
+      listener(this.delta, this.desired);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#options.log.warn({ reason }, 'a listener of the twin failed');
+    }
+  }
+
+  #save(twin: StoredTwin): Promise<void> {
+    return this.#options.file.save(twin).catch((error: NodeJS.ErrnoException) => {
+      throw new DeviceError('queue_unwritable', { reason: error.code ?? 'unknown', cause: error });
+    });
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#changing.then(work);
+    this.#changing = done.catch(() => {});
+    return done;
+  }
+}
+
+/** `{"version": 7, "state": {...}}`; undefined for anything else. */
+function readState(value: unknown): TwinState<JsonObject> | undefined {
+  const { version, state } = asObject(value) ?? {};
+  const found = asObject(state);
+  if (!Number.isSafeInteger(version) || (version as number) < 0 || found === undefined) return undefined;
+  return { version: version as number, state: found };
+}
+
+function asObject(value: unknown): JsonObject | undefined {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : undefined;
+}
+
+/** As it will be after its way through JSON. */
+function plain(value: object): JsonObject {
+  let copy: unknown;
+  try {
+    copy = JSON.parse(JSON.stringify(value));
+  } catch {
+    copy = undefined;
+  }
+  const found = asObject(copy);
+  if (found === undefined) throw new DeviceError('request_invalid', { reason: 'expected an object with a JSON form' });
+  return found;
+}
+
+/** JSON merge patch (RFC 7396). */
+function merge(target: unknown, patch: unknown): unknown {
+  const changes = asObject(patch);
+  if (changes === undefined) return patch;
+  const merged = new Map(Object.entries(asObject(target) ?? {}));
+  for (const [name, change] of Object.entries(changes)) {
+    if (change === null) merged.delete(name);
+    else merged.set(name, merge(merged.get(name), change));
+  }
+  return Object.fromEntries(merged);
+}
+
+function difference(wanted: JsonObject, present: JsonObject): JsonObject {
+  const missing: [string, unknown][] = [];
+  for (const [name, value] of Object.entries(wanted)) {
+    const [inner, current] = [asObject(value), Object.hasOwn(present, name) ? present[name] : undefined];
+    const before = asObject(current);
+    if (inner !== undefined && before !== undefined) {
+      const deeper = difference(inner, before);
+      if (Object.keys(deeper).length > 0) missing.push([name, deeper]);
+    } else if (!isDeepStrictEqual(value, current)) {
+      missing.push([name, value]);
+    }
+  }
+  return Object.fromEntries(missing);
+}

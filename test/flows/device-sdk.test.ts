@@ -1,0 +1,113 @@
+/** The device SDK against the whole server: what applications and devices say to each other. */
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { DeviceId } from '../../contract/identity.ts';
+import { broadcastTopic, commandTopic, twinTopic } from '../../contract/topics.ts';
+import { Device } from '../../device-sdk/device.ts';
+import type { DeviceOptions } from '../../device-sdk/device-options.ts';
+import { startFleet, type TestFleet } from '../testkit/fleet.ts';
+import { nextMessage, openMqtt } from '../testkit/mqtt.ts';
+import { issueService } from '../testkit/service.ts';
+
+let fleet: TestFleet;
+let service: Awaited<ReturnType<typeof openMqtt>>;
+const dataDir = mkdtempSync(join(tmpdir(), 'rollcall-sdk-'));
+beforeAll(async () => {
+  fleet = await startFleet();
+  service = await openMqtt(await issueService(fleet, 'dashboard'));
+});
+afterAll(async () => {
+  await service.endAsync(true);
+  await fleet.stop();
+  rmSync(dataDir, { recursive: true });
+});
+
+const devices: Device[] = [];
+afterEach(async () => {
+  for (const device of devices.splice(0)) await device.close();
+});
+
+async function open(id: string, options: Partial<DeviceOptions> = {}): Promise<Device> {
+  const token = await fleet.mint();
+  const device = await Device.open({ dataDir: join(dataDir, id), deviceId: id, token, ...options } as DeviceOptions);
+  devices.push(device);
+  await device.connected();
+  return device;
+}
+
+describe('a twin', () => {
+  it('is kept by the broker on both sides, and reaches a device that was away', async () => {
+    const id = 'twin-1' as DeviceId;
+    const first = await open(id);
+    await (await first.twin.report({ interval: 10 })).acknowledged;
+    await first.close();
+    await service.publishAsync(twinTopic(id, 'desired'), '{"version":1,"state":{"interval":20}}', {
+      qos: 1,
+      retain: true,
+    });
+    await service.publishAsync(twinTopic(id, 'desired'), '{"version":2,"state":{"interval":30}}', {
+      qos: 1,
+      retain: true,
+    });
+
+    const reported = nextMessage(service);
+    await service.subscribeAsync(twinTopic(id, 'reported'), { qos: 1 });
+    expect(JSON.parse((await reported).payload)).toEqual({ version: 1, desiredVersion: 0, state: { interval: 10 } });
+
+    const device = await open(id);
+    const told = new Promise((resolve) => {
+      device.twin.onDesired((delta, { version }) => {
+        if (version === 2) resolve(delta); // the session may hold the one before as well
+      });
+    });
+    expect(await told).toEqual({ interval: 30 });
+  });
+});
+
+describe('a broadcast', () => {
+  it('reaches the devices of the group, and not those of another', async () => {
+    const heard: string[] = [];
+    const [here] = await Promise.all(
+      ['cast-1', 'cast-2'].map((id) => open(id, { broadcasts: { 'night-mode': () => heard.push(id) } })),
+    );
+    const other = open('cast-3', {
+      token: await fleet.mint({ group: 'elsewhere' }),
+      group: 'elsewhere',
+      broadcasts: { '*': () => heard.push('cast-3') },
+    });
+    await other;
+    await (here as Device).publishEvent('settled', '').then(({ acknowledged }) => acknowledged);
+    await service.publishAsync(broadcastTopic('default' as never, 'night-mode'), '{"from":22}', { qos: 1 });
+    await expect.poll(() => heard.length).toBe(2);
+    expect(heard.sort()).toEqual(['cast-1', 'cast-2']);
+  });
+});
+
+describe('commands', () => {
+  it('a thousand at once are each answered once', async () => {
+    const id = 'busy-1' as DeviceId;
+    const runs = new Map<string, number>();
+    await open(id, {
+      commands: {
+        work: ({ requestId }) => {
+          runs.set(requestId, (runs.get(requestId) ?? 0) + 1);
+          return requestId;
+        },
+      },
+    });
+    const answers = new Map<string, number>();
+    service.on('message', (topic, payload) => {
+      if (topic.startsWith(`devices/${id}/responses/`)) {
+        answers.set(payload.toString(), (answers.get(payload.toString()) ?? 0) + 1);
+      }
+    });
+    await service.subscribeAsync(`devices/${id}/responses/+`, { qos: 1 });
+    const ids = Array.from({ length: 1_000 }, (_, n) => `r-${n}`);
+    await Promise.all(ids.map((request) => service.publishAsync(commandTopic(id, 'work', request), '{}', { qos: 1 })));
+    await expect.poll(() => answers.size, { timeout: 20_000 }).toBe(1_000);
+    expect([...runs.values()].every((times) => times === 1)).toBe(true);
+  });
+});
