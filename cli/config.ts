@@ -40,6 +40,10 @@ function section<Shape extends z.ZodRawShape>(shape: Shape) {
   return z.strictObject(shape).prefault({} as never);
 }
 
+/** A path; empty means none. */
+const path = z.string().max(4_096);
+const filePair = section({ cert: path.prefault(''), key: path.prefault('') });
+
 export const configSchema = z.strictObject({
   data: z.string().min(1).prefault('./data'),
   trustDomain: z
@@ -109,6 +113,21 @@ export const configSchema = z.strictObject({
     issuing: duration.prefault('3y'),
     root: duration.prefault('20y'),
     backdate: duration.prefault('10m'),
+    renewalsPerSecond: z.number().min(0.01).max(10_000).prefault(10),
+    keys: section({
+      home: z.enum(['file', 'sealed', 'pkcs11']).prefault('file'),
+      passphraseFile: path.prefault(''),
+      pkcs11: section({ module: path.prefault(''), token: z.string().prefault(''), pinFile: path.prefault('') }),
+    }),
+    files: section({ enroll: filePair, broker: filePair, console: filePair }),
+  }),
+  certificateStatus: section({
+    listen: z.boolean().prefault(false),
+    host: host.prefault('127.0.0.1'),
+    port: port.prefault(8480),
+    url: z.union([z.literal(''), z.url({ protocol: /^http$/ })]).prefault(''),
+    requestsPerSecond: limit.prefault(500),
+    requestsPerSecondPerAddress: limit.prefault(50),
   }),
 });
 

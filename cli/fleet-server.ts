@@ -10,12 +10,11 @@ import { checkPolicy, type Subject } from '../broker/acl.ts';
 import { type Broker, createBroker } from '../broker/broker.ts';
 import { createConsole } from '../console/console.ts';
 import { formatBootstrapToken } from '../contract/bootstrap-token.ts';
-import { CRL_PATH } from '../contract/est.ts';
 import { DEFAULT_GROUP, type Identity, parseDeviceId } from '../contract/identity.ts';
 import { NOBODY } from '../contract/lifecycle.ts';
 import { Problem } from '../contract/problem.ts';
-import { lifecycleTopic, TRUST_BUNDLE_TOPIC } from '../contract/topics.ts';
-import { openAuthority } from '../enroll/authority.ts';
+import { lifecycleTopic, renewalNoticeTopic, TRUST_BUNDLE_TOPIC } from '../contract/topics.ts';
+import { createRenewals } from '../enroll/renewals.ts';
 import { createEnrollServer } from '../enroll/server.ts';
 import { issueServiceCertificate } from '../enroll/services.ts';
 import { openFleetEvents } from '../events/open.ts';
@@ -25,6 +24,7 @@ import { openSessions } from '../sessions/open.ts';
 import { openSinks } from '../sinks/open.ts';
 import { openTelemetry } from '../telemetry/open.ts';
 import { brokerHappening } from './broker-happenings.ts';
+import { caControl, openFleetAuthority } from './certificate-authority.ts';
 import type { Config } from './config.ts';
 import { openDataDirectory } from './data-directory.ts';
 import { sinkSettings } from './sink-settings.ts';
@@ -121,26 +121,16 @@ async function start(
       log: log.child({ room: 'sessions' }),
     }),
   );
-  const authority = opened.add(
-    await openAuthority({
+  const { authority } = opened.add(
+    await openFleetAuthority({
+      config,
       directory: data.authority,
-      trustDomain: config.trustDomain,
-      hosts: config.publicHosts,
-      // A port that is only known after the certificates were made can't stand in them.
-      crlUrl: config.enroll.port === 0 ? undefined : `https://${publicHost}:${config.enroll.port}${CRL_PATH}`,
-      lifetimes: {
-        deviceSeconds: seconds(config.certificates.device),
-        serverSeconds: seconds(config.certificates.server),
-        issuingSeconds: seconds(config.certificates.issuing),
-        rootSeconds: seconds(config.certificates.root),
-        backdateSeconds: seconds(config.certificates.backdate),
-      },
+      publicHost,
       registry,
       now,
       log: log.child({ room: 'enroll' }),
     }),
   );
-  writeFileSync(data.trustBundle, authority.rootPem, { mode: 0o644 });
 
   if (restored !== undefined) {
     log.warn({ ...restored }, 'restored from a backup: what was revoked after it was taken is not revoked');
@@ -159,8 +149,8 @@ async function start(
     await createBroker({
       host: config.mqtt.host,
       port: config.mqtt.port,
-      tls: { ...authority.serverCredentials('broker'), ca: authority.trustBundlePem },
-      issuers: authority.chainPem,
+      tls: authority.serverCredentials('broker'),
+      issuers: authority.issuersPem,
       trustDomain: config.trustDomain,
       directory: registry,
       telemetry,
@@ -172,6 +162,14 @@ async function start(
       nextSequence: () => events.nextConnection(),
     }),
   );
+  const renewals = createRenewals({
+    registry,
+    perSecond: config.certificates.renewalsPerSecond,
+    notify: (device, notice) =>
+      broker.retain(renewalNoticeTopic(device), Buffer.from(notice === undefined ? '' : JSON.stringify(notice))),
+    now,
+    log: log.child({ room: 'enroll' }),
+  });
   const mqttUrl = `mqtts://${publicHost}:${broker.port}`;
   const enroll = opened.add(
     await createEnrollServer({
@@ -180,6 +178,11 @@ async function start(
       authority,
       registry,
       mqttUrl,
+      renewalWindow: (life) => renewals.window(life),
+      onRenewed: ({ identity, serial }) => {
+        if (identity.kind !== 'device') return;
+        renewals.renewed(identity.id, serial).catch((error: unknown) => log.error({ err: error }, 'notice stays'));
+      },
       limits: config.enroll.limits,
       now,
       log: log.child({ room: 'enroll' }),
@@ -197,6 +200,8 @@ async function start(
       registry,
       telemetry,
       fleet: {
+        ca: caControl(authority, registry, renewals),
+        renewals,
         mintTokenText: ({ record, secret }) =>
           formatBootstrapToken({ id: record.id, secret, rootSha256: authority.rootSha256, enrollUrl }),
         issueService: ({ name, csrPem, actor }) =>
@@ -219,7 +224,17 @@ async function start(
   );
 
   // A device learns of CAs to come before they count.
-  await broker.retain(TRUST_BUNDLE_TOPIC, Buffer.from(authority.trustBundlePem));
+  let told = '';
+  const putTrust = async (): Promise<void> => {
+    writeFileSync(data.trustBundle, authority.rootPem, { mode: 0o644 });
+    broker.replaceTls(authority.serverCredentials('broker'), authority.issuersPem);
+    if (told === authority.trustBundlePem) return;
+    told = authority.trustBundlePem;
+    await broker.retain(TRUST_BUNDLE_TOPIC, Buffer.from(told));
+  };
+  await putTrust();
+  authority.onTrustChange(putTrust);
+  renewals.resume().catch((error: unknown) => log.error({ err: error }, 'renewals were not told again'));
 
   await forgetRevoked(broker, registry);
 
@@ -240,9 +255,7 @@ async function start(
     void broker.publish(topic, Buffer.from(json), type === 'presence.connect_failed' ? 0 : 1);
   });
   opened.add({ close: async () => stopTelling() });
-  authority.onServerCredentials('broker', (credentials) =>
-    broker.replaceTls({ ...credentials, ca: authority.trustBundlePem }),
-  );
+  authority.onServerCredentials('broker', (credentials) => broker.replaceTls(credentials));
   authority.onServerCredentials('console', (credentials) => operators.replaceTls(credentials));
 
   return {
@@ -298,10 +311,6 @@ class OpenParts {
     }
     if (failures.length > 0) throw new Problem('internal', { reason: 'a part did not close', cause: failures[0] });
   }
-}
-
-function seconds(ms: number): number {
-  return Math.round(ms / 1000);
 }
 
 function hostInUrl(host: string): string {

@@ -4,9 +4,11 @@ import { Command, CommanderError } from 'commander';
 import { Problem } from '../contract/problem.ts';
 import { auditCommand } from './commands/audit.ts';
 import { backupCommand } from './commands/backup.ts';
+import { caCommand } from './commands/ca.ts';
 import { demoCommand } from './commands/demo.ts';
 import { deviceCommand } from './commands/device.ts';
 import { policyCommand } from './commands/policy.ts';
+import { renewalsCommand } from './commands/renewals.ts';
 import { restoreCommand } from './commands/restore.ts';
 import { serveCommand } from './commands/serve.ts';
 import { serviceCommand } from './commands/service.ts';
@@ -26,6 +28,8 @@ const program = new Command('rollcall')
   .addCommand(policyCommand())
   .addCommand(telemetryCommand())
   .addCommand(simulateCommand())
+  .addCommand(caCommand())
+  .addCommand(renewalsCommand())
   .addCommand(auditCommand())
   .addCommand(backupCommand())
   .addCommand(restoreCommand())

@@ -5,6 +5,7 @@
  */
 
 import { auditEndpoints } from './api/audit.ts';
+import { caEndpoints } from './api/ca.ts';
 import { deviceActEndpoints } from './api/device-acts.ts';
 import { deviceEndpoints } from './api/devices.ts';
 import { policyEndpoints } from './api/policies.ts';
@@ -23,5 +24,6 @@ export const endpoints = {
   ...policyEndpoints,
   ...telemetryEndpoints,
   ...auditEndpoints,
+  ...caEndpoints,
   ...serverEndpoints,
 } as const;

@@ -1,6 +1,6 @@
 /** What the console needs of the rooms it never imports; `cli/commands/serve.ts` introduces them. Types only. */
 
-import type { Identity, ServiceName } from '../contract/identity.ts';
+import type { GroupName, Identity, ServiceName } from '../contract/identity.ts';
 import type { PolicyDocument } from '../contract/policy.ts';
 import type { Actor, MintedToken, ServiceRecord } from '../registry/registry.ts';
 
@@ -35,7 +35,62 @@ export interface Explanation {
   readonly reason?: string | undefined;
 }
 
+/** A root or issuing CA. Times are milliseconds since the epoch. */
+export interface CaView {
+  readonly id: string;
+  readonly role: 'root' | 'issuing';
+  readonly state: 'prepared' | 'active' | 'outgoing' | 'tainted' | 'retired';
+  readonly rootId: string | undefined;
+  readonly notBefore: number;
+  readonly notAfter: number;
+  readonly hasKey: boolean;
+  readonly issued: number;
+  readonly stranded: number;
+}
+
+export interface PulledRenewals {
+  readonly pulled: number;
+  readonly until: number;
+  readonly perSecond: number;
+}
+
+/** The steps of a rotation. Problem `ca_…`, `root_key_absent` or `signer_unavailable` when one can't be taken. */
+export interface CaControl {
+  list(): Promise<readonly CaView[]>;
+  prepare(role: CaView['role'], actor: Actor): Promise<string>;
+  activate(id: string, strandAtMost: number, actor: Actor): Promise<void>;
+  taint(id: string, withinMs: number, actor: Actor): Promise<PulledRenewals>;
+  retire(id: string, strandAtMost: number, actor: Actor): Promise<void>;
+  /** PEM. */
+  request(): Promise<string>;
+  importChain(pem: string, actor: Actor): Promise<string>;
+  exportRoot(passphrase: string, actor: Actor): Promise<{ readonly id: string; readonly pem: string }>;
+  forgetRoot(id: string, actor: Actor): Promise<void>;
+}
+
+export interface RenewalControl {
+  pull(order: {
+    readonly group?: GroupName | undefined;
+    readonly issuerId?: string | undefined;
+    readonly withinMs: number;
+    readonly reason: 'pulled_forward';
+    readonly actor: Actor;
+  }): Promise<PulledRenewals>;
+  status(filter: { readonly group?: GroupName | undefined }): Promise<{
+    readonly devices: number;
+    readonly due: number;
+    readonly late: number;
+    readonly pulled: number;
+    readonly endingIn7Days: number;
+    readonly endingIn30Days: number;
+    readonly budgetPerSecond: number;
+    readonly nextHourPerSecond: number;
+  }>;
+}
+
 export interface Fleet {
+  readonly ca: CaControl;
+  readonly renewals: RenewalControl;
   /** The text form, with the root's fingerprint and the enroll URL. */
   mintTokenText(minted: MintedToken): string;
   /** Problem `csr_…` or `service_exists` when it cannot. */

@@ -95,7 +95,20 @@ export async function openTestbed(changes: { readonly log?: Logger } = {}): Prom
 }
 
 function fleetOf(registry: Registry, sessions: readonly LiveSession[]): Fleet {
+  const notHere = () => Promise.reject(new Problem('ca_unknown'));
   return {
+    ca: {
+      list: async () => [],
+      prepare: notHere,
+      activate: notHere,
+      taint: notHere,
+      retire: notHere,
+      request: notHere,
+      importChain: notHere,
+      exportRoot: notHere,
+      forgetRoot: notHere,
+    },
+    renewals: { pull: notHere, status: notHere },
     mintTokenText: ({ record, secret }) => `rc1.${record.id}.${secret}`,
     issueService: async ({ name, csrPem, actor }) => {
       if (!csrPem.includes('CERTIFICATE REQUEST')) throw new Problem('csr_malformed');

@@ -10,6 +10,9 @@ export const EST_PATHS = {
 /** The certificate revocation list of the issuing CA, DER (RFC 5280, section 5). */
 export const CRL_PATH = '/crl/issuing.crl';
 
+/** And everything else that lies beside it: lists and deltas of every CA by its id, all of them in PEM. */
+export const CRL_PATHS = '/crl/:list';
+
 export const EST_MEDIA_TYPES = {
   /** PKCS#10 request, base64 of DER. */
   request: 'application/pkcs10',

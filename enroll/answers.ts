@@ -6,7 +6,7 @@
 import type { Socket } from 'node:net';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
-import { CRL_PATH, EST_PATHS } from '../contract/est.ts';
+import { EST_PATHS } from '../contract/est.ts';
 import { asProblem, PROBLEM_MEDIA_TYPE, Problem, problemDocument } from '../contract/problem.ts';
 import { RENEWAL_INFO_PATH, TIME_PATH } from '../contract/server-notices.ts';
 import type { Counts } from './counts.ts';
@@ -22,11 +22,12 @@ const CHALLENGES: Readonly<Record<string, readonly string[]>> = {
 /** For a 503 that names no time of its own, in seconds: its causes pass, but not at once. */
 const UNAVAILABLE_RETRY_AFTER = 30;
 
+const LIST_PATH = /^\/crl\/[\w.-]+$/;
+
 /** What each path answers to. */
 const METHODS: ReadonlyMap<string, string> = new Map([
   [EST_PATHS.cacerts, 'GET'],
   [EST_PATHS.csrattrs, 'GET'],
-  [CRL_PATH, 'GET'],
   [TIME_PATH, 'GET'],
   [RENEWAL_INFO_PATH, 'GET'],
   [EST_PATHS.simpleenroll, 'POST'],
@@ -74,7 +75,8 @@ export function createAnswers(options: {
       return send(reply, problem);
     },
     notFound: (request, reply) => {
-      const allowed = METHODS.get(pathOf(request));
+      const path = pathOf(request);
+      const allowed = LIST_PATH.test(path) ? 'GET' : METHODS.get(path);
       if (allowed === undefined) return send(reply, new Problem('not_found'));
       return send(reply.header('allow', allowed), new Problem('method_not_allowed'));
     },

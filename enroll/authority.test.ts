@@ -18,8 +18,9 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import type { Identity } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
-import { type Authority, openAuthority, pem } from './authority.ts';
+import { type Authority, openAuthority } from './authority.ts';
 import { consult, installed } from './oracles.ts';
+import { pem } from './pem.ts';
 import { freshKey } from './test-csr.ts';
 import { DAY, openTestAuthority, TEST_LIFETIMES, testDirectory } from './testbed.ts';
 
@@ -147,7 +148,9 @@ describe('a service certificate', () => {
 
 describe.skipIf(!installed('openssl'))('openssl (skipped where it is not installed)', () => {
   it('accepts devices as clients and servers as servers, never the other way round', async () => {
-    const { authority, options } = await openTestAuthority({ crlUrl: 'https://localhost/crl/issuing.crl' });
+    const { authority, options } = await openTestAuthority({
+      statusUrls: (id) => ({ crl: `https://localhost/crl/${id}.crl` }),
+    });
     const directory = testDirectory();
     const file = (name: string, text: string) => {
       writeFileSync(join(directory, name), text);
@@ -166,7 +169,7 @@ describe.skipIf(!installed('openssl'))('openssl (skipped where it is not install
   });
 
   it('shows the extensions that the profile promises', async () => {
-    const { authority } = await openTestAuthority({ crlUrl: 'https://localhost/crl/issuing.crl' });
+    const { authority } = await openTestAuthority({ statusUrls: (id) => ({ crl: `https://localhost/crl/${id}.crl` }) });
     const { text } = consult('openssl', ['x509', '-noout', '-text'], (await issued(authority)).toString());
     for (const line of [
       /Basic Constraints: critical\s+CA:FALSE/,
@@ -174,7 +177,7 @@ describe.skipIf(!installed('openssl'))('openssl (skipped where it is not install
       /Extended Key Usage:\s+TLS Web Client Authentication\s/,
       /Authority Key Identifier/,
       /Subject Key Identifier/,
-      /URI:https:\/\/localhost\/crl\/issuing\.crl/,
+      /URI:https:\/\/localhost\/crl\/[0-9a-f]{40}\.crl/,
     ]) {
       expect(text).toMatch(line);
     }
@@ -209,7 +212,13 @@ describe('the authority at its first start', () => {
     expect(mode('.')).toBe(0o700);
     expect(mode('root.key')).toBe(0o600);
     expect(mode('issuing.key')).toBe(0o600);
-    expect(readdirSync(options.directory).sort()).toEqual(['issuing.key', 'issuing.pem', 'root.key', 'root.pem']);
+    expect(readdirSync(options.directory).sort()).toEqual([
+      'issuing.key',
+      'issuing.pem',
+      'root.crl',
+      'root.key',
+      'root.pem',
+    ]);
   });
 
   it('is the same authority at the next', async () => {
@@ -365,7 +374,7 @@ describe('the making of an authority', () => {
       if (!finished) expect(child.signal, String(child.stderr)).toBe('SIGKILL');
       const { authority } = await openTestAuthority({ directory });
       expect(authority.hasIssued(await issued(authority))).toBe(true);
-      expect(readdirSync(directory).sort()).toEqual(['issuing.key', 'issuing.pem', 'root.key', 'root.pem']);
+      expect(readdirSync(directory).sort()).toEqual(['issuing.key', 'issuing.pem', 'root.crl', 'root.key', 'root.pem']);
     }
   });
 });
@@ -393,8 +402,9 @@ for (const name of ['mkdir', 'open', 'link', 'unlink']) {
 }
 syncBuiltinESMExports();
 const { openAuthority } = await import(module);
+const { memoryOfIssuers } = await import(new URL('./test-issuers.ts', 'file://' + module));
 const silent = { info() {}, warn() {}, error() {}, debug() {} };
-const registry = { recordServerCertificate: async () => {}, listRevoked: async () => [], nextCrlNumber: async () => 1 };
+const registry = { recordServerCertificate: async () => {}, recordAct: async () => {}, nextCrlNumber: async () => 1, ...memoryOfIssuers() };
 const lifetimes = { deviceSeconds: 86400, serverSeconds: 86400, issuingSeconds: 30 * 86400, rootSeconds: 300 * 86400, backdateSeconds: 600 };
 const authority = await openAuthority({ directory, trustDomain: 'fleet.example', hosts: ['localhost'], lifetimes, registry, now: Date.now, log: silent });
 await authority.close();

@@ -1,7 +1,8 @@
 /**
  * The authority: holds the issuing CA's key, and is the only one that issues. Devices and services get what `profile.ts`
- * says and nothing else; each certificate is read again by `certificate-check.ts` before it leaves. Does not decide who
- * may have one: that is `enrollment.ts`, `renewal.ts` and `services.ts` with the registry.
+ * says and nothing else; each certificate is read again by `certificate-check.ts` before it leaves. Which CA signs may
+ * change while it runs (`rotation.ts`); everybody who asks sees the CAs of the moment. Does not decide who may have a
+ * certificate: that is `enrollment.ts`, `renewal.ts` and `services.ts` with the registry.
  */
 
 import { createHash, randomBytes, type X509Certificate } from 'node:crypto';
@@ -10,20 +11,30 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { type Identity, identityName, identityUri, isTrustDomain, parseIdentityUri } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
+import type { IssuerMemory } from '../registry/issuers.ts';
 import type { IssuedCertificate, Registry } from '../registry/registry.ts';
 import { openCaCertificates } from './ca-certificates.ts';
-import { openCaDirectory } from './ca-directory.ts';
-import { assertLeaf, type ExpectedLeaf } from './certificate-check.ts';
-import { createCrlPublisher } from './crl.ts';
+import { type CaDirectory, openCaDirectory } from './ca-directory.ts';
+import { type CaSet, caId, readCaSet, type SigningCa } from './ca-set.ts';
+import { assertLeaf, type ExpectedLeaf, readIssuer } from './certificate-check.ts';
+import type { CredentialFiles } from './credential-files.ts';
+import { type KeyHome, type KeySettings, openKeyHome, PLAIN_FILES } from './key-home.ts';
+import { pem } from './pem.ts';
 import {
   type Lifetimes,
   leafProfile,
+  OCSP_SUBJECT,
+  ocspSignerUri,
   publicKeySha256,
   type RandomBytes,
+  type StatusUrls,
   serialText,
   serverSubject,
 } from './profile.ts';
+import { createRotation, newIssuer, type Rotation } from './rotation.ts';
 import { keepServerCredentials, type ServerCredentials, type ServerName } from './server-credentials.ts';
+import type { Signer } from './signer.ts';
+import { createStatusPublication, type StatusPublication } from './status-publication.ts';
 import { type CertificateContents, writeCertificate } from './x509-writer.ts';
 
 export interface AuthorityOptions {
@@ -32,10 +43,14 @@ export interface AuthorityOptions {
   readonly trustDomain: string;
   /** DNS names and IP addresses of our own servers; at least one. */
   readonly hosts: readonly string[];
-  /** Where third parties fetch the revocation list; in certificates as CRL distribution point. */
-  readonly crlUrl?: string | undefined;
+  /** Where third parties ask about a CA's certificates; stands in them. Nowhere unless given. */
+  readonly statusUrls?: ((issuerId: string) => StatusUrls) | undefined;
+  /** Plain files unless given. */
+  readonly keys?: KeySettings | undefined;
+  /** Certificates of our own servers that somebody else issues, by server. */
+  readonly serverFiles?: Partial<Record<ServerName, CredentialFiles>> | undefined;
   readonly lifetimes: Lifetimes;
-  readonly registry: Pick<Registry, 'recordServerCertificate' | 'listRevoked' | 'nextCrlNumber'>;
+  readonly registry: IssuerMemory & Pick<Registry, 'recordServerCertificate' | 'nextCrlNumber' | 'recordAct'>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
@@ -45,31 +60,42 @@ export interface AuthorityOptions {
 export interface Authority {
   readonly trustDomain: string;
   readonly hosts: readonly string[];
-  /** SHA-256 of the root certificate's DER, lower-case hexadecimal; the pin in bootstrap tokens. */
+  /** SHA-256 of the DER of the root above the issuing CA, lower-case hexadecimal; the pin in new bootstrap tokens. */
   readonly rootSha256: string;
+  /** Whether a token may pin this root: any that is in the trust bundle. */
+  trustsRoot(sha256: string): boolean;
   readonly rootPem: string;
   /** The file that holds the root certificate. */
   readonly rootFile: string;
-  /** What stands between a leaf and the root: the issuing CA, PEM. */
+  /** What stands between a new leaf and the roots that devices may hold: the issuing CA first, PEM. */
   readonly chainPem: string;
-  /** Root and issuing CA, PEM. */
+  /** Every CA that counts, PEM: the root first, the issuing CA that signs last. */
   readonly trustBundlePem: string;
   /** The same, DER. */
   readonly trustBundle: readonly Buffer[];
+  /** Every issuing CA whose certificates count, PEM. */
+  readonly issuersPem: string;
+  /** The CAs that count now. */
+  readonly cas: CaSet;
+  readonly rotation: Rotation;
+  /** Called when the trust bundle has changed, or the CA that signs. Returns the way to unsubscribe. */
+  onTrustChange(listener: () => void | Promise<void>): () => void;
   /** Issues for a public key that was checked; records nothing. */
   issue(identity: Identity, publicKeySpki: Buffer): Promise<IssuedCertificate>;
   /** Whether the key is one of the CAs' own. */
   ownsKey(publicKeySha256: string): boolean;
-  /** Whether our issuing CA signed it. */
+  /** Whether an issuing CA of ours signed it that still counts. */
   hasIssued(certificate: X509Certificate): boolean;
   serverCredentials(name: ServerName): ServerCredentials;
   /** Called with each certificate that replaces the current one. Returns the way to unsubscribe. */
   onServerCredentials(name: ServerName, listener: (credentials: ServerCredentials) => void): () => void;
   /** Renews the server certificates that are due; a timer does it by itself. */
   renewServerCredentials(): Promise<void>;
-  /** DER of a revocation list that is valid now. */
+  /** Revocation lists, OCSP answers and CA certificates, for third parties. */
+  readonly status: StatusPublication;
+  /** DER of the revocation list of the CA that signs, valid now. */
   crl(): Promise<Buffer>;
-  /** Makes a list that holds every revocation committed before this call; overlapping calls share one. */
+  /** Makes lists that hold every revocation committed before this call; overlapping calls share one. */
   refreshCrl(): Promise<void>;
   /** Stops the timer, and resolves when nothing is under way that uses the registry. */
   close(): Promise<void>;
@@ -87,88 +113,221 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
   const hosts = [...new Set(options.hosts)];
   const random = options.randomBytes ?? randomBytes;
   const directory = await openCaDirectory(options.directory);
-  const { root, issuing } = await openCaCertificates(directory, {
-    trustDomain,
-    lifetimes,
-    now,
-    randomBytes: random,
-    log,
-  });
+  const home = await openKeyHome(directory, options.keys ?? PLAIN_FILES);
+  const signers = new Map<string, Signer>();
+  const opened = new Set<string>();
+  const readCas = async (): Promise<CaSet> => {
+    await openIssuingKeys(directory, home, signers, opened);
+    return readCaSet(await registry.listIssuers(), signers, { directory: directory.path, now: now() });
+  };
+  const known = await registry.listIssuers();
+  // The first two are made and judged from their files; those that come later are the registry's to remember.
+  if (known.length <= 2) {
+    const first = await openCaCertificates(directory, home, { trustDomain, lifetimes, now, randomBytes: random, log });
+    const root = newIssuer('root', first.root.der, undefined, []);
+    const issuing = newIssuer('issuing', first.issuing.der, root.id, []);
+    await registry.addIssuers([root, issuing], 'server/authority');
+    // Taken away and made anew while the server was down.
+    const isAnother = known.length === 2 && known.every(({ id }) => id !== issuing.id);
+    if (isAnother) await registry.activateIssuer(issuing.id, 'server/authority');
+  }
+  let desk = createDesk(await readCas());
 
-  const profile = leafProfile({ issuer: issuing, trustDomain, crlUrl: options.crlUrl, lifetimes, randomBytes: random });
-  const ownKeys = new Set([publicKeySha256(root.publicKeySpki), publicKeySha256(issuing.publicKeySpki)]);
-  const rootPem = pem(root.der);
-  const chainPem = pem(issuing.der);
-  const trustBundlePem = rootPem + chainPem;
+  /** What issues in the name of the CAs of the moment. */
+  function createDesk(cas: CaSet) {
+    const { active, roots, issuing, crossed } = cas;
+    const trustBundle = [
+      ...roots.map(({ der }) => der),
+      ...crossed,
+      ...issuing
+        .slice(1)
+        .map(({ der }) => der)
+        .reverse(),
+      active.der,
+    ];
+    const status = options.statusUrls?.(active.id);
+    return {
+      cas,
+      profile: leafProfile({ issuer: active, trustDomain, status, lifetimes, randomBytes: random }),
+      ownKeys: new Set(cas.records.map(({ der }) => publicKeySha256(readIssuer(Buffer.from(der)).publicKeySpki))),
+      rootSha256s: new Set(roots.map(({ der }) => sha256(der))),
+      chainPem: [active.der, ...crossed].map((der) => pem(der)).join(''),
+      trustBundle,
+      trustBundlePem: trustBundle.map((der) => pem(der)).join(''),
+      issuersPem: issuing.map(({ der }) => pem(der)).join(''),
+    };
+  }
 
   /** Writes, signs, reads again. */
   const issueLeaf = async (
     contents: CertificateContents,
     expected: Pick<ExpectedLeaf, 'commonName' | 'names' | 'purpose'>,
+    ca: SigningCa = desk.cas.active,
   ): Promise<IssuedCertificate> => {
-    const der = await writeCertificate(contents, issuing.signer);
+    const der = await writeCertificate(contents, ca.signer);
     const { notBefore, notAfter } = contents;
     const publicKeySpki = Buffer.from(contents.publicKeySpki);
     const serial = serialText(contents.serial);
-    assertLeaf(der, { ...expected, publicKeySpki, notBefore, notAfter, serial }, issuing);
-    return { serial, der, publicKeySha256: publicKeySha256(publicKeySpki), notBefore, notAfter };
+    assertLeaf(der, { ...expected, publicKeySpki, notBefore, notAfter, serial }, ca);
+    return { serial, der, publicKeySha256: publicKeySha256(publicKeySpki), notBefore, notAfter, issuerId: ca.id };
   };
 
   const credentials = await keepServerCredentials({
     issue: async (name, publicKeySpki) => {
+      const { profile, cas } = desk;
       const contents = profile.server({ hosts, publicKeySpki, now: now() });
-      const certificate = await issueLeaf(contents, {
-        commonName: serverSubject(hosts),
-        names: { hosts },
-        purpose: 'serverAuth',
-      });
+      const certificate = await issueLeaf(
+        contents,
+        { commonName: serverSubject(hosts), names: { hosts }, purpose: 'serverAuth' },
+        cas.active,
+      );
       await registry.recordServerCertificate(name, certificate);
       return certificate;
     },
-    chain: (der) => pem(der) + chainPem,
-    trustBundle: trustBundlePem,
+    chain: (der) => pem(der) + desk.chainPem,
+    trustBundle: () => desk.trustBundlePem,
+    files: options.serverFiles ?? {},
     now,
     log,
   });
-  const { backdateSeconds } = lifetimes;
-  const crl = createCrlPublisher({ issuing, registry, backdateSeconds, now, log });
+
+  const listeners = new Listeners(log);
+  const changed = async (): Promise<void> => {
+    const before = desk;
+    desk = createDesk(await readCas());
+    if (before.cas.active.id === desk.cas.active.id) credentials.trustChanged();
+    else await credentials.reissue();
+    await listeners.tell();
+    await status.caChanged();
+  };
+  const rotation = createRotation({
+    directory,
+    home,
+    registry,
+    trustDomain,
+    lifetimes,
+    randomBytes: random,
+    now,
+    log,
+    current: () => desk.cas,
+    changed,
+  });
+  const status = createStatusPublication({
+    current: () => desk.cas,
+    rootSigner: (id) => rotation.rootSigner(id),
+    directory,
+    registry,
+    issueResponder: async (ca, publicKeySpki) => {
+      const profile = leafProfile({ issuer: ca, trustDomain, status: undefined, lifetimes, randomBytes: random });
+      const certificate = await issueLeaf(
+        profile.ocspSigner({ publicKeySpki, now: now() }),
+        { commonName: OCSP_SUBJECT, names: { uri: ocspSignerUri(trustDomain) }, purpose: 'OCSPSigning' },
+        ca,
+      );
+      await registry.recordServerCertificate('ocsp', certificate);
+      return certificate;
+    },
+    urls: options.statusUrls,
+    backdateSeconds: lifetimes.backdateSeconds,
+    now,
+    log,
+  });
+  await status.start();
 
   return {
     trustDomain,
     hosts,
-    rootSha256: createHash('sha256').update(root.der).digest('hex'),
-    rootPem,
+    get rootSha256() {
+      return sha256(desk.cas.root.der);
+    },
+    trustsRoot: (pin) => desk.rootSha256s.has(pin),
+    get rootPem() {
+      return pem(desk.cas.root.der);
+    },
     rootFile: join(directory.path, 'root.pem'),
-    chainPem,
-    trustBundlePem,
-    trustBundle: [root.der, issuing.der],
+    get chainPem() {
+      return desk.chainPem;
+    },
+    get trustBundlePem() {
+      return desk.trustBundlePem;
+    },
+    get trustBundle() {
+      return desk.trustBundle;
+    },
+    get issuersPem() {
+      return desk.issuersPem;
+    },
+    get cas() {
+      return desk.cas;
+    },
+    rotation,
+    onTrustChange: (listener) => listeners.add(listener),
     issue: async (identity, publicKeySpki) => {
       const uri = identityUri(trustDomain, identity);
       // The type says that it was checked; what others take for a topic or a file name is worth asking twice.
       if (parseIdentityUri(trustDomain, uri) === undefined) {
         throw new Problem('internal', { reason: 'expected a checked identity' });
       }
+      const { profile, cas } = desk;
       const contents = profile.certificate({ identity, publicKeySpki, now: now() });
-      return issueLeaf(contents, { commonName: identityName(identity), names: { uri }, purpose: 'clientAuth' });
+      const expected = { commonName: identityName(identity), names: { uri }, purpose: 'clientAuth' } as const;
+      return issueLeaf(contents, expected, cas.active);
     },
-    ownsKey: (sha256) => ownKeys.has(sha256),
-    hasIssued: (certificate) => certificate.verify(issuing.publicKey),
+    ownsKey: (key) => desk.ownKeys.has(key),
+    hasIssued: (certificate) => desk.cas.issuing.some(({ publicKey }) => certificate.verify(publicKey)),
     serverCredentials: (name) => credentials.current(name),
     onServerCredentials: (name, listener) => credentials.listen(name, listener),
     renewServerCredentials: () => credentials.renewDue(),
-    crl: () => crl.current(),
-    refreshCrl: () => crl.refresh(),
+    status,
+    crl: () => status.crl(),
+    refreshCrl: () => status.refresh(),
     close: async () => {
-      await Promise.all([credentials.close(), crl.close()]);
+      await Promise.all([credentials.close(), status.close()]);
+      home.close();
     },
   };
 }
 
-export function pem(der: Uint8Array): string {
-  const lines = Buffer.from(der.buffer, der.byteOffset, der.byteLength)
-    .toString('base64')
-    .replace(/.{1,64}/g, '$&\n');
-  return `-----BEGIN CERTIFICATE-----\n${lines}-----END CERTIFICATE-----\n`;
+/** Opens the keys that are not open yet, and keeps those of issuing CAs: a root's is opened when it is to sign. */
+async function openIssuingKeys(
+  directory: CaDirectory,
+  home: KeyHome,
+  signers: Map<string, Signer>,
+  opened: Set<string>,
+): Promise<void> {
+  for (const name of [...(await directory.names('key')), ...(await directory.names('uri'))]) {
+    if (opened.has(name)) continue;
+    opened.add(name);
+    // A root's key is opened as well, and let go: that others can read it, or no passphrase fits, is to be known now.
+    const signer = await home.open(name);
+    if (signer !== undefined && name.startsWith('issuing')) signers.set(caId(signer.publicKeySpki), signer);
+  }
+}
+
+/** Whoever wants to hear of a change; one that fails doesn't keep the others from hearing. */
+class Listeners {
+  readonly #listeners = new Set<() => void | Promise<void>>();
+  readonly #log: Logger;
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  add(listener: () => void | Promise<void>): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async tell(): Promise<void> {
+    const told = await Promise.allSettled([...this.#listeners].map(async (listener) => listener()));
+    for (const result of told) {
+      if (result.status === 'rejected') this.#log.error({ err: result.reason }, 'new trust could not be put in place');
+    }
+  }
+}
+
+function sha256(der: Buffer): string {
+  return createHash('sha256').update(der).digest('hex');
 }
 
 function checkNames({ trustDomain, hosts }: AuthorityOptions): void {

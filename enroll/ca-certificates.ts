@@ -4,13 +4,14 @@
  * that only read, and refused when they do not fit together. The root's key may be taken away once both exist.
  */
 
-import { createPublicKey, generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto';
+import { type KeyObject, X509Certificate } from 'node:crypto';
 import type { Logger } from 'pino';
 import { Problem } from '../contract/problem.ts';
-import type { CaDirectory, CaName } from './ca-directory.ts';
+import type { CaDirectory, CaRole } from './ca-directory.ts';
 import { readIssuer } from './certificate-check.ts';
-import { authorityContents, exportSpki, type Lifetimes, type RandomBytes, trustDomainUri } from './profile.ts';
-import { keySigner, type Signer } from './signer.ts';
+import type { KeyHome } from './key-home.ts';
+import { authorityContents, type Lifetimes, type RandomBytes, trustDomainUri } from './profile.ts';
+import type { Signer } from './signer.ts';
 import { writeCertificate } from './x509-writer.ts';
 
 export interface CaCertificate {
@@ -18,6 +19,8 @@ export interface CaCertificate {
   /** DER of the subject Name. */
   readonly subject: Buffer;
   readonly publicKeySpki: Buffer;
+  /** As it stands in the certificate. */
+  readonly keyIdentifier: Buffer;
   readonly publicKey: KeyObject;
   readonly notBefore: number;
   readonly notAfter: number;
@@ -39,29 +42,37 @@ export interface CaOptions {
 /** An operator has this long to make a new issuing CA before devices get no more certificates. */
 const WARN_BEFORE_END_MS = 180 * 24 * 3600 * 1000;
 
-export async function openCaCertificates(directory: CaDirectory, options: CaOptions): Promise<CaCertificates> {
-  const rootKey = await directory.readKey('root');
+export async function openCaCertificates(
+  directory: CaDirectory,
+  home: KeyHome,
+  options: CaOptions,
+): Promise<CaCertificates> {
+  const rootKey = await home.open('root');
   const rootDer = await directory.readCertificate('root');
-  const issuingKey = await directory.readKey('issuing');
+  const issuingKey = await home.open('issuing');
   const issuingDer = await directory.readCertificate('issuing');
 
   if (rootDer === undefined && issuingDer !== undefined) throw missing(directory, 'root.pem');
-  const root = checkedCa('root', rootDer ?? (await makeRoot(directory, rootKey, options)), rootKey, options);
+  const root = checkedCa('root', rootDer ?? (await makeRoot(directory, home, rootKey, options)), rootKey, options);
   if (issuingDer !== undefined) {
     if (issuingKey === undefined) throw missing(directory, 'issuing.key');
     return { root, issuing: checkedIssuing(issuingDer, issuingKey, root, options) };
   }
-  const signingKey = rootKey ?? (await directory.readKey('root'));
+  const signingKey = rootKey ?? (await home.open('root'));
   if (signingKey === undefined) throw missing(directory, 'root.key');
-  const key = issuingKey ?? (await makeKey(directory, 'issuing'));
-  const der = await makeIssuing(directory, key, root, keySigner(signingKey), options);
+  const key = issuingKey ?? (await home.create('issuing'));
+  const der = await makeIssuing(directory, key, root, signingKey, options);
   return { root, issuing: checkedIssuing(der, key, root, options) };
 }
 
 /** A key without a certificate is what a crash left: nobody has seen it yet, so it is taken. */
-async function makeRoot(directory: CaDirectory, found: KeyObject | undefined, options: CaOptions): Promise<Buffer> {
-  const key = found ?? (await makeKey(directory, 'root'));
-  const signer = keySigner(key);
+async function makeRoot(
+  directory: CaDirectory,
+  home: KeyHome,
+  found: Signer | undefined,
+  options: CaOptions,
+): Promise<Buffer> {
+  const signer = found ?? (await home.create('root'));
   const contents = authorityContents({
     ...options,
     role: 'root',
@@ -77,7 +88,7 @@ async function makeRoot(directory: CaDirectory, found: KeyObject | undefined, op
 
 async function makeIssuing(
   directory: CaDirectory,
-  key: KeyObject,
+  key: Signer,
   root: CaCertificate,
   rootSigner: Signer,
   options: CaOptions,
@@ -86,7 +97,7 @@ async function makeIssuing(
     ...options,
     role: 'issuing',
     issuer: root,
-    publicKeySpki: exportSpki(createPublicKey(key)),
+    publicKeySpki: key.publicKeySpki,
     now: options.now(),
   });
   const der = await writeCertificate(contents, rootSigner);
@@ -95,18 +106,7 @@ async function makeIssuing(
   return der;
 }
 
-async function makeKey(directory: CaDirectory, name: CaName): Promise<KeyObject> {
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  await directory.writeKey(name, privateKey);
-  return privateKey;
-}
-
-function checkedIssuing(
-  der: Buffer,
-  key: KeyObject,
-  root: CaCertificate,
-  options: CaOptions,
-): CaCertificates['issuing'] {
+function checkedIssuing(der: Buffer, key: Signer, root: CaCertificate, options: CaOptions): CaCertificates['issuing'] {
   const issuing = checkedCa('issuing', der, key, options);
   if (!new X509Certificate(der).verify(root.publicKey)) {
     throw new Problem('authority_unusable', {
@@ -117,17 +117,17 @@ function checkedIssuing(
   if (issuing.notAfter - options.now() < WARN_BEFORE_END_MS) {
     options.log.warn({ notAfter: iso(issuing.notAfter) }, 'the issuing CA ends soon');
   }
-  return { ...issuing, signer: keySigner(key) };
+  return { ...issuing, signer: key };
 }
 
 /** Key and certificate belong together, it is a CA of this trust domain, on P-256, and valid now. */
-function checkedCa(role: CaName, der: Buffer, key: KeyObject | undefined, options: CaOptions): CaCertificate {
+function checkedCa(role: CaRole, der: Buffer, key: Signer | undefined, options: CaOptions): CaCertificate {
   const certificate = new X509Certificate(der);
   const issuer = readIssuer(der);
   const refuse = (reason: string, hint: string) =>
     new Problem('authority_unusable', { reason: `${role}.pem: ${reason}`, hint });
 
-  if (key !== undefined && !exportSpki(createPublicKey(key)).equals(issuer.publicKeySpki)) {
+  if (key !== undefined && !key.publicKeySpki.equals(issuer.publicKeySpki)) {
     throw refuse(
       `expected the certificate of ${role}.key, found one of another key`,
       `restore ${role}.pem and ${role}.key from the same backup`,

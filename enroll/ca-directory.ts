@@ -1,27 +1,50 @@
 /**
  * The directory in which the authority's keys and certificates lie: `root.key`, `root.pem`, `issuing.key`,
- * `issuing.pem`. Each file appears whole or not at all, and is never written over. Knows nothing of what is in them.
+ * `issuing.pem`, and the same with eight digits in the name (`issuing-0a1b2c3d.key`) for CAs that came later. Each file
+ * appears whole or not at all; keys and certificates are never written over. Knows nothing of what is in them.
  */
 
 import { createPrivateKey, type KeyObject, randomBytes, X509Certificate } from 'node:crypto';
-import { link, lstat, mkdir, open, readdir, readFile, unlink } from 'node:fs/promises';
+import { link, lstat, mkdir, open, readdir, readFile, rename, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Problem } from '../contract/problem.ts';
 
-export type CaName = 'root' | 'issuing';
+export type CaRole = 'root' | 'issuing';
+/** The name of a CA's files without their ending. */
+export type CaName = CaRole | `${CaRole}-${string}`;
+
+/** `key`: a private key. `uri`: where one lies in a token. `csr`: a request that waits to be signed. `crl`: the list of a root. */
+export type CaFile = 'key' | 'uri' | 'pem' | 'csr' | 'crl';
 
 export interface CaDirectory {
   readonly path: string;
-  /** Undefined when there is no such file. Problem `private_key_exposed` when others than its owner may touch it. */
-  readKey(name: CaName): Promise<KeyObject | undefined>;
-  writeKey(name: CaName, key: KeyObject): Promise<void>;
-  /** DER; undefined when there is no such file. */
+  /** The CAs that have a file of this kind, the first ones first. */
+  names(kind: CaFile): Promise<readonly CaName[]>;
+  /** A name for a CA to come. */
+  newName(role: CaRole): CaName;
+  /**
+   * Undefined when there is no such file. Problem `private_key_exposed` when others than its owner may touch it,
+   * `authority_unusable` when it needs another passphrase.
+   */
+  readKey(name: CaName, passphrase?: Buffer): Promise<KeyObject | undefined>;
+  /** PEM, sealed or not. */
+  writeKey(name: CaName, pem: string): Promise<void>;
+  /** After this the key is nowhere in here. */
+  removeKey(name: CaName): Promise<void>;
+  readText(name: CaName, kind: 'uri' | 'pem' | 'csr' | 'crl'): Promise<string | undefined>;
+  writeText(name: CaName, kind: 'uri' | 'csr', text: string): Promise<void>;
+  /** In place of the one before it. */
+  replaceText(name: CaName, kind: 'crl', text: string): Promise<void>;
+  removeText(name: CaName, kind: 'csr'): Promise<void>;
+  /** DER of the first in the file; undefined when there is no such file. */
   readCertificate(name: CaName): Promise<Buffer | undefined>;
-  writeCertificate(name: CaName, der: Buffer): Promise<void>;
+  /** The certificate, and what leads from it to other roots. */
+  writeCertificate(name: CaName, der: Buffer, chain?: string): Promise<void>;
 }
 
 /** A file on its way to its name; left behind only by a crash. */
-const UNFINISHED = /^(?:root|issuing)\.(?:key|pem)\.[0-9a-f]{12}\.new$/;
+const UNFINISHED = /^(?:root|issuing)(?:-[0-9a-f]{8})?\.(?:key|uri|pem|csr|crl)\.[0-9a-f]{12}\.new$/;
+const CA_FILE = /^((?:root|issuing)(?:-[0-9a-f]{8})?)\.(key|uri|pem|csr|crl)$/;
 
 /** Makes the directory if there is none (0700), clears away what a crash left unfinished. */
 export async function openCaDirectory(path: string): Promise<CaDirectory> {
@@ -36,36 +59,55 @@ export async function openCaDirectory(path: string): Promise<CaDirectory> {
   }
   return {
     path,
-    readKey: async (name) => {
+    names: async (kind) =>
+      (await readdir(path))
+        .map((file) => CA_FILE.exec(file))
+        .filter((parts) => parts?.[2] === kind)
+        .map((parts) => parts?.[1] as CaName)
+        .sort(),
+    newName: (role) => `${role}-${randomBytes(4).toString('hex')}`,
+    readKey: async (name, passphrase) => {
       const file = join(path, `${name}.key`);
       const text = await readIfPresent(file);
       if (text === undefined) return undefined;
       await refuseExposed(file, 0o600);
-      return damagedUnless(file, 'a private key in PEM', () => createPrivateKey(text));
+      const isSealed = text.includes('ENCRYPTED PRIVATE KEY');
+      if (isSealed && passphrase === undefined) {
+        throw new Problem('authority_unusable', {
+          reason: `expected a passphrase for ${file}, found none`,
+          hint: 'name the file that holds it: certificates.keys.passphraseFile',
+        });
+      }
+      const wanted = isSealed ? 'a private key in PEM that this passphrase opens' : 'a private key in PEM';
+      return damagedUnless(file, wanted, () =>
+        createPrivateKey({ key: text, ...(isSealed && { passphrase: passphrase as Buffer }) }),
+      );
     },
-    writeKey: (name, key) =>
-      writeOnce(join(path, `${name}.key`), key.export({ type: 'pkcs8', format: 'pem' }).toString(), 0o600),
+    writeKey: (name, text) => writeOnce(join(path, `${name}.key`), text, 0o600),
+    removeKey: async (name) => {
+      await unlink(join(path, `${name}.key`)).catch((error: unknown) => throwUnlessGone(path, error));
+      await syncDirectory(path);
+    },
+    readText: (name, kind) => readIfPresent(join(path, `${name}.${kind}`)),
+    writeText: (name, kind, text) => writeOnce(join(path, `${name}.${kind}`), text, 0o600),
+    replaceText: (name, kind, text) => replace(join(path, `${name}.${kind}`), text, 0o644),
+    removeText: (name, kind) =>
+      unlink(join(path, `${name}.${kind}`)).catch((error: unknown) => throwUnlessGone(path, error)),
     readCertificate: async (name) => {
       const file = join(path, `${name}.pem`);
       const text = await readIfPresent(file);
       if (text === undefined) return undefined;
       return damagedUnless(file, 'a certificate in PEM', () => new X509Certificate(text).raw);
     },
-    writeCertificate: (name, der) => writeOnce(join(path, `${name}.pem`), new X509Certificate(der).toString(), 0o644),
+    writeCertificate: (name, der, chain = '') =>
+      writeOnce(join(path, `${name}.pem`), new X509Certificate(der).toString() + chain, 0o644),
   };
 }
 
 /** Whole or not at all: written aside, on the disk, then given its name; never over a file that exists. */
 async function writeOnce(file: string, text: string, mode: number): Promise<void> {
-  const aside = `${file}.${randomBytes(6).toString('hex')}.new`;
   try {
-    const handle = await open(aside, 'wx', mode);
-    try {
-      await handle.writeFile(text);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
+    const aside = await writeAside(file, text, mode);
     // A link fails where the name exists; a rename would put our key in place of another server's.
     await link(aside, file);
     await unlink(aside);
@@ -73,6 +115,31 @@ async function writeOnce(file: string, text: string, mode: number): Promise<void
   } catch (error) {
     throw unusable(file, error);
   }
+}
+
+async function replace(file: string, text: string, mode: number): Promise<void> {
+  try {
+    await rename(await writeAside(file, text, mode), file);
+    await syncDirectory(join(file, '..'));
+  } catch (error) {
+    throw unusable(file, error);
+  }
+}
+
+async function writeAside(file: string, text: string, mode: number): Promise<string> {
+  const aside = `${file}.${randomBytes(6).toString('hex')}.new`;
+  const handle = await open(aside, 'wx', mode);
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  return aside;
+}
+
+function throwUnlessGone(path: string, error: unknown): void {
+  if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw unusable(path, error);
 }
 
 async function syncDirectory(path: string): Promise<void> {

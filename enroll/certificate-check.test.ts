@@ -41,7 +41,7 @@ beforeAll(async () => {
   const view = readIssuer(await writeCertificate(root, signer));
   issuer = view;
   const publicKeySpki = freshKey().publicKey.export({ type: 'spki', format: 'der' });
-  contents = leafProfile({ ...common, issuer: view, crlUrl: undefined }).certificate({
+  contents = leafProfile({ ...common, issuer: view, status: undefined }).certificate({
     identity: DEVICE,
     publicKeySpki,
     now,

@@ -8,12 +8,13 @@ import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { Problem } from '../contract/problem.ts';
 import { type DerNode, readDer } from './der-reader.ts';
+import { keyIdentifier } from './profile.ts';
 
 export interface ExpectedLeaf {
   readonly commonName: string;
   /** The one URI of a device or service, or the DNS names and addresses of a server: these and no others. */
   readonly names: { readonly uri: string } | { readonly hosts: readonly string[] };
-  readonly purpose: 'clientAuth' | 'serverAuth';
+  readonly purpose: 'clientAuth' | 'serverAuth' | 'OCSPSigning';
   readonly publicKeySpki: Buffer;
   readonly notBefore: number;
   readonly notAfter: number;
@@ -27,7 +28,11 @@ export interface CheckingIssuer {
   readonly notAfter: number;
 }
 
-const PURPOSE_OIDS = { clientAuth: '1.3.6.1.5.5.7.3.2', serverAuth: '1.3.6.1.5.5.7.3.1' } as const;
+const PURPOSE_OIDS = {
+  clientAuth: '1.3.6.1.5.5.7.3.2',
+  serverAuth: '1.3.6.1.5.5.7.3.1',
+  OCSPSigning: '1.3.6.1.5.5.7.3.9',
+} as const;
 
 /** Contents of the OID, in hexadecimal, of every extension that a leaf may have; and whether it must be critical. */
 const LEAF_EXTENSIONS: Readonly<Record<string, { readonly name: string; readonly critical: boolean }>> = {
@@ -38,6 +43,8 @@ const LEAF_EXTENSIONS: Readonly<Record<string, { readonly name: string; readonly
   '551d1f': { name: 'crlDistributionPoints', critical: false },
   '551d0e': { name: 'subjectKeyIdentifier', critical: false },
   '551d11': { name: 'subjectAltName', critical: false },
+  '2b06010505070101': { name: 'authorityInfoAccess', critical: false },
+  '2b0601050507300105': { name: 'ocspNoCheck', critical: false },
 };
 const NEVER_MISSING = new Set([
   'basicConstraints',
@@ -98,6 +105,9 @@ function structureFinding(der: Buffer, expected: ExpectedLeaf, issuer: CheckingI
     if (found.has(known.name)) return `found ${known.name} twice`;
     if (extension.critical !== known.critical) return `found ${known.name} with the wrong criticality`;
     found.add(known.name);
+    // RFC 6960, section 4.2.2.2.1: for a responder alone; in any other certificate it would switch revocation off.
+    if (known.name === 'ocspNoCheck' && expected.purpose !== 'OCSPSigning')
+      return 'found ocspNoCheck in another certificate';
     // BOOLEAN cA left out; BIT STRING with the first bit alone: digitalSignature.
     if (known.name === 'basicConstraints' && extension.value.toString('hex') !== '3000') return 'found a CA';
     if (known.name === 'subjectAltName' && !areNames(extension.value, expected.names)) return 'found other names';
@@ -161,15 +171,32 @@ function extensionParts(extension: DerNode): CertificateParts['extensions'][numb
 }
 
 /** A CA certificate read back from its file, for {@link assertLeaf} and the profiles. */
-export function readIssuer(der: Buffer): CheckingIssuer & { readonly subject: Buffer; readonly publicKeySpki: Buffer } {
+export function readIssuer(der: Buffer): CheckingIssuer & {
+  readonly subject: Buffer;
+  readonly publicKeySpki: Buffer;
+  /** As it stands in the certificate; of another CA it need not be what we would compute. */
+  readonly keyIdentifier: Buffer;
+} {
   const parts = certificateParts(der);
   if (typeof parts === 'string') throw new Problem('authority_unusable', { reason: parts });
   const certificate = new X509Certificate(der);
   return {
     subject: parts.subject,
     publicKeySpki: parts.spki,
+    keyIdentifier: subjectKeyIdentifierOf(parts) ?? keyIdentifier(parts.spki),
     publicKey: createPublicKey({ key: parts.spki, format: 'der', type: 'spki' }),
     notBefore: certificate.validFromDate.getTime(),
     notAfter: certificate.validToDate.getTime(),
   };
+}
+
+function subjectKeyIdentifierOf(parts: CertificateParts): Buffer | undefined {
+  const extension = parts.extensions.find(({ oid }) => oid === '551d0e');
+  const value = extension === undefined ? undefined : readDer(extension.value);
+  return typeof value === 'object' && value.tag === 0x04 ? value.contents : undefined;
+}
+
+/** Lower-case hexadecimal without leading zeros. */
+export function certificateSerial(der: Buffer): string {
+  return new X509Certificate(der).serialNumber.toLowerCase().replace(/^0+(?=.)/, '');
 }

@@ -1,14 +1,23 @@
 /**
- * Writes a certificate revocation list, version 2 (RFC 5280, section 5). Its entries are laid out in one buffer, because
- * a list may have a million of them; the frame around them is small and written like everything else.
+ * Writes a certificate revocation list, version 2 (RFC 5280, section 5), whole or as a delta. Its entries are laid out in
+ * one buffer, because a list may have a million of them; the frame around them is small and written like everything else.
  */
 
 import { type Der, encodeDer, encoded, integer, sequence, tagged, taggedBytes, time } from './der-writer.ts';
 import type { Signer } from './signer.ts';
-import { authorityKeyIdentifier, critical, derHeader, OID, plain, signatureAlgorithm, signed } from './x509-writer.ts';
+import {
+  authorityKeyIdentifier,
+  critical,
+  derHeader,
+  freshestCrl,
+  OID,
+  plain,
+  signatureAlgorithm,
+  signed,
+} from './x509-writer.ts';
 
 /** RFC 5280, section 5.3.1. */
-const REASON_CODES = {
+export const REASON_CODES = {
   unspecified: 0,
   keyCompromise: 1,
   affiliationChanged: 3,
@@ -24,21 +33,26 @@ export interface CrlEntry {
   readonly reason: keyof typeof REASON_CODES;
 }
 
-export interface CrlContents {
+export interface CrlFrame {
   /** DER of the issuer's Name. */
   readonly issuer: Uint8Array;
   readonly keyIdentifier: Uint8Array;
   readonly number: number;
   readonly thisUpdate: number;
   readonly nextUpdate: number;
-  readonly entries: readonly CrlEntry[];
+  /** Whose certificates it lists: those of devices, services and servers, or those of CAs. */
+  readonly lists: 'users' | 'authorities';
+  /** Makes it a delta: it holds what was revoked since the list of this number. */
+  readonly baseNumber?: number | undefined;
+  /** Where the delta to this list is. */
+  readonly deltaUrl?: string | undefined;
 }
 
 /** Up to here: SEQUENCE, INTEGER of 20 bytes and its sign, GeneralizedTime, and the reason's extension. */
 const ENTRY_BYTES_MAX = 2 + 23 + 17 + 14;
 
-export function writeCrl(contents: CrlContents, signer: Signer): Promise<Buffer> {
-  const entries = writeEntries(contents.entries);
+/** `entries`: what {@link writeCrlEntries} wrote, one piece after the other. */
+export function writeCrl(contents: CrlFrame, entries: Buffer, signer: Signer): Promise<Buffer> {
   const head = [
     encodeDer(integer(1)),
     signatureAlgorithm(),
@@ -53,25 +67,34 @@ export function writeCrl(contents: CrlContents, signer: Signer): Promise<Buffer>
   return signed(Buffer.concat([derHeader(0x30, length), ...head]), signer);
 }
 
-function crlExtensions(contents: CrlContents): readonly Der[] {
+function crlExtensions(contents: CrlFrame): readonly Der[] {
   return [
     authorityKeyIdentifier(contents.keyIdentifier),
     plain(OID.crlNumber, integer(contents.number)),
-    // onlyContainsUserCerts, and no name: one list holds all of them, and a name would tie the list to the URL that
-    // stood in certificates issued before the server moved (RFC 5280, section 6.3.3, step b.2).
-    critical(OID.issuingDistributionPoint, sequence(taggedBytes(1, Buffer.of(0xff)))),
+    ...(contents.baseNumber === undefined ? [] : [critical(OID.deltaCrlIndicator, integer(contents.baseNumber))]),
+    ...(contents.deltaUrl === undefined ? [] : [freshestCrl(contents.deltaUrl)]),
+    // onlyContainsUserCerts or onlyContainsCACerts, and no name: one list holds all of them, and a name would tie the
+    // list to the URL that stood in certificates issued before the server moved (RFC 5280, section 6.3.3, step b.2).
+    critical(OID.issuingDistributionPoint, sequence(taggedBytes(contents.lists === 'users' ? 1 : 2, Buffer.of(0xff)))),
   ];
 }
 
-function writeEntries(entries: readonly CrlEntry[]): Buffer {
+export function writeCrlEntries(entries: readonly CrlEntry[]): Buffer {
   const buffer = Buffer.allocUnsafe(entries.length * ENTRY_BYTES_MAX);
-  const reasons = reasonExtensions();
+  const reasons = REASONS;
+  let second = -1;
+  let moment: Buffer = Buffer.alloc(0);
   let end = 0;
   for (const { serial, revokedAt, reason } of entries) {
     const start = end;
     end += 2; // an entry is shorter than 128 bytes: its header is written when its length is known
     end = writeSerial(buffer, end, serial);
-    end += encodeDer(time(revokedAt)).copy(buffer, end);
+    if (Math.floor(revokedAt / 1000) !== second) {
+      // Many are revoked in one act, and so in one second.
+      second = Math.floor(revokedAt / 1000);
+      moment = encodeDer(time(revokedAt));
+    }
+    end += moment.copy(buffer, end);
     end += reasons[reason].copy(buffer, end);
     buffer[start] = 0x30;
     buffer[start + 1] = end - start - 2;
@@ -96,3 +119,5 @@ function reasonExtensions(): Readonly<Record<CrlEntry['reason'], Buffer>> {
     Object.entries(REASON_CODES).map(([reason, code]) => [reason, extension(code)]),
   ) as unknown as Record<CrlEntry['reason'], Buffer>;
 }
+
+const REASONS = reasonExtensions();

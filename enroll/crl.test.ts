@@ -4,11 +4,12 @@ import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import { REVOCATION_REASONS, type RevokedEntry } from '../registry/registry.ts';
 import type { Authority } from './authority.ts';
-import { writeCrl } from './crl-writer.ts';
+import { writeCrl, writeCrlEntries } from './crl-writer.ts';
 import { encodeDer } from './der-writer.ts';
 import { consult, installed } from './oracles.ts';
 import { keySigner } from './signer.ts';
 import { freshKey } from './test-csr.ts';
+import { memoryOfIssuers } from './test-issuers.ts';
 import { openTestAuthority, testDirectory } from './testbed.ts';
 import { commonName } from './x509-writer.ts';
 
@@ -32,8 +33,10 @@ async function listedAuthority(): Promise<ListedAuthority> {
     now: () => clock.now,
     log: pino({ level: 'silent' }),
     registry: {
+      ...memoryOfIssuers(),
+      recordAct: async () => {},
       recordServerCertificate: async () => {},
-      listRevoked: async () => [...revoked],
+      listRevokedBy: async ({ after }) => (after === undefined ? [...revoked] : []),
       nextCrlNumber: async () => {
         if (broken) throw new Error('disk full');
         number += 1;
@@ -45,7 +48,7 @@ async function listedAuthority(): Promise<ListedAuthority> {
     authority,
     revoked,
     clock,
-    made: () => number,
+    made: () => number - 1, // the first is the root's
     breakRegistry: () => {
       broken = true;
     },
@@ -118,8 +121,9 @@ describe('the revocation list', () => {
         number: 1,
         thisUpdate: Date.now(),
         nextUpdate: Date.now() + 24 * HOUR,
-        entries,
+        lists: 'users',
       },
+      writeCrlEntries(entries),
       keySigner(privateKey),
     );
     expect(der.length).toBeGreaterThan(4_000_000);
@@ -145,7 +149,7 @@ describe.skipIf(!installed('openssl'))('openssl (skipped where it is not install
     );
     expect(text).toContain('verify OK');
     expect(text).toMatch(/Version 2/);
-    expect(text).toMatch(/CRL Number:\s+2\s/);
+    expect(text).toMatch(/CRL Number:\s+3\s/);
     expect(text).toMatch(/Issuing Distribution Point: critical\s+Only User Certificates/);
     expect(text).toMatch(/Authority Key Identifier/);
     for (const [n, reason] of [

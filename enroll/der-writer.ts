@@ -64,6 +64,11 @@ export function time(at: number): Der {
     : asn1.create(UNIVERSAL, GENERALIZEDTIME, false, asn1.dateToGeneralizedTime(date) as unknown as string);
 }
 
+/** Whole seconds, whatever the year, as OCSP wants it (RFC 6960, section 4.2.2.1). */
+export function generalizedTime(at: number): Der {
+  return asn1.create(UNIVERSAL, GENERALIZEDTIME, false, asn1.dateToGeneralizedTime(new Date(at)) as unknown as string);
+}
+
 /** `[tag] EXPLICIT`, or an implicitly tagged SEQUENCE or SET of these parts: their DER is the same. */
 export function tagged(tag: number, ...parts: readonly (Der | undefined)[]): Der {
   return asn1.create(CONTEXT_SPECIFIC, tag, true, present(parts));

@@ -15,7 +15,7 @@ import type { RandomBytes } from './profile.ts';
 import { identityMismatch } from './requested-identity.ts';
 
 export interface EnrollmentDeps {
-  readonly authority: Pick<Authority, 'trustDomain' | 'rootSha256' | 'hosts' | 'issue' | 'ownsKey'>;
+  readonly authority: Pick<Authority, 'trustDomain' | 'trustsRoot' | 'hosts' | 'issue' | 'ownsKey'>;
   readonly registry: Pick<Registry, 'admitEnrollment' | 'commitEnrollment'>;
   readonly randomBytes: RandomBytes;
   readonly log: Logger;
@@ -55,7 +55,7 @@ export async function enrollDevice(request: EnrollmentRequest, deps: EnrollmentD
 
   // 1. The token is for this authority.
   const { token } = credential;
-  if (token.rootSha256 !== authority.rootSha256) return refused('token_rejected', 'the token pins another root');
+  if (!authority.trustsRoot(token.rootSha256)) return refused('token_rejected', 'the token pins another root');
   noteForeignHost(token.enrollUrl, deps);
 
   // 2. The request is sound and its key may be certified.

@@ -12,6 +12,7 @@ import {
   type AlternativeName,
   alternativeNames,
   authorityConstraints,
+  authorityInfoAccess,
   authorityKeyIdentifier,
   type CertificateContents,
   commonName,
@@ -20,6 +21,7 @@ import {
   keyUsage,
   leafConstraints,
   OID,
+  ocspNoCheck,
   subjectKeyIdentifier,
 } from './x509-writer.ts';
 
@@ -48,8 +50,17 @@ export interface IssuerView {
   /** DER of its subject Name. */
   readonly subject: Uint8Array;
   readonly publicKeySpki: Uint8Array;
+  /** As it stands in its own certificate. */
+  readonly keyIdentifier: Uint8Array;
   readonly notBefore: number;
   readonly notAfter: number;
+}
+
+/** Where third parties ask about what an issuing CA signed. */
+export interface StatusUrls {
+  readonly crl: string;
+  /** Both or none: they are of the plain-HTTP listener. */
+  readonly access?: { readonly ocsp: string; readonly caIssuers: string } | undefined;
 }
 
 export interface LeafProfile {
@@ -63,20 +74,23 @@ export interface LeafProfile {
     readonly publicKeySpki: Buffer;
     readonly now: number;
   }): CertificateContents;
+  /** Whoever answers OCSP in the CA's name: for a day, and for nothing else. */
+  ocspSigner(order: { readonly publicKeySpki: Buffer; readonly now: number }): CertificateContents;
 }
 
 /** The profiles of what the issuing CA signs: devices, services, and our own servers. */
 export function leafProfile(options: {
   readonly issuer: IssuerView;
   readonly trustDomain: string;
-  readonly crlUrl: string | undefined;
+  readonly status: StatusUrls | undefined;
   readonly lifetimes: Lifetimes;
   readonly randomBytes: RandomBytes;
 }): LeafProfile {
   const { issuer, trustDomain, lifetimes, randomBytes } = options;
   const fromIssuer = [
-    authorityKeyIdentifier(keyIdentifier(issuer.publicKeySpki)),
-    ...(options.crlUrl === undefined ? [] : [crlDistributionPoint(options.crlUrl)]),
+    authorityKeyIdentifier(issuer.keyIdentifier),
+    ...(options.status === undefined ? [] : [crlDistributionPoint(options.status.crl)]),
+    ...(options.status?.access === undefined ? [] : [authorityInfoAccess(options.status.access)]),
   ];
   // The same bytes in every certificate: encoded once.
   const ofClients = [
@@ -133,7 +147,31 @@ export function leafProfile(options: {
         seconds: lifetimes.serverSeconds,
         now,
       }),
+    ocspSigner: ({ publicKeySpki, now }) =>
+      contents({
+        subject: OCSP_SUBJECT,
+        names: [{ kind: 'uri', value: ocspSignerUri(trustDomain) }],
+        extensions: [
+          leafConstraints(),
+          keyUsage(['digitalSignature']),
+          extendedKeyUsage(OID.ocspSigning),
+          authorityKeyIdentifier(issuer.keyIdentifier),
+          ocspNoCheck(),
+        ],
+        publicKeySpki,
+        seconds: OCSP_SIGNER_SECONDS,
+        now,
+      }),
   };
+}
+
+export const OCSP_SUBJECT = 'rollcall OCSP';
+/** Nobody can revoke it, so it must not live long. */
+const OCSP_SIGNER_SECONDS = 24 * 3600;
+
+/** A name that no device or service can have. */
+export function ocspSignerUri(trustDomain: string): string {
+  return `${trustDomainUri(trustDomain)}/server/ocsp`;
 }
 
 /** A CA certificate; self-signed when there is no issuer. The trust domain stands in its URI name (SPIFFE X.509-SVID, section 4.2). */
@@ -165,8 +203,32 @@ export function authorityContents(options: {
       authorityConstraints(role === 'root' ? undefined : 0),
       keyUsage(['keyCertSign', 'cRLSign']),
       subjectKeyIdentifier(keyId),
-      ...(issuer === undefined ? [] : [authorityKeyIdentifier(keyIdentifier(issuer.publicKeySpki))]),
+      ...(issuer === undefined ? [] : [authorityKeyIdentifier(issuer.keyIdentifier)]),
       alternativeNames([{ kind: 'uri', value: trustDomainUri(options.trustDomain) }]),
+    ],
+  };
+}
+
+/** Another root as one that is trusted already vouches for it: same name, same key, another signature (RFC 4210, section 4.4). */
+export function crossContents(options: {
+  readonly root: IssuerView;
+  readonly by: IssuerView;
+  readonly backdateSeconds: number;
+  readonly now: number;
+  readonly randomBytes: RandomBytes;
+}): CertificateContents {
+  const { root, by, now } = options;
+  return {
+    serial: Buffer.concat([Buffer.of(SERIAL_PREFIX), options.randomBytes(SERIAL_RANDOM_BYTES)]),
+    issuer: by.subject,
+    subject: encoded(root.subject),
+    ...validity({ now, seconds: (root.notAfter - now) / 1000, backdateSeconds: options.backdateSeconds, within: by }),
+    publicKeySpki: root.publicKeySpki,
+    extensions: [
+      authorityConstraints(undefined),
+      keyUsage(['keyCertSign', 'cRLSign']),
+      subjectKeyIdentifier(root.keyIdentifier),
+      authorityKeyIdentifier(by.keyIdentifier),
     ],
   };
 }

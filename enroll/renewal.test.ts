@@ -4,8 +4,8 @@ import { connect, type TLSSocket } from 'node:tls';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { EST_PATHS } from '../contract/est.ts';
 import type { DeviceId, ServiceName } from '../contract/identity.ts';
-import { pem } from './authority.ts';
 import { readIssuer } from './certificate-check.ts';
+import { pem } from './pem.ts';
 import { leafProfile } from './profile.ts';
 import { issueServiceCertificate } from './services.ts';
 import { keySigner } from './signer.ts';
@@ -150,7 +150,7 @@ describe('renewing without a certificate that is good now', () => {
     const profile = leafProfile({
       issuer,
       trustDomain: 'fleet.example',
-      crlUrl: undefined,
+      status: undefined,
       lifetimes: TEST_LIFETIMES,
       randomBytes,
     });

@@ -4,11 +4,12 @@
  */
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { CRL_PATH, EST_MEDIA_TYPES, EST_PATHS, MQTT_URL_HEADER } from '../contract/est.ts';
+import { CRL_PATHS, EST_MEDIA_TYPES, EST_PATHS, MQTT_URL_HEADER } from '../contract/est.ts';
 import { Problem } from '../contract/problem.ts';
 import { RENEWAL_INFO_PATH, type ServerTime, TIME_PATH } from '../contract/server-notices.ts';
 import type { Authority } from './authority.ts';
 import type { Callers } from './callers.ts';
+import type { CertificateHolder } from './client-certificate.ts';
 import type { Counts } from './counts.ts';
 import { type EnrollmentDeps, enrollDevice } from './enrollment.ts';
 import { type RenewalDeps, renewCertificate } from './renewal.ts';
@@ -24,32 +25,36 @@ export interface RouteDeps {
   /** Announced with every certificate. */
   readonly mqttUrl: string | undefined;
   readonly renewalWindow: (life: CertificateLife) => Promise<Window>;
+  /** Told after each renewal. */
+  readonly renewed: (holder: CertificateHolder) => void;
   readonly now: () => number;
   readonly counts: Counts;
 }
 
-/** RFC 7030, section 4.1: how long a client may keep what is the same for everyone, in seconds. */
-const CACHE_SECONDS = 300;
-
 export function addRoutes(app: FastifyInstance, deps: RouteDeps): void {
   const { authority, callers, counts, now } = deps;
-  const trustBundle = writeCertsOnly([...authority.trustBundle].reverse());
+  // Written anew when a CA comes or goes.
+  let bundled: { readonly of: readonly Buffer[]; readonly der: Buffer } | undefined;
+  const trustBundle = (): Buffer => {
+    const of = authority.trustBundle;
+    if (bundled?.of !== of) bundled = { of, der: writeCertsOnly([...of].reverse()) };
+    return bundled.der;
+  };
   const csrAttributes = writeCsrAttributes();
 
   app.get(EST_PATHS.cacerts, { config: { caller: 'public' } }, (_request, reply) =>
-    sendBase64(reply, EST_MEDIA_TYPES.certificates, trustBundle),
+    sendBase64(reply, EST_MEDIA_TYPES.certificates, trustBundle()),
   );
 
   app.get(EST_PATHS.csrattrs, { config: { caller: 'public' } }, (_request, reply) =>
     sendBase64(reply, EST_MEDIA_TYPES.attributes, csrAttributes),
   );
 
-  app.get(CRL_PATH, { config: { caller: 'public' } }, async (_request, reply) =>
-    reply
-      .header('cache-control', `max-age=${CACHE_SECONDS}`)
-      .type(EST_MEDIA_TYPES.crl)
-      .send(await authority.crl()),
-  );
+  app.get(CRL_PATHS, { config: { caller: 'public' } }, async (request, reply) => {
+    const document = await authority.status.document(request.url.split('?')[0] as string);
+    if (document === undefined) throw new Problem('not_found');
+    return reply.header('cache-control', `max-age=${document.maxAge}`).type(document.mediaType).send(document.body);
+  });
 
   app.post(EST_PATHS.simpleenroll, { config: { caller: 'token' } }, async (request, reply) => {
     const credential = callers.credential(request);
@@ -64,6 +69,7 @@ export function addRoutes(app: FastifyInstance, deps: RouteDeps): void {
     const answer = await renewCertificate({ holder, csrDer: csrOf(request), address: request.ip }, deps.renewal);
     if (!answer.ok) throw answer.problem;
     counts.add('renewals_total');
+    deps.renewed(holder);
     return sendCertificate(reply, answer.certificate.der);
   });
 

@@ -1,6 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { SERVER_NAMES, type ServerCredentials } from './server-credentials.ts';
+import { memoryOfIssuers } from './test-issuers.ts';
 import { DAY, openTestAuthority } from './testbed.ts';
 
 const serialOf = ({ cert }: ServerCredentials) => new X509Certificate(cert).serialNumber.toLowerCase();
@@ -17,6 +18,7 @@ describe('server certificates', () => {
     const { options } = await openTestAuthority();
     const registry = {
       ...options.registry,
+      ...memoryOfIssuers(),
       recordServerCertificate: async () => {
         throw new Error('disk full');
       },

@@ -1,11 +1,13 @@
 /**
  * The certificates of our own listeners: issued by the same authority, recorded before they are used, renewed by
- * themselves at two thirds of their life. Their keys live in this process only, so a restart makes new ones.
+ * themselves at two thirds of their life. Their keys live in this process only, so a restart makes new ones. A listener
+ * whose certificate somebody else issues has it from files (`credential-files.ts`).
  */
 
 import { generateKeyPairSync } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { IssuedCertificate } from '../registry/registry.ts';
+import { type CredentialFiles, type FilePair, watchCredentialFiles } from './credential-files.ts';
 import { exportSpki } from './profile.ts';
 
 export const SERVER_NAMES = ['enroll', 'broker', 'console'] as const;
@@ -25,6 +27,12 @@ export interface ServerCredentialsKeeper {
   current(name: ServerName): ServerCredentials;
   /** Called with each certificate that replaces the current one. Returns the way to unsubscribe. */
   listen(name: ServerName, listener: (credentials: ServerCredentials) => void): () => void;
+  /** New certificates for all, from the CA that signs now. */
+  reissue(): Promise<void>;
+  /** The same certificates, with the trust bundle of now. */
+  trustChanged(): void;
+  /** Why a listener goes on with an older certificate than its files hold, by listener. */
+  faults(): Readonly<Partial<Record<ServerName, string>>>;
   /** Renews what is past two thirds of its life; the timer calls it. */
   renewDue(): Promise<void>;
   /** Resolves when nothing is under way that uses the registry. */
@@ -43,7 +51,8 @@ export async function keepServerCredentials(options: {
   readonly issue: (name: ServerName, publicKeySpki: Buffer) => Promise<IssuedCertificate>;
   /** PEM of a leaf's chain. */
   readonly chain: (der: Uint8Array) => string;
-  readonly trustBundle: string;
+  readonly trustBundle: () => string;
+  readonly files: Partial<Record<ServerName, CredentialFiles>>;
   readonly now: () => number;
   readonly log: Logger;
 }): Promise<ServerCredentialsKeeper> {
@@ -59,12 +68,16 @@ export async function keepServerCredentials(options: {
     const credentials: ServerCredentials = {
       key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
       cert: options.chain(certificate.der),
-      ca: options.trustBundle,
+      ca: options.trustBundle(),
       notAfter: certificate.notAfter,
     };
     const { serial, notBefore, notAfter } = certificate;
     held.set(name, { credentials, renewAt: notBefore + (notAfter - notBefore) * RENEW_AT });
     log.info({ server: name, serial, notAfter: new Date(notAfter).toISOString() }, 'server certificate issued');
+    tell(name, credentials);
+  };
+
+  const tell = (name: ServerName, credentials: ServerCredentials): void => {
     for (const listener of listeners.get(name) ?? []) {
       try {
         listener(credentials);
@@ -77,6 +90,7 @@ export async function keepServerCredentials(options: {
   let renewing: Promise<void> | undefined;
   const renewEach = async (): Promise<void> => {
     for (const name of SERVER_NAMES) {
+      if (watched.has(name)) continue;
       if (now() >= (held.get(name)?.renewAt ?? 0)) await renew(name);
     }
   };
@@ -86,6 +100,14 @@ export async function keepServerCredentials(options: {
       renewing = undefined;
     });
     return renewing;
+  };
+
+  const trustChanged = (): void => {
+    for (const [name, { credentials, renewAt }] of held) {
+      const fresh = { ...credentials, ca: options.trustBundle() };
+      held.set(name, { credentials: fresh, renewAt });
+      tell(name, fresh);
+    }
   };
 
   const arm = (delay: number): void => {
@@ -103,10 +125,22 @@ export async function keepServerCredentials(options: {
     );
   };
   const untilDue = (): number => {
-    const due = Math.min(...[...held.values()].map(({ renewAt }) => renewAt)) - now();
+    const due = Math.min(...[...held.values()].map(({ renewAt }) => renewAt), Number.MAX_SAFE_INTEGER) - now();
     return Math.min(Math.max(due, LOOK_AGAIN_MS), LOOK_EVERY_MS);
   };
 
+  const watched = new Map<ServerName, { fault(): string | undefined; close(): void }>();
+  for (const name of SERVER_NAMES) {
+    const files = options.files[name];
+    if (files === undefined) continue;
+    const adopt = ({ key, cert, notAfter }: FilePair): void => {
+      const credentials: ServerCredentials = { key, cert, ca: options.trustBundle(), notAfter };
+      held.set(name, { credentials, renewAt: Number.MAX_SAFE_INTEGER });
+      log.info({ server: name, notAfter: new Date(notAfter).toISOString() }, 'server certificate read from its files');
+      tell(name, credentials);
+    };
+    watched.set(name, await watchCredentialFiles(files, { name, adopt, now, log }));
+  }
   await renewDue();
   arm(untilDue());
 
@@ -118,8 +152,22 @@ export async function keepServerCredentials(options: {
       return () => set.delete(listener);
     },
     renewDue,
+    reissue: async () => {
+      await renewing?.catch(() => undefined);
+      for (const [name, { credentials }] of held) {
+        if (!watched.has(name)) held.set(name, { credentials, renewAt: 0 });
+      }
+      await renewDue();
+      if (watched.size > 0) trustChanged();
+    },
+    trustChanged: () => trustChanged(),
+    faults: () =>
+      Object.fromEntries(
+        [...watched].map(([name, files]) => [name, files.fault()]).filter(([, fault]) => fault !== undefined),
+      ),
     close: async () => {
       closed = true;
+      for (const files of watched.values()) files.close();
       clearTimeout(timer);
       await renewing?.catch(() => undefined); // whoever asked for it hears of it
     },

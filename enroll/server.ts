@@ -16,6 +16,7 @@ import type { Registry } from '../registry/registry.ts';
 import { answerBrokenRequest, createAnswers } from './answers.ts';
 import type { Authority } from './authority.ts';
 import { createCallers } from './callers.ts';
+import type { CertificateHolder } from './client-certificate.ts';
 import { guardConnections } from './connection-guard.ts';
 import { Counts } from './counts.ts';
 import { DEFAULT_ENROLL_LIMITS, type EnrollLimits } from './limits.ts';
@@ -38,6 +39,8 @@ export interface EnrollServerOptions {
   >;
   /** The broker's, `mqtts://host:port`; announced with every certificate. */
   readonly mqttUrl?: string | undefined;
+  /** Told after each renewal, with the certificate that vouched for it. */
+  readonly onRenewed?: (holder: CertificateHolder) => void;
   /** When a certificate is to be renewed; from its dates alone unless somebody knows better. */
   readonly renewalWindow?: (life: CertificateLife) => Promise<Window>;
   /** What is not given is as in `DEFAULT_ENROLL_LIMITS`. */
@@ -137,6 +140,7 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
     renewal: { authority, registry, log },
     renewalWindow: options.renewalWindow ?? (async (life) => scheduledWindow(life, 0)),
     now,
+    renewed: options.onRenewed ?? (() => {}),
     mqttUrl: options.mqttUrl,
     counts,
   });

@@ -6,8 +6,9 @@
 import { parseServiceName } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
 import type { Actor, Registry, ServiceRecord } from '../registry/registry.ts';
-import { type Authority, pem } from './authority.ts';
+import type { Authority } from './authority.ts';
 import { checkCsr } from './csr.ts';
+import { pem } from './pem.ts';
 import { requestFromPem } from './request-body.ts';
 import { identityMismatch } from './requested-identity.ts';
 

@@ -13,10 +13,12 @@ import { EST_MEDIA_TYPES } from '../contract/est.ts';
 import { DEFAULT_GROUP } from '../contract/identity.ts';
 import { openRegistry } from '../registry/open.ts';
 import type { MintOrder, Registry } from '../registry/registry.ts';
-import { type Authority, type AuthorityOptions, openAuthority, pem } from './authority.ts';
+import { type Authority, type AuthorityOptions, openAuthority } from './authority.ts';
 import { UNLIMITED_ENROLL } from './limits.ts';
+import { pem } from './pem.ts';
 import { createEnrollServer, type EnrollServer, type EnrollServerOptions } from './server.ts';
 import { writeTestCsr } from './test-csr.ts';
+import { memoryOfIssuers } from './test-issuers.ts';
 
 export const DAY = 24 * 3600;
 export const TEST_LIFETIMES = {
@@ -75,7 +77,8 @@ export async function openTestAuthority(changes: Partial<AuthorityOptions> = {})
       recordServerCertificate: async (name, { serial }) => {
         recorded.push({ name, serial });
       },
-      listRevoked: async () => [],
+      ...memoryOfIssuers(),
+      recordAct: async () => {},
       nextCrlNumber: async () => {
         crlNumber += 1;
         return crlNumber;

@@ -23,11 +23,19 @@ import type { Signer } from './signer.ts';
 
 export const OID = {
   commonName: '2.5.4.3',
+  extensionRequest: '1.2.840.113549.1.9.14',
   subjectKeyIdentifier: '2.5.29.14',
   keyUsage: '2.5.29.15',
   subjectAltName: '2.5.29.17',
   basicConstraints: '2.5.29.19',
   crlNumber: '2.5.29.20',
+  deltaCrlIndicator: '2.5.29.27',
+  freshestCrl: '2.5.29.46',
+  authorityInfoAccess: '1.3.6.1.5.5.7.1.1',
+  ocsp: '1.3.6.1.5.5.7.48.1',
+  ocspNoCheck: '1.3.6.1.5.5.7.48.1.5',
+  caIssuers: '1.3.6.1.5.5.7.48.2',
+  ocspSigning: '1.3.6.1.5.5.7.3.9',
   issuingDistributionPoint: '2.5.29.28',
   crlDistributionPoints: '2.5.29.31',
   authorityKeyIdentifier: '2.5.29.35',
@@ -150,6 +158,22 @@ export function crlDistributionPoint(url: string): Der {
     OID.crlDistributionPoints,
     sequence(sequence(tagged(0, tagged(0, generalName({ kind: 'uri', value: url }))))),
   );
+}
+
+/** Where the issuer's status is asked and its own certificate found (RFC 5280, section 4.2.2.1). */
+export function authorityInfoAccess(urls: { readonly ocsp: string; readonly caIssuers: string }): Der {
+  const at = (method: string, url: string) => sequence(oid(method), generalName({ kind: 'uri', value: url }));
+  return plain(OID.authorityInfoAccess, sequence(at(OID.ocsp, urls.ocsp), at(OID.caIssuers, urls.caIssuers)));
+}
+
+/** The same shape as a distribution point (RFC 5280, section 5.2.6): where a full list says its delta is. */
+export function freshestCrl(url: string): Der {
+  return plain(OID.freshestCrl, sequence(sequence(tagged(0, tagged(0, generalName({ kind: 'uri', value: url }))))));
+}
+
+/** NULL: nobody asks whether a responder of so short a life is revoked (RFC 6960, section 4.2.2.2.1). */
+export function ocspNoCheck(): Der {
+  return plain(OID.ocspNoCheck, encoded(Buffer.of(0x05, 0x00)));
 }
 
 export function critical(id: string, value: Der): Der {

@@ -54,7 +54,7 @@ export interface IssuerMemory {
    * is. The first issuing CA ever is taken for the issuer of all certificates that were there before.
    */
   addIssuers(issuers: readonly NewIssuer[], actor: Actor): Promise<void>;
-  /** The prepared CA signs from now on, the active one becomes outgoing. Problem `ca_state_conflict` when it isn't prepared. */
+  /** The prepared CA signs from now on, and its root if that is prepared too; the active one becomes outgoing. Problem `ca_state_conflict` when it isn't prepared. */
   activateIssuer(id: string, actor: Actor): Promise<void>;
   /** Of an outgoing CA. Problem `ca_state_conflict` otherwise. */
   taintIssuer(id: string, actor: Actor): Promise<void>;
@@ -178,7 +178,9 @@ function addIssuer(tx: Transaction, issuer: NewIssuer, actor: Actor): void {
 }
 
 function activate(tx: Transaction, id: string, actor: Actor): void {
-  const { role } = expectState(tx, id, ['prepared']);
+  const { role, rootId } = expectState(tx, id, ['prepared']);
+  // Whoever signs does so under a root that signs: both change at once.
+  if (rootId !== undefined && find(tx, rootId)?.state === 'prepared') activate(tx, rootId, actor);
   tx.run(`UPDATE issuers SET state = 'outgoing' WHERE role = @role AND state = 'active'`, { role });
   tx.run(`UPDATE issuers SET state = 'active', activated_at = @now WHERE id = @id`, { id, now: tx.now });
   recordDone(tx, { actor, action: 'ca.activated', subject: `ca/${id}`, details: { role } });

@@ -6,6 +6,7 @@ import type { Telemetry } from '../../telemetry/telemetry.ts';
 import type { Fleet } from '../fleet.ts';
 import type { Followers } from '../followers.ts';
 import { addAuditRoutes } from './audit.ts';
+import { addCaRoutes } from './ca.ts';
 import { addDeviceActRoutes } from './device-acts.ts';
 import { addDeviceRoutes } from './devices.ts';
 import { addPolicyRoutes } from './policies.ts';
@@ -33,5 +34,6 @@ export function addRoutes(app: FastifyInstance, options: RoutesOptions): void {
   addPolicyRoutes(app, options);
   addTelemetryRoutes(app, options);
   addAuditRoutes(app, options);
+  addCaRoutes(app, options);
   addServerRoutes(app, options);
 }

@@ -1,0 +1,162 @@
+/**
+ * The certificate authority of a running server, put together: keys and CAs from the settings, the plain-HTTP listener
+ * for those who check certificates, and what operators may ask of them.
+ */
+
+import type { Logger } from 'pino';
+import type { CaControl } from '../console/fleet.ts';
+import { CRL_PATH } from '../contract/est.ts';
+import { Problem } from '../contract/problem.ts';
+import { type Authority, openAuthority } from '../enroll/authority.ts';
+import type { CredentialFiles } from '../enroll/credential-files.ts';
+import type { Renewals } from '../enroll/renewals.ts';
+import type { ServerName } from '../enroll/server-credentials.ts';
+import { createStatusServer, type StatusServer } from '../enroll/status-server.ts';
+import type { IssuerRecord } from '../registry/issuers.ts';
+import type { Registry } from '../registry/registry.ts';
+import type { Config } from './config.ts';
+
+export interface FleetAuthority {
+  readonly authority: Authority;
+  /** `http://host:port`; undefined without the listener. */
+  readonly statusUrl: string | undefined;
+  close(): Promise<void>;
+}
+
+export async function openFleetAuthority(options: {
+  readonly config: Config;
+  readonly directory: string;
+  readonly publicHost: string;
+  readonly registry: Registry;
+  readonly now: () => number;
+  readonly log: Logger;
+}): Promise<FleetAuthority> {
+  const { config, registry, now, log } = options;
+  let authority: Authority | undefined;
+  // It listens first, because its address stands in every certificate, the first ones included.
+  const listener = await startStatusServer(config, () => authority, { now, log });
+  const statusUrl = listener && (config.certificateStatus.url || `http://${options.publicHost}:${listener.port}`);
+  try {
+    authority = await openAuthority({
+      directory: options.directory,
+      trustDomain: config.trustDomain,
+      hosts: config.publicHosts,
+      statusUrls: statusUrlsOf(statusUrl, config, options.publicHost),
+      keys: {
+        home: config.certificates.keys.home,
+        passphraseFile: config.certificates.keys.passphraseFile || undefined,
+        pkcs11: config.certificates.keys.pkcs11.module === '' ? undefined : config.certificates.keys.pkcs11,
+      },
+      serverFiles: serverFilesOf(config),
+      lifetimes: {
+        deviceSeconds: seconds(config.certificates.device),
+        serverSeconds: seconds(config.certificates.server),
+        issuingSeconds: seconds(config.certificates.issuing),
+        rootSeconds: seconds(config.certificates.root),
+        backdateSeconds: seconds(config.certificates.backdate),
+      },
+      registry,
+      now,
+      log,
+    });
+  } catch (error) {
+    await listener?.close();
+    throw error;
+  }
+  const opened = authority;
+  return {
+    authority: opened,
+    statusUrl,
+    close: async () => {
+      await listener?.close();
+      await opened.close();
+    },
+  };
+}
+
+function startStatusServer(
+  { certificateStatus: settings }: Config,
+  authority: () => Authority | undefined,
+  { now, log }: { readonly now: () => number; readonly log: Logger },
+): Promise<StatusServer | undefined> {
+  if (!settings.listen) return Promise.resolve(undefined);
+  const status = () => {
+    const found = authority()?.status;
+    if (found === undefined) throw new Problem('unavailable', { reason: 'the server starts' });
+    return found;
+  };
+  return createStatusServer({
+    ...settings,
+    status: { document: async (path) => status().document(path), ocsp: async (request) => status().ocsp(request) },
+    now,
+    log,
+  });
+}
+
+function statusUrlsOf(statusUrl: string | undefined, { enroll }: Config, publicHost: string) {
+  if (statusUrl !== undefined) {
+    return (id: string) => ({
+      crl: `${statusUrl}/crl/${id}.crl`,
+      access: { ocsp: `${statusUrl}/ocsp`, caIssuers: `${statusUrl}/ca/${id}.cer` },
+    });
+  }
+  // A port that is only known after the certificates were made can't stand in them.
+  if (enroll.port === 0) return undefined;
+  const folder = CRL_PATH.slice(0, CRL_PATH.lastIndexOf('/'));
+  return (id: string) => ({ crl: `https://${publicHost}:${enroll.port}${folder}/${id}.crl` });
+}
+
+function serverFilesOf({ certificates }: Config): Partial<Record<ServerName, CredentialFiles>> {
+  const found: Partial<Record<ServerName, CredentialFiles>> = {};
+  for (const name of ['enroll', 'broker', 'console'] as const) {
+    const { cert, key } = certificates.files[name];
+    if ((cert === '') !== (key === '')) {
+      throw new Problem('config_invalid', {
+        reason: `certificates.files.${name}: expected both cert and key, found one`,
+      });
+    }
+    if (cert !== '') found[name] = { cert, key };
+  }
+  return found;
+}
+
+/** What operators may ask: the steps of a rotation, with those who follow from them. */
+export function caControl(authority: Authority, registry: Registry, renewals: Renewals): CaControl {
+  const { rotation } = authority;
+  return {
+    list: async () => {
+      const rootKeys = new Set(await rotation.rootKeys());
+      const records = await registry.listIssuers();
+      return Promise.all(
+        records.map(async (record) => ({
+          ...viewOf(record),
+          hasKey:
+            record.role === 'root'
+              ? rootKeys.has(record.id)
+              : authority.cas.issuing.some(({ id, signer }) => id === record.id && signer !== undefined),
+          issued: record.role === 'root' ? 0 : await registry.countIssued(record.id),
+          stranded: record.role === 'root' ? 0 : await registry.countStranded(record.id),
+        })),
+      );
+    },
+    prepare: (role, actor) => rotation.prepare(role, actor),
+    activate: (id, strand, actor) => rotation.activate(id, strand, actor),
+    taint: async (id, withinMs, actor) => {
+      await rotation.taint(id, actor);
+      return renewals.pull({ issuerId: id, withinMs, reason: 'ca_rotation', actor });
+    },
+    retire: (id, strand, actor) => rotation.retire(id, strand, actor),
+    request: () => rotation.request(),
+    importChain: (pem, actor) => rotation.importChain(pem, actor),
+    exportRoot: (passphrase, actor) => rotation.exportRoot(Buffer.from(passphrase), actor),
+    forgetRoot: (id, actor) => rotation.forgetRoot(id, actor),
+  };
+}
+
+function viewOf({ id, role, state, rootId, notBefore, notAfter }: IssuerRecord) {
+  return { id, role, state, rootId, notBefore, notAfter };
+}
+
+function seconds(ms: number): number {
+  return Math.round(ms / 1000);
+}

@@ -1,0 +1,64 @@
+import { Command } from 'commander';
+import type { GroupName } from '../../contract/identity.ts';
+import { Problem } from '../../contract/problem.ts';
+import { duration, findsServer, groupName, runWithServer } from '../command-line.ts';
+import { printJson, printResult } from '../terminal.ts';
+import { parseCaId } from './ca.ts';
+
+interface Whom {
+  readonly group?: GroupName;
+  readonly issuer?: string;
+  readonly all?: boolean;
+  readonly within: number;
+}
+
+const pull = runWithServer<Whom>(async (server, { options: { group, issuer, all, within }, form }) => {
+  if (group === undefined && issuer === undefined && all !== true) {
+    throw new Problem('usage', { reason: 'expected --group, --issuer or --all' });
+  }
+  const answer = await server.pullRenewals({
+    withinSeconds: Math.round(within / 1000),
+    ...(group !== undefined && { group }),
+    ...(issuer !== undefined && { issuer }),
+  });
+  if (form === 'json') printJson(answer);
+  else
+    printResult(
+      `${answer.pulled} devices are asked to renew until ${answer.until}, ${answer.perSecond.toFixed(2)} a second`,
+    );
+});
+
+const status = runWithServer<{ readonly group?: GroupName }>(async (server, { options, form }) => {
+  const found = await server.renewalStatus(options.group === undefined ? {} : { group: options.group });
+  if (form === 'json') return printJson(found);
+  printResult(
+    [
+      `devices            ${found.devices}`,
+      `window open        ${found.due}`,
+      `late               ${found.late}`,
+      `pulled forward     ${found.pulled}`,
+      `end within 7 days  ${found.endingIn7Days}`,
+      `end within 30 days ${found.endingIn30Days}`,
+      `next hour          ${found.nextHourPerSecond.toFixed(2)} a second of ${found.budgetPerSecond}`,
+    ].join('\n'),
+  );
+});
+
+export function renewalsCommand(): Command {
+  const renewals = new Command('renewals').description('when devices renew their certificates');
+  findsServer(renewals.command('status').description('what is due'))
+    .option('--group <name>', 'of this group alone', groupName)
+    .action(status);
+  findsServer(renewals.command('pull').description('ask devices to renew earlier'))
+    .option('--group <name>', 'devices of this group', groupName)
+    .option('--issuer <ca>', 'devices whose certificate this CA issued', parseCaId)
+    .option('--all', 'every device')
+    .option(
+      '--within <duration>',
+      'in which they all shall renew; longer if the budget asks for it',
+      duration,
+      3_600_000,
+    )
+    .action(pull);
+  return renewals;
+}

@@ -1,0 +1,131 @@
+/** Certificate authorities and the renewals of the fleet: what operators send and read. */
+
+import { z } from 'zod';
+import type { Endpoint } from './endpoint.ts';
+import { groupName, time } from './shapes.ts';
+
+const caId = z.string().regex(/^[0-9a-f]{40}$/, 'expected the id of a CA: 40 digits of hexadecimal');
+const caParams = z.strictObject({ id: caId });
+const count = z.number().int().min(0);
+/** Devices and services that may be left without a way in. */
+const strand = count.max(10_000_000).default(0);
+const withinSeconds = z.number().int().min(0).max(31_536_000).default(3600);
+
+const caView = z.object({
+  id: z.string(),
+  role: z.enum(['root', 'issuing']),
+  state: z.enum(['prepared', 'active', 'outgoing', 'tainted', 'retired']),
+  rootId: z.string().optional(),
+  notBefore: time,
+  notAfter: time,
+  /** Whether it can sign here. */
+  hasKey: z.boolean(),
+  /** Certificates of it that are neither revoked nor over. */
+  issued: count,
+  /** Devices and services that hold nothing else. */
+  stranded: count,
+});
+const caAnswer = z.object({ id: z.string() });
+const pulled = z.object({ pulled: count, until: time, perSecond: z.number() });
+const pemText = z.string().min(1).max(65_536);
+
+export const caEndpoints = {
+  listCas: {
+    method: 'GET',
+    path: '/v1/ca',
+    access: 'operator',
+    summary: 'list root and issuing CAs',
+    answer: z.array(caView),
+  },
+  prepareCa: {
+    method: 'POST',
+    path: '/v1/ca/prepare',
+    access: 'operator',
+    summary: 'make a CA that is trusted and signs nothing yet',
+    body: z.strictObject({ role: z.enum(['root', 'issuing']).default('issuing') }),
+    answer: caAnswer,
+  },
+  activateCa: {
+    method: 'POST',
+    path: '/v1/ca/:id/activate',
+    access: 'operator',
+    summary: 'have the prepared CA sign from now on',
+    params: caParams,
+    body: z.strictObject({ strand }),
+    answer: caAnswer,
+  },
+  taintCa: {
+    method: 'POST',
+    path: '/v1/ca/:id/taint',
+    access: 'operator',
+    summary: 'ask all who hold certificates of an outgoing CA to renew',
+    params: caParams,
+    body: z.strictObject({ withinSeconds }),
+    answer: pulled,
+  },
+  retireCa: {
+    method: 'POST',
+    path: '/v1/ca/:id/retire',
+    access: 'operator',
+    summary: 'trust a CA no more',
+    params: caParams,
+    body: z.strictObject({ strand }),
+    answer: caAnswer,
+  },
+  requestCa: {
+    method: 'POST',
+    path: '/v1/ca/request',
+    access: 'operator',
+    summary: 'a certificate request for an issuing CA, for a root elsewhere to sign',
+    answer: z.object({ csrPem: z.string() }),
+  },
+  importCa: {
+    method: 'POST',
+    path: '/v1/ca/import',
+    access: 'operator',
+    summary: 'take the answer to that request, with its chain up to the root',
+    body: z.strictObject({ pem: pemText }),
+    answer: caAnswer,
+  },
+  exportRoot: {
+    method: 'POST',
+    path: '/v1/ca/root/export',
+    access: 'operator',
+    summary: 'the root key under a passphrase',
+    body: z.strictObject({ passphrase: z.string().min(8).max(1_024) }),
+    answer: z.object({ id: z.string(), pem: z.string() }),
+  },
+  forgetRoot: {
+    method: 'POST',
+    path: '/v1/ca/root/forget',
+    access: 'operator',
+    summary: 'remove the root key from this machine',
+    body: z.strictObject({ id: caId }),
+    answer: caAnswer,
+  },
+  pullRenewals: {
+    method: 'POST',
+    path: '/v1/renewals/pull',
+    access: 'operator',
+    summary: 'ask devices to renew earlier',
+    body: z.strictObject({ group: groupName.optional(), issuer: caId.optional(), withinSeconds }),
+    answer: pulled,
+  },
+  renewalStatus: {
+    method: 'GET',
+    path: '/v1/renewals',
+    access: 'operator',
+    summary: 'what is due to renew',
+    query: z.strictObject({ group: groupName.optional() }),
+    answer: z.object({
+      devices: count,
+      due: count,
+      late: count,
+      pulled: count,
+      endingIn7Days: count,
+      endingIn30Days: count,
+      budgetPerSecond: z.number(),
+      nextHourPerSecond: z.number(),
+    }),
+  },
+} as const satisfies Record<string, Endpoint>;

@@ -1,0 +1,94 @@
+/**
+ * Where the keys of CAs live: plain files (mode 0600), files under a passphrase, or a PKCS#11 token. A key that exists is
+ * opened wherever it lies; the setting says where a new one is made. Whoever signs sees a `Signer` and nothing else.
+ */
+
+import { generateKeyPairSync } from 'node:crypto';
+import { readFile, stat } from 'node:fs/promises';
+import { Problem } from '../contract/problem.ts';
+import type { CaDirectory, CaName } from './ca-directory.ts';
+import { openToken, type Token, type TokenOptions } from './pkcs11-token.ts';
+import { sealKey } from './sealed-key.ts';
+import { keySigner, type Signer } from './signer.ts';
+
+export interface KeySettings {
+  /** Where new keys are made. */
+  readonly home: 'file' | 'sealed' | 'pkcs11';
+  /** A file that holds the passphrase of sealed keys, such as a systemd credential; line breaks at its end don't count. */
+  readonly passphraseFile?: string | undefined;
+  readonly pkcs11?: TokenOptions | undefined;
+}
+
+export interface KeyHome {
+  /** A new EC key on P-256, kept under this name before this resolves. */
+  create(name: CaName): Promise<Signer>;
+  /** Undefined when there is no key of this name. Problem `signer_unavailable` when its token is not there. */
+  open(name: CaName): Promise<Signer | undefined>;
+  /** Whether a key of this name lies here in a form that can be taken elsewhere. */
+  close(): void;
+}
+
+export const PLAIN_FILES: KeySettings = { home: 'file' };
+
+export async function openKeyHome(directory: CaDirectory, settings: KeySettings): Promise<KeyHome> {
+  const passphrase = settings.passphraseFile === undefined ? undefined : await readPassphrase(settings.passphraseFile);
+  if (settings.home === 'sealed' && passphrase === undefined) {
+    throw new Problem('config_invalid', {
+      reason: 'sealed keys: expected certificates.keys.passphraseFile, found none',
+    });
+  }
+  let token: Token | undefined;
+  const theToken = async (): Promise<Token> => {
+    if (settings.pkcs11 === undefined) {
+      throw new Problem('config_invalid', { reason: 'keys in a token: expected certificates.keys.pkcs11, found none' });
+    }
+    token ??= await openToken(settings.pkcs11);
+    return token;
+  };
+
+  return {
+    create: async (name) => {
+      if (settings.home === 'pkcs11') {
+        const signer = await (await theToken()).generate(name);
+        await directory.writeText(name, 'uri', `${signer.uri}\n`);
+        return signer;
+      }
+      const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+      const plain = () => privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+      await directory.writeKey(
+        name,
+        passphrase === undefined || settings.home === 'file' ? plain() : await sealKey(privateKey, passphrase),
+      );
+      return keySigner(privateKey);
+    },
+    open: async (name) => {
+      const key = await directory.readKey(name, passphrase);
+      if (key !== undefined) return keySigner(key);
+      const uri = await directory.readText(name, 'uri');
+      return uri === undefined ? undefined : (await theToken()).find(uri.trim());
+    },
+    close: () => token?.close(),
+  };
+}
+
+/** Problem `config_invalid` when there is none, `private_key_exposed` when others can read it. */
+export async function readPassphrase(file: string): Promise<Buffer> {
+  try {
+    const { mode } = await stat(file);
+    // A systemd credential is 0440 and in a directory of its own (systemd.exec, LoadCredential).
+    if (process.platform !== 'win32' && (mode & 0o027) !== 0) {
+      throw new Problem('private_key_exposed', {
+        reason: `expected a passphrase that others cannot read in ${file}, found mode ${(mode & 0o777).toString(8)}`,
+        hint: `run: chmod 600 ${file}`,
+      });
+    }
+    const text = (await readFile(file, 'utf8')).replace(/[\r\n]+$/, '');
+    if (Buffer.byteLength(text) >= 8) return Buffer.from(text);
+  } catch (error) {
+    if (error instanceof Problem) throw error;
+    throw new Problem('config_invalid', {
+      reason: `passphrase file ${file}: ${(error as NodeJS.ErrnoException).code}`,
+    });
+  }
+  throw new Problem('config_invalid', { reason: `passphrase file ${file}: expected at least 8 characters` });
+}

@@ -1,0 +1,110 @@
+/** A CA is replaced while devices stay connected and go on speaking. */
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { MqttClient } from 'mqtt';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { parseRenewalNotice } from '../../contract/server-notices.ts';
+import { renewalNoticeTopic, TRUST_BUNDLE_TOPIC } from '../../contract/topics.ts';
+import { requestRenewal } from '../../device-sdk/enrollment.ts';
+import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
+import { startFleet, type TestFleet } from '../testkit/fleet.ts';
+import { connectMqtt, nextMessage } from '../testkit/mqtt.ts';
+
+describe('the issuing CA of a fleet that is connected', () => {
+  let fleet: TestFleet;
+  let identities: StoredIdentity[];
+  let clients: MqttClient[];
+  let dropped: number;
+  beforeEach(async () => {
+    fleet = await startFleet();
+    identities = [];
+    clients = [];
+    dropped = 0;
+    for (let n = 1; n <= 8; n += 1) identities.push(await fleet.enroll(`press-${n}`, { group: 'press' }));
+    for (const identity of identities) {
+      const client = await connectMqtt(identity);
+      client.on('close', () => {
+        dropped += 1;
+      });
+      clients.push(client);
+    }
+  });
+  afterEach(() => fleet.stop());
+
+  /** Every client says something, and it is acknowledged. */
+  const everyoneSpeaks = () =>
+    Promise.all(clients.map((client, n) => client.publishAsync(`devices/press-${n + 1}/telemetry/t`, '1', { qos: 1 })));
+  const states = async () =>
+    (await fleet.operator.listCas()).filter(({ role }) => role === 'issuing').map(({ state }) => state);
+
+  it('is replaced in four stages, and no session is dropped in any of them', async () => {
+    const [first] = (await fleet.operator.listCas()).filter(({ role }) => role === 'issuing');
+    const firstId = first?.id as string;
+    const bundles: string[] = [];
+    const listener = clients[0] as MqttClient;
+    listener.on('message', (topic, payload) => topic === TRUST_BUNDLE_TOPIC && bundles.push(payload.toString()));
+    await listener.subscribeAsync([TRUST_BUNDLE_TOPIC, renewalNoticeTopic('press-1' as never)], { qos: 1 });
+
+    const { id } = await fleet.operator.prepareCa({});
+    await everyoneSpeaks();
+    expect(await states()).toEqual(['active', 'prepared']);
+    expect(bundles.at(-1)?.match(/BEGIN/g)).toHaveLength(3);
+
+    await fleet.operator.activateCa({ id });
+    await everyoneSpeaks();
+    expect(await states()).toEqual(['outgoing', 'active']);
+    // Whoever comes now is signed by the new one, and both kinds connect.
+    const newcomer = await fleet.enroll('press-9');
+    await connectMqtt(newcomer);
+    await connectMqtt(identities[1] as StoredIdentity).then((again) => again.endAsync());
+    clients.splice(1, 1);
+    dropped = 0;
+
+    const noticed = nextMessage(listener);
+    const pulled = await fleet.operator.taintCa({ id: firstId, withinSeconds: 60 });
+    expect(pulled.pulled).toBe(8);
+    expect(parseRenewalNotice((await noticed).payload)).toMatchObject({ reason: 'ca_rotation' });
+    await expect(fleet.operator.retireCa({ id: firstId })).rejects.toMatchObject({
+      code: 'ca_would_strand',
+      message: expect.stringContaining('8 devices'),
+    });
+
+    const gone = nextMessage(listener);
+    const renewed: StoredIdentity[] = [];
+    for (const identity of identities) {
+      renewed.push(await requestRenewal(memoryIdentityStore(), identity));
+    }
+    expect(await gone).toEqual({ topic: 'devices/press-1/server/renewal', payload: '' });
+    await fleet.operator.retireCa({ id: firstId });
+    expect(await states()).toEqual(['retired', 'active']);
+    expect(dropped).toBe(0);
+
+    // The old certificates count no more; the new ones do.
+    await expect(connectMqtt(identities[2] as StoredIdentity)).rejects.toThrow();
+    await (await connectMqtt(renewed[2] as StoredIdentity)).endAsync();
+  });
+
+  it('and its root, which the old one vouches for: devices that know the old root alone go on', async () => {
+    const [oldRoot] = (await fleet.operator.listCas()).filter(({ role }) => role === 'root');
+    const { id: rootId } = await fleet.operator.prepareCa({ role: 'root' });
+    const { id } = await fleet.operator.prepareCa({});
+    await fleet.operator.activateCa({ id });
+    await everyoneSpeaks();
+    expect((await fleet.operator.listCas()).find((ca) => ca.id === rootId)).toMatchObject({ state: 'active' });
+    expect(dropped).toBe(0);
+
+    // A device of yesterday trusts yesterday's root alone, one of today today's.
+    const old = identities[3] as StoredIdentity;
+    const renewed = await requestRenewal(memoryIdentityStore(), old);
+    await (await connectMqtt({ ...renewed, rootPem: old.rootPem })).endAsync();
+    const newcomer = await fleet.enroll('press-9');
+    expect(newcomer.rootPem).not.toBe(old.rootPem);
+    await (await connectMqtt(newcomer)).endAsync();
+    expect(readFileSync(join(fleet.data, 'trust-bundle.pem'), 'utf8').trim()).toBe(newcomer.rootPem.trim());
+
+    await expect(fleet.operator.retireCa({ id: oldRoot?.id as string, strand: 1000 })).rejects.toMatchObject({
+      code: 'ca_state_conflict',
+    });
+  });
+});
