@@ -7,12 +7,14 @@ import { backupCommand } from './commands/backup.ts';
 import { caCommand } from './commands/ca.ts';
 import { demoCommand } from './commands/demo.ts';
 import { deviceCommand } from './commands/device.ts';
+import { eventsCommand } from './commands/events.ts';
 import { policyCommand } from './commands/policy.ts';
 import { renewalsCommand } from './commands/renewals.ts';
 import { restoreCommand } from './commands/restore.ts';
 import { serveCommand } from './commands/serve.ts';
 import { serviceCommand } from './commands/service.ts';
 import { simulateCommand } from './commands/simulate.ts';
+import { sinkCommand } from './commands/sink.ts';
 import { telemetryCommand } from './commands/telemetry.ts';
 import { tokenCommand } from './commands/token.ts';
 import { explainFailure } from './terminal.ts';
@@ -27,6 +29,8 @@ const program = new Command('rollcall')
   .addCommand(serviceCommand())
   .addCommand(policyCommand())
   .addCommand(telemetryCommand())
+  .addCommand(eventsCommand())
+  .addCommand(sinkCommand())
   .addCommand(simulateCommand())
   .addCommand(caCommand())
   .addCommand(renewalsCommand())

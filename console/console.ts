@@ -15,7 +15,9 @@ import type { Fleet } from './fleet.ts';
 import { Followers } from './followers.ts';
 import { HTTP_LIMITS, Listener, listenOnTcp } from './listener.ts';
 import { openOperatorKey } from './operator-key.ts';
+import type { EventFeed } from './routes/events.ts';
 import { addRoutes } from './routes/routes.ts';
+import type { SinkControl } from './routes/sinks.ts';
 import { listenOnUnixSocket } from './unix-socket.ts';
 
 export interface ConsoleTls {
@@ -37,6 +39,8 @@ export interface ConsoleOptions {
   readonly operatorKeyFile: string;
   readonly registry: Registry;
   readonly telemetry: Telemetry;
+  readonly events: EventFeed;
+  readonly sinks: SinkControl;
   readonly fleet: Fleet;
   readonly version: string;
   /** Milliseconds since the epoch. */
@@ -66,9 +70,9 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
   const { registry, telemetry, fleet, version, now, log } = options;
   const key = await openOperatorKey(options.operatorKeyFile);
   const access = new AccessControl({ key, hosts: [options.host, ...(options.publicHosts ?? [])], now, log });
-  const followers = new Followers({ telemetry, now });
+  const followers = new Followers({ now });
   const app = await createApplication({ access, version, now, log });
-  addRoutes(app, { registry, telemetry, followers, fleet, version, now });
+  addRoutes(app, { registry, telemetry, events: options.events, sinks: options.sinks, followers, fleet, version, now });
   await app.ready();
 
   const enterBy =

@@ -8,10 +8,12 @@ import { auditEndpoints } from './api/audit.ts';
 import { caEndpoints } from './api/ca.ts';
 import { deviceActEndpoints } from './api/device-acts.ts';
 import { deviceEndpoints } from './api/devices.ts';
+import { eventEndpoints } from './api/events.ts';
 import { policyEndpoints } from './api/policies.ts';
 import { serverEndpoints } from './api/server.ts';
 import { serviceEndpoints } from './api/services.ts';
 import { sessionEndpoints } from './api/sessions.ts';
+import { sinkEndpoints } from './api/sinks.ts';
 import { telemetryEndpoints } from './api/telemetry.ts';
 import { tokenEndpoints } from './api/tokens.ts';
 
@@ -23,6 +25,8 @@ export const endpoints = {
   ...serviceEndpoints,
   ...policyEndpoints,
   ...telemetryEndpoints,
+  ...eventEndpoints,
+  ...sinkEndpoints,
   ...auditEndpoints,
   ...caEndpoints,
   ...serverEndpoints,

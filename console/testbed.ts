@@ -40,6 +40,10 @@ export interface Testbed {
   close(): Promise<void>;
 }
 
+async function unknownSink(): Promise<never> {
+  throw new Problem('sink_unknown');
+}
+
 export async function openTestbed(changes: { readonly log?: Logger } = {}): Promise<Testbed> {
   const dir = mkdtempSync(join(tmpdir(), 'console-'));
   const log = changes.log ?? pino({ level: 'silent' });
@@ -58,6 +62,8 @@ export async function openTestbed(changes: { readonly log?: Logger } = {}): Prom
     operatorKeyFile: join(dir, 'operator.key'),
     registry,
     telemetry,
+    events: { list: async () => [], follow: () => () => {} },
+    sinks: { list: () => [], replay: unknownSink, skip: unknownSink },
     fleet: fleetOf(registry, sessions),
     version: '1.2.3',
     now,

@@ -4,7 +4,16 @@ import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
 import { time } from './shapes.ts';
 
-const health = z.object({ status: z.literal('ok'), version: z.string(), time, database: z.literal('ok') });
+const health = z.object({
+  status: z.literal('ok'),
+  version: z.string(),
+  time,
+  database: z.literal('ok'),
+  sinks: z
+    .object({ up: z.int(), down: z.int() })
+    .optional()
+    .describe('absent where there are none; one that is down keeps the server from nothing'),
+});
 
 export const serverEndpoints = {
   health: {

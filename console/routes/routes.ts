@@ -9,16 +9,20 @@ import { addAuditRoutes } from './audit.ts';
 import { addCaRoutes } from './ca.ts';
 import { addDeviceActRoutes } from './device-acts.ts';
 import { addDeviceRoutes } from './devices.ts';
+import { addEventRoutes, type EventFeed } from './events.ts';
 import { addPolicyRoutes } from './policies.ts';
 import { addServerRoutes } from './server.ts';
 import { addServiceRoutes } from './services.ts';
 import { addSessionRoutes } from './sessions.ts';
+import { addSinkRoutes, type SinkControl } from './sinks.ts';
 import { addTelemetryRoutes } from './telemetry.ts';
 import { addTokenRoutes } from './tokens.ts';
 
 export interface RoutesOptions {
   readonly registry: Registry;
   readonly telemetry: Telemetry;
+  readonly events: EventFeed;
+  readonly sinks: SinkControl;
   readonly followers: Followers;
   readonly fleet: Fleet;
   readonly version: string;
@@ -33,6 +37,8 @@ export function addRoutes(app: FastifyInstance, options: RoutesOptions): void {
   addServiceRoutes(app, options);
   addPolicyRoutes(app, options);
   addTelemetryRoutes(app, options);
+  addEventRoutes(app, options);
+  addSinkRoutes(app, options);
   addAuditRoutes(app, options);
   addCaRoutes(app, options);
   addServerRoutes(app, options);

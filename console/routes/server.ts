@@ -9,16 +9,17 @@ import { serve } from '../application.ts';
 import { isoTime } from '../iso-time.ts';
 import { writeMetrics } from '../metrics.ts';
 import type { RoutesOptions } from './routes.ts';
+import type { SinkControl } from './sinks.ts';
 
 export function addServerRoutes(
   app: FastifyInstance,
-  { registry, telemetry, fleet, version, now }: RoutesOptions,
+  { registry, telemetry, fleet, sinks, version, now }: RoutesOptions,
 ): void {
   serve(app, endpoints.health, async () => {
     await registry.findPolicy(DEFAULT_DEVICE_SCOPE).catch((error: unknown) => {
       throw new Problem('unavailable', { reason: asProblem(error).message, cause: error });
     });
-    return { status: 'ok' as const, version, time: isoTime(now()), database: 'ok' as const };
+    return { status: 'ok' as const, version, time: isoTime(now()), database: 'ok' as const, ...sinkHealth(sinks) };
   });
   serve(app, endpoints.trustBundle, () => fleet.trustBundlePem());
   serve(app, endpoints.metrics, () => {
@@ -26,6 +27,13 @@ export function addServerRoutes(
     return writeMetrics(counters, version, { revocation_propagation_seconds: registry.propagation() });
   });
   serve(app, endpoints.describeApi, () => app.swagger() as unknown as Record<string, unknown>);
+}
+
+function sinkHealth(sinks: SinkControl) {
+  const states = sinks.list().map(({ state }) => state);
+  if (states.length === 0) return {};
+  const down = states.filter((state) => state === 'down').length;
+  return { sinks: { up: states.length - down, down } };
 }
 
 /** For `writeMetrics()`. */

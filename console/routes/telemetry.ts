@@ -8,7 +8,7 @@ import { telemetryEndpoints as endpoints } from '../api/telemetry.ts';
 import { serve } from '../application.ts';
 import { EXPORT_MEDIA_TYPES, exportText } from '../export.ts';
 import { isoTime } from '../iso-time.ts';
-import { viewMessage } from '../message-view.ts';
+import { messageJson, viewMessage } from '../message-view.ts';
 import type { RoutesOptions } from './routes.ts';
 
 export function addTelemetryRoutes(app: FastifyInstance, { telemetry, followers }: RoutesOptions): void {
@@ -51,8 +51,11 @@ export function addTelemetryRoutes(app: FastifyInstance, { telemetry, followers 
     return { removed: [...(await telemetry.prune(bound))] };
   });
   serve(app, endpoints.followTelemetry, async ({ query, reply }) => {
-    const headers = reply.getHeaders() as Record<string, string>;
-    followers.start(reply.raw, query.device, headers);
+    followers.start(reply.raw, {
+      headers: reply.getHeaders() as Record<string, string>,
+      form: 'lines',
+      subscribe: (tell) => telemetry.follow(query.device, (message) => tell(messageJson(message))),
+    });
     reply.hijack();
     return undefined;
   });

@@ -1,0 +1,68 @@
+/** Where messages and events are forwarded to: what operators read and order. */
+
+import { z } from 'zod';
+import { NAME_RULE, parseDeviceId } from '../../contract/identity.ts';
+import type { Endpoint } from './endpoint.ts';
+import { checkedText, time } from './shapes.ts';
+
+const sinkParams = z.strictObject({ name: checkedText(parseDeviceId, `a sink's name of ${NAME_RULE}`) });
+
+const sinkView = z.object({
+  name: z.string(),
+  kind: z.string(),
+  source: z.enum(['telemetry', 'events']),
+  destination: z.string(),
+  filter: z.object({
+    devices: z.array(z.string()),
+    groups: z.array(z.string()),
+    streams: z.array(z.string()),
+  }),
+  state: z.enum(['starting', 'forwarding', 'idle', 'down', 'stopped']),
+  reason: z.string().optional().describe('why it is down'),
+  since: time.describe('in this state'),
+  position: z.int().describe('everything up to here is forwarded, not wanted, or a dead letter'),
+  lagMessages: z.int(),
+  lagSeconds: z.number().describe('age of the oldest message that is to be forwarded'),
+  forwarded: z.int().describe('since the server started, as all of these'),
+  filtered: z.int(),
+  retries: z.int(),
+  deadLettered: z.int(),
+  missed: z.int().describe('gone from the journal before the target had them'),
+  deadLetterFile: z.string(),
+});
+
+const replayOrder = z
+  .strictObject({
+    position: z.int().min(1).optional(),
+    since: time.optional().describe('the first message received at or after it'),
+  })
+  .refine(({ position, since }) => (position === undefined) !== (since === undefined), {
+    error: 'expected a position or a time, one of both',
+  });
+
+export const sinkEndpoints = {
+  listSinks: {
+    method: 'GET',
+    path: '/v1/sinks',
+    access: 'operator',
+    summary: 'where messages and events are forwarded to, and how far',
+    answer: z.array(sinkView),
+  },
+  replaySink: {
+    method: 'POST',
+    path: '/v1/sinks/:name/replay',
+    access: 'operator',
+    summary: 'forward everything from there on, again',
+    params: sinkParams,
+    body: replayOrder,
+    answer: sinkView,
+  },
+  skipSink: {
+    method: 'POST',
+    path: '/v1/sinks/:name/skip',
+    access: 'operator',
+    summary: 'make the message that a target does not take a dead letter',
+    params: sinkParams,
+    answer: z.object({ skipped: z.int().optional().describe('its position; absent when the target is not down') }),
+  },
+} as const satisfies Record<string, Endpoint>;

@@ -1,0 +1,187 @@
+/** What happens to a fleet, as services, operators and the journal of events hear it. */
+
+import { request } from 'node:http';
+import { connect as connectTls } from 'node:tls';
+import type { MqttClient } from 'mqtt';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { LifecycleEvent } from '../../contract/lifecycle.ts';
+import { startFleet, type TestFleet } from '../testkit/fleet.ts';
+import { closed, openMqtt } from '../testkit/mqtt.ts';
+import { rollcall } from '../testkit/program.ts';
+import { issueService } from '../testkit/service.ts';
+
+interface Heard {
+  readonly topic: string;
+  readonly event: LifecycleEvent;
+}
+
+let fleet: TestFleet;
+let listener: MqttClient;
+let heard: Heard[] = [];
+let arrived: () => void = () => {};
+
+beforeAll(async () => {
+  fleet = await startFleet();
+  listener = await openMqtt(await issueService(fleet, 'watcher'));
+  listener.on('message', (topic, payload) => {
+    heard.push({ topic, event: JSON.parse(payload.toString()) as LifecycleEvent });
+    arrived();
+  });
+  await listener.subscribeAsync('$fleet/events/#', { qos: 1 });
+});
+afterAll(async () => {
+  await listener.endAsync(true);
+  await fleet.stop();
+});
+beforeEach(() => {
+  heard = [];
+});
+
+/** The first message on a topic, also one that came already. */
+async function on(topic: string): Promise<LifecycleEvent> {
+  for (;;) {
+    const found = heard.find((one) => one.topic === topic);
+    if (found !== undefined) return found.event;
+    await new Promise<void>((resolve) => {
+      arrived = resolve;
+    });
+  }
+}
+
+describe('a service that listens', () => {
+  it('hears of the enrollment, the connection and its end, which share a number', async () => {
+    const device = await fleet.enroll('dev-1', { group: 'press' });
+    const enrolled = await on('$fleet/events/enroll/enrolled/dev-1');
+    expect(enrolled).toMatchObject({
+      specversion: '1.0',
+      id: expect.stringMatching(/^audit-\d+$/),
+      type: 'fleet.enroll.enrolled',
+      source: '//rollcall.internal/registry',
+      subject: 'devices/dev-1',
+      data: { actor: expect.stringMatching(/^token\//), group: 'press', certSerial: expect.any(String) },
+    });
+    await (await openMqtt(device)).endAsync();
+    await (await openMqtt(device)).endAsync();
+    await on('$fleet/events/presence/disconnected/dev-1');
+    const presence = () => heard.filter(({ topic }) => /presence\/\w+\/dev-1$/.test(topic)).map(({ event }) => event);
+    while (presence().length < 4) {
+      await new Promise<void>((resolve) => {
+        arrived = resolve;
+      });
+    }
+    const [first, firstEnd, second, secondEnd] = presence() as [
+      LifecycleEvent,
+      LifecycleEvent,
+      LifecycleEvent,
+      LifecycleEvent,
+    ];
+    expect(first).toMatchObject({
+      type: 'fleet.presence.connected',
+      subject: 'devices/dev-1',
+      data: { clientId: 'dev-1', ip: '127.0.0.1', certSerial: enrolled.data.certSerial },
+    });
+    expect(firstEnd).toMatchObject({
+      type: 'fleet.presence.disconnected',
+      data: { reason: 'client_disconnected', initiator: 'client', connectedMs: expect.any(Number) },
+    });
+    expect(firstEnd.data.sequence).toBe(first.data.sequence);
+    expect(secondEnd.data.sequence).toBe(second.data.sequence);
+    expect(second.data.sequence).toBeGreaterThan(first.data.sequence as number);
+  });
+
+  it('hears why a device was cut off, and by whom', async () => {
+    const client = await openMqtt(await fleet.enroll('dev-2'));
+    const gone = closed(client);
+    await fleet.operator.revokeDevices({ ids: ['dev-2'], reason: 'keyCompromise' });
+    await gone;
+    expect(await on('$fleet/events/presence/disconnected/dev-2')).toMatchObject({
+      data: { reason: 'revoked', initiator: 'server' },
+    });
+    expect(await on('$fleet/events/cert/revoked/dev-2')).toMatchObject({
+      data: { actor: 'operator/unix', reason: 'keyCompromise' },
+    });
+  });
+
+  it('hears of a connection that was refused, with the certificate that knocked', async () => {
+    const device = await fleet.enroll('dev-3');
+    await fleet.operator.revokeDevices({ ids: ['dev-3'], reason: 'unspecified' });
+    await expect(openMqtt(device)).rejects.toThrow();
+    const event = await on('$fleet/events/presence/connect_failed/dev-3');
+    expect(event.data).toMatchObject({
+      reason: 'revoked',
+      ip: '127.0.0.1',
+      certSerial: expect.stringMatching(/^[0-9a-f]+$/),
+      certFingerprint: expect.stringMatching(/^([0-9A-F]{2}:){31}[0-9A-F]{2}$/),
+      certNotAfter: expect.any(String),
+      certSan: 'URI:spiffe://rollcall.internal/device/dev-3',
+    });
+  });
+
+  it('hears of somebody nobody knows under a name nobody can have', async () => {
+    const { port } = new URL(fleet.mqttUrl);
+    const socket = connectTls({ port: Number(port), host: '127.0.0.1', rejectUnauthorized: false });
+    socket.on('error', () => {});
+    const event = await on('$fleet/events/presence/connect_failed/-');
+    socket.destroy();
+    expect(event.subject).toBeUndefined();
+    expect(event.data).toMatchObject({ reason: 'certificate_missing' });
+  });
+
+  it('hears of a topic that was not allowed', async () => {
+    const client = await openMqtt(await fleet.enroll('dev-4'));
+    const gone = closed(client);
+    client.publish('devices/dev-1/telemetry/climate', 'forged');
+    await gone;
+    expect((await on('$fleet/events/security/acl_denied/dev-4')).data).toMatchObject({
+      verb: 'publish',
+      topic: 'devices/dev-1/telemetry/climate',
+      why: 'no_rule',
+    });
+  });
+});
+
+describe('an operator', () => {
+  it('lists events by type, area and device', async () => {
+    await (await openMqtt(await fleet.enroll('dev-5'))).endAsync();
+    await on('$fleet/events/presence/disconnected/dev-5');
+    await on('$fleet/events/enroll/enrolled/dev-5');
+    const typesOf = async (query: Parameters<typeof fleet.operator.listEvents>[0]) =>
+      (await fleet.operator.listEvents(query)).map(({ type }) => type);
+    const presence = ['fleet.presence.connected', 'fleet.presence.disconnected'];
+    expect(await typesOf({ device: 'dev-5', type: 'presence' })).toEqual(presence);
+    expect(await typesOf({ device: 'dev-5', type: 'presence.connected' })).toEqual([presence[0]]);
+    expect((await typesOf({ device: 'dev-5' })).sort()).toEqual(['fleet.enroll.enrolled', ...presence]);
+    expect(await typesOf({ device: 'dev-none' })).toEqual([]);
+    expect(await typesOf({ limit: 2 })).toHaveLength(2);
+    await expect(fleet.operator.listEvents({ type: 'weather' })).rejects.toMatchObject({ code: 'request_invalid' });
+    const { stdout } = await rollcall(['events', 'list', '--device', 'dev-5', '--socket', fleet.socket]);
+    expect(stdout).toMatch(/ {2}presence\.connected {2}devices\/dev-5 {2}clientId=dev-5 /);
+  });
+
+  it('follows them as server-sent events', async () => {
+    const device = await fleet.enroll('dev-6');
+    const text = Promise.withResolvers<string>();
+    const following = request({
+      socketPath: fleet.socket,
+      path: '/v1/events/follow?type=presence.connected&device=dev-6',
+      headers: { accept: 'text/event-stream', host: 'localhost' },
+    });
+    const ready = new Promise<void>((resolve, reject) => {
+      following.on('error', reject);
+      following.on('response', (response) => {
+        expect(response.headers['content-type']).toBe('text/event-stream');
+        response.setEncoding('utf8').once('data', (chunk: string) => text.resolve(chunk));
+        response.on('error', () => {});
+        resolve();
+      });
+    });
+    following.end();
+    await ready;
+    const client = await openMqtt(device);
+    const parts = /^id: (\d+)\nevent: (\S+)\ndata: (.+)\n\n$/.exec(await text.promise);
+    expect(parts?.[2]).toBe('presence.connected');
+    expect(JSON.parse(parts?.[3] as string)).toMatchObject({ subject: 'devices/dev-6' });
+    following.destroy();
+    await client.endAsync();
+  });
+});
