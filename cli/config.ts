@@ -5,7 +5,7 @@
 
 import { isIP } from 'node:net';
 import { z } from 'zod';
-import { isTrustDomain } from '../contract/identity.ts';
+import { isTrustDomain, NAME_RULE, parseGroupName } from '../contract/identity.ts';
 import { sinksSchema } from './sink-config.ts';
 import { DURATION_RULE, parseDuration, parseSize, SIZE_RULE } from './units.ts';
 
@@ -15,6 +15,9 @@ const port = z.number().int().min(0).max(65_535);
 const host = z
   .string()
   .refine((text) => isIP(text) !== 0 || HOST_NAME.test(text), 'expected a host name or an IP address');
+const groupName = z
+  .string()
+  .refine((text) => parseGroupName(text) !== undefined, `expected a group name of ${NAME_RULE}`);
 /** A limit on a rate or a number of things; 0 means no limit. */
 const limit = z.number().min(0).max(10_000_000);
 const count = z.number().int().min(1).max(10_000_000);
@@ -99,7 +102,12 @@ export const configSchema = z.strictObject({
     }),
   }),
   telemetry: section({
-    retention: section({ age: duration.prefault('0s'), bytes: size.prefault('0B') }),
+    retention: section({
+      age: duration.prefault('0s'),
+      bytes: size.prefault('0B'),
+      groups: z.record(groupName, duration).prefault({}),
+    }),
+    diskFloor: size.prefault('256MiB'),
     queuedBytes: size.prefault('64MiB'),
     patience: duration.prefault('30s'),
   }),

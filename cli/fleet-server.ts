@@ -10,7 +10,7 @@ import { checkPolicy, type Subject } from '../broker/acl.ts';
 import { type Broker, createBroker } from '../broker/broker.ts';
 import { createConsole } from '../console/console.ts';
 import { formatBootstrapToken } from '../contract/bootstrap-token.ts';
-import { DEFAULT_GROUP, type Identity, parseDeviceId } from '../contract/identity.ts';
+import { DEFAULT_GROUP, type Identity, parseDeviceId, parseGroupName } from '../contract/identity.ts';
 import { NOBODY } from '../contract/lifecycle.ts';
 import { Problem } from '../contract/problem.ts';
 import { lifecycleTopic, renewalNoticeTopic, TRUST_BUNDLE_TOPIC } from '../contract/topics.ts';
@@ -82,6 +82,21 @@ async function start(
       after,
       limits: { queuedBytes: config.telemetry.queuedBytes, patience: config.telemetry.patience },
       retention: config.telemetry.retention,
+      diskFloor: config.telemetry.diskFloor,
+      devicesOf: (group) => devicesOf(group, registry),
+      forgotten: async (segments) => {
+        for (const { name, messages, bytes } of segments) {
+          const subject = `telemetry/${name}`;
+          const details = { messages, bytes };
+          await registry.recordAct({
+            actor: 'server/retention',
+            action: 'telemetry.pruned',
+            subject,
+            outcome: 'done',
+            details,
+          });
+        }
+      },
       now,
       log: log.child({ room: 'telemetry' }),
     }),
@@ -199,8 +214,6 @@ async function start(
       operatorKeyFile: data.operatorKeyFile,
       registry,
       telemetry,
-      events: events.log,
-      sinks,
       fleet: {
         ca: caControl(authority, registry, renewals),
         renewals,
@@ -289,6 +302,21 @@ async function subjectOf(identity: Identity, registry: Registry): Promise<Subjec
   if (device === undefined) throw new Problem('device_unknown');
   const { group, labels, status } = device;
   return { identity, group, labels, ...(status === 'quarantined' && { isQuarantined: true }) };
+}
+
+const DEVICES_AT_ONCE = 10_000;
+
+/** Who is in a group now. */
+async function devicesOf(name: string, registry: Registry): Promise<readonly string[]> {
+  const group = parseGroupName(name);
+  const found: string[] = [];
+  for (let after = ''; group !== undefined; ) {
+    const page = await registry.listDevices({ group, after, limit: DEVICES_AT_ONCE });
+    found.push(...page.map(({ id }) => id));
+    after = found.at(-1) ?? '';
+    if (page.length < DEVICES_AT_ONCE) break;
+  }
+  return found;
 }
 
 /** What was opened, closed in the reverse order, once. */

@@ -250,7 +250,13 @@ describe('the server', () => {
   });
 
   it('gives its health, its trust bundle and its metrics', async () => {
-    expect(await bed.client.health()).toEqual({ status: 'ok', version: '1.2.3', time: at(START), database: 'ok' });
+    expect(await bed.client.health()).toEqual({
+      status: 'ok',
+      version: '1.2.3',
+      time: at(START),
+      database: 'ok',
+      telemetry: 'ok',
+    });
     const bundle = await send(bed, { path: '/v1/trust-bundle' });
     expect(bundle.headers['content-type']).toBe('application/pem-certificate-chain');
     expect(bundle.text).toBe('-----BEGIN CERTIFICATE-----\n');

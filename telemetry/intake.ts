@@ -139,7 +139,7 @@ export class Intake {
     };
   }
 
-  counters(): TelemetryCounters {
+  counters(): Omit<TelemetryCounters, 'diskFreeBytes' | 'isDiskLow'> {
     return { ...this.#counts, queuedBytes: this.#queuedBytes, isUnderPressure: this.#isUnderPressure };
   }
 

@@ -100,11 +100,11 @@ export class JournalReader {
   }
 
   segmentStats(name: SegmentName): SegmentStats {
-    const { firstPosition, end } = this.#read(name, (reader) => ({
+    const { firstPosition, messages } = this.#read(name, (reader) => ({
       firstPosition: reader.firstPosition,
-      end: reader.end(),
+      messages: reader.count(),
     }));
-    return { name: basename(name.file), firstPosition, messages: end - firstPosition + 1, bytes: segmentBytes(name) };
+    return { name: basename(name.file), firstPosition, messages, bytes: segmentBytes(name) };
   }
 
   close(): void {

@@ -63,10 +63,12 @@ describe('segments', () => {
     const { append, days, journal, stored } = open(temporaryDirectory());
     for (const day of [0, 1, 2, 3]) append(`${day}`, NOON + day * DAY);
     const midnight = Date.UTC(2030, 0, 3);
-    expect(journal.prune({ age: DAY, bytes: 0 }, midnight)).toEqual([]);
-    expect(journal.prune({ age: DAY, bytes: 0 }, midnight + 1)).toMatchObject([{ firstPosition: 1, messages: 1 }]);
+    expect(journal.prune({ age: DAY, bytes: 0, groups: [] }, midnight).removed).toEqual([]);
+    expect(journal.prune({ age: DAY, bytes: 0, groups: [] }, midnight + 1).removed).toMatchObject([
+      { firstPosition: 1, messages: 1 },
+    ]);
     expect(days()).toEqual(['2030-01-02', '2030-01-03', '2030-01-04']);
-    journal.prune({ age: DAY, bytes: 0 }, midnight + 365 * DAY);
+    journal.prune({ age: DAY, bytes: 0, groups: [] }, midnight + 6 * DAY);
     expect(stored()).toEqual(['30']);
     expect(append('4', NOON + 4 * DAY).first).toBe(5);
   });

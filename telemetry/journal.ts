@@ -3,26 +3,29 @@
  * begins, and puts one aside that turns out to be damaged. Does not decide what makes a batch, and reads nothing back.
  */
 
-import { mkdirSync } from 'node:fs';
+import { chmodSync, mkdirSync, renameSync } from 'node:fs';
 import { basename } from 'node:path';
 import Database from 'better-sqlite3';
 import { Problem } from '../contract/problem.ts';
 import type { Batch } from './batch.ts';
 import { timeOf } from './block.ts';
+import { type ForgetOrder, removeDraft } from './forgetting.ts';
 import { ReceivedNames } from './names.ts';
+import { type Kept, planRetention } from './retention.ts';
 import { type Appended, Segment } from './segment.ts';
-import { createSegmentFile, expectWhole, isDamage, storageProblem } from './segment-file.ts';
+import { createSegmentFile, expectWhole, isDamage, storageProblem, syncDirectory } from './segment-file.ts';
 import { SegmentReader } from './segment-reader.ts';
 import {
   dayOf,
   listSegments,
   removeSegment,
+  replacedSegments,
   type SegmentName,
   segmentBytes,
   segmentName,
   setAside,
 } from './segments.ts';
-import type { Retention, SegmentStats } from './telemetry.ts';
+import type { SegmentStats } from './telemetry.ts';
 
 const DAY_MS = 86_400_000;
 
@@ -45,6 +48,14 @@ const SEGMENT_BYTES = 4 * 1024 ** 3;
 
 /** Appends between two looks at how large the segment is. */
 const SIZE_CHECKED_EVERY = 64;
+
+export interface Pruned {
+  readonly removed: readonly SegmentStats[];
+  /** What is left to do, of which files: a copy without some devices, and then `replace()`. */
+  readonly forgetting: readonly (Omit<ForgetOrder, 'devices'> & { readonly groups: readonly string[] })[];
+  /** How far the clock is ahead of the time that retention goes by, in ms. */
+  readonly ahead: number;
+}
 
 interface Current {
   readonly name: SegmentName;
@@ -74,6 +85,7 @@ export class Journal {
     } catch (error) {
       throw new Problem('data_directory_unusable', { reason: `${directory}: ${(error as Error).message}` });
     }
+    for (const name of replacedSegments(directory)) removeSegment(name);
     const names = listSegments(directory);
     let doubtfulBytes = 0;
     for (let name = names.pop(); name !== undefined; name = names.pop()) {
@@ -123,25 +135,52 @@ export class Journal {
     }
   }
 
-  /** Removes whole segments, oldest first, never the one that is written. Returns what went. */
-  prune({ age, bytes }: Retention, now: number): SegmentStats[] {
-    const names = listSegments(this.#directory).filter(({ file }) => file !== this.#current?.name.file);
-    const sizes = names.map((name) => segmentBytes(name));
-    let total = sizes.reduce(
-      (sum, size) => sum + size,
-      this.#current === undefined ? 0 : segmentBytes(this.#current.name),
-    );
+  /** Removes whole segments, never the one that is written, and says of which others something is not to be kept. */
+  prune(kept: Kept, now: number): Pruned {
+    const names = this.#resting();
+    const resting = names.map((name) => {
+      const { firstPosition, messages, forgotten } = extentOf(name);
+      return { name, day: name.day, bytes: segmentBytes(name), firstPosition, messages, forgotten };
+    });
+    const written = this.#current?.name;
+    const current = written && { day: written.day, bytes: segmentBytes(written) };
+    const plan = planRetention(kept, { resting, current, now });
     const removed: SegmentStats[] = [];
-    for (const [index, name] of names.entries()) {
-      const ended = Date.parse(name.day) + DAY_MS;
-      if (!((age > 0 && ended < now - age) || (bytes > 0 && total > bytes))) break;
-      const size = sizes[index] as number;
-      removed.push({ name: basename(name.file), bytes: size, ...this.#extentOf(name) });
+    for (const index of plan.removed) {
+      const { name, bytes, firstPosition, messages } = resting[index] as (typeof resting)[number];
       if (index === names.length - 1) this.#openOlder(undefined);
       removeSegment(name);
-      total -= size;
+      removed.push({ name: basename(name.file), bytes, firstPosition, messages });
     }
-    return removed;
+    const forgetting = plan.forgetting.map(({ index, ...rest }) => {
+      const { file } = names[index] as SegmentName;
+      return { ...rest, file, draft: `${file}.new` };
+    });
+    return { removed, forgetting, ahead: plan.ahead };
+  }
+
+  /** Puts a copy in the place of a segment: a new edition of it. Returns what went, or undefined when the segment is gone. */
+  replace(file: string, draft: string, forgotten: number): SegmentStats | undefined {
+    const names = this.#resting();
+    const name = names.find((one) => one.file === file);
+    if (name === undefined) {
+      removeDraft(draft);
+      return undefined;
+    }
+    const before = segmentBytes(name);
+    const edition = segmentName(this.#directory, name.number, name.day, name.edition + 1);
+    chmodSync(draft, 0o600);
+    renameSync(draft, edition.file);
+    syncDirectory(this.#directory);
+    const isOlder = file === names.at(-1)?.file;
+    if (isOlder) this.#openOlder(edition);
+    removeSegment(name);
+    const { firstPosition } = extentOf(edition);
+    return { name: basename(file), bytes: before - segmentBytes(edition), firstPosition, messages: forgotten };
+  }
+
+  #resting(): SegmentName[] {
+    return listSegments(this.#directory).filter(({ file }) => file !== this.#current?.name.file);
   }
 
   close(): void {
@@ -234,19 +273,6 @@ export class Journal {
     }
   }
 
-  #extentOf({ file }: SegmentName): { readonly firstPosition: number; readonly messages: number } {
-    try {
-      const reader = new SegmentReader(file);
-      try {
-        return { firstPosition: reader.firstPosition, messages: reader.end() - reader.firstPosition + 1 };
-      } finally {
-        reader.close();
-      }
-    } catch {
-      return { firstPosition: 0, messages: 0 }; // one that can't be read may go like any other
-    }
-  }
-
   #putAside(name: SegmentName): void {
     setAside(name);
     this.#setAside.push(`${name.file}.damaged`);
@@ -266,4 +292,17 @@ function oldestPositionOf(names: readonly SegmentName[]): number {
     }
   }
   return 0;
+}
+
+function extentOf({ file }: SegmentName) {
+  try {
+    const reader = new SegmentReader(file);
+    try {
+      return { firstPosition: reader.firstPosition, messages: reader.count(), forgotten: reader.forgotten.mark };
+    } finally {
+      reader.close();
+    }
+  } catch {
+    return { firstPosition: 0, messages: 0, forgotten: '' }; // one that can't be read may go like any other
+  }
 }

@@ -3,16 +3,17 @@
 import type { Logger } from 'pino';
 import { Problem } from '../contract/problem.ts';
 import { pack, transferOf } from './batch.ts';
+import { DiskGuard, type DiskGuardOptions } from './disk-guard.ts';
 import { Followers } from './followers.ts';
 import { INTAKE_LIMITS, Intake, type IntakeLimits } from './intake.ts';
 import type { JournalOptions } from './journal.ts';
 import { SentNames } from './names.ts';
+import { Pruning } from './pruning.ts';
 import { openQuestions } from './questions.ts';
 import type { Appended } from './segment.ts';
 import { dayOf } from './segments.ts';
 import type { Retention, SegmentStats, Telemetry } from './telemetry.ts';
 import { Thread } from './thread.ts';
-import type { PruneCall } from './writer-thread.ts';
 
 export interface TelemetryOptions {
   /** Where the journal lies; created with mode 0700 when it does not exist. */
@@ -23,6 +24,13 @@ export interface TelemetryOptions {
   readonly limits?: Partial<IntakeLimits>;
   /** Applied when the journal is opened, and every hour. Everything is kept without it. */
   readonly retention?: Retention;
+  /** Who is in a group now; needed where retention has rules for groups. */
+  devicesOf?(group: string): Promise<readonly string[]>;
+  /** Called with what retention removed by itself. */
+  forgotten?(segments: readonly SegmentStats[]): Promise<void>;
+  /** Nothing is stored while the disk has fewer bytes free, or than a tenth of it where that is less; 0, and nobody looks. */
+  readonly diskFloor?: number;
+  readonly disk?: Pick<DiskGuardOptions, 'lookEvery' | 'roomOf'>;
   /**
    * Of a journal that was restored from a backup: what came after the backup had positions too, which others may know. Leaves
    * out more than there can have been, so that none of them is given again.
@@ -65,11 +73,15 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
   };
   tellDamage((await writer.open()) as SetAside);
 
+  const disk = new DiskGuard(directory, { floor: options.diskFloor ?? 0, log, ...options.disk });
+  await disk.look();
+
   const intake = new Intake({
     limits: { ...INTAKE_LIMITS, ...options.limits },
     now,
     log,
     write: async (messages) => {
+      disk.expectRoom();
       const batch = pack(messages, names);
       const appended = await writer.call<Appended & SetAside>('append', batch, transferOf(batch)).catch((error) => {
         names.forget(); // nobody knows how far the thread got
@@ -81,20 +93,25 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
     },
   });
 
-  const prune = async (kept: Retention): Promise<readonly SegmentStats[]> => {
-    if (!(kept.age >= 0) || !(kept.bytes >= 0)) {
+  const pruning = new Pruning({ writer, devicesOf: options.devicesOf ?? (async () => []), now, log, died });
+  const prune = async ({ age, bytes, groups = {} }: Retention): Promise<readonly SegmentStats[]> => {
+    if (!(age >= 0) || !(bytes >= 0)) {
       throw new Problem('request_invalid', { detail: 'expected an age and a number of bytes, or 0 for no bound' });
     }
-    const call: PruneCall = { retention: kept, now: now() };
-    const removed = await writer.call<readonly SegmentStats[]>('prune', call);
-    for (const segment of removed) log.info({ ...segment }, 'telemetry segment removed');
-    return removed;
+    return pruning.prune({ age, bytes, groups: Object.entries(groups).map(([name, of]) => ({ name, age: of })) });
   };
-  const pruneInTime = () => {
-    prune(retention).catch((error: unknown) => log.error({ err: error }, 'telemetry was not pruned'));
+  const pruneInTime = async () => {
+    try {
+      const gone = await prune(retention);
+      if (gone.length > 0) await options.forgotten?.(gone);
+    } catch (error) {
+      log.error({ err: error }, 'telemetry was not pruned');
+    }
   };
-  const isBounded = retention.age > 0 || retention.bytes > 0;
-  if (isBounded) pruneInTime();
+  const isBounded = [retention.age, retention.bytes, ...Object.values(retention.groups ?? {})].some(
+    (bound) => bound > 0,
+  );
+  if (isBounded) void pruneInTime();
   const timer = isBounded ? setInterval(pruneInTime, PRUNE_EVERY_MS).unref() : undefined;
   let closing: Promise<void> | undefined;
 
@@ -103,13 +120,15 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
     accept: (message) => intake.accept(message),
     submit: (message, waiting) => intake.submit(message, waiting),
     onPressure: (listener) => intake.onPressure(listener),
-    counters: () => intake.counters(),
+    counters: () => ({ ...intake.counters(), diskFreeBytes: disk.free ?? 0, isDiskLow: disk.isLow }),
     prune: (kept) => prune(kept ?? retention),
     follow: (device, listener) => followers.add(device, listener),
     close: () => {
       closing ??= (async () => {
         clearInterval(timer);
+        disk.close();
         await intake.close();
+        await pruning.close();
         await Promise.all([writer.close(), questions.close()]);
       })();
       return closing;

@@ -52,7 +52,7 @@ export function openQuestions({ directory, died }: QuestionsOptions) {
       return ask('query', { wanted: wantedOf(query), limit, mostBytes: ANSWER_BYTES });
     },
     pages,
-    last: (device) => ask('last', { devices: device && [device], mostBytes: ANSWER_BYTES }),
+    last: (of) => ask('last', { devices: typeof of === 'string' ? [of] : of, mostBytes: ANSWER_BYTES }),
     series: async (query) => {
       checkSeries(query);
       const wanted = wantedOf(query);
@@ -72,10 +72,19 @@ export function openQuestions({ directory, died }: QuestionsOptions) {
   } satisfies Partial<Telemetry>;
 }
 
+let selections = 0;
+
 /** Throws Problem `request_invalid` for a range that ends before it begins. */
-function wantedOf({ device, stream, since, until }: TelemetryRange): Wanted {
+function wantedOf({ device, devices, stream, since, until }: TelemetryRange): Wanted {
   if (since !== undefined && until !== undefined && until <= since) {
     throw new Problem('request_invalid', { detail: 'expected a range that ends after it begins' });
   }
-  return { devices: device && [device], stream, since: since ?? 0, until: until ?? Number.MAX_SAFE_INTEGER };
+  selections += 1;
+  return {
+    devices: device === undefined ? devices : [device],
+    stream,
+    since: since ?? 0,
+    until: until ?? Number.MAX_SAFE_INTEGER,
+    selection: selections,
+  };
 }

@@ -31,7 +31,12 @@ const LOG_BYTES = 67_108_864;
  * sorted. There are no foreign keys: each would cost a seek per row.
  */
 const SCHEMA = `
-  CREATE TABLE segment (first_position INTEGER NOT NULL) STRICT;
+  CREATE TABLE segment (
+    first_position     INTEGER NOT NULL,
+    -- Whose messages are not kept any more (see retention.ts), and how many those were.
+    forgotten          TEXT NOT NULL DEFAULT '',
+    forgotten_messages INTEGER NOT NULL DEFAULT 0
+  ) STRICT;
 
   CREATE TABLE devices (
     id   INTEGER PRIMARY KEY,
@@ -131,7 +136,7 @@ export function createSegmentFile(file: string, { firstPosition, heir }: NewSegm
       if (heir !== undefined) database.prepare('ATTACH ? AS older').run(heir.older);
       database.exec('BEGIN');
       database.exec(SCHEMA);
-      database.prepare('INSERT INTO segment VALUES (?)').run(firstPosition);
+      database.prepare('INSERT INTO segment (first_position) VALUES (?)').run(firstPosition);
       if (heir !== undefined) inherit(database, heir.oldestPosition);
       database.pragma(`application_id = ${APPLICATION_ID}`);
       database.pragma(`user_version = ${SCHEMA_VERSION}`);
@@ -170,7 +175,7 @@ function inherit(database: Database.Database, oldestPosition: number): void {
 }
 
 /** A new name in a directory is on disk only when the directory is. */
-function syncDirectory(directory: string): void {
+export function syncDirectory(directory: string): void {
   const descriptor = openSync(directory, 'r');
   try {
     fsyncSync(descriptor);

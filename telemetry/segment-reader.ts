@@ -29,12 +29,16 @@ const CACHE_KIB = 8192;
 
 const BLOCK = 'SELECT position, checksum, meta, data FROM blocks';
 
+const SEGMENT = 'SELECT first_position, forgotten, forgotten_messages FROM segment';
+
 const SOURCES = 'SELECT s.id, s.device AS deviceId, d.name AS device, s.stream FROM';
 
 type Visit = (row: Row) => boolean;
 
 export class SegmentReader {
   readonly firstPosition: number;
+  /** Whose messages are not kept any more, and how many those were. */
+  readonly forgotten: { readonly mark: string; readonly messages: number };
   readonly #database: Database.Database;
   readonly #runs: RunReader;
   readonly #statements: Readonly<
@@ -52,7 +56,9 @@ export class SegmentReader {
     this.#database = database;
     try {
       database.pragma(`cache_size = -${CACHE_KIB}`);
-      this.firstPosition = database.prepare('SELECT first_position FROM segment').pluck().get() as number;
+      const [first, mark, messages] = database.prepare(SEGMENT).raw().get() as [number, string, number];
+      this.firstPosition = first;
+      this.forgotten = { mark, messages };
       this.#runs = new RunReader(database, this.firstPosition);
       this.#statements = {
         device: database.prepare('SELECT id FROM devices WHERE name = ?').pluck(),
@@ -129,6 +135,11 @@ export class SegmentReader {
   end(): number {
     const last = this.#statements.lastBlock.get() as BlockRow | undefined;
     return last === undefined ? this.firstPosition - 1 : last[0] + last[2].length / (WORDS * 4) - 1;
+  }
+
+  /** How many messages it holds. */
+  count(): number {
+    return this.end() - this.firstPosition + 1 - this.forgotten.messages;
   }
 
   at(position: number): Row | undefined {

@@ -1,6 +1,7 @@
 /**
  * The files of a journal: which there are, in which order, and what a name means. `00000012-2030-01-31.db` is the twelfth
- * segment, begun with a message of that day (UTC). Opens none of them.
+ * segment, begun with a message of that day (UTC); `00000012-2030-01-31-2.db` replaces it, after something of it was forgotten for the
+ * second time. Opens none of them.
  */
 
 import { readdirSync, renameSync, rmSync, statSync } from 'node:fs';
@@ -10,25 +11,43 @@ export interface SegmentName {
   readonly number: number;
   /** `YYYY-MM-DD`. */
   readonly day: string;
+  /** How often something of it was forgotten. */
+  readonly edition: number;
   readonly file: string;
 }
 
-const NAME = /^(\d{8})-(\d{4}-\d{2}-\d{2})\.db$/;
+const NAME = /^(\d{8})-(\d{4}-\d{2}-\d{2})(?:-(\d{1,4}))?\.db$/;
 const SIDE_FILES = ['', '-wal', '-shm'];
 
-/** Oldest first. */
+/** Oldest first, each in its newest edition. */
 export function listSegments(directory: string): SegmentName[] {
+  const found = new Map<number, SegmentName>();
+  for (const name of allSegments(directory)) {
+    if (name.edition >= (found.get(name.number)?.edition ?? 0)) found.set(name.number, name);
+  }
+  return [...found.values()];
+}
+
+/** Those that a newer edition replaced: a crash may leave both. */
+export function replacedSegments(directory: string): SegmentName[] {
+  const newest = new Set(listSegments(directory).map(({ file }) => file));
+  return allSegments(directory).filter(({ file }) => !newest.has(file));
+}
+
+function allSegments(directory: string): SegmentName[] {
   const found: SegmentName[] = [];
   for (const name of readdirSync(directory).sort()) {
     const parts = NAME.exec(name);
     if (parts === null) continue;
-    found.push({ number: Number(parts[1]), day: parts[2] as string, file: join(directory, name) });
+    const [, number, day, edition = '0'] = parts as unknown as [string, string, string, string?];
+    found.push({ number: Number(number), day, edition: Number(edition), file: join(directory, name) });
   }
   return found;
 }
 
-export function segmentName(directory: string, number: number, day: string): SegmentName {
-  return { number, day, file: join(directory, `${String(number).padStart(8, '0')}-${day}.db`) };
+export function segmentName(directory: string, number: number, day: string, edition = 0): SegmentName {
+  const ending = edition === 0 ? '' : `-${edition}`;
+  return { number, day, edition, file: join(directory, `${String(number).padStart(8, '0')}-${day}${ending}.db`) };
 }
 
 /** The day of a time, UTC. */

@@ -28,8 +28,13 @@ export interface StoredMessage extends TelemetryMessage {
   readonly position: number;
 }
 
-export interface TelemetryQuery {
-  readonly device: DeviceId;
+/** Of one device, of these, or of all when left out. */
+export interface OfDevices {
+  readonly device?: DeviceId;
+  readonly devices?: readonly DeviceId[];
+}
+
+export interface TelemetryQuery extends OfDevices {
   readonly stream?: string;
   /** Received at or after. */
   readonly since?: number;
@@ -40,8 +45,7 @@ export interface TelemetryQuery {
 }
 
 /** Any number of messages; what is left out is not asked about. */
-export interface TelemetryRange {
-  readonly device?: DeviceId;
+export interface TelemetryRange extends OfDevices {
   readonly stream?: string;
   readonly since?: number;
   readonly until?: number;
@@ -100,6 +104,8 @@ export interface Retention {
   readonly age: number;
   /** The oldest segments go while all together hold more bytes; 0 keeps them. */
   readonly bytes: number;
+  /** In place of `age`, for devices of these groups: ages by the name of the group, 0 keeps them. */
+  readonly groups?: Readonly<Record<string, number>>;
 }
 
 /** What the journal takes in, and what waits for it. Counts are since it was opened. */
@@ -116,6 +122,10 @@ export interface TelemetryCounters {
   readonly commits: number;
   readonly queuedBytes: number;
   readonly isUnderPressure: boolean;
+  /** Bytes free on the journal's disk; 0 when nobody looks. */
+  readonly diskFreeBytes: number;
+  /** There is less than the floor, and nothing is stored. */
+  readonly isDiskLow: boolean;
 }
 
 /** Waits for one message without a promise of its own. Is told exactly once, perhaps before `submit()` returns. */
@@ -147,10 +157,10 @@ export interface Telemetry {
   /** Throws Problem `request_invalid` for an impossible range, bucket or pointer. */
   series(query: SeriesQuery): Promise<Series>;
   stats(): Promise<TelemetryStats>;
-  /** Removes what is not to be kept, whole segments at a time, by what was set or by this. Returns what went. */
+  /** Removes what is not to be kept, by what was set or by this: whole segments, or groups of devices from one. Returns what went. */
   prune(retention?: Retention): Promise<readonly SegmentStats[]>;
-  /** The newest message of each stream of each device; of one device when named. */
-  last(device?: DeviceId): Promise<readonly StoredMessage[]>;
+  /** The newest message of each stream of each device; of one device, or of some, when named. */
+  last(device?: DeviceId | readonly DeviceId[]): Promise<readonly StoredMessage[]>;
   /** Every message accepted from now on. Returns the way to stop. */
   follow(device: DeviceId | undefined, listener: (message: StoredMessage) => void): () => void;
   close(): Promise<void>;

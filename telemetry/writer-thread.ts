@@ -2,7 +2,7 @@
 
 import type { Batch } from './batch.ts';
 import { Journal, type JournalOptions } from './journal.ts';
-import type { Retention } from './telemetry.ts';
+import type { Kept } from './retention.ts';
 import { answerCalls } from './thread-program.ts';
 
 let journal: Journal | undefined;
@@ -17,8 +17,14 @@ function reply(value: unknown) {
 }
 
 export interface PruneCall {
-  readonly retention: Retention;
+  readonly kept: Kept;
   readonly now: number;
+}
+
+export interface ReplaceCall {
+  readonly file: string;
+  readonly draft: string;
+  readonly forgotten: number;
 }
 
 answerCalls({
@@ -27,7 +33,8 @@ answerCalls({
     return reply({ setAside: journal.takeSetAside() });
   },
   append: (batch: Batch) => reply({ ...opened().append(batch), setAside: opened().takeSetAside() }),
-  prune: ({ retention, now }: PruneCall) => reply(opened().prune(retention, now)),
+  prune: ({ kept, now }: PruneCall) => reply(opened().prune(kept, now)),
+  replace: ({ file, draft, forgotten }: ReplaceCall) => reply(opened().replace(file, draft, forgotten)),
   close: () => {
     journal?.close();
     journal = undefined;

@@ -1,13 +1,17 @@
 import { createWriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { Command, Option } from 'commander';
-import type { DeviceId } from '../../contract/identity.ts';
+import type { DeviceId, GroupName } from '../../contract/identity.ts';
 import { Problem } from '../../contract/problem.ts';
-import { deviceId, duration, findsServer, instant, integerBetween, runWithServer } from '../command-line.ts';
+import { deviceId, duration, findsServer, groupName, instant, integerBetween, runWithServer } from '../command-line.ts';
 import { printJson, printResult, visible } from '../terminal.ts';
 
-interface QueryOptions {
-  readonly device: DeviceId;
+interface OfDevices {
+  readonly device?: DeviceId;
+  readonly group?: GroupName;
+}
+
+interface QueryOptions extends OfDevices {
   readonly stream?: string;
   readonly since?: number;
   readonly until?: number;
@@ -16,7 +20,7 @@ interface QueryOptions {
 
 const query = runWithServer<QueryOptions>(async (server, { options, form }) => {
   const messages = await server.queryTelemetry({
-    device: options.device,
+    ...ofDevices(options),
     limit: options.limit,
     ...(options.stream !== undefined && { stream: options.stream }),
     ...timesOf(options),
@@ -24,8 +28,8 @@ const query = runWithServer<QueryOptions>(async (server, { options, form }) => {
   for (const message of messages) print(message, form);
 });
 
-const last = runWithServer<{ readonly device?: DeviceId }>(async (server, { options, form }) => {
-  for (const message of await server.lastTelemetry({ device: options.device })) print(message, form);
+const last = runWithServer<OfDevices>(async (server, { options, form }) => {
+  for (const message of await server.lastTelemetry(ofDevices(options))) print(message, form);
 });
 
 interface SeriesOptions {
@@ -54,8 +58,7 @@ const series = runWithServer<SeriesOptions>(async (server, { options, form }) =>
   if (ignored > 0) process.stderr.write(`rollcall: ${ignored} messages had no number at ${value || 'their top'}\n`);
 });
 
-interface ExportOptions {
-  readonly device?: DeviceId;
+interface ExportOptions extends OfDevices {
   readonly stream?: string;
   readonly since?: number;
   readonly until?: number;
@@ -64,10 +67,10 @@ interface ExportOptions {
 }
 
 const exporting = runWithServer<ExportOptions>(async (server, { options }) => {
-  const { device, stream, format, out } = options;
+  const { stream, format, out } = options;
   const text = server.exportTelemetry({
     format,
-    ...(device !== undefined && { device }),
+    ...ofDevices(options),
     ...(stream !== undefined && { stream }),
     ...timesOf(options),
   });
@@ -88,8 +91,9 @@ const stats = runWithServer<object>(async (server, { form }) => {
   for (const { name, messages, bytes } of found.segments) printResult(`${name}  ${messages} messages  ${bytes} bytes`);
   for (const name of found.damaged) printResult(`${name}  damaged, put aside`);
   printResult(`${found.messages} messages  ${found.bytes} bytes`);
-  const { queuedBytes, isUnderPressure } = found.intake;
+  const { queuedBytes, isUnderPressure, diskFreeBytes, isDiskLow } = found.intake;
   if (isUnderPressure) printResult(`storage is behind: ${queuedBytes} bytes wait`);
+  if (isDiskLow) printResult(`the disk is nearly full: ${diskFreeBytes} bytes free`);
 });
 
 const prune = runWithServer<{ readonly olderThan?: number }>(async (server, { options, form }) => {
@@ -100,6 +104,10 @@ const prune = runWithServer<{ readonly olderThan?: number }>(async (server, { op
   for (const { name, messages, bytes } of removed) printResult(`${name}  ${messages} messages  ${bytes} bytes`);
   printResult(`${removed.length} removed`);
 });
+
+function ofDevices({ device, group }: OfDevices) {
+  return { ...(device !== undefined && { device }), ...(group !== undefined && { group }) };
+}
 
 function timesOf({ since, until }: { readonly since?: number; readonly until?: number }) {
   return {
@@ -141,8 +149,9 @@ export function telemetryCommand(): Command {
   findsServer(telemetry.command('tail').description('follow messages as they are accepted'))
     .option('--device <id>', 'of this device only', deviceId)
     .action(tail);
-  findsServer(telemetry.command('query').description('read back the messages of a device, oldest first'))
-    .requiredOption('--device <id>', 'the device', deviceId)
+  findsServer(telemetry.command('query').description('read back the messages of a device or of a group, oldest first'))
+    .option('--device <id>', 'of this device', deviceId)
+    .option('--group <name>', 'of the devices that are in this group now', groupName)
     .option('--stream <name>', 'of this stream only')
     .option('--since <time>', 'received at or after this time, or this long ago', instant)
     .option('--until <time>', 'received before this time, or this long ago', instant)
@@ -150,6 +159,7 @@ export function telemetryCommand(): Command {
     .action(query);
   findsServer(telemetry.command('last').description('the newest message of each stream of each device'))
     .option('--device <id>', 'of this device only', deviceId)
+    .option('--group <name>', 'of the devices that are in this group now', groupName)
     .action(last);
   findsServer(
     telemetry
@@ -169,6 +179,7 @@ export function telemetryCommand(): Command {
     .action(series);
   findsServer(telemetry.command('export').description('write messages out, oldest first, any number of them'))
     .option('--device <id>', 'of this device only', deviceId)
+    .option('--group <name>', 'of the devices that are in this group now', groupName)
     .option('--stream <name>', 'of this stream only')
     .option('--since <time>', 'received at or after this time, or this long ago', instant)
     .option('--until <time>', 'received before this time, or this long ago', instant)

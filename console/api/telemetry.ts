@@ -2,12 +2,18 @@
 
 import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
-import { deviceId, pageLimit, time } from './shapes.ts';
+import { deviceId, groupName, pageLimit, time } from './shapes.ts';
 
 const stream = z.string().min(1).max(256);
 
+/** At most one of them. */
+const ofDevices = {
+  device: deviceId.optional(),
+  group: groupName.optional().describe('of the devices that are in this group now'),
+};
+
 const telemetryQuery = z.strictObject({
-  device: deviceId,
+  ...ofDevices,
   stream: stream.optional(),
   since: time.optional(),
   until: time.optional().describe('received before'),
@@ -31,7 +37,7 @@ const seriesView = z.object({
 });
 
 const exportQuery = z.strictObject({
-  device: deviceId.optional(),
+  ...ofDevices,
   stream: stream.optional(),
   since: time.optional(),
   until: time.optional(),
@@ -59,6 +65,8 @@ const telemetryStats = z.object({
     commits: z.int(),
     queuedBytes: z.int(),
     isUnderPressure: z.boolean(),
+    diskFreeBytes: z.int(),
+    isDiskLow: z.boolean().describe('there is less room than telemetry.diskFloor: nothing is stored'),
   }),
 });
 
@@ -67,6 +75,8 @@ const pruneOrder = z
   .prefault({});
 
 const pruneAnswer = z.object({ removed: z.array(segmentView) });
+
+const lastQuery = z.strictObject(ofDevices);
 
 const ofOneDevice = z.strictObject({ device: deviceId.optional() });
 
@@ -92,7 +102,7 @@ export const telemetryEndpoints = {
     method: 'GET',
     path: '/v1/telemetry',
     access: 'operator',
-    summary: 'read accepted messages of a device back',
+    summary: 'read accepted messages of a device or of a group back',
     query: telemetryQuery,
     answer: z.array(messageView),
   },
@@ -101,7 +111,7 @@ export const telemetryEndpoints = {
     path: '/v1/telemetry/last',
     access: 'operator',
     summary: 'the newest message of each stream of each device',
-    query: ofOneDevice,
+    query: lastQuery,
     answer: z.array(messageView),
   },
   seriesTelemetry: {
@@ -133,7 +143,7 @@ export const telemetryEndpoints = {
     method: 'POST',
     path: '/v1/telemetry/prune',
     access: 'operator',
-    summary: 'remove the days that are not to be kept any more',
+    summary: 'remove what is not to be kept any more, by days and by groups',
     body: pruneOrder,
     answer: pruneAnswer,
   },

@@ -9,17 +9,18 @@ import { serve } from '../application.ts';
 import { isoTime } from '../iso-time.ts';
 import { writeMetrics } from '../metrics.ts';
 import type { RoutesOptions } from './routes.ts';
-import type { SinkControl } from './sinks.ts';
 
 export function addServerRoutes(
   app: FastifyInstance,
-  { registry, telemetry, fleet, sinks, version, now }: RoutesOptions,
+  { registry, telemetry, fleet, version, now }: RoutesOptions,
 ): void {
   serve(app, endpoints.health, async () => {
     await registry.findPolicy(DEFAULT_DEVICE_SCOPE).catch((error: unknown) => {
       throw new Problem('unavailable', { reason: asProblem(error).message, cause: error });
     });
-    return { status: 'ok' as const, version, time: isoTime(now()), database: 'ok' as const, ...sinkHealth(sinks) };
+    const { isDiskLow, isUnderPressure } = telemetry.counters();
+    const state = isDiskLow ? ('disk full' as const) : isUnderPressure ? ('behind' as const) : ('ok' as const);
+    return { status: 'ok' as const, version, time: isoTime(now()), database: 'ok' as const, telemetry: state };
   });
   serve(app, endpoints.trustBundle, () => fleet.trustBundlePem());
   serve(app, endpoints.metrics, () => {
@@ -29,17 +30,10 @@ export function addServerRoutes(
   serve(app, endpoints.describeApi, () => app.swagger() as unknown as Record<string, unknown>);
 }
 
-function sinkHealth(sinks: SinkControl) {
-  const states = sinks.list().map(({ state }) => state);
-  if (states.length === 0) return {};
-  const down = states.filter((state) => state === 'down').length;
-  return { sinks: { up: states.length - down, down } };
-}
-
 /** For `writeMetrics()`. */
 function telemetryMetrics(telemetry: Telemetry): Readonly<Record<string, number>> {
-  const { stored, storedQos0, droppedQos0, refused, repeated, commits, queuedBytes, isUnderPressure } =
-    telemetry.counters();
+  const counters = telemetry.counters();
+  const { stored, storedQos0, droppedQos0, refused, repeated, commits, queuedBytes } = counters;
   return {
     telemetry_stored_total: stored,
     telemetry_stored_qos0_total: storedQos0,
@@ -48,6 +42,8 @@ function telemetryMetrics(telemetry: Telemetry): Readonly<Record<string, number>
     telemetry_repeated_total: repeated,
     telemetry_commits_total: commits,
     telemetry_queued_bytes: queuedBytes,
-    telemetry_under_pressure: isUnderPressure ? 1 : 0,
+    telemetry_under_pressure: counters.isUnderPressure ? 1 : 0,
+    telemetry_disk_free_bytes: counters.diskFreeBytes,
+    telemetry_disk_low: counters.isDiskLow ? 1 : 0,
   };
 }

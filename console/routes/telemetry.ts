@@ -2,8 +2,10 @@
 
 import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
-import type { DeviceId } from '../../contract/identity.ts';
-import type { TelemetryRange } from '../../telemetry/telemetry.ts';
+import type { DeviceId, GroupName } from '../../contract/identity.ts';
+import { Problem } from '../../contract/problem.ts';
+import type { Registry } from '../../registry/registry.ts';
+import type { OfDevices, TelemetryRange } from '../../telemetry/telemetry.ts';
 import { telemetryEndpoints as endpoints } from '../api/telemetry.ts';
 import { serve } from '../application.ts';
 import { EXPORT_MEDIA_TYPES, exportText } from '../export.ts';
@@ -11,12 +13,19 @@ import { isoTime } from '../iso-time.ts';
 import { messageJson, viewMessage } from '../message-view.ts';
 import type { RoutesOptions } from './routes.ts';
 
-export function addTelemetryRoutes(app: FastifyInstance, { telemetry, followers }: RoutesOptions): void {
+const DEVICES_AT_ONCE = 10_000;
+
+export function addTelemetryRoutes(app: FastifyInstance, { registry, telemetry, followers }: RoutesOptions): void {
   serve(app, endpoints.queryTelemetry, async ({ query }) => {
-    const { device, limit } = query;
-    return (await telemetry.query({ ...rangeOf(query), device, limit })).map(viewMessage);
+    const { device, group, limit } = query;
+    if (device === undefined && group === undefined) throw expected('a device or a group', 'neither');
+    const of = await devicesOf(query, registry);
+    return (await telemetry.query({ ...rangeOf(query), ...of, limit })).map(viewMessage);
   });
-  serve(app, endpoints.lastTelemetry, async ({ query }) => (await telemetry.last(query.device)).map(viewMessage));
+  serve(app, endpoints.lastTelemetry, async ({ query }) => {
+    const { device, devices } = await devicesOf(query, registry);
+    return (await telemetry.last(device ?? devices)).map(viewMessage);
+  });
   serve(app, endpoints.seriesTelemetry, async ({ query }) => {
     const { device, stream, value, since, until, bucketSeconds } = query;
     const { points, ignored } = await telemetry.series({
@@ -30,7 +39,8 @@ export function addTelemetryRoutes(app: FastifyInstance, { telemetry, followers 
     return { points: points.map((point) => ({ ...point, at: isoTime(point.at) })), ignored };
   });
   serve(app, endpoints.exportTelemetry, async ({ query, reply }) => {
-    const text = exportText(telemetry.pages(rangeOf(query)), query.format);
+    const range = { ...rangeOf(query), ...(await devicesOf(query, registry)) };
+    const text = exportText(telemetry.pages(range), query.format);
     const first = await text.next(); // what is wrong with the request shows before the answer begins
     const whole = async function* () {
       if (!first.done) yield first.value;
@@ -45,10 +55,21 @@ export function addTelemetryRoutes(app: FastifyInstance, { telemetry, followers 
     const intake = telemetry.counters();
     return { messages, bytes, segments: [...segments], damaged: [...damaged], intake };
   });
-  serve(app, endpoints.pruneTelemetry, async ({ body }) => {
+  serve(app, endpoints.pruneTelemetry, async ({ body, actor }) => {
     const { olderThanSeconds } = body;
     const bound = olderThanSeconds === undefined ? undefined : { age: olderThanSeconds * 1000, bytes: 0 };
-    return { removed: [...(await telemetry.prune(bound))] };
+    const removed = [...(await telemetry.prune(bound))];
+    for (const { name, messages, bytes } of removed) {
+      const subject = `telemetry/${name}`;
+      await registry.recordAct({
+        actor,
+        action: 'telemetry.pruned',
+        subject,
+        outcome: 'done',
+        details: { messages, bytes },
+      });
+    }
+    return { removed };
   });
   serve(app, endpoints.followTelemetry, async ({ query, reply }) => {
     followers.start(reply.raw, {
@@ -61,15 +82,35 @@ export function addTelemetryRoutes(app: FastifyInstance, { telemetry, followers 
   });
 }
 
+/** Of a group: those that are in it now. */
+async function devicesOf(
+  query: { readonly device?: DeviceId | undefined; readonly group?: GroupName | undefined },
+  registry: Registry,
+): Promise<OfDevices> {
+  const { device, group } = query;
+  if (group === undefined) return device === undefined ? {} : { device };
+  if (device !== undefined) throw expected('a device or a group', 'both');
+  const devices: DeviceId[] = [];
+  for (let after = ''; ; ) {
+    const page = await registry.listDevices({ group, after, limit: DEVICES_AT_ONCE });
+    devices.push(...page.map(({ id }) => id));
+    const last = page.at(-1);
+    if (last === undefined || page.length < DEVICES_AT_ONCE) return { devices };
+    after = last.id;
+  }
+}
+
+function expected(what: string, found: string): Problem {
+  return new Problem('request_invalid', { detail: `expected ${what}, found ${found}` });
+}
+
 function rangeOf(query: {
-  readonly device?: DeviceId | undefined;
   readonly stream?: string | undefined;
   readonly since?: string | undefined;
   readonly until?: string | undefined;
 }): TelemetryRange {
-  const { device, stream, since, until } = query;
+  const { stream, since, until } = query;
   return {
-    ...(device !== undefined && { device }),
     ...(stream !== undefined && { stream }),
     ...(since !== undefined && { since: Date.parse(since) }),
     ...(until !== undefined && { until: Date.parse(until) }),

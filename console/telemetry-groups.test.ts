@@ -1,0 +1,52 @@
+/** Telemetry by group: of the devices that are in it now, and nobody else's. What was forgotten stands in the audit. */
+
+import { expect, it, onTestFinished } from 'vitest';
+import { openTestbed, START } from './testbed.ts';
+
+const DAY = 86_400_000;
+
+async function bedWithMessages() {
+  const bed = await openTestbed();
+  onTestFinished(() => bed.close());
+  for (const id of ['dev-1', 'dev-2']) await bed.enroll(id);
+  for (const [i, device] of ['dev-1', 'stranger', 'dev-2', 'dev-1'].entries()) await bed.say(device, 's', `${i}`);
+  return bed;
+}
+
+const payloads = (messages: readonly { readonly payload?: unknown }[]) => messages.map(({ payload }) => payload);
+
+it('is queried, exported and summed up to the newest by group', async () => {
+  const { client } = await bedWithMessages();
+  const group = 'default' as never;
+  expect(payloads(await client.queryTelemetry({ group }))).toEqual([0, 2, 3]);
+  expect(payloads(await client.lastTelemetry({ group }))).toEqual([3, 2]);
+  expect(await client.queryTelemetry({ group: 'empty' as never })).toEqual([]);
+  expect(await client.lastTelemetry({ group: 'empty' as never })).toEqual([]);
+  const chunks: Buffer[] = [];
+  for await (const chunk of client.exportTelemetry({ group })) chunks.push(chunk);
+  const lines = Buffer.concat(chunks).toString().trim().split('\n');
+  expect(payloads(lines.map((line) => JSON.parse(line) as { payload: number }))).toEqual([0, 2, 3]);
+});
+
+it('is asked of a device or of a group, not of both or neither', async () => {
+  const { client } = await bedWithMessages();
+  const refused = { code: 'request_invalid' };
+  await expect(client.queryTelemetry({})).rejects.toMatchObject(refused);
+  const both = { device: 'dev-1', group: 'default' } as never;
+  await expect(client.queryTelemetry(both)).rejects.toMatchObject(refused);
+  await expect(client.lastTelemetry(both)).rejects.toMatchObject(refused);
+});
+
+it('that was pruned by an operator is in the audit, file by file', async () => {
+  const bed = await bedWithMessages();
+  await bed.say('dev-1', 's', 'later', START + 3 * DAY);
+  bed.clock.now = START + 3 * DAY;
+  const { removed } = await bed.client.pruneTelemetry({ olderThanSeconds: 86_400 });
+  expect(removed).toMatchObject([{ messages: 4 }]);
+  expect((await bed.client.listAudit({ limit: 1 }))[0]).toMatchObject({
+    action: 'telemetry.pruned',
+    actor: 'operator/unix',
+    subject: `telemetry/${removed[0]?.name}`,
+    details: { messages: 4 },
+  });
+});
