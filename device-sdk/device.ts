@@ -15,6 +15,7 @@ import {
   twinTopic,
 } from '../contract/topics.ts';
 import { BroadcastDesk, type BroadcastHandler } from './broadcasts.ts';
+import { type ChildOptions, Children } from './children.ts';
 import { CommandDesk, type CommandHandler, type CommandOptions } from './commands.ts';
 import type { ClockStatus, DeviceClock } from './device-clock.ts';
 import { asDeviceError, type DeviceError } from './device-error.ts';
@@ -57,6 +58,7 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
   readonly #twin: Twin<never, never>;
   readonly #group: GroupName;
   readonly #standing = new Standing();
+  readonly #children: Children<Device>;
   #usesTwin = false;
   #closing: Promise<void> | undefined;
 
@@ -121,6 +123,13 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
     const inbox = new Inbox({
       ...{ deviceId: this.id, group: this.#group, twin, log },
       ...{ commands: this.#commands, broadcasts: this.#broadcasts, keeper: this.#keeper },
+    });
+    this.#children = new Children<Device>(options, async (order) => {
+      const child = await Device.open(order);
+      child.onState((state) => {
+        if (state === 'closed') this.#children.detached(child.id);
+      });
+      return child;
     });
     this.#uplink.listenOn(serverNoticeFilter(this.id), TRUST_BUNDLE_TOPIC);
     for (const [name, handler] of Object.entries(options.commands ?? {})) this.#listen(name, handler, {});
@@ -218,6 +227,20 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
   }
 
   /**
+   * For gateways: attaches a device that can't do TLS itself, under its own name, with an identity, a connection, topics,
+   * presence and a queue of its own in `children/{id}` of the gateway's directory. It is enrolled with `token` the first
+   * time; rejects as {@link Device.open} does. The child's `close()` detaches it, and so does the gateway's.
+   */
+  child<Child extends DeviceSchema = DeviceSchema>(id: string, options: ChildOptions = {}): Promise<Device<Child>> {
+    return this.#children.attach(id, options) as Promise<Device<never>> as Promise<Device<Child>>;
+  }
+
+  /** Names of the children that are attached. */
+  get children(): readonly DeviceId[] {
+    return this.#children.ids;
+  }
+
+  /**
    * Gets the next certificate, with a new key, reconnects with it, and keeps it if the broker accepts it; otherwise the
    * device goes on with the one it has. Two calls at one time are one renewal.
    */
@@ -243,6 +266,7 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
   }
 
   async #close(): Promise<void> {
+    await this.#children.close();
     const ends = [this.#uplink.close(), this.#keeper.close(), this.#commands.close(), this.#clock.keep()];
     await Promise.allSettled(ends);
     this.#standing.become('closed', undefined, 'closed');

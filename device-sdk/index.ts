@@ -4,6 +4,7 @@ export type { BootstrapToken } from '../contract/bootstrap-token.ts';
 export { parseBootstrapToken } from '../contract/bootstrap-token.ts';
 export type { DeviceId } from '../contract/identity.ts';
 export type { Broadcast, BroadcastHandler } from './broadcasts.ts';
+export type { ChildOptions } from './children.ts';
 export type { Command, CommandHandler, CommandOptions } from './commands.ts';
 export { Device } from './device.ts';
 export type { ClockStatus } from './device-clock.ts';

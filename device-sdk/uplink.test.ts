@@ -1,10 +1,11 @@
 import { spawn } from 'node:child_process';
+import dns from 'node:dns';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
 import { type BrokerScript, nextMessage, startScriptedBroker } from '../test/testkit/scripted-broker.ts';
 import { startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
@@ -47,7 +48,11 @@ async function startBroker(script: BrokerScript = {}, port = 0) {
 }
 
 /** It reconnects at once: the chance in the jitter is always zero. */
-async function open(mqttUrl: string, options: Partial<DeviceOptions> = {}, store?: IdentityStore): Promise<Device> {
+async function open(
+  mqttUrl: string | readonly string[],
+  options: Partial<DeviceOptions> = {},
+  store?: IdentityStore,
+): Promise<Device> {
   const device = await Device.open({
     store: store ?? (await enrolledStore()),
     mqttUrl,
@@ -146,6 +151,44 @@ describe('a device whose connection breaks', () => {
       payload: 'pong',
     });
     expect(device.state).toBe('connected');
+  });
+});
+
+describe('a device with several brokers', () => {
+  it('tries them in turn, and stays with the one that works', async () => {
+    const [away, busy, good] = [await freePort(), await startBroker({ connack: () => 3 }), await startBroker()];
+    const device = await open([`mqtts://localhost:${away}`, busy.mqttUrl, good.mqttUrl], { outbox: { sends: 3 } });
+    await device.publish('readings', 1);
+    const again = once(good.events, 'connected');
+    good.cut(DEVICE);
+    await again;
+    await device.publish('readings', 2);
+    expect(good.messages.map(({ payload }) => payload)).toEqual(['1', '2']);
+    expect(busy.serials).toHaveLength(1);
+  });
+
+  it('looks the name up again at each try: a broker that moved is found', async () => {
+    const named = { ...authority, server: authority.serverFor('DNS:broker.example') };
+    const broker = await startScriptedBroker(named);
+    cleanups.push(() => broker.close());
+    const store = await enrolledStore();
+    const addresses = ['127.0.0.2', '127.0.0.3', '127.0.0.1'];
+    const asked: string[] = [];
+    const lookup = vi.spyOn(dns, 'lookup').mockImplementation(((
+      name: string,
+      options: { all?: boolean },
+      done: never,
+    ) => {
+      const address = addresses[Math.min(asked.length, addresses.length - 1)] as string;
+      asked.push(name);
+      const answer = done as unknown as (error: null, address: unknown, family?: number) => void;
+      if (options.all === true) answer(null, [{ address, family: 4 }]);
+      else answer(null, address, 4);
+    }) as never);
+    cleanups.push(() => lookup.mockRestore());
+    const device = await open(broker.mqttUrl.replace('localhost', 'broker.example'), {}, store);
+    await device.connected();
+    expect(asked).toEqual(['broker.example', 'broker.example', 'broker.example']);
   });
 });
 
