@@ -214,6 +214,8 @@ async function start(
       operatorKeyFile: data.operatorKeyFile,
       registry,
       telemetry,
+      events: events.log,
+      sinks,
       fleet: {
         ca: caControl(authority, registry, renewals),
         renewals,

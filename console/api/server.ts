@@ -9,6 +9,10 @@ const health = z.object({
   version: z.string(),
   time,
   database: z.literal('ok'),
+  sinks: z
+    .object({ up: z.int(), down: z.int() })
+    .optional()
+    .describe('absent where there are none; one that is down keeps the server from nothing'),
   telemetry: z.enum(['ok', 'behind', 'disk full']).describe('anything but ok: it is held or refused, not acknowledged'),
 });
 

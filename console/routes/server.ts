@@ -9,10 +9,11 @@ import { serve } from '../application.ts';
 import { isoTime } from '../iso-time.ts';
 import { writeMetrics } from '../metrics.ts';
 import type { RoutesOptions } from './routes.ts';
+import type { SinkControl } from './sinks.ts';
 
 export function addServerRoutes(
   app: FastifyInstance,
-  { registry, telemetry, fleet, version, now }: RoutesOptions,
+  { registry, telemetry, fleet, sinks, version, now }: RoutesOptions,
 ): void {
   serve(app, endpoints.health, async () => {
     await registry.findPolicy(DEFAULT_DEVICE_SCOPE).catch((error: unknown) => {
@@ -20,7 +21,8 @@ export function addServerRoutes(
     });
     const { isDiskLow, isUnderPressure } = telemetry.counters();
     const state = isDiskLow ? ('disk full' as const) : isUnderPressure ? ('behind' as const) : ('ok' as const);
-    return { status: 'ok' as const, version, time: isoTime(now()), database: 'ok' as const, telemetry: state };
+    const found = { status: 'ok' as const, version, time: isoTime(now()), database: 'ok' as const };
+    return { ...found, telemetry: state, ...sinkHealth(sinks) };
   });
   serve(app, endpoints.trustBundle, () => fleet.trustBundlePem());
   serve(app, endpoints.metrics, () => {
@@ -28,6 +30,13 @@ export function addServerRoutes(
     return writeMetrics(counters, version, { revocation_propagation_seconds: registry.propagation() });
   });
   serve(app, endpoints.describeApi, () => app.swagger() as unknown as Record<string, unknown>);
+}
+
+function sinkHealth(sinks: SinkControl) {
+  const states = sinks.list().map(({ state }) => state);
+  if (states.length === 0) return {};
+  const down = states.filter((state) => state === 'down').length;
+  return { sinks: { up: states.length - down, down } };
 }
 
 /** For `writeMetrics()`. */
