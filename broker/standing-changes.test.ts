@@ -224,4 +224,24 @@ describe('a device of another group or with other labels', () => {
     await client.closed;
     expect(await bed.event('disconnected')).toMatchObject({ reason: 'policy_changed' });
   });
+
+  it('is under them also where it is away: nothing is queued for it that it may no longer hear', async () => {
+    await start({ policies });
+    const credentials = bed.enroll(dev1);
+    const client = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    await client.subscribe({ topic: commands, qos: 1 });
+    await client.settled();
+    client.destroy();
+    await bed.event('disconnected');
+    const pumps = { ...subject, group: 'pumps' as GroupName };
+    await bed.broker.reauthorize(pumps);
+    bed.setPolicy('group/default', DEFAULT_DEVICE_POLICY); // concerns it no longer
+    const commander = await bed.connectService('commander');
+    await commander.publish('devices/dev-1/commands/open/1', 'unlock', { qos: 1, messageId: 1 });
+    await commander.settled();
+    // Back in its old group: had the message been queued, it would come now.
+    const again = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    expect(again.packets[0]).toMatchObject({ cmd: 'connack', sessionPresent: true });
+    expect(payloads(await again.settled())).toEqual([]);
+  });
 });

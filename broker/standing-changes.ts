@@ -74,7 +74,7 @@ export class StandingChanges {
     const rights = await policies.rightsOf(subject);
     if (this.#latest.get(key) === change) {
       for (const kept of store.keptSessions()) {
-        if (formatIdentity(kept.subject.identity) === key) kept.setRights(rights);
+        if (formatIdentity(kept.subject.identity) === key) kept.setRights(rights, subject);
       }
       this.#latest.delete(key);
     }

@@ -76,11 +76,11 @@ describe('a request of another shape', () => {
       { path: '/v1/telemetry?device=a&since=yesterday' },
       'query.since: expected an ISO 8601 time such as 2026-11-22T12:00:00Z',
     ],
-    ['a policy kind that is none', { path: '/v1/policies/fleet/x' }, 'params.kind: expected one of group, service'],
+    ['a policy kind that is none', { path: '/v1/policies/fleet/x' }, 'params.kind: expected one of group, service, quarantine'],
     [
       'a group of every name',
       { path: '/v1/policies/group/*' },
-      'params.name: expected group/NAME, service/NAME or service/*, a name being one to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit',
+      'params.name: expected group/NAME, service/NAME, service/* or quarantine/*, a name being one to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit',
     ],
   ])('is refused with its place: %s', async (_, request, detail) => {
     const answer = await send(bed, request);

@@ -96,6 +96,32 @@ export class ChainCheck {
   }
 }
 
+/** A line as it was exported; undefined when it is none. */
+export function readExportedEntry(
+  line: string,
+): (WrittenEntry & { readonly hash: string; readonly previous: string }) | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+  if (typeof value !== 'object' || value === null) return undefined;
+  const { id, at, actor, action, subject, outcome, details, hash: own, previous } = value as Record<string, unknown>;
+  const texts = [actor, action, subject, outcome, own, previous];
+  const sound =
+    Number.isSafeInteger(id) &&
+    Number.isSafeInteger(at) &&
+    texts.every((text) => typeof text === 'string') &&
+    typeof details === 'object' &&
+    details !== null;
+  if (!sound) return undefined;
+  return {
+    ...(value as WrittenEntry & { hash: string; previous: string }),
+    details: canonicalDetails(details as never),
+  };
+}
+
 /** For the migration that chained what was written before there was a chain. */
 export function addChainFunctions(database: Database.Database): void {
   const options = { deterministic: true, directOnly: true } as const;

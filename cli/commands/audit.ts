@@ -1,9 +1,15 @@
+import { createReadStream } from 'node:fs';
+import { createInterface } from 'node:readline';
 import { Command } from 'commander';
-import { findsServer, integerBetween, runWithServer } from '../command-line.ts';
-import { printJson, printResult, table } from '../terminal.ts';
+import { openConsoleClient } from '../../console/client.ts';
+import { Problem } from '../../contract/problem.ts';
+import { type AuditHead, ChainCheck, readExportedEntry } from '../../registry/audit-chain.ts';
+import { findsServer, integerBetween, run, runWithServer, socketPathOf } from '../command-line.ts';
+import { EXIT, type OutputForm, printJson, printResult, table } from '../terminal.ts';
 
-const list = runWithServer<{ readonly limit: number }>(async (server, { options, form }) => {
-  const entries = await server.listAudit({ limit: options.limit });
+const list = runWithServer<{ readonly limit: number; readonly subject?: string }>(async (server, { options, form }) => {
+  const { limit, subject } = options;
+  const entries = await server.listAudit({ limit, ...(subject !== undefined && { subject }) });
   if (form === 'json') {
     for (const entry of entries) printJson(entry);
     return;
@@ -26,10 +32,89 @@ const list = runWithServer<{ readonly limit: number }>(async (server, { options,
   );
 });
 
+interface VerifyOptions {
+  readonly head?: string;
+  readonly file?: string;
+  readonly data?: string;
+  readonly socket?: string;
+}
+
+interface Verdict {
+  readonly entries: number;
+  readonly head: AuditHead;
+  readonly fault?: string | undefined;
+}
+
+const verify = run<VerifyOptions>(async ({ options, form }) => {
+  const verdict = options.file === undefined ? await askServer(options) : await readExport(options.file, options.head);
+  printVerdict(verdict, form);
+  if (verdict.fault !== undefined) process.exitCode = EXIT.refused;
+});
+
+async function askServer(options: VerifyOptions): Promise<Verdict> {
+  const server = openConsoleClient({ socketPath: socketPathOf(options) });
+  try {
+    return await server.verifyAudit(options.head === undefined ? {} : { head: options.head });
+  } finally {
+    await server.close();
+  }
+}
+
+/** Without a server: what was exported, perhaps years ago. */
+async function readExport(file: string, kept: string | undefined): Promise<Verdict> {
+  const check = new ChainCheck(kept === undefined ? undefined : headOf(kept));
+  const input = createReadStream(file);
+  let line = 0;
+  try {
+    for await (const text of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
+      line += 1;
+      const entry = readExportedEntry(text);
+      if (entry === undefined)
+        return { entries: check.entries, head: check.head, fault: `line ${line} is no entry of an audit` };
+      check.add(entry);
+    }
+  } catch (error) {
+    throw new Problem('usage', { reason: `${file}: ${(error as NodeJS.ErrnoException).code ?? 'cannot be read'}` });
+  }
+  check.finish();
+  return { entries: check.entries, head: check.head, fault: check.fault };
+}
+
+function headOf(text: string): AuditHead {
+  const [, id, hash] = /^(\d{1,15}):([0-9a-f]{64})$/.exec(text) ?? [];
+  if (id === undefined || hash === undefined) throw new Problem('usage', { reason: 'expected a head as ID:HASH' });
+  return { id: Number(id), hash };
+}
+
+function printVerdict({ entries, head, fault }: Verdict, form: OutputForm): void {
+  if (form === 'json')
+    printJson({ isWhole: fault === undefined, entries, head, ...(fault !== undefined && { fault }) });
+  else if (fault !== undefined) printResult(`the audit is not whole: ${fault}`);
+  else
+    printResult(`the audit is whole: ${entries} entries; its head, to be kept elsewhere, is ${head.id}:${head.hash}`);
+}
+
+const exported = runWithServer<{ readonly after?: number }>(async (server, { options }) => {
+  const { after } = options;
+  for await (const chunk of server.exportAudit(after === undefined ? {} : { after })) {
+    if (!process.stdout.write(chunk)) await new Promise((resolve) => process.stdout.once('drain', resolve));
+  }
+});
+
 export function auditCommand(): Command {
   const audit = new Command('audit').description('who did what to whom');
   findsServer(audit.command('list').description('list audit entries, newest first'))
     .option('--limit <n>', 'how many at most', integerBetween(1, 10_000), 100)
+    .option('--subject <subject>', 'of this subject only, such as device/dev-7')
     .action(list);
+  findsServer(
+    audit.command('verify').description('read the whole audit: exit code 3 if an entry was changed or is missing'),
+  )
+    .option('--head <id:hash>', 'a head that was kept elsewhere, and has to be part of it')
+    .option('--file <file>', 'check what "audit export" wrote, without a server')
+    .action(verify);
+  findsServer(audit.command('export').description('print the whole audit, oldest first, one JSON entry a line'))
+    .option('--after <id>', 'entries after this one only', integerBetween(0, 999_999_999))
+    .action(exported);
   return audit;
 }

@@ -4,7 +4,11 @@ import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
 import { pageLimit, time } from './shapes.ts';
 
-const auditQuery = z.strictObject({ before: z.coerce.number().int().min(1).optional(), limit: pageLimit });
+const auditQuery = z.strictObject({
+  before: z.coerce.number().int().min(1).optional(),
+  subject: z.string().min(1).max(300).optional().describe('of this subject only, such as device/dev-7'),
+  limit: pageLimit,
+});
 
 const auditView = z.object({
   id: z.int(),
@@ -14,6 +18,24 @@ const auditView = z.object({
   subject: z.string(),
   outcome: z.enum(['done', 'refused']),
   details: z.record(z.string(), z.union([z.string(), z.number()])),
+  hash: z.string().describe('SHA-256 over the hash of the entry before it, and this entry'),
+});
+
+const head = z.object({ id: z.int(), hash: z.string() });
+
+const verifyQuery = z.strictObject({
+  head: z
+    .string()
+    .regex(/^\d{1,15}:[0-9a-f]{64}$/)
+    .optional()
+    .describe('a head that was kept elsewhere, ID:HASH, which the chain has to contain'),
+});
+
+const verdict = z.object({
+  isWhole: z.boolean(),
+  entries: z.int(),
+  head: head.describe('the newest entry: keep it elsewhere'),
+  fault: z.string().optional().describe('what is wrong first'),
 });
 
 export const auditEndpoints = {
@@ -24,5 +46,23 @@ export const auditEndpoints = {
     summary: 'who did what to whom, newest first',
     query: auditQuery,
     answer: z.array(auditView),
+  },
+  verifyAudit: {
+    method: 'GET',
+    path: '/v1/audit/verify',
+    access: 'operator',
+    summary: 'read the whole audit, and say whether an entry was changed or is missing',
+    query: verifyQuery,
+    answer: verdict,
+  },
+  exportAudit: {
+    method: 'GET',
+    path: '/v1/audit/export',
+    access: 'operator',
+    summary: 'the whole audit, oldest first, one entry a line with the hash of the one before it',
+    query: z.strictObject({ after: z.coerce.number().int().min(0).optional().describe('entries after this one') }),
+    answer: z.string(),
+    mediaType: 'application/x-ndjson',
+    stream: 'bytes',
   },
 } as const satisfies Record<string, Endpoint>;

@@ -1,7 +1,8 @@
-/** The audit trail, read back. */
+/** The audit trail: read back, checked, exported. */
 
+import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
-import type { AuditEntry } from '../../registry/registry.ts';
+import type { AuditEntry, Registry } from '../../registry/registry.ts';
 import { auditEndpoints as endpoints } from '../api/audit.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { serve } from '../application.ts';
@@ -10,12 +11,36 @@ import type { RoutesOptions } from './routes.ts';
 
 type AuditView = Answer<typeof endpoints.listAudit>[number];
 
+const EXPORTED_AT_ONCE = 500;
+
 export function addAuditRoutes(app: FastifyInstance, { registry }: RoutesOptions): void {
   serve(app, endpoints.listAudit, async ({ query }) => {
-    const { before, limit } = query;
-    const entries = await registry.listAudit({ limit, ...(before !== undefined && { before }) });
-    return entries.map(viewAudit);
+    const { before, subject, limit } = query;
+    const filter = { limit, ...(before !== undefined && { before }), ...(subject !== undefined && { subject }) };
+    return (await registry.listAudit(filter)).map(viewAudit);
   });
+  serve(app, endpoints.verifyAudit, async ({ query }) => {
+    const [id, hash = ''] = query.head?.split(':') ?? [];
+    const { entries, head, fault } = await registry.verifyAudit(
+      id === undefined ? undefined : { id: Number(id), hash },
+    );
+    return { isWhole: fault === undefined, entries, head, fault };
+  });
+  serve(app, endpoints.exportAudit, async ({ query, reply }) => {
+    reply.raw.socket?.setTimeout(0);
+    await reply.type(endpoints.exportAudit.mediaType).send(Readable.from(lines(registry, query.after ?? 0)));
+    return undefined;
+  });
+}
+
+/** As `registry/audit-chain.ts` hashes them, `at` in milliseconds: whoever has the lines can check them alone. */
+async function* lines(registry: Registry, after: number): AsyncGenerator<string> {
+  for (let last = after; ; ) {
+    const page = await registry.exportAudit({ after: last, limit: EXPORTED_AT_ONCE });
+    if (page.length > 0) yield page.map((entry) => `${JSON.stringify(entry)}\n`).join('');
+    if (page.length < EXPORTED_AT_ONCE) return;
+    last = page.at(-1)?.id ?? last;
+  }
 }
 
 function viewAudit(entry: AuditEntry): AuditView {
