@@ -11,6 +11,7 @@ import type { PolicyScope } from '../contract/policy.ts';
 import type { SessionMemory } from '../sessions/session-memory.ts';
 import { TokenBuckets } from '../throttle/token-buckets.ts';
 import { Rights, type Subject, type Verb } from './acl.ts';
+import { Backpressure } from './backpressure.ts';
 import { type Admitted, ConnectionGate, type StandingDirectory } from './connection-gate.ts';
 import { Counters } from './counters.ts';
 import { Door } from './door.ts';
@@ -140,6 +141,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     if (warnings.take(session.facts.clientId, now()) === 0) log.warn({ ...session.whoForLog, ...about }, message);
   };
 
+  const backpressure = new Backpressure({ sessions: () => sessions.all(), log });
   const engine = await createEngine({
     limits,
     now,
@@ -147,6 +149,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     counters,
     store,
     telemetry,
+    backpressure,
     sessionOf: (wire) => byWire.get(wire),
     ready(session) {
       session.isReady = true;
@@ -174,6 +177,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     now,
     counters,
     telemetry,
+    backpressure,
     audience: engine.subscriptions,
     forward: (topic, { payload, qos }, done) => engine.forward({ topic, payload, qos }, done),
   };
@@ -189,6 +193,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     },
     finished(session) {
       sessions.remove(session);
+      backpressure.ended(session);
       store.left(session.facts.clientId, now());
     },
     violated: (session, { clause, says }) => warnAbout(session, { clause, says }, 'protocol violation'),
@@ -196,7 +201,11 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     messageStored() {
       counters.messagesAccepted += 1;
     },
-    storageFailed: (session, error) => log.error({ ...session.whoForLog, err: error }, 'message could not be stored'),
+    storageFailed(session, error) {
+      // It hits all who send at once; the journal says what is wrong with the disk, this says to whom.
+      if (warnings.take('storage', now()) > 0) return;
+      log.error({ ...session.whoForLog, err: error }, 'message could not be stored');
+    },
   };
 
   function admitted({ wire, subject, rights, connect, address, serial, notAfter }: Admitted): void {
@@ -256,6 +265,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   });
   const standing = new StandingChanges({ gate, sessions, store, policies, reauthorization });
   const stopWatching = watchPolicies({ directory, policies, sessions, store, reauthorization, log });
+  const stopHearingOfPressure = telemetry.onPressure((isBehind) => backpressure.changed(isBehind));
   const sweepTimer = setInterval(sweep, limits.sweepInterval);
   sweepTimer.unref();
 
@@ -274,6 +284,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
 
   async function close(): Promise<void> {
     stopWatching();
+    stopHearingOfPressure();
     leftWills.stop();
     clearInterval(sweepTimer);
     const stopped = new Promise<void>((resolve) => server.close(() => resolve()));
@@ -312,6 +323,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       ...counters.snapshot(),
       sessions: sessions.size,
       half_open: door.halfOpen,
+      sessions_not_read: backpressure.held,
       retained: store.retainedCount,
       kept_sessions: store.keptCount,
       messages_not_queued: options.sessions.counters().dropped,

@@ -6,6 +6,7 @@ import { filterMatches } from '../contract/topics.ts';
 import type { StoredPacket } from '../sessions/packets.ts';
 import type { TelemetryMessage, Waiting } from '../telemetry/telemetry.ts';
 import type { Decision, Denial, Verb } from './acl.ts';
+import type { Backpressure } from './backpressure.ts';
 import type { Counters } from './counters.ts';
 import type { EngineClient } from './engine.ts';
 import type { BrokerLimits } from './limits.ts';
@@ -19,6 +20,8 @@ export interface TelemetryIntake {
   accept(message: TelemetryMessage): Promise<void>;
   /** The same, told by a call. */
   submit(message: TelemetryMessage, waiting: Waiting): void;
+  /** Tells when storage falls behind, true, and when it has caught up. */
+  onPressure(listener: (isBehind: boolean) => void): () => void;
 }
 
 export interface HookOptions {
@@ -27,6 +30,7 @@ export interface HookOptions {
   readonly counters: Counters;
   readonly store: SessionStore;
   readonly telemetry: TelemetryIntake;
+  readonly backpressure: Pick<Backpressure, 'noted'>;
   sessionOf(wire: MqttWire): Session | undefined;
   denied(session: Session, verb: Verb, topic: string, why: Denial): void;
 }
@@ -42,7 +46,7 @@ const REFUSED = new Error('refused');
 
 /** A client publishes nothing on its own: without a session there is no right. */
 export function createHooks(options: HookOptions): Hooks {
-  const { limits, counters, store } = options;
+  const { limits, counters, store, backpressure } = options;
   const sessionOf = (client: Client | null) =>
     client === null ? undefined : options.sessionOf(client.conn as unknown as MqttWire);
 
@@ -94,6 +98,7 @@ export function createHooks(options: HookOptions): Hooks {
       if (isWill) return callback(null);
       return kept === undefined ? session.order.inTurn(callback) : session.order.afterStored(kept, callback);
     }
+    backpressure.noted(session);
     const message = telemetryMessage(session.facts.subject.identity, stream, packet, options.now());
     if (packet.qos === 2 && !isWill) {
       session.order.afterStored(storeOnce(client, packet, message), callback);

@@ -44,6 +44,8 @@ export class Session implements WireOwner, PublishOrderListener {
   isReady = false;
   /** When its last message was read, milliseconds since the epoch. */
   lastMessageAt: number | undefined;
+  /** It is a device that has sent telemetry. */
+  sendsTelemetry = false;
   /** Filters that it asked for and got. */
   readonly filters = new Set<string>();
   /** Acknowledgements that it may send because of what it was sent. */

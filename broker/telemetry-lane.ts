@@ -6,6 +6,7 @@
 
 import type { TelemetryMessage, Waiting } from '../telemetry/telemetry.ts';
 import type { Rights } from './acl.ts';
+import type { Backpressure } from './backpressure.ts';
 import type { Counters } from './counters.ts';
 import type { WireLane } from './mqtt-wire.ts';
 import type { Frame } from './packet-gate.ts';
@@ -26,6 +27,7 @@ export interface TelemetryLaneOptions {
   readonly inflight: number;
   readonly now: () => number;
   readonly counters: Counters;
+  readonly backpressure: Pick<Backpressure, 'noted'>;
   readonly telemetry: { submit(message: TelemetryMessage, waiting: Waiting): void };
   readonly audience: Audience;
   /** Hands a stored message to those who want it; `done` when all of them have it. */
@@ -103,6 +105,7 @@ export class TelemetryLane implements WireLane {
       : new StoredPlace(session, frame.packetId);
     session.order.add(place);
     telemetry.submit(message, place);
+    this.#options.backpressure.noted(session);
     return true;
   }
 

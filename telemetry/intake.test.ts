@@ -140,6 +140,14 @@ describe('the intake', () => {
     expect(intake.counters()).toMatchObject({ stored: 1, refused: 1, isUnderPressure: false });
   });
 
+  it('is not under pressure any more once it has nothing left to try: somebody has to find out', async () => {
+    const { accept, nextWrite, intake } = intakeWith({ patience: 0 });
+    const given = accept('a');
+    (await nextWrite()).end(FULL);
+    await expect(given).rejects.toBe(FULL);
+    expect(intake.counters()).toMatchObject({ refused: 1, isUnderPressure: false });
+  });
+
   it('refuses at once what nobody knows the fate of, because its writer died', async () => {
     const { accept, nextWrite, intake } = intakeWith();
     const lost = accept('a');

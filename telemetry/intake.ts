@@ -223,7 +223,8 @@ export class Intake {
     log.error({ err: error, messages: batch.messages.length }, 'telemetry not stored');
     this.#counts.refused += batch.messages.length - batch.qos0;
     this.#counts.droppedQos0 += batch.qos0;
-    this.#isHolding = mayPass;
+    // With nothing left to try nobody would find out that storage works again.
+    this.#isHolding = mayPass && (this.#full.length > 0 || this.#open !== undefined);
     this.#finish(batch);
     batch.reject(error);
     this.#tell(batch, (waiting) => waiting.notStored(error));

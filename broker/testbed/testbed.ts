@@ -18,6 +18,7 @@ import { type OpenSessions, openSessions, SESSION_LIMITS } from '../../sessions/
 import type { TelemetryMessage } from '../../telemetry/telemetry.ts';
 import { type Broker, type BrokerOptions, createBroker } from '../broker.ts';
 import type { BrokerEvent } from '../events.ts';
+import type { TelemetryIntake } from '../hooks.ts';
 import type { BrokerLimits } from '../limits.ts';
 import {
   addressName,
@@ -51,6 +52,8 @@ export interface TestbedOptions {
   readonly limits?: Partial<BrokerLimits>;
   readonly now?: () => number;
   readonly accept?: (message: TelemetryMessage) => Promise<void>;
+  /** In place of the one in memory. */
+  readonly telemetry?: TelemetryIntake;
   readonly standing?: (serial: string, known: Standing) => Promise<Standing>;
   readonly policies?: Readonly<Record<string, PolicyDocument>>;
   readonly log?: BrokerOptions['log'];
@@ -65,6 +68,8 @@ export class Testbed {
   readonly standings: Map<string, Standing>;
   readonly policies: Map<string, PolicyDocument>;
   readonly sessions: OpenSessions;
+  /** Says that storage is behind, or is not any more. */
+  readonly pressure: (isBehind: boolean) => void;
   readonly #emitter: EventEmitter;
   readonly #policyChanged: (scope: PolicyScope) => void;
   readonly #clients: RawClient[] = [];
@@ -72,7 +77,7 @@ export class Testbed {
 
   private constructor(
     broker: Broker,
-    parts: Pick<Testbed, 'events' | 'accepted' | 'standings' | 'policies' | 'sessions'>,
+    parts: Pick<Testbed, 'events' | 'accepted' | 'standings' | 'policies' | 'sessions' | 'pressure'>,
     emitter: EventEmitter,
     policyChanged: (scope: PolicyScope) => void,
   ) {
@@ -82,6 +87,7 @@ export class Testbed {
     this.standings = parts.standings;
     this.policies = parts.policies;
     this.sessions = parts.sessions;
+    this.pressure = parts.pressure;
     this.#emitter = emitter;
     this.#policyChanged = policyChanged;
   }
@@ -93,6 +99,10 @@ export class Testbed {
     const policies = new Map<string, PolicyDocument>(Object.entries(options.policies ?? {}));
     const emitter = new EventEmitter();
     const listeners = new Set<(scope: PolicyScope) => void>();
+    const pressureListeners = new Set<(isBehind: boolean) => void>();
+    const pressure = (isBehind: boolean) => {
+      for (const listener of pressureListeners) listener(isBehind);
+    };
     const accept = async (message: TelemetryMessage) => {
       await options.accept?.(message);
       accepted.push({ ...message, payload: Buffer.from(message.payload) });
@@ -105,6 +115,19 @@ export class Testbed {
       now: options.now ?? Date.now,
       log: options.log ?? pino({ level: 'silent' }),
     });
+    const telemetry: TelemetryIntake = {
+      accept,
+      onPressure(listener) {
+        pressureListeners.add(listener);
+        return () => pressureListeners.delete(listener);
+      },
+      submit(message, waiting) {
+        accept(message).then(
+          () => waiting.stored(),
+          (error: unknown) => waiting.notStored(error),
+        );
+      },
+    };
     const broker = await createBroker({
       sessions: sessions.memory,
       host: '127.0.0.1',
@@ -123,15 +146,7 @@ export class Testbed {
           return () => listeners.delete(listener);
         },
       },
-      telemetry: {
-        accept,
-        submit(message, waiting) {
-          accept(message).then(
-            () => waiting.stored(),
-            (error: unknown) => waiting.notStored(error),
-          );
-        },
-      },
+      telemetry: options.telemetry ?? telemetry,
       limits: { connectionsPerSecondPerAddress: 0, ...options.limits },
       now: options.now ?? Date.now,
       log: options.log ?? pino({ level: 'silent' }),
@@ -143,7 +158,12 @@ export class Testbed {
     const policyChanged = (scope: PolicyScope) => {
       for (const listener of listeners) listener(scope);
     };
-    const bed = new Testbed(broker, { events, accepted, standings, policies, sessions }, emitter, policyChanged);
+    const bed = new Testbed(
+      broker,
+      { events, accepted, standings, policies, sessions, pressure },
+      emitter,
+      policyChanged,
+    );
     bed.#directory = directory;
     return bed;
   }
