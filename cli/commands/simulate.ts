@@ -3,14 +3,26 @@ import { openConsoleClient } from '../../console/client.ts';
 import { Problem } from '../../contract/problem.ts';
 import type { FleetReport, FleetRun } from '../../simulator/fleet.ts';
 import type { FleetSnapshot } from '../../simulator/report.ts';
-import { type FleetOptions, findsServer, integerBetween, rateBetween, run, socketPathOf } from '../command-line.ts';
+import {
+  duration,
+  type FleetOptions,
+  findsServer,
+  integerBetween,
+  rateBetween,
+  repeated,
+  run,
+  socketPathOf,
+} from '../command-line.ts';
 import { createLogger } from '../logger.ts';
 import { readSecretArgument } from '../secret-argument.ts';
 import { untilStopped } from '../stop-signals.ts';
-import { EXIT, note, printJson, printResult } from '../terminal.ts';
+import { EXIT, note, type OutputForm, printJson, printResult } from '../terminal.ts';
+import { simulateScenario } from './simulate-scenario.ts';
+import { simulateTools } from './simulate-tools.ts';
 
 interface SimulateOptions {
-  readonly devices: number;
+  readonly devices?: number;
+  readonly scenario?: string;
   readonly token?: string;
   readonly rate: number;
   readonly seconds?: number;
@@ -20,7 +32,23 @@ const PROGRESS_EVERY_MS = 1_000;
 /** A token that this command mints for itself is of no use to anyone after it. */
 const OWN_TOKEN_TTL_SECONDS = 3_600;
 
+interface PlainOptions extends SimulateOptions, FleetOptions {
+  readonly devices: number;
+}
+
 const simulate = run<SimulateOptions & FleetOptions>(async ({ options, form }) => {
+  const { scenario, devices } = options;
+  if ((scenario === undefined) === (devices === undefined)) {
+    throw new Problem('usage', {
+      reason: 'expected --scenario NAME or --devices N',
+      hint: 'rollcall simulate --scenario smoke starts a server of its own',
+    });
+  }
+  if (scenario !== undefined) return simulateScenario({ ...options, scenario }, form);
+  return simulatePlainly({ ...options, devices: devices as number }, form);
+});
+
+async function simulatePlainly(options: PlainOptions, form: OutputForm): Promise<void> {
   const { runFleet } = await import('../../simulator/fleet.ts');
   const token = options.token === undefined ? await mintToken(options) : readSecretArgument(options.token, '--token');
   const report = await untilStopped(async (stopped) => {
@@ -39,9 +67,9 @@ const simulate = run<SimulateOptions & FleetOptions>(async ({ options, form }) =
   if (form === 'json') printJson({ event: 'report', ...report });
   else printResult(describeReport(report));
   if (!isSuccess(report)) process.exitCode = EXIT.failed;
-});
+}
 
-async function mintToken(options: SimulateOptions & FleetOptions): Promise<string> {
+async function mintToken(options: PlainOptions): Promise<string> {
   const server = openConsoleClient({ socketPath: socketPathOf(options) });
   try {
     const { text } = await server.mintToken({ uses: options.devices, ttlSeconds: OWN_TOKEN_TTL_SECONDS });
@@ -85,10 +113,28 @@ function describeReport(report: FleetReport): string {
 }
 
 export function simulateCommand(): Command {
-  return findsServer(new Command('simulate').description('run virtual devices against a server, each with its own key'))
-    .requiredOption('--devices <n>', 'how many', integerBetween(1, 100_000))
+  const command = findsServer(
+    new Command('simulate').description('run virtual devices against a server, each with its own key'),
+  )
+    .option('--scenario <name|file>', 'play a scenario; without --data or --target, against a server of its own')
+    .option('--scale <f>', 'so many times the devices of the scenario', rateBetween(0.000_1, 1_000))
+    .option('--seed <n>', 'chance begins here, in place of the scenario', integerBetween(0, 999_999_999))
+    .option('--duration <time>', 'in place of the scenario, such as 10m', duration)
+    .option('--target <url>', 'a broker to measure, mqtts://HOST:PORT, with --identities')
+    .option('--identities <dir>', 'devices that were enrolled before: a directory each with key.pem, cert.pem, ca.pem')
+    .option('--service <dir>', 'identity of the subscribed service, where no operator can issue one')
+    .option('--keep <dir>', 'write the identities of the devices there, for later runs')
+    .option('--workers <n>', 'threads (default: one a core)', integerBetween(1, 256))
+    .option('--source-address <addr>', 'own address to connect from; repeatable: each has its own ports', repeated)
+    .option('--report <file>', 'write the report as one HTML file')
+    .option('--junit <file>', 'write the assertions as JUnit XML')
+    .option('--result <file>', 'write the result as JSON, for "simulate compare"')
+    .option('--prometheus-port <n>', 'serve live metrics on loopback, 0 for any free port', integerBetween(0, 65_535))
+    .option('--devices <n>', 'without a scenario: so many devices of the SDK', integerBetween(1, 100_000))
     .option('--token <token>', 'bootstrap token: its text, @FILE, or - for standard input; without it one is minted')
     .option('--rate <n>', 'messages per second and device', rateBetween(0, 1_000), 1)
     .option('--seconds <n>', 'end after so many seconds; without it, at Ctrl-C', rateBetween(0.1, 1_000_000))
     .action(simulate);
+  for (const tool of simulateTools()) command.addCommand(tool);
+  return command;
 }

@@ -1,0 +1,168 @@
+/** `rollcall simulate --scenario`: a whole run, from a server of its own if none is named, to reports and an exit code. */
+
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { openConsoleClient } from '../../console/client.ts';
+import { Problem } from '../../contract/problem.ts';
+import type { OperatorDoor, ServerDoor } from '../../simulator/run/doors.ts';
+import type { RunSnapshot } from '../../simulator/run/record.ts';
+import type { RunResult } from '../../simulator/run/result.ts';
+import type { Scenario } from '../../simulator/scenario/schema.ts';
+import { type FleetOptions, socketPathOf } from '../command-line.ts';
+import { consoleDoor } from '../simulation-doors.ts';
+import { keepIdentities, loadIdentities, loadIdentity, loadScenario } from '../simulation-files.ts';
+import { startOwnServer } from '../simulation-server.ts';
+import { untilStopped } from '../stop-signals.ts';
+import { EXIT, note, type OutputForm, printJson, printResult } from '../terminal.ts';
+import { version } from '../version.ts';
+
+export interface ScenarioOptions extends FleetOptions {
+  readonly scenario: string;
+  readonly scale?: number;
+  readonly seed?: number;
+  readonly duration?: number;
+  readonly target?: string;
+  readonly identities?: string;
+  readonly service?: string;
+  readonly keep?: string;
+  readonly workers?: number;
+  readonly sourceAddress?: readonly string[];
+  readonly report?: string;
+  readonly junit?: string;
+  readonly result?: string;
+  readonly prometheusPort?: number;
+}
+
+interface Doors {
+  readonly operator: OperatorDoor | undefined;
+  readonly server: ServerDoor | undefined;
+  readonly mqttUrl: string | undefined;
+  close(): Promise<void>;
+}
+
+export async function simulateScenario(options: ScenarioOptions, form: OutputForm): Promise<void> {
+  const { scaled } = await import('../../simulator/run/roster.ts');
+  const { RunRefused, runScenario } = await import('../../simulator/run/scenario-run.ts');
+  const loaded = loadScenario(options.scenario);
+  const scenario = adjusted(scaled(loaded.scenario, options.scale ?? 1), options);
+  const kept = options.identities === undefined ? undefined : loadIdentities(options.identities);
+  const view = await openView(scenario, options, form);
+  const doors = await openDoors(options, scenario);
+  try {
+    const result = await untilStopped((stopped) => {
+      const ending = new AbortController();
+      void stopped.then(() => ending.abort());
+      return runScenario({
+        scenario,
+        recordings: loaded.recordings,
+        mqttUrl: options.target ?? doors.mqttUrl,
+        operator: doors.operator,
+        server: doors.server,
+        ...(kept !== undefined && { identities: kept.identities, rootPem: kept.rootPem }),
+        ...(options.service !== undefined && { serviceIdentity: loadIdentity(options.service) }),
+        prefix: doors.server === undefined ? `sim${Date.now().toString(36)}` : 'sim',
+        ...(options.workers !== undefined && { workers: options.workers }),
+        sourceAddresses: options.sourceAddress ?? [],
+        versions: { rollcall: version },
+        onSecond: view.second,
+        signal: ending.signal,
+        ...(options.keep !== undefined && {
+          keepIdentities: (identities, rootPem) => keepIdentities(options.keep as string, identities, rootPem),
+        }),
+      });
+    });
+    view.end();
+    await report(result, options, form);
+    if (result.verdict === 'failed') process.exitCode = EXIT.failed;
+  } catch (error) {
+    view.end();
+    if (error instanceof RunRefused) throw new Problem('usage', { reason: error.message });
+    throw error;
+  } finally {
+    await doors.close();
+  }
+}
+
+function adjusted(scenario: Scenario, { seed, duration }: ScenarioOptions): Scenario {
+  if (duration !== undefined) {
+    const last = Math.max(0, ...scenario.timeline.map((incident) => incident.at + (incident.for ?? 0)));
+    if (last > duration) {
+      throw new Problem('usage', { reason: `expected a --duration after the last incident, at ${last / 1_000} s` });
+    }
+  }
+  return { ...scenario, ...(seed !== undefined && { seed }), ...(duration !== undefined && { duration }) };
+}
+
+/** A server that was named, a broker that was named, or a server of its own. */
+async function openDoors(options: ScenarioOptions, scenario: Scenario): Promise<Doors> {
+  if (options.data !== undefined || options.socket !== undefined || process.env.ROLLCALL_DATA !== undefined) {
+    const console = openConsoleClient({ socketPath: socketPathOf(options) });
+    return { operator: consoleDoor(console), server: undefined, mqttUrl: undefined, close: () => console.close() };
+  }
+  if (options.target !== undefined) {
+    return { operator: undefined, server: undefined, mqttUrl: options.target, close: async () => {} };
+  }
+  const server = await startOwnServer({
+    settings: scenario.server.settings,
+    disk: scenario.timeline.some((incident) => incident.disk !== undefined) ? 'own' : 'shared',
+  });
+  const console = openConsoleClient({ socketPath: server.socket });
+  return {
+    operator: consoleDoor(console),
+    server,
+    mqttUrl: server.mqttUrl,
+    close: async () => {
+      await console.close();
+      await server.close();
+    },
+  };
+}
+
+interface View {
+  readonly second: (snapshot: RunSnapshot) => void;
+  end(): void;
+}
+
+async function openView(scenario: Scenario, options: ScenarioOptions, form: OutputForm): Promise<View> {
+  const { liveScreen, secondLine } = await import('../../simulator/report/lines.ts');
+  const { prometheusText, servePrometheus } = await import('../../simulator/report/prometheus.ts');
+  let latest: RunSnapshot | undefined;
+  const door =
+    options.prometheusPort === undefined
+      ? undefined
+      : await servePrometheus(options.prometheusPort, () => prometheusText(latest));
+  if (door !== undefined) note(`metrics at http://127.0.0.1:${door.port}/metrics`);
+  const isLive = form === 'text' && process.stderr.isTTY;
+  let drawn = 0;
+  return {
+    second: (snapshot) => {
+      latest = snapshot;
+      if (form === 'json') printJson({ event: 'second', ...snapshot });
+      else if (!isLive) note(secondLine(snapshot));
+      else {
+        const lines = liveScreen(scenario.name, scenario.duration / 1_000, snapshot);
+        process.stderr.write(
+          `${drawn === 0 ? '' : `\x1b[${drawn}A`}${lines.map((line) => `\x1b[2K${line}\n`).join('')}`,
+        );
+        drawn = lines.length;
+      }
+    },
+    end: () => door?.close(),
+  };
+}
+
+async function report(result: RunResult, options: ScenarioOptions, form: OutputForm): Promise<void> {
+  if (options.report !== undefined) {
+    const { htmlReport } = await import('../../simulator/report/html.ts');
+    writeFileSync(options.report, htmlReport(result));
+  }
+  if (options.junit !== undefined) {
+    const { junitReport } = await import('../../simulator/report/junit.ts');
+    writeFileSync(options.junit, junitReport(result));
+  }
+  if (options.result !== undefined) writeFileSync(options.result, `${JSON.stringify(result, null, 2)}\n`);
+  if (form === 'json') return printJson({ event: 'result', ...result });
+  const { verdictLines } = await import('../../simulator/report/lines.ts');
+  printResult(verdictLines(result));
+  if (options.report !== undefined) note(`report: ${join(options.report)}`);
+}

@@ -1,0 +1,127 @@
+/** What goes with simulations: comparing two, enrolling a fleet once for many, checking a scenario, listing the ready ones. */
+
+import { Command } from 'commander';
+import { Problem } from '../../contract/problem.ts';
+import type { Scenario } from '../../simulator/scenario/schema.ts';
+import { findsServer, integerBetween, repeated, run, speaksJson } from '../command-line.ts';
+import { loadResult, loadScenario, readyScenarios } from '../simulation-files.ts';
+import { EXIT, note, printJson, printResult, table } from '../terminal.ts';
+
+const compare = run<{ readonly gate?: readonly string[] }>(async ({ args, options, form }) => {
+  const { differences, parseGate, tryGate } = await import('../../simulator/report/compare.ts');
+  const gates = (options.gate ?? []).map((text) => {
+    const gate = parseGate(text);
+    if (typeof gate === 'string') throw new Problem('usage', { reason: gate });
+    return gate;
+  });
+  const [a, b] = [loadResult(args[0] as string), loadResult(args[1] as string)];
+  if (a.scenario.name !== b.scenario.name) {
+    note(`the runs are of different scenarios: ${a.scenario.name} and ${b.scenario.name}`);
+  }
+  const outcomes = gates.map((gate) => tryGate(gate, a, b));
+  const found = differences(a, b);
+  if (form === 'json') printJson({ differences: found, gates: outcomes });
+  else {
+    const number = (value: number | undefined) =>
+      value === undefined ? '-' : Number.isInteger(value) ? String(value) : value.toFixed(2);
+    printResult(
+      table(
+        ['metric', 'A', 'B', 'B / A'],
+        found.map(({ metric, a: x, b: y, ratio }) => [metric, number(x), number(y), number(ratio)]),
+      ),
+    );
+    for (const { text, holds, reason } of outcomes) printResult(`${holds ? 'ok  ' : 'FAIL'}  ${text}: ${reason}`);
+  }
+  if (outcomes.some(({ holds }) => !holds)) process.exitCode = EXIT.failed;
+});
+
+const check = run<object>(async ({ args, form }) => {
+  const { scenario } = loadScenario(args[0] as string);
+  if (form === 'json') printJson(scenario);
+  else printResult(`${args[0]}: ${describe(scenario)}`);
+});
+
+const list = run<object>(async ({ form }) => {
+  const ready = readyScenarios().map((name) => loadScenario(name).scenario);
+  if (form === 'json') printJson(ready.map(({ name, about }) => ({ name, about })));
+  else
+    printResult(
+      table(
+        ['scenario', 'devices', 'seconds', 'about'],
+        ready.map((of) => [of.name, String(devicesIn(of)), String(of.duration / 1_000), of.about]),
+      ),
+    );
+});
+
+function describe(scenario: Scenario): string {
+  return `${devicesIn(scenario)} devices in ${Object.keys(scenario.devices).length} groups, ${scenario.duration / 1_000} s, ${scenario.timeline.length} incidents, ${scenario.expect.length} assertions`;
+}
+
+function devicesIn(scenario: Scenario): number {
+  return Object.values(scenario.devices).reduce((sum, group) => sum + group.count, 0);
+}
+
+interface DevicesOptions {
+  readonly keep: string;
+  readonly count: number;
+}
+
+const devices = run<DevicesOptions & { readonly data?: string; readonly socket?: string }>(
+  async ({ options, form }) => {
+    const { runScenario } = await import('../../simulator/run/scenario-run.ts');
+    const { readScenario } = await import('../../simulator/scenario/read.ts');
+    const { openConsoleClient } = await import('../../console/client.ts');
+    const { socketPathOf } = await import('../command-line.ts');
+    const { consoleDoor } = await import('../simulation-doors.ts');
+    const { keepIdentities } = await import('../simulation-files.ts');
+    const console = openConsoleClient({ socketPath: socketPathOf(options) });
+    try {
+      // Some 100 certificates a second and core; the rest of the time is for them to connect.
+      const seconds = Math.ceil(options.count / 100) + 3;
+      const read = readScenario(
+        `name: devices\nduration: ${seconds}s\nsettle: 0s\ndevices: { kept: { count: ${options.count}, arrive: { curve: constant, over: ${seconds - 3}s } } }\nexpect: [devices.enrolled == 100%]\nlimits: { lag: 1h }`,
+        { fileExists: () => false },
+      );
+      if ('flaws' in read) throw new Problem('internal', { reason: read.flaws[0]?.message ?? '' });
+      let kept = 0;
+      const result = await runScenario({
+        scenario: read.scenario,
+        recordings: new Map(),
+        operator: consoleDoor(console),
+        prefix: `sim${Date.now().toString(36)}`,
+        versions: {},
+        keepIdentities: (identities, rootPem) => {
+          kept = identities.size;
+          keepIdentities(options.keep, identities, rootPem);
+        },
+      });
+      if (form === 'json') printJson({ kept, directory: options.keep });
+      else printResult(`${kept} of ${options.count} devices enrolled; each has a directory in ${options.keep}`);
+      if (result.verdict === 'failed') process.exitCode = EXIT.failed;
+    } finally {
+      await console.close();
+    }
+  },
+);
+
+export function simulateTools(): readonly Command[] {
+  return [
+    speaksJson(new Command('compare').description('two results side by side; gates decide the exit code'))
+      .argument('<a>', 'file that --result wrote')
+      .argument('<b>', 'the later one')
+      .option(
+        '--gate <gate>',
+        'how much of A the value of B may be, such as "puback.p99 <= 120%"; repeatable',
+        repeated,
+      )
+      .action(compare),
+    findsServer(new Command('devices').description('enroll devices and keep their identities for many runs'))
+      .requiredOption('--keep <dir>', 'where each device gets a directory')
+      .requiredOption('--count <n>', 'how many', integerBetween(1, 100_000))
+      .action(devices),
+    speaksJson(new Command('check').description('say what is wrong with a scenario, with lines'))
+      .argument('<scenario>', 'file, or name of a ready one')
+      .action(check),
+    speaksJson(new Command('scenarios').description('list the ready scenarios')).action(list),
+  ];
+}

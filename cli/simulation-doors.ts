@@ -1,0 +1,35 @@
+/** Introduces a running console to the simulator, which knows no console: the few things that a run asks of operators. */
+
+import type { ConsoleClient } from '../console/client.ts';
+
+import type { DeviceId, GroupName, ServiceName } from '../contract/identity.ts';
+import type { OperatorDoor } from '../simulator/run/doors.ts';
+
+/** Tokens that a run mints for itself are of no use to anyone after it. */
+const TOKEN_TTL_SECONDS = 4 * 3_600;
+
+export function consoleDoor(console: ConsoleClient): OperatorDoor {
+  return {
+    mintToken: async ({ uses, group, labels }) => {
+      const { token, text } = await console.mintToken({
+        uses,
+        ttlSeconds: TOKEN_TTL_SECONDS,
+        group: group as GroupName,
+        labels,
+      });
+      return { id: token.id, text };
+    },
+    tokenUses: async (ids) => {
+      const tokens = await console.listTokens();
+      return tokens.filter(({ id }) => ids.includes(id)).reduce((sum, { uses }) => sum + uses, 0);
+    },
+    revoke: async (ids) => {
+      await console.revokeDevices({ ids: ids as DeviceId[], reason: 'keyCompromise', confirm: 'yes' });
+    },
+    issueService: (name, csrPem) => console.issueService({ name: name as ServiceName, csrPem }),
+    revokeService: async (name) => {
+      await console.revokeService({ name: name as ServiceName });
+    },
+    exportTelemetry: (since) => console.exportTelemetry({ since: since.toISOString() }),
+  };
+}

@@ -1,0 +1,109 @@
+/** What a simulation reads and writes: scenarios and their recordings, identities that are kept, reports. */
+
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Problem } from '../contract/problem.ts';
+import { type RunResult, resultSchema } from '../simulator/run/result.ts';
+import { describeFlaw, readScenario } from '../simulator/scenario/read.ts';
+import type { Scenario } from '../simulator/scenario/schema.ts';
+import type { LineIdentity } from '../simulator/swarm/tls-line.ts';
+
+const READY = fileURLToPath(new URL('../simulator/scenarios/', import.meta.url));
+
+export interface LoadedScenario {
+  readonly scenario: Scenario;
+  /** By the path in the scenario. */
+  readonly recordings: ReadonlyMap<string, string>;
+}
+
+export function readyScenarios(): readonly string[] {
+  return readdirSync(READY)
+    .filter((file) => file.endsWith('.yaml'))
+    .map((file) => file.slice(0, -'.yaml'.length))
+    .sort();
+}
+
+/** A file, or one of the ready scenarios by its name. Problem `config_invalid` with every flaw and its line. */
+export function loadScenario(nameOrFile: string): LoadedScenario {
+  const file = readyScenarios().includes(nameOrFile) ? join(READY, `${nameOrFile}.yaml`) : resolve(nameOrFile);
+  if (!existsSync(file)) {
+    throw new Problem('config_invalid', {
+      reason: `expected a scenario file, found nothing at ${nameOrFile}`,
+      hint: `or name one of the ready ones: ${readyScenarios().join(', ')}`,
+    });
+  }
+  const place = dirname(file);
+  const read = readScenario(readFileSync(file, 'utf8'), { fileExists: (path) => existsSync(join(place, path)) });
+  if ('flaws' in read) {
+    throw new Problem('config_invalid', {
+      reason: read.flaws.map((flaw) => describeFlaw(nameOrFile, flaw)).join('\n'),
+      hint: 'docs/scenarios.md lists every word',
+    });
+  }
+  const { scenario } = read;
+  const recordings = new Map<string, string>();
+  for (const { publish } of Object.values(scenario.devices)) {
+    for (const { model } of publish) {
+      if (model.kind === 'replay') recordings.set(model.file, readFileSync(join(place, model.file), 'utf8'));
+    }
+  }
+  return { scenario, recordings };
+}
+
+/** One directory for each device, as `rollcall device enroll --out` writes it. */
+export function keepIdentities(
+  directory: string,
+  identities: ReadonlyMap<string, LineIdentity>,
+  rootPem: string,
+): void {
+  for (const [id, { keyPem, certificatePem }] of identities) {
+    const place = join(directory, id);
+    mkdirSync(place, { recursive: true, mode: 0o700 });
+    writeFileSync(join(place, 'key.pem'), keyPem, { mode: 0o600 });
+    writeFileSync(join(place, 'cert.pem'), certificatePem);
+    writeFileSync(join(place, 'ca.pem'), rootPem);
+  }
+}
+
+export interface KeptIdentities {
+  readonly identities: ReadonlyMap<string, LineIdentity>;
+  readonly rootPem: string;
+}
+
+export function loadIdentities(directory: string): KeptIdentities {
+  const identities = new Map<string, LineIdentity>();
+  let rootPem = '';
+  const names = existsSync(directory) ? readdirSync(directory).sort() : [];
+  for (const id of names) {
+    const place = join(directory, id);
+    if (!existsSync(join(place, 'cert.pem'))) continue;
+    const identity = loadIdentity(place);
+    identities.set(id, identity);
+    if (rootPem === '') rootPem = readFileSync(join(place, 'ca.pem'), 'utf8');
+  }
+  if (identities.size > 0) return { identities, rootPem };
+  throw new Problem('config_invalid', {
+    reason: `expected directories with key.pem, cert.pem and ca.pem in ${directory}, found none`,
+    hint: 'rollcall simulate devices --keep DIR --count N writes them',
+  });
+}
+
+export function loadIdentity(place: string): LineIdentity {
+  return {
+    keyPem: readFileSync(join(place, 'key.pem'), 'utf8'),
+    certificatePem: readFileSync(join(place, 'cert.pem'), 'utf8'),
+  };
+}
+
+export function loadResult(file: string): RunResult {
+  let value: unknown;
+  try {
+    value = JSON.parse(readFileSync(file, 'utf8'));
+  } catch {
+    throw new Problem('config_invalid', { reason: `expected a result in JSON at ${file}` });
+  }
+  const checked = resultSchema.safeParse(value);
+  if (checked.success) return checked.data;
+  throw new Problem('config_invalid', { reason: `expected a result of "rollcall simulate --result" in ${file}` });
+}

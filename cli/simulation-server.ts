@@ -1,0 +1,158 @@
+/**
+ * A server of its own for a simulation: the real program in a temporary directory, without limits per address, which the
+ * run may kill and start again. It is gone with the run.
+ */
+
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, openSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { stringify } from 'yaml';
+import { Problem } from '../contract/problem.ts';
+import { UNLIMITED_ENROLL } from '../enroll/limits.ts';
+import type { ServerDoor } from '../simulator/run/doors.ts';
+
+export interface OwnServer extends ServerDoor {
+  readonly socket: string;
+  readonly mqttUrl: string;
+  /** Ends it and removes its directory. */
+  close(): Promise<void>;
+}
+
+export interface OwnServerOptions {
+  /** As in rollcall.example.yaml; over those that a simulation needs. */
+  readonly settings: Readonly<Record<string, unknown>>;
+  /** A small disk of its own (tmpfs), so that it can be filled. Needs root on Linux. */
+  readonly disk: 'shared' | 'own';
+}
+
+const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url));
+const START_MS = 30_000;
+const STOP_MS = 20_000;
+const OWN_DISK = '48m';
+
+export async function startOwnServer({ settings, disk }: OwnServerOptions): Promise<OwnServer> {
+  const directory = mkdtempSync(join(tmpdir(), 'rollcall-simulation-'));
+  const data = join(directory, 'data');
+  mkdirSync(data, { mode: 0o700 });
+  const isMounted = disk === 'own' && mountOwnDisk(data);
+  const [enroll, mqtt, console] = await Promise.all([freePort(), freePort(), freePort()]);
+  const config = join(directory, 'rollcall.yaml');
+  writeFileSync(config, stringify(merged(baseSettings(data, { enroll, mqtt, console }), settings)));
+  const log = openSync(join(directory, 'server.log'), 'a');
+  let server: ChildProcess | undefined;
+  const start = async () => {
+    server = await startProgram(config, log);
+  };
+  const stop = async (signal: NodeJS.Signals) => {
+    const running = server;
+    if (running === undefined || running.exitCode !== null || running.signalCode !== null) return;
+    const ended = once(running, 'exit');
+    running.kill(signal);
+    const patience = setTimeout(() => running.kill('SIGKILL'), STOP_MS);
+    await ended;
+    clearTimeout(patience);
+  };
+  const close = async () => {
+    await stop('SIGTERM');
+    if (isMounted) spawnSync('umount', [data]);
+    rmSync(directory, { recursive: true, force: true });
+  };
+  try {
+    await start();
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return {
+    socket: join(data, 'console.sock'),
+    mqttUrl: `mqtts://localhost:${mqtt}`,
+    restart: async (how, downFor) => {
+      await stop(how === 'kill' ? 'SIGKILL' : 'SIGTERM');
+      await delay(downFor);
+      await start();
+    },
+    fillDisk: async (forMs) => {
+      if (!isMounted) throw new Error('expected to be root on Linux, to give the server a small disk of its own');
+      const ballast = join(data, 'ballast');
+      const { bavail, bsize } = statfsSync(data);
+      // The disk is full whatever order blocks are taken in: what is left over goes to a second file.
+      spawnSync('dd', ['if=/dev/zero', `of=${ballast}`, 'bs=64k', `count=${Math.ceil((bavail * bsize) / 65_536) + 1}`]);
+      await delay(forMs);
+      rmSync(ballast, { force: true });
+    },
+    close,
+  };
+}
+
+function baseSettings(
+  data: string,
+  ports: { readonly enroll: number; readonly mqtt: number; readonly console: number },
+) {
+  return {
+    data,
+    log: { level: 'warn' },
+    enroll: { port: ports.enroll, limits: UNLIMITED_ENROLL },
+    mqtt: {
+      port: ports.mqtt,
+      // The whole fleet comes from one address.
+      limits: { connectionsPerSecondPerAddress: 0, handshakes: 0, handshakesPerAddress: 0, takeoversPerMinute: 0 },
+    },
+    console: { port: ports.console },
+  };
+}
+
+async function startProgram(config: string, log: number): Promise<ChildProcess> {
+  const child = spawn(process.execPath, [MAIN, 'serve', '--config', config, '--json'], {
+    stdio: ['ignore', 'pipe', log],
+    env: { PATH: process.env.PATH, HOME: process.env.HOME },
+  });
+  const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream });
+  const patience = setTimeout(() => child.kill('SIGKILL'), START_MS);
+  try {
+    await Promise.race([
+      once(lines, 'line'),
+      once(child, 'exit').then(([code]) => {
+        throw new Problem('internal', { reason: `the temporary server ended with ${code} before it was ready` });
+      }),
+    ]);
+  } finally {
+    clearTimeout(patience);
+  }
+  return child;
+}
+
+function mountOwnDisk(path: string): boolean {
+  return spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${OWN_DISK},mode=0700`, 'rollcall', path]).status === 0;
+}
+
+/** Known before the server starts, so that it comes back where it was. */
+async function freePort(): Promise<number> {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as { readonly port: number };
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+type Settings = Readonly<Record<string, unknown>>;
+
+function merged(base: Settings, over: Settings): Settings {
+  const result: Record<string, unknown> = { ...base };
+  for (const [key, value] of Object.entries(over)) {
+    const below = result[key];
+    result[key] = isSettings(below) && isSettings(value) ? merged(below, value) : value;
+  }
+  return result;
+}
+
+function isSettings(value: unknown): value is Settings {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

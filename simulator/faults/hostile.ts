@@ -1,0 +1,224 @@
+/**
+ * What somebody tries who is no device of the fleet, or no longer one. Each act has one right outcome: it is refused. What
+ * gets through is counted as wrongly allowed. Only for servers that are one's own to test.
+ */
+
+import { randomBytes, X509Certificate } from 'node:crypto';
+import { connect } from 'node:net';
+import { formatBootstrapToken, parseBootstrapToken, TOKEN_SECRET_BYTES } from '../../contract/bootstrap-token.ts';
+import type { DeviceId } from '../../contract/identity.ts';
+import { commandFilter, telemetryTopic } from '../../contract/topics.ts';
+import type { Agenda } from '../swarm/agenda.ts';
+import { type EstDoor, newKey } from '../swarm/est-door.ts';
+import { CONNACK, connectPacket, PacketReader, publishPacket, SUBACK, subscribePacket } from '../swarm/mqtt-packets.ts';
+import type { HostileAct } from '../swarm/shard-messages.ts';
+import type { Tally } from '../swarm/tally.ts';
+import type { LineIdentity, Target, TlsLines } from '../swarm/tls-line.ts';
+
+export interface HostileCrew {
+  readonly tally: Tally;
+  readonly lines: TlsLines;
+  readonly mqtt: Target;
+  readonly door: EstDoor | undefined;
+  readonly token: string | undefined;
+  readonly group: string;
+  readonly agenda: Agenda;
+  readonly isOver: () => boolean;
+}
+
+export interface Victim {
+  readonly id: string;
+  readonly identity: LineIdentity;
+}
+
+/** How long an act may take before it counts as neither allowed nor refused, but over. */
+const ACT_MS = 4_000;
+/** Longer than any handshake needs, shorter than a test. */
+const SLOW_MS = 3_000;
+const KEEPALIVE_S = 60;
+
+export async function tryHostileAct(
+  act: HostileAct,
+  victims: readonly Victim[],
+  count: number,
+  crew: HostileCrew,
+): Promise<void> {
+  switch (act) {
+    case 'clone':
+      await Promise.all(victims.map((victim) => comeAs(victim, victim.id, crew)));
+      return;
+    case 'steal':
+      await Promise.all(victims.map((victim) => comeAsAnother(victim, crew)));
+      return;
+    case 'outlive':
+      await Promise.all(victims.map((victim) => outlive(victim, crew)));
+      return;
+    case 'malformed':
+      await times(count, (index) => sendGarbage(victims[index % victims.length], index, crew));
+      return;
+    case 'guess':
+      await times(count, () => guessToken(crew));
+      return;
+    case 'probe':
+      await times(Math.min(count, victims.length), (index) => probe(victims[index] as Victim, victims, crew));
+      return;
+    case 'slow-handshake':
+      await times(count, () => holdHandshake(crew));
+  }
+}
+
+async function times(count: number, act: (index: number) => Promise<void>): Promise<void> {
+  await Promise.all(Array.from({ length: count }, (_, index) => act(index)));
+}
+
+type Outcome = 'let in' | 'refused' | 'silence';
+
+interface Session {
+  readonly outcome: Promise<Outcome>;
+  write(packet: Buffer): void;
+  end(): void;
+}
+
+/** Opens a connection and says CONNECT; what comes after CONNACK is told to `hear`. */
+function openSession(
+  victim: Victim | undefined,
+  clientId: string,
+  crew: HostileCrew,
+  hear: (first: number, body: Buffer) => void = () => {},
+): Session {
+  const { promise, resolve } = Promise.withResolvers<Outcome>();
+  const reader = new PacketReader();
+  const socket = crew.lines.open(
+    { target: crew.mqtt, identity: victim?.identity },
+    {
+      secure: () => socket.write(connectPacket(clientId, KEEPALIVE_S)),
+      data: (bytes) => {
+        try {
+          reader.push(bytes, (first, body) => {
+            if (first >> 4 === CONNACK) resolve(body[1] === 0 ? 'let in' : 'refused');
+            else hear(first, body);
+          });
+        } catch {
+          socket.destroy();
+        }
+      },
+      closed: () => resolve('refused'),
+    },
+  );
+  const timer = setTimeout(() => resolve('silence'), ACT_MS);
+  return {
+    outcome: promise.finally(() => clearTimeout(timer)),
+    write: (packet) => socket.write(packet),
+    end: () => socket.destroy(),
+  };
+}
+
+/** A perfect copy can't be told from its original before somebody revokes it; it stays until it is thrown out. */
+async function comeAs(victim: Victim, clientId: string, crew: HostileCrew): Promise<void> {
+  crew.tally.count('hostile');
+  const session = openSession(victim, clientId, crew);
+  await session.outcome;
+  crew.agenda.at(Date.now() + ACT_MS, () => session.end());
+}
+
+async function comeAsAnother(victim: Victim, crew: HostileCrew): Promise<void> {
+  crew.tally.count('hostile');
+  const session = openSession(victim, `${victim.id}x`, crew);
+  judge(await session.outcome, crew.tally);
+  session.end();
+}
+
+/** Waits for the end of the certificate, and comes back with it. */
+async function outlive(victim: Victim, crew: HostileCrew): Promise<void> {
+  const end = Date.parse(new X509Certificate(victim.identity.certificatePem).validTo);
+  await new Promise<void>((resolve) => crew.agenda.at(end + 1_000, resolve));
+  if (crew.isOver()) return crew.tally.error('certificate_outlived_the_run');
+  crew.tally.count('hostile');
+  const session = openSession(victim, victim.id, crew);
+  judge(await session.outcome, crew.tally);
+  session.end();
+}
+
+function judge(outcome: Outcome, tally: Tally): void {
+  if (outcome === 'let in') tally.count('wronglyAllowed');
+  if (outcome === 'silence') tally.error('hostile_act_unanswered');
+}
+
+/** Each breaks another rule of MQTT 3.1.1 whose breach must close the connection. */
+const GARBAGE: readonly Buffer[] = [
+  Buffer.from([0xf0, 0]), // a reserved type [MQTT-2.2.2-1]
+  Buffer.from([0x30, 0xff, 0xff, 0xff, 0xff, 0x7f]), // a length of five bytes
+  Buffer.from([0x36, 5, 0, 1, 0x61, 0, 1]), // QoS 3 [MQTT-3.3.1-4]
+  Buffer.from([0x80, 5, 0, 1, 0, 0, 0]), // SUBSCRIBE with wrong flags [MQTT-3.8.1-1]
+  Buffer.from([0x10, 2, 0, 0]), // a second CONNECT [MQTT-3.1.0-2]
+  Buffer.from([0x32, 4, 0, 1, 0x23, 0]), // a topic with a wildcard, cut short
+];
+
+async function sendGarbage(victim: Victim | undefined, index: number, crew: HostileCrew): Promise<void> {
+  if (victim === undefined) return;
+  crew.tally.count('hostile');
+  const { promise, resolve } = Promise.withResolvers<'closed' | 'open'>();
+  const socket = crew.lines.open(
+    { target: crew.mqtt, identity: victim.identity },
+    {
+      secure: () => socket.write(GARBAGE[index % GARBAGE.length] as Buffer),
+      data: () => {},
+      closed: () => resolve('closed'),
+    },
+  );
+  const timer = setTimeout(() => resolve('open'), ACT_MS);
+  if ((await promise) === 'open') crew.tally.count('wronglyAllowed');
+  clearTimeout(timer);
+  socket.destroy();
+}
+
+/** The right server and the right root with a secret that nobody minted. */
+async function guessToken(crew: HostileCrew): Promise<void> {
+  const real = crew.token === undefined ? undefined : parseBootstrapToken(crew.token);
+  if (real === undefined || crew.door === undefined) return;
+  crew.tally.count('hostile');
+  const guess = { ...real, secret: randomBytes(TOKEN_SECRET_BYTES).toString('base64url') };
+  try {
+    const answer = await crew.door.enroll('guesser', formatBootstrapToken(guess), newKey());
+    if (!('refused' in answer)) crew.tally.count('wronglyAllowed');
+    else crew.tally.error(answer.refused);
+  } catch {
+    crew.tally.error('guess_unanswered');
+  }
+}
+
+/** A real device that wants to hear and say what is not its own. The service tells whether it was heard. */
+async function probe(victim: Victim, all: readonly Victim[], crew: HostileCrew): Promise<void> {
+  const other = all.find((candidate) => candidate.id !== victim.id)?.id ?? `${victim.id}-other`;
+  const filters = ['#', '+/+/telemetry/+', '$fleet/#', commandFilter(other as DeviceId)];
+  crew.tally.count('hostile', filters.length + 1);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const session = openSession(victim, victim.id, crew, (first, body) => {
+    if (first >> 4 !== SUBACK) return;
+    for (const granted of body.subarray(2)) if (granted < 0x80) crew.tally.count('wronglyAllowed');
+    resolve();
+  });
+  if ((await session.outcome) === 'let in') {
+    session.write(subscribePacket(1, filters, 0));
+    const topic = Buffer.from(telemetryTopic(other as DeviceId, 'probe'));
+    const timer = setTimeout(resolve, ACT_MS);
+    await promise;
+    clearTimeout(timer);
+    session.write(publishPacket(topic, `{"device":"${victim.id}","seq":1}`, 0, 0));
+    await new Promise((done) => setTimeout(done, 500)); // for the broker to read it before the line ends
+  }
+  session.end();
+}
+
+/** Keeps a handshake from being finished, as many as it can. */
+async function holdHandshake(crew: HostileCrew): Promise<void> {
+  crew.tally.count('hostile');
+  const socket = connect({ host: crew.mqtt.host, port: crew.mqtt.port });
+  socket.on('error', () => {});
+  socket.once('connect', () => socket.write(Buffer.from([0x16, 3, 1, 2, 0, 1]))); // the head of a ClientHello
+  await new Promise((resolve) => {
+    socket.once('close', resolve);
+    setTimeout(resolve, SLOW_MS);
+  });
+  socket.destroy();
+}

@@ -1,0 +1,42 @@
+/** A run as JUnit XML: one test case for each assertion, one for the run itself. */
+
+import type { RunResult } from '../run/result.ts';
+
+export function junitReport(result: RunResult): string {
+  const cases = [
+    { name: 'the run itself', failure: result.problems.join('; ') },
+    ...result.assertions.map(({ text, holds, found, reason }) => ({
+      name: text,
+      failure: holds ? '' : (reason ?? `found ${found}`),
+    })),
+  ];
+  const failures = cases.filter(({ failure }) => failure !== '').length;
+  const suite = escapeXml(`simulation ${result.scenario.name}`);
+  return [
+    '<?xml version="1.0" encoding="UTF-8"?>',
+    `<testsuites tests="${cases.length}" failures="${failures}">`,
+    `  <testsuite name="${suite}" tests="${cases.length}" failures="${failures}" time="${result.tookSeconds.toFixed(1)}" timestamp="${result.startedAt}">`,
+    ...cases.map(({ name, failure }) => {
+      const head = `    <testcase classname="${suite}" name="${escapeXml(name)}"`;
+      return failure === ''
+        ? `${head}/>`
+        : `${head}><failure message="${escapeXml(failure)}">${escapeXml(failure)}</failure></testcase>`;
+    }),
+    '  </testsuite>',
+    '</testsuites>',
+    '',
+  ].join('\n');
+}
+
+const ENTITIES: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&#39;',
+};
+
+/** For text and attributes, of XML and HTML alike. */
+export function escapeXml(text: string): string {
+  return text.replace(/[&<>"']/g, (character) => ENTITIES[character] as string);
+}

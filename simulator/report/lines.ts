@@ -1,0 +1,62 @@
+/** A run as plain lines of text: one a second while it runs, and its end. */
+
+import type { RunSnapshot } from '../run/record.ts';
+import type { RunResult } from '../run/result.ts';
+import { METRICS } from '../scenario/expectation.ts';
+import { short } from './chart.ts';
+
+/** One line, for a terminal and for a log alike. */
+export function secondLine(snapshot: RunSnapshot): string {
+  const { at, connected, devices, acknowledged, pubackP50, pubackP99, errors, unacknowledged } = snapshot;
+  const latency =
+    pubackP50 === undefined || pubackP99 === undefined
+      ? ''
+      : `, PUBACK p50 ${pubackP50.toFixed(1)} ms p99 ${pubackP99.toFixed(1)} ms`;
+  return `${at.toFixed(0)} s: ${connected} of ${devices} connected, ${acknowledged} messages/s${latency}, ${unacknowledged} unacknowledged, ${errors} errors`;
+}
+
+/** A few lines that are drawn over themselves. */
+export function liveScreen(name: string, durationSeconds: number, snapshot: RunSnapshot): readonly string[] {
+  const { totals, errorsByCause, at } = snapshot;
+  const share = Math.min(1, at / durationSeconds);
+  const width = 30;
+  const bar = '#'.repeat(Math.round(share * width)).padEnd(width, '.');
+  const causes = Object.entries(errorsByCause)
+    .sort(([, a], [, b]) => b - a)
+    .slice(0, 6)
+    .map(([cause, count]) => `${cause} ${count}`);
+  return [
+    `${name}  [${bar}] ${at.toFixed(0)} of ${durationSeconds} s`,
+    `devices   ${snapshot.connected} connected, ${snapshot.inFleet} in the fleet, ${snapshot.refused} refused, ${snapshot.cutOff} cut off, of ${snapshot.devices}`,
+    `messages  ${short(totals.sent)} sent, ${short(totals.acknowledged)} acknowledged, ${short(totals.received)} received; ${snapshot.acknowledged}/s`,
+    `latency   PUBACK p50 ${ms(snapshot.pubackP50)} p99 ${ms(snapshot.pubackP99)}; delivery p99 ${ms(snapshot.serviceP99)}; own delay p99 ${ms(snapshot.lagP99)}`,
+    `errors    ${causes.join(', ') || 'none'}`,
+  ];
+}
+
+export function verdictLines(result: RunResult): string {
+  const lines = result.assertions.map(({ text, holds, found, reason }) => {
+    const metric = text.trim().split(/[\s=!<>]/, 1)[0] as string;
+    const unit = METRICS[metric]?.unit === 'ms' ? ' ms' : '';
+    return `${holds ? 'ok  ' : 'FAIL'}  ${text}${found === undefined ? `: ${reason}` : `: ${found.toFixed(unit === '' ? 0 : 1)}${unit}`}`;
+  });
+  const { values } = result;
+  const own = [
+    `own delay p99 ${ms(values['simulator.lagP99'])}`,
+    ...(values['simulator.cpuPerMessage'] === undefined
+      ? []
+      : [`${values['simulator.cpuPerMessage'].toFixed(1)} µs CPU per message`]),
+    ...(values['simulator.memoryPerDevice'] === undefined
+      ? []
+      : [`${values['simulator.memoryPerDevice'].toFixed(1)} KiB per device`]),
+  ];
+  return [
+    ...lines,
+    ...result.problems.map((problem) => `FAIL  ${problem}`),
+    `${result.scenario.name}: ${result.verdict}; ${values['devices.total']} devices, ${values['messages.acknowledged']} of ${values['messages.sent']} messages acknowledged; simulator: ${own.join(', ')}`,
+  ].join('\n');
+}
+
+function ms(value: number | undefined): string {
+  return value === undefined ? '-' : `${value.toFixed(1)} ms`;
+}

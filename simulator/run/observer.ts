@@ -1,0 +1,155 @@
+/**
+ * The back-end application of a run: a service that subscribes to all telemetry and to the answers of devices, and sends
+ * commands. It sees what reached the other side: losses, duplicates, order, forgeries, and the time since each message was
+ * meant to be sent.
+ */
+
+import type { DeviceId } from '../../contract/identity.ts';
+import { commandTopic, parseDeviceTopic, RESPONSES_OF_ALL, TELEMETRY_OF_ALL } from '../../contract/topics.ts';
+import { preciseNow } from '../swarm/agenda.ts';
+import {
+  CONNACK,
+  connectPacket,
+  PacketReader,
+  PINGREQ,
+  PUBLISH,
+  pubackPacket,
+  publishPacket,
+  readPublish,
+  SUBACK,
+  subscribePacket,
+} from '../swarm/mqtt-packets.ts';
+import { SequenceSet } from '../swarm/sequence-set.ts';
+import type { Tally } from '../swarm/tally.ts';
+import type { LineIdentity, Target, TlsLines } from '../swarm/tls-line.ts';
+
+export interface ObserverOptions {
+  readonly clientId: string;
+  readonly identity: LineIdentity;
+  readonly target: Target;
+  readonly lines: TlsLines;
+  readonly tally: Tally;
+}
+
+const KEEPALIVE_S = 60;
+const RETRY_MS = 500;
+
+export class Observer {
+  /** By `device stream`. */
+  readonly seen = new Map<string, SequenceSet>();
+  readonly #options: ObserverOptions;
+  readonly #asked = new Map<string, number>();
+  #write: (packet: Buffer) => void = () => {};
+  #isClosed = false;
+  #end: () => void = () => {};
+  #retry: NodeJS.Timeout | undefined;
+  #requests = 0;
+
+  constructor(options: ObserverOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when it is subscribed for the first time; from then on it comes back by itself. */
+  open(): Promise<void> {
+    return new Promise((resolve) => this.#connect(resolve));
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    clearTimeout(this.#retry);
+    this.#end();
+  }
+
+  /** Sends a command to each of these devices. */
+  command(name: string, devices: readonly string[]): void {
+    for (const device of devices) {
+      this.#requests += 1;
+      const requestId = `sim-${this.#requests}`;
+      this.#asked.set(requestId, preciseNow());
+      this.#options.tally.count('commandsSent');
+      this.#write(
+        publishPacket(Buffer.from(commandTopic(device as DeviceId, name, requestId)), '{}', 1, this.#requests & 0x7fff),
+      );
+    }
+  }
+
+  #connect(subscribed: () => void): void {
+    const { lines, target, identity, clientId } = this.#options;
+    const reader = new PacketReader();
+    const socket = lines.open(
+      { target, identity },
+      {
+        secure: () => socket.write(connectPacket(clientId, KEEPALIVE_S)),
+        data: (bytes) =>
+          reader.push(bytes, (first, body) => {
+            const type = first >> 4;
+            if (type === PUBLISH) this.#received(first, body);
+            else if (type === SUBACK) subscribed();
+            else if (type === CONNACK && body[1] === 0) {
+              this.#write(subscribePacket(1, [TELEMETRY_OF_ALL, RESPONSES_OF_ALL], 1));
+            }
+          }),
+        closed: () => {
+          clearInterval(pings);
+          if (!this.#isClosed) this.#retry = setTimeout(() => this.#connect(subscribed), RETRY_MS);
+        },
+      },
+    );
+    const pings = setInterval(() => socket.write(PINGREQ), (KEEPALIVE_S * 1_000) / 2);
+    this.#write = (packet) => socket.write(packet);
+    this.#end = () => {
+      clearInterval(pings);
+      socket.destroy();
+    };
+  }
+
+  #received(first: number, body: Buffer): void {
+    const { tally } = this.#options;
+    const { topic, qos, packetId, payload } = readPublish(first, body);
+    if (qos === 1) this.#write(pubackPacket(packetId));
+    const parsed = parseDeviceTopic(topic);
+    if (parsed?.kind === 'response') {
+      const asked = this.#asked.get(parsed.requestId);
+      if (asked === undefined) return;
+      this.#asked.delete(parsed.requestId);
+      tally.count('commandsAnswered');
+      tally.record('command', preciseNow() - asked);
+      return;
+    }
+    if (parsed?.kind !== 'telemetry') return;
+    const message = readPayload(payload);
+    if (message === undefined) return;
+    if (message.device !== parsed.device) {
+      tally.count('forged');
+      return;
+    }
+    tally.count('received');
+    const key = `${parsed.device} ${parsed.stream}`;
+    let set = this.seen.get(key);
+    if (set === undefined) {
+      set = new SequenceSet();
+      this.seen.set(key, set);
+    }
+    const { last } = set;
+    if (!set.add(message.seq)) {
+      tally.count('duplicates');
+      return;
+    }
+    if (last !== undefined && message.seq < last) tally.count('reordered');
+    tally.record('service', preciseNow() - message.due);
+  }
+}
+
+/** What a simulated device says of itself; undefined for other payloads. */
+export function readPayload(
+  payload: Buffer | string,
+): { readonly device: string; readonly seq: number; readonly due: number } | undefined {
+  try {
+    const value = JSON.parse(payload.toString()) as { device?: unknown; seq?: unknown; due?: unknown };
+    const { device, seq, due } = value;
+    if (typeof device !== 'string' || !Number.isInteger(seq)) return undefined;
+    return { device, seq: seq as number, due: typeof due === 'number' ? due : Number.NaN };
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,59 @@
+/** What a run leaves behind: one JSON document, from which every report is made. It measures and judges nothing. */
+
+import { z } from 'zod';
+
+export const RESULT_FORMAT = 'rollcall-simulation/1';
+
+const latency = z.object({
+  count: z.int(),
+  p50: z.number(),
+  p90: z.number(),
+  p99: z.number(),
+  p999: z.number(),
+  max: z.number(),
+});
+
+const point = z.object({
+  /** Seconds since the start. */
+  at: z.number(),
+  connected: z.number(),
+  sent: z.number(),
+  acknowledged: z.number(),
+  received: z.number(),
+  connects: z.number(),
+  disconnects: z.number(),
+  errors: z.number(),
+  pubackP50: z.number().optional(),
+  pubackP99: z.number().optional(),
+  serviceP99: z.number().optional(),
+  connectP99: z.number().optional(),
+  lagP99: z.number().optional(),
+});
+
+export const resultSchema = z.object({
+  format: z.literal(RESULT_FORMAT),
+  scenario: z.object({ name: z.string(), about: z.string(), seed: z.number(), durationSeconds: z.number() }),
+  target: z.string(),
+  startedAt: z.string(),
+  /** All that happened, also after the duration. */
+  tookSeconds: z.number(),
+  machine: z.object({ cores: z.int(), cpu: z.string(), memoryGiB: z.number(), system: z.string() }),
+  versions: z.record(z.string(), z.string()),
+  workers: z.int(),
+  /** By metric: counts, and milliseconds for latencies. */
+  values: z.record(z.string(), z.number()),
+  latencies: z.record(z.string(), latency),
+  errors: z.record(z.string(), z.number()),
+  timeline: z.array(point),
+  marks: z.array(z.object({ at: z.number(), for: z.number().optional(), text: z.string() })),
+  assertions: z.array(
+    z.object({ text: z.string(), holds: z.boolean(), found: z.number().optional(), reason: z.string().optional() }),
+  ),
+  /** What went wrong with the run itself: then its figures say nothing about the server. */
+  problems: z.array(z.string()),
+  verdict: z.enum(['passed', 'failed']),
+});
+
+export type RunResult = z.output<typeof resultSchema>;
+export type TimelinePoint = RunResult['timeline'][number];
+export type Mark = RunResult['marks'][number];

@@ -1,0 +1,61 @@
+/**
+ * What is due when, for thousands of devices with one timer. Times are slots of a few milliseconds; whatever is entered
+ * is due at the beginning of its slot, so that being late is the simulator's own delay and nothing else.
+ */
+
+import { setTimeout as startTimer } from 'node:timers';
+
+export const SLOT_MS = 5;
+
+/** Milliseconds since 1970 with a fraction, the same in every thread of this machine. */
+export function preciseNow(): number {
+  return performance.timeOrigin + performance.now();
+}
+
+export class Agenda {
+  readonly #slots = new Map<number, (() => void)[]>();
+  readonly #late: (milliseconds: number) => void;
+  #timer: NodeJS.Timeout | undefined;
+  #slot: number;
+  #isClosed = false;
+
+  /** `late`: told at each slot how late it came. */
+  constructor(late: (milliseconds: number) => void) {
+    this.#late = late;
+    this.#slot = Math.floor(preciseNow() / SLOT_MS);
+    this.#waitForNext();
+  }
+
+  /** Enters it and returns the time at which it is really due. There is no way back: what is entered asks whether it is still wanted. */
+  at(time: number, run: () => void): number {
+    const slot = Math.max(this.#slot + 1, Math.ceil(time / SLOT_MS));
+    const entries = this.#slots.get(slot);
+    if (entries === undefined) this.#slots.set(slot, [run]);
+    else entries.push(run);
+    return slot * SLOT_MS;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+    this.#slots.clear();
+  }
+
+  #waitForNext(): void {
+    const wait = (this.#slot + 1) * SLOT_MS - preciseNow();
+    this.#timer = startTimer(() => this.#tick(), Math.max(0, Math.ceil(wait)));
+  }
+
+  #tick(): void {
+    const current = Math.floor(preciseNow() / SLOT_MS);
+    while (this.#slot < current && !this.#isClosed) {
+      this.#slot += 1;
+      const entries = this.#slots.get(this.#slot);
+      if (entries === undefined) continue;
+      this.#slots.delete(this.#slot);
+      this.#late(preciseNow() - this.#slot * SLOT_MS);
+      for (const run of entries) run();
+    }
+    if (!this.#isClosed) this.#waitForNext();
+  }
+}

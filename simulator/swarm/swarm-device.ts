@@ -1,0 +1,486 @@
+/**
+ * One device of a swarm: key and certificate of its own, a raw TLS socket, and the few packets of MQTT that a sensor
+ * needs. It enrolls, connects, publishes what is due, keeps what has no acknowledgement and sends it again, answers
+ * commands, sleeps, loses its line or its power, and comes back as a patient device does.
+ */
+
+import type { TLSSocket } from 'node:tls';
+import type { DeviceId } from '../../contract/identity.ts';
+import { commandFilter, parseDeviceTopic, responseTopic, telemetryTopic } from '../../contract/topics.ts';
+import { backoffDelay } from '../../device-sdk/backoff.ts';
+import type { Crew, Fate, GroupOfDevices, LiveDevice } from './crew.ts';
+import type { EstAnswer, EstDoor, newKey } from './est-door.ts';
+import {
+  CONNACK,
+  connectPacket,
+  DISCONNECT,
+  PacketReader,
+  PINGREQ,
+  PUBACK,
+  PUBLISH,
+  pubackPacket,
+  publishPacket,
+  readPublish,
+  SUBACK,
+  subscribePacket,
+} from './mqtt-packets.ts';
+import { Outgoing } from './outgoing.ts';
+import { type Message, Publisher } from './publisher.ts';
+import type { LineIdentity } from './tls-line.ts';
+
+export interface SwarmOrder {
+  readonly index: number;
+  /** In its group. */
+  readonly position: number;
+  readonly id: string;
+  readonly group: GroupOfDevices;
+  readonly random: () => number;
+  readonly identity: LineIdentity | undefined;
+  /** Asks for a certificate when it is this device's turn. */
+  readonly enroll: (act: (door: EstDoor) => Promise<EstAnswer>) => Promise<EstAnswer>;
+  /** Key for a request; shared ones come from a pool. */
+  readonly makeKey: () => ReturnType<typeof newKey>;
+}
+
+type State = 'waiting' | 'enrolling' | 'away' | 'connecting' | 'connected' | 'silenced' | 'gone';
+
+const CONNECT_PATIENCE_MS = 30_000;
+const RECONNECT = { base: 1_000, cap: 30_000, refusalFloor: 5_000 };
+/** Refusals in a row that an honest device takes for its last word. */
+const REFUSALS_MAX = 3;
+const SUBSCRIBE_ID = 0xffff;
+
+export class SwarmDevice implements LiveDevice {
+  readonly index: number;
+  readonly id: string;
+  readonly #order: SwarmOrder;
+  readonly #crew: Crew;
+  readonly #publishers: readonly Publisher[];
+  #identity: LineIdentity | undefined;
+  #session: Buffer | undefined;
+  #state: State = 'waiting';
+  #fate: Fate = 'waiting';
+  #socket: TLSSocket | undefined;
+  #reader: PacketReader | undefined;
+  /** Grows with each connection: what was entered for an earlier one is not wanted any more. */
+  #generation = 0;
+  readonly #outgoing = new Outgoing();
+  #lastSent = 0;
+  #failures = 0;
+  #refusals = 0;
+  #lostAt = 0;
+  #revokedAt: number | undefined;
+  #isSpeaking = false;
+
+  constructor(order: SwarmOrder, crew: Crew) {
+    this.index = order.index;
+    this.id = order.id;
+    this.#order = order;
+    this.#crew = crew;
+    this.#identity = order.identity;
+    const { settings, recordings } = order.group;
+    const { skew, drift } = settings.clock;
+    const booted = crew.now();
+    const speaker = {
+      id: order.id,
+      position: order.position,
+      random: order.random,
+      clock: (now: number) => now + skew + (now - booted) * (drift / 1e6),
+    };
+    this.#publishers = settings.publish.map(
+      (stream) =>
+        new Publisher(
+          { stream, recording: recordings.get(stream.stream) },
+          telemetryTopic(order.id as DeviceId, stream.stream),
+          speaker,
+        ),
+    );
+  }
+
+  get group(): string {
+    return this.#order.group.name;
+  }
+
+  get isConnected(): boolean {
+    return this.#state === 'connected';
+  }
+
+  get fate(): Fate {
+    return this.#fate;
+  }
+
+  get identity(): LineIdentity | undefined {
+    return this.#identity;
+  }
+
+  get waiting(): number {
+    if (this.#fate !== 'in') return 0; // nobody will acknowledge them any more
+    return this.#outgoing.waiting;
+  }
+
+  acknowledged(): Readonly<Record<string, readonly number[]>> {
+    return Object.fromEntries(this.#publishers.map(({ stream, acknowledged }) => [stream, acknowledged.ranges]));
+  }
+
+  arrive(): void {
+    if (this.#identity === undefined) void this.#enroll();
+    else {
+      this.#fate = 'in';
+      this.#connect();
+    }
+  }
+
+  expectRevocation(at: number): void {
+    this.#revokedAt = at;
+    this.#crew.tally.count('revoked');
+  }
+
+  /** Nothing gets through, and nobody is told: the connection stays open on the other side. */
+  cutLine(milliseconds: number): void {
+    if (this.#state !== 'connected' && this.#state !== 'connecting' && this.#state !== 'away') return;
+    this.#silence();
+    this.#socket?.pause();
+    this.#in(milliseconds, () => {
+      this.#dropSocket('reset');
+      this.#connectAfterLoss();
+    });
+  }
+
+  losePower(milliseconds: number): void {
+    if (this.#state === 'waiting' || this.#state === 'enrolling' || this.#state === 'gone') return;
+    this.#crew.tally.count('dropped', this.#outgoing.forget());
+    this.#session = undefined;
+    this.#silence();
+    this.#dropSocket('reset');
+    this.#isSpeaking = false;
+    this.#in(milliseconds, () => this.#connectAfterLoss());
+  }
+
+  /** Gets the next certificate with a new key and comes back with it. */
+  async renew(): Promise<void> {
+    const current = this.#identity;
+    const { door } = this.#order.group;
+    if (current === undefined || door === undefined) return;
+    try {
+      const answer = await this.#order.enroll((est) => est.renew(current, this.#order.makeKey()));
+      if ('refused' in answer) {
+        this.#crew.tally.error(answer.refused);
+        if (this.#revokedAt === undefined) this.#crew.tally.count('wronglyRefused');
+        return;
+      }
+      this.#identity = answer.identity;
+    } catch (error) {
+      this.#crew.tally.error(causeOf(error));
+      return;
+    }
+    this.#crew.tally.count('renewed');
+    this.#session = undefined; // it would resume under the old certificate
+    if (this.#state !== 'connected') return;
+    this.#silence();
+    this.#dropSocket('end');
+    this.#connect();
+  }
+
+  fallSilent(): void {
+    this.#isSpeaking = false;
+    this.#generation += this.#state === 'waiting' ? 1 : 0;
+    if (this.#state === 'waiting') this.#state = 'gone';
+  }
+
+  leave(): Promise<void> {
+    const socket = this.#socket;
+    this.#generation += 1;
+    this.#state = 'gone';
+    if (socket === undefined || socket.destroyed) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => socket.destroy(), 2_000);
+      socket.once('close', () => {
+        clearTimeout(timer);
+        resolve();
+      });
+      socket.resume();
+      socket.end(DISCONNECT);
+    });
+  }
+
+  async #enroll(): Promise<void> {
+    const { tally, now } = this.#crew;
+    this.#state = 'enrolling';
+    const key = this.#order.makeKey();
+    for (let earlier = 0; this.#state === 'enrolling' && !this.#crew.isOver; earlier += 1) {
+      let wait: number;
+      try {
+        const answer = await this.#order.enroll(async (door) => {
+          const began = now();
+          const certificate = await door.enroll(this.id, this.#order.group.token ?? '', key);
+          if (!('refused' in certificate)) tally.record('enroll', now() - began);
+          return certificate;
+        });
+        if (!('refused' in answer)) {
+          this.#identity = answer.identity;
+          this.#fate = 'in';
+          tally.count('enrolled');
+          this.#connect();
+          return;
+        }
+        tally.error(answer.refused);
+        if (answer.retryAfter === undefined) {
+          this.#fate = 'refused';
+          this.#state = 'gone';
+          tally.count('refused');
+          return;
+        }
+        wait = answer.retryAfter * 1_000 * (1 + this.#order.random());
+      } catch (error) {
+        tally.error(causeOf(error));
+        wait = backoffDelay({ kind: 'lost', earlier }, this.#order.random, RECONNECT);
+      }
+      await new Promise<void>((resolve) => this.#crew.agenda.at(now() + wait, resolve));
+    }
+  }
+
+  #connectAfterLoss(): void {
+    this.#lostAt = this.#crew.now();
+    this.#connect();
+  }
+
+  #connect(): void {
+    if (this.#state === 'gone' || this.#fate !== 'in') return;
+    const { lines, tally, now } = this.#crew;
+    const { group } = this.#order;
+    this.#state = 'connecting';
+    this.#generation += 1;
+    const generation = this.#generation;
+    const began = now();
+    const isMine = () => this.#generation === generation;
+    this.#reader = new PacketReader();
+    const { sourceAddresses, settings } = group;
+    const socket = lines.open(
+      {
+        target: group.target(),
+        identity: this.#identity,
+        session: this.#session,
+        sourceAddress: sourceAddresses.length === 0 ? undefined : sourceAddresses[this.index % sourceAddresses.length],
+      },
+      {
+        secure: () => {
+          if (socket.isSessionReused()) tally.count('resumed');
+          this.#write(connectPacket(this.id, Math.ceil(settings.keepalive / 1_000)));
+        },
+        data: (bytes) => {
+          if (isMine()) this.#read(bytes, began);
+        },
+        closed: (cause) => {
+          if (isMine()) this.#lost(cause);
+        },
+        ...(settings.resume && {
+          session: (session: Buffer) => {
+            if (isMine()) this.#session = session;
+          },
+        }),
+      },
+    );
+    this.#socket = socket;
+    this.#in(CONNECT_PATIENCE_MS, () => {
+      if (this.#state !== 'connecting') return;
+      tally.error('connect_timeout');
+      socket.destroy();
+    });
+  }
+
+  #read(bytes: Buffer, began: number): void {
+    try {
+      this.#reader?.push(bytes, (first, body) => this.#handle(first, body, began));
+    } catch {
+      this.#crew.tally.error('malformed_packet');
+      this.#socket?.destroy();
+    }
+  }
+
+  #handle(first: number, body: Buffer, began: number): void {
+    switch (first >> 4) {
+      case PUBACK:
+        this.#acknowledge(body.readUInt16BE(0));
+        return;
+      case CONNACK:
+        if (body[1] === 0) this.#connected(began);
+        else this.#refused(`connack_${body[1]}`);
+        return;
+      case PUBLISH:
+        this.#deliver(first, body);
+        return;
+      case SUBACK:
+        if (this.#order.group.settings.reads === 'never') this.#socket?.pause();
+        return;
+    }
+  }
+
+  #connected(began: number): void {
+    const { tally, now } = this.#crew;
+    const { settings } = this.#order.group;
+    const time = now();
+    this.#state = 'connected';
+    this.#failures = 0;
+    this.#refusals = 0;
+    tally.count('connects');
+    tally.record('connect', time - began);
+    if (this.#revokedAt !== undefined) tally.count('wronglyAllowed');
+    if (this.#lostAt !== 0) tally.record('recovery', time - Math.max(this.#lostAt, this.#crew.returnedAt));
+    this.#lostAt = 0;
+    if (Object.keys(settings.commands).length > 0 || settings.reads === 'never' || settings.acknowledges === 'never') {
+      this.#write(subscribePacket(SUBSCRIBE_ID, [commandFilter(this.id as DeviceId)], 1));
+    }
+    this.#outgoing.resume((packet) => this.#write(packet));
+    this.#keepAlive();
+    if (settings.sleep !== undefined) this.#goToSleepLater(settings.sleep);
+    if (!this.#isSpeaking && !this.#crew.isOver) this.#beginToSpeak(time);
+  }
+
+  #beginToSpeak(time: number): void {
+    this.#isSpeaking = true;
+    for (const publisher of this.#publishers) this.#waitFor(publisher, publisher.begin(time));
+  }
+
+  #waitFor(publisher: Publisher, due: number | undefined): void {
+    if (due === undefined) return;
+    const slot = this.#crew.agenda.at(due, () => {
+      if (!this.#isSpeaking || this.#crew.isOver || this.#fate !== 'in') return;
+      this.#send(publisher.next(slot));
+      this.#waitFor(publisher, publisher.following());
+    });
+  }
+
+  #send(message: Message): void {
+    if (message.publisher.qos === 0) {
+      if (this.#state !== 'connected') {
+        this.#crew.tally.count('dropped');
+        return;
+      }
+      this.#crew.tally.count('sent');
+      this.#write(publishPacket(message.publisher.topic, message.payload, 0, 0));
+      return;
+    }
+    this.#crew.tally.count('sent');
+    this.#crew.tally.count('dropped', this.#outgoing.add(message));
+    if (this.#state === 'connected') this.#outgoing.drain((packet) => this.#write(packet));
+  }
+
+  #acknowledge(packetId: number): void {
+    const message = this.#outgoing.acknowledge(packetId);
+    if (message === undefined) return; // of a response, or of a connection before
+    message.publisher.acknowledged.add(message.sequence);
+    this.#crew.tally.count('acknowledged');
+    this.#crew.tally.record('puback', this.#crew.now() - message.due);
+    this.#outgoing.drain((packet) => this.#write(packet));
+  }
+
+  #deliver(first: number, body: Buffer): void {
+    const { settings } = this.#order.group;
+    const { topic, qos, packetId } = readPublish(first, body);
+    if (qos === 1 && settings.acknowledges === 'always') this.#write(pubackPacket(packetId));
+    const parsed = parseDeviceTopic(topic);
+    if (parsed?.kind !== 'command' || parsed.device !== this.id) return;
+    const command = settings.commands[parsed.name];
+    if (command === undefined || command.answer === false) return;
+    const { answer } = command;
+    const generation = this.#generation;
+    this.#crew.agenda.at(this.#crew.now() + command.after, () => {
+      if (generation !== this.#generation || this.#state !== 'connected') return;
+      const reply = Buffer.from(responseTopic(this.id as DeviceId, parsed.requestId));
+      this.#write(publishPacket(reply, answer, 0, 0));
+    });
+  }
+
+  #keepAlive(): void {
+    const period = this.#order.group.settings.keepalive * 0.75;
+    this.#in(period, () => {
+      if (this.#state !== 'connected') return;
+      if (this.#crew.now() - this.#lastSent >= period * 0.9) this.#write(PINGREQ);
+      this.#keepAlive();
+    });
+  }
+
+  #goToSleepLater({ awake, asleep }: { readonly awake: number; readonly asleep: number }): void {
+    const about = (time: number) => time * (0.9 + this.#order.random() * 0.2);
+    this.#in(about(awake), () => {
+      if (this.#state !== 'connected' || this.#crew.isOver) return;
+      if (this.#outgoing.waiting > 0) return this.#goToSleepLater({ awake: 200, asleep });
+      this.#isSpeaking = false;
+      this.#silence();
+      this.#dropSocket('end');
+      this.#in(about(asleep), () => this.#connect());
+    });
+  }
+
+  /** From here on nothing that the connection says is heard. */
+  #silence(): void {
+    if (this.#state === 'connected') this.#crew.tally.count('disconnects');
+    this.#state = 'silenced';
+    this.#generation += 1;
+  }
+
+  #dropSocket(how: 'end' | 'reset'): void {
+    const socket = this.#socket;
+    this.#socket = undefined;
+    if (socket === undefined || socket.destroyed) return;
+    if (how === 'end') {
+      socket.end(DISCONNECT);
+      socket.resume();
+      return;
+    }
+    socket.destroy();
+  }
+
+  #refused(cause: string): void {
+    const { tally } = this.#crew;
+    tally.error(cause);
+    this.#refusals += 1;
+    if (this.#revokedAt === undefined) tally.count('wronglyRefused');
+    if (this.#revokedAt !== undefined || this.#refusals >= REFUSALS_MAX) {
+      this.#fate = 'cut off';
+      this.#isSpeaking = false;
+      tally.count('cutOff');
+    }
+    this.#socket?.destroy();
+  }
+
+  #lost(cause: string | undefined): void {
+    const { tally, now } = this.#crew;
+    const wasConnected = this.#state === 'connected';
+    this.#socket = undefined;
+    this.#generation += 1;
+    if (wasConnected) {
+      tally.count('disconnects');
+      this.#lostAt = now();
+      if (this.#revokedAt !== undefined) tally.record('revocation', now() - this.#revokedAt);
+    }
+    if (this.#fate === 'cut off') {
+      this.#state = 'gone';
+      return;
+    }
+    if (cause !== undefined || !wasConnected) tally.error(cause ?? 'closed_before_connack');
+    else if (this.#revokedAt === undefined) tally.error('closed_by_server');
+    this.#state = 'away';
+    const wait = backoffDelay({ kind: 'lost', earlier: this.#failures }, this.#order.random, RECONNECT);
+    this.#failures += 1;
+    this.#in(wait, () => this.#connect());
+  }
+
+  #write(packet: Buffer): void {
+    this.#lastSent = this.#crew.now();
+    this.#socket?.write(packet);
+  }
+
+  /** Unless something else has happened to the connection until then. */
+  #in(milliseconds: number, run: () => void): void {
+    const generation = this.#generation;
+    this.#crew.agenda.at(this.#crew.now() + milliseconds, () => {
+      if (generation === this.#generation && this.#state !== 'gone') run();
+    });
+  }
+}
+
+function causeOf(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  return code ?? message ?? 'unknown';
+}

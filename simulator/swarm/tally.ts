@@ -1,0 +1,126 @@
+/**
+ * What a shard counts and measures: counters since the last report, and histograms (HDR) since the beginning and since
+ * the last report. Latencies run from the time at which something was meant to happen, so that a device that waits for a
+ * slow server doesn't hide the slowness (coordinated omission). Times are milliseconds, kept as microseconds.
+ */
+
+import { build, decodeFromCompressedBase64, encodeIntoCompressedBase64, type Histogram } from 'hdr-histogram-js';
+
+export const LATENCIES = [
+  'enroll',
+  'connect',
+  'puback',
+  'service',
+  'revocation',
+  'recovery',
+  'command',
+  'lag',
+] as const;
+export type LatencyName = (typeof LATENCIES)[number];
+
+export const COUNTERS = [
+  'enrolled',
+  'refused',
+  'connects',
+  'disconnects',
+  'resumed',
+  'sent',
+  'acknowledged',
+  'dropped',
+  'received',
+  'duplicates',
+  'reordered',
+  'forged',
+  'cutOff',
+  'renewed',
+  'revoked',
+  'commandsSent',
+  'commandsAnswered',
+  'hostile',
+  'wronglyAllowed',
+  'wronglyRefused',
+] as const;
+export type CounterName = (typeof COUNTERS)[number];
+export type Counters = Record<CounterName, number>;
+
+const LONGEST_MS = 3_600_000;
+
+export function newHistogram(): Histogram {
+  return build({ highestTrackableValue: LONGEST_MS * 1_000, numberOfSignificantValueDigits: 2, bitBucketSize: 32 });
+}
+
+export function noCounters(): Counters {
+  return Object.fromEntries(COUNTERS.map((name) => [name, 0])) as Counters;
+}
+
+/** What happened since the report before it. Plain data: it crosses threads and networks. */
+export interface TallyReport {
+  readonly counters: Partial<Counters>;
+  readonly errors: Readonly<Record<string, number>>;
+  /** Compressed histograms, base64. */
+  readonly latencies: Partial<Readonly<Record<LatencyName, string>>>;
+}
+
+export class Tally {
+  #counters = noCounters();
+  #errors: Record<string, number> = {};
+  readonly #latencies = new Map<LatencyName, Histogram>();
+
+  count(name: CounterName, times = 1): void {
+    this.#counters[name] += times;
+  }
+
+  error(cause: string): void {
+    const name = cause.replace(/[^A-Za-z0-9_]/g, '_').slice(0, 60);
+    this.#errors[name] = (this.#errors[name] ?? 0) + 1;
+  }
+
+  record(name: LatencyName, milliseconds: number): void {
+    let histogram = this.#latencies.get(name);
+    if (histogram === undefined) {
+      histogram = newHistogram();
+      this.#latencies.set(name, histogram);
+    }
+    histogram.recordValue(Math.round(Math.min(LONGEST_MS, Math.max(0.001, milliseconds)) * 1_000));
+  }
+
+  /** What came since the last call, which is forgotten. */
+  take(): TallyReport {
+    const counters = Object.fromEntries(Object.entries(this.#counters).filter(([, count]) => count !== 0));
+    const errors = this.#errors;
+    const latencies: Partial<Record<LatencyName, string>> = {};
+    for (const [name, histogram] of this.#latencies) {
+      if (histogram.totalCount === 0) continue;
+      latencies[name] = encodeIntoCompressedBase64(histogram);
+      histogram.reset();
+    }
+    this.#counters = noCounters();
+    this.#errors = {};
+    return { counters, errors, latencies };
+  }
+}
+
+/** All that was ever reported, summed up. */
+export class Totals {
+  readonly counters = noCounters();
+  readonly errors: Record<string, number> = {};
+  readonly latencies = new Map<LatencyName, Histogram>();
+
+  add(report: TallyReport): void {
+    for (const [name, count] of Object.entries(report.counters)) this.counters[name as CounterName] += count;
+    for (const [name, count] of Object.entries(report.errors)) this.errors[name] = (this.errors[name] ?? 0) + count;
+    for (const [name, text] of Object.entries(report.latencies)) {
+      const added = decodeFromCompressedBase64(text, 32);
+      const whole = this.latencies.get(name as LatencyName);
+      if (whole === undefined) this.latencies.set(name as LatencyName, added);
+      else whole.add(added);
+    }
+  }
+
+  /** Milliseconds; undefined while nothing was measured. */
+  percentile(name: LatencyName, percent: number): number | undefined {
+    const histogram = this.latencies.get(name);
+    if (histogram === undefined || histogram.totalCount === 0) return undefined;
+    return (percent === 100 ? histogram.maxValue : histogram.getValueAtPercentile(percent)) / 1_000;
+  }
+}

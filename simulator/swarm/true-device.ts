@@ -1,0 +1,261 @@
+/**
+ * A device of the fleet that is the device SDK itself, with a behaviour from the scenario. What happens to its line or its
+ * power, it sees as an application does: it is closed and opened again with the identity that it has.
+ */
+
+import type { DeviceId } from '../../contract/identity.ts';
+import { telemetryTopic } from '../../contract/topics.ts';
+import { Device } from '../../device-sdk/device.ts';
+import { asDeviceError } from '../../device-sdk/device-error.ts';
+import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
+import { seededRandom } from '../arrivals.ts';
+import type { Crew, Fate, GroupOfDevices, LiveDevice } from './crew.ts';
+import { type Message, Publisher } from './publisher.ts';
+
+export interface TrueOrder {
+  readonly index: number;
+  readonly position: number;
+  readonly id: string;
+  readonly group: GroupOfDevices;
+  readonly seed: number;
+  /** In place of what the enroll server announces, where a proxy stands in between. */
+  readonly mqttUrl: string | undefined;
+  /** Waits for its turn: thousands that enroll at once measure only themselves. */
+  readonly turn: <T>(act: () => Promise<T>) => Promise<T>;
+}
+
+export class TrueDevice implements LiveDevice {
+  readonly index: number;
+  readonly id: string;
+  readonly #order: TrueOrder;
+  readonly #crew: Crew;
+  readonly #store = memoryIdentityStore();
+  readonly #publishers: readonly Publisher[];
+  readonly #clock: (now: number) => number;
+  #device: Device | undefined;
+  #fate: Fate = 'waiting';
+  #isConnected = false;
+  #isSpeaking = false;
+  #isLeaving = false;
+  #lostAt = 0;
+  #revokedAt: number | undefined;
+  #waiting = 0;
+
+  constructor(order: TrueOrder, crew: Crew) {
+    this.index = order.index;
+    this.id = order.id;
+    this.#order = order;
+    this.#crew = crew;
+    const { settings, recordings } = order.group;
+    const booted = crew.now();
+    this.#clock = (now) => now + settings.clock.skew + (now - booted) * (settings.clock.drift / 1e6);
+    const speaker = {
+      id: order.id,
+      position: order.position,
+      random: seededRandom(order.seed),
+      clock: this.#clock,
+    };
+    this.#publishers = settings.publish.map(
+      (stream) =>
+        new Publisher(
+          { stream, recording: recordings.get(stream.stream) },
+          telemetryTopic(order.id as DeviceId, stream.stream),
+          speaker,
+        ),
+    );
+  }
+
+  get group(): string {
+    return this.#order.group.name;
+  }
+
+  get isConnected(): boolean {
+    return this.#isConnected;
+  }
+
+  get fate(): Fate {
+    return this.#fate;
+  }
+
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  acknowledged(): Readonly<Record<string, readonly number[]>> {
+    return Object.fromEntries(this.#publishers.map(({ stream, acknowledged }) => [stream, acknowledged.ranges]));
+  }
+
+  arrive(): void {
+    void this.#order.turn(() => this.#open('first'));
+  }
+
+  expectRevocation(at: number): void {
+    this.#revokedAt = at;
+    this.#crew.tally.count('revoked');
+  }
+
+  cutLine(milliseconds: number): void {
+    void this.#reopenAfter(milliseconds);
+  }
+
+  losePower(milliseconds: number): void {
+    this.#crew.tally.count('dropped', this.#waiting);
+    void this.#reopenAfter(milliseconds);
+  }
+
+  async renew(): Promise<void> {
+    try {
+      await this.#device?.renew();
+      this.#crew.tally.count('renewed');
+    } catch (error) {
+      this.#crew.tally.error(asDeviceError(error, 'internal').code);
+    }
+  }
+
+  fallSilent(): void {
+    this.#isSpeaking = false;
+  }
+
+  async leave(): Promise<void> {
+    this.#isLeaving = true;
+    await this.#device?.close();
+  }
+
+  async #open(time: 'first' | 'again'): Promise<void> {
+    const { tally, now } = this.#crew;
+    const { group, id, seed, mqttUrl } = this.#order;
+    const began = now();
+    try {
+      const device = await Device.open({
+        store: this.#store,
+        ...(group.token !== undefined && { token: group.token }),
+        deviceId: id,
+        ...(mqttUrl !== undefined && { mqttUrl }),
+        clean: true,
+        queue: 'memory',
+        renewal: 'manual',
+        keepalive: Math.max(15, Math.round(group.settings.keepalive / 1_000)),
+        random: seededRandom(seed + 1),
+        now: () => this.#clock(Date.now()),
+        commands: this.#commands(),
+      });
+      if (this.#isLeaving) return void (await device.close());
+      this.#device = device;
+      if (time === 'first') {
+        this.#fate = 'in';
+        tally.count('enrolled');
+        tally.record('enroll', now() - began);
+      }
+      const opened = now();
+      device.onState(() => this.#follow(device, opened));
+      this.#follow(device, opened);
+    } catch (error) {
+      tally.error(asDeviceError(error, 'internal').code);
+      if (time === 'again') return;
+      this.#fate = 'refused';
+      tally.count('refused');
+    }
+  }
+
+  async #reopenAfter(milliseconds: number): Promise<void> {
+    const device = this.#device;
+    if (device === undefined || this.#fate !== 'in') return;
+    this.#device = undefined;
+    this.#loseConnection();
+    await device.close();
+    this.#crew.agenda.at(this.#crew.now() + milliseconds, () => {
+      if (this.#isLeaving || this.#crew.isOver) return;
+      this.#lostAt = this.#crew.now();
+      void this.#open('again');
+    });
+  }
+
+  #commands() {
+    return Object.fromEntries(
+      Object.entries(this.#order.group.settings.commands).flatMap(([name, { answer, after }]) =>
+        answer === false
+          ? []
+          : [
+              [
+                name,
+                () =>
+                  new Promise<string>((resolve) =>
+                    this.#crew.agenda.at(this.#crew.now() + after, () => resolve(answer)),
+                  ),
+              ],
+            ],
+      ),
+    );
+  }
+
+  #follow(device: Device, opened: number): void {
+    const { tally, now } = this.#crew;
+    if (device !== this.#device || this.#fate !== 'in') return;
+    const { state, lastError } = device;
+    if (state === 'connected') {
+      if (this.#isConnected) return;
+      this.#isConnected = true;
+      tally.count('connects');
+      if (this.#revokedAt !== undefined) tally.count('wronglyAllowed');
+      if (this.#lostAt === 0) tally.record('connect', now() - opened);
+      else tally.record('recovery', now() - Math.max(this.#lostAt, this.#crew.returnedAt));
+      this.#lostAt = 0;
+      if (!this.#isSpeaking && !this.#crew.isOver) this.#beginToSpeak();
+      return;
+    }
+    if (state === 'renewing') return;
+    if (lastError !== undefined) tally.error(lastError.code);
+    if (this.#isConnected) {
+      this.#loseConnection();
+      this.#lostAt = now();
+      if (this.#revokedAt !== undefined) tally.record('revocation', now() - this.#revokedAt);
+    }
+    if (state !== 'revoked' && !(state === 'recovering' && lastError?.code === 'connection_refused')) return;
+    if (this.#revokedAt === undefined) tally.count('wronglyRefused');
+    this.#fate = 'cut off';
+    this.#isSpeaking = false;
+    tally.count('cutOff');
+    void device.close();
+  }
+
+  #loseConnection(): void {
+    if (this.#isConnected) this.#crew.tally.count('disconnects');
+    this.#isConnected = false;
+  }
+
+  #beginToSpeak(): void {
+    this.#isSpeaking = true;
+    for (const publisher of this.#publishers) this.#waitFor(publisher, publisher.begin(this.#crew.now()));
+  }
+
+  #waitFor(publisher: Publisher, due: number | undefined): void {
+    if (due === undefined) return;
+    const slot = this.#crew.agenda.at(due, () => {
+      if (!this.#isSpeaking || this.#crew.isOver) return;
+      void this.#send(publisher.next(slot));
+      this.#waitFor(publisher, publisher.following());
+    });
+  }
+
+  async #send(message: Message): Promise<void> {
+    const { tally, now } = this.#crew;
+    const { publisher } = message;
+    const device = this.#device;
+    if (device === undefined) return tally.count('dropped');
+    tally.count('sent');
+    this.#waiting += 1;
+    try {
+      const receipt = await device.publish(publisher.stream, message.payload, { qos: publisher.qos });
+      if (publisher.qos === 0) return;
+      await receipt.acknowledged;
+      publisher.acknowledged.add(message.sequence);
+      tally.count('acknowledged');
+      tally.record('puback', now() - message.due);
+    } catch (error) {
+      const { code } = asDeviceError(error, 'internal');
+      if (code !== 'closed') tally.error(code);
+    } finally {
+      this.#waiting -= 1;
+    }
+  }
+}

@@ -1,0 +1,121 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { consoleDoor } from '../../cli/simulation-doors.ts';
+import { type RunOptions, RunRefused, runScenario } from '../../simulator/run/scenario-run.ts';
+import { readScenario } from '../../simulator/scenario/read.ts';
+import type { Scenario } from '../../simulator/scenario/schema.ts';
+import { startFleet, type TestFleet } from '../testkit/fleet.ts';
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+async function server(): Promise<TestFleet> {
+  const fleet = await startFleet({ settings: [[['mqtt', 'limits', 'handshakesPerAddress'], 0]] });
+  cleanups.push(() => fleet.stop());
+  return fleet;
+}
+
+function scenario(text: string): Scenario {
+  const read = readScenario(`name: test\n${text}`, { fileExists: () => true });
+  if ('flaws' in read) throw new Error(JSON.stringify(read.flaws));
+  return read.scenario;
+}
+
+async function run(text: string, options: Partial<RunOptions> = {}) {
+  const fleet = await server();
+  return runScenario({
+    scenario: scenario(text),
+    recordings: new Map(),
+    operator: consoleDoor(fleet.operator),
+    prefix: 'test',
+    workers: 2,
+    versions: {},
+    ...options,
+  });
+}
+
+describe('a fleet of swarm devices', () => {
+  it('lives through commands, cuts, power loss, renewal and revocation, and every acknowledged message is where it belongs', async () => {
+    const result = await run(`
+duration: 7s
+settle: 4s
+limits: { lag: 5s }
+devices:
+  sensors:
+    count: 12
+    arrive: { curve: constant, over: 1s }
+    commands: { reboot: { answer: done } }
+    publish: [{ stream: temperature, every: 200ms, size: 200B }]
+  sdk:
+    count: 2
+    kind: "true"
+    arrive: { curve: constant, over: 0s }
+    publish: [{ stream: temperature, every: 500ms }]
+timeline:
+  - { at: 3s, cut: 2, of: sensors, for: 1s }
+  - { at: 3s, power: 2, of: sensors, for: 1s }
+  - { at: 3500ms, renew: 3, of: sensors }
+  - { at: 4s, command: reboot, of: sensors, to: 50% }
+  - { at: 5s, steal: 2, of: sensors }
+  - { at: 5s, clone: 1, of: sensors }
+  - { at: 5500ms, revoke: 3, of: sensors }
+expect:
+  - devices.enrolled == 100%
+  - lost.journal == 0
+  - lost.service == 0
+  - messages.acknowledged > 100
+  - devices.cutOff == 3
+  - devices.renewed == 3
+  - acts.hostile == 3
+  - acts.wronglyAllowed == 0
+  - acts.wronglyRefused == 0
+  - tokens.overspent == 0
+  - tokens.used == 14
+  - commands.answered >= 1
+  - revocation.max < 5s
+`);
+    expect({
+      problems: result.problems,
+      failed: result.assertions.filter(({ holds }) => !holds),
+      errors: result.errors,
+    }).toEqual({
+      problems: [],
+      failed: [],
+      errors: result.errors,
+    });
+    expect(result.verdict).toBe('passed');
+    expect(result.timeline.length).toBeGreaterThan(5);
+    expect(result.marks.map(({ text }) => text)).toContain('revoke 3 of sensors');
+  });
+});
+
+describe('a run whose assertions do not hold', () => {
+  it('fails, and says what was found', async () => {
+    const result = await run(`
+duration: 1500ms
+settle: 2s
+limits: { lag: 5s }
+devices: { sensors: { count: 1, arrive: { curve: constant, over: 0s }, publish: [{ stream: t, every: 300ms }] } }
+expect: [messages.acknowledged == 0, devices.connected == 1]
+`);
+    expect(result.verdict).toBe('failed');
+    expect(result.assertions).toEqual([
+      { text: 'messages.acknowledged == 0', holds: false, found: result.values['messages.acknowledged'] },
+      { text: 'devices.connected == 1', holds: true, found: 1 },
+    ]);
+  });
+});
+
+describe('a run that cannot begin', () => {
+  it('says what it needs', async () => {
+    const options = {
+      scenario: scenario('duration: 1s\ndevices: { a: { count: 1 } }'),
+      recordings: new Map(),
+      prefix: 'a',
+      versions: {},
+    };
+    await expect(runScenario(options)).rejects.toThrow(RunRefused);
+    await expect(runScenario(options)).rejects.toThrow('expected a server that enrolls devices');
+  });
+});
