@@ -44,6 +44,8 @@ export interface FleetServer {
   readonly enrollUrl: string;
   readonly mqttUrl: string;
   readonly consoleUrl: string;
+  /** `http://host:port` for those who check certificates; undefined unless it was asked for. */
+  readonly certificateStatusUrl: string | undefined;
   /** Path of the operator socket. */
   readonly socket: string;
   /** Path of the root certificate, PEM. */
@@ -136,7 +138,7 @@ async function start(
       log: log.child({ room: 'sessions' }),
     }),
   );
-  const { authority } = opened.add(
+  const { authority, statusUrl } = opened.add(
     await openFleetAuthority({
       config,
       directory: data.authority,
@@ -279,6 +281,7 @@ async function start(
     enrollUrl,
     mqttUrl,
     consoleUrl: operators.url,
+    certificateStatusUrl: statusUrl,
     socket: data.socket,
     trustBundle: data.trustBundle,
     close: () => opened.close(),

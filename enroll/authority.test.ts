@@ -22,7 +22,8 @@ import { type Authority, openAuthority } from './authority.ts';
 import { consult, installed } from './oracles.ts';
 import { pem } from './pem.ts';
 import { freshKey } from './test-csr.ts';
-import { DAY, openTestAuthority, TEST_LIFETIMES, testDirectory } from './testbed.ts';
+import { DAY, TEST_LIFETIMES } from './test-lifetimes.ts';
+import { openTestAuthority, testDirectory } from './testbed.ts';
 
 const DEVICE = { kind: 'device', id: 'dev-7' } as Identity;
 const SERVICE = { kind: 'service', name: 'dashboard' } as Identity;

@@ -58,8 +58,9 @@ export function checkImport(
 /** `depth`: how many CAs stand below it, which its path length must allow. */
 function checkCa(certificate: X509Certificate, depth: number, now: number): void {
   const who = `${depth === 0 ? 'the issuing CA' : 'the CA above'} ${quoted(certificate.subject)}`;
-  if (!certificate.ca) throw rejected(`expected ${who} to be a CA (basicConstraints CA:TRUE), found none`);
-  const { pathLength, usages } = constraintsOf(certificate.raw);
+  // Not `certificate.ca`: OpenSSL says no as well when a key usage is missing, which deserves words of its own.
+  const { isCa, pathLength, usages } = constraintsOf(certificate.raw);
+  if (!isCa) throw rejected(`expected ${who} to be a CA (basicConstraints CA:TRUE), found none`);
   if (pathLength !== undefined && pathLength < depth) {
     throw rejected(`expected ${who} to allow ${depth} CA below it, found path length ${pathLength}`);
   }
@@ -79,6 +80,7 @@ function checkCa(certificate: X509Certificate, depth: number, now: number): void
 
 /** RFC 5280, sections 4.2.1.3 and 4.2.1.9. */
 function constraintsOf(der: Buffer): {
+  readonly isCa: boolean;
   readonly pathLength: number | undefined;
   readonly usages: ReadonlySet<string> | undefined;
 } {
@@ -90,12 +92,18 @@ function constraintsOf(der: Buffer): {
     if (typeof node === 'string') throw rejected(`found an extension that is not DER: ${node}`);
     return node;
   };
-  const length = extensionOf('551d13')?.children.find(({ tag }) => tag === 0x02)?.contents;
+  const constraints = extensionOf('551d13')?.children;
+  const length = constraints?.find(({ tag }) => tag === 0x02)?.contents;
   const bits = extensionOf('551d0f')?.contents;
   const usages = bits === undefined ? undefined : new Set<string>();
   if (((bits?.[1] ?? 0) & 0x04) !== 0) usages?.add('keyCertSign');
   if (((bits?.[1] ?? 0) & 0x02) !== 0) usages?.add('cRLSign');
-  return { pathLength: length === undefined ? undefined : length.readUIntBE(0, Math.min(length.length, 6)), usages };
+  const isCa = constraints?.some(({ tag, contents }) => tag === 0x01 && contents[0] === 0xff) ?? false;
+  return {
+    isCa,
+    pathLength: length === undefined ? undefined : length.readUIntBE(0, Math.min(length.length, 6)),
+    usages,
+  };
 }
 
 function readAll(pem: string): readonly Buffer[] {

@@ -6,7 +6,7 @@ import { encodeDer, octets, sequence } from './der-writer.ts';
 import { authorityContents, leafProfile, serialText } from './profile.ts';
 import { keySigner, type Signer } from './signer.ts';
 import { freshKey } from './test-csr.ts';
-import { TEST_LIFETIMES } from './testbed.ts';
+import { TEST_LIFETIMES } from './test-lifetimes.ts';
 import {
   alternativeNames,
   authorityConstraints,

@@ -10,15 +10,14 @@ import { leafProfile } from './profile.ts';
 import { issueServiceCertificate } from './services.ts';
 import { keySigner } from './signer.ts';
 import { dns, freshKey, san, type TestCsrOrder, uri, writeTestCsr } from './test-csr.ts';
+import { DAY, TEST_LIFETIMES } from './test-lifetimes.ts';
 import {
   type ClientCredentials,
   certificateOf,
-  DAY,
   type EnrolledDevice,
   enrolledDevice,
   openTestAuthority,
   openTestEnrollment,
-  TEST_LIFETIMES,
   type TestAnswer,
   type TestEnrollment,
 } from './testbed.ts';

@@ -2,7 +2,8 @@ import { X509Certificate } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { SERVER_NAMES, type ServerCredentials } from './server-credentials.ts';
 import { memoryOfIssuers } from './test-issuers.ts';
-import { DAY, openTestAuthority } from './testbed.ts';
+import { DAY } from './test-lifetimes.ts';
+import { openTestAuthority } from './testbed.ts';
 
 const serialOf = ({ cert }: ServerCredentials) => new X509Certificate(cert).serialNumber.toLowerCase();
 

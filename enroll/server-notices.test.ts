@@ -1,7 +1,8 @@
 import { expect, it } from 'vitest';
 import { parseRenewalNotice, parseServerTime, RENEWAL_INFO_PATH, TIME_PATH } from '../contract/server-notices.ts';
 import { positionOf, scheduledWindow, windowAt } from './renewal-windows.ts';
-import { DAY, openTestEnrollment } from './testbed.ts';
+import { DAY } from './test-lifetimes.ts';
+import { openTestEnrollment } from './testbed.ts';
 
 it('anyone can ask the time, on the channel that the root authenticates', async () => {
   const { ask, clock } = await openTestEnrollment();

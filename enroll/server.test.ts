@@ -9,7 +9,8 @@ import type { DeviceId } from '../contract/identity.ts';
 import { consult, installed } from './oracles.ts';
 import { createEnrollServer } from './server.ts';
 import { writeTestCsr } from './test-csr.ts';
-import { certificateOf, DAY, openTestEnrollment, type TestEnrollment } from './testbed.ts';
+import { DAY } from './test-lifetimes.ts';
+import { certificateOf, openTestEnrollment, type TestEnrollment } from './testbed.ts';
 
 /** Opens TLS and waits for the handshake's end; a rejection when the server closes before it. */
 async function handshake(fleet: TestEnrollment, options: { maxVersion?: 'TLSv1.2' } = {}): Promise<TLSSocket> {

@@ -19,15 +19,7 @@ import { pem } from './pem.ts';
 import { createEnrollServer, type EnrollServer, type EnrollServerOptions } from './server.ts';
 import { writeTestCsr } from './test-csr.ts';
 import { memoryOfIssuers } from './test-issuers.ts';
-
-export const DAY = 24 * 3600;
-export const TEST_LIFETIMES = {
-  deviceSeconds: 90 * DAY,
-  serverSeconds: 30 * DAY,
-  issuingSeconds: 3 * 365 * DAY,
-  rootSeconds: 20 * 365 * DAY,
-  backdateSeconds: 600,
-};
+import { TEST_LIFETIMES } from './test-lifetimes.ts';
 
 export interface TestLog {
   readonly log: Logger;

@@ -26,6 +26,8 @@ const CLIENTS = {
   certtool: { file: 'certtool', debianPackage: 'gnutls-bin' },
   curl: { file: 'curl', debianPackage: 'curl' },
   'gnutls-cli': { file: 'gnutls-cli', debianPackage: 'gnutls-bin' },
+  haproxy: { file: 'haproxy', directories: ['/usr/sbin'], debianPackage: 'haproxy' },
+  nginx: { file: 'nginx', directories: ['/usr/sbin'], debianPackage: 'nginx-light' },
   mosquitto: { file: 'mosquitto', directories: ['/usr/sbin', '/usr/local/sbin'], debianPackage: 'mosquitto' },
   mosquitto_pub: { file: 'mosquitto_pub', debianPackage: 'mosquitto-clients' },
   // Into a pipe it would write what it has to say when it ends.
@@ -43,6 +45,7 @@ const CLIENTS = {
     directories: ['15', '16', '17', '18'].map((version) => `/usr/lib/postgresql/${version}/bin`),
     debianPackage: 'postgresql',
   },
+  'softhsm2-util': { file: 'softhsm2-util', debianPackage: 'softhsm2' },
   pki: { file: 'pki', debianPackage: 'strongswan-pki' },
 } as const satisfies Record<string, ClientProgram>;
 
