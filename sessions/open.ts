@@ -26,11 +26,6 @@ export const SESSION_LIMITS: SessionLimits = {
 
 export interface OpenSessions {
   readonly memory: SessionMemory;
-  /**
-   * A consistent copy of everything that was durable before the call, made beside the writing; `file` must not exist.
-   * Throws Problem `unavailable` when it can't be written.
-   */
-  backup(file: string): Promise<void>;
   /** Writes what waits. Once; later calls wait for the first. */
   close(): Promise<void>;
 }
@@ -59,10 +54,6 @@ export async function openSessions(options: SessionsOptions): Promise<OpenSessio
 
   return {
     memory,
-    async backup(copy) {
-      await commits.durable();
-      await writer.backup(copy);
-    },
     close() {
       closing ??= commits.close().then(() => writer.close());
       return closing;

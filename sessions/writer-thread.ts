@@ -7,30 +7,26 @@ import { type Change, changeWriter } from './changes.ts';
 import { openSessionFile, storageProblem } from './session-file.ts';
 import type { WriterAnswer, WriterCall } from './writer.ts';
 
-/** Pages that a backup copies before commits have their turn again. */
-const BACKUP_STEP = 256;
-
 let database: Database.Database | undefined;
 let write: ((changes: readonly Change[]) => void) | undefined;
 
-async function perform(call: WriterCall): Promise<void> {
+function perform(call: WriterCall): void {
   if (call.name === 'open') {
     database = openSessionFile(call.file);
     write = changeWriter(database);
   } else if (call.name === 'write') write?.(call.changes);
-  else if (call.name === 'backup') await database?.backup(call.file, { progress: () => BACKUP_STEP });
   else database?.close();
 }
 
 const port = parentPort;
 if (port === null) throw new Error('expected to run in a worker thread, found none');
 port.on('message', (call: WriterCall) => {
-  perform(call).then(
-    () => port.postMessage({ id: call.id } satisfies WriterAnswer),
-    (error: unknown) => {
-      const { code, reason, hint } = asProblem(storageProblem(error));
-      const problem = { code, ...(reason !== undefined && { reason }), ...(hint !== undefined && { hint }) };
-      port.postMessage({ id: call.id, problem } satisfies WriterAnswer);
-    },
-  );
+  try {
+    perform(call);
+    port.postMessage({ id: call.id } satisfies WriterAnswer);
+  } catch (error) {
+    const { code, reason, hint } = asProblem(storageProblem(error));
+    const problem = { code, ...(reason !== undefined && { reason }), ...(hint !== undefined && { hint }) };
+    port.postMessage({ id: call.id, problem } satisfies WriterAnswer);
+  }
 });

@@ -11,7 +11,6 @@ import type { Change } from './changes.ts';
 type Call =
   | { readonly name: 'open'; readonly file: string }
   | { readonly name: 'write'; readonly changes: readonly Change[] }
-  | { readonly name: 'backup'; readonly file: string }
   | { readonly name: 'close' };
 
 export type WriterCall = Call & { readonly id: number };
@@ -39,12 +38,6 @@ export class Writer {
   async write(changes: readonly Change[]): Promise<void> {
     await this.#open();
     await this.#ask({ name: 'write', changes });
-  }
-
-  /** A consistent copy of what was committed before the call, at least. */
-  async backup(file: string): Promise<void> {
-    await this.#open();
-    await this.#ask({ name: 'backup', file });
   }
 
   async close(): Promise<void> {
