@@ -6,12 +6,13 @@
 import { X509Certificate } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
-import { type Identity, parseIdentity } from '../contract/identity.ts';
+import { formatIdentity, type Identity, parseIdentity } from '../contract/identity.ts';
 import type { PolicyScope } from '../contract/policy.ts';
 import type { SessionMemory } from '../sessions/session-memory.ts';
 import { TokenBuckets } from '../throttle/token-buckets.ts';
 import { Rights, type Subject, type Verb } from './acl.ts';
 import { Backpressure } from './backpressure.ts';
+import { type CloneSuspicion, CloneWatch, type Takeover } from './clone-watch.ts';
 import { type Admitted, ConnectionGate, type StandingDirectory } from './connection-gate.ts';
 import { Counters } from './counters.ts';
 import { Door } from './door.ts';
@@ -49,6 +50,8 @@ export interface BrokerOptions {
   readonly limits?: Partial<BrokerLimits>;
   readonly now: () => number;
   readonly log: Logger;
+  /** One credential seems to be used in two places. Called synchronously; what it throws is logged. */
+  readonly onCloneSuspected?: (suspicion: CloneSuspicion) => void;
   /** Called synchronously; what it throws is logged. */
   readonly onEvent?: (event: BrokerEvent) => void;
   /** Numbers for connections, each greater than the one before. Without it they begin with 1 at each start. */
@@ -226,6 +229,20 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     wire.open(handle, new TelemetryLane(session, laneOptions));
   }
 
+  const clones = new CloneWatch();
+  function tookOver(takeover: Takeover): void {
+    const suspicion = clones.takeover(takeover, now());
+    if (suspicion === undefined) return;
+    counters.clonesSuspected += 1;
+    const { identity, evidence, addresses, serials } = suspicion;
+    log.warn({ identity: formatIdentity(identity), evidence, addresses, serials }, 'clone suspected');
+    try {
+      options.onCloneSuspected?.(suspicion);
+    } catch (error) {
+      log.error({ err: error }, 'clone listener failed');
+    }
+  }
+
   const door = new Door({ limits, now, refused: (reason, address) => gate.report(reason, address) });
   const gate: ConnectionGate = new ConnectionGate(
     {
@@ -239,6 +256,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       log,
       now,
       onEvent,
+      tookOver,
       admitted,
     },
     readIssuers(options.issuers),
@@ -279,6 +297,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       else if (session.wire.stalledFor(monotonic) > limits.stallTimeout) session.cut('slow_consumer');
     }
     sessions.sweep(time);
+    clones.sweep(time);
     store.sweep(time);
   }
 

@@ -57,7 +57,10 @@ describe('two holders of one certificate', () => {
 
   it('are suspected by the broker while each displaces the session of the other', async () => {
     const suspicions: CloneSuspicion[] = [];
-    bed = await Testbed.start({ limits: { takeoversPerMinute: 0 }, onCloneSuspected: (found) => suspicions.push(found) });
+    bed = await Testbed.start({
+      limits: { takeoversPerMinute: 0 },
+      onCloneSuspected: (found) => suspicions.push(found),
+    });
     const credentials = bed.enroll(device('dev-1'));
     for (let n = 0; n < 5; n += 1) await bed.session(credentials, { clientId: 'dev-1' });
     expect(suspicions).toEqual([]);
@@ -69,7 +72,10 @@ describe('two holders of one certificate', () => {
 
   it('are no suspicion where the session before had ended', async () => {
     const suspicions: CloneSuspicion[] = [];
-    bed = await Testbed.start({ limits: { takeoversPerMinute: 0 }, onCloneSuspected: (found) => suspicions.push(found) });
+    bed = await Testbed.start({
+      limits: { takeoversPerMinute: 0 },
+      onCloneSuspected: (found) => suspicions.push(found),
+    });
     const credentials = bed.enroll(device('dev-1'));
     for (let n = 0; n < 8; n += 1) {
       const client = await bed.session(credentials, { clientId: 'dev-1' });

@@ -11,6 +11,7 @@ import type { Standing } from '../registry/registry.ts';
 import { networkOf } from '../throttle/network.ts';
 import { TokenBuckets } from '../throttle/token-buckets.ts';
 import type { Rights, Subject } from './acl.ts';
+import type { Takeover } from './clone-watch.ts';
 import type { Counters } from './counters.ts';
 import type { Door, HalfOpen } from './door.ts';
 import type { BrokerEvent, ConnectFailure, PeerDescription } from './events.ts';
@@ -19,6 +20,7 @@ import { MqttWire, type WireOwner } from './mqtt-wire.ts';
 import type { ConnectFields } from './packet-rules.ts';
 import { describePeer, type Peer, PeerJudge } from './peer.ts';
 import type { Policies } from './policies.ts';
+import type { Session } from './session.ts';
 import type { Sessions } from './sessions.ts';
 import type { Violation } from './violations.ts';
 
@@ -49,6 +51,8 @@ export interface ConnectionGateOptions {
   readonly log: Logger;
   readonly now: () => number;
   readonly onEvent: (event: BrokerEvent) => void;
+  /** A live session is about to be displaced by another of the same client id. */
+  readonly tookOver: (takeover: Takeover) => void;
   /** Called in the same turn in which the last check passed. */
   readonly admitted: (admitted: Admitted) => void;
 }
@@ -205,6 +209,7 @@ export class ConnectionGate {
     const previous = sessions.find(clientId);
     if (previous === undefined) return true;
     if (!previous.isEnded) {
+      if (!arrival.hasTakenOver) this.#noteTakeover(arrival, previous);
       if (!arrival.hasTakenOver && !sessions.mayTakeOver(clientId, now())) {
         arrival.refuse('takeover_limited');
         return false;
@@ -215,6 +220,18 @@ export class ConnectionGate {
     }
     await previous.finished();
     return true;
+  }
+
+  /** Also of those that are about to be refused: who insists so often is more suspicious, not less. */
+  #noteTakeover(arrival: Arrival, { facts }: Session): void {
+    this.#options.tookOver({
+      identity: facts.subject.identity,
+      clientId: facts.clientId,
+      from: facts.address,
+      fromSerial: facts.serial,
+      to: arrival.address,
+      toSerial: arrival.peer.serial,
+    });
   }
 
   forget(arrival: Arrival): void {

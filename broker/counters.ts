@@ -15,6 +15,7 @@ export class Counters {
   subscribeDenied = 0;
   receiveDenied = 0;
   takeovers = 0;
+  clonesSuspected = 0;
   readonly #disconnected = new Map<DisconnectReason, number>();
   readonly #refused = new Map<ConnectFailure, number>();
 
@@ -39,6 +40,7 @@ export class Counters {
       subscribe_denied: this.subscribeDenied,
       receive_denied: this.receiveDenied,
       takeovers: this.takeovers,
+      clones_suspected: this.clonesSuspected,
     };
     for (const [reason, count] of this.#disconnected) counts[`disconnected.${reason}`] = count;
     for (const [reason, count] of this.#refused) counts[`refused.${reason}`] = count;

@@ -101,6 +101,7 @@ export const configSchema = z.strictObject({
       sweepInterval: duration.prefault('5s'),
     }),
   }),
+  clones: section({ response: z.enum(['report', 'quarantine']).prefault('report') }),
   telemetry: section({
     retention: section({
       age: duration.prefault('0s'),

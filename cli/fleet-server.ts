@@ -28,7 +28,7 @@ import { caControl, openFleetAuthority } from './certificate-authority.ts';
 import type { Config } from './config.ts';
 import { openDataDirectory } from './data-directory.ts';
 import { sinkSettings } from './sink-settings.ts';
-import { introduceStanding } from './standing-introduction.ts';
+import { answerSuspicion, introduceStanding } from './standing-introduction.ts';
 
 export interface FleetServerOptions {
   readonly config: Config;
@@ -176,6 +176,13 @@ async function start(
       now,
       log: log.child({ room: 'broker' }),
       onEvent: (event) => events.log.record(...brokerHappening(event)),
+      onCloneSuspected: (suspicion) =>
+        void answerSuspicion(suspicion, {
+          registry,
+          response: config.clones.response,
+          told: () => void events.look(),
+          log,
+        }),
       nextSequence: () => events.nextConnection(),
     }),
   );

@@ -1,13 +1,15 @@
 /**
  * Introduces the registry to the broker: what was committed about an identity is carried out on its sessions, and the
- * broker's word that it was goes back. Decides nothing; docs/standing.md has the table.
+ * broker's word that it was goes back; and what the broker suspects of a device is recorded, and answered as it is set.
+ * docs/standing.md has the table.
  */
 
 import type { Logger } from 'pino';
 import type { Subject } from '../broker/acl.ts';
 import type { Broker } from '../broker/broker.ts';
+import type { CloneSuspicion } from '../broker/clone-watch.ts';
 import type { Departure } from '../broker/standing-changes.ts';
-import type { Identity } from '../contract/identity.ts';
+import { formatIdentity, type Identity } from '../contract/identity.ts';
 import type { DeviceChange, Registry } from '../registry/registry.ts';
 
 export interface StandingIntroduction {
@@ -49,5 +51,32 @@ export function introduceStanding({ registry, broker, revoked, changed, log }: S
     const { group, labels, status } = device;
     const subject: Subject = { identity, group, labels, ...(status === 'quarantined' && { isQuarantined: true }) };
     return broker.reauthorize(subject);
+  }
+}
+
+export interface SuspicionAnswer {
+  readonly registry: Pick<Registry, 'recordAct' | 'actOnDevices' | 'findDevice'>;
+  readonly response: 'report' | 'quarantine';
+  readonly told: () => void;
+  readonly log: Logger;
+}
+
+/** Records the suspicion, which makes it an event; a service is never put in quarantine. */
+export async function answerSuspicion(
+  { identity, evidence, addresses, serials, takeovers }: CloneSuspicion,
+  { registry, response, told, log }: SuspicionAnswer,
+): Promise<void> {
+  const actor = 'server/broker';
+  const subject = formatIdentity(identity);
+  try {
+    const details = { evidence, addresses: addresses.join(' '), serials: serials.join(' '), takeovers, response };
+    await registry.recordAct({ actor, action: `${identity.kind}.clone_suspected`, subject, outcome: 'done', details });
+    told();
+    if (response === 'report' || identity.kind === 'service') return;
+    // What is held back more strictly already stays so.
+    if ((await registry.findDevice(identity.id))?.status !== 'active') return;
+    await registry.actOnDevices([identity.id], { act: 'quarantine' }, actor);
+  } catch (error) {
+    log.error({ err: error, identity: subject }, 'suspicion of a clone could not be answered');
   }
 }

@@ -76,7 +76,11 @@ describe('a request of another shape', () => {
       { path: '/v1/telemetry?device=a&since=yesterday' },
       'query.since: expected an ISO 8601 time such as 2026-11-22T12:00:00Z',
     ],
-    ['a policy kind that is none', { path: '/v1/policies/fleet/x' }, 'params.kind: expected one of group, service, quarantine'],
+    [
+      'a policy kind that is none',
+      { path: '/v1/policies/fleet/x' },
+      'params.kind: expected one of group, service, quarantine',
+    ],
     [
       'a group of every name',
       { path: '/v1/policies/group/*' },

@@ -57,6 +57,7 @@ export interface TestbedOptions {
   readonly standing?: (serial: string, known: Standing) => Promise<Standing>;
   readonly policies?: Readonly<Record<string, PolicyDocument>>;
   readonly log?: BrokerOptions['log'];
+  readonly onCloneSuspected?: BrokerOptions['onCloneSuspected'];
   /** The file of an earlier broker; without it each has its own, gone with it. */
   readonly sessionFile?: string;
 }
@@ -150,6 +151,7 @@ export class Testbed {
       limits: { connectionsPerSecondPerAddress: 0, ...options.limits },
       now: options.now ?? Date.now,
       log: options.log ?? pino({ level: 'silent' }),
+      ...(options.onCloneSuspected !== undefined && { onCloneSuspected: options.onCloneSuspected }),
       onEvent(event) {
         events.push(event);
         emitter.emit('event', event);
