@@ -2,7 +2,7 @@
 
 import { parseArgs } from 'node:util';
 
-export const ROWS = ['enroll', 'connect', 'publish', 'memory', 'revoke'] as const;
+export const ROWS = ['enroll', 'connect', 'publish', 'memory', 'revoke', 'journal'] as const;
 export type RowName = (typeof ROWS)[number];
 
 /** How many of each; every load is bounded by these. */
@@ -25,6 +25,8 @@ export interface Sizes {
   /** Devices connected while devices are revoked, and how many of them are. */
   readonly connected: number;
   readonly revoked: number;
+  /** What the journal that is asked holds in the end. */
+  readonly journalMessages: number;
 }
 
 export interface BenchOptions {
@@ -49,6 +51,7 @@ const FULL: Sizes = {
   enrollments: 40,
   connected: 1_000,
   revoked: 200,
+  journalMessages: 10_000_000,
 };
 
 const QUICK: Sizes = {
@@ -62,6 +65,7 @@ const QUICK: Sizes = {
   enrollments: 30,
   connected: 300,
   revoked: 60,
+  journalMessages: 500_000,
 };
 
 /** The options, or what is wrong with them. */
@@ -117,5 +121,6 @@ function scaled(sizes: Sizes, scale: number, processes: number): Sizes {
     enrollments: of(sizes.enrollments),
     connected: of(sizes.connected),
     revoked: of(sizes.revoked),
+    journalMessages: of(sizes.journalMessages),
   };
 }

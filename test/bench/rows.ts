@@ -3,6 +3,7 @@
 import { type Bench, repeat, startAll, stopAll } from './bench.ts';
 import { alternate, type BurstSize, type Bursts, type Comparison, compare } from './compare.ts';
 import { publish } from './ingest.ts';
+import { journal } from './journal.ts';
 import type { LoadReport } from './load/orders.ts';
 import type { RowName, Sizes } from './options.ts';
 import { residentOf, untilQuiet } from './process-meter.ts';
@@ -34,11 +35,14 @@ export const ROW: Readonly<Record<RowName, (bench: Bench) => Promise<readonly Re
   publish,
   memory,
   revoke,
+  journal,
 };
 
 /** How many devices a row needs. */
 export function devicesFor(row: RowName, sizes: Sizes): number {
   switch (row) {
+    case 'journal':
+      return 0;
     case 'enroll':
       return 0; // it makes its own
     case 'connect':

@@ -9,7 +9,7 @@ import type { Credentials } from './mqtt.ts';
 
 /** `deviceId` is the client id it uses by default: its name. */
 export async function issueService(
-  fleet: TestFleet,
+  fleet: Pick<TestFleet, 'operator' | 'mqttUrl'>,
   name: string,
 ): Promise<Credentials & { readonly deviceId: string }> {
   const directory = mkdtempSync(join(tmpdir(), 'rollcall-test-'));
