@@ -124,6 +124,29 @@ describe('segments', () => {
     expect(after.stored()).toEqual([...Array.from({ length: 10 }, (_, i) => `b${i}`), 'c0']);
   });
 
+  it('are written and followed by others while somebody reads one for long', () => {
+    const directory = temporaryDirectory();
+    const { append, days, stored, journal } = open(directory);
+    append('a', NOON, 3000);
+    const outside = new Database(listSegments(directory)[0]?.file as string, { readonly: true });
+    onTestFinished(() => {
+      outside.close();
+    });
+    outside.exec('BEGIN');
+    const seen = () => outside.prepare('SELECT count(*) FROM blocks').pluck().get();
+    const before = seen();
+    append('b', NOON, 3000);
+    append('c', NOON + DAY);
+    expect(seen()).toBe(before);
+    expect(days()).toEqual(['2030-01-01', '2030-01-02']);
+    journal.close();
+    const again = open(directory);
+    expect(again.append('d', NOON + DAY).first).toBe(6002);
+    expect(stored().length).toBe(6002);
+    outside.exec('COMMIT');
+    expect(seen()).toBeGreaterThan(before as number);
+  });
+
   it('that are damaged while they rest do not keep the next day from beginning', () => {
     const directory = temporaryDirectory();
     const { append, days } = open(directory);
