@@ -8,6 +8,7 @@ import { caCommand } from './commands/ca.ts';
 import { demoCommand } from './commands/demo.ts';
 import { deviceCommand } from './commands/device.ts';
 import { eventsCommand } from './commands/events.ts';
+import { imageCommand } from './commands/image.ts';
 import { policyCommand } from './commands/policy.ts';
 import { renewalsCommand } from './commands/renewals.ts';
 import { restoreCommand } from './commands/restore.ts';
@@ -26,6 +27,7 @@ const program = new Command('rollcall')
   .addCommand(serveCommand())
   .addCommand(tokenCommand())
   .addCommand(deviceCommand())
+  .addCommand(imageCommand())
   .addCommand(serviceCommand())
   .addCommand(policyCommand())
   .addCommand(telemetryCommand())

@@ -1,0 +1,172 @@
+import { readFileSync } from 'node:fs';
+import { Command, Option } from 'commander';
+import type { ConsoleClient } from '../../console/client.ts';
+import { DEFAULT_GROUP, type GroupName, NAME_RULE, parseDeviceId } from '../../contract/identity.ts';
+import { Problem } from '../../contract/problem.ts';
+import {
+  duration,
+  findsServer,
+  groupName,
+  integerBetween,
+  label,
+  run,
+  runWithServer,
+  speaksJson,
+} from '../command-line.ts';
+import { type ImageOrder, type ImageToken, makeImage, makeKits } from '../image/make-image.ts';
+import { verifyImages } from '../image/verify-image.ts';
+import { printJson, printResult } from '../terminal.ts';
+import { version } from '../version.ts';
+
+interface MakeOptions {
+  readonly out: string;
+  readonly group: GroupName;
+  readonly label?: Readonly<Record<string, string>>;
+  readonly uses?: number;
+  readonly count?: number;
+  readonly prefix: string;
+  readonly ids?: string;
+  readonly ttl: number;
+  readonly listen?: number;
+  readonly node?: string;
+}
+
+const KITS_MAX = 10_000;
+const IDS_FILE_MAX_BYTES = 1_048_576;
+
+const make = runWithServer<MakeOptions>(async (server, { options, form }) => {
+  const ids = deviceIds(options);
+  const order: ImageOrder = {
+    out: options.out,
+    group: options.group,
+    version,
+    rootPem: await server.trustBundle(),
+    listenPort: options.listen,
+    node: options.node,
+    madeAt: Date.now(),
+  };
+  if (ids === undefined) {
+    const token = await mint(server, options, undefined);
+    const manifest = await makeOrVoid(server, [token], () => makeImage(order, token));
+    if (form === 'json') return printJson(manifest);
+    return printResult(
+      `an image for ${token.maxUses} devices of group ${options.group} is in ${options.out}; its token lives until ${token.expiresAt}`,
+    );
+  }
+  const tokens: ImageToken[] = [];
+  const manifests = await makeOrVoid(server, tokens, async () => {
+    for (const id of ids) tokens.push(await mint(server, options, id));
+    return makeKits(order, tokens);
+  });
+  if (form === 'json') return printJson(manifests);
+  printResult(`${ids.length} kits are in ${options.out}/kits, and listed in ${options.out}/kits.csv`);
+});
+
+/** Tokens of an image that was not made are worth nothing. */
+async function makeOrVoid<T>(server: ConsoleClient, tokens: readonly ImageToken[], act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    for (const { id } of tokens) await server.voidToken({ id }).catch(() => {});
+    throw error;
+  }
+}
+
+async function mint(server: ConsoleClient, options: MakeOptions, device: string | undefined): Promise<ImageToken> {
+  const { token, text } = await server.mintToken({
+    uses: device === undefined ? (options.uses ?? 1) : 1,
+    ttlSeconds: Math.round(options.ttl / 1000),
+    group: options.group,
+    ...(device !== undefined && { device }),
+    ...(options.label !== undefined && { labels: options.label }),
+  });
+  return { text, id: token.id, maxUses: token.maxUses, expiresAt: token.expiresAt, device };
+}
+
+/** Undefined for an identical image of many devices. */
+function deviceIds({ uses, count, prefix, ids }: MakeOptions): readonly string[] | undefined {
+  if ([uses, count, ids].filter((given) => given !== undefined).length !== 1) {
+    throw new Problem('usage', {
+      reason: 'expected one of --uses (an identical image), --count or --ids (a kit for each device)',
+    });
+  }
+  if (uses !== undefined) return undefined;
+  const names = ids === undefined ? numbered(prefix, count as number) : idsIn(ids);
+  for (const name of names) {
+    if (parseDeviceId(name) === undefined) {
+      throw new Problem('usage', {
+        reason: `expected device ids of ${NAME_RULE}, found ${JSON.stringify(name.slice(0, 64))}`,
+      });
+    }
+  }
+  if (names.length === 0 || names.length > KITS_MAX) {
+    throw new Problem('usage', { reason: `expected 1 to ${KITS_MAX} devices, found ${names.length}` });
+  }
+  if (new Set(names).size !== names.length) throw new Problem('usage', { reason: 'expected each device id once' });
+  return names;
+}
+
+function numbered(prefix: string, count: number): readonly string[] {
+  const width = Math.max(4, String(count).length);
+  return Array.from({ length: count }, (_, index) => `${prefix}${String(index + 1).padStart(width, '0')}`);
+}
+
+/** One id a line: serial numbers, say. */
+function idsIn(file: string): readonly string[] {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new Problem('usage', {
+      reason: `--ids: ${file} could not be read: ${(error as NodeJS.ErrnoException).code}`,
+    });
+  }
+  if (text.length > IDS_FILE_MAX_BYTES) {
+    throw new Problem('usage', { reason: `--ids: expected at most ${IDS_FILE_MAX_BYTES} bytes in ${file}` });
+  }
+  return text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('#'));
+}
+
+const verify = run(async ({ args, form }) => {
+  const directory = args[0] as string;
+  const images = verifyImages(directory, Date.now());
+  const faulty = images.filter(({ faults }) => faults.length > 0);
+  if (form === 'json') printJson(images);
+  for (const { directory: where, faults } of faulty) for (const fault of faults) printFault(`${where}/${fault}`, form);
+  if (faulty.length > 0) {
+    const reason = `${faulty.length} of ${images.length} images in ${directory} must not be flashed`;
+    throw new Problem('usage', { reason });
+  }
+  if (form === 'text') printResult(`${images.length === 1 ? 'the image' : `${images.length} kits`} can be flashed`);
+});
+
+function printFault(fault: string, form: 'json' | 'text'): void {
+  if (form === 'text') printResult(fault);
+}
+
+export function imageCommand(): Command {
+  const image = new Command('image').description('what goes onto gateways: agent, settings, root and token');
+  findsServer(image.command('make').description('make an image, with a token for it'))
+    .requiredOption('--out <dir>', 'where it is written; a directory that is empty or not there')
+    .option('--group <group>', 'group its devices belong to', groupName, DEFAULT_GROUP)
+    .option('--label <k=v>', 'label its devices carry; may be repeated', label)
+    .option('--uses <n>', 'one image for so many devices', integerBetween(1, 1_000_000))
+    .option('--count <n>', 'a kit for each of so many devices', integerBetween(1, KITS_MAX))
+    .option('--prefix <text>', 'with --count: what their ids begin with', 'dev-')
+    .option('--ids <file>', 'a kit for each device id in a file, one a line')
+    .addOption(
+      new Option('--ttl <duration>', 'how long its token lives, at most 30d')
+        .argParser(duration)
+        .default(7 * 86_400_000, '7d'),
+    )
+    .option('--listen <port>', 'plain MQTT for applications on this port of 127.0.0.1', integerBetween(1, 65_535))
+    .option('--node <file>', 'a Node executable for the gateways, to go along')
+    .action(make);
+  speaksJson(
+    image.command('verify').argument('<dir>').description('check that an image is whole and its token in time'),
+  ).action(verify);
+  return image;
+}

@@ -1,0 +1,108 @@
+/** Whether an image is what was made: every file whole, nothing added, no key in it, its token for this fleet and in time. */
+
+import { X509Certificate } from 'node:crypto';
+import { lstatSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseBootstrapToken } from '../../contract/bootstrap-token.ts';
+import { parseSettings, SettingsError } from '../../device-sdk/agent/settings.ts';
+import { type ImageManifest, MANIFEST, MODES, readManifest, sha256Of, TOKEN } from './image-files.ts';
+
+export interface VerifiedImage {
+  readonly directory: string;
+  readonly manifest: ImageManifest;
+  /** What is wrong with it: nothing, when it can be flashed. */
+  readonly faults: readonly string[];
+}
+
+/** The image in a directory, or each of its kits. Throws Problem `usage` when there is none. */
+export function verifyImages(directory: string, now: number): readonly VerifiedImage[] {
+  const kits = join(directory, 'kits');
+  const isKits = lstatSync(kits, { throwIfNoEntry: false })?.isDirectory() === true;
+  const directories = isKits
+    ? readdirSync(kits)
+        .sort()
+        .map((name) => join(kits, name))
+    : [directory];
+  return directories.map((each) => verifyImage(each, now));
+}
+
+function verifyImage(directory: string, now: number): VerifiedImage {
+  const manifest = readManifest(directory);
+  const faults = [
+    ...filesOf(directory, manifest),
+    ...tokenOf(directory, manifest, now),
+    ...rootOf(directory, manifest),
+    ...settingsOf(directory, manifest),
+  ];
+  return { directory, manifest, faults };
+}
+
+function* filesOf(directory: string, { files }: ImageManifest): Generator<string> {
+  const expected = new Set([...Object.keys(files), TOKEN, MANIFEST]);
+  for (const name of readdirSync(directory)) {
+    if (!expected.has(name)) yield `${name}: it was not made with this image`;
+  }
+  for (const name of expected) {
+    const found = lstatSync(join(directory, name), { throwIfNoEntry: false });
+    if (found === undefined || !found.isFile()) {
+      yield `${name}: expected a file, found ${found === undefined ? 'none' : 'something else'}`;
+      continue;
+    }
+    const bytes = readFileSync(join(directory, name));
+    if (files[name] !== undefined && files[name] !== sha256Of(bytes)) yield `${name}: it was changed`;
+    if (bytes.includes('PRIVATE KEY-----') && !isProgram(name)) yield `${name}: expected no private key in an image`;
+    const mode = MODES[name] ?? 0o644;
+    if ((found.mode & 0o777 & ~mode) !== 0) {
+      yield `${name}: expected mode ${mode.toString(8)}, found ${(found.mode & 0o777).toString(8)}`;
+    }
+  }
+}
+
+/** They hold the words, as every program that reads keys does. */
+function isProgram(name: string): boolean {
+  return name === 'rollcall-device.cjs' || name === 'node';
+}
+
+function* tokenOf(directory: string, { token, enrollUrl, rootSha256 }: ImageManifest, now: number): Generator<string> {
+  const text = read(directory, TOKEN);
+  if (text === undefined) return; // said already
+  const parsed = parseBootstrapToken(text.trim());
+  if (parsed === undefined) yield `${TOKEN}: expected a bootstrap token`;
+  else if (parsed.id !== token.id) yield `${TOKEN}: expected token ${token.id}, found ${parsed.id}`;
+  else if (parsed.enrollUrl !== enrollUrl || parsed.rootSha256 !== rootSha256) yield `${TOKEN}: it is of another fleet`;
+  if (Date.parse(token.expiresAt) <= now) yield `${TOKEN}: it expired at ${token.expiresAt}; make the image again`;
+}
+
+function* rootOf(directory: string, { rootSha256 }: ImageManifest): Generator<string> {
+  const pem = read(directory, 'root.pem');
+  if (pem === undefined) return;
+  const certificates = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  const isPinned = certificates.some((text) => {
+    try {
+      return sha256Of(new X509Certificate(text).raw) === rootSha256;
+    } catch {
+      return false;
+    }
+  });
+  if (!isPinned) yield 'root.pem: expected the root that the token names';
+}
+
+function* settingsOf(directory: string, { device }: ImageManifest): Generator<string> {
+  const text = read(directory, 'device.conf');
+  if (text === undefined) return;
+  try {
+    const { id } = parseSettings(text, 'device.conf');
+    if (id !== device) yield `device.conf: expected ${device ?? 'no'} id, found ${id ?? 'none'}`;
+  } catch (error) {
+    if (!(error instanceof SettingsError)) throw error;
+    yield error.message;
+  }
+}
+
+function read(directory: string, name: string): string | undefined {
+  try {
+    return readFileSync(join(directory, name), 'utf8');
+  } catch {
+    return undefined;
+  }
+}

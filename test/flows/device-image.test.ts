@@ -1,0 +1,270 @@
+/** Images for gateways: made, verified, installed into a fresh root file system, started there, and interrupted. */
+
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startFleet, type TestFleet } from '../testkit/fleet.ts';
+import { canEnterRoots, type FreshRoot, freshRoot } from '../testkit/fresh-root.ts';
+import { rollcall } from '../testkit/program.ts';
+import { describeWithClients, succeed } from '../testkit/real-client.ts';
+import { temporaryDirectory } from '../testkit/temporary.ts';
+
+let fleet: TestFleet;
+beforeAll(async () => {
+  fleet = await startFleet();
+});
+afterAll(() => fleet?.stop());
+
+/** Runs `rollcall image make` against the fleet, and gives the directory. */
+async function make(...options: readonly string[]): Promise<string> {
+  const out = join(temporaryDirectory(), 'image');
+  const { code, stderr } = await rollcall(['image', 'make', '--socket', fleet.socket, '--out', out, ...options]);
+  expect(stderr).toBe('');
+  expect(code).toBe(0);
+  return out;
+}
+
+const verify = (directory: string) => rollcall(['image', 'verify', directory]);
+
+describe('rollcall image make', () => {
+  it('writes one image for many devices, which holds all that a gateway needs and no key', async () => {
+    const out = await make('--group', 'press', '--uses', '50', '--listen', '1883');
+    expect(readdirSync(out).sort()).toEqual([
+      'device.conf',
+      'firstrun.sh',
+      'install.sh',
+      'manifest.json',
+      'rollcall-device.cjs',
+      'rollcall-device.service',
+      'root.pem',
+      'token',
+      'user-data',
+    ]);
+    expect(statSync(join(out, 'token')).mode & 0o777).toBe(0o600);
+    expect(readFileSync(join(out, 'device.conf'), 'utf8')).toContain('listen = 127.0.0.1:1883');
+    const [token] = (await fleet.operator.listTokens()).filter(({ group }) => group === 'press');
+    expect(token).toMatchObject({ maxUses: 50, state: 'usable' });
+    expect(await verify(out)).toMatchObject({ code: 0, stdout: 'the image can be flashed\n' });
+  });
+
+  it('writes a kit for each device, with a token that only it may use, and a list of them', async () => {
+    const ids = join(temporaryDirectory(), 'ids');
+    writeFileSync(ids, '# serial numbers\nSN-100\nSN-101\n');
+    const out = await make('--ids', ids);
+    expect(readdirSync(join(out, 'kits'))).toEqual(['SN-100', 'SN-101']);
+    const [header, first] = readFileSync(join(out, 'kits.csv'), 'utf8').split('\n');
+    expect(header).toBe('device,token_id,expires_at,directory');
+    const [device, tokenId] = (first as string).split(',');
+    const tokens = await fleet.operator.listTokens();
+    expect(tokens.find(({ id }) => id === tokenId)).toMatchObject({ device, maxUses: 1 });
+    expect(await verify(out)).toMatchObject({ code: 0, stdout: '2 kits can be flashed\n' });
+  });
+
+  it('numbers its devices when asked to', async () => {
+    const out = await make('--count', '3', '--prefix', 'well-');
+    expect(readdirSync(join(out, 'kits'))).toEqual(['well-0001', 'well-0002', 'well-0003']);
+  });
+
+  it.each([
+    ['neither one image nor kits', [], 'expected one of --uses'],
+    ['both', ['--uses', '2', '--count', '2'], 'expected one of --uses'],
+    ['ids that are none', ['--count', '2', '--prefix', 'a/b'], 'expected device ids of'],
+    ['a Node that is not there', ['--uses', '1', '--node', '/nowhere/node'], 'ENOENT'],
+    ['a token that lives too long', ['--uses', '1', '--ttl', '31d'], 'expected at most 2592000'],
+  ])('refuses %s, and leaves neither files nor a token behind', async (_, options, complaint) => {
+    const parent = temporaryDirectory();
+    const before = (await fleet.operator.listTokens()).filter(({ state }) => state === 'usable').length;
+    const args = ['image', 'make', '--socket', fleet.socket, '--out', join(parent, 'image'), ...options];
+    const { code, stderr } = await rollcall(args);
+    expect(code).not.toBe(0);
+    expect(stderr).toContain(complaint);
+    expect(readdirSync(parent)).toEqual([]);
+    expect((await fleet.operator.listTokens()).filter(({ state }) => state === 'usable')).toHaveLength(before);
+  });
+
+  it('does not write over anything', async () => {
+    const parent = temporaryDirectory();
+    writeFileSync(join(parent, 'precious'), '');
+    const { code, stderr } = await rollcall([
+      'image',
+      'make',
+      '--socket',
+      fleet.socket,
+      '--out',
+      parent,
+      '--uses',
+      '1',
+    ]);
+    expect(code).not.toBe(0);
+    expect(stderr).toContain('expected an empty directory');
+  });
+});
+
+describe('rollcall image verify', () => {
+  it.each([
+    ['a program that was changed', 'rollcall-device.cjs', 'it was changed'],
+    ['settings that were changed', 'device.conf', 'it was changed'],
+    ['a root that was changed', 'root.pem', 'root.pem: expected the root'],
+  ])('finds %s', async (_, name, fault) => {
+    const out = await make('--uses', '1');
+    writeFileSync(join(out, name), '# other\n');
+    const { code, stdout } = await verify(out);
+    expect(code).not.toBe(0);
+    expect(stdout).toContain(fault);
+  });
+
+  it('finds a file that is missing, one too many, a key, a token of another image, and one that others can read', async () => {
+    const [out, other] = [await make('--uses', '1'), await make('--uses', '1')];
+    writeFileSync(join(out, 'extra'), '-----BEGIN PRIVATE KEY-----');
+    writeFileSync(join(out, 'token'), readFileSync(join(other, 'token')));
+    chmodSync(join(out, 'token'), 0o644);
+    writeFileSync(join(out, 'user-data'), '-----BEGIN EC PRIVATE KEY-----\n');
+    const { code, stdout } = await verify(out);
+    expect(code).not.toBe(0);
+    expect(stdout).toContain('extra: it was not made with this image');
+    expect(stdout).toMatch(/token: expected token \w+, found \w+/);
+    expect(stdout).toContain('token: expected mode 600, found 644');
+    expect(stdout).toContain('user-data: expected no private key');
+  });
+
+  it('finds a token that has expired', async () => {
+    const out = await make('--uses', '1');
+    const manifest = JSON.parse(readFileSync(join(out, 'manifest.json'), 'utf8'));
+    manifest.token.expiresAt = '2020-01-01T00:00:00.000Z';
+    writeFileSync(join(out, 'manifest.json'), JSON.stringify(manifest));
+    expect((await verify(out)).stdout).toContain('it expired at 2020');
+  });
+
+  it('says that a directory is no image', async () => {
+    const { code, stderr } = await verify(temporaryDirectory());
+    expect(code).not.toBe(0);
+    expect(stderr).toContain('found no manifest.json');
+  });
+});
+
+describeWithClients('the systemd unit', ['systemd-analyze'], () => {
+  it('is one that systemd understands, and leaves the agent little to break', async () => {
+    const directory = temporaryDirectory();
+    const out = await make('--uses', '1');
+    const unit = join(out, 'rollcall-device.service');
+    const security = ['security', '--offline=true', '--threshold=20', '--no-pager', unit];
+    await succeed('systemd-analyze', security, { directory });
+  });
+});
+
+/** Resolves when nothing of it runs any more. */
+async function cutPower(machine: ChildProcess): Promise<void> {
+  machine.kill('SIGKILL');
+  if (machine.exitCode === null && machine.signalCode === null) await once(machine, 'exit');
+  // What ran below it holds these open until the kernel has ended it too.
+  for (const output of [machine.stdout, machine.stderr]) {
+    output?.resume();
+    if (output !== null && !output.readableEnded) await once(output, 'end');
+  }
+}
+
+/** As systemd starts it: the token as a credential, a user without rights, directories of its own. */
+const AS_SYSTEMD = `
+set -e
+chown 4711:4711 /var/lib/private/rollcall-device /run/rollcall-device
+mkdir -p /run/credentials/rollcall-device.service
+cp /etc/rollcall-device/token /run/credentials/rollcall-device.service/token 2>/dev/null || : > /run/credentials/rollcall-device.service/token
+chown -R 4711 /run/credentials
+ln -sfn private/rollcall-device /var/lib/rollcall-device
+# No exec: the kernel forgets whom to kill with its parent when a process changes its user.
+setpriv --reuid 4711 --regid 4711 --clear-groups --no-new-privs rollcall-device run
+exit $?
+`;
+
+describe.runIf(canEnterRoots())('a gateway', () => {
+  /** Puts the image where a first boot finds it. */
+  function flash(image: string): FreshRoot {
+    const root = freshRoot();
+    for (const name of ['boot/rollcall', 'var/lib/private/rollcall-device', 'run/rollcall-device']) {
+      mkdirSync(join(root.path, name), { recursive: true });
+    }
+    for (const name of readdirSync(image)) {
+      const file = join(root.path, 'boot/rollcall', name);
+      writeFileSync(file, readFileSync(join(image, name)), { mode: statSync(join(image, name)).mode });
+    }
+    return root;
+  }
+
+  /** Starts the installed agent as systemd would, and waits until the fleet has seen it. */
+  async function boot(root: FreshRoot, id: string): Promise<void> {
+    const agent = root.start(['sh', '-c', AS_SYSTEMD]);
+    await new Promise<void>((resolve, reject) => {
+      let said = '';
+      agent.stderr?.on('data', (chunk: Buffer) => {
+        said += chunk.toString();
+        if (said.includes('"state":"connected"')) resolve();
+      });
+      agent.once('close', () => reject(new Error(`the agent ended: ${said}`)));
+    });
+    const { session } = await fleet.operator.showDevice({ id });
+    expect(session).toBeDefined();
+    await cutPower(agent);
+  }
+
+  it('comes up as a device of the fleet after install.sh, and stays the same device when it is installed again', async () => {
+    const ids = join(temporaryDirectory(), 'ids');
+    writeFileSync(ids, 'gw-1\n');
+    const out = await make('--ids', ids, '--node', process.execPath);
+    const root = flash(join(out, 'kits/gw-1'));
+    const installed = await root.run(['sh', '/boot/rollcall/install.sh']);
+    expect(installed).toMatchObject({ code: 0, stdout: expect.stringContaining('it starts with the machine') });
+    expect(statSync(join(root.path, 'etc/rollcall-device/token')).mode & 0o777).toBe(0o600);
+    expect(existsSync(join(root.path, 'etc/systemd/system/multi-user.target.wants/rollcall-device.service'))).toBe(
+      true,
+    );
+    await boot(root, 'gw-1');
+    const again = await root.run(['sh', '/boot/rollcall/install.sh']);
+    expect(again).toMatchObject({ code: 0, stdout: expect.stringContaining('its identity stays') });
+    await boot(root, 'gw-1');
+    const { certificates } = await fleet.operator.showDevice({ id: 'gw-1' });
+    expect(certificates).toHaveLength(1);
+  }, 120_000);
+
+  it('is the same in the end, however often the power goes during its installation and first boot', async () => {
+    const ids = join(temporaryDirectory(), 'ids');
+    writeFileSync(ids, 'gw-2\n');
+    const out = await make('--ids', ids, '--node', process.execPath);
+    const root = flash(join(out, 'kits/gw-2'));
+    for (const milliseconds of [5, 20, 40, 80, 150, 300]) {
+      const installing = root.start(['sh', '/boot/rollcall/install.sh']);
+      await delay(milliseconds); // the moment of the cut
+      await cutPower(installing);
+    }
+    expect(await root.run(['sh', '/boot/rollcall/install.sh'])).toMatchObject({ code: 0 });
+    for (const milliseconds of [60, 120, 180, 240, 300, 400]) {
+      const agent = root.start(['sh', '-c', AS_SYSTEMD]);
+      await delay(milliseconds);
+      await cutPower(agent);
+    }
+    await boot(root, 'gw-2');
+    const tokens = await fleet.operator.listTokens();
+    expect(tokens.find(({ device }) => device === 'gw-2')).toMatchObject({ uses: 1 });
+  }, 120_000);
+
+  it('is refused with a Node that is too old, and told what helps', async () => {
+    const root = flash(await make('--uses', '1'));
+    mkdirSync(join(root.path, 'old'));
+    writeFileSync(join(root.path, 'old/node'), '#!/bin/sh\necho v18.19.0\n', { mode: 0o755 });
+    const refused = await root.run(['env', 'PATH=/old:/usr/bin:/bin', 'sh', '/boot/rollcall/install.sh']);
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('expected Node 20 or newer, found 18') });
+    expect(existsSync(join(root.path, 'opt/rollcall-device'))).toBe(false);
+  });
+
+  it('can be prepared from outside, and has its token taken off the boot partition by the first boot', async () => {
+    const image = await make('--uses', '1', '--node', process.execPath);
+    const root = flash(image);
+    const outside = await root.run(['sh', '/boot/rollcall/install.sh', '--root', '/nowhere']);
+    expect(outside).toMatchObject({ code: 1, stderr: expect.stringContaining('expected a directory') });
+    expect(await root.run(['sh', '/boot/rollcall/firstrun.sh'])).toMatchObject({ code: 0 });
+    expect(existsSync(join(root.path, 'boot/rollcall/token'))).toBe(false);
+    expect(existsSync(join(root.path, 'etc/rollcall-device/token'))).toBe(true);
+  });
+});
