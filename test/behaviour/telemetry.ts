@@ -269,6 +269,31 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
       await expect(backwards).rejects.toMatchObject({ code: 'request_invalid' });
     });
 
+    it('answers about some devices as a look through all of it would', async () => {
+      const { telemetry, reopen } = await openFresh();
+      const history = longHistory(6000);
+      await Promise.all(history.map((one) => telemetry.accept(one)));
+      const check = async (asked: Telemetry) => {
+        for (const names of [
+          ['a', 'A', 'nobody'],
+          ['b', 'c', 'a-b', 'A', 'a', '1', '2', '3', '4', '5'],
+          ['nobody'],
+          [],
+        ]) {
+          const devices = names.map(deviceNamed);
+          const expected = history.filter(({ device }) => devices.includes(device)).map(({ payload }) => `${payload}`);
+          expect(texts(await asked.query({ devices, limit: 700 }))).toEqual(expected.slice(-700));
+          const found: StoredMessage[] = [];
+          for await (const page of asked.pages({ devices })) found.push(...page);
+          expect(texts(found)).toEqual(expected);
+          const last = (await asked.last()).filter(({ device }) => devices.includes(device));
+          expect(await asked.last(devices)).toEqual(last);
+        }
+      };
+      await check(telemetry);
+      await check(await reopen());
+    });
+
     it('refuses to answer with more than 16 MiB at once, and gives all of it in pages', async () => {
       const { telemetry } = await openFresh();
       const large = Buffer.alloc(200_000, 1);
