@@ -18,6 +18,7 @@ export const LIFECYCLE_TYPES = [
   'device.resumed',
   'device.quarantined',
   'device.released', // from quarantine
+  'device.deleted',
   'security.acl_denied',
   'security.clone_suspected',
   'security.renewal_forked', // two keys asked to follow one certificate

@@ -19,6 +19,7 @@ const TYPE_OF: Readonly<Record<string, LifecycleType>> = {
   'device.resumed': 'device.resumed',
   'device.quarantined': 'device.quarantined',
   'device.released': 'device.released',
+  'device.deleted': 'device.deleted',
   'device.clone_suspected': 'security.clone_suspected',
   'certificate.clone_suspected': 'security.clone_suspected',
   'certificate.renewal_forked': 'security.renewal_forked',
