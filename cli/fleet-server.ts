@@ -227,6 +227,7 @@ async function start(
       sinks,
       fleet: {
         ca: caControl(authority, registry, renewals),
+        certificates: () => (Object.keys(authority.serverFaults()).length === 0 ? 'ok' : 'refused'),
         renewals,
         mintTokenText: ({ record, secret }) =>
           formatBootstrapToken({ id: record.id, secret, rootSha256: authority.rootSha256, enrollUrl }),

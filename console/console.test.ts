@@ -255,6 +255,7 @@ describe('the server', () => {
       version: '1.2.3',
       time: at(START),
       database: 'ok',
+      certificates: 'ok',
       telemetry: 'ok',
     });
     const bundle = await send(bed, { path: '/v1/trust-bundle' });

@@ -89,6 +89,8 @@ export interface Authority {
   serverCredentials(name: ServerName): ServerCredentials;
   /** Called with each certificate that replaces the current one. Returns the way to unsubscribe. */
   onServerCredentials(name: ServerName, listener: (credentials: ServerCredentials) => void): () => void;
+  /** Why a server goes on with an older certificate than its files hold, by server. */
+  serverFaults(): Readonly<Partial<Record<ServerName, string>>>;
   /** Renews the server certificates that are due; a timer does it by itself. */
   renewServerCredentials(): Promise<void>;
   /** Revocation lists, OCSP answers and CA certificates, for third parties. */
@@ -277,6 +279,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     hasIssued: (certificate) => desk.cas.issuing.some(({ publicKey }) => certificate.verify(publicKey)),
     serverCredentials: (name) => credentials.current(name),
     onServerCredentials: (name, listener) => credentials.listen(name, listener),
+    serverFaults: () => credentials.faults(),
     renewServerCredentials: () => credentials.renewDue(),
     status,
     crl: () => status.crl(),

@@ -76,6 +76,7 @@ describe('a rotation', () => {
     const before = await issued(fleet.authority);
     const told: number[] = [];
     fleet.authority.onTrustChange(() => void told.push(fleet.authority.trustBundle.length));
+    fleet.clock.now += 1; // they are listed in the order of their making
     const id = await fleet.authority.rotation.prepare('issuing', ACTOR);
     expect(await fleet.authority.rotation.prepare('issuing', ACTOR)).toBe(id);
     expect(told).toEqual([3]);

@@ -13,6 +13,9 @@ const health = z.object({
     .object({ up: z.int(), down: z.int() })
     .optional()
     .describe('absent where there are none; one that is down keeps the server from nothing'),
+  certificates: z
+    .enum(['ok', 'refused'])
+    .describe('refused: a new server certificate could not be used; the old one is'),
   telemetry: z.enum(['ok', 'behind', 'disk full']).describe('anything but ok: it is held or refused, not acknowledged'),
 });
 

@@ -22,7 +22,7 @@ export function addServerRoutes(
     const { isDiskLow, isUnderPressure } = telemetry.counters();
     const state = isDiskLow ? ('disk full' as const) : isUnderPressure ? ('behind' as const) : ('ok' as const);
     const found = { status: 'ok' as const, version, time: isoTime(now()), database: 'ok' as const };
-    return { ...found, telemetry: state, ...sinkHealth(sinks) };
+    return { ...found, certificates: fleet.certificates(), telemetry: state, ...sinkHealth(sinks) };
   });
   serve(app, endpoints.trustBundle, () => fleet.trustBundlePem());
   serve(app, endpoints.metrics, () => {
