@@ -66,6 +66,8 @@ export class Journal {
   readonly #directory: string;
   readonly #setAside: string[] = [];
   readonly #names = new ReceivedNames();
+  /** Of segments that rest, by file. */
+  readonly #extents = new Map<string, Extent>();
   #current: Current | undefined;
   /** The segment before the current one, to ask for keys. */
   #older: Database.Database | undefined;
@@ -138,18 +140,26 @@ export class Journal {
   /** Removes whole segments, never the one that is written, and says of which others something is not to be kept. */
   prune(kept: Kept, now: number): Pruned {
     const names = this.#resting();
-    const resting = names.map((name) => {
-      const { firstPosition, messages, forgotten } = extentOf(name);
-      return { name, day: name.day, bytes: segmentBytes(name), firstPosition, messages, forgotten };
-    });
+    // A file is opened only where it matters, and once: what rests doesn't change.
+    const extent = (name: SegmentName) => this.#extentOf(name);
+    const resting = names.map((name) => ({
+      day: name.day,
+      bytes: segmentBytes(name),
+      get forgotten() {
+        return extent(name).forgotten;
+      },
+    }));
     const written = this.#current?.name;
     const current = written && { day: written.day, bytes: segmentBytes(written) };
     const plan = planRetention(kept, { resting, current, now });
     const removed: SegmentStats[] = [];
     for (const index of plan.removed) {
-      const { name, bytes, firstPosition, messages } = resting[index] as (typeof resting)[number];
+      const name = names[index] as SegmentName;
+      const { bytes } = resting[index] as (typeof resting)[number];
+      const { firstPosition, messages } = extent(name);
       if (index === names.length - 1) this.#openOlder(undefined);
       removeSegment(name);
+      this.#extents.delete(name.file);
       removed.push({ name: basename(name.file), bytes, firstPosition, messages });
     }
     const forgetting = plan.forgetting.map(({ index, ...rest }) => {
@@ -175,8 +185,15 @@ export class Journal {
     const isOlder = file === names.at(-1)?.file;
     if (isOlder) this.#openOlder(edition);
     removeSegment(name);
-    const { firstPosition } = extentOf(edition);
+    this.#extents.delete(file);
+    const { firstPosition } = this.#extentOf(edition);
     return { name: basename(file), bytes: before - segmentBytes(edition), firstPosition, messages: forgotten };
+  }
+
+  #extentOf(name: SegmentName): Extent {
+    const extent = this.#extents.get(name.file) ?? extentOf(name);
+    this.#extents.set(name.file, extent);
+    return extent;
   }
 
   #resting(): SegmentName[] {
@@ -294,7 +311,13 @@ function oldestPositionOf(names: readonly SegmentName[]): number {
   return 0;
 }
 
-function extentOf({ file }: SegmentName) {
+interface Extent {
+  readonly firstPosition: number;
+  readonly messages: number;
+  readonly forgotten: string;
+}
+
+function extentOf({ file }: SegmentName): Extent {
   try {
     const reader = new SegmentReader(file);
     try {

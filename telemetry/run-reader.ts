@@ -75,7 +75,9 @@ export class RunReader {
     if (ids?.size === 1) this.#newestOfDevice([...ids][0] as number, note);
     else {
       for (const { id, positions } of this.#statements.allNewest.all() as { id: number; positions: Buffer }[]) {
-        for (const [place, position] of positionsOf(positions).entries()) {
+        const row = positionsOf(positions);
+        for (let place = 0; place < row.length; place += 1) {
+          const position = row[place] as number;
           if (position > 0) newest.set(id * NEWEST_PER_ROW + place, position);
         }
       }
