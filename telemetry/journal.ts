@@ -3,18 +3,17 @@
  * begins, and puts one aside that turns out to be damaged. Does not decide what makes a batch, and reads nothing back.
  */
 
-import { chmodSync, mkdirSync, renameSync } from 'node:fs';
-import { basename } from 'node:path';
+import { mkdirSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import { Problem } from '../contract/problem.ts';
 import type { Batch } from './batch.ts';
 import { timeOf } from './block.ts';
-import { type ForgetOrder, removeDraft } from './forgetting.ts';
 import { ReceivedNames } from './names.ts';
-import { type Kept, planRetention } from './retention.ts';
+import { OlderKeys } from './older-keys.ts';
+import { type Pruned, RestingSegments } from './resting-segments.ts';
+import type { Kept } from './retention.ts';
 import { type Appended, Segment } from './segment.ts';
-import { createSegmentFile, expectWhole, isDamage, storageProblem, syncDirectory } from './segment-file.ts';
-import { SegmentReader } from './segment-reader.ts';
+import { createSegmentFile, expectWhole, isDamage, storageProblem } from './segment-file.ts';
 import {
   dayOf,
   listSegments,
@@ -49,14 +48,6 @@ const SEGMENT_BYTES = 4 * 1024 ** 3;
 /** Appends between two looks at how large the segment is. */
 const SIZE_CHECKED_EVERY = 64;
 
-export interface Pruned {
-  readonly removed: readonly SegmentStats[];
-  /** What is left to do, of which files: a copy without some devices, and then `replace()`. */
-  readonly forgetting: readonly (Omit<ForgetOrder, 'devices'> & { readonly groups: readonly string[] })[];
-  /** How far the clock is ahead of the time that retention goes by, in ms. */
-  readonly ahead: number;
-}
-
 interface Current {
   readonly name: SegmentName;
   readonly segment: Segment;
@@ -66,12 +57,9 @@ export class Journal {
   readonly #directory: string;
   readonly #setAside: string[] = [];
   readonly #names = new ReceivedNames();
-  /** Of segments that rest, by file. */
-  readonly #extents = new Map<string, Extent>();
   #current: Current | undefined;
-  /** The segment before the current one, to ask for keys. */
-  #older: Database.Database | undefined;
-  #olderKey: Database.Statement | undefined;
+  readonly #olderKeys = new OlderKeys();
+  readonly #resting: RestingSegments;
   readonly #segmentBytes: number;
   #appends = 0;
   #isTooLarge = false;
@@ -82,6 +70,7 @@ export class Journal {
   constructor({ directory, mostChecked = MOST_CHECKED, segmentBytes: bytes = SEGMENT_BYTES, leap }: JournalOptions) {
     this.#segmentBytes = bytes;
     this.#directory = directory;
+    this.#resting = new RestingSegments(directory, this.#olderKeys);
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 });
     } catch (error) {
@@ -105,7 +94,7 @@ export class Journal {
     }
     this.#nextPosition += Math.ceil(doubtfulBytes / SMALLEST_MESSAGE);
     const older = names.filter((name) => this.#isWhole(name));
-    if (this.#current !== undefined) this.#openOlder(older.at(-1));
+    if (this.#current !== undefined) this.#olderKeys.open(older.at(-1));
     if (leap !== undefined) this.#begin(leap.day, leap.positions);
   }
 
@@ -139,69 +128,16 @@ export class Journal {
 
   /** Removes whole segments, never the one that is written, and says of which others something is not to be kept. */
   prune(kept: Kept, now: number): Pruned {
-    const names = this.#resting();
-    // A file is opened only where it matters, and once: what rests doesn't change.
-    const extent = (name: SegmentName) => this.#extentOf(name);
-    const resting = names.map((name) => ({
-      day: name.day,
-      bytes: segmentBytes(name),
-      get forgotten() {
-        return extent(name).forgotten;
-      },
-    }));
-    const written = this.#current?.name;
-    const current = written && { day: written.day, bytes: segmentBytes(written) };
-    const plan = planRetention(kept, { resting, current, now });
-    const removed: SegmentStats[] = [];
-    for (const index of plan.removed) {
-      const name = names[index] as SegmentName;
-      const { bytes } = resting[index] as (typeof resting)[number];
-      const { firstPosition, messages } = extent(name);
-      if (index === names.length - 1) this.#openOlder(undefined);
-      removeSegment(name);
-      this.#extents.delete(name.file);
-      removed.push({ name: basename(name.file), bytes, firstPosition, messages });
-    }
-    const forgetting = plan.forgetting.map(({ index, ...rest }) => {
-      const { file } = names[index] as SegmentName;
-      return { ...rest, file, draft: `${file}.new` };
-    });
-    return { removed, forgetting, ahead: plan.ahead };
+    return this.#resting.prune(kept, now, this.#current?.name);
   }
 
-  /** Puts a copy in the place of a segment: a new edition of it. Returns what went, or undefined when the segment is gone. */
+  /** Puts a copy in the place of a segment. Returns what went, or undefined when the segment is gone. */
   replace(file: string, draft: string, forgotten: number): SegmentStats | undefined {
-    const names = this.#resting();
-    const name = names.find((one) => one.file === file);
-    if (name === undefined) {
-      removeDraft(draft);
-      return undefined;
-    }
-    const before = segmentBytes(name);
-    const edition = segmentName(this.#directory, name.number, name.day, name.edition + 1);
-    chmodSync(draft, 0o600);
-    renameSync(draft, edition.file);
-    syncDirectory(this.#directory);
-    const isOlder = file === names.at(-1)?.file;
-    if (isOlder) this.#openOlder(edition);
-    removeSegment(name);
-    this.#extents.delete(file);
-    const { firstPosition } = this.#extentOf(edition);
-    return { name: basename(file), bytes: before - segmentBytes(edition), firstPosition, messages: forgotten };
-  }
-
-  #extentOf(name: SegmentName): Extent {
-    const extent = this.#extents.get(name.file) ?? extentOf(name);
-    this.#extents.set(name.file, extent);
-    return extent;
-  }
-
-  #resting(): SegmentName[] {
-    return listSegments(this.#directory).filter(({ file }) => file !== this.#current?.name.file);
+    return this.#resting.replace({ file, draft, forgotten }, this.#current?.name);
   }
 
   close(): void {
-    this.#older?.close();
+    this.#olderKeys.close();
     this.#current?.segment.close();
     this.#current = undefined;
   }
@@ -239,31 +175,12 @@ export class Journal {
     this.#current = { name, segment };
     this.#isTooLarge = false;
     current?.segment.close();
-    this.#openOlder(newest);
+    this.#olderKeys.open(newest);
     return segment;
   }
 
   #openSegment(name: SegmentName): Segment {
-    return new Segment(name.file, (device, key) => this.#knewKey(device, key));
-  }
-
-  #openOlder(name: SegmentName | undefined): void {
-    this.#older?.close();
-    this.#older = undefined;
-    this.#olderKey = undefined;
-    if (name === undefined) return;
-    try {
-      this.#older = new Database(name.file, { readonly: true, fileMustExist: true });
-      this.#olderKey = this.#older.prepare(
-        'SELECT 1 FROM message_keys WHERE device = (SELECT id FROM devices WHERE name = ?) AND key = ?',
-      );
-    } catch (error) {
-      if (!isDamage(error)) throw error; // one that can't be read knows no keys; its readers will say so
-    }
-  }
-
-  #knewKey(device: string, key: string): boolean {
-    return this.#olderKey?.get(device, key) !== undefined;
+    return new Segment(name.file, (device, key) => this.#olderKeys.knew(device, key));
   }
 
   #isWhole(name: SegmentName): boolean {
@@ -309,23 +226,4 @@ function oldestPositionOf(names: readonly SegmentName[]): number {
     }
   }
   return 0;
-}
-
-interface Extent {
-  readonly firstPosition: number;
-  readonly messages: number;
-  readonly forgotten: string;
-}
-
-function extentOf({ file }: SegmentName): Extent {
-  try {
-    const reader = new SegmentReader(file);
-    try {
-      return { firstPosition: reader.firstPosition, messages: reader.count(), forgotten: reader.forgotten.mark };
-    } finally {
-      reader.close();
-    }
-  } catch {
-    return { firstPosition: 0, messages: 0, forgotten: '' }; // one that can't be read may go like any other
-  }
 }

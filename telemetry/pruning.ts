@@ -5,7 +5,7 @@
 
 import type { Logger } from 'pino';
 import type { ForgetOrder } from './forgetting.ts';
-import type { Pruned } from './journal.ts';
+import type { Pruned } from './resting-segments.ts';
 import type { Kept } from './retention.ts';
 import type { SegmentStats } from './telemetry.ts';
 import { Thread } from './thread.ts';
