@@ -19,6 +19,7 @@ import { version } from '../version.ts';
 export interface ScenarioOptions extends FleetOptions {
   readonly scenario: string;
   readonly scale?: number;
+  readonly faster?: number;
   readonly seed?: number;
   readonly duration?: number;
   readonly target?: string;
@@ -41,10 +42,10 @@ interface Doors {
 }
 
 export async function simulateScenario(options: ScenarioOptions, form: OutputForm): Promise<void> {
-  const { scaled } = await import('../../simulator/run/roster.ts');
+  const { hastened, scaled } = await import('../../simulator/run/roster.ts');
   const { RunRefused, runScenario } = await import('../../simulator/run/scenario-run.ts');
   const loaded = loadScenario(options.scenario);
-  const scenario = adjusted(scaled(loaded.scenario, options.scale ?? 1), options);
+  const scenario = adjusted(hastened(scaled(loaded.scenario, options.scale ?? 1), options.faster ?? 1), options);
   const kept = options.identities === undefined ? undefined : loadIdentities(options.identities);
   const view = await openView(scenario, options, form);
   const doors = await openDoors(options, scenario);

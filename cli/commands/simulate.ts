@@ -118,6 +118,7 @@ export function simulateCommand(): Command {
   )
     .option('--scenario <name|file>', 'play a scenario; without --data or --target, against a server of its own')
     .option('--scale <f>', 'so many times the devices of the scenario', rateBetween(0.000_1, 1_000))
+    .option('--faster <f>', 'duration, arrivals and incidents so many times as fast', rateBetween(0.01, 1_000))
     .option('--seed <n>', 'chance begins here, in place of the scenario', integerBetween(0, 999_999_999))
     .option('--duration <time>', 'in place of the scenario, such as 10m', duration)
     .option('--target <url>', 'a broker to measure, mqtts://HOST:PORT, with --identities')

@@ -35,14 +35,13 @@ export function drawChart({ title, unit, at, series, marks }: Chart): string {
   const levels = [0, 0.25, 0.5, 0.75, 1].map((share) => share * top);
   const seconds = timeSteps(end);
   return [
-    `<figure><figcaption><b>${escapeXml(title)}</b> ${legend(series)}</figcaption>`,
+    `<figure><figcaption><b>${escapeXml(title)}</b>${unit === '' ? '' : `, ${escapeXml(unit)}`} ${legend(series)}</figcaption>`,
     `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escapeXml(title)}">`,
     ...marks.map((mark) => shade(mark, x)),
     ...levels.map(
       (level) =>
         `<line class="grid" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${y(level).toFixed(1)}" y2="${y(level).toFixed(1)}"/><text class="axis" x="${LEFT - 6}" y="${(y(level) + 3.5).toFixed(1)}" text-anchor="end">${short(level)}</text>`,
     ),
-    `<text class="axis" x="${LEFT - 6}" y="${TOP - 5}" text-anchor="end">${escapeXml(unit)}</text>`,
     ...seconds.map(
       (second) =>
         `<text class="axis" x="${x(second).toFixed(1)}" y="${HEIGHT - 8}" text-anchor="middle">${second} s</text>`,

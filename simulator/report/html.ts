@@ -14,9 +14,9 @@ const STYLE = `
 * { box-sizing: border-box; } body { margin: 0 auto; padding: 32px 24px 64px; max-width: 940px; font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); }
 h1 { margin: 0; font-size: 28px; } h2 { margin: 36px 0 12px; font-size: 18px; } p { margin: 4px 0; color: var(--soft); }
 .verdict { display: inline-block; padding: 2px 12px; border-radius: 999px; font-weight: 600; color: #fff; background: var(--good); vertical-align: 5px; margin-left: 12px; font-size: 14px; } .failed .verdict { background: var(--bad); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(130px, 1fr)); gap: 10px; margin: 22px 0; } .tile { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px; } .tile b { display: block; font-size: 22px; font-variant-numeric: tabular-nums; } .tile span { color: var(--soft); font-size: 13px; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 10px; margin: 22px 0; } .tile { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px; } .tile b { display: block; font-size: 22px; font-variant-numeric: tabular-nums; } .tile span { color: var(--soft); font-size: 13px; }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; } th, td { text-align: left; padding: 6px 10px; border-bottom: 1px solid var(--line); } th { color: var(--soft); font-weight: 500; font-size: 13px; } .n { text-align: right; } code { font: 13.5px ui-monospace, monospace; } .yes { color: var(--good); } .no { color: var(--bad); font-weight: 600; }
-.problem { border-left: 4px solid var(--bad); background: var(--card); padding: 10px 14px; margin: 14px 0; }
+.tick { width: 34px; } .problem { border-left: 4px solid var(--bad); background: var(--card); padding: 10px 14px; margin: 14px 0; }
 figure { margin: 0 0 20px; } figcaption { margin-bottom: 2px; } svg { width: 100%; height: auto; display: block; } .grid { stroke: var(--line); } .axis { fill: var(--soft); font-size: 11px; } polyline { fill: none; stroke-width: 1.8; stroke-linejoin: round; } polyline.c1 { stroke: var(--c1); } polyline.c2 { stroke: var(--c2); } polyline.c3 { stroke: var(--c3); } polyline.c4 { stroke: var(--c4); } circle.c1 { fill: var(--c1); } circle.c2 { fill: var(--c2); } circle.c3 { fill: var(--c3); } circle.c4 { fill: var(--c4); }
 .key { margin-left: 12px; font-size: 13px; color: var(--soft); } .key::before { content: ""; display: inline-block; width: 14px; height: 3px; margin-right: 5px; vertical-align: 3px; background: currentColor; } .key.c1::before { background: var(--c1); } .key.c2::before { background: var(--c2); } .key.c3::before { background: var(--c3); } .key.c4::before { background: var(--c4); }
 .shade { fill: var(--shade); } .mark line { stroke: var(--bad); stroke-dasharray: 3 3; } .mark circle { fill: var(--bad); } .mark text { fill: #fff; font-size: 10px; font-weight: 600; } ol.marks { columns: 2; margin: 0 0 20px; padding-left: 24px; color: var(--soft); font-size: 14px; } footer { margin-top: 40px; color: var(--soft); font-size: 13px; }
@@ -68,7 +68,7 @@ function assertions(result: RunResult): string {
     const metric = text.trim().split(/[\s=!<>]/, 1)[0] as string;
     return `<tr><td class="${holds ? 'yes' : 'no'}">${holds ? '✓' : '✗'}</td><td><code>${escapeXml(text)}</code></td><td class="n">${found === undefined ? escapeXml(reason ?? '') : withUnit(metric, found)}</td></tr>`;
   });
-  return `<h2>Assertions</h2><table><tr><th></th><th>expected</th><th class="n">found</th></tr>${rows.join('')}</table>`;
+  return `<h2>Assertions</h2><table><tr><th class="tick"></th><th>expected</th><th class="n">found</th></tr>${rows.join('')}</table>`;
 }
 
 function marks(result: RunResult): string {

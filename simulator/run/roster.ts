@@ -66,6 +66,35 @@ function shuffled<T>(list: T[], random: () => number): readonly T[] {
   return list;
 }
 
+/**
+ * The same life in less time: duration, arrivals and incidents come so many times as fast. Messages keep their pace, and the
+ * devices and servers theirs.
+ */
+export function hastened(scenario: Scenario, factor: number): Scenario {
+  if (factor === 1) return scenario;
+  return {
+    ...scenario,
+    duration: scenario.duration / factor,
+    devices: Object.fromEntries(
+      Object.entries(scenario.devices).map(([name, group]) => {
+        const { arrive } = group;
+        const changed =
+          'over' in arrive
+            ? { ...arrive, over: arrive.over / factor }
+            : arrive.curve === 'burst'
+              ? { ...arrive, every: arrive.every / factor }
+              : { ...arrive, perSecond: arrive.perSecond * factor };
+        return [name, { ...group, arrive: changed }];
+      }),
+    ),
+    timeline: scenario.timeline.map((incident) => ({
+      ...incident,
+      at: incident.at / factor,
+      ...(incident.for !== undefined && { for: incident.for / factor }),
+    })),
+  };
+}
+
 /** The same scenario with more or fewer devices; times stay. */
 export function scaled(scenario: Scenario, factor: number): Scenario {
   if (factor === 1) return scenario;

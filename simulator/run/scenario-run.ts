@@ -84,10 +84,8 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
   const workers = options.workers ?? Math.max(1, Math.min(availableParallelism(), Math.ceil(count / 50)));
   const record = new RunRecord(count, workers, memoryBefore);
   const onSecond = (report: SecondReport) => {
-    if (record.second(report)) {
-      record.own(tally.take());
-      options.onSecond?.(record.snapshot());
-    }
+    record.own(tally.take());
+    if (record.second(report)) options.onSecond?.(record.snapshot());
   };
   const orders = shardOrders(options, { workers, roster, tokens, target, place });
   let shards: Shards;

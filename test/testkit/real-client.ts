@@ -23,6 +23,7 @@ interface ClientProgram {
 
 const CLIENTS = {
   bash: { file: 'bash', debianPackage: 'bash' },
+  chromium: { file: 'chromium', debianPackage: 'chromium' },
   certtool: { file: 'certtool', debianPackage: 'gnutls-bin' },
   curl: { file: 'curl', debianPackage: 'curl' },
   'gnutls-cli': { file: 'gnutls-cli', debianPackage: 'gnutls-bin' },
