@@ -44,23 +44,29 @@ export async function buildDeviceAgent(outFile: string): Promise<number> {
   return statSync(outFile).size;
 }
 
+const COMMON: BuildOptions = {
+  entryPoints: [here('index.ts')],
+  bundle: true,
+  platform: 'node',
+  target: 'node20',
+  sourcemap: true,
+  sourcesContent: false,
+  legalComments: 'none',
+  keepNames: true,
+};
+
 /** Fills `outDirectory` with index.js, index.cjs, their source maps, declarations and the licence. */
 export async function buildDeviceSdk(outDirectory: string): Promise<void> {
   rmSync(outDirectory, { recursive: true, force: true });
-  const common: BuildOptions = {
-    entryPoints: [here('index.ts')],
-    bundle: true,
-    platform: 'node',
-    target: 'node20',
-    sourcemap: true,
-    sourcesContent: false,
-    legalComments: 'none',
-    keepNames: true,
-  };
-  await build({ ...common, format: 'esm', outfile: join(outDirectory, 'index.js') });
-  await build({ ...common, format: 'cjs', outfile: join(outDirectory, 'index.cjs') });
+  await build({ ...COMMON, format: 'esm', outfile: join(outDirectory, 'index.js') });
+  await build({ ...COMMON, format: 'cjs', outfile: join(outDirectory, 'index.cjs') });
   writeDeclarations(outDirectory);
   copyFileSync(here('../LICENSE'), join(outDirectory, 'LICENSE'));
+}
+
+/** The SDK in one CommonJS file, small: for gateways that get a file and no package manager. */
+export async function buildSingleFile(outFile: string): Promise<void> {
+  await build({ ...COMMON, sourcemap: false, minify: true, format: 'cjs', outfile: outFile });
 }
 
 /**

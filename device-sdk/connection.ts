@@ -8,6 +8,7 @@ import type { TLSSocket } from 'node:tls';
 import { DeviceError } from './device-error.ts';
 import { isNetworkError } from './https-exchange.ts';
 import type { StoredIdentity } from './identity-store.ts';
+import type { KeyProvider } from './key-provider.ts';
 import {
   DISCONNECT,
   encodeConnect,
@@ -24,6 +25,7 @@ import { type DatesJudgedBy, disproved, isDateError, openTls } from './server-pr
 
 export interface ConnectionOptions {
   readonly identity: StoredIdentity;
+  readonly keys?: KeyProvider | undefined;
   readonly mqttUrl: string;
   /** By which clock the broker's certificate is judged. */
   readonly dates: DatesJudgedBy;
@@ -93,12 +95,12 @@ export class Connection {
   constructor(options: ConnectionOptions, listener: ConnectionListener) {
     this.#options = options;
     this.#listener = listener;
-    const { identity, mqttUrl, dates, connectTimeout } = options;
+    const { identity, keys, mqttUrl, dates, connectTimeout } = options;
     this.#socket = openTls({
       url: mqttUrl,
       defaultPort: 8883,
       trust: { rootsPem: identity.rootPem, dates },
-      credential: { certificatePem: leafOf(identity.certificatePem), keyPem: identity.keyPem },
+      credential: { certificatePem: leafOf(identity.certificatePem), keyPem: identity.keyPem, keys },
     });
     this.#impatience = setTimeout(
       () => this.#fail(new Error(`no CONNACK within ${connectTimeout} ms`)),

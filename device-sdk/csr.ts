@@ -15,9 +15,25 @@ export interface CsrSubject {
 
 /** A signed request as DER. `key` is a P-256 private key. */
 export function writeCsr(key: KeyObject, subject: CsrSubject): Buffer {
-  const publicKey = createPublicKey(key).export({ type: 'spki', format: 'der' });
-  const info = sequence(VERSION_0, name(subject.commonName), publicKey, attributes(subject.uri));
-  const signature = sign('sha256', info, key);
+  const info = requestInfo(createPublicKey(key).export({ type: 'spki', format: 'der' }), subject);
+  return signed(info, sign('sha256', info, key));
+}
+
+/** As {@link writeCsr}, for a key that somebody else holds: `signWith` gives ECDSA with SHA-256, in DER. */
+export async function requestCsr(
+  publicKey: Buffer,
+  subject: CsrSubject,
+  signWith: (data: Buffer) => Promise<Buffer>,
+): Promise<Buffer> {
+  const info = requestInfo(publicKey, subject);
+  return signed(info, await signWith(info));
+}
+
+function requestInfo(publicKey: Buffer, subject: CsrSubject): Buffer {
+  return sequence(VERSION_0, name(subject.commonName), publicKey, attributes(subject.uri));
+}
+
+function signed(info: Buffer, signature: Buffer): Buffer {
   return sequence(info, ECDSA_WITH_SHA256, writeElement(BIT_STRING, UNUSED_BITS_0, signature));
 }
 

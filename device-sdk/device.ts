@@ -95,6 +95,7 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
     this.#uplink = new Uplink(
       {
         identity,
+        keys: options.keys,
         mqttUrls: checkedMqttUrls(options.mqttUrl),
         clean: options.clean ?? false,
         keepalive: options.keepalive ?? KEEPALIVE_S,

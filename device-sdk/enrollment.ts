@@ -3,16 +3,16 @@
  * both: the private key never leaves, and no secret is sent to a server that has not proved it belongs to the fleet.
  */
 
-import { createPrivateKey, generateKeyPair, X509Certificate } from 'node:crypto';
-import { promisify } from 'node:util';
+import { X509Certificate } from 'node:crypto';
 import { parseBootstrapToken } from '../contract/bootstrap-token.ts';
 import { type DeviceId, NAME_RULE, parseDeviceId } from '../contract/identity.ts';
-import { writeCsr } from './csr.ts';
+import { requestCsr } from './csr.ts';
 import { DeviceError } from './device-error.ts';
 import { fetchCaCertificates, type Issued, simpleEnroll, simpleReenroll } from './est-client.ts';
 import type { HttpsPeer, PeerClock } from './https-exchange.ts';
 import type { IdentityStore, PendingRequest, StoredIdentity } from './identity-store.ts';
 import { certificatesIn, deviceIdOf, findPinned, identityUriOf, judgeChain } from './issued-chain.ts';
+import { type KeyProvider, pemKeys, publicKeyOf } from './key-provider.ts';
 import { defaultMqttUrl, parseEnrollUrl, parseMqttUrl } from './server-urls.ts';
 
 export interface EnrollmentOrder {
@@ -26,6 +26,8 @@ export interface EnrollmentOrder {
   readonly rootSha256?: string;
   /** In place of what the server announces: one broker, or several that are tried in turn. */
   readonly mqttUrl?: string | readonly string[];
+  /** Who holds the private keys, in place of the device's own directory. */
+  readonly keys?: KeyProvider;
   /** Judges the dates of servers in place of the system's clock, and learns the time from those that proved themselves. */
   readonly clock?: PeerClock;
   /** Ends the enrollment; the next try goes on with the same key. It has no meaning once there is an identity. */
@@ -43,18 +45,19 @@ export async function enrollOnce(store: IdentityStore, order: EnrollmentOrder): 
 /** Undefined when there is none; rejects with `identity_unusable` when it is damaged or of another device. */
 export async function loadIdentity(store: IdentityStore, order: EnrollmentOrder): Promise<StoredIdentity | undefined> {
   const stored = await store.load();
-  if (stored !== undefined) checkStored(stored, order);
+  if (stored !== undefined) await checkStored(stored, order);
   return stored;
 }
 
-function checkStored(stored: StoredIdentity, order: EnrollmentOrder): void {
+async function checkStored(stored: StoredIdentity, order: EnrollmentOrder): Promise<void> {
   if (order.deviceId !== undefined && order.deviceId !== stored.deviceId) {
     throw unusable(`expected device ${order.deviceId}, found ${stored.deviceId}`);
   }
   let isPair: boolean;
   try {
     if (certificatesIn(stored.rootPem).length === 0) throw unusable('expected a root certificate in PEM');
-    isPair = new X509Certificate(stored.certificatePem).checkPrivateKey(createPrivateKey(stored.keyPem));
+    const ours = await publicKeyOf(order.keys ?? pemKeys, stored.keyPem);
+    isPair = new X509Certificate(stored.certificatePem).publicKey.equals(ours);
   } catch (error) {
     if (error instanceof DeviceError) throw error;
     throw unusable('expected a key and certificates in PEM'); // OpenSSL's own words could say something of the key
@@ -77,12 +80,13 @@ export async function enroll(store: IdentityStore, order: EnrollmentOrder): Prom
   // 3. Ask again over a connection that the root vouches for, with a key that is on disk before the request leaves.
   const peer: HttpsPeer = { ...peerOf(credential), root: root.toString() };
   const login = { user: credential.deviceId ?? '', token: credential.token };
-  const { pending, issued } = await askWithStoredKey(store, login.user, undefined, (csr) =>
-    simpleEnroll(peer, csr, login),
+  const { pending, issued } = await askWithStoredKey(
+    { store, keys: credential.keys, commonName: login.user, uri: undefined },
+    (csr) => simpleEnroll(peer, csr, login),
   );
 
   // 4. Believe nothing that the chain does not prove.
-  const key = createPrivateKey(pending.keyPem);
+  const key = await publicKeyOf(credential.keys, pending.keyPem);
   const { deviceId, certificatePem } = judgeChain(issued.certificates, authorities, [root], key);
   if (credential.deviceId !== undefined && deviceId !== credential.deviceId) {
     throw new DeviceError('answer_invalid', { reason: 'the certificate names another device than was asked for' });
@@ -109,20 +113,21 @@ export async function enroll(store: IdentityStore, order: EnrollmentOrder): Prom
 export async function requestRenewal(
   store: IdentityStore,
   current: StoredIdentity,
-  { signal, clock }: Pick<EnrollmentOrder, 'signal' | 'clock'> = {},
+  { signal, clock, keys = pemKeys }: Pick<EnrollmentOrder, 'signal' | 'clock' | 'keys'> = {},
 ): Promise<StoredIdentity> {
   const roots = certificatesIn(current.rootPem);
   const leaf = new X509Certificate(current.certificatePem);
   const peer: HttpsPeer = { url: current.enrollUrl, root: current.rootPem, signal, clock };
   const authorities = await fetchCaCertificates(peer);
-  const { pending, issued } = await askWithStoredKey(store, current.deviceId, identityUriOf(leaf), (csr) =>
-    simpleReenroll({ ...peer, credential: current }, csr),
+  const { pending, issued } = await askWithStoredKey(
+    { store, keys, commonName: current.deviceId, uri: identityUriOf(leaf) },
+    (csr) => simpleReenroll({ ...peer, credential: { ...current, keys } }, csr),
   );
   const { deviceId, certificatePem } = judgeChain(
     issued.certificates,
     authorities,
     roots,
-    createPrivateKey(pending.keyPem),
+    await publicKeyOf(keys, pending.keyPem),
   );
   if (deviceId !== deviceIdOf(leaf)) {
     throw new DeviceError('answer_invalid', { reason: 'the new certificate names another device' });
@@ -140,11 +145,15 @@ export async function requestRenewal(
  * it. A server that saw this key elsewhere gets a fresh one, once.
  */
 async function askWithStoredKey(
-  store: IdentityStore,
-  commonName: string,
-  uri: string | undefined,
+  request: {
+    readonly store: IdentityStore;
+    readonly keys: KeyProvider;
+    readonly commonName: string;
+    readonly uri: string | undefined;
+  },
   ask: (csr: Buffer) => Promise<Issued>,
 ): Promise<{ readonly pending: PendingRequest; readonly issued: Issued }> {
+  const { store, keys, commonName, uri } = request;
   const earlier = await store.loadPending();
   if (earlier !== undefined && earlier.commonName === commonName) {
     try {
@@ -154,20 +163,16 @@ async function askWithStoredKey(
       await store.dropPending();
     }
   }
-  const pending = await makeRequest(commonName, uri);
+  const pending = await makeRequest(keys, commonName, uri);
   await store.savePending(pending);
   return { pending, issued: await ask(pending.csr) };
 }
 
-const makeKeyPair = promisify(generateKeyPair);
-
-async function makeRequest(commonName: string, uri: string | undefined): Promise<PendingRequest> {
-  const { privateKey } = await makeKeyPair('ec', { namedCurve: 'prime256v1' });
-  const csr = writeCsr(privateKey, {
-    ...(commonName === '' ? {} : { commonName }),
-    ...(uri === undefined ? {} : { uri }),
-  });
-  return { commonName, csr, keyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string };
+async function makeRequest(keys: KeyProvider, commonName: string, uri: string | undefined): Promise<PendingRequest> {
+  const keyPem = await keys.make();
+  const subject = { ...(commonName === '' ? {} : { commonName }), ...(uri === undefined ? {} : { uri }) };
+  const csr = await requestCsr(await keys.publicKey(keyPem), subject, (data) => keys.sign(keyPem, data));
+  return { commonName, csr, keyPem };
 }
 
 function peerOf({ enrollUrl, signal, clock }: Credential): Pick<HttpsPeer, 'url' | 'signal' | 'clock'> {
@@ -182,6 +187,7 @@ interface Credential {
   readonly mqttUrl: string | undefined;
   readonly signal: AbortSignal | undefined;
   readonly clock: PeerClock | undefined;
+  readonly keys: KeyProvider;
 }
 
 function readOrder(order: EnrollmentOrder): Credential {
@@ -202,8 +208,8 @@ function readOrder(order: EnrollmentOrder): Credential {
   if (order.deviceId !== undefined && deviceId === undefined) {
     throw new DeviceError('device_id_invalid', { reason: `expected ${NAME_RULE}` });
   }
-  const { signal, clock } = order;
-  return { token, deviceId, enrollUrl, rootSha256, mqttUrl: checkedMqttUrls(order.mqttUrl)?.[0], signal, clock };
+  const { signal, clock, keys = pemKeys } = order;
+  return { token, deviceId, enrollUrl, rootSha256, mqttUrl: checkedMqttUrls(order.mqttUrl)?.[0], signal, clock, keys };
 }
 
 /** The caller's own MQTT addresses, checked; undefined if there are none. Throws `request_invalid`. */

@@ -3,11 +3,19 @@
  * Answers are bounded in size and time. It knows no EST and no tokens, and never follows a redirect.
  */
 
-import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
+import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { TLSSocket } from 'node:tls';
 import { parseServerTime, TIME_PATH } from '../contract/server-notices.ts';
 import { asDeviceError, DeviceError } from './device-error.ts';
-import { type DatesJudgedBy, disproved, isDateError, isWithin, openTls, type TlsOrder } from './server-proof.ts';
+import {
+  type ClientCredential,
+  type DatesJudgedBy,
+  disproved,
+  isDateError,
+  isWithin,
+  openTls,
+  type TlsOrder,
+} from './server-proof.ts';
 
 /** The clock by which servers are judged, and which learns from them. */
 export interface PeerClock {
@@ -23,8 +31,7 @@ export interface HttpsPeer {
   readonly url: string;
   /** PEM of the only roots trusted for this exchange; `unverified` for the one request that fetches them. */
   readonly root: string | 'unverified';
-  /** Client certificate (chain, leaf first) and key, both PEM. */
-  readonly credential?: { readonly certificatePem: string; readonly keyPem: string };
+  readonly credential?: ClientCredential;
   /** Without one, the system's clock is the only judge, and nobody learns the time. */
   readonly clock?: PeerClock | undefined;
   /** Aborted, the exchange fails with `closed`. */
@@ -139,7 +146,9 @@ export function isNetworkError(error: NodeJS.ErrnoException): boolean {
   return code !== 'EPROTO' && /^E(AI_)?[A-Z0-9]+$/.test(code);
 }
 
-function send(socket: TLSSocket, peer: HttpsPeer, request: HttpsRequest): Promise<HttpsAnswer> {
+async function send(socket: TLSSocket, peer: HttpsPeer, request: HttpsRequest): Promise<HttpsAnswer> {
+  // When it is needed: a device that is enrolled runs for weeks without it, and it is four megabytes of memory.
+  const { request: httpRequest } = await import('node:http');
   const headers: Record<string, string> = {
     ...request.headers,
     host: new URL(peer.url).host,

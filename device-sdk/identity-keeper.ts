@@ -48,7 +48,7 @@ export class IdentityKeeper {
     clock.raise(validityOf(identity.certificatePem).notBefore);
     this.#renewer = new Renewer(identity.certificatePem, {
       renew: () => this.renew(),
-      ask: () => fetchRenewalInfo(this.#identity, { signal: this.#ending.signal, clock }),
+      ask: () => fetchRenewalInfo(this.#identity, { signal: this.#ending.signal, clock, keys: options.order.keys }),
       ...{ now: clock.now, random, schedule, log },
     });
   }
@@ -111,13 +111,13 @@ export class IdentityKeeper {
     if (this.#ending.signal.aborted) throw new DeviceError('closed');
     await this.#renewal?.catch(() => {});
     const { store, order, standing, uplink } = this.#options;
-    const { enrollUrl, rootSha256, mqttUrl, clock } = order;
+    const { enrollUrl, rootSha256, mqttUrl, clock, keys } = order;
     const before = standing.state;
     standing.become('enrolling', undefined, 'token given');
     let identity: StoredIdentity;
     try {
       identity = await enroll(store, {
-        ...given({ enrollUrl, rootSha256, mqttUrl, clock }),
+        ...given({ enrollUrl, rootSha256, mqttUrl, clock, keys }),
         token,
         deviceId: this.deviceId,
         signal: this.#ending.signal,
@@ -149,7 +149,7 @@ export class IdentityKeeper {
     try {
       // 1. The next pair, with a key that is on disk before it is certified.
       const next = await requestRenewal(store, this.#identity, {
-        ...given({ clock: order.clock }),
+        ...given({ clock: order.clock, keys: order.keys }),
         signal: this.#ending.signal,
       });
 

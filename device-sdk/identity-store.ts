@@ -12,7 +12,7 @@ export interface StoredIdentity {
   readonly enrollUrl: string;
   /** `mqtts://host:port`. */
   readonly mqttUrl: string;
-  /** PKCS#8 PEM. */
+  /** PKCS#8 PEM, or the name that a key provider has for the key. */
   readonly keyPem: string;
   /** PEM, leaf first, without the root. */
   readonly certificatePem: string;
@@ -22,7 +22,7 @@ export interface StoredIdentity {
 
 /** A request that was sent, or may have been: asked again with the same key, the server gives the same answer. */
 export interface PendingRequest {
-  /** PKCS#8 PEM. */
+  /** PKCS#8 PEM, or the name that a key provider has for the key. */
   readonly keyPem: string;
   /** PKCS#10 DER. */
   readonly csr: Buffer;

@@ -16,6 +16,7 @@ export type { DropPolicy, StreamRules } from './disk-outbox.ts';
 export { type EnrollmentOrder, enrollOnce } from './enrollment.ts';
 export { fileIdentityStore } from './file-identity-store.ts';
 export { type IdentityStore, memoryIdentityStore, type PendingRequest, type StoredIdentity } from './identity-store.ts';
+export type { KeyProvider, TlsKey } from './key-provider.ts';
 export type { QueueOptions } from './open-outbox.ts';
 export type { OutboxLimits, OutboxStatus } from './outbox.ts';
 export { PAYLOAD_MAX, type Payload } from './payload.ts';

@@ -4,7 +4,7 @@
  * time yet.
  */
 
-import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto';
+import { type KeyObject, X509Certificate } from 'node:crypto';
 import { type DeviceId, parseDeviceId } from '../contract/identity.ts';
 import { DeviceError } from './device-error.ts';
 
@@ -29,14 +29,13 @@ export function certificatesIn(pem: string): readonly X509Certificate[] {
   return (pem.match(PEM_CERTIFICATE) ?? []).map((one) => new X509Certificate(one));
 }
 
-/** Throws `answer_invalid` unless `certificates` and `authorities` hold a chain from a leaf with `key` to one of `roots`. */
+/** Throws `answer_invalid` unless there is a chain from a leaf with our public key to one of `roots`. */
 export function judgeChain(
   certificates: readonly X509Certificate[],
   authorities: readonly X509Certificate[],
   roots: readonly X509Certificate[],
-  key: KeyObject,
+  ours: KeyObject,
 ): JudgedChain {
-  const ours = createPublicKey(key);
   const leaf = certificates.find((certificate) => certificate.publicKey.equals(ours));
   if (leaf === undefined) throw invalid('expected a certificate for the key of the request');
   const chain = [leaf];

@@ -3,15 +3,17 @@
 import { parseRenewalNotice, RENEWAL_INFO_PATH, type RenewalNotice } from '../contract/server-notices.ts';
 import { exchange, type PeerClock } from './https-exchange.ts';
 import type { StoredIdentity } from './identity-store.ts';
+import type { KeyProvider } from './key-provider.ts';
 
 /** Undefined when the server has no opinion, or is of another make. Rejects when it can't be asked. */
 export async function fetchRenewalInfo(
   identity: StoredIdentity,
-  { signal, clock }: { readonly signal: AbortSignal; readonly clock: PeerClock },
+  order: { readonly signal: AbortSignal; readonly clock: PeerClock; readonly keys: KeyProvider | undefined },
 ): Promise<RenewalNotice | undefined> {
   const { enrollUrl, rootPem } = identity;
+  const { signal, clock, keys } = order;
   const answer = await exchange(
-    { url: enrollUrl, root: rootPem, credential: identity, signal, clock },
+    { url: enrollUrl, root: rootPem, credential: { ...identity, keys }, signal, clock },
     { method: 'GET', path: RENEWAL_INFO_PATH, maxBytes: 4_096, timeout: 30_000 },
   );
   return answer.status === 200 ? parseRenewalNotice(answer.body.toString('utf8')) : undefined;

@@ -9,6 +9,7 @@ import { isIP } from 'node:net';
 import { type ConnectionOptions, checkServerIdentity, connect, type PeerCertificate, type TLSSocket } from 'node:tls';
 import { DeviceError } from './device-error.ts';
 import { certificatesIn, isIssuedBy } from './issued-chain.ts';
+import { type KeyProvider, pemKeys } from './key-provider.ts';
 
 /**
  * By which time a server's certificates are judged: `system`, the system's clock; a number, milliseconds since 1970, in
@@ -25,8 +26,9 @@ export interface ServerTrust {
 export interface ClientCredential {
   /** PEM, leaf first. */
   readonly certificatePem: string;
-  /** PEM. */
+  /** PEM, or the name that `keys` has for it. */
   readonly keyPem: string;
+  readonly keys?: KeyProvider | undefined;
 }
 
 export interface TlsOrder {
@@ -59,7 +61,7 @@ export function openTls({ url, defaultPort, trust, credential, protocols }: TlsO
   if (trust !== 'unverified') options.ca = trust.rootsPem;
   if (credential !== undefined) {
     options.cert = credential.certificatePem;
-    options.key = credential.keyPem;
+    Object.assign(options, (credential.keys ?? pemKeys).tls(credential.keyPem));
   }
   if (protocols !== undefined) options.ALPNProtocols = [...protocols];
   const socket = connect(options);

@@ -8,6 +8,7 @@ import { Connection, type ConnectionEnd } from './connection.ts';
 import { DeviceError } from './device-error.ts';
 import type { DeviceLog, LinkState, StateReason } from './device-state.ts';
 import type { StoredIdentity } from './identity-store.ts';
+import type { KeyProvider } from './key-provider.ts';
 import type { NewMessage, Outbox } from './outbox.ts';
 import { PacketIds } from './packet-ids.ts';
 import type { Receipt } from './receipt.ts';
@@ -16,6 +17,7 @@ import type { DatesJudgedBy } from './server-proof.ts';
 
 export interface UplinkOptions {
   readonly identity: StoredIdentity;
+  readonly keys?: KeyProvider | undefined;
   /** In place of the identity's own; one after the other. */
   readonly mqttUrls: readonly string[] | undefined;
   /** By which clock brokers are judged. */
@@ -153,6 +155,7 @@ export class Uplink {
     this.#connection = new Connection(
       {
         identity: this.#identity,
+        keys: this.#options.keys,
         mqttUrl: this.#url(),
         dates: this.#options.dates(),
         packetIds: this.#packetIds,
