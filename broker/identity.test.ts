@@ -289,6 +289,18 @@ describe('session resumption', () => {
       }
     });
 
+    it(`does not let a client in that was suspended since on ${version}`, async () => {
+      await start();
+      const dev1 = device('dev-1');
+      const credentials = bed.enroll(dev1);
+      const sessions = await saved(credentials, version);
+      bed.standings.set(credentials.serial, { state: 'suspended', holder: dev1 });
+      await bed.broker.disconnect(dev1, 'suspended');
+      for (const session of sessions) {
+        expect(await comeBack(session, version, credentials)).toEqual({ code: 5, reused: false });
+      }
+    });
+
     it(`does not let a client in after its certificate has ended on ${version}`, async () => {
       let late = 0;
       await start({ now: () => Date.now() + late });

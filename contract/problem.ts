@@ -31,8 +31,8 @@ export const PROBLEMS = {
     sentence: 'a device or service of this name exists; only a token minted for it can enroll it again',
   },
   device_revoked: { status: 403, sentence: 'this device was revoked' },
-  device_suspended: { status: 403, sentence: 'this device is suspended' },
-  device_quarantined: { status: 403, sentence: 'this device is in quarantine' },
+  device_suspended: { status: 409, sentence: 'this device is suspended' },
+  device_quarantined: { status: 409, sentence: 'this device is in quarantine' },
   // Requests of any door
   body_too_large: { status: 413, sentence: 'the request body is too large' },
   media_type_unsupported: { status: 415, sentence: 'the content type is not one this path reads' },
