@@ -1,0 +1,149 @@
+/**
+ * A device that dies, or whose disk fails, at every single write between its first start and its second certificate. It is
+ * the bundle in a process of its own, killed with SIGKILL from inside, just before the write.
+ */
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
+import { type ScriptedBroker, startScriptedBroker } from '../test/testkit/scripted-broker.ts';
+import { type ScriptedEstServer, startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
+import { buildSingleFile } from './build.ts';
+
+const SCRIPT = `
+const fs = require('node:fs');
+const promises = require('node:fs/promises');
+const order = JSON.parse(process.argv[2]);
+const say = (line) => fs.writeSync(1, line + '\\n');
+let writes = 0;
+function write() {
+  writes += 1;
+  if (order.mode === 'kill' && writes === order.at) process.kill(process.pid, 'SIGKILL');
+  if (order.mode === 'full' && writes >= order.at) throw Object.assign(new Error('no space'), { code: 'ENOSPC' });
+}
+const watched = (real) => async (...given) => {
+  write();
+  return real(...given);
+};
+for (const name of ['rename', 'rm', 'rmdir', 'mkdir']) promises[name] = watched(promises[name]);
+const open = promises.open;
+promises.open = async (path, flags, mode) => {
+  const file = await open(path, flags, mode);
+  if (flags !== 'r') for (const name of ['write', 'writeFile']) file[name] = watched(file[name].bind(file));
+  return file;
+};
+const { Device } = require('./device-sdk.cjs');
+(async () => {
+  const device = await Device.open({ ...order.device, random: () => 0 });
+  say('open ' + device.id);
+  try {
+    for (const text of order.messages) {
+      await device.publish('readings', text);
+      say('safe ' + text);
+      if (text === order.renewAfter) await device.renew();
+    }
+    await device.twin.report({ runs: 1 });
+    await device.drained();
+    say('drained');
+  } catch (error) {
+    say('error ' + error.code);
+  }
+  await device.close();
+  say('writes ' + writes);
+})().catch((error) => say('error ' + error.code));
+`;
+
+const authority = makeScriptedAuthority();
+let directory: string;
+let broker: ScriptedBroker;
+let est: ScriptedEstServer;
+beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'rollcall-power-cut-'));
+  await buildSingleFile(join(directory, 'device-sdk.cjs'));
+  writeFileSync(join(directory, 'device.cjs'), SCRIPT);
+  broker = await startScriptedBroker(authority);
+  est = await startScriptedEstServer(authority, { mqttUrl: () => broker.mqttUrl });
+});
+afterAll(async () => {
+  await est.close();
+  await broker.close();
+  authority.dispose();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+interface Run {
+  readonly lines: readonly string[];
+  readonly signal: string | null;
+}
+
+async function run(
+  id: string,
+  messages: readonly string[],
+  fault: { readonly mode?: string; readonly at?: number } = {},
+): Promise<Run> {
+  const device = { dataDir: join(directory, id), token: est.token(), deviceId: id, renewal: 'manual' };
+  const order = JSON.stringify({ device, messages, renewAfter: 'second', ...fault });
+  const child = spawn(process.execPath, ['device.cjs', order], {
+    cwd: directory,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let text = '';
+  child.stdout.on('data', (bytes: Buffer) => {
+    text += bytes.toString();
+  });
+  const [, signal] = (await once(child, 'close')) as [number | null, string | null];
+  return { lines: text.trim().split('\n'), signal };
+}
+
+const saidIn = ({ lines }: Run, word: string) =>
+  lines.filter((line) => line.startsWith(word)).map((line) => line.split(' ')[1]);
+
+/** After whatever happened: the next run finds its identity, or makes it, and sends all that was safe, in order. */
+async function recovers(id: string, before: Run): Promise<void> {
+  const after = await run(id, ['last']);
+  expect(after.lines, id).toContain('drained');
+  expect(saidIn(after, 'open')).toEqual([id]);
+  const arrived = broker.messages.filter(({ from, topic }) => from === id && topic.endsWith('/readings'));
+  const payloads = [...new Set(arrived.map(({ payload }) => payload))];
+  const safe = [...saidIn(before, 'safe'), 'last'];
+  expect(
+    payloads.filter((payload) => safe.includes(payload)),
+    id,
+  ).toEqual(safe);
+  const key = readFileSync(join(directory, id, 'key.pem'), 'utf8');
+  expect(key.match(/BEGIN PRIVATE KEY/g)).toHaveLength(1);
+  rmSync(join(directory, id), { recursive: true });
+}
+
+describe('a device', () => {
+  const messages = ['first', 'second', 'third'];
+
+  it('that is killed at any write of enrollment, renewal, queue and twin goes on where it was', async () => {
+    const [writes] = saidIn(await run('whole', messages), 'writes').map(Number) as [number];
+    expect(writes).toBeGreaterThan(30);
+    const cut = async (at: number) => {
+      const id = `killed-${at}`;
+      const before = await run(id, messages, { mode: 'kill', at });
+      expect(before.signal, id).toBe('SIGKILL');
+      await recovers(id, before);
+      // The answer to each request was a certificate for one key: a token is not spent twice.
+      expect(est.issuedIds.filter((issued) => issued === id).length).toBeLessThanOrEqual(2);
+    };
+    for (let at = 1; at < writes; at += 2) await Promise.all([cut(at), ...(at + 1 < writes ? [cut(at + 1)] : [])]);
+  }, 120_000);
+
+  it('whose disk is full from any write on says so, does not crash, and goes on when there is room', async () => {
+    for (let at = 1; at < 40; at += 6) {
+      const id = `full-${at}`;
+      const before = await run(id, messages, { mode: 'full', at });
+      expect(before.signal, id).toBeNull();
+      const [code] = saidIn(before, 'error');
+      expect(['identity_unusable', 'queue_unwritable'], `${id}: ${before.lines.join(', ')}`).toContain(code);
+      await recovers(id, before);
+    }
+  }, 60_000);
+});
