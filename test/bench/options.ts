@@ -2,7 +2,7 @@
 
 import { parseArgs } from 'node:util';
 
-export const ROWS = ['enroll', 'connect', 'publish', 'memory', 'revoke', 'journal'] as const;
+export const ROWS = ['enroll', 'connect', 'publish', 'memory', 'standing', 'revoke', 'journal', 'sinks'] as const;
 export type RowName = (typeof ROWS)[number];
 
 /** How many of each; every load is bounded by these. */
@@ -25,6 +25,10 @@ export interface Sizes {
   /** Devices connected while devices are revoked, and how many of them are. */
   readonly connected: number;
   readonly revoked: number;
+  /** How many are then revoked in one order. */
+  readonly revokedAtOnce: number;
+  /** Devices in a large registry, and revoked serials in another. */
+  readonly registered: number;
   /** What the journal that is asked holds in the end. */
   readonly journalMessages: number;
 }
@@ -49,8 +53,10 @@ const FULL: Sizes = {
   publishers: 500,
   idle: 2_000,
   enrollments: 40,
-  connected: 1_000,
+  connected: 5_200,
   revoked: 200,
+  revokedAtOnce: 1_000,
+  registered: 1_000_000,
   journalMessages: 10_000_000,
 };
 
@@ -65,6 +71,8 @@ const QUICK: Sizes = {
   enrollments: 30,
   connected: 300,
   revoked: 60,
+  revokedAtOnce: 100,
+  registered: 50_000,
   journalMessages: 500_000,
 };
 
@@ -121,6 +129,8 @@ function scaled(sizes: Sizes, scale: number, processes: number): Sizes {
     enrollments: of(sizes.enrollments),
     connected: of(sizes.connected),
     revoked: of(sizes.revoked),
+    revokedAtOnce: of(sizes.revokedAtOnce),
+    registered: of(sizes.registered),
     journalMessages: of(sizes.journalMessages),
   };
 }

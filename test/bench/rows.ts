@@ -4,18 +4,19 @@ import { type Bench, repeat, startAll, stopAll } from './bench.ts';
 import { alternate, type BurstSize, type Bursts, type Comparison, compare } from './compare.ts';
 import { publish } from './ingest.ts';
 import { journal } from './journal.ts';
-import type { LoadReport } from './load/orders.ts';
 import type { RowName, Sizes } from './options.ts';
 import { residentOf, untilQuiet } from './process-meter.ts';
 import { comparisonResult, type Result, ratioGoals } from './results.ts';
+import { revocation } from './revocation.ts';
 import type { RunningServer, ServerName } from './servers.ts';
-import { percentile, type Spread, spread } from './statistics.ts';
+import { sinks } from './sinks.ts';
+import { standing } from './standing.ts';
+import { type Spread, spread } from './statistics.ts';
 
 /** To reach: our checks and access rules are nearly free, and Node is not far from C. */
 const CONNECT_AT_MOST = { aedes: 1.1, mosquitto: 1.4 };
 const MEMORY_AT_MOST = { aedes: 1.15 };
 const ENROLLMENTS_PER_CORE_SECOND = 300;
-const REVOKED_WITHIN_MS = 50;
 
 /** Bursts before the first that counts. */
 const WARM_UPS = 10;
@@ -34,13 +35,16 @@ export const ROW: Readonly<Record<RowName, (bench: Bench) => Promise<readonly Re
   connect,
   publish,
   memory,
-  revoke,
+  revoke: revocation,
+  standing,
   journal,
+  sinks,
 };
 
 /** How many devices a row needs. */
 export function devicesFor(row: RowName, sizes: Sizes): number {
   switch (row) {
+    case 'sinks':
     case 'journal':
       return 0;
     case 'enroll':
@@ -53,6 +57,8 @@ export function devicesFor(row: RowName, sizes: Sizes): number {
       return held(sizes) + sizes.idle;
     case 'revoke':
       return sizes.connected;
+    case 'standing':
+      return (sizes.connectRounds + WARM_UPS) * sizes.connects;
   }
 }
 
@@ -156,32 +162,6 @@ async function settledMemory(server: RunningServer): Promise<number> {
 
 function held(sizes: Sizes): number {
   return Math.round(sizes.idle * HELD_BEFORE);
-}
-
-async function revoke({ sizes, servers, load }: Bench): Promise<readonly Result[]> {
-  const rollcall = await servers.startRollcall();
-  const as = rollcall.name;
-  await load.order({ kind: 'open', as, port: rollcall.mqttPort, count: sizes.connected });
-  const count = Math.min(sizes.revoked, sizes.connected);
-  const { samples = [] }: LoadReport = await load.order({ kind: 'revoke', as, socketPath: rollcall.socketPath, count });
-  await load.order({ kind: 'close', as });
-  await rollcall.stop();
-  const row = `${sizes.connected} connected, ${count} revoked one by one`;
-  const result = (percent: number): Result => {
-    const value = percentile(samples, percent);
-    const figures = { rollcall: { median: value, low: value, high: value } };
-    return {
-      row: `revoke to socket closed, p${percent}: ${row}`,
-      unit: 'ms',
-      figures,
-      ratios: {},
-      goals: [],
-      remarks: [],
-    };
-  };
-  const p99 = result(99);
-  const reached = (p99.figures.rollcall as Spread).median < REVOKED_WITHIN_MS;
-  return [result(50), { ...p99, goals: [{ text: `under ${REVOKED_WITHIN_MS} ms`, reached }] }];
 }
 
 function mapValues<T, U>(of: Partial<Record<ServerName, T>>, change: (value: T) => U): Partial<Record<ServerName, U>> {

@@ -1,0 +1,24 @@
+/** A device with the SDK that is suspended for a while: it is kept out, doesn't give up, and comes back by itself. */
+
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { Device } from '../../device-sdk/device.ts';
+import { startFleet } from '../testkit/fleet.ts';
+import { temporaryDirectory } from '../testkit/temporary.ts';
+
+describe('a suspended device', () => {
+  it('goes on asking, and is back when it is resumed, with what it said meanwhile', async () => {
+    const fleet = await startFleet();
+    onTestFinished(() => fleet.stop());
+    const device = await Device.open({ dataDir: temporaryDirectory(), deviceId: 'sus-1', token: await fleet.mint() });
+    onTestFinished(() => device.close());
+    await device.connected();
+    expect(await fleet.operator.suspendDevices({ ids: ['sus-1'] })).toMatchObject({ sessionsClosed: 1 });
+    await expect(device.renew()).rejects.toMatchObject({ code: 'device_suspended', status: 409 });
+    expect(device.state).not.toBe('revoked');
+    const { acknowledged } = await device.publish('temp', { value: 1 });
+    await fleet.operator.resumeDevices({ ids: ['sus-1'] });
+    await device.connected();
+    await acknowledged;
+    expect(await fleet.operator.queryTelemetry({ device: 'sus-1' })).toHaveLength(1);
+  });
+});
