@@ -1,9 +1,8 @@
 /** A copied certificate, from the second connection that shouldn't be to the quarantine of the device. */
 
-import { once } from 'node:events';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { startFleet } from '../testkit/fleet.ts';
-import { connectMqtt } from '../testkit/mqtt.ts';
+import { closed, connectMqtt } from '../testkit/mqtt.ts';
 
 async function copiedCertificate(response: 'report' | 'quarantine') {
   const fleet = await startFleet({
@@ -40,9 +39,9 @@ describe('a certificate in two places', () => {
     const { fleet, device } = await copiedCertificate('quarantine');
     expect((await fleet.operator.showDevice({ id: 'twin-1' })).status).toBe('quarantined');
     const client = await connectMqtt(device);
-    const closed = once(client, 'close');
+    const gone = closed(client);
     client.publish('devices/twin-1/telemetry/temp', '1');
-    await closed;
+    await gone;
     await fleet.operator.resumeDevices({ ids: ['twin-1'] });
     const again = await connectMqtt(device);
     await again.publishAsync('devices/twin-1/telemetry/temp', '1', { qos: 1 });
