@@ -78,7 +78,26 @@ describe('the built package', () => {
   });
 
   it('has types for both kinds of consumer, with nothing of the repository around them', () => {
-    const source = `import { Device, DeviceError, type DeviceOptions } from '@rollcall/device-sdk';
+    const source = `import { Device, DeviceError, type DeviceOptions, type DeviceSchema } from '@rollcall/device-sdk';
+      interface Valve extends DeviceSchema {
+        streams: { pressure: { bar: number } };
+        commands: { open: { request: { percent: number }; response: { position: number } } };
+        twin: { desired: { interval: number }; reported: { interval: number } };
+      }
+      export async function typed(options: DeviceOptions): Promise<number> {
+        const valve = await Device.open<Valve>(options);
+        await valve.publish('pressure', { bar: 1 });
+        // @ts-expect-error a pressure is a number
+        await valve.publish('pressure', { bar: 'high' });
+        // @ts-expect-error there is no such stream
+        await valve.publish('presure', { bar: 1 });
+        valve.onCommand('open', (command) => ({ position: command.json().percent }));
+        // @ts-expect-error an answer has a position
+        valve.onCommand('open', () => ({ percent: 1 }));
+        // @ts-expect-error an interval is a number
+        await valve.twin.report({ interval: 'often' });
+        return valve.twin.desired.state.interval;
+      }
       export async function run(options: DeviceOptions): Promise<string> {
         const device = await Device.open(options);
         device.onCommand('reboot', ({ requestId }) => ({ requestId }));

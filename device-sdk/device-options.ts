@@ -12,6 +12,7 @@ import { checkOutboxOrder, type QueueOptions } from './open-outbox.ts';
 import type { OutboxLimits } from './outbox.ts';
 import type { Schedule } from './schedule.ts';
 
+/** What `Device.open` takes, beside the place of the identity. All of it may be left out. */
 export interface DeviceSettings extends EnrollmentOrder {
   /** The group whose broadcasts it hears. Default `default`. */
   readonly group?: string;

@@ -46,6 +46,7 @@ import { Standing } from './standing.ts';
 import { Twin } from './twin.ts';
 import { Uplink } from './uplink.ts';
 
+/** A device of the fleet. Its type argument says what its streams, events, commands, broadcasts and twin are. */
 export class Device<Schema extends DeviceSchema = DeviceSchema> {
   readonly id: DeviceId;
   readonly #options: CompleteSettings;
@@ -139,6 +140,7 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
     this.#keeper.start();
   }
 
+  /** What is going on; {@link onState} tells of each change. */
   get state(): DeviceState {
     return this.#standing.state;
   }

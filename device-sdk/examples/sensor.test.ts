@@ -1,0 +1,63 @@
+/** Example: a sensor, from its bootstrap token to the first message, its settings from the fleet, and its second start. */
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { makeScriptedAuthority } from '../../test/testkit/scripted-authority.ts';
+import { type ScriptedBroker, startScriptedBroker } from '../../test/testkit/scripted-broker.ts';
+import { type ScriptedEstServer, startScriptedEstServer } from '../../test/testkit/scripted-est-server.ts';
+import { Device, type DeviceSchema } from '../index.ts';
+
+interface Sensor extends DeviceSchema {
+  readonly streams: { readonly temperature: { readonly value: number } };
+  readonly events: { readonly restarted: { readonly reason: string } };
+  readonly twin: { readonly desired: { readonly interval: number }; readonly reported: { readonly interval: number } };
+}
+
+const authority = makeScriptedAuthority();
+const dataDir = mkdtempSync(join(tmpdir(), 'rollcall-example-'));
+let broker: ScriptedBroker;
+let est: ScriptedEstServer;
+
+beforeAll(async () => {
+  broker = await startScriptedBroker(authority);
+  est = await startScriptedEstServer(authority, { mqttUrl: () => broker.mqttUrl });
+});
+afterAll(async () => {
+  await est.close();
+  await broker.close();
+  authority.dispose();
+  rmSync(dataDir, { recursive: true });
+});
+
+it('enrolls once, publishes whenever it is started, and does what the fleet wants of it', async () => {
+  const token = est.token(); // on a real device: from its configuration, a label, or a file
+  const topic = (rest: string) => `devices/${device.id}/${rest}`;
+
+  const device = await Device.open<Sensor>({ dataDir, token });
+  let interval = 60;
+  const isSet = new Promise<void>((resolve) => {
+    device.twin.onDesired((delta) => {
+      interval = delta.interval ?? interval;
+      resolve(device.twin.report({ interval }).then(() => undefined));
+    });
+  });
+  await device.publish('temperature', { value: 21.5 }); // resolves when it is on disk
+  await device.drained(); // not needed: what is not acknowledged now goes out the next time
+  await broker.publish(topic('twin/desired'), '{"version":1,"state":{"interval":10}}');
+  await isSet;
+  await device.close();
+
+  const later = await Device.open<Sensor>({ dataDir }); // the identity is on disk: no token any more
+  const receipt = await later.publishEvent('restarted', { reason: 'update' });
+  await receipt.acknowledged; // the broker has stored it
+  const known = [later.twin.desired.state, later.twin.reported.state, later.twin.delta];
+  await later.close();
+
+  expect(interval).toBe(10);
+  expect(later.id).toBe(device.id);
+  expect(known).toEqual([{ interval: 10 }, { interval: 10 }, {}]);
+  const topics = broker.messages.map((message) => message.topic);
+  expect([...new Set(topics)]).toEqual(['telemetry/temperature', 'twin/reported', 'events/restarted'].map(topic));
+});
