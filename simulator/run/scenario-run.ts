@@ -56,6 +56,8 @@ export class RunRefused extends Error {
   override readonly name = 'RunRefused';
 }
 
+const SERVICE_PATIENCE_MS = 15_000;
+
 interface Tokens {
   readonly byGroup: ReadonlyMap<string, { readonly id: string; readonly text: string }>;
 }
@@ -116,8 +118,10 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
         Object.entries(end.acknowledged).map(([key, ranges]) => [key, SequenceSet.fromRanges(ranges)]),
       ),
     );
+    const undelivered = service && (await missingInTheEnd(acknowledged, service, scenario.settle));
+    record.own(tally.take());
     const values = record.values();
-    if (service !== undefined) values['lost.service'] = missingOf(acknowledged, service.seen);
+    if (undelivered !== undefined) values['lost.service'] = undelivered;
     if (options.operator !== undefined) await askServer(options, roster, acknowledged, tokens, startedAt, values);
     if (options.keepIdentities !== undefined) {
       const kept = new Map(ends.flatMap((end) => Object.entries(end.identities)));
@@ -212,14 +216,17 @@ async function openService(
   }
   if (identity === undefined) return undefined;
   const observer = new Observer({ clientId: name, identity, ...parts });
-  await Promise.race([
-    observer.open(),
-    delay(15_000).then(() => {
-      observer.close();
-      throw new RunRefused('expected the subscription of the service to be granted within 15 s');
-    }),
+  const patience = new AbortController();
+  const isOpen = await Promise.race([
+    observer.open().then(() => true),
+    delay(SERVICE_PATIENCE_MS, false, { signal: patience.signal }).catch(() => true),
   ]);
-  return observer;
+  patience.abort();
+  if (isOpen) return observer;
+  observer.close();
+  throw new RunRefused(
+    `expected the subscription of the service to be granted within ${SERVICE_PATIENCE_MS / 1_000} s`,
+  );
 }
 
 function serviceName(prefix: string): string {
@@ -257,6 +264,20 @@ function shardOrders(
     mqtt: parts.target,
     sourceAddresses,
   }));
+}
+
+/** Deliveries may come after the acknowledgement; what hasn't come when the time is up is lost. */
+async function missingInTheEnd(
+  acknowledged: ReadonlyMap<string, SequenceSet>,
+  service: Observer,
+  atMost: number,
+): Promise<number> {
+  const end = Date.now() + atMost;
+  for (;;) {
+    const missing = missingOf(acknowledged, service.seen);
+    if (missing === 0 || Date.now() >= end) return missing;
+    await delay(200);
+  }
 }
 
 /** The last acknowledgements come before the time is up, or not at all. */

@@ -1,0 +1,84 @@
+/** Each ready scenario, in a small size, as a newcomer runs it: one command, a server of its own, and an exit code. */
+
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, describe, expect, it } from 'vitest';
+import { readyScenarios } from '../../cli/simulation-files.ts';
+
+const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
+const directory = mkdtempSync(join(tmpdir(), 'rollcall-scenarios-'));
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+/** How small and how fast; the incidents of a scenario need some time between them. */
+const SIZES: Readonly<Record<string, { readonly scale: number; readonly faster: number }>> = {
+  attack: { scale: 0.4, faster: 1.5 },
+  'bad-clocks': { scale: 0.4, faster: 2 },
+  'broker-restart': { scale: 0.2, faster: 2 },
+  'ca-rotation': { scale: 0.2, faster: 1 },
+  clones: { scale: 0.5, faster: 2 },
+  'disk-full': { scale: 0.4, faster: 2 },
+  'enroll-burst': { scale: 0.06, faster: 3 },
+  'flaky-network': { scale: 0.3, faster: 2 },
+  'lost-pallet': { scale: 0.1, faster: 2 },
+  'reconnect-storm': { scale: 0.006, faster: 15 },
+  'renewal-wave': { scale: 0.08, faster: 2 },
+  'room-recording': { scale: 0.5, faster: 2 },
+  'slow-consumers': { scale: 0.3, faster: 1.5 },
+  smoke: { scale: 0.5, faster: 1 },
+  'steady-10k': { scale: 0.003, faster: 40 },
+};
+
+const NEEDS_ROOT = new Set(['disk-full']); // a small disk of its own is a mount
+
+function simulate(args: readonly string[]): Promise<{ readonly code: number; readonly said: string }> {
+  return new Promise((resolve) => {
+    const options = { env: { PATH: process.env.PATH, HOME: process.env.HOME }, timeout: 110_000 };
+    execFile(process.execPath, [MAIN, 'simulate', ...args], options, (error, stdout, stderr) => {
+      resolve({ code: error === null ? 0 : Number(error.code ?? -1), said: `${stdout}\n${stderr}` });
+    });
+  });
+}
+
+describe('the ready scenarios', () => {
+  it('all have a small size to be tested in', () => {
+    expect(readyScenarios().filter((name) => !Object.hasOwn(SIZES, name))).toEqual([]);
+  });
+
+  it.each(readyScenarios())('%s is sound', (name) => {
+    const text = readFileSync(new URL(`../../simulator/scenarios/${name}.yaml`, import.meta.url), 'utf8');
+    expect(text).toMatch(new RegExp(`^name: ${name}$`, 'm'));
+    expect(text).toMatch(/^expect:$/m);
+  });
+});
+
+// In threes: the time of a scenario is mostly waiting, and all of them together have four minutes.
+describe('played in a small size, each with a server of its own', { concurrent: true }, () => {
+  for (const name of readyScenarios()) {
+    const test = NEEDS_ROOT.has(name) && process.getuid?.() !== 0 ? it.skip : it;
+    test(`${name} passes`, { timeout: 240_000 }, async () => {
+      const { scale, faster } = SIZES[name] as { readonly scale: number; readonly faster: number };
+      const outcome = await turn(() =>
+        simulate(['--scenario', name, '--scale', `${scale}`, '--faster', `${faster}`, '--workers', '1']),
+      );
+      expect(outcome.said).toContain(`${name}: passed`);
+      expect(outcome.code).toBe(0);
+    });
+  }
+});
+
+let running = 0;
+const waiting: (() => void)[] = [];
+
+async function turn<T>(act: () => Promise<T>): Promise<T> {
+  if (running >= 3) await new Promise<void>((resolve) => waiting.push(resolve));
+  running += 1;
+  try {
+    return await act();
+  } finally {
+    running -= 1;
+    waiting.shift()?.();
+  }
+}
