@@ -2,7 +2,7 @@
 
 import { parseArgs } from 'node:util';
 
-export const ROWS = ['enroll', 'connect', 'publish', 'memory', 'standing', 'revoke', 'journal'] as const;
+export const ROWS = ['enroll', 'connect', 'publish', 'memory', 'standing', 'revoke', 'journal', 'sinks'] as const;
 export type RowName = (typeof ROWS)[number];
 
 /** How many of each; every load is bounded by these. */

@@ -9,6 +9,7 @@ import { residentOf, untilQuiet } from './process-meter.ts';
 import { comparisonResult, type Result, ratioGoals } from './results.ts';
 import { revocation } from './revocation.ts';
 import type { RunningServer, ServerName } from './servers.ts';
+import { sinks } from './sinks.ts';
 import { standing } from './standing.ts';
 import { type Spread, spread } from './statistics.ts';
 
@@ -37,11 +38,13 @@ export const ROW: Readonly<Record<RowName, (bench: Bench) => Promise<readonly Re
   revoke: revocation,
   standing,
   journal,
+  sinks,
 };
 
 /** How many devices a row needs. */
 export function devicesFor(row: RowName, sizes: Sizes): number {
   switch (row) {
+    case 'sinks':
     case 'journal':
       return 0;
     case 'enroll':
