@@ -333,6 +333,13 @@ describe('an authority that exists', () => {
     expect((await problemOf(openAuthority(options))).reason).toContain('signed by the root CA beside it');
   });
 
+  it('is not made anew while the registry remembers it: devices trust the old one', async () => {
+    const { options } = await openTestAuthority();
+    rmSync(options.directory, { recursive: true });
+    expect((await problemOf(openAuthority(options))).reason).toContain('expected root.pem');
+    expect(readdirSync(options.directory)).toEqual([]);
+  });
+
   it('is refused under another trust domain', async () => {
     const { options } = await openTestAuthority();
     const problem = await problemOf(openAuthority({ ...options, trustDomain: 'other.example' }));

@@ -125,6 +125,12 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
   const known = await registry.listIssuers();
   // The first two are made and judged from their files; those that come later are the registry's to remember.
   if (known.length <= 2) {
+    if (known.length > 0 && (await directory.readCertificate('root')) === undefined) {
+      throw new Problem('authority_unusable', {
+        reason: `expected root.pem in ${directory.path}, found none, and the registry knows devices that trust it`,
+        hint: 'restore ca/ from the same backup as registry.db',
+      });
+    }
     const first = await openCaCertificates(directory, home, { trustDomain, lifetimes, now, randomBytes: random, log });
     const root = newIssuer('root', first.root.der, undefined, []);
     const issuing = newIssuer('issuing', first.issuing.der, root.id, []);

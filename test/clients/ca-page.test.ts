@@ -1,0 +1,27 @@
+/** What docs/ca.md tells operators to type is typed here, each section on a fleet of its own. */
+
+import { delimiter } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, it, onTestFinished } from 'vitest';
+import { runDocumentedShell } from '../testkit/documented-shell.ts';
+import { startFleet } from '../testkit/fleet.ts';
+import { describeWithClients } from '../testkit/real-client.ts';
+import { temporaryDirectory } from '../testkit/temporary.ts';
+
+const page = new URL('../../docs/ca.md', import.meta.url);
+const programs = fileURLToPath(new URL('../../bin', import.meta.url));
+
+describeWithClients('docs/ca.md', ['bash', 'openssl'], () => {
+  it.each([
+    ['Replacing the issuing CA', 5],
+    ['Taking the root key away', 2],
+    ['A root of your own', 1],
+  ])('is true from start to end: %s', async (heading, blocks) => {
+    const fleet = await startFleet();
+    onTestFinished(() => fleet.stop());
+    await fleet.enroll('dev-1'); // it never renews: whoever retires its CA gives it up
+    const environment = { ROLLCALL_DATA: fleet.data, PATH: `${programs}${delimiter}${process.env.PATH}` };
+    const run = await runDocumentedShell({ page, heading, directory: temporaryDirectory(), environment });
+    expect(run).toBe(blocks);
+  });
+});
