@@ -8,6 +8,9 @@ import type { OperatorDoor } from '../simulator/run/doors.ts';
 /** Tokens that a run mints for itself are of no use to anyone after it. */
 const TOKEN_TTL_SECONDS = 4 * 3_600;
 
+/** Devices that renew by themselves do it within this time. */
+const PULLED_WITHIN_SECONDS = 5;
+
 export function consoleDoor(console: ConsoleClient): OperatorDoor {
   return {
     mintToken: async ({ uses, group, labels }) => {
@@ -29,6 +32,12 @@ export function consoleDoor(console: ConsoleClient): OperatorDoor {
     issueService: (name, csrPem) => console.issueService({ name: name as ServiceName, csrPem }),
     revokeService: async (name) => {
       await console.revokeService({ name: name as ServiceName });
+    },
+    rotateIssuing: async () => {
+      const before = (await console.listCas()).find(({ role, state }) => role === 'issuing' && state === 'active');
+      const { id } = await console.prepareCa({});
+      await console.activateCa({ id });
+      if (before !== undefined) await console.taintCa({ id: before.id, withinSeconds: PULLED_WITHIN_SECONDS });
     },
     exportTelemetry: (since) => console.exportTelemetry({ since: since.toISOString() }),
   };

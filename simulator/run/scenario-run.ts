@@ -4,6 +4,9 @@
  */
 
 import { X509Certificate } from 'node:crypto';
+import { lookup } from 'node:dns/promises';
+import { once } from 'node:events';
+import { connect, isIP } from 'node:net';
 import { availableParallelism, cpus, release, totalmem, type } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseServiceName } from '../../contract/identity.ts';
@@ -71,7 +74,7 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
   // 2. Who may come in, and where the doors are.
   const tokens = await mintTokens(options);
   const place = await findPlace(options, tokens);
-  const target = targetOf(place.mqttUrl);
+  const target = await reachable(targetOf(place.mqttUrl));
   const roster = new Roster(scenario, options.prefix, options.identities);
 
   // 3. The service that hears everything, before anybody speaks.
@@ -198,6 +201,21 @@ function targetOf(mqttUrl: string): Target {
   const url = new URL(mqttUrl);
   if (url.protocol !== 'mqtts:') throw new RunRefused(`expected mqtts://HOST:PORT, found ${url.protocol}//`);
   return { host: url.hostname.replace(/^\[|\]$/g, ''), port: url.port === '' ? 8883 : Number(url.port) };
+}
+
+/** The first of its addresses at which somebody listens: a name looked up 10,000 times costs more than the handshakes. */
+async function reachable(target: Target): Promise<Target> {
+  const addresses = isIP(target.host) === 0 ? await lookup(target.host, { all: true }).catch(() => []) : [];
+  for (const { address } of addresses) {
+    const socket = connect({ host: address, port: target.port });
+    const isThere = await once(socket, 'connect').then(
+      () => true,
+      () => false,
+    );
+    socket.destroy();
+    if (isThere) return { ...target, host: address, servername: target.host };
+  }
+  return target;
 }
 
 async function openService(
