@@ -26,6 +26,7 @@ import { type MqttWire, PauseReason } from './mqtt-wire.ts';
 import { Policies, type PolicyDirectory } from './policies.ts';
 import { watchPolicies } from './policy-watch.ts';
 import { Reauthorization } from './reauthorization.ts';
+import { Replay } from './replay.ts';
 import { Session, type SessionListener } from './session.ts';
 import { SessionStore } from './session-store.ts';
 import { Sessions } from './sessions.ts';
@@ -144,6 +145,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     if (warnings.take(session.facts.clientId, now()) === 0) log.warn({ ...session.whoForLog, ...about }, message);
   };
 
+  const replay = new Replay(store, limits.replayPerSecond);
   const backpressure = new Backpressure({ sessions: () => sessions.all(), log });
   const engine = await createEngine({
     limits,
@@ -153,11 +155,12 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     store,
     telemetry,
     backpressure,
+    replay,
     sessionOf: (wire) => byWire.get(wire),
     ready(session) {
       session.isReady = true;
       // aedes still has to count CONNECT as done before it may read on.
-      process.nextTick(() => session.wire.ready());
+      replay.begin(session, () => process.nextTick(() => session.wire.ready()));
     },
     denied(session, verb, topic, why) {
       warnAbout(session, { verb, topic, why }, 'refused by policy');

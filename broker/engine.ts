@@ -6,6 +6,7 @@
 import { Aedes, type Client } from 'aedes';
 import mqemitter from 'mqemitter';
 import type { Logger } from 'pino';
+import type { StoredPacket } from '../sessions/packets.ts';
 import { type EngineParser, readFromGate } from './gated-parser.ts';
 import { createHooks, type HookOptions } from './hooks.ts';
 import type { BrokerLimits } from './limits.ts';
@@ -16,6 +17,8 @@ import type { Audience } from './telemetry-lane.ts';
 
 /** What aedes' client has and its types do not tell. */
 export interface EngineClient extends Client {
+  /** Sends a queued message under its next packet identifier; calls back when it was written, or refused. */
+  deliverQoS(packet: StoredPacket, done: () => void): void;
   will: unknown;
   _will: unknown;
   subscriptions: Record<string, { readonly qos: number }>;

@@ -11,6 +11,7 @@ import type { Counters } from './counters.ts';
 import type { EngineClient } from './engine.ts';
 import type { BrokerLimits } from './limits.ts';
 import type { MqttWire } from './mqtt-wire.ts';
+import type { Replay } from './replay.ts';
 import type { Session } from './session.ts';
 import type { SessionStore } from './session-store.ts';
 
@@ -31,6 +32,7 @@ export interface HookOptions {
   readonly store: SessionStore;
   readonly telemetry: TelemetryIntake;
   readonly backpressure: Pick<Backpressure, 'noted'>;
+  readonly replay: Pick<Replay, 'holdsBack'>;
   sessionOf(wire: MqttWire): Session | undefined;
   denied(session: Session, verb: Verb, topic: string, why: Denial): void;
 }
@@ -46,7 +48,7 @@ const REFUSED = new Error('refused');
 
 /** A client publishes nothing on its own: without a session there is no right. */
 export function createHooks(options: HookOptions): Hooks {
-  const { limits, counters, store, backpressure } = options;
+  const { limits, counters, store, backpressure, replay } = options;
   const sessionOf = (client: Client | null) =>
     client === null ? undefined : options.sessionOf(client.conn as unknown as MqttWire);
 
@@ -161,6 +163,7 @@ export function createHooks(options: HookOptions): Hooks {
       return null;
     }
     const isLive = packet.messageId === undefined && packet.brokerId;
+    if (isLive && replay.holdsBack(session, packet)) return null;
     if (isLive && packet.brokerCounter === session.lastForwarded) return null; // overlapping filters: one copy
     if (session.wire.writableLength > limits.outgoing) {
       counters.messagesDropped += 1;

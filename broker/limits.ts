@@ -42,6 +42,8 @@ export interface BrokerLimits {
   readonly takeoversPerMinute: number;
   /** Retained topics per identity. */
   readonly retained: number;
+  /** Messages per second that a client gets of what waited for it while it was away; 0: no limit. */
+  readonly replayPerSecond: number;
   /** Messages kept for a client that is away. */
   readonly queuedMessages: number;
   /** Their bytes; also the bytes that an identity may retain. */
@@ -74,6 +76,7 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   stallTimeout: 10_000,
   takeoversPerMinute: 10,
   retained: 100,
+  replayPerSecond: 500,
   queuedMessages: 1_000,
   queuedBytes: 1024 * 1024,
   sessionExpiry: 7 * 86_400_000,

@@ -378,9 +378,28 @@ export class SessionStore {
     return packet.messageId === undefined ? undefined : this.#memory.outgoingClearMessageId(client, packet);
   }
 
-  /** aedes puts it at the head of a pipeline, where an empty list costs a third of an empty stream. */
-  outgoingStream(client: ClientKey): Iterable<StoredPacket> | Readable {
-    return this.#memory.queued(client.id) === 0 ? [] : this.#memory.outgoingStream(client);
+  /**
+   * What was sent already and not acknowledged, to be sent again before anything else [MQTT-4.4.0-1]; the rest is
+   * replayed when CONNECT is done. aedes puts it at the head of a pipeline.
+   */
+  outgoingStream(client: ClientKey): Iterable<StoredPacket> {
+    if (this.#memory.queued(client.id) === 0) return [];
+    return this.#memory
+      .list(client.id)
+      .filter((packet) => packet.messageId !== undefined)
+      .map((packet) => (packet.cmd === 'pubrel' ? packet : { ...packet, dup: true })); // [MQTT-3.3.1-1]
+  }
+
+  nextUnsent(clientId: string): StoredPacket | undefined {
+    return this.#memory.nextUnsent(clientId);
+  }
+
+  isUnsent(clientId: string, packet: StoredPacket): boolean {
+    return this.#memory.isUnsent(clientId, packet);
+  }
+
+  dropUnsent(clientId: string, packet: StoredPacket): void {
+    this.#memory.dropUnsent(clientId, packet);
   }
 
   /** In one commit with what the message leaves in queues: sent again, it must be neither lost nor queued twice. */

@@ -9,6 +9,7 @@ import type { BrokerLimits } from './limits.ts';
 import { type MqttWire, PauseReason, type WireOwner } from './mqtt-wire.ts';
 import { type Frame, PacketType } from './packet-gate.ts';
 import { PublishOrder, type PublishOrderListener } from './publish-order.ts';
+import type { ReplayCourse } from './replay.ts';
 import { Silence } from './silence.ts';
 import type { Violation } from './violations.ts';
 
@@ -52,6 +53,8 @@ export class Session implements WireOwner, PublishOrderListener {
   ackCredit = 0;
   /** Counter of the message that was last forwarded to it. */
   lastForwarded = -1;
+  /** What waited for it is being sent, or was. */
+  replay: ReplayCourse | undefined;
   readonly #limits: BrokerLimits;
   readonly #now: () => number;
   readonly #listener: SessionListener;

@@ -142,6 +142,49 @@ describe('a kept session', () => {
     expect(payloads(await again.settled())).toEqual(['1', '2', '3', '4', '5']);
   });
 
+  it('gets a long backlog in steps, with what comes meanwhile behind it, each message once', async () => {
+    await start({ limits: { replayPerSecond: 100, messagesPerSecond: 0 } });
+    const credentials = bed.enroll(device('dev-1'));
+    const first = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    await first.subscribe({ topic: commands, qos: 1 });
+    first.destroy();
+    await bed.event('disconnected');
+    const commander = await bed.connectService('commander');
+    const send = (n: number) => commander.publish(`devices/dev-1/commands/a/${n}`, String(n), { qos: 1, messageId: n });
+    for (let n = 1; n <= 20; n += 1) await send(n);
+    await commander.settled();
+    const again = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    const firstStep = payloads(await again.settled());
+    expect(firstStep.length).toBeGreaterThan(0);
+    expect(firstStep.length).toBeLessThan(20); // the connection serves its client between two steps
+    for (let n = 21; n <= 25; n += 1) await send(n);
+    const got = [...firstStep];
+    while (got.length < 25) got.push(...payloads([(await again.next()) as Packet]));
+    expect(got).toEqual(Array.from({ length: 25 }, (_, index) => String(index + 1)));
+    await send(26);
+    expect(await again.next()).toMatchObject({ payload: Buffer.from('26') });
+    expect(payloads(await again.settled())).toEqual([]);
+  });
+
+  it('gets again what it did not acknowledge, marked as sent before [MQTT-3.3.1-1], and then the rest', async () => {
+    await start({ limits: { replayPerSecond: 50 } });
+    const credentials = bed.enroll(device('dev-1'));
+    const first = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    await first.subscribe({ topic: commands, qos: 1 });
+    const commander = await bed.connectService('commander');
+    await commander.publish('devices/dev-1/commands/a/1', '1', { qos: 1, messageId: 1 });
+    const sent = await first.next();
+    expect(sent).toMatchObject({ cmd: 'publish', dup: false });
+    first.destroy();
+    await bed.event('disconnected');
+    await commander.publish('devices/dev-1/commands/a/2', '2', { qos: 1, messageId: 2 });
+    await commander.settled();
+    const again = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    const { messageId } = sent as { readonly messageId: number };
+    expect(await again.next()).toMatchObject({ payload: Buffer.from('1'), dup: true, messageId });
+    expect(await again.next()).toMatchObject({ payload: Buffer.from('2'), dup: false });
+  });
+
   it('keeps no more than its share of messages: the oldest give way', async () => {
     await start({ limits: { queuedMessages: 3 } });
     const credentials = bed.enroll(device('dev-1'));

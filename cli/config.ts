@@ -94,6 +94,7 @@ export const configSchema = z.strictObject({
       stallTimeout: duration.prefault('10s'),
       takeoversPerMinute: limit.prefault(10),
       retained: count.prefault(100),
+      replayPerSecond: limit.prefault(500),
       queuedMessages: count.prefault(1_000),
       queuedBytes: size.prefault('1MiB'),
       sessionExpiry: duration.prefault('7d'),

@@ -139,6 +139,32 @@ export class Queues {
     return [...(this.#queues.get(clientId)?.entries ?? [])].map(shown);
   }
 
+  /** The oldest message that has no packet identifier yet. */
+  nextUnsent(clientId: string): StoredPacket | undefined {
+    for (const entry of this.#queues.get(clientId)?.entries ?? []) if (isUnsent(entry)) return shown(entry);
+    return undefined;
+  }
+
+  isUnsent(clientId: string, packet: StoredPacket): boolean {
+    return this.#findUnsent(clientId, packet) !== undefined;
+  }
+
+  dropUnsent(clientId: string, packet: StoredPacket): void {
+    const entry = this.#findUnsent(clientId, packet);
+    const queue = this.#queues.get(clientId);
+    if (entry === undefined || queue === undefined) return;
+    this.#remove(queue, entry);
+    if (queue.entries.size === 0) this.#queues.delete(clientId);
+  }
+
+  #findUnsent(clientId: string, { brokerId, brokerCounter }: StoredPacket): Entry | undefined {
+    for (const entry of this.#queues.get(clientId)?.entries ?? []) {
+      const own = entry.body.packet;
+      if (own.brokerCounter === brokerCounter && own.brokerId === brokerId && isUnsent(entry)) return entry;
+    }
+    return undefined;
+  }
+
   clear(clientId: string): void {
     const queue = this.#queues.get(clientId);
     for (const entry of queue?.entries ?? []) this.#remove(queue as Queue, entry);
@@ -263,6 +289,10 @@ function packetOf(packet: Partial<StoredPacket>): StoredPacket {
     dup: false,
     ...(packet.clientId !== undefined && { clientId: packet.clientId }),
   } as StoredPacket;
+}
+
+function isUnsent({ messageId, pubrel }: Entry): boolean {
+  return messageId === undefined && pubrel === undefined;
 }
 
 function shown({ body, messageId, pubrel }: Entry): StoredPacket {

@@ -246,8 +246,26 @@ export class SessionMemory {
     return this.#queues.acknowledge(client.id, packet.messageId);
   }
 
+  /** A copy of a queue, in order. */
+  list(clientId: string): readonly StoredPacket[] {
+    return this.#queues.list(clientId);
+  }
+
   outgoingStream(client: ClientKey): Readable {
     return Readable.from(this.#queues.list(client.id));
+  }
+
+  /** The oldest message of a queue that was not sent yet. */
+  nextUnsent(clientId: string): StoredPacket | undefined {
+    return this.#queues.nextUnsent(clientId);
+  }
+
+  isUnsent(clientId: string, packet: StoredPacket): boolean {
+    return this.#queues.isUnsent(clientId, packet);
+  }
+
+  dropUnsent(clientId: string, packet: StoredPacket): void {
+    this.#queues.dropUnsent(clientId, packet);
   }
 
   queued(clientId: string): number {
