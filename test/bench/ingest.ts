@@ -3,8 +3,9 @@
 import { type Bench, repeat, startAll, stopAll } from './bench.ts';
 import { alternate, type Bursts, compare } from './compare.ts';
 import type { Topic } from './load/orders.ts';
-import { comparisonResult, type Result } from './results.ts';
+import { comparisonResult, type Goal, type Result } from './results.ts';
 import type { RunningServer, ServerName } from './servers.ts';
+import { percentile, spread } from './statistics.ts';
 
 interface PublishRow {
   readonly row: string;
@@ -43,6 +44,11 @@ const ROWS: readonly PublishRow[] = [
   },
 ];
 
+/** To reach, at half load. */
+const PUBACK_P99_MS = 25;
+const LOOP_DELAY_MS = 10;
+const PACED_SECONDS = 4;
+
 /** Messages are many more than connects, so they need fewer bursts before the first that counts. */
 const WARM_UPS = 5;
 
@@ -61,5 +67,62 @@ export async function publish({ sizes, servers, load }: Bench): Promise<readonly
     for (const { name } of running) await load.order({ kind: 'close', as: name });
     await stopAll(running);
   });
-  return ROWS.map(({ row, atMost }, at) => comparisonResult(row, compare(bursts[at] ?? []), atMost));
+  const rows = ROWS.map(({ row, atMost }, at) => comparisonResult(row, compare(bursts[at] ?? []), atMost));
+  return [...rows, ...(await halfLoad({ sizes, servers, load }))];
+}
+
+/** Half of what it takes at most, for as long as several commits and garbage collections. */
+async function halfLoad({
+  sizes,
+  servers,
+  load,
+}: Pick<Bench, 'sizes' | 'servers' | 'load'>): Promise<readonly Result[]> {
+  const found = { p50: [] as number[], p99: [] as number[], loop: [] as number[], plain: [] as number[] };
+  await repeat(sizes.processes, async () => {
+    const rollcall = await servers.start('rollcall');
+    const as = rollcall.name;
+    await load.order({ kind: 'open', as, port: rollcall.mqttPort, count: sizes.publishers });
+    const full = { kind: 'publish', as, topic: 'telemetry', count: sizes.messages, inFlight: 1 } as const;
+    for (let warmUp = 0; warmUp < WARM_UPS; warmUp += 1) await load.order(full);
+    const { wallMs } = await load.order(full);
+    const perSecond = (sizes.messages / wallMs / 2) * 1000;
+    const count = Math.round(perSecond * PACED_SECONDS);
+    const paced = (topic: Topic) => load.order({ kind: 'pace', as, topic, count, perSecond });
+    let samples: readonly number[] = [];
+    const delay = await rollcall.loopDelayDuring(async () => {
+      samples = (await paced('telemetry')).samples ?? [];
+    });
+    const plain = await rollcall.loopDelayDuring(() => paced('events'));
+    found.p50.push(percentile(samples, 50));
+    found.p99.push(percentile(samples, 99));
+    found.loop.push(delay.max);
+    found.plain.push(plain.max);
+    await load.order({ kind: 'close', as });
+    await rollcall.stop();
+  });
+  const result = (row: string, values: readonly number[], most?: number, remark?: string): Result => {
+    const figure = spread(values.map((value) => [value]));
+    const goals: readonly Goal[] =
+      most === undefined ? [] : [{ text: `under ${most} ms`, reached: figure.median < most }];
+    const remarks = remark === undefined ? [] : [remark];
+    return {
+      row: `durable QoS 1 ingest at half load, ${row}`,
+      unit: 'ms',
+      figures: { rollcall: figure },
+      ratios: {},
+      goals,
+      remarks,
+    };
+  };
+  const plain = spread(found.plain.map((value) => [value])).median;
+  return [
+    result('PUBLISH to PUBACK, p50', found.p50),
+    result('PUBLISH to PUBACK, p99', found.p99, PUBACK_P99_MS),
+    result(
+      'event loop held up at most',
+      found.loop,
+      LOOP_DELAY_MS,
+      `${plain.toFixed(1)} ms with events, which no journal sees`,
+    ),
+  ];
 }

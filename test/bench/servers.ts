@@ -1,10 +1,11 @@
 /** The servers that are measured against each other: each a process of its own, started afresh for each row. */
 
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { PeerFiles } from './authority.ts';
 import type { Borrowed, Child } from './children.ts';
+import { type LoopDelay, loopDelayFile } from './inside.ts';
 import { freePort, untilListening } from './ports.ts';
 
 export const SERVER_NAMES = ['rollcall', 'aedes', 'mosquitto'] as const;
@@ -16,6 +17,8 @@ export interface RunningServer {
   readonly mqttPort: number;
   /** SIGUSR2 makes it collect its garbage. */
   readonly collectsGarbage: boolean;
+  /** How long its event loop was held up while `work` ran; for Node servers. */
+  loopDelayDuring(work: () => Promise<unknown>): Promise<LoopDelay>;
   stop(): Promise<void>;
 }
 
@@ -41,7 +44,9 @@ export const MOSQUITTO = '/usr/sbin/mosquitto';
 const HERE = new URL('.', import.meta.url);
 const ROLLCALL = fileURLToPath(new URL('../../cli/main.ts', HERE));
 const STOCK_AEDES = fileURLToPath(new URL('stock-aedes.ts', HERE));
-const COLLECT_GARBAGE = fileURLToPath(new URL('collect-garbage.ts', HERE));
+const INSIDE = new URL('inside.ts', HERE);
+/** A server that takes longer to write down a few numbers has other problems. */
+const TOLD_WITHIN_MS = 5_000;
 
 /**
  * The product as it comes, but for what would refuse a fleet that arrives from one address: those limits are raised, not
@@ -85,7 +90,8 @@ export function prepareServers(
   const config = join(borrowed.directory, 'rollcall.yaml');
   writeFileSync(config, ROLLCALL_CONFIG);
   const profiling = profiles === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profiles}`];
-  const nodeArgs = [...profiling, '--expose-gc', '--import', COLLECT_GARBAGE];
+  const inside = `${INSIDE}?directory=${encodeURIComponent(borrowed.directory)}`;
+  const nodeArgs = [...profiling, '--expose-gc', '--import', inside];
 
   async function startRollcall(other = data): Promise<RunningRollcall> {
     const free = ['--enroll-port', '0', '--mqtt-port', '0', '--console-port', '0'];
@@ -93,7 +99,7 @@ export function prepareServers(
     const child = borrowed.start({ name: 'rollcall', program: process.execPath, args });
     const ready = JSON.parse(await child.firstLine()) as Record<'enrollUrl' | 'mqttUrl' | 'socket', string>;
     return {
-      ...running('rollcall', child, Number(new URL(ready.mqttUrl).port)),
+      ...running('rollcall', child, borrowed.directory, Number(new URL(ready.mqttUrl).port)),
       enrollPort: Number(new URL(ready.enrollUrl).port),
       socketPath: ready.socket,
     };
@@ -102,7 +108,7 @@ export function prepareServers(
   async function startStockAedes(): Promise<RunningServer> {
     const args = [...nodeArgs, STOCK_AEDES, peers.key, peers.chain, peers.trust];
     const child = borrowed.start({ name: 'aedes', program: process.execPath, args });
-    return running('aedes', child, Number(await child.firstLine()));
+    return running('aedes', child, borrowed.directory, Number(await child.firstLine()));
   }
 
   async function startMosquitto(): Promise<RunningServer> {
@@ -126,7 +132,7 @@ export function prepareServers(
     writeFileSync(file, `${lines.join('\n')}\n`);
     const child = borrowed.start({ name: 'mosquitto', program: MOSQUITTO, args: ['-c', file] });
     await untilListening(port, child);
-    return running('mosquitto', child, port);
+    return running('mosquitto', child, borrowed.directory, port);
   }
 
   const isInstalled = existsSync(MOSQUITTO);
@@ -143,6 +149,20 @@ export function prepareServers(
   };
 }
 
-function running(name: ServerName, child: Child, mqttPort: number): RunningServer {
-  return { name, pid: child.pid, mqttPort, collectsGarbage: name !== 'mosquitto', stop: () => child.stop() };
+function running(name: ServerName, child: Child, directory: string, mqttPort: number): RunningServer {
+  const { pid } = child;
+  const loopDelayDuring = async (work: () => Promise<unknown>): Promise<LoopDelay> => {
+    const file = loopDelayFile(directory, pid);
+    process.kill(pid, 'SIGWINCH');
+    await work();
+    process.kill(pid, 'SIGWINCH');
+    for (const end = performance.now() + TOLD_WITHIN_MS; !existsSync(file); ) {
+      if (performance.now() > end) throw new Error(`${name} did not say how long its event loop was held up`);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    const delay = JSON.parse(readFileSync(file, 'utf8')) as LoopDelay;
+    rmSync(file);
+    return delay;
+  };
+  return { name, pid, mqttPort, collectsGarbage: name !== 'mosquitto', loopDelayDuring, stop: () => child.stop() };
 }

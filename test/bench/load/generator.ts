@@ -9,6 +9,7 @@ import { burst, measured } from './burst.ts';
 import { type LoadDevice, newApplicant, newDevice } from './devices.ts';
 import { certificateOf, enrollmentRequest, exchange, openDoor, untilClosed } from './enrollments.ts';
 import type { LoadAnswer, LoadOrder, LoadReport } from './orders.ts';
+import { paceOn } from './pace.ts';
 import { closeSession, type OpenSession, openSession, publishOn } from './sessions.ts';
 
 type Order<Kind extends LoadOrder['kind']> = Extract<LoadOrder, { kind: Kind }>;
@@ -79,6 +80,14 @@ function publish(order: Order<'publish'>): Promise<LoadReport> {
   return measured(() => publishOn(sessionsOf(order.as), (device) => device.publish[order.topic], order));
 }
 
+async function pace(order: Order<'pace'>): Promise<LoadReport> {
+  let samples: readonly number[] = [];
+  const report = await measured(async () => {
+    samples = await paceOn(sessionsOf(order.as), (device) => device.publish[order.topic], order);
+  });
+  return { ...report, samples };
+}
+
 async function revoke(order: Order<'revoke'>): Promise<LoadReport> {
   const sessions = sessionsOf(order.as).slice(-order.count);
   const operator = openConsoleClient({ socketPath: order.socketPath });
@@ -139,6 +148,8 @@ function obey(order: LoadOrder): Promise<LoadReport> {
       return openAll(order);
     case 'publish':
       return publish(order);
+    case 'pace':
+      return pace(order);
     case 'revoke':
       return revoke(order);
     case 'revokeAll':

@@ -26,6 +26,14 @@ export type LoadOrder =
       readonly count: number;
       readonly inFlight: number;
     }
+  /** QoS 1, so many messages a second spread over all sessions. Samples: from when a message was due to its PUBACK. */
+  | {
+      readonly kind: 'pace';
+      readonly as: string;
+      readonly topic: Topic;
+      readonly count: number;
+      readonly perSecond: number;
+    }
   /** Revokes the last `count` devices of the open sessions, one after the other. */
   | { readonly kind: 'revoke'; readonly as: string; readonly socketPath: string; readonly count: number }
   /** Revokes `count` others in one order, leaving the last `skip` alone. Samples: until the answer, until the last is closed. */
