@@ -20,9 +20,11 @@ const TYPE_OF: Readonly<Record<string, LifecycleType>> = {
   'device.quarantined': 'device.quarantined',
   'device.released': 'device.released',
   'device.deleted': 'device.deleted',
+  'service.clone_suspected': 'security.clone_suspected',
   'device.clone_suspected': 'security.clone_suspected',
   'certificate.clone_suspected': 'security.clone_suspected',
   'certificate.renewal_forked': 'security.renewal_forked',
+  'certificate.renewal_forked refused': 'security.renewal_forked',
   'device.renewal_forked': 'security.renewal_forked',
 };
 
