@@ -3,7 +3,6 @@
  * ended. A line that is dead without saying so, and a broker that acknowledges nothing any more, end it as well.
  */
 
-import { performance } from 'node:perf_hooks';
 import type { TLSSocket } from 'node:tls';
 import { DeviceError } from './device-error.ts';
 import { isNetworkError } from './https-exchange.ts';
@@ -21,6 +20,7 @@ import {
 } from './mqtt-packets.ts';
 import type { OutboxMessage } from './outbox.ts';
 import type { PacketIds } from './packet-ids.ts';
+import { uptime } from './schedule.ts';
 import { type DatesJudgedBy, disproved, isDateError, openTls } from './server-proof.ts';
 
 export interface ConnectionOptions {
@@ -114,7 +114,7 @@ export class Connection {
     const dup = message.packetId !== 0;
     if (message.qos === 1) {
       if (!dup) message.packetId = this.#options.packetIds.take();
-      if (this.#unanswered.size === 0) this.#answeredAt = performance.now();
+      if (this.#unanswered.size === 0) this.#answeredAt = uptime();
       this.#unanswered.set(message.packetId, done);
     } else {
       this.#written.push(done);
@@ -197,7 +197,7 @@ export class Connection {
       if (done === undefined) return; // answered before: it was sent twice
       this.#unanswered.delete(packet.packetId);
       packetIds.free(packet.packetId);
-      this.#answeredAt = performance.now();
+      this.#answeredAt = uptime();
       done();
     } else if (packet.kind === 'publish') {
       const safe = this.#listener.message(packet.topic, packet.payload);
@@ -243,7 +243,7 @@ export class Connection {
     const { ackTimeout } = this.#options;
     if (this.#isProbing) {
       this.#fail(new Error('the line is dead'));
-    } else if (this.#unanswered.size > 0 && performance.now() - this.#answeredAt > ackTimeout) {
+    } else if (this.#unanswered.size > 0 && uptime() - this.#answeredAt > ackTimeout) {
       this.#fail(new Error(`no PUBACK within ${ackTimeout} ms`));
     } else if (!this.#hasHeard || !this.#hasSpoken) {
       this.#isProbing = true;

@@ -1,7 +1,6 @@
 /** What has to be there before a device can be: its clock, an identity, a queue, and what it remembers of earlier runs. */
 
 import { join } from 'node:path';
-import { performance } from 'node:perf_hooks';
 import { type CommandLedger, FileCommandLedger, memoryCommandLedger } from './command-ledger.ts';
 import { DeviceClock, fileClockStore, memoryClockStore, SKEW_TOLERATED_MS } from './device-clock.ts';
 import { asDeviceError } from './device-error.ts';
@@ -13,7 +12,7 @@ import type { IdentityStore, StoredIdentity } from './identity-store.ts';
 import { type JsonFile, jsonFile, memoryJson } from './json-file.ts';
 import { openOutbox } from './open-outbox.ts';
 import type { Outbox } from './outbox.ts';
-import { realTimers } from './schedule.ts';
+import { realTimers, uptime } from './schedule.ts';
 
 export type CompleteSettings = DeviceSettings & Required<Pick<DeviceSettings, 'random' | 'schedule' | 'log'>>;
 
@@ -67,5 +66,5 @@ async function openClock({ dataDir, now = Date.now, log = SILENT_LOG }: DeviceOp
   const learnt = (skew: number) => {
     if (Math.abs(skew) > SKEW_TOLERATED_MS) log.warn({ skew }, 'the clock of this device is wrong');
   };
-  return DeviceClock.open({ store, now, uptime: () => performance.now(), learnt });
+  return DeviceClock.open({ store, now, uptime, learnt });
 }

@@ -11,6 +11,8 @@ const order = JSON.parse(process.argv[2]);
 /** 120 bytes that begin with the message's number, seven digits. */
 const payload = (number) => String(number).padStart(7, '0').padEnd(120, '.');
 const GROUP = 500;
+/** Milliseconds since the process began, without loading what `performance` needs: memory is measured here as well. */
+const now = () => process.uptime() * 1_000;
 
 async function publishAll(from, count, publish) {
   for (let sent = 0; sent < count; sent += GROUP) {
@@ -22,11 +24,11 @@ async function publishAll(from, count, publish) {
 async function measured(publish, settled) {
   await publishAll(0, order.warmUp, publish);
   await settled();
-  const [cpu, began] = [process.cpuUsage(), performance.now()];
+  const [cpu, began] = [process.cpuUsage(), now()];
   await publishAll(order.warmUp, order.messages, publish);
   await settled();
   const { user, system } = process.cpuUsage(cpu);
-  return { cpu: (user + system) / order.messages, perSecond: (order.messages / (performance.now() - began)) * 1000 };
+  return { cpu: (user + system) / order.messages, perSecond: (order.messages / (now() - began)) * 1000 };
 }
 
 const open = (options) => {
@@ -70,11 +72,11 @@ const KINDS = {
   },
 
   async drain() {
-    const began = performance.now();
+    const began = now();
     const device = await open({ queue: { bytes: 256 * 1024 * 1024, replayRate: 0 } });
     const waiting = device.queue.messages;
     await device.drained();
-    const perSecond = (waiting / (performance.now() - began)) * 1000;
+    const perSecond = (waiting / (now() - began)) * 1000;
     await device.close();
     return { waiting, perSecond };
   },
@@ -83,7 +85,7 @@ const KINDS = {
   async idle() {
     const device = await open({});
     await (await device.publish('readings', payload(0))).acknowledged;
-    const start = performance.now();
+    const start = now();
     await new Promise((resolve) => setTimeout(resolve, 2_000));
     const resident = Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'latin1'))[1]) / 1024;
     await device.close();
