@@ -122,6 +122,23 @@ describe('rollcall device suspend, resume, quarantine, disconnect and delete', (
   });
 });
 
+describe('rollcall policy', () => {
+  it('shows and sets what a device in quarantine may do', async () => {
+    const shown = await run('policy', 'show', 'quarantine/*');
+    expect(shown.stdout).toContain('devices/${device.id}/responses/+');
+    expect(shown.stdout).not.toContain('telemetry');
+    const file = join(temporaryDirectory(), 'quarantine.yaml');
+    writeFileSync(file, 'connect: ["${device.id}"]\npublish: ["devices/${device.id}/telemetry/+"]\n');
+    expect((await run('policy', 'set', 'quarantine/*', file)).code).toBe(0);
+    expect((await run('policy', 'show', 'quarantine/*')).stdout).toContain('devices/${device.id}/telemetry/+');
+    expect((await run('policy', 'show', 'quarantine/x')).code).toBe(2);
+    const device = await fleet.enroll('quiet-1');
+    await json('device', 'quarantine', 'quiet-1');
+    const client = await connectMqtt(device);
+    await client.publishAsync('devices/quiet-1/telemetry/temp', '1', { qos: 1 });
+  });
+});
+
 describe('rollcall token blast', () => {
   it('shows what came of a token, and puts all of it in quarantine', async () => {
     const token = await fleet.mint({ uses: 2 });
