@@ -4,6 +4,7 @@
  */
 
 import type { Logger } from 'pino';
+import type { Broker } from '../broker/broker.ts';
 import type { CaControl } from '../console/fleet.ts';
 import { CRL_PATH } from '../contract/est.ts';
 import { Problem } from '../contract/problem.ts';
@@ -121,8 +122,30 @@ function serverFilesOf({ certificates }: Config): Partial<Record<ServerName, Cre
 }
 
 /** What operators may ask: the steps of a rotation, with those who follow from them. */
-export function caControl(authority: Authority, registry: Registry, renewals: Renewals): CaControl {
+export function caControl(deps: {
+  readonly authority: Authority;
+  readonly registry: Registry;
+  readonly renewals: Renewals;
+  readonly broker: Pick<Broker, 'sessions' | 'disconnect'>;
+  readonly now: () => number;
+}): CaControl {
+  const { authority, registry, renewals, broker, now } = deps;
   const { rotation } = authority;
+
+  /** Sessions of those who were given up with their CA. Whoever holds a certificate that counts may stay. */
+  const cutOffStranded = async (id: string): Promise<void> => {
+    const counting = new Set(authority.cas.issuing.map((ca) => ca.id));
+    for (const { identity, serial } of broker.sessions()) {
+      if ((await registry.certificateStatus(id, serial)).state === 'unknown') continue;
+      const held = await registry.listCertificates(identity);
+      const isIn = held.some(
+        ({ issuerId, revokedAt, notAfter }) =>
+          counting.has(issuerId ?? '') && revokedAt === undefined && notAfter > now(),
+      );
+      if (!isIn) await broker.disconnect(identity, 'operator');
+    }
+  };
+
   return {
     list: async () => {
       const rootKeys = new Set(await rotation.rootKeys());
@@ -145,7 +168,10 @@ export function caControl(authority: Authority, registry: Registry, renewals: Re
       await rotation.taint(id, actor);
       return renewals.pull({ issuerId: id, withinMs, reason: 'ca_rotation', actor });
     },
-    retire: (id, strand, actor) => rotation.retire(id, strand, actor),
+    retire: async (id, strand, actor) => {
+      await rotation.retire(id, strand, actor);
+      if (strand > 0) await cutOffStranded(id);
+    },
     request: () => rotation.request(),
     importChain: (pem, actor) => rotation.importChain(pem, actor),
     exportRoot: (passphrase, actor) => rotation.exportRoot(Buffer.from(passphrase), actor),

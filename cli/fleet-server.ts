@@ -226,7 +226,7 @@ async function start(
       events: events.log,
       sinks,
       fleet: {
-        ca: caControl(authority, registry, renewals),
+        ca: caControl({ authority, registry, renewals, broker, now }),
         certificates: () => (Object.keys(authority.serverFaults()).length === 0 ? 'ok' : 'refused'),
         renewals,
         mintTokenText: ({ record, secret }) =>

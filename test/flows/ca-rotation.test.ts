@@ -9,7 +9,7 @@ import { renewalNoticeTopic, TRUST_BUNDLE_TOPIC } from '../../contract/topics.ts
 import { requestRenewal } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
 import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { connectMqtt, nextMessage } from '../testkit/mqtt.ts';
+import { closed, connectMqtt, nextMessage } from '../testkit/mqtt.ts';
 
 describe('the issuing CA of a fleet that is connected', () => {
   let fleet: TestFleet;
@@ -83,6 +83,22 @@ describe('the issuing CA of a fleet that is connected', () => {
     // The old certificates count no more; the new ones do.
     await expect(connectMqtt(identities[2] as StoredIdentity)).rejects.toThrow();
     await (await connectMqtt(renewed[2] as StoredIdentity)).endAsync();
+  });
+
+  it('leaves with those who were given up, and with nobody else', async () => {
+    const [first] = (await fleet.operator.listCas()).filter(({ role }) => role === 'issuing');
+    const { id } = await fleet.operator.prepareCa({});
+    await fleet.operator.activateCa({ id });
+    const given = clients.splice(0, 3);
+    const gone = given.map((client) => closed(client));
+    for (const identity of identities.slice(3)) await requestRenewal(memoryIdentityStore(), identity);
+    await expect(fleet.operator.retireCa({ id: first?.id as string, strand: 2 })).rejects.toMatchObject({
+      code: 'ca_would_strand',
+    });
+    await fleet.operator.retireCa({ id: first?.id as string, strand: 3 });
+    await Promise.all(gone);
+    expect(await fleet.operator.listSessions()).toHaveLength(5);
+    for (const client of clients) expect(client.connected).toBe(true);
   });
 
   it('and its root, which the old one vouches for: devices that know the old root alone go on', async () => {
