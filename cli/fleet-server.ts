@@ -194,6 +194,7 @@ async function start(
     now,
     log: log.child({ room: 'enroll' }),
   });
+  const noticeStays = (error: unknown) => log.error({ err: error }, 'notice of a renewal stays');
   const mqttUrl = `mqtts://${publicHost}:${broker.port}`;
   const enroll = opened.add(
     await createEnrollServer({
@@ -205,7 +206,7 @@ async function start(
       renewalWindow: (life) => renewals.window(life),
       onRenewed: ({ identity, serial }) => {
         if (identity.kind !== 'device') return;
-        renewals.renewed(identity.id, serial).catch((error: unknown) => log.error({ err: error }, 'notice stays'));
+        renewals.renewed(identity.id, serial).catch(noticeStays);
       },
       limits: config.enroll.limits,
       now,
@@ -266,6 +267,10 @@ async function start(
   await forgetRevoked(broker, registry);
 
   // Introductions. A revocation isn't over before its sessions are gone and the published list says so.
+  registry.onRevocation(({ holder, serials }) => {
+    if (holder.kind !== 'device') return;
+    for (const serial of serials) renewals.renewed(holder.id, serial).catch(noticeStays);
+  });
   introduceStanding({
     registry,
     broker,

@@ -58,8 +58,8 @@ export interface Renewals {
   status(filter: { readonly group?: GroupName | undefined }): Promise<RenewalStatus>;
   /** Tells again what was asked for before a restart. */
   resume(): Promise<void>;
-  /** A device has a new certificate: what it was asked for is done. */
-  renewed(device: DeviceId, parentSerial: string): Promise<void>;
+  /** A device has a new certificate in the place of this one, or lost it: what it was asked for is over. */
+  renewed(device: DeviceId, serial: string): Promise<void>;
 }
 
 const PAGE = 500;
@@ -178,8 +178,8 @@ export function createRenewals(options: {
       if (told > 0) log.info({ devices: told }, 'renewals that were pulled forward told again');
     },
 
-    renewed: async (device, parentSerial) => {
-      if ((await registry.findPulledWindow(parentSerial)) !== undefined) await notify(device, undefined);
+    renewed: async (device, serial) => {
+      if ((await registry.findPulledWindow(serial)) !== undefined) await notify(device, undefined);
     },
   };
 }

@@ -27,3 +27,24 @@ it('a device reads the trust bundle from its retained topic, and is cut off when
     await end;
   }
 });
+
+it('a renewal that was pulled forward waits for its device, and is forgotten when the device is revoked', async () => {
+  const fleet = await startFleet();
+  onTestFinished(() => fleet.stop());
+  const first = await fleet.enroll('dev-1', { group: 'press' });
+  expect(await fleet.operator.pullRenewals({ group: 'other' as never })).toMatchObject({ pulled: 0 });
+  expect(await fleet.operator.pullRenewals({ group: 'press' as never, withinSeconds: 60 })).toMatchObject({
+    pulled: 1,
+  });
+  const topic = 'devices/dev-1/server/renewal';
+  const device = await connectMqtt(first);
+  const told = nextMessage(device);
+  await device.subscribeAsync(topic, { qos: 1 });
+  expect(JSON.parse((await told).payload)).toMatchObject({ reason: 'pulled_forward' });
+
+  await fleet.operator.revokeDevices({ ids: ['dev-1' as never], reason: 'unspecified' });
+  const again = await connectMqtt(await fleet.enroll('dev-1', { device: 'dev-1' as never }));
+  const next = nextMessage(again);
+  await again.subscribeAsync([topic, TRUST_BUNDLE_TOPIC], { qos: 1 });
+  expect((await next).topic).toBe(TRUST_BUNDLE_TOPIC);
+});
