@@ -11,6 +11,7 @@ import type { Counters } from './counters.ts';
 import type { EngineClient } from './engine.ts';
 import type { BrokerLimits } from './limits.ts';
 import type { MqttWire } from './mqtt-wire.ts';
+import type { Stored } from './publish-order.ts';
 import type { Replay } from './replay.ts';
 import type { Session } from './session.ts';
 import type { SessionStore } from './session-store.ts';
@@ -98,7 +99,9 @@ export function createHooks(options: HookOptions): Hooks {
     const stream = session.telemetryStream(topic);
     if (stream === undefined) {
       if (isWill) return callback(null);
-      return kept === undefined ? session.order.inTurn(callback) : session.order.afterStored(kept, callback);
+      return kept === undefined
+        ? session.order.inTurn(callback)
+        : session.order.afterStored(kept.then(known), callback);
     }
     backpressure.noted(session);
     const message = telemetryMessage(session.facts.subject.identity, stream, packet, options.now());
@@ -108,7 +111,10 @@ export function createHooks(options: HookOptions): Hooks {
       accept(message).then(() => callback(null), callback);
     } else {
       const stored = accept(message);
-      session.order.afterStored(kept === undefined ? stored : Promise.all([stored, kept]).then(() => {}), callback);
+      session.order.afterStored(
+        kept === undefined ? stored.then(isNew) : Promise.all([stored, kept]).then(isNew),
+        callback,
+      );
     }
   };
 
@@ -126,12 +132,14 @@ export function createHooks(options: HookOptions): Hooks {
   }
 
   /** A QoS 2 message that is sent again before its PUBREL is the same message [MQTT-4.3.3-2]. */
-  async function storeOnce(client: Client, packet: { messageId?: number }, message: TelemetryMessage): Promise<void> {
+  async function storeOnce(client: Client, packet: { messageId?: number }, message: TelemetryMessage): Promise<Stored> {
     const isRepeated = await store.incomingGetPacket(client, packet as never).then(
       () => true,
       () => false,
     );
-    if (!isRepeated) await accept(message);
+    if (isRepeated) return 'known';
+    await accept(message);
+    return undefined;
   }
 
   const authorizeSubscribe: Hooks['authorizeSubscribe'] = (client, subscription, callback) => {
@@ -179,6 +187,14 @@ export function createHooks(options: HookOptions): Hooks {
   };
 
   return { preConnect, authenticate, authorizePublish, authorizeSubscribe, authorizeForward };
+}
+
+function known(): Stored {
+  return 'known';
+}
+
+function isNew(): Stored {
+  return undefined;
 }
 
 /** Who owns what is kept in the session store. */

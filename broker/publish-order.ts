@@ -5,6 +5,9 @@
 
 type Callback = (error?: Error | null) => void;
 
+/** `known`: nothing new, it only had to be waited for. */
+export type Stored = 'known' | undefined;
+
 export interface PublishOrderListener {
   /** One message is stored. */
   messageStored(): void;
@@ -29,7 +32,7 @@ export abstract class Place {
 
   /** It is stored. */
   stored(): void {
-    this.order.ready(this);
+    this.order.stored(this);
   }
 
   notStored(error: unknown): void {
@@ -64,11 +67,11 @@ export class PublishOrder {
   }
 
   /** Calls `proceed` once `stored` is fulfilled and everything before has proceeded. */
-  afterStored(stored: Promise<void>, proceed: Callback): void {
+  afterStored(stored: Promise<Stored>, proceed: Callback): void {
     const place = new CallbackPlace(this, proceed);
     this.add(place);
     stored.then(
-      () => place.stored(),
+      (outcome) => (outcome === 'known' ? this.ready(place) : place.stored()),
       (error: unknown) => place.notStored(error),
     );
   }
@@ -103,9 +106,14 @@ export class PublishOrder {
   }
 
   /** For a place: it is stored. */
+  stored(place: Place): void {
+    this.#listener.messageStored();
+    this.ready(place);
+  }
+
+  /** For a place: nothing but those before keeps it from proceeding. */
   ready(place: Place): void {
     place.isReady = true;
-    this.#listener.messageStored();
     for (let first = this.#first; first?.isReady; first = this.#first) {
       this.#first = first.next;
       if (this.#first === undefined) this.#last = undefined;

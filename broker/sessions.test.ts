@@ -368,6 +368,7 @@ describe('an acknowledgement', () => {
     again.send({ ...publish, payload: 'y' });
     await again.settled();
     expect(bed.accepted).toHaveLength(2);
+    expect(bed.broker.counters().messages_accepted).toBe(2);
   });
 
   it('of QoS 2 comes in the order of the messages', async () => {
