@@ -137,10 +137,9 @@ export function createRenewals(options: {
         pulled += await registry.pullWindows(
           earlier.map(({ certificate, window }) => ({ serial: certificate.serial, ...window })),
         );
-        for (const { certificate, window } of earlier) {
-          until = Math.max(until, window.end);
-          await tell(certificate, window);
-        }
+        for (const { window } of earlier) until = Math.max(until, window.end);
+        // Together: each waits for a commit, and those of one moment share it.
+        await Promise.all(earlier.map(({ certificate, window }) => tell(certificate, window)));
         await new Promise((resolve) => setImmediate(resolve));
       }
       const subject = issuerId === undefined ? `group/${group ?? '*'}` : `ca/${issuerId}`;
@@ -170,11 +169,16 @@ export function createRenewals(options: {
 
     resume: async () => {
       let told = 0;
+      let waiting: Promise<void>[] = [];
       for await (const certificate of currentCertificates({})) {
         if (certificate.pulled === undefined) continue;
-        await tell(certificate, certificate.pulled);
+        waiting.push(tell(certificate, certificate.pulled));
         told += 1;
+        if (waiting.length < PAGE) continue;
+        await Promise.all(waiting);
+        waiting = [];
       }
+      await Promise.all(waiting);
       if (told > 0) log.info({ devices: told }, 'renewals that were pulled forward told again');
     },
 

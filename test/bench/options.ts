@@ -2,7 +2,7 @@
 
 import { parseArgs } from 'node:util';
 
-export const ROWS = ['enroll', 'connect', 'publish', 'memory', 'standing', 'revoke', 'journal', 'sinks'] as const;
+export const ROWS = ['enroll', 'connect', 'publish', 'memory', 'standing', 'revoke', 'ca', 'journal', 'sinks'] as const;
 export type RowName = (typeof ROWS)[number];
 
 /** How many of each; every load is bounded by these. */
@@ -29,6 +29,8 @@ export interface Sizes {
   readonly revokedAtOnce: number;
   /** Devices in a large registry, and revoked serials in another. */
   readonly registered: number;
+  /** Entries of the revocation list that is made. */
+  readonly listed: number;
   /** What the journal that is asked holds in the end. */
   readonly journalMessages: number;
 }
@@ -57,6 +59,7 @@ const FULL: Sizes = {
   revoked: 200,
   revokedAtOnce: 1_000,
   registered: 1_000_000,
+  listed: 100_000,
   journalMessages: 10_000_000,
 };
 
@@ -73,6 +76,7 @@ const QUICK: Sizes = {
   revoked: 60,
   revokedAtOnce: 100,
   registered: 50_000,
+  listed: 20_000,
   journalMessages: 500_000,
 };
 
@@ -131,6 +135,7 @@ function scaled(sizes: Sizes, scale: number, processes: number): Sizes {
     revoked: of(sizes.revoked),
     revokedAtOnce: of(sizes.revokedAtOnce),
     registered: of(sizes.registered),
+    listed: of(sizes.listed),
     journalMessages: of(sizes.journalMessages),
   };
 }

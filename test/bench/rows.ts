@@ -1,6 +1,7 @@
 /** The rows of the bench: which load on which servers, and what is to be reached. */
 
 import { type Bench, repeat, startAll, stopAll } from './bench.ts';
+import { ca } from './ca.ts';
 import { alternate, type BurstSize, type Bursts, type Comparison, compare } from './compare.ts';
 import { publish } from './ingest.ts';
 import { journal } from './journal.ts';
@@ -37,6 +38,7 @@ export const ROW: Readonly<Record<RowName, (bench: Bench) => Promise<readonly Re
   memory,
   revoke: revocation,
   standing,
+  ca,
   journal,
   sinks,
 };
@@ -52,6 +54,7 @@ export function devicesFor(row: RowName, sizes: Sizes): number {
     case 'connect':
       return (sizes.connectRounds + WARM_UPS) * sizes.connects; // each comes once: nothing is remembered of it
     case 'publish':
+    case 'ca':
       return sizes.publishers;
     case 'memory':
       return held(sizes) + sizes.idle;
