@@ -111,3 +111,55 @@ describe('commands', () => {
     expect([...runs.values()].every((times) => times === 1)).toBe(true);
   });
 });
+
+describe('a device in trouble', () => {
+  it('sends what waited when the server comes back, in order and once', async () => {
+    const data = mkdtempSync(join(tmpdir(), 'rollcall-sdk-'));
+    const first = await startFleet({ data });
+    const token = await first.mint();
+    const device = await Device.open({ dataDir: join(data, 'device'), token, deviceId: 'dev-1', random: () => 0.2 });
+    devices.push(device);
+    await (await device.publish('readings', '0')).acknowledged;
+    const { port } = new URL(first.mqttUrl);
+    const lost = new Promise<void>((resolve) => {
+      device.onState((state) => state === 'recovering' && resolve());
+    });
+    await first.stop();
+    await lost;
+    for (const reading of ['1', '2', '3']) await device.publish('readings', reading);
+    const second = await startFleet({ data, settings: [[['mqtt', 'port'], Number(port)]] });
+    try {
+      await device.drained();
+      const messages = await second.operator.queryTelemetry({ device: 'dev-1', stream: 'readings' });
+      const inOrder = [...messages].sort((a, b) => a.position - b.position);
+      expect(inOrder.map(({ payload, text }) => String(payload ?? text))).toEqual(['0', '1', '2', '3']);
+    } finally {
+      await device.close();
+      await second.stop();
+      rmSync(data, { recursive: true });
+    }
+  });
+
+  it('that was revoked while it was away finds out, and asks nobody any more', async () => {
+    const device = await open('gone-1');
+    await device.close();
+    await fleet.operator.revokeDevices({ ids: ['gone-1'], reason: 'unspecified' });
+    const again = await Device.open({ dataDir: join(dataDir, 'gone-1'), random: () => 0 });
+    devices.push(again);
+    const revoked = new Promise<unknown>((resolve) => {
+      again.onState((state, error) => state === 'revoked' && resolve(error?.code));
+    });
+    expect(['device_revoked', 'certificate_rejected']).toContain(await revoked);
+    await expect(again.publish('readings', 1)).rejects.toMatchObject({ status: 403 });
+  });
+
+  it('whose token is used up is told so, and keeps its key for another', async () => {
+    const token = await fleet.mint();
+    await open('first-1', { token });
+    const late = { dataDir: join(dataDir, 'late-1'), deviceId: 'late-1' };
+    await expect(Device.open({ ...late, token })).rejects.toMatchObject({ code: 'token_rejected', status: 401 });
+    const device = await Device.open({ ...late, token: await fleet.mint() });
+    devices.push(device);
+    await device.connected();
+  });
+});
