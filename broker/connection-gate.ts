@@ -27,6 +27,8 @@ import type { Violation } from './violations.ts';
 /** What the broker needs of the registry here. */
 export interface StandingDirectory {
   standing(serial: string): Promise<Standing>;
+  /** A renewed certificate passed every check for the first time: it supersedes the others of its device. */
+  proveCertificate(serial: string): Promise<boolean>;
 }
 
 /** A connection that passed every check. */
@@ -147,6 +149,7 @@ export class ConnectionGate {
       if (standing.state === 'revoked') {
         return arrival.refuse(standing.reason === 'superseded' ? 'superseded' : 'revoked');
       }
+      if (standing.state === 'superseded') return arrival.refuse('superseded');
       if (standing.state !== 'good' && standing.state !== 'quarantined') return arrival.refuse('suspended');
       const uri = identityUri(this.#options.trustDomain, standing.holder);
       // A name that could stand for a topic filter is refused even if our own authority signed it.
@@ -176,6 +179,12 @@ export class ConnectionGate {
       // What was read before the waiting has to be true now.
       if (changes !== this.#changes || policyVersion !== policies.version) continue;
       if (sessions.find(connect.clientId) !== undefined) continue;
+      if (standing.isUnproven === true && !arrival.hasProven) {
+        // Last of all: from here on the certificate before it is worth nothing, so nothing may refuse this one any more.
+        arrival.hasProven = true;
+        await this.#prove(peer.serial);
+        continue;
+      }
 
       arrival.leave();
       const { wire, address } = arrival;
@@ -191,6 +200,16 @@ export class ConnectionGate {
     } catch (error) {
       this.#options.log.error({ err: error, serial }, 'registry did not answer');
       return undefined;
+    }
+  }
+
+  /** Who can't be recorded is let in: a full disk must not lock out what it can't supersede either. */
+  async #prove(serial: string): Promise<void> {
+    try {
+      // Whoever comes with what is superseded now, and was found good before this moment, is asked for again.
+      if (await this.#options.directory.proveCertificate(serial)) this.standingChanged();
+    } catch (error) {
+      this.#options.log.error({ err: error, serial }, 'certificate could not be recorded as proven');
     }
   }
 
@@ -210,7 +229,7 @@ export class ConnectionGate {
     if (previous === undefined) return true;
     if (!previous.isEnded) {
       if (!arrival.hasTakenOver) this.#noteTakeover(arrival, previous);
-      if (!arrival.hasTakenOver && !sessions.mayTakeOver(clientId, now())) {
+      if (!arrival.hasTakenOver && !arrival.hasProven && !sessions.mayTakeOver(clientId, now())) {
         arrival.refuse('takeover_limited');
         return false;
       }
@@ -279,6 +298,7 @@ class Arrival implements WireOwner {
   readonly connect: Promise<ConnectFields | undefined>;
   identity: Identity | undefined;
   hasTakenOver = false;
+  hasProven = false;
   readonly #gate: ConnectionGate;
   readonly #half: HalfOpen | undefined;
   readonly #timer: NodeJS.Timeout | undefined;

@@ -116,6 +116,58 @@ describe('a superseded certificate', () => {
   });
 });
 
+describe('a renewed certificate', () => {
+  const unproven = (standings: Map<string, Standing>, serial: string) =>
+    standings.set(serial, { ...(standings.get(serial) as Standing & { state: 'good' }), isUnproven: true });
+
+  it('supersedes the one before it when it is let in, which ends that session and refuses the next', async () => {
+    let asked = 0;
+    const proven: string[] = [];
+    const [old, next] = [{ serial: '' }, { serial: '' }];
+    await start({
+      proveCertificate: async (serial) => {
+        proven.push(serial);
+        bed.standings.set(old.serial, { state: 'superseded', holder: dev1, supersededAt: 1 });
+        const { isUnproven, ...known } = bed.standings.get(serial) as Standing & { state: 'good' };
+        bed.standings.set(serial, known);
+        return isUnproven === true;
+      },
+      standing: async (_serial, known) => {
+        asked += 1;
+        return known;
+      },
+    });
+    const [oldPair, nextPair] = [bed.enroll(dev1), bed.enroll(dev1)];
+    [old.serial, next.serial] = [oldPair.serial, nextPair.serial];
+    unproven(bed.standings, next.serial);
+    const before = await bed.session(oldPair, { clientId: 'dev-1' });
+    await bed.session(nextPair, { clientId: 'dev-1' });
+    await before.closed;
+    expect(proven).toEqual([next.serial]);
+    expect(await (await bed.open(oldPair)).connect({ clientId: 'dev-1' })).toBe(5);
+    expect(await bed.event('connect_failed')).toMatchObject({ reason: 'superseded' });
+    asked = 0;
+    await bed.session(nextPair, { clientId: 'dev-1' });
+    expect([asked, proven.length]).toEqual([1, 1]); // what is proven costs no more than before
+  });
+
+  it('supersedes nothing before the last check has let it in', async () => {
+    const proven: string[] = [];
+    await start({ proveCertificate: async (serial) => proven.push(serial) > 0 });
+    const pair = bed.enroll(dev1);
+    unproven(bed.standings, pair.serial);
+    expect(await (await bed.open(pair)).connect({ clientId: 'another' })).not.toBe(0);
+    expect(proven).toEqual([]);
+  });
+
+  it('is let in when it cannot be recorded', async () => {
+    await start({ proveCertificate: () => Promise.reject(new Error('disk full')) });
+    const pair = bed.enroll(dev1);
+    unproven(bed.standings, pair.serial);
+    await bed.session(pair, { clientId: 'dev-1' });
+  });
+});
+
 describe('a standing that the broker does not know', () => {
   it('lets nobody in', async () => {
     await start();

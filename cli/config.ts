@@ -123,6 +123,7 @@ export const configSchema = z.strictObject({
     issuing: duration.prefault('3y'),
     root: duration.prefault('20y'),
     backdate: duration.prefault('10m'),
+    overlap: duration.prefault('7d'),
     renewalsPerSecond: z.number().min(0.01).max(10_000).prefault(10),
     keys: section({
       home: z.enum(['file', 'sealed', 'pkcs11']).prefault('file'),

@@ -28,7 +28,7 @@ import { caControl, openFleetAuthority } from './certificate-authority.ts';
 import type { Config } from './config.ts';
 import { openDataDirectory } from './data-directory.ts';
 import { sinkSettings } from './sink-settings.ts';
-import { answerSuspicion, introduceStanding } from './standing-introduction.ts';
+import { answerFork, answerSuspicion, introduceStanding } from './standing-introduction.ts';
 
 export interface FleetServerOptions {
   readonly config: Config;
@@ -76,7 +76,12 @@ async function start(
 
   // The fleet's memory, its data, and the keys that vouch for it.
   const registry = opened.add(
-    await openRegistry({ file: data.registryFile, now, log: log.child({ room: 'registry' }) }),
+    await openRegistry({
+      file: data.registryFile,
+      overlapMs: config.certificates.overlap,
+      now,
+      log: log.child({ room: 'registry' }),
+    }),
   );
   const telemetry = opened.add(
     await openTelemetry({
@@ -208,6 +213,8 @@ async function start(
         if (identity.kind !== 'device') return;
         renewals.renewed(identity.id, serial).catch(noticeStays);
       },
+      onForked: (identity) =>
+        void answerFork(identity, { registry, response: config.clones.response, told: () => void events.look(), log }),
       limits: config.enroll.limits,
       now,
       log: log.child({ room: 'enroll' }),

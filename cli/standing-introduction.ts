@@ -61,6 +61,21 @@ export interface SuspicionAnswer {
   readonly log: Logger;
 }
 
+/** A certificate that another has superseded asks for one more; the registry has recorded it. */
+export async function answerFork(
+  identity: Identity,
+  { registry, response, told, log }: SuspicionAnswer,
+): Promise<void> {
+  told();
+  if (response === 'report' || identity.kind === 'service') return;
+  try {
+    if ((await registry.findDevice(identity.id))?.status !== 'active') return;
+    await registry.actOnDevices([identity.id], { act: 'quarantine' }, 'server/enroll');
+  } catch (error) {
+    log.error({ err: error, identity: formatIdentity(identity) }, 'fork of a renewal could not be answered');
+  }
+}
+
 /** Records the suspicion, which makes it an event; a service is never put in quarantine. */
 export async function answerSuspicion(
   { identity, evidence, addresses, serials, takeovers }: CloneSuspicion,

@@ -7,7 +7,7 @@ import type { TLSSocket } from 'node:tls';
 import type { FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { Problem } from '../contract/problem.ts';
-import { type CertificateHolder, identifyHolder, type PeerDeps } from './client-certificate.ts';
+import { type CertificateHolder, identifyHolder, type PeerDeps, type Worth } from './client-certificate.ts';
 import { type EnrollmentCredential, parseCredential } from './credential.ts';
 import type { RateLimit } from './rate-limit.ts';
 import { declaredCaller } from './route-guard.ts';
@@ -17,7 +17,7 @@ export interface Callers {
   admit(request: FastifyRequest): Promise<void>;
   /** What the caller of a `token` route showed. */
   credential(request: FastifyRequest): EnrollmentCredential;
-  /** Who the caller of a `certificate` route is. */
+  /** Who the caller of a `certificate` or `renewal` route is. */
   holder(request: FastifyRequest): CertificateHolder;
 }
 
@@ -40,8 +40,8 @@ export function createCallers(options: {
     credentials.set(request, credential);
   };
 
-  const admitCertificate = async (request: FastifyRequest): Promise<void> => {
-    const verdict = await identifyHolder(request.raw.socket as TLSSocket, options.peers);
+  const admitCertificate = async (request: FastifyRequest, worth: Worth): Promise<void> => {
+    const verdict = await identifyHolder(request.raw.socket as TLSSocket, options.peers, worth);
     if (!verdict.ok) {
       const { problem, shown } = verdict;
       log.info({ address: request.ip, reason: problem.reason, ...shown }, 'client certificate refused');
@@ -60,7 +60,9 @@ export function createCallers(options: {
         case 'token':
           return admitToken(request);
         case 'certificate':
-          return admitCertificate(request);
+          return admitCertificate(request, 'good');
+        case 'renewal':
+          return admitCertificate(request, 'renewable');
       }
     },
     credential: (request) => shownBy(credentials, request),

@@ -50,10 +50,12 @@ describe('the peer of a connection', () => {
         return changes.standing ?? good();
       },
     };
-    return identifyHolder(socket, { authority, registry, now: () => changes.now ?? Date.now() }).then((verdict) => ({
-      verdict,
-      asked,
-    }));
+    return identifyHolder(socket, { authority, registry, now: () => changes.now ?? Date.now() }, 'good').then(
+      (verdict) => ({
+        verdict,
+        asked,
+      }),
+    );
   }
 
   it('with a certificate that is good now is its holder', async () => {

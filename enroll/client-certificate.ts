@@ -20,6 +20,9 @@ export interface CertificateHolder {
   readonly notAfter: number;
 }
 
+/** `renewable`: also what another has superseded, because the answer that did so may have been lost. */
+export type Worth = 'good' | 'renewable';
+
 export interface PeerDeps {
   readonly authority: Pick<Authority, 'trustDomain' | 'hasIssued'>;
   readonly registry: Pick<Registry, 'standing'>;
@@ -37,7 +40,7 @@ export type PeerVerdict =
 
 type PeerSocket = Pick<TLSSocket, 'authorized' | 'authorizationError' | 'getPeerX509Certificate'>;
 
-export async function identifyHolder(socket: PeerSocket, deps: PeerDeps): Promise<PeerVerdict> {
+export async function identifyHolder(socket: PeerSocket, deps: PeerDeps, worth: Worth): Promise<PeerVerdict> {
   const { authority, registry } = deps;
 
   // 1. There is a certificate.
@@ -65,7 +68,10 @@ export async function identifyHolder(socket: PeerSocket, deps: PeerDeps): Promis
     const code = standing.reason === 'superseded' ? 'certificate_rejected' : 'device_revoked';
     return refuse(code, `revoked: ${standing.reason}`, certificate);
   }
-  if (standing.state !== 'good') return refuse(`device_${standing.state}`, `found it ${standing.state}`, certificate);
+  const isSuperseded = standing.state === 'superseded';
+  if (isSuperseded && worth === 'good') return refuse('certificate_superseded', 'superseded', certificate);
+  if (standing.state !== 'good' && standing.state !== 'superseded')
+    return refuse(`device_${standing.state}`, `found it ${standing.state}`, certificate);
 
   // 6. The name inside is that of the holder: a cross-check, never the source of the identity.
   if (certificate.subjectAltName !== `URI:${identityUri(authority.trustDomain, standing.holder)}`) {

@@ -3,7 +3,8 @@ import { Agent } from 'node:https';
 import { connect, type TLSSocket } from 'node:tls';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { EST_PATHS } from '../contract/est.ts';
-import type { DeviceId, ServiceName } from '../contract/identity.ts';
+import type { DeviceId, Identity, ServiceName } from '../contract/identity.ts';
+import { RENEWAL_INFO_PATH } from '../contract/server-notices.ts';
 import { readIssuer } from './certificate-check.ts';
 import { pem } from './pem.ts';
 import { leafProfile } from './profile.ts';
@@ -26,8 +27,11 @@ import { writeCertificate } from './x509-writer.ts';
 let fleet: TestEnrollment;
 let device: EnrolledDevice;
 
+const forked: Identity[] = [];
+
 beforeEach(async () => {
-  fleet = await openTestEnrollment();
+  forked.length = 0;
+  fleet = await openTestEnrollment({ onForked: (identity) => forked.push(identity) });
   device = await fleet.enroll('dev-7');
 });
 
@@ -38,6 +42,10 @@ function renew(
 ): Promise<TestAnswer> {
   const body = Buffer.isBuffer(order) ? order : writeTestCsr(order);
   return fleet.ask({ path: EST_PATHS.simplereenroll, body, ...(client && { client }), ...(agent && { agent }) });
+}
+
+function serialOf(answer: TestAnswer): string {
+  return certificateOf(answer).serialNumber.toLowerCase();
 }
 
 /** Key and cert only: what else a device record holds is not for TLS. */
@@ -70,6 +78,25 @@ describe('renewing with the current certificate', () => {
     const csr = writeTestCsr();
     const first = await renew(credentials(device), csr);
     expect((await renew(credentials(device), csr)).body).toBe(first.body);
+  });
+
+  it('ends the old certificate once the new one was used, but for the question that was answered with it', async () => {
+    const csr = writeTestCsr();
+    const first = await renew(credentials(device), csr);
+    await fleet.registry.proveCertificate(serialOf(first));
+    expect((await renew(credentials(device), csr)).body).toBe(first.body);
+    expect(await renew(credentials(device))).toMatchObject({ status: 403, code: 'certificate_superseded' });
+    const asked = await fleet.ask({ path: RENEWAL_INFO_PATH, method: 'GET', client: credentials(device) });
+    expect(asked).toMatchObject({ status: 403, code: 'certificate_superseded' });
+    expect(forked).toEqual([{ kind: 'device', id: 'dev-7' }]);
+  });
+
+  it('answers a second key while nobody has used the first, and whichever is used first is the one', async () => {
+    const [one, other] = [await renew(credentials(device)), await renew(credentials(device))];
+    expect([one.status, other.status]).toEqual([200, 200]);
+    expect(forked).toEqual([]);
+    await fleet.registry.proveCertificate(serialOf(other));
+    expect(await fleet.registry.standing(serialOf(one))).toMatchObject({ state: 'superseded' });
   });
 
   it('works for a service too', async () => {

@@ -4,7 +4,7 @@
  */
 
 import type { Logger } from 'pino';
-import { formatIdentity } from '../contract/identity.ts';
+import { formatIdentity, type Identity } from '../contract/identity.ts';
 import { Problem, type ProblemCode } from '../contract/problem.ts';
 import type { CertificateRecord, Registry, RenewalRefusal } from '../registry/registry.ts';
 import type { Authority } from './authority.ts';
@@ -15,6 +15,8 @@ import { identityMismatch } from './requested-identity.ts';
 export interface RenewalDeps {
   readonly authority: Pick<Authority, 'trustDomain' | 'issue' | 'ownsKey'>;
   readonly registry: Pick<Registry, 'admitRenewal' | 'commitRenewal'>;
+  /** A second key asks to follow a certificate that another has superseded. */
+  readonly forked?: ((holder: Identity) => void) | undefined;
   readonly log: Logger;
 }
 
@@ -31,6 +33,8 @@ export type RenewalAnswer =
 
 const REFUSALS: Readonly<Record<RenewalRefusal, ProblemCode>> = {
   parent_not_good: 'certificate_rejected',
+  parent_expired: 'certificate_expired',
+  parent_superseded: 'certificate_superseded',
   device_suspended: 'device_suspended',
   device_quarantined: 'device_quarantined',
   key_reused: 'csr_key_reused',
@@ -48,7 +52,7 @@ export async function renewCertificate(request: RenewalRequest, deps: RenewalDep
 
   // 2. The registry admits it, or remembers what it answered to the same certificate and key.
   const admission = await registry.admitRenewal(holder.serial, csr.publicKeySha256);
-  if (admission.outcome === 'refused') return refused(REFUSALS[admission.refusal], admission.refusal);
+  if (admission.outcome === 'refused') return notRenewed(admission.refusal);
   if (admission.outcome === 'replayed') return answered(admission.certificate, 'renewal answered again');
 
   // 3. The names in the request agree with the identity that renews (RFC 7030, section 4.2.2).
@@ -60,13 +64,18 @@ export async function renewCertificate(request: RenewalRequest, deps: RenewalDep
 
   // 5. Certificate and audit entry are committed at once; only then is there an answer.
   const outcome = await registry.commitRenewal({ parentSerial: holder.serial, certificate, address });
-  if (outcome.outcome === 'refused') return refused(REFUSALS[outcome.refusal], outcome.refusal);
+  if (outcome.outcome === 'refused') return notRenewed(outcome.refusal);
   return answered(outcome.certificate, 'certificate renewed');
 
   function answered(issued: CertificateRecord, phrase: string): RenewalAnswer {
     const identity = formatIdentity(holder.identity);
     log.info({ identity, serial: issued.serial, parentSerial: holder.serial, address }, phrase);
     return { ok: true, certificate: issued };
+  }
+
+  function notRenewed(refusal: RenewalRefusal): RenewalAnswer {
+    if (refusal === 'parent_superseded') deps.forked?.(holder.identity);
+    return refused(REFUSALS[refusal], refusal);
   }
 
   function refused(code: ProblemCode, reason: string): RenewalAnswer {

@@ -6,10 +6,13 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Problem } from '../contract/problem.ts';
 
-/** Everyone; the holder of a bootstrap token; the holder of a certificate that is good now. */
-export type Caller = 'public' | 'token' | 'certificate';
+/**
+ * Everyone; the holder of a bootstrap token; the holder of a certificate that is good now; or of one that is, or was, and
+ * may lead to another: what it is worth is decided behind that door.
+ */
+export type Caller = 'public' | 'token' | 'certificate' | 'renewal';
 
-const CALLERS: ReadonlySet<unknown> = new Set<Caller>(['public', 'token', 'certificate']);
+const CALLERS: ReadonlySet<unknown> = new Set<Caller>(['public', 'token', 'certificate', 'renewal']);
 
 declare module 'fastify' {
   interface FastifyContextConfig {

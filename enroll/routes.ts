@@ -64,7 +64,7 @@ export function addRoutes(app: FastifyInstance, deps: RouteDeps): void {
     return sendCertificate(reply, answer.certificate.der);
   });
 
-  app.post(EST_PATHS.simplereenroll, { config: { caller: 'certificate' } }, async (request, reply) => {
+  app.post(EST_PATHS.simplereenroll, { config: { caller: 'renewal' } }, async (request, reply) => {
     const holder = callers.holder(request);
     const answer = await renewCertificate({ holder, csrDer: csrOf(request), address: request.ip }, deps.renewal);
     if (!answer.ok) throw answer.problem;

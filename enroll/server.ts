@@ -11,6 +11,7 @@ import type { SecureContextOptions } from 'node:tls';
 import fastify from 'fastify';
 import type { Logger } from 'pino';
 import { CSR_BODY_MAX, EST_MEDIA_TYPES } from '../contract/est.ts';
+import type { Identity } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
 import type { Registry } from '../registry/registry.ts';
 import { answerBrokenRequest, createAnswers } from './answers.ts';
@@ -41,6 +42,8 @@ export interface EnrollServerOptions {
   readonly mqttUrl?: string | undefined;
   /** Told after each renewal, with the certificate that vouched for it. */
   readonly onRenewed?: (holder: CertificateHolder) => void;
+  /** A second key asks to follow a certificate that another has superseded. */
+  readonly onForked?: (identity: Identity) => void;
   /** When a certificate is to be renewed; from its dates alone unless somebody knows better. */
   readonly renewalWindow?: (life: CertificateLife) => Promise<Window>;
   /** What is not given is as in `DEFAULT_ENROLL_LIMITS`. */
@@ -137,7 +140,7 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
     authority,
     callers,
     enrollment: { authority, registry, log, randomBytes: options.randomBytes ?? randomBytes },
-    renewal: { authority, registry, log },
+    renewal: { authority, registry, forked: options.onForked, log },
     renewalWindow: options.renewalWindow ?? (async (life) => scheduledWindow(life, 0)),
     now,
     renewed: options.onRenewed ?? (() => {}),

@@ -26,6 +26,9 @@ interface CertificateRow {
   readonly revoked_at: number | null;
   readonly revocation_reason: RevocationReason | null;
   readonly issuer_id: string | null;
+  readonly proven_at: number | null;
+  readonly superseded_at: number | null;
+  readonly recovered: 0 | 1;
   readonly der: Buffer;
 }
 
@@ -34,6 +37,8 @@ export interface Origin {
   readonly tokenId?: string | undefined;
   readonly operator?: Actor | undefined;
   readonly address?: string;
+  /** Its key had a certificate before, which has ended. */
+  readonly recovered?: true;
 }
 
 /** Holder, key and serial are recorded as given; a serial or key that was used before breaks the transaction. */
@@ -46,9 +51,9 @@ export function insertCertificate(
   expectIssued(certificate);
   tx.run(
     `INSERT INTO certificates (serial, device_id, service_name, server_name, public_key_sha256, not_before, not_after,
-       issued_at, parent_serial, token_id, operator, address, issuer_id, der)
+       issued_at, parent_serial, token_id, operator, address, issuer_id, recovered, der)
      VALUES (@serial, @device, @service, @server, @key, @notBefore, @notAfter, @now, @parent, @token, @operator, @address,
-       @issuer, @der)`,
+       @issuer, @recovered, @der)`,
     {
       serial: certificate.serial,
       device: holder.kind === 'device' ? holder.id : null,
@@ -63,6 +68,7 @@ export function insertCertificate(
       operator: origin.operator ?? null,
       address: origin.address ?? null,
       issuer: certificate.issuerId ?? null,
+      recovered: origin.recovered === undefined ? 0 : 1,
       der: certificate.der,
     },
   );
@@ -74,6 +80,9 @@ export function insertCertificate(
     tokenId: origin.tokenId,
     operator: origin.operator,
     address: origin.address,
+    provenAt: undefined,
+    supersededAt: undefined,
+    isRecovered: origin.recovered === true,
     revokedAt: undefined,
     revocationReason: undefined,
   };
@@ -84,10 +93,15 @@ export function findCertificate(tx: Transaction, serial: string): CertificateRec
   return row && readRow(row);
 }
 
-/** Any certificate that ever carried this key: of a device, a service, or the server itself. */
+/** The newest certificate that ever carried this key: of a device, a service, or the server itself. */
 export function findCertificateByKey(tx: Transaction, publicKeySha256: string): CertificateRecord | undefined {
   const row = tx.get<CertificateRow>(
-    `SELECT * FROM certificates WHERE public_key_sha256 = @key AND server_name IS NULL
+    `SELECT * FROM (
+       SELECT * FROM certificates WHERE public_key_sha256 = @key AND recovered = 1
+       ORDER BY issued_at DESC, rowid DESC LIMIT 1
+     )
+     UNION ALL
+     SELECT * FROM certificates WHERE public_key_sha256 = @key AND server_name IS NULL AND recovered = 0
      UNION ALL
      SELECT * FROM certificates WHERE public_key_sha256 = @key AND server_name IS NOT NULL
      LIMIT 1`,
@@ -125,7 +139,8 @@ export function unrevokedSerialsOf(tx: Transaction, holder: Identity): readonly 
 }
 
 export function isLive(certificate: CertificateRecord, now: number): boolean {
-  return certificate.revokedAt === undefined && certificate.notAfter > now;
+  const { revokedAt, notAfter, supersededAt } = certificate;
+  return revokedAt === undefined && notAfter > now && (supersededAt === undefined || supersededAt > now);
 }
 
 export function recordServerCertificate(
@@ -182,6 +197,9 @@ function readRow(row: CertificateRow): CertificateRecord {
     tokenId: row.token_id ?? undefined,
     operator: row.operator ?? undefined,
     address: row.address ?? undefined,
+    provenAt: row.proven_at ?? undefined,
+    supersededAt: row.superseded_at ?? undefined,
+    isRecovered: row.recovered === 1,
     revokedAt: row.revoked_at ?? undefined,
     revocationReason: row.revocation_reason ?? undefined,
   };

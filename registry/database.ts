@@ -41,6 +41,10 @@ export class RegistryDatabase {
     this.#writing = database.transaction((body) => body(new Transaction(this.#statements, this.#now())));
   }
 
+  get now(): number {
+    return this.#now();
+  }
+
   /** Runs `body` without a transaction of its own: it is synchronous, and nobody else writes to this file. */
   read<T>(body: (tx: Transaction) => T): T {
     this.#mustBeOpen();

@@ -24,6 +24,7 @@ import { listRevoked, nextCrlNumber, revokeService } from './revocations.ts';
 import { selectDevices } from './selection.ts';
 import { commitService, listServices } from './services.ts';
 import { standing } from './standing.ts';
+import { DEFAULT_OVERLAP_MS, proveCertificate } from './supersession.ts';
 import { listTokens, mintToken, voidToken } from './tokens.ts';
 
 export interface RegistryOptions {
@@ -32,6 +33,8 @@ export interface RegistryOptions {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
+  /** How long a certificate counts beside its successor that nobody has used yet, milliseconds; 7 days. */
+  readonly overlapMs?: number;
   /** Where token ids and secrets come from; `node:crypto` unless a test says otherwise. */
   readonly randomBytes?: (size: number) => Buffer;
 }
@@ -40,6 +43,7 @@ export interface RegistryOptions {
 export async function openRegistry(options: RegistryOptions): Promise<Registry> {
   const { log } = options;
   const random = options.randomBytes ?? randomBytes;
+  const overlapMs = options.overlapMs ?? DEFAULT_OVERLAP_MS;
   const database = openDatabase(options);
   const revocations = new Listeners<Revocation, Confirmation>('revocation', log);
   const changes = new Listeners<DeviceChange, Confirmation>('device change', log);
@@ -62,7 +66,8 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
       return outcome;
     },
     admitRenewal: async (parentSerial, publicKeySha256) => admitRenewal(database, parentSerial, publicKeySha256),
-    commitRenewal: async (renewal) => commitRenewal(database, renewal),
+    commitRenewal: async (renewal) => commitRenewal(database, renewal, overlapMs),
+    proveCertificate: async (serial) => proveCertificate(database, serial),
     recordServerCertificate: async (name, certificate) => recordServerCertificate(database, name, certificate),
 
     findDevice: async (id) => database.read((tx) => findDevice(tx, id)),

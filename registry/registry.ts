@@ -106,6 +106,12 @@ export interface CertificateRecord extends IssuedCertificate {
   readonly operator: Actor | undefined;
   /** Address of the client that asked for it; undefined for the server's own. */
   readonly address: string | undefined;
+  /** When it was first used, of one that was renewed; undefined before that. */
+  readonly provenAt: number | undefined;
+  /** Since when another has its place, or from when it will have. */
+  readonly supersededAt: number | undefined;
+  /** Given for a key whose certificate had ended. */
+  readonly isRecovered: boolean;
   readonly revokedAt: number | undefined;
   readonly revocationReason: RevocationReason | undefined;
 }
@@ -153,7 +159,13 @@ export interface Renewal {
   readonly address: string;
 }
 
-export type RenewalRefusal = 'parent_not_good' | 'device_suspended' | 'device_quarantined' | 'key_reused';
+export type RenewalRefusal =
+  | 'parent_not_good'
+  | 'parent_expired'
+  | 'parent_superseded' // another key followed it and has proven itself, or was given the time to
+  | 'device_suspended'
+  | 'device_quarantined'
+  | 'key_reused';
 
 export type RenewalOutcome =
   | { readonly outcome: 'refused'; readonly refusal: RenewalRefusal }
@@ -166,6 +178,8 @@ interface GoodCertificate {
   readonly group: GroupName;
   readonly labels: Labels;
   readonly notAfter: number;
+  /** It was renewed from another and nobody has used it yet: `proveCertificate` is due. */
+  readonly isUnproven?: true;
 }
 
 /** What a serial is worth now. Only `good` is without conditions; whoever doesn't know a state refuses. */
@@ -174,11 +188,13 @@ export type Standing =
   /** The certificate is good, but its device may do only what the policy of quarantine allows. */
   | ({ readonly state: 'quarantined' } & GoodCertificate)
   | { readonly state: 'suspended'; readonly holder: Identity }
+  /** The one that was renewed from it has its place. */
+  | { readonly state: 'superseded'; readonly holder: Identity; readonly supersededAt: number }
   | {
       readonly state: 'revoked';
       readonly holder: Identity;
       readonly revokedAt: number;
-      /** `superseded`: another certificate took its place, and nobody did anything wrong. */
+      /** `superseded`: the device enrolled again, and nobody did anything wrong. */
       readonly reason: RevocationReason;
     }
   | { readonly state: 'unknown' };
@@ -344,6 +360,11 @@ export interface Registry extends IssuerMemory, RenewalWindowMemory {
     | { readonly outcome: 'admitted'; readonly holder: Identity }
   >;
   commitRenewal(renewal: Renewal): Promise<RenewalOutcome>;
+  /**
+   * A renewed certificate was used at the broker: it supersedes all others of its device. Resolves to whether that was
+   * news; a certificate that is proven, superseded or revoked already, or is a service's, changes nothing.
+   */
+  proveCertificate(serial: string): Promise<boolean>;
 
   /** Records one of the server's own certificates before it is used. */
   recordServerCertificate(name: string, certificate: IssuedCertificate): Promise<void>;

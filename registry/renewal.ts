@@ -1,6 +1,10 @@
 /**
- * How a certificate begets its successor: the parent vouches, the key is new. The parent stays good, because the
- * answer may be lost on the way; it is not this file that ends it.
+ * How a certificate begets its successor: the parent vouches, the key is new. The parent counts on for a while, because
+ * the answer may be lost on the way (`supersession.ts`), and as long as it is remembered the same key gets the same answer.
+ *
+ * A second key that asks to follow the same parent is a fork. It is answered while nobody has used the first: a device that
+ * lost its new key in a crash asks in just this way, and the first that is used supersedes the others. After that it
+ * is refused. Both are recorded.
  */
 
 import { formatIdentity, type Identity } from '../contract/identity.ts';
@@ -10,6 +14,7 @@ import type { RegistryDatabase } from './database.ts';
 import { findDevice } from './devices.ts';
 import type { CertificateRecord, DeviceStatus, Renewal, RenewalOutcome, RenewalRefusal } from './registry.ts';
 import { findService } from './services.ts';
+import { beginOverlap, childrenOf, isSuperseded, prove } from './supersession.ts';
 import type { Transaction } from './transaction.ts';
 
 type Judgement =
@@ -33,23 +38,29 @@ export function admitRenewal(
   const judgement = database.read((tx) => judge(tx, parentSerial, publicKeySha256));
   if (judgement.outcome === 'replayed') return judgement;
   if (judgement.outcome === 'admitted') return { outcome: 'admitted', holder: judgement.holder };
-  if (database.read((tx) => isWorthRecording(tx, judgement))) database.write((tx) => recordRefusal(tx, judgement));
+  if (database.read((tx) => isWorthRecording(tx, judgement)))
+    database.write((tx) => recordRefusal(tx, judgement, parentSerial));
   return { outcome: 'refused', refusal: judgement.refusal };
 }
 
-export function commitRenewal(database: RegistryDatabase, renewal: Renewal): RenewalOutcome {
+export function commitRenewal(database: RegistryDatabase, renewal: Renewal, overlapMs: number): RenewalOutcome {
   const { parentSerial, certificate, address } = renewal;
   return database.write((tx) => {
     const judgement = judge(tx, parentSerial, certificate.publicKeySha256);
     if (judgement.outcome === 'replayed') return judgement;
     if (judgement.outcome === 'refused') {
-      recordRefusal(tx, judgement);
+      recordRefusal(tx, judgement, parentSerial);
       return { outcome: 'refused', refusal: judgement.refusal };
     }
+    const { parent } = judgement;
+    const siblings = childrenOf(tx, parent, judgement.holder);
+    // Whoever vouches has the key: that is a proof as good as a connection.
+    if (parent.parentSerial !== undefined) prove(tx, parent);
+    beginOverlap(tx, parent, overlapMs);
     const record = insertCertificate(tx, judgement.holder, certificate, {
       parentSerial,
-      tokenId: judgement.parent.tokenId,
-      operator: judgement.parent.operator,
+      tokenId: parent.tokenId,
+      operator: parent.operator,
       address,
     });
     const holder = nameOf(judgement.holder);
@@ -59,6 +70,20 @@ export function commitRenewal(database: RegistryDatabase, renewal: Renewal): Ren
       subject: holder,
       details: { serial: certificate.serial, parentSerial, notAfter: auditTime(certificate.notAfter), address },
     });
+    if (siblings.length > 0) {
+      recordDone(tx, {
+        actor: holder,
+        action: 'certificate.renewal_forked',
+        subject: holder,
+        details: {
+          serial: certificate.serial,
+          parentSerial,
+          others: siblings.join(' '),
+          evidence: 'second_key',
+          address,
+        },
+      });
+    }
     return { outcome: 'renewed', certificate: record };
   });
 }
@@ -66,16 +91,20 @@ export function commitRenewal(database: RegistryDatabase, renewal: Renewal): Ren
 function judge(tx: Transaction, parentSerial: string, publicKeySha256: string): Judgement {
   const parent = findCertificate(tx, parentSerial);
   if (parent === undefined || parent.holder.kind === 'server') return refused('parent_not_good', undefined);
-  if (!isLive(parent, tx.now)) return refused('parent_not_good', parent.holder);
+  if (parent.revokedAt !== undefined) return refused('parent_not_good', parent.holder);
+  if (parent.notAfter <= tx.now) return refused('parent_expired', parent.holder);
   const status = statusOf(tx, parent.holder);
   if (status === 'suspended' || status === 'quarantined') return refused(`device_${status}`, parent.holder);
   if (status !== 'active') return refused('parent_not_good', parent.holder);
   const earlier = findCertificateByKey(tx, publicKeySha256);
-  if (earlier === undefined) return { outcome: 'admitted', holder: parent.holder, parent };
-  if (earlier.parentSerial === parentSerial && isLive(earlier, tx.now)) {
+  // Also to a parent that is superseded: a device whose power failed between the first use of the new certificate and
+  // the moment it was kept has no other way to it.
+  if (earlier?.parentSerial === parentSerial && isLive(earlier, tx.now)) {
     return { outcome: 'replayed', certificate: earlier };
   }
-  return refused('key_reused', parent.holder);
+  if (isSuperseded(parent, tx.now)) return refused('parent_superseded', parent.holder);
+  if (earlier !== undefined) return refused('key_reused', parent.holder);
+  return { outcome: 'admitted', holder: parent.holder, parent };
 }
 
 function refused(refusal: RenewalRefusal, parent: Identity | undefined): Refused {
@@ -86,10 +115,11 @@ function isWorthRecording(tx: Transaction, { parent }: Refused): boolean {
   return parent !== undefined && keepsRefusal(tx, nameOf(parent));
 }
 
-function recordRefusal(tx: Transaction, { parent, refusal }: Refused): void {
+function recordRefusal(tx: Transaction, { parent, refusal }: Refused, parentSerial: string): void {
   if (parent === undefined) return;
   const holder = nameOf(parent);
-  recordRefused(tx, { actor: holder, action: 'certificate.renewed', subject: holder, details: { refusal } });
+  const action = refusal === 'parent_superseded' ? 'certificate.renewal_forked' : 'certificate.renewed';
+  recordRefused(tx, { actor: holder, action, subject: holder, details: { refusal, parentSerial } });
 }
 
 function nameOf(holder: Identity): `${Identity['kind']}/${string}` {

@@ -14,6 +14,7 @@ import type { Labels, RevocationReason, Standing } from './registry.ts';
  */
 const STANDING = `
   SELECT device_id, service_name, not_after, revoked_at, revocation_reason,
+    iif(parent_serial IS NOT NULL AND proven_at IS NULL, 1, NULL), superseded_at,
     (SELECT group_name || '|' || coalesce(restriction, '') || '|' || labels FROM devices WHERE id = device_id)
   FROM certificates WHERE serial = ?`;
 
@@ -23,6 +24,8 @@ type StandingRow = readonly [
   notAfter: number,
   revokedAt: number | null,
   reason: RevocationReason | null,
+  unproven: 1 | null,
+  supersededAt: number | null,
   about: string | null,
 ];
 
@@ -32,17 +35,19 @@ const UNKNOWN: Standing = { state: 'unknown' };
 export function standing(database: RegistryDatabase, serial: string): Standing {
   const row = database.readRow<StandingRow>(STANDING, serial);
   if (row === undefined) return UNKNOWN;
-  const [device, service, notAfter, revokedAt, reason, about] = row;
+  const [device, service, notAfter, revokedAt, reason, unproven, supersededAt, about] = row;
   if (device !== null) {
     const holder = { kind: 'device', id: device } as const;
     if (revokedAt !== null) return { state: 'revoked', holder, revokedAt, reason: reason ?? 'unspecified' };
+    if (supersededAt !== null && supersededAt <= database.now) return { state: 'superseded', holder, supersededAt };
     // Neither a group nor a restriction can hold the sign that parts them.
     const [group, restriction, ...labels] = (about ?? '').split('|');
     if (group === undefined || restriction === undefined || group === '') return UNKNOWN;
     if (restriction === 'suspended') return { state: 'suspended', holder };
     if (restriction !== '' && restriction !== 'quarantined') return UNKNOWN;
     const state = restriction === '' ? 'good' : 'quarantined';
-    return { state, holder, group: group as GroupName, labels: labelsOf(labels.join('|')), notAfter };
+    const good = { state, holder, group: group as GroupName, labels: labelsOf(labels.join('|')), notAfter } as const;
+    return unproven === null ? good : { ...good, isUnproven: true };
   }
   if (service === null) return UNKNOWN;
   const holder = { kind: 'service', name: service } as const;

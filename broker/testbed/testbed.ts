@@ -57,6 +57,7 @@ export interface TestbedOptions {
   readonly standing?: (serial: string, known: Standing) => Promise<Standing>;
   readonly policies?: Readonly<Record<string, PolicyDocument>>;
   readonly log?: BrokerOptions['log'];
+  readonly proveCertificate?: (serial: string) => Promise<boolean>;
   readonly onCloneSuspected?: BrokerOptions['onCloneSuspected'];
   /** The file of an earlier broker; without it each has its own, gone with it. */
   readonly sessionFile?: string;
@@ -140,6 +141,9 @@ export class Testbed {
         async standing(serial) {
           const known = standings.get(serial) ?? { state: 'unknown' };
           return options.standing === undefined ? known : options.standing(serial, known);
+        },
+        async proveCertificate(serial) {
+          return options.proveCertificate?.(serial) ?? false;
         },
         findPolicy: async (scope) => policies.get(scope),
         onPolicyChange(listener) {

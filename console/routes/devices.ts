@@ -73,5 +73,6 @@ export function viewCertificate(record: CertificateRecord, now: number): Certifi
 
 function certificateStatus(record: CertificateRecord, now: number): CertificateView['status'] {
   if (record.revokedAt !== undefined) return record.revocationReason === 'superseded' ? 'superseded' : 'revoked';
+  if (record.supersededAt !== undefined && record.supersededAt <= now) return 'superseded';
   return record.notAfter < now ? 'expired' : 'good';
 }

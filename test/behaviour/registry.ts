@@ -7,6 +7,7 @@ import type { OpenFreshRegistry } from './fleet-memory.ts';
 import { auditBehaviour } from './registry-audit.ts';
 import { enrollmentBehaviour } from './registry-enrollment.ts';
 import { issuerBehaviour, renewalWindowBehaviour } from './registry-issuers.ts';
+import { supersessionBehaviour } from './registry-lives.ts';
 import { nameBehaviour } from './registry-names.ts';
 import { recordBehaviour } from './registry-records.ts';
 import { revocationBehaviour } from './registry-revocation.ts';
@@ -26,5 +27,6 @@ export function registryBehaviour(name: string, openFresh: OpenFreshRegistry): v
     auditBehaviour(openFresh);
     issuerBehaviour(openFresh);
     renewalWindowBehaviour(openFresh);
+    supersessionBehaviour(openFresh);
   });
 }

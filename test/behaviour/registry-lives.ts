@@ -1,0 +1,146 @@
+/** What becomes of a certificate when another follows it. */
+
+import { describe, expect, it } from 'vitest';
+import type { RenewalOutcome } from '../../registry/registry.ts';
+import { DAY, device, FleetMemory, type OpenFreshRegistry } from './fleet-memory.ts';
+
+export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
+  const opened = async () => {
+    const fleet = await FleetMemory.open(openFresh);
+    const parent = await fleet.enroll('pump-1');
+    const ask = (parentSerial: string, key: string): Promise<RenewalOutcome> =>
+      fleet.registry.commitRenewal({ parentSerial, certificate: fleet.issue(key), address: '192.0.2.7' });
+    const renew = async (parentSerial: string, key: string): Promise<string> => {
+      const outcome = await ask(parentSerial, key);
+      return outcome.outcome === 'refused' ? expect.unreachable() : outcome.certificate.serial;
+    };
+    const state = async (serial: string) => (await fleet.registry.standing(serial)).state;
+    const forks = async () => (await fleet.audit()).filter((entry) => entry.startsWith('certificate.renewal_forked'));
+    return { fleet, parent, ask, renew, state, forks };
+  };
+
+  describe('supersession', () => {
+    it('comes with the first use of the new certificate, which is told once that it is due', async () => {
+      const { fleet, parent, renew, state } = await opened();
+      const child = await renew(parent, 'k1');
+      expect(await fleet.registry.standing(child)).toMatchObject({ state: 'good', isUnproven: true });
+      expect(await state(parent)).toBe('good');
+
+      expect(await fleet.registry.proveCertificate(child)).toBe(true);
+      expect(await fleet.registry.standing(child)).not.toHaveProperty('isUnproven');
+      expect(await fleet.registry.standing(parent)).toEqual({
+        state: 'superseded',
+        holder: { kind: 'device', id: 'pump-1' },
+        supersededAt: fleet.now,
+      });
+      expect(await fleet.registry.proveCertificate(child)).toBe(false);
+      await fleet.reopen();
+      expect(await state(parent)).toBe('superseded');
+    });
+
+    it('is no revocation: nobody is told, and no list names it', async () => {
+      const { fleet, parent, renew } = await opened();
+      const told: unknown[] = [];
+      fleet.registry.onRevocation((revocation) => void told.push(revocation));
+      await fleet.registry.proveCertificate(await renew(parent, 'k1'));
+      expect(told).toEqual([]);
+      expect(await fleet.registry.listRevoked()).toEqual([]);
+    });
+
+    it('comes without any use when the overlap is over, and never after the end', async () => {
+      const { fleet, parent, renew, state } = await opened();
+      const child = await renew(parent, 'k1');
+      fleet.pass(7 * DAY - 1);
+      expect(await state(parent)).toBe('good');
+      await renew(parent, 'k2'); // a second renewal doesn't begin the time anew
+      fleet.pass(1);
+      expect([await state(parent), await state(child)]).toEqual(['superseded', 'good']);
+    });
+
+    it('leaves a parent its own end when that is nearer than the overlap', async () => {
+      const { fleet, parent, renew } = await opened();
+      fleet.pass(88 * DAY);
+      await renew(parent, 'k1');
+      const [first] = await fleet.registry.listCertificates({ kind: 'device', id: device('pump-1') });
+      expect(first?.supersededAt).toBe(first?.notAfter);
+    });
+
+    it('ends all that came before, and beside', async () => {
+      const { fleet, parent, renew, state } = await opened();
+      const lost = await renew(parent, 'lost');
+      const kept = await renew(parent, 'kept');
+      const next = await renew(kept, 'next'); // whoever vouches has the key: `kept` has proven itself
+      expect(await Promise.all([parent, lost, kept, next].map(state))).toEqual([
+        'superseded',
+        'superseded',
+        'good',
+        'good',
+      ]);
+      expect(await fleet.registry.proveCertificate(lost)).toBe(false);
+      await fleet.registry.proveCertificate(next);
+      expect(await state(kept)).toBe('superseded');
+    });
+
+    it('lets the old certificate ask for what it was answered, and for nothing else', async () => {
+      const { fleet, parent, ask, renew } = await opened();
+      const child = await renew(parent, 'k1');
+      await fleet.registry.proveCertificate(child);
+      expect(await ask(parent, 'k1')).toMatchObject({ outcome: 'replayed', certificate: { serial: child } });
+      expect(await ask(parent, 'k2')).toEqual({ outcome: 'refused', refusal: 'parent_superseded' });
+      await fleet.registry.revokeDevices([device('pump-1')], 'keyCompromise', 'operator/local');
+      expect(await ask(parent, 'k1')).toEqual({ outcome: 'refused', refusal: 'parent_not_good' });
+    });
+
+    it('is not for services: their replicas may share a certificate', async () => {
+      const { fleet, renew, state, forks } = await opened();
+      const shared = await fleet.issueService('dashboard');
+      const first = await renew(shared, 'replica 1');
+      await renew(shared, 'replica 2');
+      expect(await fleet.registry.proveCertificate(first)).toBe(false);
+      fleet.pass(8 * DAY);
+      expect(await state(shared)).toBe('good');
+      expect(await forks()).toEqual([]);
+    });
+
+    it('waits for a device that is revoked or suspended meanwhile: neither is undone by it', async () => {
+      const { fleet, parent, renew, state } = await opened();
+      const child = await renew(parent, 'k1');
+      await fleet.registry.actOnDevices([device('pump-1')], { act: 'suspend' }, 'operator/local');
+      await fleet.registry.proveCertificate(child);
+      expect(await state(child)).toBe('suspended');
+      await fleet.registry.revokeDevices([device('pump-1')], 'keyCompromise', 'operator/local');
+      expect(await fleet.registry.proveCertificate(child)).toBe(false);
+      expect(await state(child)).toBe('revoked');
+    });
+  });
+
+  describe('a fork', () => {
+    it('is answered and recorded while nobody has used the first key: it may have been lost in a crash', async () => {
+      const { fleet, parent, renew, state, forks } = await opened();
+      const lost = await renew(parent, 'lost');
+      expect(await forks()).toEqual([]);
+      const second = await renew(parent, 'second');
+      expect(await forks()).toEqual(['certificate.renewal_forked device/pump-1 done']);
+      const [entry] = (await fleet.registry.listAudit({ limit: 10 })).filter(({ action }) => action.endsWith('forked'));
+      expect(entry?.details).toMatchObject({ serial: second, parentSerial: parent, others: lost });
+      await renew(parent, 'second');
+      expect(await forks()).toHaveLength(1);
+      await fleet.registry.proveCertificate(second);
+      expect(await state(lost)).toBe('superseded');
+    });
+
+    it('is refused and recorded once one of them was used', async () => {
+      const { fleet, parent, ask, renew, forks } = await opened();
+      await fleet.registry.proveCertificate(await renew(parent, 'k1'));
+      expect(await fleet.registry.admitRenewal(parent, 'f'.repeat(64))).toEqual({
+        outcome: 'refused',
+        refusal: 'parent_superseded',
+      });
+      await ask(parent, 'k2');
+      expect(await forks()).toEqual([
+        'certificate.renewal_forked device/pump-1 refused',
+        'certificate.renewal_forked device/pump-1 refused',
+      ]);
+    });
+  });
+}
