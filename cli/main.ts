@@ -24,6 +24,7 @@ import { version } from './version.ts';
 const program = new Command('rollcall')
   .description('enrolls IoT devices, brokers their telemetry over mutual TLS, and cuts off what is lost')
   .version(version)
+  .enablePositionalOptions() // what stands after a command is the command's
   .addCommand(serveCommand())
   .addCommand(tokenCommand())
   .addCommand(deviceCommand())

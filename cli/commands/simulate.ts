@@ -136,6 +136,7 @@ export function simulateCommand(): Command {
     .option('--rate <n>', 'messages per second and device', rateBetween(0, 1_000), 1)
     .option('--seconds <n>', 'end after so many seconds; without it, at Ctrl-C', rateBetween(0.1, 1_000_000))
     .action(simulate);
+  command.enablePositionalOptions(); // --keep after "devices" is its own, not ours
   for (const tool of simulateTools()) command.addCommand(tool);
   return command;
 }
