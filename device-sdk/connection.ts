@@ -119,7 +119,8 @@ export class Connection {
     } else {
       this.#written.push(done);
     }
-    this.#write(encodePublish({ ...message, dup, retain: message.retain === true }));
+    const { topic, payload, qos, packetId, retain = false } = message;
+    this.#write(encodePublish({ topic, payload, qos, dup, retain, packetId }));
   }
 
   /** Asks for QoS 1. A filter that the broker refuses is told, and leaves the connection as it is. */
