@@ -66,6 +66,7 @@ export class Incidents {
     const wanted = incident[action];
     const chosen = typeof wanted === 'object' && !('latency' in wanted) ? roster.choose(incident.of, wanted) : [];
     const devices = chosen.map((device) => device.index);
+    const until = preciseNow() + this.#stage.scenario.duration - this.#stage.record.elapsedMs;
     const of = incident.of === undefined ? '' : ` of ${incident.of}`;
     switch (action) {
       case 'revoke': {
@@ -88,12 +89,12 @@ export class Incidents {
       case 'steal':
       case 'outlive':
         this.#mark(incident, `${action} ${devices.length}${of}`);
-        return shards.act({ kind: 'hostile', act: action, devices, count: 0 });
+        return shards.act({ kind: 'hostile', act: action, devices, count: 0, until });
       case 'attack': {
         const count = incident.count ?? 1;
         this.#mark(incident, `${incident.attack} x ${count}`);
         const act = incident.attack as HostileAct;
-        return shards.act({ kind: 'hostile', act, devices: roster.devices.map(({ index }) => index), count });
+        return shards.act({ kind: 'hostile', act, devices: roster.devices.map(({ index }) => index), count, until });
       }
       case 'command': {
         if (service === undefined) throw new Error('expected a service');

@@ -44,7 +44,13 @@ export type ShardAct =
   | { readonly kind: 'renew'; readonly devices: readonly number[] }
   | { readonly kind: 'network'; readonly group: string | undefined; readonly line: DeviceGroup['network'] | undefined }
   | { readonly kind: 'returned'; readonly at: number }
-  | { readonly kind: 'hostile'; readonly act: HostileAct; readonly devices: readonly number[]; readonly count: number };
+  | {
+      readonly kind: 'hostile';
+      readonly act: HostileAct;
+      readonly devices: readonly number[];
+      readonly count: number /** End of the run, milliseconds since 1970. */;
+      readonly until: number;
+    };
 
 export type ToShard =
   | { readonly kind: 'prepare'; readonly order: ShardOrder }

@@ -214,12 +214,12 @@ export class Shard {
           const identity = device instanceof SwarmDevice ? device.identity : undefined;
           return identity === undefined ? [] : [{ id: device.id, identity }];
         });
-        await tryHostileAct(act.act, victims, act.count, this.#hostileCrew());
+        await tryHostileAct(act.act, victims, act.count, this.#hostileCrew(act.until));
       }
     }
   }
 
-  #hostileCrew(): HostileCrew {
+  #hostileCrew(until: number): HostileCrew {
     const token = Object.values(this.#order.groups).find((group) => group.token !== undefined)?.token;
     return {
       tally: this.#tally,
@@ -229,7 +229,7 @@ export class Shard {
       token,
       group: DEFAULT_GROUP,
       agenda: this.#agenda,
-      isOver: () => this.#crew.isOver,
+      until,
     };
   }
 

@@ -21,6 +21,7 @@ const SIZES: Readonly<Record<string, { readonly scale: number; readonly faster: 
   clones: { scale: 0.5, faster: 2 },
   'disk-full': { scale: 0.4, faster: 2 },
   'enroll-burst': { scale: 0.06, faster: 3 },
+  expired: { scale: 0.4, faster: 1 },
   'flaky-network': { scale: 0.3, faster: 2 },
   'lost-pallet': { scale: 0.1, faster: 2 },
   'reconnect-storm': { scale: 0.006, faster: 15 },

@@ -107,6 +107,38 @@ expect: [messages.acknowledged == 0, devices.connected == 1]
   });
 });
 
+describe('a run in which the simulator itself was too slow', () => {
+  it('fails and says so, whatever its assertions say', async () => {
+    const result = await run(`
+duration: 1s
+settle: 1s
+limits: { lag: 0.001ms }
+devices: { sensors: { count: 1, arrive: { curve: constant, over: 0s }, publish: [{ stream: t, every: 100ms }] } }
+expect: [lost.journal == 0]
+`);
+    expect(result.assertions.every(({ holds }) => holds)).toBe(true);
+    expect(result.problems).toEqual([expect.stringContaining('the simulator was the bottleneck')]);
+    expect(result.verdict).toBe('failed');
+  });
+});
+
+describe('an incident that cannot happen', () => {
+  it.each([
+    ['server: kill', 'expected a server of its own'],
+    ['outlive: 1', 'expected certificates that end within the run'],
+  ])('%s', async (incident, said) => {
+    const result = await run(`
+duration: 2s
+settle: 1s
+limits: { lag: 5s }
+devices: { sensors: { count: 1, arrive: { curve: constant, over: 0s } } }
+timeline: [{ at: 1s, ${incident} }]
+`);
+    expect(result.problems).toEqual([expect.stringContaining(said)]);
+    expect(result.verdict).toBe('failed');
+  });
+});
+
 describe('a run that cannot begin', () => {
   it('says what it needs', async () => {
     const options = {

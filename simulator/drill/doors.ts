@@ -1,0 +1,86 @@
+/** What a drill needs of the outside, beside the network that its devices use, and what it is told to do. Types only. */
+
+/** A CA as operators see it. */
+export interface CaSight {
+  readonly id: string;
+  readonly role: 'root' | 'issuing';
+  readonly state: 'prepared' | 'active' | 'outgoing' | 'tainted' | 'retired';
+  /** Devices and services that hold nothing else. */
+  readonly stranded: number;
+}
+
+export interface Pull {
+  /** Devices that are asked to renew. */
+  readonly pulled: number;
+  /** When the last window ends, ISO 8601. */
+  readonly until: string;
+}
+
+/** The operators' side of the server that is drilled: a copy, never the fleet itself. Its methods throw what the server says. */
+export interface RotationDoor {
+  /** Text of a bootstrap token for devices of the group that is drilled. */
+  mintToken(uses: number): Promise<string>;
+  cas(): Promise<readonly CaSight[]>;
+  /** The id of the prepared issuing CA. */
+  prepare(): Promise<string>;
+  activate(id: string): Promise<void>;
+  taint(id: string, withinMs: number): Promise<Pull>;
+  /** Has the devices that are drilled renew as soon as the budget allows. */
+  pull(): Promise<Pull>;
+  /** `would strand`: refused, because more devices and services than `strand` hold nothing else. */
+  retire(id: string, strand: number): Promise<'retired' | 'would strand'>;
+  /** Messages of the journal as NDJSON. */
+  messages(): AsyncIterable<Buffer>;
+}
+
+export interface DrillOptions {
+  readonly door: RotationDoor;
+  /** `mqtts://host:port` of the server that is drilled. */
+  readonly mqttUrl: string;
+  /** One or more, beside those that are sent through the mishaps. */
+  readonly devices: number;
+  /** In which the whole fleet is asked to renew, milliseconds. */
+  readonly withinMs: number;
+  /** Devices choose their moment in the first part of each window, more than 0 and at most 1, as `FleetOptions.haste`. */
+  readonly haste: number;
+  readonly signal: AbortSignal;
+  readonly onStage: (stage: Stage) => void;
+  /** One line now and then, while a stage is under way. */
+  readonly onProgress: (line: string) => void;
+  readonly now: () => number;
+}
+
+export interface Stage {
+  readonly name: string;
+  readonly ms: number;
+  readonly said: string;
+}
+
+/** What became of a device that was sent through a mishap. */
+export interface Mishap {
+  readonly name: 'away' | 'left' | 'unrenewed' | 'clock slow' | 'clock fast';
+  readonly about: string;
+  readonly expected: 'kept' | 'lost';
+  readonly found: 'kept' | 'lost';
+  readonly said: string;
+}
+
+export interface DrillReport {
+  readonly verdict: 'passed' | 'failed';
+  /** What was expected and what was found, for everything that isn't as it should be. */
+  readonly failures: readonly string[];
+  readonly stages: readonly Stage[];
+  readonly devices: number;
+  readonly enrolledPerSecond: number;
+  /** Renewals, from the first to the last. */
+  readonly renewedPerSecond: number;
+  readonly renewed: number;
+  readonly sessionsDropped: number;
+  readonly messages: {
+    readonly sent: number;
+    readonly acknowledged: number;
+    /** Acknowledged, and not in the journal. */
+    readonly lost: number;
+  };
+  readonly mishaps: readonly Mishap[];
+}

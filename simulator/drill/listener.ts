@@ -1,0 +1,86 @@
+/**
+ * A client that holds on to the certificate it came with: it listens to the trust bundle, never renews, and never leaves
+ * by itself. So it sees when a bundle is delivered, and whether a CA that is retired really lets nobody in.
+ */
+
+import { TRUST_BUNDLE_TOPIC } from '../../contract/topics.ts';
+import {
+  CONNACK,
+  connectPacket,
+  PacketReader,
+  PUBLISH,
+  pubackPacket,
+  readPublish,
+  SUBACK,
+  subscribePacket,
+} from '../swarm/mqtt-packets.ts';
+import { TlsLines } from '../swarm/tls-line.ts';
+
+export interface ListenerOptions {
+  readonly id: string;
+  readonly mqttUrl: string;
+  readonly keyPem: string;
+  /** The leaf alone. */
+  readonly certificatePem: string;
+  readonly rootPem: string;
+}
+
+const KEEPALIVE_S = 1_200;
+
+export class Listener {
+  readonly #options: ListenerOptions;
+  #end: () => void = () => {};
+  #isConnected = false;
+  #bundle = '';
+
+  constructor(options: ListenerOptions) {
+    this.#options = options;
+  }
+
+  get isConnected(): boolean {
+    return this.#isConnected;
+  }
+
+  /** PEM, as it was delivered last; empty before. */
+  get bundle(): string {
+    return this.#bundle;
+  }
+
+  /** False when it isn't let in. */
+  open(): Promise<boolean> {
+    const { id, mqttUrl, keyPem, certificatePem, rootPem } = this.#options;
+    const { hostname: host, port } = new URL(mqttUrl);
+    const reader = new PacketReader();
+    return new Promise((resolve) => {
+      const socket = new TlsLines(rootPem).open(
+        { target: { host, port: Number(port) }, identity: { keyPem, certificatePem } },
+        {
+          secure: () => socket.write(connectPacket(id, KEEPALIVE_S)),
+          data: (bytes) =>
+            reader.push(bytes, (first, body) => {
+              const type = first >> 4;
+              if (type === CONNACK && body[1] === 0) socket.write(subscribePacket(1, [TRUST_BUNDLE_TOPIC], 1));
+              else if (type === CONNACK) socket.destroy();
+              else if (type === SUBACK) {
+                this.#isConnected = true;
+                resolve(true);
+              } else if (type === PUBLISH) {
+                const { payload, packetId, qos } = readPublish(first, body);
+                this.#bundle = payload.toString('latin1');
+                if (qos === 1) socket.write(pubackPacket(packetId));
+              }
+            }),
+          closed: () => {
+            this.#isConnected = false;
+            resolve(false);
+          },
+        },
+      );
+      this.#end = () => socket.destroy();
+    });
+  }
+
+  close(): void {
+    this.#end();
+  }
+}

@@ -1,0 +1,101 @@
+/**
+ * A device of the SDK that is sent through a mishap: it can leave, come back with what it had, and say whether its
+ * certificate is a new one. It publishes nothing.
+ */
+
+import { X509Certificate } from 'node:crypto';
+import { Device } from '../../device-sdk/device.ts';
+import { asDeviceError } from '../../device-sdk/device-error.ts';
+import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
+import { seededRandom } from '../arrivals.ts';
+import { until } from './until.ts';
+
+export interface ProbeOptions {
+  readonly id: string;
+  readonly token: string;
+  /** Milliseconds by which its clock is ahead. */
+  readonly skew: number;
+  readonly haste: number;
+  readonly signal: AbortSignal;
+}
+
+const ARRIVES_WITHIN_MS = 30_000;
+
+export class Probe {
+  readonly #options: ProbeOptions;
+  readonly #store = memoryIdentityStore();
+  #device: Device | undefined;
+  #said = '';
+
+  constructor(options: ProbeOptions) {
+    this.#options = options;
+  }
+
+  get isConnected(): boolean {
+    return this.#device?.state === 'connected' || this.#device?.state === 'renewing';
+  }
+
+  /** Code of what it heard last, where something went wrong. */
+  get said(): string {
+    return this.#device?.lastError?.code ?? this.#said;
+  }
+
+  get identity(): Promise<StoredIdentity | undefined> {
+    return this.#store.load();
+  }
+
+  /** Enrolls when it is new. True when it is connected in the end. */
+  async arrive(): Promise<boolean> {
+    const { id, token, skew, haste, signal } = this.#options;
+    const random = seededRandom(id.length * 7_919 + skew);
+    try {
+      this.#device = await Device.open({
+        store: this.#store,
+        token,
+        deviceId: id,
+        clean: true,
+        queue: 'memory',
+        // A window that it missed is followed by one of ten minutes; a drill waits for the first part of it.
+        random: () => random() * Math.min(haste, 0.05),
+        now: () => Date.now() + skew,
+        signal,
+      });
+    } catch (error) {
+      this.#said = asDeviceError(error, 'internal').code;
+      return false;
+    }
+    const device = this.#device;
+    await until(() => device.state === 'connected' || device.state === 'revoked', ARRIVES_WITHIN_MS, signal);
+    return device.state === 'connected';
+  }
+
+  async leave(): Promise<void> {
+    await this.#device?.close();
+    this.#device = undefined;
+  }
+
+  /** Comes back with a new token, as one that was given up. */
+  async enrollAgain(token: string): Promise<boolean> {
+    const device = this.#device;
+    if (device === undefined) return false;
+    try {
+      await device.enroll(token);
+    } catch (error) {
+      this.#said = asDeviceError(error, 'internal').code;
+      return false;
+    }
+    return until(() => device.state === 'connected', ARRIVES_WITHIN_MS, this.#options.signal);
+  }
+
+  /** Fingerprint of the CA that signed its certificate. */
+  async issuer(): Promise<string | undefined> {
+    const identity = await this.#store.load();
+    return identity && issuerIn(identity.certificatePem);
+  }
+}
+
+/** The second of a chain, leaf first. */
+function issuerIn(chainPem: string): string | undefined {
+  const issuing = chainPem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g)?.[1];
+  return issuing && new X509Certificate(issuing).fingerprint256;
+}
