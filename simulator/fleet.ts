@@ -34,6 +34,11 @@ export interface FleetOptions {
   readonly mqttUrl?: string;
   /** The same seed gives the same values and pauses. Default 1. */
   readonly seed?: number;
+  /**
+   * Devices choose their moments in the first part of each window and pause, more than 0 and at most 1: quicker than a
+   * fleet that keeps apart. Default 1.
+   */
+  readonly haste?: number;
   /** Called at each change of a device: its state, a message acknowledged. */
   readonly onDevice?: (device: VirtualDeviceSnapshot) => void;
   readonly log: DeviceLog;
@@ -182,8 +187,12 @@ function deviceOptions(options: FleetOptions, index: number, signal: AbortSignal
     signal,
     log: options.log,
     now: options.now,
-    random: seededRandom((options.seed ?? 1) * 7_368_787 + index),
+    random: hastened(seededRandom((options.seed ?? 1) * 7_368_787 + index), options.haste ?? 1),
   };
+}
+
+function hastened(random: () => number, haste: number): () => number {
+  return haste === 1 ? random : () => random() * haste;
 }
 
 function idOf(options: FleetOptions, index: number): string | undefined {
@@ -195,12 +204,13 @@ function numbered(index: number): string {
 }
 
 function checkOptions(options: FleetOptions): void {
-  const { devices, rate, seconds, enrollConcurrency = ENROLL_CONCURRENCY, streams } = options;
+  const { devices, rate, seconds, enrollConcurrency = ENROLL_CONCURRENCY, streams, haste = 1 } = options;
   if (!Number.isInteger(devices) || devices < 1) throw new RangeError('expected one device or more');
   if (!Number.isFinite(rate) || rate < 0) throw new RangeError('expected a rate of zero or more messages per second');
   if (seconds !== undefined && !(seconds > 0)) throw new RangeError('expected a run of more than zero seconds');
   if (!Number.isInteger(enrollConcurrency) || enrollConcurrency < 1) {
     throw new RangeError('expected one enrollment at a time or more');
   }
+  if (!(haste > 0 && haste <= 1)) throw new RangeError('expected a haste of more than 0 and at most 1');
   if (streams?.length === 0) throw new RangeError('expected one stream or more');
 }

@@ -1,4 +1,7 @@
-/** What a drill needs of the outside, beside the network that its devices use, and what it is told to do. Types only. */
+/** What a drill needs of the outside, beside the network that its devices use, and what it is told to do. */
+
+/** Those that are drilled, so that they can be told from a fleet that is there already. */
+export const DRILL_GROUP = 'rotation-drill';
 
 /** A CA as operators see it. */
 export interface CaSight {

@@ -24,6 +24,10 @@ export interface TrueOrder {
   readonly turn: <T>(act: () => Promise<T>) => Promise<T>;
 }
 
+/** Answers after which a device asks again. */
+const PASSING: ReadonlySet<string> = new Set(['rate_limited', 'unavailable', 'server_unreachable']);
+const RETRY_S = 1;
+
 export class TrueDevice implements LiveDevice {
   readonly index: number;
   readonly id: string;
@@ -32,6 +36,7 @@ export class TrueDevice implements LiveDevice {
   readonly #store = memoryIdentityStore();
   readonly #publishers: readonly Publisher[];
   readonly #clock: (now: number) => number;
+  readonly #random: () => number;
   #device: Device | undefined;
   #fate: Fate = 'waiting';
   #isConnected = false;
@@ -47,6 +52,7 @@ export class TrueDevice implements LiveDevice {
     this.#order = order;
     this.#crew = crew;
     const { settings, recordings } = order.group;
+    this.#random = seededRandom(order.seed + 2);
     const booted = crew.now();
     this.#clock = (now) => now + settings.clock.skew + (now - booted) * (settings.clock.drift / 1e6);
     const speaker = {
@@ -150,8 +156,14 @@ export class TrueDevice implements LiveDevice {
       device.onState(() => this.#follow(device, opened));
       this.#follow(device, opened);
     } catch (error) {
-      tally.error(asDeviceError(error, 'internal').code);
-      if (time === 'again') return;
+      const { code, retryAfter } = asDeviceError(error, 'internal');
+      tally.error(code);
+      if (time === 'again' || this.#isLeaving) return;
+      if (PASSING.has(code) && !this.#crew.isOver) {
+        const wait = (retryAfter ?? RETRY_S) * 1_000 * (1 + this.#random());
+        this.#crew.agenda.at(now() + wait, () => this.arrive());
+        return;
+      }
       this.#fate = 'refused';
       tally.count('refused');
     }

@@ -1,0 +1,64 @@
+/** What a drill says about the fleet itself: how long it would take to renew, and who would be lost. Pure. */
+
+/** The fleet as its registry counts it. */
+export interface FleetCounts {
+  /** Devices and services that hold nothing but certificates of the CA that signs now. */
+  readonly dependents: number;
+  /** Services among them: they don't renew by themselves. */
+  readonly services: number;
+  /** Devices whose time to renew is over: they are likely to be away. */
+  readonly late: number;
+  /** Connected at the moment; undefined where no server could be asked. */
+  readonly connected: number | undefined;
+  /** Renewals per second that its settings allow. */
+  readonly budgetPerSecond: number;
+}
+
+export interface Projection extends FleetCounts {
+  readonly devices: number;
+  /** From taint to the end of the last window, milliseconds. */
+  readonly renewMs: number;
+  /** What it comes to while the windows are open. */
+  readonly renewalsPerSecond: number;
+  /** Whoever is offline for all of that time is lost. */
+  readonly lost: {
+    /** `connected` gives this count where it is known, `late` where it isn't. */
+    readonly offlineNow: number;
+    readonly services: number;
+    /** The root stays, so what devices trust stays. */
+    readonly oldBundle: 0;
+    /** One device each way stands for all of them, whom nobody counts. */
+    readonly clockWrong: 'none' | 'all of them';
+  };
+}
+
+/** A window is this part of the whole, and not shorter than a minute. */
+const WINDOW_PART = 1 / 20;
+const WINDOW_LEAST_MS = 60_000;
+
+/** `measuredPerSecond`: what this machine issued when it was asked for all at once, enrollments. `clocks`: whether devices with a wrong clock were kept. */
+export function project(
+  counts: FleetCounts,
+  drilled: {
+    readonly withinMs: number;
+    readonly measuredPerSecond: number;
+    readonly clocks: 'kept' | 'lost';
+  },
+): Projection {
+  const devices = Math.max(0, counts.dependents - counts.services);
+  const possible = Math.min(counts.budgetPerSecond, drilled.measuredPerSecond);
+  const span = devices === 0 ? 0 : Math.max(drilled.withinMs, (devices / possible) * 1_000);
+  const offlineNow = counts.connected === undefined ? counts.late : Math.max(0, devices - counts.connected);
+  return {
+    ...counts,
+    devices,
+    renewMs: devices === 0 ? 0 : Math.round(span + Math.max(span * WINDOW_PART, WINDOW_LEAST_MS)),
+    renewalsPerSecond: span === 0 ? 0 : devices / (span / 1_000),
+    lost: {
+      offlineNow,
+      services: counts.services,
+      oldBundle: 0,
+      clockWrong: drilled.clocks === 'kept' ? 'none' : 'all of them',
+    },
+  };
+}
