@@ -91,8 +91,13 @@ export class ConnectionGate {
     this.#logBuckets = new TokenBuckets({ perSecond: perMinute / 60, burst: perMinute });
   }
 
+  /** Whoever is on the way in is judged again: it may have come under a CA that counts no more. */
   setIssuers(issuers: readonly X509Certificate[]): void {
     this.#peers = new PeerJudge(issuers);
+    for (const arrival of this.#arrivals) {
+      const judged = this.#peers.judge(arrival.wire.socket);
+      if ('refusal' in judged) arrival.refuse(judged.refusal.reason, judged.refusal.detail);
+    }
   }
 
   /** Whoever was found good before this moment is asked for again before being let in. */

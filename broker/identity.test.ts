@@ -409,4 +409,16 @@ describe('the certificates of the server', () => {
     await bed.session(credentials, { clientId: 'dev-1' });
     await bed.session(bed.enroll(device('dev-2')), { clientId: 'dev-2' });
   });
+
+  it('leave nobody a way in who came before under a CA that counts no more', async () => {
+    await start();
+    const early = await bed.open(bed.enroll(device('dev-1')));
+    await bed.connectDevice('dev-2'); // handshakes are finished in their order
+    const next = createIssuing(root, 'next issuing');
+    const server = issue({ issuer: next, names: [dnsName('localhost')], purposes: ['serverAuth'] });
+    bed.broker.replaceTls({ key: server.key, cert: server.chain, ca: root.pem + next.pem }, next.pem);
+    expect(await early.connect({ clientId: 'dev-1' })).toBe(5);
+    expect(await bed.event('connect_failed')).toMatchObject({ reason: 'issuer_foreign', identity: device('dev-1') });
+    expect(bed.broker.sessions().map(({ clientId }) => clientId)).toEqual(['dev-2']);
+  });
 });
