@@ -183,7 +183,7 @@ export const scenarioSchema = z
     timeline: z.array(incident).default([]),
     expect: z.array(z.string()).default([]).describe('assertions such as "lost.journal == 0" or "puback.p99 < 500ms"'),
     limits: z
-      .strictObject({ lag: timeSpan.prefault('250ms') })
+      .strictObject({ lag: timeSpan.prefault('500ms') })
       .prefault({})
       .describe('beyond which the simulator itself was the bottleneck'),
   })
