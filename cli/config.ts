@@ -124,6 +124,10 @@ export const configSchema = z.strictObject({
     root: duration.prefault('20y'),
     backdate: duration.prefault('10m'),
     overlap: duration.prefault('7d'),
+    recovery: section({
+      graceDays: z.number().min(0).max(365).prefault(30),
+      recoveries: z.number().int().min(0).max(100).prefault(3),
+    }),
     renewalsPerSecond: z.number().min(0.01).max(10_000).prefault(10),
     keys: section({
       home: z.enum(['file', 'sealed', 'pkcs11']).prefault('file'),

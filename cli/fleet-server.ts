@@ -79,6 +79,10 @@ async function start(
     await openRegistry({
       file: data.registryFile,
       overlapMs: config.certificates.overlap,
+      recovery: {
+        graceMs: config.certificates.recovery.graceDays * 24 * 3_600_000,
+        recoveries: config.certificates.recovery.recoveries,
+      },
       now,
       log: log.child({ room: 'registry' }),
     }),

@@ -20,6 +20,7 @@ export const PROBLEMS = {
     sentence: 'the client certificate has ended; only a new one for the same key may be asked for with it',
   },
   certificate_superseded: { status: 403, sentence: 'another certificate has taken the place of this one' },
+  recovery_refused: { status: 403, sentence: 'the client certificate ended too long ago, or was recovered too often' },
   csr_malformed: { status: 400, sentence: 'expected one PKCS#10 request, base64 of DER' },
   csr_signature_invalid: { status: 400, sentence: 'the request is not signed by the key it carries' },
   csr_key_unsupported: { status: 422, sentence: 'expected an EC key on P-256 or P-384, or RSA of 2048 to 4096 bits' },

@@ -108,7 +108,7 @@ export async function enroll(store: IdentityStore, order: EnrollmentOrder): Prom
 /**
  * The next identity, with a new key, authenticated by the current one (RFC 7030, section 4.2.2). It isn't the device's
  * yet: the caller commits it once it has worked, and until then the same key is asked for again, so a crash in between
- * costs nothing. `signal` ends the try; the next one goes on with the same key.
+ * costs nothing. A certificate that has ended is recovered with the key that it has. `signal` ends the try; the next one goes on with the same key.
  */
 export async function requestRenewal(
   store: IdentityStore,
@@ -119,10 +119,14 @@ export async function requestRenewal(
   const leaf = new X509Certificate(current.certificatePem);
   const peer: HttpsPeer = { url: current.enrollUrl, root: current.rootPem, signal, clock };
   const authorities = await fetchCaCertificates(peer);
-  const { pending, issued } = await askWithStoredKey(
-    { store, keys, commonName: current.deviceId, uri: identityUriOf(leaf) },
-    (csr) => simpleReenroll({ ...peer, credential: { ...current, keys } }, csr),
-  );
+  const names = { commonName: current.deviceId, uri: identityUriOf(leaf) };
+  const ask = (csr: Buffer) => simpleReenroll({ ...peer, credential: { ...current, keys } }, csr);
+  const { pending, issued } = await askWithStoredKey({ store, keys, ...names }, ask).catch(async (error: unknown) => {
+    if (!(error instanceof DeviceError) || error.code !== 'certificate_expired') throw error;
+    // The server knows the time better than a device that lay in a warehouse. It may give one more for the old key.
+    const own = await requestFor(current.keyPem, keys, names.commonName, names.uri);
+    return { pending: own, issued: await ask(own.csr) };
+  });
   const { deviceId, certificatePem } = judgeChain(
     issued.certificates,
     authorities,
@@ -169,7 +173,15 @@ async function askWithStoredKey(
 }
 
 async function makeRequest(keys: KeyProvider, commonName: string, uri: string | undefined): Promise<PendingRequest> {
-  const keyPem = await keys.make();
+  return requestFor(await keys.make(), keys, commonName, uri);
+}
+
+async function requestFor(
+  keyPem: string,
+  keys: KeyProvider,
+  commonName: string,
+  uri: string | undefined,
+): Promise<PendingRequest> {
   const subject = { ...(commonName === '' ? {} : { commonName }), ...(uri === undefined ? {} : { uri }) };
   const csr = await requestCsr(await keys.publicKey(keyPem), subject, (data) => keys.sign(keyPem, data));
   return { commonName, csr, keyPem };

@@ -18,9 +18,14 @@ export interface CertificateHolder {
   /** Life of the certificate, milliseconds since the epoch. */
   readonly notBefore: number;
   readonly notAfter: number;
+  /** DER of it, when it has ended. */
+  readonly ended?: Uint8Array;
 }
 
-/** `renewable`: also what another has superseded, because the answer that did so may have been lost. */
+/**
+ * `renewable`: also what another has superseded, because the answer that did so may have been lost, and what has ended, for
+ * which nothing but its dates is waived.
+ */
 export type Worth = 'good' | 'renewable';
 
 export interface PeerDeps {
@@ -48,14 +53,19 @@ export async function identifyHolder(socket: PeerSocket, deps: PeerDeps, worth: 
   if (certificate === undefined) return refuse('certificate_required', 'no certificate', undefined);
 
   // 2. OpenSSL found a chain to our root, for a client.
-  if (socket.authorized !== true) {
+  // Its end is the last thing that OpenSSL looks at, and hides what it found before: steps 4 and 5 don't trust it then,
+  // and `registry/recovery.ts` compares every byte.
+  const onlyEnded = worth === 'renewable' && String(socket.authorizationError) === 'CERT_HAS_EXPIRED';
+  if (socket.authorized !== true && !onlyEnded) {
     return refuse('certificate_rejected', String(socket.authorizationError ?? 'not authorized'), certificate);
   }
 
   // 3. It is valid now: the connection may be older than its end.
   const now = deps.now();
   if (now < certificate.validFromDate.getTime()) return refuse('certificate_rejected', 'not yet valid', certificate);
-  if (now >= certificate.validToDate.getTime()) return refuse('certificate_rejected', 'expired', certificate);
+  const hasEnded = now >= certificate.validToDate.getTime();
+  if (onlyEnded !== hasEnded && (onlyEnded || worth === 'good'))
+    return refuse('certificate_rejected', 'expired', certificate);
 
   // 4. Our issuing CA signed it; not merely one of that name.
   if (!authority.hasIssued(certificate)) return refuse('certificate_rejected', 'another issuer', certificate);
@@ -79,7 +89,10 @@ export async function identifyHolder(socket: PeerSocket, deps: PeerDeps, worth: 
   }
   const notBefore = certificate.validFromDate.getTime();
   const notAfter = certificate.validToDate.getTime();
-  return { ok: true, holder: { identity: standing.holder, serial, notBefore, notAfter } };
+  return {
+    ok: true,
+    holder: { identity: standing.holder, serial, notBefore, notAfter, ...(hasEnded && { ended: certificate.raw }) },
+  };
 }
 
 function refuse(code: ProblemCode, reason: string, certificate: X509Certificate | undefined): PeerVerdict {

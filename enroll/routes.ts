@@ -12,6 +12,7 @@ import type { Callers } from './callers.ts';
 import type { CertificateHolder } from './client-certificate.ts';
 import type { Counts } from './counts.ts';
 import { type EnrollmentDeps, enrollDevice } from './enrollment.ts';
+import { type RecoveryDeps, recoverCertificate } from './recovery.ts';
 import { type RenewalDeps, renewCertificate } from './renewal.ts';
 import { askAgainAfter, type CertificateLife, renewalNotice, type Window, windowAt } from './renewal-windows.ts';
 import { decodeBase64 } from './request-body.ts';
@@ -22,6 +23,7 @@ export interface RouteDeps {
   readonly callers: Callers;
   readonly enrollment: EnrollmentDeps;
   readonly renewal: RenewalDeps;
+  readonly recovery: RecoveryDeps;
   /** Announced with every certificate. */
   readonly mqttUrl: string | undefined;
   readonly renewalWindow: (life: CertificateLife) => Promise<Window>;
@@ -66,7 +68,12 @@ export function addRoutes(app: FastifyInstance, deps: RouteDeps): void {
 
   app.post(EST_PATHS.simplereenroll, { config: { caller: 'renewal' } }, async (request, reply) => {
     const holder = callers.holder(request);
-    const answer = await renewCertificate({ holder, csrDer: csrOf(request), address: request.ip }, deps.renewal);
+    const order = { csrDer: csrOf(request), address: request.ip };
+    const { ended } = holder;
+    const answer =
+      ended === undefined
+        ? await renewCertificate({ holder, ...order }, deps.renewal)
+        : await recoverCertificate({ holder: { ...holder, ended }, ...order }, deps.recovery);
     if (!answer.ok) throw answer.problem;
     counts.add('renewals_total');
     deps.renewed(holder);

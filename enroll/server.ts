@@ -13,6 +13,7 @@ import type { Logger } from 'pino';
 import { CSR_BODY_MAX, EST_MEDIA_TYPES } from '../contract/est.ts';
 import type { Identity } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
+import type { RecoveryMemory } from '../registry/recovery.ts';
 import type { Registry } from '../registry/registry.ts';
 import { answerBrokenRequest, createAnswers } from './answers.ts';
 import type { Authority } from './authority.ts';
@@ -36,7 +37,7 @@ export interface EnrollServerOptions {
   readonly authority: Authority;
   readonly registry: Pick<
     Registry,
-    'admitEnrollment' | 'commitEnrollment' | 'admitRenewal' | 'commitRenewal' | 'standing'
+    'admitEnrollment' | 'commitEnrollment' | 'admitRenewal' | 'commitRenewal' | 'standing' | keyof RecoveryMemory
   >;
   /** The broker's, `mqtts://host:port`; announced with every certificate. */
   readonly mqttUrl?: string | undefined;
@@ -140,6 +141,7 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
     authority,
     callers,
     enrollment: { authority, registry, log, randomBytes: options.randomBytes ?? randomBytes },
+    recovery: { authority, registry, log },
     renewal: { authority, registry, forked: options.onForked, log },
     renewalWindow: options.renewalWindow ?? (async (life) => scheduledWindow(life, 0)),
     now,

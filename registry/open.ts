@@ -17,6 +17,7 @@ import { issuerMemory } from './issuers.ts';
 import { Listeners } from './listeners.ts';
 import { findPolicy, setPolicy } from './policies.ts';
 import { Propagation } from './propagation.ts';
+import { DEFAULT_RECOVERY, type RecoveryLimits, recoveryMemory } from './recovery.ts';
 import type { Confirmation, DeviceChange, Registry, Revocation } from './registry.ts';
 import { admitRenewal, commitRenewal } from './renewal.ts';
 import { renewalWindowMemory } from './renewal-windows.ts';
@@ -35,6 +36,8 @@ export interface RegistryOptions {
   readonly log: Logger;
   /** How long a certificate counts beside its successor that nobody has used yet, milliseconds; 7 days. */
   readonly overlapMs?: number;
+  /** How certificates that have ended may be recovered; `DEFAULT_RECOVERY`. */
+  readonly recovery?: RecoveryLimits;
   /** Where token ids and secrets come from; `node:crypto` unless a test says otherwise. */
   readonly randomBytes?: (size: number) => Buffer;
 }
@@ -113,6 +116,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
 
     ...issuerMemory(database),
     ...renewalWindowMemory(database),
+    ...recoveryMemory(database, options.recovery ?? DEFAULT_RECOVERY),
 
     listAudit: async (filter) => listAudit(database, filter),
     exportAudit: async (page) => exportAudit(database, page),

@@ -9,6 +9,7 @@
 import type { DeviceId, GroupName, Identity, ServiceName } from '../contract/identity.ts';
 import type { PolicyDocument, PolicyScope } from '../contract/policy.ts';
 import type { IssuerMemory } from './issuers.ts';
+import type { RecoveryMemory } from './recovery.ts';
 import type { RenewalWindowMemory } from './renewal-windows.ts';
 
 /** Who did it, in audit entries: `operator/local`, `token/9f…`, `device/dev-7`, `server/enroll`. */
@@ -166,6 +167,12 @@ export type RenewalRefusal =
   | 'device_suspended'
   | 'device_quarantined'
   | 'key_reused';
+
+export type RecoveryRefusal =
+  | Exclude<RenewalRefusal, 'parent_expired' | 'key_reused'>
+  | 'key_differs' // a new key is for certificates that count
+  | 'grace_over'
+  | 'recoveries_spent';
 
 export type RenewalOutcome =
   | { readonly outcome: 'refused'; readonly refusal: RenewalRefusal }
@@ -340,7 +347,7 @@ export interface DeviceFilter {
   readonly limit: number;
 }
 
-export interface Registry extends IssuerMemory, RenewalWindowMemory {
+export interface Registry extends IssuerMemory, RenewalWindowMemory, RecoveryMemory {
   mintToken(order: MintOrder, actor: Actor): Promise<MintedToken>;
   listTokens(): Promise<readonly TokenRecord[]>;
   /** Undefined when there is no such token; voiding twice is voiding once. */

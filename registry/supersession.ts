@@ -45,10 +45,11 @@ export function prove(tx: Transaction, certificate: CertificateRecord): boolean 
 
 /** The parent counts for a while beside its child; whoever renews a second time doesn't gain time by it. */
 export function beginOverlap(tx: Transaction, parent: CertificateRecord, overlapMs: number): void {
-  if (parent.holder.kind !== 'device') return;
+  // One that ends before stays as it is: after its end it may have to be recovered.
+  if (parent.holder.kind !== 'device' || tx.now + overlapMs >= parent.notAfter) return;
   tx.run('UPDATE certificates SET superseded_at = @at WHERE serial = @serial AND superseded_at IS NULL', {
     serial: parent.serial,
-    at: Math.min(tx.now + overlapMs, parent.notAfter),
+    at: tx.now + overlapMs,
   });
 }
 

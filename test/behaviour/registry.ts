@@ -10,6 +10,7 @@ import { issuerBehaviour, renewalWindowBehaviour } from './registry-issuers.ts';
 import { supersessionBehaviour } from './registry-lives.ts';
 import { nameBehaviour } from './registry-names.ts';
 import { recordBehaviour } from './registry-records.ts';
+import { recoveryBehaviour } from './registry-recovery.ts';
 import { revocationBehaviour } from './registry-revocation.ts';
 import { selectionBehaviour } from './registry-selection.ts';
 import { standingBehaviour } from './registry-standing.ts';
@@ -28,5 +29,6 @@ export function registryBehaviour(name: string, openFresh: OpenFreshRegistry): v
     issuerBehaviour(openFresh);
     renewalWindowBehaviour(openFresh);
     supersessionBehaviour(openFresh);
+    recoveryBehaviour(openFresh);
   });
 }

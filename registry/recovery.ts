@@ -1,0 +1,135 @@
+/**
+ * How a device comes back whose certificate ended while it lay in a warehouse: the certificate is known to the byte, it was
+ * good until its end, that isn't long ago, and it asks with the same key. Dates are the only thing that is waived, and only
+ * so far; `renewal.ts` decides about every other renewal.
+ */
+
+import { formatIdentity, type Identity } from '../contract/identity.ts';
+import { auditTime, keepsRefusal, recordDone, recordRefused } from './audit.ts';
+import { findCertificate, findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
+import type { RegistryDatabase } from './database.ts';
+import { findDevice } from './devices.ts';
+import type { Actor, CertificateRecord, RecoveryRefusal, Renewal } from './registry.ts';
+import { isSuperseded } from './supersession.ts';
+import type { Transaction } from './transaction.ts';
+
+export interface RecoveryLimits {
+  /** So long after its end, milliseconds. */
+  readonly graceMs: number;
+  /** So often with one key; 0: never. */
+  readonly recoveries: number;
+}
+
+export const DEFAULT_RECOVERY: RecoveryLimits = { graceMs: 30 * 24 * 3_600_000, recoveries: 3 };
+
+export interface RecoveryClaim {
+  readonly serial: string;
+  /** The certificate as it was shown, DER. */
+  readonly der: Uint8Array;
+  readonly publicKeySha256: string;
+}
+
+export interface RecoveryMemory {
+  /** Looks whether a claim could succeed, before a signature is spent on it. Changes nothing but the audit of refusals. */
+  admitRecovery(claim: RecoveryClaim): Promise<RecoveryAdmission>;
+  commitRecovery(renewal: Renewal & { readonly der: Uint8Array }): Promise<RecoveryOutcome>;
+}
+
+type Refused = { readonly outcome: 'refused'; readonly refusal: RecoveryRefusal };
+type Replayed = { readonly outcome: 'replayed'; readonly certificate: CertificateRecord };
+export type RecoveryAdmission = Refused | Replayed | { readonly outcome: 'admitted'; readonly holder: Identity };
+export type RecoveryOutcome =
+  | Refused
+  | Replayed
+  | { readonly outcome: 'recovered'; readonly certificate: CertificateRecord };
+
+type Judgement =
+  | Replayed
+  | (Refused & { readonly device: Identity | undefined })
+  | { readonly outcome: 'admitted'; readonly parent: CertificateRecord; readonly before: number };
+
+export function recoveryMemory(database: RegistryDatabase, limits: RecoveryLimits): RecoveryMemory {
+  return {
+    admitRecovery: async (claim) => {
+      const judgement = database.read((tx) => judge(tx, claim, limits));
+      if (judgement.outcome === 'replayed') return judgement;
+      if (judgement.outcome === 'admitted') return { outcome: 'admitted', holder: judgement.parent.holder as Identity };
+      const { device, refusal } = judgement;
+      if (device !== undefined && database.read((tx) => keepsRefusal(tx, formatIdentity(device)))) {
+        database.write((tx) => recordRefusal(tx, device, claim.serial, refusal));
+      }
+      return { outcome: 'refused', refusal };
+    },
+    commitRecovery: async ({ parentSerial, certificate, der, address }) =>
+      database.write((tx) => {
+        const claim = { serial: parentSerial, der, publicKeySha256: certificate.publicKeySha256 };
+        const judgement = judge(tx, claim, limits);
+        if (judgement.outcome === 'replayed') return judgement;
+        if (judgement.outcome === 'refused') {
+          const { device, refusal } = judgement;
+          if (device !== undefined) recordRefusal(tx, device, parentSerial, refusal);
+          return { outcome: 'refused', refusal };
+        }
+        const { parent, before } = judgement;
+        const holder = parent.holder as Identity;
+        const { tokenId, operator } = parent;
+        const origin = { parentSerial, tokenId, operator, address, recovered: true } as const;
+        const record = insertCertificate(tx, holder, certificate, origin);
+        const subject = formatIdentity(holder);
+        recordDone(tx, {
+          actor: subject as Actor,
+          action: 'certificate.recovered',
+          subject,
+          details: {
+            serial: certificate.serial,
+            parentSerial,
+            endedAt: auditTime(parent.notAfter),
+            notAfter: auditTime(certificate.notAfter),
+            recovery: before + 1,
+            ofRecoveries: limits.recoveries,
+            severity: 'high',
+            address,
+          },
+        });
+        return { outcome: 'recovered', certificate: record };
+      }),
+  };
+}
+
+function judge(tx: Transaction, { serial, der, publicKeySha256 }: RecoveryClaim, limits: RecoveryLimits): Judgement {
+  const parent = findCertificate(tx, serial);
+  if (parent?.holder.kind !== 'device') return refused('parent_not_good', undefined);
+  const { holder } = parent;
+  // What is compared to the byte with what was issued needs no second look at its signature, names and purposes.
+  if (Buffer.compare(parent.der, der) !== 0) return refused('parent_not_good', undefined);
+  if (parent.revokedAt !== undefined) return refused('parent_not_good', holder);
+  const status = findDevice(tx, holder.id)?.status;
+  if (status === 'suspended' || status === 'quarantined') return refused(`device_${status}`, holder);
+  if (status !== 'active') return refused('parent_not_good', holder);
+  if (isSuperseded(parent, tx.now)) return refused('parent_superseded', holder);
+  if (parent.notAfter > tx.now) return refused('parent_not_good', holder); // it renews, with another key
+  if (tx.now >= parent.notAfter + limits.graceMs) return refused('grace_over', holder);
+  const newest = findCertificateByKey(tx, publicKeySha256);
+  if (newest?.parentSerial === serial && isLive(newest, tx.now)) return { outcome: 'replayed', certificate: newest };
+  if (parent.publicKeySha256 !== publicKeySha256) return refused('key_differs', holder);
+  // One that was recovered already leads on, not the one before it.
+  if (newest !== undefined && isLive(newest, tx.now)) return refused('parent_superseded', holder);
+  const before = countRecoveries(tx, publicKeySha256);
+  if (before >= limits.recoveries) return refused('recoveries_spent', holder);
+  return { outcome: 'admitted', parent, before };
+}
+
+function countRecoveries(tx: Transaction, key: string): number {
+  const sql = 'SELECT count(*) AS n FROM certificates WHERE public_key_sha256 = @key AND recovered = 1';
+  return tx.get<{ n: number }>(sql, { key })?.n ?? 0;
+}
+
+function refused(refusal: RecoveryRefusal, device: Identity | undefined): Judgement {
+  return { outcome: 'refused', refusal, device };
+}
+
+function recordRefusal(tx: Transaction, device: Identity, parentSerial: string, refusal: RecoveryRefusal): void {
+  const subject = formatIdentity(device);
+  const details = { refusal, parentSerial, severity: 'high' };
+  recordRefused(tx, { actor: subject as Actor, action: 'certificate.recovered', subject, details });
+}

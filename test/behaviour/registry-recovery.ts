@@ -1,0 +1,117 @@
+/** How a certificate that has ended is recovered, and how not. */
+
+import { describe, expect, it } from 'vitest';
+import type { IssuedCertificate } from '../../registry/registry.ts';
+import { DAY, device, FleetMemory, type OpenFreshRegistry } from './fleet-memory.ts';
+
+const pump = { kind: 'device', id: device('pump-1') } as const;
+
+export function recoveryBehaviour(openFresh: OpenFreshRegistry): void {
+  const opened = async (daysAfterEnd = 10) => {
+    const fleet = await FleetMemory.open(openFresh);
+    await fleet.enroll('pump-1', { key: 'k' });
+    const [parent] = await fleet.registry.listCertificates(pump);
+    if (parent === undefined) expect.unreachable();
+    fleet.pass((90 + daysAfterEnd) * DAY);
+    const recover = (changes: { readonly key?: string; readonly of?: IssuedCertificate } = {}) => {
+      const { key = 'k', of = parent } = changes;
+      const order = { parentSerial: of.serial, der: of.der, certificate: fleet.issue(key), address: '192.0.2.9' };
+      return fleet.registry.commitRecovery(order);
+    };
+    return { fleet, parent, recover };
+  };
+
+  describe('recovery', () => {
+    it('gives a device whose certificate has ended another one for the same key, and says so', async () => {
+      const { fleet, parent, recover } = await opened();
+      const claim = { serial: parent.serial, der: parent.der, publicKeySha256: parent.publicKeySha256 };
+      expect(await fleet.registry.admitRecovery(claim)).toEqual({ outcome: 'admitted', holder: pump });
+      const outcome = await recover();
+      if (outcome.outcome !== 'recovered') expect.unreachable();
+      const { serial, tokenId } = outcome.certificate;
+      expect(await fleet.registry.standing(serial)).toMatchObject({ state: 'good', holder: pump });
+      expect(tokenId).toBe(parent.tokenId);
+      const [entry] = await fleet.registry.listAudit({ limit: 1 });
+      expect(entry).toMatchObject({
+        action: 'certificate.recovered',
+        subject: 'device/pump-1',
+        details: { serial, parentSerial: parent.serial, severity: 'high', recovery: 1, address: '192.0.2.9' },
+      });
+    });
+
+    it('answers the same question again, and counts it once', async () => {
+      const { fleet, recover } = await opened();
+      const first = await recover();
+      if (first.outcome !== 'recovered') expect.unreachable();
+      expect(await recover()).toEqual({ outcome: 'replayed', certificate: first.certificate });
+      await fleet.reopen();
+      expect(await recover()).toEqual({ outcome: 'replayed', certificate: first.certificate });
+    });
+
+    it('is granted for thirty days after the end, and not a moment longer', async () => {
+      const { fleet, recover } = await opened(30);
+      expect(await recover()).toEqual({ outcome: 'refused', refusal: 'grace_over' });
+      fleet.pass(-1);
+      expect(await recover()).toMatchObject({ outcome: 'recovered' });
+    });
+
+    it('is granted three times to one key, and goes on with a new one', async () => {
+      const { fleet, parent, recover } = await opened();
+      let of: IssuedCertificate = parent;
+      for (let time = 1; time <= 3; time += 1) {
+        const outcome = await recover({ of });
+        if (outcome.outcome !== 'recovered') expect.unreachable();
+        of = outcome.certificate;
+        fleet.pass(100 * DAY);
+      }
+      expect(await recover({ of })).toEqual({ outcome: 'refused', refusal: 'recoveries_spent' });
+      expect(await fleet.audit()).toContain('certificate.recovered device/pump-1 refused');
+    });
+
+    it('is refused to any other key, but for the one that was certified before the end and never arrived', async () => {
+      const { fleet, parent, recover } = await opened(-1);
+      const renewed = { parentSerial: parent.serial, certificate: fleet.issue('lost'), address: '192.0.2.9' };
+      await fleet.registry.commitRenewal(renewed);
+      fleet.pass(2 * DAY);
+      expect(await recover({ key: 'other' })).toEqual({ outcome: 'refused', refusal: 'key_differs' });
+      expect(await recover({ key: 'lost' })).toMatchObject({ outcome: 'replayed' });
+      expect(await recover()).toMatchObject({ outcome: 'recovered' }); // who lost that key still has the old one
+    });
+
+    it('waives nothing but the dates', async () => {
+      const { fleet, parent, recover } = await opened();
+      const no = (refusal: string) => ({ outcome: 'refused', refusal });
+      const changed = { ...parent, der: Buffer.concat([parent.der, Buffer.of(0)]) };
+      expect(await recover({ of: changed })).toEqual(no('parent_not_good'));
+      expect(await recover({ of: { ...parent, serial: 'abc' } })).toEqual(no('parent_not_good'));
+      const act = (name: 'suspend' | 'resume' | 'quarantine') =>
+        fleet.registry.actOnDevices([pump.id], { act: name }, 'operator/local');
+      await act('suspend');
+      expect(await recover()).toEqual(no('device_suspended'));
+      await act('quarantine');
+      expect(await recover()).toEqual(no('device_quarantined'));
+      await act('resume');
+      await fleet.registry.revokeDevices([pump.id], 'keyCompromise', 'operator/local');
+      expect(await recover()).toEqual(no('parent_not_good'));
+      expect(await fleet.registry.listCertificates(pump)).toHaveLength(1);
+    });
+
+    it('is refused to what is superseded, and to what has not ended', async () => {
+      const { fleet, parent, recover } = await opened(-20);
+      expect(await recover()).toEqual({ outcome: 'refused', refusal: 'parent_not_good' });
+      const renewal = { parentSerial: parent.serial, certificate: fleet.issue('next'), address: '192.0.2.9' };
+      await fleet.registry.commitRenewal(renewal);
+      await fleet.registry.proveCertificate(renewal.certificate.serial);
+      fleet.pass(30 * DAY);
+      expect(await recover()).toEqual({ outcome: 'refused', refusal: 'parent_superseded' });
+    });
+
+    it('is decided when it is committed: who is suspended or revoked after the admission gets nothing', async () => {
+      const { fleet, parent, recover } = await opened();
+      const claim = { serial: parent.serial, der: parent.der, publicKeySha256: parent.publicKeySha256 };
+      expect(await fleet.registry.admitRecovery(claim)).toMatchObject({ outcome: 'admitted' });
+      await fleet.registry.actOnDevices([pump.id], { act: 'suspend' }, 'operator/local');
+      expect(await recover()).toEqual({ outcome: 'refused', refusal: 'device_suspended' });
+    });
+  });
+}

@@ -1,0 +1,43 @@
+/** A device that lay in a warehouse until its certificate had ended: it comes back by itself, through one door only. */
+
+import { X509Certificate } from 'node:crypto';
+import { describe, expect, it } from 'vitest';
+import { enrollOnce, requestRenewal } from '../../device-sdk/enrollment.ts';
+import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
+import { startFleet } from '../testkit/fleet.ts';
+import { connectMqtt } from '../testkit/mqtt.ts';
+import { temporaryDirectory } from '../testkit/temporary.ts';
+
+const DAY_MS = 24 * 3_600_000;
+
+describe('a device that was away until its certificate had ended', () => {
+  it('recovers with the key it has, connects with what it got, and renews', async () => {
+    const data = temporaryDirectory();
+    const then = Date.now() - 100 * DAY_MS;
+    const before = await startFleet({ data, now: () => then });
+    const store = memoryIdentityStore();
+    const clock = { dates: () => then, learn: () => {}, lastGood: then };
+    const old = await enrollOnce(store, { token: await before.mint(), deviceId: 'dev-1', clock });
+    await before.stop();
+
+    const fleet = await startFleet({ data });
+    const { enrollUrl, mqttUrl } = fleet;
+    const expired = { ...old, enrollUrl, mqttUrl };
+    expect(Date.parse(new X509Certificate(old.certificatePem).validTo)).toBeLessThan(Date.now());
+    await expect(connectMqtt(expired)).rejects.toThrow();
+
+    const recovered = await requestRenewal(store, expired);
+    expect(recovered.keyPem).toBe(old.keyPem);
+    const client = await connectMqtt(recovered);
+    await client.endAsync();
+    await store.commit(recovered);
+    const renewed = await requestRenewal(store, recovered);
+    expect(renewed.keyPem).not.toBe(old.keyPem);
+    await (await connectMqtt(renewed)).endAsync();
+    await expect(connectMqtt(recovered)).rejects.toThrow();
+
+    const { certificates } = await fleet.operator.showDevice({ id: 'dev-1' });
+    expect(certificates.map(({ status }) => status).sort()).toEqual(['good', 'superseded', 'superseded']);
+    await fleet.stop();
+  });
+});
