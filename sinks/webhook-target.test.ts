@@ -6,6 +6,7 @@ import type { DeviceId } from '../contract/identity.ts';
 import { openTestJournal } from '../test/testkit/journal.ts';
 import { startSink } from '../test/testkit/sink.ts';
 import { temporaryDirectory } from '../test/testkit/temporary.ts';
+import { TargetDown } from './target.ts';
 import { WebhookTarget, type WebhookTargetOptions } from './webhook-target.ts';
 
 const SECRET = 'a secret of enough characters';
@@ -188,6 +189,17 @@ describe('a webhook as target', () => {
     await expect(targetOf(chatty.url).deliver(batch, signal)).rejects.toThrow(
       'expected an answer of at most 65536 bytes',
     );
+  });
+
+  it('that wants to speak another protocol is down, and is asked again', async () => {
+    const message = { position: 1, device: 'a' as DeviceId, stream: 's', receivedAt: 0, qos: 1 } as const;
+    const { url } = await receive((_, response) => {
+      response.socket?.write('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: chat\r\n\r\n');
+    });
+    const target = targetOf(url, { timeout: 1_000 });
+    const sent = target.deliver([{ ...message, payload: Buffer.from('1') }], new AbortController().signal);
+    await expect(sent).rejects.toThrow(TargetDown);
+    await target.close();
   });
 
   it('that is slow gets everything, one batch at a time', async () => {

@@ -94,6 +94,11 @@ export class WebhookTarget implements Target {
       const request = send(url, { method: 'POST', agent: this.#agent, headers, signal: deadline }, (response) => {
         readAnswer(response, now).then(resolve, failed);
       });
+      // Without a listener the connection would be closed, and neither an answer nor an error be told of.
+      request.once('upgrade', (_, socket) => {
+        socket.destroy();
+        failed(new TargetDown('expected an answer of 2xx, found 101'));
+      });
       request.once('error', failed);
       request.end(body);
     });
