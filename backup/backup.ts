@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, fstatSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { Problem } from '../contract/problem.ts';
+import { syncDirectory } from '../sqlite/sync-directory.ts';
 import { contentsOf } from './contents.ts';
 import { atOneMoment, isDatabase } from './database-copy.ts';
 import { MANIFEST, type Manifest, SEALED } from './manifest.ts';
@@ -131,14 +132,4 @@ function failure(error: unknown, target: string): unknown {
     reason: `${target}: ${message}`,
     cause: error,
   });
-}
-
-/** A new name in a directory is on disk only when the directory is. */
-export function syncDirectory(directory: string): void {
-  const descriptor = openSync(directory, 'r');
-  try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
 }

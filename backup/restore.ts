@@ -20,7 +20,7 @@ import {
 } from 'node:fs';
 import { dirname, join, normalize, resolve } from 'node:path';
 import { Problem } from '../contract/problem.ts';
-import { syncDirectory } from './backup.ts';
+import { syncDirectory } from '../sqlite/sync-directory.ts';
 import { expectSound, isDatabase } from './database-copy.ts';
 import { type Manifest, SEALED, secretsSchema } from './manifest.ts';
 import { readManifest } from './reading.ts';

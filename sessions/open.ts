@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import type { Change } from './changes.ts';
 import { readAll } from './changes.ts';
 import { COMMIT_LIMITS, type CommitLimits, Commits } from './commits.ts';
-import { expectSound, openSessionFile } from './session-file.ts';
+import { openSessionFile } from './session-file.ts';
 import { type SessionLimits, SessionMemory } from './session-memory.ts';
 import { Writer } from './writer.ts';
 
@@ -33,10 +33,9 @@ export interface OpenSessions {
 /** Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. */
 export async function openSessions(options: SessionsOptions): Promise<OpenSessions> {
   const { file, log, now } = options;
-  const database = openSessionFile(file);
+  const database = openSessionFile(file, 'every page');
   let rows: ReturnType<typeof readAll>;
   try {
-    expectSound(database);
     rows = readAll(database);
   } finally {
     database.close();

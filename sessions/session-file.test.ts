@@ -26,7 +26,7 @@ describe('the file of sessions', () => {
   it('syncs every commit, on the first open and on each one after', () => {
     const file = fileIn(temporaryDirectory());
     for (let open = 0; open < 2; open += 1) {
-      const database = openSessionFile(file);
+      const database = openSessionFile(file, 'header');
       expect(database.pragma('synchronous', { simple: true })).toBe(2);
       expect(database.pragma('journal_mode', { simple: true })).toBe('wal');
       database.close();

@@ -3,8 +3,9 @@
 import { parentPort } from 'node:worker_threads';
 import type Database from 'better-sqlite3';
 import { asProblem } from '../contract/problem.ts';
+import { storageProblem } from '../sqlite/storage-problem.ts';
 import { type Change, changeWriter } from './changes.ts';
-import { openSessionFile, storageProblem } from './session-file.ts';
+import { openSessionFile } from './session-file.ts';
 import type { WriterAnswer, WriterCall } from './writer.ts';
 
 let database: Database.Database | undefined;
@@ -12,7 +13,7 @@ let write: ((changes: readonly Change[]) => void) | undefined;
 
 function perform(call: WriterCall): void {
   if (call.name === 'open') {
-    database = openSessionFile(call.file);
+    database = openSessionFile(call.file, 'header');
     write = changeWriter(database);
   } else if (call.name === 'write') write?.(call.changes);
   else database?.close();

@@ -3,8 +3,8 @@
 import { basename } from 'node:path';
 import Database from 'better-sqlite3';
 import { Problem } from '../contract/problem.ts';
+import { isDamage } from '../sqlite/storage-problem.ts';
 import type { Row } from './packed.ts';
-import { isDamage } from './segment-file.ts';
 import { SegmentReader, type Wanted } from './segment-reader.ts';
 import { listDamaged, listSegments, type SegmentName, segmentBytes } from './segments.ts';
 import type { SeriesSums } from './series.ts';

@@ -6,6 +6,8 @@
 import { mkdirSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import { Problem } from '../contract/problem.ts';
+import { expectWhole } from '../sqlite/database-file.ts';
+import { isDamage, storageProblem } from '../sqlite/storage-problem.ts';
 import type { Batch } from './batch.ts';
 import { timeOf } from './block.ts';
 import { ReceivedNames } from './names.ts';
@@ -13,7 +15,7 @@ import { OlderKeys } from './older-keys.ts';
 import { type Pruned, RestingSegments } from './resting-segments.ts';
 import type { Kept } from './retention.ts';
 import { type Appended, Segment } from './segment.ts';
-import { createSegmentFile, expectWhole, isDamage, storageProblem } from './segment-file.ts';
+import { createSegmentFile, SEGMENT } from './segment-file.ts';
 import {
   dayOf,
   listSegments,
@@ -185,7 +187,7 @@ export class Journal {
 
   #isWhole(name: SegmentName): boolean {
     try {
-      expectWhole(name.file);
+      expectWhole(name.file, SEGMENT);
       return true;
     } catch (error) {
       if (!isDamage(error)) return true; // opening it will say why

@@ -1,7 +1,7 @@
 /** Which keys devices have sent to the segment before the one that is written: the newest that rests. */
 
 import Database from 'better-sqlite3';
-import { isDamage } from './segment-file.ts';
+import { isDamage } from '../sqlite/storage-problem.ts';
 import type { SegmentName } from './segments.ts';
 
 export class OlderKeys {

@@ -5,10 +5,10 @@
 
 import { chmodSync, renameSync } from 'node:fs';
 import { basename } from 'node:path';
+import { syncDirectory } from '../sqlite/sync-directory.ts';
 import { type ForgetOrder, removeDraft } from './forgetting.ts';
 import type { OlderKeys } from './older-keys.ts';
 import { type Kept, planRetention } from './retention.ts';
-import { syncDirectory } from './segment-file.ts';
 import { SegmentReader } from './segment-reader.ts';
 import { listSegments, removeSegment, type SegmentName, segmentBytes, segmentName } from './segments.ts';
 import type { SegmentStats } from './telemetry.ts';

@@ -1,23 +1,17 @@
-/**
- * Opens one segment of the journal, an SQLite file, or creates it, with what makes a commit mean "on disk". Does not read
- * or write messages. The registry opens its own file by the same rules; the two rooms share no code, only habits.
- */
+/** One segment of the journal, an SQLite file: its tables, and how it is opened or made. Does not read or write messages. */
 
-import { chmodSync, closeSync, fstatSync, fsyncSync, openSync, readSync, renameSync, rmSync, statSync } from 'node:fs';
-import { dirname } from 'node:path';
-import Database from 'better-sqlite3';
+import type Database from 'better-sqlite3';
 import { Problem } from '../contract/problem.ts';
+import { createDatabaseFile, expectWhole, type FileKind, openDatabaseFile } from '../sqlite/database-file.ts';
 import { NEWEST_PER_ROW, positionsOf } from './run-index.ts';
 
-const SCHEMA_VERSION = 2;
-
-/** Tells a segment from any other SQLite file: "RCtj". */
-const APPLICATION_ID = 0x5243746a;
-
-/** How long a commit waits for another process (a backup, a shell) that holds the file, before it is tried again. */
-const BUSY_TIMEOUT_MS = 500;
-
-const SYNCHRONOUS_FULL = 2;
+export const SEGMENT: FileKind = {
+  name: 'a segment of a journal',
+  applicationId: 0x5243746a, // "RCtj"
+  schema: 2,
+  busyTimeoutMs: 500,
+  remedy: 'restore the file from a backup',
+};
 
 /** A commit of a few messages writes one page, and a question reads one for each: neither much more nor much less. */
 const PAGE_BYTES = 8192;
@@ -91,27 +85,17 @@ const SCHEMA = `
 
 /** Throws Problem `data_directory_unusable`, `database_damaged`, `database_older` or `database_newer`. */
 export function openSegmentFile(file: string): Database.Database {
-  try {
-    for (const path of [file, `${file}-wal`, `${file}-shm`]) keepPrivate(path);
-    expectWhole(file);
-    const database = new Database(file, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
-    try {
-      expectSegment(database);
-      expectPragma(database, 'journal_mode', 'wal', 'WAL');
-      // better-sqlite3 is compiled so that a WAL file that is opened again falls to NORMAL, which can lose commits
-      // when the power fails (SQLite, "PRAGMA synchronous"): ask every time, and look every time.
-      expectPragma(database, 'synchronous', SYNCHRONOUS_FULL, 'FULL');
+  return openDatabaseFile({
+    file,
+    kind: SEGMENT,
+    check: 'header',
+    prepare: (database) => {
+      expectNotOlder(database);
       database.pragma(`journal_size_limit = ${LOG_BYTES}`);
       database.pragma('wal_checkpoint(TRUNCATE)');
-      expectWhole(file);
-      return database;
-    } catch (error) {
-      database.close();
-      throw error;
-    }
-  } catch (error) {
-    throw openingProblem(error, file);
-  }
+      expectWhole(file, SEGMENT); // what the log made whole can be judged only now
+    },
+  });
 }
 
 export interface NewSegment {
@@ -120,36 +104,18 @@ export interface NewSegment {
   readonly heir?: { readonly older: string; readonly oldestPosition: number };
 }
 
-/** Built beside its place and renamed into it, so that a crash half-way leaves no file that looks like a segment. */
+/** Throws what SQLite and the file system throw, and leaves nothing behind then. */
 export function createSegmentFile(file: string, { firstPosition, heir }: NewSegment): void {
-  const draft = `${file}.new`;
-  const removeDraft = () => {
-    for (const path of [draft, `${draft}-journal`]) rmSync(path, { force: true });
-  };
-  try {
-    removeDraft();
-    closeSync(openSync(draft, 'wx', 0o600)); // SQLite gives its -wal and -shm files the mode of the main file
-    const database = new Database(draft, { timeout: BUSY_TIMEOUT_MS });
-    try {
-      expectPragma(database, 'synchronous', SYNCHRONOUS_FULL, 'FULL');
-      database.pragma(`page_size = ${PAGE_BYTES}`);
-      if (heir !== undefined) database.prepare('ATTACH ? AS older').run(heir.older);
-      database.exec('BEGIN');
-      database.exec(SCHEMA);
-      database.prepare('INSERT INTO segment (first_position) VALUES (?)').run(firstPosition);
-      if (heir !== undefined) inherit(database, heir.oldestPosition);
-      database.pragma(`application_id = ${APPLICATION_ID}`);
-      database.pragma(`user_version = ${SCHEMA_VERSION}`);
-      database.exec('COMMIT');
-    } finally {
-      database.close();
-    }
-    renameSync(draft, file);
-    syncDirectory(dirname(file));
-  } catch (error) {
-    removeDraft();
-    throw error;
-  }
+  createDatabaseFile(file, SEGMENT, (database) => {
+    database.pragma(`page_size = ${PAGE_BYTES}`);
+    if (heir !== undefined) database.prepare('ATTACH ? AS older').run(heir.older);
+    database.exec('BEGIN');
+    database.exec(SCHEMA);
+    database.prepare('INSERT INTO segment (first_position) VALUES (?)').run(firstPosition);
+    if (heir !== undefined) inherit(database, heir.oldestPosition);
+    database.pragma(`user_version = ${SEGMENT.schema}`);
+    database.exec('COMMIT');
+  });
 }
 
 /** What the newest segment hands on to the next one: who there is, and where its newest messages lie. */
@@ -174,107 +140,11 @@ function inherit(database: Database.Database, oldestPosition: number): void {
   database.exec('INSERT INTO devices SELECT * FROM older.devices WHERE id IN (SELECT device FROM sources)');
 }
 
-/** A new name in a directory is on disk only when the directory is. */
-export function syncDirectory(directory: string): void {
-  const descriptor = openSync(directory, 'r');
-  try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
-}
-
-function keepPrivate(path: string): void {
-  const found = statSync(path, { throwIfNoEntry: false });
-  if (found === undefined) return;
-  if (!found.isFile()) throw new Error('expected a file, found something else');
-  chmodSync(path, 0o600);
-}
-
-/**
- * A database that ends before its own header says it does was cut (SQLite file format, section 1.3). SQLite opens it
- * all the same. Nothing is read beyond the header: a check of every page would make a long journal slow to open.
- * Throws Problem `database_damaged`.
- */
-export function expectWhole(file: string): void {
-  // A crash amid a checkpoint leaves a header that is ahead of its file; the log makes it whole again.
-  if ((statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0) return;
-  const descriptor = openSync(file, 'r');
-  try {
-    const header = Buffer.alloc(100);
-    if (readSync(descriptor, header, 0, 100, 0) < 100) throw damaged(file, 'expected a segment, found an empty file');
-    const pageSize = header.readUInt16BE(16) === 1 ? 65_536 : header.readUInt16BE(16);
-    const expected = pageSize * header.readUInt32BE(28);
-    const found = fstatSync(descriptor).size;
-    if (found < expected) throw damaged(file, `expected ${expected} bytes, found ${found}`);
-  } finally {
-    closeSync(descriptor);
-  }
-}
-
-/** Looks at every page. Throws Problem `database_damaged`. */
-export function expectSound(database: Database.Database): void {
-  const found = database.pragma('quick_check(1)', { simple: true });
-  if (found !== 'ok') throw damaged(database.name, String(found));
-}
-
-function expectSegment(database: Database.Database): void {
-  if (database.pragma('application_id', { simple: true }) !== APPLICATION_ID) {
-    throw damaged(database.name, 'expected a segment of a journal, found a foreign database');
-  }
+function expectNotOlder(database: Database.Database): void {
   const version = database.pragma('user_version', { simple: true }) as number;
-  if (version < SCHEMA_VERSION) {
-    throw new Problem('database_older', {
-      reason: `${database.name}: expected schema ${SCHEMA_VERSION}, found ${version}`,
-      hint: 'export it with the version of Rollcall that wrote it, and move the telemetry directory away',
-    });
-  }
-  if (version > SCHEMA_VERSION) {
-    throw new Problem('database_newer', {
-      reason: `${database.name}: expected schema ${SCHEMA_VERSION} or older, found ${version}`,
-      hint: 'run the version of Rollcall that wrote it, or a newer one',
-    });
-  }
-}
-
-function expectPragma(database: Database.Database, name: string, expected: string | number, setting: string): void {
-  database.pragma(`${name} = ${setting}`);
-  const found = database.pragma(name, { simple: true });
-  if (found !== expected) throw new Error(`expected pragma ${name} to be ${expected}, found ${found}`);
-}
-
-function damaged(file: string, reason: string, cause?: unknown): Problem {
-  return new Problem('database_damaged', {
-    reason: `${file}: ${reason}`,
-    hint: 'restore the file from a backup',
-    cause,
-  });
-}
-
-function openingProblem(error: unknown, file: string): unknown {
-  if (error instanceof Problem) return error;
-  const reason = error instanceof Error ? error.message : String(error);
-  if (isDamage(error)) return damaged(file, reason, error);
-  return new Problem('data_directory_unusable', { reason: `${file}: ${reason}`, cause: error });
-}
-
-/** Something was read that no SQLite wrote. */
-export function isDamage(error: unknown): boolean {
-  if (error instanceof Problem) return error.code === 'database_damaged';
-  return error instanceof Database.SqliteError && /^SQLITE_(NOTADB|CORRUPT)/.test(error.code);
-}
-
-/** What SQLite refused, as the rest of the house reads it: `unavailable` when the same may work later. */
-export function storageProblem(error: unknown): unknown {
-  if (error instanceof Problem) return error;
-  if (isDamage(error)) return new Problem('database_damaged', { reason: (error as Error).message, cause: error });
-  const code = (error as { readonly code?: unknown }).code;
-  if (typeof code !== 'string') return error;
-  const passes = /^(SQLITE_(FULL|BUSY|LOCKED|IOERR|READONLY|CANTOPEN|NOMEM)|ENOSPC|EDQUOT|EMFILE|ENFILE|EIO)/.test(
-    code,
-  );
-  return new Problem(passes ? 'unavailable' : 'internal', {
-    reason: `${code}: ${(error as Error).message}`,
-    cause: error,
+  if (version >= SEGMENT.schema) return;
+  throw new Problem('database_older', {
+    reason: `${database.name}: expected schema ${SEGMENT.schema}, found ${version}`,
+    hint: 'export it with the version of Rollcall that wrote it, and move the telemetry directory away',
   });
 }

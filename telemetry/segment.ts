@@ -1,11 +1,12 @@
 /** The segment that is being written: appends batches, each one commit, and indexes them in runs. Reads nothing back. */
 
 import type Database from 'better-sqlite3';
+import { expectSound } from '../sqlite/database-file.ts';
 import { type Batch, without } from './batch.ts';
 import { checksumOf, lengthOf, META_BYTES, setSource, sourceOf, timeOf, WORDS, wordsOf } from './block.ts';
 import type { ReceivedNames } from './names.ts';
 import { RunIndex } from './run-index.ts';
-import { expectSound, openSegmentFile } from './segment-file.ts';
+import { openSegmentFile, SEGMENT } from './segment-file.ts';
 
 /** Messages per run: what no run holds yet is looked through by each question. */
 const RUN_LENGTH = 2048;
@@ -84,7 +85,7 @@ export class Segment {
 
   /** Reads the whole file. Throws Problem `database_damaged`, or what SQLite throws. */
   check(): void {
-    expectSound(this.#database);
+    expectSound(this.#database, SEGMENT);
   }
 
   /** All of them or none; when this returns they are on disk. Throws what SQLite throws. */

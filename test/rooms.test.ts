@@ -10,6 +10,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 
 const BELOW_CLI = [
   'contract',
+  'sqlite',
   'registry',
   'telemetry',
   'sessions',
@@ -27,10 +28,11 @@ const BELOW_CLI = [
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   contract: [],
   throttle: [],
-  registry: ['contract'],
-  telemetry: ['contract'],
-  sessions: ['contract'],
-  backup: ['contract'],
+  sqlite: ['contract'],
+  registry: ['contract', 'sqlite'],
+  telemetry: ['contract', 'sqlite'],
+  sessions: ['contract', 'sqlite'],
+  backup: ['contract', 'sqlite'],
   events: ['contract', 'throttle', 'registry', 'telemetry'],
   sinks: ['contract', 'telemetry'],
   enroll: ['contract', 'throttle', 'registry'],

@@ -1,0 +1,13 @@
+/** Makes the names in a directory last; the files they name are synced by whoever writes them. */
+
+import { closeSync, fsyncSync, openSync } from 'node:fs';
+
+/** A new name in a directory is on disk only when the directory is. Throws what the file system throws. */
+export function syncDirectory(directory: string): void {
+  const descriptor = openSync(directory, 'r');
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
