@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { temporaryDirectory } from '../test/testkit/temporary.ts';
-import { device, service, Testbed } from './testbed/testbed.ts';
+import { DEFAULT, device, service, Testbed } from './testbed/testbed.ts';
 
 let bed: Testbed;
 afterEach(() => bed?.close());
@@ -48,6 +48,29 @@ describe('a broker that starts again', () => {
     await restarted(sessionFile);
     expect(bed.broker.owners()).toEqual([]);
     expect(bed.broker.counters()).toMatchObject({ kept_sessions: 0, retained: 0, kept_bytes: 0 });
+  });
+
+  it.each([
+    ['suspended', () => bed.broker.disconnect(device('dev-1'), 'suspended')],
+    [
+      'put in quarantine',
+      () => bed.broker.reauthorize({ identity: device('dev-1'), group: DEFAULT, labels: {}, isQuarantined: true }),
+    ],
+  ])('says no last word for a device that is %s before it comes back', async (_, restrict) => {
+    const sessionFile = join(temporaryDirectory(), 'sessions.db');
+    bed = await Testbed.start({ sessionFile });
+    // What a server leaves that ends without a word while the device is connected.
+    const packet = { topic: 'devices/dev-1/events/gone', payload: Buffer.from('bye'), qos: 1 as const };
+    const subject = { identity: device('dev-1'), group: DEFAULT, labels: {} };
+    await bed.sessions.memory.putWill({ id: 'dev-1' }, packet, JSON.stringify({ owner: 'device/dev-1', subject }));
+    await restarted(sessionFile);
+    expect(bed.broker.owners()).toEqual([device('dev-1')]);
+    await restrict();
+    const listener = await bed.connectService('listener');
+    await listener.subscribe('devices/+/events/+');
+    await bed.connectDevice('dev-1');
+    expect(await listener.settled()).toEqual([]);
+    expect(bed.broker.owners()).toEqual([]);
   });
 
   it('keeps no will of a connection that ended as it should', async () => {

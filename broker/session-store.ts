@@ -201,8 +201,13 @@ export class SessionStore {
       this.#dropRetained(topic);
       await this.#memory.storeRetained({ topic, payload: EMPTY });
     }
-    for (const will of this.leftWills()) if (will.owner === owner) await this.#memory.delWill({ id: will.clientId });
+    await this.dropLeftWills(owner);
     await this.#memory.durable();
+  }
+
+  /** Of connections that ended with an earlier run of the server: they won't be published. */
+  async dropLeftWills(owner: string): Promise<void> {
+    for (const will of this.leftWills()) if (will.owner === owner) await this.#memory.delWill({ id: will.clientId });
   }
 
   /** Forgets sessions whose clients have been away for too long; some at a time. */

@@ -53,6 +53,7 @@ export class StandingChanges {
     await Promise.all(ended.map((session) => session.finished()));
     if (isCut) for (const session of ended) await store.delWill({ id: session.facts.clientId });
     if (reason === 'revoked') await store.purge(ownerOf(identity));
+    else if (isCut) await store.dropLeftWills(ownerOf(identity));
     return departureOf(ended);
   }
 
@@ -61,6 +62,8 @@ export class StandingChanges {
     const { gate, sessions, store, policies, reauthorization } = this.#options;
     gate.standingChanged();
     const key = formatIdentity(subject.identity);
+    // They were written under rights that quarantine takes away.
+    if (subject.isQuarantined === true) void store.dropLeftWills(ownerOf(subject.identity));
     const change = Symbol(key);
     this.#latest.set(key, change);
     const live = sessions.of(subject.identity).filter((session) => !session.isEnded);

@@ -275,7 +275,7 @@ async function start(
   authority.onTrustChange(putTrust);
   renewals.resume().catch((error: unknown) => log.error({ err: error }, 'renewals were not told again'));
 
-  await forgetRevoked(broker, registry);
+  await carryOutStandings(broker, registry);
 
   // Introductions. A revocation isn't over before its sessions are gone and the published list says so.
   registry.onRevocation(({ holder, serials }) => {
@@ -312,8 +312,8 @@ async function start(
   };
 }
 
-/** A server that ended between a revocation and what follows from it does the rest when it starts. */
-async function forgetRevoked(broker: Broker, registry: Registry): Promise<void> {
+/** A server that ended between a change of standing and what follows from it does the rest when it starts. */
+async function carryOutStandings(broker: Broker, registry: Registry): Promise<void> {
   const services = await registry.listServices();
   for (const identity of broker.owners()) {
     const record =
@@ -321,6 +321,8 @@ async function forgetRevoked(broker: Broker, registry: Registry): Promise<void> 
         ? await registry.findDevice(identity.id)
         : services.find(({ name }) => name === identity.name);
     if (record === undefined || record.status === 'revoked') await broker.disconnect(identity, 'revoked');
+    else if (record.status === 'suspended') await broker.disconnect(identity, 'suspended');
+    else if (record.status === 'quarantined') await broker.reauthorize(await subjectOf(identity, registry));
   }
 }
 
