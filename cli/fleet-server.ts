@@ -212,7 +212,10 @@ async function start(
       authority,
       registry,
       mqttUrl,
-      renewalWindow: (life) => renewals.window(life),
+      renewalWindow: async (life, holder) => {
+        const id = holder.kind === 'device' ? holder.id : undefined;
+        return renewals.window(life, id && (await registry.findDevice(id))?.group);
+      },
       onRenewed: ({ identity, serial }) => {
         if (identity.kind !== 'device') return;
         renewals.renewed(identity.id, serial).catch(noticeStays);

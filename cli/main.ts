@@ -9,6 +9,7 @@ import { demoCommand } from './commands/demo.ts';
 import { deviceCommand } from './commands/device.ts';
 import { eventsCommand } from './commands/events.ts';
 import { imageCommand } from './commands/image.ts';
+import { groupCommand } from './commands/group.ts';
 import { policyCommand } from './commands/policy.ts';
 import { renewalsCommand } from './commands/renewals.ts';
 import { restoreCommand } from './commands/restore.ts';
@@ -30,6 +31,7 @@ const program = new Command('rollcall')
   .addCommand(deviceCommand())
   .addCommand(imageCommand())
   .addCommand(serviceCommand())
+  .addCommand(groupCommand())
   .addCommand(policyCommand())
   .addCommand(telemetryCommand())
   .addCommand(eventsCommand())

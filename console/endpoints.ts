@@ -9,6 +9,7 @@ import { caEndpoints } from './api/ca.ts';
 import { deviceActEndpoints } from './api/device-acts.ts';
 import { deviceEndpoints } from './api/devices.ts';
 import { eventEndpoints } from './api/events.ts';
+import { groupEndpoints } from './api/groups.ts';
 import { policyEndpoints } from './api/policies.ts';
 import { serverEndpoints } from './api/server.ts';
 import { serviceEndpoints } from './api/services.ts';
@@ -23,6 +24,7 @@ export const endpoints = {
   ...deviceActEndpoints,
   ...sessionEndpoints,
   ...serviceEndpoints,
+  ...groupEndpoints,
   ...policyEndpoints,
   ...telemetryEndpoints,
   ...eventEndpoints,

@@ -21,6 +21,8 @@ export const PROBLEMS = {
   },
   certificate_superseded: { status: 403, sentence: 'another certificate has taken the place of this one' },
   recovery_refused: { status: 403, sentence: 'the client certificate ended too long ago, or was recovered too often' },
+  group_full: { status: 409, sentence: 'the group has as many devices as it may' },
+  csr_key_not_allowed: { status: 422, sentence: 'the group does not allow this kind of key' },
   csr_malformed: { status: 400, sentence: 'expected one PKCS#10 request, base64 of DER' },
   csr_signature_invalid: { status: 400, sentence: 'the request is not signed by the key it carries' },
   csr_key_unsupported: { status: 422, sentence: 'expected an EC key on P-256 or P-384, or RSA of 2048 to 4096 bits' },
@@ -63,6 +65,7 @@ export const PROBLEMS = {
   token_order_invalid: { status: 400, sentence: 'the bootstrap token cannot be minted this way' },
   sink_unknown: { status: 404, sentence: 'there is no such sink' },
   policy_invalid: { status: 400, sentence: 'the policy is not one that can be applied' },
+  profile_invalid: { status: 400, sentence: 'the profile is not one that can be applied' },
   policy_unknown: { status: 404, sentence: 'no policy was set for this group' },
   // Certificate authorities
   ca_unknown: { status: 404, sentence: 'there is no such CA' },

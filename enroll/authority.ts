@@ -12,6 +12,7 @@ import type { Logger } from 'pino';
 import { type Identity, identityName, identityUri, isTrustDomain, parseIdentityUri } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
 import type { IssuerMemory } from '../registry/issuers.ts';
+import type { GroupProfile } from '../registry/profiles.ts';
 import type { IssuedCertificate, Registry } from '../registry/registry.ts';
 import { openCaCertificates } from './ca-certificates.ts';
 import { type CaDirectory, openCaDirectory } from './ca-directory.ts';
@@ -81,7 +82,7 @@ export interface Authority {
   /** Called when the trust bundle has changed, or the CA that signs. Returns the way to unsubscribe. */
   onTrustChange(listener: () => void | Promise<void>): () => void;
   /** Issues for a public key that was checked; records nothing. */
-  issue(identity: Identity, publicKeySpki: Buffer): Promise<IssuedCertificate>;
+  issue(identity: Identity, publicKeySpki: Buffer, profile?: GroupProfile): Promise<IssuedCertificate>;
   /** Whether the key is one of the CAs' own. */
   ownsKey(publicKeySha256: string): boolean;
   /** Whether an issuing CA of ours signed it that still counts. */
@@ -270,14 +271,15 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     },
     rotation,
     onTrustChange: (listener) => listeners.add(listener),
-    issue: async (identity, publicKeySpki) => {
+    issue: async (identity, publicKeySpki, groupProfile) => {
       const uri = identityUri(trustDomain, identity);
       // The type says that it was checked; what others take for a topic or a file name is worth asking twice.
       if (parseIdentityUri(trustDomain, uri) === undefined) {
         throw new Problem('internal', { reason: 'expected a checked identity' });
       }
       const { profile, cas } = desk;
-      const contents = profile.certificate({ identity, publicKeySpki, now: now() });
+      const seconds = groupProfile?.lifetimeSeconds;
+      const contents = profile.certificate({ identity, publicKeySpki, seconds, now: now() });
       const expected = { commonName: identityName(identity), names: { uri }, purpose: 'clientAuth' } as const;
       return issueLeaf(contents, expected, cas.active);
     },

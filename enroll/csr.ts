@@ -6,6 +6,7 @@
 
 import { verify } from 'node:crypto';
 import type { ProblemCode } from '../contract/problem.ts';
+import type { KeyAlgorithm } from '../registry/profiles.ts';
 import { readWishes } from './csr-wishes.ts';
 import { type DerNode, readDer } from './der-reader.ts';
 import { type CheckedKey, checkKey, type FoundKey } from './key-policy.ts';
@@ -16,6 +17,7 @@ export interface CheckedCsr {
   readonly [checked]: true;
   readonly publicKeySpki: Buffer;
   readonly publicKeySha256: string;
+  readonly keyAlgorithm: KeyAlgorithm;
   /** As it was asked for; says nothing about who asks. */
   readonly commonNames: readonly string[];
   /** `url:spiffe://…`, `dns:…`: kind and value of each alternative name asked for. */
@@ -29,13 +31,14 @@ export type CsrVerdict =
   | { readonly ok: false; readonly code: CsrRefusal; readonly reason: string };
 
 /** Contents of the signature algorithm's OID, in hexadecimal: the kind of key it needs and its hash. SHA-1 is not here. */
-const SIGNATURES: Readonly<Record<string, { readonly kind: CheckedKey['kind']; readonly hash: string }>> = {
+const SIGNATURES: Readonly<Record<string, { readonly kind: CheckedKey['kind']; readonly hash: string | null }>> = {
   '2a8648ce3d040302': { kind: 'ec', hash: 'sha256' },
   '2a8648ce3d040303': { kind: 'ec', hash: 'sha384' },
   '2a8648ce3d040304': { kind: 'ec', hash: 'sha512' },
   '2a864886f70d01010b': { kind: 'rsa', hash: 'sha256' },
   '2a864886f70d01010c': { kind: 'rsa', hash: 'sha384' },
   '2a864886f70d01010d': { kind: 'rsa', hash: 'sha512' },
+  '2b6570': { kind: 'ed25519', hash: null },
 };
 
 export function checkCsr(der: Buffer): CsrVerdict {
@@ -61,7 +64,13 @@ export function checkCsr(der: Buffer): CsrVerdict {
   const wishes = readWishes(parts.subject, parts.attributes);
   if (!wishes.ok) return refuse(wishes.code, wishes.reason);
   const { commonNames, alternativeNames } = wishes;
-  const csr = { publicKeySpki: key.spki, publicKeySha256: key.sha256, commonNames, alternativeNames };
+  const csr = {
+    publicKeySpki: key.spki,
+    publicKeySha256: key.sha256,
+    keyAlgorithm: key.algorithm,
+    commonNames,
+    alternativeNames,
+  };
   return { ok: true, csr: csr as unknown as CheckedCsr };
 }
 

@@ -11,6 +11,7 @@ import type { CertificateRecord, DeviceRecord, EnrollmentRefusal, Registry } fro
 import type { Authority } from './authority.ts';
 import type { EnrollmentCredential } from './credential.ts';
 import { checkCsr } from './csr.ts';
+import { keyNotAllowed } from './key-policy.ts';
 import type { RandomBytes } from './profile.ts';
 import { identityMismatch } from './requested-identity.ts';
 
@@ -43,6 +44,7 @@ const REFUSALS: Readonly<Record<EnrollmentRefusal, ProblemCode>> = {
   device_exists: 'device_exists',
   device_suspended: 'device_suspended',
   device_quarantined: 'device_quarantined',
+  group_full: 'group_full',
   key_reused: 'csr_key_reused',
 };
 
@@ -75,18 +77,21 @@ export async function enrollDevice(request: EnrollmentRequest, deps: EnrollmentD
   if (admission.outcome === 'refused') return refused(REFUSALS[admission.refusal], admission.refusal);
   if (admission.outcome === 'replayed') return answered(admission);
 
-  // 4. The names in the request agree with the id that was decided.
+  // 4. The names in the request agree with the id that was decided, and the key with the group's profile.
   const decided = admission.deviceId;
   const identity = decided === undefined ? undefined : ({ kind: 'device', id: decided } as const);
   const mismatch = identityMismatch(csr, authority.trustDomain, identity);
   if (mismatch !== undefined) return refused('csr_identity_mismatch', mismatch);
+
+  const unfit = keyNotAllowed(csr.keyAlgorithm, admission.profile);
+  if (unfit !== undefined) return refused('csr_key_not_allowed', unfit);
 
   for (let choice = 1; ; choice += 1) {
     // 5. Without an id of its own the device gets one.
     const deviceId = decided ?? chooseDeviceId(deps.randomBytes);
 
     // 6. The certificate is issued, and checked with other eyes inside.
-    const certificate = await authority.issue({ kind: 'device', id: deviceId }, csr.publicKeySpki);
+    const certificate = await authority.issue({ kind: 'device', id: deviceId }, csr.publicKeySpki, admission.profile);
 
     // 7. Token, device, certificate and audit entry are committed at once; only then is there an answer.
     const outcome = await registry.commitEnrollment({ ...claim, deviceId, certificate, address });

@@ -67,6 +67,8 @@ export interface LeafProfile {
   certificate(order: {
     readonly identity: Identity;
     readonly publicKeySpki: Buffer;
+    /** In place of the usual life of a device's certificate. */
+    readonly seconds?: number | undefined;
     readonly now: number;
   }): CertificateContents;
   server(order: {
@@ -129,13 +131,13 @@ export function leafProfile(options: {
   });
 
   return {
-    certificate: ({ identity, publicKeySpki, now }) =>
+    certificate: ({ identity, publicKeySpki, now, seconds = lifetimes.deviceSeconds }) =>
       contents({
         subject: identityName(identity),
         names: [{ kind: 'uri', value: identityUri(trustDomain, identity) }],
         extensions: clientExtensions,
         publicKeySpki,
-        seconds: lifetimes.deviceSeconds * (1 - LIFETIME_JITTER * (randomBytes(4).readUInt32BE() / 2 ** 32)),
+        seconds: seconds * (1 - LIFETIME_JITTER * (randomBytes(4).readUInt32BE() / 2 ** 32)),
         now,
       }),
     server: ({ hosts, publicKeySpki, now }) =>

@@ -9,6 +9,7 @@ import type { RecoveryMemory } from '../registry/recovery.ts';
 import type { RecoveryRefusal } from '../registry/registry.ts';
 import type { CertificateHolder } from './client-certificate.ts';
 import { checkCsr } from './csr.ts';
+import { keyNotAllowed } from './key-policy.ts';
 import type { RenewalAnswer, RenewalDeps, RenewalRequest } from './renewal.ts';
 import { identityMismatch } from './requested-identity.ts';
 
@@ -44,7 +45,9 @@ export async function recoverCertificate(
   if (admission.outcome === 'refused') return refused(REFUSALS[admission.refusal], admission.refusal);
   if (admission.outcome === 'replayed') return { ok: true, certificate: admission.certificate };
 
-  const certificate = await authority.issue(admission.holder, csr.publicKeySpki);
+  const unfit = keyNotAllowed(csr.keyAlgorithm, admission.profile);
+  if (unfit !== undefined) return refused('csr_key_not_allowed', unfit);
+  const certificate = await authority.issue(admission.holder, csr.publicKeySpki, admission.profile);
   const outcome = await registry.commitRecovery({ parentSerial: serial, der, certificate, address });
   if (outcome.outcome === 'refused') return refused(REFUSALS[outcome.refusal], outcome.refusal);
   const fields = {

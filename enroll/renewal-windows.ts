@@ -19,8 +19,14 @@ export interface Window {
   readonly reason: RenewalReason;
 }
 
+/** From and to, as parts of a certificate's life. */
+export interface LifePart {
+  readonly from: number;
+  readonly to: number;
+}
+
 /** The usual window lies in here, as parts of a life: late enough to be worth it, early enough for a server that is down for days. */
-const USUAL = { from: 0.6, to: 0.8 } as const;
+export const USUAL_PART: LifePart = { from: 0.6, to: 0.8 };
 /** How far it may be stretched for a fleet that is large for its budget. */
 const WIDEST = { from: 0.3, to: 0.85 } as const;
 /** Length of one window within that, as a part of a life: a device that sleeps a while still finds it open. */
@@ -30,9 +36,13 @@ const LENGTH = 0.05;
  * The window that follows from the certificate's own dates. `needMs` is how long the whole fleet takes to renew within
  * its budget: while that is less than a fifth of a life nothing changes, above it the windows spread further.
  */
-export function scheduledWindow({ serial, notBefore, notAfter }: CertificateLife, needMs: number): Window {
+export function scheduledWindow(
+  { serial, notBefore, notAfter }: CertificateLife,
+  needMs: number,
+  usual: LifePart = USUAL_PART,
+): Window {
   const life = notAfter - notBefore;
-  const { from, to } = stretched(needMs / life);
+  const { from, to } = stretched(needMs / life, usual);
   const start = notBefore + life * (from + (to - from - LENGTH) * positionOf(serial));
   return { start: Math.floor(start), end: Math.floor(start + life * LENGTH), reason: 'scheduled' };
 }
@@ -62,11 +72,12 @@ export function positionOf(serial: string): number {
   return Number.parseInt(serial.slice(-8).padStart(8, '0'), 16) / 2 ** 32;
 }
 
-function stretched(need: number): { readonly from: number; readonly to: number } {
-  const usual = USUAL.to - USUAL.from - LENGTH;
-  const widest = WIDEST.to - WIDEST.from - LENGTH;
-  const by = Math.min(Math.max((need - usual) / (widest - usual), 0), 1);
-  return { from: USUAL.from + (WIDEST.from - USUAL.from) * by, to: USUAL.to + (WIDEST.to - USUAL.to) * by };
+function stretched(need: number, part: LifePart): LifePart {
+  const end = { from: Math.min(part.from, WIDEST.from), to: Math.max(part.to, WIDEST.to) };
+  const usual = part.to - part.from - LENGTH;
+  const widest = end.to - end.from - LENGTH;
+  const by = widest > usual ? Math.min(Math.max((need - usual) / (widest - usual), 0), 1) : 0;
+  return { from: part.from + (end.from - part.from) * by, to: part.to + (end.to - part.to) * by };
 }
 
 function iso(at: number): string {

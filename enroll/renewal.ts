@@ -10,6 +10,7 @@ import type { CertificateRecord, Registry, RenewalRefusal } from '../registry/re
 import type { Authority } from './authority.ts';
 import type { CertificateHolder } from './client-certificate.ts';
 import { checkCsr } from './csr.ts';
+import { keyNotAllowed } from './key-policy.ts';
 import { identityMismatch } from './requested-identity.ts';
 
 export interface RenewalDeps {
@@ -59,8 +60,11 @@ export async function renewCertificate(request: RenewalRequest, deps: RenewalDep
   const mismatch = identityMismatch(csr, authority.trustDomain, admission.holder);
   if (mismatch !== undefined) return refused('csr_identity_mismatch', mismatch);
 
+  const unfit = keyNotAllowed(csr.keyAlgorithm, admission.profile);
+  if (unfit !== undefined) return refused('csr_key_not_allowed', unfit);
+
   // 4. The certificate is issued, and checked with other eyes inside.
-  const certificate = await authority.issue(admission.holder, csr.publicKeySpki);
+  const certificate = await authority.issue(admission.holder, csr.publicKeySpki, admission.profile);
 
   // 5. Certificate and audit entry are committed at once; only then is there an answer.
   const outcome = await registry.commitRenewal({ parentSerial: holder.serial, certificate, address });

@@ -2,7 +2,7 @@ import { pino } from 'pino';
 import { expect, it } from 'vitest';
 import type { DeviceId, GroupName } from '../contract/identity.ts';
 import type { RenewalNotice } from '../contract/server-notices.ts';
-import type { CurrentCertificate, PulledWindow, RenewalWindowMemory } from '../registry/renewal-windows.ts';
+import type { CurrentCertificate, PulledWindow } from '../registry/renewal-windows.ts';
 import { positionOf } from './renewal-windows.ts';
 import { createRenewals } from './renewals.ts';
 
@@ -24,7 +24,8 @@ function fleetOf(count: number, perSecond: number) {
     notAfter: START + 90 * DAY,
   }));
   const acts: unknown[] = [];
-  const registry: RenewalWindowMemory = {
+  const registry: Parameters<typeof createRenewals>[0]['registry'] = {
+    listProfiles: async () => new Map(),
     listCurrentCertificates: async ({ group, after, limit }) =>
       devices
         .filter((each) => (group === undefined || each.group === group) && each.device > (after ?? ''))

@@ -6,6 +6,7 @@
 import type { Logger } from 'pino';
 import type { DeviceId, GroupName } from '../contract/identity.ts';
 import type { RenewalNotice } from '../contract/server-notices.ts';
+import type { GroupProfile, ProfileMemory } from '../registry/profiles.ts';
 import type { Actor } from '../registry/registry.ts';
 import type { CurrentCertificate, PulledWindow, RenewalWindowMemory } from '../registry/renewal-windows.ts';
 import {
@@ -53,7 +54,8 @@ export interface RenewalStatus {
 }
 
 export interface Renewals {
-  window(life: CertificateLife): Promise<Window>;
+  /** `group`: of the holder; undefined for a service. */
+  window(life: CertificateLife, group?: GroupName): Promise<Window>;
   pull(order: PullOrder): Promise<Pulled>;
   status(filter: { readonly group?: GroupName | undefined }): Promise<RenewalStatus>;
   /** Tells again what was asked for before a restart. */
@@ -72,7 +74,7 @@ const PULLED_LENGTH = 1 / 20;
 const PULLED_LEAST_MS = 60_000;
 
 export function createRenewals(options: {
-  readonly registry: RenewalWindowMemory;
+  readonly registry: RenewalWindowMemory & Pick<ProfileMemory, 'listProfiles'>;
   /** Certificates that may be issued per second for renewals. */
   readonly perSecond: number;
   /** Puts a notice where the device finds it; undefined takes it away. */
@@ -106,16 +108,22 @@ export function createRenewals(options: {
     }
   }
 
-  const windowOf = (certificate: CurrentCertificate, need: number): Window =>
-    certificate.pulled ?? scheduledWindow(certificate, need);
+  type Profiles = ReadonlyMap<GroupName, GroupProfile>;
+  const windowOf = (certificate: CurrentCertificate, need: number, profiles: Profiles): Window =>
+    certificate.pulled ?? scheduledWindow(certificate, need, profiles.get(certificate.group)?.renewal);
 
   const tell = async (certificate: CertificateLife & { readonly device: DeviceId }, window: Window): Promise<void> => {
     await notify(certificate.device, renewalNotice(windowAt(window, certificate, now()), now()));
   };
 
   return {
-    window: async (life) =>
-      (await registry.findPulledWindow(life.serial)) ?? scheduledWindow(life, await fleetNeedMs()),
+    window: async (life, group) =>
+      (await registry.findPulledWindow(life.serial)) ??
+      scheduledWindow(
+        life,
+        await fleetNeedMs(),
+        group === undefined ? undefined : (await registry.listProfiles()).get(group)?.renewal,
+      ),
 
     pull: async ({ group, issuerId, withinMs, reason, actor }) => {
       const found: CurrentCertificate[] = [];
@@ -126,6 +134,7 @@ export function createRenewals(options: {
       const span = Math.max(withinMs, (found.length / perSecond) * 1000);
       const length = Math.max(span * PULLED_LENGTH, PULLED_LEAST_MS);
       const need = await fleetNeedMs();
+      const profiles = await registry.listProfiles();
       let pulled = 0;
       let until = from;
       for (let at = 0; at < found.length; at += PAGE) {
@@ -133,7 +142,9 @@ export function createRenewals(options: {
           const start = Math.floor(from + ((at + index) / found.length) * span);
           return { certificate, window: { start, end: Math.floor(start + length), reason } };
         });
-        const earlier = slice.filter(({ certificate, window }) => window.end < windowOf(certificate, need).end);
+        const earlier = slice.filter(
+          ({ certificate, window }) => window.end < windowOf(certificate, need, profiles).end,
+        );
         pulled += await registry.pullWindows(
           earlier.map(({ certificate, window }) => ({ serial: certificate.serial, ...window })),
         );
@@ -151,10 +162,11 @@ export function createRenewals(options: {
     status: async (filter) => {
       const at = now();
       const need = await fleetNeedMs();
+      const profiles = await registry.listProfiles();
       const counts = { devices: 0, due: 0, late: 0, pulled: 0, endingIn7Days: 0, endingIn30Days: 0 };
       let nextHour = 0;
       for await (const certificate of currentCertificates(filter)) {
-        const { start, end } = windowOf(certificate, need);
+        const { start, end } = windowOf(certificate, need, profiles);
         counts.devices += 1;
         if (end <= at) counts.late += 1;
         else if (start <= at) counts.due += 1;

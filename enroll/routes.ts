@@ -5,6 +5,7 @@
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { CRL_PATHS, EST_MEDIA_TYPES, EST_PATHS, MQTT_URL_HEADER } from '../contract/est.ts';
+import type { Identity } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
 import { RENEWAL_INFO_PATH, type ServerTime, TIME_PATH } from '../contract/server-notices.ts';
 import type { Authority } from './authority.ts';
@@ -26,7 +27,7 @@ export interface RouteDeps {
   readonly recovery: RecoveryDeps;
   /** Announced with every certificate. */
   readonly mqttUrl: string | undefined;
-  readonly renewalWindow: (life: CertificateLife) => Promise<Window>;
+  readonly renewalWindow: (life: CertificateLife, holder: Identity) => Promise<Window>;
   /** Told after each renewal. */
   readonly renewed: (holder: CertificateHolder) => void;
   readonly now: () => number;
@@ -88,7 +89,7 @@ export function addRoutes(app: FastifyInstance, deps: RouteDeps): void {
 
   app.get(RENEWAL_INFO_PATH, { config: { caller: 'certificate' } }, async (request, reply) => {
     const life = callers.holder(request);
-    const window = windowAt(await deps.renewalWindow(life), life, now());
+    const window = windowAt(await deps.renewalWindow(life, life.identity), life, now());
     reply.header('cache-control', 'no-store').header('retry-after', askAgainAfter(life));
     return reply.send(renewalNotice(window, now()));
   });

@@ -46,7 +46,7 @@ export interface EnrollServerOptions {
   /** A second key asks to follow a certificate that another has superseded. */
   readonly onForked?: (identity: Identity) => void;
   /** When a certificate is to be renewed; from its dates alone unless somebody knows better. */
-  readonly renewalWindow?: (life: CertificateLife) => Promise<Window>;
+  readonly renewalWindow?: (life: CertificateLife, holder: Identity) => Promise<Window>;
   /** What is not given is as in `DEFAULT_ENROLL_LIMITS`. */
   readonly limits?: Partial<EnrollLimits>;
   /** Milliseconds since the epoch. */

@@ -8,6 +8,7 @@ import { Problem } from '../contract/problem.ts';
 import type { Actor, Registry, ServiceRecord } from '../registry/registry.ts';
 import type { Authority } from './authority.ts';
 import { checkCsr } from './csr.ts';
+import { keyNotAllowed } from './key-policy.ts';
 import { pem } from './pem.ts';
 import { requestFromPem } from './request-body.ts';
 import { identityMismatch } from './requested-identity.ts';
@@ -53,6 +54,8 @@ export async function issueServiceCertificate(order: ServiceOrder, deps: Service
   const { csr } = verdict;
   if (authority.ownsKey(csr.publicKeySha256))
     throw new Problem('csr_key_reused', { reason: 'found the key of a CA of ours' });
+  const unfit = keyNotAllowed(csr.keyAlgorithm, undefined);
+  if (unfit !== undefined) throw new Problem('csr_key_not_allowed', { reason: unfit });
   const mismatch = identityMismatch(csr, authority.trustDomain, identity);
   if (mismatch !== undefined) throw new Problem('csr_identity_mismatch', { reason: mismatch });
 

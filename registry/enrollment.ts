@@ -3,13 +3,14 @@
  * signature is spent, `commitEnrollment` asks it again inside the transaction that writes, where it cannot change.
  */
 
-import type { DeviceId } from '../contract/identity.ts';
+import type { DeviceId, GroupName } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
 import { auditTime, keepsRefusal, recordDone, recordRefused } from './audit.ts';
 import { findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
 import { findDevice, writeDevice } from './devices.ts';
 import { belongsToService } from './names.ts';
+import { findProfile, type GroupProfile, isFull } from './profiles.ts';
 import type {
   Admission,
   Enrollment,
@@ -31,7 +32,12 @@ type Refused = Extract<Admission, { readonly outcome: 'refused' }>;
 type Judgement =
   | Refused
   | Replay
-  | { readonly outcome: 'admitted'; readonly deviceId: DeviceId | undefined; readonly token: TokenRecord };
+  | {
+      readonly outcome: 'admitted';
+      readonly deviceId: DeviceId | undefined;
+      readonly token: TokenRecord;
+      readonly profile: GroupProfile | undefined;
+    };
 
 export interface CommittedEnrollment {
   readonly outcome: EnrollmentOutcome;
@@ -44,7 +50,9 @@ export function admitEnrollment(database: RegistryDatabase, claim: EnrollmentCla
     database.read((tx) => judge(tx, claim)),
     claim.deviceId,
   );
-  if (judgement.outcome === 'admitted') return { outcome: 'admitted', deviceId: judgement.deviceId };
+  if (judgement.outcome === 'admitted') {
+    return { outcome: 'admitted', deviceId: judgement.deviceId, profile: judgement.profile };
+  }
   if (judgement.outcome === 'refused' && database.read((tx) => isWorthRecording(tx, claim, judgement.refusal))) {
     database.write((tx) => refuse(tx, claim, judgement.refusal));
   }
@@ -108,7 +116,8 @@ function judge(tx: Transaction, claim: EnrollmentClaim): Judgement {
   const restricted = deviceId !== undefined && restrictionOf(tx, deviceId);
   if (restricted) return refused(restricted);
   if (findCertificateByKey(tx, claim.publicKeySha256) !== undefined) return refused('key_reused');
-  return { outcome: 'admitted', deviceId, token };
+  if (isNewIn(tx, token.group, deviceId) && isFull(tx, token.group)) return refused('group_full');
+  return { outcome: 'admitted', deviceId, token, profile: findProfile(tx, token.group) };
 }
 
 /** The same token and key were here before, and the certificate of that time is still good. */
@@ -131,6 +140,12 @@ function findReplay(tx: Transaction, claim: EnrollmentClaim, token: TokenRecord)
 function isTaken(tx: Transaction, id: DeviceId, token: TokenRecord): boolean {
   if (belongsToService(tx, id)) return true;
   return token.device !== id && findDevice(tx, id) !== undefined;
+}
+
+/** Whether the group has one more device afterwards. */
+function isNewIn(tx: Transaction, group: GroupName, id: DeviceId | undefined): boolean {
+  const found = id === undefined ? undefined : findDevice(tx, id);
+  return found === undefined || found.status === 'revoked' || found.group !== group;
 }
 
 /** An operator who holds a device back has to let it go before any token brings it in again. */

@@ -16,6 +16,7 @@ import { admitEnrollment, commitEnrollment } from './enrollment.ts';
 import { issuerMemory } from './issuers.ts';
 import { Listeners } from './listeners.ts';
 import { findPolicy, setPolicy } from './policies.ts';
+import { profileMemory } from './profiles.ts';
 import { Propagation } from './propagation.ts';
 import { DEFAULT_RECOVERY, type RecoveryLimits, recoveryMemory } from './recovery.ts';
 import type { Confirmation, DeviceChange, Registry, Revocation } from './registry.ts';
@@ -116,6 +117,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
 
     ...issuerMemory(database),
     ...renewalWindowMemory(database),
+    ...profileMemory(database),
     ...recoveryMemory(database, options.recovery ?? DEFAULT_RECOVERY),
 
     listAudit: async (filter) => listAudit(database, filter),

@@ -9,6 +9,7 @@ import { auditTime, keepsRefusal, recordDone, recordRefused } from './audit.ts';
 import { findCertificate, findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
 import { findDevice } from './devices.ts';
+import { type GroupProfile, profileOfDevice } from './profiles.ts';
 import type { Actor, CertificateRecord, RecoveryRefusal, Renewal } from './registry.ts';
 import { isSuperseded } from './supersession.ts';
 import type { Transaction } from './transaction.ts';
@@ -37,7 +38,10 @@ export interface RecoveryMemory {
 
 type Refused = { readonly outcome: 'refused'; readonly refusal: RecoveryRefusal };
 type Replayed = { readonly outcome: 'replayed'; readonly certificate: CertificateRecord };
-export type RecoveryAdmission = Refused | Replayed | { readonly outcome: 'admitted'; readonly holder: Identity };
+export type RecoveryAdmission =
+  | Refused
+  | Replayed
+  | { readonly outcome: 'admitted'; readonly holder: Identity; readonly profile?: GroupProfile | undefined };
 export type RecoveryOutcome =
   | Refused
   | Replayed
@@ -53,7 +57,10 @@ export function recoveryMemory(database: RegistryDatabase, limits: RecoveryLimit
     admitRecovery: async (claim) => {
       const judgement = database.read((tx) => judge(tx, claim, limits));
       if (judgement.outcome === 'replayed') return judgement;
-      if (judgement.outcome === 'admitted') return { outcome: 'admitted', holder: judgement.parent.holder as Identity };
+      if (judgement.outcome === 'admitted') {
+        const holder = judgement.parent.holder as Extract<Identity, { readonly kind: 'device' }>;
+        return { outcome: 'admitted', holder, profile: database.read((tx) => profileOfDevice(tx, holder.id)) };
+      }
       const { device, refusal } = judgement;
       if (device !== undefined && database.read((tx) => keepsRefusal(tx, formatIdentity(device)))) {
         database.write((tx) => recordRefusal(tx, device, claim.serial, refusal));

@@ -9,6 +9,7 @@
 import type { DeviceId, GroupName, Identity, ServiceName } from '../contract/identity.ts';
 import type { PolicyDocument, PolicyScope } from '../contract/policy.ts';
 import type { IssuerMemory } from './issuers.ts';
+import type { GroupProfile, ProfileMemory } from './profiles.ts';
 import type { RecoveryMemory } from './recovery.ts';
 import type { RenewalWindowMemory } from './renewal-windows.ts';
 
@@ -124,6 +125,7 @@ export type EnrollmentRefusal =
   | TokenRefusal
   | 'device_id_not_allowed' // the token names another device
   | 'device_exists' // the name is taken by a device or a service and the token is not minted for it
+  | 'group_full'
   | 'device_suspended' // nor does a token minted for it let it in: an operator has to resume it first
   | 'device_quarantined'
   | 'key_reused'; // the public key belongs or belonged to another certificate
@@ -141,7 +143,12 @@ export type Admission =
   /** The same token and the same key were here before: the certificate of that time, no use spent. */
   | { readonly outcome: 'replayed'; readonly device: DeviceRecord; readonly certificate: CertificateRecord }
   /** May enroll as this device; undefined when the server still has to choose. Nothing is reserved. */
-  | { readonly outcome: 'admitted'; readonly deviceId: DeviceId | undefined };
+  | {
+      readonly outcome: 'admitted';
+      readonly deviceId: DeviceId | undefined;
+      /** Of the group that the token is for. */
+      readonly profile?: GroupProfile | undefined;
+    };
 
 export interface Enrollment extends EnrollmentClaim {
   readonly deviceId: DeviceId;
@@ -347,7 +354,7 @@ export interface DeviceFilter {
   readonly limit: number;
 }
 
-export interface Registry extends IssuerMemory, RenewalWindowMemory, RecoveryMemory {
+export interface Registry extends IssuerMemory, RenewalWindowMemory, RecoveryMemory, ProfileMemory {
   mintToken(order: MintOrder, actor: Actor): Promise<MintedToken>;
   listTokens(): Promise<readonly TokenRecord[]>;
   /** Undefined when there is no such token; voiding twice is voiding once. */
@@ -364,7 +371,7 @@ export interface Registry extends IssuerMemory, RenewalWindowMemory, RecoveryMem
   ): Promise<
     | { readonly outcome: 'refused'; readonly refusal: RenewalRefusal }
     | { readonly outcome: 'replayed'; readonly certificate: CertificateRecord }
-    | { readonly outcome: 'admitted'; readonly holder: Identity }
+    | { readonly outcome: 'admitted'; readonly holder: Identity; readonly profile?: GroupProfile | undefined }
   >;
   commitRenewal(renewal: Renewal): Promise<RenewalOutcome>;
   /**

@@ -12,6 +12,7 @@ import { auditTime, keepsRefusal, recordDone, recordRefused } from './audit.ts';
 import { findCertificate, findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
 import { findDevice } from './devices.ts';
+import { type GroupProfile, profileOfDevice } from './profiles.ts';
 import type { CertificateRecord, DeviceStatus, Renewal, RenewalOutcome, RenewalRefusal } from './registry.ts';
 import { findService } from './services.ts';
 import { beginOverlap, childrenOf, isSuperseded, prove } from './supersession.ts';
@@ -28,7 +29,7 @@ type Refused = Extract<Judgement, { readonly outcome: 'refused' }>;
 export type RenewalAdmission =
   | { readonly outcome: 'refused'; readonly refusal: RenewalRefusal }
   | { readonly outcome: 'replayed'; readonly certificate: CertificateRecord }
-  | { readonly outcome: 'admitted'; readonly holder: Identity };
+  | { readonly outcome: 'admitted'; readonly holder: Identity; readonly profile?: GroupProfile | undefined };
 
 export function admitRenewal(
   database: RegistryDatabase,
@@ -37,7 +38,11 @@ export function admitRenewal(
 ): RenewalAdmission {
   const judgement = database.read((tx) => judge(tx, parentSerial, publicKeySha256));
   if (judgement.outcome === 'replayed') return judgement;
-  if (judgement.outcome === 'admitted') return { outcome: 'admitted', holder: judgement.holder };
+  if (judgement.outcome === 'admitted') {
+    const { holder } = judgement;
+    const profile = holder.kind === 'device' ? database.read((tx) => profileOfDevice(tx, holder.id)) : undefined;
+    return { outcome: 'admitted', holder, profile };
+  }
   if (database.read((tx) => isWorthRecording(tx, judgement)))
     database.write((tx) => recordRefusal(tx, judgement, parentSerial));
   return { outcome: 'refused', refusal: judgement.refusal };

@@ -10,6 +10,7 @@ import { addCaRoutes } from './ca.ts';
 import { addDeviceActRoutes } from './device-acts.ts';
 import { addDeviceRoutes } from './devices.ts';
 import { addEventRoutes, type EventFeed } from './events.ts';
+import { addGroupRoutes } from './groups.ts';
 import { addPolicyRoutes } from './policies.ts';
 import { addServerRoutes } from './server.ts';
 import { addServiceRoutes } from './services.ts';
@@ -35,6 +36,7 @@ export function addRoutes(app: FastifyInstance, options: RoutesOptions): void {
   addDeviceActRoutes(app, options);
   addSessionRoutes(app, options);
   addServiceRoutes(app, options);
+  addGroupRoutes(app, options);
   addPolicyRoutes(app, options);
   addTelemetryRoutes(app, options);
   addEventRoutes(app, options);

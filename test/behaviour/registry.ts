@@ -9,6 +9,7 @@ import { enrollmentBehaviour } from './registry-enrollment.ts';
 import { issuerBehaviour, renewalWindowBehaviour } from './registry-issuers.ts';
 import { supersessionBehaviour } from './registry-lives.ts';
 import { nameBehaviour } from './registry-names.ts';
+import { profileBehaviour } from './registry-profiles.ts';
 import { recordBehaviour } from './registry-records.ts';
 import { recoveryBehaviour } from './registry-recovery.ts';
 import { revocationBehaviour } from './registry-revocation.ts';
@@ -30,5 +31,6 @@ export function registryBehaviour(name: string, openFresh: OpenFreshRegistry): v
     renewalWindowBehaviour(openFresh);
     supersessionBehaviour(openFresh);
     recoveryBehaviour(openFresh);
+    profileBehaviour(openFresh);
   });
 }

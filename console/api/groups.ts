@@ -1,0 +1,48 @@
+/** Groups of devices and what their certificates are like: what operators send and read. */
+
+import { z } from 'zod';
+import { KEY_ALGORITHMS } from '../../registry/profiles.ts';
+import type { Endpoint } from './endpoint.ts';
+import { groupName } from './shapes.ts';
+
+const groupParams = z.strictObject({ group: groupName });
+
+const profile = z.strictObject({
+  lifetimeSeconds: z.int().optional().describe('of a certificate: 1 hour to 397 days'),
+  keys: z
+    .array(z.enum(KEY_ALGORITHMS))
+    .max(KEY_ALGORITHMS.length)
+    .optional()
+    .describe('kinds of keys that are certified'),
+  maxDevices: z.int().optional().describe('devices that are not revoked, at most'),
+  renewal: z
+    .strictObject({ from: z.number(), to: z.number() })
+    .optional()
+    .describe("where renewals lie, as parts of a certificate's life"),
+});
+
+const groupProfile = z.object({
+  group: z.string(),
+  isSet: z.boolean().describe('false: the group is like any other'),
+  profile,
+});
+
+export const groupEndpoints = {
+  showGroupProfile: {
+    method: 'GET',
+    path: '/v1/groups/:group/profile',
+    access: 'operator',
+    summary: 'show what the certificates of a group are like',
+    params: groupParams,
+    answer: groupProfile,
+  },
+  setGroupProfile: {
+    method: 'PUT',
+    path: '/v1/groups/:group/profile',
+    access: 'operator',
+    summary: 'set it; what is left out is as for a group without a profile',
+    params: groupParams,
+    body: profile,
+    answer: groupProfile,
+  },
+} as const satisfies Record<string, Endpoint>;
