@@ -192,6 +192,29 @@ describe.skipIf(!existsSync(MODULE))(
       await authority.close();
     });
 
+    it('tries a PIN that it refused no second time: it would lock itself', async () => {
+      const { data, tokens, keys } = token();
+      const authority = await authorityWith(data, keys);
+      fileOf(data, 'pin', '4321\n');
+      renameSync(tokens, `${tokens}-away`);
+      await expect(issue(authority)).rejects.toMatchObject({ code: 'signer_unavailable' });
+      renameSync(`${tokens}-away`, tokens);
+      const refused = (reason: string) => ({ code: 'signer_unavailable', reason: expect.stringContaining(reason) });
+      await expect(issue(authority)).rejects.toMatchObject(refused('PIN_INCORRECT'));
+      await expect(issue(authority)).rejects.toMatchObject(refused('not tried again'));
+      fileOf(data, 'pin', '1234\n');
+      expect(authority.hasIssued(await issue(authority))).toBe(true);
+      await authority.close();
+    });
+
+    it('does not start when others can read its PIN, or there is none', async () => {
+      const { data, keys } = token();
+      chmodSync(join(data, 'pin'), 0o644);
+      await expect(authorityWith(data, keys)).rejects.toMatchObject({ code: 'private_key_exposed' });
+      renameSync(join(data, 'pin'), join(data, 'elsewhere'));
+      await expect(authorityWith(data, keys)).rejects.toMatchObject({ code: 'config_invalid' });
+    });
+
     it.each([
       ['another label', { token: 'other' }, 'signer_unavailable'],
       ['no library', { module: '/nowhere/lib.so' }, 'config_invalid'],

@@ -4,10 +4,10 @@
  */
 
 import { generateKeyPairSync } from 'node:crypto';
-import { readFile, stat } from 'node:fs/promises';
 import { Problem } from '../contract/problem.ts';
 import type { CaDirectory, CaName } from './ca-directory.ts';
 import { openToken, type Token, type TokenOptions } from './pkcs11-token.ts';
+import { readPrivateText } from './private-file.ts';
 import { sealKey } from './sealed-key.ts';
 import { keySigner, type Signer } from './signer.ts';
 
@@ -73,22 +73,7 @@ export async function openKeyHome(directory: CaDirectory, settings: KeySettings)
 
 /** Problem `config_invalid` when there is none, `private_key_exposed` when others can read it. */
 export async function readPassphrase(file: string): Promise<Buffer> {
-  try {
-    const { mode } = await stat(file);
-    // A systemd credential is 0440 and in a directory of its own (systemd.exec, LoadCredential).
-    if (process.platform !== 'win32' && (mode & 0o027) !== 0) {
-      throw new Problem('private_key_exposed', {
-        reason: `expected a passphrase that others cannot read in ${file}, found mode ${(mode & 0o777).toString(8)}`,
-        hint: `run: chmod 600 ${file}`,
-      });
-    }
-    const text = (await readFile(file, 'utf8')).replace(/[\r\n]+$/, '');
-    if (Buffer.byteLength(text) >= 8) return Buffer.from(text);
-  } catch (error) {
-    if (error instanceof Problem) throw error;
-    throw new Problem('config_invalid', {
-      reason: `passphrase file ${file}: ${(error as NodeJS.ErrnoException).code}`,
-    });
-  }
+  const text = await readPrivateText(file, 'passphrase');
+  if (Buffer.byteLength(text) >= 8) return Buffer.from(text);
   throw new Problem('config_invalid', { reason: `passphrase file ${file}: expected at least 8 characters` });
 }

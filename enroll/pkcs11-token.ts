@@ -5,10 +5,10 @@
  */
 
 import { createHash, randomBytes } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import type { PKCS11 } from 'pkcs11js';
 import { Problem } from '../contract/problem.ts';
 import { encodeDer, integer, sequence } from './der-writer.ts';
+import { readPrivateText } from './private-file.ts';
 import type { Signer } from './signer.ts';
 
 export interface TokenOptions {
@@ -61,6 +61,8 @@ export async function openToken(options: TokenOptions): Promise<Token> {
   }
   let session: Session | undefined;
   let isInitialized = false;
+  /** SHA-256 of the PIN that the token refused last. */
+  let refusedPin: string | undefined;
 
   const letGo = (): void => {
     session = undefined;
@@ -72,14 +74,24 @@ export async function openToken(options: TokenOptions): Promise<Token> {
 
   const connect = async (): Promise<Session> => {
     if (session !== undefined) return session;
-    const pin = (await readFile(options.pinFile, 'utf8')).trim();
+    const pin = (await readPrivateText(options.pinFile, 'PIN')).trim();
+    const pinHash = createHash('sha256').update(pin).digest('hex');
+    // Tokens count: after a few wrong ones nobody can sign any more, whatever the PIN.
+    if (pinHash === refusedPin) {
+      throw unavailable(new Error(`the PIN in ${options.pinFile} was refused, and is not tried again`));
+    }
     try {
       api.C_Initialize();
       isInitialized = true;
       const slot = api.C_GetSlotList(true).find((each) => api.C_GetTokenInfo(each).label.trim() === options.token);
       if (slot === undefined) throw new Error(`no token "${options.token}"`);
       const handle = api.C_OpenSession(slot, constants.CKF_SERIAL_SESSION | constants.CKF_RW_SESSION);
-      api.C_Login(handle, constants.CKU_USER, pin);
+      try {
+        api.C_Login(handle, constants.CKU_USER, pin);
+      } catch (error) {
+        if ((error as { code?: unknown }).code === constants.CKR_PIN_INCORRECT) refusedPin = pinHash;
+        throw error;
+      }
       session = { api, handle };
       return session;
     } catch (error) {
