@@ -1,12 +1,22 @@
 /** A backup of a data directory that somebody writes, and what is refused instead of restored. */
 
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { temporaryDirectory } from '../test/testkit/temporary.ts';
 import { backUp } from './backup.ts';
+import { atOneMoment } from './database-copy.ts';
 import { restore } from './restore.ts';
 import { readRestoredNote, removeRestoredNote } from './restored-note.ts';
 
@@ -51,6 +61,19 @@ function numbersIn(file: string): unknown {
 }
 
 describe('a backup', () => {
+  it('copies a database where nobody else can read it, and through no link that lies there', () => {
+    const { parent, data } = fleet();
+    const modes: number[] = [];
+    const draft = join(parent, 'copy');
+    atOneMoment(join(data, 'registry.db'), draft, (still) => modes.push(statSync(still).mode & 0o777));
+    expect(existsSync(draft)).toBe(true); // it has a log, so it was copied
+    expect(modes).toEqual([0o600]);
+    const [link, elsewhere] = [join(parent, 'link'), join(parent, 'elsewhere')];
+    symlinkSync(elsewhere, link);
+    expect(() => atOneMoment(join(data, 'registry.db'), link, () => {})).toThrow('EEXIST');
+    expect(existsSync(elsewhere)).toBe(false);
+  });
+
   it('holds what was committed, is an archive that tar can read, and comes back as a data directory', () => {
     const { parent, file, registry, open, take, bring } = fleet();
     const segment = open('telemetry/00000001-2030-01-01.db');

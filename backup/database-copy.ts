@@ -33,6 +33,8 @@ export function atOneMoment(file: string, draft: string, use: (still: string) =>
       return;
     }
     database.exec('COMMIT');
+    // SQLite would make it as readable as the umask allows, and follow a link; an empty file it fills as it is.
+    closeSync(openSync(draft, 'wx', 0o600));
     database.prepare('VACUUM INTO ?').run(draft);
   } finally {
     database.close();
