@@ -48,6 +48,22 @@ describe('an export', () => {
     );
   });
 
+  it('gives a spreadsheet no formula to run and a terminal nothing to obey', async () => {
+    const own = await openTestbed();
+    try {
+      const said = ['=HYPERLINK("http://evil.example")', '+1+1', '-2+3', '@SUM(A1)', '\t=1', '\u001b[2J', '-5'];
+      for (const [index, text] of said.entries()) await own.say('dev-1', 'text', text, START + index);
+      const chunks: Buffer[] = [];
+      for await (const chunk of own.client.exportTelemetry({ format: 'csv' })) chunks.push(chunk);
+      const rows = Buffer.concat(chunks).toString().trimEnd().split('\r\n').slice(1);
+      const shown = rows.map((row) => row.split(',').slice(-2));
+      const hidden = said.slice(0, -1).map((text) => ['base64', Buffer.from(text).toString('base64')]);
+      expect(shown).toEqual([...hidden, ['json', '-5']]);
+    } finally {
+      await own.close();
+    }
+  });
+
   it('holds what was asked for, and nothing when there is nothing', async () => {
     const found = await exported({ device: 'dev-1', since: at(START + 1000), until: at(START + 61_000) });
     expect(found.split('\n')).toHaveLength(2);

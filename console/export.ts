@@ -35,11 +35,16 @@ export async function* exportText(
   for await (const page of pages) yield page.map(line).join('');
 }
 
+/** Text of a device that a spreadsheet would run as a formula, or a terminal as a command. */
+const OBEYED = /^[=+\-@\t\r\n]|[^\P{Cc}\t\r\n]/u;
+
 /** RFC 4180. */
 function csvLine(message: StoredMessage): string {
   const view = viewMessage(message);
   const fields: unknown[] = CSV_COLUMNS.map((column) => view[column] ?? '');
-  if (view.text !== undefined) fields.push('text', view.text);
+  if (view.text !== undefined && OBEYED.test(view.text)) {
+    fields.push('base64', Buffer.from(view.text).toString('base64'));
+  } else if (view.text !== undefined) fields.push('text', view.text);
   else if (view.base64 !== undefined) fields.push('base64', view.base64);
   else fields.push('json', JSON.stringify(view.payload));
   return `${fields.map((field) => csvField(String(field))).join(',')}\r\n`;
