@@ -18,7 +18,7 @@ import {
 
 export type Verb = 'connect' | 'publish' | 'subscribe' | 'receive' | 'retain';
 
-export const VERBS: readonly Verb[] = ['connect', 'publish', 'subscribe', 'receive', 'retain'];
+const VERBS: readonly Verb[] = ['connect', 'publish', 'subscribe', 'receive', 'retain'];
 
 /** Whom a policy is applied to. */
 export interface Subject {

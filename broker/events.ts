@@ -4,7 +4,7 @@ import type { Identity } from '../contract/identity.ts';
 import type { Verb } from './acl.ts';
 
 /** Why a live session ended. */
-export const DISCONNECT_REASONS = [
+const DISCONNECT_REASONS = [
   'client_disconnected', // it sent DISCONNECT
   'connection_lost', // the network did
   'keepalive_timeout',
@@ -27,7 +27,7 @@ export const DISCONNECT_REASONS = [
 export type DisconnectReason = (typeof DISCONNECT_REASONS)[number];
 
 /** Why a connection never became a session. */
-export const CONNECT_FAILURES = [
+const CONNECT_FAILURES = [
   'rate_limited',
   'too_many_handshakes',
   'handshake_failed',

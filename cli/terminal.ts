@@ -11,7 +11,7 @@ export type OutputForm = 'text' | 'json';
 /** One exit code per kind of failure; scripts may rely on them. */
 export const EXIT = { done: 0, failed: 1, usage: 2, refused: 3, unreachable: 4 } as const;
 
-export function exitCodeOf(problem: Problem): number {
+function exitCodeOf(problem: Problem): number {
   if (problem.code === 'usage' || problem.code === 'config_invalid') return EXIT.usage;
   if (problem.code === 'server_unreachable') return EXIT.unreachable;
   return problem.status >= 400 && problem.status < 500 ? EXIT.refused : EXIT.failed;

@@ -181,7 +181,7 @@ export function makeCertificate(dir: string, name: string): ConsoleTls {
 }
 
 /** Counts who follows, and tells when that changes. */
-export class FollowerCount extends EventEmitter<{ followed: []; left: [] }> {
+class FollowerCount extends EventEmitter<{ followed: []; left: [] }> {
   count = 0;
 
   watch(telemetry: Telemetry): Telemetry {

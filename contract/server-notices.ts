@@ -17,7 +17,7 @@ export interface ServerTime {
 }
 
 /** Why the window is where it is. A device renews within the window whatever the reason. */
-export const RENEWAL_REASONS = [
+const RENEWAL_REASONS = [
   'scheduled', // from the dates of the certificate alone
   'pulled_forward', // an operator wants it earlier
   'ca_rotation', // its issuing CA is on the way out

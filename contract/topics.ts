@@ -7,7 +7,7 @@ import { type DeviceId, type GroupName, parseDeviceId, parseGroupName } from './
 import { type LifecycleType, NOBODY } from './lifecycle.ts';
 
 /** One level that we name ourselves: a stream, an event type, a command name, a request id. */
-export const LEVEL_RULE = 'one to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit';
+const LEVEL_RULE = 'one to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit';
 
 const LEVEL = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
@@ -62,7 +62,7 @@ export function broadcastTopic(group: GroupName, name: string): string {
 }
 
 /** Topics that only the server writes. */
-export function fleetEventTopic(path: readonly string[]): string {
+function fleetEventTopic(path: readonly string[]): string {
   return ['$fleet', 'events', ...path.map((part) => level(part, 'event path'))].join('/');
 }
 

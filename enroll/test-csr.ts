@@ -33,7 +33,7 @@ export interface TestCsrOrder {
   readonly version?: number;
 }
 
-export const ECDSA_SHA256 = '1.2.840.10045.4.3.2';
+const ECDSA_SHA256 = '1.2.840.10045.4.3.2';
 export const RSA_SHA256 = '1.2.840.113549.1.1.11';
 
 export function freshKey(): { readonly privateKey: KeyObject; readonly publicKey: KeyObject } {

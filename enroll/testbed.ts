@@ -225,7 +225,7 @@ export function enrolledDevice(
   };
 }
 
-export function askServer(port: number, ca: string, order: TestRequest): Promise<TestAnswer> {
+function askServer(port: number, ca: string, order: TestRequest): Promise<TestAnswer> {
   const { basic, body, client } = order;
   const headers: Record<string, string> = {};
   if (body !== undefined) headers['content-type'] = EST_MEDIA_TYPES.request;

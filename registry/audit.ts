@@ -17,8 +17,8 @@ export interface AuditLine {
 }
 
 /** Refusals kept per subject and window: enough to see an attack, too few for it to fill the disk. */
-export const REFUSALS_KEPT = 32;
-export const REFUSAL_WINDOW_MS = 3_600_000;
+const REFUSALS_KEPT = 32;
+const REFUSAL_WINDOW_MS = 3_600_000;
 
 const LONGEST_PAGE = 10_000;
 

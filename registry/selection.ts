@@ -29,7 +29,7 @@ export function selectDevices(
 }
 
 /** 80 bits of SHA-256 over the order and the ids, in groups that can be read out. */
-export function confirmationOf(ids: readonly DeviceId[], order: DeviceOrder): string {
+function confirmationOf(ids: readonly DeviceId[], order: DeviceOrder): string {
   const hash = createHash('sha256').update(
     JSON.stringify([order.act, order.act === 'revoke' ? order.reason : '', ids]),
   );

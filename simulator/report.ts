@@ -19,7 +19,7 @@ export type VirtualDeviceState =
   | 'cut off'
   | 'stopped';
 
-export const VIRTUAL_DEVICE_STATES: readonly VirtualDeviceState[] = [
+const VIRTUAL_DEVICE_STATES: readonly VirtualDeviceState[] = [
   'waiting',
   'enrolling',
   'connecting',

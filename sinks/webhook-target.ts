@@ -112,7 +112,7 @@ interface Answer {
 }
 
 /** Standard Webhooks, "Signature scheme": HMAC-SHA256 over id, timestamp and body, base64. */
-export function signatureOf(secret: string, id: string, timestamp: number, body: Buffer): string {
+function signatureOf(secret: string, id: string, timestamp: number, body: Buffer): string {
   const key = secret.startsWith('whsec_') ? Buffer.from(secret.slice(6), 'base64') : Buffer.from(secret);
   return createHmac('sha256', key).update(`${id}.${timestamp}.`).update(body).digest('base64');
 }

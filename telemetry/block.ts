@@ -37,7 +37,7 @@ export interface Extras {
 
 const NO_EXTRAS: Extras = { deviceTime: null, deviceSequence: null, key: null, contentType: null };
 
-export function hasExtras({ deviceTime, deviceSequence, key, contentType }: TelemetryMessage): boolean {
+function hasExtras({ deviceTime, deviceSequence, key, contentType }: TelemetryMessage): boolean {
   return deviceTime !== undefined || deviceSequence !== undefined || key !== undefined || contentType !== undefined;
 }
 

@@ -9,7 +9,7 @@ import type { Telemetry, TelemetryRange, TelemetryStats } from './telemetry.ts';
 import { Thread } from './thread.ts';
 
 /** Payload bytes of one answer. More is refused instead of cut, so that no answer looks complete and isn't. */
-export const ANSWER_BYTES = 16_777_216;
+const ANSWER_BYTES = 16_777_216;
 
 const LONGEST_ANSWER = 10_000;
 

@@ -58,7 +58,7 @@ export function connect(clientId: string | Buffer, parts: ConnectParts = {}): Bu
 }
 
 /** Ill-formed UTF-8 (RFC 3629, section 4; MQTT 3.1.1, section 1.5.3), each inside a longer text. */
-export const BAD_TEXT: readonly (readonly [string, readonly number[]])[] = [
+const BAD_TEXT: readonly (readonly [string, readonly number[]])[] = [
   ['NUL', [0x00]],
   ['a continuation byte alone', [0x80]],
   ['the last continuation byte alone', [0xbf]],

@@ -32,7 +32,7 @@ import {
 } from './certificates.ts';
 import { type ConnectOptions, RawClient, type RawClientOptions } from './raw-client.ts';
 
-export const TRUST_DOMAIN = 'fleet.example';
+const TRUST_DOMAIN = 'fleet.example';
 
 export const device = (id: string): Identity => ({ kind: 'device', id: id as DeviceId });
 export const service = (name: string): Identity => ({ kind: 'service', name: name as ServiceName });

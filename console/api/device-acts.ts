@@ -20,10 +20,8 @@ const confirm = z
   .optional()
   .describe('needed for more than one device: the confirmation of a dry run, or "yes"');
 
-export const actOrder = z
-  .strictObject({ ...selector, confirm })
-  .describe('devices for which all that is given is true');
-export const revokeOrder = z.strictObject({ ...selector, confirm, reason });
+const actOrder = z.strictObject({ ...selector, confirm }).describe('devices for which all that is given is true');
+const revokeOrder = z.strictObject({ ...selector, confirm, reason });
 
 const selectOrder = z.strictObject({
   ...selector,
@@ -31,7 +29,7 @@ const selectOrder = z.strictObject({
   reason: reason.optional().describe('of a revocation; without one it is unspecified'),
 });
 
-export const selection = z.object({
+const selection = z.object({
   act: z.enum(DEVICE_ACTS),
   count: z.int(),
   devices: z.array(z.string()).describe('in id order, the first 1,000'),

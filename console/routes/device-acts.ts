@@ -103,14 +103,14 @@ function viewProof(proof: DeviceProof, isFinal: boolean): ActAnswer['devices'][n
   };
 }
 
-export function viewSelection(
+function viewSelection(
   act: DeviceOrder['act'],
   { ids, confirmation }: DeviceSelection,
 ): Answer<typeof endpoints.selectDevices> {
   return { act, count: ids.length, devices: ids.slice(0, MOST_SHOWN), confirmation };
 }
 
-export function selectorOf(order: Omit<ActOrder, 'confirm'>): DeviceSelector {
+function selectorOf(order: Omit<ActOrder, 'confirm'>): DeviceSelector {
   const { ids, group, labels, token, serial, issuedBefore } = order;
   return {
     ...(ids !== undefined && { ids }),

@@ -12,7 +12,7 @@ export const SETTINGS_FILE = '/etc/rollcall-device/device.conf';
 
 const FILE_MAX_BYTES = 64 * 1024;
 
-export const LOG_LEVELS = ['debug', 'info', 'warn', 'silent'] as const;
+const LOG_LEVELS = ['debug', 'info', 'warn', 'silent'] as const;
 export type AgentLogLevel = (typeof LOG_LEVELS)[number];
 
 export interface LoopbackAddress {

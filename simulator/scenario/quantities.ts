@@ -13,7 +13,7 @@ const SKEW = '^[+-]\\d{1,9}(?:\\.\\d{1,3})?(ms|s|m|h|d)$';
 const SIZE = '^(\\d{1,9})(B|KiB|MiB)$';
 const SHARE = '^(\\d{1,3}(?:\\.\\d{1,3})?%|\\d{1,7})$';
 
-export const DURATION_RULE = 'a duration such as 500ms, 10s, 5m or 1h';
+const DURATION_RULE = 'a duration such as 500ms, 10s, 5m or 1h';
 const SKEW_RULE = 'a duration with its sign, such as -1h or +90s';
 const SIZE_RULE = 'a size such as 200B or 4KiB';
 const SHARE_RULE = 'a share such as 10%, or a number of devices';

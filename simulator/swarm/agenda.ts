@@ -5,7 +5,7 @@
 
 import { setTimeout as startTimer } from 'node:timers';
 
-export const SLOT_MS = 5;
+const SLOT_MS = 5;
 
 /** Milliseconds since 1970 with a fraction, the same in every thread of this machine. */
 export function preciseNow(): number {

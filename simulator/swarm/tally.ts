@@ -18,7 +18,7 @@ export const LATENCIES = [
 ] as const;
 export type LatencyName = (typeof LATENCIES)[number];
 
-export const COUNTERS = [
+const COUNTERS = [
   'enrolled',
   'refused',
   'connects',
@@ -45,7 +45,7 @@ export type Counters = Record<CounterName, number>;
 
 const LONGEST_MS = 3_600_000;
 
-export function newHistogram(): Histogram {
+function newHistogram(): Histogram {
   return build({ highestTrackableValue: LONGEST_MS * 1_000, numberOfSignificantValueDigits: 2, bitBucketSize: 32 });
 }
 

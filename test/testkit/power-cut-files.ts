@@ -11,7 +11,7 @@ interface Content {
   synced: number;
 }
 
-export class PowerCut extends Error {}
+class PowerCut extends Error {}
 
 export class PowerCutFiles implements JournalFiles {
   readonly #contents = new Map<string, Content>();
