@@ -74,11 +74,16 @@ export function createStatusPublication(options: {
     return publisher;
   };
 
-  /** All lists of all CAs, as servers want them that check a whole chain. */
+  let gathered: { readonly of: readonly Buffer[]; readonly text: Buffer } | undefined;
+
+  /** All lists of all CAs, as servers want them that check a whole chain. Written anew when one of them was. */
   const allLists = async (): Promise<Buffer> => {
     const lists = current().issuing.map(async ({ id }) => (await publisherOf(id)?.current())?.full);
-    const found = [...roots.all(), ...(await Promise.all(lists))].filter((der) => der !== undefined);
-    return Buffer.from(found.map((der) => pem(der, 'X509 CRL')).join(''));
+    const of = [...roots.all(), ...(await Promise.all(lists))].filter((der) => der !== undefined);
+    if (gathered?.of.length !== of.length || of.some((der, index) => der !== gathered?.of[index])) {
+      gathered = { of, text: Buffer.from(of.map((der) => pem(der, 'X509 CRL')).join('')) };
+    }
+    return gathered.text;
   };
 
   const list = (body: Buffer | undefined): StatusDocument | undefined =>

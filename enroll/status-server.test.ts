@@ -1,5 +1,7 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { once } from 'node:events';
 import { type IncomingHttpHeaders, request } from 'node:http';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -216,4 +218,41 @@ describe('OCSP', () => {
     expect((await authority.status.ocsp(asked)).length).toBeGreaterThan(300);
     expect(await recorded()).toBe(before + 2);
   });
+});
+
+it('does not wait for ever for somebody who takes nothing of its answer', async () => {
+  const log = pino({ level: 'silent' });
+  const body = Buffer.alloc(32 * 1_048_576);
+  const server = await createStatusServer({
+    host: '127.0.0.1',
+    port: 0,
+    status: {
+      document: async () => ({ mediaType: 'application/pkix-crl', body, maxAge: 1 }),
+      ocsp: async () => Buffer.alloc(0),
+    },
+    ...{ requestsPerSecond: 0, requestsPerSecondPerAddress: 0, patienceMs: 50, now: Date.now, log },
+  });
+  onTestFinished(() => server.close());
+  const accepted = new Promise<Socket>((resolve) => {
+    const hear = (message: unknown) => {
+      unsubscribe('net.server.socket', hear);
+      resolve((message as { readonly socket: Socket }).socket);
+    };
+    subscribe('net.server.socket', hear);
+  });
+  const client = connect(server.port, '127.0.0.1').pause();
+  onTestFinished(() => {
+    client.destroy();
+  });
+  client.write('GET /crl/issuing.crl HTTP/1.1\r\nhost: x\r\n\r\n');
+  await once(await accepted, 'close');
+});
+
+it('writes the file of all lists once for all who read it', async () => {
+  const { authority } = await published();
+  const first = await authority.status.document('/crl/all.pem');
+  expect(String(first?.body)).toContain('BEGIN X509 CRL');
+  expect((await authority.status.document('/crl/all.pem'))?.body).toBe(first?.body);
+  await authority.refreshCrl();
+  expect((await authority.status.document('/crl/all.pem'))?.body).not.toEqual(first?.body);
 });

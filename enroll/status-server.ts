@@ -25,6 +25,8 @@ export interface StatusServerOptions {
   /** Requests per second, in all and per address; 0 means no limit. */
   readonly requestsPerSecond: number;
   readonly requestsPerSecondPerAddress: number;
+  /** Milliseconds to send a request; an answer of which nothing was taken for six times that is given up. 5 s. */
+  readonly patienceMs?: number;
   readonly now: () => number;
   readonly log: Logger;
 }
@@ -34,11 +36,13 @@ const OCSP_MAX_AGE = 300;
 /** Base64 of the longest request, each character perhaps written as %XX. */
 const TARGET_MAX = Math.ceil(OCSP_REQUEST_MAX / 3) * 4 * 3 + 64;
 const PATIENCE_MS = 5_000;
+/** Of a client's patience, that a list may take. */
+const MAKING = 6;
 const CONNECTIONS_MAX = 1_000;
 
 /** Throws Problem `address_in_use`. */
 export async function createStatusServer(options: StatusServerOptions): Promise<StatusServer> {
-  const { status, now, log } = options;
+  const { status, now, log, patienceMs: patience = PATIENCE_MS } = options;
   const rate = createRateLimit({
     monotonic: () => performance.now(),
     random: Math.random,
@@ -87,9 +91,9 @@ export async function createStatusServer(options: StatusServerOptions): Promise<
 
   const server = createServer(
     {
-      headersTimeout: PATIENCE_MS,
-      requestTimeout: PATIENCE_MS,
-      keepAliveTimeout: PATIENCE_MS,
+      headersTimeout: patience,
+      requestTimeout: patience,
+      keepAliveTimeout: patience,
       maxHeaderSize: 32_768,
       noDelay: true,
     },
@@ -114,6 +118,8 @@ export async function createStatusServer(options: StatusServerOptions): Promise<
       });
     },
   );
+  // As many as there may be connections could ask for a list and read none of it; but a list may take time to be made.
+  server.timeout = MAKING * patience;
   server.maxConnections = CONNECTIONS_MAX;
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause: NodeJS.ErrnoException) => {
