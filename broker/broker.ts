@@ -335,7 +335,10 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     },
     disconnect: (identity, reason) => standing.disconnect(identity, reason),
     reauthorize: (subject) => standing.reauthorize(subject),
-    publish: (topic, payload, qos) => engine.publish({ topic, payload, qos }),
+    // A fleet that reconnects causes two events per device; the engine need not see what nobody wants.
+    publish: async (topic, payload, qos) => {
+      if (engine.subscriptions.wants(topic)) await engine.publish({ topic, payload, qos });
+    },
     retain: (topic, payload) => engine.publish({ topic, payload, qos: 1, retain: true }),
     sessions: () =>
       [...sessions.all()]
