@@ -7,9 +7,10 @@ import { backupCommand } from './commands/backup.ts';
 import { caCommand } from './commands/ca.ts';
 import { demoCommand } from './commands/demo.ts';
 import { deviceCommand } from './commands/device.ts';
+import { drillCommand } from './commands/drill.ts';
 import { eventsCommand } from './commands/events.ts';
-import { imageCommand } from './commands/image.ts';
 import { groupCommand } from './commands/group.ts';
+import { imageCommand } from './commands/image.ts';
 import { policyCommand } from './commands/policy.ts';
 import { renewalsCommand } from './commands/renewals.ts';
 import { restoreCommand } from './commands/restore.ts';
@@ -38,6 +39,7 @@ const program = new Command('rollcall')
   .addCommand(sinkCommand())
   .addCommand(simulateCommand())
   .addCommand(caCommand())
+  .addCommand(drillCommand())
   .addCommand(renewalsCommand())
   .addCommand(auditCommand())
   .addCommand(backupCommand())

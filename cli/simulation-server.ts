@@ -29,6 +29,8 @@ export interface OwnServerOptions {
   readonly settings: Readonly<Record<string, unknown>>;
   /** A small disk of its own (tmpfs), so that it can be filled. Needs root on Linux. */
   readonly disk: 'shared' | 'own';
+  /** Puts into the data directory (0700) what the server shall find when it starts. */
+  readonly furnish?: (data: string) => void | Promise<void>;
 }
 
 const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url));
@@ -36,7 +38,7 @@ const START_MS = 30_000;
 const STOP_MS = 20_000;
 const OWN_DISK = '48m';
 
-export async function startOwnServer({ settings, disk }: OwnServerOptions): Promise<OwnServer> {
+export async function startOwnServer({ settings, disk, furnish }: OwnServerOptions): Promise<OwnServer> {
   const directory = mkdtempSync(join(tmpdir(), 'rollcall-simulation-'));
   const data = join(directory, 'data');
   mkdirSync(data, { mode: 0o700 });
@@ -64,6 +66,7 @@ export async function startOwnServer({ settings, disk }: OwnServerOptions): Prom
     rmSync(directory, { recursive: true, force: true });
   };
   try {
+    await furnish?.(data);
     await start();
   } catch (error) {
     await close();

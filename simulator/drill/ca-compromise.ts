@@ -212,12 +212,13 @@ class Drill {
 
     const isKept = await left.arrive();
     const said = left.said;
-    const isBack = !isKept && (await left.enrollAgain(await door.mintToken(1)));
+    const isBack = !isKept && (await left.enrollAgain(await door.mintTokenFor(left.id)));
     this.#mishap('left', 'offline from before it began until after it ended', 'lost', !isKept, [
-      `${said}; ${isBack ? 'a new bootstrap token brought it back' : 'a new bootstrap token did not bring it back'}`,
+      `${said}; ${isBack ? 'a token minted for it brought it back' : 'a token minted for it did not bring it back'}`,
       'it was let in with its old certificate',
     ]);
-    if (!isKept && !isBack) this.#failures.push(`expected a new token to bring back who was lost, found ${left.said}`);
+    if (!isKept && !isBack)
+      this.#failures.push(`expected a token minted for it to bring back who was lost, found ${left.said}`);
 
     const isWell = async (probe: Probe) => probe.isConnected && (await probe.issuer()) !== oldIssuer;
     const kept = ['it renewed and is connected', 'it has its old certificate, or none that counts'] as const;

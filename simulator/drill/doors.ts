@@ -23,6 +23,8 @@ export interface Pull {
 export interface RotationDoor {
   /** Text of a bootstrap token for devices of the group that is drilled. */
   mintToken(uses: number): Promise<string>;
+  /** Text of one that lets this device in again, whatever it had before. */
+  mintTokenFor(device: string): Promise<string>;
   cas(): Promise<readonly CaSight[]>;
   /** The id of the prepared issuing CA. */
   prepare(): Promise<string>;

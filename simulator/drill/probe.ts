@@ -31,6 +31,10 @@ export class Probe {
     this.#options = options;
   }
 
+  get id(): string {
+    return this.#options.id;
+  }
+
   get isConnected(): boolean {
     return this.#device?.state === 'connected' || this.#device?.state === 'renewing';
   }

@@ -1,0 +1,211 @@
+/** `rollcall drill ca-compromise`: a server of its own with a copy of the fleet's authority, the drill, and what it means for the fleet. */
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { Command } from 'commander';
+import { openConsoleClient } from '../../console/client.ts';
+import { Problem } from '../../contract/problem.ts';
+import type { DrillReport } from '../../simulator/drill/doors.ts';
+import type { Projection } from '../../simulator/drill/projection.ts';
+import { duration, integerBetween, rateBetween, run, speaksJson } from '../command-line.ts';
+import type { Config } from '../config.ts';
+import { loadConfig } from '../config-sources.ts';
+import { copyFleet, type FleetCopy } from '../drill-copy.ts';
+import { drillDoor } from '../drill-door.ts';
+import { createLogger } from '../logger.ts';
+import { startOwnServer } from '../simulation-server.ts';
+import { untilStopped } from '../stop-signals.ts';
+import { EXIT, note, type OutputForm, printJson, printResult, table } from '../terminal.ts';
+
+interface DrillCommandOptions {
+  readonly devices: number;
+  readonly data?: string;
+  readonly config?: string;
+  readonly within: number;
+  readonly haste: number;
+  readonly report?: string;
+}
+
+interface DrillResult extends DrillReport {
+  /** Whose CAs were replaced. */
+  readonly authority: { readonly are: 'copied' | 'fresh'; readonly because?: string };
+  /** Absent without `--data`. */
+  readonly fleet?: Projection;
+}
+
+const caCompromise = run<DrillCommandOptions>(async ({ options, form }) => {
+  const config = loadConfig({ file: options.config, environment: process.env, flags: [] });
+  const draft = mkdtempSync(join(tmpdir(), 'rollcall-drill-'));
+  try {
+    const copy = options.data === undefined ? undefined : await copyOf(resolve(options.data), draft, config);
+    const result = await untilStopped((stopped) => {
+      const ending = new AbortController();
+      void stopped.then(() =>
+        ending.abort(new Problem('unavailable', { reason: 'the drill was stopped before its end' })),
+      );
+      return drill(options, { config, copy, form, signal: ending.signal });
+    });
+    if (options.report !== undefined) writeFileSync(options.report, `${JSON.stringify(result, null, 2)}\n`);
+    if (form === 'json') printJson({ event: 'result', ...result });
+    else printResult(describe(result));
+    if (result.verdict === 'failed') process.exitCode = EXIT.failed;
+  } finally {
+    rmSync(draft, { recursive: true, force: true });
+  }
+});
+
+function copyOf(data: string, draft: string, config: Config): Promise<FleetCopy> {
+  return copyFleet({ data, draft, config, now: Date.now, log: createLogger('warn') });
+}
+
+async function drill(
+  { devices, within, haste }: DrillCommandOptions,
+  {
+    config,
+    copy,
+    form,
+    signal,
+  }: {
+    readonly config: Config;
+    readonly copy: FleetCopy | undefined;
+    readonly form: OutputForm;
+    readonly signal: AbortSignal;
+  },
+): Promise<DrillResult> {
+  const { drillCaCompromise } = await import('../../simulator/drill/ca-compromise.ts');
+  const { project } = await import('../../simulator/drill/projection.ts');
+  const authority = copy?.keys ?? { are: 'fresh' as const };
+  const server = await startOwnServer({
+    settings: settingsOf(config, copy),
+    disk: 'shared',
+    furnish: (data) => copy?.furnish(data),
+  });
+  const console = openConsoleClient({ socketPath: server.socket });
+  try {
+    if (form === 'text') note(copy === undefined ? 'a fleet made for the drill' : aboutCopy(copy));
+    const report = await drillCaCompromise({
+      door: await drillDoor(console),
+      mqttUrl: server.mqttUrl,
+      devices,
+      withinMs: within,
+      haste,
+      signal,
+      onStage: ({ name, ms, said }) => {
+        if (form === 'json') printJson({ event: 'stage', name, ms, said });
+        else note(`${name.padEnd(24)} ${secondsOf(ms).padStart(8)}  ${said}`);
+      },
+      onProgress: (line) => {
+        if (form === 'json') printJson({ event: 'progress', line });
+        else note(`  ${line}`);
+      },
+      now: Date.now,
+    });
+    if (copy === undefined) return { ...report, authority };
+    const clocks = report.mishaps.filter(({ name }) => name.startsWith('clock'));
+    const fleet = project(copy.counts, {
+      withinMs: within,
+      measuredPerSecond: report.enrolledPerSecond,
+      clocks: clocks.every(({ found }) => found === 'kept') ? 'kept' : 'lost',
+    });
+    return { ...report, authority, fleet };
+  } finally {
+    await console.close();
+    await server.close();
+  }
+}
+
+/** The fleet's own policy for certificates; nothing that leads out of the drill, such as sinks. */
+function settingsOf({ trustDomain, certificates }: Config, copy: FleetCopy | undefined) {
+  const { device, server, issuing, root, backdate, overlap, renewalsPerSecond, keys } = certificates;
+  const isSealed = copy?.keys.are === 'copied' && keys.home === 'sealed';
+  return {
+    trustDomain: copy?.trustDomain ?? trustDomain,
+    certificates: {
+      device: inUnits(device),
+      server: inUnits(server),
+      issuing: inUnits(issuing),
+      root: inUnits(root),
+      backdate: inUnits(backdate),
+      overlap: inUnits(overlap),
+      renewalsPerSecond,
+      ...(isSealed && { keys: { home: 'sealed', passphraseFile: resolve(keys.passphraseFile) } }),
+    },
+  };
+}
+
+/** As settings are written: nine digits and a unit. */
+function inUnits(ms: number): string {
+  return ms % 1_000 === 0 ? `${ms / 1_000}s` : `${ms}ms`;
+}
+
+function aboutCopy({ counts, keys }: FleetCopy): string {
+  const whose = keys.are === 'copied' ? 'a copy of its CAs' : `new CAs, because ${keys.because}`;
+  return `a fleet of ${counts.dependents - counts.services} devices and ${counts.services} services; the drill uses ${whose}`;
+}
+
+function describe({
+  verdict,
+  failures,
+  stages,
+  mishaps,
+  messages,
+  sessionsDropped,
+  fleet,
+  ...rest
+}: DrillResult): string {
+  return [
+    table(
+      ['STAGE', 'TOOK', ''],
+      stages.map(({ name, ms, said }) => [name, secondsOf(ms), said]),
+    ),
+    '',
+    table(
+      ['WHO', 'WHAT HAPPENED', 'OUTCOME', ''],
+      mishaps.map(({ name, about, found, said }) => [name, about, found, said]),
+    ),
+    '',
+    `${rest.renewed} renewed, ${rest.renewedPerSecond.toFixed(1)} a second; ${rest.enrolledPerSecond.toFixed(1)} enrollments a second`,
+    `${sessionsDropped} sessions dropped; ${messages.acknowledged} of ${messages.sent} messages acknowledged, ${messages.lost} lost`,
+    ...(fleet === undefined ? [] : ['', describeFleet(fleet)]),
+    '',
+    ...failures.map((failure) => `FAIL  ${failure}`),
+    verdict,
+  ].join('\n');
+}
+
+function describeFleet({ devices, renewMs, renewalsPerSecond, connected, lost }: Projection): string {
+  const who =
+    connected === undefined
+      ? `${lost.offlineNow} are late to renew, and likely to be away`
+      : `${lost.offlineNow} are not connected now`;
+  return [
+    `the fleet: ${devices} devices renew in ${lengthOf(renewMs)}, ${renewalsPerSecond.toFixed(1)} a second`,
+    `lost, if they stay away for all of it: ${who}`,
+    `lost, unless they get new certificates by hand: ${lost.services} services`,
+    `lost for an old trust bundle: ${lost.oldBundle}, the root stays; for a wrong clock: ${lost.clockWrong}`,
+  ].join('\n');
+}
+
+function secondsOf(ms: number): string {
+  return `${(ms / 1_000).toFixed(ms < 10_000 ? 2 : 1)} s`;
+}
+
+function lengthOf(ms: number): string {
+  const minutes = ms / 60_000;
+  if (minutes < 120) return `${minutes.toFixed(0)} minutes`;
+  return minutes < 2_880 ? `${(minutes / 60).toFixed(1)} hours` : `${(minutes / 1_440).toFixed(1)} days`;
+}
+
+export function drillCommand(): Command {
+  const command = new Command('drill').description('rehearse a bad day on a copy of the fleet, never on the fleet');
+  speaksJson(command.command('ca-compromise').description('replace the issuing CA under devices, and see who is lost'))
+    .option('--devices <n>', 'devices of the SDK that go through it', integerBetween(1, 5_000), 20)
+    .option('--data <dir>', 'data directory whose registry and CA keys are copied; without it a fleet is made')
+    .option('--config <file>', 'settings of that fleet: what its certificates are like, and how fast it renews')
+    .option('--within <duration>', 'in which the whole fleet shall renew', duration, 3_600_000)
+    .option('--haste <part>', 'devices choose the first part of each window, such as 0.1', rateBetween(0.001, 1), 1)
+    .option('--report <file>', 'write the result as JSON')
+    .action(caCompromise);
+  return command;
+}

@@ -1,0 +1,140 @@
+/**
+ * A fleet's authority for a drill: its registry as of one moment, and its CA keys where they can be used, put into
+ * another directory. It reads the fleet's own directory, and writes nothing into it.
+ */
+
+import { createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { atOneMoment } from '../backup/database-copy.ts';
+import { openConsoleClient } from '../console/client.ts';
+import { parseIdentity } from '../contract/identity.ts';
+import { Problem } from '../contract/problem.ts';
+import { caId } from '../enroll/ca-set.ts';
+import { createRenewals } from '../enroll/renewals.ts';
+import { openRegistry } from '../registry/open.ts';
+import type { FleetCounts } from '../simulator/drill/projection.ts';
+import { CONSOLE_SOCKET } from './command-line.ts';
+import type { Config } from './config.ts';
+import { passphraseIn } from './passphrase-file.ts';
+
+export interface FleetCopy {
+  readonly counts: FleetCounts;
+  /** As its own CAs have it; undefined where there are none. */
+  readonly trustDomain: string | undefined;
+  /** Whether the drill goes on with the fleet's own CAs; if not, why. */
+  readonly keys: { readonly are: 'copied' } | { readonly are: 'fresh'; readonly because: string };
+  /** Puts what was copied where a server finds it; nothing where the keys are fresh. */
+  furnish(data: string): void;
+}
+
+/** `draft`: a directory of the caller's (0700). Problem `data_directory_unusable` when `data` holds no fleet. */
+export async function copyFleet(options: {
+  readonly data: string;
+  readonly draft: string;
+  readonly config: Config;
+  readonly now: () => number;
+  readonly log: Logger;
+}): Promise<FleetCopy> {
+  const { data, draft, config } = options;
+  const registryFile = join(data, 'registry.db');
+  if (!existsSync(registryFile)) {
+    throw new Problem('data_directory_unusable', {
+      reason: `${data}: expected the registry of a fleet, found none`,
+      hint: 'leave out --data to drill with a fleet that is made for it',
+    });
+  }
+  const copied = join(draft, 'registry.db');
+  atOneMoment(registryFile, join(draft, 'moment.db'), (still) => copyFileSync(still, copied));
+  const { counts, needed, trustDomain } = await count(copied, options);
+  const authority = join(data, 'ca');
+  const because = whyNotThose(authority, needed, config);
+  return {
+    counts,
+    trustDomain,
+    keys: because === undefined ? { are: 'copied' } : { are: 'fresh', because },
+    furnish: (target) => {
+      if (because !== undefined) return;
+      copyFileSync(copied, join(target, 'registry.db'));
+      mkdirSync(join(target, 'ca'), { mode: 0o700 });
+      for (const name of readdirSync(authority)) {
+        if (/\.(key|pem|csr|crl)$/.test(name)) copyFileSync(join(authority, name), join(target, 'ca', name));
+      }
+    },
+  };
+}
+
+/** Ids of the CAs whose keys a rotation needs, and how many depend on the one that signs. */
+async function count(
+  file: string,
+  { data, config, now, log }: Parameters<typeof copyFleet>[0],
+): Promise<{
+  readonly counts: FleetCounts;
+  readonly needed: readonly string[];
+  readonly trustDomain: string | undefined;
+}> {
+  const registry = await openRegistry({ file, overlapMs: config.certificates.overlap, now, log });
+  try {
+    const active = (await registry.listIssuers()).filter(({ state }) => state === 'active');
+    const issuing = active.find(({ role }) => role === 'issuing');
+    const perSecond = config.certificates.renewalsPerSecond;
+    const renewals = createRenewals({ registry, perSecond, notify: async () => {}, now, log });
+    const services = (await registry.listServices()).filter(({ status }) => status === 'active').length;
+    return {
+      needed: active.map(({ id }) => id),
+      trustDomain: issuing && trustDomainIn(issuing.der),
+      counts: {
+        dependents: issuing === undefined ? 0 : await registry.countStranded(issuing.id),
+        services,
+        late: (await renewals.status({})).late,
+        connected: await connectedNow(data),
+        budgetPerSecond: perSecond,
+      },
+    };
+  } finally {
+    await registry.close();
+  }
+}
+
+function trustDomainIn(der: Uint8Array): string | undefined {
+  return /URI:spiffe:\/\/([^,/\s]+)/.exec(new X509Certificate(der).subjectAltName ?? '')?.[1];
+}
+
+/** Undefined when no server runs there. Nothing but this question is ever asked of the fleet itself. */
+async function connectedNow(data: string): Promise<number | undefined> {
+  const socketPath = join(data, CONSOLE_SOCKET);
+  if (!existsSync(socketPath)) return undefined;
+  const server = openConsoleClient({ socketPath });
+  try {
+    return (await server.listSessions()).filter(({ identity }) => parseIdentity(identity)?.kind === 'device').length;
+  } catch {
+    return undefined;
+  } finally {
+    await server.close();
+  }
+}
+
+function whyNotThose(authority: string, needed: readonly string[], { certificates }: Config): string | undefined {
+  if (certificates.keys.home === 'pkcs11') return 'its keys lie in a token, where a drill would leave others behind';
+  const { passphraseFile } = certificates.keys;
+  const found = new Set<string>();
+  try {
+    for (const name of readdirSync(authority)) {
+      if (name.endsWith('.uri')) return 'a key of it lies in a token';
+      if (!name.endsWith('.key')) continue;
+      const key = createPrivateKey({
+        key: readFileSync(join(authority, name), 'utf8'),
+        ...(passphraseFile !== '' && { passphrase: passphraseIn(passphraseFile) }),
+      });
+      found.add(caId(createPublicKey(key).export({ type: 'spki', format: 'der' })));
+    }
+  } catch {
+    return 'its keys can not be read; --config names the file with its passphrase';
+  }
+  if (needed.length === 0) return 'it has no CA yet';
+  const absent = needed.filter((id) => !found.has(id)).length;
+  return absent === 0
+    ? undefined
+    : 'the key of its root is elsewhere, so the real rotation needs "ca csr" and "ca import"';
+}
