@@ -14,6 +14,7 @@ import { DEFAULT_GROUP, type Identity, parseDeviceId, parseGroupName } from '../
 import { NOBODY } from '../contract/lifecycle.ts';
 import { Problem } from '../contract/problem.ts';
 import { lifecycleTopic, renewalNoticeTopic, TRUST_BUNDLE_TOPIC } from '../contract/topics.ts';
+import { createExpiryWatch } from '../enroll/expiry-watch.ts';
 import { createRenewals } from '../enroll/renewals.ts';
 import { createEnrollServer } from '../enroll/server.ts';
 import { issueServiceCertificate } from '../enroll/services.ts';
@@ -204,6 +205,9 @@ async function start(
     log: log.child({ room: 'enroll' }),
   });
   const noticeStays = (error: unknown) => log.error({ err: error }, 'notice of a renewal stays');
+  const expiry = opened.add(
+    createExpiryWatch({ registry, told: () => void events.look(), now, log: log.child({ room: 'enroll' }) }),
+  );
   const mqttUrl = `mqtts://${publicHost}:${broker.port}`;
   const enroll = opened.add(
     await createEnrollServer({
@@ -255,6 +259,7 @@ async function start(
         counters: () => ({
           ...broker.counters(),
           ...enroll.counters(),
+          ...expiry.counters(),
           ...events.counters(),
           ...sinks.counters(),
         }),

@@ -5,6 +5,7 @@ import { Problem } from '../contract/problem.ts';
 import { auditCommand } from './commands/audit.ts';
 import { backupCommand } from './commands/backup.ts';
 import { caCommand } from './commands/ca.ts';
+import { certificatesCommand } from './commands/certificates.ts';
 import { demoCommand } from './commands/demo.ts';
 import { deviceCommand } from './commands/device.ts';
 import { drillCommand } from './commands/drill.ts';
@@ -32,6 +33,7 @@ const program = new Command('rollcall')
   .addCommand(deviceCommand())
   .addCommand(imageCommand())
   .addCommand(serviceCommand())
+  .addCommand(certificatesCommand())
   .addCommand(groupCommand())
   .addCommand(policyCommand())
   .addCommand(telemetryCommand())

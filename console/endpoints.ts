@@ -6,6 +6,7 @@
 
 import { auditEndpoints } from './api/audit.ts';
 import { caEndpoints } from './api/ca.ts';
+import { certificateEndpoints } from './api/certificates.ts';
 import { deviceActEndpoints } from './api/device-acts.ts';
 import { deviceEndpoints } from './api/devices.ts';
 import { eventEndpoints } from './api/events.ts';
@@ -24,6 +25,7 @@ export const endpoints = {
   ...deviceActEndpoints,
   ...sessionEndpoints,
   ...serviceEndpoints,
+  ...certificateEndpoints,
   ...groupEndpoints,
   ...policyEndpoints,
   ...telemetryEndpoints,

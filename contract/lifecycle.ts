@@ -13,6 +13,7 @@ export const LIFECYCLE_TYPES = [
   'cert.renewed',
   'cert.superseded', // a device enrolled again: what it held before is worth nothing
   'cert.recovered', // renewed after its end
+  'cert.expiring', // once a day: how many end soon, and how many are late to renew
   'cert.revoked',
   'device.suspended',
   'device.resumed',

@@ -12,6 +12,7 @@ const TYPE_OF: Readonly<Record<string, LifecycleType>> = {
   'device.enrolled refused': 'enroll.refused',
   'certificate.renewed': 'cert.renewed',
   'certificate.recovered': 'cert.recovered',
+  'certificates.counted': 'cert.expiring',
   'device.superseded': 'cert.superseded',
   'device.revoked': 'cert.revoked',
   'service.revoked': 'cert.revoked',

@@ -13,6 +13,7 @@ import { openDatabase } from './database.ts';
 import { setDevice } from './device-settings.ts';
 import { findDevice, listDevices } from './devices.ts';
 import { admitEnrollment, commitEnrollment } from './enrollment.ts';
+import { expiryMemory } from './expiry.ts';
 import { issuerMemory } from './issuers.ts';
 import { Listeners } from './listeners.ts';
 import { findPolicy, setPolicy } from './policies.ts';
@@ -118,6 +119,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     ...issuerMemory(database),
     ...renewalWindowMemory(database),
     ...profileMemory(database),
+    ...expiryMemory(database),
     ...recoveryMemory(database, options.recovery ?? DEFAULT_RECOVERY),
 
     listAudit: async (filter) => listAudit(database, filter),

@@ -8,6 +8,7 @@
 
 import type { DeviceId, GroupName, Identity, ServiceName } from '../contract/identity.ts';
 import type { PolicyDocument, PolicyScope } from '../contract/policy.ts';
+import type { ExpiryMemory } from './expiry.ts';
 import type { IssuerMemory } from './issuers.ts';
 import type { GroupProfile, ProfileMemory } from './profiles.ts';
 import type { RecoveryMemory } from './recovery.ts';
@@ -354,7 +355,7 @@ export interface DeviceFilter {
   readonly limit: number;
 }
 
-export interface Registry extends IssuerMemory, RenewalWindowMemory, RecoveryMemory, ProfileMemory {
+export interface Registry extends IssuerMemory, RenewalWindowMemory, RecoveryMemory, ProfileMemory, ExpiryMemory {
   mintToken(order: MintOrder, actor: Actor): Promise<MintedToken>;
   listTokens(): Promise<readonly TokenRecord[]>;
   /** Undefined when there is no such token; voiding twice is voiding once. */

@@ -7,6 +7,7 @@ import type { Fleet } from '../fleet.ts';
 import type { Followers } from '../followers.ts';
 import { addAuditRoutes } from './audit.ts';
 import { addCaRoutes } from './ca.ts';
+import { addCertificateRoutes } from './certificates.ts';
 import { addDeviceActRoutes } from './device-acts.ts';
 import { addDeviceRoutes } from './devices.ts';
 import { addEventRoutes, type EventFeed } from './events.ts';
@@ -36,6 +37,7 @@ export function addRoutes(app: FastifyInstance, options: RoutesOptions): void {
   addDeviceActRoutes(app, options);
   addSessionRoutes(app, options);
   addServiceRoutes(app, options);
+  addCertificateRoutes(app, options);
   addGroupRoutes(app, options);
   addPolicyRoutes(app, options);
   addTelemetryRoutes(app, options);

@@ -6,6 +6,7 @@ import { describe } from 'vitest';
 import type { OpenFreshRegistry } from './fleet-memory.ts';
 import { auditBehaviour } from './registry-audit.ts';
 import { enrollmentBehaviour } from './registry-enrollment.ts';
+import { expiryBehaviour } from './registry-expiry.ts';
 import { issuerBehaviour, renewalWindowBehaviour } from './registry-issuers.ts';
 import { supersessionBehaviour } from './registry-lives.ts';
 import { nameBehaviour } from './registry-names.ts';
@@ -32,5 +33,6 @@ export function registryBehaviour(name: string, openFresh: OpenFreshRegistry): v
     supersessionBehaviour(openFresh);
     recoveryBehaviour(openFresh);
     profileBehaviour(openFresh);
+    expiryBehaviour(openFresh);
   });
 }

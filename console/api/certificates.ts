@@ -1,0 +1,39 @@
+/** Certificates of devices by their end: what operators read. */
+
+import { z } from 'zod';
+import type { Endpoint } from './endpoint.ts';
+import { checkedText, pageLimit, time } from './shapes.ts';
+
+const cursor = checkedText(
+  (text) => (/^[0-9]{1,15}-[1-9a-f][0-9a-f]{0,39}$/.test(text) ? text : undefined),
+  'the "next" of the page before',
+  '^[0-9]{1,15}-[1-9a-f][0-9a-f]{0,39}$',
+);
+
+export const certificateEndpoints = {
+  listExpiring: {
+    method: 'GET',
+    path: '/v1/certificates/expiring',
+    access: 'operator',
+    summary: 'list certificates of devices that end soon, or are late to renew, the most urgent first',
+    query: z.strictObject({
+      which: z.enum(['ending', 'late']).default('ending').describe('late: nine tenths of its life are over'),
+      withinSeconds: z.coerce.number().int().min(1).max(34_300_800).default(2_592_000).describe('of those that end'),
+      after: cursor.optional(),
+      limit: pageLimit,
+    }),
+    answer: z.object({
+      certificates: z.array(
+        z.object({
+          device: z.string(),
+          group: z.string(),
+          serial: z.string(),
+          notBefore: time,
+          notAfter: time,
+          lateSince: time.optional().describe('absent while it is not late'),
+        }),
+      ),
+      next: z.string().optional().describe('for "after"; absent on the last page'),
+    }),
+  },
+} as const satisfies Record<string, Endpoint>;

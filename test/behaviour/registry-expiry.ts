@@ -1,0 +1,71 @@
+/** What ends next, and what is late to renew. */
+
+import { describe, expect, it } from 'vitest';
+import { DAY, device, FleetMemory, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
+
+export function expiryBehaviour(openFresh: OpenFreshRegistry): void {
+  /** Four devices, enrolled a day apart; the first ends 90 days after the start. */
+  const opened = async () => {
+    const fleet = await FleetMemory.open(openFresh);
+    const serials: string[] = [];
+    for (const id of ['p-1', 'p-2', 'p-3', 'p-4']) {
+      serials.push(await fleet.enroll(id));
+      fleet.pass(DAY);
+    }
+    const ending = async (within: number, more: object = {}) => {
+      const filter = { which: 'ending', until: fleet.now + within, limit: 10, ...more } as const;
+      return (await fleet.registry.listExpiring(filter)).map(({ device: id }) => id);
+    };
+    const late = async () => {
+      const filter = { which: 'late', until: fleet.now, limit: 10 } as const;
+      const found = (await fleet.registry.listExpiring(filter)).map(({ device: id }) => id);
+      expect(await fleet.registry.countExpiring(filter)).toBe(found.length);
+      return found;
+    };
+    return { fleet, serials, ending, late };
+  };
+
+  describe('the view of what ends', () => {
+    it('lists what ends within a time, the first to end first, and not what has ended', async () => {
+      const { fleet, ending } = await opened();
+      expect(await ending(80 * DAY)).toEqual([]);
+      expect(await ending(87 * DAY)).toEqual(['p-1', 'p-2']);
+      expect(await fleet.registry.countExpiring({ which: 'ending', until: fleet.now + 87 * DAY })).toBe(2);
+      fleet.pass(86 * DAY);
+      expect(await ending(30 * DAY)).toEqual(['p-2', 'p-3', 'p-4']);
+    });
+
+    it('goes on where a page ended', async () => {
+      const { fleet, ending } = await opened();
+      const until = fleet.now + 90 * DAY;
+      const [, second] = await fleet.registry.listExpiring({ which: 'ending', until, limit: 2 });
+      expect(await ending(90 * DAY, { after: second, limit: 1 })).toEqual(['p-3']);
+    });
+
+    it('leaves out what was renewed, revoked, or is no device', async () => {
+      const { fleet, serials, ending, late } = await opened();
+      await fleet.issueService('dashboard');
+      fleet.pass(84 * DAY);
+      const [first = '', second = ''] = serials;
+      const renew = (parentSerial: string, key: string) =>
+        fleet.registry.commitRenewal({ parentSerial, certificate: fleet.issue(key), address: '192.0.2.7' });
+      await renew(first, 'k1'); // in its last days, without an overlap
+      await fleet.registry.revokeDevices([device('p-4')], 'unspecified', OPERATOR);
+      expect(await ending(30 * DAY)).toEqual(['p-2', 'p-3']);
+      expect(await late()).toEqual(['p-2', 'p-3']);
+      await renew(second, 'k2');
+      expect(await late()).toEqual(['p-3']);
+    });
+
+    it('calls late whose life is over by nine tenths, ended or not, for ninety days', async () => {
+      const { fleet, late } = await opened();
+      expect(await late()).toEqual([]);
+      fleet.pass(77 * DAY); // the 81st day of the first
+      expect(await late()).toEqual(['p-1']);
+      fleet.pass(20 * DAY);
+      expect(await late()).toEqual(['p-1', 'p-2', 'p-3', 'p-4']);
+      fleet.pass(71 * DAY);
+      expect(await late()).toEqual(['p-3', 'p-4']);
+    });
+  });
+}

@@ -1,0 +1,33 @@
+/** Profiles and the view of what ends, from the operator's door to the certificate. */
+
+import { describe, expect, it } from 'vitest';
+import { startFleet } from '../testkit/fleet.ts';
+
+describe('an operator', () => {
+  it('gives a group short-lived certificates, and sees them end', async () => {
+    const fleet = await startFleet();
+    const { operator } = fleet;
+    expect(await operator.showGroupProfile({ group: 'sensors' })).toEqual({
+      group: 'sensors',
+      isSet: false,
+      profile: {},
+    });
+    const profile = { lifetimeSeconds: 86_400, keys: ['P-256' as const], maxDevices: 2 };
+    await operator.setGroupProfile({ group: 'sensors', ...profile });
+    await fleet.enroll('s-1', { group: 'sensors' });
+    await fleet.enroll('s-2', { group: 'sensors' });
+    await fleet.enroll('other');
+    await expect(fleet.enroll('s-3', { group: 'sensors' })).rejects.toMatchObject({ code: 'group_full' });
+    await expect(operator.setGroupProfile({ group: 'sensors', lifetimeSeconds: 1 })).rejects.toMatchObject({
+      code: 'profile_invalid',
+    });
+
+    const first = await operator.listExpiring({ withinSeconds: 2 * 86_400, limit: 1 });
+    const rest = await operator.listExpiring({ withinSeconds: 2 * 86_400, limit: 5, after: first.next as string });
+    const listed = [...first.certificates, ...rest.certificates];
+    expect(listed.map(({ device }) => device).sort()).toEqual(['s-1', 's-2']);
+    expect(rest.next).toBeUndefined();
+    expect(await operator.listExpiring({ which: 'late' })).toEqual({ certificates: [] });
+    await fleet.stop();
+  });
+});
