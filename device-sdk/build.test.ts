@@ -1,11 +1,12 @@
 /** The package as devices get it: built, and run by the Nodes that devices have. */
 
 import { execFile, execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { deviceNode } from '../test/testkit/device-node.ts';
 import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
 import { type ScriptedBroker, startScriptedBroker } from '../test/testkit/scripted-broker.ts';
 import { type ScriptedEstServer, startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
@@ -34,14 +35,6 @@ afterAll(async () => {
   authority.dispose();
   rmSync(consumer, { recursive: true, force: true });
 });
-
-/** The machine's own Node where devices have one of that age, or the one that runs this test. */
-function deviceNode(): string {
-  const candidate = '/usr/bin/node';
-  if (!existsSync(candidate)) return process.execPath;
-  const major = Number(/^v(\d+)/.exec(execFileSync(candidate, ['--version'], { encoding: 'utf8' }))?.[1]);
-  return major >= 20 && major <= 22 ? candidate : process.execPath;
-}
 
 /** Runs a script that gets the token on its standard input; resolves with what it printed when it ended by itself. */
 async function runOnDevice(name: string, script: string): Promise<unknown> {

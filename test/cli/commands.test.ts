@@ -3,9 +3,10 @@
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Ended } from '../testkit/child-process.ts';
 import { startFleet, type TestFleet } from '../testkit/fleet.ts';
 import { connectMqtt } from '../testkit/mqtt.ts';
-import { type Ended, rollcall } from '../testkit/program.ts';
+import { rollcall } from '../testkit/program.ts';
 import { temporaryDirectory } from '../testkit/temporary.ts';
 
 let fleet: TestFleet;

@@ -5,9 +5,10 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { telemetryTopic } from '../../contract/topics.ts';
 import { deviceNamed } from '../behaviour/telemetry.ts';
+import type { Ended } from '../testkit/child-process.ts';
 import { startFleet, type TestFleet } from '../testkit/fleet.ts';
 import { openMqtt } from '../testkit/mqtt.ts';
-import { type Ended, rollcall } from '../testkit/program.ts';
+import { rollcall } from '../testkit/program.ts';
 
 let fleet: TestFleet;
 beforeAll(async () => {

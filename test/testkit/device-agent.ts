@@ -1,21 +1,14 @@
 /** The agent as gateways get it: built into one file, and run as a program of its own by a Node that devices have. */
 
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { onTestFinished } from 'vitest';
 import { buildDeviceAgent } from '../../device-sdk/build.ts';
-import type { Ended } from './program.ts';
-
-/** The machine's own Node where devices have one of that age, or the one that runs this test. */
-export function deviceNode(): string {
-  const candidate = '/usr/bin/node';
-  if (!existsSync(candidate)) return process.execPath;
-  const major = Number(/^v(\d+)/.exec(execFileSync(candidate, ['--version'], { encoding: 'utf8' }))?.[1]);
-  return major >= 20 && major <= 22 ? candidate : process.execPath;
-}
+import { collect, type Ended, ended } from './child-process.ts';
+import { deviceNode } from './device-node.ts';
 
 export interface AgentProgram {
   /** Path of the one file. */
@@ -132,15 +125,4 @@ async function follow(child: ChildProcess): Promise<RunningAgent> {
       return ended(child, () => '', stderr);
     },
   };
-}
-
-function collect(stream: NodeJS.ReadableStream | null): () => string {
-  const chunks: Buffer[] = [];
-  stream?.on('data', (chunk: Buffer) => chunks.push(chunk));
-  return () => Buffer.concat(chunks).toString('utf8');
-}
-
-async function ended(child: ChildProcess, stdout: () => string, stderr: () => string): Promise<Ended> {
-  if (child.exitCode === null && child.signalCode === null) await once(child, 'close');
-  return { code: child.exitCode, signal: child.signalCode, stdout: stdout(), stderr: stderr() };
 }

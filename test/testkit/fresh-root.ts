@@ -8,7 +8,7 @@ import { once } from 'node:events';
 import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
-import type { Ended } from './program.ts';
+import type { Ended } from './child-process.ts';
 import { temporaryDirectory } from './temporary.ts';
 
 export interface FreshRoot {

@@ -4,16 +4,10 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { collect, type Ended, ended } from './child-process.ts';
 
 const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
 const COMMAND_TIMEOUT_MS = 30_000;
-
-export interface Ended {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
 
 export interface ProgramOptions {
   readonly stdin?: string;
@@ -80,15 +74,4 @@ function start(args: readonly string[], options: ProgramOptions, timeout = COMMA
     timeout,
     killSignal: 'SIGKILL',
   });
-}
-
-function collect(stream: NodeJS.ReadableStream | null): () => string {
-  const chunks: Buffer[] = [];
-  stream?.on('data', (chunk: Buffer) => chunks.push(chunk));
-  return () => Buffer.concat(chunks).toString('utf8');
-}
-
-async function ended(child: ChildProcess, stdout: () => string, stderr: () => string): Promise<Ended> {
-  if (child.exitCode === null && child.signalCode === null) await once(child, 'close');
-  return { code: child.exitCode, signal: child.signalCode, stdout: stdout(), stderr: stderr() };
 }
