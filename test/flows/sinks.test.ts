@@ -46,15 +46,21 @@ async function startReceiver(taken: Taken): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-/** Sends until the connection is gone; adds what was acknowledged. */
-async function send(identity: StoredIdentity, mqttUrl: string, from: number, to: number, acknowledged: Set<number>) {
+interface Sending {
+  readonly from: number;
+  readonly to: number;
+  acknowledged(count: number): void;
+}
+
+/** Resolves when everything is acknowledged, or the connection is gone. */
+async function send(identity: StoredIdentity, mqttUrl: string, { from, to, acknowledged }: Sending): Promise<void> {
   const client = await openMqtt({ ...identity, mqttUrl });
   const gone = closed(client);
   const sent: Promise<unknown>[] = [];
   for (let count = from; count < to && client.connected; count += 1) {
     const topic = `devices/${identity.deviceId}/telemetry/climate`;
     const stored = client.publishAsync(topic, JSON.stringify({ count }), { qos: 1 });
-    sent.push(stored.then(() => acknowledged.add(count)));
+    sent.push(stored.then(() => acknowledged(count)));
     if (count % 20 === 19) await Promise.race([stored, gone]).catch(() => {});
   }
   await Promise.race([Promise.allSettled(sent), gone]);
@@ -111,16 +117,29 @@ describeWithClients('the sinks of the page', ['nats-server', 'postgres'], () => 
 
     const acknowledged = new Set<number>();
     for (let life = 0; life < 3; life += 1) {
-      const first = life * 1000;
-      const sending = send(identity, server.ready.mqttUrl, first, first + 1000, acknowledged);
-      const enough = acknowledged.size + 120;
-      while (acknowledged.size < enough) await new Promise((resolve) => setImmediate(resolve));
+      const enough = Promise.withResolvers<void>();
+      const wanted = acknowledged.size + 120;
+      const sending = send(identity, server.ready.mqttUrl, {
+        from: life * 1000,
+        to: (life + 1) * 1000,
+        acknowledged: (count) => {
+          if (acknowledged.add(count).size === wanted) enough.resolve();
+        },
+      });
+      const endedEarly = sending.then(() => {
+        throw new Error(`expected ${wanted} acknowledgements, found ${acknowledged.size} when the connection ended`);
+      });
+      await Promise.race([enough.promise, endedEarly]);
       await server.end('SIGKILL');
       await sending;
       server = await start();
       operator = openConsoleClient({ socketPath: server.ready.socket });
     }
-    await send(identity, server.ready.mqttUrl, 3000, 3100, acknowledged);
+    await send(identity, server.ready.mqttUrl, {
+      from: 3000,
+      to: 3100,
+      acknowledged: (count) => acknowledged.add(count),
+    });
 
     const sinks = await caughtUp(operator);
     expect(sinks.map(({ name, deadLettered, missed }) => [name, deadLettered, missed])).toEqual(
