@@ -26,7 +26,7 @@ export function printJson(value: unknown): void {
 }
 
 export function note(text: string): void {
-  process.stderr.write(`rollcall: ${text}\n`);
+  process.stderr.write(`rollcall: ${visible(text)}\n`);
 }
 
 /** Says why the command ends, and returns its exit code. */
@@ -35,8 +35,9 @@ export function explainFailure(error: unknown, form: OutputForm, now: number): n
   if (form === 'json') {
     process.stderr.write(`${JSON.stringify({ ...problemDocument(problem, now), detail: problem.message })}\n`);
   } else {
-    process.stderr.write(`rollcall: error: ${problem.message}\n`);
-    if (problem.hint !== undefined) process.stderr.write(`rollcall: hint: ${problem.hint}\n`);
+    // What is quoted may come from a device, a file or a server.
+    process.stderr.write(`rollcall: error: ${visible(problem.message)}\n`);
+    if (problem.hint !== undefined) process.stderr.write(`rollcall: hint: ${visible(problem.hint)}\n`);
   }
   return exitCodeOf(problem);
 }

@@ -29,7 +29,7 @@ const manifestShape = z.strictObject({
   rootSha256: z.string().regex(/^[0-9a-f]{64}$/),
   token: z.strictObject({ id: z.string(), maxUses: z.int(), expiresAt: z.iso.datetime() }),
   /** SHA-256 of each file but the token and this one, lower-case hexadecimal. */
-  files: z.record(z.string(), z.string().regex(/^[0-9a-f]{64}$/)),
+  files: z.record(z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/), z.string().regex(/^[0-9a-f]{64}$/)),
 });
 
 export type ImageManifest = z.infer<typeof manifestShape>;
