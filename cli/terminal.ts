@@ -26,7 +26,7 @@ export function printJson(value: unknown): void {
 }
 
 export function note(text: string): void {
-  process.stderr.write(`rollcall: ${visible(text)}\n`);
+  process.stderr.write(`rollcall: ${visibleLines(text)}\n`);
 }
 
 /** Says why the command ends, and returns its exit code. */
@@ -36,8 +36,8 @@ export function explainFailure(error: unknown, form: OutputForm, now: number): n
     process.stderr.write(`${JSON.stringify({ ...problemDocument(problem, now), detail: problem.message })}\n`);
   } else {
     // What is quoted may come from a device, a file or a server.
-    process.stderr.write(`rollcall: error: ${visible(problem.message)}\n`);
-    if (problem.hint !== undefined) process.stderr.write(`rollcall: hint: ${visible(problem.hint)}\n`);
+    process.stderr.write(`rollcall: error: ${visibleLines(problem.message)}\n`);
+    if (problem.hint !== undefined) process.stderr.write(`rollcall: hint: ${visibleLines(problem.hint)}\n`);
   }
   return exitCodeOf(problem);
 }
@@ -60,4 +60,9 @@ export function table(headings: readonly string[], rows: readonly (readonly stri
 export function visible(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: making them visible is the purpose
   return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
+}
+
+/** The same for text of several lines. */
+function visibleLines(text: string): string {
+  return text.split('\n').map(visible).join('\n');
 }
