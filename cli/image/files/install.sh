@@ -44,10 +44,11 @@ else
   [ "${major:-0}" -ge 20 ] || fail "expected Node 20 or newer, found ${major:-none} at $node: make the image with --node FILE"
 fi
 
-# Each file appears whole or not at all: written beside its place, flushed, renamed.
+# Each file appears whole or not at all: written beside its place, for nobody else's eyes, flushed, renamed.
 put() {
   mkdir -p "$root$(dirname "$2")"
-  cp "$1" "$root$2.new"
+  rm -f "$root$2.new"
+  (umask 077 && cp "$1" "$root$2.new")
   chmod "$3" "$root$2.new"
   sync "$root$2.new" 2>/dev/null || sync
   mv -f "$root$2.new" "$root$2"
