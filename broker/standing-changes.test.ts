@@ -160,6 +160,19 @@ describe('a renewed certificate', () => {
     expect(proven).toEqual([]);
   });
 
+  it('is refused when its device is revoked while it is proven', async () => {
+    await start({
+      proveCertificate: async (serial) => {
+        bed.standings.set(serial, { state: 'revoked', holder: dev1, revokedAt: 1, reason: 'keyCompromise' });
+        return false;
+      },
+    });
+    const pair = bed.enroll(dev1);
+    unproven(bed.standings, pair.serial);
+    expect(await (await bed.open(pair)).connect({ clientId: 'dev-1' })).toBe(5);
+    expect(await bed.event('connect_failed')).toMatchObject({ reason: 'revoked' });
+  });
+
   it('is let in when it cannot be recorded', async () => {
     await start({ proveCertificate: () => Promise.reject(new Error('disk full')) });
     const pair = bed.enroll(dev1);

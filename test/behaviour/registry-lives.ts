@@ -129,6 +129,17 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await state(lost)).toBe('superseded');
     });
 
+    it('is nobody who is revoked or suspended between the question and the commit', async () => {
+      const { fleet, parent, ask } = await opened();
+      const admit = (key: string) => fleet.registry.admitRenewal(parent, key.repeat(64));
+      expect(await admit('a')).toMatchObject({ outcome: 'admitted' });
+      await fleet.registry.actOnDevices([device('pump-1')], { act: 'suspend' }, 'operator/local');
+      expect(await ask(parent, 'k1')).toEqual({ outcome: 'refused', refusal: 'device_suspended' });
+      await fleet.registry.revokeDevices([device('pump-1')], 'keyCompromise', 'operator/local');
+      expect(await ask(parent, 'k1')).toEqual({ outcome: 'refused', refusal: 'parent_not_good' });
+      expect(await fleet.registry.listCertificates({ kind: 'device', id: device('pump-1') })).toHaveLength(1);
+    });
+
     it('is refused and recorded once one of them was used', async () => {
       const { fleet, parent, ask, renew, forks } = await opened();
       await fleet.registry.proveCertificate(await renew(parent, 'k1'));
