@@ -5,7 +5,7 @@
  */
 
 import type { Logger } from 'pino';
-import { PauseReason } from './mqtt-wire.ts';
+import { PauseReason } from './inbound.ts';
 import type { Session } from './session.ts';
 
 export interface BackpressureOptions {

@@ -3,8 +3,9 @@
 import { EventEmitter } from 'node:events';
 import type { TLSSocket } from 'node:tls';
 import { describe, expect, it } from 'vitest';
+import { PauseReason, type WireEngine, type WireLane } from './inbound.ts';
 import { DEFAULT_LIMITS } from './limits.ts';
-import { MqttWire, PauseReason, type WireEngine, type WireLane, type WireOwner } from './mqtt-wire.ts';
+import { MqttWire, type WireOwner } from './mqtt-wire.ts';
 import { connect, packet } from './testbed/packet-corpus.ts';
 
 /** A socket whose other end reads only when told to. */

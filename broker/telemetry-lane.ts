@@ -8,7 +8,7 @@ import type { TelemetryMessage, Waiting } from '../telemetry/telemetry.ts';
 import type { Rights } from './acl.ts';
 import type { Backpressure } from './backpressure.ts';
 import type { Counters } from './counters.ts';
-import type { WireLane } from './mqtt-wire.ts';
+import type { WireLane } from './inbound.ts';
 import type { Frame } from './packet-gate.ts';
 import { Place } from './publish-order.ts';
 import type { Session } from './session.ts';
