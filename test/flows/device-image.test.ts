@@ -6,6 +6,7 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, 
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { AS_SYSTEMD } from '../testkit/as-systemd.ts';
 import { startFleet, type TestFleet } from '../testkit/fleet.ts';
 import { canEnterRoots, type FreshRoot, freshRoot } from '../testkit/fresh-root.ts';
 import { rollcall } from '../testkit/program.ts';
@@ -165,19 +166,6 @@ async function cutPower(machine: ChildProcess): Promise<void> {
     if (output !== null && !output.readableEnded) await once(output, 'end');
   }
 }
-
-/** As systemd starts it: the token as a credential, a user without rights, directories of its own. */
-const AS_SYSTEMD = `
-set -e
-chown 4711:4711 /var/lib/private/rollcall-device /run/rollcall-device
-mkdir -p /run/credentials/rollcall-device.service
-cp /etc/rollcall-device/token /run/credentials/rollcall-device.service/token 2>/dev/null || : > /run/credentials/rollcall-device.service/token
-chown -R 4711 /run/credentials
-ln -sfn private/rollcall-device /var/lib/rollcall-device
-# No exec: the kernel forgets whom to kill with its parent when a process changes its user.
-setpriv --reuid 4711 --regid 4711 --clear-groups --no-new-privs rollcall-device run
-exit $?
-`;
 
 describe.runIf(canEnterRoots())('a gateway', () => {
   /** Puts the image where a first boot finds it. */

@@ -14,6 +14,8 @@ import { temporaryDirectory } from './temporary.ts';
 export interface FreshRoot {
   /** Of the root file system, seen from outside. */
   readonly path: string;
+  /** What enters it, before a program and its arguments. */
+  readonly entrance: readonly string[];
   /** Starts a program inside, killed with its children at the end of the test. */
   start(argv: readonly string[], environment?: Readonly<Record<string, string>>): ChildProcess;
   /** Runs it to its end. It is killed after 60 seconds. */
@@ -44,12 +46,12 @@ export function freshRoot(): FreshRoot {
   for (const name of ['bin', 'sbin', 'lib', 'lib64']) symlinkSync(`usr/${name}`, join(path, name));
   writeFileSync(join(path, 'etc/passwd'), 'root:x:0:0::/root:/bin/sh\nagent:x:4711:4711::/:/bin/sh\n');
   writeFileSync(join(path, 'etc/hosts'), '127.0.0.1 localhost\n');
+  const entrance = ['unshare', '--mount', '--pid', '--fork', '--kill-child', 'sh', '-c', ENTER, 'sh', path];
   const start: FreshRoot['start'] = (argv, environment = {}) => {
-    const child = spawn(
-      'unshare',
-      ['--mount', '--pid', '--fork', '--kill-child', 'sh', '-c', ENTER, 'sh', path, ...argv],
-      { env: { PATH: '/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', ...environment } },
-    );
+    const [program = '', ...args] = [...entrance, ...argv];
+    const child = spawn(program, args, {
+      env: { PATH: '/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', ...environment },
+    });
     onTestFinished(() => {
       child.kill('SIGKILL');
     });
@@ -57,6 +59,7 @@ export function freshRoot(): FreshRoot {
   };
   return {
     path,
+    entrance,
     start,
     run: async (argv, environment) => {
       const child = start(argv, environment);

@@ -7,6 +7,8 @@
 #
 # Exit codes: 0 installed, 1 it could not be done, 2 it was not understood.
 set -eu
+# A strict umask of whoever runs this must not keep the service's user out; files get their modes below.
+umask 022
 
 say() { printf 'rollcall-device: %s\n' "$*"; }
 fail() { printf 'rollcall-device: error: %s\n' "$*" >&2; exit 1; }

@@ -1,0 +1,85 @@
+/**
+ * The ten minutes of docs/image.md, typed word by word. The gateway is a fresh root file system of this machine: what
+ * stands in for `scp` and `ssh` copies into it and enters it, and what stands in for systemd starts the unit's program.
+ */
+
+import { chmodSync, copyFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, it, onTestFinished } from 'vitest';
+import { AS_SYSTEMD } from '../testkit/as-systemd.ts';
+import { runDocumentedShell } from '../testkit/documented-shell.ts';
+import { startFleet } from '../testkit/fleet.ts';
+import { canEnterRoots, type FreshRoot, freshRoot } from '../testkit/fresh-root.ts';
+import { describeWithClients } from '../testkit/real-client.ts';
+import { temporaryDirectory } from '../testkit/temporary.ts';
+
+const page = new URL('../../docs/image.md', import.meta.url);
+const programs = fileURLToPath(new URL('../../bin', import.meta.url));
+
+/** A machine with Node, sudo, and as much of systemd as an installer sees. */
+function gateway(): FreshRoot {
+  const root = freshRoot();
+  for (const name of ['var/lib/private/rollcall-device', 'run/rollcall-device', 'run/systemd/system']) {
+    mkdirSync(join(root.path, name), { recursive: true });
+  }
+  copyFileSync(process.execPath, join(root.path, 'local/bin/node'));
+  chmodSync(join(root.path, 'local/bin/node'), 0o755);
+  script(join(root.path, 'local/bin/sudo'), 'exec "$@"');
+  // As for a unit of Type=notify, it is over when the service is ready.
+  script(
+    join(root.path, 'local/bin/systemctl'),
+    '[ "$1" = restart ] || exit 0\ntouch /run/asked-to-start\nfor n in $(seq 400); do [ -S /run/rollcall-device/device.sock ] && exit 0; sleep 0.05; done; exit 1',
+  );
+  return root;
+}
+
+function script(file: string, text: string): void {
+  writeFileSync(file, `#!/bin/sh\nset -e\n${text}\n`);
+  chmodSync(file, 0o755);
+}
+
+function quoted(words: readonly string[]): string {
+  return words.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ');
+}
+
+/** Does what systemd does when it is asked; ends with the test. */
+function systemdOf(root: FreshRoot): void {
+  const looking = setInterval(() => {
+    if (!existsSync(join(root.path, 'run/asked-to-start'))) return;
+    clearInterval(looking);
+    root.start(['sh', '-c', AS_SYSTEMD]);
+  }, 20);
+  onTestFinished(() => clearInterval(looking));
+}
+
+describeWithClients('docs/image.md', ['bash'], () => {
+  it.runIf(canEnterRoots())(
+    'makes a device of a gateway in ten minutes, word by word',
+    async () => {
+      const fleet = await startFleet();
+      onTestFinished(() => fleet.stop());
+      const root = gateway();
+      systemdOf(root);
+      const hosts = temporaryDirectory();
+      script(join(hosts, 'scp'), `[ "$1 $3" = '-r gateway:' ]\nexec cp -R "$2" ${quoted([join(root.path, 'root/')])}`);
+      script(
+        join(hosts, 'ssh'),
+        `[ "$1" = gateway ]; shift\nexport PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nexec ${quoted(root.entrance)} sh -c "cd /root; $*"`,
+      );
+      const run = await runDocumentedShell({
+        page,
+        heading: 'Ten minutes, from nothing to a device',
+        directory: temporaryDirectory(),
+        environment: { ROLLCALL_DATA: fleet.data, PATH: [hosts, programs, process.env.PATH].join(delimiter) },
+      });
+      expect(run).toBe(1);
+      const [device, ...others] = await fleet.operator.listDevices({});
+      expect(others).toEqual([]);
+      expect(device).toMatchObject({ group: 'press' });
+      const said = await fleet.operator.queryTelemetry({ device: device?.id as never });
+      expect(said.map(({ stream, payload }) => [stream, payload])).toEqual([['temperature', 21.5]]);
+    },
+    120_000,
+  );
+});
