@@ -111,6 +111,9 @@ class Drill {
     const leaf = certificatePem.slice(0, certificatePem.indexOf('-----END') + 25);
     const listener = new Listener({ id: deviceId, mqttUrl, keyPem, certificatePem: leaf, rootPem });
     if (!(await listener.open())) this.#failures.push('expected a raw client to be let in, found it refused');
+    // The retained one: what comes after it is new.
+    const isThere = await until(() => listener.bundle !== '', ANSWER_MS, this.#options.signal);
+    if (!isThere) this.#failures.push('expected a trust bundle to be kept for whoever subscribes, found none');
     return listener;
   }
 
