@@ -1,8 +1,8 @@
 /** `rollcall drill ca-compromise`: a server of its own with a copy of the fleet's authority, the drill, and what it means for the fleet. */
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { openConsoleClient } from '../../console/client.ts';
 import { Problem } from '../../contract/problem.ts';
@@ -35,6 +35,7 @@ interface DrillResult extends DrillReport {
 }
 
 const caCompromise = run<DrillCommandOptions>(async ({ options, form }) => {
+  if (options.report !== undefined) expectWritable(options.report);
   const config = loadConfig({ file: options.config, environment: process.env, flags: [] });
   const draft = mkdtempSync(join(tmpdir(), 'rollcall-drill-'));
   try {
@@ -54,6 +55,15 @@ const caCompromise = run<DrillCommandOptions>(async ({ options, form }) => {
     rmSync(draft, { recursive: true, force: true });
   }
 });
+
+/** A drill takes minutes: its result must have a place before it begins. */
+function expectWritable(file: string): void {
+  try {
+    accessSync(dirname(resolve(file)), constants.W_OK);
+  } catch (error) {
+    throw new Problem('usage', { reason: `cannot write ${file}: ${(error as NodeJS.ErrnoException).code}` });
+  }
+}
 
 function copyOf(data: string, draft: string, config: Config): Promise<FleetCopy> {
   return copyFleet({ data, draft, config, now: Date.now, log: createLogger('warn') });

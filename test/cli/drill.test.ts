@@ -110,6 +110,13 @@ describe('rollcall drill ca-compromise', () => {
     TIMEOUT_MS,
   );
 
+  it('refuses a report that has no place, before it begins', async () => {
+    const { code, said } = await drill(['--report', join(temporaryDirectory(), 'missing', 'drill.json')]);
+    expect(code).toBe(2);
+    expect(said).toContain('drill.json: ENOENT');
+    expect(said).not.toContain('enroll');
+  });
+
   it('refuses a directory without a fleet', async () => {
     const { code, said } = await drill(['--data', temporaryDirectory()]);
     expect(code).not.toBe(0);
