@@ -289,6 +289,17 @@ describe('session resumption', () => {
       }
     });
 
+    it(`does not let a client in whose certificate was superseded since on ${version}`, async () => {
+      await start();
+      const dev1 = device('dev-1');
+      const credentials = bed.enroll(dev1);
+      const sessions = await saved(credentials, version);
+      bed.standings.set(credentials.serial, { state: 'superseded', holder: dev1, supersededAt: 1 });
+      for (const session of sessions) {
+        expect(await comeBack(session, version, credentials)).toEqual({ code: 5, reused: false });
+      }
+    });
+
     it(`does not let a client in that was suspended since on ${version}`, async () => {
       await start();
       const dev1 = device('dev-1');

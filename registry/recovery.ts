@@ -113,11 +113,11 @@ function judge(tx: Transaction, { serial, der, publicKeySha256 }: RecoveryClaim,
   const status = findDevice(tx, holder.id)?.status;
   if (status === 'suspended' || status === 'quarantined') return refused(`device_${status}`, holder);
   if (status !== 'active') return refused('parent_not_good', holder);
-  if (isSuperseded(parent, tx.now)) return refused('parent_superseded', holder);
   if (parent.notAfter > tx.now) return refused('parent_not_good', holder); // it renews, with another key
   if (tx.now >= parent.notAfter + limits.graceMs) return refused('grace_over', holder);
   const newest = findCertificateByKey(tx, publicKeySha256);
   if (newest?.parentSerial === serial && isLive(newest, tx.now)) return { outcome: 'replayed', certificate: newest };
+  if (isSuperseded(parent, tx.now)) return refused('parent_superseded', holder);
   if (parent.publicKeySha256 !== publicKeySha256) return refused('key_differs', holder);
   // One that was recovered already leads on, not the one before it.
   if (newest !== undefined && isLive(newest, tx.now)) return refused('parent_superseded', holder);

@@ -78,6 +78,17 @@ export function recoveryBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await recover()).toMatchObject({ outcome: 'recovered' }); // who lost that key still has the old one
     });
 
+    it('gives the answer that was lost to a device that slept through the overlap and the end', async () => {
+      const { fleet, parent, recover } = await opened(-20);
+      const lost = { parentSerial: parent.serial, certificate: fleet.issue('lost'), address: '192.0.2.9' };
+      await fleet.registry.commitRenewal(lost);
+      fleet.pass(30 * DAY);
+      expect(await fleet.registry.standing(parent.serial)).toMatchObject({ state: 'superseded' });
+      const answer = { outcome: 'replayed', certificate: { serial: lost.certificate.serial } };
+      expect(await recover({ key: 'lost' })).toMatchObject(answer);
+      expect(await recover()).toEqual({ outcome: 'refused', refusal: 'parent_superseded' });
+    });
+
     it('waives nothing but the dates', async () => {
       const { fleet, parent, recover } = await opened();
       const no = (refusal: string) => ({ outcome: 'refused', refusal });
