@@ -14,7 +14,8 @@ const CONCERNED: Readonly<Record<DeviceAct, string>> = {
   revoke: `NOT (${STATUS_IS.revoked})`,
   suspend: `(${STATUS_IS.active} OR ${STATUS_IS.quarantined})`,
   resume: `(${STATUS_IS.suspended} OR ${STATUS_IS.quarantined})`,
-  quarantine: `(${STATUS_IS.active} OR ${STATUS_IS.suspended})`,
+  // Of who is suspended it would be a way in: that is for each by name.
+  quarantine: STATUS_IS.active,
   disconnect: `NOT (${STATUS_IS.revoked})`,
   delete: 'TRUE',
 };

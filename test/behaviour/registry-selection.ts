@@ -49,10 +49,16 @@ export function selectionBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await select({ group })).toBe('a c');
       expect(await select({ group }, { act: 'suspend' })).toBe('c');
       expect(await select({ group }, { act: 'resume' })).toBe('a');
-      expect(await select({ group }, { act: 'quarantine' })).toBe('a c');
       expect(await select({ group }, { act: 'delete' })).toBe('a b c');
       await fleet.registry.actOnDevices([device('c')], { act: 'delete' }, OPERATOR);
       expect(await select({ group }, { act: 'delete' })).toBe('a b');
+    });
+
+    it('means a suspended device, which quarantine would let in again, only by its id', async () => {
+      const { fleet, select } = await openFour();
+      await fleet.registry.actOnDevices([device('a')], { act: 'suspend' }, OPERATOR);
+      expect(await select({ group: 'pumps' as GroupName }, { act: 'quarantine' })).not.toContain('a');
+      expect(await select({ ids: [device('a')] }, { act: 'quarantine' })).toBe('a');
     });
 
     it('goes by the newest certificate: a device that renewed since is not meant by "issued before"', async () => {
