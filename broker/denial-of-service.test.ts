@@ -6,6 +6,7 @@ import mqttPacket, { type Packet } from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
 import { remainingLength } from './testbed/packet-corpus.ts';
 import { device, service, Testbed, type TestbedOptions } from './testbed/testbed.ts';
+import { until } from './testbed/until.ts';
 
 let bed: Testbed;
 const start = async (options?: TestbedOptions) => {
@@ -20,10 +21,6 @@ function tcp(): net.Socket {
   socket.on('error', () => {});
   socket.resume();
   return socket;
-}
-
-async function until(isTrue: () => boolean): Promise<void> {
-  while (!isTrue()) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
 const publishBytes = (topic: string, payload: string | Buffer, qos: 0 | 1 | 2 = 0, messageId = 1): Buffer =>

@@ -6,6 +6,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { TelemetryMessage } from '../telemetry/telemetry.ts';
 import { connectPacket } from './testbed/raw-client.ts';
 import { device, service, Testbed, type TestbedOptions } from './testbed/testbed.ts';
+import { until } from './testbed/until.ts';
 
 let bed: Testbed;
 const start = async (options?: TestbedOptions) => {
@@ -19,10 +20,6 @@ const pubacks = (packets: readonly Packet[]) =>
   packets.flatMap((packet) => (packet.cmd === 'puback' ? [packet.messageId] : []));
 const telemetry = 'devices/dev-1/telemetry/temp';
 const commands = 'devices/dev-1/commands/+/+';
-
-async function until(isTrue: () => boolean): Promise<void> {
-  while (!isTrue()) await new Promise((resolve) => setTimeout(resolve, 5));
-}
 
 /** Storage that answers when the test says so. */
 function manualStorage() {

@@ -230,7 +230,7 @@ async function answering(port: number): Promise<void> {
       socket.once('error', () => resolve(false));
     });
     if (isOpen) return;
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await new Promise((resolve) => setTimeout(resolve, 20)); // another program's listener: nothing tells when it is there
   }
 }
 
