@@ -7,9 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { deviceNode } from '../test/testkit/device-node.ts';
-import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
-import { type ScriptedBroker, startScriptedBroker } from '../test/testkit/scripted-broker.ts';
-import { type ScriptedEstServer, startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
+import { type ScriptedFleet, startScriptedFleet } from '../test/testkit/scripted-fleet.ts';
 import { buildDeviceSdk } from './build.ts';
 
 const repository = fileURLToPath(new URL('..', import.meta.url));
@@ -18,21 +16,16 @@ const manifest = JSON.parse(readFileSync(new URL('package.json', import.meta.url
 // Inside the repository's own node_modules, where a package manager would put it.
 const consumer = mkdtempSync(join(repository, 'node_modules', '.consumer-of-device-sdk-'));
 const installed = join(consumer, 'node_modules', '@rollcall', 'device-sdk');
-const authority = makeScriptedAuthority();
-let broker: ScriptedBroker;
-let est: ScriptedEstServer;
+let fleet: ScriptedFleet;
 
 beforeAll(async () => {
   await buildDeviceSdk(join(installed, 'dist'));
   writeFileSync(join(installed, 'package.json'), JSON.stringify(manifest));
-  broker = await startScriptedBroker(authority);
-  est = await startScriptedEstServer(authority, { mqttUrl: () => broker.mqttUrl });
+  fleet = await startScriptedFleet();
 });
 
 afterAll(async () => {
-  await broker?.close();
-  await est?.close();
-  authority.dispose();
+  await fleet?.stop();
   rmSync(consumer, { recursive: true, force: true });
 });
 
@@ -40,7 +33,7 @@ afterAll(async () => {
 async function runOnDevice(name: string, script: string): Promise<unknown> {
   writeFileSync(join(consumer, name), script);
   const running = promisify(execFile)(deviceNode(), [name], { cwd: consumer, env: {} });
-  running.child.stdin?.end(JSON.stringify({ token: est.token(), dataDir: join(consumer, `${name}.identity`) }));
+  running.child.stdin?.end(JSON.stringify({ token: fleet.est.token(), dataDir: join(consumer, `${name}.identity`) }));
   return JSON.parse((await running).stdout);
 }
 
@@ -59,15 +52,15 @@ describe('the built package', () => {
   it('enrolls, publishes, renews and ends by itself, as an ES module', async () => {
     const head = "import { readFileSync } from 'node:fs';\nimport { Device } from '@rollcall/device-sdk';\n";
     expect(await runOnDevice('device.mjs', head + SCRIPT)).toMatchObject({ id: 'device-1', state: 'closed' });
-    expect(broker.messages.map(({ payload }) => payload)).toEqual(['{"value":21.5}', '{"value":22}']);
+    expect(fleet.broker.messages.map(({ payload }) => payload)).toEqual(['{"value":21.5}', '{"value":22}']);
   });
 
   it('does the same as CommonJS', async () => {
     const head = "const { readFileSync } = require('node:fs');\nconst { Device } = require('@rollcall/device-sdk');\n";
     const script = `${head}(async () => {${SCRIPT}})();`;
-    const said = broker.messages.length;
+    const said = fleet.broker.messages.length;
     expect(await runOnDevice('device.cjs', script)).toMatchObject({ state: 'closed' });
-    expect(broker.messages.slice(said)).toHaveLength(2);
+    expect(fleet.broker.messages.slice(said)).toHaveLength(2);
   });
 
   it('has types for both kinds of consumer, with nothing of the repository around them', () => {

@@ -9,9 +9,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
-import { type ScriptedBroker, startScriptedBroker } from '../test/testkit/scripted-broker.ts';
-import { type ScriptedEstServer, startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
+import { type ScriptedFleet, startScriptedFleet } from '../test/testkit/scripted-fleet.ts';
 import { buildSingleFile } from './build.ts';
 
 const SCRIPT = `
@@ -57,21 +55,16 @@ const { Device } = require('./device-sdk.cjs');
 })().catch((error) => say('error ' + error.code));
 `;
 
-const authority = makeScriptedAuthority();
 let directory: string;
-let broker: ScriptedBroker;
-let est: ScriptedEstServer;
+let fleet: ScriptedFleet;
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), 'rollcall-power-cut-'));
   await buildSingleFile(join(directory, 'device-sdk.cjs'));
   writeFileSync(join(directory, 'device.cjs'), SCRIPT);
-  broker = await startScriptedBroker(authority);
-  est = await startScriptedEstServer(authority, { mqttUrl: () => broker.mqttUrl });
+  fleet = await startScriptedFleet();
 });
 afterAll(async () => {
-  await est.close();
-  await broker.close();
-  authority.dispose();
+  await fleet.stop();
   rmSync(directory, { recursive: true, force: true });
 });
 
@@ -85,7 +78,7 @@ async function run(
   messages: readonly string[],
   fault: { readonly mode?: string; readonly at?: number } = {},
 ): Promise<Run> {
-  const device = { dataDir: join(directory, id), token: est.token(), deviceId: id, renewal: 'manual' };
+  const device = { dataDir: join(directory, id), token: fleet.est.token(), deviceId: id, renewal: 'manual' };
   const order = JSON.stringify({ device, messages, renewAfter: 'second', ...fault });
   const child = spawn(process.execPath, ['device.cjs', order], {
     cwd: directory,
@@ -107,7 +100,7 @@ async function recovers(id: string, before: Run): Promise<void> {
   const after = await run(id, ['last']);
   expect(after.lines, id).toContain('drained');
   expect(saidIn(after, 'open')).toEqual([id]);
-  const arrived = broker.messages.filter(({ from, topic }) => from === id && topic.endsWith('/readings'));
+  const arrived = fleet.broker.messages.filter(({ from, topic }) => from === id && topic.endsWith('/readings'));
   const payloads = [...new Set(arrived.map(({ payload }) => payload))];
   const safe = [...saidIn(before, 'safe'), 'last'];
   expect(
@@ -131,7 +124,7 @@ describe('a device', () => {
       expect(before.signal, id).toBe('SIGKILL');
       await recovers(id, before);
       // The answer to each request was a certificate for one key: a token is not spent twice.
-      expect(est.issuedIds.filter((issued) => issued === id).length).toBeLessThanOrEqual(2);
+      expect(fleet.est.issuedIds.filter((issued) => issued === id).length).toBeLessThanOrEqual(2);
     };
     for (let at = 1; at < writes; at += 2) await Promise.all([cut(at), ...(at + 1 < writes ? [cut(at + 1)] : [])]);
   }, 120_000);

@@ -4,9 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { makeScriptedAuthority } from '../../test/testkit/scripted-authority.ts';
-import { type ScriptedBroker, startScriptedBroker } from '../../test/testkit/scripted-broker.ts';
-import { type ScriptedEstServer, startScriptedEstServer } from '../../test/testkit/scripted-est-server.ts';
+import { type ScriptedFleet, startScriptedFleet } from '../../test/testkit/scripted-fleet.ts';
 import { Device, type DeviceSchema } from '../index.ts';
 
 interface Sensor extends DeviceSchema {
@@ -15,24 +13,19 @@ interface Sensor extends DeviceSchema {
   readonly twin: { readonly desired: { readonly interval: number }; readonly reported: { readonly interval: number } };
 }
 
-const authority = makeScriptedAuthority();
 const dataDir = mkdtempSync(join(tmpdir(), 'rollcall-example-'));
-let broker: ScriptedBroker;
-let est: ScriptedEstServer;
+let fleet: ScriptedFleet;
 
 beforeAll(async () => {
-  broker = await startScriptedBroker(authority);
-  est = await startScriptedEstServer(authority, { mqttUrl: () => broker.mqttUrl });
+  fleet = await startScriptedFleet();
 });
 afterAll(async () => {
-  await est.close();
-  await broker.close();
-  authority.dispose();
+  await fleet.stop();
   rmSync(dataDir, { recursive: true });
 });
 
 it('enrolls once, publishes whenever it is started, and does what the fleet wants of it', async () => {
-  const token = est.token(); // on a real device: from its configuration, a label, or a file
+  const token = fleet.est.token(); // on a real device: from its configuration, a label, or a file
   const topic = (rest: string) => `devices/${device.id}/${rest}`;
 
   const device = await Device.open<Sensor>({ dataDir, token });
@@ -45,7 +38,7 @@ it('enrolls once, publishes whenever it is started, and does what the fleet want
   });
   await device.publish('temperature', { value: 21.5 }); // resolves when it is on disk
   await device.drained(); // not needed: what is not acknowledged now goes out the next time
-  await broker.publish(topic('twin/desired'), '{"version":1,"state":{"interval":10}}');
+  await fleet.broker.publish(topic('twin/desired'), '{"version":1,"state":{"interval":10}}');
   await isSet;
   await device.close();
 
@@ -58,6 +51,6 @@ it('enrolls once, publishes whenever it is started, and does what the fleet want
   expect(interval).toBe(10);
   expect(later.id).toBe(device.id);
   expect(known).toEqual([{ interval: 10 }, { interval: 10 }, {}]);
-  const topics = broker.messages.map((message) => message.topic);
+  const topics = fleet.broker.messages.map((message) => message.topic);
   expect([...new Set(topics)]).toEqual(['telemetry/temperature', 'twin/reported', 'events/restarted'].map(topic));
 });
