@@ -72,7 +72,7 @@ export async function openKeyHome(directory: CaDirectory, settings: KeySettings)
 }
 
 /** Problem `config_invalid` when there is none, `private_key_exposed` when others can read it. */
-export async function readPassphrase(file: string): Promise<Buffer> {
+async function readPassphrase(file: string): Promise<Buffer> {
   const text = await readPrivateText(file, 'passphrase');
   if (Buffer.byteLength(text) >= 8) return Buffer.from(text);
   throw new Problem('config_invalid', { reason: `passphrase file ${file}: expected at least 8 characters` });

@@ -149,7 +149,7 @@ function isNewIn(tx: Transaction, group: GroupName, id: DeviceId | undefined): b
 }
 
 /** An operator who holds a device back has to let it go before any token brings it in again. */
-export function restrictionOf(tx: Transaction, id: DeviceId): 'device_suspended' | 'device_quarantined' | undefined {
+function restrictionOf(tx: Transaction, id: DeviceId): 'device_suspended' | 'device_quarantined' | undefined {
   const status = findDevice(tx, id)?.status;
   return status === 'suspended' || status === 'quarantined' ? `device_${status}` : undefined;
 }

@@ -13,7 +13,7 @@ export interface Recording {
 }
 
 /** A recording that can't be used; the message says where and what was expected. */
-export class RecordingError extends Error {
+class RecordingError extends Error {
   override readonly name = 'RecordingError';
 }
 
