@@ -3,7 +3,7 @@
  * it. Who may open the socket is decided by its mode; whoever can speaks as this device.
  */
 
-import { chmodSync, mkdirSync, rmSync } from 'node:fs';
+import { chmodSync, lstatSync, mkdirSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createConnection } from 'node:net';
 import { dirname } from 'node:path';
@@ -33,10 +33,7 @@ const UNREAD_MAX = 1024 * 1024;
 /** Rejects with the system's error, or when another agent answers at this socket. */
 export async function openHttpDoor(options: HttpDoorOptions): Promise<Door> {
   mkdirSync(dirname(options.socket), { recursive: true, mode: 0o755 });
-  if (await isAnswered(options.socket)) {
-    throw new DeviceError('unavailable', { reason: `another agent answers at ${options.socket}` });
-  }
-  rmSync(options.socket, { force: true });
+  await removeStaleSocket(options.socket);
   const server = createServer({ requestTimeout: 30_000, headersTimeout: 10_000 }, (request, response) => {
     void answer(request, response, options);
   });
@@ -179,15 +176,26 @@ function statusOf({ code, status }: DeviceError): number {
   return status ?? STATUSES[code] ?? 503;
 }
 
-/** Whether somebody listens there; a socket left behind by a crash refuses. */
-function isAnswered(socket: string): Promise<boolean> {
+/** What a crash left behind goes; another agent stays, and so does whatever isn't a socket. */
+async function removeStaleSocket(path: string): Promise<void> {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isSocket()) {
+    throw new DeviceError('unavailable', { reason: `expected a socket or nothing at ${path}, found something else` });
+  }
+  if (await isLive(path)) throw new DeviceError('unavailable', { reason: `another agent answers at ${path}` });
+  rmSync(path, { force: true });
+}
+
+/** Only a refused connection proves that nobody listens; any other failure may come from an agent that is busy. */
+function isLive(path: string): Promise<boolean> {
   return new Promise((resolve) => {
-    const probe = createConnection(socket);
+    const probe = createConnection(path);
     probe.once('connect', () => {
       probe.destroy();
       resolve(true);
     });
-    probe.once('error', () => resolve(false));
+    probe.once('error', (error: NodeJS.ErrnoException) => resolve(error.code !== 'ECONNREFUSED'));
   });
 }
 

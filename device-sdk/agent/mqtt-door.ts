@@ -31,6 +31,8 @@ export interface MqttDoor extends Door {
 }
 
 const CONNECTIONS_MAX = 64;
+/** Of one application. */
+const FILTERS_MAX = 50;
 const CONNECT_WITHIN_MS = 10_000;
 const PACKET_MAX = PAYLOAD_MAX + 1_024;
 /** Messages of one application that are on their way to disk, before its socket isn't read any more. */
@@ -211,6 +213,7 @@ class Application {
   /** Only what lies within the device's own commands. */
   #subscribe(filter: string): number {
     if (!filterCovers('commands/#', this.#short(filter))) return SUBSCRIPTION_REFUSED;
+    if (this.#filters.size >= FILTERS_MAX && !this.#filters.has(filter)) return SUBSCRIPTION_REFUSED;
     this.#filters.set(filter, this.#short(filter));
     this.#leave ??= this.#options.board.join((command) => this.#take(command));
     return 0;

@@ -1,6 +1,6 @@
 /** `rollcall-device` against a real fleet: applications on a gateway speak through it, and it looks after the rest. */
 
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -139,6 +139,16 @@ describe('the program', () => {
   });
 });
 
+it('leaves a file alone that lies where its socket should be', async () => {
+  const place = await gateway('agent-7');
+  mkdirSync(join(place.socket, '..'));
+  writeFileSync(place.socket, 'precious');
+  const { code, stderr } = await place.command(['run']);
+  expect(code).toBe(1);
+  expect(stderr).toContain('expected a socket or nothing');
+  expect(readFileSync(place.socket, 'utf8')).toBe('precious');
+});
+
 describeWithClients('an application on the gateway', ['curl', 'mosquitto_pub', 'mosquitto_sub', 'paho'], () => {
   const curl = (directory: string, socket: string, ...args: readonly string[]) =>
     succeed('curl', ['--silent', '--unix-socket', socket, ...args], { directory });
@@ -237,6 +247,9 @@ describeWithClients('an application on the gateway', ['curl', 'mosquitto_pub', '
       directory,
     });
     await listener.line(/Subscribed \(mid: 1\): 128, 128/);
+    const many = Array.from({ length: 51 }, (_, index) => ['-t', `commands/name-${index}/+`]).flat();
+    const greedy = startClient('mosquitto_sub', [...local, ...many], { directory });
+    await greedy.line(/Subscribed \(mid: 1\): (0, ){50}128/);
   });
 
   it('cannot hurt the agent with bytes that are no MQTT', async () => {
