@@ -1,0 +1,59 @@
+/** A certificate's life as operators see and set it: profiles of groups, and what ends next. */
+
+import { X509Certificate } from 'node:crypto';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { Ended } from '../testkit/child-process.ts';
+import { startFleet, type TestFleet } from '../testkit/fleet.ts';
+import { rollcall } from '../testkit/program.ts';
+
+let fleet: TestFleet;
+beforeAll(async () => {
+  fleet = await startFleet();
+});
+afterAll(() => fleet.stop());
+
+function run(...args: string[]): Promise<Ended> {
+  return rollcall([...args, '--data', fleet.data]);
+}
+
+it('sets what a group is like, leaves what is not named, and takes it away again', async () => {
+  expect((await run('group', 'profile', 'show', 'brief')).stdout).toContain('brief has no profile');
+  expect(await run('group', 'profile', 'set', 'brief', '--lifetime', '2h', '--max-devices', '1')).toMatchObject({
+    code: 0,
+    stderr: '',
+  });
+  expect(await run('group', 'profile', 'set', 'brief', '--keys', 'p-256')).toMatchObject({ code: 0 });
+  const shown = (await run('group', 'profile', 'show', 'brief')).stdout;
+  expect(shown).toMatch(/^lifetime +7200 s$/m);
+  expect(shown).toMatch(/^keys +P-256$/m);
+  expect(shown).toMatch(/^devices +1 at most$/m);
+
+  const device = await fleet.enroll('brief-1', { group: 'brief' });
+  const { validTo } = new X509Certificate(device.certificatePem);
+  expect(Date.parse(validTo)).toBeLessThan(Date.now() + 2 * 3_600_000 + 1000);
+  await expect(fleet.enroll('brief-2', { group: 'brief' })).rejects.toMatchObject({ code: 'group_full' });
+
+  expect(await run('group', 'profile', 'set', 'brief', '--clear')).toMatchObject({ code: 0 });
+  expect((await run('group', 'profile', 'show', 'brief')).stdout).toContain('brief has no profile');
+});
+
+it.each([
+  ['nothing to set', [], 'expected --lifetime'],
+  ['a life that is too short', ['--lifetime', '1m'], 'lifetime'],
+  ['a kind of key that is none', ['--keys', 'rot13'], 'expected some of'],
+  ['parts of a life that are none', ['--renewal', '2-3'], 'expected parts of a life'],
+])('refuses a profile with %s', async (_, options, complaint) => {
+  const { code, stderr } = await run('group', 'profile', 'set', 'other', ...options);
+  expect(code).not.toBe(0);
+  expect(stderr).toContain(complaint);
+});
+
+it('shows what ends within a time, and nothing that ends later', async () => {
+  await run('group', 'profile', 'set', 'short', '--lifetime', '3h');
+  await fleet.enroll('ends-soon', { group: 'short' });
+  await fleet.enroll('ends-later');
+  const soon = (await run('certificates', 'expiring', '--within', '1d')).stdout;
+  expect(soon).toContain('ends-soon');
+  expect(soon).not.toContain('ends-later');
+  expect((await run('certificates', 'expiring', '--late')).stdout).not.toContain('ends-soon');
+});
