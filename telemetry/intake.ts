@@ -139,7 +139,7 @@ export class Intake {
     };
   }
 
-  counters(): Omit<TelemetryCounters, 'diskFreeBytes' | 'isDiskLow'> {
+  counters(): Omit<TelemetryCounters, 'diskFreeBytes' | 'isDiskLow' | 'newestPosition'> {
     return { ...this.#counts, queuedBytes: this.#queuedBytes, isUnderPressure: this.#isUnderPressure };
   }
 

@@ -76,6 +76,7 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
   const disk = new DiskGuard(directory, { floor: options.diskFloor ?? 0, log, ...options.disk });
   await disk.look();
 
+  let newestPosition = 0;
   const intake = new Intake({
     limits: { ...INTAKE_LIMITS, ...options.limits },
     now,
@@ -88,6 +89,8 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
         throw error;
       });
       tellDamage(appended);
+      const stored = messages.length - appended.repeated.length;
+      if (stored > 0) newestPosition = appended.first + stored - 1;
       followers.tell(messages, appended.first, appended.repeated);
       return appended;
     },
@@ -120,7 +123,7 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
     accept: (message) => intake.accept(message),
     submit: (message, waiting) => intake.submit(message, waiting),
     onPressure: (listener) => intake.onPressure(listener),
-    counters: () => ({ ...intake.counters(), diskFreeBytes: disk.free ?? 0, isDiskLow: disk.isLow }),
+    counters: () => ({ ...intake.counters(), newestPosition, diskFreeBytes: disk.free ?? 0, isDiskLow: disk.isLow }),
     prune: (kept) => prune(kept ?? retention),
     follow: (device, listener) => followers.add(device, listener),
     close: () => {

@@ -120,6 +120,8 @@ export interface TelemetryCounters {
   /** Sent again with the same key, and not stored again. */
   readonly repeated: number;
   readonly commits: number;
+  /** Of the newest message stored since the journal was opened; 0 before the first. */
+  readonly newestPosition: number;
   readonly queuedBytes: number;
   readonly isUnderPressure: boolean;
   /** Bytes free on the journal's disk; 0 when nobody looks. */
