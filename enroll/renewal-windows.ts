@@ -26,7 +26,7 @@ export interface LifePart {
 }
 
 /** The usual window lies in here, as parts of a life: late enough to be worth it, early enough for a server that is down for days. */
-export const USUAL_PART: LifePart = { from: 0.6, to: 0.8 };
+const USUAL_PART: LifePart = { from: 0.6, to: 0.8 };
 /** How far it may be stretched for a fleet that is large for its budget. */
 const WIDEST = { from: 0.3, to: 0.85 } as const;
 /** Length of one window within that, as a part of a life: a device that sleeps a while still finds it open. */

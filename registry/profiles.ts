@@ -25,7 +25,7 @@ export interface GroupProfile {
   readonly renewal?: { readonly from: number; readonly to: number } | undefined;
 }
 
-export const LIFETIME_BOUNDS = { least: 3600, most: 397 * 24 * 3600 } as const;
+const LIFETIME_BOUNDS = { least: 3600, most: 397 * 24 * 3600 } as const;
 export const MOST_DEVICES = 10_000_000;
 
 export interface ProfileMemory {
