@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { manualTime } from '../test/testkit/manual-time.ts';
+import { deviceTime } from '../test/testkit/manual-time.ts';
 import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
 import { type BrokerScript, startScriptedBroker } from '../test/testkit/scripted-broker.ts';
 import { type EstScript, problem, startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
@@ -50,12 +50,12 @@ const isRenewal = ({ path }: { readonly path: string }) => path.endsWith('/simpl
 
 async function start(script: { readonly est?: EstScript; readonly broker?: BrokerScript } = {}) {
   const broker = await startScriptedBroker(authority, script.broker);
+  const time = deviceTime();
   const est = await startScriptedEstServer(authority, { mqttUrl: () => broker.mqttUrl, ...script.est });
   cleanups.push(
     () => broker.close(),
     () => est.close(),
   );
-  const time = manualTime(Date.now());
   const dataDir = temporaryDirectory();
   const open = async (options: Partial<DeviceOptions> = {}) => {
     const { now, schedule } = time;

@@ -2,7 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import fc from 'fast-check';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
-import { type ManualTime, manualTime } from '../test/testkit/manual-time.ts';
+import { deviceTime, type ManualTime } from '../test/testkit/manual-time.ts';
 import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
 import { type BrokerScript, startScriptedBroker } from '../test/testkit/scripted-broker.ts';
 import { type EstScript, problem, startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
@@ -72,9 +72,8 @@ const isRenewal = ({ path }: { readonly path: string }) => path.endsWith('/simpl
 
 async function start(script: { readonly est?: EstScript; readonly broker?: BrokerScript } = {}) {
   const broker = await startScriptedBroker(authority, script.broker);
-  const time = manualTime(Date.now());
-  const now = () => time.now() - 10_000; // the server's; the device's uptime passes while the clock of this test stands
-  const est = await startScriptedEstServer(authority, { mqttUrl: () => broker.mqttUrl, now, ...script.est });
+  const time = deviceTime();
+  const est = await startScriptedEstServer(authority, { mqttUrl: () => broker.mqttUrl, ...script.est });
   cleanups.push(
     () => broker.close(),
     () => est.close(),
