@@ -51,7 +51,11 @@ const isRenewal = ({ path }: { readonly path: string }) => path.endsWith('/simpl
 async function start(script: { readonly est?: EstScript; readonly broker?: BrokerScript } = {}) {
   const broker = await startScriptedBroker(authority, script.broker);
   const time = deviceTime();
-  const est = await startScriptedEstServer(authority, { mqttUrl: () => broker.mqttUrl, ...script.est });
+  const est = await startScriptedEstServer(authority, {
+    mqttUrl: () => broker.mqttUrl,
+    now: time.servers,
+    ...script.est,
+  });
   cleanups.push(
     () => broker.close(),
     () => est.close(),
