@@ -111,6 +111,7 @@ export class FaultyProxy {
   #pipe(from: Socket, to: Socket): () => void {
     let free = 0; // when the line is through with what it carries
     let isSilent = false;
+    const waiting: (() => void)[] = [];
     const later = (run: () => void, bytes: number) => {
       const now = performance.now();
       const { latency, jitter, loss, bandwidth } = this.#line;
@@ -120,7 +121,9 @@ export class FaultyProxy {
       at = Math.max(at, free);
       if (bandwidth !== undefined) at += (bytes / bandwidth) * 1_000;
       free = at;
-      setTimeout(run, at - now);
+      // A timer counts whole milliseconds, so two may fire in the other order: each lets go the first that waits.
+      waiting.push(run);
+      setTimeout(() => waiting.shift()?.(), at - now);
     };
     from.on('data', (bytes: Buffer) => {
       if (isSilent) return;
