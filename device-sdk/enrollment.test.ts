@@ -121,7 +121,10 @@ describe('an enrollment', () => {
     const order = { token: server.token() };
     expect((await enrollOnce(memoryIdentityStore(), order)).mqttUrl).toBe('mqtts://broker.example:18883');
     const own = { ...order, mqttUrl: 'mqtts://10.0.0.1' };
-    expect((await enrollOnce(memoryIdentityStore(), own)).mqttUrl).toBe('mqtts://10.0.0.1:8883');
+    const kept = store();
+    expect((await enrollOnce(kept, own)).mqttUrl).toBe('mqtts://10.0.0.1:8883');
+    // For as long as the caller says so.
+    expect((await enrollOnce(kept, order)).mqttUrl).toBe('mqtts://broker.example:18883');
   });
 
   it('works against a server of another make when root and address are given', async () => {

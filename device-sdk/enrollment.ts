@@ -39,7 +39,8 @@ export interface EnrollmentOrder {
  * asks only once; `retryAfter` tells when the server would like to be asked again.
  */
 export async function enrollOnce(store: IdentityStore, order: EnrollmentOrder): Promise<StoredIdentity> {
-  return (await loadIdentity(store, order)) ?? enroll(store, order);
+  const identity = (await loadIdentity(store, order)) ?? (await enroll(store, order));
+  return { ...identity, mqttUrl: checkedMqttUrls(order.mqttUrl)?.[0] ?? identity.mqttUrl };
 }
 
 /** Undefined when there is none; rejects with `identity_unusable` when it is damaged or of another device. */
@@ -96,7 +97,8 @@ export async function enroll(store: IdentityStore, order: EnrollmentOrder): Prom
   const identity: StoredIdentity = {
     deviceId,
     enrollUrl: credential.enrollUrl,
-    mqttUrl: credential.mqttUrl ?? announcedMqttUrl(issued) ?? defaultMqttUrl(credential.enrollUrl),
+    // What the caller names in its place holds for as long as the caller names it, and isn't kept.
+    mqttUrl: announcedMqttUrl(issued) ?? credential.mqttUrl ?? defaultMqttUrl(credential.enrollUrl),
     keyPem: pending.keyPem,
     certificatePem,
     rootPem: root.toString(),

@@ -4,11 +4,16 @@ import { request } from 'node:http';
 import { isProblemCode } from '../../contract/problem.ts';
 import { DEVICE_PROBLEMS, DeviceError, type DeviceErrorCode } from '../device-error.ts';
 import type { AgentStatus } from './agent-device.ts';
+import type { PublishAnswer } from './publish-request.ts';
 
 export interface AgentClient {
   status(): Promise<AgentStatus>;
-  /** Resolves when the message is on disk, or, with `wait`, when the broker has stored it. */
-  publish(stream: string, payload: Buffer, options: { readonly wait: boolean }): Promise<{ readonly state: string }>;
+  /** Resolves when the message is on disk, or, with `wait` (seconds), when the broker has stored it or the time is over. */
+  publish(
+    stream: string,
+    payload: Buffer,
+    options: { readonly wait: number | undefined },
+  ): Promise<PublishAnswer['body']>;
   renew(): Promise<AgentStatus>;
   enroll(token: string): Promise<AgentStatus>;
 }
@@ -18,7 +23,7 @@ const SILENCE_MS = 120_000;
 
 /** Every method rejects with a DeviceError: the agent's own, or `unavailable` when none answers at the socket. */
 export function agentClient(socket: string): AgentClient {
-  const ask = <T>(method: 'GET' | 'POST', path: string, body?: Buffer) =>
+  const ask = <T>(method: 'GET' | 'POST', path: string, body?: Buffer, silence = SILENCE_MS) =>
     new Promise<T>((resolve, reject) => {
       const asking = request({ socketPath: socket, host: 'device', method, path, agent: false }, (response) => {
         const chunks: Buffer[] = [];
@@ -35,11 +40,11 @@ export function agentClient(socket: string): AgentClient {
           else reject(told(value, response.statusCode));
         });
       });
-      asking.setTimeout(SILENCE_MS, () => asking.destroy(new Error(`no answer in ${SILENCE_MS / 1000} s`)));
+      asking.setTimeout(silence, () => asking.destroy(new Error(`no answer in ${silence / 1000} s`)));
       asking.once('error', (error: NodeJS.ErrnoException) =>
         reject(
           new DeviceError('unavailable', {
-            reason: `expected a running agent at ${socket}, found ${error.code ?? error.message}`,
+            reason: whyNoAnswer(socket, error),
             cause: error,
           }),
         ),
@@ -48,11 +53,19 @@ export function agentClient(socket: string): AgentClient {
     });
   return {
     status: () => ask('GET', '/v1/status'),
-    publish: (stream, payload, { wait }) =>
-      ask('POST', `/v1/telemetry/${encodeURIComponent(stream)}${wait ? '?wait=1' : ''}`, payload),
+    publish: (stream, payload, { wait }) => {
+      const path = `/v1/telemetry/${encodeURIComponent(stream)}`;
+      if (wait === undefined) return ask('POST', path, payload);
+      return ask('POST', `${path}?wait=1&timeout=${wait}`, payload, SILENCE_MS + wait * 1_000);
+    },
     renew: () => ask('POST', '/v1/renew'),
     enroll: (token) => ask('POST', '/v1/enroll', Buffer.from(token, 'utf8')),
   };
+}
+
+function whyNoAnswer(socket: string, { code, message }: NodeJS.ErrnoException): string {
+  if (code === 'EACCES') return `this user may not use ${socket}: be root, or see socket-mode in the settings`;
+  return `expected a running agent at ${socket}, found ${code ?? message}`;
 }
 
 function parse(bytes: Buffer): Readonly<Record<string, unknown>> | undefined {

@@ -3,7 +3,6 @@
  * help, and then is a `Device`. The doors ask it; it knows none of them.
  */
 
-import { readFile, stat } from 'node:fs/promises';
 import type { DeviceId } from '../../contract/identity.ts';
 import { askedDelay, backoffDelay } from '../backoff.ts';
 import { Device } from '../device.ts';
@@ -19,6 +18,7 @@ import { validityOf } from '../renewer.ts';
 import type { Schedule } from '../schedule.ts';
 import type { CommandBoard } from './command-board.ts';
 import type { AgentSettings } from './settings.ts';
+import { stampOf, tokenIn } from './token-file.ts';
 
 export interface AgentStatus {
   readonly version: string;
@@ -48,7 +48,8 @@ export interface AgentDeviceOptions {
 
 /** How often a token file is looked at, when only another token can help. */
 const TOKEN_LOOK_MS = 5_000;
-const TOKEN_FILE_MAX_BYTES = 4_096;
+/** Applications that wait for the device to be enrolled, at most: each holds a payload in memory. */
+const WAITING_MAX = 64;
 
 /** Answers that the same question gets again: only another token, or a hand on this machine, changes them. */
 const FINAL: ReadonlySet<string> = new Set([
@@ -69,7 +70,11 @@ export class AgentDevice {
   #error: DeviceError | undefined;
   #failures = 0;
   #cancel: (() => void) | undefined;
-  #trying: Promise<void> | undefined;
+  /** One try to open or enroll after the other. */
+  #turn: Promise<unknown> = Promise.resolve();
+  /** What the token file was, while only another token can help. */
+  #refusedToken: string | undefined;
+  readonly #waiting = new Set<() => void>();
 
   constructor(options: AgentDeviceOptions) {
     this.#options = options;
@@ -88,6 +93,11 @@ export class AgentDevice {
 
   get state(): DeviceState {
     return this.#state;
+  }
+
+  /** What went wrong last, while it is not mended. */
+  get lastError(): DeviceError | undefined {
+    return this.#error;
   }
 
   /** Calls back at each change of state, until the returned function is called. */
@@ -116,6 +126,30 @@ export class AgentDevice {
     };
   }
 
+  /**
+   * Resolves when there is a device; rejects with `unavailable` and the reason when only another token or a hand on this
+   * machine can help, when `patience` has ended, or when too many wait.
+   */
+  async enrolled(patience: AbortSignal): Promise<void> {
+    if (this.#device !== undefined) return;
+    if (this.#waiting.size >= WAITING_MAX) throw this.#notEnrolled('too many wait for it');
+    // The token may have come since the file was looked at.
+    if (this.#refusedToken !== undefined) await this.#inTurn(() => this.#lookForToken());
+    const isOver = () => this.#device !== undefined || this.#refusedToken !== undefined || patience.aborted;
+    while (!isOver()) {
+      await new Promise<void>((resolve) => {
+        const wake = () => {
+          this.#waiting.delete(wake);
+          patience.removeEventListener('abort', wake);
+          resolve();
+        };
+        this.#waiting.add(wake);
+        patience.addEventListener('abort', wake, { once: true });
+      });
+    }
+    if (this.#device === undefined) throw this.#notEnrolled(this.#whyNot());
+  }
+
   /** As `Device.publish`; `unavailable` with a Retry-After while there is no device yet. */
   publish(stream: string, payload: Payload, options: PublishOptions): Promise<Receipt> {
     return this.#opened((device) => device.publish(stream, payload, options));
@@ -131,38 +165,74 @@ export class AgentDevice {
 
   /** Enrolls with this token: the first time, or again under its own name. The token is not kept. */
   async enroll(token: string): Promise<void> {
-    await this.#trying;
-    this.#cancel?.();
-    if (this.#device !== undefined) return this.#device.enroll(token);
-    await this.#open(token);
-    if (this.#device === undefined) throw this.#error ?? new DeviceError('internal');
+    const before = await this.#inTurn(async () => {
+      if (this.#device !== undefined) return this.#device;
+      const stamp = await stampOf(this.#options.settings.tokenFile);
+      await this.#open(token);
+      if (this.#device !== undefined) return undefined;
+      const error = this.#error ?? new DeviceError('internal');
+      if (!this.#ending.signal.aborted) this.#tryLater(stamp);
+      throw error;
+    });
+    await before?.enroll(token);
   }
 
   async close(): Promise<void> {
     this.#ending.abort();
     this.#cancel?.();
     this.#listeners.clear();
-    await this.#trying;
+    await this.#turn;
     await this.#device?.close();
   }
 
   async #opened<T>(act: (device: Device) => Promise<T>): Promise<T> {
     if (this.#device !== undefined) return act(this.#device);
-    throw new DeviceError('unavailable', { reason: 'this device is not enrolled yet', status: 503, retryAfter: 5 });
+    throw this.#notEnrolled();
+  }
+
+  #notEnrolled(why?: string): DeviceError {
+    const reason = `this device is not enrolled yet${why === undefined ? '' : `: ${why}`}`;
+    return new DeviceError('unavailable', { reason, status: 503, retryAfter: 5 });
+  }
+
+  #whyNot(): string | undefined {
+    const { code, message } = this.#error ?? {};
+    if (code !== 'token_required') return message;
+    return `expected a bootstrap token in ${this.#options.settings.tokenFile}, or by "rollcall-device enroll --token @FILE"`;
+  }
+
+  #inTurn<T>(act: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(act);
+    this.#turn = turn.catch(() => {});
+    return turn;
+  }
+
+  #wake(): void {
+    for (const wake of [...this.#waiting]) wake();
+  }
+
+  /** In the place of what was to be done later until now. */
+  #later(milliseconds: number, action: () => void): void {
+    this.#cancel?.();
+    this.#cancel = this.#options.schedule(milliseconds, action);
   }
 
   #try(): void {
-    this.#cancel = undefined;
-    this.#trying = (async () => {
-      const { settings } = this.#options;
-      const before = await stampOf(settings.tokenFile);
-      await this.#open(await tokenIn(settings.tokenFile));
-      if (this.#device === undefined && !this.#ending.signal.aborted) this.#tryLater(before);
-    })();
+    void this.#inTurn(async () => {
+      if (this.#device === undefined && !this.#ending.signal.aborted) await this.#tryNow();
+    });
+  }
+
+  async #tryNow(): Promise<void> {
+    const { settings } = this.#options;
+    const before = await stampOf(settings.tokenFile);
+    await this.#open(await tokenIn(settings.tokenFile));
+    if (this.#device === undefined && !this.#ending.signal.aborted) this.#tryLater(before);
   }
 
   async #open(token: string | undefined): Promise<void> {
     const { settings, board, now, random, schedule, log } = this.#options;
+    this.#refusedToken = undefined;
     try {
       this.#device = await Device.open({
         dataDir: settings.state,
@@ -177,6 +247,7 @@ export class AgentDevice {
       });
       this.#failures = 0;
       log.info({ device: this.#device.id }, 'device opened');
+      this.#wake();
     } catch (thrown) {
       const error = asDeviceError(thrown, 'internal');
       this.#become('unenrolled', error, 'not enrolled');
@@ -184,11 +255,13 @@ export class AgentDevice {
   }
 
   #tryLater(tokenBefore: string): void {
-    const { settings, random, schedule, log } = this.#options;
+    const { settings, random, log } = this.#options;
     const error = this.#error;
     if (error !== undefined && isFinal(error)) {
       log.warn({ code: error.code, file: settings.tokenFile }, 'waiting for another token');
-      this.#waitForToken(tokenBefore);
+      this.#refusedToken = tokenBefore;
+      this.#waitForToken();
+      this.#wake();
       return;
     }
     const kind = error?.code === 'server_untrusted' ? 'refused' : 'lost';
@@ -198,18 +271,19 @@ export class AgentDevice {
         : askedDelay(error.retryAfter, random);
     this.#failures += 1;
     log.info({ code: error?.code, wait }, 'enrollment postponed');
-    this.#cancel = schedule(wait, () => this.#try());
+    this.#later(wait, () => this.#try());
   }
 
-  #waitForToken(before: string): void {
-    const { settings, schedule } = this.#options;
-    this.#cancel = schedule(TOKEN_LOOK_MS, () => {
-      this.#trying = stampOf(settings.tokenFile).then((stamp) => {
-        if (this.#ending.signal.aborted) return;
-        if (stamp === before) this.#waitForToken(before);
-        else this.#try();
-      });
-    });
+  #waitForToken(): void {
+    this.#later(TOKEN_LOOK_MS, () => void this.#inTurn(() => this.#lookForToken()));
+  }
+
+  async #lookForToken(): Promise<void> {
+    if (this.#refusedToken === undefined || this.#ending.signal.aborted) return;
+    const stamp = await stampOf(this.#options.settings.tokenFile);
+    if (this.#ending.signal.aborted) return;
+    if (stamp === this.#refusedToken) this.#waitForToken();
+    else await this.#tryNow();
   }
 
   #become(state: DeviceState, error: DeviceError | undefined, reason: StateReason): void {
@@ -226,25 +300,4 @@ export class AgentDevice {
 
 function isFinal({ code, status = 0 }: DeviceError): boolean {
   return FINAL.has(code) || (status >= 400 && status < 500 && status !== 408 && status !== 429);
-}
-
-/** Undefined when there is none: an enrolled device needs none. Throws nothing, since the reason shows in what follows. */
-async function tokenIn(file: string): Promise<string | undefined> {
-  try {
-    if ((await stat(file)).size > TOKEN_FILE_MAX_BYTES) return undefined;
-    const line = (await readFile(file, 'utf8')).split('\n', 1)[0]?.trim();
-    return line === '' ? undefined : line;
-  } catch {
-    return undefined;
-  }
-}
-
-/** Changes when the file does. */
-async function stampOf(file: string): Promise<string> {
-  try {
-    const { ino, mtimeMs, size } = await stat(file);
-    return `${ino} ${mtimeMs} ${size}`;
-  } catch {
-    return 'none';
-  }
 }

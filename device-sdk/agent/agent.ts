@@ -37,7 +37,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const board = new CommandBoard({ timeout: settings.commandTimeout * 1_000, schedule });
   const device = new AgentDevice({ ...options, board });
   const doors: Door[] = [
-    await openHttpDoor({ socket: settings.socket, socketMode: settings.socketMode, device, board }),
+    await openHttpDoor({ socket: settings.socket, socketMode: settings.socketMode, device, board, schedule }),
   ];
   let mqttPort: number | undefined;
   if (settings.listen !== undefined) {

@@ -122,7 +122,7 @@ async function findIdentity(settings: AgentSettings): Promise<readonly [Finding,
     const found = `enrolled as ${identity.deviceId}, in ${settings.state}`;
     return [
       { check: 'identity', outcome: 'ok', found },
-      { identity, token: undefined },
+      { identity: { ...identity, mqttUrl: settings.broker ?? identity.mqttUrl }, token: undefined },
     ];
   }
   const text = firstLine(settings.tokenFile);

@@ -10,14 +10,17 @@ import { dirname } from 'node:path';
 import type { Command } from '../commands.ts';
 import { asDeviceError, DeviceError } from '../device-error.ts';
 import { PAYLOAD_MAX } from '../payload.ts';
+import type { Schedule } from '../schedule.ts';
 import type { AgentDevice } from './agent-device.ts';
 import type { CommandBoard } from './command-board.ts';
+import { carryOut, publishRequest } from './publish-request.ts';
 
 export interface HttpDoorOptions {
   readonly socket: string;
   readonly socketMode: number;
   readonly device: AgentDevice;
   readonly board: CommandBoard;
+  readonly schedule: Schedule;
 }
 
 export interface Door {
@@ -67,26 +70,21 @@ async function answer(request: IncomingMessage, response: ServerResponse, option
 async function route(
   request: IncomingMessage,
   response: ServerResponse,
-  { device, board }: HttpDoorOptions,
+  { device, board, schedule }: HttpDoorOptions,
 ): Promise<void> {
   const url = new URL(request.url ?? '/', 'http://device');
   const [, subject, name = ''] = /^\/v1\/([a-z]+)(?:\/([^/]+))?$/.exec(url.pathname) ?? [];
   const asked = `${request.method} ${subject}`;
   const isNamed = name !== '';
-
   if (asked === 'GET status' && !isNamed) {
     sendJson(response, 200, await device.status());
   } else if (asked === 'GET commands' && !isNamed) {
     sendCommands(request, response, board);
   } else if ((asked === 'POST telemetry' || asked === 'POST events') && isNamed) {
-    const { qos, waits } = publishOptions(url);
+    const asking = publishRequest(subject as 'telemetry' | 'events', name, url.searchParams);
     const payload = await bodyOf(request, PAYLOAD_MAX);
-    const receipt =
-      subject === 'telemetry'
-        ? await device.publish(name, payload, { qos })
-        : await device.publishEvent(name, payload, { qos });
-    if (waits) await receipt.acknowledged;
-    sendJson(response, waits ? 200 : 202, { key: receipt.key, state: stateOf(qos, waits) });
+    const { status, body } = await carryOut(asking, payload, { device, schedule, gone: leaving(response) });
+    sendJson(response, status, body);
   } else if (asked === 'POST responses' && isNamed) {
     const payload = await bodyOf(request, PAYLOAD_MAX);
     if (!board.answer(name, payload)) {
@@ -128,18 +126,11 @@ function commandView({ name, requestId, payload }: Command): object {
   }
 }
 
-function stateOf(qos: 0 | 1, waits: boolean): 'sent' | 'queued' | 'acknowledged' {
-  if (qos === 0) return 'sent';
-  return waits ? 'acknowledged' : 'queued';
-}
-
-function publishOptions(url: URL): { readonly qos: 0 | 1; readonly waits: boolean } {
-  const qos = url.searchParams.get('qos') ?? '1';
-  const wait = url.searchParams.get('wait') ?? '0';
-  if ((qos !== '0' && qos !== '1') || (wait !== '0' && wait !== '1')) {
-    throw new DeviceError('request_invalid', { reason: 'expected qos=0 or 1, wait=0 or 1', status: 400 });
-  }
-  return { qos: qos === '0' ? 0 : 1, waits: wait === '1' && qos === '1' };
+/** Aborted when the application leaves before it has its answer. */
+function leaving(response: ServerResponse): AbortSignal {
+  const left = new AbortController();
+  response.once('close', () => left.abort());
+  return left.signal;
 }
 
 async function bodyOf(request: IncomingMessage, most: number): Promise<Buffer> {

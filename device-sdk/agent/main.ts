@@ -13,6 +13,8 @@ import { agentClient } from './agent-client.ts';
 import type { AgentStatus } from './agent-device.ts';
 import { agentLog } from './agent-log.ts';
 import { examine, type Finding } from './doctor.ts';
+import { publishPatiently } from './patient-publish.ts';
+import { DEFAULT_PATIENCE_S, PATIENCE_MAX_S } from './publish-request.ts';
 import { serviceManager } from './service-manager.ts';
 import { type AgentSettings, readSettings, SETTINGS_FILE, SettingsError } from './settings.ts';
 
@@ -23,7 +25,9 @@ usage: rollcall-device COMMAND [options]
   run                         enroll if need be, connect, and serve applications on this machine
   enroll [--token @FILE | -]  exchange a bootstrap token for an identity, also after a revocation
   status                      what the running agent does
-  publish STREAM [PAYLOAD|-]  publish telemetry through the running agent; --wait until the broker has stored it
+  publish STREAM [PAYLOAD|-]  publish telemetry through the running agent
+    --wait                    until the device is enrolled and connected, and the broker has stored it
+    --timeout SECONDS         how long at most (${DEFAULT_PATIENCE_S})
   renew                       renew the certificate now
   doctor                      find out why this device can't connect
 
@@ -43,7 +47,8 @@ interface Invocation {
   readonly args: readonly string[];
   readonly settings: AgentSettings;
   readonly json: boolean;
-  readonly wait: boolean;
+  /** Seconds, or undefined when nothing is waited for. */
+  readonly wait: number | undefined;
   readonly token: string | undefined;
 }
 
@@ -67,8 +72,8 @@ export async function main(argv: readonly string[]): Promise<number> {
     if (command === undefined) {
       throw new UsageError(`expected one of ${Object.keys(COMMANDS).join(', ')}, found ${JSON.stringify(name)}`);
     }
-    const { json = false, wait = false, token, config } = values;
-    return await command({ args, settings: readSettings(config), json, wait, token });
+    const { json = false, token, config } = values;
+    return await command({ args, settings: readSettings(config), json, wait: patienceOf(values), token });
   } catch (thrown) {
     const isMisuse = thrown instanceof UsageError || thrown instanceof SettingsError;
     const message = isMisuse ? thrown.message : asDeviceError(thrown, 'internal').message;
@@ -87,6 +92,7 @@ function readCommandLine(argv: readonly string[]) {
         token: { type: 'string' },
         json: { type: 'boolean' },
         wait: { type: 'boolean' },
+        timeout: { type: 'string' },
         version: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },
@@ -94,6 +100,16 @@ function readCommandLine(argv: readonly string[]) {
   } catch (error) {
     throw new UsageError((error as Error).message.split('\n', 1)[0]);
   }
+}
+
+function patienceOf({ wait, timeout }: { readonly wait?: boolean; readonly timeout?: string }): number | undefined {
+  if (timeout === undefined) return wait === true ? DEFAULT_PATIENCE_S : undefined;
+  if (wait !== true) throw new UsageError('--timeout: expected --wait beside it');
+  const seconds = /^[0-9]{1,4}$/.test(timeout) ? Number(timeout) : 0;
+  if (seconds < 1 || seconds > PATIENCE_MAX_S) {
+    throw new UsageError(`--timeout: expected 1 to ${PATIENCE_MAX_S} seconds, found ${JSON.stringify(timeout)}`);
+  }
+  return seconds;
 }
 
 async function run({ args, settings }: Invocation): Promise<number> {
@@ -149,8 +165,16 @@ async function publish({ args, settings, json, wait }: Invocation): Promise<numb
   if (bytes.length > PAYLOAD_MAX) {
     throw new UsageError(`expected a payload of at most ${PAYLOAD_MAX} bytes, found ${bytes.length}`);
   }
-  const answer = await agentClient(settings.socket).publish(stream, bytes, { wait });
-  return say(json ? `${JSON.stringify(answer)}\n` : `${answer.state}\n`);
+  const client = agentClient(settings.socket);
+  const answer =
+    wait === undefined
+      ? await client.publish(stream, bytes, { wait })
+      : await publishPatiently({ client, stream, bytes, wait, tell: (text) => void process.stderr.write(text) });
+  say(json ? `${JSON.stringify(answer)}\n` : `${answer.state}\n`);
+  if (wait === undefined || answer.state === 'acknowledged') return 0;
+  const why = answer.error === undefined ? '' : `: ${answer.error.message}`;
+  process.stderr.write(`rollcall-device: error: the broker has not stored it yet; it waits on disk${why}\n`);
+  return 1;
 }
 
 async function renew({ args, settings, json }: Invocation): Promise<number> {

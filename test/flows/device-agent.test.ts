@@ -5,6 +5,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type BootstrapToken, formatBootstrapToken, parseBootstrapToken } from '../../contract/bootstrap-token.ts';
 import type { DeviceId } from '../../contract/identity.ts';
 import { type AgentProgram, buildAgentProgram } from '../testkit/device-agent.ts';
 import { startFleet, type TestFleet } from '../testkit/fleet.ts';
@@ -12,6 +13,9 @@ import { connectMqtt, nextMessage } from '../testkit/mqtt.ts';
 import { describeWithClients, startClient, succeed } from '../testkit/real-client.ts';
 import { issueService } from '../testkit/service.ts';
 import { temporaryDirectory } from '../testkit/temporary.ts';
+
+/** Port 9 is for discarding, and nobody listens there. */
+const NOBODY = 'https://localhost:9';
 
 const workshop = mkdtempSync(join(tmpdir(), 'rollcall-agent-'));
 let agentProgram: AgentProgram;
@@ -76,6 +80,71 @@ describe('the program', () => {
     await (await place.run()).reached('connected');
   });
 
+  it('waits with --wait for agent, token, enrollment and broker, and says so', async () => {
+    const place = agentProgram.configure(temporaryDirectory(), ['id = wait-1']);
+    const agentless = place.command(['publish', 'temperature', '1', '--wait']);
+    const agent = await place.run();
+    await agent.logged(({ msg }) => msg === 'waiting for another token');
+    // No token: nothing that it could wait for.
+    expect(await agentless).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining(`not enrolled yet: expected a bootstrap token in ${place.tokenFile}`),
+    });
+    place.giveToken(await fleet.mint());
+    // The file was looked at a moment ago; it is looked at again because somebody asks.
+    expect(await place.command(['publish', 'temperature', '2', '--wait'])).toMatchObject({
+      code: 0,
+      stdout: 'acknowledged\n',
+    });
+    expect(await stored('wait-1')).toEqual([['temperature', 2]]);
+  });
+
+  it('waits with --wait while the server that enrolls is not there yet, as long as it was told', async () => {
+    const token = await fleet.mint();
+    const gone = formatBootstrapToken({ ...(parseBootstrapToken(token) as BootstrapToken), enrollUrl: NOBODY });
+    const place = agentProgram.configure(temporaryDirectory(), ['id = wait-2']);
+    place.giveToken(gone);
+    const agent = await place.run();
+    await agent.logged(({ msg }) => msg === 'enrollment postponed');
+    const { code, stderr } = await place.command(['publish', 'temperature', '1', '--wait', '--timeout', '1']);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/not enrolled yet: .*ECONNREFUSED/);
+    const waiting = place.command(['publish', 'temperature', '2', '--wait']);
+    expect(await place.command(['enroll', '--token', '-'], token)).toMatchObject({ code: 0 });
+    expect(await waiting).toMatchObject({ code: 0, stdout: 'acknowledged\n' });
+    expect(await stored('wait-2')).toEqual([['temperature', 2]]);
+  });
+
+  it('says after a wait that was too short that the message is on disk, and why it is still there', async () => {
+    const place = await gateway('wait-3', ['broker = mqtts://localhost:9']);
+    const agent = await place.run();
+    await agent.reached('recovering');
+    expect(await place.command(['publish', 'temperature', '1', '--wait', '--timeout', '1'])).toMatchObject({
+      code: 1,
+      stdout: 'queued\n',
+      stderr: expect.stringMatching(/the broker has not stored it yet; it waits on disk: .*ECONNREFUSED/),
+    });
+    await agent.end('SIGTERM');
+    const back = agentProgram.configure(join(place.state, '..'), ['id = wait-3']);
+    await (await back.run()).reached('connected');
+    expect(await back.command(['publish', 'temperature', '2', '--wait'])).toMatchObject({ code: 0 });
+    expect(await stored('wait-3')).toEqual([1, 2].map((count) => ['temperature', count]));
+  });
+
+  it('stops waiting when the device is revoked', async () => {
+    const place = await gateway('wait-4', ['broker = mqtts://localhost:9']);
+    const agent = await place.run();
+    await agent.reached('recovering');
+    const waiting = place.command(['publish', 'temperature', '1', '--wait', '--timeout', '600']);
+    await expect
+      .poll(async () => JSON.parse((await place.command(['status', '--json'])).stdout).queue.messages)
+      .toBe(1);
+    await fleet.operator.revokeDevices({ ids: ['wait-4'], reason: 'keyCompromise' });
+    expect(await place.command(['renew'])).toMatchObject({ code: 1 });
+    await agent.reached('revoked');
+    expect(await waiting).toMatchObject({ code: 1, stdout: 'queued\n', stderr: expect.stringContaining('on disk: ') });
+  });
+
   it('keeps what it was given through a kill, and delivers it in order when it is back', async () => {
     const place = await gateway('agent-3');
     const first = await place.run();
@@ -119,6 +188,8 @@ describe('the program', () => {
     ['a command that is none', ['dance'], 'expected one of run, enroll'],
     ['an option that is none', ['status', '--loud'], "Unknown option '--loud'"],
     ['more than it needs', ['status', 'now'], 'expected nothing more, found "now"'],
+    ['a wait that is none', ['publish', 's', '1', '--wait', '--timeout', '0'], 'expected 1 to 3600 seconds, found "0"'],
+    ['how long to wait and no wait', ['publish', 's', '1', '--timeout', '5'], 'expected --wait beside it'],
     ['a token that others could see', ['enroll', '--token', 'rc1.secret'], 'expected @FILE, or -'],
   ])('refuses %s', async (_, args, complaint) => {
     const place = agentProgram.configure(temporaryDirectory());

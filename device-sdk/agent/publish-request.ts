@@ -1,0 +1,117 @@
+/**
+ * One message as an application hands it in at the HTTP door: what it asked for, how long it waits, and what it is told.
+ * Knows the device, and neither the socket nor how the body was read.
+ */
+
+import { asDeviceError, DeviceError } from '../device-error.ts';
+import type { DeviceState } from '../device-state.ts';
+import type { Payload } from '../payload.ts';
+import type { Receipt } from '../receipt.ts';
+import type { Schedule } from '../schedule.ts';
+
+export interface PublishRequest {
+  readonly kind: 'telemetry' | 'events';
+  /** The stream, or the type of the event. */
+  readonly name: string;
+  readonly qos: 0 | 1;
+  /** How long the application waits for the broker's acknowledgement; undefined when it doesn't. */
+  readonly patience: number | undefined;
+}
+
+/** The part of the agent's device that a message needs. */
+export interface PublishingDevice {
+  readonly state: DeviceState;
+  readonly lastError: DeviceError | undefined;
+  onState(listener: (state: DeviceState) => void): () => void;
+  /** Resolves when the device is enrolled; rejects when only a hand can help, or when `patience` has ended. */
+  enrolled(patience: AbortSignal): Promise<void>;
+  publish(stream: string, payload: Payload, options: { readonly qos: 0 | 1 }): Promise<Receipt>;
+  publishEvent(type: string, payload: Payload, options: { readonly qos: 0 | 1 }): Promise<Receipt>;
+}
+
+export interface PublishAnswer {
+  readonly status: 200 | 202;
+  readonly body: {
+    readonly key: string;
+    readonly state: 'sent' | 'queued' | 'acknowledged';
+    /** Why a message whose acknowledgement was waited for is only queued, where that is known. */
+    readonly error?: { readonly code: string; readonly message: string };
+  };
+}
+
+export const DEFAULT_PATIENCE_S = 60;
+export const PATIENCE_MAX_S = 3_600;
+
+/** What `?qos=`, `?wait=` and `?timeout=` say. Throws `request_invalid`. */
+export function publishRequest(kind: PublishRequest['kind'], name: string, query: URLSearchParams): PublishRequest {
+  const qos = query.get('qos') ?? '1';
+  const wait = query.get('wait') ?? '0';
+  const seconds = query.get('timeout') ?? String(DEFAULT_PATIENCE_S);
+  const isTime = /^[0-9]{1,4}$/.test(seconds) && Number(seconds) >= 1 && Number(seconds) <= PATIENCE_MAX_S;
+  if ((qos !== '0' && qos !== '1') || (wait !== '0' && wait !== '1') || !isTime) {
+    const reason = `expected qos=0 or 1, wait=0 or 1, timeout=1 to ${PATIENCE_MAX_S} seconds`;
+    throw new DeviceError('request_invalid', { reason, status: 400 });
+  }
+  const waits = wait === '1' && qos === '1';
+  return { kind, name, qos: qos === '0' ? 0 : 1, patience: waits ? Number(seconds) * 1_000 : undefined };
+}
+
+/**
+ * Rejects while the message is nowhere; once it is on disk, there is an answer, whatever becomes of the wait. `gone` ends
+ * it when the application has left: a message that was not taken yet then never is.
+ */
+export async function carryOut(
+  { kind, name, qos, patience }: PublishRequest,
+  payload: Payload,
+  {
+    device,
+    schedule,
+    gone,
+  }: { readonly device: PublishingDevice; readonly schedule: Schedule; readonly gone: AbortSignal },
+): Promise<PublishAnswer> {
+  const take = () =>
+    kind === 'telemetry' ? device.publish(name, payload, { qos }) : device.publishEvent(name, payload, { qos });
+  if (patience === undefined) {
+    const { key } = await take();
+    return { status: 202, body: { key, state: qos === 0 ? 'sent' : 'queued' } };
+  }
+  const ending = new AbortController();
+  const cancel = schedule(patience, () => ending.abort());
+  const leave = () => ending.abort();
+  gone.addEventListener('abort', leave, { once: true });
+  if (gone.aborted) ending.abort();
+  try {
+    await device.enrolled(ending.signal);
+    const receipt = await take();
+    const isStored = await Promise.race([
+      receipt.acknowledged.then(() => true),
+      hopeless(device, ending.signal).then(() => false),
+    ]);
+    if (isStored) return { status: 200, body: { key: receipt.key, state: 'acknowledged' } };
+    const why = device.lastError;
+    const error = why && { code: why.code, message: why.message };
+    return { status: 202, body: { key: receipt.key, state: 'queued', ...(error !== undefined && { error }) } };
+  } catch (thrown) {
+    throw asDeviceError(thrown, 'internal');
+  } finally {
+    cancel();
+    gone.removeEventListener('abort', leave);
+    ending.abort();
+  }
+}
+
+/** Resolves when waiting on is no use: the time is over, or the fleet has refused the device for good. */
+function hopeless(device: PublishingDevice, patience: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const look = (state: DeviceState) => {
+      if (!patience.aborted && state !== 'revoked') return;
+      unlisten();
+      patience.removeEventListener('abort', end);
+      resolve();
+    };
+    const end = () => look(device.state);
+    const unlisten = device.onState(look);
+    patience.addEventListener('abort', end, { once: true });
+    look(device.state);
+  });
+}

@@ -1,0 +1,26 @@
+/** The file in which whoever flashes a machine leaves its bootstrap token. Reads it, and never writes. */
+
+import { readFile, stat } from 'node:fs/promises';
+
+const TOKEN_FILE_MAX_BYTES = 4_096;
+
+/** Undefined when there is none: an enrolled device needs none. Throws nothing, since the reason shows in what follows. */
+export async function tokenIn(file: string): Promise<string | undefined> {
+  try {
+    if ((await stat(file)).size > TOKEN_FILE_MAX_BYTES) return undefined;
+    const line = (await readFile(file, 'utf8')).split('\n', 1)[0]?.trim();
+    return line === '' ? undefined : line;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Changes when the file does. */
+export async function stampOf(file: string): Promise<string> {
+  try {
+    const { ino, mtimeMs, size } = await stat(file);
+    return `${ino} ${mtimeMs} ${size}`;
+  } catch {
+    return 'none';
+  }
+}
