@@ -43,7 +43,9 @@ interface Doors {
 
 export async function simulateScenario(options: ScenarioOptions, form: OutputForm): Promise<void> {
   const { hastened, scaled } = await import('../../simulator/run/roster.ts');
-  const { RunRefused, runScenario } = await import('../../simulator/run/scenario-run.ts');
+  const { RunRefused } = await import('../../simulator/run/run-options.ts');
+  const { runScenario } = await import('../../simulator/run/scenario-run.ts');
+  const { threadsHere } = await import('../../simulator/run/shard-places.ts');
   const loaded = loadScenario(options.scenario);
   const scenario = adjusted(hastened(scaled(loaded.scenario, options.scale ?? 1), options.faster ?? 1), options);
   const kept = options.identities === undefined ? undefined : loadIdentities(options.identities);
@@ -62,8 +64,7 @@ export async function simulateScenario(options: ScenarioOptions, form: OutputFor
         ...(kept !== undefined && { identities: kept.identities, rootPem: kept.rootPem }),
         ...(options.service !== undefined && { serviceIdentity: loadIdentity(options.service) }),
         prefix: doors.server === undefined ? `sim${Date.now().toString(36)}` : 'sim',
-        ...(options.workers !== undefined && { workers: options.workers }),
-        sourceAddresses: options.sourceAddress ?? [],
+        places: threadsHere({ workers: options.workers, sourceAddresses: options.sourceAddress ?? [] }),
         versions: { rollcall: version },
         onSecond: view.second,
         signal: ending.signal,

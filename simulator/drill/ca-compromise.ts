@@ -1,28 +1,33 @@
 /**
- * The day on which an issuing CA can't be trusted any more, rehearsed from start to end: a fleet of true devices is let in
- * and speaks, the CA is replaced under it, and what became of every device and message is counted. A few more devices go
- * through what happens to some of a real fleet: away for a while or for too long, a clock that is wrong, a client that
- * never renews. It drills the server behind its doors, whichever that is, and changes it for good.
+ * The day on which a CA can't be trusted any more, rehearsed from start to end: a fleet of true devices is let in and
+ * speaks, the issuing CA is replaced under it, or the root with it, and what became of every device and message is
+ * counted. Those that mishaps befall are in `casualties.ts`. It drills the server behind its doors, whichever that is,
+ * and changes it for good.
  */
 
 import { type FleetRun, runFleet } from '../fleet.ts';
-import { type CaSight, DRILL_GROUP, type DrillOptions, type DrillReport, type Mishap, type Stage } from './doors.ts';
-import { Listener } from './listener.ts';
-import { Probe } from './probe.ts';
+import { Casualties, usesOf } from './casualties.ts';
+import {
+  type CaSight,
+  DRILL_GROUP,
+  type DrillOptions,
+  type DrillReport,
+  type Replaced,
+  type Stage,
+  type Trust,
+} from './doors.ts';
 import { lostMessages } from './stored-messages.ts';
+import { vouchedUntil } from './trust.ts';
 import { until } from './until.ts';
 
 /** Of names that a fleet is unlikely to have. */
 const PREFIX = DRILL_GROUP;
-/** Those that are sent through mishaps. */
-const PROBES = 5;
-const YEAR_MS = 365 * 24 * 3_600_000;
-const SKEW_MS = 10 * YEAR_MS;
 const ARRIVING_MS = 60_000;
 const ANSWER_MS = 15_000;
 /** After the last window: a device that missed its own still has half a minute. */
 const SLACK_MS = 60_000;
-const SILENT = { debug() {}, info() {}, warn() {} };
+/** What the SDK says of each bundle that it follows. */
+const TRUST_CHANGED = 'the trusted roots have changed';
 
 /** Throws the reason of `signal`, and what the doors throw. */
 export function drillCaCompromise(options: DrillOptions): Promise<DrillReport> {
@@ -33,52 +38,89 @@ class Drill {
   readonly #options: DrillOptions;
   readonly #stages: Stage[] = [];
   readonly #failures: string[] = [];
-  readonly #mishaps: Mishap[] = [];
-  readonly #probes: Probe[] = [];
   #enrolledPerSecond = 0;
   #renewedPerSecond = 0;
   #renewed = 0;
+  /** Roots that devices of the fleet began to trust, and let go. */
+  #learned = 0;
+  #dropped = 0;
+  #trust: Trust | undefined;
 
   constructor(options: DrillOptions) {
     this.#options = options;
   }
 
   async run(): Promise<DrillReport> {
-    const { door, devices, haste, mqttUrl, signal, now } = this.#options;
-    const token = await door.mintToken(devices + PROBES);
-    const fleet = runFleet({ devices, token, rate: 1, idPrefix: PREFIX, haste, mqttUrl, log: SILENT, now });
-    let listener: Listener | undefined;
+    const { door, devices, haste, mqttUrl, replaced, signal, now } = this.#options;
+    const token = await door.mintToken(devices + usesOf(replaced));
+    const log = { debug() {}, info: (fields: object, phrase: string) => this.#heard(fields, phrase), warn() {} };
+    const fleet = runFleet({ devices, token, rate: 1, idPrefix: PREFIX, haste, mqttUrl, log, now });
+    const failed = (failure: string) => this.#failures.push(failure);
+    const others = new Casualties({ door, replaced, token, haste, signal, failed });
     try {
       await this.#stage('enroll', () => this.#enroll(fleet));
-      const probe = (name: string, skew = 0) => this.#probe(name, token, skew);
-      const away = await probe('away');
-      const left = await probe('left');
-      const slow = await probe('slow', -SKEW_MS);
-      const fast = await probe('fast', SKEW_MS);
-      listener = await this.#listen(await probe('unrenewed'));
-      await Promise.all([away.leave(), left.leave()]);
+      await others.arrive();
       await this.#stage('speak', () => this.#everyoneIsHeard(fleet));
 
-      const old = await this.#activeIssuing();
-      const before = { away: await away.issuer(), bundle: listener.bundle };
-      const fresh = await this.#stage('prepare', async () => [await door.prepare(), 'trusted, signs nothing'] as const);
-      await this.#stage('deliver the trust bundle', () => this.#delivered(listener as Listener, before.bundle));
+      const old = await this.#active('issuing');
+      const oldRoot = await this.#active('root');
+      if (replaced === 'root') await this.#introduceRoot(others);
+      const fresh = await this.#prepare('issuing', others, 'prepare');
       await this.#stage('activate', async () => [await door.activate(fresh), 'signs from now on'] as const);
+      await others.unpack();
       await this.#stage('taint', () => this.#taint(old));
       // Without those that can't renew, and those of the fleet itself, who are not here.
-      const staying = old.stranded - devices - PROBES + 2;
-      await this.#stage('renew', () => this.#renew(fleet, old.id, staying, away));
-      await this.#stage('retire', () => this.#retire(old.id, staying));
+      const staying = old.stranded - devices - others.renewing;
+      await this.#stage('renew', () => this.#renew(fleet, old.id, staying, others));
+      await this.#stage('retire', () => this.#retire(old.id));
+      if (replaced === 'root') await this.#stage('retire the root', () => this.#retireRoot(oldRoot.id));
       await this.#stage('verify', async () => {
-        await this.#verify(fleet, { away, left, slow, fast, listener: listener as Listener }, before.away);
-        return [undefined, `${this.#mishaps.filter(({ found }) => found === 'lost').length} lost of ${PROBES} mishaps`];
+        await this.#everyoneIsHeard(fleet);
+        this.#expect('devices that are connected after it', devices, fleet.snapshot().byState.connected);
+        await others.verify();
+        const { mishaps } = others;
+        return [
+          undefined,
+          `${mishaps.filter(({ found }) => found === 'lost').length} lost of ${mishaps.length} mishaps`,
+        ];
       });
     } finally {
-      listener?.close();
-      await Promise.all([fleet.stop(), ...this.#probes.map((each) => each.leave())]);
+      await Promise.all([fleet.stop(), others.close()]);
     }
     signal.throwIfAborted();
-    return this.#report(fleet);
+    return this.#report(fleet, others);
+  }
+
+  #heard(fields: object, phrase: string): void {
+    if (phrase !== TRUST_CHANGED) return;
+    const { added, dropped } = fields as { readonly added: number; readonly dropped: number };
+    this.#learned += added;
+    this.#dropped += dropped;
+  }
+
+  /** Before anything is signed by it: what devices trust must be there before what they are shown. */
+  async #introduceRoot(others: Casualties): Promise<void> {
+    const { devices, signal, now } = this.#options;
+    const began = now();
+    await this.#prepare('root', others, 'prepare the root');
+    await this.#stage('devices learn the root', async () => {
+      await until(() => this.#learned >= devices, ANSWER_MS, signal, 10);
+      this.#expect('devices that have the new root on record', devices, this.#learned);
+      return [undefined, `${this.#learned} of ${devices}`];
+    });
+    const end = vouchedUntil(others.bundle);
+    if (end === undefined)
+      this.#failures.push('expected the old root to vouch for the new one, found that it does not');
+    else this.#trust = { learnedMs: now() - began, vouchedUntil: end };
+  }
+
+  async #prepare(role: Replaced, others: Casualties, stage: string): Promise<string> {
+    const { bundle } = others;
+    const id = await this.#stage(stage, async () => {
+      return [await this.#options.door.prepare(role), 'trusted, signs nothing'] as const;
+    });
+    await this.#stage('deliver the trust bundle', () => this.#delivered(others, bundle));
+    return id;
   }
 
   async #enroll(fleet: FleetRun): Promise<readonly [undefined, string]> {
@@ -94,29 +136,6 @@ class Drill {
     return [undefined, `${enrolled} devices, ${this.#enrolledPerSecond.toFixed(1)} a second`];
   }
 
-  async #probe(name: string, token: string, skew: number): Promise<Probe> {
-    const { haste, signal } = this.#options;
-    const probe = new Probe({ id: `${PREFIX}-${name}`, token, skew, haste, signal });
-    this.#probes.push(probe);
-    if (!(await probe.arrive())) this.#failures.push(`expected ${name} to be let in, found ${probe.said}`);
-    return probe;
-  }
-
-  /** Goes on as a raw client with what the SDK enrolled. */
-  async #listen(probe: Probe): Promise<Listener> {
-    const identity = await probe.identity;
-    await probe.leave();
-    if (identity === undefined) throw new Error('expected a device that is enrolled');
-    const { keyPem, certificatePem, rootPem, deviceId, mqttUrl } = identity;
-    const leaf = certificatePem.slice(0, certificatePem.indexOf('-----END') + 25);
-    const listener = new Listener({ id: deviceId, mqttUrl, keyPem, certificatePem: leaf, rootPem });
-    if (!(await listener.open())) this.#failures.push('expected a raw client to be let in, found it refused');
-    // The retained one: what comes after it is new.
-    const isThere = await until(() => listener.bundle !== '', ANSWER_MS, this.#options.signal);
-    if (!isThere) this.#failures.push('expected a trust bundle to be kept for whoever subscribes, found none');
-    return listener;
-  }
-
   /** Each device has an answer to something that it said from now on. */
   async #everyoneIsHeard(fleet: FleetRun): Promise<readonly [undefined, string]> {
     const before = fleet.devices().map(({ acknowledged }) => acknowledged);
@@ -126,14 +145,14 @@ class Drill {
     return [undefined, `${heard()} devices are heard`];
   }
 
-  async #activeIssuing(): Promise<CaSight> {
-    const found = (await this.#options.door.cas()).find(({ role, state }) => role === 'issuing' && state === 'active');
-    if (found === undefined) throw new Error('expected an issuing CA that is active');
+  async #active(role: Replaced): Promise<CaSight> {
+    const found = (await this.#options.door.cas()).find((ca) => ca.role === role && ca.state === 'active');
+    if (found === undefined) throw new Error(`expected a CA (${role}) that is active`);
     return found;
   }
 
-  async #delivered(listener: Listener, before: string): Promise<readonly [undefined, string]> {
-    const isThere = await until(() => listener.bundle !== before, ANSWER_MS, this.#options.signal, 10);
+  async #delivered(others: Casualties, before: string): Promise<readonly [undefined, string]> {
+    const isThere = await until(() => others.bundle !== before, ANSWER_MS, this.#options.signal, 10);
     if (!isThere) this.#failures.push('expected the trust bundle with the new CA to be delivered, found nothing new');
     return [undefined, isThere ? 'to devices that are connected' : 'it did not come'];
   }
@@ -143,11 +162,16 @@ class Drill {
     return [undefined, `${pulled} devices are asked to renew`];
   }
 
-  async #renew(fleet: FleetRun, oldId: string, staying: number, away: Probe): Promise<readonly [undefined, string]> {
+  async #renew(
+    fleet: FleetRun,
+    oldId: string,
+    staying: number,
+    others: Casualties,
+  ): Promise<readonly [undefined, string]> {
     const { door, devices, signal, now, onProgress } = this.#options;
     const began = now();
     const { until: windowsEnd } = await door.pull();
-    const all = devices + PROBES - 2;
+    const all = devices + others.renewing;
     const deadline = Date.parse(windowsEnd) - now() + SLACK_MS;
     let first: number | undefined;
     let told = began;
@@ -159,7 +183,7 @@ class Drill {
       if (this.#renewed > 0) first ??= now();
       if (!isBack && this.#renewed >= all / 2) {
         isBack = true;
-        if (!(await away.arrive())) this.#failures.push(`expected who was away to come back, found ${away.said}`);
+        await others.comeBack();
       }
       if (now() - told >= 2_000) {
         told = now();
@@ -173,78 +197,31 @@ class Drill {
     return [undefined, `${this.#renewed} of ${all} devices, ${this.#renewedPerSecond.toFixed(1)} a second`];
   }
 
-  async #retire(id: string, staying: number): Promise<readonly [undefined, string]> {
+  async #retire(id: string): Promise<readonly [undefined, string]> {
     const { door } = this.#options;
     // Some are left on purpose: whoever retires a CA under them must be told.
     if ((await door.retire(id, 0)) === 'retired') {
       this.#failures.push('expected a CA that would strand devices to be kept, found it retired without a word');
       return [undefined, 'without the refusal that was expected'];
     }
-    const stranded = (await door.cas()).find((ca) => ca.id === id)?.stranded ?? staying;
-    await door.retire(id, stranded);
+    const stranded = (await door.cas()).find((ca) => ca.id === id)?.stranded ?? 0;
+    if ((await door.retire(id, stranded)) !== 'retired') {
+      this.#failures.push(`expected a CA to be retired when ${stranded} are given up, found it kept`);
+    }
     return [undefined, `refused at first; then ${stranded} were given up`];
   }
 
-  async #verify(
-    fleet: FleetRun,
-    {
-      away,
-      left,
-      slow,
-      fast,
-      listener,
-    }: {
-      readonly away: Probe;
-      readonly left: Probe;
-      readonly slow: Probe;
-      readonly fast: Probe;
-      readonly listener: Listener;
-    },
-    oldIssuer: string | undefined,
-  ): Promise<void> {
-    const { door, devices, signal } = this.#options;
-    await this.#everyoneIsHeard(fleet);
-    this.#expect('devices that are connected after it', devices, fleet.snapshot().byState.connected);
-
-    const hasEnded = await until(() => !listener.isConnected, ANSWER_MS, signal);
-    const isLetIn = hasEnded && (await listener.open());
-    this.#mishap('unrenewed', 'stayed connected and never renewed', 'lost', hasEnded && !isLetIn, [
-      'its session was ended, and it was refused',
-      hasEnded ? 'it was let in again' : 'its session goes on',
-    ]);
-
-    const isKept = await left.arrive();
-    const said = left.said;
-    const isBack = !isKept && (await left.enrollAgain(await door.mintTokenFor(left.id)));
-    this.#mishap('left', 'offline from before it began until after it ended', 'lost', !isKept, [
-      `${said}; ${isBack ? 'a token minted for it brought it back' : 'a token minted for it did not bring it back'}`,
-      'it was let in with its old certificate',
-    ]);
-    if (!isKept && !isBack)
-      this.#failures.push(`expected a token minted for it to bring back who was lost, found ${left.said}`);
-
-    const isWell = async (probe: Probe) => probe.isConnected && (await probe.issuer()) !== oldIssuer;
-    const kept = ['it renewed and is connected', 'it has its old certificate, or none that counts'] as const;
-    this.#mishap('away', 'offline until half of the fleet had renewed', 'kept', await isWell(away), kept);
-    this.#mishap('clock slow', "the SDK's clock ten years behind", 'kept', await isWell(slow), kept);
-    this.#mishap('clock fast', "the SDK's clock ten years ahead", 'kept', await isWell(fast), kept);
+  /** The bundle that leaves it out is the last that devices hear of it. */
+  async #retireRoot(id: string): Promise<readonly [undefined, string]> {
+    const { devices, signal } = this.#options;
+    const [, said] = await this.#retire(id);
+    await until(() => this.#dropped >= devices, ANSWER_MS, signal, 10);
+    this.#expect('devices that trust the new root alone', devices, this.#dropped);
+    return [undefined, said];
   }
 
-  #mishap(
-    name: Mishap['name'],
-    about: string,
-    expected: Mishap['expected'],
-    isAsExpected: boolean,
-    [good, bad]: readonly [string, string],
-  ): void {
-    const other = expected === 'kept' ? 'lost' : 'kept';
-    const found = isAsExpected ? expected : other;
-    this.#mishaps.push({ name, about, expected, found, said: isAsExpected ? good : bad });
-    if (!isAsExpected) this.#failures.push(`expected who was ${name} to be ${expected}, found: ${bad}`);
-  }
-
-  async #report(fleet: FleetRun): Promise<DrillReport> {
-    const { door, devices } = this.#options;
+  async #report(fleet: FleetRun, { mishaps }: Casualties): Promise<DrillReport> {
+    const { door, devices, replaced } = this.#options;
     const { sent, acknowledged, errors, failed } = fleet.snapshot();
     const sessionsDropped = (errors.connection_lost ?? 0) + (errors.connection_refused ?? 0);
     const lost = await lostMessages(fleet.devices(), door.messages());
@@ -252,6 +229,7 @@ class Drill {
     this.#expect('acknowledged messages that the journal lacks', 0, lost);
     this.#expect('messages that failed', 0, failed);
     return {
+      replaced,
       verdict: this.#failures.length === 0 ? 'passed' : 'failed',
       failures: this.#failures,
       stages: this.#stages,
@@ -261,7 +239,8 @@ class Drill {
       renewed: this.#renewed,
       sessionsDropped,
       messages: { sent, acknowledged, lost },
-      mishaps: this.#mishaps,
+      mishaps,
+      ...(this.#trust !== undefined && { trust: this.#trust }),
     };
   }
 

@@ -3,12 +3,15 @@
 /** Those that are drilled, so that they can be told from a fleet that is there already. */
 export const DRILL_GROUP = 'rotation-drill';
 
+/** An issuing CA under a root that stays, or the root with everything that it signed. */
+export type Replaced = 'issuing' | 'root';
+
 /** A CA as operators see it. */
 export interface CaSight {
   readonly id: string;
   readonly role: 'root' | 'issuing';
   readonly state: 'prepared' | 'active' | 'outgoing' | 'tainted' | 'retired';
-  /** Devices and services that hold nothing else. */
+  /** Devices and services that hold nothing else; of a root, those that may know no other. */
   readonly stranded: number;
 }
 
@@ -26,8 +29,8 @@ export interface RotationDoor {
   /** Text of one that lets this device in again, whatever it had before. */
   mintTokenFor(device: string): Promise<string>;
   cas(): Promise<readonly CaSight[]>;
-  /** The id of the prepared issuing CA. */
-  prepare(): Promise<string>;
+  /** The id of the prepared CA. */
+  prepare(role: Replaced): Promise<string>;
   activate(id: string): Promise<void>;
   taint(id: string, withinMs: number): Promise<Pull>;
   /** Has the devices that are drilled renew as soon as the budget allows. */
@@ -40,6 +43,7 @@ export interface RotationDoor {
 
 export interface DrillOptions {
   readonly door: RotationDoor;
+  readonly replaced: Replaced;
   /** `mqtts://host:port` of the server that is drilled. */
   readonly mqttUrl: string;
   /** One or more, beside those that are sent through the mishaps. */
@@ -63,14 +67,33 @@ export interface Stage {
 
 /** What became of a device that was sent through a mishap. */
 export interface Mishap {
-  readonly name: 'away' | 'left' | 'unrenewed' | 'clock slow' | 'clock fast';
+  readonly name:
+    | 'away'
+    | 'left'
+    | 'unrenewed'
+    | 'clock slow'
+    | 'clock fast'
+    | 'pinned'
+    | 'unpacked meanwhile'
+    | 'unpacked afterwards';
   readonly about: string;
   readonly expected: 'kept' | 'lost';
   readonly found: 'kept' | 'lost';
   readonly said: string;
+  /** What an operator can do for such a device; undefined where nothing is needed. */
+  readonly remedy: string | undefined;
+}
+
+/** How devices came to trust another root. */
+export interface Trust {
+  /** From the moment the new root was in the bundle until every device had it on record, milliseconds. */
+  readonly learnedMs: number;
+  /** When the old root's word for the new one ends, ISO 8601: so long those go on that know the old one alone. */
+  readonly vouchedUntil: string;
 }
 
 export interface DrillReport {
+  readonly replaced: Replaced;
   readonly verdict: 'passed' | 'failed';
   /** What was expected and what was found, for everything that isn't as it should be. */
   readonly failures: readonly string[];
@@ -88,4 +111,6 @@ export interface DrillReport {
     readonly lost: number;
   };
   readonly mishaps: readonly Mishap[];
+  /** Absent where the root stayed. */
+  readonly trust?: Trust;
 }

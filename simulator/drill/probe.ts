@@ -3,11 +3,11 @@
  * certificate is a new one. It publishes nothing.
  */
 
-import { X509Certificate } from 'node:crypto';
 import { Device } from '../../device-sdk/device.ts';
 import { asDeviceError } from '../../device-sdk/device-error.ts';
-import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
+import { type IdentityStore, memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
 import { seededRandom } from '../arrivals.ts';
+import { certificatesIn } from './trust.ts';
 import { until } from './until.ts';
 
 export interface ProbeOptions {
@@ -15,6 +15,8 @@ export interface ProbeOptions {
   readonly token: string;
   /** Milliseconds by which its clock is ahead. */
   readonly skew: number;
+  /** `its first root`: what it hears of other roots is gone when it starts again, as with a client whose root is a file that nobody renews. */
+  readonly trusts: 'what it hears' | 'its first root';
   readonly haste: number;
   readonly signal: AbortSignal;
 }
@@ -23,12 +25,15 @@ const ARRIVES_WITHIN_MS = 30_000;
 
 export class Probe {
   readonly #options: ProbeOptions;
-  readonly #store = memoryIdentityStore();
+  readonly #store: IdentityStore;
+  #token: string;
   #device: Device | undefined;
   #said = '';
 
   constructor(options: ProbeOptions) {
     this.#options = options;
+    this.#token = options.token;
+    this.#store = options.trusts === 'its first root' ? pinningStore() : memoryIdentityStore();
   }
 
   get id(): string {
@@ -50,12 +55,12 @@ export class Probe {
 
   /** Enrolls when it is new. True when it is connected in the end. */
   async arrive(): Promise<boolean> {
-    const { id, token, skew, haste, signal } = this.#options;
+    const { id, skew, haste, signal } = this.#options;
     const random = seededRandom(id.length * 7_919 + skew);
     try {
       this.#device = await Device.open({
         store: this.#store,
-        token,
+        token: this.#token,
         deviceId: id,
         clean: true,
         queue: 'memory',
@@ -81,7 +86,8 @@ export class Probe {
   /** Comes back with a new token, as one that was given up. */
   async enrollAgain(token: string): Promise<boolean> {
     const device = this.#device;
-    if (device === undefined) return false;
+    this.#token = token;
+    if (device === undefined) return this.arrive();
     try {
       await device.enroll(token);
     } catch (error) {
@@ -91,6 +97,12 @@ export class Probe {
     return until(() => device.state === 'connected', ARRIVES_WITHIN_MS, this.#options.signal);
   }
 
+  /** Fingerprints of the roots that it trusts when it starts again. */
+  async roots(): Promise<readonly string[]> {
+    const identity = await this.#store.load();
+    return certificatesIn(identity?.rootPem ?? '').map(({ fingerprint256 }) => fingerprint256);
+  }
+
   /** Fingerprint of the CA that signed its certificate. */
   async issuer(): Promise<string | undefined> {
     const identity = await this.#store.load();
@@ -98,8 +110,15 @@ export class Probe {
   }
 }
 
+function pinningStore(): IdentityStore {
+  const store = memoryIdentityStore();
+  return {
+    ...store,
+    commit: async (next) => store.commit({ ...next, rootPem: (await store.load())?.rootPem ?? next.rootPem }),
+  };
+}
+
 /** The second of a chain, leaf first. */
 function issuerIn(chainPem: string): string | undefined {
-  const issuing = chainPem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g)?.[1];
-  return issuing && new X509Certificate(issuing).fingerprint256;
+  return certificatesIn(chainPem)[1]?.fingerprint256;
 }

@@ -1,8 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import { type FleetCounts, project } from './projection.ts';
 
-const fleet: FleetCounts = { dependents: 36_002, services: 2, late: 7, connected: undefined, budgetPerSecond: 10 };
-const drilled = { withinMs: 600_000, measuredPerSecond: 50, clocks: 'kept' } as const;
+const fleet: FleetCounts = {
+  dependents: 36_002,
+  services: 2,
+  late: 7,
+  tokens: 3,
+  connected: undefined,
+  budgetPerSecond: 10,
+};
+const drilled = { withinMs: 600_000, measuredPerSecond: 50, clocks: 'kept', replaced: 'issuing' } as const;
 
 describe('what a drill says about the fleet', () => {
   it('takes as long as the budget allows, and the last window on top of it', () => {
@@ -29,12 +36,22 @@ describe('what a drill says about the fleet', () => {
   });
 
   it('counts who is not connected as away, and who is late where nobody could be asked', () => {
-    expect(project(fleet, drilled).lost).toEqual({ offlineNow: 7, services: 2, oldBundle: 0, clockWrong: 'none' });
+    expect(project(fleet, drilled).lost).toEqual({
+      offlineNow: 7,
+      services: 2,
+      oldBundle: 0,
+      tokens: 0,
+      clockWrong: 'none',
+    });
     expect(project({ ...fleet, connected: 35_900 }, drilled).lost.offlineNow).toBe(100);
     expect(project({ ...fleet, connected: 36_500 }, drilled).lost.offlineNow).toBe(0);
   });
 
   it('gives up wrong clocks where the drilled ones were lost', () => {
     expect(project(fleet, { ...drilled, clocks: 'lost' }).lost.clockWrong).toBe('all of them');
+  });
+
+  it('takes every bootstrap token for void where the root is another, because each names one', () => {
+    expect(project(fleet, { ...drilled, replaced: 'root' }).lost.tokens).toBe(3);
   });
 });

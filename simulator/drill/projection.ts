@@ -1,5 +1,7 @@
 /** What a drill says about the fleet itself: how long it would take to renew, and who would be lost. Pure. */
 
+import type { Replaced } from './doors.ts';
+
 /** The fleet as its registry counts it. */
 export interface FleetCounts {
   /** Devices and services that hold nothing but certificates of the CA that signs now. */
@@ -8,13 +10,15 @@ export interface FleetCounts {
   readonly services: number;
   /** Devices whose time to renew is over: they are likely to be away. */
   readonly late: number;
+  /** Bootstrap tokens that can be used: each names the root of now. */
+  readonly tokens: number;
   /** Connected at the moment; undefined where no server could be asked. */
   readonly connected: number | undefined;
   /** Renewals per second that its settings allow. */
   readonly budgetPerSecond: number;
 }
 
-export interface Projection extends FleetCounts {
+export interface Projection extends Omit<FleetCounts, 'tokens'> {
   readonly devices: number;
   /** From taint to the end of the last window, milliseconds. */
   readonly renewMs: number;
@@ -25,8 +29,10 @@ export interface Projection extends FleetCounts {
     /** `connected` gives this count where it is known, `late` where it isn't. */
     readonly offlineNow: number;
     readonly services: number;
-    /** The root stays, so what devices trust stays. */
+    /** The root stays, or the old one vouches for the new one: so long as that holds, nobody is lost for what it trusts. */
     readonly oldBundle: 0;
+    /** Bootstrap tokens that let nobody in afterwards. */
+    readonly tokens: number;
     /** One device each way stands for all of them, whom nobody counts. */
     readonly clockWrong: 'none' | 'all of them';
   };
@@ -43,6 +49,7 @@ export function project(
     readonly withinMs: number;
     readonly measuredPerSecond: number;
     readonly clocks: 'kept' | 'lost';
+    readonly replaced: Replaced;
   },
 ): Projection {
   const devices = Math.max(0, counts.dependents - counts.services);
@@ -58,6 +65,7 @@ export function project(
       offlineNow,
       services: counts.services,
       oldBundle: 0,
+      tokens: drilled.replaced === 'root' ? counts.tokens : 0,
       clockWrong: drilled.clocks === 'kept' ? 'none' : 'all of them',
     },
   };

@@ -121,7 +121,7 @@ async function comeAs(victim: Victim, clientId: string, crew: HostileCrew): Prom
   crew.tally.count('hostile');
   const session = openSession(victim, clientId, crew);
   await session.outcome;
-  crew.agenda.at(Date.now() + ACT_MS, () => session.end());
+  crew.agenda.at(crew.agenda.now() + ACT_MS, () => session.end());
 }
 
 async function comeAsAnother(victim: Victim, crew: HostileCrew): Promise<void> {

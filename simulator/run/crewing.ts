@@ -1,8 +1,8 @@
-/** The threads of a run: starts a shard in each, speaks to all of them, and gathers what they report. */
+/** The shards of a run: hands each its order, speaks to all of them, and gathers what they report. Where they live is not its concern. */
 
-import { Worker } from 'node:worker_threads';
 import type { FromShard, ShardAct, ShardOrder, ShardStanding, ToShard } from '../swarm/shard-messages.ts';
 import type { TallyReport } from '../swarm/tally.ts';
+import type { ShardPlaces, ShardPort } from './shard-places.ts';
 
 type Ended = Extract<FromShard, { kind: 'ended' }>;
 
@@ -13,46 +13,53 @@ export interface SecondReport {
   readonly cpuMicros: number;
 }
 
+/** A shard that was lost, and with it what its devices were told and said: the run says nothing any more. */
+export class ShardLost extends Error {
+  override readonly name = 'ShardLost';
+}
+
 export class Shards {
-  readonly #workers: readonly Worker[];
+  readonly #ports: readonly ShardPort[];
+  readonly #prepared: readonly Promise<void>[];
   readonly #ends: readonly Promise<Ended>[];
   readonly #acts = new Map<string, { resolve: () => void; reject: (error: Error) => void }>();
   #acted = 0;
-  /** A shard that fails takes the run with it. */
+  /** Rejects with {@link ShardLost}: a shard that fails takes the run with it. */
   readonly failed: Promise<never>;
 
-  private constructor(orders: readonly ShardOrder[], onSecond: (report: SecondReport) => void) {
+  private constructor(orders: readonly ShardOrder[], places: ShardPlaces, onSecond: (report: SecondReport) => void) {
     const failure = Promise.withResolvers<never>();
     this.failed = failure.promise;
     this.failed.catch(() => {}); // whoever races with it hears of it
+    const lost = ({ message }: Pick<Error, 'message'>) => failure.reject(new ShardLost(message));
+    const prepared = orders.map(() => Promise.withResolvers<void>());
     const ends = orders.map(() => Promise.withResolvers<Ended>());
-    this.#ends = ends.map((end) => end.promise);
-    this.#workers = orders.map((order, shard) => {
-      const worker = new Worker(new URL('../swarm/shard-worker.ts', import.meta.url));
-      worker.once('error', failure.reject);
-      worker.on('message', (message: FromShard) => {
-        if (message.kind === 'second') onSecond({ shard, ...message });
-        else if (message.kind === 'ended') ends[shard]?.resolve(message);
-        else if (message.kind === 'failed') failure.reject(new Error(message.error));
-        else if (message.kind === 'acted') this.#settle(`${shard} ${message.id}`, message.error);
+    this.#prepared = prepared.map(({ promise }) => promise);
+    this.#ends = ends.map(({ promise }) => promise);
+    this.#ports = orders.map((order, shard) => {
+      const port = places.open(shard, {
+        lost,
+        heard: (message) => {
+          if (message.kind === 'second') onSecond({ shard, ...message });
+          else if (message.kind === 'prepared') prepared[shard]?.resolve();
+          else if (message.kind === 'ended') ends[shard]?.resolve(message);
+          else if (message.kind === 'failed') lost({ message: message.error });
+          else if (message.kind === 'acted') this.#settle(`${shard} ${message.id}`, message.error);
+        },
       });
-      worker.postMessage({ kind: 'prepare', order } satisfies ToShard);
-      return worker;
+      port.post({ kind: 'prepare', order });
+      return port;
     });
   }
 
-  static async open(orders: readonly ShardOrder[], onSecond: (report: SecondReport) => void): Promise<Shards> {
-    const shards = new Shards(orders, onSecond);
-    const ready = shards.#workers.map(
-      (worker) =>
-        new Promise<void>((resolve) => {
-          worker.on('message', (message: FromShard) => {
-            if (message.kind === 'prepared') resolve();
-          });
-        }),
-    );
+  static async open(
+    orders: readonly ShardOrder[],
+    places: ShardPlaces,
+    onSecond: (report: SecondReport) => void,
+  ): Promise<Shards> {
+    const shards = new Shards(orders, places, onSecond);
     try {
-      await Promise.race([Promise.all(ready), shards.failed]);
+      await Promise.race([Promise.all(shards.#prepared), shards.failed]);
     } catch (error) {
       await shards.close();
       throw error;
@@ -68,7 +75,7 @@ export class Shards {
   async act(act: ShardAct): Promise<void> {
     this.#acted += 1;
     const id = this.#acted;
-    const done = this.#workers.map(
+    const done = this.#ports.map(
       (_, shard) => new Promise<void>((resolve, reject) => this.#acts.set(`${shard} ${id}`, { resolve, reject })),
     );
     this.#all({ kind: 'act', id, act });
@@ -85,11 +92,11 @@ export class Shards {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#workers.map((worker) => worker.terminate()));
+    await Promise.all(this.#ports.map((port) => port.close()));
   }
 
   #all(message: ToShard): void {
-    for (const worker of this.#workers) worker.postMessage(message);
+    for (const port of this.#ports) port.post(message);
   }
 
   #settle(key: string, error: string | undefined): void {

@@ -11,7 +11,7 @@ import type { Observer } from './observer.ts';
 import type { RunRecord } from './record.ts';
 import type { Mark } from './result.ts';
 import type { Roster } from './roster.ts';
-import type { RunOptions } from './scenario-run.ts';
+import type { RunOptions } from './run-options.ts';
 
 export interface Stage {
   readonly scenario: Scenario;

@@ -23,6 +23,7 @@ export class RunRecord {
   readonly #devices: number;
   readonly #totals = new Totals();
   readonly #standings: ShardStanding[];
+  readonly #memory: () => number;
   readonly #memoryBefore: number;
   #memoryPeak = 0;
   #connectedPeak = 0;
@@ -33,10 +34,12 @@ export class RunRecord {
   #steadyMessages = 0;
   #startedAt = 0;
 
-  constructor(devices: number, shards: number, memoryBefore: number) {
+  /** `memory`: bytes that the processes with the devices hold. */
+  constructor(devices: number, shards: number, memory: () => number) {
     this.#devices = devices;
     this.#standings = Array.from({ length: shards }, () => NOBODY);
-    this.#memoryBefore = memoryBefore;
+    this.#memory = memory;
+    this.#memoryBefore = memory();
   }
 
   start(now: number): void {
@@ -155,7 +158,7 @@ export class RunRecord {
     const standing = this.#standing();
     const { counters } = this.#second;
     this.timeline.push(this.#pointOf(this.#second, standing));
-    this.#memoryPeak = Math.max(this.#memoryPeak, process.memoryUsage.rss());
+    this.#memoryPeak = Math.max(this.#memoryPeak, this.#memory());
     this.#connectedPeak = Math.max(this.#connectedPeak, standing.connected);
     // Only seconds in which nothing but publishing happened say what a message costs.
     if (counters.connects === 0 && counters.enrolled === 0 && counters.acknowledged > 0 && counters.disconnects === 0) {

@@ -13,6 +13,20 @@ const latency = z.object({
   max: z.number(),
 });
 
+/** A host that joined the run, and what its clock means for latencies between devices there and the service here. */
+const hostOfRun = z.object({
+  name: z.string(),
+  address: z.string(),
+  cores: z.int(),
+  workers: z.int(),
+  devices: z.int(),
+  sourceAddresses: z.int(),
+  /** By how much its clock was ahead of the coordinator's: latencies are corrected by it. */
+  clockOffsetMs: z.number(),
+  /** How wrong the correction can be at most, also for what the clocks drifted since. */
+  clockErrorMs: z.number(),
+});
+
 const point = z.object({
   /** Seconds since the start. */
   at: z.number(),
@@ -40,6 +54,8 @@ export const resultSchema = z.object({
   machine: z.object({ cores: z.int(), cpu: z.string(), memoryGiB: z.number(), system: z.string() }),
   versions: z.record(z.string(), z.string()),
   workers: z.int(),
+  /** Where the devices lived, when hosts joined. */
+  hosts: z.array(hostOfRun).optional(),
   /** By metric: counts, and milliseconds for latencies. */
   values: z.record(z.string(), z.number()),
   latencies: z.record(z.string(), latency),
@@ -56,4 +72,5 @@ export const resultSchema = z.object({
 
 export type RunResult = z.output<typeof resultSchema>;
 export type TimelinePoint = RunResult['timeline'][number];
+export type HostOfRun = z.output<typeof hostOfRun>;
 export type Mark = RunResult['marks'][number];

@@ -15,14 +15,16 @@ export function preciseNow(): number {
 export class Agenda {
   readonly #slots = new Map<number, (() => void)[]>();
   readonly #late: (milliseconds: number) => void;
+  readonly #now: () => number;
   #timer: NodeJS.Timeout | undefined;
   #slot: number;
   #isClosed = false;
 
-  /** `late`: told at each slot how late it came. */
-  constructor(late: (milliseconds: number) => void) {
+  /** `late`: told at each slot how late it came. `now`: milliseconds since 1970 with a fraction. */
+  constructor(late: (milliseconds: number) => void, now: () => number = preciseNow) {
     this.#late = late;
-    this.#slot = Math.floor(preciseNow() / SLOT_MS);
+    this.#now = now;
+    this.#slot = Math.floor(now() / SLOT_MS);
     this.#waitForNext();
   }
 
@@ -35,6 +37,10 @@ export class Agenda {
     return slot * SLOT_MS;
   }
 
+  now(): number {
+    return this.#now();
+  }
+
   close(): void {
     this.#isClosed = true;
     clearTimeout(this.#timer);
@@ -42,18 +48,18 @@ export class Agenda {
   }
 
   #waitForNext(): void {
-    const wait = (this.#slot + 1) * SLOT_MS - preciseNow();
+    const wait = (this.#slot + 1) * SLOT_MS - this.#now();
     this.#timer = startTimer(() => this.#tick(), Math.max(0, Math.ceil(wait)));
   }
 
   #tick(): void {
-    const current = Math.floor(preciseNow() / SLOT_MS);
+    const current = Math.floor(this.#now() / SLOT_MS);
     while (this.#slot < current && !this.#isClosed) {
       this.#slot += 1;
       const entries = this.#slots.get(this.#slot);
       if (entries === undefined) continue;
       this.#slots.delete(this.#slot);
-      this.#late(preciseNow() - this.#slot * SLOT_MS);
+      this.#late(this.#now() - this.#slot * SLOT_MS);
       for (const run of entries) run();
     }
     if (!this.#isClosed) this.#waitForNext();

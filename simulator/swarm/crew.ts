@@ -27,7 +27,6 @@ export interface GroupOfDevices {
   readonly door: EstDoor | undefined;
   /** Where the broker is, for this group: perhaps a proxy. */
   readonly target: () => Target;
-  readonly sourceAddresses: readonly string[];
   readonly recordings: ReadonlyMap<string, Recording>;
 }
 

@@ -1,5 +1,5 @@
 /**
- * What the run and its shards say to each other. Plain data throughout: a shard is a thread here, and may be a process on
+ * What the run and its shards say to each other. Plain data throughout: a shard is a thread, here or on
  * another host.
  */
 
@@ -33,6 +33,10 @@ export interface ShardOrder {
   readonly rootPem: string;
   readonly mqtt: Target;
   readonly sourceAddresses: readonly string[];
+  /** By how much the clock of this machine is ahead of the run's, milliseconds. All times that are said are the run's. */
+  readonly clockOffset: number;
+  /** Whether the last report carries the keys and certificates of the devices. */
+  readonly identities: 'kept' | 'dropped';
 }
 
 /** What a device that is no device of the fleet tries. */

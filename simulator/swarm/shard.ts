@@ -40,7 +40,8 @@ export class Shard {
   private constructor(order: ShardOrder, tell: (message: FromShard) => void) {
     this.#order = order;
     this.#tell = tell;
-    this.#agenda = new Agenda((late) => this.#tally.record('lag', late));
+    const now = () => preciseNow() - order.clockOffset;
+    this.#agenda = new Agenda((late) => this.#tally.record('lag', late), now);
     this.#door =
       order.enrollUrl === undefined
         ? undefined
@@ -49,7 +50,7 @@ export class Shard {
       agenda: this.#agenda,
       tally: this.#tally,
       lines: new TlsLines(order.rootPem),
-      now: preciseNow,
+      now,
       returnedAt: 0,
       isOver: false,
     };
@@ -76,7 +77,6 @@ export class Shard {
         token,
         door: this.#door,
         target: () => this.#targetOf(name),
-        sourceAddresses: this.#order.sourceAddresses,
         recordings: recordingsOf(settings, recordings),
       };
       const keys = settings.keys === 'own' ? undefined : Array.from({ length: settings.keys.pool }, newKey);
@@ -94,6 +94,9 @@ export class Shard {
 
   #makeDevice(device: ShardDevice, group: GroupOfDevices, keys: ReturnType<typeof newKey>[] | undefined): LiveDevice {
     const seed = this.#order.seed * 1_000_003 + device.index;
+    // In turn within the shard: indices are dealt out to shards, so that by index a shard could have one address for all.
+    const { sourceAddresses } = this.#order;
+    const sourceAddress = sourceAddresses[(this.#devices.size + this.#order.shard) % sourceAddresses.length];
     const place = { index: device.index, position: device.position, id: device.id, group };
     if (group.settings.kind === 'true') {
       return new TrueDevice(
@@ -106,6 +109,7 @@ export class Shard {
         ...place,
         random: seededRandom(seed),
         identity: device.identity,
+        sourceAddress,
         makeKey: () => keys?.[device.index % keys.length] ?? newKey(),
         enroll: (act) =>
           this.#turn(() => {
@@ -246,7 +250,8 @@ export class Shard {
       for (const [stream, ranges] of Object.entries(device.acknowledged())) {
         acknowledged[`${device.id} ${stream}`] = ranges;
       }
-      if (device instanceof SwarmDevice && device.identity !== undefined) identities[device.id] = device.identity;
+      if (this.#order.identities === 'dropped' || !(device instanceof SwarmDevice)) continue;
+      if (device.identity !== undefined) identities[device.id] = device.identity;
     }
     await Promise.all([...this.#devices.values()].map((device) => device.leave()));
     this.#agenda.close();

@@ -36,6 +36,8 @@ export interface SwarmOrder {
   readonly group: GroupOfDevices;
   readonly random: () => number;
   readonly identity: LineIdentity | undefined;
+  /** Own address to come from; each has its own ports. */
+  readonly sourceAddress: string | undefined;
   /** Asks for a certificate when it is this device's turn. */
   readonly enroll: (act: (door: EstDoor) => Promise<EstAnswer>) => Promise<EstAnswer>;
   /** Key for a request; shared ones come from a pool. */
@@ -254,13 +256,13 @@ export class SwarmDevice implements LiveDevice {
     const began = now();
     const isMine = () => this.#generation === generation;
     this.#reader = new PacketReader();
-    const { sourceAddresses, settings } = group;
+    const { settings } = group;
     const socket = lines.open(
       {
         target: group.target(),
         identity: this.#identity,
         session: this.#session,
-        sourceAddress: sourceAddresses.length === 0 ? undefined : sourceAddresses[this.index % sourceAddresses.length],
+        sourceAddress: this.#order.sourceAddress,
       },
       {
         secure: () => {

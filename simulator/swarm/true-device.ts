@@ -142,7 +142,7 @@ export class TrueDevice implements LiveDevice {
         renewal: 'manual',
         keepalive: Math.max(15, Math.round(group.settings.keepalive / 1_000)),
         random: seededRandom(seed + 1),
-        now: () => this.#clock(Date.now()),
+        now: () => Math.round(this.#clock(this.#crew.now())),
         commands: this.#commands(),
       });
       if (this.#isLeaving) return void (await device.close());

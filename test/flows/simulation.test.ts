@@ -1,6 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { consoleDoor } from '../../cli/simulation-doors.ts';
-import { type RunOptions, RunRefused, runScenario } from '../../simulator/run/scenario-run.ts';
+import { type RunOptions, RunRefused } from '../../simulator/run/run-options.ts';
+import { runScenario } from '../../simulator/run/scenario-run.ts';
+import { threadsHere } from '../../simulator/run/shard-places.ts';
 import { readScenario } from '../../simulator/scenario/read.ts';
 import type { Scenario } from '../../simulator/scenario/schema.ts';
 import { startFleet, type TestFleet } from '../testkit/fleet.ts';
@@ -29,7 +31,7 @@ async function run(text: string, options: Partial<RunOptions> = {}) {
     recordings: new Map(),
     operator: consoleDoor(fleet.operator),
     prefix: 'test',
-    workers: 2,
+    places: threadsHere({ workers: 2 }),
     versions: {},
     ...options,
   });

@@ -1,0 +1,27 @@
+/** What certificates say of each other: which of a bundle are roots, and until when one root's word for another counts. Judges no signature. */
+
+import { X509Certificate } from 'node:crypto';
+
+/** Those of a PEM text, in their order. */
+export function certificatesIn(pem: string): readonly X509Certificate[] {
+  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  return blocks.map((block) => new X509Certificate(block));
+}
+
+/** Fingerprints of the roots in a bundle. */
+export function rootsIn(bundlePem: string): readonly string[] {
+  return certificatesIn(bundlePem)
+    .filter((certificate) => certificate.checkIssued(certificate))
+    .map(({ fingerprint256 }) => fingerprint256);
+}
+
+/** When the certificate ends that another root gave a root in this bundle, ISO 8601; undefined when there is none. */
+export function vouchedUntil(bundlePem: string): string | undefined {
+  const certificates = certificatesIn(bundlePem);
+  const roots = certificates.filter((certificate) => certificate.checkIssued(certificate));
+  const cross = certificates.find(
+    (certificate) =>
+      !certificate.checkIssued(certificate) && roots.some((root) => root.publicKey.equals(certificate.publicKey)),
+  );
+  return cross && new Date(cross.validTo).toISOString();
+}

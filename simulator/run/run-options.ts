@@ -1,0 +1,37 @@
+/** What a run is asked to do, and how it says that it can't begin. It runs nothing. */
+
+import type { Scenario } from '../scenario/schema.ts';
+import type { LineIdentity } from '../swarm/tls-line.ts';
+import type { OperatorDoor, ServerDoor } from './doors.ts';
+import type { RunSnapshot } from './record.ts';
+import type { Lodging } from './shard-places.ts';
+
+export interface RunOptions {
+  readonly scenario: Scenario;
+  /** Text of each recording, by the path in the scenario. */
+  readonly recordings: ReadonlyMap<string, string>;
+  /** `mqtts://host:port`; without it, what the enroll server announces. */
+  readonly mqttUrl?: string | undefined;
+  readonly operator?: OperatorDoor | undefined;
+  readonly server?: ServerDoor | undefined;
+  /** Devices that were enrolled before, by id; taken in their order. */
+  readonly identities?: ReadonlyMap<string, LineIdentity> | undefined;
+  /** PEM; needed where no bootstrap token names it. */
+  readonly rootPem?: string | undefined;
+  /** Of the subscribed service, where no operator can issue one. */
+  readonly serviceIdentity?: LineIdentity | undefined;
+  /** Before the names of all devices: runs on one server must not share it. */
+  readonly prefix: string;
+  /** Where the devices live; without it in threads here, one a core. */
+  readonly places?: Lodging;
+  readonly versions: Readonly<Record<string, string>>;
+  readonly onSecond?: (snapshot: RunSnapshot) => void;
+  /** Ends the run early, with a verdict. */
+  readonly signal?: AbortSignal;
+  readonly keepIdentities?: (identities: ReadonlyMap<string, LineIdentity>, rootPem: string) => void;
+}
+
+/** A run that can't begin: the message says what was expected. */
+export class RunRefused extends Error {
+  override readonly name = 'RunRefused';
+}

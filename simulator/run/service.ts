@@ -1,0 +1,52 @@
+/** The service of a run, from its certificate to its revocation: who it is, not what it hears. */
+
+import { X509Certificate } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { parseServiceName } from '../../contract/identity.ts';
+import { writeCsr } from '../../device-sdk/csr.ts';
+import { keyPem, newKey } from '../swarm/est-door.ts';
+import type { Tally } from '../swarm/tally.ts';
+import type { Target, TlsLines } from '../swarm/tls-line.ts';
+import { Observer } from './observer.ts';
+import { type RunOptions, RunRefused } from './run-options.ts';
+
+const SERVICE_PATIENCE_MS = 15_000;
+
+export async function openService(
+  { operator, serviceIdentity, prefix }: RunOptions,
+  parts: { readonly target: Target; readonly lines: TlsLines; readonly tally: Tally },
+): Promise<Observer | undefined> {
+  let identity = serviceIdentity;
+  const name = serviceName(prefix);
+  if (identity === undefined && operator !== undefined) {
+    const key = newKey();
+    const der = writeCsr(key, { commonName: name }).toString('base64');
+    const lines = der.match(/.{1,64}/g)?.join('\n');
+    const csr = `-----BEGIN CERTIFICATE REQUEST-----\n${lines}\n-----END CERTIFICATE REQUEST-----\n`;
+    const { certificatePem } = await operator.issueService(name, csr);
+    identity = { keyPem: keyPem(key), certificatePem: new X509Certificate(certificatePem).toString() };
+  }
+  if (identity === undefined) return undefined;
+  const observer = new Observer({ clientId: name, identity, ...parts });
+  const patience = new AbortController();
+  const isOpen = await Promise.race([
+    observer.open().then(() => true),
+    delay(SERVICE_PATIENCE_MS, false, { signal: patience.signal }).catch(() => true),
+  ]);
+  patience.abort();
+  if (isOpen) return observer;
+  observer.close();
+  throw new RunRefused(
+    `expected the subscription of the service to be granted within ${SERVICE_PATIENCE_MS / 1_000} s`,
+  );
+}
+
+function serviceName(prefix: string): string {
+  const name = `${prefix}-observer`;
+  if (parseServiceName(name) === undefined) throw new RunRefused(`expected a prefix for names, found ${prefix}`);
+  return name;
+}
+
+export async function revokeService({ operator, prefix }: RunOptions): Promise<void> {
+  await operator?.revokeService(serviceName(prefix)).catch(() => {}); // a server that is gone needs no tidying
+}
