@@ -158,7 +158,7 @@ export function caControl(deps: {
               ? rootKeys.has(record.id)
               : authority.cas.issuing.some(({ id, signer }) => id === record.id && signer !== undefined),
           issued: record.role === 'root' ? 0 : await registry.countIssued(record.id),
-          stranded: record.role === 'root' ? 0 : await registry.countStranded(record.id),
+          stranded: await registry.countStranded(record.id),
         })),
       );
     },

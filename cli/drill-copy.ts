@@ -88,6 +88,7 @@ async function count(
         dependents: issuing === undefined ? 0 : await registry.countStranded(issuing.id),
         services,
         late: (await renewals.status({})).late,
+        tokens: (await registry.listTokens()).filter(({ state }) => state === 'usable').length,
         connected: await connectedNow(data),
         budgetPerSecond: perSecond,
       },

@@ -17,7 +17,7 @@ export async function drillDoor(console: ConsoleClient): Promise<RotationDoor> {
     mintToken: async (uses) => (await console.mintToken({ ...order, uses })).text,
     mintTokenFor: async (device) => (await console.mintToken({ ...order, uses: 1, device: device as DeviceId })).text,
     cas: () => console.listCas(),
-    prepare: async () => (await console.prepareCa({})).id,
+    prepare: async (role) => (await console.prepareCa({ role })).id,
     activate: async (id) => {
       await console.activateCa({ id });
     },

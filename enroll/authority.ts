@@ -144,10 +144,10 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
 
   /** What issues in the name of the CAs of the moment. */
   function createDesk(cas: CaSet) {
-    const { active, roots, issuing, crossed } = cas;
+    const { active, roots, issuing, crossed, vouching } = cas;
     const trustBundle = [
       ...roots.map(({ der }) => der),
-      ...crossed,
+      ...vouching,
       ...issuing
         .slice(1)
         .map(({ der }) => der)

@@ -36,6 +36,8 @@ export interface CaSet {
   readonly root: KnownCa;
   /** DER of what leads from the active issuing CA to roots that devices may hold, beside its own root. */
   readonly crossed: readonly Buffer[];
+  /** The same and what leads to roots that don't sign yet: nobody believes a new root that no known one vouches for. */
+  readonly vouching: readonly Buffer[];
   /** All there ever were. */
   readonly records: readonly IssuerRecord[];
 }
@@ -70,15 +72,16 @@ export function readCaSet(
     ...all.filter((ca) => ca.id === id),
     ...all.filter((ca) => ca.id !== id),
   ];
+  const roots = known.filter(({ record }) => record.role === 'root');
+  const crossed = pemBlocks(active.record.chain);
+  const vouching = [...crossed, ...roots.flatMap(({ record }) => pemBlocks(record.chain))];
   return {
-    roots: first(
-      known.filter(({ record }) => record.role === 'root'),
-      root.id,
-    ),
+    roots: first(roots, root.id),
     issuing: first(issuing, active.id),
     active: active as SigningCa,
     root,
-    crossed: pemBlocks(active.record.chain),
+    crossed,
+    vouching: vouching.filter((der, at) => vouching.findIndex((other) => other.equals(der)) === at),
     records,
   };
 }

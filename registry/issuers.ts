@@ -63,7 +63,10 @@ export interface IssuerMemory {
    * and services than `strandAtMost` would be without a certificate that counts; `ca_state_conflict` otherwise.
    */
   retireIssuer(id: string, strandAtMost: number, actor: Actor): Promise<void>;
-  /** Devices and services that hold no certificate that would count without this CA. */
+  /**
+   * Devices and services that hold no certificate that would count without this CA; of a root, those that got none since
+   * its successor was made.
+   */
   countStranded(id: string): Promise<number>;
   /** Devices and services that got no certificate since a moment, and so may not have heard of CAs made later. */
   countNotSeenSince(at: number): Promise<number>;
@@ -103,7 +106,7 @@ export function issuerMemory(database: RegistryDatabase): IssuerMemory {
         recordDone(tx, { actor, action: 'ca.tainted', subject: `ca/${id}`, details: { role: found.role } });
       }),
     retireIssuer: async (id, strandAtMost, actor) => database.write((tx) => retire(tx, id, strandAtMost, actor)),
-    countStranded: async (id) => database.read((tx) => stranded(tx, id)),
+    countStranded: async (id) => database.read((tx) => strandedBy(tx, id)),
     countNotSeenSince: async (at) => database.read((tx) => notSeenSince(tx, at)),
     countIssued: async (id) =>
       database.read(
@@ -192,7 +195,7 @@ function retire(tx: Transaction, id: string, strandAtMost: number, actor: Actor)
     const below = tx.get<{ id: string }>(`SELECT id FROM issuers WHERE root_id = @id AND state <> 'retired'`, { id });
     if (below !== undefined) throw conflict(`expected its issuing CAs to be retired before it, found ${below.id}`);
   }
-  const count = role === 'root' ? strandedByRoot(tx, id) : stranded(tx, id);
+  const count = strandedBy(tx, id);
   if (count > strandAtMost) {
     throw new Problem('ca_would_strand', {
       detail: `${count} devices and services would be left without a way in; renew them first`,
@@ -201,6 +204,10 @@ function retire(tx: Transaction, id: string, strandAtMost: number, actor: Actor)
   }
   tx.run(`UPDATE issuers SET state = 'retired', retired_at = @now WHERE id = @id`, { id, now: tx.now });
   recordDone(tx, { actor, action: 'ca.retired', subject: `ca/${id}`, details: { role, stranded: count } });
+}
+
+function strandedBy(tx: Transaction, id: string): number {
+  return find(tx, id)?.role === 'root' ? strandedByRoot(tx, id) : stranded(tx, id);
 }
 
 const LIVE = 'revoked_at IS NULL AND not_after > @now';

@@ -28,7 +28,7 @@ const show = runWithServer(async (server, { form }) => {
         ca.hasKey ? 'here' : 'not here',
         ca.notAfter,
         ca.role === 'root' ? '' : String(ca.issued),
-        ca.role === 'root' ? '' : String(ca.stranded),
+        ca.role === 'root' && ca.state === 'active' ? '' : String(ca.stranded),
       ]),
     ),
   );

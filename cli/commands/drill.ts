@@ -6,7 +6,7 @@ import { dirname, join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { openConsoleClient } from '../../console/client.ts';
 import { Problem } from '../../contract/problem.ts';
-import type { DrillReport } from '../../simulator/drill/doors.ts';
+import type { DrillReport, Trust } from '../../simulator/drill/doors.ts';
 import type { Projection } from '../../simulator/drill/projection.ts';
 import { duration, integerBetween, rateBetween, run, speaksJson } from '../command-line.ts';
 import type { Config } from '../config.ts';
@@ -19,6 +19,7 @@ import { untilStopped } from '../stop-signals.ts';
 import { EXIT, note, type OutputForm, printJson, printResult, table } from '../terminal.ts';
 
 interface DrillCommandOptions {
+  readonly root?: boolean;
   readonly devices: number;
   readonly data?: string;
   readonly config?: string;
@@ -70,7 +71,7 @@ function copyOf(data: string, draft: string, config: Config): Promise<FleetCopy>
 }
 
 async function drill(
-  { devices, within, haste }: DrillCommandOptions,
+  { root, devices, within, haste }: DrillCommandOptions,
   {
     config,
     copy,
@@ -86,6 +87,7 @@ async function drill(
   const { drillCaCompromise } = await import('../../simulator/drill/ca-compromise.ts');
   const { project } = await import('../../simulator/drill/projection.ts');
   const authority = copy?.keys ?? { are: 'fresh' as const };
+  const replaced = root === true ? 'root' : 'issuing';
   const server = await startOwnServer({
     settings: settingsOf(config, copy),
     disk: 'shared',
@@ -96,6 +98,7 @@ async function drill(
     if (form === 'text') note(copy === undefined ? 'a fleet made for the drill' : aboutCopy(copy));
     const report = await drillCaCompromise({
       door: await drillDoor(console),
+      replaced,
       mqttUrl: server.mqttUrl,
       devices,
       withinMs: within,
@@ -117,6 +120,7 @@ async function drill(
       withinMs: within,
       measuredPerSecond: report.enrolledPerSecond,
       clocks: clocks.every(({ found }) => found === 'kept') ? 'kept' : 'lost',
+      replaced,
     });
     return { ...report, authority, fleet };
   } finally {
@@ -175,16 +179,29 @@ function describe({
       mishaps.map(({ name, about, found, said }) => [name, about, found, said]),
     ),
     '',
+    table(
+      ['FOR', 'WHAT CAN BE DONE'],
+      mishaps.filter(({ remedy }) => remedy !== undefined).map(({ name, remedy }) => [name, remedy as string]),
+    ),
+    '',
     `${rest.renewed} renewed, ${rest.renewedPerSecond.toFixed(1)} a second; ${rest.enrolledPerSecond.toFixed(1)} enrollments a second`,
     `${sessionsDropped} sessions dropped; ${messages.acknowledged} of ${messages.sent} messages acknowledged, ${messages.lost} lost`,
-    ...(fleet === undefined ? [] : ['', describeFleet(fleet)]),
+    ...(rest.trust === undefined ? [] : [describeTrust(rest.trust)]),
+    ...(fleet === undefined ? [] : ['', describeFleet(fleet, rest.trust)]),
     '',
     ...failures.map((failure) => `FAIL  ${failure}`),
     verdict,
   ].join('\n');
 }
 
-function describeFleet({ devices, renewMs, renewalsPerSecond, connected, lost }: Projection): string {
+function describeTrust({ learnedMs, vouchedUntil }: Trust): string {
+  return `the new root was known everywhere after ${secondsOf(learnedMs)}; the old one vouches for it until ${vouchedUntil}`;
+}
+
+function describeFleet(
+  { devices, renewMs, renewalsPerSecond, connected, lost }: Projection,
+  trust: Trust | undefined,
+): string {
   const who =
     connected === undefined
       ? `${lost.offlineNow} are late to renew, and likely to be away`
@@ -193,7 +210,10 @@ function describeFleet({ devices, renewMs, renewalsPerSecond, connected, lost }:
     `the fleet: ${devices} devices renew in ${lengthOf(renewMs)}, ${renewalsPerSecond.toFixed(1)} a second`,
     `lost, if they stay away for all of it: ${who}`,
     `lost, unless they get new certificates by hand: ${lost.services} services`,
-    `lost for an old trust bundle: ${lost.oldBundle}, the root stays; for a wrong clock: ${lost.clockWrong}`,
+    `lost for an old trust bundle: ${lost.oldBundle}, ${
+      trust === undefined ? 'the root stays' : `before ${trust.vouchedUntil}`
+    }; for a wrong clock: ${lost.clockWrong}`,
+    ...(trust === undefined ? [] : [`to be minted anew: ${lost.tokens} bootstrap tokens, which name the old root`]),
   ].join('\n');
 }
 
@@ -209,7 +229,8 @@ function lengthOf(ms: number): string {
 
 export function drillCommand(): Command {
   const command = new Command('drill').description('rehearse a bad day on a copy of the fleet, never on the fleet');
-  speaksJson(command.command('ca-compromise').description('replace the issuing CA under devices, and see who is lost'))
+  speaksJson(command.command('ca-compromise').description('replace a CA under devices, and see who is lost'))
+    .option('--root', 'replace the root, and the issuing CA with it')
     .option('--devices <n>', 'devices of the SDK that go through it', integerBetween(1, 5_000), 20)
     .option('--data <dir>', 'data directory whose registry and CA keys are copied; without it a fleet is made')
     .option('--config <file>', 'settings of that fleet: what its certificates are like, and how fast it renews')

@@ -22,7 +22,7 @@ const caView = z.object({
   hasKey: z.boolean(),
   /** Certificates of it that are neither revoked nor over. */
   issued: count,
-  /** Devices and services that hold nothing else. */
+  /** Devices and services that hold nothing else; of a root, those that may know no other. */
   stranded: count,
 });
 const caAnswer = z.object({ id: z.string() });

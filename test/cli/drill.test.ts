@@ -93,6 +93,65 @@ describe('rollcall drill ca-compromise', () => {
   );
 
   it(
+    'replaces the root of a fleet in a copy, tells it to devices before anything is signed by it, and says what old tokens are worth',
+    async () => {
+      const fleet = await startFleet();
+      onTestFinished(() => fleet.stop());
+      await fleet.enroll('press-1');
+      await fleet.operator.mintToken({ uses: 3, ttlSeconds: 3_600 });
+      const before = authorityOf(fleet.data);
+      const file = join(temporaryDirectory(), 'drill.json');
+      const args = ['--root', '--devices', '4', '--haste', '0.05', '--data', fleet.data, '--report', file];
+      const { code, said } = await drill(args);
+      expect(code, said).toBe(0);
+      const result = JSON.parse(readFileSync(file, 'utf8')) as Result;
+      expect(result).toMatchObject({
+        replaced: 'root',
+        verdict: 'passed',
+        failures: [],
+        authority: { are: 'copied' },
+        // Away, both clocks and the one that is pinned; not those that are lost.
+        renewed: 8,
+        sessionsDropped: 0,
+        messages: { lost: 0 },
+        fleet: { devices: 1, lost: { offlineNow: 1, oldBundle: 0, tokens: 1, clockWrong: 'none' } },
+      });
+      expect(result.stages.map(({ name, said }) => [name, said])).toEqual([
+        ['enroll', expect.anything()],
+        ['speak', '4 devices are heard'],
+        ['prepare the root', 'trusted, signs nothing'],
+        ['deliver the trust bundle', 'to devices that are connected'],
+        ['devices learn the root', '4 of 4'],
+        ['prepare', 'trusted, signs nothing'],
+        ['deliver the trust bundle', 'to devices that are connected'],
+        ['activate', 'signs from now on'],
+        ['taint', expect.anything()],
+        ['renew', expect.anything()],
+        // The fleet's own device, who was away for all of it, and who never renews.
+        ['retire', 'refused at first; then 3 were given up'],
+        ['retire the root', 'refused at first; then 3 were given up'],
+        ['verify', '3 lost of 8 mishaps'],
+      ]);
+      expect(Object.fromEntries(result.mishaps.map(({ name, found }) => [name, found]))).toEqual({
+        'unpacked meanwhile': 'kept',
+        unrenewed: 'lost',
+        left: 'lost',
+        away: 'kept',
+        'clock slow': 'kept',
+        'clock fast': 'kept',
+        pinned: 'kept',
+        'unpacked afterwards': 'lost',
+      });
+      for (const { found, remedy } of result.mishaps) if (found === 'lost') expect(remedy).toMatch(/./);
+      expect(Date.parse(result.trust?.vouchedUntil ?? '')).toBeGreaterThan(Date.now());
+      expect(said).toContain('to be minted anew: 1 bootstrap tokens, which name the old root');
+      expect(said).toContain('rollcall token mint --device ID');
+      expect(authorityOf(fleet.data)).toEqual(before);
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
     'makes CAs of its own where the key of the root is elsewhere, and says so',
     async () => {
       const fleet = await startFleet();

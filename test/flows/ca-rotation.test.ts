@@ -8,6 +8,7 @@ import { parseRenewalNotice } from '../../contract/server-notices.ts';
 import { renewalNoticeTopic, TRUST_BUNDLE_TOPIC } from '../../contract/topics.ts';
 import { requestRenewal } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
+import { judgeBundle } from '../../device-sdk/trust-bundle.ts';
 import { startFleet, type TestFleet } from '../testkit/fleet.ts';
 import { closed, connectMqtt, nextMessage } from '../testkit/mqtt.ts';
 
@@ -103,12 +104,17 @@ describe('the issuing CA of a fleet that is connected', () => {
 
   it('and its root, which the old one vouches for: devices that know the old root alone go on', async () => {
     const [oldRoot] = (await fleet.operator.listCas()).filter(({ role }) => role === 'root');
+    const oldest = identities[0] as StoredIdentity;
     const { id: rootId } = await fleet.operator.prepareCa({ role: 'root' });
+    // Long before anything is signed by it: a device follows only a root that one it knows vouches for.
+    const told = await fleet.operator.trustBundle();
+    expect(judgeBundle(oldest.rootPem, told)).toMatchObject({ verdict: 'changed', added: 1, dropped: 0 });
     const { id } = await fleet.operator.prepareCa({});
     await fleet.operator.activateCa({ id });
     await everyoneSpeaks();
     expect((await fleet.operator.listCas()).find((ca) => ca.id === rootId)).toMatchObject({ state: 'active' });
     expect(dropped).toBe(0);
+    expect((await fleet.operator.listCas()).find((ca) => ca.id === oldRoot?.id)).toMatchObject({ stranded: 8 });
 
     // A device of yesterday trusts yesterday's root alone, one of today today's.
     const old = identities[3] as StoredIdentity;
