@@ -7,11 +7,14 @@ import { type GroupName, type Identity, identityName } from '../contract/identit
 import type { PolicyDocument } from '../contract/policy.ts';
 import { Problem } from '../contract/problem.ts';
 import {
+  deviceTopicPrefix,
   filterCovers,
   filterMatches,
+  isMessageKey,
   isServerTopic,
   isTopicFilter,
   isTopicName,
+  keylessLength,
   type TopicLimits,
   TRUST_BUNDLE_TOPIC,
 } from '../contract/topics.ts';
@@ -134,7 +137,18 @@ export class Rights {
   #mayWrite(verb: 'publish' | 'retain', topic: string): Decision {
     if (!isTopicName(topic, this.#limits)) return MALFORMED;
     if (isServerTopic(topic)) return RESERVED;
-    return find(this.#rulesOf(verb), (rule) => filterMatches(rule, topic));
+    const keyless = this.#keyless(topic);
+    return keyless === undefined ? MALFORMED : find(this.#rulesOf(verb), (rule) => filterMatches(rule, keyless));
+  }
+
+  /** A key changes nothing about who may publish to a stream of its own; undefined for what can't be one. */
+  #keyless(topic: string): string | undefined {
+    const end = keylessLength(topic);
+    const { identity } = this.#subject;
+    if (end === topic.length || identity.kind !== 'device' || !topic.startsWith(deviceTopicPrefix(identity.id))) {
+      return topic;
+    }
+    return isMessageKey(topic.slice(end + 1)) ? topic.slice(0, end) : undefined;
   }
 
   /** Of all topics that start with `$`, only the fleet's events can be read, by services, and the trust bundle, by all. */

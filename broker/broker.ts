@@ -24,6 +24,7 @@ import { LeftWills } from './left-wills.ts';
 import { type BrokerLimits, DEFAULT_LIMITS, topicLimits } from './limits.ts';
 import { type BrokerTls, openListener, secureContext } from './listener.ts';
 import type { MqttWire } from './mqtt-wire.ts';
+import { PassedOn } from './passed-on.ts';
 import { Policies, type PolicyDirectory } from './policies.ts';
 import { watchPolicies } from './policy-watch.ts';
 import { Reauthorization } from './reauthorization.ts';
@@ -148,7 +149,9 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
 
   const replay = new Replay(store, limits.replayPerSecond);
   const backpressure = new Backpressure({ sessions: () => sessions.all(), log });
+  const passedOn = new PassedOn();
   const engine = await createEngine({
+    passedOn,
     limits,
     now,
     log,
@@ -186,6 +189,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     telemetry,
     backpressure,
     audience: engine.subscriptions,
+    passedOn,
     forward: (topic, { payload, qos }, done) => engine.forward({ topic, payload, qos }, done),
   };
 

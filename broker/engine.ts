@@ -12,6 +12,7 @@ import { createHooks, type HookOptions } from './hooks.ts';
 import type { WireEngine } from './inbound.ts';
 import type { BrokerLimits } from './limits.ts';
 import type { MqttWire } from './mqtt-wire.ts';
+import type { KeyedPacket, PassedOn } from './passed-on.ts';
 import type { Session } from './session.ts';
 import { Subscriptions } from './subscriptions.ts';
 import type { Audience } from './telemetry-lane.ts';
@@ -84,6 +85,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     ...createHooks(options),
   });
   muteStatus(aedes);
+  passOnOnce(aedes, options.passedOn);
   const duplicates = withoutDedupe(aedes);
   const ofClient = (client: { readonly conn: unknown }) => sessionOf(client.conn as MqttWire);
 
@@ -151,6 +153,19 @@ function muteStatus(aedes: Aedes): void {
   const publish = aedes.publish.bind(aedes) as (...values: unknown[]) => void;
   aedes.publish = ((packet: { readonly topic: string }, ...rest: unknown[]) => {
     if (!packet.topic.startsWith('$SYS/')) return publish(packet, ...rest);
+    const done = rest.find((value) => typeof value === 'function') as (() => void) | undefined;
+    done?.();
+  }) as typeof aedes.publish;
+}
+
+/** aedes acknowledges and publishes in one go; a message that was passed on before needs only the first. */
+function passOnOnce(aedes: Aedes, passedOn: PassedOn): void {
+  const publish = aedes.publish.bind(aedes) as (...values: unknown[]) => void;
+  aedes.publish = ((packet: KeyedPacket, ...rest: unknown[]) => {
+    if (packet.isRepeated !== true) {
+      if (packet.keyedAs !== undefined) passedOn.add(packet.keyedAs);
+      return publish(packet, ...rest);
+    }
     const done = rest.find((value) => typeof value === 'function') as (() => void) | undefined;
     done?.();
   }) as typeof aedes.publish;

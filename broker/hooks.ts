@@ -4,22 +4,23 @@ import type { AedesOptions, Client } from 'aedes';
 import { formatIdentity, type Identity } from '../contract/identity.ts';
 import { filterMatches } from '../contract/topics.ts';
 import type { StoredPacket } from '../sessions/packets.ts';
-import type { TelemetryMessage, Waiting } from '../telemetry/telemetry.ts';
+import type { Accepted, TelemetryMessage, Waiting } from '../telemetry/telemetry.ts';
 import type { Decision, Denial, Verb } from './acl.ts';
 import type { Backpressure } from './backpressure.ts';
 import type { Counters } from './counters.ts';
 import type { EngineClient } from './engine.ts';
 import type { BrokerLimits } from './limits.ts';
 import type { MqttWire } from './mqtt-wire.ts';
+import type { KeyedPacket, PassedOn } from './passed-on.ts';
 import type { Stored } from './publish-order.ts';
 import type { Replay } from './replay.ts';
-import type { Session } from './session.ts';
+import type { OwnTelemetry, Session } from './session.ts';
 import type { SessionStore } from './session-store.ts';
 
 /** What the broker needs of telemetry. */
 export interface TelemetryIntake {
   /** Resolves when the message is stored. The device hears PUBACK only after that. */
-  accept(message: TelemetryMessage): Promise<void>;
+  accept(message: TelemetryMessage): Promise<Accepted>;
   /** The same, told by a call. */
   submit(message: TelemetryMessage, waiting: Waiting): void;
   /** Tells when storage falls behind, true, and when it has caught up. */
@@ -32,6 +33,7 @@ export interface HookOptions {
   readonly counters: Counters;
   readonly store: SessionStore;
   readonly telemetry: TelemetryIntake;
+  readonly passedOn: PassedOn;
   readonly backpressure: Pick<Backpressure, 'noted'>;
   readonly replay: Pick<Replay, 'holdsBack'>;
   sessionOf(wire: MqttWire): Session | undefined;
@@ -80,6 +82,8 @@ export function createHooks(options: HookOptions): Hooks {
     }
     const { topic } = packet;
     const decision = mayWrite(session, topic, packet.retain === true);
+    const own = session.ownTelemetry(packet.topic);
+    if (own?.key !== undefined) packet.topic = own.topic; // the key has done its service when the message is stored
     if (!decision.allowed) {
       counters.publishDenied += 1;
       options.denied(session, packet.retain ? 'retain' : 'publish', topic, decision.reason);
@@ -95,24 +99,34 @@ export function createHooks(options: HookOptions): Hooks {
       }
     }
     // aedes acknowledges QoS 1 before it queues or retains; of QoS 2 the store does both in `incomingStorePacket`.
-    const kept = packet.qos === 1 && !isWill ? store.keep(packet as StoredPacket) : undefined;
-    const stream = session.telemetryStream(topic);
-    if (stream === undefined) {
+    const name = nameOf(session.facts.subject.identity, own);
+    const wasPassedOn = name !== undefined && options.passedOn.has(name);
+    const kept = packet.qos === 1 && !isWill && !wasPassedOn ? store.keep(packet as StoredPacket) : undefined;
+    if (own === undefined) {
       if (isWill) return callback(null);
       return kept === undefined
         ? session.order.inTurn(callback)
         : session.order.afterStored(kept.then(known), callback);
     }
     backpressure.noted(session);
-    const message = telemetryMessage(session.facts.subject.identity, stream, packet, options.now());
+    const message = telemetryMessage(session.facts.subject.identity, own, packet, options.now());
+    const keyed = packet as KeyedPacket;
+    if (name !== undefined) keyed.keyedAs = name;
+    const outcome = (accepted: Accepted): Stored => {
+      keyed.isRepeated = accepted === 'repeated' && wasPassedOn;
+      return accepted === 'repeated' ? 'known' : undefined;
+    };
     if (packet.qos === 2 && !isWill) {
-      session.order.afterStored(storeOnce(client, packet, message), callback);
+      session.order.afterStored(storeOnce(client, packet, message, outcome), callback);
     } else if (isWill) {
-      accept(message).then(() => callback(null), callback);
+      accept(message).then((accepted) => {
+        outcome(accepted);
+        callback(null);
+      }, callback);
     } else {
       const stored = accept(message);
       session.order.afterStored(
-        kept === undefined ? stored.then(isNew) : Promise.all([stored, kept]).then(isNew),
+        kept === undefined ? stored.then(outcome) : Promise.all([stored, kept]).then(([accepted]) => outcome(accepted)),
         callback,
       );
     }
@@ -120,10 +134,16 @@ export function createHooks(options: HookOptions): Hooks {
 
   function mayWrite(session: Session, topic: string, retain: boolean): Decision {
     const decision = session.rights.mayPublish(topic);
+  function nameOf(identity: Identity, own: OwnTelemetry | undefined): string | undefined {
+    return identity.kind !== 'device' || own?.key === undefined
+      ? undefined
+      : options.passedOn.nameOf(identity.id, own.key);
+  }
+
     return decision.allowed && retain ? session.rights.mayRetain(topic) : decision;
   }
 
-  function accept(message: TelemetryMessage): Promise<void> {
+  function accept(message: TelemetryMessage): Promise<Accepted> {
     try {
       return options.telemetry.accept(message);
     } catch (error) {
@@ -132,14 +152,18 @@ export function createHooks(options: HookOptions): Hooks {
   }
 
   /** A QoS 2 message that is sent again before its PUBREL is the same message [MQTT-4.3.3-2]. */
-  async function storeOnce(client: Client, packet: { messageId?: number }, message: TelemetryMessage): Promise<Stored> {
+  async function storeOnce(
+    client: Client,
+    packet: { messageId?: number },
+    message: TelemetryMessage,
+    outcome: (accepted: Accepted) => Stored,
+  ): Promise<Stored> {
     const isRepeated = await store.incomingGetPacket(client, packet as never).then(
       () => true,
       () => false,
     );
     if (isRepeated) return 'known';
-    await accept(message);
-    return undefined;
+    return outcome(await accept(message));
   }
 
   const authorizeSubscribe: Hooks['authorizeSubscribe'] = (client, subscription, callback) => {
@@ -193,10 +217,6 @@ function known(): Stored {
   return 'known';
 }
 
-function isNew(): Stored {
-  return undefined;
-}
-
 /** Who owns what is kept in the session store. */
 export function ownerOf(identity: Identity): string {
   return formatIdentity(identity);
@@ -204,7 +224,7 @@ export function ownerOf(identity: Identity): string {
 
 function telemetryMessage(
   identity: Identity,
-  stream: string,
+  { stream, key }: OwnTelemetry,
   packet: { readonly qos: 0 | 1 | 2; readonly payload: string | Buffer },
   receivedAt: number,
 ): TelemetryMessage {
@@ -221,6 +241,7 @@ function telemetryMessage(
 
 /** The lower of a message's QoS and the highest that a client's subscriptions to its topic were granted. */
 function grantedQos(client: EngineClient, packet: { readonly topic: string; readonly qos: 0 | 1 | 2 }): 0 | 1 | 2 {
+    ...(key !== undefined && { key }),
   let granted = 0;
   for (const [filter, { qos }] of Object.entries(client.subscriptions)) {
     if (qos > granted && filterMatches(filter, packet.topic)) granted = qos;

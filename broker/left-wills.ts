@@ -5,9 +5,9 @@
  */
 
 import type { Logger } from 'pino';
-import { parseDeviceTopic } from '../contract/topics.ts';
-import type { TelemetryMessage } from '../telemetry/telemetry.ts';
+import type { Accepted, TelemetryMessage } from '../telemetry/telemetry.ts';
 import type { Rights, Subject } from './acl.ts';
+import { ownTelemetry } from './session.ts';
 import type { LeftWill, SessionStore } from './session-store.ts';
 
 export interface LeftWillsOptions {
@@ -17,7 +17,7 @@ export interface LeftWillsOptions {
   readonly now: () => number;
   readonly log: Logger;
   rightsOf(subject: Subject): Promise<Rights>;
-  accept(message: TelemetryMessage): Promise<void>;
+  accept(message: TelemetryMessage): Promise<Accepted>;
   publish(message: { readonly topic: string; readonly payload: Buffer; readonly qos: 0 | 1 }): Promise<void>;
 }
 
@@ -60,16 +60,18 @@ export class LeftWills {
   async #publish(will: LeftWill): Promise<void> {
     const { store, now, accept, publish, rightsOf } = this.#options;
     const { identity } = will.subject;
-    const { topic, qos = 0, retain = false } = will.packet;
+    const { qos = 0, retain = false } = will.packet;
+    const own = ownTelemetry(identity, will.packet.topic);
+    const topic = own?.topic ?? will.packet.topic;
     const payload = Buffer.from(will.packet.payload);
     const rights = await rightsOf(will.subject);
     if (!rights.mayPublish(topic).allowed || (retain && !rights.mayRetain(topic).allowed)) return;
-    const parsed = identity.kind === 'device' ? parseDeviceTopic(topic) : undefined;
-    if (identity.kind === 'device' && parsed?.kind === 'telemetry' && parsed.device === identity.id) {
-      const { device, stream } = parsed;
-      await accept({ device, stream, receivedAt: now(), qos: qos as 0 | 1 | 2, payload });
+    if (identity.kind === 'device' && own !== undefined) {
+      const { stream, key } = own;
+      const at = { device: identity.id, stream, receivedAt: now(), qos: qos as 0 | 1 | 2, payload };
+      await accept(key === undefined ? at : { ...at, key });
     }
-    if (retain) await store.retainLeft(will);
+    if (retain) await store.retainLeft({ ...will, packet: { ...will.packet, topic } });
     await publish({ topic, payload, qos: qos > 0 ? 1 : 0 });
   }
 }

@@ -35,6 +35,11 @@ export abstract class Place {
     this.order.stored(this);
   }
 
+  /** It was stored before, under the same key. */
+  repeated(): void {
+    this.order.ready(this);
+  }
+
   notStored(error: unknown): void {
     this.order.break(error);
   }

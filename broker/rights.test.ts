@@ -54,7 +54,9 @@ describe('publishing', () => {
     it.each([
       'devices/dev-2/telemetry/temp',
       'devices/dev-1/commands/reboot/1',
-      'devices/dev-1/telemetry/a/b',
+      'devices/dev-1/telemetry/a/b/c',
+      'devices/dev-1/telemetry/a/b!',
+      'devices/dev-2/telemetry/temp/k1',
       'groups/default/broadcast/x',
       '$SYS/x/new/clients',
       '$fleet/events/x',

@@ -12,6 +12,7 @@ import type { KeptRow, SessionMemory } from '../sessions/session-memory.ts';
 import type { StoredWill, WillPacket } from '../sessions/wills.ts';
 import type { Rights, Subject } from './acl.ts';
 import type { BrokerLimits } from './limits.ts';
+import type { KeyedPacket } from './passed-on.ts';
 
 /** A session that outlives its connections (MQTT clean session 0). */
 interface KeptSession {
@@ -409,7 +410,7 @@ export class SessionStore {
 
   /** In one commit with what the message leaves in queues: sent again, it must be neither lost nor queued twice. */
   incomingStorePacket(client: ClientKey, packet: StoredPacket): Promise<void> {
-    const kept = this.keep(packet);
+    const kept = (packet as KeyedPacket).isRepeated === true ? undefined : this.keep(packet);
     const mark = { topic: packet.topic, payload: EMPTY, qos: 2, messageId: packet.messageId };
     const stored = this.#memory.incomingStorePacket({ id: client.id, clean: client.clean === true }, mark);
     return kept === undefined ? stored : Promise.all([kept, stored]).then(() => {});

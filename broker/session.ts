@@ -1,7 +1,7 @@
 /** One live session: who it is, what it may, and how it ends. Ends once, always with a reason. */
 
 import { formatIdentity, type Identity } from '../contract/identity.ts';
-import { parseDeviceTopic } from '../contract/topics.ts';
+import { parseDeviceTopic, telemetryTopic } from '../contract/topics.ts';
 import type { Rights, Subject } from './acl.ts';
 import type { EngineClient } from './engine.ts';
 import type { DisconnectReason } from './events.ts';
@@ -37,6 +37,14 @@ export interface SessionListener {
 }
 
 export class Session implements WireOwner, PublishOrderListener {
+/** What a telemetry topic of the device itself says. */
+export interface OwnTelemetry {
+  /** Without the key. */
+  readonly topic: string;
+  readonly stream: string;
+  readonly key: string | undefined;
+}
+
   facts: SessionFacts;
   readonly wire: MqttWire;
   readonly order: PublishOrder;
@@ -67,8 +75,8 @@ export class Session implements WireOwner, PublishOrderListener {
   #tokensAt: number;
   #throttledSince = 0;
   #resumeTimer: NodeJS.Timeout | undefined;
-  #streamTopic: string | undefined;
-  #stream: string | undefined;
+  #readTopic: string | undefined;
+  #ownTelemetry: OwnTelemetry | undefined;
   #heardAt = performance.now();
   #silence: Silence | undefined;
 
@@ -145,15 +153,13 @@ export class Session implements WireOwner, PublishOrderListener {
     return new Promise((resolve) => this.#finished.push(resolve));
   }
 
-  /** The stream of a telemetry topic of this device; undefined for every other topic. */
-  telemetryStream(topic: string): string | undefined {
-    if (topic === this.#streamTopic) return this.#stream;
-    const { identity } = this.facts.subject;
-    const parsed = identity.kind === 'device' ? parseDeviceTopic(topic) : undefined;
-    const isOwn = parsed?.kind === 'telemetry' && identity.kind === 'device' && parsed.device === identity.id;
-    this.#streamTopic = topic;
-    this.#stream = isOwn ? parsed.stream : undefined;
-    return this.#stream;
+  /** What a telemetry topic of this device says; undefined for every other topic. */
+  ownTelemetry(topic: string): OwnTelemetry | undefined {
+    if (topic === this.#readTopic) return this.#ownTelemetry;
+    const own = ownTelemetry(this.facts.subject.identity, topic);
+    this.#readTopic = topic;
+    this.#ownTelemetry = own;
+    return own;
   }
 
   /** The client said how often it will say something, in milliseconds; it is ended after one and a half times that. */
@@ -263,6 +269,14 @@ export class Session implements WireOwner, PublishOrderListener {
     this.#resumeTimer = setTimeout(resume, Math.ceil(seconds * 1000), this.wire).unref();
     return true;
   }
+}
+
+/** What a telemetry topic of this identity itself says; undefined for every other topic. */
+export function ownTelemetry(identity: Identity, topic: string): OwnTelemetry | undefined {
+  const parsed = identity.kind === 'device' ? parseDeviceTopic(topic) : undefined;
+  if (parsed?.kind !== 'telemetry' || identity.kind !== 'device' || parsed.device !== identity.id) return undefined;
+  const { device, stream, key } = parsed;
+  return { topic: key === undefined ? topic : telemetryTopic(device, stream), stream, key };
 }
 
 function isAcknowledgement(type: number): boolean {

@@ -4,12 +4,14 @@
  * when somebody has subscribed to it. Whatever is out of the ordinary is left to the engine, which knows every case.
  */
 
-import type { TelemetryMessage, Waiting } from '../telemetry/telemetry.ts';
+import { isMessageKey, keylessLength } from '../contract/topics.ts';
+import type { Accepted, TelemetryMessage, Waiting } from '../telemetry/telemetry.ts';
 import type { Rights } from './acl.ts';
 import type { Backpressure } from './backpressure.ts';
 import type { Counters } from './counters.ts';
 import type { WireLane } from './inbound.ts';
 import type { Frame } from './packet-gate.ts';
+import type { PassedOn } from './passed-on.ts';
 import { Place } from './publish-order.ts';
 import type { Session } from './session.ts';
 
@@ -30,11 +32,12 @@ export interface TelemetryLaneOptions {
   readonly backpressure: Pick<Backpressure, 'noted'>;
   readonly telemetry: { submit(message: TelemetryMessage, waiting: Waiting): void };
   readonly audience: Audience;
+  readonly passedOn: PassedOn;
   /** Hands a stored message to those who want it; `done` when all of them have it. */
   readonly forward: (topic: string, message: TelemetryMessage, done: () => void) => void;
 }
 
-/** What is known about one topic of a session. */
+/** What is known about one topic of a session, keys left out: a message has its own, and a topic is used again. */
 interface Route {
   readonly topic: string;
   /** Undefined: not a telemetry topic of this device. */
@@ -49,6 +52,8 @@ interface Route {
 
 /** A device has a few streams; one with more is slower, not wrong. */
 const REMEMBERED_TOPICS = 32;
+
+const SLASH = 0x2f;
 
 /** One session's. */
 export class TelemetryLane implements WireLane {
@@ -77,8 +82,12 @@ export class TelemetryLane implements WireLane {
     if (frame.qos > 1 || frame.retain) return false;
     const session = this.#session;
     const { identity } = session.facts.subject;
-    const route = this.#routeOf(frame);
+    // Topics of telemetry are ASCII; what else comes reads as something that isn't one.
+    const topic = frame.bytes.toString('latin1', frame.topicStart, frame.topicEnd);
+    const route = this.#routeOf(topic);
     if (route.stream === undefined || identity.kind !== 'device') return false;
+    const key = topic.length === route.topic.length ? undefined : topic.slice(route.topic.length + 1);
+    if (key !== undefined && !isMessageKey(key)) return false;
     const { counters, audience, now, telemetry } = this.#options;
     if (route.rights !== session.rights) {
       route.rights = session.rights;
@@ -91,17 +100,18 @@ export class TelemetryLane implements WireLane {
       route.isKept = audience.keeps(route.topic);
     }
     if (route.isKept && frame.qos > 0) return false;
-    const message: TelemetryMessage = {
+    const unkeyed: TelemetryMessage = {
       device: identity.id,
       stream: route.stream,
       receivedAt: now(),
       qos: frame.qos as 0 | 1,
       payload: frame.bytes.subarray(frame.payload, frame.end),
     };
+    const message = key === undefined ? unkeyed : { ...unkeyed, key };
     counters.messagesReceived += 1;
     counters.messagesByLane += 1;
     const place = route.isWanted
-      ? new WantedPlace(session, frame.packetId, () => this.#forward(route.topic, message))
+      ? new WantedPlace(session, frame.packetId, (outcome) => this.#forward(route.topic, message, outcome))
       : new StoredPlace(session, frame.packetId);
     session.order.add(place);
     telemetry.submit(message, place);
@@ -109,18 +119,17 @@ export class TelemetryLane implements WireLane {
     return true;
   }
 
-  #routeOf(frame: Frame): Route {
-    // Topics of telemetry are ASCII; what else comes reads as something that isn't one.
-    const topic = frame.bytes.toString('latin1', frame.topicStart, frame.topicEnd);
+  #routeOf(topic: string): Route {
     const last = this.#route;
-    if (last?.topic === topic) return last;
-    const route = this.#routes?.get(topic) ?? this.#newRoute(topic);
+    if (last !== undefined && (last.topic === topic || isKeyOn(last.topic, topic))) return last;
+    const keyless = topic.slice(0, keylessLength(topic));
+    const route = this.#routes?.get(keyless) ?? this.#newRoute(keyless);
     this.#route = route;
     return route;
   }
 
   #newRoute(topic: string): Route {
-    const stream = this.#session.telemetryStream(topic);
+    const stream = this.#session.ownTelemetry(topic)?.stream;
     const route = {
       topic,
       stream,
@@ -139,13 +148,26 @@ export class TelemetryLane implements WireLane {
     return route;
   }
 
-  #forward(topic: string, message: TelemetryMessage): void {
+  #forward(topic: string, message: TelemetryMessage, outcome: Accepted): void {
+    const { passedOn } = this.#options;
+    if (message.key !== undefined) {
+      const name = passedOn.nameOf(message.device, message.key);
+      if (outcome === 'repeated' && passedOn.has(name)) return;
+      passedOn.add(name);
+    }
     this.#forwarding += 1;
     this.#options.forward(topic, message, () => {
       this.#forwarding -= 1;
       this.#session.wire.roomAgain();
     });
   }
+}
+
+/** Whether a topic is another one, a telemetry topic of its own, with a key behind it. */
+function isKeyOn(keyless: string, topic: string): boolean {
+  return (
+    topic.charCodeAt(keyless.length) === SLASH && topic.startsWith(keyless) && keylessLength(topic) === keyless.length
+  );
 }
 
 class StoredPlace extends Place {
@@ -165,15 +187,21 @@ class StoredPlace extends Place {
 }
 
 class WantedPlace extends StoredPlace {
-  readonly #forward: () => void;
+  readonly #forward: (outcome: Accepted) => void;
+  #outcome: Accepted = 'stored';
 
-  constructor(session: Session, packetId: number, forward: () => void) {
+  constructor(session: Session, packetId: number, forward: (outcome: Accepted) => void) {
     super(session, packetId);
     this.#forward = forward;
   }
 
+  override repeated(): void {
+    this.#outcome = 'repeated';
+    super.repeated();
+  }
+
   override proceed(): void {
     super.proceed();
-    this.#forward();
+    this.#forward(this.#outcome);
   }
 }

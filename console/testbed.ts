@@ -36,7 +36,7 @@ export interface Testbed {
   /** Enrolls a device through the registry, as the enroll server would. */
   enroll(id: string): Promise<void>;
   /** Stores a message, as the broker would. */
-  say(device: string, stream: string, payload: string | Uint8Array, receivedAt?: number): Promise<void>;
+  say(device: string, stream: string, payload: string | Uint8Array, receivedAt?: number): Promise<unknown>;
   close(): Promise<void>;
 }
 

@@ -8,8 +8,10 @@ import {
   eventTopic,
   filterCovers,
   filterMatches,
+  isMessageKey,
   isTopicFilter,
   isTopicName,
+  keylessLength,
   parseBroadcastTopic,
   parseDeviceTopic,
   responseTopic,
@@ -38,7 +40,9 @@ describe('the topics of a device', () => {
     'devices/dev-7',
     'devices/dev-7/telemetry',
     'devices/dev-7/telemetry/',
-    'devices/dev-7/telemetry/a/b',
+    'devices/dev-7/telemetry/a/',
+    'devices/dev-7/telemetry/a/b c',
+    'devices/dev-7/telemetry/a/b/c',
     'devices//telemetry/a',
     'devices/+/telemetry/a',
     'Devices/dev-7/telemetry/a',
@@ -47,6 +51,29 @@ describe('the topics of a device', () => {
     '/devices/dev-7/telemetry/a',
   ])('do not include %s', (topic) => {
     expect(parseDeviceTopic(topic)).toBeUndefined();
+  });
+
+  it('name a message by a last level of telemetry, which is read back too', () => {
+    const topic = telemetryTopic(device, 'temp', 'a1.7');
+    expect(topic).toBe('devices/dev-7/telemetry/temp/a1.7');
+    expect(parseDeviceTopic(topic)).toEqual({ kind: 'telemetry', device, stream: 'temp', key: 'a1.7' });
+    expect(() => telemetryTopic(device, 'temp', 'a/b')).toThrow(RangeError);
+    expect(['a', 'x'.repeat(64)].every(isMessageKey)).toBe(true);
+    expect(['', '+', '-a', 'a b', 'x'.repeat(65)].some(isMessageKey)).toBe(false);
+  });
+
+  it.each([
+    ['devices/dev-7/telemetry/temp/k1', 'devices/dev-7/telemetry/temp'],
+    ['devices/dev-7/telemetry/temp/+', 'devices/dev-7/telemetry/temp'],
+    ['devices/dev-7/telemetry/temp/', 'devices/dev-7/telemetry/temp'],
+    ['devices/dev-7/telemetry/temp'],
+    ['devices/dev-7/telemetry/temp/a/b'],
+    ['devices/dev-7/events/a/b'],
+    ['x/dev-7/telemetry/temp/k1'],
+    ['devices/'],
+    [''],
+  ])('have a key or not: %j', (topic, keyless = topic) => {
+    expect(topic.slice(0, keylessLength(topic))).toBe(keyless);
   });
 
   it.each(['', '+', '#', 'a/b', 'a b', '$x', '..', 'x'.repeat(65)])('are never built with %j as a level', (stream) => {

@@ -23,8 +23,23 @@ export function deviceTopicPrefix(device: DeviceId): string {
   return `devices/${device}/`;
 }
 
-export function telemetryTopic(device: DeviceId, stream: string): string {
-  return `devices/${device}/telemetry/${level(stream, 'stream')}`;
+/** With a key, which names the message among all of its device, the topic a device publishes to; nobody receives it there. */
+export function telemetryTopic(device: DeviceId, stream: string, key?: string): string {
+  const topic = `devices/${device}/telemetry/${level(stream, 'stream')}`;
+  return key === undefined ? topic : `${topic}/${level(key, 'message key')}`;
+}
+
+/** Whether a text can be the key of a message: one to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit. */
+export function isMessageKey(text: string): boolean {
+  return LEVEL.test(text);
+}
+
+/** Where the fourth level of `devices/{id}/telemetry/{stream}/{key}` ends; the whole length for every other topic. */
+export function keylessLength(topic: string): number {
+  const id = topic.indexOf('/', 8);
+  if (id < 0 || !topic.startsWith('devices/') || !topic.startsWith('/telemetry/', id)) return topic.length;
+  const stream = topic.indexOf('/', id + 11);
+  return stream < 0 || topic.includes('/', stream + 1) ? topic.length : stream;
 }
 
 /** The filters under which a service receives what all devices measure, and what all of them answer. */
@@ -93,7 +108,7 @@ export function isServerTopic(topic: string): boolean {
 }
 
 export type DeviceTopic =
-  | { readonly kind: 'telemetry'; readonly device: DeviceId; readonly stream: string }
+  | { readonly kind: 'telemetry'; readonly device: DeviceId; readonly stream: string; readonly key?: string }
   | { readonly kind: 'event'; readonly device: DeviceId; readonly type: string }
   | { readonly kind: 'command'; readonly device: DeviceId; readonly name: string; readonly requestId: string }
   | { readonly kind: 'response'; readonly device: DeviceId; readonly requestId: string }
@@ -109,6 +124,9 @@ export function parseDeviceTopic(topic: string): DeviceTopic | undefined {
   if (area === 'commands') {
     if (levels.length !== 5 || second === undefined || !LEVEL.test(second)) return undefined;
     return { kind: 'command', device, name: first, requestId: second };
+  }
+  if (area === 'telemetry' && levels.length === 5 && second !== undefined && LEVEL.test(second)) {
+    return { kind: 'telemetry', device, stream: first, key: second };
   }
   if (levels.length !== 4) return undefined;
   if (area === 'telemetry') return { kind: 'telemetry', device, stream: first };

@@ -37,7 +37,11 @@ function intakeWith(limits: Partial<IntakeLimits> = {}) {
           settled();
           if (text === 'fails') throw new Error('it fails');
         };
-        const waiting = { stored: () => tell('stored'), notStored: () => tell('not stored') };
+        const waiting = {
+          stored: () => tell('stored'),
+          repeated: () => tell('repeated'),
+          notStored: () => tell('not stored'),
+        };
         intake.submit({ ...message('pump-1', text), qos }, waiting);
       }),
     pass: (ms: number) => {
@@ -54,7 +58,7 @@ function intakeWith(limits: Partial<IntakeLimits> = {}) {
   };
 }
 
-function outcomeOf(promise: Promise<void>): { current: string } {
+function outcomeOf(promise: Promise<unknown>): { current: string } {
   const outcome = { current: 'waiting' };
   promise.then(
     () => {

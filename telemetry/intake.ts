@@ -6,7 +6,7 @@
 
 import type { Logger } from 'pino';
 import { Problem } from '../contract/problem.ts';
-import type { TelemetryCounters, TelemetryMessage, Waiting } from './telemetry.ts';
+import type { Accepted, TelemetryCounters, TelemetryMessage, Waiting } from './telemetry.ts';
 
 export interface IntakeLimits {
   /** How long the first message of a batch waits for others, in ms. */
@@ -48,16 +48,18 @@ const LONGEST_KEY = 256;
 
 const END_OF_TIME = Date.UTC(10_000, 0, 1);
 
-const ACCEPTED = Promise.resolve();
+const STORED = Promise.resolve<Accepted>('stored');
 
 interface Batch {
   readonly messages: TelemetryMessage[];
   /** One promise for all of them: they share one fate. */
-  readonly stored: Promise<void>;
-  readonly resolve: () => void;
+  readonly stored: Promise<Accepted>;
+  readonly resolve: (outcome: Accepted) => void;
   readonly reject: (error: unknown) => void;
   /** Those who wait without a promise, in the order of their messages. */
   readonly waiting: Waiting[];
+  /** Which of them wait for a message with a key: their places in `waiting`, by that of the message. */
+  keyed: Map<number, number> | undefined;
   bytes: number;
   qos0: number;
   /** When it could not be written for the first time. */
@@ -91,10 +93,11 @@ export class Intake {
   }
 
   /** Rejects with Problem `internal` for a message that no journal can hold; it must not spoil the batch of others. */
-  accept(message: TelemetryMessage): Promise<void> {
+  accept(message: TelemetryMessage): Promise<Accepted> {
+    if (message.key !== undefined) return this.#acceptKeyed(message);
     const taken = this.#take(message);
     if (taken instanceof Problem) return Promise.reject(taken);
-    return taken === undefined ? ACCEPTED : taken.stored;
+    return taken === undefined ? STORED : taken.stored;
   }
 
   /** The same without a promise for each message. */
@@ -102,10 +105,28 @@ export class Intake {
     const taken = this.#take(message);
     if (taken instanceof Problem) waiting.notStored(taken);
     else if (taken === undefined) waiting.stored();
-    else taken.waiting.push(waiting);
+    else if (message.key === undefined) taken.waiting.push(waiting);
+    else this.#waitForKeyed(taken, message.qos === 0 ? new Indifferent(waiting) : waiting);
   }
 
-  /** The batch that a message shares its fate with; undefined for QoS 0, which nobody waits for. */
+  #acceptKeyed(message: TelemetryMessage): Promise<Accepted> {
+    return new Promise((resolve, reject) => {
+      this.submit(message, {
+        stored: () => resolve('stored'),
+        repeated: () => resolve('repeated'),
+        notStored: reject,
+      });
+    });
+  }
+
+  /** For the message that was taken last. */
+  #waitForKeyed(batch: Batch, waiting: Waiting): void {
+    batch.keyed ??= new Map();
+    batch.keyed.set(batch.messages.length - 1, batch.waiting.length);
+    batch.waiting.push(waiting);
+  }
+
+  /** The batch that a message shares its fate with; undefined for QoS 0 without a key, which nobody waits for. */
   #take(message: TelemetryMessage): Batch | Problem | undefined {
     if (this.#isClosed) return this.#refuse('the telemetry journal is closed');
     if (!isStorable(message)) {
@@ -129,7 +150,7 @@ export class Intake {
       this.#proceed();
     }
     if (!this.#isUnderPressure && this.#queuedBytes > this.#limits.queuedBytes / 2) this.#judgePressure();
-    return isQos0 ? undefined : batch;
+    return isQos0 && message.key === undefined ? undefined : batch;
   }
 
   onPressure(listener: (isUnderPressure: boolean) => void): () => void {
@@ -158,14 +179,17 @@ export class Intake {
   }
 
   #begin(): Batch {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const { promise, resolve, reject } = Promise.withResolvers<Accepted>();
     promise.catch(() => {}); // a batch of QoS 0 has nobody who waits for it
     this.#isOpenDue = false;
     this.#openTimer = setTimeout(() => {
       this.#isOpenDue = true;
       this.#proceed();
     }, this.#limits.window);
-    return { messages: [], stored: promise, resolve, reject, waiting: [], bytes: 0, qos0: 0, heldSince: undefined };
+    return {
+      ...{ messages: [], stored: promise, resolve, reject, waiting: [], keyed: undefined },
+      ...{ bytes: 0, qos0: 0, heldSince: undefined },
+    };
   }
 
   /** No more messages for the open batch. */
@@ -196,8 +220,8 @@ export class Intake {
         this.#counts.storedQos0 += batch.qos0;
         this.#counts.repeated += repeated.length;
         this.#counts.commits += 1;
-        batch.resolve();
-        this.#tell(batch, (waiting) => waiting.stored());
+        batch.resolve('stored');
+        this.#tellStored(batch, repeated);
         this.#proceed();
       },
       (error: unknown) => this.#writeFailed(batch, error),
@@ -231,11 +255,17 @@ export class Intake {
     this.#proceed();
   }
 
+  #tellStored(batch: Batch, repeated: readonly number[]): void {
+    const again = new Set(repeated.map((index) => batch.keyed?.get(index)));
+    if (again.size === 0) this.#tell(batch, (waiting) => waiting.stored());
+    else this.#tell(batch, (waiting, place) => (again.has(place) ? waiting.repeated() : waiting.stored()));
+  }
+
   /** One that fails must not keep the others from hearing it. */
-  #tell({ waiting }: Batch, tell: (waiting: Waiting) => void): void {
-    for (const one of waiting) {
+  #tell({ waiting }: Batch, tell: (waiting: Waiting, place: number) => void): void {
+    for (let place = 0; place < waiting.length; place += 1) {
       try {
-        tell(one);
+        tell(waiting[place] as Waiting, place);
       } catch (error) {
         this.#options.log.error({ err: error }, 'a message was stored or not, and who waited for it failed');
       }
@@ -268,6 +298,27 @@ export class Intake {
         this.#options.log.error({ err: error }, 'pressure listener failed');
       }
     }
+  }
+}
+
+/** Waits for a message of QoS 0: that it isn't stored is nobody's business. */
+class Indifferent implements Waiting {
+  readonly #waiting: Waiting;
+
+  constructor(waiting: Waiting) {
+    this.#waiting = waiting;
+  }
+
+  stored(): void {
+    this.#waiting.stored();
+  }
+
+  repeated(): void {
+    this.#waiting.repeated();
+  }
+
+  notStored(): void {
+    this.#waiting.stored();
   }
 }
 

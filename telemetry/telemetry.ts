@@ -7,7 +7,7 @@ import type { DeviceId } from '../contract/identity.ts';
 
 export interface TelemetryMessage {
   readonly device: DeviceId;
-  /** Last level of `devices/{id}/telemetry/{stream}`. */
+  /** Of `devices/{id}/telemetry/{stream}`. */
   readonly stream: string;
   /** From 1970 to the end of 9999. */
   readonly receivedAt: number;
@@ -18,7 +18,10 @@ export interface TelemetryMessage {
   readonly deviceTime?: number;
   /** The device's own count, if it sends one. */
   readonly deviceSequence?: number;
-  /** Names this message among all of its device: sent twice, it is stored once. 1 to 256 characters. */
+  /**
+   * Names this message among all of its device: sent twice, it is stored once, as far back as the segment before the one
+   * that is written. 1 to 256 characters.
+   */
   readonly key?: string;
   readonly contentType?: string;
 }
@@ -130,10 +133,15 @@ export interface TelemetryCounters {
   readonly isDiskLow: boolean;
 }
 
+/** `repeated`: a message of the same device and key is in the journal, and stays the only one. */
+export type Accepted = 'stored' | 'repeated';
+
 /** Waits for one message without a promise of its own. Is told exactly once, perhaps before `submit()` returns. */
 export interface Waiting {
-  /** It is in the journal, on disk; of QoS 0: it was taken. */
+  /** It is in the journal, on disk; of QoS 0 without a key: it was taken. */
   stored(): void;
+  /** One of the same key is. */
+  repeated(): void;
   /** It is not, and nobody may be told that it was; with the Problem that `accept()` would reject with. */
   notStored(error: unknown): void;
 }
@@ -141,9 +149,9 @@ export interface Waiting {
 export interface Telemetry {
   /**
    * Resolves when the message is in the journal, on disk. The broker acknowledges only after that. QoS 0 has nobody who
-   * waits: it resolves at once. Rejects with Problem `unavailable` for what can't be stored.
+   * waits: it resolves at once, unless it has a key. Rejects with Problem `unavailable` for what can't be stored.
    */
-  accept(message: TelemetryMessage): Promise<void>;
+  accept(message: TelemetryMessage): Promise<Accepted>;
   /** The same for those who hand over many: told by a call instead of a promise. Those of QoS 1 and 2 in the order of submission. */
   submit(message: TelemetryMessage, waiting: Waiting): void;
   /**

@@ -15,7 +15,7 @@ import {
 import type { PolicyDocument, PolicyScope } from '../../contract/policy.ts';
 import type { Standing } from '../../registry/registry.ts';
 import { type OpenSessions, openSessions, SESSION_LIMITS } from '../../sessions/open.ts';
-import type { TelemetryMessage } from '../../telemetry/telemetry.ts';
+import type { Accepted, TelemetryMessage } from '../../telemetry/telemetry.ts';
 import { type Broker, type BrokerOptions, createBroker } from '../broker.ts';
 import type { BrokerEvent } from '../events.ts';
 import type { TelemetryIntake } from '../hooks.ts';
@@ -105,9 +105,14 @@ export class Testbed {
     const pressure = (isBehind: boolean) => {
       for (const listener of pressureListeners) listener(isBehind);
     };
-    const accept = async (message: TelemetryMessage) => {
+    const keys = new Set<string>();
+    const accept = async (message: TelemetryMessage): Promise<Accepted> => {
       await options.accept?.(message);
+      const { device: of, key } = message;
+      if (key !== undefined && keys.has(`${of}/${key}`)) return 'repeated';
+      if (key !== undefined) keys.add(`${of}/${key}`);
       accepted.push({ ...message, payload: Buffer.from(message.payload) });
+      return 'stored';
     };
     const directory = mkdtempSync(join(tmpdir(), 'rollcall-broker-'));
     const { queuedMessages, queuedBytes } = { ...SESSION_LIMITS, ...options.limits };
@@ -125,7 +130,7 @@ export class Testbed {
       },
       submit(message, waiting) {
         accept(message).then(
-          () => waiting.stored(),
+          (outcome) => waiting[outcome](),
           (error: unknown) => waiting.notStored(error),
         );
       },

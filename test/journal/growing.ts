@@ -129,6 +129,7 @@ export class Growing {
     const device = this.#ids[n % DEVICES] as DeviceId;
     const waiting: Waiting = {
       stored,
+      repeated: stored,
       notStored: (error) => {
         throw error;
       },

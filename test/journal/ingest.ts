@@ -1,10 +1,11 @@
 /**
- * What the journal alone costs per message, without a network: `node bin/pinned.js test/journal/ingest.ts [DEVICES] [SECONDS] [RATE]`.
- * Messages of 200 bytes, RATE per second, or else so many on the way that batches are always full. Says the CPU of all
+ * What the journal alone costs per message, without a network: `node bin/pinned.js test/journal/ingest.ts [DEVICES] [SECONDS] [RATE] [KEYS]`.
+ * KEYS: `none`, `counted` as the SDK's, or `random`. Messages of 200 bytes, RATE per second, or else so many on the way that batches are always full. Says the CPU of all
  * threads of this process, and how much of it the event loop's own thread used; less what a loop with a timer alone costs.
  * Several rounds, since a neighbour may wake up in one of them.
  */
 
+import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,14 +15,22 @@ import { openTelemetry } from '../../telemetry/open.ts';
 import type { Waiting } from '../../telemetry/telemetry.ts';
 import { deviceNamed } from '../behaviour/telemetry.ts';
 
-const [devices = '500', seconds = '3', rate = '0'] = process.argv.slice(2);
+const [devices = '500', seconds = '3', rate = '0', keys = 'none'] = process.argv.slice(2);
 const IN_FLIGHT = 1000;
 const PAYLOAD = 200;
 const ROUNDS = 5;
 
+/** As the SDK names them, in the order in which each device counts; or as an application may. */
+const keyOf: Readonly<Record<string, (sent: number) => string>> = {
+  counted: (sent) => `k3Zp0w.${Math.floor(sent / ids.length)}`,
+  random: () => randomUUID(),
+};
+
 const ids = Array.from({ length: Number(devices) }, (_, i) => deviceNamed(`device-${i}`));
 const directory = mkdtempSync(join(tmpdir(), 'rollcall-ingest-'));
 const telemetry = await openTelemetry({ directory, now: Date.now, log: pino({ level: 'silent' }) });
+
+let total = 0;
 
 /** With nothing to send it costs what a loop of timers costs. */
 async function round(perSecond: number) {
@@ -31,13 +40,17 @@ async function round(perSecond: number) {
   let waiting = 0;
   const done = Promise.withResolvers<void>();
   const send = () => {
-    const device = ids[sent % ids.length] as (typeof ids)[number];
+    const device = ids[total % ids.length] as (typeof ids)[number];
+    const key = keyOf[keys]?.(total);
     sent += 1;
+    total += 1;
     waiting += 1;
     const payload = Buffer.allocUnsafe(PAYLOAD).fill(0x20);
-    telemetry.submit({ device, stream: 'load', receivedAt: Date.now(), qos: 1, payload }, one);
+    const message = { device, stream: 'load', receivedAt: Date.now(), qos: 1, payload } as const;
+    telemetry.submit(key === undefined ? message : { ...message, key }, one);
   };
   const one: Waiting = {
+    repeated: () => done.reject(new Error('expected a message of its own, found one that is known')),
     stored: () => {
       waiting -= 1;
       if (performance.now() >= end) waiting === 0 && done.resolve();

@@ -29,7 +29,7 @@ export async function openTestJournal(options: Partial<TelemetryOptions> = {}): 
   return {
     ...journal,
     fill: async (devices, each, from = 0) => {
-      const stored: Promise<void>[] = [];
+      const stored: Promise<unknown>[] = [];
       for (let count = from; count < from + each; count += 1) {
         for (const device of devices) {
           clock += 1;
