@@ -80,10 +80,10 @@ export function createHooks(options: HookOptions): Hooks {
     ) {
       return;
     }
-    const { topic } = packet;
-    const decision = mayWrite(session, topic, packet.retain === true);
     const own = session.ownTelemetry(packet.topic);
     if (own?.key !== undefined) packet.topic = own.topic; // the key has done its service when the message is stored
+    const { topic } = packet;
+    const decision = mayWrite(session, topic, packet.retain === true);
     if (!decision.allowed) {
       counters.publishDenied += 1;
       options.denied(session, packet.retain ? 'retain' : 'publish', topic, decision.reason);
@@ -132,14 +132,14 @@ export function createHooks(options: HookOptions): Hooks {
     }
   };
 
-  function mayWrite(session: Session, topic: string, retain: boolean): Decision {
-    const decision = session.rights.mayPublish(topic);
   function nameOf(identity: Identity, own: OwnTelemetry | undefined): string | undefined {
     return identity.kind !== 'device' || own?.key === undefined
       ? undefined
       : options.passedOn.nameOf(identity.id, own.key);
   }
 
+  function mayWrite(session: Session, topic: string, retain: boolean): Decision {
+    const decision = session.rights.mayPublish(topic);
     return decision.allowed && retain ? session.rights.mayRetain(topic) : decision;
   }
 
@@ -236,12 +236,12 @@ function telemetryMessage(
     receivedAt,
     qos: packet.qos,
     payload: typeof payload === 'string' ? Buffer.from(payload) : payload,
+    ...(key !== undefined && { key }),
   };
 }
 
 /** The lower of a message's QoS and the highest that a client's subscriptions to its topic were granted. */
 function grantedQos(client: EngineClient, packet: { readonly topic: string; readonly qos: 0 | 1 | 2 }): 0 | 1 | 2 {
-    ...(key !== undefined && { key }),
   let granted = 0;
   for (const [filter, { qos }] of Object.entries(client.subscriptions)) {
     if (qos > granted && filterMatches(filter, packet.topic)) granted = qos;

@@ -36,7 +36,6 @@ export interface SessionListener {
   failed(session: Session, error: unknown): void;
 }
 
-export class Session implements WireOwner, PublishOrderListener {
 /** What a telemetry topic of the device itself says. */
 export interface OwnTelemetry {
   /** Without the key. */
@@ -45,6 +44,7 @@ export interface OwnTelemetry {
   readonly key: string | undefined;
 }
 
+export class Session implements WireOwner, PublishOrderListener {
   facts: SessionFacts;
   readonly wire: MqttWire;
   readonly order: PublishOrder;
