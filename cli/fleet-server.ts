@@ -126,7 +126,7 @@ async function start(
   );
   const sinks = opened.add(
     await openSinks({
-      settings: sinkSettings(config.sinks, environment),
+      settings: sinkSettings(config.sinks, { environment, now }),
       journals: { telemetry, events: events.journal },
       directory: data.sinks,
       trustDomain: config.trustDomain,

@@ -69,13 +69,14 @@ const common = {
   deadLetters: size.prefault('16MiB'),
 } as const;
 
-const caFile = path.optional();
+/** PEM. A certificate of ours and its key, where the target asks for one. */
+const tlsFiles = { caFile: path.optional(), certificateFile: path.optional(), keyFile: path.optional() } as const;
 
 const nats = z.strictObject({
   ...common,
   kind: z.literal('nats'),
   url: targetUrl(['tls:', 'nats:'], ['nats:']),
-  caFile,
+  ...tlsFiles,
   stream: z
     .string()
     .regex(/^[A-Za-z0-9_-]{1,64}$/, 'expected a stream of letters, digits, _ and -')
@@ -90,6 +91,7 @@ const nats = z.strictObject({
   tokenFile: path.optional(),
   tokenVariable: variable.optional(),
   credentialsFile: path.optional(),
+  nkeyFile: path.optional(),
 });
 
 const postgres = z.strictObject({
@@ -101,7 +103,7 @@ const postgres = z.strictObject({
   ),
   /** Directory of the server's unix socket, instead of the URL's host. */
   socketDirectory: path.optional(),
-  caFile,
+  ...tlsFiles,
   table: z
     .string()
     .regex(TABLE_NAME, 'expected a table, or a schema and a table, of lower-case letters, digits and _')
@@ -115,7 +117,7 @@ const webhook = z.strictObject({
   ...common,
   kind: z.literal('webhook'),
   url: targetUrl(['https:', 'http:'], ['http:']),
-  caFile,
+  ...tlsFiles,
   secretFile: path.optional(),
   secretVariable: variable.optional(),
   bearerFile: path.optional(),

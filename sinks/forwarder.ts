@@ -11,7 +11,7 @@ import type { Backoff } from './backoff.ts';
 import type { DeadLetters } from './dead-letters.ts';
 import type { Filter } from './filter.ts';
 import type { JournalHead } from './journal-head.ts';
-import { type Refused, type Target, TargetDown } from './target.ts';
+import { type Refused, type Target, TargetDown, TargetUntrusted } from './target.ts';
 
 export interface BatchLimits {
   readonly messages: number;
@@ -40,6 +40,8 @@ export interface ForwarderStatus {
   readonly state: 'starting' | 'forwarding' | 'idle' | 'down' | 'stopped';
   /** Why it is down. */
   readonly reason: string | undefined;
+  /** It is down because a certificate does not count, the target's or ours: waiting won't mend it. */
+  readonly isUntrusted: boolean;
   /** Since when, in ms since the epoch. */
   readonly since: number;
   /** Everything up to here is forwarded, not wanted, or a dead letter. */
@@ -71,6 +73,7 @@ export class Forwarder {
   #state: ForwarderStatus['state'] = 'starting';
   #since: number;
   #reason: string | undefined;
+  #isUntrusted = false;
   #forwarded = 0;
   #filtered = 0;
   #retries = 0;
@@ -103,6 +106,7 @@ export class Forwarder {
     return {
       state: this.#state,
       reason: this.#reason,
+      isUntrusted: this.#isUntrusted,
       since: this.#since,
       position: this.#position,
       lagMessages,
@@ -270,8 +274,12 @@ export class Forwarder {
   #failed(error: unknown): void {
     this.#retries += 1;
     const reason = error instanceof Error ? error.message : String(error);
-    if (this.#state !== 'down') this.#options.log.warn({ reason }, 'sink is down');
+    const isUntrusted = error instanceof TargetUntrusted;
+    if (isUntrusted && !this.#isUntrusted)
+      this.#options.log.error({ reason }, 'sink is down: a certificate does not count');
+    else if (this.#state !== 'down') this.#options.log.warn({ reason }, 'sink is down');
     this.#enter('down', reason);
+    this.#isUntrusted = isUntrusted;
   }
 
   #succeeded(): void {
@@ -330,6 +338,7 @@ export class Forwarder {
 
   #enter(state: ForwarderStatus['state'], reason?: string): void {
     this.#reason = reason;
+    this.#isUntrusted = false;
     if (state === this.#state) return;
     this.#state = state;
     this.#since = this.#options.now();

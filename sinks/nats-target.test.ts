@@ -1,5 +1,7 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { jetstream, jetstreamManager } from '@nats-io/jetstream';
-import { connect } from '@nats-io/transport-node';
+import { connect, nkeys } from '@nats-io/transport-node';
 import { expect, it } from 'vitest';
 import { countOf, openTestJournal } from '../test/testkit/journal.ts';
 import { type NatsServer, natsServer } from '../test/testkit/nats-server.ts';
@@ -144,6 +146,25 @@ describeWithClients('a JetStream stream as target', ['nats-server'], () => {
     password = 'sesame'; // it is read anew at each connection
     await sink.caughtUp();
     expect(await heldBy(server, { user: 'rollcall', pass: 'sesame' })).toHaveLength(10);
+  });
+
+  it('knows an nkey by its file alone', async () => {
+    const directory = temporaryDirectory();
+    const user = nkeys.createUser();
+    const file = join(directory, 'nats.conf');
+    writeFileSync(file, `authorization { users: [ { nkey: ${user.getPublicKey()} } ] }`);
+    const server = await natsServer(directory, ['-c', file]);
+    const journal = await openTestJournal();
+    await journal.fill(['a'], 10);
+    const stranger = nkeys.createUser().getSeed();
+    let seed = stranger;
+    const target = targetOf(server.port, { nkey: () => new TextDecoder().decode(seed) });
+    const sink = await startSink({ journal, target, directory: temporaryDirectory() });
+    const { reason } = await sink.until(({ state }) => state === 'down');
+    expect(reason).toMatch(/authorization/i);
+    expect(reason).not.toContain(new TextDecoder().decode(stranger));
+    seed = user.getSeed();
+    expect(await sink.caughtUp()).toMatchObject({ forwarded: 10 });
   });
 
   it('that is slow gets at most one message of a device at a time', async () => {

@@ -11,22 +11,29 @@ import {
   RetentionPolicy,
   StorageType,
 } from '@nats-io/jetstream';
-import { connect, credsAuthenticator, headers, type NatsConnection, nanos } from '@nats-io/transport-node';
+import {
+  connect,
+  credsAuthenticator,
+  headers,
+  type NatsConnection,
+  nanos,
+  nkeyAuthenticator,
+} from '@nats-io/transport-node';
 import type { StoredMessage } from '../telemetry/telemetry.ts';
 import { type Refused, type Secret, type SinkSource, type Target, TargetDown } from './target.ts';
+import { type TargetTls, type TlsMaterial, targetError } from './tls.ts';
 
 export interface NatsTargetOptions {
   /** `host:port`. */
   readonly server: string;
-  /** `verify`: TLS, with the host's name checked; `none`: only to this machine. */
-  readonly tls: 'verify' | 'none';
-  /** PEM; the authorities of the system without it. */
-  readonly ca?: string | undefined;
+  readonly tls: TargetTls;
   readonly user?: string | undefined;
   readonly password?: Secret | undefined;
   readonly token?: Secret | undefined;
   /** Contents of a `.creds` file. */
   readonly credentials?: Secret | undefined;
+  /** Seed of an nkey, `SU...`. */
+  readonly nkey?: Secret | undefined;
   readonly stream: string;
   /** First part of every subject. */
   readonly subject: string;
@@ -46,6 +53,7 @@ export class NatsTarget implements Target {
   readonly #options: NatsTargetOptions;
   #connection: NatsConnection | undefined;
   #client: JetStreamClient | undefined;
+  #material: TlsMaterial | undefined;
 
   constructor(options: NatsTargetOptions) {
     this.#options = options;
@@ -64,8 +72,7 @@ export class NatsTarget implements Target {
       return inOrder(refused);
     } catch (error) {
       await this.close();
-      if (error instanceof TargetDown) throw error;
-      throw new TargetDown(error instanceof Error ? error.message : String(error), { cause: error });
+      throw targetError(error);
     }
   }
 
@@ -77,24 +84,28 @@ export class NatsTarget implements Target {
   }
 
   async #connected(): Promise<readonly [NatsConnection, JetStreamClient]> {
+    const { server, tls, user, password, token, credentials, nkey, timeout } = this.#options;
+    const material = tls === 'none' ? undefined : tls();
     if (this.#connection !== undefined && this.#client !== undefined && !this.#connection.isClosed()) {
-      return [this.#connection, this.#client];
+      if (material === this.#material) return [this.#connection, this.#client];
+      await this.close();
     }
-    const { server, tls, ca, user, password, token, credentials, timeout } = this.#options;
-    const creds = credentials?.();
+    const [creds, seed] = [credentials?.(), nkey?.()];
     const connection = await connect({
       servers: server,
       name: 'rollcall',
       reconnect: false, // the forwarder knows when to try again
       timeout,
       ignoreClusterUpdates: true, // a server that names others must not send us to where nobody checked
-      ...(tls === 'verify' && { tls: { ...(ca !== undefined && { ca }) } }),
+      ...(material !== undefined && { tls: tlsOf(material, server) }),
       ...(user !== undefined && { user }),
       ...(password !== undefined && { pass: password() }),
       ...(token !== undefined && { token: token() }),
       ...(creds !== undefined && { authenticator: credsAuthenticator(new TextEncoder().encode(creds)) }),
+      ...(seed !== undefined && { authenticator: nkeyAuthenticator(new TextEncoder().encode(seed)) }),
     });
     this.#connection = connection;
+    this.#material = material;
     await this.#prepareStream(connection);
     this.#client = jetstream(connection, { timeout });
     return [connection, this.#client];
@@ -153,6 +164,20 @@ export class NatsTarget implements Target {
     if (source === 'events') return `${subject}.events.${stream}.${token(device)}`;
     return `${subject}.telemetry.${token(device)}.${token(stream)}`;
   }
+}
+
+/**
+ * With the host, by which the certificate's names are checked: the client names none for an address, and Node would look for
+ * `localhost` in its place.
+ */
+function tlsOf({ ca, cert, key }: TlsMaterial, server: string) {
+  const host = new URL(`tls://${server}`).hostname.replace(/^\[(.*)\]$/, '$1');
+  return {
+    host,
+    ...(ca !== undefined && { ca }),
+    ...(cert !== undefined && { cert }),
+    ...(key !== undefined && { key }),
+  };
 }
 
 /** A dot separates the tokens of a subject; a name may hold some, but never a percent sign. */

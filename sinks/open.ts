@@ -178,6 +178,7 @@ function countersOf(status: SinkStatus): Readonly<Record<string, number>> {
   const of = (metric: string) => `sink_${metric}/sink=${status.name}`;
   return {
     [of('up')]: status.state === 'down' ? 0 : 1,
+    [of('untrusted')]: status.isUntrusted ? 1 : 0,
     [of('lag_messages')]: status.lagMessages,
     [of('lag_seconds')]: status.lagMs / 1000,
     [of('forwarded_total')]: status.forwarded,

@@ -5,7 +5,8 @@
 
 import pg from 'pg';
 import type { StoredMessage } from '../telemetry/telemetry.ts';
-import { deliverHalving, type Refused, type Secret, type SinkSource, type Target, TargetDown } from './target.ts';
+import { deliverHalving, type Refused, type Secret, type SinkSource, type Target, type TargetDown } from './target.ts';
+import { type TargetTls, type TlsMaterial, targetError } from './tls.ts';
 
 export interface PostgresTargetOptions {
   /** A host name, an address, or the directory of a unix socket. */
@@ -14,10 +15,7 @@ export interface PostgresTargetOptions {
   readonly database: string;
   readonly user: string;
   readonly password?: Secret | undefined;
-  /** `verify`: TLS, with the host's name checked; `none`: only to this machine. */
-  readonly tls: 'verify' | 'none';
-  /** PEM; the authorities of the system without it. */
-  readonly ca?: string | undefined;
+  readonly tls: TargetTls;
   /** `table` or `schema.table`, of lower-case letters, digits and `_`. */
   readonly table: string;
   readonly source: SinkSource;
@@ -39,6 +37,7 @@ export class PostgresTarget implements Target {
   readonly #options: PostgresTargetOptions;
   readonly #insert: string;
   #client: pg.Client | undefined;
+  #material: TlsMaterial | undefined;
   #days = new Set<number>();
 
   constructor(options: PostgresTargetOptions) {
@@ -85,16 +84,24 @@ export class PostgresTarget implements Target {
   }
 
   async #connected(): Promise<pg.Client> {
-    if (this.#client !== undefined) return this.#client;
-    const { host, port, database, user, password, tls, ca, timeout } = this.#options;
-    const secret = password?.();
+    const { host, port, database, user, password, tls, timeout } = this.#options;
+    let material: TlsMaterial | undefined;
+    let secret: string | undefined;
+    try {
+      material = tls === 'none' ? undefined : tls();
+      if (this.#client !== undefined && material === this.#material) return this.#client;
+      await this.close();
+      secret = password?.();
+    } catch (error) {
+      throw await this.#down(error);
+    }
     const client = new pg.Client({
       host,
       port,
       database,
       user,
       ...(secret !== undefined && { password: secret }),
-      ssl: tls === 'verify' ? { rejectUnauthorized: true, ...(ca !== undefined && { ca }) } : false,
+      ssl: material === undefined ? false : { rejectUnauthorized: true, ...material },
       connectionTimeoutMillis: timeout,
       statement_timeout: timeout,
       query_timeout: timeout + 1000, // the server's own comes first and leaves the connection usable
@@ -107,6 +114,7 @@ export class PostgresTarget implements Target {
     try {
       await client.connect();
       this.#client = client;
+      this.#material = material;
       await this.#prepareTable(client);
     } catch (error) {
       this.#client = client;
@@ -162,8 +170,7 @@ export class PostgresTarget implements Target {
       this.#forget(client);
       client.end().catch(() => {});
     }
-    const { code, message } = error as NodeJS.ErrnoException;
-    return new TargetDown(code === undefined ? message : `${code}: ${message}`, { cause: error });
+    return targetError(error);
   }
 }
 

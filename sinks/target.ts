@@ -38,6 +38,9 @@ export class TargetDown extends Error {
   }
 }
 
+/** One side's certificate did not count for the other: nothing was sent, and somebody has to see to it. */
+export class TargetUntrusted extends TargetDown {}
+
 /**
  * For targets that refuse a batch because of one message in it: halves the batch until that message is alone. `attempt`
  * resolves with undefined when all arrived, or with the reason of a refusal. Keeps the order.

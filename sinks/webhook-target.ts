@@ -9,6 +9,7 @@ import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import type { StoredMessage } from '../telemetry/telemetry.ts';
 import { CLOUDEVENTS_BATCH, cloudEventOf } from './json-form.ts';
 import { deliverHalving, type Refused, type Secret, type SinkSource, type Target, TargetDown } from './target.ts';
+import { type TargetTls, type TlsMaterial, targetError } from './tls.ts';
 
 export interface WebhookTargetOptions {
   /** `https:`, or `http:` to this machine. */
@@ -21,8 +22,8 @@ export interface WebhookTargetOptions {
   readonly secret: Secret;
   /** Sent as `authorization: Bearer`. */
   readonly bearer?: Secret | undefined;
-  /** PEM; the authorities of the system without it. */
-  readonly ca?: string | undefined;
+  /** `none` goes with `http:`. */
+  readonly tls: TargetTls;
   /** For a whole delivery, in ms. */
   readonly timeout: number;
   readonly now: () => number;
@@ -39,14 +40,12 @@ const REFUSALS: ReadonlySet<number> = new Set([400, 413, 422]);
 
 export class WebhookTarget implements Target {
   readonly #options: WebhookTargetOptions;
-  readonly #agent: HttpAgent | HttpsAgent;
+  #agent: HttpAgent | HttpsAgent | undefined;
+  #material: TlsMaterial | undefined;
 
   constructor(options: WebhookTargetOptions) {
+    if ((options.tls === 'none') !== options.url.startsWith('http:')) throw new RangeError('expected TLS with https:');
     this.#options = options;
-    const kept = { keepAlive: true, maxSockets: 1, maxFreeSockets: 1 };
-    this.#agent = options.url.startsWith('https:')
-      ? new HttpsAgent({ ...kept, ...(options.ca !== undefined && { ca: options.ca }) })
-      : new HttpAgent(kept);
   }
 
   deliver(messages: readonly StoredMessage[], signal: AbortSignal): Promise<readonly Refused[]> {
@@ -54,7 +53,21 @@ export class WebhookTarget implements Target {
   }
 
   async close(): Promise<void> {
-    this.#agent.destroy();
+    this.#agent?.destroy();
+    this.#agent = undefined;
+  }
+
+  /** A connection is kept between deliveries, for as long as it would be made with the same files. */
+  #connections(): HttpAgent | HttpsAgent {
+    const { tls } = this.#options;
+    const material = tls === 'none' ? undefined : tls();
+    if (this.#agent !== undefined && material === this.#material) return this.#agent;
+    this.#agent?.destroy();
+    this.#material = material;
+    const kept = { keepAlive: true, maxSockets: 1, maxFreeSockets: 1 };
+    this.#agent =
+      material === undefined ? new HttpAgent(kept) : new HttpsAgent({ ...kept, rejectUnauthorized: true, ...material });
+    return this.#agent;
   }
 
   /** Undefined when it was taken; the reason when it was refused. */
@@ -87,13 +100,16 @@ export class WebhookTarget implements Target {
     return new Promise((resolve, reject) => {
       const deadline = AbortSignal.any([signal, AbortSignal.timeout(timeout)]);
       const failed = (error: Error) => {
-        const { code, message } = (deadline.aborted ? deadline.reason : error) as NodeJS.ErrnoException;
-        const why = deadline.aborted && !signal.aborted ? `expected an answer in ${timeout} ms` : (code ?? message);
-        reject(error instanceof TargetDown ? error : new TargetDown(String(why), { cause: error }));
+        const isLate = deadline.aborted && !signal.aborted && !(error instanceof TargetDown);
+        reject(isLate ? new TargetDown(`expected an answer in ${timeout} ms`, { cause: error }) : targetError(error));
       };
-      const request = send(url, { method: 'POST', agent: this.#agent, headers, signal: deadline }, (response) => {
-        readAnswer(response, now).then(resolve, failed);
-      });
+      const request = send(
+        url,
+        { method: 'POST', agent: this.#connections(), headers, signal: deadline },
+        (response) => {
+          readAnswer(response, now).then(resolve, failed);
+        },
+      );
       // Without a listener the connection would be closed, and neither an answer nor an error be told of.
       request.once('upgrade', (_, socket) => {
         socket.destroy();

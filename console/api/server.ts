@@ -10,9 +10,11 @@ const health = z.object({
   time,
   database: z.literal('ok'),
   sinks: z
-    .object({ up: z.int(), down: z.int() })
+    .object({ up: z.int(), down: z.int(), untrusted: z.int() })
     .optional()
-    .describe('absent where there are none; one that is down keeps the server from nothing'),
+    .describe(
+      'absent where there are none; one that is down keeps the server from nothing; untrusted: down over a certificate',
+    ),
   certificates: z
     .enum(['ok', 'refused'])
     .describe('refused: a new server certificate could not be used; the old one is'),

@@ -33,10 +33,11 @@ export function addServerRoutes(
 }
 
 function sinkHealth(sinks: SinkControl) {
-  const states = sinks.list().map(({ state }) => state);
-  if (states.length === 0) return {};
-  const down = states.filter((state) => state === 'down').length;
-  return { sinks: { up: states.length - down, down } };
+  const found = sinks.list();
+  if (found.length === 0) return {};
+  const down = found.filter(({ state }) => state === 'down').length;
+  const untrusted = found.filter(({ isUntrusted }) => isUntrusted).length;
+  return { sinks: { up: found.length - down, down, untrusted } };
 }
 
 /** For `writeMetrics()`. */

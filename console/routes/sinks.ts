@@ -16,6 +16,7 @@ interface SinkState {
   readonly reason: string | undefined;
   readonly since: number;
   readonly position: number;
+  readonly isUntrusted: boolean;
   readonly lagMessages: number;
   readonly lagMs: number;
   readonly forwarded: number;

@@ -10,8 +10,8 @@ import type { ServerCredential } from './scripted-authority.ts';
 
 export interface DatedAuthority {
   readonly rootPem: string;
-  /** For `localhost`, valid within these times, milliseconds since 1970. */
-  server(notBefore: number, notAfter: number): Promise<ServerCredential>;
+  /** For `localhost` or what is given, valid within these times, milliseconds since 1970. */
+  server(notBefore: number, notAfter: number, names?: x509.JsonGeneralNames): Promise<ServerCredential>;
   /** As {@link server}, with the purpose of a device's certificate. */
   device(notBefore: number, notAfter: number): Promise<ServerCredential>;
   /** This root's name and key, signed by another: what tells those who trust the other that this one follows it. */
@@ -38,7 +38,12 @@ export async function makeDatedAuthority(name = 'CN=dated root'): Promise<DatedA
     signingAlgorithm: EC,
     extensions: AUTHORITY,
   });
-  const leaf = async (purpose: x509.ExtendedKeyUsage, notBefore: number, notAfter: number) => {
+  const leaf = async (
+    purpose: x509.ExtendedKeyUsage,
+    notBefore: number,
+    notAfter: number,
+    names: x509.JsonGeneralNames = [{ type: 'dns', value: 'localhost' }],
+  ) => {
     const own = await makeKeys();
     const certificate = await x509.X509CertificateGenerator.create({
       notBefore: new Date(notBefore),
@@ -48,10 +53,7 @@ export async function makeDatedAuthority(name = 'CN=dated root'): Promise<DatedA
       publicKey: own.publicKey as never,
       signingKey: keys.privateKey as never,
       signingAlgorithm: EC,
-      extensions: [
-        new x509.ExtendedKeyUsageExtension([purpose]),
-        new x509.SubjectAlternativeNameExtension([{ type: 'dns', value: 'localhost' }]),
-      ],
+      extensions: [new x509.ExtendedKeyUsageExtension([purpose]), new x509.SubjectAlternativeNameExtension(names)],
     });
     const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', own.privateKey)).toString('base64');
     const keyPem = `-----BEGIN PRIVATE KEY-----\n${pkcs8}\n-----END PRIVATE KEY-----\n`;
@@ -71,7 +73,7 @@ export async function makeDatedAuthority(name = 'CN=dated root'): Promise<DatedA
   };
   return {
     rootPem: `${root.toString('pem')}\n`,
-    server: (notBefore, notAfter) => leaf(x509.ExtendedKeyUsage.serverAuth, notBefore, notAfter),
+    server: (notBefore, notAfter, names) => leaf(x509.ExtendedKeyUsage.serverAuth, notBefore, notAfter, names),
     device: (notBefore, notAfter) => leaf(x509.ExtendedKeyUsage.clientAuth, notBefore, notAfter),
     crossSignedBy: (other) => other.vouchFor(name, keys.publicKey),
     vouchFor,

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { onTestFinished } from 'vitest';
+import type { ServerCredential } from './scripted-authority.ts';
 
 export interface PostgresServer {
   readonly port: number;
@@ -34,8 +35,14 @@ function owner(): { readonly uid?: number; readonly gid?: number } {
   return { uid: uid as number, gid: gid as number };
 }
 
-/** With a password over TCP and the unix socket alike. Killed and removed at the end of the test. */
-export async function postgresServer(): Promise<PostgresServer> {
+export interface PostgresTls {
+  readonly server: ServerCredential;
+  /** PEM: over TCP every client has to show a certificate of this authority, beside its password. */
+  readonly clientCa?: string | undefined;
+}
+
+/** With a password over TCP and the unix socket alike, over TCP with TLS alone when it is given. Killed and removed at the end of the test. */
+export async function postgresServer(tls?: PostgresTls): Promise<PostgresServer> {
   const bin = programs();
   const who = owner();
   const directory = mkdtempSync(join(tmpdir(), 'rollcall-pg-'));
@@ -50,6 +57,7 @@ export async function postgresServer(): Promise<PostgresServer> {
     ['-D', data, '-U', 'rollcall', '-A', 'scram-sha-256', '-E', 'UTF8', '--locale=C', '-N', `--pwfile=${passwordFile}`],
     { ...who, cwd: directory, stdio: 'pipe' },
   );
+  const encryption = tls === undefined ? [] : prepareTls(directory, tls, who);
   const port = await freePort();
   let child: ChildProcess | undefined;
 
@@ -67,6 +75,7 @@ export async function postgresServer(): Promise<PostgresServer> {
       'fsync=off',
       'logging_collector=off',
       'shared_buffers=16MB',
+      ...encryption,
     ];
     const args = ['-D', data, '-h', '127.0.0.1', '-p', String(port), ...settings.flatMap((setting) => ['-c', setting])];
     const started = spawn(join(bin, 'postgres'), args, { ...who, cwd: directory, stdio: ['ignore', 'ignore', 'pipe'] });
@@ -87,6 +96,29 @@ export async function postgresServer(): Promise<PostgresServer> {
   });
   await start();
   return { port, socketDirectory: directory, user: 'rollcall', password, kill, start };
+}
+
+/** Files that the server reads as its own user, and the settings that name them. */
+function prepareTls(
+  directory: string,
+  { server, clientCa }: PostgresTls,
+  who: ReturnType<typeof owner>,
+): readonly string[] {
+  const file = (name: string, text: string) => {
+    const path = join(directory, name);
+    writeFileSync(path, text, { mode: 0o600 });
+    if (who.uid !== undefined) chownSync(path, who.uid, who.gid as number);
+    return path;
+  };
+  const wanted = clientCa === undefined ? '' : ' clientcert=verify-ca';
+  const access = `local all all scram-sha-256\nhostssl all all 127.0.0.1/32 scram-sha-256${wanted}\n`;
+  return [
+    'ssl=on',
+    `ssl_cert_file=${file('server.crt', server.certificatePem)}`,
+    `ssl_key_file=${file('server.key', server.keyPem)}`,
+    `hba_file=${file('hba.conf', access)}`,
+    ...(clientCa === undefined ? [] : [`ssl_ca_file=${file('clients.crt', clientCa)}`]),
+  ];
 }
 
 async function freePort(): Promise<number> {
