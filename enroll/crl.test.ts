@@ -34,7 +34,7 @@ async function listedAuthority(): Promise<ListedAuthority> {
     log: pino({ level: 'silent' }),
     registry: {
       ...memoryOfIssuers(),
-      recordAct: async () => {},
+      recordAct: async () => 1,
       recordServerCertificate: async () => {},
       listRevokedBy: async ({ after }) => (after === undefined ? [...revoked] : []),
       nextCrlNumber: async () => {

@@ -16,9 +16,7 @@ function watchOf(counts: { soon: number; later: number; late: number }) {
         if (which === 'late') return counts.late;
         return until === clock.now + 7 * DAY ? counts.soon : counts.later;
       },
-      recordAct: async (act) => {
-        acts.push({ ...act, at: clock.now });
-      },
+      recordAct: async (act) => acts.push({ ...act, at: clock.now }),
       listAudit: async () => acts.slice(-1) as unknown as AuditEntry[],
     },
     told: () => {

@@ -6,8 +6,9 @@
 import type { Logger } from 'pino';
 import type { DeviceId, GroupName } from '../contract/identity.ts';
 import type { RenewalNotice } from '../contract/server-notices.ts';
+import { actOutside } from '../registry/outside-acts.ts';
 import type { GroupProfile, ProfileMemory } from '../registry/profiles.ts';
-import type { Actor } from '../registry/registry.ts';
+import type { Actor, Registry } from '../registry/registry.ts';
 import type { CurrentCertificate, PulledWindow, RenewalWindowMemory } from '../registry/renewal-windows.ts';
 import {
   type CertificateLife,
@@ -74,7 +75,7 @@ const PULLED_LENGTH = 1 / 20;
 const PULLED_LEAST_MS = 60_000;
 
 export function createRenewals(options: {
-  readonly registry: RenewalWindowMemory & Pick<ProfileMemory, 'listProfiles'>;
+  readonly registry: RenewalWindowMemory & Pick<ProfileMemory, 'listProfiles'> & Pick<Registry, 'recordAct'>;
   /** Certificates that may be issued per second for renewals. */
   readonly perSecond: number;
   /** Puts a notice where the device finds it; undefined takes it away. */
@@ -116,6 +117,35 @@ export function createRenewals(options: {
     await notify(certificate.device, renewalNotice(windowAt(window, certificate, now()), now()));
   };
 
+  const pullForward = async ({ group, issuerId, withinMs, reason }: PullOrder): Promise<Pulled> => {
+    const found: CurrentCertificate[] = [];
+    for await (const certificate of currentCertificates({ group, issuerId })) found.push(certificate);
+    // The same order every time, and none that follows from names: neighbours must not renew one after the other.
+    found.sort((a, b) => positionOf(a.serial) - positionOf(b.serial) || (a.serial < b.serial ? -1 : 1));
+    const from = now();
+    const span = Math.max(withinMs, (found.length / perSecond) * 1000);
+    const length = Math.max(span * PULLED_LENGTH, PULLED_LEAST_MS);
+    const need = await fleetNeedMs();
+    const profiles = await registry.listProfiles();
+    let pulled = 0;
+    let until = from;
+    for (let at = 0; at < found.length; at += PAGE) {
+      const slice = found.slice(at, at + PAGE).map((certificate, index) => {
+        const start = Math.floor(from + ((at + index) / found.length) * span);
+        return { certificate, window: { start, end: Math.floor(start + length), reason } };
+      });
+      const earlier = slice.filter(({ certificate, window }) => window.end < windowOf(certificate, need, profiles).end);
+      pulled += await registry.pullWindows(
+        earlier.map(({ certificate, window }) => ({ serial: certificate.serial, ...window })),
+      );
+      for (const { window } of earlier) until = Math.max(until, window.end);
+      // Together: each waits for a commit, and those of one moment share it.
+      await Promise.all(earlier.map(({ certificate, window }) => tell(certificate, window)));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    return { pulled, until, perSecond: pulled === 0 ? 0 : pulled / (span / 1000) };
+  };
+
   return {
     window: async (life, group) =>
       (await registry.findPulledWindow(life.serial)) ??
@@ -125,38 +155,19 @@ export function createRenewals(options: {
         group === undefined ? undefined : (await registry.listProfiles()).get(group)?.renewal,
       ),
 
-    pull: async ({ group, issuerId, withinMs, reason, actor }) => {
-      const found: CurrentCertificate[] = [];
-      for await (const certificate of currentCertificates({ group, issuerId })) found.push(certificate);
-      // The same order every time, and none that follows from names: neighbours must not renew one after the other.
-      found.sort((a, b) => positionOf(a.serial) - positionOf(b.serial) || (a.serial < b.serial ? -1 : 1));
-      const from = now();
-      const span = Math.max(withinMs, (found.length / perSecond) * 1000);
-      const length = Math.max(span * PULLED_LENGTH, PULLED_LEAST_MS);
-      const need = await fleetNeedMs();
-      const profiles = await registry.listProfiles();
-      let pulled = 0;
-      let until = from;
-      for (let at = 0; at < found.length; at += PAGE) {
-        const slice = found.slice(at, at + PAGE).map((certificate, index) => {
-          const start = Math.floor(from + ((at + index) / found.length) * span);
-          return { certificate, window: { start, end: Math.floor(start + length), reason } };
-        });
-        const earlier = slice.filter(
-          ({ certificate, window }) => window.end < windowOf(certificate, need, profiles).end,
-        );
-        pulled += await registry.pullWindows(
-          earlier.map(({ certificate, window }) => ({ serial: certificate.serial, ...window })),
-        );
-        for (const { window } of earlier) until = Math.max(until, window.end);
-        // Together: each waits for a commit, and those of one moment share it.
-        await Promise.all(earlier.map(({ certificate, window }) => tell(certificate, window)));
-        await new Promise((resolve) => setImmediate(resolve));
-      }
+    pull: async (order) => {
+      const { group, issuerId, withinMs, reason, actor } = order;
       const subject = issuerId === undefined ? `group/${group ?? '*'}` : `ca/${issuerId}`;
-      await registry.recordPull({ subject, pulled, until: new Date(until).toISOString() }, actor);
+      const details = { withinSeconds: Math.round(withinMs / 1000), reason };
+      const outcome = ({ pulled, until }: Pulled) => [
+        { action: 'renewals.pulled', details: { pulled, until: new Date(until).toISOString() } },
+      ];
+      // Windows are set a page at a time, and devices are told: more than one transaction can hold.
+      const act = { name: 'renewals.pull', actor, subject, details, outcome };
+      const result = await actOutside(registry, act, () => pullForward(order));
+      const { pulled, until } = result;
       log.info({ subject, pulled, until: new Date(until).toISOString(), reason }, 'renewals pulled forward');
-      return { pulled, until, perSecond: pulled === 0 ? 0 : pulled / (span / 1000) };
+      return result;
     },
 
     status: async (filter) => {

@@ -70,7 +70,7 @@ export async function openTestAuthority(changes: Partial<AuthorityOptions> = {})
         recorded.push({ name, serial });
       },
       ...memoryOfIssuers(),
-      recordAct: async () => {},
+      recordAct: async () => 1,
       nextCrlNumber: async () => {
         crlNumber += 1;
         return crlNumber;

@@ -42,8 +42,8 @@ const LONGEST_DETAILS = 65_536 + 1_024;
 /** How many entries are checked before other work gets its turn. */
 const CHECKED_AT_ONCE = 500;
 
-/** An act of another room. Throws Problem `internal` for one that is not an act. */
-export function recordAct(database: RegistryDatabase, act: Act): void {
+/** An act of another room. Returns the id of its entry, 0 for a refusal that isn't kept. Throws Problem `internal` for one that is not an act. */
+export function recordAct(database: RegistryDatabase, act: Act): number {
   const details = act.details ?? {};
   const values = Object.values(details);
   const sound =
@@ -52,14 +52,12 @@ export function recordAct(database: RegistryDatabase, act: Act): void {
     values.length <= MOST_DETAILS &&
     values.every((value) => typeof value === 'string' || Number.isFinite(value));
   if (!sound) throw new Problem('internal', { reason: `expected an act to record, found ${act.action.slice(0, 64)}` });
-  database.write((tx) => {
-    if (act.outcome === 'refused') recordRefused(tx, act);
-    else recordDone(tx, act);
-  });
+  return database.write((tx) => (act.outcome === 'refused' ? recordRefused(tx, act) : recordDone(tx, act)));
 }
 
-export function recordDone(tx: Transaction, line: AuditLine): void {
-  append(tx, line, 'done');
+/** Returns the id of the entry. */
+export function recordDone(tx: Transaction, line: AuditLine): number {
+  return append(tx, line, 'done');
 }
 
 /** Whether the next refusal of this subject would still be written down. Cheap, so that a flood of refusals is. */
@@ -73,9 +71,9 @@ export function keepsRefusal(tx: Transaction, subject: string): boolean {
   return found === undefined || found.kept < REFUSALS_KEPT;
 }
 
-/** Writes the refusal down, unless its subject was refused {@link REFUSALS_KEPT} times in the last hour. */
-export function recordRefused(tx: Transaction, line: AuditLine): void {
-  if (keepsRefusal(tx, line.subject)) append(tx, line, 'refused');
+/** Writes the refusal down, unless its subject was refused {@link REFUSALS_KEPT} times in the last hour; then it returns 0. */
+export function recordRefused(tx: Transaction, line: AuditLine): number {
+  return keepsRefusal(tx, line.subject) ? append(tx, line, 'refused') : 0;
 }
 
 /** Newest first. Throws Problem `request_invalid` for a limit outside 1 to 10,000. */
@@ -154,7 +152,7 @@ export function expectLimit(limit: number): number {
   throw new Problem('request_invalid', { detail: `expected a limit of 1 to ${LONGEST_PAGE}, found ${Number(limit)}` });
 }
 
-function append(tx: Transaction, line: AuditLine, outcome: AuditEntry['outcome']): void {
+function append(tx: Transaction, line: AuditLine, outcome: AuditEntry['outcome']): number {
   const { actor, action, subject } = line;
   const details = canonicalDetails(line.details ?? {});
   if (details.length > LONGEST_DETAILS) throw new Problem('internal', { reason: `details of ${action} are too long` });
@@ -165,6 +163,7 @@ function append(tx: Transaction, line: AuditLine, outcome: AuditEntry['outcome']
      VALUES (@id, @at, @actor, @action, @subject, @outcome, @details, @hash)`,
     { ...entry, hash: hashEntry(head.hash, entry) },
   );
+  return entry.id;
 }
 
 /** A time in the details of an entry, ISO 8601: details are read by people. */

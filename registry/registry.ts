@@ -434,10 +434,11 @@ export interface Registry extends IssuerMemory, RenewalWindowMemory, RecoveryMem
   /** Reads the whole chain; `kept` is a head that was noted elsewhere and has to be part of it. */
   verifyAudit(kept?: AuditVerdict['head']): Promise<AuditVerdict>;
   /**
-   * Appends what another room did. Refusals of one subject are kept 32 an hour. What this registry does itself it
-   * records itself. Problem `internal` for what is not an act, `unavailable` when it cannot be written.
+   * Appends what another room did; what it is about to do goes through `actOutside()`. Resolves to the id of the entry, 0
+   * for a refusal that isn't kept: those of one subject are kept 32 an hour. What this registry does itself it records
+   * itself. Problem `internal` for what is not an act, `unavailable` when it cannot be written.
    */
-  recordAct(act: Act): Promise<void>;
+  recordAct(act: Act): Promise<number>;
 
   /** Called after the commit of what is final; whoever revoked waits for it. Returns the way to unsubscribe. */
   onRevocation(listener: (revocation: Revocation) => Confirming): () => void;

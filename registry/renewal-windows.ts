@@ -4,9 +4,7 @@
  */
 
 import type { DeviceId, GroupName } from '../contract/identity.ts';
-import { recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
-import type { Actor } from './registry.ts';
 import type { Transaction } from './transaction.ts';
 
 export interface PulledWindow {
@@ -44,11 +42,6 @@ export interface RenewalWindowMemory {
   findPulledWindow(serial: string): Promise<PulledWindow | undefined>;
   /** Some at a time; a later window never takes the place of an earlier one. Returns how many it changed. */
   pullWindows(windows: readonly (PulledWindow & { readonly serial: string })[]): Promise<number>;
-  /** What an operator asked for, after it was done. */
-  recordPull(
-    pull: { readonly subject: string; readonly pulled: number; readonly until: string },
-    actor: Actor,
-  ): Promise<void>;
 }
 
 export function renewalWindowMemory(database: RegistryDatabase): RenewalWindowMemory {
@@ -72,8 +65,6 @@ export function renewalWindowMemory(database: RegistryDatabase): RenewalWindowMe
       ),
     pullWindows: async (windows) =>
       database.write((tx) => windows.reduce((changed, window) => changed + pull(tx, window), 0)),
-    recordPull: async ({ subject, pulled, until }, actor) =>
-      database.write((tx) => recordDone(tx, { actor, action: 'renewals.pulled', subject, details: { pulled, until } })),
   };
 }
 

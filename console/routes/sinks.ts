@@ -1,6 +1,8 @@
 /** Sinks: how they are, and what operators order of them. Every order stands in the audit. */
 
 import type { FastifyInstance } from 'fastify';
+import { Problem } from '../../contract/problem.ts';
+import { actOutside } from '../../registry/outside-acts.ts';
 import { sinkEndpoints as endpoints } from '../api/sinks.ts';
 import { serve } from '../application.ts';
 import { isoTime } from '../iso-time.ts';
@@ -14,9 +16,9 @@ interface SinkState {
   readonly filter: Readonly<Record<'devices' | 'groups' | 'streams', readonly string[]>>;
   readonly state: 'starting' | 'forwarding' | 'idle' | 'down' | 'stopped';
   readonly reason: string | undefined;
+  readonly isUntrusted: boolean;
   readonly since: number;
   readonly position: number;
-  readonly isUntrusted: boolean;
   readonly lagMessages: number;
   readonly lagMs: number;
   readonly forwarded: number;
@@ -38,18 +40,25 @@ export function addSinkRoutes(app: FastifyInstance, { registry, sinks }: RoutesO
   serve(app, endpoints.listSinks, () => sinks.list().map(viewSink));
   serve(app, endpoints.replaySink, async ({ params: { name }, body, actor }) => {
     const from = body.since === undefined ? { position: body.position ?? 1 } : { since: Date.parse(body.since) };
-    const state = await sinks.replay(name, from);
     const details: Readonly<Record<string, number>> = from;
-    await registry.recordAct({ actor, action: 'sink.replayed', subject: `sink/${name}`, outcome: 'done', details });
-    return viewSink(state);
+    const outcome = () => [{ action: 'sink.replayed', details }];
+    const act = { name: 'sink.replay', actor, subject: subjectOf(name), details, outcome };
+    return viewSink(await actOutside(registry, act, () => sinks.replay(name, from)));
   });
   serve(app, endpoints.skipSink, async ({ params: { name }, actor }) => {
-    const skipped = await sinks.skip(name);
-    if (skipped === undefined) return {};
-    const details = { position: skipped };
-    await registry.recordAct({ actor, action: 'sink.skipped', subject: `sink/${name}`, outcome: 'done', details });
-    return { skipped };
+    const outcome = (position: number | undefined) => [
+      position === undefined ? { action: 'sink.skip.ended' } : { action: 'sink.skipped', details: { position } },
+    ];
+    const act = { name: 'sink.skip', actor, subject: subjectOf(name), outcome };
+    const skipped = await actOutside(registry, act, () => sinks.skip(name));
+    return skipped === undefined ? {} : { skipped };
   });
+
+  /** Nothing is begun with a sink that isn't there. */
+  function subjectOf(name: string): string {
+    if (!sinks.list().some((sink) => sink.name === name)) throw new Problem('sink_unknown');
+    return `sink/${name}`;
+  }
 }
 
 function viewSink(state: SinkState) {

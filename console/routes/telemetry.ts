@@ -4,8 +4,9 @@ import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import type { DeviceId, GroupName } from '../../contract/identity.ts';
 import { Problem } from '../../contract/problem.ts';
+import { actOutside } from '../../registry/outside-acts.ts';
 import type { Registry } from '../../registry/registry.ts';
-import type { OfDevices, TelemetryRange } from '../../telemetry/telemetry.ts';
+import type { OfDevices, SegmentStats, TelemetryRange } from '../../telemetry/telemetry.ts';
 import { telemetryEndpoints as endpoints } from '../api/telemetry.ts';
 import { serve } from '../application.ts';
 import { EXPORT_MEDIA_TYPES, exportText } from '../export.ts';
@@ -58,18 +59,25 @@ export function addTelemetryRoutes(app: FastifyInstance, { registry, telemetry, 
   serve(app, endpoints.pruneTelemetry, async ({ body, actor }) => {
     const { olderThanSeconds } = body;
     const bound = olderThanSeconds === undefined ? undefined : { age: olderThanSeconds * 1000, bytes: 0 };
-    const removed = [...(await telemetry.prune(bound))];
-    for (const { name, messages, bytes } of removed) {
-      const subject = `telemetry/${name}`;
-      await registry.recordAct({
+    const removed = await actOutside(
+      registry,
+      {
+        name: 'telemetry.prune',
         actor,
-        action: 'telemetry.pruned',
-        subject,
-        outcome: 'done',
-        details: { messages, bytes },
-      });
-    }
-    return { removed };
+        subject: 'telemetry/*',
+        details: olderThanSeconds === undefined ? {} : { olderThanSeconds },
+        outcome: (gone: readonly SegmentStats[]) => [
+          ...gone.map(({ name, messages, bytes }) => ({
+            action: 'telemetry.pruned',
+            subject: `telemetry/${name}`,
+            details: { messages, bytes },
+          })),
+          { action: 'telemetry.prune.ended', details: { files: gone.length } },
+        ],
+      },
+      () => telemetry.prune(bound),
+    );
+    return { removed: [...removed] };
   });
   serve(app, endpoints.followTelemetry, async ({ query, reply }) => {
     followers.start(reply.raw, {
