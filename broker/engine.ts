@@ -23,7 +23,7 @@ export interface EngineClient extends Client {
   deliverQoS(packet: StoredPacket, done: () => void): void;
   will: unknown;
   _will: unknown;
-  subscriptions: Record<string, { readonly qos: number }>;
+  subscriptions: Record<string, unknown>;
   duplicates: Record<string, number>;
   _parser: EngineParser;
   _parsingBatch: number;

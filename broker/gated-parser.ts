@@ -1,10 +1,10 @@
 /**
- * Gives aedes the packets that the gate has already judged, without parsing them a second time where that costs most:
- * PUBLISH. Everything else goes through aedes' own parser.
+ * Gives aedes the packets that the gate has already judged: PUBLISH without parsing it a second time, since that costs most,
+ * and SUBSCRIBE with all of its filters, since aedes would pass over some. Everything else goes through aedes' own parser.
  */
 
 import { PacketType } from './packet-gate.ts';
-import { length16 } from './packet-rules.ts';
+import { fieldEnd, length16 } from './packet-rules.ts';
 
 /** aedes' parser, one per client; it takes one step of whole, valid packets at a time. */
 export interface EngineParser {
@@ -34,6 +34,34 @@ class PublishPacket {
   }
 }
 
+interface RequestedFilter {
+  readonly topic: string;
+  readonly qos: number;
+}
+
+/**
+ * aedes takes out a filter that stands in one packet twice, and SUBACK would lack its code: there has to be one for each
+ * [MQTT-3.9.3-1], as if they had come one after the other [MQTT-3.8.4-4]. So its list can't be replaced.
+ */
+class SubscribePacket {
+  readonly cmd = 'subscribe';
+  readonly length: number;
+  readonly messageId: number;
+  readonly #filters: readonly RequestedFilter[];
+
+  constructor(length: number, messageId: number, filters: readonly RequestedFilter[]) {
+    this.length = length;
+    this.messageId = messageId;
+    this.#filters = filters;
+  }
+
+  get subscriptions(): readonly RequestedFilter[] {
+    return this.#filters;
+  }
+
+  set subscriptions(_withoutRepeated: readonly RequestedFilter[]) {}
+}
+
 export function readFromGate(parser: EngineParser): void {
   parser.parse = parseStep;
 }
@@ -50,7 +78,9 @@ function parseStep(this: EngineParser, step: Buffer): number {
       if (digit < 0x80) break;
     }
     const end = body + length;
-    if (first >> 4 === PacketType.publish) this.emit('packet', readPublish(step, first, body, end));
+    const type = first >> 4;
+    if (type === PacketType.publish) this.emit('packet', readPublish(step, first, body, end));
+    else if (type === PacketType.subscribe) this.emit('packet', readSubscribe(step, body, end));
     else Object.getPrototypeOf(this).parse.call(this, at === 0 && end === step.length ? step : step.subarray(at, end));
     at = end;
   }
@@ -63,4 +93,14 @@ function readPublish(step: Buffer, first: number, body: number, end: number): Pu
   const hasId = (first & 0x06) !== 0;
   const payload = step.subarray(hasId ? topicEnd + 2 : topicEnd, end);
   return new PublishPacket(first, end - body, topic, payload, hasId ? length16(step, topicEnd) : undefined);
+}
+
+function readSubscribe(step: Buffer, body: number, end: number): SubscribePacket {
+  const filters: RequestedFilter[] = [];
+  for (let at = body + 2; at < end; ) {
+    const filterEnd = fieldEnd(step, at, end);
+    filters.push({ topic: step.toString('utf8', at + 2, filterEnd), qos: step[filterEnd] as number });
+    at = filterEnd + 1;
+  }
+  return new SubscribePacket(end - body, length16(step, body), filters);
 }

@@ -2,13 +2,13 @@
 
 import type { AedesOptions, Client } from 'aedes';
 import { formatIdentity, type Identity } from '../contract/identity.ts';
-import { filterMatches } from '../contract/topics.ts';
 import type { StoredPacket } from '../sessions/packets.ts';
 import type { Accepted, TelemetryMessage, Waiting } from '../telemetry/telemetry.ts';
 import type { Decision, Denial, Verb } from './acl.ts';
 import type { Backpressure } from './backpressure.ts';
 import type { Counters } from './counters.ts';
 import type { EngineClient } from './engine.ts';
+import type { Qos } from './granted-filters.ts';
 import type { BrokerLimits } from './limits.ts';
 import type { MqttWire } from './mqtt-wire.ts';
 import type { KeyedPacket, PassedOn } from './passed-on.ts';
@@ -35,7 +35,7 @@ export interface HookOptions {
   readonly telemetry: TelemetryIntake;
   readonly passedOn: PassedOn;
   readonly backpressure: Pick<Backpressure, 'noted'>;
-  readonly replay: Pick<Replay, 'holdsBack'>;
+  readonly replay: Pick<Replay, 'holdsBack' | 'isSending'>;
   sessionOf(wire: MqttWire): Session | undefined;
   denied(session: Session, verb: Verb, topic: string, why: Denial): void;
 }
@@ -46,6 +46,8 @@ type Hooks = Required<
 
 /** QoS 2 is acknowledged twice: PUBREC and PUBCOMP. */
 const ACKS_PER_MESSAGE = 2;
+
+const HIGHEST_QOS = 2;
 
 const REFUSED = new Error('refused');
 
@@ -182,8 +184,9 @@ export function createHooks(options: HookOptions): Hooks {
       // While it connects aedes has to be answered, or it never lets go of the client.
       return session.isReady ? session.end('limit_exceeded') : callback(null, null);
     }
-    filters.add(topic);
-    callback(null, subscription);
+    filters.set(topic, subscription.qos as Qos);
+    // The engine delivers by the first filter that matches; which QoS it is then is decided at each delivery.
+    callback(null, { ...subscription, qos: HIGHEST_QOS });
   };
 
   /** Asked at every delivery: live, queued and retained. */
@@ -197,14 +200,16 @@ export function createHooks(options: HookOptions): Hooks {
     const isLive = packet.messageId === undefined && packet.brokerId;
     if (isLive && replay.holdsBack(session, packet)) return null;
     if (isLive && packet.brokerCounter === session.lastForwarded) return null; // overlapping filters: one copy
+    // Live and retained messages come with the QoS they were published with, queued ones with that of their place [MQTT-3.8.4-6].
+    if (packet.qos > 0 && (packet.retain || (isLive && !replay.isSending(session, packet)))) {
+      packet.qos = Math.min(packet.qos, session.filters.qosOf(packet.topic)) as Qos;
+    }
     if (session.wire.writableLength > limits.outgoing) {
       counters.messagesDropped += 1;
-      if (packet.qos > 0 && expectsAll(client as EngineClient)) session.end('slow_consumer');
+      if (packet.qos > 0) session.end('slow_consumer');
       return null;
     }
     if (isLive) session.lastForwarded = packet.brokerCounter;
-    // A retained message comes with the QoS it was published with; the subscription's may be lower [MQTT-3.8.4-6].
-    else if (packet.retain) packet.qos = grantedQos(client as EngineClient, packet);
     if (packet.qos > 0) session.ackCredit += ACKS_PER_MESSAGE;
     counters.messagesForwarded += 1;
     return packet;
@@ -238,18 +243,4 @@ function telemetryMessage(
     payload: typeof payload === 'string' ? Buffer.from(payload) : payload,
     ...(key !== undefined && { key }),
   };
-}
-
-/** The lower of a message's QoS and the highest that a client's subscriptions to its topic were granted. */
-function grantedQos(client: EngineClient, packet: { readonly topic: string; readonly qos: 0 | 1 | 2 }): 0 | 1 | 2 {
-  let granted = 0;
-  for (const [filter, { qos }] of Object.entries(client.subscriptions)) {
-    if (qos > granted && filterMatches(filter, packet.topic)) granted = qos;
-  }
-  return Math.min(granted, packet.qos) as 0 | 1 | 2;
-}
-
-/** Whether a client asked for at least one filter that it must not lose messages of. */
-function expectsAll(client: EngineClient): boolean {
-  return Object.values(client.subscriptions).some((subscription) => subscription.qos > 0);
 }

@@ -15,14 +15,16 @@ export interface WaitingMessages {
   /** Whether a message waits in this queue, and was not sent yet. */
   isUnsent(clientId: string, packet: StoredPacket): boolean;
   dropUnsent(clientId: string, packet: StoredPacket): void;
+  /** Whether it is still to be handed to those who are here. */
+  isUnderWay(packet: StoredPacket): boolean;
 }
 
 /** One session's replay, from its CONNECT to its end. */
 export interface ReplayCourse {
-  /** Counter of the message that is being sent now. */
-  sending: number | undefined;
+  /** The message that is being sent now. */
+  sending: StoredPacket | undefined;
   isOver: boolean;
-  /** Counters of messages that came during the replay and were sent by it: their live copies are still to come. */
+  /** Counters of messages that were sent by the replay while their live copies were still to come. */
   readonly sent: Set<number>;
 }
 
@@ -54,9 +56,14 @@ export class Replay {
     });
   }
 
+  /** Whether this is what the replay sends, and no live copy of it. */
+  isSending({ replay: course }: Session, packet: StoredPacket): boolean {
+    return course !== undefined && course.sending === packet;
+  }
+
   /** Whether a live copy must not be sent now: its turn comes, or it was sent already. */
   holdsBack({ replay: course, facts }: Session, packet: StoredPacket): boolean {
-    if (course === undefined || packet.brokerCounter === course.sending) return false;
+    if (course === undefined || course.sending === packet) return false;
     if (course.sent.delete(packet.brokerCounter as number)) return true;
     return !course.isOver && this.#store.isUnsent(facts.clientId, packet);
   }
@@ -68,13 +75,13 @@ export class Replay {
         course.isOver = true;
         return;
       }
-      course.sending = packet.brokerCounter;
+      course.sending = packet;
+      if (this.#store.isUnderWay(packet)) course.sent.add(packet.brokerCounter as number);
       await new Promise<void>((resolve) => client.deliverQoS(packet, () => resolve()));
       course.sending = undefined;
       if (session.isEnded) continue;
       // Its rights don't let it have this one any more, or it would have a packet identifier now.
       if (this.#store.isUnsent(client.id, packet)) this.#store.dropUnsent(client.id, packet);
-      else course.sent.add(packet.brokerCounter as number);
     }
   }
 

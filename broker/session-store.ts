@@ -13,6 +13,7 @@ import type { StoredWill, WillPacket } from '../sessions/wills.ts';
 import type { Rights, Subject } from './acl.ts';
 import type { BrokerLimits } from './limits.ts';
 import type { KeyedPacket } from './passed-on.ts';
+import { RetainedOwners } from './retained-owners.ts';
 
 /** A session that outlives its connections (MQTT clean session 0). */
 interface KeptSession {
@@ -23,11 +24,6 @@ interface KeptSession {
   rights: Rights;
   /** Undefined while it is connected. */
   awaySince: number | undefined;
-}
-
-interface Retained {
-  readonly owner: string;
-  readonly bytes: number;
 }
 
 /** A will of an earlier run of the server. */
@@ -63,15 +59,17 @@ export class SessionStore {
   readonly #limits: BrokerLimits;
   readonly #kept = new Map<string, KeptSession>();
   readonly #keptBy = new Map<string, Set<string>>();
-  readonly #retained = new Map<string, Retained>();
-  readonly #retainedBy = new Map<string, { readonly topics: Set<string>; bytes: number }>();
+  readonly #retained: RetainedOwners;
   readonly #live: (clientId: string) => LiveClient | undefined;
   /** Numbers of messages that were kept before aedes publishes them. */
   readonly #keptBefore = new Set<number>();
+  /** Numbers of messages that are queued, and not yet handed to those who are here. */
+  readonly #underWay = new Set<number>();
 
   constructor(memory: SessionMemory, limits: BrokerLimits, live: (clientId: string) => LiveClient | undefined) {
     this.#memory = memory;
     this.#limits = limits;
+    this.#retained = new RetainedOwners(limits);
     this.#live = live;
   }
 
@@ -87,7 +85,7 @@ export class SessionStore {
       }
     }
     for (const { topic, owner, bytes } of this.#memory.retainedOwners()) {
-      if (owner !== undefined) this.#noteRetained(topic, owner, bytes);
+      if (owner !== undefined) this.#retained.set(topic, owner, bytes);
     }
   }
 
@@ -159,19 +157,12 @@ export class SessionStore {
 
   /** Everyone who left something: to be asked for again after a restart. */
   owners(): ReadonlySet<string> {
-    return new Set([...this.#keptBy.keys(), ...this.#retainedBy.keys(), ...this.leftWills().map(({ owner }) => owner)]);
+    return new Set([...this.#keptBy.keys(), ...this.#retained.owners(), ...this.leftWills().map(({ owner }) => owner)]);
   }
 
   /** Whether an owner may retain so many bytes under a topic. */
   hasRoomToRetain(topic: string, owner: string, bytes: number): boolean {
-    if (bytes === 0) return true;
-    const known = this.#retained.get(topic);
-    const own = this.#retainedBy.get(owner) ?? { topics: new Set(), bytes: 0 };
-    const isOwn = known?.owner === owner;
-    return (
-      (isOwn || own.topics.size < this.#limits.retained) &&
-      own.bytes - (isOwn ? known.bytes : 0) + bytes <= this.#limits.queuedBytes
-    );
+    return this.#retained.hasRoom(topic, owner, bytes);
   }
 
   /**
@@ -187,9 +178,9 @@ export class SessionStore {
     packet.brokerId = broker.id;
     packet.brokerCounter = broker.counter;
     const retained = packet.retain === true ? this.storeRetained(packet) : NOTHING;
-    const queued = this.#memory.outgoingEnqueueCombi(receivers, packet);
-    this.#keptBefore.add(broker.counter);
-    if (this.#keptBefore.size > UNDER_WAY) this.#keptBefore.delete(this.#keptBefore.values().next().value as number);
+    const queued = this.#memory.outgoingEnqueueCombi(receivers, asQueued(packet));
+    addBounded(this.#keptBefore, broker.counter);
+    if (receivers.length > 0) addBounded(this.#underWay, broker.counter);
     return Promise.all([retained, queued]).then(() => {});
   }
 
@@ -198,8 +189,8 @@ export class SessionStore {
     for (const clientId of [...(this.#keptBy.get(owner) ?? [])]) {
       this.#forget(clientId, this.#kept.get(clientId) as KeptSession);
     }
-    for (const topic of [...(this.#retainedBy.get(owner)?.topics ?? [])]) {
-      this.#dropRetained(topic);
+    for (const topic of this.#retained.topicsOf(owner)) {
+      this.#retained.delete(topic);
       await this.#memory.storeRetained({ topic, payload: EMPTY });
     }
     await this.dropLeftWills(owner);
@@ -240,8 +231,8 @@ export class SessionStore {
   async retainLeft({ owner, packet }: LeftWill): Promise<void> {
     const { topic, payload, qos = 0 } = packet;
     if (!this.hasRoomToRetain(topic, owner, payload.length)) return;
-    this.#dropRetained(topic);
-    if (payload.length > 0) this.#noteRetained(topic, owner, payload.length);
+    this.#retained.delete(topic);
+    if (payload.length > 0) this.#retained.set(topic, owner, payload.length);
     await this.#memory.storeRetained({ cmd: 'publish', topic, payload, qos, retain: true }, owner);
     await this.#memory.durable();
   }
@@ -274,36 +265,18 @@ export class SessionStore {
     this.#memory.forget(clientId);
   }
 
-  /** Each client once, however many of its filters match. */
+  /** Each client once, however many of its filters match, by the one with the highest QoS [MQTT-3.3.5-1]. */
   #receivers(subscriptions: readonly StoredSubscription[], topic: string): readonly StoredSubscription[] {
     if (subscriptions.length === 0) return subscriptions;
     const receivers = new Map<string, StoredSubscription>();
     for (const subscription of subscriptions) {
-      const { clientId } = subscription;
+      const { clientId, qos } = subscription;
       const kept = this.#kept.get(clientId);
-      if (kept === undefined || receivers.has(clientId) || !kept.rights.mayReceive(topic).allowed) continue;
-      receivers.set(clientId, subscription);
+      const highest = receivers.get(clientId)?.qos;
+      if (kept === undefined || (highest !== undefined && highest >= qos)) continue;
+      if (highest !== undefined || kept.rights.mayReceive(topic).allowed) receivers.set(clientId, subscription);
     }
     return [...receivers.values()];
-  }
-
-  #noteRetained(topic: string, owner: string, bytes: number): void {
-    this.#retained.set(topic, { owner, bytes });
-    const own = this.#retainedBy.get(owner) ?? { topics: new Set(), bytes: 0 };
-    own.topics.add(topic);
-    own.bytes += bytes;
-    this.#retainedBy.set(owner, own);
-  }
-
-  #dropRetained(topic: string): void {
-    const known = this.#retained.get(topic);
-    if (known === undefined) return;
-    this.#retained.delete(topic);
-    const own = this.#retainedBy.get(known.owner);
-    if (own === undefined) return;
-    own.topics.delete(topic);
-    own.bytes -= known.bytes;
-    if (own.topics.size === 0) this.#retainedBy.delete(known.owner);
   }
 
   // What aedes calls.
@@ -315,11 +288,11 @@ export class SessionStore {
   storeRetained(packet: StoredPacket): Promise<void> {
     const { topic, clientId, payload, brokerCounter } = packet;
     if (brokerCounter !== undefined && this.#keptBefore.has(brokerCounter)) return NOTHING;
-    this.#dropRetained(topic);
+    this.#retained.delete(topic);
     if (payload.length === 0) return this.#memory.storeRetained(packet);
     const owner = clientId === undefined ? serverOwner(topic) : this.#live(clientId)?.owner;
     if (owner === undefined) return NOTHING; // nobody could purge it
-    this.#noteRetained(topic, owner, payload.length);
+    this.#retained.set(topic, owner, payload.length);
     return this.#memory.storeRetained(packet, owner);
   }
 
@@ -369,9 +342,16 @@ export class SessionStore {
   /** Queues for those who may receive it. */
   outgoingEnqueueCombi(subscriptions: readonly StoredSubscription[], packet: StoredPacket): Promise<void> {
     const { brokerCounter } = packet;
-    if (brokerCounter !== undefined && this.#keptBefore.delete(brokerCounter)) return NOTHING;
+    if (brokerCounter !== undefined && this.#keptBefore.delete(brokerCounter)) {
+      if (this.#underWay.has(brokerCounter)) this.#passedOn(brokerCounter);
+      return NOTHING;
+    }
     const receivers = this.#receivers(subscriptions, packet.topic);
-    return receivers.length === 0 ? NOTHING : this.#memory.outgoingEnqueueCombi(receivers, packet);
+    if (receivers.length === 0) return NOTHING;
+    const queued = this.#memory.outgoingEnqueueCombi(receivers, asQueued(packet));
+    if (brokerCounter === undefined) return queued;
+    addBounded(this.#underWay, brokerCounter);
+    return queued.finally(() => this.#passedOn(brokerCounter));
   }
 
   /** A message that found no room is delivered all the same while its reader is here; aedes would close the reader. */
@@ -394,6 +374,15 @@ export class SessionStore {
       .list(client.id)
       .filter((packet) => packet.messageId !== undefined)
       .map((packet) => (packet.cmd === 'pubrel' ? packet : { ...packet, dup: true })); // [MQTT-3.3.1-1]
+  }
+
+  isUnderWay({ brokerCounter }: StoredPacket): boolean {
+    return brokerCounter !== undefined && this.#underWay.has(brokerCounter);
+  }
+
+  /** aedes hands it over as soon as it hears that it is queued. */
+  #passedOn(brokerCounter: number): void {
+    setImmediate(() => this.#underWay.delete(brokerCounter));
   }
 
   nextUnsent(clientId: string): StoredPacket | undefined {
@@ -469,6 +458,16 @@ function subjectIn({ about }: KeptRow): Subject | undefined {
 
 function aboutWill({ about }: StoredWill): Pick<LeftWill, 'owner' | 'subject'> | undefined {
   return about === undefined ? undefined : (JSON.parse(about) as Pick<LeftWill, 'owner' | 'subject'>);
+}
+
+/** RETAIN is for who subscribes anew; a message that comes by an established subscription has it not [MQTT-3.3.1-9]. */
+function asQueued(packet: StoredPacket): StoredPacket {
+  return packet.retain === true ? { ...packet, retain: false } : packet;
+}
+
+function addBounded(numbers: Set<number>, number: number): void {
+  numbers.add(number);
+  if (numbers.size > UNDER_WAY) numbers.delete(numbers.values().next().value as number);
 }
 
 /** What the server retains itself stays until the server removes it; what comes from nobody could never be purged. */

@@ -5,6 +5,7 @@ import { parseDeviceTopic, telemetryTopic } from '../contract/topics.ts';
 import type { Rights, Subject } from './acl.ts';
 import type { EngineClient } from './engine.ts';
 import type { DisconnectReason } from './events.ts';
+import { GrantedFilters } from './granted-filters.ts';
 import { PauseReason } from './inbound.ts';
 import type { BrokerLimits } from './limits.ts';
 import type { MqttWire, WireOwner } from './mqtt-wire.ts';
@@ -56,8 +57,7 @@ export class Session implements WireOwner, PublishOrderListener {
   lastMessageAt: number | undefined;
   /** It is a device that has sent telemetry. */
   sendsTelemetry = false;
-  /** Filters that it asked for and got. */
-  readonly filters = new Set<string>();
+  readonly filters = new GrantedFilters();
   /** Acknowledgements that it may send because of what it was sent. */
   ackCredit = 0;
   /** Counter of the message that was last forwarded to it. */

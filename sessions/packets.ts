@@ -4,7 +4,7 @@ export interface StoredPacket {
   readonly cmd?: string;
   readonly topic: string;
   readonly payload: Buffer | string;
-  readonly qos?: number;
+  qos?: number;
   readonly retain?: boolean;
   readonly clientId?: string;
   brokerId?: string | undefined;

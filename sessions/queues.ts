@@ -24,6 +24,15 @@ export interface Room {
   give(bytes: number): void;
 }
 
+export interface Receiver {
+  readonly clientId: string;
+  /** The highest that it may be sent with; by default that of the message. */
+  readonly qos?: number | undefined;
+}
+
+/** Only messages of QoS 2 are released. */
+const PUBREL_QOS = 2;
+
 interface Body {
   readonly id: number;
   readonly packet: StoredPacket;
@@ -75,13 +84,16 @@ export class Queues {
     return this.#queues.keys();
   }
 
-  /** For each client once. */
-  add(clientIds: readonly string[], packet: StoredPacket): void {
-    let body: Body | undefined;
-    for (const clientId of clientIds) {
+  /** For each receiver once. A message is held once for all whom it reaches with the same QoS. */
+  add(receivers: readonly Receiver[], packet: StoredPacket): void {
+    const bodies: (Body | undefined)[] = [];
+    const published = packet.qos ?? 0;
+    for (const { clientId, qos: granted = published } of receivers) {
       const queue = this.#queues.get(clientId) ?? new Queue();
       if (!this.#makeRoom(queue, packet.payload.length)) continue;
-      body ??= this.#newBody(packet);
+      const qos = Math.min(granted, published);
+      bodies[qos] ??= this.#newBody({ ...packet, qos });
+      const body = bodies[qos];
       if (body === undefined) {
         this.#counters.dropped += 1;
         continue;
@@ -91,10 +103,13 @@ export class Queues {
     }
   }
 
-  /** Gives a queued message its packet identifier, or puts PUBREL in its place; false when there is no such message. */
-  update(clientId: string, packet: StoredPacket): boolean {
+  /**
+   * Gives a queued message its packet identifier, or puts PUBREL in its place. Returns the QoS that it was queued with;
+   * undefined when there is no such message.
+   */
+  update(clientId: string, packet: StoredPacket): number | undefined {
     const queue = this.#queues.get(clientId);
-    if (queue === undefined) return false;
+    if (queue === undefined) return undefined;
     for (const entry of queue.entries) {
       const own = entry.body.packet;
       const isSame =
@@ -105,7 +120,7 @@ export class Queues {
       if (isSame) {
         entry.messageId = packet.messageId;
         this.#numbered.add(entry);
-        return true;
+        return own.qos;
       }
       const isRelease = packet.cmd === 'pubrel' && entry.messageId === packet.messageId;
       if (isRelease) {
@@ -116,10 +131,10 @@ export class Queues {
           entry.body = RELEASED;
         }
         entry.pubrel = packet;
-        return true;
+        return PUBREL_QOS;
       }
     }
-    return false;
+    return undefined;
   }
 
   /** Removes the message of a packet identifier and returns it. */

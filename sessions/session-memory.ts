@@ -12,7 +12,7 @@ import type { Commits } from './commits.ts';
 import { FilterTree, type StoredSubscription } from './filter-tree.ts';
 import { Incoming } from './incoming.ts';
 import type { ClientKey, StoredPacket } from './packets.ts';
-import { type QueueLimits, Queues } from './queues.ts';
+import { type QueueLimits, Queues, type Receiver } from './queues.ts';
 import { RetainedMessages } from './retained.ts';
 import { type StoredWill, type WillPacket, Wills } from './wills.ts';
 
@@ -216,28 +216,28 @@ export class SessionMemory {
     return { subsCount: this.#filters.storedCount, clientsCount: this.#subscriptions.size };
   }
 
-  outgoingEnqueue(subscription: { readonly clientId: string }, packet: StoredPacket): Promise<void> {
+  outgoingEnqueue(subscription: Receiver, packet: StoredPacket): Promise<void> {
     return this.outgoingEnqueueCombi([subscription], packet);
   }
 
-  outgoingEnqueueCombi(subscriptions: readonly { readonly clientId: string }[], packet: StoredPacket): Promise<void> {
+  outgoingEnqueueCombi(subscriptions: readonly Receiver[], packet: StoredPacket): Promise<void> {
     if (subscriptions.length === 0) return NOTHING;
     if (!this.#commits.isTaking) return this.#refuse('message for clients that are away');
-    this.#queues.add(
-      subscriptions.map(({ clientId }) => clientId),
-      packet,
-    );
+    this.#queues.add(subscriptions, packet);
     return this.durable();
   }
 
   /**
    * QoS 2 is sent under a packet identifier only when that is on disk: under another one it would be another message
-   * [MQTT-4.3.3-1]. Of QoS 1 it is written down later; most are acknowledged before.
+   * [MQTT-4.3.3-1]. Of QoS 1 it is written down later; most are acknowledged before. Whatever was granted since, it is
+   * sent with the QoS that it was queued with: it may have to be sent again.
    */
   outgoingUpdate(client: ClientKey, packet: StoredPacket): Promise<void> {
-    if (!this.#queues.update(client.id, packet)) return Promise.reject(new Error('no such packet'));
+    const qos = this.#queues.update(client.id, packet);
+    if (qos === undefined) return Promise.reject(new Error('no such packet'));
     this.#commits.nudge();
-    if (packet.qos !== 2 && packet.cmd !== 'pubrel') return NOTHING;
+    if (packet.cmd !== 'pubrel') packet.qos = qos;
+    if (qos < 2) return NOTHING;
     this.#queues.writeNumbers();
     return this.durable();
   }

@@ -1,0 +1,64 @@
+/** Who retains what, so that each identity stays within its share, and what a revoked one retained can be found. Keeps no message. */
+
+interface Retained {
+  readonly owner: string;
+  readonly bytes: number;
+}
+
+export interface RetainedLimits {
+  /** Topics of one owner. */
+  readonly retained: number;
+  /** Their payloads in all, in bytes. */
+  readonly queuedBytes: number;
+}
+
+export class RetainedOwners {
+  readonly #limits: RetainedLimits;
+  readonly #byTopic = new Map<string, Retained>();
+  readonly #byOwner = new Map<string, { readonly topics: Set<string>; bytes: number }>();
+
+  constructor(limits: RetainedLimits) {
+    this.#limits = limits;
+  }
+
+  owners(): Iterable<string> {
+    return this.#byOwner.keys();
+  }
+
+  topicsOf(owner: string): readonly string[] {
+    return [...(this.#byOwner.get(owner)?.topics ?? [])];
+  }
+
+  /** Whether an owner may retain so many bytes under a topic. */
+  hasRoom(topic: string, owner: string, bytes: number): boolean {
+    if (bytes === 0) return true;
+    const known = this.#byTopic.get(topic);
+    const own = this.#byOwner.get(owner) ?? { topics: new Set(), bytes: 0 };
+    const isOwn = known?.owner === owner;
+    return (
+      (isOwn || own.topics.size < this.#limits.retained) &&
+      own.bytes - (isOwn ? known.bytes : 0) + bytes <= this.#limits.queuedBytes
+    );
+  }
+
+  /** In place of who retained it before. */
+  set(topic: string, owner: string, bytes: number): void {
+    this.delete(topic);
+    this.#byTopic.set(topic, { owner, bytes });
+    const own = this.#byOwner.get(owner) ?? { topics: new Set(), bytes: 0 };
+    own.topics.add(topic);
+    own.bytes += bytes;
+    this.#byOwner.set(owner, own);
+  }
+
+  delete(topic: string): void {
+    const known = this.#byTopic.get(topic);
+    if (known === undefined) return;
+    this.#byTopic.delete(topic);
+    const own = this.#byOwner.get(known.owner);
+    if (own === undefined) return;
+    own.topics.delete(topic);
+    own.bytes -= known.bytes;
+    if (own.topics.size === 0) this.#byOwner.delete(known.owner);
+  }
+}
