@@ -228,6 +228,7 @@ export class Connection {
 
   #acknowledge(packetId: number, safe: Promise<void> | undefined): void {
     const before = this.#answers;
+    safe?.catch(() => {}); // it may fail while an earlier one is still awaited
     this.#answers = (async () => {
       await before;
       try {

@@ -6,9 +6,9 @@ import type { CommandHandler } from './commands.ts';
 import { DeviceError } from './device-error.ts';
 import type { DeviceParsers } from './device-schema.ts';
 import type { DeviceLog, StateListener } from './device-state.ts';
-import { checkedMqttUrls, type EnrollmentOrder } from './enrollment.ts';
+import { checkedEnrollUrl, checkedMqttUrls, type EnrollmentOrder } from './enrollment.ts';
 import type { IdentityStore } from './identity-store.ts';
-import { checkOutboxOrder, type QueueOptions } from './open-outbox.ts';
+import { checkOutboxOrder, type MessageKeys, type QueueOptions } from './open-outbox.ts';
 import type { OutboxLimits } from './outbox.ts';
 import type { Schedule } from './schedule.ts';
 
@@ -28,6 +28,11 @@ export interface DeviceSettings extends EnrollmentOrder {
   readonly keepalive?: number;
   /** The queue on disk, which every device with a `dataDir` has. `memory`: none, messages go with the process. */
   readonly queue?: QueueOptions | 'memory';
+  /**
+   * `automatic`: telemetry of QoS 1 is sent with a key, so that a server of Rollcall stores a retry once. Default. `none`:
+   * without, for other brokers, whose subscribers would see the key as a fifth level of the topic.
+   */
+  readonly messageKeys?: MessageKeys;
   /** Bounds of what waits in memory: QoS 0, and all of it without a queue on disk. Default 1,000 messages, 1 MiB. */
   readonly outbox?: Partial<OutboxLimits>;
   /**
@@ -59,11 +64,21 @@ export interface PublishOptions {
   readonly qos?: 0 | 1;
 }
 
+export interface TelemetryOptions extends PublishOptions {
+  /**
+   * The application's own name for this message, one to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit. The server
+   * stores one message of each name, whatever the stream. Keys that are a number, a dot and a text, with numbers that
+   * count on, cost the server least.
+   */
+  readonly key?: string;
+}
+
 export const KEEPALIVE_S = 60;
 
 /** Throws `request_invalid`. */
 export function checkSettings(options: DeviceOptions): void {
-  const { mqttUrl, keepalive = KEEPALIVE_S, group } = options;
+  const { enrollUrl, mqttUrl, keepalive = KEEPALIVE_S, group } = options;
+  checkedEnrollUrl(enrollUrl);
   checkedMqttUrls(mqttUrl);
   if (group !== undefined && parseGroupName(group) === undefined) {
     throw new DeviceError('request_invalid', { reason: `expected a group of ${NAME_RULE}` });

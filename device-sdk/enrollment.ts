@@ -20,7 +20,7 @@ export interface EnrollmentOrder {
   readonly token?: string;
   /** The name asked for; the server chooses if it is left out and the token names none. */
   readonly deviceId?: string;
-  /** In place of the token's own, for a server that is reached under another name. */
+  /** In place of the token's own, and later of the identity's: for a server that is reached under another name, or that moved. */
   readonly enrollUrl?: string;
   /** In place of the token's own: SHA-256 of the root certificate's DER, 64 hexadecimal digits. */
   readonly rootSha256?: string;
@@ -46,8 +46,9 @@ export async function enrollOnce(store: IdentityStore, order: EnrollmentOrder): 
 /** Undefined when there is none; rejects with `identity_unusable` when it is damaged or of another device. */
 export async function loadIdentity(store: IdentityStore, order: EnrollmentOrder): Promise<StoredIdentity | undefined> {
   const stored = await store.load();
-  if (stored !== undefined) await checkStored(stored, order);
-  return stored;
+  if (stored === undefined) return undefined;
+  await checkStored(stored, order);
+  return { ...stored, enrollUrl: checkedEnrollUrl(order.enrollUrl) ?? stored.enrollUrl };
 }
 
 async function checkStored(stored: StoredIdentity, order: EnrollmentOrder): Promise<void> {
@@ -208,13 +209,12 @@ function readOrder(order: EnrollmentOrder): Credential {
   const token = order.token?.trim();
   if (token === undefined || token === '') throw new DeviceError('token_required');
   const parsed = parseBootstrapToken(token);
-  const enrollUrl = order.enrollUrl === undefined ? parsed?.enrollUrl : parseEnrollUrl(order.enrollUrl);
+  const enrollUrl = checkedEnrollUrl(order.enrollUrl) ?? parsed?.enrollUrl;
   const rootSha256 = (order.rootSha256 ?? parsed?.rootSha256)?.replaceAll(':', '').toLowerCase();
   // A server of another make has tokens of another shape; then the pin and the address must come from the caller.
-  if (parsed === undefined && (order.enrollUrl === undefined || rootSha256 === undefined)) {
+  if (enrollUrl === undefined || (parsed === undefined && rootSha256 === undefined)) {
     throw new DeviceError('token_malformed');
   }
-  if (enrollUrl === undefined) throw invalid('expected an enroll URL of the form https://host:port');
   if (rootSha256 === undefined || !/^[0-9a-f]{64}$/.test(rootSha256)) {
     throw invalid('expected the SHA-256 of the root as 64 hexadecimal digits');
   }
@@ -224,6 +224,14 @@ function readOrder(order: EnrollmentOrder): Credential {
   }
   const { signal, clock, keys = pemKeys } = order;
   return { token, deviceId, enrollUrl, rootSha256, mqttUrl: checkedMqttUrls(order.mqttUrl)?.[0], signal, clock, keys };
+}
+
+/** The caller's own address of the enroll server, checked; undefined if there is none. Throws `request_invalid`. */
+export function checkedEnrollUrl(given: EnrollmentOrder['enrollUrl']): string | undefined {
+  if (given === undefined) return undefined;
+  const url = parseEnrollUrl(given);
+  if (url === undefined) throw invalid('expected an enroll URL of the form https://host:port');
+  return url;
 }
 
 /** The caller's own MQTT addresses, checked; undefined if there are none. Throws `request_invalid`. */

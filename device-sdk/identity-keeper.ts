@@ -40,6 +40,8 @@ export class IdentityKeeper {
   #wasRefused = false;
   #wasUntrusted = false;
   #renewal: Promise<void> | undefined;
+  /** The identity is read, changed and written by one at a time: two bundles, or a bundle and a renewal, may come together. */
+  #turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: IdentityKeeperOptions) {
     const { identity, clock, random, schedule, log } = options;
@@ -68,9 +70,8 @@ export class IdentityKeeper {
   }
 
   /** A bundle of roots was offered, PEM. Resolves when what is trusted now survives a power cut. */
-  async trust(bundlePem: string): Promise<void> {
-    await this.#renewal?.catch(() => {}); // it writes the identity as well
-    await this.#follow(judgeBundle(this.#identity.rootPem, bundlePem));
+  trust(bundlePem: string): Promise<void> {
+    return this.#inTurn(() => this.#follow(judgeBundle(this.#identity.rootPem, bundlePem)));
   }
 
   start(): void {
@@ -101,15 +102,18 @@ export class IdentityKeeper {
 
   /** Two calls at one time are one renewal. */
   renew(): Promise<void> {
-    this.#renewal ??= this.#renew().finally(() => {
+    this.#renewal ??= this.#inTurn(() => this.#renew()).finally(() => {
       this.#renewal = undefined;
     });
     return this.#renewal;
   }
 
-  async enroll(token: string): Promise<void> {
+  enroll(token: string): Promise<void> {
+    return this.#inTurn(() => this.#enroll(token));
+  }
+
+  async #enroll(token: string): Promise<void> {
     if (this.#ending.signal.aborted) throw new DeviceError('closed');
-    await this.#renewal?.catch(() => {});
     const { store, order, standing, uplink } = this.#options;
     const { enrollUrl, rootSha256, mqttUrl, clock, keys } = order;
     const before = standing.state;
@@ -138,7 +142,13 @@ export class IdentityKeeper {
   async close(): Promise<void> {
     this.#ending.abort();
     this.#renewer.stop();
-    await this.#renewal?.catch(() => {});
+    await this.#turn;
+  }
+
+  #inTurn<T>(act: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(act);
+    this.#turn = turn.catch(() => {});
+    return turn;
   }
 
   async #renew(): Promise<void> {
@@ -184,12 +194,13 @@ export class IdentityKeeper {
    * section 4.1.3, calls it NewWithOld).
    */
   async #askForRoots(): Promise<void> {
-    const { enrollUrl, rootPem } = this.#identity;
+    const { enrollUrl } = this.#identity;
     try {
       const offered = await fetchCaCertificates({ url: enrollUrl, root: 'unverified', signal: this.#ending.signal });
-      const trusted = certificatesIn(rootPem);
-      await this.#renewal?.catch(() => {});
-      await this.#follow(judgeRoots(trusted, [...trusted, ...offered])); // nobody who is unverified takes a root away
+      await this.#inTurn(() => {
+        const trusted = certificatesIn(this.#identity.rootPem);
+        return this.#follow(judgeRoots(trusted, [...trusted, ...offered])); // nobody who is unverified takes a root away
+      });
     } catch (error) {
       this.#options.log.debug({ code: asDeviceError(error, 'internal').code }, 'no other root was found');
     }
@@ -198,10 +209,16 @@ export class IdentityKeeper {
   async #follow(judgement: TrustJudgement): Promise<void> {
     const { store, uplink, log } = this.#options;
     if (judgement.verdict === 'refused') log.warn({ reason: judgement.reason }, 'trust bundle refused');
-    if (judgement.verdict !== 'changed') return;
+    if (judgement.verdict !== 'changed' || this.#ending.signal.aborted) return;
     const { rootsPem, added, dropped } = judgement;
     const identity = { ...this.#identity, rootPem: rootsPem };
-    await store.commit(identity);
+    try {
+      await store.commit(identity);
+    } catch (thrown) {
+      const { code, message } = asDeviceError(thrown, 'identity_unusable');
+      log.warn({ code, reason: message }, 'new roots not stored');
+      throw thrown;
+    }
     this.#identity = identity;
     uplink.trust(rootsPem);
     log.info({ added, dropped }, 'the trusted roots have changed');

@@ -54,9 +54,8 @@ describe('a trust bundle', () => {
 });
 
 /** A device that trusts the old root alone, and a broker and an EST server that prove themselves by `by`. */
-async function start(by: DatedAuthority, offered: readonly string[] = []) {
+async function start(by: DatedAuthority, offered: readonly string[] = [], store = memoryIdentityStore()) {
   const enrolling = await startScriptedEstServer(authority);
-  const store = memoryIdentityStore();
   const enrolled = await enrollOnce(store, { token: enrolling.token(), deviceId: 'dev-7' });
   await enrolling.close();
   const server = await by.server(Date.now() - DAY, Date.now() + DAY);
@@ -89,6 +88,49 @@ describe('a device', () => {
     cleanups.push(() => rotated.close());
     await Promise.all(sent);
     expect(rotated.messages.map(({ payload }) => payload)).toEqual(['2', '3']);
+  });
+
+  it('stores two bundles that come at one time one after the other', async () => {
+    const memory = memoryIdentityStore();
+    let writers = 0;
+    const { broker, device, store } = await start(old as DatedAuthority, [], {
+      ...memory,
+      commit: async (identity) => {
+        writers += 1;
+        expect(writers).toBe(1);
+        await new Promise((resolve) => setImmediate(resolve));
+        await memory.commit(identity);
+        writers -= 1;
+      },
+    });
+    await once(broker.events, 'subscribed');
+    const bundle = pem(old) + pem(next) + (await cross(next, old));
+    await broker.publish('$fleet/trust-bundle', bundle);
+    await broker.publish('$fleet/trust-bundle', bundle + pem(scripted) + (await cross(scripted, old)));
+    await expect.poll(async () => (await store.load())?.rootPem).toBe(pem(old) + pem(next) + pem(scripted));
+    await (await device.publish('temperature', 1)).acknowledged;
+  });
+
+  it('goes on when a bundle cannot be stored, and leaves it to the broker to send it again', async () => {
+    const memory = memoryIdentityStore();
+    let isFull = false;
+    const failures: string[] = [];
+    const { broker, device } = await start(old as DatedAuthority, [], {
+      ...memory,
+      commit: async (identity) => {
+        if (!isFull) return memory.commit(identity);
+        failures.push('ENOSPC');
+        throw new Error('ENOSPC');
+      },
+    });
+    await once(broker.events, 'subscribed');
+    isFull = true;
+    const bundle = pem(old) + pem(next) + (await cross(next, old));
+    for (let times = 1; times <= 3; times += 1) await broker.publish('$fleet/trust-bundle', bundle);
+    await expect.poll(() => failures.length).toBe(3);
+    await (await device.publish('temperature', 1)).acknowledged;
+    expect(device.state).toBe('connected');
+    expect((await memory.load())?.rootPem).toBe(pem(old));
   });
 
   it('that was away during the rotation finds the new root, because the old one vouches for it', async () => {

@@ -238,6 +238,7 @@ export class AgentDevice {
         dataDir: settings.state,
         ...(token !== undefined && { token }),
         ...(settings.id !== undefined && { deviceId: settings.id }),
+        ...(settings.enroll !== undefined && { enrollUrl: settings.enroll }),
         ...(settings.broker !== undefined && { mqttUrl: settings.broker }),
         queue: { bytes: settings.queueBytes },
         commands: { '*': (command) => board.post(command) },

@@ -122,12 +122,20 @@ async function findIdentity(settings: AgentSettings): Promise<readonly [Finding,
     const found = `enrolled as ${identity.deviceId}, in ${settings.state}`;
     return [
       { check: 'identity', outcome: 'ok', found },
-      { identity: { ...identity, mqttUrl: settings.broker ?? identity.mqttUrl }, token: undefined },
+      {
+        identity: {
+          ...identity,
+          enrollUrl: settings.enroll ?? identity.enrollUrl,
+          mqttUrl: settings.broker ?? identity.mqttUrl,
+        },
+        token: undefined,
+      },
     ];
   }
   const text = firstLine(settings.tokenFile);
-  const token = text === undefined ? undefined : parseBootstrapToken(text);
-  if (token !== undefined) {
+  const read = text === undefined ? undefined : parseBootstrapToken(text);
+  if (read !== undefined) {
+    const token = { ...read, enrollUrl: settings.enroll ?? read.enrollUrl };
     const found = `not enrolled; the token in ${settings.tokenFile} is for ${token.enrollUrl}`;
     return [
       { check: 'identity', outcome: 'ok', found },

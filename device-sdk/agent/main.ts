@@ -143,6 +143,7 @@ async function enroll({ args, settings, json, token }: Invocation): Promise<numb
   const identity = await enrollOnce(fileIdentityStore(settings.state), {
     token: text,
     ...(settings.id !== undefined && { deviceId: settings.id }),
+    ...(settings.enroll !== undefined && { enrollUrl: settings.enroll }),
     ...(settings.broker !== undefined && { mqttUrl: settings.broker }),
   });
   const { deviceId: device, enrollUrl, mqttUrl: broker } = identity;

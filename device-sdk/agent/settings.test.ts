@@ -22,6 +22,7 @@ describe("the agent's settings", () => {
       'queue-bytes = 1048576',
       'socket-mode = 0666',
       'broker = mqtts://broker.example',
+      'enroll = https://enroll.example:8443',
     ].join('\n');
     expect(parseSettings(text, 'device.conf')).toMatchObject({
       id: 'press-7',
@@ -30,6 +31,7 @@ describe("the agent's settings", () => {
       queueBytes: 1_048_576,
       socketMode: 0o666,
       broker: 'mqtts://broker.example:8883',
+      enroll: 'https://enroll.example:8443',
     });
   });
 

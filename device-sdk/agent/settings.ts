@@ -5,7 +5,7 @@
 
 import { readFileSync, statSync } from 'node:fs';
 import { type DeviceId, NAME_RULE, parseDeviceId } from '../../contract/identity.ts';
-import { parseMqttUrl } from '../server-urls.ts';
+import { parseEnrollUrl, parseMqttUrl } from '../server-urls.ts';
 
 /** Where the package's installer puts the settings. */
 export const SETTINGS_FILE = '/etc/rollcall-device/device.conf';
@@ -28,6 +28,8 @@ export interface AgentSettings {
   readonly tokenFile: string;
   /** The name asked for; undefined lets the server choose. */
   readonly id: DeviceId | undefined;
+  /** Instead of the enroll server that the token named. */
+  readonly enroll: string | undefined;
   /** Instead of the broker that the server announced. */
   readonly broker: string | undefined;
   /** The unix socket for applications on this machine. */
@@ -47,6 +49,7 @@ const DEFAULTS: AgentSettings = {
   state: '/var/lib/rollcall-device',
   tokenFile: '/etc/rollcall-device/token',
   id: undefined,
+  enroll: undefined,
   broker: undefined,
   socket: '/run/rollcall-device/device.sock',
   socketMode: 0o660,
@@ -72,6 +75,10 @@ const READERS: Readonly<Record<string, (text: string, settings: Written) => stri
   id: setting('id', (text) => {
     const value = parseDeviceId(text);
     return value === undefined ? { expected: `a device id of ${NAME_RULE}` } : { value };
+  }),
+  enroll: setting('enroll', (text) => {
+    const value = parseEnrollUrl(text);
+    return value === undefined ? { expected: 'https://HOST:PORT' } : { value };
   }),
   broker: setting('broker', (text) => {
     const value = parseMqttUrl(text);

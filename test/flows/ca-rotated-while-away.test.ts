@@ -1,0 +1,130 @@
+/** The CAs are replaced while a device is switched off: what it finds when it comes back, and what it does about it. */
+
+import { X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { DeviceId } from '../../contract/identity.ts';
+import { Device } from '../../device-sdk/device.ts';
+import type { DeviceOptions } from '../../device-sdk/device-options.ts';
+import { certificatesIn } from '../../device-sdk/issued-chain.ts';
+import { startFleet, type TestFleet } from '../testkit/fleet.ts';
+import { temporaryDirectory } from '../testkit/temporary.ts';
+
+const ID = 'press-1' as DeviceId;
+/** Nobody listens there. */
+const AWAY = 'mqtts://localhost:9';
+
+let fleet: TestFleet;
+let dataDir: string;
+let data: string;
+const devices: Device[] = [];
+beforeEach(async () => {
+  data = temporaryDirectory();
+  fleet = await startFleet({ data });
+  dataDir = join(temporaryDirectory(), 'device');
+});
+afterEach(async () => {
+  for (const device of devices.splice(0)) await device.close();
+  await fleet.stop();
+});
+
+/** The same fleet in a new process's place, at other addresses. */
+async function move(): Promise<Pick<DeviceOptions, 'enrollUrl' | 'mqttUrl'>> {
+  await fleet.stop();
+  fleet = await startFleet({ data });
+  const { enrollUrl, mqttUrl } = fleet;
+  return { enrollUrl, mqttUrl };
+}
+
+async function open(options: Partial<DeviceOptions> = {}): Promise<Device> {
+  const device = await Device.open({ dataDir, random: () => 0, ...options } as DeviceOptions);
+  devices.push(device);
+  return device;
+}
+
+/** Enrolled, heard once, and switched off with two messages that nobody has stored. */
+async function leave(): Promise<void> {
+  const device = await open({ token: await fleet.mint(), deviceId: ID });
+  await (await device.publish('count', 1)).acknowledged;
+  await device.close();
+  const away = await open({ mqttUrl: AWAY });
+  for (const count of [2, 3]) await away.publish('count', count);
+  await away.close();
+}
+
+const cas = async (role: string) => (await fleet.operator.listCas()).filter((ca) => ca.role === role);
+const fingerprints = () =>
+  certificatesIn(readFileSync(join(dataDir, 'ca.pem'), 'utf8')).map(({ fingerprint256 }) => fingerprint256);
+const bundle = () => new X509Certificate(readFileSync(join(data, 'trust-bundle.pem'))).fingerprint256;
+/** Each once: a reconnect between a message and its acknowledgement has it sent again. */
+const counts = async () => {
+  const messages = await fleet.operator.queryTelemetry({ device: ID, stream: 'count' });
+  return [...new Set([...messages].sort((a, b) => a.position - b.position).map(({ payload }) => payload))];
+};
+
+/** As docs/ca.md says it: a new root, an issuing CA under it, and everybody is asked to renew. */
+async function replaceRoot(): Promise<{ readonly oldRoot: string; readonly oldIssuing: string }> {
+  const [[oldRoot], [oldIssuing]] = [await cas('root'), await cas('issuing')];
+  await fleet.operator.prepareCa({ role: 'root' });
+  const { id } = await fleet.operator.prepareCa({});
+  await fleet.operator.activateCa({ id });
+  await fleet.operator.taintCa({ id: oldIssuing?.id as string, withinSeconds: 60 });
+  return { oldRoot: oldRoot?.id as string, oldIssuing: oldIssuing?.id as string };
+}
+
+function reached(device: Device, reason: string): Promise<void> {
+  return new Promise((resolve) => {
+    device.onState((_state, _error, why) => why === reason && resolve());
+  });
+}
+
+describe('a device that was away while root and issuing CA were replaced', () => {
+  it('comes back by itself: it learns the new root, renews, and sends what had waited', async () => {
+    await leave();
+    const before = fingerprints();
+    const { oldRoot, oldIssuing } = await replaceRoot();
+
+    const device = await open();
+    const renewed = reached(device, 'renewed');
+    await device.drained();
+    await renewed;
+    expect(await counts()).toEqual([1, 2, 3]);
+    await expect.poll(fingerprints, { timeout: 20_000 }).toEqual([...before, bundle()]);
+    const { certificates } = await fleet.operator.showDevice({ id: ID });
+    expect(certificates.map(({ status }) => status).sort()).toEqual(['good', 'superseded']);
+
+    // Nobody depends on the old ones any more, so they can go, and the device stays.
+    await fleet.operator.retireCa({ id: oldIssuing });
+    await fleet.operator.retireCa({ id: oldRoot });
+    await expect.poll(fingerprints, { timeout: 20_000 }).toEqual([bundle()]);
+    await device.close();
+    const again = await open();
+    await again.connected();
+    await (await again.publish('count', 4)).acknowledged;
+    expect(await counts()).toEqual([1, 2, 3, 4]);
+  });
+
+  it('and in which the old ones are gone for good, says so, and comes back with a token minted for it', async () => {
+    await leave();
+    const { oldRoot, oldIssuing } = await replaceRoot();
+    await expect(fleet.operator.retireCa({ id: oldIssuing })).rejects.toMatchObject({ code: 'ca_would_strand' });
+    await fleet.operator.retireCa({ id: oldIssuing, strand: 1 });
+    await fleet.operator.retireCa({ id: oldRoot, strand: 1 });
+    const moved = await move();
+
+    // The server can still prove itself to who knows the old root alone; what is refused is the certificate.
+    const device = await open(moved);
+    const revoked = reached(device, 'refused for good');
+    await expect(device.connected()).rejects.toMatchObject({ code: 'connection_refused' });
+    await revoked;
+    expect(device.lastError).toMatchObject({ code: 'certificate_rejected', status: 403 });
+    await expect(device.publish('count', 4)).rejects.toMatchObject({ code: 'certificate_rejected' });
+    await expect(device.enroll(await fleet.mint())).rejects.toMatchObject({ code: 'device_exists' });
+    const token = await fleet.mint({ device: ID });
+    await device.enroll(token);
+    await device.drained();
+    expect(await counts()).toEqual([1, 2, 3]);
+    expect(fingerprints()).toEqual([bundle()]);
+  });
+});
