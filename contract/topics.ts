@@ -26,7 +26,12 @@ export function deviceTopicPrefix(device: DeviceId): string {
 /** With a key, which names the message among all of its device, the topic a device publishes to; nobody receives it there. */
 export function telemetryTopic(device: DeviceId, stream: string, key?: string): string {
   const topic = `devices/${device}/telemetry/${level(stream, 'stream')}`;
-  return key === undefined ? topic : `${topic}/${level(key, 'message key')}`;
+  return key === undefined ? topic : withKey(topic, key);
+}
+
+/** The same for a topic that has no key yet: a key behind it. */
+export function withKey(topic: string, key: string): string {
+  return `${topic}/${level(key, 'message key')}`;
 }
 
 /** Whether a text can be the key of a message: one to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit. */

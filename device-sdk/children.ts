@@ -67,8 +67,9 @@ export class Children<Kind extends Child> {
   }
 
   #optionsOf(deviceId: DeviceId, options: ChildOptions): DeviceOptions {
-    const { dataDir, mqttUrl, enrollUrl, rootSha256, now, random, schedule, log, keepalive } = this.#gateway;
-    const inherited = { mqttUrl, enrollUrl, rootSha256, now, random, schedule, log, keepalive };
+    const { dataDir, mqttUrl, enrollUrl, rootSha256, now, random, schedule, log, keepalive, messageKeys } =
+      this.#gateway;
+    const inherited = { mqttUrl, enrollUrl, rootSha256, now, random, schedule, log, keepalive, messageKeys };
     const place =
       dataDir === undefined ? { store: memoryIdentityStore() } : { dataDir: join(dataDir, 'children', deviceId) };
     const settings = { ...inherited, ...options, ...place, deviceId };

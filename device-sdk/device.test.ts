@@ -55,6 +55,36 @@ describe('a device that is opened for the first time', () => {
     ]);
   });
 
+  it('sends telemetry of QoS 1 under the key of its receipt, and nothing else under one', async () => {
+    const { broker, est } = await startServers();
+    const order = { dataDir: temporaryDirectory(), token: est.token(), deviceId: 'dev-7' };
+    const device = opened(await Device.open(order));
+    const { key } = await device.publish('temperature', '1');
+    await device.publish('temperature', '2', { key: 'mine' });
+    await device.publish('temperature', '3', { qos: 0 });
+    await device.publishEvent('started', '4');
+    await device.drained();
+    expect(broker.messages.map(({ payload, key: sent }) => `${payload} ${sent}`)).toEqual([
+      `1 ${key}`,
+      '2 mine',
+      '3 undefined',
+      '4 undefined',
+    ]);
+    await expect(device.publish('temperature', '5', { key: 'a/b' })).rejects.toMatchObject({ code: 'request_invalid' });
+  });
+
+  it.each(['disk', 'memory'] as const)('sends no key of its own when told so, with a queue in %s', async (queue) => {
+    const { broker, est } = await startServers();
+    const order = { dataDir: temporaryDirectory(), token: est.token(), deviceId: 'dev-7' };
+    const device = opened(
+      await Device.open({ ...order, messageKeys: 'none', ...(queue === 'memory' && { queue: 'memory' }) }),
+    );
+    await device.publish('temperature', '1');
+    await device.publish('temperature', '2', { key: 'mine' });
+    await device.drained();
+    expect(broker.messages.map(({ payload, key }) => `${payload} ${key}`)).toEqual(['1 undefined', '2 mine']);
+  });
+
   it('takes the name that the server chooses', async () => {
     const { est } = await startServers();
     const device = opened(await Device.open({ store: memoryIdentityStore(), token: est.token() }));

@@ -19,7 +19,7 @@ import { type ChildOptions, Children } from './children.ts';
 import { CommandDesk, type CommandHandler, type CommandOptions } from './commands.ts';
 import type { ClockStatus, DeviceClock } from './device-clock.ts';
 import { asDeviceError, type DeviceError } from './device-error.ts';
-import { type DeviceOptions, KEEPALIVE_S, type PublishOptions } from './device-options.ts';
+import { type DeviceOptions, KEEPALIVE_S, type PublishOptions, type TelemetryOptions } from './device-options.ts';
 import { type CompleteSettings, type DeviceParts, openParts } from './device-parts.ts';
 import {
   type BroadcastsOf,
@@ -171,17 +171,18 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
   }
 
   /**
-   * Publishes on `devices/{id}/telemetry/{stream}`. With QoS 1 it resolves as soon as a power cut can't take the message
+   * Publishes on `devices/{id}/telemetry/{stream}`, with a key behind it (see `messageKeys`). With QoS 1 it resolves as soon as a power cut can't take the message
    * any more: it is in the queue on disk, or, for a device without one, acknowledged by the broker. The receipt's
    * `acknowledged` resolves at the acknowledgement in either case. Rejects with `outbox_full`, or `queue_unwritable`.
    */
   publish<Name extends keyof StreamsOf<Schema> & string>(
     stream: Name,
     payload: StreamsOf<Schema>[Name] & Payload,
-    options: PublishOptions = {},
+    options: TelemetryOptions = {},
   ): Promise<Receipt> {
     const parser = this.#options.schemas?.streams?.[stream];
-    return this.#publish(() => telemetryTopic(this.id, stream), parser, payload, options);
+    const { key, ...rest } = options;
+    return this.#publish(() => telemetryTopic(this.id, stream, key), parser, payload, rest);
   }
 
   /** Publishes on `devices/{id}/events/{type}`, as {@link publish} does. */

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { PowerCutFiles } from '../test/testkit/power-cut-files.ts';
 import { add, drain, openQueue, ROOM } from '../test/testkit/queue-on-disk.ts';
 import { DeviceError } from './device-error.ts';
-import type { StreamRules, TopicRules } from './disk-outbox.ts';
+import type { DiskOutbox, StreamRules, TopicRules } from './disk-outbox.ts';
 import { DEFAULT_OUTBOX_LIMITS, type OutboxMessage } from './outbox.ts';
 
 function steady(): PowerCutFiles {
@@ -14,6 +14,15 @@ const codeOf = (promise: Promise<unknown>) =>
     () => 'kept',
     (error: DeviceError) => error.code,
   );
+
+const NEWEST: TopicRules = { drop: 'newest', bytes: ROOM };
+
+/** The topics under which what may go now is sent. */
+function sent(outbox: DiskOutbox): string[] {
+  const topics: string[] = [];
+  for (let message = outbox.next(); message !== undefined; message = outbox.next()) topics.push(message.topic);
+  return topics;
+}
 
 describe('a message in the queue on disk', () => {
   it('is sent only once it is stored', async () => {
@@ -39,10 +48,47 @@ describe('a message in the queue on disk', () => {
     const files = steady();
     const first = openQueue(files);
     const { key } = await add(first, 't', 'a');
-    expect(key).toMatch(/^[\w-]{16}$/);
+    expect(key).toMatch(/^1\.[\w-]{8}$/);
     expect((await add(first, 't', 'a')).key).not.toBe(key);
     await first.close();
     expect((await add(openQueue(files), 't', 'a')).key).not.toBe(key);
+  });
+
+  it('is sent under that name, the same at each try and by the next process, where the topic is to have one', async () => {
+    const files = steady();
+    const rulesOf = (topic: string) => ({ ...NEWEST, isKeyed: topic === 't' });
+    const first = openQueue(files, { rulesOf });
+    const { key } = await add(first, 't', 'a');
+    await add(first, 'u', 'b');
+    expect(sent(first)).toEqual([`t/${key}`, 'u']);
+    first.takeBack();
+    expect(sent(first)).toEqual([`t/${key}`]); // alone, since nothing was acknowledged
+    await first.close();
+    const second = openQueue(files, { rulesOf });
+    await add(second, 't', 'c');
+    const [again, , newest] = sent(second);
+    expect(again).toBe(`t/${key}`);
+    expect(newest).toMatch(/^t\/3\.[\w-]{8}$/);
+  });
+
+  it('keeps the name that its application gave it, in the stream that it belongs to', async () => {
+    const files = steady();
+    const topic = 'devices/dev-7/telemetry/temp';
+    const rulesOf = (asked: string) => ({ ...NEWEST, drop: 'keep-latest' as const, isKeyed: asked === topic });
+    const first = openQueue(files, { rulesOf });
+    expect((await add(first, `${topic}/mine`, 'a')).key).toBe('mine');
+    await first.close();
+    const second = openQueue(files, { rulesOf });
+    expect(second.status.messages).toBe(1);
+    await add(second, `${topic}/yours`, 'b');
+    expect(sent(second)).toEqual([`${topic}/yours`]);
+  });
+
+  it('is another one when the queue was lost', async () => {
+    const one = await add(openQueue(steady()), 't', 'a');
+    const other = await add(openQueue(steady()), 't', 'a');
+    expect([one.key, other.key].map((key) => key.split('.')[0])).toEqual(['1', '1']);
+    expect(one.key).not.toBe(other.key);
   });
 
   it('tells when it was acknowledged, to those who ask before and to those who ask after', async () => {

@@ -4,6 +4,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
+import { keylessLength, withKey } from '../contract/topics.ts';
 import { DeviceError } from './device-error.ts';
 import { type DeviceLog, SILENT_LOG } from './device-state.ts';
 import { Journal } from './journal.ts';
@@ -12,7 +13,7 @@ import { messageSize } from './journal-record.ts';
 import type { RecoveredMessage } from './journal-recovery.ts';
 import type { Slip } from './journal-segment.ts';
 import { EmptyBell, type NewMessage, type Outbox, type OutboxLimits, type OutboxStatus } from './outbox.ts';
-import { Delivery, type Receipt } from './receipt.ts';
+import { Delivery, messageKey, type Receipt } from './receipt.ts';
 import { ReplayPace } from './replay-pace.ts';
 import type { Schedule } from './schedule.ts';
 import { type OutboxMessage, PRIORITIES, type Priority, type Sendable, SendWindow } from './send-window.ts';
@@ -39,6 +40,8 @@ export interface StreamRules {
 export interface TopicRules extends Pick<StreamRules, 'drop' | 'bytes'> {
   readonly priority?: Priority;
   readonly retain?: boolean;
+  /** Messages that were given no key are sent with the queue's own name for them. Default false. */
+  readonly isKeyed?: boolean;
 }
 
 export interface DiskOutboxOptions {
@@ -48,6 +51,7 @@ export interface DiskOutboxOptions {
   readonly bytes: number;
   /** Messages per second, of those that waited when a connection begins; 0: as fast as they go. */
   readonly replayRate: number;
+  /** Of a topic without a key. */
   readonly rulesOf: (topic: string) => TopicRules;
   /** False for a recovered message that this device may not send: it was another one then. */
   readonly owns: (topic: string) => boolean;
@@ -59,6 +63,7 @@ export interface DiskOutboxOptions {
 }
 
 interface Stream {
+  /** Without keys. */
   readonly topic: string;
   readonly rules: TopicRules;
   /** Oldest first; what is gone is passed over and left behind at the front. */
@@ -77,6 +82,14 @@ interface Entry extends Sendable {
   delivery: Delivery | undefined;
   readonly resolve?: (receipt: Receipt) => void;
   readonly reject?: (error: DeviceError) => void;
+}
+
+interface QueuedMessage {
+  readonly stream: Stream;
+  /** As it is on disk. */
+  readonly topic: string;
+  readonly slip: Slip;
+  readonly payload: Buffer;
 }
 
 const SEGMENT_MIN = 64 * 1024;
@@ -150,7 +163,10 @@ export class DiskOutbox implements Outbox {
     for (let entry = this.#window.peek(); entry !== undefined; entry = this.#window.peek()) {
       if (!this.#mayGoNow(entry)) return undefined;
       this.#window.next();
-      if (this.#load(entry)) return entry;
+      if (this.#load(entry)) {
+        this.#name(entry);
+        return entry;
+      }
       this.#window.remove(entry);
       this.#damaged += 1;
       this.#end(entry, new DeviceError('message_damaged'));
@@ -203,14 +219,15 @@ export class DiskOutbox implements Outbox {
 
   async #store(message: NewMessage): Promise<Receipt> {
     const { payload } = message;
-    const stream = this.#streamOf(message.topic);
+    const { topic } = message;
+    const stream = this.#streamOf(topic);
     const size = messageSize(message);
     if (!this.#makeRoom(stream, size)) {
       throw new DeviceError('outbox_full', { reason: `${this.#messages} messages, ${this.#bytes} bytes on disk` });
     }
-    const { slip, stored } = this.#journal.append({ topic: stream.topic, payload });
-    const entry = this.#enter(stream, slip, payload);
-    const delivery = new Delivery(slip.epoch, slip.sequence);
+    const { slip, stored } = this.#journal.append({ topic, payload });
+    const entry = this.#enter({ stream, topic, slip, payload });
+    const delivery = new Delivery(slip.epoch, slip.sequence, topic);
     entry.delivery = delivery;
     try {
       await stored;
@@ -234,7 +251,7 @@ export class DiskOutbox implements Outbox {
   }
 
   #readmit({ slip, topic }: RecoveredMessage): void {
-    const entry = this.#enter(this.#streamOf(topic), slip, NOTHING);
+    const entry = this.#enter({ stream: this.#streamOf(topic), topic, slip, payload: NOTHING });
     entry.isLoaded = false;
     if (!this.#options.owns(topic)) {
       this.#leave(entry);
@@ -255,7 +272,7 @@ export class DiskOutbox implements Outbox {
     this.#volatileMessages += 1;
     this.#volatileBytes += payload.length;
     this.#lastVolatile += 1;
-    const delivery = new Delivery(this.#volatileEpoch, this.#lastVolatile);
+    const delivery = new Delivery(this.#volatileEpoch, this.#lastVolatile, topic);
     return new Promise((resolve, reject) => {
       const entry: Entry = {
         ...{ topic, payload, priority, qos: 0, packetId: 0, sends: 0, standing: 'waiting', isLoaded: true },
@@ -267,11 +284,11 @@ export class DiskOutbox implements Outbox {
   }
 
   /** A place for it in the books; it can't be sent or dropped before it is `waiting`. */
-  #enter(stream: Stream, slip: Slip, payload: Buffer): Entry {
+  #enter({ stream, topic, slip, payload }: QueuedMessage): Entry {
     const { priority = 'normal', retain = false } = stream.rules;
     const entry: Entry = {
       ...{
-        topic: stream.topic,
+        topic: topic === stream.topic ? stream.topic : topic, // one text for all of a stream
         payload,
         priority,
         retain,
@@ -358,13 +375,21 @@ export class DiskOutbox implements Outbox {
     }
   }
 
-  #streamOf(topic: string): Stream {
+  #streamOf(keyedOrNot: string): Stream {
+    const topic = keyedOrNot.slice(0, keylessLength(keyedOrNot));
     let stream = this.#streams.get(topic);
     if (stream === undefined) {
       stream = { topic, rules: this.#options.rulesOf(topic), entries: [], head: 0, bytes: 0 };
       this.#streams.set(topic, stream);
     }
     return stream;
+  }
+
+  /** As late as this: a backlog of many messages shares one topic. */
+  #name(entry: Entry): void {
+    const { slip, stream } = entry;
+    if (slip === undefined || stream?.rules.isKeyed !== true || entry.topic !== stream.topic) return;
+    entry.topic = withKey(stream.topic, messageKey(slip.epoch, slip.sequence));
   }
 
   #load(entry: Entry): boolean {

@@ -34,7 +34,11 @@ export interface OutboxOrder {
   /** `memory`: nothing is written to disk, even if there is a `dataDir`. */
   readonly queue?: QueueOptions | 'memory' | undefined;
   readonly outbox?: Partial<OutboxLimits> | undefined;
+  readonly messageKeys?: MessageKeys | undefined;
 }
+
+/** Whether telemetry of QoS 1 is sent with a key that the application didn't give. */
+export type MessageKeys = 'automatic' | 'none';
 
 interface Surroundings {
   readonly deviceId: DeviceId;
@@ -53,7 +57,9 @@ export function openOutbox(order: OutboxOrder, { deviceId, now, schedule, log }:
   const limits = { ...DEFAULT_OUTBOX_LIMITS, ...order.outbox };
   const queue = order.queue === 'memory' ? undefined : order.queue;
   const directory = queue?.directory ?? (order.dataDir === undefined ? undefined : join(order.dataDir, 'queue'));
-  if (order.queue === 'memory' || directory === undefined) return new MemoryOutbox(limits);
+  if (order.queue === 'memory' || directory === undefined) {
+    return new MemoryOutbox(limits, (topic) => isKeyed(parseDeviceTopic(topic), order));
+  }
   const bytes = queue?.bytes ?? QUEUE_BYTES;
   const rulesOf = (topic: string): TopicRules => {
     const parsed = parseDeviceTopic(topic);
@@ -63,6 +69,7 @@ export function openOutbox(order: OutboxOrder, { deviceId, now, schedule, log }:
       bytes: own?.bytes ?? bytes,
       priority: own?.priority ?? 'normal',
       retain: parsed?.kind === 'twin',
+      isKeyed: isKeyed(parsed, order),
     };
   };
   try {
@@ -80,6 +87,11 @@ export function openOutbox(order: OutboxOrder, { deviceId, now, schedule, log }:
   }
 }
 
+/** With a key of its own it needs no other. */
+function isKeyed(topic: DeviceTopic | undefined, { messageKeys = 'automatic' }: OutboxOrder): boolean {
+  return messageKeys === 'automatic' && topic?.kind === 'telemetry' && topic.key === undefined;
+}
+
 /** Somebody waits for an answer, and nobody for an older state of the twin. */
 function ownRules(topic: DeviceTopic, queue: QueueOptions | undefined): Partial<StreamRules> | undefined {
   if (topic.kind === 'telemetry') return queue?.streams?.[topic.stream];
@@ -89,7 +101,8 @@ function ownRules(topic: DeviceTopic, queue: QueueOptions | undefined): Partial<
 }
 
 /** Throws `request_invalid`. */
-export function checkOutboxOrder({ dataDir, queue }: OutboxOrder): void {
+export function checkOutboxOrder({ dataDir, queue, messageKeys = 'automatic' }: OutboxOrder): void {
+  if (messageKeys !== 'automatic' && messageKeys !== 'none') throw invalid('expected message keys automatic or none');
   if (queue === undefined || queue === 'memory') return;
   const { bytes = QUEUE_BYTES, replayRate = REPLAY_RATE } = queue;
   if (dataDir === undefined && queue.directory === undefined) {

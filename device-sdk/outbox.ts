@@ -4,6 +4,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
+import { withKey } from '../contract/topics.ts';
 import { DeviceError } from './device-error.ts';
 import { Delivery, type Receipt } from './receipt.ts';
 import { type OutboxMessage, type Priority, type Sendable, SendWindow } from './send-window.ts';
@@ -11,6 +12,7 @@ import { type OutboxMessage, type Priority, type Sendable, SendWindow } from './
 export type { OutboxMessage } from './send-window.ts';
 
 export interface NewMessage {
+  /** With the key, if the application gave one. */
   readonly topic: string;
   readonly payload: Buffer;
   readonly qos: 0 | 1;
@@ -94,8 +96,12 @@ interface Entry extends Sendable {
   readonly reject: (error: DeviceError) => void;
 }
 
+/** Whether messages of QoS 1 on this topic, which has no key, are sent with one. */
+export type WantsKey = (topic: string) => boolean;
+
 export class MemoryOutbox implements Outbox {
   readonly #limits: OutboxLimits;
+  readonly #wantsKey: WantsKey;
   readonly #window: SendWindow<Entry>;
   readonly #epoch = randomBytes(6);
   readonly #empty = new EmptyBell();
@@ -104,8 +110,9 @@ export class MemoryOutbox implements Outbox {
   #lastSequence = 0;
   #isClosed = false;
 
-  constructor(limits: OutboxLimits) {
+  constructor(limits: OutboxLimits, wantsKey: WantsKey = () => false) {
     this.#limits = limits;
+    this.#wantsKey = wantsKey;
     this.#window = new SendWindow(limits);
   }
 
@@ -127,9 +134,11 @@ export class MemoryOutbox implements Outbox {
     this.#messages += 1;
     this.#bytes += message.payload.length;
     this.#lastSequence += 1;
-    const delivery = new Delivery(this.#epoch, this.#lastSequence);
+    const { payload, qos, priority = 'normal', retain = false } = message;
+    const delivery = new Delivery(this.#epoch, this.#lastSequence, message.topic);
+    const isKeyed = qos === 1 && this.#wantsKey(message.topic);
+    const topic = isKeyed ? withKey(message.topic, delivery.key) : message.topic;
     return new Promise((resolve, reject) => {
-      const { topic, payload, qos, priority = 'normal', retain = false } = message;
       this.#window.push({
         ...{ topic, payload, qos, priority, retain, packetId: 0, sends: 0, standing: 'waiting' },
         ...{ delivery, resolve, reject },

@@ -1,11 +1,12 @@
 /** What an application holds in its hand after `publish`. */
 
+import { keylessLength } from '../contract/topics.ts';
 import type { DeviceError } from './device-error.ts';
 
 export interface Receipt {
   /**
-   * Names this message for good, also when it is sent again after a reboot: 16 characters of A-Z a-z 0-9 _ -, unique
-   * within the device. It isn't on the wire: MQTT 3.1.1 has no place for it beside topic and payload.
+   * Names this message for good, also when it is sent again after a reboot, unique within the device: what `publish` was
+   * given, or a number, a dot and eight characters of A-Z a-z 0-9 _ -. Telemetry of QoS 1 is sent with it.
    */
   readonly key: string;
   /**
@@ -15,24 +16,38 @@ export interface Receipt {
   readonly acknowledged: Promise<void>;
 }
 
+/**
+ * The key of a message that its application gave none. The number stands first: the broker keeps keys that count on in next to
+ * no room. The epoch is drawn anew each time a queue is opened, so one that was lost or deleted repeats nothing.
+ */
+export function messageKey(epoch: Buffer, sequence: number): string {
+  return `${sequence}.${epoch.toString('base64url')}`;
+}
+
+function givenKey(topic: string): string | undefined {
+  const end = keylessLength(topic);
+  return end === topic.length ? undefined : topic.slice(end + 1);
+}
+
 /** A receipt in the making. The promise is made when it is asked for: most applications never do. */
 export class Delivery implements Receipt {
   readonly #epoch: Buffer;
   readonly #sequence: number;
+  readonly #given: string | undefined;
   #outcome: 'open' | 'acknowledged' | DeviceError = 'open';
   #promise: Promise<void> | undefined;
   #resolve: (() => void) | undefined;
   #reject: ((error: DeviceError) => void) | undefined;
 
-  constructor(epoch: Buffer, sequence: number) {
+  /** `topic`: with the key, if the application gave one. */
+  constructor(epoch: Buffer, sequence: number, topic: string) {
     this.#epoch = epoch;
     this.#sequence = sequence;
+    this.#given = givenKey(topic);
   }
 
   get key(): string {
-    const sequence = Buffer.alloc(6);
-    sequence.writeUIntBE(this.#sequence, 0, 6);
-    return Buffer.concat([this.#epoch, sequence]).toString('base64url');
+    return this.#given ?? messageKey(this.#epoch, this.#sequence);
   }
 
   get acknowledged(): Promise<void> {

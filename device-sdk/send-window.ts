@@ -4,7 +4,8 @@
  */
 
 export interface OutboxMessage {
-  readonly topic: string;
+  /** As it is sent: with the key, if it has one. */
+  topic: string;
   readonly payload: Buffer;
   readonly qos: 0 | 1;
   /** The broker keeps it for later subscribers. */

@@ -7,11 +7,14 @@ import { EventEmitter, once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { createServer, type TLSSocket } from 'node:tls';
 import { Aedes, type AedesPublishPacket, type Client } from 'aedes';
+import { keylessLength } from '../../contract/topics.ts';
 import type { ScriptedAuthority } from './scripted-authority.ts';
 
 export interface ReceivedMessage {
   readonly from: string;
+  /** Without its key, as a server of Rollcall passes it on. */
   readonly topic: string;
+  readonly key: string | undefined;
   readonly payload: string;
   readonly qos: number;
   readonly dup: boolean;
@@ -162,9 +165,12 @@ export async function nextMessage(
 }
 
 function received(client: Client | null, packet: AedesPublishPacket): ReceivedMessage {
+  const { topic } = packet;
+  const end = keylessLength(topic);
   return {
     from: client?.id ?? '',
-    topic: packet.topic,
+    topic: topic.slice(0, end),
+    key: end === topic.length ? undefined : topic.slice(end + 1),
     payload: packet.payload.toString(),
     qos: packet.qos,
     dup: packet.dup,

@@ -1,0 +1,161 @@
+/** A PUBACK that is lost, on a line between device and broker: the message is sent again, and stored and heard once. */
+
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { openConsoleClient } from '../../console/client.ts';
+import { Device } from '../../device-sdk/device.ts';
+import type { DeviceOptions } from '../../device-sdk/device-options.ts';
+import type { Receipt } from '../../device-sdk/receipt.ts';
+import { startFleet, type TestFleet } from '../testkit/fleet.ts';
+import { connectMqtt } from '../testkit/mqtt.ts';
+import { type RunningServer, serve } from '../testkit/program.ts';
+import { issueService } from '../testkit/service.ts';
+import { type SwallowingLine, startSwallowingLine } from '../testkit/swallowing-line.ts';
+import { temporaryDirectory } from '../testkit/temporary.ts';
+
+const STREAM = 'temp';
+
+interface Bed {
+  readonly fleet: TestFleet;
+  readonly line: SwallowingLine;
+  /** Topic and payload of what a subscriber heard. */
+  readonly heard: string[];
+  /** Resolves when the subscriber has heard a payload. */
+  hears(payload: string): Promise<void>;
+  open(options?: Partial<DeviceOptions>): Promise<Device>;
+}
+
+async function start(): Promise<Bed> {
+  const fleet = await startFleet();
+  onTestFinished(() => fleet.stop());
+  const line = await startSwallowingLine(fleet.mqttUrl);
+  onTestFinished(() => line.close());
+  const service = await connectMqtt(await issueService(fleet, 'dashboard'));
+  const heard: string[] = [];
+  service.on('message', (topic, payload) => heard.push(`${topic} ${payload}`));
+  await service.subscribeAsync('devices/+/telemetry/+', { qos: 1 });
+  const dataDir = join(temporaryDirectory(), 'device');
+  return {
+    fleet,
+    line,
+    heard,
+    hears: async (payload) => {
+      while (!heard.some((text) => text.endsWith(` ${payload}`))) {
+        await new Promise((resolve) => service.once('message', resolve));
+      }
+    },
+    open: async (options = {}) => {
+      const device = await opened(dataDir, line.mqttUrl, await fleet.mint(), options);
+      await device.connected();
+      return device;
+    },
+  };
+}
+
+/** It comes back at once when its line is cut. */
+async function opened(dataDir: string, mqttUrl: string, token: string, options: Partial<DeviceOptions> = {}) {
+  const device = await Device.open({
+    ...{ dataDir, mqttUrl, token, deviceId: 'pump-1', renewal: 'manual', random: () => 0 },
+    ...options,
+  } as DeviceOptions);
+  onTestFinished(() => device.close());
+  return device;
+}
+
+async function stored(operator: TestFleet['operator']): Promise<string[]> {
+  const messages = await operator.queryTelemetry({ device: 'pump-1', limit: 100 });
+  return messages.map(({ payload }) => String(payload));
+}
+
+describe('a message whose PUBACK was lost', () => {
+  it('is sent again under its key, acknowledged, and stored and heard once', async () => {
+    const { fleet, line, heard, hears, open } = await start();
+    const device = await open();
+    line.swallow();
+    const receipt = await device.publish(STREAM, '1');
+    await hears('1');
+    line.cut();
+    await receipt.acknowledged;
+    await (await device.publish(STREAM, '2')).acknowledged;
+    await hears('2');
+    expect(heard).toEqual(['devices/pump-1/telemetry/temp 1', 'devices/pump-1/telemetry/temp 2']);
+    expect(await stored(fleet.operator)).toEqual(['1', '2']);
+  });
+
+  it('is stored twice without a key, which shows that the line loses what this is about', async () => {
+    const { fleet, line, hears, open } = await start();
+    const device = await open({ messageKeys: 'none' });
+    line.swallow();
+    const receipt = await device.publish(STREAM, '1');
+    await hears('1');
+    line.cut();
+    await receipt.acknowledged;
+    expect(await stored(fleet.operator)).toEqual(['1', '1']);
+  });
+
+  it('is stored and heard once when the next process of the device sends it', async () => {
+    const { fleet, line, heard, hears, open } = await start();
+    const first = await open();
+    line.swallow();
+    const { key } = await first.publish(STREAM, '1');
+    await hears('1');
+    await first.close();
+    line.cut();
+    const second = await open();
+    await second.drained();
+    const newer = await second.publish(STREAM, '2');
+    await newer.acknowledged;
+    await hears('2');
+    expect(newer.key).not.toBe(key);
+    expect(heard).toHaveLength(2);
+    expect(await stored(fleet.operator)).toEqual(['1', '2']);
+  });
+
+  it('is stored and heard once with QoS 2 of a client that begins anew', async () => {
+    const { fleet, line, heard, hears } = await start();
+    const identity = { ...(await fleet.enroll('pump-1')), mqttUrl: line.mqttUrl };
+    const topic = 'devices/pump-1/telemetry/temp/mine-1';
+    const first = await connectMqtt(identity);
+    line.swallow();
+    first.publish(topic, '1', { qos: 2 });
+    await hears('1');
+    line.cut();
+    const second = await connectMqtt(identity);
+    await second.publishAsync(topic, '1', { qos: 2 });
+    await second.publishAsync('devices/pump-1/telemetry/temp/mine-2', '2', { qos: 2 });
+    await hears('2');
+    expect(heard).toHaveLength(2);
+    expect(await stored(fleet.operator)).toEqual(['1', '2']);
+  });
+
+  it('is stored once when the server is killed before it can acknowledge it, and heard by who comes back', async () => {
+    const root = temporaryDirectory();
+    const data = join(root, 'data');
+    let server: RunningServer = await serve(data);
+    onTestFinished(async () => void (await server.end('SIGTERM')));
+    const line = await startSwallowingLine(server.ready.mqttUrl);
+    onTestFinished(() => line.close());
+    let operator = openConsoleClient({ socketPath: server.ready.socket });
+    const service = await issueService({ operator, mqttUrl: server.ready.mqttUrl }, 'dashboard');
+    const { text } = await operator.mintToken({});
+    const device = await opened(join(root, 'device'), line.mqttUrl, text);
+    await device.connected();
+    line.swallow();
+    const receipt: Receipt = await device.publish(STREAM, '1');
+    while ((await stored(operator)).length === 0) await new Promise((resolve) => setImmediate(resolve));
+    await operator.close();
+    line.leadTo(undefined);
+    await server.end('SIGKILL');
+    line.cut();
+    server = await serve(data);
+    operator = openConsoleClient({ socketPath: server.ready.socket });
+    onTestFinished(() => operator.close());
+    const back = await connectMqtt({ ...service, mqttUrl: server.ready.mqttUrl });
+    const heard = new Promise((resolve) => back.once('message', (topic, payload) => resolve(`${topic} ${payload}`)));
+    await back.subscribeAsync('devices/+/telemetry/+', { qos: 1 });
+    line.leadTo(server.ready.mqttUrl);
+    await receipt.acknowledged;
+    expect(await heard).toBe('devices/pump-1/telemetry/temp 1');
+    expect(await stored(operator)).toEqual(['1']);
+  }, 60_000);
+});
