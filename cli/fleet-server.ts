@@ -290,14 +290,21 @@ async function start(
     if (holder.kind !== 'device') return;
     for (const serial of serials) renewals.renewed(holder.id, serial).catch(noticeStays);
   });
+  const listAnew = () => {
+    authority.refreshCrl().catch((error: unknown) => log.error({ error }, 'revocation list was not rebuilt'));
+  };
   introduceStanding({
     registry,
     broker,
     revoked: () => {
       void events.look();
-      authority.refreshCrl().catch((error: unknown) => log.error({ error }, 'revocation list was not rebuilt'));
+      listAnew();
     },
-    changed: () => void events.look(),
+    changed: ({ act }) => {
+      void events.look();
+      // Certificates of a suspended device are on hold, until it is anything else.
+      if (act === 'suspend' || act === 'resume' || act === 'quarantine') listAnew();
+    },
     log,
   });
   // Services hear of events when they are kept, and no more when the broker is about to close.

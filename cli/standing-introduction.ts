@@ -17,7 +17,7 @@ export interface StandingIntroduction {
   readonly broker: Pick<Broker, 'disconnect' | 'reauthorize'>;
   /** After a broker has confirmed; nobody waits for it. */
   readonly revoked: () => void;
-  readonly changed: () => void;
+  readonly changed: (change: DeviceChange) => void;
   readonly log: Logger;
 }
 
@@ -32,7 +32,7 @@ export function introduceStanding({ registry, broker, revoked, changed, log }: S
     const departure = await carryOut(change);
     const { device, act, status } = change;
     log.info({ device, act, status, sessionsClosed: departure.sessionsClosed }, 'device changed');
-    changed();
+    changed(change);
     return departure;
   });
 

@@ -13,6 +13,7 @@ import { type Identity, identityName, identityUri, isTrustDomain, parseIdentityU
 import { Problem } from '../contract/problem.ts';
 import type { IssuerMemory } from '../registry/issuers.ts';
 import type { GroupProfile } from '../registry/profiles.ts';
+import type { PublishedStatusMemory } from '../registry/published-status.ts';
 import type { IssuedCertificate, Registry } from '../registry/registry.ts';
 import { openCaCertificates } from './ca-certificates.ts';
 import { type CaDirectory, openCaDirectory } from './ca-directory.ts';
@@ -51,7 +52,9 @@ export interface AuthorityOptions {
   /** Certificates of our own servers that somebody else issues, by server. */
   readonly serverFiles?: Partial<Record<ServerName, CredentialFiles>> | undefined;
   readonly lifetimes: Lifetimes;
-  readonly registry: IssuerMemory & Pick<Registry, 'recordServerCertificate' | 'nextCrlNumber' | 'recordAct'>;
+  readonly registry: IssuerMemory &
+    PublishedStatusMemory &
+    Pick<Registry, 'recordServerCertificate' | 'nextCrlNumber' | 'recordAct'>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;

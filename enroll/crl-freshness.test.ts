@@ -23,7 +23,7 @@ function startPublisher(listRevoked: () => Promise<(typeof REVOKED)[]>) {
     notAfter: 1e12,
   };
   let number = 0;
-  const registry = { listRevokedBy: listRevoked, nextCrlNumber: async () => ++number };
+  const registry = { listRevokedBy: listRevoked, listHeldBy: async () => [], nextCrlNumber: async () => ++number };
   const options = { ca: { ...issuing, id: '', signer: keySigner(privateKey) }, registry, backdateSeconds: 0, log };
   return createCrlPublisher({ ...options, now: () => 1e9 });
 }

@@ -23,6 +23,9 @@ export const REASON_CODES = {
   affiliationChanged: 3,
   superseded: 4,
   cessationOfOperation: 5,
+  certificateHold: 6,
+  /** In a delta: it was on hold, and isn't any more. */
+  removeFromCRL: 8,
   privilegeWithdrawn: 9,
 } as const;
 

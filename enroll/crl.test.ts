@@ -2,6 +2,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
+import type { DeviceId } from '../contract/identity.ts';
+import type { HeldEntry } from '../registry/published-status.ts';
 import { REVOCATION_REASONS, type RevokedEntry } from '../registry/registry.ts';
 import type { Authority } from './authority.ts';
 import { writeCrl, writeCrlEntries } from './crl-writer.ts';
@@ -18,6 +20,7 @@ const HOUR = 3_600_000;
 interface ListedAuthority {
   readonly authority: Authority;
   readonly revoked: RevokedEntry[];
+  readonly held: HeldEntry[];
   readonly clock: { now: number };
   /** How many lists were made. */
   made(): number;
@@ -26,6 +29,7 @@ interface ListedAuthority {
 
 async function listedAuthority(): Promise<ListedAuthority> {
   const revoked: RevokedEntry[] = [];
+  const held: HeldEntry[] = [];
   const clock = { now: Date.now() };
   let number = 0;
   let broken = false;
@@ -37,6 +41,7 @@ async function listedAuthority(): Promise<ListedAuthority> {
       recordAct: async () => 1,
       recordServerCertificate: async () => {},
       listRevokedBy: async ({ after }) => (after === undefined ? [...revoked] : []),
+      listHeldBy: async ({ after }) => (after === undefined ? [...held] : []),
       nextCrlNumber: async () => {
         if (broken) throw new Error('disk full');
         number += 1;
@@ -47,6 +52,7 @@ async function listedAuthority(): Promise<ListedAuthority> {
   return {
     authority,
     revoked,
+    held,
     clock,
     made: () => number - 1, // the first is the root's
     breakRegistry: () => {
@@ -166,6 +172,51 @@ describe.skipIf(!installed('openssl'))('openssl (skipped where it is not install
     }
     const nextUpdate = new Date(text.match(/Next Update: (.+)/)?.[1] ?? '').getTime();
     expect(nextUpdate).toBe(revokedAt + 24 * HOUR);
+  });
+
+  it('shows what is on hold in list and delta, and takes it off by name when it is released', async () => {
+    const { authority, revoked, held, clock } = await listedAuthority();
+    const heldAt = clock.now;
+    const suspend = (serial: string, at = heldAt) => held.push({ serial, device: 'd' as DeviceId, heldAt: at });
+    const show = (der: Buffer) => consult('openssl', ['crl', '-inform', 'DER', '-noout', '-text'], der).text;
+    const reasons = (der: Buffer) => {
+      const entries = show(der).split('Serial Number: ').slice(1);
+      return Object.fromEntries(
+        entries.map((entry) => [entry.slice(0, 4), /Reason Code:\s+(.+)/.exec(entry)?.[1]?.trim()]),
+      );
+    };
+    const lists = async () => {
+      const delta = await authority.status.document(`/crl/${authority.cas.active.id}-delta.crl`);
+      return { full: reasons(await authority.crl()), delta: reasons(delta?.body as Buffer) };
+    };
+
+    // On the list that deltas stand on.
+    suspend('40AA', heldAt - HOUR);
+    await authority.crl();
+    expect(await lists()).toEqual({ full: { '40AA': 'Certificate Hold' }, delta: {} });
+
+    // Since then; and one of them comes and goes between two full lists.
+    suspend('40BB');
+    await authority.refreshCrl();
+    const onHold = { '40AA': 'Certificate Hold', '40BB': 'Certificate Hold' };
+    expect(await lists()).toEqual({ full: onHold, delta: { '40BB': 'Certificate Hold' } });
+    held.length = 0;
+    await authority.refreshCrl();
+    const removed = { '40AA': 'Remove From CRL', '40BB': 'Remove From CRL' };
+    expect(await lists()).toEqual({ full: {}, delta: removed });
+
+    // What is final takes the place of what wasn't, and may be read twice while it happens.
+    suspend('40BB');
+    revoked.push({ serial: '40BB', revokedAt: clock.now, reason: 'keyCompromise' });
+    await authority.refreshCrl();
+    const compromised = { '40BB': 'Key Compromise' };
+    expect(await lists()).toEqual({ full: compromised, delta: { ...compromised, '40AA': 'Remove From CRL' } });
+
+    // Another full list begins: what was over before it is nothing to its deltas.
+    held.length = 0;
+    clock.now += HOUR;
+    await authority.refreshCrl();
+    expect(await lists()).toEqual({ full: compromised, delta: {} });
   });
 
   it('refuses a revoked device by it and accepts another, whatever distribution point they name', async () => {

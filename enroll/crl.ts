@@ -5,9 +5,9 @@
  */
 
 import type { Logger } from 'pino';
-import type { IssuerMemory } from '../registry/issuers.ts';
+import type { HeldEntry, PublishedStatusMemory } from '../registry/published-status.ts';
 import type { Registry, RevokedEntry } from '../registry/registry.ts';
-import { type CrlFrame, writeCrl, writeCrlEntries } from './crl-writer.ts';
+import { type CrlEntry, type CrlFrame, writeCrl, writeCrlEntries } from './crl-writer.ts';
 import type { IssuerView } from './profile.ts';
 import type { Signer } from './signer.ts';
 
@@ -39,9 +39,24 @@ interface Made extends CrlPair {
   readonly madeAt: number;
 }
 
+/** The full list on which deltas stand. */
+interface Base {
+  readonly number: number;
+  readonly madeAt: number;
+  /** What was on hold in it or in a list since, by serial, and since when. */
+  readonly shownHeld: ReadonlyMap<string, number>;
+}
+
+interface Gathered {
+  readonly all: Buffer;
+  readonly recent: Buffer;
+  readonly count: number;
+  readonly held: ReadonlyMap<string, number>;
+}
+
 export function createCrlPublisher(options: {
   readonly ca: IssuerView & { readonly id: string; readonly signer: Signer };
-  readonly registry: Pick<IssuerMemory, 'listRevokedBy'> & Pick<Registry, 'nextCrlNumber'>;
+  readonly registry: Pick<PublishedStatusMemory, 'listRevokedBy' | 'listHeldBy'> & Pick<Registry, 'nextCrlNumber'>;
   readonly deltaUrl?: string | undefined;
   readonly backdateSeconds: number;
   readonly now: () => number;
@@ -49,37 +64,65 @@ export function createCrlPublisher(options: {
 }): CrlPublisher {
   const { ca, registry, now, log } = options;
   let list: Made | undefined;
-  let base: { readonly number: number; readonly madeAt: number } | undefined;
+  let base: Base | undefined;
   let running: Promise<void> | undefined;
   let waiting: Promise<void> | undefined;
   let restUntil = 0;
 
-  const gather = async (
-    since: number,
-  ): Promise<{ readonly all: Buffer; readonly recent: Buffer; readonly count: number }> => {
+  /** By serial, since when. */
+  const gatherHeld = async (): Promise<Map<string, number>> => {
+    const held = new Map<string, number>();
+    let after: HeldEntry | undefined;
+    for (;;) {
+      const page = await registry.listHeldBy({ issuerId: ca.id, after, limit: SLICE });
+      for (const { serial, heldAt } of page) held.set(serial, heldAt);
+      after = page.at(-1);
+      if (page.length < SLICE) return held;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  };
+
+  const gather = async ({ madeAt: since, shownHeld }: Base): Promise<Gathered> => {
+    // First what is on hold: what is revoked meanwhile is in the second reading, and so in one of them at least.
+    const held = await gatherHeld();
+    const released = new Map([...shownHeld].filter(([serial]) => !held.has(serial)));
     const all: Buffer[] = [];
-    const recent: RevokedEntry[] = [];
+    const recent: CrlEntry[] = [];
     let after: RevokedEntry | undefined;
     let count = 0;
     for (;;) {
       const page = await registry.listRevokedBy({ issuerId: ca.id, after, limit: SLICE });
       all.push(writeCrlEntries(page));
-      for (const entry of page) if (entry.revokedAt >= since) recent.push(entry);
+      for (const entry of page) {
+        if (entry.revokedAt >= since) recent.push(entry);
+        held.delete(entry.serial);
+        released.delete(entry.serial);
+      }
       count += page.length;
       after = page.at(-1);
-      if (page.length < SLICE) return { all: Buffer.concat(all), recent: writeCrlEntries(recent), count };
+      if (page.length < SLICE) break;
       await new Promise((resolve) => setImmediate(resolve));
     }
+    const onHold = [...held].map(([serial, heldAt]) => entryOf(serial, heldAt, 'certificateHold'));
+    recent.push(...onHold.filter(({ revokedAt }) => revokedAt >= since));
+    for (const [serial, heldAt] of released) recent.push(entryOf(serial, heldAt, 'removeFromCRL'));
+    return {
+      all: Buffer.concat([...all, writeCrlEntries(onHold)]),
+      recent: writeCrlEntries(recent),
+      count: count + onHold.length,
+      held,
+    };
   };
 
   const make = async (): Promise<void> => {
     const started = performance.now();
     const madeAt = now();
-    // The number first: a list with a higher number never holds less.
+    // The number first: a list with a higher number never holds less of what is final.
     const number = await registry.nextCrlNumber();
     const age = base === undefined ? -1 : madeAt - base.madeAt;
-    if (base === undefined || age < 0 || age >= BASE_LIFE_MS) base = { number, madeAt };
-    const { all, recent, count } = await gather(base.madeAt);
+    const isBaseOver = base === undefined || age < 0 || age >= BASE_LIFE_MS;
+    const under: Base = base === undefined || isBaseOver ? { number, madeAt, shownHeld: new Map() } : base;
+    const { all, recent, count, held } = await gather(under);
     const frame: CrlFrame = {
       issuer: ca.subject,
       keyIdentifier: ca.keyIdentifier,
@@ -89,8 +132,10 @@ export function createCrlPublisher(options: {
       lists: 'users',
     };
     const full = await writeCrl({ ...frame, deltaUrl: options.deltaUrl }, all, ca.signer);
-    const delta = await writeCrl({ ...frame, baseNumber: base.number }, recent, ca.signer);
+    const delta = await writeCrl({ ...frame, baseNumber: under.number }, recent, ca.signer);
     list = { full, delta, madeAt };
+    // Whoever was on hold in any list since the base is taken off by name (RFC 5280, section 5.2.4).
+    base = { ...under, shownHeld: new Map([...under.shownHeld, ...held]) };
     const took = performance.now() - started;
     restUntil = performance.now() + Math.min(took * REST, LONGEST_REST_MS);
     log.info({ ca: ca.id, number, entries: count, bytes: full.length, ms: Math.round(took) }, 'revocation list made');
@@ -136,6 +181,10 @@ export function createCrlPublisher(options: {
       return list as Made;
     },
   };
+}
+
+function entryOf(serial: string, revokedAt: number, reason: CrlEntry['reason']): CrlEntry {
+  return { serial, revokedAt, reason };
 }
 
 function pause(ms: number): Promise<void> {

@@ -5,7 +5,7 @@
 
 import { createHash, generateKeyPairSync } from 'node:crypto';
 import type { Logger } from 'pino';
-import type { CertificateStatus, IssuerMemory } from '../registry/issuers.ts';
+import type { CertificateStatus, PublishedStatusMemory } from '../registry/published-status.ts';
 import type { IssuedCertificate } from '../registry/registry.ts';
 import type { IssuingCa, SigningCa } from './ca-set.ts';
 import { REASON_CODES } from './crl-writer.ts';
@@ -54,7 +54,7 @@ const REFUSALS = { malformedRequest: 1, internalError: 2, tryLater: 3, unauthori
 
 export function createOcspResponder(options: {
   readonly issuing: () => readonly IssuingCa[];
-  readonly registry: Pick<IssuerMemory, 'certificateStatus'>;
+  readonly registry: Pick<PublishedStatusMemory, 'certificateStatus'>;
   /** Issues and records the certificate of a signer of OCSP answers. */
   readonly issueResponder: (ca: SigningCa, publicKeySpki: Buffer) => Promise<IssuedCertificate>;
   readonly backdateSeconds: number;

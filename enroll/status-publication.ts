@@ -6,7 +6,7 @@
 import { X509Certificate } from 'node:crypto';
 import type { Logger } from 'pino';
 import { Problem } from '../contract/problem.ts';
-import type { IssuerMemory } from '../registry/issuers.ts';
+import type { PublishedStatusMemory } from '../registry/published-status.ts';
 import type { IssuedCertificate, Registry } from '../registry/registry.ts';
 import type { CaDirectory } from './ca-directory.ts';
 import type { CaSet, SigningCa } from './ca-set.ts';
@@ -49,7 +49,7 @@ export function createStatusPublication(options: {
   readonly current: () => CaSet;
   readonly rootSigner: (id: string) => Promise<Signer | undefined>;
   readonly directory: CaDirectory;
-  readonly registry: IssuerMemory & Pick<Registry, 'nextCrlNumber'>;
+  readonly registry: PublishedStatusMemory & Pick<Registry, 'nextCrlNumber'>;
   readonly issueResponder: (ca: SigningCa, publicKeySpki: Buffer) => Promise<IssuedCertificate>;
   readonly urls: ((issuerId: string) => StatusUrls) | undefined;
   readonly backdateSeconds: number;

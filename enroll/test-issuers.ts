@@ -1,8 +1,9 @@
 /** CAs remembered by a test instead of a registry: those of a first start, which never change. */
 
 import type { IssuerMemory, IssuerRecord, NewIssuer } from '../registry/issuers.ts';
+import type { PublishedStatusMemory } from '../registry/published-status.ts';
 
-export function memoryOfIssuers(): IssuerMemory {
+export function memoryOfIssuers(): IssuerMemory & PublishedStatusMemory {
   const records: IssuerRecord[] = [];
   const never = () => Promise.reject(new Error('expected a test with a registry'));
   return {
@@ -17,6 +18,7 @@ export function memoryOfIssuers(): IssuerMemory {
     countNotSeenSince: async () => 0,
     countIssued: async () => 0,
     listRevokedBy: async () => [],
+    listHeldBy: async () => [],
     certificateStatus: async () => ({ state: 'unknown' }),
   };
 }

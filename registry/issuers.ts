@@ -1,12 +1,12 @@
 /**
- * The CAs of the fleet as the registry remembers them: what each is good for, which of them issued a certificate, and
- * what revocation lists and OCSP say of it. Knows no keys, and reads no certificate; `enroll/` does.
+ * The CAs of the fleet as the registry remembers them: what each is good for, and who depends on it. Knows no keys, and
+ * reads no certificate; `enroll/` does.
  */
 
 import { Problem } from '../contract/problem.ts';
 import { auditTime, recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
-import type { Actor, RevocationReason, RevokedEntry } from './registry.ts';
+import type { Actor } from './registry.ts';
 import type { Transaction } from './transaction.ts';
 
 /**
@@ -39,13 +39,6 @@ export interface IssuerRecord extends NewIssuer {
   readonly retiredAt: number | undefined;
 }
 
-/** What a serial is worth to third parties. */
-export type CertificateStatus =
-  | { readonly state: 'good' }
-  | { readonly state: 'revoked'; readonly revokedAt: number; readonly reason: RevocationReason }
-  /** This CA issued no such certificate. */
-  | { readonly state: 'unknown' };
-
 export interface IssuerMemory {
   /** In the order in which they were prepared. */
   listIssuers(): Promise<readonly IssuerRecord[]>;
@@ -72,21 +65,7 @@ export interface IssuerMemory {
   countNotSeenSince(at: number): Promise<number>;
   /** Certificates of this CA that are neither revoked nor over. */
   countIssued(id: string): Promise<number>;
-  /**
-   * For its revocation list, in the order of revocation: revoked, and not over for more than a week. `since`: only what
-   * was revoked at that moment or later.
-   */
-  listRevokedBy(page: {
-    readonly issuerId: string;
-    readonly after?: RevokedEntry | undefined;
-    readonly since?: number | undefined;
-    readonly limit: number;
-  }): Promise<readonly RevokedEntry[]>;
-  certificateStatus(issuerId: string, serial: string): Promise<CertificateStatus>;
 }
-
-/** RFC 5280, section 3.3: listed until a list made after the end has carried it; a week is longer than any list of ours lives. */
-const LISTED_AFTER_EXPIRY_MS = 7 * 24 * 3_600_000;
 
 export function issuerMemory(database: RegistryDatabase): IssuerMemory {
   return {
@@ -116,23 +95,6 @@ export function issuerMemory(database: RegistryDatabase): IssuerMemory {
             { id, now: tx.now },
           )?.n ?? 0,
       ),
-    listRevokedBy: async ({ issuerId, after, since, limit }) =>
-      database.read((tx) =>
-        tx.all<RevokedEntry>(
-          `SELECT serial, revoked_at AS revokedAt, revocation_reason AS reason FROM certificates
-           WHERE issuer_id = @issuerId AND revoked_at IS NOT NULL AND (revoked_at, serial) > (@at, @serial)
-             AND not_after > @listed
-           ORDER BY revoked_at, serial LIMIT @limit`,
-          {
-            issuerId,
-            at: after?.revokedAt ?? (since ?? 0) - 1,
-            serial: after?.serial ?? 'g', // after every digit: the moment before `since` is left out whole
-            listed: tx.now - LISTED_AFTER_EXPIRY_MS,
-            limit,
-          },
-        ),
-      ),
-    certificateStatus: async (issuerId, serial) => database.read((tx) => statusOf(tx, issuerId, serial)),
   };
 }
 
@@ -246,17 +208,6 @@ function notSeenSince(tx: Transaction, at: number): number {
       { at, now: tx.now },
     )?.n ?? 0;
   return count('device_id') + count('service_name');
-}
-
-function statusOf(tx: Transaction, issuerId: string, serial: string): CertificateStatus {
-  const row = tx.get<{
-    readonly issuer_id: string | null;
-    readonly revoked_at: number | null;
-    readonly revocation_reason: RevocationReason | null;
-  }>('SELECT issuer_id, revoked_at, revocation_reason FROM certificates WHERE serial = @serial', { serial });
-  if (row === undefined || row.issuer_id !== issuerId) return { state: 'unknown' };
-  if (row.revoked_at === null) return { state: 'good' };
-  return { state: 'revoked', revokedAt: row.revoked_at, reason: row.revocation_reason ?? 'unspecified' };
 }
 
 function expectState(tx: Transaction, id: string, wanted: readonly IssuerState[]): IssuerRecord {

@@ -19,6 +19,7 @@ import { Listeners } from './listeners.ts';
 import { findPolicy, setPolicy } from './policies.ts';
 import { profileMemory } from './profiles.ts';
 import { Propagation } from './propagation.ts';
+import { publishedStatusMemory } from './published-status.ts';
 import { DEFAULT_RECOVERY, type RecoveryLimits, recoveryMemory } from './recovery.ts';
 import type { Confirmation, DeviceChange, Registry, Revocation } from './registry.ts';
 import { admitRenewal, commitRenewal } from './renewal.ts';
@@ -117,6 +118,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     },
 
     ...issuerMemory(database),
+    ...publishedStatusMemory(database),
     ...renewalWindowMemory(database),
     ...profileMemory(database),
     ...expiryMemory(database),

@@ -11,6 +11,7 @@ import type { PolicyDocument, PolicyScope } from '../contract/policy.ts';
 import type { ExpiryMemory } from './expiry.ts';
 import type { IssuerMemory } from './issuers.ts';
 import type { GroupProfile, ProfileMemory } from './profiles.ts';
+import type { PublishedStatusMemory } from './published-status.ts';
 import type { RecoveryMemory } from './recovery.ts';
 import type { RenewalWindowMemory } from './renewal-windows.ts';
 
@@ -355,7 +356,13 @@ export interface DeviceFilter {
   readonly limit: number;
 }
 
-export interface Registry extends IssuerMemory, RenewalWindowMemory, RecoveryMemory, ProfileMemory, ExpiryMemory {
+export interface Registry
+  extends IssuerMemory,
+    PublishedStatusMemory,
+    RenewalWindowMemory,
+    RecoveryMemory,
+    ProfileMemory,
+    ExpiryMemory {
   mintToken(order: MintOrder, actor: Actor): Promise<MintedToken>;
   listTokens(): Promise<readonly TokenRecord[]>;
   /** Undefined when there is no such token; voiding twice is voiding once. */

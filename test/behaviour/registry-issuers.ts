@@ -132,6 +132,44 @@ export function issuerBehaviour(openFresh: OpenFreshRegistry): void {
       });
     });
 
+    it('holds what a suspended device has, until it is resumed or in quarantine, and lists it page by page', async () => {
+      const fleet = await twoCas(openFresh);
+      const { registry, serials } = fleet;
+      const [first, second] = serials as [string, string];
+      const both = [device('pump-1'), device('pump-2')];
+      await registry.actOnDevices(both, { act: 'suspend' }, OPERATOR);
+      const heldAt = fleet.now;
+      fleet.pass(1000);
+      expect(await registry.certificateStatus(FIRST.id, first)).toEqual({
+        state: 'revoked',
+        revokedAt: heldAt,
+        reason: 'certificateHold',
+      });
+      const page = { issuerId: FIRST.id, limit: 1 };
+      const [one] = await registry.listHeldBy(page);
+      expect(one).toEqual({ serial: first, device: 'pump-1', heldAt });
+      const [two] = await registry.listHeldBy({ ...page, after: one });
+      expect(two).toEqual({ serial: second, device: 'pump-2', heldAt });
+      expect(await registry.listHeldBy({ ...page, after: two })).toEqual([]);
+      expect(await registry.listHeldBy({ issuerId: SECOND.id, limit: 9 })).toEqual([]);
+      expect(await registry.listRevokedBy({ issuerId: FIRST.id, limit: 9 })).toEqual([]);
+
+      await registry.actOnDevices([device('pump-1')], { act: 'resume' }, OPERATOR);
+      await registry.actOnDevices([device('pump-2')], { act: 'quarantine' }, OPERATOR);
+      for (const serial of [first, second]) {
+        expect(await registry.certificateStatus(FIRST.id, serial)).toEqual({ state: 'good' });
+      }
+      expect(await registry.listHeldBy({ issuerId: FIRST.id, limit: 9 })).toEqual([]);
+
+      // What is final isn't on hold any more, and nothing brings it back.
+      await registry.actOnDevices(both, { act: 'suspend' }, OPERATOR);
+      await registry.revokeDevices([device('pump-1')], 'keyCompromise', OPERATOR);
+      expect(await registry.certificateStatus(FIRST.id, first)).toMatchObject({ reason: 'keyCompromise' });
+      expect(await registry.listHeldBy({ issuerId: FIRST.id, limit: 9 })).toMatchObject([{ serial: second }]);
+      fleet.pass(98 * DAY);
+      expect(await registry.listHeldBy({ issuerId: FIRST.id, limit: 9 })).toEqual([]);
+    });
+
     it('lists what it revoked page by page, since a moment, and until a week after the end', async () => {
       const fleet = await twoCas(openFresh);
       const { registry, serials } = fleet;

@@ -116,6 +116,56 @@ describeWithClients('who checks our certificates', NEEDS, () => {
     expect((await ask('-serial', '0x4711')).stdout).toContain(': unknown');
   });
 
+  it('openssl hears that a suspended device is on hold, by OCSP, list and delta, and that it is not when it is resumed', async () => {
+    const { directory } = await checkerDirectory();
+    const found = writeCredentials(join(directory, 'found'), await fleet.enroll('third-found'));
+    const id = 'third-found' as DeviceId;
+    const ask = async () => {
+      const args = ['ocsp', '-url', `${status}/ocsp`, '-CAfile', 'root.pem', '-issuer', 'issuing.pem'];
+      return (await succeed('openssl', [...args, '-cert', found.certificate], { directory })).stdout;
+    };
+    const text = (await succeed('openssl', ['x509', '-in', found.certificate, '-noout', '-serial'], { directory }))
+      .stdout;
+    const serial = /=(\w+)/.exec(text)?.[1] as string;
+    const issuing = (await fleet.operator.listCas()).find(({ role }) => role === 'issuing')?.id as string;
+    const reasonIn = async (name: string) => {
+      await succeed('curl', ['--silent', '--fail', '--output', 'one.crl', `${status}/crl/${name}.crl`], { directory });
+      const shown = await succeed('openssl', ['crl', '-inform', 'DER', '-in', 'one.crl', '-noout', '-text'], {
+        directory,
+      });
+      const entry = shown.stdout.split(`Serial Number: ${serial}`)[1]?.split('Serial Number')[0];
+      return /Reason Code:\s+(.+)/.exec(entry ?? '')?.[1]?.trim();
+    };
+    const verify = async () => {
+      await succeed('curl', ['--silent', '--fail', '--output', 'all.pem', `${status}/crl/all.pem`], { directory });
+      const args = [
+        'verify',
+        '-crl_check_all',
+        '-CRLfile',
+        'all.pem',
+        '-CAfile',
+        'root.pem',
+        '-untrusted',
+        'issuing.pem',
+      ];
+      return (await runClient('openssl', [...args, found.certificate], { directory })).status === 0;
+    };
+    expect(await ask()).toContain(': good');
+    expect(await verify()).toBe(true);
+
+    await fleet.operator.suspendDevices({ ids: [id] });
+    expect(await ask()).toMatch(/: revoked[\s\S]*Reason: certificateHold/);
+    expect(await reasonIn(issuing)).toBe('Certificate Hold');
+    expect(await reasonIn(`${issuing}-delta`)).toBe('Certificate Hold');
+    expect(await verify()).toBe(false);
+
+    await fleet.operator.resumeDevices({ ids: [id] });
+    expect(await ask()).toContain(': good');
+    expect(await reasonIn(issuing)).toBeUndefined();
+    expect(await reasonIn(`${issuing}-delta`)).toBe('Remove From CRL');
+    expect(await verify()).toBe(true);
+  });
+
   it('openssl asks OCSP by GET', async () => {
     const { directory } = await checkerDirectory();
     const make = ['ocsp', '-no_nonce', '-issuer', 'issuing.pem', '-cert', lost.certificate, '-reqout', 'request.der'];

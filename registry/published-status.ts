@@ -1,0 +1,111 @@
+/**
+ * What third parties may know of a CA's certificates, for revocation lists and OCSP: good, revoked, or on hold while their
+ * device is suspended. Rollcall's own doors ask `standing.ts`.
+ */
+
+import type { DeviceId } from '../contract/identity.ts';
+import type { RegistryDatabase } from './database.ts';
+import type { RevocationReason, RevokedEntry } from './registry.ts';
+import type { Transaction } from './transaction.ts';
+
+/** What a serial is worth to third parties. */
+export type CertificateStatus =
+  | { readonly state: 'good' }
+  | {
+      readonly state: 'revoked';
+      readonly revokedAt: number;
+      /** `certificateHold` (RFC 5280, section 5.3.1): its device is suspended, and may be resumed. */
+      readonly reason: RevocationReason | 'certificateHold';
+    }
+  /** This CA issued no such certificate. */
+  | { readonly state: 'unknown' };
+
+/** A certificate whose device is suspended. */
+export interface HeldEntry {
+  readonly serial: string;
+  readonly device: DeviceId;
+  readonly heldAt: number;
+}
+
+export interface PublishedStatusMemory {
+  /**
+   * For its revocation list, in the order of revocation: revoked, and not over for more than a week. `since`: only what
+   * was revoked at that moment or later.
+   */
+  listRevokedBy(page: {
+    readonly issuerId: string;
+    readonly after?: RevokedEntry | undefined;
+    readonly since?: number | undefined;
+    readonly limit: number;
+  }): Promise<readonly RevokedEntry[]>;
+  /** The same for what is on hold, in the order of devices and serials. Nothing of it is revoked. */
+  listHeldBy(page: {
+    readonly issuerId: string;
+    readonly after?: HeldEntry | undefined;
+    readonly limit: number;
+  }): Promise<readonly HeldEntry[]>;
+  certificateStatus(issuerId: string, serial: string): Promise<CertificateStatus>;
+}
+
+/** RFC 5280, section 3.3: listed until a list made after the end has carried it; a week is longer than any list of ours lives. */
+const LISTED_AFTER_EXPIRY_MS = 7 * 24 * 3_600_000;
+
+export function publishedStatusMemory(database: RegistryDatabase): PublishedStatusMemory {
+  return {
+    listRevokedBy: async ({ issuerId, after, since, limit }) =>
+      database.read((tx) =>
+        tx.all<RevokedEntry>(
+          `SELECT serial, revoked_at AS revokedAt, revocation_reason AS reason FROM certificates
+           WHERE issuer_id = @issuerId AND revoked_at IS NOT NULL AND (revoked_at, serial) > (@at, @serial)
+             AND not_after > @listed
+           ORDER BY revoked_at, serial LIMIT @limit`,
+          {
+            issuerId,
+            at: after?.revokedAt ?? (since ?? 0) - 1,
+            serial: after?.serial ?? 'g', // after every digit: the moment before `since` is left out whole
+            listed: tx.now - LISTED_AFTER_EXPIRY_MS,
+            limit,
+          },
+        ),
+      ),
+    listHeldBy: async ({ issuerId, after, limit }) =>
+      database.read((tx) =>
+        // In this order, by the few devices that are suspended: `+` keeps the index of a CA's certificates, all of them, out.
+        tx.all<HeldEntry>(
+          `SELECT serial, devices.id AS device, restricted_at AS heldAt
+           FROM devices CROSS JOIN certificates ON certificates.device_id = devices.id
+           WHERE restriction = 'suspended' AND devices.id >= @device AND (devices.id, serial) > (@device, @serial)
+             AND certificates.revoked_at IS NULL AND +issuer_id = @issuerId AND +not_after > @listed
+           ORDER BY devices.id, serial LIMIT @limit`,
+          {
+            issuerId,
+            device: after?.device ?? '',
+            serial: after?.serial ?? '',
+            listed: tx.now - LISTED_AFTER_EXPIRY_MS,
+            limit,
+          },
+        ),
+      ),
+    certificateStatus: async (issuerId, serial) => database.read((tx) => statusOf(tx, issuerId, serial)),
+  };
+}
+
+function statusOf(tx: Transaction, issuerId: string, serial: string): CertificateStatus {
+  const row = tx.get<{
+    readonly issuer_id: string | null;
+    readonly revoked_at: number | null;
+    readonly revocation_reason: RevocationReason | null;
+    readonly held_at: number | null;
+  }>(
+    `SELECT issuer_id, revoked_at, revocation_reason,
+       (SELECT restricted_at FROM devices WHERE id = device_id AND restriction = 'suspended') AS held_at
+     FROM certificates WHERE serial = @serial`,
+    { serial },
+  );
+  if (row === undefined || row.issuer_id !== issuerId) return { state: 'unknown' };
+  if (row.revoked_at !== null) {
+    return { state: 'revoked', revokedAt: row.revoked_at, reason: row.revocation_reason ?? 'unspecified' };
+  }
+  if (row.held_at !== null) return { state: 'revoked', revokedAt: row.held_at, reason: 'certificateHold' };
+  return { state: 'good' };
+}
