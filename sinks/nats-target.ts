@@ -6,20 +6,16 @@
 import {
   JetStreamApiError,
   type JetStreamClient,
+  type JetStreamManager,
   jetstream,
   jetstreamManager,
   RetentionPolicy,
   StorageType,
 } from '@nats-io/jetstream';
-import {
-  connect,
-  credsAuthenticator,
-  headers,
-  type NatsConnection,
-  nanos,
-  nkeyAuthenticator,
-} from '@nats-io/transport-node';
+import { connect, credsAuthenticator, type NatsConnection, nanos, nkeyAuthenticator } from '@nats-io/transport-node';
 import type { StoredMessage } from '../telemetry/telemetry.ts';
+import { arrivedAlready } from './nats-arrivals.ts';
+import { bytesOf, headersOf, idOf, subjectOf } from './nats-message.ts';
 import { type Refused, type Secret, type SinkSource, type Target, TargetDown } from './target.ts';
 import { type TargetTls, type TlsMaterial, targetError } from './tls.ts';
 
@@ -42,8 +38,10 @@ export interface NatsTargetOptions {
   readonly timeout: number;
 }
 
-/** How long a stream that we make remembers ids. What is sent again after a longer outage is not recognized. */
+/** How long a stream that we make remembers ids. What is sent again after a longer outage is looked for in the stream. */
 const REMEMBERS_MS = 3_600_000;
+
+const NOTHING: ReadonlySet<StoredMessage> = new Set();
 
 const STREAM_NOT_FOUND = 10_059;
 /** "message size exceeds maximum allowed" */
@@ -53,6 +51,13 @@ export class NatsTarget implements Target {
   readonly #options: NatsTargetOptions;
   #connection: NatsConnection | undefined;
   #client: JetStreamClient | undefined;
+  #manager: JetStreamManager | undefined;
+  /** Of the stream: headers and payload; larger messages are refused by it. */
+  #mostBytes = Number.POSITIVE_INFINITY;
+  /** Some of the next batch may have arrived: an acknowledgement was lost, or a process of ours ended. */
+  #isUncertain = true;
+  /** Largest sequence in the stream that was acknowledged to us. */
+  #acknowledged = 0;
   #material: TlsMaterial | undefined;
 
   constructor(options: NatsTargetOptions) {
@@ -64,16 +69,24 @@ export class NatsTarget implements Target {
       const [connection, client] = await this.#connected();
       const most = connection.info?.max_payload ?? Number.POSITIVE_INFINITY;
       const refused: Refused[] = [];
-      for (const wave of wavesOf(messages)) {
+      const arrived = this.#isUncertain ? await this.#arrived(connection, messages) : NOTHING;
+      this.#isUncertain = true;
+      for (const wave of wavesOf(messages.filter((message) => !arrived.has(message)))) {
         if (signal.aborted) throw new TargetDown('stopped');
         const outcomes = await Promise.all(wave.map((message) => this.#publish(client, message, most)));
         for (const outcome of outcomes) if (outcome !== undefined) refused.push(outcome);
       }
+      this.#isUncertain = false;
       return inOrder(refused);
     } catch (error) {
       await this.close();
       throw targetError(error);
     }
+  }
+
+  /** What was forwarded before is wanted a second time: it is not to be looked for. */
+  replaying(): void {
+    this.#isUncertain = false;
   }
 
   async close(): Promise<void> {
@@ -114,8 +127,11 @@ export class NatsTarget implements Target {
   async #prepareStream(connection: NatsConnection): Promise<void> {
     const { stream, subject, timeout } = this.#options;
     const manager = await jetstreamManager(connection, { timeout, checkAPI: false });
+    this.#manager = manager;
+    this.#mostBytes = Number.POSITIVE_INFINITY;
     try {
-      await manager.streams.info(stream);
+      const { max_msg_size } = (await manager.streams.info(stream)).config;
+      if (max_msg_size > 0) this.#mostBytes = max_msg_size;
     } catch (error) {
       if (!(error instanceof JetStreamApiError) || error.code !== STREAM_NOT_FOUND) throw error;
       await manager.streams.add({
@@ -128,41 +144,49 @@ export class NatsTarget implements Target {
     }
   }
 
+  /** An account that may not read its stream sends all of it again: then the stream's memory of ids is all there is. */
+  async #arrived(connection: NatsConnection, messages: readonly StoredMessage[]): Promise<ReadonlySet<StoredMessage>> {
+    const { stream } = this.#options;
+    // What the stream refuses was not sent in vain: it has to be refused again, to become a dead letter.
+    const fitting = messages.filter((message) => bytesOf(message) <= this.#mostBytes);
+    try {
+      return await arrivedAlready({
+        manager: this.#manager as JetStreamManager,
+        stream,
+        messages: fitting,
+        after: this.#acknowledged,
+        subjectOf: (message) => subjectOf(message, this.#options),
+        idOf: (message) => idOf(message, this.#options),
+      });
+    } catch (error) {
+      if (connection.isClosed()) throw error;
+      return NOTHING;
+    }
+  }
+
   /** Undefined when it is stored, now or before. */
   async #publish(client: JetStreamClient, message: StoredMessage, most: number): Promise<Refused | undefined> {
-    const { source, stream, timeout } = this.#options;
-    const about = headers();
-    about.set('Rollcall-Position', String(message.position));
-    about.set('Rollcall-Received-At', new Date(message.receivedAt).toISOString());
-    if (message.contentType !== undefined) about.set('Content-Type', message.contentType);
-    if (message.deviceTime !== undefined) about.set('Rollcall-Device-Time', new Date(message.deviceTime).toISOString());
-    if (message.deviceSequence !== undefined) about.set('Rollcall-Device-Sequence', String(message.deviceSequence));
-    // Headers count too; their length is known only when they are written.
-    if (message.payload.byteLength + about.toString().length + 256 > most) {
+    const { stream, timeout } = this.#options;
+    const about = headersOf(message);
+    if (bytesOf(message, about) > most) {
       return {
         message,
         reason: `expected at most ${most} bytes with its headers, found ${message.payload.byteLength}`,
       };
     }
     try {
-      await client.publish(this.#subjectOf(message), message.payload, {
-        msgID: `${source}-${message.receivedAt}-${message.position}`,
+      const { seq } = await client.publish(subjectOf(message, this.#options), message.payload, {
+        msgID: idOf(message, this.#options),
         expect: { streamName: stream },
         headers: about,
         timeout,
       });
+      this.#acknowledged = Math.max(this.#acknowledged, seq);
       return undefined;
     } catch (error) {
       if (error instanceof JetStreamApiError && error.code === TOO_LARGE) return { message, reason: error.message };
       throw error;
     }
-  }
-
-  /** `rollcall.telemetry.<device>.<stream>`, `rollcall.events.<area>.<what>.<name>`. */
-  #subjectOf({ device, stream }: StoredMessage): string {
-    const { subject, source } = this.#options;
-    if (source === 'events') return `${subject}.events.${stream}.${token(device)}`;
-    return `${subject}.telemetry.${token(device)}.${token(stream)}`;
   }
 }
 
@@ -178,11 +202,6 @@ function tlsOf({ ca, cert, key }: TlsMaterial, server: string) {
     ...(cert !== undefined && { cert }),
     ...(key !== undefined && { key }),
   };
-}
-
-/** A dot separates the tokens of a subject; a name may hold some, but never a percent sign. */
-function token(name: string): string {
-  return name.replaceAll('.', '%2E');
 }
 
 /**
