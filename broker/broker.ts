@@ -4,7 +4,6 @@
  */
 
 import { X509Certificate } from 'node:crypto';
-import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
 import { formatIdentity, type Identity, parseIdentity } from '../contract/identity.ts';
 import type { PolicyScope } from '../contract/policy.ts';
@@ -22,7 +21,7 @@ import { ownerOf, type TelemetryIntake } from './hooks.ts';
 import { PauseReason } from './inbound.ts';
 import { LeftWills } from './left-wills.ts';
 import { type BrokerLimits, DEFAULT_LIMITS, topicLimits } from './limits.ts';
-import { type BrokerTls, openListener, secureContext } from './listener.ts';
+import { type BrokerTls, openListener } from './listener.ts';
 import type { MqttWire } from './mqtt-wire.ts';
 import { PassedOn } from './passed-on.ts';
 import { Policies, type PolicyDirectory } from './policies.ts';
@@ -270,7 +269,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     readIssuers(options.issuers),
   );
   const { host, port } = options;
-  const server = await openListener({
+  const listener = await openListener({
     host,
     port,
     tls: options.tls,
@@ -314,7 +313,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     stopHearingOfPressure();
     leftWills.stop();
     clearInterval(sweepTimer);
-    const stopped = new Promise<void>((resolve) => server.close(() => resolve()));
+    const stopped = listener.close();
     gate.close();
     const live = [...sessions.all()];
     for (const session of live) session.wire.pauseReading(PauseReason.shutdown);
@@ -333,9 +332,9 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   let closing: Promise<void> | undefined;
 
   return {
-    port: (server.address() as AddressInfo).port,
+    port: listener.port,
     replaceTls(replacement, issuers) {
-      server.setSecureContext(secureContext(replacement));
+      listener.replaceTls(replacement);
       if (issuers !== undefined) gate.setIssuers(readIssuers(issuers));
     },
     disconnect: (identity, reason) => standing.disconnect(identity, reason),
@@ -352,7 +351,8 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     counters: () => ({
       ...counters.snapshot(),
       sessions: sessions.size,
-      half_open: door.halfOpen,
+      ...door.counters(),
+      event_loop_busy_seconds_total: performance.eventLoopUtilization().active / 1_000,
       sessions_not_read: backpressure.held,
       retained: store.retainedCount,
       kept_sessions: store.keptCount,

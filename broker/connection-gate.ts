@@ -126,6 +126,7 @@ export class ConnectionGate {
 
   #judge(socket: TLSSocket): void {
     const half = this.#options.door.find(socket);
+    half?.secured();
     const address = half?.address ?? socket.remoteAddress ?? '';
     const judged = this.#peers.judge(socket);
     if ('refusal' in judged) {
@@ -373,6 +374,7 @@ class Arrival implements WireOwner {
   }
 
   socketClosed(): void {
+    this.#half?.left();
     this.leave();
   }
 

@@ -110,6 +110,25 @@ describe('connections that are not finished', () => {
     for (const socket of waiting) socket.destroy();
   });
 
+  it('are counted by what became of them', async () => {
+    await start({ limits: { connectTimeout: 60_000 } });
+    const count = () => bed.broker.counters();
+    await bed.connectDevice('dev-1');
+    expect(count()).toMatchObject({ handshakes_begun_total: 1, handshakes_finished_total: 1 });
+    expect(count().handshake_seconds_total).toBeGreaterThan(0);
+    const silent = tcp();
+    await until(() => count().half_open === 1);
+    silent.destroy();
+    await until(() => count().handshakes_abandoned_total === 1);
+    const mute = await bed.open(bed.enroll(device('dev-2')));
+    await until(() => count().handshakes_finished_total === 2);
+    mute.destroy();
+    await until(() => count().handshakes_abandoned_total === 2);
+    await bed.open().then((client) => client.closed);
+    expect(count()).toMatchObject({ handshakes_begun_total: 4, handshakes_finished_total: 3, half_open: 0 });
+    expect(count()).toMatchObject({ handshakes_abandoned_total: 2, 'refused.certificate_missing': 1 });
+  });
+
   it('are bounded in total', async () => {
     await start({ limits: { handshakes: 2, handshakesPerAddress: 0 } });
     const waiting = [tcp(), tcp()];

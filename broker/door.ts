@@ -4,7 +4,7 @@
  */
 
 import type { Socket } from 'node:net';
-import type { Server, TLSSocket } from 'node:tls';
+import type { TLSSocket } from 'node:tls';
 import { networkOf } from '../throttle/network.ts';
 import { TokenBuckets } from '../throttle/token-buckets.ts';
 import type { ConnectFailure } from './events.ts';
@@ -19,19 +19,25 @@ export interface DoorOptions {
 /** A connection on its way to a session. */
 export class HalfOpen {
   readonly address: string;
-  readonly #socket: Socket;
+  readonly network: string;
+  readonly socket: Socket;
+  readonly #door: HalfOpenKeeper;
+  readonly #acceptedAt = performance.now();
   readonly #timer: NodeJS.Timeout;
-  readonly #settled: () => void;
-  readonly #slow: (half: HalfOpen) => void;
   #isSettled = false;
   #timedOut: (() => void) | undefined;
 
-  constructor(socket: Socket, address: string, timeout: number, settled: () => void, slow: (half: HalfOpen) => void) {
-    this.#socket = socket;
+  constructor(socket: Socket, address: string, network: string, timeout: number, door: HalfOpenKeeper) {
+    this.socket = socket;
     this.address = address;
-    this.#settled = settled;
-    this.#slow = slow;
+    this.network = network;
+    this.#door = door;
     this.#timer = setTimeout(expire, timeout, this);
+  }
+
+  /** Its handshake is finished; CONNECT is to come. */
+  secured(): void {
+    this.#door.secured(performance.now() - this.#acceptedAt);
   }
 
   /** Called instead of closing the socket when time is up. */
@@ -39,13 +45,20 @@ export class HalfOpen {
     this.#timedOut = timedOut;
   }
 
-  /** It became a session, or went away. */
+  /** It became a session, or was refused. */
   settle(): void {
     if (this.#isSettled) return;
     this.#isSettled = true;
     this.#timedOut = undefined;
     clearTimeout(this.#timer);
-    this.#settled();
+    this.#door.settled(this);
+  }
+
+  /** The client went away before either. */
+  left(): void {
+    if (this.#isSettled) return;
+    this.#door.abandoned();
+    this.settle();
   }
 
   expire(): void {
@@ -53,10 +66,18 @@ export class HalfOpen {
     this.settle();
     if (timedOut !== undefined) timedOut();
     else {
-      this.#slow(this);
-      this.#socket.destroy();
+      this.#door.slow(this);
+      this.socket.destroy();
     }
   }
+}
+
+/** What a connection on its way tells the door. */
+interface HalfOpenKeeper {
+  secured(milliseconds: number): void;
+  settled(half: HalfOpen): void;
+  abandoned(): void;
+  slow(half: HalfOpen): void;
 }
 
 function expire(half: HalfOpen): void {
@@ -69,10 +90,13 @@ type GuardedSocket = Socket & { [HALF_OPEN]?: HalfOpen | undefined };
 export class Door {
   readonly #options: DoorOptions;
   readonly #buckets: TokenBuckets;
-  /** By remote address and port. */
-  readonly #halfOpen = new Map<string, HalfOpen>();
+  readonly #halfOpen = new Set<HalfOpen>();
   readonly #sockets = new Set<Socket>();
   readonly #perAddress = new Map<string, number>();
+  #begun = 0;
+  #finished = 0;
+  #abandoned = 0;
+  #milliseconds = 0;
 
   constructor(options: DoorOptions) {
     this.#options = options;
@@ -80,26 +104,22 @@ export class Door {
     this.#buckets = new TokenBuckets({ perSecond: rate, burst: rate * 2 });
   }
 
-  /** Stands between the server's accept and its TLS. */
-  guard(server: Server): void {
-    const listeners = server.listeners('connection') as ((socket: Socket) => void)[];
-    if (listeners.length === 0) return; // a runtime that accepts without telling
-    server.removeAllListeners('connection');
-    server.on('connection', (socket: Socket) => {
-      if (!this.#admit(socket)) return;
-      for (const listener of listeners) listener.call(server, socket);
-    });
-  }
-
   /** The half-open connection behind a socket whose handshake is finished. */
   find(socket: TLSSocket): HalfOpen | undefined {
     // Node's TLS socket knows the one it was made from, which spares asking the kernel for the peer again.
     const { _parent } = socket as { _parent?: GuardedSocket };
-    return _parent?.[HALF_OPEN] ?? this.#halfOpen.get(endpoint(socket));
+    return _parent?.[HALF_OPEN] ?? this.#findByPeer(socket);
   }
 
-  get halfOpen(): number {
-    return this.#halfOpen.size;
+  /** `handshakes_begun_total` is what was admitted; `handshake_seconds_total` counts from the accept, of those finished. */
+  counters(): Readonly<Record<string, number>> {
+    return {
+      half_open: this.#halfOpen.size,
+      handshakes_begun_total: this.#begun,
+      handshakes_finished_total: this.#finished,
+      handshakes_abandoned_total: this.#abandoned,
+      handshake_seconds_total: this.#milliseconds / 1_000,
+    };
   }
 
   /** Destroys every connection that is left. */
@@ -107,7 +127,8 @@ export class Door {
     for (const socket of this.#sockets) socket.destroy();
   }
 
-  #admit(socket: Socket): boolean {
+  /** Asked about every connection that was accepted, before its TLS; false: it is refused and closed. */
+  admit(socket: Socket): boolean {
     const { limits, now } = this.#options;
     // A listener on :: sees IPv4 peers as ::ffff:192.0.2.7.
     const address = socket.remoteAddress?.replace(/^::ffff:(?=\d+\.)/, '');
@@ -125,27 +146,44 @@ export class Door {
     }
     if (this.#buckets.take(key, now()) > 0) return this.#refuse(socket, 'rate_limited', address);
 
-    const place = endpoint(socket);
-    const settled = () => {
-      if (this.#halfOpen.get(place) === half) this.#halfOpen.delete(place);
-      (socket as GuardedSocket)[HALF_OPEN] = undefined;
-      const left = (this.#perAddress.get(key) ?? 1) - 1;
-      if (left > 0) this.#perAddress.set(key, left);
-      else this.#perAddress.delete(key);
-    };
-    const half = new HalfOpen(socket, address, limits.connectTimeout, settled, this.#slow);
-    this.#halfOpen.set(place, half);
+    const half = new HalfOpen(socket, address, key, limits.connectTimeout, this.#keeper);
+    this.#begun += 1;
+    this.#halfOpen.add(half);
     (socket as GuardedSocket)[HALF_OPEN] = half;
     this.#perAddress.set(key, fromHere + 1);
     this.#sockets.add(socket);
     socket.once('close', () => {
-      half.settle();
+      half.left();
       this.#sockets.delete(socket);
     });
     return true;
   }
 
-  readonly #slow = (half: HalfOpen): void => this.#options.refused('connect_timeout', half.address);
+  readonly #keeper: HalfOpenKeeper = {
+    secured: (milliseconds) => {
+      this.#finished += 1;
+      this.#milliseconds += milliseconds;
+    },
+    settled: (half) => {
+      this.#halfOpen.delete(half);
+      (half.socket as GuardedSocket)[HALF_OPEN] = undefined;
+      const left = (this.#perAddress.get(half.network) ?? 1) - 1;
+      if (left > 0) this.#perAddress.set(half.network, left);
+      else this.#perAddress.delete(half.network);
+    },
+    abandoned: () => {
+      this.#abandoned += 1;
+    },
+    slow: (half) => this.#options.refused('connect_timeout', half.address),
+  };
+
+  /** For a runtime whose TLS sockets don't say what they were made from. */
+  #findByPeer({ remoteAddress, remotePort }: Socket): HalfOpen | undefined {
+    for (const half of this.#halfOpen) {
+      if (half.socket.remotePort === remotePort && half.socket.remoteAddress === remoteAddress) return half;
+    }
+    return undefined;
+  }
 
   #refuse(socket: Socket, reason: ConnectFailure, address: string): false {
     socket.on('error', () => {});
@@ -153,8 +191,4 @@ export class Door {
     this.#options.refused(reason, address);
     return false;
   }
-}
-
-function endpoint(socket: Socket): string {
-  return `${socket.remotePort}|${socket.remoteAddress}`;
 }

@@ -69,6 +69,7 @@ export const configSchema = z.strictObject({
       openConnectionsPerAddress: limit.prefault(100),
       halfOpenConnections: limit.prefault(500),
       halfOpenConnectionsPerAddress: limit.prefault(20),
+      waiting: limit.prefault(200),
     }),
   }),
   mqtt: section({

@@ -7,7 +7,9 @@ import type { TLSSocket } from 'node:tls';
 import type { FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { Problem } from '../contract/problem.ts';
+import type { Turns } from '../throttle/turns.ts';
 import { type CertificateHolder, identifyHolder, type PeerDeps, type Worth } from './client-certificate.ts';
+import type { Counts } from './counts.ts';
 import { type EnrollmentCredential, parseCredential } from './credential.ts';
 import type { RateLimit } from './rate-limit.ts';
 import { declaredCaller } from './route-guard.ts';
@@ -21,23 +23,44 @@ export interface Callers {
   holder(request: FastifyRequest): CertificateHolder;
 }
 
+/** What waits is done in a second or two; whoever is sent away had better not come back with the next. */
+const RETRY_OVERLOADED_S = 5;
+
 export function createCallers(options: {
   readonly peers: PeerDeps;
   readonly enrollments: RateLimit;
   readonly renewals: RateLimit;
   /** What the holder of a certificate asks without a certificate being issued for it. */
   readonly questions: RateLimit;
+  /** Of all for whom a certificate is to be issued, which keeps the event loop for some milliseconds each. */
+  readonly turns: Turns;
+  /** 0 up to 1; spreads the tries of those who were sent away together. */
+  readonly random: () => number;
+  readonly counts: Counts;
   readonly log: Logger;
 }): Callers {
-  const { enrollments, renewals, questions, log } = options;
+  const { enrollments, renewals, questions, turns, random, counts, log } = options;
   const credentials = new WeakMap<FastifyRequest, EnrollmentCredential>();
   const holders = new WeakMap<FastifyRequest, CertificateHolder>();
 
-  const admitToken = (request: FastifyRequest): void => {
+  const takeTurn = async ({ raw: { socket } }: FastifyRequest): Promise<void> => {
+    const entry = await turns.take(() => socket.destroyed);
+    if (entry === 'in') return;
+    if (entry === 'gone') {
+      counts.add('enroll_waiting_abandoned_total');
+      throw new Problem('request_invalid', { reason: 'it went away while it waited' });
+    }
+    counts.add('enroll_overloaded_total');
+    const retryAfter = Math.ceil(RETRY_OVERLOADED_S * (1 + random()));
+    throw new Problem('rate_limited', { retryAfter, reason: 'too many requests are waiting' });
+  };
+
+  const admitToken = async (request: FastifyRequest): Promise<void> => {
     spend(enrollments, request);
     const credential = parseCredential(request.headers.authorization);
     if (credential instanceof Problem) throw credential;
     credentials.set(request, credential);
+    await takeTurn(request);
   };
 
   const admitCertificate = async (request: FastifyRequest, worth: Worth): Promise<void> => {
@@ -49,6 +72,7 @@ export function createCallers(options: {
     }
     spend(request.method === 'GET' ? questions : renewals, request);
     holders.set(request, verdict.holder);
+    if (request.method !== 'GET') await takeTurn(request);
   };
 
   return {

@@ -19,6 +19,8 @@ export interface EnrollLimits {
   /** Connections whose TLS handshake has not finished. */
   readonly halfOpenConnections: number;
   readonly halfOpenConnectionsPerAddress: number;
+  /** Requests for a certificate that wait for those before them. */
+  readonly waiting: number;
 }
 
 export const DEFAULT_ENROLL_LIMITS: EnrollLimits = {
@@ -32,6 +34,7 @@ export const DEFAULT_ENROLL_LIMITS: EnrollLimits = {
   openConnectionsPerAddress: 100,
   halfOpenConnections: 500,
   halfOpenConnectionsPerAddress: 20,
+  waiting: 200, // some two seconds of work
 };
 
 export const UNLIMITED_ENROLL: EnrollLimits = {
@@ -45,4 +48,5 @@ export const UNLIMITED_ENROLL: EnrollLimits = {
   openConnectionsPerAddress: 0,
   halfOpenConnections: 0,
   halfOpenConnectionsPerAddress: 0,
+  waiting: 0,
 };

@@ -15,6 +15,7 @@ import type { Identity } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
 import type { RecoveryMemory } from '../registry/recovery.ts';
 import type { Registry } from '../registry/registry.ts';
+import { Turns } from '../throttle/turns.ts';
 import { answerBrokenRequest, createAnswers } from './answers.ts';
 import type { Authority } from './authority.ts';
 import { createCallers } from './callers.ts';
@@ -116,6 +117,7 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(EST_MEDIA_TYPES.request, { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
 
+  const turns = new Turns({ waiting: limits.waiting });
   const callers = createCallers({
     peers: { authority, registry, now },
     enrollments: createRateLimit({
@@ -134,6 +136,9 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
       perSecond: limits.connectionsPerSecond,
       perSecondPerAddress: limits.connectionsPerSecondPerAddress,
     }),
+    turns,
+    random: clocks.random,
+    counts,
     log,
   });
   app.addHook('onRequest', (request) => callers.admit(request));
@@ -157,7 +162,7 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
   return {
     url: `https://${urlHost(authority.hosts[0] as string)}:${port}`,
     port,
-    counters: () => counts.snapshot(),
+    counters: () => ({ ...counts.snapshot(), enroll_waiting: turns.waiting }),
     close: async () => {
       stopListening();
       const impatience = setTimeout(() => server.closeAllConnections(), CLOSE_PATIENCE_MS);

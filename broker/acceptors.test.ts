@@ -1,0 +1,90 @@
+import { once } from 'node:events';
+import net, { type AddressInfo } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { type Acceptors, openAcceptors } from './acceptors.ts';
+
+const host = '127.0.0.1';
+const opened: { close(): unknown }[] = [];
+afterEach(async () => {
+  await Promise.all(opened.splice(0).map((each) => each.close()));
+});
+
+async function open(options: { perTurn: number; port?: number; accepted?: (socket: net.Socket) => void }) {
+  const acceptors: Acceptors = await openAcceptors({
+    host,
+    port: 0,
+    accepted: (socket) => socket.destroy(),
+    failed: () => {},
+    ...options,
+  });
+  opened.push(acceptors);
+  return acceptors;
+}
+
+/** How many connections each turn of the event loop accepts when `count` have come at once. */
+async function acceptedByTurn(perTurn: number, count: number): Promise<readonly number[]> {
+  const turns: number[] = [0];
+  let left = count;
+  const done = Promise.withResolvers<void>();
+  const { port } = await open({
+    perTurn,
+    accepted: (socket) => {
+      socket.destroy();
+      turns.push((turns.pop() ?? 0) + 1);
+      left -= 1;
+      if (left === 0) done.resolve();
+    },
+  });
+  const turn = () => {
+    if (left === 0) return;
+    turns.push(0);
+    setImmediate(turn);
+  };
+  for (let n = 0; n < count; n += 1) {
+    const socket = net.connect(port, host);
+    socket.on('error', () => {});
+  }
+  turn();
+  await done.promise;
+  return turns;
+}
+
+describe('acceptors', () => {
+  it.runIf(process.platform === 'linux')('take in several connections in one turn of the event loop', async () => {
+    const turns = await acceptedByTurn(8, 64);
+    expect(turns.reduce((sum, each) => sum + each)).toBe(64);
+    expect(Math.max(...turns)).toBeGreaterThan(1);
+    expect(Math.max(...turns)).toBeLessThanOrEqual(8);
+  });
+
+  it('take in one a turn when they are one', async () => {
+    const turns = await acceptedByTurn(1, 16);
+    expect(Math.max(...turns)).toBe(1);
+  });
+
+  it('refuse a port that somebody has, even somebody who shares it', async () => {
+    const taken = { code: 'address_in_use' };
+    const { port } = await open({ perTurn: 8 });
+    await expect(open({ perTurn: 8, port })).rejects.toMatchObject(taken);
+    await expect(open({ perTurn: 1, port })).rejects.toMatchObject(taken);
+    const stranger = net.createServer().listen(0, host);
+    await once(stranger, 'listening');
+    opened.push({ close: () => new Promise((resolve) => stranger.close(resolve)) });
+    await expect(open({ perTurn: 8, port: (stranger.address() as AddressInfo).port })).rejects.toMatchObject(taken);
+  });
+
+  it('are closed when every connection that they accepted is', async () => {
+    const accepted = Promise.withResolvers<net.Socket>();
+    const acceptors = await openAcceptors({ host, port: 0, perTurn: 8, accepted: accepted.resolve, failed: () => {} });
+    const client = net.connect(acceptors.port, host).resume();
+    const socket = await accepted.promise;
+    let isClosed = false;
+    const closing = acceptors.close().then(() => {
+      isClosed = true;
+    });
+    await expect(once(net.connect(acceptors.port, host), 'connect')).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+    expect(isClosed).toBe(false);
+    socket.end();
+    await Promise.all([closing, once(client, 'close')]);
+  });
+});
