@@ -74,6 +74,18 @@ export const PROBLEMS = {
   ca_import_rejected: { status: 422, sentence: 'the certificate is not one that can be imported as issuing CA' },
   root_key_absent: { status: 409, sentence: 'the root key is not here; it was exported or never was' },
   signer_unavailable: { status: 503, sentence: 'the key that signs certificates cannot be reached; try again later' },
+  // Simulations on several hosts
+  join_secret_wrong: { status: 401, sentence: 'the secret is not that of the run' },
+  join_version_mismatch: { status: 409, sentence: 'the hosts of a run have the same version' },
+  join_late: { status: 409, sentence: 'the run takes no more hosts' },
+  join_twice: { status: 409, sentence: 'a host of this name has joined' },
+  coordinator_unproven: {
+    status: 403,
+    sentence: 'the coordinator is not the one with this fingerprint; nothing was sent',
+  },
+  coordinator_lost: { status: 503, sentence: 'the coordinator of the run was lost' },
+  host_lost: { status: 503, sentence: 'a host of the run was lost' },
+  hosts_missing: { status: 504, sentence: 'not all hosts of the run came in time' },
   // Starting the program
   config_invalid: { status: 500, sentence: 'the configuration is not valid' },
   data_directory_unusable: { status: 500, sentence: 'the data directory cannot be used' },

@@ -10,11 +10,19 @@ import type { RunResult } from '../../simulator/run/result.ts';
 import type { Scenario } from '../../simulator/scenario/schema.ts';
 import { type FleetOptions, socketPathOf } from '../command-line.ts';
 import { consoleDoor } from '../simulation-doors.ts';
-import { keepIdentities, loadIdentities, loadIdentity, loadScenario } from '../simulation-files.ts';
+import {
+  type KeptIdentities,
+  keepIdentities,
+  type LoadedScenario,
+  loadIdentities,
+  loadIdentity,
+  loadScenario,
+} from '../simulation-files.ts';
 import { startOwnServer } from '../simulation-server.ts';
 import { untilStopped } from '../stop-signals.ts';
 import { EXIT, note, type OutputForm, printJson, printResult } from '../terminal.ts';
 import { version } from '../version.ts';
+import { type GatheredHosts, gatherHosts } from './simulate-hosts.ts';
 
 export interface ScenarioOptions extends FleetOptions {
   readonly scenario: string;
@@ -32,6 +40,10 @@ export interface ScenarioOptions extends FleetOptions {
   readonly junit?: string;
   readonly result?: string;
   readonly prometheusPort?: number;
+  readonly coordinate?: string;
+  readonly hosts?: number;
+  readonly gather?: number;
+  readonly secret?: string;
 }
 
 interface Doors {
@@ -43,44 +55,74 @@ interface Doors {
 
 export async function simulateScenario(options: ScenarioOptions, form: OutputForm): Promise<void> {
   const { hastened, scaled } = await import('../../simulator/run/roster.ts');
-  const { RunRefused } = await import('../../simulator/run/run-options.ts');
-  const { runScenario } = await import('../../simulator/run/scenario-run.ts');
-  const { threadsHere } = await import('../../simulator/run/shard-places.ts');
   const loaded = loadScenario(options.scenario);
   const scenario = adjusted(hastened(scaled(loaded.scenario, options.scale ?? 1), options.faster ?? 1), options);
   const kept = options.identities === undefined ? undefined : loadIdentities(options.identities);
+  const { coordinate } = options;
+  if (coordinate === undefined && options.hosts !== undefined) {
+    throw new Problem('usage', { reason: 'expected --coordinate [HOST:]PORT with --hosts' });
+  }
+  if (coordinate !== undefined && (options.workers !== undefined || options.sourceAddress !== undefined)) {
+    throw new Problem('usage', { reason: 'expected --workers and --source-address on the hosts that join' });
+  }
+  await untilStopped(async (stopped) => {
+    const ending = new AbortController();
+    void stopped.then(() => ending.abort());
+    const { signal } = ending;
+    const gathered = coordinate === undefined ? undefined : await gatherHosts({ ...options, coordinate }, signal);
+    let verdict: RunResult['verdict'] | 'none' = 'none';
+    try {
+      const result = await play({ ...loaded, scenario }, { ...options, kept, gathered, signal }, form);
+      verdict = result.verdict;
+      await report(result, options, form);
+      if (result.verdict === 'failed') process.exitCode = EXIT.failed;
+    } finally {
+      await gathered?.close(verdict);
+    }
+  });
+}
+
+interface PlayOptions extends ScenarioOptions {
+  readonly kept: KeptIdentities | undefined;
+  readonly gathered: GatheredHosts | undefined;
+  readonly signal: AbortSignal;
+}
+
+async function play(loaded: LoadedScenario, options: PlayOptions, form: OutputForm): Promise<RunResult> {
+  const { RunRefused } = await import('../../simulator/run/run-options.ts');
+  const { runScenario } = await import('../../simulator/run/scenario-run.ts');
+  const { threadsHere } = await import('../../simulator/run/shard-places.ts');
+  const { scenario, recordings } = loaded;
+  const { kept, gathered, signal } = options;
   const view = await openView(scenario, options, form);
-  const doors = await openDoors(options, scenario);
+  const doors = await openDoors(options, scenario).catch((error) => {
+    view.end();
+    throw error;
+  });
   try {
-    const result = await untilStopped((stopped) => {
-      const ending = new AbortController();
-      void stopped.then(() => ending.abort());
-      return runScenario({
-        scenario,
-        recordings: loaded.recordings,
-        mqttUrl: options.target ?? doors.mqttUrl,
-        operator: doors.operator,
-        server: doors.server,
-        ...(kept !== undefined && { identities: kept.identities, rootPem: kept.rootPem }),
-        ...(options.service !== undefined && { serviceIdentity: loadIdentity(options.service) }),
-        prefix: doors.server === undefined ? `sim${Date.now().toString(36)}` : 'sim',
-        places: threadsHere({ workers: options.workers, sourceAddresses: options.sourceAddress ?? [] }),
-        versions: { rollcall: version },
-        onSecond: view.second,
-        signal: ending.signal,
-        ...(options.keep !== undefined && {
-          keepIdentities: (identities, rootPem) => keepIdentities(options.keep as string, identities, rootPem),
-        }),
-      });
+    return await runScenario({
+      scenario,
+      recordings,
+      mqttUrl: options.target ?? doors.mqttUrl,
+      operator: doors.operator,
+      server: doors.server,
+      ...(kept !== undefined && { identities: kept.identities, rootPem: kept.rootPem }),
+      ...(options.service !== undefined && { serviceIdentity: loadIdentity(options.service) }),
+      prefix: doors.server === undefined ? `sim${Date.now().toString(36)}` : 'sim',
+      places:
+        gathered?.lodging ?? threadsHere({ workers: options.workers, sourceAddresses: options.sourceAddress ?? [] }),
+      versions: { rollcall: version },
+      onSecond: view.second,
+      signal,
+      ...(options.keep !== undefined && {
+        keepIdentities: (identities, rootPem) => keepIdentities(options.keep as string, identities, rootPem),
+      }),
     });
-    view.end();
-    await report(result, options, form);
-    if (result.verdict === 'failed') process.exitCode = EXIT.failed;
   } catch (error) {
-    view.end();
     if (error instanceof RunRefused) throw new Problem('usage', { reason: error.message });
     throw error;
   } finally {
+    view.end();
     await doors.close();
   }
 }

@@ -17,10 +17,11 @@ import { createLogger } from '../logger.ts';
 import { readSecretArgument } from '../secret-argument.ts';
 import { untilStopped } from '../stop-signals.ts';
 import { EXIT, note, type OutputForm, printJson, printResult } from '../terminal.ts';
+import { type JoinRunOptions, joinAsHost } from './simulate-hosts.ts';
 import { simulateScenario } from './simulate-scenario.ts';
 import { simulateTools } from './simulate-tools.ts';
 
-interface SimulateOptions {
+interface SimulateOptions extends Partial<JoinRunOptions> {
   readonly devices?: number;
   readonly scenario?: string;
   readonly token?: string;
@@ -37,7 +38,13 @@ interface PlainOptions extends SimulateOptions, FleetOptions {
 }
 
 const simulate = run<SimulateOptions & FleetOptions>(async ({ options, form }) => {
-  const { scenario, devices } = options;
+  const { scenario, devices, join } = options;
+  if (join !== undefined) {
+    if (scenario === undefined && devices === undefined) return joinAsHost({ ...options, join }, form);
+    throw new Problem('usage', {
+      reason: 'expected --join without --scenario and --devices: the coordinator has them',
+    });
+  }
   if ((scenario === undefined) === (devices === undefined)) {
     throw new Problem('usage', {
       reason: 'expected --scenario NAME or --devices N',
@@ -131,6 +138,13 @@ export function simulateCommand(): Command {
     .option('--junit <file>', 'write the assertions as JUnit XML')
     .option('--result <file>', 'write the result as JSON, for "simulate compare"')
     .option('--prometheus-port <n>', 'serve live metrics on loopback, 0 for any free port', integerBetween(0, 65_535))
+    .option('--coordinate <place>', 'wait for other hosts at [HOST:]PORT, which run the devices of the scenario')
+    .option('--hosts <n>', 'with --coordinate: how many', integerBetween(1, 1_000))
+    .option('--gather <time>', 'with --coordinate: how long they are waited for (default: 10m)', duration)
+    .option('--join <place>', 'be one of those hosts: HOST:PORT of the coordinator')
+    .option('--fingerprint <sha256>', 'with --join: of the coordinator, as it prints it')
+    .option('--name <name>', 'with --join: of this host (default: its host name)')
+    .option('--secret <source>', 'of the run on several hosts: @FILE, or - for standard input; or ROLLCALL_JOIN_SECRET')
     .option('--devices <n>', 'without a scenario: so many devices of the SDK', integerBetween(1, 100_000))
     .option('--token <token>', 'bootstrap token: its text, @FILE, or - for standard input; without it one is minted')
     .option('--rate <n>', 'messages per second and device', rateBetween(0, 1_000), 1)

@@ -39,13 +39,14 @@ ${marks(result)}
 ${charts(result)}
 ${latencies(result)}
 ${errors(result)}
+${hosts(result)}
 ${allValues(result)}
 <footer>${escapeXml(machine(result))}</footer>
 </body></html>
 `;
 }
 
-function tiles({ values }: RunResult): string {
+function tiles({ values, lagLimitMs: limit }: RunResult): string {
   const tile = (label: string, metric: string, format: (value: number) => string = short) => {
     const value = values[metric];
     return value === undefined ? '' : `<div class="tile"><b>${format(value)}</b><span>${label}</span></div>`;
@@ -59,6 +60,11 @@ function tiles({ values }: RunResult): string {
     tile('PUBACK p99', 'puback.p99', ms),
     tile('delivery p99', 'service.p99', ms),
     tile('wrongly allowed', 'acts.wronglyAllowed'),
+    tile(
+      `own delay of the simulator, p99${limit === undefined ? '' : `; ${short(limit)} ms allowed`}`,
+      'simulator.lagP99',
+      ms,
+    ),
   ].join('')}</div>`;
 }
 
@@ -125,6 +131,16 @@ function errors(result: RunResult): string {
   );
   if (rows.length === 0) return '<h2>Errors</h2><p>None.</p>';
   return `<h2>Errors by cause</h2><table><tr><th>cause</th><th class="n">count</th></tr>${rows.join('')}</table>`;
+}
+
+function hosts({ hosts: all = [] }: RunResult): string {
+  if (all.length === 0) return '';
+  const rows = all.map(
+    ({ name, address, cores, workers, devices, sourceAddresses, clockOffsetMs, clockErrorMs }) =>
+      `<tr><td>${escapeXml(name)}</td><td>${escapeXml(address)}</td>${[cores, workers, devices, sourceAddresses].map((count) => `<td class="n">${count}</td>`).join('')}<td class="n">${clockOffsetMs.toFixed(2)} ms</td><td class="n">± ${clockErrorMs.toFixed(2)} ms</td></tr>`,
+  );
+  return `<h2>Hosts</h2><table><tr><th>host</th><th>address</th><th class="n">cores</th><th class="n">threads</th><th class="n">devices</th><th class="n">source addresses</th><th class="n">clock ahead by</th><th class="n">known to</th></tr>${rows.join('')}</table>
+<p>Times of each host are corrected by what its clock was ahead of the coordinator's; latencies from devices to the service are right to within what it is known to.</p>`;
 }
 
 function allValues(result: RunResult): string {

@@ -1,6 +1,7 @@
-/** A run as JUnit XML: one test case for each assertion, one for the run itself. */
+/** A run as JUnit XML: one test case for each assertion, one for the run itself; what was measured as properties. */
 
 import type { RunResult } from '../run/result.ts';
+import { METRICS } from '../scenario/expectation.ts';
 
 export function junitReport(result: RunResult): string {
   const cases = [
@@ -11,11 +12,18 @@ export function junitReport(result: RunResult): string {
     })),
   ];
   const failures = cases.filter(({ failure }) => failure !== '').length;
+  const measured = {
+    ...Object.fromEntries(Object.entries(result.values).filter(([name]) => Object.hasOwn(METRICS, name))),
+    ...(result.lagLimitMs !== undefined && { 'limits.lag': result.lagLimitMs }),
+  };
   const suite = escapeXml(`simulation ${result.scenario.name}`);
   return [
     '<?xml version="1.0" encoding="UTF-8"?>',
     `<testsuites tests="${cases.length}" failures="${failures}">`,
     `  <testsuite name="${suite}" tests="${cases.length}" failures="${failures}" time="${result.tookSeconds.toFixed(1)}" timestamp="${result.startedAt}">`,
+    '    <properties>',
+    ...Object.entries(measured).map(([name, value]) => `      <property name="${escapeXml(name)}" value="${value}"/>`),
+    '    </properties>',
     ...cases.map(({ name, failure }) => {
       const head = `    <testcase classname="${suite}" name="${escapeXml(name)}"`;
       return failure === ''

@@ -42,7 +42,7 @@ export function verdictLines(result: RunResult): string {
   });
   const { values } = result;
   const own = [
-    `own delay p99 ${ms(values['simulator.lagP99'])}`,
+    `own delay p99 ${ms(values['simulator.lagP99'])}${result.lagLimitMs === undefined ? '' : ` of ${result.lagLimitMs} ms`}`,
     ...(values['simulator.cpuPerMessage'] === undefined
       ? []
       : [`${values['simulator.cpuPerMessage'].toFixed(1)} µs CPU per message`]),
@@ -52,6 +52,10 @@ export function verdictLines(result: RunResult): string {
   ];
   return [
     ...lines,
+    ...(result.hosts ?? []).map(
+      ({ name, devices, workers, clockOffsetMs, clockErrorMs }) =>
+        `host ${name}: ${devices} devices in ${workers} threads, clock ${clockOffsetMs.toFixed(2)} ms ahead (± ${clockErrorMs.toFixed(2)} ms)`,
+    ),
     ...result.problems.map((problem) => `FAIL  ${problem}`),
     `${result.scenario.name}: ${result.verdict}; ${values['devices.total']} devices, ${values['messages.acknowledged']} of ${values['messages.sent']} messages acknowledged; simulator: ${own.join(', ')}`,
   ].join('\n');

@@ -35,12 +35,26 @@ const result: RunResult = {
   machine: { cores: 2, cpu: 'test', memoryGiB: 4, system: 'Linux' },
   versions: { rollcall: '0.1.0' },
   workers: 2,
+  lagLimitMs: 20,
+  hosts: [
+    {
+      name: 'hall-<2>',
+      address: '192.0.2.7',
+      cores: 4,
+      workers: 2,
+      devices: 40,
+      sourceAddresses: 1,
+      clockOffsetMs: 125.5,
+      clockErrorMs: 0.25,
+    },
+  ],
   values: {
     'devices.total': 40,
     'messages.sent': 200,
     'messages.acknowledged': 180,
     'puback.p99': 32.125,
     'lost.journal': 0,
+    'simulator.lagP99': 17.5,
   },
   latencies: { puback: { count: 180, p50: 3, p90: 8, p99: 32.125, p999: 33, max: 33 } },
   errors: { ECONNRESET: 4 },
@@ -73,6 +87,13 @@ describe('a run as JUnit', () => {
     expect(xml).toContain('name="puback.p99 &lt; 10ms"><failure message="found 32.125">');
     expect(xml).toContain('<failure message="the simulator was the bottleneck">');
   });
+
+  it("carries what was measured, the simulator's own delay and its limit too", () => {
+    const xml = junitReport(result);
+    expect(xml).toContain('<property name="simulator.lagP99" value="17.5"/>');
+    expect(xml).toContain('<property name="limits.lag" value="20"/>');
+    expect(xml).toContain('<property name="puback.p99" value="32.125"/>');
+  });
 });
 
 describe('a run as lines', () => {
@@ -82,6 +103,20 @@ describe('a run as lines', () => {
     );
     expect(liveScreen('storm', 20, snapshot).join('\n')).toMatch(/\[######\.{24}\] 4 of 20 s[\s\S]*ECONNRESET 4/);
     expect(verdictLines(result)).toMatch(/^ok {4}lost.journal == 0: 0\nFAIL {2}puback.p99 < 10ms: 32.1 ms\n/);
+  });
+});
+
+describe('a run on several hosts', () => {
+  it('says where devices lived, and what their clocks mean for latencies', () => {
+    expect(verdictLines(result)).toContain('host hall-<2>: 40 devices in 2 threads, clock 125.50 ms ahead (± 0.25 ms)');
+    const html = htmlReport(result);
+    expect(html).toContain('<td>hall-&lt;2&gt;</td><td>192.0.2.7</td>');
+    expect(html).toContain('<td class="n">125.50 ms</td><td class="n">± 0.25 ms</td>');
+  });
+
+  it("says the simulator's own delay and how much of it the scenario allows", () => {
+    expect(verdictLines(result)).toContain('own delay p99 17.5 ms of 20 ms');
+    expect(htmlReport(result)).toContain('own delay of the simulator, p99; 20 ms allowed');
   });
 });
 

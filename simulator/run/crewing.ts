@@ -31,7 +31,7 @@ export class Shards {
     const failure = Promise.withResolvers<never>();
     this.failed = failure.promise;
     this.failed.catch(() => {}); // whoever races with it hears of it
-    const lost = ({ message }: Pick<Error, 'message'>) => failure.reject(new ShardLost(message));
+    const lost = (cause: Error) => failure.reject(new ShardLost(cause.message, { cause }));
     const prepared = orders.map(() => Promise.withResolvers<void>());
     const ends = orders.map(() => Promise.withResolvers<Ended>());
     this.#prepared = prepared.map(({ promise }) => promise);
@@ -43,7 +43,7 @@ export class Shards {
           if (message.kind === 'second') onSecond({ shard, ...message });
           else if (message.kind === 'prepared') prepared[shard]?.resolve();
           else if (message.kind === 'ended') ends[shard]?.resolve(message);
-          else if (message.kind === 'failed') lost({ message: message.error });
+          else if (message.kind === 'failed') lost(new Error(message.error));
           else if (message.kind === 'acted') this.#settle(`${shard} ${message.id}`, message.error);
         },
       });

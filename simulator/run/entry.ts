@@ -6,6 +6,7 @@ import { connect, isIP } from 'node:net';
 import { EstDoor, findEstPlace, newKey } from '../swarm/est-door.ts';
 import type { Target } from '../swarm/tls-line.ts';
 import type { OperatorDoor } from './doors.ts';
+import type { HostOfRun } from './result.ts';
 import { type RunOptions, RunRefused } from './run-options.ts';
 
 export interface Tokens {
@@ -64,4 +65,17 @@ export async function reachable(target: Target): Promise<Target> {
     if (isThere) return { ...target, host: address, servername: target.host };
   }
   return target;
+}
+
+/** A target that only the coordinator's own machine knows is of no use to others. */
+export function expectReachable(host: string, hosts: readonly HostOfRun[]): void {
+  if (!isLoopback(host)) return;
+  const elsewhere = hosts.find(({ address }) => !isLoopback(address));
+  if (elsewhere === undefined) return;
+  throw new RunRefused(`expected a server that host "${elsewhere.name}" can reach, found one on ${host}`);
+}
+
+function isLoopback(host: string): boolean {
+  const bare = host.replace(/^::ffff:/, '');
+  return bare === 'localhost' || bare === '::1' || (isIP(bare) === 4 && bare.startsWith('127.'));
 }

@@ -109,7 +109,9 @@ export class Incidents {
         this.#mark(incident, `another line${of}`);
         await shards.act({ kind: 'network', group: incident.of, line: incident.network });
         if (incident.for === undefined) return;
-        await delay(incident.for);
+        await delay(incident.for, undefined, { ...(options.signal !== undefined && { signal: options.signal }) }).catch(
+          () => {},
+        );
         return shards.act({ kind: 'network', group: incident.of, line: undefined });
       case 'server': {
         const { server } = options;

@@ -54,6 +54,8 @@ export const resultSchema = z.object({
   machine: z.object({ cores: z.int(), cpu: z.string(), memoryGiB: z.number(), system: z.string() }),
   versions: z.record(z.string(), z.string()),
   workers: z.int(),
+  /** The simulator's own delay that the scenario allows, milliseconds at p99. */
+  lagLimitMs: z.number().optional(),
   /** Where the devices lived, when hosts joined. */
   hosts: z.array(hostOfRun).optional(),
   /** By metric: counts, and milliseconds for latencies. */

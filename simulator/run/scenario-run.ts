@@ -10,7 +10,7 @@ import { Tally } from '../swarm/tally.ts';
 import { TlsLines } from '../swarm/tls-line.ts';
 import { askServer, missingInTheEnd, settled } from './aftermath.ts';
 import { type SecondReport, ShardLost, Shards } from './crewing.ts';
-import { findPlace, mintTokens, reachable, type Tokens, targetOf } from './entry.ts';
+import { expectReachable, findPlace, mintTokens, reachable, type Tokens, targetOf } from './entry.ts';
 import { Incidents } from './incidents.ts';
 import type { Observer } from './observer.ts';
 import { RunRecord } from './record.ts';
@@ -34,6 +34,7 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
   const tokens = await mintTokens(options);
   const place = await findPlace(options, tokens);
   const target = await reachable(targetOf(place.mqttUrl));
+  expectReachable(target.host, places.hosts());
   const roster = new Roster(scenario, options.prefix, options.identities);
 
   // 3. The service that hears everything, before anybody speaks.
@@ -62,12 +63,22 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
   } catch (error) {
     service?.close();
     stopLooking();
-    throw error;
+    throw error instanceof ShardLost ? (error.cause ?? error) : error;
   }
 
   // 5. The run.
   const startedAt = new Date();
-  const incidents = new Incidents({ scenario, shards, roster, record, service, options, tally });
+  const over = new AbortController();
+  const signal = AbortSignal.any([over.signal, ...(options.signal === undefined ? [] : [options.signal])]);
+  const incidents = new Incidents({
+    scenario,
+    shards,
+    roster,
+    record,
+    service,
+    options: { ...options, signal },
+    tally,
+  });
   const problems: string[] = [];
   let values: Record<string, number> = {};
   try {
@@ -76,7 +87,7 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
     shards.start(start);
     await Promise.race([incidents.play(), shards.failed]);
     shards.silence();
-    await Promise.race([settled(scenario.settle, record, options.signal), shards.failed]);
+    await Promise.race([settled(scenario.settle, record, signal), shards.failed]);
 
     // 6. What was said, and what arrived.
     values = await gather(options, {
@@ -95,6 +106,7 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
     record.own(tally.take());
     values = record.values();
   } finally {
+    over.abort(); // a timeline that waits for its next incident would hold the program
     stopLooking();
     service?.close();
     if (service !== undefined && options.operator !== undefined) await revokeService(options);

@@ -21,8 +21,12 @@ export function resultOf(
     readonly incidents: Incidents;
   },
 ): RunResult {
-  const { record, values } = run;
-  const hosts = run.places.hosts();
+  const { record, places } = run;
+  const hosts = places.hosts();
+  const values =
+    hosts.length === 0
+      ? run.values
+      : { ...run.values, 'simulator.clockError': Math.max(...hosts.map(({ clockErrorMs }) => clockErrorMs)) };
   const assertions = scenario.expect.map((text) => {
     const expectation = parseExpectation(text);
     if (typeof expectation === 'string') return { text, holds: false, reason: expectation };
@@ -54,7 +58,8 @@ export function resultOf(
       system: `${type()} ${release()}`,
     },
     versions: { ...versions, node: process.versions.node, openssl: process.versions.openssl },
-    workers: run.places.shards,
+    workers: places.shards,
+    lagLimitMs: scenario.limits.lag,
     ...(hosts.length > 0 && { hosts: [...hosts] }),
     values,
     latencies: record.latencies(),

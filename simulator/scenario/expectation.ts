@@ -78,6 +78,7 @@ export const METRICS: Readonly<Record<string, Metric>> = {
   ...named('errors', { total: plain('errors of connections and enrollments, wanted ones too') }),
   ...named('simulator', {
     lagP99: { unit: 'ms', means: "the simulator's own delay, p99" },
+    clockError: { unit: 'ms', means: 'how wrong the clocks of joined hosts may be after their correction, at most' },
     cpuPerMessage: { unit: 'microseconds', means: "the simulator's CPU per message, publish to PUBACK" },
     memoryPerDevice: { unit: 'kilobytes', means: "the simulator's resident memory per connected device" },
   }),

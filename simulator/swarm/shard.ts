@@ -107,7 +107,7 @@ export class Shard {
     return new SwarmDevice(
       {
         ...place,
-        random: seededRandom(seed),
+        seed,
         identity: device.identity,
         sourceAddress,
         makeKey: () => keys?.[device.index % keys.length] ?? newKey(),

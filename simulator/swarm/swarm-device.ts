@@ -6,8 +6,9 @@
 
 import type { TLSSocket } from 'node:tls';
 import type { DeviceId } from '../../contract/identity.ts';
-import { commandFilter, parseDeviceTopic, responseTopic, telemetryTopic } from '../../contract/topics.ts';
+import { commandFilter, parseDeviceTopic, responseTopic } from '../../contract/topics.ts';
 import { backoffDelay } from '../../device-sdk/backoff.ts';
+import { seededRandom } from '../arrivals.ts';
 import type { Crew, Fate, GroupOfDevices, LiveDevice } from './crew.ts';
 import type { EstAnswer, EstDoor, newKey } from './est-door.ts';
 import {
@@ -25,7 +26,8 @@ import {
   subscribePacket,
 } from './mqtt-packets.ts';
 import { Outgoing } from './outgoing.ts';
-import { type Message, Publisher } from './publisher.ts';
+import type { Message, Publisher } from './publisher.ts';
+import { clockOf, publishersOf } from './publishers.ts';
 import type { LineIdentity } from './tls-line.ts';
 
 export interface SwarmOrder {
@@ -34,7 +36,7 @@ export interface SwarmOrder {
   readonly position: number;
   readonly id: string;
   readonly group: GroupOfDevices;
-  readonly random: () => number;
+  readonly seed: number;
   readonly identity: LineIdentity | undefined;
   /** Own address to come from; each has its own ports. */
   readonly sourceAddress: string | undefined;
@@ -57,6 +59,7 @@ export class SwarmDevice implements LiveDevice {
   readonly id: string;
   readonly #order: SwarmOrder;
   readonly #crew: Crew;
+  readonly #random: () => number;
   readonly #publishers: readonly Publisher[];
   #identity: LineIdentity | undefined;
   #session: Buffer | undefined;
@@ -80,23 +83,8 @@ export class SwarmDevice implements LiveDevice {
     this.#order = order;
     this.#crew = crew;
     this.#identity = order.identity;
-    const { settings, recordings } = order.group;
-    const { skew, drift } = settings.clock;
-    const booted = crew.now();
-    const speaker = {
-      id: order.id,
-      position: order.position,
-      random: order.random,
-      clock: (now: number) => now + skew + (now - booted) * (drift / 1e6),
-    };
-    this.#publishers = settings.publish.map(
-      (stream) =>
-        new Publisher(
-          { stream, recording: recordings.get(stream.stream) },
-          telemetryTopic(order.id as DeviceId, stream.stream),
-          speaker,
-        ),
-    );
+    this.#random = seededRandom(order.seed);
+    this.#publishers = publishersOf(order.group, order, clockOf(order.group, crew.now()));
   }
 
   get group(): string {
@@ -232,10 +220,10 @@ export class SwarmDevice implements LiveDevice {
           tally.count('refused');
           return;
         }
-        wait = answer.retryAfter * 1_000 * (1 + this.#order.random());
+        wait = answer.retryAfter * 1_000 * (1 + this.#random());
       } catch (error) {
         tally.error(causeOf(error));
-        wait = backoffDelay({ kind: 'lost', earlier }, this.#order.random, RECONNECT);
+        wait = backoffDelay({ kind: 'lost', earlier }, this.#random, RECONNECT);
       }
       await new Promise<void>((resolve) => this.#crew.agenda.at(now() + wait, resolve));
     }
@@ -403,7 +391,7 @@ export class SwarmDevice implements LiveDevice {
   }
 
   #goToSleepLater({ awake, asleep }: { readonly awake: number; readonly asleep: number }): void {
-    const about = (time: number) => time * (0.9 + this.#order.random() * 0.2);
+    const about = (time: number) => time * (0.9 + this.#random() * 0.2);
     this.#in(about(awake), () => {
       if (this.#state !== 'connected' || this.#crew.isOver) return;
       if (this.#outgoing.waiting > 0) return this.#goToSleepLater({ awake: 200, asleep });
@@ -463,7 +451,7 @@ export class SwarmDevice implements LiveDevice {
     if (cause !== undefined || !wasConnected) tally.error(cause ?? 'closed_before_connack');
     else if (this.#revokedAt === undefined) tally.error('closed_by_server');
     this.#state = 'away';
-    const wait = backoffDelay({ kind: 'lost', earlier: this.#failures }, this.#order.random, RECONNECT);
+    const wait = backoffDelay({ kind: 'lost', earlier: this.#failures }, this.#random, RECONNECT);
     this.#failures += 1;
     this.#in(wait, () => this.#connect());
   }

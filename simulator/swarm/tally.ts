@@ -18,7 +18,7 @@ export const LATENCIES = [
 ] as const;
 export type LatencyName = (typeof LATENCIES)[number];
 
-const COUNTERS = [
+export const COUNTERS = [
   'enrolled',
   'refused',
   'connects',

@@ -3,14 +3,13 @@
  * power, it sees as an application does: it is closed and opened again with the identity that it has.
  */
 
-import type { DeviceId } from '../../contract/identity.ts';
-import { telemetryTopic } from '../../contract/topics.ts';
 import { Device } from '../../device-sdk/device.ts';
 import { asDeviceError } from '../../device-sdk/device-error.ts';
 import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
 import { seededRandom } from '../arrivals.ts';
 import type { Crew, Fate, GroupOfDevices, LiveDevice } from './crew.ts';
-import { type Message, Publisher } from './publisher.ts';
+import type { Message, Publisher } from './publisher.ts';
+import { clockOf, publishersOf } from './publishers.ts';
 
 export interface TrueOrder {
   readonly index: number;
@@ -51,24 +50,9 @@ export class TrueDevice implements LiveDevice {
     this.id = order.id;
     this.#order = order;
     this.#crew = crew;
-    const { settings, recordings } = order.group;
     this.#random = seededRandom(order.seed + 2);
-    const booted = crew.now();
-    this.#clock = (now) => now + settings.clock.skew + (now - booted) * (settings.clock.drift / 1e6);
-    const speaker = {
-      id: order.id,
-      position: order.position,
-      random: seededRandom(order.seed),
-      clock: this.#clock,
-    };
-    this.#publishers = settings.publish.map(
-      (stream) =>
-        new Publisher(
-          { stream, recording: recordings.get(stream.stream) },
-          telemetryTopic(order.id as DeviceId, stream.stream),
-          speaker,
-        ),
-    );
+    this.#clock = clockOf(order.group, crew.now());
+    this.#publishers = publishersOf(order.group, order, this.#clock);
   }
 
   get group(): string {

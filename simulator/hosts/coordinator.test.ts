@@ -1,0 +1,174 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { connect } from 'node:tls';
+import { afterEach, describe, expect, it } from 'vitest';
+import { RunRefused } from '../run/run-options.ts';
+import { preciseNow } from '../swarm/agenda.ts';
+import { Coordinator } from './coordinator.ts';
+import { STRANGER_FRAME_BYTES } from './frames.ts';
+import { type JoinOptions, joinRun, type Verdict } from './joined-host.ts';
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+const PATIENCE_MS = 60_000;
+
+async function coordinate(hosts: number) {
+  const events: string[] = [];
+  const coordinator = await Coordinator.listen({
+    ...{ host: '127.0.0.1', port: 0, hosts, version: '1.2.3', now: Date.now },
+    onEvent: (sentence) => events.push(sentence),
+  });
+  cleanups.push(() => coordinator.close('none'));
+  return { coordinator, events };
+}
+
+function join(coordinator: Coordinator, name: string, over: Partial<JoinOptions> = {}): Promise<Verdict> {
+  const { port, fingerprint, secret } = coordinator;
+  return joinRun({ host: '127.0.0.1', port, fingerprint, secret, name, version: '1.2.3', ...over });
+}
+
+/** Resolves when it has joined; `verdict` at the end of the run. */
+async function joined(coordinator: Coordinator, name: string, over: Partial<JoinOptions> = {}) {
+  const here = Promise.withResolvers<void>();
+  const verdict = join(coordinator, name, { ...over, onJoined: here.resolve });
+  verdict.catch(() => {});
+  await Promise.race([here.promise, verdict]);
+  return { verdict };
+}
+
+describe('hosts that join', () => {
+  it('are gathered when all are there, and hear the verdict', async () => {
+    const { coordinator } = await coordinate(2);
+    const gathered = coordinator.gathered(PATIENCE_MS);
+    const a = await joined(coordinator, 'a');
+    const b = await joined(coordinator, 'b');
+    await gathered;
+    await coordinator.close('passed');
+    expect([await a.verdict, await b.verdict]).toEqual(['passed', 'passed']);
+  });
+
+  it('have shards in the order of their names, however they came', async () => {
+    const { coordinator } = await coordinate(2);
+    await joined(coordinator, 'b', { workers: 1 });
+    await joined(coordinator, 'a', { workers: 3, sourceAddresses: ['127.0.0.1', '127.0.0.2'] });
+    await coordinator.gathered(PATIENCE_MS);
+    const places = coordinator.lodging({ devices: 400, behindProxy: 0 });
+    expect(places.shards).toBe(4);
+    expect(places.hosts()).toMatchObject([
+      { name: 'a', workers: 3, sourceAddresses: 2, address: '127.0.0.1' },
+      { name: 'b', workers: 1, sourceAddresses: 0 },
+    ]);
+  });
+
+  it('that are an hour ahead are known to be, to within half of the shortest exchange', async () => {
+    const { coordinator } = await coordinate(1);
+    await joined(coordinator, 'a', { now: () => preciseNow() + 3_600_000 });
+    await coordinator.gathered(PATIENCE_MS);
+    const places = coordinator.lodging({ devices: 1, behindProxy: 0 });
+    const [{ clockOffsetMs, clockErrorMs }] = places.hosts() as [ReturnType<typeof places.hosts>[number]];
+    expect(Math.abs(clockOffsetMs - 3_600_000)).toBeLessThanOrEqual(clockErrorMs + 0.01); // a double of today's date
+    expect(places.clockOffset(0)).toBe(clockOffsetMs);
+  });
+
+  it('without the open files for their part are refused, by name', async () => {
+    const { coordinator } = await coordinate(1);
+    await joined(coordinator, 'small');
+    await coordinator.gathered(PATIENCE_MS);
+    const fleet = { devices: 100_000_000, behindProxy: 0 };
+    expect(() => coordinator.lodging(fleet)).toThrow(RunRefused);
+    expect(() => coordinator.lodging(fleet)).toThrow(/^host "small": expected /);
+  });
+
+  it('and end before the run leave their seat to another', async () => {
+    const { coordinator, events } = await coordinate(2);
+    const leaving = new AbortController();
+    const { verdict } = await joined(coordinator, 'a', { signal: leaving.signal });
+    leaving.abort();
+    await expect(verdict).rejects.toMatchObject({ code: 'coordinator_lost' });
+    await expect.poll(() => events.at(-1), { timeout: 20_000 }).toMatch(/^host a left: /);
+    await joined(coordinator, 'a');
+    await joined(coordinator, 'b');
+    await coordinator.gathered(PATIENCE_MS);
+  });
+
+  it('too few, in the time there is, are told apart', async () => {
+    const { coordinator } = await coordinate(2);
+    await joined(coordinator, 'a');
+    await expect(coordinator.gathered(1)).rejects.toMatchObject({
+      code: 'hosts_missing',
+      reason: 'expected 2, found 1 (a) within 0.001 s',
+    });
+  });
+});
+
+describe('a host is refused', () => {
+  it('with a wrong secret', async () => {
+    const { coordinator } = await coordinate(1);
+    await expect(join(coordinator, 'a', { secret: 'a secret of another run' })).rejects.toMatchObject({
+      code: 'join_secret_wrong',
+      message: 'the secret is not that of the run',
+    });
+  });
+
+  it('of another version, and without the secret it does not even learn that', async () => {
+    const { coordinator } = await coordinate(1);
+    await expect(join(coordinator, 'a', { version: '1.2.4' })).rejects.toMatchObject({
+      code: 'join_version_mismatch',
+      reason: 'the run is of version 1.2.3, this host of another',
+    });
+    await expect(join(coordinator, 'a', { version: '1.2.4', secret: 'guessed' })).rejects.toMatchObject({
+      code: 'join_secret_wrong',
+    });
+  });
+
+  it('when it joins twice', async () => {
+    const { coordinator } = await coordinate(2);
+    await joined(coordinator, 'a');
+    await expect(join(coordinator, 'a')).rejects.toMatchObject({ code: 'join_twice', reason: '"a" is here already' });
+  });
+
+  it('when it comes late', async () => {
+    const { coordinator } = await coordinate(1);
+    await joined(coordinator, 'a');
+    await expect(join(coordinator, 'b')).rejects.toMatchObject({ code: 'join_late' });
+  });
+});
+
+describe('a stranger', () => {
+  it('in place of the coordinator is told nothing', async () => {
+    const { coordinator } = await coordinate(1);
+    const { coordinator: other, events } = await coordinate(1);
+    await expect(join(other, 'a', { fingerprint: coordinator.fingerprint })).rejects.toMatchObject({
+      code: 'coordinator_unproven',
+    });
+    await other.close('none'); // after which nothing more can be said to it
+    expect(events).toEqual([]);
+  });
+
+  it('that speaks no TLS is no coordinator', async () => {
+    const server = createServer((socket) => socket.end('220 mail ready\r\n'));
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    cleanups.push(() => server.close());
+    const { coordinator } = await coordinate(1);
+    const { port } = server.address() as { readonly port: number };
+    await expect(join(coordinator, 'a', { port })).rejects.toMatchObject({ code: 'server_unreachable' });
+  });
+
+  it('with a long first message is sent away at its head', async () => {
+    const { coordinator, events } = await coordinate(1);
+    const socket = connect({ host: '127.0.0.1', port: coordinator.port, rejectUnauthorized: false });
+    socket.on('error', () => {});
+    await once(socket, 'secureConnect');
+    const head = Buffer.alloc(4);
+    head.writeUInt32BE(STRANGER_FRAME_BYTES + 1);
+    socket.write(head);
+    await once(socket, 'close');
+    expect(events).toEqual([]);
+    await joined(coordinator, 'a');
+    await coordinator.gathered(PATIENCE_MS);
+  });
+});

@@ -1,0 +1,238 @@
+/**
+ * Where the hosts of a run come together: listens with a certificate of its own, lets in who has the secret, is of the same
+ * version and comes in time, and is then the place where the shards of the run live. The run itself is elsewhere.
+ */
+
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer, type Server, type TLSSocket } from 'node:tls';
+import { Problem } from '../../contract/problem.ts';
+import { shortfall } from '../run/capacity.ts';
+import type { HostOfRun } from '../run/result.ts';
+import { RunRefused } from '../run/run-options.ts';
+import { type FleetSize, type Lodging, type ShardPlaces, threadsFor } from '../run/shard-places.ts';
+import { FrameRefused, Line, readMessage } from './frames.ts';
+import { HostLine } from './host-line.ts';
+import { hello, type JoinRefusal, knock, type ToHost } from './host-messages.ts';
+import { makeOwnCertificate } from './own-certificate.ts';
+
+export interface CoordinatorOptions {
+  /** Address to listen on; port 0 for any. */
+  readonly host: string;
+  readonly port: number;
+  /** How many hosts the run has. */
+  readonly hosts: number;
+  readonly version: string;
+  /** Shared with those who may join; made here without one. */
+  readonly secret?: string | undefined;
+  readonly now: () => number;
+  /** Hosts that come, go, or are refused; for the operator. */
+  readonly onEvent?: (sentence: string) => void;
+}
+
+const SECRET_BYTES = 32;
+/** For the handshake, and again for the first message. */
+const KNOCK_MS = 5_000;
+/** Connections that have proven nothing yet, at one time. */
+const STRANGERS = 16;
+/** For the order to start to be everywhere before the clock starts. */
+const REACH_MS = 1_000;
+
+export class Coordinator {
+  readonly secret: string;
+  readonly fingerprint: string;
+  readonly #options: CoordinatorOptions;
+  readonly #server: Server;
+  readonly #hosts: HostLine[] = [];
+  readonly #full = Promise.withResolvers<void>();
+  #isFull = false;
+
+  private constructor(options: CoordinatorOptions) {
+    this.#options = options;
+    this.secret = options.secret ?? randomBytes(SECRET_BYTES).toString('base64url');
+    const { keyPem, certificatePem, fingerprint } = makeOwnCertificate(options.now());
+    this.fingerprint = fingerprint;
+    this.#server = createServer({
+      key: keyPem,
+      cert: certificatePem,
+      minVersion: 'TLSv1.3',
+      handshakeTimeout: KNOCK_MS,
+    });
+    this.#server.maxConnections = options.hosts + STRANGERS;
+    this.#server.on('tlsClientError', (_, socket) => socket.destroy());
+    this.#server.on('secureConnection', (socket) => this.#meet(socket));
+  }
+
+  static async listen(options: CoordinatorOptions): Promise<Coordinator> {
+    const coordinator = new Coordinator(options);
+    coordinator.#server.listen(options.port, options.host);
+    await once(coordinator.#server, 'listening').catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EADDRINUSE') throw error;
+      throw new Problem('address_in_use', { reason: `${options.host}:${options.port}` });
+    });
+    return coordinator;
+  }
+
+  get port(): number {
+    return (this.#server.address() as { readonly port: number }).port;
+  }
+
+  /** Resolves when all hosts are here and their clocks are known. Problem `hosts_missing` when the time is up before. */
+  async gathered(within: number, signal?: AbortSignal): Promise<void> {
+    const early = Promise.withResolvers<never>();
+    const stop = (reason: string) => {
+      const names = this.#hosts.map(({ name }) => name).join(', ') || 'none';
+      early.reject(
+        new Problem('hosts_missing', {
+          reason: `expected ${this.#options.hosts}, found ${this.#hosts.length} (${names}) ${reason}`,
+        }),
+      );
+    };
+    const timer = setTimeout(() => stop(`within ${within / 1_000} s`), within);
+    const stopped = () => stop('when the run was ended');
+    signal?.addEventListener('abort', stopped);
+    if (signal?.aborted === true) stopped();
+    try {
+      await Promise.race([this.#full.promise, early.promise]);
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', stopped);
+    }
+    await Promise.all(this.#hosts.map((host) => host.learnClock()));
+    const lost = this.#hosts.find(({ loss }) => loss !== undefined);
+    if (lost !== undefined) throw lost.loss as Problem;
+  }
+
+  /** The places of the run: threads of the hosts, in the order of their names, so that the same hosts get the same devices. */
+  get lodging(): Lodging {
+    return (fleet) => {
+      const hosts = [...this.#hosts].sort((a, b) => (a.name < b.name ? -1 : 1));
+      const each = Math.ceil(fleet.devices / hosts.length);
+      const homes = hosts.flatMap((host) => Array.from({ length: threadsFor(each, host.hello.workers) }, () => host));
+      for (const host of hosts) checkHost(host, homes.filter((home) => home === host).length / homes.length, fleet);
+      return this.#placesOn(homes, hosts);
+    };
+  }
+
+  /** Tells every host the end, and closes. */
+  async close(verdict: 'passed' | 'failed' | 'none'): Promise<void> {
+    this.#isFull = true;
+    for (const host of this.#hosts) host.end(verdict);
+    if (!this.#server.listening) return;
+    this.#server.close();
+    await once(this.#server, 'close');
+  }
+
+  #placesOn(homes: readonly HostLine[], hosts: readonly HostLine[]): ShardPlaces {
+    const home = (shard: number) => homes[shard] as HostLine;
+    return {
+      shards: homes.length,
+      sourceAddresses: [],
+      reach: REACH_MS,
+      clockOffset: (shard) => home(shard).clock.offset,
+      open: (shard, events) => home(shard).open(shard, events),
+      memory: () => hosts.reduce((sum, { memory }) => sum + memory, 0),
+      hosts: () => hosts.map((host) => reportOf(host, homes.filter((one) => one === host).length)),
+    };
+  }
+
+  #meet(socket: TLSSocket): void {
+    const address = socket.remoteAddress ?? 'an unknown address';
+    let host: HostLine | undefined;
+    const patience = setTimeout(() => line.drop('it did not say who it is'), KNOCK_MS);
+    const line = new Line(socket, {
+      text: (text) => {
+        if (host !== undefined) return host.heard(text);
+        clearTimeout(patience);
+        host = this.#admit(text, address, line);
+      },
+      closed: (reason) => {
+        clearTimeout(patience);
+        if (host !== undefined) this.#left(host, reason);
+      },
+    });
+  }
+
+  #admit(text: string, address: string, line: Line): HostLine | undefined {
+    try {
+      const first = readMessage(knock, text);
+      const refusal = this.#refusalOf(first);
+      if (refusal !== undefined) return this.#refuse(refusal, address, line);
+      const who = readMessage(hello, text);
+      if (this.#isFull)
+        return this.#refuse(['join_late', `the run has its ${this.#options.hosts} hosts`], address, line);
+      if (this.#hosts.some(({ name }) => name === who.name)) {
+        return this.#refuse(['join_twice', `"${who.name}" is here already`], address, line);
+      }
+      const host = new HostLine(who, address, line);
+      this.#hosts.push(host);
+      line.trust();
+      line.send({ kind: 'welcome' } satisfies ToHost);
+      this.#tell(`host ${who.name} joined from ${address}: ${this.#hosts.length} of ${this.#options.hosts}`);
+      if (this.#hosts.length === this.#options.hosts) {
+        this.#isFull = true;
+        this.#full.resolve();
+      }
+      return host;
+    } catch (error) {
+      if (!(error instanceof FrameRefused)) throw error;
+      line.drop(error.message);
+      this.#tell(`somebody from ${address} was sent away: ${error.message}`);
+      return undefined;
+    }
+  }
+
+  #refusalOf({
+    secret,
+    version,
+  }: {
+    readonly secret: string;
+    readonly version: string;
+  }): readonly [JoinRefusal, string] | undefined {
+    const digest = (text: string) => createHash('sha256').update(text).digest();
+    if (!timingSafeEqual(digest(secret), digest(this.secret))) return ['join_secret_wrong', ''];
+    if (version === this.#options.version) return undefined;
+    return ['join_version_mismatch', `the run is of version ${this.#options.version}, this host of another`];
+  }
+
+  #refuse([code, reason]: readonly [JoinRefusal, string], address: string, line: Line): undefined {
+    line.finish({ kind: 'refused', code, reason } satisfies ToHost);
+    this.#tell(`a host from ${address} was refused: ${code}`);
+  }
+
+  /** Before the run its seat is free again; during the run the run has heard of it. */
+  #left(host: HostLine, reason: string): void {
+    host.closed(reason);
+    if (this.#isFull) return;
+    this.#hosts.splice(this.#hosts.indexOf(host), 1);
+    this.#tell(`host ${host.name} left: ${reason}`);
+  }
+
+  #tell(sentence: string): void {
+    this.#options.onEvent?.(sentence);
+  }
+}
+
+function checkHost(
+  { name, hello: { openFiles, portsPerAddress, sourceAddresses } }: HostLine,
+  share: number,
+  fleet: FleetSize,
+) {
+  const part = { devices: Math.ceil(fleet.devices * share), behindProxy: Math.ceil(fleet.behindProxy * share) };
+  const missing = shortfall({ ...part, sourceAddresses }, { openFiles, portsPerAddress });
+  if (missing !== undefined) throw new RunRefused(`host "${name}": ${missing}`);
+}
+
+function reportOf(host: HostLine, workers: number): HostOfRun {
+  const { offset, error } = host.clock;
+  return {
+    name: host.name,
+    address: host.address,
+    cores: host.hello.cores,
+    workers,
+    devices: host.devices,
+    sourceAddresses: host.hello.sourceAddresses,
+    clockOffsetMs: offset,
+    clockErrorMs: error,
+  };
+}

@@ -1,0 +1,58 @@
+import { describe, expect, it } from 'vitest';
+import { FrameReader, FrameRefused, frame, readMessage, STRANGER_FRAME_BYTES } from './frames.ts';
+import { fromHost, toHost } from './host-messages.ts';
+
+function readAll(bytes: Buffer, size: number, most = 1_000): string[] {
+  const reader = new FrameReader(() => most);
+  const texts: string[] = [];
+  for (let at = 0; at < bytes.length; at += size)
+    reader.push(bytes.subarray(at, at + size), (text) => texts.push(text));
+  return texts;
+}
+
+describe('a frame', () => {
+  it.each([1, 3, 7, 1_000])('is read whole when it comes in pieces of %i bytes', (size) => {
+    const bytes = Buffer.concat([frame({ a: 'ü' }), frame({}), frame([1, 2])]);
+    expect(readAll(bytes, size)).toEqual(['{"a":"ü"}', '{}', '[1,2]']);
+  });
+
+  it('that says it is too long is refused at its head, before anything of it is kept', () => {
+    const head = Buffer.alloc(4);
+    head.writeUInt32BE(STRANGER_FRAME_BYTES + 1);
+    expect(() => readAll(head, 4, STRANGER_FRAME_BYTES)).toThrow(
+      new FrameRefused(
+        `expected a message of at most ${STRANGER_FRAME_BYTES} bytes, found ${STRANGER_FRAME_BYTES + 1}`,
+      ),
+    );
+  });
+});
+
+describe('a message', () => {
+  it.each([
+    ['no JSON', '{'],
+    ['of an unknown kind', '{"kind":"shell"}'],
+    ['from a shard with a counter that there is none of', second({ counters: { __proto__: 1, hacked: 1 } })],
+    ['from a shard with an error that is no word', second({ errors: { '<b>': 1 } })],
+    ['from a shard with a count that is no number', second({ counters: { sent: '1' } })],
+  ])('%s is refused', (_, text) => {
+    expect(() => readMessage(fromHost, text)).toThrow(FrameRefused);
+  });
+
+  it('of a host is read', () => {
+    expect(readMessage(fromHost, second({ counters: { sent: 3 }, errors: { ECONNRESET: 1 } }))).toMatchObject({
+      shard: 2,
+      message: { kind: 'second', tally: { counters: { sent: 3 } } },
+    });
+  });
+
+  it('of a coordinator with an order that is not one is refused', () => {
+    const text = JSON.stringify({ kind: 'shard', shard: 0, message: { kind: 'prepare', order: { shard: 0 } } });
+    expect(() => readMessage(toHost, text)).toThrow(FrameRefused);
+  });
+});
+
+function second(tally: { readonly counters?: object; readonly errors?: object }): string {
+  const standing = { connected: 0, inFleet: 0, refused: 0, cutOff: 0, waiting: 0, unacknowledged: 0 };
+  const whole = { counters: {}, errors: {}, latencies: {}, ...tally };
+  return JSON.stringify({ kind: 'shard', shard: 2, message: { kind: 'second', tally: whole, standing, cpuMicros: 1 } });
+}

@@ -1,0 +1,137 @@
+/**
+ * What two programs of a run say to each other over one TLS connection: JSON in frames, each with its length before it
+ * (four bytes, big-endian). The length is checked before a byte is kept, then one schema reads the text. It knows no message.
+ */
+
+import type { TLSSocket } from 'node:tls';
+import type { z } from 'zod';
+
+const HEAD_BYTES = 4;
+/** Of somebody who has not proven anything yet. */
+export const STRANGER_FRAME_BYTES = 4 * 1024;
+/** Identities and recordings of a large part of a fleet. */
+export const FRAME_BYTES = 64 * 1024 * 1024;
+
+/** Why a frame was not taken; never holds what was in it. */
+export class FrameRefused extends Error {
+  override readonly name = 'FrameRefused';
+}
+
+export class FrameReader {
+  readonly #most: () => number;
+  #parts: Buffer[] = [];
+  #held = 0;
+  #wanted: number | undefined;
+
+  /** `most`: bytes that a frame may have, asked for each. */
+  constructor(most: () => number) {
+    this.#most = most;
+  }
+
+  /** Throws {@link FrameRefused}. */
+  push(bytes: Buffer, take: (text: string) => void): void {
+    this.#parts.push(bytes);
+    this.#held += bytes.length;
+    for (;;) {
+      if (this.#wanted === undefined) {
+        if (this.#held < HEAD_BYTES) return;
+        this.#wanted = this.#cut(HEAD_BYTES).readUInt32BE(0);
+        const most = this.#most();
+        if (this.#wanted > most) {
+          throw new FrameRefused(`expected a message of at most ${most} bytes, found ${this.#wanted}`);
+        }
+      }
+      if (this.#held < this.#wanted) return;
+      const frame = this.#cut(this.#wanted);
+      this.#wanted = undefined;
+      take(frame.toString('utf8'));
+    }
+  }
+
+  #cut(length: number): Buffer {
+    const whole = this.#parts.length === 1 ? (this.#parts[0] as Buffer) : Buffer.concat(this.#parts);
+    this.#parts = whole.length === length ? [] : [whole.subarray(length)];
+    this.#held = whole.length - length;
+    return whole.subarray(0, length);
+  }
+}
+
+export function frame(message: unknown): Buffer {
+  const text = Buffer.from(JSON.stringify(message), 'utf8');
+  const head = Buffer.alloc(HEAD_BYTES);
+  head.writeUInt32BE(text.length);
+  return Buffer.concat([head, text]);
+}
+
+/** Reads one text with one schema. Throws {@link FrameRefused}. */
+export function readMessage<T>(schema: z.ZodType<T>, text: string): T {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new FrameRefused('expected JSON, found something else');
+  }
+  const checked = schema.safeParse(value);
+  if (checked.success) return checked.data;
+  const where = checked.error.issues[0]?.path.slice(0, 4).map(String).join('.') ?? '';
+  throw new FrameRefused(`expected a message of this protocol, found something else at "${where.slice(0, 80)}"`);
+}
+
+export interface LineEvents {
+  text(text: string): void;
+  /** Once, whatever the cause. */
+  closed(reason: string): void;
+}
+
+/** One end of such a connection. */
+export class Line {
+  readonly #socket: TLSSocket;
+  #most = STRANGER_FRAME_BYTES;
+  #reason: string | undefined;
+  /** When something was heard last, on the clock of `performance`. */
+  heardAt = performance.now();
+
+  constructor(socket: TLSSocket, events: LineEvents) {
+    this.#socket = socket;
+    const reader = new FrameReader(() => this.#most);
+    socket.setNoDelay(true);
+    socket.on('data', (bytes: Buffer) => {
+      this.heardAt = performance.now();
+      if (this.#reason !== undefined) return; // what follows a bad frame is not looked at
+      try {
+        reader.push(bytes, (text) => {
+          if (this.#reason === undefined) events.text(text);
+        });
+      } catch (error) {
+        if (!(error instanceof FrameRefused)) throw error;
+        this.drop(error.message);
+      }
+    });
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      this.#reason ??= `its connection failed (${error.code ?? error.message})`;
+    });
+    socket.once('close', () => events.closed(this.#reason ?? 'it closed its connection'));
+  }
+
+  /** The other side has proven who it is. */
+  trust(): void {
+    this.#most = FRAME_BYTES;
+  }
+
+  send(message: unknown): void {
+    if (!this.#socket.destroyed) this.#socket.write(frame(message));
+  }
+
+  /** Says something last; the other side has a moment to read it. */
+  finish(message: unknown): void {
+    if (this.#socket.destroyed) return;
+    this.#reason ??= 'it was told the end';
+    this.#socket.end(frame(message));
+    this.#socket.setTimeout(2_000, () => this.#socket.destroy());
+  }
+
+  drop(reason: string): void {
+    this.#reason ??= reason;
+    this.#socket.destroy();
+  }
+}

@@ -1,0 +1,142 @@
+/**
+ * A host that was let into a run, as the coordinator sees it: its clock, its shards, and whether it is still there. Who is
+ * let in is decided in coordinator.ts.
+ */
+
+import { Problem } from '../../contract/problem.ts';
+import type { ShardEvents, ShardPort } from '../run/shard-places.ts';
+import { preciseNow } from '../swarm/agenda.ts';
+import { ClockOffset, type ClockReading } from './clock-offset.ts';
+import { FrameRefused, type Line, readMessage } from './frames.ts';
+import { type FromHost, fromHost, type Hello, type ToHost } from './host-messages.ts';
+
+const PING_EVERY_MS = 1_000;
+/** Without a word for so long a host is lost. */
+const SILENCE_MS = 10_000;
+/** Exchanges before a run; the shortest says most. */
+const FIRST_PINGS = 12;
+
+export class HostLine {
+  readonly hello: Hello;
+  readonly address: string;
+  readonly #line: Line;
+  readonly #clock = new ClockOffset();
+  readonly #asked = new Map<number, number>();
+  readonly #shards = new Map<number, ShardEvents>();
+  readonly #pulse: NodeJS.Timeout;
+  #pings = 0;
+  #answered: () => void = () => {};
+  #memory: number;
+  #devices = 0;
+  #loss: Problem | undefined;
+  #isOver = false;
+
+  constructor(hello: Hello, address: string, line: Line) {
+    this.hello = hello;
+    this.address = address;
+    this.#line = line;
+    this.#memory = hello.memory;
+    this.#pulse = setInterval(() => {
+      if (performance.now() - line.heardAt > SILENCE_MS) line.drop(`it said nothing for ${SILENCE_MS / 1_000} s`);
+      else this.#ping();
+    }, PING_EVERY_MS);
+  }
+
+  get name(): string {
+    return this.hello.name;
+  }
+
+  get memory(): number {
+    return this.#memory;
+  }
+
+  get clock(): ClockReading {
+    return this.#clock.reading;
+  }
+
+  get loss(): Problem | undefined {
+    return this.#loss;
+  }
+
+  /** How many devices live there. */
+  get devices(): number {
+    return this.#devices;
+  }
+
+  /** Learns its clock; resolves also when it is lost meanwhile. */
+  async learnClock(): Promise<void> {
+    for (let time = 0; time < FIRST_PINGS && this.#loss === undefined; time += 1) {
+      await new Promise<void>((resolve) => {
+        this.#answered = resolve;
+        this.#ping();
+      });
+    }
+    this.#clock.fix();
+  }
+
+  open(shard: number, events: ShardEvents): ShardPort {
+    this.#shards.set(shard, events);
+    if (this.#loss !== undefined) queueMicrotask(() => this.#tellLoss());
+    return {
+      post: (message) => {
+        if (message.kind === 'prepare') this.#devices += message.order.devices.length;
+        this.#send({ kind: 'shard', shard, message });
+      },
+      close: async () => {
+        this.#shards.delete(shard); // the host ends its threads when the run is over
+      },
+    };
+  }
+
+  heard(text: string): void {
+    let message: FromHost;
+    try {
+      message = readMessage(fromHost, text);
+    } catch (error) {
+      if (!(error instanceof FrameRefused)) throw error;
+      this.#line.drop(error.message);
+      return;
+    }
+    if (message.kind === 'pong') this.#pong(message);
+    else this.#shards.get(message.shard)?.heard(message.message);
+  }
+
+  /** Its connection is gone. */
+  closed(reason: string): void {
+    clearInterval(this.#pulse);
+    if (this.#isOver || this.#loss !== undefined) return;
+    const held = this.#devices === 0 ? '' : `, with its ${this.#devices} devices`;
+    this.#loss = new Problem('host_lost', { reason: `"${this.name}" (${this.address})${held}: ${reason}` });
+    this.#answered();
+    this.#tellLoss();
+  }
+
+  end(verdict: 'passed' | 'failed' | 'none'): void {
+    this.#isOver = true;
+    clearInterval(this.#pulse);
+    this.#line.finish({ kind: 'over', verdict } satisfies ToHost);
+  }
+
+  #tellLoss(): void {
+    for (const shard of this.#shards.values()) shard.lost(this.#loss as Problem);
+  }
+
+  #ping(): void {
+    this.#pings += 1;
+    this.#asked.set(this.#pings, preciseNow());
+    this.#send({ kind: 'ping', id: this.#pings });
+  }
+
+  #pong({ id, at, memory }: Extract<FromHost, { kind: 'pong' }>): void {
+    const sent = this.#asked.get(id);
+    if (sent === undefined) return;
+    this.#asked.delete(id);
+    this.#memory = memory;
+    this.#clock.add({ sent, received: preciseNow(), there: at });
+    this.#answered();
+  }
+
+  #send(message: ToHost): void {
+    this.#line.send(message);
+  }
+}

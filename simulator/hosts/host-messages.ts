@@ -1,0 +1,155 @@
+/**
+ * The messages between the coordinator of a run and a host that joins it, each with the one schema that reads it. What
+ * shards and run say to each other stands in shard-messages.ts and travels inside.
+ */
+
+import { z } from 'zod';
+import type { DeviceGroup } from '../scenario/schema.ts';
+import type { FromShard, ToShard } from '../swarm/shard-messages.ts';
+import { COUNTERS, LATENCIES } from '../swarm/tally.ts';
+
+/** Of the frames up to the welcome; it stays what it is, so that any two versions can tell that they differ. */
+export const HOST_PROTOCOL = 'rollcall-simulation-host/1';
+
+const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/);
+export const HOST_NAME_RULE = 'one to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit';
+
+export function isHostName(text: string): boolean {
+  return name.safeParse(text).success;
+}
+
+/** Before anything else: whether it may come in, and whether we can understand each other. */
+export const knock = z.looseObject({
+  protocol: z.literal(HOST_PROTOCOL),
+  secret: z.string().max(256),
+  version: z.string().max(64),
+});
+
+export const hello = z.object({
+  name,
+  cores: z.int().min(1).max(65_536),
+  /** Threads that it has for devices. */
+  workers: z.int().min(1).max(256),
+  openFiles: z.number().min(1),
+  portsPerAddress: z.int().min(1).max(65_536),
+  sourceAddresses: z.int().min(0).max(65_536),
+  memory: z.number().min(0),
+});
+export type Hello = z.output<typeof hello>;
+
+export const JOIN_REFUSALS = ['join_secret_wrong', 'join_version_mismatch', 'join_late', 'join_twice'] as const;
+export type JoinRefusal = (typeof JOIN_REFUSALS)[number];
+
+const index = z.int().min(0);
+const time = z.number();
+const identity = z.object({ keyPem: z.string(), certificatePem: z.string() });
+
+const tally = z.object({
+  counters: z.partialRecord(z.enum(COUNTERS), z.int()),
+  errors: z.record(z.string().regex(/^\w{1,60}$/), z.int()),
+  latencies: z.partialRecord(z.enum(LATENCIES), z.base64().max(1_000_000)),
+});
+
+const fromShard = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('prepared') }),
+  z.object({
+    kind: z.literal('second'),
+    tally,
+    standing: z.object({
+      connected: index,
+      inFleet: index,
+      refused: index,
+      cutOff: index,
+      waiting: index,
+      unacknowledged: index,
+    }),
+    cpuMicros: z.number(),
+  }),
+  z.object({ kind: z.literal('acted'), id: index, error: z.string().max(1_000).optional() }),
+  z.object({ kind: z.literal('failed'), error: z.string().max(1_000) }),
+  z.object({
+    kind: z.literal('ended'),
+    tally,
+    acknowledged: z.record(z.string(), z.array(index)),
+    identities: z.record(z.string(), identity),
+  }),
+]) as z.ZodType<FromShard>;
+
+export const fromHost = z.discriminatedUnion('kind', [
+  /** `at`: on the clock of the host. `memory`: bytes. */
+  z.object({ kind: z.literal('pong'), id: index, at: time, memory: z.number().min(0) }),
+  z.object({ kind: z.literal('shard'), shard: index, message: fromShard }),
+]);
+export type FromHost = z.output<typeof fromHost>;
+
+const target = z.object({ host: z.string(), port: z.int(), servername: z.string().optional() });
+const devices = z.array(index);
+/** The coordinator has proven itself, is of the same version, and has read these from the scenario. */
+const settings = z.looseObject({
+  count: z.int(),
+  kind: z.enum(['swarm', 'true']),
+  publish: z.array(z.looseObject({})),
+});
+const network = z.looseObject({ latency: z.number(), jitter: z.number(), loss: z.number() });
+
+const order = z.object({
+  shard: index,
+  seed: z.number(),
+  groups: z.record(
+    z.string(),
+    z.object({
+      settings: settings as unknown as z.ZodType<DeviceGroup>,
+      token: z.string().optional(),
+      recordings: z.record(z.string(), z.string()),
+    }),
+  ),
+  devices: z.array(
+    z.object({
+      index,
+      position: z.number(),
+      id: z.string(),
+      group: z.string(),
+      arrivesAt: z.number(),
+      identity: identity.optional(),
+    }),
+  ),
+  enrollUrl: z.string().optional(),
+  rootPem: z.string(),
+  mqtt: target,
+  sourceAddresses: z.array(z.string()),
+  clockOffset: z.number(),
+  identities: z.enum(['kept', 'dropped']),
+});
+
+const act = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('revoking'), devices, at: time }),
+  z.object({ kind: z.enum(['cut', 'power']), devices, for: z.number() }),
+  z.object({ kind: z.literal('renew'), devices }),
+  z.object({ kind: z.literal('network'), group: z.string().optional(), line: network.optional() }),
+  z.object({ kind: z.literal('returned'), at: time }),
+  z.object({
+    kind: z.literal('hostile'),
+    act: z.enum(['clone', 'steal', 'outlive', 'malformed', 'guess', 'probe', 'slow-handshake']),
+    devices,
+    count: index,
+    until: time,
+  }),
+]);
+
+const toShard = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('prepare'), order }),
+  z.object({ kind: z.literal('start'), at: time }),
+  z.object({ kind: z.literal('act'), id: index, act }),
+  z.object({ kind: z.literal('silence') }),
+  z.object({ kind: z.literal('end') }),
+]) as unknown as z.ZodType<ToShard>;
+
+export const toHost = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('welcome') }),
+  z.object({ kind: z.literal('refused'), code: z.enum(JOIN_REFUSALS), reason: z.string().max(500) }),
+  z.object({ kind: z.literal('ping'), id: index }),
+  z.object({ kind: z.literal('shard'), shard: index, message: toShard }),
+  /** The run is over; `none` when it came to no verdict. */
+  z.object({ kind: z.literal('over'), verdict: z.enum(['passed', 'failed', 'none']) }),
+]);
+export type ToHost = z.output<typeof toHost>;

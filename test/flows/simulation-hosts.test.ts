@@ -1,0 +1,78 @@
+/** The same scenario and seed on one host and on three: the same devices, names, and sequences of payloads. */
+
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { consoleDoor } from '../../cli/simulation-doors.ts';
+import { Coordinator } from '../../simulator/hosts/coordinator.ts';
+import { joinRun } from '../../simulator/hosts/joined-host.ts';
+import { runScenario } from '../../simulator/run/scenario-run.ts';
+import { readScenario } from '../../simulator/scenario/read.ts';
+import { startFleet } from '../testkit/fleet.ts';
+
+const SCENARIO = `
+name: same
+seed: 42
+duration: 3s
+settle: 10s
+limits: { lag: 60s }
+devices:
+  sensors:
+    count: 7
+    arrive: { curve: burst, size: 7, every: 1s }
+    publish:
+      - { stream: heat, every: 300ms, model: { kind: walk, step: 1 } }
+      - { stream: load, every: 200ms, spacing: poisson, model: { kind: walk, start: 100, step: 3 } }
+expect: [lost.journal == 0, lost.service == 0, devices.enrolled == 100%]
+`;
+
+/** What each stream of each device said, in its order. */
+async function play(hosts: number): Promise<ReadonlyMap<string, readonly number[]>> {
+  const fleet = await startFleet({ settings: [[['mqtt', 'limits', 'handshakesPerAddress'], 0]] });
+  onTestFinished(() => fleet.stop());
+  const read = readScenario(SCENARIO, { fileExists: () => false });
+  if ('flaws' in read) throw new Error(JSON.stringify(read.flaws));
+  const place = { host: '127.0.0.1', version: 'test' };
+  const coordinator = await Coordinator.listen({ ...place, port: 0, hosts, now: Date.now });
+  const { port, fingerprint, secret } = coordinator;
+  const joined = Array.from({ length: hosts }, (_, at) =>
+    joinRun({ ...place, port, fingerprint, secret, name: `hall-${at}`, workers: 1 }),
+  );
+  await Promise.race([coordinator.gathered(60_000), ...joined]);
+  const operator = consoleDoor(fleet.operator);
+  const result = await runScenario({
+    ...{ scenario: read.scenario, recordings: new Map(), prefix: 'same', versions: {}, operator },
+    places: coordinator.lodging,
+  });
+  await coordinator.close(result.verdict);
+  expect(await Promise.all(joined)).toEqual(joined.map(() => 'passed'));
+  expect(result).toMatchObject({ problems: [], workers: hosts, verdict: 'passed' });
+
+  const said = new Map<string, Map<number, number>>();
+  let text = '';
+  for await (const chunk of operator.exportTelemetry(new Date(0))) text += chunk;
+  for (const line of text.trim().split('\n')) {
+    const { device, stream, payload } = JSON.parse(line) as {
+      readonly device: string;
+      readonly stream: string;
+      readonly payload: { readonly seq: number; readonly value: number };
+    };
+    const key = `${device} ${stream}`;
+    said.set(key, (said.get(key) ?? new Map<number, number>()).set(payload.seq, payload.value));
+  }
+  return new Map(
+    [...said].map(([key, values]) => [key, [...values].sort(([a], [b]) => a - b).map(([, value]) => value)]),
+  );
+}
+
+describe('a run on one host and on three', () => {
+  it('is of the same devices, which say the same', { timeout: 120_000 }, async () => {
+    const [one, three] = [await play(1), await play(3)];
+    expect(one.size).toBe(14);
+    expect([...three.keys()].sort()).toEqual([...one.keys()].sort());
+    for (const [key, values] of one) {
+      const others = three.get(key) ?? [];
+      const both = Math.min(values.length, others.length); // how many there was time for
+      expect(both, key).toBeGreaterThan(0);
+      expect(others.slice(0, both), key).toEqual(values.slice(0, both));
+    }
+  });
+});
