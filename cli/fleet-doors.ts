@@ -1,0 +1,149 @@
+/**
+ * The doors of a fleet: broker, enrollment and console, each given what it asks of the others. The innermost is opened
+ * first: who is told an address must be able to knock at it. What follows from events between them is told elsewhere.
+ */
+
+import type { Logger } from 'pino';
+import { checkPolicy } from '../broker/acl.ts';
+import { type Broker, createBroker } from '../broker/broker.ts';
+import { type Console, createConsole } from '../console/console.ts';
+import { formatBootstrapToken } from '../contract/bootstrap-token.ts';
+import type { DeviceId } from '../contract/identity.ts';
+import { renewalNoticeTopic } from '../contract/topics.ts';
+import { createExpiryWatch } from '../enroll/expiry-watch.ts';
+import { createRenewals, type Renewals } from '../enroll/renewals.ts';
+import { createEnrollServer } from '../enroll/server.ts';
+import { issueServiceCertificate } from '../enroll/services.ts';
+import { brokerHappening } from './broker-happenings.ts';
+import { caControl, type FleetAuthority } from './certificate-authority.ts';
+import type { Config } from './config.ts';
+import type { DataDirectory } from './data-directory.ts';
+import { certificateHealth, fleetCounters } from './fleet-health.ts';
+import type { FleetMemory } from './fleet-memory.ts';
+import type { OpenParts } from './open-parts.ts';
+import { subjectOf } from './registry-answers.ts';
+import { answerFork, answerSuspicion } from './standing-introduction.ts';
+
+export interface FleetDoorsOptions {
+  readonly config: Config;
+  readonly data: DataDirectory;
+  readonly memory: FleetMemory;
+  readonly authority: FleetAuthority['authority'];
+  /** The first of the public hosts, as a URL has it. */
+  readonly publicHost: string;
+  readonly version: string;
+  readonly now: () => number;
+  readonly log: Logger;
+}
+
+export interface FleetDoors {
+  readonly broker: Broker;
+  readonly renewals: Renewals;
+  readonly operators: Console;
+  readonly mqttUrl: string;
+  readonly enrollUrl: string;
+  renewed(device: DeviceId, serial: string): void;
+}
+
+/** Each part is added to `opened` as soon as it is open. */
+export async function openFleetDoors(
+  { config, data, memory, authority, publicHost, version, now, log }: FleetDoorsOptions,
+  opened: OpenParts,
+): Promise<FleetDoors> {
+  const { registry, telemetry, events, sinks, sessions } = memory;
+  const broker = opened.add(
+    await createBroker({
+      host: config.mqtt.host,
+      port: config.mqtt.port,
+      tls: authority.serverCredentials('broker'),
+      issuers: authority.issuersPem,
+      trustDomain: config.trustDomain,
+      directory: registry,
+      telemetry,
+      sessions: sessions.memory,
+      limits: config.mqtt.limits,
+      now,
+      log: log.child({ room: 'broker' }),
+      onEvent: (event) => events.log.record(...brokerHappening(event)),
+      onCloneSuspected: (suspicion) =>
+        void answerSuspicion(suspicion, {
+          registry,
+          response: config.clones.response,
+          told: () => void events.look(),
+          log,
+        }),
+      nextSequence: () => events.nextConnection(),
+    }),
+  );
+  const renewals = createRenewals({
+    registry,
+    perSecond: config.certificates.renewalsPerSecond,
+    notify: (device, notice) =>
+      broker.retain(renewalNoticeTopic(device), Buffer.from(notice === undefined ? '' : JSON.stringify(notice))),
+    now,
+    log: log.child({ room: 'enroll' }),
+  });
+  /** The notice of this renewal goes; nobody waits for it. */
+  const renewed: FleetDoors['renewed'] = (device, serial) => {
+    renewals.renewed(device, serial).catch((error: unknown) => log.error({ err: error }, 'notice of a renewal stays'));
+  };
+  const expiry = opened.add(
+    createExpiryWatch({ registry, told: () => void events.look(), now, log: log.child({ room: 'enroll' }) }),
+  );
+  const mqttUrl = `mqtts://${publicHost}:${broker.port}`;
+  const enroll = opened.add(
+    await createEnrollServer({
+      host: config.enroll.host,
+      port: config.enroll.port,
+      authority,
+      registry,
+      mqttUrl,
+      renewalWindow: async (life, holder) => {
+        const id = holder.kind === 'device' ? holder.id : undefined;
+        return renewals.window(life, id && (await registry.findDevice(id))?.group);
+      },
+      onRenewed: ({ identity, serial }) => {
+        if (identity.kind !== 'device') return;
+        renewed(identity.id, serial);
+      },
+      onForked: (identity) =>
+        void answerFork(identity, { registry, response: config.clones.response, told: () => void events.look(), log }),
+      limits: config.enroll.limits,
+      now,
+      log: log.child({ room: 'enroll' }),
+    }),
+  );
+  const enrollUrl = `https://${publicHost}:${enroll.port}`;
+  const operators = opened.add(
+    await createConsole({
+      socketPath: data.socket,
+      host: config.console.host,
+      port: config.console.port,
+      publicHosts: config.publicHosts,
+      tls: authority.serverCredentials('console'),
+      operatorKeyFile: data.operatorKeyFile,
+      registry,
+      telemetry,
+      events: events.log,
+      sinks,
+      fleet: {
+        ca: caControl({ authority, registry, renewals, broker, now }),
+        certificates: () => certificateHealth(authority),
+        renewals,
+        mintTokenText: ({ record, secret }) =>
+          formatBootstrapToken({ id: record.id, secret, rootSha256: authority.rootSha256, enrollUrl }),
+        issueService: ({ name, csrPem, actor }) =>
+          issueServiceCertificate({ name, csr: csrPem, actor }, { authority, registry }),
+        trustBundlePem: () => authority.trustBundlePem,
+        checkPolicy,
+        explain: async (identity, verb, topic) => broker.explain(await subjectOf(identity, registry), verb, topic),
+        sessions: () => broker.sessions(),
+        counters: () => fleetCounters({ broker, enroll, expiry, events, sinks }),
+      },
+      version,
+      now,
+      log: log.child({ room: 'console' }),
+    }),
+  );
+  return { broker, renewals, operators, mqttUrl, enrollUrl, renewed };
+}
