@@ -3,39 +3,19 @@
  * the bundle in a process of its own, killed with SIGKILL from inside, just before the write.
  */
 
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  type PowerCut,
+  type PowerCutDevice,
+  type PowerCutRun,
+  powerCutDevice,
+} from '../test/testkit/power-cut-device.ts';
 import { type ScriptedFleet, startScriptedFleet } from '../test/testkit/scripted-fleet.ts';
-import { buildSingleFile } from './build.ts';
 
 const SCRIPT = `
-const fs = require('node:fs');
-const promises = require('node:fs/promises');
-const order = JSON.parse(process.argv[2]);
-const say = (line) => fs.writeSync(1, line + '\\n');
-let writes = 0;
-function write() {
-  writes += 1;
-  if (order.mode === 'kill' && writes === order.at) process.kill(process.pid, 'SIGKILL');
-  if (order.mode === 'full' && writes >= order.at) throw Object.assign(new Error('no space'), { code: 'ENOSPC' });
-}
-const watched = (real) => async (...given) => {
-  write();
-  return real(...given);
-};
-for (const name of ['rename', 'rm', 'rmdir', 'mkdir']) promises[name] = watched(promises[name]);
-const open = promises.open;
-promises.open = async (path, flags, mode) => {
-  const file = await open(path, flags, mode);
-  if (flags !== 'r') for (const name of ['write', 'writeFile']) file[name] = watched(file[name].bind(file));
-  return file;
-};
-const { Device } = require('./device-sdk.cjs');
-(async () => {
+  watch();
   const device = await Device.open({ ...order.device, random: () => 0 });
   say('open ' + device.id);
   try {
@@ -51,52 +31,31 @@ const { Device } = require('./device-sdk.cjs');
     say('error ' + error.code);
   }
   await device.close();
-  say('writes ' + writes);
-})().catch((error) => say('error ' + error.code));
+  say('writes ' + writes());
 `;
 
-let directory: string;
+let gateway: PowerCutDevice;
 let fleet: ScriptedFleet;
 beforeAll(async () => {
-  directory = mkdtempSync(join(tmpdir(), 'rollcall-power-cut-'));
-  await buildSingleFile(join(directory, 'device-sdk.cjs'));
-  writeFileSync(join(directory, 'device.cjs'), SCRIPT);
+  gateway = await powerCutDevice(SCRIPT, ['write', 'writeFile']);
   fleet = await startScriptedFleet();
 });
 afterAll(async () => {
   await fleet.stop();
-  rmSync(directory, { recursive: true, force: true });
+  gateway.remove();
 });
 
-interface Run {
-  readonly lines: readonly string[];
-  readonly signal: string | null;
+function run(id: string, messages: readonly string[], cut?: PowerCut): Promise<PowerCutRun> {
+  const dataDir = join(gateway.directory, id);
+  const device = { dataDir, token: fleet.est.token(), deviceId: id, renewal: 'manual' };
+  return gateway.run({ device, messages, renewAfter: 'second' }, cut);
 }
 
-async function run(
-  id: string,
-  messages: readonly string[],
-  fault: { readonly mode?: string; readonly at?: number } = {},
-): Promise<Run> {
-  const device = { dataDir: join(directory, id), token: fleet.est.token(), deviceId: id, renewal: 'manual' };
-  const order = JSON.stringify({ device, messages, renewAfter: 'second', ...fault });
-  const child = spawn(process.execPath, ['device.cjs', order], {
-    cwd: directory,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  let text = '';
-  child.stdout.on('data', (bytes: Buffer) => {
-    text += bytes.toString();
-  });
-  const [, signal] = (await once(child, 'close')) as [number | null, string | null];
-  return { lines: text.trim().split('\n'), signal };
-}
-
-const saidIn = ({ lines }: Run, word: string) =>
+const saidIn = ({ lines }: PowerCutRun, word: string) =>
   lines.filter((line) => line.startsWith(word)).map((line) => line.split(' ')[1]);
 
 /** After whatever happened: the next run finds its identity, or makes it, and sends all that was safe, in order. */
-async function recovers(id: string, before: Run): Promise<void> {
+async function recovers(id: string, before: PowerCutRun): Promise<void> {
   const after = await run(id, ['last']);
   expect(after.lines, id).toContain('drained');
   expect(saidIn(after, 'open')).toEqual([id]);
@@ -107,9 +66,9 @@ async function recovers(id: string, before: Run): Promise<void> {
     payloads.filter((payload) => safe.includes(payload)),
     id,
   ).toEqual(safe);
-  const key = readFileSync(join(directory, id, 'key.pem'), 'utf8');
+  const key = readFileSync(join(gateway.directory, id, 'key.pem'), 'utf8');
   expect(key.match(/BEGIN PRIVATE KEY/g)).toHaveLength(1);
-  rmSync(join(directory, id), { recursive: true });
+  rmSync(join(gateway.directory, id), { recursive: true });
 }
 
 describe('a device', () => {

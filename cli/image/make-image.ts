@@ -5,14 +5,11 @@
 
 import {
   chmodSync,
-  closeSync,
   copyFileSync,
   existsSync,
-  fsyncSync,
   linkSync,
   mkdirSync,
   mkdtempSync,
-  openSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -24,6 +21,7 @@ import { fileURLToPath } from 'node:url';
 import { parseBootstrapToken } from '../../contract/bootstrap-token.ts';
 import { Problem } from '../../contract/problem.ts';
 import { buildDeviceAgent } from '../../device-sdk/build.ts';
+import { syncDirectory } from '../../sqlite/sync-directory.ts';
 import { type ImageManifest, MANIFEST, MODES, sha256Of, TOKEN } from './image-files.ts';
 
 const STATIC_FILES = fileURLToPath(new URL('files/', import.meta.url));
@@ -163,13 +161,4 @@ function link(from: string, to: string): void {
 function write(path: string, text: string, mode: number): void {
   writeFileSync(path, text, { mode, flag: 'wx', flush: true });
   chmodSync(path, mode);
-}
-
-function syncDirectory(path: string): void {
-  const handle = openSync(path, 'r');
-  try {
-    fsyncSync(handle);
-  } finally {
-    closeSync(handle);
-  }
 }
