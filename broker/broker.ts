@@ -88,6 +88,8 @@ export interface Broker {
    * also forgets what it left behind. Resolves when aedes has let go of all of them.
    */
   disconnect(identity: Identity, reason: DisconnectReason): Promise<Departure>;
+  /** Ends the sessions that came with this certificate, at once and without a will; forgets nothing. */
+  disconnectCertificate(identity: Identity, serial: string): Promise<Departure>;
   /** Holds an identity to a new group, new labels or a quarantine. Resolves with the sessions that could not stay. */
   reauthorize(subject: Subject): Promise<Departure>;
   /** Delivers a message of the server's own to those who subscribed to its topic and may receive it. */
@@ -338,6 +340,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       if (issuers !== undefined) gate.setIssuers(readIssuers(issuers));
     },
     disconnect: (identity, reason) => standing.disconnect(identity, reason),
+    disconnectCertificate: (identity, serial) => standing.disconnectCertificate(identity, serial),
     reauthorize: (subject) => standing.reauthorize(subject),
     // A fleet that reconnects causes two events per device; the engine need not see what nobody wants.
     publish: async (topic, payload, qos) => {

@@ -57,6 +57,17 @@ export class StandingChanges {
     return departureOf(ended);
   }
 
+  /** Ends the sessions that came with this certificate. What is kept for the identity is its other certificate's as well. */
+  async disconnectCertificate(identity: Identity, serial: string): Promise<Departure> {
+    const { gate, sessions, store } = this.#options;
+    gate.standingChanged();
+    const ended = sessions.of(identity).filter((session) => session.facts.serial === serial);
+    for (const session of ended) session.cut('revoked');
+    await Promise.all(ended.map((session) => session.finished()));
+    for (const session of ended) await store.delWill({ id: session.facts.clientId });
+    return departureOf(ended);
+  }
+
   /** Holds an identity to its new group, labels or quarantine, in live sessions and in what is kept for it. */
   async reauthorize(subject: Subject): Promise<Departure> {
     const { gate, sessions, store, policies, reauthorization } = this.#options;

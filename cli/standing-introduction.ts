@@ -13,8 +13,8 @@ import { formatIdentity, type Identity } from '../contract/identity.ts';
 import type { DeviceChange, Registry } from '../registry/registry.ts';
 
 export interface StandingIntroduction {
-  readonly registry: Pick<Registry, 'onRevocation' | 'onDeviceChange' | 'findDevice'>;
-  readonly broker: Pick<Broker, 'disconnect' | 'reauthorize'>;
+  readonly registry: Pick<Registry, 'onRevocation' | 'onCertificateRevocation' | 'onDeviceChange' | 'findDevice'>;
+  readonly broker: Pick<Broker, 'disconnect' | 'disconnectCertificate' | 'reauthorize'>;
   /** After a broker has confirmed; nobody waits for it. */
   readonly revoked: () => void;
   readonly changed: (change: DeviceChange) => void;
@@ -25,6 +25,12 @@ export function introduceStanding({ registry, broker, revoked, changed, log }: S
   registry.onRevocation(async ({ holder, reason, serials }) => {
     const departure = await broker.disconnect(holder, 'revoked');
     log.info({ holder, reason, serials, sessionsClosed: departure.sessionsClosed }, 'revoked');
+    revoked();
+    return departure;
+  });
+  registry.onCertificateRevocation(async ({ holder, reason, serial }) => {
+    const departure = await broker.disconnectCertificate(holder, serial);
+    log.info({ holder, reason, serial, sessionsClosed: departure.sessionsClosed }, 'certificate revoked alone');
     revoked();
     return departure;
   });

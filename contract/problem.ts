@@ -53,6 +53,8 @@ export const PROBLEMS = {
   operator_required: { status: 401, sentence: 'expected an operator key' },
   request_invalid: { status: 400, sentence: 'the request does not have the expected shape' },
   device_unknown: { status: 404, sentence: 'there is no such device' },
+  certificate_unknown: { status: 404, sentence: 'no device or service was issued this certificate' },
+  certificate_last: { status: 409, sentence: 'its holder has no other certificate that counts' },
   selection_empty: { status: 404, sentence: 'no device is meant by this' },
   confirmation_required: {
     status: 409,

@@ -15,6 +15,7 @@ const TYPE_OF: Readonly<Record<string, LifecycleType>> = {
   'certificates.counted': 'cert.expiring',
   'device.superseded': 'cert.superseded',
   'device.revoked': 'cert.revoked',
+  'certificate.revoked_alone': 'cert.revoked',
   'service.revoked': 'cert.revoked',
   'device.suspended': 'device.suspended',
   'device.resumed': 'device.resumed',

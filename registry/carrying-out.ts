@@ -64,7 +64,8 @@ export async function tell(
   return { ...change, serials, reason, ...sumOf(confirmations), propagationMs };
 }
 
-function sumOf(confirmations: readonly Confirmation[]) {
+/** What all brokers said together. */
+export function sumOf(confirmations: readonly Confirmation[]) {
   const times = confirmations.flatMap(({ lastMessageAt }) => (lastMessageAt === undefined ? [] : [lastMessageAt]));
   return {
     sessionsClosed: confirmations.reduce((sum, { sessionsClosed }) => sum + sessionsClosed, 0),

@@ -8,6 +8,7 @@ import type { Logger } from 'pino';
 import type { PolicyScope } from '../contract/policy.ts';
 import { auditHead, exportAudit, listAudit, recordAct, verifyAudit } from './audit.ts';
 import { type Audience, carryOut, tell } from './carrying-out.ts';
+import { type CertificateRevocation, certificateRevocationMemory } from './certificate-revocation.ts';
 import { certificatesOf, certificatesOfLine, recordServerCertificate } from './certificates.ts';
 import { openDatabase } from './database.ts';
 import { setDevice } from './device-settings.ts';
@@ -53,6 +54,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
   const database = openDatabase(options);
   const revocations = new Listeners<Revocation, Confirmation>('revocation', log);
   const changes = new Listeners<DeviceChange, Confirmation>('device change', log);
+  const certificateRevocations = new Listeners<CertificateRevocation, Confirmation>('revocation of a certificate', log);
   const propagation = new Propagation();
   const audience: Audience = { revocations, changes, propagation };
   const policyChanges = new Listeners<PolicyScope>('policy change', log);
@@ -119,6 +121,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
 
     ...issuerMemory(database),
     ...publishedStatusMemory(database),
+    ...certificateRevocationMemory(database, { listeners: certificateRevocations, propagation }),
     ...renewalWindowMemory(database),
     ...profileMemory(database),
     ...expiryMemory(database),

@@ -8,6 +8,7 @@
 
 import type { DeviceId, GroupName, Identity, ServiceName } from '../contract/identity.ts';
 import type { PolicyDocument, PolicyScope } from '../contract/policy.ts';
+import type { CertificateRevocationMemory } from './certificate-revocation.ts';
 import type { ExpiryMemory } from './expiry.ts';
 import type { IssuerMemory } from './issuers.ts';
 import type { GroupProfile, ProfileMemory } from './profiles.ts';
@@ -359,6 +360,7 @@ export interface DeviceFilter {
 export interface Registry
   extends IssuerMemory,
     PublishedStatusMemory,
+    CertificateRevocationMemory,
     RenewalWindowMemory,
     RecoveryMemory,
     ProfileMemory,

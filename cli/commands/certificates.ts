@@ -1,6 +1,8 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
+import { REVOCATION_REASONS, type RevocationReason } from '../../registry/registry.ts';
 import { duration, findsServer, integerBetween, runWithServer } from '../command-line.ts';
 import { note, printJson, printResult, table } from '../terminal.ts';
+import { readSerial } from './device-acts.ts';
 
 interface Options {
   readonly within: number;
@@ -33,6 +35,22 @@ const expiring = runWithServer<Options>(async (server, { options: { within, late
   if (after !== undefined) note(`the first ${limit}; there are more: --limit`);
 });
 
+const revoke = runWithServer<{ readonly reason: RevocationReason }>(async (server, { args, options, form }) => {
+  const serial = readSerial(args[0] as string);
+  const answer = await server.revokeCertificate({ serial, reason: options.reason });
+  if (form === 'json') return printJson(answer);
+  const { holder, others, sessionsClosed, brokersConfirmed, propagationMs } = answer;
+  printResult(
+    `certificate ${answer.serial} of ${holder} is revoked; ${sessionsClosed} live sessions closed, confirmed by ${brokersConfirmed} brokers after ${propagationMs.toFixed(1)} ms`,
+  );
+  for (const other of others) {
+    note(`${holder} goes on with ${other.serial}${other.proven ? '' : ', which nobody has used yet'}`);
+    if (other.descendant) {
+      note(`${other.serial} was renewed from the one that is revoked: whoever had its key may have asked for it`);
+    }
+  }
+});
+
 export function certificatesCommand(): Command {
   const certificates = new Command('certificates').description('certificates of devices');
   findsServer(certificates.command('expiring').description('what ends soon, the most urgent first'))
@@ -40,5 +58,13 @@ export function certificatesCommand(): Command {
     .option('--late', 'late to renew instead, ended or not')
     .option('--limit <number>', 'lines, at most', integerBetween(1, 1_000_000), 1_000)
     .action(expiring);
+  findsServer(
+    certificates
+      .command('revoke')
+      .argument('<serial>', 'as "rollcall device show ID" lists it')
+      .description('revoke one certificate alone, where its holder has another that counts'),
+  )
+    .addOption(new Option('--reason <reason>', 'why (RFC 5280)').choices(REVOCATION_REASONS).makeOptionMandatory())
+    .action(revoke);
   return certificates;
 }

@@ -52,7 +52,7 @@ export function addDeviceActs(device: Command): void {
       .option('--group <group>', 'those of this group', groupName)
       .option('--label <k=v>', 'those that carry this label; may be repeated', label)
       .option('--token <id>', 'those whose certificates go back to this bootstrap token')
-      .option('--serial <serial>', 'the one that holds this certificate')
+      .option('--serial <serial>', 'the device that was issued this certificate, with all that it holds')
       .option('--issued-before <time>', 'those whose newest certificate is older than this', instant)
       .option('--file <file>', 'those that this file names, one id a line; - for standard input');
     if (act === 'revoke') {
@@ -90,10 +90,11 @@ async function carryOut(
   const selector = selectorOf(args, options);
   const { reason } = options;
   if (options.dryRun === true) {
-    return printSelection(
-      await server.selectDevices({ act, ...selector, ...(reason !== undefined && { reason }) }),
-      form,
-    );
+    printSelection(await server.selectDevices({ act, ...selector, ...(reason !== undefined && { reason }) }), form);
+    if (act === 'revoke' && options.serial !== undefined) {
+      note('that is the whole device, with every certificate; one alone: rollcall certificates revoke SERIAL');
+    }
+    return;
   }
   const order = { ...selector, ...confirmOf(options) };
   const answer =
@@ -152,13 +153,18 @@ function selectorOf(args: readonly string[], options: ActOptions) {
     ...(labels !== undefined && { labels }),
     ...(token !== undefined && { token }),
     ...(serial !== undefined && {
-      serial: serial
-        .toLowerCase()
-        .replaceAll(':', '')
-        .replace(/^0+(?=.)/, ''),
+      serial: readSerial(serial),
     }),
     ...(issuedBefore !== undefined && { issuedBefore: new Date(issuedBefore).toISOString() }),
   };
+}
+
+/** As certificates and other programs write serials: in capitals, with colons, with zeros in front. */
+export function readSerial(text: string): string {
+  return text
+    .toLowerCase()
+    .replaceAll(':', '')
+    .replace(/^0+(?=.)/, '');
 }
 
 /** One id a line; empty lines and what follows a # are left out. */

@@ -1,8 +1,8 @@
-/** Certificates of devices by their end: what operators read. */
+/** Certificates by themselves: what ends, and one that is revoked alone. */
 
 import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
-import { checkedText, pageLimit, time } from './shapes.ts';
+import { checkedText, pageLimit, reason, serial, time } from './shapes.ts';
 
 const cursor = checkedText(
   (text) => (/^[0-9]{1,15}-[1-9a-f][0-9a-f]{0,39}$/.test(text) ? text : undefined),
@@ -34,6 +34,33 @@ export const certificateEndpoints = {
         }),
       ),
       next: z.string().optional().describe('for "after"; absent on the last page'),
+    }),
+  },
+  revokeCertificate: {
+    method: 'POST',
+    path: '/v1/certificates/:serial/revoke',
+    access: 'operator',
+    summary: 'revoke one certificate alone; its holder goes on with another that counts',
+    params: z.strictObject({ serial }),
+    body: z.strictObject({ reason }),
+    answer: z.object({
+      serial: z.string(),
+      holder: z.string().describe('device/ID or service/NAME'),
+      reason,
+      revokedAt: time,
+      others: z
+        .array(
+          z.object({
+            serial: z.string(),
+            proven: z.boolean().describe('false while nobody has used it'),
+            descendant: z.boolean().describe('renewed from the one that was revoked'),
+          }),
+        )
+        .describe('what its holder goes on with'),
+      lastMessageAt: time.optional(),
+      sessionsClosed: z.int(),
+      brokersConfirmed: z.int(),
+      propagationMs: z.number().describe('from the commit until every broker had confirmed'),
     }),
   },
 } as const satisfies Record<string, Endpoint>;

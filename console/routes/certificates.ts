@@ -1,9 +1,10 @@
-/** Certificates by their end, over the registry. */
+/** Certificates by themselves, over the registry. */
 
 import type { FastifyInstance } from 'fastify';
+import { formatIdentity } from '../../contract/identity.ts';
 import { certificateEndpoints as endpoints } from '../api/certificates.ts';
 import { serve } from '../application.ts';
-import { isoTime } from '../iso-time.ts';
+import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import type { RoutesOptions } from './routes.ts';
 
 export function addCertificateRoutes(app: FastifyInstance, { registry, now }: RoutesOptions): void {
@@ -26,6 +27,24 @@ export function addCertificateRoutes(app: FastifyInstance, { registry, now }: Ro
         };
       }),
       ...(last !== undefined && found.length === limit && { next: `${last.at}-${last.serial}` }),
+    };
+  });
+  serve(app, endpoints.revokeCertificate, async ({ params: { serial }, body: { reason }, actor }) => {
+    const proof = await registry.revokeCertificate(serial, reason, actor);
+    return {
+      serial,
+      holder: formatIdentity(proof.holder),
+      reason: proof.reason,
+      revokedAt: isoTime(proof.revokedAt),
+      others: proof.others.map((each) => ({
+        serial: each.serial,
+        proven: each.isProven,
+        descendant: each.isDescendant,
+      })),
+      lastMessageAt: isoTimeIfAny(proof.lastMessageAt),
+      sessionsClosed: proof.sessionsClosed,
+      brokersConfirmed: proof.brokersConfirmed,
+      propagationMs: Math.round(proof.propagationMs * 1000) / 1000,
     };
   });
 }

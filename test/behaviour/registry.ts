@@ -5,6 +5,7 @@
 import { describe } from 'vitest';
 import type { OpenFreshRegistry } from './fleet-memory.ts';
 import { auditBehaviour } from './registry-audit.ts';
+import { certificateRevocationBehaviour } from './registry-certificate-revocation.ts';
 import { enrollmentBehaviour } from './registry-enrollment.ts';
 import { expiryBehaviour } from './registry-expiry.ts';
 import { issuerBehaviour, renewalWindowBehaviour } from './registry-issuers.ts';
@@ -24,6 +25,7 @@ export function registryBehaviour(name: string, openFresh: OpenFreshRegistry): v
     enrollmentBehaviour(openFresh);
     nameBehaviour(openFresh);
     revocationBehaviour(openFresh);
+    certificateRevocationBehaviour(openFresh);
     standingBehaviour(openFresh);
     selectionBehaviour(openFresh);
     recordBehaviour(openFresh);
