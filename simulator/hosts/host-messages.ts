@@ -101,6 +101,7 @@ const order = z.object({
       settings: settings as unknown as z.ZodType<DeviceGroup>,
       token: z.string().optional(),
       recordings: z.record(z.string(), z.string()),
+      hazards: z.array(z.enum(['cut', 'power'])),
     }),
   ),
   devices: z.array(

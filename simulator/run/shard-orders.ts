@@ -26,7 +26,9 @@ export function shardOrders(
     for (const { stream, model } of settings.publish) {
       if (model.kind === 'replay') texts[stream] = recordings.get(model.file) ?? '';
     }
-    groups[name] = { settings, recordings: texts, ...(token !== undefined && { token }) };
+    const mine = scenario.timeline.filter(({ of }) => of === undefined || of === name);
+    const hazards = (['cut', 'power'] as const).filter((hazard) => mine.some((incident) => incident[hazard]));
+    groups[name] = { settings, recordings: texts, hazards, ...(token !== undefined && { token }) };
   }
   return Array.from({ length: places.shards }, (_, shard) => ({
     shard,

@@ -28,7 +28,11 @@ export interface GroupOfDevices {
   /** Where the broker is, for this group: perhaps a proxy. */
   readonly target: () => Target;
   readonly recordings: ReadonlyMap<string, Recording>;
+  /** What may happen to single devices of the group. */
+  readonly hazards: readonly Hazard[];
 }
+
+export type Hazard = 'cut' | 'power';
 
 export interface StreamSettings {
   readonly stream: Stream;

@@ -4,6 +4,7 @@
  */
 
 import type { DeviceGroup } from '../scenario/schema.ts';
+import type { Hazard } from './crew.ts';
 import type { TallyReport } from './tally.ts';
 import type { LineIdentity, Target } from './tls-line.ts';
 
@@ -22,6 +23,7 @@ export interface ShardGroup {
   readonly token?: string;
   /** Texts of recordings by the name of their stream. */
   readonly recordings: Readonly<Record<string, string>>;
+  readonly hazards: readonly Hazard[];
 }
 
 export interface ShardOrder {

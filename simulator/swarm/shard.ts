@@ -64,7 +64,7 @@ export class Shard {
   }
 
   async #prepare(): Promise<void> {
-    for (const [name, { settings, token, recordings }] of Object.entries(this.#order.groups)) {
+    for (const [name, { settings, token, recordings, hazards }] of Object.entries(this.#order.groups)) {
       const proxy = await startFaultyProxy({
         target: this.#order.mqtt,
         line: settings.network ?? NO_FAULTS,
@@ -78,6 +78,7 @@ export class Shard {
         door: this.#door,
         target: () => this.#targetOf(name),
         recordings: recordingsOf(settings, recordings),
+        hazards,
       };
       const keys = settings.keys === 'own' ? undefined : Array.from({ length: settings.keys.pool }, newKey);
       for (const device of this.#arrivals.filter((candidate) => candidate.group === name)) {

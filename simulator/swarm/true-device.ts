@@ -1,13 +1,14 @@
 /**
- * A device of the fleet that is the device SDK itself, with a behaviour from the scenario. What happens to its line or its
- * power, it sees as an application does: it is closed and opened again with the identity that it has.
+ * A device of the fleet that is the device SDK itself, with a behaviour from the scenario. A cut line is its line alone: the
+ * SDK finds out, keeps what is said meanwhile, and comes back. Lost power ends the instance without a farewell; another one
+ * opens what its disk held at that moment.
  */
 
 import { Device } from '../../device-sdk/device.ts';
 import { asDeviceError } from '../../device-sdk/device-error.ts';
-import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
 import { seededRandom } from '../arrivals.ts';
 import type { Crew, Fate, GroupOfDevices, LiveDevice } from './crew.ts';
+import { Gateway } from './gateway.ts';
 import type { Message, Publisher } from './publisher.ts';
 import { clockOf, publishersOf } from './publishers.ts';
 
@@ -32,18 +33,23 @@ export class TrueDevice implements LiveDevice {
   readonly id: string;
   readonly #order: TrueOrder;
   readonly #crew: Crew;
-  readonly #store = memoryIdentityStore();
   readonly #publishers: readonly Publisher[];
   readonly #clock: (now: number) => number;
   readonly #random: () => number;
+  #gateway: Gateway | undefined;
   #device: Device | undefined;
+  /** Instances that lost their power, until they have found out. */
+  readonly #dead = new Set<Promise<void>>();
   #fate: Fate = 'waiting';
   #isConnected = false;
   #isSpeaking = false;
   #isLeaving = false;
   #lostAt = 0;
   #revokedAt: number | undefined;
-  #waiting = 0;
+  /** Handed to the instance that runs, and not acknowledged yet. */
+  #underway = new Set<Message>();
+  /** Of them, those that it has not promised to keep. */
+  #unsafe = new Set<Message>();
 
   constructor(order: TrueOrder, crew: Crew) {
     this.index = order.index;
@@ -68,7 +74,8 @@ export class TrueDevice implements LiveDevice {
   }
 
   get waiting(): number {
-    return this.#waiting;
+    if (this.#fate !== 'in') return 0; // nobody will acknowledge them any more
+    return Math.max(this.#underway.size, this.#device?.queue.messages ?? 0);
   }
 
   acknowledged(): Readonly<Record<string, readonly number[]>> {
@@ -85,12 +92,33 @@ export class TrueDevice implements LiveDevice {
   }
 
   cutLine(milliseconds: number): void {
-    void this.#reopenAfter(milliseconds);
+    const line = this.#gateway?.line;
+    if (line === undefined || this.#fate !== 'in') return;
+    line.cut();
+    this.#crew.agenda.at(this.#crew.now() + milliseconds, () => {
+      this.#lostAt = this.#crew.now();
+      line.mend();
+    });
   }
 
   losePower(milliseconds: number): void {
-    this.#crew.tally.count('dropped', this.#waiting);
-    void this.#reopenAfter(milliseconds);
+    const device = this.#device;
+    if (device === undefined || this.#gateway === undefined || this.#fate !== 'in') return;
+    this.#device = undefined;
+    this.#gateway.losePower();
+    this.#loseConnection();
+    this.#isSpeaking = false;
+    this.#crew.tally.count('dropped', (this.#gateway.hasDisk ? this.#unsafe : this.#underway).size);
+    this.#underway = new Set();
+    this.#unsafe = new Set();
+    const end = device.close().catch(() => {}); // for its timers and files; its farewell goes nowhere
+    this.#dead.add(end);
+    void end.then(() => this.#dead.delete(end));
+    this.#crew.agenda.at(this.#crew.now() + milliseconds, () => {
+      if (this.#isLeaving || this.#crew.isOver) return;
+      this.#lostAt = this.#crew.now();
+      void this.#open('again');
+    });
   }
 
   async renew(): Promise<void> {
@@ -108,21 +136,24 @@ export class TrueDevice implements LiveDevice {
 
   async leave(): Promise<void> {
     this.#isLeaving = true;
-    await this.#device?.close();
+    await Promise.all([this.#device?.close(), ...this.#dead]);
+    this.#gateway?.takeDown();
   }
 
   async #open(time: 'first' | 'again'): Promise<void> {
     const { tally, now } = this.#crew;
-    const { group, id, seed, mqttUrl } = this.#order;
+    const { group, id, seed } = this.#order;
     const began = now();
     try {
+      this.#gateway ??= await Gateway.setUp(group);
+      const { line, place } = this.#gateway;
+      const mqttUrl = line === undefined ? this.#order.mqttUrl : `mqtts://localhost:${line.port}`;
       const device = await Device.open({
-        store: this.#store,
+        ...place,
         ...(group.token !== undefined && { token: group.token }),
         deviceId: id,
         ...(mqttUrl !== undefined && { mqttUrl }),
         clean: true,
-        queue: 'memory',
         renewal: 'manual',
         keepalive: Math.max(15, Math.round(group.settings.keepalive / 1_000)),
         random: seededRandom(seed + 1),
@@ -151,19 +182,6 @@ export class TrueDevice implements LiveDevice {
       this.#fate = 'refused';
       tally.count('refused');
     }
-  }
-
-  async #reopenAfter(milliseconds: number): Promise<void> {
-    const device = this.#device;
-    if (device === undefined || this.#fate !== 'in') return;
-    this.#device = undefined;
-    this.#loseConnection();
-    await device.close();
-    this.#crew.agenda.at(this.#crew.now() + milliseconds, () => {
-      if (this.#isLeaving || this.#crew.isOver) return;
-      this.#lostAt = this.#crew.now();
-      void this.#open('again');
-    });
   }
 
   #commands() {
@@ -239,9 +257,12 @@ export class TrueDevice implements LiveDevice {
     const device = this.#device;
     if (device === undefined) return tally.count('dropped');
     tally.count('sent');
-    this.#waiting += 1;
+    const [underway, unsafe] = [this.#underway, this.#unsafe];
+    underway.add(message);
+    unsafe.add(message);
     try {
       const receipt = await device.publish(publisher.stream, message.payload, { qos: publisher.qos });
+      unsafe.delete(message);
       if (publisher.qos === 0) return;
       await receipt.acknowledged;
       publisher.acknowledged.add(message.sequence);
@@ -251,7 +272,8 @@ export class TrueDevice implements LiveDevice {
       const { code } = asDeviceError(error, 'internal');
       if (code !== 'closed') tally.error(code);
     } finally {
-      this.#waiting -= 1;
+      underway.delete(message);
+      unsafe.delete(message);
     }
   }
 }

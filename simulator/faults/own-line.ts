@@ -1,0 +1,82 @@
+/**
+ * The line of one device, so that it alone can be cut: a TCP relay in front of the broker. Cut, it lets nothing through and
+ * tells nobody; what was open is gone when it is mended. It reads nothing of what it carries.
+ */
+
+import { once } from 'node:events';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+
+interface Place {
+  readonly host: string;
+  readonly port: number;
+}
+
+export class OwnLine {
+  readonly #target: () => Place;
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+  #isCut = false;
+
+  private constructor(target: () => Place) {
+    this.#target = target;
+    this.#server = createServer({ allowHalfOpen: true }, (device) => this.#carry(device));
+  }
+
+  static async open(target: () => Place): Promise<OwnLine> {
+    const line = new OwnLine(target);
+    line.#server.listen(0, '127.0.0.1');
+    await once(line.#server, 'listening');
+    return line;
+  }
+
+  get port(): number {
+    return (this.#server.address() as { readonly port: number }).port;
+  }
+
+  /** Nothing gets through, and nobody is told; connections are taken and lead nowhere. */
+  cut(): void {
+    this.#isCut = true;
+    for (const socket of this.#sockets) socket.pause();
+  }
+
+  mend(): void {
+    this.#isCut = false;
+    this.reset();
+  }
+
+  /** All that is open is gone, on both sides. */
+  reset(): void {
+    for (const socket of this.#sockets) socket.resetAndDestroy();
+  }
+
+  close(): void {
+    this.#server.close();
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  #carry(device: Socket): void {
+    this.#hold(device);
+    if (this.#isCut) {
+      device.pause();
+      return;
+    }
+    const broker = connect({ ...this.#target(), allowHalfOpen: true });
+    this.#hold(broker);
+    for (const [from, to] of [
+      [device, broker],
+      [broker, device],
+    ] as const) {
+      from.pipe(to);
+      from.once('close', () => {
+        if (!this.#isCut) to.destroy();
+      });
+    }
+  }
+
+  #hold(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.setNoDelay(true);
+    socket.on('error', () => {}); // its end is told by 'close'
+    socket.once('close', () => this.#sockets.delete(socket));
+  }
+}

@@ -1,0 +1,107 @@
+/** What a cut line and lost power do to devices of the SDK: the one is waited out, the other is a start from what the disk held. */
+
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { consoleDoor } from '../../cli/simulation-doors.ts';
+import type { RunResult } from '../../simulator/run/result.ts';
+import { runScenario } from '../../simulator/run/scenario-run.ts';
+import { threadsHere } from '../../simulator/run/shard-places.ts';
+import { readScenario } from '../../simulator/scenario/read.ts';
+import { startFleet } from '../testkit/fleet.ts';
+
+const OUTAGE_MS = 2_000;
+const PERIOD_MS = 100;
+
+interface Said {
+  readonly seq: number;
+  readonly due: number;
+}
+
+/** Lets it happen to the one gateway there is; returns what the journal holds of it, in order of its numbers. */
+async function play(timeline: string): Promise<{ readonly result: RunResult; readonly said: readonly Said[] }> {
+  const fleet = await startFleet();
+  onTestFinished(() => fleet.stop());
+  const read = readScenario(
+    `
+name: gateways
+duration: 9s
+settle: 15s
+limits: { lag: 60s }
+devices:
+  gateways:
+    count: 1
+    kind: "true"
+    arrive: { curve: constant, over: 0s }
+    publish: [{ stream: load, every: ${PERIOD_MS}ms }]
+timeline:
+${timeline}
+`,
+    { fileExists: () => false },
+  );
+  if ('flaws' in read) throw new Error(JSON.stringify(read.flaws));
+  const operator = consoleDoor(fleet.operator);
+  const result = await runScenario({
+    ...{ scenario: read.scenario, recordings: new Map(), prefix: 'gate', versions: {}, operator },
+    places: threadsHere({ workers: 1 }),
+  });
+  let text = '';
+  for await (const chunk of operator.exportTelemetry(new Date(0))) text += chunk;
+  const said = text
+    .trim()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as { readonly payload: Said }).payload)
+    .sort((a, b) => a.seq - b.seq);
+  return { result, said };
+}
+
+function longestPause(said: readonly Said[]): number {
+  return Math.max(...said.slice(1).map(({ due }, at) => due - (said[at] as Said).due));
+}
+
+function numbers(said: readonly Said[]): readonly number[] {
+  return said.map(({ seq }) => seq);
+}
+
+describe('a device of the SDK', { timeout: 90_000 }, () => {
+  it('whose line is cut goes on speaking, and all that it said arrives once the line is mended', async () => {
+    const { result, said } = await play(`  - { at: 4s, cut: 1, for: ${OUTAGE_MS}ms }`);
+    expect(result.problems).toEqual([]);
+    expect(result.values).toMatchObject({
+      'devices.enrolled': 1,
+      'messages.dropped': 0,
+      'messages.unacknowledged': 0,
+      'lost.journal': 0,
+    });
+    expect(result.values['messages.acknowledged']).toBe(result.values['messages.sent']);
+    expect(numbers(said)).toEqual(said.map((_, at) => at + 1));
+    expect(result.latencies.recovery?.count).toBe(1);
+  });
+
+  it('that loses power says nothing until it is back, with the same identity', async () => {
+    const { result, said } = await play(`  - { at: 4s, power: 1, for: ${OUTAGE_MS}ms }`);
+    expect(result.problems).toEqual([]);
+    expect(result.values).toMatchObject({
+      'devices.enrolled': 1,
+      'devices.connected': 1,
+      'lost.journal': 0,
+      'tokens.used': 1,
+    });
+    expect(longestPause(said)).toBeGreaterThanOrEqual(OUTAGE_MS - PERIOD_MS);
+    expect(result.latencies.recovery?.count).toBe(1);
+  });
+
+  it('that loses power while its line is cut sends what its disk held, when it is back', async () => {
+    const { result, said } = await play(
+      `  - { at: 4s, cut: 1, for: ${OUTAGE_MS}ms }\n  - { at: 5500ms, power: 1, for: ${OUTAGE_MS}ms }`,
+    );
+    expect(result.problems).toEqual([]);
+    expect(longestPause(said)).toBeGreaterThanOrEqual(OUTAGE_MS - PERIOD_MS);
+    // Between cut and power loss nothing reached the broker; the queue on disk is the only way that it could get there.
+    const silence = said.findIndex(
+      ({ due }, at) => at > 0 && due - (said[at - 1] as Said).due >= OUTAGE_MS - PERIOD_MS,
+    );
+    const cutAt = Date.parse(result.startedAt) + 4_000;
+    const kept = said.slice(0, silence).filter(({ due }) => due > cutAt + 500);
+    expect(kept.length).toBeGreaterThan(0);
+    expect(result.values['messages.acknowledged']).toBeLessThan(said.length);
+  });
+});
