@@ -2,6 +2,8 @@
 
 import { X509Certificate } from 'node:crypto';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { requestRenewal } from '../../device-sdk/enrollment.ts';
+import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
 import type { Ended } from '../testkit/child-process.ts';
 import { startFleet, type TestFleet } from '../testkit/fleet.ts';
 import { rollcall } from '../testkit/program.ts';
@@ -56,4 +58,24 @@ it('shows what ends within a time, and nothing that ends later', async () => {
   expect(soon).toContain('ends-soon');
   expect(soon).not.toContain('ends-later');
   expect((await run('certificates', 'expiring', '--late')).stdout).not.toContain('ends-soon');
+});
+
+it('revokes one certificate alone, says what is left, and not the last one', async () => {
+  const old = await fleet.enroll('pair-1');
+  const next = await requestRenewal(memoryIdentityStore(), old);
+  const [first, second] = [old, next].map(({ certificatePem }) => new X509Certificate(certificatePem).serialNumber);
+  const whole = await run('device', 'revoke', '--serial', first as string, '--reason', 'keyCompromise', '--dry-run');
+  expect(whole.stderr).toContain('the whole device, with every certificate');
+
+  // As openssl writes it: capitals, and a colon after every two.
+  const written = first?.match(/../g)?.join(':') as string;
+  const { code, stdout, stderr } = await run('certificates', 'revoke', written, '--reason', 'keyCompromise');
+  expect(code, stderr).toBe(0);
+  expect(stdout).toContain('of device/pair-1 is revoked; 0 live sessions closed, confirmed by 1 brokers');
+  expect(stderr).toContain('which nobody has used yet');
+  expect(stderr).toContain('was renewed from the one that is revoked');
+  const last = await run('certificates', 'revoke', second as string, '--reason', 'keyCompromise');
+  expect(last.code).not.toBe(0);
+  expect(last.stderr).toContain('has no other certificate that counts');
+  expect((await fleet.operator.showDevice({ id: 'pair-1' as never })).status).toBe('active');
 });
