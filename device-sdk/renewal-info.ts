@@ -16,5 +16,9 @@ export async function fetchRenewalInfo(
     { url: enrollUrl, root: rootPem, credential: { ...identity, keys }, signal, clock },
     { method: 'GET', path: RENEWAL_INFO_PATH, maxBytes: 4_096, timeout: 30_000 },
   );
-  return answer.status === 200 ? parseRenewalNotice(answer.body.toString('utf8')) : undefined;
+  // Without an opinion as well it tells the time, by which a renewal may not be due at all.
+  const notice = answer.status === 200 ? parseRenewalNotice(answer.body.toString('utf8')) : undefined;
+  const time = Date.parse(notice?.serverTime ?? String(answer.headers.date));
+  if (Number.isFinite(time) && time > 0) clock.learn(time);
+  return notice;
 }

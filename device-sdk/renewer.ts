@@ -131,11 +131,13 @@ export class Renewer {
     }
   }
 
-  /** Whether the server would rather be asked later. Without an answer the device's own plan holds. */
+  /** Whether the server would rather be asked later, or it isn't time yet by the clock that the server has set right. */
   async #isPutOff(): Promise<boolean> {
     if (!this.#isOwnPlan) return false;
     const notice = await this.#options.ask().catch(() => undefined);
-    if (notice === undefined || Date.parse(notice.windowStart) <= this.#options.now()) return false;
+    // The answer told the time as well: a clock that leapt ahead made it due too early.
+    if (notice === undefined) return this.#options.now() < this.#due;
+    if (Date.parse(notice.windowStart) <= this.#options.now()) return false;
     this.steer(notice);
     return this.#due > this.#options.now();
   }

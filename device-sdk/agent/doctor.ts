@@ -115,7 +115,7 @@ async function findIdentity(settings: AgentSettings): Promise<readonly [Finding,
     const fix =
       code === 'private_key_exposed'
         ? `chmod 600 ${settings.state}/key.pem, and enroll anew if others may have read it`
-        : `run this as the agent's user; if a file is damaged, move ${settings.state} away and enroll with a new token`;
+        : `run this as the agent's user; if a file is damaged, remove ${settings.state}/cert.pem and enroll with a token minted for this device (--device): its queue stays`;
     return [{ check: 'identity', outcome: 'failed', found: message, fix }, undefined];
   }
   if (identity !== undefined) {

@@ -27,8 +27,8 @@ export interface AgentPlace {
   giveToken(text: string): void;
   /** Runs one command to its end. It is killed after 30 seconds. */
   command(args: readonly string[], stdin?: string): Promise<Ended>;
-  /** Starts `run`, and waits until its doors are open. Killed with the test. */
-  run(environment?: Readonly<Record<string, string>>): Promise<RunningAgent>;
+  /** Starts `run`, below a program that starts others if one is given, and waits until its doors are open. Killed with the test. */
+  run(environment?: Readonly<Record<string, string>>, below?: readonly string[]): Promise<RunningAgent>;
 }
 
 type LogLine = Readonly<Record<string, unknown>> & { readonly msg: string };
@@ -56,13 +56,20 @@ function configure(file: string, directory: string, lines: readonly string[] = [
     config,
     [`state = ${state}`, `socket = ${socket}`, `token-file = ${tokenFile}`, ...lines, ''].join('\n'),
   );
-  const start = (args: readonly string[], environment: Readonly<Record<string, string>>, timeout: number) =>
-    spawn(deviceNode(), [file, '--config', config, ...args], {
+  const start = (
+    args: readonly string[],
+    environment: Readonly<Record<string, string>>,
+    timeout: number,
+    below: readonly string[] = [],
+  ) => {
+    const [program = '', ...rest] = [...below, deviceNode(), file, '--config', config, ...args];
+    return spawn(program, rest, {
       cwd: directory,
       env: { PATH: process.env.PATH, ...environment },
       timeout,
       killSignal: 'SIGKILL',
     });
+  };
   return {
     config,
     state,
@@ -74,8 +81,8 @@ function configure(file: string, directory: string, lines: readonly string[] = [
       child.stdin.end(stdin);
       return ended(child, collect(child.stdout), collect(child.stderr));
     },
-    run: async (environment = {}) => {
-      const child = start(['run'], environment, 120_000);
+    run: async (environment = {}, below = []) => {
+      const child = start(['run'], environment, 120_000, below);
       onTestFinished(() => {
         child.kill('SIGKILL');
       });
