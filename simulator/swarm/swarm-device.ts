@@ -11,6 +11,7 @@ import { backoffDelay } from '../../device-sdk/backoff.ts';
 import { seededRandom } from '../arrivals.ts';
 import type { Crew, Fate, GroupOfDevices, LiveDevice } from './crew.ts';
 import type { EstAnswer, EstDoor, newKey } from './est-door.ts';
+import { causeOf, firstCertificate } from './first-certificate.ts';
 import {
   CONNACK,
   connectPacket,
@@ -25,9 +26,8 @@ import {
   SUBACK,
   subscribePacket,
 } from './mqtt-packets.ts';
-import { Outgoing } from './outgoing.ts';
-import type { Message, Publisher } from './publisher.ts';
 import { clockOf, publishersOf } from './publishers.ts';
+import { Speech } from './speech.ts';
 import type { LineIdentity } from './tls-line.ts';
 
 export interface SwarmOrder {
@@ -60,7 +60,7 @@ export class SwarmDevice implements LiveDevice {
   readonly #order: SwarmOrder;
   readonly #crew: Crew;
   readonly #random: () => number;
-  readonly #publishers: readonly Publisher[];
+  readonly #speech: Speech;
   #identity: LineIdentity | undefined;
   #session: Buffer | undefined;
   #state: State = 'waiting';
@@ -69,13 +69,11 @@ export class SwarmDevice implements LiveDevice {
   #reader: PacketReader | undefined;
   /** Grows with each connection: what was entered for an earlier one is not wanted any more. */
   #generation = 0;
-  readonly #outgoing = new Outgoing();
   #lastSent = 0;
   #failures = 0;
   #refusals = 0;
   #lostAt = 0;
   #revokedAt: number | undefined;
-  #isSpeaking = false;
 
   constructor(order: SwarmOrder, crew: Crew) {
     this.index = order.index;
@@ -84,7 +82,11 @@ export class SwarmDevice implements LiveDevice {
     this.#crew = crew;
     this.#identity = order.identity;
     this.#random = seededRandom(order.seed);
-    this.#publishers = publishersOf(order.group, order, clockOf(order.group, crew.now()));
+    this.#speech = new Speech(crew, publishersOf(order.group, order, clockOf(order.group, crew.now())), {
+      isOpen: () => this.#state === 'connected',
+      isWanted: () => this.#fate === 'in',
+      write: (packet) => this.#write(packet),
+    });
   }
 
   get group(): string {
@@ -105,11 +107,11 @@ export class SwarmDevice implements LiveDevice {
 
   get waiting(): number {
     if (this.#fate !== 'in') return 0; // nobody will acknowledge them any more
-    return this.#outgoing.waiting;
+    return this.#speech.waiting;
   }
 
   acknowledged(): Readonly<Record<string, readonly number[]>> {
-    return Object.fromEntries(this.#publishers.map(({ stream, acknowledged }) => [stream, acknowledged.ranges]));
+    return this.#speech.acknowledged();
   }
 
   arrive(): void {
@@ -138,11 +140,10 @@ export class SwarmDevice implements LiveDevice {
 
   losePower(milliseconds: number): void {
     if (this.#state === 'waiting' || this.#state === 'enrolling' || this.#state === 'gone') return;
-    this.#crew.tally.count('dropped', this.#outgoing.forget());
+    this.#speech.forget();
     this.#session = undefined;
     this.#silence();
     this.#dropSocket('reset');
-    this.#isSpeaking = false;
     this.#in(milliseconds, () => this.#connectAfterLoss());
   }
 
@@ -172,7 +173,7 @@ export class SwarmDevice implements LiveDevice {
   }
 
   fallSilent(): void {
-    this.#isSpeaking = false;
+    this.#speech.fallSilent();
     this.#generation += this.#state === 'waiting' ? 1 : 0;
     if (this.#state === 'waiting') this.#state = 'gone';
   }
@@ -194,39 +195,28 @@ export class SwarmDevice implements LiveDevice {
   }
 
   async #enroll(): Promise<void> {
-    const { tally, now } = this.#crew;
     this.#state = 'enrolling';
-    const key = this.#order.makeKey();
-    for (let earlier = 0; this.#state === 'enrolling' && !this.#crew.isOver; earlier += 1) {
-      let wait: number;
-      try {
-        const answer = await this.#order.enroll(async (door) => {
-          const began = now();
-          const certificate = await door.enroll(this.id, this.#order.group.token ?? '', key);
-          if (!('refused' in certificate)) tally.record('enroll', now() - began);
-          return certificate;
-        });
-        if (!('refused' in answer)) {
-          this.#identity = answer.identity;
-          this.#fate = 'in';
-          tally.count('enrolled');
-          this.#connect();
-          return;
-        }
-        tally.error(answer.refused);
-        if (answer.retryAfter === undefined) {
-          this.#fate = 'refused';
-          this.#state = 'gone';
-          tally.count('refused');
-          return;
-        }
-        wait = answer.retryAfter * 1_000 * (1 + this.#random());
-      } catch (error) {
-        tally.error(causeOf(error));
-        wait = backoffDelay({ kind: 'lost', earlier }, this.#random, RECONNECT);
-      }
-      await new Promise<void>((resolve) => this.#crew.agenda.at(now() + wait, resolve));
+    const { makeKey, enroll, group } = this.#order;
+    const answer = await firstCertificate(
+      {
+        id: this.id,
+        token: group.token ?? '',
+        key: makeKey(),
+        random: this.#random,
+        ask: enroll,
+        isWanted: () => this.#state === 'enrolling' && !this.#crew.isOver,
+      },
+      this.#crew,
+    );
+    if (answer === undefined) return;
+    if (answer === 'refused') {
+      this.#fate = 'refused';
+      this.#state = 'gone';
+      return;
     }
+    this.#identity = answer;
+    this.#fate = 'in';
+    this.#connect();
   }
 
   #connectAfterLoss(): void {
@@ -290,7 +280,7 @@ export class SwarmDevice implements LiveDevice {
   #handle(first: number, body: Buffer, began: number): void {
     switch (first >> 4) {
       case PUBACK:
-        this.#acknowledge(body.readUInt16BE(0));
+        this.#speech.acknowledge(body.readUInt16BE(0));
         return;
       case CONNACK:
         if (body[1] === 0) this.#connected(began);
@@ -320,48 +310,9 @@ export class SwarmDevice implements LiveDevice {
     if (Object.keys(settings.commands).length > 0 || settings.reads === 'never' || settings.acknowledges === 'never') {
       this.#write(subscribePacket(SUBSCRIBE_ID, [commandFilter(this.id as DeviceId)], 1));
     }
-    this.#outgoing.resume((packet) => this.#write(packet));
+    this.#speech.resume(time);
     this.#keepAlive();
     if (settings.sleep !== undefined) this.#goToSleepLater(settings.sleep);
-    if (!this.#isSpeaking && !this.#crew.isOver) this.#beginToSpeak(time);
-  }
-
-  #beginToSpeak(time: number): void {
-    this.#isSpeaking = true;
-    for (const publisher of this.#publishers) this.#waitFor(publisher, publisher.begin(time));
-  }
-
-  #waitFor(publisher: Publisher, due: number | undefined): void {
-    if (due === undefined) return;
-    const slot = this.#crew.agenda.at(due, () => {
-      if (!this.#isSpeaking || this.#crew.isOver || this.#fate !== 'in') return;
-      this.#send(publisher.next(slot));
-      this.#waitFor(publisher, publisher.following());
-    });
-  }
-
-  #send(message: Message): void {
-    if (message.publisher.qos === 0) {
-      if (this.#state !== 'connected') {
-        this.#crew.tally.count('dropped');
-        return;
-      }
-      this.#crew.tally.count('sent');
-      this.#write(publishPacket(message.publisher.topic, message.payload, 0, 0));
-      return;
-    }
-    this.#crew.tally.count('sent');
-    this.#crew.tally.count('dropped', this.#outgoing.add(message));
-    if (this.#state === 'connected') this.#outgoing.drain((packet) => this.#write(packet));
-  }
-
-  #acknowledge(packetId: number): void {
-    const message = this.#outgoing.acknowledge(packetId);
-    if (message === undefined) return; // of a response, or of a connection before
-    message.publisher.acknowledged.add(message.sequence);
-    this.#crew.tally.count('acknowledged');
-    this.#crew.tally.record('puback', this.#crew.now() - message.due);
-    this.#outgoing.drain((packet) => this.#write(packet));
   }
 
   #deliver(first: number, body: Buffer): void {
@@ -394,8 +345,8 @@ export class SwarmDevice implements LiveDevice {
     const about = (time: number) => time * (0.9 + this.#random() * 0.2);
     this.#in(about(awake), () => {
       if (this.#state !== 'connected' || this.#crew.isOver) return;
-      if (this.#outgoing.waiting > 0) return this.#goToSleepLater({ awake: 200, asleep });
-      this.#isSpeaking = false;
+      if (this.#speech.waiting > 0) return this.#goToSleepLater({ awake: 200, asleep });
+      this.#speech.fallSilent();
       this.#silence();
       this.#dropSocket('end');
       this.#in(about(asleep), () => this.#connect());
@@ -428,7 +379,7 @@ export class SwarmDevice implements LiveDevice {
     if (this.#revokedAt === undefined) tally.count('wronglyRefused');
     if (this.#revokedAt !== undefined || this.#refusals >= REFUSALS_MAX) {
       this.#fate = 'cut off';
-      this.#isSpeaking = false;
+      this.#speech.fallSilent();
       tally.count('cutOff');
     }
     this.#socket?.destroy();
@@ -468,9 +419,4 @@ export class SwarmDevice implements LiveDevice {
       if (generation === this.#generation && this.#state !== 'gone') run();
     });
   }
-}
-
-function causeOf(error: unknown): string {
-  const { code, message } = error as NodeJS.ErrnoException;
-  return code ?? message ?? 'unknown';
 }

@@ -43,6 +43,8 @@ export class TrueDevice implements LiveDevice {
   #fate: Fate = 'waiting';
   #isConnected = false;
   #isSpeaking = false;
+  /** Grows each time that it begins to speak. */
+  #turn = 0;
   #isLeaving = false;
   #lostAt = 0;
   #revokedAt: number | undefined;
@@ -239,13 +241,15 @@ export class TrueDevice implements LiveDevice {
 
   #beginToSpeak(): void {
     this.#isSpeaking = true;
+    this.#turn += 1;
     for (const publisher of this.#publishers) this.#waitFor(publisher, publisher.begin(this.#crew.now()));
   }
 
   #waitFor(publisher: Publisher, due: number | undefined): void {
     if (due === undefined) return;
+    const turn = this.#turn;
     const slot = this.#crew.agenda.at(due, () => {
-      if (!this.#isSpeaking || this.#crew.isOver) return;
+      if (turn !== this.#turn || !this.#isSpeaking || this.#crew.isOver) return;
       void this.#send(publisher.next(slot));
       this.#waitFor(publisher, publisher.following());
     });
