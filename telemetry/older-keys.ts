@@ -2,33 +2,65 @@
 
 import Database from 'better-sqlite3';
 import { isDamage } from '../sqlite/storage-problem.ts';
+import { CountedKeys, countedKey } from './counted-keys.ts';
 import type { SegmentName } from './segments.ts';
 
+interface Older {
+  readonly database: Database.Database;
+  readonly findDevice: Database.Statement;
+  readonly findKey: Database.Statement;
+  /** Undefined in a file from before there were any. */
+  readonly counted: CountedKeys | undefined;
+  /** Numbers of devices in that segment; undefined for those that it doesn't know. */
+  readonly devices: Map<string, number | undefined>;
+}
+
 export class OlderKeys {
-  #database: Database.Database | undefined;
-  #find: Database.Statement | undefined;
+  #older: Older | undefined;
 
   /** From now on of this segment; of none when there is none. One that can't be read knows no keys; its readers will say so. */
   open(name: SegmentName | undefined): void {
     this.close();
     if (name === undefined) return;
+    let database: Database.Database | undefined;
     try {
-      this.#database = new Database(name.file, { readonly: true, fileMustExist: true });
-      this.#find = this.#database.prepare(
-        'SELECT 1 FROM message_keys WHERE device = (SELECT id FROM devices WHERE name = ?) AND key = ?',
-      );
+      database = new Database(name.file, { readonly: true, fileMustExist: true });
+      this.#older = {
+        database,
+        findDevice: database.prepare('SELECT id FROM devices WHERE name = ?').pluck(),
+        findKey: database.prepare('SELECT 1 FROM message_keys WHERE device = ? AND key = ?'),
+        counted: hasCounted(database) ? new CountedKeys(database) : undefined,
+        devices: new Map(),
+      };
     } catch (error) {
+      database?.close();
       if (!isDamage(error)) throw error;
     }
   }
 
-  knew(device: string, key: string): boolean {
-    return this.#find?.get(device, key) !== undefined;
+  knew(name: string, key: string): boolean {
+    const older = this.#older;
+    const device = older && deviceOf(older, name);
+    if (older === undefined || device === undefined) return false;
+    const counted = older.counted && countedKey(key);
+    return counted === undefined
+      ? older.findKey.get(device, key) !== undefined
+      : older.counted?.has(device, counted) === true;
   }
 
   close(): void {
-    this.#database?.close();
-    this.#database = undefined;
-    this.#find = undefined;
+    this.#older?.database.close();
+    this.#older = undefined;
   }
+}
+
+function hasCounted(database: Database.Database): boolean {
+  return database.prepare("SELECT 1 FROM sqlite_master WHERE name = 'counted_keys'").get() !== undefined;
+}
+
+function deviceOf({ devices, findDevice }: Older, name: string): number | undefined {
+  if (devices.has(name)) return devices.get(name);
+  const device = findDevice.get(name) as number | undefined;
+  devices.set(name, device);
+  return device;
 }

@@ -3,6 +3,7 @@
 import type Database from 'better-sqlite3';
 import { Problem } from '../contract/problem.ts';
 import { createDatabaseFile, expectWhole, type FileKind, openDatabaseFile } from '../sqlite/database-file.ts';
+import { COUNTED_KEYS_SCHEMA } from './counted-keys.ts';
 import { NEWEST_PER_ROW, positionsOf } from './run-index.ts';
 
 export const SEGMENT: FileKind = {
@@ -76,12 +77,13 @@ const SCHEMA = `
     positions BLOB NOT NULL
   ) STRICT;
 
+  -- Those that are no counted ones (counted-keys.ts).
   CREATE TABLE message_keys (
     device INTEGER NOT NULL,
     key    TEXT NOT NULL,
     PRIMARY KEY (device, key)
   ) STRICT, WITHOUT ROWID;
-`;
+${COUNTED_KEYS_SCHEMA}`;
 
 /** Throws Problem `data_directory_unusable`, `database_damaged`, `database_older` or `database_newer`. */
 export function openSegmentFile(file: string): Database.Database {

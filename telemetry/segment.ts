@@ -4,6 +4,7 @@ import type Database from 'better-sqlite3';
 import { expectSound } from '../sqlite/database-file.ts';
 import { type Batch, without } from './batch.ts';
 import { checksumOf, lengthOf, META_BYTES, setSource, sourceOf, timeOf, WORDS, wordsOf } from './block.ts';
+import { COUNTED_KEYS_SCHEMA, CountedKeys, countedKey } from './counted-keys.ts';
 import type { ReceivedNames } from './names.ts';
 import { RunIndex } from './run-index.ts';
 import { openSegmentFile, SEGMENT } from './segment-file.ts';
@@ -30,6 +31,7 @@ export class Segment {
   readonly #database: Database.Database;
   readonly #knewKey: KnowsKey;
   readonly #index: RunIndex;
+  readonly #counted: CountedKeys;
   readonly #insertBlock: Database.Statement;
   readonly #insertKey: Database.Statement;
   readonly #names: Readonly<Record<'findDevice' | 'addDevice' | 'findSource' | 'addSource', Database.Statement>>;
@@ -67,6 +69,8 @@ export class Segment {
       this.#writing = database.transaction((batch, names) => this.#write(batch, names));
       this.#completing = database.transaction(() => this.#completeIndex());
       this.#readTail();
+      database.exec(COUNTED_KEYS_SCHEMA); // for files from before there were any
+      this.#counted = new CountedKeys(database);
     } catch (error) {
       database.close();
       throw error;
@@ -94,12 +98,14 @@ export class Segment {
     const first = this.#end + 1;
     try {
       const repeated = this.#writing.immediate(batch, names);
+      this.#counted.committed();
       const stored = batch.count - repeated.length;
       this.#end += stored;
       this.#tailLength += stored;
       if (this.#tailLength >= RUN_LENGTH) this.#tailLength = 0;
       return { first, repeated };
     } catch (error) {
+      this.#counted.rolledBack();
       this.#forgetSources(names.edition); // their numbers were rolled back
       throw error;
     }
@@ -108,6 +114,7 @@ export class Segment {
   /** Indexes what no run holds yet, for a segment that gets no more messages. */
   complete(): void {
     this.#completing.immediate();
+    this.#counted.committed();
     this.#tailLength = 0;
     this.#database.pragma('wal_checkpoint(TRUNCATE)');
   }
@@ -135,6 +142,7 @@ export class Segment {
     this.#writeBlocks(meta, data, count);
     const length = this.#tailLength + count;
     if (length >= RUN_LENGTH) this.#indexTail(length, this.#end + count);
+    this.#counted.writeIfDue(this.#end + count);
     return repeated;
   }
 
@@ -162,6 +170,7 @@ export class Segment {
   #completeIndex(): void {
     if (this.#tailLength > 0) this.#indexTail(this.#tailLength, this.#end);
     this.#index.merge();
+    this.#counted.write(this.#end);
   }
 
   /** After a restart: what came after the newest run. */
@@ -188,10 +197,16 @@ export class Segment {
       if (key === undefined) continue;
       const name = sourceOf(meta, i);
       if (this.#sources[name] === undefined) this.#learn(name, names);
-      const isKnown = this.#knewKey(names.device(name), key);
-      if (isKnown || this.#insertKey.run(this.#devices[name], key).changes === 0) repeated.push(i);
+      if (this.#knewKey(names.device(name), key) || !this.#addKey(this.#devices[name] as number, key)) repeated.push(i);
     }
     return repeated;
+  }
+
+  /** False when it was there before. */
+  #addKey(device: number, key: string): boolean {
+    const counted = countedKey(key);
+    if (counted !== undefined) return this.#counted.add(device, counted);
+    return this.#insertKey.run(device, key).changes > 0;
   }
 
   #learn(name: number, names: ReceivedNames): number {

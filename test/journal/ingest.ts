@@ -22,7 +22,7 @@ const ROUNDS = 5;
 
 /** As the SDK names them, in the order in which each device counts; or as an application may. */
 const keyOf: Readonly<Record<string, (sent: number) => string>> = {
-  counted: (sent) => `k3Zp0w.${Math.floor(sent / ids.length)}`,
+  counted: (sent) => `${Math.floor(sent / ids.length)}.k3Zp0w_x`,
   random: () => randomUUID(),
 };
 
