@@ -27,6 +27,7 @@ import { PassedOn } from './passed-on.ts';
 import { Policies, type PolicyDirectory } from './policies.ts';
 import { watchPolicies } from './policy-watch.ts';
 import { Reauthorization } from './reauthorization.ts';
+import { Refusals } from './refusals.ts';
 import { Replay } from './replay.ts';
 import { Session, type SessionListener } from './session.ts';
 import { SessionStore } from './session-store.ts';
@@ -252,8 +253,9 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     }
   }
 
-  const door = new Door({ limits, now, refused: (reason, address) => gate.report(reason, address) });
-  const gate: ConnectionGate = new ConnectionGate(
+  const refusals = new Refusals({ logsPerMinute: perMinute, counters, log, now, onEvent });
+  const door = new Door({ limits, now, refused: (reason, address) => refusals.report(reason, address) });
+  const gate = new ConnectionGate(
     {
       limits,
       trustDomain: options.trustDomain,
@@ -264,7 +266,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       counters,
       log,
       now,
-      onEvent,
+      refusals,
       tookOver,
       admitted,
     },
@@ -278,6 +280,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     handshakeTimeout: limits.connectTimeout,
     door,
     gate,
+    refusals,
     log,
   }).catch(async (error: unknown) => {
     await engine.close(); // its timers would keep the process alive

@@ -6,23 +6,22 @@
 import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
-import { formatIdentity, type Identity, identityUri, parseIdentityUri } from '../contract/identity.ts';
+import { formatIdentity, identityUri, parseIdentityUri } from '../contract/identity.ts';
 import type { Standing } from '../registry/registry.ts';
-import { networkOf } from '../throttle/network.ts';
-import { TokenBuckets } from '../throttle/token-buckets.ts';
 import type { Rights, Subject } from './acl.ts';
 import type { Takeover } from './clone-watch.ts';
 import type { Counters } from './counters.ts';
-import type { Door, HalfOpen } from './door.ts';
-import type { BrokerEvent, ConnectFailure, PeerDescription } from './events.ts';
+import type { Door } from './door.ts';
+import type { ConnectFailure } from './events.ts';
 import type { BrokerLimits } from './limits.ts';
-import { MqttWire, type WireOwner } from './mqtt-wire.ts';
+import type { MqttWire } from './mqtt-wire.ts';
+import { Newcomer } from './newcomer.ts';
 import type { ConnectFields } from './packet-rules.ts';
-import { describePeer, type Peer, PeerJudge } from './peer.ts';
+import { PeerJudge } from './peer.ts';
 import type { Policies } from './policies.ts';
+import { type Refusals, refuseSocket } from './refusals.ts';
 import type { Session } from './session.ts';
 import type { Sessions } from './sessions.ts';
-import type { Violation } from './violations.ts';
 
 /** What the broker needs of the registry here. */
 export interface StandingDirectory {
@@ -52,34 +51,16 @@ export interface ConnectionGateOptions {
   readonly counters: Counters;
   readonly log: Logger;
   readonly now: () => number;
-  readonly onEvent: (event: BrokerEvent) => void;
+  readonly refusals: Refusals;
   /** A live session is about to be displaced by another of the same client id. */
   readonly tookOver: (takeover: Takeover) => void;
   /** Called in the same turn in which the last check passed. */
   readonly admitted: (admitted: Admitted) => void;
 }
 
-/** CONNACK return codes (MQTT 3.1.1, table 3.1). */
-const CONNACK = { version: 1, identifier: 2, unavailable: 3, notAuthorized: 5 } as const;
-const LINGER = 1_000;
-
-const CONNACK_OF: Partial<Record<ConnectFailure, number>> = {
-  protocol_version: CONNACK.version,
-  client_id_missing: CONNACK.identifier,
-  client_id_not_allowed: CONNACK.identifier,
-  registry_failed: CONNACK.unavailable,
-  policy_failed: CONNACK.unavailable,
-  takeover_limited: CONNACK.unavailable,
-  server_shutdown: CONNACK.unavailable,
-};
-
-/** No answer at all: they do not speak MQTT, or not to the end. */
-const UNANSWERED: ReadonlySet<ConnectFailure> = new Set(['protocol_violation', 'connect_timeout']);
-
 export class ConnectionGate {
   readonly #options: ConnectionGateOptions;
-  readonly #logBuckets: TokenBuckets;
-  readonly #arrivals = new Set<Arrival>();
+  readonly #newcomers = new Set<Newcomer>();
   #peers: PeerJudge;
   #changes = 0;
   #isClosed = false;
@@ -87,16 +68,14 @@ export class ConnectionGate {
   constructor(options: ConnectionGateOptions, issuers: readonly X509Certificate[]) {
     this.#options = options;
     this.#peers = new PeerJudge(issuers);
-    const perMinute = options.limits.refusalLogsPerMinute;
-    this.#logBuckets = new TokenBuckets({ perSecond: perMinute / 60, burst: perMinute });
   }
 
   /** Whoever is on the way in is judged again: it may have come under a CA that counts no more. */
   setIssuers(issuers: readonly X509Certificate[]): void {
     this.#peers = new PeerJudge(issuers);
-    for (const arrival of this.#arrivals) {
-      const judged = this.#peers.judge(arrival.wire.socket);
-      if ('refusal' in judged) arrival.refuse(judged.refusal.reason, judged.refusal.detail);
+    for (const newcomer of this.#newcomers) {
+      const judged = this.#peers.judge(newcomer.wire.socket);
+      if ('refusal' in judged) newcomer.refuse(judged.refusal.reason, judged.refusal.detail);
     }
   }
 
@@ -107,7 +86,7 @@ export class ConnectionGate {
 
   close(): void {
     this.#isClosed = true;
-    for (const arrival of this.#arrivals) arrival.refuse('server_shutdown');
+    for (const newcomer of this.#newcomers) newcomer.refuse('server_shutdown');
   }
 
   /** A handshake is finished. */
@@ -119,6 +98,9 @@ export class ConnectionGate {
       socket.destroy();
     }
   }
+
+  readonly report: Refusals['report'] = (reason, address, about) =>
+    this.#options.refusals.report(reason, address, about);
 
   fail(error: unknown, address: string): void {
     this.#options.log.error({ err: error, address }, 'connection could not be judged');
@@ -133,38 +115,38 @@ export class ConnectionGate {
       const { reason, detail, certificate } = judged.refusal;
       half?.settle();
       this.report(reason, address, { detail, certificate });
-      endSocket(socket, connack(CONNACK.notAuthorized));
+      refuseSocket(socket);
       return;
     }
-    const arrival = new Arrival(this, socket, judged.peer, address, half, this.#options.limits);
-    this.#arrivals.add(arrival);
-    this.#admit(arrival).catch((error: unknown) => arrival.failed(error));
+    const newcomer = new Newcomer(this, socket, judged.peer, address, half, this.#options.limits);
+    this.#newcomers.add(newcomer);
+    this.#admit(newcomer).catch((error: unknown) => newcomer.failed(error));
   }
 
-  async #admit(arrival: Arrival): Promise<void> {
+  async #admit(newcomer: Newcomer): Promise<void> {
     const { policies, sessions } = this.#options;
-    const { peer } = arrival;
+    const { peer } = newcomer;
     for (;;) {
       const changes = this.#changes;
       const policyVersion = policies.version;
 
       const standing = await this.#standingOf(peer.serial);
-      if (standing === undefined) return arrival.refuse('registry_failed');
-      if (standing.state === 'unknown') return arrival.refuse('serial_unknown');
-      arrival.identity = standing.holder;
+      if (standing === undefined) return newcomer.refuse('registry_failed');
+      if (standing.state === 'unknown') return newcomer.refuse('serial_unknown');
+      newcomer.identity = standing.holder;
       if (standing.state === 'revoked') {
-        return arrival.refuse(standing.reason === 'superseded' ? 'superseded' : 'revoked');
+        return newcomer.refuse(standing.reason === 'superseded' ? 'superseded' : 'revoked');
       }
-      if (standing.state === 'superseded') return arrival.refuse('superseded');
-      if (standing.state !== 'good' && standing.state !== 'quarantined') return arrival.refuse('suspended');
+      if (standing.state === 'superseded') return newcomer.refuse('superseded');
+      if (standing.state !== 'good' && standing.state !== 'quarantined') return newcomer.refuse('suspended');
       const uri = identityUri(this.#options.trustDomain, standing.holder);
       // A name that could stand for a topic filter is refused even if our own authority signed it.
       const isNamed = parseIdentityUri(this.#options.trustDomain, uri) !== undefined;
       if (!isNamed || peer.san !== `URI:${uri}`) {
-        return arrival.refuse('identity_mismatch', formatIdentity(standing.holder));
+        return newcomer.refuse('identity_mismatch', formatIdentity(standing.holder));
       }
       const { notAfter } = standing;
-      if (notAfter <= this.#options.now()) return arrival.refuse('certificate_expired');
+      if (notAfter <= this.#options.now()) return newcomer.refuse('certificate_expired');
       const subject: Subject = {
         identity: standing.holder,
         group: standing.group,
@@ -172,28 +154,28 @@ export class ConnectionGate {
         ...(standing.state === 'quarantined' && { isQuarantined: true }),
       };
       const rights = await this.#rightsOf(subject);
-      if (rights === undefined) return arrival.refuse('policy_failed');
+      if (rights === undefined) return newcomer.refuse('policy_failed');
 
-      const connect = await arrival.connect;
+      const connect = await newcomer.connect;
       if (connect === undefined) return; // it went away, or broke the protocol
       const faults = refusalOf(connect, rights);
-      if (faults !== undefined) return arrival.refuse(faults.reason, faults.detail);
+      if (faults !== undefined) return newcomer.refuse(faults.reason, faults.detail);
 
-      if (!(await this.#clearTheWay(arrival, connect.clientId))) return;
-      if (arrival.wire.isGone) return arrival.leave();
-      if (this.#isClosed) return arrival.refuse('server_shutdown');
+      if (!(await this.#clearTheWay(newcomer, connect.clientId))) return;
+      if (newcomer.wire.isGone) return newcomer.leave();
+      if (this.#isClosed) return newcomer.refuse('server_shutdown');
       // What was read before the waiting has to be true now.
       if (changes !== this.#changes || policyVersion !== policies.version) continue;
       if (sessions.find(connect.clientId) !== undefined) continue;
-      if (standing.isUnproven === true && !arrival.hasProven) {
+      if (standing.isUnproven === true && !newcomer.hasProven) {
         // Last of all: from here on the certificate before it is worth nothing, so nothing may refuse this one any more.
-        arrival.hasProven = true;
+        newcomer.hasProven = true;
         await this.#prove(peer.serial);
         continue;
       }
 
-      arrival.leave();
-      const { wire, address } = arrival;
+      newcomer.leave();
+      const { wire, address } = newcomer;
       this.#options.admitted({ wire, subject, rights, connect, address, serial: peer.serial, notAfter });
       return;
     }
@@ -229,17 +211,17 @@ export class ConnectionGate {
   }
 
   /** Ends the session that has this client id, and waits until aedes has let go of it [MQTT-3.1.4-2]. */
-  async #clearTheWay(arrival: Arrival, clientId: string): Promise<boolean> {
+  async #clearTheWay(newcomer: Newcomer, clientId: string): Promise<boolean> {
     const { sessions, counters, now } = this.#options;
     const previous = sessions.find(clientId);
     if (previous === undefined) return true;
     if (!previous.isEnded) {
-      if (!arrival.hasTakenOver) this.#noteTakeover(arrival, previous);
-      if (!arrival.hasTakenOver && !arrival.hasProven && !sessions.mayTakeOver(clientId, now())) {
-        arrival.refuse('takeover_limited');
+      if (!newcomer.hasTakenOver) this.#noteTakeover(newcomer, previous);
+      if (!newcomer.hasTakenOver && !newcomer.hasProven && !sessions.mayTakeOver(clientId, now())) {
+        newcomer.refuse('takeover_limited');
         return false;
       }
-      arrival.hasTakenOver = true;
+      newcomer.hasTakenOver = true;
       counters.takeovers += 1;
       previous.end('session_taken_over');
     }
@@ -248,139 +230,20 @@ export class ConnectionGate {
   }
 
   /** Also of those that are about to be refused: who insists so often is more suspicious, not less. */
-  #noteTakeover(arrival: Arrival, { facts }: Session): void {
+  #noteTakeover(newcomer: Newcomer, { facts }: Session): void {
     this.#options.tookOver({
       identity: facts.subject.identity,
       clientId: facts.clientId,
       from: facts.address,
       fromSerial: facts.serial,
-      to: arrival.address,
-      toSerial: arrival.peer.serial,
+      to: newcomer.address,
+      toSerial: newcomer.peer.serial,
     });
   }
 
-  forget(arrival: Arrival): void {
-    this.#arrivals.delete(arrival);
+  forget(newcomer: Newcomer): void {
+    this.#newcomers.delete(newcomer);
   }
-
-  /** Counts, reports and (not too often per address) logs a connection that does not become a session. */
-  report(
-    reason: ConnectFailure,
-    address: string,
-    about: {
-      detail?: string | undefined;
-      certificate?: X509Certificate | undefined;
-      identity?: Identity | undefined;
-    } = {},
-  ): void {
-    const { counters, log, now, onEvent } = this.#options;
-    counters.countRefusal(reason);
-    const peer: PeerDescription = describePeer(about.certificate);
-    const { detail, identity } = about;
-    if (this.#logBuckets.take(networkOf(address), now()) === 0) {
-      log.warn(
-        { reason, detail, address, ...peer, ...(identity === undefined ? {} : { identity: formatIdentity(identity) }) },
-        'connection refused',
-      );
-    }
-    onEvent({
-      type: 'connect_failed',
-      at: now(),
-      address,
-      reason,
-      ...peer,
-      ...(detail === undefined ? {} : { detail }),
-      ...(identity === undefined ? {} : { identity }),
-    });
-  }
-}
-
-/** A connection with a good certificate that is not a session yet. */
-class Arrival implements WireOwner {
-  readonly wire: MqttWire;
-  readonly peer: Peer;
-  readonly address: string;
-  /** Its CONNECT packet; undefined when none will come. */
-  readonly connect: Promise<ConnectFields | undefined>;
-  identity: Identity | undefined;
-  hasTakenOver = false;
-  hasProven = false;
-  readonly #gate: ConnectionGate;
-  readonly #half: HalfOpen | undefined;
-  readonly #timer: NodeJS.Timeout | undefined;
-  #gotConnect: (connect: ConnectFields | undefined) => void = () => {};
-  #hasLeft = false;
-
-  constructor(
-    gate: ConnectionGate,
-    socket: TLSSocket,
-    peer: Peer,
-    address: string,
-    half: HalfOpen | undefined,
-    limits: BrokerLimits,
-  ) {
-    this.#gate = gate;
-    this.peer = peer;
-    this.address = address;
-    this.#half = half;
-    this.connect = new Promise((resolve) => {
-      this.#gotConnect = resolve;
-    });
-    const timedOut = () => this.refuse('connect_timeout');
-    if (half !== undefined) half.onTimeout(timedOut);
-    else this.#timer = setTimeout(timedOut, limits.connectTimeout);
-    this.wire = new MqttWire(socket, limits, this);
-  }
-
-  refuse(reason: ConnectFailure, detail?: string): void {
-    if (this.#hasLeft) return;
-    this.leave();
-    const { certificate } = this.peer;
-    this.#gate.report(reason, this.address, { detail, certificate, identity: this.identity });
-    this.wire.end(UNANSWERED.has(reason) ? undefined : connack(CONNACK_OF[reason] ?? CONNACK.notAuthorized));
-  }
-
-  /** It is no longer on its way: refused, gone, or a session. */
-  leave(): void {
-    if (this.#hasLeft) return;
-    this.#hasLeft = true;
-    this.#half?.settle();
-    clearTimeout(this.#timer);
-    this.#gate.forget(this);
-    this.#gotConnect(undefined);
-  }
-
-  connectArrived(connect: ConnectFields): void {
-    this.#gotConnect(connect);
-  }
-
-  violated(violation: Violation): void {
-    if (violation.connack === CONNACK.version) this.refuse('protocol_version', violation.says);
-    else if (violation.connack === CONNACK.identifier) this.refuse('client_id_missing', violation.says);
-    else this.refuse('protocol_violation', `${violation.clause}: ${violation.says}`);
-  }
-
-  packetArrived(): boolean {
-    return !this.#hasLeft;
-  }
-
-  failed(error: unknown): void {
-    this.#gate.fail(error, this.address);
-    this.refuse('registry_failed');
-  }
-
-  overflowed(): void {
-    this.refuse('protocol_violation', 'sent without reading');
-  }
-
-  socketClosed(): void {
-    this.#half?.left();
-    this.leave();
-  }
-
-  engineFailed(): void {}
-
-  engineFinished(): void {}
 }
 
 function refusalOf(
@@ -395,16 +258,4 @@ function refusalOf(
   if (!mayPublish.allowed) return { reason: 'will_not_allowed', detail: mayPublish.reason };
   const mayRetain = will.retain ? rights.mayRetain(will.topic) : mayPublish;
   return mayRetain.allowed ? undefined : { reason: 'will_not_allowed', detail: 'retain' };
-}
-
-function connack(code: number): Buffer {
-  return Buffer.from([0x20, 0x02, 0x00, code]);
-}
-
-/** Sends the answer and closes; what the client still sends is thrown away, so that the answer is not lost by a reset. */
-function endSocket(socket: TLSSocket, answer: Buffer): void {
-  socket.on('error', () => {});
-  socket.resume();
-  socket.end(answer);
-  setTimeout(() => socket.destroy(), LINGER).unref();
 }

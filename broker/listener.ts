@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import { type Acceptors, openAcceptors } from './acceptors.ts';
 import type { ConnectionGate } from './connection-gate.ts';
 import type { Door } from './door.ts';
+import type { Refusals } from './refusals.ts';
 
 /** PEM texts. */
 export interface BrokerTls {
@@ -24,6 +25,7 @@ export interface ListenerOptions {
   readonly handshakeTimeout: number;
   readonly door: Door;
   readonly gate: ConnectionGate;
+  readonly refusals: Refusals;
   readonly log: Logger;
 }
 
@@ -39,7 +41,15 @@ export interface Listener extends Acceptors {
 const ACCEPTED_PER_TURN = 8;
 
 /** Throws Problem `address_in_use`. */
-export async function openListener({ host, port, door, gate, log, ...options }: ListenerOptions): Promise<Listener> {
+export async function openListener({
+  host,
+  port,
+  door,
+  gate,
+  refusals,
+  log,
+  ...options
+}: ListenerOptions): Promise<Listener> {
   // It listens on nothing itself: what the door admits is put into it.
   const server = tls.createServer({
     ...secureContext(options.tls),
@@ -56,7 +66,8 @@ export async function openListener({ host, port, door, gate, log, ...options }: 
     if (error.code === 'ECONNRESET') half.left();
     else half.settle();
     const isSlow = error.code === 'ERR_TLS_HANDSHAKE_TIMEOUT';
-    gate.report(isSlow ? 'connect_timeout' : 'handshake_failed', half.address, { detail: error.code ?? error.message });
+    const detail = error.code ?? error.message;
+    refusals.report(isSlow ? 'connect_timeout' : 'handshake_failed', half.address, { detail });
   });
   const acceptors = await openAcceptors({
     host,

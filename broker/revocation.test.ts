@@ -3,7 +3,7 @@
 import type { Packet } from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
 import { DEFAULT_DEVICE_POLICY } from '../contract/policy.ts';
-import type { Standing } from '../registry/registry.ts';
+import { heldStanding } from './testbed/held-standing.ts';
 import { device, service, Testbed, type TestbedOptions } from './testbed/testbed.ts';
 
 let bed: Testbed;
@@ -125,23 +125,13 @@ describe('a revoked device', () => {
   });
 
   it('is not let in by an answer that the registry gave before', async () => {
-    const asked = Promise.withResolvers<void>();
-    const answer = Promise.withResolvers<void>();
-    let isFirst = true;
-    await start({
-      async standing(serial, known): Promise<Standing> {
-        if (!isFirst) return bed.standings.get(serial) ?? { state: 'unknown' };
-        isFirst = false;
-        asked.resolve();
-        await answer.promise;
-        return known;
-      },
-    });
+    const held = heldStanding();
+    await start({ standing: held.standing });
     const client = await bed.open(bed.enroll(dev1));
     const code = client.connect({ clientId: 'dev-1' });
-    await asked.promise;
+    await held.asked;
     expect(await revoke()).toEqual({ sessionsClosed: 0 });
-    answer.resolve();
+    held.answer();
     expect(await code).toBe(5);
     expect(bed.broker.sessions()).toEqual([]);
   });

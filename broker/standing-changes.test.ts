@@ -6,6 +6,7 @@ import type { GroupName } from '../contract/identity.ts';
 import { DEFAULT_DEVICE_POLICY } from '../contract/policy.ts';
 import type { Standing } from '../registry/registry.ts';
 import type { Subject } from './acl.ts';
+import { heldStanding } from './testbed/held-standing.ts';
 import { DEFAULT, device, Testbed, type TestbedOptions } from './testbed/testbed.ts';
 
 let bed: Testbed;
@@ -78,27 +79,17 @@ describe('a suspended device', () => {
   });
 
   it('is not let in by an answer that the registry gave before, nor after it was found good before CONNECT', async () => {
-    const asked = Promise.withResolvers<void>();
-    const answer = Promise.withResolvers<void>();
-    let isFirst = true;
-    await start({
-      async standing(serial, known): Promise<Standing> {
-        if (!isFirst) return bed.standings.get(serial) ?? { state: 'unknown' };
-        isFirst = false;
-        asked.resolve();
-        await answer.promise;
-        return known;
-      },
-    });
+    const held = heldStanding();
+    await start({ standing: held.standing });
     const credentials = bed.enroll(dev1);
     const early = await bed.open(credentials);
     const code = early.connect({ clientId: 'dev-1' });
-    await asked.promise;
+    await held.asked;
     const late = await bed.open(credentials);
     await new Promise((resolve) => setImmediate(resolve));
     suspendInRegistry();
     await bed.broker.disconnect(dev1, 'suspended');
-    answer.resolve();
+    held.answer();
     expect(await code).toBe(5);
     expect(await late.connect({ clientId: 'dev-1' })).toBe(5);
     expect(bed.broker.sessions()).toEqual([]);
