@@ -9,7 +9,8 @@ import { formatBootstrapToken } from '../contract/bootstrap-token.ts';
 import { DEFAULT_GROUP, type DeviceId } from '../contract/identity.ts';
 import { writeTestCsr } from './test-csr.ts';
 import { testDirectory } from './testbed.ts';
-import { carryOut, type IssuanceOrder, openIssuance } from './testbed-issuance.ts';
+import { openKeptAuthority } from './testbed-authority.ts';
+import { carryOut, type IssuanceOrder } from './testbed-issuance.ts';
 
 const killed = fileURLToPath(new URL('./testbed-killed-issuance.ts', import.meta.url));
 const deviceId = 'dev-7' as DeviceId;
@@ -35,7 +36,7 @@ function live(data: string, step: number, order: IssuanceOrder): Promise<Life> {
 /** A server before its first device, to be copied, and the one order that all lives get. */
 async function unborn(): Promise<{ readonly template: string; readonly order: IssuanceOrder }> {
   const template = testDirectory();
-  const { registry, authority, close } = await openIssuance(template);
+  const { registry, authority, close } = await openKeptAuthority(template);
   const mint = { maxUses: 1, ttlSeconds: 3600, group: DEFAULT_GROUP, labels: {} };
   const { record, secret } = await registry.mintToken(mint, 'operator/test');
   const { rootSha256 } = authority;
@@ -47,7 +48,7 @@ async function unborn(): Promise<{ readonly template: string; readonly order: Is
 
 /** What has to be true once the same requests were made again. */
 async function isWhole(data: string, order: IssuanceOrder, { answers }: Life): Promise<void> {
-  const { registry, authority, clock, close } = await openIssuance(data);
+  const { registry, authority, clock, close } = await openKeptAuthority(data);
   const before = (await registry.listCertificates({ kind: 'device', id: deviceId })).map(({ serial }) => serial);
   // What a device holds, the server knows, before anybody asks again.
   for (const answer of answers) expect(before).toContain(answer.split(' ')[1]);

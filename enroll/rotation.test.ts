@@ -3,60 +3,33 @@ import { X509Certificate } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { pino } from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Identity } from '../contract/identity.ts';
-import { openRegistry } from '../registry/open.ts';
 import type { Registry } from '../registry/registry.ts';
-import { type Authority, type AuthorityOptions, openAuthority } from './authority.ts';
+import type { Authority, AuthorityOptions } from './authority.ts';
 import { signIssuingRequest } from './offline-root.ts';
 import { installed } from './oracles.ts';
 import { freshKey } from './test-csr.ts';
-import { TEST_LIFETIMES } from './test-lifetimes.ts';
 import { type OutsideRoot, outsideRoot } from './test-outside-root.ts';
 import { testDirectory } from './testbed.ts';
+import { type KeptAuthority, openKeptAuthority } from './testbed-authority.ts';
 
-const log = pino({ level: 'silent' });
 const ACTOR = 'operator/test';
 const DEVICE = { kind: 'device', id: 'dev-7' } as Identity;
 
-interface Rotating {
-  readonly authority: Authority;
-  readonly registry: Registry;
+interface Rotating extends KeptAuthority {
   readonly data: string;
-  readonly clock: { now: number };
   reopen(): Promise<Rotating>;
 }
 
 async function rotating(data = testDirectory(), changes: Partial<AuthorityOptions> = {}): Promise<Rotating> {
-  const clock = { now: Date.now() };
-  const now = () => clock.now;
-  const registry = await openRegistry({ file: join(data, 'registry.db'), now, log });
-  const authority = await openAuthority({
-    directory: join(data, 'ca'),
-    trustDomain: 'fleet.example',
-    hosts: ['localhost'],
-    lifetimes: TEST_LIFETIMES,
-    registry,
-    now,
-    log,
-    ...changes,
-  });
-  let isOpen = true;
-  const close = async () => {
-    if (!isOpen) return;
-    isOpen = false;
-    await authority.close();
-    await registry.close();
-  };
-  onTestFinished(close);
+  const kept = await openKeptAuthority(data, changes);
+  onTestFinished(kept.close);
   return {
-    authority,
-    registry,
+    ...kept,
     data,
-    clock,
     reopen: async () => {
-      await close();
+      await kept.close();
       return rotating(data, changes);
     },
   };

@@ -2,16 +2,14 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { type IncomingHttpHeaders, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
-import { join } from 'node:path';
 import { pino } from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { openRegistry } from '../registry/open.ts';
-import { type Authority, openAuthority } from './authority.ts';
+import type { Authority } from './authority.ts';
 import { encodeDer, encoded, integer, octets, oid, sequence, tagged } from './der-writer.ts';
 import { OCSP_REQUEST_MAX, readOcspRequest } from './ocsp-request.ts';
 import { createStatusServer } from './status-server.ts';
-import { TEST_LIFETIMES } from './test-lifetimes.ts';
 import { testDirectory } from './testbed.ts';
+import { openKeptAuthority } from './testbed-authority.ts';
 
 interface Answer {
   readonly status: number;
@@ -28,33 +26,19 @@ interface Published {
 }
 
 async function published(limit = 0): Promise<Published> {
-  const data = testDirectory();
-  const log = pino({ level: 'silent' });
-  const clock = { now: Date.now() };
-  const now = () => clock.now;
-  const registry = await openRegistry({ file: join(data, 'registry.db'), now, log });
-  const names = { trustDomain: 'fleet.example', hosts: ['localhost'] };
-  const authority = await openAuthority({
-    directory: join(data, 'ca'),
-    ...names,
-    lifetimes: TEST_LIFETIMES,
-    registry,
-    now,
-    log,
-  });
+  const { authority, registry, clock, close } = await openKeptAuthority(testDirectory());
   const limits = { requestsPerSecond: limit, requestsPerSecondPerAddress: limit };
   const server = await createStatusServer({
     host: '127.0.0.1',
     port: 0,
     status: authority.status,
     ...limits,
-    now,
-    log,
+    now: () => clock.now,
+    log: pino({ level: 'silent' }),
   });
   onTestFinished(async () => {
     await server.close();
-    await authority.close();
-    await registry.close();
+    await close();
   });
   return {
     authority,

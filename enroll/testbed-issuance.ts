@@ -1,17 +1,13 @@
 /** The whole of what is issued to one device, without a door: so that it can be repeated with the same keys. */
 
 import { X509Certificate } from 'node:crypto';
-import { join } from 'node:path';
 import { pino } from 'pino';
 import { parseBootstrapToken } from '../contract/bootstrap-token.ts';
 import type { DeviceId } from '../contract/identity.ts';
-import { openRegistry } from '../registry/open.ts';
-import type { Registry } from '../registry/registry.ts';
-import { type Authority, openAuthority } from './authority.ts';
 import { type EnrollmentAnswer, enrollDevice } from './enrollment.ts';
 import { recoverCertificate } from './recovery.ts';
 import { type RenewalAnswer, renewCertificate } from './renewal.ts';
-import { TEST_LIFETIMES } from './test-lifetimes.ts';
+import type { KeptAuthority } from './testbed-authority.ts';
 
 export interface IssuanceOrder {
   /** Text of a bootstrap token with one use. */
@@ -22,40 +18,12 @@ export interface IssuanceOrder {
   readonly renew: string;
 }
 
-export interface Issuance {
-  readonly authority: Authority;
-  readonly registry: Registry;
-  readonly clock: { now: number };
-  close(): Promise<void>;
-}
-
-export async function openIssuance(data: string): Promise<Issuance> {
-  const clock = { now: Date.now() };
-  const log = pino({ level: 'silent' });
-  const now = () => clock.now;
-  const registry = await openRegistry({ file: join(data, 'registry.db'), now, log });
-  const authority = await openAuthority({
-    directory: join(data, 'ca'),
-    trustDomain: 'fleet.example',
-    hosts: ['localhost'],
-    lifetimes: TEST_LIFETIMES,
-    registry,
-    now,
-    log,
-  });
-  const close = async () => {
-    await authority.close();
-    await registry.close();
-  };
-  return { authority, registry, clock, close };
-}
-
 /**
  * Yields `what serial` after each answer. Throws what refuses any of it. A device asks for nothing that it has: `received` are
  * the answers of an earlier time.
  */
 export async function* carryOut(
-  { authority, registry, clock }: Issuance,
+  { authority, registry, clock }: KeptAuthority,
   order: IssuanceOrder,
   received: readonly string[] = [],
 ): AsyncGenerator<string, void> {

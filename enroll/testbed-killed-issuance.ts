@@ -7,7 +7,8 @@
 import { writeSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
-import { carryOut, type IssuanceOrder, openIssuance } from './testbed-issuance.ts';
+import { openKeptAuthority } from './testbed-authority.ts';
+import { carryOut, type IssuanceOrder } from './testbed-issuance.ts';
 
 const [, , data = '', step = '', order = ''] = process.argv;
 let left = Number(step);
@@ -25,7 +26,7 @@ for (const name of ['run', 'get', 'all']) {
   };
 }
 
-const issuance = await openIssuance(join(data));
+const issuance = await openKeptAuthority(join(data));
 isCounting = true;
 for await (const answer of carryOut(issuance, JSON.parse(order) as IssuanceOrder)) writeSync(1, `${answer}\n`);
 isCounting = false;
