@@ -21,6 +21,7 @@ export const DEVICE_PROBLEMS = {
   message_dropped: 'the message gave way to newer ones before it was sent',
   message_damaged: 'the message could not be read back from disk',
   identity_unusable: 'the stored identity cannot be used',
+  agent_absent: 'the agent of this device does not answer',
   closed: 'this device was closed',
 } as const;
 

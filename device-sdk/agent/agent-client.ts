@@ -21,7 +21,7 @@ export interface AgentClient {
 const ANSWER_MAX = 64 * 1024;
 const SILENCE_MS = 120_000;
 
-/** Every method rejects with a DeviceError: the agent's own, or `unavailable` when none answers at the socket. */
+/** Every method rejects with a DeviceError: the agent's own, or `agent_absent` when none answers at the socket. */
 export function agentClient(socket: string): AgentClient {
   const ask = <T>(method: 'GET' | 'POST', path: string, body?: Buffer, silence = SILENCE_MS) =>
     new Promise<T>((resolve, reject) => {
@@ -43,7 +43,7 @@ export function agentClient(socket: string): AgentClient {
       asking.setTimeout(silence, () => asking.destroy(new Error(`no answer in ${silence / 1000} s`)));
       asking.once('error', (error: NodeJS.ErrnoException) =>
         reject(
-          new DeviceError('unavailable', {
+          new DeviceError('agent_absent', {
             reason: whyNoAnswer(socket, error),
             cause: error,
           }),

@@ -226,7 +226,7 @@ async function isRunning({ socket }: AgentSettings): Promise<boolean> {
     await agentClient(socket).status();
     return true;
   } catch (error) {
-    return !(error instanceof DeviceError && error.code === 'unavailable');
+    return !(error instanceof DeviceError && error.code === 'agent_absent');
   }
 }
 

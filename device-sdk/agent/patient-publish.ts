@@ -48,5 +48,5 @@ export async function publishPatiently(order: PatientPublish): Promise<PublishAn
 /** Nobody listens at the socket, so nothing was handed over: only then is asking again safe. */
 function isAbsence({ code, cause }: DeviceError): boolean {
   const { code: system } = (cause ?? {}) as NodeJS.ErrnoException;
-  return code === 'unavailable' && (system === 'ENOENT' || system === 'ECONNREFUSED');
+  return code === 'agent_absent' && (system === 'ENOENT' || system === 'ECONNREFUSED');
 }
