@@ -8,7 +8,7 @@ import { askedDelay, backoffDelay } from '../backoff.ts';
 import { Device } from '../device.ts';
 import type { ClockStatus } from '../device-clock.ts';
 import { asDeviceError, DeviceError } from '../device-error.ts';
-import type { PublishOptions } from '../device-options.ts';
+import type { PublishOptions, TelemetryOptions } from '../device-options.ts';
 import type { DeviceLog, DeviceState, StateReason } from '../device-state.ts';
 import { fileIdentityStore } from '../file-identity-store.ts';
 import type { OutboxStatus } from '../outbox.ts';
@@ -151,7 +151,7 @@ export class AgentDevice {
   }
 
   /** As `Device.publish`; `unavailable` with a Retry-After while there is no device yet. */
-  publish(stream: string, payload: Payload, options: PublishOptions): Promise<Receipt> {
+  publish(stream: string, payload: Payload, options: TelemetryOptions): Promise<Receipt> {
     return this.#opened((device) => device.publish(stream, payload, options));
   }
 

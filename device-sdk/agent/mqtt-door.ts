@@ -159,7 +159,7 @@ class Application {
   #publish(topic: string, payload: string | Buffer, qos: number, messageId: number): string | undefined {
     const own = parseDeviceTopic(`${this.#prefix}${this.#short(topic)}`);
     if (own?.kind !== 'telemetry' && own?.kind !== 'event' && own?.kind !== 'response') {
-      return 'expected telemetry/STREAM, events/TYPE or responses/REQUEST';
+      return 'expected telemetry/STREAM, with or without /KEY, events/TYPE or responses/REQUEST';
     }
     if (qos === 2) return 'expected QoS 0 or 1';
     const bytes = Buffer.from(payload as Buffer);
@@ -173,7 +173,7 @@ class Application {
     const options = { qos: qos as 0 | 1 };
     const receipt: Promise<Receipt> =
       own.kind === 'telemetry'
-        ? device.publish(own.stream, bytes, options)
+        ? device.publish(own.stream, bytes, own.key === undefined ? options : { ...options, key: own.key })
         : device.publishEvent(own.type, bytes, options);
     this.#hold();
     this.#afterOrder(

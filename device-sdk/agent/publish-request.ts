@@ -3,7 +3,9 @@
  * Knows the device, and neither the socket nor how the body was read.
  */
 
+import { isMessageKey } from '../../contract/topics.ts';
 import { asDeviceError, DeviceError } from '../device-error.ts';
+import type { TelemetryOptions } from '../device-options.ts';
 import type { DeviceState } from '../device-state.ts';
 import type { Payload } from '../payload.ts';
 import type { Receipt } from '../receipt.ts';
@@ -14,6 +16,8 @@ export interface PublishRequest {
   /** The stream, or the type of the event. */
   readonly name: string;
   readonly qos: 0 | 1;
+  /** The application's own name for the message. */
+  readonly key: string | undefined;
   /** How long the application waits for the broker's acknowledgement; undefined when it doesn't. */
   readonly patience: number | undefined;
 }
@@ -25,7 +29,7 @@ export interface PublishingDevice {
   onState(listener: (state: DeviceState) => void): () => void;
   /** Resolves when the device is enrolled; rejects when only a hand can help, or when `patience` has ended. */
   enrolled(patience: AbortSignal): Promise<void>;
-  publish(stream: string, payload: Payload, options: { readonly qos: 0 | 1 }): Promise<Receipt>;
+  publish(stream: string, payload: Payload, options: TelemetryOptions): Promise<Receipt>;
   publishEvent(type: string, payload: Payload, options: { readonly qos: 0 | 1 }): Promise<Receipt>;
 }
 
@@ -42,7 +46,7 @@ export interface PublishAnswer {
 export const DEFAULT_PATIENCE_S = 60;
 export const PATIENCE_MAX_S = 3_600;
 
-/** What `?qos=`, `?wait=` and `?timeout=` say. Throws `request_invalid`. */
+/** What `?qos=`, `?key=`, `?wait=` and `?timeout=` say. Throws `request_invalid`. */
 export function publishRequest(kind: PublishRequest['kind'], name: string, query: URLSearchParams): PublishRequest {
   const qos = query.get('qos') ?? '1';
   const wait = query.get('wait') ?? '0';
@@ -52,8 +56,13 @@ export function publishRequest(kind: PublishRequest['kind'], name: string, query
     const reason = `expected qos=0 or 1, wait=0 or 1, timeout=1 to ${PATIENCE_MAX_S} seconds`;
     throw new DeviceError('request_invalid', { reason, status: 400 });
   }
+  const key = query.get('key') ?? undefined;
+  if (key !== undefined && (kind === 'events' || !isMessageKey(key))) {
+    const reason = 'expected a key on telemetry alone, of one to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit';
+    throw new DeviceError('request_invalid', { reason, status: 400 });
+  }
   const waits = wait === '1' && qos === '1';
-  return { kind, name, qos: qos === '0' ? 0 : 1, patience: waits ? Number(seconds) * 1_000 : undefined };
+  return { kind, name, qos: qos === '0' ? 0 : 1, key, patience: waits ? Number(seconds) * 1_000 : undefined };
 }
 
 /**
@@ -61,7 +70,7 @@ export function publishRequest(kind: PublishRequest['kind'], name: string, query
  * it when the application has left: a message that was not taken yet then never is.
  */
 export async function carryOut(
-  { kind, name, qos, patience }: PublishRequest,
+  { kind, name, qos, key, patience }: PublishRequest,
   payload: Payload,
   {
     device,
@@ -70,10 +79,12 @@ export async function carryOut(
   }: { readonly device: PublishingDevice; readonly schedule: Schedule; readonly gone: AbortSignal },
 ): Promise<PublishAnswer> {
   const take = () =>
-    kind === 'telemetry' ? device.publish(name, payload, { qos }) : device.publishEvent(name, payload, { qos });
+    kind === 'telemetry'
+      ? device.publish(name, payload, key === undefined ? { qos } : { qos, key })
+      : device.publishEvent(name, payload, { qos });
   if (patience === undefined) {
-    const { key } = await take();
-    return { status: 202, body: { key, state: qos === 0 ? 'sent' : 'queued' } };
+    const receipt = await take();
+    return { status: 202, body: { key: receipt.key, state: qos === 0 ? 'sent' : 'queued' } };
   }
   const ending = new AbortController();
   const cancel = schedule(patience, () => ending.abort());

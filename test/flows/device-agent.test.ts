@@ -232,10 +232,18 @@ describeWithClients('an application on the gateway', ['curl', 'mosquitto_pub', '
       curl(directory, place.socket, '--write-out', '%{http_code}', ...args, `http://device/v1/${path}`);
     expect((await post('telemetry/level?wait=1', '--data', '{"m":3}')).stdout).toMatch(/"acknowledged"\}\n200$/);
     expect((await post('events/door', '--data', 'open')).stdout).toMatch(/"queued"\}\n202$/);
+    for (const _ of [1, 2]) {
+      expect((await post('telemetry/level?wait=1&key=n.4', '--data', '4')).stdout).toMatch(/"key":"n\.4",.*\n200$/);
+    }
+    expect((await post('telemetry/level?key=a%2Fb', '--data', '1')).stdout).toMatch(/"request_invalid".*\n400$/);
+    expect((await post('events/door?key=a', '--data', '1')).stdout).toMatch(/"request_invalid".*\n400$/);
     expect((await post('telemetry/a%2Fb', '--data', '1')).stdout).toMatch(/"request_invalid".*\n400$/);
     expect((await post('telemetry/level?qos=2', '--data', '1')).stdout).toMatch(/"request_invalid".*\n400$/);
     expect((await post('nothing')).stdout).toMatch(/"not_found".*\n404$/);
-    expect(await stored('app-1')).toEqual([['level', { m: 3 }]]);
+    expect(await stored('app-1')).toEqual([
+      ['level', { m: 3 }],
+      ['level', 4],
+    ]);
   });
 
   it('is refused a payload that no broker would take', async () => {
@@ -280,6 +288,10 @@ describeWithClients('an application on the gateway', ['curl', 'mosquitto_pub', '
     await succeed('mosquitto_pub', [...local, '-t', 'telemetry/level', '-m', '{"m":1}'], { directory });
     await succeed('mosquitto_pub', [...local, '-t', 'devices/app-4/telemetry/level', '-m', '{"m":2}'], { directory });
 
+    for (const _ of [1, 2]) {
+      await succeed('mosquitto_pub', [...local, '-t', 'telemetry/level/n-1', '-m', '{"m":2.5}'], { directory });
+    }
+
     const listener = startClient('mosquitto_sub', [...local, '-d', '-t', 'commands/#', '-F', '%t %p'], { directory });
     await listener.line(/SUBACK/);
     const answer = nextMessage(service);
@@ -289,7 +301,7 @@ describeWithClients('an application on the gateway', ['curl', 'mosquitto_pub', '
     expect(await answer).toEqual({ topic: 'devices/app-4/responses/r-2', payload: 'blinked' });
 
     await place.command(['publish', 'level', '{"m":3}', '--wait']);
-    expect(await stored('app-4')).toEqual([1, 2, 3].map((m) => ['level', { m }]));
+    expect(await stored('app-4')).toEqual([1, 2, 2.5, 3].map((m) => ['level', { m }]));
   });
 
   it.each([
