@@ -1,33 +1,16 @@
 /**
- * One device of a swarm: key and certificate of its own, a raw TLS socket, and the few packets of MQTT that a sensor
- * needs. It enrolls, connects, publishes what is due, keeps what has no acknowledgement and sends it again, answers
- * commands, sleeps, loses its line or its power, and comes back as a patient device does.
+ * One device of a swarm: its key and certificate, and what becomes of it. It enrolls, connects, sleeps, renews, loses its line or
+ * its power, and comes back as a patient device does. What it says is in speech.ts, a single connection in swarm-line.ts.
  */
 
-import type { TLSSocket } from 'node:tls';
-import type { DeviceId } from '../../contract/identity.ts';
-import { commandFilter, parseDeviceTopic, responseTopic } from '../../contract/topics.ts';
 import { backoffDelay } from '../../device-sdk/backoff.ts';
 import { seededRandom } from '../arrivals.ts';
 import type { Crew, Fate, GroupOfDevices, LiveDevice } from './crew.ts';
 import type { EstAnswer, EstDoor, newKey } from './est-door.ts';
 import { causeOf, firstCertificate } from './first-certificate.ts';
-import {
-  CONNACK,
-  connectPacket,
-  DISCONNECT,
-  PacketReader,
-  PINGREQ,
-  PUBACK,
-  PUBLISH,
-  pubackPacket,
-  publishPacket,
-  readPublish,
-  SUBACK,
-  subscribePacket,
-} from './mqtt-packets.ts';
 import { clockOf, publishersOf } from './publishers.ts';
 import { Speech } from './speech.ts';
+import { SwarmLine, type SwarmLineEvents } from './swarm-line.ts';
 import type { LineIdentity } from './tls-line.ts';
 
 export interface SwarmOrder {
@@ -48,11 +31,9 @@ export interface SwarmOrder {
 
 type State = 'waiting' | 'enrolling' | 'away' | 'connecting' | 'connected' | 'silenced' | 'gone';
 
-const CONNECT_PATIENCE_MS = 30_000;
 const RECONNECT = { base: 1_000, cap: 30_000, refusalFloor: 5_000 };
 /** Refusals in a row that an honest device takes for its last word. */
 const REFUSALS_MAX = 3;
-const SUBSCRIBE_ID = 0xffff;
 
 export class SwarmDevice implements LiveDevice {
   readonly index: number;
@@ -61,15 +42,14 @@ export class SwarmDevice implements LiveDevice {
   readonly #crew: Crew;
   readonly #random: () => number;
   readonly #speech: Speech;
+  readonly #events: SwarmLineEvents;
   #identity: LineIdentity | undefined;
   #session: Buffer | undefined;
   #state: State = 'waiting';
   #fate: Fate = 'waiting';
-  #socket: TLSSocket | undefined;
-  #reader: PacketReader | undefined;
+  #line: SwarmLine | undefined;
   /** Grows with each connection: what was entered for an earlier one is not wanted any more. */
   #generation = 0;
-  #lastSent = 0;
   #failures = 0;
   #refusals = 0;
   #lostAt = 0;
@@ -85,8 +65,17 @@ export class SwarmDevice implements LiveDevice {
     this.#speech = new Speech(crew, publishersOf(order.group, order, clockOf(order.group, crew.now())), {
       isOpen: () => this.#state === 'connected',
       isWanted: () => this.#fate === 'in',
-      write: (packet) => this.#write(packet),
+      write: (packet) => this.#line?.write(packet),
     });
+    this.#events = {
+      connected: (took) => this.#connected(took),
+      refused: (cause) => this.#refused(cause),
+      acknowledged: (packetId) => this.#speech.acknowledge(packetId),
+      session: (session) => {
+        this.#session = session;
+      },
+      lost: (cause) => this.#lost(cause),
+    };
   }
 
   get group(): string {
@@ -131,9 +120,9 @@ export class SwarmDevice implements LiveDevice {
   cutLine(milliseconds: number): void {
     if (this.#state !== 'connected' && this.#state !== 'connecting' && this.#state !== 'away') return;
     this.#silence();
-    this.#socket?.pause();
+    this.#line?.hang();
     this.#in(milliseconds, () => {
-      this.#dropSocket('reset');
+      this.#line?.reset();
       this.#connectAfterLoss();
     });
   }
@@ -143,7 +132,7 @@ export class SwarmDevice implements LiveDevice {
     this.#speech.forget();
     this.#session = undefined;
     this.#silence();
-    this.#dropSocket('reset');
+    this.#line?.reset();
     this.#in(milliseconds, () => this.#connectAfterLoss());
   }
 
@@ -168,7 +157,7 @@ export class SwarmDevice implements LiveDevice {
     this.#session = undefined; // it would resume under the old certificate
     if (this.#state !== 'connected') return;
     this.#silence();
-    this.#dropSocket('end');
+    this.#line?.end();
     this.#connect();
   }
 
@@ -179,19 +168,9 @@ export class SwarmDevice implements LiveDevice {
   }
 
   leave(): Promise<void> {
-    const socket = this.#socket;
     this.#generation += 1;
     this.#state = 'gone';
-    if (socket === undefined || socket.destroyed) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => socket.destroy(), 2_000);
-      socket.once('close', () => {
-        clearTimeout(timer);
-        resolve();
-      });
-      socket.resume();
-      socket.end(DISCONNECT);
-    });
+    return this.#line?.leave() ?? Promise.resolve();
   }
 
   async #enroll(): Promise<void> {
@@ -226,119 +205,30 @@ export class SwarmDevice implements LiveDevice {
 
   #connect(): void {
     if (this.#state === 'gone' || this.#fate !== 'in') return;
-    const { lines, tally, now } = this.#crew;
-    const { group } = this.#order;
+    const { group, sourceAddress } = this.#order;
     this.#state = 'connecting';
     this.#generation += 1;
-    const generation = this.#generation;
-    const began = now();
-    const isMine = () => this.#generation === generation;
-    this.#reader = new PacketReader();
-    const { settings } = group;
-    const socket = lines.open(
-      {
-        target: group.target(),
-        identity: this.#identity,
-        session: this.#session,
-        sourceAddress: this.#order.sourceAddress,
-      },
-      {
-        secure: () => {
-          if (socket.isSessionReused()) tally.count('resumed');
-          this.#write(connectPacket(this.id, Math.ceil(settings.keepalive / 1_000)));
-        },
-        data: (bytes) => {
-          if (isMine()) this.#read(bytes, began);
-        },
-        closed: (cause) => {
-          if (isMine()) this.#lost(cause);
-        },
-        ...(settings.resume && {
-          session: (session: Buffer) => {
-            if (isMine()) this.#session = session;
-          },
-        }),
-      },
+    this.#line = new SwarmLine(
+      { id: this.id, group, identity: this.#identity, session: this.#session, sourceAddress },
+      this.#events,
+      this.#crew,
     );
-    this.#socket = socket;
-    this.#in(CONNECT_PATIENCE_MS, () => {
-      if (this.#state !== 'connecting') return;
-      tally.error('connect_timeout');
-      socket.destroy();
-    });
   }
 
-  #read(bytes: Buffer, began: number): void {
-    try {
-      this.#reader?.push(bytes, (first, body) => this.#handle(first, body, began));
-    } catch {
-      this.#crew.tally.error('malformed_packet');
-      this.#socket?.destroy();
-    }
-  }
-
-  #handle(first: number, body: Buffer, began: number): void {
-    switch (first >> 4) {
-      case PUBACK:
-        this.#speech.acknowledge(body.readUInt16BE(0));
-        return;
-      case CONNACK:
-        if (body[1] === 0) this.#connected(began);
-        else this.#refused(`connack_${body[1]}`);
-        return;
-      case PUBLISH:
-        this.#deliver(first, body);
-        return;
-      case SUBACK:
-        if (this.#order.group.settings.reads === 'never') this.#socket?.pause();
-        return;
-    }
-  }
-
-  #connected(began: number): void {
+  #connected(took: number): void {
     const { tally, now } = this.#crew;
-    const { settings } = this.#order.group;
+    const { sleep } = this.#order.group.settings;
     const time = now();
     this.#state = 'connected';
     this.#failures = 0;
     this.#refusals = 0;
     tally.count('connects');
-    tally.record('connect', time - began);
+    tally.record('connect', took);
     if (this.#revokedAt !== undefined) tally.count('wronglyAllowed');
     if (this.#lostAt !== 0) tally.record('recovery', time - Math.max(this.#lostAt, this.#crew.returnedAt));
     this.#lostAt = 0;
-    if (Object.keys(settings.commands).length > 0 || settings.reads === 'never' || settings.acknowledges === 'never') {
-      this.#write(subscribePacket(SUBSCRIBE_ID, [commandFilter(this.id as DeviceId)], 1));
-    }
     this.#speech.resume(time);
-    this.#keepAlive();
-    if (settings.sleep !== undefined) this.#goToSleepLater(settings.sleep);
-  }
-
-  #deliver(first: number, body: Buffer): void {
-    const { settings } = this.#order.group;
-    const { topic, qos, packetId } = readPublish(first, body);
-    if (qos === 1 && settings.acknowledges === 'always') this.#write(pubackPacket(packetId));
-    const parsed = parseDeviceTopic(topic);
-    if (parsed?.kind !== 'command' || parsed.device !== this.id) return;
-    const command = settings.commands[parsed.name];
-    if (command === undefined || command.answer === false) return;
-    const { answer } = command;
-    const generation = this.#generation;
-    this.#crew.agenda.at(this.#crew.now() + command.after, () => {
-      if (generation !== this.#generation || this.#state !== 'connected') return;
-      const reply = Buffer.from(responseTopic(this.id as DeviceId, parsed.requestId));
-      this.#write(publishPacket(reply, answer, 0, 0));
-    });
-  }
-
-  #keepAlive(): void {
-    const period = this.#order.group.settings.keepalive * 0.75;
-    this.#in(period, () => {
-      if (this.#state !== 'connected') return;
-      if (this.#crew.now() - this.#lastSent >= period * 0.9) this.#write(PINGREQ);
-      this.#keepAlive();
-    });
+    if (sleep !== undefined) this.#goToSleepLater(sleep);
   }
 
   #goToSleepLater({ awake, asleep }: { readonly awake: number; readonly asleep: number }): void {
@@ -348,7 +238,7 @@ export class SwarmDevice implements LiveDevice {
       if (this.#speech.waiting > 0) return this.#goToSleepLater({ awake: 200, asleep });
       this.#speech.fallSilent();
       this.#silence();
-      this.#dropSocket('end');
+      this.#line?.end();
       this.#in(about(asleep), () => this.#connect());
     });
   }
@@ -357,19 +247,8 @@ export class SwarmDevice implements LiveDevice {
   #silence(): void {
     if (this.#state === 'connected') this.#crew.tally.count('disconnects');
     this.#state = 'silenced';
+    this.#line?.silence();
     this.#generation += 1;
-  }
-
-  #dropSocket(how: 'end' | 'reset'): void {
-    const socket = this.#socket;
-    this.#socket = undefined;
-    if (socket === undefined || socket.destroyed) return;
-    if (how === 'end') {
-      socket.end(DISCONNECT);
-      socket.resume();
-      return;
-    }
-    socket.destroy();
   }
 
   #refused(cause: string): void {
@@ -382,13 +261,13 @@ export class SwarmDevice implements LiveDevice {
       this.#speech.fallSilent();
       tally.count('cutOff');
     }
-    this.#socket?.destroy();
+    this.#line?.reset();
   }
 
   #lost(cause: string | undefined): void {
     const { tally, now } = this.#crew;
     const wasConnected = this.#state === 'connected';
-    this.#socket = undefined;
+    this.#line = undefined;
     this.#generation += 1;
     if (wasConnected) {
       tally.count('disconnects');
@@ -405,11 +284,6 @@ export class SwarmDevice implements LiveDevice {
     const wait = backoffDelay({ kind: 'lost', earlier: this.#failures }, this.#random, RECONNECT);
     this.#failures += 1;
     this.#in(wait, () => this.#connect());
-  }
-
-  #write(packet: Buffer): void {
-    this.#lastSent = this.#crew.now();
-    this.#socket?.write(packet);
   }
 
   /** Unless something else has happened to the connection until then. */
