@@ -10,7 +10,8 @@ import type { Broker } from '../broker/broker.ts';
 import type { CloneSuspicion } from '../broker/clone-watch.ts';
 import type { Departure } from '../broker/standing-changes.ts';
 import { formatIdentity, type Identity } from '../contract/identity.ts';
-import type { DeviceChange, Registry } from '../registry/registry.ts';
+import type { DeviceChange } from '../registry/device-orders.ts';
+import type { Registry } from '../registry/registry.ts';
 
 export interface StandingIntroduction {
   readonly registry: Pick<Registry, 'onRevocation' | 'onCertificateRevocation' | 'onDeviceChange' | 'findDevice'>;

@@ -1,6 +1,6 @@
 /** Writes counters in the text exposition format of Prometheus, version 0.0.4. Counts nothing itself. */
 
-import type { Histogram } from '../registry/registry.ts';
+import type { Histogram } from '../registry/device-orders.ts';
 
 /**
  * A key is a metric's name, `messages_accepted_total`, or a name and one label, `refused_total/reason=revoked`. Names are

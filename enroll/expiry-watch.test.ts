@@ -1,6 +1,6 @@
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
-import type { Act, AuditEntry } from '../registry/registry.ts';
+import type { Act, AuditEntry } from '../registry/audit-memory.ts';
 import { createExpiryWatch } from './expiry-watch.ts';
 
 const DAY = 24 * 3_600_000;

@@ -2,7 +2,7 @@
 
 import { type Identity, parseIdentity } from '../contract/identity.ts';
 import type { LifecycleType, LifecycleValue } from '../contract/lifecycle.ts';
-import type { AuditEntry } from '../registry/registry.ts';
+import type { AuditEntry } from '../registry/audit-memory.ts';
 import type { Happening } from './event-log.ts';
 
 /** The action of an entry, with its outcome where it wasn't done. */

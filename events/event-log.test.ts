@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { DeviceId, Identity } from '../contract/identity.ts';
-import type { AuditEntry, ChainedEntry } from '../registry/registry.ts';
+import type { AuditEntry, ChainedEntry } from '../registry/audit-memory.ts';
 import { CursorFile } from '../telemetry/cursor-file.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { openTestJournal, silent } from '../test/testkit/journal.ts';

@@ -5,8 +5,9 @@
 
 import { Problem } from '../contract/problem.ts';
 import { type AuditHead, CHAIN_START, ChainCheck, canonicalDetails, hashEntry } from './audit-chain.ts';
+import type { Act, AuditEntry, AuditFilter, AuditVerdict, ChainedEntry } from './audit-memory.ts';
 import type { RegistryDatabase } from './database.ts';
-import type { Act, Actor, AuditEntry, AuditFilter, AuditVerdict, ChainedEntry } from './registry.ts';
+import type { Actor } from './registry.ts';
 import type { SqlValue, Transaction } from './transaction.ts';
 
 export interface AuditLine {

@@ -7,9 +7,10 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { DeviceId } from '../contract/identity.ts';
 import type { RegistryDatabase } from './database.ts';
 import { actOnDevice, type Committed, obstacle } from './device-acts.ts';
+import type { Confirmation, DeviceChange, DeviceOrder, DeviceProof } from './device-orders.ts';
 import type { Listeners } from './listeners.ts';
 import type { Propagation } from './propagation.ts';
-import type { Actor, Confirmation, DeviceChange, DeviceOrder, DeviceProof, Revocation } from './registry.ts';
+import type { Actor, Revocation } from './registry.ts';
 
 /** Devices per transaction: a commit is one fsync, and a hundred devices are some ten milliseconds of statements. */
 const AT_ONCE = 100;

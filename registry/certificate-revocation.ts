@@ -10,9 +10,10 @@ import { recordDone } from './audit.ts';
 import { sumOf } from './carrying-out.ts';
 import { certificatesOf, findCertificate, isLive } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
+import type { Confirmation, Confirming } from './device-orders.ts';
 import type { Listeners } from './listeners.ts';
 import type { Propagation } from './propagation.ts';
-import type { Actor, CertificateRecord, Confirmation, Confirming, RevocationReason } from './registry.ts';
+import type { Actor, CertificateRecord, RevocationReason } from './registry.ts';
 import type { Transaction } from './transaction.ts';
 
 export interface CertificateRevocation {

@@ -6,8 +6,9 @@
 import type { DeviceId, Identity } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
 import { recordDone } from './audit.ts';
+import type { DeviceChange, DeviceOrder } from './device-orders.ts';
 import { findDevice } from './devices.ts';
-import type { Actor, DeviceChange, DeviceOrder, DeviceRecord, Revocation } from './registry.ts';
+import type { Actor, DeviceRecord, Revocation } from './registry.ts';
 import { recordedRevocation, revokeHolder } from './revocations.ts';
 import { voidTokensFor } from './tokens.ts';
 import type { Transaction } from './transaction.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Problem } from '../contract/problem.ts';
+import type { Act } from './audit-memory.ts';
 import { actOutside, type OutsideAct } from './outside-acts.ts';
-import type { Act } from './registry.ts';
 
 const ACT: OutsideAct<number> = {
   actor: 'operator/test',

@@ -6,7 +6,8 @@
  */
 
 import { Problem } from '../contract/problem.ts';
-import type { Act, Registry } from './registry.ts';
+import type { Act } from './audit-memory.ts';
+import type { Registry } from './registry.ts';
 
 export interface OutsideAct<Result> extends Pick<Act, 'actor' | 'subject' | 'details'> {
   /** Noun, dot, verb: `telemetry.prune`. Its entries are `….begun`, and `….failed` with the code when it throws. */

@@ -8,7 +8,9 @@
 
 import type { DeviceId, GroupName, Identity, ServiceName } from '../contract/identity.ts';
 import type { PolicyDocument, PolicyScope } from '../contract/policy.ts';
+import type { AuditMemory } from './audit-memory.ts';
 import type { CertificateRevocationMemory } from './certificate-revocation.ts';
+import type { Confirming, DeviceOrders } from './device-orders.ts';
 import type { ExpiryMemory } from './expiry.ts';
 import type { IssuerMemory } from './issuers.ts';
 import type { GroupProfile, ProfileMemory } from './profiles.ts';
@@ -230,124 +232,6 @@ export interface Revocation {
   readonly revokedAt: number;
 }
 
-export const DEVICE_ACTS = ['revoke', 'suspend', 'resume', 'quarantine', 'disconnect', 'delete'] as const;
-export type DeviceAct = (typeof DEVICE_ACTS)[number];
-
-export type DeviceOrder =
-  | { readonly act: 'revoke'; readonly reason: RevocationReason }
-  | { readonly act: Exclude<DeviceAct, 'revoke'> };
-
-/** What was committed about one device; `set` is a change of group or labels. */
-export interface DeviceChange {
-  readonly device: DeviceId;
-  readonly act: DeviceAct | 'set';
-  readonly status: DeviceStatus | 'deleted';
-  /** When it became so; for what was so already, the time of then. */
-  readonly at: number;
-}
-
-/** What one broker says when it has done its part. */
-export interface Confirmation {
-  readonly sessionsClosed: number;
-  /** When it last read a message of the device, of sessions that were live; undefined when there was none. */
-  readonly lastMessageAt: number | undefined;
-}
-
-/** One device, acted upon: committed, told, and confirmed by every broker. */
-export interface DeviceProof extends DeviceChange {
-  /** The certificates that the act ended, and why they were. */
-  readonly serials: readonly string[];
-  readonly reason: RevocationReason | undefined;
-  readonly sessionsClosed: number;
-  readonly lastMessageAt: number | undefined;
-  readonly brokersConfirmed: number;
-  /** From the commit to the last broker's confirmation, milliseconds, with fractions. */
-  readonly propagationMs: number;
-}
-
-/** Which devices are meant: those for which all that is given is true. */
-export interface DeviceSelector {
-  readonly ids?: readonly DeviceId[];
-  readonly group?: GroupName;
-  /** Each of them. */
-  readonly labels?: Labels;
-  /** Holders of a certificate, not revoked, whose line began with this bootstrap token. */
-  readonly token?: string;
-  /** The holder of this certificate. */
-  readonly serial?: string;
-  /** Those whose newest certificate, not revoked, was issued before this time. */
-  readonly issuedBefore?: number;
-}
-
-export interface DeviceSelection {
-  /** In id order. */
-  readonly ids: readonly DeviceId[];
-  /** Stands for exactly this order on exactly these devices. No secret: it protects from surprise, not from attack. */
-  readonly confirmation: string;
-}
-
-/** Cumulative counts, as Prometheus has them. */
-export interface Histogram {
-  /** Upper bounds in seconds, ascending, the last infinite. */
-  readonly buckets: readonly { readonly le: number; readonly count: number }[];
-  readonly sum: number;
-  readonly count: number;
-}
-
-/** Brokers confirm; other listeners give nothing back. */
-// biome-ignore lint/suspicious/noConfusingVoidType: they are functions without a result
-export type Confirming = void | Confirmation | Promise<void | Confirmation>;
-
-export interface AuditEntry {
-  readonly id: number;
-  readonly at: number;
-  readonly actor: Actor;
-  /** `token.minted`, `device.enrolled`, … : noun, dot, past participle. */
-  readonly action: string;
-  /** What it was done to: `device/dev-7`, `token/9f…`, `group/default`. */
-  readonly subject: string;
-  readonly outcome: 'done' | 'refused';
-  readonly details: Readonly<Record<string, string | number>>;
-  /** SHA-256 over the entry before it and this one, lower-case hexadecimal (`registry/audit-chain.ts`). */
-  readonly hash: string;
-}
-
-/** As it is exported: it can be checked without its predecessor. */
-export interface ChainedEntry extends AuditEntry {
-  /** The hash of the entry before it; 64 zeros for the first. */
-  readonly previous: string;
-}
-
-/** Something another room did that belongs into the audit. Never with a secret, a key or a payload. */
-export interface Act {
-  readonly actor: Actor;
-  /** Noun, dot, past participle: `telemetry.pruned`, `issuer.activated`. */
-  readonly action: string;
-  /** A kind and a name: `issuer/3f…`, `telemetry/2030-01-01`. */
-  readonly subject: string;
-  readonly outcome: AuditEntry['outcome'];
-  /** At most 32. */
-  readonly details?: AuditEntry['details'];
-}
-
-export interface AuditFilter {
-  /** Ids below this one: the page after it. */
-  readonly before?: number;
-  /** Of this subject only. */
-  readonly subject?: string;
-  /** 1 to 10,000. */
-  readonly limit: number;
-}
-
-/** What `verifyAudit` found. Whoever can write the file can rewrite the whole chain: only a head kept elsewhere shows that. */
-export interface AuditVerdict {
-  readonly entries: number;
-  /** The newest entry; keep it elsewhere. */
-  readonly head: { readonly id: number; readonly hash: string };
-  /** What is wrong first; undefined when the chain is whole. */
-  readonly fault: string | undefined;
-}
-
 export interface DeviceFilter {
   readonly group?: GroupName;
   readonly status?: DeviceRecord['status'];
@@ -358,7 +242,9 @@ export interface DeviceFilter {
 }
 
 export interface Registry
-  extends IssuerMemory,
+  extends AuditMemory,
+    DeviceOrders,
+    IssuerMemory,
     PublishedStatusMemory,
     CertificateRevocationMemory,
     RenewalWindowMemory,
@@ -398,28 +284,12 @@ export interface Registry
   listCertificates(holder: Identity): Promise<readonly CertificateRecord[]>;
   /** Everything the certificate lines that began with a token hold, oldest first; also what is revoked or expired. */
   listLine(tokenId: string): Promise<readonly CertificateRecord[]>;
-  /**
-   * Whom an order would concern. Leaves out those it would change nothing about, unless they are named by their ids.
-   * Problem `device_unknown` for an id without a device, `request_invalid` for a selector that says nothing.
-   */
-  selectDevices(selector: DeviceSelector, order: DeviceOrder): Promise<DeviceSelection>;
-  /**
-   * Does one thing to devices, in transactions of at most 100, waits until every listener has confirmed, then resolves
-   * in id order. Unknown ids refuse the whole act with Problem `device_unknown`; suspending, resuming or quarantining a
-   * revoked device with `device_revoked`. What is so already changes nothing and is told again.
-   */
-  actOnDevices(ids: readonly DeviceId[], order: DeviceOrder, actor: Actor): Promise<readonly DeviceProof[]>;
-  /** `actOnDevices` with the order `revoke`, as the revocations that its listeners heard of. */
-  revokeDevices(ids: readonly DeviceId[], reason: RevocationReason, actor: Actor): Promise<readonly Revocation[]>;
   /** Changes group or labels; a label that is null is taken away. Live sessions are held to it when this resolves. */
   setDevice(
     id: DeviceId,
     change: { readonly group?: GroupName; readonly labels?: Readonly<Record<string, string | null>> },
     actor: Actor,
   ): Promise<DeviceRecord>;
-  /** How long acts that end or restrict a session took until every broker had confirmed them, in seconds. */
-  propagation(): Histogram;
-
   /** Records a service with its certificate; Problem `service_exists` when the name is taken or overlaps another. */
   commitService(name: ServiceName, certificate: IssuedCertificate, actor: Actor): Promise<ServiceRecord>;
   listServices(): Promise<readonly ServiceRecord[]>;
@@ -436,23 +306,8 @@ export interface Registry
   findPolicy(scope: PolicyScope): Promise<PolicyDocument | undefined>;
   setPolicy(scope: PolicyScope, policy: PolicyDocument, actor: Actor): Promise<void>;
 
-  /** Newest first. */
-  listAudit(filter: AuditFilter): Promise<readonly AuditEntry[]>;
-  /** Oldest first, those after an id, at most 10,000. */
-  exportAudit(page: { readonly after?: number; readonly limit: number }): Promise<readonly ChainedEntry[]>;
-  /** Reads the whole chain; `kept` is a head that was noted elsewhere and has to be part of it. */
-  verifyAudit(kept?: AuditVerdict['head']): Promise<AuditVerdict>;
-  /**
-   * Appends what another room did; what it is about to do goes through `actOutside()`. Resolves to the id of the entry, 0
-   * for a refusal that isn't kept: those of one subject are kept 32 an hour. What this registry does itself it records
-   * itself. Problem `internal` for what is not an act, `unavailable` when it cannot be written.
-   */
-  recordAct(act: Act): Promise<number>;
-
   /** Called after the commit of what is final; whoever revoked waits for it. Returns the way to unsubscribe. */
   onRevocation(listener: (revocation: Revocation) => Confirming): () => void;
-  /** Called after the commit of every other change of a device; whoever made it waits. */
-  onDeviceChange(listener: (change: DeviceChange) => Confirming): () => void;
   onPolicyChange(listener: (scope: PolicyScope) => void): () => void;
 
   close(): Promise<void>;

@@ -5,8 +5,8 @@ import type { DeviceId } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
 import type { RegistryDatabase } from './database.ts';
 import { obstacle } from './device-acts.ts';
+import type { DeviceAct, DeviceOrder, DeviceSelection, DeviceSelector } from './device-orders.ts';
 import { STATUS_IS } from './devices.ts';
-import type { DeviceAct, DeviceOrder, DeviceSelection, DeviceSelector } from './registry.ts';
 import type { SqlValue, Transaction } from './transaction.ts';
 
 /** An order changes nothing about the others; who is named by id is named. */

@@ -2,7 +2,8 @@
 
 import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
-import type { AuditEntry, Registry } from '../../registry/registry.ts';
+import type { AuditEntry } from '../../registry/audit-memory.ts';
+import type { Registry } from '../../registry/registry.ts';
 import { auditEndpoints as endpoints } from '../api/audit.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { serve } from '../application.ts';

@@ -2,14 +2,8 @@
 
 import type { FastifyInstance } from 'fastify';
 import { Problem } from '../../contract/problem.ts';
-import type {
-  Actor,
-  DeviceOrder,
-  DeviceProof,
-  DeviceSelection,
-  DeviceSelector,
-  Registry,
-} from '../../registry/registry.ts';
+import type { DeviceOrder, DeviceProof, DeviceSelection, DeviceSelector } from '../../registry/device-orders.ts';
+import type { Actor, Registry } from '../../registry/registry.ts';
 import { deviceActEndpoints as endpoints } from '../api/device-acts.ts';
 import type { Answer, Checked } from '../api/endpoint.ts';
 import { serve } from '../application.ts';

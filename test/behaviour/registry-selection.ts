@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import type { GroupName } from '../../contract/identity.ts';
-import type { DeviceOrder, DeviceSelector } from '../../registry/registry.ts';
+import type { DeviceOrder, DeviceSelector } from '../../registry/device-orders.ts';
 import { device, FleetMemory, MINUTE, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
 
 const REVOKE: DeviceOrder = { act: 'revoke', reason: 'keyCompromise' };

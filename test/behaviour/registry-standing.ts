@@ -2,7 +2,8 @@
 
 import { describe, expect, it } from 'vitest';
 import type { GroupName } from '../../contract/identity.ts';
-import type { DeviceAct, DeviceChange, DeviceOrder, Revocation } from '../../registry/registry.ts';
+import type { DeviceAct, DeviceChange, DeviceOrder } from '../../registry/device-orders.ts';
+import type { Revocation } from '../../registry/registry.ts';
 import { DAY, device, FleetMemory, keyHash, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
 
 const PUMP = device('pump-1');
