@@ -161,29 +161,53 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
       ]);
     });
 
-    it('stores a message that is sent again with the same key once, and says each time that it is stored', async () => {
-      const { telemetry, reopen } = await openFresh();
-      const heard: string[] = [];
-      telemetry.follow(undefined, ({ position, payload }) => heard.push(`${position}${payload}`));
-      const keyed = (device: string, text: string, key: string) => ({ ...message(device, text), key });
-      await Promise.all([
-        telemetry.accept(keyed('pump-1', 'a', 'k1')),
-        telemetry.accept(keyed('pump-1', 'a again', 'k1')),
-        telemetry.accept(keyed('pump-2', 'b', 'k1')),
-        telemetry.accept(message('pump-1', 'c')),
-      ]);
-      await telemetry.accept(keyed('pump-1', 'a once more', 'k1'));
-      const reopened = await reopen();
-      await reopened.accept(keyed('pump-1', 'a after all', 'k1'));
-      expect(heard).toEqual(['1a', '2b', '3c']);
-      expect(texts(await reopened.query({ device: deviceNamed('pump-1'), limit: 9 }))).toEqual(['a', 'c']);
-      expect(telemetry.counters()).toMatchObject({ stored: 3, repeated: 2 });
-      expect(reopened.counters()).toMatchObject({ stored: 0, repeated: 1 });
+    it.each(['k1', '41.e'])(
+      'stores a message that is sent again with the key %s once, and says which one it stored',
+      async (key) => {
+        const { telemetry, reopen } = await openFresh();
+        const heard: string[] = [];
+        telemetry.follow(undefined, ({ position, payload }) => heard.push(`${position}${payload}`));
+        const keyed = (device: string, text: string) => ({ ...message(device, text), key });
+        const outcomes = await Promise.all([
+          telemetry.accept(keyed('pump-1', 'a')),
+          telemetry.accept(keyed('pump-1', 'a again')),
+          telemetry.accept(keyed('pump-2', 'b')),
+          telemetry.accept(message('pump-1', 'c')),
+        ]);
+        expect(outcomes).toEqual(['stored', 'repeated', 'stored', 'stored']);
+        expect(await telemetry.accept({ ...keyed('pump-1', 'a once more'), qos: 0 })).toBe('repeated');
+        const reopened = await reopen();
+        expect(await reopened.accept(keyed('pump-1', 'a after all'))).toBe('repeated');
+        expect(heard).toEqual(['1a', '2b', '3c']);
+        expect(texts(await reopened.query({ device: deviceNamed('pump-1'), limit: 9 }))).toEqual(['a', 'c']);
+        expect(telemetry.counters()).toMatchObject({ stored: 3, repeated: 2 });
+        expect(reopened.counters()).toMatchObject({ stored: 0, repeated: 1 });
+      },
+    );
+
+    it('tells those who wait by a call which of their messages were there before', async () => {
+      const { telemetry } = await openFresh();
+      const told: string[] = [];
+      await new Promise<void>((done) => {
+        const tell = (text: string, outcome: string) => {
+          told.push(`${text} ${outcome}`);
+          if (text === 'last') done();
+        };
+        for (const [text, key] of [['a', '1.e'], ['b'], ['c', 'k'], ['a', '1.e'], ['c', 'k'], ['last']] as const) {
+          const outcomes = {
+            stored: () => tell(text, 'stored'),
+            repeated: () => tell(text, 'repeated'),
+            notStored: () => tell(text, 'not stored'),
+          };
+          telemetry.submit(key === undefined ? message('pump-1', text) : { ...message('pump-1', text), key }, outcomes);
+        }
+      });
+      expect(told).toEqual(['a stored', 'b stored', 'c stored', 'a repeated', 'c repeated', 'last stored']);
     });
 
-    it('knows a key from the day before', async () => {
+    it.each(['k1', '41.e'])('knows the key %s from the day before', async (key) => {
       const { telemetry } = await openFresh();
-      const sent = (receivedAt: number) => ({ ...message('pump-1', 'a', { receivedAt }), key: 'k1' });
+      const sent = (receivedAt: number) => ({ ...message('pump-1', 'a', { receivedAt }), key });
       await telemetry.accept(sent(START));
       await telemetry.accept(message('pump-1', 'b', { receivedAt: START + DAY }));
       await telemetry.accept(sent(START + DAY));

@@ -1,7 +1,7 @@
 /**
  * One device of the bench, in a process of its own, on any Node: the SDK's bundle or bare mqtt. Prints one line of JSON.
  *
- *     node client.cjs ORDER        ORDER is JSON: { kind, bundle, dataDir, url, messages, warmUp }
+ *     node client.cjs ORDER        ORDER is JSON: { kind, bundle, dataDir, url, messages, warmUp, messageKeys }
  */
 
 const { readFileSync } = require('node:fs');
@@ -38,7 +38,7 @@ const open = (options) => {
 
 const KINDS = {
   async sdk() {
-    const device = await open({ queue: { replayRate: 0 } });
+    const device = await open({ queue: { replayRate: 0 }, messageKeys: order.messageKeys });
     await device.connected();
     const report = await measured(
       (text) => device.publish('readings', text),

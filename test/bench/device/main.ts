@@ -62,9 +62,10 @@ const median = (values: readonly number[]) =>
 
 async function bench(broker: ChildProcess, url: string): Promise<readonly string[]> {
   const dataDir = at('device');
-  const [sdk, mqtt]: [Report[], Report[]] = [[], []];
+  const [sdk, keyless, mqtt]: [Report[], Report[], Report[]] = [[], [], []];
   for (let round = 0; round < ROUNDS; round += 1) {
     sdk.push(await run('sdk', { dataDir, url }));
+    keyless.push(await run('sdk', { dataDir, url, messageKeys: 'none' }));
     mqtt.push(await run('mqtt', { dataDir, url }));
   }
   const idle: Report[] = [];
@@ -78,6 +79,7 @@ async function bench(broker: ChildProcess, url: string): Promise<readonly string
   const ratios = sdk.map((report, round) => report.cpu / (mqtt[round] as Report).cpu);
   return [
     `| CPU per acknowledged message, with the queue on disk | ${cpu(sdk).toFixed(1)} µs | at most 1.3 × bare mqtt |`,
+    `| the same without message keys | ${cpu(keyless).toFixed(1)} µs | |`,
     `| the same with bare mqtt, nothing on disk | ${cpu(mqtt).toFixed(1)} µs | |`,
     `| ratio, median of ${ROUNDS} pairs | ${median(ratios).toFixed(2)} (${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)}) | at most 1.3 |`,
     `| resident when idle and connected | ${median(idle.map(({ resident }) => resident)).toFixed(1)} MB | at most 60 MB |`,
