@@ -5,13 +5,12 @@
 
 import { X509Certificate } from 'node:crypto';
 import type { Logger } from 'pino';
-import { formatIdentity, type Identity, parseIdentity } from '../contract/identity.ts';
+import { type Identity, parseIdentity } from '../contract/identity.ts';
 import type { PolicyScope } from '../contract/policy.ts';
 import type { SessionMemory } from '../sessions/session-memory.ts';
-import { TokenBuckets } from '../throttle/token-buckets.ts';
 import { Rights, type Subject, type Verb } from './acl.ts';
 import { Backpressure } from './backpressure.ts';
-import { type CloneSuspicion, CloneWatch, type Takeover } from './clone-watch.ts';
+import type { CloneSuspicion } from './clone-watch.ts';
 import { type Admitted, ConnectionGate, type StandingDirectory } from './connection-gate.ts';
 import { Counters } from './counters.ts';
 import { Door } from './door.ts';
@@ -29,6 +28,7 @@ import { watchPolicies } from './policy-watch.ts';
 import { Reauthorization } from './reauthorization.ts';
 import { Refusals } from './refusals.ts';
 import { Replay } from './replay.ts';
+import { Reports } from './reports.ts';
 import { Session, type SessionListener } from './session.ts';
 import { SessionStore } from './session-store.ts';
 import { Sessions } from './sessions.ts';
@@ -134,21 +134,14 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   });
   await store.load((subject) => policies.rightsOf(subject), now());
 
-  const onEvent = (event: BrokerEvent): void => {
-    try {
-      options.onEvent?.(event);
-    } catch (error) {
-      log.error({ err: error, event: event.type }, 'event listener failed');
-    }
-  };
-
-  const perMinute = limits.refusalLogsPerMinute;
-  const warnings = new TokenBuckets({ perSecond: perMinute / 60, burst: perMinute });
-  /** A client that goes on doing what it may not fills no disk. */
-  const warnAbout = (session: Session, about: Readonly<Record<string, string>>, message: string): void => {
-    if (warnings.take(session.facts.clientId, now()) === 0) log.warn({ ...session.whoForLog, ...about }, message);
-  };
-
+  const reports = new Reports({
+    logsPerMinute: limits.refusalLogsPerMinute,
+    counters,
+    log,
+    now,
+    onEvent: options.onEvent,
+    onCloneSuspected: options.onCloneSuspected,
+  });
   const replay = new Replay(store, limits.replayPerSecond);
   const backpressure = new Backpressure({ sessions: () => sessions.all(), log });
   const passedOn = new PassedOn();
@@ -168,10 +161,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       // aedes still has to count CONNECT as done before it may read on.
       replay.begin(session, () => process.nextTick(() => session.wire.ready()));
     },
-    denied(session, verb, topic, why) {
-      warnAbout(session, { verb, topic, why }, 'refused by policy');
-      onEvent({ type: 'acl_denied', at: now(), ...session.who, verb, topic, why });
-    },
+    denied: (session, verb, topic, why) => reports.denied(session, verb, topic, why),
   });
 
   const leftWills = new LeftWills({
@@ -196,29 +186,18 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   };
 
   const sessionListener: SessionListener = {
-    ending(session, reason) {
-      counters.countDisconnect(reason);
-      // What devices do all day is for those who look for it; a fleet that reconnects must not be a flood of lines.
-      const isOrdinary = reason === 'client_disconnected' || reason === 'connection_lost';
-      log[isOrdinary ? 'debug' : 'info']({ ...session.whoForLog, reason }, 'session ended');
-      const { connectedAt } = session.facts;
-      onEvent({ type: 'disconnected', at: now(), connectedAt, reason, ...session.who });
-    },
+    ending: (session, reason) => reports.ended(session, reason),
     finished(session) {
       sessions.remove(session);
       backpressure.ended(session);
       store.left(session.facts.clientId, now());
     },
-    violated: (session, { clause, says }) => warnAbout(session, { clause, says }, 'protocol violation'),
-    failed: (session, error) => log.error({ ...session.whoForLog, err: error }, 'packet could not be processed'),
+    violated: (session, violation) => reports.violated(session, violation),
+    failed: (session, error) => reports.failed(session, error),
     messageStored() {
       counters.messagesAccepted += 1;
     },
-    storageFailed(session, error) {
-      // It hits all who send at once; the journal says what is wrong with the disk, this says to whom.
-      if (warnings.take('storage', now()) > 0) return;
-      log.error({ ...session.whoForLog, err: error }, 'message could not be stored');
-    },
+    storageFailed: (session, error) => reports.storageFailed(session, error),
   };
 
   function admitted({ wire, subject, rights, connect, address, serial, notAfter }: Admitted): void {
@@ -229,8 +208,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     void leftWills.release(clientId);
     sessions.add(session);
     store.arrived(clientId, ownerOf(subject.identity), subject, rights, clean);
-    counters.connected += 1;
-    onEvent({ type: 'connected', at: facts.connectedAt, ...session.who });
+    reports.connected(session);
     wire.handTo(session);
     const handle = () => {
       session.engine = engine.handle(wire);
@@ -239,21 +217,13 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     wire.open(handle, new TelemetryLane(session, laneOptions));
   }
 
-  const clones = new CloneWatch();
-  function tookOver(takeover: Takeover): void {
-    const suspicion = clones.takeover(takeover, now());
-    if (suspicion === undefined) return;
-    counters.clonesSuspected += 1;
-    const { identity, evidence, addresses, serials } = suspicion;
-    log.warn({ identity: formatIdentity(identity), evidence, addresses, serials }, 'clone suspected');
-    try {
-      options.onCloneSuspected?.(suspicion);
-    } catch (error) {
-      log.error({ err: error }, 'clone listener failed');
-    }
-  }
-
-  const refusals = new Refusals({ logsPerMinute: perMinute, counters, log, now, onEvent });
+  const refusals = new Refusals({
+    logsPerMinute: limits.refusalLogsPerMinute,
+    counters,
+    log,
+    now,
+    onEvent: (event) => reports.event(event),
+  });
   const door = new Door({ limits, now, refused: (reason, address) => refusals.report(reason, address) });
   const gate = new ConnectionGate(
     {
@@ -267,7 +237,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       log,
       now,
       refusals,
-      tookOver,
+      tookOver: (takeover) => reports.tookOver(takeover),
       admitted,
     },
     readIssuers(options.issuers),
@@ -290,8 +260,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     policies,
     store,
     log,
-    withdrawn: (session, topic) =>
-      onEvent({ type: 'acl_denied', at: now(), ...session.who, verb: 'subscribe', topic, why: 'withdrawn' }),
+    withdrawn: (session, topic) => reports.withdrawn(session, topic),
   });
   const standing = new StandingChanges({ gate, sessions, store, policies, reauthorization });
   const stopWatching = watchPolicies({ directory, policies, sessions, store, reauthorization, log });
@@ -309,7 +278,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       else if (session.wire.stalledFor(monotonic) > limits.stallTimeout) session.cut('slow_consumer');
     }
     sessions.sweep(time);
-    clones.sweep(time);
+    reports.sweep(time);
     store.sweep(time);
   }
 
