@@ -77,7 +77,13 @@ async function halfLoad({
   servers,
   load,
 }: Pick<Bench, 'sizes' | 'servers' | 'load'>): Promise<readonly Result[]> {
-  const found = { p50: [] as number[], p99: [] as number[], loop: [] as number[], plain: [] as number[] };
+  const found = {
+    p50: [] as number[],
+    p99: [] as number[],
+    loop: [] as number[],
+    own: [] as number[],
+    plain: [] as number[],
+  };
   await repeat(sizes.processes, async () => {
     const rollcall = await servers.start('rollcall');
     const as = rollcall.name;
@@ -96,6 +102,7 @@ async function halfLoad({
     found.p50.push(percentile(samples, 50));
     found.p99.push(percentile(samples, 99));
     found.loop.push(delay.max);
+    found.own.push(delay.ownMax);
     found.plain.push(plain.max);
     await load.order({ kind: 'close', as });
     await rollcall.stop();
@@ -124,5 +131,6 @@ async function halfLoad({
       LOOP_DELAY_MS,
       `${plain.toFixed(1)} ms with events, which no journal sees`,
     ),
+    result('CPU of the event loop between two turns, at most', found.own, LOOP_DELAY_MS),
   ];
 }

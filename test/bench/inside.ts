@@ -5,19 +5,10 @@
 
 import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { monitorEventLoopDelay } from 'node:perf_hooks';
-
-/** Milliseconds. */
-export interface LoopDelay {
-  readonly p99: number;
-  readonly max: number;
-}
-
-/** A timer of so many milliseconds is watched; what it is late is the delay. */
-const RESOLUTION_MS = 1;
+import { LoopWatch } from './loop-watch.ts';
 
 const directory = new URL(import.meta.url).searchParams.get('directory');
-let watched: ReturnType<typeof monitorEventLoopDelay> | undefined;
+let watched: LoopWatch | undefined;
 
 process.on('SIGUSR2', () => {
   globalThis.gc?.();
@@ -26,13 +17,10 @@ process.on('SIGUSR2', () => {
 
 process.on('SIGWINCH', () => {
   if (watched === undefined) {
-    watched = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
-    watched.enable();
+    watched = new LoopWatch();
     return;
   }
-  watched.disable();
-  const late = (nanoseconds: number) => Math.max(0, nanoseconds / 1e6 - RESOLUTION_MS);
-  const delay: LoopDelay = { p99: late(watched.percentile(99)), max: late(watched.max) };
+  const delay = watched.stop();
   watched = undefined;
   if (directory === null) return;
   const file = loopDelayFile(directory, process.pid);

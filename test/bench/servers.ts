@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { PeerFiles } from './authority.ts';
 import type { Borrowed, Child } from './children.ts';
-import { type LoopDelay, loopDelayFile } from './inside.ts';
+import { loopDelayFile } from './inside.ts';
+import type { LoopDelay } from './loop-watch.ts';
 import { freePort, untilListening } from './ports.ts';
 
 export const SERVER_NAMES = ['rollcall', 'aedes', 'mosquitto'] as const;
