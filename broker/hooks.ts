@@ -93,6 +93,8 @@ export function createHooks(options: HookOptions): Hooks {
       return session.end('acl_denied');
     }
     counters.messagesReceived += 1;
+    const isTwice = packet.qos === 2 && !isWill;
+    if (isTwice && !store.arrivals.hasRoom(client, packet, limits.inflight)) return session.end('limit_exceeded');
     if (packet.retain) {
       (packet as { clientId?: string }).clientId = session.facts.clientId;
       const owner = ownerOf(session.facts.subject.identity);
@@ -106,6 +108,7 @@ export function createHooks(options: HookOptions): Hooks {
     const kept = packet.qos === 1 && !isWill && !wasPassedOn ? store.keep(packet as StoredPacket) : undefined;
     if (own === undefined) {
       if (isWill) return callback(null);
+      if (isTwice) return session.order.afterStored(store.arrivals.hasArrived(client, packet).then(known), callback);
       return kept === undefined
         ? session.order.inTurn(callback)
         : session.order.afterStored(kept.then(known), callback);
@@ -118,7 +121,7 @@ export function createHooks(options: HookOptions): Hooks {
       keyed.isRepeated = accepted === 'repeated' && wasPassedOn;
       return accepted === 'repeated' ? 'known' : undefined;
     };
-    if (packet.qos === 2 && !isWill) {
+    if (isTwice) {
       session.order.afterStored(storeOnce(client, packet, message, outcome), callback);
     } else if (isWill) {
       accept(message).then((accepted) => {
@@ -160,12 +163,17 @@ export function createHooks(options: HookOptions): Hooks {
     message: TelemetryMessage,
     outcome: (accepted: Accepted) => Stored,
   ): Promise<Stored> {
-    const isRepeated = await store.incomingGetPacket(client, packet as never).then(
-      () => true,
-      () => false,
-    );
-    if (isRepeated) return 'known';
-    return outcome(await accept(message));
+    const { arrivals } = store;
+    if (await arrivals.hasArrived(client, packet)) return 'known';
+    if (message.key !== undefined) return outcome(await accept(message));
+    const { key, isRepeated } = await arrivals.announce(client, packet);
+    const accepted = await accept(key === undefined ? message : { ...message, key });
+    if (isRepeated) {
+      // The connection before it may have brought it here too, and be about to pass it on.
+      await new Promise((resolve) => setImmediate(resolve));
+      if (await arrivals.hasArrived(client, packet)) return 'known';
+    }
+    return outcome(accepted);
   }
 
   const authorizeSubscribe: Hooks['authorizeSubscribe'] = (client, subscription, callback) => {

@@ -11,6 +11,7 @@ import type { ClientKey, StoredPacket } from '../sessions/packets.ts';
 import type { KeptRow, SessionMemory } from '../sessions/session-memory.ts';
 import type { StoredWill, WillPacket } from '../sessions/wills.ts';
 import type { Rights, Subject } from './acl.ts';
+import { type ArrivalClient, Arrivals } from './arrivals.ts';
 import type { BrokerLimits } from './limits.ts';
 import type { KeyedPacket } from './passed-on.ts';
 import { RetainedOwners } from './retained-owners.ts';
@@ -55,6 +56,7 @@ const NOTHING = Promise.resolve();
 const EMPTY = Buffer.alloc(0);
 
 export class SessionStore {
+  readonly arrivals: Arrivals;
   readonly #memory: SessionMemory;
   readonly #limits: BrokerLimits;
   readonly #kept = new Map<string, KeptSession>();
@@ -68,6 +70,7 @@ export class SessionStore {
 
   constructor(memory: SessionMemory, limits: BrokerLimits, live: (clientId: string) => LiveClient | undefined) {
     this.#memory = memory;
+    this.arrivals = new Arrivals(memory);
     this.#limits = limits;
     this.#retained = new RetainedOwners(limits);
     this.#live = live;
@@ -398,15 +401,15 @@ export class SessionStore {
   }
 
   /** In one commit with what the message leaves in queues: sent again, it must be neither lost nor queued twice. */
-  incomingStorePacket(client: ClientKey, packet: StoredPacket): Promise<void> {
+  incomingStorePacket(client: ArrivalClient, packet: StoredPacket): Promise<void> {
     const kept = (packet as KeyedPacket).isRepeated === true ? undefined : this.keep(packet);
-    const mark = { topic: packet.topic, payload: EMPTY, qos: 2, messageId: packet.messageId };
-    const stored = this.#memory.incomingStorePacket({ id: client.id, clean: client.clean === true }, mark);
+    const isOver = client.clean !== true && !this.#kept.has(client.id);
+    const stored = isOver ? NOTHING : this.arrivals.arrived(client, packet);
     return kept === undefined ? stored : Promise.all([kept, stored]).then(() => {});
   }
 
-  incomingGetPacket(client: ClientKey, packet: { readonly messageId?: number | undefined }): Promise<StoredPacket> {
-    return this.#memory.incomingGetPacket(client, packet);
+  incomingGetPacket(client: ClientKey, packet: StoredPacket): Promise<StoredPacket> {
+    return this.arrivals.find(client, packet);
   }
 
   incomingDelPacket(client: ClientKey, packet: { readonly messageId?: number | undefined }): Promise<void> {

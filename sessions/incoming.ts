@@ -37,6 +37,10 @@ export class Incoming {
     return messageId === undefined ? undefined : this.#clients.get(client.id)?.packets.get(messageId);
   }
 
+  count(clientId: string): number {
+    return this.#clients.get(clientId)?.packets.size ?? 0;
+  }
+
   remove(client: ClientKey, messageId: number | undefined): boolean {
     const own = this.#clients.get(client.id);
     if (own === undefined || messageId === undefined || !own.packets.delete(messageId)) return false;

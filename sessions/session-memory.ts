@@ -278,6 +278,14 @@ export class SessionMemory {
     return this.durable();
   }
 
+  incoming(client: ClientKey, messageId: number | undefined): StoredPacket | undefined {
+    return this.#incoming.get(client, messageId);
+  }
+
+  incomingCount(clientId: string): number {
+    return this.#incoming.count(clientId);
+  }
+
   async incomingGetPacket(
     client: ClientKey,
     packet: { readonly messageId?: number | undefined },

@@ -1,0 +1,72 @@
+/**
+ * A QoS 2 message is in the journal once, although the server is killed between two files that each know half of it. The
+ * client is an ordinary one: it comes back, and sends again what wasn't acknowledged, under the same packet identifier.
+ */
+
+import { fileURLToPath } from 'node:url';
+import mqtt from 'mqtt';
+import { expect, it, onTestFinished } from 'vitest';
+import { openConsoleClient } from '../../console/client.ts';
+import type { DeviceId } from '../../contract/identity.ts';
+import { telemetryTopic } from '../../contract/topics.ts';
+import { enrollOnce } from '../../device-sdk/enrollment.ts';
+import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
+import { serve } from '../testkit/program.ts';
+import { issueService } from '../testkit/service.ts';
+import { temporaryDirectory } from '../testkit/temporary.ts';
+
+const KILL_BETWEEN = fileURLToPath(new URL('../testkit/kill-between.ts', import.meta.url));
+
+it.each(['announced', 'journalled'])(
+  'a message of QoS 2 counts once when the server is killed once it is %s',
+  async (point) => {
+    const data = temporaryDirectory();
+    const first = await serve(data);
+    const id = 'twice' as DeviceId;
+    const operator = openConsoleClient({ socketPath: first.ready.socket });
+    const { text: token } = await operator.mintToken({ uses: 1 });
+    const identity = await enrollOnce(memoryIdentityStore(), { token, deviceId: id });
+    const listener = await issueService({ operator, mqttUrl: first.ready.mqttUrl } as never, 'listener');
+    const port = new URL(first.ready.mqttUrl).port;
+    await operator.close();
+    const connect = ({ keyPem: key, certificatePem: cert, rootPem: ca }: typeof listener, clientId: string) => {
+      const url = `mqtts://localhost:${port}`;
+      const client = mqtt.connect(url, { key, cert, ca, clientId, clean: false, reconnectPeriod: 20 });
+      client.on('error', () => {}); // the server is away for a while
+      onTestFinished(() => client.endAsync(true));
+      return client;
+    };
+    // A session that waits, so that the message has a place in a queue besides.
+    const listening = connect(listener, 'listener');
+    await listening.subscribeAsync(telemetryTopic(id, 'count').replace(id, '+'), { qos: 2 });
+    await listening.endAsync(true);
+    await first.end('SIGTERM');
+
+    const environment = { NODE_OPTIONS: `--import ${KILL_BETWEEN}`, ROLLCALL_TEST_KILL_AT: point };
+    const doomed = await serve(data, ['--mqtt-port', port], { environment });
+    const device = connect({ ...identity, mqttUrl: '', deviceId: id } as never, id);
+    const acknowledged = device.publishAsync(telemetryTopic(id, 'count'), '1', { qos: 2 });
+    // It ends itself; the signal is one that does nothing.
+    expect(await doomed.end('SIGCONT')).toMatchObject({ signal: 'SIGKILL' });
+    const last = await serve(data, ['--mqtt-port', port]);
+    onTestFinished(async () => {
+      await last.end('SIGKILL');
+    });
+    await acknowledged;
+    await device.publishAsync(telemetryTopic(id, 'count'), '2', { qos: 2 });
+
+    const reader = openConsoleClient({ socketPath: last.ready.socket });
+    onTestFinished(() => reader.close());
+    const stored = await reader.queryTelemetry({ device: id });
+    expect(stored.map(({ payload }) => payload)).toEqual([1, 2]);
+    const heard: string[] = [];
+    const both = Promise.withResolvers<void>();
+    connect(listener, 'listener').on('message', (_topic, payload) => {
+      heard.push(String(payload));
+      if (String(payload) === '2') both.resolve();
+    });
+    await both.promise;
+    expect(heard).toEqual(['1', '2']);
+  },
+  60_000,
+);
