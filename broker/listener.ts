@@ -35,8 +35,8 @@ export interface Listener extends Acceptors {
 }
 
 /**
- * A turn with so many new handshakes takes some 10 ms: others are hardly kept waiting, and a turn that something else makes
- * ten times as long still lets in 80 a second. More accepted no more per second of CPU when it was measured.
+ * A turn with so many new handshakes takes some 10 ms, so that others are hardly kept waiting; and a turn that something else
+ * makes ten times as long still lets in 80 a second.
  */
 const ACCEPTED_PER_TURN = 8;
 
