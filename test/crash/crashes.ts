@@ -1,7 +1,8 @@
 /**
  * Kills a server again and again while devices publish to it, and compares what was acknowledged with what is stored:
- * per device, in order. The server is a process of its own and dies of SIGKILL; devices speak MQTT over mutual TLS and
- * send every number once. Says what it found and judges nothing.
+ * per device, in order. The server is a process of its own and dies of SIGKILL; devices speak MQTT over mutual TLS. Half of
+ * them send every number once; the others name each by a key, and send what was not acknowledged again. Says what it found and
+ * judges nothing.
  */
 
 import { once } from 'node:events';
@@ -33,6 +34,8 @@ export interface CrashResult {
   readonly kills: number;
   readonly acknowledged: number;
   readonly stored: number;
+  /** Sent again under their key, because nobody knew whether they were stored. */
+  readonly retried: number;
   /** Acknowledged and not stored: `device number`. */
   readonly lost: readonly string[];
   /** Stored more than once. */
@@ -52,30 +55,42 @@ const ENVIRONMENT = {
 
 const STREAM = 'count';
 
-/** A device that counts: every number is sent once, in order, over all of its connections. */
+/**
+ * A device that counts: every number is sent in order, over all of its connections; once, or with a key until it is
+ * acknowledged. Then what comes again may be stored behind what was sent after it at first, but nothing is stored twice.
+ */
 class CountingDevice {
   readonly id: DeviceId;
   readonly acknowledged = new Set<number>();
+  retried = 0;
   readonly #identity: StoredIdentity;
+  readonly #isKeyed: boolean;
+  /** With a key: sent and not acknowledged, oldest first. */
+  #unanswered = new Set<number>();
   #sent = 0;
   #client: MqttClient | undefined;
 
-  constructor(identity: StoredIdentity) {
+  constructor(identity: StoredIdentity, naming: 'with keys' | 'without keys') {
     this.id = parseDeviceId(identity.deviceId) as DeviceId;
     this.#identity = identity;
+    this.#isKeyed = naming === 'with keys';
   }
 
   /** Publishes until the connection ends; `acked` is called at each acknowledgement. */
   async publish(mqttUrl: string, inflight: number, acked: () => void): Promise<void> {
     const client = await openMqtt({ ...this.#identity, mqttUrl });
     this.#client = client;
-    const topic = telemetryTopic(this.id, STREAM);
+    const again = [...this.#unanswered];
     const send = () => {
       if (!client.connected) return;
-      this.#sent += 1;
-      const number = this.#sent;
+      const number = again.shift() ?? this.#sent + 1;
+      if (number <= this.#sent) this.retried += 1;
+      this.#sent = Math.max(this.#sent, number);
+      if (this.#isKeyed) this.#unanswered.add(number);
+      const topic = telemetryTopic(this.id, STREAM, this.#isKeyed ? `${number}.crash` : undefined);
       client.publish(topic, String(number), { qos: 1 }, (error) => {
         if (error) return; // nobody knows whether it was stored
+        this.#unanswered.delete(number);
         this.acknowledged.add(number);
         acked();
         send();
@@ -126,7 +141,10 @@ async function enrollAll(server: RunningServer, count: number): Promise<readonly
   const devices: CountingDevice[] = [];
   for (let i = 1; i <= count; i += 1) {
     devices.push(
-      new CountingDevice(await enrollOnce(memoryIdentityStore(), { token: text, deviceId: `counter-${i}` })),
+      new CountingDevice(
+        await enrollOnce(memoryIdentityStore(), { token: text, deviceId: `counter-${i}` }),
+        i % 2 === 0 ? 'with keys' : 'without keys',
+      ),
     );
   }
   return devices;
@@ -137,6 +155,7 @@ async function compare(server: RunningServer, devices: readonly CountingDevice[]
   const [lost, duplicates, misplaced]: [string[], string[], string[]] = [[], [], []];
   let acknowledged = 0;
   let stored = 0;
+  let retried = 0;
   for (const device of devices) {
     const found = new Set<number>();
     let newest = 0;
@@ -149,9 +168,10 @@ async function compare(server: RunningServer, devices: readonly CountingDevice[]
     for (const number of device.acknowledged) if (!found.has(number)) lost.push(`${device.id} ${number}`);
     acknowledged += device.acknowledged.size;
     stored += found.size;
+    retried += device.retried;
   }
   await operator.close();
-  return { acknowledged, stored, lost, duplicates, misplaced };
+  return { acknowledged, stored, retried, lost, duplicates, misplaced };
 }
 
 async function numbersOf(text: AsyncIterable<Buffer>): Promise<readonly number[]> {

@@ -21,7 +21,7 @@ try {
   });
   const { lost, duplicates, misplaced } = result;
   process.stdout.write(
-    `${result.kills} kills, ${result.acknowledged} acknowledged, ${result.stored} stored: ` +
+    `${result.kills} kills, ${result.acknowledged} acknowledged, ${result.stored} stored, ${result.retried} sent again: ` +
       `${lost.length} lost, ${duplicates.length} stored twice, ${misplaced.length} out of order\n`,
   );
   for (const one of [...lost, ...duplicates, ...misplaced].slice(0, 20)) process.stdout.write(`${one}\n`);

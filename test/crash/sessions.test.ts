@@ -10,7 +10,7 @@ import mqtt, { type IClientOptions, type MqttClient } from 'mqtt';
 import { expect, it, onTestFinished } from 'vitest';
 import { type ConsoleClient, openConsoleClient } from '../../console/client.ts';
 import type { DeviceId } from '../../contract/identity.ts';
-import { eventTopic, twinTopic } from '../../contract/topics.ts';
+import { eventTopic, telemetryTopic, twinTopic } from '../../contract/topics.ts';
 import { enrollOnce } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
 import { type Credentials, nextMessage } from '../testkit/mqtt.ts';
@@ -68,13 +68,15 @@ function counting(device: MqttClient, topic: string, qos: 1 | 2, acked: () => vo
     const number = sent;
     device.publish(topic, String(number), { qos }, (error) => {
       waiting -= 1;
-      if (!error) acknowledged.push(number);
+      if (error) return finished.reject(error); // or it would go round for ever
+      acknowledged.push(number);
       acked();
       if (!isStopped) send();
       else if (waiting === 0) finished.resolve(acknowledged);
     });
   };
   for (let i = 0; i < INFLIGHT; i += 1) send();
+  finished.promise.catch(() => {}); // heard of by `stop()`
   return {
     stop: () => {
       isStopped = true;
@@ -99,8 +101,13 @@ it('loses nothing acknowledged and repeats no QoS 2, over kills', async () => {
     await server.end('SIGKILL');
   });
   let operator = openConsoleClient({ socketPath: server.ready.socket });
-  const ids = ['once', 'twice', 'faint'] as DeviceId[];
-  const [once1, once2, faint] = (await enroll(operator, ids)) as [StoredIdentity, StoredIdentity, StoredIdentity];
+  const ids = ['once', 'twice', 'thrice', 'faint'] as DeviceId[];
+  const [once1, once2, once3, faint] = (await enroll(operator, ids)) as [
+    StoredIdentity,
+    StoredIdentity,
+    StoredIdentity,
+    StoredIdentity,
+  ];
   const fleet = { operator, mqttUrl: server.ready.mqttUrl } as never;
   const listener = await issueService(fleet, 'listener');
   await operator.close();
@@ -126,9 +133,12 @@ it('loses nothing acknowledged and repeats no QoS 2, over kills', async () => {
   };
   const qos1 = client(once1);
   const qos2 = client(once2);
+  const measuring = client(once3);
+  await Promise.all([qos1, qos2, measuring].map(connected));
   const publishing = [
     counting(qos1, eventTopic('once' as DeviceId, 'count'), 1, acked),
     counting(qos2, eventTopic('twice' as DeviceId, 'count'), 2, acked),
+    counting(measuring, telemetryTopic('thrice' as DeviceId, 'count'), 2, acked),
   ] as const;
   await qos1.publishAsync(twinTopic('once' as DeviceId, 'reported'), 'kept', { qos: 1, retain: true });
   for (let kill = 1; kill <= KILLS; kill += 1) {
@@ -137,8 +147,9 @@ it('loses nothing acknowledged and repeats no QoS 2, over kills', async () => {
     await server.end('SIGKILL');
     server = await start();
   }
-  const [acknowledged1, acknowledged2] = await Promise.all([publishing[0].stop(), publishing[1].stop()]);
-  expect(acknowledged1.length + acknowledged2.length).toBeGreaterThan(KILLS * BETWEEN_KILLS);
+  const stopped = await Promise.all([publishing[0].stop(), publishing[1].stop(), publishing[2].stop()]);
+  const [acknowledged1, acknowledged2, measured] = stopped;
+  expect(acknowledged1.length + acknowledged2.length + measured.length).toBeGreaterThan(KILLS * BETWEEN_KILLS);
 
   // The will of a connection that ended with the server comes before its client's next session.
   await connected(client(faint, { clean: true, reconnectPeriod: 0 }));
@@ -164,6 +175,11 @@ it('loses nothing acknowledged and repeats no QoS 2, over kills', async () => {
   expect(heard.get('devices/faint/events/gone')).toEqual(['bye']);
 
   operator = openConsoleClient({ socketPath: server.ready.socket });
+  const stored: number[] = [];
+  for await (const chunk of operator.exportTelemetry({ device: 'thrice' as DeviceId })) {
+    for (const [, payload] of String(chunk).matchAll(/"payload":(\d+)/g)) stored.push(Number(payload));
+  }
+  expect(stored).toEqual(measured.toSorted((a, b) => a - b));
   const reader = await issueService({ operator, mqttUrl: server.ready.mqttUrl } as never, 'reader');
   await operator.close();
   const late = client(reader, { clean: true });
