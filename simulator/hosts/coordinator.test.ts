@@ -4,6 +4,7 @@ import { connect } from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
 import { RunRefused } from '../run/run-options.ts';
 import { preciseNow } from '../swarm/agenda.ts';
+import type { FromShard, ShardOrder } from '../swarm/shard-messages.ts';
 import { Coordinator } from './coordinator.ts';
 import { STRANGER_FRAME_BYTES } from './frames.ts';
 import { type JoinOptions, joinRun, type Verdict } from './joined-host.ts';
@@ -101,6 +102,35 @@ describe('hosts that join', () => {
       code: 'hosts_missing',
       reason: 'expected 2, found 1 (a) within 0.001 s',
     });
+  });
+});
+
+describe('a shard on a host', () => {
+  it('that fails says on which', async () => {
+    const { coordinator } = await coordinate(1);
+    await joined(coordinator, 'hall-1');
+    await coordinator.gathered(PATIENCE_MS);
+    const places = coordinator.lodging({ devices: 1, behindProxy: 0 });
+    const said = Promise.withResolvers<FromShard>();
+    const port = places.open(0, { heard: said.resolve, lost: said.reject });
+    const order: ShardOrder = {
+      ...{ shard: 0, seed: 1, devices: [], enrollUrl: undefined, rootPem: '' },
+      groups: { d: { settings: { count: 1, kind: 'swarm', publish: [] } as never, recordings: {}, hazards: [] } }, // no more
+      ...{ mqtt: { host: '127.0.0.1', port: 1 }, sourceAddresses: [], clockOffset: 0, identities: 'dropped' },
+    };
+    port.post({ kind: 'prepare', order });
+    expect(await said.promise).toEqual({ kind: 'failed', error: expect.stringMatching(/^host "hall-1": ./) });
+  });
+
+  it('is lost with its host, by name', async () => {
+    const { coordinator } = await coordinate(1);
+    const leaving = new AbortController();
+    await joined(coordinator, 'hall-1', { signal: leaving.signal });
+    await coordinator.gathered(PATIENCE_MS);
+    const lost = Promise.withResolvers<Error>();
+    coordinator.lodging({ devices: 1, behindProxy: 0 }).open(0, { heard: () => {}, lost: lost.resolve });
+    leaving.abort();
+    expect(await lost.promise).toMatchObject({ code: 'host_lost', reason: expect.stringMatching(/^"hall-1" \(127/) });
   });
 });
 

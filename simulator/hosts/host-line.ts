@@ -6,6 +6,7 @@
 import { Problem } from '../../contract/problem.ts';
 import type { ShardEvents, ShardPort } from '../run/shard-places.ts';
 import { preciseNow } from '../swarm/agenda.ts';
+import type { FromShard } from '../swarm/shard-messages.ts';
 import { ClockOffset, type ClockReading } from './clock-offset.ts';
 import { FrameRefused, type Line, readMessage } from './frames.ts';
 import { type FromHost, fromHost, type Hello, type ToHost } from './host-messages.ts';
@@ -98,7 +99,7 @@ export class HostLine {
       return;
     }
     if (message.kind === 'pong') this.#pong(message);
-    else this.#shards.get(message.shard)?.heard(message.message);
+    else this.#shards.get(message.shard)?.heard(this.#named(message.message));
   }
 
   /** Its connection is gone. */
@@ -115,6 +116,11 @@ export class HostLine {
     this.#isOver = true;
     clearInterval(this.#pulse);
     this.#line.finish({ kind: 'over', verdict } satisfies ToHost);
+  }
+
+  /** A run on several hosts wants to know where something failed. */
+  #named(message: FromShard): FromShard {
+    return message.kind === 'failed' ? { ...message, error: `host "${this.name}": ${message.error}` } : message;
   }
 
   #tellLoss(): void {

@@ -46,7 +46,7 @@ const identity = z.object({ keyPem: z.string(), certificatePem: z.string() });
 
 const tally = z.object({
   counters: z.partialRecord(z.enum(COUNTERS), z.int()),
-  errors: z.record(z.string().regex(/^\w{1,60}$/), z.int()),
+  errors: z.record(z.string().regex(/^\w{0,60}$/), z.int()),
   latencies: z.partialRecord(z.enum(LATENCIES), z.base64().max(1_000_000)),
 });
 
@@ -65,8 +65,8 @@ const fromShard = z.discriminatedUnion('kind', [
     }),
     cpuMicros: z.number(),
   }),
-  z.object({ kind: z.literal('acted'), id: index, error: z.string().max(1_000).optional() }),
-  z.object({ kind: z.literal('failed'), error: z.string().max(1_000) }),
+  z.object({ kind: z.literal('acted'), id: index, error: z.string().max(10_000).optional() }),
+  z.object({ kind: z.literal('failed'), error: z.string().max(10_000) }),
   z.object({
     kind: z.literal('ended'),
     tally,

@@ -158,7 +158,7 @@ class Seat {
     }
     const port = openThread({
       heard: (said) => this.#say(shard, said),
-      lost: (error) => this.#say(shard, { kind: 'failed', error: `host "${this.#options.name}": ${error.message}` }),
+      lost: (error) => this.#say(shard, { kind: 'failed', error: error.message }),
     });
     this.#shards.set(shard, port);
     // Addresses are this machine's own.
