@@ -130,7 +130,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     const session = sessions.find(clientId);
     if (session === undefined) return undefined;
     const { subject } = session.facts;
-    return { owner: ownerOf(subject.identity), subject, isEnded: session.isEnded };
+    return { owner: ownerOf(subject.identity), subject, isEnded: session.isEnded, filters: session.filters };
   });
   await store.load((subject) => policies.rightsOf(subject), now());
 

@@ -12,6 +12,8 @@ import { SessionStore } from './session-store.ts';
 import { DEFAULT, device } from './testbed/testbed.ts';
 
 const own = 'devices/dev-1/commands/+/+';
+/** One too many. */
+const refused = 'devices/dev-1/commands/refused/+';
 const foreign = 'devices/dev-2/commands/+/+';
 const dev1 = { id: 'dev-1' };
 const subject: Subject = { identity: device('dev-1'), group: DEFAULT, labels: {} };
@@ -24,7 +26,7 @@ async function start() {
   });
   onTestFinished(() => sessions.close());
   const store = new SessionStore(sessions.memory, DEFAULT_LIMITS, (clientId) => {
-    return { owner: `device/${clientId}`, subject, isEnded: false };
+    return { owner: `device/${clientId}`, subject, isEnded: false, filters: { has: (filter) => filter !== refused } };
   });
   await store.setup({ id: 'broker', counter: 0 });
   const rights = new Rights(DEFAULT_DEVICE_POLICY, subject, topicLimits(DEFAULT_LIMITS));
@@ -56,6 +58,7 @@ describe('the session store', () => {
       { topic: own, qos: 1 },
       { topic: foreign, qos: 1 },
       { topic: '#', qos: 1 },
+      { topic: refused, qos: 1 },
     ]);
     expect(await store.subscriptionsByClient(dev1)).toEqual([expect.objectContaining({ topic: own })]);
   });

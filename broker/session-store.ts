@@ -40,6 +40,8 @@ export interface LiveClient {
   readonly owner: string;
   readonly subject: Subject;
   readonly isEnded: boolean;
+  /** What it was granted. */
+  readonly filters: { has(filter: string): boolean };
 }
 
 /** Sessions kept per owner; a service may choose its client ids. The oldest gives way. */
@@ -307,13 +309,14 @@ export class SessionStore {
     return this.#memory.createRetainedStreamCombi(patterns);
   }
 
-  /** Stores what its owner may have, whatever it is handed. */
+  /** Stores what its owner may have and was granted, whatever it is handed: aedes hands over the rest of a packet too. */
   async addSubscriptions(
     client: ClientKey,
     subscriptions: readonly { readonly topic: string; readonly qos: number }[],
   ): Promise<void> {
     const rights = this.#kept.get(client.id)?.rights;
-    const granted = subscriptions.filter((subscription) => rights?.maySubscribe(subscription.topic).allowed);
+    const filters = this.#live(client.id)?.filters;
+    const granted = subscriptions.filter(({ topic }) => filters?.has(topic) && rights?.maySubscribe(topic).allowed);
     if (granted.length > 0) await this.#memory.addSubscriptions(client, granted);
   }
 
@@ -364,7 +367,11 @@ export class SessionStore {
 
   async outgoingClearMessageId(client: ClientKey, packet: StoredPacket): Promise<StoredPacket | undefined> {
     // aedes asks for it with messages that were never sent as well; that would remove another message.
-    return packet.messageId === undefined ? undefined : this.#memory.outgoingClearMessageId(client, packet);
+    if (packet.messageId === undefined) return undefined;
+    // And with those that it could not send again, since their client is gone or reads nothing: they are not acknowledged.
+    const isSentAgain = packet.cmd === 'publish';
+    if (isSentAgain && this.#kept.get(client.id)?.rights.mayReceive(packet.topic).allowed) return undefined;
+    return this.#memory.outgoingClearMessageId(client, packet);
   }
 
   /**
