@@ -286,19 +286,20 @@ export class DiskOutbox implements Outbox {
   /** A place for it in the books; it can't be sent or dropped before it is `waiting`. */
   #enter({ stream, topic, slip, payload }: QueuedMessage): Entry {
     const { priority = 'normal', retain = false } = stream.rules;
+    // One plain literal: unless the bundle is minified, Node 20 takes microseconds to put it together of two that are spread.
     const entry: Entry = {
-      ...{
-        topic: topic === stream.topic ? stream.topic : topic, // one text for all of a stream
-        payload,
-        priority,
-        retain,
-        qos: 1,
-        packetId: 0,
-        sends: 0,
-        standing: 'in flight',
-        isLoaded: true,
-      },
-      ...{ slip, stream, delivery: undefined },
+      topic: topic === stream.topic ? stream.topic : topic, // one text for all of a stream
+      payload,
+      priority,
+      retain,
+      qos: 1,
+      packetId: 0,
+      sends: 0,
+      standing: 'in flight',
+      isLoaded: true,
+      slip,
+      stream,
+      delivery: undefined,
     };
     this.#streams.set(stream.topic, stream); // it may have left with its last entry
     stream.entries.push(entry);
