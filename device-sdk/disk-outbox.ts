@@ -377,6 +377,8 @@ export class DiskOutbox implements Outbox {
   }
 
   #streamOf(keyedOrNot: string): Stream {
+    const known = this.#streams.get(keyedOrNot); // nearly always: without a key
+    if (known !== undefined) return known;
     const topic = keyedOrNot.slice(0, keylessLength(keyedOrNot));
     let stream = this.#streams.get(topic);
     if (stream === undefined) {

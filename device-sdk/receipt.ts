@@ -21,8 +21,16 @@ export interface Receipt {
  * no room. The epoch is drawn anew each time a queue is opened, so one that was lost or deleted repeats nothing.
  */
 export function messageKey(epoch: Buffer, sequence: number): string {
-  return `${sequence}.${epoch.toString('base64url')}`;
+  let text = SPELLED.get(epoch);
+  if (text === undefined) {
+    text = epoch.toString('base64url');
+    SPELLED.set(epoch, text);
+  }
+  return `${sequence}.${text}`;
 }
+
+/** Nearly all messages of a run are of one epoch. */
+const SPELLED = new WeakMap<Buffer, string>();
 
 function givenKey(topic: string): string | undefined {
   const end = keylessLength(topic);
@@ -33,7 +41,7 @@ function givenKey(topic: string): string | undefined {
 export class Delivery implements Receipt {
   readonly #epoch: Buffer;
   readonly #sequence: number;
-  readonly #given: string | undefined;
+  readonly #topic: string;
   #outcome: 'open' | 'acknowledged' | DeviceError = 'open';
   #promise: Promise<void> | undefined;
   #resolve: (() => void) | undefined;
@@ -43,11 +51,11 @@ export class Delivery implements Receipt {
   constructor(epoch: Buffer, sequence: number, topic: string) {
     this.#epoch = epoch;
     this.#sequence = sequence;
-    this.#given = givenKey(topic);
+    this.#topic = topic;
   }
 
   get key(): string {
-    return this.#given ?? messageKey(this.#epoch, this.#sequence);
+    return givenKey(this.#topic) ?? messageKey(this.#epoch, this.#sequence);
   }
 
   get acknowledged(): Promise<void> {
