@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { jetstream, jetstreamManager } from '@nats-io/jetstream';
 import { connect, nkeys } from '@nats-io/transport-node';
 import { expect, it } from 'vitest';
+import type { DeviceId } from '../contract/identity.ts';
 import { countOf, openTestJournal } from '../test/testkit/journal.ts';
 import { type NatsServer, natsServer } from '../test/testkit/nats-server.ts';
 import { describeWithClients } from '../test/testkit/real-client.ts';
@@ -165,6 +166,46 @@ describeWithClients('a JetStream stream as target', ['nats-server'], () => {
     expect(reason).not.toContain(new TextDecoder().decode(stranger));
     seed = user.getSeed();
     expect(await sink.caughtUp()).toMatchObject({ forwarded: 10 });
+  });
+
+  it('lets the event loop turn many times while a large batch goes out', async () => {
+    const server = await natsServer(temporaryDirectory());
+    const target = targetOf(server.port);
+    const { signal } = new AbortController();
+    let inThisTurn = new Set<number>();
+    let most = 0;
+    const batch = (from: number) =>
+      Array.from({ length: 300 }, (_, index) => {
+        const position = from + index;
+        const about = {
+          position,
+          device: `dev-${index}` as DeviceId,
+          stream: 's',
+          receivedAt: position,
+          qos: 1,
+        } as const;
+        return {
+          ...about,
+          get payload() {
+            most = Math.max(most, inThisTurn.add(position).size);
+            return Buffer.from('1');
+          },
+        };
+      });
+    await target.deliver(batch(1), signal); // the first is looked for in the stream, all at once
+    inThisTurn = new Set();
+    most = 0;
+    const begin = () => {
+      inThisTurn = new Set();
+      turning = setImmediate(begin);
+    };
+    let turning = setImmediate(begin);
+    expect(await target.deliver(batch(1000), signal)).toEqual([]);
+    clearImmediate(turning);
+    await target.close();
+    expect(most).toBeGreaterThan(0);
+    // Two turns of its own may fall between two of ours.
+    expect(most).toBeLessThanOrEqual(64);
   });
 
   it('that is slow gets at most one message of a device at a time', async () => {

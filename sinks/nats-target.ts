@@ -3,6 +3,7 @@
  * server drops what it has already. Makes the stream if there is none.
  */
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
   JetStreamApiError,
   type JetStreamClient,
@@ -38,6 +39,9 @@ export interface NatsTargetOptions {
   readonly timeout: number;
 }
 
+/** A message costs some 20 us, and the event loop is the one that serves devices. */
+const SENT_PER_TURN = 32;
+
 /** How long a stream that we make remembers ids. What is sent again after a longer outage is looked for in the stream. */
 const REMEMBERS_MS = 3_600_000;
 
@@ -72,9 +76,17 @@ export class NatsTarget implements Target {
       const arrived = this.#isUncertain ? await this.#arrived(connection, messages) : NOTHING;
       this.#isUncertain = true;
       for (const wave of wavesOf(messages.filter((message) => !arrived.has(message)))) {
-        if (signal.aborted) throw new TargetDown('stopped');
-        const outcomes = await Promise.all(wave.map((message) => this.#publish(client, message, most)));
-        for (const outcome of outcomes) if (outcome !== undefined) refused.push(outcome);
+        const outcomes: Promise<Refused | undefined>[] = [];
+        for (let start = 0; start < wave.length; start += SENT_PER_TURN) {
+          if (start > 0) await nextTurn();
+          if (signal.aborted) throw new TargetDown('stopped');
+          for (const message of wave.slice(start, start + SENT_PER_TURN)) {
+            const outcome = this.#publish(client, message, most);
+            outcome.catch(() => {}); // it may fail before all of them are waited for
+            outcomes.push(outcome);
+          }
+        }
+        for (const outcome of await Promise.all(outcomes)) if (outcome !== undefined) refused.push(outcome);
       }
       this.#isUncertain = false;
       return inOrder(refused);
