@@ -68,15 +68,21 @@ function counting(device: MqttClient, topic: string, qos: 1 | 2, acked: () => vo
     const number = sent;
     device.publish(topic, String(number), { qos }, (error) => {
       waiting -= 1;
-      if (error) return finished.reject(error); // or it would go round for ever
+      // The client gives up what it has not sent yet, when its connection goes while it sends again what it kept.
+      if (error) {
+        device.once('connect', next);
+        return;
+      }
       acknowledged.push(number);
       acked();
-      if (!isStopped) send();
-      else if (waiting === 0) finished.resolve(acknowledged);
+      next();
     });
   };
+  const next = () => {
+    if (!isStopped) send();
+    else if (waiting === 0) finished.resolve(acknowledged);
+  };
   for (let i = 0; i < INFLIGHT; i += 1) send();
-  finished.promise.catch(() => {}); // heard of by `stop()`
   return {
     stop: () => {
       isStopped = true;
