@@ -1,9 +1,9 @@
 /** Revocation: what a device has and leaves behind is gone when the call returns. */
 
-import type { Packet } from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
 import { DEFAULT_DEVICE_POLICY } from '../contract/policy.ts';
 import { heldStanding } from './testbed/held-standing.ts';
+import { messages } from './testbed/received.ts';
 import { device, service, Testbed, type TestbedOptions } from './testbed/testbed.ts';
 
 let bed: Testbed;
@@ -14,8 +14,6 @@ afterEach(() => bed?.close());
 
 const dev1 = device('dev-1');
 const telemetry = 'devices/dev-1/telemetry/temp';
-const payloads = (packets: readonly Packet[]) =>
-  packets.flatMap((packet) => (packet.cmd === 'publish' ? [`${packet.topic} ${packet.payload}`] : []));
 
 /** As the registry does it: committed first, then told. */
 async function revoke(identity = dev1) {
@@ -73,7 +71,7 @@ describe('a revoked device', () => {
     await revoke();
     stored.resolve();
     await new Promise((resolve) => setImmediate(resolve));
-    expect(payloads(await listener.settled())).toEqual([]);
+    expect(messages(await listener.settled())).toEqual([]);
   });
 
   it('says nothing more: neither its will nor what it sent last', async () => {
@@ -87,7 +85,7 @@ describe('a revoked device', () => {
     await revoke();
     const after = bed.accepted.length;
     expect(after).toBe(before);
-    const heard = payloads(await listener.settled());
+    const heard = messages(await listener.settled());
     expect(heard.filter((text) => text.startsWith('devices/dev-1/events'))).toEqual([]);
     expect(await bed.event('disconnected')).toMatchObject({ identity: dev1, reason: 'revoked', sequence: 2 });
     expect(bed.accepted.length).toBe(after);
@@ -116,12 +114,12 @@ describe('a revoked device', () => {
     await revoke();
     expect(bed.broker.counters()).toMatchObject({ retained: 1, kept_sessions: 1 });
     await commander.subscribe('devices/+/twin/reported', 'devices/+/events/+');
-    expect(payloads(await commander.settled())).toEqual(['devices/dev-2/twin/reported other']);
+    expect(messages(await commander.settled())).toEqual(['devices/dev-2/twin/reported other']);
 
     // The same name enrolled anew finds nothing of the old one.
     const again = await bed.session(bed.enroll(dev1), { clientId: 'dev-1', clean: false });
     expect(again.packets[0]).toMatchObject({ sessionPresent: false });
-    expect(payloads(await again.settled())).toEqual([]);
+    expect(messages(await again.settled())).toEqual([]);
   });
 
   it('is not let in by an answer that the registry gave before', async () => {

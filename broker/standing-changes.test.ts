@@ -1,12 +1,12 @@
 /** Suspension, quarantine, a new group or label: what they do to live sessions, at once, and to those on their way in. */
 
-import type { Packet } from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { GroupName } from '../contract/identity.ts';
 import { DEFAULT_DEVICE_POLICY } from '../contract/policy.ts';
 import type { Standing } from '../registry/registry.ts';
 import type { Subject } from './acl.ts';
 import { heldStanding } from './testbed/held-standing.ts';
+import { messages } from './testbed/received.ts';
 import { DEFAULT, device, Testbed, type TestbedOptions } from './testbed/testbed.ts';
 
 let bed: Testbed;
@@ -21,9 +21,6 @@ const commands = 'devices/dev-1/commands/+/+';
 const broadcast = 'groups/default/broadcast/+';
 const subject: Subject = { identity: dev1, group: DEFAULT, labels: {} };
 const will = { topic: 'devices/dev-1/events/gone', payload: 'bye', qos: 1 as const };
-
-const payloads = (packets: readonly Packet[]) =>
-  packets.flatMap((packet) => (packet.cmd === 'publish' ? [`${packet.topic} ${packet.payload}`] : []));
 
 /** As the registry does it: committed first, then told. */
 function suspendInRegistry() {
@@ -52,7 +49,7 @@ describe('a suspended device', () => {
     expect(await bed.broker.disconnect(dev1, 'suspended')).toMatchObject({ sessionsClosed: 1 });
     await client.closed;
     expect(await bed.event('disconnected')).toMatchObject({ identity: dev1, reason: 'suspended' });
-    expect(payloads(await listener.settled())).toEqual([]);
+    expect(messages(await listener.settled())).toEqual([]);
     const refused = await bed.open(credentials);
     expect(await refused.connect({ clientId: 'dev-1', clean: false })).toBe(5);
     expect(await bed.event('connect_failed')).toMatchObject({ identity: dev1, reason: 'suspended' });
@@ -201,13 +198,13 @@ describe('a device in quarantine', () => {
     await commander.publish('devices/dev-1/commands/report/1', 'yes', { qos: 1 });
     await commander.settled();
     await client.publish('devices/dev-1/responses/1', 'here', { qos: 1, messageId: 1 });
-    expect(payloads(await client.settled())).toEqual(['devices/dev-1/commands/report/1 yes']);
+    expect(messages(await client.settled())).toEqual(['devices/dev-1/commands/report/1 yes']);
     await client.publish(telemetry, 'x', { qos: 1, messageId: 2 });
     await client.closed;
     expect(await bed.event('disconnected', ({ clientId }) => clientId === 'dev-1')).toMatchObject({
       reason: 'acl_denied',
     });
-    expect(payloads(await listener.settled())).toEqual(['devices/dev-1/responses/1 here']);
+    expect(messages(await listener.settled())).toEqual(['devices/dev-1/responses/1 here']);
     expect(bed.accepted).toEqual([]);
   });
 
@@ -298,6 +295,6 @@ describe('a device of another group or with other labels', () => {
     // Back in its old group: had the message been queued, it would come now.
     const again = await bed.session(credentials, { clientId: 'dev-1', clean: false });
     expect(again.packets[0]).toMatchObject({ cmd: 'connack', sessionPresent: true });
-    expect(payloads(await again.settled())).toEqual([]);
+    expect(messages(await again.settled())).toEqual([]);
   });
 });

@@ -4,6 +4,7 @@ import mqttPacket, { type Packet } from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
 import { DEFAULT_DEVICE_POLICY } from '../contract/policy.ts';
 import type { TelemetryMessage } from '../telemetry/telemetry.ts';
+import { payloads, pubacks } from './testbed/received.ts';
 import { device, service, Testbed, type TestbedOptions } from './testbed/testbed.ts';
 
 let bed: Testbed;
@@ -24,10 +25,6 @@ const reader = {
   },
 };
 
-const payloads = (packets: readonly Packet[]) =>
-  packets.flatMap((packet) => (packet.cmd === 'publish' ? [String(packet.payload)] : []));
-const pubacks = (packets: readonly Packet[]) =>
-  packets.flatMap((packet) => (packet.cmd === 'puback' ? [packet.messageId] : []));
 const stored = () => bed.accepted.map(({ payload }) => String(payload));
 const byLane = () => bed.broker.counters().messages_by_lane;
 
