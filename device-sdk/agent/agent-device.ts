@@ -241,6 +241,7 @@ export class AgentDevice {
         ...(settings.enroll !== undefined && { enrollUrl: settings.enroll }),
         ...(settings.broker !== undefined && { mqttUrl: settings.broker }),
         queue: { bytes: settings.queueBytes },
+        messageKeys: settings.messageKeys,
         commands: { '*': (command) => board.post(command) },
         onState: (state, error, reason) => this.#become(state, error, reason),
         signal: this.#ending.signal,

@@ -10,6 +10,7 @@ describe("the agent's settings", () => {
       state: '/var/lib/rollcall-device',
       tokenFile: '/etc/rollcall-device/token',
       listen: undefined,
+      messageKeys: 'automatic',
     });
     expect(parseSettings('# a remark\n\n', 'device.conf')).toEqual(parseSettings('', 'device.conf'));
   });
@@ -20,6 +21,7 @@ describe("the agent's settings", () => {
       'state=/data/rollcall',
       'listen = [::1]:1883',
       'queue-bytes = 1048576',
+      'message-keys = none',
       'socket-mode = 0666',
       'broker = mqtts://broker.example',
       'enroll = https://enroll.example:8443',
@@ -29,6 +31,7 @@ describe("the agent's settings", () => {
       state: '/data/rollcall',
       listen: { host: '::1', port: 1883 },
       queueBytes: 1_048_576,
+      messageKeys: 'none',
       socketMode: 0o666,
       broker: 'mqtts://broker.example:8883',
       enroll: 'https://enroll.example:8443',
@@ -48,6 +51,7 @@ describe("the agent's settings", () => {
     ['a broker without TLS', 'broker = mqtt://broker', 'expected mqtts://HOST:PORT'],
     ['a queue of no size', 'queue-bytes = 1', 'expected a whole number from 65536'],
     ['a negative number', 'command-timeout = -1', 'expected a whole number from 1 to 3600'],
+    ['keys of another kind', 'message-keys = off', 'expected automatic, none'],
     ['an unknown level', 'log-level = loud', 'expected debug, info, warn, silent'],
     ['a socket that anyone may write, but nobody read', 'socket-mode = 622', 'expected 600, 660 or 666'],
   ])('are refused with %s, saying where and what was expected', (_, text, complaint) => {

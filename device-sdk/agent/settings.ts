@@ -5,6 +5,7 @@
 
 import { readFileSync, statSync } from 'node:fs';
 import { type DeviceId, NAME_RULE, parseDeviceId } from '../../contract/identity.ts';
+import type { MessageKeys } from '../open-outbox.ts';
 import { parseEnrollUrl, parseMqttUrl } from '../server-urls.ts';
 
 /** Where the package's installer puts the settings. */
@@ -12,6 +13,7 @@ export const SETTINGS_FILE = '/etc/rollcall-device/device.conf';
 
 const FILE_MAX_BYTES = 64 * 1024;
 
+const MESSAGE_KEYS = ['automatic', 'none'] as const satisfies readonly MessageKeys[];
 const LOG_LEVELS = ['debug', 'info', 'warn', 'silent'] as const;
 export type AgentLogLevel = (typeof LOG_LEVELS)[number];
 
@@ -40,6 +42,8 @@ export interface AgentSettings {
   readonly listen: LoopbackAddress | undefined;
   /** Bytes of waiting messages on disk, at most. */
   readonly queueBytes: number;
+  /** Whether telemetry that its application named nothing is sent with a key. */
+  readonly messageKeys: MessageKeys;
   /** Seconds an application has to answer a command. */
   readonly commandTimeout: number;
   readonly logLevel: AgentLogLevel;
@@ -55,6 +59,7 @@ const DEFAULTS: AgentSettings = {
   socketMode: 0o660,
   listen: undefined,
   queueBytes: 64 * 1024 * 1024,
+  messageKeys: 'automatic',
   commandTimeout: 30,
   logLevel: 'info',
 };
@@ -94,11 +99,9 @@ const READERS: Readonly<Record<string, (text: string, settings: Written) => stri
   ),
   listen: setting('listen', loopback),
   'queue-bytes': setting('queueBytes', integer(65_536, 1_099_511_627_776)),
+  'message-keys': setting('messageKeys', oneOf(MESSAGE_KEYS)),
   'command-timeout': setting('commandTimeout', integer(1, 3600)),
-  'log-level': setting('logLevel', (text) => {
-    const value = LOG_LEVELS.find((level) => level === text);
-    return value === undefined ? { expected: LOG_LEVELS.join(', ') } : { value };
-  }),
+  'log-level': setting('logLevel', oneOf(LOG_LEVELS)),
 };
 
 /** Throws a SettingsError that names file, line and expectation. Lines that are empty or begin with # are passed over. */
@@ -163,6 +166,13 @@ function integer(least: number, most: number): (text: string) => Reading<number>
     return /^\d{1,15}$/.test(text) && value >= least && value <= most
       ? { value }
       : { expected: `a whole number from ${least} to ${most}` };
+  };
+}
+
+function oneOf<T extends string>(words: readonly T[]): (text: string) => Reading<T> {
+  return (text) => {
+    const value = words.find((word) => word === text);
+    return value === undefined ? { expected: words.join(', ') } : { value };
   };
 }
 

@@ -1,0 +1,42 @@
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { makeScriptedAuthority } from '../../test/testkit/scripted-authority.ts';
+import { startScriptedBroker } from '../../test/testkit/scripted-broker.ts';
+import { startScriptedEstServer } from '../../test/testkit/scripted-est-server.ts';
+import { temporaryDirectory } from '../../test/testkit/temporary.ts';
+import { SILENT_LOG } from '../device-state.ts';
+import { realTimers } from '../schedule.ts';
+import { AgentDevice } from './agent-device.ts';
+import { CommandBoard } from './command-board.ts';
+import { parseSettings } from './settings.ts';
+
+/** An agent with these lines of settings, enrolled with a broker that says what it was sent. */
+async function start(...lines: readonly string[]) {
+  const authority = makeScriptedAuthority();
+  const broker = await startScriptedBroker(authority);
+  const est = await startScriptedEstServer(authority, { mqttUrl: () => broker.mqttUrl });
+  const text = [`state = ${join(temporaryDirectory(), 'state')}`, ...lines].join('\n');
+  const common = { schedule: realTimers, log: SILENT_LOG, now: Date.now, random: Math.random, version: '0' };
+  const board = new CommandBoard({ timeout: 30_000, schedule: realTimers });
+  const agent = new AgentDevice({ ...common, board, settings: parseSettings(text, 'device.conf') });
+  onTestFinished(async () => {
+    await agent.close();
+    await Promise.all([broker.close(), est.close()]);
+    authority.dispose();
+  });
+  await agent.enroll(est.token());
+  return { agent, broker };
+}
+
+describe("the agent's device", () => {
+  it.each([
+    ['with a key of its own, unless its application gave one', '', (own: string) => [own, 'mine']],
+    ['without, where the settings say so', 'message-keys = none', () => [undefined, 'mine']],
+  ])('sends telemetry %s', async (_, line, keys) => {
+    const { agent, broker } = await start(line);
+    const first = await agent.publish('temperature', '1', {});
+    const second = await agent.publish('temperature', '2', { key: 'mine' });
+    await Promise.all([first.acknowledged, second.acknowledged]);
+    expect(broker.messages.map(({ key }) => key)).toEqual(keys(first.key));
+  });
+});
