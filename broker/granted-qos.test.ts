@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import type { Packet } from 'mqtt-packet';
 import mqttPacket from 'mqtt-packet';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { temporaryDirectory } from '../test/testkit/temporary.ts';
 import type { Qos } from './granted-filters.ts';
 import type { RawClient } from './testbed/raw-client.ts';
@@ -137,6 +137,61 @@ describe('a message that several filters of one client match', () => {
     );
     const other = await bed.connectDevice('dev-2', { clean: false });
     expect(received(await other.settled())).toEqual([live('1', 1), live('2', 1)]);
+  });
+
+  it.each([['clean', true] as const, ['kept', false] as const])(
+    'costs the store nothing, and has no packet identifier, where all were granted QoS 0: %s session',
+    async (_, clean) => {
+      await start();
+      const credentials = bed.enroll(device('dev-1'));
+      const client = await bed.session(credentials, { clientId: 'dev-1', clean });
+      await client.subscribe(filter(exact, 0), filter(all, 0));
+      const commander = await bed.connectService('commander');
+      const { memory } = bed.sessions;
+      await memory.durable();
+      const before = bed.broker.counters().session_commits;
+      const asked = vi.spyOn(memory, 'outgoingUpdate');
+      await publishAll(commander);
+      const came = await client.settled();
+      expect(received(came)).toEqual([live('0', 0), live('1', 0), live('2', 0)]);
+      expect(came.map(({ messageId }) => messageId)).toEqual([undefined, undefined, undefined]);
+      expect(asked).not.toHaveBeenCalled();
+      expect(bed.broker.counters().session_commits).toBe(before);
+      client.destroy();
+      await bed.event('disconnected');
+      await publishAll(commander);
+      expect(memory.queued('dev-1')).toBe(0);
+      expect(bed.broker.counters().kept_bytes).toBe(0);
+      const again = await bed.session(credentials, { clientId: 'dev-1', clean });
+      expect(await again.settled()).toEqual([]);
+    },
+  );
+
+  it('comes as it was queued when less is granted before it is handed over', async () => {
+    await start();
+    const client = await bed.connectDevice('dev-1', { clean: false });
+    await client.subscribe(filter(all, 1));
+    const commander = await bed.connectService('commander');
+    await commander.settled();
+    const { memory } = bed.sessions;
+    const queued = Promise.withResolvers<void>();
+    const enqueue = memory.outgoingEnqueueCombi.bind(memory);
+    const subscribed = Promise.withResolvers<void>();
+    vi.spyOn(memory, 'outgoingEnqueueCombi').mockImplementationOnce(async (receivers, packet) => {
+      const done = enqueue(receivers, packet);
+      queued.resolve();
+      await subscribed.promise;
+      return done;
+    });
+    await commander.publish(exact, 'x', { qos: 1, messageId: 1 });
+    await queued.promise;
+    expect(await client.subscribe(filter(all, 0))).toEqual([0]);
+    subscribed.resolve();
+    const message = (await client.next()) as Packet;
+    expect(received([message])).toEqual([live('x', 1)]);
+    client.send({ cmd: 'puback', messageId: message.messageId as number });
+    await client.settled();
+    expect(memory.queued('dev-1')).toBe(0);
   });
 
   it('that waits keeps its QoS when its filters are given back before it could be sent', async () => {

@@ -362,6 +362,8 @@ export class SessionStore {
 
   /** A message that found no room is delivered all the same while its reader is here; aedes would close the reader. */
   outgoingUpdate(client: ClientKey, packet: StoredPacket): Promise<void> {
+    // Published with more than this client was granted, it was not queued for it; unless the grant is newer than the message.
+    if (packet.qos === 0 && !this.#memory.isUnsent(client.id, packet)) return NOTHING;
     return this.#memory.outgoingUpdate(client, packet).catch(() => {});
   }
 
