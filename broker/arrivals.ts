@@ -8,6 +8,7 @@
 import { randomUUID } from 'node:crypto';
 import type { ClientKey, StoredPacket } from '../sessions/packets.ts';
 import type { SessionMemory } from '../sessions/session-memory.ts';
+import { OWN_KEY_PREFIX } from '../telemetry/own-keys.ts';
 
 /** A client as aedes hands it over. */
 export interface ArrivalClient extends ClientKey {
@@ -28,8 +29,6 @@ export interface Announcement {
   readonly isRepeated: boolean;
 }
 
-/** No device can name a message so: such a key is no level of a topic. */
-const KEY_PREFIX = '/';
 const DONE = Buffer.alloc(0);
 
 export class Arrivals {
@@ -60,7 +59,7 @@ export class Arrivals {
       await this.#memory.durable();
       return { key: String(mark.payload), isRepeated: true };
     }
-    const key = KEY_PREFIX + randomUUID();
+    const key = OWN_KEY_PREFIX + randomUUID();
     await this.#memory.incomingStorePacket(client, { topic, payload: Buffer.from(key), qos: 2, messageId });
     return { key, isRepeated: false };
   }

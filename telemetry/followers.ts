@@ -2,6 +2,7 @@
 
 import type { Logger } from 'pino';
 import type { DeviceId } from '../contract/identity.ts';
+import { shownKey } from './own-keys.ts';
 import type { StoredMessage, TelemetryMessage } from './telemetry.ts';
 
 interface Follower {
@@ -33,7 +34,9 @@ export class Followers {
     let position = firstPosition;
     for (const [index, message] of messages.entries()) {
       if (repeated.includes(index)) continue;
-      const stored: StoredMessage = { ...message, position };
+      const { key: given, ...rest } = message;
+      const key = shownKey(given);
+      const stored: StoredMessage = { ...rest, position, ...(key !== undefined && { key }) };
       position += 1;
       for (const follower of this.#followers) {
         if (follower.device === undefined || follower.device === message.device) this.#tellOne(follower, stored);

@@ -4,6 +4,7 @@
  */
 
 import type { DeviceId } from '../contract/identity.ts';
+import { shownKey } from './own-keys.ts';
 import type { StoredMessage } from './telemetry.ts';
 
 /** Numbers per message: position, received at, qos, payload length, device time, sequence, number of its names. */
@@ -51,7 +52,8 @@ export function packRows(rows: readonly Row[]): Packed {
   let extras: (string | undefined)[] | undefined;
   let end = 0;
   for (let i = 0; i < count; i += 1) {
-    const { position, source, receivedAt, qos, payload, deviceTime, deviceSequence, key, contentType } = rows[i] as Row;
+    const { position, source, receivedAt, qos, payload, deviceTime, deviceSequence, contentType } = rows[i] as Row;
+    const key = shownKey(rows[i]?.key ?? undefined);
     let name = numberOf.get(source);
     if (name === undefined) {
       name = names.push(source.device, source.stream) - 2;
@@ -65,9 +67,9 @@ export function packRows(rows: readonly Row[]): Packed {
     numbers[at + 4] = deviceTime ?? Number.NaN;
     numbers[at + 5] = deviceSequence ?? Number.NaN;
     numbers[at + 6] = name;
-    if (key !== null || contentType !== null) {
+    if (key !== undefined || contentType !== null) {
       extras ??= new Array<string | undefined>(count * 2).fill(undefined);
-      extras[i * 2] = key ?? undefined;
+      extras[i * 2] = key;
       extras[i * 2 + 1] = contentType ?? undefined;
     }
     bytes.set(payload, end);

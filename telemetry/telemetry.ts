@@ -20,7 +20,7 @@ export interface TelemetryMessage {
   readonly deviceSequence?: number;
   /**
    * Names this message among all of its device: sent twice, it is stored once, as far back as the segment before the one
-   * that is written. 1 to 256 characters.
+   * that is written. 1 to 256 characters. The server's own begin with `/` (own-keys.ts), and are not given back to readers.
    */
   readonly key?: string;
   readonly contentType?: string;

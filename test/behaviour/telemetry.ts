@@ -185,6 +185,24 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
       },
     );
 
+    it('takes a message once under a key of the server itself, and shows that to no reader', async () => {
+      const { telemetry } = await openFresh();
+      const device = deviceNamed('pump-1');
+      const seen: (readonly [string, boolean])[] = [];
+      const see = (found: StoredMessage) => seen.push([`${found.payload}`, 'key' in found]);
+      telemetry.follow(undefined, see);
+      const own = { ...message('pump-1', 'a'), key: '/9b2c1c5e' };
+      expect(await telemetry.accept(own)).toBe('stored');
+      expect(await telemetry.accept(own)).toBe('repeated');
+      for (const found of [...(await telemetry.query({ device, limit: 9 })), ...(await telemetry.last(device))])
+        see(found);
+      expect(seen).toEqual([
+        ['a', false],
+        ['a', false],
+        ['a', false],
+      ]);
+    });
+
     it('tells those who wait by a call which of their messages were there before', async () => {
       const { telemetry } = await openFresh();
       const told: string[] = [];

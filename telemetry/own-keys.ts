@@ -1,0 +1,11 @@
+/**
+ * Keys that the server gives a message by itself, to store it once. They begin with a sign that no level of a topic can hold, so
+ * that no device can write one, and are kept in blocks alone: whoever reads messages sees those that devices wrote.
+ */
+
+export const OWN_KEY_PREFIX = '/';
+
+/** The key that readers see. */
+export function shownKey(key: string | undefined): string | undefined {
+  return key?.startsWith(OWN_KEY_PREFIX) === true ? undefined : key;
+}
