@@ -6,7 +6,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { deviceNamed } from '../test/behaviour/telemetry.ts';
 import { temporaryDirectory } from '../test/testkit/temporary.ts';
 import { pack } from './batch.ts';
-import { countedKey } from './counted-keys.ts';
+import { CountedKeys, countedKey } from './counted-keys.ts';
 import { ReceivedNames, SentNames } from './names.ts';
 import { OlderKeys } from './older-keys.ts';
 import { Segment } from './segment.ts';
@@ -113,6 +113,40 @@ describe('a key that counts', () => {
     expect(() => segment.append(torn, names)).toThrow();
     expect(segment.append(batch, names)).toEqual({ first: 1003, repeated: [] });
     expect(append('pump-1', ['1.e', '2.e', '4.e'])).toEqual(['1.e', '2.e']);
+  });
+
+  it('is looked for in bounded memory, however many epochs a device comes with, and is still known', () => {
+    const file = freshFile();
+    const { segment, append } = openFile(file);
+    append('pump-1', ['1.e']);
+    segment.complete();
+    const database = new Database(file, { readonly: true });
+    onTestFinished(() => {
+      database.close();
+    });
+    const keys = new CountedKeys(database);
+    for (let i = 0; i < 70_000; i += 1) keys.has(1, { epoch: `x${i}`, number: 0 });
+    expect(keys.held).toBeLessThan(5_000);
+    expect(keys.has(1, { epoch: 'e', number: 1 })).toBe(true);
+  });
+
+  it('keeps bounded memory also while nothing but known keys comes', () => {
+    const database = new Database(freshFile());
+    onTestFinished(() => {
+      database.close();
+    });
+    const keys = new CountedKeys(database);
+    const epochs = Array.from({ length: 70_000 }, (_, i) => `x${i}`);
+    for (const epoch of epochs) keys.add(1, { epoch, number: 0 });
+    database.transaction(() => keys.write(1))();
+    keys.committed();
+    let known = 0;
+    for (const epoch of epochs) {
+      if (!keys.add(1, { epoch, number: 0 })) known += 1;
+      if (known % 1_000 === 0) keys.committed();
+    }
+    expect(known).toBe(epochs.length);
+    expect(keys.held).toBeLessThan(5_000);
   });
 
   it('costs a row for hundreds, also where numbers are left out', () => {

@@ -49,7 +49,7 @@ const PIECE = 512;
 /** Messages between two times that pieces are written: what has to be read again when a segment is opened. */
 const WRITTEN_EVERY = 16_384;
 
-/** Pieces in memory, before those that are on disk are forgotten. */
+/** Pieces in memory, before those that are on disk are forgotten: a device may ask for another one with each message. */
 const PIECES_MOST = 65_536;
 
 interface Piece {
@@ -91,7 +91,13 @@ export class CountedKeys {
     this.#added = [];
   }
 
+  /** Pieces in memory. */
+  get held(): number {
+    return this.#pieces;
+  }
+
   has(device: number, { epoch, number }: CountedKey): boolean {
+    if (this.#pieces > PIECES_MOST) this.#forget();
     return isSet(this.#pieceOf(device, epoch, Math.floor(number / PIECE)), number);
   }
 
@@ -122,10 +128,11 @@ export class CountedKeys {
   /** The transaction was committed. */
   committed(): void {
     this.#added = [];
-    if (this.#writtenThrough === undefined) return;
-    this.#through = this.#writtenThrough;
-    this.#writtenThrough = undefined;
-    this.#changed.clear();
+    if (this.#writtenThrough !== undefined) {
+      this.#through = this.#writtenThrough;
+      this.#writtenThrough = undefined;
+      this.#changed.clear();
+    }
     if (this.#pieces > PIECES_MOST) this.#forget();
   }
 
@@ -156,7 +163,7 @@ export class CountedKeys {
     return { device, epoch, index, bits: bits === undefined ? new Uint8Array(PIECE / 8) : Uint8Array.from(bits) };
   }
 
-  /** All that is on disk as it is in memory. */
+  /** All that is on disk as it is in memory. Never between looking for a piece and changing it. */
   #forget(): void {
     this.#devices = new Map();
     this.#pieces = this.#changed.size;
