@@ -2,8 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { PowerCutFiles } from '../test/testkit/power-cut-files.ts';
 import { add, drain, openQueue, ROOM } from '../test/testkit/queue-on-disk.ts';
 import { DeviceError } from './device-error.ts';
-import type { DiskOutbox, StreamRules, TopicRules } from './disk-outbox.ts';
+import type { DiskOutbox } from './disk-outbox.ts';
 import { DEFAULT_OUTBOX_LIMITS, type OutboxMessage } from './outbox.ts';
+import type { StreamRules, TopicRules } from './outbox-streams.ts';
 
 function steady(): PowerCutFiles {
   return new PowerCutFiles(Math.random);

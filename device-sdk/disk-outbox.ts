@@ -1,10 +1,10 @@
 /**
  * The outbox of a device with a directory: a message of QoS 1 is on disk before it is sent and until it is acknowledged.
- * It decides who has room and what gives way; how bytes get onto the disk is journal.ts. QoS 0 passes through memory.
+ * How bytes get onto the disk is journal.ts, and what gives way to what, outbox-streams.ts. QoS 0 passes through memory.
  */
 
 import { randomBytes } from 'node:crypto';
-import { keylessLength, withKey } from '../contract/topics.ts';
+import { withKey } from '../contract/topics.ts';
 import { DeviceError } from './device-error.ts';
 import { type DeviceLog, SILENT_LOG } from './device-state.ts';
 import { Journal } from './journal.ts';
@@ -13,36 +13,11 @@ import { messageSize } from './journal-record.ts';
 import type { RecoveredMessage } from './journal-recovery.ts';
 import type { Slip } from './journal-segment.ts';
 import { EmptyBell, type NewMessage, type Outbox, type OutboxLimits, type OutboxStatus } from './outbox.ts';
+import { OutboxStreams, type Stream, type TopicRules } from './outbox-streams.ts';
 import { Delivery, messageKey, type Receipt } from './receipt.ts';
 import { ReplayPace } from './replay-pace.ts';
 import type { Schedule } from './schedule.ts';
-import { type OutboxMessage, PRIORITIES, type Priority, type Sendable, SendWindow } from './send-window.ts';
-
-/**
- * What gives way when a stream or the queue is full. `newest`: the message that comes is refused with `outbox_full`.
- * `oldest`: the oldest waiting messages of the same stream make room. `keep-latest`: full or not, a newer message of the
- * stream takes the place of all that wait.
- */
-export type DropPolicy = 'newest' | 'oldest' | 'keep-latest';
-
-export interface StreamRules {
-  readonly drop: DropPolicy;
-  /** Bytes on disk that this stream may take. */
-  readonly bytes: number;
-  /**
-   * Messages of a higher priority overtake all others that wait; when the queue is full, the oldest of lower priorities
-   * make room for them, unless their rule is `newest`.
-   */
-  readonly priority: Priority;
-}
-
-/** As {@link StreamRules}, with what the topic itself decides. Default: `normal`, and not retained. */
-export interface TopicRules extends Pick<StreamRules, 'drop' | 'bytes'> {
-  readonly priority?: Priority;
-  readonly retain?: boolean;
-  /** Messages that were given no key are sent with the queue's own name for them. Default false. */
-  readonly isKeyed?: boolean;
-}
+import { type OutboxMessage, type Sendable, SendWindow } from './send-window.ts';
 
 export interface DiskOutboxOptions {
   readonly files: JournalFiles;
@@ -62,21 +37,11 @@ export interface DiskOutboxOptions {
   readonly segmentBytes?: number;
 }
 
-interface Stream {
-  /** Without keys. */
-  readonly topic: string;
-  readonly rules: TopicRules;
-  /** Oldest first; what is gone is passed over and left behind at the front. */
-  entries: Entry[];
-  head: number;
-  bytes: number;
-}
-
 interface Entry extends Sendable {
   payload: Buffer;
   /** Undefined for QoS 0. */
   readonly slip: Slip | undefined;
-  readonly stream: Stream | undefined;
+  readonly stream: Stream<Entry> | undefined;
   /** The payload is in memory; otherwise it is read when it is sent. */
   isLoaded: boolean;
   delivery: Delivery | undefined;
@@ -85,7 +50,7 @@ interface Entry extends Sendable {
 }
 
 interface QueuedMessage {
-  readonly stream: Stream;
+  readonly stream: Stream<Entry>;
   /** As it is on disk. */
   readonly topic: string;
   readonly slip: Slip;
@@ -103,12 +68,10 @@ export class DiskOutbox implements Outbox {
   readonly #log: DeviceLog;
   readonly #journal: Journal;
   readonly #window: SendWindow<Entry>;
-  readonly #streams = new Map<string, Stream>();
+  /** Of QoS 1, with those that are being written. */
+  readonly #streams: OutboxStreams<Entry>;
   readonly #empty = new EmptyBell();
   #ready: () => void = () => {};
-  /** Of QoS 1, with those that are being written. */
-  #messages = 0;
-  #bytes = 0;
   #volatileMessages = 0;
   #volatileBytes = 0;
   readonly #volatileEpoch = randomBytes(6);
@@ -124,6 +87,13 @@ export class DiskOutbox implements Outbox {
     this.#options = options;
     this.#log = options.log ?? SILENT_LOG;
     this.#window = new SendWindow(options.limits);
+    this.#streams = new OutboxStreams({
+      ...{ bytes: options.bytes, rulesOf: options.rulesOf },
+      drop: (entry) => {
+        this.#dropped += 1;
+        this.#end(entry, new DeviceError('message_dropped'));
+      },
+    });
     this.#pace = new ReplayPace(options);
     const eighth = Math.floor(options.bytes / 8);
     const segmentBytes = options.segmentBytes ?? Math.min(SEGMENT_MAX, Math.max(SEGMENT_MIN, eighth));
@@ -142,7 +112,7 @@ export class DiskOutbox implements Outbox {
   }
 
   get status(): OutboxStatus {
-    return { messages: this.#open, bytes: this.#bytes, dropped: this.#dropped, damaged: this.#damaged };
+    return { messages: this.#open, bytes: this.#streams.bytes, dropped: this.#dropped, damaged: this.#damaged };
   }
 
   watch(ready: () => void): void {
@@ -203,7 +173,7 @@ export class DiskOutbox implements Outbox {
   }
 
   get #open(): number {
-    return this.#messages + this.#volatileMessages;
+    return this.#streams.messages + this.#volatileMessages;
   }
 
   async #close(): Promise<void> {
@@ -218,12 +188,11 @@ export class DiskOutbox implements Outbox {
   }
 
   async #store(message: NewMessage): Promise<Receipt> {
-    const { payload } = message;
-    const { topic } = message;
-    const stream = this.#streamOf(topic);
-    const size = messageSize(message);
-    if (!this.#makeRoom(stream, size)) {
-      throw new DeviceError('outbox_full', { reason: `${this.#messages} messages, ${this.#bytes} bytes on disk` });
+    const { topic, payload } = message;
+    const stream = this.#streams.of(topic);
+    if (!this.#streams.makeRoom(stream, messageSize(message))) {
+      const { messages, bytes } = this.#streams;
+      throw new DeviceError('outbox_full', { reason: `${messages} messages, ${bytes} bytes on disk` });
     }
     const { slip, stored } = this.#journal.append({ topic, payload });
     const entry = this.#enter({ stream, topic, slip, payload });
@@ -242,16 +211,16 @@ export class DiskOutbox implements Outbox {
     return delivery;
   }
 
-  #admit(stream: Stream, entry: Entry): void {
+  #admit(stream: Stream<Entry>, entry: Entry): void {
     entry.standing = 'waiting';
-    if (stream.rules.drop === 'keep-latest') this.#dropOldest(stream, (older) => older !== entry);
+    this.#streams.outdate(stream, entry);
     if (this.#loadedBytes > MEMORY_BYTES) this.#unload(entry);
     this.#window.push(entry);
     this.#ready();
   }
 
   #readmit({ slip, topic }: RecoveredMessage): void {
-    const entry = this.#enter({ stream: this.#streamOf(topic), topic, slip, payload: NOTHING });
+    const entry = this.#enter({ stream: this.#streams.of(topic), topic, slip, payload: NOTHING });
     entry.isLoaded = false;
     if (!this.#options.owns(topic)) {
       this.#leave(entry);
@@ -301,11 +270,7 @@ export class DiskOutbox implements Outbox {
       stream,
       delivery: undefined,
     };
-    this.#streams.set(stream.topic, stream); // it may have left with its last entry
-    stream.entries.push(entry);
-    stream.bytes += slip.size;
-    this.#messages += 1;
-    this.#bytes += slip.size;
+    this.#streams.enter(stream, entry, slip);
     this.#loadedBytes += payload.length;
     return entry;
   }
@@ -318,15 +283,7 @@ export class DiskOutbox implements Outbox {
       this.#volatileBytes -= entry.payload.length;
     } else {
       this.#unload(entry);
-      this.#messages -= 1;
-      this.#bytes -= slip.size;
-      stream.bytes -= slip.size;
-      while (stream.entries[stream.head]?.standing === 'gone') stream.head += 1;
-      if (stream.head === stream.entries.length) this.#streams.delete(stream.topic);
-      if (stream.head >= 256 && stream.head * 2 >= stream.entries.length) {
-        stream.entries = stream.entries.slice(stream.head);
-        stream.head = 0;
-      }
+      this.#streams.leave(stream, slip);
     }
     if (this.#open === 0) this.#empty.ring();
   }
@@ -342,50 +299,6 @@ export class DiskOutbox implements Outbox {
       entry.delivery?.fail(error);
       entry.reject?.(error);
     }
-  }
-
-  #makeRoom(stream: Stream, size: number): boolean {
-    const { bytes } = this.#options;
-    const hasRoom = () => this.#bytes + size <= bytes && stream.bytes + size <= stream.rules.bytes;
-    if (hasRoom()) return true;
-    if (size > Math.min(bytes, stream.rules.bytes)) return false;
-    if (stream.bytes + size <= stream.rules.bytes) {
-      for (const lesser of this.#lesserStreams(stream)) this.#dropOldest(lesser, () => !hasRoom());
-    }
-    if (stream.rules.drop !== 'newest') this.#dropOldest(stream, () => !hasRoom());
-    return hasRoom();
-  }
-
-  /** Those of lower priority that let go of something, the lowest first. */
-  #lesserStreams({ rules }: Stream): readonly Stream[] {
-    const rank = ({ priority = 'normal' }: TopicRules) => PRIORITIES.indexOf(priority);
-    return [...this.#streams.values()]
-      .filter((other) => other.rules.drop !== 'newest' && rank(other.rules) > rank(rules))
-      .sort((a, b) => rank(b.rules) - rank(a.rules));
-  }
-
-  /** From the oldest on, as long as `goesOn` says so. What is in flight stays: the broker may have it already. */
-  #dropOldest(stream: Stream, goesOn: (entry: Entry) => boolean): void {
-    const { entries, head } = stream;
-    for (let index = head; index < entries.length; index += 1) {
-      const entry = entries[index] as Entry;
-      if (entry.standing !== 'waiting') continue;
-      if (!goesOn(entry)) return;
-      this.#dropped += 1;
-      this.#end(entry, new DeviceError('message_dropped'));
-    }
-  }
-
-  #streamOf(keyedOrNot: string): Stream {
-    const known = this.#streams.get(keyedOrNot); // nearly always: without a key
-    if (known !== undefined) return known;
-    const topic = keyedOrNot.slice(0, keylessLength(keyedOrNot));
-    let stream = this.#streams.get(topic);
-    if (stream === undefined) {
-      stream = { topic, rules: this.#options.rulesOf(topic), entries: [], head: 0, bytes: 0 };
-      this.#streams.set(topic, stream);
-    }
-    return stream;
   }
 
   /** As late as this: a backlog of many messages shares one topic. */

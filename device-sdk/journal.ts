@@ -1,6 +1,6 @@
 /**
  * Messages on disk until they are settled: append-only segments, written in groups with one fsync each. It knows what is
- * stored and where; what may be dropped and when to send is decided in disk-outbox.ts.
+ * stored and where; what may be dropped and when to send is decided in outbox-streams.ts and disk-outbox.ts.
  *
  * Segments are removed oldest first, so a record "settled" never goes before the message it speaks of. A segment that
  * holds few live messages is emptied by copying them to the end; sequence numbers, not places, give the order.

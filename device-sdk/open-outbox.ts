@@ -5,9 +5,10 @@ import type { DeviceId } from '../contract/identity.ts';
 import { type DeviceTopic, parseDeviceTopic } from '../contract/topics.ts';
 import { DeviceError } from './device-error.ts';
 import type { DeviceLog } from './device-state.ts';
-import { DiskOutbox, type DropPolicy, type StreamRules, type TopicRules } from './disk-outbox.ts';
+import { DiskOutbox } from './disk-outbox.ts';
 import { journalFiles } from './journal-files.ts';
 import { DEFAULT_OUTBOX_LIMITS, MemoryOutbox, type Outbox, type OutboxLimits } from './outbox.ts';
+import type { DropPolicy, StreamRules, TopicRules } from './outbox-streams.ts';
 import type { Schedule } from './schedule.ts';
 import { PRIORITIES } from './send-window.ts';
 

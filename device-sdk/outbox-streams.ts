@@ -1,0 +1,143 @@
+/**
+ * The messages on disk, by stream: what each takes, and what gives way to what when there is no room. It neither writes nor
+ * sends: whoever keeps it carries out what it says.
+ */
+
+import { keylessLength } from '../contract/topics.ts';
+import type { Slip } from './journal-segment.ts';
+import { PRIORITIES, type Priority, type Sendable } from './send-window.ts';
+
+/**
+ * What gives way when a stream or the queue is full. `newest`: the message that comes is refused with `outbox_full`.
+ * `oldest`: the oldest waiting messages of the same stream make room. `keep-latest`: full or not, a newer message of the
+ * stream takes the place of all that wait.
+ */
+export type DropPolicy = 'newest' | 'oldest' | 'keep-latest';
+
+export interface StreamRules {
+  readonly drop: DropPolicy;
+  /** Bytes on disk that this stream may take. */
+  readonly bytes: number;
+  /**
+   * Messages of a higher priority overtake all others that wait; when the queue is full, the oldest of lower priorities
+   * make room for them, unless their rule is `newest`.
+   */
+  readonly priority: Priority;
+}
+
+/** As {@link StreamRules}, with what the topic itself decides. Default: `normal`, and not retained. */
+export interface TopicRules extends Pick<StreamRules, 'drop' | 'bytes'> {
+  readonly priority?: Priority;
+  readonly retain?: boolean;
+  /** Messages that were given no key are sent with the queue's own name for them. Default false. */
+  readonly isKeyed?: boolean;
+}
+
+export interface Stream<Entry> {
+  /** Without keys. */
+  readonly topic: string;
+  readonly rules: TopicRules;
+  /** Oldest first; what is gone is passed over and left behind at the front. */
+  entries: Entry[];
+  head: number;
+  bytes: number;
+}
+
+export interface OutboxStreamsOptions<Entry> {
+  /** Of all streams together. */
+  readonly bytes: number;
+  /** Of a topic without a key. */
+  readonly rulesOf: (topic: string) => TopicRules;
+  /** Has this one, which waits, leave: another takes its room. */
+  readonly drop: (entry: Entry) => void;
+}
+
+export class OutboxStreams<Entry extends Pick<Sendable, 'standing'>> {
+  readonly #options: OutboxStreamsOptions<Entry>;
+  readonly #streams = new Map<string, Stream<Entry>>();
+  #messages = 0;
+  #bytes = 0;
+
+  constructor(options: OutboxStreamsOptions<Entry>) {
+    this.#options = options;
+  }
+
+  get messages(): number {
+    return this.#messages;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** The stream of a topic with or without a key. */
+  of(keyedOrNot: string): Stream<Entry> {
+    const known = this.#streams.get(keyedOrNot); // nearly always: without a key
+    if (known !== undefined) return known;
+    const topic = keyedOrNot.slice(0, keylessLength(keyedOrNot));
+    let stream = this.#streams.get(topic);
+    if (stream === undefined) {
+      stream = { topic, rules: this.#options.rulesOf(topic), entries: [], head: 0, bytes: 0 };
+      this.#streams.set(topic, stream);
+    }
+    return stream;
+  }
+
+  enter(stream: Stream<Entry>, entry: Entry, { size }: Pick<Slip, 'size'>): void {
+    this.#streams.set(stream.topic, stream); // it may have left with its last entry
+    stream.entries.push(entry);
+    stream.bytes += size;
+    this.#messages += 1;
+    this.#bytes += size;
+  }
+
+  /** One of this stream is `gone`. */
+  leave(stream: Stream<Entry>, { size }: Pick<Slip, 'size'>): void {
+    this.#messages -= 1;
+    this.#bytes -= size;
+    stream.bytes -= size;
+    while (stream.entries[stream.head]?.standing === 'gone') stream.head += 1;
+    if (stream.head === stream.entries.length) this.#streams.delete(stream.topic);
+    if (stream.head >= 256 && stream.head * 2 >= stream.entries.length) {
+      stream.entries = stream.entries.slice(stream.head);
+      stream.head = 0;
+    }
+  }
+
+  /** Drops what gives way to a message of so many bytes. False when there is no room for it all the same. */
+  makeRoom(stream: Stream<Entry>, size: number): boolean {
+    const { bytes } = this.#options;
+    const hasRoom = () => this.#bytes + size <= bytes && stream.bytes + size <= stream.rules.bytes;
+    if (hasRoom()) return true;
+    if (size > Math.min(bytes, stream.rules.bytes)) return false;
+    if (stream.bytes + size <= stream.rules.bytes) {
+      for (const lesser of this.#lesserStreams(stream)) this.#dropOldest(lesser, () => !hasRoom());
+    }
+    if (stream.rules.drop !== 'newest') this.#dropOldest(stream, () => !hasRoom());
+    return hasRoom();
+  }
+
+  /** Drops what gives way to this one although there is room. */
+  outdate(stream: Stream<Entry>, newest: Entry): void {
+    if (stream.rules.drop === 'keep-latest') this.#dropOldest(stream, (older) => older !== newest);
+  }
+
+  /** Those of lower priority that let go of something, the lowest first. */
+  #lesserStreams({ rules }: Stream<Entry>): readonly Stream<Entry>[] {
+    const rank = ({ priority = 'normal' }: TopicRules) => PRIORITIES.indexOf(priority);
+    return [...this.#streams.values()]
+      .filter((other) => other.rules.drop !== 'newest' && rank(other.rules) > rank(rules))
+      .sort((a, b) => rank(b.rules) - rank(a.rules));
+  }
+
+  /** From the oldest on, as long as `goesOn` says so. What is in flight stays: the broker may have it already. */
+  #dropOldest(stream: Stream<Entry>, goesOn: (entry: Entry) => boolean): void {
+    const { entries, head } = stream;
+    for (let index = head; index < entries.length; index += 1) {
+      const entry = entries[index] as Entry;
+      if (entry.standing !== 'waiting') continue;
+      if (!goesOn(entry)) return;
+      this.#options.drop(entry);
+    }
+  }
+}
