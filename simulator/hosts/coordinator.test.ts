@@ -6,7 +6,8 @@ import { RunRefused } from '../run/run-options.ts';
 import { preciseNow } from '../swarm/agenda.ts';
 import type { FromShard, ShardOrder } from '../swarm/shard-messages.ts';
 import { Coordinator } from './coordinator.ts';
-import { STRANGER_FRAME_BYTES } from './frames.ts';
+import { frame, STRANGER_FRAME_BYTES } from './frames.ts';
+import { HOST_PROTOCOL } from './host-messages.ts';
 import { type JoinOptions, joinRun, type Verdict } from './joined-host.ts';
 
 const cleanups: (() => unknown)[] = [];
@@ -200,5 +201,25 @@ describe('a stranger', () => {
     expect(events).toEqual([]);
     await joined(coordinator, 'a');
     await coordinator.gathered(PATIENCE_MS);
+  });
+
+  it('that was refused and goes on talking is let go of all the same', async () => {
+    const { coordinator, events } = await coordinate(1);
+    const { port } = coordinator;
+    const heldOpen = { host: '127.0.0.1', port, rejectUnauthorized: false, allowHalfOpen: true };
+    const socket = connect(heldOpen);
+    const closed = new Promise((resolve) => socket.once('close', resolve));
+    socket.on('error', () => {}); // what it says in the end is heard by nobody
+    await once(socket, 'secureConnect');
+    socket.write(frame({ protocol: HOST_PROTOCOL, secret: 'guessed', version: '1.2.3' }));
+    socket.resume();
+    await once(socket, 'end');
+    const talking = setInterval(() => socket.write('more'), 50);
+    cleanups.push(() => {
+      clearInterval(talking);
+      socket.destroy();
+    });
+    await closed;
+    expect(events).toEqual(['a host from 127.0.0.1 was refused: join_secret_wrong']);
   });
 });

@@ -12,6 +12,9 @@ export const STRANGER_FRAME_BYTES = 4 * 1024;
 /** Identities and recordings of a large part of a fleet. */
 export const FRAME_BYTES = 64 * 1024 * 1024;
 
+/** For the other side to read what was said last. */
+const LAST_WORD_MS = 2_000;
+
 /** Why a frame was not taken; never holds what was in it. */
 export class FrameRefused extends Error {
   override readonly name = 'FrameRefused';
@@ -127,7 +130,9 @@ export class Line {
     if (this.#socket.destroyed) return;
     this.#reason ??= 'it was told the end';
     this.#socket.end(frame(message));
-    this.#socket.setTimeout(2_000, () => this.#socket.destroy());
+    // In all: who goes on talking would hold its seat, and whoever waits for the end of all connections.
+    const patience = setTimeout(() => this.#socket.destroy(), LAST_WORD_MS);
+    this.#socket.once('close', () => clearTimeout(patience));
   }
 
   drop(reason: string): void {
