@@ -10,11 +10,11 @@ import {
   deviceTopicPrefix,
   filterCovers,
   filterMatches,
-  isMessageKey,
   isServerTopic,
   isTopicFilter,
   isTopicName,
   keylessLength,
+  parseDeviceTopic,
   type TopicLimits,
   TRUST_BUNDLE_TOPIC,
 } from '../contract/topics.ts';
@@ -141,14 +141,14 @@ export class Rights {
     return keyless === undefined ? MALFORMED : find(this.#rulesOf(verb), (rule) => filterMatches(rule, keyless));
   }
 
-  /** A key changes nothing about who may publish to a stream of its own; undefined for what can't be one. */
+  /** A key changes nothing about who may publish to a stream of its own; undefined for what has no key, or no stream, to be one. */
   #keyless(topic: string): string | undefined {
     const end = keylessLength(topic);
     const { identity } = this.#subject;
     if (end === topic.length || identity.kind !== 'device' || !topic.startsWith(deviceTopicPrefix(identity.id))) {
       return topic;
     }
-    return isMessageKey(topic.slice(end + 1)) ? topic.slice(0, end) : undefined;
+    return parseDeviceTopic(topic) === undefined ? undefined : topic.slice(0, end);
   }
 
   /** Of all topics that start with `$`, only the fleet's events can be read, by services, and the trust bundle, by all. */
