@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { makeScriptedAuthority } from '../../test/testkit/scripted-authority.ts';
@@ -10,15 +13,19 @@ import { AgentDevice } from './agent-device.ts';
 import { CommandBoard } from './command-board.ts';
 import { parseSettings } from './settings.ts';
 
+function agentWith(lines: readonly string[]): AgentDevice {
+  const text = [`state = ${join(temporaryDirectory(), 'state')}`, ...lines].join('\n');
+  const common = { schedule: realTimers, log: SILENT_LOG, now: Date.now, random: Math.random, version: '0' };
+  const board = new CommandBoard({ timeout: 30_000, schedule: realTimers });
+  return new AgentDevice({ ...common, board, settings: parseSettings(text, 'device.conf') });
+}
+
 /** An agent with these lines of settings, enrolled with a broker that says what it was sent. */
 async function start(...lines: readonly string[]) {
   const authority = makeScriptedAuthority();
   const broker = await startScriptedBroker(authority);
   const est = await startScriptedEstServer(authority, { mqttUrl: () => broker.mqttUrl });
-  const text = [`state = ${join(temporaryDirectory(), 'state')}`, ...lines].join('\n');
-  const common = { schedule: realTimers, log: SILENT_LOG, now: Date.now, random: Math.random, version: '0' };
-  const board = new CommandBoard({ timeout: 30_000, schedule: realTimers });
-  const agent = new AgentDevice({ ...common, board, settings: parseSettings(text, 'device.conf') });
+  const agent = agentWith(lines);
   onTestFinished(async () => {
     await agent.close();
     await Promise.all([broker.close(), est.close()]);
@@ -38,5 +45,35 @@ describe("the agent's device", () => {
     const second = await agent.publish('temperature', '2', { key: 'mine' });
     await Promise.all([first.acknowledged, second.acknowledged]);
     expect(broker.messages.map(({ key }) => key)).toEqual(keys(first.key));
+  });
+
+  it('keeps nobody waiting longer than they want to, though a server takes a new token and says nothing', async () => {
+    const sockets: Socket[] = [];
+    const silent = createServer((socket) => sockets.push(socket.on('error', () => {})));
+    silent.listen(0, '127.0.0.1');
+    await once(silent, 'listening');
+    const { port } = silent.address() as { readonly port: number };
+    const authority = makeScriptedAuthority();
+    const est = await startScriptedEstServer(authority, { mqttUrl: () => 'mqtts://localhost:9' });
+    const tokenFile = join(temporaryDirectory(), 'token');
+    const agent = agentWith([`token-file = ${tokenFile}`, `enroll = https://127.0.0.1:${port}`]);
+    onTestFinished(async () => {
+      const closed = agent.close();
+      for (const socket of sockets) socket.destroy();
+      silent.close();
+      await Promise.all([closed, est.close()]);
+      authority.dispose();
+    });
+    const patience = new AbortController();
+    agent.start();
+    await expect(agent.enrolled(patience.signal)).rejects.toThrow(/expected a bootstrap token/);
+    writeFileSync(tokenFile, est.token(), { mode: 0o600 });
+    const asked = once(silent, 'connection');
+    const waiting = agent.enrolled(patience.signal);
+    const outcome = expect(waiting).rejects.toMatchObject({ code: 'unavailable' });
+    await asked;
+    patience.abort();
+    await outcome;
+    expect(sockets[0]?.destroyed).toBe(false); // it is still tried
   });
 });

@@ -133,9 +133,16 @@ export class AgentDevice {
   async enrolled(patience: AbortSignal): Promise<void> {
     if (this.#device !== undefined) return;
     if (this.#waiting.size >= WAITING_MAX) throw this.#notEnrolled('too many wait for it');
-    // The token may have come since the file was looked at.
-    if (this.#refusedToken !== undefined) await this.#inTurn(() => this.#lookForToken());
-    const isOver = () => this.#device !== undefined || this.#refusedToken !== undefined || patience.aborted;
+    // The token may have come since the file was looked at; the look may take as long as an enrollment does.
+    let isLooking = this.#refusedToken !== undefined;
+    if (isLooking) {
+      void this.#inTurn(() => this.#lookForToken()).finally(() => {
+        isLooking = false;
+        this.#wake();
+      });
+    }
+    const isOver = () =>
+      this.#device !== undefined || patience.aborted || (!isLooking && this.#refusedToken !== undefined);
     while (!isOver()) {
       await new Promise<void>((resolve) => {
         const wake = () => {

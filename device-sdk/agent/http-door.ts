@@ -27,6 +27,8 @@ export interface Door {
   close(): Promise<void>;
 }
 
+/** Of all applications: each may hold a payload, and an answer that it waits for. */
+const CONNECTIONS_MAX = 256;
 const TOKEN_MAX = 4_096;
 const PATHS =
   '/v1/status, /v1/telemetry/STREAM, /v1/events/TYPE, /v1/commands, /v1/responses/ID, /v1/renew or /v1/enroll';
@@ -40,6 +42,7 @@ export async function openHttpDoor(options: HttpDoorOptions): Promise<Door> {
   const server = createServer({ requestTimeout: 30_000, headersTimeout: 10_000 }, (request, response) => {
     void answer(request, response, options);
   });
+  server.maxConnections = CONNECTIONS_MAX;
   await listening(server, options.socket);
   chmodSync(options.socket, options.socketMode);
   return {
