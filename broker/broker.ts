@@ -169,6 +169,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     grace: WILL_GRACE,
     now,
     log,
+    passedOn,
     rightsOf: (subject) => policies.rightsOf(subject),
     accept: (message) => telemetry.accept(message),
     publish: (message) => engine.publish(message),

@@ -7,6 +7,7 @@
 import type { Logger } from 'pino';
 import type { Accepted, TelemetryMessage } from '../telemetry/telemetry.ts';
 import type { Rights, Subject } from './acl.ts';
+import type { PassedOn } from './passed-on.ts';
 import { ownTelemetry } from './session.ts';
 import type { LeftWill, SessionStore } from './session-store.ts';
 
@@ -16,6 +17,7 @@ export interface LeftWillsOptions {
   readonly grace: number;
   readonly now: () => number;
   readonly log: Logger;
+  readonly passedOn: PassedOn;
   rightsOf(subject: Subject): Promise<Rights>;
   accept(message: TelemetryMessage): Promise<Accepted>;
   publish(message: { readonly topic: string; readonly payload: Buffer; readonly qos: 0 | 1 }): Promise<void>;
@@ -58,7 +60,7 @@ export class LeftWills {
 
   /** Under the rights of the day it is published. */
   async #publish(will: LeftWill): Promise<void> {
-    const { store, now, accept, publish, rightsOf } = this.#options;
+    const { store, now, accept, passedOn, publish, rightsOf } = this.#options;
     const { identity } = will.subject;
     const { qos = 0, retain = false } = will.packet;
     const own = ownTelemetry(identity, will.packet.topic);
@@ -70,6 +72,7 @@ export class LeftWills {
       const { stream, key } = own;
       const at = { device: identity.id, stream, receivedAt: now(), qos: qos as 0 | 1 | 2, payload };
       await accept(key === undefined ? at : { ...at, key });
+      if (key !== undefined) passedOn.add(passedOn.nameOf(identity.id, key));
     }
     if (retain) await store.retainLeft({ ...will, packet: { ...will.packet, topic } });
     await publish({ topic, payload, qos: qos > 0 ? 1 : 0 });

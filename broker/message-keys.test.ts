@@ -121,6 +121,26 @@ describe('a message with a key', () => {
     expect(stored()).toEqual(['temp k1 x 1']);
   });
 
+  it('is the same as a will, and one that was sent before is not passed on', async () => {
+    await start();
+    const listener = await bed.connectService('listener');
+    await listener.subscribe({ topic: 'devices/+/telemetry/+', qos: 1 });
+    const credentials = bed.enroll(device('dev-1'));
+    const connect = (key: string) =>
+      bed.session(credentials, { clientId: 'dev-1', will: { topic: keyed(key), payload: 'off', qos: 1 } });
+    (await connect('k1')).destroy();
+    expect(await listener.next()).toMatchObject({ cmd: 'publish', topic: plain, payload: Buffer.from('off') });
+    const again = await connect('k1');
+    publish(again, keyed('k1'), 1);
+    await again.settled();
+    again.destroy();
+    await bed.event('disconnected', (event) => bed.events.filter(({ type }) => type === event.type).length === 2);
+    (await connect('k2')).destroy();
+    expect(await listener.next()).toMatchObject({ cmd: 'publish', topic: plain, payload: Buffer.from('off') });
+    expect(await heard(listener)).toEqual([]);
+    expect(stored()).toEqual(['temp k1 off 1', 'temp k2 off 1']);
+  });
+
   it('that was stored, but given to nobody, since its sender was cut off, is passed on when it comes again', async () => {
     let answer: (() => void) | undefined;
     let isFirst = true;
