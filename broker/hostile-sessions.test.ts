@@ -1,5 +1,6 @@
 /** Clients that break off or ask for too much in the middle of something: what is kept for them stays right and bounded. */
 
+import mqttPacket from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
 import { device, Testbed, type TestbedOptions } from './testbed/testbed.ts';
 
@@ -45,6 +46,29 @@ describe('a kept session', () => {
     }
     expect(await bed.sessions.memory.subscriptionsByClient({ id: 'dev-1' })).toHaveLength(3);
   });
+});
+
+it.each(['and nothing more', 'and the rest a byte at a time'])('half a packet %s is silence', async (rest) => {
+  await start({ limits: { keepalive: 200 } });
+  const client = await bed.connectDevice('dev-1', { keepalive: 0 });
+  const whole = mqttPacket.generate({
+    cmd: 'publish',
+    topic: 'devices/dev-1/telemetry/t',
+    payload: Buffer.alloc(100_000),
+    qos: 1,
+    messageId: 1,
+    retain: false,
+    dup: false,
+  });
+  let sent = Math.floor(whole.length / 2);
+  client.send(whole.subarray(0, sent));
+  const timer = setInterval(() => {
+    if (rest !== 'and nothing more') client.send(whole.subarray(sent, ++sent));
+  }, 5);
+  await client.closed;
+  clearInterval(timer);
+  expect(await bed.event('disconnected')).toMatchObject({ reason: 'keepalive_timeout' });
+  expect(bed.accepted).toEqual([]);
 });
 
 it('UNSUBSCRIBE of filters that are not there, twice in one packet too, is answered and changes nothing', async () => {
