@@ -117,6 +117,8 @@ function judge(tx: Transaction, { serial, der, publicKeySha256 }: RecoveryClaim,
   if (tx.now >= parent.notAfter + limits.graceMs) return refused('grace_over', holder);
   const newest = findCertificateByKey(tx, publicKeySha256);
   if (newest?.parentSerial === serial && isLive(newest, tx.now)) return { outcome: 'replayed', certificate: newest };
+  // A key of which one certificate was revoked alone gets no other from one that ended before.
+  if (newest?.revokedAt !== undefined) return refused('parent_not_good', holder);
   if (isSuperseded(parent, tx.now)) return refused('parent_superseded', holder);
   if (parent.publicKeySha256 !== publicKeySha256) return refused('key_differs', holder);
   // One that was recovered already leads on, not the one before it.

@@ -89,6 +89,21 @@ export function recoveryBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await recover()).toEqual({ outcome: 'refused', refusal: 'parent_superseded' });
     });
 
+    it('is refused to a key of which a recovered certificate was revoked alone', async () => {
+      const { fleet, parent, recover } = await opened(-1);
+      const certificate = fleet.issue('next');
+      await fleet.registry.commitRenewal({ parentSerial: parent.serial, certificate, address: '192.0.2.9' });
+      fleet.pass(2 * DAY);
+      const outcome = await recover();
+      if (outcome.outcome !== 'recovered') expect.unreachable();
+      await fleet.registry.revokeCertificate(outcome.certificate.serial, 'keyCompromise', 'operator/local');
+      const claim = { serial: parent.serial, der: parent.der, publicKeySha256: parent.publicKeySha256 };
+      const refused = { outcome: 'refused', refusal: 'parent_not_good' };
+      expect(await fleet.registry.admitRecovery(claim)).toEqual(refused);
+      expect(await recover()).toEqual(refused);
+      expect(await fleet.registry.standing(certificate.serial)).toMatchObject({ state: 'good' });
+    });
+
     it('waives nothing but the dates', async () => {
       const { fleet, parent, recover } = await opened();
       const no = (refusal: string) => ({ outcome: 'refused', refusal });
