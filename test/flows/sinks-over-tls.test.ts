@@ -3,7 +3,7 @@
 import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { loadConfig } from '../../cli/config-sources.ts';
 import { sinkSettings } from '../../cli/sink-settings.ts';
 import { openSinks, type SinkStatus } from '../../sinks/open.ts';
@@ -131,6 +131,18 @@ for (const [kind, what, programs] of KINDS) {
       expect(sink.counters()).toMatchObject({ 'sink_up/sink=out': 0, 'sink_untrusted/sink=out': 1 });
       const said = sink.log.filter((line) => line.includes('a certificate does not count'));
       expect(said.map((line) => JSON.parse(line))).toMatchObject([{ level: 50, reason: found.reason }]);
+    });
+
+    it('sends nothing to such a target where the environment tells Node to verify nothing', async () => {
+      const target = await start({ server: good });
+      vi.stubEnv('NODE_TLS_REJECT_UNAUTHORIZED', '0');
+      onTestFinished(() => {
+        vi.unstubAllEnvs();
+      });
+      const sink = await run([...target.settings, `caFile: ${new TlsFolder().put('ca', another.rootPem)}`]);
+      await sink.send(5);
+      await sink.until(isUntrusted);
+      expect(await target.count()).toBe(0);
     });
 
     it('shows its certificate to a target that asks for one, and says so when it has none', async () => {
