@@ -16,6 +16,7 @@ import { certificatesIn } from './issued-chain.ts';
 import { fetchRenewalInfo } from './renewal-info.ts';
 import { Renewer, validityOf } from './renewer.ts';
 import type { Schedule } from './schedule.ts';
+import { SerialQueue } from './serial-queue.ts';
 import type { Standing } from './standing.ts';
 import { judgeBundle, judgeRoots, type TrustJudgement } from './trust-bundle.ts';
 import type { Uplink } from './uplink.ts';
@@ -41,7 +42,7 @@ export class IdentityKeeper {
   #wasUntrusted = false;
   #renewal: Promise<void> | undefined;
   /** The identity is read, changed and written by one at a time: two bundles, or a bundle and a renewal, may come together. */
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #turns = new SerialQueue();
 
   constructor(options: IdentityKeeperOptions) {
     const { identity, clock, random, schedule, log } = options;
@@ -71,7 +72,7 @@ export class IdentityKeeper {
 
   /** A bundle of roots was offered, PEM. Resolves when what is trusted now survives a power cut. */
   trust(bundlePem: string): Promise<void> {
-    return this.#inTurn(() => this.#follow(judgeBundle(this.#identity.rootPem, bundlePem)));
+    return this.#turns.run(() => this.#follow(judgeBundle(this.#identity.rootPem, bundlePem)));
   }
 
   start(): void {
@@ -102,14 +103,16 @@ export class IdentityKeeper {
 
   /** Two calls at one time are one renewal. */
   renew(): Promise<void> {
-    this.#renewal ??= this.#inTurn(() => this.#renew()).finally(() => {
-      this.#renewal = undefined;
-    });
+    this.#renewal ??= this.#turns
+      .run(() => this.#renew())
+      .finally(() => {
+        this.#renewal = undefined;
+      });
     return this.#renewal;
   }
 
   enroll(token: string): Promise<void> {
-    return this.#inTurn(() => this.#enroll(token));
+    return this.#turns.run(() => this.#enroll(token));
   }
 
   async #enroll(token: string): Promise<void> {
@@ -142,13 +145,7 @@ export class IdentityKeeper {
   async close(): Promise<void> {
     this.#ending.abort();
     this.#renewer.stop();
-    await this.#turn;
-  }
-
-  #inTurn<T>(act: () => Promise<T>): Promise<T> {
-    const turn = this.#turn.then(act);
-    this.#turn = turn.catch(() => {});
-    return turn;
+    await this.#turns.idle();
   }
 
   async #renew(): Promise<void> {
@@ -197,7 +194,7 @@ export class IdentityKeeper {
     const { enrollUrl } = this.#identity;
     try {
       const offered = await fetchCaCertificates({ url: enrollUrl, root: 'unverified', signal: this.#ending.signal });
-      await this.#inTurn(() => {
+      await this.#turns.run(() => {
         const trusted = certificatesIn(this.#identity.rootPem);
         return this.#follow(judgeRoots(trusted, [...trusted, ...offered])); // nobody who is unverified takes a root away
       });

@@ -2,6 +2,7 @@
 
 import { readFile } from 'node:fs/promises';
 import { writeDurably } from './durable-file.ts';
+import { SerialQueue } from './serial-queue.ts';
 
 export interface JsonFile {
   /** Undefined when there is no such file; rejects when it can't be read or is no JSON. */
@@ -11,7 +12,7 @@ export interface JsonFile {
 }
 
 export function jsonFile(path: string, mode: number): JsonFile {
-  let saving: Promise<void> = Promise.resolve();
+  const writes = new SerialQueue(); // they share a temporary file
   return {
     load: async () => {
       let text: string;
@@ -25,10 +26,7 @@ export function jsonFile(path: string, mode: number): JsonFile {
     },
     save: (value) => {
       const text = `${JSON.stringify(value)}\n`;
-      const write = () => writeDurably(path, text, mode);
-      const saved = saving.then(write); // they share a temporary file
-      saving = saved.catch(() => {});
-      return saved;
+      return writes.run(() => writeDurably(path, text, mode));
     },
   };
 }

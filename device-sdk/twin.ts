@@ -10,6 +10,7 @@ import type { DeviceLog } from './device-state.ts';
 import type { JsonFile } from './json-file.ts';
 import type { Payload } from './payload.ts';
 import type { Receipt } from './receipt.ts';
+import { SerialQueue } from './serial-queue.ts';
 
 export interface TwinState<State> {
   /** Zero until there is one. Grows by one or more with each change. */
@@ -40,7 +41,7 @@ export class Twin<Desired extends object = JsonObject, Reported extends object =
   readonly #listeners = new Set<DesiredListener<Desired>>();
   #desired: TwinState<JsonObject>;
   #reported: TwinState<JsonObject>;
-  #changing: Promise<unknown> = Promise.resolve();
+  readonly #changes = new SerialQueue();
 
   private constructor(options: TwinOptions, { desired, reported }: StoredTwin) {
     this.#options = options;
@@ -91,7 +92,7 @@ export class Twin<Desired extends object = JsonObject, Reported extends object =
    * next report, or when the device is opened again.
    */
   report(patch: { readonly [Member in keyof Reported]?: Reported[Member] | null }): Promise<Receipt> {
-    return this.#inTurn(async () => {
+    return this.#changes.run(async () => {
       const before = this.#reported;
       const state = merge(before.state, plain(patch)) as JsonObject;
       const reported = { version: before.version + 1, state };
@@ -103,7 +104,7 @@ export class Twin<Desired extends object = JsonObject, Reported extends object =
 
   /** A desired state arrived. Resolves when it survives a power cut. */
   receive(payload: Buffer): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#changes.run(async () => {
       const desired = this.#read(payload);
       if (desired === undefined || desired.version <= this.#desired.version) return;
       await this.#save({ desired, reported: this.#reported });
@@ -115,9 +116,11 @@ export class Twin<Desired extends object = JsonObject, Reported extends object =
   /** Says again what was reported last: it may not have left the device, or the broker may have lost it. */
   async repeat(): Promise<void> {
     if (this.#reported.version === 0) return;
-    await this.#inTurn(() => this.#publish()).catch((error) => {
-      this.#options.log.warn({ code: asDeviceError(error, 'internal').code }, 'twin not reported');
-    });
+    await this.#changes
+      .run(() => this.#publish())
+      .catch((error) => {
+        this.#options.log.warn({ code: asDeviceError(error, 'internal').code }, 'twin not reported');
+      });
   }
 
   #publish(): Promise<Receipt> {
@@ -159,12 +162,6 @@ export class Twin<Desired extends object = JsonObject, Reported extends object =
     return this.#options.file.save(twin).catch((error: NodeJS.ErrnoException) => {
       throw new DeviceError('queue_unwritable', { reason: error.code ?? 'unknown', cause: error });
     });
-  }
-
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#changing.then(work);
-    this.#changing = done.catch(() => {});
-    return done;
   }
 }
 

@@ -16,6 +16,7 @@ import type { Payload } from '../payload.ts';
 import type { Receipt } from '../receipt.ts';
 import { validityOf } from '../renewer.ts';
 import type { Schedule } from '../schedule.ts';
+import { SerialQueue } from '../serial-queue.ts';
 import type { CommandBoard } from './command-board.ts';
 import type { AgentSettings } from './settings.ts';
 import { stampOf, tokenIn } from './token-file.ts';
@@ -71,7 +72,7 @@ export class AgentDevice {
   #failures = 0;
   #cancel: (() => void) | undefined;
   /** One try to open or enroll after the other. */
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #turns = new SerialQueue();
   /** What the token file was, while only another token can help. */
   #refusedToken: string | undefined;
   readonly #waiting = new Set<() => void>();
@@ -136,10 +137,12 @@ export class AgentDevice {
     // The token may have come since the file was looked at; the look may take as long as an enrollment does.
     let isLooking = this.#refusedToken !== undefined;
     if (isLooking) {
-      void this.#inTurn(() => this.#lookForToken()).finally(() => {
-        isLooking = false;
-        this.#wake();
-      });
+      void this.#turns
+        .run(() => this.#lookForToken())
+        .finally(() => {
+          isLooking = false;
+          this.#wake();
+        });
     }
     const isOver = () =>
       this.#device !== undefined || patience.aborted || (!isLooking && this.#refusedToken !== undefined);
@@ -172,7 +175,7 @@ export class AgentDevice {
 
   /** Enrolls with this token: the first time, or again under its own name. The token is not kept. */
   async enroll(token: string): Promise<void> {
-    const before = await this.#inTurn(async () => {
+    const before = await this.#turns.run(async () => {
       if (this.#device !== undefined) return this.#device;
       const stamp = await stampOf(this.#options.settings.tokenFile);
       await this.#open(token);
@@ -188,7 +191,7 @@ export class AgentDevice {
     this.#ending.abort();
     this.#cancel?.();
     this.#listeners.clear();
-    await this.#turn;
+    await this.#turns.idle();
     await this.#device?.close();
   }
 
@@ -208,12 +211,6 @@ export class AgentDevice {
     return `expected a bootstrap token in ${this.#options.settings.tokenFile}, or by "rollcall-device enroll --token @FILE"`;
   }
 
-  #inTurn<T>(act: () => Promise<T>): Promise<T> {
-    const turn = this.#turn.then(act);
-    this.#turn = turn.catch(() => {});
-    return turn;
-  }
-
   #wake(): void {
     for (const wake of [...this.#waiting]) wake();
   }
@@ -225,7 +222,7 @@ export class AgentDevice {
   }
 
   #try(): void {
-    void this.#inTurn(async () => {
+    void this.#turns.run(async () => {
       if (this.#device === undefined && !this.#ending.signal.aborted) await this.#tryNow();
     });
   }
@@ -284,7 +281,7 @@ export class AgentDevice {
   }
 
   #waitForToken(): void {
-    this.#later(TOKEN_LOOK_MS, () => void this.#inTurn(() => this.#lookForToken()));
+    this.#later(TOKEN_LOOK_MS, () => void this.#turns.run(() => this.#lookForToken()));
   }
 
   async #lookForToken(): Promise<void> {
