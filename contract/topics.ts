@@ -6,8 +6,8 @@
 import { type DeviceId, type GroupName, parseDeviceId, parseGroupName } from './identity.ts';
 import { type LifecycleType, NOBODY } from './lifecycle.ts';
 
-/** One level that we name ourselves: a stream, an event type, a command name, a request id. */
-const LEVEL_RULE = 'one to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit';
+/** One level that we name ourselves: a stream, an event type, a command name, a request id, the key of a message. */
+export const LEVEL_RULE = 'one to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit';
 
 const LEVEL = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 

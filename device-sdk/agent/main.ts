@@ -14,7 +14,7 @@ import type { AgentStatus } from './agent-device.ts';
 import { agentLog } from './agent-log.ts';
 import { examine, type Finding } from './doctor.ts';
 import { publishPatiently } from './patient-publish.ts';
-import { DEFAULT_PATIENCE_S, PATIENCE_MAX_S } from './publish-request.ts';
+import { DEFAULT_PATIENCE_S, PATIENCE_MAX_S, parsePatience } from './publish-request.ts';
 import { serviceManager } from './service-manager.ts';
 import { type AgentSettings, readSettings, SETTINGS_FILE, SettingsError } from './settings.ts';
 
@@ -105,8 +105,8 @@ function readCommandLine(argv: readonly string[]) {
 function patienceOf({ wait, timeout }: { readonly wait?: boolean; readonly timeout?: string }): number | undefined {
   if (timeout === undefined) return wait === true ? DEFAULT_PATIENCE_S : undefined;
   if (wait !== true) throw new UsageError('--timeout: expected --wait beside it');
-  const seconds = /^[0-9]{1,4}$/.test(timeout) ? Number(timeout) : 0;
-  if (seconds < 1 || seconds > PATIENCE_MAX_S) {
+  const seconds = parsePatience(timeout);
+  if (seconds === undefined) {
     throw new UsageError(`--timeout: expected 1 to ${PATIENCE_MAX_S} seconds, found ${JSON.stringify(timeout)}`);
   }
   return seconds;

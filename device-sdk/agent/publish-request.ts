@@ -3,7 +3,7 @@
  * Knows the device, and neither the socket nor how the body was read.
  */
 
-import { isMessageKey } from '../../contract/topics.ts';
+import { isMessageKey, LEVEL_RULE } from '../../contract/topics.ts';
 import { asDeviceError, DeviceError } from '../device-error.ts';
 import type { TelemetryOptions } from '../device-options.ts';
 import type { DeviceState } from '../device-state.ts';
@@ -46,23 +46,28 @@ export interface PublishAnswer {
 export const DEFAULT_PATIENCE_S = 60;
 export const PATIENCE_MAX_S = 3_600;
 
+/** Whole seconds, 1 to {@link PATIENCE_MAX_S}; undefined for every other text. */
+export function parsePatience(text: string): number | undefined {
+  const seconds = /^[0-9]{1,4}$/.test(text) ? Number(text) : 0;
+  return seconds >= 1 && seconds <= PATIENCE_MAX_S ? seconds : undefined;
+}
+
 /** What `?qos=`, `?key=`, `?wait=` and `?timeout=` say. Throws `request_invalid`. */
 export function publishRequest(kind: PublishRequest['kind'], name: string, query: URLSearchParams): PublishRequest {
   const qos = query.get('qos') ?? '1';
   const wait = query.get('wait') ?? '0';
-  const seconds = query.get('timeout') ?? String(DEFAULT_PATIENCE_S);
-  const isTime = /^[0-9]{1,4}$/.test(seconds) && Number(seconds) >= 1 && Number(seconds) <= PATIENCE_MAX_S;
-  if ((qos !== '0' && qos !== '1') || (wait !== '0' && wait !== '1') || !isTime) {
+  const seconds = parsePatience(query.get('timeout') ?? String(DEFAULT_PATIENCE_S));
+  if ((qos !== '0' && qos !== '1') || (wait !== '0' && wait !== '1') || seconds === undefined) {
     const reason = `expected qos=0 or 1, wait=0 or 1, timeout=1 to ${PATIENCE_MAX_S} seconds`;
     throw new DeviceError('request_invalid', { reason, status: 400 });
   }
   const key = query.get('key') ?? undefined;
   if (key !== undefined && (kind === 'events' || !isMessageKey(key))) {
-    const reason = 'expected a key on telemetry alone, of one to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit';
+    const reason = `expected a key on telemetry alone, of ${LEVEL_RULE}`;
     throw new DeviceError('request_invalid', { reason, status: 400 });
   }
   const waits = wait === '1' && qos === '1';
-  return { kind, name, qos: qos === '0' ? 0 : 1, key, patience: waits ? Number(seconds) * 1_000 : undefined };
+  return { kind, name, qos: qos === '0' ? 0 : 1, key, patience: waits ? seconds * 1_000 : undefined };
 }
 
 /**
