@@ -51,7 +51,7 @@ export async function introduceRooms(
     for (const serial of serials) renewed(holder.id, serial);
   });
   const listAnew = () => {
-    authority.refreshCrl().catch((error: unknown) => log.error({ error }, 'revocation list was not rebuilt'));
+    authority.refreshCrl().catch((error: unknown) => log.error({ err: error }, 'revocation list was not rebuilt'));
   };
   introduceStanding({
     registry,

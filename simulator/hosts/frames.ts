@@ -10,7 +10,7 @@ const HEAD_BYTES = 4;
 /** Of somebody who has not proven anything yet. */
 export const STRANGER_FRAME_BYTES = 4 * 1024;
 /** Identities and recordings of a large part of a fleet. */
-export const FRAME_BYTES = 64 * 1024 * 1024;
+const FRAME_BYTES = 64 * 1024 * 1024;
 
 /** For the other side to read what was said last. */
 const LAST_WORD_MS = 2_000;

@@ -37,7 +37,7 @@ export const hello = z.object({
 });
 export type Hello = z.output<typeof hello>;
 
-export const JOIN_REFUSALS = ['join_secret_wrong', 'join_version_mismatch', 'join_late', 'join_twice'] as const;
+const JOIN_REFUSALS = ['join_secret_wrong', 'join_version_mismatch', 'join_late', 'join_twice'] as const;
 export type JoinRefusal = (typeof JOIN_REFUSALS)[number];
 
 const index = z.int().min(0);
