@@ -96,6 +96,39 @@ describe('hosts that join', () => {
     await coordinator.gathered(PATIENCE_MS);
   });
 
+  it('and never say what time it is end the waiting no later than its signal', async () => {
+    const { coordinator } = await coordinate(1);
+    const { port, secret } = coordinator;
+    const socket = connect({ host: '127.0.0.1', port, rejectUnauthorized: false });
+    socket.on('error', () => {});
+    cleanups.push(() => socket.destroy());
+    const heard: Buffer[] = [];
+    const asked = new Promise<void>((resolve) => {
+      socket.on('data', (bytes: Buffer) => {
+        heard.push(bytes);
+        if (Buffer.concat(heard).includes('"ping"')) resolve();
+      });
+    });
+    const about = {
+      name: 'mute',
+      cores: 1,
+      workers: 1,
+      openFiles: 1,
+      portsPerAddress: 1,
+      sourceAddresses: 0,
+      memory: 0,
+    };
+    socket.write(frame({ protocol: HOST_PROTOCOL, secret, version: '1.2.3', ...about }));
+    const ending = new AbortController();
+    const gathered = expect(coordinator.gathered(PATIENCE_MS, ending.signal)).rejects.toMatchObject({
+      code: 'hosts_missing',
+      reason: 'expected 1, found 1 (mute) when the run was ended',
+    });
+    await asked;
+    ending.abort();
+    await gathered;
+  });
+
   it('too few, in the time there is, are told apart', async () => {
     const { coordinator } = await coordinate(2);
     await joined(coordinator, 'a');

@@ -93,12 +93,12 @@ export class Coordinator {
     signal?.addEventListener('abort', stopped);
     if (signal?.aborted === true) stopped();
     try {
-      await Promise.race([this.#full.promise, early.promise]);
+      const clocksKnown = this.#full.promise.then(() => Promise.all(this.#hosts.map((host) => host.learnClock())));
+      await Promise.race([clocksKnown, early.promise]);
     } finally {
       clearTimeout(timer);
       signal?.removeEventListener('abort', stopped);
     }
-    await Promise.all(this.#hosts.map((host) => host.learnClock()));
     const lost = this.#hosts.find(({ loss }) => loss !== undefined);
     if (lost !== undefined) throw lost.loss as Problem;
   }
