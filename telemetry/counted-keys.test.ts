@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { deviceNamed } from '../test/behaviour/telemetry.ts';
+import { deviceNamed } from '../test/behaviour/telemetry-messages.ts';
 import { temporaryDirectory } from '../test/testkit/temporary.ts';
 import { pack } from './batch.ts';
 import { CountedKeys, countedKey } from './counted-keys.ts';

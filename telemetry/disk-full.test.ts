@@ -5,7 +5,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { deviceNamed, message } from '../test/behaviour/telemetry.ts';
+import { deviceNamed, message } from '../test/behaviour/telemetry-messages.ts';
 import { temporaryDirectory } from '../test/testkit/temporary.ts';
 import { openTelemetry } from './open.ts';
 

@@ -2,7 +2,7 @@
 
 import { pino } from 'pino';
 import { expect, it, onTestFinished } from 'vitest';
-import { deviceNamed, message } from '../test/behaviour/telemetry.ts';
+import { deviceNamed, message } from '../test/behaviour/telemetry-messages.ts';
 import { temporaryDirectory } from '../test/testkit/temporary.ts';
 import { openTelemetry } from './open.ts';
 

@@ -3,7 +3,7 @@
 import { closeSync, openSync, readdirSync, statSync, truncateSync, writeSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { message } from '../test/behaviour/telemetry.ts';
+import { message } from '../test/behaviour/telemetry-messages.ts';
 import { temporaryDirectory } from '../test/testkit/temporary.ts';
 import { pack } from './batch.ts';
 import { Journal, type JournalOptions } from './journal.ts';

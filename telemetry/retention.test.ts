@@ -3,7 +3,7 @@
 import { readdirSync } from 'node:fs';
 import { pino } from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { deviceNamed, message } from '../test/behaviour/telemetry.ts';
+import { deviceNamed, message } from '../test/behaviour/telemetry-messages.ts';
 import { temporaryDirectory } from '../test/testkit/temporary.ts';
 import { believedTime } from './believed-time.ts';
 import { openTelemetry } from './open.ts';

@@ -3,7 +3,7 @@
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { deviceNamed } from '../test/behaviour/telemetry.ts';
+import { deviceNamed } from '../test/behaviour/telemetry-messages.ts';
 import { temporaryDirectory } from '../test/testkit/temporary.ts';
 import { pack } from './batch.ts';
 import { ReceivedNames, SentNames } from './names.ts';

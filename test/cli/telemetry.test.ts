@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { telemetryTopic } from '../../contract/topics.ts';
-import { deviceNamed } from '../behaviour/telemetry.ts';
+import { deviceNamed } from '../behaviour/telemetry-messages.ts';
 import type { Ended } from '../testkit/child-process.ts';
 import { startFleet, type TestFleet } from '../testkit/fleet.ts';
 import { openMqtt } from '../testkit/mqtt.ts';

@@ -13,7 +13,7 @@ import { exportText } from '../../console/export.ts';
 import type { DeviceId } from '../../contract/identity.ts';
 import { openTelemetry } from '../../telemetry/open.ts';
 import type { Telemetry, Waiting } from '../../telemetry/telemetry.ts';
-import { deviceNamed } from '../behaviour/telemetry.ts';
+import { deviceNamed } from '../behaviour/telemetry-messages.ts';
 
 export const DEVICES = 10_000;
 const IN_FLIGHT = 500;

@@ -13,7 +13,7 @@ import { setTimeout as passed } from 'node:timers/promises';
 import { pino } from 'pino';
 import { openTelemetry } from '../../telemetry/open.ts';
 import type { Waiting } from '../../telemetry/telemetry.ts';
-import { deviceNamed } from '../behaviour/telemetry.ts';
+import { deviceNamed } from '../behaviour/telemetry-messages.ts';
 
 const [devices = '500', seconds = '3', rate = '0', keys = 'none'] = process.argv.slice(2);
 const IN_FLIGHT = 1000;

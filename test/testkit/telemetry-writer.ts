@@ -2,7 +2,7 @@
 
 import { pino } from 'pino';
 import { openTelemetry } from '../../telemetry/open.ts';
-import { message } from '../behaviour/telemetry.ts';
+import { message } from '../behaviour/telemetry-messages.ts';
 
 const [directory = '', prefix = ''] = process.argv.slice(2);
 const telemetry = await openTelemetry({ directory, now: Date.now, log: pino({ level: 'silent' }) });
