@@ -14,12 +14,19 @@ afterEach(() => bed?.close());
 
 const commands = 'devices/dev-1/commands/+/+';
 
+/** A device that is connected and wants its commands; `connect` brings it back to the session that is kept for it. */
+async function wantingCommands() {
+  const credentials = bed.enroll(device('dev-1'));
+  const connect = () => bed.session(credentials, { clientId: 'dev-1', clean: false });
+  const first = await connect();
+  await first.subscribe({ topic: commands, qos: 1 });
+  return { credentials, connect, first };
+}
+
 describe('a kept session', () => {
   it('has its filters and what came meanwhile, in order', async () => {
     await start();
-    const credentials = bed.enroll(device('dev-1'));
-    const first = await bed.session(credentials, { clientId: 'dev-1', clean: false });
-    await first.subscribe({ topic: commands, qos: 1 });
+    const { connect, first } = await wantingCommands();
     first.destroy();
     await bed.event('disconnected');
     const commander = await bed.connectService('commander');
@@ -27,23 +34,21 @@ describe('a kept session', () => {
       await commander.publish(`devices/dev-1/commands/a/${n}`, String(n), { qos: 1, messageId: n });
     }
     await commander.settled();
-    const again = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    const again = await connect();
     expect(again.packets[0]).toMatchObject({ cmd: 'connack', sessionPresent: true });
     expect(payloads(await again.settled())).toEqual(['1', '2', '3', '4', '5']);
   });
 
   it('gets a long backlog in steps, with what comes meanwhile behind it, each message once', async () => {
     await start({ limits: { replayPerSecond: 100, messagesPerSecond: 0 } });
-    const credentials = bed.enroll(device('dev-1'));
-    const first = await bed.session(credentials, { clientId: 'dev-1', clean: false });
-    await first.subscribe({ topic: commands, qos: 1 });
+    const { connect, first } = await wantingCommands();
     first.destroy();
     await bed.event('disconnected');
     const commander = await bed.connectService('commander');
     const send = (n: number) => commander.publish(`devices/dev-1/commands/a/${n}`, String(n), { qos: 1, messageId: n });
     for (let n = 1; n <= 20; n += 1) await send(n);
     await commander.settled();
-    const again = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    const again = await connect();
     const firstStep = payloads(await again.settled());
     expect(firstStep.length).toBeGreaterThan(0);
     expect(firstStep.length).toBeLessThan(20); // the connection serves its client between two steps
@@ -58,9 +63,7 @@ describe('a kept session', () => {
 
   it('gets again what it did not acknowledge, marked as sent before [MQTT-3.3.1-1], and then the rest', async () => {
     await start({ limits: { replayPerSecond: 50 } });
-    const credentials = bed.enroll(device('dev-1'));
-    const first = await bed.session(credentials, { clientId: 'dev-1', clean: false });
-    await first.subscribe({ topic: commands, qos: 1 });
+    const { connect, first } = await wantingCommands();
     const commander = await bed.connectService('commander');
     await commander.publish('devices/dev-1/commands/a/1', '1', { qos: 1, messageId: 1 });
     const sent = await first.next();
@@ -69,7 +72,7 @@ describe('a kept session', () => {
     await bed.event('disconnected');
     await commander.publish('devices/dev-1/commands/a/2', '2', { qos: 1, messageId: 2 });
     await commander.settled();
-    const again = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    const again = await connect();
     const { messageId } = sent as { readonly messageId: number };
     expect(await again.next()).toMatchObject({ payload: Buffer.from('1'), dup: true, messageId });
     expect(await again.next()).toMatchObject({ payload: Buffer.from('2'), dup: false });
@@ -77,25 +80,21 @@ describe('a kept session', () => {
 
   it('keeps no more than its share of messages: the oldest give way', async () => {
     await start({ limits: { queuedMessages: 3 } });
-    const credentials = bed.enroll(device('dev-1'));
-    const first = await bed.session(credentials, { clientId: 'dev-1', clean: false });
-    await first.subscribe({ topic: commands, qos: 1 });
+    const { connect, first } = await wantingCommands();
     first.destroy();
     await bed.event('disconnected');
     const commander = await bed.connectService('commander');
     for (let n = 1; n <= 8; n += 1)
       await commander.publish(`devices/dev-1/commands/a/${n}`, String(n), { qos: 1, messageId: n });
     await commander.settled();
-    const again = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    const again = await connect();
     expect(payloads(await again.settled())).toEqual(['6', '7', '8']);
     expect(bed.broker.counters().messages_not_queued).toBe(5);
   });
 
   it('makes room again as messages are acknowledged', async () => {
     await start({ limits: { queuedMessages: 3 } });
-    const credentials = bed.enroll(device('dev-1'));
-    const client = await bed.session(credentials, { clientId: 'dev-1', clean: false });
-    await client.subscribe({ topic: commands, qos: 1 });
+    const { first: client } = await wantingCommands();
     const commander = await bed.connectService('commander');
     for (let n = 1; n <= 10; n += 1) {
       await commander.publish(`devices/dev-1/commands/a/${n}`, String(n), { qos: 1, messageId: n });
@@ -108,9 +107,7 @@ describe('a kept session', () => {
 
   it('is forgotten when the client asks for a clean one', async () => {
     await start();
-    const credentials = bed.enroll(device('dev-1'));
-    const first = await bed.session(credentials, { clientId: 'dev-1', clean: false });
-    await first.subscribe({ topic: commands, qos: 1 });
+    const { connect, credentials, first } = await wantingCommands();
     first.destroy();
     await bed.event('disconnected');
     const commander = await bed.connectService('commander');
@@ -120,7 +117,7 @@ describe('a kept session', () => {
     expect(payloads(await clean.settled())).toEqual([]);
     clean.destroy();
     await clean.closed;
-    const again = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    const again = await connect();
     expect(again.packets[0]).toMatchObject({ sessionPresent: false });
     expect(payloads(await again.settled())).toEqual([]);
     expect(bed.broker.counters().kept_sessions).toBe(1);
@@ -129,14 +126,12 @@ describe('a kept session', () => {
   it('is forgotten when its client stays away', async () => {
     let time = Date.now();
     await start({ now: () => time, limits: { sessionExpiry: 1_000, sweepInterval: 5 } });
-    const credentials = bed.enroll(device('dev-1'));
-    const client = await bed.session(credentials, { clientId: 'dev-1', clean: false });
-    await client.subscribe({ topic: commands, qos: 1 });
+    const { connect, first: client } = await wantingCommands();
     client.destroy();
     await until(() => bed.broker.counters().sessions === 0);
     time += 2_000;
     await until(() => bed.broker.counters().kept_sessions === 0);
-    const again = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    const again = await connect();
     expect(again.packets[0]).toMatchObject({ sessionPresent: false });
   });
 
