@@ -191,7 +191,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     finished(session) {
       sessions.remove(session);
       backpressure.ended(session);
-      store.left(session.facts.clientId, now());
+      store.kept.left(session.facts.clientId, now());
     },
     violated: (session, violation) => reports.violated(session, violation),
     failed: (session, error) => reports.failed(session, error),
@@ -208,7 +208,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     byWire.set(wire, session);
     void leftWills.release(clientId);
     sessions.add(session);
-    store.arrived(clientId, ownerOf(subject.identity), subject, rights, clean);
+    store.kept.arrived(clientId, ownerOf(subject.identity), subject, rights, clean);
     reports.connected(session);
     wire.handTo(session);
     const handle = () => {
@@ -331,7 +331,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       event_loop_busy_seconds_total: performance.eventLoopUtilization().active / 1_000,
       sessions_not_read: backpressure.held,
       retained: store.retainedCount,
-      kept_sessions: store.keptCount,
+      kept_sessions: store.kept.size,
       messages_not_queued: options.sessions.counters().dropped,
       kept_bytes: options.sessions.counters().keptBytes,
       session_commits: options.sessions.counters().commits,

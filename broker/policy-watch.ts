@@ -28,7 +28,7 @@ export function watchPolicies(options: PolicyWatchOptions): () => void {
     for (const session of [...sessions.all()]) {
       if (!session.isEnded && scopesOf(session.facts.subject).includes(scope)) await reauthorization.hold(session);
     }
-    for (const kept of [...store.keptSessions()]) {
+    for (const kept of [...store.kept.holders()]) {
       if (scopesOf(kept.subject).includes(scope)) kept.setRights(await policies.rightsOf(kept.subject));
     }
   }

@@ -30,7 +30,7 @@ async function start() {
   });
   await store.setup({ id: 'broker', counter: 0 });
   const rights = new Rights(DEFAULT_DEVICE_POLICY, subject, topicLimits(DEFAULT_LIMITS));
-  store.arrived('dev-1', 'device/dev-1', subject, rights, false);
+  store.kept.arrived('dev-1', 'device/dev-1', subject, rights, false);
   return store;
 }
 

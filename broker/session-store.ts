@@ -8,24 +8,14 @@ import type { Readable } from 'node:stream';
 import { isServerTopic } from '../contract/topics.ts';
 import type { StoredSubscription } from '../sessions/filter-tree.ts';
 import type { ClientKey, StoredPacket } from '../sessions/packets.ts';
-import type { KeptRow, SessionMemory } from '../sessions/session-memory.ts';
+import type { SessionMemory } from '../sessions/session-memory.ts';
 import type { StoredWill, WillPacket } from '../sessions/wills.ts';
 import type { Rights, Subject } from './acl.ts';
 import { type ArrivalClient, Arrivals } from './arrivals.ts';
+import { KeptSessions } from './kept-sessions.ts';
 import type { BrokerLimits } from './limits.ts';
 import type { KeyedPacket } from './passed-on.ts';
 import { RetainedOwners } from './retained-owners.ts';
-
-/** A session that outlives its connections (MQTT clean session 0). */
-interface KeptSession {
-  readonly owner: string;
-  subject: Subject;
-  /** The subject, as it is written down. */
-  about: string;
-  rights: Rights;
-  /** Undefined while it is connected. */
-  awaySince: number | undefined;
-}
 
 /** A will of an earlier run of the server. */
 export interface LeftWill {
@@ -44,12 +34,6 @@ export interface LiveClient {
   readonly filters: { has(filter: string): boolean };
 }
 
-/** Sessions kept per owner; a service may choose its client ids. The oldest gives way. */
-const KEPT_PER_OWNER = 100;
-
-/** Expired sessions forgotten per sweep: each is some dozens of changes to be written. */
-const FORGOTTEN_PER_SWEEP = 100;
-
 /** Messages kept and not yet passed on by aedes; more than that many were lost on the way with their connections. */
 const UNDER_WAY = 10_000;
 
@@ -59,10 +43,9 @@ const EMPTY = Buffer.alloc(0);
 
 export class SessionStore {
   readonly arrivals: Arrivals;
+  readonly kept: KeptSessions;
   readonly #memory: SessionMemory;
   readonly #limits: BrokerLimits;
-  readonly #kept = new Map<string, KeptSession>();
-  readonly #keptBy = new Map<string, Set<string>>();
   readonly #retained: RetainedOwners;
   readonly #live: (clientId: string) => LiveClient | undefined;
   /** Numbers of messages that were kept before aedes publishes them. */
@@ -73,6 +56,7 @@ export class SessionStore {
   constructor(memory: SessionMemory, limits: BrokerLimits, live: (clientId: string) => LiveClient | undefined) {
     this.#memory = memory;
     this.arrivals = new Arrivals(memory);
+    this.kept = new KeptSessions(memory);
     this.#limits = limits;
     this.#retained = new RetainedOwners(limits);
     this.#live = live;
@@ -80,70 +64,10 @@ export class SessionStore {
 
   /** Takes over what an earlier run kept; before `setup`. Who can't be read again is forgotten. */
   async load(rightsOf: (subject: Subject) => Promise<Rights>, now: number): Promise<void> {
-    for (const row of this.#memory.takeKept()) {
-      const subject = subjectIn(row);
-      if (subject === undefined) this.#memory.forget(row.clientId);
-      else {
-        const rights = await rightsOf(subject);
-        // Who was connected when the server ended is away since now.
-        this.#add(row.clientId, { ...row, subject, rights, awaySince: Math.min(row.awaySince ?? now, now) });
-      }
-    }
+    await this.kept.load(rightsOf, now);
     for (const { topic, owner, bytes } of this.#memory.retainedOwners()) {
       if (owner !== undefined) this.#retained.set(topic, owner, bytes);
     }
-  }
-
-  /** A client has connected; what it leaves behind is kept unless it asked for a clean session. */
-  arrived(clientId: string, owner: string, subject: Subject, rights: Rights, clean: boolean): void {
-    const known = this.#kept.get(clientId);
-    if (clean) {
-      if (known !== undefined) this.#forget(clientId, known);
-      return;
-    }
-    const about = JSON.stringify(subject);
-    if (known !== undefined && known.about === about && known.owner === owner) {
-      known.rights = rights;
-      if (known.awaySince !== undefined) this.#memory.setAway(clientId, undefined);
-      known.awaySince = undefined;
-      return;
-    }
-    if (known !== undefined) this.#letGo(clientId, known);
-    this.#memory.keep(clientId, owner, about);
-    const own = this.#add(clientId, { owner, subject, about, rights, awaySince: undefined });
-    if (own.size > KEPT_PER_OWNER) this.#forgetOldest(own);
-  }
-
-  left(clientId: string, now: number): void {
-    const kept = this.#kept.get(clientId);
-    if (kept === undefined) return;
-    kept.awaySince = now;
-    this.#memory.setAway(clientId, now);
-  }
-
-  /** Sessions whose rights have to be compiled again after a change of policy, or of whom they belong to. */
-  *keptSessions(): Iterable<{
-    readonly clientId: string;
-    readonly subject: Subject;
-    setRights(rights: Rights, subject?: Subject): void;
-  }> {
-    for (const [clientId, kept] of this.#kept) {
-      yield {
-        clientId,
-        subject: kept.subject,
-        setRights: (rights, subject) => {
-          kept.rights = rights;
-          if (subject === undefined) return;
-          kept.subject = subject;
-          kept.about = JSON.stringify(subject);
-          this.#memory.keep(clientId, kept.owner, kept.about, kept.awaySince);
-        },
-      };
-    }
-  }
-
-  get keptCount(): number {
-    return this.#kept.size;
   }
 
   get retainedCount(): number {
@@ -162,7 +86,7 @@ export class SessionStore {
 
   /** Everyone who left something: to be asked for again after a restart. */
   owners(): ReadonlySet<string> {
-    return new Set([...this.#keptBy.keys(), ...this.#retained.owners(), ...this.leftWills().map(({ owner }) => owner)]);
+    return new Set([...this.kept.owners(), ...this.#retained.owners(), ...this.leftWills().map(({ owner }) => owner)]);
   }
 
   /** Whether an owner may retain so many bytes under a topic. */
@@ -191,9 +115,7 @@ export class SessionStore {
 
   /** Forgets everything that an identity left: sessions, queues, wills, retained messages; resolves when it is on disk. */
   async purge(owner: string): Promise<void> {
-    for (const clientId of [...(this.#keptBy.get(owner) ?? [])]) {
-      this.#forget(clientId, this.#kept.get(clientId) as KeptSession);
-    }
+    this.kept.purge(owner);
     for (const topic of this.#retained.topicsOf(owner)) {
       this.#retained.delete(topic);
       await this.#memory.storeRetained({ topic, payload: EMPTY });
@@ -209,13 +131,7 @@ export class SessionStore {
 
   /** Forgets sessions whose clients have been away for too long; some at a time. */
   sweep(now: number): void {
-    let forgotten = 0;
-    for (const [clientId, kept] of this.#kept) {
-      if (kept.awaySince === undefined || now - kept.awaySince <= this.#limits.sessionExpiry) continue;
-      this.#forget(clientId, kept);
-      forgotten += 1;
-      if (forgotten === FORGOTTEN_PER_SWEEP) return;
-    }
+    this.kept.sweep(now, this.#limits.sessionExpiry);
   }
 
   /** Wills of connections that ended with an earlier run of the server. */
@@ -242,44 +158,16 @@ export class SessionStore {
     await this.#memory.durable();
   }
 
-  #add(clientId: string, kept: KeptSession): Set<string> {
-    this.#kept.set(clientId, kept);
-    const own = this.#keptBy.get(kept.owner) ?? new Set();
-    this.#keptBy.set(kept.owner, own.add(clientId));
-    return own;
-  }
-
-  #forgetOldest(own: ReadonlySet<string>): void {
-    for (const clientId of own) {
-      const kept = this.#kept.get(clientId);
-      if (kept?.awaySince === undefined) continue;
-      this.#forget(clientId, kept);
-      return;
-    }
-  }
-
-  #letGo(clientId: string, kept: KeptSession): void {
-    this.#kept.delete(clientId);
-    const own = this.#keptBy.get(kept.owner);
-    own?.delete(clientId);
-    if (own?.size === 0) this.#keptBy.delete(kept.owner);
-  }
-
-  #forget(clientId: string, kept: KeptSession): void {
-    this.#letGo(clientId, kept);
-    this.#memory.forget(clientId);
-  }
-
   /** Each client once, however many of its filters match, by the one with the highest QoS [MQTT-3.3.5-1]. */
   #receivers(subscriptions: readonly StoredSubscription[], topic: string): readonly StoredSubscription[] {
     if (subscriptions.length === 0) return subscriptions;
     const receivers = new Map<string, StoredSubscription>();
     for (const subscription of subscriptions) {
       const { clientId, qos } = subscription;
-      const kept = this.#kept.get(clientId);
+      const rights = this.kept.rightsOf(clientId);
       const highest = receivers.get(clientId)?.qos;
-      if (kept === undefined || (highest !== undefined && highest >= qos)) continue;
-      if (highest !== undefined || kept.rights.mayReceive(topic).allowed) receivers.set(clientId, subscription);
+      if (rights === undefined || (highest !== undefined && highest >= qos)) continue;
+      if (highest !== undefined || rights.mayReceive(topic).allowed) receivers.set(clientId, subscription);
     }
     return [...receivers.values()];
   }
@@ -314,7 +202,7 @@ export class SessionStore {
     client: ClientKey,
     subscriptions: readonly { readonly topic: string; readonly qos: number }[],
   ): Promise<void> {
-    const rights = this.#kept.get(client.id)?.rights;
+    const rights = this.kept.rightsOf(client.id);
     const filters = this.#live(client.id)?.filters;
     const granted = subscriptions.filter(({ topic }) => filters?.has(topic) && rights?.maySubscribe(topic).allowed);
     if (granted.length > 0) await this.#memory.addSubscriptions(client, granted);
@@ -329,12 +217,12 @@ export class SessionStore {
   }
 
   subscriptionsByTopic(topic: string): Promise<StoredSubscription[]> {
-    return this.#kept.size === 0 ? NOBODY : this.#memory.subscriptionsByTopic(topic);
+    return this.kept.size === 0 ? NOBODY : this.#memory.subscriptionsByTopic(topic);
   }
 
   /** Called with every clean CONNECT, when `arrived` has forgotten everything. */
   cleanSubscriptions(client: ClientKey): Promise<void> {
-    return this.#kept.has(client.id) ? this.#memory.cleanSubscriptions(client) : NOTHING;
+    return this.kept.has(client.id) ? this.#memory.cleanSubscriptions(client) : NOTHING;
   }
 
   countOffline(): Promise<unknown> {
@@ -372,7 +260,7 @@ export class SessionStore {
     if (packet.messageId === undefined) return undefined;
     // And with those that it could not send again, since their client is gone or reads nothing: they are not acknowledged.
     const isSentAgain = packet.cmd === 'publish';
-    if (isSentAgain && this.#kept.get(client.id)?.rights.mayReceive(packet.topic).allowed) return undefined;
+    if (isSentAgain && this.kept.rightsOf(client.id)?.mayReceive(packet.topic).allowed) return undefined;
     return this.#memory.outgoingClearMessageId(client, packet);
   }
 
@@ -412,7 +300,7 @@ export class SessionStore {
   /** In one commit with what the message leaves in queues: sent again, it must be neither lost nor queued twice. */
   incomingStorePacket(client: ArrivalClient, packet: StoredPacket): Promise<void> {
     const kept = (packet as KeyedPacket).isRepeated === true ? undefined : this.keep(packet);
-    const isOver = client.clean !== true && !this.#kept.has(client.id);
+    const isOver = client.clean !== true && !this.kept.has(client.id);
     const stored = isOver ? NOTHING : this.arrivals.arrived(client, packet);
     return kept === undefined ? stored : Promise.all([kept, stored]).then(() => {});
   }
@@ -456,15 +344,6 @@ export class SessionStore {
 
   destroy(): Promise<void> {
     return NOTHING;
-  }
-}
-
-function subjectIn({ about }: KeptRow): Subject | undefined {
-  try {
-    const subject = JSON.parse(about) as Subject;
-    return subject.identity === undefined ? undefined : subject;
-  } catch {
-    return undefined;
   }
 }
 

@@ -87,7 +87,7 @@ export class StandingChanges {
     await Promise.all(live.filter((session) => !session.isEnded).map((session) => reauthorization.hold(session)));
     const rights = await policies.rightsOf(subject);
     if (this.#latest.get(key) === change) {
-      for (const kept of store.keptSessions()) {
+      for (const kept of store.kept.holders()) {
         if (formatIdentity(kept.subject.identity) === key) kept.setRights(rights, subject);
       }
       this.#latest.delete(key);
