@@ -182,21 +182,21 @@ describeWithClients('the report in a browser', ['chromium'], () => {
     const directory = mkdtempSync(join(tmpdir(), 'rollcall-report-'));
     onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
     writeFileSync(join(directory, 'report.html'), htmlReport(result));
-    const flags = [
-      ...['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-sync'],
-      ...['--disable-background-networking', '--disable-component-update', '--hide-scrollbars'],
-      `--user-data-dir=${join(directory, 'profile')}`,
-      '--window-size=1000,1800',
-    ];
-    const page = `file://${directory}/report.html`;
     const shot = join(directory, 'report.png');
-    const drawn = await runClient('chromium', [...flags, `--screenshot=${shot}`, page], {
-      directory,
-      patienceMs: 25_000,
-    });
+    const draw = (profile: string) => {
+      const flags = [
+        ...['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-sync'],
+        ...['--disable-background-networking', '--disable-component-update', '--hide-scrollbars'],
+        ...[`--user-data-dir=${join(directory, profile)}`, '--window-size=1000,1800', `--screenshot=${shot}`],
+      ];
+      const page = `file://${directory}/report.html`;
+      return runClient('chromium', [...flags, page], { directory, patienceMs: 25_000 });
+    };
+    // A browser takes a second, but now and then one hangs; how it starts is its own affair, what it draws is ours.
+    const drawn = await draw('profile').catch(() => draw('another-profile'));
     expect(drawn.status).toBe(0);
     const png = readFileSync(shot);
     expect([png.readUInt32BE(16), png.readUInt32BE(20)]).toEqual([1_000, 1_800]);
     expect(png.length).toBeGreaterThan(50_000); // an empty page of this size has 8 kB
-  });
+  }, 60_000);
 });
