@@ -8,6 +8,7 @@ import type { Broker } from '../broker/broker.ts';
 import type { CaControl } from '../console/fleet.ts';
 import { CRL_PATH } from '../contract/est.ts';
 import { Problem } from '../contract/problem.ts';
+import { serverUrl } from '../contract/server-urls.ts';
 import { type Authority, openAuthority } from '../enroll/authority.ts';
 import type { CredentialFiles } from '../enroll/credential-files.ts';
 import type { Renewals } from '../enroll/renewals.ts';
@@ -36,7 +37,7 @@ export async function openFleetAuthority(options: {
   let authority: Authority | undefined;
   // It listens first, because its address stands in every certificate, the first ones included.
   const listener = await startStatusServer(config, () => authority, { now, log });
-  const statusUrl = listener && (config.certificateStatus.url || `http://${options.publicHost}:${listener.port}`);
+  const statusUrl = listener && (config.certificateStatus.url || serverUrl('http', options.publicHost, listener.port));
   try {
     authority = await openAuthority({
       directory: options.directory,
@@ -104,7 +105,7 @@ function statusUrlsOf(statusUrl: string | undefined, { enroll }: Config, publicH
   // A port that is only known after the certificates were made can't stand in them.
   if (enroll.port === 0) return undefined;
   const folder = CRL_PATH.slice(0, CRL_PATH.lastIndexOf('/'));
-  return (id: string) => ({ crl: `https://${publicHost}:${enroll.port}${folder}/${id}.crl` });
+  return (id: string) => ({ crl: `${serverUrl('https', publicHost, enroll.port)}${folder}/${id}.crl` });
 }
 
 function serverFilesOf({ certificates }: Config): Partial<Record<ServerName, CredentialFiles>> {

@@ -56,6 +56,13 @@ describe('the configuration', () => {
     expect(config.publicHosts).toEqual(['a.example', '10.0.0.1']);
   });
 
+  it('brings public hosts into the form that stands in URLs and certificates, each once', () => {
+    const file = fileWith(
+      'publicHosts: [FLEET.example, "127.1", "::ffff:127.0.0.1", "2001:DB8:0::1", fleet.example]\n',
+    );
+    expect(loadConfig({ ...nothing, file }).publicHosts).toEqual(['fleet.example', '127.0.0.1', '2001:db8::1']);
+  });
+
   it('reads durations as milliseconds and sizes as bytes', () => {
     const file = fileWith('certificates: { device: 2d }\nmqtt: { limits: { packet: 3KiB } }\n');
     const config = loadConfig({ ...nothing, file });
@@ -71,6 +78,7 @@ describe('the configuration', () => {
     ['a duration for a size', 'mqtt: { limits: {\n packet: 10s } }\n', ':2: mqtt.limits.packet: expected a size'],
     ['a port out of range', 'mqtt:\n  port: 70000\n', ':2: mqtt.port'],
     ['a host that is none', 'publicHosts: ["a b"]\n', ':1: publicHosts.0: expected a host name'],
+    ['a host that no URL can hold', 'publicHosts: ["fe80::1%eth0"]\n', ':1: publicHosts.0: expected a host name'],
     ['a list for a section', 'mqtt: []\n', ':1: mqtt'],
     ['text that is not YAML', 'mqtt: [\n', ':'],
     ['a list at the top', '- a\n', ':1: expected a mapping'],

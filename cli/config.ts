@@ -6,6 +6,7 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
 import { isTrustDomain, NAME_RULE, parseGroupName } from '../contract/identity.ts';
+import { canonicalHost } from '../contract/server-urls.ts';
 import { sinksSchema } from './sink-config.ts';
 import { DURATION_RULE, parseDuration, parseSize, SIZE_RULE } from './units.ts';
 
@@ -15,6 +16,13 @@ const port = z.number().int().min(0).max(65_535);
 const host = z
   .string()
   .refine((text) => isIP(text) !== 0 || HOST_NAME.test(text), 'expected a host name or an IP address');
+/** By which devices reach this machine: it stands in URLs and certificates, and there in one form only. */
+const publicHost = z.string().transform((text, context) => {
+  const found = canonicalHost(text);
+  if (found !== undefined && (isIP(found) !== 0 || HOST_NAME.test(found))) return found;
+  context.addIssue({ code: 'custom', message: 'expected a host name or an IP address that a URL can hold' });
+  return z.NEVER;
+});
 const groupName = z
   .string()
   .refine((text) => parseGroupName(text) !== undefined, `expected a group name of ${NAME_RULE}`);
@@ -53,7 +61,12 @@ export const configSchema = z.strictObject({
     .string()
     .refine(isTrustDomain, 'expected a SPIFFE trust domain: lower case letters, digits, . _ -')
     .prefault('rollcall.internal'),
-  publicHosts: z.array(host).min(1).max(100).prefault(['localhost', '127.0.0.1', '::1']),
+  publicHosts: z
+    .array(publicHost)
+    .min(1)
+    .max(100)
+    .transform((hosts) => [...new Set(hosts)])
+    .prefault(['localhost', '127.0.0.1', '::1']),
   log: section({ level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).prefault('info') }),
   enroll: section({
     host: host.prefault('127.0.0.1'),

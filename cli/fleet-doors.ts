@@ -9,6 +9,7 @@ import { type Broker, createBroker } from '../broker/broker.ts';
 import { type Console, createConsole } from '../console/console.ts';
 import { formatBootstrapToken } from '../contract/bootstrap-token.ts';
 import type { DeviceId } from '../contract/identity.ts';
+import { serverUrl } from '../contract/server-urls.ts';
 import { renewalNoticeTopic } from '../contract/topics.ts';
 import { createExpiryWatch } from '../enroll/expiry-watch.ts';
 import { createRenewals, type Renewals } from '../enroll/renewals.ts';
@@ -29,7 +30,7 @@ export interface FleetDoorsOptions {
   readonly data: DataDirectory;
   readonly memory: FleetMemory;
   readonly authority: FleetAuthority['authority'];
-  /** The first of the public hosts, as a URL has it. */
+  /** The first of the public hosts. */
   readonly publicHost: string;
   readonly version: string;
   readonly now: () => number;
@@ -90,7 +91,7 @@ export async function openFleetDoors(
   const expiry = opened.add(
     createExpiryWatch({ registry, told: () => void events.look(), now, log: log.child({ room: 'enroll' }) }),
   );
-  const mqttUrl = `mqtts://${publicHost}:${broker.port}`;
+  const mqttUrl = serverUrl('mqtts', publicHost, broker.port);
   const enroll = opened.add(
     await createEnrollServer({
       host: config.enroll.host,
@@ -113,7 +114,7 @@ export async function openFleetDoors(
       log: log.child({ room: 'enroll' }),
     }),
   );
-  const enrollUrl = `https://${publicHost}:${enroll.port}`;
+  const enrollUrl = serverUrl('https', publicHost, enroll.port);
   const operators = opened.add(
     await createConsole({
       socketPath: data.socket,

@@ -53,7 +53,7 @@ async function start(
   opened: OpenParts,
 ): Promise<FleetServer> {
   const data = openDataDirectory(config.data);
-  const publicHost = hostInUrl(config.publicHosts[0] as string);
+  const publicHost = config.publicHosts[0] as string;
   const restored = readRestoredNote(data.path);
   const after = restored && 'restore';
 
@@ -95,8 +95,4 @@ async function start(
     trustBundle: data.trustBundle,
     close: () => opened.close(),
   };
-}
-
-function hostInUrl(host: string): string {
-  return host.includes(':') ? `[${host}]` : host;
 }

@@ -5,9 +5,9 @@
  */
 
 import type { IncomingMessage } from 'node:http';
-import { isIP } from 'node:net';
 import type { Logger } from 'pino';
 import { Problem } from '../contract/problem.ts';
+import { canonicalHost } from '../contract/server-urls.ts';
 import type { Actor } from '../registry/registry.ts';
 import { networkOf } from '../throttle/network.ts';
 import { TokenBuckets } from '../throttle/token-buckets.ts';
@@ -39,7 +39,7 @@ export class AccessControl {
 
   constructor(options: AccessOptions) {
     this.#key = options.key;
-    this.#hosts = new Set(['localhost', '127.0.0.1', '[::1]', ...options.hosts.map(hostText)]);
+    this.#hosts = new Set(['localhost', '127.0.0.1', '::1', ...options.hosts.map(hostText)]);
     this.#log = options.log;
     this.#now = options.now;
   }
@@ -58,8 +58,8 @@ export class AccessControl {
   }
 
   #expectOwnHost(request: IncomingMessage): void {
-    const host = (request.headers.host ?? '').toLowerCase().replace(/:\d{1,5}$/, '');
-    if (this.#hosts.has(host)) return;
+    const host = (request.headers.host ?? '').replace(/:\d{1,5}$/, '');
+    if (this.#hosts.has(hostText(host))) return;
     this.#log.warn({ address: request.socket.remoteAddress }, 'foreign host header refused');
     throw new Problem('request_invalid', { detail: 'expected a Host header that names this console' });
   }
@@ -76,7 +76,7 @@ export class AccessControl {
   }
 }
 
-/** As it stands in a Host header: lower case, an IPv6 address in brackets. */
+/** One form for settings and Host headers; a header that names no host names none of ours. */
 function hostText(host: string): string {
-  return isIP(host) === 6 ? `[${host.toLowerCase()}]` : host.toLowerCase();
+  return canonicalHost(host) ?? host.toLowerCase();
 }

@@ -7,6 +7,7 @@
 import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { isProblemCode, Problem } from '../contract/problem.ts';
+import { hostOf } from '../contract/server-urls.ts';
 import type { Answer, Endpoint, Sent } from './api/endpoint.ts';
 import { problemView } from './api/shapes.ts';
 import { endpoints } from './endpoints.ts';
@@ -144,8 +145,8 @@ function open(address: ConsoleAddress, endpoint: Endpoint, call: Call): Promise<
     if ('socketPath' in address) {
       request = httpRequest({ ...options, socketPath: address.socketPath, host: 'localhost' }, resolve);
     } else {
-      const { hostname, port } = new URL(address.url);
-      const host = hostname.replace(/^\[(.*)\]$/, '$1');
+      const { port } = new URL(address.url);
+      const host = hostOf(address.url);
       const headers = { ...options.headers, authorization: `Bearer ${address.operatorKey}` };
       request = httpsRequest({ ...options, host, port, ca: address.ca, headers }, resolve);
     }

@@ -5,8 +5,9 @@
 
 import { createServer } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
-import { type AddressInfo, isIP } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
+import { canonicalHost, serverUrl } from '../contract/server-urls.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { AccessControl, type Door } from './access.ts';
@@ -96,7 +97,7 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
     throw error;
   }
   const { port } = tcp.server.address() as AddressInfo;
-  const url = `https://${isIP(options.host) === 6 ? `[${options.host}]` : options.host}:${port}`;
+  const url = serverUrl('https', canonicalHost(options.host) ?? options.host, port);
   log.info({ url, socket: options.socketPath }, 'console listens');
 
   return {

@@ -40,13 +40,16 @@ describe('a bootstrap token', () => {
     expect(parseBootstrapToken(text)).toBeUndefined();
   });
 
-  it('has no second spelling: whatever parses formats back to the same text', () => {
+  it('has one spelling of its id, secret and fingerprint, and comes out with a canonical URL', () => {
     const text = formatBootstrapToken(token);
     fc.assert(
       fc.property(fc.nat(text.length - 1), fc.constantFrom(...'AZaz09-_.=+/'), (at, character) => {
         const mutated = text.slice(0, at) + character + text.slice(at + 1);
         const parsed = parseBootstrapToken(mutated);
-        if (parsed !== undefined) expect(formatBootstrapToken(parsed)).toBe(mutated);
+        if (parsed === undefined) return;
+        const canonical = formatBootstrapToken(parsed);
+        expect(canonical.split('.').slice(0, 4)).toEqual(mutated.split('.').slice(0, 4));
+        expect(parseBootstrapToken(canonical)).toEqual(parsed);
       }),
       { numRuns: 2_000 },
     );

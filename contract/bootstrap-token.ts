@@ -7,6 +7,8 @@
  * sends the secret; the enroll URL tells it where to go.
  */
 
+import { parseEnrollUrl } from './server-urls.ts';
+
 export const TOKEN_SECRET_BYTES = 20; // 160 bits: out of reach of guessing even without a rate limit
 
 export interface BootstrapToken {
@@ -16,7 +18,7 @@ export interface BootstrapToken {
   readonly secret: string;
   /** SHA-256 of the root certificate's DER, 64 lower-case hexadecimal digits. */
   readonly rootSha256: string;
-  /** Base URL of the enroll server, `https://host:port`, without a path. */
+  /** Base URL of the enroll server, `https://host:port`, in the canonical form of `server-urls.ts`. */
   readonly enrollUrl: string;
 }
 
@@ -31,21 +33,17 @@ export function formatBootstrapToken(token: BootstrapToken): string {
   return `rc1.${token.id}.${token.secret}.${root}.${url}`;
 }
 
-/** Undefined unless the text is exactly what {@link formatBootstrapToken} writes: no second spelling of a token exists. */
+/**
+ * Undefined for anything but a token. Id, secret and fingerprint have one spelling each. The URL is read in any
+ * spelling, because tokens were minted with others, and comes out canonical.
+ */
 export function parseBootstrapToken(text: string): BootstrapToken | undefined {
   if (text.length > TOKEN_TEXT_MAX) return undefined;
   const parts = TOKEN.exec(text);
   if (parts === null) return undefined;
   const [, id, secret, root, url] = parts as unknown as [string, string, string, string, string];
-  const token: BootstrapToken = {
-    id,
-    secret,
-    rootSha256: Buffer.from(root, 'base64url').toString('hex'),
-    enrollUrl: Buffer.from(url, 'base64url').toString('utf8'),
-  };
-  if (!URL.canParse(token.enrollUrl)) return undefined; // URL.parse is younger than the oldest Node of a device
-  const parsed = new URL(token.enrollUrl);
-  if (parsed.protocol !== 'https:' || parsed.origin !== token.enrollUrl) return undefined;
-  if (Buffer.from(secret, 'base64url').toString('base64url') !== secret) return undefined;
-  return formatBootstrapToken(token) === text ? token : undefined;
+  const isExact = [secret, root, url].every((part) => Buffer.from(part, 'base64url').toString('base64url') === part);
+  const enrollUrl = parseEnrollUrl(Buffer.from(url, 'base64url').toString('utf8'));
+  if (!isExact || enrollUrl === undefined) return undefined;
+  return { id, secret, rootSha256: Buffer.from(root, 'base64url').toString('hex'), enrollUrl };
 }

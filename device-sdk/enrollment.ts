@@ -6,6 +6,7 @@
 import { X509Certificate } from 'node:crypto';
 import { parseBootstrapToken } from '../contract/bootstrap-token.ts';
 import { type DeviceId, NAME_RULE, parseDeviceId } from '../contract/identity.ts';
+import { defaultMqttUrl, parseEnrollUrl, parseMqttUrl } from '../contract/server-urls.ts';
 import { requestCsr } from './csr.ts';
 import { DeviceError } from './device-error.ts';
 import { fetchCaCertificates, type Issued, simpleEnroll, simpleReenroll } from './est-client.ts';
@@ -13,7 +14,6 @@ import type { HttpsPeer, PeerClock } from './https-exchange.ts';
 import type { IdentityStore, PendingRequest, StoredIdentity } from './identity-store.ts';
 import { certificatesIn, deviceIdOf, findPinned, identityUriOf, judgeChain } from './issued-chain.ts';
 import { type KeyProvider, pemKeys, publicKeyOf } from './key-provider.ts';
-import { defaultMqttUrl, parseEnrollUrl, parseMqttUrl } from './server-urls.ts';
 
 export interface EnrollmentOrder {
   /** Bootstrap token text. Needed once, on the first run. */

@@ -8,10 +8,10 @@ import type { Stats } from 'node:fs';
 import { mkdir, readFile, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseDeviceId } from '../contract/identity.ts';
+import { parseEnrollUrl, parseMqttUrl } from '../contract/server-urls.ts';
 import { asDeviceError, DeviceError } from './device-error.ts';
 import { syncDirectory, writeDurably } from './durable-file.ts';
 import type { IdentityStore, PendingRequest, StoredIdentity } from './identity-store.ts';
-import { parseEnrollUrl, parseMqttUrl } from './server-urls.ts';
 
 const KEY = 'key.pem';
 const CERTIFICATE = 'cert.pem';

@@ -7,6 +7,7 @@
 import type { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { type ConnectionOptions, checkServerIdentity, connect, type PeerCertificate, type TLSSocket } from 'node:tls';
+import { hostOf } from '../contract/server-urls.ts';
 import { DeviceError } from './device-error.ts';
 import { certificatesIn, isIssuedBy } from './issued-chain.ts';
 import { type KeyProvider, pemKeys } from './key-provider.ts';
@@ -49,8 +50,8 @@ const DEPTH_MAX = 4;
 
 /** Nothing may be written before `secureConnect`, and only if {@link disproved} finds nothing then. */
 export function openTls({ url, defaultPort, trust, credential, protocols }: TlsOrder): TLSSocket {
-  const { hostname, port } = new URL(url);
-  const host = bare(hostname);
+  const { port } = new URL(url);
+  const host = hostOf(url);
   const options: ConnectionOptions = {
     host,
     port: port === '' ? defaultPort : Number(port),
@@ -75,10 +76,7 @@ export function disproved(socket: TLSSocket, { url, trust }: Pick<TlsOrder, 'url
   if (trust.dates === 'system') return socket.authorized ? undefined : untrusted('not authorized');
   const leaf = socket.getPeerX509Certificate();
   if (leaf === undefined) return untrusted('expected a certificate');
-  const identityError = checkServerIdentity(
-    bare(new URL(url).hostname),
-    socket.getPeerCertificate() as PeerCertificate,
-  );
+  const identityError = checkServerIdentity(hostOf(url), socket.getPeerCertificate() as PeerCertificate);
   if (identityError !== undefined) return untrusted('ERR_TLS_CERT_ALTNAME_INVALID');
   // Devices of the fleet have certificates under the same root, and are no servers.
   if (leaf.ca || leaf.keyUsage?.includes(SERVER_AUTH) !== true) return untrusted('expected a server certificate');
@@ -111,10 +109,6 @@ function chainTo(leaf: X509Certificate, roots: readonly X509Certificate[]): read
 /** Whether a certificate is valid at `time`, milliseconds since 1970. */
 export function isWithin(certificate: X509Certificate, time: number): boolean {
   return Date.parse(certificate.validFrom) <= time && time <= Date.parse(certificate.validTo);
-}
-
-function bare(hostname: string): string {
-  return hostname.replace(/^\[|\]$/g, '');
 }
 
 function untrusted(reason: string): DeviceError {

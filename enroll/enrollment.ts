@@ -7,6 +7,7 @@
 import type { Logger } from 'pino';
 import { type DeviceId, parseDeviceId } from '../contract/identity.ts';
 import { Problem, type ProblemCode } from '../contract/problem.ts';
+import { canonicalHost, hostOf } from '../contract/server-urls.ts';
 import type { CertificateRecord, DeviceRecord, EnrollmentRefusal, Registry } from '../registry/registry.ts';
 import type { Authority } from './authority.ts';
 import type { EnrollmentCredential } from './credential.ts';
@@ -128,8 +129,7 @@ export function chooseDeviceId(randomBytes: RandomBytes): DeviceId {
 
 /** A token minted under another name of this server is as good; but an operator who renamed it wants to know. */
 function noteForeignHost(enrollUrl: string, { authority, log }: EnrollmentDeps): void {
-  const host = URL.parse(enrollUrl)?.hostname.replace(/^\[|\]$/g, '');
-  if (host !== undefined && !authority.hosts.includes(host)) {
+  if (!authority.hosts.some((host) => canonicalHost(host) === hostOf(enrollUrl))) {
     log.info({ enrollUrl, hosts: authority.hosts }, 'the token names a host that this server does not have');
   }
 }

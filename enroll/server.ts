@@ -13,6 +13,7 @@ import type { Logger } from 'pino';
 import { CSR_BODY_MAX, EST_MEDIA_TYPES } from '../contract/est.ts';
 import type { Identity } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
+import { serverUrl } from '../contract/server-urls.ts';
 import type { RecoveryMemory } from '../registry/recovery.ts';
 import type { Registry } from '../registry/registry.ts';
 import { Turns } from '../throttle/turns.ts';
@@ -160,7 +161,7 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
   await listen(server, options);
   const { port } = server.address() as AddressInfo;
   return {
-    url: `https://${urlHost(authority.hosts[0] as string)}:${port}`,
+    url: serverUrl('https', authority.hosts[0] as string, port),
     port,
     counters: () => ({ ...counts.snapshot(), enroll_waiting: turns.waiting }),
     close: async () => {

@@ -4,6 +4,7 @@ import { X509Certificate } from 'node:crypto';
 import { lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseBootstrapToken } from '../../contract/bootstrap-token.ts';
+import { parseEnrollUrl } from '../../contract/server-urls.ts';
 import { parseSettings, SettingsError } from '../../device-sdk/agent/settings.ts';
 import { type ImageManifest, MANIFEST, MODES, readManifest, sha256Of, TOKEN } from './image-files.ts';
 
@@ -69,7 +70,8 @@ function* tokenOf(directory: string, { token, enrollUrl, rootSha256 }: ImageMani
   const parsed = parseBootstrapToken(text.trim());
   if (parsed === undefined) yield `${TOKEN}: expected a bootstrap token`;
   else if (parsed.id !== token.id) yield `${TOKEN}: expected token ${token.id}, found ${parsed.id}`;
-  else if (parsed.enrollUrl !== enrollUrl || parsed.rootSha256 !== rootSha256) yield `${TOKEN}: it is of another fleet`;
+  else if (parsed.enrollUrl !== parseEnrollUrl(enrollUrl) || parsed.rootSha256 !== rootSha256)
+    yield `${TOKEN}: it is of another fleet`;
   if (Date.parse(token.expiresAt) <= now) yield `${TOKEN}: it expired at ${token.expiresAt}; make the image again`;
 }
 

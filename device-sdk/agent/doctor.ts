@@ -9,6 +9,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { type BootstrapToken, parseBootstrapToken } from '../../contract/bootstrap-token.ts';
 import { parseServerTime, TIME_PATH } from '../../contract/server-notices.ts';
+import { hostOf } from '../../contract/server-urls.ts';
 import { Device } from '../device.ts';
 import { asDeviceError, type DeviceError } from '../device-error.ts';
 import { fetchCaCertificates } from '../est-client.ts';
@@ -179,11 +180,8 @@ function addressesOf({ identity, token }: Known, { broker }: AgentSettings): rea
   return urls
     .filter((url) => url !== undefined)
     .map((url) => {
-      const { hostname, port } = new URL(url);
-      return {
-        host: hostname.replace(/^\[(.*)\]$/, '$1'),
-        port: port === '' ? DEFAULT_HTTPS_PORT : Number(port),
-      };
+      const { port } = new URL(url);
+      return { host: hostOf(url), port: port === '' ? DEFAULT_HTTPS_PORT : Number(port) };
     });
 }
 

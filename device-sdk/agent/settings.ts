@@ -5,8 +5,8 @@
 
 import { readFileSync, statSync } from 'node:fs';
 import { type DeviceId, NAME_RULE, parseDeviceId } from '../../contract/identity.ts';
+import { parseEnrollUrl, parseMqttUrl } from '../../contract/server-urls.ts';
 import type { MessageKeys } from '../open-outbox.ts';
-import { parseEnrollUrl, parseMqttUrl } from '../server-urls.ts';
 
 /** Where the package's installer puts the settings. */
 export const SETTINGS_FILE = '/etc/rollcall-device/device.conf';

@@ -3,6 +3,7 @@
  * by itself. So it sees when a bundle is delivered, and whether a CA that is retired really lets nobody in.
  */
 
+import { hostOf } from '../../contract/server-urls.ts';
 import { TRUST_BUNDLE_TOPIC } from '../../contract/topics.ts';
 import {
   CONNACK,
@@ -49,7 +50,8 @@ export class Listener {
   /** False when it isn't let in. */
   open(): Promise<boolean> {
     const { id, mqttUrl, keyPem, certificatePem, rootPem } = this.#options;
-    const { hostname: host, port } = new URL(mqttUrl);
+    const host = hostOf(mqttUrl);
+    const { port } = new URL(mqttUrl);
     const reader = new PacketReader();
     return new Promise((resolve) => {
       const socket = new TlsLines(rootPem).open(

@@ -3,6 +3,7 @@
 import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
 import { connect, isIP } from 'node:net';
+import { hostOf, parseMqttUrl } from '../../contract/server-urls.ts';
 import { EstDoor, findEstPlace, newKey } from '../swarm/est-door.ts';
 import type { Target } from '../swarm/tls-line.ts';
 import type { OperatorDoor } from './doors.ts';
@@ -47,9 +48,9 @@ export async function findPlace({ mqttUrl, rootPem, operator, prefix }: RunOptio
 }
 
 export function targetOf(mqttUrl: string): Target {
-  const url = new URL(mqttUrl);
-  if (url.protocol !== 'mqtts:') throw new RunRefused(`expected mqtts://HOST:PORT, found ${url.protocol}//`);
-  return { host: url.hostname.replace(/^\[|\]$/g, ''), port: url.port === '' ? 8883 : Number(url.port) };
+  const url = parseMqttUrl(mqttUrl);
+  if (url === undefined) throw new RunRefused(`expected mqtts://HOST:PORT, found ${JSON.stringify(mqttUrl)}`);
+  return { host: hostOf(url), port: Number(new URL(url).port) };
 }
 
 /** The first of its addresses at which somebody listens: a name looked up 10,000 times costs more than the handshakes. */

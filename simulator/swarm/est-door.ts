@@ -8,6 +8,7 @@ import { createPrivateKey, generateKeyPairSync, type KeyObject, X509Certificate 
 import { Agent, request } from 'node:https';
 import { parseBootstrapToken } from '../../contract/bootstrap-token.ts';
 import { EST_MEDIA_TYPES, EST_PATHS, MQTT_URL_HEADER } from '../../contract/est.ts';
+import { hostOf } from '../../contract/server-urls.ts';
 import { readCertsOnly } from '../../device-sdk/certs-only.ts';
 import { writeCsr } from '../../device-sdk/csr.ts';
 import type { LineIdentity } from './tls-line.ts';
@@ -124,11 +125,11 @@ interface EstExchangeAnswer {
 }
 
 function exchange(url: string, { body, ...order }: Exchange): Promise<EstExchangeAnswer> {
-  const { hostname, port } = new URL(url);
+  const { port } = new URL(url);
   return new Promise((resolve, reject) => {
     const outgoing = request(
       {
-        host: hostname.replace(/^\[|\]$/g, ''),
+        host: hostOf(url),
         port: port === '' ? 443 : Number(port),
         ...order,
         headers: { ...order.headers, ...(body !== undefined && { 'content-length': String(body.length) }) },
