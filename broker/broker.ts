@@ -32,6 +32,7 @@ import { Reports } from './reports.ts';
 import { Session, type SessionListener } from './session.ts';
 import { SessionStore } from './session-store.ts';
 import { Sessions } from './sessions.ts';
+import { ShareHolds } from './share-holds.ts';
 import { type Departure, StandingChanges } from './standing-changes.ts';
 import { TelemetryLane, type TelemetryLaneOptions } from './telemetry-lane.ts';
 
@@ -144,6 +145,11 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   });
   const replay = new Replay(store, limits.replayPerSecond);
   const backpressure = new Backpressure({ sessions: () => sessions.all(), log });
+  const shareHolds = new ShareHolds({
+    shares: telemetry.shares,
+    sessions: () => sessions.all(),
+    find: (clientId) => sessions.find(clientId),
+  });
   const passedOn = new PassedOn();
   const engine = await createEngine({
     passedOn,
@@ -154,6 +160,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     store,
     telemetry,
     backpressure,
+    shareHolds,
     replay,
     sessionOf: (wire) => byWire.get(wire),
     ready(session) {
@@ -191,6 +198,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     finished(session) {
       sessions.remove(session);
       backpressure.ended(session);
+      shareHolds.ended(session);
       store.kept.left(session.facts.clientId, now());
     },
     violated: (session, violation) => reports.violated(session, violation),
@@ -216,6 +224,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       return engine.drive(session.engine);
     };
     wire.open(handle, new TelemetryLane(session, laneOptions));
+    shareHolds.judge(session);
   }
 
   const refusals = new Refusals({
@@ -278,6 +287,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       if (session.facts.notAfter <= time) session.end('certificate_expired');
       else if (session.wire.stalledFor(monotonic) > limits.stallTimeout) session.cut('slow_consumer');
     }
+    shareHolds.sweep();
     sessions.sweep(time);
     reports.sweep(time);
     store.sweep(time);
@@ -286,6 +296,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   async function close(): Promise<void> {
     stopWatching();
     stopHearingOfPressure();
+    shareHolds.stop();
     leftWills.stop();
     clearInterval(sweepTimer);
     const stopped = listener.close();
@@ -330,6 +341,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       ...door.counters(),
       event_loop_busy_seconds_total: performance.eventLoopUtilization().active / 1_000,
       sessions_not_read: backpressure.held,
+      sessions_over_share: shareHolds.held,
       retained: store.retainedCount,
       kept_sessions: store.kept.size,
       messages_not_queued: options.sessions.counters().dropped,

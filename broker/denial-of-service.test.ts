@@ -202,7 +202,7 @@ describe('a client that sends', () => {
   });
 
   it('QoS 2 messages and never releases them is closed', async () => {
-    await start({ limits: { inflight: 20, messagesPerSecond: 0 } });
+    await start({ limits: { inflight: 20, messagesPerSecond: 0, bytesPerSecond: 0 } });
     const client = await bed.connectDevice('dev-1');
     for (let id = 1; id <= 21; id += 1) client.send(publishBytes('devices/dev-1/events/x', 'x', 2, id));
     await client.closed;
@@ -210,7 +210,7 @@ describe('a client that sends', () => {
   });
 
   it('QoS 2 messages in the same packet identifier for ever costs nothing', async () => {
-    await start({ limits: { inflight: 20, messagesPerSecond: 0 } });
+    await start({ limits: { inflight: 20, messagesPerSecond: 0, bytesPerSecond: 0 } });
     const client = await bed.connectDevice('dev-1');
     for (let n = 0; n < 300; n += 1) client.send(publishBytes('devices/dev-1/events/x', 'x', 2, 7));
     expect((await client.settled()).length).toBe(300);
@@ -222,6 +222,16 @@ describe('a client that sends', () => {
     const ids = Array.from({ length: 1_400 }, (_, index) => index + 1);
     for (const id of ids) client.send(publishBytes('devices/dev-1/telemetry/t', String(id), 1, id));
     const acks = (await client.settled()).map(({ messageId }) => messageId);
+    expect(acks).toEqual(ids);
+  });
+
+  it('too many bytes is read more slowly, loses none, and is not disconnected for it', async () => {
+    await start({ limits: { bytesPerSecond: 20_000, throttleTimeout: 0 } });
+    const client = await bed.connectDevice('dev-1');
+    const ids = Array.from({ length: 40 }, (_, index) => index + 1);
+    for (const id of ids) client.send(publishBytes('devices/dev-1/telemetry/t', 'x'.repeat(2_000), 1, id));
+    const acks: (number | undefined)[] = [];
+    while (acks.length < ids.length) acks.push((await client.next())?.messageId);
     expect(acks).toEqual(ids);
   });
 
@@ -280,7 +290,9 @@ describe('a client that does not read', () => {
   }
 
   it('neither stalls nor ends anybody else, and is disconnected', async () => {
-    await start({ limits: { messagesPerSecond: 0, stallTimeout: 300, sweepInterval: 50, outgoing: 256 * 1024 } });
+    await start({
+      limits: { messagesPerSecond: 0, bytesPerSecond: 0, stallTimeout: 300, sweepInterval: 50, outgoing: 256 * 1024 },
+    });
     const slow = await stalled();
     const reader = await bed.connectService('reader');
     await reader.subscribe('devices/+/telemetry/+');
@@ -302,7 +314,7 @@ describe('a client that does not read', () => {
   }, 60_000);
 
   it('is disconnected rather than losing what it asked to have for sure', async () => {
-    await start({ limits: { messagesPerSecond: 0, outgoing: 64 * 1024 } });
+    await start({ limits: { messagesPerSecond: 0, bytesPerSecond: 0, outgoing: 64 * 1024 } });
     const slow = await stalled(1);
     const publisher = await bed.connectDevice('dev-1');
     const payload = Buffer.alloc(60_000, 0x78);
@@ -315,7 +327,7 @@ describe('a client that does not read', () => {
   }, 60_000);
 
   it('finds what it missed when it comes back, if its session is kept', async () => {
-    await start({ limits: { messagesPerSecond: 0, outgoing: 64 * 1024, queuedBytes: 100_000_000 } });
+    await start({ limits: { messagesPerSecond: 0, bytesPerSecond: 0, outgoing: 64 * 1024, queuedBytes: 100_000_000 } });
     const slow = await stalled(1, false);
     const publisher = await bed.connectDevice('dev-1');
     const payload = (id: number) => `${id} `.padEnd(60_000, 'x');

@@ -4,7 +4,7 @@ import type { AedesOptions, Client } from 'aedes';
 import { formatIdentity, type Identity } from '../contract/identity.ts';
 import type { StoredPacket } from '../sessions/packets.ts';
 import type { Accepted, TelemetryMessage, Waiting } from '../telemetry/telemetry.ts';
-import type { Decision, Denial, Verb } from './acl.ts';
+import type { Decision, Denial, Subject, Verb } from './acl.ts';
 import type { Backpressure } from './backpressure.ts';
 import type { Counters } from './counters.ts';
 import type { EngineClient } from './engine.ts';
@@ -16,6 +16,7 @@ import type { Stored } from './publish-order.ts';
 import type { Replay } from './replay.ts';
 import type { OwnTelemetry, Session } from './session.ts';
 import type { SessionStore } from './session-store.ts';
+import type { ShareHolds, StorageHolds } from './share-holds.ts';
 
 /** What the broker needs of telemetry. */
 export interface TelemetryIntake {
@@ -25,6 +26,8 @@ export interface TelemetryIntake {
   submit(message: TelemetryMessage, waiting: Waiting): void;
   /** Tells when storage falls behind, true, and when it has caught up. */
   onPressure(listener: (isBehind: boolean) => void): () => void;
+  /** Who stored more than its share today. */
+  readonly shares?: StorageHolds;
 }
 
 export interface HookOptions {
@@ -35,6 +38,7 @@ export interface HookOptions {
   readonly telemetry: TelemetryIntake;
   readonly passedOn: PassedOn;
   readonly backpressure: Pick<Backpressure, 'noted'>;
+  readonly shareHolds: Pick<ShareHolds, 'mayStore'>;
   readonly replay: Pick<Replay, 'holdsBack' | 'isSending'>;
   sessionOf(wire: MqttWire): Session | undefined;
   denied(session: Session, verb: Verb, topic: string, why: Denial): void;
@@ -113,8 +117,11 @@ export function createHooks(options: HookOptions): Hooks {
         ? session.order.inTurn(callback)
         : session.order.afterStored(kept.then(known), callback);
     }
+    const { identity, group } = session.facts.subject;
+    // A will is no PUBLISH that could wait: a device over its share has none that is stored.
+    if (isWill && !options.shareHolds.mayStore(identity, group)) return callback(REFUSED);
     backpressure.noted(session);
-    const message = telemetryMessage(session.facts.subject.identity, own, packet, options.now());
+    const message = telemetryMessage(session.facts.subject, own, packet, options.now());
     const keyed = packet as KeyedPacket;
     if (name !== undefined) keyed.keyedAs = name;
     const outcome = (accepted: Accepted): Stored => {
@@ -236,7 +243,7 @@ export function ownerOf(identity: Identity): string {
 }
 
 function telemetryMessage(
-  identity: Identity,
+  { identity, group }: Subject,
   { stream, key }: OwnTelemetry,
   packet: { readonly qos: 0 | 1 | 2; readonly payload: string | Buffer },
   receivedAt: number,
@@ -248,6 +255,7 @@ function telemetryMessage(
     stream,
     receivedAt,
     qos: packet.qos,
+    group,
     payload: typeof payload === 'string' ? Buffer.from(payload) : payload,
     ...(key !== undefined && { key }),
   };

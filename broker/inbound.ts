@@ -67,6 +67,7 @@ export class Inbound implements PacketReceiver {
   #isOpen = false;
   #isHeld = false;
   #pauseReasons = 0;
+  #holdsPublishes = false;
   #restedUntil = 0;
   #isGoingOn = false;
   #hasEnded = false;
@@ -151,6 +152,14 @@ export class Inbound implements PacketReceiver {
     this.readOrRest();
   }
 
+  /** Leaves the client's next PUBLISH unread, and so what follows it; the rest before it goes on. */
+  holdPublishes(isHeld: boolean): void {
+    this.#holdsPublishes = isHeld;
+    if (isHeld) return;
+    this.roomAgain();
+    this.readOrRest();
+  }
+
   /** For the lane: it may not be full any more, or be empty. */
   roomAgain(): void {
     if (this.#isGoingOn || (!this.#gate.hasRest && this.#steps.isEmpty)) return;
@@ -205,8 +214,9 @@ export class Inbound implements PacketReceiver {
 
   // What the gate asks, and hands over.
 
-  mayTake(): boolean {
-    return (this.#pauseReasons & PauseReason.storage) === 0 && this.#lane?.isFull() !== true;
+  mayTake(first: number): boolean {
+    if ((this.#pauseReasons & PauseReason.storage) !== 0 || this.#lane?.isFull() === true) return false;
+    return !this.#holdsPublishes || first >> 4 !== PacketType.publish;
   }
 
   connectPacket(frame: Frame, connect: ConnectFields): void {

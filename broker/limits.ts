@@ -30,9 +30,9 @@ export interface BrokerLimits {
   readonly inflight: number;
   /** Messages and other requests per second and client, with a burst of twice that; above it the socket is read more slowly; 0: no limit. */
   readonly messagesPerSecond: number;
-  /** Bytes of messages per second and client, with a burst of twice that; 0: no limit. */
+  /** Bytes of messages per second and client, with a burst of twice that; above it the socket is read more slowly; 0: no limit. */
   readonly bytesPerSecond: number;
-  /** How long a client may run into its rate before it is disconnected. */
+  /** How long a client may run into its rate of messages before it is disconnected; that of bytes only slows it down. */
   readonly throttleTimeout: number;
   /** Bytes waiting to be read by one client. Above it QoS 0 is dropped, and a message that cannot be dropped disconnects. */
   readonly outgoing: number;
@@ -70,7 +70,7 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   topicBytes: 256,
   inflight: 100,
   messagesPerSecond: 100,
-  bytesPerSecond: 0,
+  bytesPerSecond: 1024 * 1024,
   throttleTimeout: 30_000,
   outgoing: 1024 * 1024,
   stallTimeout: 10_000,

@@ -112,6 +112,11 @@ export class MqttWire {
     this.#inbound.resume(why);
   }
 
+  /** Leaves the client's next PUBLISH unread, or not any more. */
+  holdPublishes(isHeld: boolean): void {
+    this.#inbound.holdPublishes(isHeld);
+  }
+
   /** It is we who do not read: its silence means nothing. */
   get isResting(): boolean {
     return this.#inbound.isResting;

@@ -60,8 +60,8 @@ export interface Frame {
 }
 
 export interface PacketReceiver {
-  /** Asked before each packet. False: what is left is kept until `resume()`. */
-  mayTake(): boolean;
+  /** Asked before each packet, with its first byte. False: what is left is kept until `resume()`. */
+  mayTake(first: number): boolean;
   /** The first packet. */
   connectPacket(frame: Frame, connect: ConnectFields): void;
   /** Every other packet; none comes after DISCONNECT. */
@@ -131,7 +131,7 @@ export class PacketGate {
   }
 
   #read(chunk: Buffer, receiver: PacketReceiver): Violation | undefined {
-    if (!receiver.mayTake()) {
+    if (!receiver.mayTake((this.#heldBytes > 0 ? this.#held : chunk)[0] as number)) {
       this.#rest = chunk;
       return undefined;
     }
@@ -143,7 +143,7 @@ export class PacketGate {
     while (at < chunk.length) {
       if (this.#phase === 'finished') return undefined;
       if (this.#phase === 'broken') return this.#violation;
-      if (!receiver.mayTake()) {
+      if (!receiver.mayTake(chunk[at] as number)) {
         this.#rest = chunk.subarray(at);
         return undefined;
       }

@@ -259,8 +259,9 @@ export class Session implements WireOwner, PublishOrderListener {
       if (seconds < -1) this.#throttledSince = 0;
       return true;
     }
-    if (this.#throttledSince === 0) this.#throttledSince = now;
-    if (now - this.#throttledSince > throttleTimeout) {
+    // Bytes alone only slow it down: its acknowledgements come later, and it loses nothing.
+    if (messages > 0 && this.#throttledSince === 0) this.#throttledSince = now;
+    if (messages > 0 && now - this.#throttledSince > throttleTimeout) {
       this.end('rate_exceeded');
       return false;
     }

@@ -81,7 +81,7 @@ export class TelemetryLane implements WireLane {
   take(frame: Frame): boolean {
     if (frame.qos > 1 || frame.retain) return false;
     const session = this.#session;
-    const { identity } = session.facts.subject;
+    const { identity, group } = session.facts.subject;
     // Topics of telemetry are ASCII; what else comes reads as something that isn't one.
     const topic = frame.bytes.toString('latin1', frame.topicStart, frame.topicEnd);
     const route = this.#routeOf(topic);
@@ -105,6 +105,7 @@ export class TelemetryLane implements WireLane {
       stream: route.stream,
       receivedAt: now(),
       qos: frame.qos as 0 | 1,
+      group,
       payload: frame.bytes.subarray(frame.payload, frame.end),
     };
     const message = key === undefined ? unkeyed : { ...unkeyed, key };

@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { isTrustDomain, NAME_RULE, parseGroupName } from '../contract/identity.ts';
 import { canonicalHost } from '../contract/server-urls.ts';
 import { sinksSchema } from './sink-config.ts';
-import { DURATION_RULE, parseDuration, parseSize, SIZE_RULE } from './units.ts';
+import { DURATION_RULE, PERCENT_RULE, parseDuration, parsePercent, parseSize, SIZE_RULE } from './units.ts';
 
 const HOST_NAME = /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/i;
 
@@ -43,6 +43,23 @@ const size = z.string().transform((text, context) => {
   const bytes = parseSize(text);
   if (bytes !== undefined) return bytes;
   context.addIssue({ code: 'custom', message: `expected ${SIZE_RULE}` });
+  return z.NEVER;
+});
+
+/** Written with a percent sign, read as a number. */
+const percent = z.string().transform((text, context) => {
+  const found = parsePercent(text);
+  if (found !== undefined) return found;
+  context.addIssue({ code: 'custom', message: `expected ${PERCENT_RULE}` });
+  return z.NEVER;
+});
+
+/** Bytes, or a part of the room there is. */
+const sizeOrPercent = z.string().transform((text, context) => {
+  const part = parsePercent(text);
+  const found = part === undefined ? parseSize(text) : { percent: part };
+  if (found !== undefined) return found;
+  context.addIssue({ code: 'custom', message: `expected ${SIZE_RULE}, or ${PERCENT_RULE}` });
   return z.NEVER;
 });
 
@@ -102,7 +119,7 @@ export const configSchema = z.strictObject({
       topicBytes: size.prefault('256B'),
       inflight: count.prefault(100),
       messagesPerSecond: limit.prefault(100),
-      bytesPerSecond: size.prefault('0B'),
+      bytesPerSecond: size.prefault('1MiB'),
       throttleTimeout: duration.prefault('30s'),
       outgoing: size.prefault('1MiB'),
       stallTimeout: duration.prefault('10s'),
@@ -120,9 +137,10 @@ export const configSchema = z.strictObject({
   telemetry: section({
     retention: section({
       age: duration.prefault('0s'),
-      bytes: size.prefault('0B'),
+      bytes: sizeOrPercent.prefault('50%'),
       groups: z.record(groupName, duration).prefault({}),
     }),
+    shares: section({ device: percent.prefault('20%'), group: percent.prefault('0%') }),
     diskFloor: size.prefault('256MiB'),
     queuedBytes: size.prefault('64MiB'),
     patience: duration.prefault('30s'),

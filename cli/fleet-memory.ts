@@ -15,6 +15,7 @@ import type { Config } from './config.ts';
 import type { DataDirectory } from './data-directory.ts';
 import type { OpenParts } from './open-parts.ts';
 import { devicesOf, groupOf } from './registry-answers.ts';
+import { reportOverShare } from './share-reports.ts';
 import { sinkSettings } from './sink-settings.ts';
 
 export interface FleetMemoryOptions {
@@ -58,6 +59,7 @@ export async function openFleetMemory(
       after,
       limits: { queuedBytes: config.telemetry.queuedBytes, patience: config.telemetry.patience },
       retention: config.telemetry.retention,
+      shares: config.telemetry.shares,
       diskFloor: config.telemetry.diskFloor,
       devicesOf: (group) => devicesOf(group, registry),
       forgotten: async (segments) => {
@@ -88,6 +90,7 @@ export async function openFleetMemory(
       log: log.child({ room: 'events' }),
     }),
   );
+  reportOverShare({ telemetry, events: events.log, log });
   const sinks = opened.add(
     await openSinks({
       settings: sinkSettings(config.sinks, { environment, now }),

@@ -23,6 +23,14 @@ export function parseSize(text: string): number | undefined {
   return parseQuantity(text, SIZE_BYTES);
 }
 
+export const PERCENT_RULE = 'a part such as 5%, 20% or 100%';
+
+/** Percent, 0 to 100, or undefined when the text is not a part. */
+export function parsePercent(text: string): number | undefined {
+  const percent = /^(\d{1,3})%$/.exec(text)?.[1];
+  return percent !== undefined && Number(percent) <= 100 ? Number(percent) : undefined;
+}
+
 function parseQuantity(text: string, units: Readonly<Record<string, number>>): number | undefined {
   const parts = /^(\d{1,9})([A-Za-z]{1,3})$/.exec(text);
   if (parts === null) return undefined;

@@ -20,6 +20,7 @@ export const LIFECYCLE_TYPES = [
   'device.quarantined',
   'device.released', // from quarantine
   'device.deleted',
+  'device.over_share', // a device or group stored more than its share of the day, and is held
   'security.acl_denied',
   'security.clone_suspected',
   'security.renewal_forked', // two keys asked to follow one certificate

@@ -1,24 +1,12 @@
 /** A disk that is full: nothing is acknowledged, and everything is once there is room. Needs the right to mount. */
 
-import { spawnSync } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { deviceNamed, message } from '../test/behaviour/telemetry-messages.ts';
-import { temporaryDirectory } from '../test/testkit/temporary.ts';
+import { smallDisk } from '../test/testkit/small-disk.ts';
 import { openTelemetry } from './open.ts';
-
-/** A file system of so many bytes, or undefined where this user may not have one. */
-function smallDisk(bytes: number): string | undefined {
-  const directory = temporaryDirectory();
-  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', directory]);
-  if (mounted.status !== 0) return undefined;
-  onTestFinished(() => {
-    spawnSync('umount', ['-l', directory]);
-  });
-  return directory;
-}
 
 describe('a full disk', () => {
   it('stores and acknowledges nothing until there is room, and then all of it, in order', async (context) => {

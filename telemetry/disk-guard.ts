@@ -54,6 +54,11 @@ export class DiskGuard {
     return this.#free;
   }
 
+  /** Bytes below which nothing is stored, of this disk; 0 when nobody looks. */
+  get floor(): number {
+    return this.#floor;
+  }
+
   /** Throws Problem `unavailable` while there is less room than the floor. */
   expectRoom(): void {
     if (!this.#isLow) return;
@@ -84,7 +89,7 @@ export class DiskGuard {
   }
 }
 
-async function roomIn(directory: string): Promise<Room> {
+export async function roomIn(directory: string): Promise<Room> {
   const { bavail, blocks, bsize } = await statfs(directory);
   return { free: bavail * bsize, size: blocks * bsize };
 }

@@ -160,7 +160,7 @@ export class Intake {
     };
   }
 
-  counters(): Omit<TelemetryCounters, 'diskFreeBytes' | 'isDiskLow' | 'newestPosition'> {
+  counters(): Omit<TelemetryCounters, 'diskFreeBytes' | 'isDiskLow' | 'newestPosition' | 'heldDevices' | 'heldGroups'> {
     return { ...this.#counts, queuedBytes: this.#queuedBytes, isUnderPressure: this.#isUnderPressure };
   }
 

@@ -47,8 +47,9 @@ export interface JournalOptions {
 
 const SEGMENT_BYTES = 4 * 1024 ** 3;
 
-/** Appends between two looks at how large the segment is. */
+/** Appends between two looks at how large the segment is; and the part of its bound that may come between them. */
 const SIZE_CHECKED_EVERY = 64;
+const SIZE_CHECKED_AFTER_PART = 8;
 
 interface Current {
   readonly name: SegmentName;
@@ -64,6 +65,7 @@ export class Journal {
   readonly #resting: RestingSegments;
   readonly #segmentBytes: number;
   #appends = 0;
+  #bytesUnchecked = 0;
   #isTooLarge = false;
   /** What the next segment begins with, where there is no current one. */
   #nextPosition = 1;
@@ -154,7 +156,14 @@ export class Journal {
     const current = this.#current;
     if (current === undefined) return this.#begin(day);
     this.#appends += 1;
-    if (this.#appends % SIZE_CHECKED_EVERY === 0) this.#isTooLarge = current.segment.bytes > this.#segmentBytes;
+    this.#bytesUnchecked += batch.data.byteLength;
+    if (
+      this.#appends % SIZE_CHECKED_EVERY === 0 ||
+      this.#bytesUnchecked > this.#segmentBytes / SIZE_CHECKED_AFTER_PART
+    ) {
+      this.#bytesUnchecked = 0;
+      this.#isTooLarge = current.segment.bytes > this.#segmentBytes;
+    }
     const isNext = this.#isTooLarge || day > current.name.day || dayOf(time + DAY_MS) < current.name.day;
     return isNext ? this.#begin(day) : current.segment;
   }

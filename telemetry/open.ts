@@ -1,9 +1,11 @@
 /** The embedded telemetry: intake, two threads and followers behind the interface of `telemetry.ts`. */
 
+import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
 import type { Logger } from 'pino';
 import { Problem } from '../contract/problem.ts';
 import { pack, transferOf } from './batch.ts';
-import { DiskGuard, type DiskGuardOptions } from './disk-guard.ts';
+import { DiskGuard, type DiskGuardOptions, roomIn } from './disk-guard.ts';
 import { Followers } from './followers.ts';
 import { INTAKE_LIMITS, Intake, type IntakeLimits } from './intake.ts';
 import type { JournalOptions } from './journal.ts';
@@ -11,7 +13,9 @@ import { SentNames } from './names.ts';
 import { Pruning } from './pruning.ts';
 import { openQuestions } from './questions.ts';
 import type { Appended } from './segment.ts';
-import { dayOf } from './segments.ts';
+import { dayOf, listSegments, segmentBytes } from './segments.ts';
+import { SharesFile } from './shares-file.ts';
+import { StorageShares } from './storage-shares.ts';
 import type { Retention, SegmentStats, Telemetry } from './telemetry.ts';
 import { Thread } from './thread.ts';
 
@@ -23,7 +27,9 @@ export interface TelemetryOptions {
   readonly log: Logger;
   readonly limits?: Partial<IntakeLimits>;
   /** Applied when the journal is opened, and every hour. Everything is kept without it. */
-  readonly retention?: Retention;
+  readonly retention?: RetentionSetting;
+  /** What a device and a group may store in a day, in percent of the bytes that are kept, or of the room there is; 0: any. */
+  readonly shares?: { readonly device: number; readonly group: number };
   /** Who is in a group now; needed where retention has rules for groups. */
   devicesOf?(group: string): Promise<readonly string[]>;
   /** Called with what retention removed by itself. */
@@ -38,12 +44,24 @@ export interface TelemetryOptions {
   readonly after?: 'restore' | undefined;
 }
 
+/** `percent`: of the room that the journal has when it is opened, its own files counted in. */
+export interface RetentionSetting extends Omit<Retention, 'bytes'> {
+  readonly bytes: number | { readonly percent: number };
+}
+
 const POSITIONS_LEFT_OUT = 1e12;
 
 const PRUNE_EVERY_MS = 3_600_000;
 
 /** With a bound on bytes no segment is larger than this part of it, so that what goes is never nearly all. */
 const SEGMENTS_IN_BOUND = 8;
+
+/** Nor than this. */
+const LARGEST_SEGMENT = 4 * 1024 ** 3;
+
+/** Between two looks at the day and the disk, for the shares; and between two times that they are saved. */
+const LOOK_EVERY_MS = 1_000;
+const SAVE_EVERY_LOOKS = 30;
 
 const KEEP_ALL: Retention = { age: 0, bytes: 0 };
 
@@ -53,7 +71,8 @@ interface SetAside {
 
 /** Throws Problem `data_directory_unusable`, `database_older` or `database_newer`. */
 export async function openTelemetry(options: TelemetryOptions): Promise<Telemetry> {
-  const { directory, log, now, retention = KEEP_ALL } = options;
+  const { directory, log, now } = options;
+  const { retention, budget } = await boundsOf(options);
   const names = new SentNames();
   const died = (error: unknown) => log.error({ err: error }, 'telemetry thread ended');
   const writerDied = (error: unknown) => {
@@ -63,7 +82,9 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
   const opening: JournalOptions = {
     directory,
     ...(options.after === 'restore' && { leap: { positions: POSITIONS_LEFT_OUT, day: dayOf(now()) } }),
-    ...(retention.bytes > 0 && { segmentBytes: Math.ceil(retention.bytes / SEGMENTS_IN_BOUND) }),
+    ...(retention.bytes > 0 && {
+      segmentBytes: Math.min(LARGEST_SEGMENT, Math.ceil(retention.bytes / SEGMENTS_IN_BOUND)),
+    }),
   };
   const writer = new Thread({ program: new URL('./writer-thread.ts', import.meta.url), opening, died: writerDied });
   const questions = openQuestions({ directory, died });
@@ -76,7 +97,34 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
   const disk = new DiskGuard(directory, { floor: options.diskFloor ?? 0, log, ...options.disk });
   await disk.look();
 
+  const { device = 0, group = 0 } = options.shares ?? {};
+  const file = new SharesFile(directory, log);
+  const hasShares = device > 0 || group > 0;
+  const shares = new StorageShares(
+    { device: (budget * device) / 100, group: (budget * group) / 100 },
+    now,
+    hasShares ? file.read() : undefined,
+  );
+  let saving = Promise.resolve();
+  const saveShares = () => {
+    saving = saving.then(async () => {
+      const changed = hasShares ? shares.takeChanges() : undefined;
+      if (changed !== undefined) await file.write(changed);
+    });
+    return saving;
+  };
+  shares.listen({ changed: () => void saveShares() });
+  let looks = 0;
+  const lookAtShares = () => {
+    shares.look(disk.free, disk.floor);
+    looks += 1;
+    if (looks % SAVE_EVERY_LOOKS === 0) void saveShares();
+  };
+  lookAtShares();
+  const sharesTimer = hasShares ? setInterval(lookAtShares, LOOK_EVERY_MS).unref() : undefined;
+
   let newestPosition = 0;
+  let bytesSincePrune = 0;
   const intake = new Intake({
     limits: { ...INTAKE_LIMITS, ...options.limits },
     now,
@@ -91,7 +139,9 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
       tellDamage(appended);
       const stored = messages.length - appended.repeated.length;
       if (stored > 0) newestPosition = appended.first + stored - 1;
+      shares.stored(messages, appended.repeated);
       followers.tell(messages, appended.first, appended.repeated);
+      if (retention.bytes > 0) pruneAfter(messages);
       return appended;
     },
   });
@@ -111,6 +161,13 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
       log.error({ err: error }, 'telemetry was not pruned');
     }
   };
+  /** The bound on bytes holds between two hours as well: it is looked at whenever half a segment came. */
+  const pruneAfter = (messages: readonly { readonly payload: Uint8Array }[]) => {
+    for (const { payload } of messages) bytesSincePrune += payload.byteLength;
+    if (bytesSincePrune < retention.bytes / SEGMENTS_IN_BOUND / 2) return;
+    bytesSincePrune = 0;
+    void pruneInTime();
+  };
   const isBounded = [retention.age, retention.bytes, ...Object.values(retention.groups ?? {})].some(
     (bound) => bound > 0,
   );
@@ -123,18 +180,52 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
     accept: (message) => intake.accept(message),
     submit: (message, waiting) => intake.submit(message, waiting),
     onPressure: (listener) => intake.onPressure(listener),
-    counters: () => ({ ...intake.counters(), newestPosition, diskFreeBytes: disk.free ?? 0, isDiskLow: disk.isLow }),
+    shares,
+    counters: () => ({
+      ...intake.counters(),
+      ...shares.counters(),
+      newestPosition,
+      diskFreeBytes: disk.free ?? 0,
+      isDiskLow: disk.isLow,
+    }),
     prune: (kept) => prune(kept ?? retention),
     follow: (device, listener) => followers.add(device, listener),
     close: () => {
       closing ??= (async () => {
         clearInterval(timer);
+        clearInterval(sharesTimer);
         disk.close();
         await intake.close();
+        await saveShares();
         await pruning.close();
         await Promise.all([writer.close(), questions.close()]);
       })();
       return closing;
     },
   };
+}
+
+/** What is kept, in bytes, and what shares are parts of: the bytes that are kept, or else the room there is. */
+async function boundsOf({ directory, retention = KEEP_ALL, shares, disk, log }: TelemetryOptions): Promise<{
+  readonly retention: Retention;
+  readonly budget: number;
+}> {
+  const { bytes } = retention;
+  if (typeof bytes === 'number' && (bytes > 0 || shares === undefined)) {
+    return { retention: { ...retention, bytes }, budget: bytes };
+  }
+  const held = existsSync(directory) ? listSegments(directory).reduce((sum, one) => sum + segmentBytes(one), 0) : 0;
+  const roomOf = disk?.roomOf ?? (() => roomIn(existsSync(directory) ? directory : dirname(directory)));
+  const free = await roomOf().then(
+    (room) => room.free,
+    (error: unknown) => {
+      log.error({ err: error }, 'nobody knows how full the disk is');
+      return 0;
+    },
+  );
+  const room = free + held;
+  if (typeof bytes === 'number') return { retention: { ...retention, bytes }, budget: room };
+  const bound = Math.floor((room * bytes.percent) / 100);
+  if (bound > 0) log.info({ bytes: bound, percent: bytes.percent }, 'the journal keeps at most so many bytes');
+  return { retention: { ...retention, bytes: bound }, budget: bound > 0 ? bound : room };
 }

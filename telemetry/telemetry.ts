@@ -4,6 +4,7 @@
  */
 
 import type { DeviceId } from '../contract/identity.ts';
+import type { StorageShares } from './storage-shares.ts';
 
 export interface TelemetryMessage {
   readonly device: DeviceId;
@@ -24,6 +25,8 @@ export interface TelemetryMessage {
    */
   readonly key?: string;
   readonly contentType?: string;
+  /** The group that its device is in, for the group's share of the day; it is not stored. */
+  readonly group?: string;
 }
 
 export interface StoredMessage extends TelemetryMessage {
@@ -131,6 +134,9 @@ export interface TelemetryCounters {
   readonly diskFreeBytes: number;
   /** There is less than the floor, and nothing is stored. */
   readonly isDiskLow: boolean;
+  /** Devices and groups whose messages wait because they are over their share. */
+  readonly heldDevices: number;
+  readonly heldGroups: number;
 }
 
 /** `repeated`: a message of the same device and key is in the journal, and stays the only one. */
@@ -160,6 +166,8 @@ export interface Telemetry {
    */
   onPressure(listener: (isUnderPressure: boolean) => void): () => void;
   counters(): TelemetryCounters;
+  /** Who may store how much today, and who is to be held. Does not refuse a message itself. */
+  readonly shares: Pick<StorageShares, 'isHeld' | 'listen' | 'heaviest'>;
   /** Throws Problem `request_invalid` for an impossible limit or range, or more than 16 MiB of payload. */
   query(query: TelemetryQuery): Promise<readonly StoredMessage[]>;
   /** Oldest first, in pages, each read when it is asked for; ends with what was accepted when it got there. */

@@ -40,6 +40,9 @@ function sinkHealth(sinks: SinkControl) {
   return { sinks: { up: found.length - down, down, untrusted } };
 }
 
+/** Devices that the metrics name: those that stored most today. */
+const HEAVIEST_NAMED = 5;
+
 /** For `writeMetrics()`. */
 function telemetryMetrics(telemetry: Telemetry): Readonly<Record<string, number>> {
   const counters = telemetry.counters();
@@ -55,5 +58,12 @@ function telemetryMetrics(telemetry: Telemetry): Readonly<Record<string, number>
     telemetry_under_pressure: counters.isUnderPressure ? 1 : 0,
     telemetry_disk_free_bytes: counters.diskFreeBytes,
     telemetry_disk_low: counters.isDiskLow ? 1 : 0,
+    telemetry_held_devices: counters.heldDevices,
+    telemetry_held_groups: counters.heldGroups,
+    ...Object.fromEntries(
+      telemetry.shares
+        .heaviest(HEAVIEST_NAMED)
+        .map(({ name, bytes }) => [`telemetry_heaviest_device_bytes/device=${name}`, bytes]),
+    ),
   };
 }

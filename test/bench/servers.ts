@@ -70,6 +70,7 @@ mqtt:
     handshakes: 1000000
     handshakesPerAddress: 1000000
     messagesPerSecond: 1000000
+    bytesPerSecond: 0B
     takeoversPerMinute: 1000000
 `;
 

@@ -1,0 +1,58 @@
+/**
+ * What devices and groups stored today, in a file beside the journal, so that a restart does not give everyone a new share. Written
+ * whole and renamed. A file that can't be read counts as none: a share is then counted from the restart.
+ */
+
+import { readFileSync, statSync } from 'node:fs';
+import { rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import type { Heaviest, SavedShares } from './storage-shares.ts';
+
+const LARGEST_BYTES = 1_048_576;
+
+export class SharesFile {
+  readonly #path: string;
+  readonly #log: Logger;
+  #hasFailed = false;
+
+  constructor(directory: string, log: Logger) {
+    this.#path = join(directory, 'shares.json');
+    this.#log = log;
+  }
+
+  read(): SavedShares | undefined {
+    try {
+      if (statSync(this.#path).size > LARGEST_BYTES) throw new Error(`expected at most ${LARGEST_BYTES} bytes`);
+      const found = JSON.parse(readFileSync(this.#path, 'utf8')) as Partial<Record<keyof SavedShares, unknown>>;
+      if (!Number.isSafeInteger(found.day) || !areShares(found.devices) || !areShares(found.groups)) {
+        throw new Error('expected a day, devices and groups');
+      }
+      return { day: found.day as number, devices: found.devices, groups: found.groups };
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
+        this.#log.warn({ err: error }, 'the shares of today are not known; they are counted from now on');
+      }
+      return undefined;
+    }
+  }
+
+  /** A full disk is logged once: shares are then known until the next restart. */
+  async write(saved: SavedShares): Promise<void> {
+    try {
+      await writeFile(`${this.#path}.new`, JSON.stringify(saved), { mode: 0o600 });
+      await rename(`${this.#path}.new`, this.#path);
+      this.#hasFailed = false;
+    } catch (error) {
+      if (!this.#hasFailed) this.#log.warn({ err: error }, 'the shares of today were not saved');
+      this.#hasFailed = true;
+    }
+  }
+}
+
+function areShares(value: unknown): value is readonly Heaviest[] {
+  return (
+    Array.isArray(value) &&
+    value.every(({ name, bytes }: Partial<Heaviest>) => typeof name === 'string' && Number.isFinite(bytes))
+  );
+}

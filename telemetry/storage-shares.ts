@@ -1,0 +1,260 @@
+/**
+ * How much of the journal a device and a group may fill in one day (UTC). Counts after the commit, so that a name costs one
+ * look-up in a map, and says who is held: over its share, or, near the disk's floor, over what is left of it. Shares shrink with
+ * the room above the floor, so the heaviest are held first. Keeps at most `MOST_NAMES` names and forgets the lightest beyond.
+ */
+
+import type { TelemetryMessage } from './telemetry.ts';
+
+/** Bytes per day; 0 means no share. */
+export interface ShareLimits {
+  readonly device: number;
+  readonly group: number;
+}
+
+/** One name that is over its share, reported once a day. */
+export interface OverShare {
+  readonly at: number;
+  readonly kind: 'device' | 'group';
+  readonly name: string;
+  /** Stored today. */
+  readonly storedBytes: number;
+  /** Allowed at this moment. */
+  readonly shareBytes: number;
+  /** `disk`: within its share, and held because the disk is near its floor. */
+  readonly cause: 'share' | 'disk';
+}
+
+export interface ShareListener {
+  /** Answers of `isHeld()` changed: for this device alone, or for any number of them. */
+  changed?(device: string | undefined): void;
+  over?(found: OverShare): void;
+}
+
+export interface Heaviest {
+  readonly name: string;
+  readonly bytes: number;
+}
+
+/** What was stored on one day, as it is saved and read again after a restart. */
+export interface SavedShares {
+  readonly day: number;
+  readonly devices: readonly Heaviest[];
+  readonly groups: readonly Heaviest[];
+}
+
+/** What a message takes in the journal besides payload, stream and key: measured with short messages. */
+const MESSAGE_BYTES = 32;
+/** A row of its own for a key. */
+const KEY_BYTES = 64;
+
+const MOST_NAMES = 100_000;
+const MOST_SAVED = 1_000;
+/** Reports of one look: when the disk is nearly full everyone is held, and the heaviest are named. */
+const MOST_REPORTED = 20;
+/** A name is held until there is so much more than it needs, so that it is not held and released in turns. */
+const ENOUGH = 0.95;
+
+const DAY_MS = 86_400_000;
+
+interface Use {
+  bytes: number;
+  isHeld: boolean;
+  isReported: boolean;
+}
+
+class Ledger {
+  readonly limit: number;
+  #uses = new Map<string, Use>();
+  held = 0;
+
+  constructor(limit: number) {
+    this.limit = limit;
+  }
+
+  /** True when it is over what is allowed, and was not before. */
+  add(name: string, bytes: number, allowed: number): boolean {
+    const use = this.#uses.get(name) ?? this.#begin(name);
+    use.bytes += bytes;
+    if (this.limit === 0 || use.isHeld || use.bytes <= allowed) return false;
+    use.isHeld = true;
+    this.held += 1;
+    return true;
+  }
+
+  use(name: string): Use | undefined {
+    return this.#uses.get(name);
+  }
+
+  /** Judges every name again. Returns whether an answer changed, and those that are held and were not reported. */
+  judge(allowed: number): { readonly isChanged: boolean; readonly unreported: [string, Use][] } {
+    const unreported: [string, Use][] = [];
+    let isChanged = false;
+    if (this.limit === 0) return { isChanged, unreported };
+    for (const entry of this.#uses) {
+      const use = entry[1];
+      const isHeld = use.bytes > (use.isHeld ? allowed * ENOUGH : allowed);
+      if (isHeld !== use.isHeld) {
+        use.isHeld = isHeld;
+        this.held += isHeld ? 1 : -1;
+        isChanged = true;
+      }
+      if (isHeld && !use.isReported) unreported.push(entry);
+    }
+    return { isChanged, unreported };
+  }
+
+  heaviest(most: number, atLeast = 0): Heaviest[] {
+    const found: Heaviest[] = [];
+    for (const [name, { bytes }] of this.#uses) if (bytes > atLeast) found.push({ name, bytes });
+    return found.sort((one, other) => other.bytes - one.bytes).slice(0, most);
+  }
+
+  clear(saved: readonly Heaviest[] = []): void {
+    this.held = 0;
+    this.#uses = new Map(saved.map(({ name, bytes }) => [name, { bytes, isHeld: false, isReported: false }]));
+  }
+
+  #begin(name: string): Use {
+    if (this.#uses.size >= MOST_NAMES) {
+      const sizes = Float64Array.from(this.#uses.values(), ({ bytes }) => bytes).sort();
+      const median = sizes[sizes.length >> 1] as number;
+      for (const [light, { bytes, isHeld }] of this.#uses) {
+        if (bytes <= median && !isHeld) this.#uses.delete(light);
+      }
+    }
+    const use: Use = { bytes: 0, isHeld: false, isReported: false };
+    this.#uses.set(name, use);
+    return use;
+  }
+}
+
+export class StorageShares {
+  readonly #devices: Ledger;
+  readonly #groups: Ledger;
+  readonly #now: () => number;
+  readonly #listeners = new Set<ShareListener>();
+  #day: number;
+  /** How much of each share counts: 1 with room on the disk, 0 at its floor. */
+  #factor = 1;
+  #isDirty = false;
+
+  constructor(limits: ShareLimits, now: () => number, saved?: SavedShares) {
+    this.#devices = new Ledger(limits.device);
+    this.#groups = new Ledger(limits.group);
+    this.#now = now;
+    this.#day = dayNumber(now());
+    if (saved?.day !== this.#day) return;
+    this.#devices.clear(saved.devices);
+    this.#groups.clear(saved.groups);
+    this.#judge();
+  }
+
+  /** Whether the next message of this device is to wait. */
+  isHeld(device: string, group: string | undefined): boolean {
+    return (
+      this.#devices.use(device)?.isHeld === true || (group !== undefined && this.#groups.use(group)?.isHeld === true)
+    );
+  }
+
+  /** Returns the way to stop. */
+  listen(listener: ShareListener): () => void {
+    this.#listeners.add(listener);
+    return () => {
+      this.#listeners.delete(listener);
+    };
+  }
+
+  /** These were stored, but for those of these indices. */
+  stored(messages: readonly TelemetryMessage[], repeated: readonly number[]): void {
+    if (this.#devices.limit === 0 && this.#groups.limit === 0) return;
+    this.#turnDay();
+    this.#isDirty = true;
+    const again = repeated.length === 0 ? undefined : new Set(repeated);
+    for (let i = 0; i < messages.length; i += 1) {
+      if (again?.has(i)) continue;
+      const { device, group, stream, key, payload } = messages[i] as TelemetryMessage;
+      const keyBytes = key === undefined ? 0 : key.length + KEY_BYTES;
+      const bytes = payload.byteLength + stream.length + MESSAGE_BYTES + keyBytes;
+      if (this.#devices.add(device, bytes, this.#devices.limit * this.#factor)) this.#nowHeld('device', device);
+      if (group === undefined || this.#groups.limit === 0) continue;
+      if (this.#groups.add(group, bytes, this.#groups.limit * this.#factor)) this.#nowHeld('group', group);
+    }
+  }
+
+  /** Once a second: the day may have ended, and the disk is fuller or emptier. `floor` 0 means that nobody looks. */
+  look(free: number | undefined, floor: number): void {
+    this.#turnDay();
+    const factor = free === undefined || floor === 0 ? 1 : Math.min(1, Math.max(0, (free - floor) / floor));
+    if (factor === this.#factor) return;
+    this.#factor = factor;
+    if (this.#judge()) this.#tellChanged(undefined);
+  }
+
+  counters(): { readonly heldDevices: number; readonly heldGroups: number } {
+    return { heldDevices: this.#devices.held, heldGroups: this.#groups.held };
+  }
+
+  /** Who stored most today. */
+  heaviest(most: number): readonly Heaviest[] {
+    return this.#devices.heaviest(most);
+  }
+
+  /** What is worth saving, if anything changed since the last time: the heaviest, of more than a hundredth of their share. */
+  takeChanges(): SavedShares | undefined {
+    if (!this.#isDirty) return undefined;
+    this.#isDirty = false;
+    return {
+      day: this.#day,
+      devices: this.#devices.heaviest(MOST_SAVED, this.#devices.limit / 100),
+      groups: this.#groups.heaviest(MOST_SAVED),
+    };
+  }
+
+  #turnDay(): void {
+    const day = dayNumber(this.#now());
+    if (day === this.#day) return;
+    this.#day = day;
+    this.#isDirty = true;
+    const wereHeld = this.#devices.held + this.#groups.held > 0;
+    this.#devices.clear();
+    this.#groups.clear();
+    if (wereHeld) this.#tellChanged(undefined);
+  }
+
+  #nowHeld(kind: OverShare['kind'], name: string): void {
+    const ledger = kind === 'device' ? this.#devices : this.#groups;
+    this.#report(kind, name, ledger.use(name) as Use);
+    this.#tellChanged(kind === 'device' ? name : undefined);
+  }
+
+  #judge(): boolean {
+    let isChanged = false;
+    for (const kind of ['device', 'group'] as const) {
+      const ledger = kind === 'device' ? this.#devices : this.#groups;
+      const found = ledger.judge(ledger.limit * this.#factor);
+      isChanged ||= found.isChanged;
+      const heaviest = found.unreported.sort(([, one], [, other]) => other.bytes - one.bytes).slice(0, MOST_REPORTED);
+      for (const [name, use] of heaviest) this.#report(kind, name, use);
+    }
+    return isChanged;
+  }
+
+  #report(kind: OverShare['kind'], name: string, use: Use): void {
+    if (use.isReported) return;
+    use.isReported = true;
+    const { limit } = kind === 'device' ? this.#devices : this.#groups;
+    const shareBytes = Math.floor(limit * this.#factor);
+    const cause = use.bytes > limit ? 'share' : 'disk';
+    const found: OverShare = { at: this.#now(), kind, name, storedBytes: use.bytes, shareBytes, cause };
+    for (const listener of this.#listeners) listener.over?.(found);
+  }
+
+  #tellChanged(device: string | undefined): void {
+    for (const listener of this.#listeners) listener.changed?.(device);
+  }
+}
+
+function dayNumber(time: number): number {
+  return Math.floor(time / DAY_MS);
+}
