@@ -30,6 +30,7 @@ export async function openFleetAuthority(options: {
   readonly directory: string;
   readonly publicHost: string;
   readonly registry: Registry;
+  readonly environment: Readonly<Record<string, string | undefined>>;
   readonly now: () => number;
   readonly log: Logger;
 }): Promise<FleetAuthority> {
@@ -48,6 +49,7 @@ export async function openFleetAuthority(options: {
         home: config.certificates.keys.home,
         passphraseFile: config.certificates.keys.passphraseFile || undefined,
         pkcs11: config.certificates.keys.pkcs11.module === '' ? undefined : config.certificates.keys.pkcs11,
+        credentialsDirectory: options.environment.CREDENTIALS_DIRECTORY,
       },
       serverFiles: serverFilesOf(config),
       lifetimes: {

@@ -66,6 +66,7 @@ async function start(
       directory: data.authority,
       publicHost,
       registry,
+      environment,
       now,
       log: log.child({ room: 'enroll' }),
     }),

@@ -1,10 +1,10 @@
-import { spawnSync } from 'node:child_process';
 import { createPublicKey, generateKeyPairSync, sign, verify, X509Certificate } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { openRegistry } from '../registry/open.ts';
+import { SOFTHSM, type SoftToken, softToken, TOKEN_LABEL } from '../test/testkit/soft-token.ts';
 import { type Authority, openAuthority } from './authority.ts';
 import type { KeySettings } from './key-home.ts';
 import { consult, installed } from './oracles.ts';
@@ -16,7 +16,6 @@ import { testDirectory } from './testbed.ts';
 
 const log = pino({ level: 'silent' });
 const PASSPHRASE = 'correct horse battery staple';
-const MODULE = '/usr/lib/softhsm/libsofthsm2.so';
 
 async function authorityWith(data: string, keys: KeySettings): Promise<Authority> {
   const registry = await openRegistry({ file: join(data, 'registry.db'), now: Date.now, log });
@@ -138,25 +137,16 @@ it('the token’s form of a signature becomes DER, however many zeros it starts 
   ).toBe(`3026020101022100${'80'.padEnd(64, '0')}`);
 });
 
-describe.skipIf(!existsSync(MODULE))(
+describe.skipIf(!existsSync(SOFTHSM))(
   'an authority whose keys lie in a token (SoftHSM; skipped where it is not installed)',
   () => {
-    /** A token of its own for this test, as a process-wide setting that SoftHSM reads when it is opened. */
-    function token(): { readonly data: string; readonly tokens: string; readonly keys: KeySettings } {
+    /** A token of its own for this test; SoftHSM reads the variable when it is opened. */
+    function token(): { readonly data: string; readonly soft: SoftToken; readonly keys: KeySettings } {
       const data = testDirectory();
-      const tokens = join(data, 'tokens');
-      mkdirSync(tokens);
-      const conf = fileOf(
-        data,
-        'softhsm2.conf',
-        `directories.tokendir = ${tokens}\nobjectstore.backend = file\nlog.level = ERROR\n`,
-      );
-      process.env.SOFTHSM2_CONF = conf;
-      const init = ['--init-token', '--free', '--label', 'fleet', '--so-pin', '5678', '--pin', '1234'];
-      const made = spawnSync('softhsm2-util', init, { env: { ...process.env, SOFTHSM2_CONF: conf } });
-      if (made.status !== 0) throw new Error(String(made.stderr));
-      const pinFile = fileOf(data, 'pin', '1234\n');
-      return { data, tokens, keys: { home: 'pkcs11', pkcs11: { module: MODULE, token: 'fleet', pinFile } } };
+      const soft = softToken(data);
+      Object.assign(process.env, soft.environment);
+      const pkcs11 = { module: SOFTHSM, token: TOKEN_LABEL, pinFile: soft.pinFile };
+      return { data, soft, keys: { home: 'pkcs11', pkcs11 } };
     }
 
     it('signs with keys that cannot be taken out, and finds them again', async () => {
@@ -181,28 +171,28 @@ describe.skipIf(!existsSync(MODULE))(
     });
 
     it('that is unplugged refuses with signer_unavailable, and signs again when it is back', async () => {
-      const { data, tokens, keys } = token();
+      const { data, soft, keys } = token();
       const authority = await authorityWith(data, keys);
       await issue(authority);
-      renameSync(tokens, `${tokens}-away`);
+      soft.unplug();
       await expect(issue(authority)).rejects.toMatchObject({ code: 'signer_unavailable', status: 503 });
       await expect(issue(authority)).rejects.toMatchObject({ code: 'signer_unavailable' });
-      renameSync(`${tokens}-away`, tokens);
+      soft.plugIn();
       expect(authority.hasIssued(await issue(authority))).toBe(true);
       await authority.close();
     });
 
     it('tries a PIN that it refused no second time: it would lock itself', async () => {
-      const { data, tokens, keys } = token();
+      const { data, soft, keys } = token();
       const authority = await authorityWith(data, keys);
-      fileOf(data, 'pin', '4321\n');
-      renameSync(tokens, `${tokens}-away`);
+      soft.writePin('4321');
+      soft.unplug();
       await expect(issue(authority)).rejects.toMatchObject({ code: 'signer_unavailable' });
-      renameSync(`${tokens}-away`, tokens);
+      soft.plugIn();
       const refused = (reason: string) => ({ code: 'signer_unavailable', reason: expect.stringContaining(reason) });
       await expect(issue(authority)).rejects.toMatchObject(refused('PIN_INCORRECT'));
       await expect(issue(authority)).rejects.toMatchObject(refused('not tried again'));
-      fileOf(data, 'pin', '1234\n');
+      soft.writePin('1234');
       expect(authority.hasIssued(await issue(authority))).toBe(true);
       await authority.close();
     });

@@ -4,10 +4,12 @@
  */
 
 import { generateKeyPairSync } from 'node:crypto';
+import { join } from 'node:path';
 import { Problem } from '../contract/problem.ts';
 import type { CaDirectory, CaName } from './ca-directory.ts';
 import { openToken, type Token, type TokenOptions } from './pkcs11-token.ts';
 import { readPrivateText } from './private-file.ts';
+import { REFUSED_PIN_FILE } from './refused-pin.ts';
 import { sealKey } from './sealed-key.ts';
 import { keySigner, type Signer } from './signer.ts';
 
@@ -17,6 +19,8 @@ export interface KeySettings {
   /** A file that holds the passphrase of sealed keys, such as a systemd credential; line breaks at its end don't count. */
   readonly passphraseFile?: string | undefined;
   readonly pkcs11?: TokenOptions | undefined;
+  /** systemd's `$CREDENTIALS_DIRECTORY`: below it a secret may be readable for its group. */
+  readonly credentialsDirectory?: string | undefined;
 }
 
 export interface KeyHome {
@@ -31,7 +35,8 @@ export interface KeyHome {
 export const PLAIN_FILES: KeySettings = { home: 'file' };
 
 export async function openKeyHome(directory: CaDirectory, settings: KeySettings): Promise<KeyHome> {
-  const passphrase = settings.passphraseFile === undefined ? undefined : await readPassphrase(settings.passphraseFile);
+  const { passphraseFile, credentialsDirectory } = settings;
+  const passphrase = passphraseFile === undefined ? undefined : await readPassphrase(passphraseFile, settings);
   if (settings.home === 'sealed' && passphrase === undefined) {
     throw new Problem('config_invalid', {
       reason: 'sealed keys: expected certificates.keys.passphraseFile, found none',
@@ -42,7 +47,10 @@ export async function openKeyHome(directory: CaDirectory, settings: KeySettings)
     if (settings.pkcs11 === undefined) {
       throw new Problem('config_invalid', { reason: 'keys in a token: expected certificates.keys.pkcs11, found none' });
     }
-    token ??= await openToken(settings.pkcs11);
+    token ??= await openToken(settings.pkcs11, {
+      refusedPinFile: join(directory.path, REFUSED_PIN_FILE),
+      credentialsDirectory,
+    });
     return token;
   };
 
@@ -72,8 +80,8 @@ export async function openKeyHome(directory: CaDirectory, settings: KeySettings)
 }
 
 /** Problem `config_invalid` when there is none, `private_key_exposed` when others can read it. */
-async function readPassphrase(file: string): Promise<Buffer> {
-  const text = await readPrivateText(file, 'passphrase');
+async function readPassphrase(file: string, { credentialsDirectory }: KeySettings): Promise<Buffer> {
+  const text = await readPrivateText(file, 'passphrase', credentialsDirectory);
   if (Buffer.byteLength(text) >= 8) return Buffer.from(text);
   throw new Problem('config_invalid', { reason: `passphrase file ${file}: expected at least 8 characters` });
 }

@@ -9,6 +9,7 @@ import type { PKCS11 } from 'pkcs11js';
 import { Problem } from '../contract/problem.ts';
 import { encodeDer, integer, sequence } from './der-writer.ts';
 import { readPrivateText } from './private-file.ts';
+import { openRefusedPin } from './refused-pin.ts';
 import type { Signer } from './signer.ts';
 
 export interface TokenOptions {
@@ -18,6 +19,13 @@ export interface TokenOptions {
   readonly token: string;
   /** A file that holds its PIN. */
   readonly pinFile: string;
+}
+
+export interface TokenSurroundings {
+  /** A file of ours that remembers the PIN that the token refused. */
+  readonly refusedPinFile: string;
+  /** systemd's `$CREDENTIALS_DIRECTORY`. */
+  readonly credentialsDirectory: string | undefined;
 }
 
 export interface TokenSigner extends Signer {
@@ -44,8 +52,12 @@ interface Session {
 }
 
 /** Throws Problem `config_invalid` when `pkcs11js` or the library is missing. */
-export async function openToken(options: TokenOptions): Promise<Token> {
-  const pkcs11js = await import('pkcs11js').catch((cause: unknown) => {
+export async function openToken(
+  options: TokenOptions,
+  { refusedPinFile, credentialsDirectory }: TokenSurroundings,
+): Promise<Token> {
+  // A CommonJS package whose constants are added by a loop: plain Node gives them to the default import only.
+  const { default: pkcs11js } = await import('pkcs11js').catch((cause: unknown) => {
     throw new Problem('config_invalid', {
       reason: 'keys in a token: expected the addon pkcs11js, which is compiled on request only, and it is not there',
       hint: 'run "npm run build:pkcs11" in Rollcall\'s own folder',
@@ -59,10 +71,15 @@ export async function openToken(options: TokenOptions): Promise<Token> {
   } catch (cause) {
     throw new Problem('config_invalid', { reason: `expected a PKCS#11 library at ${options.module}`, cause });
   }
+  const refusedPin = await openRefusedPin(refusedPinFile);
   let session: Session | undefined;
   let isInitialized = false;
-  /** SHA-256 of the PIN that the token refused last. */
-  let refusedPin: string | undefined;
+
+  const refusals = new Set<unknown>([
+    constants.CKR_PIN_INCORRECT,
+    constants.CKR_PIN_INVALID,
+    constants.CKR_PIN_LEN_RANGE,
+  ]);
 
   const letGo = (): void => {
     session = undefined;
@@ -74,24 +91,23 @@ export async function openToken(options: TokenOptions): Promise<Token> {
 
   const connect = async (): Promise<Session> => {
     if (session !== undefined) return session;
-    const pin = (await readPrivateText(options.pinFile, 'PIN')).trim();
-    const pinHash = createHash('sha256').update(pin).digest('hex');
-    // Tokens count: after a few wrong ones nobody can sign any more, whatever the PIN.
-    if (pinHash === refusedPin) {
-      throw unavailable(new Error(`the PIN in ${options.pinFile} was refused, and is not tried again`));
-    }
+    const pin = (await readPrivateText(options.pinFile, 'PIN', credentialsDirectory)).trim();
     try {
       api.C_Initialize();
       isInitialized = true;
       const slot = api.C_GetSlotList(true).find((each) => api.C_GetTokenInfo(each).label.trim() === options.token);
       if (slot === undefined) throw new Error(`no token "${options.token}"`);
+      // Tokens count: after a few wrong ones nobody can sign any more, whatever the PIN.
+      const serial = api.C_GetTokenInfo(slot).serialNumber.trim();
+      await refusedPin.expectOther(serial, pin);
       const handle = api.C_OpenSession(slot, constants.CKF_SERIAL_SESSION | constants.CKF_RW_SESSION);
       try {
         api.C_Login(handle, constants.CKU_USER, pin);
       } catch (error) {
-        if ((error as { code?: unknown }).code === constants.CKR_PIN_INCORRECT) refusedPin = pinHash;
+        if (refusals.has((error as { code?: unknown }).code)) await refusedPin.remember(serial, pin);
         throw error;
       }
+      await refusedPin.forget();
       session = { api, handle };
       return session;
     } catch (error) {
