@@ -2,6 +2,7 @@ import pg from 'pg';
 import { expect, it } from 'vitest';
 import type { DeviceId } from '../contract/identity.ts';
 import { countOf, JOURNAL_BEGIN, openTestJournal } from '../test/testkit/journal.ts';
+import { pgbouncer } from '../test/testkit/pgbouncer.ts';
 import { type PostgresServer, postgresServer } from '../test/testkit/postgres-server.ts';
 import { describeWithClients } from '../test/testkit/real-client.ts';
 import { startSink } from '../test/testkit/sink.ts';
@@ -167,4 +168,110 @@ describeWithClients('a table of PostgreSQL as target', ['postgres'], () => {
     expect(reason).toMatch(/^28P01: password authentication failed/);
     expect(reason).not.toContain('wrong horse');
   });
+
+  it('takes rows of a user who may only insert into partitions that exist, and names the right that is missing', async () => {
+    const server = await postgresServer();
+    const journal = await openTestJournal();
+    await journal.fill(['a'], 5);
+    const owner = await startSink({ journal, target: targetOf(server), directory: temporaryDirectory() });
+    await owner.caughtUp();
+    await owner.forwarder.close(1000);
+    await ask(server, `CREATE ROLE writer LOGIN PASSWORD 'write only'`);
+    await ask(server, 'TRUNCATE rollcall_messages');
+    const target = targetOf(server, { user: 'writer', password: () => 'write only' });
+    const sink = await startSink({ journal, target, directory: temporaryDirectory() });
+    expect((await sink.until(({ state }) => state === 'down')).reason).toMatch(
+      /^expected the right INSERT on rollcall_messages \(42501: permission denied/,
+    );
+    await ask(server, 'GRANT INSERT ON rollcall_messages TO writer');
+    expect(await sink.caughtUp()).toMatchObject({ forwarded: 5, deadLettered: 0 });
+    expect(await countsOf(server, 'a')).toEqual(upTo(5));
+
+    await journal.accept({
+      ...{ device: 'a' as DeviceId, stream: 's', qos: 1 as const },
+      ...{ receivedAt: JOURNAL_BEGIN + 86_400_000, payload: Buffer.from('{"count":5}') },
+    });
+    expect((await sink.until(({ state }) => state === 'down')).reason).toMatch(
+      /^expected a partition of rollcall_messages for each of 2030-01-02 \(UTC\), and writer may not make it: .*42501/,
+    );
+    await ask(
+      server,
+      `CREATE TABLE of_the_operators PARTITION OF rollcall_messages FOR VALUES FROM ('2030-01-02 00:00Z') TO ('2030-02-01 00:00Z')`,
+    );
+    expect(await sink.caughtUp()).toMatchObject({ forwarded: 6, deadLettered: 0 });
+    expect(await countsOf(server, 'a')).toEqual(upTo(6));
+  });
+
+  it('that is missing, and that its user may not make, is named', async () => {
+    const server = await postgresServer();
+    await ask(server, `CREATE ROLE writer LOGIN PASSWORD 'write only'`);
+    const journal = await openTestJournal();
+    await journal.fill(['a'], 1);
+    const target = targetOf(server, { user: 'writer', password: () => 'write only' });
+    const sink = await startSink({ journal, target, directory: temporaryDirectory() });
+    expect((await sink.until(({ state }) => state === 'down')).reason).toMatch(
+      /^expected the table rollcall_messages, or the right CREATE on its schema to make it \(42501/,
+    );
+  });
+
+  it('may be one that an operator made without partitions', async () => {
+    const server = await postgresServer();
+    const journal = await openTestJournal();
+    await journal.fill(['a'], 5);
+    await ask(
+      server,
+      `CREATE TABLE rollcall_messages (received_at timestamptz, source text, position bigint, device text, stream text,
+        qos smallint, device_time timestamptz, device_sequence float8, message_key text, content_type text, payload bytea,
+        PRIMARY KEY (source, position))`,
+    );
+    const sink = await startSink({ journal, target: targetOf(server), directory: temporaryDirectory() });
+    expect(await sink.caughtUp()).toMatchObject({ forwarded: 5 });
+  });
 });
+
+describeWithClients('a table behind PgBouncer as target', ['postgres', 'pgbouncer'], () => {
+  it.each(['session', 'transaction'] as const)(
+    'is written to in %s mode, again after a restart of ours',
+    async (mode) => {
+      const server = await postgresServer();
+      const { port } = await pgbouncer(server, mode);
+      const journal = await openTestJournal();
+      const directory = temporaryDirectory();
+      for (let life = 0; life < 3; life += 1) {
+        await journal.fill(['a'], 20, life * 20);
+        const sink = await startSink({ journal, target: targetOf(server, { port }), directory, batch: 7 });
+        expect(await sink.caughtUp()).toMatchObject({ deadLettered: 0 });
+        await sink.forwarder.close(1000);
+      }
+      expect(await countsOf(server, 'a')).toEqual(upTo(60));
+    },
+  );
+
+  it('leaves no setting behind on a connection that others use, and keeps its own timeout', async () => {
+    const server = await postgresServer();
+    const { port } = await pgbouncer(server, 'transaction');
+    const journal = await openTestJournal();
+    await journal.fill(['a'], 5);
+    const target = targetOf(server, { port, timeout: 300 });
+    const sink = await startSink({ journal, target, directory: temporaryDirectory() });
+    await sink.caughtUp();
+    const shown = await ask<{ statement_timeout: string }>({ ...server, port }, 'SHOW statement_timeout');
+    expect(shown).toEqual([{ statement_timeout: '0' }]);
+    const locker = new pg.Client({
+      ...{ host: '127.0.0.1', port: server.port, database: 'postgres' },
+      ...credentialsOf(server),
+    });
+    await locker.connect();
+    await locker.query('BEGIN');
+    await locker.query('LOCK TABLE rollcall_messages IN ACCESS EXCLUSIVE MODE');
+    await journal.fill(['a'], 5, 5);
+    expect((await sink.until(({ state }) => state === 'down')).reason).toMatch(/statement timeout/);
+    await locker.end();
+    expect(await sink.caughtUp()).toMatchObject({ deadLettered: 0 });
+    expect(await countsOf(server, 'a')).toEqual(upTo(10));
+  });
+});
+
+function credentialsOf({ user, password }: PostgresServer) {
+  return { user, password };
+}

@@ -1,11 +1,12 @@
 /**
  * A target that is a table of PostgreSQL, partitioned by day: a batch is one INSERT, and a row that is there already stays.
- * Makes the table and its partitions where they are missing; removes none.
+ * Makes the table and its partitions where they are missing; removes none. Works through a pooler, also one that gives each
+ * transaction another connection.
  */
 
 import pg from 'pg';
 import type { StoredMessage } from '../telemetry/telemetry.ts';
-import { deliverHalving, type Refused, type Secret, type SinkSource, type Target, type TargetDown } from './target.ts';
+import { deliverHalving, type Refused, type Secret, type SinkSource, type Target, TargetDown } from './target.ts';
 import { type TargetTls, type TlsMaterial, targetError } from './tls.ts';
 
 export interface PostgresTargetOptions {
@@ -33,12 +34,15 @@ const DAY_MS = 86_400_000;
  */
 const REFUSALS = /^(22|23|44)|^P0001$/;
 
+/** insufficient_privilege; and of a partition whose range is taken: invalid_object_definition. */
+const NOT_ALLOWED = '42501';
+const OVERLAPS = '42P17';
+
 export class PostgresTarget implements Target {
   readonly #options: PostgresTargetOptions;
   readonly #insert: string;
   #client: pg.Client | undefined;
   #material: TlsMaterial | undefined;
-  #days = new Set<number>();
 
   constructor(options: PostgresTargetOptions) {
     if (!TABLE_NAME.test(options.table)) throw new RangeError('expected a table, or a schema and a table');
@@ -54,32 +58,36 @@ export class PostgresTarget implements Target {
   }
 
   async deliver(messages: readonly StoredMessage[]): Promise<readonly Refused[]> {
-    const client = await this.#connected();
+    await this.#connected();
+    return deliverHalving(messages, (part) => this.#attempt(part, true));
+  }
+
+  /** Resolves with the reason of a refusal. A day whose partition is missing gets one, once. */
+  async #attempt(part: readonly StoredMessage[], mayCreate: boolean): Promise<string | undefined> {
     try {
-      await this.#preparePartitions(client, messages);
+      const values = valuesOf(this.#options.source, part);
+      await this.#inTransaction((client) => client.query({ text: this.#insert, values }));
+      return undefined;
     } catch (error) {
+      const { code, message } = error as pg.DatabaseError;
+      if (isPartitionMissing(error)) {
+        if (!mayCreate) throw await this.#down(this.#partitionMissing(part, 'and one of that name is not its own'));
+        await this.#createPartitions(part);
+        return this.#attempt(part, false);
+      }
+      if (code !== undefined && REFUSALS.test(code)) return `${code}: ${message}`;
+      if (code === NOT_ALLOWED) {
+        throw await this.#down(
+          new TargetDown(`expected the right INSERT on ${this.#options.table} (${code}: ${message})`, { cause: error }),
+        );
+      }
       throw await this.#down(error);
     }
-    return deliverHalving(messages, async (part) => {
-      try {
-        await client.query({
-          name: 'rollcall-insert',
-          text: this.#insert,
-          values: valuesOf(this.#options.source, part),
-        });
-        return undefined;
-      } catch (error) {
-        const { code, message } = error as pg.DatabaseError;
-        if (code !== undefined && REFUSALS.test(code)) return `${code}: ${message}`;
-        throw await this.#down(error);
-      }
-    });
   }
 
   async close(): Promise<void> {
     const client = this.#client;
     this.#client = undefined;
-    this.#days = new Set();
     await client?.end().catch(() => {});
   }
 
@@ -103,8 +111,7 @@ export class PostgresTarget implements Target {
       ...(secret !== undefined && { password: secret }),
       ssl: material === undefined ? false : { rejectUnauthorized: true, ...material },
       connectionTimeoutMillis: timeout,
-      statement_timeout: timeout,
-      query_timeout: timeout + 1000, // the server's own comes first and leaves the connection usable
+      query_timeout: timeout + 1000, // the server's own, of each transaction, comes first
       keepAlive: true,
       application_name: 'rollcall',
     });
@@ -115,7 +122,7 @@ export class PostgresTarget implements Target {
       await client.connect();
       this.#client = client;
       this.#material = material;
-      await this.#prepareTable(client);
+      await this.#prepareTable();
     } catch (error) {
       this.#client = client;
       throw await this.#down(error);
@@ -126,41 +133,91 @@ export class PostgresTarget implements Target {
   #forget(client: pg.Client): void {
     if (this.#client !== client) return;
     this.#client = undefined;
-    this.#days = new Set();
   }
 
-  async #prepareTable(client: pg.Client): Promise<void> {
-    const { table } = this.#options;
-    const { rows } = await client.query('SELECT to_regclass($1) AS found', [table]);
-    if (rows[0]?.found !== null) return;
-    // The journal's position names a message; the time of its receipt is always the same with it, and has to be in the key
-    // of a table that is partitioned by it (PostgreSQL, "Declarative Partitioning", limitations).
-    await client.query(`CREATE TABLE IF NOT EXISTS ${table} (
-        received_at     timestamptz NOT NULL,
-        source          text NOT NULL,
-        position        bigint NOT NULL,
-        device          text NOT NULL,
-        stream          text NOT NULL,
-        qos             smallint NOT NULL,
-        device_time     timestamptz,
-        device_sequence double precision,
-        message_key     text,
-        content_type    text,
-        payload         bytea NOT NULL,
-        PRIMARY KEY (received_at, source, position)
-      ) PARTITION BY RANGE (received_at)`);
-    await client.query(`CREATE INDEX IF NOT EXISTS ${bare(table)}_by_device ON ${table} (device, stream, received_at)`);
-  }
-
-  async #preparePartitions(client: pg.Client, messages: readonly StoredMessage[]): Promise<void> {
-    const { table } = this.#options;
-    for (const day of new Set(messages.map(({ receivedAt }) => Math.floor(receivedAt / DAY_MS)))) {
-      if (this.#days.has(day)) continue;
-      const [from, to] = [dateOf(day), dateOf(day + 1)];
-      await client.query(`CREATE TABLE IF NOT EXISTS ${table}_${from.replaceAll('-', '')} PARTITION OF ${table}
-        FOR VALUES FROM ('${from} 00:00:00+00') TO ('${to} 00:00:00+00')`);
-      this.#days.add(day);
+  /**
+   * Everything goes in transactions with settings of their own, and without named statements: behind a pooler the next transaction may
+   * come on another connection, and what one leaves there another client would find.
+   */
+  async #inTransaction<T>(work: (client: pg.Client) => Promise<T>): Promise<T> {
+    const client = this.#client;
+    if (client === undefined) throw new TargetDown('the connection ended');
+    await client.query(`BEGIN; SET LOCAL statement_timeout = ${this.#options.timeout}`);
+    try {
+      const result = await work(client);
+      await client.query('COMMIT');
+      return result;
+    } catch (error) {
+      if (error instanceof pg.DatabaseError) await client.query('ROLLBACK').catch(() => {});
+      throw error;
     }
+  }
+
+  async #prepareTable(): Promise<void> {
+    const { table } = this.#options;
+    await this.#inTransaction(async (client) => {
+      const { rows } = await client.query('SELECT to_regclass($1) AS found', [table]);
+      if (rows[0]?.found !== null) return;
+      // The journal's position names a message; the time of its receipt is always the same with it, and has to be in the key
+      // of a table that is partitioned by it (PostgreSQL, "Declarative Partitioning", limitations).
+      await client.query(`CREATE TABLE IF NOT EXISTS ${table} (
+          received_at     timestamptz NOT NULL,
+          source          text NOT NULL,
+          position        bigint NOT NULL,
+          device          text NOT NULL,
+          stream          text NOT NULL,
+          qos             smallint NOT NULL,
+          device_time     timestamptz,
+          device_sequence double precision,
+          message_key     text,
+          content_type    text,
+          payload         bytea NOT NULL,
+          PRIMARY KEY (received_at, source, position)
+        ) PARTITION BY RANGE (received_at)`);
+      await client.query(
+        `CREATE INDEX IF NOT EXISTS ${bare(table)}_by_device ON ${table} (device, stream, received_at)`,
+      );
+    }).catch((error: pg.DatabaseError) => {
+      if (error.code !== NOT_ALLOWED) throw error;
+      throw new TargetDown(
+        `expected the table ${table}, or the right CREATE on its schema to make it (${error.code}: ${error.message})`,
+        { cause: error },
+      );
+    });
+  }
+
+  async #createPartitions(messages: readonly StoredMessage[]): Promise<void> {
+    const { table } = this.#options;
+    try {
+      for (const day of daysOf(messages)) {
+        const [from, to] = [dateOf(day), dateOf(day + 1)];
+        // A day may be in a partition of the operator's own already, under another name; and who may only insert makes none.
+        await this.#inTransaction(async (client) => {
+          const name = `${table}_${from.replaceAll('-', '')}`;
+          const { rows } = await client.query('SELECT to_regclass($1) AS found', [name]);
+          if (rows[0]?.found !== null) return;
+          await client.query(`CREATE TABLE IF NOT EXISTS ${name} PARTITION OF ${table}
+            FOR VALUES FROM ('${from} 00:00:00+00') TO ('${to} 00:00:00+00')`);
+        }).catch((error: pg.DatabaseError) => {
+          if (error.code !== OVERLAPS) throw error; // 42P17: another one has the day, or a part of it
+        });
+      }
+    } catch (error) {
+      const { code, message } = error as pg.DatabaseError;
+      if (code !== NOT_ALLOWED) throw await this.#down(error);
+      throw await this.#down(
+        this.#partitionMissing(
+          messages,
+          `and ${this.#options.user} may not make it: make it, or make this user the owner of the table, with CREATE on ` +
+            `its schema (${code}: ${message})`,
+        ),
+      );
+    }
+  }
+
+  #partitionMissing(messages: readonly StoredMessage[], why: string): TargetDown {
+    const days = daysOf(messages).map(dateOf).join(', ');
+    return new TargetDown(`expected a partition of ${this.#options.table} for each of ${days} (UTC), ${why}`);
   }
 
   /** A connection on which something failed is not used again. */
@@ -189,6 +246,17 @@ function valuesOf(source: SinkSource, messages: readonly StoredMessage[]): unkno
     column((m) => m.contentType ?? null),
     column((m) => Buffer.from(m.payload.buffer, m.payload.byteOffset, m.payload.byteLength)),
   ];
+}
+
+/** "no partition of relation found for row" has the code of a CHECK that failed, but names no constraint. */
+function isPartitionMissing(error: unknown): boolean {
+  const { code, constraint } = error as pg.DatabaseError;
+  return code === '23514' && constraint === undefined;
+}
+
+/** Days since 1970, UTC. */
+function daysOf(messages: readonly StoredMessage[]): readonly number[] {
+  return [...new Set(messages.map(({ receivedAt }) => Math.floor(receivedAt / DAY_MS)))];
 }
 
 function dateOf(day: number): string {

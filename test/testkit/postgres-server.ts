@@ -29,7 +29,7 @@ function programs(): string {
 }
 
 /** It refuses to run as root. */
-function owner(): { readonly uid?: number; readonly gid?: number } {
+export function postgresOwner(): { readonly uid?: number; readonly gid?: number } {
   if (process.getuid?.() !== 0) return {};
   const [uid, gid] = ['-u', '-g'].map((flag) => Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8' })));
   return { uid: uid as number, gid: gid as number };
@@ -44,7 +44,7 @@ export interface PostgresTls {
 /** With a password over TCP and the unix socket alike, over TCP with TLS alone when it is given. Killed and removed at the end of the test. */
 export async function postgresServer(tls?: PostgresTls): Promise<PostgresServer> {
   const bin = programs();
-  const who = owner();
+  const who = postgresOwner();
   const directory = mkdtempSync(join(tmpdir(), 'rollcall-pg-'));
   const data = join(directory, 'data');
   const password = 'not the real one';
@@ -102,7 +102,7 @@ export async function postgresServer(tls?: PostgresTls): Promise<PostgresServer>
 function prepareTls(
   directory: string,
   { server, clientCa }: PostgresTls,
-  who: ReturnType<typeof owner>,
+  who: ReturnType<typeof postgresOwner>,
 ): readonly string[] {
   const file = (name: string, text: string) => {
     const path = join(directory, name);
@@ -121,7 +121,7 @@ function prepareTls(
   ];
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as { readonly port: number };

@@ -46,6 +46,7 @@ const CLIENTS = {
     directories: ['15', '16', '17', '18'].map((version) => `/usr/lib/postgresql/${version}/bin`),
     debianPackage: 'postgresql',
   },
+  pgbouncer: { file: 'pgbouncer', directories: ['/usr/sbin'], debianPackage: 'pgbouncer' },
   'systemd-analyze': { file: 'systemd-analyze', debianPackage: 'systemd' },
   'softhsm2-util': { file: 'softhsm2-util', debianPackage: 'softhsm2' },
   pki: { file: 'pki', debianPackage: 'strongswan-pki' },
