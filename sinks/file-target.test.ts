@@ -1,9 +1,21 @@
-import { appendFileSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  appendFileSync,
+  copyFileSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { DeviceId } from '../contract/identity.ts';
 import { openTestJournal } from '../test/testkit/journal.ts';
 import { startSink } from '../test/testkit/sink.ts';
+import { smallDisk } from '../test/testkit/small-disk.ts';
 import { temporaryDirectory } from '../test/testkit/temporary.ts';
 import { FileTarget } from './file-target.ts';
 
@@ -94,9 +106,96 @@ describe('a file as target', () => {
     });
     const { reason } = await sink.until(({ state }) => state === 'down');
     expect(reason).toMatch(/EEXIST|ENOTDIR/);
-    const { rmSync } = await import('node:fs');
     rmSync(join(directory, 'out'));
     await sink.caughtUp();
     expect(linesOf(path)).toHaveLength(5);
+  });
+
+  describe('that somebody else touches', () => {
+    async function open(batch = 10, path = join(temporaryDirectory(), 'out', 'm.ndjson')) {
+      const journal = await openTestJournal();
+      const target = new FileTarget({ path, rotateBytes: MIB, keep: 1 });
+      const sink = await startSink({ journal, target, directory: temporaryDirectory(), batch });
+      let count = 0;
+      const send = async (messages: number) => {
+        await journal.fill(['a'], messages, count);
+        count += messages;
+        await sink.until(({ position }) => position === count);
+      };
+      return { path, sink, send };
+    }
+    const positionsIn = (path: string) => linesOf(path).map(({ position }) => position);
+
+    it('is begun anew after it was moved, and nothing was lost', async () => {
+      const { path, sink, send } = await open();
+      await send(5);
+      renameSync(path, `${path}.old`);
+      await send(5);
+      expect([positionsIn(`${path}.old`), positionsIn(path)]).toEqual([
+        [1, 2, 3, 4, 5],
+        [6, 7, 8, 9, 10],
+      ]);
+      const text = `${path} was moved: nothing was lost, the moved file holds the messages from position 1 to 5`;
+      expect(sink.forwarder.status()).toMatchObject({ notice: { text }, losses: 0 });
+    });
+
+    it.each(['file', 'directory'])(
+      'is begun anew after its %s was deleted, and what was lost can be replayed',
+      async (what) => {
+        const { path, sink, send } = await open();
+        await send(5);
+        rmSync(what === 'file' ? path : dirname(path), { recursive: true });
+        await sink.forwarder.lookAtTarget(); // no message comes
+        expect(sink.forwarder.status()).toMatchObject({
+          losses: 1,
+          notice: {
+            text: `${path} was deleted: the messages from position 1 to 5 that it held are lost there; a replay from 1 writes them again`,
+          },
+        });
+        await sink.forwarder.replay(1);
+        await sink.until(({ forwarded }) => forwarded === 10);
+        await send(1);
+        expect(positionsIn(path)).toEqual([1, 2, 3, 4, 5, 6]);
+      },
+    );
+
+    it('goes on at its new end after it was copied and cut, and says what is lost unless it was copied', async () => {
+      const { path, sink, send } = await open();
+      await send(5);
+      copyFileSync(path, `${path}.copy`);
+      truncateSync(path);
+      await send(5);
+      expect([positionsIn(`${path}.copy`), positionsIn(path)]).toEqual([
+        [1, 2, 3, 4, 5],
+        [6, 7, 8, 9, 10],
+      ]);
+      expect(sink.forwarder.status().notice?.text).toMatch(/was cut from \d+ to 0 bytes .* a replay from 1 writes/);
+    });
+
+    it('is replaced by a file with another number, which stays whole', async () => {
+      const { path, sink, send } = await open();
+      await send(5);
+      renameSync(path, `${path}.old`);
+      appendFileSync(path, '{"of":"somebody else"}\n');
+      await send(1);
+      expect(readFileSync(path, 'utf8')).toMatch(/^\{"of":"somebody else"\}\n\{"position":6,/);
+      expect(sink.forwarder.status().losses).toBe(0);
+    });
+
+    it('is on a full disk: waits, and has each line whole and once when there is room', async (context) => {
+      const disk = smallDisk(MIB);
+      if (disk === undefined) return context.skip('mounting needs more rights than this user has');
+      const { path, sink, send } = await open(10, join(disk, 'm.ndjson'));
+      await send(5);
+      const ballast = join(disk, 'ballast');
+      const room = statfsSync(disk);
+      writeFileSync(ballast, Buffer.alloc(room.bavail * room.bsize));
+      const sent = send(200);
+      await sink.until(({ state }) => state === 'down');
+      rmSync(ballast);
+      await sent;
+      expect(positionsIn(path)).toEqual(Array.from({ length: 205 }, (_, index) => index + 1));
+      expect(sink.forwarder.status().notice).toBeUndefined();
+    });
   });
 });

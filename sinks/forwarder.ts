@@ -56,6 +56,10 @@ export interface ForwarderStatus {
   readonly deadLettered: number;
   /** Gone from the journal before the target had them. */
   readonly missed: number;
+  /** What was last found out about the target: that its file was moved or deleted, and what that means. */
+  readonly notice: { readonly at: number; readonly text: string } | undefined;
+  /** How often messages that the target had were found to be gone there. */
+  readonly losses: number;
 }
 
 /** The loop has something else to do than what it was doing. */
@@ -78,6 +82,8 @@ export class Forwarder {
   #filtered = 0;
   #retries = 0;
   #missed = 0;
+  #notice: ForwarderStatus['notice'];
+  #losses = 0;
   /** Up to here it was already said what went. */
   #missedUpTo = 0;
   #jump: { readonly to: number; readonly done: () => void } | undefined;
@@ -116,6 +122,8 @@ export class Forwarder {
       retries: this.#retries,
       deadLettered: this.#options.deadLetters.count,
       missed: this.#missed,
+      notice: this.#notice,
+      losses: this.#losses,
     };
   }
 
@@ -141,6 +149,13 @@ export class Forwarder {
   /** Says what retention took before the target had it, also while the target is down. */
   async noticeRetention(): Promise<void> {
     this.#noteMissing(Math.max(this.#position, this.#inHand), await this.#options.head.oldest());
+  }
+
+  /** Looks whether the target still has what it took, also while there is nothing to forward. */
+  async lookAtTarget(): Promise<void> {
+    if (this.#isClosing) return;
+    await this.#options.target.look?.();
+    this.#takeNotice();
   }
 
   /** Lets the delivery in hand finish for a moment, notes how far it came, and closes the target. */
@@ -237,7 +252,9 @@ export class Forwarder {
       let refused: readonly Refused[];
       try {
         refused = await this.#unlessStopped(target.deliver(batch, this.#stop.signal));
+        this.#takeNotice();
       } catch (error) {
+        this.#takeNotice();
         if (this.#isClosing) throw new Interrupted();
         this.#failed(error);
         await this.#wait(backoff.next(error instanceof TargetDown ? error.retryAfter : undefined));
@@ -269,6 +286,17 @@ export class Forwarder {
     await this.#options.deadLetters.add([{ message: first, reason: 'skipped by an operator' }]);
     skip(first);
     return rest;
+  }
+
+  #takeNotice(): void {
+    const { target, log, now } = this.#options;
+    const notice = target.takeNotice?.();
+    if (notice === undefined) return;
+    this.#notice = { at: now(), text: notice.text };
+    if (notice.isLoss) {
+      this.#losses += 1;
+      log.error({ notice: notice.text }, 'the target of the sink lost messages');
+    } else log.warn({ notice: notice.text }, 'the target of the sink changed');
   }
 
   #failed(error: unknown): void {

@@ -75,6 +75,9 @@ export interface Sinks {
 
 const RETENTION_LOOK_MS = 60_000;
 
+/** A file that was moved or deleted is noticed so soon, also when no message comes. */
+const TARGET_LOOK_MS = 5_000;
+
 /** What a delivery in hand has left when the server stops, before it is broken off. */
 const CLOSE_GRACE_MS = 3_000;
 
@@ -111,6 +114,14 @@ export async function openSinks(options: SinksOptions): Promise<Sinks> {
     }
   }, RETENTION_LOOK_MS).unref();
 
+  const targetTimer = setInterval(() => {
+    for (const { settings, forwarder } of sinks) {
+      forwarder
+        .lookAtTarget()
+        .catch((error: unknown) => log.error({ err: error, sink: settings.name }, 'target could not be looked at'));
+    }
+  }, TARGET_LOOK_MS).unref();
+
   const find = (name: string): Sink => {
     const sink = sinks.find(({ settings }) => settings.name === name);
     if (sink === undefined) throw new Problem('sink_unknown');
@@ -130,6 +141,7 @@ export async function openSinks(options: SinksOptions): Promise<Sinks> {
     counters: () => Object.assign({}, ...sinks.map((sink) => countersOf(statusOf(sink)))) as Record<string, number>,
     close: async () => {
       clearInterval(timer);
+      clearInterval(targetTimer);
       await Promise.all(sinks.map(({ forwarder }) => forwarder.close(CLOSE_GRACE_MS)));
     },
   };
@@ -186,6 +198,7 @@ function countersOf(status: SinkStatus): Readonly<Record<string, number>> {
     [of('retries_total')]: status.retries,
     [of('dead_lettered_total')]: status.deadLettered,
     [of('missed_total')]: status.missed,
+    [of('target_losses_total')]: status.losses,
   };
 }
 

@@ -14,6 +14,13 @@ export interface Refused {
   readonly reason: string;
 }
 
+/** Something that happened to the target while nothing was delivered, in words for operators. */
+export interface TargetNotice {
+  /** Messages that the target had are not there any more. */
+  readonly isLoss: boolean;
+  readonly text: string;
+}
+
 export interface Target {
   /**
    * Resolves when every message is safe there, or refused for good. Rejects when the same batch is to be tried again:
@@ -22,6 +29,10 @@ export interface Target {
   deliver(messages: readonly StoredMessage[], signal: AbortSignal): Promise<readonly Refused[]>;
   /** What comes next came before, and is wanted again. */
   replaying?(): void;
+  /** Looks after the target while there is nothing to deliver. */
+  look?(): Promise<void>;
+  /** What was found out since the last call. */
+  takeNotice?(): TargetNotice | undefined;
   /** Lets go of connections and files; a delivery after it opens them again. */
   close(): Promise<void>;
 }

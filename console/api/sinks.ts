@@ -28,6 +28,11 @@ const sinkView = z.object({
   retries: z.int(),
   deadLettered: z.int(),
   missed: z.int().describe('gone from the journal before the target had them'),
+  notice: z
+    .string()
+    .optional()
+    .describe('what was last found out about the target: a file that was moved, deleted or cut'),
+  noticedAt: time.optional(),
   deadLetterFile: z.string(),
 });
 

@@ -26,6 +26,7 @@ interface SinkState {
   readonly retries: number;
   readonly deadLettered: number;
   readonly missed: number;
+  readonly notice: { readonly at: number; readonly text: string } | undefined;
   readonly deadLetterFile: string;
 }
 
@@ -62,10 +63,11 @@ export function addSinkRoutes(app: FastifyInstance, { registry, sinks }: RoutesO
 }
 
 function viewSink(state: SinkState) {
-  const { lagMs, since, filter, ...rest } = state;
+  const { lagMs, since, filter, notice, ...rest } = state;
   const { devices, groups, streams } = filter;
   return {
     ...rest,
+    ...(notice !== undefined && { notice: notice.text, noticedAt: isoTime(notice.at) }),
     since: isoTime(since),
     lagSeconds: lagMs / 1000,
     filter: { devices: [...devices], groups: [...groups], streams: [...streams] },
