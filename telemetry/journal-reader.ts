@@ -13,6 +13,9 @@ import type { SegmentStats, TelemetryStats } from './telemetry.ts';
 /** Segments that are kept open between questions. */
 const MOST_OPEN = 16;
 
+/** Newest messages in one page. */
+const MOST_IN_PAGE = 10_000;
+
 const SERIES_PAGE_BYTES = 16_777_216;
 
 export class JournalReader {
@@ -61,15 +64,38 @@ export class JournalReader {
     return found;
   }
 
-  /** In the order of devices and streams. */
-  last(devices: readonly string[] | undefined, mostBytes: number): Row[] {
+  /**
+   * In the order of devices and streams, those after `DEVICE/STREAM`: as many as the bytes allow, and one at least. Without `after`
+   * all of them, or Problem `request_invalid`.
+   */
+  last(devices: readonly string[] | undefined, mostBytes: number, after?: string): Row[] {
     const segments = this.#segments();
     const current = segments.at(-1);
     if (current === undefined) return [];
-    const newest = this.#read(current, (reader) => reader.newest({ devices }));
+    let newest = this.#read(current, (reader) => reader.newest({ devices }));
+    if (after !== undefined) {
+      const [device = '', stream = ''] = after.split('/', 2);
+      newest = newest.filter(
+        ({ source }) => source.device > device || (source.device === device && source.stream > stream),
+      );
+    }
     const room = roomFor(mostBytes);
     const rows = new Map<number, Row>();
     const firsts = segments.map((name) => this.#read(name, (reader) => reader.firstPosition));
+    if (after !== undefined) {
+      const page: Row[] = [];
+      let bytes = 0;
+      for (const { position } of newest) {
+        const place = firsts.findLastIndex((first) => first <= position);
+        const row = place < 0 ? undefined : this.#read(segments[place] as SegmentName, (reader) => reader.at(position));
+        if (row === undefined) continue; // it isn't kept any more
+        bytes += row.payload.length;
+        if (bytes > mostBytes && page.length > 0) break;
+        page.push(row);
+        if (page.length === MOST_IN_PAGE) break;
+      }
+      return page;
+    }
     let at = 0;
     // In the order of positions, so that neighbours are read together.
     for (const position of Float64Array.from(newest, (one) => one.position).sort()) {
@@ -150,7 +176,7 @@ function roomFor(mostBytes: number): (row: Row) => void {
     bytes += row.payload.length;
     if (bytes <= mostBytes) return;
     throw new Problem('request_invalid', {
-      detail: `expected at most ${mostBytes} bytes of payload in an answer, found more: ask for fewer messages`,
+      detail: `expected at most ${mostBytes} bytes of payload in an answer, found more: ask for fewer messages, or in pages`,
     });
   };
 }

@@ -52,7 +52,7 @@ export function openQuestions({ directory, died }: QuestionsOptions) {
       return ask('query', { wanted: wantedOf(query), limit, mostBytes: ANSWER_BYTES });
     },
     pages,
-    last: (of) => ask('last', { devices: typeof of === 'string' ? [of] : of, mostBytes: ANSWER_BYTES }),
+    last: (of, after) => ask('last', { devices: typeof of === 'string' ? [of] : of, mostBytes: ANSWER_BYTES, after }),
     series: async (query) => {
       checkSeries(query);
       const wanted = wantedOf(query);

@@ -27,6 +27,7 @@ export interface QueryCall {
 export interface LastCall {
   readonly devices: readonly string[] | undefined;
   readonly mostBytes: number;
+  readonly after: string | undefined;
 }
 
 export interface PageCall extends QueryCall {
@@ -53,7 +54,7 @@ answerCalls({
     return undefined;
   },
   query: ({ wanted, limit, mostBytes }: QueryCall) => reply(opened().query(wanted, limit, mostBytes)),
-  last: ({ devices, mostBytes }: LastCall) => reply(opened().last(devices, mostBytes)),
+  last: ({ devices, mostBytes, after }: LastCall) => reply(opened().last(devices, mostBytes, after)),
   page: ({ wanted, after, limit, mostBytes }: PageCall) => reply(opened().page(wanted, after, limit, mostBytes)),
   series: ({ wanted, after, limit, pointer, bucket }: SeriesCall) => {
     const sums = new SeriesSums({ pointer, bucket });

@@ -177,8 +177,12 @@ export interface Telemetry {
   stats(): Promise<TelemetryStats>;
   /** Removes what is not to be kept, by what was set or by this: whole segments, or groups of devices from one. Returns what went. */
   prune(retention?: Retention): Promise<readonly SegmentStats[]>;
-  /** The newest message of each stream of each device; of one device, or of some, when named. */
-  last(device?: DeviceId | readonly DeviceId[]): Promise<readonly StoredMessage[]>;
+  /**
+   * The newest message of each stream of each device, in their order; of one device, or of some, when named. With `after`, which is
+   * `DEVICE/STREAM` or empty, one page of at most 16 MiB of payload: an empty one is the end. Without it more than that throws
+   * Problem `request_invalid`.
+   */
+  last(device?: DeviceId | readonly DeviceId[], after?: string): Promise<readonly StoredMessage[]>;
   /** Every message accepted from now on. Returns the way to stop. */
   follow(device: DeviceId | undefined, listener: (message: StoredMessage) => void): () => void;
   close(): Promise<void>;

@@ -29,7 +29,13 @@ const query = runWithServer<QueryOptions>(async (server, { options, form }) => {
 });
 
 const last = runWithServer<OfDevices>(async (server, { options, form }) => {
-  for (const message of await server.lastTelemetry(ofDevices(options))) print(message, form);
+  for (let after = ''; ; ) {
+    const page = await server.lastTelemetry({ ...ofDevices(options), after });
+    for (const message of page) print(message, form);
+    const end = page.at(-1);
+    if (end === undefined) return;
+    after = `${end.device}/${end.stream}`;
+  }
 });
 
 interface SeriesOptions {

@@ -76,7 +76,16 @@ const pruneOrder = z
 
 const pruneAnswer = z.object({ removed: z.array(segmentView) });
 
-const lastQuery = z.strictObject(ofDevices);
+const lastQuery = z.strictObject({
+  ...ofDevices,
+  after: z
+    .string()
+    .max(512)
+    .optional()
+    .describe(
+      'in pages of at most 16 MiB of payload: empty for the first, then DEVICE/STREAM of the last message; an empty page is the end',
+    ),
+});
 
 const ofOneDevice = z.strictObject({ device: deviceId.optional() });
 

@@ -25,7 +25,7 @@ export function addTelemetryRoutes(app: FastifyInstance, { registry, telemetry, 
   });
   serve(app, endpoints.lastTelemetry, async ({ query }) => {
     const { device, devices } = await devicesOf(query, registry);
-    return (await telemetry.last(device ?? devices)).map(viewMessage);
+    return (await telemetry.last(device ?? devices, query.after)).map(viewMessage);
   });
   serve(app, endpoints.seriesTelemetry, async ({ query }) => {
     const { device, stream, value, since, until, bucketSeconds } = query;

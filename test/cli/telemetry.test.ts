@@ -70,6 +70,32 @@ it('says what is kept, and removes nothing that is new', async () => {
   expect((await telemetry('prune', '--older-than', '1d')).stdout).toBe('0 removed\n');
 });
 
+it('shows the newest of every stream in pages, though one device has more than an answer may hold', async () => {
+  const big = await openMqtt(await fleet.enroll('big-1'));
+  const payload = Buffer.alloc(255 * 1024, 'x');
+  for (let n = 0; n < 70; n += 1) {
+    await big.publishAsync(telemetryTopic(deviceNamed('big-1'), `s-${n}`), payload, { qos: 1 });
+  }
+  await big.endAsync();
+  const whole = await fleet.operator.lastTelemetry().catch((error: Error) => error.message);
+  expect(whole).toContain('in pages');
+  const seen: string[] = [];
+  for (let after = ''; ; ) {
+    const page = await fleet.operator.lastTelemetry({ after });
+    const end = page.at(-1);
+    if (end === undefined) break;
+    expect(page.length * payload.length).toBeLessThan(17 * 1_048_576);
+    seen.push(...page.map(({ device, stream }) => `${device}/${stream}`));
+    after = seen.at(-1) as string;
+  }
+  expect(seen).toHaveLength(72);
+  expect(new Set(seen).size).toBe(72);
+  const { stdout, code } = await telemetry('last');
+  expect(stdout.split('\n').filter((line) => line.includes('  cli-1  '))).toHaveLength(2);
+  expect(stdout.split('\n').filter((line) => line.includes('  big-1  '))).toHaveLength(70);
+  expect(code).toBe(0);
+}, 60_000);
+
 it('explains what it cannot ask', async () => {
   const backwards = await telemetry('export', '--since', '1h', '--until', '2h');
   expect(backwards).toMatchObject({ code: 3, stderr: expect.stringContaining('ends after it begins') });
