@@ -15,7 +15,7 @@ import { type Admitted, ConnectionGate, type StandingDirectory } from './connect
 import { Counters } from './counters.ts';
 import { Door } from './door.ts';
 import { createEngine } from './engine.ts';
-import type { BrokerEvent, DisconnectReason } from './events.ts';
+import type { BrokerEvent, DisconnectReason, ShareExceeded } from './events.ts';
 import { ownerOf, type TelemetryIntake } from './hooks.ts';
 import { PauseReason } from './inbound.ts';
 import { LeftWills } from './left-wills.ts';
@@ -127,12 +127,22 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   const sessions = new Sessions(limits.takeoversPerMinute);
   const policies = new Policies(directory, topicLimits(limits), log);
   const byWire = new WeakMap<MqttWire, Session>();
-  const store = new SessionStore(options.sessions, limits, (clientId) => {
+  const live = (clientId: string) => {
     const session = sessions.find(clientId);
     if (session === undefined) return undefined;
     const { subject } = session.facts;
     return { owner: ownerOf(subject.identity), subject, isEnded: session.isEnded, filters: session.filters };
-  });
+  };
+  const shareExceeded = (owner: string, share: ShareExceeded) => {
+    const identity = parseIdentity(owner);
+    if (identity !== undefined) reports.shareExceeded(identity, share);
+  };
+  const store = new SessionStore(options.sessions, limits, live, (owner, bytes) =>
+    shareExceeded(owner, { kept: 'retained', bound: 'own', bytes }),
+  );
+  const stopHearingOfRefusals = options.sessions.onRefused(({ kind, owner, bytes, heldBytes }) =>
+    shareExceeded(owner, { kept: kind, bound: 'shared', bytes, heldBytes }),
+  );
   await store.load((subject) => policies.rightsOf(subject), now());
 
   const reports = new Reports({
@@ -297,6 +307,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     stopWatching();
     stopHearingOfPressure();
     shareHolds.stop();
+    stopHearingOfRefusals();
     leftWills.stop();
     clearInterval(sweepTimer);
     const stopped = listener.close();
@@ -344,9 +355,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       sessions_over_share: shareHolds.held,
       retained: store.retainedCount,
       kept_sessions: store.kept.size,
-      messages_not_queued: options.sessions.counters().dropped,
-      kept_bytes: options.sessions.counters().keptBytes,
-      session_commits: options.sessions.counters().commits,
+      ...keptCounters(options.sessions),
     }),
     owners: () => [...store.owners()].flatMap((owner) => parseIdentity(owner) ?? []),
     async explain(subject, verb, topic) {
@@ -359,6 +368,20 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       closing ??= close();
       return closing;
     },
+  };
+}
+
+function keptCounters(sessions: SessionMemory): Record<string, number> {
+  const { dropped, keptBytes, retained, queued, isShort, commits } = sessions.counters();
+  return {
+    messages_not_queued: dropped,
+    kept_bytes: keptBytes,
+    kept_retained_bytes: retained.bytes,
+    kept_queued_bytes: queued.bytes,
+    'kept_refused_total/kept=retained': retained.refused,
+    'kept_refused_total/kept=queued': queued.refused,
+    kept_short: isShort ? 1 : 0,
+    session_commits: commits,
   };
 }
 

@@ -164,6 +164,10 @@ export class ConnectionGate {
       if (!(await this.#clearTheWay(newcomer, connect.clientId))) return;
       if (newcomer.wire.isGone) return newcomer.leave();
       if (this.#isClosed) return newcomer.refuse('server_shutdown');
+      const { sessionsPerIdentity } = this.#options.limits;
+      if (sessionsPerIdentity > 0 && sessions.count(subject.identity) >= sessionsPerIdentity) {
+        return newcomer.refuse('too_many_sessions');
+      }
       // What was read before the waiting has to be true now.
       if (changes !== this.#changes || policyVersion !== policies.version) continue;
       if (sessions.find(connect.clientId) !== undefined) continue;

@@ -51,6 +51,7 @@ const CONNECT_FAILURES = [
   'client_id_not_allowed',
   'will_not_allowed',
   'takeover_limited',
+  'too_many_sessions', // of one identity; a service chooses its client ids
   'server_shutdown',
 ] as const;
 export type ConnectFailure = (typeof CONNECT_FAILURES)[number];
@@ -64,6 +65,16 @@ export interface PeerDescription {
   readonly notAfter?: string;
   /** SHA-256 of the certificate, upper-case hexadecimal with colons. */
   readonly fingerprint?: string;
+}
+
+/** An owner could not have more kept for it. */
+export interface ShareExceeded {
+  readonly kept: 'retained' | 'queued';
+  /** `own`: more than one identity may have. `shared`: more than its share of what is left for all. */
+  readonly bound: 'own' | 'shared';
+  /** What was refused; and, of a shared bound, what its owner has. */
+  readonly bytes: number;
+  readonly heldBytes?: number;
 }
 
 interface SessionFacts {
@@ -99,4 +110,10 @@ export type BrokerEvent =
       readonly verb: Verb;
       readonly topic: string;
       readonly why: string;
-    });
+    })
+  | {
+      readonly type: 'share_exceeded';
+      readonly at: number;
+      readonly identity: Identity;
+      readonly share: ShareExceeded;
+    };

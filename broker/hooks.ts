@@ -102,14 +102,16 @@ export function createHooks(options: HookOptions): Hooks {
     if (packet.retain) {
       (packet as { clientId?: string }).clientId = session.facts.clientId;
       const owner = ownerOf(session.facts.subject.identity);
-      if (!store.hasRoomToRetain(topic, owner, packet.payload.length)) {
+      if (!store.mayRetain(packet as StoredPacket, owner)) {
         return isWill ? callback(REFUSED) : session.end('limit_exceeded');
       }
     }
     // aedes acknowledges QoS 1 before it queues or retains; of QoS 2 the store does both in `incomingStorePacket`.
     const name = nameOf(session.facts.subject.identity, own);
     const wasPassedOn = name !== undefined && options.passedOn.has(name);
-    const kept = packet.qos === 1 && !isWill && !wasPassedOn ? store.keep(packet as StoredPacket) : undefined;
+    const isStored = own !== undefined;
+    const isKeptFirst = packet.qos === 1 && !isWill && !wasPassedOn;
+    const kept = isKeptFirst ? store.keep(packet as StoredPacket, { isStored }) : undefined;
     if (own === undefined) {
       if (isWill) return callback(null);
       if (isTwice) return session.order.afterStored(store.arrivals.hasArrived(client, packet).then(known), callback);
@@ -123,6 +125,7 @@ export function createHooks(options: HookOptions): Hooks {
     backpressure.noted(session);
     const message = telemetryMessage(session.facts.subject, own, packet, options.now());
     const keyed = packet as KeyedPacket;
+    keyed.isInJournal = true;
     if (name !== undefined) keyed.keyedAs = name;
     const outcome = (accepted: Accepted): Stored => {
       keyed.isRepeated = accepted === 'repeated' && wasPassedOn;

@@ -50,6 +50,16 @@ export class KeptSessions {
     return this.#kept.get(clientId)?.rights;
   }
 
+  ownerOf(clientId: string): string | undefined {
+    return this.#kept.get(clientId)?.owner;
+  }
+
+  /** Its client is here. */
+  isHere(clientId: string): boolean {
+    const kept = this.#kept.get(clientId);
+    return kept !== undefined && kept.awaySince === undefined;
+  }
+
   owners(): Iterable<string> {
     return this.#keptBy.keys();
   }

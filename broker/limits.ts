@@ -40,6 +40,8 @@ export interface BrokerLimits {
   readonly stallTimeout: number;
   /** Times per minute that a client id may take over its own live session; 0: no limit. */
   readonly takeoversPerMinute: number;
+  /** Sessions of one identity that are connected: a service chooses its client ids; 0: no limit. */
+  readonly sessionsPerIdentity: number;
   /** Retained topics per identity. */
   readonly retained: number;
   /** Messages per second that a client gets of what waited for it while it was away; 0: no limit. */
@@ -75,6 +77,7 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   outgoing: 1024 * 1024,
   stallTimeout: 10_000,
   takeoversPerMinute: 10,
+  sessionsPerIdentity: 500,
   retained: 100,
   replayPerSecond: 500,
   queuedMessages: 1_000,

@@ -12,6 +12,8 @@ export interface KeyedPacket {
   keyedAs?: string;
   /** It is acknowledged as any other, and given to nobody. */
   isRepeated?: boolean;
+  /** It is telemetry: the journal has it, whatever sessions can keep. */
+  isInJournal?: boolean;
 }
 
 /** Two times so many at most. */

@@ -33,6 +33,7 @@ const CONNACK_OF: Partial<Record<ConnectFailure, number>> = {
   registry_failed: CONNACK.unavailable,
   policy_failed: CONNACK.unavailable,
   takeover_limited: CONNACK.unavailable,
+  too_many_sessions: CONNACK.unavailable,
   server_shutdown: CONNACK.unavailable,
 };
 

@@ -4,12 +4,12 @@
  */
 
 import type { Logger } from 'pino';
-import { formatIdentity } from '../contract/identity.ts';
+import { formatIdentity, type Identity } from '../contract/identity.ts';
 import { TokenBuckets } from '../throttle/token-buckets.ts';
 import type { Verb } from './acl.ts';
 import { type CloneSuspicion, CloneWatch, type Takeover } from './clone-watch.ts';
 import type { Counters } from './counters.ts';
-import type { BrokerEvent, DisconnectReason } from './events.ts';
+import type { BrokerEvent, DisconnectReason, ShareExceeded } from './events.ts';
 import type { Session } from './session.ts';
 import type { Violation } from './violations.ts';
 
@@ -68,6 +68,15 @@ export class Reports {
   withdrawn(session: Session, topic: string): void {
     const at = this.#options.now();
     this.event({ type: 'acl_denied', at, ...session.who, verb: 'subscribe', topic, why: 'withdrawn' });
+  }
+
+  /** Told for each refusal; the log at a bounded rate, and events at theirs. */
+  shareExceeded(identity: Identity, share: ShareExceeded): void {
+    const { log, now } = this.#options;
+    const owner = formatIdentity(identity);
+    if (this.#warnings.take(`share ${owner}`, now()) === 0)
+      log.warn({ identity: owner, ...share }, 'more than its share');
+    this.event({ type: 'share_exceeded', at: now(), identity, share });
   }
 
   violated(session: Session, { clause, says }: Violation): void {

@@ -7,7 +7,9 @@
 import type { Readable } from 'node:stream';
 import { isServerTopic } from '../contract/topics.ts';
 import type { StoredSubscription } from '../sessions/filter-tree.ts';
+import { SERVER_OWNER } from '../sessions/kept-pool.ts';
 import type { ClientKey, StoredPacket } from '../sessions/packets.ts';
+import type { Receiver } from '../sessions/queues.ts';
 import type { SessionMemory } from '../sessions/session-memory.ts';
 import type { StoredWill, WillPacket } from '../sessions/wills.ts';
 import type { Rights, Subject } from './acl.ts';
@@ -39,6 +41,7 @@ const UNDER_WAY = 10_000;
 
 const NOBODY = Promise.resolve<StoredSubscription[]>([]);
 const NOTHING = Promise.resolve();
+const NO_RECEIVERS: readonly Receiver[] = [];
 const EMPTY = Buffer.alloc(0);
 
 export class SessionStore {
@@ -48,12 +51,20 @@ export class SessionStore {
   readonly #limits: BrokerLimits;
   readonly #retained: RetainedOwners;
   readonly #live: (clientId: string) => LiveClient | undefined;
+  readonly #overBound: (owner: string, bytes: number) => void;
   /** Numbers of messages that were kept before aedes publishes them. */
   readonly #keptBefore = new Set<number>();
   /** Numbers of messages that are queued, and not yet handed to those who are here. */
   readonly #underWay = new Set<number>();
 
-  constructor(memory: SessionMemory, limits: BrokerLimits, live: (clientId: string) => LiveClient | undefined) {
+  /** `overBound` is told of an owner that would retain more than `mqtt.limits` let one have. */
+  constructor(
+    memory: SessionMemory,
+    limits: BrokerLimits,
+    live: (clientId: string) => LiveClient | undefined,
+    overBound: (owner: string, bytes: number) => void,
+  ) {
+    this.#overBound = overBound;
     this.#memory = memory;
     this.arrivals = new Arrivals(memory);
     this.kept = new KeptSessions(memory);
@@ -89,16 +100,25 @@ export class SessionStore {
     return new Set([...this.kept.owners(), ...this.#retained.owners(), ...this.leftWills().map(({ owner }) => owner)]);
   }
 
-  /** Whether an owner may retain so many bytes under a topic. */
-  hasRoomToRetain(topic: string, owner: string, bytes: number): boolean {
-    return this.#retained.hasRoom(topic, owner, bytes);
+  /** Whether an owner may retain a message: within its own bounds, and its share of all that is kept. A no is told and counted. */
+  mayRetain(packet: StoredPacket, owner: string): boolean {
+    const { topic, payload } = packet;
+    if (!this.#retained.hasRoom(topic, owner, payload.length)) {
+      this.#overBound(owner, payload.length);
+      return false;
+    }
+    if (this.#memory.mayRetain(packet, owner)) return true;
+    this.#memory.refuseRetained(packet, owner);
+    return false;
   }
 
   /**
    * Keeps a message for those who will come for it, before it is acknowledged: aedes does so after that. Resolves when
-   * it is on disk; undefined when nobody will come. aedes publishes the same packet later, and finds it kept.
+   * it is on disk; undefined when nobody will come. aedes publishes the same packet later, and finds it kept. Rejects when it
+   * is for sessions whose clients are away, and none of them has room: nobody would ever have it. `isStored`: it is in the
+   * journal too.
    */
-  keep(packet: StoredPacket): Promise<void> | undefined {
+  keep(packet: StoredPacket, { isStored }: { readonly isStored: boolean }): Promise<void> | undefined {
     const receivers = this.#receivers(this.#memory.filters.matching(packet.topic), packet.topic);
     if (receivers.length === 0 && packet.retain !== true) return undefined;
     const { broker } = this.#memory;
@@ -107,7 +127,11 @@ export class SessionStore {
     packet.brokerId = broker.id;
     packet.brokerCounter = broker.counter;
     const retained = packet.retain === true ? this.storeRetained(packet) : NOTHING;
-    const queued = this.#memory.outgoingEnqueueCombi(receivers, asQueued(packet));
+    const isOnlyQueued = !isStored && packet.retain !== true && receivers.length > 0;
+    const hasNobodyHere = isOnlyQueued && !receivers.some(({ clientId }) => this.kept.isHere(clientId));
+    const queued = hasNobodyHere
+      ? this.#memory.enqueueForSome(receivers, asQueued(packet))
+      : this.#memory.outgoingEnqueueCombi(receivers, asQueued(packet));
     addBounded(this.#keptBefore, broker.counter);
     if (receivers.length > 0) addBounded(this.#underWay, broker.counter);
     return Promise.all([retained, queued]).then(() => {});
@@ -151,7 +175,7 @@ export class SessionStore {
   /** Retains the will of a client that isn't here. Resolves when it is on disk. */
   async retainLeft({ owner, packet }: LeftWill): Promise<void> {
     const { topic, payload, qos = 0 } = packet;
-    if (!this.hasRoomToRetain(topic, owner, payload.length)) return;
+    if (!this.mayRetain({ topic, payload }, owner)) return;
     this.#retained.delete(topic);
     if (payload.length > 0) this.#retained.set(topic, owner, payload.length);
     await this.#memory.storeRetained({ cmd: 'publish', topic, payload, qos, retain: true }, owner);
@@ -159,15 +183,16 @@ export class SessionStore {
   }
 
   /** Each client once, however many of its filters match, by the one with the highest QoS [MQTT-3.3.5-1]. */
-  #receivers(subscriptions: readonly StoredSubscription[], topic: string): readonly StoredSubscription[] {
-    if (subscriptions.length === 0) return subscriptions;
-    const receivers = new Map<string, StoredSubscription>();
-    for (const subscription of subscriptions) {
-      const { clientId, qos } = subscription;
+  #receivers(subscriptions: readonly StoredSubscription[], topic: string): readonly Receiver[] {
+    if (subscriptions.length === 0) return NO_RECEIVERS;
+    const receivers = new Map<string, Receiver & { readonly qos: number }>();
+    for (const { clientId, qos } of subscriptions) {
       const rights = this.kept.rightsOf(clientId);
       const highest = receivers.get(clientId)?.qos;
       if (rights === undefined || (highest !== undefined && highest >= qos)) continue;
-      if (highest !== undefined || rights.mayReceive(topic).allowed) receivers.set(clientId, subscription);
+      if (highest !== undefined || rights.mayReceive(topic).allowed) {
+        receivers.set(clientId, { clientId, qos, owner: this.kept.ownerOf(clientId) });
+      }
     }
     return [...receivers.values()];
   }
@@ -181,10 +206,11 @@ export class SessionStore {
   storeRetained(packet: StoredPacket): Promise<void> {
     const { topic, clientId, payload, brokerCounter } = packet;
     if (brokerCounter !== undefined && this.#keptBefore.has(brokerCounter)) return NOTHING;
-    this.#retained.delete(topic);
-    if (payload.length === 0) return this.#memory.storeRetained(packet);
     const owner = clientId === undefined ? serverOwner(topic) : this.#live(clientId)?.owner;
-    if (owner === undefined) return NOTHING; // nobody could purge it
+    if (payload.length > 0 && owner === undefined) return NOTHING; // nobody could purge it
+    if (owner !== undefined && !this.#memory.mayRetain(packet, owner)) return this.#memory.storeRetained(packet, owner);
+    this.#retained.delete(topic);
+    if (payload.length === 0 || owner === undefined) return this.#memory.storeRetained(packet);
     this.#retained.set(topic, owner, payload.length);
     return this.#memory.storeRetained(packet, owner);
   }
@@ -299,7 +325,10 @@ export class SessionStore {
 
   /** In one commit with what the message leaves in queues: sent again, it must be neither lost nor queued twice. */
   incomingStorePacket(client: ArrivalClient, packet: StoredPacket): Promise<void> {
-    const kept = (packet as KeyedPacket).isRepeated === true ? undefined : this.keep(packet);
+    const kept =
+      (packet as KeyedPacket).isRepeated === true
+        ? undefined
+        : this.keep(packet, { isStored: (packet as KeyedPacket).isInJournal === true });
     const isOver = client.clean !== true && !this.kept.has(client.id);
     const stored = isOver ? NOTHING : this.arrivals.arrived(client, packet);
     return kept === undefined ? stored : Promise.all([kept, stored]).then(() => {});
@@ -363,5 +392,5 @@ function addBounded(numbers: Set<number>, number: number): void {
 
 /** What the server retains itself stays until the server removes it; what comes from nobody could never be purged. */
 function serverOwner(topic: string): string | undefined {
-  return isServerTopic(topic) ? 'server' : undefined;
+  return isServerTopic(topic) ? SERVER_OWNER : undefined;
 }

@@ -1,6 +1,7 @@
 /** One live session: who it is, what it may, and how it ends. Ends once, always with a reason. */
 
 import { formatIdentity, type Identity } from '../contract/identity.ts';
+import { Problem } from '../contract/problem.ts';
 import { parseDeviceTopic, telemetryTopic } from '../contract/topics.ts';
 import type { Rights, Subject } from './acl.ts';
 import type { EngineClient } from './engine.ts';
@@ -229,6 +230,11 @@ export class Session implements WireOwner, PublishOrderListener {
 
   engineFailed(error: Error): void {
     if (this.isEnded) return;
+    if (error instanceof Problem && error.code === 'unavailable') {
+      this.#listener.storageFailed(this, error);
+      this.note('storage_failed');
+      return;
+    }
     const isWindow = error.message.startsWith('maxInflightInbound');
     if (!isWindow) this.#listener.failed(this, error);
     this.note(isWindow ? 'limit_exceeded' : 'server_error');

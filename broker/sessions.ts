@@ -27,6 +27,10 @@ export class Sessions {
     return [...(this.#byIdentity.get(formatIdentity(identity)) ?? [])];
   }
 
+  count(identity: Identity): number {
+    return this.#byIdentity.get(formatIdentity(identity))?.size ?? 0;
+  }
+
   all(): Iterable<Session> {
     return this.#byClientId.values();
   }

@@ -1,6 +1,7 @@
 /** What the broker reports, as happenings of the fleet: the words of one room in those of the other. */
 
 import type { BrokerEvent, DisconnectReason } from '../broker/events.ts';
+import { formatIdentity } from '../contract/identity.ts';
 import type { LifecycleValue } from '../contract/lifecycle.ts';
 import type { Happening } from '../events/event-log.ts';
 
@@ -26,6 +27,13 @@ export function brokerHappening(event: BrokerEvent): readonly [happening: Happen
       certNotAfter: notAfter,
     });
     return [{ type: 'presence.connect_failed', at, room: 'broker', subject: identity, data }, address];
+  }
+  if (event.type === 'share_exceeded') {
+    const { identity, share } = event;
+    return [
+      { type: 'capacity.share_exceeded', at, room: 'broker', subject: identity, data: present({ ...share }) },
+      formatIdentity(identity),
+    ];
   }
   const { identity: subject, clientId, serial, address, sequence } = event;
   const who = { clientId, certSerial: serial, ip: address, sequence };

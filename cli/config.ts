@@ -124,6 +124,7 @@ export const configSchema = z.strictObject({
       outgoing: size.prefault('1MiB'),
       stallTimeout: duration.prefault('10s'),
       takeoversPerMinute: limit.prefault(10),
+      sessionsPerIdentity: limit.prefault(500),
       retained: count.prefault(100),
       replayPerSecond: limit.prefault(500),
       queuedMessages: count.prefault(1_000),

@@ -130,6 +130,7 @@ export async function openFleetDoors(
       fleet: {
         ca: caControl({ authority, registry, renewals, broker, now }),
         certificates: () => certificateHealth(authority),
+        keptSessions: () => (sessions.memory.counters().isShort ? 'short' : 'ok'),
         renewals,
         mintTokenText: ({ record, secret }) =>
           formatBootstrapToken({ id: record.id, secret, rootSha256: authority.rootSha256, enrollUrl }),

@@ -257,6 +257,7 @@ describe('the server', () => {
       database: 'ok',
       certificates: 'ok',
       telemetry: 'ok',
+      sessions: 'ok',
     });
     const bundle = await send(bed, { path: '/v1/trust-bundle' });
     expect(bundle.headers['content-type']).toBe('application/pem-certificate-chain');

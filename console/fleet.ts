@@ -91,6 +91,8 @@ export interface RenewalControl {
 export interface Fleet {
   /** Whether every server has the certificate that its files hold. */
   certificates(): 'ok' | 'refused';
+  /** Whether there is room for what is kept between connections. */
+  keptSessions(): 'ok' | 'short';
   readonly ca: CaControl;
   readonly renewals: RenewalControl;
   /** The text form, with the root's fingerprint and the enroll URL. */

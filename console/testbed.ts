@@ -116,6 +116,7 @@ function fleetOf(registry: Registry, sessions: readonly LiveSession[]): Fleet {
     },
     renewals: { pull: notHere, status: notHere },
     certificates: () => 'ok',
+    keptSessions: () => 'ok',
     mintTokenText: ({ record, secret }) => `rc1.${record.id}.${secret}`,
     issueService: async ({ name, csrPem, actor }) => {
       if (!csrPem.includes('CERTIFICATE REQUEST')) throw new Problem('csr_malformed');

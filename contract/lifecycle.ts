@@ -21,6 +21,7 @@ export const LIFECYCLE_TYPES = [
   'device.released', // from quarantine
   'device.deleted',
   'device.over_share', // a device or group stored more than its share of the day, and is held
+  'capacity.share_exceeded', // a device or service had more kept for it than its share
   'security.acl_denied',
   'security.clone_suspected',
   'security.renewal_forked', // two keys asked to follow one certificate

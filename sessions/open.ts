@@ -48,7 +48,7 @@ export async function openSessions(options: SessionsOptions): Promise<OpenSessio
     gather: () => memory.gather(),
     write: (changes) => writer.write(changes),
   });
-  const memory: SessionMemory = new SessionMemory({ ...SESSION_LIMITS, ...options.limits }, commits, rows);
+  const memory: SessionMemory = new SessionMemory({ ...SESSION_LIMITS, ...options.limits }, commits, rows, now);
   let closing: Promise<void> | undefined;
 
   return {

@@ -1,10 +1,11 @@
 /**
  * Messages of QoS 1 and 2 on their way to sessions that are kept, in order: in memory, with every change told to
- * whoever writes it down. Bounded per client and in all: the oldest that wasn't sent yet gives way to the newest. A
- * message for many clients is held once. (QoS 0 never waits for a client that is away.)
+ * the writer. Bounded per client, where the oldest that was not sent yet gives way to the newest, and per owner by the pool,
+ * where the newest is refused. A message for many clients is held once. (QoS 0 never waits for a client that is away.)
  */
 
 import type { Change, StoredRows } from './changes.ts';
+import type { KeptPool } from './kept-pool.ts';
 import { ownPayload, payloadBytes, type StoredPacket, weightOf } from './packets.ts';
 
 export interface QueueLimits {
@@ -18,17 +19,16 @@ export interface QueueCounters {
   dropped: number;
 }
 
-/** Shares the bound on all that is kept. */
-export interface Room {
-  take(bytes: number): boolean;
-  give(bytes: number): void;
-}
-
 export interface Receiver {
   readonly clientId: string;
   /** The highest that it may be sent with; by default that of the message. */
   readonly qos?: number | undefined;
+  /** Whose share of all that is kept it counts against; by default the client's own. */
+  readonly owner?: string | undefined;
 }
+
+/** What a message that waits weighs for each client, besides its body. */
+const ENTRY_WEIGHT = 100;
 
 /** Only messages of QoS 2 are released. */
 const PUBREL_QOS = 2;
@@ -49,14 +49,19 @@ interface Entry {
 }
 
 class Queue {
+  readonly owner: string;
   readonly entries = new Set<Entry>();
   bytes = 0;
+
+  constructor(owner: string) {
+    this.owner = owner;
+  }
 }
 
 export class Queues {
   readonly #limits: QueueLimits;
   readonly #counters: QueueCounters;
-  readonly #room: Room;
+  readonly #pool: KeptPool;
   readonly #change: (change: Change, bytes: number) => void;
   readonly #queues = new Map<string, Queue>();
   /** Packet identifiers that were given and not written down yet; most are acknowledged before that. */
@@ -66,12 +71,12 @@ export class Queues {
   constructor(
     limits: QueueLimits,
     counters: QueueCounters,
-    room: Room,
+    pool: KeptPool,
     change: (change: Change, bytes: number) => void,
   ) {
     this.#limits = limits;
     this.#counters = counters;
-    this.#room = room;
+    this.#pool = pool;
     this.#change = change;
   }
 
@@ -84,23 +89,31 @@ export class Queues {
     return this.#queues.keys();
   }
 
-  /** For each receiver once. A message is held once for all whom it reaches with the same QoS. */
-  add(receivers: readonly Receiver[], packet: StoredPacket): void {
+  /**
+   * For each receiver once. A message is held once for all clients that it reaches with the same QoS. Returns for how many of
+   * them it was queued.
+   */
+  add(receivers: readonly Receiver[], packet: StoredPacket): number {
     const bodies: (Body | undefined)[] = [];
     const published = packet.qos ?? 0;
-    for (const { clientId, qos: granted = published } of receivers) {
-      const queue = this.#queues.get(clientId) ?? new Queue();
+    const share = weightOf(packet) + ENTRY_WEIGHT;
+    let added = 0;
+    for (const { clientId, qos: granted = published, owner = clientId } of receivers) {
+      const queue = this.#queues.get(clientId) ?? new Queue(owner);
+      const replaced = this.#replacedWeight(queue, packet.payload.length);
+      if (!this.#pool.admits('queued', queue.owner, share, replaced)) {
+        this.#counters.dropped += 1;
+        this.#pool.refuse('queued', queue.owner, share);
+        continue;
+      }
       if (!this.#makeRoom(queue, packet.payload.length)) continue;
       const qos = Math.min(granted, published);
       bodies[qos] ??= this.#newBody({ ...packet, qos });
-      const body = bodies[qos];
-      if (body === undefined) {
-        this.#counters.dropped += 1;
-        continue;
-      }
       this.#queues.set(clientId, queue);
-      this.#append(queue, clientId, body);
+      this.#append(queue, clientId, bodies[qos]);
+      added += 1;
     }
+    return added;
   }
 
   /**
@@ -199,8 +212,9 @@ export class Queues {
   }
 
   /** Messages of an earlier run get numbers of this one. */
-  load({ bodies, queued }: StoredRows, broker: { readonly id: string; counter: number }): void {
+  load({ sessions, bodies, queued }: StoredRows, broker: { readonly id: string; counter: number }): void {
     const known = new Map<number, Body>();
+    const owners = new Map(sessions.map(({ client_id: clientId, owner }) => [clientId, owner]));
     for (const { id, topic, payload, qos, retain } of bodies) {
       broker.counter += 1;
       const own = { topic, payload, qos, retain: retain === 1, brokerId: broker.id, brokerCounter: broker.counter };
@@ -213,24 +227,31 @@ export class Queues {
       if (body === undefined) continue;
       const messageId = row.message_id ?? undefined;
       const pubrel = body === RELEASED ? ({ cmd: 'pubrel', messageId } as StoredPacket) : undefined;
-      const queue = this.#queues.get(row.client_id) ?? new Queue();
+      const queue = this.#queues.get(row.client_id) ?? new Queue(owners.get(row.client_id) ?? row.client_id);
       this.#queues.set(row.client_id, queue);
-      queue.entries.add({ id: row.id, body, messageId, pubrel });
-      if (body === RELEASED) continue;
-      if (body.references === 0) this.#room.take(body.weight);
-      body.references += 1;
-      queue.bytes += body.packet.payload.length;
+      this.#take(queue, { id: row.id, body, messageId, pubrel });
     }
     for (const body of known.values()) {
       if (body.references === 0) this.#change({ name: 'dropBody', values: [body.id] }, 0);
     }
   }
 
-  #makeRoom(queue: Queue, bytes: number): boolean {
+  #isFull(queue: Queue, bytes: number): boolean {
     const { queuedMessages, queuedBytes } = this.#limits;
-    const isFull = () => queue.entries.size >= queuedMessages || queue.bytes + bytes > queuedBytes;
+    return queue.entries.size >= queuedMessages || queue.bytes + bytes > queuedBytes;
+  }
+
+  /** What goes at least when a message is put into a queue that is at its own bound. */
+  #replacedWeight(queue: Queue, bytes: number): number {
+    if (!this.#isFull(queue, bytes)) return 0;
+    for (const entry of queue.entries) if (isUnsent(entry)) return entry.body.weight + ENTRY_WEIGHT;
+    return 0;
+  }
+
+  #makeRoom(queue: Queue, bytes: number): boolean {
+    const isFull = () => this.#isFull(queue, bytes);
     if (!isFull()) return true;
-    if (bytes <= queuedBytes) {
+    if (bytes <= this.#limits.queuedBytes) {
       for (const entry of queue.entries) {
         // What was sent is in the receiver's hands: it would be sent again under another number, or never be released.
         if (entry.messageId !== undefined) continue;
@@ -243,9 +264,8 @@ export class Queues {
     return false;
   }
 
-  #newBody(packet: StoredPacket): Body | undefined {
+  #newBody(packet: StoredPacket): Body {
     const weight = weightOf(packet);
-    if (!this.#room.take(weight)) return undefined;
     this.#lastId += 1;
     const body = this.#bodyOf(this.#lastId, packetOf({ ...packet, payload: ownPayload(packet.payload) }));
     const { topic, payload, qos, retain } = body.packet;
@@ -260,14 +280,26 @@ export class Queues {
 
   #append(queue: Queue, clientId: string, body: Body): void {
     this.#lastId += 1;
-    body.references += 1;
-    queue.entries.add({ id: this.#lastId, body, messageId: undefined, pubrel: undefined });
-    queue.bytes += body.packet.payload.length;
+    this.#take(queue, { id: this.#lastId, body, messageId: undefined, pubrel: undefined });
     this.#change({ name: 'putQueued', values: [this.#lastId, clientId, body.id, null] }, clientId.length);
+  }
+
+  #take(queue: Queue, entry: Entry): void {
+    const { body } = entry;
+    queue.entries.add(entry);
+    this.#pool.hold('queued', ENTRY_WEIGHT);
+    this.#pool.charge('queued', queue.owner, ENTRY_WEIGHT);
+    if (body === RELEASED) return;
+    if (body.references === 0) this.#pool.hold('queued', body.weight);
+    this.#pool.charge('queued', queue.owner, body.weight);
+    body.references += 1;
+    queue.bytes += body.packet.payload.length;
   }
 
   #remove(queue: Queue, entry: Entry): void {
     queue.entries.delete(entry);
+    this.#pool.hold('queued', -ENTRY_WEIGHT);
+    this.#pool.charge('queued', queue.owner, -ENTRY_WEIGHT);
     this.#numbered.delete(entry);
     this.#change({ name: 'dropQueued', values: [entry.id] }, 0);
     this.#letGo(queue, entry.body);
@@ -276,9 +308,10 @@ export class Queues {
   #letGo(queue: Queue, body: Body): void {
     if (body === RELEASED) return;
     queue.bytes -= body.packet.payload.length;
+    this.#pool.charge('queued', queue.owner, -body.weight);
     body.references -= 1;
     if (body.references > 0) return;
-    this.#room.give(body.weight);
+    this.#pool.hold('queued', -body.weight);
     this.#change({ name: 'dropBody', values: [body.id] }, 0);
   }
 

@@ -1,27 +1,28 @@
 /**
  * Retained messages: the last of each topic, for those who subscribe later. In memory, with every change told to
- * whoever writes it down; bounded in all (how much one identity may retain is decided elsewhere).
+ * the writer; bounded in all and per owner by the pool (how many topics one identity may retain is decided elsewhere).
  */
 
 import { filterMatches, topicLevels } from '../contract/topics.ts';
 import type { Change, StoredRows } from './changes.ts';
+import type { KeptPool } from './kept-pool.ts';
 import { ownPayload, payloadBytes, type StoredPacket, weightOf } from './packets.ts';
-import type { Room } from './queues.ts';
 
 interface Retained {
   readonly packet: StoredPacket;
-  readonly owner: string | undefined;
+  /** Empty where nobody is known. */
+  readonly owner: string;
 }
 
 export class RetainedMessages {
-  readonly #room: Room;
+  readonly #pool: KeptPool;
   readonly #change: (change: Change, bytes: number) => void;
   /** By the first two levels, which name a device: who asks for one device's doesn't look at all others'. */
   readonly #branches = new Map<string, Map<string, Retained>>();
   #count = 0;
 
-  constructor(room: Room, change: (change: Change, bytes: number) => void) {
-    this.#room = room;
+  constructor(pool: KeptPool, change: (change: Change, bytes: number) => void) {
+    this.#pool = pool;
     this.#change = change;
   }
 
@@ -29,11 +30,22 @@ export class RetainedMessages {
     return this.#count;
   }
 
-  /** Takes the place of what was there; an empty payload removes it. False when there is no room. */
-  store(packet: StoredPacket, owner: string | undefined): boolean {
+  /** Whether its owner may retain this in place of what is there. */
+  admits(packet: StoredPacket, owner: string): boolean {
+    if (packet.payload.length === 0) return true;
+    const known = this.#find(packet.topic);
+    const replaced = known?.owner === owner ? weightOf(known.packet) : 0;
+    return this.#pool.admits('retained', owner, weightOf(packet), replaced);
+  }
+
+  /** Takes the place of what was there; an empty payload removes it. False when that is more than its owner's share. */
+  store(packet: StoredPacket, owner = ''): boolean {
     const { topic } = packet;
     const isRemoved = packet.payload.length === 0;
-    if (!isRemoved && !this.#room.take(weightOf(packet))) return false;
+    if (!this.admits(packet, owner)) {
+      this.#pool.refuse('retained', owner, weightOf(packet));
+      return false;
+    }
     const wasThere = this.#take(topic);
     if (isRemoved) {
       if (wasThere) this.#change({ name: 'dropRetained', values: [topic] }, topic.length);
@@ -41,7 +53,7 @@ export class RetainedMessages {
     }
     const own = { ...packet, payload: ownPayload(packet.payload) };
     this.#put({ packet: own, owner });
-    const values = [topic, owner ?? null, payloadBytes(own.payload), own.qos ?? 0];
+    const values = [topic, owner === '' ? null : owner, payloadBytes(own.payload), own.qos ?? 0];
     this.#change({ name: 'putRetained', values }, weightOf(own));
     return true;
   }
@@ -61,15 +73,15 @@ export class RetainedMessages {
 
   *owners(): Iterable<{ readonly topic: string; readonly owner: string | undefined; readonly bytes: number }> {
     for (const branch of this.#branches.values()) {
-      for (const [topic, { owner, packet }] of branch) yield { topic, owner, bytes: packet.payload.length };
+      for (const [topic, { owner, packet }] of branch)
+        yield { topic, owner: owner || undefined, bytes: packet.payload.length };
     }
   }
 
   load({ retained }: StoredRows): void {
     for (const { topic, owner, payload, qos } of retained) {
       const packet = { cmd: 'publish', topic, payload, qos, retain: true };
-      this.#room.take(weightOf(packet));
-      this.#put({ packet, owner: owner ?? undefined });
+      this.#put({ packet, owner: owner ?? '' });
     }
   }
 
@@ -82,6 +94,8 @@ export class RetainedMessages {
 
   #put(retained: Retained): void {
     const { topic } = retained.packet;
+    this.#pool.hold('retained', weightOf(retained.packet));
+    this.#pool.charge('retained', retained.owner, weightOf(retained.packet));
     const key = branchOf(topic);
     const branch = this.#branches.get(key) ?? new Map<string, Retained>();
     this.#branches.set(key, branch);
@@ -89,12 +103,17 @@ export class RetainedMessages {
     this.#count += 1;
   }
 
+  #find(topic: string): Retained | undefined {
+    return this.#branches.get(branchOf(topic))?.get(topic);
+  }
+
   #take(topic: string): boolean {
     const key = branchOf(topic);
     const branch = this.#branches.get(key);
     const known = branch?.get(topic);
     if (branch === undefined || known === undefined) return false;
-    this.#room.give(weightOf(known.packet));
+    this.#pool.hold('retained', -weightOf(known.packet));
+    this.#pool.charge('retained', known.owner, -weightOf(known.packet));
     branch.delete(topic);
     if (branch.size === 0) this.#branches.delete(key);
     this.#count -= 1;

@@ -11,7 +11,8 @@ import type { Change, StoredRows } from './changes.ts';
 import type { Commits } from './commits.ts';
 import { FilterTree, type StoredSubscription } from './filter-tree.ts';
 import { Incoming } from './incoming.ts';
-import type { ClientKey, StoredPacket } from './packets.ts';
+import { KeptPool, type KeptRefusal, type KeptUse } from './kept-pool.ts';
+import { type ClientKey, type StoredPacket, weightOf } from './packets.ts';
 import { type QueueLimits, Queues, type Receiver } from './queues.ts';
 import { RetainedMessages } from './retained.ts';
 import { type StoredWill, type WillPacket, Wills } from './wills.ts';
@@ -25,6 +26,10 @@ export interface SessionCounters {
   /** Messages not queued, or removed before they were delivered, for want of room. */
   readonly dropped: number;
   readonly keptBytes: number;
+  readonly retained: KeptUse;
+  readonly queued: KeptUse;
+  /** What is kept is nearly full, or an owner was refused not long ago. */
+  readonly isShort: boolean;
   readonly commits: number;
   /** Bytes of changes that wait for the disk. */
   readonly waitingBytes: number;
@@ -52,8 +57,8 @@ const NOTHING = Promise.resolve();
 export class SessionMemory {
   /** Set by `setup`. */
   broker: EngineFacts | undefined;
-  readonly #limits: SessionLimits;
   readonly #commits: Commits<Change>;
+  readonly #pool: KeptPool;
   readonly #filters = new FilterTree();
   readonly #subscriptions = new Map<string, Map<string, Subscription>>();
   readonly #counts = { dropped: 0 };
@@ -62,25 +67,14 @@ export class SessionMemory {
   readonly #incoming: Incoming;
   readonly #wills: Wills;
   #loaded: StoredRows | undefined;
-  #keptBytes = 0;
 
   /** `rows`: of an earlier run. */
-  constructor(limits: SessionLimits, commits: Commits<Change>, rows: StoredRows) {
-    this.#limits = limits;
+  constructor(limits: SessionLimits, commits: Commits<Change>, rows: StoredRows, now: () => number) {
+    this.#pool = new KeptPool(limits.keptBytes, now);
     this.#commits = commits;
     const change = (one: Change, bytes: number) => commits.push(one, bytes);
-    const room = {
-      take: (bytes: number) => {
-        if (this.#keptBytes + bytes > this.#limits.keptBytes) return false;
-        this.#keptBytes += bytes;
-        return true;
-      },
-      give: (bytes: number) => {
-        this.#keptBytes -= bytes;
-      },
-    };
-    this.#queues = new Queues(limits, this.#counts, room, change);
-    this.#retained = new RetainedMessages(room, change);
+    this.#queues = new Queues(limits, this.#counts, this.#pool, change);
+    this.#retained = new RetainedMessages(this.#pool, change);
     this.#incoming = new Incoming(change);
     this.#wills = new Wills(change);
     this.#loaded = rows;
@@ -133,7 +127,30 @@ export class SessionMemory {
 
   counters(): SessionCounters {
     const { committed, waitingBytes } = this.#commits;
-    return { dropped: this.#counts.dropped, keptBytes: this.#keptBytes, commits: committed, waitingBytes };
+    return {
+      dropped: this.#counts.dropped,
+      keptBytes: this.#pool.bytes,
+      retained: this.#pool.use('retained'),
+      queued: this.#pool.use('queued'),
+      isShort: this.#pool.isShort,
+      commits: committed,
+      waitingBytes,
+    };
+  }
+
+  /** Tells of each owner that could not have more. Returns the way to stop. */
+  onRefused(listener: (refusal: KeptRefusal) => void): () => void {
+    return this.#pool.onRefused(listener);
+  }
+
+  /** Whether an owner may retain a message, in its share of what is kept. */
+  mayRetain(packet: StoredPacket, owner: string): boolean {
+    return this.#retained.admits(packet, owner);
+  }
+
+  /** Counts and tells of a message that {@link mayRetain} refused. */
+  refuseRetained(packet: StoredPacket, owner: string): void {
+    this.#pool.refuse('retained', owner, weightOf(packet));
   }
 
   // What aedes calls.
@@ -224,6 +241,17 @@ export class SessionMemory {
     if (subscriptions.length === 0) return NOTHING;
     if (!this.#commits.isTaking) return this.#refuse('message for clients that are away');
     this.#queues.add(subscriptions, packet);
+    return this.durable();
+  }
+
+  /** The same; rejects when it could be queued for none of them, after what came before it is on disk. */
+  enqueueForSome(subscriptions: readonly Receiver[], packet: StoredPacket): Promise<void> {
+    if (!this.#commits.isTaking) return this.#refuse('message for clients that are away');
+    if (this.#queues.add(subscriptions, packet) === 0) {
+      const [first] = subscriptions;
+      const reason = `none of ${subscriptions.length} sessions has room for it, among them that of ${first?.clientId}`;
+      return this.durable().then(() => Promise.reject(new Problem('unavailable', { reason })));
+    }
     return this.durable();
   }
 

@@ -61,6 +61,8 @@ export interface TestbedOptions {
   readonly onCloneSuspected?: BrokerOptions['onCloneSuspected'];
   /** The file of an earlier broker; without it each has its own, gone with it. */
   readonly sessionFile?: string;
+  /** The bound on all that is kept between connections. */
+  readonly keptBytes?: number;
 }
 
 export class Testbed {
@@ -118,7 +120,7 @@ export class Testbed {
     const { queuedMessages, queuedBytes } = { ...SESSION_LIMITS, ...options.limits };
     const sessions = await openSessions({
       file: options.sessionFile ?? join(directory, 'sessions.db'),
-      limits: { queuedMessages, queuedBytes },
+      limits: { queuedMessages, queuedBytes, keptBytes: options.keptBytes ?? SESSION_LIMITS.keptBytes },
       now: options.now ?? Date.now,
       log: options.log ?? pino({ level: 'silent' }),
     });

@@ -5,7 +5,9 @@ import type { Endpoint } from './endpoint.ts';
 import { time } from './shapes.ts';
 
 const health = z.object({
-  status: z.literal('ok'),
+  status: z
+    .enum(['ok', 'degraded'])
+    .describe('degraded: certificates, telemetry or sessions are not ok; all else works'),
   version: z.string(),
   time,
   database: z.literal('ok'),
@@ -18,6 +20,11 @@ const health = z.object({
   certificates: z
     .enum(['ok', 'refused'])
     .describe('refused: a new server certificate could not be used; the old one is'),
+  sessions: z
+    .enum(['ok', 'short'])
+    .describe(
+      'short: what is kept between connections is nearly full, or an owner was refused in the last ten minutes',
+    ),
   telemetry: z.enum(['ok', 'behind', 'disk full']).describe('anything but ok: it is held or refused, not acknowledged'),
 });
 

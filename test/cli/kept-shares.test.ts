@@ -1,0 +1,41 @@
+/** A server whose memory between connections is used up by some: what it refuses, to whom, and what it says of it. */
+
+import { expect, it, onTestFinished } from 'vitest';
+import { openConsoleClient } from '../../console/client.ts';
+import { enrollOnce } from '../../device-sdk/enrollment.ts';
+import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
+import { closed, connectMqtt } from '../testkit/mqtt.ts';
+import { rollcall, serve } from '../testkit/program.ts';
+import { temporaryDirectory } from '../testkit/temporary.ts';
+
+it('a device beyond its share is refused alone; health, a metric and an event say so, and name it', async () => {
+  const data = temporaryDirectory();
+  const server = await serve(data, [], { environment: { ROLLCALL_SESSIONS_KEPT_BYTES: '256KiB' } });
+  onTestFinished(async () => void (await server.end('SIGKILL')));
+  const { stdout: token } = await rollcall(['token', 'mint', '--data', data, '--uses', '2']);
+  const connect = async (deviceId: string) =>
+    connectMqtt(await enrollOnce(memoryIdentityStore(), { token: token.trim(), deviceId }));
+  const [greedy, other] = [await connect('greedy'), await connect('other')];
+  const operator = openConsoleClient({ socketPath: server.ready.socket });
+  onTestFinished(() => operator.close());
+  expect(await operator.health()).toMatchObject({ status: 'ok', sessions: 'ok' });
+
+  const gone = closed(greedy);
+  greedy.publish('devices/greedy/twin/reported', Buffer.alloc(100 * 1024), { qos: 1, retain: true });
+  await gone;
+  await other.publishAsync('devices/other/twin/reported', 'fourteen bytes', { qos: 1, retain: true });
+
+  expect(await operator.health()).toMatchObject({ status: 'degraded', sessions: 'short' });
+  const metrics = await operator.metrics();
+  expect(metrics).toContain('rollcall_kept_short 1\n');
+  expect(metrics).toContain('rollcall_kept_refused_total{kept="retained"} 1\n');
+  const { stdout } = await rollcall(['events', 'list', '--type', 'capacity', '--data', data, '--json']);
+  const told = stdout.trim().split('\n');
+  expect(told).toHaveLength(1);
+  expect(JSON.parse(told[0] as string)).toMatchObject({
+    type: 'fleet.capacity.share_exceeded',
+    subject: 'devices/greedy',
+    data: { kept: 'retained', bound: 'shared', heldBytes: 0 },
+  });
+  expect(server.log()).toContain('more than its share');
+});
