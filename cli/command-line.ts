@@ -6,6 +6,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { type ConsoleClient, openConsoleClient } from '../console/client.ts';
 import { type DeviceId, type GroupName, NAME_RULE, parseDeviceId, parseGroupName } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
+import { standardOutput } from '../output/standard-streams.ts';
 import { explainFailure, type OutputForm } from './terminal.ts';
 import { DURATION_RULE, parseDuration } from './units.ts';
 
@@ -39,8 +40,10 @@ export function run<Options>(handler: (call: Call<Options>) => Promise<void>): (
     const command = parts.at(-1) as Command;
     const options = command.optsWithGlobals() as Options & FleetOptions;
     const form: OutputForm = options.json === true ? 'json' : 'text';
+    standardOutput.endWith((lost) => process.exit(explainFailure(lost, form, Date.now())));
     try {
       await handler({ args: command.args, options, form });
+      if (standardOutput.lost !== undefined) throw standardOutput.lost;
     } catch (error) {
       process.exitCode = explainFailure(error, form, Date.now());
     }

@@ -3,6 +3,8 @@
  * a few sentences. Watches; does nothing to the fleet.
  */
 
+import { isTerminal } from '../output/descriptor.ts';
+import { standardOutput } from '../output/standard-streams.ts';
 import type { FleetSnapshot, VirtualDeviceSnapshot } from '../simulator/report.ts';
 import { note, table } from './terminal.ts';
 
@@ -45,7 +47,7 @@ export function tellStory({ devices, connected, messages, revoked }: DemoStory):
 const HEADINGS = ['DEVICE', 'STATE', 'MESSAGES', 'LAST VALUE'];
 
 export class DemoScreen {
-  readonly #isTerminal = process.stdout.isTTY === true;
+  readonly #isTerminal = isTerminal(1);
   #lines: string[] = [];
   #drawnRows = 0;
   #drawnAt = 0;
@@ -79,7 +81,7 @@ export class DemoScreen {
     const rest = devices.length > room ? [`... and ${devices.length - room} more`] : [];
     const text = [table(HEADINGS, rows), ...rest, '', summary, ...this.#lines].join('\n');
     const up = this.#drawnRows === 0 ? '' : `\u001b[${this.#drawnRows}A\u001b[J`;
-    process.stdout.write(`${up}${text}\n`);
+    standardOutput.write(`${up}${text}\n`);
     this.#drawnRows = text.split('\n').length;
   }
 }

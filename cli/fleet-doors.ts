@@ -19,7 +19,7 @@ import { brokerHappening } from './broker-happenings.ts';
 import { caControl, type FleetAuthority } from './certificate-authority.ts';
 import type { Config } from './config.ts';
 import type { DataDirectory } from './data-directory.ts';
-import { certificateHealth, fleetCounters } from './fleet-health.ts';
+import { type Counted, certificateHealth, fleetCounters } from './fleet-health.ts';
 import type { FleetMemory } from './fleet-memory.ts';
 import type { OpenParts } from './open-parts.ts';
 import { subjectOf } from './registry-answers.ts';
@@ -35,6 +35,7 @@ export interface FleetDoorsOptions {
   readonly version: string;
   readonly now: () => number;
   readonly log: Logger;
+  readonly logLines?: Counted | undefined;
 }
 
 export interface FleetDoors {
@@ -48,7 +49,7 @@ export interface FleetDoors {
 
 /** Each part is added to `opened` as soon as it is open. */
 export async function openFleetDoors(
-  { config, data, memory, authority, publicHost, version, now, log }: FleetDoorsOptions,
+  { config, data, memory, authority, publicHost, version, now, log, logLines }: FleetDoorsOptions,
   opened: OpenParts,
 ): Promise<FleetDoors> {
   const { registry, telemetry, events, sinks, sessions } = memory;
@@ -140,7 +141,8 @@ export async function openFleetDoors(
         checkPolicy,
         explain: async (identity, verb, topic) => broker.explain(await subjectOf(identity, registry), verb, topic),
         sessions: () => broker.sessions(),
-        counters: () => fleetCounters({ broker, enroll, expiry, events, sinks }),
+        counters: () =>
+          fleetCounters({ broker, enroll, expiry, events, sinks, ...(logLines !== undefined && { logLines }) }),
       },
       version,
       now,

@@ -1,6 +1,6 @@
 /** How a running fleet is, as the console shows it to those who watch: counters of every room, and whether certificates are well. */
 
-interface Counted {
+export interface Counted {
   counters(): Readonly<Record<string, number>>;
 }
 

@@ -9,6 +9,7 @@ import { openFleetAuthority } from './certificate-authority.ts';
 import type { Config } from './config.ts';
 import { openDataDirectory } from './data-directory.ts';
 import { openFleetDoors } from './fleet-doors.ts';
+import type { Counted } from './fleet-health.ts';
 import { introduceRooms } from './fleet-introductions.ts';
 import { openFleetMemory } from './fleet-memory.ts';
 import { OpenParts } from './open-parts.ts';
@@ -21,6 +22,8 @@ export interface FleetServerOptions {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
+  /** Counters of the log's destination. */
+  readonly logLines?: Counted;
 }
 
 export interface FleetServer {
@@ -49,7 +52,7 @@ export async function startFleetServer(options: FleetServerOptions): Promise<Fle
 }
 
 async function start(
-  { config, version, environment = {}, now, log }: FleetServerOptions,
+  { config, version, environment = {}, now, log, logLines }: FleetServerOptions,
   opened: OpenParts,
 ): Promise<FleetServer> {
   const data = openDataDirectory(config.data);
@@ -84,7 +87,10 @@ async function start(
     removeRestoredNote(data.path);
   }
 
-  const doors = await openFleetDoors({ config, data, memory, authority, publicHost, version, now, log }, opened);
+  const doors = await openFleetDoors(
+    { config, data, memory, authority, publicHost, version, now, log, logLines },
+    opened,
+  );
   await introduceRooms({ memory, authority, doors, trustBundle: data.trustBundle, log }, opened);
 
   return {

@@ -1,6 +1,8 @@
 /** The program's one logger. What must never be written is declared here, once; rooms receive it and make children. */
 
 import { type Logger, pino } from 'pino';
+import { escapeJson } from '../output/escape.ts';
+import { standardError } from '../output/standard-streams.ts';
 
 /** Field names that hold secrets wherever they stand. A test pushes secrets through every path and greps the output. */
 const SECRET_FIELDS: ReadonlySet<string> = new Set([
@@ -23,8 +25,9 @@ const DEEPEST = 6;
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
 
-/** Logs JSON lines to standard error, so that standard output stays free for results. */
+/** Logs JSON lines to standard error, so that standard output stays free for results. Never waits for its reader. */
 export function createLogger(level: LogLevel): Logger {
+  standardError.useAsLog();
   return pino(
     {
       level,
@@ -36,7 +39,7 @@ export function createLogger(level: LogLevel): Logger {
       formatters: { level: (label) => ({ level: label }), bindings: censored, log: censored },
       serializers: { err: (error: Error) => censored(pino.stdSerializers.err(error) as unknown as Fields) },
     },
-    pino.destination({ dest: 2, sync: false, minLength: 0 }),
+    { write: (line: string) => standardError.write(escapeJson(line)) },
   );
 }
 

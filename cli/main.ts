@@ -2,6 +2,7 @@
 
 import { Command, CommanderError } from 'commander';
 import { Problem } from '../contract/problem.ts';
+import { standardOutput } from '../output/standard-streams.ts';
 import { auditCommand } from './commands/audit.ts';
 import { backupCommand } from './commands/backup.ts';
 import { caCommand } from './commands/ca.ts';
@@ -58,7 +59,10 @@ try {
 
 /** Commander throws instead of exiting, and leaves the words to us, in every command below this one. */
 function quietly(command: Command): void {
-  command.exitOverride().configureOutput({ outputError: () => {} });
+  command.exitOverride().configureOutput({
+    outputError: () => {},
+    writeOut: (text) => standardOutput.write(text),
+  });
   for (const child of command.commands) quietly(child);
 }
 

@@ -4,7 +4,10 @@
  * out. With `--json` results are one JSON document or one JSON line each, and failures are a problem document.
  */
 
-import { asProblem, type Problem, problemDocument } from '../contract/problem.ts';
+import { asProblem, Problem, problemDocument } from '../contract/problem.ts';
+import { jsonText, visible, visibleLines } from '../output/escape.ts';
+import { OutputLost, READER_GONE_EXIT, systemReason } from '../output/standard-output.ts';
+import { standardError, standardOutput } from '../output/standard-streams.ts';
 
 export type OutputForm = 'text' | 'json';
 
@@ -18,28 +21,49 @@ function exitCodeOf(problem: Problem): number {
 }
 
 export function printResult(text: string): void {
-  process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
+  standardOutput.write(visibleLines(text.endsWith('\n') ? text : `${text}\n`));
 }
 
 export function printJson(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value)}\n`);
+  standardOutput.write(`${jsonText(value)}\n`);
+}
+
+/** Prints what comes as text already, as fast as it is read. */
+export async function printStream(chunks: AsyncIterable<string | Uint8Array>): Promise<void> {
+  for await (const chunk of chunks) {
+    standardOutput.write(chunk);
+    await standardOutput.drained();
+  }
 }
 
 export function note(text: string): void {
-  process.stderr.write(`rollcall: ${visibleLines(text)}\n`);
+  standardError.write(`rollcall: ${visibleLines(text)}\n`);
 }
 
-/** Says why the command ends, and returns its exit code. */
+/** Says why the command ends, and returns its exit code. A reader that went away needs no words. */
 export function explainFailure(error: unknown, form: OutputForm, now: number): number {
-  const problem = asProblem(error);
+  if (error instanceof OutputLost && error.isReaderGone) return READER_GONE_EXIT;
+  const problem = asProblem(unwritten(error) ?? error);
   if (form === 'json') {
-    process.stderr.write(`${JSON.stringify({ ...problemDocument(problem, now), detail: problem.message })}\n`);
+    standardError.write(`${jsonText({ ...problemDocument(problem, now), detail: problem.message })}\n`);
   } else {
     // What is quoted may come from a device, a file or a server.
-    process.stderr.write(`rollcall: error: ${visibleLines(problem.message)}\n`);
-    if (problem.hint !== undefined) process.stderr.write(`rollcall: hint: ${visibleLines(problem.hint)}\n`);
+    const hint = problem.hint === undefined ? '' : `rollcall: hint: ${visibleLines(problem.hint)}\n`;
+    standardError.write(`rollcall: error: ${visibleLines(problem.message)}\n${hint}`);
   }
   return exitCodeOf(problem);
+}
+
+/** Errors of a file system that takes no more, wherever a command writes. */
+const UNWRITTEN: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS']);
+
+function unwritten(error: unknown): Problem | undefined {
+  if (error instanceof OutputLost) {
+    return new Problem('output_failed', { reason: `standard output: ${error.message}`, cause: error });
+  }
+  const failed = error as NodeJS.ErrnoException;
+  if (!(error instanceof Error) || !UNWRITTEN.has(failed.code ?? '')) return undefined;
+  return new Problem('output_failed', { reason: `${failed.path ?? 'a file'}: ${systemReason(failed)}`, cause: error });
 }
 
 /** Rows under headings, columns as wide as their widest cell. Control characters in cells are made visible. */
@@ -54,15 +78,4 @@ export function table(headings: readonly string[], rows: readonly (readonly stri
         .trimEnd(),
     )
     .join('\n');
-}
-
-/** Text from a device, safe for a terminal: no escape sequence survives. */
-export function visible(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: making them visible is the purpose
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
-}
-
-/** The same for text of several lines. */
-function visibleLines(text: string): string {
-  return text.split('\n').map(visible).join('\n');
 }

@@ -104,6 +104,7 @@ export const PROBLEMS = {
   private_key_exposed: { status: 500, sentence: 'a private key can be read by others than its owner' },
   authority_unusable: { status: 500, sentence: 'the keys and certificates of the authority cannot be used' },
   address_in_use: { status: 500, sentence: 'the address is in use' },
+  output_failed: { status: 500, sentence: 'the output could not be written' },
   server_unreachable: { status: 503, sentence: 'no running Rollcall server was found' },
   usage: { status: 400, sentence: 'the command was not understood' },
 } as const satisfies Record<string, ProblemKind>;

@@ -10,6 +10,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 
 const BELOW_CLI = [
   'contract',
+  'output',
   'sqlite',
   'registry',
   'telemetry',
@@ -27,6 +28,7 @@ const BELOW_CLI = [
 /** Room -> rooms it may import. The same table stands in ARCHITECTURE.md. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   contract: [],
+  output: [],
   throttle: [],
   sqlite: ['contract'],
   registry: ['contract', 'sqlite'],
@@ -34,12 +36,12 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   sessions: ['contract', 'sqlite'],
   backup: ['contract', 'sqlite'],
   events: ['contract', 'throttle', 'registry', 'telemetry'],
-  sinks: ['contract', 'telemetry'],
+  sinks: ['contract', 'output', 'telemetry'],
   enroll: ['contract', 'throttle', 'registry'],
   broker: ['contract', 'throttle', 'registry', 'telemetry', 'sessions'],
-  console: ['contract', 'throttle', 'registry', 'telemetry'],
-  'device-sdk': ['contract'],
-  simulator: ['contract', 'device-sdk'],
+  console: ['contract', 'output', 'throttle', 'registry', 'telemetry'],
+  'device-sdk': ['contract', 'output'],
+  simulator: ['contract', 'output', 'device-sdk'],
   cli: [...BELOW_CLI],
   test: [...BELOW_CLI, 'cli'],
 };

@@ -5,7 +5,7 @@ import { openConsoleClient } from '../../console/client.ts';
 import { Problem } from '../../contract/problem.ts';
 import { type AuditHead, ChainCheck, readExportedEntry } from '../../registry/audit-chain.ts';
 import { findsServer, integerBetween, run, runWithServer, socketPathOf } from '../command-line.ts';
-import { EXIT, type OutputForm, printJson, printResult, table } from '../terminal.ts';
+import { EXIT, type OutputForm, printJson, printResult, printStream, table } from '../terminal.ts';
 
 const list = runWithServer<{ readonly limit: number; readonly subject?: string }>(async (server, { options, form }) => {
   const { limit, subject } = options;
@@ -96,9 +96,7 @@ function printVerdict({ entries, head, fault }: Verdict, form: OutputForm): void
 
 const exported = runWithServer<{ readonly after?: number }>(async (server, { options }) => {
   const { after } = options;
-  for await (const chunk of server.exportAudit(after === undefined ? {} : { after })) {
-    if (!process.stdout.write(chunk)) await new Promise((resolve) => process.stdout.once('drain', resolve));
-  }
+  await printStream(server.exportAudit(after === undefined ? {} : { after }));
 });
 
 export function auditCommand(): Command {

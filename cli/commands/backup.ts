@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { backUp } from '../../backup/backup.ts';
 import { run, speaksJson } from '../command-line.ts';
 import { passphraseIn } from '../passphrase-file.ts';
-import { printJson, printResult } from '../terminal.ts';
+import { note, printJson, printResult } from '../terminal.ts';
 import { version } from '../version.ts';
 
 interface BackupOptions {
@@ -25,11 +25,7 @@ const backup = run<BackupOptions>(async ({ args, options, form }) => {
   const keys = passphrase === undefined ? 'none' : 'sealed';
   if (form === 'json') return printJson({ file, takenAt, files: files.length, bytes, keys });
   printResult(`${file}: ${files.length} files, ${bytes} bytes, of ${takenAt}`);
-  if (keys === 'none') {
-    process.stderr.write(
-      'rollcall: it holds no private key; keep a copy of the ca directory, or give --passphrase-file\n',
-    );
-  }
+  if (keys === 'none') note('it holds no private key; keep a copy of the ca directory, or give --passphrase-file');
 });
 
 export function backupCommand(): Command {

@@ -1,7 +1,9 @@
 import { Command } from 'commander';
 import type { DeviceId } from '../../contract/identity.ts';
+import { visible } from '../../output/escape.ts';
+import { standardOutput } from '../../output/standard-streams.ts';
 import { deviceId, findsServer, instant, integerBetween, runWithServer } from '../command-line.ts';
-import { printJson, printResult, visible } from '../terminal.ts';
+import { printJson, printResult } from '../terminal.ts';
 
 interface Wanted {
   readonly type?: string;
@@ -36,7 +38,10 @@ const tail = runWithServer<Wanted>(async (server, { options, form }) => {
   const stop = new AbortController();
   const end = () => stop.abort();
   process.once('SIGINT', end).once('SIGTERM', end);
-  for await (const event of server.followEvents(wantedOf(options), stop.signal)) print(event, form);
+  for await (const event of server.followEvents(wantedOf(options), stop.signal)) {
+    print(event, form);
+    await standardOutput.drained();
+  }
 });
 
 function wantedOf({ type, device }: Wanted) {

@@ -15,7 +15,7 @@ import {
 } from '../command-line.ts';
 import { type ImageOrder, type ImageToken, makeImage, makeKits } from '../image/make-image.ts';
 import { verifyImages } from '../image/verify-image.ts';
-import { printJson, printResult, visible } from '../terminal.ts';
+import { printJson, printResult } from '../terminal.ts';
 import { version } from '../version.ts';
 
 interface MakeOptions {
@@ -144,7 +144,7 @@ const verify = run(async ({ args, form }) => {
 });
 
 function printFault(fault: string, form: 'json' | 'text'): void {
-  if (form === 'text') printResult(visible(fault));
+  if (form === 'text') printResult(fault);
 }
 
 export function imageCommand(): Command {

@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { restore } from '../../backup/restore.ts';
 import { run, speaksJson } from '../command-line.ts';
 import { passphraseIn } from '../passphrase-file.ts';
-import { printJson, printResult } from '../terminal.ts';
+import { note, printJson, printResult } from '../terminal.ts';
 
 interface RestoreOptions {
   readonly data: string;
@@ -22,9 +22,7 @@ const restoring = run<RestoreOptions>(async ({ args, options, form }) => {
   });
   if (form === 'json') return printJson({ data, takenAt, files: files.length });
   printResult(`${data}: the fleet as of ${takenAt}`);
-  process.stderr.write(
-    'rollcall: what was revoked, suspended or changed since then is not in it: do it again before you start\n',
-  );
+  note('what was revoked, suspended or changed since then is not in it: do it again before you start');
 });
 
 export function restoreCommand(): Command {

@@ -1,10 +1,11 @@
 import { Command } from 'commander';
+import { standardError } from '../../output/standard-streams.ts';
 import { integerBetween, repeated, run, speaksJson } from '../command-line.ts';
 import type { Config } from '../config.ts';
 import { loadConfig } from '../config-sources.ts';
 import type { FleetServer } from '../fleet-server.ts';
 import { createLogger } from '../logger.ts';
-import { untilStopped } from '../stop-signals.ts';
+import { untilServerStopped } from '../stop-signals.ts';
 import { type OutputForm, printJson, printResult } from '../terminal.ts';
 import { version } from '../version.ts';
 
@@ -17,6 +18,9 @@ interface ServeOptions {
   readonly consolePort?: number;
   readonly publicHost?: readonly string[];
 }
+
+/** How long the last log lines are waited for. */
+const LAST_LINES_MS = 1_000;
 
 const LOCAL_NAMES = ['localhost', '127.0.0.1', '::1'];
 
@@ -38,12 +42,24 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
   const { startFleetServer } = await import('../fleet-server.ts');
   const log = createLogger(config.log.level);
   // Listening first: a signal that arrives while the server starts must still end it cleanly.
-  await untilStopped(async (stopped) => {
-    const server = await startFleetServer({ config, version, environment: process.env, now: Date.now, log });
-    announce(server, config, form);
-    log.info({ signal: await stopped }, 'stopping');
-    await server.close();
-  });
+  await untilServerStopped(
+    async (stopped) => {
+      const server = await startFleetServer({
+        config,
+        version,
+        environment: process.env,
+        now: Date.now,
+        log,
+        logLines: standardError,
+      });
+      announce(server, config, form);
+      log.info({ signal: await stopped }, 'stopping');
+      await server.close();
+    },
+    (cause) => log.warn(cause, 'the server goes on'),
+  );
+  // A reader that stalls must not keep the process: what it did not take is given up.
+  if (!(await standardError.settled(LAST_LINES_MS)) || process.stdout.writableLength > 0) process.exit();
 });
 
 function announce(server: FleetServer, config: Config, form: OutputForm): void {

@@ -4,6 +4,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openConsoleClient } from '../../console/client.ts';
 import { Problem } from '../../contract/problem.ts';
+import { isTerminal } from '../../output/descriptor.ts';
+import { standardError } from '../../output/standard-streams.ts';
 import type { OperatorDoor, ServerDoor } from '../../simulator/run/doors.ts';
 import type { RunSnapshot } from '../../simulator/run/record.ts';
 import type { RunResult } from '../../simulator/run/result.ts';
@@ -176,7 +178,7 @@ async function openView(scenario: Scenario, options: ScenarioOptions, form: Outp
       ? undefined
       : await servePrometheus(options.prometheusPort, () => prometheusText(latest));
   if (door !== undefined) note(`metrics at http://127.0.0.1:${door.port}/metrics`);
-  const isLive = form === 'text' && process.stderr.isTTY;
+  const isLive = form === 'text' && isTerminal(2);
   let drawn = 0;
   return {
     second: (snapshot) => {
@@ -185,7 +187,7 @@ async function openView(scenario: Scenario, options: ScenarioOptions, form: Outp
       else if (!isLive) note(secondLine(snapshot));
       else {
         const lines = liveScreen(scenario.name, scenario.duration / 1_000, snapshot);
-        process.stderr.write(
+        standardError.write(
           `${drawn === 0 ? '' : `\x1b[${drawn}A`}${lines.map((line) => `\x1b[2K${line}\n`).join('')}`,
         );
         drawn = lines.length;

@@ -1,8 +1,9 @@
 import { Command, InvalidArgumentError } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
 import { Problem } from '../../contract/problem.ts';
+import { visible } from '../../output/escape.ts';
 import { findsServer, instant, runWithServer } from '../command-line.ts';
-import { printJson, printResult, table, visible } from '../terminal.ts';
+import { printJson, printResult, table } from '../terminal.ts';
 
 type Sink = Awaited<ReturnType<ConsoleClient['listSinks']>>[number];
 

@@ -3,8 +3,11 @@ import { pipeline } from 'node:stream/promises';
 import { Command, Option } from 'commander';
 import type { DeviceId, GroupName } from '../../contract/identity.ts';
 import { Problem } from '../../contract/problem.ts';
+import { visible } from '../../output/escape.ts';
+import { systemReason } from '../../output/standard-output.ts';
+import { standardOutput } from '../../output/standard-streams.ts';
 import { deviceId, duration, findsServer, groupName, instant, integerBetween, runWithServer } from '../command-line.ts';
-import { printJson, printResult, visible } from '../terminal.ts';
+import { note, printJson, printResult, printStream } from '../terminal.ts';
 
 interface OfDevices {
   readonly device?: DeviceId;
@@ -61,7 +64,7 @@ const series = runWithServer<SeriesOptions>(async (server, { options, form }) =>
     if (form === 'json') printJson(point);
     else printResult(`${point.at}  ${numberColumns(point)}`);
   }
-  if (ignored > 0) process.stderr.write(`rollcall: ${ignored} messages had no number at ${value || 'their top'}\n`);
+  if (ignored > 0) note(`${ignored} messages had no number at ${value || 'their top'}`);
 });
 
 interface ExportOptions extends OfDevices {
@@ -80,14 +83,14 @@ const exporting = runWithServer<ExportOptions>(async (server, { options }) => {
     ...(stream !== undefined && { stream }),
     ...timesOf(options),
   });
-  const target = out === undefined ? process.stdout : createWriteStream(out, { mode: 0o600 });
+  if (out === undefined) return printStream(text);
   try {
-    await pipeline(text, target, { end: out !== undefined });
+    await pipeline(text, createWriteStream(out, { mode: 0o600 }));
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
+    const { code, path } = error as NodeJS.ErrnoException;
     if (error instanceof Problem || code === undefined) throw error;
-    if (code === 'EPIPE' && out === undefined) return; // whoever reads has seen enough
-    throw new Problem('usage', { detail: `${out ?? 'standard output'} could not be written: ${code}` });
+    if (path === undefined) throw new Problem('output_failed', { reason: `${out}: ${systemReason(error as Error)}` });
+    throw new Problem('usage', { detail: `${out} could not be written: ${code}` });
   }
 });
 
@@ -131,7 +134,10 @@ const tail = runWithServer<{ readonly device?: DeviceId }>(async (server, { opti
   const stop = new AbortController();
   const end = () => stop.abort();
   process.once('SIGINT', end).once('SIGTERM', end);
-  for await (const message of server.followTelemetry({ device: options.device }, stop.signal)) print(message, form);
+  for await (const message of server.followTelemetry({ device: options.device }, stop.signal)) {
+    print(message, form);
+    await standardOutput.drained();
+  }
 });
 
 interface PrintedMessage {

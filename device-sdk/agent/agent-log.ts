@@ -1,5 +1,6 @@
 /** The agent's log: one JSON object a line on standard error, where journald and every collector take it. */
 
+import { jsonText } from '../../output/escape.ts';
 import type { DeviceLog } from '../device-state.ts';
 import type { AgentLogLevel } from './settings.ts';
 
@@ -9,7 +10,7 @@ const LEVELS = { debug: 20, info: 30, warn: 40, silent: 100 } as const;
 export function agentLog(level: AgentLogLevel, now: () => number, write: (line: string) => void): DeviceLog {
   const at = (name: 'debug' | 'info' | 'warn') => (fields: object, phrase: string) => {
     if (LEVELS[name] < LEVELS[level]) return;
-    write(`${JSON.stringify({ level: name, time: new Date(now()).toISOString(), ...fields, msg: phrase })}\n`);
+    write(`${jsonText({ level: name, time: new Date(now()).toISOString(), ...fields, msg: phrase })}\n`);
   };
   return { debug: at('debug'), info: at('info'), warn: at('warn') };
 }

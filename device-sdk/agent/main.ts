@@ -2,6 +2,9 @@
 
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { visibleLines } from '../../output/escape.ts';
+import { OutputLost, READER_GONE_EXIT } from '../../output/standard-output.ts';
+import { standardError, standardOutput } from '../../output/standard-streams.ts';
 import { asDeviceError, DeviceError } from '../device-error.ts';
 import { enrollOnce } from '../enrollment.ts';
 import { fileIdentityStore } from '../file-identity-store.ts';
@@ -38,6 +41,9 @@ usage: rollcall-device COMMAND [options]
 A token is read from a file or from standard input, never from the command line, where others could see it.
 `;
 
+/** How long the last log lines are waited for. */
+const LAST_LINES_MS = 1_000;
+
 /** What the caller got wrong: exit code 2. */
 class UsageError extends Error {
   override readonly name = 'UsageError';
@@ -63,6 +69,7 @@ const COMMANDS: Readonly<Record<string, (invocation: Invocation) => Promise<numb
 
 /** Resolves with the exit code: 0 done, 1 it could not be done, 2 it was not understood. */
 export async function main(argv: readonly string[]): Promise<number> {
+  standardOutput.endWith((lost) => process.exit(outputLost(lost)));
   try {
     const { values, positionals } = readCommandLine(argv);
     const [name, ...args] = positionals;
@@ -75,9 +82,10 @@ export async function main(argv: readonly string[]): Promise<number> {
     const { json = false, token, config } = values;
     return await command({ args, settings: readSettings(config), json, wait: patienceOf(values), token });
   } catch (thrown) {
+    if (thrown instanceof OutputLost) return outputLost(thrown);
     const isMisuse = thrown instanceof UsageError || thrown instanceof SettingsError;
     const message = isMisuse ? thrown.message : asDeviceError(thrown, 'internal').message;
-    process.stderr.write(`rollcall-device: error: ${message}\n`);
+    standardError.write(`rollcall-device: error: ${visibleLines(message)}\n`);
     return isMisuse ? 2 : 1;
   }
 }
@@ -114,7 +122,8 @@ function patienceOf({ wait, timeout }: { readonly wait?: boolean; readonly timeo
 
 async function run({ args, settings }: Invocation): Promise<number> {
   none(args);
-  const log = agentLog(settings.logLevel, Date.now, (line) => process.stderr.write(line));
+  standardError.useAsLog();
+  const log = agentLog(settings.logLevel, Date.now, (line) => standardError.write(line));
   const manager = serviceManager({ environment: process.env, schedule: realTimers, log });
   const agent = await startAgent({
     settings,
@@ -126,12 +135,15 @@ async function run({ args, settings }: Invocation): Promise<number> {
     manager,
   });
   log.info({ socket: settings.socket, mqttPort: agent.mqttPort, version: manifest.version }, 'agent started');
+  process.on('SIGHUP', () => log.warn({ signal: 'SIGHUP' }, 'signal ignored: the agent goes on'));
   const signal = await new Promise<string>((resolve) => {
     process.once('SIGTERM', () => resolve('SIGTERM'));
     process.once('SIGINT', () => resolve('SIGINT'));
   });
   log.info({ signal }, 'agent ends');
   await agent.close();
+  // A reader of the log that stalls must not keep the process.
+  if (!(await standardError.settled(LAST_LINES_MS))) process.exit(0);
   return 0;
 }
 
@@ -170,11 +182,11 @@ async function publish({ args, settings, json, wait }: Invocation): Promise<numb
   const answer =
     wait === undefined
       ? await client.publish(stream, bytes, { wait })
-      : await publishPatiently({ client, stream, bytes, wait, tell: (text) => void process.stderr.write(text) });
+      : await publishPatiently({ client, stream, bytes, wait, tell: (text) => standardError.write(text) });
   say(json ? `${JSON.stringify(answer)}\n` : `${answer.state}\n`);
   if (wait === undefined || answer.state === 'acknowledged') return 0;
   const why = answer.error === undefined ? '' : `: ${answer.error.message}`;
-  process.stderr.write(`rollcall-device: error: the broker has not stored it yet; it waits on disk${why}\n`);
+  standardError.write(`rollcall-device: error: the broker has not stored it yet; it waits on disk${why}\n`);
   return 1;
 }
 
@@ -252,6 +264,13 @@ function none(args: readonly string[]): void {
 }
 
 function say(text: string): 0 {
-  process.stdout.write(text);
+  standardOutput.write(text);
   return 0;
+}
+
+/** A reader that went away needs no words. */
+function outputLost(lost: OutputLost): number {
+  if (lost.isReaderGone) return READER_GONE_EXIT;
+  standardError.write(`rollcall-device: error: standard output could not be written: ${lost.message}\n`);
+  return 1;
 }

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type BootstrapToken, formatBootstrapToken, parseBootstrapToken } from '../../contract/bootstrap-token.ts';
 import type { DeviceId } from '../../contract/identity.ts';
+import { ended } from '../testkit/child-process.ts';
 import { type AgentProgram, buildAgentProgram } from '../testkit/device-agent.ts';
 import { startFleet, type TestFleet } from '../testkit/fleet.ts';
 import { connectMqtt, nextMessage } from '../testkit/mqtt.ts';
@@ -64,6 +65,33 @@ describe('the program', () => {
       queue: { messages: 0, dropped: 0 },
     });
     expect((await place.command(['status'])).stdout).toMatch(/^device +agent-1\nstate +connected since /);
+    expect(await agent.end('SIGTERM')).toMatchObject({ code: 0 });
+  });
+
+  it.each([
+    ['on a full disk', 'exec "$@" 2>/dev/full'],
+    ['whose reader went away', 'exec "$@" 2> >(exit 0)'],
+  ])('works with a log %s, and ends at SIGTERM', async (where, redirected) => {
+    const place = await gateway(where.includes('disk') ? 'log-1' : 'log-2');
+    const child = place.start({}, ['bash', '-c', redirected, 'bash']);
+    expect(await place.command(['publish', 'temperature', '1', '--wait'])).toMatchObject({ code: 0 });
+    child.kill('SIGTERM');
+    expect(
+      await ended(
+        child,
+        () => '',
+        () => '',
+      ),
+    ).toMatchObject({ code: 0, signal: null });
+  });
+
+  it('outlives the terminal that it was started from', async () => {
+    const place = await gateway('hang-up-1');
+    const agent = await place.run();
+    await agent.reached('connected');
+    process.kill(agent.pid, 'SIGHUP');
+    await agent.logged((line) => line.signal === 'SIGHUP');
+    expect(await place.command(['publish', 'temperature', '1', '--wait'])).toMatchObject({ code: 0 });
     expect(await agent.end('SIGTERM')).toMatchObject({ code: 0 });
   });
 

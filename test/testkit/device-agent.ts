@@ -27,6 +27,8 @@ export interface AgentPlace {
   giveToken(text: string): void;
   /** Runs one command to its end. It is killed after 30 seconds. */
   command(args: readonly string[], stdin?: string): Promise<Ended>;
+  /** Starts `run` and waits for nothing. Killed with the test. */
+  start(environment?: Readonly<Record<string, string>>, below?: readonly string[]): ChildProcess;
   /** Starts `run`, below a program that starts others if one is given, and waits until its doors are open. Killed with the test. */
   run(environment?: Readonly<Record<string, string>>, below?: readonly string[]): Promise<RunningAgent>;
 }
@@ -34,6 +36,7 @@ export interface AgentPlace {
 type LogLine = Readonly<Record<string, unknown>> & { readonly msg: string };
 
 export interface RunningAgent {
+  readonly pid: number;
   /** Of the plain MQTT listener. */
   readonly mqttPort: number;
   /** The first log line, also an earlier one, that satisfies. Rejects when the agent ends without it. */
@@ -70,6 +73,13 @@ function configure(file: string, directory: string, lines: readonly string[] = [
       killSignal: 'SIGKILL',
     });
   };
+  const startRun = (environment: Readonly<Record<string, string>> = {}, below: readonly string[] = []) => {
+    const child = start(['run'], environment, 120_000, below);
+    onTestFinished(() => {
+      child.kill('SIGKILL');
+    });
+    return child;
+  };
   return {
     config,
     state,
@@ -81,13 +91,8 @@ function configure(file: string, directory: string, lines: readonly string[] = [
       child.stdin.end(stdin);
       return ended(child, collect(child.stdout), collect(child.stderr));
     },
-    run: async (environment = {}, below = []) => {
-      const child = start(['run'], environment, 120_000, below);
-      onTestFinished(() => {
-        child.kill('SIGKILL');
-      });
-      return follow(child);
-    },
+    start: startRun,
+    run: async (environment, below) => follow(startRun(environment, below)),
   };
 }
 
@@ -121,6 +126,7 @@ async function follow(child: ChildProcess): Promise<RunningAgent> {
   const isState = (line: LogLine) => line.msg === 'device state changed';
   const started = await from(0, ({ msg }) => msg === 'agent started');
   return {
+    pid: child.pid as number,
     mqttPort: Number(started.mqttPort),
     logged: (satisfies) => from(0, satisfies),
     reached: (state) => {

@@ -6,13 +6,18 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { collect, type Ended, ended } from './child-process.ts';
 
-const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
+const PROGRAM = fileURLToPath(new URL('../../bin/rollcall', import.meta.url));
 const COMMAND_TIMEOUT_MS = 30_000;
 
 export interface ProgramOptions {
   readonly stdin?: string;
   readonly cwd?: string;
   readonly environment?: Readonly<Record<string, string>>;
+  /** Descriptors that it gets in place of pipes. */
+  readonly stdout?: number;
+  readonly stderr?: number;
+  /** A program that starts others, and its arguments: `prlimit --nofile=64`. */
+  readonly below?: readonly string[];
 }
 
 /** Runs one command to its end. It is killed after 30 seconds. */
@@ -67,8 +72,11 @@ export async function serve(
   };
 }
 
-function start(args: readonly string[], options: ProgramOptions, timeout = COMMAND_TIMEOUT_MS): ChildProcess {
-  return spawn(process.execPath, [MAIN, ...args], {
+/** Starts it and waits for nothing. */
+export function start(args: readonly string[], options: ProgramOptions, timeout = COMMAND_TIMEOUT_MS): ChildProcess {
+  const [program = '', ...rest] = [...(options.below ?? []), process.execPath, PROGRAM, ...args];
+  return spawn(program, rest, {
+    stdio: ['pipe', options.stdout ?? 'pipe', options.stderr ?? 'pipe'],
     cwd: options.cwd,
     env: { PATH: process.env.PATH, HOME: process.env.HOME, ...options.environment },
     timeout,

@@ -1,0 +1,55 @@
+/**
+ * The two streams that a program writes, one object each: results go to standard output, everything else, the log
+ * included, to standard error. Both open at their first use.
+ */
+
+import { openDescriptor } from './descriptor.ts';
+import { LineWriter } from './line-writer.ts';
+import { StandardOutput } from './standard-output.ts';
+
+export const standardOutput = new StandardOutput();
+
+class StandardError {
+  #isLog = false;
+  #writer: LineWriter | undefined;
+
+  /** From now on its notice of dropped lines is a log line. */
+  useAsLog(): void {
+    this.#isLog = true;
+  }
+
+  /** Takes whole lines. Never waits, and never fails. */
+  write(lines: string): void {
+    this.#open().write(lines);
+  }
+
+  /** Resolves when nothing waits any more, at the latest after `patience` milliseconds; false when something still does. */
+  async settled(patience: number): Promise<boolean> {
+    return this.#writer === undefined || this.#writer.settled(patience);
+  }
+
+  counters(): { readonly log_lines_dropped_total: number } {
+    return { log_lines_dropped_total: this.#writer?.dropped ?? 0 };
+  }
+
+  #open(): LineWriter {
+    if (this.#writer === undefined) {
+      const writer = new LineWriter({
+        descriptor: openDescriptor(2),
+        notice: (dropped, code) => this.#notice(dropped, code),
+      });
+      process.on('exit', () => writer.writeRest());
+      this.#writer = writer;
+    }
+    return this.#writer;
+  }
+
+  #notice(dropped: number, code: string): string {
+    const phrase = 'lines were dropped: standard error could not be written';
+    if (!this.#isLog) return `${dropped} ${phrase} (${code})\n`;
+    const time = new Date().toISOString();
+    return `${JSON.stringify({ level: 'warn', time, component: 'log', dropped, code, msg: `log ${phrase}` })}\n`;
+  }
+}
+
+export const standardError = new StandardError();
