@@ -2,59 +2,17 @@
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  closeSync,
-  constants,
-  openSync,
-  readFileSync,
-  readSync,
-  truncateSync,
-  watch,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
+import { constants, readFileSync, readSync, truncateSync, watch, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
 import { collect, ended } from '../testkit/child-process.ts';
+import { fullDisk, fullPipe, openDuringTest, pipeWithoutReader } from '../testkit/descriptors.ts';
 import { type ProgramOptions, type RunningServer, rollcall, serve, start } from '../testkit/program.ts';
 import { temporaryDirectory } from '../testkit/temporary.ts';
 
 const VERBOSE = { environment: { ROLLCALL_LOG_LEVEL: 'debug' } };
-
-function opened(path: string, flags: number): number {
-  const fd = openSync(path, flags);
-  onTestFinished(() => closeSync(fd));
-  return fd;
-}
-
-function namedPipe(): string {
-  const path = join(temporaryDirectory(), 'pipe');
-  execFileSync('mkfifo', [path]);
-  return path;
-}
-
-/** A pipe that takes nothing more, because nobody reads it. */
-function fullPipe(): { readonly writeEnd: number; readonly readEnd: number } {
-  const path = namedPipe();
-  const readEnd = opened(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  const filler = opened(path, constants.O_WRONLY | constants.O_NONBLOCK);
-  try {
-    for (;;) writeSync(filler, Buffer.alloc(4_096, '#'));
-  } catch (error) {
-    expect((error as NodeJS.ErrnoException).code).toBe('EAGAIN');
-  }
-  return { writeEnd: opened(path, constants.O_WRONLY), readEnd };
-}
-
-function pipeWithoutReader(): number {
-  const path = namedPipe();
-  const readEnd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  const writeEnd = opened(path, constants.O_WRONLY);
-  closeSync(readEnd);
-  return writeEnd;
-}
 
 /** A terminal that has hung up: both ends are open, then the other side is closed. */
 async function goneTerminal(): Promise<ProgramOptions> {
@@ -75,7 +33,7 @@ function fileAtLimit(): { readonly path: string; readonly options: ProgramOption
   const path = join(temporaryDirectory(), 'log');
   writeFileSync(path, '');
   truncateSync(path, FILE_LIMIT);
-  const stderr = opened(path, constants.O_WRONLY | constants.O_APPEND);
+  const stderr = openDuringTest(path, constants.O_WRONLY | constants.O_APPEND);
   return { path, options: { stderr, below: ['prlimit', `--fsize=${FILE_LIMIT}:unlimited`] } };
 }
 
@@ -97,7 +55,7 @@ async function expectServing(data: string, server: RunningServer): Promise<void>
 
 describe('rollcall serve', () => {
   it.each<[string, () => ProgramOptions | Promise<ProgramOptions>]>([
-    ['on a full disk', () => ({ stderr: opened('/dev/full', constants.O_WRONLY) })],
+    ['on a full disk', () => ({ stderr: fullDisk() })],
     ['whose reader went away', () => ({ stderr: pipeWithoutReader() })],
     ['on a terminal that is gone', goneTerminal],
     ['at the limit of file sizes', () => fileAtLimit().options],
@@ -146,7 +104,7 @@ describe('rollcall serve', () => {
   it('needs no standard output: a full disk there is a line in its log', async () => {
     const data = temporaryDirectory();
     const ports = ['--enroll-port', '0', '--mqtt-port', '0', '--console-port', '0'];
-    const child = start(['serve', '--data', data, ...ports], { stdout: opened('/dev/full', constants.O_WRONLY) });
+    const child = start(['serve', '--data', data, ...ports], { stdout: fullDisk() });
     const stderr = collect(child.stderr);
     const lines = createInterface({ input: child.stderr as NodeJS.ReadableStream });
     for await (const line of lines) if (line.includes('no space left on device (ENOSPC)')) break;
@@ -191,7 +149,7 @@ describe('rollcall simulate', () => {
     const data = temporaryDirectory();
     const server = await serve(data);
     const args = ['simulate', '--devices', '2', '--seconds', '2', '--data', data];
-    const run = await rollcall(args, { stderr: opened('/dev/full', constants.O_WRONLY) });
+    const run = await rollcall(args, { stderr: fullDisk() });
     expect(run).toMatchObject({ code: 0, stdout: expect.stringContaining('2') });
     await server.end('SIGTERM');
   });

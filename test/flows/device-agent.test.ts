@@ -73,7 +73,7 @@ describe('the program', () => {
     ['whose reader went away', 'exec "$@" 2> >(exit 0)'],
   ])('works with a log %s, and ends at SIGTERM', async (where, redirected) => {
     const place = await gateway(where.includes('disk') ? 'log-1' : 'log-2');
-    const child = place.start({}, ['bash', '-c', redirected, 'bash']);
+    const child = place.start({}, ['bash', '--norc', '-c', redirected, 'bash']);
     expect(await place.command(['publish', 'temperature', '1', '--wait'])).toMatchObject({ code: 0 });
     child.kill('SIGTERM');
     expect(
@@ -84,6 +84,23 @@ describe('the program', () => {
       ),
     ).toMatchObject({ code: 0, signal: null });
   });
+
+  it.each(['status', 'status --json', '--help', 'publish temperature 1'])(
+    'ends %s silently when its reader went away, and with a sentence when the disk is full',
+    async (command) => {
+      const args = command.split(' ');
+      const place = await gateway(`output-${command.replace(/[^a-z]/g, '')}`);
+      await (await place.run()).reached('connected');
+      const full = await place.command(args, '', ['bash', '--norc', '-c', 'exec "$@" >/dev/full', 'bash']);
+      const sentence = 'standard output could not be written: no space left on device (ENOSPC)';
+      expect(full).toMatchObject({ code: 1, stderr: `rollcall-device: error: ${sentence}\n` });
+      const gone = 'mkfifo p && exec 3<>p 4>p 3>&- && exec "$@" >&4';
+      expect(await place.command(args, '', ['bash', '--norc', '-c', gone, 'bash'])).toMatchObject({
+        code: 141,
+        stderr: '',
+      });
+    },
+  );
 
   it('outlives the terminal that it was started from', async () => {
     const place = await gateway('hang-up-1');

@@ -25,8 +25,8 @@ export interface AgentPlace {
   readonly tokenFile: string;
   /** Puts the token where the agent looks for it. */
   giveToken(text: string): void;
-  /** Runs one command to its end. It is killed after 30 seconds. */
-  command(args: readonly string[], stdin?: string): Promise<Ended>;
+  /** Runs one command to its end, below a program that starts others if one is given. It is killed after 30 seconds. */
+  command(args: readonly string[], stdin?: string, below?: readonly string[]): Promise<Ended>;
   /** Starts `run` and waits for nothing. Killed with the test. */
   start(environment?: Readonly<Record<string, string>>, below?: readonly string[]): ChildProcess;
   /** Starts `run`, below a program that starts others if one is given, and waits until its doors are open. Killed with the test. */
@@ -86,8 +86,8 @@ function configure(file: string, directory: string, lines: readonly string[] = [
     socket,
     tokenFile,
     giveToken: (text) => writeFileSync(tokenFile, `${text}\n`, { mode: 0o600 }),
-    command: async (args, stdin = '') => {
-      const child = start(args, {}, 30_000);
+    command: async (args, stdin = '', below = []) => {
+      const child = start(args, {}, 30_000, below);
       child.stdin.end(stdin);
       return ended(child, collect(child.stdout), collect(child.stderr));
     },
