@@ -28,7 +28,7 @@ const refused = (at: number): Happening => ({
 });
 
 const logOf = (journal: Telemetry, options: Partial<ConstructorParameters<typeof EventLog>[0]> = {}) =>
-  new EventLog({ journal, trustDomain: 'rollcall.internal', log: silent, ...options });
+  new EventLog({ journal, trustDomain: 'rollcall.internal', now: () => 0, log: silent, ...options });
 
 async function typesIn(log: EventLog): Promise<readonly string[]> {
   return (await log.list({ limit: 10_000 })).map(({ type, name }) => `${type} ${name}`);
@@ -102,6 +102,80 @@ describe('the events of a fleet', () => {
     const leftOut = events.map(({ json }) => JSON.parse(Buffer.from(json).toString()).data.leftOut);
     expect(leftOut.filter((count) => count !== undefined)).toEqual([994]);
     expect(events.every(({ name }) => name === '-')).toBe(true);
+  });
+});
+
+describe('the events that one device causes', () => {
+  const presence = (type: 'connected' | 'disconnected', sequence: number): Happening => ({
+    type: `presence.${type}`,
+    at: sequence,
+    room: 'broker',
+    subject: dev('a'),
+    data: { sequence },
+  });
+  const dataOf = async (log: EventLog) =>
+    (await log.list({ limit: 10_000 })).map(({ json }) => JSON.parse(Buffer.from(json).toString()).data);
+
+  it('are limited, and the last one is told later with how many were left out before it', async () => {
+    const log = logOf(await openTestJournal());
+    for (let n = 1; n <= 500; n += 1) {
+      log.record(presence('connected', n));
+      log.record(presence('disconnected', n));
+    }
+    log.record(presence('connected', 501));
+    log.record(connected('b'));
+    await log.flushed();
+    expect(log.counters()).toMatchObject({ recorded: 21, leftOut: 980 });
+    log.tellHeld(2_000); // a budget comes back every three seconds
+    await log.flushed();
+    expect(log.counters().recorded).toBe(21);
+    log.tellHeld(4_000);
+    await log.flushed();
+    const told = await log.list({ name: 'a', limit: 100 });
+    expect(told.at(-1)?.type).toBe('presence.connected');
+    expect((await dataOf(log)).at(-1)).toEqual({ sequence: 501, leftOut: 980 });
+  });
+
+  it('are told when the server ends, at the latest', async () => {
+    const journal = await openTestJournal();
+    const log = logOf({ ...journal, close: async () => {} });
+    for (let n = 1; n <= 50; n += 1) log.record(presence('connected', n));
+    await log.close();
+    expect((await dataOf(log)).at(-1)).toEqual({ sequence: 50, leftOut: 29 });
+  });
+
+  it('carry the count when the next one is let through', async () => {
+    const log = logOf(await openTestJournal());
+    for (let n = 1; n <= 30; n += 1) log.record(presence('connected', n));
+    log.record(presence('disconnected', 60_000));
+    await log.flushed();
+    expect((await dataOf(log)).at(-1)).toEqual({ sequence: 60_000, leftOut: 10 });
+  });
+
+  it('from the registry are limited as well, and those of operators are not', async () => {
+    const log = logOf(await openTestJournal());
+    const of = (type: Happening['type']): Happening => ({ type, at: 0, room: 'registry', subject: dev('a'), data: {} });
+    for (let n = 0; n < 100; n += 1) {
+      await log.keep(of('cert.renewed'), `renewed-${n}`);
+      await log.keep(of('security.renewal_forked'), `forked-${n}`);
+      await log.keep(of('cert.revoked'), `revoked-${n}`);
+    }
+    const count = async (type: string) => (await log.list({ type, limit: 1_000 })).length;
+    expect([await count('cert.renewed'), await count('security.renewal_forked')]).toEqual([20, 20]);
+    expect(await count('cert.revoked')).toBe(100);
+  });
+
+  it('spend their budget once, however often the journal refuses them', async () => {
+    const journal = await openTestJournal();
+    let isFull = true;
+    const accept: Telemetry['accept'] = (message) =>
+      isFull ? Promise.reject(new Error('disk full')) : journal.accept(message);
+    const log = logOf({ ...journal, accept });
+    const renewed: Happening = { type: 'cert.renewed', at: 0, room: 'registry', subject: dev('a'), data: {} };
+    for (let n = 0; n < 100; n += 1) await expect(log.keep(renewed, 'audit-1')).rejects.toThrow('disk full');
+    isFull = false;
+    await log.keep(renewed, 'audit-1');
+    expect(await typesIn(log)).toEqual(['cert.renewed a']);
   });
 });
 

@@ -5,7 +5,7 @@
 
 import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
-import { type DeviceId, type Identity, identityName } from '../contract/identity.ts';
+import { type DeviceId, formatIdentity, type Identity, identityName } from '../contract/identity.ts';
 import {
   isLifecycleType,
   LIFECYCLE_MEDIA_TYPE,
@@ -16,7 +16,7 @@ import {
 } from '../contract/lifecycle.ts';
 import { Problem } from '../contract/problem.ts';
 import type { StoredMessage, Telemetry, TelemetryMessage } from '../telemetry/telemetry.ts';
-import { FLOOD_LIMITS, FloodGuard, type FloodLimits } from './flood-guard.ts';
+import { type Admitted, type Candidate, FLOOD_LIMITS, FloodGuard, type FloodLimits } from './flood-guard.ts';
 
 export interface Happening {
   readonly type: LifecycleType;
@@ -66,6 +66,8 @@ export interface EventCounters {
 export interface EventLogOptions {
   readonly journal: Telemetry;
   readonly trustDomain: string;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
   readonly log: Logger;
   readonly floods?: FloodLimits;
   /** Happenings that may wait to be written. */
@@ -80,23 +82,23 @@ const CHUNK = 128;
 
 const LONGEST_LIST = 10_000;
 
-interface Waiting {
-  readonly happening: Happening;
-  readonly id: string;
-  readonly leftOut: number;
-}
+/** Between two looks at events that are held. */
+const HELD_LOOK_MS = 1_000;
 
 export class EventLog {
   readonly #options: EventLogOptions;
   readonly #floods: FloodGuard;
   readonly #mostWaiting: number;
   readonly #boot = randomBytes(6).toString('hex');
-  #waiting: Waiting[] = [];
+  /** By their id: admitted by `keep()`, and not stored yet. */
+  readonly #unkept = new Map<string, Admitted>();
+  #waiting: Admitted[] = [];
   #count = 0;
   #recorded = 0;
   #dropped = 0;
   #isDropping = false;
   #writing: Promise<void> | undefined;
+  #heldTimer: NodeJS.Timeout | undefined;
 
   constructor(options: EventLogOptions) {
     this.#options = options;
@@ -104,25 +106,29 @@ export class EventLog {
     this.#mostWaiting = options.mostWaiting ?? MOST_WAITING;
   }
 
-  /** Never waits and never throws. `source` names who floods, where somebody may: an address, a device. */
-  record(happening: Happening, source = ''): void {
-    const leftOut = this.#floods.admit(happening.type, source, happening.at);
-    if (leftOut === undefined) return;
-    if (this.#waiting.length >= this.#mostWaiting) {
-      this.#drop(1, 'more events wait than may');
-      return;
-    }
+  /** Never waits and never throws. `source` names who floods, where it is not the subject: an address. */
+  record(happening: Happening, source = sourceOf(happening)): void {
     this.#count += 1;
-    this.#waiting.push({ happening, id: `${this.#boot}-${this.#count}`, leftOut });
-    this.#writing ??= this.#write();
+    const admitted = this.#admit({ happening, id: `${this.#boot}-${this.#count}`, isKeyed: false }, source);
+    if (admitted !== undefined) this.#add(admitted);
+  }
+
+  /** Tells those held events whose sources have a budget again. */
+  tellHeld(now: number): void {
+    for (const due of this.#floods.takeDue(now)) this.#add(due);
   }
 
   /**
-   * Resolves when it is on disk; with the same id as before it is kept once. Rejects with Problem `unavailable` when the
-   * journal can't take it now.
+   * Resolves when it is on disk, or left out or held as one too many of its device; with the same id as before it is kept
+   * once. Rejects with Problem `unavailable` when the journal can't take it now.
    */
   async keep(happening: Happening, id: string): Promise<void> {
-    await this.#options.journal.accept({ ...this.#messageOf({ happening, id, leftOut: 0 }), key: id });
+    // One that could not be stored is tried again: it has spent its budget.
+    const admitted = this.#unkept.get(id) ?? this.#admit({ happening, id, isKeyed: true }, sourceOf(happening));
+    if (admitted === undefined) return;
+    this.#unkept.set(id, admitted);
+    await this.#options.journal.accept(this.#messageOf(admitted));
+    this.#unkept.delete(id);
     this.#recorded += 1;
   }
 
@@ -172,10 +178,35 @@ export class EventLog {
     await this.#writing;
   }
 
-  /** Writes what waits, then closes the journal. */
+  /** Writes what waits and what is held, then closes the journal. */
   async close(): Promise<void> {
+    clearTimeout(this.#heldTimer);
+    for (const held of this.#floods.takeAll()) this.#add(held);
     await this.flushed();
     await this.#options.journal.close();
+  }
+
+  #admit(candidate: Candidate, source: string): Admitted | undefined {
+    const admitted = this.#floods.admit(candidate, source);
+    if (admitted === undefined && this.#floods.hasHeld) this.#lookLater();
+    return admitted;
+  }
+
+  #lookLater(): void {
+    this.#heldTimer ??= setTimeout(() => {
+      this.#heldTimer = undefined;
+      this.tellHeld(this.#options.now());
+      if (this.#floods.hasHeld) this.#lookLater();
+    }, HELD_LOOK_MS).unref();
+  }
+
+  #add(admitted: Admitted): void {
+    if (this.#waiting.length >= this.#mostWaiting) {
+      this.#drop(1, 'more events wait than may');
+      return;
+    }
+    this.#waiting.push(admitted);
+    this.#writing ??= this.#write();
   }
 
   async #write(): Promise<void> {
@@ -209,7 +240,7 @@ export class EventLog {
     this.#isDropping = true;
   }
 
-  #messageOf({ happening, id, leftOut }: Waiting): TelemetryMessage {
+  #messageOf({ happening, id, isKeyed, leftOut }: Admitted): TelemetryMessage {
     const { type, at, room, subject, data } = happening;
     const event: LifecycleEvent = {
       specversion: '1.0',
@@ -229,8 +260,14 @@ export class EventLog {
       qos: type === 'presence.connect_failed' ? 0 : 1,
       payload: Buffer.from(JSON.stringify(event)),
       contentType: LIFECYCLE_MEDIA_TYPE,
+      ...(isKeyed && { key: id }),
     };
   }
+}
+
+/** Who can cause it again and again. */
+function sourceOf({ subject, data }: Happening): string {
+  return subject === undefined ? String(data.about ?? data.group ?? '') : formatIdentity(subject);
 }
 
 /** Undefined for a type that this version does not know. */

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Registry } from '../registry/registry.ts';
 import { CursorFile } from '../telemetry/cursor-file.ts';
-import { openTelemetry } from '../telemetry/open.ts';
 import type { Retention, Telemetry } from '../telemetry/telemetry.ts';
 import { AuditFollower } from './audit-follower.ts';
+import { openClassedJournal } from './classed-journal.ts';
 import { ConnectionNumbers } from './connection-numbers.ts';
 import { EventLog } from './event-log.ts';
 
@@ -45,7 +45,7 @@ const LOOK_EVERY_MS = 250;
 /** Throws Problem `data_directory_unusable` or `database_newer`. */
 export async function openFleetEvents(options: FleetEventsOptions): Promise<FleetEvents> {
   const { directory, trustDomain, registry, retention, after, now, log } = options;
-  const journal = await openTelemetry({
+  const journal = await openClassedJournal({
     directory,
     after,
     limits: { window: WINDOW_MS, queuedBytes: QUEUED_BYTES, patience: PATIENCE_MS },
@@ -54,7 +54,7 @@ export async function openFleetEvents(options: FleetEventsOptions): Promise<Flee
     log,
   });
   try {
-    const events = new EventLog({ journal, trustDomain, log });
+    const events = new EventLog({ journal, trustDomain, now, log });
     const connections = new ConnectionNumbers(new CursorFile(join(directory, 'connections.next')));
     const cursor = new CursorFile(join(directory, 'audit.position'));
     const audit = await AuditFollower.open({ registry, events, cursor, every: LOOK_EVERY_MS, log });

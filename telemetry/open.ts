@@ -32,6 +32,8 @@ export interface TelemetryOptions {
   readonly shares?: { readonly device: number; readonly group: number };
   /** Who is in a group now; needed where retention has rules for groups. */
   devicesOf?(group: string): Promise<readonly string[]>;
+  /** What has to be done before anything is removed; while it fails nothing is. */
+  beforePruning?(): Promise<void>;
   /** Called with what retention removed by itself. */
   forgotten?(segments: readonly SegmentStats[]): Promise<void>;
   /** Nothing is stored while the disk has fewer bytes free, or than a tenth of it where that is less; 0, and nobody looks. */
@@ -151,6 +153,7 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
     if (!(age >= 0) || !(bytes >= 0)) {
       throw new Problem('request_invalid', { detail: 'expected an age and a number of bytes, or 0 for no bound' });
     }
+    await options.beforePruning?.();
     return pruning.prune({ age, bytes, groups: Object.entries(groups).map(([name, of]) => ({ name, age: of })) });
   };
   const pruneInTime = async () => {

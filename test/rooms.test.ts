@@ -35,7 +35,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   telemetry: ['contract', 'sqlite'],
   sessions: ['contract', 'sqlite'],
   backup: ['contract', 'sqlite'],
-  events: ['contract', 'throttle', 'registry', 'telemetry'],
+  events: ['contract', 'throttle', 'sqlite', 'registry', 'telemetry'],
   sinks: ['contract', 'output', 'telemetry'],
   enroll: ['contract', 'throttle', 'registry'],
   broker: ['contract', 'throttle', 'registry', 'telemetry', 'sessions'],
@@ -119,11 +119,11 @@ describe('the rooms of the house', () => {
     expect(files.map((file) => file.path).filter((path) => DRAWER.test(path))).toEqual([]);
   });
 
-  it('keep SQL in the rooms that own a database: registry, telemetry and sessions', () => {
+  it('keep SQL in the rooms that own a database: registry, telemetry, sessions, events and sinks', () => {
     const sql = /\b(SELECT\s+.+\s+FROM|INSERT\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM|CREATE\s+TABLE)\b/;
     const wrong = inRooms.filter(
       (file) =>
-        !['registry', 'telemetry', 'sessions', 'sinks'].includes(file.room) &&
+        !['registry', 'telemetry', 'sessions', 'events', 'sinks'].includes(file.room) &&
         !isTest(file.path) &&
         sql.test(file.text),
     );
