@@ -49,6 +49,14 @@ describe('the logger', () => {
     });
   });
 
+  it('escapes what a terminal obeys, wherever it stands, and keeps its value', () => {
+    const hostile = '\\u009b2J\\u202e\\u2028\\u001b[2J\\u007f';
+    const line = logged('info', `{ ['${hostile}']: { name: ['${hostile}'] }, err: new Error('${hostile}') }`);
+    expect(line).toMatch(/^[ -~]+\n$/);
+    const value = JSON.parse(`"${hostile}"`) as string;
+    expect(JSON.parse(line)).toMatchObject({ [value]: { name: [value] }, err: { message: value } });
+  });
+
   it('writes to standard error only, and nothing below its level', () => {
     const script = `import { createLogger } from ${JSON.stringify(module)}; createLogger('warn').warn('said');`;
     expect(

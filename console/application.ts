@@ -15,6 +15,7 @@ import { createJsonSchemaTransform, serializerCompiler } from 'fastify-type-prov
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { asProblem, PROBLEM_MEDIA_TYPE, Problem, problemDocument } from '../contract/problem.ts';
+import { escapeJson } from '../output/escape.ts';
 import type { Actor } from '../registry/registry.ts';
 import type { AccessControl } from './access.ts';
 import type { Access, Answer, Checked, Endpoint } from './api/endpoint.ts';
@@ -79,6 +80,10 @@ export async function createApplication(options: ApplicationOptions): Promise<Fa
     // A path without a route has no config: it needs an operator too, and so says nothing about which paths exist.
     request.actor = access.admit(request.raw, request.routeOptions.config?.access ?? 'operator');
   });
+  // JSON of every route, problem documents included, for terminals to show: nobody escapes it again.
+  app.addHook('onSend', async (_request, _reply, payload) =>
+    typeof payload === 'string' ? escapeJson(payload) : payload,
+  );
   app.setErrorHandler((error, _request, reply) => answerProblem(error, reply));
   app.setNotFoundHandler((request, reply) => {
     const path = request.url.split('?', 1)[0] as string;

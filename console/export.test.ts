@@ -8,7 +8,7 @@ beforeAll(async () => {
   bed = await openTestbed();
   await bed.say('dev-1', 'temperature', '{"celsius":20}', START);
   await bed.say('dev-1', 'temperature', '{"celsius":22.5}', START + 1000);
-  await bed.say('dev-1', 'temperature', 'say "hi",\r\nthere', START + 61_000);
+  await bed.say('dev-1', 'temperature', 'say "hi", there', START + 61_000);
   await bed.say('dev-2', 'raw', Uint8Array.of(0xff, 0x00), START + 62_000);
   await bed.telemetry.accept({
     ...{ device: 'dev-2' as never, stream: 'raw', receivedAt: START + 63_000, qos: 1, payload: Buffer.from('7') },
@@ -40,7 +40,7 @@ describe('an export', () => {
         'position,device,stream,receivedAt,qos,deviceTime,deviceSequence,key,contentType,encoding,payload',
         `1,dev-1,temperature,${at(START)},1,,,,,json,"{""celsius"":20}"`,
         `2,dev-1,temperature,${at(START + 1000)},1,,,,,json,"{""celsius"":22.5}"`,
-        `3,dev-1,temperature,${at(START + 61_000)},1,,,,,text,"say ""hi"",\r\nthere"`,
+        `3,dev-1,temperature,${at(START + 61_000)},1,,,,,text,"say ""hi"", there"`,
         `4,dev-2,raw,${at(START + 62_000)},1,,,,,base64,/wA=`,
         `5,dev-2,raw,${at(START + 63_000)},1,${at(START - 5)},3,"k,1",text/plain,json,7`,
         '',

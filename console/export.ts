@@ -1,5 +1,6 @@
 /** Messages as a stream of text, NDJSON or CSV, written page by page as fast as they are read: any size in little memory. */
 
+import { hasControls, jsonText, visible } from '../output/escape.ts';
 import type { StoredMessage } from '../telemetry/telemetry.ts';
 import { type MessageView, messageJson, viewMessage } from './message-view.ts';
 
@@ -35,19 +36,19 @@ export async function* exportText(
   for await (const page of pages) yield page.map(line).join('');
 }
 
-/** Text of a device that a spreadsheet would run as a formula, or a terminal as a command. */
-const OBEYED = /^[=+\-@\t\r\n]|[^\P{Cc}\t\r\n]/u;
+/** Text of a device that a spreadsheet would run as a formula. */
+const FORMULA = /^[=+\-@]/;
 
 /** RFC 4180. */
 function csvLine(message: StoredMessage): string {
   const view = viewMessage(message);
   const fields: unknown[] = CSV_COLUMNS.map((column) => view[column] ?? '');
-  if (view.text !== undefined && OBEYED.test(view.text)) {
+  if (view.text !== undefined && (FORMULA.test(view.text) || hasControls(view.text))) {
     fields.push('base64', Buffer.from(view.text).toString('base64'));
   } else if (view.text !== undefined) fields.push('text', view.text);
   else if (view.base64 !== undefined) fields.push('base64', view.base64);
-  else fields.push('json', JSON.stringify(view.payload));
-  return `${fields.map((field) => csvField(String(field))).join(',')}\r\n`;
+  else fields.push('json', jsonText(view.payload));
+  return `${fields.map((field) => csvField(visible(String(field)))).join(',')}\r\n`;
 }
 
 function csvField(text: string): string {

@@ -5,6 +5,7 @@
 
 import type { ServerResponse } from 'node:http';
 import { Problem, problemDocument } from '../contract/problem.ts';
+import { escapeJson } from '../output/escape.ts';
 
 /** What may wait for one follower, in bytes; what finds more waiting is the one that drops it. */
 export const FOLLOWER_BUFFER = 1_048_576;
@@ -39,7 +40,7 @@ export class Followers {
     }
     const stop = subscribe((text) => {
       if (response.writableLength > FOLLOWER_BUFFER) drop('this follower reads too slowly and was dropped');
-      else response.write(text);
+      else response.write(escapeJson(text));
     });
     const leave = () => {
       stop();

@@ -1,5 +1,6 @@
 /** An accepted message as operators see it, on its own or as a line of newline-delimited JSON. */
 
+import { jsonText } from '../output/escape.ts';
 import type { StoredMessage } from '../telemetry/telemetry.ts';
 import type { Answer } from './api/endpoint.ts';
 import type { telemetryEndpoints } from './api/telemetry.ts';
@@ -25,5 +26,5 @@ export function viewMessage(message: StoredMessage): MessageView {
 
 /** One line of newline-delimited JSON. */
 export function messageJson(message: StoredMessage): string {
-  return `${JSON.stringify(viewMessage(message))}\n`;
+  return `${jsonText(viewMessage(message))}\n`;
 }

@@ -1,5 +1,6 @@
 /** Writes counters in the text exposition format of Prometheus, version 0.0.4. Counts nothing itself. */
 
+import { visibleLines } from '../output/escape.ts';
 import type { Histogram } from '../registry/device-orders.ts';
 
 /**
@@ -37,8 +38,7 @@ function parseKey(key: string): { readonly name: string; readonly label: string 
   const slash = key.indexOf('/');
   const equals = key.indexOf('=', slash);
   if (slash < 0 || equals < 0) return { name: metricName(key), label: '' };
-  const value = key
-    .slice(equals + 1)
+  const value = visibleLines(key.slice(equals + 1))
     .replaceAll('\\', '\\\\')
     .replaceAll('"', '\\"')
     .replaceAll('\n', '\\n');

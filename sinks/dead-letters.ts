@@ -5,6 +5,7 @@
 
 import { open, rename, stat } from 'node:fs/promises';
 import type { Logger } from 'pino';
+import { jsonText } from '../output/escape.ts';
 import { lineOf } from './json-form.ts';
 import type { Refused } from './target.ts';
 
@@ -38,7 +39,7 @@ export class DeadLetters {
     const at = new Date(now()).toISOString();
     const text = refused
       .map(({ message, reason }) => {
-        const head = JSON.stringify({ at, reason: reason.slice(0, LONGEST_REASON) });
+        const head = jsonText({ at, reason: reason.slice(0, LONGEST_REASON) });
         return `${head.slice(0, -1)},"message":${lineOf(message)}}\n`;
       })
       .join('');

@@ -4,6 +4,7 @@
  */
 
 import { telemetryTopic } from '../contract/topics.ts';
+import { escapeJson } from '../output/escape.ts';
 import type { StoredMessage } from '../telemetry/telemetry.ts';
 
 export const CLOUDEVENTS_BATCH = 'application/cloudevents-batch+json';
@@ -27,8 +28,8 @@ export function lineOf(message: StoredMessage): string {
     contentType,
   });
   const payload = readPayload(message.payload);
-  if ('json' in payload) return `${head.slice(0, -1)},"payload":${payload.json}}`;
-  return `${head.slice(0, -1)},${JSON.stringify(payload).slice(1)}`;
+  const rest = 'json' in payload ? `"payload":${payload.json}}` : JSON.stringify(payload).slice(1);
+  return escapeJson(`${head.slice(0, -1)},${rest}`);
 }
 
 /** CloudEvents 1.0, JSON event format, section 3. A message of a device, as an event of this fleet. */
@@ -50,10 +51,10 @@ export function cloudEventOf(message: StoredMessage, trustDomain: string): strin
   });
   const open = head.slice(0, -1);
   if ('json' in payload && (contentType === undefined || /[/+]json\b/.test(contentType))) {
-    return `${open},"data":${payload.json}}`;
+    return escapeJson(`${open},"data":${payload.json}}`);
   }
-  if ('text' in payload) return `${open},"data":${JSON.stringify(payload.text)}}`;
-  return `${open},"data_base64":"${Buffer.from(message.payload).toString('base64')}"}`;
+  if ('text' in payload) return escapeJson(`${open},"data":${JSON.stringify(payload.text)}}`);
+  return escapeJson(`${open},"data_base64":"${Buffer.from(message.payload).toString('base64')}"}`);
 }
 
 function mediaTypeOf(payload: Payload): string {
@@ -69,9 +70,9 @@ function readPayload(bytes: Uint8Array): Payload {
     return { base64: Buffer.from(bytes).toString('base64') };
   }
   try {
-    const value: unknown = JSON.parse(text);
-    // As it came, digits and all; only what would break the line is written anew.
-    return { json: /[\r\n]/.test(text) ? JSON.stringify(value) : text };
+    JSON.parse(text);
+    // As it came, digits and all. Line feeds and tabs can only stand between its parts.
+    return { json: text.replace(/[\t\r\n]/g, ' ') };
   } catch {
     return { text };
   }

@@ -6,6 +6,7 @@ import { dirname, join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { openConsoleClient } from '../../console/client.ts';
 import { Problem } from '../../contract/problem.ts';
+import { jsonText } from '../../output/escape.ts';
 import type { DrillReport, Trust } from '../../simulator/drill/doors.ts';
 import type { Projection } from '../../simulator/drill/projection.ts';
 import { duration, integerBetween, rateBetween, run, speaksJson } from '../command-line.ts';
@@ -48,7 +49,7 @@ const caCompromise = run<DrillCommandOptions>(async ({ options, form }) => {
       );
       return drill(options, { config, copy, form, signal: ending.signal });
     });
-    if (options.report !== undefined) writeFileSync(options.report, `${JSON.stringify(result, null, 2)}\n`);
+    if (options.report !== undefined) writeFileSync(options.report, `${jsonText(result, 2)}\n`);
     if (form === 'json') printJson({ event: 'result', ...result });
     else printResult(describe(result));
     if (result.verdict === 'failed') process.exitCode = EXIT.failed;

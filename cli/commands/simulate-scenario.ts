@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { openConsoleClient } from '../../console/client.ts';
 import { Problem } from '../../contract/problem.ts';
 import { isTerminal } from '../../output/descriptor.ts';
+import { jsonText, visible } from '../../output/escape.ts';
 import { standardError } from '../../output/standard-streams.ts';
 import type { OperatorDoor, ServerDoor } from '../../simulator/run/doors.ts';
 import type { RunSnapshot } from '../../simulator/run/record.ts';
@@ -188,7 +189,7 @@ async function openView(scenario: Scenario, options: ScenarioOptions, form: Outp
       else {
         const lines = liveScreen(scenario.name, scenario.duration / 1_000, snapshot);
         standardError.write(
-          `${drawn === 0 ? '' : `\x1b[${drawn}A`}${lines.map((line) => `\x1b[2K${line}\n`).join('')}`,
+          `${drawn === 0 ? '' : `\x1b[${drawn}A`}${lines.map((line) => `\x1b[2K${visible(line)}\n`).join('')}`,
         );
         drawn = lines.length;
       }
@@ -206,7 +207,7 @@ async function report(result: RunResult, options: ScenarioOptions, form: OutputF
     const { junitReport } = await import('../../simulator/report/junit.ts');
     writeFileSync(options.junit, junitReport(result));
   }
-  if (options.result !== undefined) writeFileSync(options.result, `${JSON.stringify(result, null, 2)}\n`);
+  if (options.result !== undefined) writeFileSync(options.result, `${jsonText(result, 2)}\n`);
   if (form === 'json') return printJson({ event: 'result', ...result });
   const { verdictLines } = await import('../../simulator/report/lines.ts');
   printResult(verdictLines(result));

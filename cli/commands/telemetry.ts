@@ -3,7 +3,7 @@ import { pipeline } from 'node:stream/promises';
 import { Command, Option } from 'commander';
 import type { DeviceId, GroupName } from '../../contract/identity.ts';
 import { Problem } from '../../contract/problem.ts';
-import { visible } from '../../output/escape.ts';
+import { jsonText, visible } from '../../output/escape.ts';
 import { systemReason } from '../../output/standard-output.ts';
 import { standardOutput } from '../../output/standard-streams.ts';
 import { deviceId, duration, findsServer, groupName, instant, integerBetween, runWithServer } from '../command-line.ts';
@@ -150,8 +150,7 @@ interface PrintedMessage {
 }
 
 function print(message: PrintedMessage, form: 'text' | 'json'): void {
-  const payload =
-    message.payload === undefined ? (message.text ?? message.base64 ?? '') : JSON.stringify(message.payload);
+  const payload = message.payload === undefined ? (message.text ?? message.base64 ?? '') : jsonText(message.payload);
   if (form === 'json') printJson(message);
   else printResult(`${message.receivedAt}  ${message.device}  ${message.stream}  ${visible(payload)}`);
 }

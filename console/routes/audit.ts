@@ -2,6 +2,7 @@
 
 import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
+import { jsonText } from '../../output/escape.ts';
 import type { AuditEntry } from '../../registry/audit-memory.ts';
 import type { Registry } from '../../registry/registry.ts';
 import { auditEndpoints as endpoints } from '../api/audit.ts';
@@ -38,7 +39,7 @@ export function addAuditRoutes(app: FastifyInstance, { registry }: RoutesOptions
 async function* lines(registry: Registry, after: number): AsyncGenerator<string> {
   for (let last = after; ; ) {
     const page = await registry.exportAudit({ after: last, limit: EXPORTED_AT_ONCE });
-    if (page.length > 0) yield page.map((entry) => `${JSON.stringify(entry)}\n`).join('');
+    if (page.length > 0) yield page.map((entry) => `${jsonText(entry)}\n`).join('');
     if (page.length < EXPORTED_AT_ONCE) return;
     last = page.at(-1)?.id ?? last;
   }

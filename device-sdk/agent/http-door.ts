@@ -7,6 +7,7 @@ import { chmodSync, lstatSync, mkdirSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createConnection } from 'node:net';
 import { dirname } from 'node:path';
+import { jsonText } from '../../output/escape.ts';
 import type { Command } from '../commands.ts';
 import { asDeviceError, DeviceError } from '../device-error.ts';
 import { PAYLOAD_MAX } from '../payload.ts';
@@ -111,7 +112,7 @@ function sendCommands(request: IncomingMessage, response: ServerResponse, board:
   response.flushHeaders();
   const leave = board.join((command) => {
     if (response.writableLength > UNREAD_MAX) return false;
-    response.write(`${JSON.stringify(commandView(command))}\n`);
+    response.write(`${jsonText(commandView(command))}\n`);
     return true;
   });
   request.socket.setTimeout(0);
@@ -151,7 +152,7 @@ async function bodyOf(request: IncomingMessage, most: number): Promise<Buffer> {
 
 function sendJson(response: ServerResponse, status: number, value: object, headers: object = {}): void {
   response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store', ...headers });
-  response.end(`${JSON.stringify(value)}\n`);
+  response.end(`${jsonText(value)}\n`);
 }
 
 const STATUSES: Readonly<Record<string, number>> = {

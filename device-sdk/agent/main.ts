@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { visibleLines } from '../../output/escape.ts';
+import { jsonText, visibleLines } from '../../output/escape.ts';
 import { OutputLost, READER_GONE_EXIT } from '../../output/standard-output.ts';
 import { standardError, standardOutput } from '../../output/standard-streams.ts';
 import { asDeviceError, DeviceError } from '../device-error.ts';
@@ -161,7 +161,7 @@ async function enroll({ args, settings, json, token }: Invocation): Promise<numb
   const { deviceId: device, enrollUrl, mqttUrl: broker } = identity;
   return say(
     json
-      ? `${JSON.stringify({ device, enrollUrl, broker })}\n`
+      ? `${jsonText({ device, enrollUrl, broker })}\n`
       : `enrolled as ${device}; its identity is in ${settings.state}\n`,
   );
 }
@@ -183,7 +183,7 @@ async function publish({ args, settings, json, wait }: Invocation): Promise<numb
     wait === undefined
       ? await client.publish(stream, bytes, { wait })
       : await publishPatiently({ client, stream, bytes, wait, tell: (text) => standardError.write(text) });
-  say(json ? `${JSON.stringify(answer)}\n` : `${answer.state}\n`);
+  say(json ? `${jsonText(answer)}\n` : `${answer.state}\n`);
   if (wait === undefined || answer.state === 'acknowledged') return 0;
   const why = answer.error === undefined ? '' : `: ${answer.error.message}`;
   standardError.write(`rollcall-device: error: the broker has not stored it yet; it waits on disk${why}\n`);
@@ -199,7 +199,7 @@ async function renew({ args, settings, json }: Invocation): Promise<number> {
 async function doctor({ args, settings, json }: Invocation): Promise<number> {
   none(args);
   const findings = await examine({ settings, now: Date.now });
-  say(json ? `${JSON.stringify(findings)}\n` : findings.map(findingText).join(''));
+  say(json ? `${jsonText(findings)}\n` : findings.map(findingText).join(''));
   return findings.some(({ outcome }) => outcome === 'failed') ? 1 : 0;
 }
 
@@ -211,7 +211,7 @@ function findingText({ check, outcome, found, fix }: Finding): string {
 }
 
 function tell(agent: AgentStatus, json: boolean): number {
-  if (json) return say(`${JSON.stringify(agent)}\n`);
+  if (json) return say(`${jsonText(agent)}\n`);
   const { state, reason, since, error, device, broker, certificateEnds, queue, clock } = agent;
   const lines: readonly (readonly [string, string | undefined])[] = [
     ['device', device ?? 'not enrolled'],
@@ -264,7 +264,7 @@ function none(args: readonly string[]): void {
 }
 
 function say(text: string): 0 {
-  standardOutput.write(text);
+  standardOutput.write(visibleLines(text));
   return 0;
 }
 

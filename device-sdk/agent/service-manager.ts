@@ -4,6 +4,7 @@
  */
 
 import { execFile } from 'node:child_process';
+import { visible } from '../../output/escape.ts';
 import type { DeviceLog } from '../device-state.ts';
 import type { Schedule } from '../schedule.ts';
 
@@ -52,7 +53,7 @@ export function serviceManager({ environment, schedule, log }: ServiceManagerOpt
       tell('--ready');
       if (beat > 0) beatLater();
     },
-    status: (text) => tell(`--status=${text}`),
+    status: (text) => tell(`--status=${visible(text)}`),
     stopping: () => tell('STOPPING=1'),
     close: () => cancel?.(),
   };

@@ -1,5 +1,6 @@
 /** A run as JUnit XML: one test case for each assertion, one for the run itself; what was measured as properties. */
 
+import { visibleLines } from '../../output/escape.ts';
 import type { RunResult } from '../run/result.ts';
 import { METRICS } from '../scenario/expectation.ts';
 
@@ -44,7 +45,7 @@ const ENTITIES: Readonly<Record<string, string>> = {
   "'": '&#39;',
 };
 
-/** For text and attributes, of XML and HTML alike. */
+/** For text and attributes, of XML and HTML alike. XML 1.0 has no form for most control characters: they are made visible. */
 export function escapeXml(text: string): string {
-  return text.replace(/[&<>"']/g, (character) => ENTITIES[character] as string);
+  return visibleLines(text).replace(/[&<>"']/g, (character) => ENTITIES[character] as string);
 }
