@@ -1,8 +1,11 @@
-/** One moment of an SQLite file that somebody else may be writing. Knows nothing of what is in it. */
+/**
+ * One moment of an SQLite file that another process may be writing. Knows nothing of what is in it. Only for a process that
+ * serves nothing: it reads files by descriptors of its own, which end the locks of every connection in its process.
+ */
 
 import { closeSync, openSync, readSync, statSync } from 'node:fs';
-import Database from 'better-sqlite3';
 import { Problem } from '../contract/problem.ts';
+import { openDatabaseToRead, soundnessOf } from '../sqlite/database-file.ts';
 
 const MAGIC = 'SQLite format 3\0';
 const BUSY_TIMEOUT_MS = 10_000;
@@ -23,7 +26,7 @@ export function isDatabase(file: string): boolean {
  * `draft`, which must not exist and is left to the caller. Throws what SQLite throws.
  */
 export function atOneMoment(file: string, draft: string, use: (still: string) => void): void {
-  const database = new Database(file, { readonly: true, fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
+  const database = openDatabaseToRead(file, BUSY_TIMEOUT_MS);
   try {
     database.exec('BEGIN');
     database.pragma('schema_version'); // a transaction begins with the first look
@@ -44,16 +47,6 @@ export function atOneMoment(file: string, draft: string, use: (still: string) =>
 
 /** Reads the whole file. Throws Problem `backup_unusable`. */
 export function expectSound(file: string): void {
-  let found: unknown;
-  try {
-    const database = new Database(file, { fileMustExist: true });
-    try {
-      found = database.pragma('quick_check(1)', { simple: true });
-    } finally {
-      database.close();
-    }
-  } catch (error) {
-    found = (error as Error).message;
-  }
+  const found = soundnessOf(file);
   if (found !== 'ok') throw new Problem('backup_unusable', { detail: `expected a sound database, found ${found}` });
 }

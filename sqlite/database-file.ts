@@ -1,9 +1,13 @@
 /**
- * Opens one SQLite file of ours, or makes it, with what lets a commit mean "on disk". Knows headers and pragmas; does not
- * know what is stored, and keeps no connection.
+ * Opens, judges and creates SQLite files: the only module that opens one in the server. A commit means "on disk". Knows
+ * headers and pragmas, not what is stored.
+ *
+ * POSIX locks belong to the process: closing any descriptor of a file drops all locks that SQLite holds on it, in every
+ * thread ("How To Corrupt An SQLite Database File", section 2.2). So a file that may be open is read through SQLite, never
+ * by a descriptor of our own; `stat` is harmless.
  */
 
-import { chmodSync, closeSync, existsSync, fstatSync, openSync, readSync, renameSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, closeSync, existsSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Database from 'better-sqlite3';
 import { Problem } from '../contract/problem.ts';
@@ -36,7 +40,9 @@ export interface Opening {
 }
 
 const SYNCHRONOUS_FULL = 2;
-const HEADER_BYTES = 100;
+
+/** How long a reader waits while another connection recovers the log after a crash. */
+const READ_TIMEOUT_MS = 5000;
 
 /**
  * Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`, and the Problems of `prepare`. A file that
@@ -46,9 +52,9 @@ export function openDatabaseFile({ file, kind, check, create, prepare }: Opening
   try {
     if (create !== undefined && !existsSync(file)) createDatabaseFile(file, kind, create);
     for (const path of [file, `${file}-wal`, `${file}-shm`]) keepPrivate(path);
-    expectWhole(file, kind);
     const database = new Database(file, { fileMustExist: true, timeout: kind.busyTimeoutMs });
     try {
+      // SQLite refuses a file that is shorter than its own header says with the first look into it.
       if (check === 'every page') expectSound(database, kind);
       expectKind(database, kind);
       expectPragma(database, 'journal_mode', 'wal', 'WAL');
@@ -94,25 +100,52 @@ export function createDatabaseFile(file: string, kind: FileKind, fill: (database
   }
 }
 
-/**
- * A database that ends before its own header says it does was cut (SQLite file format, section 1.3), and SQLite opens it
- * all the same. Throws Problem `database_damaged`.
- */
-export function expectWhole(file: string, kind: FileKind): void {
-  // A crash amid a checkpoint leaves a header that is ahead of its file; the log makes it whole again.
-  if ((statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0) return;
-  const descriptor = openSync(file, 'r');
+/** A connection that only reads, for a file that another connection may write. Throws what SQLite throws. */
+export function openDatabaseToRead(file: string, busyTimeoutMs = READ_TIMEOUT_MS): Database.Database {
+  return new Database(file, { readonly: true, fileMustExist: true, timeout: busyTimeoutMs });
+}
+
+/** Throws Problem `database_damaged` for a file that was cut or is no database, and what SQLite throws. */
+export function expectWholeFile(file: string, kind: FileKind): void {
+  // One that may write takes its log into the file when it closes, and leaves no -wal and -shm behind.
+  const database = new Database(file, { fileMustExist: true, timeout: kind.busyTimeoutMs });
   try {
-    const header = Buffer.alloc(HEADER_BYTES);
-    if (readSync(descriptor, header, 0, HEADER_BYTES, 0) < HEADER_BYTES) {
-      throw damaged(file, kind, `expected ${kind.name}, found an empty file`);
+    expectWhole(database, kind);
+  } catch (error) {
+    throw isDamage(error) ? damaged(file, kind, (error as Error).message, error) : error;
+  } finally {
+    database.close();
+  }
+}
+
+/** Reads every page of a file that nobody else writes: `ok`, or what was found instead. */
+export function soundnessOf(file: string): string {
+  try {
+    const database = new Database(file, { fileMustExist: true });
+    try {
+      return String(database.pragma('quick_check(1)', { simple: true }));
+    } finally {
+      database.close();
     }
-    const pageSize = header.readUInt16BE(16) === 1 ? 65_536 : header.readUInt16BE(16);
-    const expected = pageSize * header.readUInt32BE(28);
-    const found = fstatSync(descriptor).size;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+/** A file that is shorter than it says was cut. Throws Problem `database_damaged`, or what SQLite throws. */
+export function expectWhole(database: Database.Database, kind: FileKind): void {
+  const { name: file } = database;
+  const number = (pragma: string) => database.pragma(pragma, { simple: true }) as number;
+  database.exec('BEGIN'); // nobody shortens it while a transaction reads it
+  try {
+    const expected = number('page_count') * number('page_size');
+    // What lies in the log is missing from the file until a checkpoint.
+    if ((statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0) return;
+    const found = statSync(file).size;
+    if (expected === 0) throw damaged(file, kind, `expected ${kind.name}, found an empty file`);
     if (found < expected) throw damaged(file, kind, `expected ${expected} bytes, found ${found}`);
   } finally {
-    closeSync(descriptor);
+    if (database.inTransaction) database.exec('COMMIT');
   }
 }
 

@@ -3,8 +3,8 @@
  * still names them, and a reader finds nothing there.
  */
 
-import { closeSync, fsyncSync, openSync, rmSync } from 'node:fs';
-import Database from 'better-sqlite3';
+import type Database from 'better-sqlite3';
+import { copyChanged } from '../sqlite/database-copy.ts';
 import { checksumOf, forgetMessage, lengthOf, META_BYTES, sourceOf, wordsOf } from './block.ts';
 
 export interface ForgetOrder {
@@ -23,20 +23,11 @@ const BLOCKS_AT_ONCE = 2000;
 
 /** Returns how many messages were forgotten. The copy is on disk. */
 export function copyWithout({ file, draft, devices, which, mark }: ForgetOrder): number {
-  removeDraft(draft);
-  const original = new Database(file, { readonly: true, fileMustExist: true });
-  try {
-    original.prepare('VACUUM INTO ?').run(draft);
-  } finally {
-    original.close();
-  }
-  const copy = new Database(draft);
-  let forgotten = 0;
-  try {
-    copy.exec('PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF'); // a crash leaves a draft, which nobody reads
+  return copyChanged(file, draft, (copy) => {
     const sources = sourcesOf(copy, new Set(devices), which);
     const read = copy.prepare('SELECT position, meta, data FROM blocks WHERE position > ? ORDER BY position LIMIT ?');
     const write = copy.prepare('UPDATE blocks SET checksum = ?, meta = ?, data = ? WHERE position = ?');
+    let forgotten = 0;
     let after = 0;
     for (;;) {
       const blocks = read.all(after, BLOCKS_AT_ONCE) as { position: number; meta: Buffer; data: Buffer }[];
@@ -53,16 +44,8 @@ export function copyWithout({ file, draft, devices, which, mark }: ForgetOrder):
       copy.exec('COMMIT');
     }
     copy.prepare('UPDATE segment SET forgotten = ?, forgotten_messages = forgotten_messages + ?').run(mark, forgotten);
-    copy.exec('VACUUM');
-  } finally {
-    copy.close();
-  }
-  syncFile(draft);
-  return forgotten;
-}
-
-export function removeDraft(draft: string): void {
-  for (const side of ['', '-journal', '-wal', '-shm']) rmSync(draft + side, { force: true });
+    return forgotten;
+  });
 }
 
 /** Those whose messages go. */
@@ -93,13 +76,4 @@ function withoutSources(meta: Uint32Array, data: Buffer, sources: ReadonlySet<nu
     start = end;
   }
   return { meta: left, data: Buffer.concat(kept), forgotten };
-}
-
-function syncFile(file: string): void {
-  const descriptor = openSync(file, 'r');
-  try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
 }

@@ -4,9 +4,8 @@
  */
 
 import { mkdirSync } from 'node:fs';
-import Database from 'better-sqlite3';
 import { Problem } from '../contract/problem.ts';
-import { expectWhole } from '../sqlite/database-file.ts';
+import { expectWholeFile, openDatabaseToRead } from '../sqlite/database-file.ts';
 import { isDamage, storageProblem } from '../sqlite/storage-problem.ts';
 import type { Batch } from './batch.ts';
 import { timeOf } from './block.ts';
@@ -196,7 +195,7 @@ export class Journal {
 
   #isWhole(name: SegmentName): boolean {
     try {
-      expectWhole(name.file, SEGMENT);
+      expectWholeFile(name.file, SEGMENT);
       return true;
     } catch (error) {
       if (!isDamage(error)) return true; // opening it will say why
@@ -227,7 +226,7 @@ export class Journal {
 /** Where what can be read begins; 0 when nothing can. */
 function oldestPositionOf(names: readonly SegmentName[]): number {
   for (const { file } of names) {
-    const database = new Database(file, { readonly: true, fileMustExist: true });
+    const database = openDatabaseToRead(file);
     try {
       return database.prepare('SELECT first_position FROM segment').pluck().get() as number;
     } catch (error) {

@@ -1,6 +1,7 @@
 /** Which keys devices have sent to the segment before the one that is written: the newest that rests. */
 
-import Database from 'better-sqlite3';
+import type Database from 'better-sqlite3';
+import { openDatabaseToRead } from '../sqlite/database-file.ts';
 import { isDamage } from '../sqlite/storage-problem.ts';
 import { CountedKeys, countedKey } from './counted-keys.ts';
 import type { SegmentName } from './segments.ts';
@@ -24,7 +25,7 @@ export class OlderKeys {
     if (name === undefined) return;
     let database: Database.Database | undefined;
     try {
-      database = new Database(name.file, { readonly: true, fileMustExist: true });
+      database = openDatabaseToRead(name.file);
       this.#older = {
         database,
         findDevice: database.prepare('SELECT id FROM devices WHERE name = ?').pluck(),

@@ -5,8 +5,9 @@
 
 import { chmodSync, renameSync } from 'node:fs';
 import { basename } from 'node:path';
+import { removeDraft } from '../sqlite/database-copy.ts';
 import { syncDirectory } from '../sqlite/sync-directory.ts';
-import { type ForgetOrder, removeDraft } from './forgetting.ts';
+import type { ForgetOrder } from './forgetting.ts';
 import type { OlderKeys } from './older-keys.ts';
 import { type Kept, planRetention } from './retention.ts';
 import { SegmentReader } from './segment-reader.ts';

@@ -95,7 +95,7 @@ export function openSegmentFile(file: string): Database.Database {
       expectNotOlder(database);
       database.pragma(`journal_size_limit = ${LOG_BYTES}`);
       database.pragma('wal_checkpoint(TRUNCATE)');
-      expectWhole(file, SEGMENT); // what the log made whole can be judged only now
+      expectWhole(database, SEGMENT); // what the log made whole can be judged only now
     },
   });
 }

@@ -1,6 +1,7 @@
 /** Reads one segment, while another thread may be writing it. Each question sees one moment of the file. */
 
-import Database from 'better-sqlite3';
+import type Database from 'better-sqlite3';
+import { openDatabaseToRead } from '../sqlite/database-file.ts';
 import { type Block, type BlockRow, lengthOf, qosOf, readBlock, sourceOf, splitBytes, timeOf, WORDS } from './block.ts';
 import type { Row, SourceNames } from './packed.ts';
 import { type Run, RunReader } from './run-reader.ts';
@@ -52,7 +53,7 @@ export class SegmentReader {
   #block: Block | undefined;
 
   constructor(file: string) {
-    const database = new Database(file, { readonly: true, fileMustExist: true });
+    const database = openDatabaseToRead(file);
     this.#database = database;
     try {
       database.pragma(`cache_size = -${CACHE_KIB}`);

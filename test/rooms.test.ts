@@ -130,6 +130,17 @@ describe('the rooms of the house', () => {
     expect(wrong.map((file) => file.path)).toEqual([]);
   });
 
+  it('open SQLite files only in sqlite/, which keeps the locks of those that are open', () => {
+    const wrong = inRooms.filter(
+      (file) =>
+        file.room !== 'sqlite' &&
+        !isTest(file.path) &&
+        !/(^|\/)testbed-/.test(file.path) &&
+        /\bnew Database\(|\bDatabaseSync\b/.test(withoutComments(file.text)),
+    );
+    expect(wrong.map((file) => file.path)).toEqual([]);
+  });
+
   it('read the environment only at the program edge', () => {
     const edges = ['cli', 'device-sdk/agent/main.ts'];
     const wrong = inRooms.filter(

@@ -18,3 +18,18 @@ it('ten kills under load lose nothing that was acknowledged, and store nothing t
   expect(result.retried).toBeGreaterThan(0);
   expect(result.stored).toBeGreaterThanOrEqual(result.acknowledged);
 }, 120_000);
+
+it('kills under load lose nothing while another process opens and closes the databases', async () => {
+  const result = await crash({
+    data: temporaryDirectory(),
+    kills: 8,
+    devices: 8,
+    inflight: 8,
+    longestLife: 600,
+    random: Math.random,
+    isVisited: true,
+  });
+  expect(result).toMatchObject({ kills: 8, lost: [], duplicates: [], misplaced: [] });
+  expect(result.visits).toBeGreaterThan(20);
+  expect(result.acknowledged).toBeGreaterThan(100);
+}, 120_000);

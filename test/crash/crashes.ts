@@ -12,6 +12,7 @@ import { type DeviceId, parseDeviceId } from '../../contract/identity.ts';
 import { telemetryTopic } from '../../contract/topics.ts';
 import { enrollOnce } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
+import { visitDatabases } from '../testkit/database-visits.ts';
 import { openMqtt } from '../testkit/mqtt.ts';
 import { type RunningServer, serve } from '../testkit/program.ts';
 
@@ -26,6 +27,8 @@ export interface CrashOptions {
   readonly longestLife: number;
   /** 0 up to 1, as Math.random. */
   readonly random: () => number;
+  /** Another process opens, reads and closes every database all the time. */
+  readonly isVisited?: boolean;
   /** Told after each kill. */
   progress?(kill: number, acknowledged: number): void;
 }
@@ -34,6 +37,8 @@ export interface CrashResult {
   readonly kills: number;
   readonly acknowledged: number;
   readonly stored: number;
+  /** How often another process opened and closed a database. */
+  readonly visits: number;
   /** Sent again under their key, because nobody knew whether they were stored. */
   readonly retried: number;
   /** Acknowledged and not stored: `device number`. */
@@ -108,6 +113,7 @@ export async function crash(options: CrashOptions): Promise<CrashResult> {
   const { data, kills, inflight, longestLife, random } = options;
   let server = await start(data);
   const devices = await enrollAll(server, options.devices);
+  const visitor = options.isVisited === true ? visitDatabases(data) : undefined;
   let acknowledged = 0;
   for (let kill = 1; kill <= kills; kill += 1) {
     const loaded = Promise.withResolvers<void>();
@@ -123,8 +129,9 @@ export async function crash(options: CrashOptions): Promise<CrashResult> {
     options.progress?.(kill, acknowledged);
     server = await start(data);
   }
+  const visits = (await visitor?.end()) ?? 0;
   try {
-    return { kills, ...(await compare(server, devices)) };
+    return { kills, visits, ...(await compare(server, devices)) };
   } finally {
     await server.end('SIGTERM');
   }

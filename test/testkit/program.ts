@@ -38,6 +38,8 @@ export interface RunningServer {
   };
   /** What it logged so far. */
   log(): string;
+  /** Resolves when it has logged this text. */
+  untilLogged(text: string): Promise<void>;
   /** Sends the signal and waits for the end. Called without having ended before, it is killed with the test run. */
   end(signal: NodeJS.Signals): Promise<Ended>;
 }
@@ -65,6 +67,9 @@ export async function serve(
     pid: child.pid as number,
     ready,
     log: stderr,
+    untilLogged: async (text) => {
+      while (!stderr().includes(text)) await once(child.stderr as NodeJS.ReadableStream, 'data');
+    },
     end: (signal) => {
       child.kill(signal);
       return ended(child, () => '', stderr);

@@ -1,0 +1,44 @@
+/** Makes a changed copy of an SQLite file that others may be reading and writing. Does not know what is stored. */
+
+import { closeSync, fsyncSync, openSync, rmSync } from 'node:fs';
+import Database from 'better-sqlite3';
+import { openDatabaseToRead } from './database-file.ts';
+
+/**
+ * Copies `file` to `draft`, has `change` change the copy, and makes it compact and durable. What lay at `draft` is removed.
+ * A crash leaves a draft that nobody reads. Throws what SQLite, the file system and `change` throw.
+ */
+export function copyChanged<Result>(file: string, draft: string, change: (copy: Database.Database) => Result): Result {
+  removeDraft(draft);
+  const original = openDatabaseToRead(file);
+  try {
+    original.prepare('VACUUM INTO ?').run(draft);
+  } finally {
+    original.close();
+  }
+  const copy = new Database(draft);
+  let result: Result;
+  try {
+    copy.exec('PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF');
+    result = change(copy);
+    copy.exec('VACUUM');
+  } finally {
+    copy.close();
+  }
+  syncFile(draft);
+  return result;
+}
+
+export function removeDraft(draft: string): void {
+  for (const side of ['', '-journal', '-wal', '-shm']) rmSync(draft + side, { force: true });
+}
+
+/** Only for a file that no connection has open: its descriptor would end their locks. */
+function syncFile(file: string): void {
+  const descriptor = openSync(file, 'r');
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
