@@ -24,9 +24,24 @@ export interface DataDirectory {
   readonly trustBundle: string;
 }
 
+/** `sun_path` of a unix socket's address, without the byte that ends it. */
+const SOCKET_PATH_BYTES = process.platform === 'linux' ? 107 : 103;
+
+/** The system would refuse it too, but only when everything else has been made. */
+function expectSocketPath(path: string, hint: string): void {
+  const bytes = Buffer.byteLength(path);
+  if (bytes <= SOCKET_PATH_BYTES) return;
+  throw new Problem('data_directory_unusable', {
+    reason: `expected at most ${SOCKET_PATH_BYTES} bytes as path of the operator socket, found ${bytes}: ${path}`,
+    hint,
+  });
+}
+
 /** Creates the directory (0700) if it is missing. Problem `data_directory_unusable` when it can't be used. */
 export function openDataDirectory(path: string): DataDirectory {
   const root = resolve(path);
+  const socket = join(root, CONSOLE_SOCKET);
+  expectSocketPath(socket, 'choose a data directory with a shorter path');
   try {
     mkdirSync(root, { recursive: true, mode: 0o700 });
     accessSync(root, constants.R_OK | constants.W_OK | constants.X_OK);
@@ -46,7 +61,7 @@ export function openDataDirectory(path: string): DataDirectory {
     events: join(root, 'events'),
     sinks: join(root, 'sinks'),
     operatorKeyFile: join(root, 'operator.key'),
-    socket: join(root, CONSOLE_SOCKET),
+    socket,
     trustBundle: join(root, 'trust-bundle.pem'),
   };
 }

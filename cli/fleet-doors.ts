@@ -35,7 +35,8 @@ export interface FleetDoorsOptions {
   readonly version: string;
   readonly now: () => number;
   readonly log: Logger;
-  readonly logLines?: Counted | undefined;
+  /** Of the process itself. */
+  readonly ownCounters: Readonly<Record<string, Counted>>;
 }
 
 export interface FleetDoors {
@@ -49,7 +50,7 @@ export interface FleetDoors {
 
 /** Each part is added to `opened` as soon as it is open. */
 export async function openFleetDoors(
-  { config, data, memory, authority, publicHost, version, now, log, logLines }: FleetDoorsOptions,
+  { config, data, memory, authority, publicHost, version, now, log, ownCounters }: FleetDoorsOptions,
   opened: OpenParts,
 ): Promise<FleetDoors> {
   const { registry, telemetry, events, sinks, sessions } = memory;
@@ -141,8 +142,7 @@ export async function openFleetDoors(
         checkPolicy,
         explain: async (identity, verb, topic) => broker.explain(await subjectOf(identity, registry), verb, topic),
         sessions: () => broker.sessions(),
-        counters: () =>
-          fleetCounters({ broker, enroll, expiry, events, sinks, ...(logLines !== undefined && { logLines }) }),
+        counters: () => fleetCounters({ broker, enroll, expiry, events, sinks, ...ownCounters }),
       },
       version,
       now,

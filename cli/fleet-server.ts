@@ -8,6 +8,7 @@ import { readRestoredNote, removeRestoredNote } from '../backup/restored-note.ts
 import { openFleetAuthority } from './certificate-authority.ts';
 import type { Config } from './config.ts';
 import { openDataDirectory } from './data-directory.ts';
+import { DescriptorWatch } from './descriptor-watch.ts';
 import { openFleetDoors } from './fleet-doors.ts';
 import type { Counted } from './fleet-health.ts';
 import { introduceRooms } from './fleet-introductions.ts';
@@ -57,6 +58,7 @@ async function start(
 ): Promise<FleetServer> {
   const data = openDataDirectory(config.data);
   const publicHost = config.publicHosts[0] as string;
+  const descriptors = opened.add(new DescriptorWatch({ log, now: () => performance.now() }));
   const restored = readRestoredNote(data.path);
   const after = restored && 'restore';
 
@@ -88,7 +90,17 @@ async function start(
   }
 
   const doors = await openFleetDoors(
-    { config, data, memory, authority, publicHost, version, now, log, logLines },
+    {
+      config,
+      data,
+      memory,
+      authority,
+      publicHost,
+      version,
+      now,
+      log,
+      ownCounters: { descriptors, ...(logLines !== undefined && { logLines }) },
+    },
     opened,
   );
   await introduceRooms({ memory, authority, doors, trustBundle: data.trustBundle, log }, opened);

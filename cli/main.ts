@@ -25,6 +25,9 @@ import { tokenCommand } from './commands/token.ts';
 import { explainFailure } from './terminal.ts';
 import { version } from './version.ts';
 
+// SIGUSR1 opens Node's inspector, SIGUSR2 ends a process: neither is an order to this program.
+for (const signal of ['SIGUSR1', 'SIGUSR2'] as const) process.on(signal, () => {});
+
 const program = new Command('rollcall')
   .description('enrolls IoT devices, brokers their telemetry over mutual TLS, and cuts off what is lost')
   .version(version)

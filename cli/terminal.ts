@@ -43,7 +43,7 @@ export function note(text: string): void {
 /** Says why the command ends, and returns its exit code. A reader that went away needs no words. */
 export function explainFailure(error: unknown, form: OutputForm, now: number): number {
   if (error instanceof OutputLost && error.isReaderGone) return READER_GONE_EXIT;
-  const problem = asProblem(unwritten(error) ?? error);
+  const problem = asProblem(unwritten(error) ?? withoutDescriptor(error) ?? error);
   if (form === 'json') {
     standardError.write(`${jsonText({ ...problemDocument(problem, now), detail: problem.message })}\n`);
   } else {
@@ -64,6 +64,20 @@ function unwritten(error: unknown): Problem | undefined {
   const failed = error as NodeJS.ErrnoException;
   if (!(error instanceof Error) || !UNWRITTEN.has(failed.code ?? '')) return undefined;
   return new Problem('output_failed', { reason: `${failed.path ?? 'a file'}: ${systemReason(failed)}`, cause: error });
+}
+
+/** Node says it by code or in words, below whatever could not be opened for it. */
+function withoutDescriptor(error: unknown): Problem | undefined {
+  if (!(error instanceof Error)) return undefined;
+  const { code } = error as NodeJS.ErrnoException;
+  if (code !== 'EMFILE' && code !== 'ENFILE' && !/\bE[MN]FILE\b|too many open files/.test(error.message))
+    return undefined;
+  return new Problem('unavailable', {
+    detail: 'no file descriptor is left',
+    reason: error.message,
+    hint: 'raise the limit of open files (ulimit -n, LimitNOFILE)',
+    cause: error,
+  });
 }
 
 /** Rows under headings, columns as wide as their widest cell. Control characters in cells are made visible. */

@@ -207,8 +207,19 @@ function codeOf(text: string): Problem['code'] {
   return isProblemCode(text) ? text : 'internal';
 }
 
+/** Of a connection to a server that is there: it was closed before the answer, or waits to be accepted. */
+const CLOSED_BY_SERVER: ReadonlySet<string | undefined> = new Set(['ECONNRESET', 'EPIPE', 'EAGAIN']);
+
 function unreachable(error: NodeJS.ErrnoException, address: ConsoleAddress): Problem {
   const where = 'socketPath' in address ? address.socketPath : address.url;
+  if (CLOSED_BY_SERVER.has(error.code)) {
+    return new Problem('server_unreachable', {
+      detail: 'the server is there, and closed the connection before it answered',
+      reason: `${where}: ${error.code}`,
+      hint: 'it may have no file descriptor left, or be stopping; its log says which',
+      cause: error,
+    });
+  }
   const notOurs = error.code === 'EACCES' || error.code === 'EPERM';
   return new Problem('server_unreachable', {
     reason: `${where}: ${error.code ?? error.message}`,

@@ -3,6 +3,7 @@ import type { DeviceId } from '../../contract/identity.ts';
 import { visible } from '../../output/escape.ts';
 import { standardOutput } from '../../output/standard-streams.ts';
 import { deviceId, findsServer, instant, integerBetween, runWithServer } from '../command-line.ts';
+import { untilStopped } from '../stop-signals.ts';
 import { printJson, printResult } from '../terminal.ts';
 
 interface Wanted {
@@ -35,13 +36,14 @@ const list = runWithServer<ListOptions>(async (server, { options, form }) => {
 });
 
 const tail = runWithServer<Wanted>(async (server, { options, form }) => {
-  const stop = new AbortController();
-  const end = () => stop.abort();
-  process.once('SIGINT', end).once('SIGTERM', end);
-  for await (const event of server.followEvents(wantedOf(options), stop.signal)) {
-    print(event, form);
-    await standardOutput.drained();
-  }
+  await untilStopped(async (stopped) => {
+    const stop = new AbortController();
+    void stopped.then(() => stop.abort());
+    for await (const event of server.followEvents(wantedOf(options), stop.signal)) {
+      print(event, form);
+      await standardOutput.drained();
+    }
+  });
 });
 
 function wantedOf({ type, device }: Wanted) {

@@ -7,6 +7,7 @@ import { jsonText, visible } from '../../output/escape.ts';
 import { systemReason } from '../../output/standard-output.ts';
 import { standardOutput } from '../../output/standard-streams.ts';
 import { deviceId, duration, findsServer, groupName, instant, integerBetween, runWithServer } from '../command-line.ts';
+import { untilStopped } from '../stop-signals.ts';
 import { note, printJson, printResult, printStream } from '../terminal.ts';
 
 interface OfDevices {
@@ -131,13 +132,14 @@ function numberColumns(point: { readonly [name in 'count' | 'min' | 'avg' | 'max
 }
 
 const tail = runWithServer<{ readonly device?: DeviceId }>(async (server, { options, form }) => {
-  const stop = new AbortController();
-  const end = () => stop.abort();
-  process.once('SIGINT', end).once('SIGTERM', end);
-  for await (const message of server.followTelemetry({ device: options.device }, stop.signal)) {
-    print(message, form);
-    await standardOutput.drained();
-  }
+  await untilStopped(async (stopped) => {
+    const stop = new AbortController();
+    void stopped.then(() => stop.abort());
+    for await (const message of server.followTelemetry({ device: options.device }, stop.signal)) {
+      print(message, form);
+      await standardOutput.drained();
+    }
+  });
 });
 
 interface PrintedMessage {

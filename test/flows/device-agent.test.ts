@@ -102,14 +102,14 @@ describe('the program', () => {
     },
   );
 
-  it('outlives the terminal that it was started from', async () => {
+  it('outlives the terminal that it was started from, and opens no inspector at SIGUSR1', async () => {
     const place = await gateway('hang-up-1');
     const agent = await place.run();
     await agent.reached('connected');
-    process.kill(agent.pid, 'SIGHUP');
+    for (const signal of ['SIGUSR1', 'SIGUSR2', 'SIGHUP'] as const) process.kill(agent.pid, signal);
     await agent.logged((line) => line.signal === 'SIGHUP');
     expect(await place.command(['publish', 'temperature', '1', '--wait'])).toMatchObject({ code: 0 });
-    expect(await agent.end('SIGTERM')).toMatchObject({ code: 0 });
+    expect(await agent.end('SIGTERM')).toMatchObject({ code: 0, stderr: expect.not.stringContaining('Debugger') });
   });
 
   it('waits for a token that is not there yet, and needs none once it is enrolled', async () => {

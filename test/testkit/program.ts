@@ -16,6 +16,8 @@ export interface ProgramOptions {
   /** Descriptors that it gets in place of pipes. */
   readonly stdout?: number;
   readonly stderr?: number;
+  /** The Node that runs bin/rollcall, in place of the one that runs this test. */
+  readonly node?: string;
   /** A program that starts others, and its arguments: `prlimit --nofile=64`. */
   readonly below?: readonly string[];
 }
@@ -79,7 +81,7 @@ export async function serve(
 
 /** Starts it and waits for nothing. */
 export function start(args: readonly string[], options: ProgramOptions, timeout = COMMAND_TIMEOUT_MS): ChildProcess {
-  const [program = '', ...rest] = [...(options.below ?? []), process.execPath, PROGRAM, ...args];
+  const [program = '', ...rest] = [...(options.below ?? []), options.node ?? process.execPath, PROGRAM, ...args];
   return spawn(program, rest, {
     stdio: ['pipe', options.stdout ?? 'pipe', options.stderr ?? 'pipe'],
     cwd: options.cwd,
