@@ -6,6 +6,7 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
 import { isTrustDomain, NAME_RULE, parseGroupName } from '../contract/identity.ts';
+import { listenAddress } from '../contract/localhost.ts';
 import { canonicalHost } from '../contract/server-urls.ts';
 import { sinksSchema } from './sink-config.ts';
 import { DURATION_RULE, PERCENT_RULE, parseDuration, parsePercent, parseSize, SIZE_RULE } from './units.ts';
@@ -23,6 +24,8 @@ const publicHost = z.string().transform((text, context) => {
   context.addIssue({ code: 'custom', message: 'expected a host name or an IP address that a URL can hold' });
   return z.NEVER;
 });
+/** An address that a server listens on. */
+const listener = host.transform(listenAddress);
 const groupName = z
   .string()
   .refine((text) => parseGroupName(text) !== undefined, `expected a group name of ${NAME_RULE}`);
@@ -86,7 +89,7 @@ export const configSchema = z.strictObject({
     .prefault(['localhost', '127.0.0.1', '::1']),
   log: section({ level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).prefault('info') }),
   enroll: section({
-    host: host.prefault('127.0.0.1'),
+    host: listener.prefault('127.0.0.1'),
     port: port.prefault(8443),
     limits: section({
       enrollmentsPerSecond: limit.prefault(20),
@@ -103,7 +106,7 @@ export const configSchema = z.strictObject({
     }),
   }),
   mqtt: section({
-    host: host.prefault('127.0.0.1'),
+    host: listener.prefault('127.0.0.1'),
     port: port.prefault(8883),
     limits: section({
       packet: size.prefault('256KiB'),
@@ -149,7 +152,7 @@ export const configSchema = z.strictObject({
   events: section({ retention: section({ age: duration.prefault('90d'), bytes: size.prefault('1GiB') }) }),
   sinks: sinksSchema,
   sessions: section({ keptBytes: size.prefault('64MiB') }),
-  console: section({ host: host.prefault('127.0.0.1'), port: port.prefault(8444) }),
+  console: section({ host: listener.prefault('127.0.0.1'), port: port.prefault(8444) }),
   certificates: section({
     device: duration.prefault('90d'),
     server: duration.prefault('30d'),
@@ -171,7 +174,7 @@ export const configSchema = z.strictObject({
   }),
   certificateStatus: section({
     listen: z.boolean().prefault(false),
-    host: host.prefault('127.0.0.1'),
+    host: listener.prefault('127.0.0.1'),
     port: port.prefault(8480),
     url: z.union([z.literal(''), z.url({ protocol: /^http$/ })]).prefault(''),
     requestsPerSecond: limit.prefault(500),

@@ -4,14 +4,17 @@
  */
 
 import { isTerminal } from '../output/descriptor.ts';
+import { visible } from '../output/escape.ts';
 import { standardOutput } from '../output/standard-streams.ts';
-import type { FleetSnapshot, VirtualDeviceSnapshot } from '../simulator/report.ts';
+import { causeLines, type FleetSnapshot, type VirtualDeviceSnapshot } from '../simulator/report.ts';
 import { note, table } from './terminal.ts';
 
 /** What has happened so far; the demo has succeeded when nothing in it is missing. */
 export interface DemoStory {
   readonly devices: number;
   connected: number;
+  /** Of the devices that never connected, counted by the last thing each was told. */
+  readonly causes: Readonly<Record<string, number>>;
   /** Messages that the broker acknowledged. */
   messages: number;
   revoked?: {
@@ -29,9 +32,10 @@ export function isWholeStory({ devices, connected, messages, revoked }: DemoStor
   return connected === devices && messages > 0 && cut;
 }
 
-export function tellStory({ devices, connected, messages, revoked }: DemoStory): string {
+export function tellStory({ devices, connected, causes, messages, revoked }: DemoStory): string {
   const lines = [
     `${connected} of ${devices} devices enrolled with one bootstrap token and connected over mutual TLS`,
+    ...causeLines(causes).map((line) => visible(`never connected: ${line}`)),
     `${messages} messages published, stored and acknowledged`,
   ];
   if (revoked === undefined) lines.push('no device was revoked: the demo ended too early');
@@ -59,7 +63,9 @@ export class DemoScreen {
   }
 
   draw(fleet: FleetSnapshot, devices: readonly VirtualDeviceSnapshot[]): void {
-    const summary = `${fleet.byState.connected} of ${fleet.devices} connected, ${fleet.acknowledged} messages acknowledged`;
+    const [cause] = fleet.everConnected < fleet.devices ? causeLines(fleet.causes) : [];
+    const why = cause === undefined ? '' : `; ${visible(cause)}`;
+    const summary = `${fleet.byState.connected} of ${fleet.devices} connected, ${fleet.acknowledged} messages acknowledged${why}`;
     if (!this.#isTerminal) {
       // Once a second is enough for a log.
       if (fleet.elapsed - this.#drawnAt >= 1_000) {

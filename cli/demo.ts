@@ -64,6 +64,7 @@ async function play(directory: string, seconds: number | undefined, stopped: Pro
     return {
       devices: DEVICES,
       connected: watch.everConnected.size,
+      causes: causesOf(fleet.devices().filter(({ index }) => !watch.everConnected.has(index))),
       messages: fleet.snapshot().acknowledged,
       ...(revoked !== undefined && { revoked }),
     };
@@ -107,6 +108,12 @@ async function loseOne(
     `cut off after ${story.cutOff ?? '?'} ms; its next connection was refused after ${story.refused ?? '?'} ms`,
   );
   return story;
+}
+
+function causesOf(devices: readonly VirtualDeviceSnapshot[]): Record<string, number> {
+  const causes: Record<string, number> = {};
+  for (const { reason = 'the demo ended before its turn' } of devices) causes[reason] = (causes[reason] ?? 0) + 1;
+  return causes;
 }
 
 /** Turns the fleet's reports into moments to wait for. */

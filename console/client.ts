@@ -6,6 +6,7 @@
 
 import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import { localhostLookup } from '../contract/localhost.ts';
 import { isProblemCode, Problem } from '../contract/problem.ts';
 import { hostOf } from '../contract/server-urls.ts';
 import type { Answer, Endpoint, Sent } from './api/endpoint.ts';
@@ -148,7 +149,7 @@ function open(address: ConsoleAddress, endpoint: Endpoint, call: Call): Promise<
       const { port } = new URL(address.url);
       const host = hostOf(address.url);
       const headers = { ...options.headers, authorization: `Bearer ${address.operatorKey}` };
-      request = httpsRequest({ ...options, host, port, ca: address.ca, headers }, resolve);
+      request = httpsRequest({ ...options, host, port, ...localhostLookup(host), ca: address.ca, headers }, resolve);
     }
     if (endpoint.stream !== 'lines') {
       request.setTimeout(SILENCE_MS, () => {

@@ -5,7 +5,7 @@
 
 import type { TLSSocket } from 'node:tls';
 import { DeviceError } from './device-error.ts';
-import { isNetworkError } from './https-exchange.ts';
+import { isNetworkError, networkReason } from './https-exchange.ts';
 import type { StoredIdentity } from './identity-store.ts';
 import type { KeyProvider } from './key-provider.ts';
 import {
@@ -296,7 +296,7 @@ export class Connection {
     const error = this.#failure as NodeJS.ErrnoException | undefined;
     if (error instanceof DeviceError) return { kind: 'refused', error };
     if (error?.code === undefined || error instanceof RangeError || isNetworkError(error)) {
-      const reason = error?.code ?? error?.message ?? 'closed by the broker';
+      const reason = error === undefined ? 'closed by the broker' : networkReason(error);
       return { kind: 'lost', error: new DeviceError('connection_lost', { reason, cause: error }) };
     }
     // In TLS 1.3 the broker judges our certificate after our side of the handshake is done, so its alert comes late.

@@ -137,7 +137,13 @@ function verified(socket: TLSSocket, order: TlsOrder): Promise<void> {
 function connectError(error: NodeJS.ErrnoException): DeviceError {
   if (error instanceof DeviceError) return error;
   const code = isNetworkError(error) ? 'server_unreachable' : 'server_untrusted';
-  return new DeviceError(code, { reason: error.code ?? error.message, cause: error });
+  return new DeviceError(code, { reason: networkReason(error), cause: error });
+}
+
+/** The error's code, and the name where the resolver does not know it. */
+export function networkReason(error: NodeJS.ErrnoException & { readonly hostname?: string }): string {
+  if (error.syscall === 'getaddrinfo') return `${error.code}, the name ${error.hostname} does not resolve`;
+  return error.code ?? error.message;
 }
 
 /** Nobody answered or the line broke, as opposed to TLS and its certificate check. EPROTO is OpenSSL's failure in disguise. */

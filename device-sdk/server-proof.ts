@@ -7,6 +7,7 @@
 import type { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { type ConnectionOptions, checkServerIdentity, connect, type PeerCertificate, type TLSSocket } from 'node:tls';
+import { localhostLookup } from '../contract/localhost.ts';
 import { hostOf } from '../contract/server-urls.ts';
 import { DeviceError } from './device-error.ts';
 import { certificatesIn, isIssuedBy } from './issued-chain.ts';
@@ -55,6 +56,7 @@ export function openTls({ url, defaultPort, trust, credential, protocols }: TlsO
   const options: ConnectionOptions = {
     host,
     port: port === '' ? defaultPort : Number(port),
+    ...localhostLookup(host),
     minVersion: 'TLSv1.2',
     rejectUnauthorized: trust !== 'unverified' && trust.dates === 'system',
   };

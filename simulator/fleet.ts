@@ -125,19 +125,19 @@ export function runFleet(options: FleetOptions): FleetRun {
 /** A few devices at a time, each as soon as one of them is through. */
 async function enrollAll(fleet: readonly VirtualDevice[], options: FleetOptions, signal: AbortSignal): Promise<void> {
   let next = 0;
-  let hopeless: string | undefined;
+  let hopeless: { readonly code: string; readonly reason: string } | undefined;
   const lane = async () => {
     for (let index = next++; index < fleet.length && !signal.aborted; index = next++) {
       const device = fleet[index] as VirtualDevice;
       if (hopeless !== undefined) {
-        device.giveUp(hopeless);
+        device.giveUp(hopeless.code, hopeless.reason);
         continue;
       }
       const outcome = await device.enroll(deviceOptions(options, index, signal), signal);
-      const { error } = device.snapshot();
+      const { error, reason = '' } = device.snapshot();
       if (outcome === 'refused' && error !== undefined && ABOUT_THE_TOKEN.has(error as DeviceErrorCode)) {
         options.log.warn({ code: error }, 'no more devices are enrolled');
-        hopeless = error;
+        hopeless = { code: error, reason };
       }
     }
   };

@@ -43,8 +43,9 @@ export interface VirtualDeviceSnapshot {
   readonly sent: number;
   readonly acknowledged: number;
   readonly lastValue: number | undefined;
-  /** Code of its last error. */
+  /** Code of its last error, and its sentence. */
   readonly error: string | undefined;
+  readonly reason: string | undefined;
 }
 
 /** Milliseconds; undefined while there is nothing to measure. */
@@ -60,26 +61,34 @@ export interface FleetSnapshot {
   readonly devices: number;
   readonly byState: Readonly<Record<VirtualDeviceState, number>>;
   readonly enrolled: number;
+  /** Devices that were connected at some time. */
+  readonly everConnected: number;
   readonly sent: number;
   readonly acknowledged: number;
   /** Messages that were rejected before they were acknowledged. */
   readonly failed: number;
   /** How often each error code came up: enrollment, connection, messages. */
   readonly errors: Readonly<Record<string, number>>;
+  /** The same by sentence; from the 21st sentence on they are counted as one. */
+  readonly causes: Readonly<Record<string, number>>;
   readonly lastValue: number | undefined;
   /** From publish to PUBACK. */
   readonly latency: Latency | undefined;
 }
 
 const MICROSECONDS = 1_000;
+const CAUSES_AT_MOST = 20;
+const OTHER_CAUSES = 'other causes';
 
 export class FleetCounters {
   readonly #latency: RecordableHistogram = createHistogram({ lowest: 1, highest: 600_000_000, figures: 3 });
   readonly #errors = new Map<string, number>();
+  readonly #causes = new Map<string, number>();
   sent = 0;
   acknowledged = 0;
   failed = 0;
   enrolled = 0;
+  everConnected = 0;
   lastValue: number | undefined;
 
   /** A message was acknowledged `milliseconds` after it was published. */
@@ -88,8 +97,11 @@ export class FleetCounters {
     this.#latency.record(Math.max(1, Math.round(milliseconds * MICROSECONDS)));
   }
 
-  error(code: string): void {
+  error(code: string, sentence: string): void {
     this.#errors.set(code, (this.#errors.get(code) ?? 0) + 1);
+    const isCounted = this.#causes.has(sentence) || this.#causes.size < CAUSES_AT_MOST;
+    const cause = isCounted ? sentence : OTHER_CAUSES;
+    this.#causes.set(cause, (this.#causes.get(cause) ?? 0) + 1);
   }
 
   snapshot(elapsed: number, states: Iterable<VirtualDeviceState>): FleetSnapshot {
@@ -107,10 +119,12 @@ export class FleetCounters {
       devices,
       byState,
       enrolled: this.enrolled,
+      everConnected: this.everConnected,
       sent: this.sent,
       acknowledged: this.acknowledged,
       failed: this.failed,
       errors: Object.fromEntries(this.#errors),
+      causes: Object.fromEntries(this.#causes),
       lastValue: this.lastValue,
       latency: this.#latencySoFar(),
     };
@@ -121,4 +135,11 @@ export class FleetCounters {
     const milliseconds = (percentile: number) => this.#latency.percentile(percentile) / MICROSECONDS;
     return { p50: milliseconds(50), p99: milliseconds(99), max: this.#latency.max / MICROSECONDS };
   }
+}
+
+/** `25 x the server cannot be reached`, the most frequent first. */
+export function causeLines(causes: Readonly<Record<string, number>>): readonly string[] {
+  return Object.entries(causes)
+    .sort(([, a], [, b]) => b - a)
+    .map(([cause, count]) => `${count} x ${cause}`);
 }

@@ -46,6 +46,8 @@ export class VirtualDevice {
   #lostAt: number | undefined;
   #lastValue: number | undefined;
   #error: string | undefined;
+  #reason: string | undefined;
+  #hasConnected = false;
   #timer: NodeJS.Timeout | undefined;
   #due = 0;
   #isLeaving = false;
@@ -73,6 +75,7 @@ export class VirtualDevice {
       acknowledged: this.#acknowledged,
       lastValue: this.#lastValue,
       error: this.#error,
+      reason: this.#reason,
     };
   }
 
@@ -104,8 +107,9 @@ export class VirtualDevice {
   }
 
   /** It was not asked to enroll: another device learned that there is nothing to be had. */
-  giveUp(code: string): void {
+  giveUp(code: string, reason: string): void {
     this.#error = code;
+    this.#reason = reason;
     this.#become('refused');
   }
 
@@ -136,6 +140,8 @@ export class VirtualDevice {
     if (this.#state === 'stopped' || this.#state === 'cut off') return;
     if (error !== undefined) this.#note(error);
     if (state === 'connected') {
+      if (!this.#hasConnected) this.#behaviour.counters.everConnected += 1;
+      this.#hasConnected = true;
       this.#become('connected');
       this.#startSpeaking();
       return;
@@ -201,7 +207,8 @@ export class VirtualDevice {
   #note(error: DeviceError): void {
     if (error.code === 'closed') return; // our own doing
     this.#error = error.code;
-    this.#behaviour.counters.error(error.code);
+    this.#reason = error.message;
+    this.#behaviour.counters.error(error.code, error.message);
     this.#tell();
   }
 

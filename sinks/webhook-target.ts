@@ -6,6 +6,7 @@
 import { createHmac } from 'node:crypto';
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import { localhostLookup } from '../contract/localhost.ts';
 import type { StoredMessage } from '../telemetry/telemetry.ts';
 import { CLOUDEVENTS_BATCH, cloudEventOf } from './json-form.ts';
 import { deliverHalving, type Refused, type Secret, type SinkSource, type Target, TargetDown } from './target.ts';
@@ -105,7 +106,13 @@ export class WebhookTarget implements Target {
       };
       const request = send(
         url,
-        { method: 'POST', agent: this.#connections(), headers, signal: deadline },
+        {
+          method: 'POST',
+          agent: this.#connections(),
+          headers,
+          signal: deadline,
+          ...localhostLookup(new URL(url).hostname),
+        },
         (response) => {
           readAnswer(response, now).then(resolve, failed);
         },

@@ -1,8 +1,9 @@
 import { Command } from 'commander';
 import { openConsoleClient } from '../../console/client.ts';
 import { Problem } from '../../contract/problem.ts';
+import { visible } from '../../output/escape.ts';
 import type { FleetReport, FleetRun } from '../../simulator/fleet.ts';
-import type { FleetSnapshot } from '../../simulator/report.ts';
+import { causeLines, type FleetSnapshot } from '../../simulator/report.ts';
 import {
   duration,
   type FleetOptions,
@@ -98,9 +99,10 @@ function tell(fleet: FleetRun, form: 'text' | 'json'): void {
   else note(describeSnapshot(snapshot));
 }
 
-/** Every device was let in, and no message was left without an acknowledgement. */
+/** Every device was connected at some time, and no message was left without an acknowledgement. */
 function isSuccess(report: FleetReport): boolean {
-  return report.ended !== 'nobody left' && report.byState.refused === 0 && report.failed === 0;
+  const { ended, byState, devices, everConnected, failed } = report;
+  return ended !== 'nobody left' && byState.refused === 0 && everConnected === devices && failed === 0;
 }
 
 function describeSnapshot({ elapsed, byState, devices, sent, acknowledged, latency }: FleetSnapshot): string {
@@ -114,8 +116,9 @@ function describeReport(report: FleetReport): string {
   const errors = Object.entries(report.errors).map(([code, n]) => `${code} ${n}`);
   return [
     describeSnapshot(report),
-    `ended: ${report.ended}; ${report.enrolled} enrolled; ${report.failed} messages failed`,
+    `ended: ${report.ended}; ${report.enrolled} enrolled; ${report.everConnected} connected at some time; ${report.failed} messages failed`,
     `errors: ${errors.join(', ') || 'none'}`,
+    ...causeLines(report.causes).map((line) => visible(`  ${line}`)),
   ].join('\n');
 }
 

@@ -8,6 +8,7 @@ import { lookup } from 'node:dns/promises';
 import { existsSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { type BootstrapToken, parseBootstrapToken } from '../../contract/bootstrap-token.ts';
+import { isLocalhost, localhostLookup } from '../../contract/localhost.ts';
 import { parseServerTime, TIME_PATH } from '../../contract/server-notices.ts';
 import { hostOf } from '../../contract/server-urls.ts';
 import { Device } from '../device.ts';
@@ -189,6 +190,10 @@ async function namesFinding(addresses: readonly Address[]): Promise<Finding> {
   const found: string[] = [];
   for (const host of new Set(addresses.map((address) => address.host))) {
     try {
+      if (isLocalhost(host)) {
+        found.push(`${host} is this machine`);
+        continue;
+      }
       const { address } = await lookup(host);
       found.push(host === address ? host : `${host} is ${address}`);
     } catch (error) {
@@ -224,7 +229,7 @@ async function networkFinding(addresses: readonly Address[]): Promise<Finding> {
 
 function reach({ host, port }: Address): Promise<string | undefined> {
   return new Promise((resolve) => {
-    const socket = connect({ host, port, timeout: NETWORK_MS });
+    const socket = connect({ host, port, timeout: NETWORK_MS, ...localhostLookup(host) });
     const end = (result: string | undefined) => {
       socket.destroy();
       resolve(result);

@@ -4,6 +4,7 @@
  */
 
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { localhostLookup } from '../../contract/localhost.ts';
 import type { NetworkLine } from '../scenario/schema.ts';
 
 export type Line = Readonly<{ [Key in keyof NetworkLine]: NetworkLine[Key] | undefined }> & {
@@ -78,7 +79,8 @@ export class FaultyProxy {
   }
 
   #carry(client: Socket): void {
-    const server = connect({ ...this.#options.target, allowHalfOpen: true });
+    const { target } = this.#options;
+    const server = connect({ ...target, ...localhostLookup(target.host), allowHalfOpen: true });
     for (const socket of [client, server]) {
       socket.setNoDelay(true);
       this.#sockets.add(socket);

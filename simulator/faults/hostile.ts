@@ -7,6 +7,7 @@ import { randomBytes, X509Certificate } from 'node:crypto';
 import { connect } from 'node:net';
 import { formatBootstrapToken, parseBootstrapToken, TOKEN_SECRET_BYTES } from '../../contract/bootstrap-token.ts';
 import type { DeviceId } from '../../contract/identity.ts';
+import { localhostLookup } from '../../contract/localhost.ts';
 import { commandFilter, telemetryTopic } from '../../contract/topics.ts';
 import type { Agenda } from '../swarm/agenda.ts';
 import { type EstDoor, newKey } from '../swarm/est-door.ts';
@@ -220,7 +221,8 @@ async function probe(victim: Victim, all: readonly Victim[], crew: HostileCrew):
 /** Keeps a handshake from being finished, as many as it can. */
 async function holdHandshake(crew: HostileCrew): Promise<void> {
   crew.tally.count('hostile');
-  const socket = connect({ host: crew.mqtt.host, port: crew.mqtt.port });
+  const { host, port } = crew.mqtt;
+  const socket = connect({ host, port, ...localhostLookup(host) });
   socket.on('error', () => {});
   socket.once('connect', () => socket.write(Buffer.from([0x16, 3, 1, 2, 0, 1]))); // the head of a ClientHello
   await new Promise((resolve) => {

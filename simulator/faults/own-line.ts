@@ -5,6 +5,7 @@
 
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { localhostLookup } from '../../contract/localhost.ts';
 
 interface Place {
   readonly host: string;
@@ -60,7 +61,8 @@ export class OwnLine {
       device.pause();
       return;
     }
-    const broker = connect({ ...this.#target(), allowHalfOpen: true });
+    const target = this.#target();
+    const broker = connect({ ...target, ...localhostLookup(target.host), allowHalfOpen: true });
     this.#hold(broker);
     for (const [from, to] of [
       [device, broker],

@@ -6,6 +6,7 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
+import { listenAddress } from '../../contract/localhost.ts';
 import { Problem } from '../../contract/problem.ts';
 import { shortfall } from '../run/capacity.ts';
 import type { HostOfRun } from '../run/result.ts';
@@ -65,7 +66,7 @@ export class Coordinator {
 
   static async listen(options: CoordinatorOptions): Promise<Coordinator> {
     const coordinator = new Coordinator(options);
-    coordinator.#server.listen(options.port, options.host);
+    coordinator.#server.listen(options.port, listenAddress(options.host));
     await once(coordinator.#server, 'listening').catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'EADDRINUSE') throw error;
       throw new Problem('address_in_use', { reason: `${options.host}:${options.port}` });

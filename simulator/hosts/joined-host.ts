@@ -6,6 +6,7 @@
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
 import { connect, type TLSSocket } from 'node:tls';
+import { localhostLookup } from '../../contract/localhost.ts';
 import { Problem } from '../../contract/problem.ts';
 import { machineCapacity } from '../run/capacity.ts';
 import { openThread, type ShardPort } from '../run/shard-places.ts';
@@ -60,7 +61,13 @@ export async function joinRun(options: JoinOptions): Promise<Verdict> {
 
 async function reach({ host, port, fingerprint }: JoinOptions): Promise<TLSSocket> {
   // Nobody signs for a coordinator: its fingerprint is what is believed, and nothing is sent before it was seen.
-  const socket = connect({ host, port, minVersion: 'TLSv1.3', rejectUnauthorized: false });
+  const socket = connect({
+    host,
+    port,
+    ...localhostLookup(host),
+    minVersion: 'TLSv1.3',
+    rejectUnauthorized: false,
+  });
   const patience = setTimeout(() => socket.destroy(new Error('no answer in time')), CONNECT_MS);
   try {
     await once(socket, 'secureConnect');

@@ -5,14 +5,26 @@ import type { RunResult } from '../run/result.ts';
 import { METRICS } from '../scenario/expectation.ts';
 import { short } from './chart.ts';
 
+const CAUSES_SHOWN = 6;
+
 /** One line, for a terminal and for a log alike. */
 export function secondLine(snapshot: RunSnapshot): string {
-  const { at, connected, devices, acknowledged, pubackP50, pubackP99, errors, unacknowledged } = snapshot;
+  const { at, connected, devices, acknowledged, pubackP50, pubackP99, errors, errorsByCause, unacknowledged } =
+    snapshot;
   const latency =
     pubackP50 === undefined || pubackP99 === undefined
       ? ''
       : `, PUBACK p50 ${pubackP50.toFixed(1)} ms p99 ${pubackP99.toFixed(1)} ms`;
-  return `${at.toFixed(0)} s: ${connected} of ${devices} connected, ${acknowledged} messages/s${latency}, ${unacknowledged} unacknowledged, ${errors} errors`;
+  return `${at.toFixed(0)} s: ${connected} of ${devices} connected, ${acknowledged} messages/s${latency}, ${unacknowledged} unacknowledged, ${errors} errors${errors === 0 ? '' : `; in all ${causesOf(errorsByCause)}`}`;
+}
+
+/** The most frequent causes. */
+function causesOf(errors: Readonly<Record<string, number>>): string {
+  return Object.entries(errors)
+    .sort(([, a], [, b]) => b - a)
+    .slice(0, CAUSES_SHOWN)
+    .map(([cause, count]) => `${cause} ${count}`)
+    .join(', ');
 }
 
 /** A few lines that are drawn over themselves. */
@@ -21,16 +33,12 @@ export function liveScreen(name: string, durationSeconds: number, snapshot: RunS
   const share = Math.min(1, at / durationSeconds);
   const width = 30;
   const bar = '#'.repeat(Math.round(share * width)).padEnd(width, '.');
-  const causes = Object.entries(errorsByCause)
-    .sort(([, a], [, b]) => b - a)
-    .slice(0, 6)
-    .map(([cause, count]) => `${cause} ${count}`);
   return [
     `${name}  [${bar}] ${at.toFixed(0)} of ${durationSeconds} s`,
     `devices   ${snapshot.connected} connected, ${snapshot.inFleet} in the fleet, ${snapshot.refused} refused, ${snapshot.cutOff} cut off, of ${snapshot.devices}`,
     `messages  ${short(totals.sent)} sent, ${short(totals.acknowledged)} acknowledged, ${short(totals.received)} received; ${snapshot.acknowledged}/s`,
     `latency   PUBACK p50 ${ms(snapshot.pubackP50)} p99 ${ms(snapshot.pubackP99)}; delivery p99 ${ms(snapshot.serviceP99)}; own delay p99 ${ms(snapshot.lagP99)}`,
-    `errors    ${causes.join(', ') || 'none'}`,
+    `errors    ${causesOf(errorsByCause) || 'none'}`,
   ];
 }
 
@@ -56,6 +64,7 @@ export function verdictLines(result: RunResult): string {
       ({ name, devices, workers, clockOffsetMs, clockErrorMs }) =>
         `host ${name}: ${devices} devices in ${workers} threads, clock ${clockOffsetMs.toFixed(2)} ms ahead (± ${clockErrorMs.toFixed(2)} ms)`,
     ),
+    ...(Object.keys(result.errors).length === 0 ? [] : [`errors: ${causesOf(result.errors)}`]),
     ...result.problems.map((problem) => `FAIL  ${problem}`),
     `${result.scenario.name}: ${result.verdict}; ${values['devices.total']} devices, ${values['messages.acknowledged']} of ${values['messages.sent']} messages acknowledged; simulator: ${own.join(', ')}`,
   ].join('\n');

@@ -3,6 +3,7 @@
 import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
 import { connect, isIP } from 'node:net';
+import { isLocalhost, LOOPBACK_ADDRESSES } from '../../contract/localhost.ts';
 import { hostOf, parseMqttUrl } from '../../contract/server-urls.ts';
 import { EstDoor, findEstPlace, newKey } from '../swarm/est-door.ts';
 import type { Target } from '../swarm/tls-line.ts';
@@ -55,7 +56,7 @@ export function targetOf(mqttUrl: string): Target {
 
 /** The first of its addresses at which somebody listens: a name looked up 10,000 times costs more than the handshakes. */
 export async function reachable(target: Target): Promise<Target> {
-  const addresses = isIP(target.host) === 0 ? await lookup(target.host, { all: true }).catch(() => []) : [];
+  const addresses = await addressesOf(target.host);
   for (const { address } of addresses) {
     const socket = connect({ host: address, port: target.port });
     const isThere = await once(socket, 'connect').then(
@@ -66,6 +67,11 @@ export async function reachable(target: Target): Promise<Target> {
     if (isThere) return { ...target, host: address, servername: target.host };
   }
   return target;
+}
+
+async function addressesOf(host: string): Promise<readonly { readonly address: string }[]> {
+  if (isLocalhost(host)) return LOOPBACK_ADDRESSES;
+  return isIP(host) === 0 ? await lookup(host, { all: true }).catch(() => []) : [];
 }
 
 /** A target that only the coordinator's own machine knows is of no use to others. */

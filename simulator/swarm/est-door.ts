@@ -8,6 +8,7 @@ import { createPrivateKey, generateKeyPairSync, type KeyObject, X509Certificate 
 import { Agent, request } from 'node:https';
 import { parseBootstrapToken } from '../../contract/bootstrap-token.ts';
 import { EST_MEDIA_TYPES, EST_PATHS, MQTT_URL_HEADER } from '../../contract/est.ts';
+import { localhostLookup } from '../../contract/localhost.ts';
 import { hostOf } from '../../contract/server-urls.ts';
 import { readCertsOnly } from '../../device-sdk/certs-only.ts';
 import { writeCsr } from '../../device-sdk/csr.ts';
@@ -126,11 +127,13 @@ interface EstExchangeAnswer {
 
 function exchange(url: string, { body, ...order }: Exchange): Promise<EstExchangeAnswer> {
   const { port } = new URL(url);
+  const host = hostOf(url);
   return new Promise((resolve, reject) => {
     const outgoing = request(
       {
-        host: hostOf(url),
+        host,
         port: port === '' ? 443 : Number(port),
+        ...localhostLookup(host),
         ...order,
         headers: { ...order.headers, ...(body !== undefined && { 'content-length': String(body.length) }) },
       },

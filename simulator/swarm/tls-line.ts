@@ -6,6 +6,7 @@
 
 import { isIP, type SocketConstructorOpts } from 'node:net';
 import { type ConnectionOptions, connect, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls';
+import { localhostLookup } from '../../contract/localhost.ts';
 
 export interface LineIdentity {
   readonly keyPem: string;
@@ -64,6 +65,7 @@ export class TlsLines {
     const options: ConnectionOptions & Pick<SocketConstructorOpts, 'onread'> & { readonly localAddress?: string } = {
       host: target.host,
       port: target.port,
+      ...localhostLookup(target.host),
       secureContext: identity === undefined ? this.#anonymous : this.#context,
       checkServerIdentity: () => undefined, // the chain is checked; parsing the name of one server 10,000 times is not
       onread: {

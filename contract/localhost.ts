@@ -1,0 +1,47 @@
+/**
+ * `localhost` without a resolver: it means the loopback interface on every machine (RFC 6761, section 6.3), also where no
+ * /etc/hosts and no DNS server says so.
+ */
+
+interface LoopbackAddress {
+  readonly address: string;
+  readonly family: 4 | 6;
+}
+
+/** The servers listen on the first one by default. */
+export const LOOPBACK_ADDRESSES: readonly LoopbackAddress[] = [
+  { address: '127.0.0.1', family: 4 },
+  { address: '::1', family: 6 },
+];
+
+interface LookupOptions {
+  readonly all?: boolean | undefined;
+  readonly family?: number | 'IPv4' | 'IPv6' | undefined;
+}
+
+type LookupCallback = (error: null, address: string | LoopbackAddress[], family?: number) => void;
+
+export function isLocalhost(host: string): boolean {
+  return /^(?:.+\.)?localhost\.?$/i.test(host);
+}
+
+/** Belongs into the options of every connection of net, tls, http and https; empty for all other names. */
+export function localhostLookup(host: string): { readonly lookup?: typeof lookupLoopback } {
+  return isLocalhost(host) ? { lookup: lookupLoopback } : {};
+}
+
+/** Where a server listens that is told to listen on `host`. */
+export function listenAddress(host: string): string {
+  return isLocalhost(host) ? (LOOPBACK_ADDRESSES[0] as LoopbackAddress).address : host;
+}
+
+function lookupLoopback(_host: string, { all, family }: LookupOptions, callback: LookupCallback): void {
+  const wanted = Number(String(family ?? 0).replace('IPv', ''));
+  const addresses = LOOPBACK_ADDRESSES.filter((one) => wanted === 0 || one.family === wanted);
+  const [first] = addresses as [LoopbackAddress];
+  // The callback of a lookup is never called before the call returns.
+  process.nextTick(() => {
+    if (all) callback(null, [...addresses]);
+    else callback(null, first.address, first.family);
+  });
+}

@@ -1,0 +1,45 @@
+/** A simulation whose devices cannot connect says why, on the line of each second and at its end. */
+
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { formatBootstrapToken } from '../../contract/bootstrap-token.ts';
+import { startFleet } from '../testkit/fleet.ts';
+import { rollcall } from '../testkit/program.ts';
+import { temporaryDirectory } from '../testkit/temporary.ts';
+
+it('a fleet whose enroll server has an unknown name fails, and the cause is counted by its sentence', async () => {
+  const token = formatBootstrapToken({
+    id: '0123456789abcdef',
+    secret: Buffer.alloc(20, 7).toString('base64url'),
+    rootSha256: 'ab'.repeat(32),
+    enrollUrl: 'https://no-such-host.invalid:8443',
+  });
+  const { code, stdout } = await rollcall(['simulate', '--devices', '3', '--seconds', '3', '--token', '-'], {
+    stdin: token,
+  });
+  expect(stdout).toMatch(/[1-9]\d* x .*the name no-such-host\.invalid does not resolve$/m);
+  expect(stdout).toContain('0 connected at some time');
+  expect(code).toBe(1);
+});
+
+it('a scenario whose broker refuses connections names the error in the verdict and in each second', async () => {
+  const directory = temporaryDirectory();
+  const keep = join(directory, 'keep');
+  const fleet = await startFleet();
+  await rollcall(['simulate', 'devices', '--keep', keep, '--count', '3', '--socket', fleet.socket]);
+  const { port } = new URL(fleet.mqttUrl);
+  await fleet.stop();
+  const scenario = join(directory, 'absent.yaml');
+  writeFileSync(
+    scenario,
+    'name: absent\nduration: 2s\ndevices: { s: { count: 3, publish: [{ stream: t, every: 500ms }] } }\nexpect: [devices.connected == 100%]\n',
+  );
+  const target = `mqtts://localhost:${port}`;
+  const { code, stdout, stderr } = await rollcall([
+    ...['simulate', '--scenario', scenario, '--target', target, '--identities', keep, '--workers', '1'],
+  ]);
+  expect(stderr).toMatch(/^rollcall: \d+ s: 0 of 3 connected, .* errors; in all ECONNREFUSED \d+$/m);
+  expect(stdout).toMatch(/^errors: ECONNREFUSED \d+$/m);
+  expect(code).toBe(1);
+});
