@@ -26,18 +26,22 @@ export class JournalReader {
     this.#directory = directory;
   }
 
-  /** The newest so many, oldest first. Throws Problem `request_invalid` when they hold more bytes than allowed. */
-  query(wanted: Wanted, limit: number, mostBytes: number): Row[] {
+  /** The newest so many before a position, oldest first; fewer when they would hold more bytes than allowed, and one at least. */
+  query(wanted: Wanted, before: number, limit: number, mostBytes: number): Row[] {
     const found: Row[] = [];
-    const room = roomFor(mostBytes);
+    let bytes = 0;
+    let isFull = false;
     for (const segment of this.#segments().reverse()) {
       this.#read(segment, (reader) =>
-        reader.newestFirst(wanted, (message) => {
-          room(message);
-          return found.push(message) < limit;
+        reader.newestFirst(wanted, before, (message) => {
+          bytes += message.payload.length;
+          isFull = bytes > mostBytes && found.length > 0;
+          if (!isFull) found.push(message);
+          isFull ||= found.length === limit;
+          return !isFull;
         }),
       );
-      if (found.length === limit) break;
+      if (isFull) break;
     }
     return found.reverse();
   }
@@ -64,48 +68,28 @@ export class JournalReader {
     return found;
   }
 
-  /**
-   * In the order of devices and streams, those after `DEVICE/STREAM`: as many as the bytes allow, and one at least. Without `after`
-   * all of them, or Problem `request_invalid`.
-   */
-  last(devices: readonly string[] | undefined, mostBytes: number, after?: string): Row[] {
+  /** One page in the order of devices and streams, after `DEVICE/STREAM`: as many as the bytes allow, and one at least. */
+  last(devices: readonly string[] | undefined, mostBytes: number, after: string): Row[] {
     const segments = this.#segments();
     const current = segments.at(-1);
     if (current === undefined) return [];
-    let newest = this.#read(current, (reader) => reader.newest({ devices }));
-    if (after !== undefined) {
-      const [device = '', stream = ''] = after.split('/', 2);
-      newest = newest.filter(
-        ({ source }) => source.device > device || (source.device === device && source.stream > stream),
-      );
-    }
-    const room = roomFor(mostBytes);
-    const rows = new Map<number, Row>();
+    const [device = '', stream = ''] = after.split('/', 2);
+    const newest = this.#read(current, (reader) => reader.newest({ devices })).filter(
+      ({ source }) => source.device > device || (source.device === device && source.stream > stream),
+    );
     const firsts = segments.map((name) => this.#read(name, (reader) => reader.firstPosition));
-    if (after !== undefined) {
-      const page: Row[] = [];
-      let bytes = 0;
-      for (const { position } of newest) {
-        const place = firsts.findLastIndex((first) => first <= position);
-        const row = place < 0 ? undefined : this.#read(segments[place] as SegmentName, (reader) => reader.at(position));
-        if (row === undefined) continue; // it isn't kept any more
-        bytes += row.payload.length;
-        if (bytes > mostBytes && page.length > 0) break;
-        page.push(row);
-        if (page.length === MOST_IN_PAGE) break;
-      }
-      return page;
-    }
-    let at = 0;
-    // In the order of positions, so that neighbours are read together.
-    for (const position of Float64Array.from(newest, (one) => one.position).sort()) {
-      while (at + 1 < firsts.length && (firsts[at + 1] as number) <= position) at += 1;
-      const row = this.#read(segments[at] as SegmentName, (reader) => reader.at(position));
+    const page: Row[] = [];
+    let bytes = 0;
+    for (const { position } of newest) {
+      const place = firsts.findLastIndex((first) => first <= position);
+      const row = place < 0 ? undefined : this.#read(segments[place] as SegmentName, (reader) => reader.at(position));
       if (row === undefined) continue; // it isn't kept any more
-      room(row);
-      rows.set(position, row);
+      bytes += row.payload.length;
+      if (bytes > mostBytes && page.length > 0) break;
+      page.push(row);
+      if (page.length === MOST_IN_PAGE) break;
     }
-    return newest.flatMap(({ position }) => rows.get(position) ?? []);
+    return page;
   }
 
   /** Goes through the next so many messages after a position. */
@@ -167,18 +151,6 @@ export class JournalReader {
       throw readingProblem(error, file);
     }
   }
-}
-
-/** Counts the bytes of an answer, and refuses the message that makes them too many. */
-function roomFor(mostBytes: number): (row: Row) => void {
-  let bytes = 0;
-  return (row) => {
-    bytes += row.payload.length;
-    if (bytes <= mostBytes) return;
-    throw new Problem('request_invalid', {
-      detail: `expected at most ${mostBytes} bytes of payload in an answer, found more: ask for fewer messages, or in pages`,
-    });
-  };
 }
 
 function readingProblem(error: unknown, file: string): unknown {

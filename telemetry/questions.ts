@@ -2,13 +2,13 @@
 
 import { Problem } from '../contract/problem.ts';
 import { type Packed, unpack } from './packed.ts';
-import type { LastCall, PageCall, QueryCall, SeriesCall, SeriesLook } from './reader-thread.ts';
+import type { LastCall, NewestCall, PageCall, SeriesCall, SeriesLook } from './reader-thread.ts';
 import type { Wanted } from './segment-reader.ts';
 import { checkSeries, SeriesSums } from './series.ts';
 import type { Telemetry, TelemetryRange, TelemetryStats } from './telemetry.ts';
 import { Thread } from './thread.ts';
 
-/** Payload bytes of one answer. More is refused instead of cut, so that no answer looks complete and isn't. */
+/** Payload bytes of one answer; what is beyond is the next page. */
 const ANSWER_BYTES = 16_777_216;
 
 const LONGEST_ANSWER = 10_000;
@@ -26,7 +26,7 @@ export interface QuestionsOptions {
 export function openQuestions({ directory, died }: QuestionsOptions) {
   const program = new URL('./reader-thread.ts', import.meta.url);
   const reader = new Thread({ program, opening: directory, died });
-  const ask = async (name: string, call: QueryCall | LastCall | PageCall) =>
+  const ask = async (name: string, call: NewestCall | LastCall | PageCall) =>
     unpack(await reader.call<Packed>(name, call));
 
   async function* pages(range: TelemetryRange): AsyncGenerator<Awaited<ReturnType<typeof ask>>> {
@@ -43,16 +43,17 @@ export function openQuestions({ directory, died }: QuestionsOptions) {
 
   return {
     query: async (query) => {
-      const { limit } = query;
+      const { limit, before = Number.MAX_SAFE_INTEGER } = query;
       if (!Number.isInteger(limit) || limit < 1 || limit > LONGEST_ANSWER) {
         throw new Problem('request_invalid', {
           detail: `expected a limit of 1 to ${LONGEST_ANSWER}, found ${Number(limit)}`,
         });
       }
-      return ask('query', { wanted: wantedOf(query), limit, mostBytes: ANSWER_BYTES });
+      return ask('query', { wanted: wantedOf(query), before, limit, mostBytes: ANSWER_BYTES });
     },
     pages,
-    last: (of, after) => ask('last', { devices: typeof of === 'string' ? [of] : of, mostBytes: ANSWER_BYTES, after }),
+    last: (of, after = '') =>
+      ask('last', { devices: typeof of === 'string' ? [of] : of, mostBytes: ANSWER_BYTES, after }),
     series: async (query) => {
       checkSeries(query);
       const wanted = wantedOf(query);

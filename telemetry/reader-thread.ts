@@ -24,10 +24,14 @@ export interface QueryCall {
   readonly mostBytes: number;
 }
 
+export interface NewestCall extends QueryCall {
+  readonly before: number;
+}
+
 export interface LastCall {
   readonly devices: readonly string[] | undefined;
   readonly mostBytes: number;
-  readonly after: string | undefined;
+  readonly after: string;
 }
 
 export interface PageCall extends QueryCall {
@@ -53,7 +57,7 @@ answerCalls({
     journal = new JournalReader(directory);
     return undefined;
   },
-  query: ({ wanted, limit, mostBytes }: QueryCall) => reply(opened().query(wanted, limit, mostBytes)),
+  query: ({ wanted, before, limit, mostBytes }: NewestCall) => reply(opened().query(wanted, before, limit, mostBytes)),
   last: ({ devices, mostBytes, after }: LastCall) => reply(opened().last(devices, mostBytes, after)),
   page: ({ wanted, after, limit, mostBytes }: PageCall) => reply(opened().page(wanted, after, limit, mostBytes)),
   series: ({ wanted, after, limit, pointer, bucket }: SeriesCall) => {

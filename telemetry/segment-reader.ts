@@ -74,15 +74,19 @@ export class SegmentReader {
     }
   }
 
-  /** Tells of the newest so many, newest first, until `visit` returns false. */
-  newestFirst(wanted: Wanted, visit: Visit): void {
+  /** Tells of messages before a position, newest first, until `visit` returns false. */
+  newestFirst(wanted: Wanted, before: number, visit: Visit): void {
+    const visitEarlier: Visit = (row) => row.position >= before || visit(row);
     this.#atOneMoment(() => {
       const ids = this.#idsOf(wanted);
       if (ids?.size === 0) return;
-      const tail = this.#blocksAfter(this.#runs.end());
-      for (const block of tail.reverse()) if (!this.#visitBlock(block, ids, wanted, visit, 'newest first')) return;
+      const tail = this.#blocksAfter(this.#runs.end()).filter(({ position }) => position < before);
+      for (const block of tail.reverse()) {
+        if (!this.#visitBlock(block, ids, wanted, visitEarlier, 'newest first')) return;
+      }
       for (const run of this.#runs.overlapping(wanted).reverse()) {
-        const positions = this.#positionsIn(run, ids, wanted);
+        if (run.first >= before) continue;
+        const positions = this.#positionsIn(run, ids, wanted).filter((position) => position < before);
         for (const position of positions.reverse()) if (!this.#visitAt(position, wanted, visit)) return;
       }
     });

@@ -65,7 +65,7 @@ function read(
   const found: number[] = [];
   const visit = (row: Row) => found.push(row.position) > 0;
   if (order === 'oldest first') reader.oldestFirst({ ...ALL, ...wanted }, after, visit);
-  else reader.newestFirst({ ...ALL, ...wanted }, visit);
+  else reader.newestFirst({ ...ALL, ...wanted }, Number.MAX_SAFE_INTEGER, visit);
   return found;
 }
 

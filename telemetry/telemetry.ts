@@ -46,6 +46,8 @@ export interface TelemetryQuery extends OfDevices {
   readonly since?: number;
   /** Received before. */
   readonly until?: number;
+  /** Of positions smaller than this one. */
+  readonly before?: number;
   /** The newest so many, 1 to 10,000; they come oldest first. */
   readonly limit: number;
 }
@@ -168,7 +170,10 @@ export interface Telemetry {
   counters(): TelemetryCounters;
   /** Who may store how much today, and who is to be held. Does not refuse a message itself. */
   readonly shares: Pick<StorageShares, 'isHeld' | 'listen' | 'heaviest'>;
-  /** Throws Problem `request_invalid` for an impossible limit or range, or more than 16 MiB of payload. */
+  /**
+   * Fewer than the limit when they would hold more than 16 MiB of payload, and one at least: an empty answer is the end. Throws
+   * Problem `request_invalid` for an impossible limit or range.
+   */
   query(query: TelemetryQuery): Promise<readonly StoredMessage[]>;
   /** Oldest first, in pages, each read when it is asked for; ends with what was accepted when it got there. */
   pages(range: TelemetryRange): AsyncIterable<readonly StoredMessage[]>;
@@ -178,9 +183,8 @@ export interface Telemetry {
   /** Removes what is not to be kept, by what was set or by this: whole segments, or groups of devices from one. Returns what went. */
   prune(retention?: Retention): Promise<readonly SegmentStats[]>;
   /**
-   * The newest message of each stream of each device, in their order; of one device, or of some, when named. With `after`, which is
-   * `DEVICE/STREAM` or empty, one page of at most 16 MiB of payload: an empty one is the end. Without it more than that throws
-   * Problem `request_invalid`.
+   * The newest message of each stream of each device, in their order; of one device, or of some, when named. One page of at most
+   * 16 MiB of payload: the first, or the one after `DEVICE/STREAM`. An empty one is the end.
    */
   last(device?: DeviceId | readonly DeviceId[], after?: string): Promise<readonly StoredMessage[]>;
   /** Every message accepted from now on. Returns the way to stop. */

@@ -19,22 +19,25 @@ interface QueryOptions extends OfDevices {
   readonly stream?: string;
   readonly since?: number;
   readonly until?: number;
+  readonly before?: number;
   readonly limit: number;
 }
 
 const query = runWithServer<QueryOptions>(async (server, { options, form }) => {
-  const messages = await server.queryTelemetry({
-    ...ofDevices(options),
-    limit: options.limit,
-    ...(options.stream !== undefined && { stream: options.stream }),
-    ...timesOf(options),
-  });
+  const { stream, before, limit } = options;
+  const asked = { ...ofDevices(options), ...(stream !== undefined && { stream }), ...timesOf(options) };
+  const messages = await server.queryTelemetry({ ...asked, limit, ...(before !== undefined && { before }) });
   for (const message of messages) print(message, form);
+  const [oldest] = messages;
+  if (oldest === undefined || messages.length === limit) return;
+  const older = await server.queryTelemetry({ ...asked, limit: 1, before: oldest.position });
+  if (older.length > 0)
+    note(`${messages.length} of ${limit} messages fit; the older ones: --before ${oldest.position}`);
 });
 
 const last = runWithServer<OfDevices>(async (server, { options, form }) => {
-  for (let after = ''; ; ) {
-    const page = await server.lastTelemetry({ ...ofDevices(options), after });
+  for (let after: string | undefined; ; ) {
+    const page = await server.lastTelemetry({ ...ofDevices(options), ...(after !== undefined && { after }) });
     for (const message of page) print(message, form);
     const end = page.at(-1);
     if (end === undefined) return;
@@ -168,7 +171,8 @@ export function telemetryCommand(): Command {
     .option('--stream <name>', 'of this stream only')
     .option('--since <time>', 'received at or after this time, or this long ago', instant)
     .option('--until <time>', 'received before this time, or this long ago', instant)
-    .option('--limit <n>', 'the newest so many', integerBetween(1, 10_000), 100)
+    .option('--before <position>', 'of smaller positions: what an earlier answer left out', integerBetween(1, 1e15 - 1))
+    .option('--limit <n>', 'the newest so many; of fewer that fit into 16 MiB', integerBetween(1, 10_000), 100)
     .action(query);
   findsServer(telemetry.command('last').description('the newest message of each stream of each device'))
     .option('--device <id>', 'of this device only', deviceId)

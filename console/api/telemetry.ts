@@ -17,7 +17,10 @@ const telemetryQuery = z.strictObject({
   stream: stream.optional(),
   since: time.optional(),
   until: time.optional().describe('received before'),
-  limit: pageLimit.describe('the newest so many; they come oldest first'),
+  before: z.coerce.number().int().min(1).optional().describe('of positions smaller than this one'),
+  limit: pageLimit.describe(
+    'the newest so many; they come oldest first. Fewer come where they would hold more than 16 MiB of payload: the link "next" asks for those before them, and an empty answer is the end',
+  ),
 });
 
 const seriesQuery = z.strictObject({
@@ -83,7 +86,7 @@ const lastQuery = z.strictObject({
     .max(512)
     .optional()
     .describe(
-      'in pages of at most 16 MiB of payload: empty for the first, then DEVICE/STREAM of the last message; an empty page is the end',
+      'an answer is one page of at most 16 MiB of payload: left out or empty for the first, then DEVICE/STREAM of the last message, which the link "next" asks for; an empty page is the end',
     ),
 });
 

@@ -12,20 +12,28 @@ import { serve } from '../application.ts';
 import { EXPORT_MEDIA_TYPES, exportText } from '../export.ts';
 import { isoTime } from '../iso-time.ts';
 import { messageJson, viewMessage } from '../message-view.ts';
+import { linkNext } from '../next-page.ts';
 import type { RoutesOptions } from './routes.ts';
 
 const DEVICES_AT_ONCE = 10_000;
 
 export function addTelemetryRoutes(app: FastifyInstance, { registry, telemetry, followers }: RoutesOptions): void {
-  serve(app, endpoints.queryTelemetry, async ({ query }) => {
-    const { device, group, limit } = query;
+  serve(app, endpoints.queryTelemetry, async ({ query, reply }) => {
+    const { device, group, limit, before } = query;
     if (device === undefined && group === undefined) throw expected('a device or a group', 'neither');
     const of = await devicesOf(query, registry);
-    return (await telemetry.query({ ...rangeOf(query), ...of, limit })).map(viewMessage);
+    const asked = { ...rangeOf(query), ...of, limit, ...(before !== undefined && { before }) };
+    const page = await telemetry.query(asked);
+    const [oldest] = page;
+    if (oldest !== undefined) linkNext(reply, { before: oldest.position });
+    return page.map(viewMessage);
   });
-  serve(app, endpoints.lastTelemetry, async ({ query }) => {
+  serve(app, endpoints.lastTelemetry, async ({ query, reply }) => {
     const { device, devices } = await devicesOf(query, registry);
-    return (await telemetry.last(device ?? devices, query.after)).map(viewMessage);
+    const page = await telemetry.last(device ?? devices, query.after);
+    const end = page.at(-1);
+    if (end !== undefined) linkNext(reply, { after: `${end.device}/${end.stream}` });
+    return page.map(viewMessage);
   });
   serve(app, endpoints.seriesTelemetry, async ({ query }) => {
     const { device, stream, value, since, until, bucketSeconds } = query;

@@ -1,6 +1,7 @@
 /** What operators read of telemetry with the command line, over a running server. */
 
 import { readFileSync } from 'node:fs';
+import { type IncomingMessage, request } from 'node:http';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { telemetryTopic } from '../../contract/topics.ts';
@@ -77,8 +78,7 @@ it('shows the newest of every stream in pages, though one device has more than a
     await big.publishAsync(telemetryTopic(deviceNamed('big-1'), `s-${n}`), payload, { qos: 1 });
   }
   await big.endAsync();
-  const whole = await fleet.operator.lastTelemetry().catch((error: Error) => error.message);
-  expect(whole).toContain('in pages');
+  const first = await fleet.operator.lastTelemetry();
   const seen: string[] = [];
   for (let after = ''; ; ) {
     const page = await fleet.operator.lastTelemetry({ after });
@@ -88,6 +88,7 @@ it('shows the newest of every stream in pages, though one device has more than a
     seen.push(...page.map(({ device, stream }) => `${device}/${stream}`));
     after = seen.at(-1) as string;
   }
+  expect(seen.slice(0, first.length)).toEqual(first.map(({ device, stream }) => `${device}/${stream}`));
   expect(seen).toHaveLength(72);
   expect(new Set(seen).size).toBe(72);
   const { stdout, code } = await telemetry('last');
@@ -95,6 +96,39 @@ it('shows the newest of every stream in pages, though one device has more than a
   expect(stdout.split('\n').filter((line) => line.includes('  big-1  '))).toHaveLength(70);
   expect(code).toBe(0);
 }, 60_000);
+
+it('reads as many messages as fit into an answer, and says how to read those before them', async () => {
+  // 70 of big-1 hold 17 MiB: more than an answer does.
+  const newest = await telemetry('query', '--device', 'big-1', '--json');
+  const [, count, before] = /(\d+) of 100 messages fit; the older ones: --before (\d+)/.exec(newest.stderr) ?? [];
+  expect(newest.code).toBe(0);
+  expect(Number(count)).toBeGreaterThan(60);
+  const older = await telemetry('query', '--device', 'big-1', '--json', '--before', `${before}`);
+  expect(older).toMatchObject({ code: 0, stderr: '' });
+  const streams = [older, newest].flatMap(({ stdout }) =>
+    stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line).stream as string),
+  );
+  expect(streams).toEqual(Array.from({ length: 70 }, (_, n) => `s-${n}`));
+}, 60_000);
+
+it('links each page to the next one over HTTP', async () => {
+  const get = (path: string) =>
+    new Promise<IncomingMessage>((resolve, reject) => {
+      request({ socketPath: fleet.socket, path }, resolve).once('error', reject).end();
+    });
+  for (const [path, link] of [
+    ['/v1/telemetry/last?device=cli-1', '</v1/telemetry/last?device=cli-1&after=cli-1%2Fnote>; rel="next"'],
+    ['/v1/telemetry?device=cli-1&limit=1', '</v1/telemetry?device=cli-1&limit=1&before=4>; rel="next"'],
+    ['/v1/telemetry?device=cli-1&limit=1&before=1', undefined],
+  ] as const) {
+    const response = await get(path);
+    response.resume();
+    expect(response.headers.link).toBe(link);
+  }
+});
 
 it('explains what it cannot ask', async () => {
   const backwards = await telemetry('export', '--since', '1h', '--until', '2h');
