@@ -8,6 +8,7 @@ import type { Logger } from 'pino';
 import { type Identity, parseIdentity } from '../contract/identity.ts';
 import type { PolicyScope } from '../contract/policy.ts';
 import type { SessionMemory } from '../sessions/session-memory.ts';
+import { RefusalLog } from '../throttle/refusal-log.ts';
 import { Rights, type Subject, type Verb } from './acl.ts';
 import { Backpressure } from './backpressure.ts';
 import type { CloneSuspicion } from './clone-watch.ts';
@@ -58,6 +59,8 @@ export interface BrokerOptions {
   readonly onCloneSuspected?: (suspicion: CloneSuspicion) => void;
   /** Called synchronously; what it throws is logged. */
   readonly onEvent?: (event: BrokerEvent) => void;
+  /** Shared with the other servers of the fleet; one of its own, as `limits` say, without it. */
+  readonly refusalLog?: RefusalLog;
   /** Numbers for connections, each greater than the one before. Without it they begin with 1 at each start. */
   readonly nextSequence?: () => number;
 }
@@ -145,8 +148,9 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   );
   await store.load((subject) => policies.rightsOf(subject), now());
 
+  const refusalLog = options.refusalLog ?? new RefusalLog({ perMinutePerSource: limits.refusalLogsPerMinute, now });
   const reports = new Reports({
-    logsPerMinute: limits.refusalLogsPerMinute,
+    refusalLog,
     counters,
     log,
     now,
@@ -238,7 +242,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   }
 
   const refusals = new Refusals({
-    logsPerMinute: limits.refusalLogsPerMinute,
+    refusalLog,
     counters,
     log,
     now,

@@ -103,7 +103,7 @@ export class ConnectionGate {
     this.#options.refusals.report(reason, address, about);
 
   fail(error: unknown, address: string): void {
-    this.#options.log.error({ err: error, address }, 'connection could not be judged');
+    this.#options.refusals.failed(error, address);
   }
 
   #judge(socket: TLSSocket): void {

@@ -7,15 +7,13 @@ import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
 import { formatIdentity, type Identity } from '../contract/identity.ts';
-import { networkOf } from '../throttle/network.ts';
-import { TokenBuckets } from '../throttle/token-buckets.ts';
+import type { RefusalLog } from '../throttle/refusal-log.ts';
 import type { Counters } from './counters.ts';
 import type { BrokerEvent, ConnectFailure, PeerDescription } from './events.ts';
 import { describePeer } from './peer.ts';
 
 export interface RefusalsOptions {
-  /** Log lines per minute and address; 0: no limit. */
-  readonly logsPerMinute: number;
+  readonly refusalLog: RefusalLog;
   readonly counters: Counters;
   readonly log: Logger;
   readonly now: () => number;
@@ -42,12 +40,9 @@ const UNANSWERED: ReadonlySet<ConnectFailure> = new Set(['protocol_violation', '
 
 export class Refusals {
   readonly #options: RefusalsOptions;
-  readonly #logBuckets: TokenBuckets;
 
   constructor(options: RefusalsOptions) {
     this.#options = options;
-    const perMinute = options.logsPerMinute;
-    this.#logBuckets = new TokenBuckets({ perSecond: perMinute / 60, burst: perMinute });
   }
 
   /** Counts, reports and (not too often per address) logs a connection that does not become a session. */
@@ -60,16 +55,12 @@ export class Refusals {
       identity?: Identity | undefined;
     } = {},
   ): void {
-    const { counters, log, now, onEvent } = this.#options;
+    const { counters, log, now, onEvent, refusalLog } = this.#options;
     counters.countRefusal(reason);
     const peer: PeerDescription = describePeer(about.certificate);
     const { detail, identity } = about;
-    if (this.#logBuckets.take(networkOf(address), now()) === 0) {
-      log.warn(
-        { reason, detail, address, ...peer, ...(identity === undefined ? {} : { identity: formatIdentity(identity) }) },
-        'connection refused',
-      );
-    }
+    const named = identity === undefined ? {} : { identity: formatIdentity(identity) };
+    refusalLog.write(log, 'warn', address, { reason, detail, address, ...peer, ...named }, 'connection refused');
     onEvent({
       type: 'connect_failed',
       at: now(),
@@ -79,6 +70,12 @@ export class Refusals {
       ...(detail === undefined ? {} : { detail }),
       ...(identity === undefined ? {} : { identity }),
     });
+  }
+
+  /** Logs, at the rate of refusals, that a connection could not be judged. */
+  failed(error: unknown, address: string): void {
+    const { log, refusalLog } = this.#options;
+    refusalLog.write(log, 'error', address, { err: error, address }, 'connection could not be judged');
   }
 }
 

@@ -5,7 +5,7 @@
 
 import type { Logger } from 'pino';
 import { formatIdentity, type Identity } from '../contract/identity.ts';
-import { TokenBuckets } from '../throttle/token-buckets.ts';
+import type { RefusalLog } from '../throttle/refusal-log.ts';
 import type { Verb } from './acl.ts';
 import { type CloneSuspicion, CloneWatch, type Takeover } from './clone-watch.ts';
 import type { Counters } from './counters.ts';
@@ -14,8 +14,7 @@ import type { Session } from './session.ts';
 import type { Violation } from './violations.ts';
 
 export interface ReportsOptions {
-  /** Log lines per minute and client; 0: no limit. */
-  readonly logsPerMinute: number;
+  readonly refusalLog: RefusalLog;
   readonly counters: Counters;
   readonly log: Logger;
   readonly now: () => number;
@@ -27,13 +26,10 @@ export interface ReportsOptions {
 
 export class Reports {
   readonly #options: ReportsOptions;
-  readonly #warnings: TokenBuckets;
   readonly #clones = new CloneWatch();
 
   constructor(options: ReportsOptions) {
     this.#options = options;
-    const perMinute = options.logsPerMinute;
-    this.#warnings = new TokenBuckets({ perSecond: perMinute / 60, burst: perMinute });
   }
 
   event(event: BrokerEvent): void {
@@ -50,11 +46,14 @@ export class Reports {
   }
 
   ended(session: Session, reason: DisconnectReason): void {
-    const { counters, log, now } = this.#options;
+    const { counters, log, now, refusalLog } = this.#options;
     counters.countDisconnect(reason);
     // What devices do all day is for those who look for it; a fleet that reconnects must not be a flood of lines.
     const level = reason === 'client_disconnected' || reason === 'connection_lost' ? 'debug' : 'info';
-    if (log.isLevelEnabled(level)) log[level]({ ...session.whoForLog, reason }, 'session ended');
+    if (log.isLevelEnabled(level)) {
+      const source = `ended ${session.facts.clientId}`;
+      refusalLog.write(log, level, source, { ...session.whoForLog, reason }, 'session ended');
+    }
     const { connectedAt } = session.facts;
     this.event({ type: 'disconnected', at: now(), connectedAt, reason, ...session.who });
   }
@@ -72,10 +71,9 @@ export class Reports {
 
   /** Told for each refusal; the log at a bounded rate, and events at theirs. */
   shareExceeded(identity: Identity, share: ShareExceeded): void {
-    const { log, now } = this.#options;
+    const { log, now, refusalLog } = this.#options;
     const owner = formatIdentity(identity);
-    if (this.#warnings.take(`share ${owner}`, now()) === 0)
-      log.warn({ identity: owner, ...share }, 'more than its share');
+    refusalLog.write(log, 'warn', `share ${owner}`, { identity: owner, ...share }, 'more than its share');
     this.event({ type: 'share_exceeded', at: now(), identity, share });
   }
 
@@ -84,13 +82,15 @@ export class Reports {
   }
 
   failed(session: Session, error: unknown): void {
-    this.#options.log.error({ ...session.whoForLog, err: error }, 'packet could not be processed');
+    const { log, refusalLog } = this.#options;
+    const fields = { ...session.whoForLog, err: error };
+    refusalLog.write(log, 'error', session.facts.clientId, fields, 'packet could not be processed');
   }
 
   storageFailed(session: Session, error: unknown): void {
     // It hits all who send at once; the journal says what is wrong with the disk, this says to whom.
-    if (this.#warnings.take('storage', this.#options.now()) > 0) return;
-    this.#options.log.error({ ...session.whoForLog, err: error }, 'message could not be stored');
+    const { log, refusalLog } = this.#options;
+    refusalLog.write(log, 'error', 'storage', { ...session.whoForLog, err: error }, 'message could not be stored');
   }
 
   /** A live session is displaced: once is a device that came back, again and again is two of them. */
@@ -114,7 +114,7 @@ export class Reports {
 
   /** A client that goes on doing what it may not fills no disk. */
   #warn(session: Session, about: Readonly<Record<string, string>>, message: string): void {
-    const { log, now } = this.#options;
-    if (this.#warnings.take(session.facts.clientId, now()) === 0) log.warn({ ...session.whoForLog, ...about }, message);
+    const { log, refusalLog } = this.#options;
+    refusalLog.write(log, 'warn', session.facts.clientId, { ...session.whoForLog, ...about }, message);
   }
 }

@@ -16,6 +16,7 @@ import type { ServerName } from '../enroll/server-credentials.ts';
 import { createStatusServer, type StatusServer } from '../enroll/status-server.ts';
 import type { IssuerRecord } from '../registry/issuers.ts';
 import type { Registry } from '../registry/registry.ts';
+import type { Throttle } from '../throttle/throttle.ts';
 import type { Config } from './config.ts';
 
 export interface FleetAuthority {
@@ -31,13 +32,14 @@ export async function openFleetAuthority(options: {
   readonly publicHost: string;
   readonly registry: Registry;
   readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly throttle: Throttle;
   readonly now: () => number;
   readonly log: Logger;
 }): Promise<FleetAuthority> {
-  const { config, registry, now, log } = options;
+  const { config, registry, throttle, now, log } = options;
   let authority: Authority | undefined;
   // It listens first, because its address stands in every certificate, the first ones included.
-  const listener = await startStatusServer(config, () => authority, { now, log });
+  const listener = await startStatusServer(config, () => authority, { throttle, now, log });
   const statusUrl = listener && (config.certificateStatus.url || serverUrl('http', options.publicHost, listener.port));
   try {
     authority = await openAuthority({
@@ -81,7 +83,7 @@ export async function openFleetAuthority(options: {
 function startStatusServer(
   { certificateStatus: settings }: Config,
   authority: () => Authority | undefined,
-  { now, log }: { readonly now: () => number; readonly log: Logger },
+  { throttle, now, log }: { readonly throttle: Throttle; readonly now: () => number; readonly log: Logger },
 ): Promise<StatusServer | undefined> {
   if (!settings.listen) return Promise.resolve(undefined);
   const status = () => {
@@ -92,6 +94,7 @@ function startStatusServer(
   return createStatusServer({
     ...settings,
     status: { document: async (path) => status().document(path), ocsp: async (request) => status().ocsp(request) },
+    throttle,
     now,
     log,
   });

@@ -88,6 +88,7 @@ export const configSchema = z.strictObject({
     .transform((hosts) => [...new Set(hosts)])
     .prefault(['localhost', '127.0.0.1', '::1']),
   log: section({ level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).prefault('info') }),
+  requests: section({ perSecondPerAddress: limit.prefault(50) }),
   enroll: section({
     host: listener.prefault('127.0.0.1'),
     port: port.prefault(8443),

@@ -154,6 +154,7 @@ function demoConfig(directory: string) {
       [['mqtt', 'port'], 0],
       [['console', 'port'], 0],
       // The whole fleet knocks at once, from one address.
+      [['requests', 'perSecondPerAddress'], 0],
       [['enroll', 'limits'], UNLIMITED_ENROLL],
       [['mqtt', 'limits', 'connectionsPerSecondPerAddress'], 0],
     ],

@@ -15,6 +15,7 @@ import { createExpiryWatch } from '../enroll/expiry-watch.ts';
 import { createRenewals, type Renewals } from '../enroll/renewals.ts';
 import { createEnrollServer } from '../enroll/server.ts';
 import { issueServiceCertificate } from '../enroll/services.ts';
+import type { Throttle } from '../throttle/throttle.ts';
 import { brokerHappening } from './broker-happenings.ts';
 import { caControl, type FleetAuthority } from './certificate-authority.ts';
 import type { Config } from './config.ts';
@@ -30,6 +31,7 @@ export interface FleetDoorsOptions {
   readonly data: DataDirectory;
   readonly memory: FleetMemory;
   readonly authority: FleetAuthority['authority'];
+  readonly throttle: Throttle;
   /** The first of the public hosts. */
   readonly publicHost: string;
   readonly version: string;
@@ -50,7 +52,7 @@ export interface FleetDoors {
 
 /** Each part is added to `opened` as soon as it is open. */
 export async function openFleetDoors(
-  { config, data, memory, authority, publicHost, version, now, log, ownCounters }: FleetDoorsOptions,
+  { config, data, memory, authority, throttle, publicHost, version, now, log, ownCounters }: FleetDoorsOptions,
   opened: OpenParts,
 ): Promise<FleetDoors> {
   const { registry, telemetry, events, sinks, sessions } = memory;
@@ -65,6 +67,7 @@ export async function openFleetDoors(
       telemetry,
       sessions: sessions.memory,
       limits: config.mqtt.limits,
+      refusalLog: throttle.refusalLog,
       now,
       log: log.child({ room: 'broker' }),
       onEvent: (event) => events.log.record(...brokerHappening(event)),
@@ -112,6 +115,7 @@ export async function openFleetDoors(
       onForked: (identity) =>
         void answerFork(identity, { registry, response: config.clones.response, told: () => void events.look(), log }),
       limits: config.enroll.limits,
+      throttle,
       now,
       log: log.child({ room: 'enroll' }),
     }),
@@ -144,6 +148,7 @@ export async function openFleetDoors(
         sessions: () => broker.sessions(),
         counters: () => fleetCounters({ broker, enroll, expiry, events, sinks, ...ownCounters }),
       },
+      throttle,
       version,
       now,
       log: log.child({ room: 'console' }),

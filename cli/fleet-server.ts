@@ -5,6 +5,7 @@
 
 import type { Logger } from 'pino';
 import { readRestoredNote, removeRestoredNote } from '../backup/restored-note.ts';
+import { createThrottle } from '../throttle/throttle.ts';
 import { openFleetAuthority } from './certificate-authority.ts';
 import type { Config } from './config.ts';
 import { openDataDirectory } from './data-directory.ts';
@@ -62,6 +63,11 @@ async function start(
   const restored = readRestoredNote(data.path);
   const after = restored && 'restore';
 
+  const throttle = createThrottle({
+    requestsPerSecondPerAddress: config.requests.perSecondPerAddress,
+    refusalLogsPerMinute: config.mqtt.limits.refusalLogsPerMinute,
+  });
+
   // Memory, data, and the keys that vouch for them; then the doors, and last who hears of what.
   const memory = await openFleetMemory({ config, data, after, environment, now, log }, opened);
   const { registry } = memory;
@@ -72,6 +78,7 @@ async function start(
       publicHost,
       registry,
       environment,
+      throttle,
       now,
       log: log.child({ room: 'enroll' }),
     }),
@@ -95,11 +102,12 @@ async function start(
       data,
       memory,
       authority,
+      throttle,
       publicHost,
       version,
       now,
       log,
-      ownCounters: { descriptors, ...(logLines !== undefined && { logLines }) },
+      ownCounters: { descriptors, refusals: throttle.refusalLog, ...(logLines !== undefined && { logLines }) },
     },
     opened,
   );

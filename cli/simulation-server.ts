@@ -100,6 +100,7 @@ function baseSettings(
   return {
     data,
     log: { level: 'warn' },
+    requests: { perSecondPerAddress: 0 },
     enroll: { port: ports.enroll, limits: UNLIMITED_ENROLL },
     mqtt: {
       port: ports.mqtt,

@@ -7,6 +7,7 @@ import { connect as tlsConnect } from 'node:tls';
 import { promisify } from 'node:util';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createThrottle, UNTHROTTLED } from '../throttle/throttle.ts';
 import { openConsoleClient } from './client.ts';
 import { createConsole } from './console.ts';
 import { endpoints } from './endpoints.ts';
@@ -258,8 +259,14 @@ describe('a route that does not say who may use it', () => {
     const { createApplication } = await import('./application.ts');
     const { AccessControl } = await import('./access.ts');
     const { now, log, version, operatorKeyFile } = bed.options;
-    const access = new AccessControl({ key: await openOperatorKey(operatorKeyFile), hosts: [], now, log });
-    const app = await createApplication({ access, version, now, log });
+    const access = new AccessControl({
+      key: await openOperatorKey(operatorKeyFile),
+      hosts: [],
+      now,
+      log,
+      ...createThrottle(UNTHROTTLED),
+    });
+    const app = await createApplication({ access, version, now, log, ...createThrottle(UNTHROTTLED) });
     const route = { method: 'GET', url: '/forgotten', handler: () => 'secret' } as const satisfies object;
     expect(() => app.route(route)).toThrow('expected route GET /forgotten to declare who may use it');
     await app.close();

@@ -10,6 +10,7 @@ import { Problem } from '../contract/problem.ts';
 import { canonicalHost } from '../contract/server-urls.ts';
 import type { Actor } from '../registry/registry.ts';
 import { networkOf } from '../throttle/network.ts';
+import type { RefusalLog } from '../throttle/refusal-log.ts';
 import { TokenBuckets } from '../throttle/token-buckets.ts';
 import type { Access } from './api/endpoint.ts';
 import type { OperatorKey } from './operator-key.ts';
@@ -22,16 +23,18 @@ export interface AccessOptions {
   readonly hosts: readonly string[];
   readonly now: () => number;
   readonly log: Logger;
+  readonly refusalLog: RefusalLog;
 }
 
 const BEARER = /^Bearer +([A-Za-z0-9_-]{1,128})$/i;
-/** Ten wrong keys at once and one more every six seconds, per address: what it bounds is the work and the log lines. */
+/** Ten wrong keys at once and one more every six seconds, per address: it bounds guessing. */
 const FAILURES = { perSecond: 1 / 6, burst: 10, keys: 1_000 };
 
 export class AccessControl {
   readonly #key: OperatorKey;
   readonly #hosts: ReadonlySet<string>;
   readonly #log: Logger;
+  readonly #refusalLog: RefusalLog;
   readonly #now: () => number;
   readonly #failures = new TokenBuckets(FAILURES);
   /** Set by the listener that accepted the request: nothing a client sends can say by which door it came. */
@@ -41,6 +44,7 @@ export class AccessControl {
     this.#key = options.key;
     this.#hosts = new Set(['localhost', '127.0.0.1', '::1', ...options.hosts.map(hostText)]);
     this.#log = options.log;
+    this.#refusalLog = options.refusalLog;
     this.#now = options.now;
   }
 
@@ -60,18 +64,20 @@ export class AccessControl {
   #expectOwnHost(request: IncomingMessage): void {
     const host = (request.headers.host ?? '').replace(/:\d{1,5}$/, '');
     if (this.#hosts.has(hostText(host))) return;
-    this.#log.warn({ address: request.socket.remoteAddress }, 'foreign host header refused');
+    const address = request.socket.remoteAddress ?? 'unknown';
+    this.#refusalLog.write(this.#log, 'warn', address, { address }, 'foreign host header refused');
     throw new Problem('request_invalid', { detail: 'expected a Host header that names this console' });
   }
 
   #expectKey(request: IncomingMessage): void {
     const presented = BEARER.exec(request.headers.authorization ?? '')?.[1];
-    // The right key always opens: another process on this machine must not be able to lock operators out.
+    // Wrong keys of another process on this machine must not lock out operators who have the right one.
     if (presented !== undefined && this.#key.matches(presented)) return;
     const address = request.socket.remoteAddress ?? 'unknown';
     const wait = this.#failures.take(networkOf(address), this.#now());
     if (wait > 0) throw new Problem('rate_limited', { retryAfter: Math.ceil(wait) });
-    this.#log.warn({ address, presented: presented !== undefined }, 'operator key refused');
+    const fields = { address, presented: presented !== undefined };
+    this.#refusalLog.write(this.#log, 'warn', address, fields, 'operator key refused');
     throw new Problem('operator_required');
   }
 }

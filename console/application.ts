@@ -17,6 +17,7 @@ import { z } from 'zod';
 import { asProblem, PROBLEM_MEDIA_TYPE, Problem, problemDocument } from '../contract/problem.ts';
 import { escapeJson } from '../output/escape.ts';
 import type { Actor } from '../registry/registry.ts';
+import type { RefusalLog } from '../throttle/refusal-log.ts';
 import type { AccessControl } from './access.ts';
 import type { Access, Answer, Checked, Endpoint } from './api/endpoint.ts';
 import { problemView } from './api/shapes.ts';
@@ -40,11 +41,12 @@ export interface ApplicationOptions {
   readonly version: string;
   readonly now: () => number;
   readonly log: Logger;
+  readonly refusalLog: RefusalLog;
 }
 
 /** The application without routes. A route that does not declare who may use it throws when it is added. */
 export async function createApplication(options: ApplicationOptions): Promise<FastifyInstance> {
-  const { access, log, now } = options;
+  const { access, log, refusalLog, now } = options;
   const app = fastify({
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }), // refusals are logged below, with their reason
@@ -57,8 +59,12 @@ export async function createApplication(options: ApplicationOptions): Promise<Fa
   function answerProblem(error: unknown, reply: FastifyReply): void {
     const problem = problemOf(error);
     const fields = { code: problem.code, reason: problem.reason, route: reply.request.routeOptions.url };
-    if (problem.status >= 500) log.error({ ...fields, err: problem.cause ?? problem }, 'operator request failed');
-    else log.debug(fields, 'operator request refused');
+    const address = reply.request.ip ?? 'unix';
+    if (problem.status < 500) refusalLog.write(log, 'debug', address, fields, 'operator request refused');
+    else {
+      const failure = { ...fields, err: problem.cause ?? problem };
+      refusalLog.write(log, 'error', address, failure, 'operator request failed');
+    }
     if (problem.retryAfter !== undefined) reply.header('retry-after', problem.retryAfter);
     if (problem.code === 'operator_required') reply.header('www-authenticate', 'Bearer realm="rollcall"');
     void reply

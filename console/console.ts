@@ -7,9 +7,13 @@ import { createServer } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
+import { Problem } from '../contract/problem.ts';
+import { sendProblem } from '../contract/problem-response.ts';
 import { canonicalHost, serverUrl } from '../contract/server-urls.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
+import { RequestBudget, type RequestHandlers } from '../throttle/request-budget.ts';
+import type { Throttle } from '../throttle/throttle.ts';
 import { AccessControl, type Door } from './access.ts';
 import { createApplication } from './application.ts';
 import type { Fleet } from './fleet.ts';
@@ -47,6 +51,8 @@ export interface ConsoleOptions {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
+  /** Shared with the other servers of the fleet. */
+  readonly throttle: Throttle;
 }
 
 export interface Console {
@@ -62,30 +68,52 @@ export interface Console {
 
 const HANDSHAKE_MS = 10_000;
 const OLDEST_TLS = 'TLSv1.2';
+/** Of the unix socket, for all its clients: they are the owner's programs, and one of them must not starve the server. */
+const LOCAL_REQUESTS_PER_SECOND = 1_000;
 
 /**
  * Opens the console. Problem `private_key_exposed`, `data_directory_unusable`, `data_directory_busy`, `address_in_use`
  * or `config_invalid` when it cannot; then nothing stays open.
  */
 export async function createConsole(options: ConsoleOptions): Promise<Console> {
-  const { registry, telemetry, fleet, version, now, log } = options;
+  const { registry, telemetry, fleet, version, now, log, throttle } = options;
+  const { refusalLog } = throttle;
   const key = await openOperatorKey(options.operatorKeyFile);
-  const access = new AccessControl({ key, hosts: [options.host, ...(options.publicHosts ?? [])], now, log });
+  const access = new AccessControl({
+    key,
+    hosts: [options.host, ...(options.publicHosts ?? [])],
+    now,
+    log,
+    refusalLog,
+  });
   const followers = new Followers({ now });
-  const app = await createApplication({ access, version, now, log });
+  const app = await createApplication({ access, version, now, log, refusalLog });
   addRoutes(app, { registry, telemetry, events: options.events, sinks: options.sinks, followers, fleet, version, now });
   await app.ready();
 
-  const enterBy =
-    (door: Door) => (request: Parameters<typeof app.routing>[0], response: Parameters<typeof app.routing>[1]) => {
+  const handlersOf = (door: Door): RequestHandlers => ({
+    handle: (request, response) => {
       access.arrived(request, door);
       app.routing(request, response);
-    };
-  const unix = new Listener(createServer(HTTP_LIMITS, enterBy('unix')), log);
+    },
+    refuse: (response, retryAfter, address) => {
+      const problem = new Problem('rate_limited', { retryAfter });
+      refusalLog.write(log, 'debug', address, { code: problem.code, address }, 'operator request refused');
+      sendProblem(response, problem, now());
+    },
+  });
+  const localRequests = new RequestBudget({
+    perSecondPerAddress: LOCAL_REQUESTS_PER_SECOND,
+    monotonic: () => performance.now(),
+    random: Math.random,
+  });
+  const unix = new Listener(localRequests.guard(createServer(HTTP_LIMITS), handlersOf('unix')), log, refusalLog);
   const tlsLimits = { minVersion: OLDEST_TLS, handshakeTimeout: HANDSHAKE_MS } as const;
-  const tcp = new Listener(createTlsServer({ ...HTTP_LIMITS, ...options.tls, ...tlsLimits }, enterBy('tcp')), log);
+  const tlsServer = createTlsServer({ ...HTTP_LIMITS, ...options.tls, ...tlsLimits });
+  const tcp = new Listener(throttle.requests.guard(tlsServer, handlersOf('tcp')), log, refusalLog);
   tcp.server.on('tlsClientError', (error, socket) => {
-    log.debug({ address: socket.remoteAddress, reason: error.message }, 'console handshake failed');
+    const address = socket.remoteAddress ?? 'gone';
+    refusalLog.write(log, 'debug', address, { address, reason: error.message }, 'console handshake failed');
     socket.destroy(); // Node leaves a socket whose handshake timed out open
   });
 

@@ -4,6 +4,7 @@ import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import { Problem } from '../contract/problem.ts';
+import type { RefusalLog } from '../throttle/refusal-log.ts';
 
 /** For the constructors of `node:http` and `node:https`, in milliseconds. */
 export const HTTP_LIMITS = {
@@ -23,7 +24,7 @@ export class Listener<S extends Server = Server> {
   /** Those that never finished a handshake too: `closeAllConnections` does not know them. */
   readonly #sockets = new Set<Socket>();
 
-  constructor(server: S, log: Logger) {
+  constructor(server: S, log: Logger, refusalLog: RefusalLog) {
     this.server = server;
     this.#log = log;
     server.maxConnections = CONNECTIONS_AT_MOST;
@@ -33,7 +34,8 @@ export class Listener<S extends Server = Server> {
       socket.once('close', () => this.#sockets.delete(socket));
     });
     server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
-      log.debug({ reason: error.code }, 'malformed operator request');
+      const source = (socket as Socket).remoteAddress ?? 'unix';
+      refusalLog.write(log, 'debug', source, { reason: error.code }, 'malformed operator request');
       if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
       else socket.destroy();
     });

@@ -15,6 +15,7 @@ import { openRegistry } from '../registry/open.ts';
 import type { Registry } from '../registry/registry.ts';
 import { openTelemetry } from '../telemetry/open.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
+import { createThrottle, UNTHROTTLED } from '../throttle/throttle.ts';
 import { type ConsoleClient, openConsoleClient } from './client.ts';
 import { type Console, type ConsoleOptions, type ConsoleTls, createConsole } from './console.ts';
 import type { Fleet, LiveSession } from './fleet.ts';
@@ -68,6 +69,7 @@ export async function openTestbed(changes: { readonly log?: Logger } = {}): Prom
     version: '1.2.3',
     now,
     log,
+    throttle: createThrottle(UNTHROTTLED),
   };
   const console = await createConsole(options);
   return {

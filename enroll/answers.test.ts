@@ -2,6 +2,7 @@ import fastify from 'fastify';
 import { pino } from 'pino';
 import { expect, it, onTestFinished } from 'vitest';
 import { Problem } from '../contract/problem.ts';
+import { createThrottle, UNTHROTTLED } from '../throttle/throttle.ts';
 import { createAnswers } from './answers.ts';
 import { Counts } from './counts.ts';
 
@@ -13,7 +14,12 @@ it.each([
 ] as const)('%s with %o says when to come again: %s', async (code, options, retryAfter) => {
   const app = fastify();
   onTestFinished(() => app.close());
-  const answers = createAnswers({ now: () => 0, log: pino({ level: 'silent' }), counts: new Counts() });
+  const answers = createAnswers({
+    now: () => 0,
+    log: pino({ level: 'silent' }),
+    ...createThrottle(UNTHROTTLED),
+    counts: new Counts(),
+  });
   app.setErrorHandler(answers.error);
   app.get('/', () => {
     throw new Problem(code, options);

@@ -3,12 +3,15 @@
  * outsiders and the server's time, and a log line with the reason. Never writes a body or an Authorization header.
  */
 
+import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { EST_PATHS } from '../contract/est.ts';
 import { asProblem, PROBLEM_MEDIA_TYPE, Problem, problemDocument } from '../contract/problem.ts';
+import { sendProblem } from '../contract/problem-response.ts';
 import { RENEWAL_INFO_PATH, TIME_PATH } from '../contract/server-notices.ts';
+import type { RefusalLog } from '../throttle/refusal-log.ts';
 import type { Counts } from './counts.ts';
 
 /** RFC 9110, section 11.6.1: an answer 401 says how to ask. */
@@ -39,14 +42,17 @@ export interface Answers {
   error(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply;
   /** For what is no route. */
   notFound(request: FastifyRequest, reply: FastifyReply): FastifyReply;
+  /** For what is over its address's budget, and was not looked at. */
+  overBudget(response: ServerResponse, retryAfter: number, address: string): void;
 }
 
 export function createAnswers(options: {
   readonly now: () => number;
   readonly log: Logger;
+  readonly refusalLog: RefusalLog;
   readonly counts: Counts;
 }): Answers {
-  const { now, log, counts } = options;
+  const { now, log, refusalLog, counts } = options;
 
   const send = (reply: FastifyReply, problem: Problem): FastifyReply => {
     counts.add(`enroll_refused_total/code=${problem.code}`);
@@ -70,8 +76,8 @@ export function createAnswers(options: {
       const problem = error instanceof Problem ? error : fromFramework(error);
       const path = request.routeOptions?.url; // as it was declared, never as it was asked
       const fields = { code: problem.code, reason: problem.reason, address: request.ip, path };
-      if (problem.status >= 500) log.error({ ...fields, err: problem.cause ?? problem }, 'request failed');
-      else log.info(fields, 'request refused');
+      if (problem.status < 500) refusalLog.write(log, 'info', request.ip, fields, 'request refused');
+      else refusalLog.write(log, 'error', request.ip, { ...fields, err: problem.cause ?? problem }, 'request failed');
       return send(reply, problem);
     },
     notFound: (request, reply) => {
@@ -79,6 +85,12 @@ export function createAnswers(options: {
       const allowed = LIST_PATH.test(path) ? 'GET' : METHODS.get(path);
       if (allowed === undefined) return send(reply, new Problem('not_found'));
       return send(reply.header('allow', allowed), new Problem('method_not_allowed'));
+    },
+    overBudget: (response, retryAfter, address) => {
+      const problem = new Problem('rate_limited', { retryAfter });
+      counts.add(`enroll_refused_total/code=${problem.code}`);
+      refusalLog.write(log, 'info', address, { code: problem.code, address }, 'request refused');
+      sendProblem(response, problem, now());
     },
   };
 }

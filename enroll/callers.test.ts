@@ -2,6 +2,7 @@ import fastify from 'fastify';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import { formatBootstrapToken } from '../contract/bootstrap-token.ts';
+import { createThrottle, UNTHROTTLED } from '../throttle/throttle.ts';
 import { Turns } from '../throttle/turns.ts';
 import { createAnswers } from './answers.ts';
 import { createCallers } from './callers.ts';
@@ -15,6 +16,7 @@ const token = formatBootstrapToken({
   rootSha256: '0'.repeat(64),
   enrollUrl: 'https://localhost:8443',
 });
+const { refusalLog } = createThrottle(UNTHROTTLED);
 const unlimited = { take: () => 0 };
 
 function door(waiting: number) {
@@ -24,14 +26,14 @@ function door(waiting: number) {
     peers: {} as PeerDeps, // nobody shows a certificate here
     enrollments: unlimited,
     renewals: unlimited,
-    questions: unlimited,
     turns: new Turns({ waiting, nextTurn: (run) => turns.push(run) }),
     random: () => 0.5,
     counts,
     log,
+    refusalLog,
   });
   const app = fastify();
-  app.setErrorHandler(createAnswers({ now: () => 0, log, counts }).error);
+  app.setErrorHandler(createAnswers({ now: () => 0, log, refusalLog, counts }).error);
   app.addHook('onRequest', (request) => callers.admit(request));
   let done = 0;
   app.post('/enroll', { config: { caller: 'token' } }, async () => {

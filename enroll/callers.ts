@@ -1,12 +1,13 @@
 /**
- * Lets a request in or not, by what its route declares: before its body is read, and rate limits before anything that
- * costs. What a caller showed is kept for its route, and only there.
+ * Lets a request in or not, by what its route declares and before its body is read. The budget of its address is spent
+ * already; the limits here are on certificates to be issued. What a caller showed is kept for its route, and only there.
  */
 
 import type { TLSSocket } from 'node:tls';
 import type { FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { Problem } from '../contract/problem.ts';
+import type { RefusalLog } from '../throttle/refusal-log.ts';
 import type { Turns } from '../throttle/turns.ts';
 import { type CertificateHolder, identifyHolder, type PeerDeps, type Worth } from './client-certificate.ts';
 import type { Counts } from './counts.ts';
@@ -30,16 +31,15 @@ export function createCallers(options: {
   readonly peers: PeerDeps;
   readonly enrollments: RateLimit;
   readonly renewals: RateLimit;
-  /** What the holder of a certificate asks without a certificate being issued for it. */
-  readonly questions: RateLimit;
   /** Of all for whom a certificate is to be issued, which keeps the event loop for some milliseconds each. */
   readonly turns: Turns;
   /** 0 up to 1; spreads the tries of those who were sent away together. */
   readonly random: () => number;
   readonly counts: Counts;
   readonly log: Logger;
+  readonly refusalLog: RefusalLog;
 }): Callers {
-  const { enrollments, renewals, questions, turns, random, counts, log } = options;
+  const { enrollments, renewals, turns, random, counts, log, refusalLog } = options;
   const credentials = new WeakMap<FastifyRequest, EnrollmentCredential>();
   const holders = new WeakMap<FastifyRequest, CertificateHolder>();
 
@@ -67,12 +67,15 @@ export function createCallers(options: {
     const verdict = await identifyHolder(request.raw.socket as TLSSocket, options.peers, worth);
     if (!verdict.ok) {
       const { problem, shown } = verdict;
-      log.info({ address: request.ip, reason: problem.reason, ...shown }, 'client certificate refused');
+      const fields = { address: request.ip, reason: problem.reason, ...shown };
+      refusalLog.write(log, 'info', request.ip, fields, 'client certificate refused');
       throw problem;
     }
-    spend(request.method === 'GET' ? questions : renewals, request);
     holders.set(request, verdict.holder);
-    if (request.method !== 'GET') await takeTurn(request);
+    if (request.method === 'GET') return;
+    // After the judgement: nobody without a certificate of ours can use up what renewals have.
+    spend(renewals, request);
+    await takeTurn(request);
   };
 
   return {

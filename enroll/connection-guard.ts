@@ -9,6 +9,7 @@ import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
 import { networkOf } from '../throttle/network.ts';
+import type { RefusalLog } from '../throttle/refusal-log.ts';
 import type { Counts } from './counts.ts';
 import type { EnrollLimits } from './limits.ts';
 import { createRateLimit } from './rate-limit.ts';
@@ -24,9 +25,6 @@ interface Handshake {
   finished: boolean;
 }
 
-/** Refusals are counted, and logged at most so often: a flood must not become a flood of log lines. */
-const LOG_EVERY_MS = 10_000;
-
 export function guardConnections(
   server: Server,
   options: {
@@ -34,10 +32,11 @@ export function guardConnections(
     readonly monotonic: () => number;
     readonly random: () => number;
     readonly log: Logger;
+    readonly refusalLog: RefusalLog;
     readonly counts: Counts;
   },
 ): ConnectionGuard {
-  const { limits, log, monotonic, counts } = options;
+  const { limits, log, refusalLog, counts } = options;
   const rate = createRateLimit({
     ...options,
     perSecond: limits.connectionsPerSecond,
@@ -47,17 +46,10 @@ export function guardConnections(
   const halfOpen = new Counter(limits.halfOpenConnections, limits.halfOpenConnectionsPerAddress);
   /** By address and port of the peer, which TLS sockets and the TCP sockets under them share. */
   const handshaking = new Map<string, Handshake>();
-  let refusals = 0;
-  let loggedAt = Number.NEGATIVE_INFINITY;
 
-  const noteRefusal = (socket: Socket, reason: string): void => {
-    refusals += 1;
+  const noteRefusal = (address: string, reason: string): void => {
     counts.add(`enroll_connections_refused_total/reason=${reason}`);
-    const now = monotonic();
-    if (now - loggedAt < LOG_EVERY_MS) return;
-    log.warn({ address: socket.remoteAddress, reason, refusals }, 'connection refused before its handshake');
-    loggedAt = now;
-    refusals = 0;
+    refusalLog.write(log, 'warn', address, { address, reason }, 'connection refused before its handshake');
   };
 
   const finish = (key: string, handshake: Handshake): void => {
@@ -79,7 +71,7 @@ export function guardConnections(
           ? 'too many per second'
           : undefined;
     if (reason !== undefined) {
-      noteRefusal(socket, reason);
+      noteRefusal(address, reason);
       return false;
     }
     const key = peerKey(socket);
@@ -110,7 +102,8 @@ export function guardConnections(
     if (handshake !== undefined) finish(key, handshake);
   });
   server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
-    log.debug({ address: socket.remoteAddress, code: error.code }, 'handshake failed');
+    const address = socket.remoteAddress ?? 'gone';
+    refusalLog.write(log, 'debug', address, { address, code: error.code }, 'handshake failed');
     socket.destroy();
   });
 

@@ -6,6 +6,7 @@ import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { describe, expect, it } from 'vitest';
 import { CRL_PATH, EST_PATHS } from '../contract/est.ts';
 import type { DeviceId } from '../contract/identity.ts';
+import { createThrottle, UNTHROTTLED } from '../throttle/throttle.ts';
 import { consult, installed } from './oracles.ts';
 import { createEnrollServer } from './server.ts';
 import { writeTestCsr } from './test-csr.ts';
@@ -149,7 +150,9 @@ describe('the enroll server', () => {
 
   it('says so when its port is taken, or its address is not of this machine', async () => {
     const fleet = await openTestEnrollment();
-    const options = { authority: fleet.authority, registry: fleet.registry, now: Date.now, log: fleet.logged.log };
+    const throttle = createThrottle(UNTHROTTLED);
+    const { authority, registry, logged } = fleet;
+    const options = { authority, registry, throttle, now: Date.now, log: logged.log };
     await expect(createEnrollServer({ ...options, host: '127.0.0.1', port: fleet.server.port })).rejects.toMatchObject({
       code: 'address_in_use',
     });

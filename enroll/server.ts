@@ -16,6 +16,7 @@ import { Problem } from '../contract/problem.ts';
 import { serverUrl } from '../contract/server-urls.ts';
 import type { RecoveryMemory } from '../registry/recovery.ts';
 import type { Registry } from '../registry/registry.ts';
+import type { Throttle } from '../throttle/throttle.ts';
 import { Turns } from '../throttle/turns.ts';
 import { answerBrokenRequest, createAnswers } from './answers.ts';
 import type { Authority } from './authority.ts';
@@ -51,6 +52,8 @@ export interface EnrollServerOptions {
   readonly renewalWindow?: (life: CertificateLife, holder: Identity) => Promise<Window>;
   /** What is not given is as in `DEFAULT_ENROLL_LIMITS`. */
   readonly limits?: Partial<EnrollLimits>;
+  /** Shared with the other servers of the fleet. */
+  readonly throttle: Throttle;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
@@ -78,6 +81,7 @@ const CLOSE_PATIENCE_MS = 2_000;
 /** Throws Problem `address_in_use`, or `config_invalid` for an address that is not this machine's. */
 export async function createEnrollServer(options: EnrollServerOptions): Promise<EnrollServer> {
   const { authority, registry, now, log } = options;
+  const { requests, refusalLog } = options.throttle;
   const limits = { ...DEFAULT_ENROLL_LIMITS, ...options.limits };
   const patience = options.patienceMs ?? PATIENCE_MS;
   const counts = new Counts();
@@ -97,14 +101,14 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
     maxHeaderSize: HEADERS_MAX,
     noDelay: true,
   });
-  const guard = guardConnections(server, { ...clocks, limits, log, counts });
+  const guard = guardConnections(server, { ...clocks, limits, log, refusalLog, counts });
   const stopListening = authority.onServerCredentials('enroll', (credentials) => {
     server.setSecureContext(secureContext(credentials));
   });
 
-  const answers = createAnswers({ now, log, counts });
+  const answers = createAnswers({ now, log, refusalLog, counts });
   const app = fastify({
-    serverFactory: (handler) => server.on('request', handler),
+    serverFactory: (handler) => requests.guard(server, { handle: handler, refuse: answers.overBudget }),
     bodyLimit: CSR_BODY_MAX,
     exposeHeadRoutes: false,
     frameworkErrors: answers.error,
@@ -131,16 +135,11 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
       perSecond: limits.renewalsPerSecond,
       perSecondPerAddress: limits.renewalsPerSecondPerAddress,
     }),
-    // Many on one connection cost less than as many connections, which are limited already.
-    questions: createRateLimit({
-      ...clocks,
-      perSecond: limits.connectionsPerSecond,
-      perSecondPerAddress: limits.connectionsPerSecondPerAddress,
-    }),
     turns,
     random: clocks.random,
     counts,
     log,
+    refusalLog,
   });
   app.addHook('onRequest', (request) => callers.admit(request));
   addRoutes(app, {

@@ -4,6 +4,7 @@ import { type IncomingHttpHeaders, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { pino } from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { createThrottle, UNTHROTTLED } from '../throttle/throttle.ts';
 import type { Authority } from './authority.ts';
 import { encodeDer, encoded, integer, octets, oid, sequence, tagged } from './der-writer.ts';
 import { OCSP_REQUEST_MAX, readOcspRequest } from './ocsp-request.ts';
@@ -33,6 +34,7 @@ async function published(limit = 0): Promise<Published> {
     port: 0,
     status: authority.status,
     ...limits,
+    throttle: createThrottle(UNTHROTTLED),
     now: () => clock.now,
     log: pino({ level: 'silent' }),
   });
@@ -215,6 +217,7 @@ it('does not wait for ever for somebody who takes nothing of its answer', async 
       ocsp: async () => Buffer.alloc(0),
     },
     ...{ requestsPerSecond: 0, requestsPerSecondPerAddress: 0, patienceMs: 50, now: Date.now, log },
+    throttle: createThrottle(UNTHROTTLED),
   });
   onTestFinished(() => server.close());
   const accepted = new Promise<Socket>((resolve) => {

@@ -4,10 +4,12 @@
  * changes anything, and asks nobody who they are.
  */
 
-import { createServer, type IncomingMessage, type OutgoingHttpHeaders, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
-import { asProblem, PROBLEM_MEDIA_TYPE, Problem, problemDocument } from '../contract/problem.ts';
+import { asProblem, Problem } from '../contract/problem.ts';
+import { sendProblem } from '../contract/problem-response.ts';
+import type { Throttle } from '../throttle/throttle.ts';
 import { OCSP_REQUEST_MAX } from './ocsp-request.ts';
 import { createRateLimit } from './rate-limit.ts';
 import type { StatusPublication } from './status-publication.ts';
@@ -22,7 +24,9 @@ export interface StatusServerOptions {
   /** 0: any free port. */
   readonly port: number;
   readonly status: Pick<StatusPublication, 'document' | 'ocsp'>;
-  /** Requests per second, in all and per address; 0 means no limit. */
+  /** Shared with the other servers of the fleet. */
+  readonly throttle: Throttle;
+  /** Requests per second of this server alone, in all and per address; 0 means no limit. */
   readonly requestsPerSecond: number;
   readonly requestsPerSecondPerAddress: number;
   /** Milliseconds to send a request; an answer of which nothing was taken for six times that is given up. 5 s. */
@@ -43,6 +47,7 @@ const CONNECTIONS_MAX = 1_000;
 /** Throws Problem `address_in_use`. */
 export async function createStatusServer(options: StatusServerOptions): Promise<StatusServer> {
   const { status, now, log, patienceMs: patience = PATIENCE_MS } = options;
+  const { requests, refusalLog } = options.throttle;
   const rate = createRateLimit({
     monotonic: () => performance.now(),
     random: Math.random,
@@ -89,35 +94,30 @@ export async function createStatusServer(options: StatusServerOptions): Promise<
     response.end(body);
   };
 
-  const server = createServer(
-    {
-      headersTimeout: patience,
-      requestTimeout: patience,
-      keepAliveTimeout: patience,
-      maxHeaderSize: 32_768,
-      noDelay: true,
+  const refuse = (response: ServerResponse, error: unknown, address: string): void => {
+    const problem = asProblem(error);
+    const fields = { code: problem.code, reason: problem.reason, address };
+    if (problem.status < 500) refusalLog.write(log, 'debug', address, fields, 'request refused');
+    else refusalLog.write(log, 'error', address, { ...fields, err: problem.cause ?? problem }, 'request failed');
+    if (response.headersSent) response.destroy();
+    else
+      sendProblem(response, problem, now(), problem.code === 'method_not_allowed' ? { allow: 'GET, HEAD, POST' } : {});
+  };
+
+  const server = createServer({
+    headersTimeout: patience,
+    requestTimeout: patience,
+    keepAliveTimeout: patience,
+    maxHeaderSize: 32_768,
+    noDelay: true,
+  });
+  requests.guard(server, {
+    handle: (request, response) => {
+      const address = request.socket.remoteAddress ?? 'gone';
+      answer(request, response).catch((error: unknown) => refuse(response, error, address));
     },
-    (request, response) => {
-      answer(request, response).catch((error: unknown) => {
-        const problem = asProblem(error);
-        if (problem.status >= 500)
-          log.error({ err: problem.cause ?? problem, path: request.url?.slice(0, 64) }, 'request failed');
-        if (response.headersSent) {
-          response.destroy();
-          return;
-        }
-        const headers: OutgoingHttpHeaders = {
-          'content-type': PROBLEM_MEDIA_TYPE,
-          'cache-control': 'no-store',
-          connection: 'close',
-        };
-        if (problem.code === 'method_not_allowed') headers.allow = 'GET, HEAD, POST';
-        if (problem.retryAfter !== undefined) headers['retry-after'] = String(problem.retryAfter);
-        response.writeHead(problem.status, headers);
-        response.end(JSON.stringify(problemDocument(problem, now())));
-      });
-    },
-  );
+    refuse: (response, retryAfter, address) => refuse(response, new Problem('rate_limited', { retryAfter }), address),
+  });
   // As many as there may be connections could ask for a list and read none of it; but a list may take time to be made.
   server.timeout = MAKING * patience;
   server.maxConnections = CONNECTIONS_MAX;

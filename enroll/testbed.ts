@@ -13,6 +13,7 @@ import { EST_MEDIA_TYPES } from '../contract/est.ts';
 import { DEFAULT_GROUP } from '../contract/identity.ts';
 import { openRegistry } from '../registry/open.ts';
 import type { MintOrder, Registry } from '../registry/registry.ts';
+import { createThrottle, UNTHROTTLED } from '../throttle/throttle.ts';
 import { type Authority, type AuthorityOptions, openAuthority } from './authority.ts';
 import { UNLIMITED_ENROLL } from './limits.ts';
 import { pem } from './pem.ts';
@@ -157,6 +158,7 @@ export async function openTestEnrollment(
     authority,
     registry,
     limits: UNLIMITED_ENROLL,
+    throttle: createThrottle(UNTHROTTLED),
     now,
     log,
     ...changes,

@@ -11,6 +11,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const BELOW_CLI = [
   'contract',
   'output',
+  'throttle',
   'sqlite',
   'registry',
   'telemetry',

@@ -54,6 +54,8 @@ const TOLD_WITHIN_MS = 5_000;
  * switched off, so that what they cost is measured too.
  */
 const ROLLCALL_CONFIG = `
+requests:
+  perSecondPerAddress: 1000000
 enroll:
   limits:
     enrollmentsPerSecond: 1000000

@@ -48,6 +48,7 @@ export async function startFleet(overrides: FleetOverrides = {}): Promise<TestFl
       [['enroll', 'port'], 0],
       [['mqtt', 'port'], 0],
       [['console', 'port'], 0],
+      [['requests', 'perSecondPerAddress'], 0],
       [['enroll', 'limits'], UNLIMITED_ENROLL],
       [['mqtt', 'limits', 'connectionsPerSecondPerAddress'], 0],
       ...(overrides.settings ?? []),

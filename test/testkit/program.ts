@@ -42,6 +42,8 @@ export interface RunningServer {
   log(): string;
   /** Resolves when it has logged this text. */
   untilLogged(text: string): Promise<void>;
+  /** Reads its log no further, as a reader that has stalled, until its end is waited for. */
+  pauseLog(): void;
   /** Sends the signal and waits for the end. Called without having ended before, it is killed with the test run. */
   end(signal: NodeJS.Signals): Promise<Ended>;
 }
@@ -72,7 +74,9 @@ export async function serve(
     untilLogged: async (text) => {
       while (!stderr().includes(text)) await once(child.stderr as NodeJS.ReadableStream, 'data');
     },
+    pauseLog: () => child.stderr?.pause(),
     end: (signal) => {
+      child.stderr?.resume();
       child.kill(signal);
       return ended(child, () => '', stderr);
     },
