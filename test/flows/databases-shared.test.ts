@@ -20,7 +20,11 @@ import { temporaryDirectory } from '../testkit/temporary.ts';
 const ID = 'dev-1' as DeviceId;
 
 const UNLIMITED = { ROLLCALL_MQTT_LIMITS_MESSAGES_PER_SECOND: '0' };
-const SMALL_SEGMENTS = { ...UNLIMITED, ROLLCALL_TELEMETRY_RETENTION_BYTES: '1MiB' };
+const SMALL_SEGMENTS = {
+  ...UNLIMITED,
+  ROLLCALL_TELEMETRY_RETENTION_BYTES: '1MiB',
+  ROLLCALL_TELEMETRY_SHARES_DEVICE: '0%',
+};
 
 /** A fleet of one device that ran before, so that its databases are opened, not created. */
 async function startedAgain(environment: Readonly<Record<string, string>> = UNLIMITED): Promise<{
