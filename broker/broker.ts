@@ -183,6 +183,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       replay.begin(session, () => process.nextTick(() => session.wire.ready()));
     },
     denied: (session, verb, topic, why) => reports.denied(session, verb, topic, why),
+    shareExceeded: (identity, share) => reports.shareExceeded(identity, share),
   });
 
   const leftWills = new LeftWills({
@@ -192,6 +193,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     log,
     passedOn,
     rightsOf: (subject) => policies.rightsOf(subject),
+    admits: (device, stream) => telemetry.streams?.admit(device, stream) !== false,
     accept: (message) => telemetry.accept(message),
     publish: (message) => engine.publish(message),
   });

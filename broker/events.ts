@@ -9,7 +9,7 @@ const DISCONNECT_REASONS = [
   'connection_lost', // the network did
   'keepalive_timeout',
   'protocol_violation',
-  'limit_exceeded', // too many subscriptions, retained topics or open QoS 2 handshakes
+  'limit_exceeded', // too many subscriptions, retained topics, streams or open QoS 2 handshakes
   'acl_denied', // it published where it may not
   'rate_exceeded',
   'slow_consumer', // it did not read what it subscribed to
@@ -68,14 +68,22 @@ export interface PeerDescription {
 }
 
 /** An owner could not have more kept for it. */
-export interface ShareExceeded {
-  readonly kept: 'retained' | 'queued';
-  /** `own`: more than one identity may have. `shared`: more than its share of what is left for all. */
-  readonly bound: 'own' | 'shared';
-  /** What was refused; and, of a shared bound, what its owner has. */
-  readonly bytes: number;
-  readonly heldBytes?: number;
-}
+export type ShareExceeded =
+  | {
+      readonly kept: 'retained' | 'queued';
+      /** `own`: more than one identity may have. `shared`: more than its share of what is left for all. */
+      readonly bound: 'own' | 'shared';
+      /** What was refused; and, of a shared bound, what its owner has. */
+      readonly bytes: number;
+      readonly heldBytes?: number;
+    }
+  | {
+      /** A device named a stream that would be one more than it may have. */
+      readonly kept: 'streams';
+      readonly bound: 'own';
+      readonly stream: string;
+      readonly limit: number;
+    };
 
 interface SessionFacts {
   readonly identity: Identity;

@@ -8,6 +8,7 @@ import type { Decision, Denial, Subject, Verb } from './acl.ts';
 import type { Backpressure } from './backpressure.ts';
 import type { Counters } from './counters.ts';
 import type { EngineClient } from './engine.ts';
+import type { ShareExceeded } from './events.ts';
 import type { Qos } from './granted-filters.ts';
 import type { BrokerLimits } from './limits.ts';
 import type { MqttWire } from './mqtt-wire.ts';
@@ -28,6 +29,15 @@ export interface TelemetryIntake {
   onPressure(listener: (isBehind: boolean) => void): () => void;
   /** Who stored more than its share today. */
   readonly shares?: StorageHolds;
+  /** How many streams a device may have. */
+  readonly streams?: StreamAdmission;
+}
+
+/** What the broker asks about a stream that a device names. */
+export interface StreamAdmission {
+  /** Whether a device may send to it, and has it from then on. */
+  admit(device: string, stream: string): boolean;
+  readonly most: number;
 }
 
 export interface HookOptions {
@@ -42,6 +52,7 @@ export interface HookOptions {
   readonly replay: Pick<Replay, 'holdsBack' | 'isSending'>;
   sessionOf(wire: MqttWire): Session | undefined;
   denied(session: Session, verb: Verb, topic: string, why: Denial): void;
+  shareExceeded(identity: Identity, share: ShareExceeded): void;
 }
 
 type Hooks = Required<
@@ -96,6 +107,9 @@ export function createHooks(options: HookOptions): Hooks {
       if (isWill) return callback(REFUSED);
       return session.end('acl_denied');
     }
+    if (own !== undefined && !admitsStream(session.facts.subject.identity, own)) {
+      return isWill ? callback(REFUSED) : session.end('limit_exceeded');
+    }
     counters.messagesReceived += 1;
     const isTwice = packet.qos === 2 && !isWill;
     if (isTwice && !store.arrivals.hasRoom(client, packet, limits.inflight)) return session.end('limit_exceeded');
@@ -146,6 +160,13 @@ export function createHooks(options: HookOptions): Hooks {
       );
     }
   };
+
+  function admitsStream(identity: Identity, { stream }: OwnTelemetry): boolean {
+    const { streams } = options.telemetry;
+    if (streams === undefined || identity.kind !== 'device' || streams.admit(identity.id, stream)) return true;
+    options.shareExceeded(identity, { kept: 'streams', bound: 'own', stream, limit: streams.most });
+    return false;
+  }
 
   function nameOf(identity: Identity, own: OwnTelemetry | undefined): string | undefined {
     return identity.kind !== 'device' || own?.key === undefined

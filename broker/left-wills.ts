@@ -19,6 +19,8 @@ export interface LeftWillsOptions {
   readonly log: Logger;
   readonly passedOn: PassedOn;
   rightsOf(subject: Subject): Promise<Rights>;
+  /** Whether a device may have a stream. */
+  admits(device: string, stream: string): boolean;
   accept(message: TelemetryMessage): Promise<Accepted>;
   publish(message: { readonly topic: string; readonly payload: Buffer; readonly qos: 0 | 1 }): Promise<void>;
 }
@@ -60,7 +62,7 @@ export class LeftWills {
 
   /** Under the rights of the day it is published. */
   async #publish(will: LeftWill): Promise<void> {
-    const { store, now, accept, passedOn, publish, rightsOf } = this.#options;
+    const { store, now, admits, accept, passedOn, publish, rightsOf } = this.#options;
     const { identity } = will.subject;
     const { qos = 0, retain = false } = will.packet;
     const own = ownTelemetry(identity, will.packet.topic);
@@ -70,6 +72,7 @@ export class LeftWills {
     if (!rights.mayPublish(topic).allowed || (retain && !rights.mayRetain(topic).allowed)) return;
     if (identity.kind === 'device' && own !== undefined) {
       const { stream, key } = own;
+      if (!admits(identity.id, stream)) return;
       const at = { device: identity.id, stream, receivedAt: now(), qos: qos as 0 | 1 | 2, payload };
       await accept(key === undefined ? at : { ...at, key });
       if (key !== undefined) passedOn.add(passedOn.nameOf(identity.id, key));

@@ -9,6 +9,7 @@ import type { Accepted, TelemetryMessage, Waiting } from '../telemetry/telemetry
 import type { Rights } from './acl.ts';
 import type { Backpressure } from './backpressure.ts';
 import type { Counters } from './counters.ts';
+import type { StreamAdmission } from './hooks.ts';
 import type { WireLane } from './inbound.ts';
 import type { Frame } from './packet-gate.ts';
 import type { PassedOn } from './passed-on.ts';
@@ -30,7 +31,10 @@ export interface TelemetryLaneOptions {
   readonly now: () => number;
   readonly counters: Counters;
   readonly backpressure: Pick<Backpressure, 'noted'>;
-  readonly telemetry: { submit(message: TelemetryMessage, waiting: Waiting): void };
+  readonly telemetry: {
+    submit(message: TelemetryMessage, waiting: Waiting): void;
+    readonly streams?: StreamAdmission;
+  };
   readonly audience: Audience;
   readonly passedOn: PassedOn;
   /** Hands a stored message to those who want it; `done` when all of them have it. */
@@ -45,6 +49,8 @@ interface Route {
   /** Who answered, and what: a changed policy gives a session other rights. */
   rights: Rights | undefined;
   isAllowed: boolean;
+  /** The device has this stream. */
+  isAdmitted: boolean;
   generation: number;
   isWanted: boolean;
   isKept: boolean;
@@ -94,6 +100,10 @@ export class TelemetryLane implements WireLane {
       route.isAllowed = session.rights.mayPublish(route.topic).allowed;
     }
     if (!route.isAllowed) return false;
+    if (!route.isAdmitted) {
+      if (telemetry.streams?.admit(identity.id, route.stream) === false) return false; // the engine refuses it
+      route.isAdmitted = true;
+    }
     if (route.generation !== audience.generation) {
       route.generation = audience.generation;
       route.isWanted = audience.wants(route.topic);
@@ -136,6 +146,7 @@ export class TelemetryLane implements WireLane {
       stream,
       rights: undefined,
       isAllowed: false,
+      isAdmitted: false,
       generation: -1,
       isWanted: false,
       isKept: false,

@@ -146,6 +146,7 @@ export const configSchema = z.strictObject({
       groups: z.record(groupName, duration).prefault({}),
     }),
     shares: section({ device: percent.prefault('20%'), group: percent.prefault('0%') }),
+    streams: limit.prefault(256),
     diskFloor: size.prefault('256MiB'),
     queuedBytes: size.prefault('64MiB'),
     patience: duration.prefault('30s'),

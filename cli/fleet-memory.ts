@@ -60,6 +60,7 @@ export async function openFleetMemory(
       limits: { queuedBytes: config.telemetry.queuedBytes, patience: config.telemetry.patience },
       retention: config.telemetry.retention,
       shares: config.telemetry.shares,
+      streams: config.telemetry.streams,
       diskFloor: config.telemetry.diskFloor,
       devicesOf: (group) => devicesOf(group, registry),
       forgotten: async (segments) => {

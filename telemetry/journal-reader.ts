@@ -6,8 +6,9 @@ import { Problem } from '../contract/problem.ts';
 import { isDamage } from '../sqlite/storage-problem.ts';
 import type { Row } from './packed.ts';
 import { SegmentReader, type Wanted } from './segment-reader.ts';
-import { listDamaged, listSegments, type SegmentName, segmentBytes } from './segments.ts';
+import { dayOf, listDamaged, listSegments, type SegmentName, segmentBytes } from './segments.ts';
 import type { SeriesSums } from './series.ts';
+import type { DeviceStreams } from './stream-limit.ts';
 import type { SegmentStats, TelemetryStats } from './telemetry.ts';
 
 /** Segments that are kept open between questions. */
@@ -17,6 +18,8 @@ const MOST_OPEN = 16;
 const MOST_IN_PAGE = 10_000;
 
 const SERIES_PAGE_BYTES = 16_777_216;
+
+const DAY_MS = 86_400_000;
 
 export class JournalReader {
   readonly #directory: string;
@@ -90,6 +93,24 @@ export class JournalReader {
       if (page.length === MOST_IN_PAGE) break;
     }
     return page;
+  }
+
+  /** The streams of each device whose newest message is kept, in a file of the last so many days. */
+  streams(days: number): DeviceStreams[] {
+    const segments = this.#segments();
+    const current = segments.at(-1);
+    if (current === undefined) return [];
+    const since = dayOf(Date.parse(current.day) - days * DAY_MS);
+    const first = segments.find(({ day }) => day >= since) ?? current;
+    const oldest = this.#read(first, (reader) => reader.firstPosition);
+    const found = new Map<string, string[]>();
+    for (const { source, position } of this.#read(current, (reader) => reader.newest({ devices: undefined }))) {
+      if (position < oldest) continue;
+      const streams = found.get(source.device);
+      if (streams === undefined) found.set(source.device, [source.stream]);
+      else streams.push(source.stream);
+    }
+    return [...found];
   }
 
   /** Goes through the next so many messages after a position. */

@@ -16,6 +16,7 @@ import type { Appended } from './segment.ts';
 import { dayOf, listSegments, segmentBytes } from './segments.ts';
 import { SharesFile } from './shares-file.ts';
 import { StorageShares } from './storage-shares.ts';
+import { StreamLimit } from './stream-limit.ts';
 import type { Retention, SegmentStats, Telemetry } from './telemetry.ts';
 import { Thread } from './thread.ts';
 
@@ -30,6 +31,8 @@ export interface TelemetryOptions {
   readonly retention?: RetentionSetting;
   /** What a device and a group may store in a day, in percent of the bytes that are kept, or of the room there is; 0: any. */
   readonly shares?: { readonly device: number; readonly group: number };
+  /** Streams that one device may have; 0 or left out: any number. */
+  readonly streams?: number;
   /** Who is in a group now; needed where retention has rules for groups. */
   devicesOf?(group: string): Promise<readonly string[]>;
   /** What has to be done before anything is removed; while it fails nothing is. */
@@ -65,6 +68,10 @@ const LARGEST_SEGMENT = 4 * 1024 ** 3;
 const LOOK_EVERY_MS = 1_000;
 const SAVE_EVERY_LOOKS = 30;
 
+/** A stream counts for so many days after its last message, and is counted again so often. */
+const STREAM_DAYS = 30;
+const STREAMS_EVERY_MS = 3_600_000;
+
 const KEEP_ALL: Retention = { age: 0, bytes: 0 };
 
 interface SetAside {
@@ -95,6 +102,11 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
     for (const file of setAside) log.error({ file }, 'a damaged telemetry segment was set aside');
   };
   tellDamage((await writer.open()) as SetAside);
+
+  const streams = new StreamLimit({ most: options.streams ?? 0, read: () => questions.streams(STREAM_DAYS), log });
+  await streams.refresh();
+  const countStreams = () => void streams.refresh();
+  const streamsTimer = streams.most > 0 ? setInterval(countStreams, STREAMS_EVERY_MS).unref() : undefined;
 
   const disk = new DiskGuard(directory, { floor: options.diskFloor ?? 0, log, ...options.disk });
   await disk.look();
@@ -154,7 +166,10 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
       throw new Problem('request_invalid', { detail: 'expected an age and a number of bytes, or 0 for no bound' });
     }
     await options.beforePruning?.();
-    return pruning.prune({ age, bytes, groups: Object.entries(groups).map(([name, of]) => ({ name, age: of })) });
+    const rules = Object.entries(groups).map(([name, of]) => ({ name, age: of }));
+    const gone = await pruning.prune({ age, bytes, groups: rules });
+    if (gone.length > 0) await streams.refresh();
+    return gone;
   };
   const pruneInTime = async () => {
     try {
@@ -178,12 +193,14 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
   const timer = isBounded ? setInterval(pruneInTime, PRUNE_EVERY_MS).unref() : undefined;
   let closing: Promise<void> | undefined;
 
+  const { streams: _, ...asked } = questions;
   return {
-    ...questions,
+    ...asked,
     accept: (message) => intake.accept(message),
     submit: (message, waiting) => intake.submit(message, waiting),
     onPressure: (listener) => intake.onPressure(listener),
     shares,
+    streams,
     counters: () => ({
       ...intake.counters(),
       ...shares.counters(),
@@ -197,10 +214,12 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
       closing ??= (async () => {
         clearInterval(timer);
         clearInterval(sharesTimer);
+        clearInterval(streamsTimer);
         disk.close();
         await intake.close();
         await saveShares();
         await pruning.close();
+        await streams.refreshed();
         await Promise.all([writer.close(), questions.close()]);
       })();
       return closing;

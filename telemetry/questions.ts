@@ -5,6 +5,7 @@ import { type Packed, unpack } from './packed.ts';
 import type { LastCall, NewestCall, PageCall, SeriesCall, SeriesLook } from './reader-thread.ts';
 import type { Wanted } from './segment-reader.ts';
 import { checkSeries, SeriesSums } from './series.ts';
+import type { DeviceStreams } from './stream-limit.ts';
 import type { Telemetry, TelemetryRange, TelemetryStats } from './telemetry.ts';
 import { Thread } from './thread.ts';
 
@@ -69,8 +70,10 @@ export function openQuestions({ directory, died }: QuestionsOptions) {
       return sums.result();
     },
     stats: () => reader.call<TelemetryStats>('stats'),
+    /** Of streams that had a message in the last so many days of the journal. */
+    streams: (days: number) => reader.call<DeviceStreams[]>('streams', days),
     close: () => reader.close(),
-  } satisfies Partial<Telemetry>;
+  } satisfies Partial<Omit<Telemetry, 'streams'>> & { streams(days: number): Promise<DeviceStreams[]> };
 }
 
 let selections = 0;

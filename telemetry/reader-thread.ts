@@ -66,6 +66,7 @@ answerCalls({
     const look: SeriesLook = { partial: sums.partial, next };
     return { value: look, transfer: [] };
   },
+  streams: (days: number) => ({ value: opened().streams(days), transfer: [] }),
   stats: () => ({ value: opened().stats(), transfer: [] }),
   close: () => {
     journal?.close();

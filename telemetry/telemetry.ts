@@ -5,6 +5,7 @@
 
 import type { DeviceId } from '../contract/identity.ts';
 import type { StorageShares } from './storage-shares.ts';
+import type { StreamLimit } from './stream-limit.ts';
 
 export interface TelemetryMessage {
   readonly device: DeviceId;
@@ -170,6 +171,8 @@ export interface Telemetry {
   counters(): TelemetryCounters;
   /** Who may store how much today, and who is to be held. Does not refuse a message itself. */
   readonly shares: Pick<StorageShares, 'isHeld' | 'listen' | 'heaviest'>;
+  /** Which streams a device may have. Does not refuse a message itself. */
+  readonly streams: Pick<StreamLimit, 'admit' | 'most'>;
   /**
    * Fewer than the limit when they would hold more than 16 MiB of payload, and one at least: an empty answer is the end. Throws
    * Problem `request_invalid` for an impossible limit or range.
