@@ -1,19 +1,18 @@
 /** The embedded telemetry: intake, two threads and followers behind the interface of `telemetry.ts`. */
 
-import { existsSync } from 'node:fs';
-import { dirname } from 'node:path';
 import type { Logger } from 'pino';
 import { Problem } from '../contract/problem.ts';
 import { pack, transferOf } from './batch.ts';
-import { DiskGuard, type DiskGuardOptions, roomIn } from './disk-guard.ts';
+import { DiskGuard, type DiskGuardOptions } from './disk-guard.ts';
 import { Followers } from './followers.ts';
 import { INTAKE_LIMITS, Intake, type IntakeLimits } from './intake.ts';
 import type { JournalOptions } from './journal.ts';
 import { SentNames } from './names.ts';
 import { Pruning } from './pruning.ts';
 import { openQuestions } from './questions.ts';
+import { boundsOf, type RetentionSetting } from './retention-bytes.ts';
 import type { Appended } from './segment.ts';
-import { dayOf, listSegments, segmentBytes } from './segments.ts';
+import { dayOf } from './segments.ts';
 import { SharesFile } from './shares-file.ts';
 import { StorageShares } from './storage-shares.ts';
 import { StreamLimit } from './stream-limit.ts';
@@ -49,11 +48,6 @@ export interface TelemetryOptions {
   readonly after?: 'restore' | undefined;
 }
 
-/** `percent`: of the room that the journal has when it is opened, its own files counted in. */
-export interface RetentionSetting extends Omit<Retention, 'bytes'> {
-  readonly bytes: number | { readonly percent: number };
-}
-
 const POSITIONS_LEFT_OUT = 1e12;
 
 const PRUNE_EVERY_MS = 3_600_000;
@@ -72,8 +66,6 @@ const SAVE_EVERY_LOOKS = 30;
 const STREAM_DAYS = 30;
 const STREAMS_EVERY_MS = 3_600_000;
 
-const KEEP_ALL: Retention = { age: 0, bytes: 0 };
-
 interface SetAside {
   readonly setAside: readonly string[];
 }
@@ -81,7 +73,7 @@ interface SetAside {
 /** Throws Problem `data_directory_unusable`, `database_older` or `database_newer`. */
 export async function openTelemetry(options: TelemetryOptions): Promise<Telemetry> {
   const { directory, log, now } = options;
-  const { retention, budget } = await boundsOf(options);
+  const { retention, budget, remember } = await boundsOf(options);
   const names = new SentNames();
   const died = (error: unknown) => log.error({ err: error }, 'telemetry thread ended');
   const writerDied = (error: unknown) => {
@@ -102,6 +94,7 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
     for (const file of setAside) log.error({ file }, 'a damaged telemetry segment was set aside');
   };
   tellDamage((await writer.open()) as SetAside);
+  remember();
 
   const streams = new StreamLimit({ most: options.streams ?? 0, read: () => questions.streams(STREAM_DAYS), log });
   await streams.refresh();
@@ -225,29 +218,4 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
       return closing;
     },
   };
-}
-
-/** What is kept, in bytes, and what shares are parts of: the bytes that are kept, or else the room there is. */
-async function boundsOf({ directory, retention = KEEP_ALL, shares, disk, log }: TelemetryOptions): Promise<{
-  readonly retention: Retention;
-  readonly budget: number;
-}> {
-  const { bytes } = retention;
-  if (typeof bytes === 'number' && (bytes > 0 || shares === undefined)) {
-    return { retention: { ...retention, bytes }, budget: bytes };
-  }
-  const held = existsSync(directory) ? listSegments(directory).reduce((sum, one) => sum + segmentBytes(one), 0) : 0;
-  const roomOf = disk?.roomOf ?? (() => roomIn(existsSync(directory) ? directory : dirname(directory)));
-  const free = await roomOf().then(
-    (room) => room.free,
-    (error: unknown) => {
-      log.error({ err: error }, 'nobody knows how full the disk is');
-      return 0;
-    },
-  );
-  const room = free + held;
-  if (typeof bytes === 'number') return { retention: { ...retention, bytes }, budget: room };
-  const bound = Math.floor((room * bytes.percent) / 100);
-  if (bound > 0) log.info({ bytes: bound, percent: bytes.percent }, 'the journal keeps at most so many bytes');
-  return { retention: { ...retention, bytes: bound }, budget: bound > 0 ? bound : room };
 }

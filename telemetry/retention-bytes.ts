@@ -1,0 +1,115 @@
+/**
+ * How many bytes the journal keeps: a size, or a part of the room there is. A part never cuts a journal that was larger when it
+ * was first applied, after an upgrade or a restore: such a journal keeps what it holds and grows no more, until the operator
+ * sets a size or another part. What was applied is remembered in a file beside the segments.
+ */
+
+import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { Logger } from 'pino';
+import { roomIn } from './disk-guard.ts';
+import { listSegments, segmentBytes } from './segments.ts';
+import type { Retention } from './telemetry.ts';
+
+/** `percent`: of the room that the journal has when it is opened, its own files counted in. */
+export interface RetentionSetting extends Omit<Retention, 'bytes'> {
+  readonly bytes: number | { readonly percent: number };
+}
+
+export interface BoundsOptions {
+  readonly directory: string;
+  readonly retention?: RetentionSetting;
+  readonly shares?: object;
+  readonly disk?: { readonly roomOf?: () => Promise<{ readonly free: number }> };
+  readonly log: Logger;
+}
+
+export interface Bounds {
+  readonly retention: Retention;
+  /** What shares are parts of: the bytes that are kept, or else the room there is. */
+  readonly budget: number;
+  /** To be called when the directory is there: remembers what was applied. */
+  remember(): void;
+}
+
+/** What was applied last: 0 percent stands for a size; and what a journal that was larger keeps. */
+interface Applied {
+  readonly percent: number;
+  readonly keptBytes: number;
+}
+
+const KEEP_ALL: Retention = { age: 0, bytes: 0 };
+
+const LARGEST_FILE = 4096;
+
+export async function boundsOf(options: BoundsOptions): Promise<Bounds> {
+  const { directory, retention = KEEP_ALL, shares, log } = options;
+  const { bytes } = retention;
+  const file = join(directory, 'retention.json');
+  const isKnown = existsSync(file);
+  const applied = (percent: number, keptBytes: number) => () => write(file, { percent, keptBytes }, log);
+  const sized = typeof bytes === 'number' && isKnown ? applied(0, 0) : () => {};
+  if (typeof bytes === 'number' && (bytes > 0 || shares === undefined)) {
+    return { retention: { ...retention, bytes }, budget: bytes, remember: sized };
+  }
+  const held = existsSync(directory) ? listSegments(directory).reduce((sum, one) => sum + segmentBytes(one), 0) : 0;
+  const free = await freeBytes(options);
+  const room = held + (free ?? 0);
+  if (typeof bytes === 'number') return { retention: { ...retention, bytes }, budget: room, remember: sized };
+  const { percent } = bytes;
+  // Of a room that nobody knows there is no part.
+  if (free === undefined) return { retention: { ...retention, bytes: held }, budget: held, remember: () => {} };
+  const allowed = Math.floor((room * percent) / 100);
+  const kept = keptBytesOf(isKnown ? read(file, log) : undefined, percent, held);
+  const isOver = allowed > 0 && kept > allowed;
+  const bound = isOver ? kept : allowed;
+  if (isOver) {
+    log.warn(
+      { heldBytes: held, keptBytes: kept, allowedBytes: allowed, percent },
+      'the journal was larger than telemetry.retention.bytes allows when that was first applied: nothing is cut, and it keeps at most so many bytes; set a size, such as 20GiB, to decide',
+    );
+  } else if (bound > 0) log.info({ bytes: bound, percent }, 'the journal keeps at most so many bytes');
+  return {
+    retention: { ...retention, bytes: bound },
+    budget: bound > 0 ? bound : room,
+    remember: applied(percent, isOver ? kept : 0),
+  };
+}
+
+/** Of a journal that no part was applied to yet, all that it holds; a part that the operator changed is applied as it is. */
+function keptBytesOf(last: Applied | undefined, percent: number, held: number): number {
+  if (last === undefined) return held;
+  return last.percent === percent ? Math.min(last.keptBytes, held) : 0;
+}
+
+async function freeBytes({ directory, disk, log }: BoundsOptions): Promise<number | undefined> {
+  const roomOf = disk?.roomOf ?? (() => roomIn(existsSync(directory) ? directory : dirname(directory)));
+  try {
+    return (await roomOf()).free;
+  } catch (error) {
+    log.error({ err: error }, 'nobody knows how full the disk is');
+    return undefined;
+  }
+}
+
+/** A file that cannot be read counts as none: then nothing is cut. */
+function read(file: string, log: Logger): Applied | undefined {
+  try {
+    if (statSync(file).size > LARGEST_FILE) throw new Error(`expected at most ${LARGEST_FILE} bytes`);
+    const { percent, keptBytes } = JSON.parse(readFileSync(file, 'utf8')) as Partial<Record<keyof Applied, unknown>>;
+    if (!Number.isSafeInteger(percent) || !Number.isSafeInteger(keptBytes)) throw new Error('expected two numbers');
+    return { percent: percent as number, keptBytes: keptBytes as number };
+  } catch (error) {
+    log.warn({ err: error }, 'nobody knows which bound on bytes was applied to the journal before');
+    return undefined;
+  }
+}
+
+function write(file: string, applied: Applied, log: Logger): void {
+  try {
+    writeFileSync(`${file}.new`, JSON.stringify(applied), { mode: 0o600 });
+    renameSync(`${file}.new`, file);
+  } catch (error) {
+    log.warn({ err: error }, 'the bound on the bytes of the journal was not remembered');
+  }
+}
