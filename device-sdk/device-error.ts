@@ -21,6 +21,9 @@ export const DEVICE_PROBLEMS = {
   message_dropped: 'the message gave way to newer ones before it was sent',
   message_damaged: 'the message could not be read back from disk',
   identity_unusable: 'the stored identity cannot be used',
+  fleet_differs:
+    'the token names a root that this device does not trust; its owner can move it to another fleet with --replace-fleet',
+  owner_required: 'only the owner of the agent may change its identity, through its control socket',
   agent_absent: 'the agent of this device does not answer',
   closed: 'this device was closed',
 } as const;

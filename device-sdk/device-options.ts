@@ -12,6 +12,12 @@ import { checkOutboxOrder, type MessageKeys, type QueueOptions } from './open-ou
 import type { OutboxLimits } from './outbox.ts';
 import type { Schedule } from './schedule.ts';
 
+/** How a device is enrolled again. */
+export interface EnrollAgainOptions {
+  /** Whether the token may name a root that this device doesn't trust. The former identity is kept aside. */
+  readonly replaceFleet?: boolean;
+}
+
 /** What `Device.open` takes, beside the place of the identity. All of it may be left out. */
 export interface DeviceSettings extends EnrollmentOrder {
   /** The group whose broadcasts it hears. Default `default`. */

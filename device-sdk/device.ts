@@ -19,7 +19,13 @@ import { type ChildOptions, Children } from './children.ts';
 import { CommandDesk, type CommandHandler, type CommandOptions } from './commands.ts';
 import type { ClockStatus, DeviceClock } from './device-clock.ts';
 import { asDeviceError, type DeviceError } from './device-error.ts';
-import { type DeviceOptions, KEEPALIVE_S, type PublishOptions, type TelemetryOptions } from './device-options.ts';
+import {
+  type DeviceOptions,
+  type EnrollAgainOptions,
+  KEEPALIVE_S,
+  type PublishOptions,
+  type TelemetryOptions,
+} from './device-options.ts';
 import { type CompleteSettings, type DeviceParts, openParts } from './device-parts.ts';
 import {
   type BroadcastsOf,
@@ -256,8 +262,8 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
    * Enrolls this device again, under its own name, with a new bootstrap token: the way back from `revoked`. What waits in
    * the queue goes out then. Rejects as {@link Device.open} does, and leaves everything as it was.
    */
-  enroll(token: string): Promise<void> {
-    return this.#keeper.enroll(token);
+  enroll(token: string, options: EnrollAgainOptions = {}): Promise<void> {
+    return this.#keeper.enroll(token, options);
   }
 
   /**

@@ -30,6 +30,8 @@ export interface EnrollmentOrder {
   readonly keys?: KeyProvider;
   /** Judges the dates of servers in place of the system's clock, and learns the time from those that proved themselves. */
   readonly clock?: PeerClock;
+  /** Whether a token may take a device that has an identity to a root that it doesn't trust. The former identity is kept aside. */
+  readonly replaceFleet?: boolean;
   /** Ends the enrollment; the next try goes on with the same key. It has no meaning once there is an identity. */
   readonly signal?: AbortSignal;
 }
@@ -71,6 +73,8 @@ async function checkStored(stored: StoredIdentity, order: EnrollmentOrder): Prom
 export async function enroll(store: IdentityStore, order: EnrollmentOrder): Promise<StoredIdentity> {
   // 1. Everything that can be wrong without asking anybody.
   const credential = readOrder(order);
+  const former = await formerFleet(store, credential.rootSha256);
+  if (former !== undefined) await leaveFleet(store, former, order);
 
   // 2. Ask a server nobody trusts yet for its CA certificates, and find the one that the token pins.
   const authorities = await fetchCaCertificates({ ...peerOf(credential), root: 'unverified' });
@@ -104,8 +108,29 @@ export async function enroll(store: IdentityStore, order: EnrollmentOrder): Prom
     certificatePem,
     rootPem: root.toString(),
   };
+  if (former !== undefined) await store.keepAside?.(former);
   await store.commit(identity);
   return identity;
+}
+
+/** Rejects with `fleet_differs` when the token names a root that the stored identity does not trust. It asks nobody. */
+export async function requireSameFleet(store: IdentityStore, order: EnrollmentOrder): Promise<void> {
+  if ((await formerFleet(store, readOrder(order).rootSha256)) !== undefined) throw new DeviceError('fleet_differs');
+}
+
+async function leaveFleet(store: IdentityStore, former: StoredIdentity, order: EnrollmentOrder): Promise<void> {
+  if (order.replaceFleet !== true) throw new DeviceError('fleet_differs');
+  // An interrupted renewal left a request that names the former fleet, which another one refuses.
+  const uri = identityUriOf(new X509Certificate(former.certificatePem));
+  const pending = await store.loadPending();
+  if (uri !== undefined && pending?.csr.includes(uri) === true) await store.dropPending();
+}
+
+/** The stored identity when it does not trust the root that a token names. */
+async function formerFleet(store: IdentityStore, rootSha256: string): Promise<StoredIdentity | undefined> {
+  const stored = await store.load();
+  if (stored === undefined) return undefined;
+  return findPinned(certificatesIn(stored.rootPem), rootSha256) === undefined ? stored : undefined;
 }
 
 /**

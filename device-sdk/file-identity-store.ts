@@ -5,7 +5,7 @@
  */
 
 import type { Stats } from 'node:fs';
-import { mkdir, readFile, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseDeviceId } from '../contract/identity.ts';
 import { parseEnrollUrl, parseMqttUrl } from '../contract/server-urls.ts';
@@ -41,7 +41,28 @@ export function fileIdentityStore(dataDir: string): IdentityStore {
     await syncDirectory(dataDir);
   }
 
+  /** Appears whole by one rename; the identity itself stays until the new one is committed. */
+  async function keepAside(former: StoredIdentity): Promise<void> {
+    await mkdir(at('former'), { recursive: true, mode: 0o700 });
+    const draft = await mkdtemp(at('former/unfinished-'));
+    await writeIdentity(draft, former);
+    const day = new Date().toISOString().replaceAll(':', '-');
+    await rename(draft, at(`former/${day}-${draft.slice(-6)}`));
+    await syncDirectory(at('former'));
+  }
+
+  async function writeIdentity(directory: string, identity: StoredIdentity): Promise<void> {
+    const { deviceId, enrollUrl, mqttUrl } = identity;
+    const about = JSON.stringify({ deviceId, enrollUrl, mqttUrl }, null, 2);
+    await writeDurably(join(directory, KEY), identity.keyPem, PRIVATE);
+    await writeDurably(join(directory, ROOT), identity.rootPem, PUBLIC);
+    await writeDurably(join(directory, ABOUT), `${about}\n`, PUBLIC);
+    await writeDurably(join(directory, CERTIFICATE), identity.certificatePem, PUBLIC);
+  }
+
   return {
+    keepAside: (former) => named(() => keepAside(former)),
+
     load: () =>
       named(async () => {
         await makePrivateDirectory(dataDir);
@@ -72,18 +93,10 @@ export function fileIdentityStore(dataDir: string): IdentityStore {
 
     commit: (identity) =>
       named(async () => {
-        const { deviceId, enrollUrl, mqttUrl } = identity;
         const draft = at('staged.tmp');
         await rm(draft, { recursive: true, force: true });
         await mkdir(draft, { mode: 0o700 });
-        await writeDurably(join(draft, KEY), identity.keyPem, PRIVATE);
-        await writeDurably(join(draft, ROOT), identity.rootPem, PUBLIC);
-        await writeDurably(
-          join(draft, ABOUT),
-          `${JSON.stringify({ deviceId, enrollUrl, mqttUrl }, null, 2)}\n`,
-          PUBLIC,
-        );
-        await writeDurably(join(draft, CERTIFICATE), identity.certificatePem, PUBLIC);
+        await writeIdentity(draft, identity);
         await rename(draft, at('staged'));
         await syncDirectory(dataDir);
         await rollForward();

@@ -7,7 +7,7 @@ import type { DeviceId } from '../contract/identity.ts';
 import type { RenewalNotice } from '../contract/server-notices.ts';
 import type { DeviceClock } from './device-clock.ts';
 import { asDeviceError, DeviceError } from './device-error.ts';
-import { type DeviceSettings, given } from './device-options.ts';
+import { type DeviceSettings, type EnrollAgainOptions, given } from './device-options.ts';
 import type { DeviceLog, LinkState, StateReason } from './device-state.ts';
 import { enroll, requestRenewal } from './enrollment.ts';
 import { fetchCaCertificates } from './est-client.ts';
@@ -111,11 +111,11 @@ export class IdentityKeeper {
     return this.#renewal;
   }
 
-  enroll(token: string): Promise<void> {
-    return this.#turns.run(() => this.#enroll(token));
+  enroll(token: string, options: EnrollAgainOptions): Promise<void> {
+    return this.#turns.run(() => this.#enroll(token, options));
   }
 
-  async #enroll(token: string): Promise<void> {
+  async #enroll(token: string, { replaceFleet = false }: EnrollAgainOptions): Promise<void> {
     if (this.#ending.signal.aborted) throw new DeviceError('closed');
     const { store, order, standing, uplink } = this.#options;
     const { enrollUrl, rootSha256, mqttUrl, clock, keys } = order;
@@ -126,6 +126,7 @@ export class IdentityKeeper {
       identity = await enroll(store, {
         ...given({ enrollUrl, rootSha256, mqttUrl, clock, keys }),
         token,
+        replaceFleet,
         deviceId: this.deviceId,
         signal: this.#ending.signal,
       });

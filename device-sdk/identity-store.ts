@@ -36,6 +36,8 @@ export interface IdentityStore {
   /** Durable when it resolves: it happens before the request leaves the device. */
   savePending(pending: PendingRequest): Promise<void>;
   dropPending(): Promise<void>;
+  /** Keeps a copy of an identity of another fleet, never over an earlier one. A store without it keeps none. */
+  keepAside?(former: StoredIdentity): Promise<void>;
   /** Replaces identity and pending request in one step: after a crash either the old or the new is found whole. */
   commit(identity: StoredIdentity): Promise<void>;
 }

@@ -9,7 +9,13 @@ export type { Command, CommandHandler, CommandOptions } from './commands.ts';
 export { Device } from './device.ts';
 export type { ClockStatus } from './device-clock.ts';
 export { DeviceError, type DeviceErrorCode } from './device-error.ts';
-export type { DeviceOptions, DeviceSettings, PublishOptions, TelemetryOptions } from './device-options.ts';
+export type {
+  DeviceOptions,
+  DeviceSettings,
+  EnrollAgainOptions,
+  PublishOptions,
+  TelemetryOptions,
+} from './device-options.ts';
 export type { DeviceParsers, DeviceSchema, JsonObject, Parser } from './device-schema.ts';
 export type { DeviceLog, DeviceState, StateListener, StateReason } from './device-state.ts';
 export { type EnrollmentOrder, enrollOnce } from './enrollment.ts';

@@ -15,7 +15,7 @@ export interface AgentClient {
     options: { readonly wait: number | undefined },
   ): Promise<PublishAnswer['body']>;
   renew(): Promise<AgentStatus>;
-  enroll(token: string): Promise<AgentStatus>;
+  enroll(token: string, options: { readonly replaceFleet: boolean }): Promise<AgentStatus>;
 }
 
 const ANSWER_MAX = 64 * 1024;
@@ -59,7 +59,8 @@ export function agentClient(socket: string): AgentClient {
       return ask('POST', `${path}?wait=1&timeout=${wait}`, payload, SILENCE_MS + wait * 1_000);
     },
     renew: () => ask('POST', '/v1/renew'),
-    enroll: (token) => ask('POST', '/v1/enroll', Buffer.from(token, 'utf8')),
+    enroll: (token, { replaceFleet }) =>
+      ask('POST', replaceFleet ? '/v1/enroll?replace-fleet=1' : '/v1/enroll', Buffer.from(token, 'utf8')),
   };
 }
 

@@ -8,7 +8,7 @@ import { askedDelay, backoffDelay } from '../backoff.ts';
 import { Device } from '../device.ts';
 import type { ClockStatus } from '../device-clock.ts';
 import { asDeviceError, DeviceError } from '../device-error.ts';
-import type { PublishOptions, TelemetryOptions } from '../device-options.ts';
+import type { EnrollAgainOptions, PublishOptions, TelemetryOptions } from '../device-options.ts';
 import type { DeviceLog, DeviceState, StateReason } from '../device-state.ts';
 import { fileIdentityStore } from '../file-identity-store.ts';
 import type { OutboxStatus } from '../outbox.ts';
@@ -174,7 +174,7 @@ export class AgentDevice {
   }
 
   /** Enrolls with this token: the first time, or again under its own name. The token is not kept. */
-  async enroll(token: string): Promise<void> {
+  async enroll(token: string, options: EnrollAgainOptions = {}): Promise<void> {
     const before = await this.#turns.run(async () => {
       if (this.#device !== undefined) return this.#device;
       const stamp = await stampOf(this.#options.settings.tokenFile);
@@ -184,7 +184,7 @@ export class AgentDevice {
       if (!this.#ending.signal.aborted) this.#tryLater(stamp);
       throw error;
     });
-    await before?.enroll(token);
+    await before?.enroll(token, options);
   }
 
   async close(): Promise<void> {

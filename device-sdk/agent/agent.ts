@@ -36,9 +36,15 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const { settings, schedule, log, manager } = options;
   const board = new CommandBoard({ timeout: settings.commandTimeout * 1_000, schedule });
   const device = new AgentDevice({ ...options, board });
-  const doors: Door[] = [
-    await openHttpDoor({ socket: settings.socket, socketMode: settings.socketMode, device, board, schedule }),
-  ];
+  const { socket, socketMode, controlSocket } = settings;
+  const doors: Door[] = [await openHttpDoor({ socket, socketMode, isControl: false, device, board, schedule })];
+  try {
+    const owners = { socket: controlSocket, socketMode: 0o600, isControl: true };
+    doors.push(await openHttpDoor({ ...owners, device, board, schedule }));
+  } catch (error) {
+    await Promise.all(doors.map((door) => door.close()));
+    throw error;
+  }
   let mqttPort: number | undefined;
   if (settings.listen !== undefined) {
     try {

@@ -23,7 +23,7 @@ it('holds so many connections of applications at once, and closes one more unhea
   const socket = join(temporaryDirectory(), 'device.sock');
   const board = new CommandBoard({ timeout: 1_000, schedule: realTimers });
   const device = {} as AgentDevice; // nothing is asked of it
-  const door = await openHttpDoor({ socket, socketMode: 0o600, device, board, schedule: realTimers });
+  const door = await openHttpDoor({ socket, socketMode: 0o600, isControl: false, device, board, schedule: realTimers });
   onTestFinished(() => door.close());
   const held: Socket[] = [];
   while (held.length < CONNECTIONS) held.push(await connected(socket));

@@ -14,11 +14,14 @@ import { PAYLOAD_MAX } from '../payload.ts';
 import type { Schedule } from '../schedule.ts';
 import type { AgentDevice } from './agent-device.ts';
 import type { CommandBoard } from './command-board.ts';
+import { openPrivateDirectory } from './private-directory.ts';
 import { carryOut, publishRequest } from './publish-request.ts';
 
 export interface HttpDoorOptions {
   readonly socket: string;
   readonly socketMode: number;
+  /** Whether this is the owner's socket, the only one at which the identity is changed. */
+  readonly isControl: boolean;
   readonly device: AgentDevice;
   readonly board: CommandBoard;
   readonly schedule: Schedule;
@@ -31,14 +34,15 @@ export interface Door {
 /** Of all applications: each may hold a payload, and an answer that it waits for. */
 const CONNECTIONS_MAX = 256;
 const TOKEN_MAX = 4_096;
-const PATHS =
-  '/v1/status, /v1/telemetry/STREAM, /v1/events/TYPE, /v1/commands, /v1/responses/ID, /v1/renew or /v1/enroll';
+const PATHS = '/v1/status, /v1/telemetry/STREAM, /v1/events/TYPE, /v1/commands or /v1/responses/ID';
+const CONTROL_PATHS = '/v1/status, /v1/renew or /v1/enroll';
 /** Bytes of commands that one application has not read yet, before it gets no more of them. */
 const UNREAD_MAX = 1024 * 1024;
 
 /** Rejects with the system's error, or when another agent answers at this socket. */
 export async function openHttpDoor(options: HttpDoorOptions): Promise<Door> {
-  mkdirSync(dirname(options.socket), { recursive: true, mode: 0o755 });
+  if (options.isControl) openPrivateDirectory(dirname(options.socket));
+  else mkdirSync(dirname(options.socket), { recursive: true, mode: 0o755 });
   await removeStaleSocket(options.socket);
   const server = createServer({ requestTimeout: 30_000, headersTimeout: 10_000 }, (request, response) => {
     void answer(request, response, options);
@@ -71,17 +75,18 @@ async function answer(request: IncomingMessage, response: ServerResponse, option
   }
 }
 
-async function route(
-  request: IncomingMessage,
-  response: ServerResponse,
-  { device, board, schedule }: HttpDoorOptions,
-): Promise<void> {
+async function route(request: IncomingMessage, response: ServerResponse, options: HttpDoorOptions): Promise<void> {
+  const { device, board, schedule, isControl } = options;
   const url = new URL(request.url ?? '/', 'http://device');
   const [, subject, name = ''] = /^\/v1\/([a-z]+)(?:\/([^/]+))?$/.exec(url.pathname) ?? [];
   const asked = `${request.method} ${subject}`;
   const isNamed = name !== '';
   if (asked === 'GET status' && !isNamed) {
     sendJson(response, 200, await device.status());
+  } else if (isControl) {
+    await control(asked, isNamed, url.searchParams, request, response, device);
+  } else if (asked === 'POST renew' || asked === 'POST enroll') {
+    throw new DeviceError('owner_required', { status: 403 });
   } else if (asked === 'GET commands' && !isNamed) {
     sendCommands(request, response, board);
   } else if ((asked === 'POST telemetry' || asked === 'POST events') && isNamed) {
@@ -95,15 +100,29 @@ async function route(
       throw new DeviceError('not_found', { reason: 'no command of this id waits for an answer', status: 404 });
     }
     sendJson(response, 202, { state: 'answered' });
-  } else if (asked === 'POST renew' && !isNamed) {
-    await device.renew();
-    sendJson(response, 200, await device.status());
-  } else if (asked === 'POST enroll' && !isNamed) {
-    await device.enroll((await bodyOf(request, TOKEN_MAX)).toString('utf8').trim());
-    sendJson(response, 200, await device.status());
   } else {
     throw new DeviceError('not_found', { reason: `expected ${PATHS}`, status: 404 });
   }
+}
+
+/** What changes the identity. */
+async function control(
+  asked: string,
+  isNamed: boolean,
+  query: URLSearchParams,
+  request: IncomingMessage,
+  response: ServerResponse,
+  device: AgentDevice,
+): Promise<void> {
+  if (asked === 'POST renew' && !isNamed) {
+    await device.renew();
+  } else if (asked === 'POST enroll' && !isNamed) {
+    const token = (await bodyOf(request, TOKEN_MAX)).toString('utf8').trim();
+    await device.enroll(token, { replaceFleet: query.get('replace-fleet') === '1' });
+  } else {
+    throw new DeviceError('not_found', { reason: `expected ${CONTROL_PATHS}`, status: 404 });
+  }
+  sendJson(response, 200, await device.status());
 }
 
 /** One command a line, for as long as the application stays. */
@@ -162,6 +181,7 @@ const STATUSES: Readonly<Record<string, number>> = {
   queue_unwritable: 507,
   message_dropped: 409,
   device_revoked: 403,
+  fleet_differs: 409,
   token_malformed: 400,
   token_required: 400,
 };

@@ -1,22 +1,24 @@
 /** The program `rollcall-device`: reads its command line, does one thing, and says in one line when it can't. */
 
 import { readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { jsonText, visibleLines } from '../../output/escape.ts';
 import { OutputLost, READER_GONE_EXIT } from '../../output/standard-output.ts';
 import { standardError, standardOutput } from '../../output/standard-streams.ts';
 import { asDeviceError, DeviceError } from '../device-error.ts';
-import { enrollOnce } from '../enrollment.ts';
+import { enroll as enrollAnew, enrollOnce, requireSameFleet } from '../enrollment.ts';
 import { fileIdentityStore } from '../file-identity-store.ts';
 import manifest from '../package.json' with { type: 'json' };
 import { PAYLOAD_MAX } from '../payload.ts';
 import { realTimers } from '../schedule.ts';
 import { startAgent } from './agent.ts';
-import { agentClient } from './agent-client.ts';
+import { type AgentClient, agentClient } from './agent-client.ts';
 import type { AgentStatus } from './agent-device.ts';
 import { agentLog } from './agent-log.ts';
 import { examine, type Finding } from './doctor.ts';
 import { publishPatiently } from './patient-publish.ts';
+import { requireOwnDirectory } from './private-directory.ts';
 import { DEFAULT_PATIENCE_S, PATIENCE_MAX_S, parsePatience } from './publish-request.ts';
 import { serviceManager } from './service-manager.ts';
 import { type AgentSettings, readSettings, SETTINGS_FILE, SettingsError } from './settings.ts';
@@ -27,6 +29,7 @@ usage: rollcall-device COMMAND [options]
 
   run                         enroll if need be, connect, and serve applications on this machine
   enroll [--token @FILE | -]  exchange a bootstrap token for an identity, also after a revocation
+    --replace-fleet           move to another fleet; the identity of the former one is kept aside
   status                      what the running agent does
   publish STREAM [PAYLOAD|-]  publish telemetry through the running agent
     --wait                    until the device is enrolled and connected, and the broker has stored it
@@ -56,6 +59,7 @@ interface Invocation {
   /** Seconds, or undefined when nothing is waited for. */
   readonly wait: number | undefined;
   readonly token: string | undefined;
+  readonly replaceFleet: boolean;
 }
 
 const COMMANDS: Readonly<Record<string, (invocation: Invocation) => Promise<number>>> = {
@@ -79,8 +83,8 @@ export async function main(argv: readonly string[]): Promise<number> {
     if (command === undefined) {
       throw new UsageError(`expected one of ${Object.keys(COMMANDS).join(', ')}, found ${JSON.stringify(name)}`);
     }
-    const { json = false, token, config } = values;
-    return await command({ args, settings: readSettings(config), json, wait: patienceOf(values), token });
+    const { json = false, token, config, 'replace-fleet': replaceFleet = false } = values;
+    return await command({ args, settings: readSettings(config), json, wait: patienceOf(values), token, replaceFleet });
   } catch (thrown) {
     if (thrown instanceof OutputLost) return outputLost(thrown);
     const isMisuse = thrown instanceof UsageError || thrown instanceof SettingsError;
@@ -98,6 +102,7 @@ function readCommandLine(argv: readonly string[]) {
       options: {
         config: { type: 'string' },
         token: { type: 'string' },
+        'replace-fleet': { type: 'boolean' },
         json: { type: 'boolean' },
         wait: { type: 'boolean' },
         timeout: { type: 'string' },
@@ -147,17 +152,23 @@ async function run({ args, settings }: Invocation): Promise<number> {
   return 0;
 }
 
-async function enroll({ args, settings, json, token }: Invocation): Promise<number> {
+async function enroll({ args, settings, json, token, replaceFleet }: Invocation): Promise<number> {
   none(args);
   const text = readToken(token ?? `@${settings.tokenFile}`);
-  const agent = agentClient(settings.socket);
-  if (await isRunning(settings)) return tell(await agent.enroll(text), json);
-  const identity = await enrollOnce(fileIdentityStore(settings.state), {
+  if (await isRunning(settings)) {
+    return tell(await controlClient(settings).enroll(text, { replaceFleet }), json);
+  }
+  const store = fileIdentityStore(settings.state);
+  const order = {
     token: text,
+    replaceFleet,
     ...(settings.id !== undefined && { deviceId: settings.id }),
     ...(settings.enroll !== undefined && { enrollUrl: settings.enroll }),
     ...(settings.broker !== undefined && { mqttUrl: settings.broker }),
-  });
+  };
+  // An identity that exists stays; a token of another fleet must not look as if it had been used.
+  if (!replaceFleet) await requireSameFleet(store, order);
+  const identity = await (replaceFleet ? enrollAnew : enrollOnce)(store, order);
   const { deviceId: device, enrollUrl, mqttUrl: broker } = identity;
   return say(
     json
@@ -192,7 +203,7 @@ async function publish({ args, settings, json, wait }: Invocation): Promise<numb
 
 async function renew({ args, settings, json }: Invocation): Promise<number> {
   none(args);
-  return tell(await agentClient(settings.socket).renew(), json);
+  return tell(await controlClient(settings).renew(), json);
 }
 
 /** 0 when nothing has failed. */
@@ -233,12 +244,19 @@ function tell(agent: AgentStatus, json: boolean): number {
   );
 }
 
+function controlClient({ controlSocket, state }: AgentSettings): AgentClient {
+  requireOwnDirectory(dirname(controlSocket), state);
+  return agentClient(controlSocket);
+}
+
 async function isRunning({ socket }: AgentSettings): Promise<boolean> {
   try {
     await agentClient(socket).status();
     return true;
   } catch (error) {
-    return !(error instanceof DeviceError && error.code === 'agent_absent');
+    if (!(error instanceof DeviceError) || error.code !== 'agent_absent') return true;
+    // Whoever may not ask whether an agent runs must not enroll beside it.
+    return (error.cause as NodeJS.ErrnoException | undefined)?.code === 'EACCES';
   }
 }
 

@@ -4,6 +4,7 @@
  */
 
 import { readFileSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { type DeviceId, NAME_RULE, parseDeviceId } from '../../contract/identity.ts';
 import { parseEnrollUrl, parseMqttUrl } from '../../contract/server-urls.ts';
 import type { MessageKeys } from '../open-outbox.ts';
@@ -11,6 +12,7 @@ import type { MessageKeys } from '../open-outbox.ts';
 /** Where the package's installer puts the settings. */
 export const SETTINGS_FILE = '/etc/rollcall-device/device.conf';
 
+const SOCKET_PATH_MAX = 107;
 const FILE_MAX_BYTES = 64 * 1024;
 
 const MESSAGE_KEYS = ['automatic', 'none'] as const satisfies readonly MessageKeys[];
@@ -36,6 +38,8 @@ export interface AgentSettings {
   readonly broker: string | undefined;
   /** The unix socket for applications on this machine. */
   readonly socket: string;
+  /** The unix socket of the owner: enroll and renew. In a directory of mode 0700. */
+  readonly controlSocket: string;
   /** Who may use the socket besides the agent's user: its group, or everyone on this machine. */
   readonly socketMode: number;
   /** Where plain MQTT is spoken with applications on this machine; undefined: nowhere. */
@@ -56,6 +60,7 @@ const DEFAULTS: AgentSettings = {
   enroll: undefined,
   broker: undefined,
   socket: '/run/rollcall-device/device.sock',
+  controlSocket: '/run/rollcall-device/control/agent.sock',
   socketMode: 0o660,
   listen: undefined,
   queueBytes: 64 * 1024 * 1024,
@@ -89,11 +94,8 @@ const READERS: Readonly<Record<string, (text: string, settings: Written) => stri
     const value = parseMqttUrl(text);
     return value === undefined ? { expected: 'mqtts://HOST:PORT' } : { value };
   }),
-  socket: setting('socket', (text) => {
-    const read = path(text);
-    // The kernel's own bound (108 with the NUL at its end) would show as a connection that is refused.
-    return Buffer.byteLength(text) > 107 ? { expected: 'a path of at most 107 bytes' } : read;
-  }),
+  socket: setting('socket', socketPath),
+  'control-socket': setting('controlSocket', socketPath),
   'socket-mode': setting('socketMode', (text) =>
     /^0?6[06][06]$/.test(text) ? { value: Number.parseInt(text, 8) } : { expected: '600, 660 or 666' },
   ),
@@ -126,7 +128,13 @@ export function parseSettings(text: string, file: string): AgentSettings {
     const expected = read(trimmed.slice(equals + 1).trim(), written);
     if (expected !== undefined) throw new SettingsError(`${where}: ${name}: expected ${expected}`);
   }
-  return { ...DEFAULTS, ...written };
+  const settings = { ...DEFAULTS, ...written };
+  if (written.socket === undefined || written.controlSocket !== undefined) return settings;
+  const beside = join(dirname(written.socket), 'control/agent.sock');
+  if (Buffer.byteLength(beside) <= SOCKET_PATH_MAX) return { ...settings, controlSocket: beside };
+  throw new SettingsError(
+    `${file}: expected control-socket, because ${beside} is longer than ${SOCKET_PATH_MAX} bytes`,
+  );
 }
 
 /** The settings of a file; the defaults when the file that is always looked for isn't there. */
@@ -154,6 +162,13 @@ function setting<Name extends keyof AgentSettings>(
     (settings as Record<string, unknown>)[name] = reading.value;
     return undefined;
   };
+}
+
+/** The kernel's own bound (108 with the NUL at its end) would show as a connection that is refused. */
+function socketPath(text: string): Reading<string> {
+  return Buffer.byteLength(text) > SOCKET_PATH_MAX
+    ? { expected: `a path of at most ${SOCKET_PATH_MAX} bytes` }
+    : path(text);
 }
 
 function path(text: string): Reading<string> {
