@@ -1,6 +1,7 @@
 /** A backup of a data directory that somebody writes, and what is refused instead of restored. */
 
 import { spawnSync } from 'node:child_process';
+import { generateKeyPairSync, sign } from 'node:crypto';
 import {
   cpSync,
   existsSync,
@@ -21,6 +22,8 @@ import { restore } from './restore.ts';
 import { readRestoredNote, removeRestoredNote } from './restored-note.ts';
 
 const NOW = Date.UTC(2030, 0, 1);
+const OPERATOR_KEY = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+const OPERATOR = { sign: async (bytes: Uint8Array) => sign('sha256', bytes, OPERATOR_KEY.privateKey) };
 const PASSPHRASE = 'correct horse battery';
 const CERTIFICATE = readFileSync(new URL('../test/testkit/a-root.pem', import.meta.url), 'utf8');
 
@@ -45,9 +48,23 @@ function fleet(parent = temporaryDirectory()) {
   registry.exec('INSERT INTO numbers VALUES (1), (2)');
   const file = join(parent, 'fleet.backup');
   const take = (passphrase?: string) =>
-    backUp({ data, file, version: '1', now: () => NOW, ...(passphrase !== undefined && { passphrase }) });
+    backUp({
+      data,
+      file,
+      version: '1',
+      now: () => NOW,
+      protection: passphrase === undefined ? { signer: OPERATOR } : { passphrase },
+      auditHead: () => null,
+    });
   const bring = (target: string, more: { passphrase?: string; authority?: string } = {}) =>
-    restore({ file, data: join(parent, target), now: () => NOW + 1000, ...more });
+    restore({
+      file,
+      data: join(parent, target),
+      now: () => NOW + 1000,
+      trust: { roots: [], keys: [OPERATOR_KEY.publicKey] },
+      auditHead: () => null,
+      ...more,
+    });
   return { parent, data, file, registry, open, take, bring };
 }
 
@@ -74,22 +91,25 @@ describe('a backup', () => {
     expect(existsSync(elsewhere)).toBe(false);
   });
 
-  it('holds what was committed, is an archive that tar can read, and comes back as a data directory', () => {
+  it('holds what was committed, is an archive that tar can read, and comes back as a data directory', async () => {
     const { parent, file, registry, open, take, bring } = fleet();
     const segment = open('telemetry/00000001-2030-01-01.db');
     segment.exec('INSERT INTO numbers VALUES (5)');
     segment.pragma('wal_checkpoint(TRUNCATE)');
     registry.exec('BEGIN; INSERT INTO numbers VALUES (3)'); // not committed yet
-    const { files } = take(PASSPHRASE);
+    const { files } = await take(PASSPHRASE);
     expect(files.map(({ name }) => name)).toEqual([
       'trust-bundle.pem',
       'sinks/one.position',
       'telemetry/00000001-2030-01-01.db',
       'registry.db',
-      'secrets.sealed',
     ]);
     const listed = spawnSync('tar', ['-tf', file], { encoding: 'utf8' });
-    expect(listed.stdout.trim().split('\n')).toEqual([...files.map(({ name }) => name), 'manifest.json']);
+    expect(listed.stdout.trim().split('\n')).toEqual([
+      ...files.map(({ name }) => name),
+      'manifest.json',
+      'secrets.encrypted',
+    ]);
     expect(statSync(file).mode & 0o777).toBe(0o600);
 
     bring('copy', { passphrase: PASSPHRASE });
@@ -107,20 +127,20 @@ describe('a backup', () => {
     expect(readRestoredNote(copy)).toBeUndefined();
   });
 
-  it('holds no key in the open, with a passphrase or without', () => {
+  it('holds no key in the open, with a passphrase or without', async () => {
     const { file, take } = fleet();
-    take(PASSPHRASE);
+    await take(PASSPHRASE);
     const [sealed, secret] = [readFileSync(file), Buffer.from('the secret of')];
     expect(sealed.includes(secret)).toBe(false);
     expect(sealed.includes(secret.toString('base64').slice(0, 16))).toBe(false);
     const other = fleet();
-    other.take();
+    await other.take();
     expect(readFileSync(other.file).includes(secret)).toBe(false);
   });
 
-  it('without keys is restored with a copy of them, and with those of no other fleet', () => {
+  it('without keys is restored with a copy of them, and with those of no other fleet', async () => {
     const { parent, data, take, bring } = fleet();
-    take();
+    await take();
     expect(() => bring('copy')).toThrow(expect.objectContaining({ code: 'usage' }));
     const other = join(parent, 'other-ca');
     mkdirSync(other);
@@ -131,9 +151,9 @@ describe('a backup', () => {
     expect(readdirSync(join(parent, 'copy/ca'))).toEqual(['root.key', 'root.pem']);
   });
 
-  it('is refused when it was cut, when a byte changed, with another passphrase, and where something is', () => {
+  it('is refused when it was cut, when a byte changed, with another passphrase, and where something is', async () => {
     const { parent, data, file, take, bring } = fleet();
-    take(PASSPHRASE);
+    await take(PASSPHRASE);
     const whole = readFileSync(file);
     const unusable = expect.objectContaining({ code: 'backup_unusable' });
     writeFileSync(file, whole.subarray(0, whole.length / 2));
@@ -150,10 +170,10 @@ describe('a backup', () => {
     );
     expect(readdirSync(parent).sort()).toEqual(['data', 'fleet.backup']);
     expect(numbersIn(join(data, 'registry.db'))).toEqual([1, 2]);
-    expect(() => take()).toThrow(expect.objectContaining({ code: 'backup_exists' }));
+    await expect(take()).rejects.toThrow(expect.objectContaining({ code: 'backup_exists' }));
   });
 
-  it('onto a full disk says so, and leaves nothing there', (context) => {
+  it('onto a full disk says so, and leaves nothing there', async (context) => {
     const disk = temporaryDirectory();
     const { status } = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=300k', 'tmpfs', disk]);
     if (status !== 0) return context.skip('mounting needs more rights than this user has');
@@ -162,11 +182,23 @@ describe('a backup', () => {
     });
     const { data, registry } = fleet();
     registry.exec('CREATE TABLE large (bytes BLOB); INSERT INTO large VALUES (zeroblob(400000))');
-    const act = () => backUp({ data, file: join(disk, 'b'), version: '1', now: () => NOW });
-    expect(act).toThrow(expect.objectContaining({ code: 'backup_failed', detail: expect.stringContaining('no room') }));
+    const act = () =>
+      backUp({
+        data,
+        file: join(disk, 'b'),
+        version: '1',
+        now: () => NOW,
+        protection: { passphrase: PASSPHRASE },
+        auditHead: () => null,
+      });
+    await expect(act()).rejects.toThrow(
+      expect.objectContaining({ code: 'backup_failed', detail: expect.stringContaining('no room') }),
+    );
     expect(readdirSync(disk)).toEqual([]);
     registry.pragma('wal_checkpoint(TRUNCATE)'); // now the file itself is read, and the archive is what doesn't fit
-    expect(act).toThrow(expect.objectContaining({ code: 'backup_failed', detail: expect.stringContaining('no room') }));
+    await expect(act()).rejects.toThrow(
+      expect.objectContaining({ code: 'backup_failed', detail: expect.stringContaining('no room') }),
+    );
     expect(readdirSync(disk)).toEqual([]);
   });
 });

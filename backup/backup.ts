@@ -6,13 +6,16 @@
 import { createHash } from 'node:crypto';
 import { closeSync, fstatSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import type { Database } from 'better-sqlite3';
 import { Problem } from '../contract/problem.ts';
 import { syncDirectory } from '../sqlite/sync-directory.ts';
+import { sha256Of } from './authentication.ts';
 import { contentsOf } from './contents.ts';
 import { atOneMoment, isDatabase } from './database-copy.ts';
-import { MANIFEST, type Manifest, SEALED } from './manifest.ts';
-import { readManifest } from './reading.ts';
-import { seal } from './secrets.ts';
+import { type AuditHead, ENCRYPTED, MANIFEST, type ProvenManifest, SIGNATURE } from './manifest.ts';
+import { readBackup } from './reading.ts';
+import { encrypt } from './secrets.ts';
+import { type BackupSigner, signManifest } from './signature.ts';
 import { bytesOf, TarWriter } from './tar.ts';
 
 export interface BackupOptions {
@@ -20,14 +23,17 @@ export interface BackupOptions {
   readonly data: string;
   /** Must not exist. */
   readonly file: string;
-  /** Seals the private keys; without it they stay out. */
-  readonly passphrase?: string;
+  /** Encrypts the private keys and proves the rest, or signs a backup without keys. */
+  readonly protection: { readonly passphrase: string } | { readonly signer: BackupSigner };
+  /** Of a registry; null for one that has no chained audit. */
+  readonly auditHead: (registry: Database) => AuditHead | null;
   readonly version: string;
   readonly now: () => number;
 }
 
 /** Throws Problem `data_directory_unusable`, `backup_exists` or `backup_failed`; then there is no file. */
-export function backUp({ data, file, passphrase, version, now }: BackupOptions): Manifest {
+export async function backUp(options: BackupOptions): Promise<ProvenManifest> {
+  const { data, file, now } = options;
   const target = resolve(file);
   expectFleet(data);
   if (statSync(target, { throwIfNoEntry: false }) !== undefined) throw new Problem('backup_exists', { reason: target });
@@ -38,11 +44,11 @@ export function backUp({ data, file, passphrase, version, now }: BackupOptions):
   try {
     removeDrafts();
     const descriptor = openSync(partial, 'wx+', 0o600);
-    let manifest: Manifest;
+    let manifest: ProvenManifest;
     try {
-      manifest = write({ descriptor, draft, data, passphrase, version, takenAt: now() });
+      manifest = await write({ ...options, descriptor, draft, takenAt: now() });
       fsyncSync(descriptor);
-      readManifest(descriptor); // what was written is what can be read, byte for byte
+      expectAsWritten(descriptor);
     } finally {
       closeSync(descriptor);
     }
@@ -56,18 +62,23 @@ export function backUp({ data, file, passphrase, version, now }: BackupOptions):
   }
 }
 
-interface Writing {
+/** What was written is what can be read, byte for byte. */
+function expectAsWritten(descriptor: number): void {
+  const { files, bytes } = readBackup(descriptor);
+  for (const file of files) for (const _ of bytes(file));
+}
+
+interface Writing extends BackupOptions {
   readonly descriptor: number;
   readonly draft: string;
-  readonly data: string;
-  readonly passphrase: string | undefined;
-  readonly version: string;
   readonly takenAt: number;
 }
 
-function write({ descriptor, draft, data, passphrase, version, takenAt }: Writing): Manifest {
+async function write(writing: Writing): Promise<ProvenManifest> {
+  const { descriptor, draft, data, protection, version, takenAt } = writing;
+  let auditHead: AuditHead | null = null;
   const tar = new TarWriter(descriptor);
-  const files: Manifest['files'][number][] = [];
+  const files: ProvenManifest['files'][number][] = [];
   const add = (name: string, size: number, chunks: Iterable<Uint8Array>) => {
     const hash = createHash('sha256');
     const hashed = function* () {
@@ -92,21 +103,29 @@ function write({ descriptor, draft, data, passphrase, version, takenAt }: Writin
     const path = join(data, name);
     try {
       if (name.endsWith('.damaged') || !isDatabase(path)) addFile(name, path);
-      else atOneMoment(path, draft, (still) => addFile(name, still));
+      else
+        atOneMoment(path, draft, (still, moment) => {
+          if (name === 'registry.db') auditHead = writing.auditHead(moment);
+          addFile(name, still);
+        });
     } catch (error) {
       if (!isGone(path)) throw error; // retention may remove a day meanwhile
     }
-    rmSync(draft, { force: true });
+    for (const path of [draft, `${draft}-wal`, `${draft}-shm`]) rmSync(path, { force: true });
   }
-  if (passphrase !== undefined) {
+  const manifest: ProvenManifest = { format: 2, version, takenAt: new Date(takenAt).toISOString(), auditHead, files };
+  const manifestText = Buffer.from(`${JSON.stringify(manifest, undefined, 2)}\n`);
+  const addUnlisted = (name: string, bytes: Buffer) =>
+    tar.add(name, { size: bytes.length, modifiedAt: takenAt }, [bytes]);
+  addUnlisted(MANIFEST, manifestText);
+  if ('passphrase' in protection) {
     // Listed only now: the registry that was copied knows no key that isn't here.
     const secrets = contentsOf(data).secrets.map((name) => [name, readFileSync(join(data, name), 'base64')]);
-    const sealed = seal(Buffer.from(JSON.stringify(Object.fromEntries(secrets))), passphrase);
-    add(SEALED, sealed.length, [sealed]);
+    const plain = { manifest: sha256Of(manifestText), auditHead, files: Object.fromEntries(secrets) };
+    addUnlisted(ENCRYPTED, encrypt(Buffer.from(JSON.stringify(plain)), protection.passphrase));
+  } else {
+    addUnlisted(SIGNATURE, await signManifest(manifestText, protection.signer));
   }
-  const manifest: Manifest = { format: 1, version, takenAt: new Date(takenAt).toISOString(), files };
-  const text = Buffer.from(`${JSON.stringify(manifest, undefined, 2)}\n`);
-  tar.add(MANIFEST, { size: text.length, modifiedAt: takenAt }, [text]);
   tar.end();
   return manifest;
 }

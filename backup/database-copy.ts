@@ -3,7 +3,8 @@
  * serves nothing: it reads files by descriptors of its own, which end the locks of every connection in its process.
  */
 
-import { closeSync, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, openSync, readSync, rmSync, statSync } from 'node:fs';
+import type { Database } from 'better-sqlite3';
 import { Problem } from '../contract/problem.ts';
 import { openDatabaseToRead, soundnessOf } from '../sqlite/database-file.ts';
 
@@ -21,17 +22,17 @@ export function isDatabase(file: string): boolean {
 }
 
 /**
- * Calls `use` with a file that doesn't change meanwhile. A file without a log is read as it lies: while a transaction reads it
+ * Calls `use` with a file that doesn't change meanwhile, and a connection that reads the same moment. A file without a log is read as it lies: while a transaction reads it
  * and finds no log, nobody may write into it (SQLite, "WAL-mode file format", section 2.3.1). Of any other a copy is made at
  * `draft`, which must not exist and is left to the caller. Throws what SQLite throws.
  */
-export function atOneMoment(file: string, draft: string, use: (still: string) => void): void {
+export function atOneMoment(file: string, draft: string, use: (still: string, moment: Database) => void): void {
   const database = openDatabaseToRead(file, BUSY_TIMEOUT_MS);
   try {
     database.exec('BEGIN');
     database.pragma('schema_version'); // a transaction begins with the first look
     if ((statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0) === 0) {
-      use(file);
+      use(file, database);
       database.exec('COMMIT');
       return;
     }
@@ -42,7 +43,13 @@ export function atOneMoment(file: string, draft: string, use: (still: string) =>
   } finally {
     database.close();
   }
-  use(draft);
+  const copy = openDatabaseToRead(draft);
+  try {
+    use(draft, copy);
+  } finally {
+    copy.close();
+    for (const beside of ['-wal', '-shm']) rmSync(`${draft}${beside}`, { force: true });
+  }
 }
 
 /** Reads the whole file. Throws Problem `backup_unusable`. */

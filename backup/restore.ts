@@ -1,6 +1,6 @@
 /**
  * Makes a data directory of a backup: all of it or nothing, beside its place and renamed into it. A fleet without its keys would
- * start with new ones and know none of its devices, so they must come along: sealed in the backup, or as a copy of `ca/`.
+ * start with new ones and know none of its devices, so they must come along: encrypted in the backup, or as a copy of `ca/`.
  */
 
 import { X509Certificate } from 'node:crypto';
@@ -18,53 +18,72 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join, normalize, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { Problem } from '../contract/problem.ts';
 import { syncDirectory } from '../sqlite/sync-directory.ts';
+import { isArchivePath } from './archive-path.ts';
+import { type AuthenticatedBackup, authenticate, isSameHead } from './authentication.ts';
 import { expectSound, isDatabase } from './database-copy.ts';
-import { type Manifest, SEALED, secretsSchema } from './manifest.ts';
-import { readManifest } from './reading.ts';
+import { type AuditHead, ENCRYPTED_FORMAT_1, type Manifest } from './manifest.ts';
+import { isEncrypted, type ReadBackup, readBackup } from './reading.ts';
 import { RESTORED_NOTE } from './restored-note.ts';
-import { unseal } from './secrets.ts';
-import { bytesOf, type TarEntry } from './tar.ts';
+import type { BackupTrust } from './signature.ts';
 
 export interface RestoreOptions {
   readonly file: string;
   /** Must not exist, or be empty. */
   readonly data: string;
-  /** Of keys that are sealed in the backup. */
+  /** Of a backup with keys. */
   readonly passphrase?: string;
-  /** A copy of `ca/`, for a backup without keys. */
+  /** A copy of `ca/`, for a backup without keys. Its roots are believed. */
   readonly authority?: string;
+  /** Whose signatures are believed beside that. */
+  readonly trust?: BackupTrust;
+  /** Restores what nothing proves. */
+  readonly acceptUnauthenticated?: boolean;
+  /** Of a restored registry, after all of it was checked; null for one that has no chained audit. Throws Problem `backup_unusable`. */
+  readonly auditHead: (file: string) => AuditHead | null;
   readonly now: () => number;
 }
 
-/** Throws Problem `backup_unusable` or `data_directory_unusable`; then the directory is as it was. */
-export function restore(options: RestoreOptions): Manifest {
+export interface Restored {
+  readonly manifest: Manifest;
+  readonly provenBy: AuthenticatedBackup['provenBy'];
+}
+
+/** Throws Problem `backup_unusable`, `backup_unauthenticated` or `data_directory_unusable`; then the directory is as it was. */
+export function restore(options: RestoreOptions): Restored {
   const target = resolve(options.data);
   expectEmpty(target);
   const descriptor = openBackup(options.file);
   const draft = `${target}.partial`;
   try {
-    const { manifest, entries } = readManifest(descriptor);
-    expectKeys(options, entries);
+    const backup = readBackup(descriptor);
+    expectKeys(options, backup);
+    const { manifest } = backup;
+    const { provenBy, secrets } = authenticate(backup, {
+      passphrase: options.passphrase,
+      trust: trustOf(options),
+      acceptUnauthenticated: options.acceptUnauthenticated ?? false,
+    });
     rmSync(draft, { recursive: true, force: true });
     mkdirSync(draft, { recursive: true, mode: 0o700 });
-    for (const { name, at, size } of entries.values()) {
-      if (name !== SEALED) put(draft, name, bytesOf(descriptor, at, size));
+    const files = backup.files.filter(({ name }) => name !== ENCRYPTED_FORMAT_1 && name !== RESTORED_NOTE);
+    for (const file of files) put(draft, file.name, backup.bytes(file));
+    putKeys(draft, options, secrets);
+    for (const { name } of files) {
+      if (!name.endsWith('.damaged') && isDatabase(join(draft, name))) expectSound(join(draft, name));
     }
-    putKeys(draft, options, descriptor, entries.get(SEALED));
-    for (const { name } of manifest.files) {
-      if (name !== SEALED && !name.endsWith('.damaged') && isDatabase(join(draft, name)))
-        expectSound(join(draft, name));
-    }
+    expectAudit(manifest, options.auditHead(join(draft, 'registry.db')));
+    // A connection that only reads may leave them.
+    for (const beside of ['-wal', '-shm']) rmSync(join(draft, `registry.db${beside}`), { force: true });
     const note = { takenAt: manifest.takenAt, restoredAt: new Date(options.now()).toISOString() };
     put(draft, RESTORED_NOTE, [Buffer.from(`${JSON.stringify(note)}\n`)]);
     syncDirectory(draft);
     if (statSync(target, { throwIfNoEntry: false }) !== undefined) rmdirSync(target);
     renameSync(draft, target);
     syncDirectory(dirname(target));
-    return manifest;
+    return { manifest, provenBy };
   } catch (error) {
     rmSync(draft, { recursive: true, force: true });
     if (error instanceof Problem) throw error;
@@ -89,21 +108,39 @@ function expectEmpty(target: string): void {
   throw unusableDirectory(target, 'expected an empty directory or none, found something');
 }
 
-function expectKeys({ passphrase, authority }: RestoreOptions, entries: ReadonlyMap<string, TarEntry>): void {
-  const isSealed = entries.has(SEALED);
-  if (isSealed && passphrase === undefined && authority === undefined) {
-    throw new Problem('usage', { detail: 'the keys are sealed in this backup: expected --passphrase-file FILE' });
+function expectKeys({ passphrase, authority }: RestoreOptions, backup: ReadBackup): void {
+  const hasKeys = isEncrypted(backup);
+  if (hasKeys && passphrase === undefined && authority === undefined) {
+    throw new Problem('usage', { detail: 'the keys are encrypted in this backup: expected --passphrase-file FILE' });
   }
-  if (!isSealed && authority === undefined) {
+  if (!hasKeys && authority === undefined) {
     throw new Problem('usage', {
       detail: "this backup holds no keys: expected --ca DIR, a copy of the fleet's ca directory",
     });
   }
 }
 
+/** The roots of the keys that come along, and whom the operator named. */
+function trustOf({ authority, trust }: RestoreOptions): BackupTrust {
+  const roots =
+    authority === undefined
+      ? []
+      : readdirSync(authority)
+          .filter((name) => /^root(?:-[0-9a-f]{8})?\.pem$/.test(name))
+          .map((name) => new X509Certificate(readFileSync(join(authority, name))));
+  return { roots: [...roots, ...(trust?.roots ?? [])], keys: trust?.keys ?? [] };
+}
+
+function expectAudit(manifest: Manifest, found: AuditHead | null): void {
+  if (manifest.format === 1 || isSameHead(manifest.auditHead, found)) return;
+  throw new Problem('backup_unusable', {
+    detail: `expected an audit up to entry ${manifest.auditHead?.id ?? 'none'}, found one up to ${found?.id ?? 'none'}`,
+  });
+}
+
 /** Throws Problem `backup_unusable` for a name that leaves the directory. */
 function put(directory: string, name: string, chunks: Iterable<Uint8Array>): void {
-  if (name.startsWith('/') || normalize(name) !== name || /(^|\/)\.\.(\/|$)/.test(name)) {
+  if (!isArchivePath(name)) {
     throw new Problem('backup_unusable', { detail: 'expected names below the data directory, found another' });
   }
   const path = join(directory, name);
@@ -117,20 +154,13 @@ function put(directory: string, name: string, chunks: Iterable<Uint8Array>): voi
   }
 }
 
-function putKeys(
-  draft: string,
-  { passphrase, authority }: RestoreOptions,
-  descriptor: number,
-  sealed: TarEntry | undefined,
-): void {
+function putKeys(draft: string, { authority }: RestoreOptions, secrets: AuthenticatedBackup['secrets']): void {
   if (authority !== undefined) {
     cpSync(authority, join(draft, 'ca'), { recursive: true });
     expectSameFleet(draft);
-  } else if (sealed !== undefined && passphrase !== undefined) {
-    const bytes = Buffer.concat([...bytesOf(descriptor, sealed.at, sealed.size)].map((chunk) => Buffer.from(chunk)));
-    const secrets = secretsSchema.parse(JSON.parse(unseal(bytes, passphrase).toString()));
-    for (const [name, content] of Object.entries(secrets)) put(draft, name, [Buffer.from(content, 'base64')]);
+    return;
   }
+  for (const [name, content] of Object.entries(secrets ?? {})) put(draft, name, [Buffer.from(content, 'base64')]);
 }
 
 /** The keys of another fleet would fit as well, and cut every device off. */

@@ -101,6 +101,7 @@ export const PROBLEMS = {
   backup_exists: { status: 409, sentence: 'there is a file of this name; a backup writes over nothing' },
   backup_failed: { status: 500, sentence: 'the backup could not be written; nothing was left there' },
   backup_unusable: { status: 422, sentence: 'the backup cannot be used' },
+  backup_unauthenticated: { status: 422, sentence: 'nothing proves that the backup is what its fleet wrote' },
   private_key_exposed: { status: 500, sentence: 'a private key can be read by others than its owner' },
   authority_unusable: { status: 500, sentence: 'the keys and certificates of the authority cannot be used' },
   address_in_use: { status: 500, sentence: 'the address is in use' },

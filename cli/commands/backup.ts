@@ -1,32 +1,61 @@
 import { Command } from 'commander';
 import { backUp } from '../../backup/backup.ts';
+import { Problem } from '../../contract/problem.ts';
+import { auditHeadIn } from '../../registry/backup-facts.ts';
+import { authoritySigner, operatorSigner } from '../backup-signer.ts';
 import { run, speaksJson } from '../command-line.ts';
+import { loadConfig } from '../config-sources.ts';
 import { passphraseIn } from '../passphrase-file.ts';
 import { note, printJson, printResult } from '../terminal.ts';
 import { version } from '../version.ts';
 
 interface BackupOptions {
   readonly data?: string;
+  readonly config?: string;
   readonly passphraseFile?: string;
+  readonly signingKey?: string;
 }
 
 const backup = run<BackupOptions>(async ({ args, options, form }) => {
   const [file = ''] = args;
-  const passphrase = options.passphraseFile === undefined ? undefined : passphraseIn(options.passphraseFile);
+  const { passphraseFile, signingKey } = options;
+  if (passphraseFile !== undefined && signingKey !== undefined) {
+    throw new Problem('usage', { detail: 'expected --passphrase-file or --signing-key, found both' });
+  }
   const data = options.data ?? process.env.ROLLCALL_DATA ?? './data';
-  const { takenAt, files } = backUp({
-    data,
-    file,
-    version,
-    now: Date.now,
-    ...(passphrase !== undefined && { passphrase }),
-  });
+  const take = (protection: Parameters<typeof backUp>[0]['protection']) =>
+    backUp({ data, file, protection, auditHead: auditHeadIn, version, now: Date.now });
+  const { takenAt, files, auditHead } =
+    passphraseFile === undefined
+      ? await signed(data, options, take)
+      : await take({ passphrase: passphraseIn(passphraseFile) });
   const bytes = files.reduce((sum, { size }) => sum + size, 0);
-  const keys = passphrase === undefined ? 'none' : 'sealed';
-  if (form === 'json') return printJson({ file, takenAt, files: files.length, bytes, keys });
+  const keys = passphraseFile === undefined ? 'none' : 'encrypted';
+  if (form === 'json') return printJson({ file, takenAt, files: files.length, bytes, keys, auditHead });
   printResult(`${file}: ${files.length} files, ${bytes} bytes, of ${takenAt}`);
+  if (auditHead !== null) note(`the head of its audit, to be kept elsewhere, is ${auditHead.id}:${auditHead.hash}`);
   if (keys === 'none') note('it holds no private key; keep a copy of the ca directory, or give --passphrase-file');
 });
+
+async function signed<Result>(
+  data: string,
+  { signingKey, config }: BackupOptions,
+  take: (protection: { readonly signer: Awaited<ReturnType<typeof operatorSigner>> }) => Promise<Result>,
+): Promise<Result> {
+  const signer =
+    signingKey === undefined
+      ? await authoritySigner(
+          data,
+          loadConfig({ file: config, environment: process.env, flags: [] }),
+          process.env.CREDENTIALS_DIRECTORY,
+        )
+      : await operatorSigner(signingKey);
+  try {
+    return await take({ signer });
+  } finally {
+    signer.close();
+  }
+}
 
 export function backupCommand(): Command {
   return speaksJson(
@@ -34,6 +63,11 @@ export function backupCommand(): Command {
   )
     .argument('<file>', 'the file; it must not exist')
     .option('--data <dir>', 'data directory (default: ./data)')
-    .option('--passphrase-file <file>', 'seal the private keys with the passphrase in this file, and include them')
+    .option('--config <file>', 'settings of the server, for a CA key that needs a passphrase or a token')
+    .option('--passphrase-file <file>', 'include the private keys, encrypted with the passphrase in this file')
+    .option(
+      '--signing-key <file>',
+      "sign a backup without keys with this key (EC on P-256) in place of the issuing CA's",
+    )
     .action(backup);
 }
