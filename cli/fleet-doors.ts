@@ -38,6 +38,7 @@ export interface FleetDoorsOptions {
   readonly now: () => number;
   readonly log: Logger;
   /** Of the process itself. */
+  readonly clock: () => 'ok' | 'behind';
   readonly ownCounters: Readonly<Record<string, Counted>>;
 }
 
@@ -52,7 +53,7 @@ export interface FleetDoors {
 
 /** Each part is added to `opened` as soon as it is open. */
 export async function openFleetDoors(
-  { config, data, memory, authority, throttle, publicHost, version, now, log, ownCounters }: FleetDoorsOptions,
+  { config, data, memory, authority, throttle, publicHost, version, now, log, clock, ownCounters }: FleetDoorsOptions,
   opened: OpenParts,
 ): Promise<FleetDoors> {
   const { registry, telemetry, events, sinks, sessions } = memory;
@@ -136,6 +137,7 @@ export async function openFleetDoors(
       fleet: {
         ca: caControl({ authority, registry, renewals, broker, now }),
         certificates: () => certificateHealth(authority),
+        clock,
         keptSessions: () => (sessions.memory.counters().isShort ? 'short' : 'ok'),
         renewals,
         mintTokenText: ({ record, secret }) =>

@@ -7,6 +7,7 @@ import type { Logger } from 'pino';
 import { readRestoredNote, removeRestoredNote } from '../backup/restored-note.ts';
 import { createThrottle } from '../throttle/throttle.ts';
 import { openFleetAuthority } from './certificate-authority.ts';
+import { expectPlausibleClock, isClockBehind, newestAuditTime } from './clock.ts';
 import type { Config } from './config.ts';
 import { openDataDirectory } from './data-directory.ts';
 import { DescriptorWatch } from './descriptor-watch.ts';
@@ -57,6 +58,7 @@ async function start(
   { config, version, environment = {}, now, log, logLines }: FleetServerOptions,
   opened: OpenParts,
 ): Promise<FleetServer> {
+  expectPlausibleClock(now());
   const data = openDataDirectory(config.data);
   const publicHost = config.publicHosts[0] as string;
   const descriptors = opened.add(new DescriptorWatch({ log, now: () => performance.now() }));
@@ -71,6 +73,14 @@ async function start(
   // Memory, data, and the keys that vouch for them; then the doors, and last who hears of what.
   const memory = await openFleetMemory({ config, data, after, environment, now, log }, opened);
   const { registry } = memory;
+  const audited = await newestAuditTime(registry);
+  if (isClockBehind(now(), audited)) {
+    const newestEntry = new Date(audited).toISOString();
+    log.warn(
+      { newestEntry },
+      'the clock is behind the newest entry of the audit; set it before certificates are issued',
+    );
+  }
   const { authority, statusUrl } = opened.add(
     await openFleetAuthority({
       config,
@@ -107,6 +117,7 @@ async function start(
       version,
       now,
       log,
+      clock: () => (isClockBehind(now(), audited) ? 'behind' : 'ok'),
       ownCounters: { descriptors, refusals: throttle.refusalLog, ...(logLines !== undefined && { logLines }) },
     },
     opened,

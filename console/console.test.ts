@@ -257,6 +257,7 @@ describe('the server', () => {
       database: 'ok',
       certificates: 'ok',
       telemetry: 'ok',
+      clock: 'ok',
       sessions: 'ok',
     });
     const bundle = await send(bed, { path: '/v1/trust-bundle' });

@@ -91,6 +91,8 @@ export interface RenewalControl {
 export interface Fleet {
   /** Whether every server has the certificate that its files hold. */
   certificates(): 'ok' | 'refused';
+  /** `behind`: the clock was set back behind the newest entry of the audit. */
+  clock(): 'ok' | 'behind';
   /** Whether there is room for what is kept between connections. */
   keptSessions(): 'ok' | 'short';
   readonly ca: CaControl;

@@ -118,6 +118,7 @@ function fleetOf(registry: Registry, sessions: readonly LiveSession[]): Fleet {
     },
     renewals: { pull: notHere, status: notHere },
     certificates: () => 'ok',
+    clock: () => 'ok',
     keptSessions: () => 'ok',
     mintTokenText: ({ record, secret }) => `rc1.${record.id}.${secret}`,
     issueService: async ({ name, csrPem, actor }) => {

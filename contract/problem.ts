@@ -90,6 +90,7 @@ export const PROBLEMS = {
   hosts_missing: { status: 504, sentence: 'not all hosts of the run came in time' },
   // Starting the program
   config_invalid: { status: 500, sentence: 'the configuration is not valid' },
+  clock_implausible: { status: 500, sentence: 'the clock of this machine cannot be right' },
   data_directory_unusable: { status: 500, sentence: 'the data directory cannot be used' },
   data_directory_busy: { status: 500, sentence: 'another server runs on this data directory' },
   database_older: {

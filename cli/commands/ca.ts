@@ -3,6 +3,7 @@ import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs
 import { Command, InvalidArgumentError } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
 import { Problem } from '../../contract/problem.ts';
+import { expectPlausibleClock } from '../clock.ts';
 import { duration, findsServer, integerBetween, run, runWithServer, speaksJson } from '../command-line.ts';
 import { printJson, printResult, table } from '../terminal.ts';
 
@@ -111,12 +112,14 @@ interface Sign {
 const sign = run<Sign>(async ({ args, options }) => {
   // Loaded only here: the other commands need nothing of the authority.
   const { signIssuingRequest } = await import('../../enroll/offline-root.ts');
+  const now = Date.now();
+  expectPlausibleClock(now);
   const chain = await signIssuingRequest({
     exported: readText(options.root),
     passphrase: Buffer.from(readText(options.passphraseFile).replace(/[\r\n]+$/, '')),
     csrPem: readText(args[0] as string),
     lifeSeconds: seconds(options.life),
-    now: Date.now(),
+    now,
   });
   if (options.out === undefined) printResult(chain);
   else writeDurably(options.out, chain);

@@ -7,7 +7,7 @@ import { time } from './shapes.ts';
 const health = z.object({
   status: z
     .enum(['ok', 'degraded'])
-    .describe('degraded: certificates, telemetry or sessions are not ok; all else works'),
+    .describe('degraded: certificates, clock, telemetry or sessions are not ok; all else works'),
   version: z.string(),
   time,
   database: z.literal('ok'),
@@ -20,6 +20,7 @@ const health = z.object({
   certificates: z
     .enum(['ok', 'refused'])
     .describe('refused: a new server certificate could not be used; the old one is'),
+  clock: z.enum(['ok', 'behind']).describe('behind: it was set back behind the newest entry of the audit'),
   sessions: z
     .enum(['ok', 'short'])
     .describe(

@@ -21,11 +21,11 @@ export function addServerRoutes(
     });
     const { isDiskLow, isUnderPressure } = telemetry.counters();
     const state = isDiskLow ? ('disk full' as const) : isUnderPressure ? ('behind' as const) : ('ok' as const);
-    const [certificates, sessions] = [fleet.certificates(), fleet.keptSessions()];
-    const isDegraded = state !== 'ok' || certificates !== 'ok' || sessions !== 'ok';
+    const [certificates, clock, sessions] = [fleet.certificates(), fleet.clock(), fleet.keptSessions()];
+    const isDegraded = [state, certificates, clock, sessions].some((part) => part !== 'ok');
     const status = isDegraded ? ('degraded' as const) : ('ok' as const);
     const found = { status, version, time: isoTime(now()), database: 'ok' as const };
-    return { ...found, certificates, telemetry: state, sessions, ...sinkHealth(sinks) };
+    return { ...found, certificates, clock, telemetry: state, sessions, ...sinkHealth(sinks) };
   });
   serve(app, endpoints.trustBundle, () => fleet.trustBundlePem());
   serve(app, endpoints.metrics, () => {

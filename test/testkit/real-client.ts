@@ -27,6 +27,7 @@ const CLIENTS = {
   certtool: { file: 'certtool', debianPackage: 'gnutls-bin' },
   curl: { file: 'curl', debianPackage: 'curl' },
   'gnutls-cli': { file: 'gnutls-cli', debianPackage: 'gnutls-bin' },
+  faketime: { file: 'faketime', debianPackage: 'faketime' },
   haproxy: { file: 'haproxy', directories: ['/usr/sbin'], debianPackage: 'haproxy' },
   nginx: { file: 'nginx', directories: ['/usr/sbin'], debianPackage: 'nginx-light' },
   mosquitto: { file: 'mosquitto', directories: ['/usr/sbin', '/usr/local/sbin'], debianPackage: 'mosquitto' },
