@@ -17,6 +17,7 @@ import { openRegistry } from '../registry/open.ts';
 import type { FleetCounts } from '../simulator/drill/projection.ts';
 import { CONSOLE_SOCKET } from './command-line.ts';
 import type { Config } from './config.ts';
+import { everyPage } from './every-page.ts';
 import { passphraseIn } from './passphrase-file.ts';
 
 export interface FleetCopy {
@@ -108,7 +109,10 @@ async function connectedNow(data: string): Promise<number | undefined> {
   if (!existsSync(socketPath)) return undefined;
   const server = openConsoleClient({ socketPath });
   try {
-    return (await server.listSessions()).filter(({ identity }) => parseIdentity(identity)?.kind === 'device').length;
+    const sessions = await everyPage<{ readonly identity: string; readonly clientId: string }>((end) =>
+      server.listSessions(end === undefined ? {} : { after: end.clientId }),
+    );
+    return sessions.filter(({ identity }) => parseIdentity(identity)?.kind === 'device').length;
   } catch {
     return undefined;
   } finally {

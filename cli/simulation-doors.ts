@@ -4,6 +4,7 @@ import type { ConsoleClient } from '../console/client.ts';
 
 import type { DeviceId, GroupName, ServiceName } from '../contract/identity.ts';
 import type { OperatorDoor } from '../simulator/run/doors.ts';
+import { everyPage } from './every-page.ts';
 
 /** Tokens that a run mints for itself are of no use to anyone after it. */
 const TOKEN_TTL_SECONDS = 4 * 3_600;
@@ -23,7 +24,9 @@ export function consoleDoor(console: ConsoleClient): OperatorDoor {
       return { id: token.id, text };
     },
     tokenUses: async (ids) => {
-      const tokens = await console.listTokens();
+      const tokens = await everyPage<{ readonly id: string; readonly uses: number }>((end) =>
+        console.listTokens(end === undefined ? {} : { after: end.id }),
+      );
       return tokens.filter(({ id }) => ids.includes(id)).reduce((sum, { uses }) => sum + uses, 0);
     },
     revoke: async (ids) => {

@@ -1,9 +1,38 @@
-/** Says where the next page of an answer is, by the link relation "next" (RFC 8288). */
+/** Answers that are pages: bounded in their items and in their bytes, with the link to the next one (RFC 8288, relation "next"). */
 
 import type { FastifyReply } from 'fastify';
 
+type Cursor = Readonly<Record<string, string | number>>;
+
+/** Of JSON in one answer. */
+const MOST_BYTES = 16_777_216;
+
+export interface Paging<Item, View> {
+  readonly limit: number;
+  view(item: Item): View;
+  /** What asks for the page that begins behind this item. */
+  cursor(item: Item): Cursor;
+}
+
+/** As many as the limit and the bytes allow, and one at least. An empty page is the end. */
+export function pageOf<Item, View>(reply: FastifyReply, items: Iterable<Item>, paging: Paging<Item, View>): View[] {
+  const views: View[] = [];
+  let bytes = 0;
+  let last: Item | undefined;
+  for (const item of items) {
+    if (views.length === paging.limit) break;
+    const view = paging.view(item);
+    bytes += Buffer.byteLength(JSON.stringify(view));
+    if (bytes > MOST_BYTES && views.length > 0) break;
+    views.push(view);
+    last = item;
+  }
+  if (last !== undefined) linkNext(reply, paging.cursor(last));
+  return views;
+}
+
 /** The same question with another cursor. */
-export function linkNext(reply: FastifyReply, cursor: Readonly<Record<string, string | number>>): void {
+export function linkNext(reply: FastifyReply, cursor: Cursor): void {
   const [path = '', search] = reply.request.url.split('?', 2);
   const query = new URLSearchParams(search);
   for (const [name, value] of Object.entries(cursor)) query.set(name, String(value));

@@ -111,16 +111,23 @@ export function findCertificateByKey(tx: Transaction, publicKeySha256: string): 
 }
 
 /** All that were ever issued to this holder, oldest first. */
-export function certificatesOf(tx: Transaction, holder: Identity): readonly CertificateRecord[] {
+export function certificatesOf(
+  tx: Transaction,
+  holder: Identity,
+  newest = Number.MAX_SAFE_INTEGER,
+): readonly CertificateRecord[] {
+  const newestFirst = 'ORDER BY issued_at DESC, rowid DESC LIMIT @newest';
   const rows =
     holder.kind === 'device'
-      ? tx.all<CertificateRow>('SELECT * FROM certificates WHERE device_id = @name ORDER BY issued_at, rowid', {
+      ? tx.all<CertificateRow>(`SELECT * FROM certificates WHERE device_id = @name ${newestFirst}`, {
           name: holder.id,
+          newest,
         })
-      : tx.all<CertificateRow>('SELECT * FROM certificates WHERE service_name = @name ORDER BY issued_at, rowid', {
+      : tx.all<CertificateRow>(`SELECT * FROM certificates WHERE service_name = @name ${newestFirst}`, {
           name: holder.name,
+          newest,
         });
-  return rows.map(readRow);
+  return rows.map(readRow).reverse();
 }
 
 /** Those not revoked yet, expired or not, oldest first. */

@@ -81,7 +81,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
 
     findDevice: async (id) => database.read((tx) => findDevice(tx, id)),
     listDevices: async (filter) => listDevices(database, filter),
-    listCertificates: async (holder) => database.read((tx) => certificatesOf(tx, holder)),
+    listCertificates: async (holder, newest) => database.read((tx) => certificatesOf(tx, holder, newest)),
     listLine: async (tokenId) => database.read((tx) => certificatesOfLine(tx, tokenId)),
     selectDevices: async (selector, order) => selectDevices(database, selector, order),
     actOnDevices: async (ids, order, actor) => carryOut(database, audience, ids, order, actor),

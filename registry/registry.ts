@@ -281,7 +281,8 @@ export interface Registry
 
   findDevice(id: DeviceId): Promise<DeviceRecord | undefined>;
   listDevices(filter: DeviceFilter): Promise<readonly DeviceRecord[]>;
-  listCertificates(holder: Identity): Promise<readonly CertificateRecord[]>;
+  /** Oldest first: all of them, or the newest so many. */
+  listCertificates(holder: Identity, newest?: number): Promise<readonly CertificateRecord[]>;
   /** Everything the certificate lines that began with a token hold, oldest first; also what is revoked or expired. */
   listLine(tokenId: string): Promise<readonly CertificateRecord[]>;
   /** Changes group or labels; a label that is null is taken away. Live sessions are held to it when this resolves. */

@@ -1,7 +1,9 @@
 import { Command, InvalidArgumentError } from 'commander';
+import type { ConsoleClient } from '../../console/client.ts';
 import { NAME_RULE, parseServiceName, type ServiceName } from '../../contract/identity.ts';
 import { findsServer, runWithServer } from '../command-line.ts';
 import { prepareCredentials } from '../credential-files.ts';
+import { everyPage } from '../every-page.ts';
 import { printJson, printResult, table } from '../terminal.ts';
 
 const issue = runWithServer<{ readonly out: string }>(async (server, { args, options, form }) => {
@@ -13,8 +15,12 @@ const issue = runWithServer<{ readonly out: string }>(async (server, { args, opt
   else printResult(`service ${name} may connect as ${name} or ${name}-*; its credentials are in ${options.out}`);
 });
 
+type ServicePage = Awaited<ReturnType<ConsoleClient['listServices']>>;
+
 const list = runWithServer(async (server, { form }) => {
-  const services = await server.listServices();
+  const services = await everyPage<ServicePage[number]>((end) =>
+    server.listServices(end === undefined ? {} : { after: end.name }),
+  );
   if (form === 'json') return printJson(services);
   printResult(
     table(

@@ -3,6 +3,7 @@ import type { ConsoleClient } from '../../console/client.ts';
 import type { DeviceId, GroupName } from '../../contract/identity.ts';
 import { Problem } from '../../contract/problem.ts';
 import { deviceId, duration, findsServer, groupName, integerBetween, label, runWithServer } from '../command-line.ts';
+import { everyPage } from '../every-page.ts';
 import { type OutputForm, printJson, printResult, table } from '../terminal.ts';
 import { asksForConfirmation, type ConfirmOptions, confirmOf, printProof, printSelection } from './device-acts.ts';
 
@@ -26,8 +27,12 @@ const mint = runWithServer<MintOptions>(async (server, { options, form }) => {
   else printResult(minted.text);
 });
 
+type TokenPage = Awaited<ReturnType<ConsoleClient['listTokens']>>;
+
 const list = runWithServer(async (server, { form }) => {
-  const tokens = await server.listTokens();
+  const tokens = await everyPage<TokenPage[number]>((end) =>
+    server.listTokens(end === undefined ? {} : { after: end.id }),
+  );
   if (form === 'json') return printJson(tokens);
   printResult(
     table(
@@ -54,7 +59,7 @@ const blast = runWithServer<BlastOptions>(async (server, { args, options, form }
   const acts = (['revoke', 'suspend', 'quarantine'] as const).filter((act) => options[act] === true);
   const [act] = acts;
   if (acts.length > 1) throw new Problem('usage', { reason: `expected one of --${acts.join(' and --')}` });
-  if (act === undefined) return showBlast(await server.showBlast({ id }), form);
+  if (act === undefined) return showBlast(await wholeBlast(server, id), form);
   if (options.dryRun !== true) return printProof(await server.actOnBlast({ id, act, ...confirmOf(options) }), form);
   printSelection(
     await server.selectDevices({ act, token: id, ...(act === 'revoke' && { reason: 'keyCompromise' }) }),
@@ -62,7 +67,17 @@ const blast = runWithServer<BlastOptions>(async (server, { args, options, form }
   );
 });
 
-function showBlast({ token, devices }: Awaited<ReturnType<ConsoleClient['showBlast']>>, form: OutputForm): void {
+type Blast = Awaited<ReturnType<ConsoleClient['showBlast']>>;
+
+async function wholeBlast(server: ConsoleClient, id: string): Promise<Blast> {
+  const { token, devices: first } = await server.showBlast({ id });
+  const devices = await everyPage<Blast['devices'][number]>(async (end) =>
+    end === undefined ? first : (await server.showBlast({ id, after: end.device as DeviceId })).devices,
+  );
+  return { token, devices: [...devices] };
+}
+
+function showBlast({ token, devices }: Blast, form: OutputForm): void {
   if (form === 'json') {
     printJson({ token, devices });
     return;

@@ -42,7 +42,7 @@ export const certificateView = z.object({
 });
 
 const deviceDetail = deviceView.extend({
-  certificates: z.array(certificateView),
+  certificates: z.array(certificateView).describe('the newest 1,000, oldest first'),
   session: sessionView.optional().describe('absent while the device is not connected'),
 });
 

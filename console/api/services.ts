@@ -3,13 +3,18 @@
 import { z } from 'zod';
 import { NAME_RULE, parseServiceName, type ServiceName } from '../../contract/identity.ts';
 import type { Endpoint } from './endpoint.ts';
-import { checkedText, reason, time } from './shapes.ts';
+import { checkedText, longPageLimit, reason, time } from './shapes.ts';
 
 const serviceName: z.ZodType<ServiceName, string> = checkedText(parseServiceName, `a service name of ${NAME_RULE}`);
 
 const serviceParams = z.strictObject({ name: serviceName });
 
 const serviceOrder = z.strictObject({ name: serviceName, csrPem: z.string().min(1).max(16_384) });
+
+const serviceQuery = z.strictObject({
+  after: serviceName.optional().describe('the page of names greater than this one'),
+  limit: longPageLimit,
+});
 
 const serviceView = z.object({
   name: z.string(),
@@ -42,7 +47,8 @@ export const serviceEndpoints = {
     method: 'GET',
     path: '/v1/services',
     access: 'operator',
-    summary: 'list services',
+    summary: 'list services in the order of their names',
+    query: serviceQuery,
     answer: z.array(serviceView),
   },
   revokeService: {

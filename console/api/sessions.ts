@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
-import { time } from './shapes.ts';
+import { longPageLimit, time } from './shapes.ts';
 
 export const sessionView = z.object({
   identity: z.string(),
@@ -13,12 +13,18 @@ export const sessionView = z.object({
   notAfter: time,
 });
 
+const sessionQuery = z.strictObject({
+  after: z.string().max(256).optional().describe('the page of client ids greater than this one'),
+  limit: longPageLimit,
+});
+
 export const sessionEndpoints = {
   listSessions: {
     method: 'GET',
     path: '/v1/sessions',
     access: 'operator',
-    summary: 'list live sessions',
+    summary: 'list live sessions in the order of their client ids',
+    query: sessionQuery,
     answer: z.array(sessionView),
   },
 } as const satisfies Record<string, Endpoint>;

@@ -42,6 +42,15 @@ export const time = z.iso.datetime({ offset: true });
 
 export const pageLimit = z.coerce.number().int().min(1).max(10_000).default(100);
 
+/** Of lists that were whole before they had pages. */
+export const longPageLimit = z.coerce
+  .number()
+  .int()
+  .min(1)
+  .max(10_000)
+  .default(10_000)
+  .describe('how many at most; fewer come where they would hold more than 16 MiB, and an empty answer is the end');
+
 export const labels = z.record(z.string().max(32), z.string().max(64));
 
 export const reason = z.enum(REVOCATION_REASONS);

@@ -6,7 +6,7 @@ import { DEVICE_STATUSES } from '../../registry/registry.ts';
 import { actAnswer } from './device-acts.ts';
 import { certificateView } from './devices.ts';
 import type { Endpoint } from './endpoint.ts';
-import { deviceId, groupName, labels, reason, time, tokenId } from './shapes.ts';
+import { deviceId, groupName, labels, longPageLimit, reason, time, tokenId } from './shapes.ts';
 
 const tokenParams = z.strictObject({ id: tokenId });
 
@@ -41,13 +41,25 @@ const mintedToken = z.object({
   text: z.string().describe('the bootstrap token itself: shown here and never again'),
 });
 
+const tokenQuery = z.strictObject({
+  after: tokenId.optional().describe('the page behind this token'),
+  limit: longPageLimit,
+});
+
+const blastQuery = z.strictObject({
+  after: deviceId.optional().describe('the page of devices greater than this one'),
+  limit: longPageLimit,
+});
+
 const blastView = z.object({
   token: tokenView,
   devices: z.array(
     z.object({
       device: z.string(),
       status: z.enum([...DEVICE_STATUSES, 'deleted']),
-      certificates: z.array(certificateView).describe('of the lines that began with this token, oldest first'),
+      certificates: z
+        .array(certificateView)
+        .describe('of the lines that began with this token, the newest 1,000, oldest first'),
     }),
   ),
 });
@@ -71,7 +83,8 @@ export const tokenEndpoints = {
     method: 'GET',
     path: '/v1/tokens',
     access: 'operator',
-    summary: 'list bootstrap tokens, never their secrets',
+    summary: 'list bootstrap tokens, oldest first, never their secrets',
+    query: tokenQuery,
     answer: z.array(tokenView),
   },
   voidToken: {
@@ -88,6 +101,7 @@ export const tokenEndpoints = {
     access: 'operator',
     summary: 'show everything that ever came of a bootstrap token, through all renewals',
     params: tokenParams,
+    query: blastQuery,
     answer: blastView,
   },
   actOnBlast: {

@@ -9,6 +9,7 @@ import { auditEndpoints as endpoints } from '../api/audit.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { serve } from '../application.ts';
 import { isoTime } from '../iso-time.ts';
+import { pageOf } from '../next-page.ts';
 import type { RoutesOptions } from './routes.ts';
 
 type AuditView = Answer<typeof endpoints.listAudit>[number];
@@ -16,10 +17,11 @@ type AuditView = Answer<typeof endpoints.listAudit>[number];
 const EXPORTED_AT_ONCE = 500;
 
 export function addAuditRoutes(app: FastifyInstance, { registry }: RoutesOptions): void {
-  serve(app, endpoints.listAudit, async ({ query }) => {
+  serve(app, endpoints.listAudit, async ({ query, reply }) => {
     const { before, subject, limit } = query;
     const filter = { limit, ...(before !== undefined && { before }), ...(subject !== undefined && { subject }) };
-    return (await registry.listAudit(filter)).map(viewAudit);
+    const entries = await registry.listAudit(filter);
+    return pageOf(reply, entries, { limit, view: viewAudit, cursor: ({ id }) => ({ before: id }) });
   });
   serve(app, endpoints.verifyAudit, async ({ query }) => {
     const [id, hash = ''] = query.head?.split(':') ?? [];

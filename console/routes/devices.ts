@@ -8,14 +8,18 @@ import { deviceEndpoints as endpoints } from '../api/devices.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { serve } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
+import { pageOf } from '../next-page.ts';
 import type { RoutesOptions } from './routes.ts';
 import { viewSession } from './sessions.ts';
 
 type DeviceView = Answer<typeof endpoints.listDevices>[number];
 type CertificateView = Answer<typeof endpoints.showDevice>['certificates'][number];
 
+/** Shown of one device: it renews as often as it likes. */
+export const MOST_CERTIFICATES = 1_000;
+
 export function addDeviceRoutes(app: FastifyInstance, { registry, fleet, now }: RoutesOptions): void {
-  serve(app, endpoints.listDevices, async ({ query }) => {
+  serve(app, endpoints.listDevices, async ({ query, reply }) => {
     const { group, status, after, limit } = query;
     const devices = await registry.listDevices({
       limit,
@@ -23,13 +27,13 @@ export function addDeviceRoutes(app: FastifyInstance, { registry, fleet, now }: 
       ...(status !== undefined && { status }),
       ...(after !== undefined && { after }),
     });
-    return devices.map(viewDevice);
+    return pageOf(reply, devices, { limit, view: viewDevice, cursor: ({ id }) => ({ after: id }) });
   });
   serve(app, endpoints.showDevice, async ({ params }) => {
     const record = await registry.findDevice(params.id);
     if (record === undefined) throw new Problem('device_unknown');
     const holder: Identity = { kind: 'device', id: params.id };
-    const certificates = await registry.listCertificates(holder);
+    const certificates = await registry.listCertificates(holder, MOST_CERTIFICATES);
     const session = fleet.sessions().find(({ identity }) => identity.kind === 'device' && identity.id === params.id);
     const at = now();
     return {

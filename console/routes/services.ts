@@ -6,6 +6,7 @@ import type { Answer } from '../api/endpoint.ts';
 import { serviceEndpoints as endpoints } from '../api/services.ts';
 import { serve } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
+import { pageOf } from '../next-page.ts';
 import { revoke } from './revoke.ts';
 import type { RoutesOptions } from './routes.ts';
 
@@ -16,7 +17,10 @@ export function addServiceRoutes(app: FastifyInstance, { registry, fleet, now }:
     const { service, certificatePem, caPem } = await fleet.issueService({ ...body, actor });
     return { service: viewService(service), certificatePem, caPem };
   });
-  serve(app, endpoints.listServices, async () => (await registry.listServices()).map(viewService));
+  serve(app, endpoints.listServices, async ({ query: { after = '', limit }, reply }) => {
+    const later = (await registry.listServices()).filter(({ name }) => name > after);
+    return pageOf(reply, later, { limit, view: viewService, cursor: ({ name }) => ({ after: name }) });
+  });
   serve(app, endpoints.revokeService, ({ params, body, actor }) =>
     revoke(fleet, [{ kind: 'service', name: params.name }], now, async () => [
       await registry.revokeService(params.name, body.reason, actor),

@@ -8,8 +8,9 @@ import type { Answer } from '../api/endpoint.ts';
 import { tokenEndpoints as endpoints } from '../api/tokens.ts';
 import { serve } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
+import { pageOf } from '../next-page.ts';
 import { confirmed, proven } from './device-acts.ts';
-import { viewCertificate } from './devices.ts';
+import { MOST_CERTIFICATES, viewCertificate } from './devices.ts';
 import type { RoutesOptions } from './routes.ts';
 
 type TokenView = Answer<typeof endpoints.listTokens>[number];
@@ -21,24 +22,37 @@ export function addTokenRoutes(app: FastifyInstance, { registry, fleet, now }: R
     const minted = await registry.mintToken(order, actor);
     return { token: viewToken(minted.record), text: fleet.mintTokenText(minted) };
   });
-  serve(app, endpoints.listTokens, async () => (await registry.listTokens()).map(viewToken));
+  serve(app, endpoints.listTokens, async ({ query: { after, limit }, reply }) => {
+    const tokens = await registry.listTokens();
+    const place = after === undefined ? -1 : tokens.findIndex(({ id }) => id === after);
+    if (after !== undefined && place < 0) throw new Problem('token_unknown');
+    return pageOf(reply, tokens.slice(place + 1), { limit, view: viewToken, cursor: ({ id }) => ({ after: id }) });
+  });
   serve(app, endpoints.voidToken, async ({ params, actor }) => {
     const record = await registry.voidToken(params.id, actor);
     if (record === undefined) throw new Problem('token_unknown');
     return viewToken(record);
   });
-  serve(app, endpoints.showBlast, async ({ params }) => {
+  serve(app, endpoints.showBlast, async ({ params, query: { after = '', limit }, reply }) => {
     const record = await tokenOf(registry, params.id);
     const at = now();
     const lines = Map.groupBy(await registry.listLine(params.id), ({ holder }) =>
       holder.kind === 'device' ? holder.id : holder.name,
     );
-    const devices = [...lines].map(async ([name, certificates]) => ({
+    const names = [...lines.keys()].filter((name) => name > after).sort();
+    const found = names.slice(0, limit).map(async (name) => ({
       device: name,
       status: (await registry.findDevice(name as DeviceId))?.status ?? ('deleted' as const),
-      certificates: certificates.map((certificate) => viewCertificate(certificate, at)),
     }));
-    return { token: viewToken(record), devices: await Promise.all(devices) };
+    const devices = pageOf(reply, await Promise.all(found), {
+      limit,
+      view: (about) => {
+        const certificates = (lines.get(about.device) ?? []).slice(-MOST_CERTIFICATES);
+        return { ...about, certificates: certificates.map((certificate) => viewCertificate(certificate, at)) };
+      },
+      cursor: ({ device }) => ({ after: device }),
+    });
+    return { token: viewToken(record), devices };
   });
   serve(app, endpoints.actOnBlast, async ({ params, body, actor }) => {
     const { act, reason = 'keyCompromise', confirm } = body;
