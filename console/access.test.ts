@@ -7,6 +7,7 @@ import { connect as tlsConnect } from 'node:tls';
 import { promisify } from 'node:util';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describeWithClients } from '../test/testkit/real-client.ts';
 import { createThrottle, UNTHROTTLED } from '../throttle/throttle.ts';
 import { openConsoleClient } from './client.ts';
 import { createConsole } from './console.ts';
@@ -212,7 +213,7 @@ describe('the TCP door', () => {
 
   it('speaks TLS 1.2 or newer, and takes a new certificate without a restart', async () => {
     const other = await openTestbed();
-    const next = makeCertificate(other.dir, 'next');
+    const next = await makeCertificate('next');
     other.console.replaceTls(next);
     const handshake = (options: object) =>
       new Promise<string>((resolve) => {
@@ -236,13 +237,14 @@ describe('the TCP door', () => {
   });
 });
 
-describe('curl', () => {
-  it.skipIf(spawnSync('curl', ['--version']).error !== undefined)('speaks to both doors', async () => {
+describeWithClients('curl', ['curl'], () => {
+  it('speaks to both doors', async () => {
     const run = promisify(execFile);
     const curl = async (...args: string[]) => (await run('curl', ['-sS', '--max-time', '10', ...args])).stdout;
     const viaSocket = await curl('--unix-socket', bed.options.socketPath, 'http://localhost/v1/health');
     expect(JSON.parse(viaSocket)).toMatchObject({ status: 'ok' });
     const ca = join(bed.dir, 'console.pem');
+    writeFileSync(ca, bed.tls.cert);
     const viaTcp = await curl(
       '--cacert',
       ca,

@@ -1,13 +1,14 @@
 /** A console for tests: real listeners, real registry and telemetry in a directory of their own, and the few lines of fleet it needs. */
 
-import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
+import 'reflect-metadata'; // @peculiar/x509 needs it and does not say so
+import { createHash, KeyObject, webcrypto } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import * as x509 from '@peculiar/x509';
 import { type Logger, pino } from 'pino';
 import type { DeviceId } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
@@ -54,7 +55,7 @@ export async function openTestbed(changes: { readonly log?: Logger } = {}): Prom
   const followers = new FollowerCount();
   const telemetry = followers.watch(await openTelemetry({ directory: join(dir, 'telemetry'), now, log }));
   const sessions: LiveSession[] = [];
-  const tls = makeCertificate(dir, 'console');
+  const tls = await makeCertificate('console');
   const options: ConsoleOptions = {
     socketPath: join(dir, 'console.sock'),
     host: '127.0.0.1',
@@ -170,19 +171,21 @@ export function liveSession(id: string): LiveSession {
   };
 }
 
-export function makeCertificate(dir: string, name: string): ConsoleTls {
-  const [key, cert] = [join(dir, `${name}.key`), join(dir, `${name}.pem`)];
-  const subject = ['-subj', `/CN=${name}`, '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'];
-  const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256'];
-  execFileSync(
-    'openssl',
-    ['req', '-x509', ...curve, '-nodes', '-days', '2', '-keyout', key, '-out', cert, ...subject],
-    {
-      stdio: 'ignore',
-    },
+/** A key and a certificate that it signed itself. */
+export async function makeCertificate(name: string): Promise<ConsoleTls> {
+  const keys = await webcrypto.subtle.generateKey(EC, true, ['sign', 'verify']);
+  const alternative = new x509.SubjectAlternativeNameExtension([
+    { type: 'dns', value: 'localhost' },
+    { type: 'ip', value: '127.0.0.1' },
+  ]);
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned(
+    { name: `CN=${name}`, keys, signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' }, extensions: [alternative] },
+    webcrypto as never,
   );
-  return { key: readFileSync(key, 'utf8'), cert: readFileSync(cert, 'utf8') };
+  const key = KeyObject.from(keys.privateKey).export({ type: 'pkcs8', format: 'pem' }).toString();
+  return { key, cert: certificate.toString('pem') };
 }
+const EC = { name: 'ECDSA', namedCurve: 'P-256' };
 
 /** Counts who follows, and tells when that changes. */
 class FollowerCount extends EventEmitter<{ followed: []; left: [] }> {

@@ -5,10 +5,13 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect } from 'vitest';
 import { deviceNode } from '../test/testkit/device-node.ts';
+import { testsWithClients } from '../test/testkit/real-client.ts';
 import { type ScriptedFleet, startScriptedFleet } from '../test/testkit/scripted-fleet.ts';
 import { buildDeviceSdk } from './build.ts';
+
+const { describe, it } = testsWithClients('device-sdk/build.test.ts', ['openssl']);
 
 const repository = fileURLToPath(new URL('..', import.meta.url));
 const manifest = JSON.parse(readFileSync(new URL('package.json', import.meta.url), 'utf8'));

@@ -1,13 +1,16 @@
 import { type AddressInfo, createServer as createTcpServer, type Server } from 'node:net';
 import { createServer, type TLSSocket } from 'node:tls';
 import mqttPacket from 'mqtt-packet';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect } from 'vitest';
+import { testsWithClients } from '../test/testkit/real-client.ts';
 import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
 import { startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
 import { Connection, type ConnectionEnd, type ConnectionListener, type ConnectionOptions } from './connection.ts';
 import { enrollOnce } from './enrollment.ts';
 import { memoryIdentityStore, type StoredIdentity } from './identity-store.ts';
 import { PacketIds } from './packet-ids.ts';
+
+const { describe, it } = testsWithClients('device-sdk/connection.test.ts', ['openssl']);
 
 const authority = makeScriptedAuthority();
 let identity: StoredIdentity;

@@ -1,7 +1,10 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync } from 'node:crypto';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, expect } from 'vitest';
+import { testsWithClients } from '../test/testkit/real-client.ts';
 import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
 import { writeCsr } from './csr.ts';
+
+const { describe, it } = testsWithClients('device-sdk/csr.test.ts', ['openssl']);
 
 const authority = makeScriptedAuthority();
 afterAll(() => authority.dispose());

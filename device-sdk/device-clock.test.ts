@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, expect } from 'vitest';
+import { testsWithClients } from '../test/testkit/real-client.ts';
 import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
 import { startScriptedBroker } from '../test/testkit/scripted-broker.ts';
 import { type EstScript, startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
@@ -10,6 +11,8 @@ import { type ClockStore, DeviceClock, fileClockStore, memoryClockStore } from '
 import { SILENT_LOG } from './device-state.ts';
 import { enrollOnce } from './enrollment.ts';
 import { memoryIdentityStore } from './identity-store.ts';
+
+const { describe, it } = testsWithClients('device-sdk/device-clock.test.ts', ['openssl']);
 
 const HOUR = 3_600_000;
 const TODAY = Date.parse('2026-11-22T12:00:00Z');

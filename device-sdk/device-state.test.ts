@@ -1,6 +1,7 @@
 import { once } from 'node:events';
-import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeEach, expect } from 'vitest';
 import { deviceTime } from '../test/testkit/manual-time.ts';
+import { testsWithClients } from '../test/testkit/real-client.ts';
 import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
 import { type BrokerScript, startScriptedBroker } from '../test/testkit/scripted-broker.ts';
 import { type EstScript, problem, startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
@@ -9,6 +10,8 @@ import { Device } from './device.ts';
 import type { DeviceOptions } from './device-options.ts';
 import type { StateListener } from './device-state.ts';
 import { fileIdentityStore } from './file-identity-store.ts';
+
+const { describe, it } = testsWithClients('device-sdk/device-state.test.ts', ['openssl']);
 
 const authority = makeScriptedAuthority();
 afterAll(() => authority.dispose());

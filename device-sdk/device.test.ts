@@ -4,13 +4,16 @@ import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, expect } from 'vitest';
+import { testsWithClients } from '../test/testkit/real-client.ts';
 import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
 import { nextMessage, startScriptedBroker } from '../test/testkit/scripted-broker.ts';
 import { type EstScript, problem, startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
 import { Device } from './device.ts';
 import type { DeviceOptions } from './device-options.ts';
 import { memoryIdentityStore } from './identity-store.ts';
+
+const { describe, it } = testsWithClients('device-sdk/device.test.ts', ['openssl']);
 
 const authority = makeScriptedAuthority();
 afterAll(() => authority.dispose());

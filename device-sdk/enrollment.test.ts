@@ -3,7 +3,8 @@ import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
-import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeEach, expect } from 'vitest';
+import { testsWithClients } from '../test/testkit/real-client.ts';
 import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
 import {
   type EstAnswer,
@@ -16,6 +17,8 @@ import { DeviceError } from './device-error.ts';
 import { type EnrollmentOrder, enrollOnce, requestRenewal } from './enrollment.ts';
 import { fileIdentityStore } from './file-identity-store.ts';
 import { memoryIdentityStore } from './identity-store.ts';
+
+const { describe, it } = testsWithClients('device-sdk/enrollment.test.ts', ['openssl']);
 
 const authority = makeScriptedAuthority();
 const stranger = makeScriptedAuthority();

@@ -3,7 +3,9 @@ import { createPrivateKey, createPublicKey, generateKeyPairSync, sign } from 'no
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, expect } from 'vitest';
+import { PKCS11_ENGINES, SOFTHSM_MODULE } from '../test/testkit/client-programs.ts';
+import { describeWithClients, testsWithClients } from '../test/testkit/real-client.ts';
 import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
 import { startScriptedBroker } from '../test/testkit/scripted-broker.ts';
 import { startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
@@ -11,6 +13,8 @@ import { temporaryDirectory } from '../test/testkit/temporary.ts';
 import { buildSingleFile } from './build.ts';
 import { Device } from './device.ts';
 import type { KeyProvider } from './key-provider.ts';
+
+const { describe, it } = testsWithClients('device-sdk/key-provider.test.ts', ['openssl']);
 
 const authority = makeScriptedAuthority();
 afterAll(() => authority.dispose());
@@ -78,11 +82,7 @@ describe('a device whose keys somebody else holds', () => {
   });
 });
 
-const ENGINE = ['x86_64', 'aarch64']
-  .map((machine) => `/usr/lib/${machine}-linux-gnu/engines-3/pkcs11.so`)
-  .find((path) => existsSync(path));
-const MODULE = '/usr/lib/softhsm/libsofthsm2.so';
-const isMissing = ENGINE === undefined || !existsSync(MODULE);
+const ENGINE = PKCS11_ENGINES.find((path) => existsSync(path));
 
 /** A device whose key for TLS is in a PKCS#11 token, in a process of its own: an engine is loaded once and for good. */
 const SCRIPT = `
@@ -113,12 +113,15 @@ const keys = {
 })().catch((error) => console.log('threw', error.code));
 `;
 
-describe.skipIf(isMissing && process.env.ROLLCALL_TEST_REQUIRE_CLIENTS !== '1')('a key in a PKCS#11 token', () => {
+describeWithClients('a key in a PKCS#11 token', ['openssl-pkcs11', 'softhsm2-util'], () => {
   it('signs TLS handshakes and is never in the process', async () => {
-    expect(isMissing, 'expected the packages softhsm2 and libengine-pkcs11-openssl').toBe(false);
     const { broker, est } = await start();
     const directory = temporaryDirectory();
-    const env = { PATH: '/usr/bin:/bin', SOFTHSM2_CONF: join(directory, 'softhsm.conf'), PKCS11_MODULE_PATH: MODULE };
+    const env = {
+      PATH: '/usr/bin:/bin',
+      SOFTHSM2_CONF: join(directory, 'softhsm.conf'),
+      PKCS11_MODULE_PATH: SOFTHSM_MODULE,
+    };
     writeFileSync(env.SOFTHSM2_CONF, `directories.tokendir = ${directory}\n`);
     const run = (program: string, ...args: readonly string[]) =>
       execFileSync(program, args, { env, cwd: directory, stdio: ['ignore', 'pipe', 'pipe'] }).toString();

@@ -5,14 +5,17 @@
 
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect } from 'vitest';
 import {
   type PowerCut,
   type PowerCutDevice,
   type PowerCutRun,
   powerCutDevice,
 } from '../test/testkit/power-cut-device.ts';
+import { testsWithClients } from '../test/testkit/real-client.ts';
 import { type ScriptedFleet, startScriptedFleet } from '../test/testkit/scripted-fleet.ts';
+
+const { describe, it } = testsWithClients('device-sdk/power-cut.test.ts', ['openssl']);
 
 const SCRIPT = `
   watch();

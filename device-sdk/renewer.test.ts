@@ -1,8 +1,9 @@
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import fc from 'fast-check';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, expect } from 'vitest';
 import { deviceTime, type ManualTime } from '../test/testkit/manual-time.ts';
+import { testsWithClients } from '../test/testkit/real-client.ts';
 import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
 import { type BrokerScript, startScriptedBroker } from '../test/testkit/scripted-broker.ts';
 import { type EstScript, problem, startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
@@ -14,6 +15,8 @@ import { enrollOnce } from './enrollment.ts';
 import { fileIdentityStore } from './file-identity-store.ts';
 import type { StoredIdentity } from './identity-store.ts';
 import { overdueDelay, renewalRetryDelay, renewalTime, steeredTime } from './renewal-plan.ts';
+
+const { describe, it } = testsWithClients('device-sdk/renewer.test.ts', ['openssl']);
 
 const DAY = 86_400_000;
 const validity = fc

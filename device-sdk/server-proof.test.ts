@@ -1,5 +1,6 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect } from 'vitest';
 import { type DatedAuthority, makeDatedAuthority } from '../test/testkit/dated-authority.ts';
+import { testsWithClients } from '../test/testkit/real-client.ts';
 import { makeScriptedAuthority, type ServerCredential } from '../test/testkit/scripted-authority.ts';
 import { startScriptedBroker } from '../test/testkit/scripted-broker.ts';
 import { type EstScript, startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
@@ -8,6 +9,8 @@ import { DeviceClock, memoryClockStore } from './device-clock.ts';
 import { enrollOnce } from './enrollment.ts';
 import { exchange } from './https-exchange.ts';
 import { memoryIdentityStore } from './identity-store.ts';
+
+const { describe, it } = testsWithClients('device-sdk/server-proof.test.ts', ['openssl']);
 
 const YEAR = 365 * 86_400_000;
 /** Ahead of this machine's clock, behind it, and the time that each server believes it is. */

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect } from 'vitest';
 import { type DatedAuthority, makeDatedAuthority } from '../test/testkit/dated-authority.ts';
+import { testsWithClients } from '../test/testkit/real-client.ts';
 import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
 import { startScriptedBroker } from '../test/testkit/scripted-broker.ts';
 import { startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
@@ -8,6 +9,8 @@ import { Device } from './device.ts';
 import { enrollOnce } from './enrollment.ts';
 import { memoryIdentityStore } from './identity-store.ts';
 import { judgeBundle } from './trust-bundle.ts';
+
+const { describe, it } = testsWithClients('device-sdk/trust-bundle.test.ts', ['openssl']);
 
 const DAY = 86_400_000;
 let [old, next, stranger, scripted]: (DatedAuthority | undefined)[] = [];

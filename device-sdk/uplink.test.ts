@@ -5,7 +5,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, expect, vi } from 'vitest';
+import { testsWithClients } from '../test/testkit/real-client.ts';
 import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
 import { type BrokerScript, nextMessage, startScriptedBroker } from '../test/testkit/scripted-broker.ts';
 import { startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
@@ -16,6 +17,8 @@ import { type DeviceLog, type DeviceState, SILENT_LOG } from './device-state.ts'
 import { enrollOnce } from './enrollment.ts';
 import { type IdentityStore, memoryIdentityStore, type StoredIdentity } from './identity-store.ts';
 import type { Payload } from './payload.ts';
+
+const { describe, it } = testsWithClients('device-sdk/uplink.test.ts', ['openssl']);
 
 const authority = makeScriptedAuthority();
 const stranger = makeScriptedAuthority();

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { installed } from '../test/testkit/client-programs.ts';
 import { checkCsr } from './csr.ts';
 import {
   bits,
@@ -18,7 +19,6 @@ import {
   taggedBytes,
   utf8,
 } from './der-writer.ts';
-import { installed } from './oracles.ts';
 import {
   dns,
   extension,

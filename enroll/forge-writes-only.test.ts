@@ -3,21 +3,17 @@
  * reads the whole tree, so that a new import cannot undo it quietly.
  */
 
-import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { sourceFiles } from '../test/testkit/source-files.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const THIS_FILE = 'enroll/forge-writes-only.test.ts';
 
-const sources = execFileSync('git', ['ls-files', '-co', '--exclude-standard', '*.ts', '*.js', '*.mjs', '*.cjs'], {
-  cwd: root,
-  encoding: 'utf8',
-})
-  .split('\n')
-  .filter((path) => path !== '' && path !== THIS_FILE && existsSync(join(root, path)))
+const sources = sourceFiles('.ts', '.js', '.mjs', '.cjs')
+  .filter((path) => path !== THIS_FILE)
   .map((path) => ({ path, text: readFileSync(join(root, path), 'utf8') }));
 
 /** An import, a require, or a type of it. */

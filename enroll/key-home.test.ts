@@ -1,13 +1,14 @@
 import { createPublicKey, generateKeyPairSync, sign, verify, X509Certificate } from 'node:crypto';
-import { chmodSync, existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { openRegistry } from '../registry/open.ts';
-import { SOFTHSM, type SoftToken, softToken, TOKEN_LABEL } from '../test/testkit/soft-token.ts';
+import { installed, SOFTHSM_MODULE } from '../test/testkit/client-programs.ts';
+import { type SoftToken, softToken, TOKEN_LABEL } from '../test/testkit/soft-token.ts';
 import { type Authority, openAuthority } from './authority.ts';
 import type { KeySettings } from './key-home.ts';
-import { consult, installed } from './oracles.ts';
+import { consult } from './oracles.ts';
 import { derSignature } from './pkcs11-token.ts';
 import { openSealedKey, sealKey } from './sealed-key.ts';
 import { freshKey } from './test-csr.ts';
@@ -137,7 +138,7 @@ it('the token’s form of a signature becomes DER, however many zeros it starts 
   ).toBe(`3026020101022100${'80'.padEnd(64, '0')}`);
 });
 
-describe.skipIf(!existsSync(SOFTHSM))(
+describe.skipIf(!installed('softhsm2-util') || !installed('pkcs11-addon'))(
   'an authority whose keys lie in a token (SoftHSM; skipped where it is not installed)',
   () => {
     /** A token of its own for this test; SoftHSM reads the variable when it is opened. */
@@ -145,7 +146,7 @@ describe.skipIf(!existsSync(SOFTHSM))(
       const data = testDirectory();
       const soft = softToken(data);
       Object.assign(process.env, soft.environment);
-      const pkcs11 = { module: SOFTHSM, token: TOKEN_LABEL, pinFile: soft.pinFile };
+      const pkcs11 = { module: SOFTHSM_MODULE, token: TOKEN_LABEL, pinFile: soft.pinFile };
       return { data, soft, keys: { home: 'pkcs11', pkcs11 } };
     }
 

@@ -8,10 +8,6 @@ export interface OracleAnswer {
   readonly text: string;
 }
 
-export function installed(program: string): boolean {
-  return spawnSync(program, ['--version'], { stdio: 'ignore' }).error === undefined;
-}
-
 export function consult(program: string, args: readonly string[], input?: string | Buffer): OracleAnswer {
   const { status, stdout, stderr } = spawnSync(program, [...args], { input, timeout: 20_000 });
   return { status, text: `${stdout}${stderr}` };

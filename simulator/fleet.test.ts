@@ -2,12 +2,15 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, expect, vi } from 'vitest';
+import { testsWithClients } from '../test/testkit/real-client.ts';
 import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
 import { type BrokerScript, startScriptedBroker } from '../test/testkit/scripted-broker.ts';
 import { type EstScript, problem, startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
 import { type FleetOptions, runFleet } from './fleet.ts';
 import type { VirtualDeviceSnapshot } from './report.ts';
+
+const { describe, it } = testsWithClients('simulator/fleet.test.ts', ['openssl']);
 
 const authority = makeScriptedAuthority();
 afterAll(() => authority.dispose());

@@ -1,10 +1,10 @@
 /** Holds the walls of the house: who may import whom, and the words and habits that have no room in it. */
 
-import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { dirname, join, normalize, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { sourceFiles } from './testkit/source-files.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -57,24 +57,18 @@ interface SourceFile {
   readonly imports: readonly string[];
 }
 
-const files: readonly SourceFile[] = execFileSync('git', ['ls-files', '-co', '--exclude-standard', '*.ts'], {
-  cwd: root,
-  encoding: 'utf8',
-})
-  .split('\n')
-  .filter((path) => path !== '' && existsSync(join(root, path)))
-  .map((path) => {
-    const text = readFileSync(join(root, path), 'utf8');
-    const imports = [
-      ...text.matchAll(/^\s*(?:import|export)\b[^;'"]*?from\s+'([^']+)'|\bimport\(\s*'([^']+)'|^import\s+'([^']+)'/gm),
-    ];
-    return {
-      path,
-      room: path.split('/')[0] as string,
-      text,
-      imports: imports.map((m) => (m[1] ?? m[2] ?? m[3]) as string),
-    };
-  });
+const files: readonly SourceFile[] = sourceFiles('.ts').map((path) => {
+  const text = readFileSync(join(root, path), 'utf8');
+  const imports = [
+    ...text.matchAll(/^\s*(?:import|export)\b[^;'"]*?from\s+'([^']+)'|\bimport\(\s*'([^']+)'|^import\s+'([^']+)'/gm),
+  ];
+  return {
+    path,
+    room: path.split('/')[0] as string,
+    text,
+    imports: imports.map((m) => (m[1] ?? m[2] ?? m[3]) as string),
+  };
+});
 
 const inRooms = files.filter((file) => file.path.includes('/'));
 const isTest = (path: string) => path.endsWith('.test.ts') || path.startsWith('test/');

@@ -2,7 +2,8 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { expect, onTestFinished } from 'vitest';
+import { testsWithClients } from '../../test/testkit/real-client.ts';
 import { makeScriptedAuthority } from '../../test/testkit/scripted-authority.ts';
 import { startScriptedBroker } from '../../test/testkit/scripted-broker.ts';
 import { startScriptedEstServer } from '../../test/testkit/scripted-est-server.ts';
@@ -12,6 +13,8 @@ import { realTimers } from '../schedule.ts';
 import { AgentDevice } from './agent-device.ts';
 import { CommandBoard } from './command-board.ts';
 import { parseSettings } from './settings.ts';
+
+const { describe, it } = testsWithClients('device-sdk/agent/agent-device.test.ts', ['openssl']);
 
 function agentWith(lines: readonly string[]): AgentDevice {
   const text = [`state = ${join(temporaryDirectory(), 'state')}`, ...lines].join('\n');

@@ -1,10 +1,13 @@
 /** Example: commands, whose answers go back by themselves, and what an application learns about its connection. */
 
 import { once } from 'node:events';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect } from 'vitest';
+import { testsWithClients } from '../../test/testkit/real-client.ts';
 import { nextMessage } from '../../test/testkit/scripted-broker.ts';
 import { type ScriptedFleet, startScriptedFleet } from '../../test/testkit/scripted-fleet.ts';
 import { Device, memoryIdentityStore } from '../index.ts';
+
+const { it } = testsWithClients('device-sdk/examples/commands.test.ts', ['openssl']);
 
 let fleet: ScriptedFleet;
 

@@ -3,10 +3,13 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect } from 'vitest';
+import { testsWithClients } from '../../test/testkit/real-client.ts';
 import { nextMessage } from '../../test/testkit/scripted-broker.ts';
 import { type ScriptedFleet, startScriptedFleet } from '../../test/testkit/scripted-fleet.ts';
 import { Device } from '../index.ts';
+
+const { it } = testsWithClients('device-sdk/examples/gateway.test.ts', ['openssl']);
 
 const dataDir = mkdtempSync(join(tmpdir(), 'rollcall-example-'));
 let fleet: ScriptedFleet;

@@ -3,9 +3,12 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect } from 'vitest';
+import { testsWithClients } from '../../test/testkit/real-client.ts';
 import { type ScriptedFleet, startScriptedFleet } from '../../test/testkit/scripted-fleet.ts';
 import { Device, type DeviceSchema } from '../index.ts';
+
+const { it } = testsWithClients('device-sdk/examples/sensor.test.ts', ['openssl']);
 
 interface Sensor extends DeviceSchema {
   readonly streams: { readonly temperature: { readonly value: number } };

@@ -5,6 +5,7 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { localhostLookup } from '../../contract/localhost.ts';
 import { deviceNode } from '../testkit/device-node.ts';
 import { type RunningServer, rollcall, serve } from '../testkit/program.ts';
 import { temporaryDirectory } from '../testkit/temporary.ts';
@@ -99,7 +100,10 @@ describe('rollcall serve', () => {
     onTestFinished(() => {
       for (const socket of sockets) socket.destroy();
     });
-    for (let n = 0; n < 150; n += 1) sockets.push(connect(Number(port), hostname).on('error', () => {}));
+    for (let n = 0; n < 150; n += 1) {
+      const to = { host: hostname, port: Number(port), ...localhostLookup(hostname) };
+      sockets.push(connect(to).on('error', () => {}));
+    }
     await expect.poll(() => server.log(), { timeout: 8_000 }).toContain('no file descriptor is left');
     const { code, stderr } = await rollcall(['token', 'list', '--data', data]);
     expect(code).toBe(4);

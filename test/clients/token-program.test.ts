@@ -3,16 +3,17 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { SOFTHSM_MODULE } from '../testkit/client-programs.ts';
 import { rollcall, serve } from '../testkit/program.ts';
 import { describeWithClients } from '../testkit/real-client.ts';
-import { SOFTHSM, softToken, TOKEN_LABEL } from '../testkit/soft-token.ts';
+import { softToken, TOKEN_LABEL } from '../testkit/soft-token.ts';
 import { temporaryDirectory } from '../testkit/temporary.ts';
 
 function fleet(pinFile?: string) {
   const directory = temporaryDirectory();
   const token = softToken(directory);
   const config = join(directory, 'rollcall.yaml');
-  const pkcs11 = { module: SOFTHSM, token: TOKEN_LABEL, pinFile: pinFile ?? token.pinFile };
+  const pkcs11 = { module: SOFTHSM_MODULE, token: TOKEN_LABEL, pinFile: pinFile ?? token.pinFile };
   writeFileSync(config, JSON.stringify({ certificates: { keys: { home: 'pkcs11', pkcs11 } } }));
   const data = join(directory, 'data');
   const start = (environment = {}) =>
@@ -29,7 +30,7 @@ async function enrolls(data: string): Promise<void> {
   });
 }
 
-describeWithClients('rollcall serve with its CA keys in a token', ['softhsm2-util'], () => {
+describeWithClients('rollcall serve with its CA keys in a token', ['softhsm2-util', 'pkcs11-addon'], () => {
   it('starts, issues, rotates and starts again, and no key is ever in a file', async () => {
     const { data, start } = fleet();
     const first = await start();

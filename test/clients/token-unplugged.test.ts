@@ -1,13 +1,14 @@
 /** The CA's key lies in a token (SoftHSM), and somebody unplugs it: nobody new comes in, and whoever is in stays. */
 
 import { expect, it, onTestFinished } from 'vitest';
+import { SOFTHSM_MODULE } from '../testkit/client-programs.ts';
 import { startFleet } from '../testkit/fleet.ts';
 import { connectMqtt } from '../testkit/mqtt.ts';
 import { describeWithClients } from '../testkit/real-client.ts';
-import { SOFTHSM, softToken, TOKEN_LABEL } from '../testkit/soft-token.ts';
+import { softToken, TOKEN_LABEL } from '../testkit/soft-token.ts';
 import { temporaryDirectory } from '../testkit/temporary.ts';
 
-describeWithClients('a fleet whose CA signs in a token', ['softhsm2-util'], () => {
+describeWithClients('a fleet whose CA signs in a token', ['softhsm2-util', 'pkcs11-addon'], () => {
   it('answers 503 to enrollment while the token is away, and MQTT goes on', async () => {
     const token = softToken(temporaryDirectory());
     Object.assign(process.env, token.environment);
@@ -15,7 +16,7 @@ describeWithClients('a fleet whose CA signs in a token', ['softhsm2-util'], () =
     const fleet = await startFleet({
       settings: [
         [[...keys, 'home'], 'pkcs11'],
-        [[...keys, 'pkcs11', 'module'], SOFTHSM],
+        [[...keys, 'pkcs11', 'module'], SOFTHSM_MODULE],
         [[...keys, 'pkcs11', 'token'], TOKEN_LABEL],
         [[...keys, 'pkcs11', 'pinFile'], token.pinFile],
       ],

@@ -8,6 +8,7 @@ import mqtt from 'mqtt';
 import { expect, it, onTestFinished } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
 import type { DeviceId } from '../../contract/identity.ts';
+import { localhostLookup } from '../../contract/localhost.ts';
 import { telemetryTopic } from '../../contract/topics.ts';
 import { enrollOnce } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
@@ -31,7 +32,8 @@ it.each(['announced', 'journalled'])(
     await operator.close();
     const connect = ({ keyPem: key, certificatePem: cert, rootPem: ca }: typeof listener, clientId: string) => {
       const url = `mqtts://localhost:${port}`;
-      const client = mqtt.connect(url, { key, cert, ca, clientId, clean: false, reconnectPeriod: 20 });
+      const options = { key, cert, ca, clientId, clean: false, reconnectPeriod: 20, ...localhostLookup('localhost') };
+      const client = mqtt.connect(url, options);
       client.on('error', () => {}); // the server is away for a while
       onTestFinished(() => client.endAsync(true));
       return client;

@@ -10,6 +10,7 @@ import mqtt, { type IClientOptions, type MqttClient } from 'mqtt';
 import { expect, it, onTestFinished } from 'vitest';
 import { type ConsoleClient, openConsoleClient } from '../../console/client.ts';
 import type { DeviceId } from '../../contract/identity.ts';
+import { localhostLookup } from '../../contract/localhost.ts';
 import { eventTopic, telemetryTopic, twinTopic } from '../../contract/topics.ts';
 import { enrollOnce } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
@@ -45,7 +46,8 @@ type Identity = Credentials & { readonly deviceId: string };
 /** Comes back by itself, and keeps what wasn't acknowledged. */
 function client(identity: Identity, options: IClientOptions = {}): MqttClient {
   const { mqttUrl, keyPem: key, certificatePem: cert, rootPem: ca, deviceId: clientId } = identity;
-  const opened = mqtt.connect(mqttUrl, { key, cert, ca, clientId, clean: false, reconnectPeriod: 20, ...options });
+  const to = { key, cert, ca, clientId, ...localhostLookup(new URL(mqttUrl).hostname) };
+  const opened = mqtt.connect(mqttUrl, { ...to, clean: false, reconnectPeriod: 20, ...options });
   opened.on('error', () => {}); // the server is away now and then
   onTestFinished(() => opened.endAsync(true));
   return opened;

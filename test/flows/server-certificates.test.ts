@@ -3,6 +3,7 @@
 import { X509Certificate } from 'node:crypto';
 import { connect } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { localhostLookup } from '../../contract/localhost.ts';
 import { startFleet, type TestFleet } from '../testkit/fleet.ts';
 import { closed, connectMqtt } from '../testkit/mqtt.ts';
 
@@ -49,10 +50,13 @@ async function serials(fleet: TestFleet): Promise<Readonly<Record<string, string
 function serialAt(url: string): Promise<string> {
   const { hostname, port } = new URL(url);
   return new Promise((resolve, reject) => {
-    const socket = connect({ host: hostname, port: Number(port), rejectUnauthorized: false }, () => {
-      resolve(new X509Certificate(socket.getPeerCertificate().raw).serialNumber);
-      socket.destroy();
-    });
+    const socket = connect(
+      { host: hostname, port: Number(port), rejectUnauthorized: false, ...localhostLookup(hostname) },
+      () => {
+        resolve(new X509Certificate(socket.getPeerCertificate().raw).serialNumber);
+        socket.destroy();
+      },
+    );
     socket.on('error', reject);
   });
 }

@@ -2,6 +2,7 @@
 
 import mqtt, { type IClientOptions, type MqttClient } from 'mqtt';
 import { onTestFinished } from 'vitest';
+import { localhostLookup } from '../../contract/localhost.ts';
 import type { StoredIdentity } from '../../device-sdk/identity-store.ts';
 
 export type Credentials = Pick<StoredIdentity, 'mqttUrl' | 'keyPem' | 'certificatePem' | 'rootPem'>;
@@ -11,6 +12,7 @@ function optionsOf(credentials: Credentials, options: IClientOptions): IClientOp
     key: credentials.keyPem,
     cert: credentials.certificatePem,
     ca: credentials.rootPem,
+    ...localhostLookup(new URL(credentials.mqttUrl).hostname),
     reconnectPeriod: 0,
     connectTimeout: 10_000,
     protocolVersion: 4,

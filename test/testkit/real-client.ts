@@ -1,94 +1,28 @@
 /**
- * Other people's programs as clients of a fleet: found on this machine, started as child processes with an environment of
- * their own, ended with their test. A suite whose programs are missing is skipped and says which; where they have to be
- * there (ROLLCALL_TEST_REQUIRE_CLIENTS) it fails instead. Knows no client's options.
+ * Other people's programs as clients of a fleet: started as child processes with an environment of their own, ended with
+ * their test. A suite whose programs are missing is skipped and names their packages; where they have to be there
+ * (ROLLCALL_TEST_REQUIRE_CLIENTS) it fails instead. Knows no client's options.
  */
 
-import { spawn, spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { describe, expect, it, onTestFinished } from 'vitest';
-
-interface ClientProgram {
-  readonly file: string;
-  /** Where else to look than in the path: servers aren't in everyone's. */
-  readonly directories?: readonly string[];
-  /** Arguments with which it ends well if it can do what is needed of it. */
-  readonly probe?: readonly string[];
-  /** A program of the same machine that starts it, with its arguments. */
-  readonly through?: readonly [file: string, ...args: string[]];
-  readonly debianPackage: string;
-}
-
-const CLIENTS = {
-  bash: { file: 'bash', debianPackage: 'bash' },
-  chromium: { file: 'chromium', debianPackage: 'chromium' },
-  certtool: { file: 'certtool', debianPackage: 'gnutls-bin' },
-  curl: { file: 'curl', debianPackage: 'curl' },
-  'gnutls-cli': { file: 'gnutls-cli', debianPackage: 'gnutls-bin' },
-  faketime: { file: 'faketime', debianPackage: 'faketime' },
-  haproxy: { file: 'haproxy', directories: ['/usr/sbin'], debianPackage: 'haproxy' },
-  nginx: { file: 'nginx', directories: ['/usr/sbin'], debianPackage: 'nginx-light' },
-  mosquitto: { file: 'mosquitto', directories: ['/usr/sbin', '/usr/local/sbin'], debianPackage: 'mosquitto' },
-  mosquitto_pub: { file: 'mosquitto_pub', debianPackage: 'mosquitto-clients' },
-  // Into a pipe it would write what it has to say when it ends.
-  mosquitto_sub: { file: 'mosquitto_sub', through: ['stdbuf', '-oL'], debianPackage: 'mosquitto-clients' },
-  openssl: { file: 'openssl', debianPackage: 'openssl' },
-  'nats-server': {
-    file: 'nats-server',
-    directories: ['/usr/sbin', '/usr/local/bin'],
-    debianPackage: 'nats-server',
-  },
-  // The distribution's own interpreter: another one in the path doesn't see the distribution's modules.
-  paho: { file: '/usr/bin/python3', probe: ['-c', 'import paho.mqtt.client'], debianPackage: 'python3-paho-mqtt' },
-  postgres: {
-    file: 'postgres',
-    directories: ['15', '16', '17', '18'].map((version) => `/usr/lib/postgresql/${version}/bin`),
-    debianPackage: 'postgresql',
-  },
-  pgbouncer: { file: 'pgbouncer', directories: ['/usr/sbin'], debianPackage: 'pgbouncer' },
-  'systemd-analyze': { file: 'systemd-analyze', debianPackage: 'systemd' },
-  'softhsm2-util': { file: 'softhsm2-util', debianPackage: 'softhsm2' },
-  pki: { file: 'pki', debianPackage: 'strongswan-pki' },
-} as const satisfies Record<string, ClientProgram>;
-
-export type ClientName = keyof typeof CLIENTS;
-
-const found = new Map<ClientName, readonly string[] | undefined>();
-
-/** The start of its command line. */
-function findClient(name: ClientName): readonly string[] | undefined {
-  if (!found.has(name)) found.set(name, lookFor(CLIENTS[name]));
-  return found.get(name);
-}
-
-function lookFor({ file, directories, probe, through }: ClientProgram): readonly string[] | undefined {
-  const program = findProgram(file, directories);
-  if (program === undefined) return undefined;
-  if (probe !== undefined && spawnSync(program, probe, { stdio: 'ignore', timeout: 10_000 }).status !== 0)
-    return undefined;
-  if (through === undefined) return [program];
-  const starter = findProgram(through[0]);
-  return starter === undefined ? undefined : [starter, ...through.slice(1), program];
-}
-
-function findProgram(file: string, directories: readonly string[] = []): string | undefined {
-  const path = [...(process.env.PATH ?? '').split(delimiter), ...directories];
-  const candidates = file.startsWith('/') ? [file] : path.filter(Boolean).map((directory) => join(directory, file));
-  return candidates.find((candidate) => existsSync(candidate));
-}
+import {
+  areClientsRequired,
+  type ClientName,
+  clientCommand,
+  missingClients,
+  missingLocalhost,
+} from './client-programs.ts';
 
 /** A suite that needs these programs. */
 export function describeWithClients(title: string, needs: readonly ClientName[], tests: () => void): void {
-  const missing = needs.filter((name) => findClient(name) === undefined);
-  if (missing.length === 0) {
+  const reason = missingClients(needs) ?? missingLocalhost();
+  if (reason === undefined) {
     describe(title, tests);
     return;
   }
-  const packages = [...new Set(missing.map((name) => CLIENTS[name].debianPackage))];
-  const reason = `not installed: ${missing.join(', ')} (Debian: ${packages.join(' ')})`;
-  if (process.env.ROLLCALL_TEST_REQUIRE_CLIENTS) {
+  if (areClientsRequired) {
     describe(title, () => {
       it('finds the programs it needs', () => expect.fail(reason));
     });
@@ -96,6 +30,17 @@ export function describeWithClients(title: string, needs: readonly ClientName[],
   }
   process.stderr.write(`skipped: ${title}; ${reason}\n`);
   describe.skip(`${title}; ${reason}`, tests);
+}
+
+/**
+ * `describe` and `it` for a file whose tests all need these programs: skipped where one is missing. Where they have to be
+ * there the tests run, and fail with the missing package's name.
+ */
+export function testsWithClients(file: string, needs: readonly ClientName[]) {
+  const reason = missingClients(needs);
+  const isSkipped = reason !== undefined && !areClientsRequired;
+  if (isSkipped) process.stderr.write(`skipped: ${file}; ${reason}\n`);
+  return { describe: describe.skipIf(isSkipped), it: it.skipIf(isSkipped) };
 }
 
 export interface ClientOptions {
@@ -130,8 +75,7 @@ const PATIENCE_MS = 15_000;
 
 /** To be called in a test, at whose end it is killed if it still runs. */
 export function startClient(name: ClientName, args: readonly string[], options: ClientOptions): LiveClient {
-  const [program, ...first] = findClient(name) ?? [];
-  if (program === undefined) throw new Error(`expected describeWithClients to ask for ${name}`);
+  const [program = '', ...first] = clientCommand(name);
   const { directory, input = '', afterInput = 'close', patienceMs = PATIENCE_MS } = options;
   const child = spawn(program, [...first, ...args], {
     cwd: directory,

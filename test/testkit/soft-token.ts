@@ -4,7 +4,6 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-export const SOFTHSM = '/usr/lib/softhsm/libsofthsm2.so';
 export const TOKEN_LABEL = 'fleet';
 const PIN = '1234';
 
