@@ -1,13 +1,16 @@
 /**
  * Writes and reads archives of plain files in the format of POSIX.1-1988 `tar` ("ustar"), so that a backup can be looked into
- * without us. Sizes of 8 GiB and more are written in base 256, as GNU tar does. Knows no folders, links or owners.
+ * without us. Sizes of 8 GiB and more are written in base 256, as GNU tar does. Knows no folders, links or owners. The npm
+ * package `tar-stream` reads sizes by `parseInt`, a negative one included, and tells no offsets; hence this reader.
  */
 
-import { readSync, writeSync } from 'node:fs';
+import { fstatSync, readSync, writeSync } from 'node:fs';
 
 const BLOCK = 512;
 const LARGEST_OCTAL = 0o77777777777;
 const LONGEST_NAME = 100;
+/** A day of telemetry is one file, and so is one of events. */
+const MOST_ENTRIES = 100_000;
 const CHUNK = 1_048_576;
 
 export interface TarEntry {
@@ -75,22 +78,39 @@ function sumOf(header: Buffer): number {
 
 /** Throws RangeError for what is no archive of plain files, or ends too early. */
 export function* tarEntries(descriptor: number): Generator<TarEntry> {
+  const end = fstatSync(descriptor).size;
+  let count = 0;
   for (let at = 0; ; ) {
     const header = Buffer.alloc(BLOCK);
     if (readSync(descriptor, header, 0, BLOCK, at) < BLOCK) throw new RangeError('expected an archive, found its end');
     if (header.every((byte) => byte === 0)) return;
-    const sum = Number.parseInt(header.toString('latin1', 148, 155), 8);
+    count += 1;
+    if (count > MOST_ENTRIES) throw new RangeError(`expected at most ${MOST_ENTRIES} files in an archive, found more`);
+    const sum = octalIn(header, 148, 156);
     header.fill(' ', 148, 156);
     if (sum !== sumOf(header) || header[156] !== 0x30)
       throw new RangeError('expected a file in an archive, found other bytes');
-    const isLarge = header[124] === 0x80;
-    const size = isLarge
-      ? Number(header.readBigUInt64BE(128))
-      : Number.parseInt(header.toString('latin1', 124, 135), 8);
+    const size = sizeIn(header);
+    if (size === undefined || size > end - at - BLOCK)
+      throw new RangeError('expected a size within the archive, found another');
     const name = header.toString('utf8', 0, LONGEST_NAME).replace(/\0.*$/s, '');
     yield { name, size, at: at + BLOCK };
     at += BLOCK + Math.ceil(size / BLOCK) * BLOCK;
   }
+}
+
+/** Octal digits alone, ended by NUL or a blank; undefined for anything else. */
+function octalIn(header: Buffer, from: number, to: number): number | undefined {
+  const [, digits] = /^([0-7]{1,11})[\0 ]{1,2}$/.exec(header.toString('latin1', from, to)) ?? [];
+  return digits === undefined ? undefined : Number.parseInt(digits, 8);
+}
+
+/** Octal, or base 256 in the last eight bytes of the field. */
+function sizeIn(header: Buffer): number | undefined {
+  if (header[124] !== 0x80) return octalIn(header, 124, 136);
+  const size = header.readBigUInt64BE(128);
+  const isSound = size <= BigInt(Number.MAX_SAFE_INTEGER) && header.readUIntBE(125, 3) === 0;
+  return isSound ? Number(size) : undefined;
 }
 
 /** The bytes of a stretch of a file. Throws RangeError when it ends too early. */

@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { type ConsoleClient, openConsoleClient } from '../console/client.ts';
+import { parseDecimal, parseFraction } from '../contract/decimal.ts';
 import { type DeviceId, type GroupName, NAME_RULE, parseDeviceId, parseGroupName } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
 import { standardOutput } from '../output/standard-streams.ts';
@@ -81,16 +82,16 @@ export function socketPathOf(options: FleetOptions): string {
 
 export function integerBetween(least: number, most: number): (text: string) => number {
   return (text) => {
-    const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
-    if (value >= least && value <= most) return value;
+    const value = parseDecimal(text, least, most);
+    if (value !== undefined) return value;
     throw new InvalidArgumentError(`expected a whole number from ${least} to ${most}`);
   };
 }
 
 export function rateBetween(least: number, most: number): (text: string) => number {
   return (text) => {
-    const value = /^\d{1,7}(\.\d{1,6})?$/.test(text) ? Number(text) : Number.NaN;
-    if (value >= least && value <= most) return value;
+    const value = parseFraction(text, least, most);
+    if (value !== undefined) return value;
     throw new InvalidArgumentError(`expected a number from ${least} to ${most}`);
   };
 }

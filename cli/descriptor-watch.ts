@@ -5,6 +5,7 @@
 
 import { close, open, readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
+import { parseDecimal } from '../contract/decimal.ts';
 
 const EVERY_MS = 1_000;
 const LINE_EVERY_MS = 60_000;
@@ -61,7 +62,7 @@ export class DescriptorWatch {
 /** Of Linux; undefined elsewhere. */
 function descriptorLimit(): number | undefined {
   try {
-    return Number(/^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1]);
+    return parseDecimal(/^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1], 0);
   } catch {
     return undefined;
   }

@@ -1,6 +1,7 @@
 /** From sinks as they are configured to sinks as they are opened. Credentials and certificates are read elsewhere. */
 
 import { resolve } from 'node:path';
+import { parseDecimal } from '../contract/decimal.ts';
 import { isLoopback } from '../sinks/loopback.ts';
 import type { SinkSettings, TargetSettings } from '../sinks/open.ts';
 import type { TargetTls } from '../sinks/tls.ts';
@@ -60,7 +61,7 @@ function targetOf(config: SinkConfig, { environment, now }: SinkSurroundings): T
       return {
         kind: 'postgres',
         host,
-        port: Number(port || 5432),
+        port: parseDecimal(port, 0, 65_535) ?? 5432,
         database: decodeURIComponent(pathname.slice(1)),
         user: config.user,
         password: secret('password', config.passwordFile, config.passwordVariable),

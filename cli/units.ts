@@ -1,5 +1,7 @@
 /** Durations and sizes as people write them: `10s`, `24h`, `90d`; `512B`, `256KiB`, `1MiB`. A number without a unit is refused. */
 
+import { parseDecimal } from '../contract/decimal.ts';
+
 const DURATION_MS: Readonly<Record<string, number>> = {
   ms: 1,
   s: 1_000,
@@ -27,13 +29,13 @@ export const PERCENT_RULE = 'a part such as 5%, 20% or 100%';
 
 /** Percent, 0 to 100, or undefined when the text is not a part. */
 export function parsePercent(text: string): number | undefined {
-  const percent = /^(\d{1,3})%$/.exec(text)?.[1];
-  return percent !== undefined && Number(percent) <= 100 ? Number(percent) : undefined;
+  return parseDecimal(/^(\d{1,3})%$/.exec(text)?.[1], 0, 100);
 }
 
 function parseQuantity(text: string, units: Readonly<Record<string, number>>): number | undefined {
   const parts = /^(\d{1,9})([A-Za-z]{1,3})$/.exec(text);
   if (parts === null) return undefined;
-  const [, amount, unit] = parts as unknown as [string, string, string];
-  return Object.hasOwn(units, unit) ? Number(amount) * (units[unit] as number) : undefined;
+  const [, digits, unit] = parts as unknown as [string, string, string];
+  const amount = parseDecimal(digits, 0);
+  return amount !== undefined && Object.hasOwn(units, unit) ? amount * (units[unit] as number) : undefined;
 }

@@ -6,6 +6,7 @@
 
 import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import { parseDecimal } from '../contract/decimal.ts';
 import { localhostLookup } from '../contract/localhost.ts';
 import { isProblemCode, Problem } from '../contract/problem.ts';
 import { hostOf } from '../contract/server-urls.ts';
@@ -194,12 +195,15 @@ async function* lines(response: IncomingMessage): AsyncGenerator<string> {
   }
 }
 
+/** A day: a longer one is no answer of this server. */
+const LONGEST_RETRY_AFTER_S = 86_400;
+
 function problemOf(response: IncomingMessage, text: string): Problem {
   const problem = problemView.safeParse(parseJson(text));
-  const retryAfter = Number(response.headers['retry-after']);
+  const retryAfter = parseDecimal(response.headers['retry-after'], 1, LONGEST_RETRY_AFTER_S);
   if (problem.success) {
     const { code, detail } = problem.data;
-    return new Problem(codeOf(code), { detail, ...(retryAfter > 0 && { retryAfter }) });
+    return new Problem(codeOf(code), { detail, ...(retryAfter !== undefined && { retryAfter }) });
   }
   return new Problem('internal', { reason: `expected a problem document, found status ${response.statusCode}` });
 }

@@ -5,6 +5,7 @@
  */
 
 import type { X509Certificate } from 'node:crypto';
+import { parseDecimal } from '../contract/decimal.ts';
 import { EST_MEDIA_TYPES, EST_PATHS, MQTT_URL_HEADER } from '../contract/est.ts';
 import { isProblemCode, PROBLEM_MEDIA_TYPE } from '../contract/problem.ts';
 import { readCertsOnly } from './certs-only.ts';
@@ -127,5 +128,6 @@ function codeOfStatus(status: number): DeviceErrorCode {
 
 /** Seconds only; the form with a date would need a clock that a device may not have. */
 function retryAfterSeconds(header: string | undefined): number | undefined {
-  return header !== undefined && /^\d{1,9}$/.test(header) ? Math.min(Number(header), RETRY_AFTER_MAX_S) : undefined;
+  const seconds = parseDecimal(header, 0);
+  return seconds === undefined ? undefined : Math.min(seconds, RETRY_AFTER_MAX_S);
 }

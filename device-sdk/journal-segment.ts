@@ -1,5 +1,6 @@
 /** One file of the journal: its name, the place of each message in it, and how a message is read back. */
 
+import { parseDecimal } from '../contract/decimal.ts';
 import type { JournalFiles } from './journal-files.ts';
 import { decodeRecord, MESSAGE, type StoredMessage } from './journal-record.ts';
 
@@ -34,7 +35,7 @@ export function parseSegmentName(name: string): { readonly number: number; reado
   const [, number, mark] = NAME.exec(name) ?? [];
   return number === undefined || mark === undefined
     ? undefined
-    : { number: Number(number), mark: Number.parseInt(mark, 16) };
+    : { number: parseDecimal(number, 0) as number, mark: Number.parseInt(mark, 16) };
 }
 
 export class SegmentReader {

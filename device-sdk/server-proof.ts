@@ -7,6 +7,7 @@
 import type { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { type ConnectionOptions, checkServerIdentity, connect, type PeerCertificate, type TLSSocket } from 'node:tls';
+import { parseDecimal } from '../contract/decimal.ts';
 import { localhostLookup } from '../contract/localhost.ts';
 import { hostOf } from '../contract/server-urls.ts';
 import { DeviceError } from './device-error.ts';
@@ -55,7 +56,7 @@ export function openTls({ url, defaultPort, trust, credential, protocols }: TlsO
   const host = hostOf(url);
   const options: ConnectionOptions = {
     host,
-    port: port === '' ? defaultPort : Number(port),
+    port: parseDecimal(port, 0, 65_535) ?? defaultPort,
     ...localhostLookup(host),
     minVersion: 'TLSv1.2',
     rejectUnauthorized: trust !== 'unverified' && trust.dates === 'system',

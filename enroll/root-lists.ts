@@ -4,6 +4,7 @@
  */
 
 import type { Logger } from 'pino';
+import { parseDecimal } from '../contract/decimal.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { CaDirectory, CaName } from './ca-directory.ts';
 import { type CaSet, caId, type KnownCa } from './ca-set.ts';
@@ -120,6 +121,7 @@ export function createRootLists(options: {
 
 function readHeld(text: string | undefined): Held | undefined {
   const parts = /^# ends=(\d+) serials=([0-9a-f ]*)\n-----BEGIN X509 CRL-----\n([^-]+)-----END/.exec(text ?? '');
-  if (parts === null) return undefined;
-  return { ends: Number(parts[1]), serials: parts[2] as string, der: Buffer.from(parts[3] as string, 'base64') };
+  const ends = parseDecimal(parts?.[1], 0);
+  if (parts === null || ends === undefined) return undefined;
+  return { ends, serials: parts[2] as string, der: Buffer.from(parts[3] as string, 'base64') };
 }

@@ -7,6 +7,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
+import { parseDecimal } from '../contract/decimal.ts';
 import { asProblem, Problem } from '../contract/problem.ts';
 import { sendProblem } from '../contract/problem-response.ts';
 import type { Throttle } from '../throttle/throttle.ts';
@@ -140,7 +141,8 @@ export async function createStatusServer(options: StatusServerOptions): Promise<
 
 async function readBody(request: IncomingMessage): Promise<Buffer> {
   const tooLarge = () => new Problem('body_too_large');
-  if (Number(request.headers['content-length'] ?? 0) > OCSP_REQUEST_MAX) throw tooLarge();
+  const declared = request.headers['content-length'];
+  if (declared !== undefined && parseDecimal(declared, 0, OCSP_REQUEST_MAX) === undefined) throw tooLarge();
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {

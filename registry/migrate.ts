@@ -5,6 +5,7 @@
 
 import { readdirSync, readFileSync } from 'node:fs';
 import type Database from 'better-sqlite3';
+import { parseDecimal } from '../contract/decimal.ts';
 import { addChainFunctions } from './audit-chain.ts';
 
 const FOLDER = new URL('./migrations/', import.meta.url);
@@ -36,7 +37,7 @@ function listMigrations(): readonly string[] {
     .filter((file) => file.endsWith('.sql'))
     .sort();
   for (const [index, file] of files.entries()) {
-    if (Number(NAME.exec(file)?.[1]) !== index + 1) {
+    if (parseDecimal(NAME.exec(file)?.[1], 1) !== index + 1) {
       throw new Error(`expected migration number ${index + 1}, found ${file}`);
     }
   }

@@ -7,6 +7,7 @@
 import { closeSync, existsSync, fstatSync, ftruncateSync, mkdirSync, openSync, readSync } from 'node:fs';
 import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { parseDecimal } from '../contract/decimal.ts';
 import type { StoredMessage } from '../telemetry/telemetry.ts';
 import { lineOf } from './json-form.ts';
 import { type Refused, type Target, TargetDown, type TargetNotice } from './target.ts';
@@ -225,7 +226,7 @@ function cutTornLine(path: string): Held {
 
 /** 0 for a line that is none of ours. */
 function positionIn(line: Buffer): number {
-  return Number(POSITION.exec(line.toString('latin1'))?.[1] ?? 0);
+  return parseDecimal(POSITION.exec(line.toString('latin1'))?.[1], 0) ?? 0;
 }
 
 function expectMissing(error: NodeJS.ErrnoException): void {

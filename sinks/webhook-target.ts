@@ -6,6 +6,7 @@
 import { createHmac } from 'node:crypto';
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import { parseDecimal } from '../contract/decimal.ts';
 import { localhostLookup } from '../contract/localhost.ts';
 import type { StoredMessage } from '../telemetry/telemetry.ts';
 import { CLOUDEVENTS_BATCH, cloudEventOf } from './json-form.ts';
@@ -157,8 +158,8 @@ async function readAnswer(response: IncomingMessage, now: () => number): Promise
     .replace(/[\p{Cc}\u2028\u2029]/gu, ' ')
     .trim();
   const asked = response.headers['retry-after'];
-  const seconds = asked === undefined ? Number.NaN : Number(asked);
+  const seconds = parseDecimal(asked, 0);
   // RFC 9110, section 10.2.3: seconds, or a date.
-  const ms = Number.isNaN(seconds) ? Date.parse(asked ?? '') - now() : seconds * 1000;
+  const ms = seconds === undefined ? Date.parse(asked ?? '') - now() : seconds * 1000;
   return { status: response.statusCode ?? 0, words, retryAfter: ms > 0 ? ms : undefined };
 }

@@ -6,6 +6,7 @@
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { parseDecimal } from '../contract/decimal.ts';
 import { Problem } from '../contract/problem.ts';
 
 export class CursorFile {
@@ -25,8 +26,8 @@ export class CursorFile {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
       throw this.#unusable((error as NodeJS.ErrnoException).code ?? 'unreadable', error);
     }
-    const position = /^\d{1,16}\n$/.test(text) ? Number(text) : Number.NaN;
-    if (Number.isSafeInteger(position)) return position;
+    const position = text.endsWith('\n') ? parseDecimal(text.slice(0, -1), 0) : undefined;
+    if (position !== undefined) return position;
     throw this.#unusable(`expected a position, found ${text.length} other characters`);
   }
 

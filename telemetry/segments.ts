@@ -6,6 +6,7 @@
 
 import { readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseDecimal } from '../contract/decimal.ts';
 
 export interface SegmentName {
   readonly number: number;
@@ -40,7 +41,12 @@ function allSegments(directory: string): SegmentName[] {
     const parts = NAME.exec(name);
     if (parts === null) continue;
     const [, number, day, edition = '0'] = parts as unknown as [string, string, string, string?];
-    found.push({ number: Number(number), day, edition: Number(edition), file: join(directory, name) });
+    found.push({
+      number: parseDecimal(number, 0) as number,
+      day,
+      edition: parseDecimal(edition, 0) as number,
+      file: join(directory, name),
+    });
   }
   return found;
 }

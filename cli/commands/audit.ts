@@ -2,6 +2,7 @@ import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { Command } from 'commander';
 import { openConsoleClient } from '../../console/client.ts';
+import { parseDecimal } from '../../contract/decimal.ts';
 import { Problem } from '../../contract/problem.ts';
 import { type AuditHead, ChainCheck, readExportedEntry } from '../../registry/audit-chain.ts';
 import { findsServer, integerBetween, run, runWithServer, socketPathOf } from '../command-line.ts';
@@ -81,9 +82,10 @@ async function readExport(file: string, kept: string | undefined): Promise<Verdi
 }
 
 function headOf(text: string): AuditHead {
-  const [, id, hash] = /^(\d{1,15}):([0-9a-f]{64})$/.exec(text) ?? [];
+  const [, digits, hash] = /^(\d{1,15}):([0-9a-f]{64})$/.exec(text) ?? [];
+  const id = parseDecimal(digits, 0);
   if (id === undefined || hash === undefined) throw new Problem('usage', { reason: 'expected a head as ID:HASH' });
-  return { id: Number(id), hash };
+  return { id, hash };
 }
 
 function printVerdict({ entries, head, fault }: Verdict, form: OutputForm): void {

@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander';
+import { parseFraction } from '../../contract/decimal.ts';
 import type { GroupName } from '../../contract/identity.ts';
 import { Problem } from '../../contract/problem.ts';
 import { KEY_ALGORITHMS, type KeyAlgorithm, MOST_DEVICES } from '../../registry/profiles.ts';
@@ -56,10 +57,10 @@ function keyList(text: string): readonly KeyAlgorithm[] {
 }
 
 function partsOfLife(text: string): { readonly from: number; readonly to: number } {
-  const [, from, to] = /^(0\.\d{1,3})-(0\.\d{1,3})$/.exec(text) ?? [];
+  const [from, to] = text.split('-', 2).map((part) => parseFraction(part, 0, 1));
   if (from === undefined || to === undefined)
     throw new Problem('usage', { reason: 'expected parts of a life: 0.6-0.8' });
-  return { from: Number(from), to: Number(to) };
+  return { from, to };
 }
 
 export function groupCommand(): Command {

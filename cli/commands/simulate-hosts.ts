@@ -6,6 +6,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { parseDecimal } from '../../contract/decimal.ts';
 import { Problem } from '../../contract/problem.ts';
 import type { Lodging } from '../../simulator/run/shard-places.ts';
 import { readSecretArgument } from '../secret-argument.ts';
@@ -114,8 +115,8 @@ function parsePlace(
 ): { readonly host: string; readonly port: number } {
   const parts = /^(?:(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):)?(\d{1,5})$/.exec(text);
   const named = parts?.[1]?.replace(/^\[|\]$/g, '') ?? host;
-  const port = Number(parts?.[2]);
-  if (parts !== null && named !== undefined && port <= 65_535) return { host: named, port };
+  const port = parseDecimal(parts?.[2], 0, 65_535);
+  if (parts !== null && named !== undefined && port !== undefined) return { host: named, port };
   throw new Problem('usage', { reason: `expected ${option} ${host === undefined ? 'HOST:PORT' : '[HOST:]PORT'}` });
 }
 

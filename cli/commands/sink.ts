@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
+import { parseDecimal } from '../../contract/decimal.ts';
 import { Problem } from '../../contract/problem.ts';
 import { visible } from '../../output/escape.ts';
 import { findsServer, instant, runWithServer } from '../command-line.ts';
@@ -53,7 +54,8 @@ type Start = { readonly position: number } | { readonly since: string };
 
 /** A position, a time, or how long ago. */
 function start(text: string): Start {
-  if (/^[1-9]\d{0,14}$/.test(text)) return { position: Number(text) };
+  const position = parseDecimal(text, 1);
+  if (position !== undefined) return { position };
   try {
     return { since: new Date(instant(text)).toISOString() };
   } catch {

@@ -2,10 +2,10 @@
 
 import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
-import { pageLimit, time } from './shapes.ts';
+import { decimal, pageLimit, time } from './shapes.ts';
 
 const auditQuery = z.strictObject({
-  before: z.coerce.number().int().min(1).optional(),
+  before: decimal(1).optional(),
   subject: z.string().min(1).max(300).optional().describe('of this subject only, such as device/dev-7'),
   limit: pageLimit,
 });
@@ -60,7 +60,7 @@ export const auditEndpoints = {
     path: '/v1/audit/export',
     access: 'operator',
     summary: 'the whole audit, oldest first, one entry a line with the hash of the one before it',
-    query: z.strictObject({ after: z.coerce.number().int().min(0).optional().describe('entries after this one') }),
+    query: z.strictObject({ after: decimal(0).optional().describe('entries after this one') }),
     answer: z.string(),
     mediaType: 'application/x-ndjson',
     stream: 'bytes',

@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
-import { checkedText, pageLimit, reason, serial, time } from './shapes.ts';
+import { checkedText, decimal, pageLimit, reason, serial, time } from './shapes.ts';
 
 const cursor = checkedText(
   (text) => (/^[0-9]{1,15}-[1-9a-f][0-9a-f]{0,39}$/.test(text) ? text : undefined),
@@ -18,7 +18,7 @@ export const certificateEndpoints = {
     summary: 'list certificates of devices that end soon, or are late to renew, the most urgent first',
     query: z.strictObject({
       which: z.enum(['ending', 'late']).default('ending').describe('late: nine tenths of its life are over'),
-      withinSeconds: z.coerce.number().int().min(1).max(34_300_800).default(2_592_000).describe('of those that end'),
+      withinSeconds: decimal(1, 34_300_800).default(2_592_000).describe('of those that end'),
       after: cursor.optional(),
       limit: pageLimit,
     }),

@@ -5,6 +5,7 @@
  */
 
 import { z } from 'zod';
+import { parseDecimal } from '../../contract/decimal.ts';
 import { type DeviceId, type GroupName, NAME_RULE, parseDeviceId, parseGroupName } from '../../contract/identity.ts';
 import { REVOCATION_REASONS } from '../../registry/registry.ts';
 
@@ -40,7 +41,15 @@ export const serial = checkedText(
 
 export const time = z.iso.datetime({ offset: true });
 
-export const pageLimit = z.coerce.number().int().min(1).max(10_000).default(100);
+/** A whole number in the text of a query. */
+export function decimal(least: number, most: number = Number.MAX_SAFE_INTEGER) {
+  return z.preprocess(
+    (text) => (typeof text === 'number' ? text : (parseDecimal(text, 0) ?? Number.NaN)),
+    z.int().min(least).max(most),
+  );
+}
+
+export const pageLimit = decimal(1, 10_000).default(100);
 
 /** Of lists that were whole before they had pages. */
 export const longPageLimit = z.coerce

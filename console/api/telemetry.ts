@@ -1,8 +1,9 @@
 /** Telemetry: what was accepted, read back: what operators send and read. */
 
 import { z } from 'zod';
+import { parseFraction } from '../../contract/decimal.ts';
 import type { Endpoint } from './endpoint.ts';
-import { deviceId, groupName, pageLimit, time } from './shapes.ts';
+import { decimal, deviceId, groupName, pageLimit, time } from './shapes.ts';
 
 const stream = z.string().min(1).max(256);
 
@@ -17,7 +18,7 @@ const telemetryQuery = z.strictObject({
   stream: stream.optional(),
   since: time.optional(),
   until: time.optional().describe('received before'),
-  before: z.coerce.number().int().min(1).optional().describe('of positions smaller than this one'),
+  before: decimal(1).optional().describe('of positions smaller than this one'),
   limit: pageLimit.describe(
     'the newest so many; they come oldest first. Fewer come where they would hold more than 16 MiB of payload: the link "next" asks for those before them, and an empty answer is the end',
   ),
@@ -29,7 +30,10 @@ const seriesQuery = z.strictObject({
   value: z.string().max(1024).default('').describe('JSON Pointer of a number in the payload, such as /celsius'),
   since: time,
   until: time,
-  bucketSeconds: z.coerce.number().min(0.001).max(31_536_000),
+  bucketSeconds: z.preprocess(
+    (text) => parseFraction(text, 0.001, 31_536_000) ?? Number.NaN,
+    z.number().min(0.001).max(31_536_000),
+  ),
 });
 
 const seriesView = z.object({

@@ -2,6 +2,7 @@
 
 import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
+import { parseDecimal } from '../../contract/decimal.ts';
 import { jsonText } from '../../output/escape.ts';
 import type { AuditEntry } from '../../registry/audit-memory.ts';
 import type { Registry } from '../../registry/registry.ts';
@@ -24,10 +25,9 @@ export function addAuditRoutes(app: FastifyInstance, { registry }: RoutesOptions
     return pageOf(reply, entries, { limit, view: viewAudit, cursor: ({ id }) => ({ before: id }) });
   });
   serve(app, endpoints.verifyAudit, async ({ query }) => {
-    const [id, hash = ''] = query.head?.split(':') ?? [];
-    const { entries, head, fault } = await registry.verifyAudit(
-      id === undefined ? undefined : { id: Number(id), hash },
-    );
+    const [digits, hash = ''] = query.head?.split(':') ?? [];
+    const id = parseDecimal(digits, 0);
+    const { entries, head, fault } = await registry.verifyAudit(id === undefined ? undefined : { id, hash });
     return { isWhole: fault === undefined, entries, head, fault };
   });
   serve(app, endpoints.exportAudit, async ({ query, reply }) => {

@@ -1,6 +1,7 @@
 /** Certificates by themselves, over the registry. */
 
 import type { FastifyInstance } from 'fastify';
+import { parseDecimal } from '../../contract/decimal.ts';
 import { formatIdentity } from '../../contract/identity.ts';
 import { certificateEndpoints as endpoints } from '../api/certificates.ts';
 import { serve } from '../application.ts';
@@ -10,8 +11,9 @@ import type { RoutesOptions } from './routes.ts';
 export function addCertificateRoutes(app: FastifyInstance, { registry, now }: RoutesOptions): void {
   serve(app, endpoints.listExpiring, async ({ query }) => {
     const { which, withinSeconds, limit } = query;
-    const [at, serial] = query.after?.split('-') ?? [];
-    const after = at === undefined || serial === undefined ? undefined : { at: Number(at), serial };
+    const [digits, serial] = query.after?.split('-') ?? [];
+    const at = parseDecimal(digits, 0);
+    const after = at === undefined || serial === undefined ? undefined : { at, serial };
     const found = await registry.listExpiring({ which, until: now() + withinSeconds * 1000, after, limit });
     const last = found.at(-1);
     return {

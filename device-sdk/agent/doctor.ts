@@ -8,6 +8,7 @@ import { lookup } from 'node:dns/promises';
 import { existsSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { type BootstrapToken, parseBootstrapToken } from '../../contract/bootstrap-token.ts';
+import { parseDecimal } from '../../contract/decimal.ts';
 import { isLocalhost, localhostLookup } from '../../contract/localhost.ts';
 import { parseServerTime, TIME_PATH } from '../../contract/server-notices.ts';
 import { hostOf } from '../../contract/server-urls.ts';
@@ -182,7 +183,7 @@ function addressesOf({ identity, token }: Known, { broker }: AgentSettings): rea
     .filter((url) => url !== undefined)
     .map((url) => {
       const { port } = new URL(url);
-      return { host: hostOf(url), port: port === '' ? DEFAULT_HTTPS_PORT : Number(port) };
+      return { host: hostOf(url), port: parseDecimal(port, 0, 65_535) ?? DEFAULT_HTTPS_PORT };
     });
 }
 

@@ -3,6 +3,7 @@
  * Knows the device, and neither the socket nor how the body was read.
  */
 
+import { parseDecimal } from '../../contract/decimal.ts';
 import { isMessageKey, LEVEL_RULE } from '../../contract/topics.ts';
 import { asDeviceError, DeviceError } from '../device-error.ts';
 import type { TelemetryOptions } from '../device-options.ts';
@@ -48,8 +49,7 @@ export const PATIENCE_MAX_S = 3_600;
 
 /** Whole seconds, 1 to {@link PATIENCE_MAX_S}; undefined for every other text. */
 export function parsePatience(text: string): number | undefined {
-  const seconds = /^[0-9]{1,4}$/.test(text) ? Number(text) : 0;
-  return seconds >= 1 && seconds <= PATIENCE_MAX_S ? seconds : undefined;
+  return parseDecimal(text, 1, PATIENCE_MAX_S);
 }
 
 /** What `?qos=`, `?key=`, `?wait=` and `?timeout=` say. Throws `request_invalid`. */

@@ -4,6 +4,7 @@
  */
 
 import { execFile } from 'node:child_process';
+import { parseDecimal } from '../../contract/decimal.ts';
 import { visible } from '../../output/escape.ts';
 import type { DeviceLog } from '../device-state.ts';
 import type { Schedule } from '../schedule.ts';
@@ -40,7 +41,7 @@ export function serviceManager({ environment, schedule, log }: ServiceManagerOpt
     }).unref();
   };
   // Half of what systemd allows, as sd_watchdog_enabled(3) advises.
-  const beat = Number(WATCHDOG_USEC) / 2_000;
+  const beat = (parseDecimal(WATCHDOG_USEC, 1) ?? 0) / 2_000;
   let cancel: (() => void) | undefined;
   const beatLater = () => {
     cancel = schedule(beat, () => {

@@ -5,6 +5,7 @@
 
 import { readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { parseDecimal } from '../../contract/decimal.ts';
 import { type DeviceId, NAME_RULE, parseDeviceId } from '../../contract/identity.ts';
 import { parseEnrollUrl, parseMqttUrl } from '../../contract/server-urls.ts';
 import type { MessageKeys } from '../open-outbox.ts';
@@ -177,10 +178,8 @@ function path(text: string): Reading<string> {
 
 function integer(least: number, most: number): (text: string) => Reading<number> {
   return (text) => {
-    const value = Number(text);
-    return /^\d{1,15}$/.test(text) && value >= least && value <= most
-      ? { value }
-      : { expected: `a whole number from ${least} to ${most}` };
+    const value = parseDecimal(text, least, most);
+    return value === undefined ? { expected: `a whole number from ${least} to ${most}` } : { value };
   };
 }
 

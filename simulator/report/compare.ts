@@ -1,5 +1,6 @@
 /** Two runs side by side, and the gates that say how much worse the second may be. */
 
+import { parseFraction } from '../../contract/decimal.ts';
 import type { RunResult } from '../run/result.ts';
 import { METRICS } from '../scenario/expectation.ts';
 
@@ -23,8 +24,9 @@ export function parseGate(text: string): Gate | string {
   const parts = /^\s*([A-Za-z]+\.[A-Za-z0-9_]+)\s*<=\s*(\d{1,6}(?:\.\d{1,3})?)%\s*$/.exec(text);
   if (parts === null) return `expected METRIC <= PERCENT%, such as "puback.p99 <= 120%", found ${JSON.stringify(text)}`;
   const [, metric, percent] = parts as unknown as [string, string, string];
+  const ratio = parseFraction(percent, 0, 999_999) as number;
   if (!Object.hasOwn(METRICS, metric)) return `expected a metric, one of ${Object.keys(METRICS).join(', ')}`;
-  return { text, metric, ratio: Number(percent) / 100 };
+  return { text, metric, ratio: ratio / 100 };
 }
 
 export function differences(a: RunResult, b: RunResult): readonly Difference[] {

@@ -4,6 +4,7 @@
  */
 
 import { readFileSync } from 'node:fs';
+import { parseDecimal } from '../../contract/decimal.ts';
 
 export interface Capacity {
   readonly openFiles: number;
@@ -25,10 +26,10 @@ export function machineCapacity(read = (path: string) => readFileSync(path, 'utf
   };
   const files = /^Max open files\s+(\d+|unlimited)/m.exec(attempt('/proc/self/limits'))?.[1];
   const ports = /^(\d+)\s+(\d+)/.exec(attempt('/proc/sys/net/ipv4/ip_local_port_range'));
+  const [first, last] = [parseDecimal(ports?.[1], 0, 65_535), parseDecimal(ports?.[2], 0, 65_535)];
   return {
-    openFiles:
-      files === undefined ? UNKNOWN.openFiles : files === 'unlimited' ? Number.MAX_SAFE_INTEGER : Number(files),
-    portsPerAddress: ports === null ? UNKNOWN.portsPerAddress : Number(ports[2]) - Number(ports[1]) + 1,
+    openFiles: files === 'unlimited' ? Number.MAX_SAFE_INTEGER : (parseDecimal(files, 1) ?? UNKNOWN.openFiles),
+    portsPerAddress: first === undefined || last === undefined ? UNKNOWN.portsPerAddress : last - first + 1,
   };
 }
 

@@ -3,6 +3,7 @@
  * It reads them and judges them against measured values; it measures nothing.
  */
 
+import { parseFraction } from '../../contract/decimal.ts';
 import { parseDuration } from './quantities.ts';
 
 /** What can be asserted: its unit, and what a percentage of it is a percentage of. */
@@ -103,12 +104,12 @@ export function parseExpectation(text: string): Expectation | string {
   const [, name, comparison, value] = parts as unknown as [string, string, Comparison, string];
   const metric = metricNamed(name);
   if (metric === undefined) return `expected a metric, one of ${Object.keys(METRICS).join(', ')} or errors.CAUSE`;
-  const percent = /^(\d{1,6}(?:\.\d{1,4})?)%$/.exec(value)?.[1];
+  const percent = value.endsWith('%') ? parseFraction(value.slice(0, -1), 0, 999_999) : undefined;
   if (percent !== undefined) {
     if (metric.of === undefined) return `expected ${wanted(metric)}: a percentage of ${name} has no meaning`;
-    return { text, metric: name, comparison, value: Number(percent), of: metric.of };
+    return { text, metric: name, comparison, value: percent, of: metric.of };
   }
-  const number = /^\d{1,12}(?:\.\d{1,4})?$/.test(value) ? Number(value) : undefined;
+  const number = parseFraction(value, 0, 999_999_999_999);
   const read = metric.unit === 'ms' ? parseDuration(value) : number;
   return read === undefined
     ? `expected ${wanted(metric)}`

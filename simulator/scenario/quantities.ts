@@ -4,12 +4,15 @@
  */
 
 import { z } from 'zod';
+import { parseFraction } from '../../contract/decimal.ts';
 
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 const UNIT_BYTES: Readonly<Record<string, number>> = { B: 1, KiB: 1024, MiB: 1024 ** 2 };
 
 const DURATION = '^(\\d{1,9}(?:\\.\\d{1,3})?)(ms|s|m|h|d)$';
 const SKEW = '^[+-]\\d{1,9}(?:\\.\\d{1,3})?(ms|s|m|h|d)$';
+/** What nine digits can say. */
+const MOST = 999_999_999.999;
 const SIZE = '^(\\d{1,9})(B|KiB|MiB)$';
 const SHARE = '^(\\d{1,3}(?:\\.\\d{1,3})?%|\\d{1,7})$';
 
@@ -24,7 +27,9 @@ export type Share = { readonly percent: number } | { readonly devices: number };
 /** Milliseconds, or undefined when the text is none. */
 export function parseDuration(text: string): number | undefined {
   const parts = new RegExp(DURATION).exec(text);
-  return parts === null ? undefined : Number(parts[1]) * (UNIT_MS[parts[2] as string] as number);
+  return parts === null
+    ? undefined
+    : (parseFraction(parts[1], 0, MOST) as number) * (UNIT_MS[parts[2] as string] as number);
 }
 
 function parseSkew(text: string): number | undefined {
@@ -34,14 +39,19 @@ function parseSkew(text: string): number | undefined {
 
 function parseSize(text: string): number | undefined {
   const parts = new RegExp(SIZE).exec(text);
-  return parts === null ? undefined : Number(parts[1]) * (UNIT_BYTES[parts[2] as string] as number);
+  return parts === null
+    ? undefined
+    : (parseFraction(parts[1], 0, MOST) as number) * (UNIT_BYTES[parts[2] as string] as number);
 }
 
 function parseShare(text: string): Share | undefined {
   if (!new RegExp(SHARE).test(text)) return undefined;
-  if (!text.endsWith('%')) return Number(text) >= 1 ? { devices: Number(text) } : undefined;
-  const percent = Number(text.slice(0, -1));
-  return percent > 0 && percent <= 100 ? { percent } : undefined;
+  if (!text.endsWith('%')) {
+    const devices = parseFraction(text, 1, MOST);
+    return devices === undefined ? undefined : { devices };
+  }
+  const percent = parseFraction(text.slice(0, -1), 0, 100);
+  return percent === undefined || percent === 0 ? undefined : { percent };
 }
 
 function quantity<T>(parse: (text: string) => T | undefined, rule: string, pattern: string) {

@@ -110,6 +110,7 @@ function csvRows(text: string): readonly CsvRow[] {
 function timeOf(value: unknown): number | undefined {
   if (typeof value === 'number' || (typeof value === 'string' && /^-?\d+(\.\d+)?$/.test(value))) {
     const number = Number(value);
+    if (!Number.isFinite(number)) return undefined;
     return Math.abs(number) < SECONDS_MAX ? number * 1_000 : number;
   }
   const ms = typeof value === 'string' ? Date.parse(value) : Number.NaN;
@@ -119,5 +120,6 @@ function timeOf(value: unknown): number | undefined {
 function numberOrText(value: unknown): number | string {
   if (typeof value === 'number') return value;
   const text = typeof value === 'string' ? value : JSON.stringify(value);
-  return /^-?\d+(\.\d+)?([eE][+-]?\d+)?$/.test(text) ? Number(text) : text;
+  const number = /^-?\d+(\.\d+)?([eE][+-]?\d+)?$/.test(text) ? Number(text) : Number.NaN;
+  return Number.isFinite(number) ? number : text;
 }

@@ -7,6 +7,7 @@
 import { createPrivateKey, generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto';
 import { Agent, request } from 'node:https';
 import { parseBootstrapToken } from '../../contract/bootstrap-token.ts';
+import { parseDecimal } from '../../contract/decimal.ts';
 import { EST_MEDIA_TYPES, EST_PATHS, MQTT_URL_HEADER } from '../../contract/est.ts';
 import { localhostLookup } from '../../contract/localhost.ts';
 import { hostOf } from '../../contract/server-urls.ts';
@@ -132,7 +133,7 @@ function exchange(url: string, { body, ...order }: Exchange): Promise<EstExchang
     const outgoing = request(
       {
         host,
-        port: port === '' ? 443 : Number(port),
+        port: parseDecimal(port, 0, 65_535) ?? 443,
         ...localhostLookup(host),
         ...order,
         headers: { ...order.headers, ...(body !== undefined && { 'content-length': String(body.length) }) },
@@ -156,10 +157,13 @@ function exchange(url: string, { body, ...order }: Exchange): Promise<EstExchang
   });
 }
 
+/** Longer than any run waits. */
+const RETRY_AFTER_MAX_S = 86_400;
+
 function certificateIn({ status, headers, body }: EstExchangeAnswer, key: string): EstAnswer {
   if (status !== 200) {
-    const retryAfter = Number(headers['retry-after']);
-    return { refused: problemCode(body) ?? `http_${status}`, ...(retryAfter >= 0 && { retryAfter }) };
+    const retryAfter = parseDecimal(headers['retry-after'], 0, RETRY_AFTER_MAX_S);
+    return { refused: problemCode(body) ?? `http_${status}`, ...(retryAfter !== undefined && { retryAfter }) };
   }
   const leaf = readCertsOnly(Buffer.from(body, 'base64'))?.find((one) => one.checkPrivateKey(privateKey(key)));
   if (leaf === undefined) return { refused: 'answer_invalid' };

@@ -189,3 +189,17 @@ it('an encrypted backup whose passphrase is lost is restored only with acceptanc
   expect(accepted.code, accepted.stderr).toBe(0);
   expect(accepted.stderr).toContain('WARNING');
 });
+
+it('an archive with a negative size is refused, and the command ends', async () => {
+  const header = Buffer.alloc(512);
+  header.write('manifest.json', 0);
+  header.write('-0000001000', 124);
+  header.write('        0', 148);
+  const sum = header.reduce((total, byte) => total + byte, 0);
+  header.write(`${sum.toString(8).padStart(6, '0')}\0`, 148);
+  const file = join(temporaryDirectory(), 'archive');
+  writeFileSync(file, Buffer.concat([header, Buffer.alloc(1024)]));
+  const { code, stderr } = await restored(file, []);
+  expect(stderr).toContain('backup_unusable');
+  expect(code).toBe(3);
+});
