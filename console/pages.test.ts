@@ -12,9 +12,7 @@ beforeEach(async () => {
 });
 afterEach(() => bed.close());
 
-async function page(
-  path: string,
-): Promise<{
+async function page(path: string): Promise<{
   readonly items: readonly Record<string, unknown>[];
   readonly next: string | undefined;
   readonly bytes: number;

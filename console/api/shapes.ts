@@ -52,11 +52,7 @@ export function decimal(least: number, most: number = Number.MAX_SAFE_INTEGER) {
 export const pageLimit = decimal(1, 10_000).default(100);
 
 /** Of lists that were whole before they had pages. */
-export const longPageLimit = z.coerce
-  .number()
-  .int()
-  .min(1)
-  .max(10_000)
+export const longPageLimit = decimal(1, 10_000)
   .default(10_000)
   .describe('how many at most; fewer come where they would hold more than 16 MiB, and an empty answer is the end');
 
