@@ -14,7 +14,7 @@ const LATE = ['sinks', 'events', 'telemetry', 'sessions.db', 'registry.db'];
 const SECRET = ['ca', 'operator.key'];
 
 /** Made anew at each start, or part of a file that is copied as a whole. */
-const LEFT_OUT = /(-wal|-shm|-journal|\.new|\.sock|\.lock|\.partial)$/;
+const LEFT_OUT = /(-wal|-shm|-journal|\.new|\.sock|\.lock|\.pid|\.partial)$/;
 
 export interface Contents {
   /** Paths relative to the directory, with slashes. */

@@ -8,6 +8,7 @@ import {
   closeSync,
   cpSync,
   fsyncSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -20,6 +21,7 @@ import {
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { Problem } from '../contract/problem.ts';
+import { type DirectoryLock, HOLDER_FILE, LOCK_FILE, lockDirectory } from '../sqlite/directory-lock.ts';
 import { syncDirectory } from '../sqlite/sync-directory.ts';
 import { isArchivePath } from './archive-path.ts';
 import { type AuthenticatedBackup, authenticate, isSameHead } from './authentication.ts';
@@ -51,46 +53,75 @@ export interface Restored {
   readonly provenBy: AuthenticatedBackup['provenBy'];
 }
 
-/** Throws Problem `backup_unusable`, `backup_unauthenticated` or `data_directory_unusable`; then the directory is as it was. */
+/**
+ * Throws Problem `backup_unusable`, `backup_unauthenticated`, `data_directory_busy` or `data_directory_unusable`; then the
+ * directory is as it was.
+ */
 export function restore(options: RestoreOptions): Restored {
   const target = resolve(options.data);
   expectEmpty(target);
   const descriptor = openBackup(options.file);
-  const draft = `${target}.partial`;
   try {
     const backup = readBackup(descriptor);
     expectKeys(options, backup);
-    const { manifest } = backup;
     const { provenBy, secrets } = authenticate(backup, {
       passphrase: options.passphrase,
       trust: trustOf(options),
       acceptUnauthenticated: options.acceptUnauthenticated ?? false,
     });
-    rmSync(draft, { recursive: true, force: true });
-    mkdirSync(draft, { recursive: true, mode: 0o700 });
-    const files = backup.files.filter(({ name }) => name !== ENCRYPTED_FORMAT_1 && name !== RESTORED_NOTE);
-    for (const file of files) put(draft, file.name, backup.bytes(file));
-    putKeys(draft, options, secrets);
-    for (const { name } of files) {
-      if (!name.endsWith('.damaged') && isDatabase(join(draft, name))) expectSound(join(draft, name));
+    const draft = `${target}.partial`;
+    const lock = lockDraft(draft);
+    try {
+      fill(draft, options, backup, secrets);
+      if (statSync(target, { throwIfNoEntry: false }) !== undefined) rmdirSync(target);
+      renameSync(draft, target);
+      syncDirectory(dirname(target));
+      lock.release(target);
+      return { manifest: backup.manifest, provenBy };
+    } catch (error) {
+      rmSync(draft, { recursive: true, force: true });
+      throw error;
+    } finally {
+      lock.release();
     }
-    expectAudit(manifest, options.auditHead(join(draft, 'registry.db')));
-    // A connection that only reads may leave them.
-    for (const beside of ['-wal', '-shm']) rmSync(join(draft, `registry.db${beside}`), { force: true });
-    const note = { takenAt: manifest.takenAt, restoredAt: new Date(options.now()).toISOString() };
-    put(draft, RESTORED_NOTE, [Buffer.from(`${JSON.stringify(note)}\n`)]);
-    syncDirectory(draft);
-    if (statSync(target, { throwIfNoEntry: false }) !== undefined) rmdirSync(target);
-    renameSync(draft, target);
-    syncDirectory(dirname(target));
-    return { manifest, provenBy };
   } catch (error) {
-    rmSync(draft, { recursive: true, force: true });
     if (error instanceof Problem) throw error;
     throw unusableDirectory(target, (error as Error).message, error);
   } finally {
     closeSync(descriptor);
   }
+}
+
+/** Another restore into the same directory may be at work there; what one left behind that was killed is removed. */
+function lockDraft(draft: string): DirectoryLock {
+  if (lstatSync(draft, { throwIfNoEntry: false })?.isDirectory() === false) rmSync(draft);
+  mkdirSync(draft, { recursive: true, mode: 0o700 });
+  const lock = lockDirectory(draft);
+  for (const name of readdirSync(draft)) {
+    if (name !== LOCK_FILE && name !== HOLDER_FILE) rmSync(join(draft, name), { recursive: true, force: true });
+  }
+  return lock;
+}
+
+function fill(
+  draft: string,
+  options: RestoreOptions,
+  backup: ReadBackup,
+  secrets: AuthenticatedBackup['secrets'],
+): void {
+  const { manifest } = backup;
+  const files = backup.files.filter(({ name }) => name !== ENCRYPTED_FORMAT_1 && name !== RESTORED_NOTE);
+  for (const file of files) put(draft, file.name, backup.bytes(file));
+  putKeys(draft, options, secrets);
+  for (const { name } of files) {
+    if (!name.endsWith('.damaged') && isDatabase(join(draft, name))) expectSound(join(draft, name));
+  }
+  expectAudit(manifest, options.auditHead(join(draft, 'registry.db')));
+  // A connection that only reads may leave them.
+  for (const beside of ['-wal', '-shm']) rmSync(join(draft, `registry.db${beside}`), { force: true });
+  const note = { takenAt: manifest.takenAt, restoredAt: new Date(options.now()).toISOString() };
+  put(draft, RESTORED_NOTE, [Buffer.from(`${JSON.stringify(note)}\n`)]);
+  syncDirectory(draft);
 }
 
 function openBackup(file: string): number {

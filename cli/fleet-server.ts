@@ -5,6 +5,7 @@
 
 import type { Logger } from 'pino';
 import { readRestoredNote, removeRestoredNote } from '../backup/restored-note.ts';
+import { lockDirectory } from '../sqlite/directory-lock.ts';
 import { createThrottle } from '../throttle/throttle.ts';
 import { openFleetAuthority } from './certificate-authority.ts';
 import { expectPlausibleClock, isClockBehind, newestAuditTime } from './clock.ts';
@@ -60,6 +61,9 @@ async function start(
 ): Promise<FleetServer> {
   expectPlausibleClock(now());
   const data = openDataDirectory(config.data);
+  // Before anything in it is opened, and until all of it is closed.
+  const lock = lockDirectory(data.path);
+  opened.add({ close: async () => lock.release() });
   const publicHost = config.publicHosts[0] as string;
   const descriptors = opened.add(new DescriptorWatch({ log, now: () => performance.now() }));
   const restored = readRestoredNote(data.path);

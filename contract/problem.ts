@@ -92,7 +92,7 @@ export const PROBLEMS = {
   config_invalid: { status: 500, sentence: 'the configuration is not valid' },
   clock_implausible: { status: 500, sentence: 'the clock of this machine cannot be right' },
   data_directory_unusable: { status: 500, sentence: 'the data directory cannot be used' },
-  data_directory_busy: { status: 500, sentence: 'another server runs on this data directory' },
+  data_directory_busy: { status: 500, sentence: 'another process of Rollcall uses this data directory' },
   database_older: {
     status: 500,
     sentence: 'the database was written by a version of Rollcall before its first release',

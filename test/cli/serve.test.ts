@@ -83,7 +83,7 @@ describe('rollcall serve', () => {
       '--console-port',
       '0',
     ]);
-    expect(stderr).toContain('rollcall: error: another server runs on this data directory');
+    expect(stderr).toContain('rollcall: error: another process of Rollcall uses this data directory');
     expect(code).toBe(1);
     expect((await rollcall(['token', 'list', '--data', data])).code).toBe(0);
     await server.end('SIGTERM');
@@ -142,7 +142,7 @@ describe('rollcall serve', () => {
 
   it('takes its settings from a file, and names the line it does not understand', async () => {
     const directory = temporaryDirectory();
-    mkdirSync(join(directory, 'data'));
+    mkdirSync(join(directory, 'data'), { mode: 0o700 });
     const config = join(directory, 'rollcall.yaml');
     writeFileSync(config, 'trustDomain: acme.example\nmqtt:\n  prot: 1\n');
     const { code, stderr } = await rollcall(['serve', '--config', config, '--data', join(directory, 'data')]);
