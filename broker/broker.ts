@@ -193,7 +193,9 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     log,
     passedOn,
     rightsOf: (subject) => policies.rightsOf(subject),
-    admits: (device, stream) => telemetry.streams?.admit(device, stream) !== false,
+    admits: ({ identity, group }, stream) =>
+      identity.kind !== 'device' ||
+      (shareHolds.mayStore(identity, group) && telemetry.streams?.admit(identity.id, stream) !== false),
     accept: (message) => telemetry.accept(message),
     publish: (message) => engine.publish(message),
   });

@@ -235,6 +235,21 @@ describe('a client that sends', () => {
     expect(acks).toEqual(ids);
   });
 
+  it('more bytes than its rate is not read on, while the others are', async () => {
+    await start({ limits: { bytesPerSecond: 1_000 } });
+    const client = await bed.connectDevice('dev-1');
+    const other = await bed.connectDevice('dev-2');
+    client.send(publishBytes('devices/dev-1/telemetry/t', 'x'.repeat(100_000), 1, 1)); // a minute and a half of its rate
+    expect((await client.next())?.messageId).toBe(1);
+    client.send(publishBytes('devices/dev-1/telemetry/t', 'one more', 1, 2));
+    for (let id = 1; id <= 20; id += 1) {
+      other.send(publishBytes('devices/dev-2/telemetry/t', 'x', 1, id));
+      expect((await other.next())?.messageId).toBe(id);
+    }
+    expect(bed.accepted.filter(({ device: id }) => id === 'dev-1')).toHaveLength(1);
+    expect(bed.events.some(({ type }) => type === 'disconnected')).toBe(false);
+  });
+
   it('too many messages for too long is disconnected', async () => {
     let time = Date.now();
     await start({ now: () => time, limits: { messagesPerSecond: 1_000, throttleTimeout: 10 } });

@@ -19,8 +19,8 @@ export interface LeftWillsOptions {
   readonly log: Logger;
   readonly passedOn: PassedOn;
   rightsOf(subject: Subject): Promise<Rights>;
-  /** Whether a device may have a stream. */
-  admits(device: string, stream: string): boolean;
+  /** Whether a device may store a message of a stream. */
+  admits(subject: Subject, stream: string): boolean;
   accept(message: TelemetryMessage): Promise<Accepted>;
   publish(message: { readonly topic: string; readonly payload: Buffer; readonly qos: 0 | 1 }): Promise<void>;
 }
@@ -72,7 +72,7 @@ export class LeftWills {
     if (!rights.mayPublish(topic).allowed || (retain && !rights.mayRetain(topic).allowed)) return;
     if (identity.kind === 'device' && own !== undefined) {
       const { stream, key } = own;
-      if (!admits(identity.id, stream)) return;
+      if (!admits(will.subject, stream)) return;
       const at = { device: identity.id, stream, receivedAt: now(), qos: qos as 0 | 1 | 2, payload };
       await accept(key === undefined ? at : { ...at, key });
       if (key !== undefined) passedOn.add(passedOn.nameOf(identity.id, key));

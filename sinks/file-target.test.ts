@@ -159,6 +159,27 @@ describe('a file as target', () => {
       },
     );
 
+    it('is deleted while a batch is written: the batch is in the next file as well', async () => {
+      const path = join(temporaryDirectory(), 'm.ndjson');
+      const target = new FileTarget({ path, rotateBytes: MIB, keep: 1 });
+      const about = { device: 'dev-1' as DeviceId, stream: 'a', receivedAt: 1, qos: 1 } as const;
+      const first = { ...about, position: 1, payload: Buffer.from('1') };
+      // Between the look at the file and the write.
+      const second = {
+        ...about,
+        position: 2,
+        get payload() {
+          rmSync(path, { force: true });
+          return Buffer.from('2');
+        },
+      };
+      await target.deliver([first]);
+      await target.deliver([second]);
+      await target.close();
+      expect(positionsIn(path)).toEqual([2]);
+      expect(target.takeNotice()).toMatchObject({ isLoss: true });
+    });
+
     it('goes on at its new end after it was copied and cut, and says what is lost unless it was copied', async () => {
       const { path, sink, send } = await open();
       await send(5);

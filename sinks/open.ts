@@ -60,6 +60,8 @@ export interface SinksOptions {
   /** From 0 to below 1. */
   readonly random: () => number;
   readonly log: Logger;
+  /** Between two looks at each target, in ms; 5 s when left out. */
+  readonly lookEvery?: number;
 }
 
 export interface Sinks {
@@ -120,7 +122,7 @@ export async function openSinks(options: SinksOptions): Promise<Sinks> {
         .lookAtTarget()
         .catch((error: unknown) => log.error({ err: error, sink: settings.name }, 'target could not be looked at'));
     }
-  }, TARGET_LOOK_MS).unref();
+  }, options.lookEvery ?? TARGET_LOOK_MS).unref();
 
   const find = (name: string): Sink => {
     const sink = sinks.find(({ settings }) => settings.name === name);

@@ -112,6 +112,19 @@ describe('a journal with shares', () => {
     expect([after.shares.isHeld('loud', undefined), after.shares.isHeld('quiet', undefined)]).toEqual([true, false]);
   });
 
+  it('holds the heaviest when it is opened on a disk that is nearly full', async () => {
+    const directory = temporaryDirectory();
+    const retention = { age: 0, bytes: 40 * MIB };
+    const before = await openJournal(directory, { retention });
+    await Promise.all([before.accept(of('heavy', MIB)), before.accept(of('light', 1000))]);
+    expect(before.counters().heldDevices).toBe(0);
+    await before.close();
+    const disk = { roomOf: async () => ({ free: 3 * MIB, size: 40 * MIB }) };
+    const after = await openJournal(directory, { retention, disk, diskFloor: 2.5 * MIB });
+    // A fifth of the share of 4 MiB is left.
+    expect([after.shares.isHeld('heavy', undefined), after.shares.isHeld('light', undefined)]).toEqual([true, false]);
+  });
+
   it('opens with shares that can not be read, and counts them anew', async () => {
     const directory = temporaryDirectory();
     for (const text of ['{"day":', '{"day":1,"devices":[{}],"groups":[]}', '[null]', 'null']) {
