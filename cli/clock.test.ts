@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { expectPlausibleClock, isClockBehind, newestAuditTime, RELEASED_AT } from './clock.ts';
@@ -29,9 +29,14 @@ describe('a clock', () => {
   });
 });
 
-it('the release date in package.json is at most 180 days older than the newest commit, and not after it', () => {
-  const committed = execFileSync('git', ['log', '-1', '--format=%ct'], { cwd: root, encoding: 'utf8' });
-  const age = Number(committed) * 1_000 - RELEASED_AT;
-  expect(age).toBeGreaterThan(-DAY);
-  expect(age).toBeLessThan(180 * DAY);
-});
+/** A packed release and a bare machine have no history. */
+const newestCommit = spawnSync('git', ['log', '-1', '--format=%ct'], { cwd: root, encoding: 'utf8' }).stdout ?? '';
+
+it.skipIf(newestCommit === '')(
+  'the release date in package.json is at most 180 days older than the newest commit, and not after it',
+  () => {
+    const age = Number(newestCommit) * 1_000 - RELEASED_AT;
+    expect(age).toBeGreaterThan(-DAY);
+    expect(age).toBeLessThan(180 * DAY);
+  },
+);
