@@ -80,6 +80,14 @@ describe('a connection', () => {
     expect(await attempt(credentials)).toMatchObject({ code: 5, reason: 'issuer_foreign' });
   });
 
+  it('with a certificate of a CA of the same root and the same name as the issuing CA is refused', async () => {
+    await start();
+    // As the key of an issuing CA that is retired could sign it.
+    const namesake = { ...createIssuing(root, 'test issuing'), keyId: issuing.keyId };
+    const credentials = bed.enroll(device('dev-1'), { issuer: namesake });
+    expect(await attempt(credentials)).toMatchObject({ code: 5, reason: 'certificate_untrusted' });
+  });
+
   it('with a certificate of the root itself is refused', async () => {
     await start();
     expect(await attempt(bed.enroll(device('dev-1'), { issuer: root }))).toMatchObject({ reason: 'issuer_foreign' });

@@ -72,7 +72,10 @@ export class PeerJudge {
   }
 
   #read(certificate: X509Certificate): Facts {
-    if (!this.#issuers.some((issuer) => certificate.checkIssued(issuer))) return { fault: 'issuer_foreign' };
+    // OpenSSL has verified a chain to the root; that names match does not say that it went through this issuer's key.
+    const isIssuedBy = (issuer: X509Certificate) =>
+      certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
+    if (!this.#issuers.some(isIssuedBy)) return { fault: 'issuer_foreign' };
     const purposes: readonly string[] | undefined = certificate.keyUsage;
     if (certificate.ca || purposes?.length !== 1 || purposes[0] !== CLIENT_AUTH) return { fault: 'purpose_wrong' };
     return { serial: normalSerial(certificate.serialNumber), san: certificate.subjectAltName };

@@ -35,8 +35,8 @@ export async function introduceRooms(
   const putTrust = async (): Promise<void> => {
     writeFileSync(trustBundle, authority.rootPem, { mode: 0o644 });
     broker.replaceTls(authority.serverCredentials('broker'), authority.issuersPem);
-    if (told === authority.trustBundlePem) return;
-    told = authority.trustBundlePem;
+    if (told === authority.deviceBundlePem) return;
+    told = authority.deviceBundlePem;
     await broker.retain(TRUST_BUNDLE_TOPIC, Buffer.from(told));
   };
   await putTrust();

@@ -99,7 +99,7 @@ export class Connection {
     this.#socket = openTls({
       url: mqttUrl,
       defaultPort: 8883,
-      trust: { rootsPem: identity.rootPem, dates },
+      trust: { rootsPem: identity.rootPem, rootCrlPem: identity.rootCrlPem, dates },
       credential: { certificatePem: leafOf(identity.certificatePem), keyPem: identity.keyPem, keys },
     });
     this.#impatience = setTimeout(
@@ -165,7 +165,8 @@ export class Connection {
   #greet(): void {
     if (this.#isOver) return;
     const { identity, mqttUrl, dates, clean, keepalive } = this.#options;
-    const doubt = disproved(this.#socket, { url: mqttUrl, trust: { rootsPem: identity.rootPem, dates } });
+    const { rootPem: rootsPem, rootCrlPem } = identity;
+    const doubt = disproved(this.#socket, { url: mqttUrl, trust: { rootsPem, rootCrlPem, dates } });
     if (doubt !== undefined) {
       this.#fail(doubt);
       return;

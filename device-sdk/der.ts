@@ -3,6 +3,7 @@
  * element means is said by whoever writes or reads it.
  */
 
+export const BOOLEAN = 0x01;
 export const INTEGER = 0x02;
 export const BIT_STRING = 0x03;
 export const OCTET_STRING = 0x04;
@@ -42,6 +43,18 @@ export function readElement(der: Buffer, at: number, limit: number): Element | u
   if (octets === 0 || octets > 3 || at + 2 + octets > limit) return undefined;
   const length = der.readUIntBE(at + 2, octets);
   return within(tag, at + 2 + octets, length, limit);
+}
+
+/** The elements that fill a range of bytes without a gap; undefined when they don't. */
+export function readElements(der: Buffer, start: number, end: number): readonly Element[] | undefined {
+  const found: Element[] = [];
+  for (let at = start; at < end; ) {
+    const element = readElement(der, at, end);
+    if (element === undefined) return undefined;
+    found.push(element);
+    at = element.end;
+  }
+  return found;
 }
 
 function within(tag: number, start: number, length: number, limit: number): Element | undefined {

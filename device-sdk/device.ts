@@ -108,8 +108,8 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
         keepalive: options.keepalive ?? KEEPALIVE_S,
         dates: () => clock.dates(),
         learnTime: () => {
-          const { enrollUrl, rootPem } = this.#keeper.identity;
-          return learnTime({ url: enrollUrl, root: rootPem }, clock);
+          const { enrollUrl, rootPem, rootCrlPem } = this.#keeper.identity;
+          return learnTime({ url: enrollUrl, root: rootPem, rootCrl: rootCrlPem }, clock);
         },
         ...{ outbox, log, now, schedule, random },
       },

@@ -233,7 +233,7 @@ describe('an answer that is not believed', () => {
       answering({ status: 200, body: authority.certsOnly(authority.server.certificatePem).toString('base64') }),
       'key of the request',
     ],
-    ['a certificate of another authority', issuedBy(stranger, 'dev-7'), 'chain to the pinned root'],
+    ['a certificate of another authority', issuedBy(stranger, 'dev-7'), 'chain to a root that this device trusts'],
     ['another name than was asked for', issuedBy(authority, 'dev-8'), 'another device'],
     ['a name that no device can have', issuedBy(authority, 'dev 7'), 'device id'],
     ['an address that is no broker', { mqttUrl: () => 'http://localhost' }, 'announced MQTT URL'],

@@ -14,6 +14,7 @@ import type { HttpsPeer, PeerClock } from './https-exchange.ts';
 import type { IdentityStore, PendingRequest, StoredIdentity } from './identity-store.ts';
 import { certificatesIn, deviceIdOf, findPinned, identityUriOf, judgeChain } from './issued-chain.ts';
 import { type KeyProvider, pemKeys, publicKeyOf } from './key-provider.ts';
+import { listsOf } from './trust-bundle.ts';
 
 export interface EnrollmentOrder {
   /** Bootstrap token text. Needed once, on the first run. */
@@ -84,7 +85,9 @@ export async function enroll(store: IdentityStore, order: EnrollmentOrder): Prom
   }
 
   // 3. Ask again over a connection that the root vouches for, with a key that is on disk before the request leaves.
-  const peer: HttpsPeer = { ...peerOf(credential), root: root.toString() };
+  const rootPem = root.toString();
+  const rootCrlPem = await heldListsOf(store, rootPem);
+  const peer: HttpsPeer = { ...peerOf(credential), root: rootPem, rootCrl: rootCrlPem };
   const login = { user: credential.deviceId ?? '', token: credential.token };
   const { pending, issued } = await askWithStoredKey(
     { store, keys: credential.keys, commonName: login.user, uri: undefined },
@@ -106,7 +109,8 @@ export async function enroll(store: IdentityStore, order: EnrollmentOrder): Prom
     mqttUrl: announcedMqttUrl(issued) ?? credential.mqttUrl ?? defaultMqttUrl(credential.enrollUrl),
     keyPem: pending.keyPem,
     certificatePem,
-    rootPem: root.toString(),
+    rootPem,
+    ...(rootCrlPem !== '' && { rootCrlPem }),
   };
   if (former !== undefined) await store.keepAside?.(former);
   await store.commit(identity);
@@ -133,6 +137,12 @@ async function formerFleet(store: IdentityStore, rootSha256: string): Promise<St
   return findPinned(certificatesIn(stored.rootPem), rootSha256) === undefined ? stored : undefined;
 }
 
+/** A device that enrolls again keeps what it knows to be revoked. A store that is damaged knows nothing. */
+async function heldListsOf(store: IdentityStore, rootPem: string): Promise<string> {
+  const earlier = await store.load().catch(() => undefined);
+  return earlier === undefined ? '' : listsOf(earlier.rootCrlPem ?? '', rootPem);
+}
+
 /**
  * The next identity, with a new key, authenticated by the current one (RFC 7030, section 4.2.2). It isn't the device's
  * yet: the caller commits it once it has worked, and until then the same key is asked for again, so a crash in between
@@ -145,7 +155,8 @@ export async function requestRenewal(
 ): Promise<StoredIdentity> {
   const roots = certificatesIn(current.rootPem);
   const leaf = new X509Certificate(current.certificatePem);
-  const peer: HttpsPeer = { url: current.enrollUrl, root: current.rootPem, signal, clock };
+  const { rootPem: root, rootCrlPem: rootCrl } = current;
+  const peer: HttpsPeer = { url: current.enrollUrl, root, rootCrl, signal, clock };
   const authorities = await fetchCaCertificates(peer);
   const names = { commonName: current.deviceId, uri: identityUriOf(leaf) };
   const ask = (csr: Buffer) => simpleReenroll({ ...peer, credential: { ...current, keys } }, csr);

@@ -8,6 +8,7 @@ import type { X509Certificate } from 'node:crypto';
 import { parseDecimal } from '../contract/decimal.ts';
 import { EST_MEDIA_TYPES, EST_PATHS, MQTT_URL_HEADER } from '../contract/est.ts';
 import { isProblemCode, PROBLEM_MEDIA_TYPE } from '../contract/problem.ts';
+import { ROOT_LISTS_PATH } from '../contract/trust-statement.ts';
 import { readCertsOnly } from './certs-only.ts';
 import { DeviceError, type DeviceErrorCode } from './device-error.ts';
 import { exchange, type HttpsAnswer, type HttpsPeer } from './https-exchange.ts';
@@ -34,6 +35,17 @@ export async function fetchCaCertificates(peer: HttpsPeer): Promise<readonly X50
   });
   hearTime(peer, answer);
   return certificatesOf(answer);
+}
+
+/** Revocation lists of the fleet's roots, PEM; empty from a server that has none to give. Each proves itself by its signature. */
+export async function fetchRootLists(peer: HttpsPeer): Promise<string> {
+  const answer = await exchange(peer, {
+    method: 'GET',
+    path: ROOT_LISTS_PATH,
+    maxBytes: ANSWER_MAX,
+    timeout: TIMEOUT_MS,
+  });
+  return answer.status === 200 ? answer.body.toString('latin1') : '';
 }
 
 /**

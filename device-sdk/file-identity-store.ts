@@ -1,6 +1,6 @@
 /**
- * The identity in a directory of its own (0700): `key.pem` (0600), `cert.pem` (chain, leaf first), `ca.pem`,
- * `device.json`; any MQTT client can use the first three. A new identity is first written whole into `staged/` and then
+ * The identity in a directory of its own (0700): `key.pem` (0600), `cert.pem` (chain, leaf first), `ca.pem`, its roots'
+ * revocation lists in `crl.pem`, `device.json`; any MQTT client can use the first three. A new identity is first written whole into `staged/` and then
  * moved file by file; a move that a crash interrupted is finished at the next load, so key and certificate always match.
  */
 
@@ -16,13 +16,15 @@ import type { IdentityStore, PendingRequest, StoredIdentity } from './identity-s
 const KEY = 'key.pem';
 const CERTIFICATE = 'cert.pem';
 const ROOT = 'ca.pem';
+/** Absent while no list came, and in directories of earlier versions. */
+const LISTS = 'crl.pem';
 const ABOUT = 'device.json';
 const PENDING = 'pending.json';
 
 const PRIVATE = 0o600;
 const PUBLIC = 0o644;
 /** In the order in which they are moved: a certificate alone without its key would be refused everywhere. */
-const FILES = [KEY, ROOT, ABOUT, CERTIFICATE] as const;
+const FILES = [KEY, ROOT, LISTS, ABOUT, CERTIFICATE] as const;
 
 /** Rejects with `identity_unusable`, or `private_key_exposed` when others than the owner can read the key. */
 export function fileIdentityStore(dataDir: string): IdentityStore {
@@ -52,10 +54,14 @@ export function fileIdentityStore(dataDir: string): IdentityStore {
   }
 
   async function writeIdentity(directory: string, identity: StoredIdentity): Promise<void> {
-    const { deviceId, enrollUrl, mqttUrl } = identity;
+    const { deviceId, enrollUrl, mqttUrl, rootCrlPem = '' } = identity;
     const about = JSON.stringify({ deviceId, enrollUrl, mqttUrl }, null, 2);
     await writeDurably(join(directory, KEY), identity.keyPem, PRIVATE);
     await writeDurably(join(directory, ROOT), identity.rootPem, PUBLIC);
+    // An empty one takes the place of lists that belong to the roots of before.
+    if (rootCrlPem !== '' || (await statOf(at(LISTS))) !== undefined) {
+      await writeDurably(join(directory, LISTS), rootCrlPem, PUBLIC);
+    }
     await writeDurably(join(directory, ABOUT), `${about}\n`, PUBLIC);
     await writeDurably(join(directory, CERTIFICATE), identity.certificatePem, PUBLIC);
   }
@@ -68,13 +74,14 @@ export function fileIdentityStore(dataDir: string): IdentityStore {
         await makePrivateDirectory(dataDir);
         await rollForward();
         if ((await statOf(at(CERTIFICATE))) === undefined) return undefined;
-        const [keyPem, certificatePem, rootPem, about] = await Promise.all([
+        const [keyPem, certificatePem, rootPem, about, rootCrlPem] = await Promise.all([
           readPrivate(at(KEY)),
           readFile(at(CERTIFICATE), 'utf8'),
           readFile(at(ROOT), 'utf8'),
           readFile(at(ABOUT), 'utf8'),
+          readIfThere(at(LISTS)),
         ]);
-        return { ...readAbout(about), keyPem, certificatePem, rootPem };
+        return { ...readAbout(about), keyPem, certificatePem, rootPem, ...(rootCrlPem !== '' && { rootCrlPem }) };
       }),
 
     loadPending: () =>
@@ -148,6 +155,10 @@ function parseObject(text: string): Readonly<Record<string, unknown>> | undefine
   } catch {
     return undefined;
   }
+}
+
+async function readIfThere(path: string): Promise<string> {
+  return (await statOf(path)) === undefined ? '' : readFile(path, 'utf8');
 }
 
 async function statOf(path: string): Promise<Stats | undefined> {

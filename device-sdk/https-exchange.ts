@@ -6,13 +6,13 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { TLSSocket } from 'node:tls';
 import { parseServerTime, TIME_PATH } from '../contract/server-notices.ts';
+import { isWithin } from './certification-path.ts';
 import { asDeviceError, DeviceError } from './device-error.ts';
 import {
   type ClientCredential,
   type DatesJudgedBy,
   disproved,
   isDateError,
-  isWithin,
   openTls,
   type TlsOrder,
 } from './server-proof.ts';
@@ -31,6 +31,8 @@ export interface HttpsPeer {
   readonly url: string;
   /** PEM of the only roots trusted for this exchange; `unverified` for the one request that fetches them. */
   readonly root: string | 'unverified';
+  /** PEM of the revocation lists of those roots. */
+  readonly rootCrl?: string | undefined;
   readonly credential?: ClientCredential;
   /** Without one, the system's clock is the only judge, and nobody learns the time. */
   readonly clock?: PeerClock | undefined;
@@ -80,9 +82,9 @@ export async function exchange(peer: HttpsPeer, request: HttpsRequest): Promise<
  * good: an old certificate with a stolen key can't turn the clock back to its own days. Rejects with `server_untrusted`.
  */
 export async function learnTime(peer: HttpsPeer, clock: PeerClock): Promise<void> {
-  const { url, root, signal } = peer;
+  const { url, root, rootCrl, signal } = peer;
   const answer = await exchangeOnce(
-    { url, root, signal },
+    { url, root, rootCrl, signal },
     { method: 'GET', path: TIME_PATH, maxBytes: 4_096, timeout: 30_000 },
     'undated',
   );
@@ -99,7 +101,7 @@ async function exchangeOnce(peer: HttpsPeer, request: HttpsRequest, dates: Dates
     url: peer.url,
     defaultPort: 443,
     // Nothing secret is ever sent to an `unverified` peer: the root that it hands out is compared with the token's pin.
-    trust: peer.root === 'unverified' ? peer.root : { rootsPem: peer.root, dates },
+    trust: peer.root === 'unverified' ? peer.root : { rootsPem: peer.root, rootCrlPem: peer.rootCrl, dates },
     credential: peer.credential,
     protocols: ['http/1.1'],
   };

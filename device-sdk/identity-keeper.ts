@@ -10,15 +10,14 @@ import { asDeviceError, DeviceError } from './device-error.ts';
 import { type DeviceSettings, type EnrollAgainOptions, given } from './device-options.ts';
 import type { DeviceLog, LinkState, StateReason } from './device-state.ts';
 import { enroll, requestRenewal } from './enrollment.ts';
-import { fetchCaCertificates } from './est-client.ts';
+import { fetchCaCertificates, fetchRootLists } from './est-client.ts';
 import type { IdentityStore, StoredIdentity } from './identity-store.ts';
-import { certificatesIn } from './issued-chain.ts';
 import { fetchRenewalInfo } from './renewal-info.ts';
 import { Renewer, validityOf } from './renewer.ts';
 import type { Schedule } from './schedule.ts';
 import { SerialQueue } from './serial-queue.ts';
 import type { Standing } from './standing.ts';
-import { judgeBundle, judgeRoots, type TrustJudgement } from './trust-bundle.ts';
+import { judgeBundle, judgeOffer, type TrustJudgement } from './trust-bundle.ts';
 import type { Uplink } from './uplink.ts';
 
 export interface IdentityKeeperOptions {
@@ -72,7 +71,7 @@ export class IdentityKeeper {
 
   /** A bundle of roots was offered, PEM. Resolves when what is trusted now survives a power cut. */
   trust(bundlePem: string): Promise<void> {
-    return this.#turns.run(() => this.#follow(judgeBundle(this.#identity.rootPem, bundlePem)));
+    return this.#turns.run(() => this.#follow(judgeBundle(this.#identity, bundlePem)));
   }
 
   start(): void {
@@ -188,17 +187,16 @@ export class IdentityKeeper {
   }
 
   /**
-   * The CA may have been rotated while the device was away. Anybody may answer: what is accepted proves itself (RFC 7030,
-   * section 4.1.3, calls it NewWithOld).
+   * The CA may have been rotated while the device was away. Anybody may answer: what is accepted proves itself, a new root
+   * by a certificate of one that is trusted (RFC 7030, section 4.1.3, calls it NewWithOld), a list by its signature.
    */
-  async #askForRoots(): Promise<void> {
+  async #askForRoots(inTurn = (work: () => Promise<void>) => this.#turns.run(work)): Promise<void> {
     const { enrollUrl } = this.#identity;
     try {
-      const offered = await fetchCaCertificates({ url: enrollUrl, root: 'unverified', signal: this.#ending.signal });
-      await this.#turns.run(() => {
-        const trusted = certificatesIn(this.#identity.rootPem);
-        return this.#follow(judgeRoots(trusted, [...trusted, ...offered])); // nobody who is unverified takes a root away
-      });
+      const peer = { url: enrollUrl, root: 'unverified', signal: this.#ending.signal } as const;
+      const offered = await fetchCaCertificates(peer);
+      const lists = await fetchRootLists(peer);
+      await inTurn(() => this.#follow(judgeOffer(this.#identity, offered, lists)));
     } catch (error) {
       this.#options.log.debug({ code: asDeviceError(error, 'internal').code }, 'no other root was found');
     }
@@ -207,9 +205,10 @@ export class IdentityKeeper {
   async #follow(judgement: TrustJudgement): Promise<void> {
     const { store, uplink, log } = this.#options;
     if (judgement.verdict === 'refused') log.warn({ reason: judgement.reason }, 'trust bundle refused');
+    else if (judgement.notice !== undefined) log.warn({ reason: judgement.notice }, 'trust bundle refused in part');
     if (judgement.verdict !== 'changed' || this.#ending.signal.aborted) return;
-    const { rootsPem, added, dropped } = judgement;
-    const identity = { ...this.#identity, rootPem: rootsPem };
+    const { trusted, added, dropped } = judgement;
+    const identity = { ...this.#identity, ...trusted };
     try {
       await store.commit(identity);
     } catch (thrown) {
@@ -218,8 +217,9 @@ export class IdentityKeeper {
       throw thrown;
     }
     this.#identity = identity;
-    uplink.trust(rootsPem);
-    log.info({ added, dropped }, 'the trusted roots have changed');
+    uplink.trust(trusted);
+    if (added > 0 || dropped > 0) log.info({ added, dropped }, 'the trusted roots have changed');
+    else log.info({}, 'a newer revocation list of a root is applied');
   }
 
   #adopt(identity: StoredIdentity): void {
@@ -233,5 +233,7 @@ export class IdentityKeeper {
     this.#renewer.stop();
     this.#options.standing.become('revoked', error, 'refused for good');
     await this.#options.uplink.rest();
+    // The token that lets it in again may name a root that came while it was away. This runs in a turn already.
+    await this.#askForRoots((work) => work());
   }
 }

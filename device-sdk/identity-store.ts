@@ -16,8 +16,13 @@ export interface StoredIdentity {
   readonly keyPem: string;
   /** PEM, leaf first, without the root. */
   readonly certificatePem: string;
-  /** PEM of the fleet's root: the only one this device trusts. */
+  /** PEM of the fleet's roots: the only ones this device trusts. */
   readonly rootPem: string;
+  /**
+   * PEM of the newest revocation list of each, which a device applies to servers and never exchanges for an older one.
+   * Absent while none came. A store that doesn't keep it loses that, and nothing else.
+   */
+  readonly rootCrlPem?: string;
 }
 
 /** A request that was sent, or may have been: asked again with the same key, the server gives the same answer. */

@@ -6,10 +6,8 @@
 
 import { type KeyObject, X509Certificate } from 'node:crypto';
 import { type DeviceId, parseDeviceId } from '../contract/identity.ts';
+import { findPath } from './certification-path.ts';
 import { DeviceError } from './device-error.ts';
-
-/** Leaf, issuing CA and one in between at most. */
-const DEPTH_MAX = 4;
 
 export interface JudgedChain {
   readonly deviceId: DeviceId;
@@ -19,7 +17,7 @@ export interface JudgedChain {
 
 /** The certificate whose DER has this SHA-256 (64 lower-case hexadecimal digits), or undefined. */
 export function findPinned(certificates: readonly X509Certificate[], sha256: string): X509Certificate | undefined {
-  return certificates.find((certificate) => fingerprint(certificate) === sha256 && certificate.ca);
+  return certificates.find((certificate) => fingerprintOf(certificate) === sha256 && certificate.ca);
 }
 
 const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g;
@@ -38,13 +36,10 @@ export function judgeChain(
 ): JudgedChain {
   const leaf = certificates.find((certificate) => certificate.publicKey.equals(ours));
   if (leaf === undefined) throw invalid('expected a certificate for the key of the request');
-  const chain = [leaf];
-  for (let current = leaf; !roots.some((root) => isIssuedBy(current, root)); ) {
-    const issuer = [...certificates, ...authorities].find((candidate) => isIssuedBy(current, candidate));
-    if (issuer === undefined || chain.length === DEPTH_MAX) throw invalid('expected a chain to the pinned root');
-    chain.push(issuer);
-    current = issuer;
-  }
+  const rules = { at: undefined, lists: [], extensions: 'judged elsewhere' } as const;
+  const path = findPath(leaf, [...certificates, ...authorities], roots, rules);
+  if (typeof path === 'string') throw invalid(path);
+  const chain = path.slice(0, -1);
   return { deviceId: deviceIdOf(leaf), certificatePem: chain.map((certificate) => certificate.toString()).join('') };
 }
 
@@ -64,12 +59,8 @@ export function identityUriOf(leaf: X509Certificate): string | undefined {
   return found?.[1];
 }
 
-/** OpenSSL's opinion of names and key usages, and the signature; no dates. */
-export function isIssuedBy(certificate: X509Certificate, issuer: X509Certificate): boolean {
-  return issuer.ca && certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
-}
-
-function fingerprint(certificate: X509Certificate): string {
+/** SHA-256 of its DER, 64 lower-case hexadecimal digits. */
+export function fingerprintOf(certificate: X509Certificate): string {
   return certificate.fingerprint256.replaceAll(':', '').toLowerCase();
 }
 

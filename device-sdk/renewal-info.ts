@@ -10,10 +10,10 @@ export async function fetchRenewalInfo(
   identity: StoredIdentity,
   order: { readonly signal: AbortSignal; readonly clock: PeerClock; readonly keys: KeyProvider | undefined },
 ): Promise<RenewalNotice | undefined> {
-  const { enrollUrl, rootPem } = identity;
+  const { enrollUrl, rootPem, rootCrlPem } = identity;
   const { signal, clock, keys } = order;
   const answer = await exchange(
-    { url: enrollUrl, root: rootPem, credential: { ...identity, keys }, signal, clock },
+    { url: enrollUrl, root: rootPem, rootCrl: rootCrlPem, credential: { ...identity, keys }, signal, clock },
     { method: 'GET', path: RENEWAL_INFO_PATH, maxBytes: 4_096, timeout: 30_000 },
   );
   // Without an opinion as well it tells the time, by which a renewal may not be due at all.

@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, expect } from 'vitest';
-import { type DatedAuthority, makeDatedAuthority } from '../test/testkit/dated-authority.ts';
+import { type DatedAuthority, type DatedIssuing, makeDatedAuthority } from '../test/testkit/dated-authority.ts';
 import { testsWithClients } from '../test/testkit/real-client.ts';
 import { makeScriptedAuthority, type ServerCredential } from '../test/testkit/scripted-authority.ts';
 import { startScriptedBroker } from '../test/testkit/scripted-broker.ts';
@@ -98,6 +98,68 @@ describe('a server whose certificate is not valid by the clock of this machine',
     const refused = exchange({ url, root: dated.rootPem, clock }, ask);
     await expect(refused).rejects.toMatchObject({ code: 'server_untrusted' });
     expect(server.requests).toEqual([]);
+  });
+});
+
+describe('a server below an issuing CA', () => {
+  let issuing: DatedIssuing;
+  let other: DatedIssuing;
+  beforeAll(async () => {
+    [issuing, other] = await Promise.all([dated.issuing('CN=issuing'), dated.issuing('CN=other issuing')]);
+  });
+  /** A clock that is known to be ten years behind, at a server that lives then. */
+  const wrongClock = async () => {
+    const clock = await openClock();
+    clock.learn(AHEAD);
+    return clock;
+  };
+  const rootsAnd = (rootCrl: string) => ({ root: dated.rootPem, rootCrl });
+
+  describe.each<[string, number, () => Promise<DeviceClock | undefined>]>([
+    ['that the clock of this machine judges', Date.now(), async () => undefined],
+    ['that a known time judges', AHEAD, wrongClock],
+  ])('%s', (_by, now, clockOf) => {
+    const start = async (by: DatedIssuing) => startServer(await by.server(...around(now)), now);
+    const asked = async (url: string, rootCrl: string) =>
+      exchange({ url, ...rootsAnd(rootCrl), clock: await clockOf() }, ask);
+
+    it('is refused once its root has revoked or tainted the issuing CA, and another one is not', async () => {
+      const [old, fresh] = [await start(issuing), await start(other)];
+      expect(await asked(old.url, '')).toMatchObject({ status: 204 });
+      for (const says of [{ revoked: [issuing.serial] }, { tainted: [issuing.serial] }]) {
+        const list = await dated.list({ number: 1, ...says });
+        await expect(asked(old.url, list)).rejects.toMatchObject({
+          code: 'server_untrusted',
+          message: expect.stringMatching(/revoked/),
+        });
+        expect(await asked(fresh.url, list)).toMatchObject({ status: 204 });
+      }
+    });
+
+    it('is believed with a list that names nobody, or that is over for twenty years', async () => {
+      const list = await dated.list({ number: 1, nextUpdate: Date.UTC(2002, 0) });
+      expect(await asked((await start(issuing)).url, list)).toMatchObject({ status: 204 });
+    });
+
+    it('is refused when it sends another certificate of the same name and key along', async () => {
+      const { keyPem, certificatePem } = await issuing.server(...around(now));
+      const leaf = certificatePem.slice(0, certificatePem.indexOf('-----END') + 26);
+      const list = await dated.list({ number: 1, revoked: [issuing.serial] });
+      const decoys = issuing.rootPem + certificatePem.slice(leaf.length);
+      const server = await startServer({ keyPem, certificatePem: `${leaf}\n${decoys}` }, now);
+      await expect(asked(server.url, list)).rejects.toMatchObject({ code: 'server_untrusted' });
+    });
+  });
+
+  it('is refused when a CA below one that allows none signed it, whichever clock judges', async () => {
+    const below = await issuing.issuing('CN=below');
+    const { keyPem, certificatePem } = await below.server(...around(AHEAD));
+    const server = await startServer({ keyPem, certificatePem: certificatePem + issuing.certificatePem }, AHEAD);
+    const refused = exchange({ url: server.url, ...rootsAnd(''), clock: await wrongClock() }, ask);
+    await expect(refused).rejects.toMatchObject({
+      code: 'server_untrusted',
+      message: expect.stringMatching(/path length/),
+    });
   });
 });
 

@@ -1,7 +1,9 @@
 /**
  * TLS to a server of the fleet, and the proof that it is one: a chain from its certificate to a root this device trusts,
- * for the host asked for. OpenSSL judges it, by the system's clock. Where that clock is known to be wrong, OpenSSL can't be
- * told another time; then the same is judged here, by the time that the device knows, or without any dates.
+ * for the host asked for, with no CA in it that its root has taken back. OpenSSL judges the chain, by the system's clock.
+ * Where that clock is known to be wrong, OpenSSL can't be told another time; then it is judged here, by the time that the
+ * device knows, or without any dates. Revocation lists are applied here in either case: OpenSSL would refuse every server
+ * for a list that is missing or old.
  */
 
 import type { X509Certificate } from 'node:crypto';
@@ -10,9 +12,11 @@ import { type ConnectionOptions, checkServerIdentity, connect, type PeerCertific
 import { parseDecimal } from '../contract/decimal.ts';
 import { localhostLookup } from '../contract/localhost.ts';
 import { hostOf } from '../contract/server-urls.ts';
+import { findPath } from './certification-path.ts';
 import { DeviceError } from './device-error.ts';
-import { certificatesIn, isIssuedBy } from './issued-chain.ts';
+import { certificatesIn } from './issued-chain.ts';
 import { type KeyProvider, pemKeys } from './key-provider.ts';
+import { revocationListsIn } from './revocation-list.ts';
 
 /**
  * By which time a server's certificates are judged: `system`, the system's clock; a number, milliseconds since 1970, in
@@ -23,6 +27,8 @@ export type DatesJudgedBy = 'system' | 'undated' | number;
 export interface ServerTrust {
   /** PEM of the roots trusted, one or more. */
   readonly rootsPem: string;
+  /** PEM of their revocation lists, each checked when it was accepted. */
+  readonly rootCrlPem?: string | undefined;
   readonly dates: DatesJudgedBy;
 }
 
@@ -47,8 +53,8 @@ export interface TlsOrder {
 /** What OpenSSL says of a certificate whose time is not now. */
 const DATE_ERRORS: ReadonlySet<string> = new Set(['CERT_NOT_YET_VALID', 'CERT_HAS_EXPIRED']);
 const SERVER_AUTH = '1.3.6.1.5.5.7.3.1';
-/** Leaf, issuing CA, a cross certificate, and one in between. */
-const DEPTH_MAX = 4;
+/** Certificates that a server sends along, at most; more are passed over. */
+const SENT_MAX = 8;
 
 /** Nothing may be written before `secureConnect`, and only if {@link disproved} finds nothing then. */
 export function openTls({ url, defaultPort, trust, credential, protocols }: TlsOrder): TLSSocket {
@@ -76,17 +82,27 @@ export function openTls({ url, defaultPort, trust, credential, protocols }: TlsO
 /** At `secureConnect`: why this server is not to be trusted, or undefined if it is. */
 export function disproved(socket: TLSSocket, { url, trust }: Pick<TlsOrder, 'url' | 'trust'>): DeviceError | undefined {
   if (trust === 'unverified') return undefined;
-  if (trust.dates === 'system') return socket.authorized ? undefined : untrusted('not authorized');
+  const lists = revocationListsIn(trust.rootCrlPem ?? '') ?? [];
+  if (trust.dates === 'system') {
+    if (!socket.authorized) return untrusted('not authorized');
+    if (lists.length === 0) return undefined;
+  }
   const leaf = socket.getPeerX509Certificate();
   if (leaf === undefined) return untrusted('expected a certificate');
+  const at = trust.dates === 'undated' ? undefined : trust.dates === 'system' ? Date.now() : trust.dates;
+  const extensions = trust.dates === 'system' ? 'judged elsewhere' : 'judged here';
+  const path = findPath(leaf, sentBy(leaf), certificatesIn(trust.rootsPem), { at, lists, extensions });
+  if (typeof path === 'string') return untrusted(path);
+  return trust.dates === 'system' ? undefined : misnamed(socket, leaf, url);
+}
+
+/** OpenSSL was told to judge nothing: whose certificate it is, and what for. */
+function misnamed(socket: TLSSocket, leaf: X509Certificate, url: string): DeviceError | undefined {
   const identityError = checkServerIdentity(hostOf(url), socket.getPeerCertificate() as PeerCertificate);
   if (identityError !== undefined) return untrusted('ERR_TLS_CERT_ALTNAME_INVALID');
   // Devices of the fleet have certificates under the same root, and are no servers.
   if (leaf.ca || leaf.keyUsage?.includes(SERVER_AUTH) !== true) return untrusted('expected a server certificate');
-  const chain = chainTo(leaf, certificatesIn(trust.rootsPem));
-  if (chain === undefined) return untrusted('expected a chain to the root that this device trusts');
-  if (trust.dates === 'undated') return undefined;
-  return chain.every((certificate) => isWithin(certificate, trust.dates as number)) ? undefined : untrusted('dates');
+  return undefined;
 }
 
 /** Whether a handshake failed for the dates of a certificate, which a wrong clock does as well. */
@@ -94,24 +110,14 @@ export function isDateError(error: NodeJS.ErrnoException): boolean {
   return DATE_ERRORS.has(error.code ?? '');
 }
 
-/** The leaf and those above it, with the root as the last; undefined if they don't lead to one of `roots`. */
-function chainTo(leaf: X509Certificate, roots: readonly X509Certificate[]): readonly X509Certificate[] | undefined {
-  const chain = [leaf];
-  for (let current = leaf; chain.length <= DEPTH_MAX; ) {
-    const root = roots.find((candidate) => isIssuedBy(current, candidate));
-    if (root !== undefined) return [...chain, root];
-    const issuer = current.issuerCertificate;
-    if (issuer === undefined || issuer.fingerprint256 === current.fingerprint256) return undefined;
-    if (!isIssuedBy(current, issuer)) return undefined;
-    chain.push(issuer);
-    current = issuer;
+/** What a server sent along with its certificate. */
+function sentBy(leaf: X509Certificate): readonly X509Certificate[] {
+  const sent: X509Certificate[] = [];
+  for (let at = leaf.issuerCertificate; at !== undefined && sent.length < SENT_MAX; at = at.issuerCertificate) {
+    if (sent.some(({ fingerprint256 }) => fingerprint256 === at?.fingerprint256)) break;
+    sent.push(at);
   }
-  return undefined;
-}
-
-/** Whether a certificate is valid at `time`, milliseconds since 1970. */
-export function isWithin(certificate: X509Certificate, time: number): boolean {
-  return Date.parse(certificate.validFrom) <= time && time <= Date.parse(certificate.validTo);
+  return sent;
 }
 
 function untrusted(reason: string): DeviceError {

@@ -1,14 +1,18 @@
+import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { afterAll, afterEach, beforeAll, expect } from 'vitest';
+import type { DeviceId } from '../contract/identity.ts';
 import { type DatedAuthority, makeDatedAuthority } from '../test/testkit/dated-authority.ts';
 import { testsWithClients } from '../test/testkit/real-client.ts';
 import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
 import { startScriptedBroker } from '../test/testkit/scripted-broker.ts';
 import { startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
+import { temporaryDirectory } from '../test/testkit/temporary.ts';
 import { Device } from './device.ts';
 import { enrollOnce } from './enrollment.ts';
+import { fileIdentityStore } from './file-identity-store.ts';
 import { memoryIdentityStore } from './identity-store.ts';
-import { judgeBundle } from './trust-bundle.ts';
+import { judgeBundle, type TrustedRoots } from './trust-bundle.ts';
 
 const { describe, it } = testsWithClients('device-sdk/trust-bundle.test.ts', ['openssl']);
 
@@ -30,29 +34,168 @@ const pem = (one: DatedAuthority | undefined) => one?.rootPem as string;
 const cross = (one: DatedAuthority | undefined, by: DatedAuthority | undefined) =>
   (one as DatedAuthority).crossSignedBy(by as DatedAuthority);
 
+const trusting = (one: DatedAuthority | undefined): TrustedRoots => ({ rootPem: pem(one) });
+/** What is trusted after a bundle was followed. */
+const followed = (before: TrustedRoots, bundle: string): TrustedRoots => {
+  const judged = judgeBundle(before, bundle);
+  return judged.verdict === 'changed' ? judged.trusted : before;
+};
+
 describe('a trust bundle', () => {
   it('with what is trusted already changes nothing', () => {
-    expect(judgeBundle(pem(old), pem(old))).toEqual({ verdict: 'same' });
+    expect(judgeBundle(trusting(old), pem(old))).toEqual({ verdict: 'same' });
   });
 
-  it('adds a root for which a trusted one vouches, and later lets the old one go', async () => {
-    const added = judgeBundle(pem(old), pem(old) + pem(next) + (await cross(next, old)));
-    expect(added).toMatchObject({ verdict: 'changed', added: 1, dropped: 0 });
-    const both = added.verdict === 'changed' ? added.rootsPem : '';
-    expect(judgeBundle(both, pem(next))).toMatchObject({ verdict: 'changed', added: 0, dropped: 1 });
+  it('adds a root for which a trusted one vouches, whether the trusted one is in the bundle or not', async () => {
+    for (const also of [pem(old), '']) {
+      const judged = judgeBundle(trusting(old), also + pem(next) + (await cross(next, old)));
+      expect(judged).toMatchObject({ verdict: 'changed', added: 1, dropped: 0 });
+      expect(judged).toMatchObject({ trusted: { rootPem: pem(old) + pem(next) } });
+    }
   });
 
   it.each<[string, () => Promise<string> | string]>([
     ['adds a root for which nobody vouches', () => pem(old) + pem(stranger)],
     ['has a certificate for it by somebody else', async () => pem(old) + pem(next) + (await cross(next, stranger))],
     ['has a certificate for another root', async () => pem(old) + pem(stranger) + (await cross(next, old))],
-    ['replaces the old root at once, cross certificate or not', async () => pem(next) + (await cross(next, old))],
     ['holds nothing', () => ''],
     ['holds no certificate', () => '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n'],
     ['is too large', () => pem(old).repeat(17)],
     ['is far too large', () => ' '.repeat(65_537)],
   ])('that %s is refused', async (_what, offered) => {
-    expect(judgeBundle(pem(old), await offered())).toMatchObject({ verdict: 'refused' });
+    expect(judgeBundle(trusting(old), await offered())).toMatchObject({ verdict: 'refused' });
+  });
+
+  it('is refused when its new root is an issuing CA that signed itself, with its own certificate as voucher', async () => {
+    const issuing = await (old as DatedAuthority).issuing('CN=issuing');
+    const offered = pem(old) + issuing.rootPem + issuing.certificatePem;
+    expect(judgeBundle(trusting(old), offered)).toMatchObject({
+      verdict: 'refused',
+      reason: expect.stringMatching(/vouches/),
+    });
+  });
+
+  it('is refused when a root whose path length leaves no room vouches, or a new root has none itself', async () => {
+    const [narrow, flat] = [
+      await makeDatedAuthority('CN=narrow', undefined, 1),
+      await makeDatedAuthority('CN=flat', undefined, 0),
+    ];
+    const byNarrow = pem(next) + (await cross(next, narrow));
+    expect(judgeBundle({ rootPem: narrow.rootPem }, byNarrow)).toMatchObject({ verdict: 'refused' });
+    const byOld = flat.rootPem + (await flat.crossSignedBy(old as DatedAuthority));
+    expect(judgeBundle(trusting(old), byOld)).toMatchObject({
+      verdict: 'refused',
+      reason: expect.stringMatching(/no CA with CAs below it/),
+    });
+  });
+
+  it('adds nothing that the list of the vouching root does not name, such as an issuing CA without a path length', async () => {
+    const root = old as DatedAuthority;
+    const issuing = await root.issuing('CN=unlimited issuing', 'none');
+    const offered = pem(old) + issuing.rootPem + issuing.certificatePem;
+    const list = await root.list({ number: 3, roots: [root] });
+    const trusted = followed(trusting(old), list);
+    expect(judgeBundle(trusted, offered)).toMatchObject({
+      verdict: 'refused',
+      reason: expect.stringMatching(/does not name it/),
+    });
+    expect(followed(trusting(old), offered + list).rootPem).toBe(pem(old));
+    const named = await root.list({ number: 4, roots: [root, next as DatedAuthority] });
+    const both = followed(trusted, pem(next) + (await cross(next, old)) + named);
+    expect(both.rootPem).toBe(pem(old) + pem(next));
+  });
+
+  it('adds nothing by a voucher that its root has revoked', async () => {
+    const voucher = await cross(next, old);
+    const serial = new X509Certificate(voucher).serialNumber.toLowerCase().replace(/^0+(?=.)/, '');
+    const list = await (old as DatedAuthority).list({ number: 1, revoked: [serial] });
+    const judged = judgeBundle(trusting(old), pem(old) + pem(next) + voucher + list);
+    expect(judged).toMatchObject({ verdict: 'changed', added: 0, trusted: { rootPem: pem(old), rootCrlPem: list } });
+  });
+});
+
+describe('a root that is trusted', () => {
+  const roots = () => [old, next] as DatedAuthority[];
+  const [first, second] = [() => old as DatedAuthority, () => next as DatedAuthority];
+  const both = async () => followed(trusting(old), pem(old) + pem(next) + (await cross(next, old)));
+
+  it('stays when a bundle lacks it, old or new, whatever root the bundle has', async () => {
+    const trusted = await both();
+    expect(judgeBundle(trusted, pem(next))).toEqual({ verdict: 'same' });
+    expect(judgeBundle(trusted, pem(old))).toEqual({ verdict: 'same' });
+  });
+
+  it('is not dropped on the word of one that came by a bundle and that nobody has confirmed', async () => {
+    const trusted = followed(await both(), await second().list({ number: 9, roots: [second()], retired: [first()] }));
+    expect(trusted.rootPem).toBe(pem(old) + pem(next));
+  });
+
+  it('is dropped on that word once a root that was trusted before has named the other', async () => {
+    let trusted = followed(await both(), await second().list({ number: 9, roots: [second()], retired: [first()] }));
+    trusted = followed(trusted, pem(next) + (await first().list({ number: 1, roots: roots() })));
+    expect(trusted.rootPem).toBe(pem(next));
+    // It doesn't come back, and the one that is left counts as the first did.
+    expect(judgeBundle(trusted, pem(old) + (await cross(old, next)))).toMatchObject({ verdict: 'refused' });
+  });
+
+  it('is dropped on its own word, when a confirmed one stays, and never the last one', async () => {
+    const own = await first().list({ number: 1, roots: [second()], retired: [first()] });
+    expect(followed(await both(), own).rootPem).toBe(pem(next));
+    const unnamed = await first().list({ number: 1, retired: [first()] });
+    expect(followed(await both(), unnamed).rootPem).toBe(pem(old) + pem(next));
+    expect(followed(trusting(old), own).rootPem).toBe(pem(old));
+  });
+
+  it('is dropped again when it was prepared and is not wanted', async () => {
+    const list = await first().list({ number: 1, roots: [first()], retired: [second()] });
+    const trusted = followed(await both(), list);
+    expect(trusted.rootPem).toBe(pem(old));
+    const again = judgeBundle(trusted, pem(old) + pem(next) + (await cross(next, old)));
+    expect(again).toMatchObject({ verdict: 'refused', reason: expect.stringMatching(/retired/) });
+  });
+});
+
+describe('the revocation list of a root', () => {
+  const root = () => old as DatedAuthority;
+
+  it('takes the place of an older one, is never exchanged for an older one, and counts however old it is', async () => {
+    const [one, two] = [
+      await root().list({ number: 1 }),
+      await root().list({ number: 2, nextUpdate: Date.UTC(2002, 0) }),
+    ];
+    const trusted = followed(followed(trusting(old), one), pem(old) + two);
+    expect(trusted.rootCrlPem).toBe(two);
+    expect(judgeBundle(trusted, pem(old) + one)).toMatchObject({
+      verdict: 'same',
+      notice: expect.stringMatching(/older/),
+    });
+    expect(judgeBundle(trusted, pem(old))).toEqual({ verdict: 'same' });
+  });
+
+  it('is passed over when somebody else signed it, and refused when it can not be read', async () => {
+    const other = await makeDatedAuthority('CN=old'); // of the same name
+    expect(judgeBundle(trusting(old), pem(old) + (await other.list({ number: 5 })))).toEqual({ verdict: 'same' });
+    const damaged = (await root().list({ number: 5 })).replace(/\n[A-Za-z0-9+/]{8}/, '\nAAAAAAAA');
+    expect(judgeBundle(trusting(old), pem(old) + damaged)).toMatchObject({
+      verdict: 'same',
+      notice: expect.stringMatching(/can be read/),
+    });
+  });
+
+  it('is kept by the store on disk, and directories from before it have none', async () => {
+    const dataDir = temporaryDirectory();
+    const store = fileIdentityStore(dataDir);
+    const list = await root().list({ number: 1 });
+    const identity = {
+      ...{ deviceId: 'dev-7' as DeviceId, enrollUrl: 'https://localhost:1', mqttUrl: 'mqtts://localhost:2' },
+      ...{ keyPem: 'key', certificatePem: 'certificate', rootPem: pem(old) },
+    };
+    await store.commit(identity);
+    expect(await store.load()).toEqual(identity);
+    await store.commit({ ...identity, rootCrlPem: list });
+    expect((await fileIdentityStore(dataDir).load())?.rootCrlPem).toBe(list);
+    await store.commit(identity);
+    expect(await store.load()).toEqual(identity);
   });
 });
 

@@ -14,6 +14,7 @@ import { PacketIds } from './packet-ids.ts';
 import type { Receipt } from './receipt.ts';
 import type { Schedule } from './schedule.ts';
 import type { DatesJudgedBy } from './server-proof.ts';
+import type { TrustedRoots } from './trust-bundle.ts';
 
 export interface UplinkOptions {
   readonly identity: StoredIdentity;
@@ -120,9 +121,9 @@ export class Uplink {
     this.#connect();
   }
 
-  /** Roots trusted from the next connection on, PEM; the one there is proved itself already. */
-  trust(rootPem: string): void {
-    this.#identity = { ...this.#identity, rootPem };
+  /** What is trusted from the next connection on; the one there is proved itself already. */
+  trust(trusted: Required<TrustedRoots>): void {
+    this.#identity = { ...this.#identity, ...trusted };
   }
 
   /** Ends the connection and makes no other, until there is another identity. What waits goes on waiting. */

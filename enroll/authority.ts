@@ -77,6 +77,8 @@ export interface Authority {
   readonly trustBundlePem: string;
   /** The same, DER. */
   readonly trustBundle: readonly Buffer[];
+  /** What devices are told: the same, and the revocation lists of roots, PEM. */
+  readonly deviceBundlePem: string;
   /** Every issuing CA whose certificates count, PEM. */
   readonly issuersPem: string;
   /** The CAs that count now. */
@@ -209,8 +211,9 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     desk = createDesk(await readCas());
     if (before.cas.active.id === desk.cas.active.id) credentials.trustChanged();
     else await credentials.reissue();
-    await listeners.tell();
+    // Before anybody is told: the lists are a part of what devices hear.
     await status.caChanged();
+    await listeners.tell();
   };
   const rotation = createRotation({
     directory,
@@ -239,6 +242,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
       await registry.recordServerCertificate('ocsp', certificate);
       return certificate;
     },
+    rootListsRenewed: () => listeners.tell(),
     urls: options.statusUrls,
     backdateSeconds: lifetimes.backdateSeconds,
     now,
@@ -265,6 +269,9 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     },
     get trustBundle() {
       return desk.trustBundle;
+    },
+    get deviceBundlePem() {
+      return desk.trustBundlePem + status.rootListsPem();
     },
     get issuersPem() {
       return desk.issuersPem;

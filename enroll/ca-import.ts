@@ -61,6 +61,10 @@ function checkCa(certificate: X509Certificate, depth: number, now: number): void
   // Not `certificate.ca`: OpenSSL says no as well when a key usage is missing, which deserves words of its own.
   const { isCa, pathLength, usages } = constraintsOf(certificate.raw);
   if (!isCa) throw rejected(`expected ${who} to be a CA (basicConstraints CA:TRUE), found none`);
+  // An issuing CA that can have CAs below it can vouch for a root of its own making (docs/ca.md).
+  if (depth === 0 && pathLength !== 0) {
+    throw rejected(`expected ${who} to have path length 0, found ${pathLength ?? 'no limit'}`);
+  }
   if (pathLength !== undefined && pathLength < depth) {
     throw rejected(`expected ${who} to allow ${depth} CA below it, found path length ${pathLength}`);
   }

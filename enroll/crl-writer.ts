@@ -3,7 +3,8 @@
  * one buffer, because a list may have a million of them; the frame around them is small and written like everything else.
  */
 
-import { type Der, encodeDer, encoded, integer, sequence, tagged, taggedBytes, time } from './der-writer.ts';
+import { TRUST_STATEMENT_OID } from '../contract/trust-statement.ts';
+import { type Der, encodeDer, encoded, integer, octets, sequence, tagged, taggedBytes, time } from './der-writer.ts';
 import type { Signer } from './signer.ts';
 import {
   authorityKeyIdentifier,
@@ -49,6 +50,17 @@ export interface CrlFrame {
   readonly baseNumber?: number | undefined;
   /** Where the delta to this list is. */
   readonly deltaUrl?: string | undefined;
+  /** What a root says of its fleet. */
+  readonly statement?: TrustStatement | undefined;
+}
+
+/** As `contract/trust-statement.ts` describes it. */
+export interface TrustStatement {
+  /** SHA-256 of certificates. */
+  readonly roots: readonly Buffer[];
+  readonly retiredRoots: readonly Buffer[];
+  /** Hexadecimal. */
+  readonly taintedIssuers: readonly string[];
 }
 
 /** Up to here: SEQUENCE, INTEGER of 20 bytes and its sign, GeneralizedTime, and the reason's extension. */
@@ -73,13 +85,31 @@ export function writeCrl(contents: CrlFrame, entries: Buffer, signer: Signer): P
 function crlExtensions(contents: CrlFrame): readonly Der[] {
   return [
     authorityKeyIdentifier(contents.keyIdentifier),
-    plain(OID.crlNumber, integer(contents.number)),
-    ...(contents.baseNumber === undefined ? [] : [critical(OID.deltaCrlIndicator, integer(contents.baseNumber))]),
+    plain(OID.crlNumber, crlNumber(contents.number)),
+    ...(contents.baseNumber === undefined ? [] : [critical(OID.deltaCrlIndicator, crlNumber(contents.baseNumber))]),
     ...(contents.deltaUrl === undefined ? [] : [freshestCrl(contents.deltaUrl)]),
     // onlyContainsUserCerts or onlyContainsCACerts, and no name: one list holds all of them, and a name would tie the
     // list to the URL that stood in certificates issued before the server moved (RFC 5280, section 6.3.3, step b.2).
     critical(OID.issuingDistributionPoint, sequence(taggedBytes(contents.lists === 'users' ? 1 : 2, Buffer.of(0xff)))),
+    ...(contents.statement === undefined ? [] : [trustStatement(contents.statement)]),
   ];
+}
+
+/** Numbers made of the time have more than the 32 bits that the writer of integers takes as a number. */
+function crlNumber(number: number): Der {
+  const hex = number.toString(16);
+  return integer(Buffer.from(hex.padStart(hex.length + (hex.length % 2), '0'), 'hex'));
+}
+
+function trustStatement({ roots, retiredRoots, taintedIssuers }: TrustStatement): Der {
+  const value = sequence(
+    sequence(...roots.map(octets)),
+    sequence(...retiredRoots.map(octets)),
+    sequence(...taintedIssuers.map((serial) => integer(Buffer.from(serial, 'hex')))),
+  );
+  // Its arc has 128 bits, which the writer of object identifiers doesn't know.
+  const id = Buffer.from(TRUST_STATEMENT_OID, 'hex');
+  return sequence(encoded(Buffer.concat([Buffer.of(0x06, id.length), id])), octets(encodeDer(value)));
 }
 
 export function writeCrlEntries(entries: readonly CrlEntry[]): Buffer {

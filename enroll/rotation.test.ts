@@ -210,6 +210,16 @@ describe.skipIf(!installed('openssl'))('an outside root (skipped where openssl i
       (root, csr) => root.sign(csr, { usage: 'keyCertSign' }) + root.certificate,
       /key usage cRLSign/,
     ],
+    [
+      'has no path length',
+      (root, csr) => root.sign(csr, { pathlen: 'none' }) + root.certificate,
+      /path length 0, found no limit/,
+    ],
+    [
+      'may have a CA below it',
+      (root, csr) => root.sign(csr, { pathlen: 1 }) + root.certificate,
+      /path length 0, found 1/,
+    ],
     ['comes without its root', (root, csr) => root.sign(csr), /two to eight certificates/],
     [
       'comes with another root',

@@ -6,6 +6,7 @@
 import { X509Certificate } from 'node:crypto';
 import type { Logger } from 'pino';
 import { Problem } from '../contract/problem.ts';
+import { ROOT_LISTS_PATH } from '../contract/trust-statement.ts';
 import type { PublishedStatusMemory } from '../registry/published-status.ts';
 import type { IssuedCertificate, Registry } from '../registry/registry.ts';
 import type { CaDirectory } from './ca-directory.ts';
@@ -35,6 +36,8 @@ export interface StatusPublication {
   refresh(): Promise<void>;
   /** CAs came or went. */
   caChanged(): Promise<void>;
+  /** Revocation lists of roots as devices get them, PEM. */
+  rootListsPem(): string;
   /** The end of the list of the active root, milliseconds since the epoch; undefined when there is none. */
   rootListEnds(): number | undefined;
   close(): Promise<void>;
@@ -51,6 +54,8 @@ export function createStatusPublication(options: {
   readonly directory: CaDirectory;
   readonly registry: PublishedStatusMemory & Pick<Registry, 'nextCrlNumber'>;
   readonly issueResponder: (ca: SigningCa, publicKeySpki: Buffer) => Promise<IssuedCertificate>;
+  /** Told when a list of a root was made because the one before was due. */
+  readonly rootListsRenewed: () => Promise<void>;
   readonly urls: ((issuerId: string) => StatusUrls) | undefined;
   readonly backdateSeconds: number;
   readonly now: () => number;
@@ -97,7 +102,8 @@ export function createStatusPublication(options: {
     start: async () => {
       await roots.refresh();
       timer = setInterval(() => {
-        Promise.all([refresh(), roots.refresh()]).catch((error: unknown) => {
+        const renewed = roots.refresh().then((isNew) => (isNew ? options.rootListsRenewed() : undefined));
+        Promise.all([refresh(), renewed]).catch((error: unknown) => {
           log.error({ err: error }, 'revocation lists were not rebuilt');
         });
       }, HOUR_MS);
@@ -113,6 +119,8 @@ export function createStatusPublication(options: {
       if (path === '/crl/issuing.crl') return list((await publisherOf(current().active.id)?.current())?.full);
       if (path === '/crl/all.pem')
         return { mediaType: 'application/x-pem-file', body: await allLists(), maxAge: MAX_AGE };
+      if (path === ROOT_LISTS_PATH)
+        return { mediaType: 'application/x-pem-file', body: Buffer.from(roots.forDevices()), maxAge: MAX_AGE };
       const [, listed, isDelta] = LIST.exec(path) ?? [];
       if (listed !== undefined) {
         const pair = await publisherOf(listed)?.current();
@@ -138,6 +146,7 @@ export function createStatusPublication(options: {
       for (const id of publishers.keys()) if (!kept.has(id)) publishers.delete(id);
       await roots.refresh();
     },
+    rootListsPem: () => roots.forDevices(),
     rootListEnds: () => roots.ends(current().root.id),
     close: async () => {
       clearInterval(timer);

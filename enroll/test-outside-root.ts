@@ -8,7 +8,15 @@ export interface OutsideRoot {
   /** PEM. */
   readonly certificate: string;
   readonly key: string;
-  sign(csr: string, how?: { readonly days?: number; readonly ca?: boolean; readonly usage?: string }): string;
+  sign(
+    csr: string,
+    how?: {
+      readonly days?: number;
+      readonly ca?: boolean;
+      readonly usage?: string;
+      readonly pathlen?: number | 'none';
+    },
+  ): string;
   /** The request of a key that isn't ours. */
   strangerCsr(): string;
   /** What `openssl verify` says of a leaf. */
@@ -34,9 +42,12 @@ export function outsideRoot(directory: string, { pathlen = 1 }: { readonly pathl
   return {
     certificate: readFileSync(file('root.pem'), 'utf8'),
     key: readFileSync(file('root.key'), 'utf8'),
-    sign: (csr, { days = 365, ca = true, usage = 'keyCertSign,cRLSign' } = {}) => {
+    sign: (csr, { days = 365, ca = true, usage = 'keyCertSign,cRLSign', pathlen: below = 0 } = {}) => {
       writeFileSync(file('request.pem'), csr);
-      const lines = [`basicConstraints=critical,CA:${ca ? 'TRUE,pathlen:0' : 'FALSE'}`, `keyUsage=critical,${usage}`];
+      const lines = [
+        `basicConstraints=critical,CA:${ca ? `TRUE${below === 'none' ? '' : `,pathlen:${below}`}` : 'FALSE'}`,
+        `keyUsage=critical,${usage}`,
+      ];
       writeFileSync(
         file('extensions'),
         `${[...lines, 'subjectKeyIdentifier=hash', 'authorityKeyIdentifier=keyid'].join('\n')}\n`,

@@ -252,7 +252,7 @@ async function serverFindings({ identity, token }: Known, now: () => number): Pr
       const found = `none of the CA certificates at ${url} is the one that the token names`;
       return [{ check: 'server', outcome: 'failed', found, fix: 'use a token that this server minted' }];
     }
-    const clock = await clockFinding({ url, root }, now);
+    const clock = await clockFinding({ url, root, rootCrl: identity?.rootCrlPem }, now);
     if (identity !== undefined) await proveBroker(identity);
     return [{ check: 'server', outcome: 'ok', found: "it belongs to this device's fleet" }, clock];
   } catch (thrown) {
@@ -281,8 +281,8 @@ async function clockFinding(peer: HttpsPeer, now: () => number): Promise<Finding
 }
 
 /** A TLS handshake with the broker, without this device's certificate: nobody's session is taken over by it. */
-function proveBroker({ mqttUrl, rootPem }: StoredIdentity): Promise<void> {
-  const trust = { rootsPem: rootPem, dates: 'system' } as const;
+function proveBroker({ mqttUrl, rootPem, rootCrlPem }: StoredIdentity): Promise<void> {
+  const trust = { rootsPem: rootPem, rootCrlPem, dates: 'system' } as const;
   const socket = openTls({ url: mqttUrl, defaultPort: 8883, trust });
   return new Promise<void>((resolve, reject) => {
     socket.setTimeout(NETWORK_MS, () => socket.destroy(new Error(`no answer in ${NETWORK_MS / 1000} s`)));

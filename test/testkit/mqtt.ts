@@ -58,9 +58,17 @@ export function closed(client: MqttClient): Promise<void> {
   });
 }
 
-/** The next message, as text. */
-export function nextMessage(client: MqttClient): Promise<{ readonly topic: string; readonly payload: string }> {
+/** The next message, or the next one on this topic, as text. */
+export function nextMessage(
+  client: MqttClient,
+  on?: string,
+): Promise<{ readonly topic: string; readonly payload: string }> {
   return new Promise((resolve) => {
-    client.once('message', (topic, payload) => resolve({ topic, payload: payload.toString() }));
+    const hear = (topic: string, payload: Buffer) => {
+      if (on !== undefined && topic !== on) return;
+      client.off('message', hear);
+      resolve({ topic, payload: payload.toString() });
+    };
+    client.on('message', hear);
   });
 }
