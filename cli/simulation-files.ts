@@ -3,6 +3,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { NAME_RULE, parseDeviceId } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
 import { type RunResult, resultSchema } from '../simulator/run/result.ts';
 import { describeFlaw, readScenario } from '../simulator/scenario/read.ts';
@@ -51,18 +52,40 @@ export function loadScenario(nameOrFile: string): LoadedScenario {
   return { scenario, recordings };
 }
 
-/** One directory for each device, as `rollcall device enroll --out` writes it. */
+/**
+ * One new directory for each device, as `rollcall device enroll --out` writes it. Names come from hosts that joined. Problem
+ * `config_invalid` for one that is no device id, before anything is written, and for one that is there already.
+ */
 export function keepIdentities(
   directory: string,
   identities: ReadonlyMap<string, LineIdentity>,
   rootPem: string,
 ): void {
+  for (const id of identities.keys()) {
+    if (parseDeviceId(id) === undefined)
+      throw new Problem('config_invalid', { reason: `expected ids of ${NAME_RULE}` });
+  }
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
   for (const [id, { keyPem, certificatePem }] of identities) {
     const place = join(directory, id);
-    mkdirSync(place, { recursive: true, mode: 0o700 });
-    writeFileSync(join(place, 'key.pem'), keyPem, { mode: 0o600 });
-    writeFileSync(join(place, 'cert.pem'), certificatePem);
-    writeFileSync(join(place, 'ca.pem'), rootPem);
+    makeNew(place, id);
+    const write = (name: string, text: string, mode: number) =>
+      writeFileSync(join(place, name), text, { mode, flag: 'wx' });
+    write('key.pem', keyPem, 0o600);
+    write('cert.pem', certificatePem, 0o644);
+    write('ca.pem', rootPem, 0o644);
+  }
+}
+
+function makeNew(place: string, id: string): void {
+  try {
+    mkdirSync(place, { mode: 0o700 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    throw new Problem('config_invalid', {
+      reason: `expected no identity of ${id} in the directory of --keep, found one`,
+      hint: 'keep identities in a new directory',
+    });
   }
 }
 
@@ -77,7 +100,7 @@ export function loadIdentities(directory: string): KeptIdentities {
   const names = existsSync(directory) ? readdirSync(directory).sort() : [];
   for (const id of names) {
     const place = join(directory, id);
-    if (!existsSync(join(place, 'cert.pem'))) continue;
+    if (parseDeviceId(id) === undefined || !existsSync(join(place, 'cert.pem'))) continue;
     const identity = loadIdentity(place);
     identities.set(id, identity);
     if (rootPem === '') rootPem = readFileSync(join(place, 'ca.pem'), 'utf8');

@@ -168,6 +168,65 @@ describe('a shard on a host', () => {
   });
 });
 
+/** A host that has the secret and speaks frames of its own. Resolves when the run has its shard with one device, `pump-1`. */
+async function hostileHost() {
+  const { coordinator } = await coordinate(1);
+  const { port, secret } = coordinator;
+  const socket = connect({ host: '127.0.0.1', port, rejectUnauthorized: false });
+  socket.on('error', () => {});
+  cleanups.push(() => socket.destroy());
+  const about = {
+    name: 'bad',
+    cores: 1,
+    workers: 1,
+    openFiles: 999,
+    portsPerAddress: 999,
+    sourceAddresses: 0,
+    memory: 0,
+  };
+  socket.write(frame({ protocol: HOST_PROTOCOL, secret, version: '1.2.3', ...about }));
+  await once(socket, 'data');
+  socket.resume();
+  const end = Promise.withResolvers<FromShard | Error>();
+  const shard = coordinator.lodging({ devices: 1, behindProxy: 0 }).open(0, { heard: end.resolve, lost: end.resolve });
+  const order: ShardOrder = {
+    ...{ shard: 0, seed: 1, enrollUrl: undefined, rootPem: '', groups: {} },
+    devices: [{ index: 0, position: 0, id: 'pump-1', group: 'd', arrivesAt: 0 }],
+    ...{ mqtt: { host: '127.0.0.1', port: 1 }, sourceAddresses: [], clockOffset: 0, identities: 'kept' },
+  };
+  shard.post({ kind: 'prepare', order });
+  const report = (...ids: readonly string[]) => {
+    const identities = Object.fromEntries(ids.map((id) => [id, { keyPem: 'k', certificatePem: 'c' }]));
+    const tally = { counters: {}, errors: {}, latencies: {} };
+    socket.write(frame({ kind: 'shard', shard: 0, message: { kind: 'ended', tally, acknowledged: {}, identities } }));
+    return end.promise;
+  };
+  return { report };
+}
+
+describe('a host that reports identities', () => {
+  it.each(['../../x', '..', '/etc/x', 'a/b', 'a\\b', '', 'a\0b', '.ssh', `a${'a'.repeat(64)}`])(
+    'named %j is dropped, and the run hears nothing of it',
+    async (name) => {
+      const { report } = await hostileHost();
+      expect(await report('pump-1', name)).toMatchObject({ code: 'host_lost' });
+    },
+  );
+
+  it('of a device that it was not given is dropped', async () => {
+    const { report } = await hostileHost();
+    expect(await report('pump-2')).toMatchObject({
+      code: 'host_lost',
+      reason: expect.stringContaining('not given'),
+    });
+  });
+
+  it('of its own device is heard', async () => {
+    const { report } = await hostileHost();
+    expect(await report('pump-1')).toMatchObject({ kind: 'ended', identities: { 'pump-1': { keyPem: 'k' } } });
+  });
+});
+
 describe('a host is refused', () => {
   it('with a wrong secret', async () => {
     const { coordinator } = await coordinate(1);

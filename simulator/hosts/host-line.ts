@@ -24,6 +24,8 @@ export class HostLine {
   readonly #clock = new ClockOffset();
   readonly #asked = new Map<number, number>();
   readonly #shards = new Map<number, ShardEvents>();
+  /** Ids of the devices that each shard was given. */
+  readonly #given = new Map<number, ReadonlySet<string>>();
   readonly #pulse: NodeJS.Timeout;
   #pings = 0;
   #answered: () => void = () => {};
@@ -80,7 +82,10 @@ export class HostLine {
     if (this.#loss !== undefined) queueMicrotask(() => this.#tellLoss());
     return {
       post: (message) => {
-        if (message.kind === 'prepare') this.#devices += message.order.devices.length;
+        if (message.kind === 'prepare') {
+          this.#devices += message.order.devices.length;
+          this.#given.set(shard, new Set(message.order.devices.map(({ id }) => id)));
+        }
         this.#send({ kind: 'shard', shard, message });
       },
       close: async () => {
@@ -99,7 +104,19 @@ export class HostLine {
       return;
     }
     if (message.kind === 'pong') this.#pong(message);
-    else this.#shards.get(message.shard)?.heard(this.#named(message.message));
+    else this.#told(message.shard, message.message);
+  }
+
+  /** A host speaks for the devices that it was given, and for no others. */
+  #told(shard: number, message: FromShard): void {
+    if (message.kind === 'ended') {
+      const given = this.#given.get(shard);
+      if (Object.keys(message.identities).some((id) => given?.has(id) !== true)) {
+        this.#line.drop('it reported the identity of a device that it was not given');
+        return;
+      }
+    }
+    this.#shards.get(shard)?.heard(this.#named(message));
   }
 
   /** Its connection is gone. */

@@ -4,6 +4,7 @@
  */
 
 import { z } from 'zod';
+import { parseDeviceId } from '../../contract/identity.ts';
 import type { DeviceGroup } from '../scenario/schema.ts';
 import type { FromShard, ToShard } from '../swarm/shard-messages.ts';
 import { COUNTERS, LATENCIES } from '../swarm/tally.ts';
@@ -42,7 +43,10 @@ export type JoinRefusal = (typeof JOIN_REFUSALS)[number];
 
 const index = z.int().min(0);
 const time = z.number();
-const identity = z.object({ keyPem: z.string(), certificatePem: z.string() });
+const pem = z.string().max(65_536);
+const identity = z.object({ keyPem: pem, certificatePem: pem });
+/** It becomes the name of a directory. */
+const deviceId = z.string().refine((text) => parseDeviceId(text) !== undefined);
 
 const tally = z.object({
   counters: z.partialRecord(z.enum(COUNTERS), z.int()),
@@ -71,7 +75,7 @@ const fromShard = z.discriminatedUnion('kind', [
     kind: z.literal('ended'),
     tally,
     acknowledged: z.record(z.string(), z.array(index)),
-    identities: z.record(z.string(), identity),
+    identities: z.record(deviceId, identity),
   }),
 ]) as z.ZodType<FromShard>;
 
@@ -108,7 +112,7 @@ const order = z.object({
     z.object({
       index,
       position: z.number(),
-      id: z.string(),
+      id: deviceId,
       group: z.string(),
       arrivesAt: z.number(),
       identity: identity.optional(),
