@@ -4,11 +4,14 @@
  */
 
 import type { Logger } from 'pino';
-import { type FleetEvents, openFleetEvents } from '../events/open.ts';
+import { type FleetEvents, inspectFleetEvents, openFleetEvents } from '../events/open.ts';
+import { inspectRegistry } from '../registry/database.ts';
 import { openRegistry } from '../registry/open.ts';
 import type { Registry } from '../registry/registry.ts';
 import { type OpenSessions, openSessions } from '../sessions/open.ts';
-import { openSinks, type Sinks } from '../sinks/open.ts';
+import { inspectSessions } from '../sessions/session-file.ts';
+import { inspectSinks, openSinks, type Sinks } from '../sinks/open.ts';
+import { inspectTelemetry } from '../telemetry/inspection.ts';
 import { openTelemetry } from '../telemetry/open.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Config } from './config.ts';
@@ -36,14 +39,29 @@ export interface FleetMemory {
   readonly sessions: OpenSessions;
 }
 
-/** Each part is added to `opened` as soon as it is open. */
+/**
+ * Throws what opening would refuse, and changes nothing: a version that can't use one database must leave the others to the
+ * version that can.
+ */
+function inspectFleetMemory(data: DataDirectory): void {
+  inspectRegistry(data.registryFile);
+  inspectSessions(data.sessionFile);
+  inspectTelemetry(data.telemetry);
+  inspectFleetEvents(data.events);
+}
+
+/** Each part is added to `opened` as soon as it is open. None is changed when one can't be used. */
 export async function openFleetMemory(
   { config, data, after, environment, now, log }: FleetMemoryOptions,
   opened: OpenParts,
 ): Promise<FleetMemory> {
+  const settings = sinkSettings(config.sinks, { environment, now });
+  inspectFleetMemory(data);
+  inspectSinks({ settings, directory: data.sinks });
   const registry = opened.add(
     await openRegistry({
       file: data.registryFile,
+      isInspected: true,
       overlapMs: config.certificates.overlap,
       recovery: {
         graceMs: config.certificates.recovery.graceDays * 24 * 3_600_000,
@@ -94,7 +112,7 @@ export async function openFleetMemory(
   reportOverShare({ telemetry, events: events.log, log });
   const sinks = opened.add(
     await openSinks({
-      settings: sinkSettings(config.sinks, { environment, now }),
+      settings,
       journals: { telemetry, events: events.journal },
       directory: data.sinks,
       trustDomain: config.trustDomain,
@@ -108,6 +126,7 @@ export async function openFleetMemory(
   const sessions = opened.add(
     await openSessions({
       file: data.sessionFile,
+      isInspected: true,
       limits: { queuedMessages, queuedBytes, keptBytes: config.sessions.keptBytes },
       now,
       log: log.child({ room: 'sessions' }),

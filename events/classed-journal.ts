@@ -9,7 +9,7 @@ import type { Logger } from 'pino';
 import { openTelemetry, type TelemetryOptions } from '../telemetry/open.ts';
 import type { Retention, StoredMessage, Telemetry, TelemetryRange } from '../telemetry/telemetry.ts';
 import { RESERVED_CLASSES, RESERVED_PART, reservedClassOf } from './event-classes.ts';
-import { ReservedEvents } from './reserved-events.ts';
+import { RESERVED_FILE, ReservedEvents } from './reserved-events.ts';
 
 export interface ClassedJournalOptions extends TelemetryOptions {
   readonly retention: Retention;
@@ -32,7 +32,7 @@ export async function openClassedJournal(options: ClassedJournalOptions): Promis
   let reserved: ReservedEvents;
   try {
     const bytesPerClass = retention.bytes * RESERVED_PART;
-    reserved = new ReservedEvents(join(directory, 'reserved.db'), { bytesPerClass, age: retention.age });
+    reserved = new ReservedEvents(join(directory, RESERVED_FILE), { bytesPerClass, age: retention.age });
   } catch (error) {
     opened.reject(error);
     await journal.close();

@@ -4,11 +4,13 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Registry } from '../registry/registry.ts';
 import { CursorFile } from '../telemetry/cursor-file.ts';
+import { inspectTelemetry } from '../telemetry/inspection.ts';
 import type { Retention, Telemetry } from '../telemetry/telemetry.ts';
 import { AuditFollower } from './audit-follower.ts';
 import { openClassedJournal } from './classed-journal.ts';
 import { ConnectionNumbers } from './connection-numbers.ts';
 import { EventLog } from './event-log.ts';
+import { inspectReservedEvents, RESERVED_FILE } from './reserved-events.ts';
 
 export interface FleetEventsOptions {
   /** Where they lie; created with mode 0700 when it does not exist. */
@@ -42,7 +44,17 @@ const QUEUED_BYTES = 32 * 1_048_576;
 const PATIENCE_MS = 30_000;
 const LOOK_EVERY_MS = 250;
 
-/** Throws Problem `data_directory_unusable` or `database_newer`. */
+const CONNECTIONS_FILE = 'connections.next';
+const AUDIT_POSITION_FILE = 'audit.position';
+
+/** Throws what `openFleetEvents()` would throw for this directory, and changes nothing. */
+export function inspectFleetEvents(directory: string): void {
+  inspectTelemetry(directory);
+  inspectReservedEvents(join(directory, RESERVED_FILE));
+  for (const name of [CONNECTIONS_FILE, AUDIT_POSITION_FILE]) new CursorFile(join(directory, name)).read();
+}
+
+/** Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. */
 export async function openFleetEvents(options: FleetEventsOptions): Promise<FleetEvents> {
   const { directory, trustDomain, registry, retention, after, now, log } = options;
   const journal = await openClassedJournal({
@@ -55,8 +67,8 @@ export async function openFleetEvents(options: FleetEventsOptions): Promise<Flee
   });
   try {
     const events = new EventLog({ journal, trustDomain, now, log });
-    const connections = new ConnectionNumbers(new CursorFile(join(directory, 'connections.next')));
-    const cursor = new CursorFile(join(directory, 'audit.position'));
+    const connections = new ConnectionNumbers(new CursorFile(join(directory, CONNECTIONS_FILE)));
+    const cursor = new CursorFile(join(directory, AUDIT_POSITION_FILE));
     const audit = await AuditFollower.open({ registry, events, cursor, every: LOOK_EVERY_MS, log });
     return {
       log: events,

@@ -6,6 +6,7 @@
 
 import type Database from 'better-sqlite3';
 import { type FileKind, openDatabaseFile } from '../sqlite/database-file.ts';
+import { inspectDatabaseFile } from '../sqlite/database-inspection.ts';
 import type { StoredMessage, TelemetryRange } from '../telemetry/telemetry.ts';
 import { RESERVED_CLASSES, type ReservedClass, reservedClassOf } from './event-classes.ts';
 
@@ -59,6 +60,14 @@ interface EventRow {
   readonly key: string | null;
   readonly content_type: string | null;
   readonly payload: Buffer;
+}
+
+/** Name of the file beside the segments of the journal. */
+export const RESERVED_FILE = 'reserved.db';
+
+/** Throws what opening this file would throw, and changes nothing. */
+export function inspectReservedEvents(file: string): void {
+  inspectDatabaseFile({ file, kind: KIND, check: 'header' });
 }
 
 export class ReservedEvents {

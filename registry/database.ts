@@ -7,6 +7,7 @@ import { resolve } from 'node:path';
 import type Database from 'better-sqlite3';
 import { Problem } from '../contract/problem.ts';
 import { expectPragma, type FileKind, openDatabaseFile } from '../sqlite/database-file.ts';
+import { inspectDatabaseFile } from '../sqlite/database-inspection.ts';
 import { storageProblem } from '../sqlite/storage-problem.ts';
 import { migrate, newestSchema } from './migrate.ts';
 import { Statements, Transaction } from './transaction.ts';
@@ -24,6 +25,8 @@ const CACHE_KIB = 65_536;
 export interface DatabaseOptions {
   readonly file: string;
   readonly now: () => number;
+  /** `inspectRegistry()` has read every page of it. */
+  readonly isInspected?: boolean;
 }
 
 export class RegistryDatabase {
@@ -88,15 +91,20 @@ export class RegistryDatabase {
   }
 }
 
+/** Throws what `openRegistry()` would throw for this file, and changes nothing. */
+export function inspectRegistry(file: string): void {
+  inspectDatabaseFile({ file: resolve(file), kind: { ...REGISTRY, schema: newestSchema() }, check: 'every page' });
+}
+
 /**
  * Opens the file, or creates it. Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`.
  * A file that exists is never taken for a new one: an emptied registry is damage, not a fresh start.
  */
-export function openDatabase({ file, now }: DatabaseOptions): RegistryDatabase {
+export function openDatabase({ file, now, isInspected = false }: DatabaseOptions): RegistryDatabase {
   const database = openDatabaseFile({
     file: resolve(file),
     kind: { ...REGISTRY, schema: newestSchema() },
-    check: 'every page',
+    check: isInspected ? 'header' : 'every page',
     create: migrate,
     prepare: (opened) => {
       expectPragma(opened, 'foreign_keys', 1, 'ON');

@@ -36,6 +36,8 @@ import { listTokens, mintToken, voidToken } from './tokens.ts';
 export interface RegistryOptions {
   /** Path of the database; created with mode 0600 when it does not exist. Its directory must exist. */
   readonly file: string;
+  /** `inspectRegistry()` has read every page of the file. */
+  readonly isInspected?: boolean;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;

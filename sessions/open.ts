@@ -11,6 +11,8 @@ import { Writer } from './writer.ts';
 export interface SessionsOptions {
   /** Path of the database; created with mode 0600 when it does not exist. Its directory must exist. */
   readonly file: string;
+  /** `inspectSessions()` has read every page of the file. */
+  readonly isInspected?: boolean;
   readonly limits?: Partial<SessionLimits>;
   readonly commits?: Partial<CommitLimits>;
   /** Milliseconds since the epoch. */
@@ -33,7 +35,7 @@ export interface OpenSessions {
 /** Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. */
 export async function openSessions(options: SessionsOptions): Promise<OpenSessions> {
   const { file, log, now } = options;
-  const database = openSessionFile(file, 'every page');
+  const database = openSessionFile(file, options.isInspected === true ? 'header' : 'every page');
   let rows: ReturnType<typeof readAll>;
   try {
     rows = readAll(database);

@@ -2,6 +2,7 @@
 
 import type Database from 'better-sqlite3';
 import { type FileKind, type Opening, openDatabaseFile } from '../sqlite/database-file.ts';
+import { inspectDatabaseFile } from '../sqlite/database-inspection.ts';
 
 const SESSIONS: FileKind = {
   name: 'the file of sessions',
@@ -72,6 +73,11 @@ const SCHEMA = `
     retain    INTEGER NOT NULL
   ) STRICT;
 `;
+
+/** Throws what `openSessions()` would throw for this file, and changes nothing. */
+export function inspectSessions(file: string): void {
+  inspectDatabaseFile({ file, kind: SESSIONS, check: 'every page' });
+}
 
 /**
  * Opens the file, or creates it. Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. A file that

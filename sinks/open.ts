@@ -89,6 +89,15 @@ interface Sink {
   readonly deadLetterFile: string;
 }
 
+/** Throws what `openSinks()` would throw for this directory, and changes nothing. */
+export function inspectSinks({ settings, directory }: Pick<SinksOptions, 'settings' | 'directory'>): void {
+  for (const one of settings) positionFile(directory, one).read();
+}
+
+function positionFile(directory: string, { name, source }: SinkSettings): CursorFile {
+  return new CursorFile(join(directory, name, `${source}.position`));
+}
+
 /** Throws Problem `data_directory_unusable`. A target that is down keeps nothing from starting. */
 export async function openSinks(options: SinksOptions): Promise<Sinks> {
   const { journals, log } = options;
@@ -160,7 +169,7 @@ function openSink(settings: SinkSettings, head: JournalHead, options: SinksOptio
     head,
     target: targetOf(settings, options),
     filter: new Filter(settings.filter, groupOf, now),
-    cursor: new CursorFile(join(own, `${settings.source}.position`)),
+    cursor: positionFile(directory, settings),
     deadLetters: new DeadLetters({ file: deadLetterFile, bytes: settings.deadLetterBytes, now, log }),
     batch: settings.batch,
     backoff: new Backoff(settings.retry, random),

@@ -167,7 +167,8 @@ export function expectPragma(
   if (found !== expected) throw new Error(`expected pragma ${name} to be ${expected}, found ${found}`);
 }
 
-function expectKind(database: Database.Database, kind: FileKind): void {
+/** Throws Problem `database_damaged` for a file of another kind, and `database_newer`. */
+export function expectKind(database: Database.Database, kind: FileKind): void {
   if (database.pragma('application_id', { simple: true }) !== kind.applicationId) {
     throw damaged(database.name, kind, `expected ${kind.name}, found an empty or foreign database`);
   }
@@ -186,7 +187,8 @@ function keepPrivate(path: string): void {
   chmodSync(path, 0o600);
 }
 
-function openingProblem(error: unknown, file: string, kind: FileKind): unknown {
+/** What a caller hears of a file that could not be opened. */
+export function openingProblem(error: unknown, file: string, kind: FileKind): unknown {
   if (error instanceof Problem) return error;
   const reason = error instanceof Error ? error.message : String(error);
   if (isDamage(error)) return damaged(file, kind, reason, error);

@@ -142,7 +142,8 @@ function inherit(database: Database.Database, oldestPosition: number): void {
   database.exec('INSERT INTO devices SELECT * FROM older.devices WHERE id IN (SELECT device FROM sources)');
 }
 
-function expectNotOlder(database: Database.Database): void {
+/** Throws Problem `database_older`. */
+export function expectNotOlder(database: Database.Database): void {
   const version = database.pragma('user_version', { simple: true }) as number;
   if (version >= SEGMENT.schema) return;
   throw new Problem('database_older', {
