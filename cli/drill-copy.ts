@@ -3,7 +3,7 @@
  * another directory. It reads the fleet's own directory, and writes nothing into it.
  */
 
-import { createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto';
+import { createPrivateKey, createPublicKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
@@ -11,9 +11,10 @@ import { atOneMoment } from '../backup/database-copy.ts';
 import { openConsoleClient } from '../console/client.ts';
 import { parseIdentity } from '../contract/identity.ts';
 import { Problem } from '../contract/problem.ts';
-import { caId } from '../enroll/ca-set.ts';
+import { caId, pemBlocks } from '../enroll/ca-set.ts';
 import { createRenewals } from '../enroll/renewals.ts';
 import { openRegistry } from '../registry/open.ts';
+import type { StolenCa } from '../simulator/drill/forged-certificates.ts';
 import type { FleetCounts } from '../simulator/drill/projection.ts';
 import { CONSOLE_SOCKET } from './command-line.ts';
 import type { Config } from './config.ts';
@@ -120,6 +121,28 @@ async function connectedNow(data: string): Promise<number | undefined> {
   }
 }
 
+/** Key and certificate of an issuing CA out of a data directory whose keys lie in files, for the thief of a drill. */
+export function stealIssuing(data: string, id: string, passphraseFile: string): StolenCa {
+  const authority = join(data, 'ca');
+  for (const name of readdirSync(authority)) {
+    if (!/^issuing.*\.key$/.test(name)) continue;
+    const key = readPrivateKey(join(authority, name), passphraseFile);
+    if (caId(createPublicKey(key).export({ type: 'spki', format: 'der' })) !== id) continue;
+    const [certificate] = pemBlocks(readFileSync(join(authority, name.replace(/key$/, 'pem')), 'utf8'));
+    if (certificate === undefined) break;
+    const keyPem = key.export({ type: 'pkcs8', format: 'pem' }) as string;
+    return { keyPem, certificatePem: new X509Certificate(certificate).toString() };
+  }
+  throw new Problem('internal', { reason: `expected the key of issuing CA ${id} in the copy, found none` });
+}
+
+function readPrivateKey(file: string, passphraseFile: string): KeyObject {
+  return createPrivateKey({
+    key: readFileSync(file, 'utf8'),
+    ...(passphraseFile !== '' && { passphrase: passphraseIn(passphraseFile) }),
+  });
+}
+
 function whyNotThose(authority: string, needed: readonly string[], { certificates }: Config): string | undefined {
   if (certificates.keys.home === 'pkcs11') return 'its keys lie in a token, where a drill would leave others behind';
   const { passphraseFile } = certificates.keys;
@@ -128,10 +151,7 @@ function whyNotThose(authority: string, needed: readonly string[], { certificate
     for (const name of readdirSync(authority)) {
       if (name.endsWith('.uri')) return 'a key of it lies in a token';
       if (!name.endsWith('.key')) continue;
-      const key = createPrivateKey({
-        key: readFileSync(join(authority, name), 'utf8'),
-        ...(passphraseFile !== '' && { passphrase: passphraseIn(passphraseFile) }),
-      });
+      const key = readPrivateKey(join(authority, name), passphraseFile);
       found.add(caId(createPublicKey(key).export({ type: 'spki', format: 'der' })));
     }
   } catch {

@@ -9,7 +9,7 @@ import { DRILL_GROUP, type RotationDoor } from '../simulator/drill/doors.ts';
 const TOKEN_TTL_SECONDS = 24 * 3_600;
 
 /** What the fleet's own rules allow is not what is drilled: devices of the drill get the rules of the house. */
-export async function drillDoor(console: ConsoleClient): Promise<RotationDoor> {
+export async function drillDoor(console: ConsoleClient, steal: RotationDoor['steal']): Promise<RotationDoor> {
   const rules = Object.entries(DEFAULT_DEVICE_POLICY).map(([verb, filters]) => [verb, [...filters]]);
   await console.setPolicy({ kind: 'group', name: DRILL_GROUP, ...Object.fromEntries(rules) });
   const order = { ttlSeconds: TOKEN_TTL_SECONDS, group: DRILL_GROUP as GroupName };
@@ -32,6 +32,7 @@ export async function drillDoor(console: ConsoleClient): Promise<RotationDoor> {
         throw error;
       }
     },
+    steal,
     messages: () => console.exportTelemetry({}),
   };
 }

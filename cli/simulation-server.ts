@@ -19,6 +19,8 @@ import type { ServerDoor } from '../simulator/run/doors.ts';
 
 export interface OwnServer extends ServerDoor {
   readonly socket: string;
+  /** Its data directory. */
+  readonly data: string;
   readonly mqttUrl: string;
   /** Ends it and removes its directory. */
   close(): Promise<void>;
@@ -74,6 +76,7 @@ export async function startOwnServer({ settings, disk, furnish }: OwnServerOptio
   }
   return {
     socket: join(data, 'console.sock'),
+    data,
     mqttUrl: `mqtts://localhost:${mqtt}`,
     restart: async (how, downFor) => {
       await stop(how === 'kill' ? 'SIGKILL' : 'SIGTERM');

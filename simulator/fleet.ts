@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import type { DeviceErrorCode } from '../device-sdk/device-error.ts';
 import type { DeviceOptions } from '../device-sdk/device-options.ts';
 import type { DeviceLog } from '../device-sdk/device-state.ts';
-import { memoryIdentityStore } from '../device-sdk/identity-store.ts';
+import { type IdentityStore, memoryIdentityStore } from '../device-sdk/identity-store.ts';
 import { seededRandom } from './arrivals.ts';
 import { FleetCounters, type FleetSnapshot, type VirtualDeviceSnapshot } from './report.ts';
 import { VirtualDevice } from './virtual-device.ts';
@@ -24,6 +24,8 @@ export interface FleetOptions {
   readonly signal?: AbortSignal;
   /** Keeps each device's identity in a directory of its own here, so that the next run is the same fleet. In memory by default. */
   readonly dataDir?: string;
+  /** Where a device keeps its identity, by its index. Not with `dataDir`. */
+  readonly storeOf?: (index: number) => IdentityStore;
   /** Devices ask for `<prefix>-0001` and so on; without it the server chooses their names. */
   readonly idPrefix?: string;
   /** Devices that enroll at one time. Default 8. */
@@ -175,7 +177,7 @@ function deviceOptions(options: FleetOptions, index: number, signal: AbortSignal
   const deviceId = idOf(options, index);
   const place =
     options.dataDir === undefined
-      ? { store: memoryIdentityStore() }
+      ? { store: options.storeOf?.(index) ?? memoryIdentityStore() }
       : { dataDir: join(options.dataDir, deviceId ?? `device-${numbered(index)}`) };
   return {
     ...place,

@@ -7,12 +7,12 @@ import { Command } from 'commander';
 import { openConsoleClient } from '../../console/client.ts';
 import { Problem } from '../../contract/problem.ts';
 import { jsonText } from '../../output/escape.ts';
-import type { DrillReport, Trust } from '../../simulator/drill/doors.ts';
+import type { DrillReport, Theft, Trust } from '../../simulator/drill/doors.ts';
 import type { Projection } from '../../simulator/drill/projection.ts';
 import { duration, integerBetween, rateBetween, run, speaksJson } from '../command-line.ts';
 import type { Config } from '../config.ts';
 import { loadConfig } from '../config-sources.ts';
-import { copyFleet, type FleetCopy } from '../drill-copy.ts';
+import { copyFleet, type FleetCopy, stealIssuing } from '../drill-copy.ts';
 import { drillDoor } from '../drill-door.ts';
 import { createLogger } from '../logger.ts';
 import { startOwnServer } from '../simulation-server.ts';
@@ -98,7 +98,7 @@ async function drill(
   try {
     if (form === 'text') note(copy === undefined ? 'a fleet made for the drill' : aboutCopy(copy));
     const report = await drillCaCompromise({
-      door: await drillDoor(console),
+      door: await drillDoor(console, async (id) => stealIssuing(server.data, id, passphraseFileOf(config, copy))),
       replaced,
       mqttUrl: server.mqttUrl,
       devices,
@@ -128,6 +128,11 @@ async function drill(
     await console.close();
     await server.close();
   }
+}
+
+/** Empty where the keys of the drilled server lie in plain files. */
+function passphraseFileOf({ certificates: { keys } }: Config, copy: FleetCopy | undefined): string {
+  return copy?.keys.are === 'copied' && keys.home === 'sealed' ? resolve(keys.passphraseFile) : '';
 }
 
 /** The fleet's own policy for certificates; nothing that leads out of the drill, such as sinks. */
@@ -187,12 +192,20 @@ function describe({
     '',
     `${rest.renewed} renewed, ${rest.renewedPerSecond.toFixed(1)} a second; ${rest.enrolledPerSecond.toFixed(1)} enrollments a second`,
     `${sessionsDropped} sessions dropped; ${messages.acknowledged} of ${messages.sent} messages acknowledged, ${messages.lost} lost`,
+    describeTheft(rest.theft),
     ...(rest.trust === undefined ? [] : [describeTrust(rest.trust)]),
     ...(fleet === undefined ? [] : ['', describeFleet(fleet, rest.trust)]),
     '',
     ...failures.map((failure) => `FAIL  ${failure}`),
     verdict,
   ].join('\n');
+}
+
+function describeTheft({ aware, unaware }: Theft): string {
+  return [
+    `a thief of the old issuing key captured ${aware.captured} of ${aware.tempted} devices that saw the rotation`,
+    `of ${unaware.tempted} that did not see it, ${unaware.believed} spoke to his server and ${unaware.captured} trust a root of his`,
+  ].join('; ');
 }
 
 function describeTrust({ learnedMs, vouchedUntil }: Trust): string {

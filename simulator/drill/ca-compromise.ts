@@ -5,6 +5,7 @@
  * and changes it for good.
  */
 
+import { type IdentityStore, memoryIdentityStore } from '../../device-sdk/identity-store.ts';
 import { type FleetRun, runFleet } from '../fleet.ts';
 import { Casualties, usesOf } from './casualties.ts';
 import {
@@ -14,9 +15,11 @@ import {
   type DrillReport,
   type Replaced,
   type Stage,
+  type Theft,
   type Trust,
 } from './doors.ts';
 import { lostMessages } from './stored-messages.ts';
+import { identitiesIn, sendToThief } from './theft.ts';
 import { vouchedUntil } from './trust.ts';
 import { until } from './until.ts';
 
@@ -45,6 +48,7 @@ class Drill {
   #learned = 0;
   #dropped = 0;
   #trust: Trust | undefined;
+  #theft: Theft = { aware: { tempted: 0, captured: 0 }, unaware: { tempted: 0, believed: 0, captured: 0 } };
 
   constructor(options: DrillOptions) {
     this.#options = options;
@@ -54,7 +58,9 @@ class Drill {
     const { door, devices, haste, mqttUrl, replaced, signal, now } = this.#options;
     const token = await door.mintToken(devices + usesOf(replaced));
     const log = { debug() {}, info: (fields: object, phrase: string) => this.#heard(fields, phrase), warn() {} };
-    const fleet = runFleet({ devices, token, rate: 1, idPrefix: PREFIX, haste, mqttUrl, log, now });
+    const stores = Array.from({ length: devices }, () => memoryIdentityStore());
+    const storeOf = (index: number) => stores[index] as IdentityStore;
+    const fleet = runFleet({ storeOf, devices, token, rate: 1, idPrefix: PREFIX, haste, mqttUrl, log, now });
     const failed = (failure: string) => this.#failures.push(failure);
     const others = new Casualties({ door, replaced, token, haste, signal, failed });
     try {
@@ -74,6 +80,11 @@ class Drill {
       await this.#stage('renew', () => this.#renew(fleet, old.id, staying, others));
       await this.#stage('retire', () => this.#retire(old.id));
       if (replaced === 'root') await this.#stage('retire the root', () => this.#retireRoot(oldRoot.id));
+      this.#theft = await this.#stage('steal the old key', async () => {
+        const aware = [...(await identitiesIn(stores)), ...(await others.aware())];
+        const parties = { aware, unaware: others.unaware };
+        return sendToThief(await door.steal(old.id), parties, { failures: this.#failures, signal, now });
+      });
       await this.#stage('verify', async () => {
         await this.#everyoneIsHeard(fleet);
         this.#expect('devices that are connected after it', devices, fleet.snapshot().byState.connected);
@@ -240,6 +251,7 @@ class Drill {
       sessionsDropped,
       messages: { sent, acknowledged, lost },
       mishaps,
+      theft: this.#theft,
       ...(this.#trust !== undefined && { trust: this.#trust }),
     };
   }

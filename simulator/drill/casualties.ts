@@ -4,6 +4,7 @@
  * lost, and what can be done for them. Does not replace anything itself.
  */
 
+import type { StoredIdentity } from '../../device-sdk/identity-store.ts';
 import { DRILL_GROUP, type Mishap, type Replaced, type RotationDoor } from './doors.ts';
 import { Listener } from './listener.ts';
 import { Probe, type ProbeOptions } from './probe.ts';
@@ -52,6 +53,7 @@ export class Casualties {
   readonly #meanwhile: Probe;
   readonly #afterwards: Probe;
   #listener: Listener | undefined;
+  #unaware: StoredIdentity | undefined;
   #oldIssuer: string | undefined;
   #oldRoots: readonly string[] = [];
 
@@ -89,6 +91,17 @@ export class Casualties {
     return this.#listener?.bundle ?? '';
   }
 
+  /** Identity of one that was offline from before it began, as it was then. */
+  get unaware(): StoredIdentity | undefined {
+    return this.#unaware;
+  }
+
+  /** Identities of those that have seen all of it, or came back while it was under way. */
+  async aware(): Promise<readonly StoredIdentity[]> {
+    const found = await Promise.all([this.#away, this.#slow, this.#fast].map((probe) => probe.identity));
+    return found.filter((identity) => identity !== undefined);
+  }
+
   get #isOfRoot(): boolean {
     return this.#options.replaced === 'root';
   }
@@ -98,6 +111,7 @@ export class Casualties {
     for (const probe of [this.#away, this.#left, this.#slow, this.#fast, this.#unrenewed]) await this.#letIn(probe);
     if (this.#isOfRoot) await this.#letIn(this.#pinned);
     await this.#listen();
+    this.#unaware = await this.#left.identity;
     this.#oldIssuer = await this.#away.issuer();
     this.#oldRoots = await this.#away.roots();
     await Promise.all([this.#away.leave(), this.#left.leave()]);

@@ -1,5 +1,7 @@
 /** What a drill needs of the outside, beside the network that its devices use, and what it is told to do. */
 
+import type { StolenCa } from './forged-certificates.ts';
+
 /** Those that are drilled, so that they can be told from a fleet that is there already. */
 export const DRILL_GROUP = 'rotation-drill';
 
@@ -37,6 +39,8 @@ export interface RotationDoor {
   pull(): Promise<Pull>;
   /** `would strand`: refused, because more devices and services than `strand` hold nothing else. */
   retire(id: string, strand: number): Promise<'retired' | 'would strand'>;
+  /** Key and certificate of an issuing CA, as a thief of both has them. */
+  steal(id: string): Promise<StolenCa>;
   /** Messages of the journal as NDJSON. */
   messages(): AsyncIterable<Buffer>;
 }
@@ -84,6 +88,14 @@ export interface Mishap {
   readonly remedy: string | undefined;
 }
 
+/** What a thief of the key of the replaced issuing CA achieves with devices that reach nobody else. */
+export interface Theft {
+  /** Devices that have seen the rotation, and how many of them spoke to the thief or trust a root of his. */
+  readonly aware: { readonly tempted: number; readonly captured: number };
+  /** Devices that were offline from before the rotation: those that spoke to him, and those that trust a root of his or lost theirs. */
+  readonly unaware: { readonly tempted: number; readonly believed: number; readonly captured: number };
+}
+
 /** How devices came to trust another root. */
 export interface Trust {
   /** From the moment the new root was in the bundle until every device had it on record, milliseconds. */
@@ -111,6 +123,7 @@ export interface DrillReport {
     readonly lost: number;
   };
   readonly mishaps: readonly Mishap[];
+  readonly theft: Theft;
   /** Absent where the root stayed. */
   readonly trust?: Trust;
 }

@@ -42,6 +42,8 @@ describe('rollcall drill ca-compromise', () => {
         renewed: 15,
         sessionsDropped: 0,
         messages: { lost: 0 },
+        // The fleet, and those who were away or have a wrong clock; the one that left believes the server and no root.
+        theft: { aware: { tempted: 15, captured: 0 }, unaware: { tempted: 1, believed: 1, captured: 0 } },
       });
       expect(result.messages.acknowledged).toBeGreaterThanOrEqual(24);
       expect(result.stages.map(({ name }) => name)).toEqual([
@@ -53,6 +55,7 @@ describe('rollcall drill ca-compromise', () => {
         'taint',
         'renew',
         'retire',
+        'steal the old key',
         'verify',
       ]);
       expect(Object.fromEntries(result.mishaps.map(({ name, found }) => [name, found]))).toEqual({
@@ -63,6 +66,7 @@ describe('rollcall drill ca-compromise', () => {
         'clock fast': 'kept',
       });
       expect(said).toMatch(/^passed$/m);
+      expect(said).toContain('captured 0 of 15 devices that saw the rotation; of 1 that did not see it, 1 spoke');
     },
     TIMEOUT_MS,
   );
@@ -130,6 +134,7 @@ describe('rollcall drill ca-compromise', () => {
         // The fleet's own device, who was away for all of it, and who never renews.
         ['retire', 'refused at first; then 3 were given up'],
         ['retire the root', 'refused at first; then 3 were given up'],
+        ['steal the old key', '0 of 7 devices captured'],
         ['verify', '3 lost of 8 mishaps'],
       ]);
       expect(Object.fromEntries(result.mishaps.map(({ name, found }) => [name, found]))).toEqual({
