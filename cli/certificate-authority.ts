@@ -17,6 +17,7 @@ import { createStatusServer, type StatusServer } from '../enroll/status-server.t
 import type { IssuerRecord } from '../registry/issuers.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { Throttle } from '../throttle/throttle.ts';
+import { expectPlausibleClock } from './clock.ts';
 import type { Config } from './config.ts';
 
 export interface FleetAuthority {
@@ -168,7 +169,11 @@ export function caControl(deps: {
         })),
       );
     },
-    prepare: (role, actor) => rotation.prepare(role, actor),
+    prepare: async (role, actor) => {
+      // The clock may have been set since the start.
+      expectPlausibleClock(now());
+      return rotation.prepare(role, actor);
+    },
     activate: (id, strand, actor) => rotation.activate(id, strand, actor),
     taint: async (id, withinMs, actor) => {
       await rotation.taint(id, actor);

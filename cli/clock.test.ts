@@ -26,6 +26,8 @@ describe('a clock', () => {
     const audited = await newestAuditTime({ listAudit: async () => [{ at: RELEASED_AT } as never] });
     expect([301_000, 299_000].map((before) => isClockBehind(RELEASED_AT - before, audited))).toEqual([true, false]);
     expect(await newestAuditTime({ listAudit: async () => [] })).toBe(0);
+    const wronglyDated = [{ at: 1 } as never, { at: RELEASED_AT } as never];
+    expect(await newestAuditTime({ listAudit: async () => wronglyDated })).toBe(RELEASED_AT);
   });
 });
 

@@ -25,7 +25,7 @@ const AFTER_RELEASE_MS = 20 * 365 * DAY_MS;
 /** Below this, a clock that was set back is not worth a word. */
 const BEHIND_TOLERATED_MS = 300_000;
 
-/** Throws `clock_implausible` for a time before this version was made, or more than 20 years after it. */
+/** Programs call it with their clock before they start a server. Throws `clock_implausible` for a time before this version was made, or more than 20 years after it. */
 export function expectPlausibleClock(now: number): void {
   const isBefore = now < RELEASED_AT - BEFORE_RELEASE_MS;
   if (!isBefore && now <= RELEASED_AT + AFTER_RELEASE_MS) return;
@@ -35,10 +35,13 @@ export function expectPlausibleClock(now: number): void {
   });
 }
 
-/** The newest time that this fleet has seen: its clock was there once. Milliseconds since the epoch; 0 before the first entry. */
+/** Entries made while the clock was behind come last, and must not hide those before them. */
+const AUDIT_COMPARED = 1_000;
+
+/** The newest time that this fleet has seen, in its last entries: its clock was there once. Milliseconds since the epoch; 0 before the first entry. */
 export async function newestAuditTime(registry: Pick<Registry, 'listAudit'>): Promise<number> {
-  const [newest] = await registry.listAudit({ limit: 1 });
-  return newest?.at ?? 0;
+  const entries = await registry.listAudit({ limit: AUDIT_COMPARED });
+  return entries.reduce((latest, { at }) => Math.max(latest, at), 0);
 }
 
 /** Whether the clock was set back by more than five minutes since `audited`. */

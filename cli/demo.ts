@@ -8,6 +8,7 @@ import { type ConsoleClient, openConsoleClient } from '../console/client.ts';
 import { UNLIMITED_ENROLL } from '../enroll/limits.ts';
 import { type FleetRun, runFleet } from '../simulator/fleet.ts';
 import type { VirtualDeviceSnapshot } from '../simulator/report.ts';
+import { expectPlausibleClock } from './clock.ts';
 import { loadConfig } from './config-sources.ts';
 import { DemoScreen, type DemoStory, isWholeStory, tellStory } from './demo-screen.ts';
 import { startFleetServer } from './fleet-server.ts';
@@ -36,6 +37,7 @@ export async function runDemo(seconds: number | undefined, stopped: Promise<unkn
 }
 
 async function play(directory: string, seconds: number | undefined, stopped: Promise<unknown>): Promise<DemoStory> {
+  expectPlausibleClock(Date.now());
   const log = createLogger('silent');
   const server = await startFleetServer({ config: demoConfig(directory), version, now: Date.now, log });
   const operator = openConsoleClient({ socketPath: server.socket });

@@ -6,9 +6,26 @@
 import { close, open, readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { parseDecimal } from '../contract/decimal.ts';
+import { Problem } from '../contract/problem.ts';
 
 const EVERY_MS = 1_000;
 const LINE_EVERY_MS = 60_000;
+
+/** What a server without a single client has open, and a few for its clients. */
+const DESCRIPTORS_NEEDED = 80;
+
+/**
+ * Throws `unavailable` where the limit of open files is too low for a server. SQLite and worker threads would fail without
+ * a word about descriptors.
+ */
+export function expectDescriptors(limit = descriptorLimit()): void {
+  if (limit === undefined || limit >= DESCRIPTORS_NEEDED) return;
+  throw new Problem('unavailable', {
+    detail: 'no file descriptor is left',
+    reason: `the limit of open files is ${limit}, and a server needs at least ${DESCRIPTORS_NEEDED}`,
+    hint: 'raise the limit of open files (ulimit -n, LimitNOFILE)',
+  });
+}
 
 export interface DescriptorWatchOptions {
   readonly log: Logger;

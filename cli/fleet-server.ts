@@ -8,7 +8,7 @@ import { readRestoredNote, removeRestoredNote } from '../backup/restored-note.ts
 import { lockDirectory } from '../sqlite/directory-lock.ts';
 import { createThrottle } from '../throttle/throttle.ts';
 import { openFleetAuthority } from './certificate-authority.ts';
-import { expectPlausibleClock, isClockBehind, newestAuditTime } from './clock.ts';
+import { isClockBehind, newestAuditTime } from './clock.ts';
 import type { Config } from './config.ts';
 import { openDataDirectory } from './data-directory.ts';
 import { DescriptorWatch } from './descriptor-watch.ts';
@@ -59,7 +59,6 @@ async function start(
   { config, version, environment = {}, now, log, logLines }: FleetServerOptions,
   opened: OpenParts,
 ): Promise<FleetServer> {
-  expectPlausibleClock(now());
   const data = openDataDirectory(config.data);
   // Before anything in it is opened, and until all of it is closed.
   const lock = lockDirectory(data.path);

@@ -1,8 +1,10 @@
 import { Command } from 'commander';
 import { standardError } from '../../output/standard-streams.ts';
+import { expectPlausibleClock } from '../clock.ts';
 import { integerBetween, repeated, run, speaksJson } from '../command-line.ts';
 import type { Config } from '../config.ts';
 import { loadConfig } from '../config-sources.ts';
+import { expectDescriptors } from '../descriptor-watch.ts';
 import type { FleetServer } from '../fleet-server.ts';
 import { createLogger } from '../logger.ts';
 import { untilServerStopped } from '../stop-signals.ts';
@@ -41,6 +43,8 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
   // Loaded only here: the other commands start faster without the servers.
   const { startFleetServer } = await import('../fleet-server.ts');
   const log = createLogger(config.log.level);
+  expectDescriptors();
+  expectPlausibleClock(Date.now());
   // Listening first: a signal that arrives while the server starts must still end it cleanly.
   await untilServerStopped(
     async (stopped) => {

@@ -1,10 +1,12 @@
 /** The program under another date: libfaketime moves its clock, and nothing else. */
 
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
-import { rollcall, serve } from '../testkit/program.ts';
+import { openConsoleClient } from '../../console/client.ts';
+import { type RunningServer, rollcall, serve } from '../testkit/program.ts';
 import { describeWithClients, runClient } from '../testkit/real-client.ts';
 import { temporaryDirectory } from '../testkit/temporary.ts';
 
@@ -36,4 +38,43 @@ describeWithClients('a server whose clock is wrong', ['faketime'], () => {
     expect(readdirSync(join(data, 'ca'))).toEqual(before);
     expect((await rollcall(['audit', 'list', '--data', data])).code).toBe(4);
   });
+
+  it('says that it is behind the audit, and makes no other CA when the clock is set while it runs', async () => {
+    const directory = temporaryDirectory();
+    const data = join(directory, 'data');
+    const clock = join(directory, 'clock');
+    const serveShifted = (shift: string): Promise<RunningServer> => {
+      writeFileSync(clock, shift);
+      return serve(data, [], { environment: shiftedBy(clock) });
+    };
+    for (const shift of ['+0d', '+30d']) {
+      const server = await serveShifted(shift);
+      const operator = openConsoleClient({ socketPath: server.ready.socket });
+      expect(await operator.health()).toMatchObject({ status: 'ok', clock: 'ok' });
+      await operator.mintToken({});
+      await operator.close();
+      await server.end('SIGTERM');
+    }
+    const server = await serveShifted('+10d');
+    await server.untilLogged('the clock is behind the newest entry of the audit');
+    const operator = openConsoleClient({ socketPath: server.ready.socket });
+    expect(await operator.health()).toMatchObject({ status: 'degraded', clock: 'behind' });
+    const before = readdirSync(join(data, 'ca'));
+    writeFileSync(clock, '-7300d');
+    for (const role of ['issuing', 'root'] as const) {
+      await expect(operator.prepareCa({ role })).rejects.toMatchObject({ code: 'clock_implausible' });
+    }
+    expect(readdirSync(join(data, 'ca'))).toEqual(before);
+    await operator.close();
+    await server.end('SIGTERM');
+  }, 120_000);
 });
+
+/**
+ * A clock that a file shifts, also while the program runs; what measures spans is left alone. `faketime` would stay in
+ * between and keep signals from the program, so it only says which library it loads.
+ */
+function shiftedBy(file: string): Readonly<Record<string, string>> {
+  const library = execFileSync('faketime', ['-f', '+0', 'printenv', 'LD_PRELOAD'], { encoding: 'utf8' }).trim();
+  return { LD_PRELOAD: library, FAKETIME_TIMESTAMP_FILE: file, FAKETIME_NO_CACHE: '1', DONT_FAKE_MONOTONIC: '1' };
+}
