@@ -1,7 +1,7 @@
 /** What the broker tells the rest of the house: closed lists of reasons, and the events that carry them. */
 
-import type { Identity } from '../contract/identity.ts';
-import type { Verb } from './acl.ts';
+import type { Identity } from '../protocol/identity.ts';
+import type { Verb } from './access/acl.ts';
 
 /** Why a live session ended. */
 const DISCONNECT_REASONS = [

@@ -1,6 +1,6 @@
 /** Every bound of the MQTT door, with its default and the reason for it. Does not enforce any of them. */
 
-import type { TopicLimits } from '../contract/topics.ts';
+import type { TopicLimits } from '../protocol/topics.ts';
 
 /** Durations are milliseconds, sizes are bytes. Where 0 is allowed it means "no limit". */
 export interface BrokerLimits {

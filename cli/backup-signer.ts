@@ -6,14 +6,14 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { BackupSigner } from '../backup/signature.ts';
-import { Problem } from '../contract/problem.ts';
-import { openToken } from '../enroll/pkcs11-token.ts';
-import { readPrivateText } from '../enroll/private-file.ts';
-import { REFUSED_PIN_FILE } from '../enroll/refused-pin.ts';
-import { keySigner } from '../enroll/signer.ts';
+import { openToken } from '../enroll/ca/pkcs11-token.ts';
+import { readPrivateText } from '../enroll/ca/private-file.ts';
+import { REFUSED_PIN_FILE } from '../enroll/ca/refused-pin.ts';
+import { keySigner } from '../enroll/ca/signer.ts';
+import { Problem } from '../protocol/problem.ts';
 import { activeIssuerIn } from '../registry/backup-facts.ts';
-import type { Config } from './config.ts';
+import type { BackupSigner } from '../server/backup/signature.ts';
+import type { Config } from '../server/config/config.ts';
 
 export interface OpenBackupSigner extends BackupSigner {
   close(): void;

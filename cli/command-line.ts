@@ -4,12 +4,12 @@ import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { type ConsoleClient, openConsoleClient } from '../console/client.ts';
-import { parseDecimal, parseFraction } from '../contract/decimal.ts';
-import { type DeviceId, type GroupName, NAME_RULE, parseDeviceId, parseGroupName } from '../contract/identity.ts';
-import { Problem } from '../contract/problem.ts';
 import { standardOutput } from '../output/standard-streams.ts';
+import { parseDecimal, parseFraction } from '../protocol/decimal.ts';
+import { type DeviceId, type GroupName, NAME_RULE, parseDeviceId, parseGroupName } from '../protocol/identity.ts';
+import { Problem } from '../protocol/problem.ts';
+import { DURATION_RULE, parseDuration } from '../server/config/units.ts';
 import { explainFailure, type OutputForm } from './terminal.ts';
-import { DURATION_RULE, parseDuration } from './units.ts';
 
 export interface FleetOptions {
   readonly data?: string;

@@ -5,16 +5,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type ConsoleClient, openConsoleClient } from '../console/client.ts';
-import { UNLIMITED_ENROLL } from '../enroll/limits.ts';
+import { UNLIMITED_ENROLL } from '../enroll/est/limits.ts';
+import { expectPlausibleClock } from '../server/clock.ts';
+import { loadConfig } from '../server/config/config-sources.ts';
+import { createLogger } from '../server/logger.ts';
+import { startFleetServer } from '../server/server.ts';
+import { version } from '../server/version.ts';
 import { type FleetRun, runFleet } from '../simulator/fleet.ts';
 import type { VirtualDeviceSnapshot } from '../simulator/report.ts';
-import { expectPlausibleClock } from './clock.ts';
-import { loadConfig } from './config-sources.ts';
 import { DemoScreen, type DemoStory, isWholeStory, tellStory } from './demo-screen.ts';
-import { startFleetServer } from './fleet-server.ts';
-import { createLogger } from './logger.ts';
 import { note, printResult } from './terminal.ts';
-import { version } from './version.ts';
 
 const DEVICES = 25;
 /** From the last device connected to the loss of one: long enough to see the table live. */

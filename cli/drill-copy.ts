@@ -7,19 +7,19 @@ import { createPrivateKey, createPublicKey, type KeyObject, X509Certificate } fr
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { atOneMoment } from '../backup/database-copy.ts';
 import { openConsoleClient } from '../console/client.ts';
-import { parseIdentity } from '../contract/identity.ts';
-import { Problem } from '../contract/problem.ts';
-import { caId, pemBlocks } from '../enroll/ca-set.ts';
-import { createRenewals } from '../enroll/renewals.ts';
+import { caId, pemBlocks } from '../enroll/ca/ca-set.ts';
+import { createRenewals } from '../enroll/est/renewal-schedule.ts';
+import { parseIdentity } from '../protocol/identity.ts';
+import { Problem } from '../protocol/problem.ts';
 import { openRegistry } from '../registry/open.ts';
+import { atOneMoment } from '../server/backup/database-copy.ts';
+import type { Config } from '../server/config/config.ts';
+import { passphraseIn } from '../server/config/passphrase-file.ts';
 import type { StolenCa } from '../simulator/drill/forged-certificates.ts';
 import type { FleetCounts } from '../simulator/drill/projection.ts';
 import { CONSOLE_SOCKET } from './command-line.ts';
-import type { Config } from './config.ts';
 import { everyPage } from './every-page.ts';
-import { passphraseIn } from './passphrase-file.ts';
 
 export interface FleetCopy {
   readonly counts: FleetCounts;

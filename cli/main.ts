@@ -1,8 +1,9 @@
 /** The table of commands, and how the program ends when a command line can't be understood. */
 
 import { Command, CommanderError } from 'commander';
-import { Problem } from '../contract/problem.ts';
 import { standardOutput } from '../output/standard-streams.ts';
+import { Problem } from '../protocol/problem.ts';
+import { version } from '../server/version.ts';
 import { auditCommand } from './commands/audit.ts';
 import { backupCommand } from './commands/backup.ts';
 import { caCommand } from './commands/ca.ts';
@@ -23,7 +24,6 @@ import { sinkCommand } from './commands/sink.ts';
 import { telemetryCommand } from './commands/telemetry.ts';
 import { tokenCommand } from './commands/token.ts';
 import { explainFailure } from './terminal.ts';
-import { version } from './version.ts';
 
 // SIGUSR1 opens Node's inspector, SIGUSR2 ends a process: neither is an order to this program.
 for (const signal of ['SIGUSR1', 'SIGUSR2'] as const) process.on(signal, () => {});

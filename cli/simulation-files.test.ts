@@ -3,7 +3,7 @@
 import { mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { temporaryDirectory } from '../test/testkit/temporary.ts';
+import { temporaryDirectory } from '../test/fixtures/temporary.ts';
 import { keepIdentities, loadIdentities } from './simulation-files.ts';
 
 const identity = { keyPem: 'a key', certificatePem: 'a certificate' };

@@ -3,12 +3,12 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { NAME_RULE, parseDeviceId } from '../contract/identity.ts';
-import { Problem } from '../contract/problem.ts';
+import { NAME_RULE, parseDeviceId } from '../protocol/identity.ts';
+import { Problem } from '../protocol/problem.ts';
+import type { LineIdentity } from '../simulator/devices/tls-connections.ts';
 import { type RunResult, resultSchema } from '../simulator/run/result.ts';
 import { describeFlaw, readScenario } from '../simulator/scenario/read.ts';
 import type { Scenario } from '../simulator/scenario/schema.ts';
-import type { LineIdentity } from '../simulator/swarm/tls-line.ts';
 
 const READY = fileURLToPath(new URL('../simulator/scenarios/', import.meta.url));
 

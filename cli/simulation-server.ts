@@ -13,9 +13,9 @@ import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
-import { Problem } from '../contract/problem.ts';
-import { UNLIMITED_ENROLL } from '../enroll/limits.ts';
-import type { ServerDoor } from '../simulator/run/doors.ts';
+import { UNLIMITED_ENROLL } from '../enroll/est/limits.ts';
+import { Problem } from '../protocol/problem.ts';
+import type { ServerDoor } from '../simulator/run/server-access.ts';
 
 export interface OwnServer extends ServerDoor {
   readonly socket: string;

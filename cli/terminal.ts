@@ -4,10 +4,10 @@
  * out. With `--json` results are one JSON document or one JSON line each, and failures are a problem document.
  */
 
-import { asProblem, Problem, problemDocument } from '../contract/problem.ts';
 import { jsonText, visible, visibleLines } from '../output/escape.ts';
 import { OutputLost, READER_GONE_EXIT, systemReason } from '../output/standard-output.ts';
 import { standardError, standardOutput } from '../output/standard-streams.ts';
+import { asProblem, Problem, problemDocument } from '../protocol/problem.ts';
 
 export type OutputForm = 'text' | 'json';
 

@@ -7,13 +7,13 @@ import { connect as tlsConnect } from 'node:tls';
 import { promisify } from 'node:util';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { describeWithClients } from '../test/testkit/real-client.ts';
-import { createThrottle, UNTHROTTLED } from '../throttle/throttle.ts';
+import { createThrottle, UNTHROTTLED } from '../limits/request-limits.ts';
+import { makeCertificate, openTestbed, send, type Testbed } from '../test/fixtures/console/test-console.ts';
+import { describeWithClients } from '../test/fixtures/real-client.ts';
 import { openConsoleClient } from './client.ts';
 import { createConsole } from './console.ts';
 import { endpoints } from './endpoints.ts';
 import { openOperatorKey } from './operator-key.ts';
-import { makeCertificate, openTestbed, send, type Testbed } from './testbed.ts';
 
 let bed: Testbed;
 const logged: string[] = [];

@@ -6,12 +6,12 @@
 
 import type { IncomingMessage } from 'node:http';
 import type { Logger } from 'pino';
-import { Problem } from '../contract/problem.ts';
-import { canonicalHost } from '../contract/server-urls.ts';
+import { networkOf } from '../limits/client-network.ts';
+import type { RefusalLog } from '../limits/refusal-log.ts';
+import { TokenBuckets } from '../limits/token-buckets.ts';
+import { Problem } from '../protocol/problem.ts';
+import { canonicalHost } from '../protocol/server-urls.ts';
 import type { Actor } from '../registry/registry.ts';
-import { networkOf } from '../throttle/network.ts';
-import type { RefusalLog } from '../throttle/refusal-log.ts';
-import { TokenBuckets } from '../throttle/token-buckets.ts';
 import type { Access } from './api/endpoint.ts';
 import type { OperatorKey } from './operator-key.ts';
 

@@ -14,10 +14,10 @@ import fastify, {
 import { createJsonSchemaTransform, serializerCompiler } from 'fastify-type-provider-zod';
 import type { Logger } from 'pino';
 import { z } from 'zod';
-import { asProblem, PROBLEM_MEDIA_TYPE, Problem, problemDocument } from '../contract/problem.ts';
+import type { RefusalLog } from '../limits/refusal-log.ts';
 import { escapeJson } from '../output/escape.ts';
+import { asProblem, PROBLEM_MEDIA_TYPE, Problem, problemDocument } from '../protocol/problem.ts';
 import type { Actor } from '../registry/registry.ts';
-import type { RefusalLog } from '../throttle/refusal-log.ts';
 import type { AccessControl } from './access.ts';
 import type { Access, Answer, Checked, Endpoint } from './api/endpoint.ts';
 import { problemView } from './api/shapes.ts';

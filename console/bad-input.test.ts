@@ -1,7 +1,7 @@
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openTestbed, type RawRequest, send, type Testbed } from '../test/fixtures/console/test-console.ts';
 import { nestsDeeperThan, showPayload } from './json.ts';
-import { openTestbed, type RawRequest, send, type Testbed } from './testbed.ts';
 
 let bed: Testbed;
 beforeAll(async () => {

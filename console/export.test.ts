@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openTestbed, START, type Testbed } from './testbed.ts';
+import { openTestbed, START, type Testbed } from '../test/fixtures/console/test-console.ts';
 
 const at = (ms: number) => new Date(ms).toISOString();
 

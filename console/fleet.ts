@@ -1,7 +1,7 @@
 /** What the console needs of the rooms it never imports; `cli/commands/serve.ts` introduces them. Types only. */
 
-import type { GroupName, Identity, ServiceName } from '../contract/identity.ts';
-import type { PolicyDocument } from '../contract/policy.ts';
+import type { GroupName, Identity, ServiceName } from '../protocol/identity.ts';
+import type { PolicyDocument } from '../protocol/policy.ts';
 import type { Actor, MintedToken, ServiceRecord } from '../registry/registry.ts';
 
 /** An MQTT session that is connected now. Times are milliseconds since the epoch. */

@@ -2,8 +2,8 @@ import { on, once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { openTestbed, START, send, sendAndWaitForHead, type Testbed } from '../test/fixtures/console/test-console.ts';
 import { FOLLOWER_BUFFER, FOLLOWERS_AT_MOST } from './followers.ts';
-import { openTestbed, START, send, sendAndWaitForHead, type Testbed } from './testbed.ts';
 
 let bed: Testbed;
 beforeEach(async () => {

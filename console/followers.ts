@@ -4,8 +4,8 @@
  */
 
 import type { ServerResponse } from 'node:http';
-import { Problem, problemDocument } from '../contract/problem.ts';
 import { escapeJson } from '../output/escape.ts';
+import { Problem, problemDocument } from '../protocol/problem.ts';
 
 /** What may wait for one follower, in bytes; what finds more waiting is the one that drops it. */
 export const FOLLOWER_BUFFER = 1_048_576;

@@ -9,7 +9,7 @@ import { expect, it, onTestFinished } from 'vitest';
 import { openRegistry } from '../registry/open.ts';
 import { openTelemetry } from '../telemetry/open.ts';
 
-const CHILD = fileURLToPath(new URL('./testbed-killed-prune.ts', import.meta.url));
+const CHILD = fileURLToPath(new URL('../test/fixtures/console/killed-prune.ts', import.meta.url));
 
 it.each([
   ['before', 2],

@@ -3,8 +3,8 @@
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
-import { Problem } from '../contract/problem.ts';
-import type { RefusalLog } from '../throttle/refusal-log.ts';
+import type { RefusalLog } from '../limits/refusal-log.ts';
+import { Problem } from '../protocol/problem.ts';
 
 /** For the constructors of `node:http` and `node:https`, in milliseconds. */
 export const HTTP_LIMITS = {

@@ -1,7 +1,7 @@
 /** Writes counters in the text exposition format of Prometheus, version 0.0.4. Counts nothing itself. */
 
 import { visibleLines } from '../output/escape.ts';
-import type { Histogram } from '../registry/device-orders.ts';
+import type { Histogram } from '../registry/device-operations.ts';
 
 /**
  * A key is a metric's name, `messages_accepted_total`, or a name and one label, `refused_total/reason=revoked`. Names are

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { openTestbed, type Testbed } from '../test/fixtures/console/test-console.ts';
 import type { Endpoint } from './api/endpoint.ts';
 import { endpoints } from './endpoints.ts';
-import { openTestbed, type Testbed } from './testbed.ts';
 
 interface Operation {
   readonly summary: string;

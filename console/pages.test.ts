@@ -3,8 +3,8 @@
 import { type IncomingMessage, request } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { openTestbed, START, type Testbed } from '../test/fixtures/console/test-console.ts';
 import { pageOf } from './next-page.ts';
-import { openTestbed, START, type Testbed } from './testbed.ts';
 
 let bed: Testbed;
 beforeEach(async () => {

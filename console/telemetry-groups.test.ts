@@ -1,7 +1,7 @@
 /** Telemetry by group: of the devices that are in it now, and nobody else's. What was forgotten stands in the audit. */
 
 import { expect, it, onTestFinished } from 'vitest';
-import { openTestbed, START } from './testbed.ts';
+import { openTestbed, START } from '../test/fixtures/console/test-console.ts';
 
 const DAY = 86_400_000;
 

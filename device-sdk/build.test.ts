@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect } from 'vitest';
-import { deviceNode } from '../test/testkit/device-node.ts';
-import { testsWithClients } from '../test/testkit/real-client.ts';
-import { type ScriptedFleet, startScriptedFleet } from '../test/testkit/scripted-fleet.ts';
+import { deviceNode } from '../test/fixtures/device-node.ts';
+import { testsWithClients } from '../test/fixtures/real-client.ts';
+import { type ScriptedFleet, startScriptedFleet } from '../test/fixtures/scripted-fleet.ts';
 import { buildDeviceSdk } from './build.ts';
 
 const { describe, it } = testsWithClients('device-sdk/build.test.ts', ['openssl']);

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { afterAll, expect } from 'vitest';
-import { testsWithClients } from '../test/testkit/real-client.ts';
-import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
+import { testsWithClients } from '../test/fixtures/real-client.ts';
+import { makeScriptedAuthority } from '../test/fixtures/scripted-authority.ts';
 import { readCertsOnly } from './certs-only.ts';
 
 const { describe, it } = testsWithClients('device-sdk/certs-only.test.ts', ['openssl']);

@@ -1,8 +1,8 @@
 import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { manualTime } from '../test/testkit/manual-time.ts';
-import { temporaryDirectory } from '../test/testkit/temporary.ts';
+import { manualTime } from '../test/fixtures/manual-time.ts';
+import { temporaryDirectory } from '../test/fixtures/temporary.ts';
 import { FileCommandLedger } from './command-ledger.ts';
 import { CommandDesk, type CommandHandler } from './commands.ts';
 import type { Parser } from './device-schema.ts';

@@ -2,9 +2,9 @@ import { type AddressInfo, createServer as createTcpServer, type Server } from '
 import { createServer, type TLSSocket } from 'node:tls';
 import mqttPacket from 'mqtt-packet';
 import { afterAll, afterEach, beforeAll, expect } from 'vitest';
-import { testsWithClients } from '../test/testkit/real-client.ts';
-import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
-import { startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
+import { testsWithClients } from '../test/fixtures/real-client.ts';
+import { makeScriptedAuthority } from '../test/fixtures/scripted-authority.ts';
+import { startScriptedEstServer } from '../test/fixtures/scripted-est-server.ts';
 import { Connection, type ConnectionEnd, type ConnectionListener, type ConnectionOptions } from './connection.ts';
 import { enrollOnce } from './enrollment.ts';
 import { memoryIdentityStore, type StoredIdentity } from './identity-store.ts';

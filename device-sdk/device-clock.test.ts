@@ -1,11 +1,11 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, expect } from 'vitest';
-import { testsWithClients } from '../test/testkit/real-client.ts';
-import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
-import { startScriptedBroker } from '../test/testkit/scripted-broker.ts';
-import { type EstScript, startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
-import { temporaryDirectory } from '../test/testkit/temporary.ts';
+import { testsWithClients } from '../test/fixtures/real-client.ts';
+import { makeScriptedAuthority } from '../test/fixtures/scripted-authority.ts';
+import { startScriptedBroker } from '../test/fixtures/scripted-broker.ts';
+import { type EstScript, startScriptedEstServer } from '../test/fixtures/scripted-est-server.ts';
+import { temporaryDirectory } from '../test/fixtures/temporary.ts';
 import { Device } from './device.ts';
 import { type ClockStore, DeviceClock, fileClockStore, memoryClockStore } from './device-clock.ts';
 import { SILENT_LOG } from './device-state.ts';

@@ -3,7 +3,7 @@
  * device can find out. No message ever holds a token, a key or a payload.
  */
 
-import { isProblemCode, PROBLEMS, type ProblemCode } from '../contract/problem.ts';
+import { isProblemCode, PROBLEMS, type ProblemCode } from '../protocol/problem.ts';
 
 /** The codes that no server sends. */
 export const DEVICE_PROBLEMS = {

@@ -1,6 +1,6 @@
 /** What an application says when it opens a device: the shape of it, its defaults, and what can be wrong with it. */
 
-import { NAME_RULE, parseGroupName } from '../contract/identity.ts';
+import { NAME_RULE, parseGroupName } from '../protocol/identity.ts';
 import type { BroadcastHandler } from './broadcasts.ts';
 import type { CommandHandler } from './commands.ts';
 import { DeviceError } from './device-error.ts';

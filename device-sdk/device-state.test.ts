@@ -1,11 +1,11 @@
 import { once } from 'node:events';
 import { afterAll, afterEach, beforeEach, expect } from 'vitest';
-import { deviceTime } from '../test/testkit/manual-time.ts';
-import { testsWithClients } from '../test/testkit/real-client.ts';
-import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
-import { type BrokerScript, startScriptedBroker } from '../test/testkit/scripted-broker.ts';
-import { type EstScript, problem, startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
-import { temporaryDirectory } from '../test/testkit/temporary.ts';
+import { deviceTime } from '../test/fixtures/manual-time.ts';
+import { testsWithClients } from '../test/fixtures/real-client.ts';
+import { makeScriptedAuthority } from '../test/fixtures/scripted-authority.ts';
+import { type BrokerScript, startScriptedBroker } from '../test/fixtures/scripted-broker.ts';
+import { type EstScript, problem, startScriptedEstServer } from '../test/fixtures/scripted-est-server.ts';
+import { temporaryDirectory } from '../test/fixtures/temporary.ts';
 import { Device } from './device.ts';
 import type { DeviceOptions } from './device-options.ts';
 import type { StateListener } from './device-state.ts';

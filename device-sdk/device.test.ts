@@ -5,10 +5,10 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, expect } from 'vitest';
-import { testsWithClients } from '../test/testkit/real-client.ts';
-import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
-import { nextMessage, startScriptedBroker } from '../test/testkit/scripted-broker.ts';
-import { type EstScript, problem, startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
+import { testsWithClients } from '../test/fixtures/real-client.ts';
+import { makeScriptedAuthority } from '../test/fixtures/scripted-authority.ts';
+import { nextMessage, startScriptedBroker } from '../test/fixtures/scripted-broker.ts';
+import { type EstScript, problem, startScriptedEstServer } from '../test/fixtures/scripted-est-server.ts';
 import { Device } from './device.ts';
 import type { DeviceOptions } from './device-options.ts';
 import { memoryIdentityStore } from './identity-store.ts';

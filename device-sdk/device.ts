@@ -3,7 +3,7 @@
  * connected and queued is told in enrollment.ts, uplink.ts and outbox.ts.
  */
 
-import { DEFAULT_GROUP, type DeviceId, type GroupName } from '../contract/identity.ts';
+import { DEFAULT_GROUP, type DeviceId, type GroupName } from '../protocol/identity.ts';
 import {
   broadcastFilter,
   commandFilter,
@@ -13,7 +13,7 @@ import {
   TRUST_BUNDLE_TOPIC,
   telemetryTopic,
   twinTopic,
-} from '../contract/topics.ts';
+} from '../protocol/topics.ts';
 import { BroadcastDesk, type BroadcastHandler } from './broadcasts.ts';
 import { type ChildOptions, Children } from './children.ts';
 import { CommandDesk, type CommandHandler, type CommandOptions } from './commands.ts';
@@ -48,7 +48,7 @@ import { Inbox } from './inbox.ts';
 import type { NewMessage, Outbox, OutboxStatus } from './outbox.ts';
 import { encodePayload, type Payload } from './payload.ts';
 import type { Receipt } from './receipt.ts';
-import { Standing } from './standing.ts';
+import { Standing } from './state-publisher.ts';
 import { Twin } from './twin.ts';
 import { Uplink } from './uplink.ts';
 

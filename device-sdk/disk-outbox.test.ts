@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { PowerCutFiles } from '../test/testkit/power-cut-files.ts';
-import { add, drain, openQueue, ROOM } from '../test/testkit/queue-on-disk.ts';
+import { PowerCutFiles } from '../test/fixtures/power-cut-files.ts';
+import { add, drain, openQueue, ROOM } from '../test/fixtures/queue-on-disk.ts';
 import { DeviceError } from './device-error.ts';
 import type { DiskOutbox } from './disk-outbox.ts';
 import { DEFAULT_OUTBOX_LIMITS, type OutboxMessage } from './outbox.ts';

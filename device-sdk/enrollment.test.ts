@@ -4,15 +4,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { afterAll, afterEach, beforeEach, expect } from 'vitest';
-import { testsWithClients } from '../test/testkit/real-client.ts';
-import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
+import { testsWithClients } from '../test/fixtures/real-client.ts';
+import { makeScriptedAuthority } from '../test/fixtures/scripted-authority.ts';
 import {
   type EstAnswer,
   type EstScript,
   problem,
   type ScriptedEstServer,
   startScriptedEstServer,
-} from '../test/testkit/scripted-est-server.ts';
+} from '../test/fixtures/scripted-est-server.ts';
 import { DeviceError } from './device-error.ts';
 import { type EnrollmentOrder, enrollOnce, requestRenewal } from './enrollment.ts';
 import { fileIdentityStore } from './file-identity-store.ts';

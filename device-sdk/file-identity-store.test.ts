@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, writ
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { DeviceId } from '../contract/identity.ts';
+import type { DeviceId } from '../protocol/identity.ts';
 import { fileIdentityStore } from './file-identity-store.ts';
 import type { StoredIdentity } from './identity-store.ts';
 

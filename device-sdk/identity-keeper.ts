@@ -3,8 +3,8 @@
  * one with a new token, and stops asking when the server has said no for good.
  */
 
-import type { DeviceId } from '../contract/identity.ts';
-import type { RenewalNotice } from '../contract/server-notices.ts';
+import type { DeviceId } from '../protocol/identity.ts';
+import type { RenewalNotice } from '../protocol/server-notices.ts';
 import type { DeviceClock } from './device-clock.ts';
 import { asDeviceError, DeviceError } from './device-error.ts';
 import { type DeviceSettings, type EnrollAgainOptions, given } from './device-options.ts';
@@ -16,7 +16,7 @@ import { fetchRenewalInfo } from './renewal-info.ts';
 import { Renewer, validityOf } from './renewer.ts';
 import type { Schedule } from './schedule.ts';
 import { SerialQueue } from './serial-queue.ts';
-import type { Standing } from './standing.ts';
+import type { Standing } from './state-publisher.ts';
 import { judgeBundle, judgeOffer, type TrustJudgement } from './trust-bundle.ts';
 import type { Uplink } from './uplink.ts';
 

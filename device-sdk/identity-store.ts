@@ -3,7 +3,7 @@
  * (simulated ones). The store on disk is in file-identity-store.ts.
  */
 
-import type { DeviceId } from '../contract/identity.ts';
+import type { DeviceId } from '../protocol/identity.ts';
 
 /** An enrolled device. */
 export interface StoredIdentity {

@@ -1,8 +1,8 @@
 /** Where what the broker delivers goes: commands, broadcasts, the twin, and what the server has to say to this device. */
 
-import type { DeviceId, GroupName } from '../contract/identity.ts';
-import { parseRenewalNotice } from '../contract/server-notices.ts';
-import { parseBroadcastTopic, parseDeviceTopic, renewalNoticeTopic, TRUST_BUNDLE_TOPIC } from '../contract/topics.ts';
+import type { DeviceId, GroupName } from '../protocol/identity.ts';
+import { parseRenewalNotice } from '../protocol/server-notices.ts';
+import { parseBroadcastTopic, parseDeviceTopic, renewalNoticeTopic, TRUST_BUNDLE_TOPIC } from '../protocol/topics.ts';
 import type { BroadcastDesk } from './broadcasts.ts';
 import type { CommandDesk } from './commands.ts';
 import type { DeviceLog } from './device-state.ts';

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { writeUntilKilled } from '../test/testkit/killed-writer.ts';
-import { PowerCutFiles } from '../test/testkit/power-cut-files.ts';
-import { add, drain, openQueue } from '../test/testkit/queue-on-disk.ts';
-import { temporaryDirectory } from '../test/testkit/temporary.ts';
+import { writeUntilKilled } from '../test/fixtures/killed-writer.ts';
+import { PowerCutFiles } from '../test/fixtures/power-cut-files.ts';
+import { add, drain, openQueue } from '../test/fixtures/queue-on-disk.ts';
+import { temporaryDirectory } from '../test/fixtures/temporary.ts';
 import { journalFiles } from './journal-files.ts';
 import { messageSize } from './journal-record.ts';
 import type { OutboxMessage } from './outbox.ts';

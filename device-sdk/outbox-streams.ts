@@ -3,7 +3,7 @@
  * sends: whoever keeps it carries out what it says.
  */
 
-import { keylessLength } from '../contract/topics.ts';
+import { keylessLength } from '../protocol/topics.ts';
 import type { Slip } from './journal-segment.ts';
 import { PRIORITIES, type Priority, type Sendable } from './send-window.ts';
 

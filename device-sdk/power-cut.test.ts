@@ -11,9 +11,9 @@ import {
   type PowerCutDevice,
   type PowerCutRun,
   powerCutDevice,
-} from '../test/testkit/power-cut-device.ts';
-import { testsWithClients } from '../test/testkit/real-client.ts';
-import { type ScriptedFleet, startScriptedFleet } from '../test/testkit/scripted-fleet.ts';
+} from '../test/fixtures/power-cut-device.ts';
+import { testsWithClients } from '../test/fixtures/real-client.ts';
+import { type ScriptedFleet, startScriptedFleet } from '../test/fixtures/scripted-fleet.ts';
 
 const { describe, it } = testsWithClients('device-sdk/power-cut.test.ts', ['openssl']);
 

@@ -1,6 +1,6 @@
 /** What an application holds in its hand after `publish`. */
 
-import { keylessLength } from '../contract/topics.ts';
+import { keylessLength } from '../protocol/topics.ts';
 import type { DeviceError } from './device-error.ts';
 
 export interface Receipt {

@@ -4,7 +4,7 @@
  * again within a twenty-fifth, so that a server may be away for days before anybody's certificate ends.
  */
 
-import type { RenewalNotice } from '../contract/server-notices.ts';
+import type { RenewalNotice } from '../protocol/server-notices.ts';
 import { askedDelay } from './backoff.ts';
 
 export interface Validity {

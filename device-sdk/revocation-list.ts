@@ -1,11 +1,11 @@
 /**
  * Revocation lists that roots sign (RFC 5280, section 5), read and checked on the device: which issuing CAs count no more,
- * and what the root says of its fleet (contract/trust-statement.ts). A list is never too old to be applied: what it
+ * and what the root says of its fleet (protocol/trust-statement.ts). A list is never too old to be applied: what it
  * revokes stays revoked, and a clock that is wrong changes nothing. It stores nothing.
  */
 
 import { verify, type X509Certificate } from 'node:crypto';
-import { TRUST_STATEMENT_OID } from '../contract/trust-statement.ts';
+import { TRUST_STATEMENT_OID } from '../protocol/trust-statement.ts';
 import { BIT_STRING, type Element, INTEGER, OCTET_STRING, readElement, readElements, SEQUENCE } from './der.ts';
 import {
   caFields,

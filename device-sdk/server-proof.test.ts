@@ -1,9 +1,9 @@
 import { afterAll, afterEach, beforeAll, expect } from 'vitest';
-import { type DatedAuthority, type DatedIssuing, makeDatedAuthority } from '../test/testkit/dated-authority.ts';
-import { testsWithClients } from '../test/testkit/real-client.ts';
-import { makeScriptedAuthority, type ServerCredential } from '../test/testkit/scripted-authority.ts';
-import { startScriptedBroker } from '../test/testkit/scripted-broker.ts';
-import { type EstScript, startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
+import { type DatedAuthority, type DatedIssuing, makeDatedAuthority } from '../test/fixtures/dated-authority.ts';
+import { testsWithClients } from '../test/fixtures/real-client.ts';
+import { makeScriptedAuthority, type ServerCredential } from '../test/fixtures/scripted-authority.ts';
+import { startScriptedBroker } from '../test/fixtures/scripted-broker.ts';
+import { type EstScript, startScriptedEstServer } from '../test/fixtures/scripted-est-server.ts';
 import { Device } from './device.ts';
 import { DeviceClock, memoryClockStore } from './device-clock.ts';
 import { enrollOnce } from './enrollment.ts';

@@ -9,9 +9,9 @@
 import type { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { type ConnectionOptions, checkServerIdentity, connect, type PeerCertificate, type TLSSocket } from 'node:tls';
-import { parseDecimal } from '../contract/decimal.ts';
-import { localhostLookup } from '../contract/localhost.ts';
-import { hostOf } from '../contract/server-urls.ts';
+import { parseDecimal } from '../protocol/decimal.ts';
+import { localhostLookup } from '../protocol/localhost.ts';
+import { hostOf } from '../protocol/server-urls.ts';
 import { findPath } from './certification-path.ts';
 import { DeviceError } from './device-error.ts';
 import { certificatesIn } from './issued-chain.ts';

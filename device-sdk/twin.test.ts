@@ -1,7 +1,7 @@
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { temporaryDirectory } from '../test/testkit/temporary.ts';
+import { temporaryDirectory } from '../test/fixtures/temporary.ts';
 import type { JsonObject, Parser } from './device-schema.ts';
 import { type DeviceLog, SILENT_LOG } from './device-state.ts';
 import { jsonFile } from './json-file.ts';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { pino } from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { temporaryDirectory } from '../test/testkit/temporary.ts';
+import { temporaryDirectory } from '../test/fixtures/temporary.ts';
 import { openRegistry } from './open.ts';
 import type { Registry } from './registry.ts';
 

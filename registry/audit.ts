@@ -3,9 +3,9 @@
  * over the one before it (`audit-chain.ts`). Details hold names, numbers and reasons; never a secret, a key or a payload.
  */
 
-import { Problem } from '../contract/problem.ts';
+import { Problem } from '../protocol/problem.ts';
 import { type AuditHead, CHAIN_START, ChainCheck, canonicalDetails, hashEntry } from './audit-chain.ts';
-import type { Act, AuditEntry, AuditFilter, AuditVerdict, ChainedEntry } from './audit-memory.ts';
+import type { Act, AuditEntry, AuditFilter, AuditVerdict, ChainedEntry } from './audit-interface.ts';
 import type { RegistryDatabase } from './database.ts';
 import type { Actor } from './registry.ts';
 import type { SqlValue, Transaction } from './transaction.ts';

@@ -4,16 +4,16 @@
  * and begins in `device-acts.ts`.
  */
 
-import { formatIdentity, type Identity } from '../contract/identity.ts';
-import { Problem } from '../contract/problem.ts';
+import { formatIdentity, type Identity } from '../protocol/identity.ts';
+import { Problem } from '../protocol/problem.ts';
+import { sumOf } from './apply-device-operations.ts';
 import { recordDone } from './audit.ts';
-import { sumOf } from './carrying-out.ts';
 import { certificatesOf, findCertificate, isLive } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
-import type { Confirmation, Confirming } from './device-orders.ts';
+import type { Confirmation, Confirming } from './device-operations.ts';
 import type { Listeners } from './listeners.ts';
-import type { Propagation } from './propagation.ts';
 import type { Actor, CertificateRecord, RevocationReason } from './registry.ts';
+import type { Propagation } from './termination-latency.ts';
 import type { Transaction } from './transaction.ts';
 
 export interface CertificateRevocation {

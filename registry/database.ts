@@ -5,10 +5,10 @@
 
 import { resolve } from 'node:path';
 import type Database from 'better-sqlite3';
-import { Problem } from '../contract/problem.ts';
-import { expectPragma, type FileKind, openDatabaseFile } from '../sqlite/database-file.ts';
-import { inspectDatabaseFile } from '../sqlite/database-inspection.ts';
-import { storageProblem } from '../sqlite/storage-problem.ts';
+import { Problem } from '../protocol/problem.ts';
+import { expectPragma, type FileKind, openDatabaseFile } from '../storage/database-file.ts';
+import { inspectDatabaseFile } from '../storage/database-inspection.ts';
+import { storageProblem } from '../storage/storage-problem.ts';
 import { migrate, newestSchema } from './migrate.ts';
 import { Statements, Transaction } from './transaction.ts';
 

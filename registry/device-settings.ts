@@ -1,7 +1,7 @@
 /** A device's group and labels, changed by an operator. What they allow is the broker's to say. */
 
-import type { DeviceId, GroupName } from '../contract/identity.ts';
-import { Problem } from '../contract/problem.ts';
+import type { DeviceId, GroupName } from '../protocol/identity.ts';
+import { Problem } from '../protocol/problem.ts';
 import { recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
 import { findDevice } from './devices.ts';

@@ -3,8 +3,8 @@
  * signature is spent, `commitEnrollment` asks it again inside the transaction that writes, where it cannot change.
  */
 
-import type { DeviceId, GroupName } from '../contract/identity.ts';
-import { Problem } from '../contract/problem.ts';
+import type { DeviceId, GroupName } from '../protocol/identity.ts';
+import { Problem } from '../protocol/problem.ts';
 import { auditTime, keepsRefusal, recordDone, recordRefused } from './audit.ts';
 import { findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';

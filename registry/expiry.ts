@@ -3,7 +3,7 @@
  * an index, so that it costs the same in every fleet.
  */
 
-import type { DeviceId, GroupName } from '../contract/identity.ts';
+import type { DeviceId, GroupName } from '../protocol/identity.ts';
 import { expectLimit } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
 import type { Transaction } from './transaction.ts';

@@ -3,7 +3,7 @@
  * reads no certificate; `enroll/` does.
  */
 
-import { Problem } from '../contract/problem.ts';
+import { Problem } from '../protocol/problem.ts';
 import { auditTime, recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
 import type { Actor } from './registry.ts';

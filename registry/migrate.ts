@@ -5,7 +5,7 @@
 
 import { readdirSync, readFileSync } from 'node:fs';
 import type Database from 'better-sqlite3';
-import { parseDecimal } from '../contract/decimal.ts';
+import { parseDecimal } from '../protocol/decimal.ts';
 import { addChainFunctions } from './audit-chain.ts';
 
 const FOLDER = new URL('./migrations/', import.meta.url);

@@ -3,7 +3,7 @@
  * has `name` and every `name-…`. Two identities that could claim one client id must never exist. Case matters.
  */
 
-import type { DeviceId, ServiceName } from '../contract/identity.ts';
+import type { DeviceId, ServiceName } from '../protocol/identity.ts';
 import type { Transaction } from './transaction.ts';
 
 /** Whether a service may use this device id as a client id. Revoked services keep their names. */

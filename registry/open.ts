@@ -5,13 +5,14 @@
 
 import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
-import type { PolicyScope } from '../contract/policy.ts';
+import type { PolicyScope } from '../protocol/policy.ts';
+import { type Audience, carryOut, tell } from './apply-device-operations.ts';
 import { auditHead, exportAudit, listAudit, recordAct, verifyAudit } from './audit.ts';
-import { type Audience, carryOut, tell } from './carrying-out.ts';
 import { type CertificateRevocation, certificateRevocationMemory } from './certificate-revocation.ts';
+import { standing } from './certificate-status.ts';
 import { certificatesOf, certificatesOfLine, recordServerCertificate } from './certificates.ts';
 import { openDatabase } from './database.ts';
-import type { Confirmation, DeviceChange } from './device-orders.ts';
+import type { Confirmation, DeviceChange } from './device-operations.ts';
 import { setDevice } from './device-settings.ts';
 import { findDevice, listDevices } from './devices.ts';
 import { admitEnrollment, commitEnrollment } from './enrollment.ts';
@@ -20,7 +21,6 @@ import { issuerMemory } from './issuers.ts';
 import { Listeners } from './listeners.ts';
 import { findPolicy, setPolicy } from './policies.ts';
 import { profileMemory } from './profiles.ts';
-import { Propagation } from './propagation.ts';
 import { publishedStatusMemory } from './published-status.ts';
 import { DEFAULT_RECOVERY, type RecoveryLimits, recoveryMemory } from './recovery.ts';
 import type { Registry, Revocation } from './registry.ts';
@@ -29,8 +29,8 @@ import { renewalWindowMemory } from './renewal-windows.ts';
 import { listRevoked, nextCrlNumber, revokeService } from './revocations.ts';
 import { selectDevices } from './selection.ts';
 import { commitService, listServices } from './services.ts';
-import { standing } from './standing.ts';
 import { DEFAULT_OVERLAP_MS, proveCertificate } from './supersession.ts';
+import { Propagation } from './termination-latency.ts';
 import { listTokens, mintToken, voidToken } from './tokens.ts';
 
 export interface RegistryOptions {

@@ -3,8 +3,8 @@
  * `enroll/` holds keys and lifetimes to them.
  */
 
-import type { DeviceId, GroupName } from '../contract/identity.ts';
-import { Problem } from '../contract/problem.ts';
+import type { DeviceId, GroupName } from '../protocol/identity.ts';
+import { Problem } from '../protocol/problem.ts';
 import { recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
 import type { Actor } from './registry.ts';

@@ -3,7 +3,7 @@
  * device is suspended. Rollcall's own doors ask `standing.ts`.
  */
 
-import type { DeviceId } from '../contract/identity.ts';
+import type { DeviceId } from '../protocol/identity.ts';
 import type { RegistryDatabase } from './database.ts';
 import type { RevocationReason, RevokedEntry } from './registry.ts';
 import type { Transaction } from './transaction.ts';

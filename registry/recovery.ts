@@ -4,7 +4,7 @@
  * so far; `renewal.ts` decides about every other renewal.
  */
 
-import { formatIdentity, type Identity } from '../contract/identity.ts';
+import { formatIdentity, type Identity } from '../protocol/identity.ts';
 import { auditTime, keepsRefusal, recordDone, recordRefused } from './audit.ts';
 import { findCertificate, findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';

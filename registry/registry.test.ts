@@ -7,8 +7,8 @@ import { pino } from 'pino';
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { device, FleetMemory, type FreshRegistry, OPERATOR } from '../test/behaviour/fleet-memory.ts';
 import { registryBehaviour } from '../test/behaviour/registry.ts';
-import { writeUntilKilled } from '../test/testkit/killed-writer.ts';
-import { temporaryDirectory } from '../test/testkit/temporary.ts';
+import { writeUntilKilled } from '../test/fixtures/killed-writer.ts';
+import { temporaryDirectory } from '../test/fixtures/temporary.ts';
 import { openRegistry } from './open.ts';
 
 const log = pino({ level: 'silent' });

@@ -6,11 +6,11 @@
  * Times are milliseconds since the epoch. Certificate serials are lower-case hexadecimal without leading zeros.
  */
 
-import type { DeviceId, GroupName, Identity, ServiceName } from '../contract/identity.ts';
-import type { PolicyDocument, PolicyScope } from '../contract/policy.ts';
-import type { AuditMemory } from './audit-memory.ts';
+import type { DeviceId, GroupName, Identity, ServiceName } from '../protocol/identity.ts';
+import type { PolicyDocument, PolicyScope } from '../protocol/policy.ts';
+import type { AuditMemory } from './audit-interface.ts';
 import type { CertificateRevocationMemory } from './certificate-revocation.ts';
-import type { Confirming, DeviceOrders } from './device-orders.ts';
+import type { Confirming, DeviceOrders } from './device-operations.ts';
 import type { ExpiryMemory } from './expiry.ts';
 import type { IssuerMemory } from './issuers.ts';
 import type { GroupProfile, ProfileMemory } from './profiles.ts';
@@ -65,7 +65,7 @@ export interface MintedToken {
   readonly secret: string;
 }
 
-/** What each state means for link, session, queue, will, certificate and re-enrollment: docs/standing.md. */
+/** What each state means for link, session, queue, will, certificate and re-enrollment: docs/device-status.md. */
 export const DEVICE_STATUSES = ['active', 'suspended', 'quarantined', 'revoked'] as const;
 export type DeviceStatus = (typeof DEVICE_STATUSES)[number];
 

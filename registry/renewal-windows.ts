@@ -3,7 +3,7 @@
  * that counts. Decides no window by itself: `enroll/` says where a scheduled one lies.
  */
 
-import type { DeviceId, GroupName } from '../contract/identity.ts';
+import type { DeviceId, GroupName } from '../protocol/identity.ts';
 import type { RegistryDatabase } from './database.ts';
 import type { Transaction } from './transaction.ts';
 

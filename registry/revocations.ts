@@ -3,8 +3,8 @@
  * is never removed, expired or not. The revocation of devices begins in `device-acts.ts`.
  */
 
-import { type DeviceId, formatIdentity, type Identity, type ServiceName } from '../contract/identity.ts';
-import { Problem } from '../contract/problem.ts';
+import { type DeviceId, formatIdentity, type Identity, type ServiceName } from '../protocol/identity.ts';
+import { Problem } from '../protocol/problem.ts';
 import { recordDone } from './audit.ts';
 import { certificatesOf, unrevokedSerialsOf } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';

@@ -1,11 +1,11 @@
 /** Whom an order would concern, and a word that stands for exactly that order on exactly those devices. Changes nothing. */
 
 import { createHash } from 'node:crypto';
-import type { DeviceId } from '../contract/identity.ts';
-import { Problem } from '../contract/problem.ts';
+import type { DeviceId } from '../protocol/identity.ts';
+import { Problem } from '../protocol/problem.ts';
 import type { RegistryDatabase } from './database.ts';
-import { obstacle } from './device-acts.ts';
-import type { DeviceAct, DeviceOrder, DeviceSelection, DeviceSelector } from './device-orders.ts';
+import type { DeviceAct, DeviceOrder, DeviceSelection, DeviceSelector } from './device-operations.ts';
+import { obstacle } from './device-transitions.ts';
 import { STATUS_IS } from './devices.ts';
 import type { SqlValue, Transaction } from './transaction.ts';
 

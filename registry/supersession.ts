@@ -4,7 +4,7 @@
  * A superseded certificate isn't revoked: nobody did anything wrong.
  */
 
-import type { Identity } from '../contract/identity.ts';
+import type { Identity } from '../protocol/identity.ts';
 import { findCertificate } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
 import type { CertificateRecord } from './registry.ts';

@@ -2,8 +2,8 @@
 
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { DEFAULT_GROUP } from '../contract/identity.ts';
-import { temporaryDirectory } from '../test/testkit/temporary.ts';
+import { DEFAULT_GROUP } from '../protocol/identity.ts';
+import { temporaryDirectory } from '../test/fixtures/temporary.ts';
 import { openDatabase } from './database.ts';
 import { listTokens, mintToken, spendToken, voidToken } from './tokens.ts';
 

@@ -4,9 +4,9 @@
  */
 
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { TOKEN_SECRET_BYTES } from '../contract/bootstrap-token.ts';
-import type { DeviceId, GroupName } from '../contract/identity.ts';
-import { Problem } from '../contract/problem.ts';
+import { TOKEN_SECRET_BYTES } from '../protocol/bootstrap-token.ts';
+import type { DeviceId, GroupName } from '../protocol/identity.ts';
+import { Problem } from '../protocol/problem.ts';
 import { auditTime, recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
 import { expectLabels, readLabels, writeLabels } from './labels.ts';

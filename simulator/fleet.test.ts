@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterAll, afterEach, expect, vi } from 'vitest';
-import { testsWithClients } from '../test/testkit/real-client.ts';
-import { makeScriptedAuthority } from '../test/testkit/scripted-authority.ts';
-import { type BrokerScript, startScriptedBroker } from '../test/testkit/scripted-broker.ts';
-import { type EstScript, problem, startScriptedEstServer } from '../test/testkit/scripted-est-server.ts';
+import { testsWithClients } from '../test/fixtures/real-client.ts';
+import { makeScriptedAuthority } from '../test/fixtures/scripted-authority.ts';
+import { type BrokerScript, startScriptedBroker } from '../test/fixtures/scripted-broker.ts';
+import { type EstScript, problem, startScriptedEstServer } from '../test/fixtures/scripted-est-server.ts';
 import { type FleetOptions, runFleet } from './fleet.ts';
 import type { VirtualDeviceSnapshot } from './report.ts';
 

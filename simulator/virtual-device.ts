@@ -9,7 +9,7 @@ import { Device } from '../device-sdk/device.ts';
 import { asDeviceError, type DeviceError } from '../device-sdk/device-error.ts';
 import type { DeviceOptions } from '../device-sdk/device-options.ts';
 import type { DeviceLog, DeviceState } from '../device-sdk/device-state.ts';
-import { firstMessageAt, nextMessageAt, randomWalk } from './arrivals.ts';
+import { firstMessageAt, nextMessageAt, randomWalk } from './random-times.ts';
 import type { FleetCounters, VirtualDeviceSnapshot, VirtualDeviceState } from './report.ts';
 
 export interface Behaviour {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { deviceNamed, message } from '../test/behaviour/telemetry-messages.ts';
-import { smallDisk } from '../test/testkit/small-disk.ts';
+import { smallDisk } from '../test/fixtures/small-disk.ts';
 import { openTelemetry } from './open.ts';
 
 describe('a full disk', () => {

@@ -2,7 +2,7 @@
 
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
-import { Problem } from '../contract/problem.ts';
+import { Problem } from '../protocol/problem.ts';
 import { message } from '../test/behaviour/telemetry-messages.ts';
 import { INTAKE_LIMITS, Intake, type IntakeLimits } from './intake.ts';
 import type { TelemetryMessage } from './telemetry.ts';

@@ -5,7 +5,7 @@
  */
 
 import type { Logger } from 'pino';
-import { Problem } from '../contract/problem.ts';
+import { Problem } from '../protocol/problem.ts';
 import type { Accepted, TelemetryCounters, TelemetryMessage, Waiting } from './telemetry.ts';
 
 export interface IntakeLimits {

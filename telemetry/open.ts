@@ -1,23 +1,23 @@
 /** The embedded telemetry: intake, two threads and followers behind the interface of `telemetry.ts`. */
 
 import type { Logger } from 'pino';
-import { Problem } from '../contract/problem.ts';
-import { pack, transferOf } from './batch.ts';
-import { DiskGuard, type DiskGuardOptions } from './disk-guard.ts';
+import { Problem } from '../protocol/problem.ts';
+import { DiskGuard, type DiskGuardOptions } from '../storage/disk-guard.ts';
+import { pack, transferOf } from '../storage/journal/batch.ts';
+import type { JournalOptions } from '../storage/journal/journal.ts';
+import { SentNames } from '../storage/journal/names.ts';
+import { Pruning } from '../storage/journal/pruning.ts';
+import type { Appended } from '../storage/journal/segment.ts';
+import { dayOf } from '../storage/journal/segment-names.ts';
+import { Thread } from '../storage/worker.ts';
 import { Followers } from './followers.ts';
 import { INTAKE_LIMITS, Intake, type IntakeLimits } from './intake.ts';
-import type { JournalOptions } from './journal.ts';
-import { SentNames } from './names.ts';
-import { Pruning } from './pruning.ts';
 import { openQuestions } from './questions.ts';
 import { boundsOf, type RetentionSetting } from './retention-bytes.ts';
-import type { Appended } from './segment.ts';
-import { dayOf } from './segments.ts';
 import { SharesFile } from './shares-file.ts';
 import { StorageShares } from './storage-shares.ts';
 import { StreamLimit } from './stream-limit.ts';
 import type { Retention, SegmentStats, Telemetry } from './telemetry.ts';
-import { Thread } from './thread.ts';
 
 export interface TelemetryOptions {
   /** Where the journal lies; created with mode 0700 when it does not exist. */
@@ -87,7 +87,11 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
       segmentBytes: Math.min(LARGEST_SEGMENT, Math.ceil(retention.bytes / SEGMENTS_IN_BOUND)),
     }),
   };
-  const writer = new Thread({ program: new URL('./writer-thread.ts', import.meta.url), opening, died: writerDied });
+  const writer = new Thread({
+    program: new URL('../storage/journal/writer-worker.ts', import.meta.url),
+    opening,
+    died: writerDied,
+  });
   const questions = openQuestions({ directory, died });
   const followers = new Followers(log);
   const tellDamage = ({ setAside }: SetAside) => {

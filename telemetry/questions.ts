@@ -1,13 +1,13 @@
 /** Questions about what was accepted, checked here and answered by a thread. */
 
-import { Problem } from '../contract/problem.ts';
-import { type Packed, unpack } from './packed.ts';
-import type { LastCall, NewestCall, PageCall, SeriesCall, SeriesLook } from './reader-thread.ts';
-import type { Wanted } from './segment-reader.ts';
+import { Problem } from '../protocol/problem.ts';
+import { type Packed, unpack } from '../storage/journal/packed-rows.ts';
+import type { LastCall, NewestCall, PageCall, SeriesCall, SeriesLook } from '../storage/journal/reader-worker.ts';
+import type { Wanted } from '../storage/journal/segment-reader.ts';
+import { Thread } from '../storage/worker.ts';
 import { checkSeries, SeriesSums } from './series.ts';
 import type { DeviceStreams } from './stream-limit.ts';
 import type { Telemetry, TelemetryRange, TelemetryStats } from './telemetry.ts';
-import { Thread } from './thread.ts';
 
 /** Payload bytes of one answer; what is beyond is the next page. */
 const ANSWER_BYTES = 16_777_216;
@@ -25,7 +25,7 @@ export interface QuestionsOptions {
 
 /** The thread starts with the first question. */
 export function openQuestions({ directory, died }: QuestionsOptions) {
-  const program = new URL('./reader-thread.ts', import.meta.url);
+  const program = new URL('../storage/journal/reader-worker.ts', import.meta.url);
   const reader = new Thread({ program, opening: directory, died });
   const ask = async (name: string, call: NewestCall | LastCall | PageCall) =>
     unpack(await reader.call<Packed>(name, call));

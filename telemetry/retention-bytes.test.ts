@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { beforeEach, expect, it } from 'vitest';
 import { message } from '../test/behaviour/telemetry-messages.ts';
-import { temporaryDirectory } from '../test/testkit/temporary.ts';
+import { temporaryDirectory } from '../test/fixtures/temporary.ts';
 import { openTelemetry } from './open.ts';
 import type { RetentionSetting } from './retention-bytes.ts';
 

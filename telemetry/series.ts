@@ -1,6 +1,6 @@
 /** Numbers of payloads, summed up per stretch of time, for charts. Reads no journal. */
 
-import { Problem } from '../contract/problem.ts';
+import { Problem } from '../protocol/problem.ts';
 import type { Series, SeriesPoint, SeriesQuery } from './telemetry.ts';
 
 const MOST_POINTS = 10_000;

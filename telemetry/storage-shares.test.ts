@@ -4,9 +4,9 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import type { DeviceId } from '../contract/identity.ts';
+import type { DeviceId } from '../protocol/identity.ts';
 import { DAY, message, START } from '../test/behaviour/telemetry-messages.ts';
-import { temporaryDirectory } from '../test/testkit/temporary.ts';
+import { temporaryDirectory } from '../test/fixtures/temporary.ts';
 import { openTelemetry, type TelemetryOptions } from './open.ts';
 import { type OverShare, StorageShares } from './storage-shares.ts';
 

@@ -3,7 +3,7 @@
 import { pino } from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { message } from '../test/behaviour/telemetry-messages.ts';
-import { temporaryDirectory } from '../test/testkit/temporary.ts';
+import { temporaryDirectory } from '../test/fixtures/temporary.ts';
 import { openTelemetry } from './open.ts';
 import { type DeviceStreams, StreamLimit } from './stream-limit.ts';
 

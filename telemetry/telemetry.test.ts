@@ -5,13 +5,13 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { pino } from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { listSegments } from '../storage/journal/segment-names.ts';
 import { telemetryBehaviour } from '../test/behaviour/telemetry.ts';
 import { deviceNamed, type FreshTelemetry, message } from '../test/behaviour/telemetry-messages.ts';
-import { writeUntilKilled } from '../test/testkit/killed-writer.ts';
-import { temporaryDirectory } from '../test/testkit/temporary.ts';
+import { writeUntilKilled } from '../test/fixtures/killed-writer.ts';
+import { temporaryDirectory } from '../test/fixtures/temporary.ts';
 import type { IntakeLimits } from './intake.ts';
 import { openTelemetry } from './open.ts';
-import { listSegments } from './segments.ts';
 
 const log = pino({ level: 'silent' });
 const PUMP = deviceNamed('pump-1');

@@ -3,7 +3,7 @@
  * `openTelemetry()` gives the embedded journal. Times are milliseconds since the epoch.
  */
 
-import type { DeviceId } from '../contract/identity.ts';
+import type { DeviceId } from '../protocol/identity.ts';
 import type { StorageShares } from './storage-shares.ts';
 import type { StreamLimit } from './stream-limit.ts';
 

@@ -26,9 +26,9 @@ describe.each(['ARCHITECTURE.md', 'README.md', 'CONTRIBUTING.md', 'SECURITY.md']
 });
 
 describe('ARCHITECTURE.md', () => {
-  it('has the import table that test/rooms.test.ts holds', () => {
+  it('has the import table that test/source-rules.test.ts holds', () => {
     const rows = [...read('ARCHITECTURE.md').matchAll(/^\| `([a-z-]+)\/` \| .* \| ([^|]+) \|$/gm)];
-    const held = read('test/rooms.test.ts');
+    const held = read('test/source-rules.test.ts');
     expect(rows.length).toBeGreaterThan(9);
     for (const [, room, allowed] of rows as unknown as [string, string, string][]) {
       const line = new RegExp(`^  '?${room}'?: \\[(.*)\\],$`, 'm').exec(held)?.[1];

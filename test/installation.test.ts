@@ -3,8 +3,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { rollcall } from './testkit/program.ts';
-import { temporaryDirectory } from './testkit/temporary.ts';
+import { rollcall } from './fixtures/program.ts';
+import { temporaryDirectory } from './fixtures/temporary.ts';
 
 interface LockedPackage {
   readonly resolved?: string;

@@ -9,8 +9,8 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { transform } from 'esbuild';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { installed } from './testkit/client-programs.ts';
-import { sourceFiles } from './testkit/source-files.ts';
+import { installed } from './fixtures/client-programs.ts';
+import { sourceFiles } from './fixtures/source-files.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 

@@ -1,13 +1,13 @@
 import { Command } from 'commander';
-import { backUp } from '../../backup/backup.ts';
-import { Problem } from '../../contract/problem.ts';
+import { Problem } from '../../protocol/problem.ts';
 import { auditHeadIn } from '../../registry/backup-facts.ts';
+import { backUp } from '../../server/backup/backup.ts';
+import { loadConfig } from '../../server/config/config-sources.ts';
+import { passphraseIn } from '../../server/config/passphrase-file.ts';
+import { version } from '../../server/version.ts';
 import { authoritySigner, operatorSigner } from '../backup-signer.ts';
 import { run, speaksJson } from '../command-line.ts';
-import { loadConfig } from '../config-sources.ts';
-import { passphraseIn } from '../passphrase-file.ts';
 import { note, printJson, printResult } from '../terminal.ts';
-import { version } from '../version.ts';
 
 interface BackupOptions {
   readonly data?: string;

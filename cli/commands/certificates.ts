@@ -2,7 +2,7 @@ import { Command, Option } from 'commander';
 import { REVOCATION_REASONS, type RevocationReason } from '../../registry/registry.ts';
 import { duration, findsServer, integerBetween, runWithServer } from '../command-line.ts';
 import { note, printJson, printResult, table } from '../terminal.ts';
-import { readSerial } from './device-acts.ts';
+import { readSerial } from './device-operations.ts';
 
 interface Options {
   readonly within: number;

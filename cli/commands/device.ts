@@ -1,9 +1,9 @@
 import { Command, Option } from 'commander';
-import type { DeviceId, GroupName } from '../../contract/identity.ts';
-import { isProblemCode, Problem } from '../../contract/problem.ts';
 import { DeviceError } from '../../device-sdk/device-error.ts';
 import { enrollOnce } from '../../device-sdk/enrollment.ts';
 import { fileIdentityStore } from '../../device-sdk/file-identity-store.ts';
+import type { DeviceId, GroupName } from '../../protocol/identity.ts';
+import { isProblemCode, Problem } from '../../protocol/problem.ts';
 import { DEVICE_STATUSES, type DeviceStatus } from '../../registry/registry.ts';
 import {
   deviceId,
@@ -17,7 +17,7 @@ import {
 } from '../command-line.ts';
 import { readSecretArgument } from '../secret-argument.ts';
 import { printJson, printResult, table } from '../terminal.ts';
-import { addDeviceActs } from './device-acts.ts';
+import { addDeviceActs } from './device-operations.ts';
 
 interface ListOptions {
   readonly group?: GroupName;

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
-import type { DeviceId } from '../../contract/identity.ts';
 import { visible } from '../../output/escape.ts';
 import { standardOutput } from '../../output/standard-streams.ts';
+import type { DeviceId } from '../../protocol/identity.ts';
 import { deviceId, findsServer, instant, integerBetween, runWithServer } from '../command-line.ts';
 import { untilStopped } from '../stop-signals.ts';
 import { printJson, printResult } from '../terminal.ts';

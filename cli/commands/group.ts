@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander';
-import { parseFraction } from '../../contract/decimal.ts';
-import type { GroupName } from '../../contract/identity.ts';
-import { Problem } from '../../contract/problem.ts';
+import { parseFraction } from '../../protocol/decimal.ts';
+import type { GroupName } from '../../protocol/identity.ts';
+import { Problem } from '../../protocol/problem.ts';
 import { KEY_ALGORITHMS, type KeyAlgorithm, MOST_DEVICES } from '../../registry/profiles.ts';
 import { duration, findsServer, groupName, integerBetween, runWithServer } from '../command-line.ts';
 import { printJson, printResult } from '../terminal.ts';

@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
-import { DEFAULT_GROUP, type GroupName, NAME_RULE, parseDeviceId } from '../../contract/identity.ts';
-import { Problem } from '../../contract/problem.ts';
+import { DEFAULT_GROUP, type GroupName, NAME_RULE, parseDeviceId } from '../../protocol/identity.ts';
+import { Problem } from '../../protocol/problem.ts';
+import { version } from '../../server/version.ts';
 import {
   duration,
   findsServer,
@@ -16,7 +17,6 @@ import {
 import { type ImageOrder, type ImageToken, makeImage, makeKits } from '../image/make-image.ts';
 import { verifyImages } from '../image/verify-image.ts';
 import { printJson, printResult } from '../terminal.ts';
-import { version } from '../version.ts';
 
 interface MakeOptions {
   readonly out: string;

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
-import type { GroupName } from '../../contract/identity.ts';
-import { Problem } from '../../contract/problem.ts';
+import type { GroupName } from '../../protocol/identity.ts';
+import { Problem } from '../../protocol/problem.ts';
 import { duration, findsServer, groupName, runWithServer } from '../command-line.ts';
 import { printJson, printResult } from '../terminal.ts';
 import { parseCaId } from './ca.ts';

@@ -1,12 +1,12 @@
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { restore } from '../../backup/restore.ts';
-import { publicKeyIn } from '../../backup/signature.ts';
-import { Problem } from '../../contract/problem.ts';
+import { Problem } from '../../protocol/problem.ts';
 import { wholeAuditHeadIn } from '../../registry/backup-facts.ts';
+import { restore } from '../../server/backup/restore.ts';
+import { publicKeyIn } from '../../server/backup/signature.ts';
+import { passphraseIn } from '../../server/config/passphrase-file.ts';
 import { run, speaksJson } from '../command-line.ts';
-import { passphraseIn } from '../passphrase-file.ts';
 import { note, printJson, printResult } from '../terminal.ts';
 
 interface RestoreOptions {

@@ -1,15 +1,15 @@
 import { Command } from 'commander';
 import { standardError } from '../../output/standard-streams.ts';
-import { expectPlausibleClock } from '../clock.ts';
+import { expectPlausibleClock } from '../../server/clock.ts';
+import type { Config } from '../../server/config/config.ts';
+import { loadConfig } from '../../server/config/config-sources.ts';
+import { expectDescriptors } from '../../server/descriptor-watch.ts';
+import { createLogger } from '../../server/logger.ts';
+import type { FleetServer } from '../../server/server.ts';
+import { version } from '../../server/version.ts';
 import { integerBetween, repeated, run, speaksJson } from '../command-line.ts';
-import type { Config } from '../config.ts';
-import { loadConfig } from '../config-sources.ts';
-import { expectDescriptors } from '../descriptor-watch.ts';
-import type { FleetServer } from '../fleet-server.ts';
-import { createLogger } from '../logger.ts';
 import { untilServerStopped } from '../stop-signals.ts';
 import { type OutputForm, printJson, printResult } from '../terminal.ts';
-import { version } from '../version.ts';
 
 interface ServeOptions {
   readonly config?: string;
@@ -41,7 +41,7 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
     ],
   });
   // Loaded only here: the other commands start faster without the servers.
-  const { startFleetServer } = await import('../fleet-server.ts');
+  const { startFleetServer } = await import('../../server/server.ts');
   const log = createLogger(config.log.level);
   expectDescriptors();
   expectPlausibleClock(Date.now());

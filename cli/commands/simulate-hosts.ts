@@ -6,13 +6,13 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseDecimal } from '../../contract/decimal.ts';
-import { Problem } from '../../contract/problem.ts';
+import { parseDecimal } from '../../protocol/decimal.ts';
+import { Problem } from '../../protocol/problem.ts';
+import { version } from '../../server/version.ts';
 import type { Lodging } from '../../simulator/run/shard-places.ts';
 import { readSecretArgument } from '../secret-argument.ts';
 import { untilStopped } from '../stop-signals.ts';
 import { EXIT, note, type OutputForm, printJson, printResult } from '../terminal.ts';
-import { version } from '../version.ts';
 
 const SECRET_VARIABLE = 'ROLLCALL_JOIN_SECRET';
 /** What can be guessed is no secret. */

@@ -3,16 +3,17 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openConsoleClient } from '../../console/client.ts';
-import { Problem } from '../../contract/problem.ts';
 import { isTerminal } from '../../output/descriptor.ts';
 import { jsonText, visible } from '../../output/escape.ts';
 import { standardError } from '../../output/standard-streams.ts';
-import type { OperatorDoor, ServerDoor } from '../../simulator/run/doors.ts';
+import { Problem } from '../../protocol/problem.ts';
+import { version } from '../../server/version.ts';
 import type { RunSnapshot } from '../../simulator/run/record.ts';
 import type { RunResult } from '../../simulator/run/result.ts';
+import type { OperatorDoor, ServerDoor } from '../../simulator/run/server-access.ts';
 import type { Scenario } from '../../simulator/scenario/schema.ts';
 import { type FleetOptions, socketPathOf } from '../command-line.ts';
-import { consoleDoor } from '../simulation-doors.ts';
+import { consoleDoor } from '../simulation-console.ts';
 import {
   type KeptIdentities,
   keepIdentities,
@@ -24,7 +25,6 @@ import {
 import { startOwnServer } from '../simulation-server.ts';
 import { untilStopped } from '../stop-signals.ts';
 import { EXIT, note, type OutputForm, printJson, printResult } from '../terminal.ts';
-import { version } from '../version.ts';
 import { type GatheredHosts, gatherHosts } from './simulate-hosts.ts';
 
 export interface ScenarioOptions extends FleetOptions {
@@ -57,7 +57,7 @@ interface Doors {
 }
 
 export async function simulateScenario(options: ScenarioOptions, form: OutputForm): Promise<void> {
-  const { hastened, scaled } = await import('../../simulator/run/roster.ts');
+  const { hastened, scaled } = await import('../../simulator/run/device-list.ts');
   const loaded = loadScenario(options.scenario);
   const scenario = adjusted(hastened(scaled(loaded.scenario, options.scale ?? 1), options.faster ?? 1), options);
   const kept = options.identities === undefined ? undefined : loadIdentities(options.identities);

@@ -1,7 +1,7 @@
 /** What goes with simulations: comparing two, enrolling a fleet once for many, checking a scenario, listing the ready ones. */
 
 import { Command } from 'commander';
-import { Problem } from '../../contract/problem.ts';
+import { Problem } from '../../protocol/problem.ts';
 import type { Scenario } from '../../simulator/scenario/schema.ts';
 import { findsServer, integerBetween, repeated, run, speaksJson } from '../command-line.ts';
 import { loadResult, loadScenario, readyScenarios } from '../simulation-files.ts';
@@ -72,7 +72,7 @@ const devices = run<DevicesOptions & { readonly data?: string; readonly socket?:
     const { readScenario } = await import('../../simulator/scenario/read.ts');
     const { openConsoleClient } = await import('../../console/client.ts');
     const { socketPathOf } = await import('../command-line.ts');
-    const { consoleDoor } = await import('../simulation-doors.ts');
+    const { consoleDoor } = await import('../simulation-console.ts');
     const { keepIdentities } = await import('../simulation-files.ts');
     const console = openConsoleClient({ socketPath: socketPathOf(options) });
     try {

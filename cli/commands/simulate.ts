@@ -1,7 +1,8 @@
 import { Command } from 'commander';
 import { openConsoleClient } from '../../console/client.ts';
-import { Problem } from '../../contract/problem.ts';
 import { visible } from '../../output/escape.ts';
+import { Problem } from '../../protocol/problem.ts';
+import { createLogger } from '../../server/logger.ts';
 import type { FleetReport, FleetRun } from '../../simulator/fleet.ts';
 import { causeLines, type FleetSnapshot } from '../../simulator/report.ts';
 import {
@@ -14,7 +15,6 @@ import {
   run,
   socketPathOf,
 } from '../command-line.ts';
-import { createLogger } from '../logger.ts';
 import { readSecretArgument } from '../secret-argument.ts';
 import { untilStopped } from '../stop-signals.ts';
 import { EXIT, note, type OutputForm, printJson, printResult } from '../terminal.ts';

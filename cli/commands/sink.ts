@@ -1,8 +1,8 @@
 import { Command, InvalidArgumentError } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
-import { parseDecimal } from '../../contract/decimal.ts';
-import { Problem } from '../../contract/problem.ts';
 import { visible } from '../../output/escape.ts';
+import { parseDecimal } from '../../protocol/decimal.ts';
+import { Problem } from '../../protocol/problem.ts';
 import { findsServer, instant, runWithServer } from '../command-line.ts';
 import { printJson, printResult, table } from '../terminal.ts';
 

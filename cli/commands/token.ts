@@ -1,11 +1,17 @@
 import { Command, Option } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
-import type { DeviceId, GroupName } from '../../contract/identity.ts';
-import { Problem } from '../../contract/problem.ts';
+import type { DeviceId, GroupName } from '../../protocol/identity.ts';
+import { Problem } from '../../protocol/problem.ts';
 import { deviceId, duration, findsServer, groupName, integerBetween, label, runWithServer } from '../command-line.ts';
 import { everyPage } from '../every-page.ts';
 import { type OutputForm, printJson, printResult, table } from '../terminal.ts';
-import { asksForConfirmation, type ConfirmOptions, confirmOf, printProof, printSelection } from './device-acts.ts';
+import {
+  asksForConfirmation,
+  type ConfirmOptions,
+  confirmOf,
+  printProof,
+  printSelection,
+} from './device-operations.ts';
 
 interface MintOptions {
   readonly uses: number;

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { lstatSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { Problem } from '../../contract/problem.ts';
+import { Problem } from '../../protocol/problem.ts';
 
 export const MANIFEST = 'manifest.json';
 export const TOKEN = 'token';

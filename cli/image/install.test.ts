@@ -5,7 +5,7 @@ import { copyFileSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { temporaryDirectory } from '../../test/testkit/temporary.ts';
+import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 
 const SCRIPT = fileURLToPath(new URL('files/install.sh', import.meta.url));
 

@@ -18,10 +18,10 @@ import {
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseBootstrapToken } from '../../contract/bootstrap-token.ts';
-import { Problem } from '../../contract/problem.ts';
 import { buildDeviceAgent } from '../../device-sdk/build.ts';
-import { syncDirectory } from '../../sqlite/sync-directory.ts';
+import { parseBootstrapToken } from '../../protocol/bootstrap-token.ts';
+import { Problem } from '../../protocol/problem.ts';
+import { syncDirectory } from '../../storage/sync-directory.ts';
 import { type ImageManifest, MANIFEST, MODES, sha256Of, TOKEN } from './image-files.ts';
 
 const STATIC_FILES = fileURLToPath(new URL('files/', import.meta.url));

@@ -3,8 +3,8 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { rollcall } from '../../test/testkit/program.ts';
-import { temporaryDirectory } from '../../test/testkit/temporary.ts';
+import { rollcall } from '../../test/fixtures/program.ts';
+import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 
 /** A manifest, and whatever else is said. */
 function image(files: Readonly<Record<string, string>>): string {

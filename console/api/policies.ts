@@ -1,8 +1,8 @@
 /** Policies: who may say what on which topic: what operators send and read. */
 
 import { z } from 'zod';
-import { type Identity, NAME_RULE, parseGroupName, parseIdentity } from '../../contract/identity.ts';
-import type { PolicyScope } from '../../contract/policy.ts';
+import { type Identity, NAME_RULE, parseGroupName, parseIdentity } from '../../protocol/identity.ts';
+import type { PolicyScope } from '../../protocol/policy.ts';
 import type { Endpoint } from './endpoint.ts';
 import { checkedText } from './shapes.ts';
 

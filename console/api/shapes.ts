@@ -5,8 +5,8 @@
  */
 
 import { z } from 'zod';
-import { parseDecimal } from '../../contract/decimal.ts';
-import { type DeviceId, type GroupName, NAME_RULE, parseDeviceId, parseGroupName } from '../../contract/identity.ts';
+import { parseDecimal } from '../../protocol/decimal.ts';
+import { type DeviceId, type GroupName, NAME_RULE, parseDeviceId, parseGroupName } from '../../protocol/identity.ts';
 import { REVOCATION_REASONS } from '../../registry/registry.ts';
 
 const NAME_PATTERN = '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'; // for readers of the OpenAPI document; contract/ decides

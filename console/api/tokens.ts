@@ -1,9 +1,9 @@
 /** Bootstrap tokens: what operators send and read. */
 
 import { z } from 'zod';
-import { DEFAULT_GROUP } from '../../contract/identity.ts';
+import { DEFAULT_GROUP } from '../../protocol/identity.ts';
 import { DEVICE_STATUSES } from '../../registry/registry.ts';
-import { actAnswer } from './device-acts.ts';
+import { actAnswer } from './device-operations.ts';
 import { certificateView } from './devices.ts';
 import type { Endpoint } from './endpoint.ts';
 import { deviceId, groupName, labels, longPageLimit, reason, time, tokenId } from './shapes.ts';

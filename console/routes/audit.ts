@@ -2,9 +2,9 @@
 
 import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
-import { parseDecimal } from '../../contract/decimal.ts';
 import { jsonText } from '../../output/escape.ts';
-import type { AuditEntry } from '../../registry/audit-memory.ts';
+import { parseDecimal } from '../../protocol/decimal.ts';
+import type { AuditEntry } from '../../registry/audit-interface.ts';
 import type { Registry } from '../../registry/registry.ts';
 import { auditEndpoints as endpoints } from '../api/audit.ts';
 import type { Answer } from '../api/endpoint.ts';

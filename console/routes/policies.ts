@@ -10,7 +10,7 @@ import {
   type PolicyScope,
   QUARANTINE_POLICY,
   QUARANTINE_SCOPE,
-} from '../../contract/policy.ts';
+} from '../../protocol/policy.ts';
 import type { Registry } from '../../registry/registry.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { policyEndpoints as endpoints } from '../api/policies.ts';

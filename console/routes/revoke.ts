@@ -1,6 +1,6 @@
 /** The revocation of a service as an operator gives it: what was revoked and how many live sessions ended by it. */
 
-import { formatIdentity, type Identity } from '../../contract/identity.ts';
+import { formatIdentity, type Identity } from '../../protocol/identity.ts';
 import type { Revocation } from '../../registry/registry.ts';
 
 import type { Answer } from '../api/endpoint.ts';

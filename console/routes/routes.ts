@@ -8,7 +8,7 @@ import type { Followers } from '../followers.ts';
 import { addAuditRoutes } from './audit.ts';
 import { addCaRoutes } from './ca.ts';
 import { addCertificateRoutes } from './certificates.ts';
-import { addDeviceActRoutes } from './device-acts.ts';
+import { addDeviceActRoutes } from './device-operations.ts';
 import { addDeviceRoutes } from './devices.ts';
 import { addEventRoutes, type EventFeed } from './events.ts';
 import { addGroupRoutes } from './groups.ts';

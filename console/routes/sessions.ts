@@ -1,7 +1,7 @@
 /** Live sessions as the broker knows them. */
 
 import type { FastifyInstance } from 'fastify';
-import { formatIdentity } from '../../contract/identity.ts';
+import { formatIdentity } from '../../protocol/identity.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { sessionEndpoints as endpoints } from '../api/sessions.ts';
 import { serve } from '../application.ts';

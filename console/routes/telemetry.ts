@@ -2,9 +2,9 @@
 
 import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
-import type { DeviceId, GroupName } from '../../contract/identity.ts';
-import { Problem } from '../../contract/problem.ts';
-import { actOutside } from '../../registry/outside-acts.ts';
+import type { DeviceId, GroupName } from '../../protocol/identity.ts';
+import { Problem } from '../../protocol/problem.ts';
+import { actOutside } from '../../registry/announced-actions.ts';
 import type { Registry } from '../../registry/registry.ts';
 import type { OfDevices, SegmentStats, TelemetryRange } from '../../telemetry/telemetry.ts';
 import { telemetryEndpoints as endpoints } from '../api/telemetry.ts';

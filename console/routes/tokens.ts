@@ -1,15 +1,15 @@
 /** Bootstrap tokens over the registry: minted, listed without their secrets, made worthless. */
 
 import type { FastifyInstance } from 'fastify';
-import type { DeviceId } from '../../contract/identity.ts';
-import { Problem } from '../../contract/problem.ts';
+import type { DeviceId } from '../../protocol/identity.ts';
+import { Problem } from '../../protocol/problem.ts';
 import type { Registry, TokenRecord } from '../../registry/registry.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { tokenEndpoints as endpoints } from '../api/tokens.ts';
 import { serve } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import { pageOf } from '../next-page.ts';
-import { confirmed, proven } from './device-acts.ts';
+import { confirmed, proven } from './device-operations.ts';
 import { MOST_CERTIFICATES, viewCertificate } from './devices.ts';
 import type { RoutesOptions } from './routes.ts';
 

@@ -3,7 +3,7 @@
  * help, and then is a `Device`. The doors ask it; it knows none of them.
  */
 
-import type { DeviceId } from '../../contract/identity.ts';
+import type { DeviceId } from '../../protocol/identity.ts';
 import { askedDelay, backoffDelay } from '../backoff.ts';
 import { Device } from '../device.ts';
 import type { ClockStatus } from '../device-clock.ts';

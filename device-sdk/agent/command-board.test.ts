@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { manualTime } from '../../test/testkit/manual-time.ts';
+import { manualTime } from '../../test/fixtures/manual-time.ts';
 import type { Command } from '../commands.ts';
 import { CommandBoard } from './command-board.ts';
 

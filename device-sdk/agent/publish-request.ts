@@ -3,8 +3,8 @@
  * Knows the device, and neither the socket nor how the body was read.
  */
 
-import { parseDecimal } from '../../contract/decimal.ts';
-import { isMessageKey, LEVEL_RULE } from '../../contract/topics.ts';
+import { parseDecimal } from '../../protocol/decimal.ts';
+import { isMessageKey, LEVEL_RULE } from '../../protocol/topics.ts';
 import { asDeviceError, DeviceError } from '../device-error.ts';
 import type { TelemetryOptions } from '../device-options.ts';
 import type { DeviceState } from '../device-state.ts';

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { temporaryDirectory } from '../../test/testkit/temporary.ts';
+import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import { parseSettings, readSettings } from './settings.ts';
 
 describe("the agent's settings", () => {

@@ -5,9 +5,9 @@
 
 import { readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { parseDecimal } from '../../contract/decimal.ts';
-import { type DeviceId, NAME_RULE, parseDeviceId } from '../../contract/identity.ts';
-import { parseEnrollUrl, parseMqttUrl } from '../../contract/server-urls.ts';
+import { parseDecimal } from '../../protocol/decimal.ts';
+import { type DeviceId, NAME_RULE, parseDeviceId } from '../../protocol/identity.ts';
+import { parseEnrollUrl, parseMqttUrl } from '../../protocol/server-urls.ts';
 import type { MessageKeys } from '../open-outbox.ts';
 
 /** Where the package's installer puts the settings. */

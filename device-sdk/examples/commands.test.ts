@@ -2,9 +2,9 @@
 
 import { once } from 'node:events';
 import { afterAll, beforeAll, expect } from 'vitest';
-import { testsWithClients } from '../../test/testkit/real-client.ts';
-import { nextMessage } from '../../test/testkit/scripted-broker.ts';
-import { type ScriptedFleet, startScriptedFleet } from '../../test/testkit/scripted-fleet.ts';
+import { testsWithClients } from '../../test/fixtures/real-client.ts';
+import { nextMessage } from '../../test/fixtures/scripted-broker.ts';
+import { type ScriptedFleet, startScriptedFleet } from '../../test/fixtures/scripted-fleet.ts';
 import { Device, memoryIdentityStore } from '../index.ts';
 
 const { it } = testsWithClients('device-sdk/examples/commands.test.ts', ['openssl']);

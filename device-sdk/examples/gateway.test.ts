@@ -4,9 +4,9 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect } from 'vitest';
-import { testsWithClients } from '../../test/testkit/real-client.ts';
-import { nextMessage } from '../../test/testkit/scripted-broker.ts';
-import { type ScriptedFleet, startScriptedFleet } from '../../test/testkit/scripted-fleet.ts';
+import { testsWithClients } from '../../test/fixtures/real-client.ts';
+import { nextMessage } from '../../test/fixtures/scripted-broker.ts';
+import { type ScriptedFleet, startScriptedFleet } from '../../test/fixtures/scripted-fleet.ts';
 import { Device } from '../index.ts';
 
 const { it } = testsWithClients('device-sdk/examples/gateway.test.ts', ['openssl']);

@@ -4,8 +4,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect } from 'vitest';
-import { testsWithClients } from '../../test/testkit/real-client.ts';
-import { type ScriptedFleet, startScriptedFleet } from '../../test/testkit/scripted-fleet.ts';
+import { testsWithClients } from '../../test/fixtures/real-client.ts';
+import { type ScriptedFleet, startScriptedFleet } from '../../test/fixtures/scripted-fleet.ts';
 import { Device, type DeviceSchema } from '../index.ts';
 
 const { it } = testsWithClients('device-sdk/examples/sensor.test.ts', ['openssl']);

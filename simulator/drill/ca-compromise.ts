@@ -7,7 +7,6 @@
 
 import { type IdentityStore, memoryIdentityStore } from '../../device-sdk/identity-store.ts';
 import { type FleetRun, runFleet } from '../fleet.ts';
-import { Casualties, usesOf } from './casualties.ts';
 import {
   type CaSight,
   DRILL_GROUP,
@@ -17,7 +16,8 @@ import {
   type Stage,
   type Theft,
   type Trust,
-} from './doors.ts';
+} from './drill-options.ts';
+import { Casualties, usesOf } from './lost-devices.ts';
 import { lostMessages } from './stored-messages.ts';
 import { identitiesIn, sendToThief } from './theft.ts';
 import { vouchedUntil } from './trust.ts';

@@ -3,8 +3,8 @@
  * by itself. So it sees when a bundle is delivered, and whether a CA that is retired really lets nobody in.
  */
 
-import { hostOf } from '../../contract/server-urls.ts';
-import { TRUST_BUNDLE_TOPIC } from '../../contract/topics.ts';
+import { hostOf } from '../../protocol/server-urls.ts';
+import { TRUST_BUNDLE_TOPIC } from '../../protocol/topics.ts';
 import {
   CONNACK,
   connectPacket,
@@ -14,8 +14,8 @@ import {
   readPublish,
   SUBACK,
   subscribePacket,
-} from '../swarm/mqtt-packets.ts';
-import { TlsLines } from '../swarm/tls-line.ts';
+} from '../devices/mqtt-packets.ts';
+import { TlsLines } from '../devices/tls-connections.ts';
 
 export interface ListenerOptions {
   readonly id: string;

@@ -6,7 +6,7 @@
 import { Device } from '../../device-sdk/device.ts';
 import { asDeviceError } from '../../device-sdk/device-error.ts';
 import { type IdentityStore, memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
-import { seededRandom } from '../arrivals.ts';
+import { seededRandom } from '../random-times.ts';
 import { certificatesIn } from './trust.ts';
 import { until } from './until.ts';
 

@@ -1,6 +1,6 @@
 /** What a drill says about the fleet itself: how long it would take to renew, and who would be lost. Pure. */
 
-import type { Replaced } from './doors.ts';
+import type { Replaced } from './drill-options.ts';
 
 /** The fleet as its registry counts it. */
 export interface FleetCounts {

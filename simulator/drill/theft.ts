@@ -1,7 +1,7 @@
 /** Sends devices of a drill to a thief, and judges how many he captured. */
 
 import type { IdentityStore, StoredIdentity } from '../../device-sdk/identity-store.ts';
-import type { Theft } from './doors.ts';
+import type { Theft } from './drill-options.ts';
 import type { StolenCa } from './forged-certificates.ts';
 import { Thief } from './thief.ts';
 

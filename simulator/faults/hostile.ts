@@ -5,16 +5,23 @@
 
 import { randomBytes, X509Certificate } from 'node:crypto';
 import { connect } from 'node:net';
-import { formatBootstrapToken, parseBootstrapToken, TOKEN_SECRET_BYTES } from '../../contract/bootstrap-token.ts';
-import type { DeviceId } from '../../contract/identity.ts';
-import { localhostLookup } from '../../contract/localhost.ts';
-import { commandFilter, telemetryTopic } from '../../contract/topics.ts';
-import type { Agenda } from '../swarm/agenda.ts';
-import { type EstDoor, newKey } from '../swarm/est-door.ts';
-import { CONNACK, connectPacket, PacketReader, publishPacket, SUBACK, subscribePacket } from '../swarm/mqtt-packets.ts';
-import type { HostileAct } from '../swarm/shard-messages.ts';
-import type { Tally } from '../swarm/tally.ts';
-import type { LineIdentity, Target, TlsLines } from '../swarm/tls-line.ts';
+import { formatBootstrapToken, parseBootstrapToken, TOKEN_SECRET_BYTES } from '../../protocol/bootstrap-token.ts';
+import type { DeviceId } from '../../protocol/identity.ts';
+import { localhostLookup } from '../../protocol/localhost.ts';
+import { commandFilter, telemetryTopic } from '../../protocol/topics.ts';
+import type { Tally } from '../devices/counters.ts';
+import { type EstDoor, newKey } from '../devices/est-client.ts';
+import {
+  CONNACK,
+  connectPacket,
+  PacketReader,
+  publishPacket,
+  SUBACK,
+  subscribePacket,
+} from '../devices/mqtt-packets.ts';
+import type { HostileAct } from '../devices/shard-messages.ts';
+import type { Agenda } from '../devices/timer-wheel.ts';
+import type { LineIdentity, Target, TlsLines } from '../devices/tls-connections.ts';
 
 export interface HostileCrew {
   readonly tally: Tally;

@@ -3,10 +3,10 @@
  * let in is decided in coordinator.ts.
  */
 
-import { Problem } from '../../contract/problem.ts';
+import { Problem } from '../../protocol/problem.ts';
+import type { FromShard } from '../devices/shard-messages.ts';
+import { preciseNow } from '../devices/timer-wheel.ts';
 import type { ShardEvents, ShardPort } from '../run/shard-places.ts';
-import { preciseNow } from '../swarm/agenda.ts';
-import type { FromShard } from '../swarm/shard-messages.ts';
 import { ClockOffset, type ClockReading } from './clock-offset.ts';
 import { FrameRefused, type Line, readMessage } from './frames.ts';
 import { type FromHost, fromHost, type Hello, type ToHost } from './host-messages.ts';

@@ -4,10 +4,10 @@
  */
 
 import { z } from 'zod';
-import { parseDeviceId } from '../../contract/identity.ts';
+import { parseDeviceId } from '../../protocol/identity.ts';
+import { COUNTERS, LATENCIES } from '../devices/counters.ts';
+import type { FromShard, ToShard } from '../devices/shard-messages.ts';
 import type { DeviceGroup } from '../scenario/schema.ts';
-import type { FromShard, ToShard } from '../swarm/shard-messages.ts';
-import { COUNTERS, LATENCIES } from '../swarm/tally.ts';
 
 /** Of the frames up to the welcome; it stays what it is, so that any two versions can tell that they differ. */
 export const HOST_PROTOCOL = 'rollcall-simulation-host/1';

@@ -6,12 +6,12 @@
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
 import { connect, type TLSSocket } from 'node:tls';
-import { localhostLookup } from '../../contract/localhost.ts';
-import { Problem } from '../../contract/problem.ts';
+import { localhostLookup } from '../../protocol/localhost.ts';
+import { Problem } from '../../protocol/problem.ts';
+import type { FromShard, ToShard } from '../devices/shard-messages.ts';
+import { preciseNow } from '../devices/timer-wheel.ts';
 import { machineCapacity } from '../run/capacity.ts';
 import { openThread, type ShardPort } from '../run/shard-places.ts';
-import { preciseNow } from '../swarm/agenda.ts';
-import type { FromShard, ToShard } from '../swarm/shard-messages.ts';
 import { FrameRefused, Line, readMessage } from './frames.ts';
 import { type FromHost, HOST_PROTOCOL, type ToHost, toHost } from './host-messages.ts';
 import { fingerprintOf } from './own-certificate.ts';

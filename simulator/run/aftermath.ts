@@ -1,13 +1,13 @@
 /** After the last message: waits for what is under way, then asks the service and the server what arrived. */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import type { SequenceSet } from '../swarm/sequence-set.ts';
-import type { Tokens } from './entry.ts';
+import type { SequenceSet } from '../devices/sequence-set.ts';
+import type { Roster } from './device-list.ts';
 import type { Observer } from './observer.ts';
 import type { RunRecord } from './record.ts';
-import type { Roster } from './roster.ts';
 import type { RunOptions } from './run-options.ts';
-import { missingOf, readJournal } from './truth.ts';
+import type { Tokens } from './targets.ts';
+import { missingOf, readJournal } from './verification.ts';
 
 /** Deliveries may come after the acknowledgement; what hasn't come when the time is up is lost. */
 export async function missingInTheEnd(

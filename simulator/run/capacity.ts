@@ -4,7 +4,7 @@
  */
 
 import { readFileSync } from 'node:fs';
-import { parseDecimal } from '../../contract/decimal.ts';
+import { parseDecimal } from '../../protocol/decimal.ts';
 
 export interface Capacity {
   readonly openFiles: number;

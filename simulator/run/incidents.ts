@@ -1,17 +1,17 @@
 /** Plays the timeline of a scenario: each incident at its time, on the devices that chance has chosen, with a mark for the charts. */
 
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Tally } from '../devices/counters.ts';
+import type { HostileAct } from '../devices/shard-messages.ts';
+import { preciseNow } from '../devices/timer-wheel.ts';
 import { actionOf } from '../scenario/checks.ts';
 import type { Incident, Scenario } from '../scenario/schema.ts';
-import { preciseNow } from '../swarm/agenda.ts';
-import type { HostileAct } from '../swarm/shard-messages.ts';
-import type { Tally } from '../swarm/tally.ts';
-import type { Shards } from './crewing.ts';
+import type { Roster } from './device-list.ts';
 import type { Observer } from './observer.ts';
 import type { RunRecord } from './record.ts';
 import type { Mark } from './result.ts';
-import type { Roster } from './roster.ts';
 import type { RunOptions } from './run-options.ts';
+import type { Shards } from './shards.ts';
 
 export interface Stage {
   readonly scenario: Scenario;

@@ -4,9 +4,9 @@
  * meant to be sent.
  */
 
-import type { DeviceId } from '../../contract/identity.ts';
-import { commandTopic, parseDeviceTopic, RESPONSES_OF_ALL, TELEMETRY_OF_ALL } from '../../contract/topics.ts';
-import { preciseNow } from '../swarm/agenda.ts';
+import type { DeviceId } from '../../protocol/identity.ts';
+import { commandTopic, parseDeviceTopic, RESPONSES_OF_ALL, TELEMETRY_OF_ALL } from '../../protocol/topics.ts';
+import type { Tally } from '../devices/counters.ts';
 import {
   CONNACK,
   connectPacket,
@@ -18,10 +18,10 @@ import {
   readPublish,
   SUBACK,
   subscribePacket,
-} from '../swarm/mqtt-packets.ts';
-import { SequenceSet } from '../swarm/sequence-set.ts';
-import type { Tally } from '../swarm/tally.ts';
-import type { LineIdentity, Target, TlsLines } from '../swarm/tls-line.ts';
+} from '../devices/mqtt-packets.ts';
+import { SequenceSet } from '../devices/sequence-set.ts';
+import { preciseNow } from '../devices/timer-wheel.ts';
+import type { LineIdentity, Target, TlsLines } from '../devices/tls-connections.ts';
 
 export interface ObserverOptions {
   readonly clientId: string;

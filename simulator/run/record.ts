@@ -1,10 +1,10 @@
 /** What a run has seen so far: one point a second for the charts, sums and percentiles for the verdict. It judges nothing. */
 
+import { type Counters, LATENCIES, type TallyReport, Totals } from '../devices/counters.ts';
+import type { ShardStanding } from '../devices/shard-messages.ts';
 import { METRICS } from '../scenario/expectation.ts';
-import type { ShardStanding } from '../swarm/shard-messages.ts';
-import { type Counters, LATENCIES, type TallyReport, Totals } from '../swarm/tally.ts';
-import type { SecondReport } from './crewing.ts';
 import type { RunResult, TimelinePoint } from './result.ts';
+import type { SecondReport } from './shards.ts';
 
 export interface RunSnapshot extends TimelinePoint {
   readonly devices: number;

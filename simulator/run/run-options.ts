@@ -1,9 +1,9 @@
 /** What a run is asked to do, and how it says that it can't begin. It runs nothing. */
 
+import type { LineIdentity } from '../devices/tls-connections.ts';
 import type { Scenario } from '../scenario/schema.ts';
-import type { LineIdentity } from '../swarm/tls-line.ts';
-import type { OperatorDoor, ServerDoor } from './doors.ts';
 import type { RunSnapshot } from './record.ts';
+import type { OperatorDoor, ServerDoor } from './server-access.ts';
 import type { Lodging } from './shard-places.ts';
 
 export interface RunOptions {

@@ -3,23 +3,23 @@
  * for the last acknowledgements, compares what was said with what arrived, and judges.
  */
 
+import { Tally } from '../devices/counters.ts';
+import { SequenceSet } from '../devices/sequence-set.ts';
+import { Agenda, preciseNow } from '../devices/timer-wheel.ts';
+import { TlsLines } from '../devices/tls-connections.ts';
 import type { Scenario } from '../scenario/schema.ts';
-import { Agenda, preciseNow } from '../swarm/agenda.ts';
-import { SequenceSet } from '../swarm/sequence-set.ts';
-import { Tally } from '../swarm/tally.ts';
-import { TlsLines } from '../swarm/tls-line.ts';
 import { askServer, missingInTheEnd, settled } from './aftermath.ts';
-import { type SecondReport, ShardLost, Shards } from './crewing.ts';
-import { expectReachable, findPlace, mintTokens, reachable, type Tokens, targetOf } from './entry.ts';
+import { Roster } from './device-list.ts';
 import { Incidents } from './incidents.ts';
 import type { Observer } from './observer.ts';
 import { RunRecord } from './record.ts';
 import type { RunResult } from './result.ts';
-import { Roster } from './roster.ts';
 import { type RunOptions, RunRefused } from './run-options.ts';
 import { openService, revokeService } from './service.ts';
 import { shardOrders } from './shard-orders.ts';
 import { type FleetSize, threadsHere } from './shard-places.ts';
+import { type SecondReport, ShardLost, Shards } from './shards.ts';
+import { expectReachable, findPlace, mintTokens, reachable, type Tokens, targetOf } from './targets.ts';
 import { resultOf } from './verdict.ts';
 
 /** Throws {@link RunRefused} for a run that can't begin. */

@@ -2,11 +2,11 @@
 
 import { X509Certificate } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { parseServiceName } from '../../contract/identity.ts';
 import { writeCsr } from '../../device-sdk/csr.ts';
-import { keyPem, newKey } from '../swarm/est-door.ts';
-import type { Tally } from '../swarm/tally.ts';
-import type { Target, TlsLines } from '../swarm/tls-line.ts';
+import { parseServiceName } from '../../protocol/identity.ts';
+import type { Tally } from '../devices/counters.ts';
+import { keyPem, newKey } from '../devices/est-client.ts';
+import type { Target, TlsLines } from '../devices/tls-connections.ts';
 import { Observer } from './observer.ts';
 import { type RunOptions, RunRefused } from './run-options.ts';
 

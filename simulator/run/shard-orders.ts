@@ -1,11 +1,11 @@
 /** Deals the fleet out: an order for each shard, with its devices and what they need to know. The same roster gives the same devices, however many shards. */
 
-import type { ShardGroup, ShardOrder } from '../swarm/shard-messages.ts';
-import type { Target } from '../swarm/tls-line.ts';
-import type { Place, Tokens } from './entry.ts';
-import type { Roster } from './roster.ts';
+import type { ShardGroup, ShardOrder } from '../devices/shard-messages.ts';
+import type { Target } from '../devices/tls-connections.ts';
+import type { Roster } from './device-list.ts';
 import type { RunOptions } from './run-options.ts';
 import type { ShardPlaces } from './shard-places.ts';
+import type { Place, Tokens } from './targets.ts';
 
 export interface OrderParts {
   readonly places: ShardPlaces;

@@ -5,7 +5,7 @@
 
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import type { FromShard, ToShard } from '../swarm/shard-messages.ts';
+import type { FromShard, ToShard } from '../devices/shard-messages.ts';
 import { machineCapacity, shortfall } from './capacity.ts';
 import type { HostOfRun } from './result.ts';
 import { RunRefused } from './run-options.ts';
@@ -75,7 +75,7 @@ export function threadsHere(
 
 /** A shard in a thread of this process. */
 export function openThread(events: ShardEvents): ShardPort {
-  const worker = new Worker(new URL('../swarm/shard-worker.ts', import.meta.url));
+  const worker = new Worker(new URL('../devices/shard-worker.ts', import.meta.url));
   worker.on('message', (message: FromShard) => events.heard(message));
   worker.once('error', (error: Error) => events.lost(error));
   return {

@@ -3,7 +3,7 @@
  * It reads them and judges them against measured values; it measures nothing.
  */
 
-import { parseFraction } from '../../contract/decimal.ts';
+import { parseFraction } from '../../protocol/decimal.ts';
 import { parseDuration } from './quantities.ts';
 
 /** What can be asserted: its unit, and what a percentage of it is a percentage of. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { seededRandom } from '../arrivals.ts';
+import { seededRandom } from '../random-times.ts';
 import { arrivalTimes } from './arrival-curves.ts';
 import { makeSource, Replay } from './models.ts';
 import { parseRecording } from './recording.ts';

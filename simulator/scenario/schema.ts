@@ -4,7 +4,7 @@
  */
 
 import { z } from 'zod';
-import { NAME_RULE, parseGroupName } from '../../contract/identity.ts';
+import { NAME_RULE, parseGroupName } from '../../protocol/identity.ts';
 import { duration, probability, share, size, skew, timeSpan } from './quantities.ts';
 
 const NAME = '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$';

@@ -7,7 +7,7 @@ import {
   parseDeviceId,
   parseServiceName,
   type ServiceName,
-} from '../../contract/identity.ts';
+} from '../../protocol/identity.ts';
 import type {
   Enrollment,
   EnrollmentOutcome,

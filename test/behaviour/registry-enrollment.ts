@@ -1,7 +1,7 @@
 /** How a device comes in, comes back, and renews. */
 
 import { describe, expect, it } from 'vitest';
-import type { GroupName } from '../../contract/identity.ts';
+import type { GroupName } from '../../protocol/identity.ts';
 import type { Revocation } from '../../registry/registry.ts';
 import { DAY, device, FleetMemory, keyHash, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
 

@@ -1,7 +1,7 @@
 /** CAs that come and go, what they issued, and the renewals that are asked for early. */
 
 import { describe, expect, it } from 'vitest';
-import type { GroupName } from '../../contract/identity.ts';
+import type { GroupName } from '../../protocol/identity.ts';
 import type { NewIssuer } from '../../registry/issuers.ts';
 import { DAY, device, FleetMemory, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
 

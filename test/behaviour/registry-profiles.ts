@@ -1,7 +1,7 @@
 /** What is kept about the certificates of a group, and how many devices it may have. */
 
 import { describe, expect, it } from 'vitest';
-import type { GroupName } from '../../contract/identity.ts';
+import type { GroupName } from '../../protocol/identity.ts';
 import type { GroupProfile } from '../../registry/profiles.ts';
 import { device, FleetMemory, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
 

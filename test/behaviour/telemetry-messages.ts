@@ -1,6 +1,6 @@
 /** Messages for the journals of tests, and a journal to put them into. */
 
-import { type DeviceId, parseDeviceId } from '../../contract/identity.ts';
+import { type DeviceId, parseDeviceId } from '../../protocol/identity.ts';
 import type { StoredMessage, Telemetry, TelemetryMessage } from '../../telemetry/telemetry.ts';
 
 export interface FreshTelemetry {

@@ -6,10 +6,10 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { loadConfig } from '../../cli/config-sources.ts';
-import { openDataDirectory } from '../../cli/data-directory.ts';
-import { openAuthority } from '../../enroll/authority.ts';
+import { openAuthority } from '../../enroll/ca/authority.ts';
 import { openRegistry } from '../../registry/open.ts';
+import { loadConfig } from '../../server/config/config-sources.ts';
+import { openDataDirectory } from '../../server/data-directory.ts';
 
 export interface PeerFiles {
   readonly key: string;

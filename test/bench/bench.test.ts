@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 import { ROWS } from './options.ts';
 import { markdown, type Report } from './report.ts';
 

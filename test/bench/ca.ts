@@ -12,9 +12,9 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import Database from 'better-sqlite3';
 import { pino } from 'pino';
 import { openConsoleClient } from '../../console/client.ts';
-import { type Authority, openAuthority } from '../../enroll/authority.ts';
-import { TEST_LIFETIMES } from '../../enroll/test-lifetimes.ts';
+import { type Authority, openAuthority } from '../../enroll/ca/authority.ts';
 import { openRegistry } from '../../registry/open.ts';
+import { TEST_LIFETIMES } from '../fixtures/enroll/test-lifetimes.ts';
 import type { Bench } from './bench.ts';
 import type { Result } from './results.ts';
 

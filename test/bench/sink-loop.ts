@@ -3,8 +3,8 @@
  * forward them at once. The journal's own work is in both.
  */
 
-import type { DeviceId } from '../../contract/identity.ts';
-import type { Forwarder } from '../../sinks/forwarder.ts';
+import type { DeviceId } from '../../protocol/identity.ts';
+import type { Forwarder } from '../../telemetry/sinks/forwarder.ts';
 import type { Telemetry } from '../../telemetry/telemetry.ts';
 import type { Borrowed } from './children.ts';
 import { type LoopDelay, LoopWatch } from './loop-watch.ts';

@@ -5,9 +5,9 @@
 
 import { join } from 'node:path';
 import { pino } from 'pino';
-import type { DeviceId } from '../../contract/identity.ts';
-import { FileTarget } from '../../sinks/file-target.ts';
+import type { DeviceId } from '../../protocol/identity.ts';
 import { openTelemetry } from '../../telemetry/open.ts';
+import { FileTarget } from '../../telemetry/sinks/file-target.ts';
 import type { Telemetry } from '../../telemetry/telemetry.ts';
 import type { Bench } from './bench.ts';
 import { Borrowed } from './children.ts';

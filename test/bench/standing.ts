@@ -7,7 +7,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { cpSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import type { DeviceId, GroupName } from '../../contract/identity.ts';
+import type { DeviceId, GroupName } from '../../protocol/identity.ts';
 import { openRegistry } from '../../registry/open.ts';
 import type { MintedToken, Registry } from '../../registry/registry.ts';
 import type { Bench } from './bench.ts';

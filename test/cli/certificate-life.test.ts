@@ -4,9 +4,9 @@ import { X509Certificate } from 'node:crypto';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { requestRenewal } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
-import type { Ended } from '../testkit/child-process.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { rollcall } from '../testkit/program.ts';
+import type { Ended } from '../fixtures/child-process.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { rollcall } from '../fixtures/program.ts';
 
 let fleet: TestFleet;
 beforeAll(async () => {

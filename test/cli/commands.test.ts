@@ -3,11 +3,11 @@
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Ended } from '../testkit/child-process.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { connectMqtt } from '../testkit/mqtt.ts';
-import { rollcall } from '../testkit/program.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import type { Ended } from '../fixtures/child-process.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { connectMqtt } from '../fixtures/mqtt.ts';
+import { rollcall } from '../fixtures/program.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 let fleet: TestFleet;
 beforeAll(async () => {

@@ -2,8 +2,8 @@
 
 import { readdirSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { rollcall } from '../testkit/program.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { rollcall } from '../fixtures/program.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 describe('rollcall demo', () => {
   it('enrolls a fleet, connects it, loses a device, tells how fast it was cut off, and cleans up', async () => {

@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { enrollOnce } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
-import type { Ended } from '../testkit/child-process.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { closed, connectMqtt } from '../testkit/mqtt.ts';
-import { rollcall } from '../testkit/program.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import type { Ended } from '../fixtures/child-process.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { closed, connectMqtt } from '../fixtures/mqtt.ts';
+import { rollcall } from '../fixtures/program.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 let fleet: TestFleet;
 beforeAll(async () => {

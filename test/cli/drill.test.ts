@@ -6,10 +6,10 @@ import { readdirSync, readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import type { DrillReport } from '../../simulator/drill/doors.ts';
+import type { DrillReport } from '../../simulator/drill/drill-options.ts';
 import type { Projection } from '../../simulator/drill/projection.ts';
-import { startFleet } from '../testkit/fleet.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { startFleet } from '../fixtures/fleet.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
 const TIMEOUT_MS = 110_000;

@@ -3,9 +3,9 @@
 import { expect, it, onTestFinished } from 'vitest';
 import { enrollOnce } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
-import { openMqtt } from '../testkit/mqtt.ts';
-import { rollcall, serve } from '../testkit/program.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { openMqtt } from '../fixtures/mqtt.ts';
+import { rollcall, serve } from '../fixtures/program.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const CONNECTS = 2_000;
 

@@ -4,9 +4,9 @@ import { expect, it, onTestFinished } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
 import { enrollOnce } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
-import { closed, connectMqtt } from '../testkit/mqtt.ts';
-import { rollcall, serve } from '../testkit/program.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { closed, connectMqtt } from '../fixtures/mqtt.ts';
+import { rollcall, serve } from '../fixtures/program.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 it('a device beyond its share is refused alone; health, a metric and an event say so, and name it', async () => {
   const data = temporaryDirectory();

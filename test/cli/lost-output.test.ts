@@ -9,10 +9,10 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { enrollOnce } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
-import { fullDisk, pipeWithoutReader } from '../testkit/descriptors.ts';
-import { openMqtt } from '../testkit/mqtt.ts';
-import { type RunningServer, rollcall, serve } from '../testkit/program.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { fullDisk, pipeWithoutReader } from '../fixtures/descriptors.ts';
+import { openMqtt } from '../fixtures/mqtt.ts';
+import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const PROGRAM = fileURLToPath(new URL('../../bin/rollcall', import.meta.url));
 const READER_GONE = 141;

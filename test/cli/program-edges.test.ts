@@ -5,10 +5,10 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { localhostLookup } from '../../contract/localhost.ts';
-import { deviceNode } from '../testkit/device-node.ts';
-import { type RunningServer, rollcall, serve } from '../testkit/program.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { localhostLookup } from '../../protocol/localhost.ts';
+import { deviceNode } from '../fixtures/device-node.ts';
+import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const HARMLESS = ['SIGUSR1', 'SIGUSR2', 'SIGHUP'] as const;
 

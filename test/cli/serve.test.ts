@@ -7,9 +7,9 @@ import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
 import { enrollOnce } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
-import { closed, connectMqtt } from '../testkit/mqtt.ts';
-import { rollcall, serve } from '../testkit/program.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { closed, connectMqtt } from '../fixtures/mqtt.ts';
+import { rollcall, serve } from '../fixtures/program.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 describe('rollcall serve', () => {
   it('prints one line when it is ready, and ends cleanly at SIGTERM: clients disconnected, socket gone, exit 0', async () => {

@@ -3,10 +3,10 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { formatBootstrapToken } from '../../contract/bootstrap-token.ts';
-import { startFleet } from '../testkit/fleet.ts';
-import { rollcall } from '../testkit/program.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { formatBootstrapToken } from '../../protocol/bootstrap-token.ts';
+import { startFleet } from '../fixtures/fleet.ts';
+import { rollcall } from '../fixtures/program.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 it('a fleet whose enroll server has an unknown name fails, and the cause is counted by its sentence', async () => {
   const token = formatBootstrapToken({

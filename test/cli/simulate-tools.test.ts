@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadIdentities } from '../../cli/simulation-files.ts';
 import { RESULT_FORMAT, type RunResult } from '../../simulator/run/result.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { rollcall } from '../testkit/program.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { rollcall } from '../fixtures/program.ts';
 
 let directory: string;
 beforeAll(() => {

@@ -4,12 +4,12 @@ import { readFileSync } from 'node:fs';
 import { type IncomingMessage, request } from 'node:http';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { telemetryTopic } from '../../contract/topics.ts';
+import { telemetryTopic } from '../../protocol/topics.ts';
 import { deviceNamed } from '../behaviour/telemetry-messages.ts';
-import type { Ended } from '../testkit/child-process.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { openMqtt } from '../testkit/mqtt.ts';
-import { rollcall } from '../testkit/program.ts';
+import type { Ended } from '../fixtures/child-process.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { openMqtt } from '../fixtures/mqtt.ts';
+import { rollcall } from '../fixtures/program.ts';
 
 let fleet: TestFleet;
 beforeAll(async () => {

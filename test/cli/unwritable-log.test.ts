@@ -7,11 +7,11 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
-import { collect, ended } from '../testkit/child-process.ts';
-import { installed } from '../testkit/client-programs.ts';
-import { fullDisk, fullPipe, openDuringTest, pipeWithoutReader } from '../testkit/descriptors.ts';
-import { type ProgramOptions, type RunningServer, rollcall, serve, start } from '../testkit/program.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { collect, ended } from '../fixtures/child-process.ts';
+import { installed } from '../fixtures/client-programs.ts';
+import { fullDisk, fullPipe, openDuringTest, pipeWithoutReader } from '../fixtures/descriptors.ts';
+import { type ProgramOptions, type RunningServer, rollcall, serve, start } from '../fixtures/program.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const VERBOSE = { environment: { ROLLCALL_LOG_LEVEL: 'debug' } };
 

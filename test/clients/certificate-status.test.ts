@@ -4,12 +4,12 @@ import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
-import type { DeviceId } from '../../contract/identity.ts';
-import { type CredentialFiles, writeCredentials } from '../testkit/credentials-on-disk.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { describeWithClients, runClient, startClient, succeed } from '../testkit/real-client.ts';
-import { makeScriptedAuthority } from '../testkit/scripted-authority.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import type { DeviceId } from '../../protocol/identity.ts';
+import { type CredentialFiles, writeCredentials } from '../fixtures/credentials-on-disk.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { describeWithClients, runClient, startClient, succeed } from '../fixtures/real-client.ts';
+import { makeScriptedAuthority } from '../fixtures/scripted-authority.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const NEEDS = ['curl', 'haproxy', 'mosquitto', 'mosquitto_pub', 'nginx', 'openssl'] as const;
 

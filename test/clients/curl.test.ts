@@ -4,11 +4,11 @@ import { X509Certificate } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { CRL_PATH, CSR_BODY_MAX, EST_PATHS } from '../../contract/est.ts';
-import type { DeviceId } from '../../contract/identity.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { describeWithClients, runClient, succeed } from '../testkit/real-client.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { CRL_PATH, CSR_BODY_MAX, EST_PATHS } from '../../protocol/est.ts';
+import type { DeviceId } from '../../protocol/identity.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { describeWithClients, runClient, succeed } from '../fixtures/real-client.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 interface Answer {
   readonly status: number;

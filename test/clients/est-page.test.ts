@@ -3,10 +3,10 @@
 import { delimiter } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { runDocumentedShell } from '../testkit/documented-shell.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { describeWithClients } from '../testkit/real-client.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { runDocumentedShell } from '../fixtures/documented-shell.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { describeWithClients } from '../fixtures/real-client.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const page = new URL('../../docs/est.md', import.meta.url);
 const programs = fileURLToPath(new URL('../../bin', import.meta.url));

@@ -4,12 +4,12 @@ import { X509Certificate } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { CRL_PATH, EST_PATHS } from '../../contract/est.ts';
-import type { DeviceId } from '../../contract/identity.ts';
-import { writeCredentials } from '../testkit/credentials-on-disk.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { describeWithClients, runClient, startClient, succeed } from '../testkit/real-client.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { CRL_PATH, EST_PATHS } from '../../protocol/est.ts';
+import type { DeviceId } from '../../protocol/identity.ts';
+import { writeCredentials } from '../fixtures/credentials-on-disk.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { describeWithClients, runClient, startClient, succeed } from '../fixtures/real-client.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 describeWithClients('GnuTLS', ['certtool', 'curl', 'gnutls-cli'], () => {
   let fleet: TestFleet;

@@ -7,12 +7,12 @@ import { chmodSync, copyFileSync, existsSync, mkdirSync, writeFileSync } from 'n
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, it, onTestFinished } from 'vitest';
-import { AS_SYSTEMD } from '../testkit/as-systemd.ts';
-import { runDocumentedShell } from '../testkit/documented-shell.ts';
-import { startFleet } from '../testkit/fleet.ts';
-import { canEnterRoots, type FreshRoot, freshRoot } from '../testkit/fresh-root.ts';
-import { describeWithClients } from '../testkit/real-client.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { AS_SYSTEMD } from '../fixtures/as-systemd.ts';
+import { runDocumentedShell } from '../fixtures/documented-shell.ts';
+import { startFleet } from '../fixtures/fleet.ts';
+import { canEnterRoots, type FreshRoot, freshRoot } from '../fixtures/fresh-root.ts';
+import { describeWithClients } from '../fixtures/real-client.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const page = new URL('../../docs/image.md', import.meta.url);
 const programs = fileURLToPath(new URL('../../bin', import.meta.url));

@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
-import { type RunningServer, rollcall, serve } from '../testkit/program.ts';
-import { describeWithClients, runClient } from '../testkit/real-client.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
+import { describeWithClients, runClient } from '../fixtures/real-client.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const PROGRAM = fileURLToPath(new URL('../../bin/rollcall', import.meta.url));
 

@@ -4,12 +4,12 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { writeCredentials } from '../testkit/credentials-on-disk.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { connectMqtt } from '../testkit/mqtt.ts';
-import { describeWithClients, type LiveClient, startClient, succeed } from '../testkit/real-client.ts';
-import { issueService } from '../testkit/service.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { writeCredentials } from '../fixtures/credentials-on-disk.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { connectMqtt } from '../fixtures/mqtt.ts';
+import { describeWithClients, type LiveClient, startClient, succeed } from '../fixtures/real-client.ts';
+import { issueService } from '../fixtures/service.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const PAGE = readFileSync(new URL('../../docs/bridge.md', import.meta.url), 'utf8');
 const DOCUMENTED = /^```conf\n(.*?)^```$/ms.exec(PAGE)?.[1] ?? '';

@@ -7,13 +7,13 @@ import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
-import { CRL_PATH } from '../../contract/est.ts';
-import type { DeviceId } from '../../contract/identity.ts';
-import { type CredentialFiles, writeCredentials } from '../testkit/credentials-on-disk.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { describeWithClients, type LiveClient, runClient, startClient, succeed } from '../testkit/real-client.ts';
-import { makeScriptedAuthority } from '../testkit/scripted-authority.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { CRL_PATH } from '../../protocol/est.ts';
+import type { DeviceId } from '../../protocol/identity.ts';
+import { type CredentialFiles, writeCredentials } from '../fixtures/credentials-on-disk.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { describeWithClients, type LiveClient, runClient, startClient, succeed } from '../fixtures/real-client.ts';
+import { makeScriptedAuthority } from '../fixtures/scripted-authority.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const NEEDS = ['curl', 'mosquitto', 'mosquitto_pub', 'openssl'] as const;
 

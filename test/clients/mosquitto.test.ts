@@ -3,19 +3,19 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
-import type { DeviceId } from '../../contract/identity.ts';
-import { type CredentialFiles, writeCredentials } from '../testkit/credentials-on-disk.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
+import type { DeviceId } from '../../protocol/identity.ts';
+import { type CredentialFiles, writeCredentials } from '../fixtures/credentials-on-disk.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import {
   type ClientOutcome,
   describeWithClients,
   type LiveClient,
   runClient,
   startClient,
-} from '../testkit/real-client.ts';
-import { makeScriptedAuthority } from '../testkit/scripted-authority.ts';
-import { issueService } from '../testkit/service.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+} from '../fixtures/real-client.ts';
+import { makeScriptedAuthority } from '../fixtures/scripted-authority.ts';
+import { issueService } from '../fixtures/service.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 interface Party {
   readonly directory: string;

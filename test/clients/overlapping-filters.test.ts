@@ -2,13 +2,13 @@
 
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { commandTopic } from '../../contract/topics.ts';
-import { writeCredentials } from '../testkit/credentials-on-disk.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { openMqtt } from '../testkit/mqtt.ts';
-import { describeWithClients, startClient } from '../testkit/real-client.ts';
-import { issueService } from '../testkit/service.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { commandTopic } from '../../protocol/topics.ts';
+import { writeCredentials } from '../fixtures/credentials-on-disk.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { openMqtt } from '../fixtures/mqtt.ts';
+import { describeWithClients, startClient } from '../fixtures/real-client.ts';
+import { issueService } from '../fixtures/service.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const SCRIPT = fileURLToPath(new URL('paho_subscriptions.py', import.meta.url));
 

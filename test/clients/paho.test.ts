@@ -2,12 +2,12 @@
 
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import type { DeviceId } from '../../contract/identity.ts';
-import { type CredentialFiles, writeCredentials } from '../testkit/credentials-on-disk.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { type ClientOutcome, describeWithClients, type LiveClient, startClient } from '../testkit/real-client.ts';
-import { issueService } from '../testkit/service.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import type { DeviceId } from '../../protocol/identity.ts';
+import { type CredentialFiles, writeCredentials } from '../fixtures/credentials-on-disk.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { type ClientOutcome, describeWithClients, type LiveClient, startClient } from '../fixtures/real-client.ts';
+import { issueService } from '../fixtures/service.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const SCRIPT = fileURLToPath(new URL('paho_round_trip.py', import.meta.url));
 

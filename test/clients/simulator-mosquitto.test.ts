@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { keepIdentities, loadIdentities, loadResult } from '../../cli/simulation-files.ts';
-import { rollcall } from '../testkit/program.ts';
-import { describeWithClients, startClient, succeed } from '../testkit/real-client.ts';
+import { rollcall } from '../fixtures/program.ts';
+import { describeWithClients, startClient, succeed } from '../fixtures/real-client.ts';
 
 let directory: string;
 beforeAll(() => {

@@ -4,10 +4,10 @@ import { X509Certificate } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import type { DeviceId } from '../../contract/identity.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { type ClientOutcome, describeWithClients, runClient, succeed } from '../testkit/real-client.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import type { DeviceId } from '../../protocol/identity.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { type ClientOutcome, describeWithClients, runClient, succeed } from '../fixtures/real-client.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const EC = ['--type', 'ecdsa', '--size', '256'];
 

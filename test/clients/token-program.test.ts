@@ -3,11 +3,11 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { SOFTHSM_MODULE } from '../testkit/client-programs.ts';
-import { rollcall, serve } from '../testkit/program.ts';
-import { describeWithClients } from '../testkit/real-client.ts';
-import { softToken, TOKEN_LABEL } from '../testkit/soft-token.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { SOFTHSM_MODULE } from '../fixtures/client-programs.ts';
+import { rollcall, serve } from '../fixtures/program.ts';
+import { describeWithClients } from '../fixtures/real-client.ts';
+import { softToken, TOKEN_LABEL } from '../fixtures/soft-token.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 function fleet(pinFile?: string) {
   const directory = temporaryDirectory();

@@ -1,12 +1,12 @@
 /** The CA's key lies in a token (SoftHSM), and somebody unplugs it: nobody new comes in, and whoever is in stays. */
 
 import { expect, it, onTestFinished } from 'vitest';
-import { SOFTHSM_MODULE } from '../testkit/client-programs.ts';
-import { startFleet } from '../testkit/fleet.ts';
-import { connectMqtt } from '../testkit/mqtt.ts';
-import { describeWithClients } from '../testkit/real-client.ts';
-import { softToken, TOKEN_LABEL } from '../testkit/soft-token.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { SOFTHSM_MODULE } from '../fixtures/client-programs.ts';
+import { startFleet } from '../fixtures/fleet.ts';
+import { connectMqtt } from '../fixtures/mqtt.ts';
+import { describeWithClients } from '../fixtures/real-client.ts';
+import { softToken, TOKEN_LABEL } from '../fixtures/soft-token.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 describeWithClients('a fleet whose CA signs in a token', ['softhsm2-util', 'pkcs11-addon'], () => {
   it('answers 503 to enrollment while the token is away, and MQTT goes on', async () => {

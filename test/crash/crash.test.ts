@@ -1,7 +1,7 @@
 /** An acknowledged message is on disk, whatever happens to the process. `main.ts` does the same for longer. */
 
 import { expect, it } from 'vitest';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 import { crash } from './crashes.ts';
 
 it('ten kills under load lose nothing that was acknowledged, and store nothing twice or out of order', async () => {

@@ -8,13 +8,13 @@
 import { once } from 'node:events';
 import type { MqttClient } from 'mqtt';
 import { openConsoleClient } from '../../console/client.ts';
-import { type DeviceId, parseDeviceId } from '../../contract/identity.ts';
-import { telemetryTopic } from '../../contract/topics.ts';
 import { enrollOnce } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
-import { visitDatabases } from '../testkit/database-visits.ts';
-import { openMqtt } from '../testkit/mqtt.ts';
-import { type RunningServer, serve } from '../testkit/program.ts';
+import { type DeviceId, parseDeviceId } from '../../protocol/identity.ts';
+import { telemetryTopic } from '../../protocol/topics.ts';
+import { visitDatabases } from '../fixtures/database-visits.ts';
+import { openMqtt } from '../fixtures/mqtt.ts';
+import { type RunningServer, serve } from '../fixtures/program.ts';
 
 export interface CrashOptions {
   /** An empty directory. */

@@ -7,16 +7,16 @@ import { fileURLToPath } from 'node:url';
 import mqtt from 'mqtt';
 import { expect, it, onTestFinished } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
-import type { DeviceId } from '../../contract/identity.ts';
-import { localhostLookup } from '../../contract/localhost.ts';
-import { telemetryTopic } from '../../contract/topics.ts';
 import { enrollOnce } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
-import { serve } from '../testkit/program.ts';
-import { issueService } from '../testkit/service.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import type { DeviceId } from '../../protocol/identity.ts';
+import { localhostLookup } from '../../protocol/localhost.ts';
+import { telemetryTopic } from '../../protocol/topics.ts';
+import { serve } from '../fixtures/program.ts';
+import { issueService } from '../fixtures/service.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
-const KILL_BETWEEN = fileURLToPath(new URL('../testkit/kill-between.ts', import.meta.url));
+const KILL_BETWEEN = fileURLToPath(new URL('../fixtures/kill-between.ts', import.meta.url));
 
 it.each(['announced', 'journalled'])(
   'a message of QoS 2 counts once when the server is killed once it is %s',

@@ -12,9 +12,9 @@ import { fileIdentityStore } from '../../device-sdk/file-identity-store.ts';
 import type { StoredIdentity } from '../../device-sdk/identity-store.ts';
 import { identityUriOf } from '../../device-sdk/issued-chain.ts';
 import { pemKeys } from '../../device-sdk/key-provider.ts';
-import { type AgentPlace, type AgentProgram, buildAgentProgram } from '../testkit/device-agent.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { type AgentPlace, type AgentProgram, buildAgentProgram } from '../fixtures/device-agent.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const workshop = mkdtempSync(join(tmpdir(), 'rollcall-control-'));
 let agentProgram: AgentProgram;

@@ -5,13 +5,13 @@ import { join } from 'node:path';
 import type { MqttClient } from 'mqtt';
 import { expect, it, onTestFinished } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
-import { type DeviceId, parseDeviceId } from '../../contract/identity.ts';
-import { telemetryTopic } from '../../contract/topics.ts';
 import { enrollOnce } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
-import { connectMqtt } from '../testkit/mqtt.ts';
-import { rollcall, serve } from '../testkit/program.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { type DeviceId, parseDeviceId } from '../../protocol/identity.ts';
+import { telemetryTopic } from '../../protocol/topics.ts';
+import { connectMqtt } from '../fixtures/mqtt.ts';
+import { rollcall, serve } from '../fixtures/program.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const ENVIRONMENT = { ROLLCALL_MQTT_LIMITS_MESSAGES_PER_SECOND: '0' };
 const IN_FLIGHT = 10;

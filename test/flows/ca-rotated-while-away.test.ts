@@ -4,12 +4,12 @@ import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { DeviceId } from '../../contract/identity.ts';
 import { Device } from '../../device-sdk/device.ts';
 import type { DeviceOptions } from '../../device-sdk/device-options.ts';
 import { certificatesIn } from '../../device-sdk/issued-chain.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import type { DeviceId } from '../../protocol/identity.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const ID = 'press-1' as DeviceId;
 /** Nobody listens there. */

@@ -4,13 +4,13 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { MqttClient } from 'mqtt';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { parseRenewalNotice } from '../../contract/server-notices.ts';
-import { renewalNoticeTopic, TRUST_BUNDLE_TOPIC } from '../../contract/topics.ts';
 import { requestRenewal } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
 import { judgeBundle } from '../../device-sdk/trust-bundle.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { closed, connectMqtt, nextMessage } from '../testkit/mqtt.ts';
+import { parseRenewalNotice } from '../../protocol/server-notices.ts';
+import { renewalNoticeTopic, TRUST_BUNDLE_TOPIC } from '../../protocol/topics.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { closed, connectMqtt, nextMessage } from '../fixtures/mqtt.ts';
 
 describe('the issuing CA of a fleet that is connected', () => {
   let fleet: TestFleet;

@@ -1,7 +1,7 @@
 /** Profiles and the view of what ends, from the operator's door to the certificate. */
 
 import { describe, expect, it } from 'vitest';
-import { startFleet } from '../testkit/fleet.ts';
+import { startFleet } from '../fixtures/fleet.ts';
 
 describe('an operator', () => {
   it('gives a group short-lived certificates, and sees them end', async () => {

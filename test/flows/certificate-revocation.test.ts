@@ -4,8 +4,8 @@ import { X509Certificate } from 'node:crypto';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { requestRenewal } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { closed, connectMqtt } from '../testkit/mqtt.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { closed, connectMqtt } from '../fixtures/mqtt.ts';
 
 const REASON = { reason: 'keyCompromise' } as const;
 

@@ -1,8 +1,8 @@
 /** A copied certificate, from the second connection that shouldn't be to the quarantine of the device. */
 
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { startFleet } from '../testkit/fleet.ts';
-import { closed, connectMqtt } from '../testkit/mqtt.ts';
+import { startFleet } from '../fixtures/fleet.ts';
+import { closed, connectMqtt } from '../fixtures/mqtt.ts';
 
 async function copiedCertificate(response: 'report' | 'quarantine') {
   const fleet = await startFleet({

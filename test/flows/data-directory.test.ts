@@ -16,10 +16,10 @@ import {
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
-import { lockDirectory } from '../../sqlite/directory-lock.ts';
-import { type RunningServer, rollcall, serve } from '../testkit/program.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
-import { treeSnapshot } from '../testkit/tree-snapshot.ts';
+import { lockDirectory } from '../../storage/directory-lock.ts';
+import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
+import { treeSnapshot } from '../fixtures/tree-snapshot.ts';
 
 const FREE_PORTS = ['--enroll-port', '0', '--mqtt-port', '0', '--console-port', '0'];
 

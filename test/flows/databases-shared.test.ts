@@ -6,16 +6,16 @@ import Database from 'better-sqlite3';
 import type { MqttClient } from 'mqtt';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { type ConsoleClient, openConsoleClient } from '../../console/client.ts';
-import type { DeviceId } from '../../contract/identity.ts';
-import { telemetryTopic } from '../../contract/topics.ts';
 import { enrollOnce } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
-import { listSegments } from '../../telemetry/segments.ts';
-import { openDatabasesOf } from '../testkit/database-locks.ts';
-import { visitOnce } from '../testkit/database-visits.ts';
-import { connectMqtt } from '../testkit/mqtt.ts';
-import { type RunningServer, rollcall, serve } from '../testkit/program.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import type { DeviceId } from '../../protocol/identity.ts';
+import { telemetryTopic } from '../../protocol/topics.ts';
+import { listSegments } from '../../storage/journal/segment-names.ts';
+import { openDatabasesOf } from '../fixtures/database-locks.ts';
+import { visitOnce } from '../fixtures/database-visits.ts';
+import { connectMqtt } from '../fixtures/mqtt.ts';
+import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const ID = 'dev-1' as DeviceId;
 

@@ -5,15 +5,15 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type BootstrapToken, formatBootstrapToken, parseBootstrapToken } from '../../contract/bootstrap-token.ts';
-import type { DeviceId } from '../../contract/identity.ts';
-import { ended } from '../testkit/child-process.ts';
-import { type AgentProgram, buildAgentProgram } from '../testkit/device-agent.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { connectMqtt, nextMessage } from '../testkit/mqtt.ts';
-import { describeWithClients, startClient, succeed } from '../testkit/real-client.ts';
-import { issueService } from '../testkit/service.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { type BootstrapToken, formatBootstrapToken, parseBootstrapToken } from '../../protocol/bootstrap-token.ts';
+import type { DeviceId } from '../../protocol/identity.ts';
+import { ended } from '../fixtures/child-process.ts';
+import { type AgentProgram, buildAgentProgram } from '../fixtures/device-agent.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { connectMqtt, nextMessage } from '../fixtures/mqtt.ts';
+import { describeWithClients, startClient, succeed } from '../fixtures/real-client.ts';
+import { issueService } from '../fixtures/service.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 /** Port 9 is for discarding, and nobody listens there. */
 const NOBODY = 'https://localhost:9';

@@ -5,13 +5,13 @@ import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { type BootstrapToken, formatBootstrapToken, parseBootstrapToken } from '../../contract/bootstrap-token.ts';
-import type { DeviceId } from '../../contract/identity.ts';
 import { Device } from '../../device-sdk/device.ts';
 import type { DeviceOptions } from '../../device-sdk/device-options.ts';
-import { cuttingLine } from '../testkit/cutting-line.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { deviceTime } from '../testkit/manual-time.ts';
+import { type BootstrapToken, formatBootstrapToken, parseBootstrapToken } from '../../protocol/bootstrap-token.ts';
+import type { DeviceId } from '../../protocol/identity.ts';
+import { cuttingLine } from '../fixtures/cutting-line.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { deviceTime } from '../fixtures/manual-time.ts';
 
 let fleet: TestFleet;
 const dataDir = mkdtempSync(join(tmpdir(), 'rollcall-conditions-'));

@@ -5,9 +5,9 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { type AgentPlace, type AgentProgram, buildAgentProgram } from '../testkit/device-agent.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { type AgentPlace, type AgentProgram, buildAgentProgram } from '../fixtures/device-agent.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const workshop = mkdtempSync(join(tmpdir(), 'rollcall-disk-'));
 let program: AgentProgram;

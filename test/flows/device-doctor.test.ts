@@ -4,11 +4,11 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { parseBootstrapToken } from '../../contract/bootstrap-token.ts';
 import type { Finding } from '../../device-sdk/agent/doctor.ts';
-import { type AgentPlace, type AgentProgram, buildAgentProgram } from '../testkit/device-agent.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { parseBootstrapToken } from '../../protocol/bootstrap-token.ts';
+import { type AgentPlace, type AgentProgram, buildAgentProgram } from '../fixtures/device-agent.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const workshop = mkdtempSync(join(tmpdir(), 'rollcall-doctor-'));
 let agentProgram: AgentProgram;

@@ -6,12 +6,12 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, 
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { AS_SYSTEMD } from '../testkit/as-systemd.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { canEnterRoots, type FreshRoot, freshRoot } from '../testkit/fresh-root.ts';
-import { rollcall } from '../testkit/program.ts';
-import { describeWithClients, succeed } from '../testkit/real-client.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { AS_SYSTEMD } from '../fixtures/as-systemd.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { canEnterRoots, type FreshRoot, freshRoot } from '../fixtures/fresh-root.ts';
+import { rollcall } from '../fixtures/program.ts';
+import { describeWithClients, succeed } from '../fixtures/real-client.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 let fleet: TestFleet;
 beforeAll(async () => {

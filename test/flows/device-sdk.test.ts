@@ -4,13 +4,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { DeviceId } from '../../contract/identity.ts';
-import { broadcastTopic, commandTopic, twinTopic } from '../../contract/topics.ts';
 import { Device } from '../../device-sdk/device.ts';
 import type { DeviceOptions } from '../../device-sdk/device-options.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { nextMessage, openMqtt } from '../testkit/mqtt.ts';
-import { issueService } from '../testkit/service.ts';
+import type { DeviceId } from '../../protocol/identity.ts';
+import { broadcastTopic, commandTopic, twinTopic } from '../../protocol/topics.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { nextMessage, openMqtt } from '../fixtures/mqtt.ts';
+import { issueService } from '../fixtures/service.ts';
 
 let fleet: TestFleet;
 let service: Awaited<ReturnType<typeof openMqtt>>;

@@ -4,9 +4,9 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type AgentProgram, buildAgentProgram } from '../testkit/device-agent.ts';
-import { rollcall, serve } from '../testkit/program.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { type AgentProgram, buildAgentProgram } from '../fixtures/device-agent.ts';
+import { rollcall, serve } from '../fixtures/program.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const workshop = mkdtempSync(join(tmpdir(), 'rollcall-urls-'));
 let agentProgram: AgentProgram;

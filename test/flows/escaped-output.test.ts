@@ -8,8 +8,8 @@ import { text as textOf } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { enrollOnce } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
-import { closed, openMqtt } from '../testkit/mqtt.ts';
-import { type RunningServer, rollcall, serve } from '../testkit/program.ts';
+import { closed, openMqtt } from '../fixtures/mqtt.ts';
+import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
 
 /** All of them but the line feed that ends a line. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for

@@ -4,11 +4,11 @@ import { request } from 'node:http';
 import { connect as connectTls } from 'node:tls';
 import type { MqttClient } from 'mqtt';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { LifecycleEvent } from '../../contract/lifecycle.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { closed, openMqtt } from '../testkit/mqtt.ts';
-import { rollcall } from '../testkit/program.ts';
-import { issueService } from '../testkit/service.ts';
+import type { LifecycleEvent } from '../../protocol/lifecycle.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { closed, openMqtt } from '../fixtures/mqtt.ts';
+import { rollcall } from '../fixtures/program.ts';
+import { issueService } from '../fixtures/service.ts';
 
 interface Heard {
   readonly topic: string;

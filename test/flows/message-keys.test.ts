@@ -6,12 +6,12 @@ import { openConsoleClient } from '../../console/client.ts';
 import { Device } from '../../device-sdk/device.ts';
 import type { DeviceOptions } from '../../device-sdk/device-options.ts';
 import type { Receipt } from '../../device-sdk/receipt.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { connectMqtt } from '../testkit/mqtt.ts';
-import { type RunningServer, serve } from '../testkit/program.ts';
-import { issueService } from '../testkit/service.ts';
-import { type SwallowingLine, startSwallowingLine } from '../testkit/swallowing-line.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { connectMqtt } from '../fixtures/mqtt.ts';
+import { type RunningServer, serve } from '../fixtures/program.ts';
+import { issueService } from '../fixtures/service.ts';
+import { type SwallowingLine, startSwallowingLine } from '../fixtures/swallowing-line.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const STREAM = 'temp';
 

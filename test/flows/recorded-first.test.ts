@@ -5,9 +5,9 @@ import { describe, expect, it } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
 import { enrollOnce } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
-import { connectMqtt } from '../testkit/mqtt.ts';
-import { serve } from '../testkit/program.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { connectMqtt } from '../fixtures/mqtt.ts';
+import { serve } from '../fixtures/program.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const NO_LIMITS = Object.fromEntries(
   [

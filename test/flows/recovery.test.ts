@@ -4,9 +4,9 @@ import { X509Certificate } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { enrollOnce, requestRenewal } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
-import { startFleet } from '../testkit/fleet.ts';
-import { connectMqtt } from '../testkit/mqtt.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { startFleet } from '../fixtures/fleet.ts';
+import { connectMqtt } from '../fixtures/mqtt.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const DAY_MS = 24 * 3_600_000;
 

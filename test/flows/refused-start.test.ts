@@ -16,12 +16,12 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { newestSchema } from '../../registry/migrate.ts';
-import { createSegmentFile } from '../../telemetry/segment-file.ts';
-import { listSegments, segmentName } from '../../telemetry/segments.ts';
-import { writeOlderRegistry } from '../testkit/older-registry.ts';
-import { rollcall, serve } from '../testkit/program.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
-import { hashOf } from '../testkit/tree-snapshot.ts';
+import { createSegmentFile } from '../../storage/journal/segment-file.ts';
+import { listSegments, segmentName } from '../../storage/journal/segment-names.ts';
+import { writeOlderRegistry } from '../fixtures/older-registry.ts';
+import { rollcall, serve } from '../fixtures/program.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
+import { hashOf } from '../fixtures/tree-snapshot.ts';
 
 const FREE_PORTS = ['--enroll-port', '0', '--mqtt-port', '0', '--console-port', '0'];
 const DAMAGED_FROM = 4096;

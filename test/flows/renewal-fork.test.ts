@@ -3,8 +3,8 @@
 import { describe, expect, it } from 'vitest';
 import { requestRenewal } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
-import { startFleet } from '../testkit/fleet.ts';
-import { connectMqtt } from '../testkit/mqtt.ts';
+import { startFleet } from '../fixtures/fleet.ts';
+import { connectMqtt } from '../fixtures/mqtt.ts';
 
 describe.each(['report', 'quarantine'] as const)(
   'a certificate that is renewed by two, with clones.response: %s',

@@ -6,8 +6,8 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { type PowerCutDevice, powerCutDevice } from '../testkit/power-cut-device.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { type PowerCutDevice, powerCutDevice } from '../fixtures/power-cut-device.ts';
 
 const SCRIPT = `
   const device = await Device.open({ ...order.device, random: () => 0 });

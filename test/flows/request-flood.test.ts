@@ -5,10 +5,10 @@ import { request } from 'node:https';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { freshKey, writeTestCsr } from '../../enroll/test-csr.ts';
-import { startFleet } from '../testkit/fleet.ts';
-import { type RunningServer, rollcall, serve } from '../testkit/program.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { freshKey, writeTestCsr } from '../fixtures/enroll/test-csr.ts';
+import { startFleet } from '../fixtures/fleet.ts';
+import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const REQUESTS = 2_000;
 const CONNECTIONS = 6;

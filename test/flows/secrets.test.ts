@@ -5,13 +5,13 @@ import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseBootstrapToken } from '../../contract/bootstrap-token.ts';
 import { enrollOnce } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { openMqtt } from '../testkit/mqtt.ts';
-import { rollcall, serve } from '../testkit/program.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { parseBootstrapToken } from '../../protocol/bootstrap-token.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { openMqtt } from '../fixtures/mqtt.ts';
+import { rollcall, serve } from '../fixtures/program.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 /** The base64 of a PEM key, without its frame: what a leak would hold whatever the line breaks. */
 function keyMaterial(pem: string): string {

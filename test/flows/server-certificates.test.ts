@@ -3,9 +3,9 @@
 import { X509Certificate } from 'node:crypto';
 import { connect } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { localhostLookup } from '../../contract/localhost.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { closed, connectMqtt } from '../testkit/mqtt.ts';
+import { localhostLookup } from '../../protocol/localhost.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { closed, connectMqtt } from '../fixtures/mqtt.ts';
 
 /** Short enough to see a renewal, which is due at two thirds of it. */
 const LIFE = '6s';

@@ -3,9 +3,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
-import { TRUST_BUNDLE_TOPIC } from '../../contract/topics.ts';
-import { startFleet } from '../testkit/fleet.ts';
-import { closed, connectMqtt, nextMessage } from '../testkit/mqtt.ts';
+import { TRUST_BUNDLE_TOPIC } from '../../protocol/topics.ts';
+import { startFleet } from '../fixtures/fleet.ts';
+import { closed, connectMqtt, nextMessage } from '../fixtures/mqtt.ts';
 
 it('a device reads the trust bundle from its retained topic, and is cut off when it writes where the server does', async () => {
   const fleet = await startFleet();

@@ -1,12 +1,12 @@
 /** What a cut line and lost power do to devices of the SDK: the one is waited out, the other is a start from what the disk held. */
 
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { consoleDoor } from '../../cli/simulation-doors.ts';
+import { consoleDoor } from '../../cli/simulation-console.ts';
 import type { RunResult } from '../../simulator/run/result.ts';
 import { runScenario } from '../../simulator/run/scenario-run.ts';
 import { threadsHere } from '../../simulator/run/shard-places.ts';
 import { readScenario } from '../../simulator/scenario/read.ts';
-import { startFleet } from '../testkit/fleet.ts';
+import { startFleet } from '../fixtures/fleet.ts';
 
 const OUTAGE_MS = 2_000;
 const PERIOD_MS = 100;

@@ -1,12 +1,12 @@
 /** The same scenario and seed on one host and on three: the same devices, names, and sequences of payloads. */
 
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { consoleDoor } from '../../cli/simulation-doors.ts';
+import { consoleDoor } from '../../cli/simulation-console.ts';
 import { Coordinator } from '../../simulator/hosts/coordinator.ts';
 import { joinRun } from '../../simulator/hosts/joined-host.ts';
 import { runScenario } from '../../simulator/run/scenario-run.ts';
 import { readScenario } from '../../simulator/scenario/read.ts';
-import { startFleet } from '../testkit/fleet.ts';
+import { startFleet } from '../fixtures/fleet.ts';
 
 const SCENARIO = `
 name: same

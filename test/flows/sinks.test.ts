@@ -11,12 +11,12 @@ import { expect, it, onTestFinished } from 'vitest';
 import { type ConsoleClient, openConsoleClient } from '../../console/client.ts';
 import { enrollOnce } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
-import { closed, openMqtt } from '../testkit/mqtt.ts';
-import { natsServer } from '../testkit/nats-server.ts';
-import { postgresServer } from '../testkit/postgres-server.ts';
-import { type RunningServer, rollcall, serve } from '../testkit/program.ts';
-import { describeWithClients } from '../testkit/real-client.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { closed, openMqtt } from '../fixtures/mqtt.ts';
+import { natsServer } from '../fixtures/nats-server.ts';
+import { postgresServer } from '../fixtures/postgres-server.ts';
+import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
+import { describeWithClients } from '../fixtures/real-client.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const page = readFileSync(new URL('../../docs/sinks.md', import.meta.url), 'utf8');
 

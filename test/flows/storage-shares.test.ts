@@ -5,9 +5,9 @@ import { expect, it, onTestFinished } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
 import { enrollOnce } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
-import { connectMqtt } from '../testkit/mqtt.ts';
-import { type RunningServer, rollcall, serve } from '../testkit/program.ts';
-import { smallDisk } from '../testkit/small-disk.ts';
+import { connectMqtt } from '../fixtures/mqtt.ts';
+import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
+import { smallDisk } from '../fixtures/small-disk.ts';
 
 const MIB = 1_048_576;
 

@@ -4,9 +4,9 @@ import { expect, it, onTestFinished } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
 import { enrollOnce } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
-import { connectMqtt } from '../testkit/mqtt.ts';
-import { type RunningServer, rollcall, serve } from '../testkit/program.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { connectMqtt } from '../fixtures/mqtt.ts';
+import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 it('a device is disconnected for one stream too many, also after kill -9, and goes on with those it has', async () => {
   const data = temporaryDirectory();

@@ -2,8 +2,8 @@
 
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { Device } from '../../device-sdk/device.ts';
-import { startFleet } from '../testkit/fleet.ts';
-import { temporaryDirectory } from '../testkit/temporary.ts';
+import { startFleet } from '../fixtures/fleet.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 describe('a suspended device', () => {
   it('goes on asking, and is back when it is resumed, with what it said meanwhile', async () => {

@@ -4,9 +4,9 @@ import { X509Certificate } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Device } from '../../device-sdk/device.ts';
 import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { closed, connectMqtt, nextMessage } from '../testkit/mqtt.ts';
-import { issueService } from '../testkit/service.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { closed, connectMqtt, nextMessage } from '../fixtures/mqtt.ts';
+import { issueService } from '../fixtures/service.ts';
 
 describe('a device', () => {
   let fleet: TestFleet;

@@ -3,8 +3,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { enrollOnce } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
-import { startFleet, type TestFleet } from '../testkit/fleet.ts';
-import { connectMqtt } from '../testkit/mqtt.ts';
+import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { connectMqtt } from '../fixtures/mqtt.ts';
 
 describe('two fleets in one process', () => {
   let north: TestFleet;
@@ -44,6 +44,6 @@ describe('two fleets in one process', () => {
 });
 
 async function pinOf(fleet: TestFleet): Promise<{ readonly rootSha256: string }> {
-  const { parseBootstrapToken } = await import('../../contract/bootstrap-token.ts');
+  const { parseBootstrapToken } = await import('../../protocol/bootstrap-token.ts');
   return { rootSha256: parseBootstrapToken(await fleet.mint())?.rootSha256 ?? '' };
 }

@@ -10,7 +10,7 @@ import { createHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as passed } from 'node:timers/promises';
 import { pino } from 'pino';
 import { exportText } from '../../console/export.ts';
-import type { DeviceId } from '../../contract/identity.ts';
+import type { DeviceId } from '../../protocol/identity.ts';
 import { openTelemetry } from '../../telemetry/open.ts';
 import type { Telemetry, Waiting } from '../../telemetry/telemetry.ts';
 import { deviceNamed } from '../behaviour/telemetry-messages.ts';

@@ -9,14 +9,14 @@ import { join } from 'node:path';
 import { setTimeout as passed } from 'node:timers/promises';
 import type { MqttClient } from 'mqtt';
 import { openConsoleClient } from '../../console/client.ts';
-import { parseDeviceId } from '../../contract/identity.ts';
-import { telemetryTopic } from '../../contract/topics.ts';
 import { enrollOnce } from '../../device-sdk/enrollment.ts';
 import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
+import { parseDeviceId } from '../../protocol/identity.ts';
+import { telemetryTopic } from '../../protocol/topics.ts';
 import { residentOf } from '../bench/process-meter.ts';
-import { type Credentials, openMqtt } from '../testkit/mqtt.ts';
-import { serve } from '../testkit/program.ts';
-import { issueService } from '../testkit/service.ts';
+import { type Credentials, openMqtt } from '../fixtures/mqtt.ts';
+import { serve } from '../fixtures/program.ts';
+import { issueService } from '../fixtures/service.ts';
 
 export interface SoakOptions {
   /** An empty directory. */

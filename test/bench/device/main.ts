@@ -15,8 +15,8 @@ import { promisify } from 'node:util';
 import { buildSingleFile } from '../../../device-sdk/build.ts';
 import { enrollOnce } from '../../../device-sdk/enrollment.ts';
 import { fileIdentityStore } from '../../../device-sdk/file-identity-store.ts';
-import { makeScriptedAuthority } from '../../testkit/scripted-authority.ts';
-import { startScriptedEstServer } from '../../testkit/scripted-est-server.ts';
+import { makeScriptedAuthority } from '../../fixtures/scripted-authority.ts';
+import { startScriptedEstServer } from '../../fixtures/scripted-est-server.ts';
 
 const isQuick = process.argv.includes('--quick');
 const node = process.argv.slice(2).find((word) => !word.startsWith('--')) ?? process.execPath;

@@ -2,9 +2,9 @@
 
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
-import { type DeviceId, parseDeviceId } from '../../../contract/identity.ts';
-import { eventTopic, telemetryTopic } from '../../../contract/topics.ts';
 import { writeCsr } from '../../../device-sdk/csr.ts';
+import { type DeviceId, parseDeviceId } from '../../../protocol/identity.ts';
+import { eventTopic, telemetryTopic } from '../../../protocol/topics.ts';
 import { connectPacket, publishPacket } from './mqtt-bytes.ts';
 import type { Topic } from './orders.ts';
 

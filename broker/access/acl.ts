@@ -1,0 +1,259 @@
+/**
+ * What a policy means: a document and a subject become rights, and rights answer "may it?" with the rule that decides.
+ * Pure; knows no sockets and no registry. No rule means no, and a variable without a value makes its rule say no.
+ */
+
+import { type GroupName, type Identity, identityName } from '../../protocol/identity.ts';
+import type { PolicyDocument } from '../../protocol/policy.ts';
+import { Problem } from '../../protocol/problem.ts';
+import {
+  deviceTopicPrefix,
+  filterCovers,
+  filterMatches,
+  isServerTopic,
+  isTopicFilter,
+  isTopicName,
+  keylessLength,
+  parseDeviceTopic,
+  type TopicLimits,
+  TRUST_BUNDLE_TOPIC,
+} from '../../protocol/topics.ts';
+
+export type Verb = 'connect' | 'publish' | 'subscribe' | 'receive' | 'retain';
+
+const VERBS: readonly Verb[] = ['connect', 'publish', 'subscribe', 'receive', 'retain'];
+
+/** Whom a policy is applied to. */
+export interface Subject {
+  readonly identity: Identity;
+  readonly group: GroupName;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Then the policy of quarantine decides alone. */
+  readonly isQuarantined?: boolean;
+}
+
+export type Decision =
+  | { readonly allowed: true /** The template that grants it. */; readonly rule: string }
+  | { readonly allowed: false; readonly reason: Denial };
+
+export type Denial =
+  | 'no_rule'
+  | 'topic_malformed'
+  | 'topic_reserved' // $SYS, $share, $queue and, for writing, all of $fleet and devices/+/server
+  | 'client_id_not_own';
+
+const NO_RULE: Decision = { allowed: false, reason: 'no_rule' };
+const MALFORMED: Decision = { allowed: false, reason: 'topic_malformed' };
+const RESERVED: Decision = { allowed: false, reason: 'topic_reserved' };
+const NOT_OWN: Decision = { allowed: false, reason: 'client_id_not_own' };
+
+interface Rule {
+  readonly text: string;
+  readonly granted: Decision;
+}
+
+const VARIABLE = /\$\{([^}]*)\}/g;
+const LABEL_VARIABLE = /^device\.labels\.([A-Za-z0-9][A-Za-z0-9._-]{0,63})$/;
+const FLEET_EVENTS = '$fleet/events/#';
+const RULES_MAX = 100;
+/** How many different topics one session's receive decisions are remembered for. */
+const REMEMBERED_TOPICS = 4_096;
+
+/** The rights of one session. Each verb is compiled when it is first asked for. */
+export class Rights {
+  readonly #document: PolicyDocument;
+  readonly #subject: Subject;
+  readonly #limits: TopicLimits;
+  readonly #rules: Partial<Record<Verb, readonly Rule[]>> = {};
+  #lastPublished: string | undefined;
+  #lastDecision: Decision = NO_RULE;
+  #received: Map<string, Decision> | undefined;
+
+  constructor(document: PolicyDocument, subject: Subject, limits: TopicLimits) {
+    this.#document = document;
+    this.#subject = subject;
+    this.#limits = limits;
+  }
+
+  /** A device's client id is its device id and nothing else; a service's is its name or starts with `name-`. */
+  mayConnect(clientId: string): Decision {
+    const { identity } = this.#subject;
+    const name = identityName(identity);
+    const own = clientId === name || (identity.kind === 'service' && clientId.startsWith(`${name}-`));
+    if (!own) return NOT_OWN;
+    for (const rule of this.#rulesOf('connect')) {
+      const { text } = rule;
+      if (text.endsWith('*') ? clientId.startsWith(text.slice(0, -1)) : clientId === text) return rule.granted;
+    }
+    return NO_RULE;
+  }
+
+  mayPublish(topic: string): Decision {
+    if (topic === this.#lastPublished) return this.#lastDecision;
+    const decision = this.#mayWrite('publish', topic);
+    this.#lastPublished = topic;
+    this.#lastDecision = decision;
+    return decision;
+  }
+
+  /** Whether a message may be kept as the retained one of its topic; `publish` is asked separately. */
+  mayRetain(topic: string): Decision {
+    return this.#mayWrite('retain', topic);
+  }
+
+  maySubscribe(filter: string): Decision {
+    if (!isTopicFilter(filter, this.#limits)) return MALFORMED;
+    if (this.#isReservedForReading(filter)) return RESERVED;
+    return find(this.#rulesOf('subscribe'), (rule) => filterCovers(rule, filter));
+  }
+
+  mayReceive(topic: string): Decision {
+    this.#received ??= new Map();
+    const remembered = this.#received.get(topic);
+    if (remembered !== undefined) return remembered;
+    const decision = this.#isReservedForReading(topic)
+      ? RESERVED
+      : find(this.#rulesOf('receive'), (rule) => filterMatches(rule, topic));
+    if (this.#received.size >= REMEMBERED_TOPICS) this.#received.clear();
+    this.#received.set(topic, decision);
+    return decision;
+  }
+
+  may(verb: Verb, topic: string): Decision {
+    switch (verb) {
+      case 'connect':
+        return this.mayConnect(topic);
+      case 'publish':
+        return this.mayPublish(topic);
+      case 'retain':
+        return this.mayRetain(topic);
+      case 'subscribe':
+        return this.maySubscribe(topic);
+      case 'receive':
+        return isTopicName(topic, this.#limits) ? this.mayReceive(topic) : MALFORMED;
+    }
+  }
+
+  #mayWrite(verb: 'publish' | 'retain', topic: string): Decision {
+    if (!isTopicName(topic, this.#limits)) return MALFORMED;
+    if (isServerTopic(topic)) return RESERVED;
+    const keyless = this.#keyless(topic);
+    return keyless === undefined ? MALFORMED : find(this.#rulesOf(verb), (rule) => filterMatches(rule, keyless));
+  }
+
+  /** A key changes nothing about who may publish to a stream of its own; undefined for what has no key, or no stream, to be one. */
+  #keyless(topic: string): string | undefined {
+    const end = keylessLength(topic);
+    const { identity } = this.#subject;
+    if (end === topic.length || identity.kind !== 'device' || !topic.startsWith(deviceTopicPrefix(identity.id))) {
+      return topic;
+    }
+    return parseDeviceTopic(topic) === undefined ? undefined : topic.slice(0, end);
+  }
+
+  /** Of all topics that start with `$`, only the fleet's events can be read, by services, and the trust bundle, by all. */
+  #isReservedForReading(filter: string): boolean {
+    if (!filter.startsWith('$') || filter === TRUST_BUNDLE_TOPIC) return false;
+    return this.#subject.identity.kind !== 'service' || !filterCovers(FLEET_EVENTS, filter);
+  }
+
+  #rulesOf(verb: Verb): readonly Rule[] {
+    const known = this.#rules[verb];
+    if (known !== undefined) return known;
+    const rules: Rule[] = [];
+    for (const template of this.#document[verb]) {
+      const text = fill(template, this.#subject);
+      if (text !== undefined) rules.push({ text, granted: { allowed: true, rule: template } });
+    }
+    this.#rules[verb] = rules;
+    return rules;
+  }
+}
+
+export const DENY_ALL: PolicyDocument = { connect: [], publish: [], subscribe: [], receive: [], retain: [] };
+
+function find(rules: readonly Rule[], grants: (rule: string) => boolean): Decision {
+  for (const rule of rules) if (grants(rule.text)) return rule.granted;
+  return NO_RULE;
+}
+
+/** The template with its variables filled in; undefined when one has no value that can stand in a topic level. */
+function fill(template: string, subject: Subject): string | undefined {
+  let text = '';
+  let from = 0;
+  for (let at = template.indexOf('${'); at >= 0; at = template.indexOf('${', from)) {
+    const end = template.indexOf('}', at);
+    const value = end < 0 ? undefined : variableValue(template.slice(at + 2, end), subject);
+    if (value === undefined || !isLevelText(value)) return undefined;
+    text += template.slice(from, at) + value;
+    from = end + 1;
+  }
+  return text + template.slice(from);
+}
+
+function variableValue(name: string, { identity, group, labels }: Subject): string | undefined {
+  if (identity.kind === 'service') return name === 'service.name' ? identity.name : undefined;
+  if (name === 'device.id') return identity.id;
+  if (name === 'device.group') return group;
+  const label = LABEL_VARIABLE.exec(name)?.[1];
+  return label !== undefined && Object.hasOwn(labels, label) ? labels[label] : undefined;
+}
+
+/** A value from outside must not bring a level separator or a wildcard with it (CVE-2017-7650). */
+function isLevelText(value: string): boolean {
+  return /^[^+#/*$\p{Cc}]+$/u.test(value);
+}
+
+/** Throws Problem `policy_invalid` that names the first template which cannot be applied. */
+export function checkPolicy(document: PolicyDocument, limits: TopicLimits = { maxBytes: 256, maxLevels: 16 }): void {
+  for (const verb of VERBS) {
+    const templates: unknown = document[verb];
+    if (!Array.isArray(templates)) throw invalid(verb, undefined, 'expected a list');
+    if (templates.length > RULES_MAX) throw invalid(verb, undefined, `expected at most ${RULES_MAX} entries`);
+    for (const template of templates) {
+      if (typeof template !== 'string') throw invalid(verb, String(template), 'expected text');
+      const fault = verb === 'connect' ? clientIdFault(template) : filterFault(verb, template, limits);
+      if (fault !== undefined) throw invalid(verb, template, fault);
+    }
+  }
+}
+
+function filterFault(verb: Verb, template: string, limits: TopicLimits): string | undefined {
+  const unknown = unknownVariable(template);
+  if (unknown !== undefined) return unknown;
+  const sample = template.replace(VARIABLE, 'x');
+  if (!isTopicFilter(sample, limits)) {
+    return `expected a topic filter of at most ${limits.maxLevels} levels and ${limits.maxBytes} bytes`;
+  }
+  if (/[^/]\$\{|\}[^/]/.test(template)) return 'expected each variable to fill a level alone';
+  const isWritten = verb === 'publish' || verb === 'retain';
+  if (isWritten && isServerTopic(sample)) return 'topics of $ and devices/+/server are written by the server alone';
+  if (isWritten || !sample.startsWith('$')) return undefined;
+  return filterCovers(FLEET_EVENTS, sample) || sample === TRUST_BUNDLE_TOPIC
+    ? undefined
+    : 'of the topics that start with $ only $fleet/events and $fleet/trust-bundle can be read';
+}
+
+function clientIdFault(template: string): string | undefined {
+  const unknown = unknownVariable(template);
+  if (unknown !== undefined) return unknown;
+  const sample = template.replace(VARIABLE, 'x');
+  return /^[A-Za-z0-9._-]{1,64}\*?$|^\*$/.test(sample)
+    ? undefined
+    : 'expected a client id of A-Z a-z 0-9 . _ -, with at most one * at its end';
+}
+
+function unknownVariable(template: string): string | undefined {
+  for (const [, name] of template.matchAll(VARIABLE)) {
+    const known = name === 'device.id' || name === 'device.group' || name === 'service.name';
+    if (!known && !LABEL_VARIABLE.test(name as string)) {
+      return 'expected a variable of device.id, device.group, device.labels.NAME, service.name';
+    }
+  }
+  return template.replace(VARIABLE, '').includes('${') ? 'expected } after ${' : undefined;
+}
+
+function invalid(verb: Verb, template: string | undefined, fault: string): Problem {
+  const where = template === undefined ? verb : `${verb} entry ${JSON.stringify(template.slice(0, 100))}`;
+  return new Problem('policy_invalid', { detail: `the policy is not one that can be applied: ${where}: ${fault}` });
+}

@@ -1,0 +1,265 @@
+/**
+ * The decision about every connection, full and resumed handshakes alike, in one order: certificate, registry, policy,
+ * client id, will, takeover. Nothing of aedes exists for a connection before it has passed.
+ */
+
+import type { X509Certificate } from 'node:crypto';
+import type { TLSSocket } from 'node:tls';
+import type { Logger } from 'pino';
+import { formatIdentity, identityUri, parseIdentityUri } from '../../protocol/identity.ts';
+import type { Standing } from '../../registry/registry.ts';
+import type { Counters } from '../counters.ts';
+import type { ConnectFailure } from '../events.ts';
+import type { BrokerLimits } from '../limits.ts';
+import type { Door } from '../listener/connection-limiter.ts';
+import { Newcomer } from '../listener/pending-connection.ts';
+import type { MqttWire } from '../mqtt/connection.ts';
+import type { ConnectFields } from '../mqtt/packet-validation.ts';
+import type { Sessions } from '../sessions/live-sessions.ts';
+import type { Session } from '../sessions/session.ts';
+import type { Rights, Subject } from './acl.ts';
+import type { Takeover } from './clone-detector.ts';
+import { type Refusals, refuseSocket } from './connection-refusals.ts';
+import { PeerJudge } from './peer-certificate.ts';
+import type { Policies } from './policies.ts';
+
+/** What the broker needs of the registry here. */
+export interface StandingDirectory {
+  standing(serial: string): Promise<Standing>;
+  /** A renewed certificate passed every check for the first time: it supersedes the others of its device. */
+  proveCertificate(serial: string): Promise<boolean>;
+}
+
+/** A connection that passed every check. */
+export interface Admitted {
+  readonly wire: MqttWire;
+  readonly subject: Subject;
+  readonly rights: Rights;
+  readonly connect: ConnectFields;
+  readonly address: string;
+  readonly serial: string;
+  readonly notAfter: number;
+}
+
+export interface ConnectionGateOptions {
+  readonly limits: BrokerLimits;
+  readonly trustDomain: string;
+  readonly directory: StandingDirectory;
+  readonly policies: Policies;
+  readonly sessions: Sessions;
+  readonly door: Door;
+  readonly counters: Counters;
+  readonly log: Logger;
+  readonly now: () => number;
+  readonly refusals: Refusals;
+  /** A live session is about to be displaced by another of the same client id. */
+  readonly tookOver: (takeover: Takeover) => void;
+  /** Called in the same turn in which the last check passed. */
+  readonly admitted: (admitted: Admitted) => void;
+}
+
+export class ConnectionGate {
+  readonly #options: ConnectionGateOptions;
+  readonly #newcomers = new Set<Newcomer>();
+  #peers: PeerJudge;
+  #changes = 0;
+  #isClosed = false;
+
+  constructor(options: ConnectionGateOptions, issuers: readonly X509Certificate[]) {
+    this.#options = options;
+    this.#peers = new PeerJudge(issuers);
+  }
+
+  /** Whoever is on the way in is judged again: it may have come under a CA that counts no more. */
+  setIssuers(issuers: readonly X509Certificate[]): void {
+    this.#peers = new PeerJudge(issuers);
+    for (const newcomer of this.#newcomers) {
+      const judged = this.#peers.judge(newcomer.wire.socket);
+      if ('refusal' in judged) newcomer.refuse(judged.refusal.reason, judged.refusal.detail);
+    }
+  }
+
+  /** Whoever was found good before this moment is asked for again before being let in. */
+  standingChanged(): void {
+    this.#changes += 1;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    for (const newcomer of this.#newcomers) newcomer.refuse('server_shutdown');
+  }
+
+  /** A handshake is finished. */
+  accept(socket: TLSSocket): void {
+    try {
+      this.#judge(socket);
+    } catch (error) {
+      this.fail(error, socket.remoteAddress ?? ''); // no certificate ends the process
+      socket.destroy();
+    }
+  }
+
+  readonly report: Refusals['report'] = (reason, address, about) =>
+    this.#options.refusals.report(reason, address, about);
+
+  fail(error: unknown, address: string): void {
+    this.#options.refusals.failed(error, address);
+  }
+
+  #judge(socket: TLSSocket): void {
+    const half = this.#options.door.find(socket);
+    half?.secured();
+    const address = half?.address ?? socket.remoteAddress ?? '';
+    const judged = this.#peers.judge(socket);
+    if ('refusal' in judged) {
+      const { reason, detail, certificate } = judged.refusal;
+      half?.settle();
+      this.report(reason, address, { detail, certificate });
+      refuseSocket(socket);
+      return;
+    }
+    const newcomer = new Newcomer(this, socket, judged.peer, address, half, this.#options.limits);
+    this.#newcomers.add(newcomer);
+    this.#admit(newcomer).catch((error: unknown) => newcomer.failed(error));
+  }
+
+  async #admit(newcomer: Newcomer): Promise<void> {
+    const { policies, sessions } = this.#options;
+    const { peer } = newcomer;
+    for (;;) {
+      const changes = this.#changes;
+      const policyVersion = policies.version;
+
+      const standing = await this.#standingOf(peer.serial);
+      if (standing === undefined) return newcomer.refuse('registry_failed');
+      if (standing.state === 'unknown') return newcomer.refuse('serial_unknown');
+      newcomer.identity = standing.holder;
+      if (standing.state === 'revoked') {
+        return newcomer.refuse(standing.reason === 'superseded' ? 'superseded' : 'revoked');
+      }
+      if (standing.state === 'superseded') return newcomer.refuse('superseded');
+      if (standing.state !== 'good' && standing.state !== 'quarantined') return newcomer.refuse('suspended');
+      const uri = identityUri(this.#options.trustDomain, standing.holder);
+      // A name that could stand for a topic filter is refused even if our own authority signed it.
+      const isNamed = parseIdentityUri(this.#options.trustDomain, uri) !== undefined;
+      if (!isNamed || peer.san !== `URI:${uri}`) {
+        return newcomer.refuse('identity_mismatch', formatIdentity(standing.holder));
+      }
+      const { notAfter } = standing;
+      if (notAfter <= this.#options.now()) return newcomer.refuse('certificate_expired');
+      const subject: Subject = {
+        identity: standing.holder,
+        group: standing.group,
+        labels: standing.labels,
+        ...(standing.state === 'quarantined' && { isQuarantined: true }),
+      };
+      const rights = await this.#rightsOf(subject);
+      if (rights === undefined) return newcomer.refuse('policy_failed');
+
+      const connect = await newcomer.connect;
+      if (connect === undefined) return; // it went away, or broke the protocol
+      const faults = refusalOf(connect, rights);
+      if (faults !== undefined) return newcomer.refuse(faults.reason, faults.detail);
+
+      if (!(await this.#clearTheWay(newcomer, connect.clientId))) return;
+      if (newcomer.wire.isGone) return newcomer.leave();
+      if (this.#isClosed) return newcomer.refuse('server_shutdown');
+      const { sessionsPerIdentity } = this.#options.limits;
+      if (sessionsPerIdentity > 0 && sessions.count(subject.identity) >= sessionsPerIdentity) {
+        return newcomer.refuse('too_many_sessions');
+      }
+      // What was read before the waiting has to be true now.
+      if (changes !== this.#changes || policyVersion !== policies.version) continue;
+      if (sessions.find(connect.clientId) !== undefined) continue;
+      if (standing.isUnproven === true && !newcomer.hasProven) {
+        // Last of all: from here on the certificate before it is worth nothing, so nothing may refuse this one any more.
+        newcomer.hasProven = true;
+        await this.#prove(peer.serial);
+        continue;
+      }
+
+      newcomer.leave();
+      const { wire, address } = newcomer;
+      this.#options.admitted({ wire, subject, rights, connect, address, serial: peer.serial, notAfter });
+      return;
+    }
+  }
+
+  /** Undefined when the registry cannot answer: then nobody gets in. */
+  async #standingOf(serial: string): Promise<Standing | undefined> {
+    try {
+      return await this.#options.directory.standing(serial);
+    } catch (error) {
+      this.#options.log.error({ err: error, serial }, 'registry did not answer');
+      return undefined;
+    }
+  }
+
+  /** Who can't be recorded is let in: a full disk must not lock out what it can't supersede either. */
+  async #prove(serial: string): Promise<void> {
+    try {
+      // Whoever comes with what is superseded now, and was found good before this moment, is asked for again.
+      if (await this.#options.directory.proveCertificate(serial)) this.standingChanged();
+    } catch (error) {
+      this.#options.log.error({ err: error, serial }, 'certificate could not be recorded as proven');
+    }
+  }
+
+  async #rightsOf(subject: Subject): Promise<Rights | undefined> {
+    try {
+      return await this.#options.policies.rightsOf(subject);
+    } catch (error) {
+      this.#options.log.error({ err: error, identity: formatIdentity(subject.identity) }, 'policy could not be read');
+      return undefined;
+    }
+  }
+
+  /** Ends the session that has this client id, and waits until aedes has let go of it [MQTT-3.1.4-2]. */
+  async #clearTheWay(newcomer: Newcomer, clientId: string): Promise<boolean> {
+    const { sessions, counters, now } = this.#options;
+    const previous = sessions.find(clientId);
+    if (previous === undefined) return true;
+    if (!previous.isEnded) {
+      if (!newcomer.hasTakenOver) this.#noteTakeover(newcomer, previous);
+      if (!newcomer.hasTakenOver && !newcomer.hasProven && !sessions.mayTakeOver(clientId, now())) {
+        newcomer.refuse('takeover_limited');
+        return false;
+      }
+      newcomer.hasTakenOver = true;
+      counters.takeovers += 1;
+      previous.end('session_taken_over');
+    }
+    await previous.finished();
+    return true;
+  }
+
+  /** Also of those that are about to be refused: who insists so often is more suspicious, not less. */
+  #noteTakeover(newcomer: Newcomer, { facts }: Session): void {
+    this.#options.tookOver({
+      identity: facts.subject.identity,
+      clientId: facts.clientId,
+      from: facts.address,
+      fromSerial: facts.serial,
+      to: newcomer.address,
+      toSerial: newcomer.peer.serial,
+    });
+  }
+
+  forget(newcomer: Newcomer): void {
+    this.#newcomers.delete(newcomer);
+  }
+}
+
+function refusalOf(
+  connect: ConnectFields,
+  rights: Rights,
+): { readonly reason: ConnectFailure; readonly detail?: string } | undefined {
+  const mayConnect = rights.mayConnect(connect.clientId);
+  if (!mayConnect.allowed) return { reason: 'client_id_not_allowed', detail: mayConnect.reason };
+  const { will } = connect;
+  if (will === undefined) return undefined;
+  const mayPublish = rights.mayPublish(will.topic);
+  if (!mayPublish.allowed) return { reason: 'will_not_allowed', detail: mayPublish.reason };
+  const mayRetain = will.retain ? rights.mayRetain(will.topic) : mayPublish;
+  return mayRetain.allowed ? undefined : { reason: 'will_not_allowed', detail: 'retain' };
+}

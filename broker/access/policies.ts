@@ -1,0 +1,90 @@
+/** Which policy applies to whom: the registry's documents, checked once and remembered until they change. */
+
+import type { Logger } from 'pino';
+import {
+  DEFAULT_DEVICE_POLICY,
+  DEFAULT_SERVICE_POLICY,
+  type PolicyDocument,
+  type PolicyScope,
+  policyScopes,
+  QUARANTINE_POLICY,
+  QUARANTINE_SCOPE,
+} from '../../protocol/policy.ts';
+import type { TopicLimits } from '../../protocol/topics.ts';
+import { checkPolicy, DENY_ALL, Rights, type Subject } from './acl.ts';
+
+/** What the broker needs of the registry here. */
+export interface PolicyDirectory {
+  findPolicy(scope: PolicyScope): Promise<PolicyDocument | undefined>;
+  onPolicyChange(listener: (scope: PolicyScope) => void): () => void;
+}
+
+/** The policy that decides for a subject, and where it comes from. */
+export interface AppliedPolicy {
+  readonly document: PolicyDocument;
+  /** `built-in` when none was set. */
+  readonly source: PolicyScope | 'built-in';
+}
+
+export class Policies {
+  readonly #directory: PolicyDirectory;
+  readonly #limits: TopicLimits;
+  readonly #log: Logger;
+  readonly #documents = new Map<PolicyScope, PolicyDocument | undefined>();
+  #version = 0;
+
+  constructor(directory: PolicyDirectory, limits: TopicLimits, log: Logger) {
+    this.#directory = directory;
+    this.#limits = limits;
+    this.#log = log;
+  }
+
+  /** Grows with every change, so that whoever waited can see that it has to ask again. */
+  get version(): number {
+    return this.#version;
+  }
+
+  forget(scope: PolicyScope): void {
+    this.#version += 1;
+    this.#documents.delete(scope);
+  }
+
+  async rightsOf(subject: Subject): Promise<Rights> {
+    const { document } = await this.appliedTo(subject);
+    return new Rights(document, subject, this.#limits);
+  }
+
+  async appliedTo(subject: Subject): Promise<AppliedPolicy> {
+    for (const scope of scopesOf(subject)) {
+      const document = this.#documents.has(scope) ? this.#documents.get(scope) : await this.#read(scope);
+      if (document !== undefined) return { document, source: scope };
+    }
+    return { document: builtInFor(subject), source: 'built-in' };
+  }
+
+  async #read(scope: PolicyScope): Promise<PolicyDocument | undefined> {
+    const version = this.#version;
+    let document = await this.#directory.findPolicy(scope);
+    if (document !== undefined) {
+      try {
+        checkPolicy(document, this.#limits);
+      } catch (error) {
+        // An operator's mistake must not become "allow" (CVE-2018-12550).
+        this.#log.error({ scope, err: error }, 'stored policy is not valid; it allows nothing');
+        document = DENY_ALL;
+      }
+    }
+    if (version === this.#version) this.#documents.set(scope, document);
+    return document;
+  }
+}
+
+/** The scopes that can decide for a subject, the most specific first. */
+export function scopesOf({ identity, group, isQuarantined = false }: Subject): readonly PolicyScope[] {
+  return isQuarantined ? [QUARANTINE_SCOPE] : policyScopes(identity, group);
+}
+
+function builtInFor({ identity, isQuarantined = false }: Subject): PolicyDocument {
+  if (isQuarantined) return QUARANTINE_POLICY;
+  return identity.kind === 'device' ? DEFAULT_DEVICE_POLICY : DEFAULT_SERVICE_POLICY;
+}

@@ -1,0 +1,35 @@
+/** Applies a change of policy to those it concerns: live sessions, and what is kept for sessions that are away. */
+
+import type { Logger } from 'pino';
+import type { PolicyScope } from '../../protocol/policy.ts';
+import type { SessionStore } from '../routing/aedes-persistence.ts';
+import type { Sessions } from '../sessions/live-sessions.ts';
+import { type Policies, type PolicyDirectory, scopesOf } from './policies.ts';
+import type { Reauthorization } from './reauthorization.ts';
+
+export interface PolicyWatchOptions {
+  readonly directory: PolicyDirectory;
+  readonly policies: Policies;
+  readonly sessions: Sessions;
+  readonly store: SessionStore;
+  readonly reauthorization: Reauthorization;
+  readonly log: Logger;
+}
+
+/** Returns the way to stop. */
+export function watchPolicies(options: PolicyWatchOptions): () => void {
+  const { directory, policies, sessions, store, reauthorization, log } = options;
+  return directory.onPolicyChange((scope) => {
+    policies.forget(scope);
+    apply(scope).catch((error: unknown) => log.error({ err: error, scope }, 'policy could not be applied'));
+  });
+
+  async function apply(scope: PolicyScope): Promise<void> {
+    for (const session of [...sessions.all()]) {
+      if (!session.isEnded && scopesOf(session.facts.subject).includes(scope)) await reauthorization.hold(session);
+    }
+    for (const kept of [...store.kept.holders()]) {
+      if (scopesOf(kept.subject).includes(scope)) kept.setRights(await policies.rightsOf(kept.subject));
+    }
+  }
+}

@@ -1,0 +1,119 @@
+/** TLS sessions are never resumed: every connection shows its certificate, which is judged as it is now. */
+
+import type { TLSSocket } from 'node:tls';
+import { afterEach, describe, expect, it } from 'vitest';
+import { device, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
+
+let bed: Testbed;
+const start = async (options?: TestbedOptions) => {
+  bed = await Testbed.start(options);
+};
+afterEach(() => bed?.close());
+
+describe('session resumption', () => {
+  /** Connects once and comes back with everything a client can save of the first TLS session. */
+  async function saved(credentials: Parameters<Testbed['open']>[0], version: 'TLSv1.2' | 'TLSv1.3') {
+    const tickets: Buffer[] = [];
+    const client = await bed.open(credentials, { minVersion: version, maxVersion: version });
+    client.socket.on('session', (session) => tickets.push(session));
+    await client.connect({ clientId: 'dev-1' });
+    const session = client.socket.getSession();
+    client.destroy();
+    await client.closed;
+    return [...tickets, ...(session === undefined ? [] : [session])];
+  }
+
+  async function comeBack(
+    session: Buffer,
+    version: 'TLSv1.2' | 'TLSv1.3',
+    credentials?: Parameters<Testbed['open']>[0],
+  ) {
+    const client = await bed.open(credentials, { session, minVersion: version, maxVersion: version });
+    const code = await client.connect({ clientId: 'dev-1' });
+    return { code, reused: (client.socket as TLSSocket).isSessionReused() };
+  }
+
+  for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
+    it(`never happens on ${version}`, async () => {
+      await start();
+      const credentials = bed.enroll(device('dev-1'));
+      const sessions = await saved(credentials, version);
+      expect(sessions.length).toBeGreaterThan(0);
+      for (const session of sessions) {
+        expect(await comeBack(session, version, credentials)).toEqual({ code: 0, reused: false });
+      }
+    });
+
+    it(`does not let a client in without a certificate on ${version}`, async () => {
+      await start();
+      for (const session of await saved(undefined, version)) {
+        expect(await comeBack(session, version)).toEqual({ code: 5, reused: false });
+      }
+      for (const session of await saved(bed.enroll(device('dev-1')), version)) {
+        expect(await comeBack(session, version)).toEqual({ code: 5, reused: false });
+      }
+    });
+
+    it(`does not let a client in after its revocation on ${version}`, async () => {
+      await start();
+      const credentials = bed.enroll(device('dev-1'));
+      const sessions = await saved(credentials, version);
+      bed.revokeInRegistry(device('dev-1'));
+      await bed.broker.disconnect(device('dev-1'), 'revoked');
+      for (const session of sessions) {
+        expect(await comeBack(session, version, credentials)).toEqual({ code: 5, reused: false });
+      }
+    });
+
+    it(`does not let a client in whose certificate was superseded since on ${version}`, async () => {
+      await start();
+      const dev1 = device('dev-1');
+      const credentials = bed.enroll(dev1);
+      const sessions = await saved(credentials, version);
+      bed.standings.set(credentials.serial, { state: 'superseded', holder: dev1, supersededAt: 1 });
+      for (const session of sessions) {
+        expect(await comeBack(session, version, credentials)).toEqual({ code: 5, reused: false });
+      }
+    });
+
+    it(`does not let a client in that was suspended since on ${version}`, async () => {
+      await start();
+      const dev1 = device('dev-1');
+      const credentials = bed.enroll(dev1);
+      const sessions = await saved(credentials, version);
+      bed.standings.set(credentials.serial, { state: 'suspended', holder: dev1 });
+      await bed.broker.disconnect(dev1, 'suspended');
+      for (const session of sessions) {
+        expect(await comeBack(session, version, credentials)).toEqual({ code: 5, reused: false });
+      }
+    });
+
+    it(`does not let a client in after its certificate has ended on ${version}`, async () => {
+      let late = 0;
+      await start({ now: () => Date.now() + late });
+      const credentials = bed.enroll(device('dev-1'));
+      const sessions = await saved(credentials, version);
+      late = 40 * 86_400_000;
+      for (const session of sessions) {
+        expect(await comeBack(session, version, credentials)).toEqual({ code: 5, reused: false });
+      }
+    });
+  }
+});
+
+describe('another broker of this process', () => {
+  it('does not resume what was begun here', async () => {
+    await start();
+    const credentials = bed.enroll(device('dev-1'));
+    const here = await bed.session(credentials, { clientId: 'dev-1' });
+    const session = here.socket.getSession() as Buffer;
+    const other = await Testbed.start();
+    try {
+      const client = await other.open(credentials, { session });
+      expect(client.socket.isSessionReused()).toBe(false);
+      expect(await client.connect({ clientId: 'dev-1' })).toBe(5); // its registry does not know the serial
+    } finally {
+      await other.close();
+    }
+  });
+});

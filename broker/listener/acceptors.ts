@@ -1,0 +1,87 @@
+/**
+ * Accepts TCP connections for one port through several listening sockets. Node's event loop accepts one connection a turn
+ * from each (libuv since 1.45), so with one of them whoever arrives while turns are long - certificates being issued, a
+ * fleet that publishes - waits in the kernel's queue until it is full and connections are lost. Admits nobody.
+ */
+
+import { type AddressInfo, createServer, type ListenOptions, type Server, type Socket } from 'node:net';
+import { Problem } from '../../protocol/problem.ts';
+
+export interface AcceptorsOptions {
+  readonly host: string;
+  /** 0: any free port. */
+  readonly port: number;
+  /** Connections accepted in one turn of the event loop, at most; 1 where ports can't be shared. */
+  readonly perTurn: number;
+  readonly accepted: (socket: Socket) => void;
+  /** Accepting fails for want of file descriptors, for example. */
+  readonly failed: (error: Error) => void;
+}
+
+export interface Acceptors {
+  readonly port: number;
+  /** Accepts no more. Resolves when every connection that was accepted is closed. */
+  close(): Promise<void>;
+}
+
+/** Throws Problem `address_in_use`. */
+export async function openAcceptors({ host, port, ...options }: AcceptorsOptions): Promise<Acceptors> {
+  const servers: Server[] = [];
+  const open = async (place: ListenOptions): Promise<AddressInfo> => {
+    // The answer to CONNECT would wait 40 ms for the acknowledgement of the handshake's last flight.
+    const server = createServer({ noDelay: true }, options.accepted);
+    await listen(server, place);
+    server.on('error', options.failed);
+    servers.push(server);
+    return server.address() as AddressInfo;
+  };
+  const close = async (): Promise<void> => {
+    await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  };
+
+  const isShared = options.perTurn > 1 && (await canShare(host));
+  // Sharing a port would hide that another server has it. A port that the system chooses is shared with nobody.
+  if (isShared && port !== 0) await refuseTaken(host, port);
+  const first = await open({ host, port, reusePort: isShared });
+  const place = { host: first.address, port: first.port, reusePort: true };
+  try {
+    while (isShared && servers.length < options.perTurn) await open(place);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { port: first.port, close };
+}
+
+/** SO_REUSEPORT with connections spread over all sockets: Linux and some BSDs. */
+async function canShare(host: string): Promise<boolean> {
+  const server = createServer();
+  try {
+    await listen(server, { host, port: 0, reusePort: true });
+  } catch (error) {
+    if (error instanceof Problem) throw error;
+    return false;
+  }
+  await new Promise((resolve) => server.close(resolve));
+  return true;
+}
+
+async function refuseTaken(host: string, port: number): Promise<void> {
+  const server = createServer();
+  await listen(server, { host, port });
+  await new Promise((resolve) => server.close(resolve));
+}
+
+function listen(server: Server, place: ListenOptions): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const failed = (error: NodeJS.ErrnoException) => {
+      const reason = `${place.host}:${place.port}: ${error.code ?? error.message}`;
+      reject(error.code === 'EADDRINUSE' ? new Problem('address_in_use', { reason, cause: error }) : error);
+    };
+    server.once('error', failed);
+    server.listen(place, () => {
+      server.removeListener('error', failed);
+      resolve();
+    });
+  });
+}

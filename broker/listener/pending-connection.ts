@@ -1,0 +1,108 @@
+/**
+ * A connection with a good certificate that is not a session yet: it waits for its CONNECT, within the door's time, and
+ * leaves once - refused, gone, or let in. The decision is the connection gate's.
+ */
+
+import type { TLSSocket } from 'node:tls';
+import type { Identity } from '../../protocol/identity.ts';
+import { answerTo, CONNACK, type Refusals } from '../access/connection-refusals.ts';
+import type { Peer } from '../access/peer-certificate.ts';
+import type { ConnectFailure } from '../events.ts';
+import type { BrokerLimits } from '../limits.ts';
+import { MqttWire, type WireOwner } from '../mqtt/connection.ts';
+import type { ConnectFields } from '../mqtt/packet-validation.ts';
+import type { Violation } from '../mqtt/violations.ts';
+import type { HalfOpen } from './connection-limiter.ts';
+
+export interface NewcomerGate {
+  readonly report: Refusals['report'];
+  forget(newcomer: Newcomer): void;
+  fail(error: unknown, address: string): void;
+}
+
+export class Newcomer implements WireOwner {
+  readonly wire: MqttWire;
+  readonly peer: Peer;
+  readonly address: string;
+  /** Its CONNECT packet; undefined when none will come. */
+  readonly connect: Promise<ConnectFields | undefined>;
+  identity: Identity | undefined;
+  hasTakenOver = false;
+  hasProven = false;
+  readonly #gate: NewcomerGate;
+  readonly #half: HalfOpen | undefined;
+  readonly #timer: NodeJS.Timeout | undefined;
+  #gotConnect: (connect: ConnectFields | undefined) => void = () => {};
+  #hasLeft = false;
+
+  constructor(
+    gate: NewcomerGate,
+    socket: TLSSocket,
+    peer: Peer,
+    address: string,
+    half: HalfOpen | undefined,
+    limits: BrokerLimits,
+  ) {
+    this.#gate = gate;
+    this.peer = peer;
+    this.address = address;
+    this.#half = half;
+    this.connect = new Promise((resolve) => {
+      this.#gotConnect = resolve;
+    });
+    const timedOut = () => this.refuse('connect_timeout');
+    if (half !== undefined) half.onTimeout(timedOut);
+    else this.#timer = setTimeout(timedOut, limits.connectTimeout);
+    this.wire = new MqttWire(socket, limits, this);
+  }
+
+  refuse(reason: ConnectFailure, detail?: string): void {
+    if (this.#hasLeft) return;
+    this.leave();
+    const { certificate } = this.peer;
+    this.#gate.report(reason, this.address, { detail, certificate, identity: this.identity });
+    this.wire.end(answerTo(reason));
+  }
+
+  /** It is no longer on its way: refused, gone, or a session. */
+  leave(): void {
+    if (this.#hasLeft) return;
+    this.#hasLeft = true;
+    this.#half?.settle();
+    clearTimeout(this.#timer);
+    this.#gate.forget(this);
+    this.#gotConnect(undefined);
+  }
+
+  connectArrived(connect: ConnectFields): void {
+    this.#gotConnect(connect);
+  }
+
+  violated(violation: Violation): void {
+    if (violation.connack === CONNACK.version) this.refuse('protocol_version', violation.says);
+    else if (violation.connack === CONNACK.identifier) this.refuse('client_id_missing', violation.says);
+    else this.refuse('protocol_violation', `${violation.clause}: ${violation.says}`);
+  }
+
+  packetArrived(): boolean {
+    return !this.#hasLeft;
+  }
+
+  failed(error: unknown): void {
+    this.#gate.fail(error, this.address);
+    this.refuse('registry_failed');
+  }
+
+  overflowed(): void {
+    this.refuse('protocol_violation', 'sent without reading');
+  }
+
+  socketClosed(): void {
+    this.#half?.left();
+    this.leave();
+  }
+
+  engineFailed(): void {}
+
+  engineFinished(): void {}
+}

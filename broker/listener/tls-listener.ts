@@ -1,0 +1,95 @@
+/** The TLS listener: asks every client for a certificate, decides about none, resumes nothing. */
+
+import { constants } from 'node:crypto';
+import tls from 'node:tls';
+import type { Logger } from 'pino';
+import type { ConnectionGate } from '../access/connection-authorizer.ts';
+import type { Refusals } from '../access/connection-refusals.ts';
+import { type Acceptors, openAcceptors } from './acceptors.ts';
+import type { Door } from './connection-limiter.ts';
+
+/** PEM texts. */
+export interface BrokerTls {
+  readonly key: string | Buffer;
+  /** The server's chain, leaf first. */
+  readonly cert: string | Buffer;
+  /** Root and issuing CA: what a client chain may end in. */
+  readonly ca: string | Buffer;
+}
+
+export interface ListenerOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly tls: BrokerTls;
+  /** Milliseconds for the handshake alone; the door counts from the accept. */
+  readonly handshakeTimeout: number;
+  readonly door: Door;
+  readonly gate: ConnectionGate;
+  readonly refusals: Refusals;
+  readonly log: Logger;
+}
+
+export interface Listener extends Acceptors {
+  /** For handshakes from now on. */
+  replaceTls(tls: BrokerTls): void;
+}
+
+/**
+ * A turn with so many new handshakes takes some 10 ms, so that others are hardly kept waiting; and a turn that something else
+ * makes ten times as long still lets in 80 a second.
+ */
+const ACCEPTED_PER_TURN = 8;
+
+/** Throws Problem `address_in_use`. */
+export async function openListener({
+  host,
+  port,
+  door,
+  gate,
+  refusals,
+  log,
+  ...options
+}: ListenerOptions): Promise<Listener> {
+  // It listens on nothing itself: what the door admits is put into it.
+  const server = tls.createServer({
+    ...secureContext(options.tls),
+    requestCert: true,
+    rejectUnauthorized: false, // the gate decides, so that it can say why
+    handshakeTimeout: Math.max(1, options.handshakeTimeout),
+  });
+  server.on('secureConnection', (socket) => gate.accept(socket));
+  server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
+    const half = door.find(socket);
+    socket.on('error', () => {});
+    socket.destroy(); // Node reports a handshake that takes too long, and leaves it open
+    if (half === undefined) return;
+    if (error.code === 'ECONNRESET') half.left();
+    else half.settle();
+    const isSlow = error.code === 'ERR_TLS_HANDSHAKE_TIMEOUT';
+    const detail = error.code ?? error.message;
+    refusals.report(isSlow ? 'connect_timeout' : 'handshake_failed', half.address, { detail });
+  });
+  const acceptors = await openAcceptors({
+    host,
+    port,
+    perTurn: ACCEPTED_PER_TURN,
+    accepted: (socket) => {
+      if (door.admit(socket)) server.emit('connection', socket);
+    },
+    // That must not end the process.
+    failed: (error) => log.error({ err: error }, 'listener failed'),
+  });
+  return { ...acceptors, replaceTls: (replacement) => server.setSecureContext(secureContext(replacement)) };
+}
+
+/** Everything that `setSecureContext` would otherwise reset. */
+function secureContext({ key, cert, ca }: BrokerTls): tls.SecureContextOptions {
+  return {
+    key,
+    cert,
+    ca,
+    minVersion: 'TLSv1.2',
+    // Nothing resumes: a resumed session has been let in past expiry, past revocation and even without a certificate.
+    secureOptions: constants.SSL_OP_NO_TICKET,
+  };
+}

@@ -1,0 +1,86 @@
+import { describe, expect, it } from 'vitest';
+import { PublishOrder } from './acknowledgement-order.ts';
+
+function start() {
+  const failures: unknown[] = [];
+  const done: string[] = [];
+  let stored = 0;
+  const order = new PublishOrder({
+    messageStored: () => {
+      stored += 1;
+    },
+    messageNotStored: (error) => failures.push(error),
+    advanced: () => {},
+  });
+  const waiting = (name: string) => {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    order.afterStored(
+      promise.then(() => undefined),
+      () => done.push(name),
+    );
+    return { resolve, reject };
+  };
+  const settle = () => new Promise((resolve) => setImmediate(resolve));
+  return { order, done, failures, waiting, settle, stored: () => stored };
+}
+
+describe('the order of acknowledgements', () => {
+  it('is the order of the messages, whatever order storage answers in', async () => {
+    const { done, waiting, settle, stored } = start();
+    const [a, b, c] = [waiting('a'), waiting('b'), waiting('c')];
+    c.resolve();
+    b.resolve();
+    await settle();
+    expect(done).toEqual([]);
+    expect(stored()).toBe(2);
+    a.resolve();
+    await settle();
+    expect(done).toEqual(['a', 'b', 'c']);
+  });
+
+  it('holds back a message that needs no storage until those before it are done', async () => {
+    const { order, done, waiting, settle } = start();
+    const a = waiting('a');
+    order.inTurn(() => done.push('b'));
+    expect(done).toEqual([]);
+    a.resolve();
+    await settle();
+    order.inTurn(() => done.push('c'));
+    expect(done).toEqual(['a', 'b', 'c']);
+  });
+
+  it('counts a message that only had to be waited for as none', async () => {
+    const { order, done, settle, stored } = start();
+    order.afterStored(Promise.resolve('known'), () => done.push('a'));
+    await settle();
+    expect([done, stored()]).toEqual([['a'], 0]);
+  });
+
+  it('ends with the first message that was not stored', async () => {
+    const { done, failures, waiting, settle } = start();
+    const [a, b, c] = [waiting('a'), waiting('b'), waiting('c')];
+    a.resolve();
+    b.reject(new Error('disk full'));
+    c.resolve();
+    await settle();
+    expect(done).toEqual(['a']);
+    expect(failures).toEqual([new Error('disk full')]);
+  });
+
+  it('tells when nothing waits, also after it was abandoned', async () => {
+    const { order, done, waiting } = start();
+    await order.emptied();
+    const a = waiting('a');
+    const emptied = order.emptied();
+    a.resolve();
+    await emptied;
+    expect(done).toEqual(['a']);
+    const b = waiting('b');
+    const abandoned = order.emptied();
+    order.abandon();
+    await abandoned;
+    b.resolve();
+    expect(order.length).toBe(0);
+    expect(done).toEqual(['a']);
+  });
+});

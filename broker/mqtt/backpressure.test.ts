@@ -1,0 +1,149 @@
+/** Storage that falls behind: who is not read meanwhile, what goes on, and that it ends by itself. */
+
+import mqttPacket, { type Packet } from 'mqtt-packet';
+import { pino } from 'pino';
+import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
+import { openTelemetry } from '../../telemetry/open.ts';
+import type { RawClient } from '../../test/fixtures/broker/raw-client.ts';
+import { device, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
+import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
+
+let bed: Testbed;
+const start = async (options?: TestbedOptions) => {
+  bed = await Testbed.start(options);
+};
+afterEach(() => bed?.close());
+
+const policies = {
+  'service/*': { connect: ['*'], publish: ['devices/+/commands/+/+'], subscribe: ['#'], receive: ['#'], retain: [] },
+};
+const telemetry = 'devices/dev-1/telemetry/temp';
+const stored = () => bed.accepted.map(({ payload }) => String(payload));
+
+function publish(client: RawClient, id: number, topic = telemetry, qos: 0 | 1 | 2 = 1): void {
+  const payload = String(id);
+  client.send(mqttPacket.generate({ cmd: 'publish', topic, payload, qos, messageId: id, dup: false, retain: false }));
+}
+
+async function next(client: RawClient, cmd: Packet['cmd']): Promise<Packet | undefined> {
+  for (;;) {
+    const packet = await client.next();
+    if (packet === undefined || packet.cmd === cmd) return packet;
+  }
+}
+
+/** A device that has sent telemetry, and storage that has fallen behind since. */
+async function held(qos: 1 | 2 = 1) {
+  const client = await bed.connectDevice('dev-1');
+  await client.subscribe('devices/dev-1/commands/+/+');
+  publish(client, 1, telemetry, qos);
+  await next(client, qos === 1 ? 'puback' : 'pubrec');
+  bed.pressure(true);
+  return client;
+}
+
+describe('while storage is behind', () => {
+  it('a device that sends telemetry is not read, and all it sent is taken in order when storage has caught up', async () => {
+    await start({ policies });
+    const client = await held();
+    const ids = [2, 3, 4, 5];
+    for (const id of ids) publish(client, id, id === 4 ? 'devices/dev-1/events/door' : telemetry);
+    const other = await bed.connectDevice('dev-2');
+    publish(other, 1, 'devices/dev-2/events/door');
+    await next(other, 'puback'); // who has sent none is read
+    expect([stored(), bed.broker.counters().sessions_not_read]).toEqual([['1'], 1]);
+    bed.pressure(false);
+    for (const id of ids) expect(await next(client, 'puback')).toMatchObject({ messageId: id });
+    expect([stored(), bed.broker.counters().sessions_not_read]).toEqual([['1', '2', '3', '5'], 0]);
+  });
+
+  it('the first telemetry of a device is the last that is read of it, whichever way it takes', async () => {
+    for (const qos of [1, 2] as const) {
+      await start({ policies });
+      bed.pressure(true);
+      const client = await bed.connectDevice('dev-1');
+      for (const id of [1, 2, 3]) publish(client, id, telemetry, qos);
+      while (bed.broker.counters().sessions_not_read === 0) await new Promise((resolve) => setImmediate(resolve));
+      await (await bed.connectDevice('dev-2')).settled();
+      expect(stored().length).toBeLessThanOrEqual(1);
+      bed.pressure(false);
+      for (const messageId of [1, 2, 3]) {
+        expect(await next(client, qos === 1 ? 'puback' : 'pubrec')).toMatchObject({ messageId });
+      }
+      expect(stored()).toEqual(['1', '2', '3']);
+      await bed.close();
+    }
+  });
+
+  it('commands reach it, and a revocation ends it', async () => {
+    await start({ policies });
+    const client = await held();
+    const operator = await bed.connectService('operator');
+    publish(operator, 7, 'devices/dev-1/commands/reboot/r-1');
+    expect(await next(client, 'publish')).toMatchObject({ topic: 'devices/dev-1/commands/reboot/r-1' });
+    bed.revokeInRegistry(device('dev-1'));
+    expect(await bed.broker.disconnect(device('dev-1'), 'revoked')).toMatchObject({ sessionsClosed: 1 });
+    await client.closed;
+    expect(bed.broker.counters().sessions_not_read).toBe(0);
+  });
+
+  it('its silence means nothing, and does again afterwards', async () => {
+    await start({ policies, limits: { keepalive: 30 } });
+    const client = await held();
+    for (const id of ['dev-2', 'dev-3']) await (await bed.connectDevice(id)).closed; // each after 45 ms of silence
+    expect(bed.broker.sessions().map(({ clientId }) => clientId)).toEqual(['dev-1']);
+    bed.pressure(false);
+    await client.closed;
+    expect(await bed.event('disconnected', ({ clientId }) => clientId === 'dev-1')).toMatchObject({
+      reason: 'keepalive_timeout',
+    });
+  });
+
+  it('it says so', async () => {
+    const lines: { msg: string; devices: number }[] = [];
+    await start({ policies, log: pino({ level: 'info' }, { write: (line) => lines.push(JSON.parse(line)) }) });
+    await held();
+    bed.pressure(true);
+    bed.pressure(false);
+    expect(lines.map(({ msg, devices }) => `${msg}: ${devices}`)).toEqual([
+      'devices that send telemetry are not read: 1',
+      'devices that send telemetry are read again: 1',
+    ]);
+  });
+});
+
+describe('a disk that is full', () => {
+  it('lets nothing be acknowledged, and everything once it has room; commands go on', async () => {
+    const MIB = 1_048_576;
+    let free = 300 * MIB;
+    const journal = await openTelemetry({
+      directory: temporaryDirectory(),
+      now: Date.now,
+      log: pino({ level: 'silent' }),
+      limits: { retryEvery: 5 },
+      diskFloor: 256 * MIB,
+      disk: { lookEvery: 5, roomOf: async () => ({ free, size: 100_000 * MIB }) },
+    });
+    onTestFinished(() => journal.close());
+    await start({ policies, telemetry: journal });
+    const client = await bed.connectDevice('dev-1');
+    await client.subscribe('devices/dev-1/commands/+/+');
+    publish(client, 1);
+    expect(await next(client, 'puback')).toMatchObject({ messageId: 1 });
+    free = 0;
+    while (!journal.counters().isDiskLow) await new Promise((resolve) => setImmediate(resolve));
+    for (let id = 2; id <= 50; id += 1) publish(client, id);
+    while (bed.broker.counters().sessions_not_read === 0) await new Promise((resolve) => setImmediate(resolve));
+    for (let id = 51; id <= 100; id += 1) publish(client, id);
+    const operator = await bed.connectService('operator');
+    publish(operator, 7, 'devices/dev-1/commands/reboot/r-1');
+    // Whatever came before the command is no PUBACK.
+    expect(await client.next()).toMatchObject({ cmd: 'publish', topic: 'devices/dev-1/commands/reboot/r-1' });
+    expect(journal.counters().stored).toBe(1);
+    free = 300 * MIB;
+    for (let id = 2; id <= 100; id += 1) expect(await next(client, 'puback')).toMatchObject({ messageId: id });
+    expect(journal.counters()).toMatchObject({ stored: 100, refused: 0, isUnderPressure: false });
+    const found = await journal.query({ device: 'dev-1' as never, limit: 1_000 });
+    expect(found.map(({ payload }) => Number(`${payload}`))).toEqual(Array.from({ length: 100 }, (_, at) => at + 1));
+  });
+});

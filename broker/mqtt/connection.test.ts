@@ -1,0 +1,336 @@
+/** A wire between a socket and an engine that the test plays. */
+
+import { EventEmitter } from 'node:events';
+import type { TLSSocket } from 'node:tls';
+import { describe, expect, it } from 'vitest';
+import { connect, packet } from '../../test/fixtures/broker/packet-corpus.ts';
+import { DEFAULT_LIMITS } from '../limits.ts';
+import { MqttWire, type WireOwner } from './connection.ts';
+import { PauseReason, type WireEngine, type WireLane } from './receive-loop.ts';
+
+/** A socket whose other end reads only when told to. */
+class ScriptedSocket extends EventEmitter {
+  writableLength = 0;
+  writes: Buffer[] = [];
+  destroyed = false;
+  #isPaused = false;
+
+  write(bytes: Buffer): boolean {
+    this.writes.push(bytes);
+    this.writableLength += bytes.length;
+    return false;
+  }
+
+  taken(): void {
+    this.writableLength = 0;
+    this.emit('drain');
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+  }
+
+  isPaused(): boolean {
+    return this.#isPaused;
+  }
+
+  cork(): void {}
+  uncork(): void {}
+  end(): void {}
+
+  destroySoon(): void {
+    this.destroy();
+  }
+
+  destroy(): void {
+    if (this.destroyed) return;
+    this.destroyed = true;
+    this.emit('close');
+  }
+}
+
+function start({ limits = {} }: { readonly limits?: Partial<typeof DEFAULT_LIMITS> } = {}) {
+  const socket = new ScriptedSocket();
+  const steps: string[] = [];
+  const told: string[] = [];
+  let pending = 0;
+  const owner: WireOwner = {
+    connectArrived: () => told.push('connect'),
+    violated: ({ clause }) => told.push(clause),
+    packetArrived: () => true,
+    overflowed: () => told.push('overflowed'),
+    failed: () => told.push('failed'),
+    socketClosed: () => told.push('socket closed'),
+    engineFailed: () => told.push('engine failed'),
+    engineFinished: () => told.push('engine finished'),
+  };
+  const wire = new MqttWire(socket as unknown as TLSSocket, { ...DEFAULT_LIMITS, ...limits }, owner);
+  const take = (step: Buffer) => {
+    steps.push(step.toString('hex'));
+    pending += 1;
+  };
+  const engine: WireEngine = { close: () => told.push('engine closed'), feed: take, pending: () => pending };
+  /** As aedes does it: asks when it is told, and again when it is done with all it has. */
+  const ask = () => {
+    const step = wire.read();
+    if (step !== null) take(step);
+  };
+  const done = () => {
+    pending = 0;
+    ask();
+  };
+  const open = (lane?: WireLane) => {
+    socket.emit('data', connect('client-1'));
+    wire.on('readable', ask);
+    wire.open(() => engine, lane);
+    done();
+    wire.ready();
+    steps.length = 0;
+  };
+  return { socket, wire, steps, told, done, open };
+}
+
+const publish = (n: number, qos: 0 | 1 | 2 = 1) =>
+  packet(0x30 | (qos << 1), Buffer.from([0, 1, 0x61]), ...(qos > 0 ? [Buffer.from([0, n])] : []));
+/** What was written in one turn leaves at its end. */
+const turn = () => new Promise<void>((resolve) => process.nextTick(resolve));
+const hex = (...bytes: Buffer[]) => Buffer.concat(bytes).toString('hex');
+const pingreq = Buffer.from([0xc0, 0]);
+const disconnect = Buffer.from([0xe0, 0]);
+
+describe('a wire', () => {
+  it('gives nothing but CONNECT before the engine is ready', () => {
+    const { socket, wire, steps, done } = start();
+    socket.emit('data', Buffer.concat([connect('client-1'), publish(1)]));
+    wire.on('readable', () => {
+      const step = wire.read();
+      if (step !== null) steps.push(step.toString('hex'));
+    });
+    wire.open(() => ({ close() {}, feed() {}, pending: () => 0 }));
+    expect(steps).toEqual([hex(connect('client-1'))]);
+    done();
+    expect(steps).toHaveLength(1);
+    wire.ready();
+    expect(steps.at(-1)).toBe(hex(publish(1)));
+  });
+
+  it('puts messages that may be worked on together into one step, and others into steps of their own', () => {
+    const { socket, steps, done, open } = start();
+    open();
+    socket.emit(
+      'data',
+      Buffer.concat([publish(1), publish(2, 0), pingreq, publish(3, 2), publish(4, 2), publish(5), disconnect]),
+    );
+    for (let n = 0; n < 8; n += 1) done();
+    expect(steps).toEqual([
+      hex(publish(1), publish(2, 0), pingreq),
+      hex(publish(3, 2)),
+      hex(publish(4, 2)),
+      hex(publish(5)),
+      hex(disconnect),
+    ]);
+  });
+
+  it('adds messages to those that are being worked on, up to the limit, but nothing else', () => {
+    const { socket, steps, open } = start({ limits: { inflight: 3 } });
+    open();
+    for (let n = 1; n <= 5; n += 1) socket.emit('data', publish(n));
+    expect(steps).toEqual([1, 2, 3].map((n) => hex(publish(n))));
+    const other = start();
+    other.open();
+    other.socket.emit('data', publish(1));
+    other.socket.emit('data', publish(2, 2));
+    other.socket.emit('data', publish(3));
+    expect(other.steps).toEqual([hex(publish(1))]);
+    other.done();
+    expect(other.steps).toEqual([hex(publish(1)), hex(publish(2, 2))]);
+  });
+
+  it('does not read from a client that does not read', async () => {
+    const { socket, wire, open } = start();
+    open();
+    wire.write(Buffer.alloc(100_000));
+    await turn();
+    socket.emit('data', pingreq);
+    expect(socket.isPaused()).toBe(true);
+    socket.taken();
+    expect(socket.isPaused()).toBe(false);
+  });
+
+  it('does not read ahead of an engine that is busy', () => {
+    const { socket, done, open } = start();
+    open();
+    const large = packet(0x34, Buffer.from([0, 1, 0x61, 0, 1]), Buffer.alloc(50_000));
+    socket.emit('data', large);
+    socket.emit('data', large);
+    expect(socket.isPaused()).toBe(false);
+    socket.emit('data', large);
+    expect(socket.isPaused()).toBe(true);
+    done();
+    expect(socket.isPaused()).toBe(false);
+  });
+
+  it('sends what is written in one turn as one piece', async () => {
+    const { socket, wire, open } = start();
+    open();
+    for (const byte of [1, 2, 3]) wire.write(Buffer.from([byte]));
+    wire.write('four');
+    expect(socket.writes).toEqual([]);
+    await turn();
+    expect(socket.writes).toEqual([Buffer.concat([Buffer.from([1, 2, 3]), Buffer.from('four')])]);
+  });
+
+  it('knows for how long nothing was taken', async () => {
+    const { socket, wire, open } = start();
+    open();
+    expect(wire.stalledFor(1_000)).toBe(0);
+    wire.write(Buffer.alloc(10));
+    await turn();
+    expect(wire.stalledFor(2_000)).toBe(1_000);
+    expect(wire.stalledFor(5_000)).toBe(4_000);
+    socket.writableLength = 5; // some of it was
+    expect(wire.stalledFor(6_000)).toBe(0);
+    socket.taken();
+    expect(wire.stalledFor(9_000)).toBe(0);
+  });
+
+  it('is not stalled at first sight', async () => {
+    const { wire, open } = start();
+    open();
+    wire.write(Buffer.alloc(10));
+    await turn();
+    expect(wire.stalledFor(1_000_000)).toBe(0);
+    expect(wire.stalledFor(1_000_005)).toBe(5);
+  });
+
+  it('lets the engine finish what arrived before the connection was lost', () => {
+    const { socket, told, done, open } = start();
+    open();
+    socket.emit('data', Buffer.concat([publish(1), publish(2, 2)]));
+    socket.destroy();
+    expect(told).toEqual(['connect', 'socket closed']);
+    done();
+    expect(told).not.toContain('engine closed');
+    done();
+    expect(told).toContain('engine closed');
+  });
+
+  it('that is cut gives the engine nothing more and sends nothing more', async () => {
+    const { socket, wire, steps, told, done, open } = start();
+    open();
+    socket.emit('data', Buffer.concat([publish(1), publish(2, 2)]));
+    wire.write(Buffer.from('late'));
+    wire.cut();
+    await turn();
+    done();
+    expect(steps).toEqual([hex(publish(1))]);
+    expect(socket.writes).toEqual([]);
+    expect(socket.destroyed).toBe(true);
+    expect(told.filter((text) => text === 'engine closed')).toHaveLength(1);
+  });
+
+  it('waits until the engine has finished with CONNECT before it closes it', () => {
+    const { socket, wire, told } = start();
+    socket.emit('data', connect('client-1'));
+    wire.on('readable', () => wire.read());
+    wire.open(() => ({ close: () => told.push('engine closed'), feed() {}, pending: () => 1 }));
+    wire.cut();
+    expect(told).not.toContain('engine closed');
+    wire.ready();
+    expect(told).toContain('engine closed');
+  });
+
+  it('tells of too much that waits to be read', async () => {
+    const { wire, told, open } = start({ limits: { outgoing: 1_000, packet: 1_000 } });
+    open();
+    wire.write(Buffer.alloc(3_001));
+    await turn();
+    expect(told).toContain('overflowed');
+  });
+
+  describe('with a lane', () => {
+    /** A lane that takes `room` messages of QoS 1, until the test makes room again. */
+    function withLane(room: number) {
+      const { socket, wire, steps, told, done, open } = start();
+      const taken: number[] = [];
+      let left = room;
+      open({
+        take({ qos, packetId }) {
+          if (qos !== 1) return false;
+          taken.push(packetId);
+          left -= 1;
+          return true;
+        },
+        isFull: () => left <= 0,
+        isEmpty: () => left === room,
+      });
+      const free = async () => {
+        left = room;
+        wire.roomAgain();
+        await turn();
+      };
+      return { socket, wire, steps, told, done, taken, free };
+    }
+
+    it('gives the engine what the lane leaves, and nothing to the lane while that waits', async () => {
+      const { socket, steps, taken, free, done } = withLane(10);
+      const subscribe = packet(0x82, Buffer.from([0, 9, 0, 1, 0x61, 0]));
+      socket.emit('data', Buffer.concat([publish(1), subscribe, publish(2)]));
+      socket.emit('data', publish(3));
+      expect([taken, steps]).toEqual([[1], []]); // in its place: behind the first message
+      await free();
+      expect([taken, steps]).toEqual([[1], [hex(subscribe)]]);
+      done();
+      expect(steps).toEqual([hex(subscribe), hex(publish(2))]);
+      socket.emit('data', publish(4)); // the engine works on messages only: the lane may overtake them
+      expect(taken).toEqual([1]); // but not one that is still waiting
+      done();
+      done();
+      socket.emit('data', publish(5));
+      expect(taken).toEqual([1, 5]);
+    });
+
+    it('reads no further than the lane has room, and goes on when it has', async () => {
+      const { socket, steps, taken, free, done } = withLane(2);
+      socket.emit('data', Buffer.concat([publish(1), publish(2), publish(3), pingreq, publish(4), publish(5)]));
+      expect([taken, socket.isPaused()]).toEqual([[1, 2], true]);
+      await free();
+      expect([taken, steps, socket.isPaused()]).toEqual([[1, 2, 3], [hex(pingreq, publish(4), publish(5))], false]);
+      done();
+      socket.emit('data', publish(6));
+      expect(taken).toEqual([1, 2, 3, 6]);
+    });
+
+    it('deals with all that came before the end, however long it has to wait', async () => {
+      const { socket, told, taken, free } = withLane(1);
+      socket.emit('data', Buffer.concat([publish(1), publish(2)]));
+      socket.destroy();
+      expect(told).not.toContain('engine closed');
+      await free();
+      expect([taken, told.includes('engine closed')]).toEqual([[1, 2], true]);
+    });
+
+    it('keeps the order of what both write, in one piece per turn', async () => {
+      const { socket, wire } = withLane(1);
+      wire.acknowledge(0x0102);
+      wire.acknowledge(3);
+      wire.write(Buffer.from('4003', 'hex'));
+      wire.acknowledge(0xffff);
+      await turn();
+      expect(socket.writes.map((bytes) => bytes.toString('hex'))).toEqual(['40020102400200034003' + '4002ffff']);
+    });
+
+    it('does not read for as long as there is a reason not to', () => {
+      const { socket, wire, taken } = withLane(9);
+      wire.pauseReading(PauseReason.storage);
+      wire.pauseReading(PauseReason.rate);
+      socket.emit('data', publish(1)); // it was on its way
+      wire.resumeReading(PauseReason.rate);
+      expect([taken, wire.isResting]).toEqual([[], true]);
+    });
+  });
+});

@@ -1,0 +1,124 @@
+/** QoS 2 from clients that come back in the middle of it: each message once, and none taken for another. */
+
+import type { Packet } from 'mqtt-packet';
+import { afterEach, describe, expect, it } from 'vitest';
+import type { TelemetryMessage } from '../../telemetry/telemetry.ts';
+import type { RawClient } from '../../test/fixtures/broker/raw-client.ts';
+import { device, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
+
+let bed: Testbed;
+afterEach(() => bed?.close());
+
+const telemetry = 'devices/dev-1/telemetry/temp';
+
+const publish = (payload: string, messageId: number, more: { dup?: boolean; topic?: string } = {}): Packet => {
+  return { cmd: 'publish', topic: telemetry, payload, qos: 2, messageId, retain: false, dup: false, ...more };
+};
+
+/** A broker whose storage answers when the test says so, and what waits for it. */
+async function startHeld(options: TestbedOptions = {}) {
+  const waiting: { readonly message: TelemetryMessage; readonly store: () => void }[] = [];
+  let arrived = () => {};
+  const accept = (message: TelemetryMessage) =>
+    new Promise<void>((store) => {
+      waiting.push({ message, store });
+      arrived();
+    });
+  bed = await Testbed.start({ accept, ...options });
+  return {
+    waiting,
+    /** Resolves when so many have come. */
+    count: async (wanted: number) => {
+      while (waiting.length < wanted) {
+        await new Promise<void>((resolve) => {
+          arrived = resolve;
+        });
+      }
+    },
+  };
+}
+
+async function released(client: RawClient, messageId: number): Promise<void> {
+  client.send({ cmd: 'pubrel', messageId });
+  expect(await client.next()).toMatchObject({ cmd: 'pubcomp', messageId });
+}
+
+describe('a message of QoS 2', () => {
+  it('that comes again by a new connection, while storage has it, is one message', async () => {
+    const { waiting, count } = await startHeld();
+    const listener = await bed.connectService('listener');
+    await listener.subscribe({ topic: 'devices/+/telemetry/+', qos: 1 });
+    const credentials = bed.enroll(device('dev-1'));
+    const first = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    first.send(publish('a', 4));
+    await count(1);
+    const second = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    second.send(publish('a', 4, { dup: true }));
+    await count(2);
+    const [{ message: sent }, { message: again }] = waiting as [(typeof waiting)[0], (typeof waiting)[0]];
+    expect(sent.key).toMatch(/^\/.+/);
+    expect(again.key).toBe(sent.key);
+    for (const { store } of waiting) store();
+    expect(await second.next()).toMatchObject({ cmd: 'pubrec', messageId: 4 });
+    await released(second, 4);
+    second.send(publish('b', 4));
+    await count(3);
+    expect(waiting[2]?.message.key).not.toBe(sent.key);
+    waiting[2]?.store();
+    expect(await second.next()).toMatchObject({ cmd: 'pubrec', messageId: 4 });
+    const heard = (await listener.settled()).map((packet) => packet.cmd === 'publish' && String(packet.payload));
+    expect(heard).toEqual(['a', 'b']);
+  });
+
+  it.each([['clean', true] as const, ['kept', false] as const])(
+    'of a %s session that is over is not taken for one of the clean session after it',
+    async (_, clean) => {
+      const { waiting, count } = await startHeld();
+      const credentials = bed.enroll(device('dev-1'));
+      const first = await bed.session(credentials, { clientId: 'dev-1', clean });
+      first.send(publish('old', 4));
+      await count(1);
+      const second = await bed.session(credentials, { clientId: 'dev-1', clean: true });
+      await first.closed;
+      waiting[0]?.store();
+      await second.settled();
+      await bed.sessions.memory.durable();
+      second.send(publish('new', 4));
+      await count(2);
+      waiting[1]?.store();
+      expect(await second.next()).toMatchObject({ cmd: 'pubrec', messageId: 4 });
+      expect(bed.accepted.map(({ payload }) => String(payload))).toEqual(['old', 'new']);
+    },
+  );
+
+  it('beyond the limit ends a client that releases none, over all of its connections', async () => {
+    bed = await Testbed.start({ limits: { inflight: 3 } });
+    const credentials = bed.enroll(device('dev-1'));
+    const topic = 'devices/dev-1/events/door';
+    const ids = [1, 2, 3];
+    for (let connection = 1; connection <= 3; connection += 1) {
+      const client = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+      for (const id of ids) client.send(publish('x', id, { topic, dup: connection > 1 }));
+      const answers = await client.settled();
+      expect(answers.map(({ cmd, messageId }) => [cmd, messageId])).toEqual(ids.map((id) => ['pubrec', id]));
+      client.send(publish('x', 100 + connection, { topic }));
+      await client.closed;
+    }
+    expect(bed.broker.counters()['disconnected.limit_exceeded']).toBe(3);
+    const client = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    await released(client, 2);
+    client.send(publish('x', 200, { topic }));
+    expect(await client.next()).toMatchObject({ cmd: 'pubrec', messageId: 200 });
+  });
+
+  it('can be released, though nobody has sent it', async () => {
+    bed = await Testbed.start();
+    const client = await bed.connectDevice('dev-1', { clean: false });
+    for (const id of [1, 65_535]) await released(client, id);
+    client.send(publish('x', 65_535));
+    expect(await client.next()).toMatchObject({ cmd: 'pubrec', messageId: 65_535 });
+    await released(client, 65_535);
+    await released(client, 65_535);
+    expect(bed.accepted).toHaveLength(1);
+  });
+});

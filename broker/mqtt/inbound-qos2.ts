@@ -1,0 +1,90 @@
+/**
+ * QoS 2 messages between their first PUBLISH and their PUBREL, by packet identifier, so that each counts once [MQTT-4.3.3-2],
+ * and over the end of the server too. What goes into the journal is announced before, with a key under which the journal takes
+ * it once: two files can't be committed together, and whichever is behind when the server ends is brought up by the client.
+ * Stores no message.
+ */
+
+import { randomUUID } from 'node:crypto';
+import { OWN_KEY_PREFIX } from '../../storage/journal/own-keys.ts';
+import type { ClientKey, StoredPacket } from '../session-store/packets.ts';
+import type { SessionMemory } from '../session-store/session-memory.ts';
+
+/** A client as aedes hands it over. */
+export interface ArrivalClient extends ClientKey {
+  /** Its connection has ended. */
+  readonly closed?: boolean;
+}
+
+interface Arriving {
+  readonly cmd?: string | undefined;
+  readonly topic?: string;
+  readonly messageId?: number | undefined;
+}
+
+export interface Announcement {
+  /** For the journal; undefined where no identifier outlives the connection. */
+  readonly key: string | undefined;
+  /** It came before, and nobody knows how far. */
+  readonly isRepeated: boolean;
+}
+
+const DONE = Buffer.alloc(0);
+
+export class Arrivals {
+  readonly #memory: SessionMemory;
+
+  constructor(memory: SessionMemory) {
+    this.#memory = memory;
+  }
+
+  /** Whether a client may send one more that it has not released: beyond `most` of them only those that are known. */
+  hasRoom(client: ClientKey, { messageId }: Arriving, most: number): boolean {
+    return this.#memory.incomingCount(client.id) < most || this.#memory.incoming(client, messageId) !== undefined;
+  }
+
+  /** Resolves, once it is on disk, with whether this message has arrived, journal and all. */
+  async hasArrived(client: ClientKey, packet: Arriving): Promise<boolean> {
+    const mark = this.#memory.incoming(client, packet.messageId);
+    if (mark === undefined || isAnnounced(mark)) return false;
+    await this.#memory.durable();
+    return true;
+  }
+
+  /** Before it goes into the journal; resolves when that is on disk. Not for what {@link hasArrived}. */
+  async announce(client: ClientKey, { topic = '', messageId }: Arriving): Promise<Announcement> {
+    if (client.clean === true) return { key: undefined, isRepeated: false };
+    const mark = this.#memory.incoming(client, messageId);
+    if (mark !== undefined && isAnnounced(mark)) {
+      await this.#memory.durable();
+      return { key: String(mark.payload), isRepeated: true };
+    }
+    const key = OWN_KEY_PREFIX + randomUUID();
+    await this.#memory.incomingStorePacket(client, { topic, payload: Buffer.from(key), qos: 2, messageId });
+    return { key, isRepeated: false };
+  }
+
+  /** It is in the journal, if it belongs there. Resolves when a client that sends it again finds it known. */
+  arrived(client: ArrivalClient, { topic = '', messageId }: Arriving): Promise<void> {
+    // The session that it was sent in is over: in the next one its identifier is that of another message.
+    if (client.clean === true && client.closed === true) return Promise.resolve();
+    const mark = this.#memory.incoming(client, messageId);
+    const own = { id: client.id, clean: client.clean === true };
+    const stored = this.#memory.incomingStorePacket(own, { topic, payload: DONE, qos: 2, messageId });
+    if (mark === undefined) return stored;
+    // Sent again after a crash it would be announced still, and not be taken by the journal.
+    stored.catch(() => {});
+    return Promise.resolve();
+  }
+
+  /** For aedes: rejects where a PUBLISH is new to it. What was only announced can be released all the same. */
+  async find(client: ClientKey, packet: Arriving): Promise<StoredPacket> {
+    const mark = this.#memory.incoming(client, packet.messageId);
+    if (mark === undefined || (isAnnounced(mark) && packet.cmd !== 'pubrel')) throw new Error('no such packet');
+    return mark;
+  }
+}
+
+function isAnnounced({ payload }: StoredPacket): boolean {
+  return payload.length > 0;
+}

@@ -1,0 +1,51 @@
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { Silence } from './keep-alive.ts';
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+function start(most: number) {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+  let heardAt = performance.now();
+  let times = 0;
+  const tooLong = () => {
+    times += 1;
+  };
+  const silence = new Silence({ most, heardAt: () => heardAt, tooLong });
+  const hear = () => {
+    heardAt = performance.now();
+  };
+  return { silence, hear, times: () => times };
+}
+
+describe('silence', () => {
+  it('is too long when nothing was heard for so long, and is told once', () => {
+    const { times } = start(1_500);
+    vi.advanceTimersByTime(1_490);
+    expect(times()).toBe(0);
+    vi.advanceTimersByTime(20);
+    expect(times()).toBe(1);
+    vi.advanceTimersByTime(10_000);
+    expect(times()).toBe(1);
+  });
+
+  it('counts from what was heard last', () => {
+    const { hear, times } = start(1_500);
+    for (let second = 0; second < 10; second += 1) {
+      vi.advanceTimersByTime(1_000);
+      hear();
+    }
+    vi.advanceTimersByTime(1_490);
+    expect(times()).toBe(0);
+    vi.advanceTimersByTime(20);
+    expect(times()).toBe(1);
+  });
+
+  it('is not looked for any more once it is stopped', () => {
+    const { silence, times } = start(1_500);
+    silence.stop();
+    vi.advanceTimersByTime(10_000);
+    expect([times(), vi.getTimerCount()]).toEqual([0, 0]);
+  });
+});

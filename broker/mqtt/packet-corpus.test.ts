@@ -1,0 +1,107 @@
+/** The corpus against a real broker over mutual TLS, one connection each: of inputs that differ only in a number, some. */
+
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Credentials } from '../../test/fixtures/broker/certificates.ts';
+import { buildCorpus, type CorpusCase } from '../../test/fixtures/broker/packet-corpus.ts';
+import { device, service, Testbed } from '../../test/fixtures/broker/test-broker.ts';
+import { DEFAULT_LIMITS } from '../limits.ts';
+
+const AT_ONCE = 8;
+const EVERYTHING = ['#'];
+
+let bed: Testbed;
+
+beforeAll(async () => {
+  const policy = { connect: ['*'], publish: EVERYTHING, subscribe: EVERYTHING, receive: [], retain: EVERYTHING };
+  bed = await Testbed.start({
+    policies: { 'service/corpus': policy, 'group/default': policy },
+    limits: { takeoversPerMinute: 0, handshakes: 0, handshakesPerAddress: 0, retained: 10_000, messagesPerSecond: 0 },
+  });
+});
+afterAll(() => bed.close());
+
+/** Inputs whose names differ only in numbers are a family; a dozen of each, evenly spread. */
+function sample(corpus: readonly CorpusCase[]): readonly CorpusCase[] {
+  const families = Map.groupBy(corpus, ({ name }) => name.replace(/\b[0-9a-f]{2}\b|\d+/g, 'N'));
+  return [...families.values()].flatMap((family) => {
+    const stride = Math.max(1, Math.floor(family.length / 12));
+    return family.filter((_, index) => index % stride === 0);
+  });
+}
+
+/** What the broker did with one input. */
+async function verdictOf(
+  { after, bytes }: CorpusCase,
+  clientId: string,
+  credentials: Credentials,
+): Promise<string | number> {
+  const client = await bed.open(credentials);
+  if (after === 'connack' && (await client.connect({ clientId })) !== 0) throw new Error('expected CONNACK 0');
+  client.send(bytes);
+  if (after === 'handshake' && bytes.length > 1) {
+    const first = await client.next();
+    if (first === undefined) return 'close';
+    if (first.cmd === 'connack' && first.returnCode !== 0) {
+      await client.closed;
+      return first.returnCode as number;
+    }
+  }
+  client.send({ cmd: 'pingreq' });
+  for (;;) {
+    const packet = await client.next();
+    if (packet === undefined) return 'close';
+    if (packet.cmd === 'pingresp') break;
+  }
+  client.destroy();
+  await client.closed;
+  return 'taken';
+}
+
+/** Several clients, each with its share of the corpus. Returns how many inputs there were, and those with another verdict. */
+async function tryAll(
+  start: (number: number) => { clientId: string; credentials: Credentials; corpus: readonly CorpusCase[] },
+): Promise<{ readonly count: number; readonly wrong: readonly string[] }> {
+  const wrong: string[] = [];
+  let count = 0;
+  const worker = async (number: number) => {
+    const { clientId, credentials, corpus } = start(number);
+    for (let index = number; index < corpus.length; index += AT_ONCE) {
+      const input = corpus[index] as CorpusCase;
+      const verdict = await verdictOf(input, clientId, credentials);
+      if (verdict !== input.verdict) wrong.push(`${input.name}: expected ${input.verdict}, found ${verdict}`);
+      count += 1;
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, (_, number) => worker(number)));
+  return { count, wrong };
+}
+
+describe('the broker', () => {
+  it('takes and refuses what the standard says, and lives', async () => {
+    const credentials = bed.enroll(service('corpus'));
+    const bystander = await bed.connectDevice('bystander');
+    const { count, wrong } = await tryAll((number) => {
+      const clientId = `corpus-${number}`;
+      return { clientId, credentials, corpus: sample(buildCorpus({ limits: DEFAULT_LIMITS, clientId })) };
+    });
+    expect(wrong).toEqual([]);
+    expect(count).toBeGreaterThan(400);
+    expect(bed.broker.counters().messages_by_lane).toBe(0);
+    expect(await bystander.settled()).toEqual([]);
+    expect(bed.broker.sessions().map(({ identity }) => identity)).toContainEqual(device('bystander'));
+  }, 120_000);
+
+  it('does the same with every PUBLISH of a device that sends telemetry', async () => {
+    const { count, wrong } = await tryAll((number) => {
+      const clientId = `sender-${number}`;
+      const topic = `devices/${clientId}/telemetry/corpus`;
+      const corpus = buildCorpus({ limits: DEFAULT_LIMITS, clientId, topic });
+      const publishes = corpus.filter(({ name }) => name.startsWith('PUBLISH'));
+      return { clientId, credentials: bed.enroll(device(clientId)), corpus: publishes };
+    });
+    expect(wrong).toEqual([]);
+    expect(count).toBeGreaterThan(90);
+    // QoS 0, QoS 1, the same with DUP, without a payload, of the largest size.
+    expect(bed.broker.counters().messages_by_lane).toBe(5);
+  }, 120_000);
+});

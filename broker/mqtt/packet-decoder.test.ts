@@ -1,0 +1,209 @@
+/** The packet gate alone: verdicts, memory, and that it does not matter how a stream is cut. */
+
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  buildCorpus,
+  type CorpusCase,
+  connect,
+  packet,
+  remainingLength,
+} from '../../test/fixtures/broker/packet-corpus.ts';
+import { DEFAULT_LIMITS } from '../limits.ts';
+import { type Frame, PacketGate, PacketType } from './packet-decoder.ts';
+import type { ConnectFields } from './packet-validation.ts';
+import { VIOLATIONS, type Violation } from './violations.ts';
+
+const limits = DEFAULT_LIMITS;
+const corpus = buildCorpus({ limits, clientId: 'client-1' });
+
+interface Seen {
+  readonly packets: string[];
+  readonly connects: ConnectFields[];
+  violation: Violation | undefined;
+}
+
+/** Pushes chunks and keeps copies of everything that comes out. */
+function run(chunks: readonly Buffer[], gate = new PacketGate(limits), isTired = () => false): Seen {
+  const seen: Seen = { packets: [], connects: [], violation: undefined };
+  const keep = (frame: Frame) => seen.packets.push(frame.bytes.toString('hex', frame.start, frame.end));
+  const receiver = {
+    mayTake: () => !isTired(),
+    connectPacket(frame: Frame, fields: ConnectFields) {
+      keep(frame);
+      seen.connects.push(fields);
+    },
+    packet: keep,
+  };
+  for (const chunk of chunks) seen.violation ??= gate.push(chunk, receiver);
+  while (gate.hasRest && seen.violation === undefined) seen.violation ??= gate.resume(receiver);
+  return seen;
+}
+
+const streamOf = ({ after, bytes }: CorpusCase): Buffer =>
+  after === 'handshake' ? bytes : Buffer.concat([connect('client-1'), bytes]);
+
+function verdictOf({ packets, violation }: Seen): string | number {
+  if (violation !== undefined) return violation.connack ?? 'close';
+  return packets.some((text) => text.startsWith('e0')) ? 'close' : 'taken';
+}
+
+function cut(bytes: Buffer, places: readonly number[]): Buffer[] {
+  const sorted = [...new Set(places.map((place) => place % (bytes.length + 1)))].sort((a, b) => a - b);
+  const chunks: Buffer[] = [];
+  let from = 0;
+  for (const place of [...sorted, bytes.length]) {
+    chunks.push(bytes.subarray(from, place));
+    from = place;
+  }
+  return chunks;
+}
+
+describe('the packet gate', () => {
+  it(`gives the verdict of the standard for each of ${corpus.length} inputs`, () => {
+    expect(corpus.length).toBeGreaterThan(752);
+    const wrong = corpus.filter((input) => verdictOf(run([streamOf(input)])) !== input.verdict);
+    expect(wrong.map(({ name, verdict }) => `${name}: ${verdict}`)).toEqual([]);
+  });
+
+  it('gives the same verdicts byte by byte', () => {
+    const wrong = corpus.filter((input) => {
+      const bytes = streamOf(input);
+      if (bytes.length > 1_000) return false;
+      return verdictOf(run([...bytes].map((byte) => Buffer.from([byte])))) !== input.verdict;
+    });
+    expect(wrong.map(({ name }) => name)).toEqual([]);
+  });
+
+  it('hands over the same packets wherever the stream is cut', () => {
+    const valid = corpus.filter(
+      ({ verdict, after, bytes }) => verdict === 'taken' && after === 'connack' && bytes.length < 5_000,
+    );
+    fc.assert(
+      fc.property(
+        fc.array(fc.constantFrom(...valid), { minLength: 1, maxLength: 8 }),
+        fc.array(fc.nat(20_000), { maxLength: 12 }),
+        (inputs, places) => {
+          const bytes = Buffer.concat([connect('client-1'), ...inputs.map((input) => input.bytes)]);
+          const seen = run(cut(bytes, places));
+          expect(seen.violation).toBeUndefined();
+          expect(seen.packets).toEqual(
+            [connect('client-1'), ...inputs.map((input) => input.bytes)].map((one) => one.toString('hex')),
+          );
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+
+  it('hands over the same, and finds the same fault, when its receiver wants to rest now and then', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.constantFrom(...corpus.filter(({ bytes }) => bytes.length < 5_000)), { maxLength: 6 }),
+        fc.array(fc.nat(20_000), { maxLength: 6 }),
+        fc.array(fc.boolean(), { minLength: 1, maxLength: 40 }),
+        (inputs, places, rests) => {
+          const bytes = Buffer.concat([connect('client-1'), ...inputs.map((input) => input.bytes)]);
+          const tired = [...rests];
+          const resting = run(cut(bytes, places), new PacketGate(limits), () => tired.pop() ?? false);
+          expect(resting).toEqual(run([bytes]));
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+
+  it('gives one verdict for damaged bytes, wherever they are cut, and never throws', () => {
+    const damage = fc.record({ at: fc.nat(5_000), to: fc.nat(255) });
+    fc.assert(
+      fc.property(
+        fc.array(fc.constantFrom(...corpus.filter(({ bytes }) => bytes.length < 5_000)), {
+          minLength: 1,
+          maxLength: 4,
+        }),
+        fc.array(damage, { maxLength: 4 }),
+        fc.array(fc.nat(20_000), { maxLength: 6 }),
+        (inputs, damages, places) => {
+          const bytes = Buffer.concat([connect('client-1'), ...inputs.map((input) => input.bytes)]);
+          for (const { at, to } of damages) bytes[at % bytes.length] = to;
+          const together = run([Buffer.from(bytes)]);
+          const apart = run(cut(bytes, places));
+          expect(apart.violation).toBe(together.violation);
+          expect(apart.packets).toEqual(together.packets);
+        },
+      ),
+      { numRuns: 500 },
+    );
+  });
+
+  it('takes no bytes at all without harm', () => {
+    fc.assert(
+      fc.property(fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 5 }), (chunks) => {
+        run(chunks.map((chunk) => Buffer.from(chunk)));
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it('says no by the declared length, before the bytes come', () => {
+    const gate = new PacketGate(limits);
+    run([connect('client-1')], gate);
+    const head = Buffer.concat([Buffer.from([0x30]), remainingLength(268_435_455)]);
+    expect(run([head], gate).violation).toBe(VIOLATIONS.packetTooLarge);
+    expect(gate.heldBytes).toBe(0);
+  });
+
+  it('keeps no more than has arrived', () => {
+    const gate = new PacketGate(limits);
+    run([connect('client-1'), packet(0x30, Buffer.alloc(200_000)).subarray(0, 1_000)], gate);
+    expect(gate.heldBytes).toBe(1_000);
+  });
+
+  it('does not look at a first packet that is not CONNECT', () => {
+    const gate = new PacketGate(limits);
+    expect(run([Buffer.from([0x30])], gate).violation).toBe(VIOLATIONS.firstNotConnect);
+    expect(run([connect('client-1')], gate)).toMatchObject({ packets: [], violation: VIOLATIONS.firstNotConnect });
+  });
+
+  it('hands over nothing after DISCONNECT', () => {
+    const seen = run([connect('client-1'), Buffer.from([0xe0, 0x00, 0xff, 0xff]), Buffer.from([0x30])]);
+    expect(seen).toMatchObject({ packets: [expect.any(String), 'e000'], violation: undefined });
+  });
+
+  it('reads what CONNECT says', () => {
+    const field = (value: string) => Buffer.concat([Buffer.from([0, value.length]), Buffer.from(value)]);
+    const bytes = connect('client-1', { flags: 0x2e, keepalive: 1_000, payload: [field('a/b'), field('gone')] });
+    expect(run([bytes]).connects).toEqual([
+      {
+        clientId: 'client-1',
+        clean: true,
+        keepalive: 1_000,
+        will: { topic: 'a/b', qos: 1, retain: true, payloadBytes: 4 },
+      },
+    ]);
+  });
+
+  it('points at topic, identifier and payload of a PUBLISH', () => {
+    const gate = new PacketGate(limits);
+    const found: unknown[] = [];
+    const receiver = {
+      mayTake: () => true,
+      connectPacket() {},
+      packet({ bytes, type, qos, retain, topicStart, topicEnd, packetId, payload, end }: Frame) {
+        const topic = bytes.toString('utf8', topicStart, topicEnd);
+        found.push({ type, qos, retain, topic, packetId, payload: bytes.toString('utf8', payload, end) });
+      },
+    };
+    const publish = packet(
+      0x33,
+      Buffer.from([0, 3]),
+      Buffer.from('a/b'),
+      Buffer.from([0x12, 0x34]),
+      Buffer.from('hello'),
+    );
+    gate.push(Buffer.concat([connect('client-1'), publish]), receiver);
+    expect(found).toEqual([
+      { type: PacketType.publish, qos: 1, retain: true, topic: 'a/b', packetId: 0x1234, payload: 'hello' },
+    ]);
+  });
+});

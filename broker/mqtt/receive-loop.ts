@@ -1,0 +1,288 @@
+/**
+ * What one client sends, on its way from the packet gate to aedes: in steps that keep their order, or round aedes by the lane
+ * when nothing stands before it. Decides when the client is not read. Sends nothing, and ends no connection.
+ */
+
+import type { TLSSocket } from 'node:tls';
+import { type Frame, type GateLimits, PacketGate, type PacketReceiver, PacketType } from './packet-decoder.ts';
+import type { ConnectFields } from './packet-validation.ts';
+import { isJoinable, StepQueue } from './step-queue.ts';
+import type { Violation } from './violations.ts';
+
+export interface InboundLimits extends GateLimits {
+  /** Packets of one client that aedes works on at a time. */
+  readonly inflight: number;
+}
+
+/** The part of aedes' client that a wire drives. */
+export interface WireEngine {
+  close(): void;
+  /** Takes a step without being asked; only for packets that may overtake nothing and wait for nothing. */
+  feed(step: Buffer): void;
+  /** Packets that it works on. */
+  pending(): number;
+}
+
+/** A way round the engine for packets that nothing stands before. */
+export interface WireLane {
+  /** False: the engine has to have it. */
+  take(frame: Frame): boolean;
+  /** So many of the client's messages are on their way that no other one may follow, on either way. */
+  isFull(): boolean;
+  /** None of them is. */
+  isEmpty(): boolean;
+}
+
+/** Why a client isn't read; it is read again when no reason is left. */
+export const PauseReason = { rate: 1, storage: 2, shutdown: 4 } as const;
+export type PauseReason = (typeof PauseReason)[keyof typeof PauseReason];
+
+/** Who hears of what arrives; called synchronously. */
+export interface InboundOwner {
+  /** The client's CONNECT is complete; nothing else is handed to aedes before `open()`. */
+  connectArrived(connect: ConnectFields): void;
+  violated(violation: Violation): void;
+  /** A packet passed the gate. False: it is dropped, since the owner has ended the connection. */
+  packetArrived(frame: Frame): boolean;
+  /** Something was thrown while its bytes were worked on. */
+  failed(error: unknown): void;
+}
+
+/** Above this many bytes in either direction the socket is not read. */
+const READ_AHEAD = 64 * 1024;
+
+export class Inbound implements PacketReceiver {
+  readonly #socket: TLSSocket;
+  readonly #gate: PacketGate;
+  readonly #steps: StepQueue;
+  readonly #inflight: number;
+  #owner: InboundOwner;
+  #engine: WireEngine | undefined;
+  #lane: WireLane | undefined;
+  #onReadable: (() => void) | undefined;
+  /** aedes has asked for data and found none, so it has to be told about the next. */
+  #engineWaits = true;
+  /** The last step that it took is one that others of its kind may join. */
+  #isJoinable = false;
+  #isOpen = false;
+  #isHeld = false;
+  #pauseReasons = 0;
+  #holdsPublishes = false;
+  #restedUntil = 0;
+  #isGoingOn = false;
+  #hasEnded = false;
+  #isStopped = false;
+  #sawDisconnect = false;
+
+  constructor(socket: TLSSocket, limits: InboundLimits, owner: InboundOwner) {
+    this.#socket = socket;
+    this.#gate = new PacketGate(limits);
+    this.#steps = new StepQueue(limits.inflight);
+    this.#inflight = limits.inflight;
+    this.#owner = owner;
+  }
+
+  get sawDisconnect(): boolean {
+    return this.#sawDisconnect;
+  }
+
+  /** The client sends no more; what it sent before still counts. */
+  get hasEnded(): boolean {
+    return this.#hasEnded;
+  }
+
+  /** It is we who do not read: its silence means nothing. */
+  get isResting(): boolean {
+    return this.#socket.isPaused();
+  }
+
+  /** When it was read again, by the monotonic clock; 0 when it always was. */
+  get restedUntil(): number {
+    return this.#restedUntil;
+  }
+
+  /** From now on somebody else decides. */
+  handTo(owner: InboundOwner): void {
+    this.#owner = owner;
+  }
+
+  /** aedes gets the CONNECT packet, and the rest after `ready()`, but for what the lane takes. */
+  open(engine: WireEngine, lane: WireLane | undefined): void {
+    this.#engine = engine;
+    this.#lane = lane;
+    this.#isOpen = true;
+    this.#wakeEngine();
+  }
+
+  /** aedes has finished with CONNECT; what arrived meanwhile goes in. */
+  ready(): void {
+    this.#isHeld = false;
+    if (this.#isStopped || (this.#hasEnded && this.#steps.isEmpty)) this.closeEngine();
+    else this.#wakeEngine();
+  }
+
+  /** Whom to tell that there is a next step for `next()`, after one call of it found none. */
+  whenReadable(listener: (() => void) | undefined): void {
+    this.#onReadable = listener;
+  }
+
+  /** The next step: packets that may run side by side. Null when there is none. */
+  next(): Buffer | null {
+    const step = this.#mayRead ? this.#steps.shift() : undefined;
+    if (step === undefined) {
+      this.#engineWaits = true;
+      if (this.#isReadToItsEnd) this.closeEngine();
+      return null;
+    }
+    this.#isJoinable = isJoinable(step);
+    if ((step[0] as number) >> 4 === PacketType.connect) this.#isHeld = true;
+    this.readOrRest();
+    return step;
+  }
+
+  /** Stops reading from the client, which its TCP notices in time. */
+  pause(why: PauseReason): void {
+    this.#pauseReasons |= why;
+    this.#socket.pause();
+  }
+
+  resume(why: PauseReason): void {
+    this.#pauseReasons &= ~why;
+    this.roomAgain();
+    this.readOrRest();
+  }
+
+  /** Leaves the client's next PUBLISH unread, and so what follows it; the rest before it goes on. */
+  holdPublishes(isHeld: boolean): void {
+    this.#holdsPublishes = isHeld;
+    if (isHeld) return;
+    this.roomAgain();
+    this.readOrRest();
+  }
+
+  /** For the lane: it may not be full any more, or be empty. */
+  roomAgain(): void {
+    if (this.#isGoingOn || (!this.#gate.hasRest && this.#steps.isEmpty)) return;
+    this.#isGoingOn = true;
+    process.nextTick(goOn, this);
+  }
+
+  /** Throws what those throw who work on the bytes. */
+  received(chunk: Buffer): void {
+    if (this.#isStopped) return;
+    this.#handedOver(this.#gate.push(chunk, this));
+  }
+
+  /** Reads on if nothing speaks against it, and otherwise not. */
+  readOrRest(): void {
+    const behind = this.#gate.hasRest || this.#steps.bytes > READ_AHEAD || this.#socket.writableLength > READ_AHEAD;
+    const rest = behind || this.#pauseReasons !== 0;
+    if (rest === this.#socket.isPaused()) return;
+    if (rest) this.#socket.pause();
+    else {
+      this.#restedUntil = performance.now();
+      this.#socket.resume();
+    }
+  }
+
+  /** The client's end is noted; `closeWhenRead()` follows. */
+  end(): void {
+    this.#hasEnded = true;
+  }
+
+  /** What arrived before the end still counts: aedes closes when it has read it all. */
+  closeWhenRead(): void {
+    if (this.#isStopped || this.#isReadToItsEnd) this.closeEngine();
+  }
+
+  /** Nothing more is taken from the client; aedes may still ask for what waits, until `clear()`. */
+  stop(): void {
+    this.#isStopped = true;
+  }
+
+  /** Forgets what waits for aedes. */
+  clear(): void {
+    this.#steps.clear();
+  }
+
+  closeEngine(): void {
+    if (this.#isHeld) return; // aedes forgets to check whether a client closed while it connected; `ready()` follows
+    const engine = this.#engine;
+    this.#engine = undefined;
+    engine?.close();
+  }
+
+  // What the gate asks, and hands over.
+
+  mayTake(first: number): boolean {
+    if ((this.#pauseReasons & PauseReason.storage) !== 0 || this.#lane?.isFull() === true) return false;
+    return !this.#holdsPublishes || first >> 4 !== PacketType.publish;
+  }
+
+  connectPacket(frame: Frame, connect: ConnectFields): void {
+    this.#steps.add(frame);
+    this.#owner.connectArrived(connect);
+  }
+
+  packet(frame: Frame): void {
+    if (this.#isStopped || !this.#owner.packetArrived(frame)) return;
+    if (frame.type === PacketType.disconnect) this.#sawDisconnect = true;
+    if (frame.type === PacketType.publish && this.#isLaneFree && this.#lane?.take(frame)) return;
+    this.#steps.add(frame);
+  }
+
+  /** For the turn that `roomAgain()` asked for. */
+  goOn(): void {
+    this.#isGoingOn = false;
+    if (this.#isStopped) return;
+    try {
+      this.#handedOver(this.#gate.resume(this));
+      if (this.#isReadToItsEnd) this.closeEngine();
+    } catch (error) {
+      this.#owner.failed(error); // no input ends the process
+    }
+  }
+
+  #handedOver(violation: Violation | undefined): void {
+    this.#steps.seal();
+    if (violation !== undefined) this.#owner.violated(violation);
+    if (this.#isStopped) return;
+    this.#wakeEngine();
+    this.readOrRest();
+  }
+
+  /** The client is gone, and all that it had sent is dealt with. */
+  get #isReadToItsEnd(): boolean {
+    return this.#hasEnded && this.#engineWaits && this.#steps.isEmpty && !this.#gate.hasRest;
+  }
+
+  /** What must keep its place waits until the lane has done with what came before it. */
+  get #mayRead(): boolean {
+    return this.#isOpen && !this.#isHeld && (this.#steps.startsJoinable || this.#lane?.isEmpty() !== false);
+  }
+
+  /** Nothing waits for aedes, and what it is working on may be overtaken: messages find their order again in `PublishOrder`. */
+  get #isLaneFree(): boolean {
+    return this.#isOpen && !this.#isHeld && this.#steps.hasNone && (this.#engineWaits || this.#isJoinable);
+  }
+
+  #wakeEngine(): void {
+    if (!this.#isOpen || this.#isHeld || this.#steps.isEmpty) return;
+    if (this.#engineWaits) {
+      this.#engineWaits = false;
+      this.#onReadable?.();
+      return;
+    }
+    // Messages that wait for storage must not hold up those behind them: they are stored together.
+    const engine = this.#engine;
+    while (engine !== undefined && this.#isJoinable && engine.pending() < this.#inflight) {
+      const step = this.#steps.shiftJoinable();
+      if (step === undefined) break;
+      engine.feed(step);
+    }
+  }
+}
+
+function goOn(inbound: Inbound): void {
+  inbound.goOn();
+}

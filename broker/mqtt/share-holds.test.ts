@@ -1,0 +1,72 @@
+/** Devices over their share of the journal, against a real broker: what of theirs waits, and when it goes on. */
+
+import { join } from 'node:path';
+import { afterEach, expect, it } from 'vitest';
+import type { TelemetryMessage } from '../../telemetry/telemetry.ts';
+import { pubacks } from '../../test/fixtures/broker/received.ts';
+import { DEFAULT, device, Testbed } from '../../test/fixtures/broker/test-broker.ts';
+import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
+import type { TelemetryIntake } from '../routing/aedes-hooks.ts';
+
+let bed: Testbed;
+afterEach(() => bed.close());
+
+const topic = 'devices/dev-1/telemetry/state';
+
+function intake(isHeld: () => boolean, stored: TelemetryMessage[]): TelemetryIntake {
+  return {
+    accept: async (message) => {
+      stored.push(message);
+      return 'stored';
+    },
+    submit(message, waiting) {
+      stored.push(message);
+      waiting.stored();
+    },
+    onPressure: () => () => {},
+    shares: { isHeld, listen: () => () => {} },
+  };
+}
+
+it('a telemetry will of a device over its share is not stored', async () => {
+  const stored: TelemetryMessage[] = [];
+  bed = await Testbed.start({ telemetry: intake(() => true, stored) });
+  const listener = await bed.connectService('listener');
+  await listener.subscribe({ topic: 'devices/+/telemetry/+', qos: 1 });
+  const client = await bed.connectDevice('dev-1', { will: { topic, payload: 'gone', qos: 1 } });
+  client.destroy();
+  await bed.event('disconnected', ({ clientId }) => clientId === 'dev-1');
+  expect(await listener.settled()).toEqual([]);
+  expect(stored).toEqual([]);
+});
+
+it('nor is one that was left by an earlier run of the server', async () => {
+  const stored: TelemetryMessage[] = [];
+  const sessionFile = join(temporaryDirectory(), 'sessions.db');
+  bed = await Testbed.start({ sessionFile });
+  const about = { owner: 'device/dev-1', subject: { identity: device('dev-1'), group: DEFAULT, labels: {} } };
+  const will = { topic, payload: Buffer.from('gone'), qos: 1, retain: false } as const;
+  await bed.sessions.memory.putWill({ id: 'dev-1' }, will, JSON.stringify(about));
+  await bed.close();
+  bed = await Testbed.start({ sessionFile, telemetry: intake(() => true, stored) });
+  const listener = await bed.connectService('listener');
+  await listener.subscribe({ topic: 'devices/+/telemetry/+', qos: 1 });
+  await bed.connectDevice('dev-1');
+  expect(await listener.settled()).toEqual([]);
+  expect(bed.sessions.memory.leftWills()).toEqual([]);
+  expect(stored).toEqual([]);
+});
+
+it('a device goes on by itself when its share allows it again and nobody says so', async () => {
+  let isHeld = true;
+  const stored: TelemetryMessage[] = [];
+  bed = await Testbed.start({ telemetry: intake(() => isHeld, stored), limits: { sweepInterval: 10 } });
+  const client = await bed.connectDevice('dev-1');
+  client.send({ cmd: 'publish', topic, payload: 'x', qos: 1, messageId: 7, dup: false, retain: false });
+  const other = await bed.connectService('other');
+  await other.settled();
+  expect(stored).toEqual([]);
+  isHeld = false; // it was moved to another group
+  expect(pubacks([(await client.next()) as never])).toEqual([7]);
+  expect(stored).toHaveLength(1);
+});

@@ -1,0 +1,219 @@
+/**
+ * The short way of telemetry: a device's message to a telemetry topic of its own, QoS 0 or 1 and not retained, goes from the
+ * packet gate through the access rules into the journal and is acknowledged, without the engine. The engine sees it only
+ * when somebody has subscribed to it. Whatever is out of the ordinary is left to the engine, which knows every case.
+ */
+
+import { isMessageKey, keylessLength } from '../../protocol/topics.ts';
+import type { Accepted, TelemetryMessage, Waiting } from '../../telemetry/telemetry.ts';
+import type { Rights } from '../access/acl.ts';
+import type { Counters } from '../counters.ts';
+import type { StreamAdmission } from '../routing/aedes-hooks.ts';
+import type { PassedOn } from '../routing/delivered-keys.ts';
+import type { Session } from '../sessions/session.ts';
+import { Place } from './acknowledgement-order.ts';
+import type { Backpressure } from './backpressure.ts';
+import type { Frame } from './packet-decoder.ts';
+import type { WireLane } from './receive-loop.ts';
+
+/** Who has subscribed, live or stored. */
+export interface Audience {
+  /** Changes whenever an answer of `wants` may. */
+  readonly generation: number;
+  wants(topic: string): boolean;
+  /** Whether a stored subscription does: then the engine queues the message before it is acknowledged. */
+  keeps(topic: string): boolean;
+}
+
+export interface TelemetryLaneOptions {
+  /** Messages of one client that are on their way at once. */
+  readonly inflight: number;
+  readonly now: () => number;
+  readonly counters: Counters;
+  readonly backpressure: Pick<Backpressure, 'noted'>;
+  readonly telemetry: {
+    submit(message: TelemetryMessage, waiting: Waiting): void;
+    readonly streams?: StreamAdmission;
+  };
+  readonly audience: Audience;
+  readonly passedOn: PassedOn;
+  /** Hands a stored message to those who want it; `done` when all of them have it. */
+  readonly forward: (topic: string, message: TelemetryMessage, done: () => void) => void;
+}
+
+/** What is known about one topic of a session, keys left out: a message has its own, and a topic is used again. */
+interface Route {
+  readonly topic: string;
+  /** Undefined: not a telemetry topic of this device. */
+  readonly stream: string | undefined;
+  /** Who answered, and what: a changed policy gives a session other rights. */
+  rights: Rights | undefined;
+  isAllowed: boolean;
+  /** The device has this stream. */
+  isAdmitted: boolean;
+  generation: number;
+  isWanted: boolean;
+  isKept: boolean;
+}
+
+/** A device has a few streams; one with more is slower, not wrong. */
+const REMEMBERED_TOPICS = 32;
+
+const SLASH = 0x2f;
+
+/** One session's. */
+export class TelemetryLane implements WireLane {
+  readonly #session: Session;
+  readonly #options: TelemetryLaneOptions;
+  /** Of the topic that was used last. */
+  #route: Route | undefined;
+  #routes: Map<string, Route> | undefined;
+  /** Messages that are being handed to those who want them. */
+  #forwarding = 0;
+
+  constructor(session: Session, options: TelemetryLaneOptions) {
+    this.#session = session;
+    this.#options = options;
+  }
+
+  isFull(): boolean {
+    return this.#session.order.length + this.#forwarding >= this.#options.inflight;
+  }
+
+  isEmpty(): boolean {
+    return this.#session.order.length === 0 && this.#forwarding === 0;
+  }
+
+  take(frame: Frame): boolean {
+    if (frame.qos > 1 || frame.retain) return false;
+    const session = this.#session;
+    const { identity, group } = session.facts.subject;
+    // Topics of telemetry are ASCII; what else comes reads as something that isn't one.
+    const topic = frame.bytes.toString('latin1', frame.topicStart, frame.topicEnd);
+    const route = this.#routeOf(topic);
+    if (route.stream === undefined || identity.kind !== 'device') return false;
+    const key = topic.length === route.topic.length ? undefined : topic.slice(route.topic.length + 1);
+    if (key !== undefined && !isMessageKey(key)) return false;
+    const { counters, audience, now, telemetry } = this.#options;
+    if (route.rights !== session.rights) {
+      route.rights = session.rights;
+      route.isAllowed = session.rights.mayPublish(route.topic).allowed;
+    }
+    if (!route.isAllowed) return false;
+    if (!route.isAdmitted) {
+      if (telemetry.streams?.admit(identity.id, route.stream) === false) return false; // the engine refuses it
+      route.isAdmitted = true;
+    }
+    if (route.generation !== audience.generation) {
+      route.generation = audience.generation;
+      route.isWanted = audience.wants(route.topic);
+      route.isKept = audience.keeps(route.topic);
+    }
+    if (route.isKept && frame.qos > 0) return false;
+    const unkeyed: TelemetryMessage = {
+      device: identity.id,
+      stream: route.stream,
+      receivedAt: now(),
+      qos: frame.qos as 0 | 1,
+      group,
+      payload: frame.bytes.subarray(frame.payload, frame.end),
+    };
+    const message = key === undefined ? unkeyed : { ...unkeyed, key };
+    counters.messagesReceived += 1;
+    counters.messagesByLane += 1;
+    const place = route.isWanted
+      ? new WantedPlace(session, frame.packetId, (outcome) => this.#forward(route.topic, message, outcome))
+      : new StoredPlace(session, frame.packetId);
+    session.order.add(place);
+    telemetry.submit(message, place);
+    this.#options.backpressure.noted(session);
+    return true;
+  }
+
+  #routeOf(topic: string): Route {
+    const last = this.#route;
+    if (last !== undefined && (last.topic === topic || isKeyOn(last.topic, topic))) return last;
+    const keyless = topic.slice(0, keylessLength(topic));
+    const route = this.#routes?.get(keyless) ?? this.#newRoute(keyless);
+    this.#route = route;
+    return route;
+  }
+
+  #newRoute(topic: string): Route {
+    const stream = this.#session.ownTelemetry(topic)?.stream;
+    const route = {
+      topic,
+      stream,
+      rights: undefined,
+      isAllowed: false,
+      isAdmitted: false,
+      generation: -1,
+      isWanted: false,
+      isKept: false,
+    };
+    if (this.#route !== undefined) {
+      // From the second topic on.
+      this.#routes ??= new Map([[this.#route.topic, this.#route]]);
+      if (this.#routes.size >= REMEMBERED_TOPICS) this.#routes.clear();
+      this.#routes.set(topic, route);
+    }
+    return route;
+  }
+
+  #forward(topic: string, message: TelemetryMessage, outcome: Accepted): void {
+    const { passedOn } = this.#options;
+    if (message.key !== undefined) {
+      const name = passedOn.nameOf(message.device, message.key);
+      if (outcome === 'repeated' && passedOn.has(name)) return;
+      passedOn.add(name);
+    }
+    this.#forwarding += 1;
+    this.#options.forward(topic, message, () => {
+      this.#forwarding -= 1;
+      this.#session.wire.roomAgain();
+    });
+  }
+}
+
+/** Whether a topic is another one, a telemetry topic of its own, with a key behind it. */
+function isKeyOn(keyless: string, topic: string): boolean {
+  return (
+    topic.charCodeAt(keyless.length) === SLASH && topic.startsWith(keyless) && keylessLength(topic) === keyless.length
+  );
+}
+
+class StoredPlace extends Place {
+  readonly #session: Session;
+  readonly #packetId: number;
+
+  constructor(session: Session, packetId: number) {
+    super(session.order);
+    this.#session = session;
+    this.#packetId = packetId;
+  }
+
+  proceed(): void {
+    // QoS 0 has no packet identifier, and nobody who waits for an answer.
+    if (this.#packetId > 0) this.#session.wire.acknowledge(this.#packetId);
+  }
+}
+
+class WantedPlace extends StoredPlace {
+  readonly #forward: (outcome: Accepted) => void;
+  #outcome: Accepted = 'stored';
+
+  constructor(session: Session, packetId: number, forward: (outcome: Accepted) => void) {
+    super(session, packetId);
+    this.#forward = forward;
+  }
+
+  override repeated(): void {
+    this.#outcome = 'repeated';
+    super.repeated();
+  }
+
+  override proceed(): void {
+    super.proceed();
+    this.#forward(this.#outcome);
+  }
+}

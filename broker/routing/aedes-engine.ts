@@ -1,0 +1,180 @@
+/**
+ * aedes, made to measure: no queue that one reader could fill for all, no timers that we do not need, and nothing of
+ * what it tells about its clients. The only file that knows aedes' inner names, so its version is pinned.
+ */
+
+import { Aedes, type Client } from 'aedes';
+import mqemitter from 'mqemitter';
+import type { Logger } from 'pino';
+import type { BrokerLimits } from '../limits.ts';
+import type { MqttWire } from '../mqtt/connection.ts';
+import type { WireEngine } from '../mqtt/receive-loop.ts';
+import type { Audience } from '../mqtt/telemetry-fast-path.ts';
+import type { StoredPacket } from '../session-store/packets.ts';
+import type { Session } from '../sessions/session.ts';
+import { createHooks, type HookOptions } from './aedes-hooks.ts';
+import { type EngineParser, readFromGate } from './aedes-parser.ts';
+import type { KeyedPacket, PassedOn } from './delivered-keys.ts';
+import { Subscriptions } from './subscriptions.ts';
+
+/** What aedes' client has and its types do not tell. */
+export interface EngineClient extends Client {
+  /** Sends a queued message under its next packet identifier; calls back when it was written, or refused. */
+  deliverQoS(packet: StoredPacket, done: () => void): void;
+  will: unknown;
+  _will: unknown;
+  subscriptions: Record<string, unknown>;
+  duplicates: Record<string, number>;
+  _parser: EngineParser;
+  _parsingBatch: number;
+}
+
+export interface EngineOptions extends HookOptions {
+  readonly limits: BrokerLimits;
+  readonly log: Logger;
+  /** aedes has finished with CONNECT. */
+  readonly ready: (session: Session) => void;
+}
+
+export interface EngineMessage {
+  readonly topic: string;
+  readonly payload: Buffer;
+  readonly qos: 0 | 1;
+  /** Kept as the retained message of its topic; an empty one removes it. */
+  readonly retain?: true;
+}
+
+export interface ForwardedMessage {
+  readonly topic: string;
+  readonly payload: Uint8Array;
+  readonly qos: 0 | 1 | 2;
+}
+
+export interface Engine {
+  /** Who has subscribed. */
+  readonly subscriptions: Audience;
+  /** Hands a connection over; aedes reads its CONNECT at once. */
+  handle(wire: MqttWire): EngineClient;
+  /** What the wire needs of it. */
+  drive(client: EngineClient): WireEngine;
+  /** Resolves when it was handed to everyone who is here. */
+  publish(message: EngineMessage): Promise<void>;
+  /** The same for a client's message that went round the engine; `done` is called once. */
+  forward(message: ForwardedMessage, done: () => void): void;
+  close(): Promise<void>;
+}
+
+/** aedes looks for wills of dead brokers at four times this; the store has none, but the timer cannot be switched off. */
+const HEARTBEAT = 3_600_000;
+
+export async function createEngine(options: EngineOptions): Promise<Engine> {
+  const { limits, log, store, sessionOf, ready } = options;
+  const emitter = mqemitter({ concurrency: 0, matchEmptyLevels: true });
+  const subscriptions = new Subscriptions(store);
+  subscriptions.watch(emitter);
+  const aedes = await Aedes.createBroker({
+    mq: emitter,
+    persistence: store,
+    concurrency: 0, // slots would be shared by all readers, and used up by the slow ones
+    heartbeatInterval: HEARTBEAT,
+    connectTimeout: limits.connectTimeout,
+    drainTimeout: 0, // a wire takes everything; who does not read is disconnected
+    maxTopicLevels: limits.topicLevels,
+    maxInflightInbound: limits.inflight,
+    queueLimit: limits.inflight,
+    ...createHooks(options),
+  });
+  muteStatus(aedes);
+  passOnOnce(aedes, options.passedOn);
+  const duplicates = withoutDedupe(aedes);
+  const ofClient = (client: { readonly conn: unknown }) => sessionOf(client.conn as MqttWire);
+
+  aedes.on('clientReady', (client) => {
+    const session = ofClient(client);
+    if (session !== undefined) ready(session);
+  });
+  aedes.on('unsubscribe', (filters, client) => {
+    const session = ofClient(client);
+    for (const filter of filters) session?.filters.delete(filter);
+  });
+
+  // Without a listener an error of its store would end the process.
+  (aedes as unknown as NodeJS.EventEmitter).on('error', (error: unknown) => log.error({ err: error }, 'engine failed'));
+
+  return {
+    handle(wire) {
+      const client = aedes.handle(wire as never) as EngineClient;
+      client.duplicates = duplicates;
+      readFromGate(client._parser);
+      return client;
+    },
+    drive: (client) => new Drive(client),
+    publish: ({ topic, payload, qos, retain = false }) =>
+      new Promise((resolve) => {
+        aedes.publish({ cmd: 'publish', topic, payload, qos, retain, dup: false }, (error) => {
+          if (error) log.error({ err: error, topic }, 'event could not be published');
+          resolve();
+        });
+      }),
+    subscriptions,
+    forward: ({ topic, payload, qos }, done) => {
+      const packet = { cmd: 'publish' as const, topic, payload: payload as Buffer, qos, retain: false, dup: false };
+      aedes.publish(packet, (error) => {
+        if (error) log.error({ err: error, topic }, 'message could not be forwarded');
+        done();
+      });
+    },
+    close: () => new Promise((resolve) => aedes.close(resolve)),
+  };
+}
+
+class Drive implements WireEngine {
+  readonly #client: EngineClient;
+
+  constructor(client: EngineClient) {
+    this.#client = client;
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+
+  feed(step: Buffer): void {
+    this.#client._parser.parse(step);
+  }
+
+  pending(): number {
+    return this.#client._parsingBatch;
+  }
+}
+
+/** aedes tells other brokers about each client under $SYS; there is no other, and nobody may read it. */
+function muteStatus(aedes: Aedes): void {
+  const publish = aedes.publish.bind(aedes) as (...values: unknown[]) => void;
+  aedes.publish = ((packet: { readonly topic: string }, ...rest: unknown[]) => {
+    if (!packet.topic.startsWith('$SYS/')) return publish(packet, ...rest);
+    const done = rest.find((value) => typeof value === 'function') as (() => void) | undefined;
+    done?.();
+  }) as typeof aedes.publish;
+}
+
+/** aedes acknowledges and publishes in one go; a message that was passed on before needs only the first. */
+function passOnOnce(aedes: Aedes, passedOn: PassedOn): void {
+  const publish = aedes.publish.bind(aedes) as (...values: unknown[]) => void;
+  aedes.publish = ((packet: KeyedPacket, ...rest: unknown[]) => {
+    if (packet.isRepeated !== true) {
+      if (packet.keyedAs !== undefined) passedOn.add(packet.keyedAs);
+      return publish(packet, ...rest);
+    }
+    const done = rest.find((value) => typeof value === 'function') as (() => void) | undefined;
+    done?.();
+  }) as typeof aedes.publish;
+}
+
+/**
+ * aedes takes a message for a duplicate when a later one was delivered first. All deliveries of one message to one client
+ * happen in one turn, so comparing with the last one is enough; that is done where deliveries are authorized.
+ */
+function withoutDedupe(aedes: Aedes): Record<string, number> {
+  return Object.defineProperty(Object.create(null), aedes.id, { get: () => 0, set: () => {} });
+}

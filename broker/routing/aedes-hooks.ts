@@ -1,0 +1,286 @@
+/** The only file that speaks aedes' callbacks: each hook asks the session and tells aedes yes or no. */
+
+import type { AedesOptions, Client } from 'aedes';
+import { formatIdentity, type Identity } from '../../protocol/identity.ts';
+import type { Accepted, TelemetryMessage, Waiting } from '../../telemetry/telemetry.ts';
+import type { Decision, Denial, Subject, Verb } from '../access/acl.ts';
+import type { Counters } from '../counters.ts';
+import type { ShareExceeded } from '../events.ts';
+import type { BrokerLimits } from '../limits.ts';
+import type { Stored } from '../mqtt/acknowledgement-order.ts';
+import type { Backpressure } from '../mqtt/backpressure.ts';
+import type { MqttWire } from '../mqtt/connection.ts';
+import type { ShareHolds, StorageHolds } from '../mqtt/share-holds.ts';
+import type { StoredPacket } from '../session-store/packets.ts';
+import type { Replay } from '../sessions/replay.ts';
+import type { OwnTelemetry, Session } from '../sessions/session.ts';
+import type { EngineClient } from './aedes-engine.ts';
+import type { SessionStore } from './aedes-persistence.ts';
+import type { KeyedPacket, PassedOn } from './delivered-keys.ts';
+import type { Qos } from './granted-filters.ts';
+
+/** What the broker needs of telemetry. */
+export interface TelemetryIntake {
+  /** Resolves when the message is stored. The device hears PUBACK only after that. */
+  accept(message: TelemetryMessage): Promise<Accepted>;
+  /** The same, told by a call. */
+  submit(message: TelemetryMessage, waiting: Waiting): void;
+  /** Tells when storage falls behind, true, and when it has caught up. */
+  onPressure(listener: (isBehind: boolean) => void): () => void;
+  /** Who stored more than its share today. */
+  readonly shares?: StorageHolds;
+  /** How many streams a device may have. */
+  readonly streams?: StreamAdmission;
+}
+
+/** What the broker asks about a stream that a device names. */
+export interface StreamAdmission {
+  /** Whether a device may send to it, and has it from then on. */
+  admit(device: string, stream: string): boolean;
+  readonly most: number;
+}
+
+export interface HookOptions {
+  readonly limits: BrokerLimits;
+  readonly now: () => number;
+  readonly counters: Counters;
+  readonly store: SessionStore;
+  readonly telemetry: TelemetryIntake;
+  readonly passedOn: PassedOn;
+  readonly backpressure: Pick<Backpressure, 'noted'>;
+  readonly shareHolds: Pick<ShareHolds, 'mayStore'>;
+  readonly replay: Pick<Replay, 'holdsBack' | 'isSending'>;
+  sessionOf(wire: MqttWire): Session | undefined;
+  denied(session: Session, verb: Verb, topic: string, why: Denial): void;
+  shareExceeded(identity: Identity, share: ShareExceeded): void;
+}
+
+type Hooks = Required<
+  Pick<AedesOptions, 'preConnect' | 'authenticate' | 'authorizePublish' | 'authorizeSubscribe' | 'authorizeForward'>
+>;
+
+/** QoS 2 is acknowledged twice: PUBREC and PUBCOMP. */
+const ACKS_PER_MESSAGE = 2;
+
+const HIGHEST_QOS = 2;
+
+const REFUSED = new Error('refused');
+
+/** A client publishes nothing on its own: without a session there is no right. */
+export function createHooks(options: HookOptions): Hooks {
+  const { limits, counters, store, backpressure, replay } = options;
+  const sessionOf = (client: Client | null) =>
+    client === null ? undefined : options.sessionOf(client.conn as unknown as MqttWire);
+
+  /** The identity was bound before aedes saw a byte; here aedes' own reading of CONNECT has to agree. */
+  const preConnect: Hooks['preConnect'] = (client, packet, callback) => {
+    const session = sessionOf(client);
+    if (session === undefined || packet.clientId !== session.facts.clientId) return callback(REFUSED, false);
+    const asked = (packet.keepalive ?? 0) * 1000;
+    session.expectEvery(asked === 0 ? limits.keepalive : Math.min(asked, limits.keepalive));
+    packet.keepalive = 0; // aedes would wind up a timer with every packet
+    callback(null, true);
+  };
+
+  const authenticate: Hooks['authenticate'] = (_client, _username, _password, callback) => callback(null, true);
+
+  const authorizePublish: Hooks['authorizePublish'] = (client, packet, callback) => {
+    const session = sessionOf(client);
+    if (session === undefined || client === null) return callback(REFUSED);
+    const isWill = (client as EngineClient).will === packet;
+    // A will fires when its session has ended; anything else of an ended session is not processed any more.
+    if (
+      session.isEnded &&
+      !isWill &&
+      session.reason !== 'connection_lost' &&
+      session.reason !== 'client_disconnected'
+    ) {
+      return;
+    }
+    const own = session.ownTelemetry(packet.topic);
+    if (own?.key !== undefined) packet.topic = own.topic; // the key has done its service when the message is stored
+    const { topic } = packet;
+    const decision = mayWrite(session, topic, packet.retain === true);
+    if (!decision.allowed) {
+      counters.publishDenied += 1;
+      options.denied(session, packet.retain ? 'retain' : 'publish', topic, decision.reason);
+      if (isWill) return callback(REFUSED);
+      return session.end('acl_denied');
+    }
+    if (own !== undefined && !admitsStream(session.facts.subject.identity, own)) {
+      return isWill ? callback(REFUSED) : session.end('limit_exceeded');
+    }
+    counters.messagesReceived += 1;
+    const isTwice = packet.qos === 2 && !isWill;
+    if (isTwice && !store.arrivals.hasRoom(client, packet, limits.inflight)) return session.end('limit_exceeded');
+    if (packet.retain) {
+      (packet as { clientId?: string }).clientId = session.facts.clientId;
+      const owner = ownerOf(session.facts.subject.identity);
+      if (!store.mayRetain(packet as StoredPacket, owner)) {
+        return isWill ? callback(REFUSED) : session.end('limit_exceeded');
+      }
+    }
+    // aedes acknowledges QoS 1 before it queues or retains; of QoS 2 the store does both in `incomingStorePacket`.
+    const name = nameOf(session.facts.subject.identity, own);
+    const wasPassedOn = name !== undefined && options.passedOn.has(name);
+    const isStored = own !== undefined;
+    const isKeptFirst = packet.qos === 1 && !isWill && !wasPassedOn;
+    const kept = isKeptFirst ? store.keep(packet as StoredPacket, { isStored }) : undefined;
+    if (own === undefined) {
+      if (isWill) return callback(null);
+      if (isTwice) return session.order.afterStored(store.arrivals.hasArrived(client, packet).then(known), callback);
+      return kept === undefined
+        ? session.order.inTurn(callback)
+        : session.order.afterStored(kept.then(known), callback);
+    }
+    const { identity, group } = session.facts.subject;
+    // A will is no PUBLISH that could wait: a device over its share has none that is stored.
+    if (isWill && !options.shareHolds.mayStore(identity, group)) return callback(REFUSED);
+    backpressure.noted(session);
+    const message = telemetryMessage(session.facts.subject, own, packet, options.now());
+    const keyed = packet as KeyedPacket;
+    keyed.isInJournal = true;
+    if (name !== undefined) keyed.keyedAs = name;
+    const outcome = (accepted: Accepted): Stored => {
+      keyed.isRepeated = accepted === 'repeated' && wasPassedOn;
+      return accepted === 'repeated' ? 'known' : undefined;
+    };
+    if (isTwice) {
+      session.order.afterStored(storeOnce(client, packet, message, outcome), callback);
+    } else if (isWill) {
+      accept(message).then((accepted) => {
+        outcome(accepted);
+        callback(null);
+      }, callback);
+    } else {
+      const stored = accept(message);
+      session.order.afterStored(
+        kept === undefined ? stored.then(outcome) : Promise.all([stored, kept]).then(([accepted]) => outcome(accepted)),
+        callback,
+      );
+    }
+  };
+
+  function admitsStream(identity: Identity, { stream }: OwnTelemetry): boolean {
+    const { streams } = options.telemetry;
+    if (streams === undefined || identity.kind !== 'device' || streams.admit(identity.id, stream)) return true;
+    options.shareExceeded(identity, { kept: 'streams', bound: 'own', stream, limit: streams.most });
+    return false;
+  }
+
+  function nameOf(identity: Identity, own: OwnTelemetry | undefined): string | undefined {
+    return identity.kind !== 'device' || own?.key === undefined
+      ? undefined
+      : options.passedOn.nameOf(identity.id, own.key);
+  }
+
+  function mayWrite(session: Session, topic: string, retain: boolean): Decision {
+    const decision = session.rights.mayPublish(topic);
+    return decision.allowed && retain ? session.rights.mayRetain(topic) : decision;
+  }
+
+  function accept(message: TelemetryMessage): Promise<Accepted> {
+    try {
+      return options.telemetry.accept(message);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** A QoS 2 message that is sent again before its PUBREL is the same message [MQTT-4.3.3-2]. */
+  async function storeOnce(
+    client: Client,
+    packet: { messageId?: number },
+    message: TelemetryMessage,
+    outcome: (accepted: Accepted) => Stored,
+  ): Promise<Stored> {
+    const { arrivals } = store;
+    if (await arrivals.hasArrived(client, packet)) return 'known';
+    if (message.key !== undefined) return outcome(await accept(message));
+    const { key, isRepeated } = await arrivals.announce(client, packet);
+    const accepted = await accept(key === undefined ? message : { ...message, key });
+    if (isRepeated) {
+      // The connection before it may have brought it here too, and be about to pass it on.
+      await new Promise((resolve) => setImmediate(resolve));
+      if (await arrivals.hasArrived(client, packet)) return 'known';
+    }
+    return outcome(accepted);
+  }
+
+  const authorizeSubscribe: Hooks['authorizeSubscribe'] = (client, subscription, callback) => {
+    const session = sessionOf(client);
+    if (session === undefined) return callback(null, null);
+    const { topic } = subscription;
+    const decision = session.rights.maySubscribe(topic);
+    if (!decision.allowed) {
+      counters.subscribeDenied += 1;
+      options.denied(session, 'subscribe', topic, decision.reason);
+      if (!session.isReady) store.removeSubscriptions(client, [topic]).catch(() => {});
+      return callback(null, null);
+    }
+    const { filters } = session;
+    if (!filters.has(topic) && filters.size >= limits.subscriptions) {
+      // While it connects aedes has to be answered, or it never lets go of the client.
+      return session.isReady ? session.end('limit_exceeded') : callback(null, null);
+    }
+    filters.set(topic, subscription.qos as Qos);
+    // The engine delivers by the first filter that matches; which QoS it is then is decided at each delivery.
+    callback(null, { ...subscription, qos: HIGHEST_QOS });
+  };
+
+  /** Asked at every delivery: live, queued and retained. */
+  const authorizeForward: Hooks['authorizeForward'] = (client, packet) => {
+    const session = sessionOf(client);
+    if (session === undefined || session.isEnded) return null;
+    if (!session.rights.mayReceive(packet.topic).allowed) {
+      counters.receiveDenied += 1;
+      return null;
+    }
+    const isLive = packet.messageId === undefined && packet.brokerId;
+    if (isLive && replay.holdsBack(session, packet)) return null;
+    if (isLive && packet.brokerCounter === session.lastForwarded) return null; // overlapping filters: one copy
+    // Live and retained messages come with the QoS they were published with, queued ones with that of their place [MQTT-3.8.4-6].
+    if (packet.qos > 0 && (packet.retain || (isLive && !replay.isSending(session, packet)))) {
+      packet.qos = Math.min(packet.qos, session.filters.qosOf(packet.topic)) as Qos;
+    }
+    if (session.wire.writableLength > limits.outgoing) {
+      counters.messagesDropped += 1;
+      if (packet.qos > 0) session.end('slow_consumer');
+      return null;
+    }
+    if (isLive) session.lastForwarded = packet.brokerCounter;
+    if (packet.qos > 0) session.ackCredit += ACKS_PER_MESSAGE;
+    counters.messagesForwarded += 1;
+    return packet;
+  };
+
+  return { preConnect, authenticate, authorizePublish, authorizeSubscribe, authorizeForward };
+}
+
+function known(): Stored {
+  return 'known';
+}
+
+/** Who owns what is kept in the session store. */
+export function ownerOf(identity: Identity): string {
+  return formatIdentity(identity);
+}
+
+function telemetryMessage(
+  { identity, group }: Subject,
+  { stream, key }: OwnTelemetry,
+  packet: { readonly qos: 0 | 1 | 2; readonly payload: string | Buffer },
+  receivedAt: number,
+): TelemetryMessage {
+  if (identity.kind !== 'device') throw new RangeError('expected a device, found a service');
+  const { payload } = packet;
+  return {
+    device: identity.id,
+    stream,
+    receivedAt,
+    qos: packet.qos,
+    group,
+    payload: typeof payload === 'string' ? Buffer.from(payload) : payload,
+    ...(key !== undefined && { key }),
+  };
+}

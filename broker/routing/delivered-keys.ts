@@ -1,0 +1,42 @@
+/**
+ * Which messages with a key were passed on to subscribers since the broker began, so that a repeated one isn't passed on twice.
+ * Whether a message is stored is the journal's to say; one that is, and isn't known here, may have reached nobody: the server
+ * ended between the two, or the session was cut. It is passed on then. Bounded: what is long ago is forgotten.
+ */
+
+import type { DeviceId } from '../../protocol/identity.ts';
+
+/** What a publish packet of a message with a key carries through the engine. */
+export interface KeyedPacket {
+  /** The name of the message. */
+  keyedAs?: string;
+  /** It is acknowledged as any other, and given to nobody. */
+  isRepeated?: boolean;
+  /** It is telemetry: the journal has it, whatever sessions can keep. */
+  isInJournal?: boolean;
+}
+
+/** Two times so many at most. */
+const REMEMBERED = 32_768;
+
+export class PassedOn {
+  #newer = new Set<string>();
+  #older = new Set<string>();
+
+  /** Names a message for {@link has} and {@link add}. */
+  nameOf(device: DeviceId, key: string): string {
+    return `${device}/${key}`;
+  }
+
+  has(name: string): boolean {
+    return this.#newer.has(name) || this.#older.has(name);
+  }
+
+  add(name: string): void {
+    if (this.#newer.size >= REMEMBERED) {
+      this.#older = this.#newer;
+      this.#newer = new Set();
+    }
+    this.#newer.add(name);
+  }
+}

@@ -1,0 +1,276 @@
+/** With which QoS a message reaches a client whose filters overlap: live, queued, replayed, sent again and retained. */
+
+import { join } from 'node:path';
+import type { Packet } from 'mqtt-packet';
+import mqttPacket from 'mqtt-packet';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import type { RawClient } from '../../test/fixtures/broker/raw-client.ts';
+import { device, service, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
+import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
+import type { Qos } from './granted-filters.ts';
+
+let bed: Testbed;
+const start = async (options?: TestbedOptions) => {
+  bed = await Testbed.start(options);
+};
+afterEach(() => bed?.close());
+
+const exact = 'devices/dev-1/commands/a/1';
+const one = 'devices/dev-1/commands/+/1';
+const all = 'devices/dev-1/commands/+/+';
+const other = 'devices/dev-1/commands/b/+';
+
+const filter = (topic: string, qos: Qos) => ({ topic, qos });
+const received = (packets: readonly Packet[]) =>
+  packets.flatMap((packet) =>
+    packet.cmd === 'publish' ? [{ payload: String(packet.payload), qos: packet.qos, retain: packet.retain }] : [],
+  );
+const live = (payload: string, qos: Qos) => ({ payload, qos, retain: false });
+
+/** Publishes with each QoS, and ends the handshake of the last. */
+async function publishAll(publisher: RawClient, topic = exact): Promise<void> {
+  for (const qos of [0, 1, 2] as const) await publisher.publish(topic, String(qos), { qos, messageId: 10 + qos });
+  await publisher.settled();
+  publisher.send({ cmd: 'pubrel', messageId: 12 });
+  await publisher.settled();
+}
+
+describe('a message that several filters of one client match', () => {
+  describe.each([['clean', true] as const, ['kept', false] as const])('in a %s session', (_, clean) => {
+    it.each<[string, readonly (readonly [string, Qos])[], Qos]>([
+      [
+        'the lowest first',
+        [
+          [exact, 0],
+          [one, 1],
+          [all, 2],
+        ],
+        2,
+      ],
+      [
+        'the highest first',
+        [
+          [all, 2],
+          [one, 1],
+          [exact, 0],
+        ],
+        2,
+      ],
+      [
+        'the highest not matching',
+        [
+          [other, 2],
+          [exact, 0],
+          [all, 1],
+        ],
+        1,
+      ],
+      [
+        'all with QoS 0',
+        [
+          [exact, 0],
+          [all, 0],
+        ],
+        0,
+      ],
+      ['one wildcard with QoS 1', [[all, 1]], 1],
+    ])('comes once, with the highest QoS that they were granted: %s', async (_case, filters, highest) => {
+      await start();
+      const client = await bed.connectDevice('dev-1', { clean });
+      for (const [topic, qos] of filters) expect(await client.subscribe(filter(topic, qos))).toEqual([qos]);
+      const commander = await bed.connectService('commander');
+      await publishAll(commander);
+      const expected = ([0, 1, 2] as const).map((qos) => live(String(qos), Math.min(qos, highest) as Qos));
+      expect(received(await client.settled())).toEqual(expected);
+    });
+
+    it('comes with what is left when the higher one is given back, or granted anew with less', async () => {
+      await start();
+      const client = await bed.connectDevice('dev-1', { clean });
+      await client.subscribe(filter(exact, 0), filter(one, 1), filter(all, 2));
+      const commander = await bed.connectService('commander');
+      const next = async () => {
+        await publishAll(commander);
+        return received(await client.settled()).map(({ qos }) => qos);
+      };
+      expect(await next()).toEqual([0, 1, 2]);
+      client.send({ cmd: 'unsubscribe', messageId: 8, unsubscriptions: [all] });
+      expect(await client.next()).toMatchObject({ cmd: 'unsuback', messageId: 8 });
+      expect(await next()).toEqual([0, 1, 1]);
+      expect(await client.subscribe(filter(one, 0))).toEqual([0]);
+      expect(await next()).toEqual([0, 0, 0]);
+      expect(await client.subscribe(filter(exact, 2))).toEqual([2]);
+      expect(await next()).toEqual([0, 1, 2]);
+      client.send({ cmd: 'unsubscribe', messageId: 8, unsubscriptions: [exact, one, all] });
+      expect(await client.next()).toMatchObject({ cmd: 'unsuback', messageId: 8 });
+      expect(await next()).toEqual([]);
+    });
+  });
+
+  it('waits with that QoS for a client that is away, and comes with it after a restart too', async () => {
+    const sessionFile = join(temporaryDirectory(), 'sessions.db');
+    await start({ sessionFile });
+    const first = await bed.connectDevice('dev-1', { clean: false });
+    await first.subscribe(filter(exact, 0), filter(one, 1), filter(all, 2));
+    first.destroy();
+    const second = await bed.connectDevice('dev-2', { clean: false });
+    await second.subscribe(filter('devices/dev-2/commands/+/+', 1));
+    second.destroy();
+    await bed.event('disconnected', ({ clientId }) => clientId === 'dev-1');
+    await bed.event('disconnected', ({ clientId }) => clientId === 'dev-2');
+    const commander = await bed.connectService('commander');
+    await publishAll(commander);
+    await publishAll(commander, 'devices/dev-2/commands/a/1');
+    const dev1 = bed.enroll(device('dev-1'));
+    const again = await bed.session(dev1, { clientId: 'dev-1', clean: false });
+    const sent = await again.settled();
+    expect(received(sent)).toEqual([live('1', 1), live('2', 2)]);
+    again.destroy();
+    await bed.close();
+    await start({ sessionFile });
+    const back = await bed.connectDevice('dev-1', { clean: false });
+    // Under the identifiers that they had, and so with the QoS that they had.
+    const repeated = (await back.settled()).filter(({ cmd }) => cmd === 'publish');
+    expect(received(repeated)).toEqual([live('1', 1), live('2', 2)]);
+    expect(repeated.map(({ messageId }) => messageId)).toEqual(
+      sent.filter(({ cmd }) => cmd === 'publish').map(({ messageId }) => messageId),
+    );
+    const other = await bed.connectDevice('dev-2', { clean: false });
+    expect(received(await other.settled())).toEqual([live('1', 1), live('2', 1)]);
+  });
+
+  it.each([['clean', true] as const, ['kept', false] as const])(
+    'costs the store nothing, and has no packet identifier, where all were granted QoS 0: %s session',
+    async (_, clean) => {
+      await start();
+      const credentials = bed.enroll(device('dev-1'));
+      const client = await bed.session(credentials, { clientId: 'dev-1', clean });
+      await client.subscribe(filter(exact, 0), filter(all, 0));
+      const commander = await bed.connectService('commander');
+      const { memory } = bed.sessions;
+      await memory.durable();
+      const before = bed.broker.counters().session_commits;
+      const asked = vi.spyOn(memory, 'outgoingUpdate');
+      await publishAll(commander);
+      const came = await client.settled();
+      expect(received(came)).toEqual([live('0', 0), live('1', 0), live('2', 0)]);
+      expect(came.map(({ messageId }) => messageId)).toEqual([undefined, undefined, undefined]);
+      expect(asked).not.toHaveBeenCalled();
+      expect(bed.broker.counters().session_commits).toBe(before);
+      client.destroy();
+      await bed.event('disconnected');
+      await publishAll(commander);
+      expect(memory.queued('dev-1')).toBe(0);
+      expect(bed.broker.counters().kept_bytes).toBe(0);
+      const again = await bed.session(credentials, { clientId: 'dev-1', clean });
+      expect(await again.settled()).toEqual([]);
+    },
+  );
+
+  it('comes as it was queued when less is granted before it is handed over', async () => {
+    await start();
+    const client = await bed.connectDevice('dev-1', { clean: false });
+    await client.subscribe(filter(all, 1));
+    const commander = await bed.connectService('commander');
+    await commander.settled();
+    const { memory } = bed.sessions;
+    const queued = Promise.withResolvers<void>();
+    const enqueue = memory.outgoingEnqueueCombi.bind(memory);
+    const subscribed = Promise.withResolvers<void>();
+    vi.spyOn(memory, 'outgoingEnqueueCombi').mockImplementationOnce(async (receivers, packet) => {
+      const done = enqueue(receivers, packet);
+      queued.resolve();
+      await subscribed.promise;
+      return done;
+    });
+    await commander.publish(exact, 'x', { qos: 1, messageId: 1 });
+    await queued.promise;
+    expect(await client.subscribe(filter(all, 0))).toEqual([0]);
+    subscribed.resolve();
+    const message = (await client.next()) as Packet;
+    expect(received([message])).toEqual([live('x', 1)]);
+    client.send({ cmd: 'puback', messageId: message.messageId as number });
+    await client.settled();
+    expect(memory.queued('dev-1')).toBe(0);
+  });
+
+  it('that waits keeps its QoS when its filters are given back before it could be sent', async () => {
+    await start({ limits: { replayPerSecond: 50 } });
+    const credentials = bed.enroll(device('dev-1'));
+    const first = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    await first.subscribe(filter(all, 2));
+    first.destroy();
+    await bed.event('disconnected');
+    const commander = await bed.connectService('commander');
+    for (const n of [1, 2, 3]) await commander.publish(exact, String(n), { qos: 1, messageId: n });
+    await commander.settled();
+    const again = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    again.send({ cmd: 'unsubscribe', messageId: 8, unsubscriptions: [all] });
+    const got: unknown[] = [];
+    while (got.length < 3) got.push(...received([(await again.next()) as Packet]));
+    expect(got).toEqual([live('1', 1), live('2', 1), live('3', 1)]);
+  });
+
+  it('that was retained comes with that QoS: marked so to who subscribes, and not to who has been away', async () => {
+    await start();
+    const credentials = bed.enroll(service('listener'));
+    const listen = () => bed.session(credentials, { clientId: 'listener', clean: false });
+    const gone = async (client: RawClient) => {
+      const { length } = bed.events;
+      client.destroy();
+      await bed.event('disconnected', (event) => bed.events.indexOf(event) >= length);
+    };
+    const first = await listen();
+    await first.subscribe(filter('devices/+/twin/reported', 1));
+    await gone(first);
+    const reporting = await bed.connectDevice('dev-1');
+    await reporting.publish('devices/dev-1/twin/reported', 'kept', { qos: 2, messageId: 3, retain: true });
+    await reporting.settled();
+    const second = await listen();
+    const [sent] = await second.settled();
+    expect(received([sent as Packet])).toEqual([live('kept', 1)]);
+    await gone(second);
+    // It isn't done with before it is acknowledged.
+    const third = await listen();
+    expect(await third.settled()).toMatchObject([{ cmd: 'publish', messageId: sent?.messageId, dup: true }]);
+    expect(await third.subscribe(filter('devices/dev-1/twin/reported', 0))).toEqual([0]);
+    expect(await third.next()).toMatchObject({ payload: Buffer.from('kept'), qos: 1, retain: true });
+  });
+});
+
+describe('SUBACK', () => {
+  it.each([['clean', true] as const, ['kept', false] as const])(
+    'has a code for each filter, those that stand twice too, and the last counts: %s session',
+    async (_, clean) => {
+      await start();
+      const client = await bed.connectDevice('dev-1', { clean });
+      const foreign = 'devices/dev-2/commands/+/+';
+      const asked = [filter(all, 2), filter(foreign, 1), filter(all, 0), filter(all, 1), filter(foreign, 2)];
+      expect(await client.subscribe(...asked)).toEqual([2, 128, 0, 1, 128]);
+      const commander = await bed.connectService('commander');
+      await publishAll(commander);
+      expect(received(await client.settled())).toEqual([live('0', 0), live('1', 1), live('2', 1)]);
+    },
+  );
+
+  it('counts a filter that stands twice once against the limit', async () => {
+    await start({ limits: { subscriptions: 2 } });
+    const client = await bed.connectDevice('dev-1');
+    expect(await client.subscribe(filter(all, 1), filter(all, 1), filter(all, 1), filter(exact, 0))).toEqual([
+      1, 1, 1, 0,
+    ]);
+    expect(await client.settled()).toEqual([]);
+  });
+
+  it('comes in order when several SUBSCRIBE arrive in one piece', async () => {
+    await start();
+    const client = await bed.connectDevice('dev-1');
+    const packets = [1, 2, 3].map((messageId) =>
+      mqttPacket.generate({ cmd: 'subscribe', messageId, subscriptions: [filter(all, 1), filter(all, 2)] }),
+    );
+    client.send(Buffer.concat(packets));
+    const answers = await client.settled();
+    expect(answers.map(({ cmd, messageId }) => [cmd, messageId])).toEqual([1, 2, 3].map((id) => ['suback', id]));
+    expect(answers).toMatchObject([1, 2, 3].map(() => ({ granted: [1, 2] })));
+  });
+});

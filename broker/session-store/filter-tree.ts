@@ -1,0 +1,187 @@
+/**
+ * Who wants a topic: the filters of live and of stored subscriptions, as a tree of their levels. Answers at once, from
+ * memory. The rules are those of `filterMatches` in `protocol/topics.ts`, and a test holds the two together.
+ */
+
+import { topicLevels } from '../../protocol/topics.ts';
+
+/** A subscription that outlives its connection. The last three are of MQTT 5 and only carried. */
+export interface StoredSubscription {
+  readonly topic: string;
+  readonly qos: number;
+  readonly clientId: string;
+  readonly rh?: number | undefined;
+  readonly rap?: boolean | undefined;
+  readonly nl?: boolean | undefined;
+}
+
+/** One level. Most have one child or none, and there are some for every device, so the map comes with the second. */
+class Level {
+  #name: string | undefined;
+  #child: Level | undefined;
+  #children: Map<string, Level> | undefined;
+  /** Stored subscriptions whose filter ends here, by client. */
+  stored: Map<string, StoredSubscription> | undefined;
+  /** Live subscriptions whose filter ends here. */
+  live = 0;
+
+  get(name: string): Level | undefined {
+    return this.#name === name ? this.#child : this.#children?.get(name);
+  }
+
+  getOrAdd(name: string): Level {
+    const known = this.get(name);
+    if (known !== undefined) return known;
+    const child = new Level();
+    if (this.#children !== undefined) this.#children.set(name, child);
+    else if (this.#child === undefined) {
+      this.#name = name;
+      this.#child = child;
+    } else {
+      this.#children = new Map([
+        [this.#name as string, this.#child],
+        [name, child],
+      ]);
+      this.#name = undefined;
+      this.#child = undefined;
+    }
+    return child;
+  }
+
+  remove(name: string): void {
+    if (this.#name === name) {
+      this.#name = undefined;
+      this.#child = undefined;
+    } else {
+      this.#children?.delete(name);
+      if (this.#children?.size === 0) this.#children = undefined;
+    }
+  }
+
+  get isWanted(): boolean {
+    return this.live > 0 || this.stored !== undefined;
+  }
+
+  get isEmpty(): boolean {
+    return !this.isWanted && this.#child === undefined && this.#children === undefined;
+  }
+}
+
+export class FilterTree {
+  readonly #root = new Level();
+  #stored = 0;
+  #generation = 0;
+
+  /** Stored subscriptions. */
+  get storedCount(): number {
+    return this.#stored;
+  }
+
+  /** Changes whenever the answer to `wants` may change, so that an answer can be kept until then. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  addLive(filter: string): void {
+    const level = this.#reach(filter);
+    if (!level.isWanted) this.#generation += 1;
+    level.live += 1;
+  }
+
+  /** For each `addLive` once. */
+  removeLive(filter: string): void {
+    const path = this.#find(filter);
+    const level = path?.at(-1);
+    if (path === undefined || level === undefined || level.live === 0) return;
+    level.live -= 1;
+    this.#prune(filter, path);
+  }
+
+  /** One per client and filter; a second one takes its place. */
+  addStored(subscription: StoredSubscription): void {
+    const level = this.#reach(subscription.topic);
+    if (!level.isWanted) this.#generation += 1;
+    level.stored ??= new Map();
+    if (!level.stored.has(subscription.clientId)) this.#stored += 1;
+    level.stored.set(subscription.clientId, subscription);
+  }
+
+  removeStored(filter: string, clientId: string): void {
+    const path = this.#find(filter);
+    const stored = path?.at(-1)?.stored;
+    if (path === undefined || stored === undefined || !stored.delete(clientId)) return;
+    this.#stored -= 1;
+    if (stored.size > 0) return;
+    (path.at(-1) as Level).stored = undefined;
+    this.#prune(filter, path);
+  }
+
+  /** Whether any live or stored subscription matches a topic name. */
+  wants(topic: string): boolean {
+    return wantedBelow(this.#root, topicLevels(topic), 0, !topic.startsWith('$'));
+  }
+
+  /** The stored subscriptions that match a topic name. */
+  matching(topic: string): StoredSubscription[] {
+    const found: StoredSubscription[] = [];
+    if (this.#stored > 0) collect(this.#root, topicLevels(topic), 0, !topic.startsWith('$'), found);
+    return found;
+  }
+
+  #reach(filter: string): Level {
+    let level = this.#root;
+    for (const name of topicLevels(filter)) level = level.getOrAdd(name);
+    return level;
+  }
+
+  /** From the first level of a filter to its last. */
+  #find(filter: string): Level[] | undefined {
+    const path: Level[] = [];
+    let level: Level | undefined = this.#root;
+    for (const name of topicLevels(filter)) {
+      level = level.get(name);
+      if (level === undefined) return undefined;
+      path.push(level);
+    }
+    return path;
+  }
+
+  #prune(filter: string, path: readonly Level[]): void {
+    if (path.at(-1)?.isWanted) return;
+    this.#generation += 1;
+    const names = topicLevels(filter);
+    for (let i = path.length - 1; i >= 0 && path[i]?.isEmpty; i -= 1) {
+      (i === 0 ? this.#root : (path[i - 1] as Level)).remove(names[i] as string);
+    }
+  }
+}
+
+/** A wildcard in the first level doesn't match a topic that begins with `$` [MQTT-4.7.2-1]. */
+function wantedBelow(level: Level, names: readonly string[], at: number, mayBeWildcard: boolean): boolean {
+  // `sport/#` matches `sport` too (MQTT 3.1.1, 4.7.1.2), so a number sign is looked for after the last level as well.
+  if (mayBeWildcard && level.get('#')?.isWanted) return true;
+  if (at === names.length) return level.isWanted;
+  const exact = level.get(names[at] as string);
+  if (exact !== undefined && wantedBelow(exact, names, at + 1, true)) return true;
+  const any = mayBeWildcard ? level.get('+') : undefined;
+  return any !== undefined && wantedBelow(any, names, at + 1, true);
+}
+
+function collect(
+  level: Level,
+  names: readonly string[],
+  at: number,
+  mayBeWildcard: boolean,
+  found: StoredSubscription[],
+): void {
+  const rest = mayBeWildcard ? level.get('#')?.stored : undefined;
+  if (rest !== undefined) found.push(...rest.values());
+  if (at === names.length) {
+    if (level.stored !== undefined) found.push(...level.stored.values());
+    return;
+  }
+  const any = mayBeWildcard ? level.get('+') : undefined;
+  if (any !== undefined) collect(any, names, at + 1, true, found);
+  const exact = level.get(names[at] as string);
+  if (exact !== undefined) collect(exact, names, at + 1, true, found);
+}

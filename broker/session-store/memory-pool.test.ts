@@ -1,0 +1,68 @@
+import { describe, expect, it } from 'vitest';
+import { GUARANTEED, KeptPool, type KeptRefusal, SERVER_OWNER } from './memory-pool.ts';
+
+const BOUND = 1_048_576;
+
+function poolOf(bound = BOUND) {
+  const clock = { now: 0 };
+  const pool = new KeptPool(bound, () => clock.now);
+  /** Takes it when it may; says whether it might. */
+  const take = (kind: 'retained' | 'queued', owner: string, bytes: number) => {
+    if (!pool.admits(kind, owner, bytes)) {
+      pool.refuse(kind, owner, bytes);
+      return false;
+    }
+    pool.hold(kind, bytes);
+    pool.charge(kind, owner, bytes);
+    return true;
+  };
+  return { pool, take, clock };
+}
+
+describe('the pool of what is kept', () => {
+  it('always has something left for one more owner, however many large ones there are', () => {
+    const { pool, take } = poolOf();
+    for (let n = 0; n < 1_000; n += 1) while (take('retained', `large-${n}`, 8_192));
+    expect(pool.use('retained').bytes).toBeLessThan(pool.use('retained').bound);
+    expect(take('retained', 'small', 250)).toBe(true);
+  });
+
+  it('keeps a part for queues that retained messages cannot take, and a part for those', () => {
+    const { pool, take } = poolOf();
+    for (let n = 0; n < 1_000; n += 1) while (take('retained', `r-${n}`, 8_192));
+    expect(take('queued', 'a', 60_000)).toBe(true);
+    for (let n = 0; n < 1_000; n += 1) while (take('queued', `q-${n}`, 32_768));
+    expect(pool.bytes).toBeLessThanOrEqual(BOUND + 1_001 * GUARANTEED.queued);
+    const other = poolOf();
+    for (let n = 0; n < 1_000; n += 1) while (other.take('queued', `q-${n}`, 32_768));
+    expect(other.take('retained', 'a', 20_000)).toBe(true);
+  });
+
+  it('gives every owner what it is guaranteed, beyond the bound too, and no more', () => {
+    const { take } = poolOf(1);
+    expect([take('retained', 'a', GUARANTEED.retained), take('retained', 'a', 1)]).toEqual([true, false]);
+    expect([take('queued', 'a', GUARANTEED.queued), take('queued', 'a', 1)]).toEqual([true, false]);
+    expect(take('retained', SERVER_OWNER, 100_000)).toBe(true);
+  });
+
+  it('lets an owner put something smaller in the place of what it has', () => {
+    const { pool, take } = poolOf();
+    expect(take('retained', 'a', 60_000)).toBe(true);
+    for (let n = 0; n < 1_000; n += 1) while (take('retained', `large-${n}`, 8_192));
+    expect(pool.admits('retained', 'a', 59_000, 60_000)).toBe(true);
+    expect(pool.admits('retained', 'a', 59_000)).toBe(false);
+  });
+
+  it('tells of each refusal, and is short for ten minutes after it', () => {
+    const { pool, take, clock } = poolOf();
+    const refusals: KeptRefusal[] = [];
+    pool.onRefused((refusal) => refusals.push(refusal));
+    expect(pool.isShort).toBe(false);
+    take('queued', 'a', 10_000);
+    take('queued', 'a', BOUND);
+    expect(refusals).toEqual([{ kind: 'queued', owner: 'a', bytes: BOUND, heldBytes: 10_000 }]);
+    expect([pool.isShort, pool.use('queued').refused]).toEqual([true, 1]);
+    clock.now = 600_000;
+    expect(pool.isShort).toBe(false);
+  });
+});

@@ -1,0 +1,348 @@
+/**
+ * Messages of QoS 1 and 2 on their way to sessions that are kept, in order: in memory, with every change told to
+ * the writer. Bounded per client, where the oldest that was not sent yet gives way to the newest, and per owner by the pool,
+ * where the newest is refused. A message for many clients is held once. (QoS 0 never waits for a client that is away.)
+ */
+
+import type { Change, StoredRows } from './changes.ts';
+import type { KeptPool } from './memory-pool.ts';
+import { ownPayload, payloadBytes, type StoredPacket, weightOf } from './packets.ts';
+
+export interface QueueLimits {
+  /** Messages, and bytes of payload, that wait for one client. */
+  readonly queuedMessages: number;
+  readonly queuedBytes: number;
+}
+
+export interface QueueCounters {
+  /** Not queued, or removed from a queue before they were delivered, because there was no room. */
+  dropped: number;
+}
+
+export interface Receiver {
+  readonly clientId: string;
+  /** The highest that it may be sent with; by default that of the message. */
+  readonly qos?: number | undefined;
+  /** Whose share of all that is kept it counts against; by default the client's own. */
+  readonly owner?: string | undefined;
+}
+
+/** What a message that waits weighs for each client, besides its body. */
+const ENTRY_WEIGHT = 100;
+
+/** Only messages of QoS 2 are released. */
+const PUBREL_QOS = 2;
+
+interface Body {
+  readonly id: number;
+  readonly packet: StoredPacket;
+  readonly weight: number;
+  references: number;
+}
+
+interface Entry {
+  readonly id: number;
+  body: Body;
+  messageId: number | undefined;
+  /** PUBREC arrived: of the message only PUBREL is left to be sent. */
+  pubrel: StoredPacket | undefined;
+}
+
+class Queue {
+  readonly owner: string;
+  readonly entries = new Set<Entry>();
+  bytes = 0;
+
+  constructor(owner: string) {
+    this.owner = owner;
+  }
+}
+
+export class Queues {
+  readonly #limits: QueueLimits;
+  readonly #counters: QueueCounters;
+  readonly #pool: KeptPool;
+  readonly #change: (change: Change, bytes: number) => void;
+  readonly #queues = new Map<string, Queue>();
+  /** Packet identifiers that were given and not written down yet; most are acknowledged before that. */
+  readonly #numbered = new Set<Entry>();
+  #lastId = 0;
+
+  constructor(
+    limits: QueueLimits,
+    counters: QueueCounters,
+    pool: KeptPool,
+    change: (change: Change, bytes: number) => void,
+  ) {
+    this.#limits = limits;
+    this.#counters = counters;
+    this.#pool = pool;
+    this.#change = change;
+  }
+
+  /** Messages that wait, or wait to be acknowledged. */
+  count(clientId: string): number {
+    return this.#queues.get(clientId)?.entries.size ?? 0;
+  }
+
+  clients(): Iterable<string> {
+    return this.#queues.keys();
+  }
+
+  /**
+   * For each receiver once. A message is held once for all clients that it reaches with the same QoS. Returns for how many of
+   * them it was queued.
+   */
+  add(receivers: readonly Receiver[], packet: StoredPacket): number {
+    const bodies: (Body | undefined)[] = [];
+    const published = packet.qos ?? 0;
+    const share = weightOf(packet) + ENTRY_WEIGHT;
+    let added = 0;
+    for (const { clientId, qos: granted = published, owner = clientId } of receivers) {
+      const queue = this.#queues.get(clientId) ?? new Queue(owner);
+      const replaced = this.#replacedWeight(queue, packet.payload.length);
+      if (!this.#pool.admits('queued', queue.owner, share, replaced)) {
+        this.#counters.dropped += 1;
+        this.#pool.refuse('queued', queue.owner, share);
+        continue;
+      }
+      if (!this.#makeRoom(queue, packet.payload.length)) continue;
+      const qos = Math.min(granted, published);
+      bodies[qos] ??= this.#newBody({ ...packet, qos });
+      this.#queues.set(clientId, queue);
+      this.#append(queue, clientId, bodies[qos]);
+      added += 1;
+    }
+    return added;
+  }
+
+  /**
+   * Gives a queued message its packet identifier, or puts PUBREL in its place. Returns the QoS that it was queued with;
+   * undefined when there is no such message.
+   */
+  update(clientId: string, packet: StoredPacket): number | undefined {
+    const queue = this.#queues.get(clientId);
+    if (queue === undefined) return undefined;
+    for (const entry of queue.entries) {
+      const own = entry.body.packet;
+      const isSame =
+        packet.cmd !== 'pubrel' &&
+        own.brokerId === packet.brokerId &&
+        own.brokerCounter === packet.brokerCounter &&
+        entry.pubrel === undefined;
+      if (isSame) {
+        entry.messageId = packet.messageId;
+        this.#numbered.add(entry);
+        return own.qos;
+      }
+      const isRelease = packet.cmd === 'pubrel' && entry.messageId === packet.messageId;
+      if (isRelease) {
+        if (entry.pubrel === undefined) {
+          this.#writeNumber(entry);
+          this.#change({ name: 'releaseQueued', values: [entry.id] }, 0);
+          this.#letGo(queue, entry.body);
+          entry.body = RELEASED;
+        }
+        entry.pubrel = packet;
+        return PUBREL_QOS;
+      }
+    }
+    return undefined;
+  }
+
+  /** Removes the message of a packet identifier and returns it. */
+  acknowledge(clientId: string, messageId: number | undefined): StoredPacket | undefined {
+    const queue = this.#queues.get(clientId);
+    for (const entry of queue?.entries ?? []) {
+      if (entry.messageId !== messageId || messageId === undefined) continue;
+      this.#remove(queue as Queue, entry);
+      if (queue?.entries.size === 0) this.#queues.delete(clientId);
+      return shown(entry);
+    }
+    return undefined;
+  }
+
+  /** A copy of the queue in order: PUBRELs, messages that were sent, those that weren't. */
+  list(clientId: string): StoredPacket[] {
+    return [...(this.#queues.get(clientId)?.entries ?? [])].map(shown);
+  }
+
+  /** The oldest message that has no packet identifier yet. */
+  nextUnsent(clientId: string): StoredPacket | undefined {
+    for (const entry of this.#queues.get(clientId)?.entries ?? []) if (isUnsent(entry)) return shown(entry);
+    return undefined;
+  }
+
+  isUnsent(clientId: string, packet: StoredPacket): boolean {
+    return this.#findUnsent(clientId, packet) !== undefined;
+  }
+
+  dropUnsent(clientId: string, packet: StoredPacket): void {
+    const entry = this.#findUnsent(clientId, packet);
+    const queue = this.#queues.get(clientId);
+    if (entry === undefined || queue === undefined) return;
+    this.#remove(queue, entry);
+    if (queue.entries.size === 0) this.#queues.delete(clientId);
+  }
+
+  #findUnsent(clientId: string, { brokerId, brokerCounter }: StoredPacket): Entry | undefined {
+    for (const entry of this.#queues.get(clientId)?.entries ?? []) {
+      const own = entry.body.packet;
+      if (own.brokerCounter === brokerCounter && own.brokerId === brokerId && isUnsent(entry)) return entry;
+    }
+    return undefined;
+  }
+
+  clear(clientId: string): void {
+    const queue = this.#queues.get(clientId);
+    for (const entry of queue?.entries ?? []) this.#remove(queue as Queue, entry);
+    this.#queues.delete(clientId);
+  }
+
+  /** Writes down the packet identifiers that were given since the last time. */
+  writeNumbers(): void {
+    for (const entry of this.#numbered) {
+      this.#change({ name: 'numberQueued', values: [entry.messageId ?? null, entry.id] }, 0);
+    }
+    this.#numbered.clear();
+  }
+
+  get hasNumbers(): boolean {
+    return this.#numbered.size > 0;
+  }
+
+  /** Messages of an earlier run get numbers of this one. */
+  load({ sessions, bodies, queued }: StoredRows, broker: { readonly id: string; counter: number }): void {
+    const known = new Map<number, Body>();
+    const owners = new Map(sessions.map(({ client_id: clientId, owner }) => [clientId, owner]));
+    for (const { id, topic, payload, qos, retain } of bodies) {
+      broker.counter += 1;
+      const own = { topic, payload, qos, retain: retain === 1, brokerId: broker.id, brokerCounter: broker.counter };
+      known.set(id, this.#bodyOf(id, packetOf(own)));
+      this.#lastId = Math.max(this.#lastId, id);
+    }
+    for (const row of queued) {
+      this.#lastId = Math.max(this.#lastId, row.id);
+      const body = row.body === null ? RELEASED : known.get(row.body);
+      if (body === undefined) continue;
+      const messageId = row.message_id ?? undefined;
+      const pubrel = body === RELEASED ? ({ cmd: 'pubrel', messageId } as StoredPacket) : undefined;
+      const queue = this.#queues.get(row.client_id) ?? new Queue(owners.get(row.client_id) ?? row.client_id);
+      this.#queues.set(row.client_id, queue);
+      this.#take(queue, { id: row.id, body, messageId, pubrel });
+    }
+    for (const body of known.values()) {
+      if (body.references === 0) this.#change({ name: 'dropBody', values: [body.id] }, 0);
+    }
+  }
+
+  #isFull(queue: Queue, bytes: number): boolean {
+    const { queuedMessages, queuedBytes } = this.#limits;
+    return queue.entries.size >= queuedMessages || queue.bytes + bytes > queuedBytes;
+  }
+
+  /** What goes at least when a message is put into a queue that is at its own bound. */
+  #replacedWeight(queue: Queue, bytes: number): number {
+    if (!this.#isFull(queue, bytes)) return 0;
+    for (const entry of queue.entries) if (isUnsent(entry)) return entry.body.weight + ENTRY_WEIGHT;
+    return 0;
+  }
+
+  #makeRoom(queue: Queue, bytes: number): boolean {
+    const isFull = () => this.#isFull(queue, bytes);
+    if (!isFull()) return true;
+    if (bytes <= this.#limits.queuedBytes) {
+      for (const entry of queue.entries) {
+        // What was sent is in the receiver's hands: it would be sent again under another number, or never be released.
+        if (entry.messageId !== undefined) continue;
+        this.#remove(queue, entry);
+        this.#counters.dropped += 1;
+        if (!isFull()) return true;
+      }
+    }
+    this.#counters.dropped += 1;
+    return false;
+  }
+
+  #newBody(packet: StoredPacket): Body {
+    const weight = weightOf(packet);
+    this.#lastId += 1;
+    const body = this.#bodyOf(this.#lastId, packetOf({ ...packet, payload: ownPayload(packet.payload) }));
+    const { topic, payload, qos, retain } = body.packet;
+    const values = [body.id, topic, payloadBytes(payload), qos ?? 0, retain ? 1 : 0];
+    this.#change({ name: 'putBody', values }, weight);
+    return body;
+  }
+
+  #bodyOf(id: number, packet: StoredPacket): Body {
+    return { id, packet, weight: weightOf(packet), references: 0 };
+  }
+
+  #append(queue: Queue, clientId: string, body: Body): void {
+    this.#lastId += 1;
+    this.#take(queue, { id: this.#lastId, body, messageId: undefined, pubrel: undefined });
+    this.#change({ name: 'putQueued', values: [this.#lastId, clientId, body.id, null] }, clientId.length);
+  }
+
+  #take(queue: Queue, entry: Entry): void {
+    const { body } = entry;
+    queue.entries.add(entry);
+    this.#pool.hold('queued', ENTRY_WEIGHT);
+    this.#pool.charge('queued', queue.owner, ENTRY_WEIGHT);
+    if (body === RELEASED) return;
+    if (body.references === 0) this.#pool.hold('queued', body.weight);
+    this.#pool.charge('queued', queue.owner, body.weight);
+    body.references += 1;
+    queue.bytes += body.packet.payload.length;
+  }
+
+  #remove(queue: Queue, entry: Entry): void {
+    queue.entries.delete(entry);
+    this.#pool.hold('queued', -ENTRY_WEIGHT);
+    this.#pool.charge('queued', queue.owner, -ENTRY_WEIGHT);
+    this.#numbered.delete(entry);
+    this.#change({ name: 'dropQueued', values: [entry.id] }, 0);
+    this.#letGo(queue, entry.body);
+  }
+
+  #letGo(queue: Queue, body: Body): void {
+    if (body === RELEASED) return;
+    queue.bytes -= body.packet.payload.length;
+    this.#pool.charge('queued', queue.owner, -body.weight);
+    body.references -= 1;
+    if (body.references > 0) return;
+    this.#pool.hold('queued', -body.weight);
+    this.#change({ name: 'dropBody', values: [body.id] }, 0);
+  }
+
+  #writeNumber(entry: Entry): void {
+    if (!this.#numbered.delete(entry)) return;
+    this.#change({ name: 'numberQueued', values: [entry.messageId ?? null, entry.id] }, 0);
+  }
+}
+
+/** Stands where a body was when only PUBREL is left. */
+const RELEASED: Body = { id: 0, packet: packetOf({}), weight: 0, references: 0 };
+
+/** With the properties that aedes-packet gives, in no other shape. */
+function packetOf(packet: Partial<StoredPacket>): StoredPacket {
+  return {
+    cmd: 'publish',
+    brokerId: packet.brokerId,
+    brokerCounter: packet.brokerCounter ?? 0,
+    topic: packet.topic ?? '',
+    payload: packet.payload ?? Buffer.alloc(0),
+    qos: packet.qos ?? 0,
+    retain: packet.retain ?? false,
+    dup: false,
+    ...(packet.clientId !== undefined && { clientId: packet.clientId }),
+  } as StoredPacket;
+}
+
+function isUnsent({ messageId, pubrel }: Entry): boolean {
+  return messageId === undefined && pubrel === undefined;
+}
+
+function shown({ body, messageId, pubrel }: Entry): StoredPacket {
+  return pubrel ?? { ...body.packet, messageId };
+}

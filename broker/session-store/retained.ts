@@ -1,0 +1,131 @@
+/**
+ * Retained messages: the last of each topic, for those who subscribe later. In memory, with every change told to
+ * the writer; bounded in all and per owner by the pool (how many topics one identity may retain is decided elsewhere).
+ */
+
+import { filterMatches, topicLevels } from '../../protocol/topics.ts';
+import type { Change, StoredRows } from './changes.ts';
+import type { KeptPool } from './memory-pool.ts';
+import { ownPayload, payloadBytes, type StoredPacket, weightOf } from './packets.ts';
+
+interface Retained {
+  readonly packet: StoredPacket;
+  /** Empty where nobody is known. */
+  readonly owner: string;
+}
+
+export class RetainedMessages {
+  readonly #pool: KeptPool;
+  readonly #change: (change: Change, bytes: number) => void;
+  /** By the first two levels, which name a device: who asks for one device's doesn't look at all others'. */
+  readonly #branches = new Map<string, Map<string, Retained>>();
+  #count = 0;
+
+  constructor(pool: KeptPool, change: (change: Change, bytes: number) => void) {
+    this.#pool = pool;
+    this.#change = change;
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Whether its owner may retain this in place of what is there. */
+  admits(packet: StoredPacket, owner: string): boolean {
+    if (packet.payload.length === 0) return true;
+    const known = this.#find(packet.topic);
+    const replaced = known?.owner === owner ? weightOf(known.packet) : 0;
+    return this.#pool.admits('retained', owner, weightOf(packet), replaced);
+  }
+
+  /** Takes the place of what was there; an empty payload removes it. False when that is more than its owner's share. */
+  store(packet: StoredPacket, owner = ''): boolean {
+    const { topic } = packet;
+    const isRemoved = packet.payload.length === 0;
+    if (!this.admits(packet, owner)) {
+      this.#pool.refuse('retained', owner, weightOf(packet));
+      return false;
+    }
+    const wasThere = this.#take(topic);
+    if (isRemoved) {
+      if (wasThere) this.#change({ name: 'dropRetained', values: [topic] }, topic.length);
+      return true;
+    }
+    const own = { ...packet, payload: ownPayload(packet.payload) };
+    this.#put({ packet: own, owner });
+    const values = [topic, owner === '' ? null : owner, payloadBytes(own.payload), own.qos ?? 0];
+    this.#change({ name: 'putRetained', values }, weightOf(own));
+    return true;
+  }
+
+  *matching(filters: readonly string[]): Iterable<StoredPacket> {
+    for (const filter of filters) {
+      for (const branch of this.#branchesOf(filter)) {
+        if (!isWild(filter)) {
+          const found = branch.get(filter);
+          if (found !== undefined) yield found.packet;
+          continue;
+        }
+        for (const [topic, { packet }] of branch) if (filterMatches(filter, topic)) yield packet;
+      }
+    }
+  }
+
+  *owners(): Iterable<{ readonly topic: string; readonly owner: string | undefined; readonly bytes: number }> {
+    for (const branch of this.#branches.values()) {
+      for (const [topic, { owner, packet }] of branch)
+        yield { topic, owner: owner || undefined, bytes: packet.payload.length };
+    }
+  }
+
+  load({ retained }: StoredRows): void {
+    for (const { topic, owner, payload, qos } of retained) {
+      const packet = { cmd: 'publish', topic, payload, qos, retain: true };
+      this.#put({ packet, owner: owner ?? '' });
+    }
+  }
+
+  #branchesOf(filter: string): Iterable<Map<string, Retained>> {
+    const [first = '', second] = topicLevels(filter);
+    if (isWild(first) || (second !== undefined && isWild(second))) return this.#branches.values();
+    const branch = this.#branches.get(branchOf(filter));
+    return branch === undefined ? [] : [branch];
+  }
+
+  #put(retained: Retained): void {
+    const { topic } = retained.packet;
+    this.#pool.hold('retained', weightOf(retained.packet));
+    this.#pool.charge('retained', retained.owner, weightOf(retained.packet));
+    const key = branchOf(topic);
+    const branch = this.#branches.get(key) ?? new Map<string, Retained>();
+    this.#branches.set(key, branch);
+    branch.set(topic, retained);
+    this.#count += 1;
+  }
+
+  #find(topic: string): Retained | undefined {
+    return this.#branches.get(branchOf(topic))?.get(topic);
+  }
+
+  #take(topic: string): boolean {
+    const key = branchOf(topic);
+    const branch = this.#branches.get(key);
+    const known = branch?.get(topic);
+    if (branch === undefined || known === undefined) return false;
+    this.#pool.hold('retained', -weightOf(known.packet));
+    this.#pool.charge('retained', known.owner, -weightOf(known.packet));
+    branch.delete(topic);
+    if (branch.size === 0) this.#branches.delete(key);
+    this.#count -= 1;
+    return true;
+  }
+}
+
+function branchOf(topic: string): string {
+  const end = topic.indexOf('/', topic.indexOf('/') + 1);
+  return end < 0 || !topic.includes('/') ? topic : topic.slice(0, end);
+}
+
+function isWild(filter: string): boolean {
+  return filter.includes('+') || filter.includes('#');
+}

@@ -1,0 +1,404 @@
+/**
+ * What a broker must remember between connections, as aedes asks for it (the promise side of aedes-persistence 11).
+ * Reads are answered from memory, at once and in order; changes are written by a thread. A promise that stands behind an
+ * acknowledgement resolves when its change is on disk. Knows no identity and no access rule: what it is told to keep it
+ * keeps, within its bounds.
+ */
+
+import { Readable } from 'node:stream';
+import { Problem } from '../../protocol/problem.ts';
+import type { Change, StoredRows } from './changes.ts';
+import type { Commits } from './commits.ts';
+import { FilterTree, type StoredSubscription } from './filter-tree.ts';
+import { Incoming } from './incoming.ts';
+import { KeptPool, type KeptRefusal, type KeptUse } from './memory-pool.ts';
+import { type ClientKey, type StoredPacket, weightOf } from './packets.ts';
+import { type QueueLimits, Queues, type Receiver } from './queues.ts';
+import { RetainedMessages } from './retained.ts';
+import { type StoredWill, type WillPacket, Wills } from './wills.ts';
+
+export interface SessionLimits extends QueueLimits {
+  /** Weight of everything that is kept, in bytes; it is kept in memory too. */
+  readonly keptBytes: number;
+}
+
+export interface SessionCounters {
+  /** Messages not queued, or removed before they were delivered, for want of room. */
+  readonly dropped: number;
+  readonly keptBytes: number;
+  readonly retained: KeptUse;
+  readonly queued: KeptUse;
+  /** What is kept is nearly full, or an owner was refused not long ago. */
+  readonly isShort: boolean;
+  readonly commits: number;
+  /** Bytes of changes that wait for the disk. */
+  readonly waitingBytes: number;
+}
+
+/** A session that outlives its connections. */
+export interface KeptRow {
+  readonly clientId: string;
+  readonly owner: string;
+  /** What its owner wants to know about it again, in its own words. */
+  readonly about: string;
+  readonly awaySince: number | undefined;
+}
+
+/** The part of aedes that is told apart here. */
+export interface EngineFacts {
+  id: string;
+  counter: number;
+}
+
+type Subscription = Omit<StoredSubscription, 'clientId'> & { readonly subscriptionIdentifier?: number };
+
+const NOTHING = Promise.resolve();
+
+export class SessionMemory {
+  /** Set by `setup`. */
+  broker: EngineFacts | undefined;
+  readonly #commits: Commits<Change>;
+  readonly #pool: KeptPool;
+  readonly #filters = new FilterTree();
+  readonly #subscriptions = new Map<string, Map<string, Subscription>>();
+  readonly #counts = { dropped: 0 };
+  readonly #queues: Queues;
+  readonly #retained: RetainedMessages;
+  readonly #incoming: Incoming;
+  readonly #wills: Wills;
+  #loaded: StoredRows | undefined;
+
+  /** `rows`: of an earlier run. */
+  constructor(limits: SessionLimits, commits: Commits<Change>, rows: StoredRows, now: () => number) {
+    this.#pool = new KeptPool(limits.keptBytes, now);
+    this.#commits = commits;
+    const change = (one: Change, bytes: number) => commits.push(one, bytes);
+    this.#queues = new Queues(limits, this.#counts, this.#pool, change);
+    this.#retained = new RetainedMessages(this.#pool, change);
+    this.#incoming = new Incoming(change);
+    this.#wills = new Wills(change);
+    this.#loaded = rows;
+    this.#retained.load(rows);
+    this.#incoming.load(rows);
+    this.#wills.load(rows);
+    for (const { client_id: clientId, filter, qos, options } of rows.subscriptions) {
+      const more = options === null ? {} : (JSON.parse(options) as object);
+      this.#remember(clientId, { topic: filter, qos, ...more });
+    }
+  }
+
+  // Who wants what.
+
+  get filters(): FilterTree {
+    return this.#filters;
+  }
+
+  // Sessions.
+
+  keep(clientId: string, owner: string, about: string, awaySince?: number): void {
+    const values = [clientId, owner, about, awaySince ?? null];
+    this.#commits.push({ name: 'putSession', values }, owner.length + about.length);
+  }
+
+  setAway(clientId: string, since: number | undefined): void {
+    this.#commits.push({ name: 'setAway', values: [since ?? null, clientId] }, clientId.length);
+  }
+
+  /** Forgets everything but its will. */
+  forget(clientId: string): void {
+    this.#commits.push({ name: 'dropSession', values: [clientId] }, clientId.length);
+    this.#dropSubscriptions(clientId);
+    this.#queues.clear(clientId);
+    this.#incoming.clear({ id: clientId });
+  }
+
+  /** Sessions of an earlier run; once. */
+  takeKept(): readonly KeptRow[] {
+    const rows = this.#loaded?.sessions ?? [];
+    return rows.map(({ client_id: clientId, owner, about, away_since: away }) => {
+      return { clientId, owner, about, awaySince: away ?? undefined };
+    });
+  }
+
+  /** Resolves when everything so far is on disk. Rejects with Problem `unavailable` when it can't be. */
+  durable(): Promise<void> {
+    return this.#commits.durable();
+  }
+
+  counters(): SessionCounters {
+    const { committed, waitingBytes } = this.#commits;
+    return {
+      dropped: this.#counts.dropped,
+      keptBytes: this.#pool.bytes,
+      retained: this.#pool.use('retained'),
+      queued: this.#pool.use('queued'),
+      isShort: this.#pool.isShort,
+      commits: committed,
+      waitingBytes,
+    };
+  }
+
+  /** Tells of each owner that could not have more. Returns the way to stop. */
+  onRefused(listener: (refusal: KeptRefusal) => void): () => void {
+    return this.#pool.onRefused(listener);
+  }
+
+  /** Whether an owner may retain a message, in its share of what is kept. */
+  mayRetain(packet: StoredPacket, owner: string): boolean {
+    return this.#retained.admits(packet, owner);
+  }
+
+  /** Counts and tells of a message that {@link mayRetain} refused. */
+  refuseRetained(packet: StoredPacket, owner: string): void {
+    this.#pool.refuse('retained', owner, weightOf(packet));
+  }
+
+  // What aedes calls.
+
+  async setup(broker: unknown): Promise<void> {
+    this.broker = broker as EngineFacts;
+    const rows = this.#loaded;
+    this.#loaded = undefined;
+    if (rows !== undefined) this.#queues.load(rows, this.broker);
+  }
+
+  /** Of QoS 0 nothing is acknowledged, so nobody waits for the disk. */
+  storeRetained(packet: StoredPacket, owner?: string): Promise<void> {
+    const isAdded = packet.payload.length > 0;
+    if (isAdded && !this.#commits.isTaking) return this.#refuse('retained message');
+    if (!this.#retained.store(packet, owner)) return this.#refuse('retained message');
+    return (packet.qos ?? 0) > 0 ? this.durable() : NOTHING;
+  }
+
+  createRetainedStream(filter: string): Readable {
+    return this.createRetainedStreamCombi([filter]);
+  }
+
+  createRetainedStreamCombi(filters: readonly string[]): Readable {
+    return Readable.from(this.#retained.matching(filters));
+  }
+
+  get retainedCount(): number {
+    return this.#retained.count;
+  }
+
+  retainedOwners(): ReturnType<RetainedMessages['owners']> {
+    return this.#retained.owners();
+  }
+
+  addSubscriptions(client: ClientKey, subscriptions: readonly Subscription[]): Promise<void> {
+    if (!this.#commits.isTaking) return this.#refuse('subscription');
+    for (const { topic, qos, rh, rap, nl, subscriptionIdentifier } of subscriptions) {
+      const more = {
+        rh,
+        rap,
+        nl,
+        ...(subscriptionIdentifier !== undefined && { subscriptionIdentifier }),
+      };
+      const known = this.#subscriptions.get(client.id)?.get(topic);
+      const options = JSON.stringify(more);
+      if (known !== undefined && known.qos === qos && options === JSON.stringify(optionsOf(known))) continue;
+      this.#remember(client.id, { topic, qos, ...more });
+      const values = [client.id, topic, qos, options === '{}' ? null : options];
+      this.#commits.push({ name: 'putSubscription', values }, client.id.length + topic.length);
+    }
+    return this.durable();
+  }
+
+  removeSubscriptions(client: ClientKey, filters: readonly string[]): Promise<void> {
+    const own = this.#subscriptions.get(client.id);
+    for (const filter of filters) {
+      if (!own?.delete(filter)) continue;
+      this.#filters.removeStored(filter, client.id);
+      this.#commits.push({ name: 'dropSubscription', values: [client.id, filter] }, client.id.length + filter.length);
+    }
+    if (own?.size === 0) this.#subscriptions.delete(client.id);
+    return this.durable();
+  }
+
+  async subscriptionsByClient(client: ClientKey): Promise<Subscription[]> {
+    return [...(this.#subscriptions.get(client.id)?.values() ?? [])].map((one) => ({ ...one }));
+  }
+
+  /** Of QoS 0 nothing is queued. */
+  async subscriptionsByTopic(topic: string): Promise<StoredSubscription[]> {
+    return this.#filters.matching(topic);
+  }
+
+  async cleanSubscriptions(client: ClientKey): Promise<void> {
+    this.#dropSubscriptions(client.id);
+  }
+
+  async countOffline(): Promise<{ readonly subsCount: number; readonly clientsCount: number }> {
+    return { subsCount: this.#filters.storedCount, clientsCount: this.#subscriptions.size };
+  }
+
+  outgoingEnqueue(subscription: Receiver, packet: StoredPacket): Promise<void> {
+    return this.outgoingEnqueueCombi([subscription], packet);
+  }
+
+  outgoingEnqueueCombi(subscriptions: readonly Receiver[], packet: StoredPacket): Promise<void> {
+    if (subscriptions.length === 0) return NOTHING;
+    if (!this.#commits.isTaking) return this.#refuse('message for clients that are away');
+    this.#queues.add(subscriptions, packet);
+    return this.durable();
+  }
+
+  /** The same; rejects when it could be queued for none of them, after what came before it is on disk. */
+  enqueueForSome(subscriptions: readonly Receiver[], packet: StoredPacket): Promise<void> {
+    if (!this.#commits.isTaking) return this.#refuse('message for clients that are away');
+    if (this.#queues.add(subscriptions, packet) === 0) {
+      const [first] = subscriptions;
+      const reason = `none of ${subscriptions.length} sessions has room for it, among them that of ${first?.clientId}`;
+      return this.durable().then(() => Promise.reject(new Problem('unavailable', { reason })));
+    }
+    return this.durable();
+  }
+
+  /**
+   * QoS 2 is sent under a packet identifier only when that is on disk: under another one it would be another message
+   * [MQTT-4.3.3-1]. Of QoS 1 it is written down later; most are acknowledged before. Whatever was granted since, it is
+   * sent with the QoS that it was queued with: it may have to be sent again.
+   */
+  outgoingUpdate(client: ClientKey, packet: StoredPacket): Promise<void> {
+    const qos = this.#queues.update(client.id, packet);
+    if (qos === undefined) return Promise.reject(new Error('no such packet'));
+    this.#commits.nudge();
+    if (packet.cmd !== 'pubrel') packet.qos = qos;
+    if (qos < 2) return NOTHING;
+    this.#queues.writeNumbers();
+    return this.durable();
+  }
+
+  async outgoingClearMessageId(client: ClientKey, packet: StoredPacket): Promise<StoredPacket | undefined> {
+    return this.#queues.acknowledge(client.id, packet.messageId);
+  }
+
+  /** A copy of a queue, in order. */
+  list(clientId: string): readonly StoredPacket[] {
+    return this.#queues.list(clientId);
+  }
+
+  outgoingStream(client: ClientKey): Readable {
+    return Readable.from(this.#queues.list(client.id));
+  }
+
+  /** The oldest message of a queue that was not sent yet. */
+  nextUnsent(clientId: string): StoredPacket | undefined {
+    return this.#queues.nextUnsent(clientId);
+  }
+
+  isUnsent(clientId: string, packet: StoredPacket): boolean {
+    return this.#queues.isUnsent(clientId, packet);
+  }
+
+  dropUnsent(clientId: string, packet: StoredPacket): void {
+    this.#queues.dropUnsent(clientId, packet);
+  }
+
+  queued(clientId: string): number {
+    return this.#queues.count(clientId);
+  }
+
+  incomingStorePacket(client: ClientKey, packet: StoredPacket): Promise<void> {
+    if (!this.#commits.isTaking) return this.#refuse('message of QoS 2');
+    this.#incoming.store(client, packet);
+    return this.durable();
+  }
+
+  incoming(client: ClientKey, messageId: number | undefined): StoredPacket | undefined {
+    return this.#incoming.get(client, messageId);
+  }
+
+  incomingCount(clientId: string): number {
+    return this.#incoming.count(clientId);
+  }
+
+  async incomingGetPacket(
+    client: ClientKey,
+    packet: { readonly messageId?: number | undefined },
+  ): Promise<StoredPacket> {
+    const found = this.#incoming.get(client, packet.messageId);
+    if (found === undefined) throw new Error('no such packet');
+    return found;
+  }
+
+  /** PUBCOMP frees the identifier: a new message under it must not be taken for the old one after a crash. */
+  incomingDelPacket(client: ClientKey, packet: { readonly messageId?: number | undefined }): Promise<void> {
+    if (!this.#incoming.remove(client, packet.messageId)) return Promise.reject(new Error('no such packet'));
+    return this.durable();
+  }
+
+  async cleanIncoming(client: ClientKey): Promise<void> {
+    this.#incoming.clear(client);
+  }
+
+  /** A connection is accepted when its will is stored [MQTT-3.1.2-8]. */
+  putWill(client: ClientKey, packet: WillPacket, about?: string): Promise<void> {
+    if (!this.#commits.isTaking) return this.#refuse('will');
+    packet.brokerId = this.broker?.id;
+    packet.clientId = client.id;
+    this.#wills.put(client.id, packet, about);
+    return this.durable();
+  }
+
+  async getWill(client: ClientKey): Promise<WillPacket | undefined> {
+    return this.#wills.get(client.id);
+  }
+
+  async delWill(client: ClientKey): Promise<WillPacket | undefined> {
+    return this.#wills.remove(client.id);
+  }
+
+  /** Wills of an earlier run, whose connections ended with it. */
+  leftWills(): readonly StoredWill[] {
+    return this.#wills.left();
+  }
+
+  leftWill(clientId: string): StoredWill | undefined {
+    return this.#wills.leftOf(clientId);
+  }
+
+  streamWill(brokers: Readonly<Record<string, unknown>> = {}): Readable {
+    return Readable.from(this.#wills.ofOthers(brokers));
+  }
+
+  getClientList(topic: string): Readable {
+    const found = [...this.#subscriptions].filter(([, own]) => own.has(topic)).map(([clientId]) => clientId);
+    return Readable.from(found);
+  }
+
+  async destroy(): Promise<void> {
+    await this.#commits.flush();
+  }
+
+  /** Called by whoever closes a batch. */
+  gather(): void {
+    this.#queues.writeNumbers();
+  }
+
+  #remember(clientId: string, subscription: Subscription): void {
+    const own = this.#subscriptions.get(clientId) ?? new Map<string, Subscription>();
+    this.#subscriptions.set(clientId, own);
+    own.set(subscription.topic, subscription);
+    const { topic, qos, rh, rap, nl } = subscription;
+    if (qos > 0) this.#filters.addStored({ clientId, topic, qos, rh, rap, nl });
+    else this.#filters.removeStored(topic, clientId);
+  }
+
+  #dropSubscriptions(clientId: string): void {
+    const own = this.#subscriptions.get(clientId);
+    if (own === undefined) return;
+    this.#subscriptions.delete(clientId);
+    for (const filter of own.keys()) this.#filters.removeStored(filter, clientId);
+    this.#commits.push({ name: 'dropSubscriptions', values: [clientId] }, clientId.length);
+  }
+
+  #refuse(what: string): Promise<never> {
+    return Promise.reject(new Problem('unavailable', { reason: `expected room to keep a ${what}, found none` }));
+  }
+}
+
+function optionsOf({ topic: _topic, qos: _qos, ...more }: Subscription): object {
+  return more;
+}

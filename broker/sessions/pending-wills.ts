@@ -1,0 +1,83 @@
+/**
+ * Wills of connections that ended with an earlier run of the server (MQTT 3.1.1, section 3.1.2.5: a server may put them
+ * off until it is started again). A client that comes back has its will published before its new session begins, so
+ * that no old "gone" follows a new "here"; all others are published after a while, some at a time.
+ */
+
+import type { Logger } from 'pino';
+import type { Accepted, TelemetryMessage } from '../../telemetry/telemetry.ts';
+import type { Rights, Subject } from '../access/acl.ts';
+import type { LeftWill, SessionStore } from '../routing/aedes-persistence.ts';
+import type { PassedOn } from '../routing/delivered-keys.ts';
+import { ownTelemetry } from './session.ts';
+
+export interface LeftWillsOptions {
+  readonly store: SessionStore;
+  /** How long clients have to come back, in ms. */
+  readonly grace: number;
+  readonly now: () => number;
+  readonly log: Logger;
+  readonly passedOn: PassedOn;
+  rightsOf(subject: Subject): Promise<Rights>;
+  /** Whether a device may store a message of a stream. */
+  admits(subject: Subject, stream: string): boolean;
+  accept(message: TelemetryMessage): Promise<Accepted>;
+  publish(message: { readonly topic: string; readonly payload: Buffer; readonly qos: 0 | 1 }): Promise<void>;
+}
+
+const RELEASED_AT_ONCE = 50;
+const RELEASE_EVERY_MS = 100;
+
+export class LeftWills {
+  readonly #options: LeftWillsOptions;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: LeftWillsOptions) {
+    this.#options = options;
+    if (options.store.leftWills().length > 0) this.#releaseIn(options.grace);
+  }
+
+  /** Publishes the will that a client left, if it left one. Synchronous until it is taken; failures are logged. */
+  release(clientId: string): Promise<void> {
+    const { store, log } = this.#options;
+    const will = store.leftWill(clientId);
+    if (will === undefined) return Promise.resolve();
+    store.delWill({ id: clientId }).catch(() => {}); // it is only looked up in memory
+    return this.#publish(will).catch((error: unknown) => {
+      log.error({ err: error, clientId }, 'will of an earlier run could not be published');
+    });
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+  }
+
+  #releaseIn(ms: number): void {
+    this.#timer = setTimeout(() => {
+      const wills = this.#options.store.leftWills();
+      for (const { clientId } of wills.slice(0, RELEASED_AT_ONCE)) void this.release(clientId);
+      if (wills.length > RELEASED_AT_ONCE) this.#releaseIn(RELEASE_EVERY_MS);
+    }, ms).unref();
+  }
+
+  /** Under the rights of the day it is published. */
+  async #publish(will: LeftWill): Promise<void> {
+    const { store, now, admits, accept, passedOn, publish, rightsOf } = this.#options;
+    const { identity } = will.subject;
+    const { qos = 0, retain = false } = will.packet;
+    const own = ownTelemetry(identity, will.packet.topic);
+    const topic = own?.topic ?? will.packet.topic;
+    const payload = Buffer.from(will.packet.payload);
+    const rights = await rightsOf(will.subject);
+    if (!rights.mayPublish(topic).allowed || (retain && !rights.mayRetain(topic).allowed)) return;
+    if (identity.kind === 'device' && own !== undefined) {
+      const { stream, key } = own;
+      if (!admits(will.subject, stream)) return;
+      const at = { device: identity.id, stream, receivedAt: now(), qos: qos as 0 | 1 | 2, payload };
+      await accept(key === undefined ? at : { ...at, key });
+      if (key !== undefined) passedOn.add(passedOn.nameOf(identity.id, key));
+    }
+    if (retain) await store.retainLeft({ ...will, packet: { ...will.packet, topic } });
+    await publish({ topic, payload, qos: qos > 0 ? 1 : 0 });
+  }
+}

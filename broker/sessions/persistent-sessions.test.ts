@@ -1,0 +1,148 @@
+/** Sessions that outlive their connections: what is kept for whom, how much of it, and how long. */
+
+import type { Packet } from 'mqtt-packet';
+import { afterEach, describe, expect, it } from 'vitest';
+import { payloads } from '../../test/fixtures/broker/received.ts';
+import { device, service, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
+import { until } from '../../test/fixtures/broker/until.ts';
+
+let bed: Testbed;
+const start = async (options?: TestbedOptions) => {
+  bed = await Testbed.start(options);
+};
+afterEach(() => bed?.close());
+
+const commands = 'devices/dev-1/commands/+/+';
+
+/** A device that is connected and wants its commands; `connect` brings it back to the session that is kept for it. */
+async function wantingCommands() {
+  const credentials = bed.enroll(device('dev-1'));
+  const connect = () => bed.session(credentials, { clientId: 'dev-1', clean: false });
+  const first = await connect();
+  await first.subscribe({ topic: commands, qos: 1 });
+  return { credentials, connect, first };
+}
+
+describe('a kept session', () => {
+  it('has its filters and what came meanwhile, in order', async () => {
+    await start();
+    const { connect, first } = await wantingCommands();
+    first.destroy();
+    await bed.event('disconnected');
+    const commander = await bed.connectService('commander');
+    for (let n = 1; n <= 5; n += 1) {
+      await commander.publish(`devices/dev-1/commands/a/${n}`, String(n), { qos: 1, messageId: n });
+    }
+    await commander.settled();
+    const again = await connect();
+    expect(again.packets[0]).toMatchObject({ cmd: 'connack', sessionPresent: true });
+    expect(payloads(await again.settled())).toEqual(['1', '2', '3', '4', '5']);
+  });
+
+  it('gets a long backlog in steps, with what comes meanwhile behind it, each message once', async () => {
+    await start({ limits: { replayPerSecond: 100, messagesPerSecond: 0 } });
+    const { connect, first } = await wantingCommands();
+    first.destroy();
+    await bed.event('disconnected');
+    const commander = await bed.connectService('commander');
+    const send = (n: number) => commander.publish(`devices/dev-1/commands/a/${n}`, String(n), { qos: 1, messageId: n });
+    for (let n = 1; n <= 20; n += 1) await send(n);
+    await commander.settled();
+    const again = await connect();
+    const firstStep = payloads(await again.settled());
+    expect(firstStep.length).toBeGreaterThan(0);
+    expect(firstStep.length).toBeLessThan(20); // the connection serves its client between two steps
+    for (let n = 21; n <= 25; n += 1) await send(n);
+    const got = [...firstStep];
+    while (got.length < 25) got.push(...payloads([(await again.next()) as Packet]));
+    expect(got).toEqual(Array.from({ length: 25 }, (_, index) => String(index + 1)));
+    await send(26);
+    expect(await again.next()).toMatchObject({ payload: Buffer.from('26') });
+    expect(payloads(await again.settled())).toEqual([]);
+  });
+
+  it('gets again what it did not acknowledge, marked as sent before [MQTT-3.3.1-1], and then the rest', async () => {
+    await start({ limits: { replayPerSecond: 50 } });
+    const { connect, first } = await wantingCommands();
+    const commander = await bed.connectService('commander');
+    await commander.publish('devices/dev-1/commands/a/1', '1', { qos: 1, messageId: 1 });
+    const sent = await first.next();
+    expect(sent).toMatchObject({ cmd: 'publish', dup: false });
+    first.destroy();
+    await bed.event('disconnected');
+    await commander.publish('devices/dev-1/commands/a/2', '2', { qos: 1, messageId: 2 });
+    await commander.settled();
+    const again = await connect();
+    const { messageId } = sent as { readonly messageId: number };
+    expect(await again.next()).toMatchObject({ payload: Buffer.from('1'), dup: true, messageId });
+    expect(await again.next()).toMatchObject({ payload: Buffer.from('2'), dup: false });
+  });
+
+  it('keeps no more than its share of messages: the oldest give way', async () => {
+    await start({ limits: { queuedMessages: 3 } });
+    const { connect, first } = await wantingCommands();
+    first.destroy();
+    await bed.event('disconnected');
+    const commander = await bed.connectService('commander');
+    for (let n = 1; n <= 8; n += 1)
+      await commander.publish(`devices/dev-1/commands/a/${n}`, String(n), { qos: 1, messageId: n });
+    await commander.settled();
+    const again = await connect();
+    expect(payloads(await again.settled())).toEqual(['6', '7', '8']);
+    expect(bed.broker.counters().messages_not_queued).toBe(5);
+  });
+
+  it('makes room again as messages are acknowledged', async () => {
+    await start({ limits: { queuedMessages: 3 } });
+    const { first: client } = await wantingCommands();
+    const commander = await bed.connectService('commander');
+    for (let n = 1; n <= 10; n += 1) {
+      await commander.publish(`devices/dev-1/commands/a/${n}`, String(n), { qos: 1, messageId: n });
+      const message = await client.next();
+      client.send({ cmd: 'puback', messageId: message?.messageId ?? 0 });
+      await client.settled();
+    }
+    expect(bed.broker.counters().messages_not_queued).toBe(0);
+  });
+
+  it('is forgotten when the client asks for a clean one', async () => {
+    await start();
+    const { connect, credentials, first } = await wantingCommands();
+    first.destroy();
+    await bed.event('disconnected');
+    const commander = await bed.connectService('commander');
+    await commander.publish('devices/dev-1/commands/a/1', 'old', { qos: 1 });
+    await commander.settled();
+    const clean = await bed.session(credentials, { clientId: 'dev-1', clean: true });
+    expect(payloads(await clean.settled())).toEqual([]);
+    clean.destroy();
+    await clean.closed;
+    const again = await connect();
+    expect(again.packets[0]).toMatchObject({ sessionPresent: false });
+    expect(payloads(await again.settled())).toEqual([]);
+    expect(bed.broker.counters().kept_sessions).toBe(1);
+  });
+
+  it('is forgotten when its client stays away', async () => {
+    let time = Date.now();
+    await start({ now: () => time, limits: { sessionExpiry: 1_000, sweepInterval: 5 } });
+    const { connect, first: client } = await wantingCommands();
+    client.destroy();
+    await until(() => bed.broker.counters().sessions === 0);
+    time += 2_000;
+    await until(() => bed.broker.counters().kept_sessions === 0);
+    const again = await connect();
+    expect(again.packets[0]).toMatchObject({ sessionPresent: false });
+  });
+
+  it('of one service are a hundred at most', async () => {
+    await start();
+    const credentials = bed.enroll(service('many'));
+    for (let n = 0; n < 103; n += 1) {
+      const client = await bed.session(credentials, { clientId: `many-${n}`, clean: false });
+      client.send({ cmd: 'disconnect' });
+      await client.closed;
+    }
+    expect(bed.broker.counters().kept_sessions).toBe(100);
+  });
+});

@@ -1,0 +1,120 @@
+/**
+ * What the broker tells about its sessions: events, counts, and log lines, which no client can make come as often as it
+ * likes. Decides nothing; whoever listens can't disturb it.
+ */
+
+import type { Logger } from 'pino';
+import type { RefusalLog } from '../../limits/refusal-log.ts';
+import { formatIdentity, type Identity } from '../../protocol/identity.ts';
+import type { Verb } from '../access/acl.ts';
+import { type CloneSuspicion, CloneWatch, type Takeover } from '../access/clone-detector.ts';
+import type { Counters } from '../counters.ts';
+import type { BrokerEvent, DisconnectReason, ShareExceeded } from '../events.ts';
+import type { Violation } from '../mqtt/violations.ts';
+import type { Session } from './session.ts';
+
+export interface ReportsOptions {
+  readonly refusalLog: RefusalLog;
+  readonly counters: Counters;
+  readonly log: Logger;
+  readonly now: () => number;
+  /** Called synchronously; what it throws is logged. */
+  readonly onEvent: ((event: BrokerEvent) => void) | undefined;
+  /** The same. */
+  readonly onCloneSuspected: ((suspicion: CloneSuspicion) => void) | undefined;
+}
+
+export class Reports {
+  readonly #options: ReportsOptions;
+  readonly #clones = new CloneWatch();
+
+  constructor(options: ReportsOptions) {
+    this.#options = options;
+  }
+
+  event(event: BrokerEvent): void {
+    try {
+      this.#options.onEvent?.(event);
+    } catch (error) {
+      this.#options.log.error({ err: error, event: event.type }, 'event listener failed');
+    }
+  }
+
+  connected(session: Session): void {
+    this.#options.counters.connected += 1;
+    this.event({ type: 'connected', at: session.facts.connectedAt, ...session.who });
+  }
+
+  ended(session: Session, reason: DisconnectReason): void {
+    const { counters, log, now, refusalLog } = this.#options;
+    counters.countDisconnect(reason);
+    // What devices do all day is for those who look for it; a fleet that reconnects must not be a flood of lines.
+    const level = reason === 'client_disconnected' || reason === 'connection_lost' ? 'debug' : 'info';
+    if (log.isLevelEnabled(level)) {
+      const source = `ended ${session.facts.clientId}`;
+      refusalLog.write(log, level, source, { ...session.whoForLog, reason }, 'session ended');
+    }
+    const { connectedAt } = session.facts;
+    this.event({ type: 'disconnected', at: now(), connectedAt, reason, ...session.who });
+  }
+
+  denied(session: Session, verb: Verb, topic: string, why: string): void {
+    this.#warn(session, { verb, topic, why }, 'refused by policy');
+    this.event({ type: 'acl_denied', at: this.#options.now(), ...session.who, verb, topic, why });
+  }
+
+  /** It had this subscription, and may not have it any more. */
+  withdrawn(session: Session, topic: string): void {
+    const at = this.#options.now();
+    this.event({ type: 'acl_denied', at, ...session.who, verb: 'subscribe', topic, why: 'withdrawn' });
+  }
+
+  /** Told for each refusal; the log at a bounded rate, and events at theirs. */
+  shareExceeded(identity: Identity, share: ShareExceeded): void {
+    const { log, now, refusalLog } = this.#options;
+    const owner = formatIdentity(identity);
+    refusalLog.write(log, 'warn', `share ${owner}`, { identity: owner, ...share }, 'more than its share');
+    this.event({ type: 'share_exceeded', at: now(), identity, share });
+  }
+
+  violated(session: Session, { clause, says }: Violation): void {
+    this.#warn(session, { clause, says }, 'protocol violation');
+  }
+
+  failed(session: Session, error: unknown): void {
+    const { log, refusalLog } = this.#options;
+    const fields = { ...session.whoForLog, err: error };
+    refusalLog.write(log, 'error', session.facts.clientId, fields, 'packet could not be processed');
+  }
+
+  storageFailed(session: Session, error: unknown): void {
+    // It hits all who send at once; the journal says what is wrong with the disk, this says to whom.
+    const { log, refusalLog } = this.#options;
+    refusalLog.write(log, 'error', 'storage', { ...session.whoForLog, err: error }, 'message could not be stored');
+  }
+
+  /** A live session is displaced: once is a device that came back, again and again is two of them. */
+  tookOver(takeover: Takeover): void {
+    const { counters, log, now, onCloneSuspected } = this.#options;
+    const suspicion = this.#clones.takeover(takeover, now());
+    if (suspicion === undefined) return;
+    counters.clonesSuspected += 1;
+    const { identity, evidence, addresses, serials } = suspicion;
+    log.warn({ identity: formatIdentity(identity), evidence, addresses, serials }, 'clone suspected');
+    try {
+      onCloneSuspected?.(suspicion);
+    } catch (error) {
+      log.error({ err: error }, 'clone listener failed');
+    }
+  }
+
+  sweep(now: number): void {
+    this.#clones.sweep(now);
+  }
+
+  /** A client that goes on doing what it may not fills no disk. */
+  #warn(session: Session, about: Readonly<Record<string, string>>, message: string): void {
+    const { log, refusalLog } = this.#options;
+    refusalLog.write(log, 'warn', session.facts.clientId, { ...session.whoForLog, ...about }, message);
+  }
+}

@@ -1,0 +1,104 @@
+/**
+ * What a change of standing means for live sessions and for what they leave behind: the broker's half of the table in
+ * docs/device-status.md. Reads no registry; whoever calls has committed the change before.
+ */
+
+import { formatIdentity, type Identity } from '../../protocol/identity.ts';
+import type { Subject } from '../access/acl.ts';
+import type { ConnectionGate } from '../access/connection-authorizer.ts';
+import type { Policies } from '../access/policies.ts';
+import type { Reauthorization } from '../access/reauthorization.ts';
+import type { DisconnectReason } from '../events.ts';
+import { ownerOf } from '../routing/aedes-hooks.ts';
+import type { SessionStore } from '../routing/aedes-persistence.ts';
+import type { Sessions } from './live-sessions.ts';
+import type { Session } from './session.ts';
+
+/** What ended, and when its last message was read; undefined when nothing ended, or it had said nothing. */
+export interface Departure {
+  readonly sessionsClosed: number;
+  readonly lastMessageAt: number | undefined;
+}
+
+/** They end at once: without another acknowledgement, and without a will. */
+const CUT: ReadonlySet<DisconnectReason> = new Set(['revoked', 'suspended']);
+
+export interface StandingChangesOptions {
+  readonly gate: Pick<ConnectionGate, 'standingChanged'>;
+  readonly sessions: Sessions;
+  readonly store: SessionStore;
+  readonly policies: Policies;
+  readonly reauthorization: Reauthorization;
+}
+
+export class StandingChanges {
+  readonly #options: StandingChangesOptions;
+  /** Which change of an identity came last, while one is being applied. */
+  readonly #latest = new Map<string, symbol>();
+
+  constructor(options: StandingChangesOptions) {
+    this.#options = options;
+  }
+
+  /** Ends every session of an identity; with `revoked` also forgets all that it left behind. */
+  async disconnect(identity: Identity, reason: DisconnectReason): Promise<Departure> {
+    const { gate, sessions, store } = this.#options;
+    const isCut = CUT.has(reason);
+    if (isCut) gate.standingChanged();
+    const ended = sessions.of(identity);
+    for (const session of ended) {
+      if (isCut) session.cut(reason);
+      else session.end(reason);
+    }
+    await Promise.all(ended.map((session) => session.finished()));
+    if (isCut) for (const session of ended) await store.delWill({ id: session.facts.clientId });
+    if (reason === 'revoked') await store.purge(ownerOf(identity));
+    else if (isCut) await store.dropLeftWills(ownerOf(identity));
+    return departureOf(ended);
+  }
+
+  /** Ends the sessions that came with this certificate. What is kept for the identity is its other certificate's as well. */
+  async disconnectCertificate(identity: Identity, serial: string): Promise<Departure> {
+    const { gate, sessions, store } = this.#options;
+    gate.standingChanged();
+    const ended = sessions.of(identity).filter((session) => session.facts.serial === serial);
+    for (const session of ended) session.cut('revoked');
+    await Promise.all(ended.map((session) => session.finished()));
+    for (const session of ended) await store.delWill({ id: session.facts.clientId });
+    return departureOf(ended);
+  }
+
+  /** Holds an identity to its new group, labels or quarantine, in live sessions and in what is kept for it. */
+  async reauthorize(subject: Subject): Promise<Departure> {
+    const { gate, sessions, store, policies, reauthorization } = this.#options;
+    gate.standingChanged();
+    const key = formatIdentity(subject.identity);
+    // They were written under rights that quarantine takes away.
+    if (subject.isQuarantined === true) void store.dropLeftWills(ownerOf(subject.identity));
+    const change = Symbol(key);
+    this.#latest.set(key, change);
+    const live = sessions.of(subject.identity).filter((session) => !session.isEnded);
+    for (const session of live) {
+      // What quarantine took away it would not ask for again by itself; a new session does.
+      const isReleased = session.facts.subject.isQuarantined === true && subject.isQuarantined !== true;
+      session.facts = { ...session.facts, subject };
+      if (isReleased) session.end('resumed');
+    }
+    await Promise.all(live.filter((session) => !session.isEnded).map((session) => reauthorization.hold(session)));
+    const rights = await policies.rightsOf(subject);
+    if (this.#latest.get(key) === change) {
+      for (const kept of store.kept.holders()) {
+        if (formatIdentity(kept.subject.identity) === key) kept.setRights(rights, subject);
+      }
+      this.#latest.delete(key);
+    }
+    const ended = live.filter((session) => session.isEnded);
+    await Promise.all(ended.map((session) => session.finished()));
+    return departureOf(ended);
+  }
+}
+
+function departureOf(ended: readonly Session[]): Departure {
+  const times = ended.flatMap(({ lastMessageAt }) => (lastMessageAt === undefined ? [] : [lastMessageAt]));
+  return { sessionsClosed: ended.length, lastMessageAt: times.length === 0 ? undefined : Math.max(...times) };
+}

@@ -1,0 +1,295 @@
+/** One live session: who it is, what it may, and how it ends. Ends once, always with a reason. */
+
+import { formatIdentity, type Identity } from '../../protocol/identity.ts';
+import { Problem } from '../../protocol/problem.ts';
+import { parseDeviceTopic, telemetryTopic } from '../../protocol/topics.ts';
+import type { Rights, Subject } from '../access/acl.ts';
+import type { DisconnectReason } from '../events.ts';
+import type { BrokerLimits } from '../limits.ts';
+import { PublishOrder, type PublishOrderListener } from '../mqtt/acknowledgement-order.ts';
+import type { MqttWire, WireOwner } from '../mqtt/connection.ts';
+import { Silence } from '../mqtt/keep-alive.ts';
+import { type Frame, PacketType } from '../mqtt/packet-decoder.ts';
+import { PauseReason } from '../mqtt/receive-loop.ts';
+import type { Violation } from '../mqtt/violations.ts';
+import type { EngineClient } from '../routing/aedes-engine.ts';
+import { GrantedFilters } from '../routing/granted-filters.ts';
+import type { ReplayCourse } from './replay.ts';
+
+export interface SessionFacts {
+  readonly subject: Subject;
+  /** Number of the connection. */
+  readonly sequence: number;
+  readonly clientId: string;
+  readonly address: string;
+  readonly serial: string;
+  readonly connectedAt: number;
+  readonly notAfter: number;
+}
+
+export interface SessionListener {
+  /** It has a reason now; its socket is closing. Called once. */
+  ending(session: Session, reason: DisconnectReason): void;
+  /** aedes has let go of it. Called once, after `ending`. */
+  finished(session: Session): void;
+  violated(session: Session, violation: Violation): void;
+  messageStored(): void;
+  storageFailed(session: Session, error: unknown): void;
+  failed(session: Session, error: unknown): void;
+}
+
+/** What a telemetry topic of the device itself says. */
+export interface OwnTelemetry {
+  /** Without the key. */
+  readonly topic: string;
+  readonly stream: string;
+  readonly key: string | undefined;
+}
+
+export class Session implements WireOwner, PublishOrderListener {
+  facts: SessionFacts;
+  readonly wire: MqttWire;
+  readonly order: PublishOrder;
+  rights: Rights;
+  engine: EngineClient | undefined;
+  /** aedes has finished with CONNECT. */
+  isReady = false;
+  /** When its last message was read, milliseconds since the epoch. */
+  lastMessageAt: number | undefined;
+  /** It is a device that has sent telemetry. */
+  sendsTelemetry = false;
+  readonly filters = new GrantedFilters();
+  /** Acknowledgements that it may send because of what it was sent. */
+  ackCredit = 0;
+  /** Counter of the message that was last forwarded to it. */
+  lastForwarded = -1;
+  /** What waited for it is being sent, or was. */
+  replay: ReplayCourse | undefined;
+  readonly #limits: BrokerLimits;
+  readonly #now: () => number;
+  readonly #listener: SessionListener;
+  #reason: DisconnectReason | undefined;
+  #isFinished = false;
+  #finished: (() => void)[] = [];
+  #messageTokens: number;
+  #byteTokens: number;
+  #tokensAt: number;
+  #throttledSince = 0;
+  #resumeTimer: NodeJS.Timeout | undefined;
+  #readTopic: string | undefined;
+  #ownTelemetry: OwnTelemetry | undefined;
+  #heardAt = performance.now();
+  #silence: Silence | undefined;
+
+  constructor(
+    facts: SessionFacts,
+    wire: MqttWire,
+    rights: Rights,
+    limits: BrokerLimits,
+    now: () => number,
+    listener: SessionListener,
+  ) {
+    this.facts = facts;
+    this.wire = wire;
+    this.rights = rights;
+    this.#limits = limits;
+    this.#now = now;
+    this.#listener = listener;
+    this.#messageTokens = limits.messagesPerSecond * 2;
+    this.#byteTokens = limits.bytesPerSecond * 2;
+    this.#tokensAt = facts.connectedAt;
+    this.order = new PublishOrder(this);
+  }
+
+  /** For events. */
+  get who(): { identity: Identity; clientId: string; address: string; serial: string; sequence: number } {
+    const { subject, clientId, address, serial, sequence } = this.facts;
+    return { identity: subject.identity, clientId, address, serial, sequence };
+  }
+
+  /** For log lines and payloads: the identity as text. */
+  get whoForLog(): { identity: string; clientId: string; address: string; serial: string; sequence: number } {
+    return { ...this.who, identity: formatIdentity(this.facts.subject.identity) };
+  }
+
+  get reason(): DisconnectReason | undefined {
+    return this.#reason;
+  }
+
+  get isEnded(): boolean {
+    return this.#reason !== undefined;
+  }
+
+  /** Closes the connection after what is waiting has been sent. The first reason given is the one that counts. */
+  end(reason: DisconnectReason): void {
+    this.note(reason);
+    this.wire.end();
+  }
+
+  /** Closes the connection at once, without its will and without another acknowledgement. */
+  cut(reason: DisconnectReason): void {
+    this.note(reason);
+    this.order.abandon();
+    this.suppressWill();
+    this.wire.cut();
+  }
+
+  /** Records why it ends, where aedes is the one that closes. */
+  note(reason: DisconnectReason): void {
+    if (this.#reason !== undefined) return;
+    this.#reason = reason;
+    this.#silence?.stop();
+    this.#listener.ending(this, reason);
+  }
+
+  suppressWill(): void {
+    if (this.engine === undefined) return;
+    this.engine.will = null;
+    this.engine._will = null;
+  }
+
+  /** Resolves when aedes has let go of it. */
+  finished(): Promise<void> {
+    if (this.#isFinished) return Promise.resolve();
+    return new Promise((resolve) => this.#finished.push(resolve));
+  }
+
+  /** What a telemetry topic of this device says; undefined for every other topic. */
+  ownTelemetry(topic: string): OwnTelemetry | undefined {
+    if (topic === this.#readTopic) return this.#ownTelemetry;
+    const own = ownTelemetry(this.facts.subject.identity, topic);
+    this.#readTopic = topic;
+    this.#ownTelemetry = own;
+    return own;
+  }
+
+  /** The client said how often it will say something, in milliseconds; it is ended after one and a half times that. */
+  expectEvery(keepalive: number): void {
+    const { wire } = this;
+    this.#silence?.stop();
+    this.#silence = new Silence({
+      most: keepalive * 1.5,
+      // While it isn't read it can't be heard.
+      heardAt: () => (wire.isResting ? performance.now() : Math.max(this.#heardAt, wire.restedUntil)),
+      tooLong: () => this.end('keepalive_timeout'),
+    });
+  }
+
+  // What the order reports.
+
+  messageStored(): void {
+    this.#listener.messageStored();
+  }
+
+  messageNotStored(error: unknown): void {
+    this.#listener.storageFailed(this, error);
+    this.end('storage_failed');
+  }
+
+  advanced(): void {
+    this.wire.roomAgain();
+  }
+
+  // What the wire reports.
+
+  connectArrived(): void {}
+
+  violated(violation: Violation): void {
+    this.#listener.violated(this, violation);
+    this.end(violation.clause === 'limit' ? 'limit_exceeded' : 'protocol_violation');
+  }
+
+  packetArrived(frame: Frame): boolean {
+    if (this.isEnded) return false;
+    this.#heardAt = performance.now();
+    if (frame.type === PacketType.publish) this.lastMessageAt = this.#now();
+    const { messagesPerSecond, bytesPerSecond } = this.#limits;
+    if (messagesPerSecond === 0 && bytesPerSecond === 0) return true;
+    if (isAcknowledgement(frame.type) && this.ackCredit > 0) {
+      this.ackCredit -= 1;
+      return true;
+    }
+    this.#messageTokens -= 1;
+    this.#byteTokens -= frame.end - frame.start;
+    const short = (messagesPerSecond > 0 && this.#messageTokens < 0) || (bytesPerSecond > 0 && this.#byteTokens < 0);
+    return short ? this.#throttle() : true;
+  }
+
+  overflowed(): void {
+    this.end('slow_consumer');
+  }
+
+  failed(error: unknown): void {
+    this.#listener.failed(this, error);
+    this.cut('server_error');
+  }
+
+  socketClosed(): void {
+    this.note(this.wire.sawDisconnect ? 'client_disconnected' : 'connection_lost');
+  }
+
+  engineFailed(error: Error): void {
+    if (this.isEnded) return;
+    if (error instanceof Problem && error.code === 'unavailable') {
+      this.#listener.storageFailed(this, error);
+      this.note('storage_failed');
+      return;
+    }
+    const isWindow = error.message.startsWith('maxInflightInbound');
+    if (!isWindow) this.#listener.failed(this, error);
+    this.note(isWindow ? 'limit_exceeded' : 'server_error');
+  }
+
+  engineFinished(): void {
+    if (this.#isFinished) return;
+    this.#isFinished = true;
+    this.note(this.wire.sawDisconnect ? 'client_disconnected' : 'server_error');
+    this.#listener.finished(this);
+    for (const resolve of this.#finished) resolve();
+    this.#finished = [];
+  }
+
+  /** Refills the buckets; if they are still short, stops reading until they are not. False: it had its time. */
+  #throttle(): boolean {
+    const { messagesPerSecond, bytesPerSecond, throttleTimeout } = this.#limits;
+    const now = this.#now();
+    const elapsed = Math.max(0, now - this.#tokensAt) / 1000;
+    this.#tokensAt = now;
+    this.#messageTokens = Math.min(messagesPerSecond * 2, this.#messageTokens + elapsed * messagesPerSecond);
+    this.#byteTokens = Math.min(bytesPerSecond * 2, this.#byteTokens + elapsed * bytesPerSecond);
+    const messages = messagesPerSecond > 0 ? -this.#messageTokens / messagesPerSecond : 0;
+    const bytes = bytesPerSecond > 0 ? -this.#byteTokens / bytesPerSecond : 0;
+    const seconds = Math.max(messages, bytes);
+    if (seconds <= 0) {
+      // A client that was idle for a while has its burst back, and its past is forgotten.
+      if (seconds < -1) this.#throttledSince = 0;
+      return true;
+    }
+    // Bytes alone only slow it down: its acknowledgements come later, and it loses nothing.
+    if (messages > 0 && this.#throttledSince === 0) this.#throttledSince = now;
+    if (messages > 0 && now - this.#throttledSince > throttleTimeout) {
+      this.end('rate_exceeded');
+      return false;
+    }
+    this.wire.pauseReading(PauseReason.rate);
+    clearTimeout(this.#resumeTimer);
+    this.#resumeTimer = setTimeout(resume, Math.ceil(seconds * 1000), this.wire).unref();
+    return true;
+  }
+}
+
+/** What a telemetry topic of this identity itself says; undefined for every other topic. */
+export function ownTelemetry(identity: Identity, topic: string): OwnTelemetry | undefined {
+  const parsed = identity.kind === 'device' ? parseDeviceTopic(topic) : undefined;
+  if (parsed?.kind !== 'telemetry' || identity.kind !== 'device' || parsed.device !== identity.id) return undefined;
+  const { device, stream, key } = parsed;
+  return { topic: key === undefined ? topic : telemetryTopic(device, stream), stream, key };
+}
+
+function isAcknowledgement(type: number): boolean {
+  return type === PacketType.puback || type === PacketType.pubrec || type === PacketType.pubcomp;
+}
+
+function resume(wire: MqttWire): void {
+  wire.resumeReading(PauseReason.rate);
+}

@@ -1,0 +1,38 @@
+/** Introduces the console of a drilled server to the drill, which knows no console. */
+
+import type { ConsoleClient } from '../console/client.ts';
+import type { DeviceId, GroupName } from '../protocol/identity.ts';
+import { DEFAULT_DEVICE_POLICY } from '../protocol/policy.ts';
+import { Problem } from '../protocol/problem.ts';
+import { DRILL_GROUP, type RotationDoor } from '../simulator/drill/drill-options.ts';
+
+const TOKEN_TTL_SECONDS = 24 * 3_600;
+
+/** What the fleet's own rules allow is not what is drilled: devices of the drill get the rules of the house. */
+export async function drillDoor(console: ConsoleClient, steal: RotationDoor['steal']): Promise<RotationDoor> {
+  const rules = Object.entries(DEFAULT_DEVICE_POLICY).map(([verb, filters]) => [verb, [...filters]]);
+  await console.setPolicy({ kind: 'group', name: DRILL_GROUP, ...Object.fromEntries(rules) });
+  const order = { ttlSeconds: TOKEN_TTL_SECONDS, group: DRILL_GROUP as GroupName };
+  return {
+    mintToken: async (uses) => (await console.mintToken({ ...order, uses })).text,
+    mintTokenFor: async (device) => (await console.mintToken({ ...order, uses: 1, device: device as DeviceId })).text,
+    cas: () => console.listCas(),
+    prepare: async (role) => (await console.prepareCa({ role })).id,
+    activate: async (id) => {
+      await console.activateCa({ id });
+    },
+    taint: (id, withinMs) => console.taintCa({ id, withinSeconds: Math.round(withinMs / 1_000) }),
+    pull: () => console.pullRenewals({ group: DRILL_GROUP as GroupName, withinSeconds: 0 }),
+    retire: async (id, strand) => {
+      try {
+        await console.retireCa({ id, strand });
+        return 'retired';
+      } catch (error) {
+        if (error instanceof Problem && error.code === 'ca_would_strand') return 'would strand';
+        throw error;
+      }
+    },
+    steal,
+    messages: () => console.exportTelemetry({}),
+  };
+}

@@ -1,0 +1,95 @@
+/** What operators do to devices, one or many: whom they mean, what they order, and what comes back as proof. */
+
+import { z } from 'zod';
+import { DEVICE_ACTS } from '../../registry/device-operations.ts';
+import { DEVICE_STATUSES } from '../../registry/registry.ts';
+import type { Endpoint } from './endpoint.ts';
+import { deviceId, groupName, labels, reason, serial, time, tokenId } from './shapes.ts';
+
+const selector = {
+  ids: z.array(deviceId).min(1).max(10_000).optional(),
+  group: groupName.optional(),
+  labels: labels.optional().describe('each of them'),
+  token: tokenId.optional().describe('holders of a certificate whose line began with this bootstrap token'),
+  serial: serial.optional().describe('the holder of this certificate'),
+  issuedBefore: time.optional().describe('whose newest certificate was issued before'),
+};
+
+const confirm = z
+  .string()
+  .max(100)
+  .optional()
+  .describe('needed for more than one device: the confirmation of a dry run, or "yes"');
+
+const actOrder = z.strictObject({ ...selector, confirm }).describe('devices for which all that is given is true');
+const revokeOrder = z.strictObject({ ...selector, confirm, reason });
+
+const selectOrder = z.strictObject({
+  ...selector,
+  act: z.enum(DEVICE_ACTS),
+  reason: reason.optional().describe('of a revocation; without one it is unspecified'),
+});
+
+const selection = z.object({
+  act: z.enum(DEVICE_ACTS),
+  count: z.int(),
+  devices: z.array(z.string()).describe('in id order, the first 1,000'),
+  confirmation: z.string().describe('stands for exactly this act on exactly these devices'),
+});
+
+const proof = {
+  revokedAt: time.optional().describe('of revocations and deletions: when it was committed first'),
+  lastMessageAt: time.optional().describe('when the last message was read, of sessions that were live'),
+  sessionsClosed: z.int(),
+  brokersConfirmed: z.int(),
+  propagationMs: z.number().describe('from the commit until every broker had confirmed'),
+};
+
+export const actAnswer = z.object({
+  act: z.enum(DEVICE_ACTS),
+  devices: z.array(
+    z.object({
+      device: z.string(),
+      status: z.enum([...DEVICE_STATUSES, 'deleted']),
+      at: time.describe('when it became so'),
+      serials: z.array(z.string()).describe('certificates that ended'),
+      reason: reason.optional(),
+      ...proof,
+    }),
+  ),
+  ...proof,
+  tookMs: z.number(),
+});
+
+function act(verb: string, path: `/${string}`, summary: string) {
+  return {
+    method: 'POST',
+    path,
+    access: 'operator',
+    summary: `${verb} devices: ${summary}`,
+    answer: actAnswer,
+  } as const;
+}
+
+export const deviceActEndpoints = {
+  selectDevices: {
+    method: 'POST',
+    path: '/v1/devices/select',
+    access: 'operator',
+    summary: 'say which devices an order would concern, and confirm nothing yet: a dry run',
+    body: selectOrder,
+    answer: selection,
+  },
+  revokeDevices: {
+    ...act('revoke', '/v1/devices/revoke', 'for good; all of them or, when one is unknown, none'),
+    body: revokeOrder,
+  },
+  suspendDevices: { ...act('suspend', '/v1/devices/suspend', 'out until they are resumed'), body: actOrder },
+  resumeDevices: { ...act('resume', '/v1/devices/resume', 'from suspension or quarantine'), body: actOrder },
+  quarantineDevices: {
+    ...act('quarantine', '/v1/devices/quarantine', 'connected, under the policy quarantine/*'),
+    body: actOrder,
+  },
+  disconnectDevices: { ...act('disconnect', '/v1/devices/disconnect', 'they may come back at once'), body: actOrder },
+  deleteDevices: { ...act('delete', '/v1/devices/delete', 'revoked and forgotten, their names free'), body: actOrder },
+} as const satisfies Record<string, Endpoint>;

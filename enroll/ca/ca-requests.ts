@@ -1,0 +1,33 @@
+/** Writes a PKCS#10 request for an issuing CA (RFC 2986), for a root elsewhere to sign. What it asks for is what we would do ourselves. */
+
+import { encodeDer, encoded, integer, oid, sequence, set, tagged } from '../x509/der-writer.ts';
+import { keyIdentifier, trustDomainUri } from '../x509/profile.ts';
+import {
+  alternativeNames,
+  authorityConstraints,
+  commonName,
+  keyUsage,
+  OID,
+  signed,
+  subjectKeyIdentifier,
+} from '../x509/x509-writer.ts';
+import type { Signer } from './signer.ts';
+
+/** PEM. */
+export async function writeIssuingRequest(signer: Signer, trustDomain: string): Promise<string> {
+  const keyId = keyIdentifier(signer.publicKeySpki);
+  const extensions = sequence(
+    authorityConstraints(0),
+    keyUsage(['keyCertSign', 'cRLSign']),
+    subjectKeyIdentifier(keyId),
+    alternativeNames([{ kind: 'uri', value: trustDomainUri(trustDomain) }]),
+  );
+  const info = sequence(
+    integer(0),
+    commonName(`Rollcall issuing CA ${keyId.toString('hex', 0, 4)}`),
+    encoded(signer.publicKeySpki),
+    tagged(0, sequence(oid(OID.extensionRequest), set(extensions))),
+  );
+  const lines = (await signed(encodeDer(info), signer)).toString('base64').replace(/.{1,64}/g, '$&\n');
+  return `-----BEGIN CERTIFICATE REQUEST-----\n${lines}-----END CERTIFICATE REQUEST-----\n`;
+}

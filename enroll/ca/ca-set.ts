@@ -1,0 +1,107 @@
+/**
+ * The CAs that count now, read from what the registry remembers and the keys that are here: who signs, whose signatures
+ * are accepted, which certificates lead from one to another. A snapshot; a step of a rotation makes a new one.
+ */
+
+import { X509Certificate } from 'node:crypto';
+import { Problem } from '../../protocol/problem.ts';
+import type { IssuerRecord } from '../../registry/issuers.ts';
+import { readIssuer } from '../x509/certificate-check.ts';
+import { keyIdentifier } from '../x509/profile.ts';
+import type { CaCertificate } from './ca-certificates.ts';
+import type { Signer } from './signer.ts';
+
+export interface KnownCa extends CaCertificate {
+  /** 40 digits of hexadecimal. */
+  readonly id: string;
+  readonly record: IssuerRecord;
+}
+
+export interface IssuingCa extends KnownCa {
+  /** Undefined when its key is not here: then it signs no revocation list and no OCSP answer either. */
+  readonly signer: Signer | undefined;
+}
+
+export interface SigningCa extends IssuingCa {
+  readonly signer: Signer;
+}
+
+export interface CaSet {
+  /** Those that are not retired, the one above the active issuing CA first. */
+  readonly roots: readonly KnownCa[];
+  /** Those that are not retired, the active one first. */
+  readonly issuing: readonly IssuingCa[];
+  readonly active: SigningCa;
+  /** The one above the active issuing CA. */
+  readonly root: KnownCa;
+  /** DER of what leads from the active issuing CA to roots that devices may hold, beside its own root. */
+  readonly crossed: readonly Buffer[];
+  /** The same and what leads to roots that don't sign yet: nobody believes a new root that no known one vouches for. */
+  readonly vouching: readonly Buffer[];
+  /** All there ever were. */
+  readonly records: readonly IssuerRecord[];
+}
+
+/** Throws Problem `authority_unusable` when the active issuing CA, its root or its key is missing, or has ended. */
+export function readCaSet(
+  records: readonly IssuerRecord[],
+  signers: ReadonlyMap<string, Signer>,
+  options: { readonly directory: string; readonly now: number },
+): CaSet {
+  const known = records.filter(({ state }) => state !== 'retired').map(readKnown);
+  const issuing = known
+    .filter(({ record }) => record.role === 'issuing')
+    .map((ca): IssuingCa => ({ ...ca, signer: signers.get(ca.id) }));
+  const active = issuing.find(({ record }) => record.state === 'active');
+  if (active === undefined) throw unusable('expected an active issuing CA, found none');
+  const root = known.find(({ id }) => id === active.record.rootId);
+  if (root === undefined) throw unusable(`expected the root above issuing CA ${active.id}, found none`);
+  for (const [what, ca] of [
+    ['root', root],
+    ['issuing CA', active],
+  ] as const) {
+    if (options.now >= ca.notAfter) throw unusable(`${what} ${ca.id} ended ${new Date(ca.notAfter).toISOString()}`);
+  }
+  if (active.signer === undefined) {
+    throw new Problem('authority_unusable', {
+      reason: `expected the key of issuing CA ${active.id} in ${options.directory}, found none`,
+      hint: 'restore registry.db and ca/ from the same backup',
+    });
+  }
+  const first = <Ca extends KnownCa>(all: readonly Ca[], id: string) => [
+    ...all.filter((ca) => ca.id === id),
+    ...all.filter((ca) => ca.id !== id),
+  ];
+  const roots = known.filter(({ record }) => record.role === 'root');
+  const crossed = pemBlocks(active.record.chain);
+  const vouching = [...crossed, ...roots.flatMap(({ record }) => pemBlocks(record.chain))];
+  return {
+    roots: first(roots, root.id),
+    issuing: first(issuing, active.id),
+    active: active as SigningCa,
+    root,
+    crossed,
+    vouching: vouching.filter((der, at) => vouching.findIndex((other) => other.equals(der)) === at),
+    records,
+  };
+}
+
+/** DER of every certificate in a PEM text. */
+export function pemBlocks(text: string): readonly Buffer[] {
+  const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  return blocks.map((block) => new X509Certificate(block).raw);
+}
+
+/** How the registry names a CA. */
+export function caId(publicKeySpki: Uint8Array): string {
+  return keyIdentifier(publicKeySpki).toString('hex');
+}
+
+function readKnown(record: IssuerRecord): KnownCa {
+  const der = Buffer.from(record.der);
+  return { id: record.id, record, der, ...readIssuer(der) };
+}
+
+function unusable(reason: string): Problem {
+  return new Problem('authority_unusable', { reason, hint: 'restore registry.db and ca/ from the same backup' });
+}

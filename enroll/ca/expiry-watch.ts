@@ -1,0 +1,66 @@
+/**
+ * Counts what ends soon and what is late to renew: every ten minutes for gauges, once a day for an entry that becomes an
+ * event of the fleet. Renews nothing.
+ */
+
+import type { Logger } from 'pino';
+import type { ExpiryMemory } from '../../registry/expiry.ts';
+import type { Registry } from '../../registry/registry.ts';
+
+export interface ExpiryWatch {
+  /** Gauges, by name and label. */
+  counters(): Readonly<Record<string, number>>;
+  /** Counts now; the timer does it by itself. */
+  look(): Promise<void>;
+  close(): Promise<void>;
+}
+
+const DAY_MS = 24 * 3_600_000;
+const LOOK_MS = 600_000;
+const SUBJECT = 'fleet/certificates';
+
+export function createExpiryWatch(options: {
+  readonly registry: ExpiryMemory & Pick<Registry, 'recordAct' | 'listAudit'>;
+  /** The entry of the day was written. */
+  readonly told: () => void;
+  readonly now: () => number;
+  readonly log: Logger;
+}): ExpiryWatch {
+  const { registry, told, now, log } = options;
+  let counters: Readonly<Record<string, number>> = {};
+  let looking: Promise<void> = Promise.resolve();
+
+  const look = async (): Promise<void> => {
+    const at = now();
+    const endingIn7Days = await registry.countExpiring({ which: 'ending', until: at + 7 * DAY_MS });
+    const endingIn30Days = await registry.countExpiring({ which: 'ending', until: at + 30 * DAY_MS });
+    const late = await registry.countExpiring({ which: 'late', until: at });
+    counters = {
+      'certificates_ending/within=7d': endingIn7Days,
+      'certificates_ending/within=30d': endingIn30Days,
+      certificates_late: late,
+    };
+    if (endingIn30Days + late === 0) return; // no news
+    const [last] = await registry.listAudit({ subject: SUBJECT, limit: 1 });
+    if (last !== undefined && at < last.at + DAY_MS) return;
+    const details = { endingIn7Days, endingIn30Days, late };
+    await registry.recordAct({
+      ...{ actor: 'server/enroll', action: 'certificates.counted', subject: SUBJECT, outcome: 'done', details },
+    });
+    told();
+  };
+  const lookQuietly = () => {
+    looking = looking.then(look).catch((error: unknown) => log.error({ err: error }, 'certificates were not counted'));
+  };
+  lookQuietly();
+  const timer = setInterval(lookQuietly, LOOK_MS).unref();
+
+  return {
+    counters: () => counters,
+    look,
+    close: async () => {
+      clearInterval(timer);
+      await looking;
+    },
+  };
+}

@@ -1,0 +1,77 @@
+import fastify from 'fastify';
+import { pino } from 'pino';
+import { describe, expect, it } from 'vitest';
+import { createThrottle, UNTHROTTLED } from '../../limits/request-limits.ts';
+import { Turns } from '../../limits/work-queue.ts';
+import { formatBootstrapToken } from '../../protocol/bootstrap-token.ts';
+import { Counts } from '../counts.ts';
+import { createCallers } from './client-authentication.ts';
+import type { PeerDeps } from './client-certificate.ts';
+import { createAnswers } from './error-responses.ts';
+
+const log = pino({ level: 'silent' });
+const token = formatBootstrapToken({
+  id: '0123456789abcdef',
+  secret: 'A'.repeat(27),
+  rootSha256: '0'.repeat(64),
+  enrollUrl: 'https://localhost:8443',
+});
+const { refusalLog } = createThrottle(UNTHROTTLED);
+const unlimited = { take: () => 0 };
+
+function door(waiting: number) {
+  const turns: (() => void)[] = [];
+  const counts = new Counts();
+  const callers = createCallers({
+    peers: {} as PeerDeps, // nobody shows a certificate here
+    enrollments: unlimited,
+    renewals: unlimited,
+    turns: new Turns({ waiting, nextTurn: (run) => turns.push(run) }),
+    random: () => 0.5,
+    counts,
+    log,
+    refusalLog,
+  });
+  const app = fastify();
+  app.setErrorHandler(createAnswers({ now: () => 0, log, refusalLog, counts }).error);
+  app.addHook('onRequest', (request) => callers.admit(request));
+  let done = 0;
+  app.post('/enroll', { config: { caller: 'token' } }, async () => {
+    done += 1;
+    return '';
+  });
+  app.get('/question', { config: { caller: 'public' } }, async () => 'answer');
+  const authorization = `Bearer ${token}`;
+  return {
+    app,
+    counts,
+    done: () => done,
+    enroll: () => app.inject({ method: 'POST', url: '/enroll', headers: { authorization } }).then((answer) => answer),
+    turn: () => turns.shift()?.(),
+  };
+}
+
+describe('those who ask for a certificate', () => {
+  it('wait for each other, and whoever finds too many waiting is told when to come back', async () => {
+    const { enroll, turn, done, counts } = door(1);
+    expect((await enroll()).statusCode).toBe(200);
+    const both = [enroll(), enroll()];
+    const refused = await Promise.race(both);
+    expect(refused.statusCode).toBe(429);
+    expect(refused.headers['retry-after']).toBe('8');
+    expect(refused.json()).toMatchObject({ code: 'rate_limited' });
+    expect(done()).toBe(1);
+    turn();
+    expect((await Promise.all(both)).map(({ statusCode }) => statusCode).sort()).toEqual([200, 429]);
+    expect(counts.snapshot()).toMatchObject({ enroll_overloaded_total: 1 });
+  });
+
+  it('keep nobody waiting who asks for something else', async () => {
+    const { enroll, app, turn } = door(1);
+    await enroll();
+    const second = enroll();
+    expect((await app.inject({ method: 'GET', url: '/question' })).body).toBe('answer');
+    turn();
+    expect((await second).statusCode).toBe(200);
+  });
+});

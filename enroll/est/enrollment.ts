@@ -1,0 +1,135 @@
+/**
+ * How a device gets its first certificate. The order of the steps is the design: what costs nothing comes first, the
+ * registry decides twice (before a signature is spent, and for good when it commits), and nothing leaves unrecorded.
+ * Knows no HTTP.
+ */
+
+import type { Logger } from 'pino';
+import { type DeviceId, parseDeviceId } from '../../protocol/identity.ts';
+import { Problem, type ProblemCode } from '../../protocol/problem.ts';
+import { canonicalHost, hostOf } from '../../protocol/server-urls.ts';
+import type { CertificateRecord, DeviceRecord, EnrollmentRefusal, Registry } from '../../registry/registry.ts';
+import type { Authority } from '../ca/authority.ts';
+import { keyNotAllowed } from '../x509/key-policy.ts';
+import type { RandomBytes } from '../x509/profile.ts';
+import type { EnrollmentCredential } from './credential.ts';
+import { checkCsr } from './csr.ts';
+import { identityMismatch } from './requested-identity.ts';
+
+export interface EnrollmentDeps {
+  readonly authority: Pick<Authority, 'trustDomain' | 'trustsRoot' | 'hosts' | 'issue' | 'ownsKey'>;
+  readonly registry: Pick<Registry, 'admitEnrollment' | 'commitEnrollment'>;
+  readonly randomBytes: RandomBytes;
+  readonly log: Logger;
+}
+
+export interface EnrollmentRequest {
+  readonly credential: EnrollmentCredential;
+  readonly csrDer: Buffer;
+  /** Address of the client. */
+  readonly address: string;
+}
+
+export type EnrollmentAnswer =
+  | { readonly ok: true; readonly certificate: CertificateRecord; readonly device: DeviceRecord }
+  | { readonly ok: false; readonly problem: Problem };
+
+/** What outsiders hear; the five ways in which a token is worth nothing sound alike. */
+const REFUSALS: Readonly<Record<EnrollmentRefusal, ProblemCode>> = {
+  unknown_token: 'token_rejected',
+  wrong_secret: 'token_rejected',
+  expired: 'token_rejected',
+  spent: 'token_rejected',
+  void: 'token_rejected',
+  device_id_not_allowed: 'device_id_not_allowed',
+  device_exists: 'device_exists',
+  device_suspended: 'device_suspended',
+  device_quarantined: 'device_quarantined',
+  group_full: 'group_full',
+  key_reused: 'csr_key_reused',
+};
+
+/** A chosen id is taken once in 2^60 / fleet size; more than one new try means that something else is wrong. */
+const CHOICES_MAX = 3;
+
+export async function enrollDevice(request: EnrollmentRequest, deps: EnrollmentDeps): Promise<EnrollmentAnswer> {
+  const { authority, registry, log } = deps;
+  const { credential, address } = request;
+
+  // 1. The token is for this authority.
+  const { token } = credential;
+  if (!authority.trustsRoot(token.rootSha256)) return refused('token_rejected', 'the token pins another root');
+  noteForeignHost(token.enrollUrl, deps);
+
+  // 2. The request is sound and its key may be certified.
+  const verdict = checkCsr(request.csrDer);
+  if (!verdict.ok) return refused(verdict.code, verdict.reason);
+  const { csr } = verdict;
+  if (authority.ownsKey(csr.publicKeySha256)) return refused('csr_key_reused', 'found the key of a CA of ours');
+
+  // 3. The registry admits it, or remembers what it answered to the same token and key.
+  const claim = {
+    tokenId: token.id,
+    secret: token.secret,
+    deviceId: credential.deviceId,
+    publicKeySha256: csr.publicKeySha256,
+  };
+  const admission = await registry.admitEnrollment(claim);
+  if (admission.outcome === 'refused') return refused(REFUSALS[admission.refusal], admission.refusal);
+  if (admission.outcome === 'replayed') return answered(admission);
+
+  // 4. The names in the request agree with the id that was decided, and the key with the group's profile.
+  const decided = admission.deviceId;
+  const identity = decided === undefined ? undefined : ({ kind: 'device', id: decided } as const);
+  const mismatch = identityMismatch(csr, authority.trustDomain, identity);
+  if (mismatch !== undefined) return refused('csr_identity_mismatch', mismatch);
+
+  const unfit = keyNotAllowed(csr.keyAlgorithm, admission.profile);
+  if (unfit !== undefined) return refused('csr_key_not_allowed', unfit);
+
+  for (let choice = 1; ; choice += 1) {
+    // 5. Without an id of its own the device gets one.
+    const deviceId = decided ?? chooseDeviceId(deps.randomBytes);
+
+    // 6. The certificate is issued, and checked with other eyes inside.
+    const certificate = await authority.issue({ kind: 'device', id: deviceId }, csr.publicKeySpki, admission.profile);
+
+    // 7. Token, device, certificate and audit entry are committed at once; only then is there an answer.
+    const outcome = await registry.commitEnrollment({ ...claim, deviceId, certificate, address });
+    if (outcome.outcome !== 'refused') return answered(outcome);
+    const takenByChance = decided === undefined && outcome.refusal === 'device_exists' && choice < CHOICES_MAX;
+    if (!takenByChance) return refused(REFUSALS[outcome.refusal], outcome.refusal);
+  }
+
+  function answered(outcome: {
+    readonly outcome: 'enrolled' | 'replayed';
+    readonly device: DeviceRecord;
+    readonly certificate: CertificateRecord;
+  }): EnrollmentAnswer {
+    const { device, certificate } = outcome;
+    const fields = { device: device.id, serial: certificate.serial, tokenId: token.id, address };
+    log.info(fields, outcome.outcome === 'enrolled' ? 'device enrolled' : 'enrollment answered again');
+    return { ok: true, device, certificate };
+  }
+
+  function refused(code: ProblemCode, reason: string): EnrollmentAnswer {
+    return { ok: false, problem: new Problem(code, { reason }) };
+  }
+}
+
+/** Lower-case base32 (RFC 4648): no 0, 1, 8, 9 to be misread. */
+const BASE32 = 'abcdefghijklmnopqrstuvwxyz234567';
+const CHOSEN_LENGTH = 12;
+
+/** `dev-` and 12 characters: 60 bits of chance. */
+export function chooseDeviceId(randomBytes: RandomBytes): DeviceId {
+  const characters = Array.from(randomBytes(CHOSEN_LENGTH), (byte) => BASE32[byte % BASE32.length]);
+  return parseDeviceId(`dev-${characters.join('')}`) as DeviceId;
+}
+
+/** A token minted under another name of this server is as good; but an operator who renamed it wants to know. */
+function noteForeignHost(enrollUrl: string, { authority, log }: EnrollmentDeps): void {
+  if (!authority.hosts.some((host) => canonicalHost(host) === hostOf(enrollUrl))) {
+    log.info({ enrollUrl, hosts: authority.hosts }, 'the token names a host that this server does not have');
+  }
+}

@@ -1,0 +1,65 @@
+/**
+ * How a device whose certificate has ended gets another one for the same key, at this door alone. Its dates are all that is
+ * waived: the handshake proved the key, our CA signed it, and the registry knows it to the byte. Knows no HTTP.
+ */
+
+import { formatIdentity } from '../../protocol/identity.ts';
+import { Problem, type ProblemCode } from '../../protocol/problem.ts';
+import type { RecoveryMemory } from '../../registry/recovery.ts';
+import type { RecoveryRefusal } from '../../registry/registry.ts';
+import { keyNotAllowed } from '../x509/key-policy.ts';
+import type { CertificateHolder } from './client-certificate.ts';
+import { checkCsr } from './csr.ts';
+import type { RenewalAnswer, RenewalDeps, RenewalRequest } from './renewal.ts';
+import { identityMismatch } from './requested-identity.ts';
+
+export interface RecoveryDeps extends Pick<RenewalDeps, 'authority' | 'log'> {
+  readonly registry: RecoveryMemory;
+}
+
+/** A certificate that has ended, as the handshake showed it, DER. */
+export type EndedHolder = CertificateHolder & { readonly ended: Uint8Array };
+
+const REFUSALS: Readonly<Record<RecoveryRefusal, ProblemCode>> = {
+  parent_not_good: 'certificate_rejected',
+  parent_superseded: 'certificate_superseded',
+  device_suspended: 'device_suspended',
+  device_quarantined: 'device_quarantined',
+  key_differs: 'certificate_expired',
+  grace_over: 'recovery_refused',
+  recoveries_spent: 'recovery_refused',
+};
+
+export async function recoverCertificate(
+  { holder, csrDer, address }: RenewalRequest & { readonly holder: EndedHolder },
+  { authority, registry, log }: RecoveryDeps,
+): Promise<RenewalAnswer> {
+  const { serial, ended: der, identity } = holder;
+  const verdict = checkCsr(csrDer);
+  if (!verdict.ok) return refused(verdict.code, verdict.reason);
+  const { csr } = verdict;
+  const mismatch = identityMismatch(csr, authority.trustDomain, identity);
+  if (mismatch !== undefined) return refused('csr_identity_mismatch', mismatch);
+
+  const admission = await registry.admitRecovery({ serial, der, publicKeySha256: csr.publicKeySha256 });
+  if (admission.outcome === 'refused') return refused(REFUSALS[admission.refusal], admission.refusal);
+  if (admission.outcome === 'replayed') return { ok: true, certificate: admission.certificate };
+
+  const unfit = keyNotAllowed(csr.keyAlgorithm, admission.profile);
+  if (unfit !== undefined) return refused('csr_key_not_allowed', unfit);
+  const certificate = await authority.issue(admission.holder, csr.publicKeySpki, admission.profile);
+  const outcome = await registry.commitRecovery({ parentSerial: serial, der, certificate, address });
+  if (outcome.outcome === 'refused') return refused(REFUSALS[outcome.refusal], outcome.refusal);
+  const fields = {
+    identity: formatIdentity(identity),
+    serial: outcome.certificate.serial,
+    parentSerial: serial,
+    address,
+  };
+  log.warn(fields, 'certificate recovered after its end');
+  return { ok: true, certificate: outcome.certificate };
+}
+
+function refused(code: ProblemCode, reason: string): RenewalAnswer {
+  return { ok: false, problem: new Problem(code, { reason }) };
+}

@@ -1,0 +1,88 @@
+/**
+ * How a certificate begets its successor: the current one vouches over mutual TLS, the key is new, the identity stays.
+ * Knows no HTTP; that the peer holds the current certificate was decided in `client-certificate.ts`.
+ */
+
+import type { Logger } from 'pino';
+import { formatIdentity, type Identity } from '../../protocol/identity.ts';
+import { Problem, type ProblemCode } from '../../protocol/problem.ts';
+import type { CertificateRecord, Registry, RenewalRefusal } from '../../registry/registry.ts';
+import type { Authority } from '../ca/authority.ts';
+import { keyNotAllowed } from '../x509/key-policy.ts';
+import type { CertificateHolder } from './client-certificate.ts';
+import { checkCsr } from './csr.ts';
+import { identityMismatch } from './requested-identity.ts';
+
+export interface RenewalDeps {
+  readonly authority: Pick<Authority, 'trustDomain' | 'issue' | 'ownsKey'>;
+  readonly registry: Pick<Registry, 'admitRenewal' | 'commitRenewal'>;
+  /** A second key asks to follow a certificate that another has superseded. */
+  readonly forked?: ((holder: Identity) => void) | undefined;
+  readonly log: Logger;
+}
+
+export interface RenewalRequest {
+  readonly holder: CertificateHolder;
+  readonly csrDer: Buffer;
+  /** Address of the client. */
+  readonly address: string;
+}
+
+export type RenewalAnswer =
+  | { readonly ok: true; readonly certificate: CertificateRecord }
+  | { readonly ok: false; readonly problem: Problem };
+
+const REFUSALS: Readonly<Record<RenewalRefusal, ProblemCode>> = {
+  parent_not_good: 'certificate_rejected',
+  parent_expired: 'certificate_expired',
+  parent_superseded: 'certificate_superseded',
+  device_suspended: 'device_suspended',
+  device_quarantined: 'device_quarantined',
+  key_reused: 'csr_key_reused',
+};
+
+export async function renewCertificate(request: RenewalRequest, deps: RenewalDeps): Promise<RenewalAnswer> {
+  const { authority, registry, log } = deps;
+  const { holder, address } = request;
+
+  // 1. The request is sound and its key may be certified.
+  const verdict = checkCsr(request.csrDer);
+  if (!verdict.ok) return refused(verdict.code, verdict.reason);
+  const { csr } = verdict;
+  if (authority.ownsKey(csr.publicKeySha256)) return refused('csr_key_reused', 'found the key of a CA of ours');
+
+  // 2. The registry admits it, or remembers what it answered to the same certificate and key.
+  const admission = await registry.admitRenewal(holder.serial, csr.publicKeySha256);
+  if (admission.outcome === 'refused') return notRenewed(admission.refusal);
+  if (admission.outcome === 'replayed') return answered(admission.certificate, 'renewal answered again');
+
+  // 3. The names in the request agree with the identity that renews (RFC 7030, section 4.2.2).
+  const mismatch = identityMismatch(csr, authority.trustDomain, admission.holder);
+  if (mismatch !== undefined) return refused('csr_identity_mismatch', mismatch);
+
+  const unfit = keyNotAllowed(csr.keyAlgorithm, admission.profile);
+  if (unfit !== undefined) return refused('csr_key_not_allowed', unfit);
+
+  // 4. The certificate is issued, and checked with other eyes inside.
+  const certificate = await authority.issue(admission.holder, csr.publicKeySpki, admission.profile);
+
+  // 5. Certificate and audit entry are committed at once; only then is there an answer.
+  const outcome = await registry.commitRenewal({ parentSerial: holder.serial, certificate, address });
+  if (outcome.outcome === 'refused') return notRenewed(outcome.refusal);
+  return answered(outcome.certificate, 'certificate renewed');
+
+  function answered(issued: CertificateRecord, phrase: string): RenewalAnswer {
+    const identity = formatIdentity(holder.identity);
+    log.info({ identity, serial: issued.serial, parentSerial: holder.serial, address }, phrase);
+    return { ok: true, certificate: issued };
+  }
+
+  function notRenewed(refusal: RenewalRefusal): RenewalAnswer {
+    if (refusal === 'parent_superseded') deps.forked?.(holder.identity);
+    return refused(REFUSALS[refusal], refusal);
+  }
+
+  function refused(code: ProblemCode, reason: string): RenewalAnswer {
+    return { ok: false, problem: new Problem(code, { reason }) };
+  }
+}

@@ -1,0 +1,34 @@
+/**
+ * Deny by default: a route says who may call it, or the server does not start. The declaration is not a note, it is what
+ * the door does: `declaredCaller` reads it back for the one hook that lets requests in.
+ */
+
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { Problem } from '../../protocol/problem.ts';
+
+/**
+ * Everyone; the holder of a bootstrap token; the holder of a certificate that is good now; or of one that is, or was, and
+ * may lead to another: what it is worth is decided behind that door.
+ */
+export type Caller = 'public' | 'token' | 'certificate' | 'renewal';
+
+const CALLERS: ReadonlySet<unknown> = new Set<Caller>(['public', 'token', 'certificate', 'renewal']);
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    caller?: Caller;
+  }
+}
+
+/** Throws while a route is added that does not declare its caller. To be called before the first route. */
+export function refuseUndeclaredRoutes(app: FastifyInstance): void {
+  app.addHook('onRoute', (route) => {
+    if (CALLERS.has(route.config?.caller)) return;
+    throw new Problem('internal', { reason: `expected ${String(route.method)} ${route.url} to declare its caller` });
+  });
+}
+
+/** Undefined for what is no route. */
+export function declaredCaller(request: FastifyRequest): Caller | undefined {
+  return request.routeOptions.config.caller;
+}

@@ -1,0 +1,72 @@
+/**
+ * How a back-end application gets its certificate: an operator asks on its behalf, with a request made by the
+ * application's own key. There is no bootstrap token; the operator is the authority.
+ */
+
+import { parseServiceName } from '../../protocol/identity.ts';
+import { Problem } from '../../protocol/problem.ts';
+import type { Actor, Registry, ServiceRecord } from '../../registry/registry.ts';
+import type { Authority } from '../ca/authority.ts';
+import { keyNotAllowed } from '../x509/key-policy.ts';
+import { pem } from '../x509/pem.ts';
+import { checkCsr } from './csr.ts';
+import { requestFromPem } from './request-body.ts';
+import { identityMismatch } from './requested-identity.ts';
+
+export interface ServiceDeps {
+  readonly authority: Pick<Authority, 'trustDomain' | 'issue' | 'ownsKey' | 'chainPem' | 'trustBundlePem'>;
+  readonly registry: Pick<Registry, 'commitService'>;
+}
+
+export interface ServiceOrder {
+  readonly name: string;
+  /** PKCS#10: DER, or PEM text. */
+  readonly csr: Buffer | string;
+  readonly actor: Actor;
+}
+
+export interface IssuedService {
+  readonly service: ServiceRecord;
+  /** Lower-case hexadecimal. */
+  readonly serial: string;
+  readonly notAfter: number;
+  /** Chain, leaf first, PEM. */
+  readonly certificatePem: string;
+  /** Trust bundle, PEM. */
+  readonly caPem: string;
+}
+
+/** Throws Problem `request_invalid`, `csr_*`, or `service_exists`. */
+export async function issueServiceCertificate(order: ServiceOrder, deps: ServiceDeps): Promise<IssuedService> {
+  const { authority, registry } = deps;
+
+  // 1. The name is one.
+  const name = parseServiceName(order.name);
+  if (name === undefined)
+    throw new Problem('request_invalid', { detail: 'expected a service name of one to 64 of A-Z a-z 0-9 . _ -' });
+  const identity = { kind: 'service', name } as const;
+
+  // 2. The request is sound, its key may be certified, and it names nobody else.
+  const der = typeof order.csr === 'string' ? requestFromPem(order.csr) : order.csr;
+  if (der === undefined) throw new Problem('csr_malformed', { reason: 'expected one PEM certificate request' });
+  const verdict = checkCsr(der);
+  if (!verdict.ok) throw new Problem(verdict.code, { reason: verdict.reason });
+  const { csr } = verdict;
+  if (authority.ownsKey(csr.publicKeySha256))
+    throw new Problem('csr_key_reused', { reason: 'found the key of a CA of ours' });
+  const unfit = keyNotAllowed(csr.keyAlgorithm, undefined);
+  if (unfit !== undefined) throw new Problem('csr_key_not_allowed', { reason: unfit });
+  const mismatch = identityMismatch(csr, authority.trustDomain, identity);
+  if (mismatch !== undefined) throw new Problem('csr_identity_mismatch', { reason: mismatch });
+
+  // 3. The certificate is issued, recorded, and only then handed over.
+  const certificate = await authority.issue(identity, csr.publicKeySpki);
+  const service = await registry.commitService(name, certificate, order.actor);
+  return {
+    service,
+    serial: certificate.serial,
+    notAfter: certificate.notAfter,
+    certificatePem: pem(certificate.der) + authority.chainPem,
+    caPem: authority.trustBundlePem,
+  };
+}

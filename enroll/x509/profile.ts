@@ -1,0 +1,306 @@
+/**
+ * What the certificates of this house hold. Of a request only the public key is taken; every name, date, right and
+ * extension comes from here. Signs nothing.
+ */
+
+import { createHash, type KeyObject } from 'node:crypto';
+import { isIP } from 'node:net';
+import { type Identity, identityName, identityUri } from '../../protocol/identity.ts';
+import { Problem } from '../../protocol/problem.ts';
+import { type Der, encodeDer, encoded } from './der-writer.ts';
+import {
+  type AlternativeName,
+  alternativeNames,
+  authorityConstraints,
+  authorityInfoAccess,
+  authorityKeyIdentifier,
+  type CertificateContents,
+  commonName,
+  crlDistributionPoint,
+  extendedKeyUsage,
+  keyUsage,
+  leafConstraints,
+  OID,
+  ocspNoCheck,
+  subjectKeyIdentifier,
+} from './x509-writer.ts';
+
+export interface Lifetimes {
+  /** Devices and services, seconds. What is issued lives between nine tenths of it and all of it. */
+  readonly deviceSeconds: number;
+  readonly serverSeconds: number;
+  readonly issuingSeconds: number;
+  readonly rootSeconds: number;
+  /** How far before now a certificate begins, because devices often boot with a slow clock. */
+  readonly backdateSeconds: number;
+}
+
+export type RandomBytes = (size: number) => Buffer;
+
+/** The part of a certificate's life, at its end, that is left to chance: a fleet enrolled in a minute must not renew in one. */
+const LIFETIME_JITTER = 0.1;
+
+/** Random bytes in a serial number; CA/Browser Forum asks for 64 bits, RFC 5280 allows 20 bytes in all. */
+const SERIAL_RANDOM_BYTES = 16;
+/** First byte of every serial: makes it positive and 17 bytes long, so that its hexadecimal form has one spelling. */
+const SERIAL_PREFIX = 0x40;
+
+/** What an issuing CA adds to everything it signs. */
+export interface IssuerView {
+  /** DER of its subject Name. */
+  readonly subject: Uint8Array;
+  readonly publicKeySpki: Uint8Array;
+  /** As it stands in its own certificate. */
+  readonly keyIdentifier: Uint8Array;
+  readonly notBefore: number;
+  readonly notAfter: number;
+}
+
+/** Where third parties ask about what an issuing CA signed. */
+export interface StatusUrls {
+  readonly crl: string;
+  /** Both or none: they are of the plain-HTTP listener. */
+  readonly access?: { readonly ocsp: string; readonly caIssuers: string } | undefined;
+}
+
+export interface LeafProfile {
+  certificate(order: {
+    readonly identity: Identity;
+    readonly publicKeySpki: Buffer;
+    /** In place of the usual life of a device's certificate. */
+    readonly seconds?: number | undefined;
+    readonly now: number;
+  }): CertificateContents;
+  server(order: {
+    readonly hosts: readonly string[];
+    readonly publicKeySpki: Buffer;
+    readonly now: number;
+  }): CertificateContents;
+  /** Whoever answers OCSP in the CA's name: for a day, and for nothing else. */
+  ocspSigner(order: { readonly publicKeySpki: Buffer; readonly now: number }): CertificateContents;
+}
+
+/** The profiles of what the issuing CA signs: devices, services, and our own servers. */
+export function leafProfile(options: {
+  readonly issuer: IssuerView;
+  readonly trustDomain: string;
+  readonly status: StatusUrls | undefined;
+  readonly lifetimes: Lifetimes;
+  readonly randomBytes: RandomBytes;
+}): LeafProfile {
+  const { issuer, trustDomain, lifetimes, randomBytes } = options;
+  const fromIssuer = [
+    authorityKeyIdentifier(issuer.keyIdentifier),
+    ...(options.status === undefined ? [] : [crlDistributionPoint(options.status.crl)]),
+    ...(options.status?.access === undefined ? [] : [authorityInfoAccess(options.status.access)]),
+  ];
+  // The same bytes in every certificate: encoded once.
+  const ofClients = [
+    leafConstraints(),
+    keyUsage(['digitalSignature']),
+    extendedKeyUsage(OID.clientAuth),
+    ...fromIssuer,
+  ];
+  const ofServers = [
+    leafConstraints(),
+    keyUsage(['digitalSignature']),
+    extendedKeyUsage(OID.serverAuth),
+    ...fromIssuer,
+  ];
+  const clientExtensions = ofClients.map(fixed);
+  const serverExtensions = ofServers.map(fixed);
+
+  const contents = (leaf: {
+    subject: string;
+    names: readonly AlternativeName[];
+    extensions: readonly Der[];
+    publicKeySpki: Buffer;
+    seconds: number;
+    now: number;
+  }): CertificateContents => ({
+    serial: Buffer.concat([Buffer.of(SERIAL_PREFIX), randomBytes(SERIAL_RANDOM_BYTES)]),
+    issuer: issuer.subject,
+    subject: commonName(leaf.subject),
+    ...validity({ now: leaf.now, seconds: leaf.seconds, backdateSeconds: lifetimes.backdateSeconds, within: issuer }),
+    publicKeySpki: leaf.publicKeySpki,
+    extensions: [
+      ...leaf.extensions,
+      subjectKeyIdentifier(keyIdentifier(leaf.publicKeySpki)),
+      alternativeNames(leaf.names),
+    ],
+  });
+
+  return {
+    certificate: ({ identity, publicKeySpki, now, seconds = lifetimes.deviceSeconds }) =>
+      contents({
+        subject: identityName(identity),
+        names: [{ kind: 'uri', value: identityUri(trustDomain, identity) }],
+        extensions: clientExtensions,
+        publicKeySpki,
+        seconds: seconds * (1 - LIFETIME_JITTER * (randomBytes(4).readUInt32BE() / 2 ** 32)),
+        now,
+      }),
+    server: ({ hosts, publicKeySpki, now }) =>
+      contents({
+        subject: serverSubject(hosts),
+        names: hosts.map(hostName),
+        extensions: serverExtensions,
+        publicKeySpki,
+        seconds: lifetimes.serverSeconds,
+        now,
+      }),
+    ocspSigner: ({ publicKeySpki, now }) =>
+      contents({
+        subject: OCSP_SUBJECT,
+        names: [{ kind: 'uri', value: ocspSignerUri(trustDomain) }],
+        extensions: [
+          leafConstraints(),
+          keyUsage(['digitalSignature']),
+          extendedKeyUsage(OID.ocspSigning),
+          authorityKeyIdentifier(issuer.keyIdentifier),
+          ocspNoCheck(),
+        ],
+        publicKeySpki,
+        seconds: OCSP_SIGNER_SECONDS,
+        now,
+      }),
+  };
+}
+
+export const OCSP_SUBJECT = 'rollcall OCSP';
+/** Nobody can revoke it, so it must not live long. */
+const OCSP_SIGNER_SECONDS = 24 * 3600;
+
+/** A name that no device or service can have. */
+export function ocspSignerUri(trustDomain: string): string {
+  return `${trustDomainUri(trustDomain)}/server/ocsp`;
+}
+
+/** A CA certificate; self-signed when there is no issuer. The trust domain stands in its URI name (SPIFFE X.509-SVID, section 4.2). */
+export function authorityContents(options: {
+  readonly role: 'root' | 'issuing';
+  readonly issuer: IssuerView | undefined;
+  readonly trustDomain: string;
+  readonly publicKeySpki: Buffer;
+  readonly lifetimes: Lifetimes;
+  readonly now: number;
+  readonly randomBytes: RandomBytes;
+}): CertificateContents {
+  const { role, issuer, publicKeySpki, lifetimes } = options;
+  const keyId = keyIdentifier(publicKeySpki);
+  // Two fleets' CAs never share a name: clients that trust both look CAs up by it.
+  const subject = commonName(`Rollcall ${role} CA ${keyId.toString('hex', 0, 4)}`);
+  return {
+    serial: Buffer.concat([Buffer.of(SERIAL_PREFIX), options.randomBytes(SERIAL_RANDOM_BYTES)]),
+    issuer: issuer?.subject ?? encodeDer(subject),
+    subject,
+    ...validity({
+      now: options.now,
+      seconds: role === 'root' ? lifetimes.rootSeconds : lifetimes.issuingSeconds,
+      backdateSeconds: lifetimes.backdateSeconds,
+      within: issuer,
+    }),
+    publicKeySpki,
+    extensions: [
+      authorityConstraints(role === 'root' ? undefined : 0),
+      keyUsage(['keyCertSign', 'cRLSign']),
+      subjectKeyIdentifier(keyId),
+      ...(issuer === undefined ? [] : [authorityKeyIdentifier(issuer.keyIdentifier)]),
+      alternativeNames([{ kind: 'uri', value: trustDomainUri(options.trustDomain) }]),
+    ],
+  };
+}
+
+/** Another root as one that is trusted already vouches for it: same name, same key, another signature (RFC 4210, section 4.4). */
+export function crossContents(options: {
+  readonly root: IssuerView;
+  readonly by: IssuerView;
+  readonly backdateSeconds: number;
+  readonly now: number;
+  readonly randomBytes: RandomBytes;
+}): CertificateContents {
+  const { root, by, now } = options;
+  return {
+    serial: Buffer.concat([Buffer.of(SERIAL_PREFIX), options.randomBytes(SERIAL_RANDOM_BYTES)]),
+    issuer: by.subject,
+    subject: encoded(root.subject),
+    ...validity({ now, seconds: (root.notAfter - now) / 1000, backdateSeconds: options.backdateSeconds, within: by }),
+    publicKeySpki: root.publicKeySpki,
+    extensions: [
+      authorityConstraints(undefined),
+      keyUsage(['keyCertSign', 'cRLSign']),
+      subjectKeyIdentifier(root.keyIdentifier),
+      authorityKeyIdentifier(by.keyIdentifier),
+    ],
+  };
+}
+
+export function trustDomainUri(trustDomain: string): string {
+  return `spiffe://${trustDomain}`;
+}
+
+/** Lower-case hexadecimal without leading zeros, as the registry keeps it. */
+export function serialText(serial: Uint8Array): string {
+  return Buffer.from(serial)
+    .toString('hex')
+    .replace(/^0+(?=.)/, '');
+}
+
+/** SHA-256 of the SubjectPublicKeyInfo, lower-case hexadecimal. */
+export function publicKeySha256(spki: Uint8Array): string {
+  return createHash('sha256').update(spki).digest('hex');
+}
+
+export function exportSpki(key: KeyObject): Buffer {
+  return key.export({ type: 'spki', format: 'der' });
+}
+
+/** RFC 7093, section 2, method 4, cut to the usual 20 bytes. */
+export function keyIdentifier(spki: Uint8Array): Buffer {
+  return createHash('sha256').update(spki).digest().subarray(0, 20);
+}
+
+/** Whole seconds, and never outside of the issuer's own life. */
+function validity(options: {
+  readonly now: number;
+  readonly seconds: number;
+  readonly backdateSeconds: number;
+  readonly within: Pick<IssuerView, 'notBefore' | 'notAfter'> | undefined;
+}): { notBefore: number; notAfter: number } {
+  const now = Math.floor(options.now / 1000) * 1000;
+  const notBefore = now - options.backdateSeconds * 1000;
+  const notAfter = now + Math.floor(options.seconds) * 1000;
+  const { within } = options;
+  if (within === undefined) return { notBefore, notAfter };
+  if (within.notAfter <= options.now) {
+    throw new Problem('unavailable', {
+      reason: `expected a CA that is valid now, found one that ended ${new Date(within.notAfter).toISOString()}`,
+    });
+  }
+  return { notBefore: Math.max(notBefore, within.notBefore), notAfter: Math.min(notAfter, within.notAfter) };
+}
+
+function fixed(extension: Der): Der {
+  return encoded(encodeDer(extension));
+}
+
+/** A common name has at most 64 characters (RFC 5280, appendix A.1); clients read the alternative names instead. */
+export function serverSubject(hosts: readonly string[]): string {
+  return hosts.find((host) => host.length <= 64) ?? 'rollcall';
+}
+
+function hostName(host: string): AlternativeName {
+  const family = isIP(host);
+  if (family === 0) return { kind: 'dns', value: host };
+  return { kind: 'ip', value: family === 4 ? Buffer.from(host.split('.').map(Number)) : ipv6Bytes(host) };
+}
+
+function ipv6Bytes(address: string): Buffer {
+  // URL writes an IPv6 address in its canonical form: lower case, no embedded IPv4, at most one "::".
+  const canonical = new URL(`http://[${address}]/`).hostname.slice(1, -1);
+  const [head = '', tail = ''] = canonical.split('::');
+  const before = head === '' ? [] : head.split(':');
+  const after = tail === '' ? [] : tail.split(':');
+  const groups = [...before, ...Array<string>(8 - before.length - after.length).fill('0'), ...after];
+  return Buffer.from(groups.map((group) => group.padStart(4, '0')).join(''), 'hex');
+}

@@ -1,0 +1,67 @@
+import { describe, expect, it } from 'vitest';
+import { Problem } from '../protocol/problem.ts';
+import { actOutside, type OutsideAct } from './announced-actions.ts';
+import type { Act } from './audit-interface.ts';
+
+const ACT: OutsideAct<number> = {
+  actor: 'operator/test',
+  name: 'sink.replay',
+  subject: 'sink/bus',
+  details: { position: 7 },
+  outcome: (moved) => [{ action: 'sink.replayed', details: { moved } }],
+};
+
+/** Takes so many entries, and then none. */
+function auditOf(entries = Number.POSITIVE_INFINITY) {
+  const acts: Act[] = [];
+  return {
+    acts,
+    recordAct: async (act: Act) => {
+      if (acts.length >= entries) throw new Problem('unavailable');
+      return acts.push(act);
+    },
+  };
+}
+
+describe('an act outside the registry', () => {
+  it('is announced before anything is done, and its outcome names the announcement', async () => {
+    const audit = auditOf();
+    let before: readonly Act[] = [];
+    const result = await actOutside(audit, ACT, async () => {
+      before = [...audit.acts];
+      return 3;
+    });
+    const same = { actor: 'operator/test', subject: 'sink/bus', outcome: 'done' };
+    const begun = { ...same, action: 'sink.replay.begun', details: { position: 7 } };
+    expect(result).toBe(3);
+    expect(before).toEqual([begun]);
+    expect(audit.acts).toEqual([begun, { ...same, action: 'sink.replayed', details: { moved: 3, begun: 1 } }]);
+  });
+
+  it('is not done when it could not be announced', async () => {
+    let isDone = false;
+    const work = async () => {
+      isDone = true;
+      return 1;
+    };
+    await expect(actOutside(auditOf(0), ACT, work)).rejects.toMatchObject({ code: 'unavailable' });
+    expect(isDone).toBe(false);
+  });
+
+  it('that fails says so by a code, and throws what it threw, even when that could not be written', async () => {
+    const fails = async () => {
+      throw new Problem('sink_unknown', { reason: 'a secret of its own' });
+    };
+    const audit = auditOf();
+    await expect(actOutside(audit, ACT, fails)).rejects.toMatchObject({ code: 'sink_unknown' });
+    expect(audit.acts[1]).toMatchObject({
+      action: 'sink.replay.failed',
+      details: { code: 'sink_unknown', begun: 1 },
+    });
+    await expect(actOutside(auditOf(1), ACT, fails)).rejects.toMatchObject({ code: 'sink_unknown' });
+  });
+
+  it('throws when its outcome could not be written, though it was done', async () => {
+    await expect(actOutside(auditOf(1), ACT, async () => 1)).rejects.toMatchObject({ code: 'unavailable' });
+  });
+});

@@ -1,0 +1,51 @@
+/**
+ * Acts whose effect lies outside the registry, or in more than one of its transactions: files of the journal, the position
+ * of a sink, windows of a whole fleet. They can't share a transaction with their audit entry, so the intent is on disk
+ * before anything is done, and the outcome after it. An intent without an outcome is what a crash leaves. Does nothing
+ * itself.
+ */
+
+import { Problem } from '../protocol/problem.ts';
+import type { Act } from './audit-interface.ts';
+import type { Registry } from './registry.ts';
+
+export interface OutsideAct<Result> extends Pick<Act, 'actor' | 'subject' | 'details'> {
+  /** Noun, dot, verb: `telemetry.prune`. Its entries are `….begun`, and `….failed` with the code when it throws. */
+  readonly name: string;
+  /** The entries of its outcome, one or more, the last one standing for its end. */
+  readonly outcome: (result: Result) => readonly OutcomeOf[];
+}
+
+export interface OutcomeOf extends Pick<Act, 'action' | 'details'> {
+  /** Of a part; the act's own unless given. */
+  readonly subject?: string;
+}
+
+/** Throws what `work` throws. Without a registry that can write the intent, nothing is done: Problem `unavailable`. */
+export async function actOutside<Result>(
+  registry: Pick<Registry, 'recordAct'>,
+  act: OutsideAct<Result>,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  const { actor, name, subject, details } = act;
+  const begun = await registry.recordAct({
+    actor,
+    action: `${name}.begun`,
+    subject,
+    outcome: 'done',
+    ...(details !== undefined && { details }),
+  });
+  const end = (entry: OutcomeOf) =>
+    registry.recordAct({ actor, subject, outcome: 'done', ...entry, details: { ...entry.details, begun } });
+  let result: Result;
+  try {
+    result = await work();
+  } catch (error) {
+    const code = error instanceof Problem ? error.code : 'internal';
+    // What was thrown is what the caller has to hear, whether this can be written or not.
+    await end({ action: `${name}.failed`, details: { code } }).catch(() => undefined);
+    throw error;
+  }
+  for (const entry of act.outcome(result)) await end(entry);
+  return result;
+}

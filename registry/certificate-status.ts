@@ -1,0 +1,60 @@
+/**
+ * What a serial is worth now: the question of every connection, so one read and nothing else. A serial that is the
+ * server's own is unknown here: nobody may come in with it.
+ */
+
+import { DEFAULT_GROUP, type DeviceId, type GroupName, type ServiceName } from '../protocol/identity.ts';
+import type { RegistryDatabase } from './database.ts';
+import { readLabels } from './labels.ts';
+import type { Labels, RevocationReason, Standing } from './registry.ts';
+
+/**
+ * Not a join: SQLite plans a join anew whenever its parameter changes, at thrice the cost. The device comes in one
+ * text, `group|restriction|labels`, because each column of its own would look the device up again.
+ */
+const STANDING = `
+  SELECT device_id, service_name, not_after, revoked_at, revocation_reason,
+    iif(parent_serial IS NOT NULL AND proven_at IS NULL, 1, NULL), superseded_at,
+    (SELECT group_name || '|' || coalesce(restriction, '') || '|' || labels FROM devices WHERE id = device_id)
+  FROM certificates WHERE serial = ?`;
+
+type StandingRow = readonly [
+  device: DeviceId | null,
+  service: ServiceName | null,
+  notAfter: number,
+  revokedAt: number | null,
+  reason: RevocationReason | null,
+  unproven: 1 | null,
+  supersededAt: number | null,
+  about: string | null,
+];
+
+const NO_LABELS: Labels = Object.freeze(Object.create(null));
+const UNKNOWN: Standing = { state: 'unknown' };
+
+export function standing(database: RegistryDatabase, serial: string): Standing {
+  const row = database.readRow<StandingRow>(STANDING, serial);
+  if (row === undefined) return UNKNOWN;
+  const [device, service, notAfter, revokedAt, reason, unproven, supersededAt, about] = row;
+  if (device !== null) {
+    const holder = { kind: 'device', id: device } as const;
+    if (revokedAt !== null) return { state: 'revoked', holder, revokedAt, reason: reason ?? 'unspecified' };
+    if (supersededAt !== null && supersededAt <= database.now) return { state: 'superseded', holder, supersededAt };
+    // Neither a group nor a restriction can hold the sign that parts them.
+    const [group, restriction, ...labels] = (about ?? '').split('|');
+    if (group === undefined || restriction === undefined || group === '') return UNKNOWN;
+    if (restriction === 'suspended') return { state: 'suspended', holder };
+    if (restriction !== '' && restriction !== 'quarantined') return UNKNOWN;
+    const state = restriction === '' ? 'good' : 'quarantined';
+    const good = { state, holder, group: group as GroupName, labels: labelsOf(labels.join('|')), notAfter } as const;
+    return unproven === null ? good : { ...good, isUnproven: true };
+  }
+  if (service === null) return UNKNOWN;
+  const holder = { kind: 'service', name: service } as const;
+  if (revokedAt !== null) return { state: 'revoked', holder, revokedAt, reason: reason ?? 'unspecified' };
+  return { state: 'good', holder, group: DEFAULT_GROUP, labels: NO_LABELS, notAfter };
+}
+
+function labelsOf(json: string): Labels {
+  return json === '{}' ? NO_LABELS : readLabels(json);
+}

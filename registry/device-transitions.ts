@@ -1,0 +1,136 @@
+/**
+ * What operators do to devices, as far as it is kept: one function per act, all inside a transaction of the caller's.
+ * What each act means for link, session, queue and will stands in docs/device-status.md; this file ends no session.
+ */
+
+import type { DeviceId, Identity } from '../protocol/identity.ts';
+import { Problem } from '../protocol/problem.ts';
+import { recordDone } from './audit.ts';
+import type { DeviceChange, DeviceOrder } from './device-operations.ts';
+import { findDevice } from './devices.ts';
+import type { Actor, DeviceRecord, Revocation } from './registry.ts';
+import { recordedRevocation, revokeHolder } from './revocations.ts';
+import { voidTokensFor } from './tokens.ts';
+import type { Transaction } from './transaction.ts';
+
+/** What was committed about a device, and what is final of it. */
+export interface Committed {
+  readonly change: DeviceChange;
+  /** Of acts that end certificates. */
+  readonly revocation: Revocation | undefined;
+}
+
+/** Names up to five ids that don't exist or, where it matters, are revoked; undefined when the order can be carried out. */
+export function obstacle(tx: Transaction, ids: readonly DeviceId[], order: DeviceOrder): Problem | undefined {
+  const found = ids.map((id) => [id, findDevice(tx, id)?.status] as const);
+  const unknown = found.filter(([, status]) => status === undefined);
+  if (unknown.length > 0) {
+    return new Problem('device_unknown', { detail: `there is no device ${names(unknown)}; nothing was done` });
+  }
+  if (order.act === 'revoke' || order.act === 'delete' || order.act === 'disconnect') return undefined;
+  const revoked = found.filter(([, status]) => status === 'revoked');
+  if (revoked.length === 0) return undefined;
+  return new Problem('device_revoked', { detail: `${names(revoked)} was revoked, which is final; nothing was done` });
+}
+
+function names(found: readonly (readonly [DeviceId, unknown])[]): string {
+  const first = found.slice(0, 5).map(([id]) => id);
+  return `${first.join(', ')}${found.length > 5 ? ` and ${found.length - 5} more` : ''}`;
+}
+
+export function actOnDevice(tx: Transaction, id: DeviceId, order: DeviceOrder, actor: Actor): Committed {
+  const device = findDevice(tx, id);
+  if (device === undefined) throw new Problem('device_unknown', { reason: `found no device ${id}` });
+  switch (order.act) {
+    case 'revoke':
+      return revoke(tx, device, order.reason, actor);
+    case 'delete':
+      return forget(tx, device, actor);
+    case 'suspend':
+      return restrict(tx, device, order.act, 'suspended', actor);
+    case 'quarantine':
+      return restrict(tx, device, order.act, 'quarantined', actor);
+    case 'resume':
+      return resume(tx, device, actor);
+    case 'disconnect':
+      recordDone(tx, { actor, action: 'device.disconnected', subject: `device/${id}` });
+      return changed(device, order.act, device.status, tx.now);
+  }
+}
+
+function revoke(
+  tx: Transaction,
+  device: DeviceRecord,
+  reason: Revocation['reason'],
+  actor: Actor,
+): Committed & { readonly revocation: Revocation } {
+  const { id } = device;
+  const holder: Identity = { kind: 'device', id };
+  if (device.revokedAt !== undefined) {
+    const revocation = recordedRevocation(tx, holder, device);
+    return { ...changed(device, 'revoke', 'revoked', device.revokedAt), revocation };
+  }
+  voidTokensFor(tx, id, actor);
+  tx.run('UPDATE devices SET revoked_at = @now, revocation_reason = @reason WHERE id = @id', {
+    id,
+    now: tx.now,
+    reason,
+  });
+  const revocation = revokeHolder(tx, holder, 'device.revoked', { reason, actor });
+  return { ...changed(device, 'revoke', 'revoked', tx.now), revocation };
+}
+
+/** The row stays, because certificates refer to it and are kept; nothing in it says any more what the device was. */
+function forget(tx: Transaction, device: DeviceRecord, actor: Actor): Committed {
+  const { revocation } = revoke(tx, device, 'cessationOfOperation', actor);
+  const { id } = device;
+  tx.run(
+    `UPDATE devices SET deleted_at = @now, group_name = 'default', labels = '{}', restriction = NULL,
+       restricted_at = NULL WHERE id = @id`,
+    { id, now: tx.now },
+  );
+  recordDone(tx, { actor, action: 'device.deleted', subject: `device/${id}` });
+  return { ...changed(device, 'delete', 'deleted', tx.now), revocation };
+}
+
+function restrict(
+  tx: Transaction,
+  device: DeviceRecord,
+  act: 'suspend' | 'quarantine',
+  status: 'suspended' | 'quarantined',
+  actor: Actor,
+): Committed {
+  expectNotRevoked(device);
+  if (device.status === status) return changed(device, act, status, device.restrictedAt ?? tx.now);
+  tx.run('UPDATE devices SET restriction = @status, restricted_at = @now WHERE id = @id', {
+    id: device.id,
+    status,
+    now: tx.now,
+  });
+  const details = { before: device.status };
+  recordDone(tx, { actor, action: `device.${status}`, subject: `device/${device.id}`, details });
+  return changed(device, act, status, tx.now);
+}
+
+function resume(tx: Transaction, device: DeviceRecord, actor: Actor): Committed {
+  expectNotRevoked(device);
+  if (device.status === 'active') return changed(device, 'resume', 'active', tx.now);
+  tx.run('UPDATE devices SET restriction = NULL, restricted_at = NULL WHERE id = @id', { id: device.id });
+  const action = device.status === 'quarantined' ? 'device.released' : 'device.resumed';
+  recordDone(tx, { actor, action, subject: `device/${device.id}` });
+  return changed(device, 'resume', 'active', tx.now);
+}
+
+/** Looked at before, too; but a revocation may have come between. */
+function expectNotRevoked(device: DeviceRecord): void {
+  if (device.status === 'revoked') throw new Problem('device_revoked', { reason: `${device.id} was revoked` });
+}
+
+function changed(
+  { id }: DeviceRecord,
+  act: DeviceChange['act'],
+  status: DeviceChange['status'],
+  at: number,
+): Committed {
+  return { change: { device: id, act, status, at }, revocation: undefined };
+}

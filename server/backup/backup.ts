@@ -1,0 +1,154 @@
+/**
+ * A whole fleet in one file: `backUp()` writes it while the server runs or not, and reads it back before it gets its name. It
+ * goes by files alone, and needs no server: SQLite lets one process read a moment while another one writes.
+ */
+
+import { createHash } from 'node:crypto';
+import { closeSync, fstatSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import type { Database } from 'better-sqlite3';
+import { Problem } from '../../protocol/problem.ts';
+import { syncDirectory } from '../../storage/sync-directory.ts';
+import { sha256Of } from './authentication.ts';
+import { contentsOf } from './contents.ts';
+import { atOneMoment, isDatabase } from './database-copy.ts';
+import { encrypt } from './encryption.ts';
+import { type AuditHead, ENCRYPTED, MANIFEST, type ProvenManifest, SIGNATURE } from './manifest.ts';
+import { readBackup } from './read-backup.ts';
+import { type BackupSigner, signManifest } from './signature.ts';
+import { bytesOf, TarWriter } from './tar.ts';
+
+export interface BackupOptions {
+  /** The data directory. */
+  readonly data: string;
+  /** Must not exist. */
+  readonly file: string;
+  /** Encrypts the private keys and proves the rest, or signs a backup without keys. */
+  readonly protection: { readonly passphrase: string } | { readonly signer: BackupSigner };
+  /** Of a registry; null for one that has no chained audit. */
+  readonly auditHead: (registry: Database) => AuditHead | null;
+  readonly version: string;
+  readonly now: () => number;
+}
+
+/** Throws Problem `data_directory_unusable`, `backup_exists` or `backup_failed`; then there is no file. */
+export async function backUp(options: BackupOptions): Promise<ProvenManifest> {
+  const { data, file, now } = options;
+  const target = resolve(file);
+  expectFleet(data);
+  if (statSync(target, { throwIfNoEntry: false }) !== undefined) throw new Problem('backup_exists', { reason: target });
+  const [partial, draft] = [`${target}.partial`, `${target}.partial-copy`];
+  const removeDrafts = () => {
+    for (const path of [partial, draft]) rmSync(path, { force: true });
+  };
+  try {
+    removeDrafts();
+    const descriptor = openSync(partial, 'wx+', 0o600);
+    let manifest: ProvenManifest;
+    try {
+      manifest = await write({ ...options, descriptor, draft, takenAt: now() });
+      fsyncSync(descriptor);
+      expectAsWritten(descriptor);
+    } finally {
+      closeSync(descriptor);
+    }
+    renameSync(partial, target);
+    syncDirectory(dirname(target));
+    return manifest;
+  } catch (error) {
+    throw failure(error, target);
+  } finally {
+    removeDrafts();
+  }
+}
+
+/** What was written is what can be read, byte for byte. */
+function expectAsWritten(descriptor: number): void {
+  const { files, bytes } = readBackup(descriptor);
+  for (const file of files) for (const _ of bytes(file));
+}
+
+interface Writing extends BackupOptions {
+  readonly descriptor: number;
+  readonly draft: string;
+  readonly takenAt: number;
+}
+
+async function write(writing: Writing): Promise<ProvenManifest> {
+  const { descriptor, draft, data, protection, version, takenAt } = writing;
+  let auditHead: AuditHead | null = null;
+  const tar = new TarWriter(descriptor);
+  const files: ProvenManifest['files'][number][] = [];
+  const add = (name: string, size: number, chunks: Iterable<Uint8Array>) => {
+    const hash = createHash('sha256');
+    const hashed = function* () {
+      for (const chunk of chunks) {
+        hash.update(chunk);
+        yield chunk;
+      }
+    };
+    tar.add(name, { size, modifiedAt: takenAt }, hashed());
+    files.push({ name, size, sha256: hash.digest('hex') });
+  };
+  const addFile = (name: string, path: string) => {
+    const source = openSync(path, 'r');
+    try {
+      const { size } = fstatSync(source);
+      add(name, size, bytesOf(source, 0, size));
+    } finally {
+      closeSync(source);
+    }
+  };
+  for (const name of contentsOf(data).files) {
+    const path = join(data, name);
+    try {
+      if (name.endsWith('.damaged') || !isDatabase(path)) addFile(name, path);
+      else
+        atOneMoment(path, draft, (still, moment) => {
+          if (name === 'registry.db') auditHead = writing.auditHead(moment);
+          addFile(name, still);
+        });
+    } catch (error) {
+      if (!isGone(path)) throw error; // retention may remove a day meanwhile
+    }
+    for (const path of [draft, `${draft}-wal`, `${draft}-shm`]) rmSync(path, { force: true });
+  }
+  const manifest: ProvenManifest = { format: 2, version, takenAt: new Date(takenAt).toISOString(), auditHead, files };
+  const manifestText = Buffer.from(`${JSON.stringify(manifest, undefined, 2)}\n`);
+  const addUnlisted = (name: string, bytes: Buffer) =>
+    tar.add(name, { size: bytes.length, modifiedAt: takenAt }, [bytes]);
+  addUnlisted(MANIFEST, manifestText);
+  if ('passphrase' in protection) {
+    // Listed only now: the registry that was copied knows no key that isn't here.
+    const secrets = contentsOf(data).secrets.map((name) => [name, readFileSync(join(data, name), 'base64')]);
+    const plain = { manifest: sha256Of(manifestText), auditHead, files: Object.fromEntries(secrets) };
+    addUnlisted(ENCRYPTED, encrypt(Buffer.from(JSON.stringify(plain)), protection.passphrase));
+  } else {
+    addUnlisted(SIGNATURE, await signManifest(manifestText, protection.signer));
+  }
+  tar.end();
+  return manifest;
+}
+
+function expectFleet(data: string): void {
+  if (statSync(join(data, 'registry.db'), { throwIfNoEntry: false }) !== undefined) return;
+  throw new Problem('data_directory_unusable', {
+    reason: `${resolve(data)}: expected a fleet's data directory, found no registry.db`,
+    hint: 'say which one with --data DIR',
+  });
+}
+
+function isGone(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false }) === undefined;
+}
+
+function failure(error: unknown, target: string): unknown {
+  if (error instanceof Problem && error.code !== 'backup_unusable') return error;
+  const { code, message } = error as NodeJS.ErrnoException;
+  const isFull = code === 'ENOSPC' || code === 'EDQUOT' || code?.startsWith('SQLITE_FULL') === true;
+  return new Problem('backup_failed', {
+    ...(isFull && { detail: 'there is no room for the backup where it shall be written; nothing was left there' }),
+    reason: `${target}: ${message}`,
+    cause: error,
+  });
+}

@@ -1,0 +1,115 @@
+/**
+ * Reads the entries of a backup and its manifest, within limits. Nothing of it is believed until the manifest is proven
+ * (`authentication.ts`), and no file of it until its bytes have the hash that the manifest names.
+ */
+
+import { createHash } from 'node:crypto';
+import { Problem } from '../../protocol/problem.ts';
+import { isArchivePath } from './archive-path.ts';
+import { ENCRYPTED, ENCRYPTED_FORMAT_1, MANIFEST, type Manifest, manifestSchema, SIGNATURE } from './manifest.ts';
+import { bytesOf, type TarEntry, tarEntries } from './tar.ts';
+
+/** Of an entry that is read into memory. */
+const LARGEST_IN_MEMORY = 64 * 1_048_576;
+
+/** Entries that no manifest lists. */
+const UNLISTED = [MANIFEST, ENCRYPTED, SIGNATURE];
+
+export interface ReadBackup {
+  readonly manifest: Manifest;
+  /** As it stands in the archive. */
+  readonly manifestText: Buffer;
+  /** All that the manifest lists, as large as it says. */
+  readonly files: readonly ListedFile[];
+  /** Undefined when there is no entry of this name. */
+  read(name: string): Buffer | undefined;
+  /** The bytes of a file; throws Problem `backup_unusable` at their end when they have another hash. */
+  bytes(file: ListedFile): Generator<Buffer>;
+}
+
+export interface ListedFile {
+  readonly name: string;
+  readonly sha256: string;
+  readonly entry: TarEntry;
+}
+
+/** Throws Problem `backup_unusable` that says what was expected. */
+export function readBackup(descriptor: number): ReadBackup {
+  try {
+    const entries = entriesOf(descriptor);
+    const read = (name: string) => {
+      const entry = entries.get(name);
+      if (entry === undefined) return undefined;
+      if (entry.size > LARGEST_IN_MEMORY) throw new RangeError(`expected a smaller ${name}, found ${entry.size} bytes`);
+      return Buffer.concat([...bytesOf(descriptor, entry.at, entry.size)].map((chunk) => Buffer.from(chunk)));
+    };
+    const manifestText = read(MANIFEST);
+    if (manifestText === undefined) throw new RangeError(`expected ${MANIFEST} in it, found none`);
+    const manifest = manifestSchema.parse(JSON.parse(manifestText.toString()));
+    return {
+      manifest,
+      manifestText,
+      files: listed(manifest, entries),
+      read: (name) => explained(() => read(name)),
+      bytes: (file) => hashedBytes(descriptor, file),
+    };
+  } catch (error) {
+    throw unusable(error);
+  }
+}
+
+function entriesOf(descriptor: number): Map<string, TarEntry> {
+  const entries = new Map<string, TarEntry>();
+  for (const entry of tarEntries(descriptor)) {
+    if (!isArchivePath(entry.name)) throw new RangeError('expected names below the data directory, found another');
+    if (entries.has(entry.name)) throw new RangeError(`expected ${entry.name} once, found it twice`);
+    entries.set(entry.name, entry);
+  }
+  return entries;
+}
+
+function listed(manifest: Manifest, entries: ReadonlyMap<string, TarEntry>): ListedFile[] {
+  const unlisted = manifest.format === 1 ? [MANIFEST] : UNLISTED;
+  const expected = entries.size - unlisted.filter((name) => entries.has(name)).length;
+  const names = new Set(manifest.files.map(({ name }) => name));
+  if (names.size !== manifest.files.length || names.size !== expected || unlisted.some((name) => names.has(name)))
+    throw new RangeError(`expected ${manifest.files.length} files, found ${expected}`);
+  return manifest.files.map(({ name, size, sha256 }) => {
+    const entry = entries.get(name);
+    if (entry === undefined || entry.size !== size) throw new RangeError(`expected ${size} bytes of ${name}`);
+    return { name, sha256, entry };
+  });
+}
+
+/** A file may be changed between two looks at it, so that the bytes that are used are the bytes that are judged. */
+function* hashedBytes(descriptor: number, { name, sha256, entry }: ListedFile): Generator<Buffer> {
+  const hash = createHash('sha256');
+  try {
+    for (const chunk of bytesOf(descriptor, entry.at, entry.size)) {
+      hash.update(chunk);
+      yield chunk;
+    }
+    if (hash.digest('hex') !== sha256) throw new RangeError(`expected ${name} as it was written, found other bytes`);
+  } catch (error) {
+    throw error instanceof RangeError ? unusable(error) : error;
+  }
+}
+
+function explained<Value>(act: () => Value): Value {
+  try {
+    return act();
+  } catch (error) {
+    throw unusable(error);
+  }
+}
+
+function unusable(cause: unknown): Problem {
+  const detail = cause instanceof RangeError ? cause.message : 'expected a backup of Rollcall, found something else';
+  return new Problem('backup_unusable', { detail, cause });
+}
+
+/** Keys are in it, under a passphrase. */
+export function isEncrypted({ manifest, files, read }: ReadBackup): boolean {
+  if (manifest.format === 1) return files.some(({ name }) => name === ENCRYPTED_FORMAT_1);
+  return read(ENCRYPTED) !== undefined;
+}

@@ -1,0 +1,55 @@
+/** What the broker reports, as happenings of the fleet: the words of one room in those of the other. */
+
+import type { BrokerEvent, DisconnectReason } from '../broker/events.ts';
+import type { LifecycleValue } from '../protocol/lifecycle.ts';
+import type { Happening } from './events/event-log.ts';
+
+const INITIATOR: Partial<Record<DisconnectReason, 'client' | 'network'>> = {
+  client_disconnected: 'client',
+  connection_lost: 'network',
+  keepalive_timeout: 'network',
+};
+
+/** The happening; and, where it is not its subject, who would be behind a flood of them: a service may choose its client ids. */
+export function brokerHappening(event: BrokerEvent): readonly [happening: Happening, source?: string] {
+  const { at } = event;
+  if (event.type === 'connect_failed') {
+    const { reason, address, subject, serial, fingerprint, san, notAfter, detail, identity } = event;
+    const data = present({
+      ip: address,
+      reason,
+      detail,
+      certSubject: subject,
+      certSan: san,
+      certSerial: serial,
+      certFingerprint: fingerprint,
+      certNotAfter: notAfter,
+    });
+    return [{ type: 'presence.connect_failed', at, room: 'broker', subject: identity, data }, address];
+  }
+  if (event.type === 'share_exceeded') {
+    const { identity, share } = event;
+    return [{ type: 'capacity.share_exceeded', at, room: 'broker', subject: identity, data: present({ ...share }) }];
+  }
+  const { identity: subject, clientId, serial, address, sequence } = event;
+  const who = { clientId, certSerial: serial, ip: address, sequence };
+  switch (event.type) {
+    case 'connected':
+      return [{ type: 'presence.connected', at, room: 'broker', subject, data: who }];
+    case 'disconnected': {
+      const { reason, connectedAt } = event;
+      const initiator = INITIATOR[reason] ?? 'server';
+      const data = { ...who, reason, initiator, connectedMs: Math.max(0, at - connectedAt) };
+      return [{ type: 'presence.disconnected', at, room: 'broker', subject, data }];
+    }
+    case 'acl_denied': {
+      const { verb, topic, why } = event;
+      return [{ type: 'security.acl_denied', at, room: 'broker', subject, data: { ...who, verb, topic, why } }];
+    }
+  }
+}
+
+function present(values: Readonly<Record<string, LifecycleValue | undefined>>): Record<string, LifecycleValue> {
+  const found = Object.entries(values).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(found) as Record<string, LifecycleValue>;
+}

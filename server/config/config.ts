@@ -1,0 +1,187 @@
+/**
+ * Everything that can be set, in one schema: names, units, defaults, reasons. Nothing else in the house reads files,
+ * flags or the environment for settings. `rollcall.example.yaml` lists every option; a test keeps it true to this file.
+ */
+
+import { isIP } from 'node:net';
+import { z } from 'zod';
+import { isTrustDomain, NAME_RULE, parseGroupName } from '../../protocol/identity.ts';
+import { listenAddress } from '../../protocol/localhost.ts';
+import { canonicalHost } from '../../protocol/server-urls.ts';
+import { sinksSchema } from './sink-config.ts';
+import { DURATION_RULE, PERCENT_RULE, parseDuration, parsePercent, parseSize, SIZE_RULE } from './units.ts';
+
+const HOST_NAME = /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/i;
+
+const port = z.number().int().min(0).max(65_535);
+const host = z
+  .string()
+  .refine((text) => isIP(text) !== 0 || HOST_NAME.test(text), 'expected a host name or an IP address');
+/** By which devices reach this machine: it stands in URLs and certificates, and there in one form only. */
+const publicHost = z.string().transform((text, context) => {
+  const found = canonicalHost(text);
+  if (found !== undefined && (isIP(found) !== 0 || HOST_NAME.test(found))) return found;
+  context.addIssue({ code: 'custom', message: 'expected a host name or an IP address that a URL can hold' });
+  return z.NEVER;
+});
+/** An address that a server listens on. */
+const listener = host.transform(listenAddress);
+const groupName = z
+  .string()
+  .refine((text) => parseGroupName(text) !== undefined, `expected a group name of ${NAME_RULE}`);
+/** A limit on a rate or a number of things; 0 means no limit. */
+const limit = z.number().min(0).max(10_000_000);
+const count = z.number().int().min(1).max(10_000_000);
+
+/** Written with a unit, read as milliseconds. */
+const duration = z.string().transform((text, context) => {
+  const ms = parseDuration(text);
+  if (ms !== undefined) return ms;
+  context.addIssue({ code: 'custom', message: `expected ${DURATION_RULE}` });
+  return z.NEVER;
+});
+
+/** Written with a unit, read as bytes. */
+const size = z.string().transform((text, context) => {
+  const bytes = parseSize(text);
+  if (bytes !== undefined) return bytes;
+  context.addIssue({ code: 'custom', message: `expected ${SIZE_RULE}` });
+  return z.NEVER;
+});
+
+/** Written with a percent sign, read as a number. */
+const percent = z.string().transform((text, context) => {
+  const found = parsePercent(text);
+  if (found !== undefined) return found;
+  context.addIssue({ code: 'custom', message: `expected ${PERCENT_RULE}` });
+  return z.NEVER;
+});
+
+/** Bytes, or a part of the room there is. */
+const sizeOrPercent = z.string().transform((text, context) => {
+  const part = parsePercent(text);
+  const found = part === undefined ? parseSize(text) : { percent: part };
+  if (found !== undefined) return found;
+  context.addIssue({ code: 'custom', message: `expected ${SIZE_RULE}, or ${PERCENT_RULE}` });
+  return z.NEVER;
+});
+
+/** A group of options; leaving it out means all of its defaults. */
+function section<Shape extends z.ZodRawShape>(shape: Shape) {
+  return z.strictObject(shape).prefault({} as never);
+}
+
+/** A path; empty means none. */
+const path = z.string().max(4_096);
+const filePair = section({ cert: path.prefault(''), key: path.prefault('') });
+
+export const configSchema = z.strictObject({
+  data: z.string().min(1).prefault('./data'),
+  trustDomain: z
+    .string()
+    .refine(isTrustDomain, 'expected a SPIFFE trust domain: lower case letters, digits, . _ -')
+    .prefault('rollcall.internal'),
+  publicHosts: z
+    .array(publicHost)
+    .min(1)
+    .max(100)
+    .transform((hosts) => [...new Set(hosts)])
+    .prefault(['localhost', '127.0.0.1', '::1']),
+  log: section({ level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).prefault('info') }),
+  requests: section({ perSecondPerAddress: limit.prefault(50) }),
+  enroll: section({
+    host: listener.prefault('127.0.0.1'),
+    port: port.prefault(8443),
+    limits: section({
+      enrollmentsPerSecond: limit.prefault(20),
+      enrollmentsPerSecondPerAddress: limit.prefault(5),
+      renewalsPerSecond: limit.prefault(20),
+      renewalsPerSecondPerAddress: limit.prefault(5),
+      connectionsPerSecond: limit.prefault(200),
+      connectionsPerSecondPerAddress: limit.prefault(20),
+      openConnections: limit.prefault(2_000),
+      openConnectionsPerAddress: limit.prefault(100),
+      halfOpenConnections: limit.prefault(500),
+      halfOpenConnectionsPerAddress: limit.prefault(20),
+      waiting: limit.prefault(200),
+    }),
+  }),
+  mqtt: section({
+    host: listener.prefault('127.0.0.1'),
+    port: port.prefault(8883),
+    limits: section({
+      packet: size.prefault('256KiB'),
+      connectPacket: size.prefault('16KiB'),
+      connectTimeout: duration.prefault('10s'),
+      connectionsPerSecondPerAddress: limit.prefault(50),
+      handshakes: limit.prefault(1_000),
+      handshakesPerAddress: limit.prefault(100),
+      keepalive: duration.prefault('20m'),
+      subscriptions: count.prefault(50),
+      filtersPerPacket: count.prefault(8),
+      topicLevels: z.number().int().min(1).max(100).prefault(16),
+      topicBytes: size.prefault('256B'),
+      inflight: count.prefault(100),
+      messagesPerSecond: limit.prefault(100),
+      bytesPerSecond: size.prefault('1MiB'),
+      throttleTimeout: duration.prefault('30s'),
+      outgoing: size.prefault('1MiB'),
+      stallTimeout: duration.prefault('10s'),
+      takeoversPerMinute: limit.prefault(10),
+      sessionsPerIdentity: limit.prefault(500),
+      retained: count.prefault(100),
+      replayPerSecond: limit.prefault(500),
+      queuedMessages: count.prefault(1_000),
+      queuedBytes: size.prefault('1MiB'),
+      sessionExpiry: duration.prefault('7d'),
+      refusalLogsPerMinute: limit.prefault(10),
+      sweepInterval: duration.prefault('5s'),
+    }),
+  }),
+  clones: section({ response: z.enum(['report', 'quarantine']).prefault('report') }),
+  telemetry: section({
+    retention: section({
+      age: duration.prefault('0s'),
+      bytes: sizeOrPercent.prefault('50%'),
+      groups: z.record(groupName, duration).prefault({}),
+    }),
+    shares: section({ device: percent.prefault('20%'), group: percent.prefault('0%') }),
+    streams: limit.prefault(256),
+    diskFloor: size.prefault('256MiB'),
+    queuedBytes: size.prefault('64MiB'),
+    patience: duration.prefault('30s'),
+  }),
+  events: section({ retention: section({ age: duration.prefault('90d'), bytes: size.prefault('1GiB') }) }),
+  sinks: sinksSchema,
+  sessions: section({ keptBytes: size.prefault('64MiB') }),
+  console: section({ host: listener.prefault('127.0.0.1'), port: port.prefault(8444) }),
+  certificates: section({
+    device: duration.prefault('90d'),
+    server: duration.prefault('30d'),
+    issuing: duration.prefault('3y'),
+    root: duration.prefault('20y'),
+    backdate: duration.prefault('10m'),
+    overlap: duration.prefault('7d'),
+    recovery: section({
+      graceDays: z.number().min(0).max(365).prefault(30),
+      recoveries: z.number().int().min(0).max(100).prefault(3),
+    }),
+    renewalsPerSecond: z.number().min(0.01).max(10_000).prefault(10),
+    keys: section({
+      home: z.enum(['file', 'sealed', 'pkcs11']).prefault('file'),
+      passphraseFile: path.prefault(''),
+      pkcs11: section({ module: path.prefault(''), token: z.string().prefault(''), pinFile: path.prefault('') }),
+    }),
+    files: section({ enroll: filePair, broker: filePair, console: filePair }),
+  }),
+  certificateStatus: section({
+    listen: z.boolean().prefault(false),
+    host: listener.prefault('127.0.0.1'),
+    port: port.prefault(8480),
+    url: z.union([z.literal(''), z.url({ protocol: /^http$/ })]).prefault(''),
+    requestsPerSecond: limit.prefault(500),
+    requestsPerSecondPerAddress: limit.prefault(50),
+  }),
+});
+
+export type Config = z.infer<typeof configSchema>;

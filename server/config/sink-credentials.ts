@@ -1,0 +1,54 @@
+/** What opens the target of a sink: in a file that nobody else can read, or in the environment, never in the settings. */
+
+import { readFileSync, statSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { Problem } from '../../protocol/problem.ts';
+import type { Secret } from '../../telemetry/sinks/target.ts';
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+const LONGEST_SECRET = 65_536;
+
+/** Found once to see that it is there, then at each connection anew. Undefined when neither is named. */
+export function secretOf(
+  what: string,
+  file: string | undefined,
+  variable: string | undefined,
+  environment: Environment,
+): Secret | undefined {
+  if (file !== undefined && variable !== undefined)
+    throw invalidSink(`${what}: expected a file or a variable, found both`);
+  if (file === undefined && variable === undefined) return undefined;
+  const read = () => {
+    const text = file === undefined ? environment[variable as string] : readPrivately(what, resolve(file));
+    const secret = text?.replace(/\r?\n$/, '') ?? '';
+    if (secret !== '') return secret;
+    throw invalidSink(
+      `${what}: expected ${file === undefined ? `the variable ${variable} to be set` : `text in ${file}`}`,
+    );
+  };
+  read();
+  return read;
+}
+
+/** Text of a file that its owner alone can read. */
+export function readPrivately(what: string, file: string): string {
+  const found = statSync(file, { throwIfNoEntry: false });
+  if (found === undefined || !found.isFile()) throw invalidSink(`${what}: expected a file at ${file}, found none`);
+  if ((found.mode & 0o077) !== 0) {
+    throw new Problem('private_key_exposed', {
+      reason: `${what}: expected ${file} to be readable by its owner alone, found mode ${(found.mode & 0o777).toString(8)}`,
+      hint: `chmod 600 ${file}`,
+    });
+  }
+  if (found.size > LONGEST_SECRET) throw invalidSink(`${what}: expected at most ${LONGEST_SECRET} bytes in ${file}`);
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw invalidSink(`${what}: ${file} could not be read: ${(error as NodeJS.ErrnoException).code}`);
+  }
+}
+
+export function invalidSink(reason: string): Problem {
+  return new Problem('config_invalid', { reason, hint: 'docs/sinks.md has an example of each kind' });
+}

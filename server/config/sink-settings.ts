@@ -1,0 +1,116 @@
+/** From sinks as they are configured to sinks as they are opened. Credentials and certificates are read elsewhere. */
+
+import { resolve } from 'node:path';
+import { parseDecimal } from '../../protocol/decimal.ts';
+import { isLoopback } from '../../telemetry/sinks/loopback.ts';
+import type { SinkSettings, TargetSettings } from '../../telemetry/sinks/open.ts';
+import type { TargetTls } from '../../telemetry/sinks/tls.ts';
+import type { SinkConfig } from './sink-config.ts';
+import { type Environment, invalidSink, secretOf } from './sink-credentials.ts';
+import { tlsFilesOf, tlsFilesUnused } from './sink-tls-files.ts';
+
+const SHORTEST_SIGNING_KEY = 24;
+
+export interface SinkSurroundings {
+  readonly environment: Environment;
+  /** Milliseconds since the epoch: whether a certificate of ours has ended. */
+  readonly now: () => number;
+}
+
+/** Throws Problem `config_invalid` or `private_key_exposed` that names the sink and what was expected. */
+export function sinkSettings(
+  sinks: readonly SinkConfig[],
+  { environment, now }: SinkSurroundings,
+): readonly SinkSettings[] {
+  return sinks.map((config) => ({
+    name: config.name,
+    source: config.source,
+    filter: config.filter,
+    batch: config.batch,
+    retry: config.retry,
+    deadLetterBytes: config.deadLetters,
+    destination: destinationOf(config),
+    target: targetOf(config, { environment, now }),
+  }));
+}
+
+function targetOf(config: SinkConfig, { environment, now }: SinkSurroundings): TargetSettings {
+  const { name, timeout } = config;
+  const secret = (what: string, file: string | undefined, variable: string | undefined) =>
+    secretOf(`sink ${name}: ${what}`, file, variable, environment);
+  switch (config.kind) {
+    case 'nats': {
+      const { hostname, port, protocol } = config.url;
+      return {
+        kind: 'nats',
+        server: `${hostname}:${port || 4222}`,
+        tls: protocol === 'tls:' ? tlsFilesOf(config, now) : tlsFilesUnused(config, 'a URL of tls://'),
+        user: config.user,
+        password: secret('password', config.passwordFile, config.passwordVariable),
+        token: secret('token', config.tokenFile, config.tokenVariable),
+        credentials: secret('credentials', config.credentialsFile, undefined),
+        nkey: secret('nkey', config.nkeyFile, undefined),
+        stream: config.stream,
+        subject: config.subject,
+        timeout,
+      };
+    }
+    case 'postgres': {
+      const { hostname, port, pathname } = config.url;
+      const host = config.socketDirectory === undefined ? bare(hostname) : resolve(config.socketDirectory);
+      return {
+        kind: 'postgres',
+        host,
+        port: parseDecimal(port, 0, 65_535) ?? 5432,
+        database: decodeURIComponent(pathname.slice(1)),
+        user: config.user,
+        password: secret('password', config.passwordFile, config.passwordVariable),
+        tls: postgresTls(config, now),
+        table: config.table,
+        timeout,
+      };
+    }
+    case 'webhook': {
+      const key = secret('secret', config.secretFile, config.secretVariable);
+      if (key === undefined) throw invalidSink(`sink ${name}: expected secretFile or secretVariable, found neither`);
+      if (key().length < SHORTEST_SIGNING_KEY) {
+        throw invalidSink(`sink ${name}: expected a secret of at least ${SHORTEST_SIGNING_KEY} characters`);
+      }
+      return {
+        kind: 'webhook',
+        url: config.url.href,
+        secret: key,
+        bearer: secret('bearer', config.bearerFile, config.bearerVariable),
+        tls: config.url.protocol === 'https:' ? tlsFilesOf(config, now) : tlsFilesUnused(config, 'a URL of https://'),
+        timeout,
+      };
+    }
+    case 'file':
+      return { kind: 'file', path: resolve(config.path), rotateBytes: config.rotate, keep: config.keep };
+  }
+}
+
+/** As `sslmode=verify-full`; a server of this machine is spoken to in the clear unless files of TLS are named. */
+function postgresTls(config: SinkConfig & { readonly kind: 'postgres' }, now: () => number): TargetTls {
+  if (config.socketDirectory !== undefined) return tlsFilesUnused(config, 'no socketDirectory');
+  const { caFile, certificateFile, keyFile } = config;
+  const isNamed = (caFile ?? certificateFile ?? keyFile) !== undefined;
+  return isLoopback(config.url.hostname) && !isNamed ? 'none' : tlsFilesOf(config, now);
+}
+
+function destinationOf(config: SinkConfig): string {
+  switch (config.kind) {
+    case 'nats':
+      return `${config.url.href} stream ${config.stream}`;
+    case 'postgres':
+      return `${config.url.href} table ${config.table}`;
+    case 'webhook':
+      return config.url.href;
+    case 'file':
+      return resolve(config.path);
+  }
+}
+
+function bare(host: string): string {
+  return host.replace(/^\[(.*)\]$/, '$1');
+}

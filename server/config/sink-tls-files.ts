@@ -1,0 +1,102 @@
+/**
+ * The files of TLS that a sink names: the authorities it trusts, and a certificate of its own with the key. They are looked
+ * at before each delivery and read anew when one has changed, so that they can be exchanged under a running server.
+ */
+
+import { X509Certificate } from 'node:crypto';
+import { readFileSync, statSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { createSecureContext } from 'node:tls';
+import { TargetUntrusted } from '../../telemetry/sinks/target.ts';
+import type { TlsFiles, TlsMaterial } from '../../telemetry/sinks/tls.ts';
+import { invalidSink, readPrivately } from './sink-credentials.ts';
+
+interface TlsFileNames {
+  /** Of the sink. */
+  readonly name: string;
+  readonly caFile?: string | undefined;
+  readonly certificateFile?: string | undefined;
+  readonly keyFile?: string | undefined;
+}
+
+interface Found {
+  readonly material: TlsMaterial;
+  /** When our certificate ends, in ms since the epoch. */
+  readonly endsAt: number;
+  readonly print: string;
+}
+
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g;
+
+/**
+ * Throws Problem `config_invalid` or `private_key_exposed` when the files can't be used now; what it returns throws the
+ * same later, and `TargetUntrusted` when our own certificate has ended.
+ */
+export function tlsFilesOf(names: TlsFileNames, now: () => number): TlsFiles {
+  let found: Found | undefined;
+  const look = (): Found => {
+    const print = [names.caFile, names.certificateFile, names.keyFile].map(printOf).join();
+    if (found?.print === print) return found;
+    found = undefined; // what can't be read now is not replaced by what it was
+    found = { ...read(names), print };
+    return found;
+  };
+  look();
+  return () => {
+    const { material, endsAt } = look();
+    if (endsAt > now()) return material;
+    const ended = new Date(endsAt).toISOString();
+    throw new TargetUntrusted(
+      `expected a certificate that is valid now in certificateFile, found one that ended ${ended}`,
+    );
+  };
+}
+
+/** For a target without TLS: files that would never be read are a mistake about what is protected. */
+export function tlsFilesUnused({ name, caFile, certificateFile, keyFile }: TlsFileNames, expected: string): 'none' {
+  if ((caFile ?? certificateFile ?? keyFile) === undefined) return 'none';
+  throw invalidSink(`sink ${name}: expected ${expected} with caFile, certificateFile or keyFile`);
+}
+
+function read({ name, caFile, certificateFile, keyFile }: TlsFileNames): Omit<Found, 'print'> {
+  if ((certificateFile === undefined) !== (keyFile === undefined)) {
+    throw invalidSink(`sink ${name}: expected certificateFile and keyFile, found one of them`);
+  }
+  const ca = caFile === undefined ? undefined : readCertificates(`sink ${name}: caFile`, caFile);
+  const own =
+    certificateFile === undefined ? undefined : readCertificates(`sink ${name}: certificateFile`, certificateFile);
+  const key = keyFile === undefined ? undefined : readPrivately(`sink ${name}: keyFile`, resolve(keyFile));
+  const material = {
+    ...(ca !== undefined && { ca: ca.text }),
+    ...(own !== undefined && { cert: own.text }),
+    ...(key !== undefined && { key }),
+  };
+  try {
+    createSecureContext(material);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw invalidSink(`sink ${name}: expected in keyFile the key of the certificate in certificateFile (${code})`);
+  }
+  return { material, endsAt: own?.leaf.validToDate.getTime() ?? Number.POSITIVE_INFINITY };
+}
+
+function readCertificates(what: string, file: string): { readonly text: string; readonly leaf: X509Certificate } {
+  let text: string;
+  try {
+    text = readFileSync(resolve(file), 'utf8');
+  } catch (error) {
+    throw invalidSink(`${what}: ${file} could not be read: ${(error as NodeJS.ErrnoException).code}`);
+  }
+  try {
+    // OpenSSL passes over what it can't read, and would then trust fewer than were named.
+    const [leaf] = (text.match(CERTIFICATE) ?? []).map((pem) => new X509Certificate(pem));
+    if (leaf !== undefined) return { text, leaf };
+  } catch {}
+  throw invalidSink(`${what}: expected certificates in PEM in ${file}`);
+}
+
+/** Other bytes, or another file under the same name. */
+function printOf(file: string | undefined): string {
+  const found = file === undefined ? undefined : statSync(resolve(file), { throwIfNoEntry: false, bigint: true });
+  return found === undefined ? '' : [found.dev, found.ino, found.size, found.mtimeNs, found.ctimeNs].join(':');
+}

@@ -1,0 +1,67 @@
+/** The layout of the data directory, and the checks that it can be used before anything is opened in it. */
+
+import { accessSync, constants, mkdirSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { CONSOLE_SOCKET } from '../cli/command-line.ts';
+import { Problem } from '../protocol/problem.ts';
+
+export interface DataDirectory {
+  readonly path: string;
+  /** Root and issuing CA with their private keys; 0700. */
+  readonly authority: string;
+  readonly registryFile: string;
+  /** Journal of accepted messages. */
+  readonly telemetry: string;
+  /** What the broker remembers between connections. */
+  readonly sessionFile: string;
+  /** Journal of what happened to the fleet. */
+  readonly events: string;
+  /** How far each sink came, and what its target refused. */
+  readonly sinks: string;
+  readonly operatorKeyFile: string;
+  readonly socket: string;
+  /** Root certificate, PEM: what clients need to trust this fleet. */
+  readonly trustBundle: string;
+}
+
+/** `sun_path` of a unix socket's address, without the byte that ends it. */
+const SOCKET_PATH_BYTES = process.platform === 'linux' ? 107 : 103;
+
+/** The system would refuse it too, but only when everything else has been made. */
+function expectSocketPath(path: string, hint: string): void {
+  const bytes = Buffer.byteLength(path);
+  if (bytes <= SOCKET_PATH_BYTES) return;
+  throw new Problem('data_directory_unusable', {
+    reason: `expected at most ${SOCKET_PATH_BYTES} bytes as path of the operator socket, found ${bytes}: ${path}`,
+    hint,
+  });
+}
+
+/** Creates the directory (0700) if it is missing. Problem `data_directory_unusable` when it can't be used. */
+export function openDataDirectory(path: string): DataDirectory {
+  const root = resolve(path);
+  const socket = join(root, CONSOLE_SOCKET);
+  expectSocketPath(socket, 'choose a data directory with a shorter path');
+  try {
+    mkdirSync(root, { recursive: true, mode: 0o700 });
+    accessSync(root, constants.R_OK | constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw new Problem('data_directory_unusable', {
+      reason: `${root}: ${(error as NodeJS.ErrnoException).code}`,
+      hint: 'choose another with --data DIR, or make it writable for this user',
+      cause: error,
+    });
+  }
+  return {
+    path: root,
+    authority: join(root, 'ca'),
+    registryFile: join(root, 'registry.db'),
+    telemetry: join(root, 'telemetry'),
+    sessionFile: join(root, 'sessions.db'),
+    events: join(root, 'events'),
+    sinks: join(root, 'sinks'),
+    operatorKeyFile: join(root, 'operator.key'),
+    socket,
+    trustBundle: join(root, 'trust-bundle.pem'),
+  };
+}

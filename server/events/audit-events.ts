@@ -1,0 +1,51 @@
+/** Which entries of the registry's audit are events of the fleet, and what they tell. One table; a new act is one line. */
+
+import { type Identity, parseIdentity } from '../../protocol/identity.ts';
+import type { LifecycleType, LifecycleValue } from '../../protocol/lifecycle.ts';
+import type { AuditEntry } from '../../registry/audit-interface.ts';
+import type { Happening } from './event-log.ts';
+
+/** The action of an entry, with its outcome where it wasn't done. */
+const TYPE_OF: Readonly<Record<string, LifecycleType>> = {
+  'device.enrolled': 'enroll.enrolled',
+  'service.issued': 'enroll.enrolled',
+  'device.enrolled refused': 'enroll.refused',
+  'certificate.renewed': 'cert.renewed',
+  'certificate.recovered': 'cert.recovered',
+  'certificates.counted': 'cert.expiring',
+  'device.superseded': 'cert.superseded',
+  'device.revoked': 'cert.revoked',
+  'certificate.revoked_alone': 'cert.revoked',
+  'service.revoked': 'cert.revoked',
+  'device.suspended': 'device.suspended',
+  'device.resumed': 'device.resumed',
+  'device.quarantined': 'device.quarantined',
+  'device.released': 'device.released',
+  'device.deleted': 'device.deleted',
+  'service.clone_suspected': 'security.clone_suspected',
+  'device.clone_suspected': 'security.clone_suspected',
+  'certificate.clone_suspected': 'security.clone_suspected',
+  'certificate.renewal_forked': 'security.renewal_forked',
+  'certificate.renewal_forked refused': 'security.renewal_forked',
+  'device.renewal_forked': 'security.renewal_forked',
+};
+
+/** Undefined for an entry that is no event of the fleet. */
+export function happeningOf(entry: AuditEntry): Happening | undefined {
+  const { action, outcome, actor, subject, details, at } = entry;
+  const key = outcome === 'done' ? action : `${action} ${outcome}`;
+  const type = Object.hasOwn(TYPE_OF, key) ? TYPE_OF[key] : undefined;
+  if (type === undefined) return undefined;
+  const { serial, device, ...rest } = details;
+  const data: Record<string, LifecycleValue> = { actor };
+  const who = identityOf(subject) ?? (device === undefined ? undefined : identityOf(`device/${device}`));
+  if (who === undefined) data.about = subject;
+  if (serial !== undefined) data.certSerial = serial;
+  Object.assign(data, rest);
+  return { type, at, room: 'registry', subject: who, data };
+}
+
+/** Of `device/dev-7` and `service/dashboard`; a token, an issuer or a policy is nobody. */
+function identityOf(subject: string): Identity | undefined {
+  return subject.includes('/') ? parseIdentity(subject) : undefined;
+}

@@ -1,0 +1,96 @@
+/**
+ * Turns what the registry committed into events, in its order and none forgotten: the audit is written in the
+ * transaction of every change, and a cursor says how far it was read. Repeated after a crash, an event is kept once.
+ */
+
+import type { Logger } from 'pino';
+import type { Registry } from '../../registry/registry.ts';
+import type { CursorFile } from '../../storage/cursor-file.ts';
+import { happeningOf } from './audit-events.ts';
+import type { EventLog } from './event-log.ts';
+
+export interface AuditFollowerOptions {
+  readonly registry: Pick<Registry, 'exportAudit' | 'listAudit'>;
+  readonly events: Pick<EventLog, 'keep'>;
+  readonly cursor: CursorFile;
+  /** Milliseconds between two looks. */
+  readonly every: number;
+  readonly log: Logger;
+}
+
+const PAGE = 500;
+
+export class AuditFollower {
+  readonly #options: AuditFollowerOptions;
+  #at: number;
+  #timer: NodeJS.Timeout | undefined;
+  #looking: Promise<void> | undefined;
+  #isWanted = false;
+  #isClosed = false;
+  #isFailing = false;
+
+  private constructor(options: AuditFollowerOptions, at: number) {
+    this.#options = options;
+    this.#at = at;
+    this.#timer = setInterval(() => void this.look(), options.every).unref();
+  }
+
+  /** What happened before events were kept is not told afterwards. */
+  static async open(options: AuditFollowerOptions): Promise<AuditFollower> {
+    const kept = options.cursor.read();
+    if (kept !== undefined) return new AuditFollower(options, kept);
+    const [newest] = await options.registry.listAudit({ limit: 1 });
+    const at = newest?.id ?? 0;
+    options.cursor.saveNow(at);
+    return new AuditFollower(options, at);
+  }
+
+  /** Reads on; resolves when everything that stood in the audit when this was called is an event. */
+  async look(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isWanted = true;
+    this.#looking ??= this.#read().finally(() => {
+      this.#looking = undefined;
+    });
+    await this.#looking;
+  }
+
+  /** Reads on once more, then stops. */
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.look();
+    this.#isClosed = true;
+  }
+
+  async #read(): Promise<void> {
+    while (this.#isWanted) {
+      this.#isWanted = false;
+      try {
+        await this.#readOn();
+        this.#isFailing = false;
+      } catch (error) {
+        // Tried again at the next look; told once.
+        if (!this.#isFailing) this.#options.log.error({ err: error }, 'events of the audit could not be kept');
+        this.#isFailing = true;
+      }
+    }
+  }
+
+  async #readOn(): Promise<void> {
+    const { registry, events, cursor } = this.#options;
+    for (;;) {
+      const page = await registry.exportAudit({ after: this.#at, limit: PAGE });
+      const last = page.at(-1);
+      if (last === undefined) return;
+      await Promise.all(
+        page.map((entry) => {
+          const happening = happeningOf(entry);
+          return happening && events.keep(happening, `audit-${entry.id}`);
+        }),
+      );
+      await cursor.save(last.id);
+      this.#at = last.id;
+      if (page.length < PAGE) return;
+    }
+  }
+}

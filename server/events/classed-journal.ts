@@ -1,0 +1,159 @@
+/**
+ * The journal of events with a reserve: before the journal forgets segments, the events of operators, certificates and
+ * security in them are copied into the reserve, and readers get both in the order of positions. What a reader stored as its
+ * position holds for both. Opened with the directory of a journal that had no reserve, it reads that through once.
+ */
+
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { openTelemetry, type TelemetryOptions } from '../../telemetry/open.ts';
+import type { Retention, StoredMessage, Telemetry, TelemetryRange } from '../../telemetry/telemetry.ts';
+import { RESERVED_CLASSES, RESERVED_PART, reservedClassOf } from './event-classes.ts';
+import { RESERVED_FILE, ReservedEvents } from './reserved-events.ts';
+
+export interface ClassedJournalOptions extends TelemetryOptions {
+  readonly retention: Retention;
+}
+
+/** Events that wait for a transaction of the reserve. */
+const MOST_WAITING = 500;
+
+/** Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. */
+export async function openClassedJournal(options: ClassedJournalOptions): Promise<Telemetry> {
+  const { directory, now, log, retention } = options;
+  if (retention.bytes === 0) return openTelemetry(options); // nothing is evicted by bytes
+  const opened = Promise.withResolvers<Copier>();
+  opened.promise.catch(() => {});
+  const journal = await openTelemetry({
+    ...options,
+    retention: { ...retention, bytes: retention.bytes * (1 - RESERVED_PART * RESERVED_CLASSES.length) },
+    beforePruning: async () => (await opened.promise).catchUp(),
+  });
+  let reserved: ReservedEvents;
+  try {
+    const bytesPerClass = retention.bytes * RESERVED_PART;
+    reserved = new ReservedEvents(join(directory, RESERVED_FILE), { bytesPerClass, age: retention.age });
+  } catch (error) {
+    opened.reject(error);
+    await journal.close();
+    throw error;
+  }
+  const copier = new Copier(journal, reserved, now, log);
+  opened.resolve(copier);
+  let closing: Promise<void> | undefined;
+  return {
+    ...journal,
+    pages: (range) => mergedPages(range, journal, reserved, copier),
+    close: () => {
+      closing ??= (async () => {
+        await journal.close();
+        copier.close();
+        reserved.close();
+      })();
+      return closing;
+    },
+  };
+}
+
+/** Copies events into the reserve as they are stored, and those of an earlier run once. */
+class Copier {
+  readonly #journal: Telemetry;
+  readonly #reserved: ReservedEvents;
+  readonly #now: () => number;
+  readonly #log: Logger;
+  readonly #stop: () => void;
+  #waiting: StoredMessage[] = [];
+  #seen: number;
+  #earlier: Promise<void> | undefined;
+  #hasEarlier = true;
+
+  constructor(journal: Telemetry, reserved: ReservedEvents, now: () => number, log: Logger) {
+    this.#journal = journal;
+    this.#reserved = reserved;
+    this.#now = now;
+    this.#log = log;
+    this.#seen = reserved.lookedAt;
+    this.#stop = journal.follow(undefined, (event) => this.#stored(event));
+  }
+
+  /** Position of the newest event that was stored since the start, or looked at before it. */
+  get seen(): number {
+    return this.#seen;
+  }
+
+  /** Resolves when all that the journal holds, as far as it belongs there, is in the reserve. */
+  async catchUp(): Promise<void> {
+    if (this.#hasEarlier) {
+      this.#earlier ??= this.#copyEarlier().finally(() => {
+        this.#earlier = undefined;
+      });
+      await this.#earlier;
+    }
+    this.#flush();
+  }
+
+  /** What is stored now is followed; a failure is made good by the next start. */
+  close(): void {
+    this.#stop();
+    if (this.#hasEarlier) return;
+    try {
+      this.#flush();
+    } catch (error) {
+      this.#log.error({ err: error }, 'events were not copied into their reserve');
+    }
+  }
+
+  #stored(event: StoredMessage): void {
+    this.#seen = event.position;
+    if (reservedClassOf(event.stream) === undefined) return;
+    this.#waiting.push(event);
+    if (this.#hasEarlier || this.#waiting.length < MOST_WAITING) return;
+    try {
+      this.#flush();
+    } catch (error) {
+      this.#log.error({ err: error }, 'events were not copied into their reserve');
+    }
+  }
+
+  async #copyEarlier(): Promise<void> {
+    for await (const page of this.#journal.pages({ after: this.#reserved.lookedAt })) {
+      const last = page.at(-1) as StoredMessage;
+      const wanted = page.filter(({ stream }) => reservedClassOf(stream) !== undefined);
+      this.#reserved.add(wanted, last.position, this.#now());
+    }
+    this.#hasEarlier = false;
+    this.#seen = Math.max(this.#seen, this.#reserved.lookedAt);
+  }
+
+  #flush(): void {
+    this.#reserved.add(this.#waiting, this.#seen, this.#now());
+    this.#waiting = [];
+  }
+}
+
+async function* mergedPages(
+  range: TelemetryRange,
+  journal: Telemetry,
+  reserved: ReservedEvents,
+  copier: Copier,
+): AsyncGenerator<readonly StoredMessage[]> {
+  let after = range.after ?? 0;
+  const pages = journal.pages(range)[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      // What is newer than this may be stored after the journal was read to its end.
+      const { seen } = copier;
+      const { done, value: page } = await pages.next();
+      const first = done === true ? undefined : page[0]?.position;
+      for (const older of reserved.pages(range, after, first === undefined ? seen : first - 1)) {
+        yield older;
+        after = (older.at(-1) as StoredMessage).position;
+      }
+      if (first === undefined) return;
+      yield page;
+      after = (page.at(-1) as StoredMessage).position;
+    }
+  } finally {
+    await pages.return?.();
+  }
+}

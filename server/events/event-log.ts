@@ -1,0 +1,280 @@
+/**
+ * What happened to the fleet, kept and told: takes happenings in without making anybody wait, writes them as events into
+ * a journal of their own, and tells followers after the commit. Does not find out what happens.
+ */
+
+import { randomBytes } from 'node:crypto';
+import type { Logger } from 'pino';
+import { type DeviceId, formatIdentity, type Identity, identityName } from '../../protocol/identity.ts';
+import {
+  isLifecycleType,
+  LIFECYCLE_MEDIA_TYPE,
+  type LifecycleEvent,
+  type LifecycleType,
+  type LifecycleValue,
+  NOBODY,
+} from '../../protocol/lifecycle.ts';
+import { Problem } from '../../protocol/problem.ts';
+import type { StoredMessage, Telemetry, TelemetryMessage } from '../../telemetry/telemetry.ts';
+import { type Admitted, type Candidate, FLOOD_LIMITS, FloodGuard, type FloodLimits } from './event-rate-limit.ts';
+
+export interface Happening {
+  readonly type: LifecycleType;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+  /** The room that found out: `broker`, `registry`. */
+  readonly room: string;
+  /** Whom it happened to; undefined where nobody is known. */
+  readonly subject?: Identity | undefined;
+  readonly data: Readonly<Record<string, LifecycleValue>>;
+}
+
+/** An event as it was kept. */
+export interface KeptEvent {
+  /** In the journal of events. */
+  readonly position: number;
+  readonly type: LifecycleType;
+  /** Of the device or service; `-` where nobody is known. */
+  readonly name: string;
+  /** The event in JSON, as it is told everywhere. */
+  readonly json: Uint8Array;
+}
+
+export interface EventFilter {
+  /** A type, or its area: `presence.connected`, `presence`. */
+  readonly type?: string | undefined;
+  /** Of a device or service. */
+  readonly name?: string | undefined;
+}
+
+export interface EventRange extends EventFilter {
+  readonly since?: number | undefined;
+  readonly until?: number | undefined;
+  /** The newest so many, 1 to 10,000. */
+  readonly limit: number;
+}
+
+export interface EventCounters {
+  readonly recorded: number;
+  /** Of kinds that can flood, beyond their rate. */
+  readonly leftOut: number;
+  /** The queue was full, or the journal could not take them. */
+  readonly dropped: number;
+  readonly waiting: number;
+}
+
+export interface EventLogOptions {
+  readonly journal: Telemetry;
+  readonly trustDomain: string;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly log: Logger;
+  readonly floods?: FloodLimits;
+  /** Happenings that may wait to be written. */
+  readonly mostWaiting?: number;
+}
+
+/** About 25 MB of happenings: what a fleet of fifty thousand causes when it comes back all at once. */
+const MOST_WAITING = 50_000;
+
+/** Events made between two looks at the rest of the world: about a millisecond. */
+const CHUNK = 128;
+
+const LONGEST_LIST = 10_000;
+
+/** Between two looks at events that are held. */
+const HELD_LOOK_MS = 1_000;
+
+export class EventLog {
+  readonly #options: EventLogOptions;
+  readonly #floods: FloodGuard;
+  readonly #mostWaiting: number;
+  readonly #boot = randomBytes(6).toString('hex');
+  /** By their id: admitted by `keep()`, and not stored yet. */
+  readonly #unkept = new Map<string, Admitted>();
+  #waiting: Admitted[] = [];
+  #count = 0;
+  #recorded = 0;
+  #dropped = 0;
+  #isDropping = false;
+  #writing: Promise<void> | undefined;
+  #heldTimer: NodeJS.Timeout | undefined;
+
+  constructor(options: EventLogOptions) {
+    this.#options = options;
+    this.#floods = new FloodGuard(options.floods ?? FLOOD_LIMITS);
+    this.#mostWaiting = options.mostWaiting ?? MOST_WAITING;
+  }
+
+  /** Never waits and never throws. `source` names who floods, where it is not the subject: an address. */
+  record(happening: Happening, source = sourceOf(happening)): void {
+    this.#count += 1;
+    const admitted = this.#admit({ happening, id: `${this.#boot}-${this.#count}`, isKeyed: false }, source);
+    if (admitted !== undefined) this.#add(admitted);
+  }
+
+  /** Tells those held events whose sources have a budget again. */
+  tellHeld(now: number): void {
+    for (const due of this.#floods.takeDue(now)) this.#add(due);
+  }
+
+  /**
+   * Resolves when it is on disk, or left out or held as one too many of its device; with the same id as before it is kept
+   * once. Rejects with Problem `unavailable` when the journal can't take it now.
+   */
+  async keep(happening: Happening, id: string): Promise<void> {
+    // One that could not be stored is tried again: it has spent its budget.
+    const admitted = this.#unkept.get(id) ?? this.#admit({ happening, id, isKeyed: true }, sourceOf(happening));
+    if (admitted === undefined) return;
+    this.#unkept.set(id, admitted);
+    await this.#options.journal.accept(this.#messageOf(admitted));
+    this.#unkept.delete(id);
+    this.#recorded += 1;
+  }
+
+  /** Calls the listener after the commit, in the order of the journal. Returns the way to stop. */
+  follow(filter: EventFilter, listener: (event: KeptEvent) => void): () => void {
+    const { journal } = this.#options;
+    return journal.follow(filter.name as DeviceId | undefined, (message) => {
+      const event = keptEvent(message);
+      if (event !== undefined && matches(event.type, filter.type)) listener(event);
+    });
+  }
+
+  /** Oldest first. Throws Problem `request_invalid` for an impossible limit or range. */
+  async list({ type, name, since, until, limit }: EventRange): Promise<readonly KeptEvent[]> {
+    if (!Number.isInteger(limit) || limit < 1 || limit > LONGEST_LIST) {
+      throw new Problem('request_invalid', {
+        detail: `expected a limit of 1 to ${LONGEST_LIST}, found ${Number(limit)}`,
+      });
+    }
+    const range = {
+      ...(name !== undefined && { device: name as DeviceId }),
+      ...(since !== undefined && { since }),
+      ...(until !== undefined && { until }),
+    };
+    let newest: KeptEvent[] = [];
+    for await (const page of this.#options.journal.pages(range)) {
+      for (const message of page) {
+        const event = keptEvent(message);
+        if (event !== undefined && matches(event.type, type)) newest.push(event);
+      }
+      if (newest.length > limit) newest = newest.slice(-limit);
+    }
+    return newest;
+  }
+
+  counters(): EventCounters {
+    return {
+      recorded: this.#recorded,
+      leftOut: this.#floods.total,
+      dropped: this.#dropped,
+      waiting: this.#waiting.length,
+    };
+  }
+
+  /** Resolves when what waits now is written. */
+  async flushed(): Promise<void> {
+    await this.#writing;
+  }
+
+  /** Writes what waits and what is held, then closes the journal. */
+  async close(): Promise<void> {
+    clearTimeout(this.#heldTimer);
+    for (const held of this.#floods.takeAll()) this.#add(held);
+    await this.flushed();
+    await this.#options.journal.close();
+  }
+
+  #admit(candidate: Candidate, source: string): Admitted | undefined {
+    const admitted = this.#floods.admit(candidate, source);
+    if (admitted === undefined && this.#floods.hasHeld) this.#lookLater();
+    return admitted;
+  }
+
+  #lookLater(): void {
+    this.#heldTimer ??= setTimeout(() => {
+      this.#heldTimer = undefined;
+      this.tellHeld(this.#options.now());
+      if (this.#floods.hasHeld) this.#lookLater();
+    }, HELD_LOOK_MS).unref();
+  }
+
+  #add(admitted: Admitted): void {
+    if (this.#waiting.length >= this.#mostWaiting) {
+      this.#drop(1, 'more events wait than may');
+      return;
+    }
+    this.#waiting.push(admitted);
+    this.#writing ??= this.#write();
+  }
+
+  async #write(): Promise<void> {
+    await new Promise((resolve) => setImmediate(resolve)); // whoever reports has other things to do first
+    while (this.#waiting.length > 0) {
+      // Everything that came while the batch before was being written.
+      const batch = this.#waiting;
+      this.#waiting = [];
+      const kept: Promise<unknown>[] = [];
+      for (const [index, waiting] of batch.entries()) {
+        if (index > 0 && index % CHUNK === 0) await new Promise((resolve) => setImmediate(resolve));
+        kept.push(this.#options.journal.accept(this.#messageOf(waiting)));
+      }
+      const outcomes = await Promise.allSettled(kept);
+      const failed = outcomes.find((outcome) => outcome.status === 'rejected');
+      const failures = outcomes.filter((outcome) => outcome.status === 'rejected').length;
+      this.#recorded += batch.length - failures;
+      if (failed !== undefined) this.#drop(failures, failed.reason);
+      else this.#isDropping = false;
+    }
+    this.#writing = undefined;
+  }
+
+  #drop(count: number, why: unknown): void {
+    this.#dropped += count;
+    // Once, until some are kept again: what can't be written must not fill the log instead.
+    if (!this.#isDropping) {
+      const reason = why instanceof Error ? why.message : why;
+      this.#options.log.error({ reason, dropped: this.#dropped }, 'events are dropped');
+    }
+    this.#isDropping = true;
+  }
+
+  #messageOf({ happening, id, isKeyed, leftOut }: Admitted): TelemetryMessage {
+    const { type, at, room, subject, data } = happening;
+    const event: LifecycleEvent = {
+      specversion: '1.0',
+      id,
+      type: `fleet.${type}`,
+      source: `//${this.#options.trustDomain}/${room}`,
+      ...(subject !== undefined && { subject: `${subject.kind}s/${identityName(subject)}` }),
+      time: new Date(at).toISOString(),
+      datacontenttype: 'application/json',
+      data: leftOut === 0 ? data : { ...data, leftOut },
+    };
+    return {
+      device: (subject === undefined ? NOBODY : identityName(subject)) as DeviceId,
+      stream: type,
+      receivedAt: at,
+      // Whoever knocks without being known is not worth a wait: such events are the first to go when storage is behind.
+      qos: type === 'presence.connect_failed' ? 0 : 1,
+      payload: Buffer.from(JSON.stringify(event)),
+      contentType: LIFECYCLE_MEDIA_TYPE,
+      ...(isKeyed && { key: id }),
+    };
+  }
+}
+
+/** Who can cause it again and again. */
+function sourceOf({ subject, data }: Happening): string {
+  return subject === undefined ? String(data.about ?? data.group ?? '') : formatIdentity(subject);
+}
+
+/** Undefined for a type that this version does not know. */
+function keptEvent({ position, stream, device, payload }: StoredMessage): KeptEvent | undefined {
+  return isLifecycleType(stream) ? { position, type: stream, name: device, json: payload } : undefined;
+}
+
+function matches(type: LifecycleType, wanted: string | undefined): boolean {
+  return wanted === undefined || type === wanted || type.startsWith(`${wanted}.`);
+}

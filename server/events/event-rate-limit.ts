@@ -1,0 +1,120 @@
+/**
+ * Lets through only so many events of a kind that a device or anybody can cause at will: some per source, some in all. What
+ * is left out is counted into the next one of the kind that is let through; of a device the last one is held and told when
+ * its budget allows it, so that what is told of a device last is true. Looks at no clock itself.
+ */
+
+import { networkOf } from '../../limits/client-network.ts';
+import { TokenBuckets } from '../../limits/token-buckets.ts';
+import { EVENT_RULES } from './event-classes.ts';
+import type { Happening } from './event-log.ts';
+
+export interface FloodLimits {
+  /** Of one kind that anybody can cause, in all. */
+  readonly perSecond: number;
+  /** Of one kind, from one source: an address, a device. */
+  readonly perMinutePerSource: number;
+}
+
+export const FLOOD_LIMITS: FloodLimits = { perSecond: 50, perMinutePerSource: 20 };
+
+/** Sources whose budgets are remembered, and events that are held. */
+const MOST_SOURCES = 50_000;
+const MOST_HELD = 10_000;
+
+/** An event on its way into the journal. */
+export interface Candidate {
+  readonly happening: Happening;
+  readonly id: string;
+  /** Told once, with the same id: after a crash it may be told again. */
+  readonly isKeyed: boolean;
+}
+
+export interface Admitted extends Candidate {
+  /** How many of its kind were left out before it. */
+  readonly leftOut: number;
+}
+
+export class FloodGuard {
+  readonly #all: TokenBuckets;
+  readonly #bySource: TokenBuckets;
+  readonly #leftOut = new Map<string, number>();
+  readonly #held = new Map<string, Admitted>();
+  #total = 0;
+
+  constructor({ perSecond, perMinutePerSource }: FloodLimits) {
+    this.#all = new TokenBuckets({ perSecond, burst: perSecond * 4 });
+    this.#bySource = new TokenBuckets({
+      perSecond: perMinutePerSource / 60,
+      burst: perMinutePerSource,
+      keys: MOST_SOURCES,
+    });
+  }
+
+  /** How many have been left out, of all kinds. */
+  get total(): number {
+    return this.#total;
+  }
+
+  get hasHeld(): boolean {
+    return this.#held.size > 0;
+  }
+
+  /** Undefined when it is left out, or held. */
+  admit(candidate: Candidate, source: string): Admitted | undefined {
+    const { type, at } = candidate.happening;
+    const { limitedAs, isOfAnybody = false } = EVENT_RULES[type];
+    if (limitedAs === undefined) return { ...candidate, leftOut: 0 };
+    const key = `${limitedAs} ${networkOf(source)}`;
+    // The source first: one that floods must not use up what belongs to all.
+    const mayPass = this.#bySource.take(key, at) === 0 && (!isOfAnybody || this.#all.take(limitedAs, at) === 0);
+    if (mayPass) {
+      const held = this.#held.get(key);
+      this.#held.delete(key);
+      if (held !== undefined) this.#total += 1;
+      const leftOut = held === undefined ? (this.#leftOut.get(limitedAs) ?? 0) : held.leftOut + 1;
+      if (isOfAnybody) this.#leftOut.delete(limitedAs);
+      return { ...candidate, leftOut };
+    }
+    if (isOfAnybody) this.#leaveOut(limitedAs);
+    else this.#hold(key, candidate);
+    return undefined;
+  }
+
+  /** Those held events whose sources have a budget again. */
+  takeDue(now: number): Admitted[] {
+    return this.#takeHeld((key) => this.#bySource.take(key, now) === 0);
+  }
+
+  /** All held events, before the end. */
+  takeAll(): Admitted[] {
+    return this.#takeHeld(() => true);
+  }
+
+  #takeHeld(isDue: (key: string) => boolean): Admitted[] {
+    const due: Admitted[] = [];
+    for (const [key, held] of this.#held) {
+      if (!isDue(key)) continue;
+      this.#held.delete(key);
+      due.push(held);
+    }
+    return due;
+  }
+
+  /** In place of the one that is held for this source. */
+  #hold(key: string, candidate: Candidate): void {
+    const before = this.#held.get(key);
+    if (before === undefined && this.#held.size >= MOST_HELD) {
+      this.#total += 1;
+      return;
+    }
+    if (before !== undefined) this.#total += 1;
+    const leftOut = before === undefined ? 0 : before.leftOut + 1;
+    this.#held.set(key, { ...candidate, leftOut });
+  }
+
+  #leaveOut(kind: string): void {
+    this.#leftOut.set(kind, (this.#leftOut.get(kind) ?? 0) + 1);
+    this.#total += 1;
+  }
+}

@@ -1,0 +1,96 @@
+/** Opens the fleet's events: their journal, the numbers of connections, and the follower of the registry's audit. */
+
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import type { Registry } from '../../registry/registry.ts';
+import { CursorFile } from '../../storage/cursor-file.ts';
+import { inspectTelemetry } from '../../telemetry/inspection.ts';
+import type { Retention, Telemetry } from '../../telemetry/telemetry.ts';
+import { AuditFollower } from './audit-follower.ts';
+import { openClassedJournal } from './classed-journal.ts';
+import { ConnectionNumbers } from './connection-numbers.ts';
+import { EventLog } from './event-log.ts';
+import { inspectReservedEvents, RESERVED_FILE } from './reserved-events.ts';
+
+export interface FleetEventsOptions {
+  /** Where they lie; created with mode 0700 when it does not exist. */
+  readonly directory: string;
+  readonly trustDomain: string;
+  readonly registry: Pick<Registry, 'exportAudit' | 'listAudit'>;
+  readonly retention: Retention;
+  /** As `openTelemetry()` has it. */
+  readonly after?: 'restore' | undefined;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly log: Logger;
+}
+
+export interface FleetEvents {
+  readonly log: EventLog;
+  /** The journal they lie in, for those who read it from a position. */
+  readonly journal: Telemetry;
+  /** Greater than every number before, over restarts. */
+  nextConnection(): number;
+  /** Reads the audit now instead of at the next look. */
+  look(): Promise<void>;
+  /** Names as metrics have them. */
+  counters(): Readonly<Record<string, number>>;
+  close(): Promise<void>;
+}
+
+/** A batch waits longer than one of telemetry: nobody waits for its acknowledgement. */
+const WINDOW_MS = 20;
+const QUEUED_BYTES = 32 * 1_048_576;
+const PATIENCE_MS = 30_000;
+const LOOK_EVERY_MS = 250;
+
+const CONNECTIONS_FILE = 'connections.next';
+const AUDIT_POSITION_FILE = 'audit.position';
+
+/** Throws what `openFleetEvents()` would throw for this directory, and changes nothing. */
+export function inspectFleetEvents(directory: string): void {
+  inspectTelemetry(directory);
+  inspectReservedEvents(join(directory, RESERVED_FILE));
+  for (const name of [CONNECTIONS_FILE, AUDIT_POSITION_FILE]) new CursorFile(join(directory, name)).read();
+}
+
+/** Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. */
+export async function openFleetEvents(options: FleetEventsOptions): Promise<FleetEvents> {
+  const { directory, trustDomain, registry, retention, after, now, log } = options;
+  const journal = await openClassedJournal({
+    directory,
+    after,
+    limits: { window: WINDOW_MS, queuedBytes: QUEUED_BYTES, patience: PATIENCE_MS },
+    retention,
+    now,
+    log,
+  });
+  try {
+    const events = new EventLog({ journal, trustDomain, now, log });
+    const connections = new ConnectionNumbers(new CursorFile(join(directory, CONNECTIONS_FILE)));
+    const cursor = new CursorFile(join(directory, AUDIT_POSITION_FILE));
+    const audit = await AuditFollower.open({ registry, events, cursor, every: LOOK_EVERY_MS, log });
+    return {
+      log: events,
+      journal,
+      nextConnection: () => connections.next(),
+      look: () => audit.look(),
+      counters: () => {
+        const { recorded, leftOut, dropped, waiting } = events.counters();
+        return {
+          events_recorded_total: recorded,
+          events_left_out_total: leftOut,
+          events_dropped_total: dropped,
+          events_waiting: waiting,
+        };
+      },
+      close: async () => {
+        await audit.close();
+        await events.close();
+      },
+    };
+  } catch (error) {
+    await journal.close();
+    throw error;
+  }
+}

@@ -1,0 +1,160 @@
+/**
+ * The doors of a fleet: broker, enrollment and console, each given what it asks of the others. The innermost is opened
+ * first: who is told an address must be able to knock at it. What follows from events between them is told elsewhere.
+ */
+
+import type { Logger } from 'pino';
+import { checkPolicy } from '../broker/access/acl.ts';
+import { type Broker, createBroker } from '../broker/broker.ts';
+import { type Console, createConsole } from '../console/console.ts';
+import { createExpiryWatch } from '../enroll/ca/expiry-watch.ts';
+import { createRenewals, type Renewals } from '../enroll/est/renewal-schedule.ts';
+import { createEnrollServer } from '../enroll/est/server.ts';
+import { issueServiceCertificate } from '../enroll/est/service-certificates.ts';
+import type { Throttle } from '../limits/request-limits.ts';
+import { formatBootstrapToken } from '../protocol/bootstrap-token.ts';
+import type { DeviceId } from '../protocol/identity.ts';
+import { serverUrl } from '../protocol/server-urls.ts';
+import { renewalNoticeTopic } from '../protocol/topics.ts';
+import { brokerHappening } from './broker-events.ts';
+import { caControl, type FleetAuthority } from './certificate-authority.ts';
+import type { Config } from './config/config.ts';
+import type { DataDirectory } from './data-directory.ts';
+import { type Counted, certificateHealth, fleetCounters } from './health.ts';
+import type { OpenParts } from './open-parts.ts';
+import { subjectOf } from './registry-lookups.ts';
+import { answerFork, answerSuspicion } from './session-termination.ts';
+import type { FleetMemory } from './stores.ts';
+
+export interface FleetDoorsOptions {
+  readonly config: Config;
+  readonly data: DataDirectory;
+  readonly memory: FleetMemory;
+  readonly authority: FleetAuthority['authority'];
+  readonly throttle: Throttle;
+  /** The first of the public hosts. */
+  readonly publicHost: string;
+  readonly version: string;
+  readonly now: () => number;
+  readonly log: Logger;
+  /** Of the process itself. */
+  readonly clock: () => 'ok' | 'behind';
+  readonly ownCounters: Readonly<Record<string, Counted>>;
+}
+
+export interface FleetDoors {
+  readonly broker: Broker;
+  readonly renewals: Renewals;
+  readonly operators: Console;
+  readonly mqttUrl: string;
+  readonly enrollUrl: string;
+  renewed(device: DeviceId, serial: string): void;
+}
+
+/** Each part is added to `opened` as soon as it is open. */
+export async function openFleetDoors(
+  { config, data, memory, authority, throttle, publicHost, version, now, log, clock, ownCounters }: FleetDoorsOptions,
+  opened: OpenParts,
+): Promise<FleetDoors> {
+  const { registry, telemetry, events, sinks, sessions } = memory;
+  const broker = opened.add(
+    await createBroker({
+      host: config.mqtt.host,
+      port: config.mqtt.port,
+      tls: authority.serverCredentials('broker'),
+      issuers: authority.issuersPem,
+      trustDomain: config.trustDomain,
+      directory: registry,
+      telemetry,
+      sessions: sessions.memory,
+      limits: config.mqtt.limits,
+      refusalLog: throttle.refusalLog,
+      now,
+      log: log.child({ room: 'broker' }),
+      onEvent: (event) => events.log.record(...brokerHappening(event)),
+      onCloneSuspected: (suspicion) =>
+        void answerSuspicion(suspicion, {
+          registry,
+          response: config.clones.response,
+          told: () => void events.look(),
+          log,
+        }),
+      nextSequence: () => events.nextConnection(),
+    }),
+  );
+  const renewals = createRenewals({
+    registry,
+    perSecond: config.certificates.renewalsPerSecond,
+    notify: (device, notice) =>
+      broker.retain(renewalNoticeTopic(device), Buffer.from(notice === undefined ? '' : JSON.stringify(notice))),
+    now,
+    log: log.child({ room: 'enroll' }),
+  });
+  /** The notice of this renewal goes; nobody waits for it. */
+  const renewed: FleetDoors['renewed'] = (device, serial) => {
+    renewals.renewed(device, serial).catch((error: unknown) => log.error({ err: error }, 'notice of a renewal stays'));
+  };
+  const expiry = opened.add(
+    createExpiryWatch({ registry, told: () => void events.look(), now, log: log.child({ room: 'enroll' }) }),
+  );
+  const mqttUrl = serverUrl('mqtts', publicHost, broker.port);
+  const enroll = opened.add(
+    await createEnrollServer({
+      host: config.enroll.host,
+      port: config.enroll.port,
+      authority,
+      registry,
+      mqttUrl,
+      renewalWindow: async (life, holder) => {
+        const id = holder.kind === 'device' ? holder.id : undefined;
+        return renewals.window(life, id && (await registry.findDevice(id))?.group);
+      },
+      onRenewed: ({ identity, serial }) => {
+        if (identity.kind !== 'device') return;
+        renewed(identity.id, serial);
+      },
+      onForked: (identity) =>
+        void answerFork(identity, { registry, response: config.clones.response, told: () => void events.look(), log }),
+      limits: config.enroll.limits,
+      throttle,
+      now,
+      log: log.child({ room: 'enroll' }),
+    }),
+  );
+  const enrollUrl = serverUrl('https', publicHost, enroll.port);
+  const operators = opened.add(
+    await createConsole({
+      socketPath: data.socket,
+      host: config.console.host,
+      port: config.console.port,
+      publicHosts: config.publicHosts,
+      tls: authority.serverCredentials('console'),
+      operatorKeyFile: data.operatorKeyFile,
+      registry,
+      telemetry,
+      events: events.log,
+      sinks,
+      fleet: {
+        ca: caControl({ authority, registry, renewals, broker, now }),
+        certificates: () => certificateHealth(authority),
+        clock,
+        keptSessions: () => (sessions.memory.counters().isShort ? 'short' : 'ok'),
+        renewals,
+        mintTokenText: ({ record, secret }) =>
+          formatBootstrapToken({ id: record.id, secret, rootSha256: authority.rootSha256, enrollUrl }),
+        issueService: ({ name, csrPem, actor }) =>
+          issueServiceCertificate({ name, csr: csrPem, actor }, { authority, registry }),
+        trustBundlePem: () => authority.trustBundlePem,
+        checkPolicy,
+        explain: async (identity, verb, topic) => broker.explain(await subjectOf(identity, registry), verb, topic),
+        sessions: () => broker.sessions(),
+        counters: () => fleetCounters({ broker, enroll, expiry, events, sinks, ...ownCounters }),
+      },
+      throttle,
+      version,
+      now,
+      log: log.child({ room: 'console' }),
+    }),
+  );
+  return { broker, renewals, operators, mqttUrl, enrollUrl, renewed };
+}

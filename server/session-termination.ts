@@ -1,0 +1,104 @@
+/**
+ * Introduces the registry to the broker: what was committed about an identity is carried out on its sessions, and the
+ * broker's word that it was goes back; and what the broker suspects of a device is recorded, and answered as it is set.
+ * docs/device-status.md has the table.
+ */
+
+import type { Logger } from 'pino';
+import type { Subject } from '../broker/access/acl.ts';
+import type { CloneSuspicion } from '../broker/access/clone-detector.ts';
+import type { Broker } from '../broker/broker.ts';
+import type { Departure } from '../broker/sessions/session-termination.ts';
+import { formatIdentity, type Identity } from '../protocol/identity.ts';
+import type { DeviceChange } from '../registry/device-operations.ts';
+import type { Registry } from '../registry/registry.ts';
+
+export interface StandingIntroduction {
+  readonly registry: Pick<Registry, 'onRevocation' | 'onCertificateRevocation' | 'onDeviceChange' | 'findDevice'>;
+  readonly broker: Pick<Broker, 'disconnect' | 'disconnectCertificate' | 'reauthorize'>;
+  /** After a broker has confirmed; nobody waits for it. */
+  readonly revoked: () => void;
+  readonly changed: (change: DeviceChange) => void;
+  readonly log: Logger;
+}
+
+export function introduceStanding({ registry, broker, revoked, changed, log }: StandingIntroduction): void {
+  registry.onRevocation(async ({ holder, reason, serials }) => {
+    const departure = await broker.disconnect(holder, 'revoked');
+    log.info({ holder, reason, serials, sessionsClosed: departure.sessionsClosed }, 'revoked');
+    revoked();
+    return departure;
+  });
+  registry.onCertificateRevocation(async ({ holder, reason, serial }) => {
+    const departure = await broker.disconnectCertificate(holder, serial);
+    log.info({ holder, reason, serial, sessionsClosed: departure.sessionsClosed }, 'certificate revoked alone');
+    revoked();
+    return departure;
+  });
+  registry.onDeviceChange(async (change) => {
+    const departure = await carryOut(change);
+    const { device, act, status } = change;
+    log.info({ device, act, status, sessionsClosed: departure.sessionsClosed }, 'device changed');
+    changed(change);
+    return departure;
+  });
+
+  function carryOut({ device, act }: DeviceChange): Promise<Departure> {
+    const identity: Identity = { kind: 'device', id: device };
+    if (act === 'suspend') return broker.disconnect(identity, 'suspended');
+    if (act === 'disconnect') return broker.disconnect(identity, 'operator');
+    return reauthorize(identity);
+  }
+
+  /** By what the registry says now: another change may have come since. */
+  async function reauthorize(identity: Extract<Identity, { readonly kind: 'device' }>): Promise<Departure> {
+    const device = await registry.findDevice(identity.id);
+    if (device === undefined || device.status === 'revoked') return broker.disconnect(identity, 'revoked');
+    if (device.status === 'suspended') return broker.disconnect(identity, 'suspended');
+    const { group, labels, status } = device;
+    const subject: Subject = { identity, group, labels, ...(status === 'quarantined' && { isQuarantined: true }) };
+    return broker.reauthorize(subject);
+  }
+}
+
+export interface SuspicionAnswer {
+  readonly registry: Pick<Registry, 'recordAct' | 'actOnDevices' | 'findDevice'>;
+  readonly response: 'report' | 'quarantine';
+  readonly told: () => void;
+  readonly log: Logger;
+}
+
+/** A certificate that another has superseded asks for one more; the registry has recorded it. */
+export async function answerFork(
+  identity: Identity,
+  { registry, response, told, log }: SuspicionAnswer,
+): Promise<void> {
+  told();
+  if (response === 'report' || identity.kind === 'service') return;
+  try {
+    if ((await registry.findDevice(identity.id))?.status !== 'active') return;
+    await registry.actOnDevices([identity.id], { act: 'quarantine' }, 'server/enroll');
+  } catch (error) {
+    log.error({ err: error, identity: formatIdentity(identity) }, 'fork of a renewal could not be answered');
+  }
+}
+
+/** Records the suspicion, which makes it an event; a service is never put in quarantine. */
+export async function answerSuspicion(
+  { identity, evidence, addresses, serials, takeovers }: CloneSuspicion,
+  { registry, response, told, log }: SuspicionAnswer,
+): Promise<void> {
+  const actor = 'server/broker';
+  const subject = formatIdentity(identity);
+  try {
+    const details = { evidence, addresses: addresses.join(' '), serials: serials.join(' '), takeovers, response };
+    await registry.recordAct({ actor, action: `${identity.kind}.clone_suspected`, subject, outcome: 'done', details });
+    told();
+    if (response === 'report' || identity.kind === 'service') return;
+    // What is held back more strictly already stays so.
+    if ((await registry.findDevice(identity.id))?.status !== 'active') return;
+    await registry.actOnDevices([identity.id], { act: 'quarantine' }, actor);
+  } catch (error) {
+    log.error({ err: error, identity: subject }, 'suspicion of a clone could not be answered');
+  }
+}

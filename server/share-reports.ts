@@ -1,0 +1,29 @@
+/** Reports a device or group that is over its share of the journal: one event and one line in the log a day and name. */
+
+import type { Logger } from 'pino';
+import { type DeviceId, parseDeviceId } from '../protocol/identity.ts';
+import type { Telemetry } from '../telemetry/telemetry.ts';
+import type { EventLog } from './events/event-log.ts';
+
+export interface ShareReportsOptions {
+  readonly telemetry: Pick<Telemetry, 'shares'>;
+  readonly events: Pick<EventLog, 'record'>;
+  readonly log: Logger;
+}
+
+export function reportOverShare({ telemetry, events, log }: ShareReportsOptions): void {
+  telemetry.shares.listen({
+    over({ at, kind, name, storedBytes, shareBytes, cause }) {
+      const id: DeviceId | undefined = kind === 'device' ? parseDeviceId(name) : undefined;
+      const data = { storedBytes, shareBytes, cause, ...(kind === 'group' && { group: name }) };
+      log.warn({ [kind]: name, storedBytes, shareBytes, cause }, 'telemetry is held: over its share of the day');
+      events.record({
+        type: 'device.over_share',
+        at,
+        room: 'telemetry',
+        subject: id === undefined ? undefined : { kind: 'device', id },
+        data,
+      });
+    },
+  });
+}

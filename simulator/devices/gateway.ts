@@ -1,0 +1,79 @@
+/**
+ * What a device of the SDK lives on: the disk that holds its identity and its queue, and the line that leads to the broker.
+ * Devices that no incident cuts off or switches off have neither: memory and a straight connection cost less. It opens no device.
+ */
+
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type IdentityStore, memoryIdentityStore } from '../../device-sdk/identity-store.ts';
+import { OwnLine } from '../faults/own-line.ts';
+import type { GroupOfDevices } from './shard-context.ts';
+
+/** As options of the SDK. */
+type Place =
+  | { readonly store: IdentityStore; readonly queue: 'memory' }
+  | { readonly dataDir: string; readonly queue: Record<never, never> };
+
+export class Gateway {
+  readonly #disk: Disk | undefined;
+  readonly #store = memoryIdentityStore();
+  readonly line: OwnLine | undefined;
+
+  private constructor(disk: Disk | undefined, line: OwnLine | undefined) {
+    this.#disk = disk;
+    this.line = line;
+  }
+
+  static async setUp({ hazards, target }: GroupOfDevices): Promise<Gateway> {
+    return new Gateway(
+      hazards.includes('power') ? new Disk() : undefined,
+      hazards.length > 0 ? await OwnLine.open(target) : undefined,
+    );
+  }
+
+  get place(): Place {
+    const { path } = this.#disk ?? {};
+    return path === undefined ? { store: this.#store, queue: 'memory' } : { dataDir: path, queue: {} };
+  }
+
+  /** Keeps its messages when the power is gone. */
+  get hasDisk(): boolean {
+    return this.#disk !== undefined;
+  }
+
+  /**
+   * The power is gone: the disk is what it is at this moment, and nobody is told anything any more. What the running
+   * instance still does, it does to a disk and a line that lead nowhere.
+   */
+  losePower(): void {
+    this.#disk?.change();
+    this.line?.reset();
+  }
+
+  /** When no instance runs any more. */
+  takeDown(): void {
+    this.line?.close();
+    this.#disk?.remove();
+  }
+}
+
+class Disk {
+  readonly #root = mkdtempSync(join(tmpdir(), 'rollcall-gateway-'));
+  #turns = 0;
+
+  get path(): string {
+    return join(this.#root, `disk-${this.#turns}`);
+  }
+
+  /** The next instance finds a copy: a process that was killed writes nothing more, one that lives on in this one might. */
+  change(): void {
+    const before = this.path;
+    this.#turns += 1;
+    cpSync(before, this.path, { recursive: true });
+  }
+
+  remove(): void {
+    rmSync(this.#root, { recursive: true, force: true });
+  }
+}

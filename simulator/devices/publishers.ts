@@ -1,0 +1,41 @@
+/**
+ * The publishers of a device, whatever its kind, and its own clock, which may be wrong. Each stream has chance of its own:
+ * what a device says depends on the seed alone, not on how often it had to connect or which message was due first.
+ */
+
+import type { DeviceId } from '../../protocol/identity.ts';
+import { telemetryTopic } from '../../protocol/topics.ts';
+import { seededRandom } from '../random-times.ts';
+import { Publisher } from './publisher.ts';
+import type { GroupOfDevices } from './shard-context.ts';
+
+export interface PlaceInGroup {
+  readonly id: string;
+  /** From 0 up to but not including 1. */
+  readonly position: number;
+  readonly seed: number;
+}
+
+/** The device's own clock at a moment that is right, for a device that is switched on at `booted`. */
+export function clockOf({ settings }: GroupOfDevices, booted: number): (now: number) => number {
+  const { skew, drift } = settings.clock;
+  return (now) => now + skew + (now - booted) * (drift / 1e6);
+}
+
+export function publishersOf(
+  group: GroupOfDevices,
+  { id, position, seed }: PlaceInGroup,
+  clock: (now: number) => number,
+): readonly Publisher[] {
+  return group.settings.publish.map(
+    (stream, at) =>
+      new Publisher(
+        { stream, recording: group.recordings.get(stream.stream) },
+        telemetryTopic(id as DeviceId, stream.stream),
+        { id, position, clock, random: seededRandom(seed + (at + 1) * STREAM_STEP) },
+      ),
+  );
+}
+
+/** A prime apart from that between devices. */
+const STREAM_STEP = 7_368_787;

@@ -1,0 +1,98 @@
+/**
+ * What the run and its shards say to each other. Plain data throughout: a shard is a thread, here or on
+ * another host.
+ */
+
+import type { DeviceGroup } from '../scenario/schema.ts';
+import type { TallyReport } from './counters.ts';
+import type { Hazard } from './shard-context.ts';
+import type { LineIdentity, Target } from './tls-connections.ts';
+
+export interface ShardDevice {
+  readonly index: number;
+  readonly position: number;
+  readonly id: string;
+  readonly group: string;
+  /** Milliseconds after the start of the run. */
+  readonly arrivesAt: number;
+  readonly identity?: LineIdentity;
+}
+
+export interface ShardGroup {
+  readonly settings: DeviceGroup;
+  readonly token?: string;
+  /** Texts of recordings by the name of their stream. */
+  readonly recordings: Readonly<Record<string, string>>;
+  readonly hazards: readonly Hazard[];
+}
+
+export interface ShardOrder {
+  readonly shard: number;
+  readonly seed: number;
+  readonly groups: Readonly<Record<string, ShardGroup>>;
+  readonly devices: readonly ShardDevice[];
+  readonly enrollUrl: string | undefined;
+  readonly rootPem: string;
+  readonly mqtt: Target;
+  readonly sourceAddresses: readonly string[];
+  /** By how much the clock of this machine is ahead of the run's, milliseconds. All times that are said are the run's. */
+  readonly clockOffset: number;
+  /** Whether the last report carries the keys and certificates of the devices. */
+  readonly identities: 'kept' | 'dropped';
+}
+
+/** What a device that is no device of the fleet tries. */
+export type HostileAct = 'clone' | 'steal' | 'outlive' | 'malformed' | 'guess' | 'probe' | 'slow-handshake';
+
+export type ShardAct =
+  | { readonly kind: 'revoking'; readonly devices: readonly number[]; readonly at: number }
+  | { readonly kind: 'cut' | 'power'; readonly devices: readonly number[]; readonly for: number }
+  | { readonly kind: 'renew'; readonly devices: readonly number[] }
+  | { readonly kind: 'network'; readonly group: string | undefined; readonly line: DeviceGroup['network'] | undefined }
+  | { readonly kind: 'returned'; readonly at: number }
+  | {
+      readonly kind: 'hostile';
+      readonly act: HostileAct;
+      readonly devices: readonly number[];
+      readonly count: number /** End of the run, milliseconds since 1970. */;
+      readonly until: number;
+    };
+
+export type ToShard =
+  | { readonly kind: 'prepare'; readonly order: ShardOrder }
+  /** `at`: milliseconds since 1970. */
+  | { readonly kind: 'start'; readonly at: number }
+  | { readonly kind: 'act'; readonly id: number; readonly act: ShardAct }
+  /** No new messages. */
+  | { readonly kind: 'silence' }
+  /** Everybody leaves; the last report follows. */
+  | { readonly kind: 'end' };
+
+/** How many devices are what, now. */
+export interface ShardStanding {
+  readonly connected: number;
+  readonly inFleet: number;
+  readonly refused: number;
+  readonly cutOff: number;
+  readonly waiting: number;
+  /** Messages without an acknowledgement. */
+  readonly unacknowledged: number;
+}
+
+export type FromShard =
+  | { readonly kind: 'prepared' }
+  | {
+      readonly kind: 'second';
+      readonly tally: TallyReport;
+      readonly standing: ShardStanding;
+      readonly cpuMicros: number;
+    }
+  | { readonly kind: 'acted'; readonly id: number; readonly error?: string }
+  | { readonly kind: 'failed'; readonly error: string }
+  | {
+      readonly kind: 'ended';
+      readonly tally: TallyReport;
+      /** Acknowledged sequence numbers as ranges, by `device stream`. */
+      readonly acknowledged: Readonly<Record<string, readonly number[]>>;
+      readonly identities: Readonly<Record<string, LineIdentity>>;
+    };

@@ -1,0 +1,274 @@
+/**
+ * A part of the fleet in one thread: makes its devices, lets them arrive, does to them what the run says, and reports
+ * each second. It decides nothing about the run.
+ */
+
+import { DEFAULT_GROUP } from '../../protocol/identity.ts';
+import { type FaultyProxy, startFaultyProxy } from '../faults/faulty-proxy.ts';
+import { type HostileCrew, tryHostileAct } from '../faults/hostile.ts';
+import { seededRandom } from '../random-times.ts';
+import { parseRecording, type Recording } from '../scenario/recording.ts';
+import { Tally } from './counters.ts';
+import { EstDoor, newKey } from './est-client.ts';
+import { SwarmDevice } from './light-device.ts';
+import { TrueDevice } from './sdk-device.ts';
+import type { Crew, GroupOfDevices, LiveDevice } from './shard-context.ts';
+import type { FromShard, ShardAct, ShardDevice, ShardOrder, ShardStanding, ToShard } from './shard-messages.ts';
+import { Agenda, preciseNow } from './timer-wheel.ts';
+import { type LineIdentity, type Target, TlsLines } from './tls-connections.ts';
+
+const REPORT_EVERY_MS = 1_000;
+/** Requests for certificates at one time. */
+const ENROLLING_AT_ONCE = 8;
+const NO_FAULTS = { latency: 0, jitter: 0, loss: 0, bandwidth: undefined, halfOpen: 0, resetHandshake: 0 } as const;
+
+export class Shard {
+  readonly #order: ShardOrder;
+  readonly #tell: (message: FromShard) => void;
+  readonly #tally = new Tally();
+  readonly #crew: Crew;
+  readonly #agenda: Agenda;
+  readonly #door: EstDoor | undefined;
+  readonly #proxies = new Map<string, FaultyProxy>();
+  readonly #devices = new Map<number, LiveDevice>();
+  readonly #arrivals: readonly ShardDevice[];
+  #report: NodeJS.Timeout | undefined;
+  #cpu = process.threadCpuUsage();
+  #enrolling = 0;
+  readonly #waitingToEnroll: (() => void)[] = [];
+
+  private constructor(order: ShardOrder, tell: (message: FromShard) => void) {
+    this.#order = order;
+    this.#tell = tell;
+    const now = () => preciseNow() - order.clockOffset;
+    this.#agenda = new Agenda((late) => this.#tally.record('lag', late), now);
+    this.#door =
+      order.enrollUrl === undefined
+        ? undefined
+        : new EstDoor({ enrollUrl: order.enrollUrl, rootPem: order.rootPem }, ENROLLING_AT_ONCE);
+    this.#crew = {
+      agenda: this.#agenda,
+      tally: this.#tally,
+      lines: new TlsLines(order.rootPem),
+      now,
+      returnedAt: 0,
+      isOver: false,
+    };
+    this.#arrivals = order.devices;
+  }
+
+  static async open(order: ShardOrder, tell: (message: FromShard) => void): Promise<Shard> {
+    const shard = new Shard(order, tell);
+    await shard.#prepare();
+    return shard;
+  }
+
+  async #prepare(): Promise<void> {
+    for (const [name, { settings, token, recordings, hazards }] of Object.entries(this.#order.groups)) {
+      const proxy = await startFaultyProxy({
+        target: this.#order.mqtt,
+        line: settings.network ?? NO_FAULTS,
+        random: seededRandom(this.#order.seed + this.#order.shard),
+      });
+      this.#proxies.set(name, proxy);
+      const group: GroupOfDevices = {
+        name,
+        settings,
+        token,
+        door: this.#door,
+        target: () => this.#targetOf(name),
+        recordings: recordingsOf(settings, recordings),
+        hazards,
+      };
+      const keys = settings.keys === 'own' ? undefined : Array.from({ length: settings.keys.pool }, newKey);
+      for (const device of this.#arrivals.filter((candidate) => candidate.group === name)) {
+        this.#devices.set(device.index, this.#makeDevice(device, group, keys));
+      }
+    }
+  }
+
+  #targetOf(group: string): Target {
+    const proxy = this.#proxies.get(group);
+    if (proxy === undefined || !proxy.isFaulty) return this.#order.mqtt;
+    return { ...proxy.target, servername: this.#order.mqtt.servername ?? this.#order.mqtt.host };
+  }
+
+  #makeDevice(device: ShardDevice, group: GroupOfDevices, keys: ReturnType<typeof newKey>[] | undefined): LiveDevice {
+    const seed = this.#order.seed * 1_000_003 + device.index;
+    // In turn within the shard: indices are dealt out to shards, so that by index a shard could have one address for all.
+    const { sourceAddresses } = this.#order;
+    const sourceAddress = sourceAddresses[(this.#devices.size + this.#order.shard) % sourceAddresses.length];
+    const place = { index: device.index, position: device.position, id: device.id, group };
+    if (group.settings.kind === 'true') {
+      return new TrueDevice(
+        { ...place, seed, mqttUrl: this.#mqttUrl(group), turn: (act) => this.#turn(act) },
+        this.#crew,
+      );
+    }
+    return new SwarmDevice(
+      {
+        ...place,
+        seed,
+        identity: device.identity,
+        sourceAddress,
+        makeKey: () => keys?.[device.index % keys.length] ?? newKey(),
+        enroll: (act) =>
+          this.#turn(() => {
+            if (this.#door === undefined) throw new Error('expected an enroll server, or identities that were kept');
+            return act(this.#door);
+          }),
+      },
+      this.#crew,
+    );
+  }
+
+  #mqttUrl(group: GroupOfDevices): string | undefined {
+    if (group.settings.network === undefined) return undefined;
+    const { host, port } = group.target();
+    return `mqtts://${host === '127.0.0.1' ? 'localhost' : host}:${port}`;
+  }
+
+  async #turn<T>(act: () => Promise<T>): Promise<T> {
+    if (this.#enrolling >= ENROLLING_AT_ONCE) await new Promise<void>((resolve) => this.#waitingToEnroll.push(resolve));
+    this.#enrolling += 1;
+    try {
+      return await act();
+    } finally {
+      this.#enrolling -= 1;
+      this.#waitingToEnroll.shift()?.();
+    }
+  }
+
+  hear(message: ToShard): void {
+    switch (message.kind) {
+      case 'prepare':
+        return;
+      case 'start':
+        this.#start(message.at);
+        return;
+      case 'act':
+        this.#act(message.act).then(
+          () => this.#tell({ kind: 'acted', id: message.id }),
+          (error: Error) => this.#tell({ kind: 'acted', id: message.id, error: error.message }),
+        );
+        return;
+      case 'silence':
+        this.#crew.isOver = true;
+        for (const device of this.#devices.values()) device.fallSilent();
+        return;
+      case 'end':
+        void this.#end();
+    }
+  }
+
+  #start(at: number): void {
+    for (const { index, arrivesAt } of this.#arrivals) {
+      this.#agenda.at(at + arrivesAt, () => {
+        if (!this.#crew.isOver) this.#devices.get(index)?.arrive();
+      });
+    }
+    this.#report = setInterval(() => this.#second(), REPORT_EVERY_MS);
+  }
+
+  #second(): void {
+    const { user, system } = process.threadCpuUsage(this.#cpu);
+    this.#cpu = process.threadCpuUsage();
+    this.#tell({ kind: 'second', tally: this.#tally.take(), standing: this.#standing(), cpuMicros: user + system });
+  }
+
+  #standing(): ShardStanding {
+    const standing = { connected: 0, inFleet: 0, refused: 0, cutOff: 0, waiting: 0, unacknowledged: 0 };
+    for (const device of this.#devices.values()) {
+      if (device.isConnected) standing.connected += 1;
+      if (device.fate === 'in') standing.inFleet += 1;
+      else if (device.fate === 'refused') standing.refused += 1;
+      else if (device.fate === 'cut off') standing.cutOff += 1;
+      else standing.waiting += 1;
+      standing.unacknowledged += device.waiting;
+    }
+    return standing;
+  }
+
+  async #act(act: ShardAct): Promise<void> {
+    switch (act.kind) {
+      case 'returned':
+        this.#crew.returnedAt = act.at;
+        return;
+      case 'network':
+        for (const [name, proxy] of this.#proxies) {
+          if (act.group === undefined || act.group === name) {
+            proxy.change(act.line ?? this.#order.groups[name]?.settings.network ?? NO_FAULTS);
+          }
+        }
+        return;
+      case 'revoking':
+        for (const device of this.#chosen(act.devices)) device.expectRevocation(act.at);
+        return;
+      case 'cut':
+        for (const device of this.#chosen(act.devices)) device.cutLine(act.for);
+        return;
+      case 'power':
+        for (const device of this.#chosen(act.devices)) device.losePower(act.for);
+        return;
+      case 'renew':
+        await Promise.all(this.#chosen(act.devices).map((device) => device.renew()));
+        return;
+      case 'hostile': {
+        if (act.count > 0 && this.#order.shard !== 0) return; // what is counted is tried by one shard
+        const victims = this.#chosen(act.devices).flatMap((device) => {
+          const identity = device instanceof SwarmDevice ? device.identity : undefined;
+          return identity === undefined ? [] : [{ id: device.id, identity }];
+        });
+        await tryHostileAct(act.act, victims, act.count, this.#hostileCrew(act.until));
+      }
+    }
+  }
+
+  #hostileCrew(until: number): HostileCrew {
+    const token = Object.values(this.#order.groups).find((group) => group.token !== undefined)?.token;
+    return {
+      tally: this.#tally,
+      lines: this.#crew.lines,
+      mqtt: this.#order.mqtt,
+      door: this.#door,
+      token,
+      group: DEFAULT_GROUP,
+      agenda: this.#agenda,
+      until,
+    };
+  }
+
+  #chosen(indices: readonly number[]): readonly LiveDevice[] {
+    return indices.flatMap((index) => this.#devices.get(index) ?? []);
+  }
+
+  async #end(): Promise<void> {
+    clearInterval(this.#report);
+    this.#second();
+    const acknowledged: Record<string, readonly number[]> = {};
+    const identities: Record<string, LineIdentity> = {};
+    for (const device of this.#devices.values()) {
+      for (const [stream, ranges] of Object.entries(device.acknowledged())) {
+        acknowledged[`${device.id} ${stream}`] = ranges;
+      }
+      if (this.#order.identities === 'dropped' || !(device instanceof SwarmDevice)) continue;
+      if (device.identity !== undefined) identities[device.id] = device.identity;
+    }
+    await Promise.all([...this.#devices.values()].map((device) => device.leave()));
+    this.#agenda.close();
+    this.#door?.close();
+    for (const proxy of this.#proxies.values()) proxy.close();
+    this.#tell({ kind: 'ended', tally: this.#tally.take(), acknowledged, identities });
+  }
+}
+
+function recordingsOf(
+  settings: GroupOfDevices['settings'],
+  texts: Readonly<Record<string, string>>,
+): ReadonlyMap<string, Recording> {
+  return new Map(
+    settings.publish.flatMap(({ stream, model }) =>
+      model.kind === 'replay' ? [[stream, parseRecording(texts[stream] ?? '', model)] as const] : [],
+    ),
+  );
+}

@@ -1,0 +1,93 @@
+/**
+ * TLS connections of many identities in one process. All share one OpenSSL context, whose certificate and key are
+ * exchanged before each connection: a context of its own costs a device 29 KB. An SSL object copies them when it is made
+ * (SSL_new), so that those before it keep theirs. It speaks no MQTT.
+ */
+
+import { isIP, type SocketConstructorOpts } from 'node:net';
+import { type ConnectionOptions, connect, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls';
+import { localhostLookup } from '../../protocol/localhost.ts';
+
+export interface LineIdentity {
+  readonly keyPem: string;
+  /** The leaf alone. */
+  readonly certificatePem: string;
+}
+
+export interface Target {
+  readonly host: string;
+  readonly port: number;
+  /** In the certificate of the server, for lines that lead through a proxy; `host` without it. */
+  readonly servername?: string;
+}
+
+export interface LineEvents {
+  /** TLS is up. */
+  readonly secure: () => void;
+  /** Decrypted bytes, only valid during the call. */
+  readonly data: (bytes: Buffer) => void;
+  readonly closed: (cause: string | undefined) => void;
+  /** Something that lets the next connection begin where this one did. */
+  readonly session?: (session: Buffer) => void;
+}
+
+export interface LineOrder {
+  readonly target: Target;
+  readonly identity: LineIdentity | undefined;
+  readonly session?: Buffer | undefined;
+  /** Own address to come from: each has its own ports. */
+  readonly sourceAddress?: string | undefined;
+}
+
+/** Read by every connection in turn: what is in it is gone after the call. */
+const SHARED_BUFFER_BYTES = 64 * 1024;
+
+export class TlsLines {
+  readonly #context: SecureContext;
+  readonly #anonymous: SecureContext;
+  readonly #buffer = Buffer.allocUnsafe(SHARED_BUFFER_BYTES);
+
+  /** `rootPem`: the only authority whose servers are believed. */
+  constructor(rootPem: string) {
+    // TLS 1.2 has no certificate of the client in a resumed session's first flight; 1.3 is what every broker of today speaks.
+    const options = { minVersion: 'TLSv1.2', ca: rootPem } as const;
+    this.#context = createSecureContext(options);
+    this.#anonymous = createSecureContext(options);
+  }
+
+  open({ target, identity, session, sourceAddress }: LineOrder, events: LineEvents): TLSSocket {
+    if (identity !== undefined) {
+      const { context } = this.#context as { context: { setCert(pem: string): void; setKey(pem: string): void } };
+      context.setCert(identity.certificatePem);
+      context.setKey(identity.keyPem);
+    }
+    const name = target.servername ?? target.host;
+    const options: ConnectionOptions & Pick<SocketConstructorOpts, 'onread'> & { readonly localAddress?: string } = {
+      host: target.host,
+      port: target.port,
+      ...localhostLookup(target.host),
+      secureContext: identity === undefined ? this.#anonymous : this.#context,
+      checkServerIdentity: () => undefined, // the chain is checked; parsing the name of one server 10,000 times is not
+      onread: {
+        buffer: this.#buffer,
+        callback: (length: number, bytes: Uint8Array) => {
+          events.data((bytes as Buffer).subarray(0, length));
+          return true;
+        },
+      },
+      ...(isIP(name) === 0 && { servername: name }),
+      ...(session !== undefined && { session }),
+      ...(sourceAddress !== undefined && { localAddress: sourceAddress }),
+    };
+    const socket = connect(options);
+    socket.setNoDelay(true);
+    let cause: string | undefined;
+    socket.once('secureConnect', events.secure);
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      cause ??= error.code ?? error.message;
+    });
+    socket.once('close', () => events.closed(cause));
+    if (events.session !== undefined) socket.on('session', events.session);
+    return socket;
+  }
+}

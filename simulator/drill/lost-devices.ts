@@ -1,0 +1,266 @@
+/**
+ * The few devices of a drill that go through what happens to some of a real fleet: away for a while or for too long, a
+ * clock that is wrong, a client that never renews or never learns, a token from before. It says who is kept and who is
+ * lost, and what can be done for them. Does not replace anything itself.
+ */
+
+import type { StoredIdentity } from '../../device-sdk/identity-store.ts';
+import { DRILL_GROUP, type Mishap, type Replaced, type RotationDoor } from './drill-options.ts';
+import { Listener } from './listener.ts';
+import { Probe, type ProbeOptions } from './probe.ts';
+import { rootsIn, vouchedUntil } from './trust.ts';
+import { until } from './until.ts';
+
+const YEAR_MS = 365 * 24 * 3_600_000;
+const SKEW_MS = 10 * YEAR_MS;
+const ANSWER_MS = 15_000;
+
+export interface CasualtiesOptions {
+  readonly door: RotationDoor;
+  readonly replaced: Replaced;
+  /** From before the rotation, with {@link usesOf} uses. */
+  readonly token: string;
+  readonly haste: number;
+  readonly signal: AbortSignal;
+  /** Told what was expected and what was found. */
+  readonly failed: (failure: string) => void;
+}
+
+/** How many of them enroll with a token of before. */
+export function usesOf(replaced: Replaced): number {
+  return replaced === 'root' ? 8 : 5;
+}
+
+interface Outcome {
+  readonly name: Mishap['name'];
+  readonly about: string;
+  readonly expected: Mishap['expected'];
+  readonly isAsExpected: boolean;
+  /** Said when it is as expected, and when it isn't. */
+  readonly words: readonly [good: string, bad: string];
+  readonly remedy?: string;
+}
+
+export class Casualties {
+  readonly #options: CasualtiesOptions;
+  readonly #mishaps: Mishap[] = [];
+  readonly #away: Probe;
+  readonly #left: Probe;
+  readonly #slow: Probe;
+  readonly #fast: Probe;
+  readonly #unrenewed: Probe;
+  readonly #pinned: Probe;
+  readonly #meanwhile: Probe;
+  readonly #afterwards: Probe;
+  #listener: Listener | undefined;
+  #unaware: StoredIdentity | undefined;
+  #oldIssuer: string | undefined;
+  #oldRoots: readonly string[] = [];
+
+  constructor(options: CasualtiesOptions) {
+    this.#options = options;
+    const { token, haste, signal } = options;
+    const probe = (name: string, own: Partial<ProbeOptions> = {}) =>
+      new Probe({ id: `${DRILL_GROUP}-${name}`, token, skew: 0, trusts: 'what it hears', haste, signal, ...own });
+    this.#away = probe('away');
+    this.#left = probe('left');
+    this.#slow = probe('slow', { skew: -SKEW_MS });
+    this.#fast = probe('fast', { skew: SKEW_MS });
+    this.#unrenewed = probe('unrenewed');
+    this.#pinned = probe('pinned', { trusts: 'its first root' });
+    this.#meanwhile = probe('meanwhile');
+    this.#afterwards = probe('afterwards');
+  }
+
+  /** Those that hold a certificate of before. */
+  get holders(): number {
+    return this.#isOfRoot ? 6 : 5;
+  }
+
+  /** Those of them that should renew. */
+  get renewing(): number {
+    return this.holders - 2;
+  }
+
+  get mishaps(): readonly Mishap[] {
+    return this.#mishaps;
+  }
+
+  /** The trust bundle that was delivered last, PEM. */
+  get bundle(): string {
+    return this.#listener?.bundle ?? '';
+  }
+
+  /** Identity of one that was offline from before it began, as it was then. */
+  get unaware(): StoredIdentity | undefined {
+    return this.#unaware;
+  }
+
+  /** Identities of those that have seen all of it, or came back while it was under way. */
+  async aware(): Promise<readonly StoredIdentity[]> {
+    const found = await Promise.all([this.#away, this.#slow, this.#fast].map((probe) => probe.identity));
+    return found.filter((identity) => identity !== undefined);
+  }
+
+  get #isOfRoot(): boolean {
+    return this.#options.replaced === 'root';
+  }
+
+  /** All that are there before it begins; then two of them leave. */
+  async arrive(): Promise<void> {
+    for (const probe of [this.#away, this.#left, this.#slow, this.#fast, this.#unrenewed]) await this.#letIn(probe);
+    if (this.#isOfRoot) await this.#letIn(this.#pinned);
+    await this.#listen();
+    this.#unaware = await this.#left.identity;
+    this.#oldIssuer = await this.#away.issuer();
+    this.#oldRoots = await this.#away.roots();
+    await Promise.all([this.#away.leave(), this.#left.leave()]);
+  }
+
+  /** Half of the fleet has renewed. */
+  async comeBack(): Promise<void> {
+    await this.#letIn(this.#away);
+  }
+
+  /** Another root signs, and the old one still counts. */
+  async unpack(): Promise<void> {
+    if (!this.#isOfRoot) return;
+    const isIn = await this.#meanwhile.arrive();
+    this.#add({
+      name: 'unpacked meanwhile',
+      about: 'a new device with a bootstrap token of before, while both roots count',
+      expected: 'kept',
+      isAsExpected: isIn && (await this.#meanwhile.issuer()) !== this.#oldIssuer,
+      words: ['it enrolled, by the old root', `it did not enroll: ${this.#meanwhile.said}`],
+    });
+  }
+
+  /** It is over. */
+  async verify(): Promise<void> {
+    await this.#verifyUnrenewed();
+    await this.#verifyLeft();
+    const kept = ['it renewed and is connected', 'it has its old certificate, or none that counts'] as const;
+    for (const [name, about, probe] of [
+      ['away', 'offline until half of the fleet had renewed', this.#away],
+      ['clock slow', "the SDK's clock ten years behind", this.#slow],
+      ['clock fast', "the SDK's clock ten years ahead", this.#fast],
+    ] as const) {
+      this.#add({ name, about, expected: 'kept', isAsExpected: await this.#isWell(probe), words: kept });
+    }
+    if (this.#isOfRoot) {
+      await this.#verifyPinned();
+      await this.#verifyAfterwards();
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#listener?.close();
+    const all = [this.#away, this.#left, this.#slow, this.#fast, this.#unrenewed, this.#pinned];
+    await Promise.all([...all, this.#meanwhile, this.#afterwards].map((probe) => probe.leave()));
+  }
+
+  async #letIn(probe: Probe): Promise<void> {
+    if (!(await probe.arrive())) this.#options.failed(`expected ${probe.id} to be let in, found ${probe.said}`);
+  }
+
+  /** Goes on as a raw client with what the SDK enrolled. */
+  async #listen(): Promise<void> {
+    const identity = await this.#unrenewed.identity;
+    await this.#unrenewed.leave();
+    if (identity === undefined) throw new Error('expected a device that is enrolled');
+    const { keyPem, certificatePem, rootPem, deviceId, mqttUrl } = identity;
+    const leaf = certificatePem.slice(0, certificatePem.indexOf('-----END') + 25);
+    const listener = new Listener({ id: deviceId, mqttUrl, keyPem, certificatePem: leaf, rootPem });
+    this.#listener = listener;
+    if (!(await listener.open())) this.#options.failed('expected a raw client to be let in, found it refused');
+    // The retained one: what comes after it is new.
+    const isThere = await until(() => listener.bundle !== '', ANSWER_MS, this.#options.signal);
+    if (!isThere) this.#options.failed('expected a trust bundle to be kept for whoever subscribes, found none');
+  }
+
+  /** Where the root was replaced it must come back by the new one alone. */
+  async #isWell(probe: Probe): Promise<boolean> {
+    if (!probe.isConnected || (await probe.issuer()) === this.#oldIssuer) return false;
+    if (!this.#isOfRoot) return true;
+    const trusted = await probe.roots();
+    // The listener was cut off with the old issuing CA: what it heard last still holds both.
+    const wanted = rootsIn(this.bundle).filter((root) => !this.#oldRoots.includes(root));
+    if (trusted.length !== wanted.length || trusted.some((root) => !wanted.includes(root))) return false;
+    await probe.leave();
+    return probe.arrive();
+  }
+
+  async #verifyUnrenewed(): Promise<void> {
+    const listener = this.#listener as Listener;
+    const hasEnded = await until(() => !listener.isConnected, ANSWER_MS, this.#options.signal);
+    const isLetIn = hasEnded && (await listener.open());
+    this.#add({
+      name: 'unrenewed',
+      about: 'stayed connected and never renewed',
+      expected: 'lost',
+      isAsExpected: hasEnded && !isLetIn,
+      words: ['its session was ended, and it was refused', hasEnded ? 'it was let in again' : 'its session goes on'],
+      remedy: 'before it ends: see who is late with "rollcall renewals status", and give it a client that renews',
+    });
+  }
+
+  async #verifyLeft(): Promise<void> {
+    const left = this.#left;
+    const isKept = await left.arrive();
+    const said = left.said;
+    const isBack = !isKept && (await left.enrollAgain(await this.#options.door.mintTokenFor(left.id)));
+    this.#add({
+      name: 'left',
+      about: 'offline from before it began until after it ended',
+      expected: 'lost',
+      isAsExpected: !isKept,
+      words: [
+        `${said}; ${isBack ? 'a token minted for it brought it back' : 'a token minted for it did not bring it back'}`,
+        'it was let in with its old certificate',
+      ],
+      remedy: 'rollcall token mint --device ID, and enroll it with that',
+    });
+    if (!isKept && !isBack) this.#options.failed(`expected a token to bring back who was lost, found ${left.said}`);
+  }
+
+  async #verifyPinned(): Promise<void> {
+    const end = vouchedUntil(this.bundle);
+    const hasRenewed = (await this.#pinned.issuer()) !== this.#oldIssuer;
+    await this.#pinned.leave();
+    const isIn = await this.#pinned.arrive();
+    this.#add({
+      name: 'pinned',
+      about: 'renews, and trusts the old root alone for ever',
+      expected: 'kept',
+      isAsExpected: hasRenewed && isIn && end !== undefined,
+      words: [`the old root still vouches for the new one, until ${end}`, `it can't get in: ${this.#pinned.said}`],
+      remedy: `before ${end}: give it the new root (trust-bundle.pem in the data directory)`,
+    });
+  }
+
+  async #verifyAfterwards(): Promise<void> {
+    const late = this.#afterwards;
+    const isKept = await late.arrive();
+    const said = late.said;
+    const isBack = !isKept && (await late.enrollAgain(await this.#options.door.mintTokenFor(late.id)));
+    this.#add({
+      name: 'unpacked afterwards',
+      about: 'a new device with a bootstrap token of before, which names the old root',
+      expected: 'lost',
+      isAsExpected: !isKept,
+      words: [
+        `${said}; ${isBack ? 'a new token let it in' : 'a new token did not let it in'}`,
+        'it enrolled by a root that is retired',
+      ],
+      remedy: 'mint the tokens anew that are not used up; each names a root',
+    });
+    if (!isKept && !isBack) this.#options.failed(`expected a new token to let it in, found ${late.said}`);
+  }
+
+  #add({ name, about, expected, isAsExpected, words: [good, bad], remedy }: Outcome): void {
+    const other = expected === 'kept' ? 'lost' : 'kept';
+    const found = isAsExpected ? expected : other;
+    this.#mishaps.push({ name, about, expected, found, said: isAsExpected ? good : bad, remedy });
+    if (!isAsExpected) this.#options.failed(`expected who was ${name} to be ${expected}, found: ${bad}`);
+  }
+}

@@ -1,0 +1,69 @@
+import { describe, expect, it } from 'vitest';
+import { readScenario } from '../scenario/read.ts';
+import type { Scenario } from '../scenario/schema.ts';
+import { hastened, Roster, scaled } from './device-list.ts';
+
+function scenario(seed: number): Scenario {
+  const read = readScenario(
+    `name: a
+seed: ${seed}
+duration: 60s
+devices:
+  press: { count: 100, arrive: { curve: poisson, perSecond: 10 } }
+  hall: { count: 20, arrive: { curve: burst, size: 10, every: 4s } }
+timeline:
+  - { at: 20s, cut: 10, of: press, for: 10s }
+  - { at: 30s, attack: guess, count: 50 }
+`,
+    { fileExists: () => false },
+  );
+  if ('flaws' in read) throw new Error(JSON.stringify(read.flaws));
+  return read.scenario;
+}
+
+const chosen = (roster: Roster) => roster.choose('press', { percent: 10 }).map(({ id }) => id);
+
+describe('a roster', () => {
+  it('is the same with the same seed: names, arrivals and victims', () => {
+    const [a, b, c] = [1, 1, 2].map((seed) => new Roster(scenario(seed), 'x', undefined)) as [Roster, Roster, Roster];
+    expect(a.devices).toEqual(b.devices);
+    expect(chosen(a)).toEqual(chosen(b));
+    expect(chosen(a)).not.toEqual(chosen(c));
+    expect(a.devices.map(({ arrivesAt }) => arrivesAt)).not.toEqual(c.devices.map(({ arrivesAt }) => arrivesAt));
+    expect(a.devices[100]).toMatchObject({ id: 'x-hall-00001', group: 'hall', arrivesAt: 0 });
+  });
+
+  it('gives an incident the devices of the one before it, but none that are gone', () => {
+    const roster = new Roster(scenario(1), 'x', undefined);
+    const first = roster.choose('press', { devices: 5 });
+    expect(roster.choose('press', { percent: 10 }).slice(0, 5)).toEqual(first);
+    roster.remove(first);
+    const next = roster.choose('press', { devices: 5 });
+    expect(next).toHaveLength(5);
+    expect(next.filter((device) => first.includes(device))).toEqual([]);
+  });
+
+  it('takes the devices that were kept, in their order', () => {
+    const kept = Array.from({ length: 120 }, (_, n) => [`kept-${n}`, { keyPem: 'k', certificatePem: `${n}` }] as const);
+    const roster = new Roster(scenario(1), 'x', new Map(kept));
+    expect(roster.devices[7]).toMatchObject({ id: 'kept-7', identity: { certificatePem: '7' } });
+  });
+});
+
+describe('a scenario', () => {
+  it('scaled has fewer devices at the same times', () => {
+    const small = scaled(scenario(1), 0.1);
+    expect(small.devices.press).toMatchObject({ count: 10, arrive: { perSecond: 1 } });
+    expect(small.devices.hall).toMatchObject({ count: 2, arrive: { size: 1, every: 4_000 } });
+    expect(small.timeline).toMatchObject([{ at: 20_000, cut: { devices: 1 } }, { count: 5 }]);
+    expect(small.duration).toBe(60_000);
+  });
+
+  it('hastened has the same devices in less time', () => {
+    const fast = hastened(scenario(1), 2);
+    expect(fast.duration).toBe(30_000);
+    expect(fast.devices.press).toMatchObject({ count: 100, arrive: { perSecond: 20 } });
+    expect(fast.devices.hall).toMatchObject({ arrive: { every: 2_000 } });
+    expect(fast.timeline).toMatchObject([{ at: 10_000, for: 5_000, cut: { devices: 10 } }, { at: 15_000 }]);
+  });
+});

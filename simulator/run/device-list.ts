@@ -1,0 +1,133 @@
+/**
+ * Who is in the fleet: names, times of arrival, the order in which incidents choose their devices. Pure; the same scenario
+ * and seed give the same roster.
+ */
+
+import type { ShardDevice } from '../devices/shard-messages.ts';
+import { seededRandom } from '../random-times.ts';
+import { arrivalTimes } from '../scenario/arrival-curves.ts';
+import type { Share } from '../scenario/quantities.ts';
+import type { Scenario } from '../scenario/schema.ts';
+
+export class Roster {
+  readonly devices: readonly ShardDevice[];
+  /** By group, and of all under `undefined`: chance decides once, so that an incident finds the devices of the one before it. */
+  readonly #orders = new Map<string | undefined, readonly ShardDevice[]>();
+  readonly #gone = new Set<number>();
+
+  constructor(
+    scenario: Scenario,
+    prefix: string,
+    identities: ReadonlyMap<string, ShardDevice['identity']> | undefined,
+  ) {
+    const devices: ShardDevice[] = [];
+    const kept = identities === undefined ? undefined : [...identities];
+    const random = seededRandom(scenario.seed);
+    for (const [group, settings] of Object.entries(scenario.devices)) {
+      const arrivals = arrivalTimes(settings.arrive, settings.count, random);
+      for (let at = 0; at < settings.count; at += 1) {
+        const index = devices.length;
+        const known = kept?.[index];
+        devices.push({
+          index,
+          position: at / settings.count,
+          id: known?.[0] ?? `${prefix}-${group}-${String(at + 1).padStart(5, '0')}`,
+          group,
+          arrivesAt: arrivals[at] as number,
+          ...(known?.[1] !== undefined && { identity: known[1] }),
+        });
+      }
+    }
+    this.devices = devices;
+    for (const group of [undefined, ...Object.keys(scenario.devices)]) {
+      const members = group === undefined ? [...devices] : devices.filter((device) => device.group === group);
+      this.#orders.set(group, shuffled(members, random));
+    }
+  }
+
+  /** Devices of the group that are still in the fleet; always the same first ones. */
+  choose(group: string | undefined, share: Share): readonly ShardDevice[] {
+    const order = this.#orders.get(group) ?? [];
+    const wanted = 'percent' in share ? Math.ceil((order.length * share.percent) / 100) : share.devices;
+    return order.filter((device) => !this.#gone.has(device.index)).slice(0, wanted);
+  }
+
+  /** They are not chosen any more. */
+  remove(devices: readonly ShardDevice[]): void {
+    for (const { index } of devices) this.#gone.add(index);
+  }
+}
+
+function shuffled<T>(list: T[], random: () => number): readonly T[] {
+  for (let at = list.length - 1; at > 0; at -= 1) {
+    const other = Math.floor(random() * (at + 1));
+    [list[at], list[other]] = [list[other] as T, list[at] as T];
+  }
+  return list;
+}
+
+/**
+ * The same life in less time: duration, arrivals and incidents come so many times as fast. Messages keep their pace, and the
+ * devices and servers theirs.
+ */
+export function hastened(scenario: Scenario, factor: number): Scenario {
+  if (factor === 1) return scenario;
+  return {
+    ...scenario,
+    duration: scenario.duration / factor,
+    devices: Object.fromEntries(
+      Object.entries(scenario.devices).map(([name, group]) => {
+        const { arrive } = group;
+        const changed =
+          'over' in arrive
+            ? { ...arrive, over: arrive.over / factor }
+            : arrive.curve === 'burst'
+              ? { ...arrive, every: arrive.every / factor }
+              : { ...arrive, perSecond: arrive.perSecond * factor };
+        return [name, { ...group, arrive: changed }];
+      }),
+    ),
+    timeline: scenario.timeline.map((incident) => ({
+      ...incident,
+      at: incident.at / factor,
+      ...(incident.for !== undefined && { for: incident.for / factor }),
+    })),
+  };
+}
+
+/** The same scenario with more or fewer devices; times stay. */
+export function scaled(scenario: Scenario, factor: number): Scenario {
+  if (factor === 1) return scenario;
+  const of = (count: number) => Math.max(1, Math.round(count * factor));
+  const share = (value: Share | undefined) =>
+    value === undefined ? {} : 'percent' in value ? value : { devices: of(value.devices) };
+  return {
+    ...scenario,
+    devices: Object.fromEntries(
+      Object.entries(scenario.devices).map(([name, group]) => {
+        const { arrive } = group;
+        return [
+          name,
+          {
+            ...group,
+            count: of(group.count),
+            arrive:
+              arrive.curve === 'burst'
+                ? { ...arrive, size: of(arrive.size) }
+                : arrive.curve === 'poisson'
+                  ? { ...arrive, perSecond: arrive.perSecond * factor }
+                  : arrive,
+          },
+        ];
+      }),
+    ),
+    timeline: scenario.timeline.map((incident) => {
+      const changed: Record<string, unknown> = { ...incident };
+      for (const word of ['revoke', 'cut', 'power', 'clone', 'steal', 'renew', 'outlive', 'to'] as const) {
+        if (incident[word] !== undefined) changed[word] = share(incident[word]);
+      }
+      if (incident.count !== undefined) changed.count = of(incident.count);
+      return changed as (typeof scenario.timeline)[number];
+    }),
+  };
+}

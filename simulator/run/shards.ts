@@ -1,0 +1,108 @@
+/** The shards of a run: hands each its order, speaks to all of them, and gathers what they report. Where they live is not its concern. */
+
+import type { TallyReport } from '../devices/counters.ts';
+import type { FromShard, ShardAct, ShardOrder, ShardStanding, ToShard } from '../devices/shard-messages.ts';
+import type { ShardPlaces, ShardPort } from './shard-places.ts';
+
+type Ended = Extract<FromShard, { kind: 'ended' }>;
+
+export interface SecondReport {
+  readonly shard: number;
+  readonly tally: TallyReport;
+  readonly standing: ShardStanding;
+  readonly cpuMicros: number;
+}
+
+/** A shard that was lost, and with it what its devices were told and said: the run says nothing any more. */
+export class ShardLost extends Error {
+  override readonly name = 'ShardLost';
+}
+
+export class Shards {
+  readonly #ports: readonly ShardPort[];
+  readonly #prepared: readonly Promise<void>[];
+  readonly #ends: readonly Promise<Ended>[];
+  readonly #acts = new Map<string, { resolve: () => void; reject: (error: Error) => void }>();
+  #acted = 0;
+  /** Rejects with {@link ShardLost}: a shard that fails takes the run with it. */
+  readonly failed: Promise<never>;
+
+  private constructor(orders: readonly ShardOrder[], places: ShardPlaces, onSecond: (report: SecondReport) => void) {
+    const failure = Promise.withResolvers<never>();
+    this.failed = failure.promise;
+    this.failed.catch(() => {}); // whoever races with it hears of it
+    const lost = (cause: Error) => failure.reject(new ShardLost(cause.message, { cause }));
+    const prepared = orders.map(() => Promise.withResolvers<void>());
+    const ends = orders.map(() => Promise.withResolvers<Ended>());
+    this.#prepared = prepared.map(({ promise }) => promise);
+    this.#ends = ends.map(({ promise }) => promise);
+    this.#ports = orders.map((order, shard) => {
+      const port = places.open(shard, {
+        lost,
+        heard: (message) => {
+          if (message.kind === 'second') onSecond({ shard, ...message });
+          else if (message.kind === 'prepared') prepared[shard]?.resolve();
+          else if (message.kind === 'ended') ends[shard]?.resolve(message);
+          else if (message.kind === 'failed') lost(new Error(message.error));
+          else if (message.kind === 'acted') this.#settle(`${shard} ${message.id}`, message.error);
+        },
+      });
+      port.post({ kind: 'prepare', order });
+      return port;
+    });
+  }
+
+  static async open(
+    orders: readonly ShardOrder[],
+    places: ShardPlaces,
+    onSecond: (report: SecondReport) => void,
+  ): Promise<Shards> {
+    const shards = new Shards(orders, places, onSecond);
+    try {
+      await Promise.race([Promise.all(shards.#prepared), shards.failed]);
+    } catch (error) {
+      await shards.close();
+      throw error;
+    }
+    return shards;
+  }
+
+  start(at: number): void {
+    this.#all({ kind: 'start', at });
+  }
+
+  /** Resolves when every shard has done it. */
+  async act(act: ShardAct): Promise<void> {
+    this.#acted += 1;
+    const id = this.#acted;
+    const done = this.#ports.map(
+      (_, shard) => new Promise<void>((resolve, reject) => this.#acts.set(`${shard} ${id}`, { resolve, reject })),
+    );
+    this.#all({ kind: 'act', id, act });
+    await Promise.race([Promise.all(done), this.failed]);
+  }
+
+  silence(): void {
+    this.#all({ kind: 'silence' });
+  }
+
+  async end(): Promise<readonly Ended[]> {
+    this.#all({ kind: 'end' });
+    return Promise.race([Promise.all(this.#ends), this.failed]);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#ports.map((port) => port.close()));
+  }
+
+  #all(message: ToShard): void {
+    for (const port of this.#ports) port.post(message);
+  }
+
+  #settle(key: string, error: string | undefined): void {
+    const waiting = this.#acts.get(key);
+    this.#acts.delete(key);
+    if (error === undefined) waiting?.resolve();
+    else waiting?.reject(new Error(error));
+  }
+}

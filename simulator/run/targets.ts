@@ -1,0 +1,88 @@
+/** How a fleet gets in: tokens for its groups, and where its doors are. It enrolls nobody but the scout that asks for the broker. */
+
+import { lookup } from 'node:dns/promises';
+import { once } from 'node:events';
+import { connect, isIP } from 'node:net';
+import { isLocalhost, LOOPBACK_ADDRESSES } from '../../protocol/localhost.ts';
+import { hostOf, parseMqttUrl } from '../../protocol/server-urls.ts';
+import { EstDoor, findEstPlace, newKey } from '../devices/est-client.ts';
+import type { Target } from '../devices/tls-connections.ts';
+import type { HostOfRun } from './result.ts';
+import { type RunOptions, RunRefused } from './run-options.ts';
+import type { OperatorDoor } from './server-access.ts';
+
+export interface Tokens {
+  readonly byGroup: ReadonlyMap<string, { readonly id: string; readonly text: string }>;
+}
+
+export async function mintTokens({ scenario, operator, identities }: RunOptions): Promise<Tokens> {
+  const byGroup = new Map<string, { readonly id: string; readonly text: string }>();
+  if (operator === undefined || identities !== undefined) return { byGroup };
+  for (const [name, { count, group, labels }] of Object.entries(scenario.devices)) {
+    byGroup.set(name, await operator.mintToken({ uses: count, group, labels }));
+  }
+  return { byGroup };
+}
+
+export interface Place {
+  readonly enrollUrl: string | undefined;
+  readonly rootPem: string;
+  readonly mqttUrl: string;
+}
+
+export async function findPlace({ mqttUrl, rootPem, operator, prefix }: RunOptions, tokens: Tokens): Promise<Place> {
+  const [token] = tokens.byGroup.values();
+  if (token === undefined) {
+    if (mqttUrl === undefined) throw new RunRefused('expected --target mqtts://HOST:PORT');
+    if (rootPem === undefined) throw new RunRefused('expected the root certificate of the broker, ca.pem');
+    return { enrollUrl: undefined, rootPem, mqttUrl };
+  }
+  const est = await findEstPlace(token.text);
+  if (mqttUrl !== undefined) return { ...est, mqttUrl };
+  // The broker's address is told to those who enroll: somebody goes ahead.
+  const scout = await (operator as OperatorDoor).mintToken({ uses: 1, group: 'default', labels: {} });
+  const door = new EstDoor(est, 1);
+  const answer = await door.enroll(`${prefix}-scout`, scout.text, newKey()).finally(() => door.close());
+  if ('refused' in answer) throw new RunRefused(`expected a certificate for the first device, found ${answer.refused}`);
+  if (answer.mqttUrl === undefined) throw new RunRefused('expected the enroll server to announce its broker');
+  return { ...est, mqttUrl: answer.mqttUrl };
+}
+
+export function targetOf(mqttUrl: string): Target {
+  const url = parseMqttUrl(mqttUrl);
+  if (url === undefined) throw new RunRefused(`expected mqtts://HOST:PORT, found ${JSON.stringify(mqttUrl)}`);
+  return { host: hostOf(url), port: Number(new URL(url).port) };
+}
+
+/** The first of its addresses at which somebody listens: a name looked up 10,000 times costs more than the handshakes. */
+export async function reachable(target: Target): Promise<Target> {
+  const addresses = await addressesOf(target.host);
+  for (const { address } of addresses) {
+    const socket = connect({ host: address, port: target.port });
+    const isThere = await once(socket, 'connect').then(
+      () => true,
+      () => false,
+    );
+    socket.destroy();
+    if (isThere) return { ...target, host: address, servername: target.host };
+  }
+  return target;
+}
+
+async function addressesOf(host: string): Promise<readonly { readonly address: string }[]> {
+  if (isLocalhost(host)) return LOOPBACK_ADDRESSES;
+  return isIP(host) === 0 ? await lookup(host, { all: true }).catch(() => []) : [];
+}
+
+/** A target that only the coordinator's own machine knows is of no use to others. */
+export function expectReachable(host: string, hosts: readonly HostOfRun[]): void {
+  if (!isLoopback(host)) return;
+  const elsewhere = hosts.find(({ address }) => !isLoopback(address));
+  if (elsewhere === undefined) return;
+  throw new RunRefused(`expected a server that host "${elsewhere.name}" can reach, found one on ${host}`);
+}
+
+function isLoopback(host: string): boolean {
+  const bare = host.replace(/^::ffff:/, '');
+  return bare === 'localhost' || bare === '::1' || (isIP(bare) === 4 && bare.startsWith('127.'));
+}

@@ -1,0 +1,155 @@
+/**
+ * Messages as they lie on disk: a block is some neighbours in the order of acceptance, `meta` with four numbers for each and
+ * `data` with their bytes, one behind the other. Numbers are unsigned, of 32 bits, little-endian.
+ *
+ *   0  source (a device and a stream of it, by its number in the segment); 0: not kept any more
+ *   1  received at, ms since the epoch, the low 32 bits
+ *   2  how many bytes of `data`
+ *   3  received at, the bits above, from bit 16; bit 8: the bytes begin with extras; bits 0 and 1: QoS
+ *
+ * Extras: device time and sequence (64-bit floats, NaN when not sent), length of key and content type (16 bits each), both texts.
+ */
+
+import { crc32 } from 'node:zlib';
+import { Problem } from '../../protocol/problem.ts';
+import type { TelemetryMessage } from '../../telemetry/telemetry.ts';
+
+export const WORDS = 4;
+export const META_BYTES = WORDS * 4;
+
+const SOURCE = 0;
+const TIME_LOW = 1;
+const LENGTH = 2;
+const REST = 3;
+
+const HAS_EXTRAS = 0x100;
+const QOS = 0x3;
+const TWO_TO_32 = 4_294_967_296;
+const EXTRAS_BYTES = 20;
+
+/** What a message says of itself besides its payload. */
+export interface Extras {
+  readonly deviceTime: number | null;
+  readonly deviceSequence: number | null;
+  readonly key: string | null;
+  readonly contentType: string | null;
+}
+
+const NO_EXTRAS: Extras = { deviceTime: null, deviceSequence: null, key: null, contentType: null };
+
+function hasExtras({ deviceTime, deviceSequence, key, contentType }: TelemetryMessage): boolean {
+  return deviceTime !== undefined || deviceSequence !== undefined || key !== undefined || contentType !== undefined;
+}
+
+/** Bytes of `data` that a message takes. */
+export function dataLength(message: TelemetryMessage): number {
+  const { payload, key = '', contentType = '' } = message;
+  if (!hasExtras(message)) return payload.byteLength;
+  return payload.byteLength + EXTRAS_BYTES + Buffer.byteLength(key) + Buffer.byteLength(contentType);
+}
+
+/** Writes the message as number `index` of `meta`, its bytes at `start` of `data`. Returns where they end. */
+export function putMessage(
+  message: TelemetryMessage,
+  source: number,
+  { meta, data, index, start }: { meta: Uint32Array; data: Buffer; index: number; start: number },
+): number {
+  const { receivedAt, qos, payload } = message;
+  const withExtras = hasExtras(message);
+  let at = start;
+  if (withExtras) {
+    const { deviceTime, deviceSequence, key = '', contentType = '' } = message;
+    at = data.writeDoubleLE(deviceTime ?? Number.NaN, at);
+    at = data.writeDoubleLE(deviceSequence ?? Number.NaN, at);
+    at = data.writeUInt16LE(Buffer.byteLength(key), at);
+    at = data.writeUInt16LE(Buffer.byteLength(contentType), at);
+    at += data.write(key, at);
+    at += data.write(contentType, at);
+  }
+  data.set(payload, at);
+  at += payload.byteLength;
+  const word = index * WORDS;
+  meta[word + SOURCE] = source;
+  meta[word + TIME_LOW] = receivedAt >>> 0;
+  meta[word + LENGTH] = at - start;
+  meta[word + REST] = (Math.floor(receivedAt / TWO_TO_32) << 16) | (withExtras ? HAS_EXTRAS : 0) | qos;
+  return at;
+}
+
+export function sourceOf(meta: Uint32Array, index: number): number {
+  return meta[index * WORDS + SOURCE] as number;
+}
+
+export function setSource(meta: Uint32Array, index: number, source: number): void {
+  meta[index * WORDS + SOURCE] = source;
+}
+
+export function lengthOf(meta: Uint32Array, index: number): number {
+  return meta[index * WORDS + LENGTH] as number;
+}
+
+/** The message is not kept any more; its number stays taken. */
+export function forgetMessage(meta: Uint32Array, index: number): void {
+  meta.fill(0, index * WORDS, (index + 1) * WORDS);
+}
+
+export function timeOf(meta: Uint32Array, index: number): number {
+  const word = index * WORDS;
+  return ((meta[word + REST] as number) >>> 16) * TWO_TO_32 + (meta[word + TIME_LOW] as number);
+}
+
+export function qosOf(meta: Uint32Array, index: number): number {
+  return (meta[index * WORDS + REST] as number) & QOS;
+}
+
+/** The bytes of a message, split. They share memory with `bytes`. */
+export function splitBytes(meta: Uint32Array, index: number, bytes: Buffer): { payload: Buffer; extras: Extras } {
+  if (((meta[index * WORDS + REST] as number) & HAS_EXTRAS) === 0) return { payload: bytes, extras: NO_EXTRAS };
+  const number = (at: number) => {
+    const value = bytes.readDoubleLE(at);
+    return Number.isNaN(value) ? null : value;
+  };
+  const keyEnd = EXTRAS_BYTES + bytes.readUInt16LE(16);
+  const typeEnd = keyEnd + bytes.readUInt16LE(18);
+  const text = (from: number, to: number) => (from === to ? null : bytes.toString('utf8', from, to));
+  return {
+    payload: bytes.subarray(typeEnd),
+    extras: {
+      deviceTime: number(0),
+      deviceSequence: number(8),
+      key: text(EXTRAS_BYTES, keyEnd),
+      contentType: text(keyEnd, typeEnd),
+    },
+  };
+}
+
+export function checksumOf(meta: Uint8Array, data: Uint8Array): number {
+  return crc32(data, crc32(meta));
+}
+
+/** A block as SQLite gives it. */
+export type BlockRow = readonly [position: number, checksum: number, meta: Buffer, data: Buffer];
+
+export interface Block {
+  /** Of its first message. */
+  readonly position: number;
+  readonly count: number;
+  readonly meta: Uint32Array;
+  readonly data: Buffer;
+}
+
+/** Throws Problem `database_damaged` for bytes that changed since they were written. */
+export function readBlock([position, checksum, meta, data]: BlockRow): Block {
+  if (checksumOf(meta, data) !== checksum) {
+    throw new Problem('database_damaged', {
+      reason: `expected block ${position} as it was written, found other bytes`,
+    });
+  }
+  return { position, count: meta.length / META_BYTES, meta: wordsOf(meta), data };
+}
+
+/** SQLite's buffers may lie anywhere; numbers must lie at multiples of four. */
+export function wordsOf(bytes: Buffer): Uint32Array {
+  if (bytes.byteOffset % 4 === 0) return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+  return new Uint32Array(new Uint8Array(bytes).buffer);
+}

@@ -1,0 +1,124 @@
+/**
+ * The segments that are not written any more: which of them go, and which are replaced by a copy of less. Called by the journal,
+ * which alone knows what is being written.
+ */
+
+import { chmodSync, renameSync } from 'node:fs';
+import { basename } from 'node:path';
+import type { SegmentStats } from '../../telemetry/telemetry.ts';
+import { removeDraft } from '../database-copy.ts';
+import { syncDirectory } from '../sync-directory.ts';
+import type { OlderKeys } from './older-keys.ts';
+import { type Kept, planRetention } from './retention.ts';
+import { listSegments, removeSegment, type SegmentName, segmentBytes, segmentName } from './segment-names.ts';
+import { SegmentReader } from './segment-reader.ts';
+import type { ForgetOrder } from './segment-rewrite.ts';
+
+export interface Pruned {
+  readonly removed: readonly SegmentStats[];
+  /** What is left to do, of which files: a copy without some devices, and then `replace()`. */
+  readonly forgetting: readonly (Omit<ForgetOrder, 'devices'> & { readonly groups: readonly string[] })[];
+  /** How far the clock is ahead of the time that retention goes by, in ms. */
+  readonly ahead: number;
+}
+
+export interface Replacing {
+  readonly file: string;
+  readonly draft: string;
+  /** How many messages are not in the copy. */
+  readonly forgotten: number;
+}
+
+export class RestingSegments {
+  readonly #directory: string;
+  readonly #keys: OlderKeys;
+  /** By file. */
+  readonly #extents = new Map<string, Extent>();
+
+  /** `keys` are of the newest of them, and follow it. */
+  constructor(directory: string, keys: OlderKeys) {
+    this.#directory = directory;
+    this.#keys = keys;
+  }
+
+  /** Removes whole segments, never the one that is written, and says of which others something is not to be kept. */
+  prune(kept: Kept, now: number, written: SegmentName | undefined): Pruned {
+    const names = this.#namesBut(written);
+    // A file is opened only where it matters, and once: what rests doesn't change.
+    const extent = (name: SegmentName) => this.#extentOf(name);
+    const resting = names.map((name) => ({
+      day: name.day,
+      bytes: segmentBytes(name),
+      get forgotten() {
+        return extent(name).forgotten;
+      },
+    }));
+    const current = written && { day: written.day, bytes: segmentBytes(written) };
+    const plan = planRetention(kept, { resting, current, now });
+    const removed: SegmentStats[] = [];
+    for (const index of plan.removed) {
+      const name = names[index] as SegmentName;
+      const { bytes } = resting[index] as (typeof resting)[number];
+      const { firstPosition, messages } = extent(name);
+      if (index === names.length - 1) this.#keys.open(undefined);
+      removeSegment(name);
+      this.#extents.delete(name.file);
+      removed.push({ name: basename(name.file), bytes, firstPosition, messages });
+    }
+    const forgetting = plan.forgetting.map(({ index, ...rest }) => {
+      const { file } = names[index] as SegmentName;
+      return { ...rest, file, draft: `${file}.new` };
+    });
+    return { removed, forgetting, ahead: plan.ahead };
+  }
+
+  /** Puts a copy in the place of a segment: a new edition of it. Returns what went, or undefined when the segment is gone. */
+  replace({ file, draft, forgotten }: Replacing, written: SegmentName | undefined): SegmentStats | undefined {
+    const names = this.#namesBut(written);
+    const name = names.find((one) => one.file === file);
+    if (name === undefined) {
+      removeDraft(draft);
+      return undefined;
+    }
+    const before = segmentBytes(name);
+    const edition = segmentName(this.#directory, name.number, name.day, name.edition + 1);
+    chmodSync(draft, 0o600);
+    renameSync(draft, edition.file);
+    syncDirectory(this.#directory);
+    const isOlder = file === names.at(-1)?.file;
+    if (isOlder) this.#keys.open(edition);
+    removeSegment(name);
+    this.#extents.delete(file);
+    const { firstPosition } = this.#extentOf(edition);
+    return { name: basename(file), bytes: before - segmentBytes(edition), firstPosition, messages: forgotten };
+  }
+
+  #extentOf(name: SegmentName): Extent {
+    const extent = this.#extents.get(name.file) ?? extentOf(name);
+    this.#extents.set(name.file, extent);
+    return extent;
+  }
+
+  #namesBut(written: SegmentName | undefined): SegmentName[] {
+    return listSegments(this.#directory).filter(({ file }) => file !== written?.file);
+  }
+}
+
+interface Extent {
+  readonly firstPosition: number;
+  readonly messages: number;
+  readonly forgotten: string;
+}
+
+function extentOf({ file }: SegmentName): Extent {
+  try {
+    const reader = new SegmentReader(file);
+    try {
+      return { firstPosition: reader.firstPosition, messages: reader.count(), forgotten: reader.forgotten.mark };
+    } finally {
+      reader.close();
+    }
+  } catch {
+    return { firstPosition: 0, messages: 0, forgotten: '' }; // one that can't be read may go like any other
+  }
+}

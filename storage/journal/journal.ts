@@ -1,0 +1,239 @@
+/**
+ * The journal as its writer sees it: segments by day, appended to one after the other. Begins a segment when a day
+ * begins, and puts one aside that turns out to be damaged. Does not decide what makes a batch, and reads nothing back.
+ */
+
+import { mkdirSync } from 'node:fs';
+import { Problem } from '../../protocol/problem.ts';
+import type { SegmentStats } from '../../telemetry/telemetry.ts';
+import { expectWholeFile, openDatabaseToRead } from '../database-file.ts';
+import { isDamage, storageProblem } from '../storage-problem.ts';
+import type { Batch } from './batch.ts';
+import { timeOf } from './block.ts';
+import { type Pruned, RestingSegments } from './closed-segments.ts';
+import { ReceivedNames } from './names.ts';
+import { OlderKeys } from './older-keys.ts';
+import type { Kept } from './retention.ts';
+import { type Appended, Segment } from './segment.ts';
+import { createSegmentFile, SEGMENT } from './segment-file.ts';
+import {
+  dayOf,
+  listSegments,
+  removeSegment,
+  replacedSegments,
+  type SegmentName,
+  segmentBytes,
+  segmentName,
+  setAside,
+} from './segment-names.ts';
+
+const DAY_MS = 86_400_000;
+
+/** No message is smaller: what a segment that can't be read held at most. */
+const SMALLEST_MESSAGE = 16;
+
+/** A newest segment of up to so many bytes is read through when the journal is opened: about half a second. */
+const MOST_CHECKED = 268_435_456;
+
+export interface JournalOptions {
+  readonly directory: string;
+  readonly mostChecked?: number;
+  /** A segment that has grown so large is followed by another one of the same day. */
+  readonly segmentBytes?: number;
+  /** Begins a segment of this day, and leaves so many positions out. */
+  readonly leap?: { readonly positions: number; readonly day: string };
+}
+
+const SEGMENT_BYTES = 4 * 1024 ** 3;
+
+/** Appends between two looks at how large the segment is; and the part of its bound that may come between them. */
+const SIZE_CHECKED_EVERY = 64;
+const SIZE_CHECKED_AFTER_PART = 8;
+
+interface Current {
+  readonly name: SegmentName;
+  readonly segment: Segment;
+}
+
+export class Journal {
+  readonly #directory: string;
+  readonly #setAside: string[] = [];
+  readonly #names = new ReceivedNames();
+  #current: Current | undefined;
+  readonly #olderKeys = new OlderKeys();
+  readonly #resting: RestingSegments;
+  readonly #segmentBytes: number;
+  #appends = 0;
+  #bytesUnchecked = 0;
+  #isTooLarge = false;
+  /** What the next segment begins with, where there is no current one. */
+  #nextPosition = 1;
+
+  /** Creates the directory, mode 0700. Throws Problem `data_directory_unusable`, `database_older` or `database_newer`. */
+  constructor({ directory, mostChecked = MOST_CHECKED, segmentBytes: bytes = SEGMENT_BYTES, leap }: JournalOptions) {
+    this.#segmentBytes = bytes;
+    this.#directory = directory;
+    this.#resting = new RestingSegments(directory, this.#olderKeys);
+    try {
+      mkdirSync(directory, { recursive: true, mode: 0o700 });
+    } catch (error) {
+      throw new Problem('data_directory_unusable', { reason: `${directory}: ${(error as Error).message}` });
+    }
+    for (const name of replacedSegments(directory)) removeSegment(name);
+    const names = listSegments(directory);
+    let doubtfulBytes = 0;
+    for (let name = names.pop(); name !== undefined; name = names.pop()) {
+      const segment = this.#openUnlessDamaged(name, mostChecked);
+      if (segment === undefined) {
+        doubtfulBytes += segmentBytes(name);
+        this.#putAside(name);
+        continue;
+      }
+      // Positions are never given twice, not even those of messages that can't be read any more.
+      this.#nextPosition = segment.end + 1;
+      if (doubtfulBytes === 0) this.#current = { name, segment };
+      else segment.close();
+      break;
+    }
+    this.#nextPosition += Math.ceil(doubtfulBytes / SMALLEST_MESSAGE);
+    const older = names.filter((name) => this.#isWhole(name));
+    if (this.#current !== undefined) this.#olderKeys.open(older.at(-1));
+    if (leap !== undefined) this.#begin(leap.day, leap.positions);
+  }
+
+  /** Files that were found damaged since the last time this was asked. */
+  takeSetAside(): string[] {
+    return this.#setAside.splice(0);
+  }
+
+  /**
+   * All of them or none; when this returns they are on disk. Throws Problem `unavailable` when storage is full, busy or
+   * failing, and the same batch may be tried again.
+   */
+  append(batch: Batch): Appended {
+    this.#names.add(batch.names);
+    try {
+      return this.#segmentOf(batch).append(batch, this.#names);
+    } catch (error) {
+      const current = this.#current;
+      if (!isDamage(error) || current === undefined) throw storageProblem(error);
+      this.#nextPosition = current.segment.end + 1;
+      this.#current = undefined;
+      current.segment.close();
+      this.#putAside(current.name);
+    }
+    try {
+      return this.#segmentOf(batch).append(batch, this.#names);
+    } catch (error) {
+      throw storageProblem(error);
+    }
+  }
+
+  /** Removes whole segments, never the one that is written, and says of which others something is not to be kept. */
+  prune(kept: Kept, now: number): Pruned {
+    return this.#resting.prune(kept, now, this.#current?.name);
+  }
+
+  /** Puts a copy in the place of a segment. Returns what went, or undefined when the segment is gone. */
+  replace(file: string, draft: string, forgotten: number): SegmentStats | undefined {
+    return this.#resting.replace({ file, draft, forgotten }, this.#current?.name);
+  }
+
+  close(): void {
+    this.#olderKeys.close();
+    this.#current?.segment.close();
+    this.#current = undefined;
+  }
+
+  /**
+   * A day begins a segment. A clock that steps back writes on where it is: positions tell the order, times are only
+   * what a message says. One that was days ahead, and is right again, begins a segment of the right day.
+   */
+  #segmentOf(batch: Batch): Segment {
+    const time = timeOf(batch.meta, 0);
+    const day = dayOf(time);
+    const current = this.#current;
+    if (current === undefined) return this.#begin(day);
+    this.#appends += 1;
+    this.#bytesUnchecked += batch.data.byteLength;
+    if (
+      this.#appends % SIZE_CHECKED_EVERY === 0 ||
+      this.#bytesUnchecked > this.#segmentBytes / SIZE_CHECKED_AFTER_PART
+    ) {
+      this.#bytesUnchecked = 0;
+      this.#isTooLarge = current.segment.bytes > this.#segmentBytes;
+    }
+    const isNext = this.#isTooLarge || day > current.name.day || dayOf(time + DAY_MS) < current.name.day;
+    return isNext ? this.#begin(day) : current.segment;
+  }
+
+  #begin(day: string, leftOut = 0): Segment {
+    const current = this.#current;
+    const names = listSegments(this.#directory);
+    const newest = names.at(-1);
+    const name = segmentName(this.#directory, (newest?.number ?? 0) + 1, day);
+    current?.segment.complete();
+    const firstPosition = leftOut + (current === undefined ? this.#nextPosition : current.segment.end + 1);
+    const heir = newest && { older: newest.file, oldestPosition: oldestPositionOf(names) };
+    try {
+      createSegmentFile(name.file, { firstPosition, ...(heir !== undefined && { heir }) });
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      createSegmentFile(name.file, { firstPosition });
+    }
+    const segment = this.#openSegment(name);
+    this.#current = { name, segment };
+    this.#isTooLarge = false;
+    current?.segment.close();
+    this.#olderKeys.open(newest);
+    return segment;
+  }
+
+  #openSegment(name: SegmentName): Segment {
+    return new Segment(name.file, (device, key) => this.#olderKeys.knew(device, key));
+  }
+
+  #isWhole(name: SegmentName): boolean {
+    try {
+      expectWholeFile(name.file, SEGMENT);
+      return true;
+    } catch (error) {
+      if (!isDamage(error)) return true; // opening it will say why
+      this.#putAside(name);
+      return false;
+    }
+  }
+
+  #openUnlessDamaged(name: SegmentName, mostChecked: number): Segment | undefined {
+    let segment: Segment | undefined;
+    try {
+      segment = this.#openSegment(name);
+      if (segmentBytes(name) <= mostChecked) segment.check();
+      return segment;
+    } catch (error) {
+      segment?.close();
+      if (isDamage(error)) return undefined;
+      throw error;
+    }
+  }
+
+  #putAside(name: SegmentName): void {
+    setAside(name);
+    this.#setAside.push(`${name.file}.damaged`);
+  }
+}
+
+/** Where what can be read begins; 0 when nothing can. */
+function oldestPositionOf(names: readonly SegmentName[]): number {
+  for (const { file } of names) {
+    const database = openDatabaseToRead(file);
+    try {
+      return database.prepare('SELECT first_position FROM segment').pluck().get() as number;
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+    } finally {
+      database.close();
+    }
+  }
+  return 0;
+}

@@ -1,0 +1,76 @@
+/** The thread that answers questions, so that neither the event loop nor the next commit waits for a long one. */
+
+import { type PartialSeries, SeriesSums } from '../../telemetry/series.ts';
+import { answerCalls } from '../worker-program.ts';
+import { JournalReader } from './journal-reader.ts';
+import { packRows, type Row, transferOf } from './packed-rows.ts';
+import type { Wanted } from './segment-reader.ts';
+
+let journal: JournalReader | undefined;
+
+function opened(): JournalReader {
+  if (journal === undefined) throw new Error('expected an open journal, found none');
+  return journal;
+}
+
+function reply(rows: readonly Row[]) {
+  const packed = packRows(rows);
+  return { value: packed, transfer: transferOf(packed) };
+}
+
+export interface QueryCall {
+  readonly wanted: Wanted;
+  readonly limit: number;
+  readonly mostBytes: number;
+}
+
+export interface NewestCall extends QueryCall {
+  readonly before: number;
+}
+
+export interface LastCall {
+  readonly devices: readonly string[] | undefined;
+  readonly mostBytes: number;
+  readonly after: string;
+}
+
+export interface PageCall extends QueryCall {
+  readonly after: number;
+}
+
+export interface SeriesCall {
+  readonly wanted: Wanted;
+  readonly after: number;
+  readonly limit: number;
+  readonly pointer: string;
+  readonly bucket: number;
+}
+
+/** What one look added, and where the next begins; undefined at the end. */
+export interface SeriesLook {
+  readonly partial: PartialSeries;
+  readonly next: number | undefined;
+}
+
+answerCalls({
+  open: (directory: string) => {
+    journal = new JournalReader(directory);
+    return undefined;
+  },
+  query: ({ wanted, before, limit, mostBytes }: NewestCall) => reply(opened().query(wanted, before, limit, mostBytes)),
+  last: ({ devices, mostBytes, after }: LastCall) => reply(opened().last(devices, mostBytes, after)),
+  page: ({ wanted, after, limit, mostBytes }: PageCall) => reply(opened().page(wanted, after, limit, mostBytes)),
+  series: ({ wanted, after, limit, pointer, bucket }: SeriesCall) => {
+    const sums = new SeriesSums({ pointer, bucket });
+    const { next } = opened().series(wanted, after, limit, sums);
+    const look: SeriesLook = { partial: sums.partial, next };
+    return { value: look, transfer: [] };
+  },
+  streams: (days: number) => ({ value: opened().streams(days), transfer: [] }),
+  stats: () => ({ value: opened().stats(), transfer: [] }),
+  close: () => {
+    journal?.close();
+    journal = undefined;
+    return undefined;
+  },
+});

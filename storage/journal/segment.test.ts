@@ -1,0 +1,160 @@
+/** One segment, written and read back: long enough that runs were merged, while messages come that no run holds. */
+
+import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import type { TelemetryMessage } from '../../telemetry/telemetry.ts';
+import { deviceNamed } from '../../test/behaviour/telemetry-messages.ts';
+import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
+import { pack } from './batch.ts';
+import { ReceivedNames, SentNames } from './names.ts';
+import type { Row } from './packed-rows.ts';
+import { Segment } from './segment.ts';
+import { createSegmentFile } from './segment-file.ts';
+import { SegmentReader, type Wanted } from './segment-reader.ts';
+
+const START = Date.UTC(2030, 0, 1);
+const FIRST = 1001;
+const ALL: Wanted = { devices: undefined, stream: undefined, since: 0, until: Number.MAX_SAFE_INTEGER };
+
+function openFile(file: string) {
+  const sent = new SentNames();
+  const received = new ReceivedNames();
+  const segment = new Segment(file, () => false);
+  const reader = new SegmentReader(file);
+  const append = (messages: readonly TelemetryMessage[]) => {
+    const batch = pack(messages, sent);
+    received.add(batch.names);
+    return segment.append(batch, received);
+  };
+  const close = () => {
+    reader.close();
+    segment.close();
+  };
+  onTestFinished(close);
+  return { segment, reader, append, close };
+}
+
+function freshFile(): string {
+  const file = join(temporaryDirectory(), 'segment.db');
+  createSegmentFile(file, { firstPosition: FIRST });
+  return file;
+}
+
+/** Some devices speak often, others hardly ever; the clock steps back twice, once by two months. */
+function history(length: number): TelemetryMessage[] {
+  return Array.from({ length }, (_, i) => {
+    const device = i % 997 === 0 ? `rare-${i % 3}` : `pump-${(i * 7919) % 700}`;
+    const steps = (i > length / 3 ? 3_600_000 : 0) + (i > length / 2 ? 60 * 86_400_000 : 0);
+    return {
+      device: deviceNamed(device),
+      stream: `s${i % 2}`,
+      receivedAt: START + i - steps,
+      qos: 1,
+      payload: Buffer.from(`${i}`),
+    };
+  });
+}
+
+function read(
+  reader: SegmentReader,
+  wanted: Partial<Wanted>,
+  order: 'oldest first' | 'newest first',
+  after = 0,
+): number[] {
+  const found: number[] = [];
+  const visit = (row: Row) => found.push(row.position) > 0;
+  if (order === 'oldest first') reader.oldestFirst({ ...ALL, ...wanted }, after, visit);
+  else reader.newestFirst({ ...ALL, ...wanted }, Number.MAX_SAFE_INTEGER, visit);
+  return found;
+}
+
+describe('a segment of merged runs, runs and messages in none', () => {
+  it('finds what a look through all of it would, and does after it was opened again', () => {
+    const file = freshFile();
+    const messages = history(40_000);
+    const first = openFile(file);
+    for (let i = 0; i < messages.length; i += 1000) {
+      expect(first.append(messages.slice(i, i + 1000))).toEqual({ first: FIRST + i, repeated: [] });
+    }
+    const many = Array.from({ length: 20 }, (_, i) => `pump-${i * 31}`);
+    const check = (reader: SegmentReader) => {
+      for (const devices of [['pump-5'], ['rare-1'], ['nobody'], ['pump-1', 'rare-0', 'nobody'], many, undefined]) {
+        for (const more of [{}, { stream: 's1' }, { since: START + 9000, until: START + 12_000 }, { until: START }]) {
+          const wanted = { ...ALL, ...more, devices };
+          const expected = messages.flatMap((one, i) => {
+            if (devices !== undefined && !devices.includes(one.device)) return [];
+            if (wanted.stream !== undefined && one.stream !== wanted.stream) return [];
+            return one.receivedAt >= wanted.since && one.receivedAt < wanted.until ? FIRST + i : [];
+          });
+          const middle = FIRST + 20_005;
+          expect(read(reader, wanted, 'oldest first')).toEqual(expected);
+          expect(read(reader, wanted, 'oldest first', middle)).toEqual(
+            expected.filter((position) => position > middle),
+          );
+          if (devices !== undefined) expect(read(reader, wanted, 'newest first')).toEqual(expected.toReversed());
+        }
+      }
+      const newest = new Map(messages.map((one, i) => [`${one.device} ${one.stream}`, FIRST + i]));
+      const found = reader.newest({ devices: undefined });
+      expect(found.map(({ source }) => `${source.device} ${source.stream}`)).toEqual([...newest.keys()].sort());
+      expect(new Map(found.map(({ source, position }) => [`${source.device} ${source.stream}`, position]))).toEqual(
+        newest,
+      );
+      expect(reader.newest({ devices: ['rare-2'] }).map(({ position }) => position)).toEqual(
+        ['rare-2 s0', 'rare-2 s1'].flatMap((name) => newest.get(name) ?? []),
+      );
+    };
+    check(first.reader);
+    first.close();
+    const again = openFile(file);
+    check(again.reader);
+    again.segment.complete();
+    check(again.reader);
+    const more = history(50_000).slice(40_000);
+    messages.push(...more);
+    again.append(more);
+    check(again.reader);
+  });
+});
+
+describe('a block', () => {
+  it('of which one bit changed is refused when it is read, and the others are not', () => {
+    const file = freshFile();
+    const { append, close } = openFile(file);
+    append([
+      { device: deviceNamed('pump-1'), stream: 's', receivedAt: START, qos: 1, payload: Buffer.from('a clear text') },
+    ]);
+    append([
+      { device: deviceNamed('pump-1'), stream: 's', receivedAt: START, qos: 1, payload: Buffer.from('another one') },
+    ]);
+    close();
+    const at = readFileSync(file).indexOf('a clear text');
+    const descriptor = openSync(file, 'r+');
+    writeSync(descriptor, 'A', at);
+    closeSync(descriptor);
+    const { reader } = openFile(file);
+    expect(() => reader.at(FIRST)).toThrow(expect.objectContaining({ code: 'database_damaged' }));
+    expect(`${reader.at(FIRST + 1)?.payload}`).toBe('another one');
+  });
+});
+
+describe('names', () => {
+  it('cross once, and again when either end may have lost them', () => {
+    const sent = new SentNames();
+    const received = new ReceivedNames();
+    expect([sent.numberOf('a', 's'), sent.numberOf('b', 's'), sent.numberOf('a', 's')]).toEqual([1, 2, 1]);
+    received.add(sent.take());
+    expect(sent.take()).toEqual({ first: 3, texts: [] });
+    expect([received.device(2), received.stream(2)]).toEqual(['b', 's']);
+    sent.numberOf('c', 's');
+    sent.take();
+    sent.numberOf('d', 's');
+    expect(() => received.add(sent.take())).toThrow(expect.objectContaining({ code: 'internal' }));
+    sent.forget();
+    expect(sent.numberOf('b', 't')).toBe(1);
+    const edition = received.edition;
+    received.add(sent.take());
+    expect([received.device(1), received.stream(1), received.edition > edition]).toEqual(['b', 't', true]);
+  });
+});

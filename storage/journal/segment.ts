@@ -1,0 +1,227 @@
+/** The segment that is being written: appends batches, each one commit, and indexes them in runs. Reads nothing back. */
+
+import type Database from 'better-sqlite3';
+import { expectSound } from '../database-file.ts';
+import { type Batch, without } from './batch.ts';
+import { checksumOf, lengthOf, META_BYTES, setSource, sourceOf, timeOf, WORDS, wordsOf } from './block.ts';
+import { COUNTED_KEYS_SCHEMA, CountedKeys, countedKey } from './counted-keys.ts';
+import type { ReceivedNames } from './names.ts';
+import { RunIndex } from './run-index.ts';
+import { openSegmentFile, SEGMENT } from './segment-file.ts';
+
+/** Messages per run: what no run holds yet is looked through by each question. */
+const RUN_LENGTH = 2048;
+
+/** Two blocks don't fit into a page, so one may as well fill it. A message that is larger has a block of its own. */
+const BLOCK_BYTES = 8000;
+
+/** Says whether a device has sent a key before this segment began. */
+export type KnowsKey = (device: string, key: string) => boolean;
+
+export interface Appended {
+  /** Position of the first message that was stored; the others follow it. */
+  readonly first: number;
+  /** Which of the batch were stored before, by their index. */
+  readonly repeated: readonly number[];
+}
+
+export class Segment {
+  readonly file: string;
+  readonly firstPosition: number;
+  readonly #database: Database.Database;
+  readonly #knewKey: KnowsKey;
+  readonly #index: RunIndex;
+  readonly #counted: CountedKeys;
+  readonly #insertBlock: Database.Statement;
+  readonly #insertKey: Database.Statement;
+  readonly #names: Readonly<Record<'findDevice' | 'addDevice' | 'findSource' | 'addSource', Database.Statement>>;
+  readonly #writing: Database.Transaction<(batch: Batch, names: ReceivedNames) => number[]>;
+  readonly #completing: Database.Transaction<() => void>;
+  /** By number of a name: its source, and the device of it. */
+  #sources: number[] = [];
+  #devices: number[] = [];
+  #edition = -1;
+  /** Messages that no run holds yet, and those of the batch that is being written behind them. */
+  readonly #tail = { devices: [] as number[], sources: [] as number[], times: [] as number[] };
+  #tailLength = 0;
+  /** Position of the newest message; one before the first in an empty segment. */
+  #end: number;
+
+  /** Throws as `openSegmentFile()` does, and whatever SQLite throws for a damaged page that is read here. */
+  constructor(file: string, knewKey: KnowsKey) {
+    const database = openSegmentFile(file);
+    this.file = file;
+    this.#database = database;
+    this.#knewKey = knewKey;
+    try {
+      const number = (sql: string) => database.prepare(sql).pluck().get() as number | null;
+      this.firstPosition = number('SELECT first_position FROM segment') as number;
+      this.#end = number('SELECT max(last_position) FROM runs') ?? this.firstPosition - 1;
+      this.#index = new RunIndex(database, this.firstPosition);
+      this.#insertBlock = database.prepare('INSERT INTO blocks (position, checksum, meta, data) VALUES (?, ?, ?, ?)');
+      this.#insertKey = database.prepare('INSERT OR IGNORE INTO message_keys (device, key) VALUES (?, ?)');
+      this.#names = {
+        findDevice: database.prepare('SELECT id FROM devices WHERE name = ?').pluck(),
+        addDevice: database.prepare('INSERT INTO devices (name) VALUES (?)'),
+        findSource: database.prepare('SELECT id FROM sources WHERE device = ? AND stream = ?').pluck(),
+        addSource: database.prepare('INSERT INTO sources (device, stream) VALUES (?, ?)'),
+      };
+      this.#writing = database.transaction((batch, names) => this.#write(batch, names));
+      this.#completing = database.transaction(() => this.#completeIndex());
+      this.#readTail();
+      database.exec(COUNTED_KEYS_SCHEMA); // for files from before there were any
+      this.#counted = new CountedKeys(database);
+    } catch (error) {
+      database.close();
+      throw error;
+    }
+  }
+
+  get end(): number {
+    return this.#end;
+  }
+
+  /** Bytes of the database, without what its log adds. */
+  get bytes(): number {
+    const pragma = (name: string) => this.#database.pragma(name, { simple: true }) as number;
+    return pragma('page_count') * pragma('page_size');
+  }
+
+  /** Reads the whole file. Throws Problem `database_damaged`, or what SQLite throws. */
+  check(): void {
+    expectSound(this.#database, SEGMENT);
+  }
+
+  /** All of them or none; when this returns they are on disk. Throws what SQLite throws. */
+  append(batch: Batch, names: ReceivedNames): Appended {
+    if (names.edition !== this.#edition) this.#forgetSources(names.edition);
+    const first = this.#end + 1;
+    try {
+      const repeated = this.#writing.immediate(batch, names);
+      this.#counted.committed();
+      const stored = batch.count - repeated.length;
+      this.#end += stored;
+      this.#tailLength += stored;
+      if (this.#tailLength >= RUN_LENGTH) this.#tailLength = 0;
+      return { first, repeated };
+    } catch (error) {
+      this.#counted.rolledBack();
+      this.#forgetSources(names.edition); // their numbers were rolled back
+      throw error;
+    }
+  }
+
+  /** Indexes what no run holds yet, for a segment that gets no more messages. */
+  complete(): void {
+    this.#completing.immediate();
+    this.#counted.committed();
+    this.#tailLength = 0;
+    this.#database.pragma('wal_checkpoint(TRUNCATE)');
+  }
+
+  close(): void {
+    this.#database.close();
+  }
+
+  /** Returns the indices of those that were stored before. What this object remembers changes after the commit. */
+  #write(sent: Batch, names: ReceivedNames): number[] {
+    const repeated = sent.keys === undefined ? [] : this.#repeatedOf(sent, names);
+    const { count, meta: named, data } = without(sent, repeated);
+    const meta = named.slice();
+    const tail = this.#tail;
+    for (let i = 0; i < count; i += 1) {
+      const name = sourceOf(named, i);
+      let source = this.#sources[name];
+      if (source === undefined) source = this.#learn(name, names);
+      setSource(meta, i, source);
+      const at = this.#tailLength + i;
+      tail.devices[at] = this.#devices[name] as number;
+      tail.sources[at] = source;
+      tail.times[at] = timeOf(meta, i);
+    }
+    this.#writeBlocks(meta, data, count);
+    const length = this.#tailLength + count;
+    if (length >= RUN_LENGTH) this.#indexTail(length, this.#end + count);
+    this.#counted.writeIfDue(this.#end + count);
+    return repeated;
+  }
+
+  #writeBlocks(meta: Uint32Array<ArrayBuffer>, data: Uint8Array<ArrayBuffer>, count: number): void {
+    let [first, firstByte, end, bytes] = [0, 0, 0, 0];
+    const flush = (next: number) => {
+      const metaBytes = Buffer.from(meta.buffer, first * META_BYTES, (next - first) * META_BYTES);
+      const dataBytes = Buffer.from(data.buffer, data.byteOffset + firstByte, end - firstByte);
+      this.#insertBlock.run(this.#end + 1 + first, checksumOf(metaBytes, dataBytes), metaBytes, dataBytes);
+      [first, firstByte, bytes] = [next, end, 0];
+    };
+    for (let i = 0; i < count; i += 1) {
+      const length = lengthOf(meta, i);
+      if (i > first && bytes + length + META_BYTES > BLOCK_BYTES) flush(i);
+      bytes += length + META_BYTES;
+      end += length;
+    }
+    if (count > first) flush(count);
+  }
+
+  #indexTail(length: number, last: number): void {
+    this.#index.addRun({ ...this.#tail, length, firstPosition: last - length + 1 });
+  }
+
+  #completeIndex(): void {
+    if (this.#tailLength > 0) this.#indexTail(this.#tailLength, this.#end);
+    this.#index.merge();
+    this.#counted.write(this.#end);
+  }
+
+  /** After a restart: what came after the newest run. */
+  #readTail(): void {
+    const blocks = this.#database.prepare('SELECT meta FROM blocks WHERE position > ? ORDER BY position').pluck();
+    const deviceOf = this.#database.prepare('SELECT device FROM sources WHERE id = ?').pluck();
+    const tail = this.#tail;
+    for (const bytes of blocks.all(this.#end) as Buffer[]) {
+      const meta = wordsOf(bytes);
+      for (let i = 0; i < meta.length / WORDS; i += 1) {
+        tail.sources.push(sourceOf(meta, i));
+        tail.devices.push(deviceOf.get(sourceOf(meta, i)) as number);
+        tail.times.push(timeOf(meta, i));
+      }
+    }
+    this.#tailLength = tail.sources.length;
+    this.#end += this.#tailLength;
+  }
+
+  #repeatedOf({ count, meta, keys }: Batch, names: ReceivedNames): number[] {
+    const repeated: number[] = [];
+    for (let i = 0; i < count; i += 1) {
+      const key = keys?.[i];
+      if (key === undefined) continue;
+      const name = sourceOf(meta, i);
+      if (this.#sources[name] === undefined) this.#learn(name, names);
+      if (this.#knewKey(names.device(name), key) || !this.#addKey(this.#devices[name] as number, key)) repeated.push(i);
+    }
+    return repeated;
+  }
+
+  /** False when it was there before. */
+  #addKey(device: number, key: string): boolean {
+    const counted = countedKey(key);
+    if (counted !== undefined) return this.#counted.add(device, counted);
+    return this.#insertKey.run(device, key).changes > 0;
+  }
+
+  #learn(name: number, names: ReceivedNames): number {
+    const { findDevice, addDevice, findSource, addSource } = this.#names;
+    const [text, stream] = [names.device(name), names.stream(name)];
+    const device = (findDevice.get(text) ?? addDevice.run(text).lastInsertRowid) as number;
+    const source = (findSource.get(device, stream) ?? addSource.run(device, stream).lastInsertRowid) as number;
+    this.#sources[name] = source;
+    this.#devices[name] = device;
+    return source;
+  }
+
+  #forgetSources(edition: number): void {
+    this.#edition = edition;
+    this.#sources = [];
+    this.#devices = [];
+  }
+}

@@ -1,0 +1,386 @@
+/**
+ * Forwards one journal to one target: at least once, in the order of the journal, from a cursor on disk. Holds one page of
+ * messages and no more; whoever writes the journal never waits for it. Knows neither journal nor target by kind.
+ */
+
+import type { Logger } from 'pino';
+import { Problem } from '../../protocol/problem.ts';
+import type { CursorFile } from '../../storage/cursor-file.ts';
+import type { StoredMessage, Telemetry } from '../telemetry.ts';
+import type { Backoff } from './backoff.ts';
+import type { DeadLetters } from './dead-letters.ts';
+import type { Filter } from './filter.ts';
+import type { JournalHead } from './journal-head.ts';
+import { type Refused, type Target, TargetDown, TargetUntrusted } from './target.ts';
+
+export interface BatchLimits {
+  readonly messages: number;
+  /** Of payload; one message may be larger alone. */
+  readonly bytes: number;
+  /** How long the first message after a quiet time waits for others, in ms. */
+  readonly linger: number;
+}
+
+export interface ForwarderOptions {
+  readonly journal: Pick<Telemetry, 'pages' | 'follow'>;
+  readonly head: JournalHead;
+  readonly target: Target;
+  readonly filter: Filter;
+  readonly cursor: CursorFile;
+  readonly deadLetters: DeadLetters;
+  readonly batch: BatchLimits;
+  readonly backoff: Backoff;
+  readonly now: () => number;
+  readonly log: Logger;
+}
+
+/** Counts are since the start of the server. */
+export interface ForwarderStatus {
+  /** `idle`: everything is forwarded. `down`: the target does not take what it is offered. */
+  readonly state: 'starting' | 'forwarding' | 'idle' | 'down' | 'stopped';
+  /** Why it is down. */
+  readonly reason: string | undefined;
+  /** It is down because a certificate does not count, the target's or ours: waiting won't mend it. */
+  readonly isUntrusted: boolean;
+  /** Since when, in ms since the epoch. */
+  readonly since: number;
+  /** Everything up to here is forwarded, not wanted, or a dead letter. */
+  readonly position: number;
+  readonly lagMessages: number;
+  /** Age of the oldest message that is to be forwarded, as far as it is known. */
+  readonly lagMs: number;
+  readonly forwarded: number;
+  /** Not asked for. */
+  readonly filtered: number;
+  readonly retries: number;
+  readonly deadLettered: number;
+  /** Gone from the journal before the target had them. */
+  readonly missed: number;
+  /** What was last found out about the target: that its file was moved or deleted, and what that means. */
+  readonly notice: { readonly at: number; readonly text: string } | undefined;
+  /** How often messages that the target had were found to be gone there. */
+  readonly losses: number;
+}
+
+/** The loop has something else to do than what it was doing. */
+class Interrupted extends Error {}
+
+export class Forwarder {
+  readonly #options: ForwarderOptions;
+  readonly #stop = new AbortController();
+  #isClosing = false;
+  #position: number;
+  #saved: number;
+  /** Position of the last message that is in memory. */
+  #inHand = 0;
+  #oldestAt: number | undefined;
+  #state: ForwarderStatus['state'] = 'starting';
+  #since: number;
+  #reason: string | undefined;
+  #isUntrusted = false;
+  #forwarded = 0;
+  #filtered = 0;
+  #retries = 0;
+  #missed = 0;
+  #notice: ForwarderStatus['notice'];
+  #losses = 0;
+  /** Up to here it was already said what went. */
+  #missedUpTo = 0;
+  #jump: { readonly to: number; readonly done: () => void } | undefined;
+  #skip: ((message: StoredMessage | undefined) => void) | undefined;
+  /** Ends what the loop waits for. */
+  #nudge: () => void = () => {};
+  #running: Promise<void> | undefined;
+
+  /** A new sink begins with what is kept. */
+  constructor(options: ForwarderOptions) {
+    this.#options = options;
+    this.#position = options.cursor.read() ?? 0;
+    this.#saved = this.#position;
+    this.#since = options.now();
+    if (options.cursor.read() === undefined) this.#missedUpTo = Number.POSITIVE_INFINITY;
+  }
+
+  start(): void {
+    this.#running ??= this.#run();
+  }
+
+  status(): ForwarderStatus {
+    const { head, now } = this.#options;
+    const lagMessages = Math.max(0, head.end - this.#position);
+    const isBehind = lagMessages > 0 && this.#oldestAt !== undefined;
+    return {
+      state: this.#state,
+      reason: this.#reason,
+      isUntrusted: this.#isUntrusted,
+      since: this.#since,
+      position: this.#position,
+      lagMessages,
+      lagMs: isBehind ? Math.max(0, now() - (this.#oldestAt as number)) : 0,
+      forwarded: this.#forwarded,
+      filtered: this.#filtered,
+      retries: this.#retries,
+      deadLettered: this.#options.deadLetters.count,
+      missed: this.#missed,
+      notice: this.#notice,
+      losses: this.#losses,
+    };
+  }
+
+  /** Forwards everything from a position on, again. Resolves when it has begun. */
+  replay(from: number): Promise<void> {
+    if (this.#stop.signal.aborted) return Promise.reject(new Problem('unavailable', { reason: 'the sink is stopped' }));
+    return new Promise((resolve) => {
+      this.#jump?.done();
+      this.#jump = { to: Math.max(0, from - 1), done: resolve };
+      this.#nudge();
+    });
+  }
+
+  /** Makes the message that its target doesn't take now a dead letter; undefined when the target isn't down. */
+  skip(): Promise<StoredMessage | undefined> {
+    if (this.#state !== 'down' || this.#skip !== undefined) return Promise.resolve(undefined);
+    return new Promise((resolve) => {
+      this.#skip = resolve;
+      this.#nudge();
+    });
+  }
+
+  /** Says what retention took before the target had it, also while the target is down. */
+  async noticeRetention(): Promise<void> {
+    this.#noteMissing(Math.max(this.#position, this.#inHand), await this.#options.head.oldest());
+  }
+
+  /** Looks whether the target still has what it took, also while there is nothing to forward. */
+  async lookAtTarget(): Promise<void> {
+    if (this.#isClosing) return;
+    await this.#options.target.look?.();
+    this.#takeNotice();
+  }
+
+  /** Lets the delivery in hand finish for a moment, notes how far it came, and closes the target. */
+  async close(graceMs: number): Promise<void> {
+    if (this.#stop.signal.aborted) return;
+    this.#isClosing = true;
+    this.#nudge();
+    const timer = setTimeout(() => this.#stop.abort(), graceMs);
+    await this.#running;
+    clearTimeout(timer);
+    this.#stop.abort();
+    this.#enter('stopped');
+    await this.#options.target.close();
+  }
+
+  async #run(): Promise<void> {
+    const { log, backoff } = this.#options;
+    while (!this.#isClosing) {
+      try {
+        await this.#forwardAll();
+      } catch (error) {
+        if (error instanceof Interrupted) {
+          await this.#obey();
+          continue;
+        }
+        // The journal could not be read, or the cursor not be saved.
+        const reason = error instanceof Error ? error.message : String(error);
+        if (this.#state !== 'down') log.error({ err: error }, 'sink could not go on');
+        this.#enter('down', reason);
+        this.#retries += 1;
+        await this.#wait(backoff.next());
+      }
+    }
+    this.#jump?.done();
+    this.#skip?.(undefined);
+    await this.#save().catch((error: unknown) => log.error({ err: error }, 'position of the sink was not saved'));
+  }
+
+  /** Until there is nothing left, then until there is something again. */
+  async #forwardAll(): Promise<void> {
+    const { journal, batch } = this.#options;
+    // Followed before it is read: what comes in between is in one of the two.
+    const woken = Promise.withResolvers<void>();
+    const stopFollowing = journal.follow(undefined, () => woken.resolve());
+    try {
+      let count = 0;
+      for await (const page of journal.pages({ after: this.#position })) {
+        count += page.length;
+        await this.#forwardPage(page);
+      }
+      if (count === 0) {
+        this.#enter('idle');
+        this.#nudge = woken.resolve;
+        if (!this.#isWanted()) await woken.promise;
+      }
+      if (count >= batch.messages) return;
+    } finally {
+      this.#nudge = () => {};
+      stopFollowing();
+    }
+    this.#check();
+    await this.#wait(batch.linger); // a message alone costs a target as much as a hundred
+  }
+
+  async #forwardPage(page: readonly StoredMessage[]): Promise<void> {
+    const { head, filter, batch } = this.#options;
+    const last = page.at(-1) as StoredMessage;
+    this.#inHand = last.position;
+    head.sawPosition(last.position);
+    this.#noteMissing(this.#position, (page[0] as StoredMessage).position);
+    this.#oldestAt = page[0]?.receivedAt;
+    if (this.#state !== 'down') this.#enter('forwarding');
+    const wanted = await filter.wanted(page);
+    this.#filtered += page.length - wanted.length;
+    for (let start = 0; start < wanted.length; ) {
+      const end = endOfBatch(wanted, start, batch);
+      this.#oldestAt = wanted[start]?.receivedAt;
+      await this.#deliver(wanted.slice(start, end));
+      this.#position = (wanted[end - 1] as StoredMessage).position;
+      await this.#save();
+      start = end;
+    }
+    this.#position = last.position;
+    await this.#save();
+    this.#check();
+  }
+
+  /** Tries until every message arrived or is a dead letter. */
+  async #deliver(messages: readonly StoredMessage[]): Promise<void> {
+    const { target, backoff, deadLetters } = this.#options;
+    let batch = messages;
+    while (batch.length > 0) {
+      this.#check();
+      let refused: readonly Refused[];
+      try {
+        refused = await this.#unlessStopped(target.deliver(batch, this.#stop.signal));
+        this.#takeNotice();
+      } catch (error) {
+        this.#takeNotice();
+        if (this.#isClosing) throw new Interrupted();
+        this.#failed(error);
+        await this.#wait(backoff.next(error instanceof TargetDown ? error.retryAfter : undefined));
+        batch = await this.#skipFirst(batch);
+        continue;
+      }
+      await deadLetters.add(refused);
+      this.#forwarded += batch.length - refused.length;
+      this.#succeeded();
+      return;
+    }
+  }
+
+  /** No target can keep the server from stopping. */
+  #unlessStopped<Value>(work: Promise<Value>): Promise<Value> {
+    const { signal } = this.#stop;
+    return new Promise((resolve, reject) => {
+      const stopped = () => reject(new Interrupted());
+      signal.addEventListener('abort', stopped);
+      work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stopped));
+    });
+  }
+
+  async #skipFirst(batch: readonly StoredMessage[]): Promise<readonly StoredMessage[]> {
+    const skip = this.#skip;
+    const [first, ...rest] = batch;
+    if (skip === undefined || first === undefined) return batch;
+    this.#skip = undefined;
+    await this.#options.deadLetters.add([{ message: first, reason: 'skipped by an operator' }]);
+    skip(first);
+    return rest;
+  }
+
+  #takeNotice(): void {
+    const { target, log, now } = this.#options;
+    const notice = target.takeNotice?.();
+    if (notice === undefined) return;
+    this.#notice = { at: now(), text: notice.text };
+    if (notice.isLoss) {
+      this.#losses += 1;
+      log.error({ notice: notice.text }, 'the target of the sink lost messages');
+    } else log.warn({ notice: notice.text }, 'the target of the sink changed');
+  }
+
+  #failed(error: unknown): void {
+    this.#retries += 1;
+    const reason = error instanceof Error ? error.message : String(error);
+    const isUntrusted = error instanceof TargetUntrusted;
+    if (isUntrusted && !this.#isUntrusted)
+      this.#options.log.error({ reason }, 'sink is down: a certificate does not count');
+    else if (this.#state !== 'down') this.#options.log.warn({ reason }, 'sink is down');
+    this.#enter('down', reason);
+    this.#isUntrusted = isUntrusted;
+  }
+
+  #succeeded(): void {
+    this.#options.backoff.succeeded();
+    if (this.#state !== 'down') return;
+    this.#options.log.info({ downFor: this.#options.now() - this.#since }, 'sink is back');
+    this.#enter('forwarding');
+  }
+
+  /** Messages after `after` and before `first` are not in the journal any more. */
+  #noteMissing(after: number, first: number): void {
+    const from = Math.max(after, this.#missedUpTo === Number.POSITIVE_INFINITY ? first : this.#missedUpTo);
+    this.#missedUpTo = Math.max(from, first - 1);
+    const missed = first - 1 - from;
+    if (missed <= 0) return;
+    this.#missed += missed;
+    this.#options.log.error({ missed, before: first }, 'messages went before the sink had them');
+  }
+
+  async #obey(): Promise<void> {
+    const jump = this.#jump;
+    if (jump === undefined) return;
+    this.#jump = undefined;
+    this.#options.target.replaying?.();
+    this.#position = jump.to;
+    this.#missedUpTo = Number.POSITIVE_INFINITY;
+    await this.#save();
+    jump.done();
+  }
+
+  async #save(): Promise<void> {
+    if (this.#saved === this.#position) return;
+    await this.#options.cursor.save(this.#position);
+    this.#saved = this.#position;
+  }
+
+  #isWanted(): boolean {
+    return this.#isClosing || this.#jump !== undefined;
+  }
+
+  #check(): void {
+    if (this.#isWanted()) throw new Interrupted();
+  }
+
+  #wait(ms: number): Promise<void> {
+    if (this.#isWanted() || this.#skip !== undefined) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => this.#nudge(), ms);
+      this.#nudge = () => {
+        clearTimeout(timer);
+        this.#nudge = () => {};
+        resolve();
+      };
+    });
+  }
+
+  #enter(state: ForwarderStatus['state'], reason?: string): void {
+    this.#reason = reason;
+    this.#isUntrusted = false;
+    if (state === this.#state) return;
+    this.#state = state;
+    this.#since = this.#options.now();
+    if (state === 'idle') this.#oldestAt = undefined;
+  }
+}
+
+function endOfBatch(messages: readonly StoredMessage[], start: number, { messages: most, bytes }: BatchLimits): number {
+  let end = start;
+  let total = 0;
+  while (end < messages.length && end - start < most) {
+    total += (messages[end] as StoredMessage).payload.byteLength;
+    if (total > bytes && end > start) break;
+    end += 1;
+  }
+  return end;
+}

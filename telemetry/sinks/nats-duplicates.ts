@@ -1,0 +1,37 @@
+/**
+ * What of a batch a stream holds already, when nobody can say which of its acknowledgements were lost: longer ago, perhaps,
+ * than the stream remembers ids. Looks, and neither sends nor decides what counts as sent.
+ */
+
+import type { JetStreamManager } from '@nats-io/jetstream';
+import type { StoredMessage } from '../telemetry.ts';
+
+export interface ArrivalsAsked {
+  readonly manager: JetStreamManager;
+  readonly stream: string;
+  readonly messages: readonly StoredMessage[];
+  /** Sequence in the stream up to which everything is from before this batch. */
+  readonly after: number;
+  readonly subjectOf: (message: StoredMessage) => string;
+  readonly idOf: (message: StoredMessage) => string;
+}
+
+/**
+ * Of one subject messages arrive in order, one at a time: the last one there stands for those before it. One of an earlier
+ * journal, or of another sender, stands for none, since it has another id. Rejects when the stream can't be asked.
+ */
+export async function arrivedAlready(asked: ArrivalsAsked): Promise<ReadonlySet<StoredMessage>> {
+  const { manager, stream, messages, after, subjectOf, idOf } = asked;
+  const bySubject = Map.groupBy(messages, subjectOf);
+  const arrived = new Set<StoredMessage>();
+  await Promise.all(
+    [...bySubject].map(async ([subject, own]) => {
+      const last = await manager.streams.getMessage(stream, { last_by_subj: subject });
+      if (last === null || last.seq <= after) return;
+      const id = last.header.get('Nats-Msg-Id');
+      const index = own.findLastIndex((message) => idOf(message) === id);
+      for (const message of own.slice(0, index + 1)) arrived.add(message);
+    }),
+  );
+  return arrived;
+}

@@ -1,0 +1,219 @@
+/**
+ * Opens the sinks that were asked for: each with a target, a cursor and a file of dead letters of its own. The only way
+ * into this room. Reads no configuration and no environment.
+ */
+
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { Problem } from '../../protocol/problem.ts';
+import { CursorFile } from '../../storage/cursor-file.ts';
+import type { Telemetry } from '../telemetry.ts';
+import { Backoff } from './backoff.ts';
+import { DeadLetters } from './dead-letters.ts';
+import { FileTarget, type FileTargetOptions } from './file-target.ts';
+import { Filter, type GroupOf, type SinkFilter } from './filter.ts';
+import { type BatchLimits, Forwarder, type ForwarderStatus } from './forwarder.ts';
+import { JournalHead } from './journal-head.ts';
+import { NatsTarget, type NatsTargetOptions } from './nats-target.ts';
+import { PostgresTarget, type PostgresTargetOptions } from './postgres-target.ts';
+import type { SinkSource, Target } from './target.ts';
+import { WebhookTarget, type WebhookTargetOptions } from './webhook-target.ts';
+
+/** A kind, and what its target needs beside what every sink has. */
+export type TargetSettings =
+  | ({ readonly kind: 'nats' } & Omit<NatsTargetOptions, 'source'>)
+  | ({ readonly kind: 'postgres' } & Omit<PostgresTargetOptions, 'source'>)
+  | ({ readonly kind: 'webhook' } & Omit<WebhookTargetOptions, 'source' | 'name' | 'trustDomain' | 'now'>)
+  | ({ readonly kind: 'file' } & FileTargetOptions);
+
+export interface SinkSettings {
+  /** Names its files too: as a device id. */
+  readonly name: string;
+  readonly source: SinkSource;
+  readonly filter: SinkFilter;
+  readonly batch: BatchLimits;
+  readonly retry: { readonly first: number; readonly most: number };
+  readonly deadLetterBytes: number;
+  /** For people: where it goes, without anything secret. */
+  readonly destination: string;
+  readonly target: TargetSettings;
+}
+
+export interface SinkStatus extends ForwarderStatus {
+  readonly name: string;
+  readonly kind: TargetSettings['kind'];
+  readonly source: SinkSource;
+  readonly destination: string;
+  readonly filter: SinkFilter;
+  readonly deadLetterFile: string;
+}
+
+export interface SinksOptions {
+  readonly settings: readonly SinkSettings[];
+  readonly journals: Readonly<Record<SinkSource, Telemetry>>;
+  /** Where cursors and dead letters lie. */
+  readonly directory: string;
+  readonly trustDomain: string;
+  readonly groupOf: GroupOf;
+  readonly now: () => number;
+  /** From 0 to below 1. */
+  readonly random: () => number;
+  readonly log: Logger;
+  /** Between two looks at each target, in ms; 5 s when left out. */
+  readonly lookEvery?: number;
+}
+
+export interface Sinks {
+  list(): readonly SinkStatus[];
+  /** Forwards again from a position, or from the first message received at or after a time. Problem `sink_unknown`. */
+  replay(name: string, from: { readonly position: number } | { readonly since: number }): Promise<SinkStatus>;
+  /** Makes the message that the target doesn't take a dead letter; its position, or undefined when there is none. */
+  skip(name: string): Promise<number | undefined>;
+  /** Names as metrics have them. */
+  counters(): Readonly<Record<string, number>>;
+  close(): Promise<void>;
+}
+
+const RETENTION_LOOK_MS = 60_000;
+
+/** A file that was moved or deleted is noticed so soon, also when no message comes. */
+const TARGET_LOOK_MS = 5_000;
+
+/** What a delivery in hand has left when the server stops, before it is broken off. */
+const CLOSE_GRACE_MS = 3_000;
+
+interface Sink {
+  readonly settings: SinkSettings;
+  readonly forwarder: Forwarder;
+  readonly deadLetterFile: string;
+}
+
+/** Throws what `openSinks()` would throw for this directory, and changes nothing. */
+export function inspectSinks({ settings, directory }: Pick<SinksOptions, 'settings' | 'directory'>): void {
+  for (const one of settings) positionFile(directory, one).read();
+}
+
+function positionFile(directory: string, { name, source }: SinkSettings): CursorFile {
+  return new CursorFile(join(directory, name, `${source}.position`));
+}
+
+/** Throws Problem `data_directory_unusable`. A target that is down keeps nothing from starting. */
+export async function openSinks(options: SinksOptions): Promise<Sinks> {
+  const { journals, log } = options;
+  const sinks: Sink[] = [];
+  const heads = new Map<SinkSource, JournalHead>();
+  for (const settings of options.settings) {
+    const { source } = settings;
+    const head = heads.get(source) ?? (await JournalHead.of(journals[source]));
+    heads.set(source, head);
+    sinks.push(openSink(settings, head, options));
+  }
+  for (const { settings, forwarder } of sinks) {
+    const { name, source, destination, target } = settings;
+    log.info(
+      { sink: name, kind: target.kind, source, destination, position: forwarder.status().position },
+      'sink opened',
+    );
+    forwarder.start();
+  }
+  const timer = setInterval(() => {
+    for (const { settings, forwarder } of sinks) {
+      forwarder
+        .noticeRetention()
+        .catch((error: unknown) => log.error({ err: error, sink: settings.name }, 'retention could not be looked at'));
+    }
+  }, RETENTION_LOOK_MS).unref();
+
+  const targetTimer = setInterval(() => {
+    for (const { settings, forwarder } of sinks) {
+      forwarder
+        .lookAtTarget()
+        .catch((error: unknown) => log.error({ err: error, sink: settings.name }, 'target could not be looked at'));
+    }
+  }, options.lookEvery ?? TARGET_LOOK_MS).unref();
+
+  const find = (name: string): Sink => {
+    const sink = sinks.find(({ settings }) => settings.name === name);
+    if (sink === undefined) throw new Problem('sink_unknown');
+    return sink;
+  };
+
+  return {
+    list: () => sinks.map(statusOf),
+    async replay(name, from) {
+      const sink = find(name);
+      const journal = journals[sink.settings.source];
+      await sink.forwarder.replay('position' in from ? from.position : await positionAt(journal, from.since));
+      log.info({ sink: name, ...from }, 'sink forwards again');
+      return statusOf(sink);
+    },
+    skip: async (name) => (await find(name).forwarder.skip())?.position,
+    counters: () => Object.assign({}, ...sinks.map((sink) => countersOf(statusOf(sink)))) as Record<string, number>,
+    close: async () => {
+      clearInterval(timer);
+      clearInterval(targetTimer);
+      await Promise.all(sinks.map(({ forwarder }) => forwarder.close(CLOSE_GRACE_MS)));
+    },
+  };
+}
+
+function openSink(settings: SinkSettings, head: JournalHead, options: SinksOptions): Sink {
+  const { journals, directory, groupOf, now, random } = options;
+  const own = join(directory, settings.name);
+  mkdirSync(own, { recursive: true, mode: 0o700 });
+  const log = options.log.child({ sink: settings.name });
+  const deadLetterFile = join(own, 'dead-letters.ndjson');
+  const forwarder = new Forwarder({
+    journal: journals[settings.source],
+    head,
+    target: targetOf(settings, options),
+    filter: new Filter(settings.filter, groupOf, now),
+    cursor: positionFile(directory, settings),
+    deadLetters: new DeadLetters({ file: deadLetterFile, bytes: settings.deadLetterBytes, now, log }),
+    batch: settings.batch,
+    backoff: new Backoff(settings.retry, random),
+    now,
+    log,
+  });
+  return { settings, forwarder, deadLetterFile };
+}
+
+function targetOf({ name, source, target }: SinkSettings, { trustDomain, now }: SinksOptions): Target {
+  switch (target.kind) {
+    case 'nats':
+      return new NatsTarget({ ...target, source });
+    case 'postgres':
+      return new PostgresTarget({ ...target, source });
+    case 'webhook':
+      return new WebhookTarget({ ...target, source, name, trustDomain, now });
+    case 'file':
+      return new FileTarget(target);
+  }
+}
+
+function statusOf({ settings, forwarder, deadLetterFile }: Sink): SinkStatus {
+  const { name, source, destination, filter, target } = settings;
+  return { ...forwarder.status(), name, kind: target.kind, source, destination, filter, deadLetterFile };
+}
+
+function countersOf(status: SinkStatus): Readonly<Record<string, number>> {
+  const of = (metric: string) => `sink_${metric}/sink=${status.name}`;
+  return {
+    [of('up')]: status.state === 'down' ? 0 : 1,
+    [of('untrusted')]: status.isUntrusted ? 1 : 0,
+    [of('lag_messages')]: status.lagMessages,
+    [of('lag_seconds')]: status.lagMs / 1000,
+    [of('forwarded_total')]: status.forwarded,
+    [of('filtered_total')]: status.filtered,
+    [of('retries_total')]: status.retries,
+    [of('dead_lettered_total')]: status.deadLettered,
+    [of('missed_total')]: status.missed,
+    [of('target_losses_total')]: status.losses,
+  };
+}
+
+async function positionAt(journal: Telemetry, since: number): Promise<number> {
+  for await (const [first] of journal.pages({ since })) if (first !== undefined) return first.position;
+  throw new Problem('request_invalid', { detail: 'expected a time after which something was received' });
+}

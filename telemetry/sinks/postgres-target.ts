@@ -1,0 +1,268 @@
+/**
+ * A target that is a table of PostgreSQL, partitioned by day: a batch is one INSERT, and a row that is there already stays.
+ * Makes the table and its partitions where they are missing; removes none. Works through a pooler, also one that gives each
+ * transaction another connection.
+ */
+
+import pg from 'pg';
+import type { StoredMessage } from '../telemetry.ts';
+import { deliverHalving, type Refused, type Secret, type SinkSource, type Target, TargetDown } from './target.ts';
+import { type TargetTls, type TlsMaterial, targetError } from './tls.ts';
+
+export interface PostgresTargetOptions {
+  /** A host name, an address, or the directory of a unix socket. */
+  readonly host: string;
+  readonly port: number;
+  readonly database: string;
+  readonly user: string;
+  readonly password?: Secret | undefined;
+  readonly tls: TargetTls;
+  /** `table` or `schema.table`, of lower-case letters, digits and `_`. */
+  readonly table: string;
+  readonly source: SinkSource;
+  /** For connecting, and for one statement, in ms. */
+  readonly timeout: number;
+}
+
+export const TABLE_NAME = /^[a-z_][a-z0-9_]{0,39}(\.[a-z_][a-z0-9_]{0,39})?$/;
+
+const DAY_MS = 86_400_000;
+
+/**
+ * SQLSTATE classes that are about the row: data exception, integrity constraint, and what a trigger raises. All others are
+ * about the server, the table or the connection, and may pass.
+ */
+const REFUSALS = /^(22|23|44)|^P0001$/;
+
+/** insufficient_privilege; and of a partition whose range is taken: invalid_object_definition. */
+const NOT_ALLOWED = '42501';
+const OVERLAPS = '42P17';
+
+export class PostgresTarget implements Target {
+  readonly #options: PostgresTargetOptions;
+  readonly #insert: string;
+  #client: pg.Client | undefined;
+  #material: TlsMaterial | undefined;
+
+  constructor(options: PostgresTargetOptions) {
+    if (!TABLE_NAME.test(options.table)) throw new RangeError('expected a table, or a schema and a table');
+    this.#options = options;
+    this.#insert = `INSERT INTO ${options.table}
+        (received_at, source, position, device, stream, qos, device_time, device_sequence, message_key, content_type, payload)
+      SELECT to_timestamp(received_at / 1000.0), $1, position, device, stream, qos, to_timestamp(device_time / 1000.0),
+        device_sequence, message_key, content_type, payload
+      FROM unnest($2::float8[], $3::bigint[], $4::text[], $5::text[], $6::smallint[], $7::float8[], $8::float8[], $9::text[],
+        $10::text[], $11::bytea[]) AS t
+        (received_at, position, device, stream, qos, device_time, device_sequence, message_key, content_type, payload)
+      ON CONFLICT DO NOTHING`;
+  }
+
+  async deliver(messages: readonly StoredMessage[]): Promise<readonly Refused[]> {
+    await this.#connected();
+    return deliverHalving(messages, (part) => this.#attempt(part, true));
+  }
+
+  /** Resolves with the reason of a refusal. A day whose partition is missing gets one, once. */
+  async #attempt(part: readonly StoredMessage[], mayCreate: boolean): Promise<string | undefined> {
+    try {
+      const values = valuesOf(this.#options.source, part);
+      await this.#inTransaction((client) => client.query({ text: this.#insert, values }));
+      return undefined;
+    } catch (error) {
+      const { code, message } = error as pg.DatabaseError;
+      if (isPartitionMissing(error)) {
+        if (!mayCreate) throw await this.#down(this.#partitionMissing(part, 'and one of that name is not its own'));
+        await this.#createPartitions(part);
+        return this.#attempt(part, false);
+      }
+      if (code !== undefined && REFUSALS.test(code)) return `${code}: ${message}`;
+      if (code === NOT_ALLOWED) {
+        throw await this.#down(
+          new TargetDown(`expected the right INSERT on ${this.#options.table} (${code}: ${message})`, { cause: error }),
+        );
+      }
+      throw await this.#down(error);
+    }
+  }
+
+  async close(): Promise<void> {
+    const client = this.#client;
+    this.#client = undefined;
+    await client?.end().catch(() => {});
+  }
+
+  async #connected(): Promise<pg.Client> {
+    const { host, port, database, user, password, tls, timeout } = this.#options;
+    let material: TlsMaterial | undefined;
+    let secret: string | undefined;
+    try {
+      material = tls === 'none' ? undefined : tls();
+      if (this.#client !== undefined && material === this.#material) return this.#client;
+      await this.close();
+      secret = password?.();
+    } catch (error) {
+      throw await this.#down(error);
+    }
+    const client = new pg.Client({
+      host,
+      port,
+      database,
+      user,
+      ...(secret !== undefined && { password: secret }),
+      ssl: material === undefined ? false : { rejectUnauthorized: true, ...material },
+      connectionTimeoutMillis: timeout,
+      query_timeout: timeout + 1000, // the server's own, of each transaction, comes first
+      keepAlive: true,
+      application_name: 'rollcall',
+    });
+    // Without a listener a connection that ends would end the process.
+    client.on('error', () => this.#forget(client));
+    client.on('end', () => this.#forget(client));
+    try {
+      await client.connect();
+      this.#client = client;
+      this.#material = material;
+      await this.#prepareTable();
+    } catch (error) {
+      this.#client = client;
+      throw await this.#down(error);
+    }
+    return client;
+  }
+
+  #forget(client: pg.Client): void {
+    if (this.#client !== client) return;
+    this.#client = undefined;
+  }
+
+  /**
+   * Everything goes in transactions with settings of their own, and without named statements: behind a pooler the next transaction may
+   * come on another connection, and what one leaves there another client would find.
+   */
+  async #inTransaction<T>(work: (client: pg.Client) => Promise<T>): Promise<T> {
+    const client = this.#client;
+    if (client === undefined) throw new TargetDown('the connection ended');
+    await client.query(`BEGIN; SET LOCAL statement_timeout = ${this.#options.timeout}`);
+    try {
+      const result = await work(client);
+      await client.query('COMMIT');
+      return result;
+    } catch (error) {
+      if (error instanceof pg.DatabaseError) await client.query('ROLLBACK').catch(() => {});
+      throw error;
+    }
+  }
+
+  async #prepareTable(): Promise<void> {
+    const { table } = this.#options;
+    await this.#inTransaction(async (client) => {
+      const { rows } = await client.query('SELECT to_regclass($1) AS found', [table]);
+      if (rows[0]?.found !== null) return;
+      // The journal's position names a message; the time of its receipt is always the same with it, and has to be in the key
+      // of a table that is partitioned by it (PostgreSQL, "Declarative Partitioning", limitations).
+      await client.query(`CREATE TABLE IF NOT EXISTS ${table} (
+          received_at     timestamptz NOT NULL,
+          source          text NOT NULL,
+          position        bigint NOT NULL,
+          device          text NOT NULL,
+          stream          text NOT NULL,
+          qos             smallint NOT NULL,
+          device_time     timestamptz,
+          device_sequence double precision,
+          message_key     text,
+          content_type    text,
+          payload         bytea NOT NULL,
+          PRIMARY KEY (received_at, source, position)
+        ) PARTITION BY RANGE (received_at)`);
+      await client.query(
+        `CREATE INDEX IF NOT EXISTS ${bare(table)}_by_device ON ${table} (device, stream, received_at)`,
+      );
+    }).catch((error: pg.DatabaseError) => {
+      if (error.code !== NOT_ALLOWED) throw error;
+      throw new TargetDown(
+        `expected the table ${table}, or the right CREATE on its schema to make it (${error.code}: ${error.message})`,
+        { cause: error },
+      );
+    });
+  }
+
+  async #createPartitions(messages: readonly StoredMessage[]): Promise<void> {
+    const { table } = this.#options;
+    try {
+      for (const day of daysOf(messages)) {
+        const [from, to] = [dateOf(day), dateOf(day + 1)];
+        // A day may be in a partition of the operator's own already, under another name; and who may only insert makes none.
+        await this.#inTransaction(async (client) => {
+          const name = `${table}_${from.replaceAll('-', '')}`;
+          const { rows } = await client.query('SELECT to_regclass($1) AS found', [name]);
+          if (rows[0]?.found !== null) return;
+          await client.query(`CREATE TABLE IF NOT EXISTS ${name} PARTITION OF ${table}
+            FOR VALUES FROM ('${from} 00:00:00+00') TO ('${to} 00:00:00+00')`);
+        }).catch((error: pg.DatabaseError) => {
+          if (error.code !== OVERLAPS) throw error; // 42P17: another one has the day, or a part of it
+        });
+      }
+    } catch (error) {
+      const { code, message } = error as pg.DatabaseError;
+      if (code !== NOT_ALLOWED) throw await this.#down(error);
+      throw await this.#down(
+        this.#partitionMissing(
+          messages,
+          `and ${this.#options.user} may not make it: make it, or make this user the owner of the table, with CREATE on ` +
+            `its schema (${code}: ${message})`,
+        ),
+      );
+    }
+  }
+
+  #partitionMissing(messages: readonly StoredMessage[], why: string): TargetDown {
+    const days = daysOf(messages).map(dateOf).join(', ');
+    return new TargetDown(`expected a partition of ${this.#options.table} for each of ${days} (UTC), ${why}`);
+  }
+
+  /** A connection on which something failed is not used again. */
+  async #down(error: unknown): Promise<TargetDown> {
+    const client = this.#client;
+    if (client !== undefined) {
+      this.#forget(client);
+      client.end().catch(() => {});
+    }
+    return targetError(error);
+  }
+}
+
+function valuesOf(source: SinkSource, messages: readonly StoredMessage[]): unknown[] {
+  const column = <T>(pick: (message: StoredMessage) => T) => messages.map(pick);
+  return [
+    source,
+    column((m) => m.receivedAt),
+    column((m) => m.position),
+    column((m) => m.device),
+    column((m) => m.stream),
+    column((m) => m.qos),
+    column((m) => m.deviceTime ?? null),
+    column((m) => m.deviceSequence ?? null),
+    column((m) => m.key ?? null),
+    column((m) => m.contentType ?? null),
+    column((m) => Buffer.from(m.payload.buffer, m.payload.byteOffset, m.payload.byteLength)),
+  ];
+}
+
+/** "no partition of relation found for row" has the code of a CHECK that failed, but names no constraint. */
+function isPartitionMissing(error: unknown): boolean {
+  const { code, constraint } = error as pg.DatabaseError;
+  return code === '23514' && constraint === undefined;
+}
+
+/** Days since 1970, UTC. */
+function daysOf(messages: readonly StoredMessage[]): readonly number[] {
+  return [...new Set(messages.map(({ receivedAt }) => Math.floor(receivedAt / DAY_MS)))];
+}
+
+function dateOf(day: number): string {
+  return new Date(day * DAY_MS).toISOString().slice(0, 10);
+}
+
+function bare(table: string): string {
+  return table.slice(table.indexOf('.') + 1);
+}

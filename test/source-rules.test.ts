@@ -1,0 +1,131 @@
+/** Rules of the sources that no linter checks. Which module may import which is checked by Biome (biome.json). */
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { sourceFiles } from './fixtures/source-files.ts';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** Their numbers are no text of others, or text whose digits a pattern or a URL has judged: hexadecimal, octal, signs. */
+const READ_NUMBERS_OTHERWISE = new Set([
+  'server/backup/tar.ts',
+  'cli/commands/telemetry.ts',
+  'protocol/decimal.ts',
+  'protocol/localhost.ts',
+  'protocol/server-urls.ts',
+  'device-sdk/agent/settings.ts',
+  'device-sdk/journal-segment.ts',
+  'enroll/status/crl-writer.ts',
+  'enroll/est/renewal-windows.ts',
+  'enroll/x509/rsa-weakness.ts',
+  'test/fixtures/enroll/killed-issuance.ts',
+  'test/fixtures/enroll/killed-rotation.ts',
+  'server/events/event-log.ts',
+  'registry/audit.ts',
+  'registry/tokens.ts',
+  'simulator/drill/listener.ts',
+  'simulator/run/targets.ts',
+  'simulator/scenario/recording.ts',
+  'telemetry/sinks/file-target.ts',
+  'telemetry/questions.ts',
+]);
+
+/** Each writes the SQL of its own database, or of a target's. */
+const OWNS_A_DATABASE = /^(registry|telemetry|storage\/journal|broker\/session-store|server\/events)\//;
+
+const DRAWER = /(^|\/)(utils?|common|helpers?|shared|misc|core|lib)(\/|\.ts$)/;
+const LINES_AT_MOST = 500;
+
+interface SourceFile {
+  readonly path: string;
+  readonly module: string;
+  readonly text: string;
+}
+
+const files: readonly SourceFile[] = sourceFiles('.ts').map((path) => {
+  const text = readFileSync(join(root, path), 'utf8');
+  return {
+    path,
+    module: path.split('/')[0] as string,
+    text,
+  };
+});
+
+const inModules = files.filter((file) => file.path.includes('/'));
+const isTest = (path: string) => path.endsWith('.test.ts') || path.startsWith('test/');
+
+function withoutComments(text: string): string {
+  return text.replace(/^\s*(\/\*\*?|\*|\/\/).*$/gm, '');
+}
+
+describe('the sources', () => {
+  it('read numbers in text by protocol/decimal.ts alone', () => {
+    const reading = /\bNumber\(|\bparseInt\(|\bparseFloat\(|z\.coerce\b/;
+    const wrong = inModules.filter(
+      (file) =>
+        !READ_NUMBERS_OTHERWISE.has(file.path) && !isTest(file.path) && reading.test(withoutComments(file.text)),
+    );
+    expect(wrong.map((file) => file.path)).toEqual([]);
+  });
+
+  it('have no drawer where things without a home gather', () => {
+    expect(files.map((file) => file.path).filter((path) => DRAWER.test(path))).toEqual([]);
+  });
+
+  it('keep SQL in the folders that own a database', () => {
+    const sql = /\b(SELECT\s+.+\s+FROM|INSERT\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM|CREATE\s+TABLE)\b/;
+    const wrong = inModules.filter(
+      (file) => !OWNS_A_DATABASE.test(file.path) && !isTest(file.path) && sql.test(file.text),
+    );
+    expect(wrong.map((file) => file.path)).toEqual([]);
+  });
+
+  it('open SQLite files only in storage/, which keeps the locks of those that are open', () => {
+    const wrong = inModules.filter(
+      (file) =>
+        file.module !== 'storage' &&
+        !isTest(file.path) &&
+        /\bnew Database\(|\bDatabaseSync\b/.test(withoutComments(file.text)),
+    );
+    expect(wrong.map((file) => file.path)).toEqual([]);
+  });
+
+  it('read the environment only at the program edge', () => {
+    const edges = ['cli', 'device-sdk/agent/main.ts'];
+    const wrong = inModules.filter(
+      (file) =>
+        !edges.includes(file.module) &&
+        !edges.includes(file.path) &&
+        !isTest(file.path) &&
+        /\bprocess\.env\b/.test(file.text),
+    );
+    expect(wrong.map((file) => file.path)).toEqual([]);
+  });
+
+  it('build and match topics only in protocol/topics.ts', () => {
+    const topicWork = /`devices\/|'devices\/|`groups\/|\.split\('\/'\)/;
+    const allowed = new Set(['protocol/topics.ts', 'protocol/policy.ts']);
+    const wrong = inModules.filter(
+      (file) => !allowed.has(file.path) && !isTest(file.path) && topicWork.test(withoutComments(file.text)),
+    );
+    expect(wrong.map((file) => file.path)).toEqual([]);
+  });
+
+  it('use no enum, no default export, no star export', () => {
+    const wrong = inModules.filter((file) =>
+      /^\s*(export\s+)?(const\s+)?enum\s|^export default|^export \*/m.test(file.text),
+    );
+    expect(wrong.map((file) => file.path)).toEqual([]);
+  });
+
+  it('keep files short enough to read, and none empty', () => {
+    const lines = (file: SourceFile) => file.text.split('\n').length;
+    expect(
+      files
+        .filter((file) => lines(file) > LINES_AT_MOST || file.text.trim() === '')
+        .map((file) => `${file.path}: ${lines(file)}`),
+    ).toEqual([]);
+  });
+});
