@@ -9,6 +9,7 @@ import { parseDecimal, parseFraction } from '../protocol/decimal.ts';
 import { type DeviceId, type GroupName, NAME_RULE, parseDeviceId, parseGroupName } from '../protocol/identity.ts';
 import { Problem } from '../protocol/problem.ts';
 import { DURATION_RULE, parseDuration } from '../server/config/units.ts';
+import { CONSOLE_SOCKET } from '../server/data-directory.ts';
 import { explainFailure, type OutputForm } from './terminal.ts';
 
 export interface FleetOptions {
@@ -64,8 +65,6 @@ export function runWithServer<Options>(
     }
   });
 }
-
-export const CONSOLE_SOCKET = 'console.sock';
 
 export function socketPathOf(options: FleetOptions): string {
   if (options.socket !== undefined) return resolve(options.socket);

@@ -16,9 +16,9 @@ import { openRegistry } from '../registry/open.ts';
 import { atOneMoment } from '../server/backup/database-copy.ts';
 import type { Config } from '../server/config/config.ts';
 import { passphraseIn } from '../server/config/passphrase-file.ts';
+import { CONSOLE_SOCKET } from '../server/data-directory.ts';
 import type { StolenCa } from '../simulator/drill/forged-certificates.ts';
 import type { FleetCounts } from '../simulator/drill/projection.ts';
-import { CONSOLE_SOCKET } from './command-line.ts';
 import { everyPage } from './every-page.ts';
 
 export interface FleetCopy {

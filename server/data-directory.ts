@@ -2,8 +2,9 @@
 
 import { accessSync, constants, mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { CONSOLE_SOCKET } from '../cli/command-line.ts';
 import { Problem } from '../protocol/problem.ts';
+
+export const CONSOLE_SOCKET = 'console.sock';
 
 export interface DataDirectory {
   readonly path: string;

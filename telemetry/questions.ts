@@ -1,12 +1,12 @@
 /** Questions about what was accepted, checked here and answered by a thread. */
 
 import { Problem } from '../protocol/problem.ts';
+import type { DeviceStreams } from '../storage/journal/message.ts';
 import { type Packed, unpack } from '../storage/journal/packed-rows.ts';
 import type { LastCall, NewestCall, PageCall, SeriesCall, SeriesLook } from '../storage/journal/reader-worker.ts';
 import type { Wanted } from '../storage/journal/segment-reader.ts';
+import { checkSeries, SeriesSums } from '../storage/journal/series.ts';
 import { Thread } from '../storage/worker.ts';
-import { checkSeries, SeriesSums } from './series.ts';
-import type { DeviceStreams } from './stream-limit.ts';
 import type { Telemetry, TelemetryRange, TelemetryStats } from './telemetry.ts';
 
 /** Payload bytes of one answer; what is beyond is the next page. */

@@ -5,9 +5,9 @@
  */
 
 import type { Logger } from 'pino';
+import type { DeviceStreams } from '../storage/journal/message.ts';
 
-/** The streams of one device. */
-export type DeviceStreams = readonly [device: string, streams: readonly string[]];
+export type { DeviceStreams };
 
 export interface StreamLimitOptions {
   /** Streams of one device; 0: any number. */

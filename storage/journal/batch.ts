@@ -3,8 +3,8 @@
  * cost little more than one. The arrays are transferred, not copied.
  */
 
-import type { TelemetryMessage } from '../../telemetry/telemetry.ts';
 import { dataLength, lengthOf, putMessage, WORDS } from './block.ts';
+import type { TelemetryMessage } from './message.ts';
 import type { NewNames, SentNames } from './names.ts';
 
 export interface Batch {

@@ -12,7 +12,7 @@
 
 import { crc32 } from 'node:zlib';
 import { Problem } from '../../protocol/problem.ts';
-import type { TelemetryMessage } from '../../telemetry/telemetry.ts';
+import type { TelemetryMessage } from './message.ts';
 
 export const WORDS = 4;
 export const META_BYTES = WORDS * 4;

@@ -5,9 +5,9 @@
 
 import { chmodSync, renameSync } from 'node:fs';
 import { basename } from 'node:path';
-import type { SegmentStats } from '../../telemetry/telemetry.ts';
 import { removeDraft } from '../database-copy.ts';
 import { syncDirectory } from '../sync-directory.ts';
+import type { SegmentStats } from './message.ts';
 import type { OlderKeys } from './older-keys.ts';
 import { type Kept, planRetention } from './retention.ts';
 import { listSegments, removeSegment, type SegmentName, segmentBytes, segmentName } from './segment-names.ts';

@@ -3,13 +3,12 @@
 import { basename } from 'node:path';
 import Database from 'better-sqlite3';
 import { Problem } from '../../protocol/problem.ts';
-import type { SeriesSums } from '../../telemetry/series.ts';
-import type { DeviceStreams } from '../../telemetry/stream-limit.ts';
-import type { SegmentStats, TelemetryStats } from '../../telemetry/telemetry.ts';
 import { isDamage } from '../storage-problem.ts';
+import type { DeviceStreams, SegmentStats, TelemetryStats } from './message.ts';
 import type { Row } from './packed-rows.ts';
 import { dayOf, listDamaged, listSegments, type SegmentName, segmentBytes } from './segment-names.ts';
 import { SegmentReader, type Wanted } from './segment-reader.ts';
+import type { SeriesSums } from './series.ts';
 
 /** Segments that are kept open between questions. */
 const MOST_OPEN = 16;

@@ -5,12 +5,12 @@
 
 import { mkdirSync } from 'node:fs';
 import { Problem } from '../../protocol/problem.ts';
-import type { SegmentStats } from '../../telemetry/telemetry.ts';
 import { expectWholeFile, openDatabaseToRead } from '../database-file.ts';
 import { isDamage, storageProblem } from '../storage-problem.ts';
 import type { Batch } from './batch.ts';
 import { timeOf } from './block.ts';
 import { type Pruned, RestingSegments } from './closed-segments.ts';
+import type { SegmentStats } from './message.ts';
 import { ReceivedNames } from './names.ts';
 import { OlderKeys } from './older-keys.ts';
 import type { Kept } from './retention.ts';

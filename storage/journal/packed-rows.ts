@@ -4,7 +4,7 @@
  */
 
 import type { DeviceId } from '../../protocol/identity.ts';
-import type { StoredMessage } from '../../telemetry/telemetry.ts';
+import type { StoredMessage } from './message.ts';
 import { shownKey } from './own-keys.ts';
 
 /** Numbers per message: position, received at, qos, payload length, device time, sequence, number of its names. */

@@ -4,9 +4,9 @@
  */
 
 import type { Logger } from 'pino';
-import type { SegmentStats } from '../../telemetry/telemetry.ts';
 import { Thread } from '../worker.ts';
 import type { Pruned } from './closed-segments.ts';
+import type { SegmentStats } from './message.ts';
 import type { Kept } from './retention.ts';
 import type { ForgetOrder } from './segment-rewrite.ts';
 import type { PruneCall, ReplaceCall } from './writer-worker.ts';

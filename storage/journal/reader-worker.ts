@@ -1,10 +1,10 @@
 /** The thread that answers questions, so that neither the event loop nor the next commit waits for a long one. */
 
-import { type PartialSeries, SeriesSums } from '../../telemetry/series.ts';
 import { answerCalls } from '../worker-program.ts';
 import { JournalReader } from './journal-reader.ts';
 import { packRows, type Row, transferOf } from './packed-rows.ts';
 import type { Wanted } from './segment-reader.ts';
+import { type PartialSeries, SeriesSums } from './series.ts';
 
 let journal: JournalReader | undefined;
 

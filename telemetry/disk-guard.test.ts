@@ -2,9 +2,9 @@
 
 import { pino } from 'pino';
 import { expect, it, onTestFinished } from 'vitest';
-import { openTelemetry } from '../telemetry/open.ts';
 import { deviceNamed, message } from '../test/behaviour/telemetry-messages.ts';
 import { temporaryDirectory } from '../test/fixtures/temporary.ts';
+import { openTelemetry } from './open.ts';
 
 const MIB = 1_048_576;
 

@@ -1,7 +1,7 @@
 /** Numbers of payloads, summed up per stretch of time, for charts. Reads no journal. */
 
-import { Problem } from '../protocol/problem.ts';
-import type { Series, SeriesPoint, SeriesQuery } from './telemetry.ts';
+import { Problem } from '../../protocol/problem.ts';
+import type { Series, SeriesPoint, SeriesQuery } from './message.ts';
 
 const MOST_POINTS = 10_000;
 const LONGEST_POINTER = 1024;
