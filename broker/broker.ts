@@ -4,10 +4,9 @@
  */
 
 import { X509Certificate } from 'node:crypto';
+import { type Identity, type PolicyScope, parseIdentity } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { RefusalLog } from '../limits/refusal-log.ts';
-import { type Identity, parseIdentity } from '../protocol/identity.ts';
-import type { PolicyScope } from '../protocol/policy.ts';
+import { RefusalLog } from '../limits/index.ts';
 import { Rights, type Subject, type Verb } from './access/acl.ts';
 import type { CloneSuspicion } from './access/clone-detector.ts';
 import { type Admitted, ConnectionGate, type StandingDirectory } from './access/connection-authorizer.ts';

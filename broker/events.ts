@@ -1,6 +1,4 @@
-/** What the broker tells the rest of the house: closed lists of reasons, and the events that carry them. */
-
-import type { Identity } from '../protocol/identity.ts';
+import type { Identity } from '@rollcall/protocol';
 import type { Verb } from './access/acl.ts';
 
 /** Why a live session ended. */

@@ -1,7 +1,4 @@
-/** Every bound of the MQTT door, with its default and the reason for it. Does not enforce any of them. */
-
-import type { TopicLimits } from '../protocol/topics.ts';
-
+import type { TopicLimits } from '@rollcall/protocol';
 /** Durations are milliseconds, sizes are bytes. Where 0 is allowed it means "no limit". */
 export interface BrokerLimits {
   /** Largest MQTT packet by its declared length, header included. */

@@ -6,14 +6,11 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { openToken } from '../enroll/ca/pkcs11-token.ts';
-import { readPrivateText } from '../enroll/ca/private-file.ts';
-import { REFUSED_PIN_FILE } from '../enroll/ca/refused-pin.ts';
-import { keySigner } from '../enroll/ca/signer.ts';
-import { Problem } from '../protocol/problem.ts';
-import { activeIssuerIn } from '../registry/backup-facts.ts';
-import type { BackupSigner } from '../server/backup/signature.ts';
-import type { Config } from '../server/config/config.ts';
+import { Problem } from '@rollcall/protocol';
+import { keySigner, openToken, REFUSED_PIN_FILE, readPrivateText } from '../enroll/index.ts';
+import { activeIssuerIn } from '../registry/index.ts';
+import type { BackupSigner } from '../server/backup/index.ts';
+import type { Config } from '../server/config/index.ts';
 
 export interface OpenBackupSigner extends BackupSigner {
   close(): void;

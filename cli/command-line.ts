@@ -2,14 +2,20 @@
 
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { standardOutput } from '@rollcall/output';
+import {
+  type DeviceId,
+  type GroupName,
+  NAME_RULE,
+  Problem,
+  parseDecimal,
+  parseDeviceId,
+  parseFraction,
+  parseGroupName,
+} from '@rollcall/protocol';
 import { type Command, InvalidArgumentError } from 'commander';
 import { type ConsoleClient, openConsoleClient } from '../console/client.ts';
-import { standardOutput } from '../output/standard-streams.ts';
-import { parseDecimal, parseFraction } from '../protocol/decimal.ts';
-import { type DeviceId, type GroupName, NAME_RULE, parseDeviceId, parseGroupName } from '../protocol/identity.ts';
-import { Problem } from '../protocol/problem.ts';
-import { DURATION_RULE, parseDuration } from '../server/config/units.ts';
-import { CONSOLE_SOCKET } from '../server/data-directory.ts';
+import { CONSOLE_SOCKET, DURATION_RULE, parseDuration } from '../server/config/index.ts';
 import { explainFailure, type OutputForm } from './terminal.ts';
 
 export interface FleetOptions {

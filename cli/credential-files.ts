@@ -6,8 +6,8 @@
 import { createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { writeCsr } from '../device-sdk/csr.ts';
-import { Problem } from '../protocol/problem.ts';
+import { writeCsr } from '@rollcall/device-sdk/building-blocks';
+import { Problem } from '@rollcall/protocol';
 
 export interface PreparedCredentials {
   /** PKCS#10 request with the name as common name. */

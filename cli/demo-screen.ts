@@ -1,12 +1,5 @@
-/**
- * What the demo shows: a table that redraws itself on a terminal, plain lines elsewhere, and at the end the whole story in
- * a few sentences. Watches; does nothing to the fleet.
- */
-
-import { isTerminal } from '../output/descriptor.ts';
-import { visible } from '../output/escape.ts';
-import { standardOutput } from '../output/standard-streams.ts';
-import { causeLines, type FleetSnapshot, type VirtualDeviceSnapshot } from '../simulator/report.ts';
+import { isTerminal, standardOutput, visible } from '@rollcall/output';
+import { causeLines, type FleetSnapshot, type VirtualDeviceSnapshot } from '../simulator/index.ts';
 import { note, table } from './terminal.ts';
 
 /** What has happened so far; the demo has succeeded when nothing in it is missing. */

@@ -5,14 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type ConsoleClient, openConsoleClient } from '../console/client.ts';
-import { UNLIMITED_ENROLL } from '../enroll/est/limits.ts';
-import { expectPlausibleClock } from '../server/clock.ts';
-import { loadConfig } from '../server/config/config-sources.ts';
-import { createLogger } from '../server/logger.ts';
-import { startFleetServer } from '../server/server.ts';
-import { version } from '../server/version.ts';
-import { type FleetRun, runFleet } from '../simulator/fleet.ts';
-import type { VirtualDeviceSnapshot } from '../simulator/report.ts';
+import { UNLIMITED_ENROLL } from '../enroll/index.ts';
+import { createLogger, expectPlausibleClock, loadConfig, version } from '../server/config/index.ts';
+import { startFleetServer } from '../server/index.ts';
+import { type FleetRun, runFleet, type VirtualDeviceSnapshot } from '../simulator/index.ts';
 import { DemoScreen, type DemoStory, isWholeStory, tellStory } from './demo-screen.ts';
 import { note, printResult } from './terminal.ts';
 

@@ -1,10 +1,6 @@
-/** Introduces the console of a drilled server to the drill, which knows no console. */
-
+import { DEFAULT_DEVICE_POLICY, type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import type { ConsoleClient } from '../console/client.ts';
-import type { DeviceId, GroupName } from '../protocol/identity.ts';
-import { DEFAULT_DEVICE_POLICY } from '../protocol/policy.ts';
-import { Problem } from '../protocol/problem.ts';
-import { DRILL_GROUP, type RotationDoor } from '../simulator/drill/drill-options.ts';
+import { DRILL_GROUP, type RotationDoor } from '../simulator/index.ts';
 
 const TOKEN_TTL_SECONDS = 24 * 3_600;
 

@@ -6,19 +6,14 @@
 import { createPrivateKey, createPublicKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Problem, parseIdentity } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import { openConsoleClient } from '../console/client.ts';
-import { caId, pemBlocks } from '../enroll/ca/ca-set.ts';
-import { createRenewals } from '../enroll/est/renewal-schedule.ts';
-import { parseIdentity } from '../protocol/identity.ts';
-import { Problem } from '../protocol/problem.ts';
+import { caId, createRenewals, pemBlocks } from '../enroll/index.ts';
 import { openRegistry } from '../registry/open.ts';
-import { atOneMoment } from '../server/backup/database-copy.ts';
-import type { Config } from '../server/config/config.ts';
-import { passphraseIn } from '../server/config/passphrase-file.ts';
-import { CONSOLE_SOCKET } from '../server/data-directory.ts';
-import type { StolenCa } from '../simulator/drill/forged-certificates.ts';
-import type { FleetCounts } from '../simulator/drill/projection.ts';
+import { atOneMoment } from '../server/backup/index.ts';
+import { CONSOLE_SOCKET, type Config, passphraseIn } from '../server/config/index.ts';
+import type { FleetCounts, StolenCa } from '../simulator/index.ts';
 import { everyPage } from './every-page.ts';
 
 export interface FleetCopy {

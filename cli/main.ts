@@ -1,56 +1,46 @@
 /** The table of commands, and how the program ends when a command line can't be understood. */
 
+import { standardOutput } from '@rollcall/output';
+import { Problem } from '@rollcall/protocol';
 import { Command, CommanderError } from 'commander';
-import { standardOutput } from '../output/standard-streams.ts';
-import { Problem } from '../protocol/problem.ts';
-import { version } from '../server/version.ts';
-import { auditCommand } from './commands/audit.ts';
-import { backupCommand } from './commands/backup.ts';
-import { caCommand } from './commands/ca.ts';
-import { certificatesCommand } from './commands/certificates.ts';
-import { demoCommand } from './commands/demo.ts';
-import { deviceCommand } from './commands/device.ts';
-import { drillCommand } from './commands/drill.ts';
-import { eventsCommand } from './commands/events.ts';
-import { groupCommand } from './commands/group.ts';
-import { imageCommand } from './commands/image.ts';
-import { policyCommand } from './commands/policy.ts';
-import { renewalsCommand } from './commands/renewals.ts';
-import { restoreCommand } from './commands/restore.ts';
-import { serveCommand } from './commands/serve.ts';
-import { serviceCommand } from './commands/service.ts';
-import { simulateCommand } from './commands/simulate.ts';
-import { sinkCommand } from './commands/sink.ts';
-import { telemetryCommand } from './commands/telemetry.ts';
-import { tokenCommand } from './commands/token.ts';
+import { version } from '../server/config/index.ts';
 import { explainFailure } from './terminal.ts';
 
 // SIGUSR1 opens Node's inspector, SIGUSR2 ends a process: neither is an order to this program.
 for (const signal of ['SIGUSR1', 'SIGUSR2'] as const) process.on(signal, () => {});
 
+/** Loaded when it is called: a command starts without the modules of the others. */
+const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  serve: async () => (await import('./commands/serve.ts')).serveCommand(),
+  token: async () => (await import('./commands/token.ts')).tokenCommand(),
+  device: async () => (await import('./commands/device.ts')).deviceCommand(),
+  image: async () => (await import('./commands/image.ts')).imageCommand(),
+  service: async () => (await import('./commands/service.ts')).serviceCommand(),
+  certificates: async () => (await import('./commands/certificates.ts')).certificatesCommand(),
+  group: async () => (await import('./commands/group.ts')).groupCommand(),
+  policy: async () => (await import('./commands/policy.ts')).policyCommand(),
+  telemetry: async () => (await import('./commands/telemetry.ts')).telemetryCommand(),
+  events: async () => (await import('./commands/events.ts')).eventsCommand(),
+  sink: async () => (await import('./commands/sink.ts')).sinkCommand(),
+  simulate: async () => (await import('./commands/simulate.ts')).simulateCommand(),
+  ca: async () => (await import('./commands/ca.ts')).caCommand(),
+  drill: async () => (await import('./commands/drill.ts')).drillCommand(),
+  renewals: async () => (await import('./commands/renewals.ts')).renewalsCommand(),
+  audit: async () => (await import('./commands/audit.ts')).auditCommand(),
+  backup: async () => (await import('./commands/backup.ts')).backupCommand(),
+  restore: async () => (await import('./commands/restore.ts')).restoreCommand(),
+  demo: async () => (await import('./commands/demo.ts')).demoCommand(),
+};
+
 const program = new Command('rollcall')
   .description('enrolls IoT devices, brokers their telemetry over mutual TLS, and cuts off what is lost')
   .version(version)
-  .enablePositionalOptions() // what stands after a command is the command's
-  .addCommand(serveCommand())
-  .addCommand(tokenCommand())
-  .addCommand(deviceCommand())
-  .addCommand(imageCommand())
-  .addCommand(serviceCommand())
-  .addCommand(certificatesCommand())
-  .addCommand(groupCommand())
-  .addCommand(policyCommand())
-  .addCommand(telemetryCommand())
-  .addCommand(eventsCommand())
-  .addCommand(sinkCommand())
-  .addCommand(simulateCommand())
-  .addCommand(caCommand())
-  .addCommand(drillCommand())
-  .addCommand(renewalsCommand())
-  .addCommand(auditCommand())
-  .addCommand(backupCommand())
-  .addCommand(restoreCommand())
-  .addCommand(demoCommand());
+  // What stands after a command is the command's.
+  .enablePositionalOptions();
+
+const [asked = ''] = process.argv.slice(2);
+const called = Object.hasOwn(COMMANDS, asked) ? [COMMANDS[asked]] : Object.values(COMMANDS);
+for (const load of called) if (load !== undefined) program.addCommand(await load());
 
 quietly(program);
 

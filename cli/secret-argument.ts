@@ -1,7 +1,7 @@
 /** Secrets on a command line end up in `ps` and in shell histories, so each may also be given as `@FILE` or `-` (standard input). */
 
 import { readFileSync } from 'node:fs';
-import { Problem } from '../protocol/problem.ts';
+import { Problem } from '@rollcall/protocol';
 
 const SECRET_MAX_BYTES = 4_096;
 

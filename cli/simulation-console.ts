@@ -1,9 +1,6 @@
-/** Introduces a running console to the simulator, which knows no console: the few things that a run asks of operators. */
-
+import type { DeviceId, GroupName, ServiceName } from '@rollcall/protocol';
 import type { ConsoleClient } from '../console/client.ts';
-
-import type { DeviceId, GroupName, ServiceName } from '../protocol/identity.ts';
-import type { OperatorDoor } from '../simulator/run/server-access.ts';
+import type { OperatorDoor } from '../simulator/index.ts';
 import { everyPage } from './every-page.ts';
 
 /** Tokens that a run mints for itself are of no use to anyone after it. */

@@ -3,12 +3,15 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { NAME_RULE, parseDeviceId } from '../protocol/identity.ts';
-import { Problem } from '../protocol/problem.ts';
-import type { LineIdentity } from '../simulator/devices/tls-connections.ts';
-import { type RunResult, resultSchema } from '../simulator/run/result.ts';
-import { describeFlaw, readScenario } from '../simulator/scenario/read.ts';
-import type { Scenario } from '../simulator/scenario/schema.ts';
+import { NAME_RULE, Problem, parseDeviceId } from '@rollcall/protocol';
+import {
+  describeFlaw,
+  type LineIdentity,
+  type RunResult,
+  readScenario,
+  resultSchema,
+  type Scenario,
+} from '../simulator/index.ts';
 
 const READY = fileURLToPath(new URL('../simulator/scenarios/', import.meta.url));
 

@@ -12,10 +12,10 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { Problem } from '@rollcall/protocol';
 import { stringify } from 'yaml';
-import { UNLIMITED_ENROLL } from '../enroll/est/limits.ts';
-import { Problem } from '../protocol/problem.ts';
-import type { ServerDoor } from '../simulator/run/server-access.ts';
+import { UNLIMITED_ENROLL } from '../enroll/index.ts';
+import type { ServerDoor } from '../simulator/index.ts';
 
 export interface OwnServer extends ServerDoor {
   readonly socket: string;

@@ -1,7 +1,4 @@
-/** The ways an operator, a supervisor or a terminal ends the program. */
-
-import { standardOutput } from '../output/standard-streams.ts';
-
+import { standardOutput } from '@rollcall/output';
 export type StopSignal = 'SIGINT' | 'SIGTERM' | 'SIGHUP';
 
 /** SIGPIPE stands for a standard output that is lost. */

@@ -1,14 +1,14 @@
-/**
- * The rules of the terminal. Results go to standard output; everything else to standard error. Messages are lower case
- * and end without a full stop. A failure is `rollcall: error: ...`, then at most one `rollcall: hint: ...` with the way
- * out. With `--json` results are one JSON document or one JSON line each, and failures are a problem document.
- */
-
-import { jsonText, visible, visibleLines } from '../output/escape.ts';
-import { OutputLost, READER_GONE_EXIT, systemReason } from '../output/standard-output.ts';
-import { standardError, standardOutput } from '../output/standard-streams.ts';
-import { asProblem, Problem, problemDocument } from '../protocol/problem.ts';
-
+import {
+  jsonText,
+  OutputLost,
+  READER_GONE_EXIT,
+  standardError,
+  standardOutput,
+  systemReason,
+  visible,
+  visibleLines,
+} from '@rollcall/output';
+import { asProblem, Problem, problemDocument } from '@rollcall/protocol';
 export type OutputForm = 'text' | 'json';
 
 /** One exit code per kind of failure; scripts may rely on them. */

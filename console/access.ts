@@ -5,13 +5,10 @@
  */
 
 import type { IncomingMessage } from 'node:http';
+import { canonicalHost, Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { networkOf } from '../limits/client-network.ts';
-import type { RefusalLog } from '../limits/refusal-log.ts';
-import { TokenBuckets } from '../limits/token-buckets.ts';
-import { Problem } from '../protocol/problem.ts';
-import { canonicalHost } from '../protocol/server-urls.ts';
-import type { Actor } from '../registry/registry.ts';
+import { networkOf, type RefusalLog, TokenBuckets } from '../limits/index.ts';
+import type { Actor } from '../registry/index.ts';
 import type { Access } from './api/endpoint.ts';
 import type { OperatorKey } from './operator-key.ts';
 

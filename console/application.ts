@@ -4,6 +4,8 @@
  */
 
 import swagger from '@fastify/swagger';
+import { escapeJson } from '@rollcall/output';
+import { asProblem, PROBLEM_MEDIA_TYPE, Problem, problemDocument } from '@rollcall/protocol';
 import fastify, {
   type FastifyError,
   type FastifyInstance,
@@ -14,10 +16,8 @@ import fastify, {
 import { createJsonSchemaTransform, serializerCompiler } from 'fastify-type-provider-zod';
 import type { Logger } from 'pino';
 import { z } from 'zod';
-import type { RefusalLog } from '../limits/refusal-log.ts';
-import { escapeJson } from '../output/escape.ts';
-import { asProblem, PROBLEM_MEDIA_TYPE, Problem, problemDocument } from '../protocol/problem.ts';
-import type { Actor } from '../registry/registry.ts';
+import type { RefusalLog } from '../limits/index.ts';
+import type { Actor } from '../registry/index.ts';
 import type { AccessControl } from './access.ts';
 import type { Access, Answer, Checked, Endpoint } from './api/endpoint.ts';
 import { problemView } from './api/shapes.ts';

@@ -6,10 +6,7 @@
 
 import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import { parseDecimal } from '../protocol/decimal.ts';
-import { localhostLookup } from '../protocol/localhost.ts';
-import { isProblemCode, Problem } from '../protocol/problem.ts';
-import { hostOf } from '../protocol/server-urls.ts';
+import { hostOf, isProblemCode, localhostLookup, Problem, parseDecimal } from '@rollcall/protocol';
 import type { Answer, Endpoint, Sent } from './api/endpoint.ts';
 import { problemView } from './api/shapes.ts';
 import { endpoints } from './endpoints.ts';

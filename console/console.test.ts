@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
+import { DEFAULT_DEVICE_POLICY } from '@rollcall/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { DEFAULT_DEVICE_POLICY } from '../protocol/policy.ts';
 import { liveSession, openTestbed, START, send, type Testbed } from '../test/fixtures/console/test-console.ts';
 
 const at = (ms: number) => new Date(ms).toISOString();

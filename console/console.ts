@@ -6,14 +6,11 @@
 import { createServer } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { canonicalHost, Problem, sendProblem, serverUrl } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { RequestBudget, type RequestHandlers } from '../limits/request-budget.ts';
-import type { Throttle } from '../limits/request-limits.ts';
-import { Problem } from '../protocol/problem.ts';
-import { sendProblem } from '../protocol/problem-response.ts';
-import { canonicalHost, serverUrl } from '../protocol/server-urls.ts';
-import type { Registry } from '../registry/registry.ts';
-import type { Telemetry } from '../telemetry/telemetry.ts';
+import { RequestBudget, type RequestHandlers, type Throttle } from '../limits/index.ts';
+import type { Registry } from '../registry/index.ts';
+import type { Telemetry } from '../telemetry/index.ts';
 import { AccessControl, type Door } from './access.ts';
 import { createApplication } from './application.ts';
 import type { Fleet } from './fleet.ts';

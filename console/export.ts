@@ -1,7 +1,5 @@
-/** Messages as a stream of text, NDJSON or CSV, written page by page as fast as they are read: any size in little memory. */
-
-import { hasControls, jsonText, visible } from '../output/escape.ts';
-import type { StoredMessage } from '../telemetry/telemetry.ts';
+import { hasControls, jsonText, visible } from '@rollcall/output';
+import type { StoredMessage } from '../telemetry/index.ts';
 import { type MessageView, messageJson, viewMessage } from './message-view.ts';
 
 export type ExportFormat = 'ndjson' | 'csv';

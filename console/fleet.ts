@@ -1,9 +1,5 @@
-/** What the console needs of the rooms it never imports; `cli/commands/serve.ts` introduces them. Types only. */
-
-import type { GroupName, Identity, ServiceName } from '../protocol/identity.ts';
-import type { PolicyDocument } from '../protocol/policy.ts';
-import type { Actor, MintedToken, ServiceRecord } from '../registry/registry.ts';
-
+import type { GroupName, Identity, PolicyDocument, ServiceName } from '@rollcall/protocol';
+import type { Actor, MintedToken, ServiceRecord } from '../registry/index.ts';
 /** An MQTT session that is connected now. Times are milliseconds since the epoch. */
 export interface LiveSession {
   readonly identity: Identity;

@@ -4,9 +4,8 @@
  */
 
 import type { ServerResponse } from 'node:http';
-import { escapeJson } from '../output/escape.ts';
-import { Problem, problemDocument } from '../protocol/problem.ts';
-
+import { escapeJson } from '@rollcall/output';
+import { Problem, problemDocument } from '@rollcall/protocol';
 /** What may wait for one follower, in bytes; what finds more waiting is the one that drops it. */
 export const FOLLOWER_BUFFER = 1_048_576;
 export const FOLLOWERS_AT_MOST = 64;

@@ -2,10 +2,9 @@
 
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
+import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { RefusalLog } from '../limits/refusal-log.ts';
-import { Problem } from '../protocol/problem.ts';
-
+import type { RefusalLog } from '../limits/index.ts';
 /** For the constructors of `node:http` and `node:https`, in milliseconds. */
 export const HTTP_LIMITS = {
   headersTimeout: 10_000,

@@ -1,7 +1,5 @@
-/** An accepted message as operators see it, on its own or as a line of newline-delimited JSON. */
-
-import { jsonText } from '../output/escape.ts';
-import type { StoredMessage } from '../telemetry/telemetry.ts';
+import { jsonText } from '@rollcall/output';
+import type { StoredMessage } from '../telemetry/index.ts';
 import type { Answer } from './api/endpoint.ts';
 import type { telemetryEndpoints } from './api/telemetry.ts';
 import { isoTime } from './iso-time.ts';

@@ -1,8 +1,5 @@
-/** Writes counters in the text exposition format of Prometheus, version 0.0.4. Counts nothing itself. */
-
-import { visibleLines } from '../output/escape.ts';
-import type { Histogram } from '../registry/device-operations.ts';
-
+import { visibleLines } from '@rollcall/output';
+import type { Histogram } from '../registry/index.ts';
 /**
  * A key is a metric's name, `messages_accepted_total`, or a name and one label, `refused_total/reason=revoked`. Names are
  * prefixed with `rollcall_`; those that end in `_total` are counters, the others gauges.

@@ -2,7 +2,7 @@
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
-import { Problem } from '../protocol/problem.ts';
+import { Problem } from '@rollcall/protocol';
 
 const KEY_BYTES = 32;
 const KEY = /^[A-Za-z0-9_-]{43}$/;

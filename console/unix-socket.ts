@@ -2,7 +2,7 @@
 
 import { lstat, unlink } from 'node:fs/promises';
 import { connect, type Server } from 'node:net';
-import { Problem } from '../protocol/problem.ts';
+import { Problem } from '@rollcall/protocol';
 
 /**
  * Listens on `path` with mode 0600. A socket left behind by a dead server is replaced; a live one is Problem

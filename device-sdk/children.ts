@@ -4,7 +4,7 @@
  */
 
 import { join } from 'node:path';
-import { type DeviceId, NAME_RULE, parseDeviceId } from '../protocol/identity.ts';
+import { type DeviceId, NAME_RULE, parseDeviceId } from '@rollcall/protocol';
 import { DeviceError } from './device-error.ts';
 import type { DeviceOptions, DeviceSettings } from './device-options.ts';
 import { memoryIdentityStore } from './identity-store.ts';

@@ -1,10 +1,4 @@
-/**
- * The one error type of the SDK, and its closed set of codes: those a server sends (contract) and those that only a
- * device can find out. No message ever holds a token, a key or a payload.
- */
-
-import { isProblemCode, PROBLEMS, type ProblemCode } from '../protocol/problem.ts';
-
+import { isProblemCode, PROBLEMS, type ProblemCode } from '@rollcall/protocol';
 /** The codes that no server sends. */
 export const DEVICE_PROBLEMS = {
   token_required: 'this device is not enrolled yet; expected a bootstrap token',

@@ -1,6 +1,4 @@
-/** What an application says when it opens a device: the shape of it, its defaults, and what can be wrong with it. */
-
-import { NAME_RULE, parseGroupName } from '../protocol/identity.ts';
+import { NAME_RULE, parseGroupName } from '@rollcall/protocol';
 import type { BroadcastHandler } from './broadcasts.ts';
 import type { CommandHandler } from './commands.ts';
 import { DeviceError } from './device-error.ts';

@@ -1,19 +1,16 @@
-/**
- * A device of the fleet, as its application sees it: open it, publish, answer commands, close it. How it is enrolled,
- * connected and queued is told in enrollment.ts, uplink.ts and outbox.ts.
- */
-
-import { DEFAULT_GROUP, type DeviceId, type GroupName } from '../protocol/identity.ts';
 import {
   broadcastFilter,
   commandFilter,
+  DEFAULT_GROUP,
+  type DeviceId,
   eventTopic,
+  type GroupName,
   responseTopic,
   serverNoticeFilter,
   TRUST_BUNDLE_TOPIC,
   telemetryTopic,
   twinTopic,
-} from '../protocol/topics.ts';
+} from '@rollcall/protocol';
 import { BroadcastDesk, type BroadcastHandler } from './broadcasts.ts';
 import { type ChildOptions, Children } from './children.ts';
 import { CommandDesk, type CommandHandler, type CommandOptions } from './commands.ts';

@@ -4,7 +4,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { withKey } from '../protocol/topics.ts';
+import { withKey } from '@rollcall/protocol';
 import { DeviceError } from './device-error.ts';
 import { type DeviceLog, SILENT_LOG } from './device-state.ts';
 import { Journal } from './journal.ts';

@@ -4,9 +4,15 @@
  */
 
 import { X509Certificate } from 'node:crypto';
-import { parseBootstrapToken } from '../protocol/bootstrap-token.ts';
-import { type DeviceId, NAME_RULE, parseDeviceId } from '../protocol/identity.ts';
-import { defaultMqttUrl, parseEnrollUrl, parseMqttUrl } from '../protocol/server-urls.ts';
+import {
+  type DeviceId,
+  defaultMqttUrl,
+  NAME_RULE,
+  parseBootstrapToken,
+  parseDeviceId,
+  parseEnrollUrl,
+  parseMqttUrl,
+} from '@rollcall/protocol';
 import { requestCsr } from './csr.ts';
 import { DeviceError } from './device-error.ts';
 import { fetchCaCertificates, type Issued, simpleEnroll, simpleReenroll } from './est-client.ts';

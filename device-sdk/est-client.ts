@@ -5,10 +5,15 @@
  */
 
 import type { X509Certificate } from 'node:crypto';
-import { parseDecimal } from '../protocol/decimal.ts';
-import { EST_MEDIA_TYPES, EST_PATHS, MQTT_URL_HEADER } from '../protocol/est.ts';
-import { isProblemCode, PROBLEM_MEDIA_TYPE } from '../protocol/problem.ts';
-import { ROOT_LISTS_PATH } from '../protocol/trust-statement.ts';
+import {
+  EST_MEDIA_TYPES,
+  EST_PATHS,
+  isProblemCode,
+  MQTT_URL_HEADER,
+  PROBLEM_MEDIA_TYPE,
+  parseDecimal,
+  ROOT_LISTS_PATH,
+} from '@rollcall/protocol';
 import { readCertsOnly } from './certs-only.ts';
 import { DeviceError, type DeviceErrorCode } from './device-error.ts';
 import { exchange, type HttpsAnswer, type HttpsPeer } from './https-exchange.ts';

@@ -1,8 +1,8 @@
 import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { DeviceId } from '@rollcall/protocol';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { DeviceId } from '../protocol/identity.ts';
 import { fileIdentityStore } from './file-identity-store.ts';
 import type { StoredIdentity } from './identity-store.ts';
 

@@ -7,8 +7,7 @@
 import type { Stats } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parseDeviceId } from '../protocol/identity.ts';
-import { parseEnrollUrl, parseMqttUrl } from '../protocol/server-urls.ts';
+import { parseDeviceId, parseEnrollUrl, parseMqttUrl } from '@rollcall/protocol';
 import { asDeviceError, DeviceError } from './device-error.ts';
 import { syncDirectory, writeDurably } from './durable-file.ts';
 import type { IdentityStore, PendingRequest, StoredIdentity } from './identity-store.ts';

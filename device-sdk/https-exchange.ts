@@ -5,7 +5,7 @@
 
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { TLSSocket } from 'node:tls';
-import { parseServerTime, TIME_PATH } from '../protocol/server-notices.ts';
+import { parseServerTime, TIME_PATH } from '@rollcall/protocol';
 import { isWithin } from './certification-path.ts';
 import { asDeviceError, DeviceError } from './device-error.ts';
 import {

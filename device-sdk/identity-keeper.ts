@@ -1,10 +1,4 @@
-/**
- * Keeps a device's identity good: renews it, proves the next one before it takes the place of the current one, gets a new
- * one with a new token, and stops asking when the server has said no for good.
- */
-
-import type { DeviceId } from '../protocol/identity.ts';
-import type { RenewalNotice } from '../protocol/server-notices.ts';
+import type { DeviceId, RenewalNotice } from '@rollcall/protocol';
 import type { DeviceClock } from './device-clock.ts';
 import { asDeviceError, DeviceError } from './device-error.ts';
 import { type DeviceSettings, type EnrollAgainOptions, given } from './device-options.ts';

@@ -1,10 +1,4 @@
-/**
- * Where a device keeps who it is. The interface, and the store without files for devices that live in one process only
- * (simulated ones). The store on disk is in file-identity-store.ts.
- */
-
-import type { DeviceId } from '../protocol/identity.ts';
-
+import type { DeviceId } from '@rollcall/protocol';
 /** An enrolled device. */
 export interface StoredIdentity {
   readonly deviceId: DeviceId;

@@ -1,8 +1,12 @@
-/** Where what the broker delivers goes: commands, broadcasts, the twin, and what the server has to say to this device. */
-
-import type { DeviceId, GroupName } from '../protocol/identity.ts';
-import { parseRenewalNotice } from '../protocol/server-notices.ts';
-import { parseBroadcastTopic, parseDeviceTopic, renewalNoticeTopic, TRUST_BUNDLE_TOPIC } from '../protocol/topics.ts';
+import {
+  type DeviceId,
+  type GroupName,
+  parseBroadcastTopic,
+  parseDeviceTopic,
+  parseRenewalNotice,
+  renewalNoticeTopic,
+  TRUST_BUNDLE_TOPIC,
+} from '@rollcall/protocol';
 import type { BroadcastDesk } from './broadcasts.ts';
 import type { CommandDesk } from './commands.ts';
 import type { DeviceLog } from './device-state.ts';

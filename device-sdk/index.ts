@@ -1,8 +1,7 @@
 /** The door of the device SDK: everything an application may use, and nothing else. */
 
-export type { BootstrapToken } from '../protocol/bootstrap-token.ts';
-export { parseBootstrapToken } from '../protocol/bootstrap-token.ts';
-export type { DeviceId } from '../protocol/identity.ts';
+export type { BootstrapToken, DeviceId } from '@rollcall/protocol';
+export { parseBootstrapToken } from '@rollcall/protocol';
 export type { Broadcast, BroadcastHandler } from './broadcasts.ts';
 export type { ChildOptions } from './children.ts';
 export type { Command, CommandHandler, CommandOptions } from './commands.ts';

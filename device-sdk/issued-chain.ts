@@ -5,7 +5,7 @@
  */
 
 import { type KeyObject, X509Certificate } from 'node:crypto';
-import { type DeviceId, parseDeviceId } from '../protocol/identity.ts';
+import { type DeviceId, parseDeviceId } from '@rollcall/protocol';
 import { findPath } from './certification-path.ts';
 import { DeviceError } from './device-error.ts';
 

@@ -1,6 +1,4 @@
-/** One file of the journal: its name, the place of each message in it, and how a message is read back. */
-
-import { parseDecimal } from '../protocol/decimal.ts';
+import { parseDecimal } from '@rollcall/protocol';
 import type { JournalFiles } from './journal-files.ts';
 import { decodeRecord, MESSAGE, type StoredMessage } from './journal-record.ts';
 

@@ -1,8 +1,7 @@
 /** Which outbox a device gets, from what its application says about the queue. */
 
 import { join } from 'node:path';
-import type { DeviceId } from '../protocol/identity.ts';
-import { type DeviceTopic, parseDeviceTopic } from '../protocol/topics.ts';
+import { type DeviceId, type DeviceTopic, parseDeviceTopic } from '@rollcall/protocol';
 import { DeviceError } from './device-error.ts';
 import type { DeviceLog } from './device-state.ts';
 import { DiskOutbox } from './disk-outbox.ts';

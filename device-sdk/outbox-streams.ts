@@ -1,9 +1,4 @@
-/**
- * The messages on disk, by stream: what each takes, and what gives way to what when there is no room. It neither writes nor
- * sends: whoever keeps it carries out what it says.
- */
-
-import { keylessLength } from '../protocol/topics.ts';
+import { keylessLength } from '@rollcall/protocol';
 import type { Slip } from './journal-segment.ts';
 import { PRIORITIES, type Priority, type Sendable } from './send-window.ts';
 

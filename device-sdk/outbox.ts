@@ -4,7 +4,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { withKey } from '../protocol/topics.ts';
+import { withKey } from '@rollcall/protocol';
 import { DeviceError } from './device-error.ts';
 import { Delivery, type Receipt } from './receipt.ts';
 import { type OutboxMessage, type Priority, type Sendable, SendWindow } from './send-window.ts';

@@ -1,6 +1,4 @@
-/** What an application holds in its hand after `publish`. */
-
-import { keylessLength } from '../protocol/topics.ts';
+import { keylessLength } from '@rollcall/protocol';
 import type { DeviceError } from './device-error.ts';
 
 export interface Receipt {

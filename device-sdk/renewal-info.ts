@@ -1,6 +1,4 @@
-/** Asks the enroll server when to renew (`GET /v1/renewal-info`). Whether to follow is the renewer's business. */
-
-import { parseRenewalNotice, RENEWAL_INFO_PATH, type RenewalNotice } from '../protocol/server-notices.ts';
+import { parseRenewalNotice, RENEWAL_INFO_PATH, type RenewalNotice } from '@rollcall/protocol';
 import { exchange, type PeerClock } from './https-exchange.ts';
 import type { StoredIdentity } from './identity-store.ts';
 import type { KeyProvider } from './key-provider.ts';

@@ -1,10 +1,4 @@
-/**
- * When a device asks for its next certificate. Pure: no timer, no clock, no network.
- * Two thirds of the life are used; then the fleet's requests are spread over a twentieth of it, and what fails is tried
- * again within a twenty-fifth, so that a server may be away for days before anybody's certificate ends.
- */
-
-import type { RenewalNotice } from '../protocol/server-notices.ts';
+import type { RenewalNotice } from '@rollcall/protocol';
 import { askedDelay } from './backoff.ts';
 
 export interface Validity {

@@ -4,7 +4,7 @@
  */
 
 import { X509Certificate } from 'node:crypto';
-import type { RenewalNotice } from '../protocol/server-notices.ts';
+import type { RenewalNotice } from '@rollcall/protocol';
 import { asDeviceError, type DeviceError } from './device-error.ts';
 import type { DeviceLog } from './device-state.ts';
 import { overdueDelay, renewalRetryDelay, renewalTime, steeredTime, type Validity } from './renewal-plan.ts';

@@ -5,7 +5,7 @@
  */
 
 import { verify, type X509Certificate } from 'node:crypto';
-import { TRUST_STATEMENT_OID } from '../protocol/trust-statement.ts';
+import { TRUST_STATEMENT_OID } from '@rollcall/protocol';
 import { BIT_STRING, type Element, INTEGER, OCTET_STRING, readElement, readElements, SEQUENCE } from './der.ts';
 import {
   caFields,

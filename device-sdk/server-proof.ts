@@ -9,9 +9,7 @@
 import type { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { type ConnectionOptions, checkServerIdentity, connect, type PeerCertificate, type TLSSocket } from 'node:tls';
-import { parseDecimal } from '../protocol/decimal.ts';
-import { localhostLookup } from '../protocol/localhost.ts';
-import { hostOf } from '../protocol/server-urls.ts';
+import { hostOf, localhostLookup, parseDecimal } from '@rollcall/protocol';
 import { findPath } from './certification-path.ts';
 import { DeviceError } from './device-error.ts';
 import { certificatesIn } from './issued-chain.ts';

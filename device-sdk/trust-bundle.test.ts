@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
+import type { DeviceId } from '@rollcall/protocol';
 import { afterAll, afterEach, beforeAll, expect } from 'vitest';
-import type { DeviceId } from '../protocol/identity.ts';
 import { type DatedAuthority, makeDatedAuthority } from '../test/fixtures/dated-authority.ts';
 import { testsWithClients } from '../test/fixtures/real-client.ts';
 import { makeScriptedAuthority } from '../test/fixtures/scripted-authority.ts';

@@ -1,5 +1,5 @@
+import { Problem } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
-import { Problem } from '../protocol/problem.ts';
 import { actOutside, type OutsideAct } from './announced-actions.ts';
 import type { Act } from './audit-interface.ts';
 

@@ -1,11 +1,4 @@
-/**
- * Acts whose effect lies outside the registry, or in more than one of its transactions: files of the journal, the position
- * of a sink, windows of a whole fleet. They can't share a transaction with their audit entry, so the intent is on disk
- * before anything is done, and the outcome after it. An intent without an outcome is what a crash leaves. Does nothing
- * itself.
- */
-
-import { Problem } from '../protocol/problem.ts';
+import { Problem } from '@rollcall/protocol';
 import type { Act } from './audit-interface.ts';
 import type { Registry } from './registry.ts';
 

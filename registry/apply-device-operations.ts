@@ -4,7 +4,7 @@
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { DeviceId } from '../protocol/identity.ts';
+import type { DeviceId } from '@rollcall/protocol';
 import type { RegistryDatabase } from './database.ts';
 import type { Confirmation, DeviceChange, DeviceOrder, DeviceProof } from './device-operations.ts';
 import { actOnDevice, type Committed, obstacle } from './device-transitions.ts';

@@ -1,9 +1,4 @@
-/**
- * The audit: who did what to what, written in the transaction that did it, never changed afterwards, each entry hashed
- * over the one before it (`audit-chain.ts`). Details hold names, numbers and reasons; never a secret, a key or a payload.
- */
-
-import { Problem } from '../protocol/problem.ts';
+import { Problem } from '@rollcall/protocol';
 import { type AuditHead, CHAIN_START, ChainCheck, canonicalDetails, hashEntry } from './audit-chain.ts';
 import type { Act, AuditEntry, AuditFilter, AuditVerdict, ChainedEntry } from './audit-interface.ts';
 import type { RegistryDatabase } from './database.ts';

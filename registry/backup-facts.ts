@@ -1,8 +1,8 @@
 /** What a backup says and proves of a registry. Reads a connection or a file that serves nobody, and writes nothing. */
 
+import { Problem } from '@rollcall/protocol';
 import type { Database } from 'better-sqlite3';
-import { Problem } from '../protocol/problem.ts';
-import { openDatabaseToRead } from '../storage/database-file.ts';
+import { openDatabaseToRead } from '../storage/index.ts';
 import { type AuditHead, CHAIN_START, ChainCheck, type WrittenEntry } from './audit-chain.ts';
 
 /** Null for a registry from before audits were chained. */

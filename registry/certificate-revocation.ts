@@ -1,11 +1,4 @@
-/**
- * One certificate revoked alone: its holder stays what it is and goes on with another one. For a key that got out while
- * the device has a newer one, or a renewed pair that nobody uses. Never the last that counts: that is the whole device,
- * and begins in `device-acts.ts`.
- */
-
-import { formatIdentity, type Identity } from '../protocol/identity.ts';
-import { Problem } from '../protocol/problem.ts';
+import { formatIdentity, type Identity, Problem } from '@rollcall/protocol';
 import { sumOf } from './apply-device-operations.ts';
 import { recordDone } from './audit.ts';
 import { certificatesOf, findCertificate, isLive } from './certificates.ts';

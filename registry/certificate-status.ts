@@ -1,9 +1,4 @@
-/**
- * What a serial is worth now: the question of every connection, so one read and nothing else. A serial that is the
- * server's own is unknown here: nobody may come in with it.
- */
-
-import { DEFAULT_GROUP, type DeviceId, type GroupName, type ServiceName } from '../protocol/identity.ts';
+import { DEFAULT_GROUP, type DeviceId, type GroupName, type ServiceName } from '@rollcall/protocol';
 import type { RegistryDatabase } from './database.ts';
 import { readLabels } from './labels.ts';
 import type { Labels, RevocationReason, Standing } from './registry.ts';

@@ -1,7 +1,4 @@
-/** Certificates as they were issued. Decides nothing about who may have one, nor what one is worth now. */
-
-import type { DeviceId, Identity, ServiceName } from '../protocol/identity.ts';
-import { Problem } from '../protocol/problem.ts';
+import { type DeviceId, type Identity, Problem, type ServiceName } from '@rollcall/protocol';
 import { auditTime, recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
 import type { Actor, CertificateRecord, IssuedCertificate, RevocationReason } from './registry.ts';

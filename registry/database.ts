@@ -4,11 +4,15 @@
  */
 
 import { resolve } from 'node:path';
+import { Problem } from '@rollcall/protocol';
 import type Database from 'better-sqlite3';
-import { Problem } from '../protocol/problem.ts';
-import { expectPragma, type FileKind, openDatabaseFile } from '../storage/database-file.ts';
-import { inspectDatabaseFile } from '../storage/database-inspection.ts';
-import { storageProblem } from '../storage/storage-problem.ts';
+import {
+  expectPragma,
+  type FileKind,
+  inspectDatabaseFile,
+  openDatabaseFile,
+  storageProblem,
+} from '../storage/index.ts';
 import { migrate, newestSchema } from './migrate.ts';
 import { Statements, Transaction } from './transaction.ts';
 

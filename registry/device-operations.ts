@@ -1,9 +1,4 @@
-/**
- * Orders on devices as the rest of the house sees them: whom they mean, what they do, and the proof that every broker has
- * done its part. What each act means for link, session, queue and will: docs/device-status.md.
- */
-
-import type { DeviceId, GroupName } from '../protocol/identity.ts';
+import type { DeviceId, GroupName } from '@rollcall/protocol';
 import type { Actor, DeviceStatus, Labels, Revocation, RevocationReason } from './registry.ts';
 
 export const DEVICE_ACTS = ['revoke', 'suspend', 'resume', 'quarantine', 'disconnect', 'delete'] as const;

@@ -1,7 +1,4 @@
-/** A device's group and labels, changed by an operator. What they allow is the broker's to say. */
-
-import type { DeviceId, GroupName } from '../protocol/identity.ts';
-import { Problem } from '../protocol/problem.ts';
+import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import { recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
 import { findDevice } from './devices.ts';

@@ -1,10 +1,4 @@
-/**
- * What operators do to devices, as far as it is kept: one function per act, all inside a transaction of the caller's.
- * What each act means for link, session, queue and will stands in docs/device-status.md; this file ends no session.
- */
-
-import type { DeviceId, Identity } from '../protocol/identity.ts';
-import { Problem } from '../protocol/problem.ts';
+import { type DeviceId, type Identity, Problem } from '@rollcall/protocol';
 import { recordDone } from './audit.ts';
 import type { DeviceChange, DeviceOrder } from './device-operations.ts';
 import { findDevice } from './devices.ts';

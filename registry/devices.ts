@@ -1,6 +1,4 @@
-/** Devices as they are kept: found, listed, written. How one comes to be is told in `enrollment.ts`. */
-
-import type { DeviceId, GroupName } from '../protocol/identity.ts';
+import type { DeviceId, GroupName } from '@rollcall/protocol';
 import { expectLimit } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
 import { readLabels, writeLabels } from './labels.ts';

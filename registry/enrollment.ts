@@ -1,10 +1,4 @@
-/**
- * How a device comes into the registry. One judgement serves both questions: `admitEnrollment` asks it before a
- * signature is spent, `commitEnrollment` asks it again inside the transaction that writes, where it cannot change.
- */
-
-import type { DeviceId, GroupName } from '../protocol/identity.ts';
-import { Problem } from '../protocol/problem.ts';
+import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import { auditTime, keepsRefusal, recordDone, recordRefused } from './audit.ts';
 import { findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';

@@ -1,9 +1,4 @@
-/**
- * Which devices' certificates end soon, and which are late to renew: those that no later one follows. A page is a range of
- * an index, so that it costs the same in every fleet.
- */
-
-import type { DeviceId, GroupName } from '../protocol/identity.ts';
+import type { DeviceId, GroupName } from '@rollcall/protocol';
 import { expectLimit } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
 import type { Transaction } from './transaction.ts';

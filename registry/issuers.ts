@@ -1,9 +1,4 @@
-/**
- * The CAs of the fleet as the registry remembers them: what each is good for, and who depends on it. Knows no keys, and
- * reads no certificate; `enroll/` does.
- */
-
-import { Problem } from '../protocol/problem.ts';
+import { Problem } from '@rollcall/protocol';
 import { auditTime, recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
 import type { Actor } from './registry.ts';

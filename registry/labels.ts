@@ -1,7 +1,4 @@
-/** Labels of tokens and devices: what may be one, and how they are kept. They fill topic levels in policies. */
-
-import { NAME_RULE } from '../protocol/identity.ts';
-import { Problem } from '../protocol/problem.ts';
+import { NAME_RULE, Problem } from '@rollcall/protocol';
 import type { Labels } from './registry.ts';
 
 const MOST_LABELS = 32;

@@ -1,7 +1,7 @@
 /** Those who want to hear of something after it was committed. One that fails neither stops the others nor hides. */
 
+import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { Problem } from '../protocol/problem.ts';
 
 /** `Answer` is what a listener may give back. */
 export class Listeners<Event, Answer = never> {

@@ -4,8 +4,8 @@
  */
 
 import { readdirSync, readFileSync } from 'node:fs';
+import { parseDecimal } from '@rollcall/protocol';
 import type Database from 'better-sqlite3';
-import { parseDecimal } from '../protocol/decimal.ts';
 import { addChainFunctions } from './audit-chain.ts';
 
 const FOLDER = new URL('./migrations/', import.meta.url);

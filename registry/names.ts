@@ -1,9 +1,4 @@
-/**
- * Devices and services share one namespace, because their names become MQTT client ids: a device has its id, a service
- * has `name` and every `name-…`. Two identities that could claim one client id must never exist. Case matters.
- */
-
-import type { DeviceId, ServiceName } from '../protocol/identity.ts';
+import type { DeviceId, ServiceName } from '@rollcall/protocol';
 import type { Transaction } from './transaction.ts';
 
 /** Whether a service may use this device id as a client id. Revoked services keep their names. */

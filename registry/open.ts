@@ -4,8 +4,8 @@
  */
 
 import { randomBytes } from 'node:crypto';
+import type { PolicyScope } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { PolicyScope } from '../protocol/policy.ts';
 import { type Audience, carryOut, tell } from './apply-device-operations.ts';
 import { auditHead, exportAudit, listAudit, recordAct, verifyAudit } from './audit.ts';
 import { type CertificateRevocation, certificateRevocationMemory } from './certificate-revocation.ts';

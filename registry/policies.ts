@@ -1,8 +1,12 @@
-/** Policies by scope, as documents. Whether their entries make sense is judged in the broker's ACL before they come here. */
-
-import { parseGroupName, parseServiceName } from '../protocol/identity.ts';
-import { DEFAULT_SERVICE_SCOPE, type PolicyDocument, type PolicyScope, QUARANTINE_SCOPE } from '../protocol/policy.ts';
-import { Problem } from '../protocol/problem.ts';
+import {
+  DEFAULT_SERVICE_SCOPE,
+  type PolicyDocument,
+  type PolicyScope,
+  Problem,
+  parseGroupName,
+  parseServiceName,
+  QUARANTINE_SCOPE,
+} from '@rollcall/protocol';
 import { recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
 import type { Actor } from './registry.ts';

@@ -1,10 +1,4 @@
-/**
- * Profiles: what the certificates of a group's devices are like, and how many devices it may have. Keeps them and counts;
- * `enroll/` holds keys and lifetimes to them.
- */
-
-import type { DeviceId, GroupName } from '../protocol/identity.ts';
-import { Problem } from '../protocol/problem.ts';
+import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import { recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
 import type { Actor } from './registry.ts';

@@ -1,9 +1,4 @@
-/**
- * What third parties may know of a CA's certificates, for revocation lists and OCSP: good, revoked, or on hold while their
- * device is suspended. Rollcall's own doors ask `standing.ts`.
- */
-
-import type { DeviceId } from '../protocol/identity.ts';
+import type { DeviceId } from '@rollcall/protocol';
 import type { RegistryDatabase } from './database.ts';
 import type { RevocationReason, RevokedEntry } from './registry.ts';
 import type { Transaction } from './transaction.ts';

@@ -1,10 +1,4 @@
-/**
- * How a device comes back whose certificate ended while it lay in a warehouse: the certificate is known to the byte, it was
- * good until its end, that isn't long ago, and it asks with the same key. Dates are the only thing that is waived, and only
- * so far; `renewal.ts` decides about every other renewal.
- */
-
-import { formatIdentity, type Identity } from '../protocol/identity.ts';
+import { formatIdentity, type Identity } from '@rollcall/protocol';
 import { auditTime, keepsRefusal, recordDone, recordRefused } from './audit.ts';
 import { findCertificate, findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';

@@ -1,13 +1,4 @@
-/**
- * The fleet's memory as the rest of the house sees it: devices, services, bootstrap tokens, certificates, revocations,
- * policies, audit. Async from the first day, so that another engine can stand behind it; `openRegistry()` gives the
- * SQLite one. Every change and its audit entry commit in one transaction.
- *
- * Times are milliseconds since the epoch. Certificate serials are lower-case hexadecimal without leading zeros.
- */
-
-import type { DeviceId, GroupName, Identity, ServiceName } from '../protocol/identity.ts';
-import type { PolicyDocument, PolicyScope } from '../protocol/policy.ts';
+import type { DeviceId, GroupName, Identity, PolicyDocument, PolicyScope, ServiceName } from '@rollcall/protocol';
 import type { AuditMemory } from './audit-interface.ts';
 import type { CertificateRevocationMemory } from './certificate-revocation.ts';
 import type { Confirming, DeviceOrders } from './device-operations.ts';

@@ -1,9 +1,4 @@
-/**
- * Which certificates are due, and the windows that were pulled forward. A device's current certificate is its newest one
- * that counts. Decides no window by itself: `enroll/` says where a scheduled one lies.
- */
-
-import type { DeviceId, GroupName } from '../protocol/identity.ts';
+import type { DeviceId, GroupName } from '@rollcall/protocol';
 import type { RegistryDatabase } from './database.ts';
 import type { Transaction } from './transaction.ts';
 

@@ -1,13 +1,4 @@
-/**
- * How a certificate begets its successor: the parent vouches, the key is new. The parent counts on for a while, because
- * the answer may be lost on the way (`supersession.ts`), and as long as it is remembered the same key gets the same answer.
- *
- * A second key that asks to follow the same parent is a fork. It is answered while nobody has used the first: a device that
- * lost its new key in a crash asks in just this way, and the first that is used supersedes the others. After that it
- * is refused. Both are recorded.
- */
-
-import { formatIdentity, type Identity } from '../protocol/identity.ts';
+import { formatIdentity, type Identity } from '@rollcall/protocol';
 import { auditTime, keepsRefusal, recordDone, recordRefused } from './audit.ts';
 import { findCertificate, findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';

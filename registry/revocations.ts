@@ -1,10 +1,4 @@
-/**
- * Revocation: everything an identity holds is worth nothing from one commit on. What is revoked stays revoked; an entry
- * is never removed, expired or not. The revocation of devices begins in `device-acts.ts`.
- */
-
-import { type DeviceId, formatIdentity, type Identity, type ServiceName } from '../protocol/identity.ts';
-import { Problem } from '../protocol/problem.ts';
+import { type DeviceId, formatIdentity, type Identity, Problem, type ServiceName } from '@rollcall/protocol';
 import { recordDone } from './audit.ts';
 import { certificatesOf, unrevokedSerialsOf } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';

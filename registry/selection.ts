@@ -1,8 +1,7 @@
 /** Whom an order would concern, and a word that stands for exactly that order on exactly those devices. Changes nothing. */
 
 import { createHash } from 'node:crypto';
-import type { DeviceId } from '../protocol/identity.ts';
-import { Problem } from '../protocol/problem.ts';
+import { type DeviceId, Problem } from '@rollcall/protocol';
 import type { RegistryDatabase } from './database.ts';
 import type { DeviceAct, DeviceOrder, DeviceSelection, DeviceSelector } from './device-operations.ts';
 import { obstacle } from './device-transitions.ts';

@@ -1,7 +1,4 @@
-/** Services as they are kept, and how one is recorded. Revoked ones keep their name and may be issued again. */
-
-import type { ServiceName } from '../protocol/identity.ts';
-import { Problem } from '../protocol/problem.ts';
+import { Problem, type ServiceName } from '@rollcall/protocol';
 import { auditTime, recordDone } from './audit.ts';
 import { findCertificateByKey, insertCertificate } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';

@@ -1,10 +1,4 @@
-/**
- * How one certificate takes the place of another: the new one when it has proven itself, or the clock when both have
- * counted long enough. Devices only; the replicas of a service may share a certificate, so theirs end by their dates.
- * A superseded certificate isn't revoked: nobody did anything wrong.
- */
-
-import type { Identity } from '../protocol/identity.ts';
+import type { Identity } from '@rollcall/protocol';
 import { findCertificate } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
 import type { CertificateRecord } from './registry.ts';

@@ -1,8 +1,8 @@
 /** The statement that decides every race for a token, asked alone: nothing before it has looked whether it may. */
 
 import { join } from 'node:path';
+import { DEFAULT_GROUP } from '@rollcall/protocol';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { DEFAULT_GROUP } from '../protocol/identity.ts';
 import { temporaryDirectory } from '../test/fixtures/temporary.ts';
 import { openDatabase } from './database.ts';
 import { listTokens, mintToken, spendToken, voidToken } from './tokens.ts';

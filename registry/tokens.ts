@@ -4,9 +4,7 @@
  */
 
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { TOKEN_SECRET_BYTES } from '../protocol/bootstrap-token.ts';
-import type { DeviceId, GroupName } from '../protocol/identity.ts';
-import { Problem } from '../protocol/problem.ts';
+import { type DeviceId, type GroupName, Problem, TOKEN_SECRET_BYTES } from '@rollcall/protocol';
 import { auditTime, recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
 import { expectLabels, readLabels, writeLabels } from './labels.ts';

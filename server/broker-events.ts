@@ -1,7 +1,5 @@
-/** What the broker reports, as happenings of the fleet: the words of one room in those of the other. */
-
-import type { BrokerEvent, DisconnectReason } from '../broker/events.ts';
-import type { LifecycleValue } from '../protocol/lifecycle.ts';
+import type { LifecycleValue } from '@rollcall/protocol';
+import type { BrokerEvent, DisconnectReason } from '../broker/index.ts';
 import type { Happening } from './events/event-log.ts';
 
 const INITIATOR: Partial<Record<DisconnectReason, 'client' | 'network'>> = {

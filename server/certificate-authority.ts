@@ -3,20 +3,21 @@
  * for those who check certificates, and what operators may ask of them.
  */
 
+import { CRL_PATH, Problem, serverUrl } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { Broker } from '../broker/broker.ts';
-import type { CaControl } from '../console/fleet.ts';
-import { type Authority, openAuthority } from '../enroll/ca/authority.ts';
-import type { CredentialFiles } from '../enroll/ca/credential-files.ts';
-import type { ServerName } from '../enroll/ca/server-credentials.ts';
-import type { Renewals } from '../enroll/est/renewal-schedule.ts';
-import { createStatusServer, type StatusServer } from '../enroll/status/status-server.ts';
-import type { Throttle } from '../limits/request-limits.ts';
-import { CRL_PATH } from '../protocol/est.ts';
-import { Problem } from '../protocol/problem.ts';
-import { serverUrl } from '../protocol/server-urls.ts';
-import type { IssuerRecord } from '../registry/issuers.ts';
-import type { Registry } from '../registry/registry.ts';
+import type { Broker } from '../broker/index.ts';
+import type { CaControl } from '../console/index.ts';
+import {
+  type Authority,
+  type CredentialFiles,
+  createStatusServer,
+  openAuthority,
+  type Renewals,
+  type ServerName,
+  type StatusServer,
+} from '../enroll/index.ts';
+import type { Throttle } from '../limits/index.ts';
+import type { IssuerRecord, Registry } from '../registry/index.ts';
 import { expectPlausibleClock } from './clock.ts';
 import type { Config } from './config/config.ts';
 

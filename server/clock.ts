@@ -4,8 +4,8 @@
  */
 
 import { readFileSync } from 'node:fs';
-import { Problem } from '../protocol/problem.ts';
-import type { Registry } from '../registry/registry.ts';
+import { Problem } from '@rollcall/protocol';
+import type { Registry } from '../registry/index.ts';
 
 const { released } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
   readonly released: string;

@@ -2,8 +2,7 @@
 
 import { accessSync, constants, mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { Problem } from '../protocol/problem.ts';
-
+import { Problem } from '@rollcall/protocol';
 export const CONSOLE_SOCKET = 'console.sock';
 
 export interface DataDirectory {

@@ -4,9 +4,8 @@
  */
 
 import { close, open, readFileSync } from 'node:fs';
+import { Problem, parseDecimal } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { parseDecimal } from '../protocol/decimal.ts';
-import { Problem } from '../protocol/problem.ts';
 
 const EVERY_MS = 1_000;
 const LINE_EVERY_MS = 60_000;

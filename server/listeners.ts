@@ -3,19 +3,18 @@
  * first: who is told an address must be able to knock at it. What follows from events between them is told elsewhere.
  */
 
+import { type DeviceId, formatBootstrapToken, renewalNoticeTopic, serverUrl } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { checkPolicy } from '../broker/access/acl.ts';
-import { type Broker, createBroker } from '../broker/broker.ts';
-import { type Console, createConsole } from '../console/console.ts';
-import { createExpiryWatch } from '../enroll/ca/expiry-watch.ts';
-import { createRenewals, type Renewals } from '../enroll/est/renewal-schedule.ts';
-import { createEnrollServer } from '../enroll/est/server.ts';
-import { issueServiceCertificate } from '../enroll/est/service-certificates.ts';
-import type { Throttle } from '../limits/request-limits.ts';
-import { formatBootstrapToken } from '../protocol/bootstrap-token.ts';
-import type { DeviceId } from '../protocol/identity.ts';
-import { serverUrl } from '../protocol/server-urls.ts';
-import { renewalNoticeTopic } from '../protocol/topics.ts';
+import { type Broker, checkPolicy, createBroker } from '../broker/index.ts';
+import { type Console, createConsole } from '../console/index.ts';
+import {
+  createEnrollServer,
+  createExpiryWatch,
+  createRenewals,
+  issueServiceCertificate,
+  type Renewals,
+} from '../enroll/index.ts';
+import type { Throttle } from '../limits/index.ts';
 import { brokerHappening } from './broker-events.ts';
 import { caControl, type FleetAuthority } from './certificate-authority.ts';
 import type { Config } from './config/config.ts';

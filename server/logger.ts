@@ -1,8 +1,7 @@
 /** The program's one logger. What must never be written is declared here, once; rooms receive it and make children. */
 
+import { escapeJson, standardError } from '@rollcall/output';
 import { type Logger, pino } from 'pino';
-import { escapeJson } from '../output/escape.ts';
-import { standardError } from '../output/standard-streams.ts';
 
 /** Field names that hold secrets wherever they stand. A test pushes secrets through every path and greps the output. */
 const SECRET_FIELDS: ReadonlySet<string> = new Set([

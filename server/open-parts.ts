@@ -1,7 +1,4 @@
-/** What a server has opened so far, and the order in which it is closed. Knows none of the parts. */
-
-import { Problem } from '../protocol/problem.ts';
-
+import { Problem } from '@rollcall/protocol';
 /** What was opened, closed in the reverse order, once. */
 export class OpenParts {
   readonly #parts: { close(): Promise<void> }[] = [];

@@ -1,10 +1,6 @@
-/** What the registry knows of an identity or a group, in the words of the rooms that ask and may not know it. */
-
-import type { Subject } from '../broker/access/acl.ts';
-import { DEFAULT_GROUP, type Identity, parseDeviceId, parseGroupName } from '../protocol/identity.ts';
-import { Problem } from '../protocol/problem.ts';
-import type { Registry } from '../registry/registry.ts';
-
+import { DEFAULT_GROUP, type Identity, Problem, parseDeviceId, parseGroupName } from '@rollcall/protocol';
+import type { Subject } from '../broker/index.ts';
+import type { Registry } from '../registry/index.ts';
 /** What the access rules need to know of an identity. Problem `device_unknown` for a device that never was. */
 export async function subjectOf(identity: Identity, registry: Registry): Promise<Subject> {
   if (identity.kind === 'service') return { identity, group: DEFAULT_GROUP, labels: {} };

@@ -4,8 +4,8 @@
  */
 
 import type { Logger } from 'pino';
-import { createThrottle } from '../limits/request-limits.ts';
-import { lockDirectory } from '../storage/directory-lock.ts';
+import { createThrottle } from '../limits/index.ts';
+import { lockDirectory } from '../storage/index.ts';
 import { readRestoredNote, removeRestoredNote } from './backup/restored-note.ts';
 import { openFleetAuthority } from './certificate-authority.ts';
 import { isClockBehind, newestAuditTime } from './clock.ts';

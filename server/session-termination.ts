@@ -4,14 +4,10 @@
  * docs/device-status.md has the table.
  */
 
+import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { Subject } from '../broker/access/acl.ts';
-import type { CloneSuspicion } from '../broker/access/clone-detector.ts';
-import type { Broker } from '../broker/broker.ts';
-import type { Departure } from '../broker/sessions/session-termination.ts';
-import { formatIdentity, type Identity } from '../protocol/identity.ts';
-import type { DeviceChange } from '../registry/device-operations.ts';
-import type { Registry } from '../registry/registry.ts';
+import type { Broker, CloneSuspicion, Departure, Subject } from '../broker/index.ts';
+import type { DeviceChange, Registry } from '../registry/index.ts';
 
 export interface StandingIntroduction {
   readonly registry: Pick<Registry, 'onRevocation' | 'onCertificateRevocation' | 'onDeviceChange' | 'findDevice'>;

@@ -1,8 +1,8 @@
 /** Reports a device or group that is over its share of the journal: one event and one line in the log a day and name. */
 
+import { type DeviceId, parseDeviceId } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { type DeviceId, parseDeviceId } from '../protocol/identity.ts';
-import type { Telemetry } from '../telemetry/telemetry.ts';
+import type { Telemetry } from '../telemetry/index.ts';
 import type { EventLog } from './events/event-log.ts';
 
 export interface ShareReportsOptions {

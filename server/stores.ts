@@ -4,15 +4,11 @@
  */
 
 import type { Logger } from 'pino';
-import { type OpenSessions, openSessions } from '../broker/session-store/open.ts';
-import { inspectSessions } from '../broker/session-store/session-file.ts';
-import { inspectRegistry } from '../registry/database.ts';
+import { inspectSessions, type OpenSessions, openSessions } from '../broker/index.ts';
+import { inspectRegistry, type Registry } from '../registry/index.ts';
 import { openRegistry } from '../registry/open.ts';
-import type { Registry } from '../registry/registry.ts';
-import { inspectTelemetry } from '../telemetry/inspection.ts';
+import { inspectSinks, inspectTelemetry, openSinks, type Sinks, type Telemetry } from '../telemetry/index.ts';
 import { openTelemetry } from '../telemetry/open.ts';
-import { inspectSinks, openSinks, type Sinks } from '../telemetry/sinks/open.ts';
-import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Config } from './config/config.ts';
 import { sinkSettings } from './config/sink-settings.ts';
 import type { DataDirectory } from './data-directory.ts';

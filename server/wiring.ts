@@ -4,11 +4,10 @@
  */
 
 import { writeFileSync } from 'node:fs';
+import { lifecycleTopic, NOBODY, TRUST_BUNDLE_TOPIC } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { Broker } from '../broker/broker.ts';
-import { NOBODY } from '../protocol/lifecycle.ts';
-import { lifecycleTopic, TRUST_BUNDLE_TOPIC } from '../protocol/topics.ts';
-import type { Registry } from '../registry/registry.ts';
+import type { Broker } from '../broker/index.ts';
+import type { Registry } from '../registry/index.ts';
 import type { FleetAuthority } from './certificate-authority.ts';
 import type { FleetDoors } from './listeners.ts';
 import type { OpenParts } from './open-parts.ts';

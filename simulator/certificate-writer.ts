@@ -1,7 +1,15 @@
 /** Signs certificates of a simulation with P-256 keys: a coordinator's own, and those that a thief of a CA key forges. */
 
 import { type KeyObject, randomBytes, sign, X509Certificate } from 'node:crypto';
-import { BIT_STRING, INTEGER, oid, SET, sequence, UTF8_STRING, writeElement } from '../device-sdk/der.ts';
+import {
+  BIT_STRING,
+  INTEGER,
+  oid,
+  SET,
+  sequence,
+  UTF8_STRING,
+  writeElement,
+} from '@rollcall/device-sdk/building-blocks';
 
 const UTC_TIME = 0x17;
 const VERSION = 0xa0; // [0] of TBSCertificate

@@ -4,10 +4,13 @@
  */
 
 import { join } from 'node:path';
-import type { DeviceErrorCode } from '../device-sdk/device-error.ts';
-import type { DeviceOptions } from '../device-sdk/device-options.ts';
-import type { DeviceLog } from '../device-sdk/device-state.ts';
-import { type IdentityStore, memoryIdentityStore } from '../device-sdk/identity-store.ts';
+import {
+  type DeviceErrorCode,
+  type DeviceLog,
+  type DeviceOptions,
+  type IdentityStore,
+  memoryIdentityStore,
+} from '@rollcall/device-sdk';
 import { seededRandom } from './random-times.ts';
 import { FleetCounters, type FleetSnapshot, type VirtualDeviceSnapshot } from './report.ts';
 import { VirtualDevice } from './virtual-device.ts';

@@ -4,11 +4,8 @@
  */
 
 import { performance } from 'node:perf_hooks';
-import { askedDelay, backoffDelay } from '../device-sdk/backoff.ts';
-import { Device } from '../device-sdk/device.ts';
-import { asDeviceError, type DeviceError } from '../device-sdk/device-error.ts';
-import type { DeviceOptions } from '../device-sdk/device-options.ts';
-import type { DeviceLog, DeviceState } from '../device-sdk/device-state.ts';
+import { Device, type DeviceError, type DeviceLog, type DeviceOptions, type DeviceState } from '@rollcall/device-sdk';
+import { asDeviceError, askedDelay, backoffDelay } from '@rollcall/device-sdk/building-blocks';
 import { firstMessageAt, nextMessageAt, randomWalk } from './random-times.ts';
 import type { FleetCounters, VirtualDeviceSnapshot, VirtualDeviceState } from './report.ts';
 

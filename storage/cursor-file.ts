@@ -6,8 +6,7 @@
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { parseDecimal } from '../protocol/decimal.ts';
-import { Problem } from '../protocol/problem.ts';
+import { Problem, parseDecimal } from '@rollcall/protocol';
 
 export class CursorFile {
   readonly #file: string;

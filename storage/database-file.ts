@@ -9,8 +9,8 @@
 
 import { chmodSync, closeSync, existsSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { Problem } from '@rollcall/protocol';
 import Database from 'better-sqlite3';
-import { Problem } from '../protocol/problem.ts';
 import { isDamage } from './storage-problem.ts';
 import { syncDirectory } from './sync-directory.ts';
 

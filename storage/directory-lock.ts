@@ -7,9 +7,8 @@
 
 import { closeSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { Problem } from '@rollcall/protocol';
 import Database from 'better-sqlite3';
-import { Problem } from '../protocol/problem.ts';
-
 /** Names of the files in the directory. */
 export const LOCK_FILE = 'server.lock';
 export const HOLDER_FILE = 'server.pid';

@@ -4,8 +4,8 @@
  */
 
 import { statfs } from 'node:fs/promises';
+import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { Problem } from '../protocol/problem.ts';
 
 /** Of a disk that is small, the floor is at most this part. */
 const MOST_OF_DISK = 10;

@@ -1,7 +1,7 @@
 /** What SQLite and the disk below it refused, as the rest of the house reads it. Repairs nothing, and tries nothing again. */
 
+import { Problem } from '@rollcall/protocol';
 import Database from 'better-sqlite3';
-import { Problem } from '../protocol/problem.ts';
 
 const PASSES = /^(SQLITE_(FULL|BUSY|LOCKED|IOERR|READONLY|CANTOPEN|NOMEM)|ENOSPC|EDQUOT|EMFILE|ENFILE|EIO)/;
 

@@ -1,7 +1,7 @@
 /** The inside of a thread: answers each call with what its handler returns, or with the Problem that it throws. */
 
 import { parentPort } from 'node:worker_threads';
-import { asProblem } from '../protocol/problem.ts';
+import { asProblem } from '@rollcall/protocol';
 import type { Answered, Call, SentProblem } from './worker.ts';
 
 export interface Reply {

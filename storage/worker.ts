@@ -4,7 +4,7 @@
  */
 
 import { Worker } from 'node:worker_threads';
-import { Problem, type ProblemCode } from '../protocol/problem.ts';
+import { Problem, type ProblemCode } from '@rollcall/protocol';
 
 export interface Call {
   readonly id: number;

@@ -1,8 +1,8 @@
 /** Those who watch messages as they are accepted. They are told after the commit and cannot disturb it. */
 
+import type { DeviceId } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { DeviceId } from '../protocol/identity.ts';
-import { shownKey } from '../storage/journal/own-keys.ts';
+import { shownKey } from '../storage/index.ts';
 import type { StoredMessage, TelemetryMessage } from './telemetry.ts';
 
 interface Follower {

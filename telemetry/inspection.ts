@@ -1,10 +1,7 @@
 /** What opening a journal would refuse, found before anything is changed. Damage is no reason: such a segment is set aside. */
 
 import { existsSync } from 'node:fs';
-import { inspectDatabaseFile } from '../storage/database-inspection.ts';
-import { expectNotOlder, SEGMENT } from '../storage/journal/segment-file.ts';
-import { listSegments } from '../storage/journal/segment-names.ts';
-import { isDamage } from '../storage/storage-problem.ts';
+import { expectNotOlder, inspectDatabaseFile, isDamage, listSegments, SEGMENT } from '../storage/index.ts';
 
 /** Throws Problem `data_directory_unusable`, `database_older` or `database_newer`, and changes nothing. */
 export function inspectTelemetry(directory: string): void {

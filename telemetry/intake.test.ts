@@ -1,8 +1,8 @@
 /** What is promised to those who hand messages over, whatever the writer does. */
 
+import { Problem } from '@rollcall/protocol';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
-import { Problem } from '../protocol/problem.ts';
 import { message } from '../test/behaviour/telemetry-messages.ts';
 import { INTAKE_LIMITS, Intake, type IntakeLimits } from './intake.ts';
 import type { TelemetryMessage } from './telemetry.ts';

@@ -4,8 +4,8 @@
  * can stop reading is told. Does not know how a batch is written.
  */
 
+import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { Problem } from '../protocol/problem.ts';
 import type { Accepted, TelemetryCounters, TelemetryMessage, Waiting } from './telemetry.ts';
 
 export interface IntakeLimits {

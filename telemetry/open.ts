@@ -1,15 +1,19 @@
 /** The embedded telemetry: intake, two threads and followers behind the interface of `telemetry.ts`. */
 
+import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { Problem } from '../protocol/problem.ts';
-import { DiskGuard, type DiskGuardOptions } from '../storage/disk-guard.ts';
-import { pack, transferOf } from '../storage/journal/batch.ts';
-import type { JournalOptions } from '../storage/journal/journal.ts';
-import { SentNames } from '../storage/journal/names.ts';
-import { Pruning } from '../storage/journal/pruning.ts';
-import type { Appended } from '../storage/journal/segment.ts';
-import { dayOf } from '../storage/journal/segment-names.ts';
-import { Thread } from '../storage/worker.ts';
+import {
+  type Appended,
+  DiskGuard,
+  type DiskGuardOptions,
+  dayOf,
+  type JournalOptions,
+  Pruning,
+  pack,
+  SentNames,
+  Thread,
+  transferOf,
+} from '../storage/index.ts';
 import { Followers } from './followers.ts';
 import { INTAKE_LIMITS, Intake, type IntakeLimits } from './intake.ts';
 import { openQuestions } from './questions.ts';

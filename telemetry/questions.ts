@@ -1,12 +1,18 @@
-/** Questions about what was accepted, checked here and answered by a thread. */
-
-import { Problem } from '../protocol/problem.ts';
-import type { DeviceStreams } from '../storage/journal/message.ts';
-import { type Packed, unpack } from '../storage/journal/packed-rows.ts';
-import type { LastCall, NewestCall, PageCall, SeriesCall, SeriesLook } from '../storage/journal/reader-worker.ts';
-import type { Wanted } from '../storage/journal/segment-reader.ts';
-import { checkSeries, SeriesSums } from '../storage/journal/series.ts';
-import { Thread } from '../storage/worker.ts';
+import { Problem } from '@rollcall/protocol';
+import {
+  checkSeries,
+  type DeviceStreams,
+  type LastCall,
+  type NewestCall,
+  type Packed,
+  type PageCall,
+  type SeriesCall,
+  type SeriesLook,
+  SeriesSums,
+  Thread,
+  unpack,
+  type Wanted,
+} from '../storage/index.ts';
 import type { Telemetry, TelemetryRange, TelemetryStats } from './telemetry.ts';
 
 /** Payload bytes of one answer; what is beyond is the next page. */

@@ -7,8 +7,7 @@
 import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Logger } from 'pino';
-import { roomIn } from '../storage/disk-guard.ts';
-import { listSegments, segmentBytes } from '../storage/journal/segment-names.ts';
+import { listSegments, roomIn, segmentBytes } from '../storage/index.ts';
 import type { Retention } from './telemetry.ts';
 
 /** `percent`: of the room that the journal has when it is opened, its own files counted in. */

@@ -2,9 +2,9 @@
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { DeviceId } from '@rollcall/protocol';
 import { pino } from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import type { DeviceId } from '../protocol/identity.ts';
 import { DAY, message, START } from '../test/behaviour/telemetry-messages.ts';
 import { temporaryDirectory } from '../test/fixtures/temporary.ts';
 import { openTelemetry, type TelemetryOptions } from './open.ts';

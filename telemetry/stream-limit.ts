@@ -5,7 +5,7 @@
  */
 
 import type { Logger } from 'pino';
-import type { DeviceStreams } from '../storage/journal/message.ts';
+import type { DeviceStreams } from '../storage/index.ts';
 
 export type { DeviceStreams };
 

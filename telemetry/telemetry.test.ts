@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { pino } from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { listSegments } from '../storage/journal/segment-names.ts';
+import { listSegments } from '../storage/index.ts';
 import { telemetryBehaviour } from '../test/behaviour/telemetry.ts';
 import { deviceNamed, type FreshTelemetry, message } from '../test/behaviour/telemetry-messages.ts';
 import { writeUntilKilled } from '../test/fixtures/killed-writer.ts';

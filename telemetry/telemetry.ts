@@ -1,9 +1,4 @@
-/**
- * The fleet's data as the rest of the house sees it: messages that were accepted, kept, and can be read back.
- * `openTelemetry()` gives the embedded journal. Times are milliseconds since the epoch.
- */
-
-import type { DeviceId } from '../protocol/identity.ts';
+import type { DeviceId } from '@rollcall/protocol';
 import type {
   SegmentStats,
   Series,
@@ -12,7 +7,7 @@ import type {
   StoredMessage,
   TelemetryMessage,
   TelemetryStats,
-} from '../storage/journal/message.ts';
+} from '../storage/index.ts';
 import type { StorageShares } from './storage-shares.ts';
 import type { StreamLimit } from './stream-limit.ts';
 

@@ -1,8 +1,8 @@
 /** The error catalogue is complete: each code is documented once, and nothing is documented that does not exist. */
 
 import { readFileSync } from 'node:fs';
+import { PROBLEMS } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
-import { PROBLEMS } from '../protocol/problem.ts';
 
 const page = readFileSync(new URL('../docs/errors.md', import.meta.url), 'utf8');
 const documented = [...page.matchAll(/^\| `([a-z_]+)` \| (\d+) \|/gm)].map(([, code, number]) => ({

@@ -1,11 +1,15 @@
 /** What a policy means, as a table: subject, verb, topic, answer. */
 
+import {
+  DEFAULT_DEVICE_POLICY,
+  DEFAULT_SERVICE_POLICY,
+  type GroupName,
+  isTopicFilter,
+  type PolicyDocument,
+  Problem,
+} from '@rollcall/protocol';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { GroupName } from '../../protocol/identity.ts';
-import { DEFAULT_DEVICE_POLICY, DEFAULT_SERVICE_POLICY, type PolicyDocument } from '../../protocol/policy.ts';
-import { Problem } from '../../protocol/problem.ts';
-import { isTopicFilter } from '../../protocol/topics.ts';
 import { device, service } from '../../test/fixtures/broker/test-broker.ts';
 import { checkPolicy, DENY_ALL, Rights, type Subject, type Verb } from './acl.ts';
 

@@ -1,24 +1,20 @@
-/**
- * What a policy means: a document and a subject become rights, and rights answer "may it?" with the rule that decides.
- * Pure; knows no sockets and no registry. No rule means no, and a variable without a value makes its rule say no.
- */
-
-import { type GroupName, type Identity, identityName } from '../../protocol/identity.ts';
-import type { PolicyDocument } from '../../protocol/policy.ts';
-import { Problem } from '../../protocol/problem.ts';
 import {
   deviceTopicPrefix,
   filterCovers,
   filterMatches,
+  type GroupName,
+  type Identity,
+  identityName,
   isServerTopic,
   isTopicFilter,
   isTopicName,
   keylessLength,
+  type PolicyDocument,
+  Problem,
   parseDeviceTopic,
   type TopicLimits,
   TRUST_BUNDLE_TOPIC,
-} from '../../protocol/topics.ts';
-
+} from '@rollcall/protocol';
 export type Verb = 'connect' | 'publish' | 'subscribe' | 'receive' | 'retain';
 
 const VERBS: readonly Verb[] = ['connect', 'publish', 'subscribe', 'receive', 'retain'];

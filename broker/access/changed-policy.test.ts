@@ -1,7 +1,7 @@
 /** Policies that change while sessions live or are away. */
 
+import { DEFAULT_DEVICE_POLICY, DEFAULT_SERVICE_POLICY } from '@rollcall/protocol';
 import { afterEach, describe, expect, it } from 'vitest';
-import { DEFAULT_DEVICE_POLICY, DEFAULT_SERVICE_POLICY } from '../../protocol/policy.ts';
 import { messages } from '../../test/fixtures/broker/received.ts';
 import { device, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
 

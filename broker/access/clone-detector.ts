@@ -1,11 +1,5 @@
-/**
- * Notices that one credential is used in two places: sessions that take each other over, again and again. Judges the
- * pattern only; what follows from a suspicion is decided elsewhere. A device that moves, even there and back, is none.
- */
-
-import { networkOf } from '../../limits/client-network.ts';
-import type { Identity } from '../../protocol/identity.ts';
-
+import type { Identity } from '@rollcall/protocol';
+import { networkOf } from '../../limits/index.ts';
 /** What the pattern was. */
 export type CloneEvidence =
   | 'alternating_addresses' // two places displaced each other's live session, and both came back for it

@@ -5,9 +5,9 @@
 
 import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
+import { formatIdentity, identityUri, parseIdentityUri } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { formatIdentity, identityUri, parseIdentityUri } from '../../protocol/identity.ts';
-import type { Standing } from '../../registry/registry.ts';
+import type { Standing } from '../../registry/index.ts';
 import type { Counters } from '../counters.ts';
 import type { ConnectFailure } from '../events.ts';
 import type { BrokerLimits } from '../limits.ts';

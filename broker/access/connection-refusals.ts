@@ -5,9 +5,9 @@
 
 import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
+import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { RefusalLog } from '../../limits/refusal-log.ts';
-import { formatIdentity, type Identity } from '../../protocol/identity.ts';
+import type { RefusalLog } from '../../limits/index.ts';
 import type { Counters } from '../counters.ts';
 import type { BrokerEvent, ConnectFailure, PeerDescription } from '../events.ts';
 import { describePeer } from './peer-certificate.ts';

@@ -1,6 +1,5 @@
 /** Which policy applies to whom: the registry's documents, checked once and remembered until they change. */
 
-import type { Logger } from 'pino';
 import {
   DEFAULT_DEVICE_POLICY,
   DEFAULT_SERVICE_POLICY,
@@ -9,8 +8,9 @@ import {
   policyScopes,
   QUARANTINE_POLICY,
   QUARANTINE_SCOPE,
-} from '../../protocol/policy.ts';
-import type { TopicLimits } from '../../protocol/topics.ts';
+  type TopicLimits,
+} from '@rollcall/protocol';
+import type { Logger } from 'pino';
 import { checkPolicy, DENY_ALL, Rights, type Subject } from './acl.ts';
 
 /** What the broker needs of the registry here. */

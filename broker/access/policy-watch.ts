@@ -1,7 +1,7 @@
 /** Applies a change of policy to those it concerns: live sessions, and what is kept for sessions that are away. */
 
+import type { PolicyScope } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { PolicyScope } from '../../protocol/policy.ts';
 import type { SessionStore } from '../routing/aedes-persistence.ts';
 import type { Sessions } from '../sessions/live-sessions.ts';
 import { type Policies, type PolicyDirectory, scopesOf } from './policies.ts';

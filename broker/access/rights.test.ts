@@ -1,10 +1,10 @@
 /** The ACL as clients meet it: publish, subscribe, receive, retain, and wills. */
 
 import { Writable } from 'node:stream';
+import { DEFAULT_DEVICE_POLICY, DEFAULT_SERVICE_POLICY } from '@rollcall/protocol';
 import mqttPacket from 'mqtt-packet';
 import { pino } from 'pino';
 import { afterEach, describe, expect, it } from 'vitest';
-import { DEFAULT_DEVICE_POLICY, DEFAULT_SERVICE_POLICY } from '../../protocol/policy.ts';
 import type { RawClient } from '../../test/fixtures/broker/raw-client.ts';
 import { messages } from '../../test/fixtures/broker/received.ts';
 import { DEFAULT, device, service, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';

@@ -5,7 +5,7 @@
  */
 
 import { type AddressInfo, createServer, type ListenOptions, type Server, type Socket } from 'node:net';
-import { Problem } from '../../protocol/problem.ts';
+import { Problem } from '@rollcall/protocol';
 
 export interface AcceptorsOptions {
   readonly host: string;

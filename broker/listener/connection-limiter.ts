@@ -5,8 +5,7 @@
 
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import { networkOf } from '../../limits/client-network.ts';
-import { TokenBuckets } from '../../limits/token-buckets.ts';
+import { networkOf, TokenBuckets } from '../../limits/index.ts';
 import type { ConnectFailure } from '../events.ts';
 import type { BrokerLimits } from '../limits.ts';
 

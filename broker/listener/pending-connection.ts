@@ -4,7 +4,7 @@
  */
 
 import type { TLSSocket } from 'node:tls';
-import type { Identity } from '../../protocol/identity.ts';
+import type { Identity } from '@rollcall/protocol';
 import { answerTo, CONNACK, type Refusals } from '../access/connection-refusals.ts';
 import type { Peer } from '../access/peer-certificate.ts';
 import type { ConnectFailure } from '../events.ts';

@@ -2,7 +2,7 @@
 
 import type { Packet } from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { TelemetryMessage } from '../../telemetry/telemetry.ts';
+import type { TelemetryMessage } from '../../telemetry/index.ts';
 import type { RawClient } from '../../test/fixtures/broker/raw-client.ts';
 import { device, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
 

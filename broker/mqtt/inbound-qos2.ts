@@ -6,7 +6,7 @@
  */
 
 import { randomUUID } from 'node:crypto';
-import { OWN_KEY_PREFIX } from '../../storage/journal/own-keys.ts';
+import { OWN_KEY_PREFIX } from '../../storage/index.ts';
 import type { ClientKey, StoredPacket } from '../session-store/packets.ts';
 import type { SessionMemory } from '../session-store/session-memory.ts';
 

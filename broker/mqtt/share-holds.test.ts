@@ -2,7 +2,7 @@
 
 import { join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
-import type { TelemetryMessage } from '../../telemetry/telemetry.ts';
+import type { TelemetryMessage } from '../../telemetry/index.ts';
 import { pubacks } from '../../test/fixtures/broker/received.ts';
 import { DEFAULT, device, Testbed } from '../../test/fixtures/broker/test-broker.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';

@@ -1,9 +1,4 @@
-/**
- * Devices that are over their share of the journal: their next PUBLISH is left unread until the share allows it again, so it is
- * neither acknowledged nor lost. They stay connected and are written to; everyone else goes on. Decides no share itself.
- */
-
-import type { Identity } from '../../protocol/identity.ts';
+import type { Identity } from '@rollcall/protocol';
 import type { Session } from '../sessions/session.ts';
 
 /** What the broker asks the journal. */

@@ -1,10 +1,10 @@
 /** One device that names too many streams, against a real broker: it alone is refused, on every way that telemetry takes. */
 
+import { DEFAULT_DEVICE_POLICY } from '@rollcall/protocol';
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { DEFAULT_DEVICE_POLICY } from '../../protocol/policy.ts';
+import type { TelemetryMessage } from '../../telemetry/index.ts';
 import { StreamLimit } from '../../telemetry/stream-limit.ts';
-import type { TelemetryMessage } from '../../telemetry/telemetry.ts';
 import { pubacks } from '../../test/fixtures/broker/received.ts';
 import { device, Testbed } from '../../test/fixtures/broker/test-broker.ts';
 

@@ -1,9 +1,9 @@
 /** The short way of telemetry, against a real broker: nobody can tell from outside which way a message went. */
 
+import { DEFAULT_DEVICE_POLICY } from '@rollcall/protocol';
 import mqttPacket, { type Packet } from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
-import { DEFAULT_DEVICE_POLICY } from '../../protocol/policy.ts';
-import type { TelemetryMessage } from '../../telemetry/telemetry.ts';
+import type { TelemetryMessage } from '../../telemetry/index.ts';
 import { payloads, pubacks } from '../../test/fixtures/broker/received.ts';
 import { device, service, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
 

@@ -1,11 +1,5 @@
-/**
- * The short way of telemetry: a device's message to a telemetry topic of its own, QoS 0 or 1 and not retained, goes from the
- * packet gate through the access rules into the journal and is acknowledged, without the engine. The engine sees it only
- * when somebody has subscribed to it. Whatever is out of the ordinary is left to the engine, which knows every case.
- */
-
-import { isMessageKey, keylessLength } from '../../protocol/topics.ts';
-import type { Accepted, TelemetryMessage, Waiting } from '../../telemetry/telemetry.ts';
+import { isMessageKey, keylessLength } from '@rollcall/protocol';
+import type { Accepted, TelemetryMessage, Waiting } from '../../telemetry/index.ts';
 import type { Rights } from '../access/acl.ts';
 import type { Counters } from '../counters.ts';
 import type { StreamAdmission } from '../routing/aedes-hooks.ts';

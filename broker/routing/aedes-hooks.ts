@@ -1,8 +1,8 @@
 /** The only file that speaks aedes' callbacks: each hook asks the session and tells aedes yes or no. */
 
+import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { AedesOptions, Client } from 'aedes';
-import { formatIdentity, type Identity } from '../../protocol/identity.ts';
-import type { Accepted, TelemetryMessage, Waiting } from '../../telemetry/telemetry.ts';
+import type { Accepted, TelemetryMessage, Waiting } from '../../telemetry/index.ts';
 import type { Decision, Denial, Subject, Verb } from '../access/acl.ts';
 import type { Counters } from '../counters.ts';
 import type { ShareExceeded } from '../events.ts';

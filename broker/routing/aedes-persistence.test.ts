@@ -1,9 +1,9 @@
 /** What is kept between connections, asked directly: each rule by itself, since others stand behind it. */
 
 import { join } from 'node:path';
+import { DEFAULT_DEVICE_POLICY } from '@rollcall/protocol';
 import { pino } from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { DEFAULT_DEVICE_POLICY } from '../../protocol/policy.ts';
 import { DEFAULT, device } from '../../test/fixtures/broker/test-broker.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import { Rights, type Subject } from '../access/acl.ts';

@@ -5,7 +5,7 @@
  */
 
 import type { Readable } from 'node:stream';
-import { isServerTopic } from '../../protocol/topics.ts';
+import { isServerTopic } from '@rollcall/protocol';
 import type { Rights, Subject } from '../access/acl.ts';
 import type { BrokerLimits } from '../limits.ts';
 import { type ArrivalClient, Arrivals } from '../mqtt/inbound-qos2.ts';

@@ -1,11 +1,4 @@
-/**
- * Which messages with a key were passed on to subscribers since the broker began, so that a repeated one isn't passed on twice.
- * Whether a message is stored is the journal's to say; one that is, and isn't known here, may have reached nobody: the server
- * ended between the two, or the session was cut. It is passed on then. Bounded: what is long ago is forgotten.
- */
-
-import type { DeviceId } from '../../protocol/identity.ts';
-
+import type { DeviceId } from '@rollcall/protocol';
 /** What a publish packet of a message with a key carries through the engine. */
 export interface KeyedPacket {
   /** The name of the message. */

@@ -1,10 +1,4 @@
-/**
- * The filters that one client asked for and was granted, and with which QoS a message reaches it by them: the highest of
- * all that match [MQTT-3.3.5-1]. Grants nothing, and delivers nothing.
- */
-
-import { filterMatches } from '../../protocol/topics.ts';
-
+import { filterMatches } from '@rollcall/protocol';
 export type Qos = 0 | 1 | 2;
 
 export class GrantedFilters {

@@ -1,8 +1,8 @@
 /** Messages with a key, against a real broker: the key is gone when the message is stored, and a repeated one is only acknowledged. */
 
+import { DEFAULT_DEVICE_POLICY } from '@rollcall/protocol';
 import mqttPacket from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
-import { DEFAULT_DEVICE_POLICY } from '../../protocol/policy.ts';
 import { device, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
 
 let bed: Testbed;

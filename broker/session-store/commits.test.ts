@@ -1,8 +1,8 @@
 /** Group commits: in order, all or nothing for one turn, and patient with a disk that is full. */
 
+import { Problem } from '@rollcall/protocol';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
-import { Problem } from '../../protocol/problem.ts';
 import { COMMIT_LIMITS, Commits } from './commits.ts';
 
 function start(answers: (Error | undefined)[] = [], patience = 60_000) {

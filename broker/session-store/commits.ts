@@ -4,8 +4,8 @@
  * is; who waits for it is told after a while. Does not know what a change is, or how it is written.
  */
 
+import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { Problem } from '../../protocol/problem.ts';
 
 export interface CommitLimits {
   /** How long a batch gathers while somebody waits for it, in ms; and while nobody does. */

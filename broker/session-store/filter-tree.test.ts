@@ -1,8 +1,8 @@
 /** Who wants a topic, held to the one matcher of the house. */
 
+import { filterMatches } from '@rollcall/protocol';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { filterMatches } from '../../protocol/topics.ts';
 import { FilterTree } from './filter-tree.ts';
 
 const name = fc.constantFrom('a', 'b', '', '$x');

@@ -1,10 +1,4 @@
-/**
- * Who wants a topic: the filters of live and of stored subscriptions, as a tree of their levels. Answers at once, from
- * memory. The rules are those of `filterMatches` in `protocol/topics.ts`, and a test holds the two together.
- */
-
-import { topicLevels } from '../../protocol/topics.ts';
-
+import { topicLevels } from '@rollcall/protocol';
 /** A subscription that outlives its connection. The last three are of MQTT 5 and only carried. */
 export interface StoredSubscription {
   readonly topic: string;

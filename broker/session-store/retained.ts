@@ -1,9 +1,4 @@
-/**
- * Retained messages: the last of each topic, for those who subscribe later. In memory, with every change told to
- * the writer; bounded in all and per owner by the pool (how many topics one identity may retain is decided elsewhere).
- */
-
-import { filterMatches, topicLevels } from '../../protocol/topics.ts';
+import { filterMatches, topicLevels } from '@rollcall/protocol';
 import type { Change, StoredRows } from './changes.ts';
 import type { KeptPool } from './memory-pool.ts';
 import { ownPayload, payloadBytes, type StoredPacket, weightOf } from './packets.ts';

@@ -1,8 +1,7 @@
 /** The file of what is kept between connections: its tables, and how it is opened. Does not know what changes, or when. */
 
 import type Database from 'better-sqlite3';
-import { type FileKind, type Opening, openDatabaseFile } from '../../storage/database-file.ts';
-import { inspectDatabaseFile } from '../../storage/database-inspection.ts';
+import { type FileKind, inspectDatabaseFile, type Opening, openDatabaseFile } from '../../storage/index.ts';
 
 const SESSIONS: FileKind = {
   name: 'the file of sessions',

@@ -6,7 +6,7 @@
  */
 
 import { Readable } from 'node:stream';
-import { Problem } from '../../protocol/problem.ts';
+import { Problem } from '@rollcall/protocol';
 import type { Change, StoredRows } from './changes.ts';
 import type { Commits } from './commits.ts';
 import { FilterTree, type StoredSubscription } from './filter-tree.ts';

@@ -1,9 +1,9 @@
 /** The thread that writes what is kept between connections: an fsync must not hold up the event loop of the broker. */
 
 import { parentPort } from 'node:worker_threads';
+import { asProblem } from '@rollcall/protocol';
 import type Database from 'better-sqlite3';
-import { asProblem } from '../../protocol/problem.ts';
-import { storageProblem } from '../../storage/storage-problem.ts';
+import { storageProblem } from '../../storage/index.ts';
 import { type Change, changeWriter } from './changes.ts';
 import { openSessionFile } from './session-file.ts';
 import type { WriterAnswer, WriterCall } from './writer.ts';

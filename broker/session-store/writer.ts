@@ -4,8 +4,8 @@
  */
 
 import { Worker } from 'node:worker_threads';
+import { Problem, type ProblemCode } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { Problem, type ProblemCode } from '../../protocol/problem.ts';
 import type { Change } from './changes.ts';
 
 type Call =

@@ -1,6 +1,4 @@
-/** The live sessions, by client id and by identity, and how often client ids take themselves over. */
-
-import { formatIdentity, type Identity } from '../../protocol/identity.ts';
+import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { Session } from './session.ts';
 
 const MINUTE = 60_000;

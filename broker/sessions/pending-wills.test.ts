@@ -1,9 +1,9 @@
 /** Wills of connections that ended with an earlier run of the server, published when their clients come back. */
 
 import { join } from 'node:path';
+import { DEFAULT_DEVICE_POLICY, type PolicyDocument } from '@rollcall/protocol';
 import type { Packet } from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
-import { DEFAULT_DEVICE_POLICY, type PolicyDocument } from '../../protocol/policy.ts';
 import type { RawClient } from '../../test/fixtures/broker/raw-client.ts';
 import { DEFAULT, device, Testbed } from '../../test/fixtures/broker/test-broker.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';

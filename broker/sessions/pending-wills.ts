@@ -5,7 +5,7 @@
  */
 
 import type { Logger } from 'pino';
-import type { Accepted, TelemetryMessage } from '../../telemetry/telemetry.ts';
+import type { Accepted, TelemetryMessage } from '../../telemetry/index.ts';
 import type { Rights, Subject } from '../access/acl.ts';
 import type { LeftWill, SessionStore } from '../routing/aedes-persistence.ts';
 import type { PassedOn } from '../routing/delivered-keys.ts';

@@ -1,7 +1,7 @@
 /** Revocation: what a device has and leaves behind is gone when the call returns. */
 
+import { DEFAULT_DEVICE_POLICY } from '@rollcall/protocol';
 import { afterEach, describe, expect, it } from 'vitest';
-import { DEFAULT_DEVICE_POLICY } from '../../protocol/policy.ts';
 import { heldStanding } from '../../test/fixtures/broker/delayed-certificate-status.ts';
 import { messages } from '../../test/fixtures/broker/received.ts';
 import { device, service, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';

@@ -3,9 +3,9 @@
  * likes. Decides nothing; whoever listens can't disturb it.
  */
 
+import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { RefusalLog } from '../../limits/refusal-log.ts';
-import { formatIdentity, type Identity } from '../../protocol/identity.ts';
+import type { RefusalLog } from '../../limits/index.ts';
 import type { Verb } from '../access/acl.ts';
 import { type CloneSuspicion, CloneWatch, type Takeover } from '../access/clone-detector.ts';
 import type { Counters } from '../counters.ts';

@@ -1,9 +1,8 @@
 /** Suspension, quarantine, a new group or label: what they do to live sessions, at once, and to those on their way in. */
 
+import { DEFAULT_DEVICE_POLICY, type GroupName } from '@rollcall/protocol';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { GroupName } from '../../protocol/identity.ts';
-import { DEFAULT_DEVICE_POLICY } from '../../protocol/policy.ts';
-import type { Standing } from '../../registry/registry.ts';
+import type { Standing } from '../../registry/index.ts';
 import { heldStanding } from '../../test/fixtures/broker/delayed-certificate-status.ts';
 import { messages } from '../../test/fixtures/broker/received.ts';
 import { DEFAULT, device, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';

@@ -1,9 +1,4 @@
-/**
- * What a change of standing means for live sessions and for what they leave behind: the broker's half of the table in
- * docs/device-status.md. Reads no registry; whoever calls has committed the change before.
- */
-
-import { formatIdentity, type Identity } from '../../protocol/identity.ts';
+import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { Subject } from '../access/acl.ts';
 import type { ConnectionGate } from '../access/connection-authorizer.ts';
 import type { Policies } from '../access/policies.ts';

@@ -1,8 +1,4 @@
-/** One live session: who it is, what it may, and how it ends. Ends once, always with a reason. */
-
-import { formatIdentity, type Identity } from '../../protocol/identity.ts';
-import { Problem } from '../../protocol/problem.ts';
-import { parseDeviceTopic, telemetryTopic } from '../../protocol/topics.ts';
+import { formatIdentity, type Identity, Problem, parseDeviceTopic, telemetryTopic } from '@rollcall/protocol';
 import type { Rights, Subject } from '../access/acl.ts';
 import type { DisconnectReason } from '../events.ts';
 import type { BrokerLimits } from '../limits.ts';

@@ -1,10 +1,9 @@
 import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
+import { Problem, parseDecimal } from '@rollcall/protocol';
 import { Command } from 'commander';
 import { openConsoleClient } from '../../console/client.ts';
-import { parseDecimal } from '../../protocol/decimal.ts';
-import { Problem } from '../../protocol/problem.ts';
-import { type AuditHead, ChainCheck, readExportedEntry } from '../../registry/audit-chain.ts';
+import { type AuditHead, ChainCheck, readExportedEntry } from '../../registry/index.ts';
 import { findsServer, integerBetween, run, runWithServer, socketPathOf } from '../command-line.ts';
 import { EXIT, type OutputForm, printJson, printResult, printStream, table } from '../terminal.ts';
 

@@ -1,10 +1,8 @@
+import { Problem } from '@rollcall/protocol';
 import { Command } from 'commander';
-import { Problem } from '../../protocol/problem.ts';
-import { auditHeadIn } from '../../registry/backup-facts.ts';
-import { backUp } from '../../server/backup/backup.ts';
-import { loadConfig } from '../../server/config/config-sources.ts';
-import { passphraseIn } from '../../server/config/passphrase-file.ts';
-import { version } from '../../server/version.ts';
+import { auditHeadIn } from '../../registry/index.ts';
+import { backUp } from '../../server/backup/index.ts';
+import { loadConfig, passphraseIn, version } from '../../server/config/index.ts';
 import { authoritySigner, operatorSigner } from '../backup-signer.ts';
 import { run, speaksJson } from '../command-line.ts';
 import { note, printJson, printResult } from '../terminal.ts';

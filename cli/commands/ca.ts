@@ -1,9 +1,9 @@
 import { createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { Problem } from '@rollcall/protocol';
 import { Command, InvalidArgumentError } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
-import { Problem } from '../../protocol/problem.ts';
-import { expectPlausibleClock } from '../../server/clock.ts';
+import { expectPlausibleClock } from '../../server/config/index.ts';
 import { duration, findsServer, integerBetween, run, runWithServer, speaksJson } from '../command-line.ts';
 import { printJson, printResult, table } from '../terminal.ts';
 
@@ -111,7 +111,7 @@ interface Sign {
 
 const sign = run<Sign>(async ({ args, options }) => {
   // Loaded only here: the other commands need nothing of the authority.
-  const { signIssuingRequest } = await import('../../enroll/ca/offline-root.ts');
+  const { signIssuingRequest } = await import('../../enroll/index.ts');
   const now = Date.now();
   expectPlausibleClock(now);
   const chain = await signIssuingRequest({

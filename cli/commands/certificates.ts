@@ -1,5 +1,5 @@
 import { Command, Option } from 'commander';
-import { REVOCATION_REASONS, type RevocationReason } from '../../registry/registry.ts';
+import { REVOCATION_REASONS, type RevocationReason } from '../../registry/index.ts';
 import { duration, findsServer, integerBetween, runWithServer } from '../command-line.ts';
 import { note, printJson, printResult, table } from '../terminal.ts';
 import { readSerial } from './device-operations.ts';

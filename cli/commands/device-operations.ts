@@ -1,12 +1,10 @@
 /** The orders on devices: each names devices or what they have in common, shows them with --dry-run, and prints its proof. */
 
 import { readFileSync } from 'node:fs';
+import { type DeviceId, type GroupName, Problem, parseDeviceId } from '@rollcall/protocol';
 import { type Command, Option } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
-import { type DeviceId, type GroupName, parseDeviceId } from '../../protocol/identity.ts';
-import { Problem } from '../../protocol/problem.ts';
-import type { DeviceAct } from '../../registry/device-operations.ts';
-import { REVOCATION_REASONS, type RevocationReason } from '../../registry/registry.ts';
+import { type DeviceAct, REVOCATION_REASONS, type RevocationReason } from '../../registry/index.ts';
 import { findsServer, groupName, instant, label, runWithServer } from '../command-line.ts';
 import type { OutputForm } from '../terminal.ts';
 import { note, printJson, printResult, table } from '../terminal.ts';

@@ -1,10 +1,7 @@
+import { DeviceError, enrollOnce, fileIdentityStore } from '@rollcall/device-sdk';
+import { type DeviceId, type GroupName, isProblemCode, Problem } from '@rollcall/protocol';
 import { Command, Option } from 'commander';
-import { DeviceError } from '../../device-sdk/device-error.ts';
-import { enrollOnce } from '../../device-sdk/enrollment.ts';
-import { fileIdentityStore } from '../../device-sdk/file-identity-store.ts';
-import type { DeviceId, GroupName } from '../../protocol/identity.ts';
-import { isProblemCode, Problem } from '../../protocol/problem.ts';
-import { DEVICE_STATUSES, type DeviceStatus } from '../../registry/registry.ts';
+import { DEVICE_STATUSES, type DeviceStatus } from '../../registry/index.ts';
 import {
   deviceId,
   findsServer,

@@ -3,15 +3,12 @@
 import { accessSync, constants, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { jsonText } from '@rollcall/output';
+import { Problem } from '@rollcall/protocol';
 import { Command } from 'commander';
 import { openConsoleClient } from '../../console/client.ts';
-import { jsonText } from '../../output/escape.ts';
-import { Problem } from '../../protocol/problem.ts';
-import type { Config } from '../../server/config/config.ts';
-import { loadConfig } from '../../server/config/config-sources.ts';
-import { createLogger } from '../../server/logger.ts';
-import type { DrillReport, Theft, Trust } from '../../simulator/drill/drill-options.ts';
-import type { Projection } from '../../simulator/drill/projection.ts';
+import { type Config, createLogger, loadConfig } from '../../server/config/index.ts';
+import type { DrillReport, Projection, Theft, Trust } from '../../simulator/index.ts';
 import { duration, integerBetween, rateBetween, run, speaksJson } from '../command-line.ts';
 import { drillDoor } from '../drill-console.ts';
 import { copyFleet, type FleetCopy, stealIssuing } from '../drill-copy.ts';
@@ -85,8 +82,8 @@ async function drill(
     readonly signal: AbortSignal;
   },
 ): Promise<DrillResult> {
-  const { drillCaCompromise } = await import('../../simulator/drill/ca-compromise.ts');
-  const { project } = await import('../../simulator/drill/projection.ts');
+  const { drillCaCompromise } = await import('../../simulator/index.ts');
+  const { project } = await import('../../simulator/index.ts');
   const authority = copy?.keys ?? { are: 'fresh' as const };
   const replaced = root === true ? 'root' : 'issuing';
   const server = await startOwnServer({

@@ -1,7 +1,6 @@
+import { standardOutput, visible } from '@rollcall/output';
+import type { DeviceId } from '@rollcall/protocol';
 import { Command } from 'commander';
-import { visible } from '../../output/escape.ts';
-import { standardOutput } from '../../output/standard-streams.ts';
-import type { DeviceId } from '../../protocol/identity.ts';
 import { deviceId, findsServer, instant, integerBetween, runWithServer } from '../command-line.ts';
 import { untilStopped } from '../stop-signals.ts';
 import { printJson, printResult } from '../terminal.ts';

@@ -1,8 +1,6 @@
+import { type GroupName, Problem, parseFraction } from '@rollcall/protocol';
 import { Command, Option } from 'commander';
-import { parseFraction } from '../../protocol/decimal.ts';
-import type { GroupName } from '../../protocol/identity.ts';
-import { Problem } from '../../protocol/problem.ts';
-import { KEY_ALGORITHMS, type KeyAlgorithm, MOST_DEVICES } from '../../registry/profiles.ts';
+import { KEY_ALGORITHMS, type KeyAlgorithm, MOST_DEVICES } from '../../registry/index.ts';
 import { duration, findsServer, groupName, integerBetween, runWithServer } from '../command-line.ts';
 import { printJson, printResult } from '../terminal.ts';
 

@@ -1,9 +1,8 @@
 import { readFileSync } from 'node:fs';
+import { DEFAULT_GROUP, type GroupName, NAME_RULE, Problem, parseDeviceId } from '@rollcall/protocol';
 import { Command, Option } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
-import { DEFAULT_GROUP, type GroupName, NAME_RULE, parseDeviceId } from '../../protocol/identity.ts';
-import { Problem } from '../../protocol/problem.ts';
-import { version } from '../../server/version.ts';
+import { version } from '../../server/config/index.ts';
 import {
   duration,
   findsServer,

@@ -1,11 +1,17 @@
 import { readFileSync } from 'node:fs';
+import {
+  formatIdentity,
+  NAME_RULE,
+  type PolicyDocument,
+  type PolicyScope,
+  Problem,
+  parseIdentity,
+  QUARANTINE_SCOPE,
+} from '@rollcall/protocol';
 import { Command } from 'commander';
 import { parse } from 'yaml';
-import type { Denial } from '../../broker/access/acl.ts';
+import type { Denial } from '../../broker/index.ts';
 import type { ConsoleClient } from '../../console/client.ts';
-import { formatIdentity, NAME_RULE, parseIdentity } from '../../protocol/identity.ts';
-import { type PolicyDocument, type PolicyScope, QUARANTINE_SCOPE } from '../../protocol/policy.ts';
-import { Problem } from '../../protocol/problem.ts';
 import { findsServer, runWithServer } from '../command-line.ts';
 import { printJson, printResult } from '../terminal.ts';
 

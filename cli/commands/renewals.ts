@@ -1,6 +1,5 @@
+import { type GroupName, Problem } from '@rollcall/protocol';
 import { Command } from 'commander';
-import type { GroupName } from '../../protocol/identity.ts';
-import { Problem } from '../../protocol/problem.ts';
 import { duration, findsServer, groupName, runWithServer } from '../command-line.ts';
 import { printJson, printResult } from '../terminal.ts';
 import { parseCaId } from './ca.ts';

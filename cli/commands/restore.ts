@@ -1,11 +1,10 @@
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { Problem } from '@rollcall/protocol';
 import { Command } from 'commander';
-import { Problem } from '../../protocol/problem.ts';
-import { wholeAuditHeadIn } from '../../registry/backup-facts.ts';
-import { restore } from '../../server/backup/restore.ts';
-import { publicKeyIn } from '../../server/backup/signature.ts';
-import { passphraseIn } from '../../server/config/passphrase-file.ts';
+import { wholeAuditHeadIn } from '../../registry/index.ts';
+import { publicKeyIn, restore } from '../../server/backup/index.ts';
+import { passphraseIn } from '../../server/config/index.ts';
 import { run, speaksJson } from '../command-line.ts';
 import { note, printJson, printResult } from '../terminal.ts';
 

@@ -1,12 +1,7 @@
+import { standardError } from '@rollcall/output';
 import { Command } from 'commander';
-import { standardError } from '../../output/standard-streams.ts';
-import { expectPlausibleClock } from '../../server/clock.ts';
-import type { Config } from '../../server/config/config.ts';
-import { loadConfig } from '../../server/config/config-sources.ts';
-import { expectDescriptors } from '../../server/descriptor-watch.ts';
-import { createLogger } from '../../server/logger.ts';
-import type { FleetServer } from '../../server/server.ts';
-import { version } from '../../server/version.ts';
+import { type Config, createLogger, expectPlausibleClock, loadConfig, version } from '../../server/config/index.ts';
+import { expectDescriptors, type FleetServer } from '../../server/index.ts';
 import { integerBetween, repeated, run, speaksJson } from '../command-line.ts';
 import { untilServerStopped } from '../stop-signals.ts';
 import { type OutputForm, printJson, printResult } from '../terminal.ts';
@@ -41,7 +36,7 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
     ],
   });
   // Loaded only here: the other commands start faster without the servers.
-  const { startFleetServer } = await import('../../server/server.ts');
+  const { startFleetServer } = await import('../../server/index.ts');
   const log = createLogger(config.log.level);
   expectDescriptors();
   expectPlausibleClock(Date.now());

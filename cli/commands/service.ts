@@ -1,6 +1,6 @@
+import { NAME_RULE, parseServiceName, type ServiceName } from '@rollcall/protocol';
 import { Command, InvalidArgumentError } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
-import { NAME_RULE, parseServiceName, type ServiceName } from '../../protocol/identity.ts';
 import { findsServer, runWithServer } from '../command-line.ts';
 import { prepareCredentials } from '../credential-files.ts';
 import { everyPage } from '../every-page.ts';

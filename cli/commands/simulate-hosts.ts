@@ -6,10 +6,9 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseDecimal } from '../../protocol/decimal.ts';
-import { Problem } from '../../protocol/problem.ts';
-import { version } from '../../server/version.ts';
-import type { Lodging } from '../../simulator/run/shard-places.ts';
+import { Problem, parseDecimal } from '@rollcall/protocol';
+import { version } from '../../server/config/index.ts';
+import type { Lodging } from '../../simulator/index.ts';
 import { readSecretArgument } from '../secret-argument.ts';
 import { untilStopped } from '../stop-signals.ts';
 import { EXIT, note, type OutputForm, printJson, printResult } from '../terminal.ts';
@@ -36,7 +35,7 @@ export interface GatheredHosts {
 
 /** Opens the door for hosts, says how they join, and waits for all of them. */
 export async function gatherHosts(options: CoordinateOptions, signal: AbortSignal): Promise<GatheredHosts> {
-  const { Coordinator } = await import('../../simulator/hosts/coordinator.ts');
+  const { Coordinator } = await import('../../simulator/index.ts');
   if (options.hosts === undefined) throw new Problem('usage', { reason: 'expected --hosts N with --coordinate' });
   const place = parsePlace(options.coordinate, '--coordinate', '127.0.0.1');
   const given = joinSecret(options.secret);
@@ -79,8 +78,8 @@ export interface JoinRunOptions {
 }
 
 export async function joinAsHost(options: JoinRunOptions, form: OutputForm): Promise<void> {
-  const { joinRun } = await import('../../simulator/hosts/joined-host.ts');
-  const { HOST_NAME_RULE, isHostName } = await import('../../simulator/hosts/host-messages.ts');
+  const { joinRun } = await import('../../simulator/index.ts');
+  const { HOST_NAME_RULE, isHostName } = await import('../../simulator/index.ts');
   const { fingerprint, workers, sourceAddress = [] } = options;
   if (fingerprint === undefined || !FINGERPRINT.test(fingerprint)) {
     throw new Problem('usage', {

@@ -2,16 +2,11 @@
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { isTerminal, jsonText, standardError, visible } from '@rollcall/output';
+import { Problem } from '@rollcall/protocol';
 import { openConsoleClient } from '../../console/client.ts';
-import { isTerminal } from '../../output/descriptor.ts';
-import { jsonText, visible } from '../../output/escape.ts';
-import { standardError } from '../../output/standard-streams.ts';
-import { Problem } from '../../protocol/problem.ts';
-import { version } from '../../server/version.ts';
-import type { RunSnapshot } from '../../simulator/run/record.ts';
-import type { RunResult } from '../../simulator/run/result.ts';
-import type { OperatorDoor, ServerDoor } from '../../simulator/run/server-access.ts';
-import type { Scenario } from '../../simulator/scenario/schema.ts';
+import { version } from '../../server/config/index.ts';
+import type { OperatorDoor, RunResult, RunSnapshot, Scenario, ServerDoor } from '../../simulator/index.ts';
 import { type FleetOptions, socketPathOf } from '../command-line.ts';
 import { consoleDoor } from '../simulation-console.ts';
 import {
@@ -57,7 +52,7 @@ interface Doors {
 }
 
 export async function simulateScenario(options: ScenarioOptions, form: OutputForm): Promise<void> {
-  const { hastened, scaled } = await import('../../simulator/run/device-list.ts');
+  const { hastened, scaled } = await import('../../simulator/index.ts');
   const loaded = loadScenario(options.scenario);
   const scenario = adjusted(hastened(scaled(loaded.scenario, options.scale ?? 1), options.faster ?? 1), options);
   const kept = options.identities === undefined ? undefined : loadIdentities(options.identities);
@@ -92,9 +87,9 @@ interface PlayOptions extends ScenarioOptions {
 }
 
 async function play(loaded: LoadedScenario, options: PlayOptions, form: OutputForm): Promise<RunResult> {
-  const { RunRefused } = await import('../../simulator/run/run-options.ts');
-  const { runScenario } = await import('../../simulator/run/scenario-run.ts');
-  const { threadsHere } = await import('../../simulator/run/shard-places.ts');
+  const { RunRefused } = await import('../../simulator/index.ts');
+  const { runScenario } = await import('../../simulator/index.ts');
+  const { threadsHere } = await import('../../simulator/index.ts');
   const { scenario, recordings } = loaded;
   const { kept, gathered, signal } = options;
   const view = await openView(scenario, options, form);
@@ -171,8 +166,8 @@ interface View {
 }
 
 async function openView(scenario: Scenario, options: ScenarioOptions, form: OutputForm): Promise<View> {
-  const { liveScreen, secondLine } = await import('../../simulator/report/lines.ts');
-  const { prometheusText, servePrometheus } = await import('../../simulator/report/prometheus.ts');
+  const { liveScreen, secondLine } = await import('../../simulator/index.ts');
+  const { prometheusText, servePrometheus } = await import('../../simulator/index.ts');
   let latest: RunSnapshot | undefined;
   const door =
     options.prometheusPort === undefined
@@ -200,16 +195,16 @@ async function openView(scenario: Scenario, options: ScenarioOptions, form: Outp
 
 async function report(result: RunResult, options: ScenarioOptions, form: OutputForm): Promise<void> {
   if (options.report !== undefined) {
-    const { htmlReport } = await import('../../simulator/report/html.ts');
+    const { htmlReport } = await import('../../simulator/index.ts');
     writeFileSync(options.report, htmlReport(result));
   }
   if (options.junit !== undefined) {
-    const { junitReport } = await import('../../simulator/report/junit.ts');
+    const { junitReport } = await import('../../simulator/index.ts');
     writeFileSync(options.junit, junitReport(result));
   }
   if (options.result !== undefined) writeFileSync(options.result, `${jsonText(result, 2)}\n`);
   if (form === 'json') return printJson({ event: 'result', ...result });
-  const { verdictLines } = await import('../../simulator/report/lines.ts');
+  const { verdictLines } = await import('../../simulator/index.ts');
   printResult(verdictLines(result));
   if (options.report !== undefined) note(`report: ${join(options.report)}`);
 }

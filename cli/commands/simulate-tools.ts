@@ -1,14 +1,14 @@
 /** What goes with simulations: comparing two, enrolling a fleet once for many, checking a scenario, listing the ready ones. */
 
+import { Problem } from '@rollcall/protocol';
 import { Command } from 'commander';
-import { Problem } from '../../protocol/problem.ts';
-import type { Scenario } from '../../simulator/scenario/schema.ts';
+import type { Scenario } from '../../simulator/index.ts';
 import { findsServer, integerBetween, repeated, run, speaksJson } from '../command-line.ts';
 import { loadResult, loadScenario, readyScenarios } from '../simulation-files.ts';
 import { EXIT, note, printJson, printResult, table } from '../terminal.ts';
 
 const compare = run<{ readonly gate?: readonly string[] }>(async ({ args, options, form }) => {
-  const { differences, parseGate, tryGate } = await import('../../simulator/report/compare.ts');
+  const { differences, parseGate, tryGate } = await import('../../simulator/index.ts');
   const gates = (options.gate ?? []).map((text) => {
     const gate = parseGate(text);
     if (typeof gate === 'string') throw new Problem('usage', { reason: gate });
@@ -68,8 +68,8 @@ interface DevicesOptions {
 
 const devices = run<DevicesOptions & { readonly data?: string; readonly socket?: string }>(
   async ({ options, form }) => {
-    const { runScenario } = await import('../../simulator/run/scenario-run.ts');
-    const { readScenario } = await import('../../simulator/scenario/read.ts');
+    const { runScenario } = await import('../../simulator/index.ts');
+    const { readScenario } = await import('../../simulator/index.ts');
     const { openConsoleClient } = await import('../../console/client.ts');
     const { socketPathOf } = await import('../command-line.ts');
     const { consoleDoor } = await import('../simulation-console.ts');

@@ -1,10 +1,9 @@
+import { visible } from '@rollcall/output';
+import { Problem } from '@rollcall/protocol';
 import { Command } from 'commander';
 import { openConsoleClient } from '../../console/client.ts';
-import { visible } from '../../output/escape.ts';
-import { Problem } from '../../protocol/problem.ts';
-import { createLogger } from '../../server/logger.ts';
-import type { FleetReport, FleetRun } from '../../simulator/fleet.ts';
-import { causeLines, type FleetSnapshot } from '../../simulator/report.ts';
+import { createLogger } from '../../server/config/index.ts';
+import { causeLines, type FleetReport, type FleetRun, type FleetSnapshot } from '../../simulator/index.ts';
 import {
   duration,
   type FleetOptions,
@@ -57,7 +56,7 @@ const simulate = run<SimulateOptions & FleetOptions>(async ({ options, form }) =
 });
 
 async function simulatePlainly(options: PlainOptions, form: OutputForm): Promise<void> {
-  const { runFleet } = await import('../../simulator/fleet.ts');
+  const { runFleet } = await import('../../simulator/index.ts');
   const token = options.token === undefined ? await mintToken(options) : readSecretArgument(options.token, '--token');
   const report = await untilStopped(async (stopped) => {
     const fleet = runFleet({

@@ -1,8 +1,7 @@
+import { visible } from '@rollcall/output';
+import { Problem, parseDecimal } from '@rollcall/protocol';
 import { Command, InvalidArgumentError } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
-import { visible } from '../../output/escape.ts';
-import { parseDecimal } from '../../protocol/decimal.ts';
-import { Problem } from '../../protocol/problem.ts';
 import { findsServer, instant, runWithServer } from '../command-line.ts';
 import { printJson, printResult, table } from '../terminal.ts';
 

@@ -1,11 +1,8 @@
 import { createWriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
+import { jsonText, standardOutput, systemReason, visible } from '@rollcall/output';
+import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import { Command, Option } from 'commander';
-import { jsonText, visible } from '../../output/escape.ts';
-import { systemReason } from '../../output/standard-output.ts';
-import { standardOutput } from '../../output/standard-streams.ts';
-import type { DeviceId, GroupName } from '../../protocol/identity.ts';
-import { Problem } from '../../protocol/problem.ts';
 import { deviceId, duration, findsServer, groupName, instant, integerBetween, runWithServer } from '../command-line.ts';
 import { untilStopped } from '../stop-signals.ts';
 import { note, printJson, printResult, printStream } from '../terminal.ts';

@@ -1,7 +1,6 @@
+import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import { Command, Option } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
-import type { DeviceId, GroupName } from '../../protocol/identity.ts';
-import { Problem } from '../../protocol/problem.ts';
 import { deviceId, duration, findsServer, groupName, integerBetween, label, runWithServer } from '../command-line.ts';
 import { everyPage } from '../every-page.ts';
 import { type OutputForm, printJson, printResult, table } from '../terminal.ts';

@@ -3,9 +3,8 @@
 import { createHash } from 'node:crypto';
 import { lstatSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Problem } from '@rollcall/protocol';
 import { z } from 'zod';
-import { Problem } from '../../protocol/problem.ts';
-
 export const MANIFEST = 'manifest.json';
 export const TOKEN = 'token';
 

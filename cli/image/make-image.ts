@@ -18,10 +18,9 @@ import {
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { buildDeviceAgent } from '../../device-sdk/build.ts';
-import { parseBootstrapToken } from '../../protocol/bootstrap-token.ts';
-import { Problem } from '../../protocol/problem.ts';
-import { syncDirectory } from '../../storage/sync-directory.ts';
+import { buildDeviceAgent } from '@rollcall/device-sdk/build';
+import { Problem, parseBootstrapToken } from '@rollcall/protocol';
+import { syncDirectory } from '../../storage/index.ts';
 import { type ImageManifest, MANIFEST, MODES, sha256Of, TOKEN } from './image-files.ts';
 
 const STATIC_FILES = fileURLToPath(new URL('files/', import.meta.url));

@@ -3,9 +3,8 @@
 import { X509Certificate } from 'node:crypto';
 import { lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseSettings, SettingsError } from '../../device-sdk/agent/settings.ts';
-import { parseBootstrapToken } from '../../protocol/bootstrap-token.ts';
-import { parseEnrollUrl } from '../../protocol/server-urls.ts';
+import { parseSettings, SettingsError } from '@rollcall/device-sdk/building-blocks';
+import { parseBootstrapToken, parseEnrollUrl } from '@rollcall/protocol';
 import { type ImageManifest, MANIFEST, MODES, readManifest, sha256Of, TOKEN } from './image-files.ts';
 
 export interface VerifiedImage {

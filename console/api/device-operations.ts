@@ -1,8 +1,7 @@
 /** What operators do to devices, one or many: whom they mean, what they order, and what comes back as proof. */
 
 import { z } from 'zod';
-import { DEVICE_ACTS } from '../../registry/device-operations.ts';
-import { DEVICE_STATUSES } from '../../registry/registry.ts';
+import { DEVICE_ACTS, DEVICE_STATUSES } from '../../registry/index.ts';
 import type { Endpoint } from './endpoint.ts';
 import { deviceId, groupName, labels, reason, serial, time, tokenId } from './shapes.ts';
 

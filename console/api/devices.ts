@@ -1,7 +1,7 @@
 /** Devices: what operators send and read. */
 
 import { z } from 'zod';
-import { DEVICE_STATUSES } from '../../registry/registry.ts';
+import { DEVICE_STATUSES } from '../../registry/index.ts';
 import type { Endpoint } from './endpoint.ts';
 import { sessionView } from './sessions.ts';
 import { deviceId, groupName, labels, pageLimit, reason, time } from './shapes.ts';

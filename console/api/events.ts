@@ -1,7 +1,7 @@
 /** What happened to the fleet: what operators ask and read. */
 
+import { LIFECYCLE_TYPES } from '@rollcall/protocol';
 import { z } from 'zod';
-import { LIFECYCLE_TYPES } from '../../protocol/lifecycle.ts';
 import type { Endpoint } from './endpoint.ts';
 import { deviceId, pageLimit, time } from './shapes.ts';
 

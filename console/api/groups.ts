@@ -1,7 +1,7 @@
 /** Groups of devices and what their certificates are like: what operators send and read. */
 
 import { z } from 'zod';
-import { KEY_ALGORITHMS } from '../../registry/profiles.ts';
+import { KEY_ALGORITHMS } from '../../registry/index.ts';
 import type { Endpoint } from './endpoint.ts';
 import { groupName } from './shapes.ts';
 

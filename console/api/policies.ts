@@ -1,8 +1,7 @@
 /** Policies: who may say what on which topic: what operators send and read. */
 
+import { type Identity, NAME_RULE, type PolicyScope, parseGroupName, parseIdentity } from '@rollcall/protocol';
 import { z } from 'zod';
-import { type Identity, NAME_RULE, parseGroupName, parseIdentity } from '../../protocol/identity.ts';
-import type { PolicyScope } from '../../protocol/policy.ts';
 import type { Endpoint } from './endpoint.ts';
 import { checkedText } from './shapes.ts';
 

@@ -1,7 +1,7 @@
 /** Services: back-end applications with a certificate of their own: what operators send and read. */
 
+import { NAME_RULE, parseServiceName, type ServiceName } from '@rollcall/protocol';
 import { z } from 'zod';
-import { NAME_RULE, parseServiceName, type ServiceName } from '../../protocol/identity.ts';
 import type { Endpoint } from './endpoint.ts';
 import { checkedText, longPageLimit, reason, time } from './shapes.ts';
 

@@ -4,10 +4,16 @@
  * misspelt key is refused instead of ignored. Times are ISO 8601 here and nowhere else in the house.
  */
 
+import {
+  type DeviceId,
+  type GroupName,
+  NAME_RULE,
+  parseDecimal,
+  parseDeviceId,
+  parseGroupName,
+} from '@rollcall/protocol';
 import { z } from 'zod';
-import { parseDecimal } from '../../protocol/decimal.ts';
-import { type DeviceId, type GroupName, NAME_RULE, parseDeviceId, parseGroupName } from '../../protocol/identity.ts';
-import { REVOCATION_REASONS } from '../../registry/registry.ts';
+import { REVOCATION_REASONS } from '../../registry/index.ts';
 
 const NAME_PATTERN = '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'; // for readers of the OpenAPI document; contract/ decides
 

@@ -1,7 +1,7 @@
 /** Where messages and events are forwarded to: what operators read and order. */
 
+import { NAME_RULE, parseDeviceId } from '@rollcall/protocol';
 import { z } from 'zod';
-import { NAME_RULE, parseDeviceId } from '../../protocol/identity.ts';
 import type { Endpoint } from './endpoint.ts';
 import { checkedText, time } from './shapes.ts';
 

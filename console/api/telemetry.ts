@@ -1,7 +1,7 @@
 /** Telemetry: what was accepted, read back: what operators send and read. */
 
+import { parseFraction } from '@rollcall/protocol';
 import { z } from 'zod';
-import { parseFraction } from '../../protocol/decimal.ts';
 import type { Endpoint } from './endpoint.ts';
 import { decimal, deviceId, groupName, pageLimit, time } from './shapes.ts';
 

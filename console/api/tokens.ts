@@ -1,8 +1,8 @@
 /** Bootstrap tokens: what operators send and read. */
 
+import { DEFAULT_GROUP } from '@rollcall/protocol';
 import { z } from 'zod';
-import { DEFAULT_GROUP } from '../../protocol/identity.ts';
-import { DEVICE_STATUSES } from '../../registry/registry.ts';
+import { DEVICE_STATUSES } from '../../registry/index.ts';
 import { actAnswer } from './device-operations.ts';
 import { certificateView } from './devices.ts';
 import type { Endpoint } from './endpoint.ts';

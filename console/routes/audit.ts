@@ -1,11 +1,10 @@
 /** The audit trail: read back, checked, exported. */
 
 import { Readable } from 'node:stream';
+import { jsonText } from '@rollcall/output';
+import { parseDecimal } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
-import { jsonText } from '../../output/escape.ts';
-import { parseDecimal } from '../../protocol/decimal.ts';
-import type { AuditEntry } from '../../registry/audit-interface.ts';
-import type { Registry } from '../../registry/registry.ts';
+import type { AuditEntry, Registry } from '../../registry/index.ts';
 import { auditEndpoints as endpoints } from '../api/audit.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { serve } from '../application.ts';

@@ -1,8 +1,7 @@
 /** Certificates by themselves, over the registry. */
 
+import { formatIdentity, parseDecimal } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
-import { parseDecimal } from '../../protocol/decimal.ts';
-import { formatIdentity } from '../../protocol/identity.ts';
 import { certificateEndpoints as endpoints } from '../api/certificates.ts';
 import { serve } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';

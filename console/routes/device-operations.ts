@@ -1,9 +1,15 @@
 /** Orders on devices over the registry: whom they mean, whether that was confirmed, and the proof that they were carried out. */
 
+import { Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
-import { Problem } from '../../protocol/problem.ts';
-import type { DeviceOrder, DeviceProof, DeviceSelection, DeviceSelector } from '../../registry/device-operations.ts';
-import type { Actor, Registry } from '../../registry/registry.ts';
+import type {
+  Actor,
+  DeviceOrder,
+  DeviceProof,
+  DeviceSelection,
+  DeviceSelector,
+  Registry,
+} from '../../registry/index.ts';
 import { deviceActEndpoints as endpoints } from '../api/device-operations.ts';
 import type { Answer, Checked } from '../api/endpoint.ts';
 import { serve } from '../application.ts';

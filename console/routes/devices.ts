@@ -1,9 +1,8 @@
 /** Devices over the registry and the live sessions: listed, shown with their certificates, revoked. */
 
+import { type Identity, Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
-import type { Identity } from '../../protocol/identity.ts';
-import { Problem } from '../../protocol/problem.ts';
-import type { CertificateRecord, DeviceRecord } from '../../registry/registry.ts';
+import type { CertificateRecord, DeviceRecord } from '../../registry/index.ts';
 import { deviceEndpoints as endpoints } from '../api/devices.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { serve } from '../application.ts';

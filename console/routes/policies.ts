@@ -1,6 +1,5 @@
 /** Policies over the registry: shown with where they come from, set, explained. */
 
-import type { FastifyInstance } from 'fastify';
 import {
   DEFAULT_DEVICE_POLICY,
   DEFAULT_DEVICE_SCOPE,
@@ -10,8 +9,9 @@ import {
   type PolicyScope,
   QUARANTINE_POLICY,
   QUARANTINE_SCOPE,
-} from '../../protocol/policy.ts';
-import type { Registry } from '../../registry/registry.ts';
+} from '@rollcall/protocol';
+import type { FastifyInstance } from 'fastify';
+import type { Registry } from '../../registry/index.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { policyEndpoints as endpoints } from '../api/policies.ts';
 import { serve } from '../application.ts';

@@ -1,8 +1,5 @@
-/** The revocation of a service as an operator gives it: what was revoked and how many live sessions ended by it. */
-
-import { formatIdentity, type Identity } from '../../protocol/identity.ts';
-import type { Revocation } from '../../registry/registry.ts';
-
+import { formatIdentity, type Identity } from '@rollcall/protocol';
+import type { Revocation } from '../../registry/index.ts';
 import type { Answer } from '../api/endpoint.ts';
 import type { serviceEndpoints } from '../api/services.ts';
 import type { Fleet } from '../fleet.ts';

@@ -1,8 +1,8 @@
 /** What each endpoint does, one file for each subject of the API: short sequences over the registry, the telemetry and the fleet. */
 
 import type { FastifyInstance } from 'fastify';
-import type { Registry } from '../../registry/registry.ts';
-import type { Telemetry } from '../../telemetry/telemetry.ts';
+import type { Registry } from '../../registry/index.ts';
+import type { Telemetry } from '../../telemetry/index.ts';
 import type { Fleet } from '../fleet.ts';
 import type { Followers } from '../followers.ts';
 import { addAuditRoutes } from './audit.ts';

@@ -1,9 +1,8 @@
 /** The server about itself: health, metrics, what its devices trust, and the description of this API. */
 
+import { asProblem, DEFAULT_DEVICE_SCOPE, Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
-import { DEFAULT_DEVICE_SCOPE } from '../../protocol/policy.ts';
-import { asProblem, Problem } from '../../protocol/problem.ts';
-import type { Telemetry } from '../../telemetry/telemetry.ts';
+import type { Telemetry } from '../../telemetry/index.ts';
 import { serverEndpoints as endpoints } from '../api/server.ts';
 import { serve } from '../application.ts';
 import { isoTime } from '../iso-time.ts';

@@ -1,7 +1,7 @@
 /** Services over the registry: issued a certificate, listed, revoked. */
 
 import type { FastifyInstance } from 'fastify';
-import type { ServiceRecord } from '../../registry/registry.ts';
+import type { ServiceRecord } from '../../registry/index.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { serviceEndpoints as endpoints } from '../api/services.ts';
 import { serve } from '../application.ts';

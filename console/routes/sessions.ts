@@ -1,7 +1,7 @@
 /** Live sessions as the broker knows them. */
 
+import { formatIdentity } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
-import { formatIdentity } from '../../protocol/identity.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { sessionEndpoints as endpoints } from '../api/sessions.ts';
 import { serve } from '../application.ts';

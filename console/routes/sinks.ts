@@ -1,8 +1,8 @@
 /** Sinks: how they are, and what operators order of them. Every order stands in the audit. */
 
+import { Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
-import { Problem } from '../../protocol/problem.ts';
-import { actOutside } from '../../registry/announced-actions.ts';
+import { actOutside } from '../../registry/index.ts';
 import { sinkEndpoints as endpoints } from '../api/sinks.ts';
 import { serve } from '../application.ts';
 import { isoTime } from '../iso-time.ts';

@@ -1,12 +1,10 @@
 /** What was accepted, read back: by device, by stream, as a series, as a download, as it comes. */
 
 import { Readable } from 'node:stream';
+import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
-import type { DeviceId, GroupName } from '../../protocol/identity.ts';
-import { Problem } from '../../protocol/problem.ts';
-import { actOutside } from '../../registry/announced-actions.ts';
-import type { Registry } from '../../registry/registry.ts';
-import type { OfDevices, SegmentStats, TelemetryRange } from '../../telemetry/telemetry.ts';
+import { actOutside, type Registry } from '../../registry/index.ts';
+import type { OfDevices, SegmentStats, TelemetryRange } from '../../telemetry/index.ts';
 import { telemetryEndpoints as endpoints } from '../api/telemetry.ts';
 import { serve } from '../application.ts';
 import { EXPORT_MEDIA_TYPES, exportText } from '../export.ts';

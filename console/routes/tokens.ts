@@ -1,9 +1,8 @@
 /** Bootstrap tokens over the registry: minted, listed without their secrets, made worthless. */
 
+import { type DeviceId, Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
-import type { DeviceId } from '../../protocol/identity.ts';
-import { Problem } from '../../protocol/problem.ts';
-import type { Registry, TokenRecord } from '../../registry/registry.ts';
+import type { Registry, TokenRecord } from '../../registry/index.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { tokenEndpoints as endpoints } from '../api/tokens.ts';
 import { serve } from '../application.ts';

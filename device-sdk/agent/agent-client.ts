@@ -1,7 +1,7 @@
 /** Asks a running agent over its socket, as the commands `status`, `publish`, `renew` and `enroll` do. */
 
 import { request } from 'node:http';
-import { isProblemCode } from '../../protocol/problem.ts';
+import { isProblemCode } from '@rollcall/protocol';
 import { DEVICE_PROBLEMS, DeviceError, type DeviceErrorCode } from '../device-error.ts';
 import type { AgentStatus } from './agent-device.ts';
 import type { PublishAnswer } from './publish-request.ts';

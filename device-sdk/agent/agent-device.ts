@@ -1,9 +1,4 @@
-/**
- * The device inside the agent, from before it is enrolled until the agent ends: it tries to enroll for as long as that can
- * help, and then is a `Device`. The doors ask it; it knows none of them.
- */
-
-import type { DeviceId } from '../../protocol/identity.ts';
+import type { DeviceId } from '@rollcall/protocol';
 import { askedDelay, backoffDelay } from '../backoff.ts';
 import { Device } from '../device.ts';
 import type { ClockStatus } from '../device-clock.ts';

@@ -1,6 +1,4 @@
-/** The agent's log: one JSON object a line on standard error, where journald and every collector take it. */
-
-import { jsonText } from '../../output/escape.ts';
+import { jsonText } from '@rollcall/output';
 import type { DeviceLog } from '../device-state.ts';
 import type { AgentLogLevel } from './settings.ts';
 

@@ -7,11 +7,16 @@ import { X509Certificate } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
 import { existsSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
-import { type BootstrapToken, parseBootstrapToken } from '../../protocol/bootstrap-token.ts';
-import { parseDecimal } from '../../protocol/decimal.ts';
-import { isLocalhost, localhostLookup } from '../../protocol/localhost.ts';
-import { parseServerTime, TIME_PATH } from '../../protocol/server-notices.ts';
-import { hostOf } from '../../protocol/server-urls.ts';
+import {
+  type BootstrapToken,
+  hostOf,
+  isLocalhost,
+  localhostLookup,
+  parseBootstrapToken,
+  parseDecimal,
+  parseServerTime,
+  TIME_PATH,
+} from '@rollcall/protocol';
 import { Device } from '../device.ts';
 import { asDeviceError, type DeviceError } from '../device-error.ts';
 import { fetchCaCertificates } from '../est-client.ts';

@@ -7,7 +7,7 @@ import { chmodSync, lstatSync, mkdirSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createConnection } from 'node:net';
 import { dirname } from 'node:path';
-import { jsonText } from '../../output/escape.ts';
+import { jsonText } from '@rollcall/output';
 import type { Command } from '../commands.ts';
 import { asDeviceError, DeviceError } from '../device-error.ts';
 import { PAYLOAD_MAX } from '../payload.ts';

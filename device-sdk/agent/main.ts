@@ -3,9 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
-import { jsonText, visibleLines } from '../../output/escape.ts';
-import { OutputLost, READER_GONE_EXIT } from '../../output/standard-output.ts';
-import { standardError, standardOutput } from '../../output/standard-streams.ts';
+import { jsonText, OutputLost, READER_GONE_EXIT, standardError, standardOutput, visibleLines } from '@rollcall/output';
 import { asDeviceError, DeviceError } from '../device-error.ts';
 import { enroll as enrollAnew, enrollOnce, requireSameFleet } from '../enrollment.ts';
 import { fileIdentityStore } from '../file-identity-store.ts';

@@ -5,9 +5,8 @@
  */
 
 import { createServer, type Server, type Socket } from 'node:net';
+import { type DeviceId, deviceTopicPrefix, filterCovers, parseDeviceTopic } from '@rollcall/protocol';
 import { generate, type IConnackPacket, type Packet, type Parser, parser } from 'mqtt-packet';
-import type { DeviceId } from '../../protocol/identity.ts';
-import { deviceTopicPrefix, filterCovers, parseDeviceTopic } from '../../protocol/topics.ts';
 import type { Command } from '../commands.ts';
 import { asDeviceError } from '../device-error.ts';
 import type { DeviceLog } from '../device-state.ts';

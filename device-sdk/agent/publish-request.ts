@@ -1,10 +1,4 @@
-/**
- * One message as an application hands it in at the HTTP door: what it asked for, how long it waits, and what it is told.
- * Knows the device, and neither the socket nor how the body was read.
- */
-
-import { parseDecimal } from '../../protocol/decimal.ts';
-import { isMessageKey, LEVEL_RULE } from '../../protocol/topics.ts';
+import { isMessageKey, LEVEL_RULE, parseDecimal } from '@rollcall/protocol';
 import { asDeviceError, DeviceError } from '../device-error.ts';
 import type { TelemetryOptions } from '../device-options.ts';
 import type { DeviceState } from '../device-state.ts';

@@ -4,8 +4,8 @@
  */
 
 import { execFile } from 'node:child_process';
-import { visible } from '../../output/escape.ts';
-import { parseDecimal } from '../../protocol/decimal.ts';
+import { visible } from '@rollcall/output';
+import { parseDecimal } from '@rollcall/protocol';
 import type { DeviceLog } from '../device-state.ts';
 import type { Schedule } from '../schedule.ts';
 

@@ -5,9 +5,14 @@
 
 import { readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { parseDecimal } from '../../protocol/decimal.ts';
-import { type DeviceId, NAME_RULE, parseDeviceId } from '../../protocol/identity.ts';
-import { parseEnrollUrl, parseMqttUrl } from '../../protocol/server-urls.ts';
+import {
+  type DeviceId,
+  NAME_RULE,
+  parseDecimal,
+  parseDeviceId,
+  parseEnrollUrl,
+  parseMqttUrl,
+} from '@rollcall/protocol';
 import type { MessageKeys } from '../open-outbox.ts';
 
 /** Where the package's installer puts the settings. */

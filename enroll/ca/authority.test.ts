@@ -15,9 +15,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { type Identity, Problem } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
-import type { Identity } from '../../protocol/identity.ts';
-import { Problem } from '../../protocol/problem.ts';
 import { installed } from '../../test/fixtures/client-programs.ts';
 import { consult } from '../../test/fixtures/enroll/external-verifiers.ts';
 import { freshKey } from '../../test/fixtures/enroll/test-csr.ts';

@@ -8,13 +8,15 @@
 import { createHash, randomBytes, type X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
+import { type Identity, identityName, identityUri, isTrustDomain, Problem, parseIdentityUri } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { type Identity, identityName, identityUri, isTrustDomain, parseIdentityUri } from '../../protocol/identity.ts';
-import { Problem } from '../../protocol/problem.ts';
-import type { IssuerMemory } from '../../registry/issuers.ts';
-import type { GroupProfile } from '../../registry/profiles.ts';
-import type { PublishedStatusMemory } from '../../registry/published-status.ts';
-import type { IssuedCertificate, Registry } from '../../registry/registry.ts';
+import type {
+  GroupProfile,
+  IssuedCertificate,
+  IssuerMemory,
+  PublishedStatusMemory,
+  Registry,
+} from '../../registry/index.ts';
 import { createStatusPublication, type StatusPublication } from '../status/status-publication.ts';
 import { assertLeaf, type ExpectedLeaf, readIssuer } from '../x509/certificate-check.ts';
 import { pem } from '../x509/pem.ts';

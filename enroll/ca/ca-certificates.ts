@@ -5,8 +5,8 @@
  */
 
 import { type KeyObject, X509Certificate } from 'node:crypto';
+import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { Problem } from '../../protocol/problem.ts';
 import { readIssuer } from '../x509/certificate-check.ts';
 import { authorityContents, type Lifetimes, type RandomBytes, trustDomainUri } from '../x509/profile.ts';
 import { writeCertificate } from '../x509/x509-writer.ts';

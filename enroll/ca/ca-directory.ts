@@ -7,8 +7,7 @@
 import { createPrivateKey, type KeyObject, randomBytes, X509Certificate } from 'node:crypto';
 import { link, lstat, mkdir, open, readdir, readFile, rename, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Problem } from '../../protocol/problem.ts';
-
+import { Problem } from '@rollcall/protocol';
 export type CaRole = 'root' | 'issuing';
 /** The name of a CA's files without their ending. */
 export type CaName = CaRole | `${CaRole}-${string}`;

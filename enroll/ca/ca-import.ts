@@ -4,7 +4,7 @@
  */
 
 import { X509Certificate } from 'node:crypto';
-import { Problem } from '../../protocol/problem.ts';
+import { Problem } from '@rollcall/protocol';
 import { certificateParts } from '../x509/certificate-check.ts';
 import { readDer } from '../x509/der-reader.ts';
 import { caId, pemBlocks } from './ca-set.ts';

@@ -4,8 +4,8 @@
  */
 
 import { X509Certificate } from 'node:crypto';
-import { Problem } from '../../protocol/problem.ts';
-import type { IssuerRecord } from '../../registry/issuers.ts';
+import { Problem } from '@rollcall/protocol';
+import type { IssuerRecord } from '../../registry/index.ts';
 import { readIssuer } from '../x509/certificate-check.ts';
 import { keyIdentifier } from '../x509/profile.ts';
 import type { CaCertificate } from './ca-certificates.ts';

@@ -1,6 +1,7 @@
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
-import type { Act, AuditEntry } from '../../registry/audit-interface.ts';
+import type { Act } from '../../registry/audit-interface.ts';
+import type { AuditEntry } from '../../registry/index.ts';
 import { createExpiryWatch } from './expiry-watch.ts';
 
 const DAY = 24 * 3_600_000;

@@ -4,8 +4,7 @@
  */
 
 import type { Logger } from 'pino';
-import type { ExpiryMemory } from '../../registry/expiry.ts';
-import type { Registry } from '../../registry/registry.ts';
+import type { ExpiryMemory, Registry } from '../../registry/index.ts';
 
 export interface ExpiryWatch {
   /** Gauges, by name and label. */

@@ -5,7 +5,7 @@
 
 import { generateKeyPairSync } from 'node:crypto';
 import { join } from 'node:path';
-import { Problem } from '../../protocol/problem.ts';
+import { Problem } from '@rollcall/protocol';
 import type { CaDirectory, CaName } from './ca-directory.ts';
 import { sealKey } from './encrypted-key.ts';
 import { openToken, type Token, type TokenOptions } from './pkcs11-token.ts';

@@ -4,7 +4,7 @@
  */
 
 import { createPublicKey, randomBytes, verify, X509Certificate } from 'node:crypto';
-import { Problem } from '../../protocol/problem.ts';
+import { Problem } from '@rollcall/protocol';
 import { readIssuer } from '../x509/certificate-check.ts';
 import { readDer } from '../x509/der-reader.ts';
 import { pem } from '../x509/pem.ts';

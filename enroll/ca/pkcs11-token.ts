@@ -5,8 +5,8 @@
  */
 
 import { createHash, randomBytes } from 'node:crypto';
+import { Problem } from '@rollcall/protocol';
 import type { PKCS11 } from 'pkcs11js';
-import { Problem } from '../../protocol/problem.ts';
 import { encodeDer, integer, sequence } from '../x509/der-writer.ts';
 import { readPrivateText } from './private-file.ts';
 import { openRefusedPin } from './refused-pin.ts';

@@ -2,7 +2,7 @@
 
 import { readFile, realpath, stat } from 'node:fs/promises';
 import { sep } from 'node:path';
-import { Problem } from '../../protocol/problem.ts';
+import { Problem } from '@rollcall/protocol';
 
 const LARGEST = 4_096;
 /** Any bit of the group or of others. */

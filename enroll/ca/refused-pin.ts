@@ -8,8 +8,7 @@ import { randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
 import { open, readFile, rename, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { promisify } from 'node:util';
-import { Problem } from '../../protocol/problem.ts';
-
+import { Problem } from '@rollcall/protocol';
 export const REFUSED_PIN_FILE = 'refused-pin.json';
 
 export interface RefusedPin {

@@ -5,10 +5,9 @@
  */
 
 import { X509Certificate } from 'node:crypto';
+import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { Problem } from '../../protocol/problem.ts';
-import type { IssuerMemory, NewIssuer } from '../../registry/issuers.ts';
-import type { Actor, Registry } from '../../registry/registry.ts';
+import type { Actor, IssuerMemory, NewIssuer, Registry } from '../../registry/index.ts';
 import { readIssuer } from '../x509/certificate-check.ts';
 import { pem } from '../x509/pem.ts';
 import { authorityContents, crossContents, type Lifetimes, type RandomBytes } from '../x509/profile.ts';

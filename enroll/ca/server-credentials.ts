@@ -6,7 +6,7 @@
 
 import { generateKeyPairSync } from 'node:crypto';
 import type { Logger } from 'pino';
-import type { IssuedCertificate } from '../../registry/registry.ts';
+import type { IssuedCertificate } from '../../registry/index.ts';
 import { exportSpki } from '../x509/profile.ts';
 import { type CredentialFiles, type FilePair, watchCredentialFiles } from './credential-files.ts';
 

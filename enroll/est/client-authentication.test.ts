@@ -1,9 +1,9 @@
+import { formatBootstrapToken } from '@rollcall/protocol';
 import fastify from 'fastify';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
-import { createThrottle, UNTHROTTLED } from '../../limits/request-limits.ts';
-import { Turns } from '../../limits/work-queue.ts';
-import { formatBootstrapToken } from '../../protocol/bootstrap-token.ts';
+import { createThrottle, Turns } from '../../limits/index.ts';
+import { UNTHROTTLED } from '../../limits/request-limits.ts';
 import { Counts } from '../counts.ts';
 import { createCallers } from './client-authentication.ts';
 import type { PeerDeps } from './client-certificate.ts';

@@ -4,11 +4,10 @@
  */
 
 import type { TLSSocket } from 'node:tls';
+import { Problem } from '@rollcall/protocol';
 import type { FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
-import type { RefusalLog } from '../../limits/refusal-log.ts';
-import type { Turns } from '../../limits/work-queue.ts';
-import { Problem } from '../../protocol/problem.ts';
+import type { RefusalLog, Turns } from '../../limits/index.ts';
 import type { Counts } from '../counts.ts';
 import { type CertificateHolder, identifyHolder, type PeerDeps, type Worth } from './client-certificate.ts';
 import { type EnrollmentCredential, parseCredential } from './credential.ts';

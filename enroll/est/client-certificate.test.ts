@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto';
+import type { DeviceId, GroupName } from '@rollcall/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { DeviceId, GroupName } from '../../protocol/identity.ts';
-import type { Standing } from '../../registry/registry.ts';
+import type { Standing } from '../../registry/index.ts';
 import { freshKey } from '../../test/fixtures/enroll/test-csr.ts';
 import { openTestAuthority } from '../../test/fixtures/enroll/test-enrollment.ts';
 import type { Authority } from '../ca/authority.ts';

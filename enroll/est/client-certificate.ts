@@ -6,9 +6,8 @@
 
 import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
-import { type Identity, identityUri } from '../../protocol/identity.ts';
-import { Problem, type ProblemCode } from '../../protocol/problem.ts';
-import type { Registry } from '../../registry/registry.ts';
+import { type Identity, identityUri, Problem, type ProblemCode } from '@rollcall/protocol';
+import type { Registry } from '../../registry/index.ts';
 import type { Authority } from '../ca/authority.ts';
 
 export interface CertificateHolder {

@@ -1,14 +1,11 @@
-/**
- * Reads what a device shows at the door: a bootstrap token as the password of HTTP Basic or as Bearer (RFC 7617,
- * RFC 6750), and the device id it wants as the user name. Looks at its shape only; whether it is worth anything is the
- * registry's to say.
- */
-
-import { type BootstrapToken, parseBootstrapToken } from '../../protocol/bootstrap-token.ts';
-import { GENERIC_USER_NAMES } from '../../protocol/est.ts';
-import { type DeviceId, parseDeviceId } from '../../protocol/identity.ts';
-import { Problem } from '../../protocol/problem.ts';
-
+import {
+  type BootstrapToken,
+  type DeviceId,
+  GENERIC_USER_NAMES,
+  Problem,
+  parseBootstrapToken,
+  parseDeviceId,
+} from '@rollcall/protocol';
 export interface EnrollmentCredential {
   readonly token: BootstrapToken;
   /** Undefined: the token names the device, or the server chooses. */

@@ -5,8 +5,8 @@
  */
 
 import { verify } from 'node:crypto';
-import type { ProblemCode } from '../../protocol/problem.ts';
-import type { KeyAlgorithm } from '../../registry/profiles.ts';
+import type { ProblemCode } from '@rollcall/protocol';
+import type { KeyAlgorithm } from '../../registry/index.ts';
 import { type DerNode, readDer } from '../x509/der-reader.ts';
 import { type CheckedKey, checkKey, type FoundKey } from '../x509/key-policy.ts';
 import { readWishes } from './requested-extensions.ts';

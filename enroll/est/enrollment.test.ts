@@ -1,9 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import {
+  CSR_BODY_MAX,
+  type DeviceId,
+  EST_PATHS,
+  formatBootstrapToken,
+  MQTT_URL_HEADER,
+  parseBootstrapToken,
+} from '@rollcall/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { formatBootstrapToken, parseBootstrapToken } from '../../protocol/bootstrap-token.ts';
-import { CSR_BODY_MAX, EST_PATHS, MQTT_URL_HEADER } from '../../protocol/est.ts';
-import type { DeviceId } from '../../protocol/identity.ts';
 import {
   dns,
   extension,

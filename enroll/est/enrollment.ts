@@ -4,11 +4,9 @@
  * Knows no HTTP.
  */
 
+import { canonicalHost, type DeviceId, hostOf, Problem, type ProblemCode, parseDeviceId } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { type DeviceId, parseDeviceId } from '../../protocol/identity.ts';
-import { Problem, type ProblemCode } from '../../protocol/problem.ts';
-import { canonicalHost, hostOf } from '../../protocol/server-urls.ts';
-import type { CertificateRecord, DeviceRecord, EnrollmentRefusal, Registry } from '../../registry/registry.ts';
+import type { CertificateRecord, DeviceRecord, EnrollmentRefusal, Registry } from '../../registry/index.ts';
 import type { Authority } from '../ca/authority.ts';
 import { keyNotAllowed } from '../x509/key-policy.ts';
 import type { RandomBytes } from '../x509/profile.ts';

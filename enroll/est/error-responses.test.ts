@@ -1,8 +1,9 @@
+import { Problem } from '@rollcall/protocol';
 import fastify from 'fastify';
 import { pino } from 'pino';
 import { expect, it, onTestFinished } from 'vitest';
-import { createThrottle, UNTHROTTLED } from '../../limits/request-limits.ts';
-import { Problem } from '../../protocol/problem.ts';
+import { createThrottle } from '../../limits/index.ts';
+import { UNTHROTTLED } from '../../limits/request-limits.ts';
 import { Counts } from '../counts.ts';
 import { createAnswers } from './error-responses.ts';
 

@@ -5,13 +5,19 @@
 
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import {
+  asProblem,
+  EST_PATHS,
+  PROBLEM_MEDIA_TYPE,
+  Problem,
+  problemDocument,
+  RENEWAL_INFO_PATH,
+  sendProblem,
+  TIME_PATH,
+} from '@rollcall/protocol';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
-import type { RefusalLog } from '../../limits/refusal-log.ts';
-import { EST_PATHS } from '../../protocol/est.ts';
-import { asProblem, PROBLEM_MEDIA_TYPE, Problem, problemDocument } from '../../protocol/problem.ts';
-import { sendProblem } from '../../protocol/problem-response.ts';
-import { RENEWAL_INFO_PATH, TIME_PATH } from '../../protocol/server-notices.ts';
+import type { RefusalLog } from '../../limits/index.ts';
 import type { Counts } from '../counts.ts';
 
 /** RFC 9110, section 11.6.1: an answer 401 says how to ask. */

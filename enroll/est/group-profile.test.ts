@@ -1,8 +1,7 @@
 import { generateKeyPairSync, sign } from 'node:crypto';
+import { EST_PATHS, type GroupName } from '@rollcall/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { EST_PATHS } from '../../protocol/est.ts';
-import type { GroupName } from '../../protocol/identity.ts';
-import type { GroupProfile } from '../../registry/profiles.ts';
+import type { GroupProfile } from '../../registry/index.ts';
 import { freshKey, writeTestCsr } from '../../test/fixtures/enroll/test-csr.ts';
 import {
   certificateOf,

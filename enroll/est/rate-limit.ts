@@ -1,11 +1,4 @@
-/**
- * One rate for everyone together and one per address. Time is monotonic: a clock that jumps neither opens nor closes the
- * door.
- */
-
-import { networkOf } from '../../limits/client-network.ts';
-import { TokenBuckets } from '../../limits/token-buckets.ts';
-
+import { networkOf, TokenBuckets } from '../../limits/index.ts';
 export interface RateLimit {
   /** 0 when the address may go on; otherwise the seconds after which a new try makes sense, at least 1. */
   take(address: string): number;

@@ -1,7 +1,5 @@
+import { DEFAULT_GROUP, type DeviceId, EST_PATHS, RENEWAL_INFO_PATH } from '@rollcall/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { EST_PATHS } from '../../protocol/est.ts';
-import { DEFAULT_GROUP, type DeviceId } from '../../protocol/identity.ts';
-import { RENEWAL_INFO_PATH } from '../../protocol/server-notices.ts';
 import { freshKey, type TestCsrOrder, writeTestCsr } from '../../test/fixtures/enroll/test-csr.ts';
 import {
   certificateOf,

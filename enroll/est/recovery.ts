@@ -1,12 +1,5 @@
-/**
- * How a device whose certificate has ended gets another one for the same key, at this door alone. Its dates are all that is
- * waived: the handshake proved the key, our CA signed it, and the registry knows it to the byte. Knows no HTTP.
- */
-
-import { formatIdentity } from '../../protocol/identity.ts';
-import { Problem, type ProblemCode } from '../../protocol/problem.ts';
-import type { RecoveryMemory } from '../../registry/recovery.ts';
-import type { RecoveryRefusal } from '../../registry/registry.ts';
+import { formatIdentity, Problem, type ProblemCode } from '@rollcall/protocol';
+import type { RecoveryMemory, RecoveryRefusal } from '../../registry/index.ts';
 import { keyNotAllowed } from '../x509/key-policy.ts';
 import type { CertificateHolder } from './client-certificate.ts';
 import { checkCsr } from './csr.ts';

@@ -1,8 +1,7 @@
+import type { DeviceId, GroupName, RenewalNotice } from '@rollcall/protocol';
 import { pino } from 'pino';
 import { expect, it } from 'vitest';
-import type { DeviceId, GroupName } from '../../protocol/identity.ts';
-import type { RenewalNotice } from '../../protocol/server-notices.ts';
-import type { CurrentCertificate, PulledWindow } from '../../registry/renewal-windows.ts';
+import type { CurrentCertificate, PulledWindow } from '../../registry/index.ts';
 import { createRenewals } from './renewal-schedule.ts';
 import { positionOf } from './renewal-windows.ts';
 

@@ -3,13 +3,18 @@
  * earlier, and what is due. Issues nothing; devices come by themselves.
  */
 
+import type { DeviceId, GroupName, RenewalNotice } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { DeviceId, GroupName } from '../../protocol/identity.ts';
-import type { RenewalNotice } from '../../protocol/server-notices.ts';
-import { actOutside } from '../../registry/announced-actions.ts';
-import type { GroupProfile, ProfileMemory } from '../../registry/profiles.ts';
-import type { Actor, Registry } from '../../registry/registry.ts';
-import type { CurrentCertificate, PulledWindow, RenewalWindowMemory } from '../../registry/renewal-windows.ts';
+import {
+  type Actor,
+  actOutside,
+  type CurrentCertificate,
+  type GroupProfile,
+  type ProfileMemory,
+  type PulledWindow,
+  type Registry,
+  type RenewalWindowMemory,
+} from '../../registry/index.ts';
 import {
   type CertificateLife,
   positionOf,

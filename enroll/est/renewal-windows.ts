@@ -1,10 +1,4 @@
-/**
- * When a certificate is to be renewed. The server chooses, because only it sees the whole fleet: windows are spread so
- * that renewals come at no more than so many per second, and the same serial always gets the same one. Pure.
- */
-
-import type { RenewalNotice, RenewalReason } from '../../protocol/server-notices.ts';
-
+import type { RenewalNotice, RenewalReason } from '@rollcall/protocol';
 export interface CertificateLife {
   /** Lower-case hexadecimal. */
   readonly serial: string;

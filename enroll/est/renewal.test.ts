@@ -1,10 +1,8 @@
 import { randomBytes, X509Certificate } from 'node:crypto';
 import { Agent } from 'node:https';
 import { connect, type TLSSocket } from 'node:tls';
+import { type DeviceId, EST_PATHS, type Identity, RENEWAL_INFO_PATH, type ServiceName } from '@rollcall/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { EST_PATHS } from '../../protocol/est.ts';
-import type { DeviceId, Identity, ServiceName } from '../../protocol/identity.ts';
-import { RENEWAL_INFO_PATH } from '../../protocol/server-notices.ts';
 import { dns, freshKey, san, type TestCsrOrder, uri, writeTestCsr } from '../../test/fixtures/enroll/test-csr.ts';
 import {
   type ClientCredentials,

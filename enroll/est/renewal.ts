@@ -3,10 +3,9 @@
  * Knows no HTTP; that the peer holds the current certificate was decided in `client-certificate.ts`.
  */
 
+import { formatIdentity, type Identity, Problem, type ProblemCode } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { formatIdentity, type Identity } from '../../protocol/identity.ts';
-import { Problem, type ProblemCode } from '../../protocol/problem.ts';
-import type { CertificateRecord, Registry, RenewalRefusal } from '../../registry/registry.ts';
+import type { CertificateRecord, Registry, RenewalRefusal } from '../../registry/index.ts';
 import type { Authority } from '../ca/authority.ts';
 import { keyNotAllowed } from '../x509/key-policy.ts';
 import type { CertificateHolder } from './client-certificate.ts';

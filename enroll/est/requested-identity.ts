@@ -1,9 +1,4 @@
-/**
- * Compares the names in a request with the identity that was decided without them. Names in a request never choose an
- * identity; they may only agree with it.
- */
-
-import { type Identity, identityName, identityUri } from '../../protocol/identity.ts';
+import { type Identity, identityName, identityUri } from '@rollcall/protocol';
 import type { CheckedCsr } from './csr.ts';
 
 /**

@@ -3,9 +3,8 @@
  * the door does: `declaredCaller` reads it back for the one hook that lets requests in.
  */
 
+import { Problem } from '@rollcall/protocol';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { Problem } from '../../protocol/problem.ts';
-
 /**
  * Everyone; the holder of a bootstrap token; the holder of a certificate that is good now; or of one that is, or was, and
  * may lead to another: what it is worth is decided behind that door.

@@ -3,11 +3,18 @@
  * the next renewal. One table; each line says who may call it. What happens behind them is in `enrollment.ts` and `renewal.ts`.
  */
 
+import {
+  CRL_PATHS,
+  EST_MEDIA_TYPES,
+  EST_PATHS,
+  type Identity,
+  MQTT_URL_HEADER,
+  Problem,
+  RENEWAL_INFO_PATH,
+  type ServerTime,
+  TIME_PATH,
+} from '@rollcall/protocol';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { CRL_PATHS, EST_MEDIA_TYPES, EST_PATHS, MQTT_URL_HEADER } from '../../protocol/est.ts';
-import type { Identity } from '../../protocol/identity.ts';
-import { Problem } from '../../protocol/problem.ts';
-import { RENEWAL_INFO_PATH, type ServerTime, TIME_PATH } from '../../protocol/server-notices.ts';
 import type { Authority } from '../ca/authority.ts';
 import type { Counts } from '../counts.ts';
 import { writeCertsOnly, writeCsrAttributes } from '../x509/x509-writer.ts';

@@ -1,5 +1,5 @@
+import { parseRenewalNotice, parseServerTime, RENEWAL_INFO_PATH, TIME_PATH } from '@rollcall/protocol';
 import { expect, it } from 'vitest';
-import { parseRenewalNotice, parseServerTime, RENEWAL_INFO_PATH, TIME_PATH } from '../../protocol/server-notices.ts';
 import { openTestEnrollment } from '../../test/fixtures/enroll/test-enrollment.ts';
 import { DAY } from '../../test/fixtures/enroll/test-lifetimes.ts';
 import { positionOf, scheduledWindow, windowAt } from './renewal-windows.ts';

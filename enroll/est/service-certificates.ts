@@ -1,11 +1,5 @@
-/**
- * How a back-end application gets its certificate: an operator asks on its behalf, with a request made by the
- * application's own key. There is no bootstrap token; the operator is the authority.
- */
-
-import { parseServiceName } from '../../protocol/identity.ts';
-import { Problem } from '../../protocol/problem.ts';
-import type { Actor, Registry, ServiceRecord } from '../../registry/registry.ts';
+import { Problem, parseServiceName } from '@rollcall/protocol';
+import type { Actor, Registry, ServiceRecord } from '../../registry/index.ts';
 import type { Authority } from '../ca/authority.ts';
 import { keyNotAllowed } from '../x509/key-policy.ts';
 import { pem } from '../x509/pem.ts';

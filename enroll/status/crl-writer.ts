@@ -1,9 +1,4 @@
-/**
- * Writes a certificate revocation list, version 2 (RFC 5280, section 5), whole or as a delta. Its entries are laid out in
- * one buffer, because a list may have a million of them; the frame around them is small and written like everything else.
- */
-
-import { TRUST_STATEMENT_OID } from '../../protocol/trust-statement.ts';
+import { TRUST_STATEMENT_OID } from '@rollcall/protocol';
 import type { Signer } from '../ca/signer.ts';
 import {
   type Der,

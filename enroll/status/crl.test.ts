@@ -1,10 +1,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { DeviceId } from '@rollcall/protocol';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
-import type { DeviceId } from '../../protocol/identity.ts';
-import type { HeldEntry } from '../../registry/published-status.ts';
-import { REVOCATION_REASONS, type RevokedEntry } from '../../registry/registry.ts';
+import { type HeldEntry, REVOCATION_REASONS, type RevokedEntry } from '../../registry/index.ts';
 import { installed } from '../../test/fixtures/client-programs.ts';
 import { consult } from '../../test/fixtures/enroll/external-verifiers.ts';
 import { freshKey } from '../../test/fixtures/enroll/test-csr.ts';

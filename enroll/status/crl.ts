@@ -5,8 +5,7 @@
  */
 
 import type { Logger } from 'pino';
-import type { HeldEntry, PublishedStatusMemory } from '../../registry/published-status.ts';
-import type { Registry, RevokedEntry } from '../../registry/registry.ts';
+import type { HeldEntry, PublishedStatusMemory, Registry, RevokedEntry } from '../../registry/index.ts';
 import type { Signer } from '../ca/signer.ts';
 import type { IssuerView } from '../x509/profile.ts';
 import { type CrlEntry, type CrlFrame, writeCrl, writeCrlEntries } from './crl-writer.ts';

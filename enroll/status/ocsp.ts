@@ -5,8 +5,7 @@
 
 import { createHash, generateKeyPairSync } from 'node:crypto';
 import type { Logger } from 'pino';
-import type { CertificateStatus, PublishedStatusMemory } from '../../registry/published-status.ts';
-import type { IssuedCertificate } from '../../registry/registry.ts';
+import type { CertificateStatus, IssuedCertificate, PublishedStatusMemory } from '../../registry/index.ts';
 import type { IssuingCa, SigningCa } from '../ca/ca-set.ts';
 import { keySigner, type Signer } from '../ca/signer.ts';
 import {

@@ -5,9 +5,9 @@
  */
 
 import { createHash, type KeyObject, X509Certificate } from 'node:crypto';
+import { parseDecimal } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { parseDecimal } from '../../protocol/decimal.ts';
-import type { IssuerRecord } from '../../registry/issuers.ts';
+import type { IssuerRecord } from '../../registry/index.ts';
 import type { CaDirectory, CaName } from '../ca/ca-directory.ts';
 import { type CaSet, caId, pemBlocks } from '../ca/ca-set.ts';
 import type { Signer } from '../ca/signer.ts';

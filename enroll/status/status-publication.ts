@@ -4,11 +4,9 @@
  */
 
 import { X509Certificate } from 'node:crypto';
+import { Problem, ROOT_LISTS_PATH } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { Problem } from '../../protocol/problem.ts';
-import { ROOT_LISTS_PATH } from '../../protocol/trust-statement.ts';
-import type { PublishedStatusMemory } from '../../registry/published-status.ts';
-import type { IssuedCertificate, Registry } from '../../registry/registry.ts';
+import type { IssuedCertificate, PublishedStatusMemory, Registry } from '../../registry/index.ts';
 import type { CaDirectory } from '../ca/ca-directory.ts';
 import type { CaSet, SigningCa } from '../ca/ca-set.ts';
 import type { Signer } from '../ca/signer.ts';

@@ -6,11 +6,9 @@
 
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { asProblem, Problem, parseDecimal, sendProblem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { Throttle } from '../../limits/request-limits.ts';
-import { parseDecimal } from '../../protocol/decimal.ts';
-import { asProblem, Problem } from '../../protocol/problem.ts';
-import { sendProblem } from '../../protocol/problem-response.ts';
+import type { Throttle } from '../../limits/index.ts';
 import { createRateLimit } from '../est/rate-limit.ts';
 import { OCSP_REQUEST_MAX } from './ocsp-request.ts';
 import type { StatusPublication } from './status-publication.ts';

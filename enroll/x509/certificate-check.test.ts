@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
+import type { Identity } from '@rollcall/protocol';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { Identity } from '../../protocol/identity.ts';
 import { freshKey } from '../../test/fixtures/enroll/test-csr.ts';
 import { TEST_LIFETIMES } from '../../test/fixtures/enroll/test-lifetimes.ts';
 import { keySigner, type Signer } from '../ca/signer.ts';

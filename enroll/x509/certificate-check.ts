@@ -6,7 +6,7 @@
 
 import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
-import { Problem } from '../../protocol/problem.ts';
+import { Problem } from '@rollcall/protocol';
 import { type DerNode, readDer } from './der-reader.ts';
 import { keyIdentifier } from './profile.ts';
 

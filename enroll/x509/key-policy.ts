@@ -6,7 +6,7 @@
  */
 
 import { createPublicKey, type KeyObject } from 'node:crypto';
-import type { GroupProfile, KeyAlgorithm } from '../../registry/profiles.ts';
+import type { GroupProfile, KeyAlgorithm } from '../../registry/index.ts';
 import { publicKeySha256 } from './profile.ts';
 import { rsaModulusWeakness } from './rsa-weakness.ts';
 

@@ -5,8 +5,7 @@
 
 import { createHash, type KeyObject } from 'node:crypto';
 import { isIP } from 'node:net';
-import { type Identity, identityName, identityUri } from '../../protocol/identity.ts';
-import { Problem } from '../../protocol/problem.ts';
+import { type Identity, identityName, identityUri, Problem } from '@rollcall/protocol';
 import { type Der, encodeDer, encoded } from './der-writer.ts';
 import {
   type AlternativeName,

@@ -5,7 +5,7 @@
  */
 
 import { createHash } from 'node:crypto';
-import { Problem } from '../../protocol/problem.ts';
+import { Problem } from '@rollcall/protocol';
 import { decrypt } from './encryption.ts';
 import {
   type AuditHead,

@@ -6,9 +6,9 @@
 import { createHash } from 'node:crypto';
 import { closeSync, fstatSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { Problem } from '@rollcall/protocol';
 import type { Database } from 'better-sqlite3';
-import { Problem } from '../../protocol/problem.ts';
-import { syncDirectory } from '../../storage/sync-directory.ts';
+import { syncDirectory } from '../../storage/index.ts';
 import { sha256Of } from './authentication.ts';
 import { contentsOf } from './contents.ts';
 import { atOneMoment, isDatabase } from './database-copy.ts';

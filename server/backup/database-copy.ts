@@ -4,9 +4,9 @@
  */
 
 import { closeSync, openSync, readSync, rmSync, statSync } from 'node:fs';
+import { Problem } from '@rollcall/protocol';
 import type { Database } from 'better-sqlite3';
-import { Problem } from '../../protocol/problem.ts';
-import { openDatabaseToRead, soundnessOf } from '../../storage/database-file.ts';
+import { openDatabaseToRead, soundnessOf } from '../../storage/index.ts';
 
 const MAGIC = 'SQLite format 3\0';
 const BUSY_TIMEOUT_MS = 10_000;

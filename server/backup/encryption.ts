@@ -4,7 +4,7 @@
  */
 
 import { createCipheriv, createDecipheriv, randomBytes, scryptSync } from 'node:crypto';
-import { Problem } from '../../protocol/problem.ts';
+import { Problem } from '@rollcall/protocol';
 
 /** What guessing one passphrase costs: 128 MiB and a few tenths of a second. */
 const COST = { N: 131_072, r: 8, p: 1, maxmem: 256 * 1_048_576 };

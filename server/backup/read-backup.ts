@@ -4,7 +4,7 @@
  */
 
 import { createHash } from 'node:crypto';
-import { Problem } from '../../protocol/problem.ts';
+import { Problem } from '@rollcall/protocol';
 import { isArchivePath } from './archive-path.ts';
 import { ENCRYPTED, ENCRYPTED_FORMAT_1, MANIFEST, type Manifest, manifestSchema, SIGNATURE } from './manifest.ts';
 import { bytesOf, type TarEntry, tarEntries } from './tar.ts';

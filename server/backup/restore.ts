@@ -20,9 +20,8 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { Problem } from '../../protocol/problem.ts';
-import { type DirectoryLock, HOLDER_FILE, LOCK_FILE, lockDirectory } from '../../storage/directory-lock.ts';
-import { syncDirectory } from '../../storage/sync-directory.ts';
+import { Problem } from '@rollcall/protocol';
+import { type DirectoryLock, HOLDER_FILE, LOCK_FILE, lockDirectory, syncDirectory } from '../../storage/index.ts';
 import { isArchivePath } from './archive-path.ts';
 import { type AuthenticatedBackup, authenticate, isSameHead } from './authentication.ts';
 import { expectSound, isDatabase } from './database-copy.ts';

@@ -4,7 +4,7 @@
  */
 
 import { createPublicKey, type KeyObject, verify, X509Certificate } from 'node:crypto';
-import { Problem } from '../../protocol/problem.ts';
+import { Problem } from '@rollcall/protocol';
 import { type Manifest, signatureSchema } from './manifest.ts';
 
 export interface BackupSigner {

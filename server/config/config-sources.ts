@@ -1,9 +1,9 @@
 /** Where settings come from: the YAML file, then `ROLLCALL_...` variables, then flags. A complaint names its source and line. */
 
 import { readFileSync } from 'node:fs';
+import { Problem } from '@rollcall/protocol';
 import { type Document, isMap, isNode, isScalar, isSeq, LineCounter, parse, parseDocument } from 'yaml';
 import { z } from 'zod';
-import { Problem } from '../../protocol/problem.ts';
 import { type Config, configSchema } from './config.ts';
 
 const FILE_MAX_BYTES = 1_048_576;

@@ -4,10 +4,8 @@
  */
 
 import { isIP } from 'node:net';
+import { canonicalHost, isTrustDomain, listenAddress, NAME_RULE, parseGroupName } from '@rollcall/protocol';
 import { z } from 'zod';
-import { isTrustDomain, NAME_RULE, parseGroupName } from '../../protocol/identity.ts';
-import { listenAddress } from '../../protocol/localhost.ts';
-import { canonicalHost } from '../../protocol/server-urls.ts';
 import { sinksSchema } from './sink-config.ts';
 import { DURATION_RULE, PERCENT_RULE, parseDuration, parsePercent, parseSize, SIZE_RULE } from './units.ts';
 

@@ -1,7 +1,7 @@
 /** A passphrase comes in a file: whatever stands on a command line, others on the machine can read. */
 
 import { readFileSync, statSync } from 'node:fs';
-import { Problem } from '../../protocol/problem.ts';
+import { Problem } from '@rollcall/protocol';
 import { LEAST_PASSPHRASE } from '../backup/encryption.ts';
 
 const OTHERS = 0o077;

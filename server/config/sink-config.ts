@@ -3,10 +3,9 @@
  * named by their file or variable and never stand in it. Reads neither.
  */
 
+import { NAME_RULE, parseDeviceId } from '@rollcall/protocol';
 import { z } from 'zod';
-import { NAME_RULE, parseDeviceId } from '../../protocol/identity.ts';
-import { isLoopback } from '../../telemetry/sinks/loopback.ts';
-import { TABLE_NAME } from '../../telemetry/sinks/postgres-target.ts';
+import { isLoopback, TABLE_NAME } from '../../telemetry/index.ts';
 import { DURATION_RULE, parseDuration, parseSize, SIZE_RULE } from './units.ts';
 
 function written(parse: (text: string) => number | undefined, rule: string) {

@@ -2,9 +2,8 @@
 
 import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { Problem } from '../../protocol/problem.ts';
-import type { Secret } from '../../telemetry/sinks/target.ts';
-
+import { Problem } from '@rollcall/protocol';
+import type { Secret } from '../../telemetry/index.ts';
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 const LONGEST_SECRET = 65_536;

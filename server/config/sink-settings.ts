@@ -1,10 +1,8 @@
 /** From sinks as they are configured to sinks as they are opened. Credentials and certificates are read elsewhere. */
 
 import { resolve } from 'node:path';
-import { parseDecimal } from '../../protocol/decimal.ts';
-import { isLoopback } from '../../telemetry/sinks/loopback.ts';
-import type { SinkSettings, TargetSettings } from '../../telemetry/sinks/open.ts';
-import type { TargetTls } from '../../telemetry/sinks/tls.ts';
+import { parseDecimal } from '@rollcall/protocol';
+import { isLoopback, type SinkSettings, type TargetSettings, type TargetTls } from '../../telemetry/index.ts';
 import type { SinkConfig } from './sink-config.ts';
 import { type Environment, invalidSink, secretOf } from './sink-credentials.ts';
 import { tlsFilesOf, tlsFilesUnused } from './sink-tls-files.ts';

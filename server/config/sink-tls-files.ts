@@ -7,8 +7,7 @@ import { X509Certificate } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { createSecureContext } from 'node:tls';
-import { TargetUntrusted } from '../../telemetry/sinks/target.ts';
-import type { TlsFiles, TlsMaterial } from '../../telemetry/sinks/tls.ts';
+import { TargetUntrusted, type TlsFiles, type TlsMaterial } from '../../telemetry/index.ts';
 import { invalidSink, readPrivately } from './sink-credentials.ts';
 
 interface TlsFileNames {

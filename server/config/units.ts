@@ -1,6 +1,4 @@
-/** Durations and sizes as people write them: `10s`, `24h`, `90d`; `512B`, `256KiB`, `1MiB`. A number without a unit is refused. */
-
-import { parseDecimal } from '../../protocol/decimal.ts';
+import { parseDecimal } from '@rollcall/protocol';
 
 const DURATION_MS: Readonly<Record<string, number>> = {
   ms: 1,

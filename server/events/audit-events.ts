@@ -1,8 +1,5 @@
-/** Which entries of the registry's audit are events of the fleet, and what they tell. One table; a new act is one line. */
-
-import { type Identity, parseIdentity } from '../../protocol/identity.ts';
-import type { LifecycleType, LifecycleValue } from '../../protocol/lifecycle.ts';
-import type { AuditEntry } from '../../registry/audit-interface.ts';
+import { type Identity, type LifecycleType, type LifecycleValue, parseIdentity } from '@rollcall/protocol';
+import type { AuditEntry } from '../../registry/index.ts';
 import type { Happening } from './event-log.ts';
 
 /** The action of an entry, with its outcome where it wasn't done. */

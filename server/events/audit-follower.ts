@@ -4,8 +4,8 @@
  */
 
 import type { Logger } from 'pino';
-import type { Registry } from '../../registry/registry.ts';
-import type { CursorFile } from '../../storage/cursor-file.ts';
+import type { Registry } from '../../registry/index.ts';
+import type { CursorFile } from '../../storage/index.ts';
 import { happeningOf } from './audit-events.ts';
 import type { EventLog } from './event-log.ts';
 

@@ -1,10 +1,9 @@
 /** What devices cause at will evicts nothing that operators, certificates and security left. */
 
+import type { DeviceId, LifecycleType } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
-import type { DeviceId } from '../../protocol/identity.ts';
-import type { LifecycleType } from '../../protocol/lifecycle.ts';
+import type { StoredMessage, Telemetry } from '../../telemetry/index.ts';
 import { openTelemetry } from '../../telemetry/open.ts';
-import type { StoredMessage, Telemetry } from '../../telemetry/telemetry.ts';
 import { silent } from '../../test/fixtures/journal.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import { openClassedJournal } from './classed-journal.ts';

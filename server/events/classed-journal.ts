@@ -6,8 +6,8 @@
 
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import type { Retention, StoredMessage, Telemetry, TelemetryRange } from '../../telemetry/index.ts';
 import { openTelemetry, type TelemetryOptions } from '../../telemetry/open.ts';
-import type { Retention, StoredMessage, Telemetry, TelemetryRange } from '../../telemetry/telemetry.ts';
 import { RESERVED_CLASSES, RESERVED_PART, reservedClassOf } from './event-classes.ts';
 import { RESERVED_FILE, ReservedEvents } from './reserved-events.ts';
 

@@ -1,9 +1,4 @@
-/**
- * Numbers for connections: each greater than all before it, over restarts and whatever the clock does. The file holds a
- * number that was never given; they are taken from it in blocks, so that a connection costs no disk.
- */
-
-import type { CursorFile } from '../../storage/cursor-file.ts';
+import type { CursorFile } from '../../storage/index.ts';
 
 const BLOCK = 1_000_000;
 

@@ -1,10 +1,4 @@
-/**
- * Which class an event belongs to, and how often it may be told. Classes have parts of the journal's bytes of their own, so
- * that what devices cause at will never evicts what operators and certificates left. One table; a new type is one line.
- */
-
-import type { LifecycleType } from '../../protocol/lifecycle.ts';
-
+import type { LifecycleType } from '@rollcall/protocol';
 /** `device`: what a device, or anybody who reaches a port, causes as often as it likes. */
 export type EventClass = 'security' | 'operator' | 'certificate' | 'device';
 

@@ -1,9 +1,10 @@
 import { join } from 'node:path';
+import type { DeviceId, Identity } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
-import type { DeviceId, Identity } from '../../protocol/identity.ts';
-import type { AuditEntry, ChainedEntry } from '../../registry/audit-interface.ts';
-import { CursorFile } from '../../storage/cursor-file.ts';
-import type { Telemetry } from '../../telemetry/telemetry.ts';
+import type { ChainedEntry } from '../../registry/audit-interface.ts';
+import type { AuditEntry } from '../../registry/index.ts';
+import { CursorFile } from '../../storage/index.ts';
+import type { Telemetry } from '../../telemetry/index.ts';
 import { openTestJournal, silent } from '../../test/fixtures/journal.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import { AuditFollower } from './audit-follower.ts';

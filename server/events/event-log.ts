@@ -4,18 +4,21 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import type { Logger } from 'pino';
-import { type DeviceId, formatIdentity, type Identity, identityName } from '../../protocol/identity.ts';
 import {
+  type DeviceId,
+  formatIdentity,
+  type Identity,
+  identityName,
   isLifecycleType,
   LIFECYCLE_MEDIA_TYPE,
   type LifecycleEvent,
   type LifecycleType,
   type LifecycleValue,
   NOBODY,
-} from '../../protocol/lifecycle.ts';
-import { Problem } from '../../protocol/problem.ts';
-import type { StoredMessage, Telemetry, TelemetryMessage } from '../../telemetry/telemetry.ts';
+  Problem,
+} from '@rollcall/protocol';
+import type { Logger } from 'pino';
+import type { StoredMessage, Telemetry, TelemetryMessage } from '../../telemetry/index.ts';
 import { type Admitted, type Candidate, FLOOD_LIMITS, FloodGuard, type FloodLimits } from './event-rate-limit.ts';
 
 export interface Happening {

@@ -1,11 +1,4 @@
-/**
- * Lets through only so many events of a kind that a device or anybody can cause at will: some per source, some in all. What
- * is left out is counted into the next one of the kind that is let through; of a device the last one is held and told when
- * its budget allows it, so that what is told of a device last is true. Looks at no clock itself.
- */
-
-import { networkOf } from '../../limits/client-network.ts';
-import { TokenBuckets } from '../../limits/token-buckets.ts';
+import { networkOf, TokenBuckets } from '../../limits/index.ts';
 import { EVENT_RULES } from './event-classes.ts';
 import type { Happening } from './event-log.ts';
 

@@ -2,10 +2,9 @@
 
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import type { Registry } from '../../registry/registry.ts';
-import { CursorFile } from '../../storage/cursor-file.ts';
-import { inspectTelemetry } from '../../telemetry/inspection.ts';
-import type { Retention, Telemetry } from '../../telemetry/telemetry.ts';
+import type { Registry } from '../../registry/index.ts';
+import { CursorFile } from '../../storage/index.ts';
+import { inspectTelemetry, type Retention, type Telemetry } from '../../telemetry/index.ts';
 import { AuditFollower } from './audit-follower.ts';
 import { openClassedJournal } from './classed-journal.ts';
 import { ConnectionNumbers } from './connection-numbers.ts';

@@ -5,9 +5,8 @@
  */
 
 import type Database from 'better-sqlite3';
-import { type FileKind, openDatabaseFile } from '../../storage/database-file.ts';
-import { inspectDatabaseFile } from '../../storage/database-inspection.ts';
-import type { StoredMessage, TelemetryRange } from '../../telemetry/telemetry.ts';
+import { type FileKind, inspectDatabaseFile, openDatabaseFile } from '../../storage/index.ts';
+import type { StoredMessage, TelemetryRange } from '../../telemetry/index.ts';
 import { RESERVED_CLASSES, type ReservedClass, reservedClassOf } from './event-classes.ts';
 
 export interface ReservedBounds {

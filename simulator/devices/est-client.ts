@@ -6,13 +6,16 @@
 
 import { createPrivateKey, generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto';
 import { Agent, request } from 'node:https';
-import { readCertsOnly } from '../../device-sdk/certs-only.ts';
-import { writeCsr } from '../../device-sdk/csr.ts';
-import { parseBootstrapToken } from '../../protocol/bootstrap-token.ts';
-import { parseDecimal } from '../../protocol/decimal.ts';
-import { EST_MEDIA_TYPES, EST_PATHS, MQTT_URL_HEADER } from '../../protocol/est.ts';
-import { localhostLookup } from '../../protocol/localhost.ts';
-import { hostOf } from '../../protocol/server-urls.ts';
+import { readCertsOnly, writeCsr } from '@rollcall/device-sdk/building-blocks';
+import {
+  EST_MEDIA_TYPES,
+  EST_PATHS,
+  hostOf,
+  localhostLookup,
+  MQTT_URL_HEADER,
+  parseBootstrapToken,
+  parseDecimal,
+} from '@rollcall/protocol';
 import type { LineIdentity } from './tls-connections.ts';
 
 export interface EstRefusal {

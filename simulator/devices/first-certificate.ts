@@ -1,6 +1,4 @@
-/** How a device of a swarm gets its first certificate: with one key, asked again for as long as the answer may change. It connects nowhere. */
-
-import { backoffDelay } from '../../device-sdk/backoff.ts';
+import { backoffDelay } from '@rollcall/device-sdk/building-blocks';
 import type { EstAnswer, EstDoor, newKey } from './est-client.ts';
 import type { Crew } from './shard-context.ts';
 import type { LineIdentity } from './tls-connections.ts';

@@ -6,7 +6,7 @@
 import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type IdentityStore, memoryIdentityStore } from '../../device-sdk/identity-store.ts';
+import { type IdentityStore, memoryIdentityStore } from '@rollcall/device-sdk';
 import { OwnLine } from '../faults/own-line.ts';
 import type { GroupOfDevices } from './shard-context.ts';
 

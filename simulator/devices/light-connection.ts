@@ -4,8 +4,7 @@
  */
 
 import type { TLSSocket } from 'node:tls';
-import type { DeviceId } from '../../protocol/identity.ts';
-import { commandFilter, parseDeviceTopic, responseTopic } from '../../protocol/topics.ts';
+import { commandFilter, type DeviceId, parseDeviceTopic, responseTopic } from '@rollcall/protocol';
 import {
   CONNACK,
   connectPacket,

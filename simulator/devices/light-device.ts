@@ -1,9 +1,4 @@
-/**
- * One device of a swarm: its key and certificate, and what becomes of it. It enrolls, connects, sleeps, renews, loses its line or
- * its power, and comes back as a patient device does. What it says is in speech.ts, a single connection in swarm-line.ts.
- */
-
-import { backoffDelay } from '../../device-sdk/backoff.ts';
+import { backoffDelay } from '@rollcall/device-sdk/building-blocks';
 import { seededRandom } from '../random-times.ts';
 import type { EstAnswer, EstDoor, newKey } from './est-client.ts';
 import { causeOf, firstCertificate } from './first-certificate.ts';

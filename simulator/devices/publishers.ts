@@ -1,10 +1,4 @@
-/**
- * The publishers of a device, whatever its kind, and its own clock, which may be wrong. Each stream has chance of its own:
- * what a device says depends on the seed alone, not on how often it had to connect or which message was due first.
- */
-
-import type { DeviceId } from '../../protocol/identity.ts';
-import { telemetryTopic } from '../../protocol/topics.ts';
+import { type DeviceId, telemetryTopic } from '@rollcall/protocol';
 import { seededRandom } from '../random-times.ts';
 import { Publisher } from './publisher.ts';
 import type { GroupOfDevices } from './shard-context.ts';

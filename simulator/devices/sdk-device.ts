@@ -1,11 +1,5 @@
-/**
- * A device of the fleet that is the device SDK itself, with a behaviour from the scenario. A cut line is its line alone: the
- * SDK finds out, keeps what is said meanwhile, and comes back. Lost power ends the instance without a farewell; another one
- * opens what its disk held at that moment.
- */
-
-import { Device } from '../../device-sdk/device.ts';
-import { asDeviceError } from '../../device-sdk/device-error.ts';
+import { Device } from '@rollcall/device-sdk';
+import { asDeviceError } from '@rollcall/device-sdk/building-blocks';
 import { seededRandom } from '../random-times.ts';
 import { Gateway } from './gateway.ts';
 import type { Message, Publisher } from './publisher.ts';

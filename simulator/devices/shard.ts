@@ -1,9 +1,4 @@
-/**
- * A part of the fleet in one thread: makes its devices, lets them arrive, does to them what the run says, and reports
- * each second. It decides nothing about the run.
- */
-
-import { DEFAULT_GROUP } from '../../protocol/identity.ts';
+import { DEFAULT_GROUP } from '@rollcall/protocol';
 import { type FaultyProxy, startFaultyProxy } from '../faults/faulty-proxy.ts';
 import { type HostileCrew, tryHostileAct } from '../faults/hostile.ts';
 import { seededRandom } from '../random-times.ts';

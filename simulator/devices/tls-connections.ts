@@ -6,7 +6,7 @@
 
 import { isIP, type SocketConstructorOpts } from 'node:net';
 import { type ConnectionOptions, connect, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls';
-import { localhostLookup } from '../../protocol/localhost.ts';
+import { localhostLookup } from '@rollcall/protocol';
 
 export interface LineIdentity {
   readonly keyPem: string;

@@ -1,11 +1,4 @@
-/**
- * The day on which a CA can't be trusted any more, rehearsed from start to end: a fleet of true devices is let in and
- * speaks, the issuing CA is replaced under it, or the root with it, and what became of every device and message is
- * counted. Those that mishaps befall are in `casualties.ts`. It drills the server behind its doors, whichever that is,
- * and changes it for good.
- */
-
-import { type IdentityStore, memoryIdentityStore } from '../../device-sdk/identity-store.ts';
+import { type IdentityStore, memoryIdentityStore } from '@rollcall/device-sdk';
 import { type FleetRun, runFleet } from '../fleet.ts';
 import {
   type CaSight,

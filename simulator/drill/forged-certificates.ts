@@ -1,8 +1,17 @@
 /** What can be forged with the key of an issuing CA: a root of its name and key, and certificates of servers. */
 
 import { createPrivateKey, createPublicKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
-import { BIT_STRING, BOOLEAN, INTEGER, OCTET_STRING, oid, SET, sequence, writeElement } from '../../device-sdk/der.ts';
-import { caFields } from '../../device-sdk/x509-fields.ts';
+import {
+  BIT_STRING,
+  BOOLEAN,
+  caFields,
+  INTEGER,
+  OCTET_STRING,
+  oid,
+  SET,
+  sequence,
+  writeElement,
+} from '@rollcall/device-sdk/building-blocks';
 import { commonName, writeCertificate } from '../certificate-writer.ts';
 
 export interface StolenCa {

@@ -1,10 +1,4 @@
-/**
- * A client that holds on to the certificate it came with: it listens to the trust bundle, never renews, and never leaves
- * by itself. So it sees when a bundle is delivered, and whether a CA that is retired really lets nobody in.
- */
-
-import { hostOf } from '../../protocol/server-urls.ts';
-import { TRUST_BUNDLE_TOPIC } from '../../protocol/topics.ts';
+import { hostOf, TRUST_BUNDLE_TOPIC } from '@rollcall/protocol';
 import {
   CONNACK,
   connectPacket,

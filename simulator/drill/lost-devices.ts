@@ -1,10 +1,4 @@
-/**
- * The few devices of a drill that go through what happens to some of a real fleet: away for a while or for too long, a
- * clock that is wrong, a client that never renews or never learns, a token from before. It says who is kept and who is
- * lost, and what can be done for them. Does not replace anything itself.
- */
-
-import type { StoredIdentity } from '../../device-sdk/identity-store.ts';
+import type { StoredIdentity } from '@rollcall/device-sdk';
 import { DRILL_GROUP, type Mishap, type Replaced, type RotationDoor } from './drill-options.ts';
 import { Listener } from './listener.ts';
 import { Probe, type ProbeOptions } from './probe.ts';

@@ -1,11 +1,5 @@
-/**
- * A device of the SDK that is sent through a mishap: it can leave, come back with what it had, and say whether its
- * certificate is a new one. It publishes nothing.
- */
-
-import { Device } from '../../device-sdk/device.ts';
-import { asDeviceError } from '../../device-sdk/device-error.ts';
-import { type IdentityStore, memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
+import { Device, type IdentityStore, memoryIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
+import { asDeviceError } from '@rollcall/device-sdk/building-blocks';
 import { seededRandom } from '../random-times.ts';
 import { certificatesIn } from './trust.ts';
 import { until } from './until.ts';

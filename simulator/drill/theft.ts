@@ -1,6 +1,4 @@
-/** Sends devices of a drill to a thief, and judges how many he captured. */
-
-import type { IdentityStore, StoredIdentity } from '../../device-sdk/identity-store.ts';
+import type { IdentityStore, StoredIdentity } from '@rollcall/device-sdk';
 import type { Theft } from './drill-options.ts';
 import type { StolenCa } from './forged-certificates.ts';
 import { Thief } from './thief.ts';

@@ -4,7 +4,7 @@
  */
 
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { localhostLookup } from '../../protocol/localhost.ts';
+import { localhostLookup } from '@rollcall/protocol';
 import type { NetworkLine } from '../scenario/schema.ts';
 
 export type Line = Readonly<{ [Key in keyof NetworkLine]: NetworkLine[Key] | undefined }> & {

@@ -5,10 +5,15 @@
 
 import { randomBytes, X509Certificate } from 'node:crypto';
 import { connect } from 'node:net';
-import { formatBootstrapToken, parseBootstrapToken, TOKEN_SECRET_BYTES } from '../../protocol/bootstrap-token.ts';
-import type { DeviceId } from '../../protocol/identity.ts';
-import { localhostLookup } from '../../protocol/localhost.ts';
-import { commandFilter, telemetryTopic } from '../../protocol/topics.ts';
+import {
+  commandFilter,
+  type DeviceId,
+  formatBootstrapToken,
+  localhostLookup,
+  parseBootstrapToken,
+  TOKEN_SECRET_BYTES,
+  telemetryTopic,
+} from '@rollcall/protocol';
 import type { Tally } from '../devices/counters.ts';
 import { type EstDoor, newKey } from '../devices/est-client.ts';
 import {

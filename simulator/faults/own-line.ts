@@ -5,7 +5,7 @@
 
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { localhostLookup } from '../../protocol/localhost.ts';
+import { localhostLookup } from '@rollcall/protocol';
 
 interface Place {
   readonly host: string;

@@ -6,8 +6,7 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
-import { listenAddress } from '../../protocol/localhost.ts';
-import { Problem } from '../../protocol/problem.ts';
+import { listenAddress, Problem } from '@rollcall/protocol';
 import { shortfall } from '../run/capacity.ts';
 import type { HostOfRun } from '../run/result.ts';
 import { RunRefused } from '../run/run-options.ts';

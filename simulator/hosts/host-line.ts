@@ -1,9 +1,4 @@
-/**
- * A host that was let into a run, as the coordinator sees it: its clock, its shards, and whether it is still there. Who is
- * let in is decided in coordinator.ts.
- */
-
-import { Problem } from '../../protocol/problem.ts';
+import { Problem } from '@rollcall/protocol';
 import type { FromShard } from '../devices/shard-messages.ts';
 import { preciseNow } from '../devices/timer-wheel.ts';
 import type { ShardEvents, ShardPort } from '../run/shard-places.ts';

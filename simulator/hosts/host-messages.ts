@@ -3,8 +3,8 @@
  * shards and run say to each other stands in shard-messages.ts and travels inside.
  */
 
+import { parseDeviceId } from '@rollcall/protocol';
 import { z } from 'zod';
-import { parseDeviceId } from '../../protocol/identity.ts';
 import { COUNTERS, LATENCIES } from '../devices/counters.ts';
 import type { FromShard, ToShard } from '../devices/shard-messages.ts';
 import type { DeviceGroup } from '../scenario/schema.ts';

@@ -6,8 +6,7 @@
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
 import { connect, type TLSSocket } from 'node:tls';
-import { localhostLookup } from '../../protocol/localhost.ts';
-import { Problem } from '../../protocol/problem.ts';
+import { localhostLookup, Problem } from '@rollcall/protocol';
 import type { FromShard, ToShard } from '../devices/shard-messages.ts';
 import { preciseNow } from '../devices/timer-wheel.ts';
 import { machineCapacity } from '../run/capacity.ts';

@@ -1,6 +1,4 @@
-/** Two runs side by side, and the gates that say how much worse the second may be. */
-
-import { parseFraction } from '../../protocol/decimal.ts';
+import { parseFraction } from '@rollcall/protocol';
 import type { RunResult } from '../run/result.ts';
 import { METRICS } from '../scenario/expectation.ts';
 

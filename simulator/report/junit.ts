@@ -1,6 +1,4 @@
-/** A run as JUnit XML: one test case for each assertion, one for the run itself; what was measured as properties. */
-
-import { visibleLines } from '../../output/escape.ts';
+import { visibleLines } from '@rollcall/output';
 import type { RunResult } from '../run/result.ts';
 import { METRICS } from '../scenario/expectation.ts';
 

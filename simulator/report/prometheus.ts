@@ -2,7 +2,7 @@
 
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { visible } from '../../output/escape.ts';
+import { visible } from '@rollcall/output';
 import type { RunSnapshot } from '../run/record.ts';
 
 export function prometheusText(snapshot: RunSnapshot | undefined): string {

@@ -4,7 +4,7 @@
  */
 
 import { readFileSync } from 'node:fs';
-import { parseDecimal } from '../../protocol/decimal.ts';
+import { parseDecimal } from '@rollcall/protocol';
 
 export interface Capacity {
   readonly openFiles: number;

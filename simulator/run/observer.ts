@@ -1,11 +1,4 @@
-/**
- * The back-end application of a run: a service that subscribes to all telemetry and to the answers of devices, and sends
- * commands. It sees what reached the other side: losses, duplicates, order, forgeries, and the time since each message was
- * meant to be sent.
- */
-
-import type { DeviceId } from '../../protocol/identity.ts';
-import { commandTopic, parseDeviceTopic, RESPONSES_OF_ALL, TELEMETRY_OF_ALL } from '../../protocol/topics.ts';
+import { commandTopic, type DeviceId, parseDeviceTopic, RESPONSES_OF_ALL, TELEMETRY_OF_ALL } from '@rollcall/protocol';
 import type { Tally } from '../devices/counters.ts';
 import {
   CONNACK,

@@ -2,8 +2,8 @@
 
 import { X509Certificate } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { writeCsr } from '../../device-sdk/csr.ts';
-import { parseServiceName } from '../../protocol/identity.ts';
+import { writeCsr } from '@rollcall/device-sdk/building-blocks';
+import { parseServiceName } from '@rollcall/protocol';
 import type { Tally } from '../devices/counters.ts';
 import { keyPem, newKey } from '../devices/est-client.ts';
 import type { Target, TlsLines } from '../devices/tls-connections.ts';

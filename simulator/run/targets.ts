@@ -3,8 +3,7 @@
 import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
 import { connect, isIP } from 'node:net';
-import { isLocalhost, LOOPBACK_ADDRESSES } from '../../protocol/localhost.ts';
-import { hostOf, parseMqttUrl } from '../../protocol/server-urls.ts';
+import { hostOf, isLocalhost, LOOPBACK_ADDRESSES, parseMqttUrl } from '@rollcall/protocol';
 import { EstDoor, findEstPlace, newKey } from '../devices/est-client.ts';
 import type { Target } from '../devices/tls-connections.ts';
 import type { HostOfRun } from './result.ts';

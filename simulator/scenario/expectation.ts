@@ -1,9 +1,4 @@
-/**
- * Assertions: `METRIC COMPARISON VALUE`, such as `lost.journal == 0`, `devices.connected >= 99%`, `puback.p99 < 500ms`.
- * It reads them and judges them against measured values; it measures nothing.
- */
-
-import { parseFraction } from '../../protocol/decimal.ts';
+import { parseFraction } from '@rollcall/protocol';
 import { parseDuration } from './quantities.ts';
 
 /** What can be asserted: its unit, and what a percentage of it is a percentage of. */

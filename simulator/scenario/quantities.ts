@@ -3,8 +3,8 @@
  * pattern of its own, so that editors know it from the JSON Schema, and becomes a number. It knows no scenario.
  */
 
+import { parseFraction } from '@rollcall/protocol';
 import { z } from 'zod';
-import { parseFraction } from '../../protocol/decimal.ts';
 
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 const UNIT_BYTES: Readonly<Record<string, number>> = { B: 1, KiB: 1024, MiB: 1024 ** 2 };

@@ -3,8 +3,8 @@
  * is made from it. What can only be said of a scenario as a whole is checked in checks.ts. It runs nothing.
  */
 
+import { NAME_RULE, parseGroupName } from '@rollcall/protocol';
 import { z } from 'zod';
-import { NAME_RULE, parseGroupName } from '../../protocol/identity.ts';
 import { duration, probability, share, size, skew, timeSpan } from './quantities.ts';
 
 const NAME = '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$';

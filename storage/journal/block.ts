@@ -11,7 +11,7 @@
  */
 
 import { crc32 } from 'node:zlib';
-import { Problem } from '../../protocol/problem.ts';
+import { Problem } from '@rollcall/protocol';
 import type { TelemetryMessage } from './message.ts';
 
 export const WORDS = 4;

@@ -4,8 +4,8 @@
  * written now and then, in the transaction of a batch, and what came after that is read from the blocks when the segment is opened.
  */
 
+import { Problem } from '@rollcall/protocol';
 import type Database from 'better-sqlite3';
-import { Problem } from '../../protocol/problem.ts';
 import { type Block, type BlockRow, lengthOf, readBlock, sourceOf, splitBytes } from './block.ts';
 
 export const COUNTED_KEYS_SCHEMA = `

@@ -1,8 +1,8 @@
 /** The journal as its readers see it: questions that span segments. Writes nothing. */
 
 import { basename } from 'node:path';
+import { Problem } from '@rollcall/protocol';
 import Database from 'better-sqlite3';
-import { Problem } from '../../protocol/problem.ts';
 import { isDamage } from '../storage-problem.ts';
 import type { DeviceStreams, SegmentStats, TelemetryStats } from './message.ts';
 import type { Row } from './packed-rows.ts';

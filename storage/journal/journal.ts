@@ -4,7 +4,7 @@
  */
 
 import { mkdirSync } from 'node:fs';
-import { Problem } from '../../protocol/problem.ts';
+import { Problem } from '@rollcall/protocol';
 import { expectWholeFile, openDatabaseToRead } from '../database-file.ts';
 import { isDamage, storageProblem } from '../storage-problem.ts';
 import type { Batch } from './batch.ts';

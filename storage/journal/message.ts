@@ -1,7 +1,4 @@
-/** What a journal stores and tells: messages, the sums of their values, and the size of its segments. Times are milliseconds since the epoch. */
-
-import type { DeviceId } from '../../protocol/identity.ts';
-
+import type { DeviceId } from '@rollcall/protocol';
 export interface TelemetryMessage {
   readonly device: DeviceId;
   /** Of `devices/{id}/telemetry/{stream}`. */

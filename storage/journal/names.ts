@@ -1,9 +1,4 @@
-/**
- * Device and stream names cross to the writing thread once: each end keeps the same list, and messages carry numbers of it.
- * The sender forgets when it can't know what the other end still has, or has too many; the list then begins anew.
- */
-
-import { Problem } from '../../protocol/problem.ts';
+import { Problem } from '@rollcall/protocol';
 
 const MOST_NAMES = 200_000;
 

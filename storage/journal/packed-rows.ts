@@ -1,9 +1,4 @@
-/**
- * Answers in the form in which they cross from the reading thread: a few flat arrays for all messages, so that thousands
- * cost little more than one, and each name once. The byte arrays are transferred, not copied.
- */
-
-import type { DeviceId } from '../../protocol/identity.ts';
+import type { DeviceId } from '@rollcall/protocol';
 import type { StoredMessage } from './message.ts';
 import { shownKey } from './own-keys.ts';
 

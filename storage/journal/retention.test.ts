@@ -3,8 +3,8 @@
 import { readdirSync } from 'node:fs';
 import { pino } from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import type { Retention, SegmentStats } from '../../telemetry/index.ts';
 import { openTelemetry } from '../../telemetry/open.ts';
-import type { Retention, SegmentStats } from '../../telemetry/telemetry.ts';
 import { deviceNamed, message } from '../../test/behaviour/telemetry-messages.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import { believedTime } from './believed-time.ts';

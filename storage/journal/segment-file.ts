@@ -1,7 +1,7 @@
 /** One segment of the journal, an SQLite file: its tables, and how it is opened or made. Does not read or write messages. */
 
+import { Problem } from '@rollcall/protocol';
 import type Database from 'better-sqlite3';
-import { Problem } from '../../protocol/problem.ts';
 import { createDatabaseFile, expectWhole, type FileKind, openDatabaseFile } from '../database-file.ts';
 import { COUNTED_KEYS_SCHEMA } from './counted-keys.ts';
 import { NEWEST_PER_ROW, positionsOf } from './run-index.ts';

@@ -6,7 +6,7 @@
 
 import { readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseDecimal } from '../../protocol/decimal.ts';
+import { parseDecimal } from '@rollcall/protocol';
 
 export interface SegmentName {
   readonly number: number;

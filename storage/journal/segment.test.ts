@@ -3,7 +3,7 @@
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import type { TelemetryMessage } from '../../telemetry/telemetry.ts';
+import type { TelemetryMessage } from '../../telemetry/index.ts';
 import { deviceNamed } from '../../test/behaviour/telemetry-messages.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import { pack } from './batch.ts';

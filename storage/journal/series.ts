@@ -1,6 +1,4 @@
-/** Numbers of payloads, summed up per stretch of time, for charts. Reads no journal. */
-
-import { Problem } from '../../protocol/problem.ts';
+import { Problem } from '@rollcall/protocol';
 import type { Series, SeriesPoint, SeriesQuery } from './message.ts';
 
 const MOST_POINTS = 10_000;

@@ -4,8 +4,8 @@
  */
 
 import { open, rename, stat } from 'node:fs/promises';
+import { jsonText } from '@rollcall/output';
 import type { Logger } from 'pino';
-import { jsonText } from '../../output/escape.ts';
 import { lineOf } from './json-form.ts';
 import type { Refused } from './target.ts';
 

@@ -11,8 +11,8 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
+import type { DeviceId } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
-import type { DeviceId } from '../../protocol/identity.ts';
 import { openTestJournal } from '../../test/fixtures/journal.ts';
 import { startSink } from '../../test/fixtures/sink.ts';
 import { smallDisk } from '../../test/fixtures/small-disk.ts';

@@ -7,7 +7,7 @@
 import { closeSync, existsSync, fstatSync, ftruncateSync, mkdirSync, openSync, readSync } from 'node:fs';
 import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { parseDecimal } from '../../protocol/decimal.ts';
+import { parseDecimal } from '@rollcall/protocol';
 import type { StoredMessage } from '../telemetry.ts';
 import { lineOf } from './json-form.ts';
 import { type Refused, type Target, TargetDown, type TargetNotice } from './target.ts';

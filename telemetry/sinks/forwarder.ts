@@ -3,9 +3,9 @@
  * messages and no more; whoever writes the journal never waits for it. Knows neither journal nor target by kind.
  */
 
+import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { Problem } from '../../protocol/problem.ts';
-import type { CursorFile } from '../../storage/cursor-file.ts';
+import type { CursorFile } from '../../storage/index.ts';
 import type { StoredMessage, Telemetry } from '../telemetry.ts';
 import type { Backoff } from './backoff.ts';
 import type { DeadLetters } from './dead-letters.ts';

@@ -1,10 +1,5 @@
-/**
- * Messages as JSON, for targets that speak it: a payload that is JSON is embedded byte for byte, one that is text as text,
- * anything else as base64. Speaks to nobody.
- */
-
-import { escapeJson } from '../../output/escape.ts';
-import { telemetryTopic } from '../../protocol/topics.ts';
+import { escapeJson } from '@rollcall/output';
+import { telemetryTopic } from '@rollcall/protocol';
 import type { StoredMessage } from '../telemetry.ts';
 
 export const CLOUDEVENTS_BATCH = 'application/cloudevents-batch+json';

@@ -5,9 +5,9 @@
 
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { Problem } from '../../protocol/problem.ts';
-import { CursorFile } from '../../storage/cursor-file.ts';
+import { CursorFile } from '../../storage/index.ts';
 import type { Telemetry } from '../telemetry.ts';
 import { Backoff } from './backoff.ts';
 import { DeadLetters } from './dead-letters.ts';

@@ -1,6 +1,6 @@
+import type { DeviceId } from '@rollcall/protocol';
 import pg from 'pg';
 import { expect, it } from 'vitest';
-import type { DeviceId } from '../../protocol/identity.ts';
 import { countOf, JOURNAL_BEGIN, openTestJournal } from '../../test/fixtures/journal.ts';
 import { pgbouncer } from '../../test/fixtures/pgbouncer.ts';
 import { type PostgresServer, postgresServer } from '../../test/fixtures/postgres-server.ts';

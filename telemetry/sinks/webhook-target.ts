@@ -6,8 +6,7 @@
 import { createHmac } from 'node:crypto';
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
-import { parseDecimal } from '../../protocol/decimal.ts';
-import { localhostLookup } from '../../protocol/localhost.ts';
+import { localhostLookup, parseDecimal } from '@rollcall/protocol';
 import type { StoredMessage } from '../telemetry.ts';
 import { CLOUDEVENTS_BATCH, cloudEventOf } from './json-form.ts';
 import { deliverHalving, type Refused, type Secret, type SinkSource, type Target, TargetDown } from './target.ts';

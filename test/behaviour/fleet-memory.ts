@@ -1,21 +1,9 @@
 /** What the sentences about a registry are told with: a registry of one's own, a clock, tokens and certificates at hand. */
 
 import { createHash, randomBytes } from 'node:crypto';
-import {
-  type DeviceId,
-  type GroupName,
-  parseDeviceId,
-  parseServiceName,
-  type ServiceName,
-} from '../../protocol/identity.ts';
-import type {
-  Enrollment,
-  EnrollmentOutcome,
-  IssuedCertificate,
-  MintedToken,
-  MintOrder,
-  Registry,
-} from '../../registry/registry.ts';
+import { type DeviceId, type GroupName, parseDeviceId, parseServiceName, type ServiceName } from '@rollcall/protocol';
+import type { IssuedCertificate, MintedToken, Registry } from '../../registry/index.ts';
+import type { Enrollment, EnrollmentOutcome, MintOrder } from '../../registry/registry.ts';
 
 export interface FreshRegistry {
   readonly registry: Registry;

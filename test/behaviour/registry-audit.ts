@@ -1,7 +1,8 @@
 /** What the audit of a registry promises beyond its entries: they are chained, and acts of other rooms join in. */
 
 import { describe, expect, it } from 'vitest';
-import { CHAIN_START, ChainCheck, canonicalDetails, hashEntry } from '../../registry/audit-chain.ts';
+import { CHAIN_START, canonicalDetails, hashEntry } from '../../registry/audit-chain.ts';
+import { ChainCheck } from '../../registry/index.ts';
 import { FleetMemory, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
 
 const ACT = {

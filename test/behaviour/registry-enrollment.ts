@@ -1,8 +1,8 @@
 /** How a device comes in, comes back, and renews. */
 
+import type { GroupName } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
-import type { GroupName } from '../../protocol/identity.ts';
-import type { Revocation } from '../../registry/registry.ts';
+import type { Revocation } from '../../registry/index.ts';
 import { DAY, device, FleetMemory, keyHash, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
 
 export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {

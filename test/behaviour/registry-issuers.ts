@@ -1,8 +1,8 @@
 /** CAs that come and go, what they issued, and the renewals that are asked for early. */
 
+import type { GroupName } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
-import type { GroupName } from '../../protocol/identity.ts';
-import type { NewIssuer } from '../../registry/issuers.ts';
+import type { NewIssuer } from '../../registry/index.ts';
 import { DAY, device, FleetMemory, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
 
 const ca = (digit: string, role: NewIssuer['role'], rootId?: string): NewIssuer => ({

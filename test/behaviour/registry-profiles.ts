@@ -1,8 +1,8 @@
 /** What is kept about the certificates of a group, and how many devices it may have. */
 
+import type { GroupName } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
-import type { GroupName } from '../../protocol/identity.ts';
-import type { GroupProfile } from '../../registry/profiles.ts';
+import type { GroupProfile } from '../../registry/index.ts';
 import { device, FleetMemory, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
 
 const pumps = 'pumps' as GroupName;

@@ -1,8 +1,7 @@
 /** What a registry tells about what it keeps: standing, lists, policies, audit. */
 
+import { DEFAULT_DEVICE_POLICY, DEFAULT_SERVICE_POLICY, type GroupName, type PolicyScope } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
-import type { GroupName } from '../../protocol/identity.ts';
-import { DEFAULT_DEVICE_POLICY, DEFAULT_SERVICE_POLICY, type PolicyScope } from '../../protocol/policy.ts';
 import { device, FleetMemory, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
 
 const HOUR = 3_600_000;

@@ -1,7 +1,7 @@
 /** How a certificate that has ended is recovered, and how not. */
 
 import { describe, expect, it } from 'vitest';
-import type { IssuedCertificate } from '../../registry/registry.ts';
+import type { IssuedCertificate } from '../../registry/index.ts';
 import { DAY, device, FleetMemory, type OpenFreshRegistry } from './fleet-memory.ts';
 
 const pump = { kind: 'device', id: device('pump-1') } as const;

@@ -1,8 +1,8 @@
 /** Whom an order concerns, and the confirmation that stands for exactly them. */
 
+import type { GroupName } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
-import type { GroupName } from '../../protocol/identity.ts';
-import type { DeviceOrder, DeviceSelector } from '../../registry/device-operations.ts';
+import type { DeviceOrder, DeviceSelector } from '../../registry/index.ts';
 import { device, FleetMemory, MINUTE, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
 
 const REVOKE: DeviceOrder = { act: 'revoke', reason: 'keyCompromise' };

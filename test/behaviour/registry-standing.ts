@@ -1,9 +1,8 @@
 /** What operators can do to a device, and what that means for it: the registry's half of the table in docs/device-status.md. */
 
+import type { GroupName } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
-import type { GroupName } from '../../protocol/identity.ts';
-import type { DeviceAct, DeviceChange, DeviceOrder } from '../../registry/device-operations.ts';
-import type { Revocation } from '../../registry/registry.ts';
+import type { DeviceAct, DeviceChange, DeviceOrder, Revocation } from '../../registry/index.ts';
 import { DAY, device, FleetMemory, keyHash, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
 
 const PUMP = device('pump-1');

@@ -1,7 +1,7 @@
 /** What a journal does with messages that have a key, which tells that one is sent again. */
 
 import { expect, it } from 'vitest';
-import type { StoredMessage } from '../../telemetry/telemetry.ts';
+import type { StoredMessage } from '../../telemetry/index.ts';
 import { DAY, deviceNamed, message, type OpenFreshTelemetry, START, texts } from './telemetry-messages.ts';
 
 export function messageKeyBehaviour(openFresh: OpenFreshTelemetry): void {

@@ -1,8 +1,5 @@
-/** Messages for the journals of tests, and a journal to put them into. */
-
-import { type DeviceId, parseDeviceId } from '../../protocol/identity.ts';
-import type { StoredMessage, Telemetry, TelemetryMessage } from '../../telemetry/telemetry.ts';
-
+import { type DeviceId, parseDeviceId } from '@rollcall/protocol';
+import type { StoredMessage, Telemetry, TelemetryMessage } from '../../telemetry/index.ts';
 export interface FreshTelemetry {
   readonly telemetry: Telemetry;
   /** Closes the journal and opens what it left behind. */

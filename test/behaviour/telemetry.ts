@@ -3,7 +3,7 @@
  */
 
 import { describe, expect, it } from 'vitest';
-import type { StoredMessage, Telemetry, TelemetryMessage, TelemetryRange } from '../../telemetry/telemetry.ts';
+import type { StoredMessage, Telemetry, TelemetryMessage, TelemetryRange } from '../../telemetry/index.ts';
 import { messageKeyBehaviour } from './telemetry-keys.ts';
 import { DAY, deviceNamed, HOUR, message, type OpenFreshTelemetry, START, texts } from './telemetry-messages.ts';
 

@@ -6,9 +6,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { openAuthority } from '../../enroll/ca/authority.ts';
+import { openAuthority } from '../../enroll/index.ts';
 import { openRegistry } from '../../registry/open.ts';
-import { loadConfig } from '../../server/config/config-sources.ts';
+import { loadConfig } from '../../server/config/index.ts';
 import { openDataDirectory } from '../../server/data-directory.ts';
 
 export interface PeerFiles {

@@ -12,7 +12,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import Database from 'better-sqlite3';
 import { pino } from 'pino';
 import { openConsoleClient } from '../../console/client.ts';
-import { type Authority, openAuthority } from '../../enroll/ca/authority.ts';
+import { type Authority, openAuthority } from '../../enroll/index.ts';
 import { openRegistry } from '../../registry/open.ts';
 import { TEST_LIFETIMES } from '../fixtures/enroll/test-lifetimes.ts';
 import type { Bench } from './bench.ts';

@@ -1,11 +1,6 @@
-/**
- * What sinks cost the event loop that serves devices: messages come at a steady rate, in turns with no sink and with two that
- * forward them at once. The journal's own work is in both.
- */
-
-import type { DeviceId } from '../../protocol/identity.ts';
+import type { DeviceId } from '@rollcall/protocol';
+import type { Telemetry } from '../../telemetry/index.ts';
 import type { Forwarder } from '../../telemetry/sinks/forwarder.ts';
-import type { Telemetry } from '../../telemetry/telemetry.ts';
 import type { Borrowed } from './children.ts';
 import { type LoopDelay, LoopWatch } from './loop-watch.ts';
 import type { Result } from './results.ts';

@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
-import { CursorFile } from '../../storage/cursor-file.ts';
+import { CursorFile } from '../../storage/index.ts';
+import type { Telemetry } from '../../telemetry/index.ts';
 import { Backoff } from '../../telemetry/sinks/backoff.ts';
 import { DeadLetters } from '../../telemetry/sinks/dead-letters.ts';
 import { Filter, NO_FILTER } from '../../telemetry/sinks/filter.ts';
@@ -16,7 +17,6 @@ import { NatsTarget } from '../../telemetry/sinks/nats-target.ts';
 import { PostgresTarget } from '../../telemetry/sinks/postgres-target.ts';
 import type { Target } from '../../telemetry/sinks/target.ts';
 import { WebhookTarget } from '../../telemetry/sinks/webhook-target.ts';
-import type { Telemetry } from '../../telemetry/telemetry.ts';
 import type { Borrowed } from './children.ts';
 import { freePort, untilListening } from './ports.ts';
 

@@ -4,11 +4,11 @@
  */
 
 import { join } from 'node:path';
+import type { DeviceId } from '@rollcall/protocol';
 import { pino } from 'pino';
-import type { DeviceId } from '../../protocol/identity.ts';
+import type { Telemetry } from '../../telemetry/index.ts';
 import { openTelemetry } from '../../telemetry/open.ts';
 import { FileTarget } from '../../telemetry/sinks/file-target.ts';
-import type { Telemetry } from '../../telemetry/telemetry.ts';
 import type { Bench } from './bench.ts';
 import { Borrowed } from './children.ts';
 import type { Result } from './results.ts';

@@ -6,10 +6,10 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { cpSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import type { DeviceId, GroupName } from '@rollcall/protocol';
 import { pino } from 'pino';
-import type { DeviceId, GroupName } from '../../protocol/identity.ts';
+import type { MintedToken, Registry } from '../../registry/index.ts';
 import { openRegistry } from '../../registry/open.ts';
-import type { MintedToken, Registry } from '../../registry/registry.ts';
 import type { Bench } from './bench.ts';
 import { fill } from './large-registry.ts';
 import { cpuOf, untilQuiet } from './process-meter.ts';

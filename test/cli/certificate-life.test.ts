@@ -1,9 +1,9 @@
 /** A certificate's life as operators see and set it: profiles of groups, and what ends next. */
 
 import { X509Certificate } from 'node:crypto';
+import { memoryIdentityStore } from '@rollcall/device-sdk';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { requestRenewal } from '../../device-sdk/enrollment.ts';
-import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
 import type { Ended } from '../fixtures/child-process.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { rollcall } from '../fixtures/program.ts';

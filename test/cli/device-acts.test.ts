@@ -2,9 +2,8 @@
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { enrollOnce } from '../../device-sdk/enrollment.ts';
-import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
 import type { Ended } from '../fixtures/child-process.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { closed, connectMqtt } from '../fixtures/mqtt.ts';

@@ -6,8 +6,7 @@ import { readdirSync, readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import type { DrillReport } from '../../simulator/drill/drill-options.ts';
-import type { Projection } from '../../simulator/drill/projection.ts';
+import type { DrillReport, Projection } from '../../simulator/index.ts';
 import { startFleet } from '../fixtures/fleet.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 

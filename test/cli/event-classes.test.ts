@@ -1,8 +1,7 @@
 /** A device that connects and disconnects without end fills no journal, and a revocation stays in it. */
 
+import { enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
 import { expect, it, onTestFinished } from 'vitest';
-import { enrollOnce } from '../../device-sdk/enrollment.ts';
-import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
 import { openMqtt } from '../fixtures/mqtt.ts';
 import { rollcall, serve } from '../fixtures/program.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';

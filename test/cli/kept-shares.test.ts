@@ -1,9 +1,8 @@
 /** A server whose memory between connections is used up by some: what it refuses, to whom, and what it says of it. */
 
+import { enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
 import { expect, it, onTestFinished } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
-import { enrollOnce } from '../../device-sdk/enrollment.ts';
-import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
 import { closed, connectMqtt } from '../fixtures/mqtt.ts';
 import { rollcall, serve } from '../fixtures/program.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';

@@ -3,10 +3,9 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
 import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
-import { enrollOnce } from '../../device-sdk/enrollment.ts';
-import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
 import { closed, connectMqtt } from '../fixtures/mqtt.ts';
 import { rollcall, serve } from '../fixtures/program.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';

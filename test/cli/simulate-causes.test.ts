@@ -2,8 +2,8 @@
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { formatBootstrapToken } from '@rollcall/protocol';
 import { expect, it } from 'vitest';
-import { formatBootstrapToken } from '../../protocol/bootstrap-token.ts';
 import { startFleet } from '../fixtures/fleet.ts';
 import { rollcall } from '../fixtures/program.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';

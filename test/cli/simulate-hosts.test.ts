@@ -8,8 +8,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
-import { joinRun } from '../../simulator/hosts/joined-host.ts';
-import { type RunResult, resultSchema } from '../../simulator/run/result.ts';
+import { joinRun, type RunResult, resultSchema } from '../../simulator/index.ts';
 
 const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
 const directory = mkdtempSync(join(tmpdir(), 'rollcall-hosts-'));

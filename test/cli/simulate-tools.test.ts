@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadIdentities } from '../../cli/simulation-files.ts';
-import { RESULT_FORMAT, type RunResult } from '../../simulator/run/result.ts';
+import type { RunResult } from '../../simulator/index.ts';
+import { RESULT_FORMAT } from '../../simulator/run/result.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { rollcall } from '../fixtures/program.ts';
 

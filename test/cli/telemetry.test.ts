@@ -3,8 +3,8 @@
 import { readFileSync } from 'node:fs';
 import { type IncomingMessage, request } from 'node:http';
 import { join } from 'node:path';
+import { telemetryTopic } from '@rollcall/protocol';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { telemetryTopic } from '../../protocol/topics.ts';
 import { deviceNamed } from '../behaviour/telemetry-messages.ts';
 import type { Ended } from '../fixtures/child-process.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';

@@ -3,8 +3,8 @@
 import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import type { DeviceId } from '@rollcall/protocol';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
-import type { DeviceId } from '../../protocol/identity.ts';
 import { type CredentialFiles, writeCredentials } from '../fixtures/credentials-on-disk.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { describeWithClients, runClient, startClient, succeed } from '../fixtures/real-client.ts';

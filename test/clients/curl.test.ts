@@ -3,9 +3,8 @@
 import { X509Certificate } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { CRL_PATH, CSR_BODY_MAX, type DeviceId, EST_PATHS } from '@rollcall/protocol';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { CRL_PATH, CSR_BODY_MAX, EST_PATHS } from '../../protocol/est.ts';
-import type { DeviceId } from '../../protocol/identity.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { describeWithClients, runClient, succeed } from '../fixtures/real-client.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';

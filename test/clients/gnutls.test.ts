@@ -3,9 +3,8 @@
 import { X509Certificate } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { CRL_PATH, type DeviceId, EST_PATHS } from '@rollcall/protocol';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { CRL_PATH, EST_PATHS } from '../../protocol/est.ts';
-import type { DeviceId } from '../../protocol/identity.ts';
 import { writeCredentials } from '../fixtures/credentials-on-disk.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { describeWithClients, runClient, startClient, succeed } from '../fixtures/real-client.ts';

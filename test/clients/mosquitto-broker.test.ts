@@ -6,9 +6,8 @@
 import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { CRL_PATH, type DeviceId } from '@rollcall/protocol';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
-import { CRL_PATH } from '../../protocol/est.ts';
-import type { DeviceId } from '../../protocol/identity.ts';
 import { type CredentialFiles, writeCredentials } from '../fixtures/credentials-on-disk.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { describeWithClients, type LiveClient, runClient, startClient, succeed } from '../fixtures/real-client.ts';

@@ -2,8 +2,8 @@
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { DeviceId } from '@rollcall/protocol';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
-import type { DeviceId } from '../../protocol/identity.ts';
 import { type CredentialFiles, writeCredentials } from '../fixtures/credentials-on-disk.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import {

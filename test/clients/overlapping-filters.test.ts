@@ -1,8 +1,8 @@
 /** `mosquitto_sub` and paho-mqtt with filters that overlap, and with one filter twice: QoS, and the codes of SUBACK. */
 
 import { fileURLToPath } from 'node:url';
+import { commandTopic } from '@rollcall/protocol';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { commandTopic } from '../../protocol/topics.ts';
 import { writeCredentials } from '../fixtures/credentials-on-disk.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { openMqtt } from '../fixtures/mqtt.ts';

@@ -1,8 +1,8 @@
 /** paho-mqtt, the Python client, as a device and as a service; what they do is in `paho_round_trip.py`. */
 
 import { fileURLToPath } from 'node:url';
+import type { DeviceId } from '@rollcall/protocol';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import type { DeviceId } from '../../protocol/identity.ts';
 import { type CredentialFiles, writeCredentials } from '../fixtures/credentials-on-disk.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { type ClientOutcome, describeWithClients, type LiveClient, startClient } from '../fixtures/real-client.ts';

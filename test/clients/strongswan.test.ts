@@ -3,8 +3,8 @@
 import { X509Certificate } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { DeviceId } from '@rollcall/protocol';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import type { DeviceId } from '../../protocol/identity.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { type ClientOutcome, describeWithClients, runClient, succeed } from '../fixtures/real-client.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';

@@ -6,12 +6,10 @@
  */
 
 import { once } from 'node:events';
+import { enrollOnce, memoryIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
+import { type DeviceId, parseDeviceId, telemetryTopic } from '@rollcall/protocol';
 import type { MqttClient } from 'mqtt';
 import { openConsoleClient } from '../../console/client.ts';
-import { enrollOnce } from '../../device-sdk/enrollment.ts';
-import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
-import { type DeviceId, parseDeviceId } from '../../protocol/identity.ts';
-import { telemetryTopic } from '../../protocol/topics.ts';
 import { visitDatabases } from '../fixtures/database-visits.ts';
 import { openMqtt } from '../fixtures/mqtt.ts';
 import { type RunningServer, serve } from '../fixtures/program.ts';

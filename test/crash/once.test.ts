@@ -4,14 +4,11 @@
  */
 
 import { fileURLToPath } from 'node:url';
+import { enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
+import { type DeviceId, localhostLookup, telemetryTopic } from '@rollcall/protocol';
 import mqtt from 'mqtt';
 import { expect, it, onTestFinished } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
-import { enrollOnce } from '../../device-sdk/enrollment.ts';
-import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
-import type { DeviceId } from '../../protocol/identity.ts';
-import { localhostLookup } from '../../protocol/localhost.ts';
-import { telemetryTopic } from '../../protocol/topics.ts';
 import { serve } from '../fixtures/program.ts';
 import { issueService } from '../fixtures/service.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';

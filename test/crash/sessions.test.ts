@@ -6,14 +6,11 @@
 
 import { once } from 'node:events';
 import { createServer } from 'node:net';
+import { enrollOnce, memoryIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
+import { type DeviceId, eventTopic, localhostLookup, telemetryTopic, twinTopic } from '@rollcall/protocol';
 import mqtt, { type IClientOptions, type MqttClient } from 'mqtt';
 import { expect, it, onTestFinished } from 'vitest';
 import { type ConsoleClient, openConsoleClient } from '../../console/client.ts';
-import { enrollOnce } from '../../device-sdk/enrollment.ts';
-import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
-import type { DeviceId } from '../../protocol/identity.ts';
-import { localhostLookup } from '../../protocol/localhost.ts';
-import { eventTopic, telemetryTopic, twinTopic } from '../../protocol/topics.ts';
 import { type Credentials, nextMessage } from '../fixtures/mqtt.ts';
 import { type RunningServer, serve } from '../fixtures/program.ts';
 import { issueService } from '../fixtures/service.ts';

@@ -6,10 +6,9 @@ import { chmodSync, chownSync, mkdirSync, mkdtempSync, readdirSync, readFileSync
 import { createServer, type RequestListener, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { fileIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { requestCsr } from '../../device-sdk/csr.ts';
-import { fileIdentityStore } from '../../device-sdk/file-identity-store.ts';
-import type { StoredIdentity } from '../../device-sdk/identity-store.ts';
 import { identityUriOf } from '../../device-sdk/issued-chain.ts';
 import { pemKeys } from '../../device-sdk/key-provider.ts';
 import { type AgentPlace, type AgentProgram, buildAgentProgram } from '../fixtures/device-agent.ts';

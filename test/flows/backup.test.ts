@@ -2,13 +2,11 @@
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { enrollOnce, memoryIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
+import { type DeviceId, parseDeviceId, telemetryTopic } from '@rollcall/protocol';
 import type { MqttClient } from 'mqtt';
 import { expect, it, onTestFinished } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
-import { enrollOnce } from '../../device-sdk/enrollment.ts';
-import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
-import { type DeviceId, parseDeviceId } from '../../protocol/identity.ts';
-import { telemetryTopic } from '../../protocol/topics.ts';
 import { connectMqtt } from '../fixtures/mqtt.ts';
 import { rollcall, serve } from '../fixtures/program.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';

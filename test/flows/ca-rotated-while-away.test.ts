@@ -3,11 +3,10 @@
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Device, type DeviceOptions } from '@rollcall/device-sdk';
+import type { DeviceId } from '@rollcall/protocol';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Device } from '../../device-sdk/device.ts';
-import type { DeviceOptions } from '../../device-sdk/device-options.ts';
 import { certificatesIn } from '../../device-sdk/issued-chain.ts';
-import type { DeviceId } from '../../protocol/identity.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 

@@ -2,13 +2,12 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { memoryIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
+import { parseRenewalNotice, renewalNoticeTopic, TRUST_BUNDLE_TOPIC } from '@rollcall/protocol';
 import type { MqttClient } from 'mqtt';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { requestRenewal } from '../../device-sdk/enrollment.ts';
-import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
 import { judgeBundle } from '../../device-sdk/trust-bundle.ts';
-import { parseRenewalNotice } from '../../protocol/server-notices.ts';
-import { renewalNoticeTopic, TRUST_BUNDLE_TOPIC } from '../../protocol/topics.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { closed, connectMqtt, nextMessage } from '../fixtures/mqtt.ts';
 

@@ -1,9 +1,9 @@
 /** One certificate of a device is revoked while the device is connected, with that one or with another. */
 
 import { X509Certificate } from 'node:crypto';
+import { memoryIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { requestRenewal } from '../../device-sdk/enrollment.ts';
-import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { closed, connectMqtt } from '../fixtures/mqtt.ts';
 

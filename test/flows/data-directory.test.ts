@@ -16,7 +16,7 @@ import {
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
-import { lockDirectory } from '../../storage/directory-lock.ts';
+import { lockDirectory } from '../../storage/index.ts';
 import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 import { treeSnapshot } from '../fixtures/tree-snapshot.ts';

@@ -2,15 +2,13 @@
 
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { enrollOnce, memoryIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
+import { type DeviceId, telemetryTopic } from '@rollcall/protocol';
 import Database from 'better-sqlite3';
 import type { MqttClient } from 'mqtt';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { type ConsoleClient, openConsoleClient } from '../../console/client.ts';
-import { enrollOnce } from '../../device-sdk/enrollment.ts';
-import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
-import type { DeviceId } from '../../protocol/identity.ts';
-import { telemetryTopic } from '../../protocol/topics.ts';
-import { listSegments } from '../../storage/journal/segment-names.ts';
+import { listSegments } from '../../storage/index.ts';
 import { openDatabasesOf } from '../fixtures/database-locks.ts';
 import { visitOnce } from '../fixtures/database-visits.ts';
 import { connectMqtt } from '../fixtures/mqtt.ts';

@@ -4,9 +4,8 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { type BootstrapToken, type DeviceId, formatBootstrapToken, parseBootstrapToken } from '@rollcall/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type BootstrapToken, formatBootstrapToken, parseBootstrapToken } from '../../protocol/bootstrap-token.ts';
-import type { DeviceId } from '../../protocol/identity.ts';
 import { ended } from '../fixtures/child-process.ts';
 import { type AgentProgram, buildAgentProgram } from '../fixtures/device-agent.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';

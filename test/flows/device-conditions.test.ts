@@ -4,11 +4,9 @@ import { appendFileSync, mkdtempSync, readdirSync, rmSync, statSync, truncateSyn
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Device, type DeviceOptions } from '@rollcall/device-sdk';
+import { type BootstrapToken, type DeviceId, formatBootstrapToken, parseBootstrapToken } from '@rollcall/protocol';
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { Device } from '../../device-sdk/device.ts';
-import type { DeviceOptions } from '../../device-sdk/device-options.ts';
-import { type BootstrapToken, formatBootstrapToken, parseBootstrapToken } from '../../protocol/bootstrap-token.ts';
-import type { DeviceId } from '../../protocol/identity.ts';
 import { cuttingLine } from '../fixtures/cutting-line.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { deviceTime } from '../fixtures/manual-time.ts';

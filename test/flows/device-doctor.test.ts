@@ -3,9 +3,9 @@
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { parseBootstrapToken } from '@rollcall/protocol';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Finding } from '../../device-sdk/agent/doctor.ts';
-import { parseBootstrapToken } from '../../protocol/bootstrap-token.ts';
 import { type AgentPlace, type AgentProgram, buildAgentProgram } from '../fixtures/device-agent.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';

@@ -3,11 +3,10 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Device, type DeviceOptions } from '@rollcall/device-sdk';
+import { commandTopic, type DeviceId, twinTopic } from '@rollcall/protocol';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { Device } from '../../device-sdk/device.ts';
-import type { DeviceOptions } from '../../device-sdk/device-options.ts';
-import type { DeviceId } from '../../protocol/identity.ts';
-import { broadcastTopic, commandTopic, twinTopic } from '../../protocol/topics.ts';
+import { broadcastTopic } from '../../protocol/topics.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { nextMessage, openMqtt } from '../fixtures/mqtt.ts';
 import { issueService } from '../fixtures/service.ts';

@@ -2,9 +2,9 @@
 
 import { request } from 'node:http';
 import { connect as connectTls } from 'node:tls';
+import type { LifecycleEvent } from '@rollcall/protocol';
 import type { MqttClient } from 'mqtt';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { LifecycleEvent } from '../../protocol/lifecycle.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { closed, openMqtt } from '../fixtures/mqtt.ts';
 import { rollcall } from '../fixtures/program.ts';

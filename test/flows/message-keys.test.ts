@@ -1,11 +1,9 @@
 /** A PUBACK that is lost, on a line between device and broker: the message is sent again, and stored and heard once. */
 
 import { join } from 'node:path';
+import { Device, type DeviceOptions, type Receipt } from '@rollcall/device-sdk';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
-import { Device } from '../../device-sdk/device.ts';
-import type { DeviceOptions } from '../../device-sdk/device-options.ts';
-import type { Receipt } from '../../device-sdk/receipt.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { connectMqtt } from '../fixtures/mqtt.ts';
 import { type RunningServer, serve } from '../fixtures/program.ts';

@@ -1,10 +1,9 @@
 /** Every certificate is recorded before it is returned: what a device holds, a killed server knows when it is back. */
 
 import { X509Certificate } from 'node:crypto';
+import { enrollOnce, memoryIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
 import { describe, expect, it } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
-import { enrollOnce } from '../../device-sdk/enrollment.ts';
-import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
 import { connectMqtt } from '../fixtures/mqtt.ts';
 import { serve } from '../fixtures/program.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';

@@ -1,9 +1,9 @@
 /** A device that lay in a warehouse until its certificate had ended: it comes back by itself, through one door only. */
 
 import { X509Certificate } from 'node:crypto';
+import { enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
 import { describe, expect, it } from 'vitest';
-import { enrollOnce, requestRenewal } from '../../device-sdk/enrollment.ts';
-import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
+import { requestRenewal } from '../../device-sdk/enrollment.ts';
 import { startFleet } from '../fixtures/fleet.ts';
 import { connectMqtt } from '../fixtures/mqtt.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';

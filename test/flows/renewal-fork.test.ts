@@ -1,8 +1,8 @@
 /** One old key in two hands: whoever comes second is refused, told of, and where that is set the device is quarantined. */
 
+import { memoryIdentityStore } from '@rollcall/device-sdk';
 import { describe, expect, it } from 'vitest';
 import { requestRenewal } from '../../device-sdk/enrollment.ts';
-import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
 import { startFleet } from '../fixtures/fleet.ts';
 import { connectMqtt } from '../fixtures/mqtt.ts';
 

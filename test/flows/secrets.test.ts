@@ -3,11 +3,10 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
+import { enrollOnce, memoryIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
+import { parseBootstrapToken } from '@rollcall/protocol';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { enrollOnce } from '../../device-sdk/enrollment.ts';
-import { memoryIdentityStore, type StoredIdentity } from '../../device-sdk/identity-store.ts';
-import { parseBootstrapToken } from '../../protocol/bootstrap-token.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { openMqtt } from '../fixtures/mqtt.ts';
 import { rollcall, serve } from '../fixtures/program.ts';

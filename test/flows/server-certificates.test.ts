@@ -2,8 +2,8 @@
 
 import { X509Certificate } from 'node:crypto';
 import { connect } from 'node:tls';
+import { localhostLookup } from '@rollcall/protocol';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { localhostLookup } from '../../protocol/localhost.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { closed, connectMqtt } from '../fixtures/mqtt.ts';
 

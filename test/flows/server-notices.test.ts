@@ -2,8 +2,8 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { TRUST_BUNDLE_TOPIC } from '@rollcall/protocol';
 import { expect, it, onTestFinished } from 'vitest';
-import { TRUST_BUNDLE_TOPIC } from '../../protocol/topics.ts';
 import { startFleet } from '../fixtures/fleet.ts';
 import { closed, connectMqtt, nextMessage } from '../fixtures/mqtt.ts';
 

@@ -2,10 +2,7 @@
 
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { consoleDoor } from '../../cli/simulation-console.ts';
-import type { RunResult } from '../../simulator/run/result.ts';
-import { runScenario } from '../../simulator/run/scenario-run.ts';
-import { threadsHere } from '../../simulator/run/shard-places.ts';
-import { readScenario } from '../../simulator/scenario/read.ts';
+import { type RunResult, readScenario, runScenario, threadsHere } from '../../simulator/index.ts';
 import { startFleet } from '../fixtures/fleet.ts';
 
 const OUTAGE_MS = 2_000;

@@ -2,10 +2,7 @@
 
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { consoleDoor } from '../../cli/simulation-console.ts';
-import { Coordinator } from '../../simulator/hosts/coordinator.ts';
-import { joinRun } from '../../simulator/hosts/joined-host.ts';
-import { runScenario } from '../../simulator/run/scenario-run.ts';
-import { readScenario } from '../../simulator/scenario/read.ts';
+import { Coordinator, joinRun, readScenario, runScenario } from '../../simulator/index.ts';
 import { startFleet } from '../fixtures/fleet.ts';
 
 const SCENARIO = `

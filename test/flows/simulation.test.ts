@@ -1,10 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { consoleDoor } from '../../cli/simulation-console.ts';
-import { type RunOptions, RunRefused } from '../../simulator/run/run-options.ts';
-import { runScenario } from '../../simulator/run/scenario-run.ts';
-import { threadsHere } from '../../simulator/run/shard-places.ts';
-import { readScenario } from '../../simulator/scenario/read.ts';
-import type { Scenario } from '../../simulator/scenario/schema.ts';
+import { RunRefused, readScenario, runScenario, type Scenario, threadsHere } from '../../simulator/index.ts';
+import type { RunOptions } from '../../simulator/run/run-options.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 
 const cleanups: (() => unknown)[] = [];

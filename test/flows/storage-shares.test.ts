@@ -1,10 +1,9 @@
 /** One device stores as fast as it can on a small disk, with the program's own settings: the others go on being acknowledged. */
 
 import { join } from 'node:path';
+import { enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
 import { expect, it, onTestFinished } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
-import { enrollOnce } from '../../device-sdk/enrollment.ts';
-import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
 import { connectMqtt } from '../fixtures/mqtt.ts';
 import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
 import { smallDisk } from '../fixtures/small-disk.ts';

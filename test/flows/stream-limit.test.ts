@@ -1,9 +1,8 @@
 /** A device that invents names of streams, against the real program: it alone is refused, and the program knows it again. */
 
+import { enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
 import { expect, it, onTestFinished } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
-import { enrollOnce } from '../../device-sdk/enrollment.ts';
-import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
 import { connectMqtt } from '../fixtures/mqtt.ts';
 import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';

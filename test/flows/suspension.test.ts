@@ -1,7 +1,7 @@
 /** A device with the SDK that is suspended for a while: it is kept out, doesn't give up, and comes back by itself. */
 
+import { Device } from '@rollcall/device-sdk';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { Device } from '../../device-sdk/device.ts';
 import { startFleet } from '../fixtures/fleet.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 

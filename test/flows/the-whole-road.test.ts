@@ -1,9 +1,8 @@
 /** One device's life through every room: enroll, connect, speak, be heard, be commanded, be revoked. */
 
 import { X509Certificate } from 'node:crypto';
+import { Device, memoryIdentityStore } from '@rollcall/device-sdk';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Device } from '../../device-sdk/device.ts';
-import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { closed, connectMqtt, nextMessage } from '../fixtures/mqtt.ts';
 import { issueService } from '../fixtures/service.ts';

@@ -1,8 +1,7 @@
 /** Two fleets in one process know nothing of each other. */
 
+import { enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { enrollOnce } from '../../device-sdk/enrollment.ts';
-import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { connectMqtt } from '../fixtures/mqtt.ts';
 

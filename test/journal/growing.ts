@@ -8,11 +8,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as passed } from 'node:timers/promises';
+import type { DeviceId } from '@rollcall/protocol';
 import { pino } from 'pino';
 import { exportText } from '../../console/export.ts';
-import type { DeviceId } from '../../protocol/identity.ts';
+import type { Telemetry, Waiting } from '../../telemetry/index.ts';
 import { openTelemetry } from '../../telemetry/open.ts';
-import type { Telemetry, Waiting } from '../../telemetry/telemetry.ts';
 import { deviceNamed } from '../behaviour/telemetry-messages.ts';
 
 export const DEVICES = 10_000;

@@ -11,8 +11,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as passed } from 'node:timers/promises';
 import { pino } from 'pino';
+import type { Waiting } from '../../telemetry/index.ts';
 import { openTelemetry } from '../../telemetry/open.ts';
-import type { Waiting } from '../../telemetry/telemetry.ts';
 import { deviceNamed } from '../behaviour/telemetry-messages.ts';
 
 const [devices = '500', seconds = '3', rate = '0', keys = 'none'] = process.argv.slice(2);

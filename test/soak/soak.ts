@@ -7,12 +7,10 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as passed } from 'node:timers/promises';
+import { enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
+import { parseDeviceId, telemetryTopic } from '@rollcall/protocol';
 import type { MqttClient } from 'mqtt';
 import { openConsoleClient } from '../../console/client.ts';
-import { enrollOnce } from '../../device-sdk/enrollment.ts';
-import { memoryIdentityStore } from '../../device-sdk/identity-store.ts';
-import { parseDeviceId } from '../../protocol/identity.ts';
-import { telemetryTopic } from '../../protocol/topics.ts';
 import { residentOf } from '../bench/process-meter.ts';
 import { type Credentials, openMqtt } from '../fixtures/mqtt.ts';
 import { serve } from '../fixtures/program.ts';

@@ -12,9 +12,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { buildSingleFile } from '../../../device-sdk/build.ts';
-import { enrollOnce } from '../../../device-sdk/enrollment.ts';
-import { fileIdentityStore } from '../../../device-sdk/file-identity-store.ts';
+import { enrollOnce, fileIdentityStore } from '@rollcall/device-sdk';
+import { buildSingleFile } from '@rollcall/device-sdk/build';
 import { makeScriptedAuthority } from '../../fixtures/scripted-authority.ts';
 import { startScriptedEstServer } from '../../fixtures/scripted-est-server.ts';
 

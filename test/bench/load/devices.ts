@@ -2,9 +2,8 @@
 
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
-import { writeCsr } from '../../../device-sdk/csr.ts';
-import { type DeviceId, parseDeviceId } from '../../../protocol/identity.ts';
-import { eventTopic, telemetryTopic } from '../../../protocol/topics.ts';
+import { writeCsr } from '@rollcall/device-sdk/building-blocks';
+import { type DeviceId, eventTopic, parseDeviceId, telemetryTopic } from '@rollcall/protocol';
 import { connectPacket, publishPacket } from './mqtt-bytes.ts';
 import type { Topic } from './orders.ts';
 

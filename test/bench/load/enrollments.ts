@@ -1,8 +1,8 @@
 /** Enrollment as a device does it, but with a request that was written before and an answer that is read afterwards. */
 
 import { connect, createSecureContext, type TLSSocket } from 'node:tls';
-import { readCertsOnly } from '../../../device-sdk/certs-only.ts';
-import { EST_MEDIA_TYPES, EST_PATHS } from '../../../protocol/est.ts';
+import { readCertsOnly } from '@rollcall/device-sdk/building-blocks';
+import { EST_MEDIA_TYPES, EST_PATHS } from '@rollcall/protocol';
 import { type Applicant, CLIENT_TLS } from './devices.ts';
 
 const HEAD_END = Buffer.from('\r\n\r\n');

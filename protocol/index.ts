@@ -1,0 +1,107 @@
+/** What devices and servers agree on: identities, topics, token text, EST paths, problem codes, policies. Imports nothing of Rollcall. */
+
+export {
+  type BootstrapToken,
+  formatBootstrapToken,
+  parseBootstrapToken,
+  TOKEN_SECRET_BYTES,
+} from './bootstrap-token.ts';
+export { parseDecimal, parseFraction } from './decimal.ts';
+export {
+  CRL_PATH,
+  CRL_PATHS,
+  CSR_BODY_MAX,
+  EST_MEDIA_TYPES,
+  EST_PATHS,
+  GENERIC_USER_NAMES,
+  MQTT_URL_HEADER,
+} from './est.ts';
+export {
+  DEFAULT_GROUP,
+  type DeviceId,
+  formatIdentity,
+  type GroupName,
+  type Identity,
+  identityName,
+  identityUri,
+  isTrustDomain,
+  NAME_RULE,
+  parseDeviceId,
+  parseGroupName,
+  parseIdentity,
+  parseIdentityUri,
+  parseServiceName,
+  type ServiceName,
+} from './identity.ts';
+export {
+  isLifecycleType,
+  LIFECYCLE_MEDIA_TYPE,
+  LIFECYCLE_TYPES,
+  type LifecycleEvent,
+  type LifecycleType,
+  type LifecycleValue,
+  NOBODY,
+} from './lifecycle.ts';
+export { isLocalhost, LOOPBACK_ADDRESSES, listenAddress, localhostLookup } from './localhost.ts';
+export {
+  DEFAULT_DEVICE_POLICY,
+  DEFAULT_DEVICE_SCOPE,
+  DEFAULT_SERVICE_POLICY,
+  DEFAULT_SERVICE_SCOPE,
+  type PolicyDocument,
+  type PolicyScope,
+  policyScopes,
+  QUARANTINE_POLICY,
+  QUARANTINE_SCOPE,
+} from './policy.ts';
+export {
+  asProblem,
+  isProblemCode,
+  PROBLEM_MEDIA_TYPE,
+  PROBLEMS,
+  Problem,
+  type ProblemCode,
+  problemDocument,
+} from './problem.ts';
+export { sendProblem } from './problem-response.ts';
+export {
+  parseRenewalNotice,
+  parseServerTime,
+  RENEWAL_INFO_PATH,
+  type RenewalNotice,
+  type RenewalReason,
+  type ServerTime,
+  TIME_PATH,
+} from './server-notices.ts';
+export { canonicalHost, defaultMqttUrl, hostOf, parseEnrollUrl, parseMqttUrl, serverUrl } from './server-urls.ts';
+export {
+  broadcastFilter,
+  commandFilter,
+  commandTopic,
+  type DeviceTopic,
+  deviceTopicPrefix,
+  eventTopic,
+  filterCovers,
+  filterMatches,
+  isMessageKey,
+  isServerTopic,
+  isTopicFilter,
+  isTopicName,
+  keylessLength,
+  LEVEL_RULE,
+  lifecycleTopic,
+  parseBroadcastTopic,
+  parseDeviceTopic,
+  RESPONSES_OF_ALL,
+  renewalNoticeTopic,
+  responseTopic,
+  serverNoticeFilter,
+  TELEMETRY_OF_ALL,
+  type TopicLimits,
+  TRUST_BUNDLE_TOPIC,
+  telemetryTopic,
+  topicLevels,
+  twinTopic,
+  withKey,
+} from './topics.ts';
+export { ROOT_LISTS_PATH, TRUST_STATEMENT_OID } from './trust-statement.ts';

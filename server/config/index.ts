@@ -1,0 +1,10 @@
+/** The configuration of a server, and what commands need without starting one. */
+
+export { expectPlausibleClock } from '../clock.ts';
+export { CONSOLE_SOCKET } from '../data-directory.ts';
+export { createLogger } from '../logger.ts';
+export { version } from '../version.ts';
+export type { Config } from './config.ts';
+export { loadConfig } from './config-sources.ts';
+export { passphraseIn } from './passphrase-file.ts';
+export { DURATION_RULE, parseDuration } from './units.ts';

@@ -1,0 +1,19 @@
+/** Accepted messages: appended to the journal, queried, pruned, forwarded by sinks. `open.ts` opens it. */
+
+export { inspectTelemetry } from './inspection.ts';
+export { isLoopback } from './sinks/loopback.ts';
+export { inspectSinks, openSinks, type SinkSettings, type Sinks, type TargetSettings } from './sinks/open.ts';
+export { TABLE_NAME } from './sinks/postgres-target.ts';
+export { type Secret, TargetUntrusted } from './sinks/target.ts';
+export type { TargetTls, TlsFiles, TlsMaterial } from './sinks/tls.ts';
+export type {
+  Accepted,
+  OfDevices,
+  Retention,
+  SegmentStats,
+  StoredMessage,
+  Telemetry,
+  TelemetryMessage,
+  TelemetryRange,
+  Waiting,
+} from './telemetry.ts';
