@@ -1,6 +1,6 @@
 /**
  * The broker: who may say what on which topic, over mutual TLS. Wires door, gate, sessions and engine together and is the
- * only way into this room. Certificates and tokens are issued elsewhere; messages are stored by telemetry.
+ * only way into this module. Certificates and tokens are issued elsewhere; messages are stored by telemetry.
  */
 
 import { X509Certificate } from 'node:crypto';

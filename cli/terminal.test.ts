@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 
 describe('a failure', () => {
   it('is explained in its own lines, and without a control character of what it quotes', () => {
-    const script = `import { Problem } from './contract/problem.ts';
+    const script = `import { Problem } from './protocol/problem.ts';
       import { explainFailure } from './cli/terminal.ts';
       const reason = 'first: \\u001b[2J\\nsecond: \\u009b2J \\u202e';
       explainFailure(new Problem('usage', { reason, hint: '\\u0007' }), 'text', 0);`;

@@ -37,7 +37,7 @@ export interface LifecycleEvent {
   readonly id: string;
   /** `fleet.` and the type. */
   readonly type: `fleet.${LifecycleType}`;
-  /** `//<trust domain>/<room>`. */
+  /** `//<trust domain>/<component>`. */
   readonly source: string;
   /** `devices/<id>` or `services/<name>`; absent where nobody is known. */
   readonly subject?: string;

@@ -1,4 +1,4 @@
-/** The audit as the rest of the house sees it: what an entry is, how it is read, and how another room adds one. */
+/** The audit as other modules sees it: what an entry is, how it is read, and how another module adds one. */
 
 import type { Actor } from './registry.ts';
 
@@ -22,7 +22,7 @@ export interface ChainedEntry extends AuditEntry {
   readonly previous: string;
 }
 
-/** Something another room did that belongs into the audit. Never with a secret, a key or a payload. */
+/** Something another module did that belongs into the audit. Never with a secret, a key or a payload. */
 export interface Act {
   readonly actor: Actor;
   /** Noun, dot, past participle: `telemetry.pruned`, `issuer.activated`. */
@@ -60,7 +60,7 @@ export interface AuditMemory {
   /** Reads the whole chain; `kept` is a head that was noted elsewhere and has to be part of it. */
   verifyAudit(kept?: AuditVerdict['head']): Promise<AuditVerdict>;
   /**
-   * Appends what another room did; what it is about to do goes through `actOutside()`. Resolves to the id of the entry, 0
+   * Appends what another module did; what it is about to do goes through `actOutside()`. Resolves to the id of the entry, 0
    * for a refusal that isn't kept: those of one subject are kept 32 an hour. What this registry does itself it records
    * itself. Problem `internal` for what is not an act, `unavailable` when it cannot be written.
    */

@@ -38,7 +38,7 @@ const LONGEST_DETAILS = 65_536 + 1_024;
 /** How many entries are checked before other work gets its turn. */
 const CHECKED_AT_ONCE = 500;
 
-/** An act of another room. Returns the id of its entry, 0 for a refusal that isn't kept. Throws Problem `internal` for one that is not an act. */
+/** An act of another module. Returns the id of its entry, 0 for a refusal that isn't kept. Throws Problem `internal` for one that is not an act. */
 export function recordAct(database: RegistryDatabase, act: Act): number {
   const details = act.details ?? {};
   const values = Object.values(details);

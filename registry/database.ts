@@ -1,5 +1,5 @@
 /**
- * Opens the registry's SQLite file and owns its transactions: every reader and writer of the room goes through
+ * Opens the registry's SQLite file and owns its transactions: every reader and writer of the module goes through
  * `read` and `write`. Does not know what is stored.
  */
 

@@ -8,7 +8,7 @@ import type Database from 'better-sqlite3';
 export type SqlValue = string | number | Uint8Array | null;
 export type SqlParameters = Readonly<Record<string, SqlValue>>;
 
-/** Prepared statements by their text; the texts are constants of this room, so the cache is bounded by its source. */
+/** Prepared statements by their text; the texts are constants of this module, so the cache is bounded by its source. */
 export class Statements {
   readonly #database: Database.Database;
   readonly #prepared = new Map<string, Database.Statement<[SqlParameters]>>();

@@ -23,26 +23,28 @@ export function brokerHappening(event: BrokerEvent): readonly [happening: Happen
       certFingerprint: fingerprint,
       certNotAfter: notAfter,
     });
-    return [{ type: 'presence.connect_failed', at, room: 'broker', subject: identity, data }, address];
+    return [{ type: 'presence.connect_failed', at, component: 'broker', subject: identity, data }, address];
   }
   if (event.type === 'share_exceeded') {
     const { identity, share } = event;
-    return [{ type: 'capacity.share_exceeded', at, room: 'broker', subject: identity, data: present({ ...share }) }];
+    return [
+      { type: 'capacity.share_exceeded', at, component: 'broker', subject: identity, data: present({ ...share }) },
+    ];
   }
   const { identity: subject, clientId, serial, address, sequence } = event;
   const who = { clientId, certSerial: serial, ip: address, sequence };
   switch (event.type) {
     case 'connected':
-      return [{ type: 'presence.connected', at, room: 'broker', subject, data: who }];
+      return [{ type: 'presence.connected', at, component: 'broker', subject, data: who }];
     case 'disconnected': {
       const { reason, connectedAt } = event;
       const initiator = INITIATOR[reason] ?? 'server';
       const data = { ...who, reason, initiator, connectedMs: Math.max(0, at - connectedAt) };
-      return [{ type: 'presence.disconnected', at, room: 'broker', subject, data }];
+      return [{ type: 'presence.disconnected', at, component: 'broker', subject, data }];
     }
     case 'acl_denied': {
       const { verb, topic, why } = event;
-      return [{ type: 'security.acl_denied', at, room: 'broker', subject, data: { ...who, verb, topic, why } }];
+      return [{ type: 'security.acl_denied', at, component: 'broker', subject, data: { ...who, verb, topic, why } }];
     }
   }
 }

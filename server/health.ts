@@ -1,4 +1,4 @@
-/** How a running fleet is, as the console shows it to those who watch: counters of every room, and whether certificates are well. */
+/** How a running fleet is, as the console shows it to those who watch: counters of every module, and whether certificates are well. */
 
 export interface Counted {
   counters(): Readonly<Record<string, number>>;

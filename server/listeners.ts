@@ -69,7 +69,7 @@ export async function openFleetDoors(
       limits: config.mqtt.limits,
       refusalLog: throttle.refusalLog,
       now,
-      log: log.child({ room: 'broker' }),
+      log: log.child({ component: 'broker' }),
       onEvent: (event) => events.log.record(...brokerHappening(event)),
       onCloneSuspected: (suspicion) =>
         void answerSuspicion(suspicion, {
@@ -87,14 +87,14 @@ export async function openFleetDoors(
     notify: (device, notice) =>
       broker.retain(renewalNoticeTopic(device), Buffer.from(notice === undefined ? '' : JSON.stringify(notice))),
     now,
-    log: log.child({ room: 'enroll' }),
+    log: log.child({ component: 'enroll' }),
   });
   /** The notice of this renewal goes; nobody waits for it. */
   const renewed: FleetDoors['renewed'] = (device, serial) => {
     renewals.renewed(device, serial).catch((error: unknown) => log.error({ err: error }, 'notice of a renewal stays'));
   };
   const expiry = opened.add(
-    createExpiryWatch({ registry, told: () => void events.look(), now, log: log.child({ room: 'enroll' }) }),
+    createExpiryWatch({ registry, told: () => void events.look(), now, log: log.child({ component: 'enroll' }) }),
   );
   const mqttUrl = serverUrl('mqtts', publicHost, broker.port);
   const enroll = opened.add(
@@ -117,7 +117,7 @@ export async function openFleetDoors(
       limits: config.enroll.limits,
       throttle,
       now,
-      log: log.child({ room: 'enroll' }),
+      log: log.child({ component: 'enroll' }),
     }),
   );
   const enrollUrl = serverUrl('https', publicHost, enroll.port);
@@ -152,7 +152,7 @@ export async function openFleetDoors(
       throttle,
       version,
       now,
-      log: log.child({ room: 'console' }),
+      log: log.child({ component: 'console' }),
     }),
   );
   return { broker, renewals, operators, mqttUrl, enrollUrl, renewed };

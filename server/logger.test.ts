@@ -39,10 +39,10 @@ describe('the logger', () => {
   it('blots out what a child logger was made with, and leaves the fields of its caller as they are', () => {
     const script = `import { createLogger } from ${JSON.stringify(module)};
       const fields = { tls: { key: 'mine' } };
-      createLogger('info').child({ room: 'enroll' }).child({ token: 's3cret' }).info(fields, fields.tls.key);`;
+      createLogger('info').child({ component: 'enroll' }).child({ token: 's3cret' }).info(fields, fields.tls.key);`;
     const { stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' });
     expect(JSON.parse(stderr)).toMatchObject({
-      room: 'enroll',
+      component: 'enroll',
       token: '[redacted]',
       tls: { key: '[redacted]' },
       msg: 'mine',

@@ -93,7 +93,7 @@ async function start(
       environment,
       throttle,
       now,
-      log: log.child({ room: 'enroll' }),
+      log: log.child({ component: 'enroll' }),
     }),
   );
 

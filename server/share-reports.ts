@@ -20,7 +20,7 @@ export function reportOverShare({ telemetry, events, log }: ShareReportsOptions)
       events.record({
         type: 'device.over_share',
         at,
-        room: 'telemetry',
+        component: 'telemetry',
         subject: id === undefined ? undefined : { kind: 'device', id },
         data,
       });

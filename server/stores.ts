@@ -64,7 +64,7 @@ export async function openFleetMemory(
         recoveries: config.certificates.recovery.recoveries,
       },
       now,
-      log: log.child({ room: 'registry' }),
+      log: log.child({ component: 'registry' }),
     }),
   );
   const telemetry = opened.add(
@@ -91,7 +91,7 @@ export async function openFleetMemory(
         }
       },
       now,
-      log: log.child({ room: 'telemetry' }),
+      log: log.child({ component: 'telemetry' }),
     }),
   );
   const events = opened.add(
@@ -102,7 +102,7 @@ export async function openFleetMemory(
       registry,
       retention: config.events.retention,
       now,
-      log: log.child({ room: 'events' }),
+      log: log.child({ component: 'events' }),
     }),
   );
   reportOverShare({ telemetry, events: events.log, log });
@@ -115,7 +115,7 @@ export async function openFleetMemory(
       groupOf: (name) => groupOf(name, registry),
       now,
       random: Math.random,
-      log: log.child({ room: 'sinks' }),
+      log: log.child({ component: 'sinks' }),
     }),
   );
   const { queuedMessages, queuedBytes } = config.mqtt.limits;
@@ -125,7 +125,7 @@ export async function openFleetMemory(
       isInspected: true,
       limits: { queuedMessages, queuedBytes, keptBytes: config.sessions.keptBytes },
       now,
-      log: log.child({ room: 'sessions' }),
+      log: log.child({ component: 'sessions' }),
     }),
   );
   return { registry, telemetry, events, sinks, sessions };

@@ -45,13 +45,13 @@ function usesIn(file: string, code: string): readonly Use[] {
     }
   };
   for (const [, byDefault, all, names, from = ''] of code.matchAll(STATIC)) {
-    if (!PACKAGE.test(from)) continue;
+    if (!PACKAGE.test(from) || from.startsWith('@rollcall/')) continue;
     if (byDefault !== undefined) bind(byDefault, from, ['default']);
     if (all !== undefined) bind(all, from, []);
     if (names !== undefined) bindNames(names, from);
   }
   for (const [, all, names, from = ''] of code.matchAll(DYNAMIC)) {
-    if (!PACKAGE.test(from)) continue;
+    if (!PACKAGE.test(from) || from.startsWith('@rollcall/')) continue;
     // A form that this test can't read would be a name that nobody checks.
     if (all === undefined && names === undefined) uses.push({ file, package: from, path: ['expected const = await'] });
     if (all !== undefined) bind(all, from, []);

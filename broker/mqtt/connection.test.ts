@@ -253,7 +253,7 @@ describe('a wire', () => {
   });
 
   describe('with a lane', () => {
-    /** A lane that takes `room` messages of QoS 1, until the test makes room again. */
+    /** A lane that takes `component` messages of QoS 1, until the test makes room again. */
     function withLane(room: number) {
       const { socket, wire, steps, told, done, open } = start();
       const taken: number[] = [];

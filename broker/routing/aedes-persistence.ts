@@ -1,7 +1,7 @@
 /**
  * What aedes keeps between connections, under the access rules: a refused filter is never stored, a message is queued
  * only for those who may receive it, and each thing kept knows its owner, so that a revocation can purge it. How it is
- * kept, and when it is on disk, is the business of the room `sessions/`.
+ * kept, and when it is on disk, is the business of `broker/session-store/`.
  */
 
 import type { Readable } from 'node:stream';

@@ -1,6 +1,6 @@
 /**
  * Sessions that outlive their connections (MQTT clean session 0): whose each is, what it may, and since when its client is
- * away. So many per owner, and for so long. What waits in them is the business of the room `sessions/`.
+ * away. So many per owner, and for so long. What waits in them is the business of `broker/session-store/`.
  */
 
 import type { Rights, Subject } from '../access/acl.ts';

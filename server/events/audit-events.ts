@@ -39,7 +39,7 @@ export function happeningOf(entry: AuditEntry): Happening | undefined {
   if (who === undefined) data.about = subject;
   if (serial !== undefined) data.certSerial = serial;
   Object.assign(data, rest);
-  return { type, at, room: 'registry', subject: who, data };
+  return { type, at, component: 'registry', subject: who, data };
 }
 
 /** Of `device/dev-7` and `service/dashboard`; a token, an issuer or a policy is nobody. */

@@ -16,7 +16,7 @@ const dev = (id: string): Identity => ({ kind: 'device', id: id as DeviceId });
 const connected = (id: string, at = 1000): Happening => ({
   type: 'presence.connected',
   at,
-  room: 'broker',
+  component: 'broker',
   subject: dev(id),
   data: { sequence: 1 },
 });
@@ -24,7 +24,7 @@ const connected = (id: string, at = 1000): Happening => ({
 const refused = (at: number): Happening => ({
   type: 'presence.connect_failed',
   at,
-  room: 'broker',
+  component: 'broker',
   data: { reason: 'certificate_missing' },
 });
 
@@ -110,7 +110,7 @@ describe('the events that one device causes', () => {
   const presence = (type: 'connected' | 'disconnected', sequence: number): Happening => ({
     type: `presence.${type}`,
     at: sequence,
-    room: 'broker',
+    component: 'broker',
     subject: dev('a'),
     data: { sequence },
   });
@@ -155,7 +155,13 @@ describe('the events that one device causes', () => {
 
   it('from the registry are limited as well, and those of operators are not', async () => {
     const log = logOf(await openTestJournal());
-    const of = (type: Happening['type']): Happening => ({ type, at: 0, room: 'registry', subject: dev('a'), data: {} });
+    const of = (type: Happening['type']): Happening => ({
+      type,
+      at: 0,
+      component: 'registry',
+      subject: dev('a'),
+      data: {},
+    });
     for (let n = 0; n < 100; n += 1) {
       await log.keep(of('cert.renewed'), `renewed-${n}`);
       await log.keep(of('security.renewal_forked'), `forked-${n}`);
@@ -172,7 +178,7 @@ describe('the events that one device causes', () => {
     const accept: Telemetry['accept'] = (message) =>
       isFull ? Promise.reject(new Error('disk full')) : journal.accept(message);
     const log = logOf({ ...journal, accept });
-    const renewed: Happening = { type: 'cert.renewed', at: 0, room: 'registry', subject: dev('a'), data: {} };
+    const renewed: Happening = { type: 'cert.renewed', at: 0, component: 'registry', subject: dev('a'), data: {} };
     for (let n = 0; n < 100; n += 1) await expect(log.keep(renewed, 'audit-1')).rejects.toThrow('disk full');
     isFull = false;
     await log.keep(renewed, 'audit-1');

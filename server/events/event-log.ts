@@ -25,8 +25,8 @@ export interface Happening {
   readonly type: LifecycleType;
   /** Milliseconds since the epoch. */
   readonly at: number;
-  /** The room that found out: `broker`, `registry`. */
-  readonly room: string;
+  /** The component that found out: `broker`, `registry`. */
+  readonly component: string;
   /** Whom it happened to; undefined where nobody is known. */
   readonly subject?: Identity | undefined;
   readonly data: Readonly<Record<string, LifecycleValue>>;
@@ -244,12 +244,12 @@ export class EventLog {
   }
 
   #messageOf({ happening, id, isKeyed, leftOut }: Admitted): TelemetryMessage {
-    const { type, at, room, subject, data } = happening;
+    const { type, at, component, subject, data } = happening;
     const event: LifecycleEvent = {
       specversion: '1.0',
       id,
       type: `fleet.${type}`,
-      source: `//${this.#options.trustDomain}/${room}`,
+      source: `//${this.#options.trustDomain}/${component}`,
       ...(subject !== undefined && { subject: `${subject.kind}s/${identityName(subject)}` }),
       time: new Date(at).toISOString(),
       datacontenttype: 'application/json',

@@ -1,6 +1,6 @@
 /**
  * Opens the sinks that were asked for: each with a target, a cursor and a file of dead letters of its own. The only way
- * into this room. Reads no configuration and no environment.
+ * into this module. Reads no configuration and no environment.
  */
 
 import { mkdirSync } from 'node:fs';

@@ -62,7 +62,7 @@ export function auditBehaviour(openFresh: OpenFreshRegistry): void {
     });
   });
 
-  describe('an act of another room', () => {
+  describe('an act of another module', () => {
     it('is recorded as it was told', async () => {
       const fleet = await FleetMemory.open(openFresh);
       await fleet.registry.recordAct(ACT);

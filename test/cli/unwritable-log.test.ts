@@ -126,7 +126,7 @@ describe('rollcall serve', () => {
 
 describe('the logger', () => {
   it('holds 1 MiB for a reader that stalls, counts what is more, and does not keep the process', async () => {
-    const script = `import { createLogger } from './cli/logger.ts';
+    const script = `import { createLogger } from './server/logger.ts';
       import { standardError } from './output/standard-streams.ts';
       const log = createLogger('info');
       for (let n = 0; n < 40_000; n += 1) log.info({ filler: '#'.repeat(200) }, 'said');

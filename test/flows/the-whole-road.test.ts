@@ -1,4 +1,4 @@
-/** One device's life through every room: enroll, connect, speak, be heard, be commanded, be revoked. */
+/** One device's life through every module: enroll, connect, speak, be heard, be commanded, be revoked. */
 
 import { X509Certificate } from 'node:crypto';
 import { Device, memoryIdentityStore } from '@rollcall/device-sdk';
