@@ -36,6 +36,16 @@ export function findsServer(command: Command): Command {
     .option('--socket <path>', 'operator socket of the running server');
 }
 
+/** Adds a command under its name, and hidden from help under the name that scripts may still use. */
+export function addRenamed(
+  parent: Command,
+  { name, formerName }: { readonly name: string; readonly formerName: string },
+  define: (command: Command) => void,
+): void {
+  define(parent.command(name));
+  define(parent.command(formerName, { hidden: true }));
+}
+
 export interface Call<Options> {
   readonly args: readonly string[];
   readonly options: Options;

@@ -41,7 +41,7 @@ async function play(directory: string, seconds: number | undefined, stopped: Pro
   screen.say(`enroll ${server.enrollUrl}, mqtt ${server.mqttUrl}, data ${directory}`);
   try {
     const { text: token } = await operator.mintToken({ uses: DEVICES, ttlSeconds: 600 });
-    screen.say(`minted a bootstrap token for ${DEVICES} devices; they enroll now, each with a key of its own`);
+    screen.say(`created a bootstrap token for ${DEVICES} devices; they enroll now, each with a key of its own`);
     const watch = new FleetWatch(DEVICES);
     const fleet = runFleet({
       devices: DEVICES,

@@ -2,7 +2,7 @@ import { isProblemCode, PROBLEMS, type ProblemCode } from '@rollcall/protocol';
 /** The codes that no server sends. */
 export const DEVICE_PROBLEMS = {
   token_required: 'this device is not enrolled yet; expected a bootstrap token',
-  token_malformed: 'expected a bootstrap token as "rollcall token mint" prints it',
+  token_malformed: 'expected a bootstrap token as "rollcall token create" prints it',
   server_untrusted: 'the server could not prove that it belongs to this fleet',
   server_refused: 'the server refused the request',
   answer_invalid: 'the server sent an answer that this device cannot use',

@@ -36,7 +36,7 @@ export const PROBLEMS = {
   device_id_not_allowed: { status: 403, sentence: 'the bootstrap token does not allow this device id' },
   device_exists: {
     status: 409,
-    sentence: 'a device or service of this name exists; only a token minted for it can enroll it again',
+    sentence: 'a device or service of this name exists; only a token created for it can enroll it again',
   },
   device_revoked: { status: 403, sentence: 'this device was revoked' },
   device_suspended: { status: 409, sentence: 'this device is suspended' },
@@ -64,7 +64,7 @@ export const PROBLEMS = {
   service_unknown: { status: 404, sentence: 'there is no such service' },
   service_exists: { status: 409, sentence: 'a device or service of this name exists' },
   token_unknown: { status: 404, sentence: 'there is no such bootstrap token' },
-  token_order_invalid: { status: 400, sentence: 'the bootstrap token cannot be minted this way' },
+  token_order_invalid: { status: 400, sentence: 'the bootstrap token cannot be created this way' },
   sink_unknown: { status: 404, sentence: 'there is no such sink' },
   policy_invalid: { status: 400, sentence: 'the policy is not one that can be applied' },
   profile_invalid: { status: 400, sentence: 'the profile is not one that can be applied' },

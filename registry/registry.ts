@@ -122,7 +122,7 @@ export type EnrollmentRefusal =
   | 'device_id_not_allowed' // the token names another device
   | 'device_exists' // the name is taken by a device or a service and the token is not minted for it
   | 'group_full'
-  | 'device_suspended' // nor does a token minted for it let it in: an operator has to resume it first
+  | 'device_suspended' // nor does a token created for it let it in: an operator has to resume it first
   | 'device_quarantined'
   | 'key_reused'; // the public key belongs or belonged to another certificate
 

@@ -224,7 +224,7 @@ function describeFleet(
     `lost for an old trust bundle: ${lost.oldBundle}, ${
       trust === undefined ? 'the root stays' : `before ${trust.vouchedUntil}`
     }; for a wrong clock: ${lost.clockWrong}`,
-    ...(trust === undefined ? [] : [`to be minted anew: ${lost.tokens} bootstrap tokens, which name the old root`]),
+    ...(trust === undefined ? [] : [`to be created again: ${lost.tokens} bootstrap tokens, which name the old root`]),
   ].join('\n');
 }
 

@@ -71,7 +71,7 @@ function announce(server: FleetServer, config: Config, form: OutputForm): void {
         `mqtt      ${mqttUrl}`,
         `console   ${consoleUrl}`,
         `root      ${trustBundle}`,
-        `ready: mint a bootstrap token with "rollcall token mint --data ${config.data}"`,
+        `ready: create a bootstrap token with "rollcall token create --data ${config.data}"`,
       ].join('\n'),
     );
   }

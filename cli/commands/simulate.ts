@@ -148,7 +148,7 @@ export function simulateCommand(): Command {
     .option('--name <name>', 'with --join: of this host (default: its host name)')
     .option('--secret <source>', 'of the run on several hosts: @FILE, or - for standard input; or ROLLCALL_JOIN_SECRET')
     .option('--devices <n>', 'without a scenario: so many devices of the SDK', integerBetween(1, 100_000))
-    .option('--token <token>', 'bootstrap token: its text, @FILE, or - for standard input; without it one is minted')
+    .option('--token <token>', 'bootstrap token: its text, @FILE, or - for standard input; without it one is created')
     .option('--rate <n>', 'messages per second and device', rateBetween(0, 1_000), 1)
     .option('--seconds <n>', 'end after so many seconds; without it, at Ctrl-C', rateBetween(0.1, 1_000_000))
     .action(simulate);

@@ -1,7 +1,16 @@
 import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import { Command, Option } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
-import { deviceId, duration, findsServer, groupName, integerBetween, label, runWithServer } from '../command-line.ts';
+import {
+  addRenamed,
+  deviceId,
+  duration,
+  findsServer,
+  groupName,
+  integerBetween,
+  label,
+  runWithServer,
+} from '../command-line.ts';
 import { everyPage } from '../every-page.ts';
 import { type OutputForm, printJson, printResult, table } from '../terminal.ts';
 import {
@@ -12,7 +21,7 @@ import {
   printSelection,
 } from './device-operations.ts';
 
-interface MintOptions {
+interface CreateOptions {
   readonly uses: number;
   readonly ttl: number;
   readonly group?: GroupName;
@@ -20,16 +29,16 @@ interface MintOptions {
   readonly label?: Readonly<Record<string, string>>;
 }
 
-const mint = runWithServer<MintOptions>(async (server, { options, form }) => {
-  const minted = await server.mintToken({
+const create = runWithServer<CreateOptions>(async (server, { options, form }) => {
+  const created = await server.mintToken({
     uses: options.uses,
     ttlSeconds: Math.round(options.ttl / 1000),
     ...(options.group !== undefined && { group: options.group }),
     ...(options.device !== undefined && { device: options.device }),
     ...(options.label !== undefined && { labels: options.label }),
   });
-  if (form === 'json') printJson(minted);
-  else printResult(minted.text);
+  if (form === 'json') printJson(created);
+  else printResult(created.text);
 });
 
 type TokenPage = Awaited<ReturnType<ConsoleClient['listTokens']>>;
@@ -42,29 +51,34 @@ const list = runWithServer(async (server, { form }) => {
   printResult(
     table(
       ['TOKEN', 'STATE', 'USES', 'GROUP', 'DEVICE', 'EXPIRES'],
-      tokens.map((t) => [t.id, t.state, `${t.uses}/${t.maxUses}`, t.group, t.device ?? '', t.expiresAt]),
+      tokens.map((t) => [t.id, stateText(t.state), `${t.uses}/${t.maxUses}`, t.group, t.device ?? '', t.expiresAt]),
     ),
   );
 });
 
-const voidToken = runWithServer(async (server, { args, form }) => {
+/** The API calls the state of a revoked token "void". */
+function stateText(state: TokenPage[number]['state']): string {
+  return state === 'void' ? 'revoked' : state;
+}
+
+const revoke = runWithServer(async (server, { args, form }) => {
   const token = await server.voidToken({ id: args[0] as string });
   if (form === 'json') printJson(token);
-  else printResult(`token ${token.id} is void; it enrolled ${token.uses} of ${token.maxUses}`);
+  else printResult(`token ${token.id} is revoked; ${token.uses} of ${token.maxUses} uses enrolled a device`);
 });
 
-interface BlastOptions extends ConfirmOptions {
+interface IssuedOptions extends ConfirmOptions {
   readonly revoke?: boolean;
   readonly suspend?: boolean;
   readonly quarantine?: boolean;
 }
 
-const blast = runWithServer<BlastOptions>(async (server, { args, options, form }) => {
+const issued = runWithServer<IssuedOptions>(async (server, { args, options, form }) => {
   const id = args[0] as string;
   const acts = (['revoke', 'suspend', 'quarantine'] as const).filter((act) => options[act] === true);
   const [act] = acts;
   if (acts.length > 1) throw new Problem('usage', { reason: `expected one of --${acts.join(' and --')}` });
-  if (act === undefined) return showBlast(await wholeBlast(server, id), form);
+  if (act === undefined) return printIssued(await allIssuedFrom(server, id), form);
   if (options.dryRun !== true) return printProof(await server.actOnBlast({ id, act, ...confirmOf(options) }), form);
   printSelection(
     await server.selectDevices({ act, token: id, ...(act === 'revoke' && { reason: 'keyCompromise' }) }),
@@ -72,23 +86,23 @@ const blast = runWithServer<BlastOptions>(async (server, { args, options, form }
   );
 });
 
-type Blast = Awaited<ReturnType<ConsoleClient['showBlast']>>;
+type Issued = Awaited<ReturnType<ConsoleClient['showBlast']>>;
 
-async function wholeBlast(server: ConsoleClient, id: string): Promise<Blast> {
+async function allIssuedFrom(server: ConsoleClient, id: string): Promise<Issued> {
   const { token, devices: first } = await server.showBlast({ id });
-  const devices = await everyPage<Blast['devices'][number]>(async (end) =>
+  const devices = await everyPage<Issued['devices'][number]>(async (end) =>
     end === undefined ? first : (await server.showBlast({ id, after: end.device as DeviceId })).devices,
   );
   return { token, devices: [...devices] };
 }
 
-function showBlast({ token, devices }: Blast, form: OutputForm): void {
+function printIssued({ token, devices }: Issued, form: OutputForm): void {
   if (form === 'json') {
     printJson({ token, devices });
     return;
   }
   printResult(
-    `token ${token.id}, minted ${token.mintedAt} by ${token.mintedBy}, ${token.state}, used ${token.uses}/${token.maxUses}`,
+    `token ${token.id}, created ${token.mintedAt} by ${token.mintedBy}, ${stateText(token.state)}, used ${token.uses}/${token.maxUses}`,
   );
   printResult(
     table(
@@ -109,26 +123,37 @@ function showBlast({ token, devices }: Blast, form: OutputForm): void {
 }
 
 export function tokenCommand(): Command {
-  const token = new Command('token').description('bootstrap tokens: what lets a device enroll');
-  findsServer(token.command('mint').description('mint a bootstrap token and print its text, once'))
-    .option('--uses <n>', 'how many devices may enroll with it', integerBetween(1, 1_000_000), 1)
-    .addOption(
-      new Option('--ttl <duration>', 'how long it lives, at most 30d').argParser(duration).default(86_400_000, '24h'),
-    )
-    .option('--group <group>', 'group its devices belong to', groupName)
-    .option('--device <id>', 'the only device that may use it', deviceId)
-    .option('--label <k=v>', 'label its devices carry; may be repeated', label)
-    .action(mint);
-  findsServer(token.command('list').description('list bootstrap tokens, never their secrets')).action(list);
-  findsServer(token.command('void').argument('<id>').description('make a bootstrap token worthless')).action(voidToken);
-  asksForConfirmation(
+  const token = new Command('token').description(
+    'bootstrap tokens: create, list, revoke, and what was issued from one',
+  );
+  addRenamed(token, { name: 'create', formerName: 'mint' }, (command) => {
+    findsServer(command.description('create a bootstrap token and print its text, once'))
+      .option('--uses <n>', 'how many devices may enroll with it', integerBetween(1, 1_000_000), 1)
+      .addOption(
+        new Option('--ttl <duration>', 'time until it expires, at most 30d')
+          .argParser(duration)
+          .default(86_400_000, '24h'),
+      )
+      .option('--group <group>', 'group of the devices that enroll with it', groupName)
+      .option('--device <id>', 'the only device that may enroll with it', deviceId)
+      .option('--label <k=v>', 'label of the devices that enroll with it; may be repeated', label)
+      .action(create);
+  });
+  findsServer(token.command('list').description('list bootstrap tokens, without their secrets')).action(list);
+  addRenamed(token, { name: 'revoke', formerName: 'void' }, (command) => {
     findsServer(
-      token.command('blast').argument('<id>').description('everything that came of a token, through all renewals'),
-    ),
-  )
-    .option('--revoke', 'void the token and revoke the devices, as their keys may be in other hands')
-    .option('--suspend', 'void the token and suspend the devices')
-    .option('--quarantine', 'void the token and quarantine the devices')
-    .action(blast);
+      command.argument('<id>').description('revoke a bootstrap token: nothing can enroll with it any more'),
+    ).action(revoke);
+  });
+  addRenamed(token, { name: 'issued', formerName: 'blast' }, (command) => {
+    const described = command
+      .argument('<id>')
+      .description('list every device and certificate that was issued from a token, renewals included');
+    asksForConfirmation(findsServer(described))
+      .option('--revoke', 'revoke the token and its devices (reason: keyCompromise)')
+      .option('--suspend', 'revoke the token and suspend its devices')
+      .option('--quarantine', 'revoke the token and quarantine its devices')
+      .action(issued);
+  });
   return token;
 }

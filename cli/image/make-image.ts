@@ -117,7 +117,7 @@ async function writeParts({ rootPem, node }: ImageOrder, directory: string): Pro
 
 function writeKit(order: ImageOrder, parts: string, directory: string, token: ImageToken): ImageManifest {
   const parsed = parseBootstrapToken(token.text);
-  if (parsed === undefined) throw new Problem('internal', { reason: 'a token that was just minted is not one' });
+  if (parsed === undefined) throw new Problem('internal', { reason: 'expected a bootstrap token from the server' });
   const names = readdirSync(parts);
   if (parts !== directory) for (const name of names) link(join(parts, name), join(directory, name));
   write(join(directory, 'device.conf'), settingsText(order, token), 0o644);

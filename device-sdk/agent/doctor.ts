@@ -123,7 +123,7 @@ async function findIdentity(settings: AgentSettings): Promise<readonly [Finding,
     const fix =
       code === 'private_key_exposed'
         ? `chmod 600 ${settings.state}/key.pem, and enroll anew if others may have read it`
-        : `run this as the agent's user; if a file is damaged, remove ${settings.state}/cert.pem and enroll with a token minted for this device (--device): its queue stays`;
+        : `run this as the agent's user; if a file is damaged, remove ${settings.state}/cert.pem and enroll with a token created for this device (--device): its queue stays`;
     return [{ check: 'identity', outcome: 'failed', found: message, fix }, undefined];
   }
   if (identity !== undefined) {
@@ -151,7 +151,7 @@ async function findIdentity(settings: AgentSettings): Promise<readonly [Finding,
     ];
   }
   const found = text === undefined ? `not enrolled, and no token in ${settings.tokenFile}` : 'the token is not whole';
-  const fix = `put what "rollcall token mint" prints into ${settings.tokenFile}, readable for the agent's user only`;
+  const fix = `put what "rollcall token create" prints into ${settings.tokenFile}, readable for the agent's user only`;
   return [{ check: 'identity', outcome: 'failed', found, fix }, undefined];
 }
 
@@ -255,7 +255,7 @@ async function serverFindings({ identity, token }: Known, now: () => number): Pr
     const url = identity?.enrollUrl ?? (token as BootstrapToken).enrollUrl;
     if (root === undefined) {
       const found = `none of the CA certificates at ${url} is the one that the token names`;
-      return [{ check: 'server', outcome: 'failed', found, fix: 'use a token that this server minted' }];
+      return [{ check: 'server', outcome: 'failed', found, fix: 'use a token that this server created' }];
     }
     const clock = await clockFinding({ url, root, rootCrl: identity?.rootCrlPem }, now);
     if (identity !== undefined) await proveBroker(identity);

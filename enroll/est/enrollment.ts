@@ -125,7 +125,7 @@ export function chooseDeviceId(randomBytes: RandomBytes): DeviceId {
   return parseDeviceId(`dev-${characters.join('')}`) as DeviceId;
 }
 
-/** A token minted under another name of this server is as good; but an operator who renamed it wants to know. */
+/** A token created under another name of this server is as good; but an operator who renamed it wants to know. */
 function noteForeignHost(enrollUrl: string, { authority, log }: EnrollmentDeps): void {
   if (!authority.hosts.some((host) => canonicalHost(host) === hostOf(enrollUrl))) {
     log.info({ enrollUrl, hosts: authority.hosts }, 'the token names a host that this server does not have');

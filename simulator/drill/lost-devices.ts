@@ -209,10 +209,10 @@ export class Casualties {
       expected: 'lost',
       isAsExpected: !isKept,
       words: [
-        `${said}; ${isBack ? 'a token minted for it brought it back' : 'a token minted for it did not bring it back'}`,
+        `${said}; ${isBack ? 'a token created for it brought it back' : 'a token created for it did not bring it back'}`,
         'it was let in with its old certificate',
       ],
-      remedy: 'rollcall token mint --device ID, and enroll it with that',
+      remedy: 'rollcall token create --device ID, and enroll it with that',
     });
     if (!isKept && !isBack) this.#options.failed(`expected a token to bring back who was lost, found ${left.said}`);
   }

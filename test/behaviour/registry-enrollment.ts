@@ -208,7 +208,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
       await fleet.enroll('pump-1', { token, key: 'second' });
     });
 
-    it('brings a revoked device back only with a token minted after the revocation', async () => {
+    it('brings a revoked device back only with a token created after the revocation', async () => {
       const fleet = await FleetMemory.open(openFresh);
       const old = await fleet.enroll('pump-1');
       const before = await fleet.mint({ device: device('pump-1') });

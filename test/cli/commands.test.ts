@@ -28,10 +28,10 @@ async function json<T>(...args: string[]): Promise<T> {
 }
 
 describe('rollcall token', () => {
-  it('mints a token, lists it without its secret, and voids it', async () => {
+  it('creates a token, lists it without its secret, and revokes it', async () => {
     const { stdout, stderr } = await run(
       'token',
-      'mint',
+      'create',
       '--uses',
       '3',
       '--ttl',
@@ -59,19 +59,28 @@ describe('rollcall token', () => {
         state: 'usable',
       }),
     );
-    expect((await run('token', 'void', id)).stdout).toBe(`token ${id} is void; it enrolled 0 of 3\n`);
-    expect((await run('token', 'list')).stdout).toMatch(new RegExp(`^${id}  void`, 'm'));
+    expect((await run('token', 'revoke', id)).stdout).toBe(`token ${id} is revoked; 0 of 3 uses enrolled a device\n`);
+    expect((await run('token', 'list')).stdout).toMatch(new RegExp(`^${id}  revoked`, 'm'));
     await expect(fleet.enroll('void-1', {}).then(() => 'enrolled')).resolves.toBe('enrolled');
   });
 
+  it('still answers to mint, void and blast, which its help does not list', async () => {
+    const [, id] = (await run('token', 'mint')).stdout.split('.') as [string, string];
+    expect((await run('token', 'blast', id)).stdout).toContain(`token ${id}, created`);
+    expect((await run('token', 'void', id)).stdout).toContain(`token ${id} is revoked`);
+    const help = (await rollcall(['token', '--help'])).stdout;
+    expect(help).toMatch(/^ {2}create .*^ {2}list .*^ {2}revoke .*^ {2}issued /ms);
+    expect(help).not.toMatch(/mint|void|blast/);
+  });
+
   it.each([
-    [['mint', '--ttl', '31d'], 3],
-    [['mint', '--ttl', '5'], 2],
-    [['mint', '--uses', '0'], 2],
-    [['mint', '--device', 'a/b'], 2],
-    [['mint', '--device', 'a', '--uses', '2'], 3],
-    [['mint', '--label', 'site'], 2],
-    [['void', '0000000000000000'], 3],
+    [['create', '--ttl', '31d'], 3],
+    [['create', '--ttl', '5'], 2],
+    [['create', '--uses', '0'], 2],
+    [['create', '--device', 'a/b'], 2],
+    [['create', '--device', 'a', '--uses', '2'], 3],
+    [['create', '--label', 'site'], 2],
+    [['revoke', '0000000000000000'], 3],
   ])('refuses %j with exit code %d and a sentence', async (args, code) => {
     const ended = await run('token', ...args);
     expect(ended.code).toBe(code);
@@ -232,7 +241,7 @@ describe('rollcall', () => {
   it.each([
     [['tokn'], 2, "unknown command 'tokn'"],
     [[], 2, 'expected a command'],
-    [['token', 'mint', '--usse', '1'], 2, "unknown option '--usse'"],
+    [['token', 'create', '--usse', '1'], 2, "unknown option '--usse'"],
     [['serve', '--mqtt-port', '70000'], 2, 'expected a whole number from 0 to 65535'],
     [['token', 'list', '--data', '/nowhere'], 4, 'no running Rollcall server was found'],
     [['token', 'list', '--socket', '/nowhere/console.sock'], 4, 'no running Rollcall server was found'],
@@ -245,6 +254,6 @@ describe('rollcall', () => {
 
   it('prints its version and its help on standard output', async () => {
     expect((await rollcall(['--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
-    expect((await rollcall(['token', 'mint', '--help'])).stdout).toContain('--uses <n>');
+    expect((await rollcall(['token', 'create', '--help'])).stdout).toContain('--uses <n>');
   });
 });

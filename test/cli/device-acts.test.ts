@@ -77,7 +77,7 @@ describe('rollcall device revoke', () => {
     const empty = await run(...order, '--yes', '--json');
     expect(JSON.parse(empty.stderr)).toMatchObject({ code: 'selection_empty' });
 
-    const blast = await json('token', 'blast', id);
+    const blast = await json('token', 'issued', id);
     expect(blast.devices.map((found: { device: string }) => found.device)).toEqual(['bulk-1', 'bulk-2', 'bulk-3']);
   });
 
@@ -139,18 +139,18 @@ describe('rollcall policy', () => {
   });
 });
 
-describe('rollcall token blast', () => {
+describe('rollcall token issued', () => {
   it('shows what came of a token, and puts all of it in quarantine', async () => {
     const token = await fleet.mint({ uses: 2 });
     const id = token.split('.')[1] as string;
     for (const name of ['leak-1', 'leak-2']) await enrollWith(token, name);
-    expect((await run('token', 'blast', id)).stdout).toMatch(/^leak-2 +active +[0-9a-f]+ +good /m);
-    expect((await run('token', 'blast', id, '--quarantine')).code).toBe(3);
-    const { confirmation } = await json('token', 'blast', id, '--quarantine', '--dry-run');
-    expect((await json('token', 'blast', id, '--quarantine', '--confirm', confirmation)).devices).toHaveLength(2);
+    expect((await run('token', 'issued', id)).stdout).toMatch(/^leak-2 +active +[0-9a-f]+ +good /m);
+    expect((await run('token', 'issued', id, '--quarantine')).code).toBe(3);
+    const { confirmation } = await json('token', 'issued', id, '--quarantine', '--dry-run');
+    expect((await json('token', 'issued', id, '--quarantine', '--confirm', confirmation)).devices).toHaveLength(2);
     expect(await statusOf('leak-2')).toBe('quarantined');
     expect((await fleet.operator.showBlast({ id })).token.state).toBe('void');
-    expect((await run('token', 'blast', '0000000000000000')).code).toBe(3);
+    expect((await run('token', 'issued', '0000000000000000')).code).toBe(3);
   });
 });
 

@@ -148,8 +148,8 @@ describe('rollcall drill ca-compromise', () => {
       });
       for (const { found, remedy } of result.mishaps) if (found === 'lost') expect(remedy).toMatch(/./);
       expect(Date.parse(result.trust?.vouchedUntil ?? '')).toBeGreaterThan(Date.now());
-      expect(said).toContain('to be minted anew: 1 bootstrap tokens, which name the old root');
-      expect(said).toContain('rollcall token mint --device ID');
+      expect(said).toContain('to be created again: 1 bootstrap tokens, which name the old root');
+      expect(said).toContain('rollcall token create --device ID');
       expect(authorityOf(fleet.data)).toEqual(before);
     },
     TIMEOUT_MS,

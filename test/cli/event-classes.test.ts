@@ -17,7 +17,7 @@ it('a revocation is still told after thousands of connects of one device, with 1
   };
   const server = await serve(data, [], { environment });
   onTestFinished(async () => void (await server.end('SIGKILL')));
-  const { stdout: token } = await rollcall(['token', 'mint', '--data', data, '--uses', '2']);
+  const { stdout: token } = await rollcall(['token', 'create', '--data', data, '--uses', '2']);
   const enroll = (deviceId: string) => enrollOnce(memoryIdentityStore(), { token: token.trim(), deviceId });
   await enroll('thief');
   const restless = await enroll('restless');

@@ -11,7 +11,7 @@ it('a device beyond its share is refused alone; health, a metric and an event sa
   const data = temporaryDirectory();
   const server = await serve(data, [], { environment: { ROLLCALL_SESSIONS_KEPT_BYTES: '256KiB' } });
   onTestFinished(async () => void (await server.end('SIGKILL')));
-  const { stdout: token } = await rollcall(['token', 'mint', '--data', data, '--uses', '2']);
+  const { stdout: token } = await rollcall(['token', 'create', '--data', data, '--uses', '2']);
   const connect = async (deviceId: string) =>
     connectMqtt(await enrollOnce(memoryIdentityStore(), { token: token.trim(), deviceId }));
   const [greedy, other] = [await connect('greedy'), await connect('other')];

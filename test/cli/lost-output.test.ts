@@ -25,7 +25,7 @@ let server: RunningServer;
 beforeAll(async () => {
   data = mkdtempSync(join(tmpdir(), 'rollcall-lost-output-'));
   server = await serve(data);
-  const { stdout: token } = await rollcall(['token', 'mint', '--data', data, '--uses', '100']);
+  const { stdout: token } = await rollcall(['token', 'create', '--data', data, '--uses', '100']);
   const client = await openMqtt(await enrollOnce(memoryIdentityStore(), { token: token.trim(), deviceId: 'dev-1' }));
   for (let n = 0; n < MESSAGES; n += 1) {
     await client.publishAsync('devices/dev-1/telemetry/count', JSON.stringify({ n, FILLER }), { qos: 1 });
@@ -51,7 +51,7 @@ const COMMANDS: readonly (readonly string[])[] = [
   ['device', 'list'],
   ['device', 'show', 'dev-1'],
   ['token', 'list'],
-  ['token', 'mint'],
+  ['token', 'create'],
   ['certificates', 'expiring'],
   ['ca', 'show'],
   ['policy', 'show', 'default'],
@@ -122,7 +122,7 @@ describe('rollcall', () => {
 
   it('telemetry tail ends silently at the first message that nobody reads', async () => {
     const tail = rollcall(['telemetry', 'tail', '--data', data], { stdout: pipeWithoutReader() });
-    const { stdout: token } = await rollcall(['token', 'mint', '--data', data]);
+    const { stdout: token } = await rollcall(['token', 'create', '--data', data]);
     const client = await openMqtt(await enrollOnce(memoryIdentityStore(), { token: token.trim() }));
     const talking = setInterval(() => client.publish(`devices/${client.options.clientId}/telemetry/t`, '1'), 100);
     expect(await tail).toMatchObject({ code: READER_GONE, stderr: '' });

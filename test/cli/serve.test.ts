@@ -16,7 +16,7 @@ describe('rollcall serve', () => {
     const server = await serve(data);
     expect(Object.keys(server.ready)).toEqual(['event', 'enrollUrl', 'mqttUrl', 'consoleUrl', 'trustBundle', 'socket']);
     expect(readFileSync(server.ready.trustBundle, 'utf8')).toContain('BEGIN CERTIFICATE');
-    const { stdout: token } = await rollcall(['token', 'mint', '--data', data]);
+    const { stdout: token } = await rollcall(['token', 'create', '--data', data]);
     const client = await connectMqtt(await enrollOnce(memoryIdentityStore(), { token: token.trim() }));
     const gone = closed(client);
     const { code, signal } = await server.end('SIGTERM');
@@ -28,7 +28,7 @@ describe('rollcall serve', () => {
   it('that was killed starts again on what it left: devices, tokens and acknowledged messages', async () => {
     const data = temporaryDirectory();
     const first = await serve(data);
-    const { stdout: token } = await rollcall(['token', 'mint', '--data', data, '--uses', '2']);
+    const { stdout: token } = await rollcall(['token', 'create', '--data', data, '--uses', '2']);
     const identity = await enrollOnce(memoryIdentityStore(), { token: token.trim(), deviceId: 'dev-1' });
     const client = await connectMqtt(identity);
     for (let n = 1; n <= 20; n += 1) await client.publishAsync('devices/dev-1/telemetry/count', String(n), { qos: 1 });

@@ -49,7 +49,7 @@ async function droppedLines(server: RunningServer): Promise<number> {
 
 /** It does what servers do, and ends when it is told to. */
 async function expectServing(data: string, server: RunningServer): Promise<void> {
-  expect(await rollcall(['token', 'mint', '--data', data])).toMatchObject({ code: 0 });
+  expect(await rollcall(['token', 'create', '--data', data])).toMatchObject({ code: 0 });
   const { code, signal } = await server.end('SIGTERM');
   expect([code, signal]).toEqual([0, null]);
 }
@@ -110,7 +110,7 @@ describe('rollcall serve', () => {
     const stderr = collect(child.stderr);
     const lines = createInterface({ input: child.stderr as NodeJS.ReadableStream });
     for await (const line of lines) if (line.includes('no space left on device (ENOSPC)')) break;
-    expect(await rollcall(['token', 'mint', '--data', data])).toMatchObject({ code: 0 });
+    expect(await rollcall(['token', 'create', '--data', data])).toMatchObject({ code: 0 });
     child.kill('SIGTERM');
     expect(await ended(child, () => '', stderr)).toMatchObject({ code: 0 });
   });

@@ -22,7 +22,7 @@ function fleet(pinFile?: string) {
 }
 
 async function enrolls(data: string): Promise<void> {
-  const { stdout: token } = await rollcall(['token', 'mint', '--data', data]);
+  const { stdout: token } = await rollcall(['token', 'create', '--data', data]);
   const out = join(temporaryDirectory(), 'identity');
   expect(await rollcall(['device', 'enroll', '--token', '-', '--out', out], { stdin: token })).toMatchObject({
     code: 0,

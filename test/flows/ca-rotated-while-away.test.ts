@@ -104,7 +104,7 @@ describe('a device that was away while root and issuing CA were replaced', () =>
     expect(await counts()).toEqual([1, 2, 3, 4]);
   });
 
-  it('and in which the old ones are gone for good, says so, and comes back with a token minted for it', async () => {
+  it('and in which the old ones are gone for good, says so, and comes back with a token created for it', async () => {
     await leave();
     const { oldRoot, oldIssuing } = await replaceRoot();
     await expect(fleet.operator.retireCa({ id: oldIssuing })).rejects.toMatchObject({ code: 'ca_would_strand' });

@@ -16,7 +16,7 @@ beforeAll(async () => {
 afterAll(() => rmSync(workshop, { recursive: true, force: true }));
 
 async function mint(data: string, uses = '1'): Promise<string> {
-  const { stdout, stderr, code } = await rollcall(['token', 'mint', '--data', data, '--uses', uses]);
+  const { stdout, stderr, code } = await rollcall(['token', 'create', '--data', data, '--uses', uses]);
   expect([code, stderr]).toEqual([0, '']);
   return stdout.trim();
 }

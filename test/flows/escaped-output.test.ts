@@ -28,7 +28,7 @@ beforeAll(async () => {
   const config = join(data, 'rollcall.yaml');
   writeFileSync(config, `sinks:\n  - name: out\n    kind: file\n    path: ${sinkFile}\n`);
   server = await serve(join(data, 'fleet'), ['--config', config], { environment: { ROLLCALL_LOG_LEVEL: 'debug' } });
-  const { stdout: token } = await rollcall(['token', 'mint', '--data', join(data, 'fleet'), '--uses', '5']);
+  const { stdout: token } = await rollcall(['token', 'create', '--data', join(data, 'fleet'), '--uses', '5']);
   identity = await enrollOnce(memoryIdentityStore(), { token: token.trim(), deviceId: 'dev-1' });
   const client = await openMqtt(identity);
   await client.publishAsync('devices/dev-1/telemetry/json', HOSTILE_JSON, { qos: 1 });

@@ -45,7 +45,7 @@ beforeAll(async () => {
   }
   writeOlderRegistry(join(upgraded, 'registry.db'));
   const server = await serve(killed);
-  await rollcall(['token', 'mint', '--data', killed]);
+  await rollcall(['token', 'create', '--data', killed]);
   await server.end('SIGKILL');
 }, 60_000);
 

@@ -63,7 +63,7 @@ const overTls = (url: string) => () =>
 const linesOf = (server: RunningServer) => server.log().trim().split('\n').length;
 
 async function enrollFrom(localAddress: string, data: string, enrollUrl: string): Promise<number> {
-  const { stdout } = await rollcall(['token', 'mint', '--data', data, '--json']);
+  const { stdout } = await rollcall(['token', 'create', '--data', data, '--json']);
   const { text } = JSON.parse(stdout) as { readonly text: string };
   const { port } = new URL(enrollUrl);
   const sent = request({

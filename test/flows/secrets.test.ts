@@ -95,7 +95,7 @@ describe('the program', () => {
   it('logs no secret of the commands it served', async () => {
     const data = temporaryDirectory();
     const server = await serve(data, [], { environment: { ROLLCALL_LOG_LEVEL: 'trace' } });
-    const { stdout: token } = await rollcall(['token', 'mint', '--data', data]);
+    const { stdout: token } = await rollcall(['token', 'create', '--data', data]);
     await rollcall(['device', 'enroll', '--token', '-', '--out', join(data, 'dev')], { stdin: token });
     const { stderr } = await server.end('SIGTERM');
     const secret = token.split('.')[2] as string;

@@ -97,7 +97,7 @@ describe('a device', () => {
     expect(uses).toBe(1);
   });
 
-  it('comes back after revocation only with a token minted for it, and with a new key', async () => {
+  it('comes back after revocation only with a token created for it, and with a new key', async () => {
     const lost = await fleet.enroll('press-4');
     await fleet.operator.revokeDevices({ ids: ['press-4'], reason: 'cessationOfOperation' });
     await expect(connectMqtt(lost)).rejects.toThrow();
