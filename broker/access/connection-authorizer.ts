@@ -8,9 +8,9 @@ import type { TLSSocket } from 'node:tls';
 import { formatIdentity, identityUri, parseIdentityUri } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { Standing } from '../../registry/index.ts';
-import type { Counters } from '../counters.ts';
+import type { Counters } from '../broker-counters.ts';
+import type { BrokerLimits } from '../broker-limits.ts';
 import type { ConnectFailure } from '../events.ts';
-import type { BrokerLimits } from '../limits.ts';
 import type { Door } from '../listener/connection-limiter.ts';
 import { Newcomer } from '../listener/pending-connection.ts';
 import type { MqttWire } from '../mqtt/connection.ts';
@@ -21,7 +21,7 @@ import type { Rights, Subject } from './acl.ts';
 import type { Takeover } from './clone-detector.ts';
 import { type Refusals, refuseSocket } from './connection-refusals.ts';
 import { PeerJudge } from './peer-certificate.ts';
-import type { Policies } from './policies.ts';
+import type { Policies } from './policy-resolver.ts';
 
 /** What the broker needs of the registry here. */
 export interface StandingDirectory {

@@ -8,7 +8,7 @@ import type { TLSSocket } from 'node:tls';
 import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { RefusalLog } from '../../limits/index.ts';
-import type { Counters } from '../counters.ts';
+import type { Counters } from '../broker-counters.ts';
 import type { BrokerEvent, ConnectFailure, PeerDescription } from '../events.ts';
 import { describePeer } from './peer-certificate.ts';
 

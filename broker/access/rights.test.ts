@@ -6,7 +6,7 @@ import mqttPacket from 'mqtt-packet';
 import { pino } from 'pino';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { RawClient } from '../../test/fixtures/broker/raw-client.ts';
-import { messages } from '../../test/fixtures/broker/received.ts';
+import { messages } from '../../test/fixtures/broker/received-packets.ts';
 import { DEFAULT, device, service, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
 
 let bed: Testbed;

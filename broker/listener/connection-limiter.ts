@@ -6,8 +6,8 @@
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { networkOf, TokenBuckets } from '../../limits/index.ts';
+import type { BrokerLimits } from '../broker-limits.ts';
 import type { ConnectFailure } from '../events.ts';
-import type { BrokerLimits } from '../limits.ts';
 
 export interface DoorOptions {
   readonly limits: BrokerLimits;

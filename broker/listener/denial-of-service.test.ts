@@ -6,7 +6,7 @@ import mqttPacket, { type Packet } from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
 import { remainingLength } from '../../test/fixtures/broker/packet-corpus.ts';
 import { device, service, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
-import { until } from '../../test/fixtures/broker/until.ts';
+import { until } from '../../test/fixtures/broker/wait-until.ts';
 
 let bed: Testbed;
 const start = async (options?: TestbedOptions) => {

@@ -7,11 +7,11 @@ import type { TLSSocket } from 'node:tls';
 import type { Identity } from '@rollcall/protocol';
 import { answerTo, CONNACK, type Refusals } from '../access/connection-refusals.ts';
 import type { Peer } from '../access/peer-certificate.ts';
+import type { BrokerLimits } from '../broker-limits.ts';
 import type { ConnectFailure } from '../events.ts';
-import type { BrokerLimits } from '../limits.ts';
 import { MqttWire, type WireOwner } from '../mqtt/connection.ts';
 import type { ConnectFields } from '../mqtt/packet-validation.ts';
-import type { Violation } from '../mqtt/violations.ts';
+import type { Violation } from '../mqtt/protocol-violations.ts';
 import type { HalfOpen } from './connection-limiter.ts';
 
 export interface NewcomerGate {

@@ -5,8 +5,8 @@ import tls from 'node:tls';
 import type { Logger } from 'pino';
 import type { ConnectionGate } from '../access/connection-authorizer.ts';
 import type { Refusals } from '../access/connection-refusals.ts';
-import { type Acceptors, openAcceptors } from './acceptors.ts';
 import type { Door } from './connection-limiter.ts';
+import { type Acceptors, openAcceptors } from './listening-sockets.ts';
 
 /** PEM texts. */
 export interface BrokerTls {

@@ -4,7 +4,7 @@ import mqttPacket, { type Packet } from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
 import { manualStorage } from '../../test/fixtures/broker/manual-storage.ts';
 import { connectPacket } from '../../test/fixtures/broker/raw-client.ts';
-import { payloads, pubacks } from '../../test/fixtures/broker/received.ts';
+import { payloads, pubacks } from '../../test/fixtures/broker/received-packets.ts';
 import { device, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
 
 let bed: Testbed;

@@ -4,7 +4,7 @@ import { EventEmitter } from 'node:events';
 import type { TLSSocket } from 'node:tls';
 import { describe, expect, it } from 'vitest';
 import { connect, packet } from '../../test/fixtures/broker/packet-corpus.ts';
-import { DEFAULT_LIMITS } from '../limits.ts';
+import { DEFAULT_LIMITS } from '../broker-limits.ts';
 import { MqttWire, type WireOwner } from './connection.ts';
 import { PauseReason, type WireEngine, type WireLane } from './receive-loop.ts';
 

@@ -7,8 +7,8 @@
 
 import { randomUUID } from 'node:crypto';
 import { OWN_KEY_PREFIX } from '../../storage/index.ts';
-import type { ClientKey, StoredPacket } from '../session-store/packets.ts';
-import type { SessionMemory } from '../session-store/session-memory.ts';
+import type { SessionMemory } from '../session-store/session-store.ts';
+import type { ClientKey, StoredPacket } from '../session-store/stored-packets.ts';
 
 /** A client as aedes hands it over. */
 export interface ArrivalClient extends ClientKey {

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Credentials } from '../../test/fixtures/broker/certificates.ts';
 import { buildCorpus, type CorpusCase } from '../../test/fixtures/broker/packet-corpus.ts';
 import { device, service, Testbed } from '../../test/fixtures/broker/test-broker.ts';
-import { DEFAULT_LIMITS } from '../limits.ts';
+import { DEFAULT_LIMITS } from '../broker-limits.ts';
 
 const AT_ONCE = 8;
 const EVERYTHING = ['#'];

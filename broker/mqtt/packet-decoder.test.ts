@@ -9,10 +9,10 @@ import {
   packet,
   remainingLength,
 } from '../../test/fixtures/broker/packet-corpus.ts';
-import { DEFAULT_LIMITS } from '../limits.ts';
+import { DEFAULT_LIMITS } from '../broker-limits.ts';
 import { type Frame, PacketGate, PacketType } from './packet-decoder.ts';
 import type { ConnectFields } from './packet-validation.ts';
-import { VIOLATIONS, type Violation } from './violations.ts';
+import { VIOLATIONS, type Violation } from './protocol-violations.ts';
 
 const limits = DEFAULT_LIMITS;
 const corpus = buildCorpus({ limits, clientId: 'client-1' });

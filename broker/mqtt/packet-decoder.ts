@@ -17,7 +17,7 @@ import {
   textViolation,
   unsubscribeViolation,
 } from './packet-validation.ts';
-import { VIOLATIONS, type Violation } from './violations.ts';
+import { VIOLATIONS, type Violation } from './protocol-violations.ts';
 
 export const PacketType = {
   connect: 1,

@@ -1,7 +1,7 @@
 /** The body of each packet that a client may send, checked against MQTT 3.1.1. Pure; whole packets only. */
 
 import { type TextFault, type TextLimits, textFault, topicFilterFault, topicNameFault } from './mqtt-text.ts';
-import { VIOLATIONS, type Violation } from './violations.ts';
+import { VIOLATIONS, type Violation } from './protocol-violations.ts';
 
 /** What CONNECT says, for the decision whether to let it in. The session itself is read by aedes. */
 export interface ConnectFields {

@@ -4,10 +4,10 @@
  */
 
 import type { TLSSocket } from 'node:tls';
+import { isJoinable, StepQueue } from './packet-batches.ts';
 import { type Frame, type GateLimits, PacketGate, type PacketReceiver, PacketType } from './packet-decoder.ts';
 import type { ConnectFields } from './packet-validation.ts';
-import { isJoinable, StepQueue } from './step-queue.ts';
-import type { Violation } from './violations.ts';
+import type { Violation } from './protocol-violations.ts';
 
 export interface InboundLimits extends GateLimits {
   /** Packets of one client that aedes works on at a time. */

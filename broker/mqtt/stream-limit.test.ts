@@ -5,7 +5,7 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { TelemetryMessage } from '../../telemetry/index.ts';
 import { StreamLimit } from '../../telemetry/stream-limit.ts';
-import { pubacks } from '../../test/fixtures/broker/received.ts';
+import { pubacks } from '../../test/fixtures/broker/received-packets.ts';
 import { device, Testbed } from '../../test/fixtures/broker/test-broker.ts';
 
 let bed: Testbed;

@@ -4,7 +4,7 @@ import { DEFAULT_DEVICE_POLICY } from '@rollcall/protocol';
 import mqttPacket, { type Packet } from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { TelemetryMessage } from '../../telemetry/index.ts';
-import { payloads, pubacks } from '../../test/fixtures/broker/received.ts';
+import { payloads, pubacks } from '../../test/fixtures/broker/received-packets.ts';
 import { device, service, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
 
 let bed: Testbed;

@@ -1,7 +1,7 @@
 import { isMessageKey, keylessLength } from '@rollcall/protocol';
 import type { Accepted, TelemetryMessage, Waiting } from '../../telemetry/index.ts';
 import type { Rights } from '../access/acl.ts';
-import type { Counters } from '../counters.ts';
+import type { Counters } from '../broker-counters.ts';
 import type { StreamAdmission } from '../routing/aedes-hooks.ts';
 import type { PassedOn } from '../routing/delivered-keys.ts';
 import type { Session } from '../sessions/session.ts';

@@ -6,16 +6,16 @@
 import { Aedes, type Client } from 'aedes';
 import mqemitter from 'mqemitter';
 import type { Logger } from 'pino';
-import type { BrokerLimits } from '../limits.ts';
+import type { BrokerLimits } from '../broker-limits.ts';
 import type { MqttWire } from '../mqtt/connection.ts';
 import type { WireEngine } from '../mqtt/receive-loop.ts';
 import type { Audience } from '../mqtt/telemetry-fast-path.ts';
-import type { StoredPacket } from '../session-store/packets.ts';
+import type { StoredPacket } from '../session-store/stored-packets.ts';
 import type { Session } from '../sessions/session.ts';
 import { createHooks, type HookOptions } from './aedes-hooks.ts';
 import { type EngineParser, readFromGate } from './aedes-parser.ts';
 import type { KeyedPacket, PassedOn } from './delivered-keys.ts';
-import { Subscriptions } from './subscriptions.ts';
+import { Subscriptions } from './subscription-index.ts';
 
 /** What aedes' client has and its types do not tell. */
 export interface EngineClient extends Client {

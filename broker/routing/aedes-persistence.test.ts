@@ -7,8 +7,8 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { DEFAULT, device } from '../../test/fixtures/broker/test-broker.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import { Rights, type Subject } from '../access/acl.ts';
-import { DEFAULT_LIMITS, topicLimits } from '../limits.ts';
-import { openSessions } from '../session-store/open.ts';
+import { DEFAULT_LIMITS, topicLimits } from '../broker-limits.ts';
+import { openSessions } from '../session-store/open-session-store.ts';
 import { SessionStore } from './aedes-persistence.ts';
 
 const own = 'devices/dev-1/commands/+/+';

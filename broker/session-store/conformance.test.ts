@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { expect, it, onTestFinished } from 'vitest';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
-import { openSessions } from './open.ts';
+import { openSessions } from './open-session-store.ts';
 
 /** What the suite asks of its test runner. */
 interface SuiteContext {

@@ -1,7 +1,7 @@
 /** One owner, or many, cannot use up what all share of the memory between connections; and nothing is acknowledged that nobody keeps. */
 
 import { afterEach, describe, expect, it } from 'vitest';
-import { payloads, pubacks } from '../../test/fixtures/broker/received.ts';
+import { payloads, pubacks } from '../../test/fixtures/broker/received-packets.ts';
 import { device, service, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
 
 let bed: Testbed;

@@ -5,8 +5,8 @@ import fc from 'fast-check';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
-import { openSessions } from './open.ts';
-import type { SessionMemory } from './session-memory.ts';
+import { openSessions } from './open-session-store.ts';
+import type { SessionMemory } from './session-store.ts';
 
 const log = pino({ level: 'silent' });
 const open = (file: string) => openSessions({ file, now: Date.now, log, limits: { queuedMessages: 4 } });

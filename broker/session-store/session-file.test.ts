@@ -6,7 +6,7 @@ import Database from 'better-sqlite3';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
-import { openSessions } from './open.ts';
+import { openSessions } from './open-session-store.ts';
 import { openSessionFile } from './session-file.ts';
 
 const log = pino({ level: 'silent' });

@@ -4,7 +4,7 @@ import { parentPort } from 'node:worker_threads';
 import { asProblem } from '@rollcall/protocol';
 import type Database from 'better-sqlite3';
 import { storageProblem } from '../../storage/index.ts';
-import { type Change, changeWriter } from './changes.ts';
+import { type Change, changeWriter } from './session-changes.ts';
 import { openSessionFile } from './session-file.ts';
 import type { WriterAnswer, WriterCall } from './writer.ts';
 

@@ -6,7 +6,7 @@
 import { Worker } from 'node:worker_threads';
 import { Problem, type ProblemCode } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { Change } from './changes.ts';
+import type { Change } from './session-changes.ts';
 
 type Call =
   | { readonly name: 'open'; readonly file: string }

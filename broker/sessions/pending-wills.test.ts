@@ -7,7 +7,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { RawClient } from '../../test/fixtures/broker/raw-client.ts';
 import { DEFAULT, device, Testbed } from '../../test/fixtures/broker/test-broker.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
-import type { WillPacket } from '../session-store/wills.ts';
+import type { WillPacket } from '../session-store/stored-wills.ts';
 
 let bed: Testbed;
 afterEach(() => bed?.close());

@@ -2,9 +2,9 @@
 
 import type { Packet } from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
-import { payloads } from '../../test/fixtures/broker/received.ts';
+import { payloads } from '../../test/fixtures/broker/received-packets.ts';
 import { device, service, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
-import { until } from '../../test/fixtures/broker/until.ts';
+import { until } from '../../test/fixtures/broker/wait-until.ts';
 
 let bed: Testbed;
 const start = async (options?: TestbedOptions) => {

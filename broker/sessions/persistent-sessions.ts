@@ -4,7 +4,7 @@
  */
 
 import type { Rights, Subject } from '../access/acl.ts';
-import type { KeptRow, SessionMemory } from '../session-store/session-memory.ts';
+import type { KeptRow, SessionMemory } from '../session-store/session-store.ts';
 
 interface KeptSession {
   readonly owner: string;

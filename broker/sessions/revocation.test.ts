@@ -3,7 +3,7 @@
 import { DEFAULT_DEVICE_POLICY } from '@rollcall/protocol';
 import { afterEach, describe, expect, it } from 'vitest';
 import { heldStanding } from '../../test/fixtures/broker/delayed-certificate-status.ts';
-import { messages } from '../../test/fixtures/broker/received.ts';
+import { messages } from '../../test/fixtures/broker/received-packets.ts';
 import { device, service, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
 
 let bed: Testbed;

@@ -8,9 +8,9 @@ import type { Logger } from 'pino';
 import type { RefusalLog } from '../../limits/index.ts';
 import type { Verb } from '../access/acl.ts';
 import { type CloneSuspicion, CloneWatch, type Takeover } from '../access/clone-detector.ts';
-import type { Counters } from '../counters.ts';
+import type { Counters } from '../broker-counters.ts';
 import type { BrokerEvent, DisconnectReason, ShareExceeded } from '../events.ts';
-import type { Violation } from '../mqtt/violations.ts';
+import type { Violation } from '../mqtt/protocol-violations.ts';
 import type { Session } from './session.ts';
 
 export interface ReportsOptions {

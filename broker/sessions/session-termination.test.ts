@@ -4,7 +4,7 @@ import { DEFAULT_DEVICE_POLICY, type GroupName } from '@rollcall/protocol';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Standing } from '../../registry/index.ts';
 import { heldStanding } from '../../test/fixtures/broker/delayed-certificate-status.ts';
-import { messages } from '../../test/fixtures/broker/received.ts';
+import { messages } from '../../test/fixtures/broker/received-packets.ts';
 import { DEFAULT, device, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
 import type { Subject } from '../access/acl.ts';
 

@@ -1,8 +1,8 @@
 import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { Subject } from '../access/acl.ts';
 import type { ConnectionGate } from '../access/connection-authorizer.ts';
-import type { Policies } from '../access/policies.ts';
-import type { Reauthorization } from '../access/reauthorization.ts';
+import type { Policies } from '../access/policy-resolver.ts';
+import type { Reauthorization } from '../access/session-reauthorizer.ts';
 import type { DisconnectReason } from '../events.ts';
 import { ownerOf } from '../routing/aedes-hooks.ts';
 import type { SessionStore } from '../routing/aedes-persistence.ts';

@@ -1,16 +1,16 @@
 import { formatIdentity, type Identity, Problem, parseDeviceTopic, telemetryTopic } from '@rollcall/protocol';
 import type { Rights, Subject } from '../access/acl.ts';
+import type { BrokerLimits } from '../broker-limits.ts';
 import type { DisconnectReason } from '../events.ts';
-import type { BrokerLimits } from '../limits.ts';
 import { PublishOrder, type PublishOrderListener } from '../mqtt/acknowledgement-order.ts';
 import type { MqttWire, WireOwner } from '../mqtt/connection.ts';
 import { Silence } from '../mqtt/keep-alive.ts';
 import { type Frame, PacketType } from '../mqtt/packet-decoder.ts';
+import type { Violation } from '../mqtt/protocol-violations.ts';
 import { PauseReason } from '../mqtt/receive-loop.ts';
-import type { Violation } from '../mqtt/violations.ts';
 import type { EngineClient } from '../routing/aedes-engine.ts';
 import { GrantedFilters } from '../routing/granted-filters.ts';
-import type { ReplayCourse } from './replay.ts';
+import type { ReplayCourse } from './queue-replay.ts';
 
 export interface SessionFacts {
   readonly subject: Subject;

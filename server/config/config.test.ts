@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { DEFAULT_LIMITS } from '../../broker/limits.ts';
+import { DEFAULT_LIMITS } from '../../broker/broker-limits.ts';
 import { DEFAULT_ENROLL_LIMITS } from '../../enroll/est/limits.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import { loadConfig, settingPaths, variableName } from './config-sources.ts';

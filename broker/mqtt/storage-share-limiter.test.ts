@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
 import type { TelemetryMessage } from '../../telemetry/index.ts';
-import { pubacks } from '../../test/fixtures/broker/received.ts';
+import { pubacks } from '../../test/fixtures/broker/received-packets.ts';
 import { DEFAULT, device, Testbed } from '../../test/fixtures/broker/test-broker.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import type { TelemetryIntake } from '../routing/aedes-hooks.ts';

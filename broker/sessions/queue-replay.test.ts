@@ -1,8 +1,8 @@
 /** A replay with a queue and an engine that do what the test says: which copies it holds back, and what it remembers. */
 
 import { describe, expect, it } from 'vitest';
-import type { StoredPacket } from '../session-store/packets.ts';
-import { Replay } from './replay.ts';
+import type { StoredPacket } from '../session-store/stored-packets.ts';
+import { Replay } from './queue-replay.ts';
 import type { Session } from './session.ts';
 
 const packet = (brokerCounter: number): StoredPacket => ({ topic: 'a', payload: Buffer.alloc(0), brokerCounter });

@@ -1,7 +1,7 @@
 /** Wills of connections: each is stored before its connection is accepted, and outlives the server with it. */
 
-import type { Change, StoredRows } from './changes.ts';
-import { payloadBytes } from './packets.ts';
+import type { Change, StoredRows } from './session-changes.ts';
+import { payloadBytes } from './stored-packets.ts';
 
 /** As aedes hands it over; it wants the very same object back. */
 export interface WillPacket {

@@ -3,8 +3,8 @@
  * identifier, until PUBREL. Those of clean sessions are only in memory.
  */
 
-import type { Change, StoredRows } from './changes.ts';
-import { type ClientKey, ownPayload, payloadBytes, type StoredPacket } from './packets.ts';
+import type { Change, StoredRows } from './session-changes.ts';
+import { type ClientKey, ownPayload, payloadBytes, type StoredPacket } from './stored-packets.ts';
 
 interface Own {
   /** Whether anything of it was ever written down. */

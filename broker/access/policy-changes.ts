@@ -4,8 +4,8 @@ import type { PolicyScope } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { SessionStore } from '../routing/aedes-persistence.ts';
 import type { Sessions } from '../sessions/live-sessions.ts';
-import { type Policies, type PolicyDirectory, scopesOf } from './policies.ts';
-import type { Reauthorization } from './reauthorization.ts';
+import { type Policies, type PolicyDirectory, scopesOf } from './policy-resolver.ts';
+import type { Reauthorization } from './session-reauthorizer.ts';
 
 export interface PolicyWatchOptions {
   readonly directory: PolicyDirectory;

@@ -4,9 +4,9 @@
  * where the newest is refused. A message for many clients is held once. (QoS 0 never waits for a client that is away.)
  */
 
-import type { Change, StoredRows } from './changes.ts';
 import type { KeptPool } from './memory-pool.ts';
-import { ownPayload, payloadBytes, type StoredPacket, weightOf } from './packets.ts';
+import type { Change, StoredRows } from './session-changes.ts';
+import { ownPayload, payloadBytes, type StoredPacket, weightOf } from './stored-packets.ts';
 
 export interface QueueLimits {
   /** Messages, and bytes of payload, that wait for one client. */

@@ -5,7 +5,7 @@
  */
 
 import type { EngineClient } from '../routing/aedes-engine.ts';
-import type { StoredPacket } from '../session-store/packets.ts';
+import type { StoredPacket } from '../session-store/stored-packets.ts';
 import type { Session } from './session.ts';
 
 /** The part of the session store that a replay needs. */

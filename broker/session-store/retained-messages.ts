@@ -1,7 +1,7 @@
 import { filterMatches, topicLevels } from '@rollcall/protocol';
-import type { Change, StoredRows } from './changes.ts';
 import type { KeptPool } from './memory-pool.ts';
-import { ownPayload, payloadBytes, type StoredPacket, weightOf } from './packets.ts';
+import type { Change, StoredRows } from './session-changes.ts';
+import { ownPayload, payloadBytes, type StoredPacket, weightOf } from './stored-packets.ts';
 
 interface Retained {
   readonly packet: StoredPacket;

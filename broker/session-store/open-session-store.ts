@@ -1,11 +1,11 @@
 /** Opens what is kept between connections: reads the file of an earlier run into memory, and has a thread write on. */
 
 import type { Logger } from 'pino';
-import type { Change } from './changes.ts';
-import { readAll } from './changes.ts';
 import { COMMIT_LIMITS, type CommitLimits, Commits } from './commits.ts';
+import type { Change } from './session-changes.ts';
+import { readAll } from './session-changes.ts';
 import { openSessionFile } from './session-file.ts';
-import { type SessionLimits, SessionMemory } from './session-memory.ts';
+import { type SessionLimits, SessionMemory } from './session-store.ts';
 import { Writer } from './writer.ts';
 
 export interface SessionsOptions {

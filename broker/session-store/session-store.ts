@@ -7,15 +7,15 @@
 
 import { Readable } from 'node:stream';
 import { Problem } from '@rollcall/protocol';
-import type { Change, StoredRows } from './changes.ts';
 import type { Commits } from './commits.ts';
 import { FilterTree, type StoredSubscription } from './filter-tree.ts';
-import { Incoming } from './incoming.ts';
+import { Incoming } from './incoming-packets.ts';
 import { KeptPool, type KeptRefusal, type KeptUse } from './memory-pool.ts';
-import { type ClientKey, type StoredPacket, weightOf } from './packets.ts';
-import { type QueueLimits, Queues, type Receiver } from './queues.ts';
-import { RetainedMessages } from './retained.ts';
-import { type StoredWill, type WillPacket, Wills } from './wills.ts';
+import { type QueueLimits, Queues, type Receiver } from './outgoing-queues.ts';
+import { RetainedMessages } from './retained-messages.ts';
+import type { Change, StoredRows } from './session-changes.ts';
+import { type ClientKey, type StoredPacket, weightOf } from './stored-packets.ts';
+import { type StoredWill, type WillPacket, Wills } from './stored-wills.ts';
 
 export interface SessionLimits extends QueueLimits {
   /** Weight of everything that is kept, in bytes; it is kept in memory too. */

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import net, { type AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { type Acceptors, openAcceptors } from './acceptors.ts';
+import { type Acceptors, openAcceptors } from './listening-sockets.ts';
 
 const host = '127.0.0.1';
 const opened: { close(): unknown }[] = [];

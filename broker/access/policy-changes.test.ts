@@ -2,7 +2,7 @@
 
 import { DEFAULT_DEVICE_POLICY, DEFAULT_SERVICE_POLICY } from '@rollcall/protocol';
 import { afterEach, describe, expect, it } from 'vitest';
-import { messages } from '../../test/fixtures/broker/received.ts';
+import { messages } from '../../test/fixtures/broker/received-packets.ts';
 import { device, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
 
 let bed: Testbed;

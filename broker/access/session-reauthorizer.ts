@@ -6,7 +6,7 @@
 import type { Logger } from 'pino';
 import type { SessionStore } from '../routing/aedes-persistence.ts';
 import type { Session } from '../sessions/session.ts';
-import type { Policies } from './policies.ts';
+import type { Policies } from './policy-resolver.ts';
 
 export interface ReauthorizationOptions {
   readonly policies: Policies;
