@@ -1,41 +1,122 @@
-/** The pages that must stay true: what they name exists. */
+/** What the pages name exists: files, folders, links and their anchors; and the table of modules is the one of biome.json. */
 
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const read = (page: string) => readFileSync(`${root}${page}`, 'utf8');
+const read = (page: string) => readFileSync(join(root, page), 'utf8');
 
-/** Paths in code quotes that have a slash and an ending, or end in a slash. */
-function quotedPaths(page: string): readonly string[] {
-  return [...read(page).matchAll(/`([a-z][\w.-]*\/(?:[\w./-]*\.(?:ts|md|js|sql|py))?)`/g)].map(
-    (match) => match[1] as string,
+const pagesIn = (folder: string) =>
+  readdirSync(join(root, folder))
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => `${folder}/${name}`);
+const FRONT_PAGES = ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'SECURITY.md'];
+const PAGES = [
+  ...FRONT_PAGES,
+  'CHANGELOG.md',
+  'device-sdk/README.md',
+  ...pagesIn('docs'),
+  ...pagesIn('docs/decisions'),
+];
+
+/** Paths in code quotes that have a slash and an ending. */
+function quotedFiles(text: string): readonly string[] {
+  return [...text.matchAll(/`([a-z][\w.-]*\/[\w./-]*\.(?:ts|md|js|sql|py))`/g)].map((match) => match[1] as string);
+}
+
+/** Paths in code quotes that end in a slash. */
+function quotedFolders(text: string): readonly string[] {
+  return [...text.matchAll(/`([a-z][\w.-]*\/(?:[\w./-]*\/)?)`/g)].map((match) => match[1] as string);
+}
+
+/** Of each link to a file of the repository, its path and its anchor. */
+function links(text: string): readonly { readonly path: string; readonly anchor: string | undefined }[] {
+  return [...text.matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)/g)].map(([, path = '', anchor]) => ({
+    path,
+    anchor,
+  }));
+}
+
+/** The anchors that GitHub gives to the headings of a page. */
+function anchors(text: string): readonly string[] {
+  return [...text.replace(/^```.*?^```/gms, '').matchAll(/^#+ (.*)$/gm)].map((match) =>
+    (match[1] as string)
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N}\s_-]/gu, '')
+      .trim()
+      .replace(/\s/g, '-'),
   );
 }
 
-function linkedPaths(page: string): readonly string[] {
-  return [...read(page).matchAll(/\]\((?!https?:)([^)#]+)\)/g)].map((match) => match[1] as string);
-}
+describe.each(PAGES)('%s', (page) => {
+  const text = read(page);
 
-describe.each(['ARCHITECTURE.md', 'README.md', 'CONTRIBUTING.md', 'SECURITY.md'])('%s', (page) => {
-  it('names only files and folders that exist', () => {
-    const named = [...quotedPaths(page), ...linkedPaths(page)];
-    expect(named.filter((path) => !existsSync(`${root}${path}`) && !path.startsWith('data/'))).toEqual([]);
+  // The changelog tells of files that are gone.
+  it.skipIf(page === 'CHANGELOG.md')('quotes only files that exist', () => {
+    const within = page.startsWith('device-sdk/') ? ['', 'device-sdk/'] : [''];
+    const missing = quotedFiles(text).filter((path) => !within.some((folder) => existsSync(join(root, folder, path))));
+    expect(missing).toEqual([]);
+  });
+
+  it('links only to files and headings that exist', () => {
+    const wrong = links(text).filter(({ path, anchor }) => {
+      const target = path === '' ? page : join(dirname(page), path);
+      if (!existsSync(join(root, target))) return true;
+      return anchor !== undefined && target.endsWith('.md') && !anchors(read(target)).includes(anchor);
+    });
+    expect(wrong).toEqual([]);
   });
 });
 
+it.each(FRONT_PAGES)('%s quotes only folders that exist', (page) => {
+  const missing = quotedFolders(read(page)).filter(
+    (path) => !existsSync(join(root, path)) && !path.startsWith('data/'),
+  );
+  expect(missing).toEqual([]);
+});
+
+interface Override {
+  readonly includes: readonly string[];
+  readonly linter: { readonly rules: { readonly style?: { readonly noRestrictedImports?: Restriction } } };
+}
+interface Restriction {
+  readonly options: { readonly patterns: readonly { readonly message: string }[] };
+}
+
+/** Of each module that biome.json knows, the other modules that it may import. */
+function importsThatBiomeAllows(): ReadonlyMap<string, readonly string[]> {
+  const { overrides } = JSON.parse(read('biome.json')) as { readonly overrides: readonly Override[] };
+  const restricted = overrides.flatMap(({ includes, linter }) => {
+    const restriction = linter.rules.style?.noRestrictedImports;
+    return restriction === undefined ? [] : [{ module: includes[0]?.split('/')[0] ?? '', restriction }];
+  });
+  const modules = restricted.map(({ module }) => module);
+  return new Map(
+    restricted.map(({ module, restriction }) => {
+      const refused = restriction.options.patterns.map(({ message }) => / may not import (.+)\.$/.exec(message)?.[1]);
+      return [module, modules.filter((other) => other !== module && !refused.includes(other))] as const;
+    }),
+  );
+}
+
 describe('ARCHITECTURE.md', () => {
-  it('has the import table that test/source-rules.test.ts holds', () => {
-    const rows = [...read('ARCHITECTURE.md').matchAll(/^\| `([a-z-]+)\/` \| .* \| ([^|]+) \|$/gm)];
-    const held = read('test/source-rules.test.ts');
-    expect(rows.length).toBeGreaterThan(9);
-    for (const [, room, allowed] of rows as unknown as [string, string, string][]) {
-      const line = new RegExp(`^  '?${room}'?: \\[(.*)\\],$`, 'm').exec(held)?.[1];
-      expect(line, room).toBeDefined();
-      const inTest = [...(line as string).matchAll(/'([^']+)'/g)].map((match) => match[1]);
-      if (!/^(nothing|all)/.test(allowed)) expect(inTest, room).toEqual(allowed.split(', '));
-      if (allowed.startsWith('nothing')) expect(inTest, room).toEqual([]);
-    }
+  const rows = [
+    ...read('ARCHITECTURE.md').matchAll(/^\| `([a-z-]+)\/` \| .* \| ([^|]+) \|$/gm),
+  ] as unknown as readonly [string, string, string][];
+  const table = new Map(rows.map(([, module, allowed]) => [module, allowed === 'nothing' ? [] : allowed.split(', ')]));
+
+  it('has the table of modules that biome.json enforces', () => {
+    const sorted = (modules: ReadonlyMap<string, readonly string[]>) =>
+      Object.fromEntries([...modules].map(([module, allowed]) => [module, [...allowed].sort()]));
+    expect(sorted(table)).toEqual(sorted(importsThatBiomeAllows()));
+  });
+
+  it('has a row for each folder of sources', () => {
+    const folders = readdirSync(root, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory() && !/^(\.|node_modules$|bin$|docs$|test$|data$)/.test(entry.name))
+      .map((entry) => entry.name);
+    expect([...table.keys()].sort()).toEqual(folders.sort());
   });
 });
