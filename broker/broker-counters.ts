@@ -2,7 +2,7 @@
 
 import type { ConnectFailure, DisconnectReason } from './events.ts';
 
-export class Counters {
+export class BrokerCounters {
   connected = 0;
   messagesReceived = 0;
   messagesAccepted = 0;

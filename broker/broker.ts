@@ -7,37 +7,41 @@ import { X509Certificate } from 'node:crypto';
 import { type Identity, type PolicyScope, parseIdentity } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import { RefusalLog } from '../limits/index.ts';
-import { Rights, type Subject, type Verb } from './access/acl.ts';
+import { type PolicyVerb, Rights, type Subject } from './access/acl.ts';
 import type { CloneSuspicion } from './access/clone-detector.ts';
-import { type Admitted, ConnectionGate, type StandingDirectory } from './access/connection-authorizer.ts';
-import { Refusals } from './access/connection-refusals.ts';
-import { watchPolicies } from './access/policy-changes.ts';
-import { Policies, type PolicyDirectory } from './access/policy-resolver.ts';
-import { Reauthorization } from './access/session-reauthorizer.ts';
-import { Counters } from './broker-counters.ts';
+import {
+  type AuthorizedConnection,
+  type CertificateStatusDirectory,
+  ConnectionAuthorizer,
+} from './access/connection-authorizer.ts';
+import { ConnectionRefusals } from './access/connection-refusals.ts';
+import { applyPolicyChanges } from './access/policy-changes.ts';
+import { type PolicyDirectory, PolicyResolver } from './access/policy-resolver.ts';
+import { SessionReauthorizer } from './access/session-reauthorizer.ts';
+import { BrokerCounters } from './broker-counters.ts';
 import { type BrokerLimits, DEFAULT_LIMITS, topicLimits } from './broker-limits.ts';
 import type { BrokerEvent, DisconnectReason, ShareExceeded } from './events.ts';
-import { Door } from './listener/connection-limiter.ts';
-import { type BrokerTls, openListener } from './listener/tls-listener.ts';
+import { ConnectionLimiter } from './listener/connection-limiter.ts';
+import { type BrokerTls, openTlsListener } from './listener/tls-listener.ts';
 import { Backpressure } from './mqtt/backpressure.ts';
-import type { MqttWire } from './mqtt/connection.ts';
+import type { MqttConnection } from './mqtt/connection.ts';
 import { PauseReason } from './mqtt/receive-loop.ts';
-import { ShareHolds } from './mqtt/storage-share-limiter.ts';
-import { TelemetryLane, type TelemetryLaneOptions } from './mqtt/telemetry-fast-path.ts';
-import { createEngine } from './routing/aedes-engine.ts';
+import { StorageShareLimiter } from './mqtt/storage-share-limiter.ts';
+import { TelemetryFastPath, type TelemetryFastPathOptions } from './mqtt/telemetry-fast-path.ts';
+import { createRoutingEngine } from './routing/aedes-engine.ts';
 import { ownerOf, type TelemetryIntake } from './routing/aedes-hooks.ts';
-import { SessionStore } from './routing/aedes-persistence.ts';
-import { PassedOn } from './routing/delivered-keys.ts';
-import type { SessionMemory } from './session-store/session-store.ts';
-import { Sessions } from './sessions/live-sessions.ts';
-import { LeftWills } from './sessions/pending-wills.ts';
-import { Replay } from './sessions/queue-replay.ts';
+import { AedesPersistence } from './routing/aedes-persistence.ts';
+import { DeliveredKeys } from './routing/delivered-keys.ts';
+import type { SessionStore } from './session-store/session-store.ts';
+import { LiveSessions } from './sessions/live-sessions.ts';
+import { PendingWills } from './sessions/pending-wills.ts';
+import { QueueReplay } from './sessions/queue-replay.ts';
 import { Session, type SessionListener } from './sessions/session.ts';
-import { Reports } from './sessions/session-reporter.ts';
-import { type Departure, StandingChanges } from './sessions/session-termination.ts';
+import { SessionReporter } from './sessions/session-reporter.ts';
+import { SessionTermination, type TerminationReport } from './sessions/session-termination.ts';
 
 /** The part of the registry that the broker asks. */
-export type DeviceDirectory = StandingDirectory & PolicyDirectory;
+export type BrokerDirectory = CertificateStatusDirectory & PolicyDirectory;
 
 export interface BrokerOptions {
   readonly host: string;
@@ -47,10 +51,10 @@ export interface BrokerOptions {
   /** The CAs whose client certificates count as ours, PEM, one or more. A chain to the root alone is not enough. */
   readonly issuers: string | Buffer;
   readonly trustDomain: string;
-  readonly directory: DeviceDirectory;
+  readonly directory: BrokerDirectory;
   readonly telemetry: TelemetryIntake;
   /** What is remembered between connections; closed by whoever opened it, after the broker. */
-  readonly sessions: SessionMemory;
+  readonly sessions: SessionStore;
   readonly limits?: Partial<BrokerLimits>;
   readonly now: () => number;
   readonly log: Logger;
@@ -73,7 +77,7 @@ export interface LiveSession {
   readonly notAfter: number;
 }
 
-export interface Explanation {
+export interface PolicyExplanation {
   readonly allowed: boolean;
   /** Where the deciding policy comes from. */
   readonly source: PolicyScope | 'built-in';
@@ -91,11 +95,11 @@ export interface Broker {
    * Ends every session of an identity. With reason `revoked` or `suspended` at once and without its will; with `revoked`
    * also forgets what it left behind. Resolves when aedes has let go of all of them.
    */
-  disconnect(identity: Identity, reason: DisconnectReason): Promise<Departure>;
+  disconnect(identity: Identity, reason: DisconnectReason): Promise<TerminationReport>;
   /** Ends the sessions that came with this certificate, at once and without a will; forgets nothing. */
-  disconnectCertificate(identity: Identity, serial: string): Promise<Departure>;
+  disconnectCertificate(identity: Identity, serial: string): Promise<TerminationReport>;
   /** Holds an identity to a new group, new labels or a quarantine. Resolves with the sessions that could not stay. */
-  reauthorize(subject: Subject): Promise<Departure>;
+  reauthorize(subject: Subject): Promise<TerminationReport>;
   /** Delivers a message of the server's own to those who subscribed to its topic and may receive it. */
   publish(topic: string, payload: Buffer, qos: 0 | 1): Promise<void>;
   /** Keeps a message of the server's own under one of its topics, and delivers it; an empty payload removes it. */
@@ -104,7 +108,7 @@ export interface Broker {
   /** Everyone who left something to be remembered. */
   owners(): readonly Identity[];
   counters(): Readonly<Record<string, number>>;
-  explain(subject: Subject, verb: Verb, topic: string): Promise<Explanation>;
+  explain(subject: Subject, verb: PolicyVerb, topic: string): Promise<PolicyExplanation>;
   /** Stops listening, lets messages being stored finish, disconnects everybody. Once; later calls wait for the first. */
   close(): Promise<void>;
 }
@@ -118,7 +122,7 @@ const WILL_GRACE = 10_000;
 export async function createBroker(options: BrokerOptions): Promise<Broker> {
   const limits: BrokerLimits = { ...DEFAULT_LIMITS, ...options.limits };
   const { directory, telemetry, log, now } = options;
-  const counters = new Counters();
+  const counters = new BrokerCounters();
   let connections = 0;
   const nextSequence =
     options.nextSequence ??
@@ -126,9 +130,9 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       connections += 1;
       return connections;
     });
-  const sessions = new Sessions(limits.takeoversPerMinute);
-  const policies = new Policies(directory, topicLimits(limits), log);
-  const byWire = new WeakMap<MqttWire, Session>();
+  const sessions = new LiveSessions(limits.takeoversPerMinute);
+  const policies = new PolicyResolver(directory, topicLimits(limits), log);
+  const byWire = new WeakMap<MqttConnection, Session>();
   const live = (clientId: string) => {
     const session = sessions.find(clientId);
     if (session === undefined) return undefined;
@@ -139,7 +143,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     const identity = parseIdentity(owner);
     if (identity !== undefined) reports.shareExceeded(identity, share);
   };
-  const store = new SessionStore(options.sessions, limits, live, (owner, bytes) =>
+  const store = new AedesPersistence(options.sessions, limits, live, (owner, bytes) =>
     shareExceeded(owner, { kept: 'retained', bound: 'own', bytes }),
   );
   const stopHearingOfRefusals = options.sessions.onRefused(({ kind, owner, bytes, heldBytes }) =>
@@ -148,7 +152,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   await store.load((subject) => policies.rightsOf(subject), now());
 
   const refusalLog = options.refusalLog ?? new RefusalLog({ perMinutePerSource: limits.refusalLogsPerMinute, now });
-  const reports = new Reports({
+  const reports = new SessionReporter({
     refusalLog,
     counters,
     log,
@@ -156,15 +160,15 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     onEvent: options.onEvent,
     onCloneSuspected: options.onCloneSuspected,
   });
-  const replay = new Replay(store, limits.replayPerSecond);
+  const replay = new QueueReplay(store, limits.replayPerSecond);
   const backpressure = new Backpressure({ sessions: () => sessions.all(), log });
-  const shareHolds = new ShareHolds({
+  const shareHolds = new StorageShareLimiter({
     shares: telemetry.shares,
     sessions: () => sessions.all(),
     find: (clientId) => sessions.find(clientId),
   });
-  const passedOn = new PassedOn();
-  const engine = await createEngine({
+  const passedOn = new DeliveredKeys();
+  const engine = await createRoutingEngine({
     passedOn,
     limits,
     now,
@@ -185,7 +189,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     shareExceeded: (identity, share) => reports.shareExceeded(identity, share),
   });
 
-  const leftWills = new LeftWills({
+  const leftWills = new PendingWills({
     store,
     grace: WILL_GRACE,
     now,
@@ -199,7 +203,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     publish: (message) => engine.publish(message),
   });
 
-  const laneOptions: TelemetryLaneOptions = {
+  const laneOptions: TelemetryFastPathOptions = {
     inflight: limits.inflight,
     now,
     counters,
@@ -226,7 +230,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     storageFailed: (session, error) => reports.storageFailed(session, error),
   };
 
-  function admitted({ wire, subject, rights, connect, address, serial, notAfter }: Admitted): void {
+  function admitted({ wire, subject, rights, connect, address, serial, notAfter }: AuthorizedConnection): void {
     const { clientId, clean } = connect;
     const facts = { subject, sequence: nextSequence(), clientId, address, serial, connectedAt: now(), notAfter };
     const session = new Session(facts, wire, rights, limits, now, sessionListener);
@@ -240,19 +244,19 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       session.engine = engine.handle(wire);
       return engine.drive(session.engine);
     };
-    wire.open(handle, new TelemetryLane(session, laneOptions));
+    wire.open(handle, new TelemetryFastPath(session, laneOptions));
     shareHolds.judge(session);
   }
 
-  const refusals = new Refusals({
+  const refusals = new ConnectionRefusals({
     refusalLog,
     counters,
     log,
     now,
     onEvent: (event) => reports.event(event),
   });
-  const door = new Door({ limits, now, refused: (reason, address) => refusals.report(reason, address) });
-  const gate = new ConnectionGate(
+  const door = new ConnectionLimiter({ limits, now, refused: (reason, address) => refusals.report(reason, address) });
+  const gate = new ConnectionAuthorizer(
     {
       limits,
       trustDomain: options.trustDomain,
@@ -270,7 +274,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     readIssuers(options.issuers),
   );
   const { host, port } = options;
-  const listener = await openListener({
+  const listener = await openTlsListener({
     host,
     port,
     tls: options.tls,
@@ -283,14 +287,14 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     await engine.close(); // its timers would keep the process alive
     throw error;
   });
-  const reauthorization = new Reauthorization({
+  const reauthorization = new SessionReauthorizer({
     policies,
     store,
     log,
     withdrawn: (session, topic) => reports.withdrawn(session, topic),
   });
-  const standing = new StandingChanges({ gate, sessions, store, policies, reauthorization });
-  const stopWatching = watchPolicies({ directory, policies, sessions, store, reauthorization, log });
+  const standing = new SessionTermination({ gate, sessions, store, policies, reauthorization });
+  const stopWatching = applyPolicyChanges({ directory, policies, sessions, store, reauthorization, log });
   const stopHearingOfPressure = telemetry.onPressure((isBehind) => backpressure.changed(isBehind));
   const sweepTimer = setInterval(sweep, limits.sweepInterval);
   sweepTimer.unref();
@@ -362,7 +366,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       sessions_over_share: shareHolds.held,
       retained: store.retainedCount,
       kept_sessions: store.kept.size,
-      ...keptCounters(options.sessions),
+      ...storedCounters(options.sessions),
     }),
     owners: () => [...store.owners()].flatMap((owner) => parseIdentity(owner) ?? []),
     async explain(subject, verb, topic) {
@@ -378,7 +382,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   };
 }
 
-function keptCounters(sessions: SessionMemory): Record<string, number> {
+function storedCounters(sessions: SessionStore): Record<string, number> {
   const { dropped, keptBytes, retained, queued, isShort, commits } = sessions.counters();
   return {
     messages_not_queued: dropped,

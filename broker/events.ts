@@ -1,5 +1,5 @@
 import type { Identity } from '@rollcall/protocol';
-import type { Verb } from './access/acl.ts';
+import type { PolicyVerb } from './access/acl.ts';
 
 /** Why a live session ended. */
 const DISCONNECT_REASONS = [
@@ -113,7 +113,7 @@ export type BrokerEvent =
   | (SessionFacts & {
       readonly type: 'acl_denied';
       readonly at: number;
-      readonly verb: Verb;
+      readonly verb: PolicyVerb;
       readonly topic: string;
       readonly why: string;
     })

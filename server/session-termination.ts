@@ -6,7 +6,7 @@
 
 import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { Broker, CloneSuspicion, Departure, Subject } from '../broker/index.ts';
+import type { Broker, CloneSuspicion, Subject, TerminationReport } from '../broker/index.ts';
 import type { DeviceChange, Registry } from '../registry/index.ts';
 
 export interface StandingIntroduction {
@@ -39,7 +39,7 @@ export function introduceStanding({ registry, broker, revoked, changed, log }: S
     return departure;
   });
 
-  function carryOut({ device, act }: DeviceChange): Promise<Departure> {
+  function carryOut({ device, act }: DeviceChange): Promise<TerminationReport> {
     const identity: Identity = { kind: 'device', id: device };
     if (act === 'suspend') return broker.disconnect(identity, 'suspended');
     if (act === 'disconnect') return broker.disconnect(identity, 'operator');
@@ -47,7 +47,7 @@ export function introduceStanding({ registry, broker, revoked, changed, log }: S
   }
 
   /** By what the registry says now: another change may have come since. */
-  async function reauthorize(identity: Extract<Identity, { readonly kind: 'device' }>): Promise<Departure> {
+  async function reauthorize(identity: Extract<Identity, { readonly kind: 'device' }>): Promise<TerminationReport> {
     const device = await registry.findDevice(identity.id);
     if (device === undefined || device.status === 'revoked') return broker.disconnect(identity, 'revoked');
     if (device.status === 'suspended') return broker.disconnect(identity, 'suspended');

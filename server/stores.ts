@@ -4,7 +4,7 @@
  */
 
 import type { Logger } from 'pino';
-import { inspectSessions, type OpenSessions, openSessions } from '../broker/index.ts';
+import { inspectSessionFile, type OpenSessionStore, openSessionStore } from '../broker/index.ts';
 import { inspectRegistry, type Registry } from '../registry/index.ts';
 import { openRegistry } from '../registry/open.ts';
 import { inspectSinks, inspectTelemetry, openSinks, type Sinks, type Telemetry } from '../telemetry/index.ts';
@@ -32,7 +32,7 @@ export interface FleetMemory {
   readonly telemetry: Telemetry;
   readonly events: FleetEvents;
   readonly sinks: Sinks;
-  readonly sessions: OpenSessions;
+  readonly sessions: OpenSessionStore;
 }
 
 /**
@@ -41,7 +41,7 @@ export interface FleetMemory {
  */
 function inspectFleetMemory(data: DataDirectory): void {
   inspectRegistry(data.registryFile);
-  inspectSessions(data.sessionFile);
+  inspectSessionFile(data.sessionFile);
   inspectTelemetry(data.telemetry);
   inspectFleetEvents(data.events);
 }
@@ -120,7 +120,7 @@ export async function openFleetMemory(
   );
   const { queuedMessages, queuedBytes } = config.mqtt.limits;
   const sessions = opened.add(
-    await openSessions({
+    await openSessionStore({
       file: data.sessionFile,
       isInspected: true,
       limits: { queuedMessages, queuedBytes, keptBytes: config.sessions.keptBytes },

@@ -11,17 +11,17 @@ import {
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { device, service } from '../../test/fixtures/broker/test-broker.ts';
-import { checkPolicy, DENY_ALL, Rights, type Subject, type Verb } from './acl.ts';
+import { checkPolicy, DENY_ALL, type PolicyVerb, Rights, type Subject } from './acl.ts';
 
 const limits = { maxBytes: 256, maxLevels: 16 };
 const dev7: Subject = { identity: device('dev-7'), group: 'press' as GroupName, labels: { site: 'north', bad: 'a/#' } };
 const dashboard: Subject = { identity: service('dashboard'), group: 'default' as GroupName, labels: {} };
 
-const may = (policy: PolicyDocument, subject: Subject, verb: Verb, topic: string) =>
+const may = (policy: PolicyDocument, subject: Subject, verb: PolicyVerb, topic: string) =>
   new Rights(policy, subject, limits).may(verb, topic);
 
 describe('the built-in policy of a device', () => {
-  it.each<[Verb, string, boolean]>([
+  it.each<[PolicyVerb, string, boolean]>([
     ['connect', 'dev-7', true],
     ['connect', 'dev-8', false],
     ['publish', 'devices/dev-7/telemetry/temp', true],
@@ -98,7 +98,7 @@ describe('the built-in policy of a device', () => {
 });
 
 describe('the built-in policy of a service', () => {
-  it.each<[Verb, string, boolean]>([
+  it.each<[PolicyVerb, string, boolean]>([
     ['connect', 'dashboard', true],
     ['connect', 'dashboard-2', true],
     ['connect', 'dashboard2', false],
@@ -266,7 +266,7 @@ describe('checking a policy', () => {
     expect(problemOf(DEFAULT_SERVICE_POLICY)).toBeUndefined();
   });
 
-  it.each<[Partial<Record<Verb, unknown>>, RegExp]>([
+  it.each<[Partial<Record<PolicyVerb, unknown>>, RegExp]>([
     [{ publish: ['a/${device.name}'] }, /publish entry "a\/\$\{device.name\}": expected a variable/],
     [{ publish: ['a/${device.labels.}'] }, /expected a variable/],
     [{ publish: ['a/${device.labels.a b}'] }, /expected a variable/],

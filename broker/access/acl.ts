@@ -15,9 +15,9 @@ import {
   type TopicLimits,
   TRUST_BUNDLE_TOPIC,
 } from '@rollcall/protocol';
-export type Verb = 'connect' | 'publish' | 'subscribe' | 'receive' | 'retain';
+export type PolicyVerb = 'connect' | 'publish' | 'subscribe' | 'receive' | 'retain';
 
-const VERBS: readonly Verb[] = ['connect', 'publish', 'subscribe', 'receive', 'retain'];
+const VERBS: readonly PolicyVerb[] = ['connect', 'publish', 'subscribe', 'receive', 'retain'];
 
 /** Whom a policy is applied to. */
 export interface Subject {
@@ -28,24 +28,24 @@ export interface Subject {
   readonly isQuarantined?: boolean;
 }
 
-export type Decision =
+export type AccessDecision =
   | { readonly allowed: true /** The template that grants it. */; readonly rule: string }
-  | { readonly allowed: false; readonly reason: Denial };
+  | { readonly allowed: false; readonly reason: DenialReason };
 
-export type Denial =
+export type DenialReason =
   | 'no_rule'
   | 'topic_malformed'
   | 'topic_reserved' // $SYS, $share, $queue and, for writing, all of $fleet and devices/+/server
   | 'client_id_not_own';
 
-const NO_RULE: Decision = { allowed: false, reason: 'no_rule' };
-const MALFORMED: Decision = { allowed: false, reason: 'topic_malformed' };
-const RESERVED: Decision = { allowed: false, reason: 'topic_reserved' };
-const NOT_OWN: Decision = { allowed: false, reason: 'client_id_not_own' };
+const NO_RULE: AccessDecision = { allowed: false, reason: 'no_rule' };
+const MALFORMED: AccessDecision = { allowed: false, reason: 'topic_malformed' };
+const RESERVED: AccessDecision = { allowed: false, reason: 'topic_reserved' };
+const NOT_OWN: AccessDecision = { allowed: false, reason: 'client_id_not_own' };
 
 interface Rule {
   readonly text: string;
-  readonly granted: Decision;
+  readonly granted: AccessDecision;
 }
 
 const VARIABLE = /\$\{([^}]*)\}/g;
@@ -60,10 +60,10 @@ export class Rights {
   readonly #document: PolicyDocument;
   readonly #subject: Subject;
   readonly #limits: TopicLimits;
-  readonly #rules: Partial<Record<Verb, readonly Rule[]>> = {};
+  readonly #rules: Partial<Record<PolicyVerb, readonly Rule[]>> = {};
   #lastPublished: string | undefined;
-  #lastDecision: Decision = NO_RULE;
-  #received: Map<string, Decision> | undefined;
+  #lastDecision: AccessDecision = NO_RULE;
+  #received: Map<string, AccessDecision> | undefined;
 
   constructor(document: PolicyDocument, subject: Subject, limits: TopicLimits) {
     this.#document = document;
@@ -72,7 +72,7 @@ export class Rights {
   }
 
   /** A device's client id is its device id and nothing else; a service's is its name or starts with `name-`. */
-  mayConnect(clientId: string): Decision {
+  mayConnect(clientId: string): AccessDecision {
     const { identity } = this.#subject;
     const name = identityName(identity);
     const own = clientId === name || (identity.kind === 'service' && clientId.startsWith(`${name}-`));
@@ -84,7 +84,7 @@ export class Rights {
     return NO_RULE;
   }
 
-  mayPublish(topic: string): Decision {
+  mayPublish(topic: string): AccessDecision {
     if (topic === this.#lastPublished) return this.#lastDecision;
     const decision = this.#mayWrite('publish', topic);
     this.#lastPublished = topic;
@@ -93,17 +93,17 @@ export class Rights {
   }
 
   /** Whether a message may be kept as the retained one of its topic; `publish` is asked separately. */
-  mayRetain(topic: string): Decision {
+  mayRetain(topic: string): AccessDecision {
     return this.#mayWrite('retain', topic);
   }
 
-  maySubscribe(filter: string): Decision {
+  maySubscribe(filter: string): AccessDecision {
     if (!isTopicFilter(filter, this.#limits)) return MALFORMED;
     if (this.#isReservedForReading(filter)) return RESERVED;
     return find(this.#rulesOf('subscribe'), (rule) => filterCovers(rule, filter));
   }
 
-  mayReceive(topic: string): Decision {
+  mayReceive(topic: string): AccessDecision {
     this.#received ??= new Map();
     const remembered = this.#received.get(topic);
     if (remembered !== undefined) return remembered;
@@ -115,7 +115,7 @@ export class Rights {
     return decision;
   }
 
-  may(verb: Verb, topic: string): Decision {
+  may(verb: PolicyVerb, topic: string): AccessDecision {
     switch (verb) {
       case 'connect':
         return this.mayConnect(topic);
@@ -130,7 +130,7 @@ export class Rights {
     }
   }
 
-  #mayWrite(verb: 'publish' | 'retain', topic: string): Decision {
+  #mayWrite(verb: 'publish' | 'retain', topic: string): AccessDecision {
     if (!isTopicName(topic, this.#limits)) return MALFORMED;
     if (isServerTopic(topic)) return RESERVED;
     const keyless = this.#keyless(topic);
@@ -153,7 +153,7 @@ export class Rights {
     return this.#subject.identity.kind !== 'service' || !filterCovers(FLEET_EVENTS, filter);
   }
 
-  #rulesOf(verb: Verb): readonly Rule[] {
+  #rulesOf(verb: PolicyVerb): readonly Rule[] {
     const known = this.#rules[verb];
     if (known !== undefined) return known;
     const rules: Rule[] = [];
@@ -168,7 +168,7 @@ export class Rights {
 
 export const DENY_ALL: PolicyDocument = { connect: [], publish: [], subscribe: [], receive: [], retain: [] };
 
-function find(rules: readonly Rule[], grants: (rule: string) => boolean): Decision {
+function find(rules: readonly Rule[], grants: (rule: string) => boolean): AccessDecision {
   for (const rule of rules) if (grants(rule.text)) return rule.granted;
   return NO_RULE;
 }
@@ -214,7 +214,7 @@ export function checkPolicy(document: PolicyDocument, limits: TopicLimits = { ma
   }
 }
 
-function filterFault(verb: Verb, template: string, limits: TopicLimits): string | undefined {
+function filterFault(verb: PolicyVerb, template: string, limits: TopicLimits): string | undefined {
   const unknown = unknownVariable(template);
   if (unknown !== undefined) return unknown;
   const sample = template.replace(VARIABLE, 'x');
@@ -249,7 +249,7 @@ function unknownVariable(template: string): string | undefined {
   return template.replace(VARIABLE, '').includes('${') ? 'expected } after ${' : undefined;
 }
 
-function invalid(verb: Verb, template: string | undefined, fault: string): Problem {
+function invalid(verb: PolicyVerb, template: string | undefined, fault: string): Problem {
   const where = template === undefined ? verb : `${verb} entry ${JSON.stringify(template.slice(0, 100))}`;
   return new Problem('policy_invalid', { detail: `the policy is not one that can be applied: ${where}: ${fault}` });
 }

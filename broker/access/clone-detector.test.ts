@@ -1,14 +1,14 @@
 /** One certificate in two places is noticed; a device that moves, reboots or changes its network is left alone. */
 
 import { afterEach, describe, expect, it } from 'vitest';
-import { device, Testbed } from '../../test/fixtures/broker/test-broker.ts';
-import { type CloneSuspicion, CloneWatch } from './clone-detector.ts';
+import { device, TestBroker } from '../../test/fixtures/broker/test-broker.ts';
+import { CloneDetector, type CloneSuspicion } from './clone-detector.ts';
 
 const MINUTE = 60_000;
 const [A, B, C] = ['192.0.2.1', '198.51.100.7', '203.0.113.9'] as const;
 
 /** Takeovers along a path of addresses, `every` milliseconds; the suspicions. */
-function along(path: readonly string[], every: number, watch = new CloneWatch()): readonly CloneSuspicion[] {
+function along(path: readonly string[], every: number, watch = new CloneDetector()): readonly CloneSuspicion[] {
   const found: CloneSuspicion[] = [];
   for (let n = 1; n < path.length; n += 1) {
     const [from, to] = [path[n - 1] as string, path[n] as string];
@@ -40,7 +40,7 @@ describe('a pattern of takeovers', () => {
   });
 
   it('is told once in ten minutes, with the addresses seen, and again when it goes on', () => {
-    const watch = new CloneWatch();
+    const watch = new CloneDetector();
     const path = Array.from({ length: 40 }, (_, n) => (n % 2 === 0 ? A : B));
     const found = along(path, MINUTE, watch);
     expect(found.length).toBeGreaterThanOrEqual(3);
@@ -52,12 +52,12 @@ describe('a pattern of takeovers', () => {
 });
 
 describe('two holders of one certificate', () => {
-  let bed: Testbed;
+  let bed: TestBroker;
   afterEach(() => bed?.close());
 
   it('are suspected by the broker while each displaces the session of the other', async () => {
     const suspicions: CloneSuspicion[] = [];
-    bed = await Testbed.start({
+    bed = await TestBroker.start({
       limits: { takeoversPerMinute: 0 },
       onCloneSuspected: (found) => suspicions.push(found),
     });
@@ -72,7 +72,7 @@ describe('two holders of one certificate', () => {
 
   it('are no suspicion where the session before had ended', async () => {
     const suspicions: CloneSuspicion[] = [];
-    bed = await Testbed.start({
+    bed = await TestBroker.start({
       limits: { takeoversPerMinute: 0 },
       onCloneSuspected: (found) => suspicions.push(found),
     });

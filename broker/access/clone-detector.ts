@@ -47,7 +47,7 @@ interface History {
   suspectedAt: number | undefined;
 }
 
-export class CloneWatch {
+export class CloneDetector {
   readonly #histories = new Map<string, History>();
 
   /** A live session is being displaced. Answers at most once in ten minutes for each client id. */

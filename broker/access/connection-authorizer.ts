@@ -8,31 +8,31 @@ import type { TLSSocket } from 'node:tls';
 import { formatIdentity, identityUri, parseIdentityUri } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { Standing } from '../../registry/index.ts';
-import type { Counters } from '../broker-counters.ts';
+import type { BrokerCounters } from '../broker-counters.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
 import type { ConnectFailure } from '../events.ts';
-import type { Door } from '../listener/connection-limiter.ts';
-import { Newcomer } from '../listener/pending-connection.ts';
-import type { MqttWire } from '../mqtt/connection.ts';
+import type { ConnectionLimiter } from '../listener/connection-limiter.ts';
+import { PendingConnection } from '../listener/pending-connection.ts';
+import type { MqttConnection } from '../mqtt/connection.ts';
 import type { ConnectFields } from '../mqtt/packet-validation.ts';
-import type { Sessions } from '../sessions/live-sessions.ts';
+import type { LiveSessions } from '../sessions/live-sessions.ts';
 import type { Session } from '../sessions/session.ts';
 import type { Rights, Subject } from './acl.ts';
 import type { Takeover } from './clone-detector.ts';
-import { type Refusals, refuseSocket } from './connection-refusals.ts';
-import { PeerJudge } from './peer-certificate.ts';
-import type { Policies } from './policy-resolver.ts';
+import { type ConnectionRefusals, refuseSocket } from './connection-refusals.ts';
+import { PeerCertificateVerifier } from './peer-certificate.ts';
+import type { PolicyResolver } from './policy-resolver.ts';
 
 /** What the broker needs of the registry here. */
-export interface StandingDirectory {
+export interface CertificateStatusDirectory {
   standing(serial: string): Promise<Standing>;
   /** A renewed certificate passed every check for the first time: it supersedes the others of its device. */
   proveCertificate(serial: string): Promise<boolean>;
 }
 
 /** A connection that passed every check. */
-export interface Admitted {
-  readonly wire: MqttWire;
+export interface AuthorizedConnection {
+  readonly wire: MqttConnection;
   readonly subject: Subject;
   readonly rights: Rights;
   readonly connect: ConnectFields;
@@ -41,38 +41,38 @@ export interface Admitted {
   readonly notAfter: number;
 }
 
-export interface ConnectionGateOptions {
+export interface ConnectionAuthorizerOptions {
   readonly limits: BrokerLimits;
   readonly trustDomain: string;
-  readonly directory: StandingDirectory;
-  readonly policies: Policies;
-  readonly sessions: Sessions;
-  readonly door: Door;
-  readonly counters: Counters;
+  readonly directory: CertificateStatusDirectory;
+  readonly policies: PolicyResolver;
+  readonly sessions: LiveSessions;
+  readonly door: ConnectionLimiter;
+  readonly counters: BrokerCounters;
   readonly log: Logger;
   readonly now: () => number;
-  readonly refusals: Refusals;
+  readonly refusals: ConnectionRefusals;
   /** A live session is about to be displaced by another of the same client id. */
   readonly tookOver: (takeover: Takeover) => void;
   /** Called in the same turn in which the last check passed. */
-  readonly admitted: (admitted: Admitted) => void;
+  readonly admitted: (admitted: AuthorizedConnection) => void;
 }
 
-export class ConnectionGate {
-  readonly #options: ConnectionGateOptions;
-  readonly #newcomers = new Set<Newcomer>();
-  #peers: PeerJudge;
+export class ConnectionAuthorizer {
+  readonly #options: ConnectionAuthorizerOptions;
+  readonly #newcomers = new Set<PendingConnection>();
+  #peers: PeerCertificateVerifier;
   #changes = 0;
   #isClosed = false;
 
-  constructor(options: ConnectionGateOptions, issuers: readonly X509Certificate[]) {
+  constructor(options: ConnectionAuthorizerOptions, issuers: readonly X509Certificate[]) {
     this.#options = options;
-    this.#peers = new PeerJudge(issuers);
+    this.#peers = new PeerCertificateVerifier(issuers);
   }
 
   /** Whoever is on the way in is judged again: it may have come under a CA that counts no more. */
   setIssuers(issuers: readonly X509Certificate[]): void {
-    this.#peers = new PeerJudge(issuers);
+    this.#peers = new PeerCertificateVerifier(issuers);
     for (const newcomer of this.#newcomers) {
       const judged = this.#peers.judge(newcomer.wire.socket);
       if ('refusal' in judged) newcomer.refuse(judged.refusal.reason, judged.refusal.detail);
@@ -99,7 +99,7 @@ export class ConnectionGate {
     }
   }
 
-  readonly report: Refusals['report'] = (reason, address, about) =>
+  readonly report: ConnectionRefusals['report'] = (reason, address, about) =>
     this.#options.refusals.report(reason, address, about);
 
   fail(error: unknown, address: string): void {
@@ -118,12 +118,12 @@ export class ConnectionGate {
       refuseSocket(socket);
       return;
     }
-    const newcomer = new Newcomer(this, socket, judged.peer, address, half, this.#options.limits);
+    const newcomer = new PendingConnection(this, socket, judged.peer, address, half, this.#options.limits);
     this.#newcomers.add(newcomer);
     this.#admit(newcomer).catch((error: unknown) => newcomer.failed(error));
   }
 
-  async #admit(newcomer: Newcomer): Promise<void> {
+  async #admit(newcomer: PendingConnection): Promise<void> {
     const { policies, sessions } = this.#options;
     const { peer } = newcomer;
     for (;;) {
@@ -215,7 +215,7 @@ export class ConnectionGate {
   }
 
   /** Ends the session that has this client id, and waits until aedes has let go of it [MQTT-3.1.4-2]. */
-  async #clearTheWay(newcomer: Newcomer, clientId: string): Promise<boolean> {
+  async #clearTheWay(newcomer: PendingConnection, clientId: string): Promise<boolean> {
     const { sessions, counters, now } = this.#options;
     const previous = sessions.find(clientId);
     if (previous === undefined) return true;
@@ -234,7 +234,7 @@ export class ConnectionGate {
   }
 
   /** Also of those that are about to be refused: who insists so often is more suspicious, not less. */
-  #noteTakeover(newcomer: Newcomer, { facts }: Session): void {
+  #noteTakeover(newcomer: PendingConnection, { facts }: Session): void {
     this.#options.tookOver({
       identity: facts.subject.identity,
       clientId: facts.clientId,
@@ -245,7 +245,7 @@ export class ConnectionGate {
     });
   }
 
-  forget(newcomer: Newcomer): void {
+  forget(newcomer: PendingConnection): void {
     this.#newcomers.delete(newcomer);
   }
 }

@@ -8,40 +8,40 @@ import type { TLSSocket } from 'node:tls';
 import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { RefusalLog } from '../../limits/index.ts';
-import type { Counters } from '../broker-counters.ts';
+import type { BrokerCounters } from '../broker-counters.ts';
 import type { BrokerEvent, ConnectFailure, PeerDescription } from '../events.ts';
 import { describePeer } from './peer-certificate.ts';
 
-export interface RefusalsOptions {
+export interface ConnectionRefusalsOptions {
   readonly refusalLog: RefusalLog;
-  readonly counters: Counters;
+  readonly counters: BrokerCounters;
   readonly log: Logger;
   readonly now: () => number;
   readonly onEvent: (event: BrokerEvent) => void;
 }
 
 /** CONNACK return codes (MQTT 3.1.1, table 3.1). */
-export const CONNACK = { version: 1, identifier: 2, unavailable: 3, notAuthorized: 5 } as const;
-const LINGER = 1_000;
+export const CONNACK_CODE = { version: 1, identifier: 2, unavailable: 3, notAuthorized: 5 } as const;
+const LINGER_MS = 1_000;
 
-const CONNACK_OF: Partial<Record<ConnectFailure, number>> = {
-  protocol_version: CONNACK.version,
-  client_id_missing: CONNACK.identifier,
-  client_id_not_allowed: CONNACK.identifier,
-  registry_failed: CONNACK.unavailable,
-  policy_failed: CONNACK.unavailable,
-  takeover_limited: CONNACK.unavailable,
-  too_many_sessions: CONNACK.unavailable,
-  server_shutdown: CONNACK.unavailable,
+const CODE_OF_REASON: Partial<Record<ConnectFailure, number>> = {
+  protocol_version: CONNACK_CODE.version,
+  client_id_missing: CONNACK_CODE.identifier,
+  client_id_not_allowed: CONNACK_CODE.identifier,
+  registry_failed: CONNACK_CODE.unavailable,
+  policy_failed: CONNACK_CODE.unavailable,
+  takeover_limited: CONNACK_CODE.unavailable,
+  too_many_sessions: CONNACK_CODE.unavailable,
+  server_shutdown: CONNACK_CODE.unavailable,
 };
 
 /** No answer at all: they do not speak MQTT, or not to the end. */
 const UNANSWERED: ReadonlySet<ConnectFailure> = new Set(['protocol_violation', 'connect_timeout']);
 
-export class Refusals {
-  readonly #options: RefusalsOptions;
+export class ConnectionRefusals {
+  readonly #options: ConnectionRefusalsOptions;
 
-  constructor(options: RefusalsOptions) {
+  constructor(options: ConnectionRefusalsOptions) {
     this.#options = options;
   }
 
@@ -80,8 +80,8 @@ export class Refusals {
 }
 
 /** The CONNACK packet; undefined when there is to be no answer. */
-export function answerTo(reason: ConnectFailure): Buffer | undefined {
-  return UNANSWERED.has(reason) ? undefined : connack(CONNACK_OF[reason] ?? CONNACK.notAuthorized);
+export function connackFor(reason: ConnectFailure): Buffer | undefined {
+  return UNANSWERED.has(reason) ? undefined : connack(CODE_OF_REASON[reason] ?? CONNACK_CODE.notAuthorized);
 }
 
 function connack(code: number): Buffer {
@@ -95,6 +95,6 @@ function connack(code: number): Buffer {
 export function refuseSocket(socket: TLSSocket): void {
   socket.on('error', () => {});
   socket.resume();
-  socket.end(connack(CONNACK.notAuthorized));
-  setTimeout(() => socket.destroy(), LINGER).unref();
+  socket.end(connack(CONNACK_CODE.notAuthorized));
+  setTimeout(() => socket.destroy(), LINGER_MS).unref();
 }

@@ -16,13 +16,13 @@ import {
   issuing,
   root,
   service,
-  Testbed,
-  type TestbedOptions,
+  TestBroker,
+  type TestBrokerOptions,
 } from '../../test/fixtures/broker/test-broker.ts';
 
-let bed: Testbed;
-const start = async (options?: TestbedOptions) => {
-  bed = await Testbed.start(options);
+let bed: TestBroker;
+const start = async (options?: TestBrokerOptions) => {
+  bed = await TestBroker.start(options);
   return bed;
 };
 afterEach(() => bed?.close());
@@ -30,7 +30,7 @@ afterEach(() => bed?.close());
 const uriOf = (id: string) => uriName(`spiffe://fleet.example/device/${id}`);
 
 /** Opens, tries to connect, and says how the broker answered and why. */
-async function attempt(credentials: Parameters<Testbed['open']>[0], clientId = 'dev-1') {
+async function attempt(credentials: Parameters<TestBroker['open']>[0], clientId = 'dev-1') {
   const client = await bed.open(credentials);
   const code = await client.connect({ clientId });
   await client.closed;

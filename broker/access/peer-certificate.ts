@@ -9,7 +9,7 @@ import type { TLSSocket } from 'node:tls';
 import type { ConnectFailure, PeerDescription } from '../events.ts';
 
 /** A certificate that is ours, valid by the system's clock and made for clients. Whose it is, the registry says. */
-export interface Peer {
+export interface PeerCertificate {
   /** Lower-case hexadecimal without leading zeros. */
   readonly serial: string;
   /** OpenSSL's rendering of the subject alternative name; compared as a whole with what it has to be. */
@@ -17,7 +17,7 @@ export interface Peer {
   readonly certificate: X509Certificate;
 }
 
-export interface PeerRefusal {
+export interface PeerCertificateRefusal {
   readonly reason: ConnectFailure;
   readonly detail?: string;
   readonly certificate: X509Certificate | undefined;
@@ -31,24 +31,26 @@ const OPENSSL_REASONS: Readonly<Record<string, ConnectFailure>> = {
   INVALID_PURPOSE: 'purpose_wrong',
 };
 
-export type Judgement = { readonly peer: Peer } | { readonly refusal: PeerRefusal };
+export type PeerVerification = { readonly peer: PeerCertificate } | { readonly refusal: PeerCertificateRefusal };
 
 /** What only depends on a certificate's bytes and on who counts as issuer. */
-type Facts = { readonly serial: string; readonly san: string | undefined } | { readonly fault: ConnectFailure };
+type CertificateFacts =
+  | { readonly serial: string; readonly san: string | undefined }
+  | { readonly fault: ConnectFailure };
 
 /** Certificates whose facts are remembered, about 3 MB: a fleet that comes back comes back with the same ones. */
-const REMEMBERED = 10_000;
+const CACHED_CERTIFICATES = 10_000;
 
-export class PeerJudge {
+export class PeerCertificateVerifier {
   readonly #issuers: readonly X509Certificate[];
   /** By SHA-256 of the DER. The one that came first is forgotten first. */
-  readonly #facts = new Map<string, Facts>();
+  readonly #facts = new Map<string, CertificateFacts>();
 
   constructor(issuers: readonly X509Certificate[]) {
     this.#issuers = issuers;
   }
 
-  judge(socket: TLSSocket): Judgement {
+  judge(socket: TLSSocket): PeerVerification {
     const certificate = socket.getPeerX509Certificate();
     // A resumed session without a certificate has been reported as authorized (Node 20, 22): both have to hold.
     if (certificate === undefined) return { refusal: { reason: 'certificate_missing', certificate } };
@@ -61,24 +63,24 @@ export class PeerJudge {
     return { peer: { ...facts, certificate } };
   }
 
-  #factsOf(certificate: X509Certificate): Facts {
+  #factsOf(certificate: X509Certificate): CertificateFacts {
     const fingerprint = certificate.fingerprint256;
     const known = this.#facts.get(fingerprint);
     if (known !== undefined) return known;
-    if (this.#facts.size >= REMEMBERED) this.#facts.delete(this.#facts.keys().next().value as string);
+    if (this.#facts.size >= CACHED_CERTIFICATES) this.#facts.delete(this.#facts.keys().next().value as string);
     const facts = this.#read(certificate);
     this.#facts.set(fingerprint, facts);
     return facts;
   }
 
-  #read(certificate: X509Certificate): Facts {
+  #read(certificate: X509Certificate): CertificateFacts {
     // OpenSSL has verified a chain to the root; that names match does not say that it went through this issuer's key.
     const isIssuedBy = (issuer: X509Certificate) =>
       certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
     if (!this.#issuers.some(isIssuedBy)) return { fault: 'issuer_foreign' };
     const purposes: readonly string[] | undefined = certificate.keyUsage;
     if (certificate.ca || purposes?.length !== 1 || purposes[0] !== CLIENT_AUTH) return { fault: 'purpose_wrong' };
-    return { serial: normalSerial(certificate.serialNumber), san: certificate.subjectAltName };
+    return { serial: normalizeSerial(certificate.serialNumber), san: certificate.subjectAltName };
   }
 }
 
@@ -88,14 +90,14 @@ export function describePeer(certificate: X509Certificate | undefined): PeerDesc
   const notAfter = Date.parse(certificate.validTo);
   return {
     ...(certificate.subject ? { subject: printable(certificate.subject) } : {}),
-    serial: normalSerial(certificate.serialNumber),
+    serial: normalizeSerial(certificate.serialNumber),
     ...(certificate.subjectAltName ? { san: printable(certificate.subjectAltName) } : {}),
     ...(Number.isNaN(notAfter) ? {} : { notAfter: new Date(notAfter).toISOString() }),
     fingerprint: certificate.fingerprint256,
   };
 }
 
-function normalSerial(serial: string): string {
+function normalizeSerial(serial: string): string {
   return serial.toLowerCase().replace(/^0+(?=.)/, '');
 }
 

@@ -3,11 +3,11 @@
 import { DEFAULT_DEVICE_POLICY, DEFAULT_SERVICE_POLICY } from '@rollcall/protocol';
 import { afterEach, describe, expect, it } from 'vitest';
 import { messages } from '../../test/fixtures/broker/received-packets.ts';
-import { device, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
+import { device, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
 
-let bed: Testbed;
-const start = async (options?: TestbedOptions) => {
-  bed = await Testbed.start(options);
+let bed: TestBroker;
+const start = async (options?: TestBrokerOptions) => {
+  bed = await TestBroker.start(options);
 };
 afterEach(() => bed?.close());
 

@@ -2,22 +2,22 @@
 
 import type { PolicyScope } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { SessionStore } from '../routing/aedes-persistence.ts';
-import type { Sessions } from '../sessions/live-sessions.ts';
-import { type Policies, type PolicyDirectory, scopesOf } from './policy-resolver.ts';
-import type { Reauthorization } from './session-reauthorizer.ts';
+import type { AedesPersistence } from '../routing/aedes-persistence.ts';
+import type { LiveSessions } from '../sessions/live-sessions.ts';
+import { type PolicyDirectory, type PolicyResolver, scopesOf } from './policy-resolver.ts';
+import type { SessionReauthorizer } from './session-reauthorizer.ts';
 
-export interface PolicyWatchOptions {
+export interface PolicyChangesOptions {
   readonly directory: PolicyDirectory;
-  readonly policies: Policies;
-  readonly sessions: Sessions;
-  readonly store: SessionStore;
-  readonly reauthorization: Reauthorization;
+  readonly policies: PolicyResolver;
+  readonly sessions: LiveSessions;
+  readonly store: AedesPersistence;
+  readonly reauthorization: SessionReauthorizer;
   readonly log: Logger;
 }
 
 /** Returns the way to stop. */
-export function watchPolicies(options: PolicyWatchOptions): () => void {
+export function applyPolicyChanges(options: PolicyChangesOptions): () => void {
   const { directory, policies, sessions, store, reauthorization, log } = options;
   return directory.onPolicyChange((scope) => {
     policies.forget(scope);

@@ -26,7 +26,7 @@ export interface AppliedPolicy {
   readonly source: PolicyScope | 'built-in';
 }
 
-export class Policies {
+export class PolicyResolver {
   readonly #directory: PolicyDirectory;
   readonly #limits: TopicLimits;
   readonly #log: Logger;

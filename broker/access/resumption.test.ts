@@ -2,17 +2,17 @@
 
 import type { TLSSocket } from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
-import { device, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
+import { device, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
 
-let bed: Testbed;
-const start = async (options?: TestbedOptions) => {
-  bed = await Testbed.start(options);
+let bed: TestBroker;
+const start = async (options?: TestBrokerOptions) => {
+  bed = await TestBroker.start(options);
 };
 afterEach(() => bed?.close());
 
 describe('session resumption', () => {
   /** Connects once and comes back with everything a client can save of the first TLS session. */
-  async function saved(credentials: Parameters<Testbed['open']>[0], version: 'TLSv1.2' | 'TLSv1.3') {
+  async function saved(credentials: Parameters<TestBroker['open']>[0], version: 'TLSv1.2' | 'TLSv1.3') {
     const tickets: Buffer[] = [];
     const client = await bed.open(credentials, { minVersion: version, maxVersion: version });
     client.socket.on('session', (session) => tickets.push(session));
@@ -26,7 +26,7 @@ describe('session resumption', () => {
   async function comeBack(
     session: Buffer,
     version: 'TLSv1.2' | 'TLSv1.3',
-    credentials?: Parameters<Testbed['open']>[0],
+    credentials?: Parameters<TestBroker['open']>[0],
   ) {
     const client = await bed.open(credentials, { session, minVersion: version, maxVersion: version });
     const code = await client.connect({ clientId: 'dev-1' });
@@ -107,7 +107,7 @@ describe('another broker of this process', () => {
     const credentials = bed.enroll(device('dev-1'));
     const here = await bed.session(credentials, { clientId: 'dev-1' });
     const session = here.socket.getSession() as Buffer;
-    const other = await Testbed.start();
+    const other = await TestBroker.start();
     try {
       const client = await other.open(credentials, { session });
       expect(client.socket.isSessionReused()).toBe(false);

@@ -7,11 +7,17 @@ import { pino } from 'pino';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { RawClient } from '../../test/fixtures/broker/raw-client.ts';
 import { messages } from '../../test/fixtures/broker/received-packets.ts';
-import { DEFAULT, device, service, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
+import {
+  DEFAULT,
+  device,
+  service,
+  TestBroker,
+  type TestBrokerOptions,
+} from '../../test/fixtures/broker/test-broker.ts';
 
-let bed: Testbed;
-const start = async (options?: TestbedOptions) => {
-  bed = await Testbed.start(options);
+let bed: TestBroker;
+const start = async (options?: TestBrokerOptions) => {
+  bed = await TestBroker.start(options);
 };
 afterEach(() => bed?.close());
 

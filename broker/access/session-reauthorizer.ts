@@ -4,22 +4,22 @@
  */
 
 import type { Logger } from 'pino';
-import type { SessionStore } from '../routing/aedes-persistence.ts';
+import type { AedesPersistence } from '../routing/aedes-persistence.ts';
 import type { Session } from '../sessions/session.ts';
-import type { Policies } from './policy-resolver.ts';
+import type { PolicyResolver } from './policy-resolver.ts';
 
-export interface ReauthorizationOptions {
-  readonly policies: Policies;
-  readonly store: SessionStore;
+export interface SessionReauthorizerOptions {
+  readonly policies: PolicyResolver;
+  readonly store: AedesPersistence;
   readonly log: Logger;
   /** A subscription was taken away. */
   readonly withdrawn: (session: Session, filter: string) => void;
 }
 
-export class Reauthorization {
-  readonly #options: ReauthorizationOptions;
+export class SessionReauthorizer {
+  readonly #options: SessionReauthorizerOptions;
 
-  constructor(options: ReauthorizationOptions) {
+  constructor(options: SessionReauthorizerOptions) {
     this.#options = options;
   }
 

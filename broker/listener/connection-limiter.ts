@@ -9,24 +9,24 @@ import { networkOf, TokenBuckets } from '../../limits/index.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
 import type { ConnectFailure } from '../events.ts';
 
-export interface DoorOptions {
+export interface ConnectionLimiterOptions {
   readonly limits: BrokerLimits;
   readonly now: () => number;
   readonly refused: (reason: ConnectFailure, address: string) => void;
 }
 
 /** A connection on its way to a session. */
-export class HalfOpen {
+export class ConnectionSlot {
   readonly address: string;
   readonly network: string;
   readonly socket: Socket;
-  readonly #door: HalfOpenKeeper;
+  readonly #door: ConnectionSlotOwner;
   readonly #acceptedAt = performance.now();
   readonly #timer: NodeJS.Timeout;
   #isSettled = false;
   #timedOut: (() => void) | undefined;
 
-  constructor(socket: Socket, address: string, network: string, timeout: number, door: HalfOpenKeeper) {
+  constructor(socket: Socket, address: string, network: string, timeout: number, door: ConnectionSlotOwner) {
     this.socket = socket;
     this.address = address;
     this.network = network;
@@ -72,24 +72,24 @@ export class HalfOpen {
 }
 
 /** What a connection on its way tells the door. */
-interface HalfOpenKeeper {
+interface ConnectionSlotOwner {
   secured(milliseconds: number): void;
-  settled(half: HalfOpen): void;
+  settled(half: ConnectionSlot): void;
   abandoned(): void;
-  slow(half: HalfOpen): void;
+  slow(half: ConnectionSlot): void;
 }
 
-function expire(half: HalfOpen): void {
+function expire(half: ConnectionSlot): void {
   half.expire();
 }
 
-const HALF_OPEN = Symbol('half-open');
-type GuardedSocket = Socket & { [HALF_OPEN]?: HalfOpen | undefined };
+const SLOT = Symbol('half-open');
+type GuardedSocket = Socket & { [SLOT]?: ConnectionSlot | undefined };
 
-export class Door {
-  readonly #options: DoorOptions;
+export class ConnectionLimiter {
+  readonly #options: ConnectionLimiterOptions;
   readonly #buckets: TokenBuckets;
-  readonly #halfOpen = new Set<HalfOpen>();
+  readonly #halfOpen = new Set<ConnectionSlot>();
   readonly #sockets = new Set<Socket>();
   readonly #perAddress = new Map<string, number>();
   #begun = 0;
@@ -97,17 +97,17 @@ export class Door {
   #abandoned = 0;
   #milliseconds = 0;
 
-  constructor(options: DoorOptions) {
+  constructor(options: ConnectionLimiterOptions) {
     this.#options = options;
     const rate = options.limits.connectionsPerSecondPerAddress;
     this.#buckets = new TokenBuckets({ perSecond: rate, burst: rate * 2 });
   }
 
   /** The half-open connection behind a socket whose handshake is finished. */
-  find(socket: TLSSocket): HalfOpen | undefined {
+  find(socket: TLSSocket): ConnectionSlot | undefined {
     // Node's TLS socket knows the one it was made from, which spares asking the kernel for the peer again.
     const { _parent } = socket as { _parent?: GuardedSocket };
-    return _parent?.[HALF_OPEN] ?? this.#findByPeer(socket);
+    return _parent?.[SLOT] ?? this.#findByPeer(socket);
   }
 
   /** `handshakes_begun_total` is what was admitted; `handshake_seconds_total` counts from the accept, of those finished. */
@@ -145,10 +145,10 @@ export class Door {
     }
     if (this.#buckets.take(key, now()) > 0) return this.#refuse(socket, 'rate_limited', address);
 
-    const half = new HalfOpen(socket, address, key, limits.connectTimeout, this.#keeper);
+    const half = new ConnectionSlot(socket, address, key, limits.connectTimeout, this.#keeper);
     this.#begun += 1;
     this.#halfOpen.add(half);
-    (socket as GuardedSocket)[HALF_OPEN] = half;
+    (socket as GuardedSocket)[SLOT] = half;
     this.#perAddress.set(key, fromHere + 1);
     this.#sockets.add(socket);
     socket.once('close', () => {
@@ -158,14 +158,14 @@ export class Door {
     return true;
   }
 
-  readonly #keeper: HalfOpenKeeper = {
+  readonly #keeper: ConnectionSlotOwner = {
     secured: (milliseconds) => {
       this.#finished += 1;
       this.#milliseconds += milliseconds;
     },
     settled: (half) => {
       this.#halfOpen.delete(half);
-      (half.socket as GuardedSocket)[HALF_OPEN] = undefined;
+      (half.socket as GuardedSocket)[SLOT] = undefined;
       const left = (this.#perAddress.get(half.network) ?? 1) - 1;
       if (left > 0) this.#perAddress.set(half.network, left);
       else this.#perAddress.delete(half.network);
@@ -177,7 +177,7 @@ export class Door {
   };
 
   /** For a runtime whose TLS sockets don't say what they were made from. */
-  #findByPeer({ remoteAddress, remotePort }: Socket): HalfOpen | undefined {
+  #findByPeer({ remoteAddress, remotePort }: Socket): ConnectionSlot | undefined {
     for (const half of this.#halfOpen) {
       if (half.socket.remotePort === remotePort && half.socket.remoteAddress === remoteAddress) return half;
     }

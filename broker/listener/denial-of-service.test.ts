@@ -5,12 +5,12 @@ import net from 'node:net';
 import mqttPacket, { type Packet } from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
 import { remainingLength } from '../../test/fixtures/broker/packet-corpus.ts';
-import { device, service, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
-import { until } from '../../test/fixtures/broker/wait-until.ts';
+import { device, service, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
+import { waitUntil } from '../../test/fixtures/broker/wait-until.ts';
 
-let bed: Testbed;
-const start = async (options?: TestbedOptions) => {
-  bed = await Testbed.start(options);
+let bed: TestBroker;
+const start = async (options?: TestBrokerOptions) => {
+  bed = await TestBroker.start(options);
 };
 afterEach(() => bed?.close());
 
@@ -100,11 +100,11 @@ describe('connections that are not finished', () => {
     await start({ limits: { handshakesPerAddress: 3 } });
     const waiting = [tcp(), tcp(), tcp()];
     await Promise.all(waiting.map((socket) => once(socket, 'connect')));
-    await until(() => bed.broker.counters().half_open === 3);
+    await waitUntil(() => bed.broker.counters().half_open === 3);
     await closed(tcp());
     expect(await bed.event('connect_failed')).toMatchObject({ reason: 'too_many_handshakes' });
     waiting[0]?.destroy();
-    await until(() => bed.broker.counters().half_open === 2);
+    await waitUntil(() => bed.broker.counters().half_open === 2);
     await bed.connectDevice('dev-1');
     expect(bed.broker.counters().half_open).toBe(2);
     for (const socket of waiting) socket.destroy();
@@ -117,13 +117,13 @@ describe('connections that are not finished', () => {
     expect(count()).toMatchObject({ handshakes_begun_total: 1, handshakes_finished_total: 1 });
     expect(count().handshake_seconds_total).toBeGreaterThan(0);
     const silent = tcp();
-    await until(() => count().half_open === 1);
+    await waitUntil(() => count().half_open === 1);
     silent.destroy();
-    await until(() => count().handshakes_abandoned_total === 1);
+    await waitUntil(() => count().handshakes_abandoned_total === 1);
     const mute = await bed.open(bed.enroll(device('dev-2')));
-    await until(() => count().handshakes_finished_total === 2);
+    await waitUntil(() => count().handshakes_finished_total === 2);
     mute.destroy();
-    await until(() => count().handshakes_abandoned_total === 2);
+    await waitUntil(() => count().handshakes_abandoned_total === 2);
     await bed.open().then((client) => client.closed);
     expect(count()).toMatchObject({ handshakes_begun_total: 4, handshakes_finished_total: 3, half_open: 0 });
     expect(count()).toMatchObject({ handshakes_abandoned_total: 2, 'refused.certificate_missing': 1 });
@@ -132,7 +132,7 @@ describe('connections that are not finished', () => {
   it('are bounded in total', async () => {
     await start({ limits: { handshakes: 2, handshakesPerAddress: 0 } });
     const waiting = [tcp(), tcp()];
-    await until(() => bed.broker.counters().half_open === 2);
+    await waitUntil(() => bed.broker.counters().half_open === 2);
     await closed(tcp());
     expect(bed.broker.counters()['refused.too_many_handshakes']).toBe(1);
     for (const socket of waiting) socket.destroy();
@@ -149,7 +149,7 @@ describe('connections that are not finished', () => {
     let time = Date.now();
     await start({ now: () => time, limits: { connectionsPerSecondPerAddress: 2 } });
     const sockets = Array.from({ length: 6 }, () => tcp());
-    await until(() => bed.broker.counters()['refused.rate_limited'] === 2);
+    await waitUntil(() => bed.broker.counters()['refused.rate_limited'] === 2);
     expect(bed.broker.counters().half_open).toBe(4);
     for (const socket of sockets) socket.destroy();
     time += 500;
@@ -255,7 +255,7 @@ describe('a client that sends', () => {
     await start({ now: () => time, limits: { messagesPerSecond: 1_000, throttleTimeout: 10 } });
     const client = await bed.connectDevice('dev-1');
     for (let n = 0; n < 2_100; n += 1) client.send(publishBytes('devices/dev-1/telemetry/t', 'x'));
-    await until(() => bed.accepted.length >= 2_000);
+    await waitUntil(() => bed.accepted.length >= 2_000);
     const timer = setInterval(() => {
       time += 5;
       client.send(publishBytes('devices/dev-1/telemetry/t', 'x'.repeat(100)));
@@ -320,7 +320,7 @@ describe('a client that does not read', () => {
       sent += 100;
       if (!publisher.socket.write(batch)) await once(publisher.socket, 'drain');
     }
-    await until(() => reader.packets.filter(({ cmd }) => cmd === 'publish').length === count);
+    await waitUntil(() => reader.packets.filter(({ cmd }) => cmd === 'publish').length === count);
     expect(await bed.event('disconnected')).toMatchObject({ identity: service('stalled'), reason: 'slow_consumer' });
     expect(bed.broker.counters().messages_dropped).toBeGreaterThan(1_000);
     await publisher.publish(telemetry('dev-1'), 'last', { qos: 1 });
@@ -353,7 +353,7 @@ describe('a client that does not read', () => {
       await publisher.next();
     }
     slow.destroy();
-    await until(() => bed.broker.counters().sessions === 1);
+    await waitUntil(() => bed.broker.counters().sessions === 1);
     const again = await bed.session(bed.enroll(service('stalled')), { clientId: 'stalled', clean: false });
     const heard = (await again.settled()).flatMap((packet: Packet) =>
       packet.cmd === 'publish' ? [Number.parseInt(String(packet.payload), 10)] : [],

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import net, { type AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { type Acceptors, openAcceptors } from './listening-sockets.ts';
+import { type ListeningSockets, openListeningSockets } from './listening-sockets.ts';
 
 const host = '127.0.0.1';
 const opened: { close(): unknown }[] = [];
@@ -10,7 +10,7 @@ afterEach(async () => {
 });
 
 async function open(options: { perTurn: number; port?: number; accepted?: (socket: net.Socket) => void }) {
-  const acceptors: Acceptors = await openAcceptors({
+  const acceptors: ListeningSockets = await openListeningSockets({
     host,
     port: 0,
     accepted: (socket) => socket.destroy(),
@@ -75,7 +75,13 @@ describe('acceptors', () => {
 
   it('are closed when every connection that they accepted is', async () => {
     const accepted = Promise.withResolvers<net.Socket>();
-    const acceptors = await openAcceptors({ host, port: 0, perTurn: 8, accepted: accepted.resolve, failed: () => {} });
+    const acceptors = await openListeningSockets({
+      host,
+      port: 0,
+      perTurn: 8,
+      accepted: accepted.resolve,
+      failed: () => {},
+    });
     const client = net.connect(acceptors.port, host).resume();
     const socket = await accepted.promise;
     let isClosed = false;

@@ -7,7 +7,7 @@
 import { type AddressInfo, createServer, type ListenOptions, type Server, type Socket } from 'node:net';
 import { Problem } from '@rollcall/protocol';
 
-export interface AcceptorsOptions {
+export interface ListeningSocketsOptions {
   readonly host: string;
   /** 0: any free port. */
   readonly port: number;
@@ -18,14 +18,18 @@ export interface AcceptorsOptions {
   readonly failed: (error: Error) => void;
 }
 
-export interface Acceptors {
+export interface ListeningSockets {
   readonly port: number;
   /** Accepts no more. Resolves when every connection that was accepted is closed. */
   close(): Promise<void>;
 }
 
 /** Throws Problem `address_in_use`. */
-export async function openAcceptors({ host, port, ...options }: AcceptorsOptions): Promise<Acceptors> {
+export async function openListeningSockets({
+  host,
+  port,
+  ...options
+}: ListeningSocketsOptions): Promise<ListeningSockets> {
   const servers: Server[] = [];
   const open = async (place: ListenOptions): Promise<AddressInfo> => {
     // The answer to CONNECT would wait 40 ms for the acknowledgement of the handshake's last flight.

@@ -5,42 +5,42 @@
 
 import type { TLSSocket } from 'node:tls';
 import type { Identity } from '@rollcall/protocol';
-import { answerTo, CONNACK, type Refusals } from '../access/connection-refusals.ts';
-import type { Peer } from '../access/peer-certificate.ts';
+import { CONNACK_CODE, type ConnectionRefusals, connackFor } from '../access/connection-refusals.ts';
+import type { PeerCertificate } from '../access/peer-certificate.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
 import type { ConnectFailure } from '../events.ts';
-import { MqttWire, type WireOwner } from '../mqtt/connection.ts';
+import { type ConnectionOwner, MqttConnection } from '../mqtt/connection.ts';
 import type { ConnectFields } from '../mqtt/packet-validation.ts';
-import type { Violation } from '../mqtt/protocol-violations.ts';
-import type { HalfOpen } from './connection-limiter.ts';
+import type { ProtocolViolation } from '../mqtt/protocol-violations.ts';
+import type { ConnectionSlot } from './connection-limiter.ts';
 
-export interface NewcomerGate {
-  readonly report: Refusals['report'];
-  forget(newcomer: Newcomer): void;
+export interface PendingConnectionOwner {
+  readonly report: ConnectionRefusals['report'];
+  forget(newcomer: PendingConnection): void;
   fail(error: unknown, address: string): void;
 }
 
-export class Newcomer implements WireOwner {
-  readonly wire: MqttWire;
-  readonly peer: Peer;
+export class PendingConnection implements ConnectionOwner {
+  readonly wire: MqttConnection;
+  readonly peer: PeerCertificate;
   readonly address: string;
   /** Its CONNECT packet; undefined when none will come. */
   readonly connect: Promise<ConnectFields | undefined>;
   identity: Identity | undefined;
   hasTakenOver = false;
   hasProven = false;
-  readonly #gate: NewcomerGate;
-  readonly #half: HalfOpen | undefined;
+  readonly #gate: PendingConnectionOwner;
+  readonly #half: ConnectionSlot | undefined;
   readonly #timer: NodeJS.Timeout | undefined;
   #gotConnect: (connect: ConnectFields | undefined) => void = () => {};
   #hasLeft = false;
 
   constructor(
-    gate: NewcomerGate,
+    gate: PendingConnectionOwner,
     socket: TLSSocket,
-    peer: Peer,
+    peer: PeerCertificate,
     address: string,
-    half: HalfOpen | undefined,
+    half: ConnectionSlot | undefined,
     limits: BrokerLimits,
   ) {
     this.#gate = gate;
@@ -53,7 +53,7 @@ export class Newcomer implements WireOwner {
     const timedOut = () => this.refuse('connect_timeout');
     if (half !== undefined) half.onTimeout(timedOut);
     else this.#timer = setTimeout(timedOut, limits.connectTimeout);
-    this.wire = new MqttWire(socket, limits, this);
+    this.wire = new MqttConnection(socket, limits, this);
   }
 
   refuse(reason: ConnectFailure, detail?: string): void {
@@ -61,7 +61,7 @@ export class Newcomer implements WireOwner {
     this.leave();
     const { certificate } = this.peer;
     this.#gate.report(reason, this.address, { detail, certificate, identity: this.identity });
-    this.wire.end(answerTo(reason));
+    this.wire.end(connackFor(reason));
   }
 
   /** It is no longer on its way: refused, gone, or a session. */
@@ -78,9 +78,9 @@ export class Newcomer implements WireOwner {
     this.#gotConnect(connect);
   }
 
-  violated(violation: Violation): void {
-    if (violation.connack === CONNACK.version) this.refuse('protocol_version', violation.says);
-    else if (violation.connack === CONNACK.identifier) this.refuse('client_id_missing', violation.says);
+  violated(violation: ProtocolViolation): void {
+    if (violation.connack === CONNACK_CODE.version) this.refuse('protocol_version', violation.says);
+    else if (violation.connack === CONNACK_CODE.identifier) this.refuse('client_id_missing', violation.says);
     else this.refuse('protocol_violation', `${violation.clause}: ${violation.says}`);
   }
 

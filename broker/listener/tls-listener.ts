@@ -3,10 +3,10 @@
 import { constants } from 'node:crypto';
 import tls from 'node:tls';
 import type { Logger } from 'pino';
-import type { ConnectionGate } from '../access/connection-authorizer.ts';
-import type { Refusals } from '../access/connection-refusals.ts';
-import type { Door } from './connection-limiter.ts';
-import { type Acceptors, openAcceptors } from './listening-sockets.ts';
+import type { ConnectionAuthorizer } from '../access/connection-authorizer.ts';
+import type { ConnectionRefusals } from '../access/connection-refusals.ts';
+import type { ConnectionLimiter } from './connection-limiter.ts';
+import { type ListeningSockets, openListeningSockets } from './listening-sockets.ts';
 
 /** PEM texts. */
 export interface BrokerTls {
@@ -17,19 +17,19 @@ export interface BrokerTls {
   readonly ca: string | Buffer;
 }
 
-export interface ListenerOptions {
+export interface TlsListenerOptions {
   readonly host: string;
   readonly port: number;
   readonly tls: BrokerTls;
   /** Milliseconds for the handshake alone; the door counts from the accept. */
   readonly handshakeTimeout: number;
-  readonly door: Door;
-  readonly gate: ConnectionGate;
-  readonly refusals: Refusals;
+  readonly door: ConnectionLimiter;
+  readonly gate: ConnectionAuthorizer;
+  readonly refusals: ConnectionRefusals;
   readonly log: Logger;
 }
 
-export interface Listener extends Acceptors {
+export interface TlsListener extends ListeningSockets {
   /** For handshakes from now on. */
   replaceTls(tls: BrokerTls): void;
 }
@@ -41,7 +41,7 @@ export interface Listener extends Acceptors {
 const ACCEPTED_PER_TURN = 8;
 
 /** Throws Problem `address_in_use`. */
-export async function openListener({
+export async function openTlsListener({
   host,
   port,
   door,
@@ -49,7 +49,7 @@ export async function openListener({
   refusals,
   log,
   ...options
-}: ListenerOptions): Promise<Listener> {
+}: TlsListenerOptions): Promise<TlsListener> {
   // It listens on nothing itself: what the door admits is put into it.
   const server = tls.createServer({
     ...secureContext(options.tls),
@@ -69,7 +69,7 @@ export async function openListener({
     const detail = error.code ?? error.message;
     refusals.report(isSlow ? 'connect_timeout' : 'handshake_failed', half.address, { detail });
   });
-  const acceptors = await openAcceptors({
+  const acceptors = await openListeningSockets({
     host,
     port,
     perTurn: ACCEPTED_PER_TURN,

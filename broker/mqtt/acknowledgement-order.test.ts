@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { PublishOrder } from './acknowledgement-order.ts';
+import { AcknowledgementOrder } from './acknowledgement-order.ts';
 
 function start() {
   const failures: unknown[] = [];
   const done: string[] = [];
   let stored = 0;
-  const order = new PublishOrder({
+  const order = new AcknowledgementOrder({
     messageStored: () => {
       stored += 1;
     },

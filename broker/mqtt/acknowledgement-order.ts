@@ -6,9 +6,9 @@
 type Callback = (error?: Error | null) => void;
 
 /** `known`: nothing new, it only had to be waited for. */
-export type Stored = 'known' | undefined;
+export type AcknowledgementCause = 'known' | undefined;
 
-export interface PublishOrderListener {
+export interface AcknowledgementOrderListener {
   /** One message is stored. */
   messageStored(): void;
   /** One could not be; no later one proceeds. */
@@ -18,12 +18,12 @@ export interface PublishOrderListener {
 }
 
 /** One message in the order; a list through the places themselves, since a client has no more than one most of the time. */
-export abstract class Place {
-  readonly order: PublishOrder;
+export abstract class PendingAcknowledgement {
+  readonly order: AcknowledgementOrder;
   isReady = false;
-  next: Place | undefined;
+  next: PendingAcknowledgement | undefined;
 
-  constructor(order: PublishOrder) {
+  constructor(order: AcknowledgementOrder) {
     this.order = order;
   }
 
@@ -45,15 +45,15 @@ export abstract class Place {
   }
 }
 
-export class PublishOrder {
-  readonly #listener: PublishOrderListener;
-  #first: Place | undefined;
-  #last: Place | undefined;
+export class AcknowledgementOrder {
+  readonly #listener: AcknowledgementOrderListener;
+  #first: PendingAcknowledgement | undefined;
+  #last: PendingAcknowledgement | undefined;
   #length = 0;
   #isBroken = false;
   #emptied: (() => void)[] | undefined;
 
-  constructor(listener: PublishOrderListener) {
+  constructor(listener: AcknowledgementOrderListener) {
     this.#listener = listener;
   }
 
@@ -63,7 +63,7 @@ export class PublishOrder {
   }
 
   /** Gives the next place to a message that tells itself when it is stored. */
-  add(place: Place): void {
+  add(place: PendingAcknowledgement): void {
     if (this.#isBroken) return;
     if (this.#last === undefined) this.#first = place;
     else this.#last.next = place;
@@ -72,8 +72,8 @@ export class PublishOrder {
   }
 
   /** Calls `proceed` once `stored` is fulfilled and everything before has proceeded. */
-  afterStored(stored: Promise<Stored>, proceed: Callback): void {
-    const place = new CallbackPlace(this, proceed);
+  afterStored(stored: Promise<AcknowledgementCause>, proceed: Callback): void {
+    const place = new PendingCallback(this, proceed);
     this.add(place);
     stored.then(
       (outcome) => (outcome === 'known' ? this.ready(place) : place.stored()),
@@ -87,7 +87,7 @@ export class PublishOrder {
       proceed(null);
       return;
     }
-    const place = new CallbackPlace(this, proceed);
+    const place = new PendingCallback(this, proceed);
     place.isReady = true;
     this.add(place);
   }
@@ -111,13 +111,13 @@ export class PublishOrder {
   }
 
   /** For a place: it is stored. */
-  stored(place: Place): void {
+  stored(place: PendingAcknowledgement): void {
     this.#listener.messageStored();
     this.ready(place);
   }
 
   /** For a place: nothing but those before keeps it from proceeding. */
-  ready(place: Place): void {
+  ready(place: PendingAcknowledgement): void {
     place.isReady = true;
     for (let first = this.#first; first?.isReady; first = this.#first) {
       this.#first = first.next;
@@ -144,10 +144,10 @@ export class PublishOrder {
   }
 }
 
-class CallbackPlace extends Place {
+class PendingCallback extends PendingAcknowledgement {
   readonly #proceed: Callback;
 
-  constructor(order: PublishOrder, proceed: Callback) {
+  constructor(order: AcknowledgementOrder, proceed: Callback) {
     super(order);
     this.#proceed = proceed;
   }

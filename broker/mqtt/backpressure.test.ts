@@ -5,12 +5,12 @@ import { pino } from 'pino';
 import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
 import { openTelemetry } from '../../telemetry/open.ts';
 import type { RawClient } from '../../test/fixtures/broker/raw-client.ts';
-import { device, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
+import { device, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 
-let bed: Testbed;
-const start = async (options?: TestbedOptions) => {
-  bed = await Testbed.start(options);
+let bed: TestBroker;
+const start = async (options?: TestBrokerOptions) => {
+  bed = await TestBroker.start(options);
 };
 afterEach(() => bed?.close());
 

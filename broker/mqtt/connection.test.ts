@@ -5,8 +5,8 @@ import type { TLSSocket } from 'node:tls';
 import { describe, expect, it } from 'vitest';
 import { connect, packet } from '../../test/fixtures/broker/packet-corpus.ts';
 import { DEFAULT_LIMITS } from '../broker-limits.ts';
-import { MqttWire, type WireOwner } from './connection.ts';
-import { PauseReason, type WireEngine, type WireLane } from './receive-loop.ts';
+import { type ConnectionOwner, MqttConnection } from './connection.ts';
+import { type EngineInput, PauseReason, type PublishFastPath } from './receive-loop.ts';
 
 /** A socket whose other end reads only when told to. */
 class ScriptedSocket extends EventEmitter {
@@ -58,7 +58,7 @@ function start({ limits = {} }: { readonly limits?: Partial<typeof DEFAULT_LIMIT
   const steps: string[] = [];
   const told: string[] = [];
   let pending = 0;
-  const owner: WireOwner = {
+  const owner: ConnectionOwner = {
     connectArrived: () => told.push('connect'),
     violated: ({ clause }) => told.push(clause),
     packetArrived: () => true,
@@ -68,12 +68,12 @@ function start({ limits = {} }: { readonly limits?: Partial<typeof DEFAULT_LIMIT
     engineFailed: () => told.push('engine failed'),
     engineFinished: () => told.push('engine finished'),
   };
-  const wire = new MqttWire(socket as unknown as TLSSocket, { ...DEFAULT_LIMITS, ...limits }, owner);
+  const wire = new MqttConnection(socket as unknown as TLSSocket, { ...DEFAULT_LIMITS, ...limits }, owner);
   const take = (step: Buffer) => {
     steps.push(step.toString('hex'));
     pending += 1;
   };
-  const engine: WireEngine = { close: () => told.push('engine closed'), feed: take, pending: () => pending };
+  const engine: EngineInput = { close: () => told.push('engine closed'), feed: take, pending: () => pending };
   /** As aedes does it: asks when it is told, and again when it is done with all it has. */
   const ask = () => {
     const step = wire.read();
@@ -83,7 +83,7 @@ function start({ limits = {} }: { readonly limits?: Partial<typeof DEFAULT_LIMIT
     pending = 0;
     ask();
   };
-  const open = (lane?: WireLane) => {
+  const open = (lane?: PublishFastPath) => {
     socket.emit('data', connect('client-1'));
     wire.on('readable', ask);
     wire.open(() => engine, lane);

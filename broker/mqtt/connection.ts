@@ -8,22 +8,22 @@
 
 import type { TLSSocket } from 'node:tls';
 import {
-  Inbound,
-  type InboundLimits,
-  type InboundOwner,
+  type EngineInput,
   type PauseReason,
-  type WireEngine,
-  type WireLane,
+  type PublishFastPath,
+  type ReceiveLimits,
+  ReceiveLoop,
+  type ReceiveOwner,
 } from './receive-loop.ts';
-import { Outbox } from './send-buffer.ts';
+import { SendBuffer } from './send-buffer.ts';
 
-export interface WireLimits extends InboundLimits {
+export interface ConnectionLimits extends ReceiveLimits {
   /** Bytes that a client may leave unread, about. */
   readonly outgoing: number;
 }
 
 /** Who decides about a connection; called synchronously. */
-export interface WireOwner extends InboundOwner {
+export interface ConnectionOwner extends ReceiveOwner {
   /** More is waiting to be read by the client than it may leave. */
   overflowed(): void;
   /** The socket is closed. aedes may still be working on what arrived before. */
@@ -36,28 +36,28 @@ export interface WireOwner extends InboundOwner {
 
 type Listener = (...values: unknown[]) => void;
 
-const WIRE = Symbol('wire');
-type WiredSocket = TLSSocket & { [WIRE]: MqttWire };
+const CONNECTION = Symbol('wire');
+type ConnectionSocket = TLSSocket & { [CONNECTION]: MqttConnection };
 
 /** How long a client may take to read the last that it is sent, ms. */
-const LINGER = 2_000;
+const LINGER_MS = 2_000;
 
-export class MqttWire {
+export class MqttConnection {
   /** Set by aedes. */
   client: unknown;
   readonly #socket: TLSSocket;
-  readonly #inbound: Inbound;
-  readonly #outbox: Outbox;
-  #owner: WireOwner;
+  readonly #inbound: ReceiveLoop;
+  readonly #outbox: SendBuffer;
+  #owner: ConnectionOwner;
   #isDestroyed = false;
 
-  constructor(socket: TLSSocket, limits: WireLimits, owner: WireOwner) {
+  constructor(socket: TLSSocket, limits: ConnectionLimits, owner: ConnectionOwner) {
     this.#socket = socket;
     this.#owner = owner;
-    this.#inbound = new Inbound(socket, limits, owner);
-    this.#outbox = new Outbox(socket, 2 * limits.outgoing + limits.packet, () => this.#owner.overflowed());
-    const wired = socket as WiredSocket;
-    wired[WIRE] = this;
+    this.#inbound = new ReceiveLoop(socket, limits, owner);
+    this.#outbox = new SendBuffer(socket, 2 * limits.outgoing + limits.packet, () => this.#owner.overflowed());
+    const wired = socket as ConnectionSocket;
+    wired[CONNECTION] = this;
     wired.on('data', onData);
     wired.on('close', onClose);
     wired.on('drain', onDrain);
@@ -83,7 +83,7 @@ export class MqttWire {
   }
 
   /** Hands the connection to aedes: it gets the CONNECT packet, and the rest after `ready()`, but for what the lane takes. */
-  open(handle: () => WireEngine, lane?: WireLane): void {
+  open(handle: () => EngineInput, lane?: PublishFastPath): void {
     this.#inbound.open(handle(), lane);
   }
 
@@ -93,7 +93,7 @@ export class MqttWire {
   }
 
   /** From now on somebody else decides. */
-  handTo(owner: WireOwner): void {
+  handTo(owner: ConnectionOwner): void {
     this.#owner = owner;
     this.#inbound.handTo(owner);
   }
@@ -245,7 +245,7 @@ export class MqttWire {
     if (this.#inbound.sawDisconnect || socket.writableLength === 0) socket.destroy();
     else {
       socket.destroySoon();
-      setTimeout(destroySocket, LINGER, socket).unref();
+      setTimeout(destroySocket, LINGER_MS, socket).unref();
     }
   }
 
@@ -256,20 +256,20 @@ export class MqttWire {
     socket.removeListener('data', onData);
     socket.resume();
     socket.end();
-    setTimeout(destroySocket, LINGER, socket).unref();
+    setTimeout(destroySocket, LINGER_MS, socket).unref();
   }
 }
 
 function onData(this: TLSSocket, chunk: Buffer): void {
-  (this as WiredSocket)[WIRE].received(chunk);
+  (this as ConnectionSocket)[CONNECTION].received(chunk);
 }
 
 function onDrain(this: TLSSocket): void {
-  (this as WiredSocket)[WIRE].drained();
+  (this as ConnectionSocket)[CONNECTION].drained();
 }
 
 function onClose(this: TLSSocket): void {
-  (this as WiredSocket)[WIRE].closed();
+  (this as ConnectionSocket)[CONNECTION].closed();
 }
 
 function ignore(): void {}

@@ -4,9 +4,9 @@ import type { Packet } from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { TelemetryMessage } from '../../telemetry/index.ts';
 import type { RawClient } from '../../test/fixtures/broker/raw-client.ts';
-import { device, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
+import { device, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
 
-let bed: Testbed;
+let bed: TestBroker;
 afterEach(() => bed?.close());
 
 const telemetry = 'devices/dev-1/telemetry/temp';
@@ -16,7 +16,7 @@ const publish = (payload: string, messageId: number, more: { dup?: boolean; topi
 };
 
 /** A broker whose storage answers when the test says so, and what waits for it. */
-async function startHeld(options: TestbedOptions = {}) {
+async function startHeld(options: TestBrokerOptions = {}) {
   const waiting: { readonly message: TelemetryMessage; readonly store: () => void }[] = [];
   let arrived = () => {};
   const accept = (message: TelemetryMessage) =>
@@ -24,7 +24,7 @@ async function startHeld(options: TestbedOptions = {}) {
       waiting.push({ message, store });
       arrived();
     });
-  bed = await Testbed.start({ accept, ...options });
+  bed = await TestBroker.start({ accept, ...options });
   return {
     waiting,
     /** Resolves when so many have come. */
@@ -92,7 +92,7 @@ describe('a message of QoS 2', () => {
   );
 
   it('beyond the limit ends a client that releases none, over all of its connections', async () => {
-    bed = await Testbed.start({ limits: { inflight: 3 } });
+    bed = await TestBroker.start({ limits: { inflight: 3 } });
     const credentials = bed.enroll(device('dev-1'));
     const topic = 'devices/dev-1/events/door';
     const ids = [1, 2, 3];
@@ -112,7 +112,7 @@ describe('a message of QoS 2', () => {
   });
 
   it('can be released, though nobody has sent it', async () => {
-    bed = await Testbed.start();
+    bed = await TestBroker.start();
     const client = await bed.connectDevice('dev-1', { clean: false });
     for (const id of [1, 65_535]) await released(client, id);
     client.send(publish('x', 65_535));

@@ -7,55 +7,55 @@
 
 import { randomUUID } from 'node:crypto';
 import { OWN_KEY_PREFIX } from '../../storage/index.ts';
-import type { SessionMemory } from '../session-store/session-store.ts';
+import type { SessionStore } from '../session-store/session-store.ts';
 import type { ClientKey, StoredPacket } from '../session-store/stored-packets.ts';
 
 /** A client as aedes hands it over. */
-export interface ArrivalClient extends ClientKey {
+export interface InboundQos2Client extends ClientKey {
   /** Its connection has ended. */
   readonly closed?: boolean;
 }
 
-interface Arriving {
+interface InboundQos2Packet {
   readonly cmd?: string | undefined;
   readonly topic?: string;
   readonly messageId?: number | undefined;
 }
 
-export interface Announcement {
+export interface JournalKey {
   /** For the journal; undefined where no identifier outlives the connection. */
   readonly key: string | undefined;
   /** It came before, and nobody knows how far. */
   readonly isRepeated: boolean;
 }
 
-const DONE = Buffer.alloc(0);
+const RECEIVED = Buffer.alloc(0);
 
-export class Arrivals {
-  readonly #memory: SessionMemory;
+export class InboundQos2 {
+  readonly #memory: SessionStore;
 
-  constructor(memory: SessionMemory) {
+  constructor(memory: SessionStore) {
     this.#memory = memory;
   }
 
   /** Whether a client may send one more that it has not released: beyond `most` of them only those that are known. */
-  hasRoom(client: ClientKey, { messageId }: Arriving, most: number): boolean {
+  hasRoom(client: ClientKey, { messageId }: InboundQos2Packet, most: number): boolean {
     return this.#memory.incomingCount(client.id) < most || this.#memory.incoming(client, messageId) !== undefined;
   }
 
   /** Resolves, once it is on disk, with whether this message has arrived, journal and all. */
-  async hasArrived(client: ClientKey, packet: Arriving): Promise<boolean> {
+  async hasArrived(client: ClientKey, packet: InboundQos2Packet): Promise<boolean> {
     const mark = this.#memory.incoming(client, packet.messageId);
-    if (mark === undefined || isAnnounced(mark)) return false;
+    if (mark === undefined || isReserved(mark)) return false;
     await this.#memory.durable();
     return true;
   }
 
   /** Before it goes into the journal; resolves when that is on disk. Not for what {@link hasArrived}. */
-  async announce(client: ClientKey, { topic = '', messageId }: Arriving): Promise<Announcement> {
+  async announce(client: ClientKey, { topic = '', messageId }: InboundQos2Packet): Promise<JournalKey> {
     if (client.clean === true) return { key: undefined, isRepeated: false };
     const mark = this.#memory.incoming(client, messageId);
-    if (mark !== undefined && isAnnounced(mark)) {
+    if (mark !== undefined && isReserved(mark)) {
       await this.#memory.durable();
       return { key: String(mark.payload), isRepeated: true };
     }
@@ -65,12 +65,12 @@ export class Arrivals {
   }
 
   /** It is in the journal, if it belongs there. Resolves when a client that sends it again finds it known. */
-  arrived(client: ArrivalClient, { topic = '', messageId }: Arriving): Promise<void> {
+  arrived(client: InboundQos2Client, { topic = '', messageId }: InboundQos2Packet): Promise<void> {
     // The session that it was sent in is over: in the next one its identifier is that of another message.
     if (client.clean === true && client.closed === true) return Promise.resolve();
     const mark = this.#memory.incoming(client, messageId);
     const own = { id: client.id, clean: client.clean === true };
-    const stored = this.#memory.incomingStorePacket(own, { topic, payload: DONE, qos: 2, messageId });
+    const stored = this.#memory.incomingStorePacket(own, { topic, payload: RECEIVED, qos: 2, messageId });
     if (mark === undefined) return stored;
     // Sent again after a crash it would be announced still, and not be taken by the journal.
     stored.catch(() => {});
@@ -78,13 +78,13 @@ export class Arrivals {
   }
 
   /** For aedes: rejects where a PUBLISH is new to it. What was only announced can be released all the same. */
-  async find(client: ClientKey, packet: Arriving): Promise<StoredPacket> {
+  async find(client: ClientKey, packet: InboundQos2Packet): Promise<StoredPacket> {
     const mark = this.#memory.incoming(client, packet.messageId);
-    if (mark === undefined || (isAnnounced(mark) && packet.cmd !== 'pubrel')) throw new Error('no such packet');
+    if (mark === undefined || (isReserved(mark) && packet.cmd !== 'pubrel')) throw new Error('no such packet');
     return mark;
   }
 }
 
-function isAnnounced({ payload }: StoredPacket): boolean {
+function isReserved({ payload }: StoredPacket): boolean {
   return payload.length > 0;
 }

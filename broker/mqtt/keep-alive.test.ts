@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { Silence } from './keep-alive.ts';
+import { KeepAliveTimer } from './keep-alive.ts';
 
 afterEach(() => {
   vi.useRealTimers();
@@ -12,7 +12,7 @@ function start(most: number) {
   const tooLong = () => {
     times += 1;
   };
-  const silence = new Silence({ most, heardAt: () => heardAt, tooLong });
+  const silence = new KeepAliveTimer({ most, heardAt: () => heardAt, tooLong });
   const hear = () => {
     heardAt = performance.now();
   };

@@ -3,7 +3,7 @@
  * one up with every packet would cost more than most packets do.
  */
 
-export interface SilenceOptions {
+export interface KeepAliveOptions {
   /** Milliseconds that are too long. */
   readonly most: number;
   /** When something was heard last, by the monotonic clock. */
@@ -11,13 +11,13 @@ export interface SilenceOptions {
   readonly tooLong: () => void;
 }
 
-export class Silence {
-  readonly #options: SilenceOptions;
+export class KeepAliveTimer {
+  readonly #options: KeepAliveOptions;
   #timer: NodeJS.Timeout;
 
-  constructor(options: SilenceOptions) {
+  constructor(options: KeepAliveOptions) {
     this.#options = options;
-    this.#timer = setTimeout(look, options.most, this).unref();
+    this.#timer = setTimeout(check, options.most, this).unref();
   }
 
   stop(): void {
@@ -29,10 +29,10 @@ export class Silence {
     const left = heardAt() + most - performance.now();
     // A timer may be up to a millisecond early.
     if (left <= 1) tooLong();
-    else this.#timer = setTimeout(look, left, this).unref();
+    else this.#timer = setTimeout(check, left, this).unref();
   }
 }
 
-function look(silence: Silence): void {
+function check(silence: KeepAliveTimer): void {
   silence.look();
 }

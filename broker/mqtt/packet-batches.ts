@@ -4,9 +4,9 @@
  * [MQTT-4.6.0-3, MQTT-4.6.0-4].
  */
 
-import { type Frame, PacketType } from './packet-decoder.ts';
+import { type DecodedPacket, PacketType } from './packet-decoder.ts';
 
-export class StepQueue {
+export class PacketBatchQueue {
   readonly #packetsPerStep: number;
   #steps: Buffer[] = [];
   #bytes = 0;
@@ -35,8 +35,8 @@ export class StepQueue {
   }
 
   /** Adds a packet; it joins the step before it if both may. */
-  add(frame: Frame): void {
-    const joins = mayJoin(frame.bytes[frame.start] as number);
+  add(frame: DecodedPacket): void {
+    const joins = isConcurrentPacket(frame.bytes[frame.start] as number);
     if (joins && this.#open === frame.bytes && this.#end === frame.start && this.#packets < this.#packetsPerStep) {
       this.#end = frame.end;
       this.#packets += 1;
@@ -71,7 +71,7 @@ export class StepQueue {
   /** Whether the packets of the next step may be worked on together with those of another such step. */
   get startsJoinable(): boolean {
     const step = this.#steps[0];
-    return step !== undefined && isJoinable(step);
+    return step !== undefined && isConcurrentBatch(step);
   }
 
   /** Takes the next step if it does. */
@@ -87,12 +87,12 @@ export class StepQueue {
 }
 
 /** Whether a step holds packets that others may be worked on beside. */
-export function isJoinable(step: Buffer): boolean {
-  return mayJoin(step[0] as number);
+export function isConcurrentBatch(step: Buffer): boolean {
+  return isConcurrentPacket(step[0] as number);
 }
 
 /** QoS 0 and 1 messages, PUBACK and PINGREQ, by the first byte. */
-function mayJoin(first: number): boolean {
+function isConcurrentPacket(first: number): boolean {
   const type = first >> 4;
   if (type === PacketType.publish) return (first & 0x06) < 0x04;
   return type === PacketType.puback || type === PacketType.pingreq;

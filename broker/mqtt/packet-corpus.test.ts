@@ -3,17 +3,17 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Credentials } from '../../test/fixtures/broker/certificates.ts';
 import { buildCorpus, type CorpusCase } from '../../test/fixtures/broker/packet-corpus.ts';
-import { device, service, Testbed } from '../../test/fixtures/broker/test-broker.ts';
+import { device, service, TestBroker } from '../../test/fixtures/broker/test-broker.ts';
 import { DEFAULT_LIMITS } from '../broker-limits.ts';
 
 const AT_ONCE = 8;
 const EVERYTHING = ['#'];
 
-let bed: Testbed;
+let bed: TestBroker;
 
 beforeAll(async () => {
   const policy = { connect: ['*'], publish: EVERYTHING, subscribe: EVERYTHING, receive: [], retain: EVERYTHING };
-  bed = await Testbed.start({
+  bed = await TestBroker.start({
     policies: { 'service/corpus': policy, 'group/default': policy },
     limits: { takeoversPerMinute: 0, handshakes: 0, handshakesPerAddress: 0, retained: 10_000, messagesPerSecond: 0 },
   });

@@ -10,9 +10,9 @@ import {
   remainingLength,
 } from '../../test/fixtures/broker/packet-corpus.ts';
 import { DEFAULT_LIMITS } from '../broker-limits.ts';
-import { type Frame, PacketGate, PacketType } from './packet-decoder.ts';
+import { type DecodedPacket, PacketDecoder, PacketType } from './packet-decoder.ts';
 import type { ConnectFields } from './packet-validation.ts';
-import { VIOLATIONS, type Violation } from './protocol-violations.ts';
+import { type ProtocolViolation, VIOLATIONS } from './protocol-violations.ts';
 
 const limits = DEFAULT_LIMITS;
 const corpus = buildCorpus({ limits, clientId: 'client-1' });
@@ -20,16 +20,16 @@ const corpus = buildCorpus({ limits, clientId: 'client-1' });
 interface Seen {
   readonly packets: string[];
   readonly connects: ConnectFields[];
-  violation: Violation | undefined;
+  violation: ProtocolViolation | undefined;
 }
 
 /** Pushes chunks and keeps copies of everything that comes out. */
-function run(chunks: readonly Buffer[], gate = new PacketGate(limits), isTired = () => false): Seen {
+function run(chunks: readonly Buffer[], gate = new PacketDecoder(limits), isTired = () => false): Seen {
   const seen: Seen = { packets: [], connects: [], violation: undefined };
-  const keep = (frame: Frame) => seen.packets.push(frame.bytes.toString('hex', frame.start, frame.end));
+  const keep = (frame: DecodedPacket) => seen.packets.push(frame.bytes.toString('hex', frame.start, frame.end));
   const receiver = {
     mayTake: () => !isTired(),
-    connectPacket(frame: Frame, fields: ConnectFields) {
+    connectPacket(frame: DecodedPacket, fields: ConnectFields) {
       keep(frame);
       seen.connects.push(fields);
     },
@@ -105,7 +105,7 @@ describe('the packet gate', () => {
         (inputs, places, rests) => {
           const bytes = Buffer.concat([connect('client-1'), ...inputs.map((input) => input.bytes)]);
           const tired = [...rests];
-          const resting = run(cut(bytes, places), new PacketGate(limits), () => tired.pop() ?? false);
+          const resting = run(cut(bytes, places), new PacketDecoder(limits), () => tired.pop() ?? false);
           expect(resting).toEqual(run([bytes]));
         },
       ),
@@ -146,7 +146,7 @@ describe('the packet gate', () => {
   });
 
   it('says no by the declared length, before the bytes come', () => {
-    const gate = new PacketGate(limits);
+    const gate = new PacketDecoder(limits);
     run([connect('client-1')], gate);
     const head = Buffer.concat([Buffer.from([0x30]), remainingLength(268_435_455)]);
     expect(run([head], gate).violation).toBe(VIOLATIONS.packetTooLarge);
@@ -154,13 +154,13 @@ describe('the packet gate', () => {
   });
 
   it('keeps no more than has arrived', () => {
-    const gate = new PacketGate(limits);
+    const gate = new PacketDecoder(limits);
     run([connect('client-1'), packet(0x30, Buffer.alloc(200_000)).subarray(0, 1_000)], gate);
     expect(gate.heldBytes).toBe(1_000);
   });
 
   it('does not look at a first packet that is not CONNECT', () => {
-    const gate = new PacketGate(limits);
+    const gate = new PacketDecoder(limits);
     expect(run([Buffer.from([0x30])], gate).violation).toBe(VIOLATIONS.firstNotConnect);
     expect(run([connect('client-1')], gate)).toMatchObject({ packets: [], violation: VIOLATIONS.firstNotConnect });
   });
@@ -184,12 +184,12 @@ describe('the packet gate', () => {
   });
 
   it('points at topic, identifier and payload of a PUBLISH', () => {
-    const gate = new PacketGate(limits);
+    const gate = new PacketDecoder(limits);
     const found: unknown[] = [];
     const receiver = {
       mayTake: () => true,
       connectPacket() {},
-      packet({ bytes, type, qos, retain, topicStart, topicEnd, packetId, payload, end }: Frame) {
+      packet({ bytes, type, qos, retain, topicStart, topicEnd, packetId, payload, end }: DecodedPacket) {
         const topic = bytes.toString('utf8', topicStart, topicEnd);
         found.push({ type, qos, retain, topic, packetId, payload: bytes.toString('utf8', payload, end) });
       },

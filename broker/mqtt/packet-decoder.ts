@@ -8,16 +8,16 @@
 
 import { topicNameFault } from './mqtt-text.ts';
 import {
-  type BodyLimits,
   type ConnectFields,
   fieldEnd,
   length16,
+  type PacketBodyLimits,
   readConnect,
   subscribeViolation,
   textViolation,
   unsubscribeViolation,
 } from './packet-validation.ts';
-import { VIOLATIONS, type Violation } from './protocol-violations.ts';
+import { type ProtocolViolation, VIOLATIONS } from './protocol-violations.ts';
 
 export const PacketType = {
   connect: 1,
@@ -32,7 +32,7 @@ export const PacketType = {
   disconnect: 14,
 } as const;
 
-export interface GateLimits extends BodyLimits {
+export interface PacketLimits extends PacketBodyLimits {
   readonly packet: number;
   readonly connectPacket: number;
 }
@@ -41,7 +41,7 @@ export interface GateLimits extends BodyLimits {
  * One whole, valid packet. The object is reused: everything in it holds only during the call that hands it over,
  * `bytes` excepted, which belongs to the receiver from then on.
  */
-export interface Frame {
+export interface DecodedPacket {
   bytes: Buffer;
   /** The packet: fixed header included, `end` exclusive. */
   start: number;
@@ -63,18 +63,18 @@ export interface PacketReceiver {
   /** Asked before each packet, with its first byte. False: what is left is kept until `resume()`. */
   mayTake(first: number): boolean;
   /** The first packet. */
-  connectPacket(frame: Frame, connect: ConnectFields): void;
+  connectPacket(frame: DecodedPacket, connect: ConnectFields): void;
   /** Every other packet; none comes after DISCONNECT. */
-  packet(frame: Frame): void;
+  packet(frame: DecodedPacket): void;
 }
 
 type Phase = 'connect' | 'open' | 'finished' | 'broken';
 
 const NOTHING = Buffer.alloc(0);
 const HEADER_MAX = 5;
-const FIRST_HELD = 512;
+const INITIAL_BUFFER = 512;
 
-const frame: Frame = {
+const decoded: DecodedPacket = {
   bytes: NOTHING,
   start: 0,
   end: 0,
@@ -88,17 +88,17 @@ const frame: Frame = {
   payload: 0,
 };
 
-export class PacketGate {
-  readonly #limits: GateLimits;
+export class PacketDecoder {
+  readonly #limits: PacketLimits;
   #phase: Phase = 'connect';
   /** The beginning of a packet whose end has not arrived. */
   #held: Buffer = NOTHING;
   #heldBytes = 0;
-  #violation: Violation | undefined;
+  #violation: ProtocolViolation | undefined;
   /** What the receiver didn't want yet: the end of a chunk. */
   #rest: Buffer | undefined;
 
-  constructor(limits: GateLimits) {
+  constructor(limits: PacketLimits) {
     this.#limits = limits;
   }
 
@@ -116,21 +116,21 @@ export class PacketGate {
    * Takes the next bytes of the stream and hands each packet that is complete to the receiver, in order. Returns the
    * first violation; from then on, and after DISCONNECT, nothing is handed over any more.
    */
-  push(chunk: Buffer, receiver: PacketReceiver): Violation | undefined {
+  push(chunk: Buffer, receiver: PacketReceiver): ProtocolViolation | undefined {
     if (this.#rest === undefined) return this.#read(chunk, receiver);
     this.#rest = Buffer.concat([this.#rest, chunk]);
     return undefined;
   }
 
   /** Goes on with what the receiver didn't want when it came. */
-  resume(receiver: PacketReceiver): Violation | undefined {
+  resume(receiver: PacketReceiver): ProtocolViolation | undefined {
     const rest = this.#rest;
     if (rest === undefined) return undefined;
     this.#rest = undefined;
     return this.#read(rest, receiver);
   }
 
-  #read(chunk: Buffer, receiver: PacketReceiver): Violation | undefined {
+  #read(chunk: Buffer, receiver: PacketReceiver): ProtocolViolation | undefined {
     if (!receiver.mayTake((this.#heldBytes > 0 ? this.#held : chunk)[0] as number)) {
       this.#rest = chunk;
       return undefined;
@@ -183,7 +183,7 @@ export class PacketGate {
   #hold(chunk: Buffer, start: number, end: number, total: number): void {
     const needed = this.#heldBytes + end - start;
     if (needed > this.#held.length) {
-      const grown = Math.max(needed, Math.min(total, Math.max(FIRST_HELD, this.#held.length * 2)));
+      const grown = Math.max(needed, Math.min(total, Math.max(INITIAL_BUFFER, this.#held.length * 2)));
       const larger = Buffer.allocUnsafeSlow(grown);
       this.#held.copy(larger, 0, 0, this.#heldBytes);
       this.#held = larger;
@@ -196,7 +196,7 @@ export class PacketGate {
   #packetLength(bytes: Buffer, at: number, end: number): number {
     const first = bytes[at] as number;
     const fault =
-      this.#phase === 'connect' ? (first === 0x10 ? undefined : VIOLATIONS.firstNotConnect) : firstByteFault(first);
+      this.#phase === 'connect' ? (first === 0x10 ? undefined : VIOLATIONS.firstNotConnect) : firstByteViolation(first);
     if (fault !== undefined) return this.#break(fault);
     let remaining = 0;
     let position = at + 1;
@@ -216,7 +216,7 @@ export class PacketGate {
       if (total > this.#limits.connectPacket) return this.#break(VIOLATIONS.connectTooLarge);
     } else {
       if (total > this.#limits.packet) return this.#break(VIOLATIONS.packetTooLarge);
-      const length = lengthFault(first >> 4, remaining);
+      const length = lengthViolation(first >> 4, remaining);
       if (length !== undefined) return this.#break(length);
     }
     return total;
@@ -226,28 +226,28 @@ export class PacketGate {
     let body = start + 2;
     while ((bytes[body - 1] as number) >= 0x80) body += 1;
     const first = bytes[start] as number;
-    frame.bytes = bytes;
-    frame.start = start;
-    frame.end = end;
-    frame.body = body;
-    frame.type = first >> 4;
+    decoded.bytes = bytes;
+    decoded.start = start;
+    decoded.end = end;
+    decoded.body = body;
+    decoded.type = first >> 4;
 
     if (this.#phase === 'connect') {
       const read = readConnect(bytes, body, end, this.#limits);
       if ('violation' in read) return this.#break(read.violation) > 0;
       this.#phase = 'open';
-      receiver.connectPacket(frame, read.connect);
+      receiver.connectPacket(decoded, read.connect);
     } else {
       const fault = this.#bodyFault(first, bytes, body, end);
       if (fault !== undefined) return this.#break(fault) > 0;
-      if (frame.type === PacketType.disconnect) this.#phase = 'finished';
-      receiver.packet(frame);
+      if (decoded.type === PacketType.disconnect) this.#phase = 'finished';
+      receiver.packet(decoded);
     }
-    frame.bytes = NOTHING;
+    decoded.bytes = NOTHING;
     return true;
   }
 
-  #bodyFault(first: number, bytes: Buffer, body: number, end: number): Violation | undefined {
+  #bodyFault(first: number, bytes: Buffer, body: number, end: number): ProtocolViolation | undefined {
     switch (first >> 4) {
       case PacketType.publish:
         return this.#publishFault(first, bytes, body, end);
@@ -263,27 +263,27 @@ export class PacketGate {
     }
   }
 
-  #publishFault(first: number, bytes: Buffer, body: number, end: number): Violation | undefined {
+  #publishFault(first: number, bytes: Buffer, body: number, end: number): ProtocolViolation | undefined {
     const topicEnd = fieldEnd(bytes, body, end);
     if (topicEnd < 0) return VIOLATIONS.truncated;
     const fault = topicNameFault(bytes, body + 2, topicEnd, this.#limits);
     if (fault !== undefined) return textViolation(fault);
-    frame.qos = (first >> 1) & 0x03;
-    frame.retain = (first & 0x01) !== 0;
-    frame.topicStart = body + 2;
-    frame.topicEnd = topicEnd;
-    frame.packetId = 0;
-    frame.payload = topicEnd;
-    if (frame.qos > 0) {
+    decoded.qos = (first >> 1) & 0x03;
+    decoded.retain = (first & 0x01) !== 0;
+    decoded.topicStart = body + 2;
+    decoded.topicEnd = topicEnd;
+    decoded.packetId = 0;
+    decoded.payload = topicEnd;
+    if (decoded.qos > 0) {
       if (topicEnd + 2 > end) return VIOLATIONS.truncated;
-      frame.packetId = length16(bytes, topicEnd);
-      if (frame.packetId === 0) return VIOLATIONS.packetId;
-      frame.payload = topicEnd + 2;
+      decoded.packetId = length16(bytes, topicEnd);
+      if (decoded.packetId === 0) return VIOLATIONS.packetId;
+      decoded.payload = topicEnd + 2;
     }
     return undefined;
   }
 
-  #break(violation: Violation): -1 {
+  #break(violation: ProtocolViolation): -1 {
     this.#violation = violation;
     this.#phase = 'broken';
     this.#held = NOTHING;
@@ -293,7 +293,7 @@ export class PacketGate {
 }
 
 /** Packet type and flags (MQTT 3.1.1, tables 2.1 and 2.2), once CONNECT has been seen. */
-function firstByteFault(first: number): Violation | undefined {
+function firstByteViolation(first: number): ProtocolViolation | undefined {
   switch (first >> 4) {
     case PacketType.publish:
       if ((first & 0x06) === 0x06) return VIOLATIONS.publishQos;
@@ -316,7 +316,7 @@ function firstByteFault(first: number): Violation | undefined {
 }
 
 /** Lengths that a packet type fixes are judged before the body arrives. */
-function lengthFault(type: number, remaining: number): Violation | undefined {
+function lengthViolation(type: number, remaining: number): ProtocolViolation | undefined {
   switch (type) {
     case PacketType.puback:
     case PacketType.pubrec:

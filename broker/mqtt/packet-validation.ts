@@ -1,7 +1,7 @@
 /** The body of each packet that a client may send, checked against MQTT 3.1.1. Pure; whole packets only. */
 
 import { type TextFault, type TextLimits, textFault, topicFilterFault, topicNameFault } from './mqtt-text.ts';
-import { VIOLATIONS, type Violation } from './protocol-violations.ts';
+import { type ProtocolViolation, VIOLATIONS } from './protocol-violations.ts';
 
 /** What CONNECT says, for the decision whether to let it in. The session itself is read by aedes. */
 export interface ConnectFields {
@@ -19,7 +19,7 @@ export interface WillFields {
   readonly payloadBytes: number;
 }
 
-export interface BodyLimits extends TextLimits {
+export interface PacketBodyLimits extends TextLimits {
   readonly filtersPerPacket: number;
 }
 
@@ -29,7 +29,7 @@ export function readConnect(
   start: number,
   end: number,
   limits: TextLimits,
-): { readonly connect: ConnectFields } | { readonly violation: Violation } {
+): { readonly connect: ConnectFields } | { readonly violation: ProtocolViolation } {
   let at = start;
   // The name and level come first, so that a client of another version can be told so [MQTT-3.1.2-2].
   if (start + 2 > end) return refuse(VIOLATIONS.truncated);
@@ -97,8 +97,8 @@ export function subscribeViolation(
   bytes: Buffer,
   start: number,
   end: number,
-  limits: BodyLimits,
-): Violation | undefined {
+  limits: PacketBodyLimits,
+): ProtocolViolation | undefined {
   if (start + 2 > end) return VIOLATIONS.truncated;
   if (length16(bytes, start) === 0) return VIOLATIONS.packetId;
   if (start + 2 === end) return VIOLATIONS.subscribeEmpty;
@@ -121,8 +121,8 @@ export function unsubscribeViolation(
   bytes: Buffer,
   start: number,
   end: number,
-  limits: BodyLimits,
-): Violation | undefined {
+  limits: PacketBodyLimits,
+): ProtocolViolation | undefined {
   if (start + 2 > end) return VIOLATIONS.truncated;
   if (length16(bytes, start) === 0) return VIOLATIONS.packetId;
   if (start + 2 === end) return VIOLATIONS.unsubscribeEmpty;
@@ -150,7 +150,7 @@ export function length16(bytes: Uint8Array, at: number): number {
   return ((bytes[at] as number) << 8) | (bytes[at + 1] as number);
 }
 
-export function textViolation(fault: TextFault): Violation {
+export function textViolation(fault: TextFault): ProtocolViolation {
   switch (fault) {
     case 'utf8':
       return VIOLATIONS.utf8;
@@ -167,10 +167,10 @@ export function textViolation(fault: TextFault): Violation {
   }
 }
 
-function filterViolation(fault: TextFault): Violation {
+function filterViolation(fault: TextFault): ProtocolViolation {
   return fault === 'wildcard' ? VIOLATIONS.filterWildcard : textViolation(fault);
 }
 
-function refuse(violation: Violation): { readonly violation: Violation } {
+function refuse(violation: ProtocolViolation): { readonly violation: ProtocolViolation } {
   return { violation };
 }

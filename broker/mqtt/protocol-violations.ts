@@ -1,6 +1,6 @@
 /** Every way a client can break MQTT 3.1.1 or our limits, as values made once, so that saying no costs nothing. */
 
-export interface Violation {
+export interface ProtocolViolation {
   /** The statement of MQTT 3.1.1 that demands the close, or `limit` when the bound is ours. */
   readonly clause: string;
   readonly says: string;
@@ -8,7 +8,7 @@ export interface Violation {
   readonly connack?: 1 | 2;
 }
 
-function violation(clause: string, says: string, connack?: 1 | 2): Violation {
+function violation(clause: string, says: string, connack?: 1 | 2): ProtocolViolation {
   return Object.freeze(connack === undefined ? { clause, says } : { clause, says, connack });
 }
 
@@ -47,4 +47,4 @@ export const VIOLATIONS = {
   willQos: violation('MQTT-3.1.2-14', 'expected a will QoS of 0, 1 or 2'),
   passwordAlone: violation('MQTT-3.1.2-22', 'expected no password without a user name'),
   clientIdEmpty: violation('MQTT-3.1.3-8', 'expected a client id', 2),
-} as const satisfies Record<string, Violation>;
+} as const satisfies Record<string, ProtocolViolation>;

@@ -4,18 +4,24 @@
  */
 
 import type { TLSSocket } from 'node:tls';
-import { isJoinable, StepQueue } from './packet-batches.ts';
-import { type Frame, type GateLimits, PacketGate, type PacketReceiver, PacketType } from './packet-decoder.ts';
+import { isConcurrentBatch, PacketBatchQueue } from './packet-batches.ts';
+import {
+  type DecodedPacket,
+  PacketDecoder,
+  type PacketLimits,
+  type PacketReceiver,
+  PacketType,
+} from './packet-decoder.ts';
 import type { ConnectFields } from './packet-validation.ts';
-import type { Violation } from './protocol-violations.ts';
+import type { ProtocolViolation } from './protocol-violations.ts';
 
-export interface InboundLimits extends GateLimits {
+export interface ReceiveLimits extends PacketLimits {
   /** Packets of one client that aedes works on at a time. */
   readonly inflight: number;
 }
 
 /** The part of aedes' client that a wire drives. */
-export interface WireEngine {
+export interface EngineInput {
   close(): void;
   /** Takes a step without being asked; only for packets that may overtake nothing and wait for nothing. */
   feed(step: Buffer): void;
@@ -24,9 +30,9 @@ export interface WireEngine {
 }
 
 /** A way round the engine for packets that nothing stands before. */
-export interface WireLane {
+export interface PublishFastPath {
   /** False: the engine has to have it. */
-  take(frame: Frame): boolean;
+  take(frame: DecodedPacket): boolean;
   /** So many of the client's messages are on their way that no other one may follow, on either way. */
   isFull(): boolean;
   /** None of them is. */
@@ -38,12 +44,12 @@ export const PauseReason = { rate: 1, storage: 2, shutdown: 4 } as const;
 export type PauseReason = (typeof PauseReason)[keyof typeof PauseReason];
 
 /** Who hears of what arrives; called synchronously. */
-export interface InboundOwner {
+export interface ReceiveOwner {
   /** The client's CONNECT is complete; nothing else is handed to aedes before `open()`. */
   connectArrived(connect: ConnectFields): void;
-  violated(violation: Violation): void;
+  violated(violation: ProtocolViolation): void;
   /** A packet passed the gate. False: it is dropped, since the owner has ended the connection. */
-  packetArrived(frame: Frame): boolean;
+  packetArrived(frame: DecodedPacket): boolean;
   /** Something was thrown while its bytes were worked on. */
   failed(error: unknown): void;
 }
@@ -51,14 +57,14 @@ export interface InboundOwner {
 /** Above this many bytes in either direction the socket is not read. */
 const READ_AHEAD = 64 * 1024;
 
-export class Inbound implements PacketReceiver {
+export class ReceiveLoop implements PacketReceiver {
   readonly #socket: TLSSocket;
-  readonly #gate: PacketGate;
-  readonly #steps: StepQueue;
+  readonly #gate: PacketDecoder;
+  readonly #steps: PacketBatchQueue;
   readonly #inflight: number;
-  #owner: InboundOwner;
-  #engine: WireEngine | undefined;
-  #lane: WireLane | undefined;
+  #owner: ReceiveOwner;
+  #engine: EngineInput | undefined;
+  #lane: PublishFastPath | undefined;
   #onReadable: (() => void) | undefined;
   /** aedes has asked for data and found none, so it has to be told about the next. */
   #engineWaits = true;
@@ -74,10 +80,10 @@ export class Inbound implements PacketReceiver {
   #isStopped = false;
   #sawDisconnect = false;
 
-  constructor(socket: TLSSocket, limits: InboundLimits, owner: InboundOwner) {
+  constructor(socket: TLSSocket, limits: ReceiveLimits, owner: ReceiveOwner) {
     this.#socket = socket;
-    this.#gate = new PacketGate(limits);
-    this.#steps = new StepQueue(limits.inflight);
+    this.#gate = new PacketDecoder(limits);
+    this.#steps = new PacketBatchQueue(limits.inflight);
     this.#inflight = limits.inflight;
     this.#owner = owner;
   }
@@ -102,12 +108,12 @@ export class Inbound implements PacketReceiver {
   }
 
   /** From now on somebody else decides. */
-  handTo(owner: InboundOwner): void {
+  handTo(owner: ReceiveOwner): void {
     this.#owner = owner;
   }
 
   /** aedes gets the CONNECT packet, and the rest after `ready()`, but for what the lane takes. */
-  open(engine: WireEngine, lane: WireLane | undefined): void {
+  open(engine: EngineInput, lane: PublishFastPath | undefined): void {
     this.#engine = engine;
     this.#lane = lane;
     this.#isOpen = true;
@@ -134,7 +140,7 @@ export class Inbound implements PacketReceiver {
       if (this.#isReadToItsEnd) this.closeEngine();
       return null;
     }
-    this.#isJoinable = isJoinable(step);
+    this.#isJoinable = isConcurrentBatch(step);
     if ((step[0] as number) >> 4 === PacketType.connect) this.#isHeld = true;
     this.readOrRest();
     return step;
@@ -164,7 +170,7 @@ export class Inbound implements PacketReceiver {
   roomAgain(): void {
     if (this.#isGoingOn || (!this.#gate.hasRest && this.#steps.isEmpty)) return;
     this.#isGoingOn = true;
-    process.nextTick(goOn, this);
+    process.nextTick(continueReading, this);
   }
 
   /** Throws what those throw who work on the bytes. */
@@ -219,12 +225,12 @@ export class Inbound implements PacketReceiver {
     return !this.#holdsPublishes || first >> 4 !== PacketType.publish;
   }
 
-  connectPacket(frame: Frame, connect: ConnectFields): void {
+  connectPacket(frame: DecodedPacket, connect: ConnectFields): void {
     this.#steps.add(frame);
     this.#owner.connectArrived(connect);
   }
 
-  packet(frame: Frame): void {
+  packet(frame: DecodedPacket): void {
     if (this.#isStopped || !this.#owner.packetArrived(frame)) return;
     if (frame.type === PacketType.disconnect) this.#sawDisconnect = true;
     if (frame.type === PacketType.publish && this.#isLaneFree && this.#lane?.take(frame)) return;
@@ -243,7 +249,7 @@ export class Inbound implements PacketReceiver {
     }
   }
 
-  #handedOver(violation: Violation | undefined): void {
+  #handedOver(violation: ProtocolViolation | undefined): void {
     this.#steps.seal();
     if (violation !== undefined) this.#owner.violated(violation);
     if (this.#isStopped) return;
@@ -283,6 +289,6 @@ export class Inbound implements PacketReceiver {
   }
 }
 
-function goOn(inbound: Inbound): void {
+function continueReading(inbound: ReceiveLoop): void {
   inbound.goOn();
 }

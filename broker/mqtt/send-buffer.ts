@@ -6,11 +6,11 @@
 import type { TLSSocket } from 'node:tls';
 
 /** Larger amounts are not copied together. */
-const GATHER_MAX = 64 * 1024;
+const CONCATENATED_MAX = 64 * 1024;
 const PUBACK = 0x40;
 const PUBACK_BYTES = 4;
 
-export class Outbox {
+export class SendBuffer {
   readonly #socket: TLSSocket;
   readonly #most: number;
   readonly #overflowed: () => void;
@@ -116,7 +116,7 @@ export class Outbox {
 
 function writeAll(socket: TLSSocket, pieces: readonly Buffer[], bytes: number): void {
   if (pieces.length === 1) socket.write(pieces[0] as Buffer);
-  else if (bytes <= GATHER_MAX) socket.write(Buffer.concat(pieces, bytes));
+  else if (bytes <= CONCATENATED_MAX) socket.write(Buffer.concat(pieces, bytes));
   else {
     socket.cork();
     for (const piece of pieces) socket.write(piece);
@@ -124,6 +124,6 @@ function writeAll(socket: TLSSocket, pieces: readonly Buffer[], bytes: number): 
   }
 }
 
-function flush(outbox: Outbox): void {
+function flush(outbox: SendBuffer): void {
   outbox.flush();
 }

@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
 import type { TelemetryMessage } from '../../telemetry/index.ts';
 import { pubacks } from '../../test/fixtures/broker/received-packets.ts';
-import { DEFAULT, device, Testbed } from '../../test/fixtures/broker/test-broker.ts';
+import { DEFAULT, device, TestBroker } from '../../test/fixtures/broker/test-broker.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import type { TelemetryIntake } from '../routing/aedes-hooks.ts';
 
-let bed: Testbed;
+let bed: TestBroker;
 afterEach(() => bed.close());
 
 const topic = 'devices/dev-1/telemetry/state';
@@ -30,7 +30,7 @@ function intake(isHeld: () => boolean, stored: TelemetryMessage[]): TelemetryInt
 
 it('a telemetry will of a device over its share is not stored', async () => {
   const stored: TelemetryMessage[] = [];
-  bed = await Testbed.start({ telemetry: intake(() => true, stored) });
+  bed = await TestBroker.start({ telemetry: intake(() => true, stored) });
   const listener = await bed.connectService('listener');
   await listener.subscribe({ topic: 'devices/+/telemetry/+', qos: 1 });
   const client = await bed.connectDevice('dev-1', { will: { topic, payload: 'gone', qos: 1 } });
@@ -43,12 +43,12 @@ it('a telemetry will of a device over its share is not stored', async () => {
 it('nor is one that was left by an earlier run of the server', async () => {
   const stored: TelemetryMessage[] = [];
   const sessionFile = join(temporaryDirectory(), 'sessions.db');
-  bed = await Testbed.start({ sessionFile });
+  bed = await TestBroker.start({ sessionFile });
   const about = { owner: 'device/dev-1', subject: { identity: device('dev-1'), group: DEFAULT, labels: {} } };
   const will = { topic, payload: Buffer.from('gone'), qos: 1, retain: false } as const;
   await bed.sessions.memory.putWill({ id: 'dev-1' }, will, JSON.stringify(about));
   await bed.close();
-  bed = await Testbed.start({ sessionFile, telemetry: intake(() => true, stored) });
+  bed = await TestBroker.start({ sessionFile, telemetry: intake(() => true, stored) });
   const listener = await bed.connectService('listener');
   await listener.subscribe({ topic: 'devices/+/telemetry/+', qos: 1 });
   await bed.connectDevice('dev-1');
@@ -60,7 +60,7 @@ it('nor is one that was left by an earlier run of the server', async () => {
 it('a device goes on by itself when its share allows it again and nobody says so', async () => {
   let isHeld = true;
   const stored: TelemetryMessage[] = [];
-  bed = await Testbed.start({ telemetry: intake(() => isHeld, stored), limits: { sweepInterval: 10 } });
+  bed = await TestBroker.start({ telemetry: intake(() => isHeld, stored), limits: { sweepInterval: 10 } });
   const client = await bed.connectDevice('dev-1');
   client.send({ cmd: 'publish', topic, payload: 'x', qos: 1, messageId: 7, dup: false, retain: false });
   const other = await bed.connectService('other');

@@ -2,24 +2,24 @@ import type { Identity } from '@rollcall/protocol';
 import type { Session } from '../sessions/session.ts';
 
 /** What the broker asks the journal. */
-export interface StorageHolds {
+export interface StorageShares {
   isHeld(device: string, group: string | undefined): boolean;
   /** Calls the listener when an answer changed: for one device, or for any. Returns the way to stop. */
   listen(listener: { changed(device: string | undefined): void }): () => void;
 }
 
-export interface ShareHoldsOptions {
-  readonly shares: StorageHolds | undefined;
+export interface StorageShareLimiterOptions {
+  readonly shares: StorageShares | undefined;
   readonly sessions: () => Iterable<Session>;
   readonly find: (clientId: string) => Session | undefined;
 }
 
-export class ShareHolds {
-  readonly #options: ShareHoldsOptions;
+export class StorageShareLimiter {
+  readonly #options: StorageShareLimiterOptions;
   readonly #held = new Set<Session>();
   readonly #stop: (() => void) | undefined;
 
-  constructor(options: ShareHoldsOptions) {
+  constructor(options: StorageShareLimiterOptions) {
     this.#options = options;
     this.#stop = options.shares?.listen({
       changed: (device) => {

@@ -6,14 +6,14 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { TelemetryMessage } from '../../telemetry/index.ts';
 import { StreamLimit } from '../../telemetry/stream-limit.ts';
 import { pubacks } from '../../test/fixtures/broker/received-packets.ts';
-import { device, Testbed } from '../../test/fixtures/broker/test-broker.ts';
+import { device, TestBroker } from '../../test/fixtures/broker/test-broker.ts';
 
-let bed: Testbed;
+let bed: TestBroker;
 let stored: string[];
 beforeEach(async () => {
   stored = [];
   const store = ({ device: id, stream }: TelemetryMessage) => stored.push(`${id}/${stream}`);
-  bed = await Testbed.start({
+  bed = await TestBroker.start({
     telemetry: {
       accept: async (message) => {
         store(message);
@@ -70,7 +70,7 @@ it('does not count a stream that the policy forbids', async () => {
   await bed.close();
   const asked: string[] = [];
   const publish = ['devices/${device.id}/telemetry/a'];
-  bed = await Testbed.start({
+  bed = await TestBroker.start({
     policies: { 'group/default': { ...DEFAULT_DEVICE_POLICY, publish } },
     telemetry: {
       accept: async () => 'stored',

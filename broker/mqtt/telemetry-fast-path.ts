@@ -1,17 +1,17 @@
 import { isMessageKey, keylessLength } from '@rollcall/protocol';
 import type { Accepted, TelemetryMessage, Waiting } from '../../telemetry/index.ts';
 import type { Rights } from '../access/acl.ts';
-import type { Counters } from '../broker-counters.ts';
+import type { BrokerCounters } from '../broker-counters.ts';
 import type { StreamAdmission } from '../routing/aedes-hooks.ts';
-import type { PassedOn } from '../routing/delivered-keys.ts';
+import type { DeliveredKeys } from '../routing/delivered-keys.ts';
 import type { Session } from '../sessions/session.ts';
-import { Place } from './acknowledgement-order.ts';
+import { PendingAcknowledgement } from './acknowledgement-order.ts';
 import type { Backpressure } from './backpressure.ts';
-import type { Frame } from './packet-decoder.ts';
-import type { WireLane } from './receive-loop.ts';
+import type { DecodedPacket } from './packet-decoder.ts';
+import type { PublishFastPath } from './receive-loop.ts';
 
 /** Who has subscribed, live or stored. */
-export interface Audience {
+export interface SubscriptionLookup {
   /** Changes whenever an answer of `wants` may. */
   readonly generation: number;
   wants(topic: string): boolean;
@@ -19,24 +19,24 @@ export interface Audience {
   keeps(topic: string): boolean;
 }
 
-export interface TelemetryLaneOptions {
+export interface TelemetryFastPathOptions {
   /** Messages of one client that are on their way at once. */
   readonly inflight: number;
   readonly now: () => number;
-  readonly counters: Counters;
+  readonly counters: BrokerCounters;
   readonly backpressure: Pick<Backpressure, 'noted'>;
   readonly telemetry: {
     submit(message: TelemetryMessage, waiting: Waiting): void;
     readonly streams?: StreamAdmission;
   };
-  readonly audience: Audience;
-  readonly passedOn: PassedOn;
+  readonly audience: SubscriptionLookup;
+  readonly passedOn: DeliveredKeys;
   /** Hands a stored message to those who want it; `done` when all of them have it. */
   readonly forward: (topic: string, message: TelemetryMessage, done: () => void) => void;
 }
 
 /** What is known about one topic of a session, keys left out: a message has its own, and a topic is used again. */
-interface Route {
+interface TopicState {
   readonly topic: string;
   /** Undefined: not a telemetry topic of this device. */
   readonly stream: string | undefined;
@@ -51,21 +51,21 @@ interface Route {
 }
 
 /** A device has a few streams; one with more is slower, not wrong. */
-const REMEMBERED_TOPICS = 32;
+const CACHED_TOPICS = 32;
 
 const SLASH = 0x2f;
 
 /** One session's. */
-export class TelemetryLane implements WireLane {
+export class TelemetryFastPath implements PublishFastPath {
   readonly #session: Session;
-  readonly #options: TelemetryLaneOptions;
+  readonly #options: TelemetryFastPathOptions;
   /** Of the topic that was used last. */
-  #route: Route | undefined;
-  #routes: Map<string, Route> | undefined;
+  #route: TopicState | undefined;
+  #routes: Map<string, TopicState> | undefined;
   /** Messages that are being handed to those who want them. */
   #forwarding = 0;
 
-  constructor(session: Session, options: TelemetryLaneOptions) {
+  constructor(session: Session, options: TelemetryFastPathOptions) {
     this.#session = session;
     this.#options = options;
   }
@@ -78,7 +78,7 @@ export class TelemetryLane implements WireLane {
     return this.#session.order.length === 0 && this.#forwarding === 0;
   }
 
-  take(frame: Frame): boolean {
+  take(frame: DecodedPacket): boolean {
     if (frame.qos > 1 || frame.retain) return false;
     const session = this.#session;
     const { identity, group } = session.facts.subject;
@@ -116,24 +116,24 @@ export class TelemetryLane implements WireLane {
     counters.messagesReceived += 1;
     counters.messagesByLane += 1;
     const place = route.isWanted
-      ? new WantedPlace(session, frame.packetId, (outcome) => this.#forward(route.topic, message, outcome))
-      : new StoredPlace(session, frame.packetId);
+      ? new PendingDelivery(session, frame.packetId, (outcome) => this.#forward(route.topic, message, outcome))
+      : new PendingPuback(session, frame.packetId);
     session.order.add(place);
     telemetry.submit(message, place);
     this.#options.backpressure.noted(session);
     return true;
   }
 
-  #routeOf(topic: string): Route {
+  #routeOf(topic: string): TopicState {
     const last = this.#route;
-    if (last !== undefined && (last.topic === topic || isKeyOn(last.topic, topic))) return last;
+    if (last !== undefined && (last.topic === topic || isKeyedTopicOf(last.topic, topic))) return last;
     const keyless = topic.slice(0, keylessLength(topic));
     const route = this.#routes?.get(keyless) ?? this.#newRoute(keyless);
     this.#route = route;
     return route;
   }
 
-  #newRoute(topic: string): Route {
+  #newRoute(topic: string): TopicState {
     const stream = this.#session.ownTelemetry(topic)?.stream;
     const route = {
       topic,
@@ -148,7 +148,7 @@ export class TelemetryLane implements WireLane {
     if (this.#route !== undefined) {
       // From the second topic on.
       this.#routes ??= new Map([[this.#route.topic, this.#route]]);
-      if (this.#routes.size >= REMEMBERED_TOPICS) this.#routes.clear();
+      if (this.#routes.size >= CACHED_TOPICS) this.#routes.clear();
       this.#routes.set(topic, route);
     }
     return route;
@@ -170,13 +170,13 @@ export class TelemetryLane implements WireLane {
 }
 
 /** Whether a topic is another one, a telemetry topic of its own, with a key behind it. */
-function isKeyOn(keyless: string, topic: string): boolean {
+function isKeyedTopicOf(keyless: string, topic: string): boolean {
   return (
     topic.charCodeAt(keyless.length) === SLASH && topic.startsWith(keyless) && keylessLength(topic) === keyless.length
   );
 }
 
-class StoredPlace extends Place {
+class PendingPuback extends PendingAcknowledgement {
   readonly #session: Session;
   readonly #packetId: number;
 
@@ -192,7 +192,7 @@ class StoredPlace extends Place {
   }
 }
 
-class WantedPlace extends StoredPlace {
+class PendingDelivery extends PendingPuback {
   readonly #forward: (outcome: Accepted) => void;
   #outcome: Accepted = 'stored';
 

@@ -7,36 +7,36 @@ import { Aedes, type Client } from 'aedes';
 import mqemitter from 'mqemitter';
 import type { Logger } from 'pino';
 import type { BrokerLimits } from '../broker-limits.ts';
-import type { MqttWire } from '../mqtt/connection.ts';
-import type { WireEngine } from '../mqtt/receive-loop.ts';
-import type { Audience } from '../mqtt/telemetry-fast-path.ts';
+import type { MqttConnection } from '../mqtt/connection.ts';
+import type { EngineInput } from '../mqtt/receive-loop.ts';
+import type { SubscriptionLookup } from '../mqtt/telemetry-fast-path.ts';
 import type { StoredPacket } from '../session-store/stored-packets.ts';
 import type { Session } from '../sessions/session.ts';
-import { createHooks, type HookOptions } from './aedes-hooks.ts';
-import { type EngineParser, readFromGate } from './aedes-parser.ts';
-import type { KeyedPacket, PassedOn } from './delivered-keys.ts';
-import { Subscriptions } from './subscription-index.ts';
+import { type AedesHooksOptions, createAedesHooks } from './aedes-hooks.ts';
+import { type AedesParser, parseDecodedPackets } from './aedes-parser.ts';
+import type { DeliveredKeys, KeyedPacket } from './delivered-keys.ts';
+import { SubscriptionIndex } from './subscription-index.ts';
 
 /** What aedes' client has and its types do not tell. */
-export interface EngineClient extends Client {
+export interface AedesClient extends Client {
   /** Sends a queued message under its next packet identifier; calls back when it was written, or refused. */
   deliverQoS(packet: StoredPacket, done: () => void): void;
   will: unknown;
   _will: unknown;
   subscriptions: Record<string, unknown>;
   duplicates: Record<string, number>;
-  _parser: EngineParser;
+  _parser: AedesParser;
   _parsingBatch: number;
 }
 
-export interface EngineOptions extends HookOptions {
+export interface RoutingEngineOptions extends AedesHooksOptions {
   readonly limits: BrokerLimits;
   readonly log: Logger;
   /** aedes has finished with CONNECT. */
   readonly ready: (session: Session) => void;
 }
 
-export interface EngineMessage {
+export interface ServerMessage {
   readonly topic: string;
   readonly payload: Buffer;
   readonly qos: 0 | 1;
@@ -50,15 +50,15 @@ export interface ForwardedMessage {
   readonly qos: 0 | 1 | 2;
 }
 
-export interface Engine {
+export interface RoutingEngine {
   /** Who has subscribed. */
-  readonly subscriptions: Audience;
+  readonly subscriptions: SubscriptionLookup;
   /** Hands a connection over; aedes reads its CONNECT at once. */
-  handle(wire: MqttWire): EngineClient;
+  handle(wire: MqttConnection): AedesClient;
   /** What the wire needs of it. */
-  drive(client: EngineClient): WireEngine;
+  drive(client: AedesClient): EngineInput;
   /** Resolves when it was handed to everyone who is here. */
-  publish(message: EngineMessage): Promise<void>;
+  publish(message: ServerMessage): Promise<void>;
   /** The same for a client's message that went round the engine; `done` is called once. */
   forward(message: ForwardedMessage, done: () => void): void;
   close(): Promise<void>;
@@ -67,10 +67,10 @@ export interface Engine {
 /** aedes looks for wills of dead brokers at four times this; the store has none, but the timer cannot be switched off. */
 const HEARTBEAT = 3_600_000;
 
-export async function createEngine(options: EngineOptions): Promise<Engine> {
+export async function createRoutingEngine(options: RoutingEngineOptions): Promise<RoutingEngine> {
   const { limits, log, store, sessionOf, ready } = options;
   const emitter = mqemitter({ concurrency: 0, matchEmptyLevels: true });
-  const subscriptions = new Subscriptions(store);
+  const subscriptions = new SubscriptionIndex(store);
   subscriptions.watch(emitter);
   const aedes = await Aedes.createBroker({
     mq: emitter,
@@ -82,12 +82,12 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     maxTopicLevels: limits.topicLevels,
     maxInflightInbound: limits.inflight,
     queueLimit: limits.inflight,
-    ...createHooks(options),
+    ...createAedesHooks(options),
   });
-  muteStatus(aedes);
-  passOnOnce(aedes, options.passedOn);
-  const duplicates = withoutDedupe(aedes);
-  const ofClient = (client: { readonly conn: unknown }) => sessionOf(client.conn as MqttWire);
+  suppressStatusMessages(aedes);
+  deliverOnce(aedes, options.passedOn);
+  const duplicates = disableDuplicateCheck(aedes);
+  const ofClient = (client: { readonly conn: unknown }) => sessionOf(client.conn as MqttConnection);
 
   aedes.on('clientReady', (client) => {
     const session = ofClient(client);
@@ -103,12 +103,12 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
 
   return {
     handle(wire) {
-      const client = aedes.handle(wire as never) as EngineClient;
+      const client = aedes.handle(wire as never) as AedesClient;
       client.duplicates = duplicates;
-      readFromGate(client._parser);
+      parseDecodedPackets(client._parser);
       return client;
     },
-    drive: (client) => new Drive(client),
+    drive: (client) => new AedesInput(client),
     publish: ({ topic, payload, qos, retain = false }) =>
       new Promise((resolve) => {
         aedes.publish({ cmd: 'publish', topic, payload, qos, retain, dup: false }, (error) => {
@@ -128,10 +128,10 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   };
 }
 
-class Drive implements WireEngine {
-  readonly #client: EngineClient;
+class AedesInput implements EngineInput {
+  readonly #client: AedesClient;
 
-  constructor(client: EngineClient) {
+  constructor(client: AedesClient) {
     this.#client = client;
   }
 
@@ -149,7 +149,7 @@ class Drive implements WireEngine {
 }
 
 /** aedes tells other brokers about each client under $SYS; there is no other, and nobody may read it. */
-function muteStatus(aedes: Aedes): void {
+function suppressStatusMessages(aedes: Aedes): void {
   const publish = aedes.publish.bind(aedes) as (...values: unknown[]) => void;
   aedes.publish = ((packet: { readonly topic: string }, ...rest: unknown[]) => {
     if (!packet.topic.startsWith('$SYS/')) return publish(packet, ...rest);
@@ -159,7 +159,7 @@ function muteStatus(aedes: Aedes): void {
 }
 
 /** aedes acknowledges and publishes in one go; a message that was passed on before needs only the first. */
-function passOnOnce(aedes: Aedes, passedOn: PassedOn): void {
+function deliverOnce(aedes: Aedes, passedOn: DeliveredKeys): void {
   const publish = aedes.publish.bind(aedes) as (...values: unknown[]) => void;
   aedes.publish = ((packet: KeyedPacket, ...rest: unknown[]) => {
     if (packet.isRepeated !== true) {
@@ -175,6 +175,6 @@ function passOnOnce(aedes: Aedes, passedOn: PassedOn): void {
  * aedes takes a message for a duplicate when a later one was delivered first. All deliveries of one message to one client
  * happen in one turn, so comparing with the last one is enough; that is done where deliveries are authorized.
  */
-function withoutDedupe(aedes: Aedes): Record<string, number> {
+function disableDuplicateCheck(aedes: Aedes): Record<string, number> {
   return Object.defineProperty(Object.create(null), aedes.id, { get: () => 0, set: () => {} });
 }

@@ -3,20 +3,20 @@
 import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { AedesOptions, Client } from 'aedes';
 import type { Accepted, TelemetryMessage, Waiting } from '../../telemetry/index.ts';
-import type { Decision, Denial, Subject, Verb } from '../access/acl.ts';
-import type { Counters } from '../broker-counters.ts';
+import type { AccessDecision, DenialReason, PolicyVerb, Subject } from '../access/acl.ts';
+import type { BrokerCounters } from '../broker-counters.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
 import type { ShareExceeded } from '../events.ts';
-import type { Stored } from '../mqtt/acknowledgement-order.ts';
+import type { AcknowledgementCause } from '../mqtt/acknowledgement-order.ts';
 import type { Backpressure } from '../mqtt/backpressure.ts';
-import type { MqttWire } from '../mqtt/connection.ts';
-import type { ShareHolds, StorageHolds } from '../mqtt/storage-share-limiter.ts';
+import type { MqttConnection } from '../mqtt/connection.ts';
+import type { StorageShareLimiter, StorageShares } from '../mqtt/storage-share-limiter.ts';
 import type { StoredPacket } from '../session-store/stored-packets.ts';
-import type { Replay } from '../sessions/queue-replay.ts';
+import type { QueueReplay } from '../sessions/queue-replay.ts';
 import type { OwnTelemetry, Session } from '../sessions/session.ts';
-import type { EngineClient } from './aedes-engine.ts';
-import type { SessionStore } from './aedes-persistence.ts';
-import type { KeyedPacket, PassedOn } from './delivered-keys.ts';
+import type { AedesClient } from './aedes-engine.ts';
+import type { AedesPersistence } from './aedes-persistence.ts';
+import type { DeliveredKeys, KeyedPacket } from './delivered-keys.ts';
 import type { Qos } from './granted-filters.ts';
 
 /** What the broker needs of telemetry. */
@@ -28,7 +28,7 @@ export interface TelemetryIntake {
   /** Tells when storage falls behind, true, and when it has caught up. */
   onPressure(listener: (isBehind: boolean) => void): () => void;
   /** Who stored more than its share today. */
-  readonly shares?: StorageHolds;
+  readonly shares?: StorageShares;
   /** How many streams a device may have. */
   readonly streams?: StreamAdmission;
 }
@@ -40,40 +40,40 @@ export interface StreamAdmission {
   readonly most: number;
 }
 
-export interface HookOptions {
+export interface AedesHooksOptions {
   readonly limits: BrokerLimits;
   readonly now: () => number;
-  readonly counters: Counters;
-  readonly store: SessionStore;
+  readonly counters: BrokerCounters;
+  readonly store: AedesPersistence;
   readonly telemetry: TelemetryIntake;
-  readonly passedOn: PassedOn;
+  readonly passedOn: DeliveredKeys;
   readonly backpressure: Pick<Backpressure, 'noted'>;
-  readonly shareHolds: Pick<ShareHolds, 'mayStore'>;
-  readonly replay: Pick<Replay, 'holdsBack' | 'isSending'>;
-  sessionOf(wire: MqttWire): Session | undefined;
-  denied(session: Session, verb: Verb, topic: string, why: Denial): void;
+  readonly shareHolds: Pick<StorageShareLimiter, 'mayStore'>;
+  readonly replay: Pick<QueueReplay, 'holdsBack' | 'isSending'>;
+  sessionOf(wire: MqttConnection): Session | undefined;
+  denied(session: Session, verb: PolicyVerb, topic: string, why: DenialReason): void;
   shareExceeded(identity: Identity, share: ShareExceeded): void;
 }
 
-type Hooks = Required<
+type AedesHooks = Required<
   Pick<AedesOptions, 'preConnect' | 'authenticate' | 'authorizePublish' | 'authorizeSubscribe' | 'authorizeForward'>
 >;
 
 /** QoS 2 is acknowledged twice: PUBREC and PUBCOMP. */
-const ACKS_PER_MESSAGE = 2;
+const ACKNOWLEDGEMENTS_PER_MESSAGE = 2;
 
 const HIGHEST_QOS = 2;
 
 const REFUSED = new Error('refused');
 
 /** A client publishes nothing on its own: without a session there is no right. */
-export function createHooks(options: HookOptions): Hooks {
+export function createAedesHooks(options: AedesHooksOptions): AedesHooks {
   const { limits, counters, store, backpressure, replay } = options;
   const sessionOf = (client: Client | null) =>
-    client === null ? undefined : options.sessionOf(client.conn as unknown as MqttWire);
+    client === null ? undefined : options.sessionOf(client.conn as unknown as MqttConnection);
 
   /** The identity was bound before aedes saw a byte; here aedes' own reading of CONNECT has to agree. */
-  const preConnect: Hooks['preConnect'] = (client, packet, callback) => {
+  const preConnect: AedesHooks['preConnect'] = (client, packet, callback) => {
     const session = sessionOf(client);
     if (session === undefined || packet.clientId !== session.facts.clientId) return callback(REFUSED, false);
     const asked = (packet.keepalive ?? 0) * 1000;
@@ -82,12 +82,12 @@ export function createHooks(options: HookOptions): Hooks {
     callback(null, true);
   };
 
-  const authenticate: Hooks['authenticate'] = (_client, _username, _password, callback) => callback(null, true);
+  const authenticate: AedesHooks['authenticate'] = (_client, _username, _password, callback) => callback(null, true);
 
-  const authorizePublish: Hooks['authorizePublish'] = (client, packet, callback) => {
+  const authorizePublish: AedesHooks['authorizePublish'] = (client, packet, callback) => {
     const session = sessionOf(client);
     if (session === undefined || client === null) return callback(REFUSED);
-    const isWill = (client as EngineClient).will === packet;
+    const isWill = (client as AedesClient).will === packet;
     // A will fires when its session has ended; anything else of an ended session is not processed any more.
     if (
       session.isEnded &&
@@ -141,7 +141,7 @@ export function createHooks(options: HookOptions): Hooks {
     const keyed = packet as KeyedPacket;
     keyed.isInJournal = true;
     if (name !== undefined) keyed.keyedAs = name;
-    const outcome = (accepted: Accepted): Stored => {
+    const outcome = (accepted: Accepted): AcknowledgementCause => {
       keyed.isRepeated = accepted === 'repeated' && wasPassedOn;
       return accepted === 'repeated' ? 'known' : undefined;
     };
@@ -174,7 +174,7 @@ export function createHooks(options: HookOptions): Hooks {
       : options.passedOn.nameOf(identity.id, own.key);
   }
 
-  function mayWrite(session: Session, topic: string, retain: boolean): Decision {
+  function mayWrite(session: Session, topic: string, retain: boolean): AccessDecision {
     const decision = session.rights.mayPublish(topic);
     return decision.allowed && retain ? session.rights.mayRetain(topic) : decision;
   }
@@ -192,8 +192,8 @@ export function createHooks(options: HookOptions): Hooks {
     client: Client,
     packet: { messageId?: number },
     message: TelemetryMessage,
-    outcome: (accepted: Accepted) => Stored,
-  ): Promise<Stored> {
+    outcome: (accepted: Accepted) => AcknowledgementCause,
+  ): Promise<AcknowledgementCause> {
     const { arrivals } = store;
     if (await arrivals.hasArrived(client, packet)) return 'known';
     if (message.key !== undefined) return outcome(await accept(message));
@@ -207,7 +207,7 @@ export function createHooks(options: HookOptions): Hooks {
     return outcome(accepted);
   }
 
-  const authorizeSubscribe: Hooks['authorizeSubscribe'] = (client, subscription, callback) => {
+  const authorizeSubscribe: AedesHooks['authorizeSubscribe'] = (client, subscription, callback) => {
     const session = sessionOf(client);
     if (session === undefined) return callback(null, null);
     const { topic } = subscription;
@@ -229,7 +229,7 @@ export function createHooks(options: HookOptions): Hooks {
   };
 
   /** Asked at every delivery: live, queued and retained. */
-  const authorizeForward: Hooks['authorizeForward'] = (client, packet) => {
+  const authorizeForward: AedesHooks['authorizeForward'] = (client, packet) => {
     const session = sessionOf(client);
     if (session === undefined || session.isEnded) return null;
     if (!session.rights.mayReceive(packet.topic).allowed) {
@@ -249,7 +249,7 @@ export function createHooks(options: HookOptions): Hooks {
       return null;
     }
     if (isLive) session.lastForwarded = packet.brokerCounter;
-    if (packet.qos > 0) session.ackCredit += ACKS_PER_MESSAGE;
+    if (packet.qos > 0) session.ackCredit += ACKNOWLEDGEMENTS_PER_MESSAGE;
     counters.messagesForwarded += 1;
     return packet;
   };
@@ -257,7 +257,7 @@ export function createHooks(options: HookOptions): Hooks {
   return { preConnect, authenticate, authorizePublish, authorizeSubscribe, authorizeForward };
 }
 
-function known(): Stored {
+function known(): AcknowledgementCause {
   return 'known';
 }
 

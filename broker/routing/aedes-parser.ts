@@ -7,7 +7,7 @@ import { PacketType } from '../mqtt/packet-decoder.ts';
 import { fieldEnd, length16 } from '../mqtt/packet-validation.ts';
 
 /** aedes' parser, one per client; it takes one step of whole, valid packets at a time. */
-export interface EngineParser {
+export interface AedesParser {
   parse(step: Buffer): number;
   emit(event: 'packet', packet: object): boolean;
 }
@@ -62,11 +62,11 @@ class SubscribePacket {
   set subscriptions(_withoutRepeated: readonly RequestedFilter[]) {}
 }
 
-export function readFromGate(parser: EngineParser): void {
-  parser.parse = parseStep;
+export function parseDecodedPackets(parser: AedesParser): void {
+  parser.parse = parseBatch;
 }
 
-function parseStep(this: EngineParser, step: Buffer): number {
+function parseBatch(this: AedesParser, step: Buffer): number {
   for (let at = 0; at < step.length; ) {
     const first = step[at] as number;
     let body = at + 1;

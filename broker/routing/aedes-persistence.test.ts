@@ -8,8 +8,8 @@ import { DEFAULT, device } from '../../test/fixtures/broker/test-broker.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import { Rights, type Subject } from '../access/acl.ts';
 import { DEFAULT_LIMITS, topicLimits } from '../broker-limits.ts';
-import { openSessions } from '../session-store/open-session-store.ts';
-import { SessionStore } from './aedes-persistence.ts';
+import { openSessionStore } from '../session-store/open-session-store.ts';
+import { AedesPersistence } from './aedes-persistence.ts';
 
 const own = 'devices/dev-1/commands/+/+';
 /** One too many. */
@@ -19,7 +19,7 @@ const dev1 = { id: 'dev-1' };
 const subject: Subject = { identity: device('dev-1'), group: DEFAULT, labels: {} };
 
 async function start() {
-  const sessions = await openSessions({
+  const sessions = await openSessionStore({
     file: join(temporaryDirectory(), 'sessions.db'),
     now: Date.now,
     log: pino({ level: 'silent' }),
@@ -27,7 +27,7 @@ async function start() {
   onTestFinished(() => sessions.close());
   const filters = { has: (filter: string) => filter !== refused };
   const live = (clientId: string) => ({ owner: `device/${clientId}`, subject, isEnded: false, filters });
-  const store = new SessionStore(sessions.memory, DEFAULT_LIMITS, live, () => {});
+  const store = new AedesPersistence(sessions.memory, DEFAULT_LIMITS, live, () => {});
   await store.setup({ id: 'broker', counter: 0 });
   const rights = new Rights(DEFAULT_DEVICE_POLICY, subject, topicLimits(DEFAULT_LIMITS));
   store.kept.arrived('dev-1', 'device/dev-1', subject, rights, false);
@@ -42,7 +42,7 @@ const message = (topic: string, payload = 'x') => ({
 });
 
 /** Takes what waits out of the queue. */
-function queued(store: SessionStore): string[] {
+function queued(store: AedesPersistence): string[] {
   const topics: string[] = [];
   for (let packet = store.nextUnsent('dev-1'); packet !== undefined; packet = store.nextUnsent('dev-1')) {
     topics.push(packet.topic);

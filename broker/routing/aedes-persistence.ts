@@ -8,19 +8,19 @@ import type { Readable } from 'node:stream';
 import { isServerTopic } from '@rollcall/protocol';
 import type { Rights, Subject } from '../access/acl.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
-import { type ArrivalClient, Arrivals } from '../mqtt/inbound-qos2.ts';
+import { InboundQos2, type InboundQos2Client } from '../mqtt/inbound-qos2.ts';
 import type { StoredSubscription } from '../session-store/filter-tree.ts';
 import { SERVER_OWNER } from '../session-store/memory-pool.ts';
-import type { Receiver } from '../session-store/outgoing-queues.ts';
-import type { SessionMemory } from '../session-store/session-store.ts';
+import type { QueueReceiver } from '../session-store/outgoing-queues.ts';
+import type { SessionStore } from '../session-store/session-store.ts';
 import type { ClientKey, StoredPacket } from '../session-store/stored-packets.ts';
 import type { StoredWill, WillPacket } from '../session-store/stored-wills.ts';
-import { KeptSessions } from '../sessions/persistent-sessions.ts';
+import { PersistentSessions } from '../sessions/persistent-sessions.ts';
 import type { KeyedPacket } from './delivered-keys.ts';
 import { RetainedOwners } from './retained-owners.ts';
 
 /** A will of an earlier run of the server. */
-export interface LeftWill {
+export interface PendingWill {
   readonly clientId: string;
   readonly owner: string;
   readonly subject: Subject;
@@ -28,7 +28,7 @@ export interface LeftWill {
 }
 
 /** A client that is connected now. */
-export interface LiveClient {
+export interface ConnectedClient {
   readonly owner: string;
   readonly subject: Subject;
   readonly isEnded: boolean;
@@ -37,20 +37,20 @@ export interface LiveClient {
 }
 
 /** Messages kept and not yet passed on by aedes; more than that many were lost on the way with their connections. */
-const UNDER_WAY = 10_000;
+const IN_DELIVERY_MAX = 10_000;
 
-const NOBODY = Promise.resolve<StoredSubscription[]>([]);
+const NO_SUBSCRIPTIONS = Promise.resolve<StoredSubscription[]>([]);
 const NOTHING = Promise.resolve();
-const NO_RECEIVERS: readonly Receiver[] = [];
+const NO_RECEIVERS: readonly QueueReceiver[] = [];
 const EMPTY = Buffer.alloc(0);
 
-export class SessionStore {
-  readonly arrivals: Arrivals;
-  readonly kept: KeptSessions;
-  readonly #memory: SessionMemory;
+export class AedesPersistence {
+  readonly arrivals: InboundQos2;
+  readonly kept: PersistentSessions;
+  readonly #memory: SessionStore;
   readonly #limits: BrokerLimits;
   readonly #retained: RetainedOwners;
-  readonly #live: (clientId: string) => LiveClient | undefined;
+  readonly #live: (clientId: string) => ConnectedClient | undefined;
   readonly #overBound: (owner: string, bytes: number) => void;
   /** Numbers of messages that were kept before aedes publishes them. */
   readonly #keptBefore = new Set<number>();
@@ -59,15 +59,15 @@ export class SessionStore {
 
   /** `overBound` is told of an owner that would retain more than `mqtt.limits` let one have. */
   constructor(
-    memory: SessionMemory,
+    memory: SessionStore,
     limits: BrokerLimits,
-    live: (clientId: string) => LiveClient | undefined,
+    live: (clientId: string) => ConnectedClient | undefined,
     overBound: (owner: string, bytes: number) => void,
   ) {
     this.#overBound = overBound;
     this.#memory = memory;
-    this.arrivals = new Arrivals(memory);
-    this.kept = new KeptSessions(memory);
+    this.arrivals = new InboundQos2(memory);
+    this.kept = new PersistentSessions(memory);
     this.#limits = limits;
     this.#retained = new RetainedOwners(limits);
     this.#live = live;
@@ -159,21 +159,21 @@ export class SessionStore {
   }
 
   /** Wills of connections that ended with an earlier run of the server. */
-  leftWills(): readonly LeftWill[] {
+  leftWills(): readonly PendingWill[] {
     return this.#memory.leftWills().flatMap((will) => {
       const about = aboutWill(will);
       return about === undefined ? [] : [{ clientId: will.clientId, packet: will.packet, ...about }];
     });
   }
 
-  leftWill(clientId: string): LeftWill | undefined {
+  leftWill(clientId: string): PendingWill | undefined {
     const will = this.#memory.leftWill(clientId);
     const about = will && aboutWill(will);
     return will && about && { clientId, packet: will.packet, ...about };
   }
 
   /** Retains the will of a client that isn't here. Resolves when it is on disk. */
-  async retainLeft({ owner, packet }: LeftWill): Promise<void> {
+  async retainLeft({ owner, packet }: PendingWill): Promise<void> {
     const { topic, payload, qos = 0 } = packet;
     if (!this.mayRetain({ topic, payload }, owner)) return;
     this.#retained.delete(topic);
@@ -183,9 +183,9 @@ export class SessionStore {
   }
 
   /** Each client once, however many of its filters match, by the one with the highest QoS [MQTT-3.3.5-1]. */
-  #receivers(subscriptions: readonly StoredSubscription[], topic: string): readonly Receiver[] {
+  #receivers(subscriptions: readonly StoredSubscription[], topic: string): readonly QueueReceiver[] {
     if (subscriptions.length === 0) return NO_RECEIVERS;
-    const receivers = new Map<string, Receiver & { readonly qos: number }>();
+    const receivers = new Map<string, QueueReceiver & { readonly qos: number }>();
     for (const { clientId, qos } of subscriptions) {
       const rights = this.kept.rightsOf(clientId);
       const highest = receivers.get(clientId)?.qos;
@@ -243,7 +243,7 @@ export class SessionStore {
   }
 
   subscriptionsByTopic(topic: string): Promise<StoredSubscription[]> {
-    return this.kept.size === 0 ? NOBODY : this.#memory.subscriptionsByTopic(topic);
+    return this.kept.size === 0 ? NO_SUBSCRIPTIONS : this.#memory.subscriptionsByTopic(topic);
   }
 
   /** Called with every clean CONNECT, when `arrived` has forgotten everything. */
@@ -324,7 +324,7 @@ export class SessionStore {
   }
 
   /** In one commit with what the message leaves in queues: sent again, it must be neither lost nor queued twice. */
-  incomingStorePacket(client: ArrivalClient, packet: StoredPacket): Promise<void> {
+  incomingStorePacket(client: InboundQos2Client, packet: StoredPacket): Promise<void> {
     const kept =
       (packet as KeyedPacket).isRepeated === true
         ? undefined
@@ -376,8 +376,8 @@ export class SessionStore {
   }
 }
 
-function aboutWill({ about }: StoredWill): Pick<LeftWill, 'owner' | 'subject'> | undefined {
-  return about === undefined ? undefined : (JSON.parse(about) as Pick<LeftWill, 'owner' | 'subject'>);
+function aboutWill({ about }: StoredWill): Pick<PendingWill, 'owner' | 'subject'> | undefined {
+  return about === undefined ? undefined : (JSON.parse(about) as Pick<PendingWill, 'owner' | 'subject'>);
 }
 
 /** RETAIN is for who subscribes anew; a message that comes by an established subscription has it not [MQTT-3.3.1-9]. */
@@ -387,7 +387,7 @@ function asQueued(packet: StoredPacket): StoredPacket {
 
 function addBounded(numbers: Set<number>, number: number): void {
   numbers.add(number);
-  if (numbers.size > UNDER_WAY) numbers.delete(numbers.values().next().value as number);
+  if (numbers.size > IN_DELIVERY_MAX) numbers.delete(numbers.values().next().value as number);
 }
 
 /** What the server retains itself stays until the server removes it; what comes from nobody could never be purged. */

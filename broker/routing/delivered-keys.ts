@@ -10,9 +10,9 @@ export interface KeyedPacket {
 }
 
 /** Two times so many at most. */
-const REMEMBERED = 32_768;
+const KEYS_PER_GENERATION = 32_768;
 
-export class PassedOn {
+export class DeliveredKeys {
   #newer = new Set<string>();
   #older = new Set<string>();
 
@@ -26,7 +26,7 @@ export class PassedOn {
   }
 
   add(name: string): void {
-    if (this.#newer.size >= REMEMBERED) {
+    if (this.#newer.size >= KEYS_PER_GENERATION) {
       this.#older = this.#newer;
       this.#newer = new Set();
     }

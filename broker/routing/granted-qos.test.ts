@@ -5,13 +5,13 @@ import type { Packet } from 'mqtt-packet';
 import mqttPacket from 'mqtt-packet';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { RawClient } from '../../test/fixtures/broker/raw-client.ts';
-import { device, service, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
+import { device, service, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import type { Qos } from './granted-filters.ts';
 
-let bed: Testbed;
-const start = async (options?: TestbedOptions) => {
-  bed = await Testbed.start(options);
+let bed: TestBroker;
+const start = async (options?: TestBrokerOptions) => {
+  bed = await TestBroker.start(options);
 };
 afterEach(() => bed?.close());
 

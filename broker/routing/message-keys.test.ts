@@ -3,11 +3,11 @@
 import { DEFAULT_DEVICE_POLICY } from '@rollcall/protocol';
 import mqttPacket from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
-import { device, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
+import { device, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
 
-let bed: Testbed;
-const start = async (options?: TestbedOptions) => {
-  bed = await Testbed.start(options);
+let bed: TestBroker;
+const start = async (options?: TestBrokerOptions) => {
+  bed = await TestBroker.start(options);
 };
 afterEach(() => bed?.close());
 
@@ -21,7 +21,7 @@ const retaining = {
 
 const stored = () => bed.accepted.map(({ stream, key, payload, qos }) => `${stream} ${key} ${payload} ${qos}`);
 
-type Client = Awaited<ReturnType<Testbed['connectDevice']>>;
+type Client = Awaited<ReturnType<TestBroker['connectDevice']>>;
 
 /** What came until the client had nothing more to say: topic, payload and RETAIN of each message. */
 async function heard(client: Client): Promise<string[]> {

@@ -1,6 +1,6 @@
 /** Who retains what, so that each identity stays within its share, and what a revoked one retained can be found. Keeps no message. */
 
-interface Retained {
+interface RetainedTopic {
   readonly owner: string;
   readonly bytes: number;
 }
@@ -14,7 +14,7 @@ export interface RetainedLimits {
 
 export class RetainedOwners {
   readonly #limits: RetainedLimits;
-  readonly #byTopic = new Map<string, Retained>();
+  readonly #byTopic = new Map<string, RetainedTopic>();
   readonly #byOwner = new Map<string, { readonly topics: Set<string>; bytes: number }>();
 
   constructor(limits: RetainedLimits) {

@@ -4,24 +4,24 @@
  */
 
 import type { MQEmitter } from 'mqemitter';
-import type { Audience } from '../mqtt/telemetry-fast-path.ts';
+import type { SubscriptionLookup } from '../mqtt/telemetry-fast-path.ts';
 import { FilterTree } from '../session-store/filter-tree.ts';
 
 /** What is asked of the session store. */
-export interface StoredSubscriptions {
+export interface StoredSubscriptionLookup {
   /** Changes whenever an answer of `wants` may. */
   readonly generation: number;
   /** Whether a session that outlives its connections subscribed to a topic with QoS 1 or 2. */
   wants(topic: string): boolean;
 }
 
-export class Subscriptions implements Audience {
-  readonly #stored: StoredSubscriptions;
+export class SubscriptionIndex implements SubscriptionLookup {
+  readonly #stored: StoredSubscriptionLookup;
   readonly #live = new FilterTree();
   /** By listener: the engine may take the same one back twice, when a client leaves while it unsubscribes. */
   readonly #filters = new Map<unknown, string>();
 
-  constructor(stored: StoredSubscriptions) {
+  constructor(stored: StoredSubscriptionLookup) {
     this.#stored = stored;
   }
 

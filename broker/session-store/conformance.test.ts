@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { expect, it, onTestFinished } from 'vitest';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
-import { openSessions } from './open-session-store.ts';
+import { openSessionStore } from './open-session-store.ts';
 
 /** What the suite asks of its test runner. */
 interface SuiteContext {
@@ -27,7 +27,7 @@ let cases = 0;
 suite({
   testAsync: true,
   persistence: async () => {
-    const sessions = await openSessions({
+    const sessions = await openSessionStore({
       file: join(temporaryDirectory(), 'sessions.db'),
       now: Date.now,
       log: pino({ level: 'silent' }),

@@ -3,20 +3,20 @@
  * identifier, until PUBREL. Those of clean sessions are only in memory.
  */
 
-import type { Change, StoredRows } from './session-changes.ts';
+import type { SessionChange, SessionRows } from './session-changes.ts';
 import { type ClientKey, ownPayload, payloadBytes, type StoredPacket } from './stored-packets.ts';
 
-interface Own {
+interface ClientPackets {
   /** Whether anything of it was ever written down. */
   isWritten: boolean;
   readonly packets: Map<number, StoredPacket>;
 }
 
-export class Incoming {
-  readonly #change: (change: Change, bytes: number) => void;
-  readonly #clients = new Map<string, Own>();
+export class IncomingPackets {
+  readonly #change: (change: SessionChange, bytes: number) => void;
+  readonly #clients = new Map<string, ClientPackets>();
 
-  constructor(change: (change: Change, bytes: number) => void) {
+  constructor(change: (change: SessionChange, bytes: number) => void) {
     this.#change = change;
   }
 
@@ -56,7 +56,7 @@ export class Incoming {
     if (own.isWritten) this.#change({ name: 'dropAllIncoming', values: [client.id] }, client.id.length);
   }
 
-  load({ incoming }: StoredRows): void {
+  load({ incoming }: SessionRows): void {
     for (const { client_id: clientId, message_id: messageId, topic, payload } of incoming) {
       const own = this.#clients.get(clientId) ?? { isWritten: true, packets: new Map<number, StoredPacket>() };
       this.#clients.set(clientId, own);

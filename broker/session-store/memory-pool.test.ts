@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { GUARANTEED, KeptPool, type KeptRefusal, SERVER_OWNER } from './memory-pool.ts';
+import { GUARANTEED_BYTES, MemoryPool, type PoolRefusal, SERVER_OWNER } from './memory-pool.ts';
 
 const BOUND = 1_048_576;
 
 function poolOf(bound = BOUND) {
   const clock = { now: 0 };
-  const pool = new KeptPool(bound, () => clock.now);
+  const pool = new MemoryPool(bound, () => clock.now);
   /** Takes it when it may; says whether it might. */
   const take = (kind: 'retained' | 'queued', owner: string, bytes: number) => {
     if (!pool.admits(kind, owner, bytes)) {
@@ -32,7 +32,7 @@ describe('the pool of what is kept', () => {
     for (let n = 0; n < 1_000; n += 1) while (take('retained', `r-${n}`, 8_192));
     expect(take('queued', 'a', 60_000)).toBe(true);
     for (let n = 0; n < 1_000; n += 1) while (take('queued', `q-${n}`, 32_768));
-    expect(pool.bytes).toBeLessThanOrEqual(BOUND + 1_001 * GUARANTEED.queued);
+    expect(pool.bytes).toBeLessThanOrEqual(BOUND + 1_001 * GUARANTEED_BYTES.queued);
     const other = poolOf();
     for (let n = 0; n < 1_000; n += 1) while (other.take('queued', `q-${n}`, 32_768));
     expect(other.take('retained', 'a', 20_000)).toBe(true);
@@ -40,8 +40,8 @@ describe('the pool of what is kept', () => {
 
   it('gives every owner what it is guaranteed, beyond the bound too, and no more', () => {
     const { take } = poolOf(1);
-    expect([take('retained', 'a', GUARANTEED.retained), take('retained', 'a', 1)]).toEqual([true, false]);
-    expect([take('queued', 'a', GUARANTEED.queued), take('queued', 'a', 1)]).toEqual([true, false]);
+    expect([take('retained', 'a', GUARANTEED_BYTES.retained), take('retained', 'a', 1)]).toEqual([true, false]);
+    expect([take('queued', 'a', GUARANTEED_BYTES.queued), take('queued', 'a', 1)]).toEqual([true, false]);
     expect(take('retained', SERVER_OWNER, 100_000)).toBe(true);
   });
 
@@ -55,7 +55,7 @@ describe('the pool of what is kept', () => {
 
   it('tells of each refusal, and is short for ten minutes after it', () => {
     const { pool, take, clock } = poolOf();
-    const refusals: KeptRefusal[] = [];
+    const refusals: PoolRefusal[] = [];
     pool.onRefused((refusal) => refusals.push(refusal));
     expect(pool.isShort).toBe(false);
     take('queued', 'a', 10_000);

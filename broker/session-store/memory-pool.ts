@@ -4,18 +4,18 @@
  * owners never leave nothing; a small share is guaranteed to each owner, beyond the bound too. Holds no message.
  */
 
-export type KeptKind = 'retained' | 'queued';
+export type PoolKind = 'retained' | 'queued';
 
 /** An owner could not have more. */
-export interface KeptRefusal {
-  readonly kind: KeptKind;
+export interface PoolRefusal {
+  readonly kind: PoolKind;
   readonly owner: string;
   /** What it asked for, and what it has. */
   readonly bytes: number;
   readonly heldBytes: number;
 }
 
-export interface KeptUse {
+export interface PoolUse {
   readonly bytes: number;
   /** The most that this kind can take. */
   readonly bound: number;
@@ -26,10 +26,10 @@ export interface KeptUse {
 export const SERVER_OWNER = 'server';
 
 /** Parts of the bound: together more than all of it, and neither can take what is left for the other. */
-const PART: Readonly<Record<KeptKind, number>> = { retained: 1 / 2, queued: 3 / 4 };
+const PART: Readonly<Record<PoolKind, number>> = { retained: 1 / 2, queued: 3 / 4 };
 
 /** What every owner may have, whatever the others have. */
-export const GUARANTEED: Readonly<Record<KeptKind, number>> = { retained: 4_096, queued: 16_384 };
+export const GUARANTEED_BYTES: Readonly<Record<PoolKind, number>> = { retained: 4_096, queued: 16_384 };
 
 /** The share of one owner in what is free now. */
 const SHARE_OF_FREE = 1 / 8;
@@ -44,14 +44,14 @@ interface Kind {
   readonly owners: Map<string, number>;
 }
 
-export class KeptPool {
+export class MemoryPool {
   readonly #bound: number;
   readonly #now: () => number;
-  readonly #kinds: Readonly<Record<KeptKind, Kind>> = {
+  readonly #kinds: Readonly<Record<PoolKind, Kind>> = {
     retained: { bytes: 0, refused: 0, owners: new Map() },
     queued: { bytes: 0, refused: 0, owners: new Map() },
   };
-  readonly #listeners = new Set<(refusal: KeptRefusal) => void>();
+  readonly #listeners = new Set<(refusal: PoolRefusal) => void>();
   #refusedAt = Number.NEGATIVE_INFINITY;
 
   constructor(bound: number, now: () => number) {
@@ -63,38 +63,38 @@ export class KeptPool {
     return this.#kinds.retained.bytes + this.#kinds.queued.bytes;
   }
 
-  use(kind: KeptKind): KeptUse {
+  use(kind: PoolKind): PoolUse {
     const { bytes, refused } = this.#kinds[kind];
     return { bytes, bound: Math.floor(this.#bound * PART[kind]), refused };
   }
 
   /** Something is nearly full, or somebody was refused not long ago. */
   get isShort(): boolean {
-    const isFull = (kind: KeptKind) => this.#free(kind) < this.#bound * PART[kind] * (1 - NEARLY_FULL);
+    const isFull = (kind: PoolKind) => this.#free(kind) < this.#bound * PART[kind] * (1 - NEARLY_FULL);
     return this.#now() - this.#refusedAt < SHORT_AFTER_REFUSAL_MS || isFull('retained') || isFull('queued');
   }
 
   /** Called synchronously. */
-  onRefused(listener: (refusal: KeptRefusal) => void): () => void {
+  onRefused(listener: (refusal: PoolRefusal) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  held(kind: KeptKind, owner: string): number {
+  held(kind: PoolKind, owner: string): number {
     return this.#kinds[kind].owners.get(owner) ?? 0;
   }
 
   /** Whether an owner may have so much more; `replaced` bytes of its own go at the same time. */
-  admits(kind: KeptKind, owner: string, bytes: number, replaced = 0): boolean {
+  admits(kind: PoolKind, owner: string, bytes: number, replaced = 0): boolean {
     if (owner === SERVER_OWNER) return true;
     const wanted = this.held(kind, owner) - replaced + bytes;
-    if (wanted <= GUARANTEED[kind] || bytes <= replaced) return true;
+    if (wanted <= GUARANTEED_BYTES[kind] || bytes <= replaced) return true;
     const free = this.#free(kind) + replaced;
-    return bytes <= free && wanted <= Math.max(GUARANTEED[kind], free * SHARE_OF_FREE);
+    return bytes <= free && wanted <= Math.max(GUARANTEED_BYTES[kind], free * SHARE_OF_FREE);
   }
 
   /** Counts a refusal, and tells of it. */
-  refuse(kind: KeptKind, owner: string, bytes: number): void {
+  refuse(kind: PoolKind, owner: string, bytes: number): void {
     this.#kinds[kind].refused += 1;
     this.#refusedAt = this.#now();
     const refusal = { kind, owner, bytes, heldBytes: this.held(kind, owner) };
@@ -102,19 +102,19 @@ export class KeptPool {
   }
 
   /** Counts bytes in memory. */
-  hold(kind: KeptKind, bytes: number): void {
+  hold(kind: PoolKind, bytes: number): void {
     this.#kinds[kind].bytes += bytes;
   }
 
   /** Counts bytes of an owner; less than it is in memory where several owners share a message. */
-  charge(kind: KeptKind, owner: string, bytes: number): void {
+  charge(kind: PoolKind, owner: string, bytes: number): void {
     const { owners } = this.#kinds[kind];
     const held = (owners.get(owner) ?? 0) + bytes;
     if (held > 0) owners.set(owner, held);
     else owners.delete(owner);
   }
 
-  #free(kind: KeptKind): number {
+  #free(kind: PoolKind): number {
     const own = this.#bound * PART[kind] - this.#kinds[kind].bytes;
     return Math.max(0, Math.min(own, this.#bound - this.bytes));
   }

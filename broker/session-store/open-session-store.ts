@@ -2,55 +2,55 @@
 
 import type { Logger } from 'pino';
 import { COMMIT_LIMITS, type CommitLimits, Commits } from './commits.ts';
-import type { Change } from './session-changes.ts';
-import { readAll } from './session-changes.ts';
+import type { SessionChange } from './session-changes.ts';
+import { readSessionRows } from './session-changes.ts';
 import { openSessionFile } from './session-file.ts';
-import { type SessionLimits, SessionMemory } from './session-store.ts';
+import { SessionStore, type SessionStoreLimits } from './session-store.ts';
 import { Writer } from './writer.ts';
 
-export interface SessionsOptions {
+export interface SessionStoreOptions {
   /** Path of the database; created with mode 0600 when it does not exist. Its directory must exist. */
   readonly file: string;
   /** `inspectSessions()` has read every page of the file. */
   readonly isInspected?: boolean;
-  readonly limits?: Partial<SessionLimits>;
+  readonly limits?: Partial<SessionStoreLimits>;
   readonly commits?: Partial<CommitLimits>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
 }
 
-export const SESSION_LIMITS: SessionLimits = {
+export const SESSION_STORE_LIMITS: SessionStoreLimits = {
   queuedMessages: 1_000,
   queuedBytes: 1_048_576,
   keptBytes: 64 * 1_048_576,
 };
 
-export interface OpenSessions {
-  readonly memory: SessionMemory;
+export interface OpenSessionStore {
+  readonly memory: SessionStore;
   /** Writes what waits. Once; later calls wait for the first. */
   close(): Promise<void>;
 }
 
 /** Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. */
-export async function openSessions(options: SessionsOptions): Promise<OpenSessions> {
+export async function openSessionStore(options: SessionStoreOptions): Promise<OpenSessionStore> {
   const { file, log, now } = options;
   const database = openSessionFile(file, options.isInspected === true ? 'header' : 'every page');
-  let rows: ReturnType<typeof readAll>;
+  let rows: ReturnType<typeof readSessionRows>;
   try {
-    rows = readAll(database);
+    rows = readSessionRows(database);
   } finally {
     database.close();
   }
   const writer = new Writer(file, log);
-  const commits = new Commits<Change>({
+  const commits = new Commits<SessionChange>({
     limits: { ...COMMIT_LIMITS, ...options.commits },
     now,
     log,
     gather: () => memory.gather(),
     write: (changes) => writer.write(changes),
   });
-  const memory: SessionMemory = new SessionMemory({ ...SESSION_LIMITS, ...options.limits }, commits, rows, now);
+  const memory: SessionStore = new SessionStore({ ...SESSION_STORE_LIMITS, ...options.limits }, commits, rows, now);
   let closing: Promise<void> | undefined;
 
   return {

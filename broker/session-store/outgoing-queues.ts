@@ -4,8 +4,8 @@
  * where the newest is refused. A message for many clients is held once. (QoS 0 never waits for a client that is away.)
  */
 
-import type { KeptPool } from './memory-pool.ts';
-import type { Change, StoredRows } from './session-changes.ts';
+import type { MemoryPool } from './memory-pool.ts';
+import type { SessionChange, SessionRows } from './session-changes.ts';
 import { ownPayload, payloadBytes, type StoredPacket, weightOf } from './stored-packets.ts';
 
 export interface QueueLimits {
@@ -19,7 +19,7 @@ export interface QueueCounters {
   dropped: number;
 }
 
-export interface Receiver {
+export interface QueueReceiver {
   readonly clientId: string;
   /** The highest that it may be sent with; by default that of the message. */
   readonly qos?: number | undefined;
@@ -58,11 +58,11 @@ class Queue {
   }
 }
 
-export class Queues {
+export class OutgoingQueues {
   readonly #limits: QueueLimits;
   readonly #counters: QueueCounters;
-  readonly #pool: KeptPool;
-  readonly #change: (change: Change, bytes: number) => void;
+  readonly #pool: MemoryPool;
+  readonly #change: (change: SessionChange, bytes: number) => void;
   readonly #queues = new Map<string, Queue>();
   /** Packet identifiers that were given and not written down yet; most are acknowledged before that. */
   readonly #numbered = new Set<Entry>();
@@ -71,8 +71,8 @@ export class Queues {
   constructor(
     limits: QueueLimits,
     counters: QueueCounters,
-    pool: KeptPool,
-    change: (change: Change, bytes: number) => void,
+    pool: MemoryPool,
+    change: (change: SessionChange, bytes: number) => void,
   ) {
     this.#limits = limits;
     this.#counters = counters;
@@ -93,7 +93,7 @@ export class Queues {
    * For each receiver once. A message is held once for all clients that it reaches with the same QoS. Returns for how many of
    * them it was queued.
    */
-  add(receivers: readonly Receiver[], packet: StoredPacket): number {
+  add(receivers: readonly QueueReceiver[], packet: StoredPacket): number {
     const bodies: (Body | undefined)[] = [];
     const published = packet.qos ?? 0;
     const share = weightOf(packet) + ENTRY_WEIGHT;
@@ -157,19 +157,19 @@ export class Queues {
       if (entry.messageId !== messageId || messageId === undefined) continue;
       this.#remove(queue as Queue, entry);
       if (queue?.entries.size === 0) this.#queues.delete(clientId);
-      return shown(entry);
+      return packetIn(entry);
     }
     return undefined;
   }
 
   /** A copy of the queue in order: PUBRELs, messages that were sent, those that weren't. */
   list(clientId: string): StoredPacket[] {
-    return [...(this.#queues.get(clientId)?.entries ?? [])].map(shown);
+    return [...(this.#queues.get(clientId)?.entries ?? [])].map(packetIn);
   }
 
   /** The oldest message that has no packet identifier yet. */
   nextUnsent(clientId: string): StoredPacket | undefined {
-    for (const entry of this.#queues.get(clientId)?.entries ?? []) if (isUnsent(entry)) return shown(entry);
+    for (const entry of this.#queues.get(clientId)?.entries ?? []) if (isUnsent(entry)) return packetIn(entry);
     return undefined;
   }
 
@@ -212,7 +212,7 @@ export class Queues {
   }
 
   /** Messages of an earlier run get numbers of this one. */
-  load({ sessions, bodies, queued }: StoredRows, broker: { readonly id: string; counter: number }): void {
+  load({ sessions, bodies, queued }: SessionRows, broker: { readonly id: string; counter: number }): void {
     const known = new Map<number, Body>();
     const owners = new Map(sessions.map(({ client_id: clientId, owner }) => [clientId, owner]));
     for (const { id, topic, payload, qos, retain } of bodies) {
@@ -343,6 +343,6 @@ function isUnsent({ messageId, pubrel }: Entry): boolean {
   return messageId === undefined && pubrel === undefined;
 }
 
-function shown({ body, messageId, pubrel }: Entry): StoredPacket {
+function packetIn({ body, messageId, pubrel }: Entry): StoredPacket {
   return pubrel ?? { ...body.packet, messageId };
 }

@@ -5,11 +5,11 @@ import fc from 'fast-check';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
-import { openSessions } from './open-session-store.ts';
-import type { SessionMemory } from './session-store.ts';
+import { openSessionStore } from './open-session-store.ts';
+import type { SessionStore } from './session-store.ts';
 
 const log = pino({ level: 'silent' });
-const open = (file: string) => openSessions({ file, now: Date.now, log, limits: { queuedMessages: 4 } });
+const open = (file: string) => openSessionStore({ file, now: Date.now, log, limits: { queuedMessages: 4 } });
 const broker = () => ({ id: 'b', counter: 0 });
 
 const client = fc.constantFrom('c1', 'c2');
@@ -40,7 +40,7 @@ type Step = typeof step extends fc.Arbitrary<infer Value> ? Value : never;
 
 const ignore = () => {};
 
-async function take(memory: SessionMemory, one: Step): Promise<void> {
+async function take(memory: SessionStore, one: Step): Promise<void> {
   const id = 'client' in one ? { id: one.client } : { id: '' };
   const bytes = 'payload' in one ? Buffer.from(one.payload) : Buffer.alloc(0);
   switch (one.do) {
@@ -95,7 +95,7 @@ async function take(memory: SessionMemory, one: Step): Promise<void> {
   }
 }
 
-async function shown(memory: SessionMemory) {
+async function shown(memory: SessionStore) {
   const all: Record<string, unknown> = {};
   for (const id of ['c1', 'c2']) {
     const queue = await memory.outgoingStream({ id }).toArray();

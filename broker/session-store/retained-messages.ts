@@ -1,22 +1,22 @@
 import { filterMatches, topicLevels } from '@rollcall/protocol';
-import type { KeptPool } from './memory-pool.ts';
-import type { Change, StoredRows } from './session-changes.ts';
+import type { MemoryPool } from './memory-pool.ts';
+import type { SessionChange, SessionRows } from './session-changes.ts';
 import { ownPayload, payloadBytes, type StoredPacket, weightOf } from './stored-packets.ts';
 
-interface Retained {
+interface RetainedMessage {
   readonly packet: StoredPacket;
   /** Empty where nobody is known. */
   readonly owner: string;
 }
 
 export class RetainedMessages {
-  readonly #pool: KeptPool;
-  readonly #change: (change: Change, bytes: number) => void;
+  readonly #pool: MemoryPool;
+  readonly #change: (change: SessionChange, bytes: number) => void;
   /** By the first two levels, which name a device: who asks for one device's doesn't look at all others'. */
-  readonly #branches = new Map<string, Map<string, Retained>>();
+  readonly #branches = new Map<string, Map<string, RetainedMessage>>();
   #count = 0;
 
-  constructor(pool: KeptPool, change: (change: Change, bytes: number) => void) {
+  constructor(pool: MemoryPool, change: (change: SessionChange, bytes: number) => void) {
     this.#pool = pool;
     this.#change = change;
   }
@@ -56,7 +56,7 @@ export class RetainedMessages {
   *matching(filters: readonly string[]): Iterable<StoredPacket> {
     for (const filter of filters) {
       for (const branch of this.#branchesOf(filter)) {
-        if (!isWild(filter)) {
+        if (!hasWildcard(filter)) {
           const found = branch.get(filter);
           if (found !== undefined) yield found.packet;
           continue;
@@ -73,32 +73,32 @@ export class RetainedMessages {
     }
   }
 
-  load({ retained }: StoredRows): void {
+  load({ retained }: SessionRows): void {
     for (const { topic, owner, payload, qos } of retained) {
       const packet = { cmd: 'publish', topic, payload, qos, retain: true };
       this.#put({ packet, owner: owner ?? '' });
     }
   }
 
-  #branchesOf(filter: string): Iterable<Map<string, Retained>> {
+  #branchesOf(filter: string): Iterable<Map<string, RetainedMessage>> {
     const [first = '', second] = topicLevels(filter);
-    if (isWild(first) || (second !== undefined && isWild(second))) return this.#branches.values();
+    if (hasWildcard(first) || (second !== undefined && hasWildcard(second))) return this.#branches.values();
     const branch = this.#branches.get(branchOf(filter));
     return branch === undefined ? [] : [branch];
   }
 
-  #put(retained: Retained): void {
+  #put(retained: RetainedMessage): void {
     const { topic } = retained.packet;
     this.#pool.hold('retained', weightOf(retained.packet));
     this.#pool.charge('retained', retained.owner, weightOf(retained.packet));
     const key = branchOf(topic);
-    const branch = this.#branches.get(key) ?? new Map<string, Retained>();
+    const branch = this.#branches.get(key) ?? new Map<string, RetainedMessage>();
     this.#branches.set(key, branch);
     branch.set(topic, retained);
     this.#count += 1;
   }
 
-  #find(topic: string): Retained | undefined {
+  #find(topic: string): RetainedMessage | undefined {
     return this.#branches.get(branchOf(topic))?.get(topic);
   }
 
@@ -121,6 +121,6 @@ function branchOf(topic: string): string {
   return end < 0 || !topic.includes('/') ? topic : topic.slice(0, end);
 }
 
-function isWild(filter: string): boolean {
+function hasWildcard(filter: string): boolean {
   return filter.includes('+') || filter.includes('#');
 }

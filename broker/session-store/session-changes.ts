@@ -27,26 +27,26 @@ const CHANGES = {
   dropWill: 'DELETE FROM wills WHERE client_id = ?',
 } as const;
 
-export type ChangeName = keyof typeof CHANGES;
-export type ChangeValue = string | number | Uint8Array | null;
+export type SessionChangeName = keyof typeof CHANGES;
+export type SessionChangeValue = string | number | Uint8Array | null;
 
 /** Crosses to the writer's thread as it is. */
-export interface Change {
-  readonly name: ChangeName;
-  readonly values: readonly ChangeValue[];
+export interface SessionChange {
+  readonly name: SessionChangeName;
+  readonly values: readonly SessionChangeValue[];
 }
 
 /** Returns what makes a batch of changes in one transaction, in order. */
-export function changeWriter(database: Database.Database): (changes: readonly Change[]) => void {
-  const statements = new Map<ChangeName, Database.Statement>();
-  for (const [name, sql] of Object.entries(CHANGES)) statements.set(name as ChangeName, database.prepare(sql));
-  const write = database.transaction((changes: readonly Change[]) => {
+export function createChangeWriter(database: Database.Database): (changes: readonly SessionChange[]) => void {
+  const statements = new Map<SessionChangeName, Database.Statement>();
+  for (const [name, sql] of Object.entries(CHANGES)) statements.set(name as SessionChangeName, database.prepare(sql));
+  const write = database.transaction((changes: readonly SessionChange[]) => {
     for (const { name, values } of changes) (statements.get(name) as Database.Statement).run(...values);
   });
   return (changes) => write.immediate(changes);
 }
 
-export interface StoredRows {
+export interface SessionRows {
   readonly sessions: readonly {
     readonly client_id: string;
     readonly owner: string;
@@ -95,7 +95,7 @@ export interface StoredRows {
 }
 
 /** Everything, in the order it was kept. */
-export function readAll(database: Database.Database): StoredRows {
+export function readSessionRows(database: Database.Database): SessionRows {
   const all = (sql: string) => database.prepare(sql).all() as never;
   return {
     sessions: all('SELECT * FROM sessions'),

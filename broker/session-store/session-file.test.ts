@@ -6,7 +6,7 @@ import Database from 'better-sqlite3';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
-import { openSessions } from './open-session-store.ts';
+import { openSessionStore } from './open-session-store.ts';
 import { openSessionFile } from './session-file.ts';
 
 const log = pino({ level: 'silent' });
@@ -14,7 +14,7 @@ const fileIn = (directory: string) => join(directory, 'sessions.db');
 
 async function written(): Promise<string> {
   const file = fileIn(temporaryDirectory());
-  const sessions = await openSessions({ file, now: Date.now, log });
+  const sessions = await openSessionStore({ file, now: Date.now, log });
   await sessions.memory.setup({ id: 'b', counter: 0 });
   const bytes = Buffer.alloc(2_000, 'x');
   for (let i = 0; i < 50; i += 1) void sessions.memory.storeRetained({ topic: `t/${i}`, payload: bytes, qos: 1 }, 'o');
@@ -50,7 +50,7 @@ describe('the file of sessions', () => {
     const file = await written();
     damage(file);
     const before = readFileSync(file);
-    await expect(openSessions({ file, now: Date.now, log })).rejects.toMatchObject({
+    await expect(openSessionStore({ file, now: Date.now, log })).rejects.toMatchObject({
       code: 'database_damaged',
       hint: expect.stringContaining('restore it from a backup'),
     });
@@ -62,6 +62,6 @@ describe('the file of sessions', () => {
     const database = new Database(file);
     database.pragma('user_version = 99');
     database.close();
-    await expect(openSessions({ file, now: Date.now, log })).rejects.toMatchObject({ code: 'database_newer' });
+    await expect(openSessionStore({ file, now: Date.now, log })).rejects.toMatchObject({ code: 'database_newer' });
   });
 });

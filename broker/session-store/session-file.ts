@@ -74,7 +74,7 @@ const SCHEMA = `
 `;
 
 /** Throws what `openSessions()` would throw for this file, and changes nothing. */
-export function inspectSessions(file: string): void {
+export function inspectSessionFile(file: string): void {
   inspectDatabaseFile({ file, kind: SESSIONS, check: 'every page' });
 }
 

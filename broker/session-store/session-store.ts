@@ -9,25 +9,25 @@ import { Readable } from 'node:stream';
 import { Problem } from '@rollcall/protocol';
 import type { Commits } from './commits.ts';
 import { FilterTree, type StoredSubscription } from './filter-tree.ts';
-import { Incoming } from './incoming-packets.ts';
-import { KeptPool, type KeptRefusal, type KeptUse } from './memory-pool.ts';
-import { type QueueLimits, Queues, type Receiver } from './outgoing-queues.ts';
+import { IncomingPackets } from './incoming-packets.ts';
+import { MemoryPool, type PoolRefusal, type PoolUse } from './memory-pool.ts';
+import { OutgoingQueues, type QueueLimits, type QueueReceiver } from './outgoing-queues.ts';
 import { RetainedMessages } from './retained-messages.ts';
-import type { Change, StoredRows } from './session-changes.ts';
+import type { SessionChange, SessionRows } from './session-changes.ts';
 import { type ClientKey, type StoredPacket, weightOf } from './stored-packets.ts';
 import { type StoredWill, type WillPacket, Wills } from './stored-wills.ts';
 
-export interface SessionLimits extends QueueLimits {
+export interface SessionStoreLimits extends QueueLimits {
   /** Weight of everything that is kept, in bytes; it is kept in memory too. */
   readonly keptBytes: number;
 }
 
-export interface SessionCounters {
+export interface SessionStoreCounters {
   /** Messages not queued, or removed before they were delivered, for want of room. */
   readonly dropped: number;
   readonly keptBytes: number;
-  readonly retained: KeptUse;
-  readonly queued: KeptUse;
+  readonly retained: PoolUse;
+  readonly queued: PoolUse;
   /** What is kept is nearly full, or an owner was refused not long ago. */
   readonly isShort: boolean;
   readonly commits: number;
@@ -36,7 +36,7 @@ export interface SessionCounters {
 }
 
 /** A session that outlives its connections. */
-export interface KeptRow {
+export interface StoredSessionRow {
   readonly clientId: string;
   readonly owner: string;
   /** What its owner wants to know about it again, in its own words. */
@@ -54,28 +54,28 @@ type Subscription = Omit<StoredSubscription, 'clientId'> & { readonly subscripti
 
 const NOTHING = Promise.resolve();
 
-export class SessionMemory {
+export class SessionStore {
   /** Set by `setup`. */
   broker: EngineFacts | undefined;
-  readonly #commits: Commits<Change>;
-  readonly #pool: KeptPool;
+  readonly #commits: Commits<SessionChange>;
+  readonly #pool: MemoryPool;
   readonly #filters = new FilterTree();
   readonly #subscriptions = new Map<string, Map<string, Subscription>>();
   readonly #counts = { dropped: 0 };
-  readonly #queues: Queues;
+  readonly #queues: OutgoingQueues;
   readonly #retained: RetainedMessages;
-  readonly #incoming: Incoming;
+  readonly #incoming: IncomingPackets;
   readonly #wills: Wills;
-  #loaded: StoredRows | undefined;
+  #loaded: SessionRows | undefined;
 
   /** `rows`: of an earlier run. */
-  constructor(limits: SessionLimits, commits: Commits<Change>, rows: StoredRows, now: () => number) {
-    this.#pool = new KeptPool(limits.keptBytes, now);
+  constructor(limits: SessionStoreLimits, commits: Commits<SessionChange>, rows: SessionRows, now: () => number) {
+    this.#pool = new MemoryPool(limits.keptBytes, now);
     this.#commits = commits;
-    const change = (one: Change, bytes: number) => commits.push(one, bytes);
-    this.#queues = new Queues(limits, this.#counts, this.#pool, change);
+    const change = (one: SessionChange, bytes: number) => commits.push(one, bytes);
+    this.#queues = new OutgoingQueues(limits, this.#counts, this.#pool, change);
     this.#retained = new RetainedMessages(this.#pool, change);
-    this.#incoming = new Incoming(change);
+    this.#incoming = new IncomingPackets(change);
     this.#wills = new Wills(change);
     this.#loaded = rows;
     this.#retained.load(rows);
@@ -113,7 +113,7 @@ export class SessionMemory {
   }
 
   /** Sessions of an earlier run; once. */
-  takeKept(): readonly KeptRow[] {
+  takeKept(): readonly StoredSessionRow[] {
     const rows = this.#loaded?.sessions ?? [];
     return rows.map(({ client_id: clientId, owner, about, away_since: away }) => {
       return { clientId, owner, about, awaySince: away ?? undefined };
@@ -125,7 +125,7 @@ export class SessionMemory {
     return this.#commits.durable();
   }
 
-  counters(): SessionCounters {
+  counters(): SessionStoreCounters {
     const { committed, waitingBytes } = this.#commits;
     return {
       dropped: this.#counts.dropped,
@@ -139,7 +139,7 @@ export class SessionMemory {
   }
 
   /** Tells of each owner that could not have more. Returns the way to stop. */
-  onRefused(listener: (refusal: KeptRefusal) => void): () => void {
+  onRefused(listener: (refusal: PoolRefusal) => void): () => void {
     return this.#pool.onRefused(listener);
   }
 
@@ -233,11 +233,11 @@ export class SessionMemory {
     return { subsCount: this.#filters.storedCount, clientsCount: this.#subscriptions.size };
   }
 
-  outgoingEnqueue(subscription: Receiver, packet: StoredPacket): Promise<void> {
+  outgoingEnqueue(subscription: QueueReceiver, packet: StoredPacket): Promise<void> {
     return this.outgoingEnqueueCombi([subscription], packet);
   }
 
-  outgoingEnqueueCombi(subscriptions: readonly Receiver[], packet: StoredPacket): Promise<void> {
+  outgoingEnqueueCombi(subscriptions: readonly QueueReceiver[], packet: StoredPacket): Promise<void> {
     if (subscriptions.length === 0) return NOTHING;
     if (!this.#commits.isTaking) return this.#refuse('message for clients that are away');
     this.#queues.add(subscriptions, packet);
@@ -245,7 +245,7 @@ export class SessionMemory {
   }
 
   /** The same; rejects when it could be queued for none of them, after what came before it is on disk. */
-  enqueueForSome(subscriptions: readonly Receiver[], packet: StoredPacket): Promise<void> {
+  enqueueForSome(subscriptions: readonly QueueReceiver[], packet: StoredPacket): Promise<void> {
     if (!this.#commits.isTaking) return this.#refuse('message for clients that are away');
     if (this.#queues.add(subscriptions, packet) === 0) {
       const [first] = subscriptions;

@@ -1,6 +1,6 @@
 /** Wills of connections: each is stored before its connection is accepted, and outlives the server with it. */
 
-import type { Change, StoredRows } from './session-changes.ts';
+import type { SessionChange, SessionRows } from './session-changes.ts';
 import { payloadBytes } from './stored-packets.ts';
 
 /** As aedes hands it over; it wants the very same object back. */
@@ -21,12 +21,12 @@ export interface StoredWill {
 }
 
 export class Wills {
-  readonly #change: (change: Change, bytes: number) => void;
+  readonly #change: (change: SessionChange, bytes: number) => void;
   readonly #packets = new Map<string, WillPacket>();
   /** Of an earlier run. */
   readonly #left = new Map<string, StoredWill>();
 
-  constructor(change: (change: Change, bytes: number) => void) {
+  constructor(change: (change: SessionChange, bytes: number) => void) {
     this.#change = change;
   }
 
@@ -63,7 +63,7 @@ export class Wills {
     for (const packet of this.#packets.values()) if (brokers[packet.brokerId ?? ''] === undefined) yield packet;
   }
 
-  load({ wills }: StoredRows): void {
+  load({ wills }: SessionRows): void {
     for (const { client_id: clientId, about, topic, payload, qos, retain } of wills) {
       const packet = { topic, payload, qos, retain: retain === 1, clientId };
       this.#left.set(clientId, { clientId, packet, about: about ?? undefined });

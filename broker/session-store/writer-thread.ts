@@ -4,17 +4,17 @@ import { parentPort } from 'node:worker_threads';
 import { asProblem } from '@rollcall/protocol';
 import type Database from 'better-sqlite3';
 import { storageProblem } from '../../storage/index.ts';
-import { type Change, changeWriter } from './session-changes.ts';
+import { createChangeWriter, type SessionChange } from './session-changes.ts';
 import { openSessionFile } from './session-file.ts';
 import type { WriterAnswer, WriterCall } from './writer.ts';
 
 let database: Database.Database | undefined;
-let write: ((changes: readonly Change[]) => void) | undefined;
+let write: ((changes: readonly SessionChange[]) => void) | undefined;
 
 function perform(call: WriterCall): void {
   if (call.name === 'open') {
     database = openSessionFile(call.file, 'header');
-    write = changeWriter(database);
+    write = createChangeWriter(database);
   } else if (call.name === 'write') write?.(call.changes);
   else database?.close();
 }

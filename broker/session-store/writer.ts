@@ -6,11 +6,11 @@
 import { Worker } from 'node:worker_threads';
 import { Problem, type ProblemCode } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { Change } from './session-changes.ts';
+import type { SessionChange } from './session-changes.ts';
 
 type Call =
   | { readonly name: 'open'; readonly file: string }
-  | { readonly name: 'write'; readonly changes: readonly Change[] }
+  | { readonly name: 'write'; readonly changes: readonly SessionChange[] }
   | { readonly name: 'close' };
 
 export type WriterCall = Call & { readonly id: number };
@@ -35,7 +35,7 @@ export class Writer {
   }
 
   /** Resolves when all are on disk. */
-  async write(changes: readonly Change[]): Promise<void> {
+  async write(changes: readonly SessionChange[]): Promise<void> {
     await this.#open();
     await this.#ask({ name: 'write', changes });
   }

@@ -2,11 +2,11 @@
 
 import mqttPacket from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
-import { device, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
+import { device, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
 
-let bed: Testbed;
-const start = async (options?: TestbedOptions) => {
-  bed = await Testbed.start(options);
+let bed: TestBroker;
+const start = async (options?: TestBrokerOptions) => {
+  bed = await TestBroker.start(options);
 };
 afterEach(() => bed?.close());
 

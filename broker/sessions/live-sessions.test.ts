@@ -4,11 +4,11 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { manualStorage } from '../../test/fixtures/broker/manual-storage.ts';
 import { connectPacket } from '../../test/fixtures/broker/raw-client.ts';
 import { payloads, pubacks } from '../../test/fixtures/broker/received-packets.ts';
-import { device, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
+import { device, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
 
-let bed: Testbed;
-const start = async (options?: TestbedOptions) => {
-  bed = await Testbed.start(options);
+let bed: TestBroker;
+const start = async (options?: TestBrokerOptions) => {
+  bed = await TestBroker.start(options);
 };
 afterEach(() => bed?.close());
 

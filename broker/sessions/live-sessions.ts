@@ -1,9 +1,9 @@
 import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { Session } from './session.ts';
 
-const MINUTE = 60_000;
+const MINUTE_MS = 60_000;
 
-export class Sessions {
+export class LiveSessions {
   readonly #byClientId = new Map<string, Session>();
   readonly #byIdentity = new Map<string, Set<Session>>();
   readonly #takeovers = new Map<string, { since: number; count: number }>();
@@ -55,7 +55,7 @@ export class Sessions {
   mayTakeOver(clientId: string, now: number): boolean {
     if (this.#takeoversPerMinute === 0) return true;
     const known = this.#takeovers.get(clientId);
-    if (known === undefined || now - known.since >= MINUTE || now < known.since) {
+    if (known === undefined || now - known.since >= MINUTE_MS || now < known.since) {
       this.#takeovers.set(clientId, { since: now, count: 1 });
       return true;
     }
@@ -65,7 +65,7 @@ export class Sessions {
 
   sweep(now: number): void {
     for (const [clientId, { since }] of this.#takeovers) {
-      if (now - since >= MINUTE) this.#takeovers.delete(clientId);
+      if (now - since >= MINUTE_MS) this.#takeovers.delete(clientId);
     }
   }
 }

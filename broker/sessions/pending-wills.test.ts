@@ -5,11 +5,11 @@ import { DEFAULT_DEVICE_POLICY, type PolicyDocument } from '@rollcall/protocol';
 import type { Packet } from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { RawClient } from '../../test/fixtures/broker/raw-client.ts';
-import { DEFAULT, device, Testbed } from '../../test/fixtures/broker/test-broker.ts';
+import { DEFAULT, device, TestBroker } from '../../test/fixtures/broker/test-broker.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import type { WillPacket } from '../session-store/stored-wills.ts';
 
-let bed: Testbed;
+let bed: TestBroker;
 afterEach(() => bed?.close());
 
 const state = 'devices/dev-1/telemetry/state';
@@ -21,11 +21,11 @@ async function startAfter(
   policy: PolicyDocument = DEFAULT_DEVICE_POLICY,
 ): Promise<RawClient> {
   const sessionFile = join(temporaryDirectory(), 'sessions.db');
-  bed = await Testbed.start({ sessionFile });
+  bed = await TestBroker.start({ sessionFile });
   const about = JSON.stringify({ owner: 'device/dev-1', subject });
   await bed.sessions.memory.putWill({ id: 'dev-1' }, { ...will, payload: Buffer.from('off') }, about);
   await bed.close();
-  bed = await Testbed.start({ sessionFile, policies: { 'group/default': policy } });
+  bed = await TestBroker.start({ sessionFile, policies: { 'group/default': policy } });
   const listener = await bed.connectService('listener');
   await listener.subscribe({ topic: 'devices/+/telemetry/+', qos: 1 });
   return listener;

@@ -7,17 +7,17 @@
 import type { Logger } from 'pino';
 import type { Accepted, TelemetryMessage } from '../../telemetry/index.ts';
 import type { Rights, Subject } from '../access/acl.ts';
-import type { LeftWill, SessionStore } from '../routing/aedes-persistence.ts';
-import type { PassedOn } from '../routing/delivered-keys.ts';
+import type { AedesPersistence, PendingWill } from '../routing/aedes-persistence.ts';
+import type { DeliveredKeys } from '../routing/delivered-keys.ts';
 import { ownTelemetry } from './session.ts';
 
-export interface LeftWillsOptions {
-  readonly store: SessionStore;
+export interface PendingWillsOptions {
+  readonly store: AedesPersistence;
   /** How long clients have to come back, in ms. */
   readonly grace: number;
   readonly now: () => number;
   readonly log: Logger;
-  readonly passedOn: PassedOn;
+  readonly passedOn: DeliveredKeys;
   rightsOf(subject: Subject): Promise<Rights>;
   /** Whether a device may store a message of a stream. */
   admits(subject: Subject, stream: string): boolean;
@@ -25,14 +25,14 @@ export interface LeftWillsOptions {
   publish(message: { readonly topic: string; readonly payload: Buffer; readonly qos: 0 | 1 }): Promise<void>;
 }
 
-const RELEASED_AT_ONCE = 50;
-const RELEASE_EVERY_MS = 100;
+const PUBLISHED_AT_ONCE = 50;
+const PUBLISH_INTERVAL_MS = 100;
 
-export class LeftWills {
-  readonly #options: LeftWillsOptions;
+export class PendingWills {
+  readonly #options: PendingWillsOptions;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(options: LeftWillsOptions) {
+  constructor(options: PendingWillsOptions) {
     this.#options = options;
     if (options.store.leftWills().length > 0) this.#releaseIn(options.grace);
   }
@@ -55,13 +55,13 @@ export class LeftWills {
   #releaseIn(ms: number): void {
     this.#timer = setTimeout(() => {
       const wills = this.#options.store.leftWills();
-      for (const { clientId } of wills.slice(0, RELEASED_AT_ONCE)) void this.release(clientId);
-      if (wills.length > RELEASED_AT_ONCE) this.#releaseIn(RELEASE_EVERY_MS);
+      for (const { clientId } of wills.slice(0, PUBLISHED_AT_ONCE)) void this.release(clientId);
+      if (wills.length > PUBLISHED_AT_ONCE) this.#releaseIn(PUBLISH_INTERVAL_MS);
     }, ms).unref();
   }
 
   /** Under the rights of the day it is published. */
-  async #publish(will: LeftWill): Promise<void> {
+  async #publish(will: PendingWill): Promise<void> {
     const { store, now, admits, accept, passedOn, publish, rightsOf } = this.#options;
     const { identity } = will.subject;
     const { qos = 0, retain = false } = will.packet;

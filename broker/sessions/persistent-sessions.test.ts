@@ -3,12 +3,12 @@
 import type { Packet } from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
 import { payloads } from '../../test/fixtures/broker/received-packets.ts';
-import { device, service, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
-import { until } from '../../test/fixtures/broker/wait-until.ts';
+import { device, service, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
+import { waitUntil } from '../../test/fixtures/broker/wait-until.ts';
 
-let bed: Testbed;
-const start = async (options?: TestbedOptions) => {
-  bed = await Testbed.start(options);
+let bed: TestBroker;
+const start = async (options?: TestBrokerOptions) => {
+  bed = await TestBroker.start(options);
 };
 afterEach(() => bed?.close());
 
@@ -128,9 +128,9 @@ describe('a kept session', () => {
     await start({ now: () => time, limits: { sessionExpiry: 1_000, sweepInterval: 5 } });
     const { connect, first: client } = await wantingCommands();
     client.destroy();
-    await until(() => bed.broker.counters().sessions === 0);
+    await waitUntil(() => bed.broker.counters().sessions === 0);
     time += 2_000;
-    await until(() => bed.broker.counters().kept_sessions === 0);
+    await waitUntil(() => bed.broker.counters().kept_sessions === 0);
     const again = await connect();
     expect(again.packets[0]).toMatchObject({ sessionPresent: false });
   });

@@ -4,9 +4,9 @@
  */
 
 import type { Rights, Subject } from '../access/acl.ts';
-import type { KeptRow, SessionMemory } from '../session-store/session-store.ts';
+import type { SessionStore, StoredSessionRow } from '../session-store/session-store.ts';
 
-interface KeptSession {
+interface PersistentSession {
   readonly owner: string;
   subject: Subject;
   /** The subject, as it is written down. */
@@ -17,24 +17,24 @@ interface KeptSession {
 }
 
 /** A session whose rights have to be compiled again after a change of policy, or of whom it belongs to. */
-export interface KeptHolder {
+export interface PersistentSessionHandle {
   readonly clientId: string;
   readonly subject: Subject;
   setRights(rights: Rights, subject?: Subject): void;
 }
 
 /** Sessions kept per owner; a service may choose its client ids. The oldest gives way. */
-const KEPT_PER_OWNER = 100;
+const SESSIONS_PER_OWNER = 100;
 
 /** Expired sessions forgotten per sweep: each is some dozens of changes to be written. */
-const FORGOTTEN_PER_SWEEP = 100;
+const EXPIRED_PER_SWEEP = 100;
 
-export class KeptSessions {
-  readonly #memory: SessionMemory;
-  readonly #kept = new Map<string, KeptSession>();
+export class PersistentSessions {
+  readonly #memory: SessionStore;
+  readonly #kept = new Map<string, PersistentSession>();
   readonly #keptBy = new Map<string, Set<string>>();
 
-  constructor(memory: SessionMemory) {
+  constructor(memory: SessionStore) {
     this.#memory = memory;
   }
 
@@ -94,7 +94,7 @@ export class KeptSessions {
     if (known !== undefined) this.#letGo(clientId, known);
     this.#memory.keep(clientId, owner, about);
     const own = this.#add(clientId, { owner, subject, about, rights, awaySince: undefined });
-    if (own.size > KEPT_PER_OWNER) this.#forgetOldest(own);
+    if (own.size > SESSIONS_PER_OWNER) this.#forgetOldest(own);
   }
 
   left(clientId: string, now: number): void {
@@ -104,7 +104,7 @@ export class KeptSessions {
     this.#memory.setAway(clientId, now);
   }
 
-  *holders(): Iterable<KeptHolder> {
+  *holders(): Iterable<PersistentSessionHandle> {
     for (const [clientId, kept] of this.#kept) {
       yield {
         clientId,
@@ -123,7 +123,7 @@ export class KeptSessions {
   /** Forgets all sessions of an owner, and what waits in them. */
   purge(owner: string): void {
     for (const clientId of [...(this.#keptBy.get(owner) ?? [])]) {
-      this.#forget(clientId, this.#kept.get(clientId) as KeptSession);
+      this.#forget(clientId, this.#kept.get(clientId) as PersistentSession);
     }
   }
 
@@ -134,11 +134,11 @@ export class KeptSessions {
       if (kept.awaySince === undefined || now - kept.awaySince <= expiry) continue;
       this.#forget(clientId, kept);
       forgotten += 1;
-      if (forgotten === FORGOTTEN_PER_SWEEP) return;
+      if (forgotten === EXPIRED_PER_SWEEP) return;
     }
   }
 
-  #add(clientId: string, kept: KeptSession): Set<string> {
+  #add(clientId: string, kept: PersistentSession): Set<string> {
     this.#kept.set(clientId, kept);
     const own = this.#keptBy.get(kept.owner) ?? new Set();
     this.#keptBy.set(kept.owner, own.add(clientId));
@@ -154,20 +154,20 @@ export class KeptSessions {
     }
   }
 
-  #letGo(clientId: string, kept: KeptSession): void {
+  #letGo(clientId: string, kept: PersistentSession): void {
     this.#kept.delete(clientId);
     const own = this.#keptBy.get(kept.owner);
     own?.delete(clientId);
     if (own?.size === 0) this.#keptBy.delete(kept.owner);
   }
 
-  #forget(clientId: string, kept: KeptSession): void {
+  #forget(clientId: string, kept: PersistentSession): void {
     this.#letGo(clientId, kept);
     this.#memory.forget(clientId);
   }
 }
 
-function subjectIn({ about }: KeptRow): Subject | undefined {
+function subjectIn({ about }: StoredSessionRow): Subject | undefined {
   try {
     const subject = JSON.parse(about) as Subject;
     return subject.identity === undefined ? undefined : subject;

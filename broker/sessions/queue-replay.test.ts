@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import type { StoredPacket } from '../session-store/stored-packets.ts';
-import { Replay } from './queue-replay.ts';
+import { QueueReplay } from './queue-replay.ts';
 import type { Session } from './session.ts';
 
 const packet = (brokerCounter: number): StoredPacket => ({ topic: 'a', payload: Buffer.alloc(0), brokerCounter });
@@ -18,7 +18,7 @@ function scene(waiting: number[], underWay: ReadonlySet<number> = new Set()) {
     dropUnsent: () => void waiting.shift(),
     isUnderWay: ({ brokerCounter }: StoredPacket) => underWay.has(brokerCounter as number),
   };
-  const replay = new Replay(store, 0);
+  const replay = new QueueReplay(store, 0);
   const deliverQoS = (one: StoredPacket, done: () => void) => {
     expect(replay.isSending(session, one)).toBe(true);
     during(one);

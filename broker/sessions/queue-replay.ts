@@ -4,12 +4,12 @@
  * for the session join the end of its queue meanwhile, so that none overtakes an older one.
  */
 
-import type { EngineClient } from '../routing/aedes-engine.ts';
+import type { AedesClient } from '../routing/aedes-engine.ts';
 import type { StoredPacket } from '../session-store/stored-packets.ts';
 import type { Session } from './session.ts';
 
 /** The part of the session store that a replay needs. */
-export interface WaitingMessages {
+export interface ReplaySource {
   /** The oldest that was not sent yet. */
   nextUnsent(clientId: string): StoredPacket | undefined;
   /** Whether a message waits in this queue, and was not sent yet. */
@@ -20,7 +20,7 @@ export interface WaitingMessages {
 }
 
 /** One session's replay, from its CONNECT to its end. */
-export interface ReplayCourse {
+export interface ReplayState {
   /** The message that is being sent now. */
   sending: StoredPacket | undefined;
   isOver: boolean;
@@ -30,12 +30,12 @@ export interface ReplayCourse {
 
 const STEP_MS = 20;
 
-export class Replay {
-  readonly #store: WaitingMessages;
+export class QueueReplay {
+  readonly #store: ReplaySource;
   readonly #perStep: number;
 
   /** `perSecond`: messages of one session; 0: no limit. */
-  constructor(store: WaitingMessages, perSecond: number) {
+  constructor(store: ReplaySource, perSecond: number) {
     this.#store = store;
     this.#perStep = perSecond === 0 ? Number.POSITIVE_INFINITY : Math.max(1, Math.round((perSecond * STEP_MS) / 1000));
   }
@@ -47,7 +47,7 @@ export class Replay {
       begun();
       return;
     }
-    const course: ReplayCourse = { sending: undefined, isOver: false, sent: new Set() };
+    const course: ReplayState = { sending: undefined, isOver: false, sent: new Set() };
     session.replay = course;
     const step = () => void this.#step(session, client, course).then(() => this.#later(session, course, step));
     void this.#step(session, client, course).then(() => {
@@ -68,7 +68,7 @@ export class Replay {
     return !course.isOver && this.#store.isUnsent(facts.clientId, packet);
   }
 
-  async #step(session: Session, client: EngineClient, course: ReplayCourse): Promise<void> {
+  async #step(session: Session, client: AedesClient, course: ReplayState): Promise<void> {
     for (let count = 0; count < this.#perStep; count += 1) {
       const packet = session.isEnded ? undefined : this.#store.nextUnsent(client.id);
       if (packet === undefined) {
@@ -85,7 +85,7 @@ export class Replay {
     }
   }
 
-  #later(session: Session, course: ReplayCourse, step: () => void): void {
+  #later(session: Session, course: ReplayState, step: () => void): void {
     if (!course.isOver && !session.isEnded) setTimeout(step, STEP_MS).unref();
   }
 }

@@ -2,23 +2,23 @@
 
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { DEFAULT, device, service, Testbed } from '../../test/fixtures/broker/test-broker.ts';
+import { DEFAULT, device, service, TestBroker } from '../../test/fixtures/broker/test-broker.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 
-let bed: Testbed;
+let bed: TestBroker;
 afterEach(() => bed?.close());
 
 const command = 'devices/dev-1/commands/a/1';
 
 async function restarted(sessionFile: string): Promise<void> {
   await bed.close();
-  bed = await Testbed.start({ sessionFile });
+  bed = await TestBroker.start({ sessionFile });
 }
 
 describe('a broker that starts again', () => {
   it('has the session, its filters and its queue', async () => {
     const sessionFile = join(temporaryDirectory(), 'sessions.db');
-    bed = await Testbed.start({ sessionFile });
+    bed = await TestBroker.start({ sessionFile });
     const first = await bed.connectDevice('dev-1', { clean: false });
     await first.subscribe({ topic: 'devices/dev-1/commands/+/+', qos: 1 });
     first.destroy();
@@ -35,7 +35,7 @@ describe('a broker that starts again', () => {
 
   it('knows nothing of an identity that was revoked', async () => {
     const sessionFile = join(temporaryDirectory(), 'sessions.db');
-    bed = await Testbed.start({ sessionFile });
+    bed = await TestBroker.start({ sessionFile });
     const client = await bed.connectDevice('dev-1', {
       clean: false,
       will: { topic: 'devices/dev-1/events/gone', payload: 'bye' },
@@ -58,7 +58,7 @@ describe('a broker that starts again', () => {
     ],
   ])('says no last word for a device that is %s before it comes back', async (_, restrict) => {
     const sessionFile = join(temporaryDirectory(), 'sessions.db');
-    bed = await Testbed.start({ sessionFile });
+    bed = await TestBroker.start({ sessionFile });
     // What a server leaves that ends without a word while the device is connected.
     const packet = { topic: 'devices/dev-1/events/gone', payload: Buffer.from('bye'), qos: 1 as const };
     const subject = { identity: device('dev-1'), group: DEFAULT, labels: {} };
@@ -75,7 +75,7 @@ describe('a broker that starts again', () => {
 
   it('keeps no will of a connection that ended as it should', async () => {
     const sessionFile = join(temporaryDirectory(), 'sessions.db');
-    bed = await Testbed.start({ sessionFile });
+    bed = await TestBroker.start({ sessionFile });
     const will = { topic: 'devices/dev-1/events/gone', payload: 'bye' };
     const client = await bed.connectDevice('dev-1', { will });
     client.send({ cmd: 'disconnect' });
@@ -86,7 +86,7 @@ describe('a broker that starts again', () => {
   });
 
   it('keeps the will of the connection that took over, not of the one before', async () => {
-    bed = await Testbed.start();
+    bed = await TestBroker.start();
     const credentials = bed.enroll(device('dev-1'));
     const will = (payload: string) => ({ topic: 'devices/dev-1/events/gone', payload });
     const old = await bed.session(credentials, { clientId: 'dev-1', will: will('old') });
@@ -98,7 +98,7 @@ describe('a broker that starts again', () => {
 });
 
 it('a clean session without a will costs no write', async () => {
-  bed = await Testbed.start();
+  bed = await TestBroker.start();
   const listener = await bed.session(bed.enroll(service('listener')), { clientId: 'listener' });
   await listener.subscribe('devices/+/events/+');
   const client = await bed.connectDevice('dev-1');

@@ -2,13 +2,13 @@
 
 import { DEFAULT_DEVICE_POLICY } from '@rollcall/protocol';
 import { afterEach, describe, expect, it } from 'vitest';
-import { heldStanding } from '../../test/fixtures/broker/delayed-certificate-status.ts';
+import { delayCertificateStatus } from '../../test/fixtures/broker/delayed-certificate-status.ts';
 import { messages } from '../../test/fixtures/broker/received-packets.ts';
-import { device, service, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
+import { device, service, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
 
-let bed: Testbed;
-const start = async (options?: TestbedOptions) => {
-  bed = await Testbed.start(options);
+let bed: TestBroker;
+const start = async (options?: TestBrokerOptions) => {
+  bed = await TestBroker.start(options);
 };
 afterEach(() => bed?.close());
 
@@ -123,7 +123,7 @@ describe('a revoked device', () => {
   });
 
   it('is not let in by an answer that the registry gave before', async () => {
-    const held = heldStanding();
+    const held = delayCertificateStatus();
     await start({ standing: held.standing });
     const client = await bed.open(bed.enroll(dev1));
     const code = client.connect({ clientId: 'dev-1' });

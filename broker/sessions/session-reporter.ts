@@ -6,16 +6,16 @@
 import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { RefusalLog } from '../../limits/index.ts';
-import type { Verb } from '../access/acl.ts';
-import { type CloneSuspicion, CloneWatch, type Takeover } from '../access/clone-detector.ts';
-import type { Counters } from '../broker-counters.ts';
+import type { PolicyVerb } from '../access/acl.ts';
+import { CloneDetector, type CloneSuspicion, type Takeover } from '../access/clone-detector.ts';
+import type { BrokerCounters } from '../broker-counters.ts';
 import type { BrokerEvent, DisconnectReason, ShareExceeded } from '../events.ts';
-import type { Violation } from '../mqtt/protocol-violations.ts';
+import type { ProtocolViolation } from '../mqtt/protocol-violations.ts';
 import type { Session } from './session.ts';
 
-export interface ReportsOptions {
+export interface SessionReporterOptions {
   readonly refusalLog: RefusalLog;
-  readonly counters: Counters;
+  readonly counters: BrokerCounters;
   readonly log: Logger;
   readonly now: () => number;
   /** Called synchronously; what it throws is logged. */
@@ -24,11 +24,11 @@ export interface ReportsOptions {
   readonly onCloneSuspected: ((suspicion: CloneSuspicion) => void) | undefined;
 }
 
-export class Reports {
-  readonly #options: ReportsOptions;
-  readonly #clones = new CloneWatch();
+export class SessionReporter {
+  readonly #options: SessionReporterOptions;
+  readonly #clones = new CloneDetector();
 
-  constructor(options: ReportsOptions) {
+  constructor(options: SessionReporterOptions) {
     this.#options = options;
   }
 
@@ -58,7 +58,7 @@ export class Reports {
     this.event({ type: 'disconnected', at: now(), connectedAt, reason, ...session.who });
   }
 
-  denied(session: Session, verb: Verb, topic: string, why: string): void {
+  denied(session: Session, verb: PolicyVerb, topic: string, why: string): void {
     this.#warn(session, { verb, topic, why }, 'refused by policy');
     this.event({ type: 'acl_denied', at: this.#options.now(), ...session.who, verb, topic, why });
   }
@@ -77,7 +77,7 @@ export class Reports {
     this.event({ type: 'share_exceeded', at: now(), identity, share });
   }
 
-  violated(session: Session, { clause, says }: Violation): void {
+  violated(session: Session, { clause, says }: ProtocolViolation): void {
     this.#warn(session, { clause, says }, 'protocol violation');
   }
 

@@ -3,14 +3,14 @@
 import { DEFAULT_DEVICE_POLICY, type GroupName } from '@rollcall/protocol';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Standing } from '../../registry/index.ts';
-import { heldStanding } from '../../test/fixtures/broker/delayed-certificate-status.ts';
+import { delayCertificateStatus } from '../../test/fixtures/broker/delayed-certificate-status.ts';
 import { messages } from '../../test/fixtures/broker/received-packets.ts';
-import { DEFAULT, device, Testbed, type TestbedOptions } from '../../test/fixtures/broker/test-broker.ts';
+import { DEFAULT, device, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
 import type { Subject } from '../access/acl.ts';
 
-let bed: Testbed;
-const start = async (options?: TestbedOptions) => {
-  bed = await Testbed.start(options);
+let bed: TestBroker;
+const start = async (options?: TestBrokerOptions) => {
+  bed = await TestBroker.start(options);
 };
 afterEach(() => bed?.close());
 
@@ -75,7 +75,7 @@ describe('a suspended device', () => {
   });
 
   it('is not let in by an answer that the registry gave before, nor after it was found good before CONNECT', async () => {
-    const held = heldStanding();
+    const held = delayCertificateStatus();
     await start({ standing: held.standing });
     const credentials = bed.enroll(dev1);
     const early = await bed.open(credentials);

@@ -1,44 +1,44 @@
 import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { Subject } from '../access/acl.ts';
-import type { ConnectionGate } from '../access/connection-authorizer.ts';
-import type { Policies } from '../access/policy-resolver.ts';
-import type { Reauthorization } from '../access/session-reauthorizer.ts';
+import type { ConnectionAuthorizer } from '../access/connection-authorizer.ts';
+import type { PolicyResolver } from '../access/policy-resolver.ts';
+import type { SessionReauthorizer } from '../access/session-reauthorizer.ts';
 import type { DisconnectReason } from '../events.ts';
 import { ownerOf } from '../routing/aedes-hooks.ts';
-import type { SessionStore } from '../routing/aedes-persistence.ts';
-import type { Sessions } from './live-sessions.ts';
+import type { AedesPersistence } from '../routing/aedes-persistence.ts';
+import type { LiveSessions } from './live-sessions.ts';
 import type { Session } from './session.ts';
 
 /** What ended, and when its last message was read; undefined when nothing ended, or it had said nothing. */
-export interface Departure {
+export interface TerminationReport {
   readonly sessionsClosed: number;
   readonly lastMessageAt: number | undefined;
 }
 
 /** They end at once: without another acknowledgement, and without a will. */
-const CUT: ReadonlySet<DisconnectReason> = new Set(['revoked', 'suspended']);
+const IMMEDIATE: ReadonlySet<DisconnectReason> = new Set(['revoked', 'suspended']);
 
-export interface StandingChangesOptions {
-  readonly gate: Pick<ConnectionGate, 'standingChanged'>;
-  readonly sessions: Sessions;
-  readonly store: SessionStore;
-  readonly policies: Policies;
-  readonly reauthorization: Reauthorization;
+export interface SessionTerminationOptions {
+  readonly gate: Pick<ConnectionAuthorizer, 'standingChanged'>;
+  readonly sessions: LiveSessions;
+  readonly store: AedesPersistence;
+  readonly policies: PolicyResolver;
+  readonly reauthorization: SessionReauthorizer;
 }
 
-export class StandingChanges {
-  readonly #options: StandingChangesOptions;
+export class SessionTermination {
+  readonly #options: SessionTerminationOptions;
   /** Which change of an identity came last, while one is being applied. */
   readonly #latest = new Map<string, symbol>();
 
-  constructor(options: StandingChangesOptions) {
+  constructor(options: SessionTerminationOptions) {
     this.#options = options;
   }
 
   /** Ends every session of an identity; with `revoked` also forgets all that it left behind. */
-  async disconnect(identity: Identity, reason: DisconnectReason): Promise<Departure> {
+  async disconnect(identity: Identity, reason: DisconnectReason): Promise<TerminationReport> {
     const { gate, sessions, store } = this.#options;
-    const isCut = CUT.has(reason);
+    const isCut = IMMEDIATE.has(reason);
     if (isCut) gate.standingChanged();
     const ended = sessions.of(identity);
     for (const session of ended) {
@@ -49,22 +49,22 @@ export class StandingChanges {
     if (isCut) for (const session of ended) await store.delWill({ id: session.facts.clientId });
     if (reason === 'revoked') await store.purge(ownerOf(identity));
     else if (isCut) await store.dropLeftWills(ownerOf(identity));
-    return departureOf(ended);
+    return reportOf(ended);
   }
 
   /** Ends the sessions that came with this certificate. What is kept for the identity is its other certificate's as well. */
-  async disconnectCertificate(identity: Identity, serial: string): Promise<Departure> {
+  async disconnectCertificate(identity: Identity, serial: string): Promise<TerminationReport> {
     const { gate, sessions, store } = this.#options;
     gate.standingChanged();
     const ended = sessions.of(identity).filter((session) => session.facts.serial === serial);
     for (const session of ended) session.cut('revoked');
     await Promise.all(ended.map((session) => session.finished()));
     for (const session of ended) await store.delWill({ id: session.facts.clientId });
-    return departureOf(ended);
+    return reportOf(ended);
   }
 
   /** Holds an identity to its new group, labels or quarantine, in live sessions and in what is kept for it. */
-  async reauthorize(subject: Subject): Promise<Departure> {
+  async reauthorize(subject: Subject): Promise<TerminationReport> {
     const { gate, sessions, store, policies, reauthorization } = this.#options;
     gate.standingChanged();
     const key = formatIdentity(subject.identity);
@@ -89,11 +89,11 @@ export class StandingChanges {
     }
     const ended = live.filter((session) => session.isEnded);
     await Promise.all(ended.map((session) => session.finished()));
-    return departureOf(ended);
+    return reportOf(ended);
   }
 }
 
-function departureOf(ended: readonly Session[]): Departure {
+function reportOf(ended: readonly Session[]): TerminationReport {
   const times = ended.flatMap(({ lastMessageAt }) => (lastMessageAt === undefined ? [] : [lastMessageAt]));
   return { sessionsClosed: ended.length, lastMessageAt: times.length === 0 ? undefined : Math.max(...times) };
 }

@@ -2,15 +2,15 @@ import { formatIdentity, type Identity, Problem, parseDeviceTopic, telemetryTopi
 import type { Rights, Subject } from '../access/acl.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
 import type { DisconnectReason } from '../events.ts';
-import { PublishOrder, type PublishOrderListener } from '../mqtt/acknowledgement-order.ts';
-import type { MqttWire, WireOwner } from '../mqtt/connection.ts';
-import { Silence } from '../mqtt/keep-alive.ts';
-import { type Frame, PacketType } from '../mqtt/packet-decoder.ts';
-import type { Violation } from '../mqtt/protocol-violations.ts';
+import { AcknowledgementOrder, type AcknowledgementOrderListener } from '../mqtt/acknowledgement-order.ts';
+import type { ConnectionOwner, MqttConnection } from '../mqtt/connection.ts';
+import { KeepAliveTimer } from '../mqtt/keep-alive.ts';
+import { type DecodedPacket, PacketType } from '../mqtt/packet-decoder.ts';
+import type { ProtocolViolation } from '../mqtt/protocol-violations.ts';
 import { PauseReason } from '../mqtt/receive-loop.ts';
-import type { EngineClient } from '../routing/aedes-engine.ts';
+import type { AedesClient } from '../routing/aedes-engine.ts';
 import { GrantedFilters } from '../routing/granted-filters.ts';
-import type { ReplayCourse } from './queue-replay.ts';
+import type { ReplayState } from './queue-replay.ts';
 
 export interface SessionFacts {
   readonly subject: Subject;
@@ -28,7 +28,7 @@ export interface SessionListener {
   ending(session: Session, reason: DisconnectReason): void;
   /** aedes has let go of it. Called once, after `ending`. */
   finished(session: Session): void;
-  violated(session: Session, violation: Violation): void;
+  violated(session: Session, violation: ProtocolViolation): void;
   messageStored(): void;
   storageFailed(session: Session, error: unknown): void;
   failed(session: Session, error: unknown): void;
@@ -42,12 +42,12 @@ export interface OwnTelemetry {
   readonly key: string | undefined;
 }
 
-export class Session implements WireOwner, PublishOrderListener {
+export class Session implements ConnectionOwner, AcknowledgementOrderListener {
   facts: SessionFacts;
-  readonly wire: MqttWire;
-  readonly order: PublishOrder;
+  readonly wire: MqttConnection;
+  readonly order: AcknowledgementOrder;
   rights: Rights;
-  engine: EngineClient | undefined;
+  engine: AedesClient | undefined;
   /** aedes has finished with CONNECT. */
   isReady = false;
   /** When its last message was read, milliseconds since the epoch. */
@@ -60,7 +60,7 @@ export class Session implements WireOwner, PublishOrderListener {
   /** Counter of the message that was last forwarded to it. */
   lastForwarded = -1;
   /** What waited for it is being sent, or was. */
-  replay: ReplayCourse | undefined;
+  replay: ReplayState | undefined;
   readonly #limits: BrokerLimits;
   readonly #now: () => number;
   readonly #listener: SessionListener;
@@ -75,11 +75,11 @@ export class Session implements WireOwner, PublishOrderListener {
   #readTopic: string | undefined;
   #ownTelemetry: OwnTelemetry | undefined;
   #heardAt = performance.now();
-  #silence: Silence | undefined;
+  #silence: KeepAliveTimer | undefined;
 
   constructor(
     facts: SessionFacts,
-    wire: MqttWire,
+    wire: MqttConnection,
     rights: Rights,
     limits: BrokerLimits,
     now: () => number,
@@ -94,7 +94,7 @@ export class Session implements WireOwner, PublishOrderListener {
     this.#messageTokens = limits.messagesPerSecond * 2;
     this.#byteTokens = limits.bytesPerSecond * 2;
     this.#tokensAt = facts.connectedAt;
-    this.order = new PublishOrder(this);
+    this.order = new AcknowledgementOrder(this);
   }
 
   /** For events. */
@@ -163,7 +163,7 @@ export class Session implements WireOwner, PublishOrderListener {
   expectEvery(keepalive: number): void {
     const { wire } = this;
     this.#silence?.stop();
-    this.#silence = new Silence({
+    this.#silence = new KeepAliveTimer({
       most: keepalive * 1.5,
       // While it isn't read it can't be heard.
       heardAt: () => (wire.isResting ? performance.now() : Math.max(this.#heardAt, wire.restedUntil)),
@@ -190,12 +190,12 @@ export class Session implements WireOwner, PublishOrderListener {
 
   connectArrived(): void {}
 
-  violated(violation: Violation): void {
+  violated(violation: ProtocolViolation): void {
     this.#listener.violated(this, violation);
     this.end(violation.clause === 'limit' ? 'limit_exceeded' : 'protocol_violation');
   }
 
-  packetArrived(frame: Frame): boolean {
+  packetArrived(frame: DecodedPacket): boolean {
     if (this.isEnded) return false;
     this.#heardAt = performance.now();
     if (frame.type === PacketType.publish) this.lastMessageAt = this.#now();
@@ -286,6 +286,6 @@ function isAcknowledgement(type: number): boolean {
   return type === PacketType.puback || type === PacketType.pubrec || type === PacketType.pubcomp;
 }
 
-function resume(wire: MqttWire): void {
+function resume(wire: MqttConnection): void {
   wire.resumeReading(PauseReason.rate);
 }

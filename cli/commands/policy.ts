@@ -10,7 +10,7 @@ import {
 } from '@rollcall/protocol';
 import { Command } from 'commander';
 import { parse } from 'yaml';
-import type { Denial } from '../../broker/index.ts';
+import type { DenialReason } from '../../broker/index.ts';
 import type { ConsoleClient } from '../../console/client.ts';
 import { findsServer, runWithServer } from '../command-line.ts';
 import { printJson, printResult } from '../terminal.ts';
@@ -43,10 +43,10 @@ const explain = runWithServer(async (server, { args, form }) => {
   }
   const answer = await server.explainPolicy({ identity: formatIdentity(identity), verb, topic });
   if (form === 'json') printJson(answer);
-  else printResult(answer.allowed ? `allowed by ${answer.rule}` : `refused: ${WHY_NOT[answer.reason as Denial]}`);
+  else printResult(answer.allowed ? `allowed by ${answer.rule}` : `refused: ${WHY_NOT[answer.reason as DenialReason]}`);
 });
 
-const WHY_NOT: Readonly<Record<Denial, string>> = {
+const WHY_NOT: Readonly<Record<DenialReason, string>> = {
   no_rule: 'no rule allows it',
   topic_malformed: 'it is not a topic that MQTT allows here',
   topic_reserved: 'only the server uses this topic',
