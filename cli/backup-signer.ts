@@ -8,7 +8,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Problem } from '@rollcall/protocol';
 import { keySigner, openToken, REFUSED_PIN_FILE, readPrivateText } from '../enroll/index.ts';
-import { activeIssuerIn } from '../registry/index.ts';
+import { readActiveIssuer } from '../registry/index.ts';
 import type { BackupSigner } from '../server/backup/index.ts';
 import type { Config } from '../server/config/index.ts';
 
@@ -34,7 +34,7 @@ export async function authoritySigner(
   credentialsDirectory: string | undefined,
 ): Promise<OpenBackupSigner> {
   const [registry, directory] = [join(data, 'registry.db'), join(data, 'ca')];
-  const der = existsSync(registry) ? activeIssuerIn(registry) : undefined;
+  const der = existsSync(registry) ? readActiveIssuer(registry) : undefined;
   const name = der && existsSync(directory) ? nameOf(der, directory) : undefined;
   if (name === undefined) throw unusable('expected the certificate of the issuing CA that signs, found none');
   const certificate = readFileSync(join(directory, `${name}.pem`), 'utf8');

@@ -1,9 +1,9 @@
 import { Problem } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
-import { actOutside, type OutsideAct } from './announced-actions.ts';
-import type { Act } from './audit-interface.ts';
+import { type AnnouncedAction, performAnnouncedAction } from './announced-actions.ts';
+import type { AuditedAction } from './audit-interface.ts';
 
-const ACT: OutsideAct<number> = {
+const ACT: AnnouncedAction<number> = {
   actor: 'operator/test',
   name: 'sink.replay',
   subject: 'sink/bus',
@@ -13,10 +13,10 @@ const ACT: OutsideAct<number> = {
 
 /** Takes so many entries, and then none. */
 function auditOf(entries = Number.POSITIVE_INFINITY) {
-  const acts: Act[] = [];
+  const acts: AuditedAction[] = [];
   return {
     acts,
-    recordAct: async (act: Act) => {
+    recordAction: async (act: AuditedAction) => {
       if (acts.length >= entries) throw new Problem('unavailable');
       return acts.push(act);
     },
@@ -26,8 +26,8 @@ function auditOf(entries = Number.POSITIVE_INFINITY) {
 describe('an act outside the registry', () => {
   it('is announced before anything is done, and its outcome names the announcement', async () => {
     const audit = auditOf();
-    let before: readonly Act[] = [];
-    const result = await actOutside(audit, ACT, async () => {
+    let before: readonly AuditedAction[] = [];
+    const result = await performAnnouncedAction(audit, ACT, async () => {
       before = [...audit.acts];
       return 3;
     });
@@ -44,7 +44,7 @@ describe('an act outside the registry', () => {
       isDone = true;
       return 1;
     };
-    await expect(actOutside(auditOf(0), ACT, work)).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(performAnnouncedAction(auditOf(0), ACT, work)).rejects.toMatchObject({ code: 'unavailable' });
     expect(isDone).toBe(false);
   });
 
@@ -53,15 +53,15 @@ describe('an act outside the registry', () => {
       throw new Problem('sink_unknown', { reason: 'a secret of its own' });
     };
     const audit = auditOf();
-    await expect(actOutside(audit, ACT, fails)).rejects.toMatchObject({ code: 'sink_unknown' });
+    await expect(performAnnouncedAction(audit, ACT, fails)).rejects.toMatchObject({ code: 'sink_unknown' });
     expect(audit.acts[1]).toMatchObject({
       action: 'sink.replay.failed',
       details: { code: 'sink_unknown', begun: 1 },
     });
-    await expect(actOutside(auditOf(1), ACT, fails)).rejects.toMatchObject({ code: 'sink_unknown' });
+    await expect(performAnnouncedAction(auditOf(1), ACT, fails)).rejects.toMatchObject({ code: 'sink_unknown' });
   });
 
   it('throws when its outcome could not be written, though it was done', async () => {
-    await expect(actOutside(auditOf(1), ACT, async () => 1)).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(performAnnouncedAction(auditOf(1), ACT, async () => 1)).rejects.toMatchObject({ code: 'unavailable' });
   });
 });

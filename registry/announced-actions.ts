@@ -1,35 +1,35 @@
 import { Problem } from '@rollcall/protocol';
-import type { Act } from './audit-interface.ts';
+import type { AuditedAction } from './audit-interface.ts';
 import type { Registry } from './registry.ts';
 
-export interface OutsideAct<Result> extends Pick<Act, 'actor' | 'subject' | 'details'> {
+export interface AnnouncedAction<Result> extends Pick<AuditedAction, 'actor' | 'subject' | 'details'> {
   /** Noun, dot, verb: `telemetry.prune`. Its entries are `….begun`, and `….failed` with the code when it throws. */
   readonly name: string;
   /** The entries of its outcome, one or more, the last one standing for its end. */
-  readonly outcome: (result: Result) => readonly OutcomeOf[];
+  readonly outcome: (result: Result) => readonly ActionOutcome[];
 }
 
-export interface OutcomeOf extends Pick<Act, 'action' | 'details'> {
+export interface ActionOutcome extends Pick<AuditedAction, 'action' | 'details'> {
   /** Of a part; the act's own unless given. */
   readonly subject?: string;
 }
 
 /** Throws what `work` throws. Without a registry that can write the intent, nothing is done: Problem `unavailable`. */
-export async function actOutside<Result>(
-  registry: Pick<Registry, 'recordAct'>,
-  act: OutsideAct<Result>,
+export async function performAnnouncedAction<Result>(
+  registry: Pick<Registry, 'recordAction'>,
+  act: AnnouncedAction<Result>,
   work: () => Promise<Result>,
 ): Promise<Result> {
   const { actor, name, subject, details } = act;
-  const begun = await registry.recordAct({
+  const begun = await registry.recordAction({
     actor,
     action: `${name}.begun`,
     subject,
     outcome: 'done',
     ...(details !== undefined && { details }),
   });
-  const end = (entry: OutcomeOf) =>
-    registry.recordAct({ actor, subject, outcome: 'done', ...entry, details: { ...entry.details, begun } });
+  const end = (entry: ActionOutcome) =>
+    registry.recordAction({ actor, subject, outcome: 'done', ...entry, details: { ...entry.details, begun } });
   let result: Result;
   try {
     result = await work();

@@ -15,7 +15,7 @@ import type { AuditEntry } from './audit-interface.ts';
 export const CHAIN_START = '0'.repeat(64);
 
 /** An entry as it is kept: its details are text already. */
-export interface WrittenEntry extends Omit<AuditEntry, 'details' | 'hash'> {
+export interface StoredAuditEntry extends Omit<AuditEntry, 'details' | 'hash'> {
   readonly details: string;
 }
 
@@ -31,7 +31,7 @@ export function canonicalDetails(details: AuditEntry['details']): string {
   return `{${keys.map((key) => `${JSON.stringify(key)}:${JSON.stringify(details[key])}`).join(',')}}`;
 }
 
-export function hashEntry(previous: string, entry: WrittenEntry): string {
+export function hashEntry(previous: string, entry: StoredAuditEntry): string {
   const text = (value: string) => JSON.stringify(value);
   const canonical =
     `{"action":${text(entry.action)},"actor":${text(entry.actor)},"at":${entry.at},"details":${entry.details},` +
@@ -40,7 +40,7 @@ export function hashEntry(previous: string, entry: WrittenEntry): string {
 }
 
 /** Checks entries one after the other, oldest first. */
-export class ChainCheck {
+export class AuditChainVerifier {
   #head: AuditHead | undefined;
   #entries = 0;
   #fault: string | undefined;
@@ -67,7 +67,7 @@ export class ChainCheck {
   }
 
   /** `previous` is what the entry itself says came before it, when it was exported with that. */
-  add(entry: WrittenEntry & { readonly hash: string; readonly previous?: string }): void {
+  add(entry: StoredAuditEntry & { readonly hash: string; readonly previous?: string }): void {
     if (this.#fault !== undefined) return;
     const expectedId = this.#head === undefined ? entry.id : this.#head.id + 1;
     const previous = this.#head?.hash ?? entry.previous ?? CHAIN_START;
@@ -99,7 +99,7 @@ export class ChainCheck {
 /** A line as it was exported; undefined when it is none. */
 export function readExportedEntry(
   line: string,
-): (WrittenEntry & { readonly hash: string; readonly previous: string }) | undefined {
+): (StoredAuditEntry & { readonly hash: string; readonly previous: string }) | undefined {
   let value: unknown;
   try {
     value = JSON.parse(line);
@@ -117,19 +117,19 @@ export function readExportedEntry(
     details !== null;
   if (!sound) return undefined;
   return {
-    ...(value as WrittenEntry & { hash: string; previous: string }),
+    ...(value as StoredAuditEntry & { hash: string; previous: string }),
     details: canonicalDetails(details as never),
   };
 }
 
 /** For the migration that chained what was written before there was a chain. */
-export function addChainFunctions(database: Database.Database): void {
+export function addAuditChainFunctions(database: Database.Database): void {
   const options = { deterministic: true, directOnly: true } as const;
   database.function('audit_details', options, (details: unknown) => canonicalDetails(JSON.parse(String(details))));
   database.function(
     'audit_hash',
     options,
     (previous: unknown, id, at, actor, action, subject, outcome, details: unknown) =>
-      hashEntry(String(previous), { id, at, actor, action, subject, outcome, details } as WrittenEntry),
+      hashEntry(String(previous), { id, at, actor, action, subject, outcome, details } as StoredAuditEntry),
   );
 }

@@ -17,13 +17,13 @@ export interface AuditEntry {
 }
 
 /** As it is exported: it can be checked without its predecessor. */
-export interface ChainedEntry extends AuditEntry {
+export interface ChainedAuditEntry extends AuditEntry {
   /** The hash of the entry before it; 64 zeros for the first. */
   readonly previous: string;
 }
 
 /** Something another module did that belongs into the audit. Never with a secret, a key or a payload. */
-export interface Act {
+export interface AuditedAction {
   readonly actor: Actor;
   /** Noun, dot, past participle: `telemetry.pruned`, `issuer.activated`. */
   readonly action: string;
@@ -44,7 +44,7 @@ export interface AuditFilter {
 }
 
 /** What `verifyAudit` found. Whoever can write the file can rewrite the whole chain: only a head kept elsewhere shows that. */
-export interface AuditVerdict {
+export interface AuditVerification {
   readonly entries: number;
   /** The newest entry; keep it elsewhere. */
   readonly head: { readonly id: number; readonly hash: string };
@@ -52,17 +52,17 @@ export interface AuditVerdict {
   readonly fault: string | undefined;
 }
 
-export interface AuditMemory {
+export interface AuditStore {
   /** Newest first. */
   listAudit(filter: AuditFilter): Promise<readonly AuditEntry[]>;
   /** Oldest first, those after an id, at most 10,000. */
-  exportAudit(page: { readonly after?: number; readonly limit: number }): Promise<readonly ChainedEntry[]>;
+  exportAudit(page: { readonly after?: number; readonly limit: number }): Promise<readonly ChainedAuditEntry[]>;
   /** Reads the whole chain; `kept` is a head that was noted elsewhere and has to be part of it. */
-  verifyAudit(kept?: AuditVerdict['head']): Promise<AuditVerdict>;
+  verifyAudit(kept?: AuditVerification['head']): Promise<AuditVerification>;
   /**
-   * Appends what another module did; what it is about to do goes through `actOutside()`. Resolves to the id of the entry, 0
+   * Appends what another module did; what it is about to do goes through `performAnnouncedAction()`. Resolves to the id of the entry, 0
    * for a refusal that isn't kept: those of one subject are kept 32 an hour. What this registry does itself it records
    * itself. Problem `internal` for what is not an act, `unavailable` when it cannot be written.
    */
-  recordAct(act: Act): Promise<number>;
+  recordAction(act: AuditedAction): Promise<number>;
 }

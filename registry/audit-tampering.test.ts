@@ -22,7 +22,7 @@ async function registryOfTen(): Promise<{ registry: Registry; outside: Database.
   });
   for (let n = 1; n <= 10; n += 1) {
     const details = { n, text: `act ${n}` };
-    await registry.recordAct({
+    await registry.recordAction({
       actor: 'operator/local',
       action: 'test.done',
       subject: `test/${n}`,
@@ -93,7 +93,7 @@ describe('an audit from before there was a chain', () => {
     old.close();
     const registry = await openRegistry({ file, now: () => 5_000, log });
     onTestFinished(() => registry.close());
-    await registry.recordAct({ actor: 'operator/local', action: 'test.done', subject: 'test/new', outcome: 'done' });
+    await registry.recordAction({ actor: 'operator/local', action: 'test.done', subject: 'test/new', outcome: 'done' });
     expect(await registry.verifyAudit()).toMatchObject({ entries: 1201, fault: undefined });
     expect(await registry.exportAudit({ limit: 1 })).toMatchObject([
       { id: 1, at: 1, subject: 'test/1', details: { a: 'é\u2028', z: 1 }, previous: '0'.repeat(64) },

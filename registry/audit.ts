@@ -1,11 +1,17 @@
 import { Problem } from '@rollcall/protocol';
-import { type AuditHead, CHAIN_START, ChainCheck, canonicalDetails, hashEntry } from './audit-chain.ts';
-import type { Act, AuditEntry, AuditFilter, AuditVerdict, ChainedEntry } from './audit-interface.ts';
+import { AuditChainVerifier, type AuditHead, CHAIN_START, canonicalDetails, hashEntry } from './audit-chain.ts';
+import type {
+  AuditEntry,
+  AuditedAction,
+  AuditFilter,
+  AuditVerification,
+  ChainedAuditEntry,
+} from './audit-interface.ts';
 import type { RegistryDatabase } from './database.ts';
 import type { Actor } from './registry.ts';
 import type { SqlValue, Transaction } from './transaction.ts';
 
-export interface AuditLine {
+export interface NewAuditEntry {
   readonly actor: Actor;
   readonly action: string;
   readonly subject: string;
@@ -13,10 +19,10 @@ export interface AuditLine {
 }
 
 /** Refusals kept per subject and window: enough to see an attack, too few for it to fill the disk. */
-const REFUSALS_KEPT = 32;
+const REFUSALS_PER_WINDOW = 32;
 const REFUSAL_WINDOW_MS = 3_600_000;
 
-const LONGEST_PAGE = 10_000;
+const MAX_PAGE = 10_000;
 
 interface AuditRow {
   readonly id: number;
@@ -32,44 +38,44 @@ interface AuditRow {
 /** The order of "noun, dot, past participle", with room for a noun of two parts. */
 const ACTION = /^[a-z]+(\.[a-z_]+){1,2}$/;
 const SUBJECT = /^[a-z]+\/[^\p{Cc}]{1,256}$/u;
-const MOST_DETAILS = 32;
-const LONGEST_DETAILS = 65_536 + 1_024;
+const MAX_DETAILS = 32;
+const MAX_DETAILS_LENGTH = 65_536 + 1_024;
 
 /** How many entries are checked before other work gets its turn. */
-const CHECKED_AT_ONCE = 500;
+const VERIFIED_PER_TURN = 500;
 
 /** An act of another module. Returns the id of its entry, 0 for a refusal that isn't kept. Throws Problem `internal` for one that is not an act. */
-export function recordAct(database: RegistryDatabase, act: Act): number {
+export function recordAction(database: RegistryDatabase, act: AuditedAction): number {
   const details = act.details ?? {};
   const values = Object.values(details);
   const sound =
     ACTION.test(act.action) &&
     SUBJECT.test(act.subject) &&
-    values.length <= MOST_DETAILS &&
+    values.length <= MAX_DETAILS &&
     values.every((value) => typeof value === 'string' || Number.isFinite(value));
   if (!sound) throw new Problem('internal', { reason: `expected an act to record, found ${act.action.slice(0, 64)}` });
   return database.write((tx) => (act.outcome === 'refused' ? recordRefused(tx, act) : recordDone(tx, act)));
 }
 
 /** Returns the id of the entry. */
-export function recordDone(tx: Transaction, line: AuditLine): number {
+export function recordDone(tx: Transaction, line: NewAuditEntry): number {
   return append(tx, line, 'done');
 }
 
 /** Whether the next refusal of this subject would still be written down. Cheap, so that a flood of refusals is. */
-export function keepsRefusal(tx: Transaction, subject: string): boolean {
+export function hasRoomForRefusal(tx: Transaction, subject: string): boolean {
   const found = tx.get<{ kept: number }>(
     `SELECT count(*) AS kept FROM (
        SELECT 1 FROM audit WHERE outcome = 'refused' AND subject = @subject AND at > @since LIMIT @most
      )`,
-    { subject, since: tx.now - REFUSAL_WINDOW_MS, most: REFUSALS_KEPT },
+    { subject, since: tx.now - REFUSAL_WINDOW_MS, most: REFUSALS_PER_WINDOW },
   );
-  return found === undefined || found.kept < REFUSALS_KEPT;
+  return found === undefined || found.kept < REFUSALS_PER_WINDOW;
 }
 
-/** Writes the refusal down, unless its subject was refused {@link REFUSALS_KEPT} times in the last hour; then it returns 0. */
-export function recordRefused(tx: Transaction, line: AuditLine): number {
-  return keepsRefusal(tx, line.subject) ? append(tx, line, 'refused') : 0;
+/** Writes the refusal down, unless its subject was refused {@link REFUSALS_PER_WINDOW} times in the last hour; then it returns 0. */
+export function recordRefused(tx: Transaction, line: NewAuditEntry): number {
+  return hasRoomForRefusal(tx, line.subject) ? append(tx, line, 'refused') : 0;
 }
 
 /** Newest first. Throws Problem `request_invalid` for a limit outside 1 to 10,000. */
@@ -91,7 +97,7 @@ export function listAudit(database: RegistryDatabase, filter: AuditFilter): read
 export function exportAudit(
   database: RegistryDatabase,
   page: { readonly after?: number; readonly limit: number },
-): readonly ChainedEntry[] {
+): readonly ChainedAuditEntry[] {
   const limit = expectLimit(page.limit);
   const after = page.after ?? 0;
   return database.read((tx) => {
@@ -109,16 +115,16 @@ export function auditHead(database: RegistryDatabase): AuditHead {
 }
 
 /** Reads every entry there is when it begins, a few at a time. */
-export async function verifyAudit(database: RegistryDatabase, kept: AuditHead | undefined): Promise<AuditVerdict> {
-  const check = new ChainCheck(kept);
+export async function verifyAudit(database: RegistryDatabase, kept: AuditHead | undefined): Promise<AuditVerification> {
+  const check = new AuditChainVerifier(kept);
   // SQLite notes the highest id of the table beside it: entries taken off the end leave this number behind.
   const last = database.read(
     (tx) => tx.get<{ seq: number }>(`SELECT seq FROM sqlite_sequence WHERE name = 'audit'`, {})?.seq ?? 0,
   );
   while (check.fault === undefined) {
-    const rows = database.read((tx) => entriesAfter(tx, check.head.id, CHECKED_AT_ONCE));
+    const rows = database.read((tx) => entriesAfter(tx, check.head.id, VERIFIED_PER_TURN));
     for (const row of rows) if (row.id <= last) check.add(row);
-    if (rows.length < CHECKED_AT_ONCE) break;
+    if (rows.length < VERIFIED_PER_TURN) break;
     await new Promise((resolve) => setImmediate(resolve));
   }
   check.finish(last);
@@ -144,14 +150,15 @@ function readRow(row: AuditRow): AuditEntry {
 
 /** A page's length: 1 to 10,000. */
 export function expectLimit(limit: number): number {
-  if (Number.isInteger(limit) && limit >= 1 && limit <= LONGEST_PAGE) return limit;
-  throw new Problem('request_invalid', { detail: `expected a limit of 1 to ${LONGEST_PAGE}, found ${Number(limit)}` });
+  if (Number.isInteger(limit) && limit >= 1 && limit <= MAX_PAGE) return limit;
+  throw new Problem('request_invalid', { detail: `expected a limit of 1 to ${MAX_PAGE}, found ${Number(limit)}` });
 }
 
-function append(tx: Transaction, line: AuditLine, outcome: AuditEntry['outcome']): number {
+function append(tx: Transaction, line: NewAuditEntry, outcome: AuditEntry['outcome']): number {
   const { actor, action, subject } = line;
   const details = canonicalDetails(line.details ?? {});
-  if (details.length > LONGEST_DETAILS) throw new Problem('internal', { reason: `details of ${action} are too long` });
+  if (details.length > MAX_DETAILS_LENGTH)
+    throw new Problem('internal', { reason: `details of ${action} are too long` });
   const head = headOf(tx);
   const entry = { id: head.id + 1, at: tx.now, actor, action, subject, outcome, details };
   tx.run(

@@ -3,23 +3,23 @@
 import { Problem } from '@rollcall/protocol';
 import type { Database } from 'better-sqlite3';
 import { openDatabaseToRead } from '../storage/index.ts';
-import { type AuditHead, CHAIN_START, ChainCheck, type WrittenEntry } from './audit-chain.ts';
+import { AuditChainVerifier, type AuditHead, CHAIN_START, type StoredAuditEntry } from './audit-chain.ts';
 
 /** Null for a registry from before audits were chained. */
-export function auditHeadIn(database: Database): AuditHead | null {
+export function readAuditHead(database: Database): AuditHead | null {
   if (!hasColumn(database, 'audit', 'hash')) return null;
   const found = database.prepare('SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1').get();
   return (found as AuditHead | undefined) ?? { id: 0, hash: CHAIN_START };
 }
 
 /** Reads the whole audit. Problem `backup_unusable` when an entry was changed or is missing. */
-export function wholeAuditHeadIn(file: string): AuditHead | null {
+export function readVerifiedAuditHead(file: string): AuditHead | null {
   const database = openDatabaseToRead(file);
   try {
     if (!hasColumn(database, 'audit', 'hash')) return null;
-    const check = new ChainCheck();
+    const check = new AuditChainVerifier();
     for (const entry of database.prepare('SELECT * FROM audit ORDER BY id').iterate()) {
-      check.add(entry as WrittenEntry & { readonly hash: string });
+      check.add(entry as StoredAuditEntry & { readonly hash: string });
     }
     check.finish();
     if (check.fault === undefined) return check.head;
@@ -30,7 +30,7 @@ export function wholeAuditHeadIn(file: string): AuditHead | null {
 }
 
 /** DER of the issuing CA that signs; undefined when there is none. */
-export function activeIssuerIn(file: string): Uint8Array | undefined {
+export function readActiveIssuer(file: string): Uint8Array | undefined {
   const database = openDatabaseToRead(file);
   try {
     if (!hasColumn(database, 'issuers', 'der')) return undefined;

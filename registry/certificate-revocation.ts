@@ -1,12 +1,12 @@
 import { formatIdentity, type Identity, Problem } from '@rollcall/protocol';
-import { sumOf } from './apply-device-operations.ts';
+import { sumReports } from './apply-device-operations.ts';
 import { recordDone } from './audit.ts';
 import { certificatesOf, findCertificate, isLive } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
-import type { Confirmation, Confirming } from './device-operations.ts';
+import type { Confirming, TerminationReport } from './device-operations.ts';
 import type { Listeners } from './listeners.ts';
 import type { Actor, CertificateRecord, RevocationReason } from './registry.ts';
-import type { Propagation } from './termination-latency.ts';
+import type { TerminationLatency } from './termination-latency.ts';
 import type { Transaction } from './transaction.ts';
 
 export interface CertificateRevocation {
@@ -24,7 +24,7 @@ export interface OtherCertificate {
   readonly isDescendant: boolean;
 }
 
-export interface CertificateProof extends CertificateRevocation {
+export interface CertificateRevocationResult extends CertificateRevocation {
   /** What the holder goes on with, oldest first; empty only where the revoked one didn't count either. */
   readonly others: readonly OtherCertificate[];
   readonly sessionsClosed: number;
@@ -34,28 +34,31 @@ export interface CertificateProof extends CertificateRevocation {
   readonly propagationMs: number;
 }
 
-export interface CertificateRevocationMemory {
+export interface CertificateRevocationStore {
   /**
    * Resolves when every broker has ended the sessions of this certificate. What is revoked already is told again. Problem
    * `certificate_unknown`; `certificate_last` when its holder has no other that counts.
    */
-  revokeCertificate(serial: string, reason: RevocationReason, actor: Actor): Promise<CertificateProof>;
+  revokeCertificate(serial: string, reason: RevocationReason, actor: Actor): Promise<CertificateRevocationResult>;
   /** Called after the commit; whoever revoked waits for it. Returns the way to unsubscribe. */
   onCertificateRevocation(listener: (revocation: CertificateRevocation) => Confirming): () => void;
 }
 
-export function certificateRevocationMemory(
+export function createCertificateRevocationStore(
   database: RegistryDatabase,
-  audience: { readonly listeners: Listeners<CertificateRevocation, Confirmation>; readonly propagation: Propagation },
-): CertificateRevocationMemory {
+  audience: {
+    readonly listeners: Listeners<CertificateRevocation, TerminationReport>;
+    readonly propagation: TerminationLatency;
+  },
+): CertificateRevocationStore {
   return {
     revokeCertificate: async (serial, reason, actor) => {
       const { revocation, others } = database.write((tx) => revoke(tx, serial, reason, actor));
       const committedAt = performance.now();
-      const confirmations = await audience.listeners.tell([revocation]);
+      const confirmations = await audience.listeners.notify([revocation]);
       const propagationMs = performance.now() - committedAt;
       audience.propagation.add(propagationMs);
-      return { ...revocation, others, ...sumOf(confirmations), propagationMs };
+      return { ...revocation, others, ...sumReports(confirmations), propagationMs };
     },
     onCertificateRevocation: (listener) => audience.listeners.add(listener),
   };
@@ -76,7 +79,7 @@ function revoke(
     .map((each) => ({
       serial: each.serial,
       isProven: each.parentSerial === undefined || each.provenAt !== undefined,
-      isDescendant: goesBackTo(each, serial, all),
+      isDescendant: isRenewedFrom(each, serial, all),
     }));
   if (found.revokedAt !== undefined) {
     const { revokedAt, revocationReason = 'unspecified' } = found;
@@ -94,7 +97,7 @@ function revoke(
     now: tx.now,
     reason,
   });
-  if (found.parentSerial !== undefined) keepParent(tx, found.parentSerial);
+  if (found.parentSerial !== undefined) clearOverlap(tx, found.parentSerial);
   recordDone(tx, {
     actor,
     action: 'certificate.revoked_alone',
@@ -105,7 +108,7 @@ function revoke(
 }
 
 /** It was to count beside its child for a while; when no child is left nothing else is to take its place. */
-function keepParent(tx: Transaction, parent: string): void {
+function clearOverlap(tx: Transaction, parent: string): void {
   tx.run(
     `UPDATE certificates SET superseded_at = NULL
      WHERE serial = @parent AND revoked_at IS NULL AND superseded_at > @now
@@ -114,7 +117,7 @@ function keepParent(tx: Transaction, parent: string): void {
   );
 }
 
-function goesBackTo(certificate: CertificateRecord, ancestor: string, all: readonly CertificateRecord[]): boolean {
+function isRenewedFrom(certificate: CertificateRecord, ancestor: string, all: readonly CertificateRecord[]): boolean {
   const parents = new Map(all.map(({ serial, parentSerial }) => [serial, parentSerial]));
   // A line is as long as there are certificates; one that led back to itself would end here too.
   let at = certificate.parentSerial;

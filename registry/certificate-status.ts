@@ -1,19 +1,19 @@
 import { DEFAULT_GROUP, type DeviceId, type GroupName, type ServiceName } from '@rollcall/protocol';
 import type { RegistryDatabase } from './database.ts';
 import { readLabels } from './labels.ts';
-import type { Labels, RevocationReason, Standing } from './registry.ts';
+import type { CertificateStatus, Labels, RevocationReason } from './registry.ts';
 
 /**
  * Not a join: SQLite plans a join anew whenever its parameter changes, at thrice the cost. The device comes in one
  * text, `group|restriction|labels`, because each column of its own would look the device up again.
  */
-const STANDING = `
+const STATUS_QUERY = `
   SELECT device_id, service_name, not_after, revoked_at, revocation_reason,
     iif(parent_serial IS NOT NULL AND proven_at IS NULL, 1, NULL), superseded_at,
     (SELECT group_name || '|' || coalesce(restriction, '') || '|' || labels FROM devices WHERE id = device_id)
   FROM certificates WHERE serial = ?`;
 
-type StandingRow = readonly [
+type StatusRow = readonly [
   device: DeviceId | null,
   service: ServiceName | null,
   notAfter: number,
@@ -25,10 +25,10 @@ type StandingRow = readonly [
 ];
 
 const NO_LABELS: Labels = Object.freeze(Object.create(null));
-const UNKNOWN: Standing = { state: 'unknown' };
+const UNKNOWN: CertificateStatus = { state: 'unknown' };
 
-export function standing(database: RegistryDatabase, serial: string): Standing {
-  const row = database.readRow<StandingRow>(STANDING, serial);
+export function findCertificateStatus(database: RegistryDatabase, serial: string): CertificateStatus {
+  const row = database.readRow<StatusRow>(STATUS_QUERY, serial);
   if (row === undefined) return UNKNOWN;
   const [device, service, notAfter, revokedAt, reason, unproven, supersededAt, about] = row;
   if (device !== null) {

@@ -1,31 +1,31 @@
 import type { DeviceId, GroupName } from '@rollcall/protocol';
 import type { Actor, DeviceStatus, Labels, Revocation, RevocationReason } from './registry.ts';
 
-export const DEVICE_ACTS = ['revoke', 'suspend', 'resume', 'quarantine', 'disconnect', 'delete'] as const;
-export type DeviceAct = (typeof DEVICE_ACTS)[number];
+export const DEVICE_OPERATION_KINDS = ['revoke', 'suspend', 'resume', 'quarantine', 'disconnect', 'delete'] as const;
+export type DeviceOperationKind = (typeof DEVICE_OPERATION_KINDS)[number];
 
-export type DeviceOrder =
+export type DeviceOperation =
   | { readonly act: 'revoke'; readonly reason: RevocationReason }
-  | { readonly act: Exclude<DeviceAct, 'revoke'> };
+  | { readonly act: Exclude<DeviceOperationKind, 'revoke'> };
 
 /** What was committed about one device; `set` is a change of group or labels. */
 export interface DeviceChange {
   readonly device: DeviceId;
-  readonly act: DeviceAct | 'set';
+  readonly act: DeviceOperationKind | 'set';
   readonly status: DeviceStatus | 'deleted';
   /** When it became so; for what was so already, the time of then. */
   readonly at: number;
 }
 
 /** What one broker says when it has done its part. */
-export interface Confirmation {
+export interface TerminationReport {
   readonly sessionsClosed: number;
   /** When it last read a message of the device, of sessions that were live; undefined when there was none. */
   readonly lastMessageAt: number | undefined;
 }
 
 /** One device, acted upon: committed, told, and confirmed by every broker. */
-export interface DeviceProof extends DeviceChange {
+export interface DeviceOperationResult extends DeviceChange {
   /** The certificates that the act ended, and why they were. */
   readonly serials: readonly string[];
   readonly reason: RevocationReason | undefined;
@@ -67,24 +67,28 @@ export interface Histogram {
 
 /** Brokers confirm; other listeners give nothing back. */
 // biome-ignore lint/suspicious/noConfusingVoidType: they are functions without a result
-export type Confirming = void | Confirmation | Promise<void | Confirmation>;
+export type Confirming = void | TerminationReport | Promise<void | TerminationReport>;
 
-export interface DeviceOrders {
+export interface DeviceOperations {
   /**
    * Whom an order would concern. Leaves out those it would change nothing about, unless they are named by their ids.
    * Problem `device_unknown` for an id without a device, `request_invalid` for a selector that says nothing.
    */
-  selectDevices(selector: DeviceSelector, order: DeviceOrder): Promise<DeviceSelection>;
+  selectDevices(selector: DeviceSelector, order: DeviceOperation): Promise<DeviceSelection>;
   /**
    * Does one thing to devices, in transactions of at most 100, waits until every listener has confirmed, then resolves
    * in id order. Unknown ids refuse the whole act with Problem `device_unknown`; suspending, resuming or quarantining a
    * revoked device with `device_revoked`. What is so already changes nothing and is told again.
    */
-  actOnDevices(ids: readonly DeviceId[], order: DeviceOrder, actor: Actor): Promise<readonly DeviceProof[]>;
-  /** `actOnDevices` with the order `revoke`, as the revocations that its listeners heard of. */
+  applyDeviceOperation(
+    ids: readonly DeviceId[],
+    order: DeviceOperation,
+    actor: Actor,
+  ): Promise<readonly DeviceOperationResult[]>;
+  /** `applyDeviceOperation` with the order `revoke`, as the revocations that its listeners heard of. */
   revokeDevices(ids: readonly DeviceId[], reason: RevocationReason, actor: Actor): Promise<readonly Revocation[]>;
   /** How long acts that end or restrict a session took until every broker had confirmed them, in seconds. */
-  propagation(): Histogram;
+  terminationLatency(): Histogram;
   /** Called after the commit of every other change of a device; whoever made it waits. */
   onDeviceChange(listener: (change: DeviceChange) => Confirming): () => void;
 }

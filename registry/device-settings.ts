@@ -3,7 +3,7 @@ import { recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
 import { findDevice } from './devices.ts';
 import { expectLabels, writeLabels } from './labels.ts';
-import { isFull } from './profiles.ts';
+import { isGroupFull } from './profiles.ts';
 import type { Actor, DeviceRecord, Labels } from './registry.ts';
 
 export interface DeviceSettings {
@@ -28,7 +28,7 @@ export function setDevice(
     expectLabels(labels, 'request_invalid');
     const text = writeLabels(labels);
     if (group === device.group && text === writeLabels(device.labels)) return { device, isChanged: false };
-    if (group !== device.group && isFull(tx, group)) throw new Problem('group_full');
+    if (group !== device.group && isGroupFull(tx, group)) throw new Problem('group_full');
     tx.run('UPDATE devices SET group_name = @group, labels = @labels WHERE id = @id', { id, group, labels: text });
     const details = { group, labels: text, groupBefore: device.group, labelsBefore: writeLabels(device.labels) };
     recordDone(tx, { actor, action: 'device.set', subject: `device/${id}`, details });

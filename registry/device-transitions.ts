@@ -1,6 +1,6 @@
 import { type DeviceId, type Identity, Problem } from '@rollcall/protocol';
 import { recordDone } from './audit.ts';
-import type { DeviceChange, DeviceOrder } from './device-operations.ts';
+import type { DeviceChange, DeviceOperation } from './device-operations.ts';
 import { findDevice } from './devices.ts';
 import type { Actor, DeviceRecord, Revocation } from './registry.ts';
 import { recordedRevocation, revokeHolder } from './revocations.ts';
@@ -8,14 +8,18 @@ import { voidTokensFor } from './tokens.ts';
 import type { Transaction } from './transaction.ts';
 
 /** What was committed about a device, and what is final of it. */
-export interface Committed {
+export interface CommittedOperation {
   readonly change: DeviceChange;
   /** Of acts that end certificates. */
   readonly revocation: Revocation | undefined;
 }
 
 /** Names up to five ids that don't exist or, where it matters, are revoked; undefined when the order can be carried out. */
-export function obstacle(tx: Transaction, ids: readonly DeviceId[], order: DeviceOrder): Problem | undefined {
+export function findOperationProblem(
+  tx: Transaction,
+  ids: readonly DeviceId[],
+  order: DeviceOperation,
+): Problem | undefined {
   const found = ids.map((id) => [id, findDevice(tx, id)?.status] as const);
   const unknown = found.filter(([, status]) => status === undefined);
   if (unknown.length > 0) {
@@ -32,14 +36,14 @@ function names(found: readonly (readonly [DeviceId, unknown])[]): string {
   return `${first.join(', ')}${found.length > 5 ? ` and ${found.length - 5} more` : ''}`;
 }
 
-export function actOnDevice(tx: Transaction, id: DeviceId, order: DeviceOrder, actor: Actor): Committed {
+export function applyToDevice(tx: Transaction, id: DeviceId, order: DeviceOperation, actor: Actor): CommittedOperation {
   const device = findDevice(tx, id);
   if (device === undefined) throw new Problem('device_unknown', { reason: `found no device ${id}` });
   switch (order.act) {
     case 'revoke':
       return revoke(tx, device, order.reason, actor);
     case 'delete':
-      return forget(tx, device, actor);
+      return deleteDevice(tx, device, actor);
     case 'suspend':
       return restrict(tx, device, order.act, 'suspended', actor);
     case 'quarantine':
@@ -57,7 +61,7 @@ function revoke(
   device: DeviceRecord,
   reason: Revocation['reason'],
   actor: Actor,
-): Committed & { readonly revocation: Revocation } {
+): CommittedOperation & { readonly revocation: Revocation } {
   const { id } = device;
   const holder: Identity = { kind: 'device', id };
   if (device.revokedAt !== undefined) {
@@ -75,7 +79,7 @@ function revoke(
 }
 
 /** The row stays, because certificates refer to it and are kept; nothing in it says any more what the device was. */
-function forget(tx: Transaction, device: DeviceRecord, actor: Actor): Committed {
+function deleteDevice(tx: Transaction, device: DeviceRecord, actor: Actor): CommittedOperation {
   const { revocation } = revoke(tx, device, 'cessationOfOperation', actor);
   const { id } = device;
   tx.run(
@@ -93,7 +97,7 @@ function restrict(
   act: 'suspend' | 'quarantine',
   status: 'suspended' | 'quarantined',
   actor: Actor,
-): Committed {
+): CommittedOperation {
   expectNotRevoked(device);
   if (device.status === status) return changed(device, act, status, device.restrictedAt ?? tx.now);
   tx.run('UPDATE devices SET restriction = @status, restricted_at = @now WHERE id = @id', {
@@ -106,7 +110,7 @@ function restrict(
   return changed(device, act, status, tx.now);
 }
 
-function resume(tx: Transaction, device: DeviceRecord, actor: Actor): Committed {
+function resume(tx: Transaction, device: DeviceRecord, actor: Actor): CommittedOperation {
   expectNotRevoked(device);
   if (device.status === 'active') return changed(device, 'resume', 'active', tx.now);
   tx.run('UPDATE devices SET restriction = NULL, restricted_at = NULL WHERE id = @id', { id: device.id });
@@ -125,6 +129,6 @@ function changed(
   act: DeviceChange['act'],
   status: DeviceChange['status'],
   at: number,
-): Committed {
+): CommittedOperation {
   return { change: { device: id, act, status, at }, revocation: undefined };
 }

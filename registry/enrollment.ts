@@ -1,10 +1,10 @@
 import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
-import { auditTime, keepsRefusal, recordDone, recordRefused } from './audit.ts';
+import { auditTime, hasRoomForRefusal, recordDone, recordRefused } from './audit.ts';
 import { findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
 import { findDevice, writeDevice } from './devices.ts';
 import { belongsToService } from './names.ts';
-import { findProfile, type GroupProfile, isFull } from './profiles.ts';
+import { findProfile, type GroupProfile, isGroupFull } from './profiles.ts';
 import type {
   Admission,
   Enrollment,
@@ -110,7 +110,7 @@ function judge(tx: Transaction, claim: EnrollmentClaim): Judgement {
   const restricted = deviceId !== undefined && restrictionOf(tx, deviceId);
   if (restricted) return refused(restricted);
   if (findCertificateByKey(tx, claim.publicKeySha256) !== undefined) return refused('key_reused');
-  if (isNewIn(tx, token.group, deviceId) && isFull(tx, token.group)) return refused('group_full');
+  if (isNewIn(tx, token.group, deviceId) && isGroupFull(tx, token.group)) return refused('group_full');
   return { outcome: 'admitted', deviceId, token, profile: findProfile(tx, token.group) };
 }
 
@@ -150,7 +150,7 @@ function restrictionOf(tx: Transaction, id: DeviceId): 'device_suspended' | 'dev
 
 /** A token that does not exist is not a subject: whoever invents token ids must not be able to fill the audit. */
 function isWorthRecording(tx: Transaction, claim: EnrollmentClaim, refusal: EnrollmentRefusal): boolean {
-  return refusal !== 'unknown_token' && keepsRefusal(tx, `token/${claim.tokenId}`);
+  return refusal !== 'unknown_token' && hasRoomForRefusal(tx, `token/${claim.tokenId}`);
 }
 
 function refuse(tx: Transaction, claim: EnrollmentClaim, refusal: EnrollmentRefusal): CommittedEnrollment {

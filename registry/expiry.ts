@@ -24,7 +24,7 @@ export interface ExpiringCertificate {
   readonly at: number;
 }
 
-export interface ExpiryMemory {
+export interface ExpiryStore {
   listExpiring(filter: ExpiryFilter): Promise<readonly ExpiringCertificate[]>;
   countExpiring(filter: Pick<ExpiryFilter, 'which' | 'until'>): Promise<number>;
 }
@@ -39,7 +39,7 @@ const CURRENT = `c.revoked_at IS NULL AND c.device_id IS NOT NULL AND c.supersed
   WHERE later.device_id = c.device_id AND later.revoked_at IS NULL AND later.not_after > c.not_after
 )`;
 
-export function expiryMemory(database: RegistryDatabase): ExpiryMemory {
+export function createExpiryStore(database: RegistryDatabase): ExpiryStore {
   return {
     listExpiring: async (filter) => database.read((tx) => list(tx, filter)),
     countExpiring: async ({ which, until }) =>

@@ -1,28 +1,35 @@
 /** Devices, services, tokens, certificates, policies and the audit. `open.ts` opens the SQLite engine behind the interface. */
 
-export { actOutside } from './announced-actions.ts';
-export { type AuditHead, ChainCheck, readExportedEntry } from './audit-chain.ts';
+export { performAnnouncedAction } from './announced-actions.ts';
+export { AuditChainVerifier, type AuditHead, readExportedEntry } from './audit-chain.ts';
 export type { AuditEntry } from './audit-interface.ts';
-export { activeIssuerIn, auditHeadIn, wholeAuditHeadIn } from './backup-facts.ts';
+export { readActiveIssuer, readAuditHead, readVerifiedAuditHead } from './backup-facts.ts';
 export { inspectRegistry } from './database.ts';
 export {
-  DEVICE_ACTS,
-  type DeviceAct,
+  DEVICE_OPERATION_KINDS,
   type DeviceChange,
-  type DeviceOrder,
-  type DeviceProof,
+  type DeviceOperation,
+  type DeviceOperationKind,
+  type DeviceOperationResult,
   type DeviceSelection,
   type DeviceSelector,
   type Histogram,
 } from './device-operations.ts';
-export type { ExpiryMemory } from './expiry.ts';
-export type { IssuerMemory, IssuerRecord, NewIssuer } from './issuers.ts';
-export { type GroupProfile, KEY_ALGORITHMS, type KeyAlgorithm, MOST_DEVICES, type ProfileMemory } from './profiles.ts';
-export type { CertificateStatus, HeldEntry, PublishedStatusMemory } from './published-status.ts';
-export type { RecoveryMemory } from './recovery.ts';
+export type { ExpiryStore } from './expiry.ts';
+export type { IssuerRecord, IssuerStore, NewIssuer } from './issuers.ts';
+export {
+  type GroupProfile,
+  type GroupProfileStore,
+  KEY_ALGORITHMS,
+  type KeyAlgorithm,
+  MAX_GROUP_DEVICES,
+} from './profiles.ts';
+export type { OnHoldEntry, PublishedStatus, PublishedStatusStore } from './published-status.ts';
+export type { RecoveryStore } from './recovery.ts';
 export {
   type Actor,
   type CertificateRecord,
+  type CertificateStatus,
   DEVICE_STATUSES,
   type DeviceRecord,
   type DeviceStatus,
@@ -37,7 +44,6 @@ export {
   type RevocationReason,
   type RevokedEntry,
   type ServiceRecord,
-  type Standing,
   type TokenRecord,
 } from './registry.ts';
-export type { CurrentCertificate, PulledWindow, RenewalWindowMemory } from './renewal-windows.ts';
+export type { CurrentCertificate, PulledWindow, RenewalWindowStore } from './renewal-windows.ts';

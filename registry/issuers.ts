@@ -34,7 +34,7 @@ export interface IssuerRecord extends NewIssuer {
   readonly retiredAt: number | undefined;
 }
 
-export interface IssuerMemory {
+export interface IssuerStore {
   /** In the order in which they were prepared. */
   listIssuers(): Promise<readonly IssuerRecord[]>;
   /**
@@ -62,7 +62,7 @@ export interface IssuerMemory {
   countIssued(id: string): Promise<number>;
 }
 
-export function issuerMemory(database: RegistryDatabase): IssuerMemory {
+export function createIssuerStore(database: RegistryDatabase): IssuerStore {
   return {
     listIssuers: async () =>
       database.read((tx) =>

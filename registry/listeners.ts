@@ -5,7 +5,7 @@ import type { Logger } from 'pino';
 
 /** `Answer` is what a listener may give back. */
 export class Listeners<Event, Answer = never> {
-  readonly #listeners = new Set<(event: Event) => Heard<Answer>>();
+  readonly #listeners = new Set<(event: Event) => ListenerResult<Answer>>();
   readonly #log: Logger;
   /** What has happened, for the log: "a revocation". */
   readonly #what: string;
@@ -16,7 +16,7 @@ export class Listeners<Event, Answer = never> {
   }
 
   /** Returns the way to unsubscribe. */
-  add(listener: (event: Event) => Heard<Answer>): () => void {
+  add(listener: (event: Event) => ListenerResult<Answer>): () => void {
     const own = (event: Event) => listener(event); // so that one function can listen twice
     this.#listeners.add(own);
     return () => {
@@ -28,7 +28,7 @@ export class Listeners<Event, Answer = never> {
    * Starts every listener with every event, waits for all, and gives their answers, those that gave one. Throws Problem
    * `internal` if any of them failed.
    */
-  async tell(events: readonly Event[]): Promise<readonly Answer[]> {
+  async notify(events: readonly Event[]): Promise<readonly Answer[]> {
     const running = events.flatMap((event) => [...this.#listeners].map(async (listener) => listener(event)));
     const settled = await Promise.allSettled(running);
     const failures = settled.filter((result) => result.status === 'rejected');
@@ -44,4 +44,4 @@ export class Listeners<Event, Answer = never> {
 }
 
 // biome-ignore lint/suspicious/noConfusingVoidType: most listeners give nothing back
-type Heard<Answer> = void | Answer | Promise<void | Answer>;
+type ListenerResult<Answer> = void | Answer | Promise<void | Answer>;

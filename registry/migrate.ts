@@ -6,7 +6,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { parseDecimal } from '@rollcall/protocol';
 import type Database from 'better-sqlite3';
-import { addChainFunctions } from './audit-chain.ts';
+import { addAuditChainFunctions } from './audit-chain.ts';
 
 const FOLDER = new URL('./migrations/', import.meta.url);
 const NAME = /^([0-9]{4})_[a-z0-9_]+\.sql$/;
@@ -20,7 +20,7 @@ export function newestSchema(): number {
 export function migrate(database: Database.Database): void {
   const migrations = listMigrations();
   const reached = database.pragma('user_version', { simple: true }) as number;
-  if (reached < migrations.length) addChainFunctions(database);
+  if (reached < migrations.length) addAuditChainFunctions(database);
   for (const [index, file] of migrations.entries()) {
     const version = index + 1;
     if (version <= reached) continue;

@@ -6,31 +6,31 @@
 import { randomBytes } from 'node:crypto';
 import type { PolicyScope } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { type Audience, carryOut, tell } from './apply-device-operations.ts';
-import { auditHead, exportAudit, listAudit, recordAct, verifyAudit } from './audit.ts';
-import { type CertificateRevocation, certificateRevocationMemory } from './certificate-revocation.ts';
-import { standing } from './certificate-status.ts';
+import { applyDeviceOperation, notifyListeners, type OperationListeners } from './apply-device-operations.ts';
+import { auditHead, exportAudit, listAudit, recordAction, verifyAudit } from './audit.ts';
+import { type CertificateRevocation, createCertificateRevocationStore } from './certificate-revocation.ts';
+import { findCertificateStatus } from './certificate-status.ts';
 import { certificatesOf, certificatesOfLine, recordServerCertificate } from './certificates.ts';
 import { openDatabase } from './database.ts';
-import type { Confirmation, DeviceChange } from './device-operations.ts';
+import type { DeviceChange, TerminationReport } from './device-operations.ts';
 import { setDevice } from './device-settings.ts';
 import { findDevice, listDevices } from './devices.ts';
 import { admitEnrollment, commitEnrollment } from './enrollment.ts';
-import { expiryMemory } from './expiry.ts';
-import { issuerMemory } from './issuers.ts';
+import { createExpiryStore } from './expiry.ts';
+import { createIssuerStore } from './issuers.ts';
 import { Listeners } from './listeners.ts';
 import { findPolicy, setPolicy } from './policies.ts';
-import { profileMemory } from './profiles.ts';
-import { publishedStatusMemory } from './published-status.ts';
-import { DEFAULT_RECOVERY, type RecoveryLimits, recoveryMemory } from './recovery.ts';
+import { createGroupProfileStore } from './profiles.ts';
+import { createPublishedStatusStore } from './published-status.ts';
+import { createRecoveryStore, DEFAULT_RECOVERY, type RecoveryLimits } from './recovery.ts';
 import type { Registry, Revocation } from './registry.ts';
 import { admitRenewal, commitRenewal } from './renewal.ts';
-import { renewalWindowMemory } from './renewal-windows.ts';
+import { createRenewalWindowStore } from './renewal-windows.ts';
 import { listRevoked, nextCrlNumber, revokeService } from './revocations.ts';
 import { selectDevices } from './selection.ts';
 import { commitService, listServices } from './services.ts';
 import { DEFAULT_OVERLAP_MS, proveCertificate } from './supersession.ts';
-import { Propagation } from './termination-latency.ts';
+import { TerminationLatency } from './termination-latency.ts';
 import { listTokens, mintToken, voidToken } from './tokens.ts';
 
 export interface RegistryOptions {
@@ -55,11 +55,14 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
   const random = options.randomBytes ?? randomBytes;
   const overlapMs = options.overlapMs ?? DEFAULT_OVERLAP_MS;
   const database = openDatabase(options);
-  const revocations = new Listeners<Revocation, Confirmation>('revocation', log);
-  const changes = new Listeners<DeviceChange, Confirmation>('device change', log);
-  const certificateRevocations = new Listeners<CertificateRevocation, Confirmation>('revocation of a certificate', log);
-  const propagation = new Propagation();
-  const audience: Audience = { revocations, changes, propagation };
+  const revocations = new Listeners<Revocation, TerminationReport>('revocation', log);
+  const changes = new Listeners<DeviceChange, TerminationReport>('device change', log);
+  const certificateRevocations = new Listeners<CertificateRevocation, TerminationReport>(
+    'revocation of a certificate',
+    log,
+  );
+  const propagation = new TerminationLatency();
+  const audience: OperationListeners = { revocations, changes, propagation };
   const policyChanges = new Listeners<PolicyScope>('policy change', log);
   // Logs usually leave the machine: a copy of the chain's end that nobody who changes the file can change.
   log.info({ audit: auditHead(database) }, 'audit opened');
@@ -73,7 +76,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     commitEnrollment: async (enrollment) => {
       const { outcome, superseded } = commitEnrollment(database, enrollment);
       // The device is enrolled, whatever a listener makes of its old certificates; `tell` has logged what failed.
-      if (superseded !== undefined) await revocations.tell([superseded]).catch(() => undefined);
+      if (superseded !== undefined) await revocations.notify([superseded]).catch(() => undefined);
       return outcome;
     },
     admitRenewal: async (parentSerial, publicKeySha256) => admitRenewal(database, parentSerial, publicKeySha256),
@@ -86,9 +89,9 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     listCertificates: async (holder, newest) => database.read((tx) => certificatesOf(tx, holder, newest)),
     listLine: async (tokenId) => database.read((tx) => certificatesOfLine(tx, tokenId)),
     selectDevices: async (selector, order) => selectDevices(database, selector, order),
-    actOnDevices: async (ids, order, actor) => carryOut(database, audience, ids, order, actor),
+    applyDeviceOperation: async (ids, order, actor) => applyDeviceOperation(database, audience, ids, order, actor),
     revokeDevices: async (ids, reason, actor) => {
-      const proofs = await carryOut(database, audience, ids, { act: 'revoke', reason }, actor);
+      const proofs = await applyDeviceOperation(database, audience, ids, { act: 'revoke', reason }, actor);
       return proofs.map(({ device, serials, reason: recorded = reason, at }) => ({
         holder: { kind: 'device', id: device },
         serials,
@@ -99,41 +102,41 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     setDevice: async (id, settings, actor) => {
       const { device, isChanged } = setDevice(database, id, settings, actor);
       const change: DeviceChange = { device: id, act: 'set', status: device.status, at: options.now() };
-      if (isChanged) await tell(audience, { change, revocation: undefined }, performance.now());
+      if (isChanged) await notifyListeners(audience, { change, revocation: undefined }, performance.now());
       return device;
     },
-    propagation: () => propagation.snapshot(),
+    terminationLatency: () => propagation.snapshot(),
 
     commitService: async (name, certificate, actor) => commitService(database, name, certificate, actor),
     listServices: async () => listServices(database),
     revokeService: async (name, reason, actor) => {
       const committed = revokeService(database, name, { reason, actor });
-      await revocations.tell([committed]);
+      await revocations.notify([committed]);
       return committed;
     },
 
-    standing: async (serial) => standing(database, serial),
+    certificateStatus: async (serial) => findCertificateStatus(database, serial),
     listRevoked: async () => listRevoked(database),
     nextCrlNumber: async () => nextCrlNumber(database),
 
     findPolicy: async (scope) => findPolicy(database, scope),
     setPolicy: async (scope, policy, actor) => {
       setPolicy(database, scope, policy, actor);
-      await policyChanges.tell([scope]);
+      await policyChanges.notify([scope]);
     },
 
-    ...issuerMemory(database),
-    ...publishedStatusMemory(database),
-    ...certificateRevocationMemory(database, { listeners: certificateRevocations, propagation }),
-    ...renewalWindowMemory(database),
-    ...profileMemory(database),
-    ...expiryMemory(database),
-    ...recoveryMemory(database, options.recovery ?? DEFAULT_RECOVERY),
+    ...createIssuerStore(database),
+    ...createPublishedStatusStore(database),
+    ...createCertificateRevocationStore(database, { listeners: certificateRevocations, propagation }),
+    ...createRenewalWindowStore(database),
+    ...createGroupProfileStore(database),
+    ...createExpiryStore(database),
+    ...createRecoveryStore(database, options.recovery ?? DEFAULT_RECOVERY),
 
     listAudit: async (filter) => listAudit(database, filter),
     exportAudit: async (page) => exportAudit(database, page),
     verifyAudit: async (kept) => verifyAudit(database, kept),
-    recordAct: async (act) => recordAct(database, act),
+    recordAction: async (act) => recordAction(database, act),
     onRevocation: (listener) => revocations.add(listener),
     onDeviceChange: (listener) => changes.add(listener),
     onPolicyChange: (listener) => policyChanges.add(listener),

@@ -20,9 +20,9 @@ export interface GroupProfile {
 }
 
 const LIFETIME_BOUNDS = { least: 3600, most: 397 * 24 * 3600 } as const;
-export const MOST_DEVICES = 10_000_000;
+export const MAX_GROUP_DEVICES = 10_000_000;
 
-export interface ProfileMemory {
+export interface GroupProfileStore {
   /** Undefined when none was set. */
   findProfile(group: GroupName): Promise<GroupProfile | undefined>;
   listProfiles(): Promise<ReadonlyMap<GroupName, GroupProfile>>;
@@ -32,7 +32,7 @@ export interface ProfileMemory {
   setProfile(group: GroupName, profile: GroupProfile, actor: Actor): Promise<void>;
 }
 
-export function profileMemory(database: RegistryDatabase): ProfileMemory {
+export function createGroupProfileStore(database: RegistryDatabase): GroupProfileStore {
   return {
     findProfile: async (group) => database.read((tx) => findProfile(tx, group)),
     listProfiles: async () =>
@@ -64,7 +64,7 @@ export function profileOfDevice(tx: Transaction, id: DeviceId): GroupProfile | u
 }
 
 /** Whether no other device may come into the group. Asked inside the transaction that would bring it in. */
-export function isFull(tx: Transaction, group: GroupName): boolean {
+export function isGroupFull(tx: Transaction, group: GroupName): boolean {
   const most = findProfile(tx, group)?.maxDevices;
   if (most === undefined) return false;
   const found = tx.get<{ n: number }>(
@@ -100,8 +100,8 @@ function checkedProfile({ lifetimeSeconds, keys, maxDevices, renewal }: GroupPro
   if (keys !== undefined && (keys.length === 0 || !keys.every((key) => KEY_ALGORITHMS.includes(key)))) {
     throw invalid(`expected one or more keys of ${KEY_ALGORITHMS.join(', ')}`);
   }
-  if (maxDevices !== undefined && !isWhole(maxDevices, 1, MOST_DEVICES)) {
-    throw invalid(`expected 1 to ${MOST_DEVICES} devices`);
+  if (maxDevices !== undefined && !isWhole(maxDevices, 1, MAX_GROUP_DEVICES)) {
+    throw invalid(`expected 1 to ${MAX_GROUP_DEVICES} devices`);
   }
   if (renewal !== undefined) {
     const { from, to } = renewal;

@@ -4,7 +4,7 @@ import type { RevocationReason, RevokedEntry } from './registry.ts';
 import type { Transaction } from './transaction.ts';
 
 /** What a serial is worth to third parties. */
-export type CertificateStatus =
+export type PublishedStatus =
   | { readonly state: 'good' }
   | {
       readonly state: 'revoked';
@@ -16,13 +16,13 @@ export type CertificateStatus =
   | { readonly state: 'unknown' };
 
 /** A certificate whose device is suspended. */
-export interface HeldEntry {
+export interface OnHoldEntry {
   readonly serial: string;
   readonly device: DeviceId;
   readonly heldAt: number;
 }
 
-export interface PublishedStatusMemory {
+export interface PublishedStatusStore {
   /**
    * For its revocation list, in the order of revocation: revoked, and not over for more than a week. `since`: only what
    * was revoked at that moment or later.
@@ -36,16 +36,16 @@ export interface PublishedStatusMemory {
   /** The same for what is on hold, in the order of devices and serials. Nothing of it is revoked. */
   listHeldBy(page: {
     readonly issuerId: string;
-    readonly after?: HeldEntry | undefined;
+    readonly after?: OnHoldEntry | undefined;
     readonly limit: number;
-  }): Promise<readonly HeldEntry[]>;
-  certificateStatus(issuerId: string, serial: string): Promise<CertificateStatus>;
+  }): Promise<readonly OnHoldEntry[]>;
+  publishedStatus(issuerId: string, serial: string): Promise<PublishedStatus>;
 }
 
 /** RFC 5280, section 3.3: listed until a list made after the end has carried it; a week is longer than any list of ours lives. */
 const LISTED_AFTER_EXPIRY_MS = 7 * 24 * 3_600_000;
 
-export function publishedStatusMemory(database: RegistryDatabase): PublishedStatusMemory {
+export function createPublishedStatusStore(database: RegistryDatabase): PublishedStatusStore {
   return {
     listRevokedBy: async ({ issuerId, after, since, limit }) =>
       database.read((tx) =>
@@ -66,7 +66,7 @@ export function publishedStatusMemory(database: RegistryDatabase): PublishedStat
     listHeldBy: async ({ issuerId, after, limit }) =>
       database.read((tx) =>
         // In this order, by the few devices that are suspended: `+` keeps the index of a CA's certificates, all of them, out.
-        tx.all<HeldEntry>(
+        tx.all<OnHoldEntry>(
           `SELECT serial, devices.id AS device, restricted_at AS heldAt
            FROM devices CROSS JOIN certificates ON certificates.device_id = devices.id
            WHERE restriction = 'suspended' AND devices.id >= @device AND (devices.id, serial) > (@device, @serial)
@@ -81,11 +81,11 @@ export function publishedStatusMemory(database: RegistryDatabase): PublishedStat
           },
         ),
       ),
-    certificateStatus: async (issuerId, serial) => database.read((tx) => statusOf(tx, issuerId, serial)),
+    publishedStatus: async (issuerId, serial) => database.read((tx) => findPublishedStatus(tx, issuerId, serial)),
   };
 }
 
-function statusOf(tx: Transaction, issuerId: string, serial: string): CertificateStatus {
+function findPublishedStatus(tx: Transaction, issuerId: string, serial: string): PublishedStatus {
   const row = tx.get<{
     readonly issuer_id: string | null;
     readonly revoked_at: number | null;

@@ -1,5 +1,5 @@
 import { formatIdentity, type Identity } from '@rollcall/protocol';
-import { auditTime, keepsRefusal, recordDone, recordRefused } from './audit.ts';
+import { auditTime, hasRoomForRefusal, recordDone, recordRefused } from './audit.ts';
 import { findCertificate, findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
 import { findDevice } from './devices.ts';
@@ -24,7 +24,7 @@ export interface RecoveryClaim {
   readonly publicKeySha256: string;
 }
 
-export interface RecoveryMemory {
+export interface RecoveryStore {
   /** Looks whether a claim could succeed, before a signature is spent on it. Changes nothing but the audit of refusals. */
   admitRecovery(claim: RecoveryClaim): Promise<RecoveryAdmission>;
   commitRecovery(renewal: Renewal & { readonly der: Uint8Array }): Promise<RecoveryOutcome>;
@@ -46,7 +46,7 @@ type Judgement =
   | (Refused & { readonly device: Identity | undefined })
   | { readonly outcome: 'admitted'; readonly parent: CertificateRecord; readonly before: number };
 
-export function recoveryMemory(database: RegistryDatabase, limits: RecoveryLimits): RecoveryMemory {
+export function createRecoveryStore(database: RegistryDatabase, limits: RecoveryLimits): RecoveryStore {
   return {
     admitRecovery: async (claim) => {
       const judgement = database.read((tx) => judge(tx, claim, limits));
@@ -56,7 +56,7 @@ export function recoveryMemory(database: RegistryDatabase, limits: RecoveryLimit
         return { outcome: 'admitted', holder, profile: database.read((tx) => profileOfDevice(tx, holder.id)) };
       }
       const { device, refusal } = judgement;
-      if (device !== undefined && database.read((tx) => keepsRefusal(tx, formatIdentity(device)))) {
+      if (device !== undefined && database.read((tx) => hasRoomForRefusal(tx, formatIdentity(device)))) {
         database.write((tx) => recordRefusal(tx, device, claim.serial, refusal));
       }
       return { outcome: 'refused', refusal };

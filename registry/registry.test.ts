@@ -171,7 +171,7 @@ describe('a transaction that fails half-way', () => {
       refuseAudit(outside, action);
       await expect(fleet.registry.commitEnrollment(claim)).rejects.toMatchObject({ code: 'internal' });
       expect(await everything(fleet)).toEqual(before);
-      expect(await fleet.registry.standing(first)).toMatchObject({ state: 'good' });
+      expect(await fleet.registry.certificateStatus(first)).toMatchObject({ state: 'good' });
       outside.exec('DROP TRIGGER refuse');
       expect(await fleet.registry.commitEnrollment(claim)).toMatchObject({ outcome: 'enrolled' });
     },
@@ -221,7 +221,7 @@ describe('a transaction that fails half-way', () => {
     const serial = await fleet.enroll('pump-1');
     outside.exec('BEGIN IMMEDIATE');
     await expect(fleet.mint()).rejects.toMatchObject({ code: 'unavailable' });
-    expect(await fleet.registry.standing(serial)).toMatchObject({ state: 'good' });
+    expect(await fleet.registry.certificateStatus(serial)).toMatchObject({ state: 'good' });
     outside.exec('ROLLBACK');
     await fleet.mint();
   });
@@ -259,7 +259,7 @@ describe('kill -9', () => {
     }
     const fleet = await FleetMemory.open((now) => openIn(directory, now));
     for (const [serial, state] of standings) {
-      const found = await fleet.registry.standing(serial);
+      const found = await fleet.registry.certificateStatus(serial);
       // The writer may have been killed between a revocation and its report.
       expect(state === 'good' ? ['good', 'revoked'] : ['revoked']).toContain(found.state);
     }

@@ -1,13 +1,13 @@
 import type { DeviceId, GroupName, Identity, PolicyDocument, PolicyScope, ServiceName } from '@rollcall/protocol';
-import type { AuditMemory } from './audit-interface.ts';
-import type { CertificateRevocationMemory } from './certificate-revocation.ts';
-import type { Confirming, DeviceOrders } from './device-operations.ts';
-import type { ExpiryMemory } from './expiry.ts';
-import type { IssuerMemory } from './issuers.ts';
-import type { GroupProfile, ProfileMemory } from './profiles.ts';
-import type { PublishedStatusMemory } from './published-status.ts';
-import type { RecoveryMemory } from './recovery.ts';
-import type { RenewalWindowMemory } from './renewal-windows.ts';
+import type { AuditStore } from './audit-interface.ts';
+import type { CertificateRevocationStore } from './certificate-revocation.ts';
+import type { Confirming, DeviceOperations } from './device-operations.ts';
+import type { ExpiryStore } from './expiry.ts';
+import type { IssuerStore } from './issuers.ts';
+import type { GroupProfile, GroupProfileStore } from './profiles.ts';
+import type { PublishedStatusStore } from './published-status.ts';
+import type { RecoveryStore } from './recovery.ts';
+import type { RenewalWindowStore } from './renewal-windows.ts';
 
 /** Who did it, in audit entries: `operator/local`, `token/9f…`, `device/dev-7`, `server/enroll`. */
 export type Actor = `${'operator' | 'token' | 'device' | 'service' | 'server'}/${string}`;
@@ -193,7 +193,7 @@ interface GoodCertificate {
 }
 
 /** What a serial is worth now. Only `good` is without conditions; whoever doesn't know a state refuses. */
-export type Standing =
+export type CertificateStatus =
   | ({ readonly state: 'good' } & GoodCertificate)
   /** The certificate is good, but its device may do only what the policy of quarantine allows. */
   | ({ readonly state: 'quarantined' } & GoodCertificate)
@@ -233,15 +233,15 @@ export interface DeviceFilter {
 }
 
 export interface Registry
-  extends AuditMemory,
-    DeviceOrders,
-    IssuerMemory,
-    PublishedStatusMemory,
-    CertificateRevocationMemory,
-    RenewalWindowMemory,
-    RecoveryMemory,
-    ProfileMemory,
-    ExpiryMemory {
+  extends AuditStore,
+    DeviceOperations,
+    IssuerStore,
+    PublishedStatusStore,
+    CertificateRevocationStore,
+    RenewalWindowStore,
+    RecoveryStore,
+    GroupProfileStore,
+    ExpiryStore {
   mintToken(order: MintOrder, actor: Actor): Promise<MintedToken>;
   listTokens(): Promise<readonly TokenRecord[]>;
   /** Undefined when there is no such token; voiding twice is voiding once. */
@@ -289,7 +289,7 @@ export interface Registry
   revokeService(name: ServiceName, reason: RevocationReason, actor: Actor): Promise<Revocation>;
 
   /** The question of every connection; one indexed read. */
-  standing(serial: string): Promise<Standing>;
+  certificateStatus(serial: string): Promise<CertificateStatus>;
   /** For the CRL: revoked, and not expired for more than a week, so that a CRL after the expiry still names it. */
   listRevoked(): Promise<readonly RevokedEntry[]>;
   /** 1, 2, 3, … : monotonically increasing CRL numbers (RFC 5280, section 5.2.3), durable before they are returned. */

@@ -28,7 +28,7 @@ export interface CurrentFilter {
   readonly limit: number;
 }
 
-export interface RenewalWindowMemory {
+export interface RenewalWindowStore {
   /** Of devices that are not revoked and hold a certificate that counts; a page, in the order of device ids. */
   listCurrentCertificates(filter: CurrentFilter): Promise<readonly CurrentCertificate[]>;
   /** Certificates of devices and services that count now. */
@@ -39,7 +39,7 @@ export interface RenewalWindowMemory {
   pullWindows(windows: readonly (PulledWindow & { readonly serial: string })[]): Promise<number>;
 }
 
-export function renewalWindowMemory(database: RegistryDatabase): RenewalWindowMemory {
+export function createRenewalWindowStore(database: RegistryDatabase): RenewalWindowStore {
   return {
     listCurrentCertificates: async (filter) => database.read((tx) => listCurrent(tx, filter)),
     countLiveCertificates: async () =>

@@ -1,5 +1,5 @@
 import { formatIdentity, type Identity } from '@rollcall/protocol';
-import { auditTime, keepsRefusal, recordDone, recordRefused } from './audit.ts';
+import { auditTime, hasRoomForRefusal, recordDone, recordRefused } from './audit.ts';
 import { findCertificate, findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
 import { findDevice } from './devices.ts';
@@ -108,7 +108,7 @@ function refused(refusal: RenewalRefusal, parent: Identity | undefined): Refused
 }
 
 function isWorthRecording(tx: Transaction, { parent }: Refused): boolean {
-  return parent !== undefined && keepsRefusal(tx, nameOf(parent));
+  return parent !== undefined && hasRoomForRefusal(tx, nameOf(parent));
 }
 
 function recordRefusal(tx: Transaction, { parent, refusal }: Refused, parentSerial: string): void {

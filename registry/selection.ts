@@ -3,13 +3,13 @@
 import { createHash } from 'node:crypto';
 import { type DeviceId, Problem } from '@rollcall/protocol';
 import type { RegistryDatabase } from './database.ts';
-import type { DeviceAct, DeviceOrder, DeviceSelection, DeviceSelector } from './device-operations.ts';
-import { obstacle } from './device-transitions.ts';
+import type { DeviceOperation, DeviceOperationKind, DeviceSelection, DeviceSelector } from './device-operations.ts';
+import { findOperationProblem } from './device-transitions.ts';
 import { STATUS_IS } from './devices.ts';
 import type { SqlValue, Transaction } from './transaction.ts';
 
 /** An order changes nothing about the others; who is named by id is named. */
-const CONCERNED: Readonly<Record<DeviceAct, string>> = {
+const SELECTED_STATUS: Readonly<Record<DeviceOperationKind, string>> = {
   revoke: `NOT (${STATUS_IS.revoked})`,
   suspend: `(${STATUS_IS.active} OR ${STATUS_IS.quarantined})`,
   resume: `(${STATUS_IS.suspended} OR ${STATUS_IS.quarantined})`,
@@ -22,14 +22,14 @@ const CONCERNED: Readonly<Record<DeviceAct, string>> = {
 export function selectDevices(
   database: RegistryDatabase,
   selector: DeviceSelector,
-  order: DeviceOrder,
+  order: DeviceOperation,
 ): DeviceSelection {
   const ids = database.read((tx) => find(tx, selector, order));
   return { ids, confirmation: confirmationOf(ids, order) };
 }
 
 /** 80 bits of SHA-256 over the order and the ids, in groups that can be read out. */
-function confirmationOf(ids: readonly DeviceId[], order: DeviceOrder): string {
+function confirmationOf(ids: readonly DeviceId[], order: DeviceOperation): string {
   const hash = createHash('sha256').update(
     JSON.stringify([order.act, order.act === 'revoke' ? order.reason : '', ids]),
   );
@@ -37,7 +37,7 @@ function confirmationOf(ids: readonly DeviceId[], order: DeviceOrder): string {
   return `${order.act}-${ids.length}-${hex.match(/.{5}/g)?.join('-')}`;
 }
 
-function find(tx: Transaction, selector: DeviceSelector, order: DeviceOrder): readonly DeviceId[] {
+function find(tx: Transaction, selector: DeviceSelector, order: DeviceOperation): readonly DeviceId[] {
   const { ids, group, labels, token, serial, issuedBefore } = selector;
   const conditions: string[] = [];
   const parameters: Record<string, SqlValue> = {};
@@ -65,14 +65,14 @@ function find(tx: Transaction, selector: DeviceSelector, order: DeviceOrder): re
     parameters.issuedBefore = issuedBefore;
   }
   if (ids !== undefined) {
-    const problem = obstacle(tx, ids, order);
+    const problem = findOperationProblem(tx, ids, order);
     if (problem !== undefined) throw problem;
     return named(tx, ids, conditions, parameters);
   }
   if (conditions.length === 0) {
     throw new Problem('request_invalid', { detail: 'expected ids, or something that devices have in common' });
   }
-  const sql = `SELECT id FROM devices WHERE deleted_at IS NULL AND ${CONCERNED[order.act]} AND ${conditions.join(' AND ')} ORDER BY id`;
+  const sql = `SELECT id FROM devices WHERE deleted_at IS NULL AND ${SELECTED_STATUS[order.act]} AND ${conditions.join(' AND ')} ORDER BY id`;
   return tx.all<{ id: DeviceId }>(sql, parameters).map(({ id }) => id);
 }
 

@@ -5,7 +5,7 @@ import type { Histogram } from './device-operations.ts';
 /** Seconds. The promise is 100 ms; below and above it stand the bounds that tell by how much. */
 const BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, Number.POSITIVE_INFINITY];
 
-export class Propagation {
+export class TerminationLatency {
   readonly #counts = BOUNDS.map(() => 0);
   #sum = 0;
   #count = 0;

@@ -144,7 +144,7 @@ export function caControl(deps: {
   const cutOffStranded = async (id: string): Promise<void> => {
     const counting = new Set(authority.cas.issuing.map((ca) => ca.id));
     for (const { identity, serial } of broker.sessions()) {
-      if ((await registry.certificateStatus(id, serial)).state === 'unknown') continue;
+      if ((await registry.publishedStatus(id, serial)).state === 'unknown') continue;
       const held = await registry.listCertificates(identity);
       const isIn = held.some(
         ({ issuerId, revokedAt, notAfter }) =>

@@ -99,7 +99,7 @@ async function start(
 
   if (restored !== undefined) {
     log.warn({ ...restored }, 'restored from a backup: what was revoked after it was taken is not revoked');
-    await registry.recordAct({
+    await registry.recordAction({
       actor: 'server/restore',
       action: 'fleet.restored',
       subject: `backup/${restored.takenAt}`,

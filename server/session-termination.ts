@@ -58,7 +58,7 @@ export function introduceStanding({ registry, broker, revoked, changed, log }: S
 }
 
 export interface SuspicionAnswer {
-  readonly registry: Pick<Registry, 'recordAct' | 'actOnDevices' | 'findDevice'>;
+  readonly registry: Pick<Registry, 'recordAction' | 'applyDeviceOperation' | 'findDevice'>;
   readonly response: 'report' | 'quarantine';
   readonly told: () => void;
   readonly log: Logger;
@@ -73,7 +73,7 @@ export async function answerFork(
   if (response === 'report' || identity.kind === 'service') return;
   try {
     if ((await registry.findDevice(identity.id))?.status !== 'active') return;
-    await registry.actOnDevices([identity.id], { act: 'quarantine' }, 'server/enroll');
+    await registry.applyDeviceOperation([identity.id], { act: 'quarantine' }, 'server/enroll');
   } catch (error) {
     log.error({ err: error, identity: formatIdentity(identity) }, 'fork of a renewal could not be answered');
   }
@@ -88,12 +88,18 @@ export async function answerSuspicion(
   const subject = formatIdentity(identity);
   try {
     const details = { evidence, addresses: addresses.join(' '), serials: serials.join(' '), takeovers, response };
-    await registry.recordAct({ actor, action: `${identity.kind}.clone_suspected`, subject, outcome: 'done', details });
+    await registry.recordAction({
+      actor,
+      action: `${identity.kind}.clone_suspected`,
+      subject,
+      outcome: 'done',
+      details,
+    });
     told();
     if (response === 'report' || identity.kind === 'service') return;
     // What is held back more strictly already stays so.
     if ((await registry.findDevice(identity.id))?.status !== 'active') return;
-    await registry.actOnDevices([identity.id], { act: 'quarantine' }, actor);
+    await registry.applyDeviceOperation([identity.id], { act: 'quarantine' }, actor);
   } catch (error) {
     log.error({ err: error, identity: subject }, 'suspicion of a clone could not be answered');
   }

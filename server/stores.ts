@@ -81,7 +81,7 @@ export async function openFleetMemory(
         for (const { name, messages, bytes } of segments) {
           const subject = `telemetry/${name}`;
           const details = { messages, bytes };
-          await registry.recordAct({
+          await registry.recordAction({
             actor: 'server/retention',
             action: 'telemetry.pruned',
             subject,

@@ -7,7 +7,7 @@ import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import { formatIdentity, identityUri, parseIdentityUri } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { Standing } from '../../registry/index.ts';
+import type { CertificateStatus } from '../../registry/index.ts';
 import type { BrokerCounters } from '../broker-counters.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
 import type { ConnectFailure } from '../events.ts';
@@ -25,7 +25,7 @@ import type { PolicyResolver } from './policy-resolver.ts';
 
 /** What the broker needs of the registry here. */
 export interface CertificateStatusDirectory {
-  standing(serial: string): Promise<Standing>;
+  certificateStatus(serial: string): Promise<CertificateStatus>;
   /** A renewed certificate passed every check for the first time: it supersedes the others of its device. */
   proveCertificate(serial: string): Promise<boolean>;
 }
@@ -186,9 +186,9 @@ export class ConnectionAuthorizer {
   }
 
   /** Undefined when the registry cannot answer: then nobody gets in. */
-  async #standingOf(serial: string): Promise<Standing | undefined> {
+  async #standingOf(serial: string): Promise<CertificateStatus | undefined> {
     try {
-      return await this.#options.directory.standing(serial);
+      return await this.#options.directory.certificateStatus(serial);
     } catch (error) {
       this.#options.log.error({ err: error, serial }, 'registry did not answer');
       return undefined;

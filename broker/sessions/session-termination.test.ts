@@ -2,7 +2,7 @@
 
 import { DEFAULT_DEVICE_POLICY, type GroupName } from '@rollcall/protocol';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { Standing } from '../../registry/index.ts';
+import type { CertificateStatus } from '../../registry/index.ts';
 import { delayCertificateStatus } from '../../test/fixtures/broker/delayed-certificate-status.ts';
 import { messages } from '../../test/fixtures/broker/received-packets.ts';
 import { DEFAULT, device, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
@@ -40,7 +40,7 @@ describe('a suspended device', () => {
     const listener = await bed.connectService('listener');
     await listener.subscribe('devices/+/events/+');
     const credentials = bed.enroll(dev1);
-    const known = bed.standings.get(credentials.serial) as Standing;
+    const known = bed.standings.get(credentials.serial) as CertificateStatus;
     const client = await bed.session(credentials, { clientId: 'dev-1', clean: false, will });
     await client.subscribe({ topic: commands, qos: 1 });
     await client.settled();
@@ -61,7 +61,7 @@ describe('a suspended device', () => {
     let now = 1_900_000_000_000;
     await start({ now: () => now });
     const credentials = bed.enroll(dev1, {}, {});
-    const known = bed.standings.get(credentials.serial) as Extract<Standing, { state: 'good' }>;
+    const known = bed.standings.get(credentials.serial) as Extract<CertificateStatus, { state: 'good' }>;
     bed.standings.set(credentials.serial, { ...known, notAfter: now + 1e9 });
     const client = await bed.session(credentials, { clientId: 'dev-1' });
     now += 5;
@@ -104,8 +104,8 @@ describe('a superseded certificate', () => {
 });
 
 describe('a renewed certificate', () => {
-  const unproven = (standings: Map<string, Standing>, serial: string) =>
-    standings.set(serial, { ...(standings.get(serial) as Standing & { state: 'good' }), isUnproven: true });
+  const unproven = (standings: Map<string, CertificateStatus>, serial: string) =>
+    standings.set(serial, { ...(standings.get(serial) as CertificateStatus & { state: 'good' }), isUnproven: true });
 
   it('supersedes the one before it when it is let in, which ends that session and refuses the next', async () => {
     let asked = 0;
@@ -115,7 +115,7 @@ describe('a renewed certificate', () => {
       proveCertificate: async (serial) => {
         proven.push(serial);
         bed.standings.set(old.serial, { state: 'superseded', holder: dev1, supersededAt: 1 });
-        const { isUnproven, ...known } = bed.standings.get(serial) as Standing & { state: 'good' };
+        const { isUnproven, ...known } = bed.standings.get(serial) as CertificateStatus & { state: 'good' };
         bed.standings.set(serial, known);
         return isUnproven === true;
       },
@@ -210,7 +210,7 @@ describe('a device in quarantine', () => {
   it('comes back under the same rules, and its session ends when it is released, so that it subscribes anew', async () => {
     await start();
     const credentials = bed.enroll(dev1);
-    const known = bed.standings.get(credentials.serial) as Standing;
+    const known = bed.standings.get(credentials.serial) as CertificateStatus;
     quarantineInRegistry();
     const client = await bed.session(credentials, { clientId: 'dev-1' });
     expect(await client.subscribe(commands, broadcast)).toEqual([0, 128]);

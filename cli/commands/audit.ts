@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline';
 import { Problem, parseDecimal } from '@rollcall/protocol';
 import { Command } from 'commander';
 import { openConsoleClient } from '../../console/client.ts';
-import { type AuditHead, ChainCheck, readExportedEntry } from '../../registry/index.ts';
+import { AuditChainVerifier, type AuditHead, readExportedEntry } from '../../registry/index.ts';
 import { findsServer, integerBetween, run, runWithServer, socketPathOf } from '../command-line.ts';
 import { EXIT, type OutputForm, printJson, printResult, printStream, table } from '../terminal.ts';
 
@@ -62,7 +62,7 @@ async function askServer(options: VerifyOptions): Promise<Verdict> {
 
 /** Without a server: what was exported, perhaps years ago. */
 async function readExport(file: string, kept: string | undefined): Promise<Verdict> {
-  const check = new ChainCheck(kept === undefined ? undefined : headOf(kept));
+  const check = new AuditChainVerifier(kept === undefined ? undefined : headOf(kept));
   const input = createReadStream(file);
   let line = 0;
   try {

@@ -1,6 +1,6 @@
 import { Problem } from '@rollcall/protocol';
 import { Command } from 'commander';
-import { auditHeadIn } from '../../registry/index.ts';
+import { readAuditHead } from '../../registry/index.ts';
 import { backUp } from '../../server/backup/index.ts';
 import { loadConfig, passphraseIn, version } from '../../server/config/index.ts';
 import { authoritySigner, operatorSigner } from '../backup-signer.ts';
@@ -22,7 +22,7 @@ const backup = run<BackupOptions>(async ({ args, options, form }) => {
   }
   const data = options.data ?? process.env.ROLLCALL_DATA ?? './data';
   const take = (protection: Parameters<typeof backUp>[0]['protection']) =>
-    backUp({ data, file, protection, auditHead: auditHeadIn, version, now: Date.now });
+    backUp({ data, file, protection, auditHead: readAuditHead, version, now: Date.now });
   const { takenAt, files, auditHead } =
     passphraseFile === undefined
       ? await signed(data, options, take)

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { type DeviceId, type GroupName, Problem, parseDeviceId } from '@rollcall/protocol';
 import { type Command, Option } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
-import { type DeviceAct, REVOCATION_REASONS, type RevocationReason } from '../../registry/index.ts';
+import { type DeviceOperationKind, REVOCATION_REASONS, type RevocationReason } from '../../registry/index.ts';
 import { findsServer, groupName, instant, label, runWithServer } from '../command-line.ts';
 import type { OutputForm } from '../terminal.ts';
 import { note, printJson, printResult, table } from '../terminal.ts';
@@ -27,7 +27,7 @@ interface ActOptions extends ConfirmOptions {
 
 type ActAnswer = Awaited<ReturnType<ConsoleClient['revokeDevices']>>;
 
-const DONE: Readonly<Record<DeviceAct, string>> = {
+const DONE: Readonly<Record<DeviceOperationKind, string>> = {
   revoke: 'revoked',
   suspend: 'suspended',
   resume: 'resumed',
@@ -36,7 +36,7 @@ const DONE: Readonly<Record<DeviceAct, string>> = {
   delete: 'deleted',
 };
 
-const PURPOSE: Readonly<Record<DeviceAct, string>> = {
+const PURPOSE: Readonly<Record<DeviceOperationKind, string>> = {
   revoke: 'cut devices off for good: sessions, certificates and all',
   suspend: 'keep devices out until they are resumed; nothing of theirs is lost',
   resume: 'let suspended or quarantined devices be as before',
@@ -46,7 +46,7 @@ const PURPOSE: Readonly<Record<DeviceAct, string>> = {
 };
 
 export function addDeviceActs(device: Command): void {
-  for (const act of Object.keys(DONE) as DeviceAct[]) {
+  for (const act of Object.keys(DONE) as DeviceOperationKind[]) {
     const command = findsServer(device.command(act).argument('[ids...]').description(PURPOSE[act]))
       .option('--group <group>', 'those of this group', groupName)
       .option('--label <k=v>', 'those that carry this label; may be repeated', label)
@@ -81,7 +81,7 @@ export function confirmOf({ confirm, yes }: ConfirmOptions): { readonly confirm?
 
 async function carryOut(
   server: ConsoleClient,
-  act: DeviceAct,
+  act: DeviceOperationKind,
   args: readonly string[],
   options: ActOptions,
   form: OutputForm,

@@ -1,6 +1,6 @@
 import { type GroupName, Problem, parseFraction } from '@rollcall/protocol';
 import { Command, Option } from 'commander';
-import { KEY_ALGORITHMS, type KeyAlgorithm, MOST_DEVICES } from '../../registry/index.ts';
+import { KEY_ALGORITHMS, type KeyAlgorithm, MAX_GROUP_DEVICES } from '../../registry/index.ts';
 import { duration, findsServer, groupName, integerBetween, runWithServer } from '../command-line.ts';
 import { printJson, printResult } from '../terminal.ts';
 
@@ -69,7 +69,7 @@ export function groupCommand(): Command {
     .description('change what is named; the rest stays')
     .option('--lifetime <duration>', 'of a certificate: 1h to 397d', duration)
     .addOption(new Option('--keys <kinds>', `some of ${KEY_ALGORITHMS.join(',')}`).argParser(keyList))
-    .option('--max-devices <number>', 'devices that are not revoked, at most', integerBetween(1, MOST_DEVICES))
+    .option('--max-devices <number>', 'devices that are not revoked, at most', integerBetween(1, MAX_GROUP_DEVICES))
     .addOption(new Option('--renewal <from-to>', 'parts of a life, such as 0.6-0.8').argParser(partsOfLife))
     .option('--clear', 'begin with an empty profile; alone: take it away')
     .action(set);

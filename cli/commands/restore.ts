@@ -2,7 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { Problem } from '@rollcall/protocol';
 import { Command } from 'commander';
-import { wholeAuditHeadIn } from '../../registry/index.ts';
+import { readVerifiedAuditHead } from '../../registry/index.ts';
 import { publicKeyIn, restore } from '../../server/backup/index.ts';
 import { passphraseIn } from '../../server/config/index.ts';
 import { run, speaksJson } from '../command-line.ts';
@@ -29,7 +29,7 @@ const restoring = run<RestoreOptions>(async ({ args, options, form }) => {
       keys: signedBy === undefined ? [] : [readTrusted('--signed-by', signedBy, publicKeyIn)],
     },
     acceptUnauthenticated,
-    auditHead: wholeAuditHeadIn,
+    auditHead: readVerifiedAuditHead,
     ...(passphraseFile !== undefined && { passphrase: passphraseIn(passphraseFile) }),
     ...(ca !== undefined && { authority: ca }),
   });

@@ -1,7 +1,7 @@
 /** What operators do to devices, one or many: whom they mean, what they order, and what comes back as proof. */
 
 import { z } from 'zod';
-import { DEVICE_ACTS, DEVICE_STATUSES } from '../../registry/index.ts';
+import { DEVICE_OPERATION_KINDS, DEVICE_STATUSES } from '../../registry/index.ts';
 import type { Endpoint } from './endpoint.ts';
 import { deviceId, groupName, labels, reason, serial, time, tokenId } from './shapes.ts';
 
@@ -25,12 +25,12 @@ const revokeOrder = z.strictObject({ ...selector, confirm, reason });
 
 const selectOrder = z.strictObject({
   ...selector,
-  act: z.enum(DEVICE_ACTS),
+  act: z.enum(DEVICE_OPERATION_KINDS),
   reason: reason.optional().describe('of a revocation; without one it is unspecified'),
 });
 
 const selection = z.object({
-  act: z.enum(DEVICE_ACTS),
+  act: z.enum(DEVICE_OPERATION_KINDS),
   count: z.int(),
   devices: z.array(z.string()).describe('in id order, the first 1,000'),
   confirmation: z.string().describe('stands for exactly this act on exactly these devices'),
@@ -45,7 +45,7 @@ const proof = {
 };
 
 export const actAnswer = z.object({
-  act: z.enum(DEVICE_ACTS),
+  act: z.enum(DEVICE_OPERATION_KINDS),
   devices: z.array(
     z.object({
       device: z.string(),

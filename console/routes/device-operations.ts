@@ -4,8 +4,8 @@ import { Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
 import type {
   Actor,
-  DeviceOrder,
-  DeviceProof,
+  DeviceOperation,
+  DeviceOperationResult,
   DeviceSelection,
   DeviceSelector,
   Registry,
@@ -38,7 +38,7 @@ export function addDeviceActRoutes(app: FastifyInstance, { registry }: RoutesOpt
   serve(app, endpoints.deleteDevices, ({ body, actor }) => carryOut(registry, body, { act: 'delete' }, actor));
 }
 
-async function carryOut(registry: Registry, order: ActOrder, act: DeviceOrder, actor: Actor): Promise<ActAnswer> {
+async function carryOut(registry: Registry, order: ActOrder, act: DeviceOperation, actor: Actor): Promise<ActAnswer> {
   const { ids } = await confirmed(registry, selectorOf(order), act, order.confirm);
   return proven(registry, ids, act, actor);
 }
@@ -47,7 +47,7 @@ async function carryOut(registry: Registry, order: ActOrder, act: DeviceOrder, a
 export async function confirmed(
   registry: Registry,
   selector: DeviceSelector,
-  order: DeviceOrder,
+  order: DeviceOperation,
   confirm: string | undefined,
 ): Promise<DeviceSelection> {
   const selection = await registry.selectDevices(selector, order);
@@ -68,11 +68,11 @@ export async function confirmed(
 export async function proven(
   registry: Registry,
   ids: DeviceSelection['ids'],
-  order: DeviceOrder,
+  order: DeviceOperation,
   actor: Actor,
 ): Promise<ActAnswer> {
   const start = performance.now();
-  const proofs = await registry.actOnDevices(ids, order, actor);
+  const proofs = await registry.applyDeviceOperation(ids, order, actor);
   const tookMs = rounded(performance.now() - start);
   const isFinal = order.act === 'revoke' || order.act === 'delete';
   return {
@@ -87,7 +87,7 @@ export async function proven(
   };
 }
 
-function viewProof(proof: DeviceProof, isFinal: boolean): ActAnswer['devices'][number] {
+function viewProof(proof: DeviceOperationResult, isFinal: boolean): ActAnswer['devices'][number] {
   const { device, status, at, serials, reason, lastMessageAt, sessionsClosed, brokersConfirmed, propagationMs } = proof;
   return {
     device,
@@ -104,7 +104,7 @@ function viewProof(proof: DeviceProof, isFinal: boolean): ActAnswer['devices'][n
 }
 
 function viewSelection(
-  act: DeviceOrder['act'],
+  act: DeviceOperation['act'],
   { ids, confirmation }: DeviceSelection,
 ): Answer<typeof endpoints.selectDevices> {
   return { act, count: ids.length, devices: ids.slice(0, MOST_SHOWN), confirmation };

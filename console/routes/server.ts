@@ -29,7 +29,7 @@ export function addServerRoutes(
   serve(app, endpoints.trustBundle, () => fleet.trustBundlePem());
   serve(app, endpoints.metrics, () => {
     const counters = { ...fleet.counters(), ...telemetryMetrics(telemetry) };
-    return writeMetrics(counters, version, { revocation_propagation_seconds: registry.propagation() });
+    return writeMetrics(counters, version, { revocation_propagation_seconds: registry.terminationLatency() });
   });
   serve(app, endpoints.describeApi, () => app.swagger() as unknown as Record<string, unknown>);
 }

@@ -2,7 +2,7 @@
 
 import { Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
-import { actOutside } from '../../registry/index.ts';
+import { performAnnouncedAction } from '../../registry/index.ts';
 import { sinkEndpoints as endpoints } from '../api/sinks.ts';
 import { serve } from '../application.ts';
 import { isoTime } from '../iso-time.ts';
@@ -44,14 +44,14 @@ export function addSinkRoutes(app: FastifyInstance, { registry, sinks }: RoutesO
     const details: Readonly<Record<string, number>> = from;
     const outcome = () => [{ action: 'sink.replayed', details }];
     const act = { name: 'sink.replay', actor, subject: subjectOf(name), details, outcome };
-    return viewSink(await actOutside(registry, act, () => sinks.replay(name, from)));
+    return viewSink(await performAnnouncedAction(registry, act, () => sinks.replay(name, from)));
   });
   serve(app, endpoints.skipSink, async ({ params: { name }, actor }) => {
     const outcome = (position: number | undefined) => [
       position === undefined ? { action: 'sink.skip.ended' } : { action: 'sink.skipped', details: { position } },
     ];
     const act = { name: 'sink.skip', actor, subject: subjectOf(name), outcome };
-    const skipped = await actOutside(registry, act, () => sinks.skip(name));
+    const skipped = await performAnnouncedAction(registry, act, () => sinks.skip(name));
     return skipped === undefined ? {} : { skipped };
   });
 

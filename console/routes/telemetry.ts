@@ -3,7 +3,7 @@
 import { Readable } from 'node:stream';
 import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
-import { actOutside, type Registry } from '../../registry/index.ts';
+import { performAnnouncedAction, type Registry } from '../../registry/index.ts';
 import type { OfDevices, SegmentStats, TelemetryRange } from '../../telemetry/index.ts';
 import { telemetryEndpoints as endpoints } from '../api/telemetry.ts';
 import { serve } from '../application.ts';
@@ -65,7 +65,7 @@ export function addTelemetryRoutes(app: FastifyInstance, { registry, telemetry, 
   serve(app, endpoints.pruneTelemetry, async ({ body, actor }) => {
     const { olderThanSeconds } = body;
     const bound = olderThanSeconds === undefined ? undefined : { age: olderThanSeconds * 1000, bytes: 0 };
-    const removed = await actOutside(
+    const removed = await performAnnouncedAction(
       registry,
       {
         name: 'telemetry.prune',

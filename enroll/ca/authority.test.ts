@@ -412,7 +412,7 @@ syncBuiltinESMExports();
 const { openAuthority } = await import(module);
 const { memoryOfIssuers } = await import(new URL('../../test/fixtures/enroll/test-issuers.ts', 'file://' + module));
 const silent = { info() {}, warn() {}, error() {}, debug() {} };
-const registry = { recordServerCertificate: async () => {}, recordAct: async () => 1, nextCrlNumber: async () => 1, ...memoryOfIssuers() };
+const registry = { recordServerCertificate: async () => {}, recordAction: async () => 1, nextCrlNumber: async () => 1, ...memoryOfIssuers() };
 const lifetimes = { deviceSeconds: 86400, serverSeconds: 86400, issuingSeconds: 30 * 86400, rootSeconds: 300 * 86400, backdateSeconds: 600 };
 const authority = await openAuthority({ directory, trustDomain: 'fleet.example', hosts: ['localhost'], lifetimes, registry, now: Date.now, log: silent });
 await authority.close();

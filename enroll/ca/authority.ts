@@ -13,8 +13,8 @@ import type { Logger } from 'pino';
 import type {
   GroupProfile,
   IssuedCertificate,
-  IssuerMemory,
-  PublishedStatusMemory,
+  IssuerStore,
+  PublishedStatusStore,
   Registry,
 } from '../../registry/index.ts';
 import { createStatusPublication, type StatusPublication } from '../status/status-publication.ts';
@@ -54,9 +54,9 @@ export interface AuthorityOptions {
   /** Certificates of our own servers that somebody else issues, by server. */
   readonly serverFiles?: Partial<Record<ServerName, CredentialFiles>> | undefined;
   readonly lifetimes: Lifetimes;
-  readonly registry: IssuerMemory &
-    PublishedStatusMemory &
-    Pick<Registry, 'recordServerCertificate' | 'nextCrlNumber' | 'recordAct'>;
+  readonly registry: IssuerStore &
+    PublishedStatusStore &
+    Pick<Registry, 'recordServerCertificate' | 'nextCrlNumber' | 'recordAction'>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;

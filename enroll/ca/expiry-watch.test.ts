@@ -1,6 +1,6 @@
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
-import type { Act } from '../../registry/audit-interface.ts';
+import type { AuditedAction } from '../../registry/audit-interface.ts';
 import type { AuditEntry } from '../../registry/index.ts';
 import { createExpiryWatch } from './expiry-watch.ts';
 
@@ -8,7 +8,7 @@ const DAY = 24 * 3_600_000;
 
 function watchOf(counts: { soon: number; later: number; late: number }) {
   const clock = { now: Date.UTC(2030, 0, 1) };
-  const acts: (Act & { readonly at: number })[] = [];
+  const acts: (AuditedAction & { readonly at: number })[] = [];
   let told = 0;
   const watch = createExpiryWatch({
     registry: {
@@ -17,7 +17,7 @@ function watchOf(counts: { soon: number; later: number; late: number }) {
         if (which === 'late') return counts.late;
         return until === clock.now + 7 * DAY ? counts.soon : counts.later;
       },
-      recordAct: async (act) => acts.push({ ...act, at: clock.now }),
+      recordAction: async (act) => acts.push({ ...act, at: clock.now }),
       listAudit: async () => acts.slice(-1) as unknown as AuditEntry[],
     },
     told: () => {

@@ -4,7 +4,7 @@
  */
 
 import type { Logger } from 'pino';
-import type { ExpiryMemory, Registry } from '../../registry/index.ts';
+import type { ExpiryStore, Registry } from '../../registry/index.ts';
 
 export interface ExpiryWatch {
   /** Gauges, by name and label. */
@@ -19,7 +19,7 @@ const LOOK_MS = 600_000;
 const SUBJECT = 'fleet/certificates';
 
 export function createExpiryWatch(options: {
-  readonly registry: ExpiryMemory & Pick<Registry, 'recordAct' | 'listAudit'>;
+  readonly registry: ExpiryStore & Pick<Registry, 'recordAction' | 'listAudit'>;
   /** The entry of the day was written. */
   readonly told: () => void;
   readonly now: () => number;
@@ -43,7 +43,7 @@ export function createExpiryWatch(options: {
     const [last] = await registry.listAudit({ subject: SUBJECT, limit: 1 });
     if (last !== undefined && at < last.at + DAY_MS) return;
     const details = { endingIn7Days, endingIn30Days, late };
-    await registry.recordAct({
+    await registry.recordAction({
       ...{ actor: 'server/enroll', action: 'certificates.counted', subject: SUBJECT, outcome: 'done', details },
     });
     told();

@@ -7,7 +7,7 @@
 import { X509Certificate } from 'node:crypto';
 import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { Actor, IssuerMemory, NewIssuer, Registry } from '../../registry/index.ts';
+import type { Actor, IssuerStore, NewIssuer, Registry } from '../../registry/index.ts';
 import { readIssuer } from '../x509/certificate-check.ts';
 import { pem } from '../x509/pem.ts';
 import { authorityContents, crossContents, type Lifetimes, type RandomBytes } from '../x509/profile.ts';
@@ -46,7 +46,7 @@ export interface Rotation {
 export function createRotation(options: {
   readonly directory: CaDirectory;
   readonly home: KeyHome;
-  readonly registry: IssuerMemory & Pick<Registry, 'recordAct'>;
+  readonly registry: IssuerStore & Pick<Registry, 'recordAction'>;
   readonly trustDomain: string;
   readonly lifetimes: Lifetimes;
   readonly randomBytes: RandomBytes;
@@ -291,7 +291,7 @@ export function createRotation(options: {
           throw new Problem('ca_state_conflict', { detail: 'the root key lies in a token, which never gives it away' });
         }
         const sealed = await sealKey(signer.exportKey(), passphrase);
-        await registry.recordAct({
+        await registry.recordAction({
           actor,
           action: 'ca.root.exported',
           subject: `ca/${id}`,
@@ -304,7 +304,7 @@ export function createRotation(options: {
     forgetRoot: (id, actor) =>
       inTurn(async () => {
         const { name } = await needRootKey(id);
-        await registry.recordAct({
+        await registry.recordAction({
           actor,
           action: 'ca.root.removed',
           subject: `ca/${id}`,

@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import type { DeviceId, GroupName } from '@rollcall/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { Standing } from '../../registry/index.ts';
+import type { CertificateStatus } from '../../registry/index.ts';
 import { freshKey } from '../../test/fixtures/enroll/test-csr.ts';
 import { openTestAuthority } from '../../test/fixtures/enroll/test-enrollment.ts';
 import type { Authority } from '../ca/authority.ts';
@@ -26,7 +26,7 @@ describe('the peer of a connection', () => {
     foreign = await certificateBy((await openTestAuthority()).authority);
   });
 
-  const good = (): Standing => ({
+  const good = (): CertificateStatus => ({
     state: 'good',
     holder: HOLDER,
     group: 'default' as GroupName,
@@ -35,7 +35,12 @@ describe('the peer of a connection', () => {
   });
 
   function identify(
-    changes: { authorized?: boolean; shown?: X509Certificate | undefined; now?: number; standing?: Standing } = {},
+    changes: {
+      authorized?: boolean;
+      shown?: X509Certificate | undefined;
+      now?: number;
+      standing?: CertificateStatus;
+    } = {},
   ) {
     const shown = 'shown' in changes ? changes.shown : certificate;
     const socket = {
@@ -45,7 +50,7 @@ describe('the peer of a connection', () => {
     };
     const asked: string[] = [];
     const registry = {
-      standing: async (serial: string) => {
+      certificateStatus: async (serial: string) => {
         asked.push(serial);
         return changes.standing ?? good();
       },
@@ -117,7 +122,9 @@ describe('the peer of a connection', () => {
 
   it('is nobody when the name inside is not that of the holder', async () => {
     const holder = { kind: 'device', id: 'dev-8' as DeviceId } as const;
-    const { verdict } = await identify({ standing: { ...(good() as Extract<Standing, { state: 'good' }>), holder } });
+    const { verdict } = await identify({
+      standing: { ...(good() as Extract<CertificateStatus, { state: 'good' }>), holder },
+    });
     expect(verdict).toMatchObject({ ok: false, problem: { reason: 'the name inside is not that of the holder' } });
   });
 });

@@ -29,7 +29,7 @@ export type Worth = 'good' | 'renewable';
 
 export interface PeerDeps {
   readonly authority: Pick<Authority, 'trustDomain' | 'hasIssued'>;
-  readonly registry: Pick<Registry, 'standing'>;
+  readonly registry: Pick<Registry, 'certificateStatus'>;
   readonly now: () => number;
 }
 
@@ -71,7 +71,7 @@ export async function identifyHolder(socket: PeerSocket, deps: PeerDeps, worth: 
 
   // 5. The registry says that it is good, and whose it is.
   const serial = serialOf(certificate);
-  const standing = await registry.standing(serial);
+  const standing = await registry.certificateStatus(serial);
   if (standing.state === 'unknown') return refuse('certificate_rejected', 'unknown serial', certificate);
   if (standing.state === 'revoked') {
     const code = standing.reason === 'superseded' ? 'certificate_rejected' : 'device_revoked';

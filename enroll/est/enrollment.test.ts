@@ -50,7 +50,7 @@ describe('enrolling with a bootstrap token', () => {
     const certificate = certificateOf(answer);
     expect(certificate.subjectAltName).toBe('URI:spiffe://fleet.example/device/dev-7');
     expect(certificate.publicKey.equals(publicKey)).toBe(true);
-    expect(await fleet.registry.standing(certificate.serialNumber.toLowerCase())).toMatchObject({
+    expect(await fleet.registry.certificateStatus(certificate.serialNumber.toLowerCase())).toMatchObject({
       state: 'good',
       holder: { id: 'dev-7' },
     });

@@ -60,7 +60,7 @@ async function isWhole(data: string, order: IssuanceOrder, { answers }: Life): P
   expect(after.slice(0, before.length)).toEqual(before);
   expect(after).toHaveLength(3); // enrolled, renewed, recovered: none twice
   expect((await registry.listTokens()).map(({ uses }) => uses)).toEqual([1]);
-  expect(await registry.standing(after[0] as string)).toMatchObject({ state: 'superseded' });
+  expect(await registry.certificateStatus(after[0] as string)).toMatchObject({ state: 'superseded' });
   expect((await registry.verifyAudit()).fault).toBeUndefined();
   const actions = (await registry.listAudit({ limit: 100 })).map(({ action }) => action);
   for (const once of ['device.enrolled', 'certificate.renewed', 'certificate.recovered']) {

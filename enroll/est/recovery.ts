@@ -1,5 +1,5 @@
 import { formatIdentity, Problem, type ProblemCode } from '@rollcall/protocol';
-import type { RecoveryMemory, RecoveryRefusal } from '../../registry/index.ts';
+import type { RecoveryRefusal, RecoveryStore } from '../../registry/index.ts';
 import { keyNotAllowed } from '../x509/key-policy.ts';
 import type { CertificateHolder } from './client-certificate.ts';
 import { checkCsr } from './csr.ts';
@@ -7,7 +7,7 @@ import type { RenewalAnswer, RenewalDeps, RenewalRequest } from './renewal.ts';
 import { identityMismatch } from './requested-identity.ts';
 
 export interface RecoveryDeps extends Pick<RenewalDeps, 'authority' | 'log'> {
-  readonly registry: RecoveryMemory;
+  readonly registry: RecoveryStore;
 }
 
 /** A certificate that has ended, as the handshake showed it, DER. */

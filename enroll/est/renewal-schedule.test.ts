@@ -36,7 +36,7 @@ function fleetOf(count: number, perSecond: number) {
       for (const { serial, ...window } of windows) pulled.set(serial, window);
       return windows.length;
     },
-    recordAct: async (act) => acts.push({ ...act, windows: pulled.size }),
+    recordAction: async (act) => acts.push({ ...act, windows: pulled.size }),
   };
   const renewals = createRenewals({
     registry,

@@ -7,13 +7,13 @@ import type { DeviceId, GroupName, RenewalNotice } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import {
   type Actor,
-  actOutside,
   type CurrentCertificate,
   type GroupProfile,
-  type ProfileMemory,
+  type GroupProfileStore,
   type PulledWindow,
+  performAnnouncedAction,
   type Registry,
-  type RenewalWindowMemory,
+  type RenewalWindowStore,
 } from '../../registry/index.ts';
 import {
   type CertificateLife,
@@ -80,7 +80,7 @@ const PULLED_LENGTH = 1 / 20;
 const PULLED_LEAST_MS = 60_000;
 
 export function createRenewals(options: {
-  readonly registry: RenewalWindowMemory & Pick<ProfileMemory, 'listProfiles'> & Pick<Registry, 'recordAct'>;
+  readonly registry: RenewalWindowStore & Pick<GroupProfileStore, 'listProfiles'> & Pick<Registry, 'recordAction'>;
   /** Certificates that may be issued per second for renewals. */
   readonly perSecond: number;
   /** Puts a notice where the device finds it; undefined takes it away. */
@@ -169,7 +169,7 @@ export function createRenewals(options: {
       ];
       // Windows are set a page at a time, and devices are told: more than one transaction can hold.
       const act = { name: 'renewals.pull', actor, subject, details, outcome };
-      const result = await actOutside(registry, act, () => pullForward(order));
+      const result = await performAnnouncedAction(registry, act, () => pullForward(order));
       const { pulled, until } = result;
       log.info({ subject, pulled, until: new Date(until).toISOString(), reason }, 'renewals pulled forward');
       return result;

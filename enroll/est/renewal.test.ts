@@ -63,7 +63,7 @@ describe('renewing with the current certificate', () => {
     const renewed = enrolledDevice(answer, privateKey, publicKey, fleet.authority);
     expect(renewed.certificate.subjectAltName).toBe('URI:spiffe://fleet.example/device/dev-7');
     expect(renewed.serial).not.toBe(device.serial);
-    const standing = await fleet.registry.standing(renewed.serial);
+    const standing = await fleet.registry.certificateStatus(renewed.serial);
     expect(standing).toMatchObject({ state: 'good', holder: { id: 'dev-7' } });
     expect((await renew(credentials(renewed))).status).toBe(200);
   });
@@ -94,7 +94,7 @@ describe('renewing with the current certificate', () => {
     expect([one.status, other.status]).toEqual([200, 200]);
     expect(forked).toEqual([]);
     await fleet.registry.proveCertificate(serialOf(other));
-    expect(await fleet.registry.standing(serialOf(one))).toMatchObject({ state: 'superseded' });
+    expect(await fleet.registry.certificateStatus(serialOf(one))).toMatchObject({ state: 'superseded' });
   });
 
   it('works for a service too', async () => {

@@ -12,7 +12,7 @@ import { CSR_BODY_MAX, EST_MEDIA_TYPES, type Identity, Problem, serverUrl } from
 import fastify from 'fastify';
 import type { Logger } from 'pino';
 import { type Throttle, Turns } from '../../limits/index.ts';
-import type { RecoveryMemory, Registry } from '../../registry/index.ts';
+import type { RecoveryStore, Registry } from '../../registry/index.ts';
 import type { Authority } from '../ca/authority.ts';
 import type { ServerCredentials } from '../ca/server-credentials.ts';
 import { Counts } from '../counts.ts';
@@ -35,7 +35,12 @@ export interface EnrollServerOptions {
   readonly authority: Authority;
   readonly registry: Pick<
     Registry,
-    'admitEnrollment' | 'commitEnrollment' | 'admitRenewal' | 'commitRenewal' | 'standing' | keyof RecoveryMemory
+    | 'admitEnrollment'
+    | 'commitEnrollment'
+    | 'admitRenewal'
+    | 'commitRenewal'
+    | 'certificateStatus'
+    | keyof RecoveryStore
   >;
   /** The broker's, `mqtts://host:port`; announced with every certificate. */
   readonly mqttUrl?: string | undefined;

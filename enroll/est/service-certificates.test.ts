@@ -18,7 +18,7 @@ describe('a service', () => {
     expect(issued.certificatePem.endsWith(fleet.authority.chainPem)).toBe(true);
     expect(issued.caPem).toBe(fleet.authority.trustBundlePem);
     expect(issued).toMatchObject({ serial: leaf.serialNumber.toLowerCase(), notAfter: leaf.validToDate.getTime() });
-    expect(await fleet.registry.standing(issued.serial)).toMatchObject({
+    expect(await fleet.registry.certificateStatus(issued.serial)).toMatchObject({
       state: 'good',
       holder: { name: 'dashboard' },
     });

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { DeviceId } from '@rollcall/protocol';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
-import { type HeldEntry, REVOCATION_REASONS, type RevokedEntry } from '../../registry/index.ts';
+import { type OnHoldEntry, REVOCATION_REASONS, type RevokedEntry } from '../../registry/index.ts';
 import { installed } from '../../test/fixtures/client-programs.ts';
 import { consult } from '../../test/fixtures/enroll/external-verifiers.ts';
 import { freshKey } from '../../test/fixtures/enroll/test-csr.ts';
@@ -20,7 +20,7 @@ const HOUR = 3_600_000;
 interface ListedAuthority {
   readonly authority: Authority;
   readonly revoked: RevokedEntry[];
-  readonly held: HeldEntry[];
+  readonly held: OnHoldEntry[];
   readonly clock: { now: number };
   /** How many lists were made. */
   made(): number;
@@ -29,7 +29,7 @@ interface ListedAuthority {
 
 async function listedAuthority(): Promise<ListedAuthority> {
   const revoked: RevokedEntry[] = [];
-  const held: HeldEntry[] = [];
+  const held: OnHoldEntry[] = [];
   const clock = { now: Date.now() };
   let number = 0;
   let broken = false;
@@ -38,7 +38,7 @@ async function listedAuthority(): Promise<ListedAuthority> {
     log: pino({ level: 'silent' }),
     registry: {
       ...memoryOfIssuers(),
-      recordAct: async () => 1,
+      recordAction: async () => 1,
       recordServerCertificate: async () => {},
       listRevokedBy: async ({ after }) => (after === undefined ? [...revoked] : []),
       listHeldBy: async ({ after }) => (after === undefined ? [...held] : []),

@@ -5,7 +5,7 @@
  */
 
 import type { Logger } from 'pino';
-import type { HeldEntry, PublishedStatusMemory, Registry, RevokedEntry } from '../../registry/index.ts';
+import type { OnHoldEntry, PublishedStatusStore, Registry, RevokedEntry } from '../../registry/index.ts';
 import type { Signer } from '../ca/signer.ts';
 import type { IssuerView } from '../x509/profile.ts';
 import { type CrlEntry, type CrlFrame, writeCrl, writeCrlEntries } from './crl-writer.ts';
@@ -55,7 +55,7 @@ interface Gathered {
 
 export function createCrlPublisher(options: {
   readonly ca: IssuerView & { readonly id: string; readonly signer: Signer };
-  readonly registry: Pick<PublishedStatusMemory, 'listRevokedBy' | 'listHeldBy'> & Pick<Registry, 'nextCrlNumber'>;
+  readonly registry: Pick<PublishedStatusStore, 'listRevokedBy' | 'listHeldBy'> & Pick<Registry, 'nextCrlNumber'>;
   readonly deltaUrl?: string | undefined;
   readonly backdateSeconds: number;
   readonly now: () => number;
@@ -71,7 +71,7 @@ export function createCrlPublisher(options: {
   /** By serial, since when. */
   const gatherHeld = async (): Promise<Map<string, number>> => {
     const held = new Map<string, number>();
-    let after: HeldEntry | undefined;
+    let after: OnHoldEntry | undefined;
     for (;;) {
       const page = await registry.listHeldBy({ issuerId: ca.id, after, limit: SLICE });
       for (const { serial, heldAt } of page) held.set(serial, heldAt);

@@ -5,7 +5,7 @@
 
 import { createHash, generateKeyPairSync } from 'node:crypto';
 import type { Logger } from 'pino';
-import type { CertificateStatus, IssuedCertificate, PublishedStatusMemory } from '../../registry/index.ts';
+import type { IssuedCertificate, PublishedStatus, PublishedStatusStore } from '../../registry/index.ts';
 import type { IssuingCa, SigningCa } from '../ca/ca-set.ts';
 import { keySigner, type Signer } from '../ca/signer.ts';
 import {
@@ -53,7 +53,7 @@ const REFUSALS = { malformedRequest: 1, internalError: 2, tryLater: 3, unauthori
 
 export function createOcspResponder(options: {
   readonly issuing: () => readonly IssuingCa[];
-  readonly registry: Pick<PublishedStatusMemory, 'certificateStatus'>;
+  readonly registry: Pick<PublishedStatusStore, 'publishedStatus'>;
   /** Issues and records the certificate of a signer of OCSP answers. */
   readonly issueResponder: (ca: SigningCa, publicKeySpki: Buffer) => Promise<IssuedCertificate>;
   readonly backdateSeconds: number;
@@ -100,8 +100,8 @@ export function createOcspResponder(options: {
     const singles: Der[] = [];
     for (const [index, id] of asked.ids.entries()) {
       // One signature speaks for one CA (RFC 6960, section 4.2.2.2).
-      const status: CertificateStatus =
-        issuers[index]?.id === ca.id ? await registry.certificateStatus(ca.id, id.serial) : { state: 'unknown' };
+      const status: PublishedStatus =
+        issuers[index]?.id === ca.id ? await registry.publishedStatus(ca.id, id.serial) : { state: 'unknown' };
       singles.push(
         sequence(encoded(id.der), statusDer(status), generalizedTime(at), tagged(0, generalizedTime(at + FRESH_MS))),
       );
@@ -150,7 +150,7 @@ async function makeDelegate(
   };
 }
 
-function statusDer(status: CertificateStatus): Der {
+function statusDer(status: PublishedStatus): Der {
   if (status.state === 'good') return taggedBytes(0, Buffer.alloc(0));
   if (status.state === 'unknown') return taggedBytes(2, Buffer.alloc(0));
   const code = REASON_CODES[status.reason];

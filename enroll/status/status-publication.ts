@@ -6,7 +6,7 @@
 import { X509Certificate } from 'node:crypto';
 import { Problem, ROOT_LISTS_PATH } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { IssuedCertificate, PublishedStatusMemory, Registry } from '../../registry/index.ts';
+import type { IssuedCertificate, PublishedStatusStore, Registry } from '../../registry/index.ts';
 import type { CaDirectory } from '../ca/ca-directory.ts';
 import type { CaSet, SigningCa } from '../ca/ca-set.ts';
 import type { Signer } from '../ca/signer.ts';
@@ -50,7 +50,7 @@ export function createStatusPublication(options: {
   readonly current: () => CaSet;
   readonly rootSigner: (id: string) => Promise<Signer | undefined>;
   readonly directory: CaDirectory;
-  readonly registry: PublishedStatusMemory & Pick<Registry, 'nextCrlNumber'>;
+  readonly registry: PublishedStatusStore & Pick<Registry, 'nextCrlNumber'>;
   readonly issueResponder: (ca: SigningCa, publicKeySpki: Buffer) => Promise<IssuedCertificate>;
   /** Told when a list of a root was made because the one before was due. */
   readonly rootListsRenewed: () => Promise<void>;

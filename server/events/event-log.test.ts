@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { DeviceId, Identity } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
-import type { ChainedEntry } from '../../registry/audit-interface.ts';
+import type { ChainedAuditEntry } from '../../registry/audit-interface.ts';
 import type { AuditEntry } from '../../registry/index.ts';
 import { CursorFile } from '../../storage/index.ts';
 import type { Telemetry } from '../../telemetry/index.ts';
@@ -215,7 +215,7 @@ describe('the audit as a source of events', () => {
     previous: '',
   });
 
-  function registryOf(audit: ChainedEntry[]) {
+  function registryOf(audit: ChainedAuditEntry[]) {
     return {
       exportAudit: async ({ after = 0, limit }: { readonly after?: number; readonly limit: number }) =>
         audit.filter(({ id }) => id > after).slice(0, limit),
@@ -255,7 +255,7 @@ describe('the audit as a source of events', () => {
     const accept: Telemetry['accept'] = (message) =>
       isFull ? Promise.reject(new Error('disk full')) : journal.accept(message);
     const log = logOf({ ...journal, accept });
-    const audit: ChainedEntry[] = [];
+    const audit: ChainedAuditEntry[] = [];
     const cursor = new CursorFile(join(temporaryDirectory(), 'audit.position'));
     const follower = await AuditFollower.open({
       registry: registryOf(audit),

@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { CHAIN_START, canonicalDetails, hashEntry } from '../../registry/audit-chain.ts';
-import { ChainCheck } from '../../registry/index.ts';
+import { AuditChainVerifier } from '../../registry/index.ts';
 import { FleetMemory, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
 
 const ACT = {
@@ -39,7 +39,7 @@ export function auditBehaviour(openFresh: OpenFreshRegistry): void {
       const second = await fleet.registry.exportAudit({ after: 3, limit: 3 });
       expect([...first, ...second].map((entry) => entry.id)).toEqual([1, 2, 3, 4, 5]);
       expect(second[0]?.previous).toBe(first[2]?.hash);
-      const check = new ChainCheck();
+      const check = new AuditChainVerifier();
       for (const entry of second) check.add({ ...entry, details: canonicalDetails(entry.details) });
       expect(check.fault).toBeUndefined();
     });
@@ -65,14 +65,14 @@ export function auditBehaviour(openFresh: OpenFreshRegistry): void {
   describe('an act of another module', () => {
     it('is recorded as it was told', async () => {
       const fleet = await FleetMemory.open(openFresh);
-      await fleet.registry.recordAct(ACT);
+      await fleet.registry.recordAction(ACT);
       expect(await fleet.registry.listAudit({ limit: 1 })).toMatchObject([{ id: 1, at: fleet.now, ...ACT }]);
       expect(await fleet.registry.verifyAudit()).toMatchObject({ entries: 1, fault: undefined });
     });
 
     it('cannot fill the audit with refusals: 32 an hour of one subject are kept', async () => {
       const fleet = await FleetMemory.open(openFresh);
-      for (let n = 0; n < 40; n += 1) await fleet.registry.recordAct({ ...ACT, outcome: 'refused' });
+      for (let n = 0; n < 40; n += 1) await fleet.registry.recordAction({ ...ACT, outcome: 'refused' });
       expect(await fleet.audit()).toHaveLength(32);
     });
 
@@ -86,7 +86,7 @@ export function auditBehaviour(openFresh: OpenFreshRegistry): void {
       ['33 details', { details: Object.fromEntries(Array.from({ length: 33 }, (_, n) => [`n${n}`, n])) }],
     ])('is refused with %s', async (_, fault) => {
       const fleet = await FleetMemory.open(openFresh);
-      await expect(fleet.registry.recordAct({ ...ACT, ...fault })).rejects.toMatchObject({ code: 'internal' });
+      await expect(fleet.registry.recordAction({ ...ACT, ...fault })).rejects.toMatchObject({ code: 'internal' });
       expect(await fleet.audit()).toEqual([]);
     });
   });

@@ -12,7 +12,7 @@ export function certificateRevocationBehaviour(openFresh: OpenFreshRegistry): vo
       const outcome = await fleet.registry.commitRenewal({ parentSerial, certificate, address: '192.0.2.7' });
       return outcome.outcome === 'refused' ? expect.unreachable() : outcome.certificate.serial;
     };
-    const state = async (serial: string) => (await fleet.registry.standing(serial)).state;
+    const state = async (serial: string) => (await fleet.registry.certificateStatus(serial)).state;
     const revoke = (serial: string) => fleet.registry.revokeCertificate(serial, 'keyCompromise', OPERATOR);
     return { fleet, parent, renew, state, revoke };
   };
@@ -29,7 +29,7 @@ export function certificateRevocationBehaviour(openFresh: OpenFreshRegistry): vo
         revokedAt: fleet.now,
         others: [{ serial: child, isProven: false, isDescendant: true }],
       });
-      expect(await fleet.registry.standing(parent)).toEqual({
+      expect(await fleet.registry.certificateStatus(parent)).toEqual({
         state: 'revoked',
         holder,
         revokedAt: fleet.now,

@@ -41,7 +41,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
           revocationReason: undefined,
         },
       ]);
-      expect(await fleet.registry.standing(claim.certificate.serial)).toEqual({
+      expect(await fleet.registry.certificateStatus(claim.certificate.serial)).toEqual({
         state: 'good',
         holder: { kind: 'device', id: 'pump-1' },
         group: 'pumps',
@@ -166,7 +166,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
       const refused = { outcome: 'refused', refusal: 'device_exists' };
       expect(await fleet.registry.admitEnrollment(claim)).toEqual(refused);
       expect(await fleet.registry.commitEnrollment(claim)).toEqual(refused);
-      expect(await fleet.registry.standing(serial)).toMatchObject({ state: 'good' });
+      expect(await fleet.registry.certificateStatus(serial)).toMatchObject({ state: 'good' });
     });
 
     it('supersedes what it held before, in the same act, and tells the listeners', async () => {
@@ -181,9 +181,9 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
       const token = await fleet.mint({ device: device('pump-1'), group: 'spares' as GroupName });
       const third = await fleet.enroll('pump-1', { token, key: 'third' });
       const superseded = { state: 'revoked', reason: 'superseded', revokedAt: fleet.now };
-      expect(await fleet.registry.standing(first)).toMatchObject(superseded);
-      expect(await fleet.registry.standing(renewed.serial)).toMatchObject(superseded);
-      expect(await fleet.registry.standing(third)).toMatchObject({ state: 'good', group: 'spares' });
+      expect(await fleet.registry.certificateStatus(first)).toMatchObject(superseded);
+      expect(await fleet.registry.certificateStatus(renewed.serial)).toMatchObject(superseded);
+      expect(await fleet.registry.certificateStatus(third)).toMatchObject({ state: 'good', group: 'spares' });
       expect(heard).toEqual([
         {
           holder: { kind: 'device', id: 'pump-1' },
@@ -225,8 +225,8 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
         revokedAt: undefined,
         revocationReason: undefined,
       });
-      expect(await fleet.registry.standing(serial)).toMatchObject({ state: 'good' });
-      expect(await fleet.registry.standing(old)).toMatchObject({ state: 'revoked', reason: 'keyCompromise' });
+      expect(await fleet.registry.certificateStatus(serial)).toMatchObject({ state: 'good' });
+      expect(await fleet.registry.certificateStatus(old)).toMatchObject({ state: 'revoked', reason: 'keyCompromise' });
     });
   });
 
@@ -250,8 +250,8 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
           address: '192.0.2.8',
         },
       });
-      expect(await fleet.registry.standing(parentSerial)).toMatchObject({ state: 'good' });
-      expect(await fleet.registry.standing(certificate.serial)).toMatchObject({ state: 'good' });
+      expect(await fleet.registry.certificateStatus(parentSerial)).toMatchObject({ state: 'good' });
+      expect(await fleet.registry.certificateStatus(certificate.serial)).toMatchObject({ state: 'good' });
       expect(await fleet.audit()).toContain('certificate.renewed device/pump-1 done');
     });
 
@@ -260,7 +260,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
       const parentSerial = await fleet.issueService('panel');
       const certificate = fleet.issue('second');
       await fleet.registry.commitRenewal({ parentSerial, certificate, address: '192.0.2.8' });
-      expect(await fleet.registry.standing(certificate.serial)).toMatchObject({
+      expect(await fleet.registry.certificateStatus(certificate.serial)).toMatchObject({
         state: 'good',
         holder: { kind: 'service', name: 'panel' },
       });

@@ -113,7 +113,7 @@ export function issuerBehaviour(openFresh: OpenFreshRegistry): void {
       const fleet = await FleetMemory.open(openFresh);
       const serial = await fleet.enroll('pump-1');
       await fleet.registry.addIssuers([ROOT, FIRST], OPERATOR);
-      expect(await fleet.registry.certificateStatus(FIRST.id, serial)).toEqual({ state: 'good' });
+      expect(await fleet.registry.publishedStatus(FIRST.id, serial)).toEqual({ state: 'good' });
       expect(await fleet.registry.countIssued(FIRST.id)).toBe(1);
     });
 
@@ -121,11 +121,11 @@ export function issuerBehaviour(openFresh: OpenFreshRegistry): void {
       const fleet = await twoCas(openFresh);
       const { registry, serials } = fleet;
       const [first, second] = serials as [string, string];
-      expect(await registry.certificateStatus(FIRST.id, first)).toEqual({ state: 'good' });
-      expect(await registry.certificateStatus(SECOND.id, first)).toEqual({ state: 'unknown' });
-      expect(await registry.certificateStatus(FIRST.id, 'abc')).toEqual({ state: 'unknown' });
+      expect(await registry.publishedStatus(FIRST.id, first)).toEqual({ state: 'good' });
+      expect(await registry.publishedStatus(SECOND.id, first)).toEqual({ state: 'unknown' });
+      expect(await registry.publishedStatus(FIRST.id, 'abc')).toEqual({ state: 'unknown' });
       await registry.revokeDevices([device('pump-2')], 'keyCompromise', OPERATOR);
-      expect(await registry.certificateStatus(FIRST.id, second)).toEqual({
+      expect(await registry.publishedStatus(FIRST.id, second)).toEqual({
         state: 'revoked',
         revokedAt: fleet.now,
         reason: 'keyCompromise',
@@ -137,10 +137,10 @@ export function issuerBehaviour(openFresh: OpenFreshRegistry): void {
       const { registry, serials } = fleet;
       const [first, second] = serials as [string, string];
       const both = [device('pump-1'), device('pump-2')];
-      await registry.actOnDevices(both, { act: 'suspend' }, OPERATOR);
+      await registry.applyDeviceOperation(both, { act: 'suspend' }, OPERATOR);
       const heldAt = fleet.now;
       fleet.pass(1000);
-      expect(await registry.certificateStatus(FIRST.id, first)).toEqual({
+      expect(await registry.publishedStatus(FIRST.id, first)).toEqual({
         state: 'revoked',
         revokedAt: heldAt,
         reason: 'certificateHold',
@@ -154,17 +154,17 @@ export function issuerBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await registry.listHeldBy({ issuerId: SECOND.id, limit: 9 })).toEqual([]);
       expect(await registry.listRevokedBy({ issuerId: FIRST.id, limit: 9 })).toEqual([]);
 
-      await registry.actOnDevices([device('pump-1')], { act: 'resume' }, OPERATOR);
-      await registry.actOnDevices([device('pump-2')], { act: 'quarantine' }, OPERATOR);
+      await registry.applyDeviceOperation([device('pump-1')], { act: 'resume' }, OPERATOR);
+      await registry.applyDeviceOperation([device('pump-2')], { act: 'quarantine' }, OPERATOR);
       for (const serial of [first, second]) {
-        expect(await registry.certificateStatus(FIRST.id, serial)).toEqual({ state: 'good' });
+        expect(await registry.publishedStatus(FIRST.id, serial)).toEqual({ state: 'good' });
       }
       expect(await registry.listHeldBy({ issuerId: FIRST.id, limit: 9 })).toEqual([]);
 
       // What is final isn't on hold any more, and nothing brings it back.
-      await registry.actOnDevices(both, { act: 'suspend' }, OPERATOR);
+      await registry.applyDeviceOperation(both, { act: 'suspend' }, OPERATOR);
       await registry.revokeDevices([device('pump-1')], 'keyCompromise', OPERATOR);
-      expect(await registry.certificateStatus(FIRST.id, first)).toMatchObject({ reason: 'keyCompromise' });
+      expect(await registry.publishedStatus(FIRST.id, first)).toMatchObject({ reason: 'keyCompromise' });
       expect(await registry.listHeldBy({ issuerId: FIRST.id, limit: 9 })).toMatchObject([{ serial: second }]);
       fleet.pass(98 * DAY);
       expect(await registry.listHeldBy({ issuerId: FIRST.id, limit: 9 })).toEqual([]);

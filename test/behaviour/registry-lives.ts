@@ -14,7 +14,7 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
       const outcome = await ask(parentSerial, key);
       return outcome.outcome === 'refused' ? expect.unreachable() : outcome.certificate.serial;
     };
-    const state = async (serial: string) => (await fleet.registry.standing(serial)).state;
+    const state = async (serial: string) => (await fleet.registry.certificateStatus(serial)).state;
     const forks = async () => (await fleet.audit()).filter((entry) => entry.startsWith('certificate.renewal_forked'));
     return { fleet, parent, ask, renew, state, forks };
   };
@@ -23,12 +23,12 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
     it('comes with the first use of the new certificate, which is told once that it is due', async () => {
       const { fleet, parent, renew, state } = await opened();
       const child = await renew(parent, 'k1');
-      expect(await fleet.registry.standing(child)).toMatchObject({ state: 'good', isUnproven: true });
+      expect(await fleet.registry.certificateStatus(child)).toMatchObject({ state: 'good', isUnproven: true });
       expect(await state(parent)).toBe('good');
 
       expect(await fleet.registry.proveCertificate(child)).toBe(true);
-      expect(await fleet.registry.standing(child)).not.toHaveProperty('isUnproven');
-      expect(await fleet.registry.standing(parent)).toEqual({
+      expect(await fleet.registry.certificateStatus(child)).not.toHaveProperty('isUnproven');
+      expect(await fleet.registry.certificateStatus(parent)).toEqual({
         state: 'superseded',
         holder: { kind: 'device', id: 'pump-1' },
         supersededAt: fleet.now,
@@ -105,7 +105,7 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
     it('waits for a device that is revoked or suspended meanwhile: neither is undone by it', async () => {
       const { fleet, parent, renew, state } = await opened();
       const child = await renew(parent, 'k1');
-      await fleet.registry.actOnDevices([device('pump-1')], { act: 'suspend' }, 'operator/local');
+      await fleet.registry.applyDeviceOperation([device('pump-1')], { act: 'suspend' }, 'operator/local');
       await fleet.registry.proveCertificate(child);
       expect(await state(child)).toBe('suspended');
       await fleet.registry.revokeDevices([device('pump-1')], 'keyCompromise', 'operator/local');
@@ -133,7 +133,7 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
       const { fleet, parent, ask } = await opened();
       const admit = (key: string) => fleet.registry.admitRenewal(parent, key.repeat(64));
       expect(await admit('a')).toMatchObject({ outcome: 'admitted' });
-      await fleet.registry.actOnDevices([device('pump-1')], { act: 'suspend' }, 'operator/local');
+      await fleet.registry.applyDeviceOperation([device('pump-1')], { act: 'suspend' }, 'operator/local');
       expect(await ask(parent, 'k1')).toEqual({ outcome: 'refused', refusal: 'device_suspended' });
       await fleet.registry.revokeDevices([device('pump-1')], 'keyCompromise', 'operator/local');
       expect(await ask(parent, 'k1')).toEqual({ outcome: 'refused', refusal: 'parent_not_good' });

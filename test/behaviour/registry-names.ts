@@ -79,8 +79,8 @@ export function nameBehaviour(openFresh: OpenFreshRegistry): void {
 
       const serial = await fleet.issueService('panel');
       expect(await fleet.registry.listServices()).toMatchObject([{ name: 'panel', status: 'active' }]);
-      expect(await fleet.registry.standing(serial)).toMatchObject({ state: 'good' });
-      expect(await fleet.registry.standing(old)).toMatchObject({ state: 'revoked' });
+      expect(await fleet.registry.certificateStatus(serial)).toMatchObject({ state: 'good' });
+      expect(await fleet.registry.certificateStatus(old)).toMatchObject({ state: 'revoked' });
     });
   });
 }

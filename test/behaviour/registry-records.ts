@@ -13,14 +13,14 @@ export function recordBehaviour(openFresh: OpenFreshRegistry): void {
       const own = fleet.issue('of the server');
       await fleet.registry.recordServerCertificate('broker', own);
       for (const serial of [own.serial, 'abcdef', '']) {
-        expect(await fleet.registry.standing(serial)).toEqual({ state: 'unknown' });
+        expect(await fleet.registry.certificateStatus(serial)).toEqual({ state: 'unknown' });
       }
     });
 
     it('is good for a service, in the default group and without labels', async () => {
       const fleet = await FleetMemory.open(openFresh);
       const serial = await fleet.issueService('panel');
-      expect(await fleet.registry.standing(serial)).toMatchObject({
+      expect(await fleet.registry.certificateStatus(serial)).toMatchObject({
         state: 'good',
         holder: { kind: 'service', name: 'panel' },
         group: 'default',
@@ -31,7 +31,7 @@ export function recordBehaviour(openFresh: OpenFreshRegistry): void {
     it('has only the labels that were given, none of those that every object has', async () => {
       const fleet = await FleetMemory.open(openFresh);
       const serial = await fleet.enroll('pump-1');
-      const standing = await fleet.registry.standing(serial);
+      const standing = await fleet.registry.certificateStatus(serial);
       if (standing.state !== 'good') expect.unreachable();
       expect(standing.labels.constructor).toBeUndefined();
     });
@@ -192,7 +192,7 @@ export function recordBehaviour(openFresh: OpenFreshRegistry): void {
       await fleet.registry.close();
       await fleet.registry.close();
       await expect(fleet.mint()).rejects.toMatchObject({ code: 'unavailable' });
-      await expect(fleet.registry.standing('abcdef')).rejects.toMatchObject({ code: 'unavailable' });
+      await expect(fleet.registry.certificateStatus('abcdef')).rejects.toMatchObject({ code: 'unavailable' });
     });
   });
 }

@@ -29,7 +29,7 @@ export function recoveryBehaviour(openFresh: OpenFreshRegistry): void {
       const outcome = await recover();
       if (outcome.outcome !== 'recovered') expect.unreachable();
       const { serial, tokenId } = outcome.certificate;
-      expect(await fleet.registry.standing(serial)).toMatchObject({ state: 'good', holder: pump });
+      expect(await fleet.registry.certificateStatus(serial)).toMatchObject({ state: 'good', holder: pump });
       expect(tokenId).toBe(parent.tokenId);
       const [entry] = await fleet.registry.listAudit({ limit: 1 });
       expect(entry).toMatchObject({
@@ -83,7 +83,7 @@ export function recoveryBehaviour(openFresh: OpenFreshRegistry): void {
       const lost = { parentSerial: parent.serial, certificate: fleet.issue('lost'), address: '192.0.2.9' };
       await fleet.registry.commitRenewal(lost);
       fleet.pass(30 * DAY);
-      expect(await fleet.registry.standing(parent.serial)).toMatchObject({ state: 'superseded' });
+      expect(await fleet.registry.certificateStatus(parent.serial)).toMatchObject({ state: 'superseded' });
       const answer = { outcome: 'replayed', certificate: { serial: lost.certificate.serial } };
       expect(await recover({ key: 'lost' })).toMatchObject(answer);
       expect(await recover()).toEqual({ outcome: 'refused', refusal: 'parent_superseded' });
@@ -101,7 +101,7 @@ export function recoveryBehaviour(openFresh: OpenFreshRegistry): void {
       const refused = { outcome: 'refused', refusal: 'parent_not_good' };
       expect(await fleet.registry.admitRecovery(claim)).toEqual(refused);
       expect(await recover()).toEqual(refused);
-      expect(await fleet.registry.standing(certificate.serial)).toMatchObject({ state: 'good' });
+      expect(await fleet.registry.certificateStatus(certificate.serial)).toMatchObject({ state: 'good' });
     });
 
     it('waives nothing but the dates', async () => {
@@ -111,7 +111,7 @@ export function recoveryBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await recover({ of: changed })).toEqual(no('parent_not_good'));
       expect(await recover({ of: { ...parent, serial: 'abc' } })).toEqual(no('parent_not_good'));
       const act = (name: 'suspend' | 'resume' | 'quarantine') =>
-        fleet.registry.actOnDevices([pump.id], { act: name }, 'operator/local');
+        fleet.registry.applyDeviceOperation([pump.id], { act: name }, 'operator/local');
       await act('suspend');
       expect(await recover()).toEqual(no('device_suspended'));
       await act('quarantine');
@@ -136,7 +136,7 @@ export function recoveryBehaviour(openFresh: OpenFreshRegistry): void {
       const { fleet, parent, recover } = await opened();
       const claim = { serial: parent.serial, der: parent.der, publicKeySha256: parent.publicKeySha256 };
       expect(await fleet.registry.admitRecovery(claim)).toMatchObject({ outcome: 'admitted' });
-      await fleet.registry.actOnDevices([pump.id], { act: 'suspend' }, 'operator/local');
+      await fleet.registry.applyDeviceOperation([pump.id], { act: 'suspend' }, 'operator/local');
       expect(await recover()).toEqual({ outcome: 'refused', refusal: 'device_suspended' });
     });
   });

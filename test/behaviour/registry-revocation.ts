@@ -20,14 +20,14 @@ export function revocationBehaviour(openFresh: OpenFreshRegistry): void {
       };
       expect(await fleet.registry.revokeDevices([device('pump-1')], 'keyCompromise', OPERATOR)).toEqual([revocation]);
       for (const serial of revocation.serials) {
-        expect(await fleet.registry.standing(serial)).toEqual({
+        expect(await fleet.registry.certificateStatus(serial)).toEqual({
           state: 'revoked',
           holder: revocation.holder,
           revokedAt: fleet.now,
           reason: 'keyCompromise',
         });
       }
-      expect(await fleet.registry.standing(bystander)).toMatchObject({ state: 'good' });
+      expect(await fleet.registry.certificateStatus(bystander)).toMatchObject({ state: 'good' });
       expect(await fleet.registry.findDevice(device('pump-1'))).toMatchObject({
         status: 'revoked',
         revokedAt: fleet.now,
@@ -46,7 +46,7 @@ export function revocationBehaviour(openFresh: OpenFreshRegistry): void {
       const order: string[] = [];
       const listening = Promise.withResolvers<void>();
       fleet.registry.onRevocation(async () => {
-        order.push((await fleet.registry.standing(serial)).state);
+        order.push((await fleet.registry.certificateStatus(serial)).state);
         await listening.promise;
         order.push('disconnected');
       });
@@ -72,7 +72,7 @@ export function revocationBehaviour(openFresh: OpenFreshRegistry): void {
       const revoking = fleet.registry.revokeDevices([device('pump-1')], 'unspecified', OPERATOR);
       await expect(revoking).rejects.toMatchObject({ code: 'internal' });
       expect(heard).toEqual([serial]);
-      expect(await fleet.registry.standing(serial)).toMatchObject({ state: 'revoked' });
+      expect(await fleet.registry.certificateStatus(serial)).toMatchObject({ state: 'revoked' });
     });
 
     it('changes nothing the second time, but is told again, so that a failed listener gets another chance', async () => {
@@ -124,7 +124,7 @@ export function revocationBehaviour(openFresh: OpenFreshRegistry): void {
         revokedAt: fleet.now,
       });
       expect(heard).toEqual([revocation]);
-      expect(await fleet.registry.standing(serial)).toMatchObject({ state: 'revoked' });
+      expect(await fleet.registry.certificateStatus(serial)).toMatchObject({ state: 'revoked' });
       expect(await fleet.registry.listServices()).toMatchObject([{ status: 'revoked', revokedAt: fleet.now }]);
       expect((await fleet.audit()).slice(-2)).toEqual([
         'service.revoked service/panel done',
@@ -140,7 +140,10 @@ export function revocationBehaviour(openFresh: OpenFreshRegistry): void {
       const serial = await fleet.enroll('pump-1');
       await fleet.registry.revokeDevices([device('pump-1')], 'keyCompromise', OPERATOR);
       await fleet.reopen();
-      expect(await fleet.registry.standing(serial)).toMatchObject({ state: 'revoked', reason: 'keyCompromise' });
+      expect(await fleet.registry.certificateStatus(serial)).toMatchObject({
+        state: 'revoked',
+        reason: 'keyCompromise',
+      });
     });
   });
 
@@ -161,7 +164,7 @@ export function revocationBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await fleet.registry.listRevoked()).toEqual([first, second]);
       fleet.pass(8 * DAY);
       expect(await fleet.registry.listRevoked()).toEqual([]);
-      expect(await fleet.registry.standing(pump)).toMatchObject({ state: 'revoked' });
+      expect(await fleet.registry.certificateStatus(pump)).toMatchObject({ state: 'revoked' });
     });
 
     it('is numbered without gaps or repetitions, over restarts too', async () => {

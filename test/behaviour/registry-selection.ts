@@ -2,10 +2,10 @@
 
 import type { GroupName } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
-import type { DeviceOrder, DeviceSelector } from '../../registry/index.ts';
+import type { DeviceOperation, DeviceSelector } from '../../registry/index.ts';
 import { device, FleetMemory, MINUTE, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
 
-const REVOKE: DeviceOrder = { act: 'revoke', reason: 'keyCompromise' };
+const REVOKE: DeviceOperation = { act: 'revoke', reason: 'keyCompromise' };
 
 export function selectionBehaviour(openFresh: OpenFreshRegistry): void {
   /** a and b from one token in pumps, north; c from another in pumps, south; d by itself. */
@@ -17,7 +17,7 @@ export function selectionBehaviour(openFresh: OpenFreshRegistry): void {
     const serials = [await fleet.enroll('a', { token: north }), await fleet.enroll('b', { token: north })];
     fleet.pass(30 * MINUTE);
     serials.push(await fleet.enroll('c', { token: south }), await fleet.enroll('d'));
-    const select = async (selector: DeviceSelector, order: DeviceOrder = REVOKE) =>
+    const select = async (selector: DeviceSelector, order: DeviceOperation = REVOKE) =>
       (await fleet.registry.selectDevices(selector, order)).ids.join(' ');
     return { fleet, select, north, serials };
   };
@@ -44,19 +44,19 @@ export function selectionBehaviour(openFresh: OpenFreshRegistry): void {
     it('leaves out those for whom nothing would change, and those that are gone', async () => {
       const { fleet, select } = await openFour();
       const group = 'pumps' as GroupName;
-      await fleet.registry.actOnDevices([device('a')], { act: 'suspend' }, OPERATOR);
-      await fleet.registry.actOnDevices([device('b')], REVOKE, OPERATOR);
+      await fleet.registry.applyDeviceOperation([device('a')], { act: 'suspend' }, OPERATOR);
+      await fleet.registry.applyDeviceOperation([device('b')], REVOKE, OPERATOR);
       expect(await select({ group })).toBe('a c');
       expect(await select({ group }, { act: 'suspend' })).toBe('c');
       expect(await select({ group }, { act: 'resume' })).toBe('a');
       expect(await select({ group }, { act: 'delete' })).toBe('a b c');
-      await fleet.registry.actOnDevices([device('c')], { act: 'delete' }, OPERATOR);
+      await fleet.registry.applyDeviceOperation([device('c')], { act: 'delete' }, OPERATOR);
       expect(await select({ group }, { act: 'delete' })).toBe('a b');
     });
 
     it('means a suspended device, which quarantine would let in again, only by its id', async () => {
       const { fleet, select } = await openFour();
-      await fleet.registry.actOnDevices([device('a')], { act: 'suspend' }, OPERATOR);
+      await fleet.registry.applyDeviceOperation([device('a')], { act: 'suspend' }, OPERATOR);
       expect(await select({ group: 'pumps' as GroupName }, { act: 'quarantine' })).not.toContain('a');
       expect(await select({ ids: [device('a')] }, { act: 'quarantine' })).toBe('a');
     });
@@ -84,7 +84,7 @@ export function selectionBehaviour(openFresh: OpenFreshRegistry): void {
 
     it('has a confirmation that is the same for the same order and devices, and for nothing else', async () => {
       const { fleet } = await openFour();
-      const confirm = async (selector: DeviceSelector, order: DeviceOrder = REVOKE) =>
+      const confirm = async (selector: DeviceSelector, order: DeviceOperation = REVOKE) =>
         (await fleet.registry.selectDevices(selector, order)).confirmation;
       const group = 'pumps' as GroupName;
       const first = await confirm({ group });

@@ -2,12 +2,12 @@
 
 import type { GroupName } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
-import type { DeviceAct, DeviceChange, DeviceOrder, Revocation } from '../../registry/index.ts';
+import type { DeviceChange, DeviceOperation, DeviceOperationKind, Revocation } from '../../registry/index.ts';
 import { DAY, device, FleetMemory, keyHash, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
 
 const PUMP = device('pump-1');
 
-function orderOf(act: DeviceAct): DeviceOrder {
+function orderOf(act: DeviceOperationKind): DeviceOperation {
   return act === 'revoke' ? { act, reason: 'keyCompromise' } : { act };
 }
 
@@ -15,16 +15,16 @@ export function standingBehaviour(openFresh: OpenFreshRegistry): void {
   const fleetWithPump = async () => {
     const fleet = await FleetMemory.open(openFresh);
     const serial = await fleet.enroll('pump-1');
-    const act = (...acts: DeviceAct[]) =>
+    const act = (...acts: DeviceOperationKind[]) =>
       acts.reduce<Promise<unknown>>(
-        (before, one) => before.then(() => fleet.registry.actOnDevices([PUMP], orderOf(one), OPERATOR)),
+        (before, one) => before.then(() => fleet.registry.applyDeviceOperation([PUMP], orderOf(one), OPERATOR)),
         Promise.resolve(),
       );
     return { fleet, serial, act };
   };
 
   describe('the standing of a device', () => {
-    it.each<readonly [DeviceAct[], string, string | undefined]>([
+    it.each<readonly [DeviceOperationKind[], string, string | undefined]>([
       [[], 'good', 'active'],
       [['suspend'], 'suspended', 'suspended'],
       [['quarantine'], 'quarantined', 'quarantined'],
@@ -45,14 +45,14 @@ export function standingBehaviour(openFresh: OpenFreshRegistry): void {
       await act(...acts);
       for (const reopened of [false, true]) {
         if (reopened) await fleet.reopen();
-        expect(await fleet.registry.standing(serial)).toMatchObject({ state, holder: { id: 'pump-1' } });
+        expect(await fleet.registry.certificateStatus(serial)).toMatchObject({ state, holder: { id: 'pump-1' } });
         expect((await fleet.registry.findDevice(PUMP))?.status).toBe(status);
         const listed = await fleet.registry.listDevices({ limit: 10 });
         expect(listed.map((found) => found.status)).toEqual(status === undefined ? [] : [status]);
       }
     });
 
-    it.each<readonly [DeviceAct, string]>([
+    it.each<readonly [DeviceOperationKind, string]>([
       ['suspend', 'device_suspended'],
       ['quarantine', 'device_quarantined'],
       ['revoke', 'parent_not_good'],
@@ -66,7 +66,7 @@ export function standingBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await registry.admitRenewal(pump.serial, certificate.publicKeySha256)).toEqual(refused);
       const renewal = { parentSerial: pump.serial, certificate, address: '192.0.2.7' };
       expect(await registry.commitRenewal(renewal)).toEqual(refused);
-      expect(await registry.standing(certificate.serial)).toEqual({ state: 'unknown' });
+      expect(await registry.certificateStatus(certificate.serial)).toEqual({ state: 'unknown' });
     });
 
     it('decides a renewal that was admitted before it changed', async () => {
@@ -82,7 +82,7 @@ export function standingBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await fleet.registry.commitRenewal(renewal)).toMatchObject({ outcome: 'renewed' });
     });
 
-    it.each<readonly [DeviceAct, string]>([
+    it.each<readonly [DeviceOperationKind, string]>([
       ['suspend', 'device_suspended'],
       ['quarantine', 'device_quarantined'],
     ])('after %s lets no token bring it in again, not even one minted for it or used for it', async (act, refusal) => {
@@ -90,32 +90,32 @@ export function standingBehaviour(openFresh: OpenFreshRegistry): void {
       const used = await fleet.mint({ device: device('pump-2') });
       await fleet.enroll('pump-2', { token: used, key: 'second' });
       const fresh = await fleet.mint({ device: device('pump-2') });
-      await fleet.registry.actOnDevices([device('pump-2')], orderOf(act), OPERATOR);
+      await fleet.registry.applyDeviceOperation([device('pump-2')], orderOf(act), OPERATOR);
       const refused = { outcome: 'refused', refusal };
       const again = fleet.claim({ token: used, id: 'pump-2', key: 'second' });
       expect(await fleet.registry.admitEnrollment(again)).toEqual(refused);
       expect(await fleet.tryEnroll({ token: fresh, id: 'pump-2', key: 'third' })).toEqual(refused);
-      await fleet.registry.actOnDevices([device('pump-2')], orderOf('resume'), OPERATOR);
+      await fleet.registry.applyDeviceOperation([device('pump-2')], orderOf('resume'), OPERATOR);
       expect(await fleet.registry.admitEnrollment(again)).toMatchObject({ outcome: 'replayed' });
       expect(await fleet.tryEnroll({ token: fresh, id: 'pump-2', key: 'third' })).toMatchObject({
         outcome: 'enrolled',
       });
     });
 
-    it.each<DeviceAct>(['suspend', 'resume', 'quarantine'])(
+    it.each<DeviceOperationKind>(['suspend', 'resume', 'quarantine'])(
       'is final once it is revoked: %s refuses the whole act',
       async (act) => {
         const { fleet, serial } = await fleetWithPump();
         await fleet.enroll('pump-2');
-        await fleet.registry.actOnDevices([device('pump-2')], orderOf('revoke'), OPERATOR);
+        await fleet.registry.applyDeviceOperation([device('pump-2')], orderOf('revoke'), OPERATOR);
         const before = await fleet.audit();
-        const acting = fleet.registry.actOnDevices([PUMP, device('pump-2')], orderOf(act), OPERATOR);
+        const acting = fleet.registry.applyDeviceOperation([PUMP, device('pump-2')], orderOf(act), OPERATOR);
         await expect(acting).rejects.toMatchObject({
           code: 'device_revoked',
           detail: expect.stringContaining('pump-2'),
         });
         expect(await fleet.audit()).toEqual(before);
-        expect(await fleet.registry.standing(serial)).toMatchObject({ state: 'good' });
+        expect(await fleet.registry.certificateStatus(serial)).toMatchObject({ state: 'good' });
       },
     );
   });
@@ -125,14 +125,21 @@ export function standingBehaviour(openFresh: OpenFreshRegistry): void {
       const fleet = await FleetMemory.open(openFresh);
       const pumps = await fleet.mint({ maxUses: 2, group: 'pumps' as GroupName, labels: { site: 'north' } });
       const serial = await fleet.enroll('pump-1', { token: pumps });
-      await fleet.registry.actOnDevices([PUMP], { act: 'delete' }, OPERATOR);
-      await expect(fleet.registry.actOnDevices([PUMP], { act: 'suspend' }, OPERATOR)).rejects.toMatchObject({
+      await fleet.registry.applyDeviceOperation([PUMP], { act: 'delete' }, OPERATOR);
+      await expect(fleet.registry.applyDeviceOperation([PUMP], { act: 'suspend' }, OPERATOR)).rejects.toMatchObject({
         code: 'device_unknown',
       });
       const second = await fleet.enroll('pump-1', { key: 'second' });
       expect(await fleet.registry.findDevice(PUMP)).toMatchObject({ status: 'active', group: 'default', labels: {} });
-      expect(await fleet.registry.standing(second)).toMatchObject({ state: 'good', group: 'default', labels: {} });
-      expect(await fleet.registry.standing(serial)).toMatchObject({ state: 'revoked', reason: 'cessationOfOperation' });
+      expect(await fleet.registry.certificateStatus(second)).toMatchObject({
+        state: 'good',
+        group: 'default',
+        labels: {},
+      });
+      expect(await fleet.registry.certificateStatus(serial)).toMatchObject({
+        state: 'revoked',
+        reason: 'cessationOfOperation',
+      });
       expect(await fleet.registry.listRevoked()).toMatchObject([{ serial }]);
     });
 
@@ -157,12 +164,12 @@ export function standingBehaviour(openFresh: OpenFreshRegistry): void {
       const { fleet, serial, act } = await fleetWithPump();
       const told: string[] = [];
       fleet.registry.onDeviceChange(async (change: DeviceChange) => {
-        told.push(`${change.act} ${change.status} ${(await fleet.registry.standing(serial)).state}`);
+        told.push(`${change.act} ${change.status} ${(await fleet.registry.certificateStatus(serial)).state}`);
         return { sessionsClosed: 1, lastMessageAt: fleet.now - 7 };
       });
       fleet.registry.onDeviceChange(() => ({ sessionsClosed: 2, lastMessageAt: undefined }));
       fleet.registry.onRevocation((revocation: Revocation) => void told.push(`revocation ${revocation.reason}`));
-      const [proof] = await fleet.registry.actOnDevices([PUMP, PUMP], { act: 'suspend' }, OPERATOR);
+      const [proof] = await fleet.registry.applyDeviceOperation([PUMP, PUMP], { act: 'suspend' }, OPERATOR);
       expect(proof).toEqual({
         device: 'pump-1',
         act: 'suspend',
@@ -219,12 +226,16 @@ export function standingBehaviour(openFresh: OpenFreshRegistry): void {
         if (!isDone) setImmediate(countTurns);
       };
       setImmediate(countTurns);
-      const proofs = await fleet.registry.actOnDevices(ids, { act: 'revoke', reason: 'keyCompromise' }, OPERATOR);
+      const proofs = await fleet.registry.applyDeviceOperation(
+        ids,
+        { act: 'revoke', reason: 'keyCompromise' },
+        OPERATOR,
+      );
       isDone = true;
       expect(turns).toBeGreaterThanOrEqual(2);
       expect(proofs.map((proof) => proof.device)).toEqual(ids);
       expect(await fleet.registry.listDevices({ status: 'revoked', limit: 1000 })).toHaveLength(250);
-      const { count, buckets } = fleet.registry.propagation();
+      const { count, buckets } = fleet.registry.terminationLatency();
       expect([count, buckets.at(-1)]).toEqual([250, { le: Number.POSITIVE_INFINITY, count: 250 }]);
       expect(await fleet.registry.verifyAudit()).toMatchObject({ fault: undefined });
     });
@@ -238,7 +249,10 @@ export function standingBehaviour(openFresh: OpenFreshRegistry): void {
       const set = (change: object) => fleet.registry.setDevice(PUMP, change, OPERATOR);
       await set({ group: 'spares', labels: { site: 'north', line: '4' } });
       expect(await set({ labels: { line: null } })).toMatchObject({ group: 'spares', labels: { site: 'north' } });
-      expect(await fleet.registry.standing(serial)).toMatchObject({ group: 'spares', labels: { site: 'north' } });
+      expect(await fleet.registry.certificateStatus(serial)).toMatchObject({
+        group: 'spares',
+        labels: { site: 'north' },
+      });
       await set({ labels: { site: 'north', line: null } });
       expect(told).toEqual(['set', 'set']);
       expect((await fleet.audit()).slice(2)).toEqual([

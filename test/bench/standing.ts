@@ -76,7 +76,7 @@ async function registryRows({ sizes, servers }: Bench): Promise<readonly Result[
 
 async function lookUp({ registry, serials }: Sized): Promise<void> {
   for (let n = 0; n < LOOKUPS; n += 1) {
-    const found = await registry.standing(serials[(n * 7919) % serials.length] as string);
+    const found = await registry.certificateStatus(serials[(n * 7919) % serials.length] as string);
     if (found.state !== 'good') throw new Error(`expected a good serial, found ${found.state}`);
   }
 }
