@@ -12,6 +12,7 @@ export {
 export { inspectDatabaseFile } from './database-inspection.ts';
 export { type DirectoryLock, HOLDER_FILE, LOCK_FILE, lockDirectory } from './directory-lock.ts';
 export { DiskGuard, type DiskGuardOptions, roomIn } from './disk-guard.ts';
+export { GroupCommit, type GroupCommitLimits } from './group-commit.ts';
 export { pack, transferOf } from './journal/batch.ts';
 export type { JournalOptions } from './journal/journal.ts';
 export type {

@@ -86,7 +86,7 @@ describe('the intake', () => {
   });
 
   it('tells those who wait without a promise the same, in their order, even when one of them fails', async () => {
-    const { submit, nextWrite, intake } = intakeWith({ patience: 0, batchMessages: 4 });
+    const { submit, nextWrite, intake } = intakeWith({ patience: 0, batchEntries: 4 });
     const told: string[] = [];
     for (const text of ['a', 'fails', 'b']) submit(text, told);
     submit('c', told, 0);
@@ -102,7 +102,7 @@ describe('the intake', () => {
   });
 
   it('does not wait for others once a batch is full, in number or in bytes', async () => {
-    const { accept, nextWrite } = intakeWith({ window: 1e6, batchMessages: 3, batchBytes: 5000 });
+    const { accept, nextWrite } = intakeWith({ window: 1e6, batchEntries: 3, batchBytes: 5000 });
     for (const text of ['a', 'b', 'c', 'd']) void accept(text);
     const writing = await nextWrite();
     expect(writing.texts).toHaveLength(3);
@@ -179,7 +179,7 @@ describe('the intake', () => {
   });
 
   it('stores what waits when it is closed, tries once what it holds, and takes nothing more', async () => {
-    const { accept, nextWrite, intake } = intakeWith({ retryEvery: 1e6, window: 1e6, batchMessages: 1 });
+    const { accept, nextWrite, intake } = intakeWith({ retryEvery: 1e6, window: 1e6, batchEntries: 1 });
     const held = accept('a');
     (await nextWrite()).end(FULL);
     const waiting = accept('b');
