@@ -3,7 +3,7 @@ import { causeLines, type FleetSnapshot, type VirtualDeviceSnapshot } from '../s
 import { note, table } from './terminal.ts';
 
 /** What has happened so far; the demo has succeeded when nothing in it is missing. */
-export interface DemoStory {
+export interface DemoResult {
   readonly devices: number;
   connected: number;
   /** Of the devices that never connected, counted by the last thing each was told. */
@@ -20,12 +20,12 @@ export interface DemoStory {
   };
 }
 
-export function isWholeStory({ devices, connected, messages, revoked }: DemoStory): boolean {
+export function isComplete({ devices, connected, messages, revoked }: DemoResult): boolean {
   const cut = revoked?.cutOff !== undefined && revoked.refused !== undefined && revoked.sessionsClosed === 1;
   return connected === devices && messages > 0 && cut;
 }
 
-export function tellStory({ devices, connected, causes, messages, revoked }: DemoStory): string {
+export function describeDemo({ devices, connected, causes, messages, revoked }: DemoResult): string {
   const lines = [
     `${connected} of ${devices} devices enrolled with one bootstrap token and connected over mutual TLS`,
     ...causeLines(causes).map((line) => visible(`never connected: ${line}`)),
@@ -50,7 +50,7 @@ export class DemoScreen {
   #drawnAt = 0;
 
   /** A step of the story, below the table or as a line of its own. */
-  say(text: string): void {
+  addLine(text: string): void {
     this.#lines.push(text);
     if (!this.#isTerminal) note(text);
   }

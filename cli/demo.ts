@@ -9,7 +9,7 @@ import { UNLIMITED_ENROLL } from '../enroll/index.ts';
 import { createLogger, expectPlausibleClock, loadConfig, version } from '../server/config/index.ts';
 import { startFleetServer } from '../server/index.ts';
 import { type FleetRun, runFleet, type VirtualDeviceSnapshot } from '../simulator/index.ts';
-import { DemoScreen, type DemoStory, isWholeStory, tellStory } from './demo-screen.ts';
+import { type DemoResult, DemoScreen, describeDemo, isComplete } from './demo-screen.ts';
 import { note, printResult } from './terminal.ts';
 
 const DEVICES = 25;
@@ -24,24 +24,24 @@ export async function runDemo(seconds: number | undefined, stopped: Promise<unkn
   const directory = mkdtempSync(join(tmpdir(), 'rollcall-demo-'));
   try {
     const story = await play(directory, seconds, stopped);
-    printResult(tellStory(story));
-    return isWholeStory(story);
+    printResult(describeDemo(story));
+    return isComplete(story);
   } finally {
     rmSync(directory, { recursive: true, force: true });
     note(`removed ${directory}`);
   }
 }
 
-async function play(directory: string, seconds: number | undefined, stopped: Promise<unknown>): Promise<DemoStory> {
+async function play(directory: string, seconds: number | undefined, stopped: Promise<unknown>): Promise<DemoResult> {
   expectPlausibleClock(Date.now());
   const log = createLogger('silent');
   const server = await startFleetServer({ config: demoConfig(directory), version, now: Date.now, log });
   const operator = openConsoleClient({ socketPath: server.socket });
   const screen = new DemoScreen();
-  screen.say(`enroll ${server.enrollUrl}, mqtt ${server.mqttUrl}, data ${directory}`);
+  screen.addLine(`enroll ${server.enrollUrl}, mqtt ${server.mqttUrl}, data ${directory}`);
   try {
     const { text: token } = await operator.mintToken({ uses: DEVICES, ttlSeconds: 600 });
-    screen.say(`created a bootstrap token for ${DEVICES} devices; they enroll now, each with a key of its own`);
+    screen.addLine(`created a bootstrap token for ${DEVICES} devices; they enroll now, each with a key of its own`);
     const watch = new FleetWatch(DEVICES);
     const fleet = runFleet({
       devices: DEVICES,
@@ -78,7 +78,7 @@ async function loseOne(
   watch: FleetWatch,
   operator: ConsoleClient,
   screen: DemoScreen,
-): Promise<DemoStory['revoked']> {
+): Promise<DemoResult['revoked']> {
   let hasEnded = false;
   const ended = fleet.done.then(() => {
     hasEnded = true;
@@ -92,7 +92,7 @@ async function loseOne(
   const refused = watch.cutOff(lost.index);
   const { sessionsClosed } = await operator.revokeDevices({ ids: [lost.id], reason: 'keyCompromise' });
   const answered = Date.now() - began;
-  screen.say(`revoked ${lost.id}`);
+  screen.addLine(`revoked ${lost.id}`);
   await Promise.race([refused, ended, delay(REFUSAL_WAIT_MS, undefined, { ref: false })]);
   const after = fleet.devices()[lost.index] as VirtualDeviceSnapshot;
   const story = {
@@ -102,7 +102,7 @@ async function loseOne(
     cutOff: after.lostAt === undefined ? undefined : after.lostAt - began,
     refused: after.state === 'cut off' ? after.since - began : undefined,
   };
-  screen.say(
+  screen.addLine(
     `cut off after ${story.cutOff ?? '?'} ms; its next connection was refused after ${story.refused ?? '?'} ms`,
   );
   return story;

@@ -23,7 +23,7 @@ export interface FleetCopy {
   /** Whether the drill goes on with the fleet's own CAs; if not, why. */
   readonly keys: { readonly are: 'copied' } | { readonly are: 'fresh'; readonly because: string };
   /** Puts what was copied where a server finds it; nothing where the keys are fresh. */
-  furnish(data: string): void;
+  installInto(data: string): void;
 }
 
 /** `draft`: a directory of the caller's (0700). Problem `data_directory_unusable` when `data` holds no fleet. */
@@ -51,7 +51,7 @@ export async function copyFleet(options: {
     counts,
     trustDomain,
     keys: because === undefined ? { are: 'copied' } : { are: 'fresh', because },
-    furnish: (target) => {
+    installInto: (target) => {
       if (because !== undefined) return;
       copyFileSync(copied, join(target, 'registry.db'));
       mkdirSync(join(target, 'ca'), { mode: 0o700 });
@@ -117,7 +117,7 @@ async function connectedNow(data: string): Promise<number | undefined> {
 }
 
 /** Key and certificate of an issuing CA out of a data directory whose keys lie in files, for the thief of a drill. */
-export function stealIssuing(data: string, id: string, passphraseFile: string): StolenCa {
+export function readIssuingCa(data: string, id: string, passphraseFile: string): StolenCa {
   const authority = join(data, 'ca');
   for (const name of readdirSync(authority)) {
     if (!/^issuing.*\.key$/.test(name)) continue;

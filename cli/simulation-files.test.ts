@@ -4,7 +4,7 @@ import { mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { temporaryDirectory } from '../test/fixtures/temporary.ts';
-import { keepIdentities, loadIdentities } from './simulation-files.ts';
+import { loadIdentities, saveIdentities } from './simulation-files.ts';
 
 const identity = { keyPem: 'a key', certificatePem: 'a certificate' };
 
@@ -14,7 +14,7 @@ it.each(['../../x', '..', '/x', 'a/b', ''])('an identity named %j is refused bef
     ['pump-1', identity],
     [name, identity],
   ]);
-  expect(() => keepIdentities(join(parent, 'one/keep'), ids, 'root')).toThrow(
+  expect(() => saveIdentities(join(parent, 'one/keep'), ids, 'root')).toThrow(
     expect.objectContaining({ code: 'config_invalid' }),
   );
   expect(readdirSync(parent)).toEqual([]);
@@ -23,18 +23,18 @@ it.each(['../../x', '..', '/x', 'a/b', ''])('an identity named %j is refused bef
 it('identities are kept in new directories, and never through a link or over one that is there', () => {
   const [keep, elsewhere] = [temporaryDirectory(), temporaryDirectory()];
   const ids = (name: string) => new Map([[name, identity]]);
-  keepIdentities(keep, ids('pump-1'), 'root');
+  saveIdentities(keep, ids('pump-1'), 'root');
   expect(loadIdentities(keep).identities.get('pump-1')).toEqual(identity);
   const other = new Map([['pump-1', { keyPem: 'another', certificatePem: 'another' }]]);
-  expect(() => keepIdentities(keep, other, 'root')).toThrow(expect.objectContaining({ code: 'config_invalid' }));
+  expect(() => saveIdentities(keep, other, 'root')).toThrow(expect.objectContaining({ code: 'config_invalid' }));
   expect(readFileSync(join(keep, 'pump-1/key.pem'), 'utf8')).toBe('a key');
   symlinkSync(elsewhere, join(keep, 'pump-2'));
-  expect(() => keepIdentities(keep, ids('pump-2'), 'root')).toThrow(
+  expect(() => saveIdentities(keep, ids('pump-2'), 'root')).toThrow(
     expect.objectContaining({ code: 'config_invalid' }),
   );
   expect(readdirSync(elsewhere)).toEqual([]);
   mkdirSync(join(keep, 'pump-3'));
-  expect(() => keepIdentities(keep, ids('pump-3'), 'root')).toThrow(
+  expect(() => saveIdentities(keep, ids('pump-3'), 'root')).toThrow(
     expect.objectContaining({ code: 'config_invalid' }),
   );
 });

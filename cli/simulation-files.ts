@@ -6,11 +6,11 @@ import { fileURLToPath } from 'node:url';
 import { NAME_RULE, Problem, parseDeviceId } from '@rollcall/protocol';
 import {
   describeFlaw,
-  type LineIdentity,
   type RunResult,
   readScenario,
   resultSchema,
   type Scenario,
+  type TlsIdentity,
 } from '../simulator/index.ts';
 
 const READY = fileURLToPath(new URL('../simulator/scenarios/', import.meta.url));
@@ -21,7 +21,7 @@ export interface LoadedScenario {
   readonly recordings: ReadonlyMap<string, string>;
 }
 
-export function readyScenarios(): readonly string[] {
+export function builtInScenarios(): readonly string[] {
   return readdirSync(READY)
     .filter((file) => file.endsWith('.yaml'))
     .map((file) => file.slice(0, -'.yaml'.length))
@@ -30,11 +30,11 @@ export function readyScenarios(): readonly string[] {
 
 /** A file, or one of the ready scenarios by its name. Problem `config_invalid` with every flaw and its line. */
 export function loadScenario(nameOrFile: string): LoadedScenario {
-  const file = readyScenarios().includes(nameOrFile) ? join(READY, `${nameOrFile}.yaml`) : resolve(nameOrFile);
+  const file = builtInScenarios().includes(nameOrFile) ? join(READY, `${nameOrFile}.yaml`) : resolve(nameOrFile);
   if (!existsSync(file)) {
     throw new Problem('config_invalid', {
       reason: `expected a scenario file, found nothing at ${nameOrFile}`,
-      hint: `or name one of the ready ones: ${readyScenarios().join(', ')}`,
+      hint: `or name one of the ready ones: ${builtInScenarios().join(', ')}`,
     });
   }
   const place = dirname(file);
@@ -59,11 +59,7 @@ export function loadScenario(nameOrFile: string): LoadedScenario {
  * One new directory for each device, as `rollcall device enroll --out` writes it. Names come from hosts that joined. Problem
  * `config_invalid` for one that is no device id, before anything is written, and for one that is there already.
  */
-export function keepIdentities(
-  directory: string,
-  identities: ReadonlyMap<string, LineIdentity>,
-  rootPem: string,
-): void {
+export function saveIdentities(directory: string, identities: ReadonlyMap<string, TlsIdentity>, rootPem: string): void {
   for (const id of identities.keys()) {
     if (parseDeviceId(id) === undefined)
       throw new Problem('config_invalid', { reason: `expected ids of ${NAME_RULE}` });
@@ -92,13 +88,13 @@ function makeNew(place: string, id: string): void {
   }
 }
 
-export interface KeptIdentities {
-  readonly identities: ReadonlyMap<string, LineIdentity>;
+export interface SavedIdentities {
+  readonly identities: ReadonlyMap<string, TlsIdentity>;
   readonly rootPem: string;
 }
 
-export function loadIdentities(directory: string): KeptIdentities {
-  const identities = new Map<string, LineIdentity>();
+export function loadIdentities(directory: string): SavedIdentities {
+  const identities = new Map<string, TlsIdentity>();
   let rootPem = '';
   const names = existsSync(directory) ? readdirSync(directory).sort() : [];
   for (const id of names) {
@@ -115,7 +111,7 @@ export function loadIdentities(directory: string): KeptIdentities {
   });
 }
 
-export function loadIdentity(place: string): LineIdentity {
+export function loadIdentity(place: string): TlsIdentity {
   return {
     keyPem: readFileSync(join(place, 'key.pem'), 'utf8'),
     certificatePem: readFileSync(join(place, 'cert.pem'), 'utf8'),

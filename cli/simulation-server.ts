@@ -15,9 +15,9 @@ import { fileURLToPath } from 'node:url';
 import { Problem } from '@rollcall/protocol';
 import { stringify } from 'yaml';
 import { UNLIMITED_ENROLL } from '../enroll/index.ts';
-import type { ServerDoor } from '../simulator/index.ts';
+import type { ServerControl } from '../simulator/index.ts';
 
-export interface OwnServer extends ServerDoor {
+export interface TemporaryServer extends ServerControl {
   readonly socket: string;
   /** Its data directory. */
   readonly data: string;
@@ -26,13 +26,13 @@ export interface OwnServer extends ServerDoor {
   close(): Promise<void>;
 }
 
-export interface OwnServerOptions {
+export interface TemporaryServerOptions {
   /** As in rollcall.example.yaml; over those that a simulation needs. */
   readonly settings: Readonly<Record<string, unknown>>;
   /** A small disk of its own (tmpfs), so that it can be filled. Needs root on Linux. */
   readonly disk: 'shared' | 'own';
   /** Puts into the data directory (0700) what the server shall find when it starts. */
-  readonly furnish?: (data: string) => void | Promise<void>;
+  readonly prepareData?: (data: string) => void | Promise<void>;
 }
 
 const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url));
@@ -40,7 +40,11 @@ const START_MS = 30_000;
 const STOP_MS = 20_000;
 const OWN_DISK = '48m';
 
-export async function startOwnServer({ settings, disk, furnish }: OwnServerOptions): Promise<OwnServer> {
+export async function startTemporaryServer({
+  settings,
+  disk,
+  prepareData,
+}: TemporaryServerOptions): Promise<TemporaryServer> {
   const directory = mkdtempSync(join(tmpdir(), 'rollcall-simulation-'));
   const data = join(directory, 'data');
   mkdirSync(data, { mode: 0o700 });
@@ -68,7 +72,7 @@ export async function startOwnServer({ settings, disk, furnish }: OwnServerOptio
     rmSync(directory, { recursive: true, force: true });
   };
   try {
-    await furnish?.(data);
+    await prepareData?.(data);
     await start();
   } catch (error) {
     await close();

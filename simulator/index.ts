@@ -1,26 +1,32 @@
 /** Fleets of virtual devices: scenarios, drills, their reports and verdicts. */
 
-export type { LineIdentity } from './devices/tls-connections.ts';
+export type { TlsIdentity } from './devices/tls-connections.ts';
 export { drillCaCompromise } from './drill/ca-compromise.ts';
-export { DRILL_GROUP, type DrillReport, type RotationDoor, type Theft, type Trust } from './drill/drill-options.ts';
+export {
+  DRILL_GROUP,
+  type DrillOperator,
+  type DrillReport,
+  type Theft,
+  type TrustChange,
+} from './drill/drill-options.ts';
 export type { StolenCa } from './drill/forged-certificates.ts';
-export { type FleetCounts, type Projection, project } from './drill/projection.ts';
+export { type FleetCounts, type Projection, projectRotation } from './drill/projection.ts';
 export { type FleetReport, type FleetRun, runFleet } from './fleet.ts';
 export { Coordinator } from './hosts/coordinator.ts';
 export { HOST_NAME_RULE, isHostName } from './hosts/host-messages.ts';
 export { joinRun } from './hosts/joined-host.ts';
-export { differences, parseGate, tryGate } from './report/compare.ts';
+export { differences, evaluateGate, parseGate } from './report/compare.ts';
 export { htmlReport } from './report/html.ts';
 export { junitReport } from './report/junit.ts';
 export { liveScreen, secondLine, verdictLines } from './report/lines.ts';
 export { prometheusText, servePrometheus } from './report/prometheus.ts';
 export { causeLines, type FleetSnapshot, type VirtualDeviceSnapshot } from './report.ts';
-export { hastened, scaled } from './run/device-list.ts';
+export { accelerated, scaled } from './run/device-list.ts';
 export type { RunSnapshot } from './run/record.ts';
 export { type RunResult, resultSchema } from './run/result.ts';
 export { RunRefused } from './run/run-options.ts';
 export { runScenario } from './run/scenario-run.ts';
-export type { OperatorDoor, ServerDoor } from './run/server-access.ts';
-export { type Lodging, threadsHere } from './run/shard-places.ts';
+export type { OperatorAccess, ServerControl } from './run/server-access.ts';
+export { localThreads, type PlacementStrategy } from './run/shard-placement.ts';
 export { describeFlaw, readScenario } from './scenario/read.ts';
 export type { Scenario } from './scenario/schema.ts';

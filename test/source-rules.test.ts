@@ -25,7 +25,7 @@ const READ_NUMBERS_OTHERWISE = new Set([
   'server/events/event-log.ts',
   'registry/audit.ts',
   'registry/tokens.ts',
-  'simulator/drill/listener.ts',
+  'simulator/drill/trust-bundle-subscriber.ts',
   'simulator/run/targets.ts',
   'simulator/scenario/recording.ts',
   'telemetry/sinks/file-target.ts',

@@ -8,11 +8,11 @@ import { Problem } from '@rollcall/protocol';
 import { Command } from 'commander';
 import { openConsoleClient } from '../../console/client.ts';
 import { type Config, createLogger, loadConfig } from '../../server/config/index.ts';
-import type { DrillReport, Projection, Theft, Trust } from '../../simulator/index.ts';
+import type { DrillReport, Projection, Theft, TrustChange } from '../../simulator/index.ts';
 import { duration, integerBetween, rateBetween, run, speaksJson } from '../command-line.ts';
-import { drillDoor } from '../drill-console.ts';
-import { copyFleet, type FleetCopy, stealIssuing } from '../drill-copy.ts';
-import { startOwnServer } from '../simulation-server.ts';
+import { copyFleet, type FleetCopy, readIssuingCa } from '../drill-copy.ts';
+import { createDrillOperator } from '../drill-operator.ts';
+import { startTemporaryServer } from '../simulation-server.ts';
 import { untilStopped } from '../stop-signals.ts';
 import { EXIT, note, type OutputForm, printJson, printResult, table } from '../terminal.ts';
 
@@ -83,19 +83,21 @@ async function drill(
   },
 ): Promise<DrillResult> {
   const { drillCaCompromise } = await import('../../simulator/index.ts');
-  const { project } = await import('../../simulator/index.ts');
+  const { projectRotation } = await import('../../simulator/index.ts');
   const authority = copy?.keys ?? { are: 'fresh' as const };
   const replaced = root === true ? 'root' : 'issuing';
-  const server = await startOwnServer({
+  const server = await startTemporaryServer({
     settings: settingsOf(config, copy),
     disk: 'shared',
-    furnish: (data) => copy?.furnish(data),
+    prepareData: (data) => copy?.installInto(data),
   });
   const console = openConsoleClient({ socketPath: server.socket });
   try {
     if (form === 'text') note(copy === undefined ? 'a fleet made for the drill' : aboutCopy(copy));
     const report = await drillCaCompromise({
-      door: await drillDoor(console, async (id) => stealIssuing(server.data, id, passphraseFileOf(config, copy))),
+      operator: await createDrillOperator(console, async (id) =>
+        readIssuingCa(server.data, id, passphraseFileOf(config, copy)),
+      ),
       replaced,
       mqttUrl: server.mqttUrl,
       devices,
@@ -114,7 +116,7 @@ async function drill(
     });
     if (copy === undefined) return { ...report, authority };
     const clocks = report.mishaps.filter(({ name }) => name.startsWith('clock'));
-    const fleet = project(copy.counts, {
+    const fleet = projectRotation(copy.counts, {
       withinMs: within,
       measuredPerSecond: report.enrolledPerSecond,
       clocks: clocks.every(({ found }) => found === 'kept') ? 'kept' : 'lost',
@@ -205,13 +207,13 @@ function describeTheft({ aware, unaware }: Theft): string {
   ].join('; ');
 }
 
-function describeTrust({ learnedMs, vouchedUntil }: Trust): string {
+function describeTrust({ learnedMs, vouchedUntil }: TrustChange): string {
   return `the new root was known everywhere after ${secondsOf(learnedMs)}; the old one vouches for it until ${vouchedUntil}`;
 }
 
 function describeFleet(
   { devices, renewMs, renewalsPerSecond, connected, lost }: Projection,
-  trust: Trust | undefined,
+  trust: TrustChange | undefined,
 ): string {
   const who =
     connected === undefined

@@ -8,7 +8,7 @@ import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Problem, parseDecimal } from '@rollcall/protocol';
 import { version } from '../../server/config/index.ts';
-import type { Lodging } from '../../simulator/index.ts';
+import type { PlacementStrategy } from '../../simulator/index.ts';
 import { readSecretArgument } from '../secret-argument.ts';
 import { untilStopped } from '../stop-signals.ts';
 import { EXIT, note, type OutputForm, printJson, printResult } from '../terminal.ts';
@@ -27,14 +27,14 @@ export interface CoordinateOptions {
   readonly secret?: string | undefined;
 }
 
-export interface GatheredHosts {
-  readonly lodging: Lodging;
+export interface JoinedHosts {
+  readonly placement: PlacementStrategy;
   /** Tells all hosts the end. */
   close(verdict: 'passed' | 'failed' | 'none'): Promise<void>;
 }
 
 /** Opens the door for hosts, says how they join, and waits for all of them. */
-export async function gatherHosts(options: CoordinateOptions, signal: AbortSignal): Promise<GatheredHosts> {
+export async function coordinateHosts(options: CoordinateOptions, signal: AbortSignal): Promise<JoinedHosts> {
   const { Coordinator } = await import('../../simulator/index.ts');
   if (options.hosts === undefined) throw new Problem('usage', { reason: 'expected --hosts N with --coordinate' });
   const place = parsePlace(options.coordinate, '--coordinate', '127.0.0.1');
@@ -60,12 +60,12 @@ export async function gatherHosts(options: CoordinateOptions, signal: AbortSigna
     `on ${options.hosts} hosts: rollcall simulate --join ${address} --fingerprint ${coordinator.fingerprint} --secret ${given === undefined ? '@join.secret' : '@FILE'}`,
   );
   try {
-    await coordinator.gathered(options.gather ?? GATHER_MS, signal);
+    await coordinator.waitForHosts(options.gather ?? GATHER_MS, signal);
   } catch (error) {
     await close('none');
     throw error;
   }
-  return { lodging: coordinator.lodging, close };
+  return { placement: coordinator.placement, close };
 }
 
 export interface JoinRunOptions {

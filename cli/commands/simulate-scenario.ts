@@ -6,21 +6,21 @@ import { isTerminal, jsonText, standardError, visible } from '@rollcall/output';
 import { Problem } from '@rollcall/protocol';
 import { openConsoleClient } from '../../console/client.ts';
 import { version } from '../../server/config/index.ts';
-import type { OperatorDoor, RunResult, RunSnapshot, Scenario, ServerDoor } from '../../simulator/index.ts';
+import type { OperatorAccess, RunResult, RunSnapshot, Scenario, ServerControl } from '../../simulator/index.ts';
 import { type FleetOptions, socketPathOf } from '../command-line.ts';
-import { consoleDoor } from '../simulation-console.ts';
 import {
-  type KeptIdentities,
-  keepIdentities,
   type LoadedScenario,
   loadIdentities,
   loadIdentity,
   loadScenario,
+  type SavedIdentities,
+  saveIdentities,
 } from '../simulation-files.ts';
-import { startOwnServer } from '../simulation-server.ts';
+import { createOperatorAccess } from '../simulation-operator.ts';
+import { startTemporaryServer } from '../simulation-server.ts';
 import { untilStopped } from '../stop-signals.ts';
 import { EXIT, note, type OutputForm, printJson, printResult } from '../terminal.ts';
-import { type GatheredHosts, gatherHosts } from './simulate-hosts.ts';
+import { coordinateHosts, type JoinedHosts } from './simulate-hosts.ts';
 
 export interface ScenarioOptions extends FleetOptions {
   readonly scenario: string;
@@ -44,18 +44,18 @@ export interface ScenarioOptions extends FleetOptions {
   readonly secret?: string;
 }
 
-interface Doors {
-  readonly operator: OperatorDoor | undefined;
-  readonly server: ServerDoor | undefined;
+interface ServerAccess {
+  readonly operator: OperatorAccess | undefined;
+  readonly server: ServerControl | undefined;
   readonly mqttUrl: string | undefined;
   close(): Promise<void>;
 }
 
 export async function simulateScenario(options: ScenarioOptions, form: OutputForm): Promise<void> {
-  const { hastened, scaled } = await import('../../simulator/index.ts');
+  const { accelerated, scaled } = await import('../../simulator/index.ts');
   const loaded = loadScenario(options.scenario);
-  const scenario = adjusted(hastened(scaled(loaded.scenario, options.scale ?? 1), options.faster ?? 1), options);
-  const kept = options.identities === undefined ? undefined : loadIdentities(options.identities);
+  const scenario = adjusted(accelerated(scaled(loaded.scenario, options.scale ?? 1), options.faster ?? 1), options);
+  const saved = options.identities === undefined ? undefined : loadIdentities(options.identities);
   const { coordinate } = options;
   if (coordinate === undefined && options.hosts !== undefined) {
     throw new Problem('usage', { reason: 'expected --coordinate [HOST:]PORT with --hosts' });
@@ -67,33 +67,34 @@ export async function simulateScenario(options: ScenarioOptions, form: OutputFor
     const ending = new AbortController();
     void stopped.then(() => ending.abort());
     const { signal } = ending;
-    const gathered = coordinate === undefined ? undefined : await gatherHosts({ ...options, coordinate }, signal);
+    const joinedHosts =
+      coordinate === undefined ? undefined : await coordinateHosts({ ...options, coordinate }, signal);
     let verdict: RunResult['verdict'] | 'none' = 'none';
     try {
-      const result = await play({ ...loaded, scenario }, { ...options, kept, gathered, signal }, form);
+      const result = await play({ ...loaded, scenario }, { ...options, saved, joinedHosts, signal }, form);
       verdict = result.verdict;
       await report(result, options, form);
       if (result.verdict === 'failed') process.exitCode = EXIT.failed;
     } finally {
-      await gathered?.close(verdict);
+      await joinedHosts?.close(verdict);
     }
   });
 }
 
 interface PlayOptions extends ScenarioOptions {
-  readonly kept: KeptIdentities | undefined;
-  readonly gathered: GatheredHosts | undefined;
+  readonly saved: SavedIdentities | undefined;
+  readonly joinedHosts: JoinedHosts | undefined;
   readonly signal: AbortSignal;
 }
 
 async function play(loaded: LoadedScenario, options: PlayOptions, form: OutputForm): Promise<RunResult> {
   const { RunRefused } = await import('../../simulator/index.ts');
   const { runScenario } = await import('../../simulator/index.ts');
-  const { threadsHere } = await import('../../simulator/index.ts');
+  const { localThreads } = await import('../../simulator/index.ts');
   const { scenario, recordings } = loaded;
-  const { kept, gathered, signal } = options;
+  const { saved, joinedHosts, signal } = options;
   const view = await openView(scenario, options, form);
-  const doors = await openDoors(options, scenario).catch((error) => {
+  const access = await openServerAccess(options, scenario).catch((error) => {
     view.end();
     throw error;
   });
@@ -101,19 +102,20 @@ async function play(loaded: LoadedScenario, options: PlayOptions, form: OutputFo
     return await runScenario({
       scenario,
       recordings,
-      mqttUrl: options.target ?? doors.mqttUrl,
-      operator: doors.operator,
-      server: doors.server,
-      ...(kept !== undefined && { identities: kept.identities, rootPem: kept.rootPem }),
+      mqttUrl: options.target ?? access.mqttUrl,
+      operator: access.operator,
+      server: access.server,
+      ...(saved !== undefined && { identities: saved.identities, rootPem: saved.rootPem }),
       ...(options.service !== undefined && { serviceIdentity: loadIdentity(options.service) }),
-      prefix: doors.server === undefined ? `sim${Date.now().toString(36)}` : 'sim',
-      places:
-        gathered?.lodging ?? threadsHere({ workers: options.workers, sourceAddresses: options.sourceAddress ?? [] }),
+      prefix: access.server === undefined ? `sim${Date.now().toString(36)}` : 'sim',
+      placement:
+        joinedHosts?.placement ??
+        localThreads({ workers: options.workers, sourceAddresses: options.sourceAddress ?? [] }),
       versions: { rollcall: version },
       onSecond: view.second,
       signal,
       ...(options.keep !== undefined && {
-        keepIdentities: (identities, rootPem) => keepIdentities(options.keep as string, identities, rootPem),
+        keepIdentities: (identities, rootPem) => saveIdentities(options.keep as string, identities, rootPem),
       }),
     });
   } catch (error) {
@@ -121,7 +123,7 @@ async function play(loaded: LoadedScenario, options: PlayOptions, form: OutputFo
     throw error;
   } finally {
     view.end();
-    await doors.close();
+    await access.close();
   }
 }
 
@@ -136,21 +138,26 @@ function adjusted(scenario: Scenario, { seed, duration }: ScenarioOptions): Scen
 }
 
 /** A server that was named, a broker that was named, or a server of its own. */
-async function openDoors(options: ScenarioOptions, scenario: Scenario): Promise<Doors> {
+async function openServerAccess(options: ScenarioOptions, scenario: Scenario): Promise<ServerAccess> {
   if (options.data !== undefined || options.socket !== undefined || process.env.ROLLCALL_DATA !== undefined) {
     const console = openConsoleClient({ socketPath: socketPathOf(options) });
-    return { operator: consoleDoor(console), server: undefined, mqttUrl: undefined, close: () => console.close() };
+    return {
+      operator: createOperatorAccess(console),
+      server: undefined,
+      mqttUrl: undefined,
+      close: () => console.close(),
+    };
   }
   if (options.target !== undefined) {
     return { operator: undefined, server: undefined, mqttUrl: options.target, close: async () => {} };
   }
-  const server = await startOwnServer({
+  const server = await startTemporaryServer({
     settings: scenario.server.settings,
     disk: scenario.timeline.some((incident) => incident.disk !== undefined) ? 'own' : 'shared',
   });
   const console = openConsoleClient({ socketPath: server.socket });
   return {
-    operator: consoleDoor(console),
+    operator: createOperatorAccess(console),
     server,
     mqttUrl: server.mqttUrl,
     close: async () => {
@@ -169,11 +176,11 @@ async function openView(scenario: Scenario, options: ScenarioOptions, form: Outp
   const { liveScreen, secondLine } = await import('../../simulator/index.ts');
   const { prometheusText, servePrometheus } = await import('../../simulator/index.ts');
   let latest: RunSnapshot | undefined;
-  const door =
+  const metrics =
     options.prometheusPort === undefined
       ? undefined
       : await servePrometheus(options.prometheusPort, () => prometheusText(latest));
-  if (door !== undefined) note(`metrics at http://127.0.0.1:${door.port}/metrics`);
+  if (metrics !== undefined) note(`metrics at http://127.0.0.1:${metrics.port}/metrics`);
   const isLive = form === 'text' && isTerminal(2);
   let drawn = 0;
   return {
@@ -189,7 +196,7 @@ async function openView(scenario: Scenario, options: ScenarioOptions, form: Outp
         drawn = lines.length;
       }
     },
-    end: () => door?.close(),
+    end: () => metrics?.close(),
   };
 }
 

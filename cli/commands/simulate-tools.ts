@@ -4,11 +4,11 @@ import { Problem } from '@rollcall/protocol';
 import { Command } from 'commander';
 import type { Scenario } from '../../simulator/index.ts';
 import { findsServer, integerBetween, repeated, run, speaksJson } from '../command-line.ts';
-import { loadResult, loadScenario, readyScenarios } from '../simulation-files.ts';
+import { builtInScenarios, loadResult, loadScenario } from '../simulation-files.ts';
 import { EXIT, note, printJson, printResult, table } from '../terminal.ts';
 
 const compare = run<{ readonly gate?: readonly string[] }>(async ({ args, options, form }) => {
-  const { differences, parseGate, tryGate } = await import('../../simulator/index.ts');
+  const { differences, parseGate, evaluateGate } = await import('../../simulator/index.ts');
   const gates = (options.gate ?? []).map((text) => {
     const gate = parseGate(text);
     if (typeof gate === 'string') throw new Problem('usage', { reason: gate });
@@ -18,7 +18,7 @@ const compare = run<{ readonly gate?: readonly string[] }>(async ({ args, option
   if (a.scenario.name !== b.scenario.name) {
     note(`the runs are of different scenarios: ${a.scenario.name} and ${b.scenario.name}`);
   }
-  const outcomes = gates.map((gate) => tryGate(gate, a, b));
+  const outcomes = gates.map((gate) => evaluateGate(gate, a, b));
   const found = differences(a, b);
   if (form === 'json') printJson({ differences: found, gates: outcomes });
   else {
@@ -42,7 +42,7 @@ const check = run<object>(async ({ args, form }) => {
 });
 
 const list = run<object>(async ({ form }) => {
-  const ready = readyScenarios().map((name) => loadScenario(name).scenario);
+  const ready = builtInScenarios().map((name) => loadScenario(name).scenario);
   if (form === 'json') printJson(ready.map(({ name, about }) => ({ name, about })));
   else
     printResult(
@@ -72,8 +72,8 @@ const devices = run<DevicesOptions & { readonly data?: string; readonly socket?:
     const { readScenario } = await import('../../simulator/index.ts');
     const { openConsoleClient } = await import('../../console/client.ts');
     const { socketPathOf } = await import('../command-line.ts');
-    const { consoleDoor } = await import('../simulation-console.ts');
-    const { keepIdentities } = await import('../simulation-files.ts');
+    const { createOperatorAccess } = await import('../simulation-operator.ts');
+    const { saveIdentities } = await import('../simulation-files.ts');
     const console = openConsoleClient({ socketPath: socketPathOf(options) });
     try {
       // Some 100 certificates a second and core; the rest of the time is for them to connect.
@@ -87,12 +87,12 @@ const devices = run<DevicesOptions & { readonly data?: string; readonly socket?:
       const result = await runScenario({
         scenario: read.scenario,
         recordings: new Map(),
-        operator: consoleDoor(console),
+        operator: createOperatorAccess(console),
         prefix: `sim${Date.now().toString(36)}`,
         versions: {},
         keepIdentities: (identities, rootPem) => {
           kept = identities.size;
-          keepIdentities(options.keep, identities, rootPem);
+          saveIdentities(options.keep, identities, rootPem);
         },
       });
       if (form === 'json') printJson({ kept, directory: options.keep });

@@ -41,7 +41,7 @@ export const COUNTERS = [
   'wronglyRefused',
 ] as const;
 export type CounterName = (typeof COUNTERS)[number];
-export type Counters = Record<CounterName, number>;
+export type CounterValues = Record<CounterName, number>;
 
 const LONGEST_MS = 3_600_000;
 
@@ -49,25 +49,25 @@ function newHistogram(): Histogram {
   return build({ highestTrackableValue: LONGEST_MS * 1_000, numberOfSignificantValueDigits: 2, bitBucketSize: 32 });
 }
 
-export function noCounters(): Counters {
-  return Object.fromEntries(COUNTERS.map((name) => [name, 0])) as Counters;
+export function zeroCounters(): CounterValues {
+  return Object.fromEntries(COUNTERS.map((name) => [name, 0])) as CounterValues;
 }
 
 /** What happened since the report before it. Plain data: it crosses threads and networks. */
-export interface TallyReport {
-  readonly counters: Partial<Counters>;
+export interface CountersReport {
+  readonly counts: Partial<CounterValues>;
   readonly errors: Readonly<Record<string, number>>;
   /** Compressed histograms, base64. */
   readonly latencies: Partial<Readonly<Record<LatencyName, string>>>;
 }
 
-export class Tally {
-  #counters = noCounters();
+export class Counters {
+  #counts = zeroCounters();
   #errors: Record<string, number> = {};
   readonly #latencies = new Map<LatencyName, Histogram>();
 
   count(name: CounterName, times = 1): void {
-    this.#counters[name] += times;
+    this.#counts[name] += times;
   }
 
   error(cause: string): void {
@@ -85,8 +85,8 @@ export class Tally {
   }
 
   /** What came since the last call, which is forgotten. */
-  take(): TallyReport {
-    const counters = Object.fromEntries(Object.entries(this.#counters).filter(([, count]) => count !== 0));
+  take(): CountersReport {
+    const counts = Object.fromEntries(Object.entries(this.#counts).filter(([, count]) => count !== 0));
     const errors = this.#errors;
     const latencies: Partial<Record<LatencyName, string>> = {};
     for (const [name, histogram] of this.#latencies) {
@@ -94,20 +94,20 @@ export class Tally {
       latencies[name] = encodeIntoCompressedBase64(histogram);
       histogram.reset();
     }
-    this.#counters = noCounters();
+    this.#counts = zeroCounters();
     this.#errors = {};
-    return { counters, errors, latencies };
+    return { counts, errors, latencies };
   }
 }
 
 /** All that was ever reported, summed up. */
-export class Totals {
-  readonly counters = noCounters();
+export class CounterTotals {
+  readonly counts = zeroCounters();
   readonly errors: Record<string, number> = {};
   readonly latencies = new Map<LatencyName, Histogram>();
 
-  add(report: TallyReport): void {
-    for (const [name, count] of Object.entries(report.counters)) this.counters[name as CounterName] += count;
+  add(report: CountersReport): void {
+    for (const [name, count] of Object.entries(report.counts)) this.counts[name as CounterName] += count;
     for (const [name, count] of Object.entries(report.errors)) this.errors[name] = (this.errors[name] ?? 0) + count;
     for (const [name, text] of Object.entries(report.latencies)) {
       const added = decodeFromCompressedBase64(text, 32);

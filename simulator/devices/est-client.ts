@@ -16,7 +16,7 @@ import {
   parseBootstrapToken,
   parseDecimal,
 } from '@rollcall/protocol';
-import type { LineIdentity } from './tls-connections.ts';
+import type { TlsIdentity } from './tls-connections.ts';
 
 export interface EstRefusal {
   readonly refused: string;
@@ -25,23 +25,23 @@ export interface EstRefusal {
 }
 
 export interface EstCertificate {
-  readonly identity: LineIdentity;
+  readonly identity: TlsIdentity;
   readonly mqttUrl: string | undefined;
 }
 
-export type EstAnswer = EstCertificate | EstRefusal;
+export type EstResponse = EstCertificate | EstRefusal;
 
 const TIMEOUT_MS = 30_000;
 const ANSWER_MAX = 64 * 1024;
 
 /** Where to enroll, and the root that every later connection is checked against. */
-export interface EstPlace {
+export interface EstServer {
   readonly enrollUrl: string;
   readonly rootPem: string;
 }
 
 /** Asks a server that nobody trusts yet for its CA certificates, and finds the one that the token pins. */
-export async function findEstPlace(token: string): Promise<EstPlace> {
+export async function findEstServer(token: string): Promise<EstServer> {
   const parsed = parseBootstrapToken(token);
   if (parsed === undefined) throw new Error('expected a bootstrap token, found another text');
   const answer = await exchange(parsed.enrollUrl, {
@@ -60,21 +60,21 @@ export function newKey(): KeyObject {
   return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
 }
 
-export function keyPem(key: KeyObject): string {
+export function exportKeyPem(key: KeyObject): string {
   return key.export({ type: 'pkcs8', format: 'pem' }) as string;
 }
 
-export class EstDoor {
-  readonly #place: EstPlace;
+export class EstClient {
+  readonly #place: EstServer;
   readonly #agent: Agent;
 
-  constructor(place: EstPlace, connections: number) {
+  constructor(place: EstServer, connections: number) {
     this.#place = place;
     this.#agent = new Agent({ keepAlive: true, maxSockets: connections, ca: place.rootPem });
   }
 
   /** The first certificate of a device: token as password, its name as user. */
-  async enroll(id: string, token: string, key: KeyObject): Promise<EstAnswer> {
+  async enroll(id: string, token: string, key: KeyObject): Promise<EstResponse> {
     const authorization = `Basic ${Buffer.from(`${id}:${token}`).toString('base64')}`;
     const body = writeCsr(key, { commonName: id }).toString('base64');
     const answer = await exchange(this.#place.enrollUrl, {
@@ -84,11 +84,11 @@ export class EstDoor {
       body,
       agent: this.#agent,
     });
-    return certificateIn(answer, keyPem(key));
+    return certificateIn(answer, exportKeyPem(key));
   }
 
   /** The next certificate, with a new key, authenticated by the current one (RFC 7030, section 4.2.2). */
-  async renew(current: LineIdentity, key: KeyObject): Promise<EstAnswer> {
+  async renew(current: TlsIdentity, key: KeyObject): Promise<EstResponse> {
     const leaf = new X509Certificate(current.certificatePem);
     const uri = /^URI:(\S+)$/.exec(leaf.subjectAltName ?? '')?.[1];
     const commonName = /^CN=(.+)$/m.exec(leaf.subject)?.[1];
@@ -103,7 +103,7 @@ export class EstDoor {
       cert: current.certificatePem,
       key: current.keyPem,
     });
-    return certificateIn(answer, keyPem(key));
+    return certificateIn(answer, exportKeyPem(key));
   }
 
   close(): void {
@@ -163,7 +163,7 @@ function exchange(url: string, { body, ...order }: Exchange): Promise<EstExchang
 /** Longer than any run waits. */
 const RETRY_AFTER_MAX_S = 86_400;
 
-function certificateIn({ status, headers, body }: EstExchangeAnswer, key: string): EstAnswer {
+function certificateIn({ status, headers, body }: EstExchangeAnswer, key: string): EstResponse {
   if (status !== 200) {
     const retryAfter = parseDecimal(headers['retry-after'], 0, RETRY_AFTER_MAX_S);
     return { refused: problemCode(body) ?? `http_${status}`, ...(retryAfter !== undefined && { retryAfter }) };

@@ -19,20 +19,20 @@ import {
   SUBACK,
   subscribePacket,
 } from './mqtt-packets.ts';
-import type { Crew, GroupOfDevices } from './shard-context.ts';
-import type { LineIdentity } from './tls-connections.ts';
+import type { GroupContext, ShardContext } from './shard-context.ts';
+import type { TlsIdentity } from './tls-connections.ts';
 
-export interface SwarmLineOrder {
+export interface LightConnectionOptions {
   readonly id: string;
-  readonly group: GroupOfDevices;
-  readonly identity: LineIdentity | undefined;
+  readonly group: GroupContext;
+  readonly identity: TlsIdentity | undefined;
   /** TLS session to resume. */
   readonly session: Buffer | undefined;
   readonly sourceAddress: string | undefined;
 }
 
 /** Of a device, for all of its connections: only one is heard at a time. */
-export interface SwarmLineEvents {
+export interface LightConnectionEvents {
   /** `took`: milliseconds from TCP connect to CONNACK. */
   connected(took: number): void;
   refused(cause: string): void;
@@ -46,29 +46,33 @@ const CONNECT_PATIENCE_MS = 30_000;
 const LEAVE_PATIENCE_MS = 2_000;
 const SUBSCRIBE_ID = 0xffff;
 
-export class SwarmLine {
+export class LightConnection {
   readonly #id: string;
-  readonly #group: GroupOfDevices;
-  readonly #crew: Crew;
-  readonly #events: SwarmLineEvents;
+  readonly #group: GroupContext;
+  readonly #context: ShardContext;
+  readonly #events: LightConnectionEvents;
   readonly #socket: TLSSocket;
   readonly #reader = new PacketReader();
   readonly #began: number;
   #state: 'opening' | 'open' | 'silent' = 'opening';
   #lastSent = 0;
 
-  constructor({ id, group, identity, session, sourceAddress }: SwarmLineOrder, events: SwarmLineEvents, crew: Crew) {
+  constructor(
+    { id, group, identity, session, sourceAddress }: LightConnectionOptions,
+    events: LightConnectionEvents,
+    context: ShardContext,
+  ) {
     this.#id = id;
     this.#group = group;
-    this.#crew = crew;
+    this.#context = context;
     this.#events = events;
-    this.#began = crew.now();
+    this.#began = context.now();
     const { settings } = group;
-    this.#socket = crew.lines.open(
+    this.#socket = context.connector.open(
       { target: group.target(), identity, session, sourceAddress },
       {
         secure: () => {
-          if (this.#socket.isSessionReused()) crew.tally.count('resumed');
+          if (this.#socket.isSessionReused()) context.counters.count('resumed');
           this.write(connectPacket(id, Math.ceil(settings.keepalive / 1_000)));
         },
         data: (bytes) => this.#read(bytes),
@@ -84,25 +88,25 @@ export class SwarmLine {
         }),
       },
     );
-    crew.agenda.at(crew.now() + CONNECT_PATIENCE_MS, () => {
+    context.timers.at(context.now() + CONNECT_PATIENCE_MS, () => {
       if (this.#state !== 'opening') return;
-      crew.tally.error('connect_timeout');
+      context.counters.error('connect_timeout');
       this.reset();
     });
   }
 
   write(packet: Buffer): void {
-    this.#lastSent = this.#crew.now();
+    this.#lastSent = this.#context.now();
     this.#socket.write(packet);
   }
 
   /** From here on nothing that it says is heard, not even its end. */
-  silence(): void {
+  ignoreEvents(): void {
     this.#state = 'silent';
   }
 
   /** Takes nothing from the network any more, and tells nobody. */
-  hang(): void {
+  pause(): void {
     this.#socket.pause();
   }
 
@@ -117,8 +121,8 @@ export class SwarmLine {
   }
 
   /** Ends it, and resolves when it has ended. */
-  leave(): Promise<void> {
-    this.silence();
+  close(): Promise<void> {
+    this.ignoreEvents();
     if (this.#socket.destroyed) return Promise.resolve();
     return new Promise((resolve) => {
       const timer = setTimeout(() => this.reset(), LEAVE_PATIENCE_MS);
@@ -135,7 +139,7 @@ export class SwarmLine {
     try {
       this.#reader.push(bytes, (first, body) => this.#handle(first, body));
     } catch {
-      this.#crew.tally.error('malformed_packet');
+      this.#context.counters.error('malformed_packet');
       this.reset();
     }
   }
@@ -153,7 +157,7 @@ export class SwarmLine {
         this.#deliver(first, body);
         return;
       case SUBACK:
-        if (this.#group.settings.reads === 'never') this.hang();
+        if (this.#group.settings.reads === 'never') this.pause();
         return;
     }
   }
@@ -161,7 +165,7 @@ export class SwarmLine {
   #connected(): void {
     const { commands, reads, acknowledges } = this.#group.settings;
     this.#state = 'open';
-    const took = this.#crew.now() - this.#began;
+    const took = this.#context.now() - this.#began;
     if (Object.keys(commands).length > 0 || reads === 'never' || acknowledges === 'never') {
       this.write(subscribePacket(SUBSCRIBE_ID, [commandFilter(this.#id as DeviceId)], 1));
     }
@@ -178,7 +182,7 @@ export class SwarmLine {
     const command = commands[parsed.name];
     if (command === undefined || command.answer === false) return;
     const { answer } = command;
-    this.#crew.agenda.at(this.#crew.now() + command.after, () => {
+    this.#context.timers.at(this.#context.now() + command.after, () => {
       if (this.#state !== 'open') return;
       const reply = Buffer.from(responseTopic(this.#id as DeviceId, parsed.requestId));
       this.write(publishPacket(reply, answer, 0, 0));
@@ -187,9 +191,9 @@ export class SwarmLine {
 
   #keepAlive(): void {
     const period = this.#group.settings.keepalive * 0.75;
-    this.#crew.agenda.at(this.#crew.now() + period, () => {
+    this.#context.timers.at(this.#context.now() + period, () => {
       if (this.#state !== 'open') return;
-      if (this.#crew.now() - this.#lastSent >= period * 0.9) this.write(PINGREQ);
+      if (this.#context.now() - this.#lastSent >= period * 0.9) this.write(PINGREQ);
       this.#keepAlive();
     });
   }

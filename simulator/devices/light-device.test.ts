@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { machineCapacity, shortfall } from '../run/capacity.ts';
 import { readJournal } from '../run/verification.ts';
-import { Tally, Totals } from './counters.ts';
+import { Counters, CounterTotals } from './counters.ts';
 import { PacketReader, publishPacket, readPublish, subscribePacket } from './mqtt-packets.ts';
 import { SequenceSet } from './sequence-set.ts';
 
@@ -72,17 +72,17 @@ describe('packets', () => {
   });
 });
 
-describe('a tally', () => {
+describe('a counters', () => {
   it('tells each thing once, and sums up over threads', () => {
-    const [a, b, totals] = [new Tally(), new Tally(), new Totals()];
-    for (const tally of [a, b]) {
-      tally.count('sent', 2);
-      tally.error('ECONNRESET');
-      tally.record('puback', tally === a ? 10 : 30);
-      totals.add(tally.take());
-      totals.add(tally.take());
+    const [a, b, totals] = [new Counters(), new Counters(), new CounterTotals()];
+    for (const counters of [a, b]) {
+      counters.count('sent', 2);
+      counters.error('ECONNRESET');
+      counters.record('puback', counters === a ? 10 : 30);
+      totals.add(counters.take());
+      totals.add(counters.take());
     }
-    expect(totals.counters.sent).toBe(4);
+    expect(totals.counts.sent).toBe(4);
     expect(totals.errors).toEqual({ ECONNRESET: 2 });
     expect(totals.percentile('puback', 50)).toBeCloseTo(10, 0);
     expect(totals.percentile('puback', 100)).toBeCloseTo(30, 0);

@@ -1,25 +1,25 @@
 import { backoffDelay } from '@rollcall/device-sdk/building-blocks';
 import { seededRandom } from '../random-times.ts';
-import type { EstAnswer, EstDoor, newKey } from './est-client.ts';
-import { causeOf, firstCertificate } from './first-certificate.ts';
-import { SwarmLine, type SwarmLineEvents } from './light-connection.ts';
-import { Speech } from './publisher-state.ts';
-import { clockOf, publishersOf } from './publishers.ts';
-import type { Crew, Fate, GroupOfDevices, LiveDevice } from './shard-context.ts';
-import type { LineIdentity } from './tls-connections.ts';
+import type { EstClient, EstResponse, newKey } from './est-client.ts';
+import { errorCause, requestFirstCertificate } from './first-certificate.ts';
+import { LightConnection, type LightConnectionEvents } from './light-connection.ts';
+import { PublisherState } from './publisher-state.ts';
+import { createPublishers, deviceClock } from './publishers.ts';
+import type { DeviceOutcome, GroupContext, ShardContext, SimulatedDevice } from './shard-context.ts';
+import type { TlsIdentity } from './tls-connections.ts';
 
-export interface SwarmOrder {
+export interface LightDeviceOptions {
   readonly index: number;
   /** In its group. */
   readonly position: number;
   readonly id: string;
-  readonly group: GroupOfDevices;
+  readonly group: GroupContext;
   readonly seed: number;
-  readonly identity: LineIdentity | undefined;
+  readonly identity: TlsIdentity | undefined;
   /** Own address to come from; each has its own ports. */
   readonly sourceAddress: string | undefined;
   /** Asks for a certificate when it is this device's turn. */
-  readonly enroll: (act: (door: EstDoor) => Promise<EstAnswer>) => Promise<EstAnswer>;
+  readonly enroll: (act: (estClient: EstClient) => Promise<EstResponse>) => Promise<EstResponse>;
   /** Key for a request; shared ones come from a pool. */
   readonly makeKey: () => ReturnType<typeof newKey>;
 }
@@ -30,19 +30,19 @@ const RECONNECT = { base: 1_000, cap: 30_000, refusalFloor: 5_000 };
 /** Refusals in a row that an honest device takes for its last word. */
 const REFUSALS_MAX = 3;
 
-export class SwarmDevice implements LiveDevice {
+export class LightDevice implements SimulatedDevice {
   readonly index: number;
   readonly id: string;
-  readonly #order: SwarmOrder;
-  readonly #crew: Crew;
+  readonly #order: LightDeviceOptions;
+  readonly #context: ShardContext;
   readonly #random: () => number;
-  readonly #speech: Speech;
-  readonly #events: SwarmLineEvents;
-  #identity: LineIdentity | undefined;
+  readonly #publisherState: PublisherState;
+  readonly #events: LightConnectionEvents;
+  #identity: TlsIdentity | undefined;
   #session: Buffer | undefined;
   #state: State = 'waiting';
-  #fate: Fate = 'waiting';
-  #line: SwarmLine | undefined;
+  #outcome: DeviceOutcome = 'waiting';
+  #line: LightConnection | undefined;
   /** Grows with each connection: what was entered for an earlier one is not wanted any more. */
   #generation = 0;
   #failures = 0;
@@ -50,22 +50,26 @@ export class SwarmDevice implements LiveDevice {
   #lostAt = 0;
   #revokedAt: number | undefined;
 
-  constructor(order: SwarmOrder, crew: Crew) {
+  constructor(order: LightDeviceOptions, context: ShardContext) {
     this.index = order.index;
     this.id = order.id;
     this.#order = order;
-    this.#crew = crew;
+    this.#context = context;
     this.#identity = order.identity;
     this.#random = seededRandom(order.seed);
-    this.#speech = new Speech(crew, publishersOf(order.group, order, clockOf(order.group, crew.now())), {
-      isOpen: () => this.#state === 'connected',
-      isWanted: () => this.#fate === 'in',
-      write: (packet) => this.#line?.write(packet),
-    });
+    this.#publisherState = new PublisherState(
+      context,
+      createPublishers(order.group, order, deviceClock(order.group, context.now())),
+      {
+        isOpen: () => this.#state === 'connected',
+        isWanted: () => this.#outcome === 'in',
+        write: (packet) => this.#line?.write(packet),
+      },
+    );
     this.#events = {
       connected: (took) => this.#connected(took),
       refused: (cause) => this.#refused(cause),
-      acknowledged: (packetId) => this.#speech.acknowledge(packetId),
+      acknowledged: (packetId) => this.#publisherState.acknowledge(packetId),
       session: (session) => {
         this.#session = session;
       },
@@ -81,41 +85,41 @@ export class SwarmDevice implements LiveDevice {
     return this.#state === 'connected';
   }
 
-  get fate(): Fate {
-    return this.#fate;
+  get outcome(): DeviceOutcome {
+    return this.#outcome;
   }
 
-  get identity(): LineIdentity | undefined {
+  get identity(): TlsIdentity | undefined {
     return this.#identity;
   }
 
-  get waiting(): number {
-    if (this.#fate !== 'in') return 0; // nobody will acknowledge them any more
-    return this.#speech.waiting;
+  get unacknowledged(): number {
+    if (this.#outcome !== 'in') return 0; // nobody will acknowledge them any more
+    return this.#publisherState.unacknowledged;
   }
 
   acknowledged(): Readonly<Record<string, readonly number[]>> {
-    return this.#speech.acknowledged();
+    return this.#publisherState.acknowledged();
   }
 
-  arrive(): void {
+  start(): void {
     if (this.#identity === undefined) void this.#enroll();
     else {
-      this.#fate = 'in';
+      this.#outcome = 'in';
       this.#connect();
     }
   }
 
   expectRevocation(at: number): void {
     this.#revokedAt = at;
-    this.#crew.tally.count('revoked');
+    this.#context.counters.count('revoked');
   }
 
   /** Nothing gets through, and nobody is told: the connection stays open on the other side. */
-  cutLine(milliseconds: number): void {
+  cutConnection(milliseconds: number): void {
     if (this.#state !== 'connected' && this.#state !== 'connecting' && this.#state !== 'away') return;
     this.#silence();
-    this.#line?.hang();
+    this.#line?.pause();
     this.#in(milliseconds, () => {
       this.#line?.reset();
       this.#connectAfterLoss();
@@ -124,7 +128,7 @@ export class SwarmDevice implements LiveDevice {
 
   losePower(milliseconds: number): void {
     if (this.#state === 'waiting' || this.#state === 'enrolling' || this.#state === 'gone') return;
-    this.#speech.forget();
+    this.#publisherState.dropAll();
     this.#session = undefined;
     this.#silence();
     this.#line?.reset();
@@ -134,21 +138,21 @@ export class SwarmDevice implements LiveDevice {
   /** Gets the next certificate with a new key and comes back with it. */
   async renew(): Promise<void> {
     const current = this.#identity;
-    const { door } = this.#order.group;
-    if (current === undefined || door === undefined) return;
+    const { estClient } = this.#order.group;
+    if (current === undefined || estClient === undefined) return;
     try {
       const answer = await this.#order.enroll((est) => est.renew(current, this.#order.makeKey()));
       if ('refused' in answer) {
-        this.#crew.tally.error(answer.refused);
-        if (this.#revokedAt === undefined) this.#crew.tally.count('wronglyRefused');
+        this.#context.counters.error(answer.refused);
+        if (this.#revokedAt === undefined) this.#context.counters.count('wronglyRefused');
         return;
       }
       this.#identity = answer.identity;
     } catch (error) {
-      this.#crew.tally.error(causeOf(error));
+      this.#context.counters.error(errorCause(error));
       return;
     }
-    this.#crew.tally.count('renewed');
+    this.#context.counters.count('renewed');
     this.#session = undefined; // it would resume under the old certificate
     if (this.#state !== 'connected') return;
     this.#silence();
@@ -156,82 +160,82 @@ export class SwarmDevice implements LiveDevice {
     this.#connect();
   }
 
-  fallSilent(): void {
-    this.#speech.fallSilent();
+  stopPublishing(): void {
+    this.#publisherState.pause();
     this.#generation += this.#state === 'waiting' ? 1 : 0;
     if (this.#state === 'waiting') this.#state = 'gone';
   }
 
-  leave(): Promise<void> {
+  close(): Promise<void> {
     this.#generation += 1;
     this.#state = 'gone';
-    return this.#line?.leave() ?? Promise.resolve();
+    return this.#line?.close() ?? Promise.resolve();
   }
 
   async #enroll(): Promise<void> {
     this.#state = 'enrolling';
     const { makeKey, enroll, group } = this.#order;
-    const answer = await firstCertificate(
+    const answer = await requestFirstCertificate(
       {
         id: this.id,
         token: group.token ?? '',
         key: makeKey(),
         random: this.#random,
         ask: enroll,
-        isWanted: () => this.#state === 'enrolling' && !this.#crew.isOver,
+        isWanted: () => this.#state === 'enrolling' && !this.#context.isRunOver,
       },
-      this.#crew,
+      this.#context,
     );
     if (answer === undefined) return;
     if (answer === 'refused') {
-      this.#fate = 'refused';
+      this.#outcome = 'refused';
       this.#state = 'gone';
       return;
     }
     this.#identity = answer;
-    this.#fate = 'in';
+    this.#outcome = 'in';
     this.#connect();
   }
 
   #connectAfterLoss(): void {
-    this.#lostAt = this.#crew.now();
+    this.#lostAt = this.#context.now();
     this.#connect();
   }
 
   #connect(): void {
-    if (this.#state === 'gone' || this.#fate !== 'in') return;
+    if (this.#state === 'gone' || this.#outcome !== 'in') return;
     const { group, sourceAddress } = this.#order;
     this.#state = 'connecting';
     this.#generation += 1;
-    this.#line = new SwarmLine(
+    this.#line = new LightConnection(
       { id: this.id, group, identity: this.#identity, session: this.#session, sourceAddress },
       this.#events,
-      this.#crew,
+      this.#context,
     );
   }
 
   #connected(took: number): void {
-    const { tally, now } = this.#crew;
+    const { counters, now } = this.#context;
     const { sleep } = this.#order.group.settings;
     const time = now();
     this.#state = 'connected';
     this.#failures = 0;
     this.#refusals = 0;
-    tally.count('connects');
-    tally.record('connect', took);
-    if (this.#revokedAt !== undefined) tally.count('wronglyAllowed');
-    if (this.#lostAt !== 0) tally.record('recovery', time - Math.max(this.#lostAt, this.#crew.returnedAt));
+    counters.count('connects');
+    counters.record('connect', took);
+    if (this.#revokedAt !== undefined) counters.count('wronglyAllowed');
+    if (this.#lostAt !== 0) counters.record('recovery', time - Math.max(this.#lostAt, this.#context.serverReturnedAt));
     this.#lostAt = 0;
-    this.#speech.resume(time);
+    this.#publisherState.resume(time);
     if (sleep !== undefined) this.#goToSleepLater(sleep);
   }
 
   #goToSleepLater({ awake, asleep }: { readonly awake: number; readonly asleep: number }): void {
     const about = (time: number) => time * (0.9 + this.#random() * 0.2);
     this.#in(about(awake), () => {
-      if (this.#state !== 'connected' || this.#crew.isOver) return;
-      if (this.#speech.waiting > 0) return this.#goToSleepLater({ awake: 200, asleep });
-      this.#speech.fallSilent();
+      if (this.#state !== 'connected' || this.#context.isRunOver) return;
+      if (this.#publisherState.unacknowledged > 0) return this.#goToSleepLater({ awake: 200, asleep });
+      this.#publisherState.pause();
       this.#silence();
       this.#line?.end();
       this.#in(about(asleep), () => this.#connect());
@@ -240,41 +244,41 @@ export class SwarmDevice implements LiveDevice {
 
   /** From here on nothing that the connection says is heard. */
   #silence(): void {
-    if (this.#state === 'connected') this.#crew.tally.count('disconnects');
+    if (this.#state === 'connected') this.#context.counters.count('disconnects');
     this.#state = 'silenced';
-    this.#line?.silence();
+    this.#line?.ignoreEvents();
     this.#generation += 1;
   }
 
   #refused(cause: string): void {
-    const { tally } = this.#crew;
-    tally.error(cause);
+    const { counters } = this.#context;
+    counters.error(cause);
     this.#refusals += 1;
-    if (this.#revokedAt === undefined) tally.count('wronglyRefused');
+    if (this.#revokedAt === undefined) counters.count('wronglyRefused');
     if (this.#revokedAt !== undefined || this.#refusals >= REFUSALS_MAX) {
-      this.#fate = 'cut off';
-      this.#speech.fallSilent();
-      tally.count('cutOff');
+      this.#outcome = 'cut off';
+      this.#publisherState.pause();
+      counters.count('cutOff');
     }
     this.#line?.reset();
   }
 
   #lost(cause: string | undefined): void {
-    const { tally, now } = this.#crew;
+    const { counters, now } = this.#context;
     const wasConnected = this.#state === 'connected';
     this.#line = undefined;
     this.#generation += 1;
     if (wasConnected) {
-      tally.count('disconnects');
+      counters.count('disconnects');
       this.#lostAt = now();
-      if (this.#revokedAt !== undefined) tally.record('revocation', now() - this.#revokedAt);
+      if (this.#revokedAt !== undefined) counters.record('revocation', now() - this.#revokedAt);
     }
-    if (this.#fate === 'cut off') {
+    if (this.#outcome === 'cut off') {
       this.#state = 'gone';
       return;
     }
-    if (cause !== undefined || !wasConnected) tally.error(cause ?? 'closed_before_connack');
-    else if (this.#revokedAt === undefined) tally.error('closed_by_server');
+    if (cause !== undefined || !wasConnected) counters.error(cause ?? 'closed_before_connack');
+    else if (this.#revokedAt === undefined) counters.error('closed_by_server');
     this.#state = 'away';
     const wait = backoffDelay({ kind: 'lost', earlier: this.#failures }, this.#random, RECONNECT);
     this.#failures += 1;
@@ -284,7 +288,7 @@ export class SwarmDevice implements LiveDevice {
   /** Unless something else has happened to the connection until then. */
   #in(milliseconds: number, run: () => void): void {
     const generation = this.#generation;
-    this.#crew.agenda.at(this.#crew.now() + milliseconds, () => {
+    this.#context.timers.at(this.#context.now() + milliseconds, () => {
       if (generation === this.#generation && this.#state !== 'gone') run();
     });
   }

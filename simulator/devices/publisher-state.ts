@@ -4,11 +4,11 @@
  */
 
 import { publishPacket } from './mqtt-packets.ts';
-import { Outgoing } from './outgoing.ts';
+import { OutgoingMessages } from './outgoing-messages.ts';
 import type { Message, Publisher } from './publisher.ts';
-import type { Crew } from './shard-context.ts';
+import type { ShardContext } from './shard-context.ts';
 
-export interface Mouth {
+export interface PublisherConnection {
   /** Whether what is written now gets to the broker. */
   isOpen(): boolean;
   /** False for a device that was cut off for good. */
@@ -16,24 +16,24 @@ export interface Mouth {
   write(packet: Buffer): void;
 }
 
-export class Speech {
-  readonly #crew: Crew;
-  readonly #mouth: Mouth;
+export class PublisherState {
+  readonly #context: ShardContext;
+  readonly #connection: PublisherConnection;
   readonly #publishers: readonly Publisher[];
-  readonly #outgoing = new Outgoing();
-  #isSpeaking = false;
+  readonly #outgoing = new OutgoingMessages();
+  #isPublishing = false;
   /** Grows each time that it begins to speak: what was due before a silence is not said beside what is due after it. */
   #turn = 0;
 
-  constructor(crew: Crew, publishers: readonly Publisher[], mouth: Mouth) {
-    this.#crew = crew;
+  constructor(context: ShardContext, publishers: readonly Publisher[], connection: PublisherConnection) {
+    this.#context = context;
     this.#publishers = publishers;
-    this.#mouth = mouth;
+    this.#connection = connection;
   }
 
   /** Messages of QoS 1 without an acknowledgement. */
-  get waiting(): number {
-    return this.#outgoing.waiting;
+  get unacknowledged(): number {
+    return this.#outgoing.unacknowledged;
   }
 
   /** Acknowledged sequence numbers by stream, as ranges. */
@@ -43,54 +43,54 @@ export class Speech {
 
   /** On a new connection: first what waits, then what is due from now on. */
   resume(now: number): void {
-    this.#outgoing.resume((packet) => this.#mouth.write(packet));
-    if (this.#isSpeaking || this.#crew.isOver) return;
-    this.#isSpeaking = true;
+    this.#outgoing.resume((packet) => this.#connection.write(packet));
+    if (this.#isPublishing || this.#context.isRunOver) return;
+    this.#isPublishing = true;
     this.#turn += 1;
-    for (const publisher of this.#publishers) this.#waitFor(publisher, publisher.begin(now));
+    for (const publisher of this.#publishers) this.#waitFor(publisher, publisher.start(now));
   }
 
   /** Says nothing new until it is resumed. */
-  fallSilent(): void {
-    this.#isSpeaking = false;
+  pause(): void {
+    this.#isPublishing = false;
   }
 
   /** The power is gone, and with it what was not sent. */
-  forget(): void {
-    this.#isSpeaking = false;
-    this.#crew.tally.count('dropped', this.#outgoing.forget());
+  dropAll(): void {
+    this.#isPublishing = false;
+    this.#context.counters.count('dropped', this.#outgoing.clear());
   }
 
   acknowledge(packetId: number): void {
-    const { tally, now } = this.#crew;
+    const { counters, now } = this.#context;
     const message = this.#outgoing.acknowledge(packetId);
     if (message === undefined) return; // of a response, or of a connection before
     message.publisher.acknowledged.add(message.sequence);
-    tally.count('acknowledged');
-    tally.record('puback', now() - message.due);
-    this.#outgoing.drain((packet) => this.#mouth.write(packet));
+    counters.count('acknowledged');
+    counters.record('puback', now() - message.due);
+    this.#outgoing.drain((packet) => this.#connection.write(packet));
   }
 
   #waitFor(publisher: Publisher, due: number | undefined): void {
     if (due === undefined) return;
     const turn = this.#turn;
-    const slot = this.#crew.agenda.at(due, () => {
-      if (turn !== this.#turn || !this.#isSpeaking || this.#crew.isOver || !this.#mouth.isWanted()) return;
+    const slot = this.#context.timers.at(due, () => {
+      if (turn !== this.#turn || !this.#isPublishing || this.#context.isRunOver || !this.#connection.isWanted()) return;
       this.#send(publisher.next(slot));
-      this.#waitFor(publisher, publisher.following());
+      this.#waitFor(publisher, publisher.nextDue());
     });
   }
 
   #send(message: Message): void {
-    const { tally } = this.#crew;
-    const isOpen = this.#mouth.isOpen();
+    const { counters } = this.#context;
+    const isOpen = this.#connection.isOpen();
     if (message.publisher.qos === 1) {
-      tally.count('sent');
-      tally.count('dropped', this.#outgoing.add(message));
-      if (isOpen) this.#outgoing.drain((packet) => this.#mouth.write(packet));
+      counters.count('sent');
+      counters.count('dropped', this.#outgoing.add(message));
+      if (isOpen) this.#outgoing.drain((packet) => this.#connection.write(packet));
       return;
     }
-    tally.count(isOpen ? 'sent' : 'dropped');
-    if (isOpen) this.#mouth.write(publishPacket(message.publisher.topic, message.payload, 0, 0));
+    counters.count(isOpen ? 'sent' : 'dropped');
+    if (isOpen) this.#connection.write(publishPacket(message.publisher.topic, message.payload, 0, 0));
   }
 }

@@ -15,7 +15,7 @@ export interface Message {
   readonly payload: string;
 }
 
-export interface Speaker {
+export interface PublishingDevice {
   readonly id: string;
   /** Position in its group, from 0 up to but not including 1. */
   readonly position: number;
@@ -30,7 +30,7 @@ export class Publisher {
   readonly qos: 0 | 1;
   readonly acknowledged = new SequenceSet();
   readonly #settings: StreamSettings;
-  readonly #speaker: Speaker;
+  readonly #speaker: PublishingDevice;
   readonly #source: Source | undefined;
   readonly #replay: Replay | undefined;
   #began = 0;
@@ -38,7 +38,7 @@ export class Publisher {
   #due = 0;
   #fields: Fields | undefined;
 
-  constructor(settings: StreamSettings, topic: string, speaker: Speaker) {
+  constructor(settings: StreamSettings, topic: string, speaker: PublishingDevice) {
     const { stream, recording } = settings;
     this.stream = stream.stream;
     this.topic = Buffer.from(topic);
@@ -50,7 +50,7 @@ export class Publisher {
   }
 
   /** When its first message is due; undefined when it has none. The beat is kept over pauses. */
-  begin(now: number): number | undefined {
+  start(now: number): number | undefined {
     if (this.#began !== 0) return this.#skipTo(now);
     this.#began = now;
     if (this.#replay !== undefined) return this.#nextRow();
@@ -60,7 +60,7 @@ export class Publisher {
     return this.#due;
   }
 
-  /** The message that is due at `due`, which is where the agenda put it. */
+  /** The message that is due at `due`, which is where the timers put it. */
   next(due: number): Message {
     const fields = this.#fields ?? (this.#source as Source)(due - this.#began);
     this.#sequence += 1;
@@ -68,7 +68,7 @@ export class Publisher {
   }
 
   /** When the message after the one that was just made is due; undefined when there is none. */
-  following(): number | undefined {
+  nextDue(): number | undefined {
     if (this.#replay !== undefined) return this.#nextRow();
     const { every = 1_000, spacing } = this.#settings.stream;
     this.#due += spacing === 'poisson' ? -Math.log(1 - this.#speaker.random()) * every : every;

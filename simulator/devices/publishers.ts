@@ -1,9 +1,9 @@
 import { type DeviceId, telemetryTopic } from '@rollcall/protocol';
 import { seededRandom } from '../random-times.ts';
 import { Publisher } from './publisher.ts';
-import type { GroupOfDevices } from './shard-context.ts';
+import type { GroupContext } from './shard-context.ts';
 
-export interface PlaceInGroup {
+export interface GroupMember {
   readonly id: string;
   /** From 0 up to but not including 1. */
   readonly position: number;
@@ -11,14 +11,14 @@ export interface PlaceInGroup {
 }
 
 /** The device's own clock at a moment that is right, for a device that is switched on at `booted`. */
-export function clockOf({ settings }: GroupOfDevices, booted: number): (now: number) => number {
+export function deviceClock({ settings }: GroupContext, booted: number): (now: number) => number {
   const { skew, drift } = settings.clock;
   return (now) => now + skew + (now - booted) * (drift / 1e6);
 }
 
-export function publishersOf(
-  group: GroupOfDevices,
-  { id, position, seed }: PlaceInGroup,
+export function createPublishers(
+  group: GroupContext,
+  { id, position, seed }: GroupMember,
   clock: (now: number) => number,
 ): readonly Publisher[] {
   return group.settings.publish.map(

@@ -1,16 +1,16 @@
 import { Device } from '@rollcall/device-sdk';
 import { asDeviceError } from '@rollcall/device-sdk/building-blocks';
 import { seededRandom } from '../random-times.ts';
-import { Gateway } from './gateway.ts';
+import { DeviceEnvironment } from './device-environment.ts';
 import type { Message, Publisher } from './publisher.ts';
-import { clockOf, publishersOf } from './publishers.ts';
-import type { Crew, Fate, GroupOfDevices, LiveDevice } from './shard-context.ts';
+import { createPublishers, deviceClock } from './publishers.ts';
+import type { DeviceOutcome, GroupContext, ShardContext, SimulatedDevice } from './shard-context.ts';
 
-export interface TrueOrder {
+export interface SdkDeviceOptions {
   readonly index: number;
   readonly position: number;
   readonly id: string;
-  readonly group: GroupOfDevices;
+  readonly group: GroupContext;
   readonly seed: number;
   /** In place of what the enroll server announces, where a proxy stands in between. */
   readonly mqttUrl: string | undefined;
@@ -22,39 +22,39 @@ export interface TrueOrder {
 const PASSING: ReadonlySet<string> = new Set(['rate_limited', 'unavailable', 'server_unreachable']);
 const RETRY_S = 1;
 
-export class TrueDevice implements LiveDevice {
+export class SdkDevice implements SimulatedDevice {
   readonly index: number;
   readonly id: string;
-  readonly #order: TrueOrder;
-  readonly #crew: Crew;
+  readonly #order: SdkDeviceOptions;
+  readonly #context: ShardContext;
   readonly #publishers: readonly Publisher[];
   readonly #clock: (now: number) => number;
   readonly #random: () => number;
-  #gateway: Gateway | undefined;
+  #gateway: DeviceEnvironment | undefined;
   #device: Device | undefined;
   /** Instances that lost their power, until they have found out. */
   readonly #dead = new Set<Promise<void>>();
-  #fate: Fate = 'waiting';
+  #outcome: DeviceOutcome = 'waiting';
   #isConnected = false;
-  #isSpeaking = false;
+  #isPublishing = false;
   /** Grows each time that it begins to speak. */
   #turn = 0;
   #isLeaving = false;
   #lostAt = 0;
   #revokedAt: number | undefined;
   /** Handed to the instance that runs, and not acknowledged yet. */
-  #underway = new Set<Message>();
+  #inProgress = new Set<Message>();
   /** Of them, those that it has not promised to keep. */
   #unsafe = new Set<Message>();
 
-  constructor(order: TrueOrder, crew: Crew) {
+  constructor(order: SdkDeviceOptions, context: ShardContext) {
     this.index = order.index;
     this.id = order.id;
     this.#order = order;
-    this.#crew = crew;
+    this.#context = context;
     this.#random = seededRandom(order.seed + 2);
-    this.#clock = clockOf(order.group, crew.now());
-    this.#publishers = publishersOf(order.group, order, this.#clock);
+    this.#clock = deviceClock(order.group, context.now());
+    this.#publishers = createPublishers(order.group, order, this.#clock);
   }
 
   get group(): string {
@@ -65,54 +65,54 @@ export class TrueDevice implements LiveDevice {
     return this.#isConnected;
   }
 
-  get fate(): Fate {
-    return this.#fate;
+  get outcome(): DeviceOutcome {
+    return this.#outcome;
   }
 
-  get waiting(): number {
-    if (this.#fate !== 'in') return 0; // nobody will acknowledge them any more
-    return Math.max(this.#underway.size, this.#device?.queue.messages ?? 0);
+  get unacknowledged(): number {
+    if (this.#outcome !== 'in') return 0; // nobody will acknowledge them any more
+    return Math.max(this.#inProgress.size, this.#device?.queue.messages ?? 0);
   }
 
   acknowledged(): Readonly<Record<string, readonly number[]>> {
     return Object.fromEntries(this.#publishers.map(({ stream, acknowledged }) => [stream, acknowledged.ranges]));
   }
 
-  arrive(): void {
+  start(): void {
     void this.#order.turn(() => this.#open('first'));
   }
 
   expectRevocation(at: number): void {
     this.#revokedAt = at;
-    this.#crew.tally.count('revoked');
+    this.#context.counters.count('revoked');
   }
 
-  cutLine(milliseconds: number): void {
-    const line = this.#gateway?.line;
-    if (line === undefined || this.#fate !== 'in') return;
+  cutConnection(milliseconds: number): void {
+    const line = this.#gateway?.proxy;
+    if (line === undefined || this.#outcome !== 'in') return;
     line.cut();
-    this.#crew.agenda.at(this.#crew.now() + milliseconds, () => {
-      this.#lostAt = this.#crew.now();
-      line.mend();
+    this.#context.timers.at(this.#context.now() + milliseconds, () => {
+      this.#lostAt = this.#context.now();
+      line.restore();
     });
   }
 
   losePower(milliseconds: number): void {
     const device = this.#device;
-    if (device === undefined || this.#gateway === undefined || this.#fate !== 'in') return;
+    if (device === undefined || this.#gateway === undefined || this.#outcome !== 'in') return;
     this.#device = undefined;
     this.#gateway.losePower();
     this.#loseConnection();
-    this.#isSpeaking = false;
-    this.#crew.tally.count('dropped', (this.#gateway.hasDisk ? this.#unsafe : this.#underway).size);
-    this.#underway = new Set();
+    this.#isPublishing = false;
+    this.#context.counters.count('dropped', (this.#gateway.hasDisk ? this.#unsafe : this.#inProgress).size);
+    this.#inProgress = new Set();
     this.#unsafe = new Set();
     const end = device.close().catch(() => {}); // for its timers and files; its farewell goes nowhere
     this.#dead.add(end);
     void end.then(() => this.#dead.delete(end));
-    this.#crew.agenda.at(this.#crew.now() + milliseconds, () => {
-      if (this.#isLeaving || this.#crew.isOver) return;
-      this.#lostAt = this.#crew.now();
+    this.#context.timers.at(this.#context.now() + milliseconds, () => {
+      if (this.#isLeaving || this.#context.isRunOver) return;
+      this.#lostAt = this.#context.now();
       void this.#open('again');
     });
   }
@@ -120,32 +120,32 @@ export class TrueDevice implements LiveDevice {
   async renew(): Promise<void> {
     try {
       await this.#device?.renew();
-      this.#crew.tally.count('renewed');
+      this.#context.counters.count('renewed');
     } catch (error) {
-      this.#crew.tally.error(asDeviceError(error, 'internal').code);
+      this.#context.counters.error(asDeviceError(error, 'internal').code);
     }
   }
 
-  fallSilent(): void {
-    this.#isSpeaking = false;
+  stopPublishing(): void {
+    this.#isPublishing = false;
   }
 
-  async leave(): Promise<void> {
+  async close(): Promise<void> {
     this.#isLeaving = true;
     await Promise.all([this.#device?.close(), ...this.#dead]);
-    this.#gateway?.takeDown();
+    this.#gateway?.remove();
   }
 
   async #open(time: 'first' | 'again'): Promise<void> {
-    const { tally, now } = this.#crew;
+    const { counters, now } = this.#context;
     const { group, id, seed } = this.#order;
     const began = now();
     try {
-      this.#gateway ??= await Gateway.setUp(group);
-      const { line, place } = this.#gateway;
-      const mqttUrl = line === undefined ? this.#order.mqttUrl : `mqtts://localhost:${line.port}`;
+      this.#gateway ??= await DeviceEnvironment.create(group);
+      const { proxy, sdkOptions } = this.#gateway;
+      const mqttUrl = proxy === undefined ? this.#order.mqttUrl : `mqtts://localhost:${proxy.port}`;
       const device = await Device.open({
-        ...place,
+        ...sdkOptions,
         ...(group.token !== undefined && { token: group.token }),
         deviceId: id,
         ...(mqttUrl !== undefined && { mqttUrl }),
@@ -153,30 +153,30 @@ export class TrueDevice implements LiveDevice {
         renewal: 'manual',
         keepalive: Math.max(15, Math.round(group.settings.keepalive / 1_000)),
         random: seededRandom(seed + 1),
-        now: () => Math.round(this.#clock(this.#crew.now())),
+        now: () => Math.round(this.#clock(this.#context.now())),
         commands: this.#commands(),
       });
       if (this.#isLeaving) return void (await device.close());
       this.#device = device;
       if (time === 'first') {
-        this.#fate = 'in';
-        tally.count('enrolled');
-        tally.record('enroll', now() - began);
+        this.#outcome = 'in';
+        counters.count('enrolled');
+        counters.record('enroll', now() - began);
       }
       const opened = now();
       device.onState(() => this.#follow(device, opened));
       this.#follow(device, opened);
     } catch (error) {
       const { code, retryAfter } = asDeviceError(error, 'internal');
-      tally.error(code);
+      counters.error(code);
       if (time === 'again' || this.#isLeaving) return;
-      if (PASSING.has(code) && !this.#crew.isOver) {
+      if (PASSING.has(code) && !this.#context.isRunOver) {
         const wait = (retryAfter ?? RETRY_S) * 1_000 * (1 + this.#random());
-        this.#crew.agenda.at(now() + wait, () => this.arrive());
+        this.#context.timers.at(now() + wait, () => this.start());
         return;
       }
-      this.#fate = 'refused';
-      tally.count('refused');
+      this.#outcome = 'refused';
+      counters.count('refused');
     }
   }
 
@@ -190,7 +190,7 @@ export class TrueDevice implements LiveDevice {
                 name,
                 () =>
                   new Promise<string>((resolve) =>
-                    this.#crew.agenda.at(this.#crew.now() + after, () => resolve(answer)),
+                    this.#context.timers.at(this.#context.now() + after, () => resolve(answer)),
                   ),
               ],
             ],
@@ -199,64 +199,64 @@ export class TrueDevice implements LiveDevice {
   }
 
   #follow(device: Device, opened: number): void {
-    const { tally, now } = this.#crew;
-    if (device !== this.#device || this.#fate !== 'in') return;
+    const { counters, now } = this.#context;
+    if (device !== this.#device || this.#outcome !== 'in') return;
     const { state, lastError } = device;
     if (state === 'connected') {
       if (this.#isConnected) return;
       this.#isConnected = true;
-      tally.count('connects');
-      if (this.#revokedAt !== undefined) tally.count('wronglyAllowed');
-      if (this.#lostAt === 0) tally.record('connect', now() - opened);
-      else tally.record('recovery', now() - Math.max(this.#lostAt, this.#crew.returnedAt));
+      counters.count('connects');
+      if (this.#revokedAt !== undefined) counters.count('wronglyAllowed');
+      if (this.#lostAt === 0) counters.record('connect', now() - opened);
+      else counters.record('recovery', now() - Math.max(this.#lostAt, this.#context.serverReturnedAt));
       this.#lostAt = 0;
-      if (!this.#isSpeaking && !this.#crew.isOver) this.#beginToSpeak();
+      if (!this.#isPublishing && !this.#context.isRunOver) this.#startPublishing();
       return;
     }
     if (state === 'renewing') return;
-    if (lastError !== undefined) tally.error(lastError.code);
+    if (lastError !== undefined) counters.error(lastError.code);
     if (this.#isConnected) {
       this.#loseConnection();
       this.#lostAt = now();
-      if (this.#revokedAt !== undefined) tally.record('revocation', now() - this.#revokedAt);
+      if (this.#revokedAt !== undefined) counters.record('revocation', now() - this.#revokedAt);
     }
     if (state !== 'revoked' && !(state === 'recovering' && lastError?.code === 'connection_refused')) return;
-    if (this.#revokedAt === undefined) tally.count('wronglyRefused');
-    this.#fate = 'cut off';
-    this.#isSpeaking = false;
-    tally.count('cutOff');
+    if (this.#revokedAt === undefined) counters.count('wronglyRefused');
+    this.#outcome = 'cut off';
+    this.#isPublishing = false;
+    counters.count('cutOff');
     void device.close();
   }
 
   #loseConnection(): void {
-    if (this.#isConnected) this.#crew.tally.count('disconnects');
+    if (this.#isConnected) this.#context.counters.count('disconnects');
     this.#isConnected = false;
   }
 
-  #beginToSpeak(): void {
-    this.#isSpeaking = true;
+  #startPublishing(): void {
+    this.#isPublishing = true;
     this.#turn += 1;
-    for (const publisher of this.#publishers) this.#waitFor(publisher, publisher.begin(this.#crew.now()));
+    for (const publisher of this.#publishers) this.#waitFor(publisher, publisher.start(this.#context.now()));
   }
 
   #waitFor(publisher: Publisher, due: number | undefined): void {
     if (due === undefined) return;
     const turn = this.#turn;
-    const slot = this.#crew.agenda.at(due, () => {
-      if (turn !== this.#turn || !this.#isSpeaking || this.#crew.isOver) return;
+    const slot = this.#context.timers.at(due, () => {
+      if (turn !== this.#turn || !this.#isPublishing || this.#context.isRunOver) return;
       void this.#send(publisher.next(slot));
-      this.#waitFor(publisher, publisher.following());
+      this.#waitFor(publisher, publisher.nextDue());
     });
   }
 
   async #send(message: Message): Promise<void> {
-    const { tally, now } = this.#crew;
+    const { counters, now } = this.#context;
     const { publisher } = message;
     const device = this.#device;
-    if (device === undefined) return tally.count('dropped');
-    tally.count('sent');
-    const [underway, unsafe] = [this.#underway, this.#unsafe];
-    underway.add(message);
+    if (device === undefined) return counters.count('dropped');
+    counters.count('sent');
+    const [inProgress, unsafe] = [this.#inProgress, this.#unsafe];
+    inProgress.add(message);
     unsafe.add(message);
     try {
       const receipt = await device.publish(publisher.stream, message.payload, { qos: publisher.qos });
@@ -264,13 +264,13 @@ export class TrueDevice implements LiveDevice {
       if (publisher.qos === 0) return;
       await receipt.acknowledged;
       publisher.acknowledged.add(message.sequence);
-      tally.count('acknowledged');
-      tally.record('puback', now() - message.due);
+      counters.count('acknowledged');
+      counters.record('puback', now() - message.due);
     } catch (error) {
       const { code } = asDeviceError(error, 'internal');
-      if (code !== 'closed') tally.error(code);
+      if (code !== 'closed') counters.error(code);
     } finally {
-      underway.delete(message);
+      inProgress.delete(message);
       unsafe.delete(message);
     }
   }

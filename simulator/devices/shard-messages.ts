@@ -4,9 +4,9 @@
  */
 
 import type { DeviceGroup } from '../scenario/schema.ts';
-import type { TallyReport } from './counters.ts';
-import type { Hazard } from './shard-context.ts';
-import type { LineIdentity, Target } from './tls-connections.ts';
+import type { CountersReport } from './counters.ts';
+import type { DeviceFault } from './shard-context.ts';
+import type { TlsIdentity, TlsTarget } from './tls-connections.ts';
 
 export interface ShardDevice {
   readonly index: number;
@@ -15,7 +15,7 @@ export interface ShardDevice {
   readonly group: string;
   /** Milliseconds after the start of the run. */
   readonly arrivesAt: number;
-  readonly identity?: LineIdentity;
+  readonly identity?: TlsIdentity;
 }
 
 export interface ShardGroup {
@@ -23,17 +23,17 @@ export interface ShardGroup {
   readonly token?: string;
   /** Texts of recordings by the name of their stream. */
   readonly recordings: Readonly<Record<string, string>>;
-  readonly hazards: readonly Hazard[];
+  readonly faults: readonly DeviceFault[];
 }
 
-export interface ShardOrder {
+export interface ShardConfig {
   readonly shard: number;
   readonly seed: number;
   readonly groups: Readonly<Record<string, ShardGroup>>;
   readonly devices: readonly ShardDevice[];
   readonly enrollUrl: string | undefined;
   readonly rootPem: string;
-  readonly mqtt: Target;
+  readonly mqtt: TlsTarget;
   readonly sourceAddresses: readonly string[];
   /** By how much the clock of this machine is ahead of the run's, milliseconds. All times that are said are the run's. */
   readonly clockOffset: number;
@@ -42,9 +42,9 @@ export interface ShardOrder {
 }
 
 /** What a device that is no device of the fleet tries. */
-export type HostileAct = 'clone' | 'steal' | 'outlive' | 'malformed' | 'guess' | 'probe' | 'slow-handshake';
+export type HostileAction = 'clone' | 'steal' | 'outlive' | 'malformed' | 'guess' | 'probe' | 'slow-handshake';
 
-export type ShardAct =
+export type ShardAction =
   | { readonly kind: 'revoking'; readonly devices: readonly number[]; readonly at: number }
   | { readonly kind: 'cut' | 'power'; readonly devices: readonly number[]; readonly for: number }
   | { readonly kind: 'renew'; readonly devices: readonly number[] }
@@ -52,24 +52,24 @@ export type ShardAct =
   | { readonly kind: 'returned'; readonly at: number }
   | {
       readonly kind: 'hostile';
-      readonly act: HostileAct;
+      readonly act: HostileAction;
       readonly devices: readonly number[];
       readonly count: number /** End of the run, milliseconds since 1970. */;
       readonly until: number;
     };
 
 export type ToShard =
-  | { readonly kind: 'prepare'; readonly order: ShardOrder }
+  | { readonly kind: 'prepare'; readonly order: ShardConfig }
   /** `at`: milliseconds since 1970. */
   | { readonly kind: 'start'; readonly at: number }
-  | { readonly kind: 'act'; readonly id: number; readonly act: ShardAct }
+  | { readonly kind: 'act'; readonly id: number; readonly act: ShardAction }
   /** No new messages. */
   | { readonly kind: 'silence' }
   /** Everybody leaves; the last report follows. */
   | { readonly kind: 'end' };
 
 /** How many devices are what, now. */
-export interface ShardStanding {
+export interface DeviceCounts {
   readonly connected: number;
   readonly inFleet: number;
   readonly refused: number;
@@ -83,16 +83,16 @@ export type FromShard =
   | { readonly kind: 'prepared' }
   | {
       readonly kind: 'second';
-      readonly tally: TallyReport;
-      readonly standing: ShardStanding;
+      readonly counters: CountersReport;
+      readonly deviceCounts: DeviceCounts;
       readonly cpuMicros: number;
     }
   | { readonly kind: 'acted'; readonly id: number; readonly error?: string }
   | { readonly kind: 'failed'; readonly error: string }
   | {
       readonly kind: 'ended';
-      readonly tally: TallyReport;
+      readonly counters: CountersReport;
       /** Acknowledged sequence numbers as ranges, by `device stream`. */
       readonly acknowledged: Readonly<Record<string, readonly number[]>>;
-      readonly identities: Readonly<Record<string, LineIdentity>>;
+      readonly identities: Readonly<Record<string, TlsIdentity>>;
     };

@@ -1,16 +1,16 @@
 import { DEFAULT_GROUP } from '@rollcall/protocol';
 import { type FaultyProxy, startFaultyProxy } from '../faults/faulty-proxy.ts';
-import { type HostileCrew, tryHostileAct } from '../faults/hostile.ts';
+import { type HostileContext, tryHostileAction } from '../faults/hostile.ts';
 import { seededRandom } from '../random-times.ts';
 import { parseRecording, type Recording } from '../scenario/recording.ts';
-import { Tally } from './counters.ts';
-import { EstDoor, newKey } from './est-client.ts';
-import { SwarmDevice } from './light-device.ts';
-import { TrueDevice } from './sdk-device.ts';
-import type { Crew, GroupOfDevices, LiveDevice } from './shard-context.ts';
-import type { FromShard, ShardAct, ShardDevice, ShardOrder, ShardStanding, ToShard } from './shard-messages.ts';
-import { Agenda, preciseNow } from './timer-wheel.ts';
-import { type LineIdentity, type Target, TlsLines } from './tls-connections.ts';
+import { Counters } from './counters.ts';
+import { EstClient, newKey } from './est-client.ts';
+import { LightDevice } from './light-device.ts';
+import { SdkDevice } from './sdk-device.ts';
+import type { GroupContext, ShardContext, SimulatedDevice } from './shard-context.ts';
+import type { DeviceCounts, FromShard, ShardAction, ShardConfig, ShardDevice, ToShard } from './shard-messages.ts';
+import { preciseNow, TimerWheel } from './timer-wheel.ts';
+import { TlsConnector, type TlsIdentity, type TlsTarget } from './tls-connections.ts';
 
 const REPORT_EVERY_MS = 1_000;
 /** Requests for certificates at one time. */
@@ -18,62 +18,62 @@ const ENROLLING_AT_ONCE = 8;
 const NO_FAULTS = { latency: 0, jitter: 0, loss: 0, bandwidth: undefined, halfOpen: 0, resetHandshake: 0 } as const;
 
 export class Shard {
-  readonly #order: ShardOrder;
+  readonly #order: ShardConfig;
   readonly #tell: (message: FromShard) => void;
-  readonly #tally = new Tally();
-  readonly #crew: Crew;
-  readonly #agenda: Agenda;
-  readonly #door: EstDoor | undefined;
+  readonly #counters = new Counters();
+  readonly #context: ShardContext;
+  readonly #timers: TimerWheel;
+  readonly #estClient: EstClient | undefined;
   readonly #proxies = new Map<string, FaultyProxy>();
-  readonly #devices = new Map<number, LiveDevice>();
+  readonly #devices = new Map<number, SimulatedDevice>();
   readonly #arrivals: readonly ShardDevice[];
   #report: NodeJS.Timeout | undefined;
   #cpu = process.threadCpuUsage();
   #enrolling = 0;
   readonly #waitingToEnroll: (() => void)[] = [];
 
-  private constructor(order: ShardOrder, tell: (message: FromShard) => void) {
+  private constructor(order: ShardConfig, tell: (message: FromShard) => void) {
     this.#order = order;
     this.#tell = tell;
     const now = () => preciseNow() - order.clockOffset;
-    this.#agenda = new Agenda((late) => this.#tally.record('lag', late), now);
-    this.#door =
+    this.#timers = new TimerWheel((late) => this.#counters.record('lag', late), now);
+    this.#estClient =
       order.enrollUrl === undefined
         ? undefined
-        : new EstDoor({ enrollUrl: order.enrollUrl, rootPem: order.rootPem }, ENROLLING_AT_ONCE);
-    this.#crew = {
-      agenda: this.#agenda,
-      tally: this.#tally,
-      lines: new TlsLines(order.rootPem),
+        : new EstClient({ enrollUrl: order.enrollUrl, rootPem: order.rootPem }, ENROLLING_AT_ONCE);
+    this.#context = {
+      timers: this.#timers,
+      counters: this.#counters,
+      connector: new TlsConnector(order.rootPem),
       now,
-      returnedAt: 0,
-      isOver: false,
+      serverReturnedAt: 0,
+      isRunOver: false,
     };
     this.#arrivals = order.devices;
   }
 
-  static async open(order: ShardOrder, tell: (message: FromShard) => void): Promise<Shard> {
+  static async open(order: ShardConfig, tell: (message: FromShard) => void): Promise<Shard> {
     const shard = new Shard(order, tell);
     await shard.#prepare();
     return shard;
   }
 
   async #prepare(): Promise<void> {
-    for (const [name, { settings, token, recordings, hazards }] of Object.entries(this.#order.groups)) {
+    for (const [name, { settings, token, recordings, faults }] of Object.entries(this.#order.groups)) {
       const proxy = await startFaultyProxy({
         target: this.#order.mqtt,
-        line: settings.network ?? NO_FAULTS,
+        conditions: settings.network ?? NO_FAULTS,
         random: seededRandom(this.#order.seed + this.#order.shard),
       });
       this.#proxies.set(name, proxy);
-      const group: GroupOfDevices = {
+      const group: GroupContext = {
         name,
         settings,
         token,
-        door: this.#door,
+        estClient: this.#estClient,
         target: () => this.#targetOf(name),
         recordings: recordingsOf(settings, recordings),
-        hazards,
+        faults,
       };
       const keys = settings.keys === 'own' ? undefined : Array.from({ length: settings.keys.pool }, newKey);
       for (const device of this.#arrivals.filter((candidate) => candidate.group === name)) {
@@ -82,25 +82,29 @@ export class Shard {
     }
   }
 
-  #targetOf(group: string): Target {
+  #targetOf(group: string): TlsTarget {
     const proxy = this.#proxies.get(group);
     if (proxy === undefined || !proxy.isFaulty) return this.#order.mqtt;
     return { ...proxy.target, servername: this.#order.mqtt.servername ?? this.#order.mqtt.host };
   }
 
-  #makeDevice(device: ShardDevice, group: GroupOfDevices, keys: ReturnType<typeof newKey>[] | undefined): LiveDevice {
+  #makeDevice(
+    device: ShardDevice,
+    group: GroupContext,
+    keys: ReturnType<typeof newKey>[] | undefined,
+  ): SimulatedDevice {
     const seed = this.#order.seed * 1_000_003 + device.index;
     // In turn within the shard: indices are dealt out to shards, so that by index a shard could have one address for all.
     const { sourceAddresses } = this.#order;
     const sourceAddress = sourceAddresses[(this.#devices.size + this.#order.shard) % sourceAddresses.length];
     const place = { index: device.index, position: device.position, id: device.id, group };
     if (group.settings.kind === 'true') {
-      return new TrueDevice(
+      return new SdkDevice(
         { ...place, seed, mqttUrl: this.#mqttUrl(group), turn: (act) => this.#turn(act) },
-        this.#crew,
+        this.#context,
       );
     }
-    return new SwarmDevice(
+    return new LightDevice(
       {
         ...place,
         seed,
@@ -109,15 +113,16 @@ export class Shard {
         makeKey: () => keys?.[device.index % keys.length] ?? newKey(),
         enroll: (act) =>
           this.#turn(() => {
-            if (this.#door === undefined) throw new Error('expected an enroll server, or identities that were kept');
-            return act(this.#door);
+            if (this.#estClient === undefined)
+              throw new Error('expected an enroll server, or identities that were kept');
+            return act(this.#estClient);
           }),
       },
-      this.#crew,
+      this.#context,
     );
   }
 
-  #mqttUrl(group: GroupOfDevices): string | undefined {
+  #mqttUrl(group: GroupContext): string | undefined {
     if (group.settings.network === undefined) return undefined;
     const { host, port } = group.target();
     return `mqtts://${host === '127.0.0.1' ? 'localhost' : host}:${port}`;
@@ -148,8 +153,8 @@ export class Shard {
         );
         return;
       case 'silence':
-        this.#crew.isOver = true;
-        for (const device of this.#devices.values()) device.fallSilent();
+        this.#context.isRunOver = true;
+        for (const device of this.#devices.values()) device.stopPublishing();
         return;
       case 'end':
         void this.#end();
@@ -158,8 +163,8 @@ export class Shard {
 
   #start(at: number): void {
     for (const { index, arrivesAt } of this.#arrivals) {
-      this.#agenda.at(at + arrivesAt, () => {
-        if (!this.#crew.isOver) this.#devices.get(index)?.arrive();
+      this.#timers.at(at + arrivesAt, () => {
+        if (!this.#context.isRunOver) this.#devices.get(index)?.start();
       });
     }
     this.#report = setInterval(() => this.#second(), REPORT_EVERY_MS);
@@ -168,26 +173,31 @@ export class Shard {
   #second(): void {
     const { user, system } = process.threadCpuUsage(this.#cpu);
     this.#cpu = process.threadCpuUsage();
-    this.#tell({ kind: 'second', tally: this.#tally.take(), standing: this.#standing(), cpuMicros: user + system });
+    this.#tell({
+      kind: 'second',
+      counters: this.#counters.take(),
+      deviceCounts: this.#deviceCounts(),
+      cpuMicros: user + system,
+    });
   }
 
-  #standing(): ShardStanding {
-    const standing = { connected: 0, inFleet: 0, refused: 0, cutOff: 0, waiting: 0, unacknowledged: 0 };
+  #deviceCounts(): DeviceCounts {
+    const deviceCounts = { connected: 0, inFleet: 0, refused: 0, cutOff: 0, waiting: 0, unacknowledged: 0 };
     for (const device of this.#devices.values()) {
-      if (device.isConnected) standing.connected += 1;
-      if (device.fate === 'in') standing.inFleet += 1;
-      else if (device.fate === 'refused') standing.refused += 1;
-      else if (device.fate === 'cut off') standing.cutOff += 1;
-      else standing.waiting += 1;
-      standing.unacknowledged += device.waiting;
+      if (device.isConnected) deviceCounts.connected += 1;
+      if (device.outcome === 'in') deviceCounts.inFleet += 1;
+      else if (device.outcome === 'refused') deviceCounts.refused += 1;
+      else if (device.outcome === 'cut off') deviceCounts.cutOff += 1;
+      else deviceCounts.waiting += 1;
+      deviceCounts.unacknowledged += device.unacknowledged;
     }
-    return standing;
+    return deviceCounts;
   }
 
-  async #act(act: ShardAct): Promise<void> {
+  async #act(act: ShardAction): Promise<void> {
     switch (act.kind) {
       case 'returned':
-        this.#crew.returnedAt = act.at;
+        this.#context.serverReturnedAt = act.at;
         return;
       case 'network':
         for (const [name, proxy] of this.#proxies) {
@@ -200,7 +210,7 @@ export class Shard {
         for (const device of this.#chosen(act.devices)) device.expectRevocation(act.at);
         return;
       case 'cut':
-        for (const device of this.#chosen(act.devices)) device.cutLine(act.for);
+        for (const device of this.#chosen(act.devices)) device.cutConnection(act.for);
         return;
       case 'power':
         for (const device of this.#chosen(act.devices)) device.losePower(act.for);
@@ -211,29 +221,29 @@ export class Shard {
       case 'hostile': {
         if (act.count > 0 && this.#order.shard !== 0) return; // what is counted is tried by one shard
         const victims = this.#chosen(act.devices).flatMap((device) => {
-          const identity = device instanceof SwarmDevice ? device.identity : undefined;
+          const identity = device instanceof LightDevice ? device.identity : undefined;
           return identity === undefined ? [] : [{ id: device.id, identity }];
         });
-        await tryHostileAct(act.act, victims, act.count, this.#hostileCrew(act.until));
+        await tryHostileAction(act.act, victims, act.count, this.#hostileCrew(act.until));
       }
     }
   }
 
-  #hostileCrew(until: number): HostileCrew {
+  #hostileCrew(until: number): HostileContext {
     const token = Object.values(this.#order.groups).find((group) => group.token !== undefined)?.token;
     return {
-      tally: this.#tally,
-      lines: this.#crew.lines,
+      counters: this.#counters,
+      connector: this.#context.connector,
       mqtt: this.#order.mqtt,
-      door: this.#door,
+      estClient: this.#estClient,
       token,
       group: DEFAULT_GROUP,
-      agenda: this.#agenda,
+      timers: this.#timers,
       until,
     };
   }
 
-  #chosen(indices: readonly number[]): readonly LiveDevice[] {
+  #chosen(indices: readonly number[]): readonly SimulatedDevice[] {
     return indices.flatMap((index) => this.#devices.get(index) ?? []);
   }
 
@@ -241,24 +251,24 @@ export class Shard {
     clearInterval(this.#report);
     this.#second();
     const acknowledged: Record<string, readonly number[]> = {};
-    const identities: Record<string, LineIdentity> = {};
+    const identities: Record<string, TlsIdentity> = {};
     for (const device of this.#devices.values()) {
       for (const [stream, ranges] of Object.entries(device.acknowledged())) {
         acknowledged[`${device.id} ${stream}`] = ranges;
       }
-      if (this.#order.identities === 'dropped' || !(device instanceof SwarmDevice)) continue;
+      if (this.#order.identities === 'dropped' || !(device instanceof LightDevice)) continue;
       if (device.identity !== undefined) identities[device.id] = device.identity;
     }
-    await Promise.all([...this.#devices.values()].map((device) => device.leave()));
-    this.#agenda.close();
-    this.#door?.close();
+    await Promise.all([...this.#devices.values()].map((device) => device.close()));
+    this.#timers.close();
+    this.#estClient?.close();
     for (const proxy of this.#proxies.values()) proxy.close();
-    this.#tell({ kind: 'ended', tally: this.#tally.take(), acknowledged, identities });
+    this.#tell({ kind: 'ended', counters: this.#counters.take(), acknowledged, identities });
   }
 }
 
 function recordingsOf(
-  settings: GroupOfDevices['settings'],
+  settings: GroupContext['settings'],
   texts: Readonly<Record<string, string>>,
 ): ReadonlyMap<string, Recording> {
   return new Map(

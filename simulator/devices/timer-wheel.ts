@@ -12,7 +12,7 @@ export function preciseNow(): number {
   return performance.timeOrigin + performance.now();
 }
 
-export class Agenda {
+export class TimerWheel {
   readonly #slots = new Map<number, (() => void)[]>();
   readonly #late: (milliseconds: number) => void;
   readonly #now: () => number;

@@ -8,20 +8,20 @@ import { isIP, type SocketConstructorOpts } from 'node:net';
 import { type ConnectionOptions, connect, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls';
 import { localhostLookup } from '@rollcall/protocol';
 
-export interface LineIdentity {
+export interface TlsIdentity {
   readonly keyPem: string;
   /** The leaf alone. */
   readonly certificatePem: string;
 }
 
-export interface Target {
+export interface TlsTarget {
   readonly host: string;
   readonly port: number;
   /** In the certificate of the server, for lines that lead through a proxy; `host` without it. */
   readonly servername?: string;
 }
 
-export interface LineEvents {
+export interface TlsConnectionEvents {
   /** TLS is up. */
   readonly secure: () => void;
   /** Decrypted bytes, only valid during the call. */
@@ -31,9 +31,9 @@ export interface LineEvents {
   readonly session?: (session: Buffer) => void;
 }
 
-export interface LineOrder {
-  readonly target: Target;
-  readonly identity: LineIdentity | undefined;
+export interface TlsConnectionOptions {
+  readonly target: TlsTarget;
+  readonly identity: TlsIdentity | undefined;
   readonly session?: Buffer | undefined;
   /** Own address to come from: each has its own ports. */
   readonly sourceAddress?: string | undefined;
@@ -42,7 +42,7 @@ export interface LineOrder {
 /** Read by every connection in turn: what is in it is gone after the call. */
 const SHARED_BUFFER_BYTES = 64 * 1024;
 
-export class TlsLines {
+export class TlsConnector {
   readonly #context: SecureContext;
   readonly #anonymous: SecureContext;
   readonly #buffer = Buffer.allocUnsafe(SHARED_BUFFER_BYTES);
@@ -55,7 +55,7 @@ export class TlsLines {
     this.#anonymous = createSecureContext(options);
   }
 
-  open({ target, identity, session, sourceAddress }: LineOrder, events: LineEvents): TLSSocket {
+  open({ target, identity, session, sourceAddress }: TlsConnectionOptions, events: TlsConnectionEvents): TLSSocket {
     if (identity !== undefined) {
       const { context } = this.#context as { context: { setCert(pem: string): void; setKey(pem: string): void } };
       context.setCert(identity.certificatePem);

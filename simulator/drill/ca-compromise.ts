@@ -1,20 +1,20 @@
 import { type IdentityStore, memoryIdentityStore } from '@rollcall/device-sdk';
 import { type FleetRun, runFleet } from '../fleet.ts';
 import {
-  type CaSight,
+  type CaSummary,
   DRILL_GROUP,
   type DrillOptions,
   type DrillReport,
-  type Replaced,
-  type Stage,
+  type DrillStage,
+  type ReplacedRole,
   type Theft,
-  type Trust,
+  type TrustChange,
 } from './drill-options.ts';
-import { Casualties, usesOf } from './lost-devices.ts';
-import { lostMessages } from './stored-messages.ts';
-import { identitiesIn, sendToThief } from './theft.ts';
-import { vouchedUntil } from './trust.ts';
-import { until } from './until.ts';
+import { MishapDevices, tokenUsesFor } from './mishap-devices.ts';
+import { loadIdentities, testStolenKey } from './stolen-key.ts';
+import { countLostMessages } from './stored-messages.ts';
+import { crossSignedUntil } from './trusted-roots.ts';
+import { waitUntil } from './wait-until.ts';
 
 /** Of names that a fleet is unlikely to have. */
 const PREFIX = DRILL_GROUP;
@@ -32,7 +32,7 @@ export function drillCaCompromise(options: DrillOptions): Promise<DrillReport> {
 
 class Drill {
   readonly #options: DrillOptions;
-  readonly #stages: Stage[] = [];
+  readonly #stages: DrillStage[] = [];
   readonly #failures: string[] = [];
   #enrolledPerSecond = 0;
   #renewedPerSecond = 0;
@@ -40,7 +40,7 @@ class Drill {
   /** Roots that devices of the fleet began to trust, and let go. */
   #learned = 0;
   #dropped = 0;
-  #trust: Trust | undefined;
+  #trust: TrustChange | undefined;
   #theft: Theft = { aware: { tempted: 0, captured: 0 }, unaware: { tempted: 0, believed: 0, captured: 0 } };
 
   constructor(options: DrillOptions) {
@@ -48,14 +48,14 @@ class Drill {
   }
 
   async run(): Promise<DrillReport> {
-    const { door, devices, haste, mqttUrl, replaced, signal, now } = this.#options;
-    const token = await door.mintToken(devices + usesOf(replaced));
+    const { operator, devices, haste, mqttUrl, replaced, signal, now } = this.#options;
+    const token = await operator.createToken(devices + tokenUsesFor(replaced));
     const log = { debug() {}, info: (fields: object, phrase: string) => this.#heard(fields, phrase), warn() {} };
     const stores = Array.from({ length: devices }, () => memoryIdentityStore());
     const storeOf = (index: number) => stores[index] as IdentityStore;
     const fleet = runFleet({ storeOf, devices, token, rate: 1, idPrefix: PREFIX, haste, mqttUrl, log, now });
     const failed = (failure: string) => this.#failures.push(failure);
-    const others = new Casualties({ door, replaced, token, haste, signal, failed });
+    const others = new MishapDevices({ operator, replaced, token, haste, signal, failed });
     try {
       await this.#stage('enroll', () => this.#enroll(fleet));
       await others.arrive();
@@ -65,7 +65,7 @@ class Drill {
       const oldRoot = await this.#active('root');
       if (replaced === 'root') await this.#introduceRoot(others);
       const fresh = await this.#prepare('issuing', others, 'prepare');
-      await this.#stage('activate', async () => [await door.activate(fresh), 'signs from now on'] as const);
+      await this.#stage('activate', async () => [await operator.activate(fresh), 'signs from now on'] as const);
       await others.unpack();
       await this.#stage('taint', () => this.#taint(old));
       // Without those that can't renew, and those of the fleet itself, who are not here.
@@ -74,9 +74,9 @@ class Drill {
       await this.#stage('retire', () => this.#retire(old.id));
       if (replaced === 'root') await this.#stage('retire the root', () => this.#retireRoot(oldRoot.id));
       this.#theft = await this.#stage('steal the old key', async () => {
-        const aware = [...(await identitiesIn(stores)), ...(await others.aware())];
+        const aware = [...(await loadIdentities(stores)), ...(await others.aware())];
         const parties = { aware, unaware: others.unaware };
-        return sendToThief(await door.steal(old.id), parties, { failures: this.#failures, signal, now });
+        return testStolenKey(await operator.readIssuingCa(old.id), parties, { failures: this.#failures, signal, now });
       });
       await this.#stage('verify', async () => {
         await this.#everyoneIsHeard(fleet);
@@ -103,25 +103,25 @@ class Drill {
   }
 
   /** Before anything is signed by it: what devices trust must be there before what they are shown. */
-  async #introduceRoot(others: Casualties): Promise<void> {
+  async #introduceRoot(others: MishapDevices): Promise<void> {
     const { devices, signal, now } = this.#options;
     const began = now();
     await this.#prepare('root', others, 'prepare the root');
     await this.#stage('devices learn the root', async () => {
-      await until(() => this.#learned >= devices, ANSWER_MS, signal, 10);
+      await waitUntil(() => this.#learned >= devices, ANSWER_MS, signal, 10);
       this.#expect('devices that have the new root on record', devices, this.#learned);
       return [undefined, `${this.#learned} of ${devices}`];
     });
-    const end = vouchedUntil(others.bundle);
+    const end = crossSignedUntil(others.bundle);
     if (end === undefined)
       this.#failures.push('expected the old root to vouch for the new one, found that it does not');
     else this.#trust = { learnedMs: now() - began, vouchedUntil: end };
   }
 
-  async #prepare(role: Replaced, others: Casualties, stage: string): Promise<string> {
+  async #prepare(role: ReplacedRole, others: MishapDevices, stage: string): Promise<string> {
     const { bundle } = others;
     const id = await this.#stage(stage, async () => {
-      return [await this.#options.door.prepare(role), 'trusted, signs nothing'] as const;
+      return [await this.#options.operator.prepare(role), 'trusted, signs nothing'] as const;
     });
     await this.#stage('deliver the trust bundle', () => this.#delivered(others, bundle));
     return id;
@@ -132,7 +132,7 @@ class Drill {
     const began = now();
     await Promise.race([fleet.enrolled, aborted(signal)]);
     const took = Math.max(now() - began, 1);
-    await until(() => fleet.snapshot().byState.connected === devices, ARRIVING_MS, signal);
+    await waitUntil(() => fleet.snapshot().byState.connected === devices, ARRIVING_MS, signal);
     const { enrolled, byState } = fleet.snapshot();
     this.#expect('devices that enrolled', devices, enrolled);
     this.#expect('devices that are connected', devices, byState.connected);
@@ -144,25 +144,25 @@ class Drill {
   async #everyoneIsHeard(fleet: FleetRun): Promise<readonly [undefined, string]> {
     const before = fleet.devices().map(({ acknowledged }) => acknowledged);
     const heard = () => fleet.devices().filter(({ acknowledged, index }) => acknowledged > (before[index] ?? 0)).length;
-    await until(() => heard() === this.#options.devices, ANSWER_MS, this.#options.signal);
+    await waitUntil(() => heard() === this.#options.devices, ANSWER_MS, this.#options.signal);
     this.#expect('devices whose messages are acknowledged', this.#options.devices, heard());
     return [undefined, `${heard()} devices are heard`];
   }
 
-  async #active(role: Replaced): Promise<CaSight> {
-    const found = (await this.#options.door.cas()).find((ca) => ca.role === role && ca.state === 'active');
+  async #active(role: ReplacedRole): Promise<CaSummary> {
+    const found = (await this.#options.operator.cas()).find((ca) => ca.role === role && ca.state === 'active');
     if (found === undefined) throw new Error(`expected a CA (${role}) that is active`);
     return found;
   }
 
-  async #delivered(others: Casualties, before: string): Promise<readonly [undefined, string]> {
-    const isThere = await until(() => others.bundle !== before, ANSWER_MS, this.#options.signal, 10);
+  async #delivered(others: MishapDevices, before: string): Promise<readonly [undefined, string]> {
+    const isThere = await waitUntil(() => others.bundle !== before, ANSWER_MS, this.#options.signal, 10);
     if (!isThere) this.#failures.push('expected the trust bundle with the new CA to be delivered, found nothing new');
     return [undefined, isThere ? 'to devices that are connected' : 'it did not come'];
   }
 
-  async #taint(old: CaSight): Promise<readonly [undefined, string]> {
-    const { pulled } = await this.#options.door.taint(old.id, this.#options.withinMs);
+  async #taint(old: CaSummary): Promise<readonly [undefined, string]> {
+    const { pulled } = await this.#options.operator.taint(old.id, this.#options.withinMs);
     return [undefined, `${pulled} devices are asked to renew`];
   }
 
@@ -170,18 +170,18 @@ class Drill {
     fleet: FleetRun,
     oldId: string,
     staying: number,
-    others: Casualties,
+    others: MishapDevices,
   ): Promise<readonly [undefined, string]> {
-    const { door, devices, signal, now, onProgress } = this.#options;
+    const { operator, devices, signal, now, onProgress } = this.#options;
     const began = now();
-    const { until: windowsEnd } = await door.pull();
+    const { until: windowsEnd } = await operator.requestRenewals();
     const all = devices + others.renewing;
     const deadline = Date.parse(windowsEnd) - now() + SLACK_MS;
     let first: number | undefined;
     let told = began;
     let isBack = false;
     const look = async (): Promise<boolean> => {
-      const cas = await door.cas();
+      const cas = await operator.cas();
       const waiting = (cas.find(({ id }) => id === oldId)?.stranded ?? 0) - staying;
       this.#renewed = all - waiting;
       if (this.#renewed > 0) first ??= now();
@@ -195,21 +195,21 @@ class Drill {
       }
       return waiting <= 0;
     };
-    await until(look, deadline, signal, 250);
+    await waitUntil(look, deadline, signal, 250);
     this.#expect('devices that renewed', all, this.#renewed);
     this.#renewedPerSecond = this.#renewed / (Math.max(now() - (first ?? began), 1_000) / 1_000);
     return [undefined, `${this.#renewed} of ${all} devices, ${this.#renewedPerSecond.toFixed(1)} a second`];
   }
 
   async #retire(id: string): Promise<readonly [undefined, string]> {
-    const { door } = this.#options;
+    const { operator } = this.#options;
     // Some are left on purpose: whoever retires a CA under them must be told.
-    if ((await door.retire(id, 0)) === 'retired') {
+    if ((await operator.retire(id, 0)) === 'retired') {
       this.#failures.push('expected a CA that would strand devices to be kept, found it retired without a word');
       return [undefined, 'without the refusal that was expected'];
     }
-    const stranded = (await door.cas()).find((ca) => ca.id === id)?.stranded ?? 0;
-    if ((await door.retire(id, stranded)) !== 'retired') {
+    const stranded = (await operator.cas()).find((ca) => ca.id === id)?.stranded ?? 0;
+    if ((await operator.retire(id, stranded)) !== 'retired') {
       this.#failures.push(`expected a CA to be retired when ${stranded} are given up, found it kept`);
     }
     return [undefined, `refused at first; then ${stranded} were given up`];
@@ -219,16 +219,16 @@ class Drill {
   async #retireRoot(id: string): Promise<readonly [undefined, string]> {
     const { devices, signal } = this.#options;
     const [, said] = await this.#retire(id);
-    await until(() => this.#dropped >= devices, ANSWER_MS, signal, 10);
+    await waitUntil(() => this.#dropped >= devices, ANSWER_MS, signal, 10);
     this.#expect('devices that trust the new root alone', devices, this.#dropped);
     return [undefined, said];
   }
 
-  async #report(fleet: FleetRun, { mishaps }: Casualties): Promise<DrillReport> {
-    const { door, devices, replaced } = this.#options;
+  async #report(fleet: FleetRun, { mishaps }: MishapDevices): Promise<DrillReport> {
+    const { operator, devices, replaced } = this.#options;
     const { sent, acknowledged, errors, failed } = fleet.snapshot();
     const sessionsDropped = (errors.connection_lost ?? 0) + (errors.connection_refused ?? 0);
-    const lost = await lostMessages(fleet.devices(), door.messages());
+    const lost = await countLostMessages(fleet.devices(), operator.messages());
     this.#expect('sessions dropped', 0, sessionsDropped);
     this.#expect('acknowledged messages that the journal lacks', 0, lost);
     this.#expect('messages that failed', 0, failed);

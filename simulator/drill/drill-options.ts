@@ -6,10 +6,10 @@ import type { StolenCa } from './forged-certificates.ts';
 export const DRILL_GROUP = 'rotation-drill';
 
 /** An issuing CA under a root that stays, or the root with everything that it signed. */
-export type Replaced = 'issuing' | 'root';
+export type ReplacedRole = 'issuing' | 'root';
 
 /** A CA as operators see it. */
-export interface CaSight {
+export interface CaSummary {
   readonly id: string;
   readonly role: 'root' | 'issuing';
   readonly state: 'prepared' | 'active' | 'outgoing' | 'tainted' | 'retired';
@@ -17,7 +17,7 @@ export interface CaSight {
   readonly stranded: number;
 }
 
-export interface Pull {
+export interface RenewalRequest {
   /** Devices that are asked to renew. */
   readonly pulled: number;
   /** When the last window ends, ISO 8601. */
@@ -25,29 +25,29 @@ export interface Pull {
 }
 
 /** The operators' side of the server that is drilled: a copy, never the fleet itself. Its methods throw what the server says. */
-export interface RotationDoor {
+export interface DrillOperator {
   /** Text of a bootstrap token for devices of the group that is drilled. */
-  mintToken(uses: number): Promise<string>;
+  createToken(uses: number): Promise<string>;
   /** Text of one that lets this device in again, whatever it had before. */
-  mintTokenFor(device: string): Promise<string>;
-  cas(): Promise<readonly CaSight[]>;
+  createTokenFor(device: string): Promise<string>;
+  cas(): Promise<readonly CaSummary[]>;
   /** The id of the prepared CA. */
-  prepare(role: Replaced): Promise<string>;
+  prepare(role: ReplacedRole): Promise<string>;
   activate(id: string): Promise<void>;
-  taint(id: string, withinMs: number): Promise<Pull>;
+  taint(id: string, withinMs: number): Promise<RenewalRequest>;
   /** Has the devices that are drilled renew as soon as the budget allows. */
-  pull(): Promise<Pull>;
+  requestRenewals(): Promise<RenewalRequest>;
   /** `would strand`: refused, because more devices and services than `strand` hold nothing else. */
   retire(id: string, strand: number): Promise<'retired' | 'would strand'>;
   /** Key and certificate of an issuing CA, as a thief of both has them. */
-  steal(id: string): Promise<StolenCa>;
+  readIssuingCa(id: string): Promise<StolenCa>;
   /** Messages of the journal as NDJSON. */
   messages(): AsyncIterable<Buffer>;
 }
 
 export interface DrillOptions {
-  readonly door: RotationDoor;
-  readonly replaced: Replaced;
+  readonly operator: DrillOperator;
+  readonly replaced: ReplacedRole;
   /** `mqtts://host:port` of the server that is drilled. */
   readonly mqttUrl: string;
   /** One or more, beside those that are sent through the mishaps. */
@@ -57,13 +57,13 @@ export interface DrillOptions {
   /** Devices choose their moment in the first part of each window, more than 0 and at most 1, as `FleetOptions.haste`. */
   readonly haste: number;
   readonly signal: AbortSignal;
-  readonly onStage: (stage: Stage) => void;
+  readonly onStage: (stage: DrillStage) => void;
   /** One line now and then, while a stage is under way. */
   readonly onProgress: (line: string) => void;
   readonly now: () => number;
 }
 
-export interface Stage {
+export interface DrillStage {
   readonly name: string;
   readonly ms: number;
   readonly said: string;
@@ -97,7 +97,7 @@ export interface Theft {
 }
 
 /** How devices came to trust another root. */
-export interface Trust {
+export interface TrustChange {
   /** From the moment the new root was in the bundle until every device had it on record, milliseconds. */
   readonly learnedMs: number;
   /** When the old root's word for the new one ends, ISO 8601: so long those go on that know the old one alone. */
@@ -105,11 +105,11 @@ export interface Trust {
 }
 
 export interface DrillReport {
-  readonly replaced: Replaced;
+  readonly replaced: ReplacedRole;
   readonly verdict: 'passed' | 'failed';
   /** What was expected and what was found, for everything that isn't as it should be. */
   readonly failures: readonly string[];
-  readonly stages: readonly Stage[];
+  readonly stages: readonly DrillStage[];
   readonly devices: number;
   readonly enrolledPerSecond: number;
   /** Renewals, from the first to the last. */
@@ -125,5 +125,5 @@ export interface DrillReport {
   readonly mishaps: readonly Mishap[];
   readonly theft: Theft;
   /** Absent where the root stayed. */
-  readonly trust?: Trust;
+  readonly trust?: TrustChange;
 }

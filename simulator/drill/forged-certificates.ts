@@ -20,7 +20,7 @@ export interface StolenCa {
   readonly certificatePem: string;
 }
 
-export interface ForgedFleet {
+export interface ForgedCertificates {
   /** Self-signed, with the name and the key of the issuing CA, PEM. */
   readonly rootPem: string;
   readonly server: { readonly keyPem: string; readonly chainPem: string };
@@ -43,7 +43,7 @@ const SERVER_EXTENSIONS = [
 ];
 const CONTEXT_0 = 0xa0;
 
-export function forgeFleet({ keyPem, certificatePem }: StolenCa, now: number): ForgedFleet {
+export function forgeCertificates({ keyPem, certificatePem }: StolenCa, now: number): ForgedCertificates {
   const issuing = new X509Certificate(certificatePem);
   const name = caFields(issuing)?.subject;
   if (name === undefined) throw new Error('expected the certificate of an issuing CA');

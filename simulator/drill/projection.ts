@@ -1,6 +1,6 @@
 /** What a drill says about the fleet itself: how long it would take to renew, and who would be lost. Pure. */
 
-import type { Replaced } from './drill-options.ts';
+import type { ReplacedRole } from './drill-options.ts';
 
 /** The fleet as its registry counts it. */
 export interface FleetCounts {
@@ -43,13 +43,13 @@ const WINDOW_PART = 1 / 20;
 const WINDOW_LEAST_MS = 60_000;
 
 /** `measuredPerSecond`: what this machine issued when it was asked for all at once, enrollments. `clocks`: whether devices with a wrong clock were kept. */
-export function project(
+export function projectRotation(
   counts: FleetCounts,
   drilled: {
     readonly withinMs: number;
     readonly measuredPerSecond: number;
     readonly clocks: 'kept' | 'lost';
-    readonly replaced: Replaced;
+    readonly replaced: ReplacedRole;
   },
 ): Projection {
   const devices = Math.max(0, counts.dependents - counts.services);

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { lostMessages } from './stored-messages.ts';
+import { countLostMessages } from './stored-messages.ts';
 
 async function* exported(...lines: readonly object[]): AsyncGenerator<Buffer> {
   const text = lines.map((line) => `${JSON.stringify(line)}\n`).join('');
@@ -17,8 +17,8 @@ it('counts what was acknowledged and is not stored, once for each message, and n
     { id: undefined, acknowledged: 0 },
   ];
   const all = [message('a', 1), message('a', 2), message('a', 3), message('b', 1), message('other', 9)];
-  expect(await lostMessages(devices, exported(...all))).toBe(0);
+  expect(await countLostMessages(devices, exported(...all))).toBe(0);
   const twice = [message('a', 1), message('a', 1), message('a', 2), message('b', 1), message('b', 2)];
-  expect(await lostMessages(devices, exported(...twice))).toBe(1);
-  expect(await lostMessages(devices, exported())).toBe(4);
+  expect(await countLostMessages(devices, exported(...twice))).toBe(1);
+  expect(await countLostMessages(devices, exported())).toBe(4);
 });

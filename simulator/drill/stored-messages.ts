@@ -3,7 +3,7 @@
 import type { VirtualDeviceSnapshot } from '../report.ts';
 
 /** How many acknowledged messages an export (NDJSON) lacks. One that was stored and not acknowledged makes up for none of another device. */
-export async function lostMessages(
+export async function countLostMessages(
   devices: readonly Pick<VirtualDeviceSnapshot, 'id' | 'acknowledged'>[],
   ndjson: AsyncIterable<Buffer>,
 ): Promise<number> {

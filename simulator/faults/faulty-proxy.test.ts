@@ -1,17 +1,24 @@
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { type Line, startFaultyProxy } from './faulty-proxy.ts';
+import { type NetworkConditions, startFaultyProxy } from './faulty-proxy.ts';
 
 const cleanups: (() => unknown)[] = [];
 afterEach(() => {
   for (const cleanup of cleanups.splice(0).reverse()) cleanup();
 });
 
-const GOOD: Line = { latency: 0, jitter: 0, loss: 0, bandwidth: undefined, halfOpen: 0, resetHandshake: 0 };
+const GOOD: NetworkConditions = {
+  latency: 0,
+  jitter: 0,
+  loss: 0,
+  bandwidth: undefined,
+  halfOpen: 0,
+  resetHandshake: 0,
+};
 
 /** An echo behind a proxy with that line, and a client that is connected to it. */
-async function echoOver(line: Partial<Line>): Promise<Socket> {
+async function echoOver(line: Partial<NetworkConditions>): Promise<Socket> {
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     socket.on('error', () => {});
     socket.pipe(socket);
@@ -21,7 +28,7 @@ async function echoOver(line: Partial<Line>): Promise<Socket> {
   const { port } = server.address() as { readonly port: number };
   const proxy = await startFaultyProxy({
     target: { host: '127.0.0.1', port },
-    line: { ...GOOD, ...line },
+    conditions: { ...GOOD, ...line },
     random: () => 0.5,
   });
   const client = connect(proxy.target);

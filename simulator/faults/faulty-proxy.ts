@@ -7,7 +7,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { localhostLookup } from '@rollcall/protocol';
 import type { NetworkLine } from '../scenario/schema.ts';
 
-export type Line = Readonly<{ [Key in keyof NetworkLine]: NetworkLine[Key] | undefined }> & {
+export type NetworkConditions = Readonly<{ [Key in keyof NetworkLine]: NetworkLine[Key] | undefined }> & {
   readonly latency: number;
   readonly jitter: number;
   readonly loss: number;
@@ -15,9 +15,9 @@ export type Line = Readonly<{ [Key in keyof NetworkLine]: NetworkLine[Key] | und
   readonly resetHandshake: number;
 };
 
-export interface ProxyOptions {
+export interface FaultyProxyOptions {
   readonly target: { readonly host: string; readonly port: number };
-  readonly line: Line;
+  readonly conditions: NetworkConditions;
   /** Numbers from 0 up to but not including 1. */
   readonly random: () => number;
 }
@@ -29,22 +29,22 @@ const HALF_A_HELLO = 100;
 /** Of a connection that fell silent: longer than it takes a peer to give up on it. */
 const SILENT_AFTER_MS = 5_000;
 
-export async function startFaultyProxy(options: ProxyOptions): Promise<FaultyProxy> {
+export async function startFaultyProxy(options: FaultyProxyOptions): Promise<FaultyProxy> {
   const proxy = new FaultyProxy(options);
   await proxy.listen();
   return proxy;
 }
 
 export class FaultyProxy {
-  readonly #options: ProxyOptions;
+  readonly #options: FaultyProxyOptions;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
-  #line: Line;
+  #line: NetworkConditions;
   #port = 0;
 
-  constructor(options: ProxyOptions) {
+  constructor(options: FaultyProxyOptions) {
     this.#options = options;
-    this.#line = options.line;
+    this.#line = options.conditions;
     this.#server = createServer({ allowHalfOpen: true }, (client) => this.#carry(client));
   }
 
@@ -69,7 +69,7 @@ export class FaultyProxy {
   }
 
   /** For connections that are open as well as for those that come. */
-  change(line: Line): void {
+  change(line: NetworkConditions): void {
     this.#line = line;
   }
 

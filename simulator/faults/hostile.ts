@@ -14,8 +14,8 @@ import {
   TOKEN_SECRET_BYTES,
   telemetryTopic,
 } from '@rollcall/protocol';
-import type { Tally } from '../devices/counters.ts';
-import { type EstDoor, newKey } from '../devices/est-client.ts';
+import type { Counters } from '../devices/counters.ts';
+import { type EstClient, newKey } from '../devices/est-client.ts';
 import {
   CONNACK,
   connectPacket,
@@ -24,25 +24,25 @@ import {
   SUBACK,
   subscribePacket,
 } from '../devices/mqtt-packets.ts';
-import type { HostileAct } from '../devices/shard-messages.ts';
-import type { Agenda } from '../devices/timer-wheel.ts';
-import type { LineIdentity, Target, TlsLines } from '../devices/tls-connections.ts';
+import type { HostileAction } from '../devices/shard-messages.ts';
+import type { TimerWheel } from '../devices/timer-wheel.ts';
+import type { TlsConnector, TlsIdentity, TlsTarget } from '../devices/tls-connections.ts';
 
-export interface HostileCrew {
-  readonly tally: Tally;
-  readonly lines: TlsLines;
-  readonly mqtt: Target;
-  readonly door: EstDoor | undefined;
+export interface HostileContext {
+  readonly counters: Counters;
+  readonly connector: TlsConnector;
+  readonly mqtt: TlsTarget;
+  readonly estClient: EstClient | undefined;
   readonly token: string | undefined;
   readonly group: string;
-  readonly agenda: Agenda;
+  readonly timers: TimerWheel;
   /** End of the run, milliseconds since 1970. */
   readonly until: number;
 }
 
 export interface Victim {
   readonly id: string;
-  readonly identity: LineIdentity;
+  readonly identity: TlsIdentity;
 }
 
 /** How long an act may take before it counts as neither allowed nor refused, but over. */
@@ -53,33 +53,33 @@ const KEEPALIVE_S = 60;
 /** Certificates end at whole seconds. */
 const OUTLIVED_MS = 1_000;
 
-export async function tryHostileAct(
-  act: HostileAct,
+export async function tryHostileAction(
+  act: HostileAction,
   victims: readonly Victim[],
   count: number,
-  crew: HostileCrew,
+  context: HostileContext,
 ): Promise<void> {
   switch (act) {
     case 'clone':
-      await Promise.all(victims.map((victim) => comeAs(victim, victim.id, crew)));
+      await Promise.all(victims.map((victim) => comeAs(victim, victim.id, context)));
       return;
     case 'steal':
-      await Promise.all(victims.map((victim) => comeAsAnother(victim, crew)));
+      await Promise.all(victims.map((victim) => comeAsAnother(victim, context)));
       return;
     case 'outlive':
-      await Promise.all(victims.map((victim) => outlive(victim, crew)));
+      await Promise.all(victims.map((victim) => outlive(victim, context)));
       return;
     case 'malformed':
-      await times(count, (index) => sendGarbage(victims[index % victims.length], index, crew));
+      await times(count, (index) => sendGarbage(victims[index % victims.length], index, context));
       return;
     case 'guess':
-      await times(count, () => guessToken(crew));
+      await times(count, () => guessToken(context));
       return;
     case 'probe':
-      await times(Math.min(count, victims.length), (index) => probe(victims[index] as Victim, victims, crew));
+      await times(Math.min(count, victims.length), (index) => probe(victims[index] as Victim, victims, context));
       return;
     case 'slow-handshake':
-      await times(count, () => holdHandshake(crew));
+      await times(count, () => holdHandshake(context));
   }
 }
 
@@ -99,13 +99,13 @@ interface Session {
 function openSession(
   victim: Victim | undefined,
   clientId: string,
-  crew: HostileCrew,
+  context: HostileContext,
   hear: (first: number, body: Buffer) => void = () => {},
 ): Session {
   const { promise, resolve } = Promise.withResolvers<Outcome>();
   const reader = new PacketReader();
-  const socket = crew.lines.open(
-    { target: crew.mqtt, identity: victim?.identity },
+  const socket = context.connector.open(
+    { target: context.mqtt, identity: victim?.identity },
     {
       secure: () => socket.write(connectPacket(clientId, KEEPALIVE_S)),
       data: (bytes) => {
@@ -130,38 +130,38 @@ function openSession(
 }
 
 /** A perfect copy can't be told from its original before somebody revokes it; it stays until it is thrown out. */
-async function comeAs(victim: Victim, clientId: string, crew: HostileCrew): Promise<void> {
-  crew.tally.count('hostile');
-  const session = openSession(victim, clientId, crew);
+async function comeAs(victim: Victim, clientId: string, context: HostileContext): Promise<void> {
+  context.counters.count('hostile');
+  const session = openSession(victim, clientId, context);
   await session.outcome;
-  crew.agenda.at(crew.agenda.now() + ACT_MS, () => session.end());
+  context.timers.at(context.timers.now() + ACT_MS, () => session.end());
 }
 
-async function comeAsAnother(victim: Victim, crew: HostileCrew): Promise<void> {
-  crew.tally.count('hostile');
-  const session = openSession(victim, `${victim.id}x`, crew);
-  judge(await session.outcome, crew.tally);
+async function comeAsAnother(victim: Victim, context: HostileContext): Promise<void> {
+  context.counters.count('hostile');
+  const session = openSession(victim, `${victim.id}x`, context);
+  judge(await session.outcome, context.counters);
   session.end();
 }
 
 /** Waits for the end of the certificate, and comes back with it. */
-async function outlive(victim: Victim, crew: HostileCrew): Promise<void> {
+async function outlive(victim: Victim, context: HostileContext): Promise<void> {
   const end = Date.parse(new X509Certificate(victim.identity.certificatePem).validTo);
-  if (end + OUTLIVED_MS > crew.until) {
+  if (end + OUTLIVED_MS > context.until) {
     throw new Error(
       'expected certificates that end within the run: server.settings.certificates.device says how long they live',
     );
   }
-  await new Promise<void>((resolve) => crew.agenda.at(end + OUTLIVED_MS, resolve));
-  crew.tally.count('hostile');
-  const session = openSession(victim, victim.id, crew);
-  judge(await session.outcome, crew.tally);
+  await new Promise<void>((resolve) => context.timers.at(end + OUTLIVED_MS, resolve));
+  context.counters.count('hostile');
+  const session = openSession(victim, victim.id, context);
+  judge(await session.outcome, context.counters);
   session.end();
 }
 
-function judge(outcome: Outcome, tally: Tally): void {
-  if (outcome === 'let in') tally.count('wronglyAllowed');
-  if (outcome === 'silence') tally.error('hostile_act_unanswered');
+function judge(outcome: Outcome, counters: Counters): void {
+  if (outcome === 'let in') counters.count('wronglyAllowed');
+  if (outcome === 'silence') counters.error('hostile_act_unanswered');
 }
 
 /** Each breaks another rule of MQTT 3.1.1 whose breach must close the connection. */
@@ -174,12 +174,12 @@ const GARBAGE: readonly Buffer[] = [
   Buffer.from([0x32, 4, 0, 1, 0x23, 0]), // a topic with a wildcard, cut short
 ];
 
-async function sendGarbage(victim: Victim | undefined, index: number, crew: HostileCrew): Promise<void> {
+async function sendGarbage(victim: Victim | undefined, index: number, context: HostileContext): Promise<void> {
   if (victim === undefined) return;
-  crew.tally.count('hostile');
+  context.counters.count('hostile');
   const { promise, resolve } = Promise.withResolvers<'closed' | 'open'>();
-  const socket = crew.lines.open(
-    { target: crew.mqtt, identity: victim.identity },
+  const socket = context.connector.open(
+    { target: context.mqtt, identity: victim.identity },
     {
       secure: () => socket.write(GARBAGE[index % GARBAGE.length] as Buffer),
       data: () => {},
@@ -187,35 +187,35 @@ async function sendGarbage(victim: Victim | undefined, index: number, crew: Host
     },
   );
   const timer = setTimeout(() => resolve('open'), ACT_MS);
-  if ((await promise) === 'open') crew.tally.count('wronglyAllowed');
+  if ((await promise) === 'open') context.counters.count('wronglyAllowed');
   clearTimeout(timer);
   socket.destroy();
 }
 
 /** The right server and the right root with a secret that nobody minted. */
-async function guessToken(crew: HostileCrew): Promise<void> {
-  const real = crew.token === undefined ? undefined : parseBootstrapToken(crew.token);
-  if (real === undefined || crew.door === undefined) return;
-  crew.tally.count('hostile');
+async function guessToken(context: HostileContext): Promise<void> {
+  const real = context.token === undefined ? undefined : parseBootstrapToken(context.token);
+  if (real === undefined || context.estClient === undefined) return;
+  context.counters.count('hostile');
   const guess = { ...real, secret: randomBytes(TOKEN_SECRET_BYTES).toString('base64url') };
   try {
-    const answer = await crew.door.enroll('guesser', formatBootstrapToken(guess), newKey());
-    if (!('refused' in answer)) crew.tally.count('wronglyAllowed');
-    else crew.tally.error(answer.refused);
+    const answer = await context.estClient.enroll('guesser', formatBootstrapToken(guess), newKey());
+    if (!('refused' in answer)) context.counters.count('wronglyAllowed');
+    else context.counters.error(answer.refused);
   } catch {
-    crew.tally.error('guess_unanswered');
+    context.counters.error('guess_unanswered');
   }
 }
 
 /** A real device that wants to hear and say what is not its own. The service tells whether it was heard. */
-async function probe(victim: Victim, all: readonly Victim[], crew: HostileCrew): Promise<void> {
+async function probe(victim: Victim, all: readonly Victim[], context: HostileContext): Promise<void> {
   const other = all.find((candidate) => candidate.id !== victim.id)?.id ?? `${victim.id}-other`;
   const filters = ['#', '+/+/telemetry/+', '$fleet/#', commandFilter(other as DeviceId)];
-  crew.tally.count('hostile', filters.length + 1);
+  context.counters.count('hostile', filters.length + 1);
   const { promise, resolve } = Promise.withResolvers<void>();
-  const session = openSession(victim, victim.id, crew, (first, body) => {
+  const session = openSession(victim, victim.id, context, (first, body) => {
     if (first >> 4 !== SUBACK) return;
-    for (const granted of body.subarray(2)) if (granted < 0x80) crew.tally.count('wronglyAllowed');
+    for (const granted of body.subarray(2)) if (granted < 0x80) context.counters.count('wronglyAllowed');
     resolve();
   });
   if ((await session.outcome) === 'let in') {
@@ -231,9 +231,9 @@ async function probe(victim: Victim, all: readonly Victim[], crew: HostileCrew):
 }
 
 /** Keeps a handshake from being finished, as many as it can. */
-async function holdHandshake(crew: HostileCrew): Promise<void> {
-  crew.tally.count('hostile');
-  const { host, port } = crew.mqtt;
+async function holdHandshake(context: HostileContext): Promise<void> {
+  context.counters.count('hostile');
+  const { host, port } = context.mqtt;
   const socket = connect({ host, port, ...localhostLookup(host) });
   socket.on('error', () => {});
   socket.once('connect', () => socket.write(Buffer.from([0x16, 3, 1, 2, 0, 1]))); // the head of a ClientHello

@@ -2,11 +2,11 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { connect } from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { FromShard, ShardOrder } from '../devices/shard-messages.ts';
+import type { FromShard, ShardConfig } from '../devices/shard-messages.ts';
 import { preciseNow } from '../devices/timer-wheel.ts';
 import { RunRefused } from '../run/run-options.ts';
 import { Coordinator } from './coordinator.ts';
-import { frame, STRANGER_FRAME_BYTES } from './frames.ts';
+import { encodeFrame, UNAUTHENTICATED_FRAME_BYTES } from './frames.ts';
 import { HOST_PROTOCOL } from './host-messages.ts';
 import { type JoinOptions, joinRun, type Verdict } from './joined-host.ts';
 
@@ -44,7 +44,7 @@ async function joined(coordinator: Coordinator, name: string, over: Partial<Join
 describe('hosts that join', () => {
   it('are gathered when all are there, and hear the verdict', async () => {
     const { coordinator } = await coordinate(2);
-    const gathered = coordinator.gathered(PATIENCE_MS);
+    const gathered = coordinator.waitForHosts(PATIENCE_MS);
     const a = await joined(coordinator, 'a');
     const b = await joined(coordinator, 'b');
     await gathered;
@@ -56,8 +56,8 @@ describe('hosts that join', () => {
     const { coordinator } = await coordinate(2);
     await joined(coordinator, 'b', { workers: 1 });
     await joined(coordinator, 'a', { workers: 3, sourceAddresses: ['127.0.0.1', '127.0.0.2'] });
-    await coordinator.gathered(PATIENCE_MS);
-    const places = coordinator.lodging({ devices: 400, behindProxy: 0 });
+    await coordinator.waitForHosts(PATIENCE_MS);
+    const places = coordinator.placement({ devices: 400, behindProxy: 0 });
     expect(places.shards).toBe(4);
     expect(places.hosts()).toMatchObject([
       { name: 'a', workers: 3, sourceAddresses: 2, address: '127.0.0.1' },
@@ -68,8 +68,8 @@ describe('hosts that join', () => {
   it('that are an hour ahead are known to be, to within half of the shortest exchange', async () => {
     const { coordinator } = await coordinate(1);
     await joined(coordinator, 'a', { now: () => preciseNow() + 3_600_000 });
-    await coordinator.gathered(PATIENCE_MS);
-    const places = coordinator.lodging({ devices: 1, behindProxy: 0 });
+    await coordinator.waitForHosts(PATIENCE_MS);
+    const places = coordinator.placement({ devices: 1, behindProxy: 0 });
     const [{ clockOffsetMs, clockErrorMs }] = places.hosts() as [ReturnType<typeof places.hosts>[number]];
     expect(Math.abs(clockOffsetMs - 3_600_000)).toBeLessThanOrEqual(clockErrorMs + 0.01); // a double of today's date
     expect(places.clockOffset(0)).toBe(clockOffsetMs);
@@ -78,10 +78,10 @@ describe('hosts that join', () => {
   it('without the open files for their part are refused, by name', async () => {
     const { coordinator } = await coordinate(1);
     await joined(coordinator, 'small');
-    await coordinator.gathered(PATIENCE_MS);
+    await coordinator.waitForHosts(PATIENCE_MS);
     const fleet = { devices: 100_000_000, behindProxy: 0 };
-    expect(() => coordinator.lodging(fleet)).toThrow(RunRefused);
-    expect(() => coordinator.lodging(fleet)).toThrow(/^host "small": expected /);
+    expect(() => coordinator.placement(fleet)).toThrow(RunRefused);
+    expect(() => coordinator.placement(fleet)).toThrow(/^host "small": expected /);
   });
 
   it('and end before the run leave their seat to another', async () => {
@@ -93,7 +93,7 @@ describe('hosts that join', () => {
     await expect.poll(() => events.at(-1), { timeout: 20_000 }).toMatch(/^host a left: /);
     await joined(coordinator, 'a');
     await joined(coordinator, 'b');
-    await coordinator.gathered(PATIENCE_MS);
+    await coordinator.waitForHosts(PATIENCE_MS);
   });
 
   it('and never say what time it is end the waiting no later than its signal', async () => {
@@ -118,9 +118,9 @@ describe('hosts that join', () => {
       sourceAddresses: 0,
       memory: 0,
     };
-    socket.write(frame({ protocol: HOST_PROTOCOL, secret, version: '1.2.3', ...about }));
+    socket.write(encodeFrame({ protocol: HOST_PROTOCOL, secret, version: '1.2.3', ...about }));
     const ending = new AbortController();
-    const gathered = expect(coordinator.gathered(PATIENCE_MS, ending.signal)).rejects.toMatchObject({
+    const gathered = expect(coordinator.waitForHosts(PATIENCE_MS, ending.signal)).rejects.toMatchObject({
       code: 'hosts_missing',
       reason: 'expected 1, found 1 (mute) when the run was ended',
     });
@@ -132,7 +132,7 @@ describe('hosts that join', () => {
   it('too few, in the time there is, are told apart', async () => {
     const { coordinator } = await coordinate(2);
     await joined(coordinator, 'a');
-    await expect(coordinator.gathered(1)).rejects.toMatchObject({
+    await expect(coordinator.waitForHosts(1)).rejects.toMatchObject({
       code: 'hosts_missing',
       reason: 'expected 2, found 1 (a) within 0.001 s',
     });
@@ -143,13 +143,13 @@ describe('a shard on a host', () => {
   it('that fails says on which', async () => {
     const { coordinator } = await coordinate(1);
     await joined(coordinator, 'hall-1');
-    await coordinator.gathered(PATIENCE_MS);
-    const places = coordinator.lodging({ devices: 1, behindProxy: 0 });
+    await coordinator.waitForHosts(PATIENCE_MS);
+    const places = coordinator.placement({ devices: 1, behindProxy: 0 });
     const said = Promise.withResolvers<FromShard>();
-    const port = places.open(0, { heard: said.resolve, lost: said.reject });
-    const order: ShardOrder = {
+    const port = places.open(0, { message: said.resolve, lost: said.reject });
+    const order: ShardConfig = {
       ...{ shard: 0, seed: 1, devices: [], enrollUrl: undefined, rootPem: '' },
-      groups: { d: { settings: { count: 1, kind: 'swarm', publish: [] } as never, recordings: {}, hazards: [] } }, // no more
+      groups: { d: { settings: { count: 1, kind: 'swarm', publish: [] } as never, recordings: {}, faults: [] } }, // no more
       ...{ mqtt: { host: '127.0.0.1', port: 1 }, sourceAddresses: [], clockOffset: 0, identities: 'dropped' },
     };
     port.post({ kind: 'prepare', order });
@@ -160,9 +160,9 @@ describe('a shard on a host', () => {
     const { coordinator } = await coordinate(1);
     const leaving = new AbortController();
     await joined(coordinator, 'hall-1', { signal: leaving.signal });
-    await coordinator.gathered(PATIENCE_MS);
+    await coordinator.waitForHosts(PATIENCE_MS);
     const lost = Promise.withResolvers<Error>();
-    coordinator.lodging({ devices: 1, behindProxy: 0 }).open(0, { heard: () => {}, lost: lost.resolve });
+    coordinator.placement({ devices: 1, behindProxy: 0 }).open(0, { message: () => {}, lost: lost.resolve });
     leaving.abort();
     expect(await lost.promise).toMatchObject({ code: 'host_lost', reason: expect.stringMatching(/^"hall-1" \(127/) });
   });
@@ -184,12 +184,14 @@ async function hostileHost() {
     sourceAddresses: 0,
     memory: 0,
   };
-  socket.write(frame({ protocol: HOST_PROTOCOL, secret, version: '1.2.3', ...about }));
+  socket.write(encodeFrame({ protocol: HOST_PROTOCOL, secret, version: '1.2.3', ...about }));
   await once(socket, 'data');
   socket.resume();
   const end = Promise.withResolvers<FromShard | Error>();
-  const shard = coordinator.lodging({ devices: 1, behindProxy: 0 }).open(0, { heard: end.resolve, lost: end.resolve });
-  const order: ShardOrder = {
+  const shard = coordinator
+    .placement({ devices: 1, behindProxy: 0 })
+    .open(0, { message: end.resolve, lost: end.resolve });
+  const order: ShardConfig = {
     ...{ shard: 0, seed: 1, enrollUrl: undefined, rootPem: '', groups: {} },
     devices: [{ index: 0, position: 0, id: 'pump-1', group: 'd', arrivesAt: 0 }],
     ...{ mqtt: { host: '127.0.0.1', port: 1 }, sourceAddresses: [], clockOffset: 0, identities: 'kept' },
@@ -197,8 +199,10 @@ async function hostileHost() {
   shard.post({ kind: 'prepare', order });
   const report = (...ids: readonly string[]) => {
     const identities = Object.fromEntries(ids.map((id) => [id, { keyPem: 'k', certificatePem: 'c' }]));
-    const tally = { counters: {}, errors: {}, latencies: {} };
-    socket.write(frame({ kind: 'shard', shard: 0, message: { kind: 'ended', tally, acknowledged: {}, identities } }));
+    const counters = { counters: {}, errors: {}, latencies: {} };
+    socket.write(
+      encodeFrame({ kind: 'shard', shard: 0, message: { kind: 'ended', counters, acknowledged: {}, identities } }),
+    );
     return end.promise;
   };
   return { report };
@@ -287,12 +291,12 @@ describe('a stranger', () => {
     socket.on('error', () => {});
     await once(socket, 'secureConnect');
     const head = Buffer.alloc(4);
-    head.writeUInt32BE(STRANGER_FRAME_BYTES + 1);
+    head.writeUInt32BE(UNAUTHENTICATED_FRAME_BYTES + 1);
     socket.write(head);
     await once(socket, 'close');
     expect(events).toEqual([]);
     await joined(coordinator, 'a');
-    await coordinator.gathered(PATIENCE_MS);
+    await coordinator.waitForHosts(PATIENCE_MS);
   });
 
   it('that was refused and goes on talking is let go of all the same', async () => {
@@ -303,7 +307,7 @@ describe('a stranger', () => {
     const closed = new Promise((resolve) => socket.once('close', resolve));
     socket.on('error', () => {}); // what it says in the end is heard by nobody
     await once(socket, 'secureConnect');
-    socket.write(frame({ protocol: HOST_PROTOCOL, secret: 'guessed', version: '1.2.3' }));
+    socket.write(encodeFrame({ protocol: HOST_PROTOCOL, secret: 'guessed', version: '1.2.3' }));
     socket.resume();
     await once(socket, 'end');
     const talking = setInterval(() => socket.write('more'), 50);

@@ -10,11 +10,11 @@ import { listenAddress, Problem } from '@rollcall/protocol';
 import { shortfall } from '../run/capacity.ts';
 import type { HostOfRun } from '../run/result.ts';
 import { RunRefused } from '../run/run-options.ts';
-import { type FleetSize, type Lodging, type ShardPlaces, threadsFor } from '../run/shard-places.ts';
-import { FrameRefused, Line, readMessage } from './frames.ts';
-import { HostLine } from './host-line.ts';
-import { hello, type JoinRefusal, knock, type ToHost } from './host-messages.ts';
-import { makeOwnCertificate } from './own-certificate.ts';
+import { type FleetSize, type PlacementStrategy, type ShardPlacement, threadsFor } from '../run/shard-placement.ts';
+import { FrameConnection, FrameRefused, readMessage } from './frames.ts';
+import { HostConnection } from './host-connection.ts';
+import { type JoinRefusal, joinHeader, joinRequest, type ToHost } from './host-messages.ts';
+import { createSelfSignedCertificate } from './self-signed-certificate.ts';
 
 export interface CoordinatorOptions {
   /** Address to listen on; port 0 for any. */
@@ -43,14 +43,14 @@ export class Coordinator {
   readonly fingerprint: string;
   readonly #options: CoordinatorOptions;
   readonly #server: Server;
-  readonly #hosts: HostLine[] = [];
+  readonly #hosts: HostConnection[] = [];
   readonly #full = Promise.withResolvers<void>();
   #isFull = false;
 
   private constructor(options: CoordinatorOptions) {
     this.#options = options;
     this.secret = options.secret ?? randomBytes(SECRET_BYTES).toString('base64url');
-    const { keyPem, certificatePem, fingerprint } = makeOwnCertificate(options.now());
+    const { keyPem, certificatePem, fingerprint } = createSelfSignedCertificate(options.now());
     this.fingerprint = fingerprint;
     this.#server = createServer({
       key: keyPem,
@@ -78,7 +78,7 @@ export class Coordinator {
   }
 
   /** Resolves when all hosts are here and their clocks are known. Problem `hosts_missing` when the time is up before. */
-  async gathered(within: number, signal?: AbortSignal): Promise<void> {
+  async waitForHosts(within: number, signal?: AbortSignal): Promise<void> {
     const early = Promise.withResolvers<never>();
     const stop = (reason: string) => {
       const names = this.#hosts.map(({ name }) => name).join(', ') || 'none';
@@ -93,22 +93,24 @@ export class Coordinator {
     signal?.addEventListener('abort', stopped);
     if (signal?.aborted === true) stopped();
     try {
-      const clocksKnown = this.#full.promise.then(() => Promise.all(this.#hosts.map((host) => host.learnClock())));
+      const clocksKnown = this.#full.promise.then(() => Promise.all(this.#hosts.map((host) => host.measureClock())));
       await Promise.race([clocksKnown, early.promise]);
     } finally {
       clearTimeout(timer);
       signal?.removeEventListener('abort', stopped);
     }
-    const lost = this.#hosts.find(({ loss }) => loss !== undefined);
-    if (lost !== undefined) throw lost.loss as Problem;
+    const lost = this.#hosts.find(({ lostBecause }) => lostBecause !== undefined);
+    if (lost !== undefined) throw lost.lostBecause as Problem;
   }
 
   /** The places of the run: threads of the hosts, in the order of their names, so that the same hosts get the same devices. */
-  get lodging(): Lodging {
+  get placement(): PlacementStrategy {
     return (fleet) => {
       const hosts = [...this.#hosts].sort((a, b) => (a.name < b.name ? -1 : 1));
       const each = Math.ceil(fleet.devices / hosts.length);
-      const homes = hosts.flatMap((host) => Array.from({ length: threadsFor(each, host.hello.workers) }, () => host));
+      const homes = hosts.flatMap((host) =>
+        Array.from({ length: threadsFor(each, host.joinRequest.workers) }, () => host),
+      );
       for (const host of hosts) checkHost(host, homes.filter((home) => home === host).length / homes.length, fleet);
       return this.#placesOn(homes, hosts);
     };
@@ -123,12 +125,12 @@ export class Coordinator {
     await once(this.#server, 'close');
   }
 
-  #placesOn(homes: readonly HostLine[], hosts: readonly HostLine[]): ShardPlaces {
-    const home = (shard: number) => homes[shard] as HostLine;
+  #placesOn(homes: readonly HostConnection[], hosts: readonly HostConnection[]): ShardPlacement {
+    const home = (shard: number) => homes[shard] as HostConnection;
     return {
       shards: homes.length,
       sourceAddresses: [],
-      reach: REACH_MS,
+      startDelay: REACH_MS,
       clockOffset: (shard) => home(shard).clock.offset,
       open: (shard, events) => home(shard).open(shard, events),
       memory: () => hosts.reduce((sum, { memory }) => sum + memory, 0),
@@ -138,11 +140,11 @@ export class Coordinator {
 
   #meet(socket: TLSSocket): void {
     const address = socket.remoteAddress ?? 'an unknown address';
-    let host: HostLine | undefined;
-    const patience = setTimeout(() => line.drop('it did not say who it is'), KNOCK_MS);
-    const line = new Line(socket, {
+    let host: HostConnection | undefined;
+    const patience = setTimeout(() => line.destroy('it did not say who it is'), KNOCK_MS);
+    const line = new FrameConnection(socket, {
       text: (text) => {
-        if (host !== undefined) return host.heard(text);
+        if (host !== undefined) return host.handleText(text);
         clearTimeout(patience);
         host = this.#admit(text, address, line);
       },
@@ -153,20 +155,20 @@ export class Coordinator {
     });
   }
 
-  #admit(text: string, address: string, line: Line): HostLine | undefined {
+  #admit(text: string, address: string, line: FrameConnection): HostConnection | undefined {
     try {
-      const first = readMessage(knock, text);
+      const first = readMessage(joinHeader, text);
       const refusal = this.#refusalOf(first);
       if (refusal !== undefined) return this.#refuse(refusal, address, line);
-      const who = readMessage(hello, text);
+      const who = readMessage(joinRequest, text);
       if (this.#isFull)
         return this.#refuse(['join_late', `the run has its ${this.#options.hosts} hosts`], address, line);
       if (this.#hosts.some(({ name }) => name === who.name)) {
         return this.#refuse(['join_twice', `"${who.name}" is here already`], address, line);
       }
-      const host = new HostLine(who, address, line);
+      const host = new HostConnection(who, address, line);
       this.#hosts.push(host);
-      line.trust();
+      line.markAuthenticated();
       line.send({ kind: 'welcome' } satisfies ToHost);
       this.#tell(`host ${who.name} joined from ${address}: ${this.#hosts.length} of ${this.#options.hosts}`);
       if (this.#hosts.length === this.#options.hosts) {
@@ -176,7 +178,7 @@ export class Coordinator {
       return host;
     } catch (error) {
       if (!(error instanceof FrameRefused)) throw error;
-      line.drop(error.message);
+      line.destroy(error.message);
       this.#tell(`somebody from ${address} was sent away: ${error.message}`);
       return undefined;
     }
@@ -195,13 +197,13 @@ export class Coordinator {
     return ['join_version_mismatch', `the run is of version ${this.#options.version}, this host of another`];
   }
 
-  #refuse([code, reason]: readonly [JoinRefusal, string], address: string, line: Line): undefined {
-    line.finish({ kind: 'refused', code, reason } satisfies ToHost);
+  #refuse([code, reason]: readonly [JoinRefusal, string], address: string, line: FrameConnection): undefined {
+    line.sendAndClose({ kind: 'refused', code, reason } satisfies ToHost);
     this.#tell(`a host from ${address} was refused: ${code}`);
   }
 
   /** Before the run its seat is free again; during the run the run has heard of it. */
-  #left(host: HostLine, reason: string): void {
+  #left(host: HostConnection, reason: string): void {
     host.closed(reason);
     if (this.#isFull) return;
     this.#hosts.splice(this.#hosts.indexOf(host), 1);
@@ -214,7 +216,7 @@ export class Coordinator {
 }
 
 function checkHost(
-  { name, hello: { openFiles, portsPerAddress, sourceAddresses } }: HostLine,
+  { name, joinRequest: { openFiles, portsPerAddress, sourceAddresses } }: HostConnection,
   share: number,
   fleet: FleetSize,
 ) {
@@ -223,15 +225,15 @@ function checkHost(
   if (missing !== undefined) throw new RunRefused(`host "${name}": ${missing}`);
 }
 
-function reportOf(host: HostLine, workers: number): HostOfRun {
+function reportOf(host: HostConnection, workers: number): HostOfRun {
   const { offset, error } = host.clock;
   return {
     name: host.name,
     address: host.address,
-    cores: host.hello.cores,
+    cores: host.joinRequest.cores,
     workers,
     devices: host.devices,
-    sourceAddresses: host.hello.sourceAddresses,
+    sourceAddresses: host.joinRequest.sourceAddresses,
     clockOffsetMs: offset,
     clockErrorMs: error,
   };

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { FrameReader, FrameRefused, frame, readMessage, STRANGER_FRAME_BYTES } from './frames.ts';
+import { encodeFrame, FrameReader, FrameRefused, readMessage, UNAUTHENTICATED_FRAME_BYTES } from './frames.ts';
 import { fromHost, toHost } from './host-messages.ts';
 
 function readAll(bytes: Buffer, size: number, most = 1_000): string[] {
@@ -12,16 +12,16 @@ function readAll(bytes: Buffer, size: number, most = 1_000): string[] {
 
 describe('a frame', () => {
   it.each([1, 3, 7, 1_000])('is read whole when it comes in pieces of %i bytes', (size) => {
-    const bytes = Buffer.concat([frame({ a: 'ü' }), frame({}), frame([1, 2])]);
+    const bytes = Buffer.concat([encodeFrame({ a: 'ü' }), encodeFrame({}), encodeFrame([1, 2])]);
     expect(readAll(bytes, size)).toEqual(['{"a":"ü"}', '{}', '[1,2]']);
   });
 
   it('that says it is too long is refused at its head, before anything of it is kept', () => {
     const head = Buffer.alloc(4);
-    head.writeUInt32BE(STRANGER_FRAME_BYTES + 1);
-    expect(() => readAll(head, 4, STRANGER_FRAME_BYTES)).toThrow(
+    head.writeUInt32BE(UNAUTHENTICATED_FRAME_BYTES + 1);
+    expect(() => readAll(head, 4, UNAUTHENTICATED_FRAME_BYTES)).toThrow(
       new FrameRefused(
-        `expected a message of at most ${STRANGER_FRAME_BYTES} bytes, found ${STRANGER_FRAME_BYTES + 1}`,
+        `expected a message of at most ${UNAUTHENTICATED_FRAME_BYTES} bytes, found ${UNAUTHENTICATED_FRAME_BYTES + 1}`,
       ),
     );
   });
@@ -41,7 +41,7 @@ describe('a message', () => {
   it('of a host is read', () => {
     expect(readMessage(fromHost, second({ counters: { sent: 3 }, errors: { ECONNRESET: 1 } }))).toMatchObject({
       shard: 2,
-      message: { kind: 'second', tally: { counters: { sent: 3 } } },
+      message: { kind: 'second', counters: { counters: { sent: 3 } } },
     });
   });
 
@@ -51,8 +51,12 @@ describe('a message', () => {
   });
 });
 
-function second(tally: { readonly counters?: object; readonly errors?: object }): string {
-  const standing = { connected: 0, inFleet: 0, refused: 0, cutOff: 0, waiting: 0, unacknowledged: 0 };
-  const whole = { counters: {}, errors: {}, latencies: {}, ...tally };
-  return JSON.stringify({ kind: 'shard', shard: 2, message: { kind: 'second', tally: whole, standing, cpuMicros: 1 } });
+function second(counters: { readonly counters?: object; readonly errors?: object }): string {
+  const deviceCounts = { connected: 0, inFleet: 0, refused: 0, cutOff: 0, waiting: 0, unacknowledged: 0 };
+  const whole = { counters: {}, errors: {}, latencies: {}, ...counters };
+  return JSON.stringify({
+    kind: 'shard',
+    shard: 2,
+    message: { kind: 'second', counters: whole, deviceCounts, cpuMicros: 1 },
+  });
 }

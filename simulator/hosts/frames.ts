@@ -8,7 +8,7 @@ import type { z } from 'zod';
 
 const HEAD_BYTES = 4;
 /** Of somebody who has not proven anything yet. */
-export const STRANGER_FRAME_BYTES = 4 * 1024;
+export const UNAUTHENTICATED_FRAME_BYTES = 4 * 1024;
 /** Identities and recordings of a large part of a fleet. */
 const FRAME_BYTES = 64 * 1024 * 1024;
 
@@ -59,7 +59,7 @@ export class FrameReader {
   }
 }
 
-export function frame(message: unknown): Buffer {
+export function encodeFrame(message: unknown): Buffer {
   const text = Buffer.from(JSON.stringify(message), 'utf8');
   const head = Buffer.alloc(HEAD_BYTES);
   head.writeUInt32BE(text.length);
@@ -80,26 +80,26 @@ export function readMessage<T>(schema: z.ZodType<T>, text: string): T {
   throw new FrameRefused(`expected a message of this protocol, found something else at "${where.slice(0, 80)}"`);
 }
 
-export interface LineEvents {
+export interface FrameConnectionEvents {
   text(text: string): void;
   /** Once, whatever the cause. */
   closed(reason: string): void;
 }
 
 /** One end of such a connection. */
-export class Line {
+export class FrameConnection {
   readonly #socket: TLSSocket;
-  #most = STRANGER_FRAME_BYTES;
+  #most = UNAUTHENTICATED_FRAME_BYTES;
   #reason: string | undefined;
   /** When something was heard last, on the clock of `performance`. */
-  heardAt = performance.now();
+  lastReceivedAt = performance.now();
 
-  constructor(socket: TLSSocket, events: LineEvents) {
+  constructor(socket: TLSSocket, events: FrameConnectionEvents) {
     this.#socket = socket;
     const reader = new FrameReader(() => this.#most);
     socket.setNoDelay(true);
     socket.on('data', (bytes: Buffer) => {
-      this.heardAt = performance.now();
+      this.lastReceivedAt = performance.now();
       if (this.#reason !== undefined) return; // what follows a bad frame is not looked at
       try {
         reader.push(bytes, (text) => {
@@ -107,7 +107,7 @@ export class Line {
         });
       } catch (error) {
         if (!(error instanceof FrameRefused)) throw error;
-        this.drop(error.message);
+        this.destroy(error.message);
       }
     });
     socket.on('error', (error: NodeJS.ErrnoException) => {
@@ -117,25 +117,25 @@ export class Line {
   }
 
   /** The other side has proven who it is. */
-  trust(): void {
+  markAuthenticated(): void {
     this.#most = FRAME_BYTES;
   }
 
   send(message: unknown): void {
-    if (!this.#socket.destroyed) this.#socket.write(frame(message));
+    if (!this.#socket.destroyed) this.#socket.write(encodeFrame(message));
   }
 
   /** Says something last; the other side has a moment to read it. */
-  finish(message: unknown): void {
+  sendAndClose(message: unknown): void {
     if (this.#socket.destroyed) return;
     this.#reason ??= 'it was told the end';
-    this.#socket.end(frame(message));
+    this.#socket.end(encodeFrame(message));
     // In all: who goes on talking would hold its seat, and whoever waits for the end of all connections.
     const patience = setTimeout(() => this.#socket.destroy(), LAST_WORD_MS);
     this.#socket.once('close', () => clearTimeout(patience));
   }
 
-  drop(reason: string): void {
+  destroy(reason: string): void {
     this.#reason ??= reason;
     this.#socket.destroy();
   }

@@ -20,13 +20,13 @@ export function isHostName(text: string): boolean {
 }
 
 /** Before anything else: whether it may come in, and whether we can understand each other. */
-export const knock = z.looseObject({
+export const joinHeader = z.looseObject({
   protocol: z.literal(HOST_PROTOCOL),
   secret: z.string().max(256),
   version: z.string().max(64),
 });
 
-export const hello = z.object({
+export const joinRequest = z.object({
   name,
   cores: z.int().min(1).max(65_536),
   /** Threads that it has for devices. */
@@ -36,7 +36,7 @@ export const hello = z.object({
   sourceAddresses: z.int().min(0).max(65_536),
   memory: z.number().min(0),
 });
-export type Hello = z.output<typeof hello>;
+export type JoinRequest = z.output<typeof joinRequest>;
 
 const JOIN_REFUSALS = ['join_secret_wrong', 'join_version_mismatch', 'join_late', 'join_twice'] as const;
 export type JoinRefusal = (typeof JOIN_REFUSALS)[number];
@@ -48,7 +48,7 @@ const identity = z.object({ keyPem: pem, certificatePem: pem });
 /** It becomes the name of a directory. */
 const deviceId = z.string().refine((text) => parseDeviceId(text) !== undefined);
 
-const tally = z.object({
+const counters = z.object({
   counters: z.partialRecord(z.enum(COUNTERS), z.int()),
   errors: z.record(z.string().regex(/^\w{0,60}$/), z.int()),
   latencies: z.partialRecord(z.enum(LATENCIES), z.base64().max(1_000_000)),
@@ -58,8 +58,8 @@ const fromShard = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('prepared') }),
   z.object({
     kind: z.literal('second'),
-    tally,
-    standing: z.object({
+    counters,
+    deviceCounts: z.object({
       connected: index,
       inFleet: index,
       refused: index,
@@ -73,7 +73,7 @@ const fromShard = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('failed'), error: z.string().max(10_000) }),
   z.object({
     kind: z.literal('ended'),
-    tally,
+    counters,
     acknowledged: z.record(z.string(), z.array(index)),
     identities: z.record(deviceId, identity),
   }),
@@ -105,7 +105,7 @@ const order = z.object({
       settings: settings as unknown as z.ZodType<DeviceGroup>,
       token: z.string().optional(),
       recordings: z.record(z.string(), z.string()),
-      hazards: z.array(z.enum(['cut', 'power'])),
+      faults: z.array(z.enum(['cut', 'power'])),
     }),
   ),
   devices: z.array(

@@ -10,10 +10,10 @@ import { localhostLookup, Problem } from '@rollcall/protocol';
 import type { FromShard, ToShard } from '../devices/shard-messages.ts';
 import { preciseNow } from '../devices/timer-wheel.ts';
 import { machineCapacity } from '../run/capacity.ts';
-import { openThread, type ShardPort } from '../run/shard-places.ts';
-import { FrameRefused, Line, readMessage } from './frames.ts';
+import { openThread, type ShardPort } from '../run/shard-placement.ts';
+import { FrameConnection, FrameRefused, readMessage } from './frames.ts';
 import { type FromHost, HOST_PROTOCOL, type ToHost, toHost } from './host-messages.ts';
-import { fingerprintOf } from './own-certificate.ts';
+import { fingerprintOf } from './self-signed-certificate.ts';
 
 export interface JoinOptions {
   readonly host: string;
@@ -46,7 +46,7 @@ const LOOK_EVERY_MS = 1_000;
  */
 export async function joinRun(options: JoinOptions): Promise<Verdict> {
   const socket = await reach(options);
-  const seat = new Seat(socket, options);
+  const seat = new HostSession(socket, options);
   const leave = () => seat.leave();
   options.signal?.addEventListener('abort', leave);
   if (options.signal?.aborted === true) leave();
@@ -88,11 +88,11 @@ async function reach({ host, port, fingerprint }: JoinOptions): Promise<TLSSocke
   });
 }
 
-class Seat {
+class HostSession {
   readonly verdict: Promise<Verdict>;
   readonly #end = Promise.withResolvers<Verdict>();
   readonly #options: JoinOptions;
-  readonly #line: Line;
+  readonly #line: FrameConnection;
   readonly #now: () => number;
   readonly #shards = new Map<number, ShardPort>();
   readonly #watch: NodeJS.Timeout;
@@ -102,14 +102,14 @@ class Seat {
     this.#options = options;
     this.#now = options.now ?? preciseNow;
     this.verdict = this.#end.promise;
-    this.#line = new Line(socket, {
+    this.#line = new FrameConnection(socket, {
       text: (text) => this.#hear(text),
       closed: (reason) => this.#end.reject(this.#isLeaving ? left() : new Problem('coordinator_lost', { reason })),
     });
-    this.#line.trust();
+    this.#line.markAuthenticated();
     this.#watch = setInterval(() => {
-      if (performance.now() - this.#line.heardAt <= SILENCE_MS) return;
-      this.#line.drop(`it said nothing for ${SILENCE_MS / 1_000} s`);
+      if (performance.now() - this.#line.lastReceivedAt <= SILENCE_MS) return;
+      this.#line.destroy(`it said nothing for ${SILENCE_MS / 1_000} s`);
     }, LOOK_EVERY_MS);
     const { secret, version, name, sourceAddresses = [] } = options;
     const cores = availableParallelism();
@@ -121,12 +121,12 @@ class Seat {
 
   leave(): void {
     this.#isLeaving = true;
-    this.#line.drop('it left');
+    this.#line.destroy('it left');
   }
 
   async close(): Promise<void> {
     clearInterval(this.#watch);
-    this.#line.drop('it left');
+    this.#line.destroy('it left');
     await Promise.all([...this.#shards.values()].map((shard) => shard.close()));
   }
 
@@ -136,7 +136,7 @@ class Seat {
       message = readMessage(toHost, text);
     } catch (error) {
       if (!(error instanceof FrameRefused)) throw error;
-      this.#line.drop(error.message);
+      this.#line.destroy(error.message);
       return;
     }
     switch (message.kind) {
@@ -163,7 +163,7 @@ class Seat {
       return;
     }
     const port = openThread({
-      heard: (said) => this.#say(shard, said),
+      message: (said) => this.#say(shard, said),
       lost: (error) => this.#say(shard, { kind: 'failed', error: error.message }),
     });
     this.#shards.set(shard, port);

@@ -40,7 +40,7 @@ export function drawChart({ title, unit, at, series, marks }: Chart): string {
     ...marks.map((mark) => shade(mark, x)),
     ...levels.map(
       (level) =>
-        `<line class="grid" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${y(level).toFixed(1)}" y2="${y(level).toFixed(1)}"/><text class="axis" x="${LEFT - 6}" y="${(y(level) + 3.5).toFixed(1)}" text-anchor="end">${short(level)}</text>`,
+        `<line class="grid" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${y(level).toFixed(1)}" y2="${y(level).toFixed(1)}"/><text class="axis" x="${LEFT - 6}" y="${(y(level) + 3.5).toFixed(1)}" text-anchor="end">${shortNumber(level)}</text>`,
     ),
     ...seconds.map(
       (second) =>
@@ -104,7 +104,7 @@ function timeSteps(end: number): readonly number[] {
   return Array.from({ length: Math.floor(end / step) + 1 }, (_, index) => index * step);
 }
 
-export function short(value: number): string {
+export function shortNumber(value: number): string {
   if (value >= 1e6) return `${trimmed(value / 1e6)}M`;
   if (value >= 1e4) return `${trimmed(value / 1e3)}k`;
   return value >= 100 || Number.isInteger(value) ? value.toFixed(0) : trimmed(value);

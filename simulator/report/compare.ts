@@ -42,7 +42,7 @@ export interface GateOutcome {
 }
 
 /** A gate on something that was not measured in both runs does not hold. From zero, only zero is no worse. */
-export function tryGate({ text, metric, ratio }: Gate, a: RunResult, b: RunResult): GateOutcome {
+export function evaluateGate({ text, metric, ratio }: Gate, a: RunResult, b: RunResult): GateOutcome {
   const [x, y] = [a.values[metric], b.values[metric]];
   if (x === undefined || y === undefined)
     return { text, holds: false, reason: `${metric} was not measured in both runs` };

@@ -5,7 +5,7 @@
 
 import type { RunResult, TimelinePoint } from '../run/result.ts';
 import { METRICS } from '../scenario/expectation.ts';
-import { drawChart, type Series, short } from './chart.ts';
+import { drawChart, type Series, shortNumber } from './chart.ts';
 import { escapeXml } from './junit.ts';
 
 const STYLE = `
@@ -47,11 +47,11 @@ ${allValues(result)}
 }
 
 function tiles({ values, lagLimitMs: limit }: RunResult): string {
-  const tile = (label: string, metric: string, format: (value: number) => string = short) => {
+  const tile = (label: string, metric: string, format: (value: number) => string = shortNumber) => {
     const value = values[metric];
     return value === undefined ? '' : `<div class="tile"><b>${format(value)}</b><span>${label}</span></div>`;
   };
-  const ms = (value: number) => `${short(value)} ms`;
+  const ms = (value: number) => `${shortNumber(value)} ms`;
   return `<div class="tiles">${[
     tile('devices', 'devices.total'),
     tile('messages acknowledged', 'messages.acknowledged'),
@@ -61,7 +61,7 @@ function tiles({ values, lagLimitMs: limit }: RunResult): string {
     tile('delivery p99', 'service.p99', ms),
     tile('wrongly allowed', 'acts.wronglyAllowed'),
     tile(
-      `own delay of the simulator, p99${limit === undefined ? '' : `; ${short(limit)} ms allowed`}`,
+      `own delay of the simulator, p99${limit === undefined ? '' : `; ${shortNumber(limit)} ms allowed`}`,
       'simulator.lagP99',
       ms,
     ),
@@ -119,7 +119,7 @@ function charts({ timeline, marks: all }: RunResult): string {
 function latencies(result: RunResult): string {
   const rows = Object.entries(result.latencies).map(
     ([name, { count, p50, p90, p99, p999, max }]) =>
-      `<tr><td>${escapeXml(name)}</td><td class="n">${short(count)}</td>${[p50, p90, p99, p999, max].map((value) => `<td class="n">${value < 10 ? value.toFixed(2) : short(value)}</td>`).join('')}</tr>`,
+      `<tr><td>${escapeXml(name)}</td><td class="n">${shortNumber(count)}</td>${[p50, p90, p99, p999, max].map((value) => `<td class="n">${value < 10 ? value.toFixed(2) : shortNumber(value)}</td>`).join('')}</tr>`,
   );
   return `<h2>Latencies, in milliseconds</h2><table><tr><th></th><th class="n">count</th><th class="n">p50</th><th class="n">p90</th><th class="n">p99</th><th class="n">p99.9</th><th class="n">max</th></tr>${rows.join('')}</table>
 <p>Messages are measured from the time at which they were meant to be sent, so that a wait behind a slow answer counts.</p>`;

@@ -3,7 +3,7 @@
 import type { RunSnapshot } from '../run/record.ts';
 import type { RunResult } from '../run/result.ts';
 import { METRICS } from '../scenario/expectation.ts';
-import { short } from './chart.ts';
+import { shortNumber } from './chart.ts';
 
 const CAUSES_SHOWN = 6;
 
@@ -36,7 +36,7 @@ export function liveScreen(name: string, durationSeconds: number, snapshot: RunS
   return [
     `${name}  [${bar}] ${at.toFixed(0)} of ${durationSeconds} s`,
     `devices   ${snapshot.connected} connected, ${snapshot.inFleet} in the fleet, ${snapshot.refused} refused, ${snapshot.cutOff} cut off, of ${snapshot.devices}`,
-    `messages  ${short(totals.sent)} sent, ${short(totals.acknowledged)} acknowledged, ${short(totals.received)} received; ${snapshot.acknowledged}/s`,
+    `messages  ${shortNumber(totals.sent)} sent, ${shortNumber(totals.acknowledged)} acknowledged, ${shortNumber(totals.received)} received; ${snapshot.acknowledged}/s`,
     `latency   PUBACK p50 ${ms(snapshot.pubackP50)} p99 ${ms(snapshot.pubackP99)}; delivery p99 ${ms(snapshot.serviceP99)}; own delay p99 ${ms(snapshot.lagP99)}`,
     `errors    ${causesOf(errorsByCause) || 'none'}`,
   ];

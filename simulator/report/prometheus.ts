@@ -61,13 +61,13 @@ export function prometheusText(snapshot: RunSnapshot | undefined): string {
   return `${lines.join('\n')}\n`;
 }
 
-export interface PrometheusDoor {
+export interface PrometheusServer {
   readonly port: number;
   close(): void;
 }
 
 /** On loopback only: it says nothing secret, and needs no visitors. Port 0 picks a free one. */
-export function servePrometheus(port: number, text: () => string): Promise<PrometheusDoor> {
+export function servePrometheus(port: number, text: () => string): Promise<PrometheusServer> {
   const server = createServer((request, response) => {
     if (request.url !== '/metrics') {
       response.writeHead(404).end();

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { describeWithClients, runClient } from '../../test/fixtures/real-client.ts';
-import { noCounters } from '../devices/counters.ts';
+import { zeroCounters } from '../devices/counters.ts';
 import type { RunSnapshot } from '../run/record.ts';
 import { RESULT_FORMAT, type RunResult } from '../run/result.ts';
-import { differences, type Gate, parseGate, tryGate } from './compare.ts';
+import { differences, evaluateGate, type Gate, parseGate } from './compare.ts';
 import { htmlReport } from './html.ts';
 import { junitReport } from './junit.ts';
 import { liveScreen, secondLine, verdictLines } from './lines.ts';
@@ -76,7 +76,7 @@ const snapshot: RunSnapshot = {
   refused: 0,
   cutOff: 1,
   unacknowledged: 3,
-  totals: { ...noCounters(), sent: 44, acknowledged: 41 },
+  totals: { ...zeroCounters(), sent: 44, acknowledged: 41 },
   errorsByCause: { ECONNRESET: 4 },
 };
 
@@ -122,10 +122,10 @@ describe('a run on several hosts', () => {
 
 describe('a run for Prometheus', () => {
   it('is told on loopback', async () => {
-    const door = await servePrometheus(0, () => prometheusText(snapshot));
-    onTestFinished(() => door.close());
+    const server = await servePrometheus(0, () => prometheusText(snapshot));
+    onTestFinished(() => server.close());
     const text = await new Promise<string>((resolve, reject) => {
-      get({ host: '127.0.0.1', port: door.port, path: '/metrics' }, (response) => {
+      get({ host: '127.0.0.1', port: server.port, path: '/metrics' }, (response) => {
         let body = '';
         response.on('data', (chunk) => {
           body += chunk;
@@ -154,7 +154,7 @@ describe('two runs', () => {
     ['messages.sent <= 100%', true],
     ['recovery.max <= 100%', false],
   ])('%s: %s', (text, holds) => {
-    expect(tryGate(parseGate(text) as Gate, result, worse).holds).toBe(holds);
+    expect(evaluateGate(parseGate(text) as Gate, result, worse).holds).toBe(holds);
   });
 
   it('have gates of one form', () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { readScenario } from '../scenario/read.ts';
 import type { Scenario } from '../scenario/schema.ts';
-import { hastened, Roster, scaled } from './device-list.ts';
+import { accelerated, DeviceList, scaled } from './device-list.ts';
 
 function scenario(seed: number): Scenario {
   const read = readScenario(
@@ -21,11 +21,15 @@ timeline:
   return read.scenario;
 }
 
-const chosen = (roster: Roster) => roster.choose('press', { percent: 10 }).map(({ id }) => id);
+const chosen = (deviceList: DeviceList) => deviceList.choose('press', { percent: 10 }).map(({ id }) => id);
 
-describe('a roster', () => {
+describe('a deviceList', () => {
   it('is the same with the same seed: names, arrivals and victims', () => {
-    const [a, b, c] = [1, 1, 2].map((seed) => new Roster(scenario(seed), 'x', undefined)) as [Roster, Roster, Roster];
+    const [a, b, c] = [1, 1, 2].map((seed) => new DeviceList(scenario(seed), 'x', undefined)) as [
+      DeviceList,
+      DeviceList,
+      DeviceList,
+    ];
     expect(a.devices).toEqual(b.devices);
     expect(chosen(a)).toEqual(chosen(b));
     expect(chosen(a)).not.toEqual(chosen(c));
@@ -34,19 +38,19 @@ describe('a roster', () => {
   });
 
   it('gives an incident the devices of the one before it, but none that are gone', () => {
-    const roster = new Roster(scenario(1), 'x', undefined);
-    const first = roster.choose('press', { devices: 5 });
-    expect(roster.choose('press', { percent: 10 }).slice(0, 5)).toEqual(first);
-    roster.remove(first);
-    const next = roster.choose('press', { devices: 5 });
+    const deviceList = new DeviceList(scenario(1), 'x', undefined);
+    const first = deviceList.choose('press', { devices: 5 });
+    expect(deviceList.choose('press', { percent: 10 }).slice(0, 5)).toEqual(first);
+    deviceList.remove(first);
+    const next = deviceList.choose('press', { devices: 5 });
     expect(next).toHaveLength(5);
     expect(next.filter((device) => first.includes(device))).toEqual([]);
   });
 
   it('takes the devices that were kept, in their order', () => {
     const kept = Array.from({ length: 120 }, (_, n) => [`kept-${n}`, { keyPem: 'k', certificatePem: `${n}` }] as const);
-    const roster = new Roster(scenario(1), 'x', new Map(kept));
-    expect(roster.devices[7]).toMatchObject({ id: 'kept-7', identity: { certificatePem: '7' } });
+    const deviceList = new DeviceList(scenario(1), 'x', new Map(kept));
+    expect(deviceList.devices[7]).toMatchObject({ id: 'kept-7', identity: { certificatePem: '7' } });
   });
 });
 
@@ -60,7 +64,7 @@ describe('a scenario', () => {
   });
 
   it('hastened has the same devices in less time', () => {
-    const fast = hastened(scenario(1), 2);
+    const fast = accelerated(scenario(1), 2);
     expect(fast.duration).toBe(30_000);
     expect(fast.devices.press).toMatchObject({ count: 100, arrive: { perSecond: 20 } });
     expect(fast.devices.hall).toMatchObject({ arrive: { every: 2_000 } });

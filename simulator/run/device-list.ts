@@ -1,6 +1,6 @@
 /**
  * Who is in the fleet: names, times of arrival, the order in which incidents choose their devices. Pure; the same scenario
- * and seed give the same roster.
+ * and seed give the same deviceList.
  */
 
 import type { ShardDevice } from '../devices/shard-messages.ts';
@@ -9,7 +9,7 @@ import { arrivalTimes } from '../scenario/arrival-curves.ts';
 import type { Share } from '../scenario/quantities.ts';
 import type { Scenario } from '../scenario/schema.ts';
 
-export class Roster {
+export class DeviceList {
   readonly devices: readonly ShardDevice[];
   /** By group, and of all under `undefined`: chance decides once, so that an incident finds the devices of the one before it. */
   readonly #orders = new Map<string | undefined, readonly ShardDevice[]>();
@@ -70,7 +70,7 @@ function shuffled<T>(list: T[], random: () => number): readonly T[] {
  * The same life in less time: duration, arrivals and incidents come so many times as fast. Messages keep their pace, and the
  * devices and servers theirs.
  */
-export function hastened(scenario: Scenario, factor: number): Scenario {
+export function accelerated(scenario: Scenario, factor: number): Scenario {
   if (factor === 1) return scenario;
   return {
     ...scenario,

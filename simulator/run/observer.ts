@@ -1,5 +1,5 @@
 import { commandTopic, type DeviceId, parseDeviceTopic, RESPONSES_OF_ALL, TELEMETRY_OF_ALL } from '@rollcall/protocol';
-import type { Tally } from '../devices/counters.ts';
+import type { Counters } from '../devices/counters.ts';
 import {
   CONNACK,
   connectPacket,
@@ -14,14 +14,14 @@ import {
 } from '../devices/mqtt-packets.ts';
 import { SequenceSet } from '../devices/sequence-set.ts';
 import { preciseNow } from '../devices/timer-wheel.ts';
-import type { LineIdentity, Target, TlsLines } from '../devices/tls-connections.ts';
+import type { TlsConnector, TlsIdentity, TlsTarget } from '../devices/tls-connections.ts';
 
 export interface ObserverOptions {
   readonly clientId: string;
-  readonly identity: LineIdentity;
-  readonly target: Target;
-  readonly lines: TlsLines;
-  readonly tally: Tally;
+  readonly identity: TlsIdentity;
+  readonly target: TlsTarget;
+  readonly connector: TlsConnector;
+  readonly counters: Counters;
 }
 
 const KEEPALIVE_S = 60;
@@ -59,7 +59,7 @@ export class Observer {
       this.#requests += 1;
       const requestId = `sim-${this.#requests}`;
       this.#asked.set(requestId, preciseNow());
-      this.#options.tally.count('commandsSent');
+      this.#options.counters.count('commandsSent');
       this.#write(
         publishPacket(Buffer.from(commandTopic(device as DeviceId, name, requestId)), '{}', 1, this.#requests & 0x7fff),
       );
@@ -67,9 +67,9 @@ export class Observer {
   }
 
   #connect(subscribed: () => void): void {
-    const { lines, target, identity, clientId } = this.#options;
+    const { connector, target, identity, clientId } = this.#options;
     const reader = new PacketReader();
-    const socket = lines.open(
+    const socket = connector.open(
       { target, identity },
       {
         secure: () => socket.write(connectPacket(clientId, KEEPALIVE_S)),
@@ -97,7 +97,7 @@ export class Observer {
   }
 
   #received(first: number, body: Buffer): void {
-    const { tally } = this.#options;
+    const { counters } = this.#options;
     const { topic, qos, packetId, payload } = readPublish(first, body);
     if (qos === 1) this.#write(pubackPacket(packetId));
     const parsed = parseDeviceTopic(topic);
@@ -105,18 +105,18 @@ export class Observer {
       const asked = this.#asked.get(parsed.requestId);
       if (asked === undefined) return;
       this.#asked.delete(parsed.requestId);
-      tally.count('commandsAnswered');
-      tally.record('command', preciseNow() - asked);
+      counters.count('commandsAnswered');
+      counters.record('command', preciseNow() - asked);
       return;
     }
     if (parsed?.kind !== 'telemetry') return;
     const message = readPayload(payload);
     if (message === undefined) return;
     if (message.device !== parsed.device) {
-      tally.count('forged');
+      counters.count('forged');
       return;
     }
-    tally.count('received');
+    counters.count('received');
     const key = `${parsed.device} ${parsed.stream}`;
     let set = this.seen.get(key);
     if (set === undefined) {
@@ -125,11 +125,11 @@ export class Observer {
     }
     const { last } = set;
     if (!set.add(message.seq)) {
-      tally.count('duplicates');
+      counters.count('duplicates');
       return;
     }
-    if (last !== undefined && message.seq < last) tally.count('reordered');
-    tally.record('service', preciseNow() - message.due);
+    if (last !== undefined && message.seq < last) counters.count('reordered');
+    counters.record('service', preciseNow() - message.due);
   }
 }
 

@@ -1,7 +1,7 @@
 /** What a run has seen so far: one point a second for the charts, sums and percentiles for the verdict. It judges nothing. */
 
-import { type Counters, LATENCIES, type TallyReport, Totals } from '../devices/counters.ts';
-import type { ShardStanding } from '../devices/shard-messages.ts';
+import { type CountersReport, CounterTotals, type CounterValues, LATENCIES } from '../devices/counters.ts';
+import type { DeviceCounts } from '../devices/shard-messages.ts';
 import { METRICS } from '../scenario/expectation.ts';
 import type { RunResult, TimelinePoint } from './result.ts';
 import type { SecondReport } from './shards.ts';
@@ -12,22 +12,22 @@ export interface RunSnapshot extends TimelinePoint {
   readonly refused: number;
   readonly cutOff: number;
   readonly unacknowledged: number;
-  readonly totals: Readonly<Counters>;
+  readonly totals: Readonly<CounterValues>;
   readonly errorsByCause: Readonly<Record<string, number>>;
 }
 
-const NOBODY: ShardStanding = { connected: 0, inFleet: 0, refused: 0, cutOff: 0, waiting: 0, unacknowledged: 0 };
+const NOBODY: DeviceCounts = { connected: 0, inFleet: 0, refused: 0, cutOff: 0, waiting: 0, unacknowledged: 0 };
 
 export class RunRecord {
   readonly timeline: TimelinePoint[] = [];
   readonly #devices: number;
-  readonly #totals = new Totals();
-  readonly #standings: ShardStanding[];
+  readonly #totals = new CounterTotals();
+  readonly #shardCounts: DeviceCounts[];
   readonly #memory: () => number;
   readonly #memoryBefore: number;
   #memoryPeak = 0;
   #connectedPeak = 0;
-  #second = new Totals();
+  #second = new CounterTotals();
   #heard = new Set<number>();
   #cpuMicros = 0;
   #steadyCpu = 0;
@@ -37,7 +37,7 @@ export class RunRecord {
   /** `memory`: bytes that the processes with the devices hold. */
   constructor(devices: number, shards: number, memory: () => number) {
     this.#devices = devices;
-    this.#standings = Array.from({ length: shards }, () => NOBODY);
+    this.#shardCounts = Array.from({ length: shards }, () => NOBODY);
     this.#memory = memory;
     this.#memoryBefore = memory();
   }
@@ -51,36 +51,36 @@ export class RunRecord {
   }
 
   /** True when every shard has reported since the last time. */
-  second({ shard, tally, standing, cpuMicros }: SecondReport): boolean {
-    this.#standings[shard] = standing;
-    this.#totals.add(tally);
-    this.#second.add(tally);
+  second({ shard, counters, deviceCounts, cpuMicros }: SecondReport): boolean {
+    this.#shardCounts[shard] = deviceCounts;
+    this.#totals.add(counters);
+    this.#second.add(counters);
     this.#cpuMicros += cpuMicros;
     this.#heard.add(shard);
-    if (this.#heard.size < this.#standings.length) return false;
+    if (this.#heard.size < this.#shardCounts.length) return false;
     this.#heard.clear();
     this.#point();
     return true;
   }
 
   /** What the run itself counts, and what comes after the last second. */
-  own(report: TallyReport): void {
+  own(report: CountersReport): void {
     this.#totals.add(report);
     this.#second.add(report);
   }
 
   snapshot(): RunSnapshot {
-    const standing = this.#standing();
-    const last = this.timeline.at(-1) ?? this.#pointOf(this.#second, standing);
+    const deviceCounts = this.#deviceCounts();
+    const last = this.timeline.at(-1) ?? this.#pointOf(this.#second, deviceCounts);
     return {
       ...last,
       devices: this.#devices,
-      connected: standing.connected,
-      inFleet: standing.inFleet,
-      refused: standing.refused,
-      cutOff: standing.cutOff,
-      unacknowledged: standing.unacknowledged,
-      totals: this.#totals.counters,
+      connected: deviceCounts.connected,
+      inFleet: deviceCounts.inFleet,
+      refused: deviceCounts.refused,
+      cutOff: deviceCounts.cutOff,
+      unacknowledged: deviceCounts.unacknowledged,
+      totals: this.#totals.counts,
       errorsByCause: this.#totals.errors,
     };
   }
@@ -102,28 +102,28 @@ export class RunRecord {
 
   /** Every metric that was measured. */
   values(): Record<string, number> {
-    const { counters, errors } = this.#totals;
-    const standing = this.#standing();
+    const { counts, errors } = this.#totals;
+    const deviceCounts = this.#deviceCounts();
     const values: Record<string, number> = {
       'devices.total': this.#devices,
-      'devices.enrolled': counters.enrolled,
-      'devices.connected': standing.connected,
-      'devices.refused': standing.refused,
-      'devices.revoked': counters.revoked,
-      'devices.cutOff': standing.cutOff,
-      'devices.renewed': counters.renewed,
-      'messages.sent': counters.sent,
-      'messages.acknowledged': counters.acknowledged,
-      'messages.unacknowledged': standing.unacknowledged,
-      'messages.dropped': counters.dropped,
-      'duplicates.service': counters.duplicates,
-      'reordered.service': counters.reordered,
-      'forged.service': counters.forged,
-      'commands.sent': counters.commandsSent,
-      'commands.answered': counters.commandsAnswered,
-      'acts.hostile': counters.hostile,
-      'acts.wronglyAllowed': counters.wronglyAllowed,
-      'acts.wronglyRefused': counters.wronglyRefused,
+      'devices.enrolled': counts.enrolled,
+      'devices.connected': deviceCounts.connected,
+      'devices.refused': deviceCounts.refused,
+      'devices.revoked': counts.revoked,
+      'devices.cutOff': deviceCounts.cutOff,
+      'devices.renewed': counts.renewed,
+      'messages.sent': counts.sent,
+      'messages.acknowledged': counts.acknowledged,
+      'messages.unacknowledged': deviceCounts.unacknowledged,
+      'messages.dropped': counts.dropped,
+      'duplicates.service': counts.duplicates,
+      'reordered.service': counts.reordered,
+      'forged.service': counts.forged,
+      'commands.sent': counts.commandsSent,
+      'commands.answered': counts.commandsAnswered,
+      'acts.hostile': counts.hostile,
+      'acts.wronglyAllowed': counts.wronglyAllowed,
+      'acts.wronglyRefused': counts.wronglyRefused,
       'errors.total': Object.values(errors).reduce((sum, count) => sum + count, 0),
       'simulator.lagP99': this.#totals.percentile('lag', 99) ?? 0,
     };
@@ -146,31 +146,31 @@ export class RunRecord {
     return values;
   }
 
-  #standing(): ShardStanding {
-    const sum = { ...NOBODY } as { -readonly [Key in keyof ShardStanding]: number };
-    for (const standing of this.#standings) {
-      for (const key of Object.keys(sum) as (keyof ShardStanding)[]) sum[key] += standing[key];
+  #deviceCounts(): DeviceCounts {
+    const sum = { ...NOBODY } as { -readonly [Key in keyof DeviceCounts]: number };
+    for (const deviceCounts of this.#shardCounts) {
+      for (const key of Object.keys(sum) as (keyof DeviceCounts)[]) sum[key] += deviceCounts[key];
     }
     return sum;
   }
 
   #point(): void {
-    const standing = this.#standing();
-    const { counters } = this.#second;
-    this.timeline.push(this.#pointOf(this.#second, standing));
+    const deviceCounts = this.#deviceCounts();
+    const { counts } = this.#second;
+    this.timeline.push(this.#pointOf(this.#second, deviceCounts));
     this.#memoryPeak = Math.max(this.#memoryPeak, this.#memory());
-    this.#connectedPeak = Math.max(this.#connectedPeak, standing.connected);
+    this.#connectedPeak = Math.max(this.#connectedPeak, deviceCounts.connected);
     // Only seconds in which nothing but publishing happened say what a message costs.
-    if (counters.connects === 0 && counters.enrolled === 0 && counters.acknowledged > 0 && counters.disconnects === 0) {
+    if (counts.connects === 0 && counts.enrolled === 0 && counts.acknowledged > 0 && counts.disconnects === 0) {
       this.#steadyCpu += this.#cpuMicros;
-      this.#steadyMessages += counters.acknowledged;
+      this.#steadyMessages += counts.acknowledged;
     }
     this.#cpuMicros = 0;
-    this.#second = new Totals();
+    this.#second = new CounterTotals();
   }
 
-  #pointOf(second: Totals, { connected }: ShardStanding): TimelinePoint {
-    const { counters } = second;
+  #pointOf(second: CounterTotals, { connected }: DeviceCounts): TimelinePoint {
+    const { counts } = second;
     const optional = {
       pubackP50: second.percentile('puback', 50),
       pubackP99: second.percentile('puback', 99),
@@ -181,11 +181,11 @@ export class RunRecord {
     return {
       at: Math.round(this.elapsedMs / 100) / 10,
       connected,
-      sent: counters.sent,
-      acknowledged: counters.acknowledged,
-      received: counters.received,
-      connects: counters.connects,
-      disconnects: counters.disconnects,
+      sent: counts.sent,
+      acknowledged: counts.acknowledged,
+      received: counts.received,
+      connects: counts.connects,
+      disconnects: counts.disconnects,
       errors: Object.values(second.errors).reduce((sum, count) => sum + count, 0),
       ...(Object.fromEntries(Object.entries(optional).filter(([, value]) => value !== undefined)) as Partial<
         Record<keyof typeof optional, number>

@@ -1,10 +1,10 @@
 /** What a run is asked to do, and how it says that it can't begin. It runs nothing. */
 
-import type { LineIdentity } from '../devices/tls-connections.ts';
+import type { TlsIdentity } from '../devices/tls-connections.ts';
 import type { Scenario } from '../scenario/schema.ts';
 import type { RunSnapshot } from './record.ts';
-import type { OperatorDoor, ServerDoor } from './server-access.ts';
-import type { Lodging } from './shard-places.ts';
+import type { OperatorAccess, ServerControl } from './server-access.ts';
+import type { PlacementStrategy } from './shard-placement.ts';
 
 export interface RunOptions {
   readonly scenario: Scenario;
@@ -12,23 +12,23 @@ export interface RunOptions {
   readonly recordings: ReadonlyMap<string, string>;
   /** `mqtts://host:port`; without it, what the enroll server announces. */
   readonly mqttUrl?: string | undefined;
-  readonly operator?: OperatorDoor | undefined;
-  readonly server?: ServerDoor | undefined;
+  readonly operator?: OperatorAccess | undefined;
+  readonly server?: ServerControl | undefined;
   /** Devices that were enrolled before, by id; taken in their order. */
-  readonly identities?: ReadonlyMap<string, LineIdentity> | undefined;
+  readonly identities?: ReadonlyMap<string, TlsIdentity> | undefined;
   /** PEM; needed where no bootstrap token names it. */
   readonly rootPem?: string | undefined;
   /** Of the subscribed service, where no operator can issue one. */
-  readonly serviceIdentity?: LineIdentity | undefined;
+  readonly serviceIdentity?: TlsIdentity | undefined;
   /** Before the names of all devices: runs on one server must not share it. */
   readonly prefix: string;
   /** Where the devices live; without it in threads here, one a core. */
-  readonly places?: Lodging;
+  readonly placement?: PlacementStrategy;
   readonly versions: Readonly<Record<string, string>>;
   readonly onSecond?: (snapshot: RunSnapshot) => void;
   /** Ends the run early, with a verdict. */
   readonly signal?: AbortSignal;
-  readonly keepIdentities?: (identities: ReadonlyMap<string, LineIdentity>, rootPem: string) => void;
+  readonly keepIdentities?: (identities: ReadonlyMap<string, TlsIdentity>, rootPem: string) => void;
 }
 
 /** A run that can't begin: the message says what was expected. */

@@ -3,63 +3,74 @@
  * for the last acknowledgements, compares what was said with what arrived, and judges.
  */
 
-import { Tally } from '../devices/counters.ts';
+import { Counters } from '../devices/counters.ts';
 import { SequenceSet } from '../devices/sequence-set.ts';
-import { Agenda, preciseNow } from '../devices/timer-wheel.ts';
-import { TlsLines } from '../devices/tls-connections.ts';
+import { preciseNow, TimerWheel } from '../devices/timer-wheel.ts';
+import { TlsConnector } from '../devices/tls-connections.ts';
 import type { Scenario } from '../scenario/schema.ts';
-import { askServer, missingInTheEnd, settled } from './aftermath.ts';
-import { Roster } from './device-list.ts';
+import { DeviceList } from './device-list.ts';
+import { readServerMeasurements, waitForAcknowledgements, waitForDelivery } from './final-measurements.ts';
 import { Incidents } from './incidents.ts';
 import type { Observer } from './observer.ts';
 import { RunRecord } from './record.ts';
 import type { RunResult } from './result.ts';
 import { type RunOptions, RunRefused } from './run-options.ts';
 import { openService, revokeService } from './service.ts';
-import { shardOrders } from './shard-orders.ts';
-import { type FleetSize, threadsHere } from './shard-places.ts';
+import { createShardConfigs } from './shard-configs.ts';
+import { type FleetSize, localThreads } from './shard-placement.ts';
 import { type SecondReport, ShardLost, Shards } from './shards.ts';
-import { expectReachable, findPlace, mintTokens, reachable, type Tokens, targetOf } from './targets.ts';
-import { resultOf } from './verdict.ts';
+import {
+  type BootstrapTokens,
+  checkHostsCanReach,
+  createTokens,
+  findServer,
+  parseTarget,
+  resolveTarget,
+} from './targets.ts';
+import { createResult } from './verdict.ts';
 
 /** Throws {@link RunRefused} for a run that can't begin. */
 export async function runScenario(options: RunOptions): Promise<RunResult> {
   const { scenario } = options;
   // 1. What can be refused before anybody is asked.
   const size = sizeOf(scenario);
-  const places = (options.places ?? threadsHere())(size);
+  const placement = (options.placement ?? localThreads())(size);
   checkIdentities(options, size.devices);
 
   // 2. Who may come in, and where the doors are.
-  const tokens = await mintTokens(options);
-  const place = await findPlace(options, tokens);
-  const target = await reachable(targetOf(place.mqttUrl));
-  expectReachable(target.host, places.hosts());
-  const roster = new Roster(scenario, options.prefix, options.identities);
+  const tokens = await createTokens(options);
+  const server = await findServer(options, tokens);
+  const target = await resolveTarget(parseTarget(server.mqttUrl));
+  checkHostsCanReach(target.host, placement.hosts());
+  const devices = new DeviceList(scenario, options.prefix, options.identities);
 
   // 3. The service that hears everything, before anybody speaks.
-  const record = new RunRecord(size.devices, places.shards, () => places.memory());
-  const tally = new Tally();
-  const lag = new Agenda((late) => tally.record('lag', late));
+  const record = new RunRecord(size.devices, placement.shards, () => placement.memory());
+  const counters = new Counters();
+  const lag = new TimerWheel((late) => counters.record('lag', late));
   const lagProbe = keepLooking(lag);
   const stopLooking = () => {
     clearInterval(lagProbe);
     lag.close();
   };
-  const lines = new TlsLines(place.rootPem);
-  const service = await openService(options, { target, lines, tally }).catch((error) => {
+  const connector = new TlsConnector(server.rootPem);
+  const service = await openService(options, { target, connector, counters }).catch((error) => {
     stopLooking();
     throw error;
   });
 
   // 4. The shards, each with its part of the fleet.
   const onSecond = (report: SecondReport) => {
-    record.own(tally.take());
+    record.own(counters.take());
     if (record.second(report)) options.onSecond?.(record.snapshot());
   };
   let shards: Shards;
   try {
-    shards = await Shards.open(shardOrders(options, { places, roster, tokens, target, place }), places, onSecond);
+    shards = await Shards.open(
+      createShardConfigs(options, { placement, devices, tokens, target, server }),
+      placement,
+      onSecond,
+    );
   } catch (error) {
     service?.close();
     stopLooking();
@@ -73,37 +84,37 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
   const incidents = new Incidents({
     scenario,
     shards,
-    roster,
+    devices,
     record,
     service,
     options: { ...options, signal },
-    tally,
+    counters,
   });
   const problems: string[] = [];
   let values: Record<string, number> = {};
   try {
-    const start = preciseNow() + places.reach;
+    const start = preciseNow() + placement.startDelay;
     record.start(start);
     shards.start(start);
     await Promise.race([incidents.play(), shards.failed]);
     shards.silence();
-    await Promise.race([settled(scenario.settle, record, signal), shards.failed]);
+    await Promise.race([waitForAcknowledgements(scenario.settle, record, signal), shards.failed]);
 
     // 6. What was said, and what arrived.
     values = await gather(options, {
       shards,
       record,
-      tally,
+      counters,
       service,
-      roster,
+      devices,
       tokens,
       startedAt,
-      rootPem: place.rootPem,
+      rootPem: server.rootPem,
     });
   } catch (error) {
     if (!(error instanceof ShardLost)) throw error;
     problems.push(error.message);
-    record.own(tally.take());
+    record.own(counters.take());
     values = record.values();
   } finally {
     over.abort(); // a timeline that waits for its next incident would hold the program
@@ -112,7 +123,7 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
     if (service !== undefined && options.operator !== undefined) await revokeService(options);
     await shards.close();
   }
-  return resultOf(options, { record, values, places, problems, startedAt, target: place.mqttUrl, incidents });
+  return createResult(options, { record, values, placement, problems, startedAt, target: server.mqttUrl, incidents });
 }
 
 function sizeOf({ devices, timeline }: Scenario): FleetSize {
@@ -141,30 +152,31 @@ function checkIdentities({ scenario, identities, operator }: RunOptions, count: 
 interface GatherParts {
   readonly shards: Shards;
   readonly record: RunRecord;
-  readonly tally: Tally;
+  readonly counters: Counters;
   readonly service: Observer | undefined;
-  readonly roster: Roster;
-  readonly tokens: Tokens;
+  readonly devices: DeviceList;
+  readonly tokens: BootstrapTokens;
   readonly startedAt: Date;
   readonly rootPem: string;
 }
 
 /** The last reports of all shards, and what the service and the server say to them. */
 async function gather(options: RunOptions, parts: GatherParts): Promise<Record<string, number>> {
-  const { shards, record, tally, service, roster, tokens, startedAt, rootPem } = parts;
+  const { shards, record, counters, service, devices, tokens, startedAt, rootPem } = parts;
   const ends = await shards.end();
-  for (const end of ends) record.own(end.tally);
-  record.own(tally.take());
+  for (const end of ends) record.own(end.counters);
+  record.own(counters.take());
   const acknowledged = new Map(
     ends.flatMap((end) =>
       Object.entries(end.acknowledged).map(([key, ranges]) => [key, SequenceSet.fromRanges(ranges)]),
     ),
   );
-  const undelivered = service && (await missingInTheEnd(acknowledged, service, options.scenario.settle));
-  record.own(tally.take());
+  const undelivered = service && (await waitForDelivery(acknowledged, service, options.scenario.settle));
+  record.own(counters.take());
   const values = record.values();
   if (undelivered !== undefined) values['lost.service'] = undelivered;
-  if (options.operator !== undefined) await askServer(options, roster, acknowledged, tokens, startedAt, values);
+  if (options.operator !== undefined)
+    await readServerMeasurements(options, devices, acknowledged, tokens, startedAt, values);
   if (options.keepIdentities !== undefined) {
     const kept = new Map(ends.flatMap((end) => Object.entries(end.identities)));
     options.keepIdentities(new Map([...kept].sort(([a], [b]) => (a < b ? -1 : 1))), rootPem);
@@ -172,7 +184,7 @@ async function gather(options: RunOptions, parts: GatherParts): Promise<Record<s
   return values;
 }
 
-/** Without devices of its own an agenda has nothing to be late for. */
-function keepLooking(agenda: Agenda): NodeJS.Timeout {
-  return setInterval(() => agenda.at(preciseNow() + 10, () => {}), 50);
+/** Without devices of its own an timers has nothing to be late for. */
+function keepLooking(timers: TimerWheel): NodeJS.Timeout {
+  return setInterval(() => timers.at(preciseNow() + 10, () => {}), 50);
 }

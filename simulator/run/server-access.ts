@@ -1,9 +1,9 @@
 /** What a run needs of the outside, beside the network that its devices use. Where a door is missing, what needs it is not measured. */
 
 /** The operators' side of a Rollcall server. */
-export interface OperatorDoor {
+export interface OperatorAccess {
   /** A bootstrap token for so many devices: its public id, and its text. */
-  mintToken(order: {
+  createToken(order: {
     readonly uses: number;
     readonly group: string;
     readonly labels: Readonly<Record<string, string>>;
@@ -21,7 +21,7 @@ export interface OperatorDoor {
 }
 
 /** The server process, where the run may end and start it. */
-export interface ServerDoor {
+export interface ServerControl {
   /** Ends it, waits so many milliseconds, starts it again, and resolves when it is ready. */
   restart(how: 'restart' | 'kill', downFor: number): Promise<void>;
   /** Fills the disk under its data for so long. Rejects where it can't. */

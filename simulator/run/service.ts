@@ -4,9 +4,9 @@ import { X509Certificate } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { writeCsr } from '@rollcall/device-sdk/building-blocks';
 import { parseServiceName } from '@rollcall/protocol';
-import type { Tally } from '../devices/counters.ts';
-import { keyPem, newKey } from '../devices/est-client.ts';
-import type { Target, TlsLines } from '../devices/tls-connections.ts';
+import type { Counters } from '../devices/counters.ts';
+import { exportKeyPem, newKey } from '../devices/est-client.ts';
+import type { TlsConnector, TlsTarget } from '../devices/tls-connections.ts';
 import { Observer } from './observer.ts';
 import { type RunOptions, RunRefused } from './run-options.ts';
 
@@ -14,7 +14,7 @@ const SERVICE_PATIENCE_MS = 15_000;
 
 export async function openService(
   { operator, serviceIdentity, prefix }: RunOptions,
-  parts: { readonly target: Target; readonly lines: TlsLines; readonly tally: Tally },
+  parts: { readonly target: TlsTarget; readonly connector: TlsConnector; readonly counters: Counters },
 ): Promise<Observer | undefined> {
   let identity = serviceIdentity;
   const name = serviceName(prefix);
@@ -24,7 +24,7 @@ export async function openService(
     const lines = der.match(/.{1,64}/g)?.join('\n');
     const csr = `-----BEGIN CERTIFICATE REQUEST-----\n${lines}\n-----END CERTIFICATE REQUEST-----\n`;
     const { certificatePem } = await operator.issueService(name, csr);
-    identity = { keyPem: keyPem(key), certificatePem: new X509Certificate(certificatePem).toString() };
+    identity = { keyPem: exportKeyPem(key), certificatePem: new X509Certificate(certificatePem).toString() };
   }
   if (identity === undefined) return undefined;
   const observer = new Observer({ clientId: name, identity, ...parts });

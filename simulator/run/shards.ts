@@ -1,15 +1,15 @@
 /** The shards of a run: hands each its order, speaks to all of them, and gathers what they report. Where they live is not its concern. */
 
-import type { TallyReport } from '../devices/counters.ts';
-import type { FromShard, ShardAct, ShardOrder, ShardStanding, ToShard } from '../devices/shard-messages.ts';
-import type { ShardPlaces, ShardPort } from './shard-places.ts';
+import type { CountersReport } from '../devices/counters.ts';
+import type { DeviceCounts, FromShard, ShardAction, ShardConfig, ToShard } from '../devices/shard-messages.ts';
+import type { ShardPlacement, ShardPort } from './shard-placement.ts';
 
 type Ended = Extract<FromShard, { kind: 'ended' }>;
 
 export interface SecondReport {
   readonly shard: number;
-  readonly tally: TallyReport;
-  readonly standing: ShardStanding;
+  readonly counters: CountersReport;
+  readonly deviceCounts: DeviceCounts;
   readonly cpuMicros: number;
 }
 
@@ -27,7 +27,11 @@ export class Shards {
   /** Rejects with {@link ShardLost}: a shard that fails takes the run with it. */
   readonly failed: Promise<never>;
 
-  private constructor(orders: readonly ShardOrder[], places: ShardPlaces, onSecond: (report: SecondReport) => void) {
+  private constructor(
+    orders: readonly ShardConfig[],
+    places: ShardPlacement,
+    onSecond: (report: SecondReport) => void,
+  ) {
     const failure = Promise.withResolvers<never>();
     this.failed = failure.promise;
     this.failed.catch(() => {}); // whoever races with it hears of it
@@ -39,7 +43,7 @@ export class Shards {
     this.#ports = orders.map((order, shard) => {
       const port = places.open(shard, {
         lost,
-        heard: (message) => {
+        message: (message) => {
           if (message.kind === 'second') onSecond({ shard, ...message });
           else if (message.kind === 'prepared') prepared[shard]?.resolve();
           else if (message.kind === 'ended') ends[shard]?.resolve(message);
@@ -53,8 +57,8 @@ export class Shards {
   }
 
   static async open(
-    orders: readonly ShardOrder[],
-    places: ShardPlaces,
+    orders: readonly ShardConfig[],
+    places: ShardPlacement,
     onSecond: (report: SecondReport) => void,
   ): Promise<Shards> {
     const shards = new Shards(orders, places, onSecond);
@@ -72,7 +76,7 @@ export class Shards {
   }
 
   /** Resolves when every shard has done it. */
-  async act(act: ShardAct): Promise<void> {
+  async act(act: ShardAction): Promise<void> {
     this.#acted += 1;
     const id = this.#acted;
     const done = this.#ports.map(

@@ -4,57 +4,60 @@ import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
 import { connect, isIP } from 'node:net';
 import { hostOf, isLocalhost, LOOPBACK_ADDRESSES, parseMqttUrl } from '@rollcall/protocol';
-import { EstDoor, findEstPlace, newKey } from '../devices/est-client.ts';
-import type { Target } from '../devices/tls-connections.ts';
+import { EstClient, findEstServer, newKey } from '../devices/est-client.ts';
+import type { TlsTarget } from '../devices/tls-connections.ts';
 import type { HostOfRun } from './result.ts';
 import { type RunOptions, RunRefused } from './run-options.ts';
-import type { OperatorDoor } from './server-access.ts';
+import type { OperatorAccess } from './server-access.ts';
 
-export interface Tokens {
+export interface BootstrapTokens {
   readonly byGroup: ReadonlyMap<string, { readonly id: string; readonly text: string }>;
 }
 
-export async function mintTokens({ scenario, operator, identities }: RunOptions): Promise<Tokens> {
+export async function createTokens({ scenario, operator, identities }: RunOptions): Promise<BootstrapTokens> {
   const byGroup = new Map<string, { readonly id: string; readonly text: string }>();
   if (operator === undefined || identities !== undefined) return { byGroup };
   for (const [name, { count, group, labels }] of Object.entries(scenario.devices)) {
-    byGroup.set(name, await operator.mintToken({ uses: count, group, labels }));
+    byGroup.set(name, await operator.createToken({ uses: count, group, labels }));
   }
   return { byGroup };
 }
 
-export interface Place {
+export interface ServerEndpoints {
   readonly enrollUrl: string | undefined;
   readonly rootPem: string;
   readonly mqttUrl: string;
 }
 
-export async function findPlace({ mqttUrl, rootPem, operator, prefix }: RunOptions, tokens: Tokens): Promise<Place> {
+export async function findServer(
+  { mqttUrl, rootPem, operator, prefix }: RunOptions,
+  tokens: BootstrapTokens,
+): Promise<ServerEndpoints> {
   const [token] = tokens.byGroup.values();
   if (token === undefined) {
     if (mqttUrl === undefined) throw new RunRefused('expected --target mqtts://HOST:PORT');
     if (rootPem === undefined) throw new RunRefused('expected the root certificate of the broker, ca.pem');
     return { enrollUrl: undefined, rootPem, mqttUrl };
   }
-  const est = await findEstPlace(token.text);
+  const est = await findEstServer(token.text);
   if (mqttUrl !== undefined) return { ...est, mqttUrl };
   // The broker's address is told to those who enroll: somebody goes ahead.
-  const scout = await (operator as OperatorDoor).mintToken({ uses: 1, group: 'default', labels: {} });
-  const door = new EstDoor(est, 1);
-  const answer = await door.enroll(`${prefix}-scout`, scout.text, newKey()).finally(() => door.close());
+  const scout = await (operator as OperatorAccess).createToken({ uses: 1, group: 'default', labels: {} });
+  const estClient = new EstClient(est, 1);
+  const answer = await estClient.enroll(`${prefix}-scout`, scout.text, newKey()).finally(() => estClient.close());
   if ('refused' in answer) throw new RunRefused(`expected a certificate for the first device, found ${answer.refused}`);
   if (answer.mqttUrl === undefined) throw new RunRefused('expected the enroll server to announce its broker');
   return { ...est, mqttUrl: answer.mqttUrl };
 }
 
-export function targetOf(mqttUrl: string): Target {
+export function parseTarget(mqttUrl: string): TlsTarget {
   const url = parseMqttUrl(mqttUrl);
   if (url === undefined) throw new RunRefused(`expected mqtts://HOST:PORT, found ${JSON.stringify(mqttUrl)}`);
   return { host: hostOf(url), port: Number(new URL(url).port) };
 }
 
 /** The first of its addresses at which somebody listens: a name looked up 10,000 times costs more than the handshakes. */
-export async function reachable(target: Target): Promise<Target> {
+export async function resolveTarget(target: TlsTarget): Promise<TlsTarget> {
   const addresses = await addressesOf(target.host);
   for (const { address } of addresses) {
     const socket = connect({ host: address, port: target.port });
@@ -74,7 +77,7 @@ async function addressesOf(host: string): Promise<readonly { readonly address: s
 }
 
 /** A target that only the coordinator's own machine knows is of no use to others. */
-export function expectReachable(host: string, hosts: readonly HostOfRun[]): void {
+export function checkHostsCanReach(host: string, hosts: readonly HostOfRun[]): void {
   if (!isLoopback(host)) return;
   const elsewhere = hosts.find(({ address }) => !isLoopback(address));
   if (elsewhere === undefined) return;

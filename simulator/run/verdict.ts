@@ -6,14 +6,14 @@ import type { Incidents } from './incidents.ts';
 import type { RunRecord } from './record.ts';
 import { RESULT_FORMAT, type RunResult } from './result.ts';
 import type { RunOptions } from './run-options.ts';
-import type { ShardPlaces } from './shard-places.ts';
+import type { ShardPlacement } from './shard-placement.ts';
 
-export function resultOf(
+export function createResult(
   { scenario, versions }: RunOptions,
   run: {
     readonly record: RunRecord;
     readonly values: Record<string, number>;
-    readonly places: ShardPlaces;
+    readonly placement: ShardPlacement;
     /** Of the run itself. */
     readonly problems: readonly string[];
     readonly startedAt: Date;
@@ -21,8 +21,8 @@ export function resultOf(
     readonly incidents: Incidents;
   },
 ): RunResult {
-  const { record, places } = run;
-  const hosts = places.hosts();
+  const { record, placement } = run;
+  const hosts = placement.hosts();
   const values =
     hosts.length === 0
       ? run.values
@@ -58,7 +58,7 @@ export function resultOf(
       system: `${type()} ${release()}`,
     },
     versions: { ...versions, node: process.versions.node, openssl: process.versions.openssl },
-    workers: places.shards,
+    workers: placement.shards,
     lagLimitMs: scenario.limits.lag,
     ...(hosts.length > 0 && { hosts: [...hosts] }),
     values,

@@ -9,13 +9,13 @@ import { readPayload } from './observer.ts';
 /** By `device stream`. */
 export type Seen = ReadonlyMap<string, SequenceSet>;
 
-export function missingOf(acknowledged: Seen, seen: Seen): number {
+export function countMissing(acknowledged: Seen, seen: Seen): number {
   let missing = 0;
   for (const [key, set] of acknowledged) missing += set.missingIn(seen.get(key));
   return missing;
 }
 
-export interface JournalTruth {
+export interface JournalContents {
   readonly seen: Seen;
   readonly duplicates: number;
 }
@@ -24,7 +24,7 @@ export interface JournalTruth {
 export async function readJournal(
   ndjson: AsyncIterable<Buffer>,
   isOurs: (device: string) => boolean,
-): Promise<JournalTruth> {
+): Promise<JournalContents> {
   const seen = new Map<string, SequenceSet>();
   let duplicates = 0;
   let rest: Buffer = Buffer.alloc(0);

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
-import { readyScenarios } from '../../cli/simulation-files.ts';
+import { builtInScenarios } from '../../cli/simulation-files.ts';
 
 const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
 const directory = mkdtempSync(join(tmpdir(), 'rollcall-scenarios-'));
@@ -45,10 +45,10 @@ function simulate(args: readonly string[]): Promise<{ readonly code: number; rea
 
 describe('the ready scenarios', () => {
   it('all have a small size to be tested in', () => {
-    expect(readyScenarios().filter((name) => !Object.hasOwn(SIZES, name))).toEqual([]);
+    expect(builtInScenarios().filter((name) => !Object.hasOwn(SIZES, name))).toEqual([]);
   });
 
-  it.each(readyScenarios())('%s is sound', (name) => {
+  it.each(builtInScenarios())('%s is sound', (name) => {
     const text = readFileSync(new URL(`../../simulator/scenarios/${name}.yaml`, import.meta.url), 'utf8');
     expect(text).toMatch(new RegExp(`^name: ${name}$`, 'm'));
     expect(text).toMatch(/^expect:$/m);
@@ -57,7 +57,7 @@ describe('the ready scenarios', () => {
 
 // In threes: the time of a scenario is mostly waiting, and all of them together have four minutes.
 describe('played in a small size, each with a server of its own', { concurrent: true }, () => {
-  for (const name of readyScenarios()) {
+  for (const name of builtInScenarios()) {
     const test = NEEDS_ROOT.has(name) && process.getuid?.() !== 0 ? it.skip : it;
     test(`${name} passes`, { timeout: 240_000 }, async () => {
       const { scale, faster } = SIZES[name] as { readonly scale: number; readonly faster: number };

@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { keepIdentities, loadIdentities, loadResult } from '../../cli/simulation-files.ts';
+import { loadIdentities, loadResult, saveIdentities } from '../../cli/simulation-files.ts';
 import { rollcall } from '../fixtures/program.ts';
 import { describeWithClients, startClient, succeed } from '../fixtures/real-client.ts';
 
@@ -69,8 +69,8 @@ describeWithClients('Mosquitto, with certificates of another authority', ['mosqu
     await broker.line(/running/);
     const devices = new Map<string, Awaited<ReturnType<typeof certify>>>();
     for (const name of ['dev-1', 'dev-2', 'dev-3', 'dev-4', 'dev-5', 'dev-6']) devices.set(name, await certify(name));
-    keepIdentities(join(directory, 'fleet'), devices, server.rootPem);
-    keepIdentities(join(directory, 'services'), new Map([['watcher', await certify('watcher')]]), server.rootPem);
+    saveIdentities(join(directory, 'fleet'), devices, server.rootPem);
+    saveIdentities(join(directory, 'services'), new Map([['watcher', await certify('watcher')]]), server.rootPem);
     expect(loadIdentities(join(directory, 'fleet')).identities.size).toBe(6);
 
     writeFileSync(join(directory, 'foreign.yaml'), SCENARIO);

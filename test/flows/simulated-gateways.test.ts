@@ -1,8 +1,8 @@
 /** What a cut line and lost power do to devices of the SDK: the one is waited out, the other is a start from what the disk held. */
 
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { consoleDoor } from '../../cli/simulation-console.ts';
-import { type RunResult, readScenario, runScenario, threadsHere } from '../../simulator/index.ts';
+import { createOperatorAccess } from '../../cli/simulation-operator.ts';
+import { localThreads, type RunResult, readScenario, runScenario } from '../../simulator/index.ts';
 import { startFleet } from '../fixtures/fleet.ts';
 
 const OUTAGE_MS = 2_000;
@@ -35,10 +35,10 @@ ${timeline}
     { fileExists: () => false },
   );
   if ('flaws' in read) throw new Error(JSON.stringify(read.flaws));
-  const operator = consoleDoor(fleet.operator);
+  const operator = createOperatorAccess(fleet.operator);
   const result = await runScenario({
     ...{ scenario: read.scenario, recordings: new Map(), prefix: 'gate', versions: {}, operator },
-    places: threadsHere({ workers: 1 }),
+    placement: localThreads({ workers: 1 }),
   });
   let text = '';
   for await (const chunk of operator.exportTelemetry(new Date(0))) text += chunk;

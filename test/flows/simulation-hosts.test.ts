@@ -1,7 +1,7 @@
 /** The same scenario and seed on one host and on three: the same devices, names, and sequences of payloads. */
 
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { consoleDoor } from '../../cli/simulation-console.ts';
+import { createOperatorAccess } from '../../cli/simulation-operator.ts';
 import { Coordinator, joinRun, readScenario, runScenario } from '../../simulator/index.ts';
 import { startFleet } from '../fixtures/fleet.ts';
 
@@ -33,11 +33,11 @@ async function play(hosts: number): Promise<ReadonlyMap<string, readonly number[
   const joined = Array.from({ length: hosts }, (_, at) =>
     joinRun({ ...place, port, fingerprint, secret, name: `hall-${at}`, workers: 1 }),
   );
-  await Promise.race([coordinator.gathered(60_000), ...joined]);
-  const operator = consoleDoor(fleet.operator);
+  await Promise.race([coordinator.waitForHosts(60_000), ...joined]);
+  const operator = createOperatorAccess(fleet.operator);
   const result = await runScenario({
     ...{ scenario: read.scenario, recordings: new Map(), prefix: 'same', versions: {}, operator },
-    places: coordinator.lodging,
+    placement: coordinator.placement,
   });
   await coordinator.close(result.verdict);
   expect(await Promise.all(joined)).toEqual(joined.map(() => 'passed'));

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { consoleDoor } from '../../cli/simulation-console.ts';
-import { RunRefused, readScenario, runScenario, type Scenario, threadsHere } from '../../simulator/index.ts';
+import { createOperatorAccess } from '../../cli/simulation-operator.ts';
+import { localThreads, RunRefused, readScenario, runScenario, type Scenario } from '../../simulator/index.ts';
 import type { RunOptions } from '../../simulator/run/run-options.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 
@@ -26,9 +26,9 @@ async function run(text: string, options: Partial<RunOptions> = {}) {
   return runScenario({
     scenario: scenario(text),
     recordings: new Map(),
-    operator: consoleDoor(fleet.operator),
+    operator: createOperatorAccess(fleet.operator),
     prefix: 'test',
-    places: threadsHere({ workers: 2 }),
+    placement: localThreads({ workers: 2 }),
     versions: {},
     ...options,
   });

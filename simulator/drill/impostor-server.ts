@@ -11,13 +11,13 @@ import { createServer, type TLSSocket } from 'node:tls';
 import { Device, memoryIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
 import { EST_PATHS, TRUST_BUNDLE_TOPIC } from '@rollcall/protocol';
 import { PacketReader, PUBACK, publishPacket } from '../devices/mqtt-packets.ts';
-import { type ForgedFleet, forgeFleet, type StolenCa } from './forged-certificates.ts';
-import { certificatesIn } from './trust.ts';
-import { until } from './until.ts';
+import { type ForgedCertificates, forgeCertificates, type StolenCa } from './forged-certificates.ts';
+import { parseCertificates } from './trusted-roots.ts';
+import { waitUntil } from './wait-until.ts';
 
-export interface Temptation {
+export interface ImpostorOutcome {
   /** It spoke to his broker. */
-  readonly hasBelieved: boolean;
+  readonly hasConnected: boolean;
   /** It trusts the forged root now, or no longer a root that it trusted before. */
   readonly isCaptured: boolean;
 }
@@ -34,8 +34,8 @@ const JUDGED: ReadonlySet<string> = new Set([
   'no other root was found',
 ]);
 
-export class Thief {
-  readonly #forged: ForgedFleet;
+export class ImpostorServer {
+  readonly #forged: ForgedCertificates;
   readonly #bundles: readonly string[];
   readonly #broker: Server;
   readonly #enroll: Server;
@@ -43,13 +43,13 @@ export class Thief {
   /** Bundles that a device has acknowledged, by client id; 0 for one that has only connected. */
   readonly #heard = new Map<string, number>();
 
-  static async open(stolen: StolenCa, now: number): Promise<Thief> {
-    const thief = new Thief(forgeFleet(stolen, now), stolen.certificatePem);
+  static async open(stolen: StolenCa, now: number): Promise<ImpostorServer> {
+    const thief = new ImpostorServer(forgeCertificates(stolen, now), stolen.certificatePem);
     await Promise.all([thief.#broker, thief.#enroll].map((server) => once(server.listen(0, '127.0.0.1'), 'listening')));
     return thief;
   }
 
-  private constructor(forged: ForgedFleet, issuingPem: string) {
+  private constructor(forged: ForgedCertificates, issuingPem: string) {
     this.#forged = forged;
     this.#bundles = [forged.rootPem + issuingPem, forged.rootPem];
     const tls = { key: forged.server.keyPem, cert: forged.server.chainPem };
@@ -69,7 +69,7 @@ export class Thief {
   }
 
   /** What becomes of a device with this identity. The identity itself is not changed. */
-  async tempt(identity: StoredIdentity, signal: AbortSignal): Promise<Temptation> {
+  async connectDevice(identity: StoredIdentity, signal: AbortSignal): Promise<ImpostorOutcome> {
     const { deviceId, rootPem } = identity;
     const store = memoryIdentityStore();
     await store.commit({
@@ -94,15 +94,15 @@ export class Thief {
     });
     try {
       const isOver = () => (this.#heard.has(deviceId) ? this.#heard.get(deviceId) === this.#bundles.length : hasJudged);
-      await until(isOver, ANSWER_MS, signal, 10);
+      await waitUntil(isOver, ANSWER_MS, signal, 10);
     } finally {
       await device.close();
     }
-    const trusted = certificatesIn((await store.load())?.rootPem ?? '').map(({ fingerprint256 }) => fingerprint256);
-    const known = certificatesIn(rootPem).map(({ fingerprint256 }) => fingerprint256);
-    const forged = certificatesIn(this.#forged.rootPem).map(({ fingerprint256 }) => fingerprint256);
+    const trusted = parseCertificates((await store.load())?.rootPem ?? '').map(({ fingerprint256 }) => fingerprint256);
+    const known = parseCertificates(rootPem).map(({ fingerprint256 }) => fingerprint256);
+    const forged = parseCertificates(this.#forged.rootPem).map(({ fingerprint256 }) => fingerprint256);
     return {
-      hasBelieved: this.#heard.has(deviceId),
+      hasConnected: this.#heard.has(deviceId),
       isCaptured: forged.some((root) => trusted.includes(root)) || !known.every((root) => trusted.includes(root)),
     };
   }

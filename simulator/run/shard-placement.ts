@@ -11,7 +11,7 @@ import type { HostOfRun } from './result.ts';
 import { RunRefused } from './run-options.ts';
 
 export interface ShardEvents {
-  heard(message: FromShard): void;
+  message(message: FromShard): void;
   /** It will say nothing any more. */
   lost(error: Error): void;
 }
@@ -27,13 +27,13 @@ export interface FleetSize {
   readonly behindProxy: number;
 }
 
-export interface ShardPlaces {
+export interface ShardPlacement {
   /** How many shards the devices are dealt out to. */
   readonly shards: number;
   /** Addresses that devices here come from. Hosts that joined bring their own. */
   readonly sourceAddresses: readonly string[];
   /** Between a message to a shard and its arrival, at most; milliseconds. */
-  readonly reach: number;
+  readonly startDelay: number;
   /** By how much the clock of a shard is ahead of ours, milliseconds. */
   clockOffset(shard: number): number;
   open(shard: number, events: ShardEvents): ShardPort;
@@ -44,7 +44,7 @@ export interface ShardPlaces {
 }
 
 /** Places for a fleet of this size; throws {@link RunRefused} where it doesn't fit. */
-export type Lodging = (fleet: FleetSize) => ShardPlaces;
+export type PlacementStrategy = (fleet: FleetSize) => ShardPlacement;
 
 /** A thread is worth its memory from so many devices on. */
 const DEVICES_WORTH_A_THREAD = 50;
@@ -54,9 +54,9 @@ export function threadsFor(devices: number, most: number): number {
   return Math.max(1, Math.min(most, Math.ceil(devices / DEVICES_WORTH_A_THREAD)));
 }
 
-export function threadsHere(
+export function localThreads(
   options: { readonly workers?: number | undefined; readonly sourceAddresses?: readonly string[] } = {},
-): Lodging {
+): PlacementStrategy {
   const { workers, sourceAddresses = [] } = options;
   return (fleet) => {
     const missing = shortfall({ ...fleet, sourceAddresses: sourceAddresses.length }, machineCapacity());
@@ -64,7 +64,7 @@ export function threadsHere(
     return {
       shards: workers ?? threadsFor(fleet.devices, availableParallelism()),
       sourceAddresses,
-      reach: 0,
+      startDelay: 0,
       clockOffset: () => 0,
       open: (_, events) => openThread(events),
       memory: () => process.memoryUsage.rss(),
@@ -76,7 +76,7 @@ export function threadsHere(
 /** A shard in a thread of this process. */
 export function openThread(events: ShardEvents): ShardPort {
   const worker = new Worker(new URL('../devices/shard-worker.ts', import.meta.url));
-  worker.on('message', (message: FromShard) => events.heard(message));
+  worker.on('message', (message: FromShard) => events.message(message));
   worker.once('error', (error: Error) => events.lost(error));
   return {
     post: (message) => worker.postMessage(message),

@@ -7,32 +7,32 @@ import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type IdentityStore, memoryIdentityStore } from '@rollcall/device-sdk';
-import { OwnLine } from '../faults/own-line.ts';
-import type { GroupOfDevices } from './shard-context.ts';
+import { DeviceProxy } from '../faults/device-proxy.ts';
+import type { GroupContext } from './shard-context.ts';
 
 /** As options of the SDK. */
 type Place =
   | { readonly store: IdentityStore; readonly queue: 'memory' }
   | { readonly dataDir: string; readonly queue: Record<never, never> };
 
-export class Gateway {
+export class DeviceEnvironment {
   readonly #disk: Disk | undefined;
   readonly #store = memoryIdentityStore();
-  readonly line: OwnLine | undefined;
+  readonly proxy: DeviceProxy | undefined;
 
-  private constructor(disk: Disk | undefined, line: OwnLine | undefined) {
+  private constructor(disk: Disk | undefined, line: DeviceProxy | undefined) {
     this.#disk = disk;
-    this.line = line;
+    this.proxy = line;
   }
 
-  static async setUp({ hazards, target }: GroupOfDevices): Promise<Gateway> {
-    return new Gateway(
-      hazards.includes('power') ? new Disk() : undefined,
-      hazards.length > 0 ? await OwnLine.open(target) : undefined,
+  static async create({ faults, target }: GroupContext): Promise<DeviceEnvironment> {
+    return new DeviceEnvironment(
+      faults.includes('power') ? new Disk() : undefined,
+      faults.length > 0 ? await DeviceProxy.open(target) : undefined,
     );
   }
 
-  get place(): Place {
+  get sdkOptions(): Place {
     const { path } = this.#disk ?? {};
     return path === undefined ? { store: this.#store, queue: 'memory' } : { dataDir: path, queue: {} };
   }
@@ -48,12 +48,12 @@ export class Gateway {
    */
   losePower(): void {
     this.#disk?.change();
-    this.line?.reset();
+    this.proxy?.reset();
   }
 
   /** When no instance runs any more. */
-  takeDown(): void {
-    this.line?.close();
+  remove(): void {
+    this.proxy?.close();
     this.#disk?.remove();
   }
 }

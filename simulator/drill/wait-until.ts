@@ -3,7 +3,7 @@
 const LOOK_EVERY_MS = 100;
 
 /** False when it didn't come true in time. Throws the reason of `signal`. */
-export async function until(
+export async function waitUntil(
   isTrue: () => boolean | Promise<boolean>,
   withinMs: number,
   signal: AbortSignal,

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { OwnLine } from './own-line.ts';
+import { DeviceProxy } from './device-proxy.ts';
 
 const cleanups: (() => unknown)[] = [];
 afterEach(() => {
@@ -19,7 +19,7 @@ async function echoed() {
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as { readonly port: number };
-  const line = await OwnLine.open(() => ({ host: '127.0.0.1', port }));
+  const line = await DeviceProxy.open(() => ({ host: '127.0.0.1', port }));
   cleanups.push(() => {
     line.close();
     server.close();
@@ -28,7 +28,7 @@ async function echoed() {
   return { line, sockets };
 }
 
-async function call(line: OwnLine): Promise<Socket> {
+async function call(line: DeviceProxy): Promise<Socket> {
   const socket = connect({ host: '127.0.0.1', port: line.port });
   socket.on('error', () => {});
   cleanups.push(() => socket.destroy());
@@ -66,7 +66,7 @@ describe('the line of one device', () => {
     const during = await call(line);
     expect(isClosed).toBe(false);
     const ends = [closed(socket), closed(during)];
-    line.mend();
+    line.restore();
     await Promise.all(ends);
     expect(await answerOf(await call(line), 'after')).toBe('after');
     expect(sockets.length).toBe(2); // who came meanwhile was led nowhere

@@ -1,10 +1,10 @@
 import { Problem } from '@rollcall/protocol';
 import type { FromShard } from '../devices/shard-messages.ts';
 import { preciseNow } from '../devices/timer-wheel.ts';
-import type { ShardEvents, ShardPort } from '../run/shard-places.ts';
+import type { ShardEvents, ShardPort } from '../run/shard-placement.ts';
 import { ClockOffset, type ClockReading } from './clock-offset.ts';
-import { FrameRefused, type Line, readMessage } from './frames.ts';
-import { type FromHost, fromHost, type Hello, type ToHost } from './host-messages.ts';
+import { type FrameConnection, FrameRefused, readMessage } from './frames.ts';
+import { type FromHost, fromHost, type JoinRequest, type ToHost } from './host-messages.ts';
 
 const PING_EVERY_MS = 1_000;
 /** Without a word for so long a host is lost. */
@@ -12,10 +12,10 @@ const SILENCE_MS = 10_000;
 /** Exchanges before a run; the shortest says most. */
 const FIRST_PINGS = 12;
 
-export class HostLine {
-  readonly hello: Hello;
+export class HostConnection {
+  readonly joinRequest: JoinRequest;
   readonly address: string;
-  readonly #line: Line;
+  readonly #line: FrameConnection;
   readonly #clock = new ClockOffset();
   readonly #asked = new Map<number, number>();
   readonly #shards = new Map<number, ShardEvents>();
@@ -29,19 +29,20 @@ export class HostLine {
   #loss: Problem | undefined;
   #isOver = false;
 
-  constructor(hello: Hello, address: string, line: Line) {
-    this.hello = hello;
+  constructor(hello: JoinRequest, address: string, line: FrameConnection) {
+    this.joinRequest = hello;
     this.address = address;
     this.#line = line;
     this.#memory = hello.memory;
     this.#pulse = setInterval(() => {
-      if (performance.now() - line.heardAt > SILENCE_MS) line.drop(`it said nothing for ${SILENCE_MS / 1_000} s`);
+      if (performance.now() - line.lastReceivedAt > SILENCE_MS)
+        line.destroy(`it said nothing for ${SILENCE_MS / 1_000} s`);
       else this.#ping();
     }, PING_EVERY_MS);
   }
 
   get name(): string {
-    return this.hello.name;
+    return this.joinRequest.name;
   }
 
   get memory(): number {
@@ -52,7 +53,7 @@ export class HostLine {
     return this.#clock.reading;
   }
 
-  get loss(): Problem | undefined {
+  get lostBecause(): Problem | undefined {
     return this.#loss;
   }
 
@@ -62,7 +63,7 @@ export class HostLine {
   }
 
   /** Learns its clock; resolves also when it is lost meanwhile. */
-  async learnClock(): Promise<void> {
+  async measureClock(): Promise<void> {
     for (let time = 0; time < FIRST_PINGS && this.#loss === undefined; time += 1) {
       await new Promise<void>((resolve) => {
         this.#answered = resolve;
@@ -89,13 +90,13 @@ export class HostLine {
     };
   }
 
-  heard(text: string): void {
+  handleText(text: string): void {
     let message: FromHost;
     try {
       message = readMessage(fromHost, text);
     } catch (error) {
       if (!(error instanceof FrameRefused)) throw error;
-      this.#line.drop(error.message);
+      this.#line.destroy(error.message);
       return;
     }
     if (message.kind === 'pong') this.#pong(message);
@@ -107,11 +108,11 @@ export class HostLine {
     if (message.kind === 'ended') {
       const given = this.#given.get(shard);
       if (Object.keys(message.identities).some((id) => given?.has(id) !== true)) {
-        this.#line.drop('it reported the identity of a device that it was not given');
+        this.#line.destroy('it reported the identity of a device that it was not given');
         return;
       }
     }
-    this.#shards.get(shard)?.heard(this.#named(message));
+    this.#shards.get(shard)?.message(this.#named(message));
   }
 
   /** Its connection is gone. */
@@ -127,7 +128,7 @@ export class HostLine {
   end(verdict: 'passed' | 'failed' | 'none'): void {
     this.#isOver = true;
     clearInterval(this.#pulse);
-    this.#line.finish({ kind: 'over', verdict } satisfies ToHost);
+    this.#line.sendAndClose({ kind: 'over', verdict } satisfies ToHost);
   }
 
   /** A run on several hosts wants to know where something failed. */

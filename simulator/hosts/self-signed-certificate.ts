@@ -6,14 +6,14 @@
 import { generateKeyPairSync, type X509Certificate } from 'node:crypto';
 import { commonName, writeCertificate } from '../certificate-writer.ts';
 
-export interface OwnCertificate {
+export interface SelfSignedCertificate {
   readonly keyPem: string;
   readonly certificatePem: string;
   /** SHA-256 of the certificate, 64 hexadecimal digits in lower case. */
   readonly fingerprint: string;
 }
 
-export function makeOwnCertificate(now: number): OwnCertificate {
+export function createSelfSignedCertificate(now: number): SelfSignedCertificate {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const name = commonName('rollcall simulation');
   const certificate = writeCertificate({ issuer: name, subject: name, publicKey, issuerKey: privateKey, now });

@@ -1,18 +1,18 @@
 import type { StoredIdentity } from '@rollcall/device-sdk';
-import { DRILL_GROUP, type Mishap, type Replaced, type RotationDoor } from './drill-options.ts';
-import { Listener } from './listener.ts';
-import { Probe, type ProbeOptions } from './probe.ts';
-import { rootsIn, vouchedUntil } from './trust.ts';
-import { until } from './until.ts';
+import { DrillDevice, type DrillDeviceOptions } from './drill-device.ts';
+import { DRILL_GROUP, type DrillOperator, type Mishap, type ReplacedRole } from './drill-options.ts';
+import { TrustBundleSubscriber } from './trust-bundle-subscriber.ts';
+import { crossSignedUntil, rootFingerprints } from './trusted-roots.ts';
+import { waitUntil } from './wait-until.ts';
 
 const YEAR_MS = 365 * 24 * 3_600_000;
 const SKEW_MS = 10 * YEAR_MS;
 const ANSWER_MS = 15_000;
 
-export interface CasualtiesOptions {
-  readonly door: RotationDoor;
-  readonly replaced: Replaced;
-  /** From before the rotation, with {@link usesOf} uses. */
+export interface MishapDevicesOptions {
+  readonly operator: DrillOperator;
+  readonly replaced: ReplacedRole;
+  /** From before the rotation, with {@link tokenUsesFor} uses. */
   readonly token: string;
   readonly haste: number;
   readonly signal: AbortSignal;
@@ -21,7 +21,7 @@ export interface CasualtiesOptions {
 }
 
 /** How many of them enroll with a token of before. */
-export function usesOf(replaced: Replaced): number {
+export function tokenUsesFor(replaced: ReplacedRole): number {
   return replaced === 'root' ? 8 : 5;
 }
 
@@ -35,27 +35,27 @@ interface Outcome {
   readonly remedy?: string;
 }
 
-export class Casualties {
-  readonly #options: CasualtiesOptions;
+export class MishapDevices {
+  readonly #options: MishapDevicesOptions;
   readonly #mishaps: Mishap[] = [];
-  readonly #away: Probe;
-  readonly #left: Probe;
-  readonly #slow: Probe;
-  readonly #fast: Probe;
-  readonly #unrenewed: Probe;
-  readonly #pinned: Probe;
-  readonly #meanwhile: Probe;
-  readonly #afterwards: Probe;
-  #listener: Listener | undefined;
+  readonly #away: DrillDevice;
+  readonly #left: DrillDevice;
+  readonly #slow: DrillDevice;
+  readonly #fast: DrillDevice;
+  readonly #unrenewed: DrillDevice;
+  readonly #pinned: DrillDevice;
+  readonly #meanwhile: DrillDevice;
+  readonly #afterwards: DrillDevice;
+  #listener: TrustBundleSubscriber | undefined;
   #unaware: StoredIdentity | undefined;
   #oldIssuer: string | undefined;
   #oldRoots: readonly string[] = [];
 
-  constructor(options: CasualtiesOptions) {
+  constructor(options: MishapDevicesOptions) {
     this.#options = options;
     const { token, haste, signal } = options;
-    const probe = (name: string, own: Partial<ProbeOptions> = {}) =>
-      new Probe({ id: `${DRILL_GROUP}-${name}`, token, skew: 0, trusts: 'what it hears', haste, signal, ...own });
+    const probe = (name: string, own: Partial<DrillDeviceOptions> = {}) =>
+      new DrillDevice({ id: `${DRILL_GROUP}-${name}`, token, skew: 0, trusts: 'what it hears', haste, signal, ...own });
     this.#away = probe('away');
     this.#left = probe('left');
     this.#slow = probe('slow', { skew: -SKEW_MS });
@@ -108,7 +108,7 @@ export class Casualties {
     this.#unaware = await this.#left.identity;
     this.#oldIssuer = await this.#away.issuer();
     this.#oldRoots = await this.#away.roots();
-    await Promise.all([this.#away.leave(), this.#left.leave()]);
+    await Promise.all([this.#away.close(), this.#left.close()]);
   }
 
   /** Half of the fleet has renewed. */
@@ -119,13 +119,13 @@ export class Casualties {
   /** Another root signs, and the old one still counts. */
   async unpack(): Promise<void> {
     if (!this.#isOfRoot) return;
-    const isIn = await this.#meanwhile.arrive();
+    const isIn = await this.#meanwhile.connect();
     this.#add({
       name: 'unpacked meanwhile',
       about: 'a new device with a bootstrap token of before, while both roots count',
       expected: 'kept',
       isAsExpected: isIn && (await this.#meanwhile.issuer()) !== this.#oldIssuer,
-      words: ['it enrolled, by the old root', `it did not enroll: ${this.#meanwhile.said}`],
+      words: ['it enrolled, by the old root', `it did not enroll: ${this.#meanwhile.lastError}`],
     });
   }
 
@@ -150,43 +150,43 @@ export class Casualties {
   async close(): Promise<void> {
     this.#listener?.close();
     const all = [this.#away, this.#left, this.#slow, this.#fast, this.#unrenewed, this.#pinned];
-    await Promise.all([...all, this.#meanwhile, this.#afterwards].map((probe) => probe.leave()));
+    await Promise.all([...all, this.#meanwhile, this.#afterwards].map((probe) => probe.close()));
   }
 
-  async #letIn(probe: Probe): Promise<void> {
-    if (!(await probe.arrive())) this.#options.failed(`expected ${probe.id} to be let in, found ${probe.said}`);
+  async #letIn(probe: DrillDevice): Promise<void> {
+    if (!(await probe.connect())) this.#options.failed(`expected ${probe.id} to be let in, found ${probe.lastError}`);
   }
 
   /** Goes on as a raw client with what the SDK enrolled. */
   async #listen(): Promise<void> {
     const identity = await this.#unrenewed.identity;
-    await this.#unrenewed.leave();
+    await this.#unrenewed.close();
     if (identity === undefined) throw new Error('expected a device that is enrolled');
     const { keyPem, certificatePem, rootPem, deviceId, mqttUrl } = identity;
     const leaf = certificatePem.slice(0, certificatePem.indexOf('-----END') + 25);
-    const listener = new Listener({ id: deviceId, mqttUrl, keyPem, certificatePem: leaf, rootPem });
+    const listener = new TrustBundleSubscriber({ id: deviceId, mqttUrl, keyPem, certificatePem: leaf, rootPem });
     this.#listener = listener;
     if (!(await listener.open())) this.#options.failed('expected a raw client to be let in, found it refused');
     // The retained one: what comes after it is new.
-    const isThere = await until(() => listener.bundle !== '', ANSWER_MS, this.#options.signal);
+    const isThere = await waitUntil(() => listener.bundle !== '', ANSWER_MS, this.#options.signal);
     if (!isThere) this.#options.failed('expected a trust bundle to be kept for whoever subscribes, found none');
   }
 
   /** Where the root was replaced it must come back by the new one alone. */
-  async #isWell(probe: Probe): Promise<boolean> {
+  async #isWell(probe: DrillDevice): Promise<boolean> {
     if (!probe.isConnected || (await probe.issuer()) === this.#oldIssuer) return false;
     if (!this.#isOfRoot) return true;
     const trusted = await probe.roots();
     // The listener was cut off with the old issuing CA: what it heard last still holds both.
-    const wanted = rootsIn(this.bundle).filter((root) => !this.#oldRoots.includes(root));
+    const wanted = rootFingerprints(this.bundle).filter((root) => !this.#oldRoots.includes(root));
     if (trusted.length !== wanted.length || trusted.some((root) => !wanted.includes(root))) return false;
-    await probe.leave();
-    return probe.arrive();
+    await probe.close();
+    return probe.connect();
   }
 
   async #verifyUnrenewed(): Promise<void> {
-    const listener = this.#listener as Listener;
-    const hasEnded = await until(() => !listener.isConnected, ANSWER_MS, this.#options.signal);
+    const listener = this.#listener as TrustBundleSubscriber;
+    const hasEnded = await waitUntil(() => !listener.isConnected, ANSWER_MS, this.#options.signal);
     const isLetIn = hasEnded && (await listener.open());
     this.#add({
       name: 'unrenewed',
@@ -200,9 +200,9 @@ export class Casualties {
 
   async #verifyLeft(): Promise<void> {
     const left = this.#left;
-    const isKept = await left.arrive();
-    const said = left.said;
-    const isBack = !isKept && (await left.enrollAgain(await this.#options.door.mintTokenFor(left.id)));
+    const isKept = await left.connect();
+    const said = left.lastError;
+    const isBack = !isKept && (await left.enrollAgain(await this.#options.operator.createTokenFor(left.id)));
     this.#add({
       name: 'left',
       about: 'offline from before it began until after it ended',
@@ -214,29 +214,30 @@ export class Casualties {
       ],
       remedy: 'rollcall token create --device ID, and enroll it with that',
     });
-    if (!isKept && !isBack) this.#options.failed(`expected a token to bring back who was lost, found ${left.said}`);
+    if (!isKept && !isBack)
+      this.#options.failed(`expected a token to bring back who was lost, found ${left.lastError}`);
   }
 
   async #verifyPinned(): Promise<void> {
-    const end = vouchedUntil(this.bundle);
+    const end = crossSignedUntil(this.bundle);
     const hasRenewed = (await this.#pinned.issuer()) !== this.#oldIssuer;
-    await this.#pinned.leave();
-    const isIn = await this.#pinned.arrive();
+    await this.#pinned.close();
+    const isIn = await this.#pinned.connect();
     this.#add({
       name: 'pinned',
       about: 'renews, and trusts the old root alone for ever',
       expected: 'kept',
       isAsExpected: hasRenewed && isIn && end !== undefined,
-      words: [`the old root still vouches for the new one, until ${end}`, `it can't get in: ${this.#pinned.said}`],
+      words: [`the old root still vouches for the new one, until ${end}`, `it can't get in: ${this.#pinned.lastError}`],
       remedy: `before ${end}: give it the new root (trust-bundle.pem in the data directory)`,
     });
   }
 
   async #verifyAfterwards(): Promise<void> {
     const late = this.#afterwards;
-    const isKept = await late.arrive();
-    const said = late.said;
-    const isBack = !isKept && (await late.enrollAgain(await this.#options.door.mintTokenFor(late.id)));
+    const isKept = await late.connect();
+    const said = late.lastError;
+    const isBack = !isKept && (await late.enrollAgain(await this.#options.operator.createTokenFor(late.id)));
     this.#add({
       name: 'unpacked afterwards',
       about: 'a new device with a bootstrap token of before, which names the old root',
@@ -248,7 +249,7 @@ export class Casualties {
       ],
       remedy: 'mint the tokens anew that are not used up; each names a root',
     });
-    if (!isKept && !isBack) this.#options.failed(`expected a new token to let it in, found ${late.said}`);
+    if (!isKept && !isBack) this.#options.failed(`expected a new token to let it in, found ${late.lastError}`);
   }
 
   #add({ name, about, expected, isAsExpected, words: [good, bad], remedy }: Outcome): void {

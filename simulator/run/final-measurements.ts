@@ -2,46 +2,50 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { SequenceSet } from '../devices/sequence-set.ts';
-import type { Roster } from './device-list.ts';
+import type { DeviceList } from './device-list.ts';
 import type { Observer } from './observer.ts';
 import type { RunRecord } from './record.ts';
 import type { RunOptions } from './run-options.ts';
-import type { Tokens } from './targets.ts';
-import { missingOf, readJournal } from './verification.ts';
+import type { BootstrapTokens } from './targets.ts';
+import { countMissing, readJournal } from './verification.ts';
 
 /** Deliveries may come after the acknowledgement; what hasn't come when the time is up is lost. */
-export async function missingInTheEnd(
+export async function waitForDelivery(
   acknowledged: ReadonlyMap<string, SequenceSet>,
   service: Observer,
   atMost: number,
 ): Promise<number> {
   const end = Date.now() + atMost;
   for (;;) {
-    const missing = missingOf(acknowledged, service.seen);
+    const missing = countMissing(acknowledged, service.seen);
     if (missing === 0 || Date.now() >= end) return missing;
     await delay(200);
   }
 }
 
 /** The last acknowledgements come before the time is up, or not at all. */
-export async function settled(atMost: number, record: RunRecord, signal: AbortSignal | undefined): Promise<void> {
+export async function waitForAcknowledgements(
+  atMost: number,
+  record: RunRecord,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const end = Date.now() + atMost;
-  await delay(Math.min(atMost, 1_500)); // for the standing of after the last message
+  await delay(Math.min(atMost, 1_500)); // for the deviceCounts of after the last message
   while (Date.now() < end && record.snapshot().unacknowledged > 0 && signal?.aborted !== true) await delay(200);
 }
 
-export async function askServer(
+export async function readServerMeasurements(
   { operator }: RunOptions,
-  roster: Roster,
+  devices: DeviceList,
   acknowledged: ReadonlyMap<string, SequenceSet>,
-  tokens: Tokens,
+  tokens: BootstrapTokens,
   startedAt: Date,
   values: Record<string, number>,
 ): Promise<void> {
   if (operator === undefined) return;
-  const ours = new Set(roster.devices.map((device) => device.id));
+  const ours = new Set(devices.devices.map((device) => device.id));
   const journal = await readJournal(operator.exportTelemetry(startedAt), (device) => ours.has(device));
-  values['lost.journal'] = missingOf(acknowledged, journal.seen);
+  values['lost.journal'] = countMissing(acknowledged, journal.seen);
   values['duplicates.journal'] = journal.duplicates;
   if (tokens.byGroup.size === 0) return;
   const used = await operator.tokenUses([...tokens.byGroup.values()].map((token) => token.id));

@@ -17,12 +17,12 @@ const KEPT = 1_000;
 /** The last identifier is left for a SUBSCRIBE. */
 const LAST_ID = 0xfffe;
 
-export class Outgoing {
+export class OutgoingMessages {
   #inFlight: InFlight[] = [];
   #queue: Message[] = [];
   #lastId = 0;
 
-  get waiting(): number {
+  get unacknowledged(): number {
     return this.#inFlight.length + this.#queue.length;
   }
 
@@ -58,8 +58,8 @@ export class Outgoing {
   }
 
   /** Returns how many are lost. */
-  forget(): number {
-    const lost = this.waiting;
+  clear(): number {
+    const lost = this.unacknowledged;
     this.#inFlight = [];
     this.#queue = [];
     return lost;

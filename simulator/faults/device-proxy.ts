@@ -12,7 +12,7 @@ interface Place {
   readonly port: number;
 }
 
-export class OwnLine {
+export class DeviceProxy {
   readonly #target: () => Place;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
@@ -23,8 +23,8 @@ export class OwnLine {
     this.#server = createServer({ allowHalfOpen: true }, (device) => this.#carry(device));
   }
 
-  static async open(target: () => Place): Promise<OwnLine> {
-    const line = new OwnLine(target);
+  static async open(target: () => Place): Promise<DeviceProxy> {
+    const line = new DeviceProxy(target);
     line.#server.listen(0, '127.0.0.1');
     await once(line.#server, 'listening');
     return line;
@@ -40,7 +40,7 @@ export class OwnLine {
     for (const socket of this.#sockets) socket.pause();
   }
 
-  mend(): void {
+  restore(): void {
     this.#isCut = false;
     this.reset();
   }

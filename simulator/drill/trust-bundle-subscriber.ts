@@ -9,9 +9,9 @@ import {
   SUBACK,
   subscribePacket,
 } from '../devices/mqtt-packets.ts';
-import { TlsLines } from '../devices/tls-connections.ts';
+import { TlsConnector } from '../devices/tls-connections.ts';
 
-export interface ListenerOptions {
+export interface SubscriberOptions {
   readonly id: string;
   readonly mqttUrl: string;
   readonly keyPem: string;
@@ -22,13 +22,13 @@ export interface ListenerOptions {
 
 const KEEPALIVE_S = 1_200;
 
-export class Listener {
-  readonly #options: ListenerOptions;
+export class TrustBundleSubscriber {
+  readonly #options: SubscriberOptions;
   #end: () => void = () => {};
   #isConnected = false;
   #bundle = '';
 
-  constructor(options: ListenerOptions) {
+  constructor(options: SubscriberOptions) {
     this.#options = options;
   }
 
@@ -48,7 +48,7 @@ export class Listener {
     const { port } = new URL(mqttUrl);
     const reader = new PacketReader();
     return new Promise((resolve) => {
-      const socket = new TlsLines(rootPem).open(
+      const socket = new TlsConnector(rootPem).open(
         { target: { host, port: Number(port) }, identity: { keyPem, certificatePem } },
         {
           secure: () => socket.write(connectPacket(id, KEEPALIVE_S)),

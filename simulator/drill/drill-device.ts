@@ -1,10 +1,10 @@
 import { Device, type IdentityStore, memoryIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
 import { asDeviceError } from '@rollcall/device-sdk/building-blocks';
 import { seededRandom } from '../random-times.ts';
-import { certificatesIn } from './trust.ts';
-import { until } from './until.ts';
+import { parseCertificates } from './trusted-roots.ts';
+import { waitUntil } from './wait-until.ts';
 
-export interface ProbeOptions {
+export interface DrillDeviceOptions {
   readonly id: string;
   readonly token: string;
   /** Milliseconds by which its clock is ahead. */
@@ -17,14 +17,14 @@ export interface ProbeOptions {
 
 const ARRIVES_WITHIN_MS = 30_000;
 
-export class Probe {
-  readonly #options: ProbeOptions;
+export class DrillDevice {
+  readonly #options: DrillDeviceOptions;
   readonly #store: IdentityStore;
   #token: string;
   #device: Device | undefined;
   #said = '';
 
-  constructor(options: ProbeOptions) {
+  constructor(options: DrillDeviceOptions) {
     this.#options = options;
     this.#token = options.token;
     this.#store = options.trusts === 'its first root' ? pinningStore() : memoryIdentityStore();
@@ -39,7 +39,7 @@ export class Probe {
   }
 
   /** Code of what it heard last, where something went wrong. */
-  get said(): string {
+  get lastError(): string {
     return this.#device?.lastError?.code ?? this.#said;
   }
 
@@ -48,7 +48,7 @@ export class Probe {
   }
 
   /** Enrolls when it is new. True when it is connected in the end. */
-  async arrive(): Promise<boolean> {
+  async connect(): Promise<boolean> {
     const { id, skew, haste, signal } = this.#options;
     const random = seededRandom(id.length * 7_919 + skew);
     try {
@@ -68,11 +68,11 @@ export class Probe {
       return false;
     }
     const device = this.#device;
-    await until(() => device.state === 'connected' || device.state === 'revoked', ARRIVES_WITHIN_MS, signal);
+    await waitUntil(() => device.state === 'connected' || device.state === 'revoked', ARRIVES_WITHIN_MS, signal);
     return device.state === 'connected';
   }
 
-  async leave(): Promise<void> {
+  async close(): Promise<void> {
     await this.#device?.close();
     this.#device = undefined;
   }
@@ -81,20 +81,20 @@ export class Probe {
   async enrollAgain(token: string): Promise<boolean> {
     const device = this.#device;
     this.#token = token;
-    if (device === undefined) return this.arrive();
+    if (device === undefined) return this.connect();
     try {
       await device.enroll(token);
     } catch (error) {
       this.#said = asDeviceError(error, 'internal').code;
       return false;
     }
-    return until(() => device.state === 'connected', ARRIVES_WITHIN_MS, this.#options.signal);
+    return waitUntil(() => device.state === 'connected', ARRIVES_WITHIN_MS, this.#options.signal);
   }
 
   /** Fingerprints of the roots that it trusts when it starts again. */
   async roots(): Promise<readonly string[]> {
     const identity = await this.#store.load();
-    return certificatesIn(identity?.rootPem ?? '').map(({ fingerprint256 }) => fingerprint256);
+    return parseCertificates(identity?.rootPem ?? '').map(({ fingerprint256 }) => fingerprint256);
   }
 
   /** Fingerprint of the CA that signed its certificate. */
@@ -114,5 +114,5 @@ function pinningStore(): IdentityStore {
 
 /** The second of a chain, leaf first. */
 function issuerIn(chainPem: string): string | undefined {
-  return certificatesIn(chainPem)[1]?.fingerprint256;
+  return parseCertificates(chainPem)[1]?.fingerprint256;
 }

@@ -1,24 +1,27 @@
 import { DEFAULT_DEVICE_POLICY, type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import type { ConsoleClient } from '../console/client.ts';
-import { DRILL_GROUP, type RotationDoor } from '../simulator/index.ts';
+import { DRILL_GROUP, type DrillOperator } from '../simulator/index.ts';
 
 const TOKEN_TTL_SECONDS = 24 * 3_600;
 
 /** What the fleet's own rules allow is not what is drilled: devices of the drill get the rules of the house. */
-export async function drillDoor(console: ConsoleClient, steal: RotationDoor['steal']): Promise<RotationDoor> {
+export async function createDrillOperator(
+  console: ConsoleClient,
+  readIssuingCa: DrillOperator['readIssuingCa'],
+): Promise<DrillOperator> {
   const rules = Object.entries(DEFAULT_DEVICE_POLICY).map(([verb, filters]) => [verb, [...filters]]);
   await console.setPolicy({ kind: 'group', name: DRILL_GROUP, ...Object.fromEntries(rules) });
   const order = { ttlSeconds: TOKEN_TTL_SECONDS, group: DRILL_GROUP as GroupName };
   return {
-    mintToken: async (uses) => (await console.mintToken({ ...order, uses })).text,
-    mintTokenFor: async (device) => (await console.mintToken({ ...order, uses: 1, device: device as DeviceId })).text,
+    createToken: async (uses) => (await console.mintToken({ ...order, uses })).text,
+    createTokenFor: async (device) => (await console.mintToken({ ...order, uses: 1, device: device as DeviceId })).text,
     cas: () => console.listCas(),
     prepare: async (role) => (await console.prepareCa({ role })).id,
     activate: async (id) => {
       await console.activateCa({ id });
     },
     taint: (id, withinMs) => console.taintCa({ id, withinSeconds: Math.round(withinMs / 1_000) }),
-    pull: () => console.pullRenewals({ group: DRILL_GROUP as GroupName, withinSeconds: 0 }),
+    requestRenewals: () => console.pullRenewals({ group: DRILL_GROUP as GroupName, withinSeconds: 0 }),
     retire: async (id, strand) => {
       try {
         await console.retireCa({ id, strand });
@@ -28,7 +31,7 @@ export async function drillDoor(console: ConsoleClient, steal: RotationDoor['ste
         throw error;
       }
     },
-    steal,
+    readIssuingCa,
     messages: () => console.exportTelemetry({}),
   };
 }

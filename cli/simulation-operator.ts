@@ -1,6 +1,6 @@
 import type { DeviceId, GroupName, ServiceName } from '@rollcall/protocol';
 import type { ConsoleClient } from '../console/client.ts';
-import type { OperatorDoor } from '../simulator/index.ts';
+import type { OperatorAccess } from '../simulator/index.ts';
 import { everyPage } from './every-page.ts';
 
 /** Tokens that a run mints for itself are of no use to anyone after it. */
@@ -9,9 +9,9 @@ const TOKEN_TTL_SECONDS = 4 * 3_600;
 /** Devices that renew by themselves do it within this time. */
 const PULLED_WITHIN_SECONDS = 5;
 
-export function consoleDoor(console: ConsoleClient): OperatorDoor {
+export function createOperatorAccess(console: ConsoleClient): OperatorAccess {
   return {
-    mintToken: async ({ uses, group, labels }) => {
+    createToken: async ({ uses, group, labels }) => {
       const { token, text } = await console.mintToken({
         uses,
         ttlSeconds: TOKEN_TTL_SECONDS,

@@ -1,0 +1,45 @@
+/** Deals the fleet out: an order for each shard, with its devices and what they need to know. The same deviceList gives the same devices, however many shards. */
+
+import type { ShardConfig, ShardGroup } from '../devices/shard-messages.ts';
+import type { TlsTarget } from '../devices/tls-connections.ts';
+import type { DeviceList } from './device-list.ts';
+import type { RunOptions } from './run-options.ts';
+import type { ShardPlacement } from './shard-placement.ts';
+import type { BootstrapTokens, ServerEndpoints } from './targets.ts';
+
+export interface ShardConfigParts {
+  readonly placement: ShardPlacement;
+  readonly devices: DeviceList;
+  readonly tokens: BootstrapTokens;
+  readonly target: TlsTarget;
+  readonly server: ServerEndpoints;
+}
+
+export function createShardConfigs(
+  { scenario, recordings, keepIdentities }: RunOptions,
+  { placement, devices, tokens, target, server }: ShardConfigParts,
+): readonly ShardConfig[] {
+  const groups: Record<string, ShardGroup> = {};
+  for (const [name, settings] of Object.entries(scenario.devices)) {
+    const token = tokens.byGroup.get(name)?.text;
+    const texts: Record<string, string> = {};
+    for (const { stream, model } of settings.publish) {
+      if (model.kind === 'replay') texts[stream] = recordings.get(model.file) ?? '';
+    }
+    const mine = scenario.timeline.filter(({ of }) => of === undefined || of === name);
+    const faults = (['cut', 'power'] as const).filter((fault) => mine.some((incident) => incident[fault]));
+    groups[name] = { settings, recordings: texts, faults, ...(token !== undefined && { token }) };
+  }
+  return Array.from({ length: placement.shards }, (_, shard) => ({
+    shard,
+    seed: scenario.seed,
+    groups,
+    devices: devices.devices.filter(({ index }) => index % placement.shards === shard),
+    enrollUrl: server.enrollUrl,
+    rootPem: server.rootPem,
+    mqtt: target,
+    sourceAddresses: placement.sourceAddresses,
+    clockOffset: placement.clockOffset(shard),
+    identities: keepIdentities === undefined ? 'dropped' : 'kept',
+  }));
+}
