@@ -8,7 +8,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-const source = (path: string) => readFileSync(new URL(path, import.meta.url), 'utf8');
+const source = (path: string | URL) => readFileSync(new URL(path, import.meta.url), 'utf8');
 const REFERENCE = fileURLToPath(new URL('../docs/sdk-api.md', import.meta.url));
 
 const DOC = /((?:^ *\/\*\*(?:(?!\*\/)[\s\S])*\*\/\n)?)/.source;
@@ -20,28 +20,40 @@ page of its own.
 
 interface Exported {
   readonly name: string;
-  readonly path: string;
+  /** The file that declares it. */
+  readonly file: URL;
 }
 
-/** What index.ts exports, in order of name. */
-function exportsOf(index: string): readonly Exported[] {
-  const found = [...index.matchAll(/^export (?:type )?\{([^}]+)\} from '([^']+)';/gm)].flatMap(([, names, path]) =>
-    (names as string)
-      .split(',')
-      .map((name) => name.replace('type ', '').trim())
-      .filter((name) => name !== '')
-      .map((name) => ({ name, path: path as string })),
+const ENTRY = new URL('index.ts', import.meta.url);
+
+/** What an entry file exports, in order of name. Follows names of another package through the entry of that package. */
+function exportsOf(entry: URL): readonly Exported[] {
+  const found = [...source(entry).matchAll(/^export (?:type )?\{([^}]+)\} from '([^']+)';/gm)].flatMap(
+    ([, list = '', from = '']) => {
+      const names = list.split(',').map((name) => name.replace('type ', '').trim());
+      const file = from.startsWith('.') ? new URL(from, entry) : undefined;
+      const origin = file === undefined ? exportsOf(new URL(import.meta.resolve(from))) : [];
+      return names
+        .filter((name) => name !== '')
+        .map((name) => (file === undefined ? declarationOf(name, origin) : { name, file }));
+    },
   );
   return found.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
+function declarationOf(name: string, origin: readonly Exported[]): Exported {
+  const found = origin.find((exported) => exported.name === name);
+  if (found === undefined) throw new Error(`expected an export ${name} of another package`);
+  return found;
+}
+
 /** `## name`, what its docstring says, and its declaration. Throws for an export that can't be found. */
-function section({ name, path }: Exported): string {
-  const text = source(path);
+function section({ name, file }: Exported): string {
+  const text = source(file);
   const declaration = new RegExp(`${DOC}^export (?:async )?(class|interface|type|function|const) ${name}\\b`, 'm').exec(
     text,
   );
-  if (declaration === null) throw new Error(`expected a declaration of ${name} in ${path}`);
+  if (declaration === null) throw new Error(`expected a declaration of ${name} in ${file.pathname}`);
   const [all, doc, kind] = declaration as unknown as [string, string, string];
   const from = declaration.index + doc.length;
   const rest = text.slice(from).replace(/^export (async )?/, '');
@@ -97,7 +109,7 @@ function prose(doc: string): string {
 
 /** The whole page. */
 export function writeReference(): string {
-  return `${[HEAD, ...exportsOf(source('index.ts')).map(section)].join('\n').trimEnd()}\n`;
+  return `${[HEAD, ...exportsOf(ENTRY).map(section)].join('\n').trimEnd()}\n`;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) writeFileSync(REFERENCE, writeReference());

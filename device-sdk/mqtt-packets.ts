@@ -34,8 +34,8 @@ const PUBACK = 4;
 const SUBACK = 9;
 const PINGRESP = 13;
 
-export const PINGREQ = Buffer.from([0xc0, 0x00]);
-export const DISCONNECT = Buffer.from([0xe0, 0x00]);
+export const PINGREQ: Buffer = Buffer.from([0xc0, 0x00]);
+export const DISCONNECT: Buffer = Buffer.from([0xe0, 0x00]);
 
 const PROTOCOL = Buffer.from([0, 4, 0x4d, 0x51, 0x54, 0x54, 4]);
 const CLEAN_SESSION = 0x02;

@@ -3,7 +3,7 @@
 import { DeviceError } from './device-error.ts';
 
 /** Bytes of one payload, at most: with its topic it stays inside the broker's default packet limit of 256 KiB. */
-export const PAYLOAD_MAX = 255 * 1024;
+export const PAYLOAD_MAX: number = 255 * 1024;
 
 /** Text goes out as UTF-8, bytes as they are, everything else as JSON. */
 export type Payload = string | Uint8Array | number | boolean | null | readonly unknown[] | object;

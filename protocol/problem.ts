@@ -109,7 +109,7 @@ export const PROBLEMS = {
   output_failed: { status: 500, sentence: 'the output could not be written' },
   server_unreachable: { status: 503, sentence: 'no running Rollcall server was found' },
   usage: { status: 400, sentence: 'the command was not understood' },
-} as const satisfies Record<string, ProblemKind>;
+} as const;
 
 export type ProblemCode = keyof typeof PROBLEMS;
 
@@ -136,10 +136,11 @@ export class Problem extends Error {
   readonly retryAfter: number | undefined;
 
   constructor(code: ProblemCode, options: ProblemOptions = {}) {
-    const detail = options.detail ?? PROBLEMS[code].sentence;
+    const kind: ProblemKind = PROBLEMS[code];
+    const detail = options.detail ?? kind.sentence;
     super(options.reason === undefined ? detail : `${detail}: ${options.reason}`, { cause: options.cause });
     this.code = code;
-    this.status = PROBLEMS[code].status;
+    this.status = kind.status;
     this.detail = detail;
     this.reason = options.reason;
     this.hint = options.hint;

@@ -94,7 +94,7 @@ async function missing(uses: readonly Use[]): Promise<readonly string[]> {
 
 /** The program's own files; what only tests and builds import runs elsewhere. */
 const files = sourceFiles('.ts').filter(
-  (path) => !path.endsWith('.test.ts') && !/^test\/|testbed|^vitest\.config/.test(path),
+  (path) => !path.endsWith('.test.ts') && !/^test\/|^device-sdk\/build-package|^vitest\.config/.test(path),
 );
 
 let uses: readonly Use[];

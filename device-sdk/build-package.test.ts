@@ -1,7 +1,7 @@
-/** The package as devices get it: built, and run by the Nodes that devices have. */
+/** The package as applications get it: built, packed by npm, unpacked, and run by the Nodes that devices have. */
 
 import { execFile, execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -9,12 +9,11 @@ import { afterAll, beforeAll, expect } from 'vitest';
 import { deviceNode } from '../test/fixtures/device-node.ts';
 import { testsWithClients } from '../test/fixtures/real-client.ts';
 import { type ScriptedFleet, startScriptedFleet } from '../test/fixtures/scripted-fleet.ts';
-import { buildDeviceSdk } from './build.ts';
+import { buildPackage } from './build-package.ts';
 
-const { describe, it } = testsWithClients('device-sdk/build.test.ts', ['openssl']);
+const { describe, it } = testsWithClients('device-sdk/build-package.test.ts', ['openssl']);
 
 const repository = fileURLToPath(new URL('..', import.meta.url));
-const manifest = JSON.parse(readFileSync(new URL('package.json', import.meta.url), 'utf8'));
 
 // Inside the repository's own node_modules, where a package manager would put it.
 const consumer = mkdtempSync(join(repository, 'node_modules', '.consumer-of-device-sdk-'));
@@ -22,8 +21,11 @@ const installed = join(consumer, 'node_modules', '@rollcall', 'device-sdk');
 let fleet: ScriptedFleet;
 
 beforeAll(async () => {
-  await buildDeviceSdk(join(installed, 'dist'));
-  writeFileSync(join(installed, 'package.json'), JSON.stringify(manifest));
+  const built = join(consumer, 'dist');
+  await buildPackage(built);
+  const packed = execFileSync('npm', ['pack', '--silent', '--pack-destination', consumer], { cwd: built });
+  mkdirSync(installed, { recursive: true });
+  execFileSync('tar', ['-xzf', packed.toString().trim(), '-C', installed, '--strip-components=1'], { cwd: consumer });
   fleet = await startScriptedFleet();
 });
 
@@ -115,7 +117,7 @@ describe('the built package', () => {
         files: ['typed.mts', 'typed.cts'],
       }),
     );
-    const checked = () =>
+    const checked = (): string =>
       execFileSync(process.execPath, [join(repository, 'bin', 'pinned.js'), 'tsc', '-p', consumer], {
         encoding: 'utf8',
         stdio: 'pipe',
@@ -123,16 +125,45 @@ describe('the built package', () => {
     expect(checked()).toBe('');
   });
 
-  it('imports nothing but Node', () => {
-    const bundle = readFileSync(join(installed, 'dist', 'index.js'), 'utf8');
-    const imports = new Set([...bundle.matchAll(/^import .*? from "([^"]+)"/gm)].map((found) => found[1] as string));
-    expect([...imports].filter((name) => !name.startsWith('node:'))).toEqual([]);
-    expect(manifest.dependencies).toBeUndefined();
+  it('imports nothing but Node, neither at run time nor in its declarations', () => {
+    for (const file of ['index.js', 'index.d.ts', 'index.d.cts']) {
+      const text = readFileSync(join(installed, file), 'utf8');
+      const imports = new Set([...text.matchAll(/^import .*? from ["']([^"']+)["']/gm)].map((found) => found[1]));
+      expect([...imports].filter((name) => !name?.startsWith('node:'))).toEqual([]);
+    }
   });
 
-  it('carries its licence, and no tests', () => {
-    const files = readdirSync(join(installed, 'dist'), { recursive: true, encoding: 'utf8' });
-    expect(files).toContain('LICENSE');
-    expect(files.filter((name) => name.includes('.test.'))).toEqual([]);
+  it('has a manifest of its own: name and version of the workspace, files that are there, no dependencies', () => {
+    const read = (path: string) => JSON.parse(readFileSync(path, 'utf8'));
+    const workspace = read(join(repository, 'device-sdk', 'package.json'));
+    const manifest = read(join(installed, 'package.json'));
+    const { name, version, license, engines } = workspace;
+    expect(manifest).toMatchObject({ name, version, license, engines });
+    for (const absent of ['private', 'dependencies', 'devDependencies', 'scripts']) {
+      expect(manifest).not.toHaveProperty(absent);
+    }
+    const named = JSON.stringify(manifest).match(/\.\/[\w.-]+/g) ?? [];
+    const files = readdirSync(installed, { recursive: true, encoding: 'utf8' });
+    expect(files).toEqual(expect.arrayContaining(named.map((path) => path.slice(2))));
+    expect(files.sort()).toEqual([
+      ...[
+        'LICENSE',
+        'README.md',
+        'index.cjs',
+        'index.cjs.map',
+        'index.d.cts',
+        'index.d.ts',
+        'index.js',
+        'index.js.map',
+      ],
+      ...['package.json', 'rollcall-device.cjs'],
+    ]);
+  });
+
+  it('brings the agent', () => {
+    const said = execFileSync(deviceNode(), [join(installed, 'rollcall-device.cjs'), '--version'], {
+      encoding: 'utf8',
+    });
+    expect(said).toContain(JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8')).version);
   });
 });
