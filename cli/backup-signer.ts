@@ -7,7 +7,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Problem } from '@rollcall/protocol';
-import { keySigner, openToken, REFUSED_PIN_FILE, readPrivateText } from '../enroll/index.ts';
+import { keySigner, openPkcs11Token, REFUSED_PIN_FILE, readSecretFile } from '../enroll/index.ts';
 import { readActiveIssuer } from '../registry/index.ts';
 import type { BackupSigner } from '../server/backup/index.ts';
 import type { Config } from '../server/config/index.ts';
@@ -21,7 +21,7 @@ const OTHERWISE =
 
 /** Problem `usage` when the file holds no private key on P-256, `private_key_exposed` when others can read it. */
 export async function operatorSigner(file: string): Promise<OpenBackupSigner> {
-  const text = await readPrivateText(file, 'signing key', undefined);
+  const text = await readSecretFile(file, 'signing key', undefined);
   const signer = signerOf(text, undefined);
   if (signer === undefined) throw new Problem('usage', { detail: 'expected a private key on P-256 in --signing-key' });
   return { sign: (bytes) => signer.sign(bytes), close: () => {} };
@@ -43,14 +43,14 @@ export async function authoritySigner(
     const passphrase =
       keys.passphraseFile === ''
         ? undefined
-        : await readPrivateText(keys.passphraseFile, 'passphrase', credentialsDirectory);
+        : await readSecretFile(keys.passphraseFile, 'passphrase', credentialsDirectory);
     const signer = signerOf(readFileSync(keyFile, 'utf8'), passphrase);
     if (signer === undefined) throw unusable(`expected a key in ${keyFile} that these settings open`);
     return { sign: (bytes) => signer.sign(bytes), certificate, close: () => {} };
   }
   if (!existsSync(uriFile) || keys.pkcs11.module === '') throw unusable(`expected ${keyFile}, found none`);
   const refusedPinFile = join(directory, REFUSED_PIN_FILE);
-  const token = await openToken(keys.pkcs11, { refusedPinFile, credentialsDirectory });
+  const token = await openPkcs11Token(keys.pkcs11, { refusedPinFile, credentialsDirectory });
   try {
     const signer = await token.find(readFileSync(uriFile, 'utf8').trim());
     return { sign: (bytes) => signer.sign(bytes), certificate, close: () => token.close() };

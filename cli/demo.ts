@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type ConsoleClient, openConsoleClient } from '../console/client.ts';
-import { UNLIMITED_ENROLL } from '../enroll/index.ts';
+import { NO_ENROLL_LIMITS } from '../enroll/index.ts';
 import { createLogger, expectPlausibleClock, loadConfig, version } from '../server/config/index.ts';
 import { startFleetServer } from '../server/index.ts';
 import { type FleetRun, runFleet, type VirtualDeviceSnapshot } from '../simulator/index.ts';
@@ -153,7 +153,7 @@ function demoConfig(directory: string) {
       [['console', 'port'], 0],
       // The whole fleet knocks at once, from one address.
       [['requests', 'perSecondPerAddress'], 0],
-      [['enroll', 'limits'], UNLIMITED_ENROLL],
+      [['enroll', 'limits'], NO_ENROLL_LIMITS],
       [['mqtt', 'limits', 'connectionsPerSecondPerAddress'], 0],
     ],
   });

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { Problem, parseIdentity } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import { openConsoleClient } from '../console/client.ts';
-import { caId, createRenewals, pemBlocks } from '../enroll/index.ts';
+import { caId, certificatesInPem, createRenewalSchedule } from '../enroll/index.ts';
 import { openRegistry } from '../registry/open.ts';
 import { atOneMoment } from '../server/backup/index.ts';
 import { CONSOLE_SOCKET, type Config, passphraseIn } from '../server/config/index.ts';
@@ -76,7 +76,7 @@ async function count(
     const active = (await registry.listIssuers()).filter(({ state }) => state === 'active');
     const issuing = active.find(({ role }) => role === 'issuing');
     const perSecond = config.certificates.renewalsPerSecond;
-    const renewals = createRenewals({ registry, perSecond, notify: async () => {}, now, log });
+    const renewals = createRenewalSchedule({ registry, perSecond, notify: async () => {}, now, log });
     const services = (await registry.listServices()).filter(({ status }) => status === 'active').length;
     return {
       needed: active.map(({ id }) => id),
@@ -123,7 +123,7 @@ export function readIssuingCa(data: string, id: string, passphraseFile: string):
     if (!/^issuing.*\.key$/.test(name)) continue;
     const key = readPrivateKey(join(authority, name), passphraseFile);
     if (caId(createPublicKey(key).export({ type: 'spki', format: 'der' })) !== id) continue;
-    const [certificate] = pemBlocks(readFileSync(join(authority, name.replace(/key$/, 'pem')), 'utf8'));
+    const [certificate] = certificatesInPem(readFileSync(join(authority, name.replace(/key$/, 'pem')), 'utf8'));
     if (certificate === undefined) break;
     const keyPem = key.export({ type: 'pkcs8', format: 'pem' }) as string;
     return { keyPem, certificatePem: new X509Certificate(certificate).toString() };

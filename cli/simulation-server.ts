@@ -14,7 +14,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Problem } from '@rollcall/protocol';
 import { stringify } from 'yaml';
-import { UNLIMITED_ENROLL } from '../enroll/index.ts';
+import { NO_ENROLL_LIMITS } from '../enroll/index.ts';
 import type { ServerControl } from '../simulator/index.ts';
 
 export interface TemporaryServer extends ServerControl {
@@ -108,7 +108,7 @@ function baseSettings(
     data,
     log: { level: 'warn' },
     requests: { perSecondPerAddress: 0 },
-    enroll: { port: ports.enroll, limits: UNLIMITED_ENROLL },
+    enroll: { port: ports.enroll, limits: NO_ENROLL_LIMITS },
     mqtt: {
       port: ports.mqtt,
       // The whole fleet comes from one address.

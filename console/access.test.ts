@@ -7,8 +7,8 @@ import { connect as tlsConnect } from 'node:tls';
 import { promisify } from 'node:util';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createThrottle } from '../limits/index.ts';
-import { UNTHROTTLED } from '../limits/request-limits.ts';
+import { createRequestLimits } from '../limits/index.ts';
+import { NO_REQUEST_LIMITS } from '../limits/request-limits.ts';
 import { makeCertificate, openTestbed, send, type Testbed } from '../test/fixtures/console/test-console.ts';
 import { describeWithClients } from '../test/fixtures/real-client.ts';
 import { openConsoleClient } from './client.ts';
@@ -267,9 +267,9 @@ describe('a route that does not say who may use it', () => {
       hosts: [],
       now,
       log,
-      ...createThrottle(UNTHROTTLED),
+      ...createRequestLimits(NO_REQUEST_LIMITS),
     });
-    const app = await createApplication({ access, version, now, log, ...createThrottle(UNTHROTTLED) });
+    const app = await createApplication({ access, version, now, log, ...createRequestLimits(NO_REQUEST_LIMITS) });
     const route = { method: 'GET', url: '/forgotten', handler: () => 'secret' } as const satisfies object;
     expect(() => app.route(route)).toThrow('expected route GET /forgotten to declare who may use it');
     await app.close();

@@ -8,7 +8,7 @@ import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { canonicalHost, Problem, sendProblem, serverUrl } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { RequestBudget, type RequestHandlers, type Throttle } from '../limits/index.ts';
+import { RequestBudget, type RequestHandlers, type RequestLimits } from '../limits/index.ts';
 import type { Registry } from '../registry/index.ts';
 import type { Telemetry } from '../telemetry/index.ts';
 import { AccessControl, type Door } from './access.ts';
@@ -49,7 +49,7 @@ export interface ConsoleOptions {
   readonly now: () => number;
   readonly log: Logger;
   /** Shared with the other servers of the fleet. */
-  readonly throttle: Throttle;
+  readonly throttle: RequestLimits;
 }
 
 export interface Console {
@@ -104,10 +104,10 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
     monotonic: () => performance.now(),
     random: Math.random,
   });
-  const unix = new Listener(localRequests.guard(createServer(HTTP_LIMITS), handlersOf('unix')), log, refusalLog);
+  const unix = new Listener(localRequests.attach(createServer(HTTP_LIMITS), handlersOf('unix')), log, refusalLog);
   const tlsLimits = { minVersion: OLDEST_TLS, handshakeTimeout: HANDSHAKE_MS } as const;
   const tlsServer = createTlsServer({ ...HTTP_LIMITS, ...options.tls, ...tlsLimits });
-  const tcp = new Listener(throttle.requests.guard(tlsServer, handlersOf('tcp')), log, refusalLog);
+  const tcp = new Listener(throttle.requests.attach(tlsServer, handlersOf('tcp')), log, refusalLog);
   tcp.server.on('tlsClientError', (error, socket) => {
     const address = socket.remoteAddress ?? 'gone';
     refusalLog.write(log, 'debug', address, { address, reason: error.message }, 'console handshake failed');

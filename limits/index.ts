@@ -1,8 +1,9 @@
 /** What bounds clients before they cost anything: requests per address, refusals in the log, work in turns. */
 
 export { networkOf } from './client-network.ts';
+export { createRateLimit, type RateLimit } from './rate-limit.ts';
 export { RefusalLog } from './refusal-log.ts';
 export { RequestBudget, type RequestHandlers } from './request-budget.ts';
-export { createThrottle, type Throttle } from './request-limits.ts';
+export { createRequestLimits, type RequestLimits } from './request-limits.ts';
 export { TokenBuckets } from './token-buckets.ts';
-export { Turns } from './work-queue.ts';
+export { WorkQueue } from './work-queue.ts';

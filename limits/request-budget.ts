@@ -51,7 +51,7 @@ export class RequestBudget {
   }
 
   /** Makes `handlers` the only listener for requests of this server, those that expect something included. */
-  guard<S extends EventEmitter>(server: S, handlers: RequestHandlers): S {
+  attach<S extends EventEmitter>(server: S, handlers: RequestHandlers): S {
     const receive = (request: IncomingMessage, response: ServerResponse) => this.#receive(request, response, handlers);
     // Node answers an unknown expectation by itself, and so without asking the budget, unless there is a listener.
     server.on('request', receive);

@@ -3,22 +3,22 @@
 import { RefusalLog } from './refusal-log.ts';
 import { RequestBudget } from './request-budget.ts';
 
-export interface Throttle {
+export interface RequestLimits {
   readonly requests: RequestBudget;
   readonly refusalLog: RefusalLog;
 }
 
-export interface ThrottleLimits {
+export interface RequestLimitOptions {
   /** HTTP requests per second and network; 0: no limit. */
   readonly requestsPerSecondPerAddress: number;
   /** Log lines about refusals per minute, and address or client id; 0: no limit. */
   readonly refusalLogsPerMinute: number;
 }
 
-export const UNTHROTTLED: ThrottleLimits = { requestsPerSecondPerAddress: 0, refusalLogsPerMinute: 0 };
+export const NO_REQUEST_LIMITS: RequestLimitOptions = { requestsPerSecondPerAddress: 0, refusalLogsPerMinute: 0 };
 
 /** Time is monotonic: a clock that jumps neither fills a budget nor drains it. */
-export function createThrottle(limits: ThrottleLimits): Throttle {
+export function createRequestLimits(limits: RequestLimitOptions): RequestLimits {
   const monotonic = () => performance.now();
   return {
     requests: new RequestBudget({

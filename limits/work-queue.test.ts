@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { Turns } from './work-queue.ts';
+import { WorkQueue } from './work-queue.ts';
 
 function turns(waiting = 0) {
   let next: (() => void) | undefined;
-  const all = new Turns({
+  const all = new WorkQueue({
     waiting,
     nextTurn: (run) => {
       next = run;
@@ -14,7 +14,7 @@ function turns(waiting = 0) {
     all,
     entered,
     ask: (name: string, isGone = () => false) => {
-      const answer = all.take(isGone);
+      const answer = all.enter(isGone);
       if (typeof answer === 'string') entered.push(`${name} ${answer}`);
       else void answer.then((entry) => entered.push(`${name} ${entry}`));
     },
@@ -79,10 +79,10 @@ describe('turns', () => {
   });
 
   it('are turns of the event loop, with others between them', async () => {
-    const all = new Turns({ waiting: 0 });
+    const all = new WorkQueue({ waiting: 0 });
     const order: string[] = [];
     const work = async (name: string) => {
-      await all.take(() => false);
+      await all.enter(() => false);
       order.push(name);
     };
     const works = ['a', 'b', 'c'].map(work);

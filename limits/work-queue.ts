@@ -3,7 +3,7 @@
  * of them, so that many who ask at once make each other wait and nobody else. Does not know what the work is.
  */
 
-export interface TurnsOptions {
+export interface WorkQueueOptions {
   /** How many may wait; 0: no limit. */
   readonly waiting: number;
   /** Calls back in the next turn of the event loop; `setImmediate` unless said otherwise. */
@@ -15,7 +15,7 @@ interface Waiter {
   readonly enter: (entry: 'in' | 'gone') => void;
 }
 
-export class Turns {
+export class WorkQueue {
   readonly #most: number;
   readonly #nextTurn: (run: () => void) => void;
   #queue: Waiter[] = [];
@@ -23,7 +23,7 @@ export class Turns {
   #head = 0;
   #isTaken = false;
 
-  constructor({ waiting, nextTurn = setImmediate }: TurnsOptions) {
+  constructor({ waiting, nextTurn = setImmediate }: WorkQueueOptions) {
     this.#most = waiting || Number.POSITIVE_INFINITY;
     this.#nextTurn = nextTurn;
   }
@@ -36,7 +36,7 @@ export class Turns {
    * Resolves with `in` when it is one's turn, with `gone` when one has gone away meanwhile: then nothing is to be done.
    * `full` at once when so many wait already.
    */
-  take(isGone: () => boolean): Promise<'in' | 'gone'> | 'in' | 'full' {
+  enter(isGone: () => boolean): Promise<'in' | 'gone'> | 'in' | 'full' {
     if (!this.#isTaken) {
       this.#isTaken = true;
       this.#nextTurn(this.#advance);

@@ -12,11 +12,11 @@ import {
   type CredentialFiles,
   createStatusServer,
   openAuthority,
-  type Renewals,
+  type RenewalSchedule,
   type ServerName,
   type StatusServer,
 } from '../enroll/index.ts';
-import type { Throttle } from '../limits/index.ts';
+import type { RequestLimits } from '../limits/index.ts';
 import type { IssuerRecord, Registry } from '../registry/index.ts';
 import { expectPlausibleClock } from './clock.ts';
 import type { Config } from './config/config.ts';
@@ -34,7 +34,7 @@ export async function openFleetAuthority(options: {
   readonly publicHost: string;
   readonly registry: Registry;
   readonly environment: Readonly<Record<string, string | undefined>>;
-  readonly throttle: Throttle;
+  readonly throttle: RequestLimits;
   readonly now: () => number;
   readonly log: Logger;
 }): Promise<FleetAuthority> {
@@ -50,7 +50,7 @@ export async function openFleetAuthority(options: {
       hosts: config.publicHosts,
       statusUrls: statusUrlsOf(statusUrl, config, options.publicHost),
       keys: {
-        home: config.certificates.keys.home,
+        store: config.certificates.keys.home,
         passphraseFile: config.certificates.keys.passphraseFile || undefined,
         pkcs11: config.certificates.keys.pkcs11.module === '' ? undefined : config.certificates.keys.pkcs11,
         credentialsDirectory: options.environment.CREDENTIALS_DIRECTORY,
@@ -85,7 +85,7 @@ export async function openFleetAuthority(options: {
 function startStatusServer(
   { certificateStatus: settings }: Config,
   authority: () => Authority | undefined,
-  { throttle, now, log }: { readonly throttle: Throttle; readonly now: () => number; readonly log: Logger },
+  { throttle, now, log }: { readonly throttle: RequestLimits; readonly now: () => number; readonly log: Logger },
 ): Promise<StatusServer | undefined> {
   if (!settings.listen) return Promise.resolve(undefined);
   const status = () => {
@@ -133,7 +133,7 @@ function serverFilesOf({ certificates }: Config): Partial<Record<ServerName, Cre
 export function caControl(deps: {
   readonly authority: Authority;
   readonly registry: Registry;
-  readonly renewals: Renewals;
+  readonly renewals: RenewalSchedule;
   readonly broker: Pick<Broker, 'sessions' | 'disconnect'>;
   readonly now: () => number;
 }): CaControl {

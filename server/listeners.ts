@@ -9,12 +9,12 @@ import { type Broker, checkPolicy, createBroker } from '../broker/index.ts';
 import { type Console, createConsole } from '../console/index.ts';
 import {
   createEnrollServer,
-  createExpiryWatch,
-  createRenewals,
+  createExpiryMonitor,
+  createRenewalSchedule,
   issueServiceCertificate,
-  type Renewals,
+  type RenewalSchedule,
 } from '../enroll/index.ts';
-import type { Throttle } from '../limits/index.ts';
+import type { RequestLimits } from '../limits/index.ts';
 import { brokerHappening } from './broker-events.ts';
 import { caControl, type FleetAuthority } from './certificate-authority.ts';
 import type { Config } from './config/config.ts';
@@ -30,7 +30,7 @@ export interface FleetDoorsOptions {
   readonly data: DataDirectory;
   readonly memory: FleetMemory;
   readonly authority: FleetAuthority['authority'];
-  readonly throttle: Throttle;
+  readonly throttle: RequestLimits;
   /** The first of the public hosts. */
   readonly publicHost: string;
   readonly version: string;
@@ -43,7 +43,7 @@ export interface FleetDoorsOptions {
 
 export interface FleetDoors {
   readonly broker: Broker;
-  readonly renewals: Renewals;
+  readonly renewals: RenewalSchedule;
   readonly operators: Console;
   readonly mqttUrl: string;
   readonly enrollUrl: string;
@@ -81,7 +81,7 @@ export async function openFleetDoors(
       nextSequence: () => events.nextConnection(),
     }),
   );
-  const renewals = createRenewals({
+  const renewals = createRenewalSchedule({
     registry,
     perSecond: config.certificates.renewalsPerSecond,
     notify: (device, notice) =>
@@ -91,10 +91,12 @@ export async function openFleetDoors(
   });
   /** The notice of this renewal goes; nobody waits for it. */
   const renewed: FleetDoors['renewed'] = (device, serial) => {
-    renewals.renewed(device, serial).catch((error: unknown) => log.error({ err: error }, 'notice of a renewal stays'));
+    renewals
+      .withdrawNotice(device, serial)
+      .catch((error: unknown) => log.error({ err: error }, 'notice of a renewal stays'));
   };
   const expiry = opened.add(
-    createExpiryWatch({ registry, told: () => void events.look(), now, log: log.child({ component: 'enroll' }) }),
+    createExpiryMonitor({ registry, told: () => void events.look(), now, log: log.child({ component: 'enroll' }) }),
   );
   const mqttUrl = serverUrl('mqtts', publicHost, broker.port);
   const enroll = opened.add(

@@ -4,7 +4,7 @@
  */
 
 import type { Logger } from 'pino';
-import { createThrottle } from '../limits/index.ts';
+import { createRequestLimits } from '../limits/index.ts';
 import { lockDirectory } from '../storage/index.ts';
 import { readRestoredNote, removeRestoredNote } from './backup/restored-note.ts';
 import { openFleetAuthority } from './certificate-authority.ts';
@@ -68,7 +68,7 @@ async function start(
   const restored = readRestoredNote(data.path);
   const after = restored && 'restore';
 
-  const throttle = createThrottle({
+  const throttle = createRequestLimits({
     requestsPerSecondPerAddress: config.requests.perSecondPerAddress,
     refusalLogsPerMinute: config.mqtt.limits.refusalLogsPerMinute,
   });

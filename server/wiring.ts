@@ -40,7 +40,7 @@ export async function introduceRooms(
   };
   await putTrust();
   authority.onTrustChange(putTrust);
-  renewals.resume().catch((error: unknown) => log.error({ err: error }, 'renewals were not told again'));
+  renewals.republishNotices().catch((error: unknown) => log.error({ err: error }, 'renewals were not told again'));
 
   await carryOutStandings(broker, registry);
 

@@ -111,10 +111,10 @@ interface Sign {
 
 const sign = run<Sign>(async ({ args, options }) => {
   // Loaded only here: the other commands need nothing of the authority.
-  const { signIssuingRequest } = await import('../../enroll/index.ts');
+  const { signIssuingCaCsr } = await import('../../enroll/index.ts');
   const now = Date.now();
   expectPlausibleClock(now);
-  const chain = await signIssuingRequest({
+  const chain = await signIssuingCaCsr({
     exported: readText(options.root),
     passphrase: Buffer.from(readText(options.passphraseFile).replace(/[\r\n]+$/, '')),
     csrPem: readText(args[0] as string),

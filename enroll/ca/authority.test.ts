@@ -18,7 +18,7 @@ import { fileURLToPath } from 'node:url';
 import { type Identity, Problem } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
 import { installed } from '../../test/fixtures/client-programs.ts';
-import { consult } from '../../test/fixtures/enroll/external-verifiers.ts';
+import { runVerifier } from '../../test/fixtures/enroll/external-verifiers.ts';
 import { freshKey } from '../../test/fixtures/enroll/test-csr.ts';
 import { openTestAuthority, testDirectory } from '../../test/fixtures/enroll/test-enrollment.ts';
 import { DAY, TEST_LIFETIMES } from '../../test/fixtures/enroll/test-lifetimes.ts';
@@ -160,7 +160,7 @@ describe.skipIf(!installed('openssl'))('openssl (skipped where it is not install
     const chain = ['-CAfile', authority.rootFile, '-untrusted', join(options.directory, 'issuing.pem')];
     const device = file('device.pem', (await issued(authority)).toString());
     const server = file('server.pem', new X509Certificate(authority.serverCredentials('broker').cert).toString());
-    const verify = (...args: string[]) => consult('openssl', ['verify', '-x509_strict', ...chain, ...args]).status;
+    const verify = (...args: string[]) => runVerifier('openssl', ['verify', '-x509_strict', ...chain, ...args]).status;
     expect(verify('-purpose', 'sslclient', device)).toBe(0);
     expect(verify('-purpose', 'sslserver', device)).not.toBe(0);
     expect(verify('-purpose', 'sslserver', '-verify_hostname', 'localhost', server)).toBe(0);
@@ -171,7 +171,7 @@ describe.skipIf(!installed('openssl'))('openssl (skipped where it is not install
 
   it('shows the extensions that the profile promises', async () => {
     const { authority } = await openTestAuthority({ statusUrls: (id) => ({ crl: `https://localhost/crl/${id}.crl` }) });
-    const { text } = consult('openssl', ['x509', '-noout', '-text'], (await issued(authority)).toString());
+    const { text } = runVerifier('openssl', ['x509', '-noout', '-text'], (await issued(authority)).toString());
     for (const line of [
       /Basic Constraints: critical\s+CA:FALSE/,
       /Key Usage: critical\s+Digital Signature\s/,
@@ -182,7 +182,7 @@ describe.skipIf(!installed('openssl'))('openssl (skipped where it is not install
     ]) {
       expect(text).toMatch(line);
     }
-    const issuing = consult('openssl', ['x509', '-noout', '-text'], authority.chainPem).text;
+    const issuing = runVerifier('openssl', ['x509', '-noout', '-text'], authority.chainPem).text;
     expect(issuing).toMatch(/Basic Constraints: critical\s+CA:TRUE, pathlen:0/);
     expect(issuing).toMatch(/Key Usage: critical\s+Certificate Sign, CRL Sign\s/);
   });
@@ -195,7 +195,7 @@ describe.skipIf(!installed('certtool'))('GnuTLS certtool (skipped where it is no
       (await issued(authority)).toString(),
       authority.serverCredentials('enroll').cert.split(/(?<=-----END CERTIFICATE-----\n)/)[0] as string,
     ]) {
-      const { status, text } = consult(
+      const { status, text } = runVerifier(
         'certtool',
         ['--verify', '--load-ca-certificate', authority.rootFile],
         leaf + authority.chainPem,
@@ -410,9 +410,9 @@ for (const name of ['mkdir', 'open', 'link', 'unlink']) {
 }
 syncBuiltinESMExports();
 const { openAuthority } = await import(module);
-const { memoryOfIssuers } = await import(new URL('../../test/fixtures/enroll/test-issuers.ts', 'file://' + module));
+const { inMemoryIssuers } = await import(new URL('../../test/fixtures/enroll/in-memory-issuers.ts', 'file://' + module));
 const silent = { info() {}, warn() {}, error() {}, debug() {} };
-const registry = { recordServerCertificate: async () => {}, recordAction: async () => 1, nextCrlNumber: async () => 1, ...memoryOfIssuers() };
+const registry = { recordServerCertificate: async () => {}, recordAction: async () => 1, nextCrlNumber: async () => 1, ...inMemoryIssuers() };
 const lifetimes = { deviceSeconds: 86400, serverSeconds: 86400, issuingSeconds: 30 * 86400, rootSeconds: 300 * 86400, backdateSeconds: 600 };
 const authority = await openAuthority({ directory, trustDomain: 'fleet.example', hosts: ['localhost'], lifetimes, registry, now: Date.now, log: silent });
 await authority.close();

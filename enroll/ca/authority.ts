@@ -2,7 +2,7 @@
  * The authority: holds the issuing CA's key, and is the only one that issues. Devices and services get what `profile.ts`
  * says and nothing else; each certificate is read again by `certificate-check.ts` before it leaves. Which CA signs may
  * change while it runs (`rotation.ts`); everybody who asks sees the CAs of the moment. Does not decide who may have a
- * certificate: that is `enrollment.ts`, `renewal.ts` and `services.ts` with the registry.
+ * certificate: that is `enrollment.ts`, `renewal.ts` and `service-certificates.ts` with the registry.
  */
 
 import { createHash, randomBytes, type X509Certificate } from 'node:crypto';
@@ -21,8 +21,8 @@ import { createStatusPublication, type StatusPublication } from '../status/statu
 import { assertLeaf, type ExpectedLeaf, readIssuer } from '../x509/certificate-check.ts';
 import { pem } from '../x509/pem.ts';
 import {
+  createLeafProfiles,
   type Lifetimes,
-  leafProfile,
   OCSP_SUBJECT,
   ocspSignerUri,
   publicKeySha256,
@@ -36,9 +36,9 @@ import { openCaCertificates } from './ca-certificates.ts';
 import { type CaDirectory, openCaDirectory } from './ca-directory.ts';
 import { type CaSet, caId, readCaSet, type SigningCa } from './ca-set.ts';
 import type { CredentialFiles } from './credential-files.ts';
-import { type KeyHome, type KeySettings, openKeyHome, PLAIN_FILES } from './key-store.ts';
+import { type KeySettings, type KeyStore, openKeyStore, PLAIN_FILES } from './key-store.ts';
 import { createRotation, newIssuer, type Rotation } from './rotation.ts';
-import { keepServerCredentials, type ServerCredentials, type ServerName } from './server-credentials.ts';
+import { openServerCredentials, type ServerCredentials, type ServerName } from './server-credentials.ts';
 import type { Signer } from './signer.ts';
 
 export interface AuthorityOptions {
@@ -123,7 +123,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
   const hosts = [...new Set(options.hosts)];
   const random = options.randomBytes ?? randomBytes;
   const directory = await openCaDirectory(options.directory);
-  const home = await openKeyHome(directory, options.keys ?? PLAIN_FILES);
+  const home = await openKeyStore(directory, options.keys ?? PLAIN_FILES);
   const signers = new Map<string, Signer>();
   const opened = new Set<string>();
   const readCas = async (): Promise<CaSet> => {
@@ -151,10 +151,10 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
 
   /** What issues in the name of the CAs of the moment. */
   function createDesk(cas: CaSet) {
-    const { active, roots, issuing, crossed, vouching } = cas;
+    const { active, roots, issuing, crossCertificates, allCrossCertificates } = cas;
     const trustBundle = [
       ...roots.map(({ der }) => der),
-      ...vouching,
+      ...allCrossCertificates,
       ...issuing
         .slice(1)
         .map(({ der }) => der)
@@ -164,10 +164,10 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     const status = options.statusUrls?.(active.id);
     return {
       cas,
-      profile: leafProfile({ issuer: active, trustDomain, status, lifetimes, randomBytes: random }),
+      profile: createLeafProfiles({ issuer: active, trustDomain, status, lifetimes, randomBytes: random }),
       ownKeys: new Set(cas.records.map(({ der }) => publicKeySha256(readIssuer(Buffer.from(der)).publicKeySpki))),
       rootSha256s: new Set(roots.map(({ der }) => sha256(der))),
-      chainPem: [active.der, ...crossed].map((der) => pem(der)).join(''),
+      chainPem: [active.der, ...crossCertificates].map((der) => pem(der)).join(''),
       trustBundle,
       trustBundlePem: trustBundle.map((der) => pem(der)).join(''),
       issuersPem: issuing.map(({ der }) => pem(der)).join(''),
@@ -188,7 +188,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     return { serial, der, publicKeySha256: publicKeySha256(publicKeySpki), notBefore, notAfter, issuerId: ca.id };
   };
 
-  const credentials = await keepServerCredentials({
+  const credentials = await openServerCredentials({
     issue: async (name, publicKeySpki) => {
       const { profile, cas } = desk;
       const contents = profile.server({ hosts, publicKeySpki, now: now() });
@@ -235,7 +235,13 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     directory,
     registry,
     issueResponder: async (ca, publicKeySpki) => {
-      const profile = leafProfile({ issuer: ca, trustDomain, status: undefined, lifetimes, randomBytes: random });
+      const profile = createLeafProfiles({
+        issuer: ca,
+        trustDomain,
+        status: undefined,
+        lifetimes,
+        randomBytes: random,
+      });
       const certificate = await issueLeaf(
         profile.ocspSigner({ publicKeySpki, now: now() }),
         { commonName: OCSP_SUBJECT, names: { uri: ocspSignerUri(trustDomain) }, purpose: 'OCSPSigning' },
@@ -273,7 +279,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
       return desk.trustBundle;
     },
     get deviceBundlePem() {
-      return desk.trustBundlePem + status.rootListsPem();
+      return desk.trustBundlePem + status.rootCrlsPem();
     },
     get issuersPem() {
       return desk.issuersPem;
@@ -291,15 +297,15 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
       }
       const { profile, cas } = desk;
       const seconds = groupProfile?.lifetimeSeconds;
-      const contents = profile.certificate({ identity, publicKeySpki, seconds, now: now() });
+      const contents = profile.client({ identity, publicKeySpki, seconds, now: now() });
       const expected = { commonName: identityName(identity), names: { uri }, purpose: 'clientAuth' } as const;
       return issueLeaf(contents, expected, cas.active);
     },
     ownsKey: (key) => desk.ownKeys.has(key),
     hasIssued: (certificate) => desk.cas.issuing.some(({ publicKey }) => certificate.verify(publicKey)),
     serverCredentials: (name) => credentials.current(name),
-    onServerCredentials: (name, listener) => credentials.listen(name, listener),
-    serverFaults: () => credentials.faults(),
+    onServerCredentials: (name, listener) => credentials.onChange(name, listener),
+    serverFaults: () => credentials.fileErrors(),
     renewServerCredentials: () => credentials.renewDue(),
     status,
     crl: () => status.crl(),
@@ -314,7 +320,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
 /** Opens the keys that are not open yet, and keeps those of issuing CAs: a root's is opened when it is to sign. */
 async function openIssuingKeys(
   directory: CaDirectory,
-  home: KeyHome,
+  home: KeyStore,
   signers: Map<string, Signer>,
   opened: Set<string>,
 ): Promise<void> {

@@ -8,10 +8,10 @@ import { type KeyObject, X509Certificate } from 'node:crypto';
 import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import { readIssuer } from '../x509/certificate-check.ts';
-import { authorityContents, type Lifetimes, type RandomBytes, trustDomainUri } from '../x509/profile.ts';
+import { caContents, type Lifetimes, type RandomBytes, trustDomainUri } from '../x509/profile.ts';
 import { writeCertificate } from '../x509/x509-writer.ts';
 import type { CaDirectory, CaRole } from './ca-directory.ts';
-import type { KeyHome } from './key-store.ts';
+import type { KeyStore } from './key-store.ts';
 import type { Signer } from './signer.ts';
 
 export interface CaCertificate {
@@ -44,7 +44,7 @@ const WARN_BEFORE_END_MS = 180 * 24 * 3600 * 1000;
 
 export async function openCaCertificates(
   directory: CaDirectory,
-  home: KeyHome,
+  home: KeyStore,
   options: CaOptions,
 ): Promise<CaCertificates> {
   const rootKey = await home.open('root');
@@ -68,12 +68,12 @@ export async function openCaCertificates(
 /** A key without a certificate is what a crash left: nobody has seen it yet, so it is taken. */
 async function makeRoot(
   directory: CaDirectory,
-  home: KeyHome,
+  home: KeyStore,
   found: Signer | undefined,
   options: CaOptions,
 ): Promise<Buffer> {
   const signer = found ?? (await home.create('root'));
-  const contents = authorityContents({
+  const contents = caContents({
     ...options,
     role: 'root',
     issuer: undefined,
@@ -93,7 +93,7 @@ async function makeIssuing(
   rootSigner: Signer,
   options: CaOptions,
 ): Promise<Buffer> {
-  const contents = authorityContents({
+  const contents = caContents({
     ...options,
     role: 'issuing',
     issuer: root,

@@ -35,9 +35,9 @@ export interface CaSet {
   /** The one above the active issuing CA. */
   readonly root: KnownCa;
   /** DER of what leads from the active issuing CA to roots that devices may hold, beside its own root. */
-  readonly crossed: readonly Buffer[];
+  readonly crossCertificates: readonly Buffer[];
   /** The same and what leads to roots that don't sign yet: nobody believes a new root that no known one vouches for. */
-  readonly vouching: readonly Buffer[];
+  readonly allCrossCertificates: readonly Buffer[];
   /** All there ever were. */
   readonly records: readonly IssuerRecord[];
 }
@@ -73,21 +73,26 @@ export function readCaSet(
     ...all.filter((ca) => ca.id !== id),
   ];
   const roots = known.filter(({ record }) => record.role === 'root');
-  const crossed = pemBlocks(active.record.chain);
-  const vouching = [...crossed, ...roots.flatMap(({ record }) => pemBlocks(record.chain))];
+  const crossCertificates = certificatesInPem(active.record.chain);
+  const allCrossCertificates = [
+    ...crossCertificates,
+    ...roots.flatMap(({ record }) => certificatesInPem(record.chain)),
+  ];
   return {
     roots: first(roots, root.id),
     issuing: first(issuing, active.id),
     active: active as SigningCa,
     root,
-    crossed,
-    vouching: vouching.filter((der, at) => vouching.findIndex((other) => other.equals(der)) === at),
+    crossCertificates,
+    allCrossCertificates: allCrossCertificates.filter(
+      (der, at) => allCrossCertificates.findIndex((other) => other.equals(der)) === at,
+    ),
     records,
   };
 }
 
 /** DER of every certificate in a PEM text. */
-export function pemBlocks(text: string): readonly Buffer[] {
+export function certificatesInPem(text: string): readonly Buffer[] {
   const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
   return blocks.map((block) => new X509Certificate(block).raw);
 }

@@ -17,7 +17,7 @@ export interface CredentialFiles {
   readonly key: string;
 }
 
-export interface FilePair {
+export interface CredentialPair {
   readonly cert: string;
   readonly key: string;
   readonly notAfter: number;
@@ -36,7 +36,7 @@ export async function watchCredentialFiles(
   files: CredentialFiles,
   options: {
     readonly name: string;
-    readonly adopt: (pair: FilePair) => void;
+    readonly adopt: (pair: CredentialPair) => void;
     readonly now: () => number;
     readonly log: Logger;
   },
@@ -96,7 +96,7 @@ export async function watchCredentialFiles(
 }
 
 /** A text that says what is wrong otherwise; it never quotes the files. */
-async function readPair(files: CredentialFiles, now: number): Promise<FilePair | string> {
+async function readPair(files: CredentialFiles, now: number): Promise<CredentialPair | string> {
   let cert: string;
   let key: string;
   try {

@@ -13,7 +13,7 @@ const KEY_BYTES = 32;
 const OID = { pbes2: '1.2.840.113549.1.5.13', scrypt: '1.3.6.1.4.1.11591.4.11', aes256Cbc: '2.16.840.1.101.3.4.1.42' };
 
 /** PEM: `ENCRYPTED PRIVATE KEY`. */
-export async function sealKey(key: KeyObject, passphrase: Buffer): Promise<string> {
+export async function encryptKey(key: KeyObject, passphrase: Buffer): Promise<string> {
   const salt = randomBytes(16);
   const iv = randomBytes(16);
   const wrapping = await derive(passphrase, salt);
@@ -31,7 +31,7 @@ export async function sealKey(key: KeyObject, passphrase: Buffer): Promise<strin
 }
 
 /** Undefined when the passphrase is another one, or the text no sealed key. */
-export function openSealedKey(pem: string, passphrase: Buffer): KeyObject | undefined {
+export function decryptKey(pem: string, passphrase: Buffer): KeyObject | undefined {
   if (!pem.includes('ENCRYPTED PRIVATE KEY')) return undefined;
   try {
     return createPrivateKey({ key: pem, passphrase });

@@ -5,13 +5,13 @@ import { pino } from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { openRegistry } from '../../registry/open.ts';
 import { installed, SOFTHSM_MODULE } from '../../test/fixtures/client-programs.ts';
-import { consult } from '../../test/fixtures/enroll/external-verifiers.ts';
+import { runVerifier } from '../../test/fixtures/enroll/external-verifiers.ts';
 import { freshKey } from '../../test/fixtures/enroll/test-csr.ts';
 import { testDirectory } from '../../test/fixtures/enroll/test-enrollment.ts';
 import { TEST_LIFETIMES } from '../../test/fixtures/enroll/test-lifetimes.ts';
 import { type SoftToken, softToken, TOKEN_LABEL } from '../../test/fixtures/soft-token.ts';
 import { type Authority, openAuthority } from './authority.ts';
-import { openSealedKey, sealKey } from './encrypted-key.ts';
+import { decryptKey, encryptKey } from './encrypted-key.ts';
 import type { KeySettings } from './key-store.ts';
 import { derSignature } from './pkcs11-token.ts';
 
@@ -49,10 +49,10 @@ function fileOf(data: string, name: string, text: string, mode = 0o600): string 
 describe('a sealed key', () => {
   it('opens with its passphrase and with no other, here and in openssl', async () => {
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-    const pem = await sealKey(privateKey, Buffer.from(PASSPHRASE));
-    expect(openSealedKey(pem, Buffer.from(PASSPHRASE))?.equals(privateKey)).toBe(true);
-    expect(openSealedKey(pem, Buffer.from('another one'))).toBeUndefined();
-    expect(await sealKey(privateKey, Buffer.from(PASSPHRASE))).not.toBe(pem);
+    const pem = await encryptKey(privateKey, Buffer.from(PASSPHRASE));
+    expect(decryptKey(pem, Buffer.from(PASSPHRASE))?.equals(privateKey)).toBe(true);
+    expect(decryptKey(pem, Buffer.from('another one'))).toBeUndefined();
+    expect(await encryptKey(privateKey, Buffer.from(PASSPHRASE))).not.toBe(pem);
     if (!installed('openssl')) return;
     const data = testDirectory();
     const args = [
@@ -63,17 +63,17 @@ describe('a sealed key', () => {
       `file:${fileOf(data, 'pass', PASSPHRASE)}`,
       '-pubout',
     ];
-    expect(consult('openssl', args).text).toContain(
+    expect(runVerifier('openssl', args).text).toContain(
       createPublicKey(privateKey).export({ type: 'spki', format: 'pem' }),
     );
-    expect(consult('openssl', ['asn1parse', '-in', join(data, 'key.pem')]).text).toContain('scrypt');
+    expect(runVerifier('openssl', ['asn1parse', '-in', join(data, 'key.pem')]).text).toContain('scrypt');
   });
 });
 
 describe('an authority whose keys are sealed', () => {
   it('writes none of them in the clear, and opens them again', async () => {
     const data = testDirectory();
-    const keys = { home: 'sealed', passphraseFile: fileOf(data, 'pass', `${PASSPHRASE}\n`) } as const;
+    const keys = { store: 'sealed', passphraseFile: fileOf(data, 'pass', `${PASSPHRASE}\n`) } as const;
     const authority = await authorityWith(data, keys);
     const id = await authority.rotation.prepare('issuing', 'operator/test');
     for (const name of readdirSync(join(data, 'ca')).filter((file) => file.endsWith('.key'))) {
@@ -87,15 +87,15 @@ describe('an authority whose keys are sealed', () => {
   });
 
   it.each([
-    ['without a passphrase file', () => ({ home: 'sealed' }) as const, 'config_invalid'],
+    ['without a passphrase file', () => ({ store: 'sealed' }) as const, 'config_invalid'],
     [
       'with an empty one',
-      (d: string) => ({ home: 'sealed', passphraseFile: fileOf(d, 'p', '\n') }) as const,
+      (d: string) => ({ store: 'sealed', passphraseFile: fileOf(d, 'p', '\n') }) as const,
       'config_invalid',
     ],
     [
       'with one that is not there',
-      (d: string) => ({ home: 'sealed', passphraseFile: join(d, 'none') }) as const,
+      (d: string) => ({ store: 'sealed', passphraseFile: join(d, 'none') }) as const,
       'config_invalid',
     ],
     [
@@ -103,7 +103,7 @@ describe('an authority whose keys are sealed', () => {
       (d: string) => {
         const passphraseFile = fileOf(d, 'p', PASSPHRASE);
         chmodSync(passphraseFile, 0o644);
-        return { home: 'sealed', passphraseFile } as const;
+        return { store: 'sealed', passphraseFile } as const;
       },
       'private_key_exposed',
     ],
@@ -114,12 +114,12 @@ describe('an authority whose keys are sealed', () => {
 
   it('does not start with another passphrase, nor with none, and never quotes it', async () => {
     const data = testDirectory();
-    await authorityWith(data, { home: 'sealed', passphraseFile: fileOf(data, 'pass', PASSPHRASE) });
-    const wrong = { home: 'sealed', passphraseFile: fileOf(data, 'other', 'a wrong passphrase') } as const;
+    await authorityWith(data, { store: 'sealed', passphraseFile: fileOf(data, 'pass', PASSPHRASE) });
+    const wrong = { store: 'sealed', passphraseFile: fileOf(data, 'other', 'a wrong passphrase') } as const;
     const refusal = await authorityWith(data, wrong).catch((error: Error) => error);
     expect(refusal).toMatchObject({ code: 'authority_unusable' });
     expect(String((refusal as Error).message)).not.toContain('a wrong passphrase');
-    await expect(authorityWith(data, { home: 'file' })).rejects.toMatchObject({
+    await expect(authorityWith(data, { store: 'file' })).rejects.toMatchObject({
       code: 'authority_unusable',
       hint: expect.stringContaining('passphraseFile'),
     });
@@ -147,7 +147,7 @@ describe.skipIf(!installed('softhsm2-util') || !installed('pkcs11-addon'))(
       const soft = softToken(data);
       Object.assign(process.env, soft.environment);
       const pkcs11 = { module: SOFTHSM_MODULE, token: TOKEN_LABEL, pinFile: soft.pinFile };
-      return { data, soft, keys: { home: 'pkcs11', pkcs11 } };
+      return { data, soft, keys: { store: 'pkcs11', pkcs11 } };
     }
 
     it('signs with keys that cannot be taken out, and finds them again', async () => {
@@ -212,7 +212,7 @@ describe.skipIf(!installed('softhsm2-util') || !installed('pkcs11-addon'))(
     ])('does not start with %s', async (_what, changes, code) => {
       const { data, keys } = token();
       const pkcs11 = { ...(keys.pkcs11 as NonNullable<KeySettings['pkcs11']>), ...changes };
-      await expect(authorityWith(data, { home: 'pkcs11', pkcs11 })).rejects.toMatchObject({ code });
+      await expect(authorityWith(data, { store: 'pkcs11', pkcs11 })).rejects.toMatchObject({ code });
     });
   },
 );

@@ -7,23 +7,23 @@ import { generateKeyPairSync } from 'node:crypto';
 import { join } from 'node:path';
 import { Problem } from '@rollcall/protocol';
 import type { CaDirectory, CaName } from './ca-directory.ts';
-import { sealKey } from './encrypted-key.ts';
-import { openToken, type Token, type TokenOptions } from './pkcs11-token.ts';
-import { readPrivateText } from './private-file.ts';
+import { encryptKey } from './encrypted-key.ts';
+import { openPkcs11Token, type Pkcs11Options, type Pkcs11Token } from './pkcs11-token.ts';
 import { REFUSED_PIN_FILE } from './refused-pin.ts';
+import { readSecretFile } from './secret-file.ts';
 import { keySigner, type Signer } from './signer.ts';
 
 export interface KeySettings {
   /** Where new keys are made. */
-  readonly home: 'file' | 'sealed' | 'pkcs11';
+  readonly store: 'file' | 'sealed' | 'pkcs11';
   /** A file that holds the passphrase of sealed keys, such as a systemd credential; line breaks at its end don't count. */
   readonly passphraseFile?: string | undefined;
-  readonly pkcs11?: TokenOptions | undefined;
+  readonly pkcs11?: Pkcs11Options | undefined;
   /** systemd's `$CREDENTIALS_DIRECTORY`: below it a secret may be readable for its group. */
   readonly credentialsDirectory?: string | undefined;
 }
 
-export interface KeyHome {
+export interface KeyStore {
   /** A new EC key on P-256, kept under this name before this resolves. */
   create(name: CaName): Promise<Signer>;
   /** Undefined when there is no key of this name. Problem `signer_unavailable` when its token is not there. */
@@ -32,22 +32,22 @@ export interface KeyHome {
   close(): void;
 }
 
-export const PLAIN_FILES: KeySettings = { home: 'file' };
+export const PLAIN_FILES: KeySettings = { store: 'file' };
 
-export async function openKeyHome(directory: CaDirectory, settings: KeySettings): Promise<KeyHome> {
+export async function openKeyStore(directory: CaDirectory, settings: KeySettings): Promise<KeyStore> {
   const { passphraseFile, credentialsDirectory } = settings;
   const passphrase = passphraseFile === undefined ? undefined : await readPassphrase(passphraseFile, settings);
-  if (settings.home === 'sealed' && passphrase === undefined) {
+  if (settings.store === 'sealed' && passphrase === undefined) {
     throw new Problem('config_invalid', {
       reason: 'sealed keys: expected certificates.keys.passphraseFile, found none',
     });
   }
-  let token: Token | undefined;
-  const theToken = async (): Promise<Token> => {
+  let token: Pkcs11Token | undefined;
+  const theToken = async (): Promise<Pkcs11Token> => {
     if (settings.pkcs11 === undefined) {
       throw new Problem('config_invalid', { reason: 'keys in a token: expected certificates.keys.pkcs11, found none' });
     }
-    token ??= await openToken(settings.pkcs11, {
+    token ??= await openPkcs11Token(settings.pkcs11, {
       refusedPinFile: join(directory.path, REFUSED_PIN_FILE),
       credentialsDirectory,
     });
@@ -56,7 +56,7 @@ export async function openKeyHome(directory: CaDirectory, settings: KeySettings)
 
   return {
     create: async (name) => {
-      if (settings.home === 'pkcs11') {
+      if (settings.store === 'pkcs11') {
         const signer = await (await theToken()).generate(name);
         await directory.writeText(name, 'uri', `${signer.uri}\n`);
         return signer;
@@ -65,7 +65,7 @@ export async function openKeyHome(directory: CaDirectory, settings: KeySettings)
       const plain = () => privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
       await directory.writeKey(
         name,
-        passphrase === undefined || settings.home === 'file' ? plain() : await sealKey(privateKey, passphrase),
+        passphrase === undefined || settings.store === 'file' ? plain() : await encryptKey(privateKey, passphrase),
       );
       return keySigner(privateKey);
     },
@@ -81,7 +81,7 @@ export async function openKeyHome(directory: CaDirectory, settings: KeySettings)
 
 /** Problem `config_invalid` when there is none, `private_key_exposed` when others can read it. */
 async function readPassphrase(file: string, { credentialsDirectory }: KeySettings): Promise<Buffer> {
-  const text = await readPrivateText(file, 'passphrase', credentialsDirectory);
+  const text = await readSecretFile(file, 'passphrase', credentialsDirectory);
   if (Buffer.byteLength(text) >= 8) return Buffer.from(text);
   throw new Problem('config_invalid', { reason: `passphrase file ${file}: expected at least 8 characters` });
 }

@@ -8,23 +8,23 @@ import { Problem } from '@rollcall/protocol';
 import { readIssuer } from '../x509/certificate-check.ts';
 import { readDer } from '../x509/der-reader.ts';
 import { pem } from '../x509/pem.ts';
-import { authorityContents, exportSpki } from '../x509/profile.ts';
+import { caContents, exportSpki } from '../x509/profile.ts';
 import { writeCertificate } from '../x509/x509-writer.ts';
-import { openSealedKey } from './encrypted-key.ts';
+import { decryptKey } from './encrypted-key.ts';
 import { keySigner } from './signer.ts';
 
 /**
  * `exported`: the file of "ca export-root", key and certificate. Returns PEM: the issuing CA, then the root; what
  * "ca import" takes. Throws Problem `request_invalid` that names what doesn't fit.
  */
-export async function signIssuingRequest(order: {
+export async function signIssuingCaCsr(order: {
   readonly exported: string;
   readonly passphrase: Buffer;
   readonly csrPem: string;
   readonly lifeSeconds: number;
   readonly now: number;
 }): Promise<string> {
-  const key = openSealedKey(order.exported, order.passphrase);
+  const key = decryptKey(order.exported, order.passphrase);
   if (key === undefined) throw invalid('expected a root key that this passphrase opens');
   const signer = keySigner(key);
   let root: X509Certificate;
@@ -40,7 +40,7 @@ export async function signIssuingRequest(order: {
     throw invalid('expected the certificate of this root key, found another');
   const trustDomain = /^URI:spiffe:\/\/([a-z0-9._-]+)$/.exec(root.subjectAltName ?? '')?.[1];
   if (trustDomain === undefined) throw invalid('expected a root that names its trust domain');
-  const contents = authorityContents({
+  const contents = caContents({
     role: 'issuing',
     issuer,
     trustDomain,

@@ -8,11 +8,11 @@ import { createHash, randomBytes } from 'node:crypto';
 import { Problem } from '@rollcall/protocol';
 import type { PKCS11 } from 'pkcs11js';
 import { encodeDer, integer, sequence } from '../x509/der-writer.ts';
-import { readPrivateText } from './private-file.ts';
 import { openRefusedPin } from './refused-pin.ts';
+import { readSecretFile } from './secret-file.ts';
 import type { Signer } from './signer.ts';
 
-export interface TokenOptions {
+export interface Pkcs11Options {
   /** The vendor's library, such as /usr/lib/softhsm/libsofthsm2.so. */
   readonly module: string;
   /** Label of the token. */
@@ -21,23 +21,23 @@ export interface TokenOptions {
   readonly pinFile: string;
 }
 
-export interface TokenSurroundings {
+export interface Pkcs11Environment {
   /** A file of ours that remembers the PIN that the token refused. */
   readonly refusedPinFile: string;
   /** systemd's `$CREDENTIALS_DIRECTORY`. */
   readonly credentialsDirectory: string | undefined;
 }
 
-export interface TokenSigner extends Signer {
+export interface Pkcs11Signer extends Signer {
   /** Where the key lies (RFC 7512). */
   readonly uri: string;
 }
 
-export interface Token {
+export interface Pkcs11Token {
   /** A key pair on P-256 that cannot be taken out. */
-  generate(label: string): Promise<TokenSigner>;
+  generate(label: string): Promise<Pkcs11Signer>;
   /** Problem `signer_unavailable` when the token is not there, `authority_unusable` when it has no such key. */
-  find(uri: string): Promise<TokenSigner>;
+  find(uri: string): Promise<Pkcs11Signer>;
   close(): void;
 }
 
@@ -52,10 +52,10 @@ interface Session {
 }
 
 /** Throws Problem `config_invalid` when `pkcs11js` or the library is missing. */
-export async function openToken(
-  options: TokenOptions,
-  { refusedPinFile, credentialsDirectory }: TokenSurroundings,
-): Promise<Token> {
+export async function openPkcs11Token(
+  options: Pkcs11Options,
+  { refusedPinFile, credentialsDirectory }: Pkcs11Environment,
+): Promise<Pkcs11Token> {
   // A CommonJS package whose constants are added by a loop: plain Node gives them to the default import only.
   const { default: pkcs11js } = await import('pkcs11js').catch((cause: unknown) => {
     throw new Problem('config_invalid', {
@@ -91,7 +91,7 @@ export async function openToken(
 
   const connect = async (): Promise<Session> => {
     if (session !== undefined) return session;
-    const pin = (await readPrivateText(options.pinFile, 'PIN', credentialsDirectory)).trim();
+    const pin = (await readSecretFile(options.pinFile, 'PIN', credentialsDirectory)).trim();
     try {
       api.C_Initialize();
       isInitialized = true;
@@ -99,7 +99,7 @@ export async function openToken(
       if (slot === undefined) throw new Error(`no token "${options.token}"`);
       // Tokens count: after a few wrong ones nobody can sign any more, whatever the PIN.
       const serial = api.C_GetTokenInfo(slot).serialNumber.trim();
-      await refusedPin.expectOther(serial, pin);
+      await refusedPin.rejectIfKnown(serial, pin);
       const handle = api.C_OpenSession(slot, constants.CKF_SERIAL_SESSION | constants.CKF_RW_SESSION);
       try {
         api.C_Login(handle, constants.CKU_USER, pin);
@@ -107,7 +107,7 @@ export async function openToken(
         if (refusals.has((error as { code?: unknown }).code)) await refusedPin.remember(serial, pin);
         throw error;
       }
-      await refusedPin.forget();
+      await refusedPin.clear();
       session = { api, handle };
       return session;
     } catch (error) {
@@ -156,7 +156,7 @@ export async function openToken(
     return Buffer.concat([SPKI_HEAD, point]);
   };
 
-  const signerFor = (id: Buffer, publicKeySpki: Buffer): TokenSigner => ({
+  const signerFor = (id: Buffer, publicKeySpki: Buffer): Pkcs11Signer => ({
     uri: `pkcs11:token=${encodeURIComponent(options.token)};id=%${id.toString('hex').replace(/..(?=.)/g, '$&%')};type=private`,
     publicKeySpki,
     sign: (tbs) =>

@@ -13,10 +13,10 @@ export const REFUSED_PIN_FILE = 'refused-pin.json';
 
 export interface RefusedPin {
   /** Problem `signer_unavailable` when this token refused this PIN, or when the file is damaged. */
-  expectOther(serial: string, pin: string): Promise<void>;
+  rejectIfKnown(serial: string, pin: string): Promise<void>;
   /** Remembers it on disk, and in this process also when the disk is full. */
   remember(serial: string, pin: string): Promise<void>;
-  forget(): Promise<void>;
+  clear(): Promise<void>;
 }
 
 interface Entry {
@@ -31,7 +31,7 @@ const SHAPE = { serial: /^.{0,64}$/s, salt: /^[0-9a-f]{32}$/, hash: /^[0-9a-f]{6
 export async function openRefusedPin(file: string): Promise<RefusedPin> {
   let entry = await readEntry(file);
   return {
-    expectOther: async (serial, pin) => {
+    rejectIfKnown: async (serial, pin) => {
       if (entry === undefined || entry.serial !== serial) return;
       const hash = await hashOf(pin, entry.salt);
       if (!timingSafeEqual(hash, Buffer.from(entry.hash, 'hex'))) return;
@@ -44,7 +44,7 @@ export async function openRefusedPin(file: string): Promise<RefusedPin> {
       entry = { serial, salt, hash: (await hashOf(pin, salt)).toString('hex') };
       await replace(file, `${JSON.stringify(entry)}\n`);
     },
-    forget: async () => {
+    clear: async () => {
       if (entry === undefined) return;
       entry = undefined;
       await unlink(file).catch(ignoreAbsence);

@@ -7,23 +7,23 @@ import type { Identity } from '@rollcall/protocol';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Registry } from '../../registry/index.ts';
 import { installed } from '../../test/fixtures/client-programs.ts';
-import { type OutsideRoot, outsideRoot } from '../../test/fixtures/enroll/outside-root.ts';
-import { type KeptAuthority, openKeptAuthority } from '../../test/fixtures/enroll/stored-authority.ts';
+import { createExternalRoot, type ExternalRoot } from '../../test/fixtures/enroll/external-root.ts';
+import { openStoredAuthority, type StoredAuthority } from '../../test/fixtures/enroll/stored-authority.ts';
 import { freshKey } from '../../test/fixtures/enroll/test-csr.ts';
 import { testDirectory } from '../../test/fixtures/enroll/test-enrollment.ts';
 import type { Authority, AuthorityOptions } from './authority.ts';
-import { signIssuingRequest } from './offline-root.ts';
+import { signIssuingCaCsr } from './offline-root.ts';
 
 const ACTOR = 'operator/test';
 const DEVICE = { kind: 'device', id: 'dev-7' } as Identity;
 
-interface Rotating extends KeptAuthority {
+interface Rotating extends StoredAuthority {
   readonly data: string;
   reopen(): Promise<Rotating>;
 }
 
 async function rotating(data = testDirectory(), changes: Partial<AuthorityOptions> = {}): Promise<Rotating> {
-  const kept = await openKeptAuthority(data, changes);
+  const kept = await openStoredAuthority(data, changes);
   onTestFinished(kept.close);
   return {
     ...kept,
@@ -93,10 +93,10 @@ describe('a rotation', () => {
       lifeSeconds: 86_400 * 365,
       now: fleet.clock.now,
     };
-    await expect(signIssuingRequest({ ...order, passphrase: Buffer.from('another one') })).rejects.toMatchObject({
+    await expect(signIssuingCaCsr({ ...order, passphrase: Buffer.from('another one') })).rejects.toMatchObject({
       detail: 'expected a root key that this passphrase opens',
     });
-    const imported = await rotation.importChain(await signIssuingRequest(order), ACTOR);
+    const imported = await rotation.importChain(await signIssuingCaCsr(order), ACTOR);
     await rotation.activate(imported, 0, ACTOR);
     expect(await statesOf(fleet)).toEqual(['outgoing', 'active']);
     expect(await statesOf(fleet, 'root')).toEqual(['active']);
@@ -138,10 +138,10 @@ describe('a rotation', () => {
 const killed = fileURLToPath(new URL('../../test/fixtures/enroll/killed-rotation.ts', import.meta.url));
 
 describe.skipIf(!installed('openssl'))('an outside root (skipped where openssl is not installed)', () => {
-  async function asked(): Promise<{ readonly fleet: Rotating; readonly root: OutsideRoot; readonly csr: string }> {
+  async function asked(): Promise<{ readonly fleet: Rotating; readonly root: ExternalRoot; readonly csr: string }> {
     const fleet = await rotating();
     fleet.clock.now += 60_000; // openssl's own clock says when its certificates begin
-    return { fleet, root: outsideRoot(testDirectory()), csr: await fleet.authority.rotation.request() };
+    return { fleet, root: createExternalRoot(testDirectory()), csr: await fleet.authority.rotation.request() };
   }
 
   it('signs our issuing CA, and our own root vouches for it while its key is here', async () => {
@@ -192,7 +192,7 @@ describe.skipIf(!installed('openssl'))('an outside root (skipped where openssl i
   });
 
   const pathLength0 = { pathlen: 0 };
-  it.each<[string, (root: OutsideRoot, csr: string, directory: string) => string, RegExp]>([
+  it.each<[string, (root: ExternalRoot, csr: string, directory: string) => string, RegExp]>([
     ['has ended', (root, csr) => root.sign(csr, { days: -1 }) + root.certificate, /valid now, found that it ended/],
     ['is no CA', (root, csr) => root.sign(csr, { ca: false }) + root.certificate, /to be a CA .* found none/],
     [
@@ -223,13 +223,13 @@ describe.skipIf(!installed('openssl'))('an outside root (skipped where openssl i
     ['comes without its root', (root, csr) => root.sign(csr), /two to eight certificates/],
     [
       'comes with another root',
-      (root, csr, to) => root.sign(csr) + outsideRoot(to).certificate,
+      (root, csr, to) => root.sign(csr) + createExternalRoot(to).certificate,
       /found none of the name/,
     ],
     [
       'is under a root of path length 0',
       (_root, csr, to) => {
-        const narrow = outsideRoot(to, pathLength0);
+        const narrow = createExternalRoot(to, pathLength0);
         return narrow.sign(csr) + narrow.certificate;
       },
       /to allow 1 CA below it, found path length 0/,
@@ -256,7 +256,7 @@ describe.skipIf(!installed('openssl'))('an outside root (skipped where openssl i
 
   it('is imported only in answer to a request', async () => {
     const fleet = await rotating();
-    const root = outsideRoot(testDirectory());
+    const root = createExternalRoot(testDirectory());
     await expect(fleet.authority.rotation.importChain(root.certificate, ACTOR)).rejects.toMatchObject({
       detail: expect.stringContaining('found none; see'),
     });

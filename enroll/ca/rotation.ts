@@ -10,14 +10,14 @@ import type { Logger } from 'pino';
 import type { Actor, IssuerStore, NewIssuer, Registry } from '../../registry/index.ts';
 import { readIssuer } from '../x509/certificate-check.ts';
 import { pem } from '../x509/pem.ts';
-import { authorityContents, crossContents, type Lifetimes, type RandomBytes } from '../x509/profile.ts';
+import { caContents, crossCertificateContents, type Lifetimes, type RandomBytes } from '../x509/profile.ts';
 import { writeCertificate } from '../x509/x509-writer.ts';
 import type { CaDirectory, CaName, CaRole } from './ca-directory.ts';
-import { checkImport } from './ca-import.ts';
-import { writeIssuingRequest } from './ca-requests.ts';
-import { type CaSet, caId, pemBlocks } from './ca-set.ts';
-import { sealKey } from './encrypted-key.ts';
-import type { KeyHome } from './key-store.ts';
+import { type CaSet, caId, certificatesInPem } from './ca-set.ts';
+import { encryptKey } from './encrypted-key.ts';
+import { checkImportedChain } from './imported-chain.ts';
+import { writeIssuingCaCsr } from './issuing-ca-csr.ts';
+import type { KeyStore } from './key-store.ts';
 import type { Signer } from './signer.ts';
 
 export interface Rotation {
@@ -45,7 +45,7 @@ export interface Rotation {
 
 export function createRotation(options: {
   readonly directory: CaDirectory;
-  readonly home: KeyHome;
+  readonly home: KeyStore;
   readonly registry: IssuerStore & Pick<Registry, 'recordAction'>;
   readonly trustDomain: string;
   readonly lifetimes: Lifetimes;
@@ -121,7 +121,7 @@ export function createRotation(options: {
     for (const name of await directory.names('pem')) {
       const text = await directory.readText(name, 'pem');
       if (!name.startsWith(`${role}-`) || text === undefined) continue;
-      const [der, ...chain] = pemBlocks(text);
+      const [der, ...chain] = certificatesInPem(text);
       if (der === undefined) continue;
       const issuer = newIssuer(role, der, rootId, chain);
       const isKnown = current().records.some(({ id }) => id === issuer.id);
@@ -153,7 +153,7 @@ export function createRotation(options: {
     if (root === undefined)
       throw new Problem('internal', { reason: 'expected the root that signs among those that count' });
     const { name, signer } = await nameFor('issuing', false);
-    const contents = authorityContents({
+    const contents = caContents({
       role: 'issuing',
       issuer: root,
       trustDomain,
@@ -163,7 +163,7 @@ export function createRotation(options: {
       randomBytes: options.randomBytes,
     });
     const der = await writeCertificate(contents, rootKey.signer);
-    const issuer = newIssuer('issuing', der, rootId, pemBlocks(root.record.chain));
+    const issuer = newIssuer('issuing', der, rootId, certificatesInPem(root.record.chain));
     await directory.writeCertificate(name, der, issuer.chain);
     await record([issuer], actor);
     return issuer.id;
@@ -178,7 +178,7 @@ export function createRotation(options: {
     const old = current().root;
     const oldKey = await needRootKey(old.id);
     const { name, signer } = await nameFor('root', false);
-    const contents = authorityContents({
+    const contents = caContents({
       role: 'root',
       issuer: undefined,
       trustDomain,
@@ -197,7 +197,13 @@ export function createRotation(options: {
 
   const crossSign = (rootDer: Buffer, by: CaSet['root'], signer: Signer): Promise<Buffer> =>
     writeCertificate(
-      crossContents({ root: readIssuer(rootDer), by, backdateSeconds, now: now(), randomBytes: options.randomBytes }),
+      crossCertificateContents({
+        root: readIssuer(rootDer),
+        by,
+        backdateSeconds,
+        now: now(),
+        randomBytes: options.randomBytes,
+      }),
       signer,
     );
 
@@ -212,14 +218,14 @@ export function createRotation(options: {
         detail: 'expected a request that waits to be signed, found none; see "rollcall ca csr"',
       });
     }
-    const { issuing, between, root } = checkImport(text, { keyIds: new Set(waiting.keys()), now: now() });
+    const { issuing, intermediates, root } = checkImportedChain(text, { keyIds: new Set(waiting.keys()), now: now() });
     const rootId = caId(readIssuer(root).publicKeySpki);
     const isKnown = current().roots.some(({ id }) => id === rootId);
     // Devices know our root: while its key is here it vouches for the new one.
     const old = current().root;
     const oldKey = isKnown ? undefined : await findRootKey(old.id);
     const cross = oldKey === undefined ? [] : [await crossSign(root, old, oldKey.signer)];
-    const below = newIssuer('issuing', issuing, rootId, [...between, ...cross]);
+    const below = newIssuer('issuing', issuing, rootId, [...intermediates, ...cross]);
     const name = waiting.get(below.id) as CaName;
     const above = newIssuer('root', root, undefined, cross);
     // What a crash left of the same import is what we would write again.
@@ -235,7 +241,7 @@ export function createRotation(options: {
     const root = current().roots.find((each) => each.id === ca?.record.rootId);
     if (ca === undefined || root === undefined || root.id === current().root.id) return;
     const knownRoots = current().roots.filter((each) => each.id !== root.id);
-    const isVouchedFor = pemBlocks(ca.record.chain).some((der) => {
+    const isVouchedFor = certificatesInPem(ca.record.chain).some((der) => {
       const cross = new X509Certificate(der);
       return knownRoots.some(({ publicKey }) => cross.verify(publicKey));
     });
@@ -278,7 +284,7 @@ export function createRotation(options: {
         const { name, signer } = await nameFor('issuing', true);
         const earlier = await directory.readText(name, 'csr');
         if (earlier !== undefined) return earlier;
-        const text = await writeIssuingRequest(signer, trustDomain);
+        const text = await writeIssuingCaCsr(signer, trustDomain);
         await directory.writeText(name, 'csr', text);
         return text;
       }),
@@ -290,7 +296,7 @@ export function createRotation(options: {
         if (signer.exportKey === undefined) {
           throw new Problem('ca_state_conflict', { detail: 'the root key lies in a token, which never gives it away' });
         }
-        const sealed = await sealKey(signer.exportKey(), passphrase);
+        const sealed = await encryptKey(signer.exportKey(), passphrase);
         await registry.recordAction({
           actor,
           action: 'ca.root.exported',

@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
+import { inMemoryIssuers } from '../../test/fixtures/enroll/in-memory-issuers.ts';
 import { openTestAuthority } from '../../test/fixtures/enroll/test-enrollment.ts';
-import { memoryOfIssuers } from '../../test/fixtures/enroll/test-issuers.ts';
 import { DAY } from '../../test/fixtures/enroll/test-lifetimes.ts';
 import { SERVER_NAMES, type ServerCredentials } from './server-credentials.ts';
 
@@ -19,7 +19,7 @@ describe('server certificates', () => {
     const { options } = await openTestAuthority();
     const registry = {
       ...options.registry,
-      ...memoryOfIssuers(),
+      ...inMemoryIssuers(),
       recordServerCertificate: async () => {
         throw new Error('disk full');
       },

@@ -8,7 +8,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { IssuedCertificate } from '../../registry/index.ts';
 import { exportSpki } from '../x509/profile.ts';
-import { type CredentialFiles, type FilePair, watchCredentialFiles } from './credential-files.ts';
+import { type CredentialFiles, type CredentialPair, watchCredentialFiles } from './credential-files.ts';
 
 export const SERVER_NAMES = ['enroll', 'broker', 'console'] as const;
 export type ServerName = (typeof SERVER_NAMES)[number];
@@ -23,16 +23,16 @@ export interface ServerCredentials {
   readonly notAfter: number;
 }
 
-export interface ServerCredentialsKeeper {
+export interface ServerCredentialStore {
   current(name: ServerName): ServerCredentials;
   /** Called with each certificate that replaces the current one. Returns the way to unsubscribe. */
-  listen(name: ServerName, listener: (credentials: ServerCredentials) => void): () => void;
+  onChange(name: ServerName, listener: (credentials: ServerCredentials) => void): () => void;
   /** New certificates for all, from the CA that signs now. */
   reissue(): Promise<void>;
   /** The same certificates, with the trust bundle of now. */
   trustChanged(): void;
   /** Why a listener goes on with an older certificate than its files hold, by listener. */
-  faults(): Readonly<Partial<Record<ServerName, string>>>;
+  fileErrors(): Readonly<Partial<Record<ServerName, string>>>;
   /** Renews what is past two thirds of its life; the timer calls it. */
   renewDue(): Promise<void>;
   /** Resolves when nothing is under way that uses the registry. */
@@ -46,7 +46,7 @@ const RETRY_AFTER_MS = 60 * 1000;
 /** And not more often than this, however short a life was configured. */
 const LOOK_AGAIN_MS = 1000;
 
-export async function keepServerCredentials(options: {
+export async function openServerCredentials(options: {
   /** Issues and records a server certificate. */
   readonly issue: (name: ServerName, publicKeySpki: Buffer) => Promise<IssuedCertificate>;
   /** PEM of a leaf's chain. */
@@ -55,7 +55,7 @@ export async function keepServerCredentials(options: {
   readonly files: Partial<Record<ServerName, CredentialFiles>>;
   readonly now: () => number;
   readonly log: Logger;
-}): Promise<ServerCredentialsKeeper> {
+}): Promise<ServerCredentialStore> {
   const { now, log } = options;
   const held = new Map<ServerName, { readonly credentials: ServerCredentials; readonly renewAt: number }>();
   const listeners = new Map<ServerName, Set<(credentials: ServerCredentials) => void>>();
@@ -133,7 +133,7 @@ export async function keepServerCredentials(options: {
   for (const name of SERVER_NAMES) {
     const files = options.files[name];
     if (files === undefined) continue;
-    const adopt = ({ key, cert, notAfter }: FilePair): void => {
+    const adopt = ({ key, cert, notAfter }: CredentialPair): void => {
       const credentials: ServerCredentials = { key, cert, ca: options.trustBundle(), notAfter };
       held.set(name, { credentials, renewAt: Number.MAX_SAFE_INTEGER });
       log.info({ server: name, notAfter: new Date(notAfter).toISOString() }, 'server certificate read from its files');
@@ -146,7 +146,7 @@ export async function keepServerCredentials(options: {
 
   return {
     current: (name) => (held.get(name) as { credentials: ServerCredentials }).credentials,
-    listen: (name, listener) => {
+    onChange: (name, listener) => {
       const set = listeners.get(name) ?? new Set();
       listeners.set(name, set.add(listener));
       return () => set.delete(listener);
@@ -161,7 +161,7 @@ export async function keepServerCredentials(options: {
       if (watched.size > 0) trustChanged();
     },
     trustChanged: () => trustChanged(),
-    faults: () =>
+    fileErrors: () =>
       Object.fromEntries(
         [...watched].map(([name, files]) => [name, files.fault()]).filter(([, fault]) => fault !== undefined),
       ),

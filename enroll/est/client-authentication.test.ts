@@ -2,12 +2,12 @@ import { formatBootstrapToken } from '@rollcall/protocol';
 import fastify from 'fastify';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
-import { createThrottle, Turns } from '../../limits/index.ts';
-import { UNTHROTTLED } from '../../limits/request-limits.ts';
-import { Counts } from '../counts.ts';
-import { createCallers } from './client-authentication.ts';
-import type { PeerDeps } from './client-certificate.ts';
-import { createAnswers } from './error-responses.ts';
+import { createRequestLimits, WorkQueue } from '../../limits/index.ts';
+import { NO_REQUEST_LIMITS } from '../../limits/request-limits.ts';
+import { Counters } from '../counters.ts';
+import { createClientAuthentication } from './client-authentication.ts';
+import type { ClientCertificateDeps } from './client-certificate.ts';
+import { createErrorResponses } from './error-responses.ts';
 
 const log = pino({ level: 'silent' });
 const token = formatBootstrapToken({
@@ -16,25 +16,25 @@ const token = formatBootstrapToken({
   rootSha256: '0'.repeat(64),
   enrollUrl: 'https://localhost:8443',
 });
-const { refusalLog } = createThrottle(UNTHROTTLED);
+const { refusalLog } = createRequestLimits(NO_REQUEST_LIMITS);
 const unlimited = { take: () => 0 };
 
 function door(waiting: number) {
   const turns: (() => void)[] = [];
-  const counts = new Counts();
-  const callers = createCallers({
-    peers: {} as PeerDeps, // nobody shows a certificate here
+  const counts = new Counters();
+  const callers = createClientAuthentication({
+    peers: {} as ClientCertificateDeps, // nobody shows a certificate here
     enrollments: unlimited,
     renewals: unlimited,
-    turns: new Turns({ waiting, nextTurn: (run) => turns.push(run) }),
+    turns: new WorkQueue({ waiting, nextTurn: (run) => turns.push(run) }),
     random: () => 0.5,
     counts,
     log,
     refusalLog,
   });
   const app = fastify();
-  app.setErrorHandler(createAnswers({ now: () => 0, log, refusalLog, counts }).error);
-  app.addHook('onRequest', (request) => callers.admit(request));
+  app.setErrorHandler(createErrorResponses({ now: () => 0, log, refusalLog, counts }).error);
+  app.addHook('onRequest', (request) => callers.authenticate(request));
   let done = 0;
   app.post('/enroll', { config: { caller: 'token' } }, async () => {
     done += 1;

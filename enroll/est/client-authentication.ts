@@ -7,16 +7,20 @@ import type { TLSSocket } from 'node:tls';
 import { Problem } from '@rollcall/protocol';
 import type { FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
-import type { RefusalLog, Turns } from '../../limits/index.ts';
-import type { Counts } from '../counts.ts';
-import { type CertificateHolder, identifyHolder, type PeerDeps, type Worth } from './client-certificate.ts';
+import type { RateLimit, RefusalLog, WorkQueue } from '../../limits/index.ts';
+import type { Counters } from '../counters.ts';
+import {
+  type CertificateHolder,
+  type ClientCertificateDeps,
+  checkClientCertificate,
+  type RequiredStatus,
+} from './client-certificate.ts';
 import { type EnrollmentCredential, parseCredential } from './credential.ts';
-import type { RateLimit } from './rate-limit.ts';
-import { declaredCaller } from './route-guard.ts';
+import { routeAuthentication } from './route-authentication.ts';
 
-export interface Callers {
+export interface ClientAuthentication {
   /** The hook of every request; throws the Problem that sends it away. */
-  admit(request: FastifyRequest): Promise<void>;
+  authenticate(request: FastifyRequest): Promise<void>;
   /** What the caller of a `token` route showed. */
   credential(request: FastifyRequest): EnrollmentCredential;
   /** Who the caller of a `certificate` or `renewal` route is. */
@@ -26,24 +30,24 @@ export interface Callers {
 /** What waits is done in a second or two; whoever is sent away had better not come back with the next. */
 const RETRY_OVERLOADED_S = 5;
 
-export function createCallers(options: {
-  readonly peers: PeerDeps;
+export function createClientAuthentication(options: {
+  readonly peers: ClientCertificateDeps;
   readonly enrollments: RateLimit;
   readonly renewals: RateLimit;
   /** Of all for whom a certificate is to be issued, which keeps the event loop for some milliseconds each. */
-  readonly turns: Turns;
+  readonly turns: WorkQueue;
   /** 0 up to 1; spreads the tries of those who were sent away together. */
   readonly random: () => number;
-  readonly counts: Counts;
+  readonly counts: Counters;
   readonly log: Logger;
   readonly refusalLog: RefusalLog;
-}): Callers {
+}): ClientAuthentication {
   const { enrollments, renewals, turns, random, counts, log, refusalLog } = options;
   const credentials = new WeakMap<FastifyRequest, EnrollmentCredential>();
   const holders = new WeakMap<FastifyRequest, CertificateHolder>();
 
   const takeTurn = async ({ raw: { socket } }: FastifyRequest): Promise<void> => {
-    const entry = await turns.take(() => socket.destroyed);
+    const entry = await turns.enter(() => socket.destroyed);
     if (entry === 'in') return;
     if (entry === 'gone') {
       counts.add('enroll_waiting_abandoned_total');
@@ -62,8 +66,8 @@ export function createCallers(options: {
     await takeTurn(request);
   };
 
-  const admitCertificate = async (request: FastifyRequest, worth: Worth): Promise<void> => {
-    const verdict = await identifyHolder(request.raw.socket as TLSSocket, options.peers, worth);
+  const admitCertificate = async (request: FastifyRequest, worth: RequiredStatus): Promise<void> => {
+    const verdict = await checkClientCertificate(request.raw.socket as TLSSocket, options.peers, worth);
     if (!verdict.ok) {
       const { problem, shown } = verdict;
       const fields = { address: request.ip, reason: problem.reason, ...shown };
@@ -78,8 +82,8 @@ export function createCallers(options: {
   };
 
   return {
-    admit: async (request) => {
-      switch (declaredCaller(request)) {
+    authenticate: async (request) => {
+      switch (routeAuthentication(request)) {
         case 'public':
         case undefined: // no route: it will be told so
           return;

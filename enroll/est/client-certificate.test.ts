@@ -5,7 +5,7 @@ import type { CertificateStatus } from '../../registry/index.ts';
 import { freshKey } from '../../test/fixtures/enroll/test-csr.ts';
 import { openTestAuthority } from '../../test/fixtures/enroll/test-enrollment.ts';
 import type { Authority } from '../ca/authority.ts';
-import { identifyHolder } from './client-certificate.ts';
+import { checkClientCertificate } from './client-certificate.ts';
 
 const HOLDER = { kind: 'device', id: 'dev-7' as DeviceId } as const;
 
@@ -55,7 +55,7 @@ describe('the peer of a connection', () => {
         return changes.standing ?? good();
       },
     };
-    return identifyHolder(socket, { authority, registry, now: () => changes.now ?? Date.now() }, 'good').then(
+    return checkClientCertificate(socket, { authority, registry, now: () => changes.now ?? Date.now() }, 'good').then(
       (verdict) => ({
         verdict,
         asked,

@@ -18,22 +18,22 @@ export interface CertificateHolder {
   readonly notBefore: number;
   readonly notAfter: number;
   /** DER of it, when it has ended. */
-  readonly ended?: Uint8Array;
+  readonly expiredDer?: Uint8Array;
 }
 
 /**
  * `renewable`: also what another has superseded, because the answer that did so may have been lost, and what has ended, for
  * which nothing but its dates is waived.
  */
-export type Worth = 'good' | 'renewable';
+export type RequiredStatus = 'good' | 'renewable';
 
-export interface PeerDeps {
+export interface ClientCertificateDeps {
   readonly authority: Pick<Authority, 'trustDomain' | 'hasIssued'>;
   readonly registry: Pick<Registry, 'certificateStatus'>;
   readonly now: () => number;
 }
 
-export type PeerVerdict =
+export type ClientCertificateResult =
   | { readonly ok: true; readonly holder: CertificateHolder }
   | {
       readonly ok: false;
@@ -44,7 +44,11 @@ export type PeerVerdict =
 
 type PeerSocket = Pick<TLSSocket, 'authorized' | 'authorizationError' | 'getPeerX509Certificate'>;
 
-export async function identifyHolder(socket: PeerSocket, deps: PeerDeps, worth: Worth): Promise<PeerVerdict> {
+export async function checkClientCertificate(
+  socket: PeerSocket,
+  deps: ClientCertificateDeps,
+  worth: RequiredStatus,
+): Promise<ClientCertificateResult> {
   const { authority, registry } = deps;
 
   // 1. There is a certificate.
@@ -90,11 +94,17 @@ export async function identifyHolder(socket: PeerSocket, deps: PeerDeps, worth: 
   const notAfter = certificate.validToDate.getTime();
   return {
     ok: true,
-    holder: { identity: standing.holder, serial, notBefore, notAfter, ...(hasEnded && { ended: certificate.raw }) },
+    holder: {
+      identity: standing.holder,
+      serial,
+      notBefore,
+      notAfter,
+      ...(hasEnded && { expiredDer: certificate.raw }),
+    },
   };
 }
 
-function refuse(code: ProblemCode, reason: string, certificate: X509Certificate | undefined): PeerVerdict {
+function refuse(code: ProblemCode, reason: string, certificate: X509Certificate | undefined): ClientCertificateResult {
   const shown =
     certificate === undefined
       ? {}

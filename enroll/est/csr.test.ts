@@ -12,7 +12,7 @@ import {
   freshKey,
   RSA_SHA256,
   san,
-  type TestCsrOrder,
+  type TestCsrOptions,
   uri,
   writeTestCsr,
 } from '../../test/fixtures/enroll/test-csr.ts';
@@ -35,11 +35,11 @@ import { checkCsr } from './csr.ts';
 const CLIENT_AUTH = oid('1.3.6.1.5.5.7.3.2');
 const SERVER_AUTH = oid('1.3.6.1.5.5.7.3.1');
 
-function verdict(order: TestCsrOrder) {
+function verdict(order: TestCsrOptions) {
   return checkCsr(writeTestCsr(order));
 }
 
-function codeOf(order: TestCsrOrder): string {
+function codeOf(order: TestCsrOptions): string {
   const found = verdict(order);
   return found.ok ? 'ok' : found.code;
 }
@@ -123,7 +123,7 @@ describe('a certificate request', () => {
     ['an algorithm of another kind of key', { algorithm: RSA_SHA256 }],
     ['SHA-1', { algorithm: '1.2.840.10045.4.1', hash: 'sha1' }],
     ['another hash than it says', { hash: 'sha384' }],
-  ] satisfies [string, TestCsrOrder][])('is badly signed with %s', (_what, order) => {
+  ] satisfies [string, TestCsrOptions][])('is badly signed with %s', (_what, order) => {
     expect(codeOf(order)).toBe('csr_signature_invalid');
   });
 
@@ -227,7 +227,7 @@ describe('what a request asks for beside its key', () => {
       { attributes: [sequence(oid('1.2.840.113549.1.9.14'), set(sequence(integer(1))))] },
     ],
     ['an alternative name of no known kind', { extensions: [san(taggedBytes(15, Buffer.from('x')))] }],
-  ] satisfies [string, TestCsrOrder][])('is malformed with %s', (_what, order) => {
+  ] satisfies [string, TestCsrOptions][])('is malformed with %s', (_what, order) => {
     expect(codeOf(order)).toBe('csr_malformed');
   });
 

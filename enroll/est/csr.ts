@@ -1,15 +1,15 @@
 /**
  * Checks a PKCS#10 request (RFC 2986): one DER value, a key that may be certified, signed by that key, asking for no right
  * that a leaf never has. What comes out is the public key and the names it asked for, to be compared; never copied.
- * OpenSSL reads the key and judges the signature; what else the request asks for is read in `csr-wishes.ts`.
+ * OpenSSL reads the key and judges the signature; what else the request asks for is read in `requested-extensions.ts`.
  */
 
 import { verify } from 'node:crypto';
 import type { ProblemCode } from '@rollcall/protocol';
 import type { KeyAlgorithm } from '../../registry/index.ts';
 import { type DerNode, readDer } from '../x509/der-reader.ts';
-import { type CheckedKey, checkKey, type FoundKey } from '../x509/key-policy.ts';
-import { readWishes } from './requested-extensions.ts';
+import { type CheckedKey, checkKey, type SubjectPublicKeyInfo } from '../x509/key-policy.ts';
+import { readRequestedExtensions } from './requested-extensions.ts';
 
 declare const checked: unique symbol;
 
@@ -26,7 +26,7 @@ export interface CheckedCsr {
 
 export type CsrRefusal = Extract<ProblemCode, `csr_${string}`>;
 
-export type CsrVerdict =
+export type CsrCheck =
   | { readonly ok: true; readonly csr: CheckedCsr }
   | { readonly ok: false; readonly code: CsrRefusal; readonly reason: string };
 
@@ -41,7 +41,7 @@ const SIGNATURES: Readonly<Record<string, { readonly kind: CheckedKey['kind']; r
   '2b6570': { kind: 'ed25519', hash: null },
 };
 
-export function checkCsr(der: Buffer): CsrVerdict {
+export function checkCsr(der: Buffer): CsrCheck {
   // 1. One DER value of the right shape.
   const parts = requestParts(der);
   if (typeof parts === 'string') return refuse('csr_malformed', parts);
@@ -61,7 +61,7 @@ export function checkCsr(der: Buffer): CsrVerdict {
   }
 
   // 4. Names and wishes.
-  const wishes = readWishes(parts.subject, parts.attributes);
+  const wishes = readRequestedExtensions(parts.subject, parts.attributes);
   if (!wishes.ok) return refuse(wishes.code, wishes.reason);
   const { commonNames, alternativeNames } = wishes;
   const csr = {
@@ -78,7 +78,7 @@ interface RequestParts {
   readonly signed: DerNode;
   readonly subject: DerNode;
   readonly attributes: DerNode | undefined;
-  readonly key: FoundKey;
+  readonly key: SubjectPublicKeyInfo;
   readonly signatureAlgorithm: DerNode;
   readonly signature: Buffer;
 }
@@ -102,6 +102,6 @@ function requestParts(der: Buffer): RequestParts | string {
   return { signed, subject, attributes, key, signatureAlgorithm, signature: signature.contents.subarray(1) };
 }
 
-function refuse(code: CsrRefusal, reason: string): Extract<CsrVerdict, { ok: false }> {
+function refuse(code: CsrRefusal, reason: string): Extract<CsrCheck, { ok: false }> {
   return { ok: false, code, reason };
 }

@@ -14,19 +14,19 @@ import {
   extension,
   freshKey,
   san,
-  type TestCsrOrder,
+  type TestCsrOptions,
   uri,
   writeTestCsr,
 } from '../../test/fixtures/enroll/test-csr.ts';
 import {
   certificateOf,
   openTestEnrollment,
-  type TestAnswer,
   type TestEnrollment,
   type TestRequest,
+  type TestResponse,
 } from '../../test/fixtures/enroll/test-enrollment.ts';
 import { boolean, sequence } from '../x509/der-writer.ts';
-import { chooseDeviceId } from './enrollment.ts';
+import { generateDeviceId } from './enrollment.ts';
 
 let fleet: TestEnrollment;
 
@@ -34,9 +34,9 @@ beforeEach(async () => {
   fleet = await openTestEnrollment({ mqttUrl: 'mqtts://localhost:8883' });
 });
 
-function enroll(userName: string, token: string, order: TestCsrOrder | Buffer = {}): Promise<TestAnswer> {
+function enroll(userName: string, token: string, order: TestCsrOptions | Buffer = {}): Promise<TestResponse> {
   const body = Buffer.isBuffer(order) ? order : writeTestCsr(order);
-  return fleet.ask({ path: EST_PATHS.simpleenroll, basic: [userName, token], body });
+  return fleet.send({ path: EST_PATHS.simpleenroll, basic: [userName, token], body });
 }
 
 async function deviceIds(): Promise<readonly string[]> {
@@ -46,7 +46,7 @@ async function deviceIds(): Promise<readonly string[]> {
 describe('enrolling with a bootstrap token', () => {
   it('gives the device a certificate of its own name, recorded before it is answered', async () => {
     const { privateKey, publicKey } = freshKey();
-    const answer = await enroll('dev-7', await fleet.mint(), { privateKey, publicKey, commonNames: ['dev-7'] });
+    const answer = await enroll('dev-7', await fleet.createToken(), { privateKey, publicKey, commonNames: ['dev-7'] });
     const certificate = certificateOf(answer);
     expect(certificate.subjectAltName).toBe('URI:spiffe://fleet.example/device/dev-7');
     expect(certificate.publicKey.equals(publicKey)).toBe(true);
@@ -57,7 +57,7 @@ describe('enrolling with a bootstrap token', () => {
   });
 
   it('answers as real clients need it: one line of base64, its length, and where the broker is', async () => {
-    const { headers, body } = await enroll('dev-7', await fleet.mint());
+    const { headers, body } = await enroll('dev-7', await fleet.createToken());
     expect(body).toMatch(/^[A-Za-z0-9+/]+={0,2}$/);
     expect(headers['content-length']).toBe(String(body.length));
     expect(headers['content-type']).toBe('application/pkcs7-mime; smime-type=certs-only');
@@ -72,11 +72,11 @@ describe('enrolling with a bootstrap token', () => {
       const headers = { 'content-type': 'application/pkcs10; charset=utf-8', 'content-transfer-encoding': 'base64' };
       const order: TestRequest = {
         path: EST_PATHS.simpleenroll,
-        basic: [`dev-${n}`, await fleet.mint()],
+        basic: [`dev-${n}`, await fleet.createToken()],
         body: wrap(eol),
         headers,
       };
-      expect((await fleet.ask(order)).status).toBe(200);
+      expect((await fleet.send(order)).status).toBe(200);
     }
   });
 
@@ -84,26 +84,26 @@ describe('enrolling with a bootstrap token', () => {
     'lets the server choose the id when the user name is "%s"',
     async (userName) => {
       const certificate = certificateOf(
-        await enroll(userName, await fleet.mint(), { commonNames: ['whatever I call myself'] }),
+        await enroll(userName, await fleet.createToken(), { commonNames: ['whatever I call myself'] }),
       );
       expect(certificate.subject).toMatch(/^CN=dev-[a-z2-7]{12}$/);
     },
   );
 
   it('takes the token as Bearer too', async () => {
-    const headers = { authorization: `Bearer ${await fleet.mint()}` };
-    const answer = await fleet.ask({ path: EST_PATHS.simpleenroll, headers, body: writeTestCsr() });
+    const headers = { authorization: `Bearer ${await fleet.createToken()}` };
+    const answer = await fleet.send({ path: EST_PATHS.simpleenroll, headers, body: writeTestCsr() });
     expect(certificateOf(answer).subject).toMatch(/^CN=dev-/);
   });
 
   it('gives the id that the token was minted for, asked or not', async () => {
     const order = { device: 'dev-7' as DeviceId };
-    expect(certificateOf(await enroll('', await fleet.mint(order))).subject).toBe('CN=dev-7');
-    expect(certificateOf(await enroll('dev-7', await fleet.mint(order))).subject).toBe('CN=dev-7');
+    expect(certificateOf(await enroll('', await fleet.createToken(order))).subject).toBe('CN=dev-7');
+    expect(certificateOf(await enroll('dev-7', await fleet.createToken(order))).subject).toBe('CN=dev-7');
   });
 
   it('chooses another id when the first is taken', async () => {
-    const first = chooseDeviceId((size) => Buffer.alloc(size, 1));
+    const first = generateDeviceId((size) => Buffer.alloc(size, 1));
     let draws = 0;
     const choosing = await openTestEnrollment({
       randomBytes: (size) => {
@@ -112,17 +112,17 @@ describe('enrolling with a bootstrap token', () => {
       },
     });
     await choosing.enroll(first);
-    const answer = await choosing.ask({
+    const answer = await choosing.send({
       path: EST_PATHS.simpleenroll,
-      basic: ['', await choosing.mint()],
+      basic: ['', await choosing.createToken()],
       body: writeTestCsr(),
     });
-    expect(certificateOf(answer).subject).toBe(`CN=${chooseDeviceId((size) => Buffer.alloc(size, 2))}`);
+    expect(certificateOf(answer).subject).toBe(`CN=${generateDeviceId((size) => Buffer.alloc(size, 2))}`);
     expect(draws).toBe(2);
   });
 
   it('answers the same certificate to the same token and key, and spends no other use', async () => {
-    const token = await fleet.mint();
+    const token = await fleet.createToken();
     const csr = writeTestCsr();
     const first = await enroll('', token, csr);
     const again = await enroll('', token, csr);
@@ -133,7 +133,7 @@ describe('enrolling with a bootstrap token', () => {
 
   it('lets exactly one of two racers with one token in', async () => {
     for (let race = 0; race < 5; race += 1) {
-      const token = await fleet.mint();
+      const token = await fleet.createToken();
       const answers = await Promise.all([enroll('', token), enroll('', token)]);
       expect(answers.map(({ status }) => status).sort()).toEqual([200, 401]);
     }
@@ -141,7 +141,7 @@ describe('enrolling with a bootstrap token', () => {
   });
 
   it('gives two racers with one token and one key one certificate', async () => {
-    const token = await fleet.mint();
+    const token = await fleet.createToken();
     const csr = writeTestCsr();
     const answers = await Promise.all([enroll('', token, csr), enroll('', token, csr)]);
     expect(answers.map(({ status }) => status)).toEqual([200, 200]);
@@ -152,22 +152,22 @@ describe('enrolling with a bootstrap token', () => {
 
 describe('a token that is worth nothing', () => {
   async function spent(): Promise<string> {
-    const token = await fleet.mint();
+    const token = await fleet.createToken();
     await enroll('', token);
     return token;
   }
   async function voided(): Promise<string> {
-    const token = await fleet.mint();
+    const token = await fleet.createToken();
     await fleet.registry.voidToken(parseBootstrapToken(token)?.id ?? '', 'operator/test');
     return token;
   }
   async function expired(): Promise<string> {
-    const token = await fleet.mint({ ttlSeconds: 60 });
+    const token = await fleet.createToken({ ttlSeconds: 60 });
     fleet.clock.now += 61_000;
     return token;
   }
   async function changed(change: Partial<ReturnType<typeof parseBootstrapToken>>): Promise<string> {
-    const token = parseBootstrapToken(await fleet.mint());
+    const token = parseBootstrapToken(await fleet.createToken());
     if (token === undefined) throw new Error('expected a token');
     return formatBootstrapToken({ ...token, ...change });
   }
@@ -180,7 +180,7 @@ describe('a token that is worth nothing', () => {
     ['void', voided, 'void'],
     ['minted for another root', () => changed({ rootSha256: '00'.repeat(32) }), 'the token pins another root'],
     ['no token at all', async () => 'hunter2', 'expected the text of a bootstrap token'],
-    ['spelled differently', async () => `${await fleet.mint()}=`, 'expected the text of a bootstrap token'],
+    ['spelled differently', async () => `${await fleet.createToken()}=`, 'expected the text of a bootstrap token'],
   ];
 
   it.each(WORTHLESS)('because it is %s hears the one answer, and the log says which', async (_what, make, reason) => {
@@ -226,7 +226,7 @@ describe('credentials', () => {
     ['Basic that is not base64', 'Basic ***'],
   ])('are asked for when there is %s', async (_what, authorization) => {
     const headers = authorization === undefined ? {} : { authorization };
-    const answer = await fleet.ask({ path: EST_PATHS.simpleenroll, headers, body: writeTestCsr() });
+    const answer = await fleet.send({ path: EST_PATHS.simpleenroll, headers, body: writeTestCsr() });
     expect(answer).toMatchObject({ status: 401, code: 'credentials_missing' });
     expect(answer.headers['www-authenticate']).toContain('Bearer realm="rollcall"');
   });
@@ -235,26 +235,26 @@ describe('credentials', () => {
     'name no device with the id "%s"',
     async (id) => {
       const expected = { status: 400, code: 'device_id_invalid' };
-      expect(await enroll(id, await fleet.mint())).toMatchObject(expected);
+      expect(await enroll(id, await fleet.createToken())).toMatchObject(expected);
       expect(await deviceIds()).toEqual([]);
     },
   );
 
   it('may name a device called like a property of every object', async () => {
     for (const id of ['constructor', 'toString', 'hasOwnProperty']) {
-      expect(certificateOf(await enroll(id, await fleet.mint())).subject).toBe(`CN=${id}`);
+      expect(certificateOf(await enroll(id, await fleet.createToken())).subject).toBe(`CN=${id}`);
     }
   });
 
   it('do not let a token enroll another device than it was minted for', async () => {
-    const token = await fleet.mint({ device: 'dev-7' as DeviceId });
+    const token = await fleet.createToken({ device: 'dev-7' as DeviceId });
     expect(await enroll('dev-8', token)).toMatchObject({ status: 403, code: 'device_id_not_allowed' });
   });
 
   it('do not let a token take over a device that exists, unless it was minted for it', async () => {
     await fleet.enroll('dev-7');
-    expect(await enroll('dev-7', await fleet.mint())).toMatchObject({ status: 409, code: 'device_exists' });
-    expect((await enroll('dev-7', await fleet.mint({ device: 'dev-7' as DeviceId }))).status).toBe(200);
+    expect(await enroll('dev-7', await fleet.createToken())).toMatchObject({ status: 409, code: 'device_exists' });
+    expect((await enroll('dev-7', await fleet.createToken({ device: 'dev-7' as DeviceId }))).status).toBe(200);
   });
 });
 
@@ -267,28 +267,31 @@ describe('a request that does not fit', () => {
     ["a service's URI", { extensions: [san(uri('spiffe://fleet.example/service/dev-7'))] }],
     ['a host name', { extensions: [san(dns('localhost'))] }],
     ['its own URI and a host name', { extensions: [san(uri('spiffe://fleet.example/device/dev-7'), dns('a'))] }],
-  ] satisfies [string, TestCsrOrder][])('because it names %s is refused', async (_what, order) => {
-    expect(await enroll('dev-7', await fleet.mint(), order)).toMatchObject({
+  ] satisfies [string, TestCsrOptions][])('because it names %s is refused', async (_what, order) => {
+    expect(await enroll('dev-7', await fleet.createToken(), order)).toMatchObject({
       status: 422,
       code: 'csr_identity_mismatch',
     });
-    const minted = await fleet.mint({ device: 'dev-7' as DeviceId });
+    const minted = await fleet.createToken({ device: 'dev-7' as DeviceId });
     expect(await enroll('', minted, order)).toMatchObject({ status: 422, code: 'csr_identity_mismatch' });
     expect(await deviceIds()).toEqual([]);
   });
 
   it('is not one that names its own URI', async () => {
     const order = { commonNames: ['dev-7'], extensions: [san(uri('spiffe://fleet.example/device/dev-7'))] };
-    expect((await enroll('dev-7', await fleet.mint(), order)).status).toBe(200);
+    expect((await enroll('dev-7', await fleet.createToken(), order)).status).toBe(200);
   });
 
   it('because it asks for a name where the server chooses is refused', async () => {
     const order = { extensions: [san(uri('spiffe://fleet.example/device/dev-7'))] };
-    expect(await enroll('', await fleet.mint(), order)).toMatchObject({ status: 422, code: 'csr_identity_mismatch' });
+    expect(await enroll('', await fleet.createToken(), order)).toMatchObject({
+      status: 422,
+      code: 'csr_identity_mismatch',
+    });
   });
 
   it('because it asks to be a CA is refused, and costs the token nothing', async () => {
-    const token = await fleet.mint();
+    const token = await fleet.createToken();
     const order = { extensions: [extension('2.5.29.19', sequence(boolean(true)), 'critical')] };
     expect(await enroll('', token, order)).toMatchObject({ status: 422, code: 'csr_extension_forbidden' });
     expect((await enroll('', token)).status).toBe(200);
@@ -296,9 +299,15 @@ describe('a request that does not fit', () => {
 
   it("because its key is another device's is refused, for ever", async () => {
     const device = await fleet.enroll('dev-7');
-    expect(await enroll('dev-8', await fleet.mint(), device)).toMatchObject({ status: 409, code: 'csr_key_reused' });
+    expect(await enroll('dev-8', await fleet.createToken(), device)).toMatchObject({
+      status: 409,
+      code: 'csr_key_reused',
+    });
     await fleet.registry.revokeDevices(['dev-7' as DeviceId], 'keyCompromise', 'operator/test');
-    expect(await enroll('dev-8', await fleet.mint(), device)).toMatchObject({ status: 409, code: 'csr_key_reused' });
+    expect(await enroll('dev-8', await fleet.createToken(), device)).toMatchObject({
+      status: 409,
+      code: 'csr_key_reused',
+    });
   });
 
   it("because its key is a CA's or a server's is refused", async () => {
@@ -311,7 +320,10 @@ describe('a request that does not fit', () => {
     for (const pem of keys) {
       const privateKey = createPrivateKey(pem);
       const order = { privateKey, publicKey: createPublicKey(privateKey) };
-      expect(await enroll('dev-7', await fleet.mint(), order)).toMatchObject({ status: 409, code: 'csr_key_reused' });
+      expect(await enroll('dev-7', await fleet.createToken(), order)).toMatchObject({
+        status: 409,
+        code: 'csr_key_reused',
+      });
     }
   });
 
@@ -336,7 +348,7 @@ describe('a request that does not fit', () => {
     ['is as long as it may be and still no request', 'A'.repeat(CSR_BODY_MAX), 'csr_malformed', 400],
     ['is one byte too long', 'A'.repeat(CSR_BODY_MAX + 1), 'body_too_large', 413],
   ])('because its body %s is refused', async (_what, body, code, status) => {
-    const answer = await fleet.ask({ path: EST_PATHS.simpleenroll, basic: ['', await fleet.mint()], body });
+    const answer = await fleet.send({ path: EST_PATHS.simpleenroll, basic: ['', await fleet.createToken()], body });
     expect(answer).toMatchObject({ status, code });
   });
 
@@ -344,9 +356,9 @@ describe('a request that does not fit', () => {
     'because it is %s is refused',
     async (type) => {
       const headers = { 'content-type': type };
-      const answer = await fleet.ask({
+      const answer = await fleet.send({
         path: EST_PATHS.simpleenroll,
-        basic: ['', await fleet.mint()],
+        basic: ['', await fleet.createToken()],
         body: '{"__proto__":{}}',
         headers,
       });
@@ -357,13 +369,13 @@ describe('a request that does not fit', () => {
 
 describe('the log of enrollments', () => {
   it('says who came with which token, and holds no secret and no request', async () => {
-    const token = await fleet.mint();
+    const token = await fleet.createToken();
     const secret = parseBootstrapToken(token)?.secret ?? '';
     const csr = writeTestCsr();
     await enroll('dev-7', token, csr);
     await enroll('dev-8', token);
     await enroll('dev-8', `${token}x`, Buffer.from('junk'));
-    await fleet.ask({
+    await fleet.send({
       path: EST_PATHS.simpleenroll,
       headers: { authorization: `Bearer ${token}` },
       body: `${csr.toString('base64')}!`,
@@ -383,7 +395,7 @@ describe('the log of enrollments', () => {
   });
 
   it('and the counters tell what happened', async () => {
-    await enroll('dev-7', await fleet.mint());
+    await enroll('dev-7', await fleet.createToken());
     await enroll('dev-8', 'nonsense');
     expect(fleet.server.counters()).toMatchObject({
       enrollments_total: 1,
@@ -395,6 +407,6 @@ describe('the log of enrollments', () => {
 describe('a chosen id', () => {
   it('has 60 random bits in lower-case base32', () => {
     const all = Buffer.from(Array.from({ length: 12 }, (_, n) => n * 21));
-    expect(chooseDeviceId(() => all)).toMatch(/^dev-[a-z2-7]{12}$/);
+    expect(generateDeviceId(() => all)).toMatch(/^dev-[a-z2-7]{12}$/);
   });
 });

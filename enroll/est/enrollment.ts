@@ -28,7 +28,7 @@ export interface EnrollmentRequest {
   readonly address: string;
 }
 
-export type EnrollmentAnswer =
+export type EnrollmentResult =
   | { readonly ok: true; readonly certificate: CertificateRecord; readonly device: DeviceRecord }
   | { readonly ok: false; readonly problem: Problem };
 
@@ -50,7 +50,7 @@ const REFUSALS: Readonly<Record<EnrollmentRefusal, ProblemCode>> = {
 /** A chosen id is taken once in 2^60 / fleet size; more than one new try means that something else is wrong. */
 const CHOICES_MAX = 3;
 
-export async function enrollDevice(request: EnrollmentRequest, deps: EnrollmentDeps): Promise<EnrollmentAnswer> {
+export async function enrollDevice(request: EnrollmentRequest, deps: EnrollmentDeps): Promise<EnrollmentResult> {
   const { authority, registry, log } = deps;
   const { credential, address } = request;
 
@@ -87,7 +87,7 @@ export async function enrollDevice(request: EnrollmentRequest, deps: EnrollmentD
 
   for (let choice = 1; ; choice += 1) {
     // 5. Without an id of its own the device gets one.
-    const deviceId = decided ?? chooseDeviceId(deps.randomBytes);
+    const deviceId = decided ?? generateDeviceId(deps.randomBytes);
 
     // 6. The certificate is issued, and checked with other eyes inside.
     const certificate = await authority.issue({ kind: 'device', id: deviceId }, csr.publicKeySpki, admission.profile);
@@ -103,14 +103,14 @@ export async function enrollDevice(request: EnrollmentRequest, deps: EnrollmentD
     readonly outcome: 'enrolled' | 'replayed';
     readonly device: DeviceRecord;
     readonly certificate: CertificateRecord;
-  }): EnrollmentAnswer {
+  }): EnrollmentResult {
     const { device, certificate } = outcome;
     const fields = { device: device.id, serial: certificate.serial, tokenId: token.id, address };
     log.info(fields, outcome.outcome === 'enrolled' ? 'device enrolled' : 'enrollment answered again');
     return { ok: true, device, certificate };
   }
 
-  function refused(code: ProblemCode, reason: string): EnrollmentAnswer {
+  function refused(code: ProblemCode, reason: string): EnrollmentResult {
     return { ok: false, problem: new Problem(code, { reason }) };
   }
 }
@@ -120,7 +120,7 @@ const BASE32 = 'abcdefghijklmnopqrstuvwxyz234567';
 const CHOSEN_LENGTH = 12;
 
 /** `dev-` and 12 characters: 60 bits of chance. */
-export function chooseDeviceId(randomBytes: RandomBytes): DeviceId {
+export function generateDeviceId(randomBytes: RandomBytes): DeviceId {
   const characters = Array.from(randomBytes(CHOSEN_LENGTH), (byte) => BASE32[byte % BASE32.length]);
   return parseDeviceId(`dev-${characters.join('')}`) as DeviceId;
 }

@@ -2,10 +2,10 @@ import { Problem } from '@rollcall/protocol';
 import fastify from 'fastify';
 import { pino } from 'pino';
 import { expect, it, onTestFinished } from 'vitest';
-import { createThrottle } from '../../limits/index.ts';
-import { UNTHROTTLED } from '../../limits/request-limits.ts';
-import { Counts } from '../counts.ts';
-import { createAnswers } from './error-responses.ts';
+import { createRequestLimits } from '../../limits/index.ts';
+import { NO_REQUEST_LIMITS } from '../../limits/request-limits.ts';
+import { Counters } from '../counters.ts';
+import { createErrorResponses } from './error-responses.ts';
 
 it.each([
   ['rate_limited', { retryAfter: 7 }, '7'],
@@ -15,11 +15,11 @@ it.each([
 ] as const)('%s with %o says when to come again: %s', async (code, options, retryAfter) => {
   const app = fastify();
   onTestFinished(() => app.close());
-  const answers = createAnswers({
+  const answers = createErrorResponses({
     now: () => 0,
     log: pino({ level: 'silent' }),
-    ...createThrottle(UNTHROTTLED),
-    counts: new Counts(),
+    ...createRequestLimits(NO_REQUEST_LIMITS),
+    counts: new Counters(),
   });
   app.setErrorHandler(answers.error);
   app.get('/', () => {

@@ -18,7 +18,7 @@ import {
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import type { RefusalLog } from '../../limits/index.ts';
-import type { Counts } from '../counts.ts';
+import type { Counters } from '../counters.ts';
 
 /** RFC 9110, section 11.6.1: an answer 401 says how to ask. */
 const TOKEN_CHALLENGES = ['Basic realm="rollcall", charset="UTF-8"', 'Bearer realm="rollcall"'];
@@ -43,21 +43,21 @@ const METHODS: ReadonlyMap<string, string> = new Map([
   [EST_PATHS.simplereenroll, 'POST'],
 ]);
 
-export interface Answers {
+export interface ErrorResponses {
   /** For whatever was thrown, by us or by the framework. */
   error(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply;
   /** For what is no route. */
   notFound(request: FastifyRequest, reply: FastifyReply): FastifyReply;
   /** For what is over its address's budget, and was not looked at. */
-  overBudget(response: ServerResponse, retryAfter: number, address: string): void;
+  rateLimited(response: ServerResponse, retryAfter: number, address: string): void;
 }
 
-export function createAnswers(options: {
+export function createErrorResponses(options: {
   readonly now: () => number;
   readonly log: Logger;
   readonly refusalLog: RefusalLog;
-  readonly counts: Counts;
-}): Answers {
+  readonly counts: Counters;
+}): ErrorResponses {
   const { now, log, refusalLog, counts } = options;
 
   const send = (reply: FastifyReply, problem: Problem): FastifyReply => {
@@ -92,7 +92,7 @@ export function createAnswers(options: {
       if (allowed === undefined) return send(reply, new Problem('not_found'));
       return send(reply.header('allow', allowed), new Problem('method_not_allowed'));
     },
-    overBudget: (response, retryAfter, address) => {
+    rateLimited: (response, retryAfter, address) => {
       const problem = new Problem('rate_limited', { retryAfter });
       counts.add(`enroll_refused_total/code=${problem.code}`);
       refusalLog.write(log, 'info', address, { code: problem.code, address }, 'request refused');
@@ -102,7 +102,7 @@ export function createAnswers(options: {
 }
 
 /** For what is not HTTP at all, or comes too slowly: there is no request to answer, only a connection. */
-export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
+export function respondToClientError(error: NodeJS.ErrnoException, socket: Socket): void {
   const status = error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? '408 Request Timeout' : '400 Bad Request';
   const head = `HTTP/1.1 ${status}\r\ndate: ${new Date().toUTCString()}`;
   if (socket.writable) socket.end(`${head}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);

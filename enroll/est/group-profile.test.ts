@@ -22,12 +22,12 @@ beforeEach(async () => {
 });
 
 async function enroll(pair: ReturnType<typeof freshKey>, id = 'dev-7') {
-  const basic = [id, await fleet.mint({ group })] as const;
-  return fleet.ask({ path: EST_PATHS.simpleenroll, basic, body: writeTestCsr(pair) });
+  const basic = [id, await fleet.createToken({ group })] as const;
+  return fleet.send({ path: EST_PATHS.simpleenroll, basic, body: writeTestCsr(pair) });
 }
 
 const renew = ({ cert, key }: EnrolledDevice, pair = freshKey()) =>
-  fleet.ask({ path: EST_PATHS.simplereenroll, body: writeTestCsr(pair), client: { cert, key } });
+  fleet.send({ path: EST_PATHS.simplereenroll, body: writeTestCsr(pair), client: { cert, key } });
 
 const lifeOf = (answer: Parameters<typeof certificateOf>[0]) => {
   const { validToDate } = certificateOf(answer);
@@ -68,7 +68,7 @@ describe('the profile of a group', () => {
     const { privateKey, publicKey } = generateKeyPairSync('ed25519');
     const csr = edRequest(privateKey, publicKey.export({ type: 'spki', format: 'der' }));
     const ask = async () =>
-      fleet.ask({ path: EST_PATHS.simpleenroll, basic: ['dev-7', await fleet.mint({ group })], body: csr });
+      fleet.send({ path: EST_PATHS.simpleenroll, basic: ['dev-7', await fleet.createToken({ group })], body: csr });
     expect(await ask()).toMatchObject({ status: 422, code: 'csr_key_not_allowed' });
     await set({ keys: ['P-256', 'Ed25519'] });
     const answer = await ask();
@@ -77,7 +77,7 @@ describe('the profile of a group', () => {
       cert: certificateOf(answer).toString() + fleet.authority.chainPem,
       key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
     };
-    expect((await fleet.ask({ path: EST_PATHS.simplereenroll, body: writeTestCsr(), client })).status).toBe(200);
+    expect((await fleet.send({ path: EST_PATHS.simplereenroll, body: writeTestCsr(), client })).status).toBe(200);
   });
 
   it('says how many devices there may be', async () => {

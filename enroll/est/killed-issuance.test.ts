@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { DEFAULT_GROUP, type DeviceId, formatBootstrapToken } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
-import { carryOut, type IssuanceOrder } from '../../test/fixtures/enroll/issuance.ts';
-import { openKeptAuthority } from '../../test/fixtures/enroll/stored-authority.ts';
+import { type DeviceIssuance, issueDeviceCertificates } from '../../test/fixtures/enroll/device-issuance.ts';
+import { openStoredAuthority } from '../../test/fixtures/enroll/stored-authority.ts';
 import { writeTestCsr } from '../../test/fixtures/enroll/test-csr.ts';
 import { testDirectory } from '../../test/fixtures/enroll/test-enrollment.ts';
 
@@ -21,7 +21,7 @@ interface Life {
 }
 
 /** Resolves when the process has ended, however it did. */
-function live(data: string, step: number, order: IssuanceOrder): Promise<Life> {
+function live(data: string, step: number, order: DeviceIssuance): Promise<Life> {
   return new Promise((resolve, reject) => {
     const args = [killed, data, String(step), JSON.stringify(order)];
     execFile(process.execPath, args, (error, stdout, stderr) => {
@@ -33,9 +33,9 @@ function live(data: string, step: number, order: IssuanceOrder): Promise<Life> {
 }
 
 /** A server before its first device, to be copied, and the one order that all lives get. */
-async function unborn(): Promise<{ readonly template: string; readonly order: IssuanceOrder }> {
+async function unborn(): Promise<{ readonly template: string; readonly order: DeviceIssuance }> {
   const template = testDirectory();
-  const { registry, authority, close } = await openKeptAuthority(template);
+  const { registry, authority, close } = await openStoredAuthority(template);
   const mint = { maxUses: 1, ttlSeconds: 3600, group: DEFAULT_GROUP, labels: {} };
   const { record, secret } = await registry.mintToken(mint, 'operator/test');
   const { rootSha256 } = authority;
@@ -46,14 +46,15 @@ async function unborn(): Promise<{ readonly template: string; readonly order: Is
 }
 
 /** What has to be true once the same requests were made again. */
-async function isWhole(data: string, order: IssuanceOrder, { answers }: Life): Promise<void> {
-  const { registry, authority, clock, close } = await openKeptAuthority(data);
+async function isWhole(data: string, order: DeviceIssuance, { answers }: Life): Promise<void> {
+  const { registry, authority, clock, close } = await openStoredAuthority(data);
   const before = (await registry.listCertificates({ kind: 'device', id: deviceId })).map(({ serial }) => serial);
   // What a device holds, the server knows, before anybody asks again.
   for (const answer of answers) expect(before).toContain(answer.split(' ')[1]);
 
   const again: string[] = [];
-  for await (const answer of carryOut({ registry, authority, clock, close }, order, answers)) again.push(answer);
+  for await (const answer of issueDeviceCertificates({ registry, authority, clock, close }, order, answers))
+    again.push(answer);
   // The same requests get the same answers, those included that were recorded and lost.
   expect(again.slice(0, answers.length)).toEqual(answers);
   const after = (await registry.listCertificates({ kind: 'device', id: deviceId })).map(({ serial }) => serial);

@@ -37,7 +37,7 @@ export const DEFAULT_ENROLL_LIMITS: EnrollLimits = {
   waiting: 200, // some two seconds of work
 };
 
-export const UNLIMITED_ENROLL: EnrollLimits = {
+export const NO_ENROLL_LIMITS: EnrollLimits = {
   enrollmentsPerSecond: 0,
   enrollmentsPerSecondPerAddress: 0,
   renewalsPerSecond: 0,

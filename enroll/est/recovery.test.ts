@@ -1,6 +1,6 @@
 import { DEFAULT_GROUP, type DeviceId, EST_PATHS, RENEWAL_INFO_PATH } from '@rollcall/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { freshKey, type TestCsrOrder, writeTestCsr } from '../../test/fixtures/enroll/test-csr.ts';
+import { freshKey, type TestCsrOptions, writeTestCsr } from '../../test/fixtures/enroll/test-csr.ts';
 import {
   certificateOf,
   openTestAuthority,
@@ -40,8 +40,8 @@ async function endedDevice(daysAgo: number, authority = fleet.authority) {
   await fleet.authority.renewServerCredentials();
   const key = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
   const client = { cert: pem(certificate.der) + authority.chainPem, key };
-  const ask = (order: TestCsrOrder = { privateKey, publicKey }) =>
-    fleet.ask({ path: EST_PATHS.simplereenroll, body: writeTestCsr(order), client });
+  const ask = (order: TestCsrOptions = { privateKey, publicKey }) =>
+    fleet.send({ path: EST_PATHS.simplereenroll, body: writeTestCsr(order), client });
   return { client, certificate, publicKey, privateKey, ask };
 }
 
@@ -56,7 +56,7 @@ describe('a device whose certificate has ended', () => {
     expect((await device.ask()).body).toBe(answer.body);
     expect(fleet.logged.text()).toContain('certificate recovered after its end');
     const client = { ...device.client, cert: pem(recovered.raw) };
-    const renewed = await fleet.ask({ path: EST_PATHS.simplereenroll, body: writeTestCsr(), client });
+    const renewed = await fleet.send({ path: EST_PATHS.simplereenroll, body: writeTestCsr(), client });
     expect(renewed.status).toBe(200);
   });
 
@@ -72,7 +72,7 @@ describe('a device whose certificate has ended', () => {
 
   it('is refused at every other path', async () => {
     const { client } = await endedDevice(10);
-    expect(await fleet.ask({ path: RENEWAL_INFO_PATH, client })).toMatchObject({
+    expect(await fleet.send({ path: RENEWAL_INFO_PATH, client })).toMatchObject({
       status: 403,
       code: 'certificate_rejected',
     });
@@ -104,7 +104,7 @@ describe('a device whose certificate has ended', () => {
     );
     fleet.clock.now = today;
     const key = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
-    const answer = await fleet.ask({
+    const answer = await fleet.send({
       path: EST_PATHS.simplereenroll,
       body: writeTestCsr({ privateKey, publicKey }),
       client: { ...client, cert: pem(unknown.der) + fleet.authority.chainPem, key },

@@ -3,7 +3,7 @@ import type { RecoveryRefusal, RecoveryStore } from '../../registry/index.ts';
 import { keyNotAllowed } from '../x509/key-policy.ts';
 import type { CertificateHolder } from './client-certificate.ts';
 import { checkCsr } from './csr.ts';
-import type { RenewalAnswer, RenewalDeps, RenewalRequest } from './renewal.ts';
+import type { RenewalDeps, RenewalRequest, RenewalResult } from './renewal.ts';
 import { identityMismatch } from './requested-identity.ts';
 
 export interface RecoveryDeps extends Pick<RenewalDeps, 'authority' | 'log'> {
@@ -11,7 +11,7 @@ export interface RecoveryDeps extends Pick<RenewalDeps, 'authority' | 'log'> {
 }
 
 /** A certificate that has ended, as the handshake showed it, DER. */
-export type EndedHolder = CertificateHolder & { readonly ended: Uint8Array };
+export type ExpiredHolder = CertificateHolder & { readonly expiredDer: Uint8Array };
 
 const REFUSALS: Readonly<Record<RecoveryRefusal, ProblemCode>> = {
   parent_not_good: 'certificate_rejected',
@@ -24,10 +24,10 @@ const REFUSALS: Readonly<Record<RecoveryRefusal, ProblemCode>> = {
 };
 
 export async function recoverCertificate(
-  { holder, csrDer, address }: RenewalRequest & { readonly holder: EndedHolder },
+  { holder, csrDer, address }: RenewalRequest & { readonly holder: ExpiredHolder },
   { authority, registry, log }: RecoveryDeps,
-): Promise<RenewalAnswer> {
-  const { serial, ended: der, identity } = holder;
+): Promise<RenewalResult> {
+  const { serial, expiredDer: der, identity } = holder;
   const verdict = checkCsr(csrDer);
   if (!verdict.ok) return refused(verdict.code, verdict.reason);
   const { csr } = verdict;
@@ -53,6 +53,6 @@ export async function recoverCertificate(
   return { ok: true, certificate: outcome.certificate };
 }
 
-function refused(code: ProblemCode, reason: string): RenewalAnswer {
+function refused(code: ProblemCode, reason: string): RenewalResult {
   return { ok: false, problem: new Problem(code, { reason }) };
 }

@@ -2,8 +2,8 @@ import type { DeviceId, GroupName, RenewalNotice } from '@rollcall/protocol';
 import { pino } from 'pino';
 import { expect, it } from 'vitest';
 import type { CurrentCertificate, PulledWindow } from '../../registry/index.ts';
-import { createRenewals } from './renewal-schedule.ts';
-import { positionOf } from './renewal-windows.ts';
+import { createRenewalSchedule } from './renewal-schedule.ts';
+import { serialPosition } from './renewal-windows.ts';
 
 const DAY = 24 * 3_600_000;
 const START = Date.UTC(2030, 0, 1);
@@ -23,7 +23,7 @@ function fleetOf(count: number, perSecond: number) {
     notAfter: START + 90 * DAY,
   }));
   const acts: unknown[] = [];
-  const registry: Parameters<typeof createRenewals>[0]['registry'] = {
+  const registry: Parameters<typeof createRenewalSchedule>[0]['registry'] = {
     listProfiles: async () => new Map(),
     listCurrentCertificates: async ({ group, after, limit }) =>
       devices
@@ -38,7 +38,7 @@ function fleetOf(count: number, perSecond: number) {
     },
     recordAction: async (act) => acts.push({ ...act, windows: pulled.size }),
   };
-  const renewals = createRenewals({
+  const renewals = createRenewalSchedule({
     registry,
     perSecond,
     notify: async (device, notice) => {
@@ -87,7 +87,7 @@ it('a group that is pulled forward comes within the budget, in an order that fol
   expect(busiest([...pulled.values()])).toBeLessThanOrEqual(2.05);
   expect(answer.until).toBeGreaterThanOrEqual(clock.now + 1_500_000);
   expect([...told.values()].every((notice) => notice?.reason === 'pulled_forward')).toBe(true);
-  const byStart = [...pulled].sort(([, a], [, b]) => a.start - b.start).map(([serial]) => positionOf(serial));
+  const byStart = [...pulled].sort(([, a], [, b]) => a.start - b.start).map(([serial]) => serialPosition(serial));
   expect(byStart).toEqual([...byStart].sort((a, b) => a - b));
   // The intent before the first window, in case nobody lives to write the outcome.
   expect(acts).toMatchObject([
@@ -115,7 +115,7 @@ it('a pull that is asked for again moves nothing back, and a restart tells it ag
   expect(again.pulled).toBe(0);
   expect(pulled).toEqual(before);
   told.clear();
-  await renewals.resume();
+  await renewals.republishNotices();
   expect(told.size).toBe(100);
 });
 
@@ -123,10 +123,10 @@ it('what was asked for early is taken back once the device has renewed, and noth
   const { renewals, devices, told } = fleetOf(2, 10);
   const [one] = devices;
   if (one === undefined) throw new Error('expected a device');
-  await renewals.renewed(one.device, one.serial);
+  await renewals.withdrawNotice(one.device, one.serial);
   expect(told.has(one.device)).toBe(false);
   await renewals.pull({ withinMs: 60_000, reason: 'pulled_forward', actor: ACTOR });
-  await renewals.renewed(one.device, one.serial);
+  await renewals.withdrawNotice(one.device, one.serial);
   expect(told.get(one.device)).toBeUndefined();
   expect(told.has(one.device)).toBe(true);
 });

@@ -16,15 +16,15 @@ import {
   type RenewalWindowStore,
 } from '../../registry/index.ts';
 import {
-  type CertificateLife,
-  positionOf,
+  type CertificateValidity,
+  effectiveWindow,
+  type RenewalWindow,
   renewalNotice,
   scheduledWindow,
-  type Window,
-  windowAt,
+  serialPosition,
 } from './renewal-windows.ts';
 
-export interface PullOrder {
+export interface PullRequest {
   /** Undefined: every group. */
   readonly group?: GroupName | undefined;
   /** What this CA issued alone. */
@@ -35,7 +35,7 @@ export interface PullOrder {
   readonly actor: Actor;
 }
 
-export interface Pulled {
+export interface PullResult {
   /** Devices whose window is earlier than it was. */
   readonly pulled: number;
   /** When the last window ends, milliseconds since the epoch. */
@@ -59,15 +59,15 @@ export interface RenewalStatus {
   readonly nextHourPerSecond: number;
 }
 
-export interface Renewals {
+export interface RenewalSchedule {
   /** `group`: of the holder; undefined for a service. */
-  window(life: CertificateLife, group?: GroupName): Promise<Window>;
-  pull(order: PullOrder): Promise<Pulled>;
+  window(life: CertificateValidity, group?: GroupName): Promise<RenewalWindow>;
+  pull(order: PullRequest): Promise<PullResult>;
   status(filter: { readonly group?: GroupName | undefined }): Promise<RenewalStatus>;
   /** Tells again what was asked for before a restart. */
-  resume(): Promise<void>;
+  republishNotices(): Promise<void>;
   /** A device has a new certificate in the place of this one, or lost it: what it was asked for is over. */
-  renewed(device: DeviceId, serial: string): Promise<void>;
+  withdrawNotice(device: DeviceId, serial: string): Promise<void>;
 }
 
 const PAGE = 500;
@@ -79,7 +79,7 @@ const COUNT_AGAIN_MS = 60_000;
 const PULLED_LENGTH = 1 / 20;
 const PULLED_LEAST_MS = 60_000;
 
-export function createRenewals(options: {
+export function createRenewalSchedule(options: {
   readonly registry: RenewalWindowStore & Pick<GroupProfileStore, 'listProfiles'> & Pick<Registry, 'recordAction'>;
   /** Certificates that may be issued per second for renewals. */
   readonly perSecond: number;
@@ -87,7 +87,7 @@ export function createRenewals(options: {
   readonly notify: (device: DeviceId, notice: RenewalNotice | undefined) => Promise<void>;
   readonly now: () => number;
   readonly log: Logger;
-}): Renewals {
+}): RenewalSchedule {
   const { registry, perSecond, notify, now, log } = options;
   let needMs = 0;
   let countedAt = Number.NEGATIVE_INFINITY;
@@ -115,18 +115,21 @@ export function createRenewals(options: {
   }
 
   type Profiles = ReadonlyMap<GroupName, GroupProfile>;
-  const windowOf = (certificate: CurrentCertificate, need: number, profiles: Profiles): Window =>
+  const windowOf = (certificate: CurrentCertificate, need: number, profiles: Profiles): RenewalWindow =>
     certificate.pulled ?? scheduledWindow(certificate, need, profiles.get(certificate.group)?.renewal);
 
-  const tell = async (certificate: CertificateLife & { readonly device: DeviceId }, window: Window): Promise<void> => {
-    await notify(certificate.device, renewalNotice(windowAt(window, certificate, now()), now()));
+  const tell = async (
+    certificate: CertificateValidity & { readonly device: DeviceId },
+    window: RenewalWindow,
+  ): Promise<void> => {
+    await notify(certificate.device, renewalNotice(effectiveWindow(window, certificate, now()), now()));
   };
 
-  const pullForward = async ({ group, issuerId, withinMs, reason }: PullOrder): Promise<Pulled> => {
+  const pullForward = async ({ group, issuerId, withinMs, reason }: PullRequest): Promise<PullResult> => {
     const found: CurrentCertificate[] = [];
     for await (const certificate of currentCertificates({ group, issuerId })) found.push(certificate);
     // The same order every time, and none that follows from names: neighbours must not renew one after the other.
-    found.sort((a, b) => positionOf(a.serial) - positionOf(b.serial) || (a.serial < b.serial ? -1 : 1));
+    found.sort((a, b) => serialPosition(a.serial) - serialPosition(b.serial) || (a.serial < b.serial ? -1 : 1));
     const from = now();
     const span = Math.max(withinMs, (found.length / perSecond) * 1000);
     const length = Math.max(span * PULLED_LENGTH, PULLED_LEAST_MS);
@@ -164,7 +167,7 @@ export function createRenewals(options: {
       const { group, issuerId, withinMs, reason, actor } = order;
       const subject = issuerId === undefined ? `group/${group ?? '*'}` : `ca/${issuerId}`;
       const details = { withinSeconds: Math.round(withinMs / 1000), reason };
-      const outcome = ({ pulled, until }: Pulled) => [
+      const outcome = ({ pulled, until }: PullResult) => [
         { action: 'renewals.pulled', details: { pulled, until: new Date(until).toISOString() } },
       ];
       // Windows are set a page at a time, and devices are told: more than one transaction can hold.
@@ -195,7 +198,7 @@ export function createRenewals(options: {
       return { ...counts, budgetPerSecond: perSecond, nextHourPerSecond: nextHour / 3600 };
     },
 
-    resume: async () => {
+    republishNotices: async () => {
       let told = 0;
       let waiting: Promise<void>[] = [];
       for await (const certificate of currentCertificates({})) {
@@ -210,7 +213,7 @@ export function createRenewals(options: {
       if (told > 0) log.info({ devices: told }, 'renewals that were pulled forward told again');
     },
 
-    renewed: async (device, serial) => {
+    withdrawNotice: async (device, serial) => {
       if ((await registry.findPulledWindow(serial)) !== undefined) await notify(device, undefined);
     },
   };

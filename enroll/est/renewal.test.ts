@@ -3,7 +3,7 @@ import { Agent } from 'node:https';
 import { connect, type TLSSocket } from 'node:tls';
 import { type DeviceId, EST_PATHS, type Identity, RENEWAL_INFO_PATH, type ServiceName } from '@rollcall/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { dns, freshKey, san, type TestCsrOrder, uri, writeTestCsr } from '../../test/fixtures/enroll/test-csr.ts';
+import { dns, freshKey, san, type TestCsrOptions, uri, writeTestCsr } from '../../test/fixtures/enroll/test-csr.ts';
 import {
   type ClientCredentials,
   certificateOf,
@@ -11,14 +11,14 @@ import {
   enrolledDevice,
   openTestAuthority,
   openTestEnrollment,
-  type TestAnswer,
   type TestEnrollment,
+  type TestResponse,
 } from '../../test/fixtures/enroll/test-enrollment.ts';
 import { DAY, TEST_LIFETIMES } from '../../test/fixtures/enroll/test-lifetimes.ts';
 import { keySigner } from '../ca/signer.ts';
 import { readIssuer } from '../x509/certificate-check.ts';
 import { pem } from '../x509/pem.ts';
-import { leafProfile } from '../x509/profile.ts';
+import { createLeafProfiles } from '../x509/profile.ts';
 import { writeCertificate } from '../x509/x509-writer.ts';
 import { issueServiceCertificate } from './service-certificates.ts';
 
@@ -35,14 +35,14 @@ beforeEach(async () => {
 
 function renew(
   client: ClientCredentials | undefined,
-  order: TestCsrOrder | Buffer = {},
+  order: TestCsrOptions | Buffer = {},
   agent?: Agent,
-): Promise<TestAnswer> {
+): Promise<TestResponse> {
   const body = Buffer.isBuffer(order) ? order : writeTestCsr(order);
-  return fleet.ask({ path: EST_PATHS.simplereenroll, body, ...(client && { client }), ...(agent && { agent }) });
+  return fleet.send({ path: EST_PATHS.simplereenroll, body, ...(client && { client }), ...(agent && { agent }) });
 }
 
-function serialOf(answer: TestAnswer): string {
+function serialOf(answer: TestResponse): string {
   return certificateOf(answer).serialNumber.toLowerCase();
 }
 
@@ -84,7 +84,7 @@ describe('renewing with the current certificate', () => {
     await fleet.registry.proveCertificate(serialOf(first));
     expect((await renew(credentials(device), csr)).body).toBe(first.body);
     expect(await renew(credentials(device))).toMatchObject({ status: 403, code: 'certificate_superseded' });
-    const asked = await fleet.ask({ path: RENEWAL_INFO_PATH, method: 'GET', client: credentials(device) });
+    const asked = await fleet.send({ path: RENEWAL_INFO_PATH, method: 'GET', client: credentials(device) });
     expect(asked).toMatchObject({ status: 403, code: 'certificate_superseded' });
     expect(forked).toEqual([{ kind: 'device', id: 'dev-7' }]);
   });
@@ -118,7 +118,7 @@ describe('renewing with the current certificate', () => {
     ],
     ['a host name', () => ({ extensions: [san(dns('localhost'))] }), 422, 'csr_identity_mismatch'],
     ['a broken signature', () => ({ signature: Buffer.alloc(70) }), 400, 'csr_signature_invalid'],
-  ] as [string, () => TestCsrOrder, number, string][])('is refused with %s', async (_what, order, status, code) => {
+  ] as [string, () => TestCsrOptions, number, string][])('is refused with %s', async (_what, order, status, code) => {
     expect(await renew(credentials(device), order())).toMatchObject({ status, code });
   });
 
@@ -132,9 +132,9 @@ describe('renewing with the current certificate', () => {
 describe('renewing without a certificate that is good now', () => {
   it('is refused without one, and a token is none', async () => {
     expect(await renew(undefined)).toMatchObject({ status: 401, code: 'certificate_required' });
-    const answer = await fleet.ask({
+    const answer = await fleet.send({
       path: EST_PATHS.simplereenroll,
-      basic: ['dev-7', await fleet.mint()],
+      basic: ['dev-7', await fleet.createToken()],
       body: writeTestCsr(),
     });
     expect(answer).toMatchObject({ status: 401, code: 'certificate_required' });
@@ -171,14 +171,14 @@ describe('renewing without a certificate that is good now', () => {
   it('is refused with one that a device signed', async () => {
     const { privateKey, publicKey } = freshKey();
     const issuer = readIssuer(Buffer.from(device.certificate.raw));
-    const profile = leafProfile({
+    const profile = createLeafProfiles({
       issuer,
       trustDomain: 'fleet.example',
       status: undefined,
       lifetimes: TEST_LIFETIMES,
       randomBytes,
     });
-    const contents = profile.certificate({
+    const contents = profile.client({
       identity: { kind: 'device', id: 'dev-8' as DeviceId },
       publicKeySpki: publicKey.export({ type: 'spki', format: 'der' }),
       now: fleet.clock.now,
@@ -212,10 +212,10 @@ describe('renewing without a certificate that is good now', () => {
   it('is refused when it has ended, on a connection that is older too', async () => {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
     const asked = { path: RENEWAL_INFO_PATH, client: credentials(device), agent };
-    expect((await fleet.ask(asked)).status).toBe(200);
+    expect((await fleet.send(asked)).status).toBe(200);
     fleet.clock.now = device.certificate.validToDate.getTime();
     expect(await renew(credentials(device), {}, agent)).toMatchObject({ status: 403, code: 'certificate_expired' });
-    expect(await fleet.ask(asked)).toMatchObject({ status: 403, code: 'certificate_rejected' });
+    expect(await fleet.send(asked)).toMatchObject({ status: 403, code: 'certificate_rejected' });
     agent.destroy();
   });
 
@@ -224,7 +224,7 @@ describe('renewing without a certificate that is good now', () => {
     const lifetimes = { ...TEST_LIFETIMES, serverSeconds: 300 * DAY };
     const early = await openTestEnrollment({ now, authorityChanges: { now, lifetimes } });
     const old = await early.enroll('dev-9');
-    const answer = await early.ask({ path: EST_PATHS.simplereenroll, body: writeTestCsr(), client: credentials(old) });
+    const answer = await early.send({ path: EST_PATHS.simplereenroll, body: writeTestCsr(), client: credentials(old) });
     // OpenSSL judges by the machine's clock, whatever ours says.
     expect(answer).toMatchObject({ status: 403, code: 'certificate_rejected' });
     expect(early.logged.text()).toContain('"reason":"expired"');

@@ -16,7 +16,7 @@ export interface RenewalDeps {
   readonly authority: Pick<Authority, 'trustDomain' | 'issue' | 'ownsKey'>;
   readonly registry: Pick<Registry, 'admitRenewal' | 'commitRenewal'>;
   /** A second key asks to follow a certificate that another has superseded. */
-  readonly forked?: ((holder: Identity) => void) | undefined;
+  readonly onForked?: ((holder: Identity) => void) | undefined;
   readonly log: Logger;
 }
 
@@ -27,7 +27,7 @@ export interface RenewalRequest {
   readonly address: string;
 }
 
-export type RenewalAnswer =
+export type RenewalResult =
   | { readonly ok: true; readonly certificate: CertificateRecord }
   | { readonly ok: false; readonly problem: Problem };
 
@@ -40,7 +40,7 @@ const REFUSALS: Readonly<Record<RenewalRefusal, ProblemCode>> = {
   key_reused: 'csr_key_reused',
 };
 
-export async function renewCertificate(request: RenewalRequest, deps: RenewalDeps): Promise<RenewalAnswer> {
+export async function renewCertificate(request: RenewalRequest, deps: RenewalDeps): Promise<RenewalResult> {
   const { authority, registry, log } = deps;
   const { holder, address } = request;
 
@@ -70,18 +70,18 @@ export async function renewCertificate(request: RenewalRequest, deps: RenewalDep
   if (outcome.outcome === 'refused') return notRenewed(outcome.refusal);
   return answered(outcome.certificate, 'certificate renewed');
 
-  function answered(issued: CertificateRecord, phrase: string): RenewalAnswer {
+  function answered(issued: CertificateRecord, phrase: string): RenewalResult {
     const identity = formatIdentity(holder.identity);
     log.info({ identity, serial: issued.serial, parentSerial: holder.serial, address }, phrase);
     return { ok: true, certificate: issued };
   }
 
-  function notRenewed(refusal: RenewalRefusal): RenewalAnswer {
-    if (refusal === 'parent_superseded') deps.forked?.(holder.identity);
+  function notRenewed(refusal: RenewalRefusal): RenewalResult {
+    if (refusal === 'parent_superseded') deps.onForked?.(holder.identity);
     return refused(REFUSALS[refusal], refusal);
   }
 
-  function refused(code: ProblemCode, reason: string): RenewalAnswer {
+  function refused(code: ProblemCode, reason: string): RenewalResult {
     return { ok: false, problem: new Problem(code, { reason }) };
   }
 }

@@ -15,7 +15,7 @@ export function decodeBase64(text: string): Buffer | undefined {
 }
 
 /** The DER bytes of one PEM request, with nothing before or after it. */
-export function requestFromPem(text: string): Buffer | undefined {
+export function decodeCsrPem(text: string): Buffer | undefined {
   const base64 = PEM_REQUEST.exec(text)?.[2];
   return base64 === undefined ? undefined : decodeBase64(base64);
 }

@@ -14,7 +14,7 @@ import {
 } from '@peculiar/x509';
 import { type DerNode, readDer } from '../x509/der-reader.ts';
 
-export type Wishes =
+export type RequestedExtensions =
   | {
       readonly ok: true;
       readonly commonNames: readonly string[];
@@ -34,10 +34,10 @@ const SUBJECT_ALT_NAME = '551d11';
 const BASIC_CONSTRAINTS = '551d13';
 const EXTENDED_KEY_USAGE = '551d25';
 
-export function readWishes(subject: DerNode, attributes: DerNode | undefined): Wishes {
+export function readRequestedExtensions(subject: DerNode, attributes: DerNode | undefined): RequestedExtensions {
   try {
     const commonNames = new Name(subject.bytes).getField(COMMON_NAME);
-    const extensions = requestedExtensions(attributes);
+    const extensions = listExtensions(attributes);
     if (typeof extensions === 'string') return malformed(extensions);
     const alternativeNames: string[] = [];
     for (const extension of extensions) {
@@ -61,7 +61,7 @@ interface RequestedExtension {
 }
 
 /** All of them; other attributes, such as a challenge password, are ignored (RFC 7030, section 3.2.3). */
-function requestedExtensions(attributes: DerNode | undefined): readonly RequestedExtension[] | string {
+function listExtensions(attributes: DerNode | undefined): readonly RequestedExtension[] | string {
   const requests = (attributes?.children ?? []).filter(
     ({ children }) => children[0]?.contents.toString('hex') === EXTENSION_REQUEST,
   );
@@ -80,7 +80,7 @@ function requestedExtensions(attributes: DerNode | undefined): readonly Requeste
 }
 
 /** The alternative names it holds, if it is of that kind; or why it is refused. */
-function readExtension({ bytes, oid, critical, value }: RequestedExtension): Wishes {
+function readExtension({ bytes, oid, critical, value }: RequestedExtension): RequestedExtensions {
   const contents = readDer(value);
   if (typeof contents === 'string') return malformed(`in an extension: ${contents}`);
   switch (oid) {
@@ -109,14 +109,14 @@ function readExtension({ bytes, oid, critical, value }: RequestedExtension): Wis
   }
 }
 
-function granted(alternativeNames: readonly string[]): Wishes {
+function granted(alternativeNames: readonly string[]): RequestedExtensions {
   return { ok: true, commonNames: [], alternativeNames };
 }
 
-function forbidden(reason: string): Wishes {
+function forbidden(reason: string): RequestedExtensions {
   return { ok: false, code: 'csr_extension_forbidden', reason };
 }
 
-function malformed(reason: string): Wishes {
+function malformed(reason: string): RequestedExtensions {
   return { ok: false, code: 'csr_malformed', reason };
 }

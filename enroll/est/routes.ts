@@ -16,29 +16,35 @@ import {
 } from '@rollcall/protocol';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Authority } from '../ca/authority.ts';
-import type { Counts } from '../counts.ts';
+import type { Counters } from '../counters.ts';
 import { writeCertsOnly, writeCsrAttributes } from '../x509/x509-writer.ts';
-import type { Callers } from './client-authentication.ts';
+import type { ClientAuthentication } from './client-authentication.ts';
 import type { CertificateHolder } from './client-certificate.ts';
 import { type EnrollmentDeps, enrollDevice } from './enrollment.ts';
 import { type RecoveryDeps, recoverCertificate } from './recovery.ts';
 import { type RenewalDeps, renewCertificate } from './renewal.ts';
-import { askAgainAfter, type CertificateLife, renewalNotice, type Window, windowAt } from './renewal-windows.ts';
+import {
+  type CertificateValidity,
+  effectiveWindow,
+  pollIntervalSeconds,
+  type RenewalWindow,
+  renewalNotice,
+} from './renewal-windows.ts';
 import { decodeBase64 } from './request-body.ts';
 
 export interface RouteDeps {
   readonly authority: Authority;
-  readonly callers: Callers;
+  readonly callers: ClientAuthentication;
   readonly enrollment: EnrollmentDeps;
   readonly renewal: RenewalDeps;
   readonly recovery: RecoveryDeps;
   /** Announced with every certificate. */
   readonly mqttUrl: string | undefined;
-  readonly renewalWindow: (life: CertificateLife, holder: Identity) => Promise<Window>;
+  readonly renewalWindow: (life: CertificateValidity, holder: Identity) => Promise<RenewalWindow>;
   /** Told after each renewal. */
   readonly renewed: (holder: CertificateHolder) => void;
   readonly now: () => number;
-  readonly counts: Counts;
+  readonly counts: Counters;
 }
 
 export function addRoutes(app: FastifyInstance, deps: RouteDeps): void {
@@ -77,11 +83,11 @@ export function addRoutes(app: FastifyInstance, deps: RouteDeps): void {
   app.post(EST_PATHS.simplereenroll, { config: { caller: 'renewal' } }, async (request, reply) => {
     const holder = callers.holder(request);
     const order = { csrDer: csrOf(request), address: request.ip };
-    const { ended } = holder;
+    const { expiredDer } = holder;
     const answer =
-      ended === undefined
+      expiredDer === undefined
         ? await renewCertificate({ holder, ...order }, deps.renewal)
-        : await recoverCertificate({ holder: { ...holder, ended }, ...order }, deps.recovery);
+        : await recoverCertificate({ holder: { ...holder, expiredDer }, ...order }, deps.recovery);
     if (!answer.ok) throw answer.problem;
     counts.add('renewals_total');
     deps.renewed(holder);
@@ -96,8 +102,8 @@ export function addRoutes(app: FastifyInstance, deps: RouteDeps): void {
 
   app.get(RENEWAL_INFO_PATH, { config: { caller: 'certificate' } }, async (request, reply) => {
     const life = callers.holder(request);
-    const window = windowAt(await deps.renewalWindow(life, life.identity), life, now());
-    reply.header('cache-control', 'no-store').header('retry-after', askAgainAfter(life));
+    const window = effectiveWindow(await deps.renewalWindow(life, life.identity), life, now());
+    reply.header('cache-control', 'no-store').header('retry-after', pollIntervalSeconds(life));
     return reply.send(renewalNotice(window, now()));
   });
 

@@ -2,21 +2,21 @@ import { parseRenewalNotice, parseServerTime, RENEWAL_INFO_PATH, TIME_PATH } fro
 import { expect, it } from 'vitest';
 import { openTestEnrollment } from '../../test/fixtures/enroll/test-enrollment.ts';
 import { DAY } from '../../test/fixtures/enroll/test-lifetimes.ts';
-import { positionOf, scheduledWindow, windowAt } from './renewal-windows.ts';
+import { effectiveWindow, scheduledWindow, serialPosition } from './renewal-windows.ts';
 
 it('anyone can ask the time, on the channel that the root authenticates', async () => {
-  const { ask, clock } = await openTestEnrollment();
-  const answer = await ask({ path: TIME_PATH });
+  const { send, clock } = await openTestEnrollment();
+  const answer = await send({ path: TIME_PATH });
   expect(answer.status).toBe(200);
   expect(parseServerTime(answer.body)).toEqual({ time: new Date(clock.now).toISOString(), unixMs: clock.now });
   expect(answer.headers['cache-control']).toBe('no-store');
 });
 
 it('every refusal tells the time, in its body and as Date', async () => {
-  const { ask, clock } = await openTestEnrollment();
+  const { send, clock } = await openTestEnrollment();
   clock.now += 3600_000; // not the machine's own clock
   for (const path of [RENEWAL_INFO_PATH, '/nothing', '/.well-known/est/simpleenroll']) {
-    const answer = await ask({ path });
+    const answer = await send({ path });
     expect(answer.status).toBeGreaterThanOrEqual(400);
     expect(answer.headers.date).toBe(new Date(clock.now).toUTCString());
     expect(JSON.parse(answer.body)).toMatchObject({ time: new Date(clock.now).toISOString() });
@@ -24,11 +24,11 @@ it('every refusal tells the time, in its body and as Date', async () => {
 });
 
 it('a device learns its renewal window with its certificate, and nobody does without', async () => {
-  const { ask, enroll, clock } = await openTestEnrollment();
-  expect(await ask({ path: RENEWAL_INFO_PATH })).toMatchObject({ status: 401, code: 'certificate_required' });
+  const { send, enroll, clock } = await openTestEnrollment();
+  expect(await send({ path: RENEWAL_INFO_PATH })).toMatchObject({ status: 401, code: 'certificate_required' });
 
   const device = await enroll('dev-1');
-  const answer = await ask({ path: RENEWAL_INFO_PATH, client: device });
+  const answer = await send({ path: RENEWAL_INFO_PATH, client: device });
   expect(answer.status).toBe(200);
   expect(Number(answer.headers['retry-after'])).toBeGreaterThan(60);
   const notice = parseRenewalNotice(answer.body);
@@ -42,10 +42,10 @@ it('a device learns its renewal window with its certificate, and nobody does wit
 });
 
 it('a device that slept through its window is told to renew at once', async () => {
-  const { ask, enroll, clock } = await openTestEnrollment();
+  const { send, enroll, clock } = await openTestEnrollment();
   const device = await enroll('dev-1');
   clock.now += 80 * DAY * 1000;
-  const notice = parseRenewalNotice((await ask({ path: RENEWAL_INFO_PATH, client: device })).body);
+  const notice = parseRenewalNotice((await send({ path: RENEWAL_INFO_PATH, client: device })).body);
   expect(notice).toMatchObject({ reason: 'late', windowStart: new Date(clock.now).toISOString() });
 });
 
@@ -59,12 +59,12 @@ it('windows spread evenly by serial, always in the same place, and further apart
   expect(starts).toEqual([600_000, 637_499, 674_999, 712_499, 749_999]);
   const wide = [0, 1].map((part) => scheduledWindow({ ...life, serial: serialAt(part) }, 10_000_000).start);
   expect(wide).toEqual([300_000, 799_999]);
-  expect(positionOf('40ffffffff')).toBeLessThan(1);
+  expect(serialPosition('40ffffffff')).toBeLessThan(1);
 });
 
 it('a window that is over never ends after the certificate, nor before it begins', () => {
   const life = { serial: '4001', notBefore: 0, notAfter: 1_000_000 };
   const over = { start: 0, end: 10, reason: 'scheduled' } as const;
-  expect(windowAt(over, life, 999_000)).toEqual({ start: 999_000, end: 1_000_000, reason: 'late' });
-  expect(windowAt(over, life, 2_000_000)).toEqual({ start: 2_000_000, end: 2_000_001, reason: 'late' });
+  expect(effectiveWindow(over, life, 999_000)).toEqual({ start: 999_000, end: 1_000_000, reason: 'late' });
+  expect(effectiveWindow(over, life, 2_000_000)).toEqual({ start: 2_000_000, end: 2_000_001, reason: 'late' });
 });

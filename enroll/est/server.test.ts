@@ -5,10 +5,10 @@ import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { CRL_PATH, type DeviceId, EST_PATHS } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
-import { createThrottle } from '../../limits/index.ts';
-import { UNTHROTTLED } from '../../limits/request-limits.ts';
+import { createRequestLimits } from '../../limits/index.ts';
+import { NO_REQUEST_LIMITS } from '../../limits/request-limits.ts';
 import { installed } from '../../test/fixtures/client-programs.ts';
-import { consult } from '../../test/fixtures/enroll/external-verifiers.ts';
+import { runVerifier } from '../../test/fixtures/enroll/external-verifiers.ts';
 import { writeTestCsr } from '../../test/fixtures/enroll/test-csr.ts';
 import { certificateOf, openTestEnrollment, type TestEnrollment } from '../../test/fixtures/enroll/test-enrollment.ts';
 import { DAY } from '../../test/fixtures/enroll/test-lifetimes.ts';
@@ -51,47 +51,47 @@ const THREE_WEEKS_AGO = Date.now() - 21 * DAY * 1000;
 describe('the enroll server', () => {
   it('tells its CA certificates to everyone, issuing CA and root', async () => {
     const fleet = await openTestEnrollment();
-    const answer = await fleet.ask({ path: EST_PATHS.cacerts });
+    const answer = await fleet.send({ path: EST_PATHS.cacerts });
     expect(answer.status).toBe(200);
     expect(answer.headers['content-type']).toMatch(/^application\/pkcs7-mime/);
     const der = Buffer.from(answer.body, 'base64');
     for (const certificate of fleet.authority.trustBundle) expect(der.includes(certificate)).toBe(true);
     if (!installed('openssl')) return;
-    const { text } = consult('openssl', ['pkcs7', '-inform', 'DER', '-print_certs', '-noout'], der);
+    const { text } = runVerifier('openssl', ['pkcs7', '-inform', 'DER', '-print_certs', '-noout'], der);
     expect(text.match(/subject=CN = Rollcall (issuing|root) CA [0-9a-f]{8}/g)).toHaveLength(2);
   });
 
   it('tells which attributes it likes in a request', async () => {
     const fleet = await openTestEnrollment();
-    const answer = await fleet.ask({ path: EST_PATHS.csrattrs });
+    const answer = await fleet.send({ path: EST_PATHS.csrattrs });
     expect(answer).toMatchObject({ status: 200, headers: { 'content-type': 'application/csrattrs' } });
     if (!installed('openssl')) return;
-    const { text } = consult('openssl', ['asn1parse', '-inform', 'DER'], Buffer.from(answer.body, 'base64'));
+    const { text } = runVerifier('openssl', ['asn1parse', '-inform', 'DER'], Buffer.from(answer.body, 'base64'));
     expect(text).toMatch(/id-ecPublicKey(.|\n)*prime256v1(.|\n)*ecdsa-with-SHA256/);
   });
 
   it('publishes the revocation list, with the devices revoked until now', async () => {
     const fleet = await openTestEnrollment();
     const device = await fleet.enroll('dev-7');
-    const before = await fleet.ask({ path: CRL_PATH });
+    const before = await fleet.send({ path: CRL_PATH });
     expect(before).toMatchObject({ status: 200, headers: { 'content-type': 'application/pkix-crl' } });
     expect(Buffer.from(before.body, 'latin1').toString('hex')).not.toContain(device.serial);
     await fleet.registry.revokeDevices(['dev-7' as DeviceId], 'keyCompromise', 'operator/test');
     await fleet.authority.refreshCrl();
-    const after = await fleet.ask({ path: CRL_PATH });
+    const after = await fleet.send({ path: CRL_PATH });
     expect(Buffer.from(after.body, 'latin1').toString('hex')).toContain(device.serial);
   });
 
   it('gives certificates that openssl reads from certs-only PKCS#7 and verifies', async () => {
     const fleet = await openTestEnrollment();
-    const answer = await fleet.ask({
+    const answer = await fleet.send({
       path: EST_PATHS.simpleenroll,
-      basic: ['dev-7', await fleet.mint()],
+      basic: ['dev-7', await fleet.createToken()],
       body: writeTestCsr(),
     });
     expect(certificateOf(answer).subject).toBe('CN=dev-7');
     if (!installed('openssl')) return;
-    const { text } = consult(
+    const { text } = runVerifier(
       'openssl',
       ['pkcs7', '-inform', 'DER', '-print_certs'],
       Buffer.from(answer.body, 'base64'),
@@ -113,7 +113,7 @@ describe('the enroll server', () => {
     ['HEAD', EST_PATHS.cacerts, 405, undefined],
   ] as const)('answers %s %s with %i', async (method, path, status, code) => {
     const fleet = await openTestEnrollment();
-    const answer = await fleet.ask({ method, path });
+    const answer = await fleet.send({ method, path });
     expect(answer).toMatchObject({ status, code });
     if (status === 405) expect(answer.headers.allow).toMatch(/^(GET|POST)$/);
   });
@@ -122,7 +122,7 @@ describe('the enroll server', () => {
     const fleet = await openTestEnrollment();
     for (const path of [EST_PATHS.simpleenroll, EST_PATHS.simplereenroll]) {
       for (const type of ['application/pkcs10', 'application/json', 'application/pkcs7-mime', 'x/y']) {
-        const answer = await fleet.ask({ path, body: writeTestCsr(), headers: { 'content-type': type } });
+        const answer = await fleet.send({ path, body: writeTestCsr(), headers: { 'content-type': type } });
         expect(answer.status).toBe(401);
         expect(answer.headers['www-authenticate']).toBeDefined();
       }
@@ -151,7 +151,7 @@ describe('the enroll server', () => {
 
   it('says so when its port is taken, or its address is not of this machine', async () => {
     const fleet = await openTestEnrollment();
-    const throttle = createThrottle(UNTHROTTLED);
+    const throttle = createRequestLimits(NO_REQUEST_LIMITS);
     const { authority, registry, logged } = fleet;
     const options = { authority, registry, throttle, now: Date.now, log: logged.log };
     await expect(createEnrollServer({ ...options, host: '127.0.0.1', port: fleet.server.port })).rejects.toMatchObject({
@@ -190,7 +190,7 @@ describe('the enroll server', () => {
       socket.write(text);
       await closed(socket);
     }
-    expect((await fleet.ask({ path: EST_PATHS.cacerts })).status).toBe(200);
+    expect((await fleet.send({ path: EST_PATHS.cacerts })).status).toBe(200);
   });
 });
 
@@ -198,14 +198,14 @@ describe('a new server certificate', () => {
   it('is used for new connections while an old one goes on', async () => {
     const fleet = await openTestEnrollment({ startAt: THREE_WEEKS_AGO });
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-    await fleet.ask({ path: EST_PATHS.cacerts, agent });
+    await fleet.send({ path: EST_PATHS.cacerts, agent });
     const [old] = Object.values(agent.freeSockets)[0] as TLSSocket[];
     const oldSerial = old?.getPeerX509Certificate()?.serialNumber;
 
     fleet.clock.now = Date.now();
     await fleet.authority.renewServerCredentials();
 
-    expect((await fleet.ask({ path: EST_PATHS.cacerts, agent })).status).toBe(200);
+    expect((await fleet.send({ path: EST_PATHS.cacerts, agent })).status).toBe(200);
     expect(Object.values(agent.freeSockets)[0]?.[0]).toBe(old);
     expect(old?.getPeerX509Certificate()?.serialNumber).toBe(oldSerial);
     const fresh = await handshake(fleet);
@@ -222,7 +222,7 @@ describe('a new server certificate', () => {
     await fleet.authority.renewServerCredentials();
     const device = await fleet.enroll('dev-7');
     const client = { cert: device.cert, key: device.key };
-    expect((await fleet.ask({ path: EST_PATHS.simplereenroll, client, body: writeTestCsr() })).status).toBe(200);
+    expect((await fleet.send({ path: EST_PATHS.simplereenroll, client, body: writeTestCsr() })).status).toBe(200);
     const socket = await handshake(fleet, { maxVersion: 'TLSv1.2' });
     expect(socket.getTLSTicket()).toBeUndefined();
     socket.destroy();
@@ -232,22 +232,22 @@ describe('a new server certificate', () => {
 describe('limits', () => {
   it('send an address away that enrolls too often, before its token is looked at, and say when to come back', async () => {
     const fleet = await openTestEnrollment({ limits: { enrollmentsPerSecondPerAddress: 0.001 } });
-    const token = await fleet.mint();
-    const ask = () => fleet.ask({ path: EST_PATHS.simpleenroll, basic: ['', token], body: writeTestCsr() });
+    const token = await fleet.createToken();
+    const ask = () => fleet.send({ path: EST_PATHS.simpleenroll, basic: ['', token], body: writeTestCsr() });
     expect((await ask()).status).toBe(200);
     const refused = await ask();
     expect(refused).toMatchObject({ status: 429, code: 'rate_limited' });
     expect(Number(refused.headers['retry-after'])).toBeGreaterThanOrEqual(999);
-    expect((await fleet.ask({ path: EST_PATHS.cacerts })).status).toBe(200);
+    expect((await fleet.send({ path: EST_PATHS.cacerts })).status).toBe(200);
   });
 
   it('of everyone together count too, and renewals have their own', async () => {
     const fleet = await openTestEnrollment({ limits: { enrollmentsPerSecond: 0.001, renewalsPerSecond: 0.001 } });
     const device = await fleet.enroll('dev-7');
     const client = { cert: device.cert, key: device.key };
-    const token = await fleet.mint();
-    const enroll = () => fleet.ask({ path: EST_PATHS.simpleenroll, basic: ['', token], body: writeTestCsr() });
-    const renew = () => fleet.ask({ path: EST_PATHS.simplereenroll, client, body: writeTestCsr() });
+    const token = await fleet.createToken();
+    const enroll = () => fleet.send({ path: EST_PATHS.simpleenroll, basic: ['', token], body: writeTestCsr() });
+    const renew = () => fleet.send({ path: EST_PATHS.simplereenroll, client, body: writeTestCsr() });
     expect([(await enroll()).status, (await renew()).status, (await renew()).status]).toEqual([429, 200, 429]);
   });
 
@@ -255,9 +255,9 @@ describe('limits', () => {
     const fleet = await openTestEnrollment({ limits: { renewalsPerSecond: 0.001 } });
     const device = await fleet.enroll('dev-7');
     for (let n = 0; n < 3; n += 1)
-      expect((await fleet.ask({ path: EST_PATHS.simplereenroll, body: writeTestCsr() })).status).toBe(401);
+      expect((await fleet.send({ path: EST_PATHS.simplereenroll, body: writeTestCsr() })).status).toBe(401);
     const client = { cert: device.cert, key: device.key };
-    expect((await fleet.ask({ path: EST_PATHS.simplereenroll, client, body: writeTestCsr() })).status).toBe(200);
+    expect((await fleet.send({ path: EST_PATHS.simplereenroll, client, body: writeTestCsr() })).status).toBe(200);
   });
 
   it('close connections that come too fast before their handshake', async () => {
@@ -324,7 +324,7 @@ describe('limits', () => {
       socket.write(text);
       return closed(socket);
     };
-    const basic = Buffer.from(`:${await fleet.mint()}`).toString('base64');
+    const basic = Buffer.from(`:${await fleet.createToken()}`).toString('base64');
     await Promise.all([
       closed(silent),
       slow(''),

@@ -11,20 +11,19 @@ import type { SecureContextOptions } from 'node:tls';
 import { CSR_BODY_MAX, EST_MEDIA_TYPES, type Identity, Problem, serverUrl } from '@rollcall/protocol';
 import fastify from 'fastify';
 import type { Logger } from 'pino';
-import { type Throttle, Turns } from '../../limits/index.ts';
+import { createRateLimit, type RequestLimits, WorkQueue } from '../../limits/index.ts';
 import type { RecoveryStore, Registry } from '../../registry/index.ts';
 import type { Authority } from '../ca/authority.ts';
 import type { ServerCredentials } from '../ca/server-credentials.ts';
-import { Counts } from '../counts.ts';
+import { Counters } from '../counters.ts';
 import type { RandomBytes } from '../x509/profile.ts';
-import { createCallers } from './client-authentication.ts';
+import { createClientAuthentication } from './client-authentication.ts';
 import type { CertificateHolder } from './client-certificate.ts';
-import { guardConnections } from './connection-guard.ts';
-import { answerBrokenRequest, createAnswers } from './error-responses.ts';
+import { limitConnections } from './connection-limiter.ts';
+import { createErrorResponses, respondToClientError } from './error-responses.ts';
 import { DEFAULT_ENROLL_LIMITS, type EnrollLimits } from './limits.ts';
-import { createRateLimit } from './rate-limit.ts';
-import { type CertificateLife, scheduledWindow, type Window } from './renewal-windows.ts';
-import { refuseUndeclaredRoutes } from './route-guard.ts';
+import { type CertificateValidity, type RenewalWindow, scheduledWindow } from './renewal-windows.ts';
+import { requireRouteAuthentication } from './route-authentication.ts';
 import { addRoutes } from './routes.ts';
 
 export interface EnrollServerOptions {
@@ -49,11 +48,11 @@ export interface EnrollServerOptions {
   /** A second key asks to follow a certificate that another has superseded. */
   readonly onForked?: (identity: Identity) => void;
   /** When a certificate is to be renewed; from its dates alone unless somebody knows better. */
-  readonly renewalWindow?: (life: CertificateLife, holder: Identity) => Promise<Window>;
+  readonly renewalWindow?: (life: CertificateValidity, holder: Identity) => Promise<RenewalWindow>;
   /** What is not given is as in `DEFAULT_ENROLL_LIMITS`. */
   readonly limits?: Partial<EnrollLimits>;
   /** Shared with the other servers of the fleet. */
-  readonly throttle: Throttle;
+  readonly throttle: RequestLimits;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
@@ -84,7 +83,7 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
   const { requests, refusalLog } = options.throttle;
   const limits = { ...DEFAULT_ENROLL_LIMITS, ...options.limits };
   const patience = options.patienceMs ?? PATIENCE_MS;
-  const counts = new Counts();
+  const counts = new Counters();
   const clocks = { monotonic: () => performance.now(), random: Math.random };
 
   const server = createServer({
@@ -101,29 +100,29 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
     maxHeaderSize: HEADERS_MAX,
     noDelay: true,
   });
-  const guard = guardConnections(server, { ...clocks, limits, log, refusalLog, counts });
+  const guard = limitConnections(server, { ...clocks, limits, log, refusalLog, counts });
   const stopListening = authority.onServerCredentials('enroll', (credentials) => {
     server.setSecureContext(secureContext(credentials));
   });
 
-  const answers = createAnswers({ now, log, refusalLog, counts });
+  const answers = createErrorResponses({ now, log, refusalLog, counts });
   const app = fastify({
-    serverFactory: (handler) => requests.guard(server, { handle: handler, refuse: answers.overBudget }),
+    serverFactory: (handler) => requests.attach(server, { handle: handler, refuse: answers.rateLimited }),
     bodyLimit: CSR_BODY_MAX,
     exposeHeadRoutes: false,
     frameworkErrors: answers.error,
-    clientErrorHandler: answerBrokenRequest,
+    clientErrorHandler: respondToClientError,
     return503OnClosing: false,
   });
-  refuseUndeclaredRoutes(app);
+  requireRouteAuthentication(app);
   app.setErrorHandler(answers.error);
   app.setNotFoundHandler(answers.notFound);
   // A device's request is the only body that is read.
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(EST_MEDIA_TYPES.request, { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
 
-  const turns = new Turns({ waiting: limits.waiting });
-  const callers = createCallers({
+  const turns = new WorkQueue({ waiting: limits.waiting });
+  const callers = createClientAuthentication({
     peers: { authority, registry, now },
     enrollments: createRateLimit({
       ...clocks,
@@ -141,13 +140,13 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
     log,
     refusalLog,
   });
-  app.addHook('onRequest', (request) => callers.admit(request));
+  app.addHook('onRequest', (request) => callers.authenticate(request));
   addRoutes(app, {
     authority,
     callers,
     enrollment: { authority, registry, log, randomBytes: options.randomBytes ?? randomBytes },
     recovery: { authority, registry, log },
-    renewal: { authority, registry, forked: options.onForked, log },
+    renewal: { authority, registry, onForked: options.onForked, log },
     renewalWindow: options.renewalWindow ?? (async (life) => scheduledWindow(life, 0)),
     now,
     renewed: options.onRenewed ?? (() => {}),

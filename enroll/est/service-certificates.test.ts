@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { freshKey, san, type TestCsrOrder, uri, writeTestCsr } from '../../test/fixtures/enroll/test-csr.ts';
+import { freshKey, san, type TestCsrOptions, uri, writeTestCsr } from '../../test/fixtures/enroll/test-csr.ts';
 import { openTestEnrollment } from '../../test/fixtures/enroll/test-enrollment.ts';
 import { issueServiceCertificate } from './service-certificates.ts';
 
@@ -55,7 +55,7 @@ describe('a service', () => {
       {},
       'csr_malformed',
     ],
-  ] satisfies [string, { name?: string; csr?: string }, TestCsrOrder, string][])(
+  ] satisfies [string, { name?: string; csr?: string }, TestCsrOptions, string][])(
     'is refused with %s',
     async (_what, order, csr, code) => {
       const fleet = await openTestEnrollment();

@@ -4,22 +4,22 @@ import type { Authority } from '../ca/authority.ts';
 import { keyNotAllowed } from '../x509/key-policy.ts';
 import { pem } from '../x509/pem.ts';
 import { checkCsr } from './csr.ts';
-import { requestFromPem } from './request-body.ts';
+import { decodeCsrPem } from './request-body.ts';
 import { identityMismatch } from './requested-identity.ts';
 
-export interface ServiceDeps {
+export interface ServiceCertificateDeps {
   readonly authority: Pick<Authority, 'trustDomain' | 'issue' | 'ownsKey' | 'chainPem' | 'trustBundlePem'>;
   readonly registry: Pick<Registry, 'commitService'>;
 }
 
-export interface ServiceOrder {
+export interface ServiceCertificateRequest {
   readonly name: string;
   /** PKCS#10: DER, or PEM text. */
   readonly csr: Buffer | string;
   readonly actor: Actor;
 }
 
-export interface IssuedService {
+export interface IssuedServiceCertificate {
   readonly service: ServiceRecord;
   /** Lower-case hexadecimal. */
   readonly serial: string;
@@ -31,7 +31,10 @@ export interface IssuedService {
 }
 
 /** Throws Problem `request_invalid`, `csr_*`, or `service_exists`. */
-export async function issueServiceCertificate(order: ServiceOrder, deps: ServiceDeps): Promise<IssuedService> {
+export async function issueServiceCertificate(
+  order: ServiceCertificateRequest,
+  deps: ServiceCertificateDeps,
+): Promise<IssuedServiceCertificate> {
   const { authority, registry } = deps;
 
   // 1. The name is one.
@@ -41,7 +44,7 @@ export async function issueServiceCertificate(order: ServiceOrder, deps: Service
   const identity = { kind: 'service', name } as const;
 
   // 2. The request is sound, its key may be certified, and it names nobody else.
-  const der = typeof order.csr === 'string' ? requestFromPem(order.csr) : order.csr;
+  const der = typeof order.csr === 'string' ? decodeCsrPem(order.csr) : order.csr;
   if (der === undefined) throw new Problem('csr_malformed', { reason: 'expected one PEM certificate request' });
   const verdict = checkCsr(der);
   if (!verdict.ok) throw new Problem(verdict.code, { reason: verdict.reason });

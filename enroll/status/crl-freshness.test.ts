@@ -6,7 +6,7 @@ import { keySigner } from '../ca/signer.ts';
 import { encodeDer } from '../x509/der-writer.ts';
 import { exportSpki } from '../x509/profile.ts';
 import { commonName } from '../x509/x509-writer.ts';
-import { createCrlPublisher } from './crl.ts';
+import { createCrlPublisher } from './crl-publisher.ts';
 
 const log = pino({ level: 'silent' });
 const REVOKED = { serial: '40ab', revokedAt: 0, reason: 'keyCompromise' } as const;

@@ -16,8 +16,8 @@ import {
   critical,
   derHeader,
   freshestCrl,
+  nonCritical,
   OID,
-  plain,
   signatureAlgorithm,
   signed,
 } from '../x509/x509-writer.ts';
@@ -42,7 +42,7 @@ export interface CrlEntry {
   readonly reason: keyof typeof REASON_CODES;
 }
 
-export interface CrlFrame {
+export interface CrlFields {
   /** DER of the issuer's Name. */
   readonly issuer: Uint8Array;
   readonly keyIdentifier: Uint8Array;
@@ -72,7 +72,7 @@ export interface TrustStatement {
 const ENTRY_BYTES_MAX = 2 + 23 + 17 + 14;
 
 /** `entries`: what {@link writeCrlEntries} wrote, one piece after the other. */
-export function writeCrl(contents: CrlFrame, entries: Buffer, signer: Signer): Promise<Buffer> {
+export function writeCrl(contents: CrlFields, entries: Buffer, signer: Signer): Promise<Buffer> {
   const head = [
     encodeDer(integer(1)),
     signatureAlgorithm(),
@@ -87,10 +87,10 @@ export function writeCrl(contents: CrlFrame, entries: Buffer, signer: Signer): P
   return signed(Buffer.concat([derHeader(0x30, length), ...head]), signer);
 }
 
-function crlExtensions(contents: CrlFrame): readonly Der[] {
+function crlExtensions(contents: CrlFields): readonly Der[] {
   return [
     authorityKeyIdentifier(contents.keyIdentifier),
-    plain(OID.crlNumber, crlNumber(contents.number)),
+    nonCritical(OID.crlNumber, crlNumber(contents.number)),
     ...(contents.baseNumber === undefined ? [] : [critical(OID.deltaCrlIndicator, crlNumber(contents.baseNumber))]),
     ...(contents.deltaUrl === undefined ? [] : [freshestCrl(contents.deltaUrl)]),
     // onlyContainsUserCerts or onlyContainsCACerts, and no name: one list holds all of them, and a name would tie the
@@ -152,7 +152,7 @@ function writeSerial(buffer: Buffer, at: number, serial: string): number {
 /** `unspecified` is written by leaving the extension out (RFC 5280, section 5.3.1). */
 function reasonExtensions(): Readonly<Record<CrlEntry['reason'], Buffer>> {
   const extension = (code: number) =>
-    code === 0 ? Buffer.alloc(0) : encodeDer(sequence(plain('2.5.29.21', encoded(Buffer.of(0x0a, 0x01, code)))));
+    code === 0 ? Buffer.alloc(0) : encodeDer(sequence(nonCritical('2.5.29.21', encoded(Buffer.of(0x0a, 0x01, code)))));
   return Object.fromEntries(
     Object.entries(REASON_CODES).map(([reason, code]) => [reason, extension(code)]),
   ) as unknown as Record<CrlEntry['reason'], Buffer>;

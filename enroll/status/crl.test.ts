@@ -5,10 +5,10 @@ import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import { type OnHoldEntry, REVOCATION_REASONS, type RevokedEntry } from '../../registry/index.ts';
 import { installed } from '../../test/fixtures/client-programs.ts';
-import { consult } from '../../test/fixtures/enroll/external-verifiers.ts';
+import { runVerifier } from '../../test/fixtures/enroll/external-verifiers.ts';
+import { inMemoryIssuers } from '../../test/fixtures/enroll/in-memory-issuers.ts';
 import { freshKey } from '../../test/fixtures/enroll/test-csr.ts';
 import { openTestAuthority, testDirectory } from '../../test/fixtures/enroll/test-enrollment.ts';
-import { memoryOfIssuers } from '../../test/fixtures/enroll/test-issuers.ts';
 import type { Authority } from '../ca/authority.ts';
 import { keySigner } from '../ca/signer.ts';
 import { encodeDer } from '../x509/der-writer.ts';
@@ -37,7 +37,7 @@ async function listedAuthority(): Promise<ListedAuthority> {
     now: () => clock.now,
     log: pino({ level: 'silent' }),
     registry: {
-      ...memoryOfIssuers(),
+      ...inMemoryIssuers(),
       recordAction: async () => 1,
       recordServerCertificate: async () => {},
       listRevokedBy: async ({ after }) => (after === undefined ? [...revoked] : []),
@@ -134,7 +134,7 @@ describe('the revocation list', () => {
     );
     expect(der.length).toBeGreaterThan(4_000_000);
     if (!installed('openssl')) return;
-    const { text } = consult('openssl', ['crl', '-inform', 'DER', '-noout', '-crlnumber', '-lastupdate'], der);
+    const { text } = runVerifier('openssl', ['crl', '-inform', 'DER', '-noout', '-crlnumber', '-lastupdate'], der);
     expect(text).toMatch(/crlNumber=(0x)?0?1\s/);
   });
 });
@@ -148,7 +148,7 @@ describe.skipIf(!installed('openssl'))('openssl (skipped where it is not install
     await authority.refreshCrl();
     const bundle = join(testDirectory(), 'bundle.pem');
     writeFileSync(bundle, authority.trustBundlePem);
-    const { text } = consult(
+    const { text } = runVerifier(
       'openssl',
       ['crl', '-inform', 'DER', '-noout', '-text', '-verify', '-CAfile', bundle],
       await authority.crl(),
@@ -178,7 +178,7 @@ describe.skipIf(!installed('openssl'))('openssl (skipped where it is not install
     const { authority, revoked, held, clock } = await listedAuthority();
     const heldAt = clock.now;
     const suspend = (serial: string, at = heldAt) => held.push({ serial, device: 'd' as DeviceId, heldAt: at });
-    const show = (der: Buffer) => consult('openssl', ['crl', '-inform', 'DER', '-noout', '-text'], der).text;
+    const show = (der: Buffer) => runVerifier('openssl', ['crl', '-inform', 'DER', '-noout', '-text'], der).text;
     const reasons = (der: Buffer) => {
       const entries = show(der).split('Serial Number: ').slice(1);
       return Object.fromEntries(
@@ -234,7 +234,7 @@ describe.skipIf(!installed('openssl'))('openssl (skipped where it is not install
     const { X509Certificate } = await import('node:crypto');
     const verify = (der: Uint8Array) => {
       const args = ['verify', '-crl_check', '-CAfile', bundle, '-CRLfile', crl];
-      return consult('openssl', args, new X509Certificate(Buffer.from(der)).toString()).text;
+      return runVerifier('openssl', args, new X509Certificate(Buffer.from(der)).toString()).text;
     };
     expect(verify(good.der)).toContain('OK');
     expect(verify(bad.der)).toContain('certificate revoked');
@@ -248,9 +248,9 @@ describe.skipIf(!installed('certtool'))('GnuTLS certtool (skipped where it is no
     const issuing = join(testDirectory(), 'issuing.pem');
     writeFileSync(issuing, authority.chainPem);
     const crl = await authority.crl();
-    expect(consult('certtool', ['--crl-info', '--inder'], crl).text).toMatch(/Serial Number \(hex\): 40ab/);
+    expect(runVerifier('certtool', ['--crl-info', '--inder'], crl).text).toMatch(/Serial Number \(hex\): 40ab/);
     const pem = `-----BEGIN X509 CRL-----\n${crl.toString('base64').replace(/.{64}/g, '$&\n')}\n-----END X509 CRL-----\n`;
-    expect(consult('certtool', ['--verify-crl', '--load-ca-certificate', issuing], pem).text).toContain(
+    expect(runVerifier('certtool', ['--verify-crl', '--load-ca-certificate', issuing], pem).text).toContain(
       'Verification output: Verified',
     );
   });

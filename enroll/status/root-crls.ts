@@ -9,13 +9,13 @@ import { parseDecimal } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { IssuerRecord } from '../../registry/index.ts';
 import type { CaDirectory, CaName } from '../ca/ca-directory.ts';
-import { type CaSet, caId, pemBlocks } from '../ca/ca-set.ts';
+import { type CaSet, caId, certificatesInPem } from '../ca/ca-set.ts';
 import type { Signer } from '../ca/signer.ts';
 import { certificateSerial, readIssuer } from '../x509/certificate-check.ts';
 import { pem } from '../x509/pem.ts';
 import { type CrlEntry, type TrustStatement, writeCrl, writeCrlEntries } from './crl-writer.ts';
 
-export interface RootLists {
+export interface RootCrls {
   /** Makes those anew that are due or say too little, where the key is here. True when one was made. Never fails: it logs. */
   refresh(): Promise<boolean>;
   /** DER, of the roots that count. */
@@ -24,7 +24,7 @@ export interface RootLists {
   forDevices(): string;
   find(id: string): Buffer | undefined;
   /** Milliseconds since the epoch. */
-  ends(id: string): number | undefined;
+  nextUpdate(id: string): number | undefined;
 }
 
 const YEAR_MS = 365 * 24 * 3600 * 1000;
@@ -42,14 +42,14 @@ interface Held {
   readonly der: Buffer;
 }
 
-export function createRootLists(options: {
+export function createRootCrls(options: {
   readonly current: () => CaSet;
   readonly rootSigner: (id: string) => Promise<Signer | undefined>;
   readonly directory: CaDirectory;
   readonly backdateSeconds: number;
   readonly now: () => number;
   readonly log: Logger;
-}): RootLists {
+}): RootCrls {
   const { current, directory, now, log } = options;
   const held = new Map<string, Held>();
   /** What was said to be lacking, by root: once is enough. */
@@ -147,7 +147,7 @@ export function createRootLists(options: {
         .roots.map(({ id }) => held.get(id)?.der)
         .filter((der) => der !== undefined),
     find: (id) => (current().roots.some((root) => root.id === id) ? held.get(id)?.der : undefined),
-    ends: (id) => held.get(id)?.ends,
+    nextUpdate: (id) => held.get(id)?.ends,
   };
 
   function caIdOf(der: Buffer): string {
@@ -158,7 +158,7 @@ export function createRootLists(options: {
 /** Certificates by which a root vouched for one that is retired. */
 function crossedBy(publicKey: KeyObject, retired: IssuerRecord): readonly Buffer[] {
   if (retired.role !== 'root') return [];
-  return pemBlocks(retired.chain).filter((der) => {
+  return certificatesInPem(retired.chain).filter((der) => {
     const cross = new X509Certificate(der);
     return caId(readIssuer(der).publicKeySpki) === retired.id && cross.verify(publicKey);
   });

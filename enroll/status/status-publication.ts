@@ -12,9 +12,9 @@ import type { CaSet, SigningCa } from '../ca/ca-set.ts';
 import type { Signer } from '../ca/signer.ts';
 import { pem } from '../x509/pem.ts';
 import type { StatusUrls } from '../x509/profile.ts';
-import { type CrlPublisher, createCrlPublisher } from './crl.ts';
-import { createOcspResponder } from './ocsp.ts';
-import { createRootLists } from './root-crls.ts';
+import { type CrlPublisher, createCrlPublisher } from './crl-publisher.ts';
+import { createOcspResponder } from './ocsp-responder.ts';
+import { createRootCrls } from './root-crls.ts';
 
 export interface StatusDocument {
   readonly mediaType: string;
@@ -35,9 +35,9 @@ export interface StatusPublication {
   /** CAs came or went. */
   caChanged(): Promise<void>;
   /** Revocation lists of roots as devices get them, PEM. */
-  rootListsPem(): string;
+  rootCrlsPem(): string;
   /** The end of the list of the active root, milliseconds since the epoch; undefined when there is none. */
-  rootListEnds(): number | undefined;
+  rootCrlNextUpdate(): number | undefined;
   close(): Promise<void>;
 }
 
@@ -61,7 +61,7 @@ export function createStatusPublication(options: {
 }): StatusPublication {
   const { current, registry, backdateSeconds, now, log } = options;
   const publishers = new Map<string, CrlPublisher>();
-  const roots = createRootLists(options);
+  const roots = createRootCrls(options);
   const responder = createOcspResponder({ ...options, issuing: () => current().issuing });
   let timer: NodeJS.Timeout | undefined;
 
@@ -136,16 +136,16 @@ export function createStatusPublication(options: {
       const ca = [...current().roots, ...current().issuing].find(({ id }) => id === shown);
       return ca && { mediaType: 'application/pkix-cert', body: new X509Certificate(ca.der).raw, maxAge: MAX_AGE };
     },
-    ocsp: (request) => responder.answer(request),
+    ocsp: (request) => responder.respond(request),
     refresh,
     caChanged: async () => {
-      responder.forget();
+      responder.clearIssuers();
       const kept = new Set(current().issuing.map(({ id }) => id));
       for (const id of publishers.keys()) if (!kept.has(id)) publishers.delete(id);
       await roots.refresh();
     },
-    rootListsPem: () => roots.forDevices(),
-    rootListEnds: () => roots.ends(current().root.id),
+    rootCrlsPem: () => roots.forDevices(),
+    rootCrlNextUpdate: () => roots.nextUpdate(current().root.id),
     close: async () => {
       clearInterval(timer);
       await Promise.all([...publishers.values()].map((publisher) => publisher.close()));

@@ -4,9 +4,9 @@ import { type IncomingHttpHeaders, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { pino } from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { createThrottle } from '../../limits/index.ts';
-import { UNTHROTTLED } from '../../limits/request-limits.ts';
-import { openKeptAuthority } from '../../test/fixtures/enroll/stored-authority.ts';
+import { createRequestLimits } from '../../limits/index.ts';
+import { NO_REQUEST_LIMITS } from '../../limits/request-limits.ts';
+import { openStoredAuthority } from '../../test/fixtures/enroll/stored-authority.ts';
 import { testDirectory } from '../../test/fixtures/enroll/test-enrollment.ts';
 import type { Authority } from '../ca/authority.ts';
 import { encodeDer, encoded, integer, octets, oid, sequence, tagged } from '../x509/der-writer.ts';
@@ -28,14 +28,14 @@ interface Published {
 }
 
 async function published(limit = 0): Promise<Published> {
-  const { authority, registry, clock, close } = await openKeptAuthority(testDirectory());
+  const { authority, registry, clock, close } = await openStoredAuthority(testDirectory());
   const limits = { requestsPerSecond: limit, requestsPerSecondPerAddress: limit };
   const server = await createStatusServer({
     host: '127.0.0.1',
     port: 0,
     status: authority.status,
     ...limits,
-    throttle: createThrottle(UNTHROTTLED),
+    throttle: createRequestLimits(NO_REQUEST_LIMITS),
     now: () => clock.now,
     log: pino({ level: 'silent' }),
   });
@@ -218,7 +218,7 @@ it('does not wait for ever for somebody who takes nothing of its answer', async 
       ocsp: async () => Buffer.alloc(0),
     },
     ...{ requestsPerSecond: 0, requestsPerSecondPerAddress: 0, patienceMs: 50, now: Date.now, log },
-    throttle: createThrottle(UNTHROTTLED),
+    throttle: createRequestLimits(NO_REQUEST_LIMITS),
   });
   onTestFinished(() => server.close());
   const accepted = new Promise<Socket>((resolve) => {

@@ -8,8 +8,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { asProblem, Problem, parseDecimal, sendProblem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { Throttle } from '../../limits/index.ts';
-import { createRateLimit } from '../est/rate-limit.ts';
+import { createRateLimit, type RequestLimits } from '../../limits/index.ts';
 import { OCSP_REQUEST_MAX } from './ocsp-request.ts';
 import type { StatusPublication } from './status-publication.ts';
 
@@ -24,7 +23,7 @@ export interface StatusServerOptions {
   readonly port: number;
   readonly status: Pick<StatusPublication, 'document' | 'ocsp'>;
   /** Shared with the other servers of the fleet. */
-  readonly throttle: Throttle;
+  readonly throttle: RequestLimits;
   /** Requests per second of this server alone, in all and per address; 0 means no limit. */
   readonly requestsPerSecond: number;
   readonly requestsPerSecondPerAddress: number;
@@ -110,7 +109,7 @@ export async function createStatusServer(options: StatusServerOptions): Promise<
     maxHeaderSize: 32_768,
     noDelay: true,
   });
-  requests.guard(server, {
+  requests.attach(server, {
     handle: (request, response) => {
       const address = request.socket.remoteAddress ?? 'gone';
       answer(request, response).catch((error: unknown) => refuse(response, error, address));

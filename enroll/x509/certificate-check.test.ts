@@ -4,18 +4,18 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { freshKey } from '../../test/fixtures/enroll/test-csr.ts';
 import { TEST_LIFETIMES } from '../../test/fixtures/enroll/test-lifetimes.ts';
 import { keySigner, type Signer } from '../ca/signer.ts';
-import { assertLeaf, type CheckingIssuer, type ExpectedLeaf, readIssuer } from './certificate-check.ts';
+import { assertLeaf, type ExpectedIssuer, type ExpectedLeaf, readIssuer } from './certificate-check.ts';
 import { encodeDer, octets, sequence } from './der-writer.ts';
-import { authorityContents, leafProfile, serialText } from './profile.ts';
+import { caContents, createLeafProfiles, serialText } from './profile.ts';
 import {
   alternativeNames,
-  authorityConstraints,
   type CertificateContents,
+  caBasicConstraints,
   commonName,
   extendedKeyUsage,
   keyUsage,
+  nonCritical,
   OID,
-  plain,
   writeCertificate,
 } from './x509-writer.ts';
 
@@ -23,7 +23,7 @@ const DEVICE = { kind: 'device', id: 'dev-7' } as Identity;
 const URI = 'spiffe://fleet.example/device/dev-7';
 
 let signer: Signer;
-let issuer: CheckingIssuer;
+let issuer: ExpectedIssuer;
 let contents: CertificateContents;
 let expected: ExpectedLeaf;
 
@@ -31,7 +31,7 @@ beforeAll(async () => {
   const now = Date.now();
   const common = { trustDomain: 'fleet.example', lifetimes: TEST_LIFETIMES, randomBytes };
   signer = keySigner(freshKey().privateKey);
-  const root = authorityContents({
+  const root = caContents({
     ...common,
     role: 'root',
     issuer: undefined,
@@ -41,7 +41,7 @@ beforeAll(async () => {
   const view = readIssuer(await writeCertificate(root, signer));
   issuer = view;
   const publicKeySpki = freshKey().publicKey.export({ type: 'spki', format: 'der' });
-  contents = leafProfile({ ...common, issuer: view, status: undefined }).certificate({
+  contents = createLeafProfiles({ ...common, issuer: view, status: undefined }).client({
     identity: DEVICE,
     publicKeySpki,
     now,
@@ -90,7 +90,7 @@ describe('the check of an issued certificate', () => {
       }),
       'found other names',
     ],
-    ['the rights of a CA', () => ({ extensions: replaced(authorityConstraints(undefined)) }), 'a CA'],
+    ['the rights of a CA', () => ({ extensions: replaced(caBasicConstraints(undefined)) }), 'a CA'],
     [
       'a further key usage',
       () => ({ extensions: replaced(keyUsage(['digitalSignature', 'keyCertSign'])) }),
@@ -103,7 +103,7 @@ describe('the check of an issued certificate', () => {
     ],
     [
       'an extension that we never write',
-      () => ({ extensions: [...contents.extensions, plain('1.2.3.4', octets(Buffer.alloc(1)))] }),
+      () => ({ extensions: [...contents.extensions, nonCritical('1.2.3.4', octets(Buffer.alloc(1)))] }),
       'no leaf has',
     ],
     ['an extension twice', () => ({ extensions: [...contents.extensions, contents.extensions[0] as never] }), ''],
@@ -126,7 +126,7 @@ describe('the check of an issued certificate', () => {
 });
 
 /** The profile's extensions with one of them in place of its namesake. */
-function replaced(extension: ReturnType<typeof plain>): CertificateContents['extensions'] {
+function replaced(extension: ReturnType<typeof nonCritical>): CertificateContents['extensions'] {
   const idOf = (der: Buffer) => der.toString('hex').match(/0603551d(..)/)?.[1];
   const id = idOf(encodeDer(sequence(extension)));
   return contents.extensions.map((own) => (idOf(encodeDer(sequence(own))) === id ? extension : own));

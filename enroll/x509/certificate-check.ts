@@ -21,7 +21,7 @@ export interface ExpectedLeaf {
   readonly serial: string;
 }
 
-export interface CheckingIssuer {
+export interface ExpectedIssuer {
   readonly subject: Uint8Array;
   readonly publicKey: KeyObject;
   readonly notBefore: number;
@@ -55,12 +55,12 @@ const NEVER_MISSING = new Set([
 ]);
 
 /** Throws Problem `internal` unless the certificate is the expected one, signed by the issuer. */
-export function assertLeaf(der: Buffer, expected: ExpectedLeaf, issuer: CheckingIssuer): void {
+export function assertLeaf(der: Buffer, expected: ExpectedLeaf, issuer: ExpectedIssuer): void {
   const finding = leafFinding(der, expected, issuer);
   if (finding !== undefined) throw new Problem('internal', { reason: `the issued certificate is wrong: ${finding}` });
 }
 
-function leafFinding(der: Buffer, expected: ExpectedLeaf, issuer: CheckingIssuer): string | undefined {
+function leafFinding(der: Buffer, expected: ExpectedLeaf, issuer: ExpectedIssuer): string | undefined {
   const certificate = new X509Certificate(der);
   const differs = (what: string, found: unknown, wanted: unknown) =>
     found === wanted ? undefined : `expected ${what} ${String(wanted)}, found ${String(found)}`;
@@ -91,7 +91,7 @@ function namesFinding(certificate: X509Certificate, names: ExpectedLeaf['names']
   return missing === undefined ? undefined : `expected the host ${missing}, found ${found}`;
 }
 
-function structureFinding(der: Buffer, expected: ExpectedLeaf, issuer: CheckingIssuer): string | undefined {
+function structureFinding(der: Buffer, expected: ExpectedLeaf, issuer: ExpectedIssuer): string | undefined {
   const parts = certificateParts(der);
   if (typeof parts === 'string') return parts;
   if (!parts.issuer.equals(issuer.subject)) return 'expected the name of the issuing CA';
@@ -171,7 +171,7 @@ function extensionParts(extension: DerNode): CertificateParts['extensions'][numb
 }
 
 /** A CA certificate read back from its file, for {@link assertLeaf} and the profiles. */
-export function readIssuer(der: Buffer): CheckingIssuer & {
+export function readIssuer(der: Buffer): ExpectedIssuer & {
   readonly subject: Buffer;
   readonly publicKeySpki: Buffer;
   /** As it stands in the certificate; of another CA it need not be what we would compute. */

@@ -1,7 +1,7 @@
 /**
  * Writes DER for values that are ours: certificates, revocation lists, certs-only bundles. A thin vocabulary over the
  * writing half of node-forge's `asn1` module, which is all of node-forge that is loaded. Reads nothing: what comes
- * from the network goes to `csr.ts` and OpenSSL, and `forge-writes-only.test.ts` holds that line.
+ * from the network goes to `csr.ts` and OpenSSL, and `der-writer.test.ts` holds that line.
  */
 
 import { createRequire } from 'node:module';

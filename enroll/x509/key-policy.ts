@@ -40,7 +40,7 @@ const RSA_BITS_MAX = 4096;
 const RSA_EXPONENT = 65537n;
 
 /** A SubjectPublicKeyInfo as it stands in the request, DER, and its parts. */
-export interface FoundKey {
+export interface SubjectPublicKeyInfo {
   readonly spki: Buffer;
   /** The AlgorithmIdentifier, DER. */
   readonly algorithm: Buffer;
@@ -49,16 +49,16 @@ export interface FoundKey {
 }
 
 /** Without a profile. Few devices speak Ed25519 in TLS, so whoever wants it says so. */
-const USUAL_KEYS: readonly KeyAlgorithm[] = ['P-256', 'P-384', 'RSA'];
+const DEFAULT_KEYS: readonly KeyAlgorithm[] = ['P-256', 'P-384', 'RSA'];
 
 /** Why the key isn't for this group; undefined when it is. */
 export function keyNotAllowed(algorithm: KeyAlgorithm, profile: GroupProfile | undefined): string | undefined {
-  const allowed = profile?.keys ?? USUAL_KEYS;
+  const allowed = profile?.keys ?? DEFAULT_KEYS;
   return allowed.includes(algorithm) ? undefined : `expected a key of ${allowed.join(', ')}; found ${algorithm}`;
 }
 
 /** The key, or why it is refused. */
-export function checkKey({ spki, algorithm, bits }: FoundKey): CheckedKey | string {
+export function checkKey({ spki, algorithm, bits }: SubjectPublicKeyInfo): CheckedKey | string {
   const form = KEY_FORMS[algorithm.toString('hex')];
   if (form === undefined) return 'expected EC on P-256 or P-384, or RSA; found another algorithm or curve';
   const { kind, algorithm: name, pointBytes } = form;

@@ -10,15 +10,15 @@ import { type Der, encodeDer, encoded } from './der-writer.ts';
 import {
   type AlternativeName,
   alternativeNames,
-  authorityConstraints,
   authorityInfoAccess,
   authorityKeyIdentifier,
   type CertificateContents,
+  caBasicConstraints,
   commonName,
   crlDistributionPoint,
   extendedKeyUsage,
   keyUsage,
-  leafConstraints,
+  leafBasicConstraints,
   OID,
   ocspNoCheck,
   subjectKeyIdentifier,
@@ -45,7 +45,7 @@ const SERIAL_RANDOM_BYTES = 16;
 const SERIAL_PREFIX = 0x40;
 
 /** What an issuing CA adds to everything it signs. */
-export interface IssuerView {
+export interface CertificateIssuer {
   /** DER of its subject Name. */
   readonly subject: Uint8Array;
   readonly publicKeySpki: Uint8Array;
@@ -62,8 +62,8 @@ export interface StatusUrls {
   readonly access?: { readonly ocsp: string; readonly caIssuers: string } | undefined;
 }
 
-export interface LeafProfile {
-  certificate(order: {
+export interface LeafProfiles {
+  client(order: {
     readonly identity: Identity;
     readonly publicKeySpki: Buffer;
     /** In place of the usual life of a device's certificate. */
@@ -80,13 +80,13 @@ export interface LeafProfile {
 }
 
 /** The profiles of what the issuing CA signs: devices, services, and our own servers. */
-export function leafProfile(options: {
-  readonly issuer: IssuerView;
+export function createLeafProfiles(options: {
+  readonly issuer: CertificateIssuer;
   readonly trustDomain: string;
   readonly status: StatusUrls | undefined;
   readonly lifetimes: Lifetimes;
   readonly randomBytes: RandomBytes;
-}): LeafProfile {
+}): LeafProfiles {
   const { issuer, trustDomain, lifetimes, randomBytes } = options;
   const fromIssuer = [
     authorityKeyIdentifier(issuer.keyIdentifier),
@@ -95,13 +95,13 @@ export function leafProfile(options: {
   ];
   // The same bytes in every certificate: encoded once.
   const ofClients = [
-    leafConstraints(),
+    leafBasicConstraints(),
     keyUsage(['digitalSignature']),
     extendedKeyUsage(OID.clientAuth),
     ...fromIssuer,
   ];
   const ofServers = [
-    leafConstraints(),
+    leafBasicConstraints(),
     keyUsage(['digitalSignature']),
     extendedKeyUsage(OID.serverAuth),
     ...fromIssuer,
@@ -130,7 +130,7 @@ export function leafProfile(options: {
   });
 
   return {
-    certificate: ({ identity, publicKeySpki, now, seconds = lifetimes.deviceSeconds }) =>
+    client: ({ identity, publicKeySpki, now, seconds = lifetimes.deviceSeconds }) =>
       contents({
         subject: identityName(identity),
         names: [{ kind: 'uri', value: identityUri(trustDomain, identity) }],
@@ -153,7 +153,7 @@ export function leafProfile(options: {
         subject: OCSP_SUBJECT,
         names: [{ kind: 'uri', value: ocspSignerUri(trustDomain) }],
         extensions: [
-          leafConstraints(),
+          leafBasicConstraints(),
           keyUsage(['digitalSignature']),
           extendedKeyUsage(OID.ocspSigning),
           authorityKeyIdentifier(issuer.keyIdentifier),
@@ -176,9 +176,9 @@ export function ocspSignerUri(trustDomain: string): string {
 }
 
 /** A CA certificate; self-signed when there is no issuer. The trust domain stands in its URI name (SPIFFE X.509-SVID, section 4.2). */
-export function authorityContents(options: {
+export function caContents(options: {
   readonly role: 'root' | 'issuing';
-  readonly issuer: IssuerView | undefined;
+  readonly issuer: CertificateIssuer | undefined;
   readonly trustDomain: string;
   readonly publicKeySpki: Buffer;
   readonly lifetimes: Lifetimes;
@@ -201,7 +201,7 @@ export function authorityContents(options: {
     }),
     publicKeySpki,
     extensions: [
-      authorityConstraints(role === 'root' ? undefined : 0),
+      caBasicConstraints(role === 'root' ? undefined : 0),
       keyUsage(['keyCertSign', 'cRLSign']),
       subjectKeyIdentifier(keyId),
       ...(issuer === undefined ? [] : [authorityKeyIdentifier(issuer.keyIdentifier)]),
@@ -211,9 +211,9 @@ export function authorityContents(options: {
 }
 
 /** Another root as one that is trusted already vouches for it: same name, same key, another signature (RFC 4210, section 4.4). */
-export function crossContents(options: {
-  readonly root: IssuerView;
-  readonly by: IssuerView;
+export function crossCertificateContents(options: {
+  readonly root: CertificateIssuer;
+  readonly by: CertificateIssuer;
   readonly backdateSeconds: number;
   readonly now: number;
   readonly randomBytes: RandomBytes;
@@ -226,7 +226,7 @@ export function crossContents(options: {
     ...validity({ now, seconds: (root.notAfter - now) / 1000, backdateSeconds: options.backdateSeconds, within: by }),
     publicKeySpki: root.publicKeySpki,
     extensions: [
-      authorityConstraints(undefined),
+      caBasicConstraints(undefined),
       keyUsage(['keyCertSign', 'cRLSign']),
       subjectKeyIdentifier(root.keyIdentifier),
       authorityKeyIdentifier(by.keyIdentifier),
@@ -264,7 +264,7 @@ function validity(options: {
   readonly now: number;
   readonly seconds: number;
   readonly backdateSeconds: number;
-  readonly within: Pick<IssuerView, 'notBefore' | 'notAfter'> | undefined;
+  readonly within: Pick<CertificateIssuer, 'notBefore' | 'notAfter'> | undefined;
 }): { notBefore: number; notAfter: number } {
   const now = Math.floor(options.now / 1000) * 1000;
   const notBefore = now - options.backdateSeconds * 1000;

@@ -127,34 +127,34 @@ export function keyUsage(usages: readonly KeyUsage[]): Der {
 }
 
 /** For a CA: how many CAs may stand below it, or any number. */
-export function authorityConstraints(pathLength: number | undefined): Der {
+export function caBasicConstraints(pathLength: number | undefined): Der {
   const limit = pathLength === undefined ? undefined : integer(pathLength);
   return critical(OID.basicConstraints, sequence(boolean(true), limit));
 }
 
 /** For a leaf: CA is FALSE, which DER writes as nothing. */
-export function leafConstraints(): Der {
+export function leafBasicConstraints(): Der {
   return critical(OID.basicConstraints, sequence());
 }
 
 export function extendedKeyUsage(purpose: string): Der {
-  return plain(OID.extKeyUsage, sequence(oid(purpose)));
+  return nonCritical(OID.extKeyUsage, sequence(oid(purpose)));
 }
 
 export function alternativeNames(names: readonly AlternativeName[]): Der {
-  return plain(OID.subjectAltName, sequence(...names.map(generalName)));
+  return nonCritical(OID.subjectAltName, sequence(...names.map(generalName)));
 }
 
 export function subjectKeyIdentifier(keyIdentifier: Uint8Array): Der {
-  return plain(OID.subjectKeyIdentifier, octets(keyIdentifier));
+  return nonCritical(OID.subjectKeyIdentifier, octets(keyIdentifier));
 }
 
 export function authorityKeyIdentifier(keyIdentifier: Uint8Array): Der {
-  return plain(OID.authorityKeyIdentifier, sequence(taggedBytes(0, keyIdentifier)));
+  return nonCritical(OID.authorityKeyIdentifier, sequence(taggedBytes(0, keyIdentifier)));
 }
 
 export function crlDistributionPoint(url: string): Der {
-  return plain(
+  return nonCritical(
     OID.crlDistributionPoints,
     sequence(sequence(tagged(0, tagged(0, generalName({ kind: 'uri', value: url }))))),
   );
@@ -163,24 +163,27 @@ export function crlDistributionPoint(url: string): Der {
 /** Where the issuer's status is asked and its own certificate found (RFC 5280, section 4.2.2.1). */
 export function authorityInfoAccess(urls: { readonly ocsp: string; readonly caIssuers: string }): Der {
   const at = (method: string, url: string) => sequence(oid(method), generalName({ kind: 'uri', value: url }));
-  return plain(OID.authorityInfoAccess, sequence(at(OID.ocsp, urls.ocsp), at(OID.caIssuers, urls.caIssuers)));
+  return nonCritical(OID.authorityInfoAccess, sequence(at(OID.ocsp, urls.ocsp), at(OID.caIssuers, urls.caIssuers)));
 }
 
 /** The same shape as a distribution point (RFC 5280, section 5.2.6): where a full list says its delta is. */
 export function freshestCrl(url: string): Der {
-  return plain(OID.freshestCrl, sequence(sequence(tagged(0, tagged(0, generalName({ kind: 'uri', value: url }))))));
+  return nonCritical(
+    OID.freshestCrl,
+    sequence(sequence(tagged(0, tagged(0, generalName({ kind: 'uri', value: url }))))),
+  );
 }
 
 /** NULL: nobody asks whether a responder of so short a life is revoked (RFC 6960, section 4.2.2.2.1). */
 export function ocspNoCheck(): Der {
-  return plain(OID.ocspNoCheck, encoded(Buffer.of(0x05, 0x00)));
+  return nonCritical(OID.ocspNoCheck, encoded(Buffer.of(0x05, 0x00)));
 }
 
 export function critical(id: string, value: Der): Der {
   return sequence(oid(id), boolean(true), octets(encodeDer(value)));
 }
 
-export function plain(id: string, value: Der): Der {
+export function nonCritical(id: string, value: Der): Der {
   return sequence(oid(id), octets(encodeDer(value)));
 }
 

@@ -1,4 +1,8 @@
-import { networkOf, TokenBuckets } from '../../limits/index.ts';
+/** A rate for each client network, and one for all clients together. */
+
+import { networkOf } from './client-network.ts';
+import { TokenBuckets } from './token-buckets.ts';
+
 export interface RateLimit {
   /** 0 when the address may go on; otherwise the seconds after which a new try makes sense, at least 1. */
   take(address: string): number;

@@ -3,7 +3,7 @@
  * `enroll_refused_total/code=token_rejected`. Keys come from our own words only, so their number is bounded.
  */
 
-export class Counts {
+export class Counters {
   readonly #counts: Record<string, number> = Object.create(null);
 
   add(key: string): void {

@@ -10,7 +10,7 @@ import { describe, expect, it } from 'vitest';
 import { sourceFiles } from '../../test/fixtures/source-files.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const THIS_FILE = 'enroll/x509/forge-writes-only.test.ts';
+const THIS_FILE = 'enroll/x509/der-writer.test.ts';
 
 const sources = sourceFiles('.ts', '.js', '.mjs', '.cjs')
   .filter((path) => path !== THIS_FILE)

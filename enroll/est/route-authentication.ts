@@ -9,18 +9,18 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
  * Everyone; the holder of a bootstrap token; the holder of a certificate that is good now; or of one that is, or was, and
  * may lead to another: what it is worth is decided behind that door.
  */
-export type Caller = 'public' | 'token' | 'certificate' | 'renewal';
+export type RouteAuthentication = 'public' | 'token' | 'certificate' | 'renewal';
 
-const CALLERS: ReadonlySet<unknown> = new Set<Caller>(['public', 'token', 'certificate', 'renewal']);
+const CALLERS: ReadonlySet<unknown> = new Set<RouteAuthentication>(['public', 'token', 'certificate', 'renewal']);
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    caller?: Caller;
+    caller?: RouteAuthentication;
   }
 }
 
 /** Throws while a route is added that does not declare its caller. To be called before the first route. */
-export function refuseUndeclaredRoutes(app: FastifyInstance): void {
+export function requireRouteAuthentication(app: FastifyInstance): void {
   app.addHook('onRoute', (route) => {
     if (CALLERS.has(route.config?.caller)) return;
     throw new Problem('internal', { reason: `expected ${String(route.method)} ${route.url} to declare its caller` });
@@ -28,6 +28,6 @@ export function refuseUndeclaredRoutes(app: FastifyInstance): void {
 }
 
 /** Undefined for what is no route. */
-export function declaredCaller(request: FastifyRequest): Caller | undefined {
+export function routeAuthentication(request: FastifyRequest): RouteAuthentication | undefined {
   return request.routeOptions.config.caller;
 }

@@ -7,17 +7,17 @@ import { X509Certificate } from 'node:crypto';
 import { Problem } from '@rollcall/protocol';
 import { certificateParts } from '../x509/certificate-check.ts';
 import { readDer } from '../x509/der-reader.ts';
-import { caId, pemBlocks } from './ca-set.ts';
+import { caId, certificatesInPem } from './ca-set.ts';
 
 export interface ImportedChain {
   readonly issuing: Buffer;
   /** Between the issuing CA and the root; usually none. */
-  readonly between: readonly Buffer[];
+  readonly intermediates: readonly Buffer[];
   readonly root: Buffer;
 }
 
 /** Issuing CA, whatever stands between, root, in any order. Throws Problem `ca_import_rejected`. */
-export function checkImport(
+export function checkImportedChain(
   pem: string,
   options: { readonly keyIds: ReadonlySet<string>; readonly now: number },
 ): ImportedChain {
@@ -52,7 +52,7 @@ export function checkImport(
   if (!root.verify(root.publicKey))
     throw rejected(`expected a self-signed root, found ${quoted(root.subject)} with another signature`);
   for (const [depth, certificate] of path.entries()) checkCa(certificate, depth, options.now);
-  return { issuing: issuing.raw, between: path.slice(1, -1).map(({ raw }) => raw), root: root.raw };
+  return { issuing: issuing.raw, intermediates: path.slice(1, -1).map(({ raw }) => raw), root: root.raw };
 }
 
 /** `depth`: how many CAs stand below it, which its path length must allow. */
@@ -112,7 +112,7 @@ function constraintsOf(der: Buffer): {
 
 function readAll(pem: string): readonly Buffer[] {
   try {
-    const found = pemBlocks(pem);
+    const found = certificatesInPem(pem);
     if (found.length >= 2 && found.length <= 8) return found;
   } catch {
     throw rejected('expected certificates in PEM, found something that is none');

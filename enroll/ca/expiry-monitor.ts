@@ -6,11 +6,11 @@
 import type { Logger } from 'pino';
 import type { ExpiryStore, Registry } from '../../registry/index.ts';
 
-export interface ExpiryWatch {
+export interface ExpiryMonitor {
   /** Gauges, by name and label. */
   counters(): Readonly<Record<string, number>>;
   /** Counts now; the timer does it by itself. */
-  look(): Promise<void>;
+  count(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -18,18 +18,18 @@ const DAY_MS = 24 * 3_600_000;
 const LOOK_MS = 600_000;
 const SUBJECT = 'fleet/certificates';
 
-export function createExpiryWatch(options: {
+export function createExpiryMonitor(options: {
   readonly registry: ExpiryStore & Pick<Registry, 'recordAction' | 'listAudit'>;
   /** The entry of the day was written. */
   readonly told: () => void;
   readonly now: () => number;
   readonly log: Logger;
-}): ExpiryWatch {
+}): ExpiryMonitor {
   const { registry, told, now, log } = options;
   let counters: Readonly<Record<string, number>> = {};
   let looking: Promise<void> = Promise.resolve();
 
-  const look = async (): Promise<void> => {
+  const count = async (): Promise<void> => {
     const at = now();
     const endingIn7Days = await registry.countExpiring({ which: 'ending', until: at + 7 * DAY_MS });
     const endingIn30Days = await registry.countExpiring({ which: 'ending', until: at + 30 * DAY_MS });
@@ -49,14 +49,14 @@ export function createExpiryWatch(options: {
     told();
   };
   const lookQuietly = () => {
-    looking = looking.then(look).catch((error: unknown) => log.error({ err: error }, 'certificates were not counted'));
+    looking = looking.then(count).catch((error: unknown) => log.error({ err: error }, 'certificates were not counted'));
   };
   lookQuietly();
   const timer = setInterval(lookQuietly, LOOK_MS).unref();
 
   return {
     counters: () => counters,
-    look,
+    count,
     close: async () => {
       clearInterval(timer);
       await looking;

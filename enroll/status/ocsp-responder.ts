@@ -27,12 +27,12 @@ import { type CertificateId, readOcspRequest } from './ocsp-request.ts';
 
 export interface OcspResponder {
   /** DER of an OCSPResponse, whatever came. */
-  answer(request: Buffer): Promise<Buffer>;
+  respond(request: Buffer): Promise<Buffer>;
   /** For CAs that came or went. */
-  forget(): void;
+  clearIssuers(): void;
 }
 
-interface Delegate {
+interface OcspSigner {
   readonly signer: Signer;
   /** DER. */
   readonly certificate: Buffer;
@@ -61,10 +61,10 @@ export function createOcspResponder(options: {
   readonly log: Logger;
 }): OcspResponder {
   const { registry, now, log } = options;
-  const delegates = new Map<string, Promise<Delegate>>();
+  const delegates = new Map<string, Promise<OcspSigner>>();
   const hashes = new Map<string, Readonly<Record<CertificateId['hash'], string>>>();
 
-  const delegateOf = async (ca: SigningCa): Promise<Delegate> => {
+  const delegateOf = async (ca: SigningCa): Promise<OcspSigner> => {
     const held = delegates.get(ca.id);
     if (held !== undefined) {
       const delegate = await held;
@@ -123,7 +123,7 @@ export function createOcspResponder(options: {
   };
 
   return {
-    answer: async (request) => {
+    respond: async (request) => {
       try {
         return await answer(request);
       } catch (error) {
@@ -131,14 +131,14 @@ export function createOcspResponder(options: {
         return refusal('tryLater');
       }
     },
-    forget: () => hashes.clear(),
+    clearIssuers: () => hashes.clear(),
   };
 }
 
 async function makeDelegate(
   ca: SigningCa,
   issue: (ca: SigningCa, publicKeySpki: Buffer) => Promise<IssuedCertificate>,
-): Promise<Delegate> {
+): Promise<OcspSigner> {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const spki = exportSpki(publicKey);
   const { der, notBefore, notAfter } = await issue(ca, spki);

@@ -7,8 +7,8 @@
 import type { Logger } from 'pino';
 import type { OnHoldEntry, PublishedStatusStore, Registry, RevokedEntry } from '../../registry/index.ts';
 import type { Signer } from '../ca/signer.ts';
-import type { IssuerView } from '../x509/profile.ts';
-import { type CrlEntry, type CrlFrame, writeCrl, writeCrlEntries } from './crl-writer.ts';
+import type { CertificateIssuer } from '../x509/profile.ts';
+import { type CrlEntry, type CrlFields, writeCrl, writeCrlEntries } from './crl-writer.ts';
 
 /** From this update to the next, at the latest. */
 const LIFE_MS = 24 * 3600 * 1000;
@@ -54,7 +54,7 @@ interface Gathered {
 }
 
 export function createCrlPublisher(options: {
-  readonly ca: IssuerView & { readonly id: string; readonly signer: Signer };
+  readonly ca: CertificateIssuer & { readonly id: string; readonly signer: Signer };
   readonly registry: Pick<PublishedStatusStore, 'listRevokedBy' | 'listHeldBy'> & Pick<Registry, 'nextCrlNumber'>;
   readonly deltaUrl?: string | undefined;
   readonly backdateSeconds: number;
@@ -122,7 +122,7 @@ export function createCrlPublisher(options: {
     const isBaseOver = base === undefined || age < 0 || age >= BASE_LIFE_MS;
     const under: Base = base === undefined || isBaseOver ? { number, madeAt, shownHeld: new Map() } : base;
     const { all, recent, count, held } = await gather(under);
-    const frame: CrlFrame = {
+    const frame: CrlFields = {
       issuer: ca.subject,
       keyIdentifier: ca.keyIdentifier,
       number,

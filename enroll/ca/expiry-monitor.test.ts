@@ -2,7 +2,7 @@ import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import type { AuditedAction } from '../../registry/audit-interface.ts';
 import type { AuditEntry } from '../../registry/index.ts';
-import { createExpiryWatch } from './expiry-watch.ts';
+import { createExpiryMonitor } from './expiry-monitor.ts';
 
 const DAY = 24 * 3_600_000;
 
@@ -10,7 +10,7 @@ function watchOf(counts: { soon: number; later: number; late: number }) {
   const clock = { now: Date.UTC(2030, 0, 1) };
   const acts: (AuditedAction & { readonly at: number })[] = [];
   let told = 0;
-  const watch = createExpiryWatch({
+  const watch = createExpiryMonitor({
     registry: {
       listExpiring: async () => [],
       countExpiring: async ({ which, until }) => {
@@ -42,10 +42,10 @@ describe('the watch over what ends', () => {
       { action: 'certificates.counted', details: { endingIn7Days: 2, endingIn30Days: 5, late: 1 } },
     ]);
     clock.now += DAY - 1;
-    await watch.look();
+    await watch.count();
     expect(acts).toHaveLength(1);
     clock.now += 1;
-    await watch.look();
+    await watch.count();
     expect([acts.length, told()]).toEqual([2, 2]);
   });
 

@@ -8,12 +8,11 @@ import type { Server } from 'node:https';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
-import { networkOf, type RefusalLog } from '../../limits/index.ts';
-import type { Counts } from '../counts.ts';
+import { createRateLimit, networkOf, type RefusalLog } from '../../limits/index.ts';
+import type { Counters } from '../counters.ts';
 import type { EnrollLimits } from './limits.ts';
-import { createRateLimit } from './rate-limit.ts';
 
-export interface ConnectionGuard {
+export interface ConnectionLimiter {
   /** Destroys what has not finished its handshake; the others belong to HTTP. */
   close(): void;
 }
@@ -24,7 +23,7 @@ interface Handshake {
   finished: boolean;
 }
 
-export function guardConnections(
+export function limitConnections(
   server: Server,
   options: {
     readonly limits: EnrollLimits;
@@ -32,9 +31,9 @@ export function guardConnections(
     readonly random: () => number;
     readonly log: Logger;
     readonly refusalLog: RefusalLog;
-    readonly counts: Counts;
+    readonly counts: Counters;
   },
-): ConnectionGuard {
+): ConnectionLimiter {
   const { limits, log, refusalLog, counts } = options;
   const rate = createRateLimit({
     ...options,

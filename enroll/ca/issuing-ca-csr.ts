@@ -4,7 +4,7 @@ import { encodeDer, encoded, integer, oid, sequence, set, tagged } from '../x509
 import { keyIdentifier, trustDomainUri } from '../x509/profile.ts';
 import {
   alternativeNames,
-  authorityConstraints,
+  caBasicConstraints,
   commonName,
   keyUsage,
   OID,
@@ -14,10 +14,10 @@ import {
 import type { Signer } from './signer.ts';
 
 /** PEM. */
-export async function writeIssuingRequest(signer: Signer, trustDomain: string): Promise<string> {
+export async function writeIssuingCaCsr(signer: Signer, trustDomain: string): Promise<string> {
   const keyId = keyIdentifier(signer.publicKeySpki);
   const extensions = sequence(
-    authorityConstraints(0),
+    caBasicConstraints(0),
     keyUsage(['keyCertSign', 'cRLSign']),
     subjectKeyIdentifier(keyId),
     alternativeNames([{ kind: 'uri', value: trustDomainUri(trustDomain) }]),

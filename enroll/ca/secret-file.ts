@@ -14,7 +14,7 @@ const CREDENTIAL_OTHERS = 0o037;
  * Without line breaks at its end. Problem `config_invalid` when there is none, `private_key_exposed` when others can
  * read it. `credentialsDirectory` is systemd's `$CREDENTIALS_DIRECTORY`; only below it the group may read.
  */
-export async function readPrivateText(
+export async function readSecretFile(
   file: string,
   what: string,
   credentialsDirectory: string | undefined,

@@ -1,17 +1,17 @@
 import fastify from 'fastify';
 import { describe, expect, it } from 'vitest';
-import { refuseUndeclaredRoutes } from './route-guard.ts';
+import { requireRouteAuthentication } from './route-authentication.ts';
 
 describe('a route', () => {
   it('that does not say who may call it keeps the server from starting', () => {
     const app = fastify();
-    refuseUndeclaredRoutes(app);
+    requireRouteAuthentication(app);
     expect(() => app.get('/secret', () => 'x')).toThrow('expected GET /secret to declare its caller');
   });
 
   it('cannot declare a caller that nobody checks', () => {
     const app = fastify();
-    refuseUndeclaredRoutes(app);
+    requireRouteAuthentication(app);
     expect(() => app.get('/secret', { config: { caller: 'admin' as never } }, () => 'x')).toThrow(
       'to declare its caller',
     );
@@ -19,7 +19,7 @@ describe('a route', () => {
 
   it('that declares one is added', async () => {
     const app = fastify({ exposeHeadRoutes: false });
-    refuseUndeclaredRoutes(app);
+    requireRouteAuthentication(app);
     app.get('/', { config: { caller: 'public' } }, () => 'x');
     await app.ready();
     expect(app.hasRoute({ method: 'GET', url: '/' })).toBe(true);
