@@ -1,6 +1,6 @@
 /**
- * The key that signs a backup without keys: the fleet's issuing CA where it can be used, or an operator's. Reads the data
- * directory of a server that may run, and writes nothing into it.
+ * The key that signs a backup without keys: the fleet's issuing CA, or an operator's key. Reads the data directory of a server
+ * that may run, and writes nothing into it.
  */
 
 import { createPrivateKey, X509Certificate } from 'node:crypto';
@@ -16,7 +16,7 @@ export interface OpenBackupSigner extends BackupSigner {
   close(): void;
 }
 
-const OTHERWISE =
+const HINT =
   'name the settings of the server with --config, sign with --signing-key, or encrypt with --passphrase-file';
 
 /** Problem `usage` when the file holds no private key on P-256, `private_key_exposed` when others can read it. */
@@ -78,5 +78,5 @@ function signerOf(pem: string, passphrase: string | undefined) {
 }
 
 function unusable(reason: string): Problem {
-  return new Problem('authority_unusable', { reason, hint: OTHERWISE });
+  return new Problem('authority_unusable', { reason, hint: HINT });
 }

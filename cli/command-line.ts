@@ -1,4 +1,4 @@
-/** What every command has in common: how it finds the running server, how it reads options, how it ends. */
+/** What all commands need: options that find the running server, parsers of option values, and the exit code of an error. */
 
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -24,14 +24,14 @@ export interface FleetOptions {
   readonly json?: boolean;
 }
 
-/** Adds `--json`: one JSON document or one JSON line each on standard output. */
-export function speaksJson(command: Command): Command {
-  return command.option('--json', 'print JSON for machines');
+/** Adds `--json`: standard output is one JSON document, or one JSON value a line. */
+export function withJsonOption(command: Command): Command {
+  return command.option('--json', 'print JSON');
 }
 
 /** Adds the options by which a command finds the running server. */
-export function findsServer(command: Command): Command {
-  return speaksJson(command)
+export function withServerOptions(command: Command): Command {
+  return withJsonOption(command)
     .option('--data <dir>', 'data directory of the running server (default: ./data)')
     .option('--socket <path>', 'operator socket of the running server');
 }
@@ -52,7 +52,7 @@ export interface Call<Options> {
   readonly form: OutputForm;
 }
 
-/** Runs a command; what it throws is explained on standard error and becomes the exit code. */
+/** Runs a command. Explains an error on standard error, and sets the exit code. */
 export function run<Options>(handler: (call: Call<Options>) => Promise<void>): (...parts: unknown[]) => Promise<void> {
   return async (...parts) => {
     const command = parts.at(-1) as Command;
@@ -68,7 +68,7 @@ export function run<Options>(handler: (call: Call<Options>) => Promise<void>): (
   };
 }
 
-/** Runs a command that speaks to the running server, and closes the connection after it. */
+/** Runs a command with a client of the running server, and closes the client. */
 export function runWithServer<Options>(
   handler: (server: ConsoleClient, call: Call<Options & FleetOptions>) => Promise<void>,
 ): (...parts: unknown[]) => Promise<void> {
@@ -89,11 +89,11 @@ export function socketPathOf(options: FleetOptions): string {
   if (existsSync(path)) return path;
   throw new Problem('server_unreachable', {
     reason: `there is no operator socket in ${data}`,
-    hint: 'start one with "rollcall serve", or say where it runs with --data DIR or --socket PATH',
+    hint: 'start a server with "rollcall serve", or name the data directory or socket of one with --data DIR or --socket PATH',
   });
 }
 
-// Parsers of option values, for commander: a bad one is explained before the command starts.
+// Parsers of option values. Commander reports what they throw before the command starts.
 
 export function integerBetween(least: number, most: number): (text: string) => number {
   return (text) => {
@@ -118,12 +118,14 @@ export function duration(text: string): number {
   return ms;
 }
 
-/** Milliseconds since the epoch, from an ISO 8601 time or from how long ago. */
+/** Milliseconds since the epoch, from an ISO 8601 time or a duration before now. */
 export function instant(text: string): number {
   const ago = parseDuration(text);
   const at = ago === undefined ? Date.parse(text) : Date.now() - ago;
   if (Number.isNaN(at))
-    throw new InvalidArgumentError('expected a time such as 2026-11-22T12:00:00Z, or how long ago, such as 15m');
+    throw new InvalidArgumentError(
+      'expected a time such as 2026-11-22T12:00:00Z, or a duration before now, such as 15m',
+    );
   return at;
 }
 

@@ -1,6 +1,6 @@
 /**
- * The three files that a command leaves in a directory: `key.pem` (0600), `cert.pem` (chain, leaf first) and `ca.pem`.
- * The key is made here and never leaves; it is on disk before its request is sent, so that a lost answer can be asked for again.
+ * Credentials in a directory: `key.pem` (0600), `cert.pem` (chain, leaf first) and `ca.pem`. The key is generated here and is on
+ * disk before its request is sent, so that the request can be repeated with the same key when the response is lost.
  */
 
 import { createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
@@ -31,16 +31,18 @@ export function prepareCredentials(directory: string, name: string): PreparedCre
   if (existsSync(paths.certificate)) {
     throw new Problem('usage', { reason: `expected a directory without credentials, found ${paths.certificate}` });
   }
-  const key = writing(paths.key, () => {
+  const key = withWriteErrors(paths.key, () => {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     return existsSync(paths.key) ? readKey(paths.key) : makeKey(paths.key);
   });
   return {
     csrPem: pem('CERTIFICATE REQUEST', writeCsr(key, { commonName: name })),
     complete(certificatePem, caPem) {
-      writing(paths.ca, () => writeFileSync(paths.ca, caPem, { mode: 0o644 }));
-      // Last, because its presence means that the credentials are complete.
-      writing(paths.certificate, () => writeFileSync(paths.certificate, certificatePem, { mode: 0o644, flag: 'wx' }));
+      withWriteErrors(paths.ca, () => writeFileSync(paths.ca, caPem, { mode: 0o644 }));
+      // The certificate is written last, because its presence means that the credentials are complete.
+      withWriteErrors(paths.certificate, () =>
+        writeFileSync(paths.certificate, certificatePem, { mode: 0o644, flag: 'wx' }),
+      );
       return paths;
     },
   };
@@ -71,9 +73,9 @@ function pem(label: string, der: Buffer): string {
   return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`;
 }
 
-function writing<T>(path: string, act: () => T): T {
+function withWriteErrors<T>(path: string, write: () => T): T {
   try {
-    return act();
+    return write();
   } catch (error) {
     if (error instanceof Problem) throw error;
     throw new Problem('usage', {

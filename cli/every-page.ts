@@ -1,6 +1,6 @@
-/** Reads a list that comes in pages to its end. */
+/** Reads all pages of a list. */
 
-/** `read` is asked for the page behind an item; undefined asks for the first. An empty page is the end. */
+/** `read` returns the page after an item, the first page for undefined, and an empty page at the end. */
 export async function everyPage<Item>(
   read: (last: Item | undefined) => Promise<readonly Item[]>,
 ): Promise<readonly Item[]> {

@@ -1,4 +1,4 @@
-/** The table of commands, and how the program ends when a command line can't be understood. */
+/** The table of commands, and the error for a command line that cannot be parsed. */
 
 import { standardOutput } from '@rollcall/output';
 import { Problem } from '@rollcall/protocol';
@@ -6,10 +6,10 @@ import { Command, CommanderError } from 'commander';
 import { version } from '../server/config/index.ts';
 import { explainFailure } from './terminal.ts';
 
-// SIGUSR1 opens Node's inspector, SIGUSR2 ends a process: neither is an order to this program.
+// By default SIGUSR1 opens Node's inspector and SIGUSR2 ends the process. This program ignores both.
 for (const signal of ['SIGUSR1', 'SIGUSR2'] as const) process.on(signal, () => {});
 
-/** Loaded when it is called: a command starts without the modules of the others. */
+/** A command's module is loaded when the command is called, so that it starts without the modules of the others. */
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () => (await import('./commands/serve.ts')).serveCommand(),
   token: async () => (await import('./commands/token.ts')).tokenCommand(),
@@ -33,33 +33,33 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
 };
 
 const program = new Command('rollcall')
-  .description('enrolls IoT devices, brokers their telemetry over mutual TLS, and cuts off what is lost')
+  .description('self-hosted MQTT broker with a built-in EST certificate authority for IoT fleets')
   .version(version)
-  // What stands after a command is the command's.
+  // An option behind a command belongs to that command.
   .enablePositionalOptions();
 
-const [asked = ''] = process.argv.slice(2);
-const called = Object.hasOwn(COMMANDS, asked) ? [COMMANDS[asked]] : Object.values(COMMANDS);
-for (const load of called) if (load !== undefined) program.addCommand(await load());
+const [name = ''] = process.argv.slice(2);
+const loaders = Object.hasOwn(COMMANDS, name) ? [COMMANDS[name]] : Object.values(COMMANDS);
+for (const load of loaders) if (load !== undefined) program.addCommand(await load());
 
-quietly(program);
+throwErrors(program);
 
 try {
   await program.parseAsync();
 } catch (error) {
-  process.exitCode = endOfParsing(error);
+  process.exitCode = exitCodeOf(error);
 }
 
-/** Commander throws instead of exiting, and leaves the words to us, in every command below this one. */
-function quietly(command: Command): void {
+/** Makes commander throw instead of exit, and print no error itself, in this command and all below it. */
+function throwErrors(command: Command): void {
   command.exitOverride().configureOutput({
     outputError: () => {},
     writeOut: (text) => standardOutput.write(text),
   });
-  for (const child of command.commands) quietly(child);
+  for (const child of command.commands) throwErrors(child);
 }
 
-function endOfParsing(error: unknown): number {
+function exitCodeOf(error: unknown): number {
   const form = process.argv.includes('--json') ? 'json' : 'text';
   if (!(error instanceof CommanderError)) return explainFailure(error, form, Date.now());
   if (error.exitCode === 0) return 0; // --help and --version

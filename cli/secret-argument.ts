@@ -1,11 +1,11 @@
-/** Secrets on a command line end up in `ps` and in shell histories, so each may also be given as `@FILE` or `-` (standard input). */
+/** Secrets on a command line appear in `ps` and in shell histories, so each option also accepts `@FILE` or `-` (standard input). */
 
 import { readFileSync } from 'node:fs';
 import { Problem } from '@rollcall/protocol';
 
 const SECRET_MAX_BYTES = 4_096;
 
-/** The secret an option names: the text itself, a file's first line for `@FILE`, standard input's for `-`. */
+/** The text itself, the first line of a file for `@FILE`, or of standard input for `-`. */
 export function readSecretArgument(argument: string, option: string): string {
   if (argument !== '-' && !argument.startsWith('@')) return argument;
   const source = argument === '-' ? 'standard input' : argument.slice(1);

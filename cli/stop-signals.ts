@@ -1,24 +1,24 @@
 import { standardOutput } from '@rollcall/output';
 export type StopSignal = 'SIGINT' | 'SIGTERM' | 'SIGHUP';
 
-/** SIGPIPE stands for a standard output that is lost. */
+/** SIGPIPE means that standard output is lost. */
 export type StopReason = StopSignal | 'SIGPIPE';
 
 const STOPPING: readonly StopSignal[] = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 
-/** The same signal again within this time is the same order: a terminal or a supervisor sends it to the whole group. */
-const ECHO_MS = 300;
+/** The same signal within this time counts once: a terminal or a supervisor sends it to the whole process group. */
+const REPEAT_MS = 300;
 
 /**
- * Runs `act` with a promise of the first signal, so that it can end cleanly. A second signal ends the program at once, for
- * when a clean end takes too long; so does the first one once `act` is over. Lost output ends it like a signal.
+ * Runs `operation` with a promise of the first stop signal, so that it can end cleanly. A second signal ends the process at once,
+ * and so does the first one after `operation` has ended. Lost output counts as a signal.
  */
-export async function untilStopped<T>(act: (stopped: Promise<StopReason>) => Promise<T>): Promise<T> {
+export async function untilStopped<T>(operation: (stopped: Promise<StopReason>) => Promise<T>): Promise<T> {
   const { promise, resolve } = Promise.withResolvers<StopReason>();
   const stopListening = onStopSignal(STOPPING, resolve);
   const unwatch = standardOutput.whenLost(() => resolve('SIGPIPE'));
   try {
-    return await act(promise);
+    return await operation(promise);
   } finally {
     stopListening();
     unwatch();
@@ -26,36 +26,36 @@ export async function untilStopped<T>(act: (stopped: Promise<StopReason>) => Pro
 }
 
 /**
- * The same for a server, which outlives the terminal that it was started from and needs neither standard output nor a
- * hang-up: `onIgnored` hears of both.
+ * The same for a server. It keeps running when its terminal closes: SIGHUP and the loss of standard output are passed to
+ * `onIgnored` instead.
  */
 export async function untilServerStopped<T>(
-  act: (stopped: Promise<StopReason>) => Promise<T>,
+  operation: (stopped: Promise<StopReason>) => Promise<T>,
   onIgnored: (cause: { readonly signal: 'SIGHUP' } | { readonly standardOutput: string }) => void,
 ): Promise<T> {
   const { promise, resolve } = Promise.withResolvers<StopReason>();
   const stopListening = onStopSignal(['SIGINT', 'SIGTERM'], resolve);
-  const hungUp = () => onIgnored({ signal: 'SIGHUP' });
-  process.on('SIGHUP', hungUp);
+  const onHangUp = () => onIgnored({ signal: 'SIGHUP' });
+  process.on('SIGHUP', onHangUp);
   standardOutput.ignoreLoss((lost) => onIgnored({ standardOutput: lost.message }));
   try {
-    return await act(promise);
+    return await operation(promise);
   } finally {
     stopListening();
-    process.off('SIGHUP', hungUp);
+    process.off('SIGHUP', onHangUp);
   }
 }
 
 function onStopSignal(signals: readonly StopSignal[], stop: (signal: StopSignal) => void): () => void {
   let first: { readonly signal: StopSignal; readonly at: number } | undefined;
-  const heard = (signal: StopSignal) => {
+  const onSignal = (signal: StopSignal) => {
     if (first === undefined) {
       first = { signal, at: performance.now() };
       stop(signal);
-    } else if (signal !== first.signal || performance.now() - first.at > ECHO_MS) process.exit(1);
+    } else if (signal !== first.signal || performance.now() - first.at > REPEAT_MS) process.exit(1);
   };
-  for (const signal of signals) process.on(signal, heard);
+  for (const signal of signals) process.on(signal, onSignal);
   return () => {
-    for (const signal of signals) process.off(signal, heard);
+    for (const signal of signals) process.off(signal, onSignal);
   };
 }

@@ -11,7 +11,7 @@ import {
 import { asProblem, Problem, problemDocument } from '@rollcall/protocol';
 export type OutputForm = 'text' | 'json';
 
-/** One exit code per kind of failure; scripts may rely on them. */
+/** Exit codes by kind of failure. Scripts may rely on them. */
 export const EXIT = { done: 0, failed: 1, usage: 2, refused: 3, unreachable: 4 } as const;
 
 function exitCodeOf(problem: Problem): number {
@@ -28,7 +28,7 @@ export function printJson(value: unknown): void {
   standardOutput.write(`${jsonText(value)}\n`);
 }
 
-/** Prints what comes as text already, as fast as it is read. */
+/** Prints chunks of text, at the speed of the reader. */
 export async function printStream(chunks: AsyncIterable<string | Uint8Array>): Promise<void> {
   for await (const chunk of chunks) {
     standardOutput.write(chunk);
@@ -40,34 +40,34 @@ export function note(text: string): void {
   standardError.write(`rollcall: ${visibleLines(text)}\n`);
 }
 
-/** Says why the command ends, and returns its exit code. A reader that went away needs no words. */
+/** Prints why the command failed, and returns its exit code. Prints nothing when the reader of standard output has closed it. */
 export function explainFailure(error: unknown, form: OutputForm, now: number): number {
   if (error instanceof OutputLost && error.isReaderGone) return READER_GONE_EXIT;
-  const problem = asProblem(unwritten(error) ?? withoutDescriptor(error) ?? error);
+  const problem = asProblem(outputFailure(error) ?? descriptorShortage(error) ?? error);
   if (form === 'json') {
     standardError.write(`${jsonText({ ...problemDocument(problem, now), detail: problem.message })}\n`);
   } else {
-    // What is quoted may come from a device, a file or a server.
+    // Quoted text may come from a device, a file or a server.
     const hint = problem.hint === undefined ? '' : `rollcall: hint: ${visibleLines(problem.hint)}\n`;
     standardError.write(`rollcall: error: ${visibleLines(problem.message)}\n${hint}`);
   }
   return exitCodeOf(problem);
 }
 
-/** Errors of a file system that takes no more, wherever a command writes. */
-const UNWRITTEN: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS']);
+/** Error codes of a file system that is full or read-only. */
+const WRITE_FAILURES: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS']);
 
-function unwritten(error: unknown): Problem | undefined {
+function outputFailure(error: unknown): Problem | undefined {
   if (error instanceof OutputLost) {
     return new Problem('output_failed', { reason: `standard output: ${error.message}`, cause: error });
   }
   const failed = error as NodeJS.ErrnoException;
-  if (!(error instanceof Error) || !UNWRITTEN.has(failed.code ?? '')) return undefined;
+  if (!(error instanceof Error) || !WRITE_FAILURES.has(failed.code ?? '')) return undefined;
   return new Problem('output_failed', { reason: `${failed.path ?? 'a file'}: ${systemReason(failed)}`, cause: error });
 }
 
-/** Node says it by code or in words, below whatever could not be opened for it. */
-function withoutDescriptor(error: unknown): Problem | undefined {
+/** Node reports it by code or in the message of another error. */
+function descriptorShortage(error: unknown): Problem | undefined {
   if (!(error instanceof Error)) return undefined;
   const { code } = error as NodeJS.ErrnoException;
   if (code !== 'EMFILE' && code !== 'ENFILE' && !/\bE[MN]FILE\b|too many open files/.test(error.message))

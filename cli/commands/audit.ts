@@ -4,7 +4,7 @@ import { Problem, parseDecimal } from '@rollcall/protocol';
 import { Command } from 'commander';
 import { openConsoleClient } from '../../console/client.ts';
 import { AuditChainVerifier, type AuditHead, readExportedEntry } from '../../registry/index.ts';
-import { findsServer, integerBetween, run, runWithServer, socketPathOf } from '../command-line.ts';
+import { integerBetween, run, runWithServer, socketPathOf, withServerOptions } from '../command-line.ts';
 import { EXIT, type OutputForm, printJson, printResult, printStream, table } from '../terminal.ts';
 
 const list = runWithServer<{ readonly limit: number; readonly subject?: string }>(async (server, { options, form }) => {
@@ -46,12 +46,13 @@ interface Verdict {
 }
 
 const verify = run<VerifyOptions>(async ({ options, form }) => {
-  const verdict = options.file === undefined ? await askServer(options) : await readExport(options.file, options.head);
+  const verdict =
+    options.file === undefined ? await verifyOnServer(options) : await verifyExport(options.file, options.head);
   printVerdict(verdict, form);
   if (verdict.fault !== undefined) process.exitCode = EXIT.refused;
 });
 
-async function askServer(options: VerifyOptions): Promise<Verdict> {
+async function verifyOnServer(options: VerifyOptions): Promise<Verdict> {
   const server = openConsoleClient({ socketPath: socketPathOf(options) });
   try {
     return await server.verifyAudit(options.head === undefined ? {} : { head: options.head });
@@ -60,9 +61,9 @@ async function askServer(options: VerifyOptions): Promise<Verdict> {
   }
 }
 
-/** Without a server: what was exported, perhaps years ago. */
-async function readExport(file: string, kept: string | undefined): Promise<Verdict> {
-  const check = new AuditChainVerifier(kept === undefined ? undefined : headOf(kept));
+/** Verifies an exported file without a server. */
+async function verifyExport(file: string, expectedHead: string | undefined): Promise<Verdict> {
+  const check = new AuditChainVerifier(expectedHead === undefined ? undefined : headOf(expectedHead));
   const input = createReadStream(file);
   let line = 0;
   try {
@@ -70,7 +71,7 @@ async function readExport(file: string, kept: string | undefined): Promise<Verdi
       line += 1;
       const entry = readExportedEntry(text);
       if (entry === undefined)
-        return { entries: check.entries, head: check.head, fault: `line ${line} is no entry of an audit` };
+        return { entries: check.entries, head: check.head, fault: `line ${line} is not an audit entry` };
       check.add(entry);
     }
   } catch (error) {
@@ -90,30 +91,30 @@ function headOf(text: string): AuditHead {
 function printVerdict({ entries, head, fault }: Verdict, form: OutputForm): void {
   if (form === 'json')
     printJson({ isWhole: fault === undefined, entries, head, ...(fault !== undefined && { fault }) });
-  else if (fault !== undefined) printResult(`the audit is not whole: ${fault}`);
+  else if (fault !== undefined) printResult(`the audit is not intact: ${fault}`);
   else
-    printResult(`the audit is whole: ${entries} entries; its head, to be kept elsewhere, is ${head.id}:${head.hash}`);
+    printResult(`the audit is intact: ${entries} entries; store its head on another machine: ${head.id}:${head.hash}`);
 }
 
-const exported = runWithServer<{ readonly after?: number }>(async (server, { options }) => {
+const exportEntries = runWithServer<{ readonly after?: number }>(async (server, { options }) => {
   const { after } = options;
   await printStream(server.exportAudit(after === undefined ? {} : { after }));
 });
 
 export function auditCommand(): Command {
-  const audit = new Command('audit').description('who did what to whom');
-  findsServer(audit.command('list').description('list audit entries, newest first'))
-    .option('--limit <n>', 'how many at most', integerBetween(1, 10_000), 100)
-    .option('--subject <subject>', 'of this subject only, such as device/dev-7')
+  const audit = new Command('audit').description('audit log: list, verify, export');
+  withServerOptions(audit.command('list').description('list audit entries, newest first'))
+    .option('--limit <n>', 'list at most so many', integerBetween(1, 10_000), 100)
+    .option('--subject <subject>', 'only entries about this subject, such as device/dev-7')
     .action(list);
-  findsServer(
-    audit.command('verify').description('read the whole audit: exit code 3 if an entry was changed or is missing'),
+  withServerOptions(
+    audit.command('verify').description('verify the hash chain: exit code 3 when an entry was changed or is missing'),
   )
-    .option('--head <id:hash>', 'a head that was kept elsewhere, and has to be part of it')
-    .option('--file <file>', 'check what "audit export" wrote, without a server')
+    .option('--head <id:hash>', 'head stored on another machine, which must be part of the chain')
+    .option('--file <file>', 'verify a file that "audit export" wrote; needs no server')
     .action(verify);
-  findsServer(audit.command('export').description('print the whole audit, oldest first, one JSON entry a line'))
-    .option('--after <id>', 'entries after this one only', integerBetween(0, 999_999_999))
-    .action(exported);
+  withServerOptions(audit.command('export').description('print all entries, oldest first, one JSON value a line'))
+    .option('--after <id>', 'only entries after this one', integerBetween(0, 999_999_999))
+    .action(exportEntries);
   return audit;
 }

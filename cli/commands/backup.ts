@@ -4,7 +4,7 @@ import { readAuditHead } from '../../registry/index.ts';
 import { backUp } from '../../server/backup/index.ts';
 import { loadConfig, passphraseIn, version } from '../../server/config/index.ts';
 import { authoritySigner, operatorSigner } from '../backup-signer.ts';
-import { run, speaksJson } from '../command-line.ts';
+import { run, withJsonOption } from '../command-line.ts';
 import { note, printJson, printResult } from '../terminal.ts';
 
 interface BackupOptions {
@@ -31,8 +31,8 @@ const backup = run<BackupOptions>(async ({ args, options, form }) => {
   const keys = passphraseFile === undefined ? 'none' : 'encrypted';
   if (form === 'json') return printJson({ file, takenAt, files: files.length, bytes, keys, auditHead });
   printResult(`${file}: ${files.length} files, ${bytes} bytes, of ${takenAt}`);
-  if (auditHead !== null) note(`the head of its audit, to be kept elsewhere, is ${auditHead.id}:${auditHead.hash}`);
-  if (keys === 'none') note('it holds no private key; keep a copy of the ca directory, or give --passphrase-file');
+  if (auditHead !== null) note(`store the audit head on another machine: ${auditHead.id}:${auditHead.hash}`);
+  if (keys === 'none') note('it holds no private key; copy the ca directory as well, or use --passphrase-file');
 });
 
 async function signed<Result>(
@@ -56,12 +56,12 @@ async function signed<Result>(
 }
 
 export function backupCommand(): Command {
-  return speaksJson(
-    new Command('backup').description('write the whole fleet into one file, while the server runs or not'),
+  return withJsonOption(
+    new Command('backup').description('write the data directory into one file; the server may run meanwhile'),
   )
-    .argument('<file>', 'the file; it must not exist')
+    .argument('<file>', 'file to write; it must not exist')
     .option('--data <dir>', 'data directory (default: ./data)')
-    .option('--config <file>', 'settings of the server, for a CA key that needs a passphrase or a token')
+    .option('--config <file>', 'configuration of the server, for a CA key under a passphrase or in a PKCS#11 token')
     .option('--passphrase-file <file>', 'include the private keys, encrypted with the passphrase in this file')
     .option(
       '--signing-key <file>',

@@ -4,13 +4,13 @@ import { Problem } from '@rollcall/protocol';
 import { Command, InvalidArgumentError } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
 import { expectPlausibleClock } from '../../server/config/index.ts';
-import { duration, findsServer, integerBetween, run, runWithServer, speaksJson } from '../command-line.ts';
+import { duration, integerBetween, run, runWithServer, withJsonOption, withServerOptions } from '../command-line.ts';
 import { printJson, printResult, table } from '../terminal.ts';
 
-interface Within {
+interface WithinOption {
   readonly within?: number;
 }
-interface Strand {
+interface StrandOption {
   readonly strand?: number;
 }
 
@@ -40,29 +40,29 @@ const prepare = runWithServer<{ readonly root?: boolean }>(async (server, { opti
   if (form === 'json') printJson({ id });
   else
     printResult(
-      `CA ${id} is prepared: devices are told to trust it; it signs nothing before "rollcall ca rotate activate"`,
+      `CA ${id} is prepared: devices are told to trust it; "rollcall ca rotate activate" makes it the issuing CA`,
     );
 });
 
-const activate = runWithServer<Strand>(async (server, { args, options, form }) => {
+const activate = runWithServer<StrandOption>(async (server, { args, options, form }) => {
   const id = args[0] ?? only(await server.listCas(), ['prepared'], 'issuing');
   await server.activateCa({ id, strand: options.strand ?? 0 });
   if (form === 'json') printJson({ id });
-  else printResult(`CA ${id} signs from now on; certificates of the one before it still count`);
+  else printResult(`CA ${id} signs certificates now; those of the CA before it stay valid`);
 });
 
-const taint = runWithServer<Within>(async (server, { args, options, form }) => {
+const taint = runWithServer<WithinOption>(async (server, { args, options, form }) => {
   const id = args[0] ?? only(await server.listCas(), ['outgoing'], 'issuing');
   const answer = await server.taintCa({ id, withinSeconds: seconds(options.within) });
   if (form === 'json') printJson({ id, ...answer });
   else printResult(`CA ${id} is tainted; ${answer.pulled} devices are asked to renew until ${answer.until}`);
 });
 
-const retire = runWithServer<Strand>(async (server, { args, options, form }) => {
+const retire = runWithServer<StrandOption>(async (server, { args, options, form }) => {
   const id = args[0] ?? only(await server.listCas(), ['tainted', 'outgoing'], 'issuing');
   await server.retireCa({ id, strand: options.strand ?? 0 });
   if (form === 'json') printJson({ id });
-  else printResult(`CA ${id} is retired; its certificates count no more`);
+  else printResult(`CA ${id} is retired; its certificates are refused`);
 });
 
 const csr = runWithServer(async (server, { form }) => {
@@ -74,22 +74,22 @@ const csr = runWithServer(async (server, { form }) => {
 const importCa = runWithServer(async (server, { args, form }) => {
   const { id } = await server.importCa({ pem: readText(args[0] as string) });
   if (form === 'json') printJson({ id });
-  else printResult(`CA ${id} is prepared; "rollcall ca rotate activate" has it sign`);
+  else printResult(`CA ${id} is prepared; "rollcall ca rotate activate" makes it the issuing CA`);
 });
 
-interface Export {
+interface ExportOptions {
   readonly out: string;
   readonly passphraseFile: string;
   readonly keep?: boolean;
 }
 
-const exportRoot = runWithServer<Export>(async (server, { options, form }) => {
+const exportRoot = runWithServer<ExportOptions>(async (server, { options, form }) => {
   const passphrase = readText(options.passphraseFile).replace(/[\r\n]+$/, '');
   const { id, pem } = await server.exportRoot({ passphrase });
   const bundle = await server.trustBundle();
   const root = findCertificate(bundle, pem, passphrase);
   writeDurably(options.out, pem + root);
-  // What was written is what will be needed one day: it is opened again before the key here goes.
+  // The exported key is opened again before the key on the server is deleted.
   findCertificate(root, readText(options.out), passphrase);
   if (options.keep !== true) await server.forgetRoot({ id });
   if (form === 'json') printJson({ id, file: options.out, removed: options.keep !== true });
@@ -97,20 +97,20 @@ const exportRoot = runWithServer<Export>(async (server, { options, form }) => {
     printResult(
       options.keep === true
         ? `the key of root ${id} is in ${options.out}, and still on the server`
-        : `the key of root ${id} is in ${options.out} and nowhere else; keep file and passphrase apart`,
+        : `the key of root ${id} is in ${options.out} only; store the file and its passphrase in different places`,
     );
   }
 });
 
-interface Sign {
+interface SignOptions {
   readonly root: string;
   readonly passphraseFile: string;
   readonly life: number;
   readonly out?: string;
 }
 
-const sign = run<Sign>(async ({ args, options }) => {
-  // Loaded only here: the other commands need nothing of the authority.
+const sign = run<SignOptions>(async ({ args, options }) => {
+  // Loaded here: the other commands need no CA.
   const { signIssuingCaCsr } = await import('../../enroll/index.ts');
   const now = Date.now();
   expectPlausibleClock(now);
@@ -130,19 +130,19 @@ function only(cas: Cas, states: readonly Cas[number]['state'][], role: Cas[numbe
   if (found.length === 1) return (found[0] as Cas[number]).id;
   throw new Problem('usage', {
     reason: `expected one ${role} CA that is ${states.join(' or ')}, found ${found.length}`,
-    hint: 'rollcall ca show, then name the CA',
+    hint: 'name the CA; "rollcall ca show" lists their ids',
   });
 }
 
-/** The certificate in a bundle that belongs to a sealed key; throws when the passphrase doesn't open it. */
-function findCertificate(bundle: string, sealed: string, passphrase: string): string {
+/** The certificate in a bundle that belongs to an encrypted key. Throws when the passphrase does not decrypt the key. */
+function findCertificate(bundle: string, encrypted: string, passphrase: string): string {
   let spki: Buffer;
   try {
-    const key = createPublicKey(createPrivateKey({ key: sealed, passphrase }));
+    const key = createPublicKey(createPrivateKey({ key: encrypted, passphrase }));
     spki = key.export({ type: 'spki', format: 'der' });
   } catch {
     throw new Problem('internal', {
-      reason: 'the exported key could not be opened again; the key on the server was left alone',
+      reason: 'the exported key could not be opened again; the key on the server was not deleted',
     });
   }
   const blocks = bundle.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n?/g) ?? [];
@@ -153,7 +153,7 @@ function findCertificate(bundle: string, sealed: string, passphrase: string): st
   throw new Problem('internal', { reason: 'expected the certificate of the exported key in the trust bundle' });
 }
 
-/** On the disk, and readable by its owner alone, before this returns; never over a file that exists. */
+/** Writes a new file with mode 0600 and syncs it. Never overwrites a file. */
 function writeDurably(file: string, text: string): void {
   let handle: number;
   try {
@@ -187,48 +187,70 @@ export function parseCaId(text: string): string {
 }
 
 export function caCommand(): Command {
-  const ca = new Command('ca').description('root and issuing CAs, and how they are replaced');
-  findsServer(ca.command('show').description('list CAs, their states and who depends on them')).action(show);
+  const ca = new Command('ca').description('certificate authorities: show, rotate, import, export the root key, sign');
+  withServerOptions(
+    ca.command('show').description('list CAs, their states and how many devices and services depend on each'),
+  ).action(show);
 
-  const rotate = ca.command('rotate').description('replace a CA in stages; no session is dropped');
-  const strand = ['--strand <n>', 'give up so many devices and services', integerBetween(0, 9_999_999)] as const;
-  findsServer(rotate.command('prepare').description('make a CA that is trusted and signs nothing yet'))
-    .option('--root', 'a root, which the root of now vouches for')
+  const rotate = ca.command('rotate').description('replace a CA in stages, without ending sessions');
+  const strand = [
+    '--strand <n>',
+    'proceed although so many devices and services lose access',
+    integerBetween(0, 9_999_999),
+  ] as const;
+  withServerOptions(rotate.command('prepare').description('make a CA that devices trust and that signs nothing yet'))
+    .option('--root', 'a root CA, cross-signed by the current root')
     .action(prepare);
-  findsServer(rotate.command('activate').argument('[id]', 'a CA', parseCaId).description('have it sign from now on'))
+  withServerOptions(
+    rotate.command('activate').argument('[id]', 'id of the CA', parseCaId).description('sign with this CA from now on'),
+  )
     .option(...strand)
     .action(activate);
-  findsServer(rotate.command('taint').argument('[id]', 'a CA', parseCaId).description('have its devices renew now'))
-    .option('--within <duration>', 'in which they all shall renew, such as 1h', duration)
+  withServerOptions(
+    rotate
+      .command('taint')
+      .argument('[id]', 'id of the CA', parseCaId)
+      .description('ask devices with its certificates to renew'),
+  )
+    .option('--within <duration>', 'time in which all of them renew, such as 1h', duration)
     .action(taint);
-  findsServer(rotate.command('retire').argument('[id]', 'a CA', parseCaId).description('trust it no more'))
+  withServerOptions(
+    rotate
+      .command('retire')
+      .argument('[id]', 'id of the CA', parseCaId)
+      .description('refuse its certificates from now on'),
+  )
     .option(...strand)
     .action(retire);
 
-  findsServer(ca.command('csr').description('print a request for an issuing CA, for a root elsewhere to sign')).action(
-    csr,
-  );
-  findsServer(
+  withServerOptions(
+    ca.command('csr').description('print a PKCS#10 request for an issuing CA, to be signed by an external root'),
+  ).action(csr);
+  withServerOptions(
     ca
       .command('import')
-      .argument('<file>', 'PEM: the issuing CA and what leads up to its root')
-      .description('take what it signed'),
+      .argument('<file>', 'PEM: the issuing CA and its chain to the root')
+      .description('import the issuing CA that an external root signed'),
   ).action(importCa);
-  findsServer(ca.command('export-root').description('take the root key off this machine, under a passphrase'))
-    .requiredOption('--out <file>', 'where it is written; must not exist')
-    .requiredOption('--passphrase-file <file>', 'a file that holds the passphrase, at least 8 characters')
-    .option('--keep', 'leave the key on the server as well')
+  withServerOptions(
+    ca
+      .command('export-root')
+      .description('write the root key to a file, encrypted with a passphrase, and delete it from the server'),
+  )
+    .requiredOption('--out <file>', 'file to write; it must not exist')
+    .requiredOption('--passphrase-file <file>', 'file with the passphrase, at least 8 characters')
+    .option('--keep', 'do not delete the key from the server')
     .action(exportRoot);
-  speaksJson(
+  withJsonOption(
     ca
       .command('sign')
-      .argument('<csr>', 'the request')
+      .argument('<csr>', 'PKCS#10 request')
       .description('sign a request with an exported root key; needs no server'),
   )
-    .requiredOption('--root <file>', 'what "ca export-root" wrote')
-    .requiredOption('--passphrase-file <file>', 'a file that holds the passphrase')
-    .option('--life <duration>', 'how long the issuing CA lives', duration, 3 * 365 * 24 * 3_600_000)
-    .option('--out <file>', 'where it is written (default: standard output)')
+    .requiredOption('--root <file>', 'file that "ca export-root" wrote')
+    .requiredOption('--passphrase-file <file>', 'file with the passphrase')
+    .option('--life <duration>', 'lifetime of the issuing CA', duration, 3 * 365 * 24 * 3_600_000)
+    .option('--out <file>', 'file to write (default: standard output)')
     .action(sign);
   return ca;
 }

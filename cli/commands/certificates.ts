@@ -1,10 +1,10 @@
 import { Command, Option } from 'commander';
 import { REVOCATION_REASONS, type RevocationReason } from '../../registry/index.ts';
-import { duration, findsServer, integerBetween, runWithServer } from '../command-line.ts';
+import { duration, integerBetween, runWithServer, withServerOptions } from '../command-line.ts';
 import { note, printJson, printResult, table } from '../terminal.ts';
 import { readSerial } from './device-operations.ts';
 
-interface Options {
+interface ExpiringOptions {
   readonly within: number;
   readonly late?: true;
   readonly limit: number;
@@ -12,7 +12,7 @@ interface Options {
 
 const PAGE = 1_000;
 
-const expiring = runWithServer<Options>(async (server, { options: { within, late, limit }, form }) => {
+const expiring = runWithServer<ExpiringOptions>(async (server, { options: { within, late, limit }, form }) => {
   const found: Awaited<ReturnType<typeof server.listExpiring>>['certificates'] = [];
   let after: string | undefined;
   do {
@@ -32,7 +32,7 @@ const expiring = runWithServer<Options>(async (server, { options: { within, late
       found.map(({ device, group, notAfter, lateSince, serial }) => [device, group, notAfter, lateSince ?? '', serial]),
     ),
   );
-  if (after !== undefined) note(`the first ${limit}; there are more: --limit`);
+  if (after !== undefined) note(`listed the first ${limit}; there are more: use --limit`);
 });
 
 const revoke = runWithServer<{ readonly reason: RevocationReason }>(async (server, { args, options, form }) => {
@@ -44,27 +44,31 @@ const revoke = runWithServer<{ readonly reason: RevocationReason }>(async (serve
     `certificate ${answer.serial} of ${holder} is revoked; ${sessionsClosed} live sessions closed, confirmed by ${brokersConfirmed} brokers after ${propagationMs.toFixed(1)} ms`,
   );
   for (const other of others) {
-    note(`${holder} goes on with ${other.serial}${other.proven ? '' : ', which nobody has used yet'}`);
+    note(`${holder} still has ${other.serial}${other.proven ? '' : ', which has not been used yet'}`);
     if (other.descendant) {
-      note(`${other.serial} was renewed from the one that is revoked: whoever had its key may have asked for it`);
+      note(
+        `${other.serial} was renewed from the revoked certificate: anyone with the key of that may have requested it`,
+      );
     }
   }
 });
 
 export function certificatesCommand(): Command {
-  const certificates = new Command('certificates').description('certificates of devices');
-  findsServer(certificates.command('expiring').description('what ends soon, the most urgent first'))
-    .option('--within <duration>', 'ends within', duration, 30 * 24 * 3_600_000)
-    .option('--late', 'late to renew instead, ended or not')
-    .option('--limit <number>', 'lines, at most', integerBetween(1, 1_000_000), 1_000)
+  const certificates = new Command('certificates').description('certificates: list those that expire, revoke one');
+  withServerOptions(
+    certificates.command('expiring').description('list certificates that expire soon, the earliest first'),
+  )
+    .option('--within <duration>', 'that expire within this time', duration, 30 * 24 * 3_600_000)
+    .option('--late', 'list those that are late to renew instead, expired or not')
+    .option('--limit <number>', 'list at most so many', integerBetween(1, 1_000_000), 1_000)
     .action(expiring);
-  findsServer(
+  withServerOptions(
     certificates
       .command('revoke')
-      .argument('<serial>', 'as "rollcall device show ID" lists it')
-      .description('revoke one certificate alone, where its holder has another that counts'),
+      .argument('<serial>', 'serial number, as "rollcall device show ID" prints it')
+      .description('revoke one certificate of a device or service that has another valid one'),
   )
-    .addOption(new Option('--reason <reason>', 'why (RFC 5280)').choices(REVOCATION_REASONS).makeOptionMandatory())
+    .addOption(new Option('--reason <reason>', 'reason (RFC 5280)').choices(REVOCATION_REASONS).makeOptionMandatory())
     .action(revoke);
   return certificates;
 }

@@ -1,11 +1,11 @@
-/** The orders on devices: each names devices or what they have in common, shows them with --dry-run, and prints its proof. */
+/** Commands that change the status of devices: each selects devices, lists them with --dry-run, and prints the proof of what was done. */
 
 import { readFileSync } from 'node:fs';
 import { type DeviceId, type GroupName, Problem, parseDeviceId } from '@rollcall/protocol';
 import { type Command, Option } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
 import { type DeviceOperationKind, REVOCATION_REASONS, type RevocationReason } from '../../registry/index.ts';
-import { findsServer, groupName, instant, label, runWithServer } from '../command-line.ts';
+import { groupName, instant, label, runWithServer, withServerOptions } from '../command-line.ts';
 import type { OutputForm } from '../terminal.ts';
 import { note, printJson, printResult, table } from '../terminal.ts';
 
@@ -15,7 +15,7 @@ export interface ConfirmOptions {
   readonly yes?: boolean;
 }
 
-interface ActOptions extends ConfirmOptions {
+interface OperationOptions extends ConfirmOptions {
   readonly group?: GroupName;
   readonly label?: Readonly<Record<string, string>>;
   readonly token?: string;
@@ -25,7 +25,7 @@ interface ActOptions extends ConfirmOptions {
   readonly reason?: RevocationReason;
 }
 
-type ActAnswer = Awaited<ReturnType<ConsoleClient['revokeDevices']>>;
+type OperationResult = Awaited<ReturnType<ConsoleClient['revokeDevices']>>;
 
 const DONE: Readonly<Record<DeviceOperationKind, string>> = {
   revoke: 'revoked',
@@ -37,39 +37,44 @@ const DONE: Readonly<Record<DeviceOperationKind, string>> = {
 };
 
 const PURPOSE: Readonly<Record<DeviceOperationKind, string>> = {
-  revoke: 'cut devices off for good: sessions, certificates and all',
-  suspend: 'keep devices out until they are resumed; nothing of theirs is lost',
-  resume: 'let suspended or quarantined devices be as before',
-  quarantine: 'keep devices connected, under the policy quarantine/* alone',
-  disconnect: 'end sessions; the devices may come back at once',
-  delete: 'revoke devices and forget them; their names are free again',
+  revoke: 'revoke devices: end their sessions and refuse all their certificates, for good',
+  suspend: 'refuse devices until they are resumed; certificates and stored sessions stay',
+  resume: 'make suspended or quarantined devices active again',
+  quarantine: 'keep devices connected, with the rights of the policy quarantine/* only',
+  disconnect: 'end the sessions of devices; they may connect again at once',
+  delete: 'revoke devices and delete their records; their ids are free again',
 };
 
-export function addDeviceActs(device: Command): void {
+export function addDeviceOperations(device: Command): void {
   for (const act of Object.keys(DONE) as DeviceOperationKind[]) {
-    const command = findsServer(device.command(act).argument('[ids...]').description(PURPOSE[act]))
-      .option('--group <group>', 'those of this group', groupName)
-      .option('--label <k=v>', 'those that carry this label; may be repeated', label)
-      .option('--token <id>', 'those whose certificates go back to this bootstrap token')
-      .option('--serial <serial>', 'the device that was issued this certificate, with all that it holds')
-      .option('--issued-before <time>', 'those whose newest certificate is older than this', instant)
-      .option('--file <file>', 'those that this file names, one id a line; - for standard input');
+    const command = withServerOptions(device.command(act).argument('[ids...]').description(PURPOSE[act]))
+      .option('--group <group>', 'devices of this group', groupName)
+      .option('--label <k=v>', 'devices with this label; may be repeated', label)
+      .option('--token <id>', 'devices with a certificate that was issued from this bootstrap token, renewals included')
+      .option('--serial <serial>', 'the device to which this certificate was issued; all its certificates are affected')
+      .option('--issued-before <time>', 'devices whose newest certificate was issued before this time', instant)
+      .option('--file <file>', 'devices listed in this file, one id a line; - for standard input');
     if (act === 'revoke') {
       command.addOption(
-        new Option('--reason <reason>', 'why (RFC 5280)').choices(REVOCATION_REASONS).makeOptionMandatory(),
+        new Option('--reason <reason>', 'reason (RFC 5280)').choices(REVOCATION_REASONS).makeOptionMandatory(),
       );
     }
-    asksForConfirmation(command).action(
-      runWithServer<ActOptions>((server, { args, options, form }) => carryOut(server, act, args, options, form)),
+    withConfirmOptions(command).action(
+      runWithServer<OperationOptions>((server, { args, options, form }) =>
+        applyOperation(server, act, args, options, form),
+      ),
     );
   }
 }
 
-export function asksForConfirmation(command: Command): Command {
+export function withConfirmOptions(command: Command): Command {
   return command
-    .option('--dry-run', 'say which devices are meant, and the confirmation that --confirm wants')
-    .option('--confirm <confirmation>', 'what the dry run printed: nothing is done if other devices are meant by now')
-    .option('--yes', 'whichever devices are meant; for scripts');
+    .option('--dry-run', 'list the selected devices and print the confirmation for --confirm; change nothing')
+    .option(
+      '--confirm <confirmation>',
+      'confirmation that --dry-run printed; refused when the selection has changed since',
+    )
+    .option('--yes', 'apply to every device that is selected, without a confirmation');
 }
 
 export function confirmOf({ confirm, yes }: ConfirmOptions): { readonly confirm?: string } {
@@ -79,11 +84,11 @@ export function confirmOf({ confirm, yes }: ConfirmOptions): { readonly confirm?
   return confirm === undefined ? {} : { confirm };
 }
 
-async function carryOut(
+async function applyOperation(
   server: ConsoleClient,
   act: DeviceOperationKind,
   args: readonly string[],
-  options: ActOptions,
+  options: OperationOptions,
   form: OutputForm,
 ): Promise<void> {
   const selector = selectorOf(args, options);
@@ -91,7 +96,9 @@ async function carryOut(
   if (options.dryRun === true) {
     printSelection(await server.selectDevices({ act, ...selector, ...(reason !== undefined && { reason }) }), form);
     if (act === 'revoke' && options.serial !== undefined) {
-      note('that is the whole device, with every certificate; one alone: rollcall certificates revoke SERIAL');
+      note(
+        'this revokes the device and every certificate of it; for one certificate: rollcall certificates revoke SERIAL',
+      );
     }
     return;
   }
@@ -114,7 +121,7 @@ export function printSelection(found: Awaited<ReturnType<ConsoleClient['selectDe
   if (found.count > 0) note(`to do it: --confirm ${found.confirmation}`);
 }
 
-export function printProof(answer: ActAnswer, form: OutputForm): void {
+export function printProof(answer: OperationResult, form: OutputForm): void {
   if (form === 'json') {
     printJson(answer);
     return;
@@ -141,7 +148,7 @@ export function printProof(answer: ActAnswer, form: OutputForm): void {
   );
 }
 
-function selectorOf(args: readonly string[], options: ActOptions) {
+function selectorOf(args: readonly string[], options: OperationOptions) {
   const { group, label: labels, token, serial, issuedBefore, file } = options;
   const ids = [...args.map(idOf), ...(file === undefined ? [] : idsIn(file))];
   if (ids.length === 0 && file !== undefined)
@@ -158,7 +165,7 @@ function selectorOf(args: readonly string[], options: ActOptions) {
   };
 }
 
-/** As certificates and other programs write serials: in capitals, with colons, with zeros in front. */
+/** Accepts serial numbers in capitals, with colons and with leading zeros, as other programs print them. */
 export function readSerial(text: string): string {
   return text
     .toLowerCase()
@@ -166,7 +173,7 @@ export function readSerial(text: string): string {
     .replace(/^0+(?=.)/, '');
 }
 
-/** One id a line; empty lines and what follows a # are left out. */
+/** One id a line. Ignores empty lines and text behind a #. */
 function idsIn(file: string): readonly DeviceId[] {
   let text: string;
   try {

@@ -4,17 +4,17 @@ import { Command, Option } from 'commander';
 import { DEVICE_STATUSES, type DeviceStatus } from '../../registry/index.ts';
 import {
   deviceId,
-  findsServer,
   groupName,
   integerBetween,
   label,
   run,
   runWithServer,
-  speaksJson,
+  withJsonOption,
+  withServerOptions,
 } from '../command-line.ts';
 import { readSecretArgument } from '../secret-argument.ts';
 import { printJson, printResult, table } from '../terminal.ts';
-import { addDeviceActs } from './device-operations.ts';
+import { addDeviceOperations } from './device-operations.ts';
 
 interface ListOptions {
   readonly group?: GroupName;
@@ -88,15 +88,16 @@ interface SetOptions {
   readonly label?: Readonly<Record<string, string>>;
 }
 
-/** `--label k=` takes a label away. */
+/** `--label k=` removes a label. */
 const set = runWithServer<SetOptions>(async (server, { args, options, form }) => {
-  const { group, label: given } = options;
-  if (group === undefined && given === undefined) throw new Problem('usage', { reason: 'expected --group or --label' });
-  const labels = Object.fromEntries(Object.entries(given ?? {}).map(([name, value]) => [name, value || null]));
+  const { group, label: changes } = options;
+  if (group === undefined && changes === undefined)
+    throw new Problem('usage', { reason: 'expected --group or --label' });
+  const labels = Object.fromEntries(Object.entries(changes ?? {}).map(([name, value]) => [name, value || null]));
   const device = await server.setDevice({ id: args[0] as string, labels, ...(group !== undefined && { group }) });
   if (form === 'json') return printJson(device);
   const text = Object.entries(device.labels).map(([name, value]) => `${name}=${value}`);
-  printResult(`device ${device.id} is of group ${device.group}, with labels ${text.join(' ') || 'none'}`);
+  printResult(`device ${device.id}: group ${device.group}, labels ${text.join(' ') || 'none'}`);
 });
 
 interface EnrollOptions {
@@ -107,7 +108,7 @@ interface EnrollOptions {
 
 const enroll = run<EnrollOptions>(async ({ options, form }) => {
   const token = readSecretArgument(options.token, '--token');
-  const identity = await enrolling(() =>
+  const identity = await withProblems(() =>
     enrollOnce(fileIdentityStore(options.out), { token, ...(options.id !== undefined && { deviceId: options.id }) }),
   );
   if (options.id !== undefined && options.id !== identity.deviceId) {
@@ -123,45 +124,49 @@ const enroll = run<EnrollOptions>(async ({ options, form }) => {
     );
 });
 
-/** What a device can find out by itself and only the caller can mend. */
-const MISUSES: ReadonlySet<string> = new Set(['token_required', 'token_malformed', 'identity_unusable']);
+/** Codes of the SDK for an error in the command line or the directory. */
+const USAGE_ERRORS: ReadonlySet<string> = new Set(['token_required', 'token_malformed', 'identity_unusable']);
 
-/** The device's words for a refusal, in the program's. */
-async function enrolling<T>(act: () => Promise<T>): Promise<T> {
+/** Turns an error of the SDK into a problem of the command line. */
+async function withProblems<T>(operation: () => Promise<T>): Promise<T> {
   try {
-    return await act();
+    return await operation();
   } catch (error) {
     if (!(error instanceof DeviceError)) throw error;
-    const code = isProblemCode(error.code) ? error.code : MISUSES.has(error.code) ? 'usage' : 'unavailable';
+    const code = isProblemCode(error.code) ? error.code : USAGE_ERRORS.has(error.code) ? 'usage' : 'unavailable';
     throw new Problem(code, { detail: error.message, cause: error });
   }
 }
 
 export function deviceCommand(): Command {
-  const device = new Command('device').description('the fleet: who is in it, and who no longer');
-  findsServer(device.command('list').description('list devices in the order of their ids'))
-    .option('--group <group>', 'of this group only', groupName)
-    .addOption(new Option('--status <status>', 'of this status only').choices(DEVICE_STATUSES))
-    .option('--after <id>', 'ids greater than this one: the next page', deviceId)
-    .option('--limit <n>', 'how many at most', integerBetween(1, 10_000), 100)
+  const device = new Command('device').description(
+    'devices: list, show, enroll, revoke, suspend, resume, quarantine, disconnect, delete',
+  );
+  withServerOptions(device.command('list').description('list devices, ordered by id'))
+    .option('--group <group>', 'only devices of this group', groupName)
+    .addOption(new Option('--status <status>', 'only devices with this status').choices(DEVICE_STATUSES))
+    .option('--after <id>', 'list devices after this id: the next page', deviceId)
+    .option('--limit <n>', 'list at most so many', integerBetween(1, 10_000), 100)
     .action(list);
-  findsServer(
+  withServerOptions(
     device.command('show').argument('<id>').description('show a device, its certificates and its session'),
   ).action(show);
-  findsServer(
+  withServerOptions(
     device
       .command('set')
       .argument('<id>')
-      .description('change group or labels; its live session is held to it at once'),
+      .description('change the group or labels of a device; applies to its live session at once'),
   )
-    .option('--group <group>', 'group that it belongs to from now on', groupName)
-    .option('--label <k=v>', 'label that it carries, or "k=" to take it away; may be repeated', label)
+    .option('--group <group>', 'its new group', groupName)
+    .option('--label <k=v>', 'label to set, or "k=" to remove it; may be repeated', label)
     .action(set);
-  addDeviceActs(device);
-  speaksJson(device.command('enroll').description('enroll this machine and keep its credentials in a directory'))
+  addDeviceOperations(device);
+  withJsonOption(
+    device.command('enroll').description('enroll this machine as a device, and write its credentials into a directory'),
+  )
     .requiredOption('--token <token>', 'bootstrap token: its text, @FILE, or - for standard input')
-    .option('--id <id>', 'the device id wanted; without one the server chooses', deviceId)
-    .requiredOption('--out <dir>', 'where key.pem, cert.pem and ca.pem are written')
+    .option('--id <id>', 'requested device id; without it the server chooses one', deviceId)
+    .requiredOption('--out <dir>', 'directory for key.pem, cert.pem and ca.pem')
     .action(enroll);
   return device;
 }

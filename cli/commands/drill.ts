@@ -9,7 +9,7 @@ import { Command } from 'commander';
 import { openConsoleClient } from '../../console/client.ts';
 import { type Config, createLogger, loadConfig } from '../../server/config/index.ts';
 import type { DrillReport, Projection, Theft, TrustChange } from '../../simulator/index.ts';
-import { duration, integerBetween, rateBetween, run, speaksJson } from '../command-line.ts';
+import { duration, integerBetween, rateBetween, run, withJsonOption } from '../command-line.ts';
 import { copyFleet, type FleetCopy, readIssuingCa } from '../drill-copy.ts';
 import { createDrillOperator } from '../drill-operator.ts';
 import { startTemporaryServer } from '../simulation-server.ts';
@@ -242,7 +242,7 @@ function lengthOf(ms: number): string {
 
 export function drillCommand(): Command {
   const command = new Command('drill').description('rehearse a bad day on a copy of the fleet, never on the fleet');
-  speaksJson(command.command('ca-compromise').description('replace a CA under devices, and see who is lost'))
+  withJsonOption(command.command('ca-compromise').description('replace a CA under devices, and see who is lost'))
     .option('--root', 'replace the root, and the issuing CA with it')
     .option('--devices <n>', 'devices of the SDK that go through it', integerBetween(1, 5_000), 20)
     .option('--data <dir>', 'data directory whose registry and CA keys are copied; without it a fleet is made')

@@ -1,16 +1,16 @@
 import { standardOutput, visible } from '@rollcall/output';
 import type { DeviceId } from '@rollcall/protocol';
 import { Command } from 'commander';
-import { deviceId, findsServer, instant, integerBetween, runWithServer } from '../command-line.ts';
+import { deviceId, instant, integerBetween, runWithServer, withServerOptions } from '../command-line.ts';
 import { untilStopped } from '../stop-signals.ts';
 import { printJson, printResult } from '../terminal.ts';
 
-interface Wanted {
+interface FilterOptions {
   readonly type?: string;
   readonly device?: DeviceId;
 }
 
-interface ListOptions extends Wanted {
+interface ListOptions extends FilterOptions {
   readonly since?: number;
   readonly until?: number;
   readonly limit: number;
@@ -26,7 +26,7 @@ interface PrintedEvent {
 const list = runWithServer<ListOptions>(async (server, { options, form }) => {
   const { since, until, limit } = options;
   const events = await server.listEvents({
-    ...wantedOf(options),
+    ...filterOf(options),
     limit,
     ...(since !== undefined && { since: new Date(since).toISOString() }),
     ...(until !== undefined && { until: new Date(until).toISOString() }),
@@ -34,18 +34,18 @@ const list = runWithServer<ListOptions>(async (server, { options, form }) => {
   for (const event of events) print(event, form);
 });
 
-const tail = runWithServer<Wanted>(async (server, { options, form }) => {
+const tail = runWithServer<FilterOptions>(async (server, { options, form }) => {
   await untilStopped(async (stopped) => {
     const stop = new AbortController();
     void stopped.then(() => stop.abort());
-    for await (const event of server.followEvents(wantedOf(options), stop.signal)) {
+    for await (const event of server.followEvents(filterOf(options), stop.signal)) {
       print(event, form);
       await standardOutput.drained();
     }
   });
 });
 
-function wantedOf({ type, device }: Wanted) {
+function filterOf({ type, device }: FilterOptions) {
   return { ...(type !== undefined && { type }), ...(device !== undefined && { device }) };
 }
 
@@ -60,17 +60,17 @@ function print(event: PrintedEvent, form: 'text' | 'json'): void {
 }
 
 export function eventsCommand(): Command {
-  const events = new Command('events').description('what happened to the fleet');
-  findsServer(events.command('tail').description('follow events as they happen'))
-    .option('--type <type>', 'of this type or area only: presence.connected, presence')
-    .option('--device <name>', 'of this device or service only', deviceId)
+  const events = new Command('events').description('fleet events: list and follow');
+  withServerOptions(events.command('tail').description('print events as they happen'))
+    .option('--type <type>', 'only events of this type or area, such as presence.connected or presence')
+    .option('--device <name>', 'only events of this device or service', deviceId)
     .action(tail);
-  findsServer(events.command('list').description('events, oldest first'))
-    .option('--type <type>', 'of this type or area only: presence.connected, presence')
-    .option('--device <name>', 'of this device or service only', deviceId)
-    .option('--since <time>', 'at or after this time, or this long ago; left out: a day', instant)
+  withServerOptions(events.command('list').description('list events, oldest first'))
+    .option('--type <type>', 'only events of this type or area, such as presence.connected or presence')
+    .option('--device <name>', 'only events of this device or service', deviceId)
+    .option('--since <time>', 'from this time, or this long ago (default: 1d)', instant)
     .option('--until <time>', 'before this time, or this long ago', instant)
-    .option('--limit <n>', 'the newest so many', integerBetween(1, 10_000), 100)
+    .option('--limit <n>', 'at most so many, the newest', integerBetween(1, 10_000), 100)
     .action(list);
   return events;
 }

@@ -1,7 +1,7 @@
 import { type GroupName, Problem, parseFraction } from '@rollcall/protocol';
 import { Command, Option } from 'commander';
 import { KEY_ALGORITHMS, type KeyAlgorithm, MAX_GROUP_DEVICES } from '../../registry/index.ts';
-import { duration, findsServer, groupName, integerBetween, runWithServer } from '../command-line.ts';
+import { duration, groupName, integerBetween, runWithServer, withServerOptions } from '../command-line.ts';
 import { printJson, printResult } from '../terminal.ts';
 
 interface Settings {
@@ -18,16 +18,16 @@ const show = runWithServer(async (server, { args, form }) => {
   const { lifetimeSeconds, keys, maxDevices, renewal } = found.profile;
   printResult(
     [
-      found.isSet ? `profile of ${found.group}` : `${found.group} has no profile: it is like any other group`,
-      `lifetime     ${lifetimeSeconds === undefined ? 'as configured' : `${lifetimeSeconds} s`}`,
+      found.isSet ? `profile of ${found.group}` : `${found.group} has no profile; the defaults apply`,
+      `lifetime     ${lifetimeSeconds === undefined ? 'default' : `${lifetimeSeconds} s`}`,
       `keys         ${keys === undefined ? 'P-256, P-384, RSA' : keys.join(', ')}`,
-      `devices      ${maxDevices === undefined ? 'any number' : `${maxDevices} at most`}`,
-      `renewal      ${renewal === undefined ? 'as usual' : `from ${renewal.from} to ${renewal.to} of a life`}`,
+      `devices      ${maxDevices === undefined ? 'unlimited' : `at most ${maxDevices}`}`,
+      `renewal      ${renewal === undefined ? 'default' : `from ${renewal.from} to ${renewal.to} of the lifetime`}`,
     ].join('\n'),
   );
 });
 
-/** What isn't named stays as it is. */
+/** Settings that are not named stay unchanged. */
 const set = runWithServer<Settings>(async (server, { args, options, form }) => {
   const group = args[0] as GroupName;
   const { lifetime, keys, maxDevices, renewal, clear } = options;
@@ -43,7 +43,7 @@ const set = runWithServer<Settings>(async (server, { args, options, form }) => {
   const before = clear === undefined ? (await server.showGroupProfile({ group })).profile : {};
   const answer = await server.setGroupProfile({ group, ...before, ...named });
   if (form === 'json') printJson(answer);
-  else printResult(`profile of ${group} is set; certificates follow it from now on`);
+  else printResult(`profile of ${group} is set; it applies to certificates issued from now on`);
 });
 
 function keyList(text: string): readonly KeyAlgorithm[] {
@@ -54,24 +54,36 @@ function keyList(text: string): readonly KeyAlgorithm[] {
   return found as readonly KeyAlgorithm[];
 }
 
-function partsOfLife(text: string): { readonly from: number; readonly to: number } {
+function partsOfLifetime(text: string): { readonly from: number; readonly to: number } {
   const [from, to] = text.split('-', 2).map((part) => parseFraction(part, 0, 1));
   if (from === undefined || to === undefined)
-    throw new Problem('usage', { reason: 'expected parts of a life: 0.6-0.8' });
+    throw new Problem('usage', { reason: 'expected two parts of the lifetime, such as 0.6-0.8' });
   return { from, to };
 }
 
 export function groupCommand(): Command {
-  const group = new Command('group').description('groups of devices');
-  const profile = group.command('profile').description('what the certificates of a group are like');
-  findsServer(profile.command('show').argument('<group>', 'name', groupName).description('show it')).action(show);
-  findsServer(profile.command('set').argument('<group>', 'name', groupName))
-    .description('change what is named; the rest stays')
-    .option('--lifetime <duration>', 'of a certificate: 1h to 397d', duration)
+  const group = new Command('group').description('groups of devices: show and set the certificate profile');
+  const profile = group
+    .command('profile')
+    .description('certificate profile of a group: lifetime, kinds of keys, number of devices, renewal window');
+  withServerOptions(
+    profile.command('show').argument('<group>', 'name', groupName).description('show the profile'),
+  ).action(show);
+  withServerOptions(profile.command('set').argument('<group>', 'name', groupName))
+    .description('set the named settings; the others stay unchanged')
+    .option('--lifetime <duration>', 'lifetime of a certificate: 1h to 397d', duration)
     .addOption(new Option('--keys <kinds>', `some of ${KEY_ALGORITHMS.join(',')}`).argParser(keyList))
-    .option('--max-devices <number>', 'devices that are not revoked, at most', integerBetween(1, MAX_GROUP_DEVICES))
-    .addOption(new Option('--renewal <from-to>', 'parts of a life, such as 0.6-0.8').argParser(partsOfLife))
-    .option('--clear', 'begin with an empty profile; alone: take it away')
+    .option(
+      '--max-devices <number>',
+      'at most so many devices that are not revoked',
+      integerBetween(1, MAX_GROUP_DEVICES),
+    )
+    .addOption(
+      new Option('--renewal <from-to>', 'renewal window in parts of the lifetime, such as 0.6-0.8').argParser(
+        partsOfLifetime,
+      ),
+    )
+    .option('--clear', 'clear all other settings; without another option: remove the profile')
     .action(set);
   return group;
 }

@@ -5,15 +5,15 @@ import type { ConsoleClient } from '../../console/client.ts';
 import { version } from '../../server/config/index.ts';
 import {
   duration,
-  findsServer,
   groupName,
   integerBetween,
   label,
   run,
   runWithServer,
-  speaksJson,
+  withJsonOption,
+  withServerOptions,
 } from '../command-line.ts';
-import { type ImageOrder, type ImageToken, makeImage, makeKits } from '../image/make-image.ts';
+import { type ImageOptions, type ImageToken, makeImage, makeKits } from '../image/make-image.ts';
 import { verifyImages } from '../image/verify-image.ts';
 import { printJson, printResult } from '../terminal.ts';
 
@@ -35,7 +35,7 @@ const IDS_FILE_MAX_BYTES = 1_048_576;
 
 const make = runWithServer<MakeOptions>(async (server, { options, form }) => {
   const ids = deviceIds(options);
-  const order: ImageOrder = {
+  const order: ImageOptions = {
     out: options.out,
     group: options.group,
     version,
@@ -45,33 +45,41 @@ const make = runWithServer<MakeOptions>(async (server, { options, form }) => {
     madeAt: Date.now(),
   };
   if (ids === undefined) {
-    const token = await mint(server, options, undefined);
-    const manifest = await makeOrVoid(server, [token], () => makeImage(order, token));
+    const token = await createToken(server, options, undefined);
+    const manifest = await makeOrRevoke(server, [token], () => makeImage(order, token));
     if (form === 'json') return printJson(manifest);
     return printResult(
-      `an image for ${token.maxUses} devices of group ${options.group} is in ${options.out}; its token lives until ${token.expiresAt}`,
+      `image for ${token.maxUses} devices of group ${options.group} written to ${options.out}; its token expires at ${token.expiresAt}`,
     );
   }
   const tokens: ImageToken[] = [];
-  const manifests = await makeOrVoid(server, tokens, async () => {
-    for (const id of ids) tokens.push(await mint(server, options, id));
+  const manifests = await makeOrRevoke(server, tokens, async () => {
+    for (const id of ids) tokens.push(await createToken(server, options, id));
     return makeKits(order, tokens);
   });
   if (form === 'json') return printJson(manifests);
-  printResult(`${ids.length} kits are in ${options.out}/kits, and listed in ${options.out}/kits.csv`);
+  printResult(`${ids.length} kits written to ${options.out}/kits, listed in ${options.out}/kits.csv`);
 });
 
-/** Tokens of an image that was not made are worth nothing. */
-async function makeOrVoid<T>(server: ConsoleClient, tokens: readonly ImageToken[], act: () => Promise<T>): Promise<T> {
+/** Revokes the tokens when the image cannot be made. */
+async function makeOrRevoke<T>(
+  server: ConsoleClient,
+  tokens: readonly ImageToken[],
+  write: () => Promise<T>,
+): Promise<T> {
   try {
-    return await act();
+    return await write();
   } catch (error) {
     for (const { id } of tokens) await server.voidToken({ id }).catch(() => {});
     throw error;
   }
 }
 
-async function mint(server: ConsoleClient, options: MakeOptions, device: string | undefined): Promise<ImageToken> {
+async function createToken(
+  server: ConsoleClient,
+  options: MakeOptions,
+  device: string | undefined,
+): Promise<ImageToken> {
   const { token, text } = await server.mintToken({
     uses: device === undefined ? (options.uses ?? 1) : 1,
     ttlSeconds: Math.round(options.ttl / 1000),
@@ -82,7 +90,7 @@ async function mint(server: ConsoleClient, options: MakeOptions, device: string 
   return { text, id: token.id, maxUses: token.maxUses, expiresAt: token.expiresAt, device };
 }
 
-/** Undefined for an identical image of many devices. */
+/** Undefined for one image that many devices share. */
 function deviceIds({ uses, count, prefix, ids }: MakeOptions): readonly string[] | undefined {
   if ([uses, count, ids].filter((given) => given !== undefined).length !== 1) {
     throw new Problem('usage', {
@@ -110,7 +118,7 @@ function numbered(prefix: string, count: number): readonly string[] {
   return Array.from({ length: count }, (_, index) => `${prefix}${String(index + 1).padStart(width, '0')}`);
 }
 
-/** One id a line: serial numbers, say. */
+/** One id a line. */
 function idsIn(file: string): readonly string[] {
   let text: string;
   try {
@@ -136,10 +144,10 @@ const verify = run(async ({ args, form }) => {
   if (form === 'json') printJson(images);
   for (const { directory: where, faults } of faulty) for (const fault of faults) printFault(`${where}/${fault}`, form);
   if (faulty.length > 0) {
-    const reason = `${faulty.length} of ${images.length} images in ${directory} must not be flashed`;
+    const reason = `${faulty.length} of ${images.length} images in ${directory} are faulty; do not flash them`;
     throw new Problem('usage', { reason });
   }
-  if (form === 'text') printResult(`${images.length === 1 ? 'the image' : `${images.length} kits`} can be flashed`);
+  if (form === 'text') printResult(`${images.length === 1 ? 'the image is' : `${images.length} kits are`} valid`);
 });
 
 function printFault(fault: string, form: 'json' | 'text'): void {
@@ -147,25 +155,30 @@ function printFault(fault: string, form: 'json' | 'text'): void {
 }
 
 export function imageCommand(): Command {
-  const image = new Command('image').description('what goes onto gateways: agent, settings, root and token');
-  findsServer(image.command('make').description('make an image, with a token for it'))
-    .requiredOption('--out <dir>', 'where it is written; a directory that is empty or not there')
-    .option('--group <group>', 'group its devices belong to', groupName, DEFAULT_GROUP)
-    .option('--label <k=v>', 'label its devices carry; may be repeated', label)
+  const image = new Command('image').description(
+    'images for gateways: agent, settings, root certificate and bootstrap token',
+  );
+  withServerOptions(image.command('make').description('make an image, or a kit for each device, with bootstrap tokens'))
+    .requiredOption('--out <dir>', 'directory to write; it must be empty or not exist')
+    .option('--group <group>', 'group of its devices', groupName, DEFAULT_GROUP)
+    .option('--label <k=v>', 'label of its devices; may be repeated', label)
     .option('--uses <n>', 'one image for so many devices', integerBetween(1, 1_000_000))
     .option('--count <n>', 'a kit for each of so many devices', integerBetween(1, KITS_MAX))
-    .option('--prefix <text>', 'with --count: what their ids begin with', 'dev-')
+    .option('--prefix <text>', 'with --count: prefix of the device ids', 'dev-')
     .option('--ids <file>', 'a kit for each device id in a file, one a line')
     .addOption(
-      new Option('--ttl <duration>', 'how long its token lives, at most 30d')
+      new Option('--ttl <duration>', 'time until its token expires, at most 30d')
         .argParser(duration)
         .default(7 * 86_400_000, '7d'),
     )
     .option('--listen <port>', 'plain MQTT for applications on this port of 127.0.0.1', integerBetween(1, 65_535))
-    .option('--node <file>', 'a Node executable for the gateways, to go along')
+    .option('--node <file>', 'Node executable to include')
     .action(make);
-  speaksJson(
-    image.command('verify').argument('<dir>').description('check that an image is whole and its token in time'),
+  withJsonOption(
+    image
+      .command('verify')
+      .argument('<dir>')
+      .description('verify the files of an image and that its token has not expired'),
   ).action(verify);
   return image;
 }

@@ -12,10 +12,10 @@ import { Command } from 'commander';
 import { parse } from 'yaml';
 import type { DenialReason } from '../../broker/index.ts';
 import type { ConsoleClient } from '../../console/client.ts';
-import { findsServer, runWithServer } from '../command-line.ts';
+import { runWithServer, withServerOptions } from '../command-line.ts';
 import { printJson, printResult } from '../terminal.ts';
 
-/** As written: a verb left out allows nothing. The server checks every rule. */
+/** The content of the file. A verb that is left out allows nothing. The server checks every rule. */
 type PolicyInput = Omit<Parameters<ConsoleClient['setPolicy']>[0], 'kind' | 'name'>;
 
 const POLICY_MAX_BYTES = 262_144;
@@ -24,7 +24,7 @@ const show = runWithServer(async (server, { args, form }) => {
   const effective = await server.showPolicy(partsOf(scopeOf(args[0] as string)));
   if (form === 'json') return printJson(effective);
   printResult(
-    `# ${effective.isDefault ? 'the default: none was set' : 'set'} for ${effective.scope}\n${policyText(effective.policy)}`,
+    `# policy of ${effective.scope}${effective.isDefault ? ' (default)' : ''}\n${policyText(effective.policy)}`,
   );
 });
 
@@ -32,7 +32,7 @@ const set = runWithServer(async (server, { args, form }) => {
   const scope = scopeOf(args[0] as string);
   const effective = await server.setPolicy({ ...partsOf(scope), ...readPolicy(args[1] as string) });
   if (form === 'json') printJson(effective);
-  else printResult(`policy of ${scope} is set; live sessions follow it at once`);
+  else printResult(`policy of ${scope} is set; it applies to live sessions at once`);
 });
 
 const explain = runWithServer(async (server, { args, form }) => {
@@ -50,7 +50,7 @@ const WHY_NOT: Readonly<Record<DenialReason, string>> = {
   no_rule: 'no rule allows it',
   topic_malformed: 'it is not a topic that MQTT allows here',
   topic_reserved: 'only the server uses this topic',
-  client_id_not_own: 'the client id belongs to another',
+  client_id_not_own: 'the client id belongs to another device or service',
 };
 
 /**
@@ -109,24 +109,24 @@ function policyText(policy: PolicyDocument): string {
 }
 
 export function policyCommand(): Command {
-  const policy = new Command('policy').description('who may say what: rules per group of devices and per service');
-  findsServer(policy.command('show').argument('<group>').description('show the rules that apply to a group')).action(
-    show,
-  );
-  findsServer(
+  const policy = new Command('policy').description('access policies: show, set, explain');
+  withServerOptions(
+    policy.command('show').argument('<group>').description('show the rules of a group or service'),
+  ).action(show);
+  withServerOptions(
     policy
       .command('set')
       .argument('<group>')
       .argument('<file>')
-      .description('set the rules of a group from a YAML file'),
+      .description('set the rules of a group or service from a YAML file'),
   ).action(set);
-  findsServer(
+  withServerOptions(
     policy
       .command('explain')
       .argument('<identity>', 'device id, or service/NAME')
       .addArgument(new Command().createArgument('<verb>').choices(['publish', 'subscribe', 'receive']))
       .argument('<topic>')
-      .description('say which rule allows or refuses a topic'),
+      .description('show which rule allows or refuses a topic'),
   ).action(explain);
   return policy;
 }

@@ -1,17 +1,17 @@
 import { type GroupName, Problem } from '@rollcall/protocol';
 import { Command } from 'commander';
-import { duration, findsServer, groupName, runWithServer } from '../command-line.ts';
+import { duration, groupName, runWithServer, withServerOptions } from '../command-line.ts';
 import { printJson, printResult } from '../terminal.ts';
 import { parseCaId } from './ca.ts';
 
-interface Whom {
+interface PullOptions {
   readonly group?: GroupName;
   readonly issuer?: string;
   readonly all?: boolean;
   readonly within: number;
 }
 
-const pull = runWithServer<Whom>(async (server, { options: { group, issuer, all, within }, form }) => {
+const pull = runWithServer<PullOptions>(async (server, { options: { group, issuer, all, within }, form }) => {
   if (group === undefined && issuer === undefined && all !== true) {
     throw new Problem('usage', { reason: 'expected --group, --issuer or --all' });
   }
@@ -44,17 +44,21 @@ const status = runWithServer<{ readonly group?: GroupName }>(async (server, { op
 });
 
 export function renewalsCommand(): Command {
-  const renewals = new Command('renewals').description('when devices renew their certificates');
-  findsServer(renewals.command('status').description('what is due'))
-    .option('--group <name>', 'of this group alone', groupName)
+  const renewals = new Command('renewals').description(
+    'certificate renewals: show what is due, ask devices to renew earlier',
+  );
+  withServerOptions(
+    renewals.command('status').description('show how many devices are due, late or near the end of their certificate'),
+  )
+    .option('--group <name>', 'only devices of this group', groupName)
     .action(status);
-  findsServer(renewals.command('pull').description('ask devices to renew earlier'))
+  withServerOptions(renewals.command('pull').description('ask devices to renew earlier'))
     .option('--group <name>', 'devices of this group', groupName)
     .option('--issuer <ca>', 'devices whose certificate this CA issued', parseCaId)
     .option('--all', 'every device')
     .option(
       '--within <duration>',
-      'in which they all shall renew; longer if the budget asks for it',
+      'time in which all of them renew; longer if the renewal budget requires it',
       duration,
       3_600_000,
     )

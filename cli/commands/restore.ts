@@ -5,7 +5,7 @@ import { Command } from 'commander';
 import { readVerifiedAuditHead } from '../../registry/index.ts';
 import { publicKeyIn, restore } from '../../server/backup/index.ts';
 import { passphraseIn } from '../../server/config/index.ts';
-import { run, speaksJson } from '../command-line.ts';
+import { run, withJsonOption } from '../command-line.ts';
 import { note, printJson, printResult } from '../terminal.ts';
 
 interface RestoreOptions {
@@ -17,7 +17,7 @@ interface RestoreOptions {
   readonly acceptUnauthenticated?: boolean;
 }
 
-const restoring = run<RestoreOptions>(async ({ args, options, form }) => {
+const restoreBackup = run<RestoreOptions>(async ({ args, options, form }) => {
   const [file = ''] = args;
   const { data, passphraseFile, ca, root, signedBy, acceptUnauthenticated = false } = options;
   const { manifest, provenBy } = restore({
@@ -35,14 +35,16 @@ const restoring = run<RestoreOptions>(async ({ args, options, form }) => {
   });
   const { takenAt, files } = manifest;
   if (provenBy === 'nothing') {
-    note('WARNING: nothing proves that this backup is what the fleet wrote. Anybody who could write the file may have');
-    note('WARNING: un-revoked devices, added tokens or shortened the audit. Check all of them before you start it.');
+    note('WARNING: this backup is not authenticated. Anyone who could write the file may have');
+    note(
+      'WARNING: un-revoked devices, added tokens or shortened the audit. Check all of them before you start a server.',
+    );
   }
   const auditHead = manifest.format === 1 ? null : manifest.auditHead;
   if (form === 'json') return printJson({ data, takenAt, files: files.length, provenBy, auditHead });
-  printResult(`${data}: the fleet as of ${takenAt}`);
-  if (auditHead !== null) note(`the head of its audit is ${auditHead.id}:${auditHead.hash}`);
-  note('what was revoked, suspended or changed since then is not in it: do it again before you start');
+  printResult(`${data}: restored as of ${takenAt}`);
+  if (auditHead !== null) note(`audit head: ${auditHead.id}:${auditHead.hash}`);
+  note('revocations, suspensions and other changes made since then are missing: repeat them before you start a server');
 });
 
 function readTrusted<Value>(option: string, file: string, read: (pem: string) => Value): Value {
@@ -55,16 +57,16 @@ function readTrusted<Value>(option: string, file: string, read: (pem: string) =>
 }
 
 export function restoreCommand(): Command {
-  return speaksJson(new Command('restore').description('make a data directory of a backup'))
-    .argument('<file>', 'the backup')
-    .requiredOption('--data <dir>', 'the directory; it must be empty, or not exist')
+  return withJsonOption(new Command('restore').description('make a data directory from a backup'))
+    .argument('<file>', 'backup file')
+    .requiredOption('--data <dir>', 'directory to make; it must be empty or not exist')
     .option(
       '--passphrase-file <file>',
-      'holds the passphrase that encrypted the private keys; it proves the whole backup',
+      'file with the passphrase of the private keys; it also authenticates the backup',
     )
-    .option('--ca <dir>', "a copy of the fleet's ca directory, for a backup without keys; its roots are believed")
-    .option('--root <file>', 'a root certificate: signatures of issuing CAs below it are believed')
-    .option('--signed-by <file>', "the public key, or its certificate, of an operator's --signing-key")
-    .option('--accept-unauthenticated', 'restore a backup that nothing proves, such as one of format 1')
-    .action(restoring);
+    .option('--ca <dir>', "copy of the fleet's ca directory, for a backup without keys; its roots are trusted")
+    .option('--root <file>', 'trusted root certificate: accept the signature of an issuing CA below it')
+    .option('--signed-by <file>', 'public key or certificate that belongs to the --signing-key of the backup')
+    .option('--accept-unauthenticated', 'restore a backup that cannot be authenticated, such as one of format 1')
+    .action(restoreBackup);
 }

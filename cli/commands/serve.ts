@@ -2,7 +2,7 @@ import { standardError } from '@rollcall/output';
 import { Command } from 'commander';
 import { type Config, createLogger, expectPlausibleClock, loadConfig, version } from '../../server/config/index.ts';
 import { expectDescriptors, type FleetServer } from '../../server/index.ts';
-import { integerBetween, repeated, run, speaksJson } from '../command-line.ts';
+import { integerBetween, repeated, run, withJsonOption } from '../command-line.ts';
 import { untilServerStopped } from '../stop-signals.ts';
 import { type OutputForm, printJson, printResult } from '../terminal.ts';
 
@@ -16,7 +16,7 @@ interface ServeOptions {
   readonly publicHost?: readonly string[];
 }
 
-/** How long the last log lines are waited for. */
+/** Time for the last log lines to be written. */
 const LAST_LINES_MS = 1_000;
 
 const LOCAL_NAMES = ['localhost', '127.0.0.1', '::1'];
@@ -35,12 +35,12 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
       [['publicHosts'], options.publicHost && [...new Set([...options.publicHost, ...LOCAL_NAMES])]],
     ],
   });
-  // Loaded only here: the other commands start faster without the servers.
+  // Loaded here: other commands start faster without the modules of the server.
   const { startFleetServer } = await import('../../server/index.ts');
   const log = createLogger(config.log.level);
   expectDescriptors();
   expectPlausibleClock(Date.now());
-  // Listening first: a signal that arrives while the server starts must still end it cleanly.
+  // Signals are handled first: one that arrives while the server starts must still close it.
   await untilServerStopped(
     async (stopped) => {
       const server = await startFleetServer({
@@ -55,9 +55,9 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
       log.info({ signal: await stopped }, 'stopping');
       await server.close();
     },
-    (cause) => log.warn(cause, 'the server goes on'),
+    (cause) => log.warn(cause, 'ignored; the server keeps running'),
   );
-  // A reader that stalls must not keep the process: what it did not take is given up.
+  // Output that its reader does not take is dropped, so that the process ends.
   if (!(await standardError.settled(LAST_LINES_MS)) || process.stdout.writableLength > 0) process.exit();
 });
 
@@ -78,16 +78,16 @@ function announce(server: FleetServer, config: Config, form: OutputForm): void {
 }
 
 export function serveCommand(): Command {
-  return speaksJson(new Command('serve').description('run the servers: enroll, mqtt and console'))
+  return withJsonOption(new Command('serve').description('run the servers: EST, MQTT and console'))
     .option('--config <file>', 'YAML file of options; rollcall.example.yaml lists them all')
-    .option('--data <dir>', 'where keys, registry and telemetry are kept (default: ./data)')
-    .option('--host <addr>', 'address that devices reach: enroll and mqtt listen on it (default: 127.0.0.1)')
+    .option('--data <dir>', 'data directory: CA keys, registry, journals (default: ./data)')
+    .option('--host <addr>', 'address on which the EST and MQTT servers listen (default: 127.0.0.1)')
     .option(
       '--enroll-port <n>',
-      'port of the enroll server, 0 for any free one (default: 8443)',
+      'port of the EST server, 0 for any free one (default: 8443)',
       integerBetween(0, 65_535),
     )
-    .option('--mqtt-port <n>', 'port of the broker, 0 for any free one (default: 8883)', integerBetween(0, 65_535))
+    .option('--mqtt-port <n>', 'port of the MQTT broker, 0 for any free one (default: 8883)', integerBetween(0, 65_535))
     .option('--console-port <n>', 'port of the console, 0 for any free one (default: 8444)', integerBetween(0, 65_535))
     .option('--public-host <name>', 'name or address by which devices reach this machine; may be repeated', repeated)
     .action(serve);

@@ -1,7 +1,7 @@
 import { NAME_RULE, parseServiceName, type ServiceName } from '@rollcall/protocol';
 import { Command, InvalidArgumentError } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
-import { findsServer, runWithServer } from '../command-line.ts';
+import { runWithServer, withServerOptions } from '../command-line.ts';
 import { prepareCredentials } from '../credential-files.ts';
 import { everyPage } from '../every-page.ts';
 import { printJson, printResult, table } from '../terminal.ts';
@@ -12,7 +12,7 @@ const issue = runWithServer<{ readonly out: string }>(async (server, { args, opt
   const issued = await server.issueService({ name, csrPem: credentials.csrPem });
   const files = credentials.complete(issued.certificatePem, issued.caPem);
   if (form === 'json') printJson({ ...issued.service, ...files });
-  else printResult(`service ${name} may connect as ${name} or ${name}-*; its credentials are in ${options.out}`);
+  else printResult(`service ${name}: credentials written to ${options.out}; client ids ${name} and ${name}-*`);
 });
 
 type ServicePage = Awaited<ReturnType<ConsoleClient['listServices']>>;
@@ -43,11 +43,18 @@ function serviceName(text: string): ServiceName {
 }
 
 export function serviceCommand(): Command {
-  const service = new Command('service').description('back-end applications: a second kind of identity');
-  findsServer(service.command('issue').argument('<name>').description('issue a certificate for an application'))
-    .requiredOption('--out <dir>', 'where key.pem, cert.pem and ca.pem are written')
+  const service = new Command('service').description(
+    'services (back-end applications): issue a certificate, list, revoke',
+  );
+  withServerOptions(service.command('issue').argument('<name>').description('issue a certificate for a service'))
+    .requiredOption('--out <dir>', 'directory for key.pem, cert.pem and ca.pem')
     .action(issue);
-  findsServer(service.command('list').description('list applications')).action(list);
-  findsServer(service.command('revoke').argument('<name>').description('cut an application off')).action(revoke);
+  withServerOptions(service.command('list').description('list services')).action(list);
+  withServerOptions(
+    service
+      .command('revoke')
+      .argument('<name>')
+      .description('revoke a service: end its sessions and refuse its certificates'),
+  ).action(revoke);
   return service;
 }

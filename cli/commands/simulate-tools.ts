@@ -3,7 +3,7 @@
 import { Problem } from '@rollcall/protocol';
 import { Command } from 'commander';
 import type { Scenario } from '../../simulator/index.ts';
-import { findsServer, integerBetween, repeated, run, speaksJson } from '../command-line.ts';
+import { integerBetween, repeated, run, withJsonOption, withServerOptions } from '../command-line.ts';
 import { builtInScenarios, loadResult, loadScenario } from '../simulation-files.ts';
 import { EXIT, note, printJson, printResult, table } from '../terminal.ts';
 
@@ -106,7 +106,7 @@ const devices = run<DevicesOptions & { readonly data?: string; readonly socket?:
 
 export function simulateTools(): readonly Command[] {
   return [
-    speaksJson(new Command('compare').description('two results side by side; gates decide the exit code'))
+    withJsonOption(new Command('compare').description('two results side by side; gates decide the exit code'))
       .argument('<a>', 'file that --result wrote')
       .argument('<b>', 'the later one')
       .option(
@@ -115,13 +115,13 @@ export function simulateTools(): readonly Command[] {
         repeated,
       )
       .action(compare),
-    findsServer(new Command('devices').description('enroll devices and keep their identities for many runs'))
+    withServerOptions(new Command('devices').description('enroll devices and keep their identities for many runs'))
       .requiredOption('--keep <dir>', 'where each device gets a directory')
       .requiredOption('--count <n>', 'how many', integerBetween(1, 100_000))
       .action(devices),
-    speaksJson(new Command('check').description('say what is wrong with a scenario, with lines'))
+    withJsonOption(new Command('check').description('say what is wrong with a scenario, with lines'))
       .argument('<scenario>', 'file, or name of a ready one')
       .action(check),
-    speaksJson(new Command('scenarios').description('list the ready scenarios')).action(list),
+    withJsonOption(new Command('scenarios').description('list the ready scenarios')).action(list),
   ];
 }

@@ -7,12 +7,12 @@ import { causeLines, type FleetReport, type FleetRun, type FleetSnapshot } from 
 import {
   duration,
   type FleetOptions,
-  findsServer,
   integerBetween,
   rateBetween,
   repeated,
   run,
   socketPathOf,
+  withServerOptions,
 } from '../command-line.ts';
 import { readSecretArgument } from '../secret-argument.ts';
 import { untilStopped } from '../stop-signals.ts';
@@ -122,7 +122,7 @@ function describeReport(report: FleetReport): string {
 }
 
 export function simulateCommand(): Command {
-  const command = findsServer(
+  const command = withServerOptions(
     new Command('simulate').description('run virtual devices against a server, each with its own key'),
   )
     .option('--scenario <name|file>', 'play a scenario; without --data or --target, against a server of its own')

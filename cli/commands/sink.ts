@@ -2,7 +2,7 @@ import { visible } from '@rollcall/output';
 import { Problem, parseDecimal } from '@rollcall/protocol';
 import { Command, InvalidArgumentError } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
-import { findsServer, instant, runWithServer } from '../command-line.ts';
+import { instant, runWithServer, withServerOptions } from '../command-line.ts';
 import { printJson, printResult, table } from '../terminal.ts';
 
 type Sink = Awaited<ReturnType<ConsoleClient['listSinks']>>[number];
@@ -46,19 +46,23 @@ const replay = runWithServer<{ readonly from: Start }>(async (server, { args, op
 const skip = runWithServer<object>(async (server, { args, form }) => {
   const { skipped } = await server.skipSink({ name: args[0] as string });
   if (form === 'json') return printJson({ skipped });
-  printResult(skipped === undefined ? 'nothing to skip: the sink is not down' : `${skipped} is a dead letter now`);
+  printResult(
+    skipped === undefined ? 'nothing to skip: the sink is not down' : `${skipped} was written to the dead letters`,
+  );
 });
 
 type Start = { readonly position: number } | { readonly since: string };
 
-/** A position, a time, or how long ago. */
+/** A position, a time, or a duration before now. */
 function start(text: string): Start {
   const position = parseDecimal(text, 1);
   if (position !== undefined) return { position };
   try {
     return { since: new Date(instant(text)).toISOString() };
   } catch {
-    throw new InvalidArgumentError('expected a position, a time such as 2026-11-22T12:00:00Z, or how long ago');
+    throw new InvalidArgumentError(
+      'expected a position, a time such as 2026-11-22T12:00:00Z, or a duration before now',
+    );
   }
 }
 
@@ -76,14 +80,21 @@ function print(sink: Sink, form: 'text' | 'json'): void {
 }
 
 export function sinkCommand(): Command {
-  const sink = new Command('sink').description('where messages and events are forwarded to');
-  findsServer(sink.command('list').description('all sinks, and how far they are')).action(list);
-  findsServer(sink.command('show').description('one sink').argument('<name>')).action(show);
-  findsServer(sink.command('replay').description('forward again').argument('<name>'))
-    .requiredOption('--from <start>', 'a position, a time, or how long ago', start)
+  const sink = new Command('sink').description(
+    'sinks, which forward messages and events to other systems: list, show, replay, skip',
+  );
+  withServerOptions(sink.command('list').description('list sinks, their states and positions')).action(list);
+  withServerOptions(sink.command('show').description('show a sink').argument('<name>')).action(show);
+  withServerOptions(
+    sink.command('replay').description('forward messages again from a position or time').argument('<name>'),
+  )
+    .requiredOption('--from <start>', 'position, time, or duration before now', start)
     .action(replay);
-  findsServer(
-    sink.command('skip').description('make the message that a target does not take a dead letter').argument('<name>'),
+  withServerOptions(
+    sink
+      .command('skip')
+      .description('write the message that the target refuses to the dead letters, and go on')
+      .argument('<name>'),
   ).action(skip);
   return sink;
 }

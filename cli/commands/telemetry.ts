@@ -3,16 +3,24 @@ import { pipeline } from 'node:stream/promises';
 import { jsonText, standardOutput, systemReason, visible } from '@rollcall/output';
 import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import { Command, Option } from 'commander';
-import { deviceId, duration, findsServer, groupName, instant, integerBetween, runWithServer } from '../command-line.ts';
+import {
+  deviceId,
+  duration,
+  groupName,
+  instant,
+  integerBetween,
+  runWithServer,
+  withServerOptions,
+} from '../command-line.ts';
 import { untilStopped } from '../stop-signals.ts';
 import { note, printJson, printResult, printStream } from '../terminal.ts';
 
-interface OfDevices {
+interface DeviceFilter {
   readonly device?: DeviceId;
   readonly group?: GroupName;
 }
 
-interface QueryOptions extends OfDevices {
+interface QueryOptions extends DeviceFilter {
   readonly stream?: string;
   readonly since?: number;
   readonly until?: number;
@@ -22,19 +30,19 @@ interface QueryOptions extends OfDevices {
 
 const query = runWithServer<QueryOptions>(async (server, { options, form }) => {
   const { stream, before, limit } = options;
-  const asked = { ...ofDevices(options), ...(stream !== undefined && { stream }), ...timesOf(options) };
+  const asked = { ...deviceFilter(options), ...(stream !== undefined && { stream }), ...timesOf(options) };
   const messages = await server.queryTelemetry({ ...asked, limit, ...(before !== undefined && { before }) });
   for (const message of messages) print(message, form);
   const [oldest] = messages;
   if (oldest === undefined || messages.length === limit) return;
   const older = await server.queryTelemetry({ ...asked, limit: 1, before: oldest.position });
   if (older.length > 0)
-    note(`${messages.length} of ${limit} messages fit; the older ones: --before ${oldest.position}`);
+    note(`${messages.length} of ${limit} messages fit into the answer; for older ones: --before ${oldest.position}`);
 });
 
-const last = runWithServer<OfDevices>(async (server, { options, form }) => {
+const last = runWithServer<DeviceFilter>(async (server, { options, form }) => {
   for (let after: string | undefined; ; ) {
-    const page = await server.lastTelemetry({ ...ofDevices(options), ...(after !== undefined && { after }) });
+    const page = await server.lastTelemetry({ ...deviceFilter(options), ...(after !== undefined && { after }) });
     for (const message of page) print(message, form);
     const end = page.at(-1);
     if (end === undefined) return;
@@ -65,10 +73,10 @@ const series = runWithServer<SeriesOptions>(async (server, { options, form }) =>
     if (form === 'json') printJson(point);
     else printResult(`${point.at}  ${numberColumns(point)}`);
   }
-  if (ignored > 0) note(`${ignored} messages had no number at ${value || 'their top'}`);
+  if (ignored > 0) note(`${ignored} messages had no number ${value === '' ? 'as payload' : `at ${value}`}`);
 });
 
-interface ExportOptions extends OfDevices {
+interface ExportOptions extends DeviceFilter {
   readonly stream?: string;
   readonly since?: number;
   readonly until?: number;
@@ -76,11 +84,11 @@ interface ExportOptions extends OfDevices {
   readonly out?: string;
 }
 
-const exporting = runWithServer<ExportOptions>(async (server, { options }) => {
+const exportMessages = runWithServer<ExportOptions>(async (server, { options }) => {
   const { stream, format, out } = options;
   const text = server.exportTelemetry({
     format,
-    ...ofDevices(options),
+    ...deviceFilter(options),
     ...(stream !== undefined && { stream }),
     ...timesOf(options),
   });
@@ -99,10 +107,10 @@ const stats = runWithServer<object>(async (server, { form }) => {
   const found = await server.telemetryStats();
   if (form === 'json') return printJson(found);
   for (const { name, messages, bytes } of found.segments) printResult(`${name}  ${messages} messages  ${bytes} bytes`);
-  for (const name of found.damaged) printResult(`${name}  damaged, put aside`);
+  for (const name of found.damaged) printResult(`${name}  damaged, not read`);
   printResult(`${found.messages} messages  ${found.bytes} bytes`);
   const { queuedBytes, isUnderPressure, diskFreeBytes, isDiskLow } = found.intake;
-  if (isUnderPressure) printResult(`storage is behind: ${queuedBytes} bytes wait`);
+  if (isUnderPressure) printResult(`storage is behind: ${queuedBytes} bytes are queued`);
   if (isDiskLow) printResult(`the disk is nearly full: ${diskFreeBytes} bytes free`);
 });
 
@@ -115,7 +123,7 @@ const prune = runWithServer<{ readonly olderThan?: number }>(async (server, { op
   printResult(`${removed.length} removed`);
 });
 
-function ofDevices({ device, group }: OfDevices) {
+function deviceFilter({ device, group }: DeviceFilter) {
   return { ...(device !== undefined && { device }), ...(group !== undefined && { group }) };
 }
 
@@ -158,51 +166,49 @@ function print(message: PrintedMessage, form: 'text' | 'json'): void {
 }
 
 export function telemetryCommand(): Command {
-  const telemetry = new Command('telemetry').description('what devices said');
-  findsServer(telemetry.command('tail').description('follow messages as they are accepted'))
-    .option('--device <id>', 'of this device only', deviceId)
+  const telemetry = new Command('telemetry').description('telemetry: follow, query, export, statistics, prune');
+  withServerOptions(telemetry.command('tail').description('print messages as they are accepted'))
+    .option('--device <id>', 'only messages of this device', deviceId)
     .action(tail);
-  findsServer(telemetry.command('query').description('read back the messages of a device or of a group, oldest first'))
-    .option('--device <id>', 'of this device', deviceId)
-    .option('--group <name>', 'of the devices that are in this group now', groupName)
-    .option('--stream <name>', 'of this stream only')
+  withServerOptions(telemetry.command('query').description('list stored messages of a device or a group, oldest first'))
+    .option('--device <id>', 'messages of this device', deviceId)
+    .option('--group <name>', 'messages of the devices that are in this group now', groupName)
+    .option('--stream <name>', 'only messages of this stream')
     .option('--since <time>', 'received at or after this time, or this long ago', instant)
     .option('--until <time>', 'received before this time, or this long ago', instant)
-    .option('--before <position>', 'of smaller positions: what an earlier answer left out', integerBetween(1, 1e15 - 1))
-    .option('--limit <n>', 'the newest so many; of fewer that fit into 16 MiB', integerBetween(1, 10_000), 100)
+    .option('--before <position>', 'messages before this position: the page before', integerBetween(1, 1e15 - 1))
+    .option('--limit <n>', 'at most so many, the newest; fewer when they exceed 16 MiB', integerBetween(1, 10_000), 100)
     .action(query);
-  findsServer(telemetry.command('last').description('the newest message of each stream of each device'))
-    .option('--device <id>', 'of this device only', deviceId)
-    .option('--group <name>', 'of the devices that are in this group now', groupName)
+  withServerOptions(telemetry.command('last').description('list the newest message of each stream of each device'))
+    .option('--device <id>', 'only messages of this device', deviceId)
+    .option('--group <name>', 'messages of the devices that are in this group now', groupName)
     .action(last);
-  findsServer(
+  withServerOptions(
     telemetry
       .command('series')
-      .description('a number over time: begin, count, min, average, max, last of each stretch'),
+      .description('aggregate a number over time: start, count, min, average, max and last of each bucket'),
   )
-    .requiredOption('--device <id>', 'the device', deviceId)
-    .requiredOption('--stream <name>', 'the stream')
-    .option(
-      '--value <pointer>',
-      'JSON Pointer of the number, such as /celsius; left out: the payload is the number',
-      '',
-    )
+    .requiredOption('--device <id>', 'device id', deviceId)
+    .requiredOption('--stream <name>', 'stream name')
+    .option('--value <pointer>', 'JSON Pointer of the number, such as /celsius (default: the whole payload)', '')
     .requiredOption('--since <time>', 'from this time, or this long ago', instant)
-    .option('--until <time>', 'to this time, or this long ago; left out: now', instant)
-    .requiredOption('--bucket <duration>', 'length of one stretch', duration)
+    .option('--until <time>', 'to this time, or this long ago (default: now)', instant)
+    .requiredOption('--bucket <duration>', 'length of a bucket', duration)
     .action(series);
-  findsServer(telemetry.command('export').description('write messages out, oldest first, any number of them'))
-    .option('--device <id>', 'of this device only', deviceId)
-    .option('--group <name>', 'of the devices that are in this group now', groupName)
-    .option('--stream <name>', 'of this stream only')
+  withServerOptions(telemetry.command('export').description('export stored messages, oldest first, without a limit'))
+    .option('--device <id>', 'only messages of this device', deviceId)
+    .option('--group <name>', 'messages of the devices that are in this group now', groupName)
+    .option('--stream <name>', 'only messages of this stream')
     .option('--since <time>', 'received at or after this time, or this long ago', instant)
     .option('--until <time>', 'received before this time, or this long ago', instant)
     .addOption(new Option('--format <format>', 'one message a line').choices(['ndjson', 'csv']).default('ndjson'))
-    .option('--out <file>', 'into this file instead of standard output')
-    .action(exporting);
-  findsServer(telemetry.command('stats').description('what is kept, by file')).action(stats);
-  findsServer(telemetry.command('prune').description('remove the days that are not to be kept, now'))
-    .option('--older-than <duration>', 'days that ended longer ago, whatever the configuration says', duration)
+    .option('--out <file>', 'file to write (default: standard output)')
+    .action(exportMessages);
+  withServerOptions(telemetry.command('stats').description('show the stored messages and bytes of each file')).action(
+    stats,
+  );
+  withServerOptions(telemetry.command('prune').description('delete the days that retention no longer keeps, now'))
+    .option('--older-than <duration>', 'delete days that ended longer ago instead', duration)
     .action(prune);
   return telemetry;
 }

@@ -5,21 +5,15 @@ import {
   addRenamed,
   deviceId,
   duration,
-  findsServer,
   groupName,
   integerBetween,
   label,
   runWithServer,
+  withServerOptions,
 } from '../command-line.ts';
 import { everyPage } from '../every-page.ts';
 import { type OutputForm, printJson, printResult, table } from '../terminal.ts';
-import {
-  asksForConfirmation,
-  type ConfirmOptions,
-  confirmOf,
-  printProof,
-  printSelection,
-} from './device-operations.ts';
+import { type ConfirmOptions, confirmOf, printProof, printSelection, withConfirmOptions } from './device-operations.ts';
 
 interface CreateOptions {
   readonly uses: number;
@@ -127,7 +121,7 @@ export function tokenCommand(): Command {
     'bootstrap tokens: create, list, revoke, and what was issued from one',
   );
   addRenamed(token, { name: 'create', formerName: 'mint' }, (command) => {
-    findsServer(command.description('create a bootstrap token and print its text, once'))
+    withServerOptions(command.description('create a bootstrap token and print its text, once'))
       .option('--uses <n>', 'how many devices may enroll with it', integerBetween(1, 1_000_000), 1)
       .addOption(
         new Option('--ttl <duration>', 'time until it expires, at most 30d')
@@ -139,9 +133,9 @@ export function tokenCommand(): Command {
       .option('--label <k=v>', 'label of the devices that enroll with it; may be repeated', label)
       .action(create);
   });
-  findsServer(token.command('list').description('list bootstrap tokens, without their secrets')).action(list);
+  withServerOptions(token.command('list').description('list bootstrap tokens, without their secrets')).action(list);
   addRenamed(token, { name: 'revoke', formerName: 'void' }, (command) => {
-    findsServer(
+    withServerOptions(
       command.argument('<id>').description('revoke a bootstrap token: nothing can enroll with it any more'),
     ).action(revoke);
   });
@@ -149,7 +143,7 @@ export function tokenCommand(): Command {
     const described = command
       .argument('<id>')
       .description('list every device and certificate that was issued from a token, renewals included');
-    asksForConfirmation(findsServer(described))
+    withConfirmOptions(withServerOptions(described))
       .option('--revoke', 'revoke the token and its devices (reason: keyCompromise)')
       .option('--suspend', 'revoke the token and suspend its devices')
       .option('--quarantine', 'revoke the token and quarantine its devices')

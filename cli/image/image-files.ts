@@ -1,4 +1,4 @@
-/** What an image holds, and the manifest that lets anyone check it without the server. Reads and writes; mints nothing. */
+/** Files of an image, and the manifest by which an image is verified without the server. */
 
 import { createHash } from 'node:crypto';
 import { lstatSync, readFileSync } from 'node:fs';
@@ -22,7 +22,7 @@ const manifestShape = z.strictObject({
   madeAt: z.iso.datetime(),
   version: z.string(),
   group: z.string(),
-  /** Undefined for an image of many devices. */
+  /** Undefined for an image that many devices share. */
   device: z.string().optional(),
   enrollUrl: z.string(),
   rootSha256: z.string().regex(/^[0-9a-f]{64}$/),
@@ -35,7 +35,7 @@ export type ImageManifest = z.infer<typeof manifestShape>;
 
 const MANIFEST_MAX_BYTES = 64 * 1024;
 
-/** Throws Problem `usage` when it isn't there, or isn't one. */
+/** Throws Problem `usage` when the manifest is missing or malformed. */
 export function readManifest(directory: string): ImageManifest {
   const path = join(directory, MANIFEST);
   let value: unknown;

@@ -1,6 +1,6 @@
 /**
- * Writes what goes onto gateways: one directory for an identical image of many, or a kit for each device. Each directory
- * stands alone, and holds the agent, its unit, its settings, the fleet's root and a bootstrap token. Asks no server.
+ * Writes images for gateways: one directory that many devices share, or one kit for each device. Each directory is complete: it
+ * holds the agent, its systemd unit, its settings, the fleet's root certificate and a bootstrap token. Calls no server.
  */
 
 import {
@@ -29,16 +29,16 @@ const TEMPLATES = ['install.sh', 'firstrun.sh', 'user-data', 'rollcall-device.se
 /** Below systemd's directory of credentials, as the unit loads it. */
 const TOKEN_FILE = '/run/credentials/rollcall-device.service/token';
 
-export interface ImageOrder {
+export interface ImageOptions {
   /** Must not exist, or be empty. */
   readonly out: string;
   readonly group: string;
   readonly version: string;
   /** PEM. */
   readonly rootPem: string;
-  /** A port of 127.0.0.1 where applications may speak plain MQTT. */
+  /** Port of 127.0.0.1 for plain MQTT of local applications. */
   readonly listenPort: number | undefined;
-  /** A Node executable to go along. */
+  /** Path of a Node executable to include. */
   readonly node: string | undefined;
   readonly madeAt: number;
 }
@@ -49,28 +49,31 @@ export interface ImageToken {
   readonly id: string;
   readonly maxUses: number;
   readonly expiresAt: string;
-  /** The only device it is for. */
+  /** The only device that may use it. */
   readonly device: string | undefined;
 }
 
-/** Writes an identical image into `out` itself. Nothing is left behind when it fails. Throws Problem `usage`. */
-export async function makeImage(order: ImageOrder, token: ImageToken): Promise<ImageManifest> {
-  return makeBeside(order, async (directory) => {
-    await writeParts(order, directory);
-    return writeKit(order, directory, directory, token);
+/** Writes one image into `out`. Leaves nothing behind when it fails. Throws Problem `usage`. */
+export async function makeImage(options: ImageOptions, token: ImageToken): Promise<ImageManifest> {
+  return makeThenRename(options, async (directory) => {
+    await writeParts(options, directory);
+    return writeKit(options, directory, directory, token);
   });
 }
 
-/** A kit for each token below `kits/`, and `kits.csv`. The files that are alike are one file on disk. Throws Problem `usage`. */
-export async function makeKits(order: ImageOrder, tokens: readonly ImageToken[]): Promise<readonly ImageManifest[]> {
-  return makeBeside(order, async (directory) => {
+/** Writes a kit for each token below `kits/`, and `kits.csv`. Identical files are hard links. Throws Problem `usage`. */
+export async function makeKits(
+  options: ImageOptions,
+  tokens: readonly ImageToken[],
+): Promise<readonly ImageManifest[]> {
+  return makeThenRename(options, async (directory) => {
     const parts = join(directory, 'parts');
     mkdirSync(parts);
-    await writeParts(order, parts);
+    await writeParts(options, parts);
     const manifests = tokens.map((token) => {
       const kit = join(directory, 'kits', token.device as string);
       mkdirSync(kit, { recursive: true, mode: 0o700 });
-      return writeKit(order, parts, kit, token);
+      return writeKit(options, parts, kit, token);
     });
     rmSync(parts, { recursive: true });
     const rows = tokens.map(({ device, id, expiresAt }) => `${device},${id},${expiresAt},kits/${device}`);
@@ -79,8 +82,8 @@ export async function makeKits(order: ImageOrder, tokens: readonly ImageToken[])
   });
 }
 
-/** Made under another name first: an image is there whole, or not at all. */
-async function makeBeside<T>({ out }: ImageOrder, make: (directory: string) => Promise<T>): Promise<T> {
+/** Writes under another name and renames, so that `out` is complete or absent. */
+async function makeThenRename<T>({ out }: ImageOptions, make: (directory: string) => Promise<T>): Promise<T> {
   const target = resolve(out);
   if (existsSync(target) && readdirSync(target).length > 0) {
     throw new Problem('usage', { reason: `--out: expected an empty directory or none, found files in ${target}` });
@@ -103,7 +106,7 @@ async function makeBeside<T>({ out }: ImageOrder, make: (directory: string) => P
 }
 
 /** The parts that are the same for every device. */
-async function writeParts({ rootPem, node }: ImageOrder, directory: string): Promise<void> {
+async function writeParts({ rootPem, node }: ImageOptions, directory: string): Promise<void> {
   await buildDeviceAgent(join(directory, 'rollcall-device.cjs'));
   for (const name of TEMPLATES) {
     copyFileSync(join(STATIC_FILES, name), join(directory, name));
@@ -115,19 +118,19 @@ async function writeParts({ rootPem, node }: ImageOrder, directory: string): Pro
   chmodSync(join(directory, 'node'), 0o755);
 }
 
-function writeKit(order: ImageOrder, parts: string, directory: string, token: ImageToken): ImageManifest {
+function writeKit(options: ImageOptions, parts: string, directory: string, token: ImageToken): ImageManifest {
   const parsed = parseBootstrapToken(token.text);
   if (parsed === undefined) throw new Problem('internal', { reason: 'expected a bootstrap token from the server' });
   const names = readdirSync(parts);
   if (parts !== directory) for (const name of names) link(join(parts, name), join(directory, name));
-  write(join(directory, 'device.conf'), settingsText(order, token), 0o644);
+  write(join(directory, 'device.conf'), settingsText(options, token), 0o644);
   write(join(directory, TOKEN), `${token.text}\n`, 0o600);
   const files = [...names, 'device.conf'].sort();
   const manifest: ImageManifest = {
     format: 'rollcall-image/1',
-    madeAt: new Date(order.madeAt).toISOString(),
-    version: order.version,
-    group: order.group,
+    madeAt: new Date(options.madeAt).toISOString(),
+    version: options.version,
+    group: options.group,
     ...(token.device !== undefined && { device: token.device }),
     enrollUrl: parsed.enrollUrl,
     rootSha256: parsed.rootSha256,
@@ -139,7 +142,7 @@ function writeKit(order: ImageOrder, parts: string, directory: string, token: Im
   return manifest;
 }
 
-function settingsText({ listenPort }: ImageOrder, { device }: ImageToken): string {
+function settingsText({ listenPort }: ImageOptions, { device }: ImageToken): string {
   const lines = [
     '# Settings of the Rollcall agent: name = value. "rollcall-device doctor" says what is wrong with them.',
     `token-file = ${TOKEN_FILE}`,
@@ -153,7 +156,7 @@ function link(from: string, to: string): void {
   try {
     linkSync(from, to);
   } catch {
-    copyFileSync(from, to); // another file system, or one without links
+    copyFileSync(from, to); // the file system has no hard links
   }
 }
 

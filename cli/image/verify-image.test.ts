@@ -30,7 +30,7 @@ describe('an image from elsewhere', () => {
     writeFileSync(join(directory, '\u001b[2Jmore'), '');
     const { stdout, stderr, code } = await rollcall(['image', 'verify', directory]);
     expect(code).toBe(2);
-    expect(stdout).toContain('\\x1b[2Jmore: it was not made with this image');
+    expect(stdout).toContain('\\x1b[2Jmore: it is not in the manifest');
     expect(stdout + stderr).not.toContain('\u001b');
   });
 

@@ -1,4 +1,4 @@
-/** Whether an image is what was made: every file whole, nothing added, no key in it, its token for this fleet and in time. */
+/** Verifies an image: files match the manifest, none is added, none holds a private key, the token is valid and of this fleet. */
 
 import { X509Certificate } from 'node:crypto';
 import { lstatSync, readdirSync, readFileSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { type ImageManifest, MANIFEST, MODES, readManifest, sha256Of, TOKEN } fr
 export interface VerifiedImage {
   readonly directory: string;
   readonly manifest: ImageManifest;
-  /** What is wrong with it: nothing, when it can be flashed. */
+  /** Empty when the image is valid. */
   readonly faults: readonly string[];
 }
 
@@ -40,7 +40,7 @@ function verifyImage(directory: string, now: number): VerifiedImage {
 function* filesOf(directory: string, { files }: ImageManifest): Generator<string> {
   const expected = new Set([...Object.keys(files), TOKEN, MANIFEST]);
   for (const name of readdirSync(directory)) {
-    if (!expected.has(name)) yield `${name}: it was not made with this image`;
+    if (!expected.has(name)) yield `${name}: it is not in the manifest`;
   }
   for (const name of expected) {
     const found = lstatSync(join(directory, name), { throwIfNoEntry: false });
@@ -49,7 +49,7 @@ function* filesOf(directory: string, { files }: ImageManifest): Generator<string
       continue;
     }
     const bytes = readFileSync(join(directory, name));
-    if (files[name] !== undefined && files[name] !== sha256Of(bytes)) yield `${name}: it was changed`;
+    if (files[name] !== undefined && files[name] !== sha256Of(bytes)) yield `${name}: it does not match the manifest`;
     if (bytes.includes('PRIVATE KEY-----') && !isProgram(name)) yield `${name}: expected no private key in an image`;
     const mode = MODES[name] ?? 0o644;
     if ((found.mode & 0o777 & ~mode) !== 0) {
@@ -58,19 +58,19 @@ function* filesOf(directory: string, { files }: ImageManifest): Generator<string
   }
 }
 
-/** They hold the words, as every program that reads keys does. */
+/** Programs that read keys contain the PEM label. */
 function isProgram(name: string): boolean {
   return name === 'rollcall-device.cjs' || name === 'node';
 }
 
 function* tokenOf(directory: string, { token, enrollUrl, rootSha256 }: ImageManifest, now: number): Generator<string> {
   const text = read(directory, TOKEN);
-  if (text === undefined) return; // said already
+  if (text === undefined) return; // filesOf reports it
   const parsed = parseBootstrapToken(text.trim());
   if (parsed === undefined) yield `${TOKEN}: expected a bootstrap token`;
   else if (parsed.id !== token.id) yield `${TOKEN}: expected token ${token.id}, found ${parsed.id}`;
   else if (parsed.enrollUrl !== parseEnrollUrl(enrollUrl) || parsed.rootSha256 !== rootSha256)
-    yield `${TOKEN}: it is of another fleet`;
+    yield `${TOKEN}: it belongs to another fleet`;
   if (Date.parse(token.expiresAt) <= now) yield `${TOKEN}: it expired at ${token.expiresAt}; make the image again`;
 }
 

@@ -159,10 +159,10 @@ describe('rollcall audit', () => {
     await json('audit', 'list', '--limit', '1');
     const { stdout, code } = await run('audit', 'verify');
     expect(code).toBe(0);
-    const head = /is (\d+:[0-9a-f]{64})$/m.exec(stdout)?.[1] as string;
+    const head = /: (\d+:[0-9a-f]{64})$/m.exec(stdout)?.[1] as string;
     expect(await json('audit', 'verify', '--head', head)).toMatchObject({ isWhole: true });
     const wrong = await run('audit', 'verify', '--head', `1:${'0'.repeat(64)}`);
-    expect(wrong).toMatchObject({ code: 3, stdout: expect.stringMatching(/^the audit is not whole: entry 1 /) });
+    expect(wrong).toMatchObject({ code: 3, stdout: expect.stringMatching(/^the audit is not intact: entry 1 /) });
 
     const exported = (await run('audit', 'export')).stdout;
     const file = join(temporaryDirectory(), 'audit.ndjson');
@@ -170,13 +170,13 @@ describe('rollcall audit', () => {
       writeFileSync(file, text);
       return rollcall(['audit', 'verify', '--file', file, ...args]);
     };
-    expect((await verify(exported, '--head', head)).stdout).toContain(`head, to be kept elsewhere, is ${head}`);
+    expect((await verify(exported, '--head', head)).stdout).toContain(`store its head on another machine: ${head}`);
     const lines = exported.trimEnd().split('\n');
     const bad: readonly [string, RegExp][] = [
       [exported.replace('token.minted', 'token.voided'), /does not have the hash it was written with/],
       [lines.toSpliced(3, 1).join('\n'), /expected entry 4, found 5/],
       [lines.slice(0, -1).join('\n'), /the end is missing/],
-      [`${lines.join('\n')}\n{}`, /is no entry of an audit/],
+      [`${lines.join('\n')}\n{}`, /is not an audit entry/],
     ];
     for (const [text, fault] of bad) expect((await verify(text, '--head', head)).stdout).toMatch(fault);
     expect((await run('audit', 'export', '--after', '3')).stdout).toBe(`${lines.slice(3).join('\n')}\n`);

@@ -100,7 +100,8 @@ it('shows the newest of every stream in pages, though one device has more than a
 it('reads as many messages as fit into an answer, and says how to read those before them', async () => {
   // 70 of big-1 hold 17 MiB: more than an answer does.
   const newest = await telemetry('query', '--device', 'big-1', '--json');
-  const [, count, before] = /(\d+) of 100 messages fit; the older ones: --before (\d+)/.exec(newest.stderr) ?? [];
+  const [, count, before] =
+    /(\d+) of 100 messages fit into the answer; for older ones: --before (\d+)/.exec(newest.stderr) ?? [];
   expect(newest.code).toBe(0);
   expect(Number(count)).toBeGreaterThan(60);
   const older = await telemetry('query', '--device', 'big-1', '--json', '--before', `${before}`);

@@ -48,7 +48,7 @@ describe('rollcall image make', () => {
     expect(readFileSync(join(out, 'device.conf'), 'utf8')).toContain('listen = 127.0.0.1:1883');
     const [token] = (await fleet.operator.listTokens()).filter(({ group }) => group === 'press');
     expect(token).toMatchObject({ maxUses: 50, state: 'usable' });
-    expect(await verify(out)).toMatchObject({ code: 0, stdout: 'the image can be flashed\n' });
+    expect(await verify(out)).toMatchObject({ code: 0, stdout: 'the image is valid\n' });
   });
 
   it('writes a kit for each device, with a token that only it may use, and a list of them', async () => {
@@ -61,7 +61,7 @@ describe('rollcall image make', () => {
     const [device, tokenId] = (first as string).split(',');
     const tokens = await fleet.operator.listTokens();
     expect(tokens.find(({ id }) => id === tokenId)).toMatchObject({ device, maxUses: 1 });
-    expect(await verify(out)).toMatchObject({ code: 0, stdout: '2 kits can be flashed\n' });
+    expect(await verify(out)).toMatchObject({ code: 0, stdout: '2 kits are valid\n' });
   });
 
   it('numbers its devices when asked to', async () => {
@@ -106,8 +106,8 @@ describe('rollcall image make', () => {
 
 describe('rollcall image verify', () => {
   it.each([
-    ['a program that was changed', 'rollcall-device.cjs', 'it was changed'],
-    ['settings that were changed', 'device.conf', 'it was changed'],
+    ['a program that was changed', 'rollcall-device.cjs', 'it does not match the manifest'],
+    ['settings that were changed', 'device.conf', 'it does not match the manifest'],
     ['a root that was changed', 'root.pem', 'root.pem: expected the root'],
   ])('finds %s', async (_, name, fault) => {
     const out = await make('--uses', '1');
@@ -125,7 +125,7 @@ describe('rollcall image verify', () => {
     writeFileSync(join(out, 'user-data'), '-----BEGIN EC PRIVATE KEY-----\n');
     const { code, stdout } = await verify(out);
     expect(code).not.toBe(0);
-    expect(stdout).toContain('extra: it was not made with this image');
+    expect(stdout).toContain('extra: it is not in the manifest');
     expect(stdout).toMatch(/token: expected token \w+, found \w+/);
     expect(stdout).toContain('token: expected mode 600, found 644');
     expect(stdout).toContain('user-data: expected no private key');
