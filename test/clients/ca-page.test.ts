@@ -3,7 +3,7 @@
 import { delimiter } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, it, onTestFinished } from 'vitest';
-import { runDocumentedShell } from '../fixtures/documented-shell.ts';
+import { DOCUMENTED_SHELL_TIMEOUT_MS, runDocumentedShell } from '../fixtures/documented-shell.ts';
 import { startFleet } from '../fixtures/fleet.ts';
 import { describeWithClients } from '../fixtures/real-client.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
@@ -16,12 +16,16 @@ describeWithClients('docs/ca.md', ['bash', 'openssl'], () => {
     ['Replacing the issuing CA', 5],
     ['Taking the root key away', 2],
     ['A root of your own', 1],
-  ])('is true from start to end: %s', async (heading, blocks) => {
-    const fleet = await startFleet();
-    onTestFinished(() => fleet.stop());
-    await fleet.enroll('dev-1'); // it never renews: whoever retires its CA gives it up
-    const environment = { ROLLCALL_DATA: fleet.data, PATH: `${programs}${delimiter}${process.env.PATH}` };
-    const run = await runDocumentedShell({ page, heading, directory: temporaryDirectory(), environment });
-    expect(run).toBe(blocks);
-  });
+  ])(
+    'is true from start to end: %s',
+    async (heading, blocks) => {
+      const fleet = await startFleet();
+      onTestFinished(() => fleet.stop());
+      await fleet.enroll('dev-1'); // it never renews: whoever retires its CA gives it up
+      const environment = { ROLLCALL_DATA: fleet.data, PATH: `${programs}${delimiter}${process.env.PATH}` };
+      const run = await runDocumentedShell({ page, heading, directory: temporaryDirectory(), environment });
+      expect(run).toBe(blocks);
+    },
+    DOCUMENTED_SHELL_TIMEOUT_MS,
+  );
 });

@@ -3,7 +3,7 @@
 import { delimiter } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { runDocumentedShell } from '../fixtures/documented-shell.ts';
+import { DOCUMENTED_SHELL_TIMEOUT_MS, runDocumentedShell } from '../fixtures/documented-shell.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { describeWithClients } from '../fixtures/real-client.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
@@ -21,13 +21,17 @@ describeWithClients('docs/est.md', ['bash', 'curl', 'mosquitto_pub', 'openssl', 
   it.each([
     ['With curl and openssl', 7],
     ['With strongSwan', 3],
-  ])('is true from start to end: %s', async (heading, blocks) => {
-    const environment = {
-      ENROLL: fleet.enrollUrl,
-      ROLLCALL_DATA: fleet.data,
-      PATH: `${programs}${delimiter}${process.env.PATH}`,
-    };
-    const run = await runDocumentedShell({ page, heading, directory: temporaryDirectory(), environment });
-    expect(run).toBe(blocks);
-  });
+  ])(
+    'is true from start to end: %s',
+    async (heading, blocks) => {
+      const environment = {
+        ENROLL: fleet.enrollUrl,
+        ROLLCALL_DATA: fleet.data,
+        PATH: `${programs}${delimiter}${process.env.PATH}`,
+      };
+      const run = await runDocumentedShell({ page, heading, directory: temporaryDirectory(), environment });
+      expect(run).toBe(blocks);
+    },
+    DOCUMENTED_SHELL_TIMEOUT_MS,
+  );
 });
