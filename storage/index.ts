@@ -37,4 +37,5 @@ export type { Wanted } from './journal/segment-reader.ts';
 export { checkSeries, SeriesSums } from './journal/series.ts';
 export { isDamage, storageProblem } from './storage-problem.ts';
 export { syncDirectory } from './sync-directory.ts';
-export { Thread } from './worker.ts';
+export { WorkerClient } from './worker.ts';
+export { answerCalls } from './worker-program.ts';

@@ -1,37 +1,38 @@
-/** The inside of a thread: answers each call with what its handler returns, or with the Problem that it throws. */
+/** The inside of a worker thread: answers each request with what its handler returns, or with the Problem that it throws. */
 
 import { parentPort } from 'node:worker_threads';
 import { asProblem } from '@rollcall/protocol';
-import type { Answered, Call, SentProblem } from './worker.ts';
+import type { SerializedProblem, WorkerRequest, WorkerResponse } from './worker.ts';
 
 export interface Reply {
   readonly value: unknown;
-  /** Handed over instead of copied. */
+  /** Transferred instead of copied. */
   readonly transfer: readonly ArrayBuffer[];
 }
 
 export type Handlers = Readonly<Record<string, (input: never) => Reply | undefined>>;
 
+/** `open` is called first, `close` last. */
 export function answerCalls(handlers: Handlers): void {
   const port = parentPort;
   if (port === null) throw new Error('expected to run in a worker thread, found none');
-  port.on('message', ({ id, name, input }: Call) => {
-    let answered: Answered;
+  port.on('message', ({ id, name, input }: WorkerRequest) => {
+    let response: WorkerResponse;
     let transfer: readonly ArrayBuffer[] = [];
     try {
       const handler = Object.hasOwn(handlers, name) ? handlers[name] : undefined;
-      if (handler === undefined) throw new RangeError(`expected a call that this thread knows, found ${name}`);
+      if (handler === undefined) throw new RangeError(`expected a call that this worker knows, found ${name}`);
       const reply = handler(input as never);
-      answered = { id, value: reply?.value };
+      response = { id, value: reply?.value };
       transfer = reply?.transfer ?? [];
     } catch (error) {
-      answered = { id, problem: sentProblem(error) };
+      response = { id, problem: serialized(error) };
     }
-    port.postMessage(answered, [...transfer]);
+    port.postMessage(response, [...transfer]);
   });
 }
 
-function sentProblem(error: unknown): SentProblem {
+function serialized(error: unknown): SerializedProblem {
   const { code, detail, reason, hint } = asProblem(error);
   return { code, detail, ...(reason !== undefined && { reason }), ...(hint !== undefined && { hint }) };
 }

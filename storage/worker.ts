@@ -1,136 +1,145 @@
 /**
- * A worker thread that answers calls. When it dies its callers are told, and the next call starts another one. Knows
- * nothing of what is called; `thread-program.ts` is the other end.
+ * The calling end of a worker thread that answers requests, one after the other. The thread starts with the first call. When it ends
+ * unasked its callers are told, and the next call starts another one. `worker-program.ts` is the other end.
  */
 
 import { Worker } from 'node:worker_threads';
 import { Problem, type ProblemCode } from '@rollcall/protocol';
 
-export interface Call {
+export interface WorkerRequest {
   readonly id: number;
   readonly name: string;
   readonly input: unknown;
 }
 
-export interface Answered {
+export interface WorkerResponse {
   readonly id: number;
   readonly value?: unknown;
-  readonly problem?: SentProblem;
+  readonly problem?: SerializedProblem;
 }
 
 /** A Problem without its class, which threads don't share. */
-export interface SentProblem {
+export interface SerializedProblem {
   readonly code: ProblemCode;
   readonly detail?: string;
   readonly reason?: string;
   readonly hint?: string;
 }
 
-interface Waiting {
+interface PendingCall {
   readonly resolve: (value: never) => void;
   readonly reject: (error: unknown) => void;
 }
 
-export interface ThreadOptions {
+export interface WorkerClientOptions {
   readonly program: URL;
+  /** What the worker serves, as errors name it: `the telemetry journal`. */
+  readonly name: string;
   /** Input of the call `open`, which is the first that each new thread gets. */
   readonly opening: unknown;
+  /**
+   * What callers are told when the thread ended and nobody knows what it has done: `unavailable` where the same call may be made
+   * again, `internal` where it may not.
+   */
+  readonly endedCode: 'unavailable' | 'internal';
   /** A thread ended that was not asked to. */
-  died(error: unknown): void;
+  ended(error: unknown): void;
 }
 
-export class Thread {
-  readonly #options: ThreadOptions;
-  readonly #waiting = new Map<number, Waiting>();
+export class WorkerClient {
+  readonly #options: WorkerClientOptions;
+  readonly #pending = new Map<number, PendingCall>();
   #worker: Worker | undefined;
   #opened: Promise<unknown> | undefined;
   #calls = 0;
   #isClosed = false;
 
-  constructor(options: ThreadOptions) {
+  constructor(options: WorkerClientOptions) {
     this.#options = options;
   }
 
-  /** Rejects with the Problem of the program, or `internal` when the thread died: then nobody knows what it has done. */
+  /** Rejects with the Problem that the program threw, or with `endedCode` when the thread ended. */
   async call<Value>(name: string, input?: unknown, transfer: readonly ArrayBuffer[] = []): Promise<Value> {
     await this.open();
-    return this.#ask(this.#worker, name, input, transfer);
+    return this.#request(this.#worker, name, input, transfer);
   }
 
   /** Starts the thread if there is none. Rejects with the Problem that keeps it from opening. */
   open(): Promise<unknown> {
-    if (this.#isClosed) return Promise.reject(new Problem('unavailable', { reason: 'the journal is closed' }));
+    if (this.#isClosed)
+      return Promise.reject(new Problem('unavailable', { reason: `${this.#options.name} is closed` }));
     this.#opened ??= this.#start();
     return this.#opened;
   }
 
-  /** Calls `close`, then ends the thread. */
+  /** Calls `close`, then ends the thread. Rejects with what `close` threw. */
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
     await this.#opened?.catch(() => {});
     const worker = this.#worker;
     if (worker === undefined) return;
-    await this.#ask(worker, 'close').finally(() => worker.terminate());
+    await this.#request(worker, 'close').finally(() => worker.terminate());
   }
 
   async #start(): Promise<unknown> {
     const worker = new Worker(this.#options.program);
     this.#worker = worker;
     let failure: unknown;
-    worker.on('message', (answered: Answered) => this.#settle(answered));
+    worker.on('message', (response: WorkerResponse) => this.#settle(response));
     worker.on('error', (error) => {
       failure = error;
     });
-    worker.on('exit', (code) => this.#ended(worker, failure ?? new Error(`the thread ended with ${code}`)));
+    worker.on('exit', (code) => this.#exited(worker, failure ?? new Error(`exit code ${code}`)));
     try {
-      return await this.#ask(worker, 'open', this.#options.opening);
+      return await this.#request(worker, 'open', this.#options.opening);
     } catch (error) {
-      this.#forget(worker);
+      this.#detach(worker);
       await worker.terminate();
       throw error;
     }
   }
 
-  #ask<Value>(
+  #request<Value>(
     worker: Worker | undefined,
     name: string,
     input?: unknown,
     transfer: readonly ArrayBuffer[] = [],
   ): Promise<Value> {
-    if (worker === undefined) return Promise.reject(threadDied(undefined));
+    if (worker === undefined) return Promise.reject(this.#endedProblem(undefined));
     this.#calls += 1;
-    const call: Call = { id: this.#calls, name, input };
+    const request: WorkerRequest = { id: this.#calls, name, input };
     return new Promise<Value>((resolve, reject) => {
-      this.#waiting.set(call.id, { resolve, reject });
-      worker.postMessage(call, [...transfer]);
+      this.#pending.set(request.id, { resolve, reject });
+      worker.postMessage(request, [...transfer]);
     });
   }
 
-  #settle({ id, value, problem }: Answered): void {
-    const waiting = this.#waiting.get(id);
-    this.#waiting.delete(id);
-    if (problem === undefined) waiting?.resolve(value as never);
-    else waiting?.reject(new Problem(problem.code, problem));
+  #settle({ id, value, problem }: WorkerResponse): void {
+    const call = this.#pending.get(id);
+    this.#pending.delete(id);
+    if (problem === undefined) call?.resolve(value as never);
+    else call?.reject(new Problem(problem.code, problem));
   }
 
-  #ended(worker: Worker, error: unknown): void {
+  #exited(worker: Worker, error: unknown): void {
     if (this.#worker !== worker) return;
-    this.#forget(worker);
-    const waiting = [...this.#waiting.values()];
-    this.#waiting.clear();
-    for (const { reject } of waiting) reject(threadDied(error));
-    if (!this.#isClosed) this.#options.died(error);
+    this.#detach(worker);
+    const calls = [...this.#pending.values()];
+    this.#pending.clear();
+    for (const { reject } of calls) reject(this.#endedProblem(error));
+    if (!this.#isClosed) this.#options.ended(error);
   }
 
-  #forget(worker: Worker): void {
+  #detach(worker: Worker): void {
     if (this.#worker !== worker) return;
     this.#worker = undefined;
     this.#opened = undefined;
   }
-}
 
-function threadDied(cause: unknown): Problem {
-  const why = cause instanceof Error ? `: ${cause.message}` : '';
-  return new Problem('internal', { reason: `the journal's thread ended${why}`, cause });
+  #endedProblem(cause: unknown): Problem {
+    const { name, endedCode } = this.#options;
+    const why = cause instanceof Error ? `: ${cause.message}` : '';
+    return new Problem(endedCode, { reason: `the worker of ${name} ended${why}`, cause });
+  }
 }

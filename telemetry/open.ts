@@ -11,8 +11,8 @@ import {
   Pruning,
   pack,
   SentNames,
-  Thread,
   transferOf,
+  WorkerClient,
 } from '../storage/index.ts';
 import { Followers } from './followers.ts';
 import { INTAKE_LIMITS, Intake, type IntakeLimits } from './intake.ts';
@@ -79,10 +79,10 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
   const { directory, log, now } = options;
   const { retention, budget, remember } = await boundsOf(options);
   const names = new SentNames();
-  const died = (error: unknown) => log.error({ err: error }, 'telemetry thread ended');
-  const writerDied = (error: unknown) => {
+  const workerEnded = (error: unknown) => log.error({ err: error }, 'telemetry worker ended');
+  const writerEnded = (error: unknown) => {
     names.forget(); // the next thread knows none
-    died(error);
+    workerEnded(error);
   };
   const opening: JournalOptions = {
     directory,
@@ -91,12 +91,14 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
       segmentBytes: Math.min(LARGEST_SEGMENT, Math.ceil(retention.bytes / SEGMENTS_IN_BOUND)),
     }),
   };
-  const writer = new Thread({
+  const writer = new WorkerClient({
     program: new URL('../storage/journal/writer-worker.ts', import.meta.url),
+    name: 'the journal',
     opening,
-    died: writerDied,
+    endedCode: 'internal',
+    ended: writerEnded,
   });
-  const questions = openQuestions({ directory, died });
+  const questions = openQuestions({ directory, workerEnded });
   const followers = new Followers(log);
   const tellDamage = ({ setAside }: SetAside) => {
     for (const file of setAside) log.error({ file }, 'a damaged telemetry segment was set aside');
@@ -161,7 +163,7 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
     },
   });
 
-  const pruning = new Pruning({ writer, devicesOf: options.devicesOf ?? (async () => []), now, log, died });
+  const pruning = new Pruning({ writer, devicesOf: options.devicesOf ?? (async () => []), now, log, workerEnded });
   const prune = async ({ age, bytes, groups = {} }: Retention): Promise<readonly SegmentStats[]> => {
     if (!(age >= 0) || !(bytes >= 0)) {
       throw new Problem('request_invalid', { detail: 'expected an age and a number of bytes, or 0 for no bound' });

@@ -9,9 +9,9 @@ import {
   type SeriesCall,
   type SeriesLook,
   SeriesSums,
-  Thread,
   unpack,
   type Wanted,
+  WorkerClient,
 } from '../storage/index.ts';
 import type { Telemetry, TelemetryRange, TelemetryStats } from './telemetry.ts';
 
@@ -26,13 +26,19 @@ const PAGE_BYTES = 1_048_576;
 
 export interface QuestionsOptions {
   readonly directory: string;
-  died(error: unknown): void;
+  workerEnded(error: unknown): void;
 }
 
 /** The thread starts with the first question. */
-export function openQuestions({ directory, died }: QuestionsOptions) {
+export function openQuestions({ directory, workerEnded }: QuestionsOptions) {
   const program = new URL('../storage/journal/reader-worker.ts', import.meta.url);
-  const reader = new Thread({ program, opening: directory, died });
+  const reader = new WorkerClient({
+    program,
+    name: 'the journal',
+    opening: directory,
+    endedCode: 'internal',
+    ended: workerEnded,
+  });
   const ask = async (name: string, call: NewestCall | LastCall | PageCall) =>
     unpack(await reader.call<Packed>(name, call));
 

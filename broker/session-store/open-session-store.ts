@@ -1,12 +1,15 @@
 /** Opens what is kept between connections: reads the file of an earlier run into memory, and has a thread write on. */
 
 import type { Logger } from 'pino';
-import { COMMIT_LIMITS, type CommitLimits, Commits } from './commits.ts';
-import type { SessionChange } from './session-changes.ts';
 import { readSessionRows } from './session-changes.ts';
+import {
+  createSessionCommits,
+  createSessionWriter,
+  SESSION_COMMIT_LIMITS,
+  type SessionCommitLimits,
+} from './session-commits.ts';
 import { openSessionFile } from './session-file.ts';
 import { SessionStore, type SessionStoreLimits } from './session-store.ts';
-import { Writer } from './writer.ts';
 
 export interface SessionStoreOptions {
   /** Path of the database; created with mode 0600 when it does not exist. Its directory must exist. */
@@ -14,7 +17,7 @@ export interface SessionStoreOptions {
   /** `inspectSessions()` has read every page of the file. */
   readonly isInspected?: boolean;
   readonly limits?: Partial<SessionStoreLimits>;
-  readonly commits?: Partial<CommitLimits>;
+  readonly commits?: Partial<SessionCommitLimits>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
@@ -42,13 +45,13 @@ export async function openSessionStore(options: SessionStoreOptions): Promise<Op
   } finally {
     database.close();
   }
-  const writer = new Writer(file, log);
-  const commits = new Commits<SessionChange>({
-    limits: { ...COMMIT_LIMITS, ...options.commits },
+  const writer = createSessionWriter(file, log);
+  const commits = createSessionCommits({
+    limits: { ...SESSION_COMMIT_LIMITS, ...options.commits },
     now,
     log,
-    gather: () => memory.gather(),
-    write: (changes) => writer.write(changes),
+    beforeCommit: () => memory.gather(),
+    write: (changes) => writer.call('write', changes),
   });
   const memory: SessionStore = new SessionStore({ ...SESSION_STORE_LIMITS, ...options.limits }, commits, rows, now);
   let closing: Promise<void> | undefined;
@@ -56,7 +59,10 @@ export async function openSessionStore(options: SessionStoreOptions): Promise<Op
   return {
     memory,
     close() {
-      closing ??= commits.close().then(() => writer.close());
+      closing ??= commits
+        .close()
+        .then(() => writer.close())
+        .catch((error: unknown) => log.error({ err: error }, 'sessions were not closed'));
       return closing;
     },
   };

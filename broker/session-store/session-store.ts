@@ -7,13 +7,13 @@
 
 import { Readable } from 'node:stream';
 import { Problem } from '@rollcall/protocol';
-import type { Commits } from './commits.ts';
 import { FilterTree, type StoredSubscription } from './filter-tree.ts';
 import { IncomingPackets } from './incoming-packets.ts';
 import { MemoryPool, type PoolRefusal, type PoolUse } from './memory-pool.ts';
 import { OutgoingQueues, type QueueLimits, type QueueReceiver } from './outgoing-queues.ts';
 import { RetainedMessages } from './retained-messages.ts';
 import type { SessionChange, SessionRows } from './session-changes.ts';
+import type { SessionCommits } from './session-commits.ts';
 import { type ClientKey, type StoredPacket, weightOf } from './stored-packets.ts';
 import { type StoredWill, type WillPacket, Wills } from './stored-wills.ts';
 
@@ -52,12 +52,15 @@ export interface EngineFacts {
 
 type Subscription = Omit<StoredSubscription, 'clientId'> & { readonly subscriptionIdentifier?: number };
 
+/** Bytes that a change is counted with besides its values. */
+const CHANGE_OVERHEAD = 100;
+
 const NOTHING = Promise.resolve();
 
 export class SessionStore {
   /** Set by `setup`. */
   broker: EngineFacts | undefined;
-  readonly #commits: Commits<SessionChange>;
+  readonly #commits: SessionCommits;
   readonly #pool: MemoryPool;
   readonly #filters = new FilterTree();
   readonly #subscriptions = new Map<string, Map<string, Subscription>>();
@@ -69,10 +72,10 @@ export class SessionStore {
   #loaded: SessionRows | undefined;
 
   /** `rows`: of an earlier run. */
-  constructor(limits: SessionStoreLimits, commits: Commits<SessionChange>, rows: SessionRows, now: () => number) {
+  constructor(limits: SessionStoreLimits, commits: SessionCommits, rows: SessionRows, now: () => number) {
     this.#pool = new MemoryPool(limits.keptBytes, now);
     this.#commits = commits;
-    const change = (one: SessionChange, bytes: number) => commits.push(one, bytes);
+    const change = (one: SessionChange, bytes: number) => this.#change(one, bytes);
     this.#queues = new OutgoingQueues(limits, this.#counts, this.#pool, change);
     this.#retained = new RetainedMessages(this.#pool, change);
     this.#incoming = new IncomingPackets(change);
@@ -97,16 +100,16 @@ export class SessionStore {
 
   keep(clientId: string, owner: string, about: string, awaySince?: number): void {
     const values = [clientId, owner, about, awaySince ?? null];
-    this.#commits.push({ name: 'putSession', values }, owner.length + about.length);
+    this.#change({ name: 'putSession', values }, owner.length + about.length);
   }
 
   setAway(clientId: string, since: number | undefined): void {
-    this.#commits.push({ name: 'setAway', values: [since ?? null, clientId] }, clientId.length);
+    this.#change({ name: 'setAway', values: [since ?? null, clientId] }, clientId.length);
   }
 
   /** Forgets everything but its will. */
   forget(clientId: string): void {
-    this.#commits.push({ name: 'dropSession', values: [clientId] }, clientId.length);
+    this.#change({ name: 'dropSession', values: [clientId] }, clientId.length);
     this.#dropSubscriptions(clientId);
     this.#queues.clear(clientId);
     this.#incoming.clear({ id: clientId });
@@ -126,15 +129,15 @@ export class SessionStore {
   }
 
   counters(): SessionStoreCounters {
-    const { committed, waitingBytes } = this.#commits;
+    const { commits, queuedBytes } = this.#commits;
     return {
       dropped: this.#counts.dropped,
       keptBytes: this.#pool.bytes,
       retained: this.#pool.use('retained'),
       queued: this.#pool.use('queued'),
       isShort: this.#pool.isShort,
-      commits: committed,
-      waitingBytes,
+      commits,
+      waitingBytes: queuedBytes,
     };
   }
 
@@ -165,7 +168,7 @@ export class SessionStore {
   /** Of QoS 0 nothing is acknowledged, so nobody waits for the disk. */
   storeRetained(packet: StoredPacket, owner?: string): Promise<void> {
     const isAdded = packet.payload.length > 0;
-    if (isAdded && !this.#commits.isTaking) return this.#refuse('retained message');
+    if (isAdded && !this.#commits.hasRoomFor(1)) return this.#refuse('retained message');
     if (!this.#retained.store(packet, owner)) return this.#refuse('retained message');
     return (packet.qos ?? 0) > 0 ? this.durable() : NOTHING;
   }
@@ -187,7 +190,7 @@ export class SessionStore {
   }
 
   addSubscriptions(client: ClientKey, subscriptions: readonly Subscription[]): Promise<void> {
-    if (!this.#commits.isTaking) return this.#refuse('subscription');
+    if (!this.#commits.hasRoomFor(1)) return this.#refuse('subscription');
     for (const { topic, qos, rh, rap, nl, subscriptionIdentifier } of subscriptions) {
       const more = {
         rh,
@@ -200,7 +203,7 @@ export class SessionStore {
       if (known !== undefined && known.qos === qos && options === JSON.stringify(optionsOf(known))) continue;
       this.#remember(client.id, { topic, qos, ...more });
       const values = [client.id, topic, qos, options === '{}' ? null : options];
-      this.#commits.push({ name: 'putSubscription', values }, client.id.length + topic.length);
+      this.#change({ name: 'putSubscription', values }, client.id.length + topic.length);
     }
     return this.durable();
   }
@@ -210,7 +213,7 @@ export class SessionStore {
     for (const filter of filters) {
       if (!own?.delete(filter)) continue;
       this.#filters.removeStored(filter, client.id);
-      this.#commits.push({ name: 'dropSubscription', values: [client.id, filter] }, client.id.length + filter.length);
+      this.#change({ name: 'dropSubscription', values: [client.id, filter] }, client.id.length + filter.length);
     }
     if (own?.size === 0) this.#subscriptions.delete(client.id);
     return this.durable();
@@ -239,14 +242,14 @@ export class SessionStore {
 
   outgoingEnqueueCombi(subscriptions: readonly QueueReceiver[], packet: StoredPacket): Promise<void> {
     if (subscriptions.length === 0) return NOTHING;
-    if (!this.#commits.isTaking) return this.#refuse('message for clients that are away');
+    if (!this.#commits.hasRoomFor(1)) return this.#refuse('message for clients that are away');
     this.#queues.add(subscriptions, packet);
     return this.durable();
   }
 
   /** The same; rejects when it could be queued for none of them, after what came before it is on disk. */
   enqueueForSome(subscriptions: readonly QueueReceiver[], packet: StoredPacket): Promise<void> {
-    if (!this.#commits.isTaking) return this.#refuse('message for clients that are away');
+    if (!this.#commits.hasRoomFor(1)) return this.#refuse('message for clients that are away');
     if (this.#queues.add(subscriptions, packet) === 0) {
       const [first] = subscriptions;
       const reason = `none of ${subscriptions.length} sessions has room for it, among them that of ${first?.clientId}`;
@@ -263,7 +266,7 @@ export class SessionStore {
   outgoingUpdate(client: ClientKey, packet: StoredPacket): Promise<void> {
     const qos = this.#queues.update(client.id, packet);
     if (qos === undefined) return Promise.reject(new Error('no such packet'));
-    this.#commits.nudge();
+    this.#commits.schedule();
     if (packet.cmd !== 'pubrel') packet.qos = qos;
     if (qos < 2) return NOTHING;
     this.#queues.writeNumbers();
@@ -301,7 +304,7 @@ export class SessionStore {
   }
 
   incomingStorePacket(client: ClientKey, packet: StoredPacket): Promise<void> {
-    if (!this.#commits.isTaking) return this.#refuse('message of QoS 2');
+    if (!this.#commits.hasRoomFor(1)) return this.#refuse('message of QoS 2');
     this.#incoming.store(client, packet);
     return this.durable();
   }
@@ -335,7 +338,7 @@ export class SessionStore {
 
   /** A connection is accepted when its will is stored [MQTT-3.1.2-8]. */
   putWill(client: ClientKey, packet: WillPacket, about?: string): Promise<void> {
-    if (!this.#commits.isTaking) return this.#refuse('will');
+    if (!this.#commits.hasRoomFor(1)) return this.#refuse('will');
     packet.brokerId = this.broker?.id;
     packet.clientId = client.id;
     this.#wills.put(client.id, packet, about);
@@ -386,12 +389,16 @@ export class SessionStore {
     else this.#filters.removeStored(topic, clientId);
   }
 
+  #change(change: SessionChange, bytes: number): void {
+    this.#commits.add(change, bytes + CHANGE_OVERHEAD);
+  }
+
   #dropSubscriptions(clientId: string): void {
     const own = this.#subscriptions.get(clientId);
     if (own === undefined) return;
     this.#subscriptions.delete(clientId);
     for (const filter of own.keys()) this.#filters.removeStored(filter, clientId);
-    this.#commits.push({ name: 'dropSubscriptions', values: [clientId] }, clientId.length);
+    this.#change({ name: 'dropSubscriptions', values: [clientId] }, clientId.length);
   }
 
   #refuse(what: string): Promise<never> {

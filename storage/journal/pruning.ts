@@ -4,7 +4,7 @@
  */
 
 import type { Logger } from 'pino';
-import { Thread } from '../worker.ts';
+import { WorkerClient } from '../worker.ts';
 import type { Pruned } from './closed-segments.ts';
 import type { SegmentStats } from './message.ts';
 import type { Kept } from './retention.ts';
@@ -12,17 +12,17 @@ import type { ForgetOrder } from './segment-rewrite.ts';
 import type { PruneCall, ReplaceCall } from './writer-worker.ts';
 
 export interface PruningOptions {
-  readonly writer: Pick<Thread, 'call'>;
+  readonly writer: Pick<WorkerClient, 'call'>;
   /** Who is in a group now. */
   devicesOf(group: string): Promise<readonly string[]>;
   readonly now: () => number;
   readonly log: Logger;
-  died(error: unknown): void;
+  workerEnded(error: unknown): void;
 }
 
 export class Pruning {
   readonly #options: PruningOptions;
-  readonly #copying: Thread;
+  readonly #rewriter: WorkerClient;
   #latest: Promise<unknown> = Promise.resolve();
   #isAhead = false;
   #isClosed = false;
@@ -30,7 +30,13 @@ export class Pruning {
   constructor(options: PruningOptions) {
     this.#options = options;
     const program = new URL('./rewrite-worker.ts', import.meta.url);
-    this.#copying = new Thread({ program, opening: undefined, died: options.died });
+    this.#rewriter = new WorkerClient({
+      program,
+      name: 'the journal',
+      opening: undefined,
+      endedCode: 'internal',
+      ended: options.workerEnded,
+    });
   }
 
   /** Resolves with what went: of a segment that others are still kept of, how many messages and bytes. */
@@ -44,7 +50,7 @@ export class Pruning {
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#latest;
-    await this.#copying.close();
+    await this.#rewriter.close();
   }
 
   async #prune(kept: Kept): Promise<readonly SegmentStats[]> {
@@ -57,7 +63,7 @@ export class Pruning {
       if (this.#isClosed) break; // the next start goes on
       const devices = (await Promise.all(groups.map((group) => this.#options.devicesOf(group)))).flat();
       const whole: ForgetOrder = { ...order, devices };
-      const forgotten = await this.#copying.call<number>('forget', whole);
+      const forgotten = await this.#rewriter.call<number>('forget', whole);
       const replacing: ReplaceCall = { file: order.file, draft: order.draft, forgotten };
       const went = await writer.call<SegmentStats | undefined>('replace', replacing);
       if (went !== undefined && went.messages > 0) gone.push(went);
