@@ -48,23 +48,28 @@ export type ShardAction =
   | { readonly kind: 'revoking'; readonly devices: readonly number[]; readonly at: number }
   | { readonly kind: 'cut' | 'power'; readonly devices: readonly number[]; readonly for: number }
   | { readonly kind: 'renew'; readonly devices: readonly number[] }
-  | { readonly kind: 'network'; readonly group: string | undefined; readonly line: DeviceGroup['network'] | undefined }
-  | { readonly kind: 'returned'; readonly at: number }
+  | {
+      readonly kind: 'network';
+      readonly group: string | undefined;
+      readonly conditions: DeviceGroup['network'] | undefined;
+    }
+  | { readonly kind: 'server-returned'; readonly at: number }
   | {
       readonly kind: 'hostile';
-      readonly act: HostileAction;
+      readonly action: HostileAction;
       readonly devices: readonly number[];
-      readonly count: number /** End of the run, milliseconds since 1970. */;
+      readonly count: number;
+      /** End of the run, milliseconds since 1970. */
       readonly until: number;
     };
 
 export type ToShard =
-  | { readonly kind: 'prepare'; readonly order: ShardConfig }
+  | { readonly kind: 'prepare'; readonly config: ShardConfig }
   /** `at`: milliseconds since 1970. */
   | { readonly kind: 'start'; readonly at: number }
-  | { readonly kind: 'act'; readonly id: number; readonly act: ShardAction }
+  | { readonly kind: 'action'; readonly id: number; readonly action: ShardAction }
   /** No new messages. */
-  | { readonly kind: 'silence' }
+  | { readonly kind: 'stop-publishing' }
   /** Everybody leaves; the last report follows. */
   | { readonly kind: 'end' };
 
@@ -87,7 +92,7 @@ export type FromShard =
       readonly deviceCounts: DeviceCounts;
       readonly cpuMicros: number;
     }
-  | { readonly kind: 'acted'; readonly id: number; readonly error?: string }
+  | { readonly kind: 'action-done'; readonly id: number; readonly error?: string }
   | { readonly kind: 'failed'; readonly error: string }
   | {
       readonly kind: 'ended';

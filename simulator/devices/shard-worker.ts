@@ -12,7 +12,7 @@ let shard: Promise<Shard> | undefined;
 
 port.on('message', (message: ToShard) => {
   if (message.kind === 'prepare') {
-    shard = Shard.open(message.order, tell);
+    shard = Shard.open(message.config, tell);
     shard.then(
       () => tell({ kind: 'prepared' }),
       (error: Error) => tell({ kind: 'failed', error: error.message }),

@@ -18,7 +18,7 @@ const ENROLLING_AT_ONCE = 8;
 const NO_FAULTS = { latency: 0, jitter: 0, loss: 0, bandwidth: undefined, halfOpen: 0, resetHandshake: 0 } as const;
 
 export class Shard {
-  readonly #order: ShardConfig;
+  readonly #config: ShardConfig;
   readonly #tell: (message: FromShard) => void;
   readonly #counters = new Counters();
   readonly #context: ShardContext;
@@ -32,38 +32,38 @@ export class Shard {
   #enrolling = 0;
   readonly #waitingToEnroll: (() => void)[] = [];
 
-  private constructor(order: ShardConfig, tell: (message: FromShard) => void) {
-    this.#order = order;
+  private constructor(config: ShardConfig, tell: (message: FromShard) => void) {
+    this.#config = config;
     this.#tell = tell;
-    const now = () => preciseNow() - order.clockOffset;
+    const now = () => preciseNow() - config.clockOffset;
     this.#timers = new TimerWheel((late) => this.#counters.record('lag', late), now);
     this.#estClient =
-      order.enrollUrl === undefined
+      config.enrollUrl === undefined
         ? undefined
-        : new EstClient({ enrollUrl: order.enrollUrl, rootPem: order.rootPem }, ENROLLING_AT_ONCE);
+        : new EstClient({ enrollUrl: config.enrollUrl, rootPem: config.rootPem }, ENROLLING_AT_ONCE);
     this.#context = {
       timers: this.#timers,
       counters: this.#counters,
-      connector: new TlsConnector(order.rootPem),
+      connector: new TlsConnector(config.rootPem),
       now,
       serverReturnedAt: 0,
       isRunOver: false,
     };
-    this.#arrivals = order.devices;
+    this.#arrivals = config.devices;
   }
 
-  static async open(order: ShardConfig, tell: (message: FromShard) => void): Promise<Shard> {
-    const shard = new Shard(order, tell);
+  static async open(config: ShardConfig, tell: (message: FromShard) => void): Promise<Shard> {
+    const shard = new Shard(config, tell);
     await shard.#prepare();
     return shard;
   }
 
   async #prepare(): Promise<void> {
-    for (const [name, { settings, token, recordings, faults }] of Object.entries(this.#order.groups)) {
+    for (const [name, { settings, token, recordings, faults }] of Object.entries(this.#config.groups)) {
       const proxy = await startFaultyProxy({
-        target: this.#order.mqtt,
+        target: this.#config.mqtt,
         conditions: settings.network ?? NO_FAULTS,
-        random: seededRandom(this.#order.seed + this.#order.shard),
+        random: seededRandom(this.#config.seed + this.#config.shard),
       });
       this.#proxies.set(name, proxy);
       const group: GroupContext = {
@@ -84,8 +84,8 @@ export class Shard {
 
   #targetOf(group: string): TlsTarget {
     const proxy = this.#proxies.get(group);
-    if (proxy === undefined || !proxy.isFaulty) return this.#order.mqtt;
-    return { ...proxy.target, servername: this.#order.mqtt.servername ?? this.#order.mqtt.host };
+    if (proxy === undefined || !proxy.isFaulty) return this.#config.mqtt;
+    return { ...proxy.target, servername: this.#config.mqtt.servername ?? this.#config.mqtt.host };
   }
 
   #makeDevice(
@@ -93,12 +93,12 @@ export class Shard {
     group: GroupContext,
     keys: ReturnType<typeof newKey>[] | undefined,
   ): SimulatedDevice {
-    const seed = this.#order.seed * 1_000_003 + device.index;
+    const seed = this.#config.seed * 1_000_003 + device.index;
     // In turn within the shard: indices are dealt out to shards, so that by index a shard could have one address for all.
-    const { sourceAddresses } = this.#order;
-    const sourceAddress = sourceAddresses[(this.#devices.size + this.#order.shard) % sourceAddresses.length];
+    const { sourceAddresses } = this.#config;
+    const sourceAddress = sourceAddresses[(this.#devices.size + this.#config.shard) % sourceAddresses.length];
     const place = { index: device.index, position: device.position, id: device.id, group };
-    if (group.settings.kind === 'true') {
+    if (group.settings.kind === 'sdk') {
       return new SdkDevice(
         { ...place, seed, mqttUrl: this.#mqttUrl(group), turn: (act) => this.#turn(act) },
         this.#context,
@@ -146,13 +146,13 @@ export class Shard {
       case 'start':
         this.#start(message.at);
         return;
-      case 'act':
-        this.#act(message.act).then(
-          () => this.#tell({ kind: 'acted', id: message.id }),
-          (error: Error) => this.#tell({ kind: 'acted', id: message.id, error: error.message }),
+      case 'action':
+        this.#apply(message.action).then(
+          () => this.#tell({ kind: 'action-done', id: message.id }),
+          (error: Error) => this.#tell({ kind: 'action-done', id: message.id, error: error.message }),
         );
         return;
-      case 'silence':
+      case 'stop-publishing':
         this.#context.isRunOver = true;
         for (const device of this.#devices.values()) device.stopPublishing();
         return;
@@ -194,47 +194,47 @@ export class Shard {
     return deviceCounts;
   }
 
-  async #act(act: ShardAction): Promise<void> {
-    switch (act.kind) {
-      case 'returned':
-        this.#context.serverReturnedAt = act.at;
+  async #apply(action: ShardAction): Promise<void> {
+    switch (action.kind) {
+      case 'server-returned':
+        this.#context.serverReturnedAt = action.at;
         return;
       case 'network':
         for (const [name, proxy] of this.#proxies) {
-          if (act.group === undefined || act.group === name) {
-            proxy.change(act.line ?? this.#order.groups[name]?.settings.network ?? NO_FAULTS);
+          if (action.group === undefined || action.group === name) {
+            proxy.change(action.conditions ?? this.#config.groups[name]?.settings.network ?? NO_FAULTS);
           }
         }
         return;
       case 'revoking':
-        for (const device of this.#chosen(act.devices)) device.expectRevocation(act.at);
+        for (const device of this.#chosen(action.devices)) device.expectRevocation(action.at);
         return;
       case 'cut':
-        for (const device of this.#chosen(act.devices)) device.cutConnection(act.for);
+        for (const device of this.#chosen(action.devices)) device.cutConnection(action.for);
         return;
       case 'power':
-        for (const device of this.#chosen(act.devices)) device.losePower(act.for);
+        for (const device of this.#chosen(action.devices)) device.losePower(action.for);
         return;
       case 'renew':
-        await Promise.all(this.#chosen(act.devices).map((device) => device.renew()));
+        await Promise.all(this.#chosen(action.devices).map((device) => device.renew()));
         return;
       case 'hostile': {
-        if (act.count > 0 && this.#order.shard !== 0) return; // what is counted is tried by one shard
-        const victims = this.#chosen(act.devices).flatMap((device) => {
+        if (action.count > 0 && this.#config.shard !== 0) return; // what is counted is tried by one shard
+        const victims = this.#chosen(action.devices).flatMap((device) => {
           const identity = device instanceof LightDevice ? device.identity : undefined;
           return identity === undefined ? [] : [{ id: device.id, identity }];
         });
-        await tryHostileAction(act.act, victims, act.count, this.#hostileCrew(act.until));
+        await tryHostileAction(action.action, victims, action.count, this.#hostileCrew(action.until));
       }
     }
   }
 
   #hostileCrew(until: number): HostileContext {
-    const token = Object.values(this.#order.groups).find((group) => group.token !== undefined)?.token;
+    const token = Object.values(this.#config.groups).find((group) => group.token !== undefined)?.token;
     return {
       counters: this.#counters,
       connector: this.#context.connector,
-      mqtt: this.#order.mqtt,
+      mqtt: this.#config.mqtt,
       estClient: this.#estClient,
       token,
       group: DEFAULT_GROUP,
@@ -256,7 +256,7 @@ export class Shard {
       for (const [stream, ranges] of Object.entries(device.acknowledged())) {
         acknowledged[`${device.id} ${stream}`] = ranges;
       }
-      if (this.#order.identities === 'dropped' || !(device instanceof LightDevice)) continue;
+      if (this.#config.identities === 'dropped' || !(device instanceof LightDevice)) continue;
       if (device.identity !== undefined) identities[device.id] = device.identity;
     }
     await Promise.all([...this.#devices.values()].map((device) => device.close()));

@@ -52,7 +52,7 @@ describe('hosts that join', () => {
     expect([await a.verdict, await b.verdict]).toEqual(['passed', 'passed']);
   });
 
-  it('have shards in the order of their names, however they came', async () => {
+  it('have shards in the config of their names, however they came', async () => {
     const { coordinator } = await coordinate(2);
     await joined(coordinator, 'b', { workers: 1 });
     await joined(coordinator, 'a', { workers: 3, sourceAddresses: ['127.0.0.1', '127.0.0.2'] });
@@ -147,12 +147,12 @@ describe('a shard on a host', () => {
     const places = coordinator.placement({ devices: 1, behindProxy: 0 });
     const said = Promise.withResolvers<FromShard>();
     const port = places.open(0, { message: said.resolve, lost: said.reject });
-    const order: ShardConfig = {
+    const config: ShardConfig = {
       ...{ shard: 0, seed: 1, devices: [], enrollUrl: undefined, rootPem: '' },
-      groups: { d: { settings: { count: 1, kind: 'swarm', publish: [] } as never, recordings: {}, faults: [] } }, // no more
+      groups: { d: { settings: { count: 1, kind: 'light', publish: [] } as never, recordings: {}, faults: [] } }, // no more
       ...{ mqtt: { host: '127.0.0.1', port: 1 }, sourceAddresses: [], clockOffset: 0, identities: 'dropped' },
     };
-    port.post({ kind: 'prepare', order });
+    port.post({ kind: 'prepare', config });
     expect(await said.promise).toEqual({ kind: 'failed', error: expect.stringMatching(/^host "hall-1": ./) });
   });
 
@@ -191,15 +191,15 @@ async function hostileHost() {
   const shard = coordinator
     .placement({ devices: 1, behindProxy: 0 })
     .open(0, { message: end.resolve, lost: end.resolve });
-  const order: ShardConfig = {
+  const config: ShardConfig = {
     ...{ shard: 0, seed: 1, enrollUrl: undefined, rootPem: '', groups: {} },
     devices: [{ index: 0, position: 0, id: 'pump-1', group: 'd', arrivesAt: 0 }],
     ...{ mqtt: { host: '127.0.0.1', port: 1 }, sourceAddresses: [], clockOffset: 0, identities: 'kept' },
   };
-  shard.post({ kind: 'prepare', order });
+  shard.post({ kind: 'prepare', config });
   const report = (...ids: readonly string[]) => {
     const identities = Object.fromEntries(ids.map((id) => [id, { keyPem: 'k', certificatePem: 'c' }]));
-    const counters = { counters: {}, errors: {}, latencies: {} };
+    const counters = { counts: {}, errors: {}, latencies: {} };
     socket.write(
       encodeFrame({ kind: 'shard', shard: 0, message: { kind: 'ended', counters, acknowledged: {}, identities } }),
     );

@@ -31,29 +31,29 @@ describe('a message', () => {
   it.each([
     ['no JSON', '{'],
     ['of an unknown kind', '{"kind":"shell"}'],
-    ['from a shard with a counter that there is none of', second({ counters: { __proto__: 1, hacked: 1 } })],
+    ['from a shard with a counter that there is none of', second({ counts: { __proto__: 1, hacked: 1 } })],
     ['from a shard with an error that is no word', second({ errors: { '<b>': 1 } })],
-    ['from a shard with a count that is no number', second({ counters: { sent: '1' } })],
+    ['from a shard with a count that is no number', second({ counts: { sent: '1' } })],
   ])('%s is refused', (_, text) => {
     expect(() => readMessage(fromHost, text)).toThrow(FrameRefused);
   });
 
   it('of a host is read', () => {
-    expect(readMessage(fromHost, second({ counters: { sent: 3 }, errors: { ECONNRESET: 1 } }))).toMatchObject({
+    expect(readMessage(fromHost, second({ counts: { sent: 3 }, errors: { ECONNRESET: 1 } }))).toMatchObject({
       shard: 2,
-      message: { kind: 'second', counters: { counters: { sent: 3 } } },
+      message: { kind: 'second', counters: { counts: { sent: 3 } } },
     });
   });
 
-  it('of a coordinator with an order that is not one is refused', () => {
-    const text = JSON.stringify({ kind: 'shard', shard: 0, message: { kind: 'prepare', order: { shard: 0 } } });
+  it('of a coordinator with a shard configuration that has missing fields is refused', () => {
+    const text = JSON.stringify({ kind: 'shard', shard: 0, message: { kind: 'prepare', config: { shard: 0 } } });
     expect(() => readMessage(toHost, text)).toThrow(FrameRefused);
   });
 });
 
-function second(counters: { readonly counters?: object; readonly errors?: object }): string {
+function second(counters: { readonly counts?: object; readonly errors?: object }): string {
   const deviceCounts = { connected: 0, inFleet: 0, refused: 0, cutOff: 0, waiting: 0, unacknowledged: 0 };
-  const whole = { counters: {}, errors: {}, latencies: {}, ...counters };
+  const whole = { counts: {}, errors: {}, latencies: {}, ...counters };
   return JSON.stringify({
     kind: 'shard',
     shard: 2,

@@ -79,8 +79,8 @@ export class HostConnection {
     return {
       post: (message) => {
         if (message.kind === 'prepare') {
-          this.#devices += message.order.devices.length;
-          this.#given.set(shard, new Set(message.order.devices.map(({ id }) => id)));
+          this.#devices += message.config.devices.length;
+          this.#given.set(shard, new Set(message.config.devices.map(({ id }) => id)));
         }
         this.#send({ kind: 'shard', shard, message });
       },

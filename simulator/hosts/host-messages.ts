@@ -49,7 +49,7 @@ const identity = z.object({ keyPem: pem, certificatePem: pem });
 const deviceId = z.string().refine((text) => parseDeviceId(text) !== undefined);
 
 const counters = z.object({
-  counters: z.partialRecord(z.enum(COUNTERS), z.int()),
+  counts: z.partialRecord(z.enum(COUNTERS), z.int()),
   errors: z.record(z.string().regex(/^\w{0,60}$/), z.int()),
   latencies: z.partialRecord(z.enum(LATENCIES), z.base64().max(1_000_000)),
 });
@@ -69,7 +69,7 @@ const fromShard = z.discriminatedUnion('kind', [
     }),
     cpuMicros: z.number(),
   }),
-  z.object({ kind: z.literal('acted'), id: index, error: z.string().max(10_000).optional() }),
+  z.object({ kind: z.literal('action-done'), id: index, error: z.string().max(10_000).optional() }),
   z.object({ kind: z.literal('failed'), error: z.string().max(10_000) }),
   z.object({
     kind: z.literal('ended'),
@@ -91,12 +91,12 @@ const devices = z.array(index);
 /** The coordinator has proven itself, is of the same version, and has read these from the scenario. */
 const settings = z.looseObject({
   count: z.int(),
-  kind: z.enum(['swarm', 'true']),
+  kind: z.enum(['light', 'sdk']),
   publish: z.array(z.looseObject({})),
 });
-const network = z.looseObject({ latency: z.number(), jitter: z.number(), loss: z.number() });
+const conditions = z.looseObject({ latency: z.number(), jitter: z.number(), loss: z.number() });
 
-const order = z.object({
+const config = z.object({
   shard: index,
   seed: z.number(),
   groups: z.record(
@@ -126,15 +126,15 @@ const order = z.object({
   identities: z.enum(['kept', 'dropped']),
 });
 
-const act = z.discriminatedUnion('kind', [
+const action = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('revoking'), devices, at: time }),
   z.object({ kind: z.enum(['cut', 'power']), devices, for: z.number() }),
   z.object({ kind: z.literal('renew'), devices }),
-  z.object({ kind: z.literal('network'), group: z.string().optional(), line: network.optional() }),
-  z.object({ kind: z.literal('returned'), at: time }),
+  z.object({ kind: z.literal('network'), group: z.string().optional(), conditions: conditions.optional() }),
+  z.object({ kind: z.literal('server-returned'), at: time }),
   z.object({
     kind: z.literal('hostile'),
-    act: z.enum(['clone', 'steal', 'outlive', 'malformed', 'guess', 'probe', 'slow-handshake']),
+    action: z.enum(['clone', 'steal', 'outlive', 'malformed', 'guess', 'probe', 'slow-handshake']),
     devices,
     count: index,
     until: time,
@@ -142,10 +142,10 @@ const act = z.discriminatedUnion('kind', [
 ]);
 
 const toShard = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('prepare'), order }),
+  z.object({ kind: z.literal('prepare'), config }),
   z.object({ kind: z.literal('start'), at: time }),
-  z.object({ kind: z.literal('act'), id: index, act }),
-  z.object({ kind: z.literal('silence') }),
+  z.object({ kind: z.literal('action'), id: index, action }),
+  z.object({ kind: z.literal('stop-publishing') }),
   z.object({ kind: z.literal('end') }),
 ]) as unknown as z.ZodType<ToShard>;
 

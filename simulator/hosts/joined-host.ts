@@ -168,7 +168,7 @@ class HostSession {
     });
     this.#shards.set(shard, port);
     // Addresses are this machine's own.
-    port.post({ ...message, order: { ...message.order, sourceAddresses: this.#options.sourceAddresses ?? [] } });
+    port.post({ ...message, config: { ...message.config, sourceAddresses: this.#options.sourceAddresses ?? [] } });
   }
 
   #say(shard: number, message: FromShard): void {

@@ -75,26 +75,32 @@ export class Incidents {
         this.#mark(incident, `revoke ${indices.length}${of}`);
         const ids = chosen.map((device) => device.id);
         devices.remove(chosen);
-        await shards.act({ kind: 'revoking', devices: indices, at: preciseNow() });
+        await shards.apply({ kind: 'revoking', devices: indices, at: preciseNow() });
         return operator.revoke(ids);
       }
       case 'cut':
       case 'power':
         this.#mark({ ...incident, for: incident.for ?? CUT_MS }, `${action} ${indices.length}${of}`);
-        return shards.act({ kind: action, devices: indices, for: incident.for ?? CUT_MS });
+        return shards.apply({ kind: action, devices: indices, for: incident.for ?? CUT_MS });
       case 'renew':
         this.#mark(incident, `renew ${indices.length}${of}`);
-        return shards.act({ kind: 'renew', devices: indices });
+        return shards.apply({ kind: 'renew', devices: indices });
       case 'clone':
       case 'steal':
       case 'outlive':
         this.#mark(incident, `${action} ${indices.length}${of}`);
-        return shards.act({ kind: 'hostile', act: action, devices: indices, count: 0, until });
+        return shards.apply({ kind: 'hostile', action: action, devices: indices, count: 0, until });
       case 'attack': {
         const count = incident.count ?? 1;
         this.#mark(incident, `${incident.attack} x ${count}`);
-        const act = incident.attack as HostileAction;
-        return shards.act({ kind: 'hostile', act, devices: devices.devices.map(({ index }) => index), count, until });
+        const hostile = incident.attack as HostileAction;
+        return shards.apply({
+          kind: 'hostile',
+          action: hostile,
+          devices: devices.devices.map(({ index }) => index),
+          count,
+          until,
+        });
       }
       case 'command': {
         if (service === undefined) throw new Error('expected a service');
@@ -107,19 +113,19 @@ export class Incidents {
       }
       case 'network':
         this.#mark(incident, `another line${of}`);
-        await shards.act({ kind: 'network', group: incident.of, line: incident.network });
+        await shards.apply({ kind: 'network', group: incident.of, conditions: incident.network });
         if (incident.for === undefined) return;
         await delay(incident.for, undefined, { ...(options.signal !== undefined && { signal: options.signal }) }).catch(
           () => {},
         );
-        return shards.act({ kind: 'network', group: incident.of, line: undefined });
+        return shards.apply({ kind: 'network', group: incident.of, conditions: undefined });
       case 'server': {
         const { server } = options;
         if (server === undefined) throw new Error('expected a server of its own');
         this.#mark(incident, `server ${incident.server}`);
         await server.restart(incident.server as 'restart' | 'kill', incident.for ?? DOWN_MS);
         this.#mark({ at: this.#context.record.elapsedMs }, 'server is back');
-        return shards.act({ kind: 'returned', at: preciseNow() });
+        return shards.apply({ kind: 'server-returned', at: preciseNow() });
       }
       case 'disk':
         if (options.server === undefined) throw new Error('expected a server of its own');

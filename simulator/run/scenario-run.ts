@@ -97,7 +97,7 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
     record.start(start);
     shards.start(start);
     await Promise.race([incidents.play(), shards.failed]);
-    shards.silence();
+    shards.stopPublishing();
     await Promise.race([waitForAcknowledgements(scenario.settle, record, signal), shards.failed]);
 
     // 6. What was said, and what arrived.
@@ -144,8 +144,8 @@ function checkIdentities({ scenario, identities, operator }: RunOptions, count: 
   if (identities === undefined && operator === undefined) {
     throw new RunRefused('expected a server that enrolls devices, or identities that were kept');
   }
-  if (identities !== undefined && Object.values(scenario.devices).some((group) => group.kind === 'true')) {
-    throw new RunRefused('expected devices of kind swarm with identities that were kept');
+  if (identities !== undefined && Object.values(scenario.devices).some((group) => group.kind === 'sdk')) {
+    throw new RunRefused('expected devices of kind light with identities that were kept');
   }
 }
 

@@ -1,4 +1,4 @@
-/** The shards of a run: hands each its order, speaks to all of them, and gathers what they report. Where they live is not its concern. */
+/** The shards of a run: hands each its config, speaks to all of them, and gathers what they report. Where they live is not its concern. */
 
 import type { CountersReport } from '../devices/counters.ts';
 import type { DeviceCounts, FromShard, ShardAction, ShardConfig, ToShard } from '../devices/shard-messages.ts';
@@ -22,13 +22,13 @@ export class Shards {
   readonly #ports: readonly ShardPort[];
   readonly #prepared: readonly Promise<void>[];
   readonly #ends: readonly Promise<Ended>[];
-  readonly #acts = new Map<string, { resolve: () => void; reject: (error: Error) => void }>();
-  #acted = 0;
+  readonly #actions = new Map<string, { resolve: () => void; reject: (error: Error) => void }>();
+  #actionCount = 0;
   /** Rejects with {@link ShardLost}: a shard that fails takes the run with it. */
   readonly failed: Promise<never>;
 
   private constructor(
-    orders: readonly ShardConfig[],
+    configs: readonly ShardConfig[],
     places: ShardPlacement,
     onSecond: (report: SecondReport) => void,
   ) {
@@ -36,11 +36,11 @@ export class Shards {
     this.failed = failure.promise;
     this.failed.catch(() => {}); // whoever races with it hears of it
     const lost = (cause: Error) => failure.reject(new ShardLost(cause.message, { cause }));
-    const prepared = orders.map(() => Promise.withResolvers<void>());
-    const ends = orders.map(() => Promise.withResolvers<Ended>());
+    const prepared = configs.map(() => Promise.withResolvers<void>());
+    const ends = configs.map(() => Promise.withResolvers<Ended>());
     this.#prepared = prepared.map(({ promise }) => promise);
     this.#ends = ends.map(({ promise }) => promise);
-    this.#ports = orders.map((order, shard) => {
+    this.#ports = configs.map((config, shard) => {
       const port = places.open(shard, {
         lost,
         message: (message) => {
@@ -48,20 +48,20 @@ export class Shards {
           else if (message.kind === 'prepared') prepared[shard]?.resolve();
           else if (message.kind === 'ended') ends[shard]?.resolve(message);
           else if (message.kind === 'failed') lost(new Error(message.error));
-          else if (message.kind === 'acted') this.#settle(`${shard} ${message.id}`, message.error);
+          else if (message.kind === 'action-done') this.#settle(`${shard} ${message.id}`, message.error);
         },
       });
-      port.post({ kind: 'prepare', order });
+      port.post({ kind: 'prepare', config });
       return port;
     });
   }
 
   static async open(
-    orders: readonly ShardConfig[],
+    configs: readonly ShardConfig[],
     places: ShardPlacement,
     onSecond: (report: SecondReport) => void,
   ): Promise<Shards> {
-    const shards = new Shards(orders, places, onSecond);
+    const shards = new Shards(configs, places, onSecond);
     try {
       await Promise.race([Promise.all(shards.#prepared), shards.failed]);
     } catch (error) {
@@ -76,18 +76,18 @@ export class Shards {
   }
 
   /** Resolves when every shard has done it. */
-  async act(act: ShardAction): Promise<void> {
-    this.#acted += 1;
-    const id = this.#acted;
+  async apply(action: ShardAction): Promise<void> {
+    this.#actionCount += 1;
+    const id = this.#actionCount;
     const done = this.#ports.map(
-      (_, shard) => new Promise<void>((resolve, reject) => this.#acts.set(`${shard} ${id}`, { resolve, reject })),
+      (_, shard) => new Promise<void>((resolve, reject) => this.#actions.set(`${shard} ${id}`, { resolve, reject })),
     );
-    this.#all({ kind: 'act', id, act });
+    this.#all({ kind: 'action', id, action });
     await Promise.race([Promise.all(done), this.failed]);
   }
 
-  silence(): void {
-    this.#all({ kind: 'silence' });
+  stopPublishing(): void {
+    this.#all({ kind: 'stop-publishing' });
   }
 
   async end(): Promise<readonly Ended[]> {
@@ -104,8 +104,8 @@ export class Shards {
   }
 
   #settle(key: string, error: string | undefined): void {
-    const waiting = this.#acts.get(key);
-    this.#acts.delete(key);
+    const waiting = this.#actions.get(key);
+    this.#actions.delete(key);
     if (error === undefined) waiting?.resolve();
     else waiting?.reject(new Error(error));
   }

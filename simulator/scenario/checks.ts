@@ -34,7 +34,7 @@ const ACTIONS = {
 export type Action = keyof typeof ACTIONS;
 
 /** Of the SDK's devices in one process. */
-const TRUE_DEVICES_MAX = 10_000;
+const SDK_DEVICES_MAX = 10_000;
 
 export function actionOf(incident: Incident): Action {
   return actionsIn(incident)[0] as Action;
@@ -57,9 +57,9 @@ export function flawsOf(scenario: Scenario, fileExists: (path: string) => boolea
 
 function groupFlaws(group: DeviceGroup, path: Path, fileExists: (path: string) => boolean): readonly Flaw[] {
   const flaws: Flaw[] = [];
-  if (group.kind === 'true') {
-    if (group.count > TRUE_DEVICES_MAX) {
-      flaws.push({ path: [...path, 'count'], message: `expected at most ${TRUE_DEVICES_MAX} devices of kind true` });
+  if (group.kind === 'sdk') {
+    if (group.count > SDK_DEVICES_MAX) {
+      flaws.push({ path: [...path, 'count'], message: `expected at most ${SDK_DEVICES_MAX} devices of kind sdk` });
     }
     for (const word of ['reads', 'acknowledges'] as const) {
       if (group[word] === 'never') {

@@ -34,7 +34,7 @@ describe('a scenario', () => {
         settle: 5_000,
         devices: {
           sensors: {
-            kind: 'swarm',
+            kind: 'light',
             group: 'default',
             arrive: { curve: 'ramp', over: 10_000 },
             publish: [{ every: 10_000, qos: 1, model: { kind: 'sine', middle: 21, amplitude: 5, period: 60_000 } }],
@@ -159,7 +159,7 @@ describe('a scenario that is wrong is refused with its line and what was expecte
     [
       'an SDK device that never reads',
       'count: 100',
-      'count: 1\n    kind: "true"\n    reads: never',
+      'count: 1\n    kind: sdk\n    reads: never',
       /^hall.yaml:7:5: .*expected "always"/,
     ],
     [
@@ -177,6 +177,20 @@ describe('a scenario that is wrong is refused with its line and what was expecte
   it('with all of its flaws at once, in the order of its lines', () => {
     const text = GOOD.replace('count: 100', 'count: 0').replace('duration: 60s', 'duration: never');
     expect(flawsOf(text).map((flaw) => flaw.split(':')[1])).toEqual(['2', '5']);
+  });
+});
+
+describe('a kind of device', () => {
+  it.each([
+    ['swarm', 'light'],
+    ['"true"', 'sdk'],
+    ['light', 'light'],
+    ['sdk', 'sdk'],
+  ])('written as %s is read as %s', (written, kind) => {
+    const read = readScenario(GOOD.replace('count: 100', `count: 100\n    kind: ${written}`), {
+      fileExists: () => true,
+    });
+    expect('scenario' in read && read.scenario.devices.sensors?.kind).toBe(kind);
   });
 });
 

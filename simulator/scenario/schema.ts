@@ -115,7 +115,11 @@ const command = z.strictObject({
 
 const group = z.strictObject({
   count,
-  kind: z.enum(['swarm', 'true']).default('swarm').describe('swarm: many on raw sockets; true: the device SDK itself'),
+  kind: z
+    .enum(['light', 'sdk', 'swarm', 'true'], { error: 'expected light or sdk' })
+    .default('light')
+    .describe('light: many on raw sockets; sdk: the device SDK itself; "swarm" and "true" are their earlier names')
+    .transform((kind): 'light' | 'sdk' => (kind === 'true' || kind === 'sdk' ? 'sdk' : 'light')),
   group: groupName.default('default').describe('group of the fleet that they enroll into'),
   labels: z.record(z.string().max(32), z.string().max(64)).default({}),
   keys: z

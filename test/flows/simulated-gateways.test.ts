@@ -26,7 +26,7 @@ limits: { lag: 60s }
 devices:
   gateways:
     count: 1
-    kind: "true"
+    kind: sdk
     arrive: { curve: constant, over: 0s }
     publish: [{ stream: load, every: ${PERIOD_MS}ms }]
 timeline:

@@ -34,7 +34,7 @@ async function run(text: string, options: Partial<RunOptions> = {}) {
   });
 }
 
-describe('a fleet of swarm devices', () => {
+describe('a fleet of light devices', () => {
   it('lives through commands, cuts, power loss, renewal and revocation, and every acknowledged message is where it belongs', async () => {
     const result = await run(`
 duration: 7s
@@ -48,7 +48,7 @@ devices:
     publish: [{ stream: temperature, every: 200ms, size: 200B }]
   sdk:
     count: 2
-    kind: "true"
+    kind: sdk
     arrive: { curve: constant, over: 0s }
     publish: [{ stream: temperature, every: 500ms }]
 timeline:
