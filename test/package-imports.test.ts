@@ -1,18 +1,21 @@
 /**
- * What our files import of packages, asked of plain Node. A test runner and a bundler read CommonJS packages in their
- * own ways, so that a name can be defined in tests and undefined in the program.
+ * What the program imports of packages: the names exist under plain Node, and the package that imports them declares
+ * them. A test runner and a bundler read CommonJS packages in their own ways, so that a name can be defined in tests and
+ * undefined in the program.
  */
 
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { transform } from 'esbuild';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { parseAst } from 'rolldown/parseAst';
+import { describe, expect, it } from 'vitest';
 import { installed } from './fixtures/client-programs.ts';
 import { sourceFiles } from './fixtures/source-files.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
+const WORKSPACES = ['device-sdk', 'output', 'protocol'];
 
 /** A name that a file reads from a package: `pg` `default` `Client`. */
 interface Use {
@@ -21,58 +24,121 @@ interface Use {
   readonly path: readonly string[];
 }
 
-const PACKAGE = /^(?!\.|node:)(?:@[a-z0-9-]+\/)?[a-z0-9][a-z0-9._-]*(?:\/.*)?$/;
-const STATIC = /^import (?:([\w$]+)(?:, )?)?(?:\* as ([\w$]+))?(?:\{([^}]*)\})? ?from "([^"]+)";$/gm;
-const EFFECT = /^import "([^"]+)";$/gm;
-const DYNAMIC = /(?:(?:const|let) (?:([\w$]+)|\{([^}]*)\}) = await )?import\(\s*"([^"]+)"\s*\)/g;
-
-/** In JavaScript as esbuild writes it: without types and comments, one import a line. */
-function usesIn(file: string, code: string): readonly Use[] {
-  const uses: Use[] = [];
-  const bind = (name: string, from: string, path: readonly string[]): void => {
-    uses.push({ file, package: from, path });
-    for (const [, member] of code.matchAll(new RegExp(`(?<![\\w$.#])${escaped(name)}\\.([\\w$]+)`, 'g'))) {
-      uses.push({ file, package: from, path: [...path, member as string] });
-    }
-    for (const [, alias] of code.matchAll(new RegExp(`const ([\\w$]+) = ${escaped(name)};`, 'g'))) {
-      bind(alias as string, from, path);
-    }
-  };
-  const bindNames = (names: string, from: string): void => {
-    for (const part of names.split(',').map((text) => text.trim())) {
-      const [imported, local] = part.split(/ as |: /);
-      if (imported) bind(local ?? imported, from, [imported]);
-    }
-  };
-  for (const [, byDefault, all, names, from = ''] of code.matchAll(STATIC)) {
-    if (!PACKAGE.test(from) || from.startsWith('@rollcall/')) continue;
-    if (byDefault !== undefined) bind(byDefault, from, ['default']);
-    if (all !== undefined) bind(all, from, []);
-    if (names !== undefined) bindNames(names, from);
-  }
-  for (const [, all, names, from = ''] of code.matchAll(DYNAMIC)) {
-    if (!PACKAGE.test(from) || from.startsWith('@rollcall/')) continue;
-    // A form that this test can't read would be a name that nobody checks.
-    if (all === undefined && names === undefined) uses.push({ file, package: from, path: ['expected const = await'] });
-    if (all !== undefined) bind(all, from, []);
-    if (names !== undefined) bindNames(names, from);
-  }
-  return uses;
+interface SyntaxNode {
+  readonly type: string;
+  readonly [property: string]: unknown;
 }
 
-function escaped(name: string): string {
-  return name.replaceAll('$', '\\$');
+/** The names that a file reads from packages, and the modules that it imports in any way. */
+class FileImports {
+  readonly uses: Use[] = [];
+  readonly modules = new Set<string>();
+  /** Packages whose names a dynamic import binds in a form that this class cannot read. */
+  readonly unread: readonly string[];
+  readonly #file: string;
+  readonly #effects = new Set<string>();
+  readonly #bound = new Map<string, Omit<Use, 'file'>>();
+
+  constructor(file: string, code: string) {
+    this.#file = file;
+    const nodes = [...nodesOf(parseAst(code, { lang: 'ts' }) as unknown as SyntaxNode)];
+    for (const node of nodes) this.#readImport(node);
+    const bound = new Set([...this.#bound.values()].map((use) => use.package));
+    this.unread = [...this.modules].filter((name) => isPackage(name) && !bound.has(name) && !this.#effects.has(name));
+    for (const node of nodes) this.#readAlias(node);
+    for (const node of nodes) this.#readMember(node);
+  }
+
+  #readImport(node: SyntaxNode): void {
+    if (node.type === 'ImportDeclaration' || /^Export(Named|All)Declaration$/.test(node.type)) {
+      if (node.source === null || (node.importKind ?? node.exportKind) === 'type') return;
+      const from = (node.source as SyntaxNode).value as string;
+      this.modules.add(from);
+      if (node.type !== 'ImportDeclaration' || (node.specifiers as SyntaxNode[]).length === 0) this.#effects.add(from);
+      for (const specifier of (node.specifiers ?? []) as SyntaxNode[]) {
+        if (specifier.importKind !== 'type' && specifier.local) this.#bindSpecifier(specifier, from);
+      }
+    } else if (node.type === 'ImportExpression') {
+      const from = (node.source as SyntaxNode).value;
+      if (typeof from === 'string') this.modules.add(from);
+    } else if (node.type === 'VariableDeclarator') {
+      const from = importedBy(node.init as SyntaxNode | null);
+      if (from !== undefined) this.#bindPattern(node.id as SyntaxNode, { package: from, path: [] });
+    }
+  }
+
+  #bindSpecifier(specifier: SyntaxNode, from: string): void {
+    const imported = specifier.imported as SyntaxNode | undefined;
+    const path = specifier.type === 'ImportNamespaceSpecifier' ? [] : [(imported?.name as string) ?? 'default'];
+    if (specifier.type.startsWith('Import')) this.#bind((specifier.local as SyntaxNode).name as string, from, path);
+  }
+
+  /** `const all = await import(...)`, or `const { one, other: local } = await import(...)`. */
+  #bindPattern(pattern: SyntaxNode, from: Omit<Use, 'file'>): void {
+    if (pattern.type === 'Identifier') this.#bind(pattern.name as string, from.package, from.path);
+    for (const property of (pattern.properties ?? []) as SyntaxNode[]) {
+      const name = (property.key as SyntaxNode).name as string;
+      this.#bind((property.value as SyntaxNode).name as string, from.package, [...from.path, name]);
+    }
+  }
+
+  #bind(local: string, from: string, path: readonly string[]): void {
+    if (!isPackage(from)) return;
+    this.#bound.set(local, { package: from, path });
+    this.uses.push({ file: this.#file, package: from, path });
+  }
+
+  /** `const constants = all;` */
+  #readAlias(node: SyntaxNode): void {
+    const init = node.type === 'VariableDeclarator' ? (node.init as SyntaxNode | null) : null;
+    const from = init?.type === 'Identifier' ? this.#bound.get(init.name as string) : undefined;
+    if (from !== undefined) this.#bindPattern(node.id as SyntaxNode, from);
+  }
+
+  #readMember(node: SyntaxNode): void {
+    if (node.type !== 'MemberExpression' || node.computed === true) return;
+    const from = this.#bound.get((node.object as SyntaxNode).name as string);
+    if (from === undefined) return;
+    const path = [...from.path, (node.property as SyntaxNode).name as string];
+    this.uses.push({ file: this.#file, package: from.package, path });
+  }
 }
 
-/** Packages that files load for their effect alone; those that need it fail without. */
-function effectsIn(code: string): readonly string[] {
-  return [...code.matchAll(EFFECT)].map(([, name = '']) => name).filter((name) => PACKAGE.test(name));
+function* nodesOf(node: SyntaxNode): Generator<SyntaxNode> {
+  yield node;
+  for (const value of Object.values(node)) {
+    for (const child of Array.isArray(value) ? value : [value]) {
+      if (typeof child?.type === 'string') yield* nodesOf(child as SyntaxNode);
+    }
+  }
+}
+
+/** The module that `await import('...')` names, also with `.catch(...)` behind it. */
+function importedBy(init: SyntaxNode | null): string | undefined {
+  const awaited = init?.type === 'AwaitExpression' ? (init.argument as SyntaxNode) : undefined;
+  const callee = awaited?.type === 'CallExpression' ? (awaited.callee as SyntaxNode) : undefined;
+  const expression = callee?.type === 'MemberExpression' ? (callee.object as SyntaxNode) : awaited;
+  const source = expression?.type === 'ImportExpression' ? (expression.source as SyntaxNode) : undefined;
+  return source?.value as string | undefined;
+}
+
+/** Not a file, not part of Node, and not a workspace of this repository. */
+function isPackage(name: string): boolean {
+  return !/^(?:\.|node:|@rollcall\/)/.test(name);
+}
+
+/** `@scope/name/part` is a part of `@scope/name`. */
+function packageName(name: string): string {
+  return name
+    .split('/')
+    .slice(0, name.startsWith('@') ? 2 : 1)
+    .join('/');
 }
 
 /** Runs under plain Node: which of the paths lead to nothing. */
-const ASK = `
-  const { uses, effects } = JSON.parse(process.argv[1]);
-  for (const name of effects) await import(name);
+const FIND_MISSING = `
+  const { uses, modules } = JSON.parse(process.argv[1]);
+  for (const name of modules) await import(name);
   const missing = [];
   for (const { file, package: name, path } of uses) {
     let found;
@@ -85,56 +151,80 @@ const ASK = `
   process.stdout.write(JSON.stringify(missing));
 `;
 
-async function missing(uses: readonly Use[]): Promise<readonly string[]> {
+async function missing(uses: readonly Use[], modules: readonly string[] = []): Promise<readonly string[]> {
   const distinct = [...new Map(uses.map((use) => [`${use.package} ${use.path.join('.')}`, use])).values()];
-  const args = ['--input-type=module', '--eval', ASK, JSON.stringify({ uses: distinct, effects })];
+  const args = ['--input-type=module', '--eval', FIND_MISSING, JSON.stringify({ uses: distinct, modules })];
   const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: root, env: { PATH: process.env.PATH } });
   return JSON.parse(stdout) as string[];
 }
 
-/** The program's own files; what only tests and builds import runs elsewhere. */
+/** The program's own files. Only tests and builds load the others. */
 const files = sourceFiles('.ts').filter(
   (path) => !path.endsWith('.test.ts') && !/^test\/|^device-sdk\/build-package|^vitest\.config/.test(path),
 );
-
-let uses: readonly Use[];
-let effects: readonly string[];
-beforeAll(async () => {
-  const read = files.map(async (file) => {
-    const text = readFileSync(`${root}/${file}`, 'utf8');
-    const { code } = await transform(text, { loader: 'ts', target: 'esnext', tsconfigRaw: VERBATIM });
-    return { uses: usesIn(file, code), effects: effectsIn(code) };
-  });
-  const found = await Promise.all(read);
-  uses = found.flatMap((each) => each.uses);
-  effects = [...new Set(found.flatMap((each) => each.effects))];
-});
-const VERBATIM = { compilerOptions: { verbatimModuleSyntax: true } } as const;
+const importsOf = new Map(files.map((file) => [file, new FileImports(file, readFileSync(join(root, file), 'utf8'))]));
+const uses = [...importsOf.values()].flatMap((file) => file.uses);
 
 describe('what the program imports of packages', () => {
   it('is found in every form in which our files import', () => {
     const found = (name: string) => uses.filter((use) => use.package === name).map(({ path }) => path.join('.'));
     expect(found('pkcs11js')).toEqual(expect.arrayContaining(['default.PKCS11', 'default.CKF_SERIAL_SESSION']));
     expect(found('better-sqlite3')).toContain('default');
+    expect(found('esbuild')).toContain('build');
     expect(found('zod')).toEqual(expect.arrayContaining(['z', 'z.strictObject']));
     expect(new Set(uses.map((use) => use.package)).size).toBeGreaterThan(10);
+    expect([...importsOf].filter(([, { unread }]) => unread.length > 0)).toEqual([]);
   });
 
   it('is defined under plain Node, constants of CommonJS packages included', async () => {
-    const hasAddon = installed('pkcs11-addon');
-    expect(await missing(uses.filter((use) => hasAddon || use.package !== 'pkcs11js'))).toEqual([]);
+    const isUsable = (name: string) => isPackage(name) && (name !== 'pkcs11js' || installed('pkcs11-addon'));
+    const modules = new Set([...importsOf.values()].flatMap((file) => [...file.modules]).filter(isUsable));
+    expect(
+      await missing(
+        uses.filter((use) => isUsable(use.package)),
+        [...modules],
+      ),
+    ).toEqual([]);
+  });
+
+  it('is declared as a run-time dependency by the package that the file belongs to', () => {
+    const declared = new Map(
+      ['', ...WORKSPACES].map((folder) => {
+        const manifest = JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8'));
+        return [folder, Object.keys({ ...manifest.dependencies, ...manifest.optionalDependencies })];
+      }),
+    );
+    const undeclared = [...importsOf].flatMap(([file, { modules }]) => {
+      const folder = WORKSPACES.find((workspace) => file.startsWith(`${workspace}/`)) ?? '';
+      const names = [...modules].filter((name) => !/^(?:\.|node:)/.test(name)).map(packageName);
+      return names.filter((name) => !declared.get(folder)?.includes(name)).map((name) => `${file}: ${name}`);
+    });
+    expect(undeclared).toEqual([]);
+  });
+
+  it('is never a file outside the package root of a workspace', () => {
+    const outside = [...importsOf].flatMap(([file, { modules }]) => {
+      const folder = WORKSPACES.find((workspace) => file.startsWith(`${workspace}/`));
+      const relative = [...modules].filter((name) => folder !== undefined && name.startsWith('.'));
+      return relative
+        .filter((name) => !join(dirname(file), name).startsWith(`${folder}/`))
+        .map((name) => `${file}: ${name}`);
+    });
+    expect(outside).toEqual([]);
   });
 
   it.runIf(installed('pkcs11-addon'))(
-    'is missed where plain Node has the constants of a package below default',
+    'is reported where plain Node has the constants of a package below default',
     async () => {
       const code = 'const all = await import("pkcs11js");\nconst constants = all;\nconstants.CKF_SERIAL_SESSION;\n';
-      expect(await missing(usesIn('example.ts', code))).toEqual(['example.ts: pkcs11js.CKF_SERIAL_SESSION']);
+      expect(await missing(new FileImports('example.ts', code).uses)).toEqual([
+        'example.ts: pkcs11js.CKF_SERIAL_SESSION',
+      ]);
     },
   );
 
-  it('is missed where plain Node does not have it', async () => {
-    expect(await missing(usesIn('example.ts', 'import { nothing } from "pino";\n'))).toEqual([
+  it('is reported where plain Node does not have it', async () => {
+    expect(await missing(new FileImports('example.ts', 'import { nothing } from "pino";\n').uses)).toEqual([
       'example.ts: pino.nothing',
     ]);
   });
