@@ -40,7 +40,7 @@ async function play(directory: string, seconds: number | undefined, stopped: Pro
   const screen = new DemoScreen();
   screen.addLine(`enroll ${server.enrollUrl}, mqtt ${server.mqttUrl}, data ${directory}`);
   try {
-    const { text: token } = await operator.mintToken({ uses: DEVICES, ttlSeconds: 600 });
+    const { text: token } = await operator.createToken({ uses: DEVICES, ttlSeconds: 600 });
     screen.addLine(`created a bootstrap token for ${DEVICES} devices; they enroll now, each with a key of its own`);
     const watch = new FleetWatch(DEVICES);
     const fleet = runFleet({

@@ -13,8 +13,8 @@ export async function createDrillOperator(
   await console.setPolicy({ kind: 'group', name: DRILL_GROUP, ...Object.fromEntries(rules) });
   const order = { ttlSeconds: TOKEN_TTL_SECONDS, group: DRILL_GROUP as GroupName };
   return {
-    createToken: async (uses) => (await console.mintToken({ ...order, uses })).text,
-    createTokenFor: async (device) => (await console.mintToken({ ...order, uses: 1, device: device as DeviceId })).text,
+    createToken: async (uses) => (await console.createToken({ ...order, uses })).text,
+    createTokenFor: async (device) => (await console.createToken({ ...order, uses: 1, device: device as DeviceId })).text,
     cas: () => console.listCas(),
     prepare: async (role) => (await console.prepareCa({ role })).id,
     activate: async (id) => {

@@ -12,7 +12,7 @@ const PULLED_WITHIN_SECONDS = 5;
 export function createOperatorAccess(console: ConsoleClient): OperatorAccess {
   return {
     createToken: async ({ uses, group, labels }) => {
-      const { token, text } = await console.mintToken({
+      const { token, text } = await console.createToken({
         uses,
         ttlSeconds: TOKEN_TTL_SECONDS,
         group: group as GroupName,

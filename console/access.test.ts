@@ -9,35 +9,35 @@ import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createRequestLimits } from '../limits/index.ts';
 import { NO_REQUEST_LIMITS } from '../limits/request-limits.ts';
-import { makeCertificate, openTestbed, send, type Testbed } from '../test/fixtures/console/test-console.ts';
+import { makeCertificate, openTestConsole, send, type TestConsole } from '../test/fixtures/console/test-console.ts';
 import { describeWithClients } from '../test/fixtures/real-client.ts';
 import { openConsoleClient } from './client.ts';
 import { createConsole } from './console.ts';
 import { endpoints } from './endpoints.ts';
 import { openOperatorKey } from './operator-key.ts';
 
-let bed: Testbed;
+let fixture: TestConsole;
 const logged: string[] = [];
 beforeAll(async () => {
-  bed = await openTestbed({ log: pino({ level: 'trace' }, { write: (line) => logged.push(line) }) });
+  fixture = await openTestConsole({ log: pino({ level: 'trace' }, { write: (line) => logged.push(line) }) });
 });
-afterAll(() => bed.close());
+afterAll(() => fixture.close());
 
-const withKey = (key = bed.operatorKey) => ({ authorization: `Bearer ${key}` });
+const withKey = (key = fixture.operatorKey) => ({ authorization: `Bearer ${key}` });
 const overTcp = (headers: Readonly<Record<string, string>>, path = '/v1/tokens') =>
-  send(bed, { door: 'tcp', path, headers });
+  send(fixture, { listener: 'tcp', path, headers });
 const modeOf = (path: string) => (statSync(path).mode & 0o777).toString(8);
 
 describe('the unix socket', () => {
   it('opens to its owner only, and needs no key', async () => {
-    expect(modeOf(bed.options.socketPath)).toBe('600');
-    expect((await send(bed, { path: '/v1/tokens' })).status).toBe(200);
+    expect(modeOf(fixture.options.socketPath)).toBe('600');
+    expect((await send(fixture, { path: '/v1/tokens' })).status).toBe(200);
   });
 
   it('is created with that mode under a permissive umask, which stays as it was', async () => {
     const before = process.umask(0);
     try {
-      const other = await openTestbed();
+      const other = await openTestConsole();
       expect(process.umask()).toBe(0);
       expect(modeOf(other.options.socketPath)).toBe('600');
       await other.close();
@@ -47,12 +47,12 @@ describe('the unix socket', () => {
   });
 
   it('of a running server is not taken over', async () => {
-    await expect(createConsole(bed.options)).rejects.toMatchObject({ code: 'data_directory_busy' });
-    expect((await send(bed, { path: '/v1/health' })).status).toBe(200);
+    await expect(createConsole(fixture.options)).rejects.toMatchObject({ code: 'data_directory_busy' });
+    expect((await send(fixture, { path: '/v1/health' })).status).toBe(200);
   });
 
   it('of a dead server is replaced', async () => {
-    const other = await openTestbed();
+    const other = await openTestConsole();
     await other.console.close();
     const listen = `require('net').createServer().listen(${JSON.stringify(other.options.socketPath)}, () => process.kill(process.pid, 'SIGKILL'))`;
     spawnSync(process.execPath, ['-e', listen]);
@@ -65,9 +65,9 @@ describe('the unix socket', () => {
   });
 
   it('does not replace a file', async () => {
-    const file = join(bed.dir, 'precious');
+    const file = join(fixture.dir, 'precious');
     writeFileSync(file, 'data');
-    await expect(createConsole({ ...bed.options, socketPath: file })).rejects.toMatchObject({
+    await expect(createConsole({ ...fixture.options, socketPath: file })).rejects.toMatchObject({
       code: 'data_directory_unusable',
     });
     expect(readFileSync(file, 'utf8')).toBe('data');
@@ -77,8 +77,10 @@ describe('the unix socket', () => {
     const taken = createServer();
     await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
     const { port } = taken.address() as { port: number };
-    const socketPath = join(bed.dir, 'second.sock');
-    await expect(createConsole({ ...bed.options, socketPath, port })).rejects.toMatchObject({ code: 'address_in_use' });
+    const socketPath = join(fixture.dir, 'second.sock');
+    await expect(createConsole({ ...fixture.options, socketPath, port })).rejects.toMatchObject({
+      code: 'address_in_use',
+    });
     expect(existsSync(socketPath)).toBe(false);
     await new Promise((resolve) => taken.close(resolve));
   });
@@ -124,20 +126,24 @@ describe('the TCP door', () => {
 
   it('opens to the operator key', async () => {
     expect((await overTcp(withKey())).status).toBe(200);
-    const client = openConsoleClient({ url: bed.console.url, operatorKey: bed.operatorKey, ca: bed.tls.cert });
-    minted = (await client.mintToken({})).text;
+    const client = openConsoleClient({
+      url: fixture.console.url,
+      operatorKey: fixture.operatorKey,
+      ca: fixture.tls.cert,
+    });
+    minted = (await client.createToken({})).text;
     expect(await client.listAudit({ limit: 1 })).toMatchObject([{ action: 'token.minted', actor: 'operator/key' }]);
   });
 
   it.each<[string, () => Readonly<Record<string, string>>]>([
     ['no key', () => ({})],
     ['a wrong key', () => withKey('A'.repeat(43))],
-    ['the key with a character more', () => withKey(`${bed.operatorKey}A`)],
-    ['the key with a character less', () => withKey(bed.operatorKey.slice(0, -1))],
+    ['the key with a character more', () => withKey(`${fixture.operatorKey}A`)],
+    ['the key with a character less', () => withKey(fixture.operatorKey.slice(0, -1))],
     ['an empty key', () => ({ authorization: 'Bearer ' })],
-    ['the key in another scheme', () => ({ authorization: `Basic ${bed.operatorKey}` })],
+    ['the key in another scheme', () => ({ authorization: `Basic ${fixture.operatorKey}` })],
   ])('refuses %s on every route that operators have', async (_, headers) => {
-    bed.clock.now += 3_600_000; // whatever was counted against this address is forgotten
+    fixture.clock.now += 3_600_000; // whatever was counted against this address is forgotten
     const answer = await overTcp(headers());
     expect(answer.status).toBe(401);
     expect(answer.headers['www-authenticate']).toBe('Bearer realm="rollcall"');
@@ -146,26 +152,26 @@ describe('the TCP door', () => {
 
   it('opens no route without a key but health', async () => {
     for (const { method, path } of Object.values(endpoints)) {
-      bed.clock.now += 3_600_000;
-      const answer = await send(bed, { door: 'tcp', method, path: path.replace(/:[a-z]+/g, 'x') });
+      fixture.clock.now += 3_600_000;
+      const answer = await send(fixture, { listener: 'tcp', method, path: path.replace(/:[a-z]+/g, 'x') });
       expect([path, answer.status]).toEqual([path, path === '/v1/health' ? 200 : 401]);
     }
   });
 
   it('does not say without a key which paths exist', async () => {
-    bed.clock.now += 3_600_000;
+    fixture.clock.now += 3_600_000;
     expect((await overTcp({}, '/v1/nothing')).status).toBe(401);
     expect((await overTcp(withKey(), '/v1/nothing')).status).toBe(404);
   });
 
   it('bounds wrong keys per address, and still opens to the right one', async () => {
-    bed.clock.now += 3_600_000;
+    fixture.clock.now += 3_600_000;
     const statuses: number[] = [];
     for (let i = 0; i < 11; i += 1) statuses.push((await overTcp(withKey('B'.repeat(43)))).status);
     expect(statuses).toEqual([...new Array(10).fill(401), 429]);
     expect((await overTcp({})).headers['retry-after']).toBe('6');
     expect((await overTcp(withKey())).status).toBe(200);
-    bed.clock.now += 6_000;
+    fixture.clock.now += 6_000;
     expect((await overTcp({})).status).toBe(401);
     expect((await overTcp({})).status).toBe(429);
   });
@@ -191,7 +197,7 @@ describe('the TCP door', () => {
   it.each(['GET /v1/health HTTP/1.0\r\n\r\n', 'GET /v1/health HTTP/1.1\r\nHost:\r\n\r\n'])(
     'does not answer to a request that names no host: %j',
     async (head) => {
-      const socket = tlsConnect({ host: '127.0.0.1', port: bed.console.port, ca: bed.tls.cert });
+      const socket = tlsConnect({ host: '127.0.0.1', port: fixture.console.port, ca: fixture.tls.cert });
       socket.end(head);
       let text = '';
       for await (const chunk of socket) text += chunk;
@@ -200,12 +206,16 @@ describe('the TCP door', () => {
   );
 
   it('answers to the public names it was given', async () => {
-    const socketPath = join(bed.dir, 'public.sock');
+    const socketPath = join(fixture.dir, 'public.sock');
     const publicHosts = ['Fleet.example', '2001:db8::1'];
-    const open = await createConsole({ ...bed.options, socketPath, publicHosts });
+    const open = await createConsole({ ...fixture.options, socketPath, publicHosts });
     const statusFor = async (host: string) =>
-      (await send({ ...bed, console: open }, { door: 'tcp', path: '/v1/tokens', headers: { ...withKey(), host } }))
-        .status;
+      (
+        await send(
+          { ...fixture, console: open },
+          { listener: 'tcp', path: '/v1/tokens', headers: { ...withKey(), host } },
+        )
+      ).status;
     expect(await statusFor('fleet.example:8444')).toBe(200);
     expect(await statusFor('[2001:db8::1]:8444')).toBe(200);
     expect(await statusFor('other.example')).toBe(400);
@@ -213,7 +223,7 @@ describe('the TCP door', () => {
   });
 
   it('speaks TLS 1.2 or newer, and takes a new certificate without a restart', async () => {
-    const other = await openTestbed();
+    const other = await openTestConsole();
     const next = await makeCertificate('next');
     other.console.replaceTls(next);
     const handshake = (options: object) =>
@@ -233,7 +243,7 @@ describe('the TCP door', () => {
 
   it('never logged the key or a bootstrap token', () => {
     expect(logged.join('')).toContain('operator key refused');
-    expect(logged.join('')).not.toContain(bed.operatorKey);
+    expect(logged.join('')).not.toContain(fixture.operatorKey);
     expect(logged.join('')).not.toContain(minted.split('.')[2]);
   });
 });
@@ -242,16 +252,16 @@ describeWithClients('curl', ['curl'], () => {
   it('speaks to both doors', async () => {
     const run = promisify(execFile);
     const curl = async (...args: string[]) => (await run('curl', ['-sS', '--max-time', '10', ...args])).stdout;
-    const viaSocket = await curl('--unix-socket', bed.options.socketPath, 'http://localhost/v1/health');
+    const viaSocket = await curl('--unix-socket', fixture.options.socketPath, 'http://localhost/v1/health');
     expect(JSON.parse(viaSocket)).toMatchObject({ status: 'ok' });
-    const ca = join(bed.dir, 'console.pem');
-    writeFileSync(ca, bed.tls.cert);
+    const ca = join(fixture.dir, 'console.pem');
+    writeFileSync(ca, fixture.tls.cert);
     const viaTcp = await curl(
       '--cacert',
       ca,
       '-H',
-      `Authorization: Bearer ${bed.operatorKey}`,
-      `${bed.console.url}/v1/tokens`,
+      `Authorization: Bearer ${fixture.operatorKey}`,
+      `${fixture.console.url}/v1/tokens`,
     );
     expect(JSON.parse(viaTcp)).toEqual(expect.any(Array));
   });
@@ -261,7 +271,7 @@ describe('a route that does not say who may use it', () => {
   it('stops the start of the server', async () => {
     const { createApplication } = await import('./application.ts');
     const { AccessControl } = await import('./access.ts');
-    const { now, log, version, operatorKeyFile } = bed.options;
+    const { now, log, version, operatorKeyFile } = fixture.options;
     const access = new AccessControl({
       key: await openOperatorKey(operatorKeyFile),
       hosts: [],

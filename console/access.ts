@@ -12,7 +12,7 @@ import type { Actor } from '../registry/index.ts';
 import type { Access } from './api/endpoint.ts';
 import type { OperatorKey } from './operator-key.ts';
 
-export type Door = 'unix' | 'tcp';
+export type ListenerKind = 'unix' | 'tcp';
 
 export interface AccessOptions {
   readonly key: OperatorKey;
@@ -35,7 +35,7 @@ export class AccessControl {
   readonly #now: () => number;
   readonly #failures = new TokenBuckets(FAILURES);
   /** Set by the listener that accepted the request: nothing a client sends can say by which door it came. */
-  readonly #doors = new WeakMap<IncomingMessage, Door>();
+  readonly #doors = new WeakMap<IncomingMessage, ListenerKind>();
 
   constructor(options: AccessOptions) {
     this.#key = options.key;
@@ -45,7 +45,7 @@ export class AccessControl {
     this.#now = options.now;
   }
 
-  arrived(request: IncomingMessage, door: Door): void {
+  setListener(request: IncomingMessage, door: ListenerKind): void {
     this.#doors.set(request, door);
   }
 

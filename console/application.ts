@@ -21,7 +21,7 @@ import type { Actor } from '../registry/index.ts';
 import type { AccessControl } from './access.ts';
 import type { Access, Answer, Checked, Endpoint } from './api/endpoint.ts';
 import { problemView } from './api/shapes.ts';
-import { nestsDeeperThan } from './json.ts';
+import { exceedsDepth } from './json.ts';
 import { describeIssues, explainIssue } from './shape-error.ts';
 
 declare module 'fastify' {
@@ -33,8 +33,8 @@ declare module 'fastify' {
   }
 }
 
-export const BODY_MAX = 1_048_576;
-const DEEPEST_BODY = 16;
+export const MAX_BODY_BYTES = 1_048_576;
+const MAX_BODY_DEPTH = 16;
 
 export interface ApplicationOptions {
   readonly access: AccessControl;
@@ -50,7 +50,7 @@ export async function createApplication(options: ApplicationOptions): Promise<Fa
   const app = fastify({
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }), // refusals are logged below, with their reason
-    bodyLimit: BODY_MAX,
+    bodyLimit: MAX_BODY_BYTES,
     exposeHeadRoutes: false,
     return503OnClosing: false,
     frameworkErrors: (error, _request, reply) => answerProblem(error, reply),
@@ -99,7 +99,7 @@ export async function createApplication(options: ApplicationOptions): Promise<Fa
     return answerProblem(new Problem('method_not_allowed'), reply);
   });
 
-  readOnlyJson(app);
+  acceptOnlyJson(app);
   app.setValidatorCompiler<z.ZodType>(({ schema, httpPart }) => (data) => {
     // A body that was not sent comes as null.
     const checked = schema.safeParse(data ?? undefined, { error: explainIssue });
@@ -129,7 +129,7 @@ export interface CheckedRequest<E extends Endpoint> {
 }
 
 /** Adds the route of an endpoint. A handler that took the reply over answers undefined. */
-export function serve<const E extends Endpoint>(
+export function addEndpoint<const E extends Endpoint>(
   app: FastifyInstance,
   endpoint: E,
   handler: (request: CheckedRequest<E>) => Promise<Answer<E> | undefined> | Answer<E>,
@@ -166,7 +166,7 @@ export function serve<const E extends Endpoint>(
 }
 
 /** Strict UTF-8, bounded nesting, no key that could reach a prototype; no other media type is read at all. */
-function readOnlyJson(app: FastifyInstance): void {
+function acceptOnlyJson(app: FastifyInstance): void {
   const utf8 = new TextDecoder('utf-8', { fatal: true });
   const parse = app.getDefaultJsonParser('error', 'error');
   app.removeAllContentTypeParsers();
@@ -178,8 +178,8 @@ function readOnlyJson(app: FastifyInstance): void {
       return done(new Problem('request_invalid', { detail: 'body: expected UTF-8' }));
     }
     if (text === '') return done(null, undefined);
-    if (nestsDeeperThan(text, DEEPEST_BODY)) {
-      return done(new Problem('request_invalid', { detail: `body: expected at most ${DEEPEST_BODY} levels` }));
+    if (exceedsDepth(text, MAX_BODY_DEPTH)) {
+      return done(new Problem('request_invalid', { detail: `body: expected at most ${MAX_BODY_DEPTH} levels` }));
     }
     return parse(request, text, done);
   });

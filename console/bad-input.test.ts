@@ -1,16 +1,16 @@
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openTestbed, type RawRequest, send, type Testbed } from '../test/fixtures/console/test-console.ts';
-import { nestsDeeperThan, showPayload } from './json.ts';
+import { openTestConsole, type RawRequest, send, type TestConsole } from '../test/fixtures/console/test-console.ts';
+import { exceedsDepth, viewPayload } from './json.ts';
 
-let bed: Testbed;
+let fixture: TestConsole;
 beforeAll(async () => {
-  bed = await openTestbed();
+  fixture = await openTestConsole();
 });
-afterAll(() => bed.close());
+afterAll(() => fixture.close());
 
 const post = (path: string, body: unknown) =>
-  send(bed, { method: 'POST', path, body: typeof body === 'string' ? body : JSON.stringify(body) });
+  send(fixture, { method: 'POST', path, body: typeof body === 'string' ? body : JSON.stringify(body) });
 
 describe('a request of another shape', () => {
   it.each<[string, RawRequest, string]>([
@@ -87,7 +87,7 @@ describe('a request of another shape', () => {
       'params.name: expected group/NAME, service/NAME, service/* or quarantine/*, a name being one to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit',
     ],
   ])('is refused with its place: %s', async (_, request, detail) => {
-    const answer = await send(bed, request);
+    const answer = await send(fixture, request);
     expect(answer.headers['content-type']).toBe('application/problem+json; charset=utf-8');
     expect(answer.json).toMatchObject({ status: 400, code: 'request_invalid', detail });
     expect(answer.status).toBe(400);
@@ -105,7 +105,7 @@ describe('a request of another shape', () => {
     'a%2Fb',
     'x'.repeat(65),
   ])('is refused without repeating it: device id %s', async (id) => {
-    const answer = await send(bed, { path: `/v1/devices/${id.startsWith('<') ? encodeURIComponent(id) : id}` });
+    const answer = await send(fixture, { path: `/v1/devices/${id.startsWith('<') ? encodeURIComponent(id) : id}` });
     expect(answer.json).toMatchObject({
       code: 'request_invalid',
       detail: expect.stringMatching(/^params\.id: expected/),
@@ -116,8 +116,8 @@ describe('a request of another shape', () => {
   });
 
   it('is refused when the URL itself is malformed or endless', async () => {
-    expect((await send(bed, { path: '/v1/devices/%zz' })).json).toMatchObject({ code: 'request_invalid' });
-    const long = await send(bed, { path: `/v1/devices/${'x'.repeat(2000)}` });
+    expect((await send(fixture, { path: '/v1/devices/%zz' })).json).toMatchObject({ code: 'request_invalid' });
+    const long = await send(fixture, { path: `/v1/devices/${'x'.repeat(2000)}` });
     expect(long.json).toMatchObject({ code: 'request_invalid' });
     expect(long.text).not.toContain('xxx');
   });
@@ -140,7 +140,7 @@ describe('a body', () => {
 
   it('that is not UTF-8 is refused', async () => {
     const body = Buffer.concat([Buffer.from('{"device":"'), Buffer.of(0xff), Buffer.from('"}')]);
-    const answer = await send(bed, { method: 'POST', path: '/v1/tokens', body });
+    const answer = await send(fixture, { method: 'POST', path: '/v1/tokens', body });
     expect(answer.json).toMatchObject({ code: 'request_invalid', detail: 'body: expected UTF-8' });
   });
 
@@ -153,12 +153,12 @@ describe('a body', () => {
       headers: { 'transfer-encoding': 'chunked' },
       body,
     };
-    expect((await send(bed, chunked)).json).toMatchObject({ status: 413, code: 'body_too_large' });
+    expect((await send(fixture, chunked)).json).toMatchObject({ status: 413, code: 'body_too_large' });
   });
 
   it('of another media type is refused', async () => {
     for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'nonsense']) {
-      const answer = await send(bed, {
+      const answer = await send(fixture, {
         method: 'POST',
         path: '/v1/tokens',
         headers: { 'content-type': type },
@@ -171,36 +171,36 @@ describe('a body', () => {
 
 describe('a path', () => {
   it('that does not exist is not found', async () => {
-    expect((await send(bed, { path: '/v2/tokens' })).json).toMatchObject({ status: 404, code: 'not_found' });
+    expect((await send(fixture, { path: '/v2/tokens' })).json).toMatchObject({ status: 404, code: 'not_found' });
   });
 
   it('that does not answer to the method says to which it does', async () => {
-    const answer = await send(bed, { method: 'DELETE', path: '/v1/tokens' });
+    const answer = await send(fixture, { method: 'DELETE', path: '/v1/tokens' });
     expect(answer.json).toMatchObject({ status: 405, code: 'method_not_allowed' });
     expect(answer.headers.allow).toBe('POST, GET');
-    expect((await send(bed, { method: 'PATCH', path: '/v1/policies/group/x?y=1' })).headers.allow).toBe('GET, PUT');
+    expect((await send(fixture, { method: 'PATCH', path: '/v1/policies/group/x?y=1' })).headers.allow).toBe('GET, PUT');
   });
 });
 
 describe('every answer', () => {
   it('is kept by no cache and guessed by no browser', async () => {
     for (const path of ['/v1/health', '/v1/tokens', '/nothing']) {
-      const { headers } = await send(bed, { path });
+      const { headers } = await send(fixture, { path });
       expect(headers).toMatchObject({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' });
     }
   });
 
   it('about a failure of ours is one sentence, with the reason in the log only', async () => {
-    bed.telemetry.last = async () => {
+    fixture.telemetry.last = async () => {
       throw new Error('/var/secret is full');
     };
-    const answer = await send(bed, { path: '/v1/telemetry/last' });
+    const answer = await send(fixture, { path: '/v1/telemetry/last' });
     expect(answer.json).toMatchObject({ code: 'internal', detail: 'the server failed; the reason is in its log' });
     expect(answer.text).not.toContain('secret');
   });
 
   it('to what is not HTTP is the end of the connection', async () => {
-    const socket = connect(bed.options.socketPath);
+    const socket = connect(fixture.options.socketPath);
     socket.write('\x16\x03\x01 hello\r\n\r\n');
     let text = '';
     for await (const chunk of socket) text += chunk;
@@ -209,7 +209,7 @@ describe('every answer', () => {
 });
 
 describe('a payload', () => {
-  const shown = (text: string) => showPayload(Buffer.from(text));
+  const shown = (text: string) => viewPayload(Buffer.from(text));
 
   it.each(['21.5', '"a"', 'null', '[1,{"a":true}]', '9007199254740991', '1e3', '0.1234567890123456789'])(
     'of JSON is shown as a value: %s',
@@ -227,15 +227,15 @@ describe('a payload', () => {
   });
 
   it('that is not UTF-8 is shown as base64', () => {
-    expect(showPayload(Uint8Array.of(0xc3, 0x28).subarray(0, 1))).toEqual({ base64: 'ww==' });
+    expect(viewPayload(Uint8Array.of(0xc3, 0x28).subarray(0, 1))).toEqual({ base64: 'ww==' });
   });
 });
 
 describe('the depth of JSON', () => {
   it('counts no brackets in strings, whatever they escape', () => {
-    expect(nestsDeeperThan('["[[[[", "\\"[[[", "\\\\", [1]]', 2)).toBe(false);
-    expect(nestsDeeperThan('["\\\\", [[1]]]', 2)).toBe(true);
-    expect(nestsDeeperThan('[[],[],[]]', 2)).toBe(false);
-    expect(nestsDeeperThan('"[', 0)).toBe(false);
+    expect(exceedsDepth('["[[[[", "\\"[[[", "\\\\", [1]]', 2)).toBe(false);
+    expect(exceedsDepth('["\\\\", [[1]]]', 2)).toBe(true);
+    expect(exceedsDepth('[[],[],[]]', 2)).toBe(false);
+    expect(exceedsDepth('"[', 0)).toBe(false);
   });
 });

@@ -24,16 +24,16 @@ export type ConsoleAddress =
     };
 
 /** What an endpoint wants to know, in one object: its parameters, and its query or its body. */
-type Order<E extends Endpoint> = Sent<E, 'params'> & Sent<E, 'query'> & Sent<E, 'body'>;
+type Input<E extends Endpoint> = Sent<E, 'params'> & Sent<E, 'query'> & Sent<E, 'body'>;
 
 /** An order that may be empty may be left out. */
-type Ordered<E extends Endpoint> = object extends Order<E> ? [order?: Order<E>] : [order: Order<E>];
+type InputArguments<E extends Endpoint> = object extends Input<E> ? [order?: Input<E>] : [order: Input<E>];
 
 type Method<E extends Endpoint> = E extends { readonly stream: 'lines' }
-  ? (order?: Order<E>, signal?: AbortSignal) => AsyncIterable<Answer<E>>
+  ? (order?: Input<E>, signal?: AbortSignal) => AsyncIterable<Answer<E>>
   : E extends { readonly stream: 'bytes' }
-    ? (order?: Order<E>) => AsyncIterable<Buffer>
-    : (...order: Ordered<E>) => Promise<Answer<E>>;
+    ? (order?: Input<E>) => AsyncIterable<Buffer>
+    : (...order: InputArguments<E>) => Promise<Answer<E>>;
 
 /**
  * A method for each endpoint, of its name. Every method throws `Problem`: the server's own, `server_unreachable`, or
@@ -45,7 +45,7 @@ export type ConsoleClient = { readonly [Name in keyof Endpoints]: Method<Endpoin
   close(): Promise<void>;
 };
 
-const SILENCE_MS = 120_000;
+const ANSWER_TIMEOUT_MS = 120_000;
 
 interface Call {
   readonly params: Readonly<Record<string, string>>;
@@ -54,24 +54,24 @@ interface Call {
   readonly signal?: AbortSignal;
 }
 
-type AnyOrder = Readonly<Record<string, unknown>>;
+type AnyInput = Readonly<Record<string, unknown>>;
 
 export function openConsoleClient(address: ConsoleAddress): ConsoleClient {
   const closed = new AbortController();
   const methodOf = (endpoint: Endpoint) => {
-    if (endpoint.stream === 'bytes') return (order?: AnyOrder) => download(address, endpoint, callOf(endpoint, order));
+    if (endpoint.stream === 'bytes') return (order?: AnyInput) => download(address, endpoint, callOf(endpoint, order));
     if (endpoint.stream === 'lines') {
-      return (order?: AnyOrder, signal = closed.signal) =>
+      return (order?: AnyInput, signal = closed.signal) =>
         follow(address, endpoint, callOf(endpoint, order), AbortSignal.any([closed.signal, signal]));
     }
-    return (order?: AnyOrder) => fetchAnswer(address, endpoint, callOf(endpoint, order));
+    return (order?: AnyInput) => fetchAnswer(address, endpoint, callOf(endpoint, order));
   };
   const methods = Object.entries<Endpoint>(endpoints).map(([name, endpoint]) => [name, methodOf(endpoint)] as const);
   return { ...Object.fromEntries(methods), close: async () => closed.abort() } as unknown as ConsoleClient;
 }
 
 /** Which of what was ordered stands in the path, and which beside it. */
-function callOf(endpoint: Endpoint, order: AnyOrder = {}): Call {
+function callOf(endpoint: Endpoint, order: AnyInput = {}): Call {
   const inPath = new Set([...endpoint.path.matchAll(/:([a-z]+)/g)].map(([, name]) => name as string));
   const [params, rest]: [Record<string, string>, Record<string, unknown>] = [{}, {}];
   for (const [name, value] of Object.entries(order)) {
@@ -121,7 +121,7 @@ async function* download(address: ConsoleAddress, endpoint: Endpoint, call: Call
   try {
     for await (const chunk of response) yield chunk as Buffer;
   } catch (error) {
-    throw error instanceof Problem ? error : cutOff(error);
+    throw error instanceof Problem ? error : incompleteResponse(error);
   } finally {
     response.destroy();
   }
@@ -150,8 +150,10 @@ function open(address: ConsoleAddress, endpoint: Endpoint, call: Call): Promise<
       request = httpsRequest({ ...options, host, port, ...localhostLookup(host), ca: address.ca, headers }, resolve);
     }
     if (endpoint.stream !== 'lines') {
-      request.setTimeout(SILENCE_MS, () => {
-        request.destroy(new Problem('unavailable', { detail: `the server did not answer in ${SILENCE_MS / 1000} s` }));
+      request.setTimeout(ANSWER_TIMEOUT_MS, () => {
+        request.destroy(
+          new Problem('unavailable', { detail: `the server did not answer in ${ANSWER_TIMEOUT_MS / 1000} s` }),
+        );
       });
     }
     request.once('error', (error) => reject(error instanceof Problem ? error : unreachable(error, address)));
@@ -172,12 +174,12 @@ async function readAll(response: IncomingMessage): Promise<string> {
     for await (const chunk of response) chunks.push(chunk as Buffer);
   } catch (error) {
     if (error instanceof Problem) throw error;
-    throw cutOff(error);
+    throw incompleteResponse(error);
   }
   return Buffer.concat(chunks).toString('utf8');
 }
 
-function cutOff(cause: unknown): Problem {
+function incompleteResponse(cause: unknown): Problem {
   return new Problem('server_unreachable', { detail: 'the server hung up before its answer was complete', cause });
 }
 
@@ -193,11 +195,11 @@ async function* lines(response: IncomingMessage): AsyncGenerator<string> {
 }
 
 /** A day: a longer one is no answer of this server. */
-const LONGEST_RETRY_AFTER_S = 86_400;
+const MAX_RETRY_AFTER_S = 86_400;
 
 function problemOf(response: IncomingMessage, text: string): Problem {
   const problem = problemView.safeParse(parseJson(text));
-  const retryAfter = parseDecimal(response.headers['retry-after'], 1, LONGEST_RETRY_AFTER_S);
+  const retryAfter = parseDecimal(response.headers['retry-after'], 1, MAX_RETRY_AFTER_S);
   if (problem.success) {
     const { code, detail } = problem.data;
     return new Problem(codeOf(code), { detail, ...(retryAfter !== undefined && { retryAfter }) });

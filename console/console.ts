@@ -11,9 +11,9 @@ import type { Logger } from 'pino';
 import { RequestBudget, type RequestHandlers, type RequestLimits } from '../limits/index.ts';
 import type { Registry } from '../registry/index.ts';
 import type { Telemetry } from '../telemetry/index.ts';
-import { AccessControl, type Door } from './access.ts';
+import { AccessControl, type ListenerKind } from './access.ts';
 import { createApplication } from './application.ts';
-import type { Fleet } from './fleet.ts';
+import type { ServerControls } from './fleet.ts';
 import { Followers } from './followers.ts';
 import { HTTP_LIMITS, Listener, listenOnTcp } from './listener.ts';
 import { openOperatorKey } from './operator-key.ts';
@@ -43,7 +43,7 @@ export interface ConsoleOptions {
   readonly telemetry: Telemetry;
   readonly events: EventFeed;
   readonly sinks: SinkControl;
-  readonly fleet: Fleet;
+  readonly fleet: ServerControls;
   readonly version: string;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -63,8 +63,8 @@ export interface Console {
   close(): Promise<void>;
 }
 
-const HANDSHAKE_MS = 10_000;
-const OLDEST_TLS = 'TLSv1.2';
+const HANDSHAKE_TIMEOUT_MS = 10_000;
+const MIN_TLS_VERSION = 'TLSv1.2';
 /** Of the unix socket, for all its clients: they are the owner's programs, and one of them must not starve the server. */
 const LOCAL_REQUESTS_PER_SECOND = 1_000;
 
@@ -88,9 +88,9 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
   addRoutes(app, { registry, telemetry, events: options.events, sinks: options.sinks, followers, fleet, version, now });
   await app.ready();
 
-  const handlersOf = (door: Door): RequestHandlers => ({
+  const handlersOf = (door: ListenerKind): RequestHandlers => ({
     handle: (request, response) => {
-      access.arrived(request, door);
+      access.setListener(request, door);
       app.routing(request, response);
     },
     refuse: (response, retryAfter, address) => {
@@ -105,7 +105,7 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
     random: Math.random,
   });
   const unix = new Listener(localRequests.attach(createServer(HTTP_LIMITS), handlersOf('unix')), log, refusalLog);
-  const tlsLimits = { minVersion: OLDEST_TLS, handshakeTimeout: HANDSHAKE_MS } as const;
+  const tlsLimits = { minVersion: MIN_TLS_VERSION, handshakeTimeout: HANDSHAKE_TIMEOUT_MS } as const;
   const tlsServer = createTlsServer({ ...HTTP_LIMITS, ...options.tls, ...tlsLimits });
   const tcp = new Listener(throttle.requests.attach(tlsServer, handlersOf('tcp')), log, refusalLog);
   tcp.server.on('tlsClientError', (error, socket) => {
@@ -129,7 +129,7 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
     port,
     url,
     socketPath: options.socketPath,
-    replaceTls: (tls) => tcp.server.setSecureContext({ ...tls, minVersion: OLDEST_TLS }),
+    replaceTls: (tls) => tcp.server.setSecureContext({ ...tls, minVersion: MIN_TLS_VERSION }),
     close: async () => {
       followers.close();
       await Promise.all([unix.close(), tcp.close()]);

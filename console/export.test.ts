@@ -1,25 +1,25 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openTestbed, START, type Testbed } from '../test/fixtures/console/test-console.ts';
+import { openTestConsole, START, type TestConsole } from '../test/fixtures/console/test-console.ts';
 
 const at = (ms: number) => new Date(ms).toISOString();
 
-let bed: Testbed;
+let fixture: TestConsole;
 beforeAll(async () => {
-  bed = await openTestbed();
-  await bed.say('dev-1', 'temperature', '{"celsius":20}', START);
-  await bed.say('dev-1', 'temperature', '{"celsius":22.5}', START + 1000);
-  await bed.say('dev-1', 'temperature', 'say "hi", there', START + 61_000);
-  await bed.say('dev-2', 'raw', Uint8Array.of(0xff, 0x00), START + 62_000);
-  await bed.telemetry.accept({
+  fixture = await openTestConsole();
+  await fixture.say('dev-1', 'temperature', '{"celsius":20}', START);
+  await fixture.say('dev-1', 'temperature', '{"celsius":22.5}', START + 1000);
+  await fixture.say('dev-1', 'temperature', 'say "hi", there', START + 61_000);
+  await fixture.say('dev-2', 'raw', Uint8Array.of(0xff, 0x00), START + 62_000);
+  await fixture.telemetry.accept({
     ...{ device: 'dev-2' as never, stream: 'raw', receivedAt: START + 63_000, qos: 1, payload: Buffer.from('7') },
     ...{ deviceTime: START - 5, deviceSequence: 3, key: 'k,1', contentType: 'text/plain' },
   });
 });
-afterAll(() => bed.close());
+afterAll(() => fixture.close());
 
-async function exported(query: Parameters<typeof bed.client.exportTelemetry>[0] = {}): Promise<string> {
+async function exported(query: Parameters<typeof fixture.client.exportTelemetry>[0] = {}): Promise<string> {
   const chunks: Buffer[] = [];
-  for await (const chunk of bed.client.exportTelemetry(query)) chunks.push(chunk);
+  for await (const chunk of fixture.client.exportTelemetry(query)) chunks.push(chunk);
   return Buffer.concat(chunks).toString();
 }
 
@@ -29,7 +29,7 @@ describe('an export', () => {
       .trimEnd()
       .split('\n')
       .map((line) => JSON.parse(line));
-    const queried = await Promise.all(['dev-1', 'dev-2'].map((device) => bed.client.queryTelemetry({ device })));
+    const queried = await Promise.all(['dev-1', 'dev-2'].map((device) => fixture.client.queryTelemetry({ device })));
     expect(lines).toEqual(queried.flat());
     expect(lines[4]).toMatchObject({ deviceTime: at(START - 5), deviceSequence: 3, key: 'k,1', payload: 7 });
   });
@@ -49,7 +49,7 @@ describe('an export', () => {
   });
 
   it('gives a spreadsheet no formula to run and a terminal nothing to obey', async () => {
-    const own = await openTestbed();
+    const own = await openTestConsole();
     try {
       const said = ['=HYPERLINK("http://evil.example")', '+1+1', '-2+3', '@SUM(A1)', '\t=1', '\u001b[2J', '-5'];
       for (const [index, text] of said.entries()) await own.say('dev-1', 'text', text, START + index);
@@ -85,34 +85,36 @@ describe('a series', () => {
     const range = { since: at(START), until: at(START + 120_000), bucketSeconds: 60 };
     const query = { device: 'dev-1', stream: 'temperature', value: '/celsius', ...range };
     const first = Math.floor(START / 60_000) * 60_000;
-    expect(await bed.client.seriesTelemetry(query)).toEqual({
+    expect(await fixture.client.seriesTelemetry(query)).toEqual({
       points: [{ at: at(first), count: 2, min: 20, max: 22.5, avg: 21.25, last: 22.5 }],
       ignored: 1,
     });
     const refused = { code: 'request_invalid' };
-    await expect(bed.client.seriesTelemetry({ ...query, value: 'celsius' })).rejects.toMatchObject(refused);
-    await expect(bed.client.seriesTelemetry({ ...query, bucketSeconds: 0.001 })).rejects.toMatchObject(refused);
-    await expect(bed.client.seriesTelemetry({ ...query, until: query.since })).rejects.toMatchObject(refused);
+    await expect(fixture.client.seriesTelemetry({ ...query, value: 'celsius' })).rejects.toMatchObject(refused);
+    await expect(fixture.client.seriesTelemetry({ ...query, bucketSeconds: 0.001 })).rejects.toMatchObject(refused);
+    await expect(fixture.client.seriesTelemetry({ ...query, until: query.since })).rejects.toMatchObject(refused);
   });
 });
 
 describe('what is kept', () => {
   it('is counted by file, with what came in, in the metrics too', async () => {
-    const stats = await bed.client.telemetryStats();
+    const stats = await fixture.client.telemetryStats();
     expect(stats).toMatchObject({
       messages: 5,
       damaged: [],
       intake: { stored: 5, refused: 0, isUnderPressure: false },
     });
     expect(stats.segments).toMatchObject([{ firstPosition: 1, messages: 5 }]);
-    expect(await bed.client.metrics()).toContain('rollcall_telemetry_stored_total 5\n');
+    expect(await fixture.client.metrics()).toContain('rollcall_telemetry_stored_total 5\n');
   });
 
   it('goes when it is told to, by whole days', async () => {
-    await bed.say('dev-3', 'temperature', '1', START + 86_400_000);
-    bed.clock.now = START + 5 * 86_400_000;
-    expect((await bed.client.pruneTelemetry()).removed).toEqual([]);
-    expect((await bed.client.pruneTelemetry({ olderThanSeconds: 86_400 })).removed).toMatchObject([{ messages: 5 }]);
-    expect((await bed.client.lastTelemetry()).map(({ device }) => device)).toEqual(['dev-3']);
+    await fixture.say('dev-3', 'temperature', '1', START + 86_400_000);
+    fixture.clock.now = START + 5 * 86_400_000;
+    expect((await fixture.client.pruneTelemetry()).removed).toEqual([]);
+    expect((await fixture.client.pruneTelemetry({ olderThanSeconds: 86_400 })).removed).toMatchObject([
+      { messages: 5 },
+    ]);
+    expect((await fixture.client.lastTelemetry()).map(({ device }) => device)).toEqual(['dev-3']);
   });
 });

@@ -1,5 +1,5 @@
 import type { GroupName, Identity, PolicyDocument, ServiceName } from '@rollcall/protocol';
-import type { Actor, MintedToken, ServiceRecord } from '../registry/index.ts';
+import type { Actor, CreatedToken, ServiceRecord } from '../registry/index.ts';
 /** An MQTT session that is connected now. Times are milliseconds since the epoch. */
 export interface LiveSession {
   readonly identity: Identity;
@@ -11,7 +11,7 @@ export interface LiveSession {
   readonly notAfter: number;
 }
 
-export interface ServiceOrder {
+export interface ServiceRequest {
   readonly name: ServiceName;
   readonly csrPem: string;
   readonly actor: Actor;
@@ -24,7 +24,7 @@ export interface IssuedService {
   readonly caPem: string;
 }
 
-export interface Explanation {
+export interface PolicyExplanation {
   readonly allowed: boolean;
   /** The rule that decided, when one did. */
   readonly rule?: string | undefined;
@@ -61,7 +61,7 @@ export interface CaControl {
   request(): Promise<string>;
   importChain(pem: string, actor: Actor): Promise<string>;
   exportRoot(passphrase: string, actor: Actor): Promise<{ readonly id: string; readonly pem: string }>;
-  forgetRoot(id: string, actor: Actor): Promise<void>;
+  removeRootKey(id: string, actor: Actor): Promise<void>;
 }
 
 export interface RenewalControl {
@@ -84,23 +84,23 @@ export interface RenewalControl {
   }>;
 }
 
-export interface Fleet {
+export interface ServerControls {
   /** Whether every server has the certificate that its files hold. */
   certificates(): 'ok' | 'refused';
   /** `behind`: the clock was set back behind the newest entry of the audit. */
   clock(): 'ok' | 'behind';
   /** Whether there is room for what is kept between connections. */
-  keptSessions(): 'ok' | 'short';
+  sessionStore(): 'ok' | 'short';
   readonly ca: CaControl;
   readonly renewals: RenewalControl;
   /** The text form, with the root's fingerprint and the enroll URL. */
-  mintTokenText(minted: MintedToken): string;
+  formatToken(minted: CreatedToken): string;
   /** Problem `csr_…` or `service_exists` when it cannot. */
-  issueService(order: ServiceOrder): Promise<IssuedService>;
+  issueService(order: ServiceRequest): Promise<IssuedService>;
   trustBundlePem(): string;
   /** Problem `policy_invalid` when the document cannot be applied. */
   checkPolicy(document: PolicyDocument): void;
-  explain(identity: Identity, verb: 'publish' | 'subscribe' | 'receive', topic: string): Promise<Explanation>;
+  explain(identity: Identity, verb: 'publish' | 'subscribe' | 'receive', topic: string): Promise<PolicyExplanation>;
   sessions(): readonly LiveSession[];
   /** Names as `console/metrics.ts` reads them. */
   counters(): Readonly<Record<string, number>>;

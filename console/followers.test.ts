@@ -2,16 +2,22 @@ import { on, once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { openTestbed, START, send, sendAndWaitForHead, type Testbed } from '../test/fixtures/console/test-console.ts';
-import { FOLLOWER_BUFFER, FOLLOWERS_AT_MOST } from './followers.ts';
+import {
+  openTestConsole,
+  START,
+  send,
+  sendAndWaitForHead,
+  type TestConsole,
+} from '../test/fixtures/console/test-console.ts';
+import { MAX_FOLLOWER_BACKLOG, MAX_FOLLOWERS } from './followers.ts';
 
-let bed: Testbed;
+let fixture: TestConsole;
 beforeEach(async () => {
-  bed = await openTestbed();
+  fixture = await openTestConsole();
 });
-afterEach(() => bed.close());
+afterEach(() => fixture.close());
 
-const follow = (path = '/v1/telemetry/follow') => sendAndWaitForHead(bed, { path });
+const follow = (path = '/v1/telemetry/follow') => sendAndWaitForHead(fixture, { path });
 
 async function readLines(response: IncomingMessage, count: number): Promise<Record<string, unknown>[]> {
   const found: Record<string, unknown>[] = [];
@@ -25,8 +31,8 @@ describe('a follower', () => {
   it('gets each message as one line from the moment its answer begins', async () => {
     const response = await follow();
     expect(response.headers['content-type']).toBe('application/x-ndjson');
-    await bed.say('dev-1', 'temp', '{"c":1}');
-    await bed.say('dev-2', 'note', 'a\nb');
+    await fixture.say('dev-1', 'temp', '{"c":1}');
+    await fixture.say('dev-2', 'note', 'a\nb');
     expect(await readLines(response, 2)).toEqual([
       {
         position: 1,
@@ -43,19 +49,19 @@ describe('a follower', () => {
 
   it('of one device gets no message of another', async () => {
     const response = await follow('/v1/telemetry/follow?device=dev-2');
-    await bed.say('dev-1', 'temp', '1');
-    await bed.say('dev-2', 'temp', '2');
+    await fixture.say('dev-1', 'temp', '1');
+    await fixture.say('dev-2', 'temp', '2');
     expect(await readLines(response, 1)).toMatchObject([{ device: 'dev-2', payload: 2 }]);
     response.destroy();
   });
 
   it('leaves no trace when it goes', async () => {
     const response = await follow();
-    expect(bed.followers.count).toBe(1);
-    const left = once(bed.followers, 'left');
+    expect(fixture.followers.count).toBe(1);
+    const left = once(fixture.followers, 'left');
     response.destroy();
     await left;
-    expect(bed.followers.count).toBe(0);
+    expect(fixture.followers.count).toBe(0);
   });
 
   it('that does not read is dropped with a last line, and nobody else is', async () => {
@@ -63,16 +69,16 @@ describe('a follower', () => {
     slow.pause();
     const quick = await follow('/v1/telemetry/follow?device=dev-2');
     const payload = 'x'.repeat(65_536);
-    const sent = (2 * FOLLOWER_BUFFER) / payload.length;
-    const dropped = once(bed.followers, 'left');
-    const stored = Array.from({ length: sent }, () => bed.say('dev-1', 'temp', payload));
+    const sent = (2 * MAX_FOLLOWER_BACKLOG) / payload.length;
+    const dropped = once(fixture.followers, 'left');
+    const stored = Array.from({ length: sent }, () => fixture.say('dev-1', 'temp', payload));
     await Promise.all([...stored, dropped]);
-    expect(bed.followers.count).toBe(1);
-    await bed.say('dev-2', 'temp', '2');
+    expect(fixture.followers.count).toBe(1);
+    await fixture.say('dev-2', 'temp', '2');
     expect(await readLines(quick, 1)).toMatchObject([{ payload: 2 }]);
     quick.destroy();
     const lines = await readLines(slow, Number.POSITIVE_INFINITY);
-    expect(lines.length).toBeGreaterThan(FOLLOWER_BUFFER / payload.length);
+    expect(lines.length).toBeGreaterThan(MAX_FOLLOWER_BACKLOG / payload.length);
     expect(lines.length).toBeLessThan(sent);
     expect(lines.at(-1)).toMatchObject({
       code: 'unavailable',
@@ -82,14 +88,14 @@ describe('a follower', () => {
 
   it('hears that the server closes', async () => {
     const response = await follow();
-    const [lines] = await Promise.all([readLines(response, 1), bed.console.close()]);
+    const [lines] = await Promise.all([readLines(response, 1), fixture.console.close()]);
     expect(lines).toMatchObject([{ code: 'unavailable', detail: 'the server is closing' }]);
   });
 
   it('is refused when there are too many', async () => {
-    const followers = await Promise.all(Array.from({ length: FOLLOWERS_AT_MOST }, () => follow()));
-    expect((await send(bed, { path: '/v1/telemetry/follow' })).json).toMatchObject({ code: 'unavailable' });
-    expect(bed.followers.count).toBe(FOLLOWERS_AT_MOST);
+    const followers = await Promise.all(Array.from({ length: MAX_FOLLOWERS }, () => follow()));
+    expect((await send(fixture, { path: '/v1/telemetry/follow' })).json).toMatchObject({ code: 'unavailable' });
+    expect(fixture.followers.count).toBe(MAX_FOLLOWERS);
     for (const response of followers) response.destroy();
   });
 });
@@ -97,11 +103,11 @@ describe('a follower', () => {
 describe('the client', () => {
   it('follows until its signal', async () => {
     const stop = new AbortController();
-    const messages = bed.client.followTelemetry({ device: 'dev-1' }, stop.signal)[Symbol.asyncIterator]();
-    const subscribed = once(bed.followers, 'followed');
+    const messages = fixture.client.followTelemetry({ device: 'dev-1' }, stop.signal)[Symbol.asyncIterator]();
+    const subscribed = once(fixture.followers, 'followed');
     const first = messages.next();
     await subscribed;
-    await bed.say('dev-1', 'note', 'warm \u2028 day');
+    await fixture.say('dev-1', 'note', 'warm \u2028 day');
     expect(await first).toMatchObject({ value: { device: 'dev-1', text: 'warm \u2028 day' } });
     const next = messages.next();
     stop.abort();
@@ -109,28 +115,30 @@ describe('the client', () => {
   });
 
   it('stops when it is closed', async () => {
-    const subscribed = once(bed.followers, 'followed');
-    const first = bed.client.followTelemetry()[Symbol.asyncIterator]().next();
+    const subscribed = once(fixture.followers, 'followed');
+    const first = fixture.client.followTelemetry()[Symbol.asyncIterator]().next();
     await subscribed;
-    await bed.client.close();
+    await fixture.client.close();
     expect(await first).toEqual({ done: true, value: undefined });
   });
 
   it('throws what ended it', async () => {
-    const subscribed = once(bed.followers, 'followed');
-    const first = bed.client.followTelemetry()[Symbol.asyncIterator]().next();
+    const subscribed = once(fixture.followers, 'followed');
+    const first = fixture.client.followTelemetry()[Symbol.asyncIterator]().next();
     const refused = expect(first).rejects.toMatchObject({ code: 'unavailable', detail: 'the server is closing' });
     await subscribed;
-    await bed.console.close();
+    await fixture.console.close();
     await refused;
   });
 
   it('throws when there is no server to follow, and when the query is wrong', async () => {
-    await expect(bed.client.followTelemetry({ device: 'a b' })[Symbol.asyncIterator]().next()).rejects.toMatchObject({
+    await expect(
+      fixture.client.followTelemetry({ device: 'a b' })[Symbol.asyncIterator]().next(),
+    ).rejects.toMatchObject({
       code: 'request_invalid',
     });
-    await bed.console.close();
-    await expect(bed.client.followTelemetry()[Symbol.asyncIterator]().next()).rejects.toMatchObject({
+    await fixture.console.close();
+    await expect(fixture.client.followTelemetry()[Symbol.asyncIterator]().next()).rejects.toMatchObject({
       code: 'server_unreachable',
     });
   });

@@ -7,13 +7,13 @@ import type { ServerResponse } from 'node:http';
 import { escapeJson } from '@rollcall/output';
 import { Problem, problemDocument } from '@rollcall/protocol';
 /** What may wait for one follower, in bytes; what finds more waiting is the one that drops it. */
-export const FOLLOWER_BUFFER = 1_048_576;
-export const FOLLOWERS_AT_MOST = 64;
-const GRACE_MS = 10_000;
+export const MAX_FOLLOWER_BACKLOG = 1_048_576;
+export const MAX_FOLLOWERS = 64;
+const CLOSE_GRACE_MS = 10_000;
 
 const MEDIA_TYPES = { lines: 'application/x-ndjson', sse: 'text/event-stream' } as const;
 
-export interface Following {
+export interface FollowRequest {
   readonly headers: Readonly<Record<string, string>>;
   readonly form: keyof typeof MEDIA_TYPES;
   /** Calls `tell` with text in that form for each thing that happens. Returns the way to stop. */
@@ -33,12 +33,12 @@ export class Followers {
   }
 
   /** Answers until the client leaves. Problem `unavailable` when there are too many followers. */
-  start(response: ServerResponse, { headers, form, subscribe }: Following): void {
-    if (this.#live.size >= FOLLOWERS_AT_MOST) {
-      throw new Problem('unavailable', { detail: `there are ${FOLLOWERS_AT_MOST} followers already` });
+  start(response: ServerResponse, { headers, form, subscribe }: FollowRequest): void {
+    if (this.#live.size >= MAX_FOLLOWERS) {
+      throw new Problem('unavailable', { detail: `there are ${MAX_FOLLOWERS} followers already` });
     }
     const stop = subscribe((text) => {
-      if (response.writableLength > FOLLOWER_BUFFER) drop('this follower reads too slowly and was dropped');
+      if (response.writableLength > MAX_FOLLOWER_BACKLOG) drop('this follower reads too slowly and was dropped');
       else response.write(escapeJson(text));
     });
     const leave = () => {
@@ -49,7 +49,7 @@ export class Followers {
       leave();
       const last = JSON.stringify(problemDocument(new Problem('unavailable', { detail: reason }), this.#now()));
       response.end(form === 'sse' ? `event: problem\ndata: ${last}\n\n` : `${last}\n`);
-      const grace = setTimeout(() => response.destroy(), GRACE_MS).unref();
+      const grace = setTimeout(() => response.destroy(), CLOSE_GRACE_MS).unref();
       response.once('close', () => clearTimeout(grace));
     };
     this.#live.add(drop);

@@ -1,7 +1,7 @@
 /** JSON from outside: how deep it may nest, and when a value can be shown again without becoming another one. */
 
 /** Whether brackets nest deeper than `most`, found without parsing: neither the parser nor a writer recurses into a bomb. */
-export function nestsDeeperThan(text: string, most: number): boolean {
+export function exceedsDepth(text: string, most: number): boolean {
   let depth = 0;
   for (let at = 0; at < text.length; at += 1) {
     switch (text.charCodeAt(at)) {
@@ -24,21 +24,21 @@ export function nestsDeeperThan(text: string, most: number): boolean {
   return false;
 }
 
-const DEEPEST_PAYLOAD = 64;
+const MAX_PAYLOAD_DEPTH = 64;
 const MAY_LOSE_DIGITS = /\d{16}|\d[eE]/;
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** A payload in the first of three forms that keeps it whole: JSON value, text, base64. */
-export type ShownPayload = { readonly payload: unknown } | { readonly text: string } | { readonly base64: string };
+export type PayloadView = { readonly payload: unknown } | { readonly text: string } | { readonly base64: string };
 
-export function showPayload(bytes: Uint8Array): ShownPayload {
+export function viewPayload(bytes: Uint8Array): PayloadView {
   let text: string;
   try {
     text = utf8.decode(bytes);
   } catch {
     return { base64: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64') };
   }
-  if (nestsDeeperThan(text, DEEPEST_PAYLOAD)) return { text };
+  if (exceedsDepth(text, MAX_PAYLOAD_DEPTH)) return { text };
   try {
     return { payload: MAY_LOSE_DIGITS.test(text) ? JSON.parse(text, refuseInexact) : JSON.parse(text) };
   } catch {

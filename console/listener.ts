@@ -13,8 +13,8 @@ export const HTTP_LIMITS = {
   keepAliveTimeout: 5_000,
 } as const;
 
-const SILENCE_MS = 120_000;
-const CONNECTIONS_AT_MOST = 256; // operators are few
+const IDLE_TIMEOUT_MS = 120_000;
+const MAX_CONNECTIONS = 256; // operators are few
 const CLOSE_GRACE_MS = 2_000;
 
 export class Listener<S extends Server = Server> {
@@ -26,8 +26,8 @@ export class Listener<S extends Server = Server> {
   constructor(server: S, log: Logger, refusalLog: RefusalLog) {
     this.server = server;
     this.#log = log;
-    server.maxConnections = CONNECTIONS_AT_MOST;
-    server.setTimeout(SILENCE_MS);
+    server.maxConnections = MAX_CONNECTIONS;
+    server.setTimeout(IDLE_TIMEOUT_MS);
     server.on('connection', (socket) => {
       this.#sockets.add(socket);
       socket.once('close', () => this.#sockets.delete(socket));

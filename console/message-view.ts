@@ -3,7 +3,7 @@ import type { StoredMessage } from '../telemetry/index.ts';
 import type { Answer } from './api/endpoint.ts';
 import type { telemetryEndpoints } from './api/telemetry.ts';
 import { isoTime } from './iso-time.ts';
-import { showPayload } from './json.ts';
+import { viewPayload } from './json.ts';
 
 export type MessageView = Answer<typeof telemetryEndpoints.followTelemetry>;
 
@@ -18,7 +18,7 @@ export function viewMessage(message: StoredMessage): MessageView {
     ...(message.deviceSequence !== undefined && { deviceSequence: message.deviceSequence }),
     ...(message.key !== undefined && { key: message.key }),
     ...(message.contentType !== undefined && { contentType: message.contentType }),
-    ...showPayload(message.payload),
+    ...viewPayload(message.payload),
   };
 }
 

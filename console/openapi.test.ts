@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { openTestbed, type Testbed } from '../test/fixtures/console/test-console.ts';
+import { openTestConsole, type TestConsole } from '../test/fixtures/console/test-console.ts';
 import type { Endpoint } from './api/endpoint.ts';
 import { endpoints } from './endpoints.ts';
 
@@ -12,15 +12,15 @@ interface Operation {
   readonly security?: readonly unknown[];
 }
 
-let bed: Testbed;
+let fixture: TestConsole;
 let paths: Record<string, Record<string, Operation>>;
 let document: Record<string, unknown>;
 beforeAll(async () => {
-  bed = await openTestbed();
-  document = await bed.client.describeApi();
+  fixture = await openTestConsole();
+  document = await fixture.client.describeApi();
   paths = document.paths as typeof paths;
 });
-afterAll(() => bed.close());
+afterAll(() => fixture.close());
 
 const all: readonly Endpoint[] = Object.values(endpoints);
 const bracketed = (path: string) => path.replace(/:([a-z]+)/g, '{$1}');

@@ -3,14 +3,14 @@
 import { type IncomingMessage, request } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { openTestbed, START, type Testbed } from '../test/fixtures/console/test-console.ts';
+import { openTestConsole, START, type TestConsole } from '../test/fixtures/console/test-console.ts';
 import { pageOf } from './next-page.ts';
 
-let bed: Testbed;
+let fixture: TestConsole;
 beforeEach(async () => {
-  bed = await openTestbed();
+  fixture = await openTestConsole();
 });
-afterEach(() => bed.close());
+afterEach(() => fixture.close());
 
 async function page(path: string): Promise<{
   readonly items: readonly Record<string, unknown>[];
@@ -18,7 +18,7 @@ async function page(path: string): Promise<{
   readonly bytes: number;
 }> {
   const response = await new Promise<IncomingMessage>((resolve, reject) => {
-    request({ socketPath: bed.options.socketPath, path }, resolve).once('error', reject).end();
+    request({ socketPath: fixture.options.socketPath, path }, resolve).once('error', reject).end();
   });
   const body = await text(response);
   const link = /^<([^>]+)>; rel="next"$/.exec(String(response.headers.link))?.[1];
@@ -40,27 +40,29 @@ describe('a list goes on by its links, without gaps and without repeats', () => 
     for (const n of [3, 1, 5, 2, 4]) {
       const clientId = `dev-${n}`;
       const identity = { kind: 'device', id: clientId } as never;
-      bed.sessions.push({ identity, clientId, address: '::1', serial: '1a', connectedAt: START, notAfter: START });
+      fixture.sessions.push({ identity, clientId, address: '::1', serial: '1a', connectedAt: START, notAfter: START });
     }
     expect(await allOf('/v1/sessions?limit=2', 'clientId')).toEqual(['dev-1', 'dev-2', 'dev-3', 'dev-4', 'dev-5']);
   });
 
   it('of tokens', async () => {
     const minted: string[] = [];
-    for (let n = 0; n < 5; n += 1) minted.push((await bed.client.mintToken({})).token.id);
+    for (let n = 0; n < 5; n += 1) minted.push((await fixture.client.createToken({})).token.id);
     expect((await allOf('/v1/tokens?limit=2', 'id')).toSorted()).toEqual(minted.toSorted());
-    await expect(bed.client.listTokens({ after: '0123456789abcdef' })).rejects.toMatchObject({ code: 'token_unknown' });
+    await expect(fixture.client.listTokens({ after: '0123456789abcdef' })).rejects.toMatchObject({
+      code: 'token_unknown',
+    });
   });
 
   it('of services', async () => {
     for (const name of ['c', 'a', 'b']) {
-      await bed.client.issueService({ name, csrPem: 'CERTIFICATE REQUEST' });
+      await fixture.client.issueService({ name, csrPem: 'CERTIFICATE REQUEST' });
     }
     expect(await allOf('/v1/services?limit=2', 'name')).toEqual(['a', 'b', 'c']);
   });
 
   it('of devices and of the audit', async () => {
-    for (const id of ['dev-1', 'dev-2', 'dev-3']) await bed.enroll(id);
+    for (const id of ['dev-1', 'dev-2', 'dev-3']) await fixture.enroll(id);
     expect(await allOf('/v1/devices?limit=2', 'id')).toEqual(['dev-1', 'dev-2', 'dev-3']);
     const entries = (await allOf('/v1/audit?limit=2', 'id')) as number[];
     expect(entries).toEqual(Array.from({ length: entries.length }, (_, n) => entries.length - n));
@@ -88,8 +90,8 @@ it('a page ends at 16 MiB with one item at least, and links to what comes behind
 });
 
 it('a device that renewed very often is shown with its newest thousand certificates', async () => {
-  await bed.enroll('dev-1');
-  const [first] = await bed.registry.listCertificates({ kind: 'device', id: 'dev-1' as never });
+  await fixture.enroll('dev-1');
+  const [first] = await fixture.registry.listCertificates({ kind: 'device', id: 'dev-1' as never });
   if (first === undefined) throw new Error('expected a certificate, found none');
   let parentSerial = first.serial;
   for (let n = 0; n < 1_005; n += 1) {
@@ -101,12 +103,12 @@ it('a device that renewed very often is shown with its newest thousand certifica
       serial: `2${String(n).padStart(20, '0')}`,
       publicKeySha256: String(n).padStart(64, '0'),
     };
-    bed.clock.now += 1;
-    await bed.registry.commitRenewal({ parentSerial, certificate: next, address: '::1' });
+    fixture.clock.now += 1;
+    await fixture.registry.commitRenewal({ parentSerial, certificate: next, address: '::1' });
     parentSerial = next.serial;
-    await bed.registry.proveCertificate(parentSerial);
+    await fixture.registry.recordFirstUse(parentSerial);
   }
-  const { certificates } = await bed.client.showDevice({ id: 'dev-1' });
+  const { certificates } = await fixture.client.showDevice({ id: 'dev-1' });
   expect(certificates).toHaveLength(1_000);
   expect(certificates.at(-1)?.serial).toBe(parentSerial);
 }, 60_000);

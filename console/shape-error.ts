@@ -2,15 +2,15 @@
 
 import type { z } from 'zod';
 
-const HARMLESS = /^[A-Za-z0-9_-]{1,64}$/;
+const SAFE_NAME = /^[A-Za-z0-9_-]{1,64}$/;
 
-const SHOWN_AT_MOST = 5;
+const MAX_SHOWN = 5;
 
 /** `body.ids.3: expected a device id …; body: unknown key colour` */
 export function describeIssues(error: z.ZodError, part: string): string {
   const where = part === 'querystring' ? 'query' : part;
   return error.issues
-    .slice(0, SHOWN_AT_MOST)
+    .slice(0, MAX_SHOWN)
     .map((issue) => `${[where, ...issue.path.map(placeName)].join('.')}: ${issue.message}`)
     .join('; ');
 }
@@ -18,7 +18,7 @@ export function describeIssues(error: z.ZodError, part: string): string {
 /** A step of the path to the fault: keys come from the client, so only harmless ones are named. */
 function placeName(step: PropertyKey): string {
   const text = String(step);
-  return HARMLESS.test(text) ? text : '(a key that is not shown)';
+  return SAFE_NAME.test(text) ? text : '(a key that is not shown)';
 }
 
 /** `expected X, found Y` for what zod found; undefined leaves the schema's own words, or zod's. */
@@ -27,7 +27,7 @@ export function explainIssue(issue: z.core.$ZodRawIssue): string | undefined {
     case 'invalid_type':
       return `expected ${issue.expected === 'int' ? 'a whole number' : withArticle(issue.expected)}, found ${kindOf(issue.input)}`;
     case 'unrecognized_keys':
-      return `unknown key ${issue.keys.slice(0, SHOWN_AT_MOST).map(placeName).join(', ')}`;
+      return `unknown key ${issue.keys.slice(0, MAX_SHOWN).map(placeName).join(', ')}`;
     case 'invalid_value':
       return `expected one of ${issue.values.map(String).join(', ')}`;
     case 'too_small':

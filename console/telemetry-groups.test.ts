@@ -1,16 +1,16 @@
 /** Telemetry by group: of the devices that are in it now, and nobody else's. What was forgotten stands in the audit. */
 
 import { expect, it, onTestFinished } from 'vitest';
-import { openTestbed, START } from '../test/fixtures/console/test-console.ts';
+import { openTestConsole, START } from '../test/fixtures/console/test-console.ts';
 
 const DAY = 86_400_000;
 
 async function bedWithMessages() {
-  const bed = await openTestbed();
-  onTestFinished(() => bed.close());
-  for (const id of ['dev-1', 'dev-2']) await bed.enroll(id);
-  for (const [i, device] of ['dev-1', 'stranger', 'dev-2', 'dev-1'].entries()) await bed.say(device, 's', `${i}`);
-  return bed;
+  const fixture = await openTestConsole();
+  onTestFinished(() => fixture.close());
+  for (const id of ['dev-1', 'dev-2']) await fixture.enroll(id);
+  for (const [i, device] of ['dev-1', 'stranger', 'dev-2', 'dev-1'].entries()) await fixture.say(device, 's', `${i}`);
+  return fixture;
 }
 
 const payloads = (messages: readonly { readonly payload?: unknown }[]) => messages.map(({ payload }) => payload);
@@ -38,14 +38,14 @@ it('is asked of a device or of a group, not of both or neither', async () => {
 });
 
 it('that was pruned by an operator is in the audit, file by file', async () => {
-  const bed = await bedWithMessages();
-  await bed.say('dev-1', 's', 'later', START + 3 * DAY);
-  bed.clock.now = START + 3 * DAY;
-  const { removed } = await bed.client.pruneTelemetry({ olderThanSeconds: 86_400 });
+  const fixture = await bedWithMessages();
+  await fixture.say('dev-1', 's', 'later', START + 3 * DAY);
+  fixture.clock.now = START + 3 * DAY;
+  const { removed } = await fixture.client.pruneTelemetry({ olderThanSeconds: 86_400 });
   expect(removed).toMatchObject([{ messages: 4 }]);
   const actor = 'operator/unix';
   const whole = { actor, subject: 'telemetry/*' };
-  expect(await bed.client.listAudit({ limit: 3 })).toMatchObject([
+  expect(await fixture.client.listAudit({ limit: 3 })).toMatchObject([
     { ...whole, action: 'telemetry.prune.ended', details: { files: 1 } },
     { actor, action: 'telemetry.pruned', subject: `telemetry/${removed[0]?.name}`, details: { messages: 4 } },
     { ...whole, action: 'telemetry.prune.begun', details: { olderThanSeconds: 86_400 } },

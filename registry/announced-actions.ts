@@ -5,7 +5,7 @@ import type { Registry } from './registry.ts';
 export interface AnnouncedAction<Result> extends Pick<AuditedAction, 'actor' | 'subject' | 'details'> {
   /** Noun, dot, verb: `telemetry.prune`. Its entries are `….begun`, and `….failed` with the code when it throws. */
   readonly name: string;
-  /** The entries of its outcome, one or more, the last one standing for its end. */
+  /** The entries of its outcome, one or more, of which the last one is its end. */
   readonly outcome: (result: Result) => readonly ActionOutcome[];
 }
 

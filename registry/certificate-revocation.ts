@@ -19,7 +19,7 @@ export interface CertificateRevocation {
 export interface OtherCertificate {
   readonly serial: string;
   /** False of one that was renewed and never used: nobody knows whether the device has it. */
-  readonly isProven: boolean;
+  readonly isUsed: boolean;
   /** It goes back to the one that was revoked: who has that key may have asked for it. */
   readonly isDescendant: boolean;
 }
@@ -78,7 +78,7 @@ function revoke(
     .filter((each) => each.serial !== serial && isLive(each, tx.now))
     .map((each) => ({
       serial: each.serial,
-      isProven: each.parentSerial === undefined || each.provenAt !== undefined,
+      isUsed: each.parentSerial === undefined || each.firstUsedAt !== undefined,
       isDescendant: isRenewedFrom(each, serial, all),
     }));
   if (found.revokedAt !== undefined) {

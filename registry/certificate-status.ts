@@ -42,7 +42,7 @@ export function findCertificateStatus(database: RegistryDatabase, serial: string
     if (restriction !== '' && restriction !== 'quarantined') return UNKNOWN;
     const state = restriction === '' ? 'good' : 'quarantined';
     const good = { state, holder, group: group as GroupName, labels: labelsOf(labels.join('|')), notAfter } as const;
-    return unproven === null ? good : { ...good, isUnproven: true };
+    return unproven === null ? good : { ...good, isUnused: true };
   }
   if (service === null) return UNKNOWN;
   const holder = { kind: 'service', name: service } as const;

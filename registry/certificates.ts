@@ -45,7 +45,7 @@ export function insertCertificate(
   certificate: IssuedCertificate,
   origin: Origin,
 ): CertificateRecord {
-  expectIssued(certificate);
+  checkIssued(certificate);
   tx.run(
     `INSERT INTO certificates (serial, device_id, service_name, server_name, public_key_sha256, not_before, not_after,
        issued_at, parent_serial, token_id, operator, address, issuer_id, recovered, der)
@@ -77,7 +77,7 @@ export function insertCertificate(
     tokenId: origin.tokenId,
     operator: origin.operator,
     address: origin.address,
-    provenAt: undefined,
+    firstUsedAt: undefined,
     supersededAt: undefined,
     isRecovered: origin.recovered === true,
     revokedAt: undefined,
@@ -164,12 +164,12 @@ export function recordServerCertificate(
 }
 
 /** Of every line that began with this token, oldest first. */
-export function certificatesOfLine(tx: Transaction, tokenId: string): readonly CertificateRecord[] {
+export function certificatesIssuedFrom(tx: Transaction, tokenId: string): readonly CertificateRecord[] {
   const sql = 'SELECT * FROM certificates WHERE token_id = @tokenId ORDER BY issued_at, rowid';
   return tx.all<CertificateRow>(sql, { tokenId }).map(readRow);
 }
 
-function expectIssued(certificate: IssuedCertificate): void {
+function checkIssued(certificate: IssuedCertificate): void {
   const { serial, publicKeySha256, notBefore, notAfter, der } = certificate;
   const sound =
     SERIAL.test(serial) &&
@@ -201,7 +201,7 @@ function readRow(row: CertificateRow): CertificateRecord {
     tokenId: row.token_id ?? undefined,
     operator: row.operator ?? undefined,
     address: row.address ?? undefined,
-    provenAt: row.proven_at ?? undefined,
+    firstUsedAt: row.proven_at ?? undefined,
     supersededAt: row.superseded_at ?? undefined,
     isRecovered: row.recovered === 1,
     revokedAt: row.revoked_at ?? undefined,

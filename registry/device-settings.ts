@@ -2,7 +2,7 @@ import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import { recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
 import { findDevice } from './devices.ts';
-import { expectLabels, writeLabels } from './labels.ts';
+import { checkLabels, writeLabels } from './labels.ts';
 import { isGroupFull } from './profiles.ts';
 import type { Actor, DeviceRecord, Labels } from './registry.ts';
 
@@ -25,7 +25,7 @@ export function setDevice(
     if (device.status === 'revoked') throw new Problem('device_revoked');
     const group = change.group ?? device.group;
     const labels = mergeLabels(device.labels, change.labels ?? {});
-    expectLabels(labels, 'request_invalid');
+    checkLabels(labels, 'request_invalid');
     const text = writeLabels(labels);
     if (group === device.group && text === writeLabels(device.labels)) return { device, isChanged: false };
     if (group !== device.group && isGroupFull(tx, group)) throw new Problem('group_full');

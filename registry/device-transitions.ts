@@ -4,7 +4,7 @@ import type { DeviceChange, DeviceOperation } from './device-operations.ts';
 import { findDevice } from './devices.ts';
 import type { Actor, DeviceRecord, Revocation } from './registry.ts';
 import { recordedRevocation, revokeHolder } from './revocations.ts';
-import { voidTokensFor } from './tokens.ts';
+import { revokeTokensFor } from './tokens.ts';
 import type { Transaction } from './transaction.ts';
 
 /** What was committed about a device, and what is final of it. */
@@ -68,7 +68,7 @@ function revoke(
     const revocation = recordedRevocation(tx, holder, device);
     return { ...changed(device, 'revoke', 'revoked', device.revokedAt), revocation };
   }
-  voidTokensFor(tx, id, actor);
+  revokeTokensFor(tx, id, actor);
   tx.run('UPDATE devices SET revoked_at = @now, revocation_reason = @reason WHERE id = @id', {
     id,
     now: tx.now,

@@ -6,8 +6,8 @@ import { findDevice, writeDevice } from './devices.ts';
 import { belongsToService } from './names.ts';
 import { findProfile, type GroupProfile, isGroupFull } from './profiles.ts';
 import type {
-  Admission,
   Enrollment,
+  EnrollmentAdmission,
   EnrollmentClaim,
   EnrollmentOutcome,
   EnrollmentRefusal,
@@ -15,15 +15,15 @@ import type {
   TokenRecord,
 } from './registry.ts';
 import { supersedeCertificates } from './revocations.ts';
-import { findToken, isSecretOf, spendToken } from './tokens.ts';
+import { consumeToken, findToken, isTokenSecret } from './tokens.ts';
 import type { Transaction } from './transaction.ts';
 
 /** A lost answer can be asked for again so long after the token expired, spent or not. */
 const REPLAY_AFTER_EXPIRY_MS = 24 * 3_600_000;
 
-type Replay = Extract<Admission, { readonly outcome: 'replayed' }>;
-type Refused = Extract<Admission, { readonly outcome: 'refused' }>;
-type Judgement =
+type Replay = Extract<EnrollmentAdmission, { readonly outcome: 'replayed' }>;
+type Refused = Extract<EnrollmentAdmission, { readonly outcome: 'refused' }>;
+type EnrollmentDecision =
   | Refused
   | Replay
   | {
@@ -39,15 +39,15 @@ export interface CommittedEnrollment {
   readonly superseded: Revocation | undefined;
 }
 
-export function admitEnrollment(database: RegistryDatabase, claim: EnrollmentClaim): Admission {
-  const judgement = insistOnName(
-    database.read((tx) => judge(tx, claim)),
+export function admitEnrollment(database: RegistryDatabase, claim: EnrollmentClaim): EnrollmentAdmission {
+  const judgement = requireSameName(
+    database.read((tx) => decide(tx, claim)),
     claim.deviceId,
   );
   if (judgement.outcome === 'admitted') {
     return { outcome: 'admitted', deviceId: judgement.deviceId, profile: judgement.profile };
   }
-  if (judgement.outcome === 'refused' && database.read((tx) => isWorthRecording(tx, claim, judgement.refusal))) {
+  if (judgement.outcome === 'refused' && database.read((tx) => shouldRecord(tx, claim, judgement.refusal))) {
     database.write((tx) => refuse(tx, claim, judgement.refusal));
   }
   return judgement;
@@ -59,10 +59,10 @@ export function commitEnrollment(database: RegistryDatabase, enrollment: Enrollm
     throw new Problem('internal', { reason: 'expected a certificate for the key of the claim, found another key' });
   }
   return database.write((tx) => {
-    const judgement = judge(tx, enrollment);
+    const judgement = decide(tx, enrollment);
     if (judgement.outcome === 'replayed') return { outcome: judgement, superseded: undefined };
     if (judgement.outcome === 'refused') return refuse(tx, enrollment, judgement.refusal);
-    if (!spendToken(tx, tokenId)) return refuse(tx, enrollment, 'spent');
+    if (!consumeToken(tx, tokenId)) return refuse(tx, enrollment, 'spent');
 
     const actor = `token/${tokenId}` as const;
     const superseded = supersedeCertificates(tx, deviceId, actor);
@@ -70,7 +70,7 @@ export function commitEnrollment(database: RegistryDatabase, enrollment: Enrollm
     const device = writeDevice(tx, { id: deviceId, group, labels, enrolledBy: actor });
     const record = insertCertificate(tx, { kind: 'device', id: deviceId }, certificate, {
       tokenId,
-      operator: judgement.token.mintedBy,
+      operator: judgement.token.createdBy,
       address,
     });
     recordDone(tx, {
@@ -87,14 +87,14 @@ export function commitEnrollment(database: RegistryDatabase, enrollment: Enrollm
  * A key that comes back under another name is not a repeated question. Only for admission: when a commit finds its
  * token and key recorded, a racer with the same claim was faster, and the server may have chosen another name for it.
  */
-function insistOnName(judgement: Judgement, asked: DeviceId | undefined): Judgement {
+function requireSameName(judgement: EnrollmentDecision, asked: DeviceId | undefined): EnrollmentDecision {
   const renamed = judgement.outcome === 'replayed' && asked !== undefined && judgement.device.id !== asked;
   return renamed ? refused('key_reused') : judgement;
 }
 
 /** In this order: the token and its secret, a repeated answer, the token's state, the name, the key. */
-function judge(tx: Transaction, claim: EnrollmentClaim): Judgement {
-  const secretIsRight = isSecretOf(tx, claim.tokenId, claim.secret);
+function decide(tx: Transaction, claim: EnrollmentClaim): EnrollmentDecision {
+  const secretIsRight = isTokenSecret(tx, claim.tokenId, claim.secret);
   const token = findToken(tx, claim.tokenId);
   if (secretIsRight === undefined || token === undefined) return refused('unknown_token');
   if (!secretIsRight) return refused('wrong_secret');
@@ -149,7 +149,7 @@ function restrictionOf(tx: Transaction, id: DeviceId): 'device_suspended' | 'dev
 }
 
 /** A token that does not exist is not a subject: whoever invents token ids must not be able to fill the audit. */
-function isWorthRecording(tx: Transaction, claim: EnrollmentClaim, refusal: EnrollmentRefusal): boolean {
+function shouldRecord(tx: Transaction, claim: EnrollmentClaim, refusal: EnrollmentRefusal): boolean {
   return refusal !== 'unknown_token' && hasRoomForRefusal(tx, `token/${claim.tokenId}`);
 }
 

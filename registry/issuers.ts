@@ -80,8 +80,8 @@ export function createIssuerStore(database: RegistryDatabase): IssuerStore {
         recordDone(tx, { actor, action: 'ca.tainted', subject: `ca/${id}`, details: { role: found.role } });
       }),
     retireIssuer: async (id, strandAtMost, actor) => database.write((tx) => retire(tx, id, strandAtMost, actor)),
-    countStranded: async (id) => database.read((tx) => strandedBy(tx, id)),
-    countNotSeenSince: async (at) => database.read((tx) => notSeenSince(tx, at)),
+    countStranded: async (id) => database.read((tx) => countStranded(tx, id)),
+    countNotSeenSince: async (at) => database.read((tx) => countNotSeenSince(tx, at)),
     countIssued: async (id) =>
       database.read(
         (tx) =>
@@ -152,7 +152,7 @@ function retire(tx: Transaction, id: string, strandAtMost: number, actor: Actor)
     const below = tx.get<{ id: string }>(`SELECT id FROM issuers WHERE root_id = @id AND state <> 'retired'`, { id });
     if (below !== undefined) throw conflict(`expected its issuing CAs to be retired before it, found ${below.id}`);
   }
-  const count = strandedBy(tx, id);
+  const count = countStranded(tx, id);
   if (count > strandAtMost) {
     throw new Problem('ca_would_strand', {
       detail: `${count} devices and services would be left without a way in; renew them first`,
@@ -163,14 +163,14 @@ function retire(tx: Transaction, id: string, strandAtMost: number, actor: Actor)
   recordDone(tx, { actor, action: 'ca.retired', subject: `ca/${id}`, details: { role, stranded: count } });
 }
 
-function strandedBy(tx: Transaction, id: string): number {
-  return find(tx, id)?.role === 'root' ? strandedByRoot(tx, id) : stranded(tx, id);
+function countStranded(tx: Transaction, id: string): number {
+  return find(tx, id)?.role === 'root' ? countStrandedByRoot(tx, id) : countStrandedByIssuing(tx, id);
 }
 
 const LIVE = 'revoked_at IS NULL AND not_after > @now';
 
 /** Whoever renewed holds a certificate of another CA that stays. */
-function stranded(tx: Transaction, id: string): number {
+function countStrandedByIssuing(tx: Transaction, id: string): number {
   const count = (holder: 'device_id' | 'service_name') =>
     tx.get<{ n: number }>(
       `SELECT count(DISTINCT held.${holder}) AS n FROM certificates AS held
@@ -185,17 +185,17 @@ function stranded(tx: Transaction, id: string): number {
 }
 
 /** A root leaves the bundle: whoever got no certificate since its successor was made may know no other. */
-function strandedByRoot(tx: Transaction, id: string): number {
+function countStrandedByRoot(tx: Transaction, id: string): number {
   const successor = tx.get<{ prepared_at: number }>(
     `SELECT prepared_at FROM issuers WHERE role = 'root' AND state = 'active' AND id <> @id`,
     { id },
   );
   const own = find(tx, id);
   if (successor === undefined || own?.state === 'prepared') return 0;
-  return notSeenSince(tx, successor.prepared_at);
+  return countNotSeenSince(tx, successor.prepared_at);
 }
 
-function notSeenSince(tx: Transaction, at: number): number {
+function countNotSeenSince(tx: Transaction, at: number): number {
   const count = (holder: 'device_id' | 'service_name') =>
     tx.get<{ n: number }>(
       `SELECT count(*) AS n FROM (

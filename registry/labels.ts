@@ -1,16 +1,16 @@
 import { NAME_RULE, Problem } from '@rollcall/protocol';
 import type { Labels } from './registry.ts';
 
-const MOST_LABELS = 32;
+const MAX_LABELS = 32;
 const LABEL_NAME = /^[A-Za-z][A-Za-z0-9_]{0,31}$/;
 const LABEL_VALUE = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
 /** Throws the Problem of this code unless there are at most 32, each with a name and value that can be used in a topic. */
-export function expectLabels(labels: Labels, code: 'token_order_invalid' | 'request_invalid'): void {
+export function checkLabels(labels: Labels, code: 'token_order_invalid' | 'request_invalid'): void {
   const invalid = (detail: string) => new Problem(code, { detail });
   const entries = Object.entries(labels);
-  if (entries.length > MOST_LABELS) {
-    throw invalid(`expected at most ${MOST_LABELS} labels, found ${entries.length}`);
+  if (entries.length > MAX_LABELS) {
+    throw invalid(`expected at most ${MAX_LABELS} labels, found ${entries.length}`);
   }
   for (const [name, value] of entries) {
     if (!LABEL_NAME.test(name)) {

@@ -10,7 +10,7 @@ import { applyDeviceOperation, notifyListeners, type OperationListeners } from '
 import { auditHead, exportAudit, listAudit, recordAction, verifyAudit } from './audit.ts';
 import { type CertificateRevocation, createCertificateRevocationStore } from './certificate-revocation.ts';
 import { findCertificateStatus } from './certificate-status.ts';
-import { certificatesOf, certificatesOfLine, recordServerCertificate } from './certificates.ts';
+import { certificatesIssuedFrom, certificatesOf, recordServerCertificate } from './certificates.ts';
 import { openDatabase } from './database.ts';
 import type { DeviceChange, TerminationReport } from './device-operations.ts';
 import { setDevice } from './device-settings.ts';
@@ -29,9 +29,9 @@ import { createRenewalWindowStore } from './renewal-windows.ts';
 import { listRevoked, nextCrlNumber, revokeService } from './revocations.ts';
 import { selectDevices } from './selection.ts';
 import { commitService, listServices } from './services.ts';
-import { DEFAULT_OVERLAP_MS, proveCertificate } from './supersession.ts';
+import { DEFAULT_OVERLAP_MS, recordFirstUse } from './supersession.ts';
 import { TerminationLatency } from './termination-latency.ts';
-import { listTokens, mintToken, voidToken } from './tokens.ts';
+import { createToken, listTokens, revokeToken } from './tokens.ts';
 
 export interface RegistryOptions {
   /** Path of the database; created with mode 0600 when it does not exist. Its directory must exist. */
@@ -68,9 +68,9 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
   log.info({ audit: auditHead(database) }, 'audit opened');
 
   return {
-    mintToken: async (order, actor) => mintToken(database, random, order, actor),
+    createToken: async (order, actor) => createToken(database, random, order, actor),
     listTokens: async () => listTokens(database),
-    voidToken: async (id, actor) => voidToken(database, id, actor),
+    revokeToken: async (id, actor) => revokeToken(database, id, actor),
 
     admitEnrollment: async (claim) => admitEnrollment(database, claim),
     commitEnrollment: async (enrollment) => {
@@ -81,13 +81,13 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     },
     admitRenewal: async (parentSerial, publicKeySha256) => admitRenewal(database, parentSerial, publicKeySha256),
     commitRenewal: async (renewal) => commitRenewal(database, renewal, overlapMs),
-    proveCertificate: async (serial) => proveCertificate(database, serial),
+    recordFirstUse: async (serial) => recordFirstUse(database, serial),
     recordServerCertificate: async (name, certificate) => recordServerCertificate(database, name, certificate),
 
     findDevice: async (id) => database.read((tx) => findDevice(tx, id)),
     listDevices: async (filter) => listDevices(database, filter),
     listCertificates: async (holder, newest) => database.read((tx) => certificatesOf(tx, holder, newest)),
-    listLine: async (tokenId) => database.read((tx) => certificatesOfLine(tx, tokenId)),
+    listIssuedFrom: async (tokenId) => database.read((tx) => certificatesIssuedFrom(tx, tokenId)),
     selectDevices: async (selector, order) => selectDevices(database, selector, order),
     applyDeviceOperation: async (ids, order, actor) => applyDeviceOperation(database, audience, ids, order, actor),
     revokeDevices: async (ids, reason, actor) => {

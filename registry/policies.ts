@@ -12,7 +12,7 @@ import type { RegistryDatabase } from './database.ts';
 import type { Actor } from './registry.ts';
 
 /** Characters of JSON; also the most that one audit entry about it holds. */
-const LONGEST_DOCUMENT = 65_536;
+const MAX_DOCUMENT_LENGTH = 65_536;
 
 const SCOPE = /^(group|service)\/(.+)$/;
 
@@ -27,8 +27,8 @@ export function findPolicy(database: RegistryDatabase, scope: PolicyScope): Poli
 export function setPolicy(database: RegistryDatabase, scope: PolicyScope, policy: PolicyDocument, actor: Actor): void {
   expectScope(scope);
   const document = JSON.stringify(readDocument(policy, invalid));
-  if (document.length > LONGEST_DOCUMENT) {
-    throw invalid(`expected at most ${LONGEST_DOCUMENT} characters, found ${document.length}`);
+  if (document.length > MAX_DOCUMENT_LENGTH) {
+    throw invalid(`expected at most ${MAX_DOCUMENT_LENGTH} characters, found ${document.length}`);
   }
   database.write((tx) => {
     tx.run(

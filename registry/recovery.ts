@@ -41,7 +41,7 @@ export type RecoveryOutcome =
   | Replayed
   | { readonly outcome: 'recovered'; readonly certificate: CertificateRecord };
 
-type Judgement =
+type RecoveryDecision =
   | Replayed
   | (Refused & { readonly device: Identity | undefined })
   | { readonly outcome: 'admitted'; readonly parent: CertificateRecord; readonly before: number };
@@ -49,7 +49,7 @@ type Judgement =
 export function createRecoveryStore(database: RegistryDatabase, limits: RecoveryLimits): RecoveryStore {
   return {
     admitRecovery: async (claim) => {
-      const judgement = database.read((tx) => judge(tx, claim, limits));
+      const judgement = database.read((tx) => decide(tx, claim, limits));
       if (judgement.outcome === 'replayed') return judgement;
       if (judgement.outcome === 'admitted') {
         const holder = judgement.parent.holder as Extract<Identity, { readonly kind: 'device' }>;
@@ -64,7 +64,7 @@ export function createRecoveryStore(database: RegistryDatabase, limits: Recovery
     commitRecovery: async ({ parentSerial, certificate, der, address }) =>
       database.write((tx) => {
         const claim = { serial: parentSerial, der, publicKeySha256: certificate.publicKeySha256 };
-        const judgement = judge(tx, claim, limits);
+        const judgement = decide(tx, claim, limits);
         if (judgement.outcome === 'replayed') return judgement;
         if (judgement.outcome === 'refused') {
           const { device, refusal } = judgement;
@@ -97,7 +97,11 @@ export function createRecoveryStore(database: RegistryDatabase, limits: Recovery
   };
 }
 
-function judge(tx: Transaction, { serial, der, publicKeySha256 }: RecoveryClaim, limits: RecoveryLimits): Judgement {
+function decide(
+  tx: Transaction,
+  { serial, der, publicKeySha256 }: RecoveryClaim,
+  limits: RecoveryLimits,
+): RecoveryDecision {
   const parent = findCertificate(tx, serial);
   if (parent?.holder.kind !== 'device') return refused('parent_not_good', undefined);
   const { holder } = parent;
@@ -127,7 +131,7 @@ function countRecoveries(tx: Transaction, key: string): number {
   return tx.get<{ n: number }>(sql, { key })?.n ?? 0;
 }
 
-function refused(refusal: RecoveryRefusal, device: Identity | undefined): Judgement {
+function refused(refusal: RecoveryRefusal, device: Identity | undefined): RecoveryDecision {
   return { outcome: 'refused', refusal, device };
 }
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { pino } from 'pino';
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
-import { device, FleetMemory, type FreshRegistry, OPERATOR } from '../test/behaviour/fleet-memory.ts';
+import { device, type FreshRegistry, OPERATOR, RegistryFixture } from '../test/behaviour/fleet-memory.ts';
 import { registryBehaviour } from '../test/behaviour/registry.ts';
 import { writeUntilKilled } from '../test/fixtures/killed-writer.ts';
 import { temporaryDirectory } from '../test/fixtures/temporary.ts';
@@ -33,9 +33,9 @@ async function openIn(directory: string, now: () => number = Date.now): Promise<
 }
 
 /** A fleet and a second connection to its file, with which a test can look or interfere. */
-async function fleetAndFile(): Promise<{ fleet: FleetMemory; file: string; outside: Database.Database }> {
+async function fleetAndFile(): Promise<{ fleet: RegistryFixture; file: string; outside: Database.Database }> {
   const directory = temporaryDirectory();
-  const fleet = await FleetMemory.open((now) => openIn(directory, now));
+  const fleet = await RegistryFixture.open((now) => openIn(directory, now));
   const file = join(directory, 'registry.db');
   const outside = new Database(file);
   onTestFinished(() => {
@@ -114,7 +114,7 @@ describe('the file of a registry', () => {
 
   it('is refused when a page of it is damaged', async () => {
     const directory = temporaryDirectory();
-    const fleet = await FleetMemory.open((now) => openIn(directory, now));
+    const fleet = await RegistryFixture.open((now) => openIn(directory, now));
     for (let i = 0; i < 20; i += 1) await fleet.enroll(`pump-${i}`);
     await fleet.registry.close();
     const file = join(directory, 'registry.db');
@@ -249,27 +249,27 @@ describe('kill -9', () => {
   it('loses nothing that was reported as done, and leaves a file that opens', async () => {
     const directory = temporaryDirectory();
     const file = join(directory, 'registry.db');
-    const standings = new Map<string, string>();
+    const states = new Map<string, string>();
     for (let kill = 1; kill <= 5; kill += 1) {
       const reported = await writeUntilKilled('registry-writer.ts', [file, `run${kill}`], 20 + 7 * kill);
       for (const line of reported) {
         const [state = '', serial = ''] = line.split(' ');
-        standings.set(serial, state);
+        states.set(serial, state);
       }
     }
-    const fleet = await FleetMemory.open((now) => openIn(directory, now));
-    for (const [serial, state] of standings) {
+    const fleet = await RegistryFixture.open((now) => openIn(directory, now));
+    for (const [serial, state] of states) {
       const found = await fleet.registry.certificateStatus(serial);
       // The writer may have been killed between a revocation and its report.
       expect(state === 'good' ? ['good', 'revoked'] : ['revoked']).toContain(found.state);
     }
-    expect(standings.size).toBeGreaterThan(100);
+    expect(states.size).toBeGreaterThan(100);
     await expectConsistency(fleet);
   });
 });
 
 /** Whatever was written was written whole: device, spent token, certificate and audit entry match in number. */
-async function expectConsistency(fleet: FleetMemory): Promise<void> {
+async function expectConsistency(fleet: RegistryFixture): Promise<void> {
   const { tokens, devices, revoked, audit } = await everything(fleet);
   const count = (action: string) => audit.filter((line) => line.startsWith(action)).length;
   expect(count('token.minted')).toBe(tokens.length);
@@ -279,7 +279,7 @@ async function expectConsistency(fleet: FleetMemory): Promise<void> {
   expect(count('certificate.revoked')).toBe(revoked.length);
 }
 
-async function everything({ registry }: FleetMemory) {
+async function everything({ registry }: RegistryFixture) {
   return {
     tokens: await registry.listTokens(),
     devices: await registry.listDevices({ limit: 10_000 }),

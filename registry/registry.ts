@@ -25,7 +25,7 @@ export const REVOCATION_REASONS = [
 ] as const;
 export type RevocationReason = (typeof REVOCATION_REASONS)[number];
 
-export interface MintOrder {
+export interface TokenRequest {
   /** How many devices may enroll with it, 1 to 1,000,000. */
   readonly maxUses: number;
   /** Life in seconds, 1 to 30 days. */
@@ -43,14 +43,14 @@ export interface TokenRecord {
   readonly group: GroupName;
   readonly labels: Labels;
   readonly device: DeviceId | undefined;
-  readonly mintedAt: number;
-  readonly mintedBy: Actor;
+  readonly createdAt: number;
+  readonly createdBy: Actor;
   readonly expiresAt: number;
-  readonly voidedAt: number | undefined;
+  readonly revokedAt: number | undefined;
   readonly state: 'usable' | 'spent' | 'expired' | 'void';
 }
 
-export interface MintedToken {
+export interface CreatedToken {
   readonly record: TokenRecord;
   /** 160 bits, base64url; exists nowhere else once this value is gone. */
   readonly secret: string;
@@ -105,7 +105,7 @@ export interface CertificateRecord extends IssuedCertificate {
   /** Address of the client that asked for it; undefined for the server's own. */
   readonly address: string | undefined;
   /** When it was first used, of one that was renewed; undefined before that. */
-  readonly provenAt: number | undefined;
+  readonly firstUsedAt: number | undefined;
   /** Since when another has its place, or from when it will have. */
   readonly supersededAt: number | undefined;
   /** Given for a key whose certificate had ended. */
@@ -134,7 +134,7 @@ export interface EnrollmentClaim {
   readonly publicKeySha256: string;
 }
 
-export type Admission =
+export type EnrollmentAdmission =
   | { readonly outcome: 'refused'; readonly refusal: EnrollmentRefusal }
   /** The same token and the same key were here before: the certificate of that time, no use spent. */
   | { readonly outcome: 'replayed'; readonly device: DeviceRecord; readonly certificate: CertificateRecord }
@@ -188,8 +188,8 @@ interface GoodCertificate {
   readonly group: GroupName;
   readonly labels: Labels;
   readonly notAfter: number;
-  /** It was renewed from another and nobody has used it yet: `proveCertificate` is due. */
-  readonly isUnproven?: true;
+  /** It was renewed from another and nobody has used it yet: `recordFirstUse` is due. */
+  readonly isUnused?: true;
 }
 
 /** What a serial is worth now. Only `good` is without conditions; whoever doesn't know a state refuses. */
@@ -242,13 +242,13 @@ export interface Registry
     RecoveryStore,
     GroupProfileStore,
     ExpiryStore {
-  mintToken(order: MintOrder, actor: Actor): Promise<MintedToken>;
+  createToken(order: TokenRequest, actor: Actor): Promise<CreatedToken>;
   listTokens(): Promise<readonly TokenRecord[]>;
   /** Undefined when there is no such token; voiding twice is voiding once. */
-  voidToken(id: string, actor: Actor): Promise<TokenRecord | undefined>;
+  revokeToken(id: string, actor: Actor): Promise<TokenRecord | undefined>;
 
   /** Looks whether a claim could succeed, before a signature is spent on it. Changes nothing but the audit of refusals. */
-  admitEnrollment(claim: EnrollmentClaim): Promise<Admission>;
+  admitEnrollment(claim: EnrollmentClaim): Promise<EnrollmentAdmission>;
   /** Spends the token, records device, certificate and audit entry: all or nothing. Decides races by itself. */
   commitEnrollment(enrollment: Enrollment): Promise<EnrollmentOutcome>;
   /** Finds what a repeated renewal (same parent, same new key) was answered, before a signature is spent on it. */
@@ -265,7 +265,7 @@ export interface Registry
    * A renewed certificate was used at the broker: it supersedes all others of its device. Resolves to whether that was
    * news; a certificate that is proven, superseded or revoked already, or is a service's, changes nothing.
    */
-  proveCertificate(serial: string): Promise<boolean>;
+  recordFirstUse(serial: string): Promise<boolean>;
 
   /** Records one of the server's own certificates before it is used. */
   recordServerCertificate(name: string, certificate: IssuedCertificate): Promise<void>;
@@ -275,7 +275,7 @@ export interface Registry
   /** Oldest first: all of them, or the newest so many. */
   listCertificates(holder: Identity, newest?: number): Promise<readonly CertificateRecord[]>;
   /** Everything the certificate lines that began with a token hold, oldest first; also what is revoked or expired. */
-  listLine(tokenId: string): Promise<readonly CertificateRecord[]>;
+  listIssuedFrom(tokenId: string): Promise<readonly CertificateRecord[]>;
   /** Changes group or labels; a label that is null is taken away. Live sessions are held to it when this resolves. */
   setDevice(
     id: DeviceId,

@@ -6,16 +6,16 @@ import { findDevice } from './devices.ts';
 import { type GroupProfile, profileOfDevice } from './profiles.ts';
 import type { CertificateRecord, DeviceStatus, Renewal, RenewalOutcome, RenewalRefusal } from './registry.ts';
 import { findService } from './services.ts';
-import { beginOverlap, childrenOf, isSuperseded, prove } from './supersession.ts';
+import { beginOverlap, childrenOf, isSuperseded, markFirstUse } from './supersession.ts';
 import type { Transaction } from './transaction.ts';
 
-type Judgement =
+type RenewalDecision =
   /** `parent` is undefined when there is no such certificate of a device or service. */
   | { readonly outcome: 'refused'; readonly refusal: RenewalRefusal; readonly parent: Identity | undefined }
   | { readonly outcome: 'replayed'; readonly certificate: CertificateRecord }
   | { readonly outcome: 'admitted'; readonly holder: Identity; readonly parent: CertificateRecord };
 
-type Refused = Extract<Judgement, { readonly outcome: 'refused' }>;
+type Refused = Extract<RenewalDecision, { readonly outcome: 'refused' }>;
 
 export type RenewalAdmission =
   | { readonly outcome: 'refused'; readonly refusal: RenewalRefusal }
@@ -27,14 +27,14 @@ export function admitRenewal(
   parentSerial: string,
   publicKeySha256: string,
 ): RenewalAdmission {
-  const judgement = database.read((tx) => judge(tx, parentSerial, publicKeySha256));
+  const judgement = database.read((tx) => decide(tx, parentSerial, publicKeySha256));
   if (judgement.outcome === 'replayed') return judgement;
   if (judgement.outcome === 'admitted') {
     const { holder } = judgement;
     const profile = holder.kind === 'device' ? database.read((tx) => profileOfDevice(tx, holder.id)) : undefined;
     return { outcome: 'admitted', holder, profile };
   }
-  if (database.read((tx) => isWorthRecording(tx, judgement)))
+  if (database.read((tx) => shouldRecord(tx, judgement)))
     database.write((tx) => recordRefusal(tx, judgement, parentSerial));
   return { outcome: 'refused', refusal: judgement.refusal };
 }
@@ -42,7 +42,7 @@ export function admitRenewal(
 export function commitRenewal(database: RegistryDatabase, renewal: Renewal, overlapMs: number): RenewalOutcome {
   const { parentSerial, certificate, address } = renewal;
   return database.write((tx) => {
-    const judgement = judge(tx, parentSerial, certificate.publicKeySha256);
+    const judgement = decide(tx, parentSerial, certificate.publicKeySha256);
     if (judgement.outcome === 'replayed') return judgement;
     if (judgement.outcome === 'refused') {
       recordRefusal(tx, judgement, parentSerial);
@@ -51,7 +51,7 @@ export function commitRenewal(database: RegistryDatabase, renewal: Renewal, over
     const { parent } = judgement;
     const siblings = childrenOf(tx, parent, judgement.holder);
     // Whoever vouches has the key: that is a proof as good as a connection.
-    if (parent.parentSerial !== undefined) prove(tx, parent);
+    if (parent.parentSerial !== undefined) markFirstUse(tx, parent);
     beginOverlap(tx, parent, overlapMs);
     const record = insertCertificate(tx, judgement.holder, certificate, {
       parentSerial,
@@ -84,7 +84,7 @@ export function commitRenewal(database: RegistryDatabase, renewal: Renewal, over
   });
 }
 
-function judge(tx: Transaction, parentSerial: string, publicKeySha256: string): Judgement {
+function decide(tx: Transaction, parentSerial: string, publicKeySha256: string): RenewalDecision {
   const parent = findCertificate(tx, parentSerial);
   if (parent === undefined || parent.holder.kind === 'server') return refused('parent_not_good', undefined);
   if (parent.revokedAt !== undefined) return refused('parent_not_good', parent.holder);
@@ -107,7 +107,7 @@ function refused(refusal: RenewalRefusal, parent: Identity | undefined): Refused
   return { outcome: 'refused', refusal, parent };
 }
 
-function isWorthRecording(tx: Transaction, { parent }: Refused): boolean {
+function shouldRecord(tx: Transaction, { parent }: Refused): boolean {
   return parent !== undefined && hasRoomForRefusal(tx, nameOf(parent));
 }
 

@@ -12,13 +12,13 @@ import type { Transaction } from './transaction.ts';
  */
 const LISTED_AFTER_EXPIRY_MS = 7 * 24 * 3_600_000;
 
-export interface RevocationOrder {
+export interface RevocationRequest {
   readonly reason: RevocationReason;
   readonly actor: Actor;
 }
 
 /** Throws Problem `service_unknown`. */
-export function revokeService(database: RegistryDatabase, name: ServiceName, act: RevocationOrder): Revocation {
+export function revokeService(database: RegistryDatabase, name: ServiceName, act: RevocationRequest): Revocation {
   return database.write((tx) => {
     const service = findService(tx, name);
     if (service === undefined) throw new Problem('service_unknown', { reason: `found no service ${name}` });
@@ -64,7 +64,7 @@ export function nextCrlNumber(database: RegistryDatabase): number {
 }
 
 /** Ends every certificate of an identity, with an audit entry under this action and one for each. */
-export function revokeHolder(tx: Transaction, holder: Identity, action: string, act: RevocationOrder): Revocation {
+export function revokeHolder(tx: Transaction, holder: Identity, action: string, act: RevocationRequest): Revocation {
   const serials = unrevokedSerialsOf(tx, holder);
   const subject = formatIdentity(holder);
   recordDone(tx, { actor: act.actor, action, subject, details: { reason: act.reason, certificates: serials.length } });

@@ -15,16 +15,16 @@ export function isSuperseded(certificate: CertificateRecord, now: number): boole
  * The certificate was used by whoever holds its key: from now on it is the only one of its device. Says whether anything
  * changed; nothing does for one that was proven before, that another has superseded, or that is no device's.
  */
-export function proveCertificate(database: RegistryDatabase, serial: string): boolean {
+export function recordFirstUse(database: RegistryDatabase, serial: string): boolean {
   return database.write((tx) => {
     const certificate = findCertificate(tx, serial);
-    return certificate !== undefined && prove(tx, certificate);
+    return certificate !== undefined && markFirstUse(tx, certificate);
   });
 }
 
-export function prove(tx: Transaction, certificate: CertificateRecord): boolean {
+export function markFirstUse(tx: Transaction, certificate: CertificateRecord): boolean {
   const { holder, serial } = certificate;
-  if (holder.kind !== 'device' || certificate.provenAt !== undefined) return false;
+  if (holder.kind !== 'device' || certificate.firstUsedAt !== undefined) return false;
   if (certificate.revokedAt !== undefined || isSuperseded(certificate, tx.now)) return false;
   tx.run('UPDATE certificates SET proven_at = @now WHERE serial = @serial', { serial, now: tx.now });
   // Not only its parent: what that one was renewed from, and what else was renewed from it.

@@ -5,18 +5,18 @@ import { DEFAULT_GROUP } from '@rollcall/protocol';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { temporaryDirectory } from '../test/fixtures/temporary.ts';
 import { openDatabase } from './database.ts';
-import { listTokens, mintToken, spendToken, voidToken } from './tokens.ts';
+import { consumeToken, createToken, listTokens, revokeToken } from './tokens.ts';
 
 function mintedToken(maxUses: number) {
   const clock = { now: 1_000 };
   const database = openDatabase({ file: join(temporaryDirectory(), 'registry.db'), now: () => clock.now });
   onTestFinished(() => database.close());
   const order = { maxUses, ttlSeconds: 60, group: DEFAULT_GROUP, labels: {} };
-  const { record } = mintToken(database, (size) => Buffer.alloc(size, 7), order, 'operator/local');
+  const { record } = createToken(database, (size) => Buffer.alloc(size, 7), order, 'operator/local');
   return {
-    spend: () => database.write((tx) => spendToken(tx, record.id)),
+    spend: () => database.write((tx) => consumeToken(tx, record.id)),
     uses: () => listTokens(database)[0]?.uses,
-    makeVoid: () => voidToken(database, record.id, 'operator/local'),
+    makeVoid: () => revokeToken(database, record.id, 'operator/local'),
     clock,
   };
 }

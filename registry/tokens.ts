@@ -7,14 +7,14 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import { type DeviceId, type GroupName, Problem, TOKEN_SECRET_BYTES } from '@rollcall/protocol';
 import { auditTime, recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
-import { expectLabels, readLabels, writeLabels } from './labels.ts';
+import { checkLabels, readLabels, writeLabels } from './labels.ts';
 import { belongsToService } from './names.ts';
-import type { Actor, MintedToken, MintOrder, TokenRecord } from './registry.ts';
+import type { Actor, CreatedToken, TokenRecord, TokenRequest } from './registry.ts';
 import type { Transaction } from './transaction.ts';
 
 const TOKEN_ID_BYTES = 8;
-const MOST_USES = 1_000_000;
-const LONGEST_TTL_SECONDS = 30 * 24 * 3600;
+const MAX_USES = 1_000_000;
+const MAX_TTL_SECONDS = 30 * 24 * 3600;
 
 interface TokenRow {
   readonly id: string;
@@ -31,13 +31,13 @@ interface TokenRow {
 }
 
 /** Throws Problem `token_order_invalid`. */
-export function mintToken(
+export function createToken(
   database: RegistryDatabase,
   randomBytes: (size: number) => Buffer,
-  order: MintOrder,
+  order: TokenRequest,
   actor: Actor,
-): MintedToken {
-  expectOrder(order);
+): CreatedToken {
+  checkTokenRequest(order);
   const id = randomBytes(TOKEN_ID_BYTES).toString('hex');
   const secret = randomBytes(TOKEN_SECRET_BYTES).toString('base64url');
   const record = database.write((tx) => {
@@ -85,7 +85,7 @@ export function listTokens(database: RegistryDatabase): readonly TokenRecord[] {
 }
 
 /** Undefined when there is no such token. A token that is void already keeps its time and makes no audit entry. */
-export function voidToken(database: RegistryDatabase, id: string, actor: Actor): TokenRecord | undefined {
+export function revokeToken(database: RegistryDatabase, id: string, actor: Actor): TokenRecord | undefined {
   return database.write((tx) => {
     if (tx.run('UPDATE tokens SET voided_at = @now WHERE id = @id AND voided_at IS NULL', { id, now: tx.now }) > 0) {
       recordDone(tx, { actor, action: 'token.voided', subject: `token/${id}` });
@@ -95,7 +95,7 @@ export function voidToken(database: RegistryDatabase, id: string, actor: Actor):
 }
 
 /** Voids what could still enroll exactly this device, because the device was revoked: a new token has to be minted. */
-export function voidTokensFor(tx: Transaction, device: DeviceId, actor: Actor): void {
+export function revokeTokensFor(tx: Transaction, device: DeviceId, actor: Actor): void {
   const open = tx.all<{ id: string }>(
     'SELECT id FROM tokens WHERE device_id = @device AND uses < max_uses AND voided_at IS NULL ORDER BY id',
     { device },
@@ -112,13 +112,13 @@ export function findToken(tx: Transaction, id: string): TokenRecord | undefined 
 }
 
 /** Undefined when there is no such token; compares in constant time. */
-export function isSecretOf(tx: Transaction, id: string, secret: string): boolean | undefined {
+export function isTokenSecret(tx: Transaction, id: string, secret: string): boolean | undefined {
   const row = findRow(tx, id);
   return row && timingSafeEqual(row.secret_hash, hashSecret(secret));
 }
 
 /** Takes one use; false when there is none to take. This one statement decides every race. */
-export function spendToken(tx: Transaction, id: string): boolean {
+export function consumeToken(tx: Transaction, id: string): boolean {
   const changed = tx.run(
     `UPDATE tokens SET uses = uses + 1
      WHERE id = @id AND uses < max_uses AND expires_at > @now AND voided_at IS NULL`,
@@ -127,18 +127,18 @@ export function spendToken(tx: Transaction, id: string): boolean {
   return changed === 1;
 }
 
-function expectOrder(order: MintOrder): void {
+function checkTokenRequest(order: TokenRequest): void {
   const { maxUses, ttlSeconds } = order;
-  if (!Number.isInteger(maxUses) || maxUses < 1 || maxUses > MOST_USES) {
-    throw invalid(`expected 1 to ${MOST_USES} uses, found ${Number(maxUses)}`);
+  if (!Number.isInteger(maxUses) || maxUses < 1 || maxUses > MAX_USES) {
+    throw invalid(`expected 1 to ${MAX_USES} uses, found ${Number(maxUses)}`);
   }
-  if (!Number.isInteger(ttlSeconds) || ttlSeconds < 1 || ttlSeconds > LONGEST_TTL_SECONDS) {
-    throw invalid(`expected a life of 1 to ${LONGEST_TTL_SECONDS} seconds (30 days), found ${Number(ttlSeconds)}`);
+  if (!Number.isInteger(ttlSeconds) || ttlSeconds < 1 || ttlSeconds > MAX_TTL_SECONDS) {
+    throw invalid(`expected a life of 1 to ${MAX_TTL_SECONDS} seconds (30 days), found ${Number(ttlSeconds)}`);
   }
   if (order.device !== undefined && maxUses !== 1) {
     throw invalid(`expected one use for a token that names its device, found ${maxUses}`);
   }
-  expectLabels(order.labels, 'token_order_invalid');
+  checkLabels(order.labels, 'token_order_invalid');
 }
 
 function invalid(detail: string): Problem {
@@ -167,10 +167,10 @@ function readRow(row: TokenRow, now: number): TokenRecord {
     group: row.group_name,
     labels: readLabels(row.labels),
     device: row.device_id ?? undefined,
-    mintedAt: row.minted_at,
-    mintedBy: row.minted_by,
+    createdAt: row.minted_at,
+    createdBy: row.minted_by,
     expiresAt: row.expires_at,
-    voidedAt: row.voided_at ?? undefined,
+    revokedAt: row.voided_at ?? undefined,
     state: stateOf(row, now),
   };
 }

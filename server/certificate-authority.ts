@@ -187,7 +187,7 @@ export function caControl(deps: {
     request: () => rotation.request(),
     importChain: (pem, actor) => rotation.importChain(pem, actor),
     exportRoot: (passphrase, actor) => rotation.exportRoot(Buffer.from(passphrase), actor),
-    forgetRoot: (id, actor) => rotation.forgetRoot(id, actor),
+    removeRootKey: (id, actor) => rotation.forgetRoot(id, actor),
   };
 }
 

@@ -139,9 +139,9 @@ export async function openFleetDoors(
         ca: caControl({ authority, registry, renewals, broker, now }),
         certificates: () => certificateHealth(authority),
         clock,
-        keptSessions: () => (sessions.memory.counters().isShort ? 'short' : 'ok'),
+        sessionStore: () => (sessions.memory.counters().isShort ? 'short' : 'ok'),
         renewals,
-        mintTokenText: ({ record, secret }) =>
+        formatToken: ({ record, secret }) =>
           formatBootstrapToken({ id: record.id, secret, rootSha256: authority.rootSha256, enrollUrl }),
         issueService: ({ name, csrPem, actor }) =>
           issueServiceCertificate({ name, csr: csrPem, actor }, { authority, registry }),

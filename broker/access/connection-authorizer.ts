@@ -27,7 +27,7 @@ import type { PolicyResolver } from './policy-resolver.ts';
 export interface CertificateStatusDirectory {
   certificateStatus(serial: string): Promise<CertificateStatus>;
   /** A renewed certificate passed every check for the first time: it supersedes the others of its device. */
-  proveCertificate(serial: string): Promise<boolean>;
+  recordFirstUse(serial: string): Promise<boolean>;
 }
 
 /** A connection that passed every check. */
@@ -171,7 +171,7 @@ export class ConnectionAuthorizer {
       // What was read before the waiting has to be true now.
       if (changes !== this.#changes || policyVersion !== policies.version) continue;
       if (sessions.find(connect.clientId) !== undefined) continue;
-      if (standing.isUnproven === true && !newcomer.hasProven) {
+      if (standing.isUnused === true && !newcomer.hasProven) {
         // Last of all: from here on the certificate before it is worth nothing, so nothing may refuse this one any more.
         newcomer.hasProven = true;
         await this.#prove(peer.serial);
@@ -199,7 +199,7 @@ export class ConnectionAuthorizer {
   async #prove(serial: string): Promise<void> {
     try {
       // Whoever comes with what is superseded now, and was found good before this moment, is asked for again.
-      if (await this.#options.directory.proveCertificate(serial)) this.standingChanged();
+      if (await this.#options.directory.recordFirstUse(serial)) this.standingChanged();
     } catch (error) {
       this.#options.log.error({ err: error, serial }, 'certificate could not be recorded as proven');
     }

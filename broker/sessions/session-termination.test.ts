@@ -105,19 +105,19 @@ describe('a superseded certificate', () => {
 
 describe('a renewed certificate', () => {
   const unproven = (standings: Map<string, CertificateStatus>, serial: string) =>
-    standings.set(serial, { ...(standings.get(serial) as CertificateStatus & { state: 'good' }), isUnproven: true });
+    standings.set(serial, { ...(standings.get(serial) as CertificateStatus & { state: 'good' }), isUnused: true });
 
   it('supersedes the one before it when it is let in, which ends that session and refuses the next', async () => {
     let asked = 0;
     const proven: string[] = [];
     const [old, next] = [{ serial: '' }, { serial: '' }];
     await start({
-      proveCertificate: async (serial) => {
+      recordFirstUse: async (serial) => {
         proven.push(serial);
         bed.standings.set(old.serial, { state: 'superseded', holder: dev1, supersededAt: 1 });
-        const { isUnproven, ...known } = bed.standings.get(serial) as CertificateStatus & { state: 'good' };
+        const { isUnused, ...known } = bed.standings.get(serial) as CertificateStatus & { state: 'good' };
         bed.standings.set(serial, known);
-        return isUnproven === true;
+        return isUnused === true;
       },
       standing: async (_serial, known) => {
         asked += 1;
@@ -140,7 +140,7 @@ describe('a renewed certificate', () => {
 
   it('supersedes nothing before the last check has let it in', async () => {
     const proven: string[] = [];
-    await start({ proveCertificate: async (serial) => proven.push(serial) > 0 });
+    await start({ recordFirstUse: async (serial) => proven.push(serial) > 0 });
     const pair = bed.enroll(dev1);
     unproven(bed.standings, pair.serial);
     expect(await (await bed.open(pair)).connect({ clientId: 'another' })).not.toBe(0);
@@ -149,7 +149,7 @@ describe('a renewed certificate', () => {
 
   it('is refused when its device is revoked while it is proven', async () => {
     await start({
-      proveCertificate: async (serial) => {
+      recordFirstUse: async (serial) => {
         bed.standings.set(serial, { state: 'revoked', holder: dev1, revokedAt: 1, reason: 'keyCompromise' });
         return false;
       },
@@ -161,7 +161,7 @@ describe('a renewed certificate', () => {
   });
 
   it('is let in when it cannot be recorded', async () => {
-    await start({ proveCertificate: () => Promise.reject(new Error('disk full')) });
+    await start({ recordFirstUse: () => Promise.reject(new Error('disk full')) });
     const pair = bed.enroll(dev1);
     unproven(bed.standings, pair.serial);
     await bed.session(pair, { clientId: 'dev-1' });

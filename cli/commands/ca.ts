@@ -91,7 +91,7 @@ const exportRoot = runWithServer<ExportOptions>(async (server, { options, form }
   writeDurably(options.out, pem + root);
   // The exported key is opened again before the key on the server is deleted.
   findCertificate(root, readText(options.out), passphrase);
-  if (options.keep !== true) await server.forgetRoot({ id });
+  if (options.keep !== true) await server.removeRootKey({ id });
   if (form === 'json') printJson({ id, file: options.out, removed: options.keep !== true });
   else {
     printResult(

@@ -70,7 +70,7 @@ async function makeOrRevoke<T>(
   try {
     return await write();
   } catch (error) {
-    for (const { id } of tokens) await server.voidToken({ id }).catch(() => {});
+    for (const { id } of tokens) await server.revokeToken({ id }).catch(() => {});
     throw error;
   }
 }
@@ -80,7 +80,7 @@ async function createToken(
   options: MakeOptions,
   device: string | undefined,
 ): Promise<ImageToken> {
-  const { token, text } = await server.mintToken({
+  const { token, text } = await server.createToken({
     uses: device === undefined ? (options.uses ?? 1) : 1,
     ttlSeconds: Math.round(options.ttl / 1000),
     group: options.group,

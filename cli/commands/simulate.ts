@@ -79,7 +79,7 @@ async function simulatePlainly(options: PlainOptions, form: OutputForm): Promise
 async function mintToken(options: PlainOptions): Promise<string> {
   const server = openConsoleClient({ socketPath: socketPathOf(options) });
   try {
-    const { text } = await server.mintToken({ uses: options.devices, ttlSeconds: OWN_TOKEN_TTL_SECONDS });
+    const { text } = await server.createToken({ uses: options.devices, ttlSeconds: OWN_TOKEN_TTL_SECONDS });
     return text;
   } catch (error) {
     if (!(error instanceof Problem) || error.code !== 'server_unreachable') throw error;

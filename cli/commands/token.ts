@@ -24,7 +24,7 @@ interface CreateOptions {
 }
 
 const create = runWithServer<CreateOptions>(async (server, { options, form }) => {
-  const created = await server.mintToken({
+  const created = await server.createToken({
     uses: options.uses,
     ttlSeconds: Math.round(options.ttl / 1000),
     ...(options.group !== undefined && { group: options.group }),
@@ -56,7 +56,7 @@ function stateText(state: TokenPage[number]['state']): string {
 }
 
 const revoke = runWithServer(async (server, { args, form }) => {
-  const token = await server.voidToken({ id: args[0] as string });
+  const token = await server.revokeToken({ id: args[0] as string });
   if (form === 'json') printJson(token);
   else printResult(`token ${token.id} is revoked; ${token.uses} of ${token.maxUses} uses enrolled a device`);
 });
@@ -73,19 +73,20 @@ const issued = runWithServer<IssuedOptions>(async (server, { args, options, form
   const [act] = acts;
   if (acts.length > 1) throw new Problem('usage', { reason: `expected one of --${acts.join(' and --')}` });
   if (act === undefined) return printIssued(await allIssuedFrom(server, id), form);
-  if (options.dryRun !== true) return printProof(await server.actOnBlast({ id, act, ...confirmOf(options) }), form);
+  if (options.dryRun !== true)
+    return printProof(await server.applyToIssuedFrom({ id, act, ...confirmOf(options) }), form);
   printSelection(
     await server.selectDevices({ act, token: id, ...(act === 'revoke' && { reason: 'keyCompromise' }) }),
     form,
   );
 });
 
-type Issued = Awaited<ReturnType<ConsoleClient['showBlast']>>;
+type Issued = Awaited<ReturnType<ConsoleClient['showIssuedFrom']>>;
 
 async function allIssuedFrom(server: ConsoleClient, id: string): Promise<Issued> {
-  const { token, devices: first } = await server.showBlast({ id });
+  const { token, devices: first } = await server.showIssuedFrom({ id });
   const devices = await everyPage<Issued['devices'][number]>(async (end) =>
-    end === undefined ? first : (await server.showBlast({ id, after: end.device as DeviceId })).devices,
+    end === undefined ? first : (await server.showIssuedFrom({ id, after: end.device as DeviceId })).devices,
   );
   return { token, devices: [...devices] };
 }

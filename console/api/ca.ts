@@ -95,7 +95,7 @@ export const caEndpoints = {
     body: z.strictObject({ passphrase: z.string().min(8).max(1_024) }),
     answer: z.object({ id: z.string(), pem: z.string() }),
   },
-  forgetRoot: {
+  removeRootKey: {
     method: 'POST',
     path: '/v1/ca/root/forget',
     access: 'operator',

@@ -20,10 +20,12 @@ const confirm = z
   .optional()
   .describe('needed for more than one device: the confirmation of a dry run, or "yes"');
 
-const actOrder = z.strictObject({ ...selector, confirm }).describe('devices for which all that is given is true');
-const revokeOrder = z.strictObject({ ...selector, confirm, reason });
+const operationRequest = z
+  .strictObject({ ...selector, confirm })
+  .describe('devices for which all that is given is true');
+const revokeRequest = z.strictObject({ ...selector, confirm, reason });
 
-const selectOrder = z.strictObject({
+const selectRequest = z.strictObject({
   ...selector,
   act: z.enum(DEVICE_OPERATION_KINDS),
   reason: reason.optional().describe('of a revocation; without one it is unspecified'),
@@ -44,7 +46,7 @@ const proof = {
   propagationMs: z.number().describe('from the commit until every broker had confirmed'),
 };
 
-export const actAnswer = z.object({
+export const operationAnswer = z.object({
   act: z.enum(DEVICE_OPERATION_KINDS),
   devices: z.array(
     z.object({
@@ -60,35 +62,47 @@ export const actAnswer = z.object({
   tookMs: z.number(),
 });
 
-function act(verb: string, path: `/${string}`, summary: string) {
+function operationEndpoint(verb: string, path: `/${string}`, summary: string) {
   return {
     method: 'POST',
     path,
     access: 'operator',
     summary: `${verb} devices: ${summary}`,
-    answer: actAnswer,
+    answer: operationAnswer,
   } as const;
 }
 
-export const deviceActEndpoints = {
+export const deviceOperationEndpoints = {
   selectDevices: {
     method: 'POST',
     path: '/v1/devices/select',
     access: 'operator',
     summary: 'say which devices an order would concern, and confirm nothing yet: a dry run',
-    body: selectOrder,
+    body: selectRequest,
     answer: selection,
   },
   revokeDevices: {
-    ...act('revoke', '/v1/devices/revoke', 'for good; all of them or, when one is unknown, none'),
-    body: revokeOrder,
+    ...operationEndpoint('revoke', '/v1/devices/revoke', 'for good; all of them or, when one is unknown, none'),
+    body: revokeRequest,
   },
-  suspendDevices: { ...act('suspend', '/v1/devices/suspend', 'out until they are resumed'), body: actOrder },
-  resumeDevices: { ...act('resume', '/v1/devices/resume', 'from suspension or quarantine'), body: actOrder },
+  suspendDevices: {
+    ...operationEndpoint('suspend', '/v1/devices/suspend', 'out until they are resumed'),
+    body: operationRequest,
+  },
+  resumeDevices: {
+    ...operationEndpoint('resume', '/v1/devices/resume', 'from suspension or quarantine'),
+    body: operationRequest,
+  },
   quarantineDevices: {
-    ...act('quarantine', '/v1/devices/quarantine', 'connected, under the policy quarantine/*'),
-    body: actOrder,
+    ...operationEndpoint('quarantine', '/v1/devices/quarantine', 'connected, under the policy quarantine/*'),
+    body: operationRequest,
   },
-  disconnectDevices: { ...act('disconnect', '/v1/devices/disconnect', 'they may come back at once'), body: actOrder },
-  deleteDevices: { ...act('delete', '/v1/devices/delete', 'revoked and forgotten, their names free'), body: actOrder },
+  disconnectDevices: {
+    ...operationEndpoint('disconnect', '/v1/devices/disconnect', 'they may come back at once'),
+    body: operationRequest,
+  },
+  deleteDevices: {
+    ...operationEndpoint('delete', '/v1/devices/delete', 'revoked and forgotten, their names free'),
+    body: operationRequest,
+  },
 } as const satisfies Record<string, Endpoint>;

@@ -32,7 +32,7 @@ const effectivePolicy = z.object({
   policy: policyDocument,
 });
 
-const explainOrder = z.strictObject({
+const explainRequest = z.strictObject({
   identity: checkedText(
     (text) => (parseIdentity(text) === undefined ? undefined : text),
     `device/ID, service/NAME or a device id, a name being ${NAME_RULE}`,
@@ -71,7 +71,7 @@ export const policyEndpoints = {
     path: '/v1/policies/explain',
     access: 'operator',
     summary: 'say which rule allows or refuses a topic',
-    body: explainOrder,
+    body: explainRequest,
     answer: explanation,
   },
 } as const satisfies Record<string, Endpoint>;

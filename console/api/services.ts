@@ -9,7 +9,7 @@ const serviceName: z.ZodType<ServiceName, string> = checkedText(parseServiceName
 
 const serviceParams = z.strictObject({ name: serviceName });
 
-const serviceOrder = z.strictObject({ name: serviceName, csrPem: z.string().min(1).max(16_384) });
+const serviceRequest = z.strictObject({ name: serviceName, csrPem: z.string().min(1).max(16_384) });
 
 const serviceQuery = z.strictObject({
   after: serviceName.optional().describe('the page of names greater than this one'),
@@ -25,7 +25,7 @@ const serviceView = z.object({
 
 const issuedService = z.object({ service: serviceView, certificatePem: z.string(), caPem: z.string() });
 
-const serviceRevokeOrder = z.strictObject({ reason: reason.default('unspecified') }).prefault({});
+const serviceRevokeRequest = z.strictObject({ reason: reason.default('unspecified') }).prefault({});
 
 const revokeAnswer = z.object({
   revocations: z.array(z.object({ identity: z.string(), serials: z.array(z.string()), reason, revokedAt: time })),
@@ -40,7 +40,7 @@ export const serviceEndpoints = {
     path: '/v1/services',
     access: 'operator',
     summary: 'issue a certificate for a back-end application',
-    body: serviceOrder,
+    body: serviceRequest,
     answer: issuedService,
   },
   listServices: {
@@ -57,7 +57,7 @@ export const serviceEndpoints = {
     access: 'operator',
     summary: 'revoke a service',
     params: serviceParams,
-    body: serviceRevokeOrder,
+    body: serviceRevokeRequest,
     answer: revokeAnswer,
   },
 } as const satisfies Record<string, Endpoint>;

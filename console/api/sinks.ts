@@ -36,7 +36,7 @@ const sinkView = z.object({
   deadLetterFile: z.string(),
 });
 
-const replayOrder = z
+const replayRequest = z
   .strictObject({
     position: z.int().min(1).optional(),
     since: time.optional().describe('the first message received at or after it'),
@@ -59,7 +59,7 @@ export const sinkEndpoints = {
     access: 'operator',
     summary: 'forward everything from there on, again',
     params: sinkParams,
-    body: replayOrder,
+    body: replayRequest,
     answer: sinkView,
   },
   skipSink: {

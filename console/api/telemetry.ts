@@ -77,7 +77,7 @@ const telemetryStats = z.object({
   }),
 });
 
-const pruneOrder = z
+const pruneRequest = z
   .strictObject({ olderThanSeconds: z.int().min(1).optional().describe('instead of the bounds that were set') })
   .prefault({});
 
@@ -160,7 +160,7 @@ export const telemetryEndpoints = {
     path: '/v1/telemetry/prune',
     access: 'operator',
     summary: 'remove what is not to be kept any more, by days and by groups',
-    body: pruneOrder,
+    body: pruneRequest,
     answer: pruneAnswer,
   },
   followTelemetry: {

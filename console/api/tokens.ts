@@ -3,14 +3,14 @@
 import { DEFAULT_GROUP } from '@rollcall/protocol';
 import { z } from 'zod';
 import { DEVICE_STATUSES } from '../../registry/index.ts';
-import { actAnswer } from './device-operations.ts';
+import { operationAnswer } from './device-operations.ts';
 import { certificateView } from './devices.ts';
 import type { Endpoint } from './endpoint.ts';
 import { deviceId, groupName, labels, longPageLimit, reason, time, tokenId } from './shapes.ts';
 
 const tokenParams = z.strictObject({ id: tokenId });
 
-const mintOrder = z.strictObject({
+const createRequest = z.strictObject({
   uses: z.int().min(1).max(1_000_000).default(1).describe('how many devices may enroll with it'),
   ttlSeconds: z
     .int()
@@ -36,7 +36,7 @@ const tokenView = z.object({
   voidedAt: time.optional(),
 });
 
-const mintedToken = z.object({
+const createdToken = z.object({
   token: tokenView,
   text: z.string().describe('the bootstrap token itself: shown here and never again'),
 });
@@ -46,12 +46,12 @@ const tokenQuery = z.strictObject({
   limit: longPageLimit,
 });
 
-const blastQuery = z.strictObject({
+const issuedFromQuery = z.strictObject({
   after: deviceId.optional().describe('the page of devices greater than this one'),
   limit: longPageLimit,
 });
 
-const blastView = z.object({
+const issuedFromView = z.object({
   token: tokenView,
   devices: z.array(
     z.object({
@@ -64,20 +64,20 @@ const blastView = z.object({
   ),
 });
 
-const blastOrder = z.strictObject({
+const issuedFromRequest = z.strictObject({
   act: z.enum(['revoke', 'suspend', 'quarantine']),
   reason: reason.optional().describe('of a revocation; without one it is keyCompromise'),
   confirm: z.string().max(100).optional().describe('the confirmation of a dry run of this act, or "yes"'),
 });
 
 export const tokenEndpoints = {
-  mintToken: {
+  createToken: {
     method: 'POST',
     path: '/v1/tokens',
     access: 'operator',
     summary: 'mint a bootstrap token',
-    body: mintOrder,
-    answer: mintedToken,
+    body: createRequest,
+    answer: createdToken,
   },
   listTokens: {
     method: 'GET',
@@ -87,7 +87,7 @@ export const tokenEndpoints = {
     query: tokenQuery,
     answer: z.array(tokenView),
   },
-  voidToken: {
+  revokeToken: {
     method: 'POST',
     path: '/v1/tokens/:id/void',
     access: 'operator',
@@ -95,22 +95,22 @@ export const tokenEndpoints = {
     params: tokenParams,
     answer: tokenView,
   },
-  showBlast: {
+  showIssuedFrom: {
     method: 'GET',
     path: '/v1/tokens/:id/blast',
     access: 'operator',
     summary: 'show everything that ever came of a bootstrap token, through all renewals',
     params: tokenParams,
-    query: blastQuery,
-    answer: blastView,
+    query: issuedFromQuery,
+    answer: issuedFromView,
   },
-  actOnBlast: {
+  applyToIssuedFrom: {
     method: 'POST',
     path: '/v1/tokens/:id/blast',
     access: 'operator',
     summary: 'void a bootstrap token and act on every device that holds something good that came of it',
     params: tokenParams,
-    body: blastOrder,
-    answer: actAnswer,
+    body: issuedFromRequest,
+    answer: operationAnswer,
   },
 } as const satisfies Record<string, Endpoint>;

@@ -7,29 +7,29 @@ import type { FastifyInstance } from 'fastify';
 import type { AuditEntry, Registry } from '../../registry/index.ts';
 import { auditEndpoints as endpoints } from '../api/audit.ts';
 import type { Answer } from '../api/endpoint.ts';
-import { serve } from '../application.ts';
+import { addEndpoint } from '../application.ts';
 import { isoTime } from '../iso-time.ts';
 import { pageOf } from '../next-page.ts';
 import type { RoutesOptions } from './routes.ts';
 
 type AuditView = Answer<typeof endpoints.listAudit>[number];
 
-const EXPORTED_AT_ONCE = 500;
+const ENTRIES_PER_PAGE = 500;
 
 export function addAuditRoutes(app: FastifyInstance, { registry }: RoutesOptions): void {
-  serve(app, endpoints.listAudit, async ({ query, reply }) => {
+  addEndpoint(app, endpoints.listAudit, async ({ query, reply }) => {
     const { before, subject, limit } = query;
     const filter = { limit, ...(before !== undefined && { before }), ...(subject !== undefined && { subject }) };
     const entries = await registry.listAudit(filter);
     return pageOf(reply, entries, { limit, view: viewAudit, cursor: ({ id }) => ({ before: id }) });
   });
-  serve(app, endpoints.verifyAudit, async ({ query }) => {
+  addEndpoint(app, endpoints.verifyAudit, async ({ query }) => {
     const [digits, hash = ''] = query.head?.split(':') ?? [];
     const id = parseDecimal(digits, 0);
     const { entries, head, fault } = await registry.verifyAudit(id === undefined ? undefined : { id, hash });
     return { isWhole: fault === undefined, entries, head, fault };
   });
-  serve(app, endpoints.exportAudit, async ({ query, reply }) => {
+  addEndpoint(app, endpoints.exportAudit, async ({ query, reply }) => {
     reply.raw.socket?.setTimeout(0);
     await reply.type(endpoints.exportAudit.mediaType).send(Readable.from(lines(registry, query.after ?? 0)));
     return undefined;
@@ -39,9 +39,9 @@ export function addAuditRoutes(app: FastifyInstance, { registry }: RoutesOptions
 /** As `registry/audit-chain.ts` hashes them, `at` in milliseconds: whoever has the lines can check them alone. */
 async function* lines(registry: Registry, after: number): AsyncGenerator<string> {
   for (let last = after; ; ) {
-    const page = await registry.exportAudit({ after: last, limit: EXPORTED_AT_ONCE });
+    const page = await registry.exportAudit({ after: last, limit: ENTRIES_PER_PAGE });
     if (page.length > 0) yield page.map((entry) => `${jsonText(entry)}\n`).join('');
-    if (page.length < EXPORTED_AT_ONCE) return;
+    if (page.length < ENTRIES_PER_PAGE) return;
     last = page.at(-1)?.id ?? last;
   }
 }

@@ -2,44 +2,44 @@
 
 import type { FastifyInstance } from 'fastify';
 import { caEndpoints as endpoints } from '../api/ca.ts';
-import { serve } from '../application.ts';
+import { addEndpoint } from '../application.ts';
 import type { PulledRenewals } from '../fleet.ts';
 import { isoTime } from '../iso-time.ts';
 import type { RoutesOptions } from './routes.ts';
 
 export function addCaRoutes(app: FastifyInstance, { fleet: { ca, renewals } }: RoutesOptions): void {
-  serve(app, endpoints.listCas, async () =>
+  addEndpoint(app, endpoints.listCas, async () =>
     (await ca.list()).map((view) => ({
       ...view,
       notBefore: isoTime(view.notBefore),
       notAfter: isoTime(view.notAfter),
     })),
   );
-  serve(app, endpoints.prepareCa, async ({ body, actor }) => ({ id: await ca.prepare(body.role, actor) }));
-  serve(app, endpoints.activateCa, async ({ params: { id }, body, actor }) => {
+  addEndpoint(app, endpoints.prepareCa, async ({ body, actor }) => ({ id: await ca.prepare(body.role, actor) }));
+  addEndpoint(app, endpoints.activateCa, async ({ params: { id }, body, actor }) => {
     await ca.activate(id, body.strand, actor);
     return { id };
   });
-  serve(app, endpoints.taintCa, async ({ params: { id }, body, actor }) =>
+  addEndpoint(app, endpoints.taintCa, async ({ params: { id }, body, actor }) =>
     viewPulled(await ca.taint(id, body.withinSeconds * 1000, actor)),
   );
-  serve(app, endpoints.retireCa, async ({ params: { id }, body, actor }) => {
+  addEndpoint(app, endpoints.retireCa, async ({ params: { id }, body, actor }) => {
     await ca.retire(id, body.strand, actor);
     return { id };
   });
-  serve(app, endpoints.requestCa, async () => ({ csrPem: await ca.request() }));
-  serve(app, endpoints.importCa, async ({ body, actor }) => ({ id: await ca.importChain(body.pem, actor) }));
-  serve(app, endpoints.exportRoot, ({ body, actor }) => ca.exportRoot(body.passphrase, actor));
-  serve(app, endpoints.forgetRoot, async ({ body: { id }, actor }) => {
-    await ca.forgetRoot(id, actor);
+  addEndpoint(app, endpoints.requestCa, async () => ({ csrPem: await ca.request() }));
+  addEndpoint(app, endpoints.importCa, async ({ body, actor }) => ({ id: await ca.importChain(body.pem, actor) }));
+  addEndpoint(app, endpoints.exportRoot, ({ body, actor }) => ca.exportRoot(body.passphrase, actor));
+  addEndpoint(app, endpoints.removeRootKey, async ({ body: { id }, actor }) => {
+    await ca.removeRootKey(id, actor);
     return { id };
   });
-  serve(app, endpoints.pullRenewals, async ({ body: { group, issuer, withinSeconds }, actor }) =>
+  addEndpoint(app, endpoints.pullRenewals, async ({ body: { group, issuer, withinSeconds }, actor }) =>
     viewPulled(
       await renewals.pull({ group, issuerId: issuer, withinMs: withinSeconds * 1000, reason: 'pulled_forward', actor }),
     ),
   );
-  serve(app, endpoints.renewalStatus, ({ query }) => renewals.status({ group: query.group }));
+  addEndpoint(app, endpoints.renewalStatus, ({ query }) => renewals.status({ group: query.group }));
 }
 
 function viewPulled({ pulled, until, perSecond }: PulledRenewals) {

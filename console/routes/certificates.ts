@@ -3,12 +3,12 @@
 import { formatIdentity, parseDecimal } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
 import { certificateEndpoints as endpoints } from '../api/certificates.ts';
-import { serve } from '../application.ts';
+import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import type { RoutesOptions } from './routes.ts';
 
 export function addCertificateRoutes(app: FastifyInstance, { registry, now }: RoutesOptions): void {
-  serve(app, endpoints.listExpiring, async ({ query }) => {
+  addEndpoint(app, endpoints.listExpiring, async ({ query }) => {
     const { which, withinSeconds, limit } = query;
     const [digits, serial] = query.after?.split('-') ?? [];
     const at = parseDecimal(digits, 0);
@@ -30,7 +30,7 @@ export function addCertificateRoutes(app: FastifyInstance, { registry, now }: Ro
       ...(last !== undefined && found.length === limit && { next: `${last.at}-${last.serial}` }),
     };
   });
-  serve(app, endpoints.revokeCertificate, async ({ params: { serial }, body: { reason }, actor }) => {
+  addEndpoint(app, endpoints.revokeCertificate, async ({ params: { serial }, body: { reason }, actor }) => {
     const proof = await registry.revokeCertificate(serial, reason, actor);
     return {
       serial,
@@ -39,7 +39,7 @@ export function addCertificateRoutes(app: FastifyInstance, { registry, now }: Ro
       revokedAt: isoTime(proof.revokedAt),
       others: proof.others.map((each) => ({
         serial: each.serial,
-        proven: each.isProven,
+        proven: each.isUsed,
         descendant: each.isDescendant,
       })),
       lastMessageAt: isoTimeIfAny(proof.lastMessageAt),

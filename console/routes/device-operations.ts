@@ -10,41 +10,56 @@ import type {
   DeviceSelector,
   Registry,
 } from '../../registry/index.ts';
-import { deviceActEndpoints as endpoints } from '../api/device-operations.ts';
+import { deviceOperationEndpoints as endpoints } from '../api/device-operations.ts';
 import type { Answer, Checked } from '../api/endpoint.ts';
-import { serve } from '../application.ts';
+import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import type { RoutesOptions } from './routes.ts';
 
-export type ActAnswer = Answer<typeof endpoints.revokeDevices>;
-type ActOrder = Checked<typeof endpoints.suspendDevices, 'body'>;
+export type OperationAnswer = Answer<typeof endpoints.revokeDevices>;
+type OperationRequest = Checked<typeof endpoints.suspendDevices, 'body'>;
 
 /** Stands for the confirmation of a dry run, for scripts. */
 const YES = 'yes';
-const MOST_SHOWN = 1_000;
+const MAX_SHOWN = 1_000;
 
-export function addDeviceActRoutes(app: FastifyInstance, { registry }: RoutesOptions): void {
-  serve(app, endpoints.selectDevices, async ({ body: { act, reason = 'unspecified', ...rest } }) => {
+export function addDeviceOperationRoutes(app: FastifyInstance, { registry }: RoutesOptions): void {
+  addEndpoint(app, endpoints.selectDevices, async ({ body: { act, reason = 'unspecified', ...rest } }) => {
     const selection = await registry.selectDevices(selectorOf(rest), act === 'revoke' ? { act, reason } : { act });
     return viewSelection(act, selection);
   });
-  serve(app, endpoints.revokeDevices, async ({ body: { reason, ...rest }, actor }) =>
-    carryOut(registry, rest, { act: 'revoke', reason }, actor),
+  addEndpoint(app, endpoints.revokeDevices, async ({ body: { reason, ...rest }, actor }) =>
+    confirmAndApply(registry, rest, { act: 'revoke', reason }, actor),
   );
-  serve(app, endpoints.suspendDevices, ({ body, actor }) => carryOut(registry, body, { act: 'suspend' }, actor));
-  serve(app, endpoints.resumeDevices, ({ body, actor }) => carryOut(registry, body, { act: 'resume' }, actor));
-  serve(app, endpoints.quarantineDevices, ({ body, actor }) => carryOut(registry, body, { act: 'quarantine' }, actor));
-  serve(app, endpoints.disconnectDevices, ({ body, actor }) => carryOut(registry, body, { act: 'disconnect' }, actor));
-  serve(app, endpoints.deleteDevices, ({ body, actor }) => carryOut(registry, body, { act: 'delete' }, actor));
+  addEndpoint(app, endpoints.suspendDevices, ({ body, actor }) =>
+    confirmAndApply(registry, body, { act: 'suspend' }, actor),
+  );
+  addEndpoint(app, endpoints.resumeDevices, ({ body, actor }) =>
+    confirmAndApply(registry, body, { act: 'resume' }, actor),
+  );
+  addEndpoint(app, endpoints.quarantineDevices, ({ body, actor }) =>
+    confirmAndApply(registry, body, { act: 'quarantine' }, actor),
+  );
+  addEndpoint(app, endpoints.disconnectDevices, ({ body, actor }) =>
+    confirmAndApply(registry, body, { act: 'disconnect' }, actor),
+  );
+  addEndpoint(app, endpoints.deleteDevices, ({ body, actor }) =>
+    confirmAndApply(registry, body, { act: 'delete' }, actor),
+  );
 }
 
-async function carryOut(registry: Registry, order: ActOrder, act: DeviceOperation, actor: Actor): Promise<ActAnswer> {
-  const { ids } = await confirmed(registry, selectorOf(order), act, order.confirm);
-  return proven(registry, ids, act, actor);
+async function confirmAndApply(
+  registry: Registry,
+  order: OperationRequest,
+  act: DeviceOperation,
+  actor: Actor,
+): Promise<OperationAnswer> {
+  const { ids } = await confirmSelection(registry, selectorOf(order), act, order.confirm);
+  return applyAndReport(registry, ids, act, actor);
 }
 
 /** The devices meant, once it is clear that the operator means them. */
-export async function confirmed(
+export async function confirmSelection(
   registry: Registry,
   selector: DeviceSelector,
   order: DeviceOperation,
@@ -65,19 +80,19 @@ export async function confirmed(
   return selection;
 }
 
-export async function proven(
+export async function applyAndReport(
   registry: Registry,
   ids: DeviceSelection['ids'],
   order: DeviceOperation,
   actor: Actor,
-): Promise<ActAnswer> {
+): Promise<OperationAnswer> {
   const start = performance.now();
   const proofs = await registry.applyDeviceOperation(ids, order, actor);
   const tookMs = rounded(performance.now() - start);
   const isFinal = order.act === 'revoke' || order.act === 'delete';
   return {
     act: order.act,
-    devices: proofs.map((proof) => viewProof(proof, isFinal)),
+    devices: proofs.map((proof) => viewResult(proof, isFinal)),
     revokedAt: isFinal ? isoTimeIfAny(latest(proofs.map(({ at }) => at))) : undefined,
     lastMessageAt: isoTimeIfAny(latest(proofs.map(({ lastMessageAt }) => lastMessageAt))),
     sessionsClosed: proofs.reduce((sum, { sessionsClosed }) => sum + sessionsClosed, 0),
@@ -87,7 +102,7 @@ export async function proven(
   };
 }
 
-function viewProof(proof: DeviceOperationResult, isFinal: boolean): ActAnswer['devices'][number] {
+function viewResult(proof: DeviceOperationResult, isFinal: boolean): OperationAnswer['devices'][number] {
   const { device, status, at, serials, reason, lastMessageAt, sessionsClosed, brokersConfirmed, propagationMs } = proof;
   return {
     device,
@@ -107,10 +122,10 @@ function viewSelection(
   act: DeviceOperation['act'],
   { ids, confirmation }: DeviceSelection,
 ): Answer<typeof endpoints.selectDevices> {
-  return { act, count: ids.length, devices: ids.slice(0, MOST_SHOWN), confirmation };
+  return { act, count: ids.length, devices: ids.slice(0, MAX_SHOWN), confirmation };
 }
 
-function selectorOf(order: Omit<ActOrder, 'confirm'>): DeviceSelector {
+function selectorOf(order: Omit<OperationRequest, 'confirm'>): DeviceSelector {
   const { ids, group, labels, token, serial, issuedBefore } = order;
   return {
     ...(ids !== undefined && { ids }),

@@ -5,7 +5,7 @@ import type { FastifyInstance } from 'fastify';
 import type { CertificateRecord, DeviceRecord } from '../../registry/index.ts';
 import { deviceEndpoints as endpoints } from '../api/devices.ts';
 import type { Answer } from '../api/endpoint.ts';
-import { serve } from '../application.ts';
+import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import { pageOf } from '../next-page.ts';
 import type { RoutesOptions } from './routes.ts';
@@ -15,10 +15,10 @@ type DeviceView = Answer<typeof endpoints.listDevices>[number];
 type CertificateView = Answer<typeof endpoints.showDevice>['certificates'][number];
 
 /** Shown of one device: it renews as often as it likes. */
-export const MOST_CERTIFICATES = 1_000;
+export const MAX_CERTIFICATES = 1_000;
 
 export function addDeviceRoutes(app: FastifyInstance, { registry, fleet, now }: RoutesOptions): void {
-  serve(app, endpoints.listDevices, async ({ query, reply }) => {
+  addEndpoint(app, endpoints.listDevices, async ({ query, reply }) => {
     const { group, status, after, limit } = query;
     const devices = await registry.listDevices({
       limit,
@@ -28,11 +28,11 @@ export function addDeviceRoutes(app: FastifyInstance, { registry, fleet, now }: 
     });
     return pageOf(reply, devices, { limit, view: viewDevice, cursor: ({ id }) => ({ after: id }) });
   });
-  serve(app, endpoints.showDevice, async ({ params }) => {
+  addEndpoint(app, endpoints.showDevice, async ({ params }) => {
     const record = await registry.findDevice(params.id);
     if (record === undefined) throw new Problem('device_unknown');
     const holder: Identity = { kind: 'device', id: params.id };
-    const certificates = await registry.listCertificates(holder, MOST_CERTIFICATES);
+    const certificates = await registry.listCertificates(holder, MAX_CERTIFICATES);
     const session = fleet.sessions().find(({ identity }) => identity.kind === 'device' && identity.id === params.id);
     const at = now();
     return {
@@ -41,7 +41,7 @@ export function addDeviceRoutes(app: FastifyInstance, { registry, fleet, now }: 
       session: session && viewSession(session),
     };
   });
-  serve(app, endpoints.setDevice, async ({ params, body, actor }) => {
+  addEndpoint(app, endpoints.setDevice, async ({ params, body, actor }) => {
     const { group, labels } = body;
     const change = { ...(group !== undefined && { group }), ...(labels !== undefined && { labels }) };
     return viewDevice(await registry.setDevice(params.id, change, actor));

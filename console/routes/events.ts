@@ -2,7 +2,7 @@
 
 import type { FastifyInstance } from 'fastify';
 import { eventEndpoints as endpoints } from '../api/events.ts';
-import { serve } from '../application.ts';
+import { addEndpoint } from '../application.ts';
 import type { RoutesOptions } from './routes.ts';
 
 /** The part of the fleet's events that operators see. */
@@ -24,7 +24,7 @@ export interface EventFeed {
 const DAY_MS = 86_400_000;
 
 export function addEventRoutes(app: FastifyInstance, { events, followers, now }: RoutesOptions): void {
-  serve(app, endpoints.listEvents, async ({ query }) => {
+  addEndpoint(app, endpoints.listEvents, async ({ query }) => {
     const { type, device: name, since, until, limit } = query;
     const found = await events.list({
       type,
@@ -35,7 +35,7 @@ export function addEventRoutes(app: FastifyInstance, { events, followers, now }:
     });
     return found.map(({ json }) => JSON.parse(Buffer.from(json).toString()));
   });
-  serve(app, endpoints.followEvents, async ({ query, reply }) => {
+  addEndpoint(app, endpoints.followEvents, async ({ query, reply }) => {
     const { type, device: name } = query;
     const asSse = /\btext\/event-stream\b/.test(reply.request.headers.accept ?? '');
     followers.start(reply.raw, {

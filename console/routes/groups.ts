@@ -2,7 +2,7 @@
 
 import type { FastifyInstance } from 'fastify';
 import { groupEndpoints as endpoints } from '../api/groups.ts';
-import { serve } from '../application.ts';
+import { addEndpoint } from '../application.ts';
 import type { RoutesOptions } from './routes.ts';
 
 export function addGroupRoutes(app: FastifyInstance, { registry }: RoutesOptions): void {
@@ -11,8 +11,8 @@ export function addGroupRoutes(app: FastifyInstance, { registry }: RoutesOptions
     const { keys, ...rest } = found ?? {};
     return { group, isSet: found !== undefined, profile: { ...rest, ...(keys !== undefined && { keys: [...keys] }) } };
   };
-  serve(app, endpoints.showGroupProfile, ({ params }) => show(params.group));
-  serve(app, endpoints.setGroupProfile, async ({ params, body, actor }) => {
+  addEndpoint(app, endpoints.showGroupProfile, ({ params }) => show(params.group));
+  addEndpoint(app, endpoints.setGroupProfile, async ({ params, body, actor }) => {
     await registry.setProfile(params.group, body, actor);
     return show(params.group);
   });

@@ -14,20 +14,20 @@ import type { FastifyInstance } from 'fastify';
 import type { Registry } from '../../registry/index.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { policyEndpoints as endpoints } from '../api/policies.ts';
-import { serve } from '../application.ts';
+import { addEndpoint } from '../application.ts';
 import type { RoutesOptions } from './routes.ts';
 
 export function addPolicyRoutes(app: FastifyInstance, { registry, fleet }: RoutesOptions): void {
-  serve(app, endpoints.showPolicy, ({ params }) =>
+  addEndpoint(app, endpoints.showPolicy, ({ params }) =>
     effectivePolicy(registry, `${params.kind}/${params.name}` as PolicyScope),
   );
-  serve(app, endpoints.setPolicy, async ({ params, body, actor }) => {
+  addEndpoint(app, endpoints.setPolicy, async ({ params, body, actor }) => {
     const scope = `${params.kind}/${params.name}` as PolicyScope; // the shape of the parameters saw to it
     fleet.checkPolicy(body);
     await registry.setPolicy(scope, body, actor);
     return effectivePolicy(registry, scope);
   });
-  serve(app, endpoints.explainPolicy, ({ body }) => fleet.explain(body.identity, body.verb, body.topic));
+  addEndpoint(app, endpoints.explainPolicy, ({ body }) => fleet.explain(body.identity, body.verb, body.topic));
 }
 
 /** The first policy that was set, from the scope to the one that stands in for it, to the one that is built in. */

@@ -2,14 +2,14 @@ import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { Revocation } from '../../registry/index.ts';
 import type { Answer } from '../api/endpoint.ts';
 import type { serviceEndpoints } from '../api/services.ts';
-import type { Fleet } from '../fleet.ts';
+import type { ServerControls } from '../fleet.ts';
 import { isoTime } from '../iso-time.ts';
 
 type RevokeAnswer = Answer<typeof serviceEndpoints.revokeService>;
 
 /** Revokes, which waits until every live session was told to go, and counts the sessions that went. */
 export async function revoke(
-  fleet: Fleet,
+  fleet: ServerControls,
   holders: readonly Identity[],
   now: () => number,
   act: () => Promise<readonly Revocation[]>,

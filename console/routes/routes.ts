@@ -3,12 +3,12 @@
 import type { FastifyInstance } from 'fastify';
 import type { Registry } from '../../registry/index.ts';
 import type { Telemetry } from '../../telemetry/index.ts';
-import type { Fleet } from '../fleet.ts';
+import type { ServerControls } from '../fleet.ts';
 import type { Followers } from '../followers.ts';
 import { addAuditRoutes } from './audit.ts';
 import { addCaRoutes } from './ca.ts';
 import { addCertificateRoutes } from './certificates.ts';
-import { addDeviceActRoutes } from './device-operations.ts';
+import { addDeviceOperationRoutes } from './device-operations.ts';
 import { addDeviceRoutes } from './devices.ts';
 import { addEventRoutes, type EventFeed } from './events.ts';
 import { addGroupRoutes } from './groups.ts';
@@ -26,7 +26,7 @@ export interface RoutesOptions {
   readonly events: EventFeed;
   readonly sinks: SinkControl;
   readonly followers: Followers;
-  readonly fleet: Fleet;
+  readonly fleet: ServerControls;
   readonly version: string;
   readonly now: () => number;
 }
@@ -34,7 +34,7 @@ export interface RoutesOptions {
 export function addRoutes(app: FastifyInstance, options: RoutesOptions): void {
   addTokenRoutes(app, options);
   addDeviceRoutes(app, options);
-  addDeviceActRoutes(app, options);
+  addDeviceOperationRoutes(app, options);
   addSessionRoutes(app, options);
   addServiceRoutes(app, options);
   addCertificateRoutes(app, options);

@@ -4,7 +4,7 @@ import { asProblem, DEFAULT_DEVICE_SCOPE, Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
 import type { Telemetry } from '../../telemetry/index.ts';
 import { serverEndpoints as endpoints } from '../api/server.ts';
-import { serve } from '../application.ts';
+import { addEndpoint } from '../application.ts';
 import { isoTime } from '../iso-time.ts';
 import { writeMetrics } from '../metrics.ts';
 import type { RoutesOptions } from './routes.ts';
@@ -14,24 +14,24 @@ export function addServerRoutes(
   app: FastifyInstance,
   { registry, telemetry, fleet, sinks, version, now }: RoutesOptions,
 ): void {
-  serve(app, endpoints.health, async () => {
+  addEndpoint(app, endpoints.health, async () => {
     await registry.findPolicy(DEFAULT_DEVICE_SCOPE).catch((error: unknown) => {
       throw new Problem('unavailable', { reason: asProblem(error).message, cause: error });
     });
     const { isDiskLow, isUnderPressure } = telemetry.counters();
     const state = isDiskLow ? ('disk full' as const) : isUnderPressure ? ('behind' as const) : ('ok' as const);
-    const [certificates, clock, sessions] = [fleet.certificates(), fleet.clock(), fleet.keptSessions()];
+    const [certificates, clock, sessions] = [fleet.certificates(), fleet.clock(), fleet.sessionStore()];
     const isDegraded = [state, certificates, clock, sessions].some((part) => part !== 'ok');
     const status = isDegraded ? ('degraded' as const) : ('ok' as const);
     const found = { status, version, time: isoTime(now()), database: 'ok' as const };
     return { ...found, certificates, clock, telemetry: state, sessions, ...sinkHealth(sinks) };
   });
-  serve(app, endpoints.trustBundle, () => fleet.trustBundlePem());
-  serve(app, endpoints.metrics, () => {
+  addEndpoint(app, endpoints.trustBundle, () => fleet.trustBundlePem());
+  addEndpoint(app, endpoints.metrics, () => {
     const counters = { ...fleet.counters(), ...telemetryMetrics(telemetry) };
     return writeMetrics(counters, version, { revocation_propagation_seconds: registry.terminationLatency() });
   });
-  serve(app, endpoints.describeApi, () => app.swagger() as unknown as Record<string, unknown>);
+  addEndpoint(app, endpoints.describeApi, () => app.swagger() as unknown as Record<string, unknown>);
 }
 
 function sinkHealth(sinks: SinkControl) {
@@ -43,7 +43,7 @@ function sinkHealth(sinks: SinkControl) {
 }
 
 /** Devices that the metrics name: those that stored most today. */
-const HEAVIEST_NAMED = 5;
+const NAMED_DEVICES = 5;
 
 /** For `writeMetrics()`. */
 function telemetryMetrics(telemetry: Telemetry): Readonly<Record<string, number>> {
@@ -64,7 +64,7 @@ function telemetryMetrics(telemetry: Telemetry): Readonly<Record<string, number>
     telemetry_held_groups: counters.heldGroups,
     ...Object.fromEntries(
       telemetry.shares
-        .heaviest(HEAVIEST_NAMED)
+        .heaviest(NAMED_DEVICES)
         .map(({ name, bytes }) => [`telemetry_heaviest_device_bytes/device=${name}`, bytes]),
     ),
   };

@@ -4,7 +4,7 @@ import type { FastifyInstance } from 'fastify';
 import type { ServiceRecord } from '../../registry/index.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { serviceEndpoints as endpoints } from '../api/services.ts';
-import { serve } from '../application.ts';
+import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import { pageOf } from '../next-page.ts';
 import { revoke } from './revoke.ts';
@@ -13,15 +13,15 @@ import type { RoutesOptions } from './routes.ts';
 type ServiceView = Answer<typeof endpoints.listServices>[number];
 
 export function addServiceRoutes(app: FastifyInstance, { registry, fleet, now }: RoutesOptions): void {
-  serve(app, endpoints.issueService, async ({ body, actor }) => {
+  addEndpoint(app, endpoints.issueService, async ({ body, actor }) => {
     const { service, certificatePem, caPem } = await fleet.issueService({ ...body, actor });
     return { service: viewService(service), certificatePem, caPem };
   });
-  serve(app, endpoints.listServices, async ({ query: { after = '', limit }, reply }) => {
+  addEndpoint(app, endpoints.listServices, async ({ query: { after = '', limit }, reply }) => {
     const later = (await registry.listServices()).filter(({ name }) => name > after);
     return pageOf(reply, later, { limit, view: viewService, cursor: ({ name }) => ({ after: name }) });
   });
-  serve(app, endpoints.revokeService, ({ params, body, actor }) =>
+  addEndpoint(app, endpoints.revokeService, ({ params, body, actor }) =>
     revoke(fleet, [{ kind: 'service', name: params.name }], now, async () => [
       await registry.revokeService(params.name, body.reason, actor),
     ]),

@@ -4,7 +4,7 @@ import { formatIdentity } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
 import type { Answer } from '../api/endpoint.ts';
 import { sessionEndpoints as endpoints } from '../api/sessions.ts';
-import { serve } from '../application.ts';
+import { addEndpoint } from '../application.ts';
 import type { LiveSession } from '../fleet.ts';
 import { isoTime } from '../iso-time.ts';
 import { pageOf } from '../next-page.ts';
@@ -13,7 +13,7 @@ import type { RoutesOptions } from './routes.ts';
 type SessionView = Answer<typeof endpoints.listSessions>[number];
 
 export function addSessionRoutes(app: FastifyInstance, { fleet }: RoutesOptions): void {
-  serve(app, endpoints.listSessions, ({ query: { after = '', limit }, reply }) => {
+  addEndpoint(app, endpoints.listSessions, ({ query: { after = '', limit }, reply }) => {
     const later = fleet.sessions().filter(({ clientId }) => clientId > after);
     later.sort((one, other) => (one.clientId < other.clientId ? -1 : 1));
     return pageOf(reply, later, { limit, view: viewSession, cursor: ({ clientId }) => ({ after: clientId }) });

@@ -4,7 +4,7 @@ import { Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
 import { performAnnouncedAction } from '../../registry/index.ts';
 import { sinkEndpoints as endpoints } from '../api/sinks.ts';
-import { serve } from '../application.ts';
+import { addEndpoint } from '../application.ts';
 import { isoTime } from '../iso-time.ts';
 import type { RoutesOptions } from './routes.ts';
 
@@ -38,15 +38,15 @@ export interface SinkControl {
 }
 
 export function addSinkRoutes(app: FastifyInstance, { registry, sinks }: RoutesOptions): void {
-  serve(app, endpoints.listSinks, () => sinks.list().map(viewSink));
-  serve(app, endpoints.replaySink, async ({ params: { name }, body, actor }) => {
+  addEndpoint(app, endpoints.listSinks, () => sinks.list().map(viewSink));
+  addEndpoint(app, endpoints.replaySink, async ({ params: { name }, body, actor }) => {
     const from = body.since === undefined ? { position: body.position ?? 1 } : { since: Date.parse(body.since) };
     const details: Readonly<Record<string, number>> = from;
     const outcome = () => [{ action: 'sink.replayed', details }];
     const act = { name: 'sink.replay', actor, subject: subjectOf(name), details, outcome };
     return viewSink(await performAnnouncedAction(registry, act, () => sinks.replay(name, from)));
   });
-  serve(app, endpoints.skipSink, async ({ params: { name }, actor }) => {
+  addEndpoint(app, endpoints.skipSink, async ({ params: { name }, actor }) => {
     const outcome = (position: number | undefined) => [
       position === undefined ? { action: 'sink.skip.ended' } : { action: 'sink.skipped', details: { position } },
     ];

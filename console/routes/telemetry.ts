@@ -6,34 +6,34 @@ import type { FastifyInstance } from 'fastify';
 import { performAnnouncedAction, type Registry } from '../../registry/index.ts';
 import type { OfDevices, SegmentStats, TelemetryRange } from '../../telemetry/index.ts';
 import { telemetryEndpoints as endpoints } from '../api/telemetry.ts';
-import { serve } from '../application.ts';
+import { addEndpoint } from '../application.ts';
 import { EXPORT_MEDIA_TYPES, exportText } from '../export.ts';
 import { isoTime } from '../iso-time.ts';
 import { messageJson, viewMessage } from '../message-view.ts';
-import { linkNext } from '../next-page.ts';
+import { setNextLink } from '../next-page.ts';
 import type { RoutesOptions } from './routes.ts';
 
-const DEVICES_AT_ONCE = 10_000;
+const DEVICES_PER_PAGE = 10_000;
 
 export function addTelemetryRoutes(app: FastifyInstance, { registry, telemetry, followers }: RoutesOptions): void {
-  serve(app, endpoints.queryTelemetry, async ({ query, reply }) => {
+  addEndpoint(app, endpoints.queryTelemetry, async ({ query, reply }) => {
     const { device, group, limit, before } = query;
     if (device === undefined && group === undefined) throw expected('a device or a group', 'neither');
     const of = await devicesOf(query, registry);
     const asked = { ...rangeOf(query), ...of, limit, ...(before !== undefined && { before }) };
     const page = await telemetry.query(asked);
     const [oldest] = page;
-    if (oldest !== undefined) linkNext(reply, { before: oldest.position });
+    if (oldest !== undefined) setNextLink(reply, { before: oldest.position });
     return page.map(viewMessage);
   });
-  serve(app, endpoints.lastTelemetry, async ({ query, reply }) => {
+  addEndpoint(app, endpoints.lastTelemetry, async ({ query, reply }) => {
     const { device, devices } = await devicesOf(query, registry);
     const page = await telemetry.last(device ?? devices, query.after);
     const end = page.at(-1);
-    if (end !== undefined) linkNext(reply, { after: `${end.device}/${end.stream}` });
+    if (end !== undefined) setNextLink(reply, { after: `${end.device}/${end.stream}` });
     return page.map(viewMessage);
   });
-  serve(app, endpoints.seriesTelemetry, async ({ query }) => {
+  addEndpoint(app, endpoints.seriesTelemetry, async ({ query }) => {
     const { device, stream, value, since, until, bucketSeconds } = query;
     const { points, ignored } = await telemetry.series({
       device,
@@ -45,7 +45,7 @@ export function addTelemetryRoutes(app: FastifyInstance, { registry, telemetry, 
     });
     return { points: points.map((point) => ({ ...point, at: isoTime(point.at) })), ignored };
   });
-  serve(app, endpoints.exportTelemetry, async ({ query, reply }) => {
+  addEndpoint(app, endpoints.exportTelemetry, async ({ query, reply }) => {
     const range = { ...rangeOf(query), ...(await devicesOf(query, registry)) };
     const text = exportText(telemetry.pages(range), query.format);
     const first = await text.next(); // what is wrong with the request shows before the answer begins
@@ -57,12 +57,12 @@ export function addTelemetryRoutes(app: FastifyInstance, { registry, telemetry, 
     await reply.type(EXPORT_MEDIA_TYPES[query.format]).send(Readable.from(whole()));
     return undefined;
   });
-  serve(app, endpoints.telemetryStats, async () => {
+  addEndpoint(app, endpoints.telemetryStats, async () => {
     const { segments, messages, bytes, damaged } = await telemetry.stats();
     const intake = telemetry.counters();
     return { messages, bytes, segments: [...segments], damaged: [...damaged], intake };
   });
-  serve(app, endpoints.pruneTelemetry, async ({ body, actor }) => {
+  addEndpoint(app, endpoints.pruneTelemetry, async ({ body, actor }) => {
     const { olderThanSeconds } = body;
     const bound = olderThanSeconds === undefined ? undefined : { age: olderThanSeconds * 1000, bytes: 0 };
     const removed = await performAnnouncedAction(
@@ -85,7 +85,7 @@ export function addTelemetryRoutes(app: FastifyInstance, { registry, telemetry, 
     );
     return { removed: [...removed] };
   });
-  serve(app, endpoints.followTelemetry, async ({ query, reply }) => {
+  addEndpoint(app, endpoints.followTelemetry, async ({ query, reply }) => {
     followers.start(reply.raw, {
       headers: reply.getHeaders() as Record<string, string>,
       form: 'lines',
@@ -106,10 +106,10 @@ async function devicesOf(
   if (device !== undefined) throw expected('a device or a group', 'both');
   const devices: DeviceId[] = [];
   for (let after = ''; ; ) {
-    const page = await registry.listDevices({ group, after, limit: DEVICES_AT_ONCE });
+    const page = await registry.listDevices({ group, after, limit: DEVICES_PER_PAGE });
     devices.push(...page.map(({ id }) => id));
     const last = page.at(-1);
-    if (last === undefined || page.length < DEVICES_AT_ONCE) return { devices };
+    if (last === undefined || page.length < DEVICES_PER_PAGE) return { devices };
     after = last.id;
   }
 }

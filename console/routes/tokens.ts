@@ -5,37 +5,37 @@ import type { FastifyInstance } from 'fastify';
 import type { Registry, TokenRecord } from '../../registry/index.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { tokenEndpoints as endpoints } from '../api/tokens.ts';
-import { serve } from '../application.ts';
+import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import { pageOf } from '../next-page.ts';
-import { confirmed, proven } from './device-operations.ts';
-import { MOST_CERTIFICATES, viewCertificate } from './devices.ts';
+import { applyAndReport, confirmSelection } from './device-operations.ts';
+import { MAX_CERTIFICATES, viewCertificate } from './devices.ts';
 import type { RoutesOptions } from './routes.ts';
 
 type TokenView = Answer<typeof endpoints.listTokens>[number];
 
 export function addTokenRoutes(app: FastifyInstance, { registry, fleet, now }: RoutesOptions): void {
-  serve(app, endpoints.mintToken, async ({ body, actor }) => {
+  addEndpoint(app, endpoints.createToken, async ({ body, actor }) => {
     const { uses, ttlSeconds, group, labels, device } = body;
     const order = { maxUses: uses, ttlSeconds, group, labels, ...(device !== undefined && { device }) };
-    const minted = await registry.mintToken(order, actor);
-    return { token: viewToken(minted.record), text: fleet.mintTokenText(minted) };
+    const minted = await registry.createToken(order, actor);
+    return { token: viewToken(minted.record), text: fleet.formatToken(minted) };
   });
-  serve(app, endpoints.listTokens, async ({ query: { after, limit }, reply }) => {
+  addEndpoint(app, endpoints.listTokens, async ({ query: { after, limit }, reply }) => {
     const tokens = await registry.listTokens();
     const place = after === undefined ? -1 : tokens.findIndex(({ id }) => id === after);
     if (after !== undefined && place < 0) throw new Problem('token_unknown');
     return pageOf(reply, tokens.slice(place + 1), { limit, view: viewToken, cursor: ({ id }) => ({ after: id }) });
   });
-  serve(app, endpoints.voidToken, async ({ params, actor }) => {
-    const record = await registry.voidToken(params.id, actor);
+  addEndpoint(app, endpoints.revokeToken, async ({ params, actor }) => {
+    const record = await registry.revokeToken(params.id, actor);
     if (record === undefined) throw new Problem('token_unknown');
     return viewToken(record);
   });
-  serve(app, endpoints.showBlast, async ({ params, query: { after = '', limit }, reply }) => {
+  addEndpoint(app, endpoints.showIssuedFrom, async ({ params, query: { after = '', limit }, reply }) => {
     const record = await tokenOf(registry, params.id);
     const at = now();
-    const lines = Map.groupBy(await registry.listLine(params.id), ({ holder }) =>
+    const lines = Map.groupBy(await registry.listIssuedFrom(params.id), ({ holder }) =>
       holder.kind === 'device' ? holder.id : holder.name,
     );
     const names = [...lines.keys()].filter((name) => name > after).sort();
@@ -46,22 +46,22 @@ export function addTokenRoutes(app: FastifyInstance, { registry, fleet, now }: R
     const devices = pageOf(reply, await Promise.all(found), {
       limit,
       view: (about) => {
-        const certificates = (lines.get(about.device) ?? []).slice(-MOST_CERTIFICATES);
+        const certificates = (lines.get(about.device) ?? []).slice(-MAX_CERTIFICATES);
         return { ...about, certificates: certificates.map((certificate) => viewCertificate(certificate, at)) };
       },
       cursor: ({ device }) => ({ after: device }),
     });
     return { token: viewToken(record), devices };
   });
-  serve(app, endpoints.actOnBlast, async ({ params, body, actor }) => {
+  addEndpoint(app, endpoints.applyToIssuedFrom, async ({ params, body, actor }) => {
     const { act, reason = 'keyCompromise', confirm } = body;
     const order = act === 'revoke' ? { act, reason } : { act };
     const selector = { token: (await tokenOf(registry, params.id)).id };
-    await confirmed(registry, selector, order, confirm);
-    await registry.voidToken(params.id, actor);
+    await confirmSelection(registry, selector, order, confirm);
+    await registry.revokeToken(params.id, actor);
     // Whoever came in between the look and the voiding is meant too, or makes the confirmation stale.
-    const { ids } = await confirmed(registry, selector, order, confirm);
-    return proven(registry, ids, order, actor);
+    const { ids } = await confirmSelection(registry, selector, order, confirm);
+    return applyAndReport(registry, ids, order, actor);
   });
 }
 
@@ -72,11 +72,13 @@ async function tokenOf(registry: Registry, id: string): Promise<TokenRecord> {
 }
 
 function viewToken(record: TokenRecord): TokenView {
+  const { createdAt, createdBy, revokedAt, expiresAt, ...rest } = record;
   return {
-    ...record,
+    ...rest,
     labels: { ...record.labels },
-    mintedAt: isoTime(record.mintedAt),
-    expiresAt: isoTime(record.expiresAt),
-    voidedAt: isoTimeIfAny(record.voidedAt),
+    mintedAt: isoTime(createdAt),
+    mintedBy: createdBy,
+    expiresAt: isoTime(expiresAt),
+    voidedAt: isoTimeIfAny(revokedAt),
   };
 }

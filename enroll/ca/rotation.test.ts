@@ -164,7 +164,7 @@ describe.skipIf(!installed('openssl'))('an outside root (skipped where openssl i
   it('that nobody vouches for is not activated while devices know the old one alone', async () => {
     const { fleet, root, csr } = await asked();
     const { rotation } = fleet.authority;
-    const { record, secret } = await fleet.registry.mintToken(
+    const { record, secret } = await fleet.registry.createToken(
       { maxUses: 1, ttlSeconds: 60, group: 'default' as never, labels: {} },
       ACTOR,
     );

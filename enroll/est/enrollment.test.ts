@@ -158,7 +158,7 @@ describe('a token that is worth nothing', () => {
   }
   async function voided(): Promise<string> {
     const token = await fleet.createToken();
-    await fleet.registry.voidToken(parseBootstrapToken(token)?.id ?? '', 'operator/test');
+    await fleet.registry.revokeToken(parseBootstrapToken(token)?.id ?? '', 'operator/test');
     return token;
   }
   async function expired(): Promise<string> {

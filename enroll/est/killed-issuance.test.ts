@@ -37,7 +37,7 @@ async function unborn(): Promise<{ readonly template: string; readonly order: De
   const template = testDirectory();
   const { registry, authority, close } = await openStoredAuthority(template);
   const mint = { maxUses: 1, ttlSeconds: 3600, group: DEFAULT_GROUP, labels: {} };
-  const { record, secret } = await registry.mintToken(mint, 'operator/test');
+  const { record, secret } = await registry.createToken(mint, 'operator/test');
   const { rootSha256 } = authority;
   await close();
   const token = formatBootstrapToken({ id: record.id, secret, rootSha256, enrollUrl: 'https://localhost:8443' });

@@ -27,7 +27,7 @@ async function endedDevice(daysAgo: number, authority = fleet.authority) {
   const spki = publicKey.export({ type: 'spki', format: 'der' });
   const certificate = await authority.issue({ kind: 'device', id }, spki);
   if (authority === fleet.authority) {
-    const { record, secret } = await registry.mintToken(
+    const { record, secret } = await registry.createToken(
       { maxUses: 1, ttlSeconds: 3600, group: DEFAULT_GROUP, labels: {}, device: id },
       'operator/test',
     );

@@ -81,7 +81,7 @@ describe('renewing with the current certificate', () => {
   it('ends the old certificate once the new one was used, but for the question that was answered with it', async () => {
     const csr = writeTestCsr();
     const first = await renew(credentials(device), csr);
-    await fleet.registry.proveCertificate(serialOf(first));
+    await fleet.registry.recordFirstUse(serialOf(first));
     expect((await renew(credentials(device), csr)).body).toBe(first.body);
     expect(await renew(credentials(device))).toMatchObject({ status: 403, code: 'certificate_superseded' });
     const asked = await fleet.send({ path: RENEWAL_INFO_PATH, method: 'GET', client: credentials(device) });
@@ -93,7 +93,7 @@ describe('renewing with the current certificate', () => {
     const [one, other] = [await renew(credentials(device)), await renew(credentials(device))];
     expect([one.status, other.status]).toEqual([200, 200]);
     expect(forked).toEqual([]);
-    await fleet.registry.proveCertificate(serialOf(other));
+    await fleet.registry.recordFirstUse(serialOf(other));
     expect(await fleet.registry.certificateStatus(serialOf(one))).toMatchObject({ state: 'superseded' });
   });
 

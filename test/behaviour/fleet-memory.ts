@@ -2,8 +2,8 @@
 
 import { createHash, randomBytes } from 'node:crypto';
 import { type DeviceId, type GroupName, parseDeviceId, parseServiceName, type ServiceName } from '@rollcall/protocol';
-import type { IssuedCertificate, MintedToken, Registry } from '../../registry/index.ts';
-import type { Enrollment, EnrollmentOutcome, MintOrder } from '../../registry/registry.ts';
+import type { CreatedToken, IssuedCertificate, Registry } from '../../registry/index.ts';
+import type { Enrollment, EnrollmentOutcome, TokenRequest } from '../../registry/registry.ts';
 
 export interface FreshRegistry {
   readonly registry: Registry;
@@ -28,13 +28,13 @@ export function service(text: string): ServiceName {
 }
 
 export interface EnrollmentOrder {
-  readonly token: MintedToken;
+  readonly token: CreatedToken;
   readonly id: string;
   /** Any word; the same word is the same key. */
   readonly key: string;
 }
 
-export class FleetMemory {
+export class RegistryFixture {
   registry: Registry;
   /** The CA that signs what is issued from now on. */
   issuerId: string | undefined;
@@ -47,9 +47,9 @@ export class FleetMemory {
     this.registry = fresh.registry;
   }
 
-  static async open(openFresh: OpenFreshRegistry): Promise<FleetMemory> {
+  static async open(openFresh: OpenFreshRegistry): Promise<RegistryFixture> {
     const clock = { now: START };
-    return new FleetMemory(await openFresh(() => clock.now), clock);
+    return new RegistryFixture(await openFresh(() => clock.now), clock);
   }
 
   get now(): number {
@@ -64,9 +64,9 @@ export class FleetMemory {
     this.registry = await this.#fresh.reopen();
   }
 
-  mint(order: Partial<MintOrder> = {}): Promise<MintedToken> {
-    const usual: MintOrder = { maxUses: 1, ttlSeconds: 3600, group: 'default' as GroupName, labels: {} };
-    return this.registry.mintToken({ ...usual, ...order }, OPERATOR);
+  mint(order: Partial<TokenRequest> = {}): Promise<CreatedToken> {
+    const usual: TokenRequest = { maxUses: 1, ttlSeconds: 3600, group: 'default' as GroupName, labels: {} };
+    return this.registry.createToken({ ...usual, ...order }, OPERATOR);
   }
 
   /** 90 days from now, with a serial of its own. */

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { CHAIN_START, canonicalDetails, hashEntry } from '../../registry/audit-chain.ts';
 import { AuditChainVerifier } from '../../registry/index.ts';
-import { FleetMemory, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
+import { OPERATOR, type OpenFreshRegistry, RegistryFixture } from './fleet-memory.ts';
 
 const ACT = {
   actor: OPERATOR,
@@ -16,7 +16,7 @@ const ACT = {
 export function auditBehaviour(openFresh: OpenFreshRegistry): void {
   describe('the chain of the audit', () => {
     it('makes each entry vouch for the one before it, from 64 zeros on, also after a restart', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       await fleet.enroll('pump-1');
       await fleet.reopen();
       await fleet.enroll('pump-2');
@@ -33,7 +33,7 @@ export function auditBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('is exported page by page, each page checkable alone and continuing the last', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       for (let n = 0; n < 5; n += 1) await fleet.mint();
       const first = await fleet.registry.exportAudit({ limit: 3 });
       const second = await fleet.registry.exportAudit({ after: 3, limit: 3 });
@@ -45,7 +45,7 @@ export function auditBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('is compared with a head that was kept elsewhere', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       await fleet.mint();
       const { head } = await fleet.registry.verifyAudit();
       await fleet.mint();
@@ -56,7 +56,7 @@ export function auditBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('is whole when it is empty', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const head = { id: 0, hash: CHAIN_START };
       expect(await fleet.registry.verifyAudit()).toEqual({ entries: 0, head, fault: undefined });
     });
@@ -64,14 +64,14 @@ export function auditBehaviour(openFresh: OpenFreshRegistry): void {
 
   describe('an act of another module', () => {
     it('is recorded as it was told', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       await fleet.registry.recordAction(ACT);
       expect(await fleet.registry.listAudit({ limit: 1 })).toMatchObject([{ id: 1, at: fleet.now, ...ACT }]);
       expect(await fleet.registry.verifyAudit()).toMatchObject({ entries: 1, fault: undefined });
     });
 
     it('cannot fill the audit with refusals: 32 an hour of one subject are kept', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       for (let n = 0; n < 40; n += 1) await fleet.registry.recordAction({ ...ACT, outcome: 'refused' });
       expect(await fleet.audit()).toHaveLength(32);
     });
@@ -85,7 +85,7 @@ export function auditBehaviour(openFresh: OpenFreshRegistry): void {
       ['a detail that is too long', { details: { text: 'x'.repeat(70_000) } }],
       ['33 details', { details: Object.fromEntries(Array.from({ length: 33 }, (_, n) => [`n${n}`, n])) }],
     ])('is refused with %s', async (_, fault) => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       await expect(fleet.registry.recordAction({ ...ACT, ...fault })).rejects.toMatchObject({ code: 'internal' });
       expect(await fleet.audit()).toEqual([]);
     });
@@ -93,7 +93,7 @@ export function auditBehaviour(openFresh: OpenFreshRegistry): void {
 
   describe('the audit of one subject', () => {
     it('is listed alone', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       await fleet.enroll('pump-1');
       await fleet.enroll('pump-2');
       const entries = await fleet.registry.listAudit({ subject: 'device/pump-1', limit: 10 });

@@ -1,11 +1,11 @@
 /** One certificate revoked alone, beside others of its device. */
 
 import { describe, expect, it } from 'vitest';
-import { DAY, device, FleetMemory, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
+import { DAY, device, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './fleet-memory.ts';
 
 export function certificateRevocationBehaviour(openFresh: OpenFreshRegistry): void {
   const opened = async () => {
-    const fleet = await FleetMemory.open(openFresh);
+    const fleet = await RegistryFixture.open(openFresh);
     const parent = await fleet.enroll('pump-1');
     const renew = async (parentSerial: string, key: string): Promise<string> => {
       const certificate = fleet.issue(key);
@@ -27,7 +27,7 @@ export function certificateRevocationBehaviour(openFresh: OpenFreshRegistry): vo
         serial: parent,
         reason: 'keyCompromise',
         revokedAt: fleet.now,
-        others: [{ serial: child, isProven: false, isDescendant: true }],
+        others: [{ serial: child, isUsed: false, isDescendant: true }],
       });
       expect(await fleet.registry.certificateStatus(parent)).toEqual({
         state: 'revoked',
@@ -67,7 +67,7 @@ export function certificateRevocationBehaviour(openFresh: OpenFreshRegistry): vo
       const { fleet, parent, renew, state, revoke } = await opened();
       await expect(revoke(parent)).rejects.toMatchObject({ code: 'certificate_last' });
       const child = await renew(parent, 'k1');
-      await fleet.registry.proveCertificate(child);
+      await fleet.registry.recordFirstUse(child);
       await expect(revoke(child)).rejects.toMatchObject({ code: 'certificate_last' });
       expect(await state(child)).toBe('good');
       await expect(revoke('abc')).rejects.toMatchObject({ code: 'certificate_unknown' });
@@ -79,15 +79,15 @@ export function certificateRevocationBehaviour(openFresh: OpenFreshRegistry): vo
     it('of one that another has superseded puts it on the list, and is no danger to the device', async () => {
       const { fleet, parent, renew, state, revoke } = await opened();
       const child = await renew(parent, 'k1');
-      await fleet.registry.proveCertificate(child);
-      expect(await revoke(parent)).toMatchObject({ others: [{ serial: child, isProven: true, isDescendant: true }] });
+      await fleet.registry.recordFirstUse(child);
+      expect(await revoke(parent)).toMatchObject({ others: [{ serial: child, isUsed: true, isDescendant: true }] });
       expect([await state(parent), await state(child)]).toEqual(['revoked', 'good']);
     });
 
     it('of a renewed one that nobody uses leaves its parent to go on, beyond the overlap', async () => {
       const { fleet, parent, renew, state, revoke } = await opened();
       const child = await renew(parent, 'k1');
-      expect(await revoke(child)).toMatchObject({ others: [{ serial: parent, isProven: true, isDescendant: false }] });
+      expect(await revoke(child)).toMatchObject({ others: [{ serial: parent, isUsed: true, isDescendant: false }] });
       fleet.pass(8 * DAY);
       expect([await state(parent), await state(child)]).toEqual(['good', 'revoked']);
     });

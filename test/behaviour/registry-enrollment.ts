@@ -3,12 +3,12 @@
 import type { GroupName } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
 import type { Revocation } from '../../registry/index.ts';
-import { DAY, device, FleetMemory, keyHash, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
+import { DAY, device, keyHash, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './fleet-memory.ts';
 
 export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
   describe('enrollment', () => {
     it('records device, certificate and audit entry, with the group and labels of the token', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint({ group: 'pumps' as GroupName, labels: { site: 'north' } });
       const claim = fleet.claim({ token, id: 'pump-1', key: 'k' });
       expect(await fleet.registry.admitEnrollment(claim)).toEqual({ outcome: 'admitted', deviceId: 'pump-1' });
@@ -34,7 +34,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
           operator: OPERATOR,
           tokenId: token.record.id,
           address: '192.0.2.7',
-          provenAt: undefined,
+          firstUsedAt: undefined,
           supersededAt: undefined,
           isRecovered: false,
           revokedAt: undefined,
@@ -52,7 +52,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('gives two racers with one token exactly one certificate', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint();
       const racers = ['pump-1', 'pump-2', 'pump-3'].map((id) => fleet.tryEnroll({ token, id, key: `key of ${id}` }));
       const outcomes = (await Promise.all(racers)).map((outcome) => outcome.outcome);
@@ -62,7 +62,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('answers the same token and key with the same certificate, and spends nothing', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint({ maxUses: 2 });
       const claim = fleet.claim({ token, id: 'pump-1', key: 'k' });
       const first = await fleet.registry.commitEnrollment(claim);
@@ -75,7 +75,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('gives one certificate to two racers with one token and one key, whatever names the server chose', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint();
       const [one, two] = await Promise.all([
         fleet.tryEnroll({ token, id: 'chosen-1', key: 'k' }),
@@ -87,7 +87,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('answers again when the token is spent, and for a day after it expired', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint({ ttlSeconds: 3600 });
       await fleet.enroll('pump-1', { token, key: 'k' });
       const again = () => fleet.tryEnroll({ token, id: 'pump-1', key: 'k' });
@@ -99,14 +99,14 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('never answers again without the secret, for a void token, or with a certificate that is no longer good', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const [voided, cut] = [await fleet.mint(), await fleet.mint()];
       const claim = fleet.claim({ token: voided, id: 'pump-1', key: 'k' });
       await fleet.registry.commitEnrollment(claim);
       expect(await fleet.registry.admitEnrollment({ ...claim, secret: cut.secret })).toMatchObject({
         refusal: 'wrong_secret',
       });
-      await fleet.registry.voidToken(voided.record.id, OPERATOR);
+      await fleet.registry.revokeToken(voided.record.id, OPERATOR);
       expect(await fleet.registry.admitEnrollment(claim)).toMatchObject({ refusal: 'void' });
 
       await fleet.enroll('pump-2', { token: cut, key: 'k2' });
@@ -115,7 +115,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('refuses a key that belongs or belonged to another certificate, whoever held it', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint({ maxUses: 9 });
       const parentSerial = await fleet.enroll('pump-1', { token, key: 'enrolled' });
       await fleet.registry.commitRenewal({ parentSerial, certificate: fleet.issue('renewed'), address: '192.0.2.7' });
@@ -137,7 +137,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('keeps a token that names its device for that device', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint({ device: device('pump-1') });
       const claim = fleet.claim({ token, id: 'pump-2', key: 'k' });
       expect(await fleet.registry.commitEnrollment(claim)).toMatchObject({ refusal: 'device_id_not_allowed' });
@@ -149,7 +149,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('leaves the name to the server when nobody gave one', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const claim = fleet.claim({ token: await fleet.mint(), id: 'unused', key: 'k' });
       expect(await fleet.registry.admitEnrollment({ ...claim, deviceId: undefined })).toEqual({
         outcome: 'admitted',
@@ -160,7 +160,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
 
   describe('enrollment of a device that exists', () => {
     it('needs a token that was minted for exactly it', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const serial = await fleet.enroll('pump-1');
       const claim = fleet.claim({ token: await fleet.mint(), id: 'pump-1', key: 'thief' });
       const refused = { outcome: 'refused', refusal: 'device_exists' };
@@ -170,7 +170,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('supersedes what it held before, in the same act, and tells the listeners', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const first = await fleet.enroll('pump-1');
       const renewed = fleet.issue('second');
       await fleet.registry.commitRenewal({ parentSerial: first, certificate: renewed, address: '192.0.2.7' });
@@ -201,7 +201,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('happens even when a listener fails', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       await fleet.enroll('pump-1');
       fleet.registry.onRevocation(() => Promise.reject(new Error('listener')));
       const token = await fleet.mint({ device: device('pump-1') });
@@ -209,7 +209,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('brings a revoked device back only with a token created after the revocation', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const old = await fleet.enroll('pump-1');
       const before = await fleet.mint({ device: device('pump-1') });
       await fleet.registry.revokeDevices([device('pump-1')], 'keyCompromise', OPERATOR);
@@ -232,7 +232,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
 
   describe('renewal', () => {
     it('gives a good certificate a successor and leaves it good', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const parentSerial = await fleet.enroll('pump-1');
       fleet.pass(60 * DAY);
       const certificate = fleet.issue('second');
@@ -256,7 +256,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('serves services, too', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const parentSerial = await fleet.issueService('panel');
       const certificate = fleet.issue('second');
       await fleet.registry.commitRenewal({ parentSerial, certificate, address: '192.0.2.8' });
@@ -267,7 +267,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('answers the same parent and key with the same certificate', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const parentSerial = await fleet.enroll('pump-1');
       const renew = () =>
         fleet.registry.commitRenewal({ parentSerial, certificate: fleet.issue('second'), address: '192.0.2.8' });
@@ -279,7 +279,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('refuses every key that was used before, that of the parent included', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const parentSerial = await fleet.enroll('pump-1', { key: 'first' });
       await fleet.enroll('pump-2', { key: 'of another' });
       const successor = fleet.issue('second');
@@ -298,7 +298,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('refuses a parent that is unknown, expired, revoked, or the server itself', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const own = fleet.issue('of the server');
       await fleet.registry.recordServerCertificate('broker', own);
       const revoked = await fleet.enroll('pump-1');

@@ -1,12 +1,12 @@
 /** What ends next, and what is late to renew. */
 
 import { describe, expect, it } from 'vitest';
-import { DAY, device, FleetMemory, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
+import { DAY, device, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './fleet-memory.ts';
 
 export function expiryBehaviour(openFresh: OpenFreshRegistry): void {
   /** Four devices, enrolled a day apart; the first ends 90 days after the start. */
   const opened = async () => {
-    const fleet = await FleetMemory.open(openFresh);
+    const fleet = await RegistryFixture.open(openFresh);
     const serials: string[] = [];
     for (const id of ['p-1', 'p-2', 'p-3', 'p-4']) {
       serials.push(await fleet.enroll(id));

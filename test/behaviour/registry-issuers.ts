@@ -3,7 +3,7 @@
 import type { GroupName } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
 import type { NewIssuer } from '../../registry/index.ts';
-import { DAY, device, FleetMemory, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
+import { DAY, device, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './fleet-memory.ts';
 
 const ca = (digit: string, role: NewIssuer['role'], rootId?: string): NewIssuer => ({
   id: digit.repeat(40),
@@ -19,8 +19,10 @@ const FIRST = ca('2', 'issuing', ROOT.id);
 const SECOND = ca('3', 'issuing', ROOT.id);
 
 /** A fleet whose two devices hold certificates of the first CA, and a second CA that is prepared. */
-async function twoCas(openFresh: OpenFreshRegistry): Promise<FleetMemory & { readonly serials: readonly string[] }> {
-  const fleet = await FleetMemory.open(openFresh);
+async function twoCas(
+  openFresh: OpenFreshRegistry,
+): Promise<RegistryFixture & { readonly serials: readonly string[] }> {
+  const fleet = await RegistryFixture.open(openFresh);
   await fleet.registry.addIssuers([ROOT, FIRST], OPERATOR);
   fleet.issuerId = FIRST.id;
   const serials = [await fleet.enroll('pump-1'), await fleet.enroll('pump-2')];
@@ -29,9 +31,9 @@ async function twoCas(openFresh: OpenFreshRegistry): Promise<FleetMemory & { rea
   return Object.assign(fleet, { serials });
 }
 
-const states = async (fleet: FleetMemory) => (await fleet.registry.listIssuers()).map(({ state }) => state);
+const states = async (fleet: RegistryFixture) => (await fleet.registry.listIssuers()).map(({ state }) => state);
 
-async function renew(fleet: FleetMemory, parentSerial: string, key: string): Promise<string> {
+async function renew(fleet: RegistryFixture, parentSerial: string, key: string): Promise<string> {
   const certificate = fleet.issue(key);
   await fleet.registry.commitRenewal({ parentSerial, certificate, address: '192.0.2.7' });
   return certificate.serial;
@@ -110,7 +112,7 @@ export function issuerBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('issued every certificate that was there before any CA was recorded', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const serial = await fleet.enroll('pump-1');
       await fleet.registry.addIssuers([ROOT, FIRST], OPERATOR);
       expect(await fleet.registry.publishedStatus(FIRST.id, serial)).toEqual({ state: 'good' });

@@ -2,11 +2,11 @@
 
 import { describe, expect, it } from 'vitest';
 import type { RenewalOutcome } from '../../registry/registry.ts';
-import { DAY, device, FleetMemory, type OpenFreshRegistry } from './fleet-memory.ts';
+import { DAY, device, type OpenFreshRegistry, RegistryFixture } from './fleet-memory.ts';
 
 export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
   const opened = async () => {
-    const fleet = await FleetMemory.open(openFresh);
+    const fleet = await RegistryFixture.open(openFresh);
     const parent = await fleet.enroll('pump-1');
     const ask = (parentSerial: string, key: string): Promise<RenewalOutcome> =>
       fleet.registry.commitRenewal({ parentSerial, certificate: fleet.issue(key), address: '192.0.2.7' });
@@ -23,17 +23,17 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
     it('comes with the first use of the new certificate, which is told once that it is due', async () => {
       const { fleet, parent, renew, state } = await opened();
       const child = await renew(parent, 'k1');
-      expect(await fleet.registry.certificateStatus(child)).toMatchObject({ state: 'good', isUnproven: true });
+      expect(await fleet.registry.certificateStatus(child)).toMatchObject({ state: 'good', isUnused: true });
       expect(await state(parent)).toBe('good');
 
-      expect(await fleet.registry.proveCertificate(child)).toBe(true);
-      expect(await fleet.registry.certificateStatus(child)).not.toHaveProperty('isUnproven');
+      expect(await fleet.registry.recordFirstUse(child)).toBe(true);
+      expect(await fleet.registry.certificateStatus(child)).not.toHaveProperty('isUnused');
       expect(await fleet.registry.certificateStatus(parent)).toEqual({
         state: 'superseded',
         holder: { kind: 'device', id: 'pump-1' },
         supersededAt: fleet.now,
       });
-      expect(await fleet.registry.proveCertificate(child)).toBe(false);
+      expect(await fleet.registry.recordFirstUse(child)).toBe(false);
       await fleet.reopen();
       expect(await state(parent)).toBe('superseded');
     });
@@ -42,7 +42,7 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
       const { fleet, parent, renew } = await opened();
       const told: unknown[] = [];
       fleet.registry.onRevocation((revocation) => void told.push(revocation));
-      await fleet.registry.proveCertificate(await renew(parent, 'k1'));
+      await fleet.registry.recordFirstUse(await renew(parent, 'k1'));
       expect(told).toEqual([]);
       expect(await fleet.registry.listRevoked()).toEqual([]);
     });
@@ -76,15 +76,15 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
         'good',
         'good',
       ]);
-      expect(await fleet.registry.proveCertificate(lost)).toBe(false);
-      await fleet.registry.proveCertificate(next);
+      expect(await fleet.registry.recordFirstUse(lost)).toBe(false);
+      await fleet.registry.recordFirstUse(next);
       expect(await state(kept)).toBe('superseded');
     });
 
     it('lets the old certificate ask for what it was answered, and for nothing else', async () => {
       const { fleet, parent, ask, renew } = await opened();
       const child = await renew(parent, 'k1');
-      await fleet.registry.proveCertificate(child);
+      await fleet.registry.recordFirstUse(child);
       expect(await ask(parent, 'k1')).toMatchObject({ outcome: 'replayed', certificate: { serial: child } });
       expect(await ask(parent, 'k2')).toEqual({ outcome: 'refused', refusal: 'parent_superseded' });
       await fleet.registry.revokeDevices([device('pump-1')], 'keyCompromise', 'operator/local');
@@ -96,7 +96,7 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
       const shared = await fleet.issueService('dashboard');
       const first = await renew(shared, 'replica 1');
       await renew(shared, 'replica 2');
-      expect(await fleet.registry.proveCertificate(first)).toBe(false);
+      expect(await fleet.registry.recordFirstUse(first)).toBe(false);
       fleet.pass(8 * DAY);
       expect(await state(shared)).toBe('good');
       expect(await forks()).toEqual([]);
@@ -106,10 +106,10 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
       const { fleet, parent, renew, state } = await opened();
       const child = await renew(parent, 'k1');
       await fleet.registry.applyDeviceOperation([device('pump-1')], { act: 'suspend' }, 'operator/local');
-      await fleet.registry.proveCertificate(child);
+      await fleet.registry.recordFirstUse(child);
       expect(await state(child)).toBe('suspended');
       await fleet.registry.revokeDevices([device('pump-1')], 'keyCompromise', 'operator/local');
-      expect(await fleet.registry.proveCertificate(child)).toBe(false);
+      expect(await fleet.registry.recordFirstUse(child)).toBe(false);
       expect(await state(child)).toBe('revoked');
     });
   });
@@ -125,7 +125,7 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
       expect(entry?.details).toMatchObject({ serial: second, parentSerial: parent, others: lost });
       await renew(parent, 'second');
       expect(await forks()).toHaveLength(1);
-      await fleet.registry.proveCertificate(second);
+      await fleet.registry.recordFirstUse(second);
       expect(await state(lost)).toBe('superseded');
     });
 
@@ -142,7 +142,7 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
 
     it('is refused and recorded once one of them was used', async () => {
       const { fleet, parent, ask, renew, forks } = await opened();
-      await fleet.registry.proveCertificate(await renew(parent, 'k1'));
+      await fleet.registry.recordFirstUse(await renew(parent, 'k1'));
       expect(await fleet.registry.admitRenewal(parent, 'f'.repeat(64))).toEqual({
         outcome: 'refused',
         refusal: 'parent_superseded',

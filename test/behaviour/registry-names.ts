@@ -1,7 +1,7 @@
 /** Devices and services share one namespace: no two identities may claim one MQTT client id. */
 
 import { describe, expect, it } from 'vitest';
-import { device, FleetMemory, OPERATOR, type OpenFreshRegistry, service } from './fleet-memory.ts';
+import { device, OPERATOR, type OpenFreshRegistry, RegistryFixture, service } from './fleet-memory.ts';
 
 /** A service, and the names that it claims or does not claim. */
 const CLAIMED = [
@@ -28,7 +28,7 @@ const FREE = [
 export function nameBehaviour(openFresh: OpenFreshRegistry): void {
   describe('names', () => {
     it.each(CLAIMED)('of service %s keep device %s out, enrolled or ordered by token', async (name, id) => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const minted = await fleet.mint({ device: device(id) });
       await fleet.issueService(name);
       for (const token of [await fleet.mint(), minted]) {
@@ -41,7 +41,7 @@ export function nameBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it.each(CLAIMED)('service %s is not issued over device %s', async (name, id) => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       await fleet.enroll(id);
       await expect(fleet.issueService(name)).rejects.toMatchObject({ code: 'service_exists' });
       expect(await fleet.registry.listServices()).toEqual([]);
@@ -54,7 +54,7 @@ export function nameBehaviour(openFresh: OpenFreshRegistry): void {
         [name, other],
         [other, name],
       ] as const) {
-        const fleet = await FleetMemory.open(openFresh);
+        const fleet = await RegistryFixture.open(openFresh);
         await fleet.issueService(first);
         await expect(fleet.issueService(second)).rejects.toMatchObject({ code: 'service_exists' });
         expect(await fleet.registry.listServices()).toHaveLength(1);
@@ -62,16 +62,16 @@ export function nameBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it.each(FREE)('of service %s and device %s go together', async (name, id) => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       await fleet.issueService(name);
       await fleet.enroll(id);
-      const reverse = await FleetMemory.open(openFresh);
+      const reverse = await RegistryFixture.open(openFresh);
       await reverse.enroll(id);
       await reverse.issueService(name);
     });
 
     it('of a revoked service stay reserved, for a service of the same name', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const old = await fleet.issueService('panel');
       await fleet.registry.revokeService(service('panel'), 'keyCompromise', OPERATOR);
       const claim = fleet.claim({ token: await fleet.mint(), id: 'panel-1', key: 'k' });

@@ -3,14 +3,14 @@
 import type { GroupName } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
 import type { GroupProfile } from '../../registry/index.ts';
-import { device, FleetMemory, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
+import { device, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './fleet-memory.ts';
 
 const pumps = 'pumps' as GroupName;
 
 export function profileBehaviour(openFresh: OpenFreshRegistry): void {
   describe('profiles', () => {
     it('are kept with an audit entry, replaced as a whole, and taken away by an empty one', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       expect(await fleet.registry.findProfile(pumps)).toBeUndefined();
       const profile: GroupProfile = {
         lifetimeSeconds: 3600,
@@ -42,7 +42,7 @@ export function profileBehaviour(openFresh: OpenFreshRegistry): void {
       { renewal: { from: 0.5, to: 0.52 } },
       { renewal: { from: Number.NaN, to: 0.5 } },
     ] satisfies GroupProfile[])('are refused outside of their bounds: %j', async (profile) => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       await expect(fleet.registry.setProfile(pumps, profile, OPERATOR)).rejects.toMatchObject({
         code: 'profile_invalid',
       });
@@ -50,7 +50,7 @@ export function profileBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('come with the admission, by the group of the token and later of the device', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       await fleet.registry.setProfile(pumps, { lifetimeSeconds: 7200 }, OPERATOR);
       const claim = fleet.claim({ token: await fleet.mint({ group: pumps }), id: 'pump-1', key: 'k' });
       const profile = { lifetimeSeconds: 7200 };
@@ -63,7 +63,7 @@ export function profileBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('keep a group from growing beyond its limit, by racers too, and let those in that it has already', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       await fleet.registry.setProfile(pumps, { maxDevices: 2 }, OPERATOR);
       const token = await fleet.mint({ group: pumps, maxUses: 10 });
       const enroll = (id: string) => fleet.tryEnroll({ token, id, key: `key of ${id}` });

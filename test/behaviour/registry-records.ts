@@ -2,14 +2,14 @@
 
 import { DEFAULT_DEVICE_POLICY, DEFAULT_SERVICE_POLICY, type GroupName, type PolicyScope } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
-import { device, FleetMemory, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
+import { device, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './fleet-memory.ts';
 
 const HOUR = 3_600_000;
 
 export function recordBehaviour(openFresh: OpenFreshRegistry): void {
   describe('standing', () => {
     it('is unknown for a serial that nobody was given, and for those of the server', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const own = fleet.issue('of the server');
       await fleet.registry.recordServerCertificate('broker', own);
       for (const serial of [own.serial, 'abcdef', '']) {
@@ -18,7 +18,7 @@ export function recordBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('is good for a service, in the default group and without labels', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const serial = await fleet.issueService('panel');
       expect(await fleet.registry.certificateStatus(serial)).toMatchObject({
         state: 'good',
@@ -29,7 +29,7 @@ export function recordBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('has only the labels that were given, none of those that every object has', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const serial = await fleet.enroll('pump-1');
       const standing = await fleet.registry.certificateStatus(serial);
       if (standing.state !== 'good') expect.unreachable();
@@ -39,7 +39,7 @@ export function recordBehaviour(openFresh: OpenFreshRegistry): void {
 
   describe('the device list', () => {
     it('comes in id order, page by page, by group and status', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const pumps = await fleet.mint({ maxUses: 9, group: 'pumps' as GroupName });
       for (const id of ['b', 'a', 'B', 'c']) await fleet.enroll(id, { token: pumps });
       await fleet.enroll('d');
@@ -56,7 +56,7 @@ export function recordBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it.each([0, 10_001, 1.5, Number.NaN])('refuses a page of %d', async (limit) => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       await expect(fleet.registry.listDevices({ limit })).rejects.toMatchObject({ code: 'request_invalid' });
       await expect(fleet.registry.listAudit({ limit })).rejects.toMatchObject({ code: 'request_invalid' });
     });
@@ -64,7 +64,7 @@ export function recordBehaviour(openFresh: OpenFreshRegistry): void {
 
   describe('policies', () => {
     it('are found under their scope as they were set last, also after a restart', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const changed: PolicyScope[] = [];
       fleet.registry.onPolicyChange((scope) => changed.push(scope));
       expect(await fleet.registry.findPolicy('group/pumps')).toBeUndefined();
@@ -86,7 +86,7 @@ export function recordBehaviour(openFresh: OpenFreshRegistry): void {
     it.each(['group/*', 'group/', 'group/a/b', 'team/a', 'service/+', 'service'])(
       'refuse the scope %s',
       async (scope) => {
-        const fleet = await FleetMemory.open(openFresh);
+        const fleet = await RegistryFixture.open(openFresh);
         const setting = fleet.registry.setPolicy(scope as PolicyScope, DEFAULT_DEVICE_POLICY, OPERATOR);
         await expect(setting).rejects.toMatchObject({ code: 'policy_invalid' });
         expect(await fleet.audit()).toEqual([]);
@@ -99,7 +99,7 @@ export function recordBehaviour(openFresh: OpenFreshRegistry): void {
       ['an entry that is no text', { ...DEFAULT_DEVICE_POLICY, publish: [1] }],
       ['more than 64 KiB', { ...DEFAULT_DEVICE_POLICY, publish: ['x'.repeat(65_536)] }],
     ])('refuse a document with %s', async (_, document) => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const setting = fleet.registry.setPolicy('group/pumps', document as never, OPERATOR);
       await expect(setting).rejects.toMatchObject({ code: 'policy_invalid' });
       expect(await fleet.registry.findPolicy('group/pumps')).toBeUndefined();
@@ -108,7 +108,7 @@ export function recordBehaviour(openFresh: OpenFreshRegistry): void {
 
   describe('the audit', () => {
     it('tells who did what, newest first, page by page', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint({ device: device('pump-1') });
       fleet.pass(5);
       const serial = await fleet.enroll('pump-1', { token });
@@ -129,7 +129,7 @@ export function recordBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('holds refusals with their reason, but none of a token that does not exist', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint({ device: device('pump-1') });
       const claim = fleet.claim({ token, id: 'pump-2', key: 'k' });
       await fleet.registry.admitEnrollment(claim);
@@ -145,7 +145,7 @@ export function recordBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('holds refused renewals of those who were known', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const parentSerial = await fleet.enroll('pump-1', { key: 'first' });
       const renewal = { parentSerial, certificate: fleet.issue('first'), address: '192.0.2.7' };
       await fleet.registry.admitRenewal(parentSerial, renewal.certificate.publicKeySha256);
@@ -156,7 +156,7 @@ export function recordBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('cannot be flooded with the refusals of one token: 32 an hour are kept', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const [token, other] = [await fleet.mint(), await fleet.mint()];
       const refusals = async () => (await fleet.audit()).filter((line) => line.endsWith('refused')).length;
       const flood = async () => {
@@ -176,7 +176,7 @@ export function recordBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('never holds a secret or a key', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint();
       await fleet.enroll('pump-1', { token });
       await fleet.tryEnroll({ token, id: 'pump-2', key: 'other' });
@@ -188,7 +188,7 @@ export function recordBehaviour(openFresh: OpenFreshRegistry): void {
 
   describe('a registry that is closed', () => {
     it('answers with unavailable, and may be closed again', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       await fleet.registry.close();
       await fleet.registry.close();
       await expect(fleet.mint()).rejects.toMatchObject({ code: 'unavailable' });

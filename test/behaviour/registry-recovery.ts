@@ -2,13 +2,13 @@
 
 import { describe, expect, it } from 'vitest';
 import type { IssuedCertificate } from '../../registry/index.ts';
-import { DAY, device, FleetMemory, type OpenFreshRegistry } from './fleet-memory.ts';
+import { DAY, device, type OpenFreshRegistry, RegistryFixture } from './fleet-memory.ts';
 
 const pump = { kind: 'device', id: device('pump-1') } as const;
 
 export function recoveryBehaviour(openFresh: OpenFreshRegistry): void {
   const opened = async (daysAfterEnd = 10) => {
-    const fleet = await FleetMemory.open(openFresh);
+    const fleet = await RegistryFixture.open(openFresh);
     await fleet.enroll('pump-1', { key: 'k' });
     const [parent] = await fleet.registry.listCertificates(pump);
     if (parent === undefined) expect.unreachable();
@@ -127,7 +127,7 @@ export function recoveryBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await recover()).toEqual({ outcome: 'refused', refusal: 'parent_not_good' });
       const renewal = { parentSerial: parent.serial, certificate: fleet.issue('next'), address: '192.0.2.9' };
       await fleet.registry.commitRenewal(renewal);
-      await fleet.registry.proveCertificate(renewal.certificate.serial);
+      await fleet.registry.recordFirstUse(renewal.certificate.serial);
       fleet.pass(30 * DAY);
       expect(await recover()).toEqual({ outcome: 'refused', refusal: 'parent_superseded' });
     });

@@ -1,12 +1,12 @@
 /** How trust ends: committed first, then told to everybody who listens, and never forgotten. */
 
 import { describe, expect, it } from 'vitest';
-import { DAY, device, FleetMemory, OPERATOR, type OpenFreshRegistry, service } from './fleet-memory.ts';
+import { DAY, device, OPERATOR, type OpenFreshRegistry, RegistryFixture, service } from './fleet-memory.ts';
 
 export function revocationBehaviour(openFresh: OpenFreshRegistry): void {
   describe('revocation', () => {
     it('ends every certificate of a device at once, with an audit entry for each', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const first = await fleet.enroll('pump-1');
       const second = fleet.issue('second');
       await fleet.registry.commitRenewal({ parentSerial: first, certificate: second, address: '192.0.2.7' });
@@ -41,7 +41,7 @@ export function revocationBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('is over only when every listener is done', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const serial = await fleet.enroll('pump-1');
       const order: string[] = [];
       const listening = Promise.withResolvers<void>();
@@ -59,7 +59,7 @@ export function revocationBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('stands when a listener fails: the others hear of it, and the caller hears of the failure', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const serial = await fleet.enroll('pump-1');
       const heard: string[] = [];
       fleet.registry.onRevocation(() => {
@@ -76,7 +76,7 @@ export function revocationBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('changes nothing the second time, but is told again, so that a failed listener gets another chance', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       await fleet.enroll('pump-1');
       const first = await fleet.registry.revokeDevices([device('pump-1')], 'keyCompromise', OPERATOR);
       const audit = await fleet.audit();
@@ -90,7 +90,7 @@ export function revocationBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('takes many devices in one act, or none when one is unknown', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const ids = ['pump-1', 'pump-2', 'pump-3'];
       for (const id of ids) await fleet.enroll(id);
       const before = await fleet.audit();
@@ -112,7 +112,7 @@ export function revocationBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('takes services the same way', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const serial = await fleet.issueService('panel');
       const heard: unknown[] = [];
       fleet.registry.onRevocation((revocation) => void heard.push(revocation));
@@ -136,7 +136,7 @@ export function revocationBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('survives a restart', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const serial = await fleet.enroll('pump-1');
       await fleet.registry.revokeDevices([device('pump-1')], 'keyCompromise', OPERATOR);
       await fleet.reopen();
@@ -149,7 +149,7 @@ export function revocationBehaviour(openFresh: OpenFreshRegistry): void {
 
   describe('the list of the revoked', () => {
     it('names what was revoked, until a list has named it after its expiry', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const panel = await fleet.issueService('panel');
       const pump = await fleet.enroll('pump-1');
       await fleet.enroll('pump-2');
@@ -168,7 +168,7 @@ export function revocationBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('is numbered without gaps or repetitions, over restarts too', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const next = () => fleet.registry.nextCrlNumber();
       expect([await next(), await next()]).toEqual([1, 2]);
       expect(await Promise.all([next(), next()])).toEqual([3, 4]);

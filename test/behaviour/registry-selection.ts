@@ -3,14 +3,14 @@
 import type { GroupName } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
 import type { DeviceOperation, DeviceSelector } from '../../registry/index.ts';
-import { device, FleetMemory, MINUTE, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
+import { device, MINUTE, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './fleet-memory.ts';
 
 const REVOKE: DeviceOperation = { act: 'revoke', reason: 'keyCompromise' };
 
 export function selectionBehaviour(openFresh: OpenFreshRegistry): void {
   /** a and b from one token in pumps, north; c from another in pumps, south; d by itself. */
   const openFour = async () => {
-    const fleet = await FleetMemory.open(openFresh);
+    const fleet = await RegistryFixture.open(openFresh);
     const group = 'pumps' as GroupName;
     const north = await fleet.mint({ maxUses: 2, group, labels: { site: 'north', line: '1' } });
     const south = await fleet.mint({ group, labels: { site: 'south', line: '1' } });
@@ -75,7 +75,7 @@ export function selectionBehaviour(openFresh: OpenFreshRegistry): void {
       const own = await fleet.mint({ device: device('b') });
       await fleet.enroll('b', { token: own, key: 'anew' });
       expect(await select({ token: north.record.id })).toBe('a');
-      expect((await fleet.registry.listLine(north.record.id)).map(({ serial }) => serial)).toEqual([
+      expect((await fleet.registry.listIssuedFrom(north.record.id)).map(({ serial }) => serial)).toEqual([
         serials[0],
         serials[1],
         certificate.serial,

@@ -3,7 +3,7 @@
 import type { GroupName } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
 import type { DeviceChange, DeviceOperation, DeviceOperationKind, Revocation } from '../../registry/index.ts';
-import { DAY, device, FleetMemory, keyHash, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
+import { DAY, device, keyHash, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './fleet-memory.ts';
 
 const PUMP = device('pump-1');
 
@@ -11,9 +11,9 @@ function orderOf(act: DeviceOperationKind): DeviceOperation {
   return act === 'revoke' ? { act, reason: 'keyCompromise' } : { act };
 }
 
-export function standingBehaviour(openFresh: OpenFreshRegistry): void {
+export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
   const fleetWithPump = async () => {
-    const fleet = await FleetMemory.open(openFresh);
+    const fleet = await RegistryFixture.open(openFresh);
     const serial = await fleet.enroll('pump-1');
     const act = (...acts: DeviceOperationKind[]) =>
       acts.reduce<Promise<unknown>>(
@@ -122,7 +122,7 @@ export function standingBehaviour(openFresh: OpenFreshRegistry): void {
 
   describe('a deleted device', () => {
     it('is forgotten: its name is free for any token, with nothing of what it was', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const pumps = await fleet.mint({ maxUses: 2, group: 'pumps' as GroupName, labels: { site: 'north' } });
       const serial = await fleet.enroll('pump-1', { token: pumps });
       await fleet.registry.applyDeviceOperation([PUMP], { act: 'delete' }, OPERATOR);
@@ -215,7 +215,7 @@ export function standingBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('on hundreds of devices is carried out on all, told for each, and leaves others their turn', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint({ maxUses: 250 });
       const ids = Array.from({ length: 250 }, (_, n) => device(`d${String(n).padStart(3, '0')}`));
       for (const id of ids) await fleet.enroll(id, { token });
@@ -285,7 +285,7 @@ export function standingBehaviour(openFresh: OpenFreshRegistry): void {
 
   describe('the line of a certificate', () => {
     it('goes back to token and operator through all renewals, and an enrollment is not answered with a renewal', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint();
       const first = await fleet.enroll('pump-1', { token });
       const second = fleet.issue('second');
@@ -293,7 +293,7 @@ export function standingBehaviour(openFresh: OpenFreshRegistry): void {
       const address = '192.0.2.9';
       await fleet.registry.commitRenewal({ parentSerial: first, certificate: second, address });
       await fleet.registry.commitRenewal({ parentSerial: second.serial, certificate: third, address });
-      const line = await fleet.registry.listLine(token.record.id);
+      const line = await fleet.registry.listIssuedFrom(token.record.id);
       expect(line.map(({ serial, parentSerial }) => [serial, parentSerial])).toEqual([
         [first, undefined],
         [second.serial, first],

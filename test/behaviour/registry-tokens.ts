@@ -1,13 +1,13 @@
 /** How a bootstrap token lives: minted, used, spent, expired, voided. */
 
 import { describe, expect, it } from 'vitest';
-import type { MintOrder } from '../../registry/registry.ts';
-import { DAY, device, FleetMemory, MINUTE, OPERATOR, type OpenFreshRegistry } from './fleet-memory.ts';
+import type { TokenRequest } from '../../registry/registry.ts';
+import { DAY, device, MINUTE, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './fleet-memory.ts';
 
 export function tokenBehaviour(openFresh: OpenFreshRegistry): void {
   describe('bootstrap tokens', () => {
     it('are minted with a public id and a secret of 160 bits, no two alike', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const [one, two] = [await fleet.mint(), await fleet.mint()];
       expect(one.record.id).toMatch(/^[0-9a-f]{16}$/);
       expect(Buffer.from(one.secret, 'base64url')).toHaveLength(20);
@@ -16,7 +16,7 @@ export function tokenBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('are listed with what they allow, oldest first', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const first = await fleet.mint({ maxUses: 3, ttlSeconds: 60, labels: { site: 'north' } });
       fleet.pass(1);
       const second = await fleet.mint({ device: device('pump-1') });
@@ -26,9 +26,9 @@ export function tokenBehaviour(openFresh: OpenFreshRegistry): void {
         uses: 0,
         labels: { site: 'north' },
         device: undefined,
-        mintedBy: OPERATOR,
-        expiresAt: first.record.mintedAt + MINUTE,
-        voidedAt: undefined,
+        createdBy: OPERATOR,
+        expiresAt: first.record.createdAt + MINUTE,
+        revokedAt: undefined,
         state: 'usable',
       });
       expect(second.record).toMatchObject({ device: 'pump-1', maxUses: 1 });
@@ -36,7 +36,7 @@ export function tokenBehaviour(openFresh: OpenFreshRegistry): void {
 
     const labels = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, i) => [`label${i}`, 'x']));
 
-    it.each<[string, Partial<MintOrder>]>([
+    it.each<[string, Partial<TokenRequest>]>([
       ['the most uses', { maxUses: 1_000_000 }],
       ['the shortest life', { ttlSeconds: 1 }],
       ['the longest life', { ttlSeconds: 30 * 24 * 3600 }],
@@ -44,12 +44,12 @@ export function tokenBehaviour(openFresh: OpenFreshRegistry): void {
       ['the longest label', { labels: { [`a${'b'.repeat(31)}`]: 'x'.repeat(64) } }],
       ['a label named like a property of every object', { labels: { constructor: 'x' } }],
     ])('can be minted with %s', async (_, order) => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const { ttlSeconds = 3600, ...allowed } = order;
       expect((await fleet.mint(order)).record).toMatchObject({ ...allowed, expiresAt: fleet.now + ttlSeconds * 1000 });
     });
 
-    it.each<[string, Partial<MintOrder>]>([
+    it.each<[string, Partial<TokenRequest>]>([
       ['no use', { maxUses: 0 }],
       ['one use too many', { maxUses: 1_000_001 }],
       ['half a use', { maxUses: 1.5 }],
@@ -66,14 +66,14 @@ export function tokenBehaviour(openFresh: OpenFreshRegistry): void {
       ['a label that ends a line', { labels: { site: 'a\n' } }],
       ['a label too long', { labels: { site: 'x'.repeat(65) } }],
     ])('are not minted with %s', async (_, order) => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       await expect(fleet.mint(order)).rejects.toMatchObject({ code: 'token_order_invalid' });
       expect(await fleet.registry.listTokens()).toEqual([]);
       expect(await fleet.audit()).toEqual([]);
     });
 
     it('let exactly as many devices in as they have uses', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint({ maxUses: 2 });
       await fleet.enroll('pump-1', { token });
       await fleet.enroll('pump-2', { token });
@@ -86,7 +86,7 @@ export function tokenBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('let nobody in from the moment they expire', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint({ ttlSeconds: 60, maxUses: 2 });
       fleet.pass(MINUTE - 1);
       await fleet.enroll('pump-1', { token });
@@ -99,19 +99,19 @@ export function tokenBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('let nobody in once they are void, and are voided once', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint();
-      const voided = await fleet.registry.voidToken(token.record.id, OPERATOR);
-      expect(voided).toMatchObject({ state: 'void', voidedAt: fleet.now });
+      const voided = await fleet.registry.revokeToken(token.record.id, OPERATOR);
+      expect(voided).toMatchObject({ state: 'void', revokedAt: fleet.now });
       fleet.pass(1);
-      expect(await fleet.registry.voidToken(token.record.id, OPERATOR)).toEqual(voided);
-      expect(await fleet.registry.voidToken('0000000000000000', OPERATOR)).toBeUndefined();
+      expect(await fleet.registry.revokeToken(token.record.id, OPERATOR)).toEqual(voided);
+      expect(await fleet.registry.revokeToken('0000000000000000', OPERATOR)).toBeUndefined();
       expect(await fleet.tryEnroll({ token, id: 'pump-1', key: 'k' })).toEqual({ outcome: 'refused', refusal: 'void' });
       expect((await fleet.audit()).filter((line) => line.startsWith('token.voided'))).toHaveLength(1);
     });
 
     it('are of no use without their secret, or with an id that nobody minted', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const [token, other] = [await fleet.mint(), await fleet.mint()];
       const claim = fleet.claim({ token, id: 'pump-1', key: 'k' });
       const wrong = { outcome: 'refused', refusal: 'wrong_secret' };
@@ -125,12 +125,12 @@ export function tokenBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('say that they are void before they say that they are spent or expired', async () => {
-      const fleet = await FleetMemory.open(openFresh);
+      const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint();
       await fleet.enroll('pump-1', { token });
       fleet.pass(31 * DAY);
       expect(await fleet.registry.listTokens()).toMatchObject([{ state: 'spent' }]);
-      await fleet.registry.voidToken(token.record.id, OPERATOR);
+      await fleet.registry.revokeToken(token.record.id, OPERATOR);
       expect(await fleet.registry.listTokens()).toMatchObject([{ state: 'void' }]);
     });
   });

@@ -16,7 +16,7 @@ import { recordBehaviour } from './registry-records.ts';
 import { recoveryBehaviour } from './registry-recovery.ts';
 import { revocationBehaviour } from './registry-revocation.ts';
 import { selectionBehaviour } from './registry-selection.ts';
-import { standingBehaviour } from './registry-standing.ts';
+import { deviceStatusBehaviour } from './registry-standing.ts';
 import { tokenBehaviour } from './registry-tokens.ts';
 
 export function registryBehaviour(name: string, openFresh: OpenFreshRegistry): void {
@@ -26,7 +26,7 @@ export function registryBehaviour(name: string, openFresh: OpenFreshRegistry): v
     nameBehaviour(openFresh);
     revocationBehaviour(openFresh);
     certificateRevocationBehaviour(openFresh);
-    standingBehaviour(openFresh);
+    deviceStatusBehaviour(openFresh);
     selectionBehaviour(openFresh);
     recordBehaviour(openFresh);
     auditBehaviour(openFresh);

@@ -34,7 +34,7 @@ async function bench(options: BenchOptions, borrowed: Borrowed): Promise<Report>
     load: new LoadGenerator(borrowed),
     mint: async (socketPath) => {
       const operator = openConsoleClient({ socketPath });
-      const { text } = await operator.mintToken({ uses: TOKEN_USES, ttlSeconds: TOKEN_TTL_SECONDS });
+      const { text } = await operator.createToken({ uses: TOKEN_USES, ttlSeconds: TOKEN_TTL_SECONDS });
       await operator.close();
       return text;
     },

@@ -8,7 +8,7 @@ import { cpSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DeviceId, GroupName } from '@rollcall/protocol';
 import { pino } from 'pino';
-import type { MintedToken, Registry } from '../../registry/index.ts';
+import type { CreatedToken, Registry } from '../../registry/index.ts';
 import { openRegistry } from '../../registry/open.ts';
 import type { Bench } from './bench.ts';
 import { fill } from './large-registry.ts';
@@ -33,7 +33,7 @@ export async function standing(bench: Bench): Promise<readonly Result[]> {
 
 interface Sized {
   readonly registry: Registry;
-  readonly token: MintedToken;
+  readonly token: CreatedToken;
   readonly serials: readonly string[];
 }
 
@@ -46,7 +46,7 @@ async function registryRows({ sizes, servers }: Bench): Promise<readonly Result[
     const serials = fill({ file: options.file, devices, status: 'active' });
     const registry = await openRegistry(options);
     const order = { maxUses: 100_000, ttlSeconds: 3600, group: 'new' as GroupName, labels: {} };
-    return { registry, token: await registry.mintToken(order, 'operator/local'), serials };
+    return { registry, token: await registry.createToken(order, 'operator/local'), serials };
   };
   const few = await open(FEW);
   const many = await open(sizes.registered);

@@ -149,7 +149,7 @@ describe('rollcall token issued', () => {
     const { confirmation } = await json('token', 'issued', id, '--quarantine', '--dry-run');
     expect((await json('token', 'issued', id, '--quarantine', '--confirm', confirmation)).devices).toHaveLength(2);
     expect(await statusOf('leak-2')).toBe('quarantined');
-    expect((await fleet.operator.showBlast({ id })).token.state).toBe('void');
+    expect((await fleet.operator.showIssuedFrom({ id })).token.state).toBe('void');
     expect((await run('token', 'issued', '0000000000000000')).code).toBe(3);
   });
 });

@@ -101,7 +101,7 @@ describe('rollcall drill ca-compromise', () => {
       const fleet = await startFleet();
       onTestFinished(() => fleet.stop());
       await fleet.enroll('press-1');
-      await fleet.operator.mintToken({ uses: 3, ttlSeconds: 3_600 });
+      await fleet.operator.createToken({ uses: 3, ttlSeconds: 3_600 });
       const before = authorityOf(fleet.data);
       const file = join(temporaryDirectory(), 'drill.json');
       const args = ['--root', '--devices', '4', '--haste', '0.05', '--data', fleet.data, '--report', file];

@@ -51,7 +51,7 @@ describeWithClients('a server whose clock is wrong', ['faketime'], () => {
       const server = await serveShifted(shift);
       const operator = openConsoleClient({ socketPath: server.ready.socket });
       expect(await operator.health()).toMatchObject({ status: 'ok', clock: 'ok' });
-      await operator.mintToken({});
+      await operator.createToken({});
       await operator.close();
       await server.end('SIGTERM');
     }

@@ -141,7 +141,7 @@ function start(data: string): Promise<RunningServer> {
 
 async function enrollAll(server: RunningServer, count: number): Promise<readonly CountingDevice[]> {
   const operator = openConsoleClient({ socketPath: server.ready.socket });
-  const { text } = await operator.mintToken({ uses: count });
+  const { text } = await operator.createToken({ uses: count });
   await operator.close();
   const devices: CountingDevice[] = [];
   for (let i = 1; i <= count; i += 1) {

@@ -22,7 +22,7 @@ it.each(['announced', 'journalled'])(
     const first = await serve(data);
     const id = 'twice' as DeviceId;
     const operator = openConsoleClient({ socketPath: first.ready.socket });
-    const { text: token } = await operator.mintToken({ uses: 1 });
+    const { text: token } = await operator.createToken({ uses: 1 });
     const identity = await enrollOnce(memoryIdentityStore(), { token, deviceId: id });
     const listener = await issueService({ operator, mqttUrl: first.ready.mqttUrl } as never, 'listener');
     const port = new URL(first.ready.mqttUrl).port;

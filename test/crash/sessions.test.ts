@@ -91,7 +91,7 @@ function counting(device: MqttClient, topic: string, qos: 1 | 2, acked: () => vo
 }
 
 async function enroll(operator: ConsoleClient, ids: readonly string[]): Promise<readonly StoredIdentity[]> {
-  const { text } = await operator.mintToken({ uses: ids.length });
+  const { text } = await operator.createToken({ uses: ids.length });
   const identities: StoredIdentity[] = [];
   for (const deviceId of ids) identities.push(await enrollOnce(memoryIdentityStore(), { token: text, deviceId }));
   return identities;

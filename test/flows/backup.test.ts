@@ -53,7 +53,7 @@ it('holds everything acknowledged before it began, and the fleet goes on from it
   writeFileSync(passphrase, 'a passphrase of this test\n', { mode: 0o600 });
   const server = await serve(data, [], { environment: ENVIRONMENT });
   const operator = openConsoleClient({ socketPath: server.ready.socket });
-  const { text } = await operator.mintToken({ uses: 3 });
+  const { text } = await operator.createToken({ uses: 3 });
   const identities: StoredIdentity[] = [];
   for (let i = 1; i <= 3; i += 1) {
     identities.push(await enrollOnce(memoryIdentityStore(), { token: text, deviceId: `counter-${i}` }));

@@ -92,7 +92,7 @@ describe('a data directory in use', () => {
     const before = await operator.listAudit({});
     expect((await rollcall(['serve', '--data', data, ...FREE_PORTS])).code).toBe(1);
     expect(await operator.listAudit({})).toEqual(before);
-    await operator.mintToken({ uses: 1 });
+    await operator.createToken({ uses: 1 });
     expect(await operator.listAudit({})).not.toEqual(before);
   });
 

@@ -34,7 +34,7 @@ async function startedAgain(environment: Readonly<Record<string, string>> = UNLI
   const start = () => serve(data, [], { environment });
   const server = await start();
   const operator = openConsoleClient({ socketPath: server.ready.socket });
-  const { text: token } = await operator.mintToken({ uses: 1 });
+  const { text: token } = await operator.createToken({ uses: 1 });
   const identity = await enrollOnce(memoryIdentityStore(), { token, deviceId: ID });
   await operator.close();
   const client = await connectMqtt({ ...identity, mqttUrl: server.ready.mqttUrl });

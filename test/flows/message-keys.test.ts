@@ -135,7 +135,7 @@ describe('a message whose PUBACK was lost', () => {
     onTestFinished(() => line.close());
     let operator = openConsoleClient({ socketPath: server.ready.socket });
     const service = await issueService({ operator, mqttUrl: server.ready.mqttUrl }, 'dashboard');
-    const { text } = await operator.mintToken({});
+    const { text } = await operator.createToken({});
     const device = await opened(join(root, 'device'), line.mqttUrl, text);
     await device.connected();
     line.swallow();

@@ -25,7 +25,7 @@ describe('a server that is killed while it enrolls', () => {
     const data = temporaryDirectory();
     const first = await serve(data, [], { environment: NO_LIMITS });
     let operator = openConsoleClient({ socketPath: first.ready.socket });
-    const { text: token } = await operator.mintToken({ uses: USES });
+    const { text: token } = await operator.createToken({ uses: USES });
 
     const received: StoredIdentity[] = [];
     let killed: Promise<unknown> | undefined;

@@ -57,7 +57,7 @@ describe('a secret', () => {
       await fetch(`${fleet.consoleUrl}/v1/tokens`, { headers: { authorization } }).catch(() => {});
     }
     await fleet.operator.revokeDevices({ ids: ['dev-1'], reason: 'keyCompromise' });
-    await fleet.operator.voidToken({ id });
+    await fleet.operator.revokeToken({ id });
     await client.endAsync(true);
   });
   afterAll(() => fleet.stop());

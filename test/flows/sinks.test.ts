@@ -111,7 +111,7 @@ describeWithClients('the sinks of the page', ['nats-server', 'postgres'], () => 
     let server = await start();
     onTestFinished(() => server.end('SIGKILL').then(() => {}));
     let operator = openConsoleClient({ socketPath: server.ready.socket });
-    const { text: token } = await operator.mintToken({ group: 'press' });
+    const { text: token } = await operator.createToken({ group: 'press' });
     const identity = await enrollOnce(memoryIdentityStore(), { token, deviceId: 'press-1' });
 
     const acknowledged = new Set<number>();

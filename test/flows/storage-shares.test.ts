@@ -23,7 +23,7 @@ it('a device over its share waits, also after kill -9, while the others are ackn
   server = await serve(data, [], settings);
   let operator = openConsoleClient({ socketPath: server.ready.socket });
   const enroll = async (deviceId: string) => {
-    const { text: token } = await operator.mintToken({});
+    const { text: token } = await operator.createToken({});
     return enrollOnce(memoryIdentityStore(), { token, deviceId });
   };
   const [loud, quiet] = [await enroll('loud'), await enroll('quiet')];

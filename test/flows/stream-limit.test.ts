@@ -17,7 +17,7 @@ it('a device is disconnected for one stream too many, also after kill -9, and go
   server = await serve(data, [], settings);
   const operator = openConsoleClient({ socketPath: server.ready.socket });
   const enroll = async (deviceId: string) =>
-    enrollOnce(memoryIdentityStore(), { token: (await operator.mintToken({})).text, deviceId });
+    enrollOnce(memoryIdentityStore(), { token: (await operator.createToken({})).text, deviceId });
   const [loud, quiet] = [await enroll('loud'), await enroll('quiet')];
   const publish = async (identity: typeof loud, stream: string) => {
     const client = await connectMqtt(identity);

@@ -33,7 +33,7 @@ beforeAll(async () => {
   const data = join(folder, 'data');
   const server = await serve(data);
   const operator = openConsoleClient({ socketPath: server.ready.socket });
-  const { text } = await operator.mintToken({ uses: 1 });
+  const { text } = await operator.createToken({ uses: 1 });
   await enrollOnce(memoryIdentityStore(), { token: text, deviceId: 'pump-1' });
   await operator.close();
   const revoked = await rollcall(['device', 'revoke', 'pump-1', '--data', data, '--reason', 'unspecified']);

@@ -76,7 +76,7 @@ export async function soak({ directory, minutes, devices, rate, progress }: Soak
       stalls += 1;
     });
 
-    const { text } = await operator.mintToken({ uses: devices });
+    const { text } = await operator.createToken({ uses: devices });
     const publishing: Promise<void>[] = [];
     for (let i = 1; i <= devices; i += 1) {
       const identity = await enrollOnce(memoryIdentityStore(), { token: text, deviceId: `soaked-${i}` });
