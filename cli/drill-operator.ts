@@ -14,7 +14,8 @@ export async function createDrillOperator(
   const order = { ttlSeconds: TOKEN_TTL_SECONDS, group: DRILL_GROUP as GroupName };
   return {
     createToken: async (uses) => (await console.createToken({ ...order, uses })).text,
-    createTokenFor: async (device) => (await console.createToken({ ...order, uses: 1, device: device as DeviceId })).text,
+    createTokenFor: async (device) =>
+      (await console.createToken({ ...order, uses: 1, device: device as DeviceId })).text,
     cas: () => console.listCas(),
     prepare: async (role) => (await console.prepareCa({ role })).id,
     activate: async (id) => {

@@ -20,9 +20,9 @@ import type { RefusalLog } from '../limits/index.ts';
 import type { Actor } from '../registry/index.ts';
 import type { AccessControl } from './access.ts';
 import type { Access, Answer, Checked, Endpoint } from './api/endpoint.ts';
-import { problemView } from './api/shapes.ts';
-import { exceedsDepth } from './json.ts';
-import { describeIssues, explainIssue } from './shape-error.ts';
+import { problemView } from './api/schemas.ts';
+import { exceedsDepth } from './untrusted-json.ts';
+import { describeIssues, explainIssue } from './validation-messages.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {

@@ -1,7 +1,7 @@
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openTestConsole, type RawRequest, send, type TestConsole } from '../test/fixtures/console/test-console.ts';
-import { exceedsDepth, viewPayload } from './json.ts';
+import { exceedsDepth, viewPayload } from './untrusted-json.ts';
 
 let fixture: TestConsole;
 beforeAll(async () => {

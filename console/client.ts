@@ -8,7 +8,7 @@ import { type ClientRequest, request as httpRequest, type IncomingMessage } from
 import { request as httpsRequest } from 'node:https';
 import { hostOf, isProblemCode, localhostLookup, Problem, parseDecimal } from '@rollcall/protocol';
 import type { Answer, Endpoint, Sent } from './api/endpoint.ts';
-import { problemView } from './api/shapes.ts';
+import { problemView } from './api/schemas.ts';
 import { endpoints } from './endpoints.ts';
 
 type Endpoints = typeof endpoints;

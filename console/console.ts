@@ -13,13 +13,13 @@ import type { Registry } from '../registry/index.ts';
 import type { Telemetry } from '../telemetry/index.ts';
 import { AccessControl, type ListenerKind } from './access.ts';
 import { createApplication } from './application.ts';
-import type { ServerControls } from './fleet.ts';
 import { Followers } from './followers.ts';
 import { HTTP_LIMITS, Listener, listenOnTcp } from './listener.ts';
 import { openOperatorKey } from './operator-key.ts';
 import type { EventFeed } from './routes/events.ts';
 import { addRoutes } from './routes/routes.ts';
 import type { SinkControl } from './routes/sinks.ts';
+import type { ServerControls } from './server-controls.ts';
 import { listenOnUnixSocket } from './unix-socket.ts';
 
 export interface ConsoleTls {

@@ -7,7 +7,7 @@
 import { auditEndpoints } from './api/audit.ts';
 import { caEndpoints } from './api/ca.ts';
 import { certificateEndpoints } from './api/certificates.ts';
-import { deviceOperationEndpoints } from './api/device-operations.ts';
+import { deviceOperationEndpoints } from './api/device-operation-schemas.ts';
 import { deviceEndpoints } from './api/devices.ts';
 import { eventEndpoints } from './api/events.ts';
 import { groupEndpoints } from './api/groups.ts';

@@ -1,4 +1,4 @@
 /** The operators' HTTP API, and its client in `client.ts`. */
 
 export { type Console, createConsole } from './console.ts';
-export type { CaControl } from './fleet.ts';
+export type { CaControl } from './server-controls.ts';

@@ -3,7 +3,7 @@ import type { StoredMessage } from '../telemetry/index.ts';
 import type { Answer } from './api/endpoint.ts';
 import type { telemetryEndpoints } from './api/telemetry.ts';
 import { isoTime } from './iso-time.ts';
-import { viewPayload } from './json.ts';
+import { viewPayload } from './untrusted-json.ts';
 
 export type MessageView = Answer<typeof telemetryEndpoints.followTelemetry>;
 

@@ -4,7 +4,7 @@ import { type IncomingMessage, request } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openTestConsole, START, type TestConsole } from '../test/fixtures/console/test-console.ts';
-import { pageOf } from './next-page.ts';
+import { pageOf } from './paging.ts';
 
 let fixture: TestConsole;
 beforeEach(async () => {

@@ -1,7 +1,7 @@
 import { Problem } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
 import { type AnnouncedAction, performAnnouncedAction } from './announced-actions.ts';
-import type { AuditedAction } from './audit-interface.ts';
+import type { AuditedAction } from './audit-store.ts';
 
 const ACT: AnnouncedAction<number> = {
   actor: 'operator/test',

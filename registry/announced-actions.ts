@@ -1,5 +1,5 @@
 import { Problem } from '@rollcall/protocol';
-import type { AuditedAction } from './audit-interface.ts';
+import type { AuditedAction } from './audit-store.ts';
 import type { Registry } from './registry.ts';
 
 export interface AnnouncedAction<Result> extends Pick<AuditedAction, 'actor' | 'subject' | 'details'> {

@@ -6,8 +6,13 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { DeviceId } from '@rollcall/protocol';
 import type { RegistryDatabase } from './database.ts';
-import type { DeviceChange, DeviceOperation, DeviceOperationResult, TerminationReport } from './device-operations.ts';
-import { applyToDevice, type CommittedOperation, findOperationProblem } from './device-transitions.ts';
+import type {
+  DeviceChange,
+  DeviceOperation,
+  DeviceOperationResult,
+  TerminationReport,
+} from './device-operation-types.ts';
+import { applyToDevice, type CommittedOperation, findOperationProblem } from './device-status-changes.ts';
 import type { Listeners } from './listeners.ts';
 import type { Actor, Revocation } from './registry.ts';
 import type { TerminationLatency } from './termination-latency.ts';

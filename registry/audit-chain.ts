@@ -9,7 +9,7 @@
 
 import { hash } from 'node:crypto';
 import type Database from 'better-sqlite3';
-import type { AuditEntry } from './audit-interface.ts';
+import type { AuditEntry } from './audit-store.ts';
 
 /** Stands where the first entry's predecessor would be. */
 export const CHAIN_START = '0'.repeat(64);

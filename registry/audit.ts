@@ -1,12 +1,6 @@
 import { Problem } from '@rollcall/protocol';
 import { AuditChainVerifier, type AuditHead, CHAIN_START, canonicalDetails, hashEntry } from './audit-chain.ts';
-import type {
-  AuditEntry,
-  AuditedAction,
-  AuditFilter,
-  AuditVerification,
-  ChainedAuditEntry,
-} from './audit-interface.ts';
+import type { AuditEntry, AuditedAction, AuditFilter, AuditVerification, ChainedAuditEntry } from './audit-store.ts';
 import type { RegistryDatabase } from './database.ts';
 import type { Actor } from './registry.ts';
 import type { SqlValue, Transaction } from './transaction.ts';

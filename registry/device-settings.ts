@@ -2,8 +2,8 @@ import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import { recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
 import { findDevice } from './devices.ts';
+import { isGroupFull } from './group-profiles.ts';
 import { checkLabels, writeLabels } from './labels.ts';
-import { isGroupFull } from './profiles.ts';
 import type { Actor, DeviceRecord, Labels } from './registry.ts';
 
 export interface DeviceSettings {

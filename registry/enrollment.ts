@@ -1,10 +1,10 @@
 import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import { auditTime, hasRoomForRefusal, recordDone, recordRefused } from './audit.ts';
 import { findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
+import { belongsToService } from './client-id-ownership.ts';
 import type { RegistryDatabase } from './database.ts';
 import { findDevice, writeDevice } from './devices.ts';
-import { belongsToService } from './names.ts';
-import { findProfile, type GroupProfile, isGroupFull } from './profiles.ts';
+import { findProfile, type GroupProfile, isGroupFull } from './group-profiles.ts';
 import type {
   Enrollment,
   EnrollmentAdmission,
@@ -14,7 +14,7 @@ import type {
   Revocation,
   TokenRecord,
 } from './registry.ts';
-import { supersedeCertificates } from './revocations.ts';
+import { supersedeCertificates } from './revoke-holder.ts';
 import { consumeToken, findToken, isTokenSecret } from './tokens.ts';
 import type { Transaction } from './transaction.ts';
 

@@ -2,8 +2,8 @@
 
 export { performAnnouncedAction } from './announced-actions.ts';
 export { AuditChainVerifier, type AuditHead, readExportedEntry } from './audit-chain.ts';
-export type { AuditEntry } from './audit-interface.ts';
-export { readActiveIssuer, readAuditHead, readVerifiedAuditHead } from './backup-facts.ts';
+export type { AuditEntry } from './audit-store.ts';
+export { readActiveIssuer, readAuditHead, readVerifiedAuditHead } from './backup-inspection.ts';
 export { inspectRegistry } from './database.ts';
 export {
   DEVICE_OPERATION_KINDS,
@@ -14,16 +14,16 @@ export {
   type DeviceSelection,
   type DeviceSelector,
   type Histogram,
-} from './device-operations.ts';
+} from './device-operation-types.ts';
 export type { ExpiryStore } from './expiry.ts';
-export type { IssuerRecord, IssuerStore, NewIssuer } from './issuers.ts';
 export {
   type GroupProfile,
   type GroupProfileStore,
   KEY_ALGORITHMS,
   type KeyAlgorithm,
   MAX_GROUP_DEVICES,
-} from './profiles.ts';
+} from './group-profiles.ts';
+export type { IssuerRecord, IssuerStore, NewIssuer } from './issuers.ts';
 export type { OnHoldEntry, PublishedStatus, PublishedStatusStore } from './published-status.ts';
 export type { RecoveryStore } from './recovery.ts';
 export {

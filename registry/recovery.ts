@@ -3,7 +3,7 @@ import { auditTime, hasRoomForRefusal, recordDone, recordRefused } from './audit
 import { findCertificate, findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
 import { findDevice } from './devices.ts';
-import { type GroupProfile, profileOfDevice } from './profiles.ts';
+import { type GroupProfile, profileOfDevice } from './group-profiles.ts';
 import type { Actor, CertificateRecord, RecoveryRefusal, Renewal } from './registry.ts';
 import { isSuperseded } from './supersession.ts';
 import type { Transaction } from './transaction.ts';

@@ -1,13 +1,13 @@
 import type { DeviceId, GroupName, Identity, PolicyDocument, PolicyScope, ServiceName } from '@rollcall/protocol';
-import type { AuditStore } from './audit-interface.ts';
-import type { CertificateRevocationStore } from './certificate-revocation.ts';
-import type { Confirming, DeviceOperations } from './device-operations.ts';
+import type { AuditStore } from './audit-store.ts';
+import type { Confirming, DeviceOperations } from './device-operation-types.ts';
 import type { ExpiryStore } from './expiry.ts';
+import type { GroupProfile, GroupProfileStore } from './group-profiles.ts';
 import type { IssuerStore } from './issuers.ts';
-import type { GroupProfile, GroupProfileStore } from './profiles.ts';
 import type { PublishedStatusStore } from './published-status.ts';
 import type { RecoveryStore } from './recovery.ts';
 import type { RenewalWindowStore } from './renewal-windows.ts';
+import type { CertificateRevocationStore } from './revoke-certificate.ts';
 
 /** Who did it, in audit entries: `operator/local`, `token/9f…`, `device/dev-7`, `server/enroll`. */
 export type Actor = `${'operator' | 'token' | 'device' | 'service' | 'server'}/${string}`;

@@ -3,7 +3,7 @@ import { auditTime, hasRoomForRefusal, recordDone, recordRefused } from './audit
 import { findCertificate, findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
 import { findDevice } from './devices.ts';
-import { type GroupProfile, profileOfDevice } from './profiles.ts';
+import { type GroupProfile, profileOfDevice } from './group-profiles.ts';
 import type { CertificateRecord, DeviceStatus, Renewal, RenewalOutcome, RenewalRefusal } from './registry.ts';
 import { findService } from './services.ts';
 import { beginOverlap, childrenOf, isSuperseded, markFirstUse } from './supersession.ts';

@@ -1,8 +1,8 @@
 import { Problem, type ServiceName } from '@rollcall/protocol';
 import { auditTime, recordDone } from './audit.ts';
 import { findCertificateByKey, insertCertificate } from './certificates.ts';
+import { overlapsOthers } from './client-id-ownership.ts';
 import type { RegistryDatabase } from './database.ts';
-import { overlapsOthers } from './names.ts';
 import type { Actor, IssuedCertificate, RevocationReason, ServiceRecord } from './registry.ts';
 import type { Transaction } from './transaction.ts';
 

@@ -1,6 +1,6 @@
 /** How long it took until every broker had confirmed: a histogram for as long as the process lives. Times nothing itself. */
 
-import type { Histogram } from './device-operations.ts';
+import type { Histogram } from './device-operation-types.ts';
 
 /** Seconds. The promise is 100 ms; below and above it stand the bounds that tell by how much. */
 const BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, Number.POSITIVE_INFINITY];

@@ -6,9 +6,9 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { type DeviceId, type GroupName, Problem, TOKEN_SECRET_BYTES } from '@rollcall/protocol';
 import { auditTime, recordDone } from './audit.ts';
+import { belongsToService } from './client-id-ownership.ts';
 import type { RegistryDatabase } from './database.ts';
 import { checkLabels, readLabels, writeLabels } from './labels.ts';
-import { belongsToService } from './names.ts';
 import type { Actor, CreatedToken, TokenRecord, TokenRequest } from './registry.ts';
 import type { Transaction } from './transaction.ts';
 

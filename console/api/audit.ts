@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
-import { decimal, pageLimit, time } from './shapes.ts';
+import { decimal, pageLimit, time } from './schemas.ts';
 
 const auditQuery = z.strictObject({
   before: decimal(1).optional(),

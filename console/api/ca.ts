@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
-import { groupName, time } from './shapes.ts';
+import { groupName, time } from './schemas.ts';
 
 const caId = z.string().regex(/^[0-9a-f]{40}$/, 'expected the id of a CA: 40 digits of hexadecimal');
 const caParams = z.strictObject({ id: caId });

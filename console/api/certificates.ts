@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
-import { checkedText, decimal, pageLimit, reason, serial, time } from './shapes.ts';
+import { checkedText, decimal, pageLimit, reason, serial, time } from './schemas.ts';
 
 const cursor = checkedText(
   (text) => (/^[0-9]{1,15}-[1-9a-f][0-9a-f]{0,39}$/.test(text) ? text : undefined),

@@ -3,8 +3,8 @@
 import { z } from 'zod';
 import { DEVICE_STATUSES } from '../../registry/index.ts';
 import type { Endpoint } from './endpoint.ts';
+import { deviceId, groupName, labels, pageLimit, reason, time } from './schemas.ts';
 import { sessionView } from './sessions.ts';
-import { deviceId, groupName, labels, pageLimit, reason, time } from './shapes.ts';
 
 const deviceParams = z.strictObject({ id: deviceId });
 

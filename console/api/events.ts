@@ -3,7 +3,7 @@
 import { LIFECYCLE_TYPES } from '@rollcall/protocol';
 import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
-import { deviceId, pageLimit, time } from './shapes.ts';
+import { deviceId, pageLimit, time } from './schemas.ts';
 
 const AREAS = [...new Set(LIFECYCLE_TYPES.map((type) => type.slice(0, type.indexOf('.'))))];
 

@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { KEY_ALGORITHMS } from '../../registry/index.ts';
 import type { Endpoint } from './endpoint.ts';
-import { groupName } from './shapes.ts';
+import { groupName } from './schemas.ts';
 
 const groupParams = z.strictObject({ group: groupName });
 

@@ -3,7 +3,7 @@
 import { type Identity, NAME_RULE, type PolicyScope, parseGroupName, parseIdentity } from '@rollcall/protocol';
 import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
-import { checkedText } from './shapes.ts';
+import { checkedText } from './schemas.ts';
 
 const policyParams = z
   .strictObject({ kind: z.enum(['group', 'service', 'quarantine']), name: z.string() })

@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
-import { time } from './shapes.ts';
+import { time } from './schemas.ts';
 
 const health = z.object({
   status: z

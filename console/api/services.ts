@@ -3,7 +3,7 @@
 import { NAME_RULE, parseServiceName, type ServiceName } from '@rollcall/protocol';
 import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
-import { checkedText, longPageLimit, reason, time } from './shapes.ts';
+import { checkedText, longPageLimit, reason, time } from './schemas.ts';
 
 const serviceName: z.ZodType<ServiceName, string> = checkedText(parseServiceName, `a service name of ${NAME_RULE}`);
 

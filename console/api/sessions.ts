@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
-import { longPageLimit, time } from './shapes.ts';
+import { longPageLimit, time } from './schemas.ts';
 
 export const sessionView = z.object({
   identity: z.string(),

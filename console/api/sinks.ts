@@ -3,7 +3,7 @@
 import { NAME_RULE, parseDeviceId } from '@rollcall/protocol';
 import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
-import { checkedText, time } from './shapes.ts';
+import { checkedText, time } from './schemas.ts';
 
 const sinkParams = z.strictObject({ name: checkedText(parseDeviceId, `a sink's name of ${NAME_RULE}`) });
 

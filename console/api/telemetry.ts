@@ -3,7 +3,7 @@
 import { parseFraction } from '@rollcall/protocol';
 import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
-import { decimal, deviceId, groupName, pageLimit, time } from './shapes.ts';
+import { decimal, deviceId, groupName, pageLimit, time } from './schemas.ts';
 
 const stream = z.string().min(1).max(256);
 

@@ -3,10 +3,10 @@
 import { DEFAULT_GROUP } from '@rollcall/protocol';
 import { z } from 'zod';
 import { DEVICE_STATUSES } from '../../registry/index.ts';
-import { operationAnswer } from './device-operations.ts';
+import { operationAnswer } from './device-operation-schemas.ts';
 import { certificateView } from './devices.ts';
 import type { Endpoint } from './endpoint.ts';
-import { deviceId, groupName, labels, longPageLimit, reason, time, tokenId } from './shapes.ts';
+import { deviceId, groupName, labels, longPageLimit, reason, time, tokenId } from './schemas.ts';
 
 const tokenParams = z.strictObject({ id: tokenId });
 

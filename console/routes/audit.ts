@@ -9,7 +9,7 @@ import { auditEndpoints as endpoints } from '../api/audit.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { addEndpoint } from '../application.ts';
 import { isoTime } from '../iso-time.ts';
-import { pageOf } from '../next-page.ts';
+import { pageOf } from '../paging.ts';
 import type { RoutesOptions } from './routes.ts';
 
 type AuditView = Answer<typeof endpoints.listAudit>[number];

@@ -3,8 +3,8 @@
 import type { FastifyInstance } from 'fastify';
 import { caEndpoints as endpoints } from '../api/ca.ts';
 import { addEndpoint } from '../application.ts';
-import type { PulledRenewals } from '../fleet.ts';
 import { isoTime } from '../iso-time.ts';
+import type { PulledRenewals } from '../server-controls.ts';
 import type { RoutesOptions } from './routes.ts';
 
 export function addCaRoutes(app: FastifyInstance, { fleet: { ca, renewals } }: RoutesOptions): void {

@@ -7,7 +7,7 @@ import { deviceEndpoints as endpoints } from '../api/devices.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
-import { pageOf } from '../next-page.ts';
+import { pageOf } from '../paging.ts';
 import type { RoutesOptions } from './routes.ts';
 import { viewSession } from './sessions.ts';
 

@@ -3,12 +3,12 @@
 import type { FastifyInstance } from 'fastify';
 import type { Registry } from '../../registry/index.ts';
 import type { Telemetry } from '../../telemetry/index.ts';
-import type { ServerControls } from '../fleet.ts';
 import type { Followers } from '../followers.ts';
+import type { ServerControls } from '../server-controls.ts';
 import { addAuditRoutes } from './audit.ts';
 import { addCaRoutes } from './ca.ts';
 import { addCertificateRoutes } from './certificates.ts';
-import { addDeviceOperationRoutes } from './device-operations.ts';
+import { addDeviceOperationRoutes } from './confirm-device-operations.ts';
 import { addDeviceRoutes } from './devices.ts';
 import { addEventRoutes, type EventFeed } from './events.ts';
 import { addGroupRoutes } from './groups.ts';

@@ -6,8 +6,8 @@ import type { Answer } from '../api/endpoint.ts';
 import { serviceEndpoints as endpoints } from '../api/services.ts';
 import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
-import { pageOf } from '../next-page.ts';
-import { revoke } from './revoke.ts';
+import { pageOf } from '../paging.ts';
+import { revoke } from './revoke-service.ts';
 import type { RoutesOptions } from './routes.ts';
 
 type ServiceView = Answer<typeof endpoints.listServices>[number];

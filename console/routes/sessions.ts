@@ -5,9 +5,9 @@ import type { FastifyInstance } from 'fastify';
 import type { Answer } from '../api/endpoint.ts';
 import { sessionEndpoints as endpoints } from '../api/sessions.ts';
 import { addEndpoint } from '../application.ts';
-import type { LiveSession } from '../fleet.ts';
 import { isoTime } from '../iso-time.ts';
-import { pageOf } from '../next-page.ts';
+import { pageOf } from '../paging.ts';
+import type { LiveSession } from '../server-controls.ts';
 import type { RoutesOptions } from './routes.ts';
 
 type SessionView = Answer<typeof endpoints.listSessions>[number];

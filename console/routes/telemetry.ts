@@ -7,10 +7,10 @@ import { performAnnouncedAction, type Registry } from '../../registry/index.ts';
 import type { OfDevices, SegmentStats, TelemetryRange } from '../../telemetry/index.ts';
 import { telemetryEndpoints as endpoints } from '../api/telemetry.ts';
 import { addEndpoint } from '../application.ts';
-import { EXPORT_MEDIA_TYPES, exportText } from '../export.ts';
 import { isoTime } from '../iso-time.ts';
 import { messageJson, viewMessage } from '../message-view.ts';
-import { setNextLink } from '../next-page.ts';
+import { setNextLink } from '../paging.ts';
+import { EXPORT_MEDIA_TYPES, exportText } from '../telemetry-export.ts';
 import type { RoutesOptions } from './routes.ts';
 
 const DEVICES_PER_PAGE = 10_000;

@@ -7,8 +7,8 @@ import type { Answer } from '../api/endpoint.ts';
 import { tokenEndpoints as endpoints } from '../api/tokens.ts';
 import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
-import { pageOf } from '../next-page.ts';
-import { applyAndReport, confirmSelection } from './device-operations.ts';
+import { pageOf } from '../paging.ts';
+import { applyAndReport, confirmSelection } from './confirm-device-operations.ts';
 import { MAX_CERTIFICATES, viewCertificate } from './devices.ts';
 import type { RoutesOptions } from './routes.ts';
 

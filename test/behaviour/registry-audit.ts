@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { CHAIN_START, canonicalDetails, hashEntry } from '../../registry/audit-chain.ts';
 import { AuditChainVerifier } from '../../registry/index.ts';
-import { OPERATOR, type OpenFreshRegistry, RegistryFixture } from './fleet-memory.ts';
+import { OPERATOR, type OpenFreshRegistry, RegistryFixture } from './registry-fixture.ts';
 
 const ACT = {
   actor: OPERATOR,

@@ -1,7 +1,7 @@
 /** One certificate revoked alone, beside others of its device. */
 
 import { describe, expect, it } from 'vitest';
-import { DAY, device, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './fleet-memory.ts';
+import { DAY, device, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './registry-fixture.ts';
 
 export function certificateRevocationBehaviour(openFresh: OpenFreshRegistry): void {
   const opened = async () => {

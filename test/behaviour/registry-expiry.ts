@@ -1,7 +1,7 @@
 /** What ends next, and what is late to renew. */
 
 import { describe, expect, it } from 'vitest';
-import { DAY, device, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './fleet-memory.ts';
+import { DAY, device, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './registry-fixture.ts';
 
 export function expiryBehaviour(openFresh: OpenFreshRegistry): void {
   /** Four devices, enrolled a day apart; the first ends 90 days after the start. */

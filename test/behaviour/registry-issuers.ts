@@ -3,7 +3,7 @@
 import type { GroupName } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
 import type { NewIssuer } from '../../registry/index.ts';
-import { DAY, device, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './fleet-memory.ts';
+import { DAY, device, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './registry-fixture.ts';
 
 const ca = (digit: string, role: NewIssuer['role'], rootId?: string): NewIssuer => ({
   id: digit.repeat(40),

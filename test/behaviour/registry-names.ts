@@ -1,7 +1,7 @@
 /** Devices and services share one namespace: no two identities may claim one MQTT client id. */
 
 import { describe, expect, it } from 'vitest';
-import { device, OPERATOR, type OpenFreshRegistry, RegistryFixture, service } from './fleet-memory.ts';
+import { device, OPERATOR, type OpenFreshRegistry, RegistryFixture, service } from './registry-fixture.ts';
 
 /** A service, and the names that it claims or does not claim. */
 const CLAIMED = [

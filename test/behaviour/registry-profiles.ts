@@ -3,7 +3,7 @@
 import type { GroupName } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
 import type { GroupProfile } from '../../registry/index.ts';
-import { device, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './fleet-memory.ts';
+import { device, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './registry-fixture.ts';
 
 const pumps = 'pumps' as GroupName;
 

@@ -2,7 +2,7 @@
 
 import { DEFAULT_DEVICE_POLICY, DEFAULT_SERVICE_POLICY, type GroupName, type PolicyScope } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
-import { device, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './fleet-memory.ts';
+import { device, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './registry-fixture.ts';
 
 const HOUR = 3_600_000;
 

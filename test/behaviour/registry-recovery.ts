@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import type { IssuedCertificate } from '../../registry/index.ts';
-import { DAY, device, type OpenFreshRegistry, RegistryFixture } from './fleet-memory.ts';
+import { DAY, device, type OpenFreshRegistry, RegistryFixture } from './registry-fixture.ts';
 
 const pump = { kind: 'device', id: device('pump-1') } as const;
 

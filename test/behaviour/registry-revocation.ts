@@ -1,7 +1,7 @@
 /** How trust ends: committed first, then told to everybody who listens, and never forgotten. */
 
 import { describe, expect, it } from 'vitest';
-import { DAY, device, OPERATOR, type OpenFreshRegistry, RegistryFixture, service } from './fleet-memory.ts';
+import { DAY, device, OPERATOR, type OpenFreshRegistry, RegistryFixture, service } from './registry-fixture.ts';
 
 export function revocationBehaviour(openFresh: OpenFreshRegistry): void {
   describe('revocation', () => {

@@ -3,7 +3,7 @@
 import type { GroupName } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
 import type { DeviceOperation, DeviceSelector } from '../../registry/index.ts';
-import { device, MINUTE, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './fleet-memory.ts';
+import { device, MINUTE, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './registry-fixture.ts';
 
 const REVOKE: DeviceOperation = { act: 'revoke', reason: 'keyCompromise' };
 

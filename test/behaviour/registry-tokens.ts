@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import type { TokenRequest } from '../../registry/registry.ts';
-import { DAY, device, MINUTE, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './fleet-memory.ts';
+import { DAY, device, MINUTE, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './registry-fixture.ts';
 
 export function tokenBehaviour(openFresh: OpenFreshRegistry): void {
   describe('bootstrap tokens', () => {

@@ -3,20 +3,20 @@
  */
 
 import { describe } from 'vitest';
-import type { OpenFreshRegistry } from './fleet-memory.ts';
 import { auditBehaviour } from './registry-audit.ts';
 import { certificateRevocationBehaviour } from './registry-certificate-revocation.ts';
+import { deviceStatusBehaviour } from './registry-device-status.ts';
 import { enrollmentBehaviour } from './registry-enrollment.ts';
 import { expiryBehaviour } from './registry-expiry.ts';
+import type { OpenFreshRegistry } from './registry-fixture.ts';
 import { issuerBehaviour, renewalWindowBehaviour } from './registry-issuers.ts';
-import { supersessionBehaviour } from './registry-lives.ts';
 import { nameBehaviour } from './registry-names.ts';
 import { profileBehaviour } from './registry-profiles.ts';
 import { recordBehaviour } from './registry-records.ts';
 import { recoveryBehaviour } from './registry-recovery.ts';
 import { revocationBehaviour } from './registry-revocation.ts';
 import { selectionBehaviour } from './registry-selection.ts';
-import { deviceStatusBehaviour } from './registry-standing.ts';
+import { supersessionBehaviour } from './registry-supersession.ts';
 import { tokenBehaviour } from './registry-tokens.ts';
 
 export function registryBehaviour(name: string, openFresh: OpenFreshRegistry): void {

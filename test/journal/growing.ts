@@ -10,7 +10,7 @@ import { createHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as passed } from 'node:timers/promises';
 import type { DeviceId } from '@rollcall/protocol';
 import { pino } from 'pino';
-import { exportText } from '../../console/export.ts';
+import { exportText } from '../../console/telemetry-export.ts';
 import type { Telemetry, Waiting } from '../../telemetry/index.ts';
 import { openTelemetry } from '../../telemetry/open.ts';
 import { deviceNamed } from '../behaviour/telemetry-messages.ts';

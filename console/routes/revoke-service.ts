@@ -2,8 +2,8 @@ import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { Revocation } from '../../registry/index.ts';
 import type { Answer } from '../api/endpoint.ts';
 import type { serviceEndpoints } from '../api/services.ts';
-import type { ServerControls } from '../fleet.ts';
 import { isoTime } from '../iso-time.ts';
+import type { ServerControls } from '../server-controls.ts';
 
 type RevokeAnswer = Answer<typeof serviceEndpoints.revokeService>;
 

@@ -3,7 +3,7 @@ import { sumReports } from './apply-device-operations.ts';
 import { recordDone } from './audit.ts';
 import { certificatesOf, findCertificate, isLive } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
-import type { Confirming, TerminationReport } from './device-operations.ts';
+import type { Confirming, TerminationReport } from './device-operation-types.ts';
 import type { Listeners } from './listeners.ts';
 import type { Actor, CertificateRecord, RevocationReason } from './registry.ts';
 import type { TerminationLatency } from './termination-latency.ts';

@@ -10,7 +10,7 @@ import type {
   DeviceSelector,
   Registry,
 } from '../../registry/index.ts';
-import { deviceOperationEndpoints as endpoints } from '../api/device-operations.ts';
+import { deviceOperationEndpoints as endpoints } from '../api/device-operation-schemas.ts';
 import type { Answer, Checked } from '../api/endpoint.ts';
 import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';

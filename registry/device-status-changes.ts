@@ -1,9 +1,9 @@
 import { type DeviceId, type Identity, Problem } from '@rollcall/protocol';
 import { recordDone } from './audit.ts';
-import type { DeviceChange, DeviceOperation } from './device-operations.ts';
+import type { DeviceChange, DeviceOperation } from './device-operation-types.ts';
 import { findDevice } from './devices.ts';
 import type { Actor, DeviceRecord, Revocation } from './registry.ts';
-import { recordedRevocation, revokeHolder } from './revocations.ts';
+import { recordedRevocation, revokeHolder } from './revoke-holder.ts';
 import { revokeTokensFor } from './tokens.ts';
 import type { Transaction } from './transaction.ts';
 

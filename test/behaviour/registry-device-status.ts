@@ -3,7 +3,7 @@
 import type { GroupName } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
 import type { DeviceChange, DeviceOperation, DeviceOperationKind, Revocation } from '../../registry/index.ts';
-import { DAY, device, keyHash, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './fleet-memory.ts';
+import { DAY, device, keyHash, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './registry-fixture.ts';
 
 const PUMP = device('pump-1');
 

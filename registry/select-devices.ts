@@ -3,8 +3,13 @@
 import { createHash } from 'node:crypto';
 import { type DeviceId, Problem } from '@rollcall/protocol';
 import type { RegistryDatabase } from './database.ts';
-import type { DeviceOperation, DeviceOperationKind, DeviceSelection, DeviceSelector } from './device-operations.ts';
-import { findOperationProblem } from './device-transitions.ts';
+import type {
+  DeviceOperation,
+  DeviceOperationKind,
+  DeviceSelection,
+  DeviceSelector,
+} from './device-operation-types.ts';
+import { findOperationProblem } from './device-status-changes.ts';
 import { STATUS_IS } from './devices.ts';
 import type { SqlValue, Transaction } from './transaction.ts';
 

@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import type { RenewalOutcome } from '../../registry/registry.ts';
-import { DAY, device, type OpenFreshRegistry, RegistryFixture } from './fleet-memory.ts';
+import { DAY, device, type OpenFreshRegistry, RegistryFixture } from './registry-fixture.ts';
 
 export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
   const opened = async () => {

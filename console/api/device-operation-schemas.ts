@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { DEVICE_OPERATION_KINDS, DEVICE_STATUSES } from '../../registry/index.ts';
 import type { Endpoint } from './endpoint.ts';
-import { deviceId, groupName, labels, reason, serial, time, tokenId } from './shapes.ts';
+import { deviceId, groupName, labels, reason, serial, time, tokenId } from './schemas.ts';
 
 const selector = {
   ids: z.array(deviceId).min(1).max(10_000).optional(),
