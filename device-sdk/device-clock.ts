@@ -5,7 +5,7 @@
 
 import type { PeerClock } from './https-exchange.ts';
 import { type JsonFile, jsonFile, memoryJson } from './json-file.ts';
-import type { DatesJudgedBy } from './server-proof.ts';
+import type { DatesJudgedBy } from './server-verification.ts';
 
 /** Milliseconds of skew that a slow answer and whole seconds can explain. */
 export const SKEW_TOLERATED_MS = 60_000;

@@ -40,14 +40,14 @@ import {
 import type { DeviceState, StateListener } from './device-state.ts';
 import { checkedMqttUrls } from './enrollment.ts';
 import { learnTime } from './https-exchange.ts';
-import { IdentityKeeper } from './identity-keeper.ts';
+import { IdentityKeeper } from './identity-manager.ts';
 import { Inbox } from './inbox.ts';
+import { Uplink } from './mqtt-client.ts';
 import type { NewMessage, Outbox, OutboxStatus } from './outbox.ts';
 import { encodePayload, type Payload } from './payload.ts';
 import type { Receipt } from './receipt.ts';
 import { Standing } from './state-publisher.ts';
 import { Twin } from './twin.ts';
-import { Uplink } from './uplink.ts';
 
 /** A device of the fleet. Its type argument says what its streams, events, commands, broadcasts and twin are. */
 export class Device<Schema extends DeviceSchema = DeviceSchema> {

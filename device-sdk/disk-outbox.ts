@@ -15,7 +15,7 @@ import type { Slip } from './journal-segment.ts';
 import { EmptyBell, type NewMessage, type Outbox, type OutboxLimits, type OutboxStatus } from './outbox.ts';
 import { OutboxStreams, type Stream, type TopicRules } from './outbox-streams.ts';
 import { Delivery, messageKey, type Receipt } from './receipt.ts';
-import { ReplayPace } from './replay-pace.ts';
+import { ReplayPace } from './replay-rate-limiter.ts';
 import type { Schedule } from './schedule.ts';
 import { type OutboxMessage, type Sendable, SendWindow } from './send-window.ts';
 

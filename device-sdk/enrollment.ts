@@ -13,12 +13,12 @@ import {
   parseEnrollUrl,
   parseMqttUrl,
 } from '@rollcall/protocol';
+import { certificatesIn, deviceIdOf, findPinned, identityUriOf, judgeChain } from './certificate-chain.ts';
 import { requestCsr } from './csr.ts';
 import { DeviceError } from './device-error.ts';
 import { fetchCaCertificates, type Issued, simpleEnroll, simpleReenroll } from './est-client.ts';
 import type { HttpsPeer, PeerClock } from './https-exchange.ts';
 import type { IdentityStore, PendingRequest, StoredIdentity } from './identity-store.ts';
-import { certificatesIn, deviceIdOf, findPinned, identityUriOf, judgeChain } from './issued-chain.ts';
 import { type KeyProvider, pemKeys, publicKeyOf } from './key-provider.ts';
 import { listsOf } from './trust-bundle.ts';
 

@@ -15,7 +15,7 @@ import {
   isDateError,
   openTls,
   type TlsOrder,
-} from './server-proof.ts';
+} from './server-verification.ts';
 
 /** The clock by which servers are judged, and which learns from them. */
 export interface PeerClock {

@@ -10,7 +10,7 @@ import {
 import type { BroadcastDesk } from './broadcasts.ts';
 import type { CommandDesk } from './commands.ts';
 import type { DeviceLog } from './device-state.ts';
-import type { IdentityKeeper } from './identity-keeper.ts';
+import type { IdentityKeeper } from './identity-manager.ts';
 import type { Twin } from './twin.ts';
 
 export interface InboxOptions {

@@ -12,8 +12,8 @@
  */
 
 import type { X509Certificate } from 'node:crypto';
+import { certificatesIn, fingerprintOf } from './certificate-chain.ts';
 import { caFault, isIssuedBy, isSame } from './certification-path.ts';
-import { certificatesIn, fingerprintOf } from './issued-chain.ts';
 import { isListOf, isRevoked, type RevocationList, revocationListsIn } from './revocation-list.ts';
 import { caFields } from './x509-fields.ts';
 

@@ -11,7 +11,7 @@ import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import { SILENT_LOG } from '../device-state.ts';
 import { realTimers } from '../schedule.ts';
 import { AgentDevice } from './agent-device.ts';
-import { CommandBoard } from './command-board.ts';
+import { CommandBoard } from './command-queue.ts';
 import { parseSettings } from './settings.ts';
 
 const { describe, it } = testsWithClients('device-sdk/agent/agent-device.test.ts', ['openssl']);

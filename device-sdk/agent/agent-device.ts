@@ -12,7 +12,7 @@ import type { Receipt } from '../receipt.ts';
 import { validityOf } from '../renewer.ts';
 import type { Schedule } from '../schedule.ts';
 import { SerialQueue } from '../serial-queue.ts';
-import type { CommandBoard } from './command-board.ts';
+import type { CommandBoard } from './command-queue.ts';
 import type { AgentSettings } from './settings.ts';
 import { stampOf, tokenIn } from './token-file.ts';
 

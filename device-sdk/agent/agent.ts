@@ -6,7 +6,7 @@
 import type { DeviceLog } from '../device-state.ts';
 import type { Schedule } from '../schedule.ts';
 import { AgentDevice, type AgentStatus } from './agent-device.ts';
-import { CommandBoard } from './command-board.ts';
+import { CommandBoard } from './command-queue.ts';
 import { type Door, openHttpDoor } from './http-server.ts';
 import { openMqttDoor } from './mqtt-listener.ts';
 import type { ServiceManager } from './service-manager.ts';

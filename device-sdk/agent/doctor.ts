@@ -17,14 +17,14 @@ import {
   parseServerTime,
   TIME_PATH,
 } from '@rollcall/protocol';
+import { findPinned } from '../certificate-chain.ts';
 import { Device } from '../device.ts';
 import { asDeviceError, type DeviceError } from '../device-error.ts';
 import { fetchCaCertificates } from '../est-client.ts';
 import { fileIdentityStore } from '../file-identity-store.ts';
 import { exchange, type HttpsPeer } from '../https-exchange.ts';
 import type { IdentityStore, StoredIdentity } from '../identity-store.ts';
-import { findPinned } from '../issued-chain.ts';
-import { disproved, openTls } from '../server-proof.ts';
+import { disproved, openTls } from '../server-verification.ts';
 import { agentClient } from './agent-client.ts';
 import type { AgentStatus } from './agent-device.ts';
 import type { AgentSettings } from './settings.ts';

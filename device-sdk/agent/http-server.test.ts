@@ -5,7 +5,7 @@ import { expect, it, onTestFinished } from 'vitest';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import { realTimers } from '../schedule.ts';
 import type { AgentDevice } from './agent-device.ts';
-import { CommandBoard } from './command-board.ts';
+import { CommandBoard } from './command-queue.ts';
 import { openHttpDoor } from './http-server.ts';
 
 const CONNECTIONS = 256;

@@ -13,7 +13,7 @@ import { asDeviceError, DeviceError } from '../device-error.ts';
 import { PAYLOAD_MAX } from '../payload.ts';
 import type { Schedule } from '../schedule.ts';
 import type { AgentDevice } from './agent-device.ts';
-import type { CommandBoard } from './command-board.ts';
+import type { CommandBoard } from './command-queue.ts';
 import { openPrivateDirectory } from './private-directory.ts';
 import { carryOut, publishRequest } from './publish-request.ts';
 

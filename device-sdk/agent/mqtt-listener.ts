@@ -13,7 +13,7 @@ import type { DeviceLog } from '../device-state.ts';
 import { PAYLOAD_MAX } from '../payload.ts';
 import type { Receipt } from '../receipt.ts';
 import type { AgentDevice } from './agent-device.ts';
-import type { CommandBoard } from './command-board.ts';
+import type { CommandBoard } from './command-queue.ts';
 import type { Door } from './http-server.ts';
 import { MqttFrames } from './mqtt-frames.ts';
 import type { LoopbackAddress } from './settings.ts';

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { Device, type DeviceOptions } from '@rollcall/device-sdk';
 import type { DeviceId } from '@rollcall/protocol';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { certificatesIn } from '../../device-sdk/issued-chain.ts';
+import { certificatesIn } from '../../device-sdk/certificate-chain.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 

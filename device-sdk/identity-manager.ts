@@ -6,13 +6,13 @@ import type { DeviceLog, LinkState, StateReason } from './device-state.ts';
 import { enroll, requestRenewal } from './enrollment.ts';
 import { fetchCaCertificates, fetchRootLists } from './est-client.ts';
 import type { IdentityStore, StoredIdentity } from './identity-store.ts';
+import type { Uplink } from './mqtt-client.ts';
 import { fetchRenewalInfo } from './renewal-info.ts';
 import { Renewer, validityOf } from './renewer.ts';
 import type { Schedule } from './schedule.ts';
 import { SerialQueue } from './serial-queue.ts';
 import type { Standing } from './state-publisher.ts';
 import { judgeBundle, judgeOffer, type TrustJudgement } from './trust-bundle.ts';
-import type { Uplink } from './uplink.ts';
 
 export interface IdentityKeeperOptions {
   readonly store: IdentityStore;

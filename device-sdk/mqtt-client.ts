@@ -4,16 +4,16 @@
  */
 
 import { backoffDelay } from './backoff.ts';
-import { Connection, type ConnectionEnd } from './connection.ts';
 import { DeviceError } from './device-error.ts';
 import type { DeviceLog, LinkState, StateReason } from './device-state.ts';
 import type { StoredIdentity } from './identity-store.ts';
 import type { KeyProvider } from './key-provider.ts';
+import { Connection, type ConnectionEnd } from './mqtt-connection.ts';
 import type { NewMessage, Outbox } from './outbox.ts';
 import { PacketIds } from './packet-ids.ts';
 import type { Receipt } from './receipt.ts';
 import type { Schedule } from './schedule.ts';
-import type { DatesJudgedBy } from './server-proof.ts';
+import type { DatesJudgedBy } from './server-verification.ts';
 import type { TrustedRoots } from './trust-bundle.ts';
 
 export interface UplinkOptions {

@@ -10,7 +10,7 @@ import { enrollOnce } from './enrollment.ts';
 import { exchange } from './https-exchange.ts';
 import { memoryIdentityStore } from './identity-store.ts';
 
-const { describe, it } = testsWithClients('device-sdk/server-proof.test.ts', ['openssl']);
+const { describe, it } = testsWithClients('device-sdk/server-verification.test.ts', ['openssl']);
 
 const YEAR = 365 * 86_400_000;
 /** Ahead of this machine's clock, behind it, and the time that each server believes it is. */

@@ -10,9 +10,9 @@ import type { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { type ConnectionOptions, checkServerIdentity, connect, type PeerCertificate, type TLSSocket } from 'node:tls';
 import { hostOf, localhostLookup, parseDecimal } from '@rollcall/protocol';
+import { certificatesIn } from './certificate-chain.ts';
 import { findPath } from './certification-path.ts';
 import { DeviceError } from './device-error.ts';
-import { certificatesIn } from './issued-chain.ts';
 import { type KeyProvider, pemKeys } from './key-provider.ts';
 import { revocationListsIn } from './revocation-list.ts';
 

@@ -18,7 +18,7 @@ import { enrollOnce } from './enrollment.ts';
 import { type IdentityStore, memoryIdentityStore, type StoredIdentity } from './identity-store.ts';
 import type { Payload } from './payload.ts';
 
-const { describe, it } = testsWithClients('device-sdk/uplink.test.ts', ['openssl']);
+const { describe, it } = testsWithClients('device-sdk/mqtt-client.test.ts', ['openssl']);
 
 const authority = makeScriptedAuthority();
 const stranger = makeScriptedAuthority();

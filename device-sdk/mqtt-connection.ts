@@ -21,7 +21,7 @@ import {
 import type { OutboxMessage } from './outbox.ts';
 import type { PacketIds } from './packet-ids.ts';
 import { uptime } from './schedule.ts';
-import { type DatesJudgedBy, disproved, isDateError, openTls } from './server-proof.ts';
+import { type DatesJudgedBy, disproved, isDateError, openTls } from './server-verification.ts';
 
 export interface ConnectionOptions {
   readonly identity: StoredIdentity;

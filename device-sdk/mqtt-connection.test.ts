@@ -5,12 +5,12 @@ import { afterAll, afterEach, beforeAll, expect } from 'vitest';
 import { testsWithClients } from '../test/fixtures/real-client.ts';
 import { makeScriptedAuthority } from '../test/fixtures/scripted-authority.ts';
 import { startScriptedEstServer } from '../test/fixtures/scripted-est-server.ts';
-import { Connection, type ConnectionEnd, type ConnectionListener, type ConnectionOptions } from './connection.ts';
 import { enrollOnce } from './enrollment.ts';
 import { memoryIdentityStore, type StoredIdentity } from './identity-store.ts';
+import { Connection, type ConnectionEnd, type ConnectionListener, type ConnectionOptions } from './mqtt-connection.ts';
 import { PacketIds } from './packet-ids.ts';
 
-const { describe, it } = testsWithClients('device-sdk/connection.test.ts', ['openssl']);
+const { describe, it } = testsWithClients('device-sdk/mqtt-connection.test.ts', ['openssl']);
 
 const authority = makeScriptedAuthority();
 let identity: StoredIdentity;

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { manualTime } from '../../test/fixtures/manual-time.ts';
 import type { Command } from '../commands.ts';
-import { CommandBoard } from './command-board.ts';
+import { CommandBoard } from './command-queue.ts';
 
 function command(requestId: string): Command {
   const { signal } = new AbortController();
