@@ -7,7 +7,7 @@ export class BrokerCounters {
   messagesReceived = 0;
   messagesAccepted = 0;
   /** Of the received ones those that went round the engine. */
-  messagesByLane = 0;
+  messagesOnFastPath = 0;
   messagesForwarded = 0;
   /** QoS 0 messages not delivered because the reader was too far behind. */
   messagesDropped = 0;
@@ -33,7 +33,7 @@ export class BrokerCounters {
       connected: this.connected,
       messages_received: this.messagesReceived,
       messages_accepted: this.messagesAccepted,
-      messages_by_lane: this.messagesByLane,
+      messages_by_lane: this.messagesOnFastPath,
       messages_forwarded: this.messagesForwarded,
       messages_dropped: this.messagesDropped,
       publish_denied: this.publishDenied,

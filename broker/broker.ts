@@ -1,5 +1,5 @@
 /**
- * The broker: who may say what on which topic, over mutual TLS. Wires door, gate, sessions and engine together and is the
+ * The broker: who may say what on which topic, over mutual TLS. Wires limiter, authorizer, sessions and engine together and is the
  * only way into this module. Certificates and tokens are issued elsewhere; messages are stored by telemetry.
  */
 
@@ -7,6 +7,7 @@ import { X509Certificate } from 'node:crypto';
 import { type Identity, type PolicyScope, parseIdentity } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import { RefusalLog } from '../limits/index.ts';
+import type { TerminationReport } from '../registry/index.ts';
 import { type PolicyVerb, Rights, type Subject } from './access/acl.ts';
 import type { CloneSuspicion } from './access/clone-detector.ts';
 import {
@@ -38,7 +39,7 @@ import { PendingWills } from './sessions/pending-wills.ts';
 import { QueueReplay } from './sessions/queue-replay.ts';
 import { Session, type SessionListener } from './sessions/session.ts';
 import { SessionReporter } from './sessions/session-reporter.ts';
-import { SessionTermination, type TerminationReport } from './sessions/session-termination.ts';
+import { SessionTermination } from './sessions/session-termination.ts';
 
 /** The part of the registry that the broker asks. */
 export type BrokerDirectory = CertificateStatusDirectory & PolicyDirectory;
@@ -143,13 +144,13 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     const identity = parseIdentity(owner);
     if (identity !== undefined) reports.shareExceeded(identity, share);
   };
-  const store = new AedesPersistence(options.sessions, limits, live, (owner, bytes) =>
+  const persistence = new AedesPersistence(options.sessions, limits, live, (owner, bytes) =>
     shareExceeded(owner, { kept: 'retained', bound: 'own', bytes }),
   );
   const stopHearingOfRefusals = options.sessions.onRefused(({ kind, owner, bytes, heldBytes }) =>
     shareExceeded(owner, { kept: kind, bound: 'shared', bytes, heldBytes }),
   );
-  await store.load((subject) => policies.rightsOf(subject), now());
+  await persistence.load((subject) => policies.rightsOf(subject), now());
 
   const refusalLog = options.refusalLog ?? new RefusalLog({ perMinutePerSource: limits.refusalLogsPerMinute, now });
   const reports = new SessionReporter({
@@ -160,57 +161,57 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     onEvent: options.onEvent,
     onCloneSuspected: options.onCloneSuspected,
   });
-  const replay = new QueueReplay(store, limits.replayPerSecond);
+  const replay = new QueueReplay(persistence, limits.replayPerSecond);
   const backpressure = new Backpressure({ sessions: () => sessions.all(), log });
-  const shareHolds = new StorageShareLimiter({
+  const storageShareLimiter = new StorageShareLimiter({
     shares: telemetry.shares,
     sessions: () => sessions.all(),
     find: (clientId) => sessions.find(clientId),
   });
-  const passedOn = new DeliveredKeys();
+  const deliveredKeys = new DeliveredKeys();
   const engine = await createRoutingEngine({
-    passedOn,
+    deliveredKeys,
     limits,
     now,
     log,
     counters,
-    store,
+    persistence,
     telemetry,
     backpressure,
-    shareHolds,
+    storageShareLimiter,
     replay,
-    sessionOf: (wire) => byWire.get(wire),
-    ready(session) {
-      session.isReady = true;
+    sessionOf: (connection) => byWire.get(connection),
+    connectFinished(session) {
+      session.isConnectFinished = true;
       // aedes still has to count CONNECT as done before it may read on.
-      replay.begin(session, () => process.nextTick(() => session.wire.ready()));
+      replay.start(session, () => process.nextTick(() => session.connection.connectFinished()));
     },
-    denied: (session, verb, topic, why) => reports.denied(session, verb, topic, why),
+    accessDenied: (session, verb, topic, why) => reports.accessDenied(session, verb, topic, why),
     shareExceeded: (identity, share) => reports.shareExceeded(identity, share),
   });
 
-  const leftWills = new PendingWills({
-    store,
-    grace: WILL_GRACE,
+  const pendingWills = new PendingWills({
+    persistence,
+    gracePeriod: WILL_GRACE,
     now,
     log,
-    passedOn,
+    deliveredKeys,
     rightsOf: (subject) => policies.rightsOf(subject),
     admits: ({ identity, group }, stream) =>
       identity.kind !== 'device' ||
-      (shareHolds.mayStore(identity, group) && telemetry.streams?.admit(identity.id, stream) !== false),
+      (storageShareLimiter.mayStore(identity, group) && telemetry.streams?.admit(identity.id, stream) !== false),
     accept: (message) => telemetry.accept(message),
     publish: (message) => engine.publish(message),
   });
 
-  const laneOptions: TelemetryFastPathOptions = {
+  const fastPathOptions: TelemetryFastPathOptions = {
     inflight: limits.inflight,
     now,
     counters,
     telemetry,
     backpressure,
-    audience: engine.subscriptions,
-    passedOn,
+    subscriptions: engine.subscriptions,
+    deliveredKeys,
     forward: (topic, { payload, qos }, done) => engine.forward({ topic, payload, qos }, done),
   };
 
@@ -218,11 +219,11 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     ending: (session, reason) => reports.ended(session, reason),
     finished(session) {
       sessions.remove(session);
-      backpressure.ended(session);
-      shareHolds.ended(session);
-      store.kept.left(session.facts.clientId, now());
+      backpressure.sessionEnded(session);
+      storageShareLimiter.sessionEnded(session);
+      persistence.persistentSessions.clientDisconnected(session.facts.clientId, now());
     },
-    violated: (session, violation) => reports.violated(session, violation),
+    protocolViolated: (session, violation) => reports.protocolViolated(session, violation),
     failed: (session, error) => reports.failed(session, error),
     messageStored() {
       counters.messagesAccepted += 1;
@@ -230,22 +231,22 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     storageFailed: (session, error) => reports.storageFailed(session, error),
   };
 
-  function admitted({ wire, subject, rights, connect, address, serial, notAfter }: AuthorizedConnection): void {
+  function authorized({ connection, subject, rights, connect, address, serial, notAfter }: AuthorizedConnection): void {
     const { clientId, clean } = connect;
     const facts = { subject, sequence: nextSequence(), clientId, address, serial, connectedAt: now(), notAfter };
-    const session = new Session(facts, wire, rights, limits, now, sessionListener);
-    byWire.set(wire, session);
-    void leftWills.release(clientId);
+    const session = new Session(facts, connection, rights, limits, now, sessionListener);
+    byWire.set(connection, session);
+    void pendingWills.publish(clientId);
     sessions.add(session);
-    store.kept.arrived(clientId, ownerOf(subject.identity), subject, rights, clean);
+    persistence.persistentSessions.clientConnected(clientId, ownerOf(subject.identity), subject, rights, clean);
     reports.connected(session);
-    wire.handTo(session);
+    connection.setOwner(session);
     const handle = () => {
-      session.engine = engine.handle(wire);
-      return engine.drive(session.engine);
+      session.aedesClient = engine.attach(connection);
+      return engine.inputOf(session.aedesClient);
     };
-    wire.open(handle, new TelemetryFastPath(session, laneOptions));
-    shareHolds.judge(session);
+    connection.startEngine(handle, new TelemetryFastPath(session, fastPathOptions));
+    storageShareLimiter.update(session);
   }
 
   const refusals = new ConnectionRefusals({
@@ -255,21 +256,25 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     now,
     onEvent: (event) => reports.event(event),
   });
-  const door = new ConnectionLimiter({ limits, now, refused: (reason, address) => refusals.report(reason, address) });
-  const gate = new ConnectionAuthorizer(
+  const limiter = new ConnectionLimiter({
+    limits,
+    now,
+    refused: (reason, address) => refusals.report(reason, address),
+  });
+  const authorizer = new ConnectionAuthorizer(
     {
       limits,
       trustDomain: options.trustDomain,
       directory,
       policies,
       sessions,
-      door,
+      limiter,
       counters,
       log,
       now,
       refusals,
       tookOver: (takeover) => reports.tookOver(takeover),
-      admitted,
+      authorized,
     },
     readIssuers(options.issuers),
   );
@@ -279,23 +284,23 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     port,
     tls: options.tls,
     handshakeTimeout: limits.connectTimeout,
-    door,
-    gate,
+    limiter,
+    authorizer,
     refusals,
     log,
   }).catch(async (error: unknown) => {
     await engine.close(); // its timers would keep the process alive
     throw error;
   });
-  const reauthorization = new SessionReauthorizer({
+  const reauthorizer = new SessionReauthorizer({
     policies,
-    store,
+    persistence,
     log,
-    withdrawn: (session, topic) => reports.withdrawn(session, topic),
+    withdrawn: (session, topic) => reports.subscriptionWithdrawn(session, topic),
   });
-  const standing = new SessionTermination({ gate, sessions, store, policies, reauthorization });
-  const stopWatching = applyPolicyChanges({ directory, policies, sessions, store, reauthorization, log });
-  const stopHearingOfPressure = telemetry.onPressure((isBehind) => backpressure.changed(isBehind));
+  const termination = new SessionTermination({ authorizer, sessions, persistence, policies, reauthorizer });
+  const stopWatching = applyPolicyChanges({ directory, policies, sessions, persistence, reauthorizer, log });
+  const stopHearingOfPressure = telemetry.onPressure((isBehind) => backpressure.setPressure(isBehind));
   const sweepTimer = setInterval(sweep, limits.sweepInterval);
   sweepTimer.unref();
 
@@ -306,33 +311,33 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     for (const session of sessions.all()) {
       if (session.isEnded) continue;
       if (session.facts.notAfter <= time) session.end('certificate_expired');
-      else if (session.wire.stalledFor(monotonic) > limits.stallTimeout) session.cut('slow_consumer');
+      else if (session.connection.stalledFor(monotonic) > limits.stallTimeout) session.terminate('slow_consumer');
     }
-    shareHolds.sweep();
+    storageShareLimiter.sweep();
     sessions.sweep(time);
     reports.sweep(time);
-    store.sweep(time);
+    persistence.sweep(time);
   }
 
   async function close(): Promise<void> {
     stopWatching();
     stopHearingOfPressure();
-    shareHolds.stop();
+    storageShareLimiter.stop();
     stopHearingOfRefusals();
-    leftWills.stop();
+    pendingWills.stop();
     clearInterval(sweepTimer);
     const stopped = listener.close();
-    gate.close();
+    authorizer.close();
     const live = [...sessions.all()];
-    for (const session of live) session.wire.pauseReading(PauseReason.shutdown);
-    await within(CLOSE_GRACE, Promise.all(live.map((session) => session.order.emptied())));
+    for (const session of live) session.connection.pauseReading(PauseReason.shutdown);
+    await within(CLOSE_GRACE, Promise.all(live.map((session) => session.acknowledgements.whenEmpty())));
     for (const session of live) {
       session.suppressWill();
       session.end('server_shutdown');
     }
-    await within(CLOSE_GRACE, Promise.all(live.map((session) => session.finished())));
-    for (const session of live) await store.delWill({ id: session.facts.clientId });
-    door.close();
+    await within(CLOSE_GRACE, Promise.all(live.map((session) => session.whenFinished())));
+    for (const session of live) await persistence.delWill({ id: session.facts.clientId });
+    limiter.close();
     await engine.close();
     await stopped;
   }
@@ -343,34 +348,34 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     port: listener.port,
     replaceTls(replacement, issuers) {
       listener.replaceTls(replacement);
-      if (issuers !== undefined) gate.setIssuers(readIssuers(issuers));
+      if (issuers !== undefined) authorizer.setIssuers(readIssuers(issuers));
     },
-    disconnect: (identity, reason) => standing.disconnect(identity, reason),
-    disconnectCertificate: (identity, serial) => standing.disconnectCertificate(identity, serial),
-    reauthorize: (subject) => standing.reauthorize(subject),
+    disconnect: (identity, reason) => termination.disconnect(identity, reason),
+    disconnectCertificate: (identity, serial) => termination.disconnectCertificate(identity, serial),
+    reauthorize: (subject) => termination.reauthorize(subject),
     // A fleet that reconnects causes two events per device; the engine need not see what nobody wants.
     publish: async (topic, payload, qos) => {
-      if (engine.subscriptions.wants(topic)) await engine.publish({ topic, payload, qos });
+      if (engine.subscriptions.hasSubscriber(topic)) await engine.publish({ topic, payload, qos });
     },
     retain: (topic, payload) => engine.publish({ topic, payload, qos: 1, retain: true }),
     sessions: () =>
       [...sessions.all()]
         .filter((session) => !session.isEnded)
-        .map(({ who, facts: { connectedAt, notAfter } }) => ({ ...who, connectedAt, notAfter })),
+        .map(({ eventFields, facts: { connectedAt, notAfter } }) => ({ ...eventFields, connectedAt, notAfter })),
     counters: () => ({
       ...counters.snapshot(),
       sessions: sessions.size,
-      ...door.counters(),
+      ...limiter.counters(),
       event_loop_busy_seconds_total: performance.eventLoopUtilization().active / 1_000,
-      sessions_not_read: backpressure.held,
-      sessions_over_share: shareHolds.held,
-      retained: store.retainedCount,
-      kept_sessions: store.kept.size,
+      sessions_not_read: backpressure.pausedSessions,
+      sessions_over_share: storageShareLimiter.heldSessions,
+      retained: persistence.retainedCount,
+      kept_sessions: persistence.persistentSessions.size,
       ...storedCounters(options.sessions),
     }),
-    owners: () => [...store.owners()].flatMap((owner) => parseIdentity(owner) ?? []),
+    owners: () => [...persistence.owners()].flatMap((owner) => parseIdentity(owner) ?? []),
     async explain(subject, verb, topic) {
-      const { document, source } = await policies.appliedTo(subject);
+      const { document, source } = await policies.resolve(subject);
       const decision = new Rights(document, subject, topicLimits(limits)).may(verb, topic);
       if (decision.allowed) return { allowed: true, source, rule: decision.rule };
       return { allowed: false, source, reason: decision.reason };
@@ -383,15 +388,15 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
 }
 
 function storedCounters(sessions: SessionStore): Record<string, number> {
-  const { dropped, keptBytes, retained, queued, isShort, commits } = sessions.counters();
+  const { dropped, storedBytes, retained, queued, isNearlyFull, commits } = sessions.counters();
   return {
     messages_not_queued: dropped,
-    kept_bytes: keptBytes,
+    kept_bytes: storedBytes,
     kept_retained_bytes: retained.bytes,
     kept_queued_bytes: queued.bytes,
     'kept_refused_total/kept=retained': retained.refused,
     'kept_refused_total/kept=queued': queued.refused,
-    kept_short: isShort ? 1 : 0,
+    kept_short: isNearlyFull ? 1 : 0,
     session_commits: commits,
   };
 }

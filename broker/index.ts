@@ -6,4 +6,3 @@ export { type Broker, createBroker } from './broker.ts';
 export type { BrokerEvent, DisconnectReason } from './events.ts';
 export { type OpenSessionStore, openSessionStore } from './session-store/open-session-store.ts';
 export { inspectSessionFile } from './session-store/session-file.ts';
-export type { TerminationReport } from './sessions/session-termination.ts';

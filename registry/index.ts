@@ -14,6 +14,7 @@ export {
   type DeviceSelection,
   type DeviceSelector,
   type Histogram,
+  type TerminationReport,
 } from './device-operation-types.ts';
 export type { ExpiryStore } from './expiry.ts';
 export {

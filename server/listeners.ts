@@ -139,7 +139,7 @@ export async function openFleetDoors(
         ca: caControl({ authority, registry, renewals, broker, now }),
         certificates: () => certificateHealth(authority),
         clock,
-        sessionStore: () => (sessions.memory.counters().isShort ? 'short' : 'ok'),
+        sessionStore: () => (sessions.memory.counters().isNearlyFull ? 'short' : 'ok'),
         renewals,
         formatToken: ({ record, secret }) =>
           formatBootstrapToken({ id: record.id, secret, rootSha256: authority.rootSha256, enrollUrl }),

@@ -6,8 +6,8 @@
 
 import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { Broker, CloneSuspicion, Subject, TerminationReport } from '../broker/index.ts';
-import type { DeviceChange, Registry } from '../registry/index.ts';
+import type { Broker, CloneSuspicion, Subject } from '../broker/index.ts';
+import type { DeviceChange, Registry, TerminationReport } from '../registry/index.ts';
 
 export interface StandingIntroduction {
   readonly registry: Pick<Registry, 'onRevocation' | 'onCertificateRevocation' | 'onDeviceChange' | 'findDevice'>;
@@ -20,23 +20,23 @@ export interface StandingIntroduction {
 
 export function introduceStanding({ registry, broker, revoked, changed, log }: StandingIntroduction): void {
   registry.onRevocation(async ({ holder, reason, serials }) => {
-    const departure = await broker.disconnect(holder, 'revoked');
-    log.info({ holder, reason, serials, sessionsClosed: departure.sessionsClosed }, 'revoked');
+    const report = await broker.disconnect(holder, 'revoked');
+    log.info({ holder, reason, serials, sessionsClosed: report.sessionsClosed }, 'revoked');
     revoked();
-    return departure;
+    return report;
   });
   registry.onCertificateRevocation(async ({ holder, reason, serial }) => {
-    const departure = await broker.disconnectCertificate(holder, serial);
-    log.info({ holder, reason, serial, sessionsClosed: departure.sessionsClosed }, 'certificate revoked alone');
+    const report = await broker.disconnectCertificate(holder, serial);
+    log.info({ holder, reason, serial, sessionsClosed: report.sessionsClosed }, 'certificate revoked alone');
     revoked();
-    return departure;
+    return report;
   });
   registry.onDeviceChange(async (change) => {
-    const departure = await carryOut(change);
+    const report = await carryOut(change);
     const { device, act, status } = change;
-    log.info({ device, act, status, sessionsClosed: departure.sessionsClosed }, 'device changed');
+    log.info({ device, act, status, sessionsClosed: report.sessionsClosed }, 'device changed');
     changed(change);
-    return departure;
+    return report;
   });
 
   function carryOut({ device, act }: DeviceChange): Promise<TerminationReport> {

@@ -123,7 +123,7 @@ export async function openFleetMemory(
     await openSessionStore({
       file: data.sessionFile,
       isInspected: true,
-      limits: { queuedMessages, queuedBytes, keptBytes: config.sessions.keptBytes },
+      limits: { queuedMessages, queuedBytes, storedBytes: config.sessions.keptBytes },
       now,
       log: log.child({ component: 'sessions' }),
     }),

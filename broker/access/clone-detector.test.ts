@@ -13,7 +13,7 @@ function along(path: readonly string[], every: number, watch = new CloneDetector
   for (let n = 1; n < path.length; n += 1) {
     const [from, to] = [path[n - 1] as string, path[n] as string];
     const takeover = { identity: device('dev-1'), clientId: 'dev-1', from, to, fromSerial: 'aa', toSerial: 'aa' };
-    const suspicion = watch.takeover(takeover, n * every);
+    const suspicion = watch.recordTakeover(takeover, n * every);
     if (suspicion !== undefined) found.push(suspicion);
   }
   return found;
@@ -52,19 +52,19 @@ describe('a pattern of takeovers', () => {
 });
 
 describe('two holders of one certificate', () => {
-  let bed: TestBroker;
-  afterEach(() => bed?.close());
+  let testBroker: TestBroker;
+  afterEach(() => testBroker?.close());
 
   it('are suspected by the broker while each displaces the session of the other', async () => {
     const suspicions: CloneSuspicion[] = [];
-    bed = await TestBroker.start({
+    testBroker = await TestBroker.start({
       limits: { takeoversPerMinute: 0 },
       onCloneSuspected: (found) => suspicions.push(found),
     });
-    const credentials = bed.enroll(device('dev-1'));
-    for (let n = 0; n < 5; n += 1) await bed.session(credentials, { clientId: 'dev-1' });
+    const credentials = testBroker.enroll(device('dev-1'));
+    for (let n = 0; n < 5; n += 1) await testBroker.session(credentials, { clientId: 'dev-1' });
     expect(suspicions).toEqual([]);
-    await bed.session(credentials, { clientId: 'dev-1' });
+    await testBroker.session(credentials, { clientId: 'dev-1' });
     expect(suspicions).toMatchObject([
       { evidence: 'takeover_ping_pong', identity: device('dev-1'), serials: [credentials.serial], takeovers: 5 },
     ]);
@@ -72,16 +72,16 @@ describe('two holders of one certificate', () => {
 
   it('are no suspicion where the session before had ended', async () => {
     const suspicions: CloneSuspicion[] = [];
-    bed = await TestBroker.start({
+    testBroker = await TestBroker.start({
       limits: { takeoversPerMinute: 0 },
       onCloneSuspected: (found) => suspicions.push(found),
     });
-    const credentials = bed.enroll(device('dev-1'));
+    const credentials = testBroker.enroll(device('dev-1'));
     for (let n = 0; n < 8; n += 1) {
-      const client = await bed.session(credentials, { clientId: 'dev-1' });
+      const client = await testBroker.session(credentials, { clientId: 'dev-1' });
       client.destroy();
-      await bed.event('disconnected');
-      bed.events.length = 0;
+      await testBroker.event('disconnected');
+      testBroker.events.length = 0;
     }
     expect(suspicions).toEqual([]);
   });

@@ -51,7 +51,7 @@ export class CloneDetector {
   readonly #histories = new Map<string, History>();
 
   /** A live session is being displaced. Answers at most once in ten minutes for each client id. */
-  takeover(takeover: Takeover, now: number): CloneSuspicion | undefined {
+  recordTakeover(takeover: Takeover, now: number): CloneSuspicion | undefined {
     const { clientId, identity } = takeover;
     const history = this.#histories.get(clientId) ?? { seen: [], suspectedAt: undefined };
     this.#histories.set(clientId, history);

@@ -32,7 +32,7 @@ export interface CertificateStatusDirectory {
 
 /** A connection that passed every check. */
 export interface AuthorizedConnection {
-  readonly wire: MqttConnection;
+  readonly connection: MqttConnection;
   readonly subject: Subject;
   readonly rights: Rights;
   readonly connect: ConnectFields;
@@ -47,7 +47,7 @@ export interface ConnectionAuthorizerOptions {
   readonly directory: CertificateStatusDirectory;
   readonly policies: PolicyResolver;
   readonly sessions: LiveSessions;
-  readonly door: ConnectionLimiter;
+  readonly limiter: ConnectionLimiter;
   readonly counters: BrokerCounters;
   readonly log: Logger;
   readonly now: () => number;
@@ -55,12 +55,12 @@ export interface ConnectionAuthorizerOptions {
   /** A live session is about to be displaced by another of the same client id. */
   readonly tookOver: (takeover: Takeover) => void;
   /** Called in the same turn in which the last check passed. */
-  readonly admitted: (admitted: AuthorizedConnection) => void;
+  readonly authorized: (admitted: AuthorizedConnection) => void;
 }
 
 export class ConnectionAuthorizer {
   readonly #options: ConnectionAuthorizerOptions;
-  readonly #newcomers = new Set<PendingConnection>();
+  readonly #pendingConnections = new Set<PendingConnection>();
   #peers: PeerCertificateVerifier;
   #changes = 0;
   #isClosed = false;
@@ -73,24 +73,24 @@ export class ConnectionAuthorizer {
   /** Whoever is on the way in is judged again: it may have come under a CA that counts no more. */
   setIssuers(issuers: readonly X509Certificate[]): void {
     this.#peers = new PeerCertificateVerifier(issuers);
-    for (const newcomer of this.#newcomers) {
-      const judged = this.#peers.judge(newcomer.wire.socket);
-      if ('refusal' in judged) newcomer.refuse(judged.refusal.reason, judged.refusal.detail);
+    for (const pending of this.#pendingConnections) {
+      const judged = this.#peers.verify(pending.connection.socket);
+      if ('refusal' in judged) pending.refuse(judged.refusal.reason, judged.refusal.detail);
     }
   }
 
   /** Whoever was found good before this moment is asked for again before being let in. */
-  standingChanged(): void {
+  statusChanged(): void {
     this.#changes += 1;
   }
 
   close(): void {
     this.#isClosed = true;
-    for (const newcomer of this.#newcomers) newcomer.refuse('server_shutdown');
+    for (const pending of this.#pendingConnections) pending.refuse('server_shutdown');
   }
 
   /** A handshake is finished. */
-  accept(socket: TLSSocket): void {
+  handshakeFinished(socket: TLSSocket): void {
     try {
       this.#judge(socket);
     } catch (error) {
@@ -103,90 +103,90 @@ export class ConnectionAuthorizer {
     this.#options.refusals.report(reason, address, about);
 
   fail(error: unknown, address: string): void {
-    this.#options.refusals.failed(error, address);
+    this.#options.refusals.authorizationFailed(error, address);
   }
 
   #judge(socket: TLSSocket): void {
-    const half = this.#options.door.find(socket);
-    half?.secured();
-    const address = half?.address ?? socket.remoteAddress ?? '';
-    const judged = this.#peers.judge(socket);
+    const slot = this.#options.limiter.find(socket);
+    slot?.handshakeFinished();
+    const address = slot?.address ?? socket.remoteAddress ?? '';
+    const judged = this.#peers.verify(socket);
     if ('refusal' in judged) {
       const { reason, detail, certificate } = judged.refusal;
-      half?.settle();
+      slot?.release();
       this.report(reason, address, { detail, certificate });
       refuseSocket(socket);
       return;
     }
-    const newcomer = new PendingConnection(this, socket, judged.peer, address, half, this.#options.limits);
-    this.#newcomers.add(newcomer);
-    this.#admit(newcomer).catch((error: unknown) => newcomer.failed(error));
+    const pending = new PendingConnection(this, socket, judged.peer, address, slot, this.#options.limits);
+    this.#pendingConnections.add(pending);
+    this.#admit(pending).catch((error: unknown) => pending.failed(error));
   }
 
-  async #admit(newcomer: PendingConnection): Promise<void> {
+  async #admit(pending: PendingConnection): Promise<void> {
     const { policies, sessions } = this.#options;
-    const { peer } = newcomer;
+    const { peer } = pending;
     for (;;) {
       const changes = this.#changes;
       const policyVersion = policies.version;
 
-      const standing = await this.#standingOf(peer.serial);
-      if (standing === undefined) return newcomer.refuse('registry_failed');
-      if (standing.state === 'unknown') return newcomer.refuse('serial_unknown');
-      newcomer.identity = standing.holder;
-      if (standing.state === 'revoked') {
-        return newcomer.refuse(standing.reason === 'superseded' ? 'superseded' : 'revoked');
+      const status = await this.#certificateStatusOf(peer.serial);
+      if (status === undefined) return pending.refuse('registry_failed');
+      if (status.state === 'unknown') return pending.refuse('serial_unknown');
+      pending.identity = status.holder;
+      if (status.state === 'revoked') {
+        return pending.refuse(status.reason === 'superseded' ? 'superseded' : 'revoked');
       }
-      if (standing.state === 'superseded') return newcomer.refuse('superseded');
-      if (standing.state !== 'good' && standing.state !== 'quarantined') return newcomer.refuse('suspended');
-      const uri = identityUri(this.#options.trustDomain, standing.holder);
+      if (status.state === 'superseded') return pending.refuse('superseded');
+      if (status.state !== 'good' && status.state !== 'quarantined') return pending.refuse('suspended');
+      const uri = identityUri(this.#options.trustDomain, status.holder);
       // A name that could stand for a topic filter is refused even if our own authority signed it.
       const isNamed = parseIdentityUri(this.#options.trustDomain, uri) !== undefined;
       if (!isNamed || peer.san !== `URI:${uri}`) {
-        return newcomer.refuse('identity_mismatch', formatIdentity(standing.holder));
+        return pending.refuse('identity_mismatch', formatIdentity(status.holder));
       }
-      const { notAfter } = standing;
-      if (notAfter <= this.#options.now()) return newcomer.refuse('certificate_expired');
+      const { notAfter } = status;
+      if (notAfter <= this.#options.now()) return pending.refuse('certificate_expired');
       const subject: Subject = {
-        identity: standing.holder,
-        group: standing.group,
-        labels: standing.labels,
-        ...(standing.state === 'quarantined' && { isQuarantined: true }),
+        identity: status.holder,
+        group: status.group,
+        labels: status.labels,
+        ...(status.state === 'quarantined' && { isQuarantined: true }),
       };
       const rights = await this.#rightsOf(subject);
-      if (rights === undefined) return newcomer.refuse('policy_failed');
+      if (rights === undefined) return pending.refuse('policy_failed');
 
-      const connect = await newcomer.connect;
+      const connect = await pending.connect;
       if (connect === undefined) return; // it went away, or broke the protocol
       const faults = refusalOf(connect, rights);
-      if (faults !== undefined) return newcomer.refuse(faults.reason, faults.detail);
+      if (faults !== undefined) return pending.refuse(faults.reason, faults.detail);
 
-      if (!(await this.#clearTheWay(newcomer, connect.clientId))) return;
-      if (newcomer.wire.isGone) return newcomer.leave();
-      if (this.#isClosed) return newcomer.refuse('server_shutdown');
+      if (!(await this.#takeOverSession(pending, connect.clientId))) return;
+      if (pending.connection.isGone) return pending.leave();
+      if (this.#isClosed) return pending.refuse('server_shutdown');
       const { sessionsPerIdentity } = this.#options.limits;
       if (sessionsPerIdentity > 0 && sessions.count(subject.identity) >= sessionsPerIdentity) {
-        return newcomer.refuse('too_many_sessions');
+        return pending.refuse('too_many_sessions');
       }
       // What was read before the waiting has to be true now.
       if (changes !== this.#changes || policyVersion !== policies.version) continue;
       if (sessions.find(connect.clientId) !== undefined) continue;
-      if (standing.isUnused === true && !newcomer.hasProven) {
+      if (status.isUnused === true && !pending.isRecordedAsUsed) {
         // Last of all: from here on the certificate before it is worth nothing, so nothing may refuse this one any more.
-        newcomer.hasProven = true;
+        pending.isRecordedAsUsed = true;
         await this.#prove(peer.serial);
         continue;
       }
 
-      newcomer.leave();
-      const { wire, address } = newcomer;
-      this.#options.admitted({ wire, subject, rights, connect, address, serial: peer.serial, notAfter });
+      pending.leave();
+      const { connection, address } = pending;
+      this.#options.authorized({ connection, subject, rights, connect, address, serial: peer.serial, notAfter });
       return;
     }
   }
 
   /** Undefined when the registry cannot answer: then nobody gets in. */
-  async #standingOf(serial: string): Promise<CertificateStatus | undefined> {
+  async #certificateStatusOf(serial: string): Promise<CertificateStatus | undefined> {
     try {
       return await this.#options.directory.certificateStatus(serial);
     } catch (error) {
@@ -199,7 +199,7 @@ export class ConnectionAuthorizer {
   async #prove(serial: string): Promise<void> {
     try {
       // Whoever comes with what is superseded now, and was found good before this moment, is asked for again.
-      if (await this.#options.directory.recordFirstUse(serial)) this.standingChanged();
+      if (await this.#options.directory.recordFirstUse(serial)) this.statusChanged();
     } catch (error) {
       this.#options.log.error({ err: error, serial }, 'certificate could not be recorded as proven');
     }
@@ -215,38 +215,38 @@ export class ConnectionAuthorizer {
   }
 
   /** Ends the session that has this client id, and waits until aedes has let go of it [MQTT-3.1.4-2]. */
-  async #clearTheWay(newcomer: PendingConnection, clientId: string): Promise<boolean> {
+  async #takeOverSession(pending: PendingConnection, clientId: string): Promise<boolean> {
     const { sessions, counters, now } = this.#options;
     const previous = sessions.find(clientId);
     if (previous === undefined) return true;
     if (!previous.isEnded) {
-      if (!newcomer.hasTakenOver) this.#noteTakeover(newcomer, previous);
-      if (!newcomer.hasTakenOver && !newcomer.hasProven && !sessions.mayTakeOver(clientId, now())) {
-        newcomer.refuse('takeover_limited');
+      if (!pending.hasTakenOver) this.#reportTakeover(pending, previous);
+      if (!pending.hasTakenOver && !pending.isRecordedAsUsed && !sessions.mayTakeOver(clientId, now())) {
+        pending.refuse('takeover_limited');
         return false;
       }
-      newcomer.hasTakenOver = true;
+      pending.hasTakenOver = true;
       counters.takeovers += 1;
       previous.end('session_taken_over');
     }
-    await previous.finished();
+    await previous.whenFinished();
     return true;
   }
 
   /** Also of those that are about to be refused: who insists so often is more suspicious, not less. */
-  #noteTakeover(newcomer: PendingConnection, { facts }: Session): void {
+  #reportTakeover(pending: PendingConnection, { facts }: Session): void {
     this.#options.tookOver({
       identity: facts.subject.identity,
       clientId: facts.clientId,
       from: facts.address,
       fromSerial: facts.serial,
-      to: newcomer.address,
-      toSerial: newcomer.peer.serial,
+      to: pending.address,
+      toSerial: pending.peer.serial,
     });
   }
 
-  forget(newcomer: PendingConnection): void {
-    this.#newcomers.delete(newcomer);
+  forget(pending: PendingConnection): void {
+    this.#pendingConnections.delete(pending);
   }
 }
 

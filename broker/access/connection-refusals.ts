@@ -73,7 +73,7 @@ export class ConnectionRefusals {
   }
 
   /** Logs, at the rate of refusals, that a connection could not be judged. */
-  failed(error: unknown, address: string): void {
+  authorizationFailed(error: unknown, address: string): void {
     const { log, refusalLog } = this.#options;
     refusalLog.write(log, 'error', address, { err: error, address }, 'connection could not be judged');
   }
@@ -89,7 +89,7 @@ function connack(code: number): Buffer {
 }
 
 /**
- * Answers and closes a connection that has no wire yet; what the client still sends is thrown away, so that the answer is
+ * Answers and closes a socket that has no MqttConnection yet; what the client still sends is thrown away, so that the answer is
  * not lost by a reset.
  */
 export function refuseSocket(socket: TLSSocket): void {

@@ -20,30 +20,30 @@ import {
   type TestBrokerOptions,
 } from '../../test/fixtures/broker/test-broker.ts';
 
-let bed: TestBroker;
+let testBroker: TestBroker;
 const start = async (options?: TestBrokerOptions) => {
-  bed = await TestBroker.start(options);
-  return bed;
+  testBroker = await TestBroker.start(options);
+  return testBroker;
 };
-afterEach(() => bed?.close());
+afterEach(() => testBroker?.close());
 
 const uriOf = (id: string) => uriName(`spiffe://fleet.example/device/${id}`);
 
 /** Opens, tries to connect, and says how the broker answered and why. */
 async function attempt(credentials: Parameters<TestBroker['open']>[0], clientId = 'dev-1') {
-  const client = await bed.open(credentials);
+  const client = await testBroker.open(credentials);
   const code = await client.connect({ clientId });
   await client.closed;
-  const failure = await bed.event('connect_failed');
+  const failure = await testBroker.event('connect_failed');
   return { code, reason: failure.reason, failure };
 }
 
 describe('a connection', () => {
   it('with a certificate of this fleet becomes a session', async () => {
     await start();
-    const credentials = bed.enroll(device('dev-1'));
-    await bed.session(credentials, { clientId: 'dev-1' });
-    expect(bed.broker.sessions()).toEqual([
+    const credentials = testBroker.enroll(device('dev-1'));
+    await testBroker.session(credentials, { clientId: 'dev-1' });
+    expect(testBroker.broker.sessions()).toEqual([
       expect.objectContaining({
         identity: device('dev-1'),
         clientId: 'dev-1',
@@ -51,26 +51,29 @@ describe('a connection', () => {
         address: '127.0.0.1',
       }),
     ]);
-    expect(await bed.event('connected')).toMatchObject({ identity: device('dev-1'), serial: credentials.serial });
+    expect(await testBroker.event('connected')).toMatchObject({
+      identity: device('dev-1'),
+      serial: credentials.serial,
+    });
   });
 
   it('may send its own certificate alone, or with it the issuing CA, or the root as well', async () => {
     await start();
-    const { chain, key } = bed.enroll(device('dev-1'));
+    const { chain, key } = testBroker.enroll(device('dev-1'));
     const leaf = chain.slice(0, -issuing.pem.length);
     expect(leaf.match(/BEGIN/g)).toHaveLength(1);
     for (const sent of [leaf, chain, chain + root.pem]) {
-      const client = await bed.open({ chain: sent, key });
+      const client = await testBroker.open({ chain: sent, key });
       expect(await client.connect({ clientId: 'dev-1' })).toBe(0);
       client.destroy();
-      await bed.event('disconnected');
-      bed.events.length = 0;
+      await testBroker.event('disconnected');
+      testBroker.events.length = 0;
     }
   });
 
   it('is let in over TLS 1.2 as well', async () => {
     await start();
-    const client = await bed.open(bed.enroll(device('dev-1')), { maxVersion: 'TLSv1.2' });
+    const client = await testBroker.open(testBroker.enroll(device('dev-1')), { maxVersion: 'TLSv1.2' });
     expect(client.socket.getProtocol()).toBe('TLSv1.2');
     expect(await client.connect({ clientId: 'dev-1' })).toBe(0);
   });
@@ -90,7 +93,7 @@ describe('a connection', () => {
   it('with a certificate of another authority under our root is refused', async () => {
     await start();
     const sibling = createIssuing(root, 'other issuing');
-    const credentials = bed.enroll(device('dev-1'), { issuer: sibling });
+    const credentials = testBroker.enroll(device('dev-1'), { issuer: sibling });
     expect(await attempt(credentials)).toMatchObject({ code: 5, reason: 'issuer_foreign' });
   });
 
@@ -98,42 +101,44 @@ describe('a connection', () => {
     await start();
     // As the key of an issuing CA that is retired could sign it.
     const namesake = { ...createIssuing(root, 'test issuing'), keyId: issuing.keyId };
-    const credentials = bed.enroll(device('dev-1'), { issuer: namesake });
+    const credentials = testBroker.enroll(device('dev-1'), { issuer: namesake });
     expect(await attempt(credentials)).toMatchObject({ code: 5, reason: 'certificate_untrusted' });
   });
 
   it('with a certificate of the root itself is refused', async () => {
     await start();
-    expect(await attempt(bed.enroll(device('dev-1'), { issuer: root }))).toMatchObject({ reason: 'issuer_foreign' });
+    expect(await attempt(testBroker.enroll(device('dev-1'), { issuer: root }))).toMatchObject({
+      reason: 'issuer_foreign',
+    });
   });
 
   it('with a certificate that another device signed is refused', async () => {
     await start();
-    const signer = asAuthority(bed.enroll(device('dev-1')), 'dev-1');
-    const credentials = bed.enroll(device('dev-2'), { issuer: signer });
+    const signer = asAuthority(testBroker.enroll(device('dev-1')), 'dev-1');
+    const credentials = testBroker.enroll(device('dev-2'), { issuer: signer });
     expect(await attempt(credentials, 'dev-2')).toMatchObject({ code: 5, reason: 'certificate_untrusted' });
   });
 
   it('with an expired certificate is refused', async () => {
     await start();
-    const credentials = bed.enroll(device('dev-1'), { notBefore: Date.now() - 9e7, notAfter: Date.now() - 1e3 });
+    const credentials = testBroker.enroll(device('dev-1'), { notBefore: Date.now() - 9e7, notAfter: Date.now() - 1e3 });
     expect(await attempt(credentials)).toMatchObject({ code: 5, reason: 'certificate_expired' });
   });
 
   it('with a certificate of tomorrow is refused', async () => {
     await start();
-    const credentials = bed.enroll(device('dev-1'), { notBefore: Date.now() + 1e6 });
+    const credentials = testBroker.enroll(device('dev-1'), { notBefore: Date.now() + 1e6 });
     expect(await attempt(credentials)).toMatchObject({ code: 5, reason: 'certificate_not_yet_valid' });
   });
 
   it('with a certificate past its end by our own clock is refused', async () => {
     await start({ now: () => Date.now() + 40 * 86_400_000 });
-    expect(await attempt(bed.enroll(device('dev-1')))).toMatchObject({ code: 5, reason: 'certificate_expired' });
+    expect(await attempt(testBroker.enroll(device('dev-1')))).toMatchObject({ code: 5, reason: 'certificate_expired' });
   });
 
   it('with a server certificate is refused', async () => {
     await start();
-    const credentials = bed.enroll(device('dev-1'), { purposes: ['serverAuth'], names: [dnsName('localhost')] });
+    const credentials = testBroker.enroll(device('dev-1'), { purposes: ['serverAuth'], names: [dnsName('localhost')] });
     expect(await attempt(credentials)).toMatchObject({ code: 5, reason: 'purpose_wrong' });
   });
 
@@ -143,7 +148,10 @@ describe('a connection', () => {
     ['the rights of an authority', { isAuthority: 'yes', purposes: ['clientAuth'] }],
   ] as const)('with a certificate of %s is refused', async (_, order) => {
     await start();
-    expect(await attempt(bed.enroll(device('dev-1'), order))).toMatchObject({ code: 5, reason: 'purpose_wrong' });
+    expect(await attempt(testBroker.enroll(device('dev-1'), order))).toMatchObject({
+      code: 5,
+      reason: 'purpose_wrong',
+    });
   });
 
   it('with a certificate that was never recorded is refused', async () => {
@@ -154,8 +162,8 @@ describe('a connection', () => {
 
   it('with a revoked certificate is refused, and the refusal names its holder', async () => {
     await start();
-    const credentials = bed.enroll(device('dev-1'));
-    bed.revokeInRegistry(device('dev-1'));
+    const credentials = testBroker.enroll(device('dev-1'));
+    testBroker.revokeInRegistry(device('dev-1'));
     const { code, failure } = await attempt(credentials);
     expect(code).toBe(5);
     expect(failure).toMatchObject({ reason: 'revoked', identity: device('dev-1'), serial: credentials.serial });
@@ -175,26 +183,26 @@ describe('a connection', () => {
     ['nobody', []],
   ])('whose certificate names %s is refused', async (_, names) => {
     await start();
-    const result = await attempt(bed.enroll(device('dev-1'), { names }));
+    const result = await attempt(testBroker.enroll(device('dev-1'), { names }));
     expect(result).toMatchObject({ code: 5, reason: 'identity_mismatch' });
   });
 
   it('is identified by serial and URI, whatever its common names say', async () => {
     await start();
-    const credentials = bed.enroll(device('dev-1'), { commonNames: ['dev-2', 'dev-3\n"admin"'] });
-    expect(await bed.open(credentials).then((client) => client.connect({ clientId: 'dev-2' }))).toBe(2);
-    await bed.session(credentials, { clientId: 'dev-1' });
-    expect(bed.broker.sessions().map(({ identity }) => identity)).toEqual([device('dev-1')]);
+    const credentials = testBroker.enroll(device('dev-1'), { commonNames: ['dev-2', 'dev-3\n"admin"'] });
+    expect(await testBroker.open(credentials).then((client) => client.connect({ clientId: 'dev-2' }))).toBe(2);
+    await testBroker.session(credentials, { clientId: 'dev-1' });
+    expect(testBroker.broker.sessions().map(({ identity }) => identity)).toEqual([device('dev-1')]);
   });
 
   it('is refused when the registry does not answer', async () => {
-    await start({ standing: () => Promise.reject(new Error('disk on fire')) });
-    expect(await attempt(bed.enroll(device('dev-1')))).toMatchObject({ code: 3, reason: 'registry_failed' });
+    await start({ certificateStatus: () => Promise.reject(new Error('disk on fire')) });
+    expect(await attempt(testBroker.enroll(device('dev-1')))).toMatchObject({ code: 3, reason: 'registry_failed' });
   });
 
   it.each(['+', '#', 'a/b', 'dev 1', '', 'dev-1\0'])('that the registry calls %j is refused', async (id) => {
     await start();
-    const credentials = bed.enroll(device(id), { names: [uriName(`spiffe://fleet.example/device/${id}`)] });
+    const credentials = testBroker.enroll(device(id), { names: [uriName(`spiffe://fleet.example/device/${id}`)] });
     expect(await attempt(credentials, id)).toMatchObject({ code: 5, reason: 'identity_mismatch' });
   });
 });
@@ -202,56 +210,59 @@ describe('a connection', () => {
 describe('the client id', () => {
   it('of another device is refused, and that device notices nothing', async () => {
     await start();
-    const victim = await bed.connectDevice('dev-2', { clean: false });
+    const victim = await testBroker.connectDevice('dev-2', { clean: false });
     await victim.subscribe({ topic: 'devices/dev-2/commands/+/+', qos: 1 });
-    expect(await attempt(bed.enroll(device('dev-1')), 'dev-2')).toMatchObject({
+    expect(await attempt(testBroker.enroll(device('dev-1')), 'dev-2')).toMatchObject({
       code: 2,
       reason: 'client_id_not_allowed',
     });
     expect(await victim.settled()).toEqual([]);
-    expect(bed.broker.sessions()).toHaveLength(1);
+    expect(testBroker.broker.sessions()).toHaveLength(1);
   });
 
   it('must be the device id to the letter', async () => {
     await start();
     for (const clientId of ['dev-1 ', 'DEV-1', 'dev-1-2', 'dev-', '__proto__']) {
-      const client = await bed.open(bed.enroll(device('dev-1')));
+      const client = await testBroker.open(testBroker.enroll(device('dev-1')));
       expect(await client.connect({ clientId }), clientId).toBe(2);
     }
   });
 
   it('must not be empty', async () => {
     await start();
-    expect(await attempt(bed.enroll(device('dev-1')), '')).toMatchObject({ code: 2, reason: 'client_id_missing' });
+    expect(await attempt(testBroker.enroll(device('dev-1')), '')).toMatchObject({
+      code: 2,
+      reason: 'client_id_missing',
+    });
   });
 
   it('of a device named like an inherited property is its own', async () => {
     await start();
     for (const id of ['constructor', 'toString', 'hasOwnProperty']) {
-      const client = await bed.connectDevice(id);
+      const client = await testBroker.connectDevice(id);
       expect(await client.subscribe(`devices/${id}/commands/+/+`)).toEqual([0]);
     }
-    expect(bed.broker.sessions()).toHaveLength(3);
+    expect(testBroker.broker.sessions()).toHaveLength(3);
   });
 
   it('of a service is its name, or starts with it and a hyphen', async () => {
     await start();
-    const credentials = bed.enroll(service('dashboard'));
+    const credentials = testBroker.enroll(service('dashboard'));
     for (const clientId of ['dashboard', 'dashboard-1', 'dashboard-west.2'])
-      await bed.session(credentials, { clientId });
+      await testBroker.session(credentials, { clientId });
     for (const clientId of ['dashboard1', 'dash', 'other', 'dashboard_1']) {
-      const client = await bed.open(credentials);
+      const client = await testBroker.open(credentials);
       expect(await client.connect({ clientId }), clientId).toBe(2);
     }
   });
 
   it('is decided by the certificate, whatever the user name says', async () => {
     await start();
-    const client = await bed.open(bed.enroll(device('dev-1')));
+    const client = await testBroker.open(testBroker.enroll(device('dev-1')));
     expect(await client.connect({ clientId: 'dev-2', username: 'dev-2' })).toBe(2);
-    const own = await bed.open(bed.enroll(device('dev-1')));
+    const own = await testBroker.open(testBroker.enroll(device('dev-1')));
     expect(await own.connect({ clientId: 'dev-1', username: 'dev-2' })).toBe(0);
-    expect(bed.broker.sessions()[0]?.identity).toEqual(device('dev-1'));
+    expect(testBroker.broker.sessions()[0]?.identity).toEqual(device('dev-1'));
   });
 });
 
@@ -266,7 +277,7 @@ describe('a refused certificate', () => {
     });
     await start({ log: pino({ level: 'warn' }, sink) });
     const notAfter = Date.UTC(2020, 1, 2, 3, 4, 5);
-    const credentials = bed.enroll(device('dev-1'), {
+    const credentials = testBroker.enroll(device('dev-1'), {
       notBefore: notAfter - 9e7,
       notAfter,
       commonNames: ['dev-1\nforged'],
@@ -296,53 +307,58 @@ describe('a refused certificate', () => {
       },
     });
     await start({ log: pino({ level: 'warn' }, sink), limits: { refusalLogsPerMinute: 3 } });
-    for (let i = 0; i < 8; i += 1) await bed.open().then((client) => client.closed);
+    for (let i = 0; i < 8; i += 1) await testBroker.open().then((client) => client.closed);
     expect(lines).toBe(3);
-    expect(bed.broker.counters()['refused.certificate_missing']).toBe(8);
+    expect(testBroker.broker.counters()['refused.certificate_missing']).toBe(8);
   });
 });
 
 describe('the certificates of the server', () => {
   it('are replaced without dropping a connection, and old rules stay', async () => {
     await start();
-    const before = await bed.connectDevice('dev-1');
+    const before = await testBroker.connectDevice('dev-1');
     const next = issue({
       issuer: issuing,
       commonNames: ['next'],
       names: [dnsName('localhost')],
       purposes: ['serverAuth'],
     });
-    bed.broker.replaceTls({ key: next.key, cert: next.chain, ca: root.pem + issuing.pem });
-    const after = await bed.connectDevice('dev-2');
+    testBroker.broker.replaceTls({ key: next.key, cert: next.chain, ca: root.pem + issuing.pem });
+    const after = await testBroker.connectDevice('dev-2');
     expect(after.socket.getPeerX509Certificate()?.subject).toBe('CN=next');
     expect(await before.settled()).toEqual([]);
     expect((await attempt(undefined)).reason).toBe('certificate_missing');
-    const again = await bed.open(bed.enroll(device('dev-3')), { session: after.socket.getSession() as Buffer });
+    const again = await testBroker.open(testBroker.enroll(device('dev-3')), {
+      session: after.socket.getSession() as Buffer,
+    });
     expect(again.socket.isSessionReused()).toBe(false);
   });
 
   it('are renewed together with what counts as ours', async () => {
     await start();
     const next = createIssuing(root, 'next issuing');
-    const credentials = bed.enroll(device('dev-1'), { issuer: next });
+    const credentials = testBroker.enroll(device('dev-1'), { issuer: next });
     const server = issue({ issuer: next, names: [dnsName('localhost')], purposes: ['serverAuth'] });
-    bed.broker.replaceTls(
+    testBroker.broker.replaceTls(
       { key: server.key, cert: server.chain, ca: root.pem + issuing.pem + next.pem },
       issuing.pem + next.pem,
     );
-    await bed.session(credentials, { clientId: 'dev-1' });
-    await bed.session(bed.enroll(device('dev-2')), { clientId: 'dev-2' });
+    await testBroker.session(credentials, { clientId: 'dev-1' });
+    await testBroker.session(testBroker.enroll(device('dev-2')), { clientId: 'dev-2' });
   });
 
   it('leave nobody a way in who came before under a CA that counts no more', async () => {
     await start();
-    const early = await bed.open(bed.enroll(device('dev-1')));
-    await bed.connectDevice('dev-2'); // handshakes are finished in their order
+    const early = await testBroker.open(testBroker.enroll(device('dev-1')));
+    await testBroker.connectDevice('dev-2'); // handshakes are finished in their order
     const next = createIssuing(root, 'next issuing');
     const server = issue({ issuer: next, names: [dnsName('localhost')], purposes: ['serverAuth'] });
-    bed.broker.replaceTls({ key: server.key, cert: server.chain, ca: root.pem + next.pem }, next.pem);
+    testBroker.broker.replaceTls({ key: server.key, cert: server.chain, ca: root.pem + next.pem }, next.pem);
     expect(await early.connect({ clientId: 'dev-1' })).toBe(5);
-    expect(await bed.event('connect_failed')).toMatchObject({ reason: 'issuer_foreign', identity: device('dev-1') });
-    expect(bed.broker.sessions().map(({ clientId }) => clientId)).toEqual(['dev-2']);
+    expect(await testBroker.event('connect_failed')).toMatchObject({
+      reason: 'issuer_foreign',
+      identity: device('dev-1'),
+    });
+    expect(testBroker.broker.sessions().map(({ clientId }) => clientId)).toEqual(['dev-2']);
   });
 });

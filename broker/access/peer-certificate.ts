@@ -50,7 +50,7 @@ export class PeerCertificateVerifier {
     this.#issuers = issuers;
   }
 
-  judge(socket: TLSSocket): PeerVerification {
+  verify(socket: TLSSocket): PeerVerification {
     const certificate = socket.getPeerX509Certificate();
     // A resumed session without a certificate has been reported as authorized (Node 20, 22): both have to hold.
     if (certificate === undefined) return { refusal: { reason: 'certificate_missing', certificate } };

@@ -5,39 +5,42 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { messages } from '../../test/fixtures/broker/received-packets.ts';
 import { device, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
 
-let bed: TestBroker;
+let testBroker: TestBroker;
 const start = async (options?: TestBrokerOptions) => {
-  bed = await TestBroker.start(options);
+  testBroker = await TestBroker.start(options);
 };
-afterEach(() => bed?.close());
+afterEach(() => testBroker?.close());
 
 describe('a changed policy', () => {
   const noCommands = { ...DEFAULT_DEVICE_POLICY, subscribe: [], receive: [] };
 
   it('counts for live sessions at once: nothing more is delivered or taken', async () => {
     await start();
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     await client.subscribe('devices/dev-1/commands/+/+');
-    const commander = await bed.connectService('commander');
-    bed.setPolicy('group/default', { ...noCommands, publish: [] });
+    const commander = await testBroker.connectService('commander');
+    testBroker.setPolicy('group/default', { ...noCommands, publish: [] });
     await client.settled();
     await commander.publish('devices/dev-1/commands/reboot/1', 'x');
     await commander.settled();
     expect(messages(await client.settled())).toEqual([]);
     await client.publish('devices/dev-1/telemetry/temp', 'x', { qos: 1 });
     await client.closed;
-    expect(bed.accepted).toEqual([]);
+    expect(testBroker.accepted).toEqual([]);
   });
 
   it('takes filters away for good, even if it is taken back', async () => {
     await start();
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     await client.subscribe('devices/dev-1/commands/+/+', 'devices/dev-1/twin/desired');
-    bed.setPolicy('group/default', { ...DEFAULT_DEVICE_POLICY, subscribe: ['devices/${device.id}/twin/desired'] });
+    testBroker.setPolicy('group/default', {
+      ...DEFAULT_DEVICE_POLICY,
+      subscribe: ['devices/${device.id}/twin/desired'],
+    });
     await client.settled();
-    bed.setPolicy('group/default', DEFAULT_DEVICE_POLICY);
+    testBroker.setPolicy('group/default', DEFAULT_DEVICE_POLICY);
     await client.settled();
-    const commander = await bed.connectService('commander');
+    const commander = await testBroker.connectService('commander');
     await commander.publish('devices/dev-1/commands/reboot/1', 'x');
     await commander.publish('devices/dev-1/twin/desired', 'y');
     await commander.settled();
@@ -46,25 +49,28 @@ describe('a changed policy', () => {
 
   it('counts for sessions that are away: nothing is queued for them, nothing is restored', async () => {
     await start();
-    const credentials = bed.enroll(device('dev-1'));
-    const first = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    const credentials = testBroker.enroll(device('dev-1'));
+    const first = await testBroker.session(credentials, { clientId: 'dev-1', clean: false });
     await first.subscribe({ topic: 'devices/dev-1/commands/+/+', qos: 1 });
     first.destroy();
-    await bed.event('disconnected');
-    const commander = await bed.connectService('commander');
+    await testBroker.event('disconnected');
+    const commander = await testBroker.connectService('commander');
     await commander.publish('devices/dev-1/commands/reboot/1', 'allowed when it was queued', { qos: 1 });
     await commander.settled();
 
-    bed.setPolicy('group/default', noCommands);
+    testBroker.setPolicy('group/default', noCommands);
     await commander.publish('devices/dev-1/commands/reboot/2', 'never queued', { qos: 1 });
     await commander.settled();
-    const again = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    const again = await testBroker.session(credentials, { clientId: 'dev-1', clean: false });
     expect(messages(await again.settled())).toEqual([]);
     again.destroy();
-    await bed.event('disconnected', ({ connectedAt }) => connectedAt > 0 && bed.broker.sessions().length === 1);
+    await testBroker.event(
+      'disconnected',
+      ({ connectedAt }) => connectedAt > 0 && testBroker.broker.sessions().length === 1,
+    );
 
-    bed.setPolicy('group/default', DEFAULT_DEVICE_POLICY);
-    const third = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    testBroker.setPolicy('group/default', DEFAULT_DEVICE_POLICY);
+    const third = await testBroker.session(credentials, { clientId: 'dev-1', clean: false });
     await commander.publish('devices/dev-1/commands/reboot/3', 'x', { qos: 1 });
     await commander.settled();
     expect(messages(await third.settled())).toEqual([]);
@@ -72,26 +78,31 @@ describe('a changed policy', () => {
 
   it('that takes the right to connect ends the session', async () => {
     await start();
-    const client = await bed.connectDevice('dev-1');
-    const other = await bed.connectService('other');
-    bed.setPolicy('group/default', { ...DEFAULT_DEVICE_POLICY, connect: [] });
+    const client = await testBroker.connectDevice('dev-1');
+    const other = await testBroker.connectService('other');
+    testBroker.setPolicy('group/default', { ...DEFAULT_DEVICE_POLICY, connect: [] });
     await client.closed;
-    expect(await bed.event('disconnected')).toMatchObject({ identity: device('dev-1'), reason: 'policy_changed' });
+    expect(await testBroker.event('disconnected')).toMatchObject({
+      identity: device('dev-1'),
+      reason: 'policy_changed',
+    });
     expect(await other.settled()).toEqual([]);
   });
 
   it('of another group or another service concerns nobody else', async () => {
     await start();
-    const client = await bed.session(bed.enroll(device('dev-1'), {}, { group: 'press' }), { clientId: 'dev-1' });
-    bed.setPolicy('group/other', { ...DEFAULT_DEVICE_POLICY, connect: [], publish: [] });
-    bed.setPolicy('service/x', { ...DEFAULT_SERVICE_POLICY, connect: [] });
+    const client = await testBroker.session(testBroker.enroll(device('dev-1'), {}, { group: 'press' }), {
+      clientId: 'dev-1',
+    });
+    testBroker.setPolicy('group/other', { ...DEFAULT_DEVICE_POLICY, connect: [], publish: [] });
+    testBroker.setPolicy('service/x', { ...DEFAULT_SERVICE_POLICY, connect: [] });
     await client.publish('devices/dev-1/telemetry/temp', 'x', { qos: 1 });
     expect(await client.next()).toMatchObject({ cmd: 'puback' });
   });
 
   it('that is not valid allows nothing', async () => {
     await start({ policies: { 'group/default': { connect: ['*'] } as never } });
-    const client = await bed.open(bed.enroll(device('dev-1')));
+    const client = await testBroker.open(testBroker.enroll(device('dev-1')));
     expect(await client.connect({ clientId: 'dev-1' })).toBe(2);
   });
 });

@@ -11,24 +11,24 @@ export interface PolicyChangesOptions {
   readonly directory: PolicyDirectory;
   readonly policies: PolicyResolver;
   readonly sessions: LiveSessions;
-  readonly store: AedesPersistence;
-  readonly reauthorization: SessionReauthorizer;
+  readonly persistence: AedesPersistence;
+  readonly reauthorizer: SessionReauthorizer;
   readonly log: Logger;
 }
 
 /** Returns the way to stop. */
 export function applyPolicyChanges(options: PolicyChangesOptions): () => void {
-  const { directory, policies, sessions, store, reauthorization, log } = options;
+  const { directory, policies, sessions, persistence, reauthorizer, log } = options;
   return directory.onPolicyChange((scope) => {
-    policies.forget(scope);
+    policies.invalidate(scope);
     apply(scope).catch((error: unknown) => log.error({ err: error, scope }, 'policy could not be applied'));
   });
 
   async function apply(scope: PolicyScope): Promise<void> {
     for (const session of [...sessions.all()]) {
-      if (!session.isEnded && scopesOf(session.facts.subject).includes(scope)) await reauthorization.hold(session);
+      if (!session.isEnded && scopesOf(session.facts.subject).includes(scope)) await reauthorizer.reauthorize(session);
     }
-    for (const kept of [...store.kept.holders()]) {
+    for (const kept of [...persistence.persistentSessions.handles()]) {
       if (scopesOf(kept.subject).includes(scope)) kept.setRights(await policies.rightsOf(kept.subject));
     }
   }

@@ -44,17 +44,17 @@ export class PolicyResolver {
     return this.#version;
   }
 
-  forget(scope: PolicyScope): void {
+  invalidate(scope: PolicyScope): void {
     this.#version += 1;
     this.#documents.delete(scope);
   }
 
   async rightsOf(subject: Subject): Promise<Rights> {
-    const { document } = await this.appliedTo(subject);
+    const { document } = await this.resolve(subject);
     return new Rights(document, subject, this.#limits);
   }
 
-  async appliedTo(subject: Subject): Promise<AppliedPolicy> {
+  async resolve(subject: Subject): Promise<AppliedPolicy> {
     for (const scope of scopesOf(subject)) {
       const document = this.#documents.has(scope) ? this.#documents.get(scope) : await this.#read(scope);
       if (document !== undefined) return { document, source: scope };

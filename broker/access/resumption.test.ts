@@ -4,17 +4,17 @@ import type { TLSSocket } from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
 import { device, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
 
-let bed: TestBroker;
+let testBroker: TestBroker;
 const start = async (options?: TestBrokerOptions) => {
-  bed = await TestBroker.start(options);
+  testBroker = await TestBroker.start(options);
 };
-afterEach(() => bed?.close());
+afterEach(() => testBroker?.close());
 
 describe('session resumption', () => {
   /** Connects once and comes back with everything a client can save of the first TLS session. */
   async function saved(credentials: Parameters<TestBroker['open']>[0], version: 'TLSv1.2' | 'TLSv1.3') {
     const tickets: Buffer[] = [];
-    const client = await bed.open(credentials, { minVersion: version, maxVersion: version });
+    const client = await testBroker.open(credentials, { minVersion: version, maxVersion: version });
     client.socket.on('session', (session) => tickets.push(session));
     await client.connect({ clientId: 'dev-1' });
     const session = client.socket.getSession();
@@ -28,7 +28,7 @@ describe('session resumption', () => {
     version: 'TLSv1.2' | 'TLSv1.3',
     credentials?: Parameters<TestBroker['open']>[0],
   ) {
-    const client = await bed.open(credentials, { session, minVersion: version, maxVersion: version });
+    const client = await testBroker.open(credentials, { session, minVersion: version, maxVersion: version });
     const code = await client.connect({ clientId: 'dev-1' });
     return { code, reused: (client.socket as TLSSocket).isSessionReused() };
   }
@@ -36,7 +36,7 @@ describe('session resumption', () => {
   for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     it(`never happens on ${version}`, async () => {
       await start();
-      const credentials = bed.enroll(device('dev-1'));
+      const credentials = testBroker.enroll(device('dev-1'));
       const sessions = await saved(credentials, version);
       expect(sessions.length).toBeGreaterThan(0);
       for (const session of sessions) {
@@ -49,17 +49,17 @@ describe('session resumption', () => {
       for (const session of await saved(undefined, version)) {
         expect(await comeBack(session, version)).toEqual({ code: 5, reused: false });
       }
-      for (const session of await saved(bed.enroll(device('dev-1')), version)) {
+      for (const session of await saved(testBroker.enroll(device('dev-1')), version)) {
         expect(await comeBack(session, version)).toEqual({ code: 5, reused: false });
       }
     });
 
     it(`does not let a client in after its revocation on ${version}`, async () => {
       await start();
-      const credentials = bed.enroll(device('dev-1'));
+      const credentials = testBroker.enroll(device('dev-1'));
       const sessions = await saved(credentials, version);
-      bed.revokeInRegistry(device('dev-1'));
-      await bed.broker.disconnect(device('dev-1'), 'revoked');
+      testBroker.revokeInRegistry(device('dev-1'));
+      await testBroker.broker.disconnect(device('dev-1'), 'revoked');
       for (const session of sessions) {
         expect(await comeBack(session, version, credentials)).toEqual({ code: 5, reused: false });
       }
@@ -68,9 +68,9 @@ describe('session resumption', () => {
     it(`does not let a client in whose certificate was superseded since on ${version}`, async () => {
       await start();
       const dev1 = device('dev-1');
-      const credentials = bed.enroll(dev1);
+      const credentials = testBroker.enroll(dev1);
       const sessions = await saved(credentials, version);
-      bed.standings.set(credentials.serial, { state: 'superseded', holder: dev1, supersededAt: 1 });
+      testBroker.certificateStatuses.set(credentials.serial, { state: 'superseded', holder: dev1, supersededAt: 1 });
       for (const session of sessions) {
         expect(await comeBack(session, version, credentials)).toEqual({ code: 5, reused: false });
       }
@@ -79,10 +79,10 @@ describe('session resumption', () => {
     it(`does not let a client in that was suspended since on ${version}`, async () => {
       await start();
       const dev1 = device('dev-1');
-      const credentials = bed.enroll(dev1);
+      const credentials = testBroker.enroll(dev1);
       const sessions = await saved(credentials, version);
-      bed.standings.set(credentials.serial, { state: 'suspended', holder: dev1 });
-      await bed.broker.disconnect(dev1, 'suspended');
+      testBroker.certificateStatuses.set(credentials.serial, { state: 'suspended', holder: dev1 });
+      await testBroker.broker.disconnect(dev1, 'suspended');
       for (const session of sessions) {
         expect(await comeBack(session, version, credentials)).toEqual({ code: 5, reused: false });
       }
@@ -91,7 +91,7 @@ describe('session resumption', () => {
     it(`does not let a client in after its certificate has ended on ${version}`, async () => {
       let late = 0;
       await start({ now: () => Date.now() + late });
-      const credentials = bed.enroll(device('dev-1'));
+      const credentials = testBroker.enroll(device('dev-1'));
       const sessions = await saved(credentials, version);
       late = 40 * 86_400_000;
       for (const session of sessions) {
@@ -104,8 +104,8 @@ describe('session resumption', () => {
 describe('another broker of this process', () => {
   it('does not resume what was begun here', async () => {
     await start();
-    const credentials = bed.enroll(device('dev-1'));
-    const here = await bed.session(credentials, { clientId: 'dev-1' });
+    const credentials = testBroker.enroll(device('dev-1'));
+    const here = await testBroker.session(credentials, { clientId: 'dev-1' });
     const session = here.socket.getSession() as Buffer;
     const other = await TestBroker.start();
     try {

@@ -15,15 +15,15 @@ import {
   type TestBrokerOptions,
 } from '../../test/fixtures/broker/test-broker.ts';
 
-let bed: TestBroker;
+let testBroker: TestBroker;
 const start = async (options?: TestBrokerOptions) => {
-  bed = await TestBroker.start(options);
+  testBroker = await TestBroker.start(options);
 };
-afterEach(() => bed?.close());
+afterEach(() => testBroker?.close());
 
 /** A service that hears everything it may. */
 async function listen(name = 'listener', qos: 0 | 1 = 0): Promise<RawClient> {
-  const client = await bed.connectService(name);
+  const client = await testBroker.connectService(name);
   const filters = DEFAULT_SERVICE_POLICY.subscribe.map((topic) => ({ topic, qos }));
   expect(await client.subscribe(...filters)).toEqual(filters.map(() => qos));
   return client;
@@ -33,17 +33,19 @@ describe('publishing', () => {
   it('own telemetry is stored, then acknowledged, then heard', async () => {
     await start();
     const listener = await listen();
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     await client.publish('devices/dev-1/telemetry/temp', '21', { qos: 1, messageId: 9 });
     expect(await client.next()).toMatchObject({ cmd: 'puback', messageId: 9 });
-    expect(bed.accepted).toMatchObject([{ device: 'dev-1', stream: 'temp', qos: 1, payload: Buffer.from('21') }]);
+    expect(testBroker.accepted).toMatchObject([
+      { device: 'dev-1', stream: 'temp', qos: 1, payload: Buffer.from('21') },
+    ]);
     expect(messages(await listener.settled())).toEqual(['devices/dev-1/telemetry/temp 21']);
   });
 
   it('events and responses goes to listeners and is not telemetry', async () => {
     await start();
     const listener = await listen();
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     await client.publish('devices/dev-1/events/door', 'open', { qos: 1 });
     await client.publish('devices/dev-1/responses/r1', 'ok', { qos: 2, messageId: 2 });
     await client.settled();
@@ -51,7 +53,7 @@ describe('publishing', () => {
       'devices/dev-1/events/door open',
       'devices/dev-1/responses/r1 ok',
     ]);
-    expect(bed.accepted).toEqual([]);
+    expect(testBroker.accepted).toEqual([]);
   });
 
   for (const qos of [0, 1, 2] as const) {
@@ -68,61 +70,61 @@ describe('publishing', () => {
     ])(`with QoS ${qos} to %s closes the connection, and nobody hears or keeps it`, async (topic) => {
       await start();
       const listener = await listen();
-      const victim = await bed.connectDevice('dev-2');
+      const victim = await testBroker.connectDevice('dev-2');
       await victim.subscribe('devices/dev-2/commands/+/+', 'groups/default/broadcast/+');
-      const client = await bed.connectDevice('dev-1');
+      const client = await testBroker.connectDevice('dev-1');
       await client.publish(topic, 'x', { qos });
       await client.closed;
       expect(client.packets.map(({ cmd }) => cmd)).toEqual(['connack']);
       expect(messages(await listener.settled())).toEqual([]);
       expect(messages(await victim.settled())).toEqual([]);
-      expect(bed.accepted).toEqual([]);
-      expect(bed.broker.counters().retained).toBe(0);
-      expect(await bed.event('acl_denied')).toMatchObject({ identity: device('dev-1'), verb: 'publish', topic });
-      expect(await bed.event('disconnected')).toMatchObject({ reason: 'acl_denied' });
+      expect(testBroker.accepted).toEqual([]);
+      expect(testBroker.broker.counters().retained).toBe(0);
+      expect(await testBroker.event('acl_denied')).toMatchObject({ identity: device('dev-1'), verb: 'publish', topic });
+      expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'acl_denied' });
     });
   }
 
   it('what came before a refused message is stored and acknowledged, what comes after is not', async () => {
     await start();
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     await client.publish('devices/dev-1/telemetry/temp', 'before', { qos: 1, messageId: 1 });
     expect(await client.next()).toMatchObject({ cmd: 'puback' });
     await client.publish('devices/dev-2/telemetry/temp', 'x', { qos: 1, messageId: 2 });
     await client.publish('devices/dev-1/telemetry/temp', 'after', { qos: 1, messageId: 3 });
     await client.closed;
-    expect(bed.accepted.map(({ payload }) => payload.toString())).toEqual(['before']);
+    expect(testBroker.accepted.map(({ payload }) => payload.toString())).toEqual(['before']);
   });
 
   it('with the retain flag needs the right to retain', async () => {
     await start();
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     await client.publish('devices/dev-1/telemetry/temp', 'x', { retain: true });
     await client.closed;
-    expect(bed.broker.counters().retained).toBe(0);
-    expect(bed.accepted).toEqual([]);
-    expect(await bed.event('acl_denied')).toMatchObject({ verb: 'retain' });
+    expect(testBroker.broker.counters().retained).toBe(0);
+    expect(testBroker.accepted).toEqual([]);
+    expect(await testBroker.event('acl_denied')).toMatchObject({ verb: 'retain' });
   });
 
   it('retained messages are bounded per identity', async () => {
     const policy = { ...DEFAULT_DEVICE_POLICY, retain: ['devices/${device.id}/events/+'] };
     await start({ policies: { 'group/default': policy }, limits: { retained: 3 } });
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     for (const type of ['a', 'b', 'c', 'a'])
       await client.publish(`devices/dev-1/events/${type}`, 'x', { retain: true });
     await client.settled();
-    expect(bed.broker.counters().retained).toBe(3);
+    expect(testBroker.broker.counters().retained).toBe(3);
     await client.publish('devices/dev-1/events/d', 'x', { retain: true });
     await client.closed;
-    expect(await bed.event('disconnected')).toMatchObject({ reason: 'limit_exceeded' });
-    expect(bed.broker.counters().retained).toBe(3);
+    expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'limit_exceeded' });
+    expect(testBroker.broker.counters().retained).toBe(3);
   });
 });
 
 describe('subscribing', () => {
   it('is answered filter by filter', async () => {
     await start();
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     const granted = await client.subscribe(
       'devices/dev-1/commands/+/+',
       'devices/dev-2/commands/+/+',
@@ -133,7 +135,7 @@ describe('subscribing', () => {
       { topic: 'groups/default/broadcast/+', qos: 1 },
     );
     expect(granted).toEqual([0, 128, 128, 128, 128, 128, 1]);
-    const denied = bed.events.filter(({ type }) => type === 'acl_denied');
+    const denied = testBroker.events.filter(({ type }) => type === 'acl_denied');
     expect(denied).toHaveLength(5);
   });
 
@@ -146,20 +148,20 @@ describe('subscribing', () => {
       },
     });
     await start({ log: pino({ level: 'warn' }, sink), limits: { refusalLogsPerMinute: 3 } });
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     for (let n = 0; n < 10; n += 1) expect(await client.subscribe('#', 'devices/#')).toEqual([128, 128]);
     expect(lines).toBe(3);
-    expect(bed.broker.counters().subscribe_denied).toBe(20);
+    expect(testBroker.broker.counters().subscribe_denied).toBe(20);
   });
 
   it('delivers nothing that a wider filter would have brought', async () => {
     await start();
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     await client.subscribe('#', '+/+/+/+', 'devices/#', 'devices/dev-1/commands/+/+');
-    const other = await bed.connectDevice('dev-2');
+    const other = await testBroker.connectDevice('dev-2');
     await other.publish('devices/dev-2/telemetry/temp', 'secret', { qos: 1 });
     await other.settled();
-    const commander = await bed.connectService('commander');
+    const commander = await testBroker.connectService('commander');
     await commander.publish('devices/dev-2/commands/reboot/1', 'x');
     await commander.publish('devices/dev-1/commands/reboot/1', 'mine');
     await commander.settled();
@@ -168,14 +170,14 @@ describe('subscribing', () => {
 
   it('with overlapping filters delivers one copy', async () => {
     await start();
-    const client = await bed.connectService('listener');
+    const client = await testBroker.connectService('listener');
     await client.subscribe(
       'devices/+/events/+',
       'devices/dev-1/events/+',
       'devices/+/events/door',
       'devices/dev-1/events/door',
     );
-    const publisher = await bed.connectDevice('dev-1');
+    const publisher = await testBroker.connectDevice('dev-1');
     for (const payload of ['1', '2', '3']) await publisher.publish('devices/dev-1/events/door', payload, { qos: 1 });
     await publisher.settled();
     expect(messages(await client.settled())).toEqual(['1', '2', '3'].map((n) => `devices/dev-1/events/door ${n}`));
@@ -185,7 +187,7 @@ describe('subscribing', () => {
     const policy = { ...DEFAULT_DEVICE_POLICY, retain: ['devices/${device.id}/events/+'] };
     await start({ policies: { 'group/default': policy } });
     const listener = await listen('listener', 1);
-    const publisher = await bed.connectDevice('dev-1');
+    const publisher = await testBroker.connectDevice('dev-1');
     const sent = Array.from({ length: 30 }, (_, index) => String(index));
     for (const n of sent) {
       const qos = (Number(n) % 3) as 0 | 1 | 2;
@@ -204,7 +206,7 @@ describe('subscribing', () => {
     const policy = { ...DEFAULT_DEVICE_POLICY, retain: ['devices/${device.id}/events/+'] };
     await start({ policies: { 'group/default': policy } });
     const listener = await listen();
-    const publisher = await bed.connectDevice('dev-1');
+    const publisher = await testBroker.connectDevice('dev-1');
     const publish = (payload: string, retain: boolean) =>
       mqttPacket.generate({ cmd: 'publish', topic: 'devices/dev-1/events/door', payload, retain, qos: 0, dup: false });
     publisher.send(Buffer.concat([publish('1', true), publish('2', false), publish('3', true), publish('4', false)]));
@@ -218,13 +220,13 @@ describe('subscribing', () => {
     await start({
       policies: { 'service/blind': { ...DEFAULT_SERVICE_POLICY, receive: ['devices/+/telemetry/+'] } },
     });
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     await client.publish('devices/dev-1/twin/reported', 'state', { retain: true });
     await client.settled();
-    const seeing = await bed.connectService('seeing');
+    const seeing = await testBroker.connectService('seeing');
     await seeing.subscribe('devices/+/twin/reported');
     expect(messages(await seeing.settled())).toEqual(['devices/dev-1/twin/reported state']);
-    const blind = await bed.connectService('blind');
+    const blind = await testBroker.connectService('blind');
     expect(await blind.subscribe('devices/+/twin/reported')).toEqual([0]);
     expect(messages(await blind.settled())).toEqual([]);
   });
@@ -232,13 +234,13 @@ describe('subscribing', () => {
   it('gives services the events of the fleet and the server alone writes them', async () => {
     await start();
     const listener = await listen();
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     expect(await client.subscribe('$fleet/events/#')).toEqual([128]);
-    await bed.broker.publish('$fleet/events/presence/connected/dev-1', Buffer.from('hello'), 1);
+    await testBroker.broker.publish('$fleet/events/presence/connected/dev-1', Buffer.from('hello'), 1);
     expect(messages(await listener.settled())).toEqual(['$fleet/events/presence/connected/dev-1 hello']);
     expect(messages(await client.settled())).toEqual([]);
     await client.publish('$fleet/events/presence/connected/dev-1', 'forged');
-    expect(await bed.event('disconnected')).toMatchObject({ reason: 'acl_denied' });
+    expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'acl_denied' });
     expect(messages(await listener.settled())).toEqual([]);
   });
 });
@@ -246,8 +248,8 @@ describe('subscribing', () => {
 describe('a filter that was refused', () => {
   it('is not stored with those that were granted, and brings nothing after a reconnect', async () => {
     await start();
-    const credentials = bed.enroll(device('dev-1'));
-    const first = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    const credentials = testBroker.enroll(device('dev-1'));
+    const first = await testBroker.session(credentials, { clientId: 'dev-1', clean: false });
     const granted = await first.subscribe(
       { topic: 'devices/dev-1/commands/+/+', qos: 1 },
       { topic: 'devices/+/telemetry/+', qos: 1 },
@@ -255,16 +257,16 @@ describe('a filter that was refused', () => {
     );
     expect(granted).toEqual([1, 128, 128]);
     first.destroy();
-    await bed.event('disconnected');
+    await testBroker.event('disconnected');
 
-    const other = await bed.connectDevice('dev-2');
+    const other = await testBroker.connectDevice('dev-2');
     await other.publish('devices/dev-2/telemetry/temp', 'secret', { qos: 1 });
-    const commander = await bed.connectService('commander');
+    const commander = await testBroker.connectService('commander');
     await commander.publish('devices/dev-2/commands/reboot/1', 'secret', { qos: 1 });
     await commander.publish('devices/dev-1/commands/reboot/1', 'mine', { qos: 1, messageId: 2 });
     await Promise.all([other.settled(), commander.settled()]);
 
-    const again = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    const again = await testBroker.session(credentials, { clientId: 'dev-1', clean: false });
     expect(messages(await again.settled())).toEqual(['devices/dev-1/commands/reboot/1 mine']);
     await commander.publish('devices/dev-2/commands/reboot/2', 'secret', { qos: 1, messageId: 3 });
     await commander.settled();
@@ -276,7 +278,9 @@ describe('a will', () => {
   it('is published when the connection is lost', async () => {
     await start();
     const listener = await listen();
-    const client = await bed.connectDevice('dev-1', { will: { topic: 'devices/dev-1/events/gone', payload: 'bye' } });
+    const client = await testBroker.connectDevice('dev-1', {
+      will: { topic: 'devices/dev-1/events/gone', payload: 'bye' },
+    });
     client.destroy();
     expect(await listener.next()).toMatchObject({ topic: 'devices/dev-1/events/gone', payload: Buffer.from('bye') });
   });
@@ -284,21 +288,23 @@ describe('a will', () => {
   it('to a telemetry topic is stored like telemetry', async () => {
     await start();
     const listener = await listen();
-    const client = await bed.connectDevice('dev-1', {
+    const client = await testBroker.connectDevice('dev-1', {
       will: { topic: 'devices/dev-1/telemetry/state', payload: 'off', qos: 1 },
     });
     client.destroy();
     expect(await listener.next()).toMatchObject({ topic: 'devices/dev-1/telemetry/state' });
-    expect(bed.accepted).toMatchObject([{ stream: 'state', payload: Buffer.from('off') }]);
+    expect(testBroker.accepted).toMatchObject([{ stream: 'state', payload: Buffer.from('off') }]);
   });
 
   it('is not published after DISCONNECT', async () => {
     await start();
     const listener = await listen();
-    const client = await bed.connectDevice('dev-1', { will: { topic: 'devices/dev-1/events/gone', payload: 'bye' } });
+    const client = await testBroker.connectDevice('dev-1', {
+      will: { topic: 'devices/dev-1/events/gone', payload: 'bye' },
+    });
     client.send({ cmd: 'disconnect' });
     await client.closed;
-    expect(await bed.event('disconnected')).toMatchObject({ reason: 'client_disconnected' });
+    expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'client_disconnected' });
     expect(await listener.settled()).toEqual([]);
   });
 
@@ -310,19 +316,21 @@ describe('a will', () => {
     [{ topic: 'devices/dev-1/events/gone', payload: 'x', retain: true }],
   ])('that its client may not publish refuses the connection: %j', async (will) => {
     await start();
-    const client = await bed.open(bed.enroll(device('dev-1')));
+    const client = await testBroker.open(testBroker.enroll(device('dev-1')));
     expect(await client.connect({ clientId: 'dev-1', will })).toBe(5);
-    expect(await bed.event('connect_failed')).toMatchObject({ reason: 'will_not_allowed' });
+    expect(await testBroker.event('connect_failed')).toMatchObject({ reason: 'will_not_allowed' });
   });
 
   it('is judged again when it fires', async () => {
     await start();
     const listener = await listen();
-    const client = await bed.connectDevice('dev-1', { will: { topic: 'devices/dev-1/events/gone', payload: 'bye' } });
-    bed.setPolicy('group/default', { ...DEFAULT_DEVICE_POLICY, publish: ['devices/${device.id}/telemetry/+'] });
+    const client = await testBroker.connectDevice('dev-1', {
+      will: { topic: 'devices/dev-1/events/gone', payload: 'bye' },
+    });
+    testBroker.setPolicy('group/default', { ...DEFAULT_DEVICE_POLICY, publish: ['devices/${device.id}/telemetry/+'] });
     await client.settled();
     client.destroy();
-    await bed.event('disconnected');
+    await testBroker.event('disconnected');
     expect(await listener.settled()).toEqual([]);
   });
 });
@@ -331,18 +339,18 @@ describe('an explanation', () => {
   it('names the policy and the rule, or why there is none', async () => {
     await start();
     const subject = { identity: device('dev-1'), group: DEFAULT, labels: {} };
-    expect(await bed.broker.explain(subject, 'publish', 'devices/dev-1/telemetry/a')).toEqual({
+    expect(await testBroker.broker.explain(subject, 'publish', 'devices/dev-1/telemetry/a')).toEqual({
       allowed: true,
       source: 'built-in',
       rule: 'devices/${device.id}/telemetry/+',
     });
-    bed.setPolicy('group/default', { ...DEFAULT_DEVICE_POLICY, publish: [] });
-    expect(await bed.broker.explain(subject, 'publish', 'devices/dev-1/telemetry/a')).toEqual({
+    testBroker.setPolicy('group/default', { ...DEFAULT_DEVICE_POLICY, publish: [] });
+    expect(await testBroker.broker.explain(subject, 'publish', 'devices/dev-1/telemetry/a')).toEqual({
       allowed: false,
       source: 'group/default',
       reason: 'no_rule',
     });
     const visitor = { identity: service('x'), group: DEFAULT, labels: {} };
-    expect(await bed.broker.explain(visitor, 'subscribe', '$SYS/#')).toMatchObject({ reason: 'topic_reserved' });
+    expect(await testBroker.broker.explain(visitor, 'subscribe', '$SYS/#')).toMatchObject({ reason: 'topic_reserved' });
   });
 });

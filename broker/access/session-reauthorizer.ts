@@ -10,7 +10,7 @@ import type { PolicyResolver } from './policy-resolver.ts';
 
 export interface SessionReauthorizerOptions {
   readonly policies: PolicyResolver;
-  readonly store: AedesPersistence;
+  readonly persistence: AedesPersistence;
   readonly log: Logger;
   /** A subscription was taken away. */
   readonly withdrawn: (session: Session, filter: string) => void;
@@ -24,7 +24,7 @@ export class SessionReauthorizer {
   }
 
   /** Resolves when the session is held to the policies of now and to the subject that it is now. */
-  async hold(session: Session): Promise<void> {
+  async reauthorize(session: Session): Promise<void> {
     const { policies, log } = this.#options;
     for (;;) {
       const { subject, clientId } = session.facts;
@@ -48,18 +48,18 @@ export class SessionReauthorizer {
 
   /** Unsubscribes a session from what it may no longer hear. */
   #withdraw(session: Session): void {
-    const { store, log, withdrawn } = this.#options;
-    const { engine, rights, facts } = session;
-    if (engine === undefined || session.isEnded) return;
-    const lost = Object.keys(engine.subscriptions).filter((filter) => !rights.maySubscribe(filter).allowed);
+    const { persistence, log, withdrawn } = this.#options;
+    const { aedesClient, rights, facts } = session;
+    if (aedesClient === undefined || session.isEnded) return;
+    const lost = Object.keys(aedesClient.subscriptions).filter((filter) => !rights.maySubscribe(filter).allowed);
     if (lost.length === 0) return;
-    engine.unsubscribe({ cmd: 'unsubscribe', unsubscriptions: lost } as never, () => {});
+    aedesClient.unsubscribe({ cmd: 'unsubscribe', unsubscriptions: lost } as never, () => {});
     for (const filter of lost) {
       session.filters.delete(filter);
       withdrawn(session, filter);
     }
-    log.info({ ...session.whoForLog, filters: lost.length }, 'subscriptions withdrawn');
-    store.removeSubscriptions({ id: facts.clientId }, lost).catch((error: unknown) => {
+    log.info({ ...session.logFields, filters: lost.length }, 'subscriptions withdrawn');
+    persistence.removeSubscriptions({ id: facts.clientId }, lost).catch((error: unknown) => {
       log.error({ err: error, clientId: facts.clientId }, 'subscriptions could not be removed');
     });
   }

@@ -35,8 +35,8 @@ export class ConnectionSlot {
   }
 
   /** Its handshake is finished; CONNECT is to come. */
-  secured(): void {
-    this.#door.secured(performance.now() - this.#acceptedAt);
+  handshakeFinished(): void {
+    this.#door.handshakeFinished(performance.now() - this.#acceptedAt);
   }
 
   /** Called instead of closing the socket when time is up. */
@@ -45,27 +45,27 @@ export class ConnectionSlot {
   }
 
   /** It became a session, or was refused. */
-  settle(): void {
+  release(): void {
     if (this.#isSettled) return;
     this.#isSettled = true;
     this.#timedOut = undefined;
     clearTimeout(this.#timer);
-    this.#door.settled(this);
+    this.#door.released(this);
   }
 
   /** The client went away before either. */
-  left(): void {
+  abandon(): void {
     if (this.#isSettled) return;
     this.#door.abandoned();
-    this.settle();
+    this.release();
   }
 
   expire(): void {
     const timedOut = this.#timedOut;
-    this.settle();
+    this.release();
     if (timedOut !== undefined) timedOut();
     else {
-      this.#door.slow(this);
+      this.#door.timedOut(this);
       this.socket.destroy();
     }
   }
@@ -73,23 +73,23 @@ export class ConnectionSlot {
 
 /** What a connection on its way tells the door. */
 interface ConnectionSlotOwner {
-  secured(milliseconds: number): void;
-  settled(half: ConnectionSlot): void;
+  handshakeFinished(milliseconds: number): void;
+  released(slot: ConnectionSlot): void;
   abandoned(): void;
-  slow(half: ConnectionSlot): void;
+  timedOut(slot: ConnectionSlot): void;
 }
 
-function expire(half: ConnectionSlot): void {
-  half.expire();
+function expire(slot: ConnectionSlot): void {
+  slot.expire();
 }
 
-const SLOT = Symbol('half-open');
+const SLOT = Symbol('slot');
 type GuardedSocket = Socket & { [SLOT]?: ConnectionSlot | undefined };
 
 export class ConnectionLimiter {
   readonly #options: ConnectionLimiterOptions;
-  readonly #buckets: TokenBuckets;
-  readonly #halfOpen = new Set<ConnectionSlot>();
+  readonly #rate: TokenBuckets;
+  readonly #slots = new Set<ConnectionSlot>();
   readonly #sockets = new Set<Socket>();
   readonly #perAddress = new Map<string, number>();
   #begun = 0;
@@ -100,10 +100,10 @@ export class ConnectionLimiter {
   constructor(options: ConnectionLimiterOptions) {
     this.#options = options;
     const rate = options.limits.connectionsPerSecondPerAddress;
-    this.#buckets = new TokenBuckets({ perSecond: rate, burst: rate * 2 });
+    this.#rate = new TokenBuckets({ perSecond: rate, burst: rate * 2 });
   }
 
-  /** The half-open connection behind a socket whose handshake is finished. */
+  /** The slot of the connection beneath a TLS socket. */
   find(socket: TLSSocket): ConnectionSlot | undefined {
     // Node's TLS socket knows the one it was made from, which spares asking the kernel for the peer again.
     const { _parent } = socket as { _parent?: GuardedSocket };
@@ -113,7 +113,7 @@ export class ConnectionLimiter {
   /** `handshakes_begun_total` is what was admitted; `handshake_seconds_total` counts from the accept, of those finished. */
   counters(): Readonly<Record<string, number>> {
     return {
-      half_open: this.#halfOpen.size,
+      half_open: this.#slots.size,
       handshakes_begun_total: this.#begun,
       handshakes_finished_total: this.#finished,
       handshakes_abandoned_total: this.#abandoned,
@@ -137,49 +137,49 @@ export class ConnectionLimiter {
     }
     const key = networkOf(address);
     const fromHere = this.#perAddress.get(key) ?? 0;
-    if (limits.handshakes > 0 && this.#halfOpen.size >= limits.handshakes) {
+    if (limits.handshakes > 0 && this.#slots.size >= limits.handshakes) {
       return this.#refuse(socket, 'too_many_handshakes', address);
     }
     if (limits.handshakesPerAddress > 0 && fromHere >= limits.handshakesPerAddress) {
       return this.#refuse(socket, 'too_many_handshakes', address);
     }
-    if (this.#buckets.take(key, now()) > 0) return this.#refuse(socket, 'rate_limited', address);
+    if (this.#rate.take(key, now()) > 0) return this.#refuse(socket, 'rate_limited', address);
 
-    const half = new ConnectionSlot(socket, address, key, limits.connectTimeout, this.#keeper);
+    const slot = new ConnectionSlot(socket, address, key, limits.connectTimeout, this.#keeper);
     this.#begun += 1;
-    this.#halfOpen.add(half);
-    (socket as GuardedSocket)[SLOT] = half;
+    this.#slots.add(slot);
+    (socket as GuardedSocket)[SLOT] = slot;
     this.#perAddress.set(key, fromHere + 1);
     this.#sockets.add(socket);
     socket.once('close', () => {
-      half.left();
+      slot.abandon();
       this.#sockets.delete(socket);
     });
     return true;
   }
 
   readonly #keeper: ConnectionSlotOwner = {
-    secured: (milliseconds) => {
+    handshakeFinished: (milliseconds) => {
       this.#finished += 1;
       this.#milliseconds += milliseconds;
     },
-    settled: (half) => {
-      this.#halfOpen.delete(half);
-      (half.socket as GuardedSocket)[SLOT] = undefined;
-      const left = (this.#perAddress.get(half.network) ?? 1) - 1;
-      if (left > 0) this.#perAddress.set(half.network, left);
-      else this.#perAddress.delete(half.network);
+    released: (slot) => {
+      this.#slots.delete(slot);
+      (slot.socket as GuardedSocket)[SLOT] = undefined;
+      const left = (this.#perAddress.get(slot.network) ?? 1) - 1;
+      if (left > 0) this.#perAddress.set(slot.network, left);
+      else this.#perAddress.delete(slot.network);
     },
     abandoned: () => {
       this.#abandoned += 1;
     },
-    slow: (half) => this.#options.refused('connect_timeout', half.address),
+    timedOut: (slot) => this.#options.refused('connect_timeout', slot.address),
   };
 
   /** For a runtime whose TLS sockets don't say what they were made from. */
   #findByPeer({ remoteAddress, remotePort }: Socket): ConnectionSlot | undefined {
-    for (const half of this.#halfOpen) {
-      if (half.socket.remotePort === remotePort && half.socket.remoteAddress === remoteAddress) return half;
+    for (const slot of this.#slots) {
+      if (slot.socket.remotePort === remotePort && slot.socket.remoteAddress === remoteAddress) return slot;
     }
     return undefined;
   }

@@ -8,16 +8,16 @@ import { remainingLength } from '../../test/fixtures/broker/packet-corpus.ts';
 import { device, service, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
 import { waitUntil } from '../../test/fixtures/broker/wait-until.ts';
 
-let bed: TestBroker;
+let testBroker: TestBroker;
 const start = async (options?: TestBrokerOptions) => {
-  bed = await TestBroker.start(options);
+  testBroker = await TestBroker.start(options);
 };
-afterEach(() => bed?.close());
+afterEach(() => testBroker?.close());
 
 const closed = (socket: net.Socket) => new Promise<void>((resolve) => socket.once('close', () => resolve()));
 
 function tcp(): net.Socket {
-  const socket = net.connect(bed.broker.port, '127.0.0.1');
+  const socket = net.connect(testBroker.broker.port, '127.0.0.1');
   socket.on('error', () => {});
   socket.resume();
   return socket;
@@ -40,8 +40,8 @@ describe('a client that is slow to connect', () => {
   it('and says nothing is closed', async () => {
     await start(soon);
     await closed(tcp());
-    expect(await bed.event('connect_failed')).toMatchObject({ reason: 'connect_timeout', address: '127.0.0.1' });
-    expect(bed.broker.counters().half_open).toBe(0);
+    expect(await testBroker.event('connect_failed')).toMatchObject({ reason: 'connect_timeout', address: '127.0.0.1' });
+    expect(testBroker.broker.counters().half_open).toBe(0);
   });
 
   it('and sends its handshake byte by byte is closed', async () => {
@@ -54,25 +54,28 @@ describe('a client that is slow to connect', () => {
     const timer = setInterval(() => socket.write(hello.subarray(sent, ++sent)), 20);
     await closed(socket);
     clearInterval(timer);
-    expect(await bed.event('connect_failed')).toMatchObject({ reason: 'connect_timeout' });
+    expect(await testBroker.event('connect_failed')).toMatchObject({ reason: 'connect_timeout' });
   });
 
   it('after its handshake is closed', async () => {
     await start(soon);
-    const client = await bed.open(bed.enroll(device('dev-1')));
+    const client = await testBroker.open(testBroker.enroll(device('dev-1')));
     await client.closed;
-    expect(await bed.event('connect_failed')).toMatchObject({ reason: 'connect_timeout', serial: expect.any(String) });
+    expect(await testBroker.event('connect_failed')).toMatchObject({
+      reason: 'connect_timeout',
+      serial: expect.any(String),
+    });
     expect(client.packets).toEqual([]);
   });
 
   it('and sends CONNECT byte by byte is closed', async () => {
     await start(soon);
-    const client = await bed.open(bed.enroll(device('dev-1')));
+    const client = await testBroker.open(testBroker.enroll(device('dev-1')));
     const timer = setInterval(() => client.send(Buffer.from([0x10])), 1_000);
     client.send(Buffer.from([0x10, 0x20, 0x00]));
     await client.closed;
     clearInterval(timer);
-    expect(await bed.event('connect_failed')).toMatchObject({ reason: 'connect_timeout' });
+    expect(await testBroker.event('connect_failed')).toMatchObject({ reason: 'connect_timeout' });
   });
 
   it('is told apart from one that does not speak TLS', async () => {
@@ -80,18 +83,18 @@ describe('a client that is slow to connect', () => {
     const socket = tcp();
     socket.write('GET / HTTP/1.1\r\n\r\n');
     await closed(socket);
-    expect(await bed.event('connect_failed')).toMatchObject({
+    expect(await testBroker.event('connect_failed')).toMatchObject({
       reason: 'handshake_failed',
       detail: 'ERR_SSL_HTTP_REQUEST',
     });
-    expect(bed.broker.counters().half_open).toBe(0);
+    expect(testBroker.broker.counters().half_open).toBe(0);
   });
 
   it('because the registry is, is closed in time as well', async () => {
-    await start({ ...soon, standing: () => new Promise(() => {}) });
-    const client = await bed.open(bed.enroll(device('dev-1')));
+    await start({ ...soon, certificateStatus: () => new Promise(() => {}) });
+    const client = await testBroker.open(testBroker.enroll(device('dev-1')));
     expect(await client.connect({ clientId: 'dev-1' })).toBeUndefined();
-    expect(await bed.event('connect_failed')).toMatchObject({ reason: 'connect_timeout' });
+    expect(await testBroker.event('connect_failed')).toMatchObject({ reason: 'connect_timeout' });
   });
 });
 
@@ -100,31 +103,31 @@ describe('connections that are not finished', () => {
     await start({ limits: { handshakesPerAddress: 3 } });
     const waiting = [tcp(), tcp(), tcp()];
     await Promise.all(waiting.map((socket) => once(socket, 'connect')));
-    await waitUntil(() => bed.broker.counters().half_open === 3);
+    await waitUntil(() => testBroker.broker.counters().half_open === 3);
     await closed(tcp());
-    expect(await bed.event('connect_failed')).toMatchObject({ reason: 'too_many_handshakes' });
+    expect(await testBroker.event('connect_failed')).toMatchObject({ reason: 'too_many_handshakes' });
     waiting[0]?.destroy();
-    await waitUntil(() => bed.broker.counters().half_open === 2);
-    await bed.connectDevice('dev-1');
-    expect(bed.broker.counters().half_open).toBe(2);
+    await waitUntil(() => testBroker.broker.counters().half_open === 2);
+    await testBroker.connectDevice('dev-1');
+    expect(testBroker.broker.counters().half_open).toBe(2);
     for (const socket of waiting) socket.destroy();
   });
 
   it('are counted by what became of them', async () => {
     await start({ limits: { connectTimeout: 60_000 } });
-    const count = () => bed.broker.counters();
-    await bed.connectDevice('dev-1');
+    const count = () => testBroker.broker.counters();
+    await testBroker.connectDevice('dev-1');
     expect(count()).toMatchObject({ handshakes_begun_total: 1, handshakes_finished_total: 1 });
     expect(count().handshake_seconds_total).toBeGreaterThan(0);
     const silent = tcp();
     await waitUntil(() => count().half_open === 1);
     silent.destroy();
     await waitUntil(() => count().handshakes_abandoned_total === 1);
-    const mute = await bed.open(bed.enroll(device('dev-2')));
+    const mute = await testBroker.open(testBroker.enroll(device('dev-2')));
     await waitUntil(() => count().handshakes_finished_total === 2);
     mute.destroy();
     await waitUntil(() => count().handshakes_abandoned_total === 2);
-    await bed.open().then((client) => client.closed);
+    await testBroker.open().then((client) => client.closed);
     expect(count()).toMatchObject({ handshakes_begun_total: 4, handshakes_finished_total: 3, half_open: 0 });
     expect(count()).toMatchObject({ handshakes_abandoned_total: 2, 'refused.certificate_missing': 1 });
   });
@@ -132,46 +135,46 @@ describe('connections that are not finished', () => {
   it('are bounded in total', async () => {
     await start({ limits: { handshakes: 2, handshakesPerAddress: 0 } });
     const waiting = [tcp(), tcp()];
-    await waitUntil(() => bed.broker.counters().half_open === 2);
+    await waitUntil(() => testBroker.broker.counters().half_open === 2);
     await closed(tcp());
-    expect(bed.broker.counters()['refused.too_many_handshakes']).toBe(1);
+    expect(testBroker.broker.counters()['refused.too_many_handshakes']).toBe(1);
     for (const socket of waiting) socket.destroy();
   });
 
   it('do not count once they are sessions, or refused', async () => {
     await start({ limits: { handshakes: 1, handshakesPerAddress: 1 } });
-    for (let n = 0; n < 5; n += 1) await bed.connectDevice(`dev-${n}`);
-    for (let n = 0; n < 5; n += 1) await bed.open().then((client) => client.closed);
-    expect(bed.broker.counters()).toMatchObject({ half_open: 0, sessions: 5, 'refused.certificate_missing': 5 });
+    for (let n = 0; n < 5; n += 1) await testBroker.connectDevice(`dev-${n}`);
+    for (let n = 0; n < 5; n += 1) await testBroker.open().then((client) => client.closed);
+    expect(testBroker.broker.counters()).toMatchObject({ half_open: 0, sessions: 5, 'refused.certificate_missing': 5 });
   });
 
   it('come at a bounded rate per address, refused before any cryptography', async () => {
     let time = Date.now();
     await start({ now: () => time, limits: { connectionsPerSecondPerAddress: 2 } });
     const sockets = Array.from({ length: 6 }, () => tcp());
-    await waitUntil(() => bed.broker.counters()['refused.rate_limited'] === 2);
-    expect(bed.broker.counters().half_open).toBe(4);
+    await waitUntil(() => testBroker.broker.counters()['refused.rate_limited'] === 2);
+    expect(testBroker.broker.counters().half_open).toBe(4);
     for (const socket of sockets) socket.destroy();
     time += 500;
-    await bed.connectDevice('dev-1');
+    await testBroker.connectDevice('dev-1');
   });
 });
 
 describe('a client that sends', () => {
   it('a packet that is too large by its own words is closed before it sends it', async () => {
     await start();
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     client.send(Buffer.concat([Buffer.from([0x30]), remainingLength(200_000_000)]));
     await client.closed;
-    expect(await bed.event('disconnected')).toMatchObject({ reason: 'limit_exceeded' });
+    expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'limit_exceeded' });
   });
 
   it('garbage is closed, and the others notice nothing', async () => {
     await start({ limits: { takeoversPerMinute: 0 } });
-    const bystander = await bed.connectDevice('bystander');
-    const credentials = bed.enroll(device('dev-1'));
+    const bystander = await testBroker.connectDevice('bystander');
+    const credentials = testBroker.enroll(device('dev-1'));
     for (let seed = 1; seed <= 40; seed += 1) {
-      const client = await bed.session(credentials, { clientId: 'dev-1' });
+      const client = await testBroker.session(credentials, { clientId: 'dev-1' });
       const noise = Buffer.from(
         Array.from({ length: 200 }, (_, index) => (Math.imul(seed * 7919 + index, 2_654_435_761) >>> 13) & 0xff),
       );
@@ -185,40 +188,40 @@ describe('a client that sends', () => {
 
   it('more subscriptions than it may have is closed', async () => {
     await start({ limits: { subscriptions: 10 } });
-    const client = await bed.connectService('greedy');
+    const client = await testBroker.connectService('greedy');
     for (let n = 0; n < 10; n += 1) expect(await client.subscribe(`devices/dev-${n}/events/+`)).toEqual([0]);
     expect(await client.subscribe('devices/dev-0/events/+')).toEqual([0]);
     client.send({ cmd: 'unsubscribe', messageId: 3, unsubscriptions: ['devices/dev-1/events/+'] });
     await client.settled();
     expect(await client.subscribe('devices/dev-10/events/+')).toEqual([0]);
     expect(await client.subscribe('devices/dev-11/events/+')).toBeUndefined();
-    expect(await bed.event('disconnected')).toMatchObject({ reason: 'limit_exceeded' });
+    expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'limit_exceeded' });
   });
 
   it('more subscriptions in one packet than it may have is closed', async () => {
     await start({ limits: { subscriptions: 5 } });
-    const client = await bed.connectService('greedy', { clean: false });
+    const client = await testBroker.connectService('greedy', { clean: false });
     expect(await client.subscribe(...Array.from({ length: 6 }, (_, n) => `devices/dev-${n}/events/+`))).toBeUndefined();
   });
 
   it('QoS 2 messages and never releases them is closed', async () => {
     await start({ limits: { inflight: 20, messagesPerSecond: 0, bytesPerSecond: 0 } });
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     for (let id = 1; id <= 21; id += 1) client.send(publishBytes('devices/dev-1/events/x', 'x', 2, id));
     await client.closed;
-    expect(await bed.event('disconnected')).toMatchObject({ reason: 'limit_exceeded' });
+    expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'limit_exceeded' });
   });
 
   it('QoS 2 messages in the same packet identifier for ever costs nothing', async () => {
     await start({ limits: { inflight: 20, messagesPerSecond: 0, bytesPerSecond: 0 } });
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     for (let n = 0; n < 300; n += 1) client.send(publishBytes('devices/dev-1/events/x', 'x', 2, 7));
     expect((await client.settled()).length).toBe(300);
   });
 
   it('too many messages is read more slowly, and loses none', async () => {
     await start({ limits: { messagesPerSecond: 500 } });
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     const ids = Array.from({ length: 1_400 }, (_, index) => index + 1);
     for (const id of ids) client.send(publishBytes('devices/dev-1/telemetry/t', String(id), 1, id));
     const acks = (await client.settled()).map(({ messageId }) => messageId);
@@ -227,7 +230,7 @@ describe('a client that sends', () => {
 
   it('too many bytes is read more slowly, loses none, and is not disconnected for it', async () => {
     await start({ limits: { bytesPerSecond: 20_000, throttleTimeout: 0 } });
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     const ids = Array.from({ length: 40 }, (_, index) => index + 1);
     for (const id of ids) client.send(publishBytes('devices/dev-1/telemetry/t', 'x'.repeat(2_000), 1, id));
     const acks: (number | undefined)[] = [];
@@ -237,8 +240,8 @@ describe('a client that sends', () => {
 
   it('more bytes than its rate is not read on, while the others are', async () => {
     await start({ limits: { bytesPerSecond: 1_000 } });
-    const client = await bed.connectDevice('dev-1');
-    const other = await bed.connectDevice('dev-2');
+    const client = await testBroker.connectDevice('dev-1');
+    const other = await testBroker.connectDevice('dev-2');
     client.send(publishBytes('devices/dev-1/telemetry/t', 'x'.repeat(100_000), 1, 1)); // a minute and a half of its rate
     expect((await client.next())?.messageId).toBe(1);
     client.send(publishBytes('devices/dev-1/telemetry/t', 'one more', 1, 2));
@@ -246,16 +249,16 @@ describe('a client that sends', () => {
       other.send(publishBytes('devices/dev-2/telemetry/t', 'x', 1, id));
       expect((await other.next())?.messageId).toBe(id);
     }
-    expect(bed.accepted.filter(({ device: id }) => id === 'dev-1')).toHaveLength(1);
-    expect(bed.events.some(({ type }) => type === 'disconnected')).toBe(false);
+    expect(testBroker.accepted.filter(({ device: id }) => id === 'dev-1')).toHaveLength(1);
+    expect(testBroker.events.some(({ type }) => type === 'disconnected')).toBe(false);
   });
 
   it('too many messages for too long is disconnected', async () => {
     let time = Date.now();
     await start({ now: () => time, limits: { messagesPerSecond: 1_000, throttleTimeout: 10 } });
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     for (let n = 0; n < 2_100; n += 1) client.send(publishBytes('devices/dev-1/telemetry/t', 'x'));
-    await waitUntil(() => bed.accepted.length >= 2_000);
+    await waitUntil(() => testBroker.accepted.length >= 2_000);
     const timer = setInterval(() => {
       time += 5;
       client.send(publishBytes('devices/dev-1/telemetry/t', 'x'.repeat(100)));
@@ -263,33 +266,33 @@ describe('a client that sends', () => {
     }, 10);
     await client.closed;
     clearInterval(timer);
-    expect(await bed.event('disconnected')).toMatchObject({ reason: 'rate_exceeded' });
+    expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'rate_exceeded' });
   }, 60_000);
 
   it('requests that are no messages counts as well', async () => {
     let time = Date.now();
     await start({ limits: { messagesPerSecond: 10, throttleTimeout: 0 }, now: () => ++time });
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     for (let n = 0; n < 40; n += 1) client.send({ cmd: 'pingreq' });
     await client.closed;
-    expect(await bed.event('disconnected')).toMatchObject({ reason: 'rate_exceeded' });
+    expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'rate_exceeded' });
   });
 
   it('acknowledgements for what it was sent is not slowed down, for anything else it is', async () => {
     let time = Date.now();
     await start({ limits: { messagesPerSecond: 10, throttleTimeout: 0 }, now: () => ++time });
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     await client.subscribe({ topic: 'devices/dev-1/commands/+/+', qos: 1 });
     for (let n = 0; n < 60; n += 1) {
-      const commander = await bed.connectService(`commander${n}`);
+      const commander = await testBroker.connectService(`commander${n}`);
       await commander.publish(`devices/dev-1/commands/a/${n}`, 'x', { qos: 1 });
       const message = await client.next();
       client.send({ cmd: 'puback', messageId: message?.messageId ?? 0 });
     }
-    expect(bed.broker.counters()['disconnected.rate_exceeded']).toBeUndefined();
+    expect(testBroker.broker.counters()['disconnected.rate_exceeded']).toBeUndefined();
     for (let n = 0; n < 200; n += 1) client.send({ cmd: 'puback', messageId: 9 });
     await client.closed;
-    expect(await bed.event('disconnected')).toMatchObject({ reason: 'rate_exceeded' });
+    expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'rate_exceeded' });
   });
 });
 
@@ -298,7 +301,7 @@ describe('a client that does not read', () => {
 
   /** Subscribes to everything and reads nothing from then on. */
   async function stalled(qos: 0 | 1 = 0, clean = true) {
-    const client = await bed.session(bed.enroll(service('stalled')), { clientId: 'stalled', clean });
+    const client = await testBroker.session(testBroker.enroll(service('stalled')), { clientId: 'stalled', clean });
     await client.subscribe({ topic: 'devices/+/telemetry/+', qos });
     client.socket.pause();
     return client;
@@ -309,9 +312,9 @@ describe('a client that does not read', () => {
       limits: { messagesPerSecond: 0, bytesPerSecond: 0, stallTimeout: 300, sweepInterval: 50, outgoing: 256 * 1024 },
     });
     const slow = await stalled();
-    const reader = await bed.connectService('reader');
+    const reader = await testBroker.connectService('reader');
     await reader.subscribe('devices/+/telemetry/+');
-    const publisher = await bed.connectDevice('dev-1');
+    const publisher = await testBroker.connectDevice('dev-1');
     const payload = Buffer.alloc(1_000, 0x78);
     const count = 24_000;
     let sent = 0;
@@ -321,8 +324,11 @@ describe('a client that does not read', () => {
       if (!publisher.socket.write(batch)) await once(publisher.socket, 'drain');
     }
     await waitUntil(() => reader.packets.filter(({ cmd }) => cmd === 'publish').length === count);
-    expect(await bed.event('disconnected')).toMatchObject({ identity: service('stalled'), reason: 'slow_consumer' });
-    expect(bed.broker.counters().messages_dropped).toBeGreaterThan(1_000);
+    expect(await testBroker.event('disconnected')).toMatchObject({
+      identity: service('stalled'),
+      reason: 'slow_consumer',
+    });
+    expect(testBroker.broker.counters().messages_dropped).toBeGreaterThan(1_000);
     await publisher.publish(telemetry('dev-1'), 'last', { qos: 1 });
     expect(await publisher.next()).toMatchObject({ cmd: 'puback' });
     slow.destroy();
@@ -331,9 +337,9 @@ describe('a client that does not read', () => {
   it('is disconnected rather than losing what it asked to have for sure', async () => {
     await start({ limits: { messagesPerSecond: 0, bytesPerSecond: 0, outgoing: 64 * 1024 } });
     const slow = await stalled(1);
-    const publisher = await bed.connectDevice('dev-1');
+    const publisher = await testBroker.connectDevice('dev-1');
     const payload = Buffer.alloc(60_000, 0x78);
-    for (let id = 1; bed.broker.counters()['disconnected.slow_consumer'] === undefined; id += 1) {
+    for (let id = 1; testBroker.broker.counters()['disconnected.slow_consumer'] === undefined; id += 1) {
       await publisher.publish(telemetry('dev-1'), payload, { qos: 1, messageId: id });
       await publisher.next();
     }
@@ -344,17 +350,20 @@ describe('a client that does not read', () => {
   it('finds what it missed when it comes back, if its session is kept', async () => {
     await start({ limits: { messagesPerSecond: 0, bytesPerSecond: 0, outgoing: 64 * 1024, queuedBytes: 100_000_000 } });
     const slow = await stalled(1, false);
-    const publisher = await bed.connectDevice('dev-1');
+    const publisher = await testBroker.connectDevice('dev-1');
     const payload = (id: number) => `${id} `.padEnd(60_000, 'x');
     let last = 0;
-    while (bed.broker.counters()['disconnected.slow_consumer'] === undefined) {
+    while (testBroker.broker.counters()['disconnected.slow_consumer'] === undefined) {
       last += 1;
       await publisher.publish(telemetry('dev-1'), payload(last), { qos: 1, messageId: last });
       await publisher.next();
     }
     slow.destroy();
-    await waitUntil(() => bed.broker.counters().sessions === 1);
-    const again = await bed.session(bed.enroll(service('stalled')), { clientId: 'stalled', clean: false });
+    await waitUntil(() => testBroker.broker.counters().sessions === 1);
+    const again = await testBroker.session(testBroker.enroll(service('stalled')), {
+      clientId: 'stalled',
+      clean: false,
+    });
     const heard = (await again.settled()).flatMap((packet: Packet) =>
       packet.cmd === 'publish' ? [Number.parseInt(String(packet.payload), 10)] : [],
     );

@@ -16,21 +16,21 @@ import type { ConnectionSlot } from './connection-limiter.ts';
 
 export interface PendingConnectionOwner {
   readonly report: ConnectionRefusals['report'];
-  forget(newcomer: PendingConnection): void;
+  forget(pending: PendingConnection): void;
   fail(error: unknown, address: string): void;
 }
 
 export class PendingConnection implements ConnectionOwner {
-  readonly wire: MqttConnection;
+  readonly connection: MqttConnection;
   readonly peer: PeerCertificate;
   readonly address: string;
   /** Its CONNECT packet; undefined when none will come. */
   readonly connect: Promise<ConnectFields | undefined>;
   identity: Identity | undefined;
   hasTakenOver = false;
-  hasProven = false;
+  isRecordedAsUsed = false;
   readonly #gate: PendingConnectionOwner;
-  readonly #half: ConnectionSlot | undefined;
+  readonly #slot: ConnectionSlot | undefined;
   readonly #timer: NodeJS.Timeout | undefined;
   #gotConnect: (connect: ConnectFields | undefined) => void = () => {};
   #hasLeft = false;
@@ -40,20 +40,20 @@ export class PendingConnection implements ConnectionOwner {
     socket: TLSSocket,
     peer: PeerCertificate,
     address: string,
-    half: ConnectionSlot | undefined,
+    slot: ConnectionSlot | undefined,
     limits: BrokerLimits,
   ) {
     this.#gate = gate;
     this.peer = peer;
     this.address = address;
-    this.#half = half;
+    this.#slot = slot;
     this.connect = new Promise((resolve) => {
       this.#gotConnect = resolve;
     });
     const timedOut = () => this.refuse('connect_timeout');
-    if (half !== undefined) half.onTimeout(timedOut);
+    if (slot !== undefined) slot.onTimeout(timedOut);
     else this.#timer = setTimeout(timedOut, limits.connectTimeout);
-    this.wire = new MqttConnection(socket, limits, this);
+    this.connection = new MqttConnection(socket, limits, this);
   }
 
   refuse(reason: ConnectFailure, detail?: string): void {
@@ -61,30 +61,30 @@ export class PendingConnection implements ConnectionOwner {
     this.leave();
     const { certificate } = this.peer;
     this.#gate.report(reason, this.address, { detail, certificate, identity: this.identity });
-    this.wire.end(connackFor(reason));
+    this.connection.end(connackFor(reason));
   }
 
   /** It is no longer on its way: refused, gone, or a session. */
   leave(): void {
     if (this.#hasLeft) return;
     this.#hasLeft = true;
-    this.#half?.settle();
+    this.#slot?.release();
     clearTimeout(this.#timer);
     this.#gate.forget(this);
     this.#gotConnect(undefined);
   }
 
-  connectArrived(connect: ConnectFields): void {
+  connectReceived(connect: ConnectFields): void {
     this.#gotConnect(connect);
   }
 
-  violated(violation: ProtocolViolation): void {
-    if (violation.connack === CONNACK_CODE.version) this.refuse('protocol_version', violation.says);
-    else if (violation.connack === CONNACK_CODE.identifier) this.refuse('client_id_missing', violation.says);
-    else this.refuse('protocol_violation', `${violation.clause}: ${violation.says}`);
+  protocolViolated(violation: ProtocolViolation): void {
+    if (violation.connack === CONNACK_CODE.version) this.refuse('protocol_version', violation.description);
+    else if (violation.connack === CONNACK_CODE.identifier) this.refuse('client_id_missing', violation.description);
+    else this.refuse('protocol_violation', `${violation.clause}: ${violation.description}`);
   }
 
-  packetArrived(): boolean {
+  packetReceived(): boolean {
     return !this.#hasLeft;
   }
 
@@ -93,12 +93,12 @@ export class PendingConnection implements ConnectionOwner {
     this.refuse('registry_failed');
   }
 
-  overflowed(): void {
+  sendBufferOverflowed(): void {
     this.refuse('protocol_violation', 'sent without reading');
   }
 
   socketClosed(): void {
-    this.#half?.left();
+    this.#slot?.abandon();
     this.leave();
   }
 

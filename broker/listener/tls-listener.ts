@@ -23,8 +23,8 @@ export interface TlsListenerOptions {
   readonly tls: BrokerTls;
   /** Milliseconds for the handshake alone; the door counts from the accept. */
   readonly handshakeTimeout: number;
-  readonly door: ConnectionLimiter;
-  readonly gate: ConnectionAuthorizer;
+  readonly limiter: ConnectionLimiter;
+  readonly authorizer: ConnectionAuthorizer;
   readonly refusals: ConnectionRefusals;
   readonly log: Logger;
 }
@@ -44,8 +44,8 @@ const ACCEPTED_PER_TURN = 8;
 export async function openTlsListener({
   host,
   port,
-  door,
-  gate,
+  limiter,
+  authorizer,
   refusals,
   log,
   ...options
@@ -57,24 +57,24 @@ export async function openTlsListener({
     rejectUnauthorized: false, // the gate decides, so that it can say why
     handshakeTimeout: Math.max(1, options.handshakeTimeout),
   });
-  server.on('secureConnection', (socket) => gate.accept(socket));
+  server.on('secureConnection', (socket) => authorizer.handshakeFinished(socket));
   server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
-    const half = door.find(socket);
+    const slot = limiter.find(socket);
     socket.on('error', () => {});
     socket.destroy(); // Node reports a handshake that takes too long, and leaves it open
-    if (half === undefined) return;
-    if (error.code === 'ECONNRESET') half.left();
-    else half.settle();
+    if (slot === undefined) return;
+    if (error.code === 'ECONNRESET') slot.abandon();
+    else slot.release();
     const isSlow = error.code === 'ERR_TLS_HANDSHAKE_TIMEOUT';
     const detail = error.code ?? error.message;
-    refusals.report(isSlow ? 'connect_timeout' : 'handshake_failed', half.address, { detail });
+    refusals.report(isSlow ? 'connect_timeout' : 'handshake_failed', slot.address, { detail });
   });
   const acceptors = await openListeningSockets({
     host,
     port,
     perTurn: ACCEPTED_PER_TURN,
     accepted: (socket) => {
-      if (door.admit(socket)) server.emit('connection', socket);
+      if (limiter.admit(socket)) server.emit('connection', socket);
     },
     // That must not end the process.
     failed: (error) => log.error({ err: error }, 'listener failed'),

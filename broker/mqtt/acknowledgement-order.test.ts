@@ -10,7 +10,7 @@ function start() {
       stored += 1;
     },
     messageNotStored: (error) => failures.push(error),
-    advanced: () => {},
+    acknowledgementsAdvanced: () => {},
   });
   const waiting = (name: string) => {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -41,11 +41,11 @@ describe('the order of acknowledgements', () => {
   it('holds back a message that needs no storage until those before it are done', async () => {
     const { order, done, waiting, settle } = start();
     const a = waiting('a');
-    order.inTurn(() => done.push('b'));
+    order.afterEarlier(() => done.push('b'));
     expect(done).toEqual([]);
     a.resolve();
     await settle();
-    order.inTurn(() => done.push('c'));
+    order.afterEarlier(() => done.push('c'));
     expect(done).toEqual(['a', 'b', 'c']);
   });
 
@@ -69,14 +69,14 @@ describe('the order of acknowledgements', () => {
 
   it('tells when nothing waits, also after it was abandoned', async () => {
     const { order, done, waiting } = start();
-    await order.emptied();
+    await order.whenEmpty();
     const a = waiting('a');
-    const emptied = order.emptied();
+    const emptied = order.whenEmpty();
     a.resolve();
     await emptied;
     expect(done).toEqual(['a']);
     const b = waiting('b');
-    const abandoned = order.emptied();
+    const abandoned = order.whenEmpty();
     order.abandon();
     await abandoned;
     b.resolve();

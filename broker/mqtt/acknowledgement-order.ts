@@ -14,7 +14,7 @@ export interface AcknowledgementOrderListener {
   /** One could not be; no later one proceeds. */
   messageNotStored(error: unknown): void;
   /** Fewer wait than before. */
-  advanced(): void;
+  acknowledgementsAdvanced(): void;
 }
 
 /** One message in the order; a list through the places themselves, since a client has no more than one most of the time. */
@@ -28,7 +28,7 @@ export abstract class PendingAcknowledgement {
   }
 
   /** Called once, when it is ready and everything before it has proceeded. */
-  abstract proceed(): void;
+  abstract acknowledge(): void;
 
   /** It is stored. */
   stored(): void {
@@ -41,7 +41,7 @@ export abstract class PendingAcknowledgement {
   }
 
   notStored(error: unknown): void {
-    this.order.break(error);
+    this.order.fail(error);
   }
 }
 
@@ -82,7 +82,7 @@ export class AcknowledgementOrder {
   }
 
   /** Calls `proceed` once everything before has proceeded; at once when nothing waits. */
-  inTurn(proceed: Callback): void {
+  afterEarlier(proceed: Callback): void {
     if (this.#length === 0) {
       proceed(null);
       return;
@@ -102,7 +102,7 @@ export class AcknowledgementOrder {
   }
 
   /** Resolves when nothing waits. */
-  emptied(): Promise<void> {
+  whenEmpty(): Promise<void> {
     if (this.#length === 0) return Promise.resolve();
     return new Promise((resolve) => {
       this.#emptied ??= [];
@@ -123,14 +123,14 @@ export class AcknowledgementOrder {
       this.#first = first.next;
       if (this.#first === undefined) this.#last = undefined;
       this.#length -= 1;
-      first.proceed();
+      first.acknowledge();
     }
-    this.#listener.advanced();
+    this.#listener.acknowledgementsAdvanced();
     if (this.#length === 0) this.#tellEmptied();
   }
 
   /** For a place: it is not. */
-  break(error: unknown): void {
+  fail(error: unknown): void {
     if (this.#isBroken) return;
     this.abandon();
     this.#listener.messageNotStored(error);
@@ -152,7 +152,7 @@ class PendingCallback extends PendingAcknowledgement {
     this.#proceed = proceed;
   }
 
-  proceed(): void {
+  acknowledge(): void {
     this.#proceed(null);
   }
 }

@@ -7,11 +7,11 @@ import { connectPacket } from '../../test/fixtures/broker/raw-client.ts';
 import { payloads, pubacks } from '../../test/fixtures/broker/received-packets.ts';
 import { device, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
 
-let bed: TestBroker;
+let testBroker: TestBroker;
 const start = async (options?: TestBrokerOptions) => {
-  bed = await TestBroker.start(options);
+  testBroker = await TestBroker.start(options);
 };
-afterEach(() => bed?.close());
+afterEach(() => testBroker?.close());
 
 const telemetry = 'devices/dev-1/telemetry/temp';
 
@@ -19,7 +19,7 @@ describe('an acknowledgement', () => {
   it('waits for storage, and comes in the order of the messages', async () => {
     const storage = manualStorage();
     await start({ accept: storage.accept });
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     for (const messageId of [11, 12, 13]) await client.publish(telemetry, String(messageId), { qos: 1, messageId });
     await client.publish('devices/dev-1/events/door', 'x', { qos: 1, messageId: 14 });
     await storage.count(3);
@@ -34,7 +34,7 @@ describe('an acknowledgement', () => {
   it('never comes for a message that could not be stored, nor for one after it', async () => {
     const storage = manualStorage();
     await start({ accept: storage.accept });
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     for (const messageId of [1, 2, 3]) await client.publish(telemetry, String(messageId), { qos: 1, messageId });
     await storage.count(3);
     storage.waiting[2]?.resolve();
@@ -43,7 +43,7 @@ describe('an acknowledgement', () => {
     await client.closed;
     expect(pubacks(client.packets)).not.toContain(2);
     expect(pubacks(client.packets)).not.toContain(3);
-    expect(await bed.event('disconnected')).toMatchObject({ reason: 'storage_failed' });
+    expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'storage_failed' });
   });
 
   it('never comes when storage throws', async () => {
@@ -52,7 +52,7 @@ describe('an acknowledgement', () => {
         throw new Error('closed');
       },
     });
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     await client.publish(telemetry, 'x', { qos: 1 });
     await client.closed;
     expect(pubacks(client.packets)).toEqual([]);
@@ -70,7 +70,7 @@ describe('an acknowledgement', () => {
         inFlight -= 1;
       },
     });
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     const ids = Array.from({ length: 500 }, (_, index) => index + 1);
     client.send(
       Buffer.concat(
@@ -88,15 +88,15 @@ describe('an acknowledgement', () => {
       ),
     );
     expect(pubacks(await client.settled())).toEqual(ids);
-    expect(bed.accepted.map(({ payload }) => Number(payload))).toEqual(ids);
+    expect(testBroker.accepted.map(({ payload }) => Number(payload))).toEqual(ids);
     expect(most).toBeLessThanOrEqual(10);
     expect(most).toBeGreaterThan(1);
   });
 
   it('of QoS 2 stores a message once, however often it is sent before its PUBREL', async () => {
     await start();
-    const credentials = bed.enroll(device('dev-1'));
-    const client = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    const credentials = testBroker.enroll(device('dev-1'));
+    const client = await testBroker.session(credentials, { clientId: 'dev-1', clean: false });
     const publish: Packet = {
       cmd: 'publish',
       topic: telemetry,
@@ -111,34 +111,34 @@ describe('an acknowledgement', () => {
     client.send({ ...publish, dup: true });
     expect(await client.next()).toMatchObject({ cmd: 'pubrec', messageId: 4 });
     client.destroy();
-    await bed.event('disconnected');
-    const again = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    await testBroker.event('disconnected');
+    const again = await testBroker.session(credentials, { clientId: 'dev-1', clean: false });
     again.send({ ...publish, dup: true });
     expect(await again.next()).toMatchObject({ cmd: 'pubrec', messageId: 4 });
     again.send({ cmd: 'pubrel', messageId: 4 });
     expect(await again.next()).toMatchObject({ cmd: 'pubcomp', messageId: 4 });
-    expect(bed.accepted).toHaveLength(1);
+    expect(testBroker.accepted).toHaveLength(1);
     again.send({ ...publish, payload: 'y' });
     await again.settled();
-    expect(bed.accepted).toHaveLength(2);
-    expect(bed.broker.counters().messages_accepted).toBe(2);
+    expect(testBroker.accepted).toHaveLength(2);
+    expect(testBroker.broker.counters().messages_accepted).toBe(2);
   });
 
   it('of QoS 2 comes in the order of the messages', async () => {
     await start();
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     const ids = [5, 3, 9, 1, 7];
     for (const messageId of ids) await client.publish(telemetry, String(messageId), { qos: 2, messageId });
     const seen = await client.settled();
     expect(seen.map(({ cmd, messageId }) => [cmd, messageId])).toEqual(ids.map((id) => ['pubrec', id]));
-    expect(bed.accepted.map(({ payload }) => Number(payload))).toEqual(ids);
+    expect(testBroker.accepted.map(({ payload }) => Number(payload))).toEqual(ids);
   });
 });
 
 describe('a message', () => {
   it('sent together with CONNECT and DISCONNECT is stored', async () => {
     await start();
-    const client = await bed.open(bed.enroll(device('dev-1')));
+    const client = await testBroker.open(testBroker.enroll(device('dev-1')));
     const all: Packet[] = [
       connectPacket({ clientId: 'dev-1' }),
       { cmd: 'publish', topic: telemetry, payload: 'x', qos: 0, retain: false, dup: false },
@@ -147,21 +147,21 @@ describe('a message', () => {
     ];
     client.send(Buffer.concat(all.map((packet) => mqttPacket.generate(packet))));
     await client.closed;
-    await bed.event('disconnected', ({ reason }) => reason === 'client_disconnected');
-    expect(bed.accepted.map(({ payload }) => payload.toString())).toEqual(['x', 'y']);
+    await testBroker.event('disconnected', ({ reason }) => reason === 'client_disconnected');
+    expect(testBroker.accepted.map(({ payload }) => payload.toString())).toEqual(['x', 'y']);
     expect(client.packets.map(({ cmd }) => cmd)).toEqual(['connack', 'puback']);
   });
 
   it('that arrived before the connection was lost is stored and heard', async () => {
     const storage = manualStorage();
     await start({ accept: storage.accept });
-    const listener = await bed.connectService('listener');
+    const listener = await testBroker.connectService('listener');
     await listener.subscribe('devices/+/telemetry/+');
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     for (let n = 1; n <= 3; n += 1) await client.publish(telemetry, String(n), { qos: 1, messageId: n });
     await storage.count(3);
     client.destroy();
-    await bed.event('disconnected');
+    await testBroker.event('disconnected');
     for (const { resolve } of storage.waiting) resolve();
     const heard = [await listener.next(), await listener.next(), await listener.next()];
     expect(payloads(heard as Packet[])).toEqual(['1', '2', '3']);

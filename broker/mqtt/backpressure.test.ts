@@ -8,17 +8,17 @@ import type { RawClient } from '../../test/fixtures/broker/raw-client.ts';
 import { device, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 
-let bed: TestBroker;
+let testBroker: TestBroker;
 const start = async (options?: TestBrokerOptions) => {
-  bed = await TestBroker.start(options);
+  testBroker = await TestBroker.start(options);
 };
-afterEach(() => bed?.close());
+afterEach(() => testBroker?.close());
 
 const policies = {
   'service/*': { connect: ['*'], publish: ['devices/+/commands/+/+'], subscribe: ['#'], receive: ['#'], retain: [] },
 };
 const telemetry = 'devices/dev-1/telemetry/temp';
-const stored = () => bed.accepted.map(({ payload }) => String(payload));
+const stored = () => testBroker.accepted.map(({ payload }) => String(payload));
 
 function publish(client: RawClient, id: number, topic = telemetry, qos: 0 | 1 | 2 = 1): void {
   const payload = String(id);
@@ -34,11 +34,11 @@ async function next(client: RawClient, cmd: Packet['cmd']): Promise<Packet | und
 
 /** A device that has sent telemetry, and storage that has fallen behind since. */
 async function held(qos: 1 | 2 = 1) {
-  const client = await bed.connectDevice('dev-1');
+  const client = await testBroker.connectDevice('dev-1');
   await client.subscribe('devices/dev-1/commands/+/+');
   publish(client, 1, telemetry, qos);
   await next(client, qos === 1 ? 'puback' : 'pubrec');
-  bed.pressure(true);
+  testBroker.pressure(true);
   return client;
 }
 
@@ -48,53 +48,54 @@ describe('while storage is behind', () => {
     const client = await held();
     const ids = [2, 3, 4, 5];
     for (const id of ids) publish(client, id, id === 4 ? 'devices/dev-1/events/door' : telemetry);
-    const other = await bed.connectDevice('dev-2');
+    const other = await testBroker.connectDevice('dev-2');
     publish(other, 1, 'devices/dev-2/events/door');
     await next(other, 'puback'); // who has sent none is read
-    expect([stored(), bed.broker.counters().sessions_not_read]).toEqual([['1'], 1]);
-    bed.pressure(false);
+    expect([stored(), testBroker.broker.counters().sessions_not_read]).toEqual([['1'], 1]);
+    testBroker.pressure(false);
     for (const id of ids) expect(await next(client, 'puback')).toMatchObject({ messageId: id });
-    expect([stored(), bed.broker.counters().sessions_not_read]).toEqual([['1', '2', '3', '5'], 0]);
+    expect([stored(), testBroker.broker.counters().sessions_not_read]).toEqual([['1', '2', '3', '5'], 0]);
   });
 
   it('the first telemetry of a device is the last that is read of it, whichever way it takes', async () => {
     for (const qos of [1, 2] as const) {
       await start({ policies });
-      bed.pressure(true);
-      const client = await bed.connectDevice('dev-1');
+      testBroker.pressure(true);
+      const client = await testBroker.connectDevice('dev-1');
       for (const id of [1, 2, 3]) publish(client, id, telemetry, qos);
-      while (bed.broker.counters().sessions_not_read === 0) await new Promise((resolve) => setImmediate(resolve));
-      await (await bed.connectDevice('dev-2')).settled();
+      while (testBroker.broker.counters().sessions_not_read === 0)
+        await new Promise((resolve) => setImmediate(resolve));
+      await (await testBroker.connectDevice('dev-2')).settled();
       expect(stored().length).toBeLessThanOrEqual(1);
-      bed.pressure(false);
+      testBroker.pressure(false);
       for (const messageId of [1, 2, 3]) {
         expect(await next(client, qos === 1 ? 'puback' : 'pubrec')).toMatchObject({ messageId });
       }
       expect(stored()).toEqual(['1', '2', '3']);
-      await bed.close();
+      await testBroker.close();
     }
   });
 
   it('commands reach it, and a revocation ends it', async () => {
     await start({ policies });
     const client = await held();
-    const operator = await bed.connectService('operator');
+    const operator = await testBroker.connectService('operator');
     publish(operator, 7, 'devices/dev-1/commands/reboot/r-1');
     expect(await next(client, 'publish')).toMatchObject({ topic: 'devices/dev-1/commands/reboot/r-1' });
-    bed.revokeInRegistry(device('dev-1'));
-    expect(await bed.broker.disconnect(device('dev-1'), 'revoked')).toMatchObject({ sessionsClosed: 1 });
+    testBroker.revokeInRegistry(device('dev-1'));
+    expect(await testBroker.broker.disconnect(device('dev-1'), 'revoked')).toMatchObject({ sessionsClosed: 1 });
     await client.closed;
-    expect(bed.broker.counters().sessions_not_read).toBe(0);
+    expect(testBroker.broker.counters().sessions_not_read).toBe(0);
   });
 
   it('its silence means nothing, and does again afterwards', async () => {
     await start({ policies, limits: { keepalive: 30 } });
     const client = await held();
-    for (const id of ['dev-2', 'dev-3']) await (await bed.connectDevice(id)).closed; // each after 45 ms of silence
-    expect(bed.broker.sessions().map(({ clientId }) => clientId)).toEqual(['dev-1']);
-    bed.pressure(false);
+    for (const id of ['dev-2', 'dev-3']) await (await testBroker.connectDevice(id)).closed; // each after 45 ms of silence
+    expect(testBroker.broker.sessions().map(({ clientId }) => clientId)).toEqual(['dev-1']);
+    testBroker.pressure(false);
     await client.closed;
-    expect(await bed.event('disconnected', ({ clientId }) => clientId === 'dev-1')).toMatchObject({
+    expect(await testBroker.event('disconnected', ({ clientId }) => clientId === 'dev-1')).toMatchObject({
       reason: 'keepalive_timeout',
     });
   });
@@ -103,8 +104,8 @@ describe('while storage is behind', () => {
     const lines: { msg: string; devices: number }[] = [];
     await start({ policies, log: pino({ level: 'info' }, { write: (line) => lines.push(JSON.parse(line)) }) });
     await held();
-    bed.pressure(true);
-    bed.pressure(false);
+    testBroker.pressure(true);
+    testBroker.pressure(false);
     expect(lines.map(({ msg, devices }) => `${msg}: ${devices}`)).toEqual([
       'devices that send telemetry are not read: 1',
       'devices that send telemetry are read again: 1',
@@ -126,16 +127,16 @@ describe('a disk that is full', () => {
     });
     onTestFinished(() => journal.close());
     await start({ policies, telemetry: journal });
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     await client.subscribe('devices/dev-1/commands/+/+');
     publish(client, 1);
     expect(await next(client, 'puback')).toMatchObject({ messageId: 1 });
     free = 0;
     while (!journal.counters().isDiskLow) await new Promise((resolve) => setImmediate(resolve));
     for (let id = 2; id <= 50; id += 1) publish(client, id);
-    while (bed.broker.counters().sessions_not_read === 0) await new Promise((resolve) => setImmediate(resolve));
+    while (testBroker.broker.counters().sessions_not_read === 0) await new Promise((resolve) => setImmediate(resolve));
     for (let id = 51; id <= 100; id += 1) publish(client, id);
-    const operator = await bed.connectService('operator');
+    const operator = await testBroker.connectService('operator');
     publish(operator, 7, 'devices/dev-1/commands/reboot/r-1');
     // Whatever came before the command is no PUBACK.
     expect(await client.next()).toMatchObject({ cmd: 'publish', topic: 'devices/dev-1/commands/reboot/r-1' });

@@ -23,12 +23,12 @@ export class Backpressure {
   }
 
   /** Devices that aren't read. */
-  get held(): number {
+  get pausedSessions(): number {
     return this.#held.size;
   }
 
   /** Storage has fallen behind, or has caught up. */
-  changed(isBehind: boolean): void {
+  setPressure(isBehind: boolean): void {
     if (isBehind === this.#isOn) return;
     this.#isOn = isBehind;
     const { sessions, log } = this.#options;
@@ -39,22 +39,22 @@ export class Backpressure {
     }
     const held = [...this.#held];
     this.#held.clear();
-    for (const session of held) session.wire.resumeReading(PauseReason.storage);
+    for (const session of held) session.connection.resumeReading(PauseReason.storage);
     log.info({ devices: held.length }, 'devices that send telemetry are read again');
   }
 
   /** A session has sent telemetry. */
-  noted(session: Session): void {
+  telemetryReceived(session: Session): void {
     session.sendsTelemetry = true;
     if (this.#isOn) this.#hold(session);
   }
 
-  ended(session: Session): void {
+  sessionEnded(session: Session): void {
     this.#held.delete(session);
   }
 
   #hold(session: Session): void {
     this.#held.add(session);
-    session.wire.pauseReading(PauseReason.storage);
+    session.connection.pauseReading(PauseReason.storage);
   }
 }

@@ -1,4 +1,4 @@
-/** A wire between a socket and an engine that the test plays. */
+/** A connection between a socket and an engine that the test plays. */
 
 import { EventEmitter } from 'node:events';
 import type { TLSSocket } from 'node:tls';
@@ -59,24 +59,24 @@ function start({ limits = {} }: { readonly limits?: Partial<typeof DEFAULT_LIMIT
   const told: string[] = [];
   let pending = 0;
   const owner: ConnectionOwner = {
-    connectArrived: () => told.push('connect'),
-    violated: ({ clause }) => told.push(clause),
-    packetArrived: () => true,
-    overflowed: () => told.push('overflowed'),
+    connectReceived: () => told.push('connect'),
+    protocolViolated: ({ clause }) => told.push(clause),
+    packetReceived: () => true,
+    sendBufferOverflowed: () => told.push('overflowed'),
     failed: () => told.push('failed'),
     socketClosed: () => told.push('socket closed'),
     engineFailed: () => told.push('engine failed'),
     engineFinished: () => told.push('engine finished'),
   };
-  const wire = new MqttConnection(socket as unknown as TLSSocket, { ...DEFAULT_LIMITS, ...limits }, owner);
+  const connection = new MqttConnection(socket as unknown as TLSSocket, { ...DEFAULT_LIMITS, ...limits }, owner);
   const take = (step: Buffer) => {
     steps.push(step.toString('hex'));
     pending += 1;
   };
-  const engine: EngineInput = { close: () => told.push('engine closed'), feed: take, pending: () => pending };
+  const engine: EngineInput = { close: () => told.push('engine closed'), feed: take, packetsInProgress: () => pending };
   /** As aedes does it: asks when it is told, and again when it is done with all it has. */
   const ask = () => {
-    const step = wire.read();
+    const step = connection.read();
     if (step !== null) take(step);
   };
   const done = () => {
@@ -85,13 +85,13 @@ function start({ limits = {} }: { readonly limits?: Partial<typeof DEFAULT_LIMIT
   };
   const open = (lane?: PublishFastPath) => {
     socket.emit('data', connect('client-1'));
-    wire.on('readable', ask);
-    wire.open(() => engine, lane);
+    connection.on('readable', ask);
+    connection.startEngine(() => engine, lane);
     done();
-    wire.ready();
+    connection.connectFinished();
     steps.length = 0;
   };
-  return { socket, wire, steps, told, done, open };
+  return { socket, connection, steps, told, done, open };
 }
 
 const publish = (n: number, qos: 0 | 1 | 2 = 1) =>
@@ -102,19 +102,19 @@ const hex = (...bytes: Buffer[]) => Buffer.concat(bytes).toString('hex');
 const pingreq = Buffer.from([0xc0, 0]);
 const disconnect = Buffer.from([0xe0, 0]);
 
-describe('a wire', () => {
+describe('a connection', () => {
   it('gives nothing but CONNECT before the engine is ready', () => {
-    const { socket, wire, steps, done } = start();
+    const { socket, connection, steps, done } = start();
     socket.emit('data', Buffer.concat([connect('client-1'), publish(1)]));
-    wire.on('readable', () => {
-      const step = wire.read();
+    connection.on('readable', () => {
+      const step = connection.read();
       if (step !== null) steps.push(step.toString('hex'));
     });
-    wire.open(() => ({ close() {}, feed() {}, pending: () => 0 }));
+    connection.startEngine(() => ({ close() {}, feed() {}, packetsInProgress: () => 0 }));
     expect(steps).toEqual([hex(connect('client-1'))]);
     done();
     expect(steps).toHaveLength(1);
-    wire.ready();
+    connection.connectFinished();
     expect(steps.at(-1)).toBe(hex(publish(1)));
   });
 
@@ -151,9 +151,9 @@ describe('a wire', () => {
   });
 
   it('does not read from a client that does not read', async () => {
-    const { socket, wire, open } = start();
+    const { socket, connection, open } = start();
     open();
-    wire.write(Buffer.alloc(100_000));
+    connection.write(Buffer.alloc(100_000));
     await turn();
     socket.emit('data', pingreq);
     expect(socket.isPaused()).toBe(true);
@@ -175,36 +175,36 @@ describe('a wire', () => {
   });
 
   it('sends what is written in one turn as one piece', async () => {
-    const { socket, wire, open } = start();
+    const { socket, connection, open } = start();
     open();
-    for (const byte of [1, 2, 3]) wire.write(Buffer.from([byte]));
-    wire.write('four');
+    for (const byte of [1, 2, 3]) connection.write(Buffer.from([byte]));
+    connection.write('four');
     expect(socket.writes).toEqual([]);
     await turn();
     expect(socket.writes).toEqual([Buffer.concat([Buffer.from([1, 2, 3]), Buffer.from('four')])]);
   });
 
   it('knows for how long nothing was taken', async () => {
-    const { socket, wire, open } = start();
+    const { socket, connection, open } = start();
     open();
-    expect(wire.stalledFor(1_000)).toBe(0);
-    wire.write(Buffer.alloc(10));
+    expect(connection.stalledFor(1_000)).toBe(0);
+    connection.write(Buffer.alloc(10));
     await turn();
-    expect(wire.stalledFor(2_000)).toBe(1_000);
-    expect(wire.stalledFor(5_000)).toBe(4_000);
+    expect(connection.stalledFor(2_000)).toBe(1_000);
+    expect(connection.stalledFor(5_000)).toBe(4_000);
     socket.writableLength = 5; // some of it was
-    expect(wire.stalledFor(6_000)).toBe(0);
+    expect(connection.stalledFor(6_000)).toBe(0);
     socket.taken();
-    expect(wire.stalledFor(9_000)).toBe(0);
+    expect(connection.stalledFor(9_000)).toBe(0);
   });
 
   it('is not stalled at first sight', async () => {
-    const { wire, open } = start();
+    const { connection, open } = start();
     open();
-    wire.write(Buffer.alloc(10));
+    connection.write(Buffer.alloc(10));
     await turn();
-    expect(wire.stalledFor(1_000_000)).toBe(0);
-    expect(wire.stalledFor(1_000_005)).toBe(5);
+    expect(connection.stalledFor(1_000_000)).toBe(0);
+    expect(connection.stalledFor(1_000_005)).toBe(5);
   });
 
   it('lets the engine finish what arrived before the connection was lost', () => {
@@ -220,11 +220,11 @@ describe('a wire', () => {
   });
 
   it('that is cut gives the engine nothing more and sends nothing more', async () => {
-    const { socket, wire, steps, told, done, open } = start();
+    const { socket, connection, steps, told, done, open } = start();
     open();
     socket.emit('data', Buffer.concat([publish(1), publish(2, 2)]));
-    wire.write(Buffer.from('late'));
-    wire.cut();
+    connection.write(Buffer.from('late'));
+    connection.terminate();
     await turn();
     done();
     expect(steps).toEqual([hex(publish(1))]);
@@ -234,20 +234,20 @@ describe('a wire', () => {
   });
 
   it('waits until the engine has finished with CONNECT before it closes it', () => {
-    const { socket, wire, told } = start();
+    const { socket, connection, told } = start();
     socket.emit('data', connect('client-1'));
-    wire.on('readable', () => wire.read());
-    wire.open(() => ({ close: () => told.push('engine closed'), feed() {}, pending: () => 1 }));
-    wire.cut();
+    connection.on('readable', () => connection.read());
+    connection.startEngine(() => ({ close: () => told.push('engine closed'), feed() {}, packetsInProgress: () => 1 }));
+    connection.terminate();
     expect(told).not.toContain('engine closed');
-    wire.ready();
+    connection.connectFinished();
     expect(told).toContain('engine closed');
   });
 
   it('tells of too much that waits to be read', async () => {
-    const { wire, told, open } = start({ limits: { outgoing: 1_000, packet: 1_000 } });
+    const { connection, told, open } = start({ limits: { outgoing: 1_000, packet: 1_000 } });
     open();
-    wire.write(Buffer.alloc(3_001));
+    connection.write(Buffer.alloc(3_001));
     await turn();
     expect(told).toContain('overflowed');
   });
@@ -255,7 +255,7 @@ describe('a wire', () => {
   describe('with a lane', () => {
     /** A lane that takes `component` messages of QoS 1, until the test makes room again. */
     function withLane(room: number) {
-      const { socket, wire, steps, told, done, open } = start();
+      const { socket, connection, steps, told, done, open } = start();
       const taken: number[] = [];
       let left = room;
       open({
@@ -270,10 +270,10 @@ describe('a wire', () => {
       });
       const free = async () => {
         left = room;
-        wire.roomAgain();
+        connection.continueReading();
         await turn();
       };
-      return { socket, wire, steps, told, done, taken, free };
+      return { socket, connection, steps, told, done, taken, free };
     }
 
     it('gives the engine what the lane leaves, and nothing to the lane while that waits', async () => {
@@ -315,22 +315,22 @@ describe('a wire', () => {
     });
 
     it('keeps the order of what both write, in one piece per turn', async () => {
-      const { socket, wire } = withLane(1);
-      wire.acknowledge(0x0102);
-      wire.acknowledge(3);
-      wire.write(Buffer.from('4003', 'hex'));
-      wire.acknowledge(0xffff);
+      const { socket, connection } = withLane(1);
+      connection.acknowledge(0x0102);
+      connection.acknowledge(3);
+      connection.write(Buffer.from('4003', 'hex'));
+      connection.acknowledge(0xffff);
       await turn();
       expect(socket.writes.map((bytes) => bytes.toString('hex'))).toEqual(['40020102400200034003' + '4002ffff']);
     });
 
     it('does not read for as long as there is a reason not to', () => {
-      const { socket, wire, taken } = withLane(9);
-      wire.pauseReading(PauseReason.storage);
-      wire.pauseReading(PauseReason.rate);
+      const { socket, connection, taken } = withLane(9);
+      connection.pauseReading(PauseReason.storage);
+      connection.pauseReading(PauseReason.rate);
       socket.emit('data', publish(1)); // it was on its way
-      wire.resumeReading(PauseReason.rate);
-      expect([taken, wire.isResting]).toEqual([[], true]);
+      connection.resumeReading(PauseReason.rate);
+      expect([taken, connection.isReadingPaused]).toEqual([[], true]);
     });
   });
 });

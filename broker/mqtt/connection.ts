@@ -25,7 +25,7 @@ export interface ConnectionLimits extends ReceiveLimits {
 /** Who decides about a connection; called synchronously. */
 export interface ConnectionOwner extends ReceiveOwner {
   /** More is waiting to be read by the client than it may leave. */
-  overflowed(): void;
+  sendBufferOverflowed(): void;
   /** The socket is closed. aedes may still be working on what arrived before. */
   socketClosed(): void;
   /** aedes closes the connection because of an error. */
@@ -36,7 +36,7 @@ export interface ConnectionOwner extends ReceiveOwner {
 
 type Listener = (...values: unknown[]) => void;
 
-const CONNECTION = Symbol('wire');
+const CONNECTION = Symbol('connection');
 type ConnectionSocket = TLSSocket & { [CONNECTION]: MqttConnection };
 
 /** How long a client may take to read the last that it is sent, ms. */
@@ -55,7 +55,9 @@ export class MqttConnection {
     this.#socket = socket;
     this.#owner = owner;
     this.#inbound = new ReceiveLoop(socket, limits, owner);
-    this.#outbox = new SendBuffer(socket, 2 * limits.outgoing + limits.packet, () => this.#owner.overflowed());
+    this.#outbox = new SendBuffer(socket, 2 * limits.outgoing + limits.packet, () =>
+      this.#owner.sendBufferOverflowed(),
+    );
     const wired = socket as ConnectionSocket;
     wired[CONNECTION] = this;
     wired.on('data', onData);
@@ -83,19 +85,19 @@ export class MqttConnection {
   }
 
   /** Hands the connection to aedes: it gets the CONNECT packet, and the rest after `ready()`, but for what the lane takes. */
-  open(handle: () => EngineInput, lane?: PublishFastPath): void {
-    this.#inbound.open(handle(), lane);
+  startEngine(handle: () => EngineInput, lane?: PublishFastPath): void {
+    this.#inbound.startEngine(handle(), lane);
   }
 
   /** aedes has finished with CONNECT; what arrived meanwhile goes in. */
-  ready(): void {
-    this.#inbound.ready();
+  connectFinished(): void {
+    this.#inbound.connectFinished();
   }
 
   /** From now on somebody else decides. */
-  handTo(owner: ConnectionOwner): void {
+  setOwner(owner: ConnectionOwner): void {
     this.#owner = owner;
-    this.#inbound.handTo(owner);
+    this.#inbound.setOwner(owner);
   }
 
   /** Nothing can be sent to the client any more. */
@@ -118,18 +120,18 @@ export class MqttConnection {
   }
 
   /** It is we who do not read: its silence means nothing. */
-  get isResting(): boolean {
-    return this.#inbound.isResting;
+  get isReadingPaused(): boolean {
+    return this.#inbound.isReadingPaused;
   }
 
   /** When it was read again, by the monotonic clock; 0 when it always was. */
-  get restedUntil(): number {
-    return this.#inbound.restedUntil;
+  get readingResumedAt(): number {
+    return this.#inbound.readingResumedAt;
   }
 
   /** For the lane: it may not be full any more, or be empty. */
-  roomAgain(): void {
-    this.#inbound.roomAgain();
+  continueReading(): void {
+    this.#inbound.continueReading();
   }
 
   /** Acknowledges a message of QoS 1. */
@@ -138,7 +140,7 @@ export class MqttConnection {
   }
 
   /** Closes at once: nothing more is read, processed or sent. */
-  cut(): void {
+  terminate(): void {
     this.#inbound.clear();
     this.#outbox.discard();
     this.#stop();
@@ -194,7 +196,7 @@ export class MqttConnection {
 
   /** The next step: packets that may run side by side. Null when there is none. */
   read(): Buffer | null {
-    return this.#inbound.next();
+    return this.#inbound.nextBatch();
   }
 
   /** Always true: who reads too slowly is dealt with by `outgoing`, and nobody else waits for it. */
@@ -223,7 +225,7 @@ export class MqttConnection {
   }
 
   drained(): void {
-    this.#inbound.readOrRest();
+    this.#inbound.updateReading();
   }
 
   closed(): void {

@@ -6,8 +6,8 @@ import type { TelemetryMessage } from '../../telemetry/index.ts';
 import type { RawClient } from '../../test/fixtures/broker/raw-client.ts';
 import { device, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
 
-let bed: TestBroker;
-afterEach(() => bed?.close());
+let testBroker: TestBroker;
+afterEach(() => testBroker?.close());
 
 const telemetry = 'devices/dev-1/telemetry/temp';
 
@@ -24,7 +24,7 @@ async function startHeld(options: TestBrokerOptions = {}) {
       waiting.push({ message, store });
       arrived();
     });
-  bed = await TestBroker.start({ accept, ...options });
+  testBroker = await TestBroker.start({ accept, ...options });
   return {
     waiting,
     /** Resolves when so many have come. */
@@ -46,13 +46,13 @@ async function released(client: RawClient, messageId: number): Promise<void> {
 describe('a message of QoS 2', () => {
   it('that comes again by a new connection, while storage has it, is one message', async () => {
     const { waiting, count } = await startHeld();
-    const listener = await bed.connectService('listener');
+    const listener = await testBroker.connectService('listener');
     await listener.subscribe({ topic: 'devices/+/telemetry/+', qos: 1 });
-    const credentials = bed.enroll(device('dev-1'));
-    const first = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    const credentials = testBroker.enroll(device('dev-1'));
+    const first = await testBroker.session(credentials, { clientId: 'dev-1', clean: false });
     first.send(publish('a', 4));
     await count(1);
-    const second = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    const second = await testBroker.session(credentials, { clientId: 'dev-1', clean: false });
     second.send(publish('a', 4, { dup: true }));
     await count(2);
     const [{ message: sent }, { message: again }] = waiting as [(typeof waiting)[0], (typeof waiting)[0]];
@@ -74,51 +74,51 @@ describe('a message of QoS 2', () => {
     'of a %s session that is over is not taken for one of the clean session after it',
     async (_, clean) => {
       const { waiting, count } = await startHeld();
-      const credentials = bed.enroll(device('dev-1'));
-      const first = await bed.session(credentials, { clientId: 'dev-1', clean });
+      const credentials = testBroker.enroll(device('dev-1'));
+      const first = await testBroker.session(credentials, { clientId: 'dev-1', clean });
       first.send(publish('old', 4));
       await count(1);
-      const second = await bed.session(credentials, { clientId: 'dev-1', clean: true });
+      const second = await testBroker.session(credentials, { clientId: 'dev-1', clean: true });
       await first.closed;
       waiting[0]?.store();
       await second.settled();
-      await bed.sessions.memory.durable();
+      await testBroker.sessions.memory.durable();
       second.send(publish('new', 4));
       await count(2);
       waiting[1]?.store();
       expect(await second.next()).toMatchObject({ cmd: 'pubrec', messageId: 4 });
-      expect(bed.accepted.map(({ payload }) => String(payload))).toEqual(['old', 'new']);
+      expect(testBroker.accepted.map(({ payload }) => String(payload))).toEqual(['old', 'new']);
     },
   );
 
   it('beyond the limit ends a client that releases none, over all of its connections', async () => {
-    bed = await TestBroker.start({ limits: { inflight: 3 } });
-    const credentials = bed.enroll(device('dev-1'));
+    testBroker = await TestBroker.start({ limits: { inflight: 3 } });
+    const credentials = testBroker.enroll(device('dev-1'));
     const topic = 'devices/dev-1/events/door';
     const ids = [1, 2, 3];
     for (let connection = 1; connection <= 3; connection += 1) {
-      const client = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+      const client = await testBroker.session(credentials, { clientId: 'dev-1', clean: false });
       for (const id of ids) client.send(publish('x', id, { topic, dup: connection > 1 }));
       const answers = await client.settled();
       expect(answers.map(({ cmd, messageId }) => [cmd, messageId])).toEqual(ids.map((id) => ['pubrec', id]));
       client.send(publish('x', 100 + connection, { topic }));
       await client.closed;
     }
-    expect(bed.broker.counters()['disconnected.limit_exceeded']).toBe(3);
-    const client = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    expect(testBroker.broker.counters()['disconnected.limit_exceeded']).toBe(3);
+    const client = await testBroker.session(credentials, { clientId: 'dev-1', clean: false });
     await released(client, 2);
     client.send(publish('x', 200, { topic }));
     expect(await client.next()).toMatchObject({ cmd: 'pubrec', messageId: 200 });
   });
 
   it('can be released, though nobody has sent it', async () => {
-    bed = await TestBroker.start();
-    const client = await bed.connectDevice('dev-1', { clean: false });
+    testBroker = await TestBroker.start();
+    const client = await testBroker.connectDevice('dev-1', { clean: false });
     for (const id of [1, 65_535]) await released(client, id);
     client.send(publish('x', 65_535));
     expect(await client.next()).toMatchObject({ cmd: 'pubrec', messageId: 65_535 });
     await released(client, 65_535);
     await released(client, 65_535);
-    expect(bed.accepted).toHaveLength(1);
+    expect(testBroker.accepted).toHaveLength(1);
   });
 });

@@ -26,7 +26,7 @@ export interface JournalKey {
   /** For the journal; undefined where no identifier outlives the connection. */
   readonly key: string | undefined;
   /** It came before, and nobody knows how far. */
-  readonly isRepeated: boolean;
+  readonly mayBeStored: boolean;
 }
 
 const RECEIVED = Buffer.alloc(0);
@@ -44,28 +44,28 @@ export class InboundQos2 {
   }
 
   /** Resolves, once it is on disk, with whether this message has arrived, journal and all. */
-  async hasArrived(client: ClientKey, packet: InboundQos2Packet): Promise<boolean> {
+  async isReceived(client: ClientKey, packet: InboundQos2Packet): Promise<boolean> {
     const mark = this.#memory.incoming(client, packet.messageId);
     if (mark === undefined || isReserved(mark)) return false;
     await this.#memory.durable();
     return true;
   }
 
-  /** Before it goes into the journal; resolves when that is on disk. Not for what {@link hasArrived}. */
-  async announce(client: ClientKey, { topic = '', messageId }: InboundQos2Packet): Promise<JournalKey> {
-    if (client.clean === true) return { key: undefined, isRepeated: false };
+  /** Before it goes into the journal; resolves when that is on disk. Not for what {@link isReceived}. */
+  async reserveKey(client: ClientKey, { topic = '', messageId }: InboundQos2Packet): Promise<JournalKey> {
+    if (client.clean === true) return { key: undefined, mayBeStored: false };
     const mark = this.#memory.incoming(client, messageId);
     if (mark !== undefined && isReserved(mark)) {
       await this.#memory.durable();
-      return { key: String(mark.payload), isRepeated: true };
+      return { key: String(mark.payload), mayBeStored: true };
     }
     const key = OWN_KEY_PREFIX + randomUUID();
     await this.#memory.incomingStorePacket(client, { topic, payload: Buffer.from(key), qos: 2, messageId });
-    return { key, isRepeated: false };
+    return { key, mayBeStored: false };
   }
 
   /** It is in the journal, if it belongs there. Resolves when a client that sends it again finds it known. */
-  arrived(client: InboundQos2Client, { topic = '', messageId }: InboundQos2Packet): Promise<void> {
+  markReceived(client: InboundQos2Client, { topic = '', messageId }: InboundQos2Packet): Promise<void> {
     // The session that it was sent in is over: in the next one its identifier is that of another message.
     if (client.clean === true && client.closed === true) return Promise.resolve();
     const mark = this.#memory.incoming(client, messageId);

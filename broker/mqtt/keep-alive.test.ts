@@ -5,16 +5,16 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-function start(most: number) {
+function start(timeout: number) {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
-  let heardAt = performance.now();
+  let lastReceivedAt = performance.now();
   let times = 0;
-  const tooLong = () => {
+  const expired = () => {
     times += 1;
   };
-  const silence = new KeepAliveTimer({ most, heardAt: () => heardAt, tooLong });
+  const silence = new KeepAliveTimer({ timeout, lastReceivedAt: () => lastReceivedAt, expired });
   const hear = () => {
-    heardAt = performance.now();
+    lastReceivedAt = performance.now();
   };
   return { silence, hear, times: () => times };
 }

@@ -1,14 +1,14 @@
 /**
  * Notices a client that has said nothing for too long [MQTT-3.1.2-24]. One timer, which looks when time may be up: winding
- * one up with every packet would cost more than most packets do.
+ * one up with every packet would cost more than timeout packets do.
  */
 
 export interface KeepAliveOptions {
   /** Milliseconds that are too long. */
-  readonly most: number;
+  readonly timeout: number;
   /** When something was heard last, by the monotonic clock. */
-  readonly heardAt: () => number;
-  readonly tooLong: () => void;
+  readonly lastReceivedAt: () => number;
+  readonly expired: () => void;
 }
 
 export class KeepAliveTimer {
@@ -17,22 +17,22 @@ export class KeepAliveTimer {
 
   constructor(options: KeepAliveOptions) {
     this.#options = options;
-    this.#timer = setTimeout(check, options.most, this).unref();
+    this.#timer = setTimeout(check, options.timeout, this).unref();
   }
 
   stop(): void {
     clearTimeout(this.#timer);
   }
 
-  look(): void {
-    const { most, heardAt, tooLong } = this.#options;
-    const left = heardAt() + most - performance.now();
+  check(): void {
+    const { timeout, lastReceivedAt, expired } = this.#options;
+    const left = lastReceivedAt() + timeout - performance.now();
     // A timer may be up to a millisecond early.
-    if (left <= 1) tooLong();
+    if (left <= 1) expired();
     else this.#timer = setTimeout(check, left, this).unref();
   }
 }
 
 function check(silence: KeepAliveTimer): void {
-  silence.look();
+  silence.check();
 }

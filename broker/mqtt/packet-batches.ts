@@ -25,7 +25,7 @@ export class PacketBatchQueue {
   }
 
   /** Not even one that packets are still being added to. */
-  get hasNone(): boolean {
+  get isCompletelyEmpty(): boolean {
     return this.#steps.length === 0 && this.#open === undefined;
   }
 
@@ -69,14 +69,14 @@ export class PacketBatchQueue {
   }
 
   /** Whether the packets of the next step may be worked on together with those of another such step. */
-  get startsJoinable(): boolean {
+  get startsConcurrent(): boolean {
     const step = this.#steps[0];
     return step !== undefined && isConcurrentBatch(step);
   }
 
   /** Takes the next step if it does. */
-  shiftJoinable(): Buffer | undefined {
-    return this.startsJoinable ? this.shift() : undefined;
+  shiftConcurrent(): Buffer | undefined {
+    return this.startsConcurrent ? this.shift() : undefined;
   }
 
   clear(): void {

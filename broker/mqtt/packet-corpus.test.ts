@@ -9,16 +9,16 @@ import { DEFAULT_LIMITS } from '../broker-limits.ts';
 const AT_ONCE = 8;
 const EVERYTHING = ['#'];
 
-let bed: TestBroker;
+let testBroker: TestBroker;
 
 beforeAll(async () => {
   const policy = { connect: ['*'], publish: EVERYTHING, subscribe: EVERYTHING, receive: [], retain: EVERYTHING };
-  bed = await TestBroker.start({
+  testBroker = await TestBroker.start({
     policies: { 'service/corpus': policy, 'group/default': policy },
     limits: { takeoversPerMinute: 0, handshakes: 0, handshakesPerAddress: 0, retained: 10_000, messagesPerSecond: 0 },
   });
 });
-afterAll(() => bed.close());
+afterAll(() => testBroker.close());
 
 /** Inputs whose names differ only in numbers are a family; a dozen of each, evenly spread. */
 function sample(corpus: readonly CorpusCase[]): readonly CorpusCase[] {
@@ -35,7 +35,7 @@ async function verdictOf(
   clientId: string,
   credentials: Credentials,
 ): Promise<string | number> {
-  const client = await bed.open(credentials);
+  const client = await testBroker.open(credentials);
   if (after === 'connack' && (await client.connect({ clientId })) !== 0) throw new Error('expected CONNACK 0');
   client.send(bytes);
   if (after === 'handshake' && bytes.length > 1) {
@@ -78,17 +78,17 @@ async function tryAll(
 
 describe('the broker', () => {
   it('takes and refuses what the standard says, and lives', async () => {
-    const credentials = bed.enroll(service('corpus'));
-    const bystander = await bed.connectDevice('bystander');
+    const credentials = testBroker.enroll(service('corpus'));
+    const bystander = await testBroker.connectDevice('bystander');
     const { count, wrong } = await tryAll((number) => {
       const clientId = `corpus-${number}`;
       return { clientId, credentials, corpus: sample(buildCorpus({ limits: DEFAULT_LIMITS, clientId })) };
     });
     expect(wrong).toEqual([]);
     expect(count).toBeGreaterThan(400);
-    expect(bed.broker.counters().messages_by_lane).toBe(0);
+    expect(testBroker.broker.counters().messages_by_lane).toBe(0);
     expect(await bystander.settled()).toEqual([]);
-    expect(bed.broker.sessions().map(({ identity }) => identity)).toContainEqual(device('bystander'));
+    expect(testBroker.broker.sessions().map(({ identity }) => identity)).toContainEqual(device('bystander'));
   }, 120_000);
 
   it('does the same with every PUBLISH of a device that sends telemetry', async () => {
@@ -97,11 +97,11 @@ describe('the broker', () => {
       const topic = `devices/${clientId}/telemetry/corpus`;
       const corpus = buildCorpus({ limits: DEFAULT_LIMITS, clientId, topic });
       const publishes = corpus.filter(({ name }) => name.startsWith('PUBLISH'));
-      return { clientId, credentials: bed.enroll(device(clientId)), corpus: publishes };
+      return { clientId, credentials: testBroker.enroll(device(clientId)), corpus: publishes };
     });
     expect(wrong).toEqual([]);
     expect(count).toBeGreaterThan(90);
     // QoS 0, QoS 1, the same with DUP, without a payload, of the largest size.
-    expect(bed.broker.counters().messages_by_lane).toBe(5);
+    expect(testBroker.broker.counters().messages_by_lane).toBe(5);
   }, 120_000);
 });

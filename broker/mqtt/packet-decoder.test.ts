@@ -1,4 +1,4 @@
-/** The packet gate alone: verdicts, memory, and that it does not matter how a stream is cut. */
+/** The packet decoder alone: verdicts, memory, and that it does not matter how a stream is cut. */
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -24,19 +24,19 @@ interface Seen {
 }
 
 /** Pushes chunks and keeps copies of everything that comes out. */
-function run(chunks: readonly Buffer[], gate = new PacketDecoder(limits), isTired = () => false): Seen {
+function run(chunks: readonly Buffer[], decoder = new PacketDecoder(limits), isBusy = () => false): Seen {
   const seen: Seen = { packets: [], connects: [], violation: undefined };
-  const keep = (frame: DecodedPacket) => seen.packets.push(frame.bytes.toString('hex', frame.start, frame.end));
+  const record = (frame: DecodedPacket) => seen.packets.push(frame.bytes.toString('hex', frame.start, frame.end));
   const receiver = {
-    mayTake: () => !isTired(),
-    connectPacket(frame: DecodedPacket, fields: ConnectFields) {
-      keep(frame);
+    mayReceive: () => !isBusy(),
+    connectDecoded(frame: DecodedPacket, fields: ConnectFields) {
+      record(frame);
       seen.connects.push(fields);
     },
-    packet: keep,
+    packetDecoded: record,
   };
-  for (const chunk of chunks) seen.violation ??= gate.push(chunk, receiver);
-  while (gate.hasRest && seen.violation === undefined) seen.violation ??= gate.resume(receiver);
+  for (const chunk of chunks) seen.violation ??= decoder.push(chunk, receiver);
+  while (decoder.hasUnreadBytes && seen.violation === undefined) seen.violation ??= decoder.resume(receiver);
   return seen;
 }
 
@@ -59,7 +59,7 @@ function cut(bytes: Buffer, places: readonly number[]): Buffer[] {
   return chunks;
 }
 
-describe('the packet gate', () => {
+describe('the packet decoder', () => {
   it(`gives the verdict of the standard for each of ${corpus.length} inputs`, () => {
     expect(corpus.length).toBeGreaterThan(752);
     const wrong = corpus.filter((input) => verdictOf(run([streamOf(input)])) !== input.verdict);
@@ -146,23 +146,23 @@ describe('the packet gate', () => {
   });
 
   it('says no by the declared length, before the bytes come', () => {
-    const gate = new PacketDecoder(limits);
-    run([connect('client-1')], gate);
+    const decoder = new PacketDecoder(limits);
+    run([connect('client-1')], decoder);
     const head = Buffer.concat([Buffer.from([0x30]), remainingLength(268_435_455)]);
-    expect(run([head], gate).violation).toBe(VIOLATIONS.packetTooLarge);
-    expect(gate.heldBytes).toBe(0);
+    expect(run([head], decoder).violation).toBe(VIOLATIONS.packetTooLarge);
+    expect(decoder.bufferedBytes).toBe(0);
   });
 
   it('keeps no more than has arrived', () => {
-    const gate = new PacketDecoder(limits);
-    run([connect('client-1'), packet(0x30, Buffer.alloc(200_000)).subarray(0, 1_000)], gate);
-    expect(gate.heldBytes).toBe(1_000);
+    const decoder = new PacketDecoder(limits);
+    run([connect('client-1'), packet(0x30, Buffer.alloc(200_000)).subarray(0, 1_000)], decoder);
+    expect(decoder.bufferedBytes).toBe(1_000);
   });
 
   it('does not look at a first packet that is not CONNECT', () => {
-    const gate = new PacketDecoder(limits);
-    expect(run([Buffer.from([0x30])], gate).violation).toBe(VIOLATIONS.firstNotConnect);
-    expect(run([connect('client-1')], gate)).toMatchObject({ packets: [], violation: VIOLATIONS.firstNotConnect });
+    const decoder = new PacketDecoder(limits);
+    expect(run([Buffer.from([0x30])], decoder).violation).toBe(VIOLATIONS.firstNotConnect);
+    expect(run([connect('client-1')], decoder)).toMatchObject({ packets: [], violation: VIOLATIONS.firstNotConnect });
   });
 
   it('hands over nothing after DISCONNECT', () => {
@@ -184,12 +184,12 @@ describe('the packet gate', () => {
   });
 
   it('points at topic, identifier and payload of a PUBLISH', () => {
-    const gate = new PacketDecoder(limits);
+    const decoder = new PacketDecoder(limits);
     const found: unknown[] = [];
     const receiver = {
-      mayTake: () => true,
-      connectPacket() {},
-      packet({ bytes, type, qos, retain, topicStart, topicEnd, packetId, payload, end }: DecodedPacket) {
+      mayReceive: () => true,
+      connectDecoded() {},
+      packetDecoded({ bytes, type, qos, retain, topicStart, topicEnd, packetId, payload, end }: DecodedPacket) {
         const topic = bytes.toString('utf8', topicStart, topicEnd);
         found.push({ type, qos, retain, topic, packetId, payload: bytes.toString('utf8', payload, end) });
       },
@@ -201,7 +201,7 @@ describe('the packet gate', () => {
       Buffer.from([0x12, 0x34]),
       Buffer.from('hello'),
     );
-    gate.push(Buffer.concat([connect('client-1'), publish]), receiver);
+    decoder.push(Buffer.concat([connect('client-1'), publish]), receiver);
     expect(found).toEqual([
       { type: PacketType.publish, qos: 1, retain: true, topic: 'a/b', packetId: 0x1234, payload: 'hello' },
     ]);

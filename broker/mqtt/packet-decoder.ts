@@ -61,11 +61,11 @@ export interface DecodedPacket {
 
 export interface PacketReceiver {
   /** Asked before each packet, with its first byte. False: what is left is kept until `resume()`. */
-  mayTake(first: number): boolean;
+  mayReceive(first: number): boolean;
   /** The first packet. */
-  connectPacket(frame: DecodedPacket, connect: ConnectFields): void;
+  connectDecoded(frame: DecodedPacket, connect: ConnectFields): void;
   /** Every other packet; none comes after DISCONNECT. */
-  packet(frame: DecodedPacket): void;
+  packetDecoded(frame: DecodedPacket): void;
 }
 
 type Phase = 'connect' | 'open' | 'finished' | 'broken';
@@ -103,12 +103,12 @@ export class PacketDecoder {
   }
 
   /** Bytes kept of an unfinished packet. */
-  get heldBytes(): number {
+  get bufferedBytes(): number {
     return this.#heldBytes;
   }
 
   /** Bytes wait for `resume()`. Whoever reads on all the same makes them more. */
-  get hasRest(): boolean {
+  get hasUnreadBytes(): boolean {
     return this.#rest !== undefined;
   }
 
@@ -131,7 +131,7 @@ export class PacketDecoder {
   }
 
   #read(chunk: Buffer, receiver: PacketReceiver): ProtocolViolation | undefined {
-    if (!receiver.mayTake((this.#heldBytes > 0 ? this.#held : chunk)[0] as number)) {
+    if (!receiver.mayReceive((this.#heldBytes > 0 ? this.#held : chunk)[0] as number)) {
       this.#rest = chunk;
       return undefined;
     }
@@ -143,7 +143,7 @@ export class PacketDecoder {
     while (at < chunk.length) {
       if (this.#phase === 'finished') return undefined;
       if (this.#phase === 'broken') return this.#violation;
-      if (!receiver.mayTake(chunk[at] as number)) {
+      if (!receiver.mayReceive(chunk[at] as number)) {
         this.#rest = chunk.subarray(at);
         return undefined;
       }
@@ -236,12 +236,12 @@ export class PacketDecoder {
       const read = readConnect(bytes, body, end, this.#limits);
       if ('violation' in read) return this.#break(read.violation) > 0;
       this.#phase = 'open';
-      receiver.connectPacket(decoded, read.connect);
+      receiver.connectDecoded(decoded, read.connect);
     } else {
       const fault = this.#bodyFault(first, bytes, body, end);
       if (fault !== undefined) return this.#break(fault) > 0;
       if (decoded.type === PacketType.disconnect) this.#phase = 'finished';
-      receiver.packet(decoded);
+      receiver.packetDecoded(decoded);
     }
     decoded.bytes = NOTHING;
     return true;

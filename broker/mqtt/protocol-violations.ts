@@ -3,13 +3,13 @@
 export interface ProtocolViolation {
   /** The statement of MQTT 3.1.1 that demands the close, or `limit` when the bound is ours. */
   readonly clause: string;
-  readonly says: string;
+  readonly description: string;
   /** CONNACK return code to send before closing, where the standard allows or demands one. */
   readonly connack?: 1 | 2;
 }
 
-function violation(clause: string, says: string, connack?: 1 | 2): ProtocolViolation {
-  return Object.freeze(connack === undefined ? { clause, says } : { clause, says, connack });
+function violation(clause: string, description: string, connack?: 1 | 2): ProtocolViolation {
+  return Object.freeze(connack === undefined ? { clause, description } : { clause, description, connack });
 }
 
 export const VIOLATIONS = {

@@ -20,13 +20,13 @@ export interface ReceiveLimits extends PacketLimits {
   readonly inflight: number;
 }
 
-/** The part of aedes' client that a wire drives. */
+/** The part of aedes' client that a connection drives. */
 export interface EngineInput {
   close(): void;
   /** Takes a step without being asked; only for packets that may overtake nothing and wait for nothing. */
   feed(step: Buffer): void;
   /** Packets that it works on. */
-  pending(): number;
+  packetsInProgress(): number;
 }
 
 /** A way round the engine for packets that nothing stands before. */
@@ -46,10 +46,10 @@ export type PauseReason = (typeof PauseReason)[keyof typeof PauseReason];
 /** Who hears of what arrives; called synchronously. */
 export interface ReceiveOwner {
   /** The client's CONNECT is complete; nothing else is handed to aedes before `open()`. */
-  connectArrived(connect: ConnectFields): void;
-  violated(violation: ProtocolViolation): void;
+  connectReceived(connect: ConnectFields): void;
+  protocolViolated(violation: ProtocolViolation): void;
   /** A packet passed the gate. False: it is dropped, since the owner has ended the connection. */
-  packetArrived(frame: DecodedPacket): boolean;
+  packetReceived(frame: DecodedPacket): boolean;
   /** Something was thrown while its bytes were worked on. */
   failed(error: unknown): void;
 }
@@ -75,7 +75,7 @@ export class ReceiveLoop implements PacketReceiver {
   #pauseReasons = 0;
   #holdsPublishes = false;
   #restedUntil = 0;
-  #isGoingOn = false;
+  #isContinueScheduled = false;
   #hasEnded = false;
   #isStopped = false;
   #sawDisconnect = false;
@@ -98,22 +98,22 @@ export class ReceiveLoop implements PacketReceiver {
   }
 
   /** It is we who do not read: its silence means nothing. */
-  get isResting(): boolean {
+  get isReadingPaused(): boolean {
     return this.#socket.isPaused();
   }
 
   /** When it was read again, by the monotonic clock; 0 when it always was. */
-  get restedUntil(): number {
+  get readingResumedAt(): number {
     return this.#restedUntil;
   }
 
   /** From now on somebody else decides. */
-  handTo(owner: ReceiveOwner): void {
+  setOwner(owner: ReceiveOwner): void {
     this.#owner = owner;
   }
 
   /** aedes gets the CONNECT packet, and the rest after `ready()`, but for what the lane takes. */
-  open(engine: EngineInput, lane: PublishFastPath | undefined): void {
+  startEngine(engine: EngineInput, lane: PublishFastPath | undefined): void {
     this.#engine = engine;
     this.#lane = lane;
     this.#isOpen = true;
@@ -121,7 +121,7 @@ export class ReceiveLoop implements PacketReceiver {
   }
 
   /** aedes has finished with CONNECT; what arrived meanwhile goes in. */
-  ready(): void {
+  connectFinished(): void {
     this.#isHeld = false;
     if (this.#isStopped || (this.#hasEnded && this.#steps.isEmpty)) this.closeEngine();
     else this.#wakeEngine();
@@ -133,7 +133,7 @@ export class ReceiveLoop implements PacketReceiver {
   }
 
   /** The next step: packets that may run side by side. Null when there is none. */
-  next(): Buffer | null {
+  nextBatch(): Buffer | null {
     const step = this.#mayRead ? this.#steps.shift() : undefined;
     if (step === undefined) {
       this.#engineWaits = true;
@@ -142,7 +142,7 @@ export class ReceiveLoop implements PacketReceiver {
     }
     this.#isJoinable = isConcurrentBatch(step);
     if ((step[0] as number) >> 4 === PacketType.connect) this.#isHeld = true;
-    this.readOrRest();
+    this.updateReading();
     return step;
   }
 
@@ -154,22 +154,22 @@ export class ReceiveLoop implements PacketReceiver {
 
   resume(why: PauseReason): void {
     this.#pauseReasons &= ~why;
-    this.roomAgain();
-    this.readOrRest();
+    this.continueReading();
+    this.updateReading();
   }
 
   /** Leaves the client's next PUBLISH unread, and so what follows it; the rest before it goes on. */
   holdPublishes(isHeld: boolean): void {
     this.#holdsPublishes = isHeld;
     if (isHeld) return;
-    this.roomAgain();
-    this.readOrRest();
+    this.continueReading();
+    this.updateReading();
   }
 
   /** For the lane: it may not be full any more, or be empty. */
-  roomAgain(): void {
-    if (this.#isGoingOn || (!this.#gate.hasRest && this.#steps.isEmpty)) return;
-    this.#isGoingOn = true;
+  continueReading(): void {
+    if (this.#isContinueScheduled || (!this.#gate.hasUnreadBytes && this.#steps.isEmpty)) return;
+    this.#isContinueScheduled = true;
     process.nextTick(continueReading, this);
   }
 
@@ -180,8 +180,9 @@ export class ReceiveLoop implements PacketReceiver {
   }
 
   /** Reads on if nothing speaks against it, and otherwise not. */
-  readOrRest(): void {
-    const behind = this.#gate.hasRest || this.#steps.bytes > READ_AHEAD || this.#socket.writableLength > READ_AHEAD;
+  updateReading(): void {
+    const behind =
+      this.#gate.hasUnreadBytes || this.#steps.bytes > READ_AHEAD || this.#socket.writableLength > READ_AHEAD;
     const rest = behind || this.#pauseReasons !== 0;
     if (rest === this.#socket.isPaused()) return;
     if (rest) this.#socket.pause();
@@ -220,26 +221,26 @@ export class ReceiveLoop implements PacketReceiver {
 
   // What the gate asks, and hands over.
 
-  mayTake(first: number): boolean {
+  mayReceive(first: number): boolean {
     if ((this.#pauseReasons & PauseReason.storage) !== 0 || this.#lane?.isFull() === true) return false;
     return !this.#holdsPublishes || first >> 4 !== PacketType.publish;
   }
 
-  connectPacket(frame: DecodedPacket, connect: ConnectFields): void {
+  connectDecoded(frame: DecodedPacket, connect: ConnectFields): void {
     this.#steps.add(frame);
-    this.#owner.connectArrived(connect);
+    this.#owner.connectReceived(connect);
   }
 
-  packet(frame: DecodedPacket): void {
-    if (this.#isStopped || !this.#owner.packetArrived(frame)) return;
+  packetDecoded(frame: DecodedPacket): void {
+    if (this.#isStopped || !this.#owner.packetReceived(frame)) return;
     if (frame.type === PacketType.disconnect) this.#sawDisconnect = true;
     if (frame.type === PacketType.publish && this.#isLaneFree && this.#lane?.take(frame)) return;
     this.#steps.add(frame);
   }
 
   /** For the turn that `roomAgain()` asked for. */
-  goOn(): void {
-    this.#isGoingOn = false;
+  resumeDecoding(): void {
+    this.#isContinueScheduled = false;
     if (this.#isStopped) return;
     try {
       this.#handedOver(this.#gate.resume(this));
@@ -251,25 +252,25 @@ export class ReceiveLoop implements PacketReceiver {
 
   #handedOver(violation: ProtocolViolation | undefined): void {
     this.#steps.seal();
-    if (violation !== undefined) this.#owner.violated(violation);
+    if (violation !== undefined) this.#owner.protocolViolated(violation);
     if (this.#isStopped) return;
     this.#wakeEngine();
-    this.readOrRest();
+    this.updateReading();
   }
 
   /** The client is gone, and all that it had sent is dealt with. */
   get #isReadToItsEnd(): boolean {
-    return this.#hasEnded && this.#engineWaits && this.#steps.isEmpty && !this.#gate.hasRest;
+    return this.#hasEnded && this.#engineWaits && this.#steps.isEmpty && !this.#gate.hasUnreadBytes;
   }
 
   /** What must keep its place waits until the lane has done with what came before it. */
   get #mayRead(): boolean {
-    return this.#isOpen && !this.#isHeld && (this.#steps.startsJoinable || this.#lane?.isEmpty() !== false);
+    return this.#isOpen && !this.#isHeld && (this.#steps.startsConcurrent || this.#lane?.isEmpty() !== false);
   }
 
   /** Nothing waits for aedes, and what it is working on may be overtaken: messages find their order again in `PublishOrder`. */
   get #isLaneFree(): boolean {
-    return this.#isOpen && !this.#isHeld && this.#steps.hasNone && (this.#engineWaits || this.#isJoinable);
+    return this.#isOpen && !this.#isHeld && this.#steps.isCompletelyEmpty && (this.#engineWaits || this.#isJoinable);
   }
 
   #wakeEngine(): void {
@@ -281,8 +282,8 @@ export class ReceiveLoop implements PacketReceiver {
     }
     // Messages that wait for storage must not hold up those behind them: they are stored together.
     const engine = this.#engine;
-    while (engine !== undefined && this.#isJoinable && engine.pending() < this.#inflight) {
-      const step = this.#steps.shiftJoinable();
+    while (engine !== undefined && this.#isJoinable && engine.packetsInProgress() < this.#inflight) {
+      const step = this.#steps.shiftConcurrent();
       if (step === undefined) break;
       engine.feed(step);
     }
@@ -290,5 +291,5 @@ export class ReceiveLoop implements PacketReceiver {
 }
 
 function continueReading(inbound: ReceiveLoop): void {
-  inbound.goOn();
+  inbound.resumeDecoding();
 }

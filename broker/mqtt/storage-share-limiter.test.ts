@@ -8,8 +8,8 @@ import { DEFAULT, device, TestBroker } from '../../test/fixtures/broker/test-bro
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import type { TelemetryIntake } from '../routing/aedes-hooks.ts';
 
-let bed: TestBroker;
-afterEach(() => bed.close());
+let testBroker: TestBroker;
+afterEach(() => testBroker.close());
 
 const topic = 'devices/dev-1/telemetry/state';
 
@@ -30,12 +30,12 @@ function intake(isHeld: () => boolean, stored: TelemetryMessage[]): TelemetryInt
 
 it('a telemetry will of a device over its share is not stored', async () => {
   const stored: TelemetryMessage[] = [];
-  bed = await TestBroker.start({ telemetry: intake(() => true, stored) });
-  const listener = await bed.connectService('listener');
+  testBroker = await TestBroker.start({ telemetry: intake(() => true, stored) });
+  const listener = await testBroker.connectService('listener');
   await listener.subscribe({ topic: 'devices/+/telemetry/+', qos: 1 });
-  const client = await bed.connectDevice('dev-1', { will: { topic, payload: 'gone', qos: 1 } });
+  const client = await testBroker.connectDevice('dev-1', { will: { topic, payload: 'gone', qos: 1 } });
   client.destroy();
-  await bed.event('disconnected', ({ clientId }) => clientId === 'dev-1');
+  await testBroker.event('disconnected', ({ clientId }) => clientId === 'dev-1');
   expect(await listener.settled()).toEqual([]);
   expect(stored).toEqual([]);
 });
@@ -43,27 +43,27 @@ it('a telemetry will of a device over its share is not stored', async () => {
 it('nor is one that was left by an earlier run of the server', async () => {
   const stored: TelemetryMessage[] = [];
   const sessionFile = join(temporaryDirectory(), 'sessions.db');
-  bed = await TestBroker.start({ sessionFile });
+  testBroker = await TestBroker.start({ sessionFile });
   const about = { owner: 'device/dev-1', subject: { identity: device('dev-1'), group: DEFAULT, labels: {} } };
   const will = { topic, payload: Buffer.from('gone'), qos: 1, retain: false } as const;
-  await bed.sessions.memory.putWill({ id: 'dev-1' }, will, JSON.stringify(about));
-  await bed.close();
-  bed = await TestBroker.start({ sessionFile, telemetry: intake(() => true, stored) });
-  const listener = await bed.connectService('listener');
+  await testBroker.sessions.memory.putWill({ id: 'dev-1' }, will, JSON.stringify(about));
+  await testBroker.close();
+  testBroker = await TestBroker.start({ sessionFile, telemetry: intake(() => true, stored) });
+  const listener = await testBroker.connectService('listener');
   await listener.subscribe({ topic: 'devices/+/telemetry/+', qos: 1 });
-  await bed.connectDevice('dev-1');
+  await testBroker.connectDevice('dev-1');
   expect(await listener.settled()).toEqual([]);
-  expect(bed.sessions.memory.leftWills()).toEqual([]);
+  expect(testBroker.sessions.memory.pendingWills()).toEqual([]);
   expect(stored).toEqual([]);
 });
 
 it('a device goes on by itself when its share allows it again and nobody says so', async () => {
   let isHeld = true;
   const stored: TelemetryMessage[] = [];
-  bed = await TestBroker.start({ telemetry: intake(() => isHeld, stored), limits: { sweepInterval: 10 } });
-  const client = await bed.connectDevice('dev-1');
+  testBroker = await TestBroker.start({ telemetry: intake(() => isHeld, stored), limits: { sweepInterval: 10 } });
+  const client = await testBroker.connectDevice('dev-1');
   client.send({ cmd: 'publish', topic, payload: 'x', qos: 1, messageId: 7, dup: false, retain: false });
-  const other = await bed.connectService('other');
+  const other = await testBroker.connectService('other');
   await other.settled();
   expect(stored).toEqual([]);
   isHeld = false; // it was moved to another group

@@ -24,14 +24,14 @@ export class StorageShareLimiter {
     this.#stop = options.shares?.listen({
       changed: (device) => {
         const session = device === undefined ? undefined : options.find(device);
-        if (session !== undefined) this.judge(session);
-        else if (device === undefined) this.judgeAll();
+        if (session !== undefined) this.update(session);
+        else if (device === undefined) this.updateAll();
       },
     });
   }
 
   /** Sessions whose messages wait. */
-  get held(): number {
+  get heldSessions(): number {
     return this.#held.size;
   }
 
@@ -41,25 +41,25 @@ export class StorageShareLimiter {
   }
 
   /** Of a session that begins, or whose group changed. */
-  judge(session: Session): void {
+  update(session: Session): void {
     const { identity, group } = session.facts.subject;
     const isHeld = !session.isEnded && !this.mayStore(identity, group);
     if (isHeld === this.#held.has(session)) return;
     if (isHeld) this.#held.add(session);
     else this.#held.delete(session);
-    session.wire.holdPublishes(isHeld);
+    session.connection.holdPublishes(isHeld);
   }
 
   /** Now and then as well: a device that was moved to another group may be free. */
   sweep(): void {
-    for (const session of this.#held) this.judge(session);
+    for (const session of this.#held) this.update(session);
   }
 
-  judgeAll(): void {
-    for (const session of this.#options.sessions()) this.judge(session);
+  updateAll(): void {
+    for (const session of this.#options.sessions()) this.update(session);
   }
 
-  ended(session: Session): void {
+  sessionEnded(session: Session): void {
     this.#held.delete(session);
   }
 

@@ -8,12 +8,12 @@ import { StreamLimit } from '../../telemetry/stream-limit.ts';
 import { pubacks } from '../../test/fixtures/broker/received-packets.ts';
 import { device, TestBroker } from '../../test/fixtures/broker/test-broker.ts';
 
-let bed: TestBroker;
+let testBroker: TestBroker;
 let stored: string[];
 beforeEach(async () => {
   stored = [];
   const store = ({ device: id, stream }: TelemetryMessage) => stored.push(`${id}/${stream}`);
-  bed = await TestBroker.start({
+  testBroker = await TestBroker.start({
     telemetry: {
       accept: async (message) => {
         store(message);
@@ -28,7 +28,7 @@ beforeEach(async () => {
     },
   });
 });
-afterEach(() => bed.close());
+afterEach(() => testBroker.close());
 
 const topic = (stream: string) => `devices/dev-1/telemetry/${stream}`;
 
@@ -37,18 +37,18 @@ it.each([
   ['QoS 1', { qos: 1 }],
   ['QoS 2', { qos: 2, messageId: 9 }],
 ] as const)('disconnects a device for one stream too many with %s, and goes on with those it has', async (_, about) => {
-  const other = await bed.connectDevice('dev-2');
-  const client = await bed.connectDevice('dev-1');
+  const other = await testBroker.connectDevice('dev-2');
+  const client = await testBroker.connectDevice('dev-1');
   for (const stream of ['a', 'b', 'a']) await client.publish(topic(stream), 'x', { qos: 1 });
   expect(pubacks(await client.settled())).toHaveLength(3);
   await client.publish(topic('c'), 'x', about);
   await client.closed;
-  expect(await bed.event('disconnected')).toMatchObject({ clientId: 'dev-1', reason: 'limit_exceeded' });
-  expect(await bed.event('share_exceeded')).toMatchObject({
+  expect(await testBroker.event('disconnected')).toMatchObject({ clientId: 'dev-1', reason: 'limit_exceeded' });
+  expect(await testBroker.event('share_exceeded')).toMatchObject({
     identity: device('dev-1'),
     share: { kept: 'streams', bound: 'own', stream: 'c', limit: 2 },
   });
-  const again = await bed.connectDevice('dev-1');
+  const again = await testBroker.connectDevice('dev-1');
   await again.publish(topic('b'), 'x', { qos: 1 });
   expect(pubacks(await again.settled())).toHaveLength(1);
   await other.publish('devices/dev-2/telemetry/c', 'x', { qos: 1 });
@@ -58,19 +58,19 @@ it.each([
 
 it('does not store a will on one stream too many', async () => {
   const will = { topic: topic('c'), payload: 'gone', qos: 1, retain: false } as const;
-  const client = await bed.connectDevice('dev-1', { will });
+  const client = await testBroker.connectDevice('dev-1', { will });
   for (const stream of ['a', 'b']) await client.publish(topic(stream), 'x', { qos: 1 });
   await client.settled();
   client.destroy();
-  await bed.event('share_exceeded');
+  await testBroker.event('share_exceeded');
   expect(stored).toEqual(['dev-1/a', 'dev-1/b']);
 });
 
 it('does not count a stream that the policy forbids', async () => {
-  await bed.close();
+  await testBroker.close();
   const asked: string[] = [];
   const publish = ['devices/${device.id}/telemetry/a'];
-  bed = await TestBroker.start({
+  testBroker = await TestBroker.start({
     policies: { 'group/default': { ...DEFAULT_DEVICE_POLICY, publish } },
     telemetry: {
       accept: async () => 'stored',
@@ -79,9 +79,9 @@ it('does not count a stream that the policy forbids', async () => {
       streams: { most: 2, admit: (_device, stream) => asked.push(stream) > 0 },
     },
   });
-  const client = await bed.connectDevice('dev-1');
+  const client = await testBroker.connectDevice('dev-1');
   for (const stream of ['a', 'a', 'b']) await client.publish(topic(stream), 'x', { qos: 1 });
   await client.closed;
-  expect(await bed.event('disconnected')).toMatchObject({ reason: 'acl_denied' });
+  expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'acl_denied' });
   expect(asked).toEqual(['a']);
 });

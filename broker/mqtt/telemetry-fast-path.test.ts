@@ -7,11 +7,11 @@ import type { TelemetryMessage } from '../../telemetry/index.ts';
 import { payloads, pubacks } from '../../test/fixtures/broker/received-packets.ts';
 import { device, service, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
 
-let bed: TestBroker;
+let testBroker: TestBroker;
 const start = async (options?: TestBrokerOptions) => {
-  bed = await TestBroker.start(options);
+  testBroker = await TestBroker.start(options);
 };
-afterEach(() => bed?.close());
+afterEach(() => testBroker?.close());
 
 const telemetry = 'devices/dev-1/telemetry/temp';
 const event = 'devices/dev-1/events/door';
@@ -25,8 +25,8 @@ const reader = {
   },
 };
 
-const stored = () => bed.accepted.map(({ payload }) => String(payload));
-const byLane = () => bed.broker.counters().messages_by_lane;
+const stored = () => testBroker.accepted.map(({ payload }) => String(payload));
+const byLane = () => testBroker.broker.counters().messages_by_lane;
 
 const publishOf = (
   topic: string,
@@ -52,7 +52,7 @@ async function acknowledged(client: { next(): Promise<Packet | undefined> }, cou
 describe('the telemetry lane', () => {
   it('takes QoS 0 and 1 to telemetry topics of the device itself, and leaves all else to the engine', async () => {
     await start(reader);
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     client.send(publishOf(telemetry, 1, { qos: 0 }));
     client.send(publishOf(telemetry, 2));
     client.send(publishOf('devices/dev-1/telemetry/other', 3, { dup: true }));
@@ -70,12 +70,12 @@ describe('the telemetry lane', () => {
     }
     expect(byLane()).toBe(3);
     expect(stored()).toEqual(['1', '2', '3', '4', '5', '6']);
-    expect(bed.accepted.slice(0, 3).map(({ stream, qos }) => `${stream} ${qos}`)).toEqual([
+    expect(testBroker.accepted.slice(0, 3).map(({ stream, qos }) => `${stream} ${qos}`)).toEqual([
       'temp 0',
       'temp 1',
       'other 1',
     ]);
-    expect(bed.broker.counters()).toMatchObject({ messages_received: 7, messages_accepted: 6, retained: 1 });
+    expect(testBroker.broker.counters()).toMatchObject({ messages_received: 7, messages_accepted: 6, retained: 1 });
   });
 
   it('acknowledges in the order of the messages, whichever way each goes and whenever it is stored', async () => {
@@ -86,7 +86,7 @@ describe('the telemetry lane', () => {
         if (isLate(message)) await new Promise<void>((resolve) => (late = resolve));
       },
     });
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     const ids = Array.from({ length: 20 }, (_, at) => at + 1);
     for (const id of ids) client.send(publishOf(id % 3 === 0 ? event : telemetry, id));
     while (stored().length < 13) await new Promise((resolve) => setImmediate(resolve));
@@ -98,8 +98,8 @@ describe('the telemetry lane', () => {
 
   it('hands a message to those who have subscribed, in order, and to nobody once they have not', async () => {
     await start(reader);
-    const listener = await bed.connectService('listener');
-    const client = await bed.connectDevice('dev-1');
+    const listener = await testBroker.connectService('listener');
+    const client = await testBroker.connectDevice('dev-1');
     const filter = 'devices/+/telemetry/#';
     client.send(publishOf(telemetry, 1));
     await acknowledged(client, 1);
@@ -128,30 +128,30 @@ describe('the telemetry lane', () => {
       ...reader,
       accept: () => (isFull ? Promise.reject(new Error('disk full')) : Promise.resolve()),
     });
-    const listener = await bed.connectService('listener');
+    const listener = await testBroker.connectService('listener');
     await listener.subscribe('#');
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     for (const id of [1, 2]) client.send(publishOf(telemetry, id));
     await client.closed;
     expect([pubacks(client.packets), payloads(await listener.settled())]).toEqual([[], []]);
-    expect(await bed.event('disconnected')).toMatchObject({ reason: 'storage_failed' });
+    expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'storage_failed' });
     isFull = false;
-    const again = await bed.connectDevice('dev-1');
+    const again = await testBroker.connectDevice('dev-1');
     again.send(publishOf(telemetry, 3));
     expect(await acknowledged(again, 1)).toEqual([3]);
   });
 
   it('keeps a message for a session that is away', async () => {
     await start(reader);
-    const credentials = bed.enroll(service('listener'));
-    const listener = await bed.session(credentials, { clientId: 'listener', clean: false });
+    const credentials = testBroker.enroll(service('listener'));
+    const listener = await testBroker.session(credentials, { clientId: 'listener', clean: false });
     await listener.subscribe({ topic: 'devices/#', qos: 1 });
     listener.send({ cmd: 'disconnect' });
-    await bed.event('disconnected');
-    const client = await bed.connectDevice('dev-1');
+    await testBroker.event('disconnected');
+    const client = await testBroker.connectDevice('dev-1');
     for (const id of [1, 2]) client.send(publishOf(telemetry, id));
     await acknowledged(client, 2);
-    const back = await bed.session(credentials, { clientId: 'listener', clean: false });
+    const back = await testBroker.session(credentials, { clientId: 'listener', clean: false });
     const heard = [await back.next(), await back.next()];
     expect(payloads(heard as Packet[])).toEqual(['1', '2']);
     // It has to be in the queue before it is acknowledged, and the queue is the engine's.
@@ -160,21 +160,21 @@ describe('the telemetry lane', () => {
 
   it('asks the access rules, also when they change', async () => {
     await start(reader);
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     client.send(publishOf(telemetry, 1));
     await acknowledged(client, 1);
-    bed.setPolicy('group/default', { ...DEFAULT_DEVICE_POLICY, publish: [] });
+    testBroker.setPolicy('group/default', { ...DEFAULT_DEVICE_POLICY, publish: [] });
     await client.settled();
     client.send(publishOf(telemetry, 2));
     await client.closed;
-    expect(await bed.event('acl_denied')).toMatchObject({ verb: 'publish', topic: telemetry });
-    expect(await bed.event('disconnected')).toMatchObject({ reason: 'acl_denied' });
+    expect(await testBroker.event('acl_denied')).toMatchObject({ verb: 'publish', topic: telemetry });
+    expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'acl_denied' });
     expect(stored()).toEqual(['1']);
   });
 
   it('takes nothing for another device', async () => {
     await start({ policies: { 'group/default': { ...DEFAULT_DEVICE_POLICY, publish: ['#'] } } });
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     client.send(publishOf('devices/dev-2/telemetry/temp', 1));
     expect(await acknowledged(client, 1)).toEqual([1]);
     expect([stored(), byLane()]).toEqual([[], 0]);
@@ -187,10 +187,10 @@ describe('the telemetry lane', () => {
       return time;
     };
     await start({ now, limits: { messagesPerSecond: 10, throttleTimeout: 0 } });
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     for (let id = 1; id <= 40; id += 1) client.send(publishOf(telemetry, id));
     await client.closed;
-    expect(await bed.event('disconnected')).toMatchObject({ reason: 'rate_exceeded' });
+    expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'rate_exceeded' });
     expect(stored().length).toBeLessThan(30);
   });
 
@@ -205,13 +205,13 @@ describe('the telemetry lane', () => {
         return new Promise((resolve) => (finish = resolve));
       },
     });
-    const listener = await bed.connectService('listener');
+    const listener = await testBroker.connectService('listener');
     await listener.subscribe('devices/#');
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     client.send(publishOf(telemetry, 1));
     await waits;
-    bed.revokeInRegistry(device('dev-1'));
-    await bed.broker.disconnect(device('dev-1'), 'revoked');
+    testBroker.revokeInRegistry(device('dev-1'));
+    await testBroker.broker.disconnect(device('dev-1'), 'revoked');
     finish();
     expect(payloads(await listener.settled())).toEqual([]);
     expect(pubacks(client.packets)).toEqual([]);
@@ -219,11 +219,11 @@ describe('the telemetry lane', () => {
 
   it('goes on with many streams', async () => {
     await start({ limits: { messagesPerSecond: 0 } });
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     const ids = Array.from({ length: 100 }, (_, at) => at + 1);
     for (const id of [...ids, ...ids]) client.send(publishOf(`devices/dev-1/telemetry/stream-${id}`, id));
     expect(await acknowledged(client, 200)).toEqual([...ids, ...ids]);
-    expect(new Set(bed.accepted.map(({ stream, payload }) => `${stream}` === `stream-${payload}`))).toEqual(
+    expect(new Set(testBroker.accepted.map(({ stream, payload }) => `${stream}` === `stream-${payload}`))).toEqual(
       new Set([true]),
     );
     expect(byLane()).toBe(200);

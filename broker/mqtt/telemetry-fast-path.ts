@@ -14,9 +14,9 @@ import type { PublishFastPath } from './receive-loop.ts';
 export interface SubscriptionLookup {
   /** Changes whenever an answer of `wants` may. */
   readonly generation: number;
-  wants(topic: string): boolean;
+  hasSubscriber(topic: string): boolean;
   /** Whether a stored subscription does: then the engine queues the message before it is acknowledged. */
-  keeps(topic: string): boolean;
+  hasStoredSubscription(topic: string): boolean;
 }
 
 export interface TelemetryFastPathOptions {
@@ -24,13 +24,13 @@ export interface TelemetryFastPathOptions {
   readonly inflight: number;
   readonly now: () => number;
   readonly counters: BrokerCounters;
-  readonly backpressure: Pick<Backpressure, 'noted'>;
+  readonly backpressure: Pick<Backpressure, 'telemetryReceived'>;
   readonly telemetry: {
     submit(message: TelemetryMessage, waiting: Waiting): void;
     readonly streams?: StreamAdmission;
   };
-  readonly audience: SubscriptionLookup;
-  readonly passedOn: DeliveredKeys;
+  readonly subscriptions: SubscriptionLookup;
+  readonly deliveredKeys: DeliveredKeys;
   /** Hands a stored message to those who want it; `done` when all of them have it. */
   readonly forward: (topic: string, message: TelemetryMessage, done: () => void) => void;
 }
@@ -44,10 +44,10 @@ interface TopicState {
   rights: Rights | undefined;
   isAllowed: boolean;
   /** The device has this stream. */
-  isAdmitted: boolean;
+  isStreamAdmitted: boolean;
   generation: number;
-  isWanted: boolean;
-  isKept: boolean;
+  hasSubscriber: boolean;
+  hasStoredSubscription: boolean;
 }
 
 /** A device has a few streams; one with more is slower, not wrong. */
@@ -71,11 +71,11 @@ export class TelemetryFastPath implements PublishFastPath {
   }
 
   isFull(): boolean {
-    return this.#session.order.length + this.#forwarding >= this.#options.inflight;
+    return this.#session.acknowledgements.length + this.#forwarding >= this.#options.inflight;
   }
 
   isEmpty(): boolean {
-    return this.#session.order.length === 0 && this.#forwarding === 0;
+    return this.#session.acknowledgements.length === 0 && this.#forwarding === 0;
   }
 
   take(frame: DecodedPacket): boolean {
@@ -88,22 +88,22 @@ export class TelemetryFastPath implements PublishFastPath {
     if (route.stream === undefined || identity.kind !== 'device') return false;
     const key = topic.length === route.topic.length ? undefined : topic.slice(route.topic.length + 1);
     if (key !== undefined && !isMessageKey(key)) return false;
-    const { counters, audience, now, telemetry } = this.#options;
+    const { counters, subscriptions, now, telemetry } = this.#options;
     if (route.rights !== session.rights) {
       route.rights = session.rights;
       route.isAllowed = session.rights.mayPublish(route.topic).allowed;
     }
     if (!route.isAllowed) return false;
-    if (!route.isAdmitted) {
+    if (!route.isStreamAdmitted) {
       if (telemetry.streams?.admit(identity.id, route.stream) === false) return false; // the engine refuses it
-      route.isAdmitted = true;
+      route.isStreamAdmitted = true;
     }
-    if (route.generation !== audience.generation) {
-      route.generation = audience.generation;
-      route.isWanted = audience.wants(route.topic);
-      route.isKept = audience.keeps(route.topic);
+    if (route.generation !== subscriptions.generation) {
+      route.generation = subscriptions.generation;
+      route.hasSubscriber = subscriptions.hasSubscriber(route.topic);
+      route.hasStoredSubscription = subscriptions.hasStoredSubscription(route.topic);
     }
-    if (route.isKept && frame.qos > 0) return false;
+    if (route.hasStoredSubscription && frame.qos > 0) return false;
     const unkeyed: TelemetryMessage = {
       device: identity.id,
       stream: route.stream,
@@ -114,13 +114,13 @@ export class TelemetryFastPath implements PublishFastPath {
     };
     const message = key === undefined ? unkeyed : { ...unkeyed, key };
     counters.messagesReceived += 1;
-    counters.messagesByLane += 1;
-    const place = route.isWanted
+    counters.messagesOnFastPath += 1;
+    const place = route.hasSubscriber
       ? new PendingDelivery(session, frame.packetId, (outcome) => this.#forward(route.topic, message, outcome))
       : new PendingPuback(session, frame.packetId);
-    session.order.add(place);
+    session.acknowledgements.add(place);
     telemetry.submit(message, place);
-    this.#options.backpressure.noted(session);
+    this.#options.backpressure.telemetryReceived(session);
     return true;
   }
 
@@ -140,10 +140,10 @@ export class TelemetryFastPath implements PublishFastPath {
       stream,
       rights: undefined,
       isAllowed: false,
-      isAdmitted: false,
+      isStreamAdmitted: false,
       generation: -1,
-      isWanted: false,
-      isKept: false,
+      hasSubscriber: false,
+      hasStoredSubscription: false,
     };
     if (this.#route !== undefined) {
       // From the second topic on.
@@ -155,16 +155,16 @@ export class TelemetryFastPath implements PublishFastPath {
   }
 
   #forward(topic: string, message: TelemetryMessage, outcome: Accepted): void {
-    const { passedOn } = this.#options;
+    const { deliveredKeys } = this.#options;
     if (message.key !== undefined) {
-      const name = passedOn.nameOf(message.device, message.key);
-      if (outcome === 'repeated' && passedOn.has(name)) return;
-      passedOn.add(name);
+      const name = deliveredKeys.keyOf(message.device, message.key);
+      if (outcome === 'repeated' && deliveredKeys.has(name)) return;
+      deliveredKeys.add(name);
     }
     this.#forwarding += 1;
     this.#options.forward(topic, message, () => {
       this.#forwarding -= 1;
-      this.#session.wire.roomAgain();
+      this.#session.connection.continueReading();
     });
   }
 }
@@ -181,14 +181,14 @@ class PendingPuback extends PendingAcknowledgement {
   readonly #packetId: number;
 
   constructor(session: Session, packetId: number) {
-    super(session.order);
+    super(session.acknowledgements);
     this.#session = session;
     this.#packetId = packetId;
   }
 
-  proceed(): void {
+  acknowledge(): void {
     // QoS 0 has no packet identifier, and nobody who waits for an answer.
-    if (this.#packetId > 0) this.#session.wire.acknowledge(this.#packetId);
+    if (this.#packetId > 0) this.#session.connection.acknowledge(this.#packetId);
   }
 }
 
@@ -206,8 +206,8 @@ class PendingDelivery extends PendingPuback {
     super.repeated();
   }
 
-  override proceed(): void {
-    super.proceed();
+  override acknowledge(): void {
+    super.acknowledge();
     this.#forward(this.#outcome);
   }
 }

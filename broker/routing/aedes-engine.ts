@@ -33,7 +33,7 @@ export interface RoutingEngineOptions extends AedesHooksOptions {
   readonly limits: BrokerLimits;
   readonly log: Logger;
   /** aedes has finished with CONNECT. */
-  readonly ready: (session: Session) => void;
+  readonly connectFinished: (session: Session) => void;
 }
 
 export interface ServerMessage {
@@ -54,9 +54,9 @@ export interface RoutingEngine {
   /** Who has subscribed. */
   readonly subscriptions: SubscriptionLookup;
   /** Hands a connection over; aedes reads its CONNECT at once. */
-  handle(wire: MqttConnection): AedesClient;
+  attach(connection: MqttConnection): AedesClient;
   /** What the wire needs of it. */
-  drive(client: AedesClient): EngineInput;
+  inputOf(client: AedesClient): EngineInput;
   /** Resolves when it was handed to everyone who is here. */
   publish(message: ServerMessage): Promise<void>;
   /** The same for a client's message that went round the engine; `done` is called once. */
@@ -68,30 +68,30 @@ export interface RoutingEngine {
 const HEARTBEAT = 3_600_000;
 
 export async function createRoutingEngine(options: RoutingEngineOptions): Promise<RoutingEngine> {
-  const { limits, log, store, sessionOf, ready } = options;
+  const { limits, log, persistence, sessionOf, connectFinished } = options;
   const emitter = mqemitter({ concurrency: 0, matchEmptyLevels: true });
-  const subscriptions = new SubscriptionIndex(store);
+  const subscriptions = new SubscriptionIndex(persistence);
   subscriptions.watch(emitter);
   const aedes = await Aedes.createBroker({
     mq: emitter,
-    persistence: store,
+    persistence: persistence,
     concurrency: 0, // slots would be shared by all readers, and used up by the slow ones
     heartbeatInterval: HEARTBEAT,
     connectTimeout: limits.connectTimeout,
-    drainTimeout: 0, // a wire takes everything; who does not read is disconnected
+    drainTimeout: 0, // a connection takes everything; who does not read is disconnected
     maxTopicLevels: limits.topicLevels,
     maxInflightInbound: limits.inflight,
     queueLimit: limits.inflight,
     ...createAedesHooks(options),
   });
   suppressStatusMessages(aedes);
-  deliverOnce(aedes, options.passedOn);
+  deliverOnce(aedes, options.deliveredKeys);
   const duplicates = disableDuplicateCheck(aedes);
   const ofClient = (client: { readonly conn: unknown }) => sessionOf(client.conn as MqttConnection);
 
   aedes.on('clientReady', (client) => {
     const session = ofClient(client);
-    if (session !== undefined) ready(session);
+    if (session !== undefined) connectFinished(session);
   });
   aedes.on('unsubscribe', (filters, client) => {
     const session = ofClient(client);
@@ -102,13 +102,13 @@ export async function createRoutingEngine(options: RoutingEngineOptions): Promis
   (aedes as unknown as NodeJS.EventEmitter).on('error', (error: unknown) => log.error({ err: error }, 'engine failed'));
 
   return {
-    handle(wire) {
-      const client = aedes.handle(wire as never) as AedesClient;
+    attach(connection) {
+      const client = aedes.handle(connection as never) as AedesClient;
       client.duplicates = duplicates;
       parseDecodedPackets(client._parser);
       return client;
     },
-    drive: (client) => new AedesInput(client),
+    inputOf: (client) => new AedesInput(client),
     publish: ({ topic, payload, qos, retain = false }) =>
       new Promise((resolve) => {
         aedes.publish({ cmd: 'publish', topic, payload, qos, retain, dup: false }, (error) => {
@@ -143,7 +143,7 @@ class AedesInput implements EngineInput {
     this.#client._parser.parse(step);
   }
 
-  pending(): number {
+  packetsInProgress(): number {
     return this.#client._parsingBatch;
   }
 }
@@ -159,11 +159,11 @@ function suppressStatusMessages(aedes: Aedes): void {
 }
 
 /** aedes acknowledges and publishes in one go; a message that was passed on before needs only the first. */
-function deliverOnce(aedes: Aedes, passedOn: DeliveredKeys): void {
+function deliverOnce(aedes: Aedes, deliveredKeys: DeliveredKeys): void {
   const publish = aedes.publish.bind(aedes) as (...values: unknown[]) => void;
   aedes.publish = ((packet: KeyedPacket, ...rest: unknown[]) => {
     if (packet.isRepeated !== true) {
-      if (packet.keyedAs !== undefined) passedOn.add(packet.keyedAs);
+      if (packet.deliveryKey !== undefined) deliveredKeys.add(packet.deliveryKey);
       return publish(packet, ...rest);
     }
     const done = rest.find((value) => typeof value === 'function') as (() => void) | undefined;

@@ -44,14 +44,14 @@ export interface AedesHooksOptions {
   readonly limits: BrokerLimits;
   readonly now: () => number;
   readonly counters: BrokerCounters;
-  readonly store: AedesPersistence;
+  readonly persistence: AedesPersistence;
   readonly telemetry: TelemetryIntake;
-  readonly passedOn: DeliveredKeys;
-  readonly backpressure: Pick<Backpressure, 'noted'>;
-  readonly shareHolds: Pick<StorageShareLimiter, 'mayStore'>;
-  readonly replay: Pick<QueueReplay, 'holdsBack' | 'isSending'>;
-  sessionOf(wire: MqttConnection): Session | undefined;
-  denied(session: Session, verb: PolicyVerb, topic: string, why: DenialReason): void;
+  readonly deliveredKeys: DeliveredKeys;
+  readonly backpressure: Pick<Backpressure, 'telemetryReceived'>;
+  readonly storageShareLimiter: Pick<StorageShareLimiter, 'mayStore'>;
+  readonly replay: Pick<QueueReplay, 'suppresses' | 'isReplayed'>;
+  sessionOf(connection: MqttConnection): Session | undefined;
+  accessDenied(session: Session, verb: PolicyVerb, topic: string, why: DenialReason): void;
   shareExceeded(identity: Identity, share: ShareExceeded): void;
 }
 
@@ -68,7 +68,7 @@ const REFUSED = new Error('refused');
 
 /** A client publishes nothing on its own: without a session there is no right. */
 export function createAedesHooks(options: AedesHooksOptions): AedesHooks {
-  const { limits, counters, store, backpressure, replay } = options;
+  const { limits, counters, persistence, backpressure, replay } = options;
   const sessionOf = (client: Client | null) =>
     client === null ? undefined : options.sessionOf(client.conn as unknown as MqttConnection);
 
@@ -77,7 +77,7 @@ export function createAedesHooks(options: AedesHooksOptions): AedesHooks {
     const session = sessionOf(client);
     if (session === undefined || packet.clientId !== session.facts.clientId) return callback(REFUSED, false);
     const asked = (packet.keepalive ?? 0) * 1000;
-    session.expectEvery(asked === 0 ? limits.keepalive : Math.min(asked, limits.keepalive));
+    session.startKeepAlive(asked === 0 ? limits.keepalive : Math.min(asked, limits.keepalive));
     packet.keepalive = 0; // aedes would wind up a timer with every packet
     callback(null, true);
   };
@@ -103,7 +103,7 @@ export function createAedesHooks(options: AedesHooksOptions): AedesHooks {
     const decision = mayWrite(session, topic, packet.retain === true);
     if (!decision.allowed) {
       counters.publishDenied += 1;
-      options.denied(session, packet.retain ? 'retain' : 'publish', topic, decision.reason);
+      options.accessDenied(session, packet.retain ? 'retain' : 'publish', topic, decision.reason);
       if (isWill) return callback(REFUSED);
       return session.end('acl_denied');
     }
@@ -112,41 +112,46 @@ export function createAedesHooks(options: AedesHooksOptions): AedesHooks {
     }
     counters.messagesReceived += 1;
     const isTwice = packet.qos === 2 && !isWill;
-    if (isTwice && !store.arrivals.hasRoom(client, packet, limits.inflight)) return session.end('limit_exceeded');
+    if (isTwice && !persistence.inboundQos2.hasRoom(client, packet, limits.inflight))
+      return session.end('limit_exceeded');
     if (packet.retain) {
       (packet as { clientId?: string }).clientId = session.facts.clientId;
       const owner = ownerOf(session.facts.subject.identity);
-      if (!store.mayRetain(packet as StoredPacket, owner)) {
+      if (!persistence.mayRetain(packet as StoredPacket, owner)) {
         return isWill ? callback(REFUSED) : session.end('limit_exceeded');
       }
     }
     // aedes acknowledges QoS 1 before it queues or retains; of QoS 2 the store does both in `incomingStorePacket`.
     const name = nameOf(session.facts.subject.identity, own);
-    const wasPassedOn = name !== undefined && options.passedOn.has(name);
+    const wasPassedOn = name !== undefined && options.deliveredKeys.has(name);
     const isStored = own !== undefined;
     const isKeptFirst = packet.qos === 1 && !isWill && !wasPassedOn;
-    const kept = isKeptFirst ? store.keep(packet as StoredPacket, { isStored }) : undefined;
+    const kept = isKeptFirst ? persistence.storeBeforePublish(packet as StoredPacket, { isStored }) : undefined;
     if (own === undefined) {
       if (isWill) return callback(null);
-      if (isTwice) return session.order.afterStored(store.arrivals.hasArrived(client, packet).then(known), callback);
+      if (isTwice)
+        return session.acknowledgements.afterStored(
+          persistence.inboundQos2.isReceived(client, packet).then(known),
+          callback,
+        );
       return kept === undefined
-        ? session.order.inTurn(callback)
-        : session.order.afterStored(kept.then(known), callback);
+        ? session.acknowledgements.afterEarlier(callback)
+        : session.acknowledgements.afterStored(kept.then(known), callback);
     }
     const { identity, group } = session.facts.subject;
     // A will is no PUBLISH that could wait: a device over its share has none that is stored.
-    if (isWill && !options.shareHolds.mayStore(identity, group)) return callback(REFUSED);
-    backpressure.noted(session);
+    if (isWill && !options.storageShareLimiter.mayStore(identity, group)) return callback(REFUSED);
+    backpressure.telemetryReceived(session);
     const message = telemetryMessage(session.facts.subject, own, packet, options.now());
     const keyed = packet as KeyedPacket;
     keyed.isInJournal = true;
-    if (name !== undefined) keyed.keyedAs = name;
+    if (name !== undefined) keyed.deliveryKey = name;
     const outcome = (accepted: Accepted): AcknowledgementCause => {
       keyed.isRepeated = accepted === 'repeated' && wasPassedOn;
       return accepted === 'repeated' ? 'known' : undefined;
     };
     if (isTwice) {
-      session.order.afterStored(storeOnce(client, packet, message, outcome), callback);
+      session.acknowledgements.afterStored(storeOnce(client, packet, message, outcome), callback);
     } else if (isWill) {
       accept(message).then((accepted) => {
         outcome(accepted);
@@ -154,7 +159,7 @@ export function createAedesHooks(options: AedesHooksOptions): AedesHooks {
       }, callback);
     } else {
       const stored = accept(message);
-      session.order.afterStored(
+      session.acknowledgements.afterStored(
         kept === undefined ? stored.then(outcome) : Promise.all([stored, kept]).then(([accepted]) => outcome(accepted)),
         callback,
       );
@@ -171,7 +176,7 @@ export function createAedesHooks(options: AedesHooksOptions): AedesHooks {
   function nameOf(identity: Identity, own: OwnTelemetry | undefined): string | undefined {
     return identity.kind !== 'device' || own?.key === undefined
       ? undefined
-      : options.passedOn.nameOf(identity.id, own.key);
+      : options.deliveredKeys.keyOf(identity.id, own.key);
   }
 
   function mayWrite(session: Session, topic: string, retain: boolean): AccessDecision {
@@ -194,15 +199,15 @@ export function createAedesHooks(options: AedesHooksOptions): AedesHooks {
     message: TelemetryMessage,
     outcome: (accepted: Accepted) => AcknowledgementCause,
   ): Promise<AcknowledgementCause> {
-    const { arrivals } = store;
-    if (await arrivals.hasArrived(client, packet)) return 'known';
+    const { inboundQos2 } = persistence;
+    if (await inboundQos2.isReceived(client, packet)) return 'known';
     if (message.key !== undefined) return outcome(await accept(message));
-    const { key, isRepeated } = await arrivals.announce(client, packet);
+    const { key, mayBeStored } = await inboundQos2.reserveKey(client, packet);
     const accepted = await accept(key === undefined ? message : { ...message, key });
-    if (isRepeated) {
+    if (mayBeStored) {
       // The connection before it may have brought it here too, and be about to pass it on.
       await new Promise((resolve) => setImmediate(resolve));
-      if (await arrivals.hasArrived(client, packet)) return 'known';
+      if (await inboundQos2.isReceived(client, packet)) return 'known';
     }
     return outcome(accepted);
   }
@@ -214,14 +219,14 @@ export function createAedesHooks(options: AedesHooksOptions): AedesHooks {
     const decision = session.rights.maySubscribe(topic);
     if (!decision.allowed) {
       counters.subscribeDenied += 1;
-      options.denied(session, 'subscribe', topic, decision.reason);
-      if (!session.isReady) store.removeSubscriptions(client, [topic]).catch(() => {});
+      options.accessDenied(session, 'subscribe', topic, decision.reason);
+      if (!session.isConnectFinished) persistence.removeSubscriptions(client, [topic]).catch(() => {});
       return callback(null, null);
     }
     const { filters } = session;
     if (!filters.has(topic) && filters.size >= limits.subscriptions) {
       // While it connects aedes has to be answered, or it never lets go of the client.
-      return session.isReady ? session.end('limit_exceeded') : callback(null, null);
+      return session.isConnectFinished ? session.end('limit_exceeded') : callback(null, null);
     }
     filters.set(topic, subscription.qos as Qos);
     // The engine delivers by the first filter that matches; which QoS it is then is decided at each delivery.
@@ -237,19 +242,19 @@ export function createAedesHooks(options: AedesHooksOptions): AedesHooks {
       return null;
     }
     const isLive = packet.messageId === undefined && packet.brokerId;
-    if (isLive && replay.holdsBack(session, packet)) return null;
+    if (isLive && replay.suppresses(session, packet)) return null;
     if (isLive && packet.brokerCounter === session.lastForwarded) return null; // overlapping filters: one copy
     // Live and retained messages come with the QoS they were published with, queued ones with that of their place [MQTT-3.8.4-6].
-    if (packet.qos > 0 && (packet.retain || (isLive && !replay.isSending(session, packet)))) {
+    if (packet.qos > 0 && (packet.retain || (isLive && !replay.isReplayed(session, packet)))) {
       packet.qos = Math.min(packet.qos, session.filters.qosOf(packet.topic)) as Qos;
     }
-    if (session.wire.writableLength > limits.outgoing) {
+    if (session.connection.writableLength > limits.outgoing) {
       counters.messagesDropped += 1;
       if (packet.qos > 0) session.end('slow_consumer');
       return null;
     }
     if (isLive) session.lastForwarded = packet.brokerCounter;
-    if (packet.qos > 0) session.ackCredit += ACKNOWLEDGEMENTS_PER_MESSAGE;
+    if (packet.qos > 0) session.acknowledgementCredit += ACKNOWLEDGEMENTS_PER_MESSAGE;
     counters.messagesForwarded += 1;
     return packet;
   };

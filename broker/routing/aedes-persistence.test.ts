@@ -30,7 +30,7 @@ async function start() {
   const store = new AedesPersistence(sessions.memory, DEFAULT_LIMITS, live, () => {});
   await store.setup({ id: 'broker', counter: 0 });
   const rights = new Rights(DEFAULT_DEVICE_POLICY, subject, topicLimits(DEFAULT_LIMITS));
-  store.kept.arrived('dev-1', 'device/dev-1', subject, rights, false);
+  store.persistentSessions.clientConnected('dev-1', 'device/dev-1', subject, rights, false);
   return store;
 }
 

@@ -45,17 +45,17 @@ const NO_RECEIVERS: readonly QueueReceiver[] = [];
 const EMPTY = Buffer.alloc(0);
 
 export class AedesPersistence {
-  readonly arrivals: InboundQos2;
-  readonly kept: PersistentSessions;
+  readonly inboundQos2: InboundQos2;
+  readonly persistentSessions: PersistentSessions;
   readonly #memory: SessionStore;
   readonly #limits: BrokerLimits;
   readonly #retained: RetainedOwners;
   readonly #live: (clientId: string) => ConnectedClient | undefined;
   readonly #overBound: (owner: string, bytes: number) => void;
   /** Numbers of messages that were kept before aedes publishes them. */
-  readonly #keptBefore = new Set<number>();
+  readonly #storedBeforePublish = new Set<number>();
   /** Numbers of messages that are queued, and not yet handed to those who are here. */
-  readonly #underWay = new Set<number>();
+  readonly #inDelivery = new Set<number>();
 
   /** `overBound` is told of an owner that would retain more than `mqtt.limits` let one have. */
   constructor(
@@ -66,8 +66,8 @@ export class AedesPersistence {
   ) {
     this.#overBound = overBound;
     this.#memory = memory;
-    this.arrivals = new InboundQos2(memory);
-    this.kept = new PersistentSessions(memory);
+    this.inboundQos2 = new InboundQos2(memory);
+    this.persistentSessions = new PersistentSessions(memory);
     this.#limits = limits;
     this.#retained = new RetainedOwners(limits);
     this.#live = live;
@@ -75,7 +75,7 @@ export class AedesPersistence {
 
   /** Takes over what an earlier run kept; before `setup`. Who can't be read again is forgotten. */
   async load(rightsOf: (subject: Subject) => Promise<Rights>, now: number): Promise<void> {
-    await this.kept.load(rightsOf, now);
+    await this.persistentSessions.load(rightsOf, now);
     for (const { topic, owner, bytes } of this.#memory.retainedOwners()) {
       if (owner !== undefined) this.#retained.set(topic, owner, bytes);
     }
@@ -91,13 +91,17 @@ export class AedesPersistence {
   }
 
   /** Whether a stored subscription of QoS 1 or 2 matches a topic: such a message must be kept before it is acknowledged. */
-  wants(topic: string): boolean {
-    return this.#memory.filters.wants(topic);
+  hasStoredSubscription(topic: string): boolean {
+    return this.#memory.filters.hasMatch(topic);
   }
 
   /** Everyone who left something: to be asked for again after a restart. */
   owners(): ReadonlySet<string> {
-    return new Set([...this.kept.owners(), ...this.#retained.owners(), ...this.leftWills().map(({ owner }) => owner)]);
+    return new Set([
+      ...this.persistentSessions.owners(),
+      ...this.#retained.owners(),
+      ...this.pendingWills().map(({ owner }) => owner),
+    ]);
   }
 
   /** Whether an owner may retain a message: within its own bounds, and its share of all that is kept. A no is told and counted. */
@@ -108,7 +112,7 @@ export class AedesPersistence {
       return false;
     }
     if (this.#memory.mayRetain(packet, owner)) return true;
-    this.#memory.refuseRetained(packet, owner);
+    this.#memory.recordRefusedRetain(packet, owner);
     return false;
   }
 
@@ -118,7 +122,7 @@ export class AedesPersistence {
    * is for sessions whose clients are away, and none of them has room: nobody would ever have it. `isStored`: it is in the
    * journal too.
    */
-  keep(packet: StoredPacket, { isStored }: { readonly isStored: boolean }): Promise<void> | undefined {
+  storeBeforePublish(packet: StoredPacket, { isStored }: { readonly isStored: boolean }): Promise<void> | undefined {
     const receivers = this.#receivers(this.#memory.filters.matching(packet.topic), packet.topic);
     if (receivers.length === 0 && packet.retain !== true) return undefined;
     const { broker } = this.#memory;
@@ -128,52 +132,53 @@ export class AedesPersistence {
     packet.brokerCounter = broker.counter;
     const retained = packet.retain === true ? this.storeRetained(packet) : NOTHING;
     const isOnlyQueued = !isStored && packet.retain !== true && receivers.length > 0;
-    const hasNobodyHere = isOnlyQueued && !receivers.some(({ clientId }) => this.kept.isHere(clientId));
+    const hasNobodyHere =
+      isOnlyQueued && !receivers.some(({ clientId }) => this.persistentSessions.isConnected(clientId));
     const queued = hasNobodyHere
       ? this.#memory.enqueueForSome(receivers, asQueued(packet))
       : this.#memory.outgoingEnqueueCombi(receivers, asQueued(packet));
-    addBounded(this.#keptBefore, broker.counter);
-    if (receivers.length > 0) addBounded(this.#underWay, broker.counter);
+    addBounded(this.#storedBeforePublish, broker.counter);
+    if (receivers.length > 0) addBounded(this.#inDelivery, broker.counter);
     return Promise.all([retained, queued]).then(() => {});
   }
 
   /** Forgets everything that an identity left: sessions, queues, wills, retained messages; resolves when it is on disk. */
   async purge(owner: string): Promise<void> {
-    this.kept.purge(owner);
+    this.persistentSessions.purge(owner);
     for (const topic of this.#retained.topicsOf(owner)) {
       this.#retained.delete(topic);
       await this.#memory.storeRetained({ topic, payload: EMPTY });
     }
-    await this.dropLeftWills(owner);
+    await this.dropPendingWills(owner);
     await this.#memory.durable();
   }
 
   /** Of connections that ended with an earlier run of the server: they won't be published. */
-  async dropLeftWills(owner: string): Promise<void> {
-    for (const will of this.leftWills()) if (will.owner === owner) await this.#memory.delWill({ id: will.clientId });
+  async dropPendingWills(owner: string): Promise<void> {
+    for (const will of this.pendingWills()) if (will.owner === owner) await this.#memory.delWill({ id: will.clientId });
   }
 
   /** Forgets sessions whose clients have been away for too long; some at a time. */
   sweep(now: number): void {
-    this.kept.sweep(now, this.#limits.sessionExpiry);
+    this.persistentSessions.sweep(now, this.#limits.sessionExpiry);
   }
 
   /** Wills of connections that ended with an earlier run of the server. */
-  leftWills(): readonly PendingWill[] {
-    return this.#memory.leftWills().flatMap((will) => {
+  pendingWills(): readonly PendingWill[] {
+    return this.#memory.pendingWills().flatMap((will) => {
       const about = aboutWill(will);
       return about === undefined ? [] : [{ clientId: will.clientId, packet: will.packet, ...about }];
     });
   }
 
-  leftWill(clientId: string): PendingWill | undefined {
-    const will = this.#memory.leftWill(clientId);
+  pendingWill(clientId: string): PendingWill | undefined {
+    const will = this.#memory.pendingWill(clientId);
     const about = will && aboutWill(will);
     return will && about && { clientId, packet: will.packet, ...about };
   }
 
   /** Retains the will of a client that isn't here. Resolves when it is on disk. */
-  async retainLeft({ owner, packet }: PendingWill): Promise<void> {
+  async retainPendingWill({ owner, packet }: PendingWill): Promise<void> {
     const { topic, payload, qos = 0 } = packet;
     if (!this.mayRetain({ topic, payload }, owner)) return;
     this.#retained.delete(topic);
@@ -187,11 +192,11 @@ export class AedesPersistence {
     if (subscriptions.length === 0) return NO_RECEIVERS;
     const receivers = new Map<string, QueueReceiver & { readonly qos: number }>();
     for (const { clientId, qos } of subscriptions) {
-      const rights = this.kept.rightsOf(clientId);
+      const rights = this.persistentSessions.rightsOf(clientId);
       const highest = receivers.get(clientId)?.qos;
       if (rights === undefined || (highest !== undefined && highest >= qos)) continue;
       if (highest !== undefined || rights.mayReceive(topic).allowed) {
-        receivers.set(clientId, { clientId, qos, owner: this.kept.ownerOf(clientId) });
+        receivers.set(clientId, { clientId, qos, owner: this.persistentSessions.ownerOf(clientId) });
       }
     }
     return [...receivers.values()];
@@ -205,7 +210,7 @@ export class AedesPersistence {
 
   storeRetained(packet: StoredPacket): Promise<void> {
     const { topic, clientId, payload, brokerCounter } = packet;
-    if (brokerCounter !== undefined && this.#keptBefore.has(brokerCounter)) return NOTHING;
+    if (brokerCounter !== undefined && this.#storedBeforePublish.has(brokerCounter)) return NOTHING;
     const owner = clientId === undefined ? serverOwner(topic) : this.#live(clientId)?.owner;
     if (payload.length > 0 && owner === undefined) return NOTHING; // nobody could purge it
     if (owner !== undefined && !this.#memory.mayRetain(packet, owner)) return this.#memory.storeRetained(packet, owner);
@@ -228,7 +233,7 @@ export class AedesPersistence {
     client: ClientKey,
     subscriptions: readonly { readonly topic: string; readonly qos: number }[],
   ): Promise<void> {
-    const rights = this.kept.rightsOf(client.id);
+    const rights = this.persistentSessions.rightsOf(client.id);
     const filters = this.#live(client.id)?.filters;
     const granted = subscriptions.filter(({ topic }) => filters?.has(topic) && rights?.maySubscribe(topic).allowed);
     if (granted.length > 0) await this.#memory.addSubscriptions(client, granted);
@@ -243,12 +248,12 @@ export class AedesPersistence {
   }
 
   subscriptionsByTopic(topic: string): Promise<StoredSubscription[]> {
-    return this.kept.size === 0 ? NO_SUBSCRIPTIONS : this.#memory.subscriptionsByTopic(topic);
+    return this.persistentSessions.size === 0 ? NO_SUBSCRIPTIONS : this.#memory.subscriptionsByTopic(topic);
   }
 
   /** Called with every clean CONNECT, when `arrived` has forgotten everything. */
   cleanSubscriptions(client: ClientKey): Promise<void> {
-    return this.kept.has(client.id) ? this.#memory.cleanSubscriptions(client) : NOTHING;
+    return this.persistentSessions.has(client.id) ? this.#memory.cleanSubscriptions(client) : NOTHING;
   }
 
   countOffline(): Promise<unknown> {
@@ -262,16 +267,16 @@ export class AedesPersistence {
   /** Queues for those who may receive it. */
   outgoingEnqueueCombi(subscriptions: readonly StoredSubscription[], packet: StoredPacket): Promise<void> {
     const { brokerCounter } = packet;
-    if (brokerCounter !== undefined && this.#keptBefore.delete(brokerCounter)) {
-      if (this.#underWay.has(brokerCounter)) this.#passedOn(brokerCounter);
+    if (brokerCounter !== undefined && this.#storedBeforePublish.delete(brokerCounter)) {
+      if (this.#inDelivery.has(brokerCounter)) this.#deliveredKeys(brokerCounter);
       return NOTHING;
     }
     const receivers = this.#receivers(subscriptions, packet.topic);
     if (receivers.length === 0) return NOTHING;
     const queued = this.#memory.outgoingEnqueueCombi(receivers, asQueued(packet));
     if (brokerCounter === undefined) return queued;
-    addBounded(this.#underWay, brokerCounter);
-    return queued.finally(() => this.#passedOn(brokerCounter));
+    addBounded(this.#inDelivery, brokerCounter);
+    return queued.finally(() => this.#deliveredKeys(brokerCounter));
   }
 
   /** A message that found no room is delivered all the same while its reader is here; aedes would close the reader. */
@@ -286,7 +291,7 @@ export class AedesPersistence {
     if (packet.messageId === undefined) return undefined;
     // And with those that it could not send again, since their client is gone or reads nothing: they are not acknowledged.
     const isSentAgain = packet.cmd === 'publish';
-    if (isSentAgain && this.kept.rightsOf(client.id)?.mayReceive(packet.topic).allowed) return undefined;
+    if (isSentAgain && this.persistentSessions.rightsOf(client.id)?.mayReceive(packet.topic).allowed) return undefined;
     return this.#memory.outgoingClearMessageId(client, packet);
   }
 
@@ -295,20 +300,20 @@ export class AedesPersistence {
    * replayed when CONNECT is done. aedes puts it at the head of a pipeline.
    */
   outgoingStream(client: ClientKey): Iterable<StoredPacket> {
-    if (this.#memory.queued(client.id) === 0) return [];
+    if (this.#memory.queuedCount(client.id) === 0) return [];
     return this.#memory
-      .list(client.id)
+      .queuedPackets(client.id)
       .filter((packet) => packet.messageId !== undefined)
       .map((packet) => (packet.cmd === 'pubrel' ? packet : { ...packet, dup: true })); // [MQTT-3.3.1-1]
   }
 
-  isUnderWay({ brokerCounter }: StoredPacket): boolean {
-    return brokerCounter !== undefined && this.#underWay.has(brokerCounter);
+  isInDelivery({ brokerCounter }: StoredPacket): boolean {
+    return brokerCounter !== undefined && this.#inDelivery.has(brokerCounter);
   }
 
   /** aedes hands it over as soon as it hears that it is queued. */
-  #passedOn(brokerCounter: number): void {
-    setImmediate(() => this.#underWay.delete(brokerCounter));
+  #deliveredKeys(brokerCounter: number): void {
+    setImmediate(() => this.#inDelivery.delete(brokerCounter));
   }
 
   nextUnsent(clientId: string): StoredPacket | undefined {
@@ -328,14 +333,14 @@ export class AedesPersistence {
     const kept =
       (packet as KeyedPacket).isRepeated === true
         ? undefined
-        : this.keep(packet, { isStored: (packet as KeyedPacket).isInJournal === true });
-    const isOver = client.clean !== true && !this.kept.has(client.id);
-    const stored = isOver ? NOTHING : this.arrivals.arrived(client, packet);
+        : this.storeBeforePublish(packet, { isStored: (packet as KeyedPacket).isInJournal === true });
+    const isOver = client.clean !== true && !this.persistentSessions.has(client.id);
+    const stored = isOver ? NOTHING : this.inboundQos2.markReceived(client, packet);
     return kept === undefined ? stored : Promise.all([kept, stored]).then(() => {});
   }
 
   incomingGetPacket(client: ClientKey, packet: StoredPacket): Promise<StoredPacket> {
-    return this.arrivals.find(client, packet);
+    return this.inboundQos2.find(client, packet);
   }
 
   incomingDelPacket(client: ClientKey, packet: { readonly messageId?: number | undefined }): Promise<void> {

@@ -2,7 +2,7 @@ import type { DeviceId } from '@rollcall/protocol';
 /** What a publish packet of a message with a key carries through the engine. */
 export interface KeyedPacket {
   /** The name of the message. */
-  keyedAs?: string;
+  deliveryKey?: string;
   /** It is acknowledged as any other, and given to nobody. */
   isRepeated?: boolean;
   /** It is telemetry: the journal has it, whatever sessions can keep. */
@@ -17,7 +17,7 @@ export class DeliveredKeys {
   #older = new Set<string>();
 
   /** Names a message for {@link has} and {@link add}. */
-  nameOf(device: DeviceId, key: string): string {
+  keyOf(device: DeviceId, key: string): string {
     return `${device}/${key}`;
   }
 

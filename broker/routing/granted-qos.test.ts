@@ -9,11 +9,11 @@ import { device, service, TestBroker, type TestBrokerOptions } from '../../test/
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import type { Qos } from './granted-filters.ts';
 
-let bed: TestBroker;
+let testBroker: TestBroker;
 const start = async (options?: TestBrokerOptions) => {
-  bed = await TestBroker.start(options);
+  testBroker = await TestBroker.start(options);
 };
-afterEach(() => bed?.close());
+afterEach(() => testBroker?.close());
 
 const exact = 'devices/dev-1/commands/a/1';
 const one = 'devices/dev-1/commands/+/1';
@@ -76,9 +76,9 @@ describe('a message that several filters of one client match', () => {
       ['one wildcard with QoS 1', [[all, 1]], 1],
     ])('comes once, with the highest QoS that they were granted: %s', async (_case, filters, highest) => {
       await start();
-      const client = await bed.connectDevice('dev-1', { clean });
+      const client = await testBroker.connectDevice('dev-1', { clean });
       for (const [topic, qos] of filters) expect(await client.subscribe(filter(topic, qos))).toEqual([qos]);
-      const commander = await bed.connectService('commander');
+      const commander = await testBroker.connectService('commander');
       await publishAll(commander);
       const expected = ([0, 1, 2] as const).map((qos) => live(String(qos), Math.min(qos, highest) as Qos));
       expect(received(await client.settled())).toEqual(expected);
@@ -86,9 +86,9 @@ describe('a message that several filters of one client match', () => {
 
     it('comes with what is left when the higher one is given back, or granted anew with less', async () => {
       await start();
-      const client = await bed.connectDevice('dev-1', { clean });
+      const client = await testBroker.connectDevice('dev-1', { clean });
       await client.subscribe(filter(exact, 0), filter(one, 1), filter(all, 2));
-      const commander = await bed.connectService('commander');
+      const commander = await testBroker.connectService('commander');
       const next = async () => {
         await publishAll(commander);
         return received(await client.settled()).map(({ qos }) => qos);
@@ -110,32 +110,32 @@ describe('a message that several filters of one client match', () => {
   it('waits with that QoS for a client that is away, and comes with it after a restart too', async () => {
     const sessionFile = join(temporaryDirectory(), 'sessions.db');
     await start({ sessionFile });
-    const first = await bed.connectDevice('dev-1', { clean: false });
+    const first = await testBroker.connectDevice('dev-1', { clean: false });
     await first.subscribe(filter(exact, 0), filter(one, 1), filter(all, 2));
     first.destroy();
-    const second = await bed.connectDevice('dev-2', { clean: false });
+    const second = await testBroker.connectDevice('dev-2', { clean: false });
     await second.subscribe(filter('devices/dev-2/commands/+/+', 1));
     second.destroy();
-    await bed.event('disconnected', ({ clientId }) => clientId === 'dev-1');
-    await bed.event('disconnected', ({ clientId }) => clientId === 'dev-2');
-    const commander = await bed.connectService('commander');
+    await testBroker.event('disconnected', ({ clientId }) => clientId === 'dev-1');
+    await testBroker.event('disconnected', ({ clientId }) => clientId === 'dev-2');
+    const commander = await testBroker.connectService('commander');
     await publishAll(commander);
     await publishAll(commander, 'devices/dev-2/commands/a/1');
-    const dev1 = bed.enroll(device('dev-1'));
-    const again = await bed.session(dev1, { clientId: 'dev-1', clean: false });
+    const dev1 = testBroker.enroll(device('dev-1'));
+    const again = await testBroker.session(dev1, { clientId: 'dev-1', clean: false });
     const sent = await again.settled();
     expect(received(sent)).toEqual([live('1', 1), live('2', 2)]);
     again.destroy();
-    await bed.close();
+    await testBroker.close();
     await start({ sessionFile });
-    const back = await bed.connectDevice('dev-1', { clean: false });
+    const back = await testBroker.connectDevice('dev-1', { clean: false });
     // Under the identifiers that they had, and so with the QoS that they had.
     const repeated = (await back.settled()).filter(({ cmd }) => cmd === 'publish');
     expect(received(repeated)).toEqual([live('1', 1), live('2', 2)]);
     expect(repeated.map(({ messageId }) => messageId)).toEqual(
       sent.filter(({ cmd }) => cmd === 'publish').map(({ messageId }) => messageId),
     );
-    const other = await bed.connectDevice('dev-2', { clean: false });
+    const other = await testBroker.connectDevice('dev-2', { clean: false });
     expect(received(await other.settled())).toEqual([live('1', 1), live('2', 1)]);
   });
 
@@ -143,37 +143,37 @@ describe('a message that several filters of one client match', () => {
     'costs the store nothing, and has no packet identifier, where all were granted QoS 0: %s session',
     async (_, clean) => {
       await start();
-      const credentials = bed.enroll(device('dev-1'));
-      const client = await bed.session(credentials, { clientId: 'dev-1', clean });
+      const credentials = testBroker.enroll(device('dev-1'));
+      const client = await testBroker.session(credentials, { clientId: 'dev-1', clean });
       await client.subscribe(filter(exact, 0), filter(all, 0));
-      const commander = await bed.connectService('commander');
-      const { memory } = bed.sessions;
+      const commander = await testBroker.connectService('commander');
+      const { memory } = testBroker.sessions;
       await memory.durable();
-      const before = bed.broker.counters().session_commits;
+      const before = testBroker.broker.counters().session_commits;
       const asked = vi.spyOn(memory, 'outgoingUpdate');
       await publishAll(commander);
       const came = await client.settled();
       expect(received(came)).toEqual([live('0', 0), live('1', 0), live('2', 0)]);
       expect(came.map(({ messageId }) => messageId)).toEqual([undefined, undefined, undefined]);
       expect(asked).not.toHaveBeenCalled();
-      expect(bed.broker.counters().session_commits).toBe(before);
+      expect(testBroker.broker.counters().session_commits).toBe(before);
       client.destroy();
-      await bed.event('disconnected');
+      await testBroker.event('disconnected');
       await publishAll(commander);
-      expect(memory.queued('dev-1')).toBe(0);
-      expect(bed.broker.counters().kept_bytes).toBe(0);
-      const again = await bed.session(credentials, { clientId: 'dev-1', clean });
+      expect(memory.queuedCount('dev-1')).toBe(0);
+      expect(testBroker.broker.counters().kept_bytes).toBe(0);
+      const again = await testBroker.session(credentials, { clientId: 'dev-1', clean });
       expect(await again.settled()).toEqual([]);
     },
   );
 
   it('comes as it was queued when less is granted before it is handed over', async () => {
     await start();
-    const client = await bed.connectDevice('dev-1', { clean: false });
+    const client = await testBroker.connectDevice('dev-1', { clean: false });
     await client.subscribe(filter(all, 1));
-    const commander = await bed.connectService('commander');
+    const commander = await testBroker.connectService('commander');
     await commander.settled();
-    const { memory } = bed.sessions;
+    const { memory } = testBroker.sessions;
     const queued = Promise.withResolvers<void>();
     const enqueue = memory.outgoingEnqueueCombi.bind(memory);
     const subscribed = Promise.withResolvers<void>();
@@ -191,20 +191,20 @@ describe('a message that several filters of one client match', () => {
     expect(received([message])).toEqual([live('x', 1)]);
     client.send({ cmd: 'puback', messageId: message.messageId as number });
     await client.settled();
-    expect(memory.queued('dev-1')).toBe(0);
+    expect(memory.queuedCount('dev-1')).toBe(0);
   });
 
   it('that waits keeps its QoS when its filters are given back before it could be sent', async () => {
     await start({ limits: { replayPerSecond: 50 } });
-    const credentials = bed.enroll(device('dev-1'));
-    const first = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    const credentials = testBroker.enroll(device('dev-1'));
+    const first = await testBroker.session(credentials, { clientId: 'dev-1', clean: false });
     await first.subscribe(filter(all, 2));
     first.destroy();
-    await bed.event('disconnected');
-    const commander = await bed.connectService('commander');
+    await testBroker.event('disconnected');
+    const commander = await testBroker.connectService('commander');
     for (const n of [1, 2, 3]) await commander.publish(exact, String(n), { qos: 1, messageId: n });
     await commander.settled();
-    const again = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    const again = await testBroker.session(credentials, { clientId: 'dev-1', clean: false });
     again.send({ cmd: 'unsubscribe', messageId: 8, unsubscriptions: [all] });
     const got: unknown[] = [];
     while (got.length < 3) got.push(...received([(await again.next()) as Packet]));
@@ -213,17 +213,17 @@ describe('a message that several filters of one client match', () => {
 
   it('that was retained comes with that QoS: marked so to who subscribes, and not to who has been away', async () => {
     await start();
-    const credentials = bed.enroll(service('listener'));
-    const listen = () => bed.session(credentials, { clientId: 'listener', clean: false });
+    const credentials = testBroker.enroll(service('listener'));
+    const listen = () => testBroker.session(credentials, { clientId: 'listener', clean: false });
     const gone = async (client: RawClient) => {
-      const { length } = bed.events;
+      const { length } = testBroker.events;
       client.destroy();
-      await bed.event('disconnected', (event) => bed.events.indexOf(event) >= length);
+      await testBroker.event('disconnected', (event) => testBroker.events.indexOf(event) >= length);
     };
     const first = await listen();
     await first.subscribe(filter('devices/+/twin/reported', 1));
     await gone(first);
-    const reporting = await bed.connectDevice('dev-1');
+    const reporting = await testBroker.connectDevice('dev-1');
     await reporting.publish('devices/dev-1/twin/reported', 'kept', { qos: 2, messageId: 3, retain: true });
     await reporting.settled();
     const second = await listen();
@@ -243,11 +243,11 @@ describe('SUBACK', () => {
     'has a code for each filter, those that stand twice too, and the last counts: %s session',
     async (_, clean) => {
       await start();
-      const client = await bed.connectDevice('dev-1', { clean });
+      const client = await testBroker.connectDevice('dev-1', { clean });
       const foreign = 'devices/dev-2/commands/+/+';
       const asked = [filter(all, 2), filter(foreign, 1), filter(all, 0), filter(all, 1), filter(foreign, 2)];
       expect(await client.subscribe(...asked)).toEqual([2, 128, 0, 1, 128]);
-      const commander = await bed.connectService('commander');
+      const commander = await testBroker.connectService('commander');
       await publishAll(commander);
       expect(received(await client.settled())).toEqual([live('0', 0), live('1', 1), live('2', 1)]);
     },
@@ -255,7 +255,7 @@ describe('SUBACK', () => {
 
   it('counts a filter that stands twice once against the limit', async () => {
     await start({ limits: { subscriptions: 2 } });
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     expect(await client.subscribe(filter(all, 1), filter(all, 1), filter(all, 1), filter(exact, 0))).toEqual([
       1, 1, 1, 0,
     ]);
@@ -264,7 +264,7 @@ describe('SUBACK', () => {
 
   it('comes in order when several SUBSCRIBE arrive in one piece', async () => {
     await start();
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     const packets = [1, 2, 3].map((messageId) =>
       mqttPacket.generate({ cmd: 'subscribe', messageId, subscriptions: [filter(all, 1), filter(all, 2)] }),
     );

@@ -5,11 +5,11 @@ import mqttPacket from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
 import { device, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
 
-let bed: TestBroker;
+let testBroker: TestBroker;
 const start = async (options?: TestBrokerOptions) => {
-  bed = await TestBroker.start(options);
+  testBroker = await TestBroker.start(options);
 };
-afterEach(() => bed?.close());
+afterEach(() => testBroker?.close());
 
 const plain = 'devices/dev-1/telemetry/temp';
 const keyed = (key: string) => `${plain}/${key}`;
@@ -19,7 +19,7 @@ const retaining = {
   },
 };
 
-const stored = () => bed.accepted.map(({ stream, key, payload, qos }) => `${stream} ${key} ${payload} ${qos}`);
+const stored = () => testBroker.accepted.map(({ stream, key, payload, qos }) => `${stream} ${key} ${payload} ${qos}`);
 
 type Client = Awaited<ReturnType<TestBroker['connectDevice']>>;
 
@@ -50,26 +50,26 @@ const acknowledgements = (client: Client) =>
 describe('a message with a key', () => {
   it('is stored with it, and reaches subscribers as it would without', async () => {
     await start();
-    const listener = await bed.connectService('listener');
+    const listener = await testBroker.connectService('listener');
     await listener.subscribe({ topic: 'devices/+/telemetry/+', qos: 1 });
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     publish(client, keyed('k1'), 1);
     publish(client, plain, 2);
     publish(client, keyed('k2'), 3, { qos: 2 });
     await client.settled();
     expect(stored()).toEqual(['temp k1 x 1', 'temp undefined x 1', 'temp k2 x 2']);
-    expect(bed.broker.counters().messages_by_lane).toBe(2);
+    expect(testBroker.broker.counters().messages_by_lane).toBe(2);
     expect(await heard(listener)).toEqual([`${plain} x`, `${plain} x`, `${plain} x`]);
   });
 
   it.each([0, 1, 2] as const)('and QoS %i that was stored before is acknowledged, and nothing else', async (qos) => {
     await start();
-    const listener = await bed.connectService('listener');
+    const listener = await testBroker.connectService('listener');
     await listener.subscribe({ topic: 'devices/+/telemetry/+', qos: 1 });
-    const first = await bed.connectDevice('dev-1');
+    const first = await testBroker.connectDevice('dev-1');
     publish(first, keyed('k1'), 1, { qos });
     await first.settled();
-    const again = await bed.connectDevice('dev-1');
+    const again = await testBroker.connectDevice('dev-1');
     publish(again, keyed('k1'), 7, { qos });
     publish(again, keyed('k2'), 8, { qos });
     await again.settled();
@@ -77,28 +77,31 @@ describe('a message with a key', () => {
     expect(acknowledgements(again)).toEqual(qos === 0 ? [] : [`${word} 7`, `${word} 8`]);
     expect(stored()).toEqual([`temp k1 x ${qos}`, `temp k2 x ${qos}`]);
     expect(await heard(listener)).toHaveLength(2);
-    expect(bed.broker.counters()).toMatchObject({ messages_received: 3, messages_accepted: 2 });
+    expect(testBroker.broker.counters()).toMatchObject({ messages_received: 3, messages_accepted: 2 });
   });
 
   it('is the same in another stream of its device, and another one on another device', async () => {
     await start();
-    const client = await bed.connectDevice('dev-1');
-    const other = await bed.connectDevice('dev-2');
+    const client = await testBroker.connectDevice('dev-1');
+    const other = await testBroker.connectDevice('dev-2');
     publish(client, keyed('k1'), 1);
     publish(client, 'devices/dev-1/telemetry/other/k1', 2);
     publish(other, 'devices/dev-2/telemetry/temp/k1', 1);
     await client.settled();
     await other.settled();
-    expect(bed.accepted.map(({ device: of, stream }) => `${of} ${stream}`)).toEqual(['dev-1 temp', 'dev-2 temp']);
+    expect(testBroker.accepted.map(({ device: of, stream }) => `${of} ${stream}`)).toEqual([
+      'dev-1 temp',
+      'dev-2 temp',
+    ]);
   });
 
   it('is kept once for a session that is away, whether it comes again before or after that', async () => {
     await start();
-    const away = await bed.connectService('reader', { clean: false });
+    const away = await testBroker.connectService('reader', { clean: false });
     await away.subscribe({ topic: 'devices/+/telemetry/+', qos: 1 });
     away.destroy();
-    await bed.event('disconnected');
-    const client = await bed.connectDevice('dev-1');
+    await testBroker.event('disconnected');
+    const client = await testBroker.connectDevice('dev-1');
     for (const [messageId, qos] of [1, 2].entries())
       publish(client, keyed(`k${qos}`), messageId + 1, { qos: qos as 1 | 2 });
     await client.settled();
@@ -106,16 +109,16 @@ describe('a message with a key', () => {
       publish(client, keyed(`k${qos}`), messageId + 7, { qos: qos as 1 | 2 });
     await client.settled();
     expect(acknowledgements(client)).toEqual(['puback 1', 'pubrec 2', 'puback 7', 'pubrec 8']);
-    const back = await bed.connectService('reader', { clean: false });
+    const back = await testBroker.connectService('reader', { clean: false });
     expect(await heard(back)).toEqual([`${plain} x`, `${plain} x`]);
   });
 
   it('is retained under the topic without it', async () => {
     await start(retaining);
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     publish(client, keyed('k1'), 1, { retain: true });
     await client.settled();
-    const listener = await bed.connectService('listener');
+    const listener = await testBroker.connectService('listener');
     await listener.subscribe({ topic: 'devices/+/telemetry/+', qos: 1 });
     expect(await heard(listener)).toEqual([`${plain} x retained`]);
     expect(stored()).toEqual(['temp k1 x 1']);
@@ -123,18 +126,21 @@ describe('a message with a key', () => {
 
   it('is the same as a will, and one that was sent before is not passed on', async () => {
     await start();
-    const listener = await bed.connectService('listener');
+    const listener = await testBroker.connectService('listener');
     await listener.subscribe({ topic: 'devices/+/telemetry/+', qos: 1 });
-    const credentials = bed.enroll(device('dev-1'));
+    const credentials = testBroker.enroll(device('dev-1'));
     const connect = (key: string) =>
-      bed.session(credentials, { clientId: 'dev-1', will: { topic: keyed(key), payload: 'off', qos: 1 } });
+      testBroker.session(credentials, { clientId: 'dev-1', will: { topic: keyed(key), payload: 'off', qos: 1 } });
     (await connect('k1')).destroy();
     expect(await listener.next()).toMatchObject({ cmd: 'publish', topic: plain, payload: Buffer.from('off') });
     const again = await connect('k1');
     publish(again, keyed('k1'), 1);
     await again.settled();
     again.destroy();
-    await bed.event('disconnected', (event) => bed.events.filter(({ type }) => type === event.type).length === 2);
+    await testBroker.event(
+      'disconnected',
+      (event) => testBroker.events.filter(({ type }) => type === event.type).length === 2,
+    );
     (await connect('k2')).destroy();
     expect(await listener.next()).toMatchObject({ cmd: 'publish', topic: plain, payload: Buffer.from('off') });
     expect(await heard(listener)).toEqual([]);
@@ -155,14 +161,14 @@ describe('a message with a key', () => {
         });
       },
     });
-    const listener = await bed.connectService('listener');
+    const listener = await testBroker.connectService('listener');
     await listener.subscribe({ topic: 'devices/+/telemetry/+', qos: 1 });
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     publish(client, keyed('k1'), 1);
     await asked.promise;
-    await bed.broker.disconnect(device('dev-1'), 'suspended');
+    await testBroker.broker.disconnect(device('dev-1'), 'suspended');
     answer?.();
-    const again = await bed.connectDevice('dev-1');
+    const again = await testBroker.connectDevice('dev-1');
     publish(again, keyed('k1'), 1);
     publish(again, keyed('k1'), 2);
     await again.settled();
@@ -175,10 +181,10 @@ describe('a message with a key', () => {
     await start({
       policies: { 'group/default': { ...DEFAULT_DEVICE_POLICY, publish: ['devices/${device.id}/#'] } },
     });
-    const client = await bed.connectDevice('dev-1');
+    const client = await testBroker.connectDevice('dev-1');
     publish(client, keyed('no key'), 1);
     await client.closed;
-    expect(await bed.event('acl_denied')).toMatchObject({ topic: keyed('no key'), why: 'topic_malformed' });
-    expect(bed.accepted).toEqual([]);
+    expect(await testBroker.event('acl_denied')).toMatchObject({ topic: keyed('no key'), why: 'topic_malformed' });
+    expect(testBroker.accepted).toEqual([]);
   });
 });

@@ -12,7 +12,7 @@ export interface StoredSubscriptionLookup {
   /** Changes whenever an answer of `wants` may. */
   readonly generation: number;
   /** Whether a session that outlives its connections subscribed to a topic with QoS 1 or 2. */
-  wants(topic: string): boolean;
+  hasStoredSubscription(topic: string): boolean;
 }
 
 export class SubscriptionIndex implements SubscriptionLookup {
@@ -29,12 +29,12 @@ export class SubscriptionIndex implements SubscriptionLookup {
     return this.#live.generation + this.#stored.generation; // neither ever becomes less
   }
 
-  wants(topic: string): boolean {
-    return this.#live.wants(topic) || this.keeps(topic);
+  hasSubscriber(topic: string): boolean {
+    return this.#live.hasMatch(topic) || this.hasStoredSubscription(topic);
   }
 
-  keeps(topic: string): boolean {
-    return this.#stored.wants(topic);
+  hasStoredSubscription(topic: string): boolean {
+    return this.#stored.hasStoredSubscription(topic);
   }
 
   /** Listens to what the engine registers with its emitter. */

@@ -111,8 +111,8 @@ export class FilterTree {
   }
 
   /** Whether any live or stored subscription matches a topic name. */
-  wants(topic: string): boolean {
-    return wantedBelow(this.#root, topicLevels(topic), 0, !topic.startsWith('$'));
+  hasMatch(topic: string): boolean {
+    return hasMatchBelow(this.#root, topicLevels(topic), 0, !topic.startsWith('$'));
   }
 
   /** The stored subscriptions that match a topic name. */
@@ -151,14 +151,14 @@ export class FilterTree {
 }
 
 /** A wildcard in the first level doesn't match a topic that begins with `$` [MQTT-4.7.2-1]. */
-function wantedBelow(level: Level, names: readonly string[], at: number, mayBeWildcard: boolean): boolean {
+function hasMatchBelow(level: Level, names: readonly string[], at: number, mayBeWildcard: boolean): boolean {
   // `sport/#` matches `sport` too (MQTT 3.1.1, 4.7.1.2), so a number sign is looked for after the last level as well.
   if (mayBeWildcard && level.get('#')?.isWanted) return true;
   if (at === names.length) return level.isWanted;
   const exact = level.get(names[at] as string);
-  if (exact !== undefined && wantedBelow(exact, names, at + 1, true)) return true;
+  if (exact !== undefined && hasMatchBelow(exact, names, at + 1, true)) return true;
   const any = mayBeWildcard ? level.get('+') : undefined;
-  return any !== undefined && wantedBelow(any, names, at + 1, true);
+  return any !== undefined && hasMatchBelow(any, names, at + 1, true);
 }
 
 function collect(

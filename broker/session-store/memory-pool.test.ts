@@ -8,12 +8,12 @@ function poolOf(bound = BOUND) {
   const pool = new MemoryPool(bound, () => clock.now);
   /** Takes it when it may; says whether it might. */
   const take = (kind: 'retained' | 'queued', owner: string, bytes: number) => {
-    if (!pool.admits(kind, owner, bytes)) {
-      pool.refuse(kind, owner, bytes);
+    if (!pool.hasRoom(kind, owner, bytes)) {
+      pool.recordRefusal(kind, owner, bytes);
       return false;
     }
-    pool.hold(kind, bytes);
-    pool.charge(kind, owner, bytes);
+    pool.addBytes(kind, bytes);
+    pool.addOwnerBytes(kind, owner, bytes);
     return true;
   };
   return { pool, take, clock };
@@ -23,7 +23,7 @@ describe('the pool of what is kept', () => {
   it('always has something left for one more owner, however many large ones there are', () => {
     const { pool, take } = poolOf();
     for (let n = 0; n < 1_000; n += 1) while (take('retained', `large-${n}`, 8_192));
-    expect(pool.use('retained').bytes).toBeLessThan(pool.use('retained').bound);
+    expect(pool.use('retained').bytes).toBeLessThan(pool.use('retained').limit);
     expect(take('retained', 'small', 250)).toBe(true);
   });
 
@@ -49,20 +49,20 @@ describe('the pool of what is kept', () => {
     const { pool, take } = poolOf();
     expect(take('retained', 'a', 60_000)).toBe(true);
     for (let n = 0; n < 1_000; n += 1) while (take('retained', `large-${n}`, 8_192));
-    expect(pool.admits('retained', 'a', 59_000, 60_000)).toBe(true);
-    expect(pool.admits('retained', 'a', 59_000)).toBe(false);
+    expect(pool.hasRoom('retained', 'a', 59_000, 60_000)).toBe(true);
+    expect(pool.hasRoom('retained', 'a', 59_000)).toBe(false);
   });
 
   it('tells of each refusal, and is short for ten minutes after it', () => {
     const { pool, take, clock } = poolOf();
     const refusals: PoolRefusal[] = [];
     pool.onRefused((refusal) => refusals.push(refusal));
-    expect(pool.isShort).toBe(false);
+    expect(pool.isNearlyFull).toBe(false);
     take('queued', 'a', 10_000);
     take('queued', 'a', BOUND);
     expect(refusals).toEqual([{ kind: 'queued', owner: 'a', bytes: BOUND, heldBytes: 10_000 }]);
-    expect([pool.isShort, pool.use('queued').refused]).toEqual([true, 1]);
+    expect([pool.isNearlyFull, pool.use('queued').refused]).toEqual([true, 1]);
     clock.now = 600_000;
-    expect(pool.isShort).toBe(false);
+    expect(pool.isNearlyFull).toBe(false);
   });
 });

@@ -18,7 +18,7 @@ export interface PoolRefusal {
 export interface PoolUse {
   readonly bytes: number;
   /** The most that this kind can take. */
-  readonly bound: number;
+  readonly limit: number;
   readonly refused: number;
 }
 
@@ -65,11 +65,11 @@ export class MemoryPool {
 
   use(kind: PoolKind): PoolUse {
     const { bytes, refused } = this.#kinds[kind];
-    return { bytes, bound: Math.floor(this.#bound * PART[kind]), refused };
+    return { bytes, limit: Math.floor(this.#bound * PART[kind]), refused };
   }
 
   /** Something is nearly full, or somebody was refused not long ago. */
-  get isShort(): boolean {
+  get isNearlyFull(): boolean {
     const isFull = (kind: PoolKind) => this.#free(kind) < this.#bound * PART[kind] * (1 - NEARLY_FULL);
     return this.#now() - this.#refusedAt < SHORT_AFTER_REFUSAL_MS || isFull('retained') || isFull('queued');
   }
@@ -80,34 +80,34 @@ export class MemoryPool {
     return () => this.#listeners.delete(listener);
   }
 
-  held(kind: PoolKind, owner: string): number {
+  bytesOf(kind: PoolKind, owner: string): number {
     return this.#kinds[kind].owners.get(owner) ?? 0;
   }
 
   /** Whether an owner may have so much more; `replaced` bytes of its own go at the same time. */
-  admits(kind: PoolKind, owner: string, bytes: number, replaced = 0): boolean {
+  hasRoom(kind: PoolKind, owner: string, bytes: number, replaced = 0): boolean {
     if (owner === SERVER_OWNER) return true;
-    const wanted = this.held(kind, owner) - replaced + bytes;
+    const wanted = this.bytesOf(kind, owner) - replaced + bytes;
     if (wanted <= GUARANTEED_BYTES[kind] || bytes <= replaced) return true;
     const free = this.#free(kind) + replaced;
     return bytes <= free && wanted <= Math.max(GUARANTEED_BYTES[kind], free * SHARE_OF_FREE);
   }
 
   /** Counts a refusal, and tells of it. */
-  refuse(kind: PoolKind, owner: string, bytes: number): void {
+  recordRefusal(kind: PoolKind, owner: string, bytes: number): void {
     this.#kinds[kind].refused += 1;
     this.#refusedAt = this.#now();
-    const refusal = { kind, owner, bytes, heldBytes: this.held(kind, owner) };
+    const refusal = { kind, owner, bytes, heldBytes: this.bytesOf(kind, owner) };
     for (const listener of this.#listeners) listener(refusal);
   }
 
   /** Counts bytes in memory. */
-  hold(kind: PoolKind, bytes: number): void {
+  addBytes(kind: PoolKind, bytes: number): void {
     this.#kinds[kind].bytes += bytes;
   }
 
   /** Counts bytes of an owner; less than it is in memory where several owners share a message. */
-  charge(kind: PoolKind, owner: string, bytes: number): void {
+  addOwnerBytes(kind: PoolKind, owner: string, bytes: number): void {
     const { owners } = this.#kinds[kind];
     const held = (owners.get(owner) ?? 0) + bytes;
     if (held > 0) owners.set(owner, held);

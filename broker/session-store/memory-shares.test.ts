@@ -4,29 +4,29 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { payloads, pubacks } from '../../test/fixtures/broker/received-packets.ts';
 import { device, service, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
 
-let bed: TestBroker;
+let testBroker: TestBroker;
 const start = async (options?: TestBrokerOptions) => {
-  bed = await TestBroker.start(options);
+  testBroker = await TestBroker.start(options);
 };
-afterEach(() => bed?.close());
+afterEach(() => testBroker?.close());
 
 const KIB = 1024;
 const reported = (id: string) => `devices/${id}/twin/reported`;
 
 /** A device with a session that waits for its commands; it has gone away. */
 async function awayDevice(id = 'away') {
-  const credentials = bed.enroll(device(id));
-  const connect = () => bed.session(credentials, { clientId: id, clean: false });
+  const credentials = testBroker.enroll(device(id));
+  const connect = () => testBroker.session(credentials, { clientId: id, clean: false });
   const first = await connect();
   await first.subscribe({ topic: `devices/${id}/commands/+/+`, qos: 1 });
   first.destroy();
-  await bed.event('disconnected', ({ clientId }) => clientId === id);
+  await testBroker.event('disconnected', ({ clientId }) => clientId === id);
   return connect;
 }
 
 /** Sends so many commands of QoS 1 and says which of them were acknowledged. */
 async function command(id: string, count: number, bytes = 1) {
-  const commander = await bed.session(bed.enroll(service('commander')), { clientId: 'commander' });
+  const commander = await testBroker.session(testBroker.enroll(service('commander')), { clientId: 'commander' });
   for (let n = 1; n <= count; n += 1) {
     const payload = Buffer.alloc(bytes, String(n % 10));
     await commander.publish(`devices/${id}/commands/a/${n}`, payload, { qos: 1, messageId: n });
@@ -44,7 +44,7 @@ async function retainLarge(devices: number, bytes: number): Promise<number> {
   let acknowledged = 0;
   for (let n = 0; n < devices; n += 1) {
     const topic = reported(`large-${n}`);
-    const client = await bed.connectDevice(`large-${n}`);
+    const client = await testBroker.connectDevice(`large-${n}`);
     const payload = Buffer.alloc(bytes - topic.length - OVERHEAD, 'x');
     await client.publish(topic, payload, { qos: 1, retain: true });
     acknowledged += pubacks(await client.settled()).length;
@@ -63,17 +63,19 @@ describe('memory between connections', () => {
     expect(await command('away', 10)).toHaveLength(10);
     expect(payloads(await (await connect()).settled())).toHaveLength(10);
 
-    const small = await bed.connectDevice('small');
+    const small = await testBroker.connectDevice('small');
     await small.publish(reported('small'), 'x'.repeat(14), { qos: 1, retain: true });
     expect(pubacks(await small.settled())).toHaveLength(1);
-    const refused = bed.events.filter((event) => event.type === 'disconnected' && event.reason === 'limit_exceeded');
+    const refused = testBroker.events.filter(
+      (event) => event.type === 'disconnected' && event.reason === 'limit_exceeded',
+    );
     expect(refused).toHaveLength(260 - acknowledged);
   }, 120_000);
 
   it('leaves every device its guaranteed share, when the bound is used up by others', async () => {
-    await start({ keptBytes: 64 * KIB, limits: { replayPerSecond: 0 } });
+    await start({ storedBytes: 64 * KIB, limits: { replayPerSecond: 0 } });
     await retainLarge(40, 3 * KIB); // within what each is guaranteed, and together more than there is
-    const late = await bed.connectDevice('late');
+    const late = await testBroker.connectDevice('late');
     await late.publish(reported('late'), 'x'.repeat(14), { qos: 1, retain: true });
     expect(pubacks(await late.settled())).toHaveLength(1);
     const connect = await awayDevice();
@@ -82,93 +84,102 @@ describe('memory between connections', () => {
   });
 
   it('names the device that would have more than its share, counts it and says that it is short', async () => {
-    await start({ keptBytes: 256 * KIB });
-    const client = await bed.connectDevice('greedy');
-    const bystander = await bed.connectDevice('bystander');
+    await start({ storedBytes: 256 * KIB });
+    const client = await testBroker.connectDevice('greedy');
+    const bystander = await testBroker.connectDevice('bystander');
     await client.publish(reported('greedy'), Buffer.alloc(100 * KIB), { qos: 1, retain: true });
     await client.closed;
-    expect(await bed.event('disconnected')).toMatchObject({ clientId: 'greedy', reason: 'limit_exceeded' });
-    expect(await bed.event('share_exceeded')).toMatchObject({
+    expect(await testBroker.event('disconnected')).toMatchObject({ clientId: 'greedy', reason: 'limit_exceeded' });
+    expect(await testBroker.event('share_exceeded')).toMatchObject({
       identity: device('greedy'),
       share: { kept: 'retained', bound: 'shared', heldBytes: 0 },
     });
-    expect(bed.broker.counters()).toMatchObject({ 'kept_refused_total/kept=retained': 1, kept_short: 1 });
+    expect(testBroker.broker.counters()).toMatchObject({ 'kept_refused_total/kept=retained': 1, kept_short: 1 });
     await bystander.publish(reported('bystander'), 'x', { qos: 1, retain: true });
     expect(pubacks(await bystander.settled())).toHaveLength(1);
   });
 
   it('does not acknowledge a command that no queue could keep, and every one that it acknowledged is delivered', async () => {
-    await start({ keptBytes: 64 * KIB, limits: { replayPerSecond: 0 } });
+    await start({ storedBytes: 64 * KIB, limits: { replayPerSecond: 0 } });
     const connect = await awayDevice();
     const acknowledged = await command('away', 60, KIB);
     expect(acknowledged.length).toBeGreaterThan(10);
     expect(acknowledged.length).toBeLessThan(60);
-    expect(await bed.event('disconnected', ({ clientId }) => clientId === 'commander')).toMatchObject({
+    expect(await testBroker.event('disconnected', ({ clientId }) => clientId === 'commander')).toMatchObject({
       reason: 'storage_failed',
     });
-    expect(await bed.event('share_exceeded')).toMatchObject({ identity: device('away'), share: { kept: 'queued' } });
+    expect(await testBroker.event('share_exceeded')).toMatchObject({
+      identity: device('away'),
+      share: { kept: 'queued' },
+    });
     expect(payloads(await (await connect()).settled())).toHaveLength(acknowledged.length);
   });
 
   it('of QoS 2 the same', async () => {
-    await start({ keptBytes: 64 * KIB, limits: { replayPerSecond: 0 } });
+    await start({ storedBytes: 64 * KIB, limits: { replayPerSecond: 0 } });
     await awayDevice();
-    const commander = await bed.connectService('commander');
+    const commander = await testBroker.connectService('commander');
     for (let n = 1; n <= 60; n += 1) {
       await commander.publish(`devices/away/commands/a/${n}`, Buffer.alloc(KIB), { qos: 2, messageId: n });
     }
     const received = (await commander.settled()).filter(({ cmd }) => cmd === 'pubrec');
     expect(received.length).toBeLessThan(60);
-    expect(await bed.event('disconnected', ({ clientId }) => clientId === 'commander')).toMatchObject({
+    expect(await testBroker.event('disconnected', ({ clientId }) => clientId === 'commander')).toMatchObject({
       reason: 'storage_failed',
     });
   });
 
   it('keeps queues of one owner from those of others', async () => {
-    await start({ keptBytes: 512 * KIB, limits: { messagesPerSecond: 0, replayPerSecond: 0 } });
-    const credentials = bed.enroll(service('collector'));
+    await start({ storedBytes: 512 * KIB, limits: { messagesPerSecond: 0, replayPerSecond: 0 } });
+    const credentials = testBroker.enroll(service('collector'));
     for (let n = 0; n < 50; n += 1) {
-      const client = await bed.session(credentials, { clientId: `collector-${n}`, clean: false });
+      const client = await testBroker.session(credentials, { clientId: `collector-${n}`, clean: false });
       await client.subscribe({ topic: 'devices/+/events/#', qos: 1 });
       client.destroy();
       await client.closed;
     }
     const connect = await awayDevice();
-    const talker = await bed.connectDevice('talker');
+    const talker = await testBroker.connectDevice('talker');
     for (let n = 1; n <= 90; n += 1) {
       await talker.publish('devices/talker/events/e', Buffer.alloc(8 * KIB), { qos: 1, messageId: n });
     }
     await talker.settled();
-    expect(bed.broker.counters().kept_queued_bytes).toBeLessThan(256 * KIB);
+    expect(testBroker.broker.counters().kept_queued_bytes).toBeLessThan(256 * KIB);
     expect(await command('away', 10, KIB)).toHaveLength(10);
     expect(payloads(await (await connect()).settled())).toHaveLength(10);
   });
 
   it('stores telemetry, and acknowledges it, though a service that is away has no room', async () => {
-    await start({ keptBytes: 16 * KIB, limits: { messagesPerSecond: 0 } });
-    const reader = await bed.session(bed.enroll(service('reader')), { clientId: 'reader', clean: false });
+    await start({ storedBytes: 16 * KIB, limits: { messagesPerSecond: 0 } });
+    const reader = await testBroker.session(testBroker.enroll(service('reader')), { clientId: 'reader', clean: false });
     await reader.subscribe({ topic: 'devices/+/telemetry/+', qos: 1 });
     reader.destroy();
     await reader.closed;
-    const talker = await bed.connectDevice('talker');
+    const talker = await testBroker.connectDevice('talker');
     for (let n = 1; n <= 40; n += 1) {
       await talker.publish('devices/talker/telemetry/t', Buffer.alloc(KIB), { qos: 1, messageId: n });
     }
     expect(pubacks(await talker.settled())).toHaveLength(40);
-    expect(bed.accepted).toHaveLength(40);
-    expect(await bed.event('share_exceeded')).toMatchObject({ identity: service('reader'), share: { kept: 'queued' } });
+    expect(testBroker.accepted).toHaveLength(40);
+    expect(await testBroker.event('share_exceeded')).toMatchObject({
+      identity: service('reader'),
+      share: { kept: 'queued' },
+    });
   });
 });
 
 it('one service has no more connected sessions than one identity may, whatever client ids it chooses', async () => {
   await start({ limits: { sessionsPerIdentity: 2 } });
-  const credentials = bed.enroll(service('many'));
-  const clients = [1, 2].map((n) => bed.session(credentials, { clientId: `many-${n}` }));
+  const credentials = testBroker.enroll(service('many'));
+  const clients = [1, 2].map((n) => testBroker.session(credentials, { clientId: `many-${n}` }));
   const [first] = await Promise.all(clients);
-  expect(await (await bed.open(credentials)).connect({ clientId: 'many-3' })).toBe(3);
-  expect(await bed.event('connect_failed')).toMatchObject({ reason: 'too_many_sessions', identity: service('many') });
-  await bed.session(credentials, { clientId: 'many-2' }); // one that takes over adds none
+  expect(await (await testBroker.open(credentials)).connect({ clientId: 'many-3' })).toBe(3);
+  expect(await testBroker.event('connect_failed')).toMatchObject({
+    reason: 'too_many_sessions',
+    identity: service('many'),
+  });
+  await testBroker.session(credentials, { clientId: 'many-2' }); // one that takes over adds none
   first?.destroy();
-  await bed.event('disconnected', ({ clientId }) => clientId === 'many-1');
-  await bed.session(credentials, { clientId: 'many-3' });
+  await testBroker.event('disconnected', ({ clientId }) => clientId === 'many-1');
+  await testBroker.session(credentials, { clientId: 'many-3' });
 });

@@ -26,7 +26,7 @@ export interface SessionStoreOptions {
 export const SESSION_STORE_LIMITS: SessionStoreLimits = {
   queuedMessages: 1_000,
   queuedBytes: 1_048_576,
-  keptBytes: 64 * 1_048_576,
+  storedBytes: 64 * 1_048_576,
 };
 
 export interface OpenSessionStore {
@@ -50,7 +50,7 @@ export async function openSessionStore(options: SessionStoreOptions): Promise<Op
     limits: { ...SESSION_COMMIT_LIMITS, ...options.commits },
     now,
     log,
-    beforeCommit: () => memory.gather(),
+    beforeCommit: () => memory.pushDeferred(),
     write: (changes) => writer.call('write', changes),
   });
   const memory: SessionStore = new SessionStore({ ...SESSION_STORE_LIMITS, ...options.limits }, commits, rows, now);

@@ -101,9 +101,9 @@ export class OutgoingQueues {
     for (const { clientId, qos: granted = published, owner = clientId } of receivers) {
       const queue = this.#queues.get(clientId) ?? new Queue(owner);
       const replaced = this.#replacedWeight(queue, packet.payload.length);
-      if (!this.#pool.admits('queued', queue.owner, share, replaced)) {
+      if (!this.#pool.hasRoom('queued', queue.owner, share, replaced)) {
         this.#counters.dropped += 1;
-        this.#pool.refuse('queued', queue.owner, share);
+        this.#pool.recordRefusal('queued', queue.owner, share);
         continue;
       }
       if (!this.#makeRoom(queue, packet.payload.length)) continue;
@@ -140,7 +140,7 @@ export class OutgoingQueues {
         if (entry.pubrel === undefined) {
           this.#writeNumber(entry);
           this.#change({ name: 'releaseQueued', values: [entry.id] }, 0);
-          this.#letGo(queue, entry.body);
+          this.#release(queue, entry.body);
           entry.body = RELEASED;
         }
         entry.pubrel = packet;
@@ -163,7 +163,7 @@ export class OutgoingQueues {
   }
 
   /** A copy of the queue in order: PUBRELs, messages that were sent, those that weren't. */
-  list(clientId: string): StoredPacket[] {
+  packets(clientId: string): StoredPacket[] {
     return [...(this.#queues.get(clientId)?.entries ?? [])].map(packetIn);
   }
 
@@ -200,7 +200,7 @@ export class OutgoingQueues {
   }
 
   /** Writes down the packet identifiers that were given since the last time. */
-  writeNumbers(): void {
+  writePacketIds(): void {
     for (const entry of this.#numbered) {
       this.#change({ name: 'numberQueued', values: [entry.messageId ?? null, entry.id] }, 0);
     }
@@ -287,31 +287,31 @@ export class OutgoingQueues {
   #take(queue: Queue, entry: Entry): void {
     const { body } = entry;
     queue.entries.add(entry);
-    this.#pool.hold('queued', ENTRY_WEIGHT);
-    this.#pool.charge('queued', queue.owner, ENTRY_WEIGHT);
+    this.#pool.addBytes('queued', ENTRY_WEIGHT);
+    this.#pool.addOwnerBytes('queued', queue.owner, ENTRY_WEIGHT);
     if (body === RELEASED) return;
-    if (body.references === 0) this.#pool.hold('queued', body.weight);
-    this.#pool.charge('queued', queue.owner, body.weight);
+    if (body.references === 0) this.#pool.addBytes('queued', body.weight);
+    this.#pool.addOwnerBytes('queued', queue.owner, body.weight);
     body.references += 1;
     queue.bytes += body.packet.payload.length;
   }
 
   #remove(queue: Queue, entry: Entry): void {
     queue.entries.delete(entry);
-    this.#pool.hold('queued', -ENTRY_WEIGHT);
-    this.#pool.charge('queued', queue.owner, -ENTRY_WEIGHT);
+    this.#pool.addBytes('queued', -ENTRY_WEIGHT);
+    this.#pool.addOwnerBytes('queued', queue.owner, -ENTRY_WEIGHT);
     this.#numbered.delete(entry);
     this.#change({ name: 'dropQueued', values: [entry.id] }, 0);
-    this.#letGo(queue, entry.body);
+    this.#release(queue, entry.body);
   }
 
-  #letGo(queue: Queue, body: Body): void {
+  #release(queue: Queue, body: Body): void {
     if (body === RELEASED) return;
     queue.bytes -= body.packet.payload.length;
-    this.#pool.charge('queued', queue.owner, -body.weight);
+    this.#pool.addOwnerBytes('queued', queue.owner, -body.weight);
     body.references -= 1;
     if (body.references > 0) return;
-    this.#pool.hold('queued', -body.weight);
+    this.#pool.addBytes('queued', -body.weight);
     this.#change({ name: 'dropBody', values: [body.id] }, 0);
   }
 

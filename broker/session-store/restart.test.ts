@@ -45,11 +45,11 @@ async function take(memory: SessionStore, one: Step): Promise<void> {
   const bytes = 'payload' in one ? Buffer.from(one.payload) : Buffer.alloc(0);
   switch (one.do) {
     case 'keep':
-      return memory.keep(one.client, `owner of ${one.client}`, '{}');
+      return memory.putSession(one.client, `owner of ${one.client}`, '{}');
     case 'leave':
       return memory.setAway(one.client, 5);
     case 'forget':
-      return memory.forget(one.client);
+      return memory.removeSession(one.client);
     case 'subscribe':
       return void memory.addSubscriptions(id, [{ topic: one.filter, qos: one.qos }]).catch(ignore);
     case 'unsubscribe':
@@ -119,8 +119,8 @@ async function shown(memory: SessionStore) {
   const retained = await memory.createRetainedStream('#').toArray();
   all.retained = retained.map((one) => [one.topic, `${one.payload}`, one.qos]).sort();
   all.owners = [...memory.retainedOwners()].map((one) => `${one.topic} ${one.owner} ${one.bytes}`).sort();
-  all.wanted = ['a/b', 'x', 'a/b/c'].map((one) => memory.filters.wants(one));
-  all.count = [memory.retainedCount, await memory.countOffline(), memory.counters().keptBytes];
+  all.wanted = ['a/b', 'x', 'a/b/c'].map((one) => memory.filters.hasMatch(one));
+  all.count = [memory.retainedCount, await memory.countOffline(), memory.counters().storedBytes];
   return all;
 }
 
@@ -140,7 +140,7 @@ describe('after a restart', () => {
         const before = await shown(first.memory);
         await first.close();
         const again = await open(file);
-        const kept = again.memory.takeKept();
+        const kept = again.memory.storedSessions();
         await again.memory.setup(broker());
         expect(await shown(again.memory)).toEqual(before);
         await again.close();

@@ -26,19 +26,19 @@ export class RetainedMessages {
   }
 
   /** Whether its owner may retain this in place of what is there. */
-  admits(packet: StoredPacket, owner: string): boolean {
+  mayRetain(packet: StoredPacket, owner: string): boolean {
     if (packet.payload.length === 0) return true;
     const known = this.#find(packet.topic);
     const replaced = known?.owner === owner ? weightOf(known.packet) : 0;
-    return this.#pool.admits('retained', owner, weightOf(packet), replaced);
+    return this.#pool.hasRoom('retained', owner, weightOf(packet), replaced);
   }
 
   /** Takes the place of what was there; an empty payload removes it. False when that is more than its owner's share. */
   store(packet: StoredPacket, owner = ''): boolean {
     const { topic } = packet;
     const isRemoved = packet.payload.length === 0;
-    if (!this.admits(packet, owner)) {
-      this.#pool.refuse('retained', owner, weightOf(packet));
+    if (!this.mayRetain(packet, owner)) {
+      this.#pool.recordRefusal('retained', owner, weightOf(packet));
       return false;
     }
     const wasThere = this.#take(topic);
@@ -89,8 +89,8 @@ export class RetainedMessages {
 
   #put(retained: RetainedMessage): void {
     const { topic } = retained.packet;
-    this.#pool.hold('retained', weightOf(retained.packet));
-    this.#pool.charge('retained', retained.owner, weightOf(retained.packet));
+    this.#pool.addBytes('retained', weightOf(retained.packet));
+    this.#pool.addOwnerBytes('retained', retained.owner, weightOf(retained.packet));
     const key = branchOf(topic);
     const branch = this.#branches.get(key) ?? new Map<string, RetainedMessage>();
     this.#branches.set(key, branch);
@@ -107,8 +107,8 @@ export class RetainedMessages {
     const branch = this.#branches.get(key);
     const known = branch?.get(topic);
     if (branch === undefined || known === undefined) return false;
-    this.#pool.hold('retained', -weightOf(known.packet));
-    this.#pool.charge('retained', known.owner, -weightOf(known.packet));
+    this.#pool.addBytes('retained', -weightOf(known.packet));
+    this.#pool.addOwnerBytes('retained', known.owner, -weightOf(known.packet));
     branch.delete(topic);
     if (branch.size === 0) this.#branches.delete(key);
     this.#count -= 1;

@@ -35,7 +35,7 @@ describe('the file of sessions', () => {
   });
 
   it.each([
-    ['that is cut in half', (file: string) => writeFileSync(file, readFileSync(file).subarray(0, 40_000))],
+    ['that is cut in slot', (file: string) => writeFileSync(file, readFileSync(file).subarray(0, 40_000))],
     [
       'with a page of noise',
       (file: string) => {

@@ -15,21 +15,21 @@ import { RetainedMessages } from './retained-messages.ts';
 import type { SessionChange, SessionRows } from './session-changes.ts';
 import type { SessionCommits } from './session-commits.ts';
 import { type ClientKey, type StoredPacket, weightOf } from './stored-packets.ts';
-import { type StoredWill, type WillPacket, Wills } from './stored-wills.ts';
+import { type StoredWill, StoredWills, type WillPacket } from './stored-wills.ts';
 
 export interface SessionStoreLimits extends QueueLimits {
   /** Weight of everything that is kept, in bytes; it is kept in memory too. */
-  readonly keptBytes: number;
+  readonly storedBytes: number;
 }
 
 export interface SessionStoreCounters {
   /** Messages not queued, or removed before they were delivered, for want of room. */
   readonly dropped: number;
-  readonly keptBytes: number;
+  readonly storedBytes: number;
   readonly retained: PoolUse;
   readonly queued: PoolUse;
   /** What is kept is nearly full, or an owner was refused not long ago. */
-  readonly isShort: boolean;
+  readonly isNearlyFull: boolean;
   readonly commits: number;
   /** Bytes of changes that wait for the disk. */
   readonly waitingBytes: number;
@@ -45,7 +45,7 @@ export interface StoredSessionRow {
 }
 
 /** The part of aedes that is told apart here. */
-export interface EngineFacts {
+export interface AedesCounters {
   id: string;
   counter: number;
 }
@@ -59,7 +59,7 @@ const NOTHING = Promise.resolve();
 
 export class SessionStore {
   /** Set by `setup`. */
-  broker: EngineFacts | undefined;
+  broker: AedesCounters | undefined;
   readonly #commits: SessionCommits;
   readonly #pool: MemoryPool;
   readonly #filters = new FilterTree();
@@ -68,18 +68,18 @@ export class SessionStore {
   readonly #queues: OutgoingQueues;
   readonly #retained: RetainedMessages;
   readonly #incoming: IncomingPackets;
-  readonly #wills: Wills;
+  readonly #wills: StoredWills;
   #loaded: SessionRows | undefined;
 
   /** `rows`: of an earlier run. */
   constructor(limits: SessionStoreLimits, commits: SessionCommits, rows: SessionRows, now: () => number) {
-    this.#pool = new MemoryPool(limits.keptBytes, now);
+    this.#pool = new MemoryPool(limits.storedBytes, now);
     this.#commits = commits;
     const change = (one: SessionChange, bytes: number) => this.#change(one, bytes);
     this.#queues = new OutgoingQueues(limits, this.#counts, this.#pool, change);
     this.#retained = new RetainedMessages(this.#pool, change);
     this.#incoming = new IncomingPackets(change);
-    this.#wills = new Wills(change);
+    this.#wills = new StoredWills(change);
     this.#loaded = rows;
     this.#retained.load(rows);
     this.#incoming.load(rows);
@@ -98,7 +98,7 @@ export class SessionStore {
 
   // Sessions.
 
-  keep(clientId: string, owner: string, about: string, awaySince?: number): void {
+  putSession(clientId: string, owner: string, about: string, awaySince?: number): void {
     const values = [clientId, owner, about, awaySince ?? null];
     this.#change({ name: 'putSession', values }, owner.length + about.length);
   }
@@ -108,7 +108,7 @@ export class SessionStore {
   }
 
   /** Forgets everything but its will. */
-  forget(clientId: string): void {
+  removeSession(clientId: string): void {
     this.#change({ name: 'dropSession', values: [clientId] }, clientId.length);
     this.#dropSubscriptions(clientId);
     this.#queues.clear(clientId);
@@ -116,7 +116,7 @@ export class SessionStore {
   }
 
   /** Sessions of an earlier run; once. */
-  takeKept(): readonly StoredSessionRow[] {
+  storedSessions(): readonly StoredSessionRow[] {
     const rows = this.#loaded?.sessions ?? [];
     return rows.map(({ client_id: clientId, owner, about, away_since: away }) => {
       return { clientId, owner, about, awaySince: away ?? undefined };
@@ -132,10 +132,10 @@ export class SessionStore {
     const { commits, queuedBytes } = this.#commits;
     return {
       dropped: this.#counts.dropped,
-      keptBytes: this.#pool.bytes,
+      storedBytes: this.#pool.bytes,
       retained: this.#pool.use('retained'),
       queued: this.#pool.use('queued'),
-      isShort: this.#pool.isShort,
+      isNearlyFull: this.#pool.isNearlyFull,
       commits,
       waitingBytes: queuedBytes,
     };
@@ -148,18 +148,18 @@ export class SessionStore {
 
   /** Whether an owner may retain a message, in its share of what is kept. */
   mayRetain(packet: StoredPacket, owner: string): boolean {
-    return this.#retained.admits(packet, owner);
+    return this.#retained.mayRetain(packet, owner);
   }
 
   /** Counts and tells of a message that {@link mayRetain} refused. */
-  refuseRetained(packet: StoredPacket, owner: string): void {
-    this.#pool.refuse('retained', owner, weightOf(packet));
+  recordRefusedRetain(packet: StoredPacket, owner: string): void {
+    this.#pool.recordRefusal('retained', owner, weightOf(packet));
   }
 
   // What aedes calls.
 
   async setup(broker: unknown): Promise<void> {
-    this.broker = broker as EngineFacts;
+    this.broker = broker as AedesCounters;
     const rows = this.#loaded;
     this.#loaded = undefined;
     if (rows !== undefined) this.#queues.load(rows, this.broker);
@@ -269,7 +269,7 @@ export class SessionStore {
     this.#commits.schedule();
     if (packet.cmd !== 'pubrel') packet.qos = qos;
     if (qos < 2) return NOTHING;
-    this.#queues.writeNumbers();
+    this.#queues.writePacketIds();
     return this.durable();
   }
 
@@ -278,12 +278,12 @@ export class SessionStore {
   }
 
   /** A copy of a queue, in order. */
-  list(clientId: string): readonly StoredPacket[] {
-    return this.#queues.list(clientId);
+  queuedPackets(clientId: string): readonly StoredPacket[] {
+    return this.#queues.packets(clientId);
   }
 
   outgoingStream(client: ClientKey): Readable {
-    return Readable.from(this.#queues.list(client.id));
+    return Readable.from(this.#queues.packets(client.id));
   }
 
   /** The oldest message of a queue that was not sent yet. */
@@ -299,7 +299,7 @@ export class SessionStore {
     this.#queues.dropUnsent(clientId, packet);
   }
 
-  queued(clientId: string): number {
+  queuedCount(clientId: string): number {
     return this.#queues.count(clientId);
   }
 
@@ -354,16 +354,16 @@ export class SessionStore {
   }
 
   /** Wills of an earlier run, whose connections ended with it. */
-  leftWills(): readonly StoredWill[] {
-    return this.#wills.left();
+  pendingWills(): readonly StoredWill[] {
+    return this.#wills.pending();
   }
 
-  leftWill(clientId: string): StoredWill | undefined {
-    return this.#wills.leftOf(clientId);
+  pendingWill(clientId: string): StoredWill | undefined {
+    return this.#wills.pendingOf(clientId);
   }
 
   streamWill(brokers: Readonly<Record<string, unknown>> = {}): Readable {
-    return Readable.from(this.#wills.ofOthers(brokers));
+    return Readable.from(this.#wills.ofOtherBrokers(brokers));
   }
 
   getClientList(topic: string): Readable {
@@ -376,8 +376,8 @@ export class SessionStore {
   }
 
   /** Called by whoever closes a batch. */
-  gather(): void {
-    this.#queues.writeNumbers();
+  pushDeferred(): void {
+    this.#queues.writePacketIds();
   }
 
   #remember(clientId: string, subscription: Subscription): void {

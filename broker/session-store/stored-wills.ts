@@ -20,7 +20,7 @@ export interface StoredWill {
   readonly about: string | undefined;
 }
 
-export class Wills {
+export class StoredWills {
   readonly #change: (change: SessionChange, bytes: number) => void;
   readonly #packets = new Map<string, WillPacket>();
   /** Of an earlier run. */
@@ -51,15 +51,15 @@ export class Wills {
     return packet;
   }
 
-  left(): readonly StoredWill[] {
+  pending(): readonly StoredWill[] {
     return [...this.#left.values()];
   }
 
-  leftOf(clientId: string): StoredWill | undefined {
+  pendingOf(clientId: string): StoredWill | undefined {
     return this.#left.get(clientId);
   }
 
-  *ofOthers(brokers: Readonly<Record<string, unknown>>): Iterable<WillPacket> {
+  *ofOtherBrokers(brokers: Readonly<Record<string, unknown>>): Iterable<WillPacket> {
     for (const packet of this.#packets.values()) if (brokers[packet.brokerId ?? ''] === undefined) yield packet;
   }
 

@@ -4,22 +4,22 @@ import mqttPacket from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
 import { device, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
 
-let bed: TestBroker;
+let testBroker: TestBroker;
 const start = async (options?: TestBrokerOptions) => {
-  bed = await TestBroker.start(options);
+  testBroker = await TestBroker.start(options);
 };
-afterEach(() => bed?.close());
+afterEach(() => testBroker?.close());
 
 const commands = 'devices/dev-1/commands/+/+';
 
 describe('a kept session', () => {
   it.each([1, 2] as const)('loses nothing of QoS %d when its client breaks off while it is sent again', async (qos) => {
     await start();
-    const credentials = bed.enroll(device('dev-1'));
-    const connect = () => bed.session(credentials, { clientId: 'dev-1', clean: false });
+    const credentials = testBroker.enroll(device('dev-1'));
+    const connect = () => testBroker.session(credentials, { clientId: 'dev-1', clean: false });
     const first = await connect();
     await first.subscribe({ topic: commands, qos });
-    const commander = await bed.connectService('commander');
+    const commander = await testBroker.connectService('commander');
     const ids = Array.from({ length: 30 }, (_, index) => index + 1);
     for (const messageId of ids) {
       await commander.publish(`devices/dev-1/commands/a/${messageId}`, 'x', { qos, messageId });
@@ -35,22 +35,22 @@ describe('a kept session', () => {
 
   it('keeps no filter beyond the limit, however they are asked for', async () => {
     await start({ limits: { subscriptions: 3 } });
-    const credentials = bed.enroll(device('dev-1'));
+    const credentials = testBroker.enroll(device('dev-1'));
     const filter = (n: number) => ({ topic: `devices/dev-1/commands/c${n}/+`, qos: 1 as const });
     for (let round = 0; round < 4; round += 1) {
-      const client = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+      const client = await testBroker.session(credentials, { clientId: 'dev-1', clean: false });
       client.send({ cmd: 'unsubscribe', messageId: 1, unsubscriptions: [filter(round * 10).topic] });
       await client.settled();
       await client.subscribe(...[1, 2, 3, 4, 5, 6, 7, 10].map((n) => filter(round * 10 + n)));
       await client.closed;
     }
-    expect(await bed.sessions.memory.subscriptionsByClient({ id: 'dev-1' })).toHaveLength(3);
+    expect(await testBroker.sessions.memory.subscriptionsByClient({ id: 'dev-1' })).toHaveLength(3);
   });
 });
 
 it.each(['and nothing more', 'and the rest a byte at a time'])('half a packet %s is silence', async (rest) => {
   await start({ limits: { keepalive: 200 } });
-  const client = await bed.connectDevice('dev-1', { keepalive: 0 });
+  const client = await testBroker.connectDevice('dev-1', { keepalive: 0 });
   const whole = mqttPacket.generate({
     cmd: 'publish',
     topic: 'devices/dev-1/telemetry/t',
@@ -67,20 +67,20 @@ it.each(['and nothing more', 'and the rest a byte at a time'])('half a packet %s
   }, 5);
   await client.closed;
   clearInterval(timer);
-  expect(await bed.event('disconnected')).toMatchObject({ reason: 'keepalive_timeout' });
-  expect(bed.accepted).toEqual([]);
+  expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'keepalive_timeout' });
+  expect(testBroker.accepted).toEqual([]);
 });
 
 it('UNSUBSCRIBE of filters that are not there, twice in one packet too, is answered and changes nothing', async () => {
   await start();
-  const client = await bed.connectDevice('dev-1', { clean: false });
+  const client = await testBroker.connectDevice('dev-1', { clean: false });
   await client.subscribe({ topic: commands, qos: 1 });
   client.send({ cmd: 'unsubscribe', messageId: 3, unsubscriptions: ['#', 'constructor', '__proto__', '#', 'a/+'] });
   expect(await client.next()).toMatchObject({ cmd: 'unsuback', messageId: 3 });
-  const commander = await bed.connectService('commander');
+  const commander = await testBroker.connectService('commander');
   await commander.publish('devices/dev-1/commands/a/1', 'x', { qos: 1 });
   expect(await client.next()).toMatchObject({ cmd: 'publish', qos: 1 });
   client.send({ cmd: 'unsubscribe', messageId: 4, unsubscriptions: [commands, commands] });
   expect(await client.next()).toMatchObject({ cmd: 'unsuback', messageId: 4 });
-  expect(bed.broker.counters().sessions).toBe(2);
+  expect(testBroker.broker.counters().sessions).toBe(2);
 });

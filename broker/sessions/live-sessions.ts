@@ -21,7 +21,7 @@ export class LiveSessions {
     return this.#byClientId.get(clientId);
   }
 
-  of(identity: Identity): readonly Session[] {
+  ofIdentity(identity: Identity): readonly Session[] {
     return [...(this.#byIdentity.get(formatIdentity(identity)) ?? [])];
   }
 

@@ -12,12 +12,12 @@ import type { DeliveredKeys } from '../routing/delivered-keys.ts';
 import { ownTelemetry } from './session.ts';
 
 export interface PendingWillsOptions {
-  readonly store: AedesPersistence;
+  readonly persistence: AedesPersistence;
   /** How long clients have to come back, in ms. */
-  readonly grace: number;
+  readonly gracePeriod: number;
   readonly now: () => number;
   readonly log: Logger;
-  readonly passedOn: DeliveredKeys;
+  readonly deliveredKeys: DeliveredKeys;
   rightsOf(subject: Subject): Promise<Rights>;
   /** Whether a device may store a message of a stream. */
   admits(subject: Subject, stream: string): boolean;
@@ -34,15 +34,15 @@ export class PendingWills {
 
   constructor(options: PendingWillsOptions) {
     this.#options = options;
-    if (options.store.leftWills().length > 0) this.#releaseIn(options.grace);
+    if (options.persistence.pendingWills().length > 0) this.#releaseIn(options.gracePeriod);
   }
 
   /** Publishes the will that a client left, if it left one. Synchronous until it is taken; failures are logged. */
-  release(clientId: string): Promise<void> {
-    const { store, log } = this.#options;
-    const will = store.leftWill(clientId);
+  publish(clientId: string): Promise<void> {
+    const { persistence, log } = this.#options;
+    const will = persistence.pendingWill(clientId);
     if (will === undefined) return Promise.resolve();
-    store.delWill({ id: clientId }).catch(() => {}); // it is only looked up in memory
+    persistence.delWill({ id: clientId }).catch(() => {}); // it is only looked up in memory
     return this.#publish(will).catch((error: unknown) => {
       log.error({ err: error, clientId }, 'will of an earlier run could not be published');
     });
@@ -54,15 +54,15 @@ export class PendingWills {
 
   #releaseIn(ms: number): void {
     this.#timer = setTimeout(() => {
-      const wills = this.#options.store.leftWills();
-      for (const { clientId } of wills.slice(0, PUBLISHED_AT_ONCE)) void this.release(clientId);
+      const wills = this.#options.persistence.pendingWills();
+      for (const { clientId } of wills.slice(0, PUBLISHED_AT_ONCE)) void this.publish(clientId);
       if (wills.length > PUBLISHED_AT_ONCE) this.#releaseIn(PUBLISH_INTERVAL_MS);
     }, ms).unref();
   }
 
   /** Under the rights of the day it is published. */
   async #publish(will: PendingWill): Promise<void> {
-    const { store, now, admits, accept, passedOn, publish, rightsOf } = this.#options;
+    const { persistence, now, admits, accept, deliveredKeys, publish, rightsOf } = this.#options;
     const { identity } = will.subject;
     const { qos = 0, retain = false } = will.packet;
     const own = ownTelemetry(identity, will.packet.topic);
@@ -75,9 +75,9 @@ export class PendingWills {
       if (!admits(will.subject, stream)) return;
       const at = { device: identity.id, stream, receivedAt: now(), qos: qos as 0 | 1 | 2, payload };
       await accept(key === undefined ? at : { ...at, key });
-      if (key !== undefined) passedOn.add(passedOn.nameOf(identity.id, key));
+      if (key !== undefined) deliveredKeys.add(deliveredKeys.keyOf(identity.id, key));
     }
-    if (retain) await store.retainLeft({ ...will, packet: { ...will.packet, topic } });
+    if (retain) await persistence.retainPendingWill({ ...will, packet: { ...will.packet, topic } });
     await publish({ topic, payload, qos: qos > 0 ? 1 : 0 });
   }
 }

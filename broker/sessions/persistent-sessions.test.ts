@@ -6,18 +6,18 @@ import { payloads } from '../../test/fixtures/broker/received-packets.ts';
 import { device, service, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
 import { waitUntil } from '../../test/fixtures/broker/wait-until.ts';
 
-let bed: TestBroker;
+let testBroker: TestBroker;
 const start = async (options?: TestBrokerOptions) => {
-  bed = await TestBroker.start(options);
+  testBroker = await TestBroker.start(options);
 };
-afterEach(() => bed?.close());
+afterEach(() => testBroker?.close());
 
 const commands = 'devices/dev-1/commands/+/+';
 
 /** A device that is connected and wants its commands; `connect` brings it back to the session that is kept for it. */
 async function wantingCommands() {
-  const credentials = bed.enroll(device('dev-1'));
-  const connect = () => bed.session(credentials, { clientId: 'dev-1', clean: false });
+  const credentials = testBroker.enroll(device('dev-1'));
+  const connect = () => testBroker.session(credentials, { clientId: 'dev-1', clean: false });
   const first = await connect();
   await first.subscribe({ topic: commands, qos: 1 });
   return { credentials, connect, first };
@@ -28,8 +28,8 @@ describe('a kept session', () => {
     await start();
     const { connect, first } = await wantingCommands();
     first.destroy();
-    await bed.event('disconnected');
-    const commander = await bed.connectService('commander');
+    await testBroker.event('disconnected');
+    const commander = await testBroker.connectService('commander');
     for (let n = 1; n <= 5; n += 1) {
       await commander.publish(`devices/dev-1/commands/a/${n}`, String(n), { qos: 1, messageId: n });
     }
@@ -43,8 +43,8 @@ describe('a kept session', () => {
     await start({ limits: { replayPerSecond: 100, messagesPerSecond: 0 } });
     const { connect, first } = await wantingCommands();
     first.destroy();
-    await bed.event('disconnected');
-    const commander = await bed.connectService('commander');
+    await testBroker.event('disconnected');
+    const commander = await testBroker.connectService('commander');
     const send = (n: number) => commander.publish(`devices/dev-1/commands/a/${n}`, String(n), { qos: 1, messageId: n });
     for (let n = 1; n <= 20; n += 1) await send(n);
     await commander.settled();
@@ -64,12 +64,12 @@ describe('a kept session', () => {
   it('gets again what it did not acknowledge, marked as sent before [MQTT-3.3.1-1], and then the rest', async () => {
     await start({ limits: { replayPerSecond: 50 } });
     const { connect, first } = await wantingCommands();
-    const commander = await bed.connectService('commander');
+    const commander = await testBroker.connectService('commander');
     await commander.publish('devices/dev-1/commands/a/1', '1', { qos: 1, messageId: 1 });
     const sent = await first.next();
     expect(sent).toMatchObject({ cmd: 'publish', dup: false });
     first.destroy();
-    await bed.event('disconnected');
+    await testBroker.event('disconnected');
     await commander.publish('devices/dev-1/commands/a/2', '2', { qos: 1, messageId: 2 });
     await commander.settled();
     const again = await connect();
@@ -82,45 +82,45 @@ describe('a kept session', () => {
     await start({ limits: { queuedMessages: 3 } });
     const { connect, first } = await wantingCommands();
     first.destroy();
-    await bed.event('disconnected');
-    const commander = await bed.connectService('commander');
+    await testBroker.event('disconnected');
+    const commander = await testBroker.connectService('commander');
     for (let n = 1; n <= 8; n += 1)
       await commander.publish(`devices/dev-1/commands/a/${n}`, String(n), { qos: 1, messageId: n });
     await commander.settled();
     const again = await connect();
     expect(payloads(await again.settled())).toEqual(['6', '7', '8']);
-    expect(bed.broker.counters().messages_not_queued).toBe(5);
+    expect(testBroker.broker.counters().messages_not_queued).toBe(5);
   });
 
   it('makes room again as messages are acknowledged', async () => {
     await start({ limits: { queuedMessages: 3 } });
     const { first: client } = await wantingCommands();
-    const commander = await bed.connectService('commander');
+    const commander = await testBroker.connectService('commander');
     for (let n = 1; n <= 10; n += 1) {
       await commander.publish(`devices/dev-1/commands/a/${n}`, String(n), { qos: 1, messageId: n });
       const message = await client.next();
       client.send({ cmd: 'puback', messageId: message?.messageId ?? 0 });
       await client.settled();
     }
-    expect(bed.broker.counters().messages_not_queued).toBe(0);
+    expect(testBroker.broker.counters().messages_not_queued).toBe(0);
   });
 
   it('is forgotten when the client asks for a clean one', async () => {
     await start();
     const { connect, credentials, first } = await wantingCommands();
     first.destroy();
-    await bed.event('disconnected');
-    const commander = await bed.connectService('commander');
+    await testBroker.event('disconnected');
+    const commander = await testBroker.connectService('commander');
     await commander.publish('devices/dev-1/commands/a/1', 'old', { qos: 1 });
     await commander.settled();
-    const clean = await bed.session(credentials, { clientId: 'dev-1', clean: true });
+    const clean = await testBroker.session(credentials, { clientId: 'dev-1', clean: true });
     expect(payloads(await clean.settled())).toEqual([]);
     clean.destroy();
     await clean.closed;
     const again = await connect();
     expect(again.packets[0]).toMatchObject({ sessionPresent: false });
     expect(payloads(await again.settled())).toEqual([]);
-    expect(bed.broker.counters().kept_sessions).toBe(1);
+    expect(testBroker.broker.counters().kept_sessions).toBe(1);
   });
 
   it('is forgotten when its client stays away', async () => {
@@ -128,21 +128,21 @@ describe('a kept session', () => {
     await start({ now: () => time, limits: { sessionExpiry: 1_000, sweepInterval: 5 } });
     const { connect, first: client } = await wantingCommands();
     client.destroy();
-    await waitUntil(() => bed.broker.counters().sessions === 0);
+    await waitUntil(() => testBroker.broker.counters().sessions === 0);
     time += 2_000;
-    await waitUntil(() => bed.broker.counters().kept_sessions === 0);
+    await waitUntil(() => testBroker.broker.counters().kept_sessions === 0);
     const again = await connect();
     expect(again.packets[0]).toMatchObject({ sessionPresent: false });
   });
 
   it('of one service are a hundred at most', async () => {
     await start();
-    const credentials = bed.enroll(service('many'));
+    const credentials = testBroker.enroll(service('many'));
     for (let n = 0; n < 103; n += 1) {
-      const client = await bed.session(credentials, { clientId: `many-${n}`, clean: false });
+      const client = await testBroker.session(credentials, { clientId: `many-${n}`, clean: false });
       client.send({ cmd: 'disconnect' });
       await client.closed;
     }
-    expect(bed.broker.counters().kept_sessions).toBe(100);
+    expect(testBroker.broker.counters().kept_sessions).toBe(100);
   });
 });

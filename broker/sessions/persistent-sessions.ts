@@ -55,7 +55,7 @@ export class PersistentSessions {
   }
 
   /** Its client is here. */
-  isHere(clientId: string): boolean {
+  isConnected(clientId: string): boolean {
     const kept = this.#kept.get(clientId);
     return kept !== undefined && kept.awaySince === undefined;
   }
@@ -66,9 +66,9 @@ export class PersistentSessions {
 
   /** Takes over what an earlier run kept. Who can't be read again is forgotten. */
   async load(rightsOf: (subject: Subject) => Promise<Rights>, now: number): Promise<void> {
-    for (const row of this.#memory.takeKept()) {
+    for (const row of this.#memory.storedSessions()) {
       const subject = subjectIn(row);
-      if (subject === undefined) this.#memory.forget(row.clientId);
+      if (subject === undefined) this.#memory.removeSession(row.clientId);
       else {
         const rights = await rightsOf(subject);
         // Who was connected when the server ended is away since now.
@@ -78,7 +78,7 @@ export class PersistentSessions {
   }
 
   /** A client has connected; what it leaves behind is kept unless it asked for a clean session. */
-  arrived(clientId: string, owner: string, subject: Subject, rights: Rights, clean: boolean): void {
+  clientConnected(clientId: string, owner: string, subject: Subject, rights: Rights, clean: boolean): void {
     const known = this.#kept.get(clientId);
     if (clean) {
       if (known !== undefined) this.#forget(clientId, known);
@@ -91,20 +91,20 @@ export class PersistentSessions {
       known.awaySince = undefined;
       return;
     }
-    if (known !== undefined) this.#letGo(clientId, known);
-    this.#memory.keep(clientId, owner, about);
+    if (known !== undefined) this.#release(clientId, known);
+    this.#memory.putSession(clientId, owner, about);
     const own = this.#add(clientId, { owner, subject, about, rights, awaySince: undefined });
     if (own.size > SESSIONS_PER_OWNER) this.#forgetOldest(own);
   }
 
-  left(clientId: string, now: number): void {
+  clientDisconnected(clientId: string, now: number): void {
     const kept = this.#kept.get(clientId);
     if (kept === undefined) return;
     kept.awaySince = now;
     this.#memory.setAway(clientId, now);
   }
 
-  *holders(): Iterable<PersistentSessionHandle> {
+  *handles(): Iterable<PersistentSessionHandle> {
     for (const [clientId, kept] of this.#kept) {
       yield {
         clientId,
@@ -114,7 +114,7 @@ export class PersistentSessions {
           if (subject === undefined) return;
           kept.subject = subject;
           kept.about = JSON.stringify(subject);
-          this.#memory.keep(clientId, kept.owner, kept.about, kept.awaySince);
+          this.#memory.putSession(clientId, kept.owner, kept.about, kept.awaySince);
         },
       };
     }
@@ -154,7 +154,7 @@ export class PersistentSessions {
     }
   }
 
-  #letGo(clientId: string, kept: PersistentSession): void {
+  #release(clientId: string, kept: PersistentSession): void {
     this.#kept.delete(clientId);
     const own = this.#keptBy.get(kept.owner);
     own?.delete(clientId);
@@ -162,8 +162,8 @@ export class PersistentSessions {
   }
 
   #forget(clientId: string, kept: PersistentSession): void {
-    this.#letGo(clientId, kept);
-    this.#memory.forget(clientId);
+    this.#release(clientId, kept);
+    this.#memory.removeSession(clientId);
   }
 }
 

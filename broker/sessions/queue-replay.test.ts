@@ -16,28 +16,28 @@ function scene(waiting: number[], underWay: ReadonlySet<number> = new Set()) {
     nextUnsent: () => (waiting[0] === undefined ? undefined : packet(waiting[0])),
     isUnsent: (_clientId: string, one: StoredPacket) => has(one),
     dropUnsent: () => void waiting.shift(),
-    isUnderWay: ({ brokerCounter }: StoredPacket) => underWay.has(brokerCounter as number),
+    isInDelivery: ({ brokerCounter }: StoredPacket) => underWay.has(brokerCounter as number),
   };
   const replay = new QueueReplay(store, 0);
   const deliverQoS = (one: StoredPacket, done: () => void) => {
-    expect(replay.isSending(session, one)).toBe(true);
+    expect(replay.isReplayed(session, one)).toBe(true);
     during(one);
-    if (!replay.holdsBack(session, one)) sent.push(one.brokerCounter as number);
+    if (!replay.suppresses(session, one)) sent.push(one.brokerCounter as number);
     waiting.splice(waiting.indexOf(one.brokerCounter as number), 1);
     setImmediate(done);
   };
-  const engine = { id: 'dev-1', clean: false, deliverQoS };
-  const session = { engine, facts: { clientId: 'dev-1' }, isEnded: false } as unknown as Session;
+  const aedesClient = { id: 'dev-1', clean: false, deliverQoS };
+  const session = { aedesClient, facts: { clientId: 'dev-1' }, isEnded: false } as unknown as Session;
   return {
     sent,
     session,
     /** A copy of the message comes by the client's subscription. */
-    live: (one: StoredPacket) => replay.holdsBack(session, { ...one }),
+    live: (one: StoredPacket) => replay.suppresses(session, { ...one }),
     whileSending: (what: typeof during) => {
       during = what;
     },
     run: async () => {
-      await new Promise<void>((resolve) => replay.begin(session, resolve));
+      await new Promise<void>((resolve) => replay.start(session, resolve));
     },
   };
 }

@@ -16,13 +16,13 @@ export interface ReplaySource {
   isUnsent(clientId: string, packet: StoredPacket): boolean;
   dropUnsent(clientId: string, packet: StoredPacket): void;
   /** Whether it is still to be handed to those who are here. */
-  isUnderWay(packet: StoredPacket): boolean;
+  isInDelivery(packet: StoredPacket): boolean;
 }
 
 /** One session's replay, from its CONNECT to its end. */
 export interface ReplayState {
   /** The message that is being sent now. */
-  sending: StoredPacket | undefined;
+  current: StoredPacket | undefined;
   isOver: boolean;
   /** Counters of messages that were sent by the replay while their live copies were still to come. */
   readonly sent: Set<number>;
@@ -41,13 +41,13 @@ export class QueueReplay {
   }
 
   /** Sends a first step's worth, calls back, and goes on in steps. Without anything to send it calls back at once. */
-  begin(session: Session, begun: () => void): void {
-    const client = session.engine;
+  start(session: Session, begun: () => void): void {
+    const client = session.aedesClient;
     if (client === undefined || client.clean || this.#store.nextUnsent(client.id) === undefined) {
       begun();
       return;
     }
-    const course: ReplayState = { sending: undefined, isOver: false, sent: new Set() };
+    const course: ReplayState = { current: undefined, isOver: false, sent: new Set() };
     session.replay = course;
     const step = () => void this.#step(session, client, course).then(() => this.#later(session, course, step));
     void this.#step(session, client, course).then(() => {
@@ -57,13 +57,13 @@ export class QueueReplay {
   }
 
   /** Whether this is what the replay sends, and no live copy of it. */
-  isSending({ replay: course }: Session, packet: StoredPacket): boolean {
-    return course !== undefined && course.sending === packet;
+  isReplayed({ replay: course }: Session, packet: StoredPacket): boolean {
+    return course !== undefined && course.current === packet;
   }
 
   /** Whether a live copy must not be sent now: its turn comes, or it was sent already. */
-  holdsBack({ replay: course, facts }: Session, packet: StoredPacket): boolean {
-    if (course === undefined || course.sending === packet) return false;
+  suppresses({ replay: course, facts }: Session, packet: StoredPacket): boolean {
+    if (course === undefined || course.current === packet) return false;
     if (course.sent.delete(packet.brokerCounter as number)) return true;
     return !course.isOver && this.#store.isUnsent(facts.clientId, packet);
   }
@@ -75,10 +75,10 @@ export class QueueReplay {
         course.isOver = true;
         return;
       }
-      course.sending = packet;
-      if (this.#store.isUnderWay(packet)) course.sent.add(packet.brokerCounter as number);
+      course.current = packet;
+      if (this.#store.isInDelivery(packet)) course.sent.add(packet.brokerCounter as number);
       await new Promise<void>((resolve) => client.deliverQoS(packet, () => resolve()));
-      course.sending = undefined;
+      course.current = undefined;
       if (session.isEnded) continue;
       // Its rights don't let it have this one any more, or it would have a packet identifier now.
       if (this.#store.isUnsent(client.id, packet)) this.#store.dropUnsent(client.id, packet);

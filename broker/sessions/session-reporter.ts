@@ -42,7 +42,7 @@ export class SessionReporter {
 
   connected(session: Session): void {
     this.#options.counters.connected += 1;
-    this.event({ type: 'connected', at: session.facts.connectedAt, ...session.who });
+    this.event({ type: 'connected', at: session.facts.connectedAt, ...session.eventFields });
   }
 
   ended(session: Session, reason: DisconnectReason): void {
@@ -52,21 +52,21 @@ export class SessionReporter {
     const level = reason === 'client_disconnected' || reason === 'connection_lost' ? 'debug' : 'info';
     if (log.isLevelEnabled(level)) {
       const source = `ended ${session.facts.clientId}`;
-      refusalLog.write(log, level, source, { ...session.whoForLog, reason }, 'session ended');
+      refusalLog.write(log, level, source, { ...session.logFields, reason }, 'session ended');
     }
     const { connectedAt } = session.facts;
-    this.event({ type: 'disconnected', at: now(), connectedAt, reason, ...session.who });
+    this.event({ type: 'disconnected', at: now(), connectedAt, reason, ...session.eventFields });
   }
 
-  denied(session: Session, verb: PolicyVerb, topic: string, why: string): void {
+  accessDenied(session: Session, verb: PolicyVerb, topic: string, why: string): void {
     this.#warn(session, { verb, topic, why }, 'refused by policy');
-    this.event({ type: 'acl_denied', at: this.#options.now(), ...session.who, verb, topic, why });
+    this.event({ type: 'acl_denied', at: this.#options.now(), ...session.eventFields, verb, topic, why });
   }
 
   /** It had this subscription, and may not have it any more. */
-  withdrawn(session: Session, topic: string): void {
+  subscriptionWithdrawn(session: Session, topic: string): void {
     const at = this.#options.now();
-    this.event({ type: 'acl_denied', at, ...session.who, verb: 'subscribe', topic, why: 'withdrawn' });
+    this.event({ type: 'acl_denied', at, ...session.eventFields, verb: 'subscribe', topic, why: 'withdrawn' });
   }
 
   /** Told for each refusal; the log at a bounded rate, and events at theirs. */
@@ -77,26 +77,26 @@ export class SessionReporter {
     this.event({ type: 'share_exceeded', at: now(), identity, share });
   }
 
-  violated(session: Session, { clause, says }: ProtocolViolation): void {
-    this.#warn(session, { clause, says }, 'protocol violation');
+  protocolViolated(session: Session, { clause, description }: ProtocolViolation): void {
+    this.#warn(session, { clause, description }, 'protocol violation');
   }
 
   failed(session: Session, error: unknown): void {
     const { log, refusalLog } = this.#options;
-    const fields = { ...session.whoForLog, err: error };
+    const fields = { ...session.logFields, err: error };
     refusalLog.write(log, 'error', session.facts.clientId, fields, 'packet could not be processed');
   }
 
   storageFailed(session: Session, error: unknown): void {
-    // It hits all who send at once; the journal says what is wrong with the disk, this says to whom.
+    // It hits all who send at once; the journal description what is wrong with the disk, this description to whom.
     const { log, refusalLog } = this.#options;
-    refusalLog.write(log, 'error', 'storage', { ...session.whoForLog, err: error }, 'message could not be stored');
+    refusalLog.write(log, 'error', 'storage', { ...session.logFields, err: error }, 'message could not be stored');
   }
 
   /** A live session is displaced: once is a device that came back, again and again is two of them. */
   tookOver(takeover: Takeover): void {
     const { counters, log, now, onCloneSuspected } = this.#options;
-    const suspicion = this.#clones.takeover(takeover, now());
+    const suspicion = this.#clones.recordTakeover(takeover, now());
     if (suspicion === undefined) return;
     counters.clonesSuspected += 1;
     const { identity, evidence, addresses, serials } = suspicion;
@@ -115,6 +115,6 @@ export class SessionReporter {
   /** A client that goes on doing what it may not fills no disk. */
   #warn(session: Session, about: Readonly<Record<string, string>>, message: string): void {
     const { log, refusalLog } = this.#options;
-    refusalLog.write(log, 'warn', session.facts.clientId, { ...session.whoForLog, ...about }, message);
+    refusalLog.write(log, 'warn', session.facts.clientId, { ...session.logFields, ...about }, message);
   }
 }

@@ -8,11 +8,11 @@ import { messages } from '../../test/fixtures/broker/received-packets.ts';
 import { DEFAULT, device, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
 import type { Subject } from '../access/acl.ts';
 
-let bed: TestBroker;
+let testBroker: TestBroker;
 const start = async (options?: TestBrokerOptions) => {
-  bed = await TestBroker.start(options);
+  testBroker = await TestBroker.start(options);
 };
-afterEach(() => bed?.close());
+afterEach(() => testBroker?.close());
 
 const dev1 = device('dev-1');
 const telemetry = 'devices/dev-1/telemetry/temp';
@@ -23,83 +23,97 @@ const will = { topic: 'devices/dev-1/events/gone', payload: 'bye', qos: 1 as con
 
 /** As the registry does it: committed first, then told. */
 function suspendInRegistry() {
-  for (const [serial, { state }] of bed.standings) {
-    if (state !== 'unknown') bed.standings.set(serial, { state: 'suspended', holder: dev1 });
+  for (const [serial, { state }] of testBroker.certificateStatuses) {
+    if (state !== 'unknown') testBroker.certificateStatuses.set(serial, { state: 'suspended', holder: dev1 });
   }
 }
 
 function quarantineInRegistry() {
-  for (const [serial, standing] of bed.standings) {
-    if (standing.state === 'good') bed.standings.set(serial, { ...standing, state: 'quarantined' });
+  for (const [serial, standing] of testBroker.certificateStatuses) {
+    if (standing.state === 'good') testBroker.certificateStatuses.set(serial, { ...standing, state: 'quarantined' });
   }
 }
 
 describe('a suspended device', () => {
   it('is cut off without its will, keeps its session, and is refused with its own reason until it is resumed', async () => {
     await start();
-    const listener = await bed.connectService('listener');
+    const listener = await testBroker.connectService('listener');
     await listener.subscribe('devices/+/events/+');
-    const credentials = bed.enroll(dev1);
-    const known = bed.standings.get(credentials.serial) as CertificateStatus;
-    const client = await bed.session(credentials, { clientId: 'dev-1', clean: false, will });
+    const credentials = testBroker.enroll(dev1);
+    const known = testBroker.certificateStatuses.get(credentials.serial) as CertificateStatus;
+    const client = await testBroker.session(credentials, { clientId: 'dev-1', clean: false, will });
     await client.subscribe({ topic: commands, qos: 1 });
     await client.settled();
-    bed.standings.set(credentials.serial, { state: 'suspended', holder: dev1 });
-    expect(await bed.broker.disconnect(dev1, 'suspended')).toMatchObject({ sessionsClosed: 1 });
+    testBroker.certificateStatuses.set(credentials.serial, { state: 'suspended', holder: dev1 });
+    expect(await testBroker.broker.disconnect(dev1, 'suspended')).toMatchObject({ sessionsClosed: 1 });
     await client.closed;
-    expect(await bed.event('disconnected')).toMatchObject({ identity: dev1, reason: 'suspended' });
+    expect(await testBroker.event('disconnected')).toMatchObject({ identity: dev1, reason: 'suspended' });
     expect(messages(await listener.settled())).toEqual([]);
-    const refused = await bed.open(credentials);
+    const refused = await testBroker.open(credentials);
     expect(await refused.connect({ clientId: 'dev-1', clean: false })).toBe(5);
-    expect(await bed.event('connect_failed')).toMatchObject({ identity: dev1, reason: 'suspended' });
-    bed.standings.set(credentials.serial, known);
-    const again = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    expect(await testBroker.event('connect_failed')).toMatchObject({ identity: dev1, reason: 'suspended' });
+    testBroker.certificateStatuses.set(credentials.serial, known);
+    const again = await testBroker.session(credentials, { clientId: 'dev-1', clean: false });
     expect(again.packets[0]).toMatchObject({ cmd: 'connack', sessionPresent: true });
   });
 
   it('tells when its last message was read', async () => {
     let now = 1_900_000_000_000;
     await start({ now: () => now });
-    const credentials = bed.enroll(dev1, {}, {});
-    const known = bed.standings.get(credentials.serial) as Extract<CertificateStatus, { state: 'good' }>;
-    bed.standings.set(credentials.serial, { ...known, notAfter: now + 1e9 });
-    const client = await bed.session(credentials, { clientId: 'dev-1' });
+    const credentials = testBroker.enroll(dev1, {}, {});
+    const known = testBroker.certificateStatuses.get(credentials.serial) as Extract<
+      CertificateStatus,
+      { state: 'good' }
+    >;
+    testBroker.certificateStatuses.set(credentials.serial, { ...known, notAfter: now + 1e9 });
+    const client = await testBroker.session(credentials, { clientId: 'dev-1' });
     now += 5;
     await client.publish(telemetry, 'x', { qos: 1, messageId: 1 });
     await client.settled();
     now += 7;
     await client.settled();
     suspendInRegistry();
-    expect(await bed.broker.disconnect(dev1, 'suspended')).toEqual({ sessionsClosed: 1, lastMessageAt: now - 7 });
-    expect(await bed.broker.disconnect(dev1, 'suspended')).toEqual({ sessionsClosed: 0, lastMessageAt: undefined });
+    expect(await testBroker.broker.disconnect(dev1, 'suspended')).toEqual({
+      sessionsClosed: 1,
+      lastMessageAt: now - 7,
+    });
+    expect(await testBroker.broker.disconnect(dev1, 'suspended')).toEqual({
+      sessionsClosed: 0,
+      lastMessageAt: undefined,
+    });
   });
 
   it('is not let in by an answer that the registry gave before, nor after it was found good before CONNECT', async () => {
     const held = delayCertificateStatus();
-    await start({ standing: held.standing });
-    const credentials = bed.enroll(dev1);
-    const early = await bed.open(credentials);
+    await start({ certificateStatus: held.certificateStatus });
+    const credentials = testBroker.enroll(dev1);
+    const early = await testBroker.open(credentials);
     const code = early.connect({ clientId: 'dev-1' });
     await held.asked;
-    const late = await bed.open(credentials);
+    const late = await testBroker.open(credentials);
     await new Promise((resolve) => setImmediate(resolve));
     suspendInRegistry();
-    await bed.broker.disconnect(dev1, 'suspended');
+    await testBroker.broker.disconnect(dev1, 'suspended');
     held.answer();
     expect(await code).toBe(5);
     expect(await late.connect({ clientId: 'dev-1' })).toBe(5);
-    expect(bed.broker.sessions()).toEqual([]);
+    expect(testBroker.broker.sessions()).toEqual([]);
   });
 });
 
 describe('a superseded certificate', () => {
   it('is refused with a reason of its own', async () => {
     await start();
-    const credentials = bed.enroll(dev1);
-    bed.standings.set(credentials.serial, { state: 'revoked', holder: dev1, revokedAt: 1, reason: 'superseded' });
-    const client = await bed.open(credentials);
+    const credentials = testBroker.enroll(dev1);
+    testBroker.certificateStatuses.set(credentials.serial, {
+      state: 'revoked',
+      holder: dev1,
+      revokedAt: 1,
+      reason: 'superseded',
+    });
+    const client = await testBroker.open(credentials);
     expect(await client.connect({ clientId: 'dev-1' })).toBe(5);
-    expect(await bed.event('connect_failed')).toMatchObject({ reason: 'superseded' });
+    expect(await testBroker.event('connect_failed')).toMatchObject({ reason: 'superseded' });
   });
 });
 
@@ -114,66 +128,77 @@ describe('a renewed certificate', () => {
     await start({
       recordFirstUse: async (serial) => {
         proven.push(serial);
-        bed.standings.set(old.serial, { state: 'superseded', holder: dev1, supersededAt: 1 });
-        const { isUnused, ...known } = bed.standings.get(serial) as CertificateStatus & { state: 'good' };
-        bed.standings.set(serial, known);
+        testBroker.certificateStatuses.set(old.serial, { state: 'superseded', holder: dev1, supersededAt: 1 });
+        const { isUnused, ...known } = testBroker.certificateStatuses.get(serial) as CertificateStatus & {
+          state: 'good';
+        };
+        testBroker.certificateStatuses.set(serial, known);
         return isUnused === true;
       },
-      standing: async (_serial, known) => {
+      certificateStatus: async (_serial, known) => {
         asked += 1;
         return known;
       },
     });
-    const [oldPair, nextPair] = [bed.enroll(dev1), bed.enroll(dev1)];
+    const [oldPair, nextPair] = [testBroker.enroll(dev1), testBroker.enroll(dev1)];
     [old.serial, next.serial] = [oldPair.serial, nextPair.serial];
-    unproven(bed.standings, next.serial);
-    const before = await bed.session(oldPair, { clientId: 'dev-1' });
-    await bed.session(nextPair, { clientId: 'dev-1' });
+    unproven(testBroker.certificateStatuses, next.serial);
+    const before = await testBroker.session(oldPair, { clientId: 'dev-1' });
+    await testBroker.session(nextPair, { clientId: 'dev-1' });
     await before.closed;
     expect(proven).toEqual([next.serial]);
-    expect(await (await bed.open(oldPair)).connect({ clientId: 'dev-1' })).toBe(5);
-    expect(await bed.event('connect_failed')).toMatchObject({ reason: 'superseded' });
+    expect(await (await testBroker.open(oldPair)).connect({ clientId: 'dev-1' })).toBe(5);
+    expect(await testBroker.event('connect_failed')).toMatchObject({ reason: 'superseded' });
     asked = 0;
-    await bed.session(nextPair, { clientId: 'dev-1' });
+    await testBroker.session(nextPair, { clientId: 'dev-1' });
     expect([asked, proven.length]).toEqual([1, 1]); // what is proven costs no more than before
   });
 
   it('supersedes nothing before the last check has let it in', async () => {
     const proven: string[] = [];
     await start({ recordFirstUse: async (serial) => proven.push(serial) > 0 });
-    const pair = bed.enroll(dev1);
-    unproven(bed.standings, pair.serial);
-    expect(await (await bed.open(pair)).connect({ clientId: 'another' })).not.toBe(0);
+    const pair = testBroker.enroll(dev1);
+    unproven(testBroker.certificateStatuses, pair.serial);
+    expect(await (await testBroker.open(pair)).connect({ clientId: 'another' })).not.toBe(0);
     expect(proven).toEqual([]);
   });
 
   it('is refused when its device is revoked while it is proven', async () => {
     await start({
       recordFirstUse: async (serial) => {
-        bed.standings.set(serial, { state: 'revoked', holder: dev1, revokedAt: 1, reason: 'keyCompromise' });
+        testBroker.certificateStatuses.set(serial, {
+          state: 'revoked',
+          holder: dev1,
+          revokedAt: 1,
+          reason: 'keyCompromise',
+        });
         return false;
       },
     });
-    const pair = bed.enroll(dev1);
-    unproven(bed.standings, pair.serial);
-    expect(await (await bed.open(pair)).connect({ clientId: 'dev-1' })).toBe(5);
-    expect(await bed.event('connect_failed')).toMatchObject({ reason: 'revoked' });
+    const pair = testBroker.enroll(dev1);
+    unproven(testBroker.certificateStatuses, pair.serial);
+    expect(await (await testBroker.open(pair)).connect({ clientId: 'dev-1' })).toBe(5);
+    expect(await testBroker.event('connect_failed')).toMatchObject({ reason: 'revoked' });
   });
 
   it('is let in when it cannot be recorded', async () => {
     await start({ recordFirstUse: () => Promise.reject(new Error('disk full')) });
-    const pair = bed.enroll(dev1);
-    unproven(bed.standings, pair.serial);
-    await bed.session(pair, { clientId: 'dev-1' });
+    const pair = testBroker.enroll(dev1);
+    unproven(testBroker.certificateStatuses, pair.serial);
+    await testBroker.session(pair, { clientId: 'dev-1' });
   });
 });
 
 describe('a standing that the broker does not know', () => {
   it('lets nobody in', async () => {
     await start();
-    const credentials = bed.enroll(dev1);
-    bed.standings.set(credentials.serial, { state: 'better-than-good', holder: dev1, notAfter: 1e15 } as never);
-    const client = await bed.open(credentials);
+    const credentials = testBroker.enroll(dev1);
+    testBroker.certificateStatuses.set(credentials.serial, {
+      state: 'better-than-good',
+      holder: dev1,
+      notAfter: 1e15,
+    } as never);
+    const client = await testBroker.open(credentials);
     expect(await client.connect({ clientId: 'dev-1' })).toBe(5);
   });
 });
@@ -181,18 +206,22 @@ describe('a standing that the broker does not know', () => {
 describe('a device in quarantine', () => {
   it('stays connected, loses what quarantine does not allow, and is heard of nothing but its answers', async () => {
     await start();
-    const listener = await bed.connectService('listener', {});
+    const listener = await testBroker.connectService('listener', {});
     await listener.subscribe('devices/+/telemetry/+', 'devices/+/responses/+');
-    const client = await bed.session(bed.enroll(dev1), { clientId: 'dev-1' });
+    const client = await testBroker.session(testBroker.enroll(dev1), { clientId: 'dev-1' });
     await client.subscribe(commands, broadcast);
     await client.settled();
     quarantineInRegistry();
-    expect(await bed.broker.reauthorize({ ...subject, isQuarantined: true })).toEqual({
+    expect(await testBroker.broker.reauthorize({ ...subject, isQuarantined: true })).toEqual({
       sessionsClosed: 0,
       lastMessageAt: undefined,
     });
-    expect(await bed.event('acl_denied')).toMatchObject({ verb: 'subscribe', topic: broadcast, why: 'withdrawn' });
-    const commander = await bed.connectService('commander');
+    expect(await testBroker.event('acl_denied')).toMatchObject({
+      verb: 'subscribe',
+      topic: broadcast,
+      why: 'withdrawn',
+    });
+    const commander = await testBroker.connectService('commander');
     await commander.publish('groups/default/broadcast/all', 'no', { qos: 1 });
     await commander.publish('devices/dev-1/commands/report/1', 'yes', { qos: 1 });
     await commander.settled();
@@ -200,53 +229,53 @@ describe('a device in quarantine', () => {
     expect(messages(await client.settled())).toEqual(['devices/dev-1/commands/report/1 yes']);
     await client.publish(telemetry, 'x', { qos: 1, messageId: 2 });
     await client.closed;
-    expect(await bed.event('disconnected', ({ clientId }) => clientId === 'dev-1')).toMatchObject({
+    expect(await testBroker.event('disconnected', ({ clientId }) => clientId === 'dev-1')).toMatchObject({
       reason: 'acl_denied',
     });
     expect(messages(await listener.settled())).toEqual(['devices/dev-1/responses/1 here']);
-    expect(bed.accepted).toEqual([]);
+    expect(testBroker.accepted).toEqual([]);
   });
 
   it('comes back under the same rules, and its session ends when it is released, so that it subscribes anew', async () => {
     await start();
-    const credentials = bed.enroll(dev1);
-    const known = bed.standings.get(credentials.serial) as CertificateStatus;
+    const credentials = testBroker.enroll(dev1);
+    const known = testBroker.certificateStatuses.get(credentials.serial) as CertificateStatus;
     quarantineInRegistry();
-    const client = await bed.session(credentials, { clientId: 'dev-1' });
+    const client = await testBroker.session(credentials, { clientId: 'dev-1' });
     expect(await client.subscribe(commands, broadcast)).toEqual([0, 128]);
-    bed.standings.set(credentials.serial, known);
-    expect(await bed.broker.reauthorize(subject)).toMatchObject({ sessionsClosed: 1 });
+    testBroker.certificateStatuses.set(credentials.serial, known);
+    expect(await testBroker.broker.reauthorize(subject)).toMatchObject({ sessionsClosed: 1 });
     await client.closed;
-    expect(await bed.event('disconnected')).toMatchObject({ reason: 'resumed' });
-    const again = await bed.session(credentials, { clientId: 'dev-1' });
+    expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'resumed' });
+    const again = await testBroker.session(credentials, { clientId: 'dev-1' });
     await again.publish(telemetry, 'x', { qos: 1, messageId: 1 });
     await again.settled();
-    expect(bed.accepted).toHaveLength(1);
+    expect(testBroker.accepted).toHaveLength(1);
   });
 
   it('may do what the policy of quarantine says, when one is set, also live', async () => {
     await start({ policies: { 'quarantine/*': { ...DEFAULT_DEVICE_POLICY, subscribe: [], receive: [] } } });
-    const credentials = bed.enroll(dev1);
+    const credentials = testBroker.enroll(dev1);
     quarantineInRegistry();
-    const client = await bed.session(credentials, { clientId: 'dev-1' });
+    const client = await testBroker.session(credentials, { clientId: 'dev-1' });
     await client.publish(telemetry, 'x', { qos: 1, messageId: 1 });
     await client.settled();
-    expect(bed.accepted).toHaveLength(1);
-    bed.setPolicy('quarantine/*', { ...DEFAULT_DEVICE_POLICY, connect: [] });
+    expect(testBroker.accepted).toHaveLength(1);
+    testBroker.setPolicy('quarantine/*', { ...DEFAULT_DEVICE_POLICY, connect: [] });
     await client.closed;
-    expect(await bed.event('disconnected')).toMatchObject({ reason: 'policy_changed' });
+    expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'policy_changed' });
   });
 
   it('is quarantined, too, when it was on its way in', async () => {
     await start();
-    const client = await bed.open(bed.enroll(dev1));
+    const client = await testBroker.open(testBroker.enroll(dev1));
     await new Promise((resolve) => setImmediate(resolve));
     quarantineInRegistry();
-    await bed.broker.reauthorize({ ...subject, isQuarantined: true });
+    await testBroker.broker.reauthorize({ ...subject, isQuarantined: true });
     expect(await client.connect({ clientId: 'dev-1' })).toBe(0);
     await client.publish(telemetry, 'x');
     await client.closed;
-    expect(bed.accepted).toEqual([]);
+    expect(testBroker.accepted).toEqual([]);
   });
 });
 
@@ -257,42 +286,44 @@ describe('a device of another group or with other labels', () => {
 
   it('is held to them at once: what it may no longer hear is taken away, and said', async () => {
     await start({ policies });
-    const client = await bed.session(bed.enroll(dev1), { clientId: 'dev-1' });
+    const client = await testBroker.session(testBroker.enroll(dev1), { clientId: 'dev-1' });
     await client.subscribe(commands);
     await client.settled();
     const pumps = { ...subject, group: 'pumps' as GroupName, labels: { site: 'north' } };
-    await bed.broker.reauthorize(pumps);
-    expect(await bed.event('acl_denied')).toMatchObject({ topic: commands, why: 'withdrawn' });
+    await testBroker.broker.reauthorize(pumps);
+    expect(await testBroker.event('acl_denied')).toMatchObject({ topic: commands, why: 'withdrawn' });
     expect(await client.subscribe('sites/north/#', 'sites/south/#')).toEqual([0, 128]);
-    await bed.broker.reauthorize({ ...pumps, labels: { site: 'south' } });
-    expect(await bed.event('acl_denied', ({ topic }) => topic === 'sites/north/#')).toMatchObject({ why: 'withdrawn' });
+    await testBroker.broker.reauthorize({ ...pumps, labels: { site: 'south' } });
+    expect(await testBroker.event('acl_denied', ({ topic }) => topic === 'sites/north/#')).toMatchObject({
+      why: 'withdrawn',
+    });
   });
 
   it('follows the policy of its new group when that changes later', async () => {
     await start({ policies });
-    const client = await bed.session(bed.enroll(dev1), { clientId: 'dev-1' });
-    await bed.broker.reauthorize({ ...subject, group: 'pumps' as GroupName });
-    bed.setPolicy('group/pumps', { ...DEFAULT_DEVICE_POLICY, connect: [] });
+    const client = await testBroker.session(testBroker.enroll(dev1), { clientId: 'dev-1' });
+    await testBroker.broker.reauthorize({ ...subject, group: 'pumps' as GroupName });
+    testBroker.setPolicy('group/pumps', { ...DEFAULT_DEVICE_POLICY, connect: [] });
     await client.closed;
-    expect(await bed.event('disconnected')).toMatchObject({ reason: 'policy_changed' });
+    expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'policy_changed' });
   });
 
   it('is under them also where it is away: nothing is queued for it that it may no longer hear', async () => {
     await start({ policies });
-    const credentials = bed.enroll(dev1);
-    const client = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    const credentials = testBroker.enroll(dev1);
+    const client = await testBroker.session(credentials, { clientId: 'dev-1', clean: false });
     await client.subscribe({ topic: commands, qos: 1 });
     await client.settled();
     client.destroy();
-    await bed.event('disconnected');
+    await testBroker.event('disconnected');
     const pumps = { ...subject, group: 'pumps' as GroupName };
-    await bed.broker.reauthorize(pumps);
-    bed.setPolicy('group/default', DEFAULT_DEVICE_POLICY); // concerns it no longer
-    const commander = await bed.connectService('commander');
+    await testBroker.broker.reauthorize(pumps);
+    testBroker.setPolicy('group/default', DEFAULT_DEVICE_POLICY); // concerns it no longer
+    const commander = await testBroker.connectService('commander');
     await commander.publish('devices/dev-1/commands/open/1', 'unlock', { qos: 1, messageId: 1 });
     await commander.settled();
     // Back in its old group: had the message been queued, it would come now.
-    const again = await bed.session(credentials, { clientId: 'dev-1', clean: false });
+    const again = await testBroker.session(credentials, { clientId: 'dev-1', clean: false });
     expect(again.packets[0]).toMatchObject({ cmd: 'connack', sessionPresent: true });
     expect(messages(await again.settled())).toEqual([]);
   });

@@ -28,7 +28,7 @@ export interface SessionListener {
   ending(session: Session, reason: DisconnectReason): void;
   /** aedes has let go of it. Called once, after `ending`. */
   finished(session: Session): void;
-  violated(session: Session, violation: ProtocolViolation): void;
+  protocolViolated(session: Session, violation: ProtocolViolation): void;
   messageStored(): void;
   storageFailed(session: Session, error: unknown): void;
   failed(session: Session, error: unknown): void;
@@ -44,19 +44,19 @@ export interface OwnTelemetry {
 
 export class Session implements ConnectionOwner, AcknowledgementOrderListener {
   facts: SessionFacts;
-  readonly wire: MqttConnection;
-  readonly order: AcknowledgementOrder;
+  readonly connection: MqttConnection;
+  readonly acknowledgements: AcknowledgementOrder;
   rights: Rights;
-  engine: AedesClient | undefined;
+  aedesClient: AedesClient | undefined;
   /** aedes has finished with CONNECT. */
-  isReady = false;
+  isConnectFinished = false;
   /** When its last message was read, milliseconds since the epoch. */
   lastMessageAt: number | undefined;
   /** It is a device that has sent telemetry. */
   sendsTelemetry = false;
   readonly filters = new GrantedFilters();
   /** Acknowledgements that it may send because of what it was sent. */
-  ackCredit = 0;
+  acknowledgementCredit = 0;
   /** Counter of the message that was last forwarded to it. */
   lastForwarded = -1;
   /** What waited for it is being sent, or was. */
@@ -74,19 +74,19 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
   #resumeTimer: NodeJS.Timeout | undefined;
   #readTopic: string | undefined;
   #ownTelemetry: OwnTelemetry | undefined;
-  #heardAt = performance.now();
-  #silence: KeepAliveTimer | undefined;
+  #lastReceivedAt = performance.now();
+  #keepAlive: KeepAliveTimer | undefined;
 
   constructor(
     facts: SessionFacts,
-    wire: MqttConnection,
+    connection: MqttConnection,
     rights: Rights,
     limits: BrokerLimits,
     now: () => number,
     listener: SessionListener,
   ) {
     this.facts = facts;
-    this.wire = wire;
+    this.connection = connection;
     this.rights = rights;
     this.#limits = limits;
     this.#now = now;
@@ -94,18 +94,18 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
     this.#messageTokens = limits.messagesPerSecond * 2;
     this.#byteTokens = limits.bytesPerSecond * 2;
     this.#tokensAt = facts.connectedAt;
-    this.order = new AcknowledgementOrder(this);
+    this.acknowledgements = new AcknowledgementOrder(this);
   }
 
   /** For events. */
-  get who(): { identity: Identity; clientId: string; address: string; serial: string; sequence: number } {
+  get eventFields(): { identity: Identity; clientId: string; address: string; serial: string; sequence: number } {
     const { subject, clientId, address, serial, sequence } = this.facts;
     return { identity: subject.identity, clientId, address, serial, sequence };
   }
 
   /** For log lines and payloads: the identity as text. */
-  get whoForLog(): { identity: string; clientId: string; address: string; serial: string; sequence: number } {
-    return { ...this.who, identity: formatIdentity(this.facts.subject.identity) };
+  get logFields(): { identity: string; clientId: string; address: string; serial: string; sequence: number } {
+    return { ...this.eventFields, identity: formatIdentity(this.facts.subject.identity) };
   }
 
   get reason(): DisconnectReason | undefined {
@@ -118,34 +118,34 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
 
   /** Closes the connection after what is waiting has been sent. The first reason given is the one that counts. */
   end(reason: DisconnectReason): void {
-    this.note(reason);
-    this.wire.end();
+    this.recordReason(reason);
+    this.connection.end();
   }
 
   /** Closes the connection at once, without its will and without another acknowledgement. */
-  cut(reason: DisconnectReason): void {
-    this.note(reason);
-    this.order.abandon();
+  terminate(reason: DisconnectReason): void {
+    this.recordReason(reason);
+    this.acknowledgements.abandon();
     this.suppressWill();
-    this.wire.cut();
+    this.connection.terminate();
   }
 
   /** Records why it ends, where aedes is the one that closes. */
-  note(reason: DisconnectReason): void {
+  recordReason(reason: DisconnectReason): void {
     if (this.#reason !== undefined) return;
     this.#reason = reason;
-    this.#silence?.stop();
+    this.#keepAlive?.stop();
     this.#listener.ending(this, reason);
   }
 
   suppressWill(): void {
-    if (this.engine === undefined) return;
-    this.engine.will = null;
-    this.engine._will = null;
+    if (this.aedesClient === undefined) return;
+    this.aedesClient.will = null;
+    this.aedesClient._will = null;
   }
 
   /** Resolves when aedes has let go of it. */
-  finished(): Promise<void> {
+  whenFinished(): Promise<void> {
     if (this.#isFinished) return Promise.resolve();
     return new Promise((resolve) => this.#finished.push(resolve));
   }
@@ -160,14 +160,15 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
   }
 
   /** The client said how often it will say something, in milliseconds; it is ended after one and a half times that. */
-  expectEvery(keepalive: number): void {
-    const { wire } = this;
-    this.#silence?.stop();
-    this.#silence = new KeepAliveTimer({
-      most: keepalive * 1.5,
+  startKeepAlive(keepalive: number): void {
+    const { connection } = this;
+    this.#keepAlive?.stop();
+    this.#keepAlive = new KeepAliveTimer({
+      timeout: keepalive * 1.5,
       // While it isn't read it can't be heard.
-      heardAt: () => (wire.isResting ? performance.now() : Math.max(this.#heardAt, wire.restedUntil)),
-      tooLong: () => this.end('keepalive_timeout'),
+      lastReceivedAt: () =>
+        connection.isReadingPaused ? performance.now() : Math.max(this.#lastReceivedAt, connection.readingResumedAt),
+      expired: () => this.end('keepalive_timeout'),
     });
   }
 
@@ -182,27 +183,27 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
     this.end('storage_failed');
   }
 
-  advanced(): void {
-    this.wire.roomAgain();
+  acknowledgementsAdvanced(): void {
+    this.connection.continueReading();
   }
 
   // What the wire reports.
 
-  connectArrived(): void {}
+  connectReceived(): void {}
 
-  violated(violation: ProtocolViolation): void {
-    this.#listener.violated(this, violation);
+  protocolViolated(violation: ProtocolViolation): void {
+    this.#listener.protocolViolated(this, violation);
     this.end(violation.clause === 'limit' ? 'limit_exceeded' : 'protocol_violation');
   }
 
-  packetArrived(frame: DecodedPacket): boolean {
+  packetReceived(frame: DecodedPacket): boolean {
     if (this.isEnded) return false;
-    this.#heardAt = performance.now();
+    this.#lastReceivedAt = performance.now();
     if (frame.type === PacketType.publish) this.lastMessageAt = this.#now();
     const { messagesPerSecond, bytesPerSecond } = this.#limits;
     if (messagesPerSecond === 0 && bytesPerSecond === 0) return true;
-    if (isAcknowledgement(frame.type) && this.ackCredit > 0) {
-      this.ackCredit -= 1;
+    if (isAcknowledgement(frame.type) && this.acknowledgementCredit > 0) {
+      this.acknowledgementCredit -= 1;
       return true;
     }
     this.#messageTokens -= 1;
@@ -211,35 +212,35 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
     return short ? this.#throttle() : true;
   }
 
-  overflowed(): void {
+  sendBufferOverflowed(): void {
     this.end('slow_consumer');
   }
 
   failed(error: unknown): void {
     this.#listener.failed(this, error);
-    this.cut('server_error');
+    this.terminate('server_error');
   }
 
   socketClosed(): void {
-    this.note(this.wire.sawDisconnect ? 'client_disconnected' : 'connection_lost');
+    this.recordReason(this.connection.sawDisconnect ? 'client_disconnected' : 'connection_lost');
   }
 
   engineFailed(error: Error): void {
     if (this.isEnded) return;
     if (error instanceof Problem && error.code === 'unavailable') {
       this.#listener.storageFailed(this, error);
-      this.note('storage_failed');
+      this.recordReason('storage_failed');
       return;
     }
     const isWindow = error.message.startsWith('maxInflightInbound');
     if (!isWindow) this.#listener.failed(this, error);
-    this.note(isWindow ? 'limit_exceeded' : 'server_error');
+    this.recordReason(isWindow ? 'limit_exceeded' : 'server_error');
   }
 
   engineFinished(): void {
     if (this.#isFinished) return;
     this.#isFinished = true;
-    this.note(this.wire.sawDisconnect ? 'client_disconnected' : 'server_error');
+    this.recordReason(this.connection.sawDisconnect ? 'client_disconnected' : 'server_error');
     this.#listener.finished(this);
     for (const resolve of this.#finished) resolve();
     this.#finished = [];
@@ -267,9 +268,9 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
       this.end('rate_exceeded');
       return false;
     }
-    this.wire.pauseReading(PauseReason.rate);
+    this.connection.pauseReading(PauseReason.rate);
     clearTimeout(this.#resumeTimer);
-    this.#resumeTimer = setTimeout(resume, Math.ceil(seconds * 1000), this.wire).unref();
+    this.#resumeTimer = setTimeout(resume, Math.ceil(seconds * 1000), this.connection).unref();
     return true;
   }
 }
@@ -286,6 +287,6 @@ function isAcknowledgement(type: number): boolean {
   return type === PacketType.puback || type === PacketType.pubrec || type === PacketType.pubcomp;
 }
 
-function resume(wire: MqttConnection): void {
-  wire.resumeReading(PauseReason.rate);
+function resume(connection: MqttConnection): void {
+  connection.resumeReading(PauseReason.rate);
 }
