@@ -1,4 +1,4 @@
-/** What the pages name exists: files, folders, links and their anchors; and the table of modules is the one of biome.json. */
+/** Files, folders, links and anchors that the pages name exist, and the table of modules equals the one of biome.json. */
 
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -53,7 +53,7 @@ function anchors(text: string): readonly string[] {
 describe.each(PAGES)('%s', (page) => {
   const text = read(page);
 
-  // The changelog tells of files that are gone.
+  // The changelog also names files that were removed.
   it.skipIf(page === 'CHANGELOG.md')('quotes only files that exist', () => {
     const within = page.startsWith('device-sdk/') ? ['', 'device-sdk/'] : [''];
     const missing = quotedFiles(text).filter((path) => !within.some((folder) => existsSync(join(root, folder, path))));

@@ -1,4 +1,4 @@
-/** The error catalogue is complete: each code is documented once, and nothing is documented that does not exist. */
+/** docs/errors.md lists each problem code once, and no other code. */
 
 import { readFileSync } from 'node:fs';
 import { PROBLEMS } from '@rollcall/protocol';

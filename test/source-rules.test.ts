@@ -8,8 +8,8 @@ import { sourceFiles } from './fixtures/source-files.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** Their numbers are no text of others, or text whose digits a pattern or a URL has judged: hexadecimal, octal, signs. */
-const READ_NUMBERS_OTHERWISE = new Set([
+/** Files that convert numbers from trusted text, or from text that a pattern or a URL parser has validated: hexadecimal, octal, signs. */
+const CONVERT_VALIDATED_NUMBERS = new Set([
   'server/backup/tar.ts',
   'cli/commands/telemetry.ts',
   'protocol/decimal.ts',
@@ -32,10 +32,10 @@ const READ_NUMBERS_OTHERWISE = new Set([
   'telemetry/questions.ts',
 ]);
 
-/** Each writes the SQL of its own database, or of a target's. */
+/** Folders that contain SQL: of their own database, or of a sink's target. */
 const OWNS_A_DATABASE = /^(registry|telemetry|storage\/journal|broker\/session-store|server\/events)\//;
 
-const DRAWER = /(^|\/)(utils?|common|helpers?|shared|misc|core|lib)(\/|\.ts$)/;
+const VAGUE_NAME = /(^|\/)(utils?|common|helpers?|shared|misc|core|lib)(\/|\.ts$)/;
 const LINES_AT_MOST = 500;
 
 interface SourceFile {
@@ -61,17 +61,17 @@ function withoutComments(text: string): string {
 }
 
 describe('the sources', () => {
-  it('read numbers in text by protocol/decimal.ts alone', () => {
+  it('parse numbers in text only with protocol/decimal.ts', () => {
     const reading = /\bNumber\(|\bparseInt\(|\bparseFloat\(|z\.coerce\b/;
     const wrong = inModules.filter(
       (file) =>
-        !READ_NUMBERS_OTHERWISE.has(file.path) && !isTest(file.path) && reading.test(withoutComments(file.text)),
+        !CONVERT_VALIDATED_NUMBERS.has(file.path) && !isTest(file.path) && reading.test(withoutComments(file.text)),
     );
     expect(wrong.map((file) => file.path)).toEqual([]);
   });
 
-  it('have no drawer where things without a home gather', () => {
-    expect(files.map((file) => file.path).filter((path) => DRAWER.test(path))).toEqual([]);
+  it('have no file or folder whose name does not say what it holds', () => {
+    expect(files.map((file) => file.path).filter((path) => VAGUE_NAME.test(path))).toEqual([]);
   });
 
   it('keep SQL in the folders that own a database', () => {
@@ -82,7 +82,7 @@ describe('the sources', () => {
     expect(wrong.map((file) => file.path)).toEqual([]);
   });
 
-  it('open SQLite files only in storage/, which keeps the locks of those that are open', () => {
+  it('open SQLite files only in storage/, which protects the locks of open files', () => {
     const wrong = inModules.filter(
       (file) =>
         file.module !== 'storage' &&
@@ -92,12 +92,12 @@ describe('the sources', () => {
     expect(wrong.map((file) => file.path)).toEqual([]);
   });
 
-  it('read the environment only at the program edge', () => {
-    const edges = ['cli', 'device-sdk/agent/main.ts'];
+  it('read the environment only in the programs, not in the modules', () => {
+    const programs = ['cli', 'device-sdk/agent/main.ts'];
     const wrong = inModules.filter(
       (file) =>
-        !edges.includes(file.module) &&
-        !edges.includes(file.path) &&
+        !programs.includes(file.module) &&
+        !programs.includes(file.path) &&
         !isTest(file.path) &&
         /\bprocess\.env\b/.test(file.text),
     );

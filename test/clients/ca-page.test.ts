@@ -1,4 +1,4 @@
-/** What docs/ca.md tells operators to type is typed here, each section on a fleet of its own. */
+/** Runs the shell of docs/ca.md, each section on a fleet of its own, and compares its output with the page. */
 
 import { delimiter } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -17,7 +17,7 @@ describeWithClients('docs/ca.md', ['bash', 'openssl'], () => {
     ['Taking the root key away', 2],
     ['A root of your own', 1],
   ])(
-    'is true from start to end: %s',
+    'prints what the page shows, in the section: %s',
     async (heading, blocks) => {
       const fleet = await startFleet();
       onTestFinished(() => fleet.stop());

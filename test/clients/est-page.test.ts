@@ -1,4 +1,4 @@
-/** What docs/est.md tells its readers to type is typed here, and does what the page says. */
+/** Runs the shell of docs/est.md and compares its output with the page. */
 
 import { delimiter } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -22,7 +22,7 @@ describeWithClients('docs/est.md', ['bash', 'curl', 'mosquitto_pub', 'openssl', 
     ['With curl and openssl', 7],
     ['With strongSwan', 3],
   ])(
-    'is true from start to end: %s',
+    'prints what the page shows, in the section: %s',
     async (heading, blocks) => {
       const environment = {
         ENROLL: fleet.enrollUrl,

@@ -1,6 +1,6 @@
 /**
- * The ten minutes of docs/image.md, typed word by word. The gateway is a fresh root file system of this machine: what
- * stands in for `scp` and `ssh` copies into it and enters it, and what stands in for systemd starts the unit's program.
+ * Runs the shell of docs/image.md. The gateway is a fresh root file system of this machine: the replacements of `scp` and
+ * `ssh` copy into it and enter it, and the replacement of systemd starts the unit's program.
  */
 
 import { chmodSync, copyFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
@@ -17,7 +17,7 @@ import { temporaryDirectory } from '../fixtures/temporary.ts';
 const page = new URL('../../docs/image.md', import.meta.url);
 const programs = fileURLToPath(new URL('../../bin', import.meta.url));
 
-/** A machine with Node, sudo, and as much of systemd as an installer sees. */
+/** A machine with Node, sudo, and the parts of systemd that an installer uses. */
 function gateway(): FreshRoot {
   const root = freshRoot();
   for (const name of ['var/lib/private/rollcall-device', 'run/rollcall-device', 'run/systemd/system']) {
@@ -26,7 +26,7 @@ function gateway(): FreshRoot {
   copyFileSync(process.execPath, join(root.path, 'local/bin/node'));
   chmodSync(join(root.path, 'local/bin/node'), 0o755);
   script(join(root.path, 'local/bin/sudo'), 'exec "$@"');
-  // As for a unit of Type=notify, it is over when the service is ready.
+  // As for a unit of Type=notify, it returns when the service is ready.
   script(
     join(root.path, 'local/bin/systemctl'),
     '[ "$1" = restart ] || exit 0\ntouch /run/asked-to-start\nfor n in $(seq 400); do [ -S /run/rollcall-device/device.sock ] && exit 0; sleep 0.05; done; exit 1',
@@ -43,7 +43,7 @@ function quoted(words: readonly string[]): string {
   return words.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ');
 }
 
-/** Does what systemd does when it is asked; ends with the test. */
+/** Starts the unit as systemd does, when it is asked; ends with the test. */
 function systemdOf(root: FreshRoot): void {
   const looking = setInterval(() => {
     if (!existsSync(join(root.path, 'run/asked-to-start'))) return;
@@ -55,7 +55,7 @@ function systemdOf(root: FreshRoot): void {
 
 describeWithClients('docs/image.md', ['bash'], () => {
   it.runIf(canEnterRoots())(
-    'makes a device of a gateway in ten minutes, word by word',
+    'turns a gateway into a device with the commands of the page',
     async () => {
       const fleet = await startFleet();
       onTestFinished(() => fleet.stop());

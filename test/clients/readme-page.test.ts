@@ -1,4 +1,4 @@
-/** The transcript of README.md is typed here, and the programs print what it shows. */
+/** Runs the transcript of README.md and compares its output with the page. */
 
 import { readFileSync } from 'node:fs';
 import { delimiter } from 'node:path';
@@ -38,7 +38,7 @@ describeWithClients('README.md', ['bash', 'mosquitto_pub', 'mosquitto_sub'], () 
     expect(commands.length).toBeGreaterThan(7);
     const connected = 'until [ "$(rollcall events list --type presence.connected | wc -l)" -ge 2 ]; do :; done';
     const script = commands.map((command) => {
-      // What the shell and the client in the background print is told apart from what the next command prints.
+      // The output of a background program would be mixed with that of the next command.
       if (command.endsWith('&')) return `${command.slice(0, -1)} >background 2>&1 &\n${connected}`;
       return `${command} 2>&1 || true`;
     });
