@@ -113,6 +113,19 @@ describe('ARCHITECTURE.md', () => {
     expect(sorted(table)).toEqual(sorted(importsThatBiomeAllows()));
   });
 
+  it('describes each path in fewer than ten files', () => {
+    const paths = read('ARCHITECTURE.md')
+      .split(/^## /m)
+      .filter((section) => section.startsWith('The path of'));
+    expect(paths.length).toBeGreaterThan(4);
+    for (const section of paths) {
+      const list = /^1\. (.|\n(?!\n))*/m.exec(section)?.[0] ?? '';
+      const files = new Set(quotedFiles(list));
+      expect(files.size, section.slice(0, 40)).toBeGreaterThan(3);
+      expect(files.size, section.slice(0, 40)).toBeLessThan(10);
+    }
+  });
+
   it('has a row for each folder of sources', () => {
     const folders = readdirSync(root, { withFileTypes: true })
       .filter((entry) => entry.isDirectory() && !/^(\.|node_modules$|bin$|docs$|test$|data$)/.test(entry.name))
