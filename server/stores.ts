@@ -77,7 +77,7 @@ export async function openFleetMemory(
       streams: config.telemetry.streams,
       diskFloor: config.telemetry.diskFloor,
       devicesOf: (group) => devicesOf(group, registry),
-      forgotten: async (segments) => {
+      removed: async (segments) => {
         for (const { name, messages, bytes } of segments) {
           const subject = `telemetry/${name}`;
           const details = { messages, bytes };

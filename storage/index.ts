@@ -17,13 +17,13 @@ export { pack, transferOf } from './journal/batch.ts';
 export type { JournalOptions } from './journal/journal.ts';
 export type {
   DeviceStreams,
+  JournalMessage,
+  JournalStats,
   SegmentStats,
   Series,
   SeriesPoint,
   SeriesQuery,
-  StoredMessage,
-  TelemetryMessage,
-  TelemetryStats,
+  StoredJournalMessage,
 } from './journal/message.ts';
 export { SentNames } from './journal/names.ts';
 export { OWN_KEY_PREFIX, shownKey } from './journal/own-keys.ts';

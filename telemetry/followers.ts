@@ -1,18 +1,17 @@
 /** Those who watch messages as they are accepted. They are told after the commit and cannot disturb it. */
 
-import type { DeviceId } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import { shownKey } from '../storage/index.ts';
 import type { StoredMessage, TelemetryMessage } from './telemetry.ts';
 
-interface Follower {
-  readonly device: DeviceId | undefined;
-  readonly listener: (message: StoredMessage) => void;
+interface Follower<Source extends string> {
+  readonly device: Source | undefined;
+  readonly listener: (message: StoredMessage<Source>) => void;
   failed: boolean;
 }
 
-export class Followers {
-  readonly #followers = new Set<Follower>();
+export class Followers<Source extends string> {
+  readonly #followers = new Set<Follower<Source>>();
   readonly #log: Logger;
 
   constructor(log: Logger) {
@@ -20,8 +19,8 @@ export class Followers {
   }
 
   /** Returns the way to stop. */
-  add(device: DeviceId | undefined, listener: (message: StoredMessage) => void): () => void {
-    const follower: Follower = { device, listener, failed: false };
+  add(device: Source | undefined, listener: (message: StoredMessage<Source>) => void): () => void {
+    const follower: Follower<Source> = { device, listener, failed: false };
     this.#followers.add(follower);
     return () => {
       this.#followers.delete(follower);
@@ -29,14 +28,14 @@ export class Followers {
   }
 
   /** `repeated`: indices of those that were stored before. */
-  tell(messages: readonly TelemetryMessage[], firstPosition: number, repeated: readonly number[]): void {
+  tell(messages: readonly TelemetryMessage<Source>[], firstPosition: number, repeated: readonly number[]): void {
     if (this.#followers.size === 0) return;
     let position = firstPosition;
     for (const [index, message] of messages.entries()) {
       if (repeated.includes(index)) continue;
       const { key: given, ...rest } = message;
       const key = shownKey(given);
-      const stored: StoredMessage = { ...rest, position, ...(key !== undefined && { key }) };
+      const stored: StoredMessage<Source> = { ...rest, position, ...(key !== undefined && { key }) };
       position += 1;
       for (const follower of this.#followers) {
         if (follower.device === undefined || follower.device === message.device) this.#tellOne(follower, stored);
@@ -44,7 +43,7 @@ export class Followers {
     }
   }
 
-  #tellOne(follower: Follower, message: StoredMessage): void {
+  #tellOne(follower: Follower<Source>, message: StoredMessage<Source>): void {
     try {
       follower.listener(message);
     } catch (error) {

@@ -3,7 +3,7 @@
  * storage can't take, and tells whoever can stop reading. Does not know how a batch is written.
  */
 
-import { Problem } from '@rollcall/protocol';
+import { type DeviceId, Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import { GroupCommit, type GroupCommitLimits } from '../storage/index.ts';
 import type { Accepted, TelemetryCounters, TelemetryMessage, Waiting } from './telemetry.ts';
@@ -24,7 +24,7 @@ interface Written {
   readonly repeated: readonly number[];
 }
 
-export interface IntakeOptions {
+export interface IntakeOptions<Source extends string> {
   readonly limits: IntakeLimits;
   readonly now: () => number;
   readonly log: Logger;
@@ -32,7 +32,7 @@ export interface IntakeOptions {
    * Resolves once all are on disk. Rejects with Problem `unavailable` when none is stored and the same may work later; with
    * anything else when it is of no use to try again.
    */
-  write(messages: readonly TelemetryMessage[]): Promise<Written>;
+  write(messages: readonly TelemetryMessage<Source>[]): Promise<Written>;
 }
 
 /** Bytes that a message is counted with besides its payload. */
@@ -44,17 +44,17 @@ const END_OF_TIME = Date.UTC(10_000, 0, 1);
 
 const STORED = Promise.resolve<Accepted>('stored');
 
-export class Intake {
+export class Intake<Source extends string = DeviceId> {
   readonly #limits: IntakeLimits;
   readonly #log: Logger;
-  readonly #commits: GroupCommit<TelemetryMessage, Waiting, Written>;
+  readonly #commits: GroupCommit<TelemetryMessage<Source>, Waiting, Written>;
   readonly #listeners = new Set<(isUnderPressure: boolean) => void>();
   readonly #counts = { stored: 0, storedQos0: 0, droppedQos0: 0, refused: 0, repeated: 0 };
   /** Of the batch that `accept()` added to last, and what its callers get. */
   #durable: Promise<void> | undefined;
   #stored: Promise<Accepted> = STORED;
 
-  constructor({ limits, now, log, write }: IntakeOptions) {
+  constructor({ limits, now, log, write }: IntakeOptions<Source>) {
     this.#limits = limits;
     this.#log = log;
     this.#commits = new GroupCommit({
@@ -70,7 +70,7 @@ export class Intake {
   }
 
   /** Rejects with Problem `internal` for a message that no journal can hold; it must not spoil the batch of others. */
-  accept(message: TelemetryMessage): Promise<Accepted> {
+  accept(message: TelemetryMessage<Source>): Promise<Accepted> {
     if (message.key !== undefined) return this.#acceptKeyed(message);
     const outcome = this.#add(message, undefined);
     if (outcome instanceof Problem) return Promise.reject(outcome);
@@ -78,7 +78,7 @@ export class Intake {
   }
 
   /** The same without a promise for each message. */
-  submit(message: TelemetryMessage, waiting: Waiting): void {
+  submit(message: TelemetryMessage<Source>, waiting: Waiting): void {
     const isAwaited = message.qos > 0 || message.key !== undefined;
     const outcome = this.#add(message, isAwaited ? waiterOf(message, waiting) : undefined);
     if (outcome instanceof Problem) waiting.notStored(outcome);
@@ -102,7 +102,7 @@ export class Intake {
     return this.#commits.close();
   }
 
-  #acceptKeyed(message: TelemetryMessage): Promise<Accepted> {
+  #acceptKeyed(message: TelemetryMessage<Source>): Promise<Accepted> {
     return new Promise((resolve, reject) => {
       this.submit(message, {
         stored: () => resolve('stored'),
@@ -123,7 +123,7 @@ export class Intake {
   }
 
   /** QoS 0 is dropped where others are refused. */
-  #add(message: TelemetryMessage, waiter: Waiting | undefined): 'added' | 'dropped' | Problem {
+  #add(message: TelemetryMessage<Source>, waiter: Waiting | undefined): 'added' | 'dropped' | Problem {
     if (this.#commits.isClosed) return this.#refuse('the telemetry journal is closed');
     if (!isStorable(message)) {
       return new Problem('internal', { reason: 'expected a telemetry message, found another shape' });
@@ -144,7 +144,7 @@ export class Intake {
   }
 
   #committed(
-    messages: readonly TelemetryMessage[],
+    messages: readonly TelemetryMessage<Source>[],
     waiters: readonly (Waiting | undefined)[],
     repeated: readonly number[],
   ): void {
@@ -159,7 +159,11 @@ export class Intake {
     this.#tell(waiters, (waiter, index) => (again.has(index) ? waiter.repeated() : waiter.stored()));
   }
 
-  #discarded(messages: readonly TelemetryMessage[], waiters: readonly (Waiting | undefined)[], error: unknown): void {
+  #discarded(
+    messages: readonly TelemetryMessage<Source>[],
+    waiters: readonly (Waiting | undefined)[],
+    error: unknown,
+  ): void {
     this.#log.error({ err: error, messages: messages.length }, 'telemetry not stored');
     const qos0 = qos0In(messages);
     this.#counts.refused += messages.length - qos0;
@@ -194,11 +198,11 @@ export class Intake {
   }
 }
 
-function waiterOf({ qos }: TelemetryMessage, waiting: Waiting): Waiting {
+function waiterOf({ qos }: TelemetryMessage<string>, waiting: Waiting): Waiting {
   return qos === 0 ? new Qos0Waiter(waiting) : waiting;
 }
 
-function qos0In(messages: readonly TelemetryMessage[]): number {
+function qos0In(messages: readonly TelemetryMessage<string>[]): number {
   let count = 0;
   for (const { qos } of messages) if (qos === 0) count += 1;
   return count;
@@ -225,7 +229,7 @@ class Qos0Waiter implements Waiting {
   }
 }
 
-function isStorable(message: TelemetryMessage): boolean {
+function isStorable(message: TelemetryMessage<string>): boolean {
   const { device, stream, receivedAt, qos, payload, deviceTime, deviceSequence, key, contentType } = message;
   return (
     typeof device === 'string' &&

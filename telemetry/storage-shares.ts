@@ -166,14 +166,14 @@ export class StorageShares {
   }
 
   /** These were stored, but for those of these indices. */
-  stored(messages: readonly TelemetryMessage[], repeated: readonly number[]): void {
+  stored(messages: readonly TelemetryMessage<string>[], repeated: readonly number[]): void {
     if (this.#devices.limit === 0 && this.#groups.limit === 0) return;
     this.#turnDay();
     this.#isDirty = true;
     const again = repeated.length === 0 ? undefined : new Set(repeated);
     for (let i = 0; i < messages.length; i += 1) {
       if (again?.has(i)) continue;
-      const { device, group, stream, key, payload } = messages[i] as TelemetryMessage;
+      const { device, group, stream, key, payload } = messages[i] as TelemetryMessage<string>;
       const keyBytes = key === undefined ? 0 : key.length + KEY_BYTES;
       const bytes = payload.byteLength + stream.length + MESSAGE_BYTES + keyBytes;
       if (this.#devices.add(device, bytes, this.#devices.limit * this.#factor)) this.#nowHeld('device', device);

@@ -1,25 +1,31 @@
+/** What the rest of the server knows of telemetry. `Source` is the type of the names that messages come from: devices, by default. */
+
 import type { DeviceId } from '@rollcall/protocol';
 import type {
+  JournalMessage,
+  SeriesQuery as JournalSeriesQuery,
+  JournalStats,
   SegmentStats,
   Series,
   SeriesPoint,
-  SeriesQuery,
-  StoredMessage,
-  TelemetryMessage,
-  TelemetryStats,
+  StoredJournalMessage,
 } from '../storage/index.ts';
 import type { StorageShares } from './storage-shares.ts';
 import type { StreamLimit } from './stream-limit.ts';
 
-export type { SegmentStats, Series, SeriesPoint, SeriesQuery, StoredMessage, TelemetryMessage, TelemetryStats };
+export type { JournalStats as TelemetryStats, SegmentStats, Series, SeriesPoint };
+
+export type TelemetryMessage<Source extends string = DeviceId> = JournalMessage<Source>;
+export type StoredMessage<Source extends string = DeviceId> = StoredJournalMessage<Source>;
+export type SeriesQuery<Source extends string = DeviceId> = JournalSeriesQuery<Source>;
 
 /** Of one device, of these, or of all when left out. */
-export interface OfDevices {
-  readonly device?: DeviceId;
-  readonly devices?: readonly DeviceId[];
+export interface OfDevices<Source extends string = DeviceId> {
+  readonly device?: Source;
+  readonly devices?: readonly Source[];
 }
 
-export interface TelemetryQuery extends OfDevices {
+export interface TelemetryQuery<Source extends string = DeviceId> extends OfDevices<Source> {
   readonly stream?: string;
   /** Received at or after. */
   readonly since?: number;
@@ -32,7 +38,7 @@ export interface TelemetryQuery extends OfDevices {
 }
 
 /** Any number of messages; what is left out is not asked about. */
-export interface TelemetryRange extends OfDevices {
+export interface TelemetryRange<Source extends string = DeviceId> extends OfDevices<Source> {
   readonly stream?: string;
   readonly since?: number;
   readonly until?: number;
@@ -88,14 +94,14 @@ export interface Waiting {
   notStored(error: unknown): void;
 }
 
-export interface Telemetry {
+export interface Telemetry<Source extends string = DeviceId> {
   /**
    * Resolves when the message is in the journal, on disk. The broker acknowledges only after that. QoS 0 has nobody who
    * waits: it resolves at once, unless it has a key. Rejects with Problem `unavailable` for what can't be stored.
    */
-  accept(message: TelemetryMessage): Promise<Accepted>;
+  accept(message: TelemetryMessage<Source>): Promise<Accepted>;
   /** The same for those who hand over many: told by a call instead of a promise. Those of QoS 1 and 2 in the order of submission. */
-  submit(message: TelemetryMessage, waiting: Waiting): void;
+  submit(message: TelemetryMessage<Source>, waiting: Waiting): void;
   /**
    * Calls the listener whenever storage begins to fall behind, true, and when it has caught up, false. While it is under
    * pressure whoever can stop reading should: what waits is bounded, and the rest is refused. Returns the way to stop.
@@ -110,20 +116,20 @@ export interface Telemetry {
    * Fewer than the limit when they would hold more than 16 MiB of payload, and one at least: an empty answer is the end. Throws
    * Problem `request_invalid` for an impossible limit or range.
    */
-  query(query: TelemetryQuery): Promise<readonly StoredMessage[]>;
+  query(query: TelemetryQuery<Source>): Promise<readonly StoredMessage<Source>[]>;
   /** Oldest first, in pages, each read when it is asked for; ends with what was accepted when it got there. */
-  pages(range: TelemetryRange): AsyncIterable<readonly StoredMessage[]>;
+  pages(range: TelemetryRange<Source>): AsyncIterable<readonly StoredMessage<Source>[]>;
   /** Throws Problem `request_invalid` for an impossible range, bucket or pointer. */
-  series(query: SeriesQuery): Promise<Series>;
-  stats(): Promise<TelemetryStats>;
+  series(query: SeriesQuery<Source>): Promise<Series>;
+  stats(): Promise<JournalStats>;
   /** Removes what is not to be kept, by what was set or by this: whole segments, or groups of devices from one. Returns what went. */
   prune(retention?: Retention): Promise<readonly SegmentStats[]>;
   /**
    * The newest message of each stream of each device, in their order; of one device, or of some, when named. One page of at most
    * 16 MiB of payload: the first, or the one after `DEVICE/STREAM`. An empty one is the end.
    */
-  last(device?: DeviceId | readonly DeviceId[], after?: string): Promise<readonly StoredMessage[]>;
+  last(device?: Source | readonly Source[], after?: string): Promise<readonly StoredMessage<Source>[]>;
   /** Every message accepted from now on. Returns the way to stop. */
-  follow(device: DeviceId | undefined, listener: (message: StoredMessage) => void): () => void;
+  follow(device: Source | undefined, listener: (message: StoredMessage<Source>) => void): () => void;
   close(): Promise<void>;
 }

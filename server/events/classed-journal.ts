@@ -19,12 +19,12 @@ export interface ClassedJournalOptions extends TelemetryOptions {
 const MOST_WAITING = 500;
 
 /** Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. */
-export async function openClassedJournal(options: ClassedJournalOptions): Promise<Telemetry> {
+export async function openClassedJournal(options: ClassedJournalOptions): Promise<Telemetry<string>> {
   const { directory, now, log, retention } = options;
-  if (retention.bytes === 0) return openTelemetry(options); // nothing is evicted by bytes
+  if (retention.bytes === 0) return openTelemetry<string>(options); // nothing is evicted by bytes
   const opened = Promise.withResolvers<Copier>();
   opened.promise.catch(() => {});
-  const journal = await openTelemetry({
+  const journal = await openTelemetry<string>({
     ...options,
     retention: { ...retention, bytes: retention.bytes * (1 - RESERVED_PART * RESERVED_CLASSES.length) },
     beforePruning: async () => (await opened.promise).catchUp(),
@@ -57,17 +57,17 @@ export async function openClassedJournal(options: ClassedJournalOptions): Promis
 
 /** Copies events into the reserve as they are stored, and those of an earlier run once. */
 class Copier {
-  readonly #journal: Telemetry;
+  readonly #journal: Telemetry<string>;
   readonly #reserved: ReservedEvents;
   readonly #now: () => number;
   readonly #log: Logger;
   readonly #stop: () => void;
-  #waiting: StoredMessage[] = [];
+  #waiting: StoredMessage<string>[] = [];
   #seen: number;
   #earlier: Promise<void> | undefined;
   #hasEarlier = true;
 
-  constructor(journal: Telemetry, reserved: ReservedEvents, now: () => number, log: Logger) {
+  constructor(journal: Telemetry<string>, reserved: ReservedEvents, now: () => number, log: Logger) {
     this.#journal = journal;
     this.#reserved = reserved;
     this.#now = now;
@@ -103,7 +103,7 @@ class Copier {
     }
   }
 
-  #stored(event: StoredMessage): void {
+  #stored(event: StoredMessage<string>): void {
     this.#seen = event.position;
     if (reservedClassOf(event.stream) === undefined) return;
     this.#waiting.push(event);
@@ -117,7 +117,7 @@ class Copier {
 
   async #copyEarlier(): Promise<void> {
     for await (const page of this.#journal.pages({ after: this.#reserved.lookedAt })) {
-      const last = page.at(-1) as StoredMessage;
+      const last = page.at(-1) as StoredMessage<string>;
       const wanted = page.filter(({ stream }) => reservedClassOf(stream) !== undefined);
       this.#reserved.add(wanted, last.position, this.#now());
     }
@@ -132,11 +132,11 @@ class Copier {
 }
 
 async function* mergedPages(
-  range: TelemetryRange,
-  journal: Telemetry,
+  range: TelemetryRange<string>,
+  journal: Telemetry<string>,
   reserved: ReservedEvents,
   copier: Copier,
-): AsyncGenerator<readonly StoredMessage[]> {
+): AsyncGenerator<readonly StoredMessage<string>[]> {
   let after = range.after ?? 0;
   const pages = journal.pages(range)[Symbol.asyncIterator]();
   try {
@@ -147,11 +147,11 @@ async function* mergedPages(
       const first = done === true ? undefined : page[0]?.position;
       for (const older of reserved.pages(range, after, first === undefined ? seen : first - 1)) {
         yield older;
-        after = (older.at(-1) as StoredMessage).position;
+        after = (older.at(-1) as StoredMessage<string>).position;
       }
       if (first === undefined) return;
       yield page;
-      after = (page.at(-1) as StoredMessage).position;
+      after = (page.at(-1) as StoredMessage<string>).position;
     }
   } finally {
     await pages.return?.();

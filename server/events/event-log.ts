@@ -5,7 +5,6 @@
 
 import { randomBytes } from 'node:crypto';
 import {
-  type DeviceId,
   formatIdentity,
   type Identity,
   identityName,
@@ -18,6 +17,7 @@ import {
   Problem,
 } from '@rollcall/protocol';
 import type { Logger } from 'pino';
+import { GroupCommit } from '../../storage/index.ts';
 import type { StoredMessage, Telemetry, TelemetryMessage } from '../../telemetry/index.ts';
 import { type Admitted, type Candidate, FLOOD_LIMITS, FloodGuard, type FloodLimits } from './event-rate-limit.ts';
 
@@ -67,7 +67,7 @@ export interface EventCounters {
 }
 
 export interface EventLogOptions {
-  readonly journal: Telemetry;
+  readonly journal: Telemetry<string>;
   readonly trustDomain: string;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -85,6 +85,9 @@ const CHUNK = 128;
 
 const LONGEST_LIST = 10_000;
 
+/** Bounds are on the number of events: what they hold is small, and the journal bounds the bytes that it queues. */
+const COMMIT_LIMITS = { window: 0, queuedBytes: Number.POSITIVE_INFINITY, patience: 0, retryEvery: 0 };
+
 /** Between two looks at events that are held. */
 const HELD_LOOK_MS = 1_000;
 
@@ -95,18 +98,23 @@ export class EventLog {
   readonly #boot = randomBytes(6).toString('hex');
   /** By their id: admitted by `keep()`, and not stored yet. */
   readonly #unkept = new Map<string, Admitted>();
-  #waiting: Admitted[] = [];
+  readonly #commits: GroupCommit<Admitted>;
   #count = 0;
   #recorded = 0;
   #dropped = 0;
   #isDropping = false;
-  #writing: Promise<void> | undefined;
   #heldTimer: NodeJS.Timeout | undefined;
 
   constructor(options: EventLogOptions) {
     this.#options = options;
     this.#floods = new FloodGuard(options.floods ?? FLOOD_LIMITS);
     this.#mostWaiting = options.mostWaiting ?? MOST_WAITING;
+    this.#commits = new GroupCommit({
+      limits: COMMIT_LIMITS,
+      now: options.now,
+      afterPatience: 'discard',
+      write: (events) => this.#write(events),
+    });
   }
 
   /** Never waits and never throws. `source` names who floods, where it is not the subject: an address. */
@@ -138,7 +146,7 @@ export class EventLog {
   /** Calls the listener after the commit, in the order of the journal. Returns the way to stop. */
   follow(filter: EventFilter, listener: (event: KeptEvent) => void): () => void {
     const { journal } = this.#options;
-    return journal.follow(filter.name as DeviceId | undefined, (message) => {
+    return journal.follow(filter.name, (message) => {
       const event = keptEvent(message);
       if (event !== undefined && matches(event.type, filter.type)) listener(event);
     });
@@ -152,7 +160,7 @@ export class EventLog {
       });
     }
     const range = {
-      ...(name !== undefined && { device: name as DeviceId }),
+      ...(name !== undefined && { device: name }),
       ...(since !== undefined && { since }),
       ...(until !== undefined && { until }),
     };
@@ -172,20 +180,20 @@ export class EventLog {
       recorded: this.#recorded,
       leftOut: this.#floods.total,
       dropped: this.#dropped,
-      waiting: this.#waiting.length,
+      waiting: this.#commits.waitingEntries,
     };
   }
 
   /** Resolves when what waits now is written. */
-  async flushed(): Promise<void> {
-    await this.#writing;
+  flushed(): Promise<void> {
+    return this.#commits.flush();
   }
 
   /** Writes what waits and what is held, then closes the journal. */
   async close(): Promise<void> {
     clearTimeout(this.#heldTimer);
     for (const held of this.#floods.takeAll()) this.#add(held);
-    await this.flushed();
+    await this.#commits.close();
     await this.#options.journal.close();
   }
 
@@ -204,33 +212,22 @@ export class EventLog {
   }
 
   #add(admitted: Admitted): void {
-    if (this.#waiting.length >= this.#mostWaiting) {
-      this.#drop(1, 'more events wait than may');
-      return;
-    }
-    this.#waiting.push(admitted);
-    this.#writing ??= this.#write();
+    if (this.#commits.waitingEntries < this.#mostWaiting) this.#commits.add(admitted, 0);
+    else this.#drop(1, 'more events wait than may');
   }
 
-  async #write(): Promise<void> {
-    await new Promise((resolve) => setImmediate(resolve)); // whoever reports has other things to do first
-    while (this.#waiting.length > 0) {
-      // Everything that came while the batch before was being written.
-      const batch = this.#waiting;
-      this.#waiting = [];
-      const kept: Promise<unknown>[] = [];
-      for (const [index, waiting] of batch.entries()) {
-        if (index > 0 && index % CHUNK === 0) await new Promise((resolve) => setImmediate(resolve));
-        kept.push(this.#options.journal.accept(this.#messageOf(waiting)));
-      }
-      const outcomes = await Promise.allSettled(kept);
-      const failed = outcomes.find((outcome) => outcome.status === 'rejected');
-      const failures = outcomes.filter((outcome) => outcome.status === 'rejected').length;
-      this.#recorded += batch.length - failures;
-      if (failed !== undefined) this.#drop(failures, failed.reason);
-      else this.#isDropping = false;
+  /** Never rejects: what the journal refuses is dropped and counted. */
+  async #write(events: readonly Admitted[]): Promise<void> {
+    const storing: Promise<unknown>[] = [];
+    for (const [index, admitted] of events.entries()) {
+      if (index > 0 && index % CHUNK === 0) await new Promise((resolve) => setImmediate(resolve));
+      storing.push(this.#options.journal.accept(this.#messageOf(admitted)));
     }
-    this.#writing = undefined;
+    const outcomes = await Promise.allSettled(storing);
+    const failures = outcomes.filter((outcome) => outcome.status === 'rejected');
+    this.#recorded += events.length - failures.length;
+    if (failures[0] === undefined) this.#isDropping = false;
+    else this.#drop(failures.length, failures[0].reason);
   }
 
   #drop(count: number, why: unknown): void {
@@ -243,7 +240,7 @@ export class EventLog {
     this.#isDropping = true;
   }
 
-  #messageOf({ happening, id, isKeyed, leftOut }: Admitted): TelemetryMessage {
+  #messageOf({ happening, id, isKeyed, leftOut }: Admitted): TelemetryMessage<string> {
     const { type, at, component, subject, data } = happening;
     const event: LifecycleEvent = {
       specversion: '1.0',
@@ -256,7 +253,7 @@ export class EventLog {
       data: leftOut === 0 ? data : { ...data, leftOut },
     };
     return {
-      device: (subject === undefined ? NOBODY : identityName(subject)) as DeviceId,
+      device: subject === undefined ? NOBODY : identityName(subject),
       stream: type,
       receivedAt: at,
       // Whoever knocks without being known is not worth a wait: such events are the first to go when storage is behind.
@@ -274,7 +271,7 @@ function sourceOf({ subject, data }: Happening): string {
 }
 
 /** Undefined for a type that this version does not know. */
-function keptEvent({ position, stream, device, payload }: StoredMessage): KeptEvent | undefined {
+function keptEvent({ position, stream, device, payload }: StoredMessage<string>): KeptEvent | undefined {
   return isLifecycleType(stream) ? { position, type: stream, name: device, json: payload } : undefined;
 }
 

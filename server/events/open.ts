@@ -27,7 +27,7 @@ export interface FleetEventsOptions {
 export interface FleetEvents {
   readonly log: EventLog;
   /** The journal they lie in, for those who read it from a position. */
-  readonly journal: Telemetry;
+  readonly journal: Telemetry<string>;
   /** Greater than every number before, over restarts. */
   nextConnection(): number;
   /** Reads the audit now instead of at the next look. */

@@ -73,7 +73,9 @@ export class ReservedEvents {
   readonly #database: Database.Database;
   readonly #bounds: ReservedBounds;
   readonly #bytes: Record<ReservedClass, number>;
-  readonly #writing: Database.Transaction<(events: readonly StoredMessage[], lookedAt: number, now: number) => void>;
+  readonly #writing: Database.Transaction<
+    (events: readonly StoredMessage<string>[], lookedAt: number, now: number) => void
+  >;
   #lookedAt: number;
 
   /** Creates the file when there is none. Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. */
@@ -99,7 +101,7 @@ export class ReservedEvents {
   }
 
   /** Keeps these, and forgets what is beyond the bounds; on disk when it returns. Throws what SQLite throws. */
-  add(events: readonly StoredMessage[], lookedAt: number, now: number): void {
+  add(events: readonly StoredMessage<string>[], lookedAt: number, now: number): void {
     const before = { ...this.#bytes };
     try {
       this.#writing.immediate(events, lookedAt, now);
@@ -111,7 +113,7 @@ export class ReservedEvents {
   }
 
   /** Those after a position and up to another, oldest first. No page spans a position that is not kept. */
-  *pages(range: TelemetryRange, after: number, upTo: number): Generator<readonly StoredMessage[]> {
+  *pages(range: TelemetryRange<string>, after: number, upTo: number): Generator<readonly StoredMessage<string>[]> {
     const devices = range.device === undefined ? range.devices : [range.device];
     const conditions = ['position > @after', 'position <= @upTo'];
     if (devices !== undefined) conditions.push('device IN (SELECT value FROM json_each(@devices))');
@@ -124,7 +126,7 @@ export class ReservedEvents {
     const values = { upTo, devices: JSON.stringify(devices ?? []), stream, since, until };
     for (let from = after; ; ) {
       const rows = select.all({ ...values, after: from }) as EventRow[];
-      let page: StoredMessage[] = [];
+      let page: StoredMessage<string>[] = [];
       for (const row of rows) {
         const isNext = page.length === 0 || page.at(-1)?.position === row.position - 1;
         if (!isNext) {
@@ -143,7 +145,7 @@ export class ReservedEvents {
     this.#database.close();
   }
 
-  #write(events: readonly StoredMessage[], lookedAt: number, now: number): void {
+  #write(events: readonly StoredMessage<string>[], lookedAt: number, now: number): void {
     const insert = this.#database.prepare('INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)');
     for (const { position, device, stream, receivedAt, qos, key, contentType, payload } of events) {
       const of = reservedClassOf(stream);
@@ -177,10 +179,10 @@ function messageOf({
   key,
   content_type,
   payload,
-}: EventRow): StoredMessage {
+}: EventRow): StoredMessage<string> {
   return {
     position,
-    device: device as StoredMessage['device'],
+    device,
     stream,
     receivedAt: received_at,
     qos,

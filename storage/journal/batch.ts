@@ -4,7 +4,7 @@
  */
 
 import { dataLength, lengthOf, putMessage, WORDS } from './block.ts';
-import type { TelemetryMessage } from './message.ts';
+import type { JournalMessage } from './message.ts';
 import type { NewNames, SentNames } from './names.ts';
 
 export interface Batch {
@@ -17,12 +17,12 @@ export interface Batch {
   readonly keys: readonly (string | undefined)[] | undefined;
 }
 
-export function pack(messages: readonly TelemetryMessage[], names: SentNames): Batch {
+export function pack(messages: readonly JournalMessage[], names: SentNames): Batch {
   const count = messages.length;
   let length = 0;
   let hasKeys = false;
   for (let i = 0; i < count; i += 1) {
-    const message = messages[i] as TelemetryMessage;
+    const message = messages[i] as JournalMessage;
     length += dataLength(message);
     hasKeys ||= message.key !== undefined;
   }
@@ -30,9 +30,9 @@ export function pack(messages: readonly TelemetryMessage[], names: SentNames): B
   const bytes = new Uint8Array(length);
   const data = Buffer.from(bytes.buffer);
   let start = 0;
-  names.forgetIfTooMany();
+  names.clearIfTooMany();
   for (let index = 0; index < count; index += 1) {
-    const message = messages[index] as TelemetryMessage;
+    const message = messages[index] as JournalMessage;
     start = putMessage(message, names.numberOf(message.device, message.stream), { meta, data, index, start });
   }
   const keys = hasKeys ? messages.map(({ key }) => key) : undefined;

@@ -12,7 +12,7 @@
 
 import { crc32 } from 'node:zlib';
 import { Problem } from '@rollcall/protocol';
-import type { TelemetryMessage } from './message.ts';
+import type { JournalMessage } from './message.ts';
 
 export const WORDS = 4;
 export const META_BYTES = WORDS * 4;
@@ -37,12 +37,12 @@ export interface Extras {
 
 const NO_EXTRAS: Extras = { deviceTime: null, deviceSequence: null, key: null, contentType: null };
 
-function hasExtras({ deviceTime, deviceSequence, key, contentType }: TelemetryMessage): boolean {
+function hasExtras({ deviceTime, deviceSequence, key, contentType }: JournalMessage): boolean {
   return deviceTime !== undefined || deviceSequence !== undefined || key !== undefined || contentType !== undefined;
 }
 
 /** Bytes of `data` that a message takes. */
-export function dataLength(message: TelemetryMessage): number {
+export function dataLength(message: JournalMessage): number {
   const { payload, key = '', contentType = '' } = message;
   if (!hasExtras(message)) return payload.byteLength;
   return payload.byteLength + EXTRAS_BYTES + Buffer.byteLength(key) + Buffer.byteLength(contentType);
@@ -50,7 +50,7 @@ export function dataLength(message: TelemetryMessage): number {
 
 /** Writes the message as number `index` of `meta`, its bytes at `start` of `data`. Returns where they end. */
 export function putMessage(
-  message: TelemetryMessage,
+  message: JournalMessage,
   source: number,
   { meta, data, index, start }: { meta: Uint32Array; data: Buffer; index: number; start: number },
 ): number {

@@ -4,7 +4,7 @@ import { basename } from 'node:path';
 import { Problem } from '@rollcall/protocol';
 import Database from 'better-sqlite3';
 import { isDamage } from '../storage-problem.ts';
-import type { DeviceStreams, SegmentStats, TelemetryStats } from './message.ts';
+import type { DeviceStreams, JournalStats, SegmentStats } from './message.ts';
 import type { Row } from './packed-rows.ts';
 import { dayOf, listDamaged, listSegments, type SegmentName, segmentBytes } from './segment-names.ts';
 import { SegmentReader, type Wanted } from './segment-reader.ts';
@@ -119,7 +119,7 @@ export class JournalReader {
     return { next: page.at(-1)?.position };
   }
 
-  stats(): TelemetryStats {
+  stats(): JournalStats {
     const segments = this.#segments().map((name) => this.segmentStats(name));
     return {
       segments,

@@ -1,7 +1,9 @@
-import type { DeviceId } from '@rollcall/protocol';
-export interface TelemetryMessage {
-  readonly device: DeviceId;
-  /** Of `devices/{id}/telemetry/{stream}`. */
+/** What a journal stores and answers. `Source` is the type of the names that messages come from; a journal only compares them. */
+
+export interface JournalMessage<Source extends string = string> {
+  /** Whom it is from, or is about. */
+  readonly device: Source;
+  /** Its series among those of the device. */
   readonly stream: string;
   /** From 1970 to the end of 9999. */
   readonly receivedAt: number;
@@ -22,13 +24,13 @@ export interface TelemetryMessage {
   readonly group?: string;
 }
 
-export interface StoredMessage extends TelemetryMessage {
+export interface StoredJournalMessage<Source extends string = string> extends JournalMessage<Source> {
   /** Position in the journal: 1, 2, 3, …, in the order of acceptance. A damaged segment may leave a gap. */
   readonly position: number;
 }
 
-export interface SeriesQuery {
-  readonly device: DeviceId;
+export interface SeriesQuery<Source extends string = string> {
+  readonly device: Source;
   readonly stream: string;
   /** JSON Pointer (RFC 6901) of the number in a payload: `/celsius`; the empty text is the payload itself. */
   readonly pointer: string;
@@ -63,7 +65,7 @@ export interface SegmentStats {
   readonly bytes: number;
 }
 
-export interface TelemetryStats {
+export interface JournalStats {
   /** Oldest first. */
   readonly segments: readonly SegmentStats[];
   readonly messages: number;

@@ -39,11 +39,11 @@ export class SentNames {
   }
 
   /** Call it between messages, never amid one. */
-  forgetIfTooMany(): void {
-    if (this.#next > MOST_NAMES) this.forget();
+  clearIfTooMany(): void {
+    if (this.#next > MOST_NAMES) this.clear();
   }
 
-  forget(): void {
+  clear(): void {
     this.#numbers.clear();
     this.#unsent = [];
     this.#next = 1;

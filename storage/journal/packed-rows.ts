@@ -1,5 +1,4 @@
-import type { DeviceId } from '@rollcall/protocol';
-import type { StoredMessage } from './message.ts';
+import type { StoredJournalMessage } from './message.ts';
 import { shownKey } from './own-keys.ts';
 
 /** Numbers per message: position, received at, qos, payload length, device time, sequence, number of its names. */
@@ -78,17 +77,19 @@ export function transferOf(packed: Packed): ArrayBuffer[] {
   return [packed.numbers.buffer, packed.bytes.buffer];
 }
 
-export function unpack(packed: Packed): StoredMessage[] {
+/** The caller says what its journal was filled with: names are not checked again. */
+export function unpack<Source extends string>(packed: Packed): StoredJournalMessage<Source>[] {
+  type Message = StoredJournalMessage<Source>;
   const { count, numbers, names, extras, bytes } = packed;
-  const messages = new Array<StoredMessage>(count);
+  const messages = new Array<Message>(count);
   let start = 0;
   for (let i = 0; i < count; i += 1) {
     const at = i * STRIDE;
     const end = start + (numbers[at + 3] as number);
     const name = numbers[at + 6] as number;
-    const message: { -readonly [name in keyof StoredMessage]: StoredMessage[name] } = {
+    const message: { -readonly [name in keyof Message]: Message[name] } = {
       position: numbers[at] as number,
-      device: names[name] as DeviceId,
+      device: names[name] as Source,
       stream: names[name + 1] as string,
       receivedAt: numbers[at + 1] as number,
       qos: numbers[at + 2] as 0 | 1 | 2,

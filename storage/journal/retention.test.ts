@@ -87,7 +87,7 @@ describe('a journal with rules for groups', () => {
         log: pino({ level: 'silent' }),
         retention,
         devicesOf: async (group) => ({ tests: ['probe-1', 'probe-2'], meters: ['meter-1'] })[group] ?? [],
-        forgotten: async (segments) => {
+        removed: async (segments) => {
           heard.push(...segments);
           done.resolve();
         },

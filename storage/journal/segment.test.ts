@@ -151,7 +151,7 @@ describe('names', () => {
     sent.take();
     sent.numberOf('d', 's');
     expect(() => received.add(sent.take())).toThrow(expect.objectContaining({ code: 'internal' }));
-    sent.forget();
+    sent.clear();
     expect(sent.numberOf('b', 't')).toBe(1);
     const edition = received.edition;
     received.add(sent.take());

@@ -8,8 +8,8 @@ import { closeSync, existsSync, fstatSync, ftruncateSync, mkdirSync, openSync, r
 import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { parseDecimal } from '@rollcall/protocol';
-import type { StoredMessage } from '../telemetry.ts';
 import { lineOf } from './json-form.ts';
+import type { SinkMessage } from './target.ts';
 import { type Refused, type Target, TargetDown, type TargetNotice } from './target.ts';
 
 export interface FileTargetOptions {
@@ -44,7 +44,7 @@ export class FileTarget implements Target {
     this.#options = options;
   }
 
-  deliver(messages: readonly StoredMessage[]): Promise<readonly Refused[]> {
+  deliver(messages: readonly SinkMessage[]): Promise<readonly Refused[]> {
     return this.#inTurn(() => this.#deliver(messages));
   }
 
@@ -69,22 +69,22 @@ export class FileTarget implements Target {
     return this.#inTurn(() => this.#close());
   }
 
-  async #deliver(messages: readonly StoredMessage[]): Promise<readonly Refused[]> {
+  async #deliver(messages: readonly SinkMessage[]): Promise<readonly Refused[]> {
     try {
       let handle = await this.#checked();
       if (this.#size >= this.#options.rotateBytes) handle = await this.#rotate();
-      const first = messages[0] as StoredMessage;
+      const first = messages[0] as SinkMessage;
       // After a crash what is forwarded again begins within what the file holds; after a replay it begins long before.
       const held = this.#isFirst && first.position <= this.#heldUpTo ? this.#heldUpTo : 0;
       const wanted = messages.filter(({ position }) => position > held);
-      if ((messages.at(-1) as StoredMessage).position > this.#heldUpTo) this.#isFirst = false;
+      if ((messages.at(-1) as SinkMessage).position > this.#heldUpTo) this.#isFirst = false;
       if (wanted.length === 0) return [];
       const bytes = Buffer.from(wanted.map((message) => `${lineOf(message)}\n`).join(''));
       await this.#append(handle, bytes);
       // Deleted while it was written: the batch goes into the next file as well.
       if ((await handle.stat()).nlink === 0) await this.#append(await this.#checked(), bytes);
-      if (this.#first === 0) this.#first = (wanted[0] as StoredMessage).position;
-      this.#last = (wanted.at(-1) as StoredMessage).position;
+      if (this.#first === 0) this.#first = (wanted[0] as SinkMessage).position;
+      this.#last = (wanted.at(-1) as SinkMessage).position;
       // The batch is safe; a file that can't be followed by another one now is at the next delivery.
       if (this.#size >= this.#options.rotateBytes) await this.#rotate().catch(() => {});
       return [];

@@ -1,6 +1,6 @@
 /** Which messages a sink forwards. An empty list asks for nothing; several lists must all agree. */
 
-import type { StoredMessage } from '../telemetry.ts';
+import type { SinkMessage } from './target.ts';
 
 export interface SinkFilter {
   /** Devices or services by name. */
@@ -36,12 +36,12 @@ export class Filter {
     this.#now = now;
   }
 
-  async wanted(messages: readonly StoredMessage[]): Promise<readonly StoredMessage[]> {
+  async wanted(messages: readonly SinkMessage[]): Promise<readonly SinkMessage[]> {
     const named = messages.filter(
       ({ device, stream }) => (this.#devices.size === 0 || this.#devices.has(device)) && this.#isStream(stream),
     );
     if (this.#groups.size === 0) return named;
-    const wanted: StoredMessage[] = [];
+    const wanted: SinkMessage[] = [];
     for (const message of named) {
       const group = await this.#group(message.device);
       if (group !== undefined && this.#groups.has(group)) wanted.push(message);

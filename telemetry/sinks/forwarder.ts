@@ -6,11 +6,12 @@
 import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { CursorFile } from '../../storage/index.ts';
-import type { StoredMessage, Telemetry } from '../telemetry.ts';
+import type { Telemetry } from '../telemetry.ts';
 import type { Backoff } from './backoff.ts';
 import type { DeadLetters } from './dead-letters.ts';
 import type { Filter } from './filter.ts';
 import type { JournalHead } from './journal-head.ts';
+import type { SinkMessage } from './target.ts';
 import { type Refused, type Target, TargetDown, TargetUntrusted } from './target.ts';
 
 export interface BatchLimits {
@@ -22,7 +23,7 @@ export interface BatchLimits {
 }
 
 export interface ForwarderOptions {
-  readonly journal: Pick<Telemetry, 'pages' | 'follow'>;
+  readonly journal: Pick<Telemetry<string>, 'pages' | 'follow'>;
   readonly head: JournalHead;
   readonly target: Target;
   readonly filter: Filter;
@@ -87,7 +88,7 @@ export class Forwarder {
   /** Up to here it was already said what went. */
   #missedUpTo = 0;
   #jump: { readonly to: number; readonly done: () => void } | undefined;
-  #skip: ((message: StoredMessage | undefined) => void) | undefined;
+  #skip: ((message: SinkMessage | undefined) => void) | undefined;
   /** Ends what the loop waits for. */
   #nudge: () => void = () => {};
   #running: Promise<void> | undefined;
@@ -138,7 +139,7 @@ export class Forwarder {
   }
 
   /** Makes the message that its target doesn't take now a dead letter; undefined when the target isn't down. */
-  skip(): Promise<StoredMessage | undefined> {
+  skip(): Promise<SinkMessage | undefined> {
     if (this.#state !== 'down' || this.#skip !== undefined) return Promise.resolve(undefined);
     return new Promise((resolve) => {
       this.#skip = resolve;
@@ -220,12 +221,12 @@ export class Forwarder {
     await this.#wait(batch.linger); // a message alone costs a target as much as a hundred
   }
 
-  async #forwardPage(page: readonly StoredMessage[]): Promise<void> {
+  async #forwardPage(page: readonly SinkMessage[]): Promise<void> {
     const { head, filter, batch } = this.#options;
-    const last = page.at(-1) as StoredMessage;
+    const last = page.at(-1) as SinkMessage;
     this.#inHand = last.position;
     head.sawPosition(last.position);
-    this.#noteMissing(this.#position, (page[0] as StoredMessage).position);
+    this.#noteMissing(this.#position, (page[0] as SinkMessage).position);
     this.#oldestAt = page[0]?.receivedAt;
     if (this.#state !== 'down') this.#enter('forwarding');
     const wanted = await filter.wanted(page);
@@ -234,7 +235,7 @@ export class Forwarder {
       const end = endOfBatch(wanted, start, batch);
       this.#oldestAt = wanted[start]?.receivedAt;
       await this.#deliver(wanted.slice(start, end));
-      this.#position = (wanted[end - 1] as StoredMessage).position;
+      this.#position = (wanted[end - 1] as SinkMessage).position;
       await this.#save();
       start = end;
     }
@@ -244,7 +245,7 @@ export class Forwarder {
   }
 
   /** Tries until every message arrived or is a dead letter. */
-  async #deliver(messages: readonly StoredMessage[]): Promise<void> {
+  async #deliver(messages: readonly SinkMessage[]): Promise<void> {
     const { target, backoff, deadLetters } = this.#options;
     let batch = messages;
     while (batch.length > 0) {
@@ -278,7 +279,7 @@ export class Forwarder {
     });
   }
 
-  async #skipFirst(batch: readonly StoredMessage[]): Promise<readonly StoredMessage[]> {
+  async #skipFirst(batch: readonly SinkMessage[]): Promise<readonly SinkMessage[]> {
     const skip = this.#skip;
     const [first, ...rest] = batch;
     if (skip === undefined || first === undefined) return batch;
@@ -374,11 +375,11 @@ export class Forwarder {
   }
 }
 
-function endOfBatch(messages: readonly StoredMessage[], start: number, { messages: most, bytes }: BatchLimits): number {
+function endOfBatch(messages: readonly SinkMessage[], start: number, { messages: most, bytes }: BatchLimits): number {
   let end = start;
   let total = 0;
   while (end < messages.length && end - start < most) {
-    total += (messages[end] as StoredMessage).payload.byteLength;
+    total += (messages[end] as SinkMessage).payload.byteLength;
     if (total > bytes && end > start) break;
     end += 1;
   }

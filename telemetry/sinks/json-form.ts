@@ -1,6 +1,6 @@
 import { escapeJson } from '@rollcall/output';
-import { telemetryTopic } from '@rollcall/protocol';
-import type { StoredMessage } from '../telemetry.ts';
+import { type DeviceId, telemetryTopic } from '@rollcall/protocol';
+import type { SinkMessage } from './target.ts';
 
 export const CLOUDEVENTS_BATCH = 'application/cloudevents-batch+json';
 
@@ -9,7 +9,7 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 type Payload = { readonly json: string } | { readonly text: string } | { readonly base64: string };
 
 /** One message as one line, without its end. The members are those of `rollcall telemetry export`. */
-export function lineOf(message: StoredMessage): string {
+export function lineOf(message: SinkMessage): string {
   const { position, device, stream, receivedAt, qos, deviceTime, deviceSequence, key, contentType } = message;
   const head = JSON.stringify({
     position,
@@ -27,8 +27,8 @@ export function lineOf(message: StoredMessage): string {
   return escapeJson(`${head.slice(0, -1)},${rest}`);
 }
 
-/** CloudEvents 1.0, JSON event format, section 3. A message of a device, as an event of this fleet. */
-export function cloudEventOf(message: StoredMessage, trustDomain: string): string {
+/** A message of the telemetry journal, whose names are device ids, in the JSON event format of CloudEvents 1.0 (section 3). */
+export function cloudEventOf(message: SinkMessage, trustDomain: string): string {
   const { position, device, stream, receivedAt, qos, deviceTime, deviceSequence, contentType } = message;
   const payload = readPayload(message.payload);
   const head = JSON.stringify({
@@ -36,7 +36,7 @@ export function cloudEventOf(message: StoredMessage, trustDomain: string): strin
     id: `${receivedAt}-${position}`,
     type: 'fleet.telemetry',
     source: `//${trustDomain}/telemetry`,
-    subject: telemetryTopic(device, stream),
+    subject: telemetryTopic(device as DeviceId, stream),
     time: new Date(receivedAt).toISOString(),
     datacontenttype: contentType ?? mediaTypeOf(payload),
     position: String(position), // an Integer of CloudEvents has 32 bits

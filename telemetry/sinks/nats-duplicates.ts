@@ -4,26 +4,26 @@
  */
 
 import type { JetStreamManager } from '@nats-io/jetstream';
-import type { StoredMessage } from '../telemetry.ts';
+import type { SinkMessage } from './target.ts';
 
 export interface ArrivalsAsked {
   readonly manager: JetStreamManager;
   readonly stream: string;
-  readonly messages: readonly StoredMessage[];
+  readonly messages: readonly SinkMessage[];
   /** Sequence in the stream up to which everything is from before this batch. */
   readonly after: number;
-  readonly subjectOf: (message: StoredMessage) => string;
-  readonly idOf: (message: StoredMessage) => string;
+  readonly subjectOf: (message: SinkMessage) => string;
+  readonly idOf: (message: SinkMessage) => string;
 }
 
 /**
  * Of one subject messages arrive in order, one at a time: the last one there stands for those before it. One of an earlier
  * journal, or of another sender, stands for none, since it has another id. Rejects when the stream can't be asked.
  */
-export async function arrivedAlready(asked: ArrivalsAsked): Promise<ReadonlySet<StoredMessage>> {
+export async function arrivedAlready(asked: ArrivalsAsked): Promise<ReadonlySet<SinkMessage>> {
   const { manager, stream, messages, after, subjectOf, idOf } = asked;
   const bySubject = Map.groupBy(messages, subjectOf);
-  const arrived = new Set<StoredMessage>();
+  const arrived = new Set<SinkMessage>();
   await Promise.all(
     [...bySubject].map(async ([subject, own]) => {
       const last = await manager.streams.getMessage(stream, { last_by_subj: subject });

@@ -1,8 +1,7 @@
 /** How a message stands in NATS: the subject of its device, what is known about it as headers, and the id of the two. */
 
 import { headers, type MsgHdrs } from '@nats-io/transport-node';
-import type { StoredMessage } from '../telemetry.ts';
-import type { SinkSource } from './target.ts';
+import type { SinkMessage, SinkSource } from './target.ts';
 
 export interface NatsWriting {
   readonly source: SinkSource;
@@ -11,17 +10,17 @@ export interface NatsWriting {
 }
 
 /** `rollcall.telemetry.<device>.<stream>`, `rollcall.events.<area>.<what>.<name>`. */
-export function subjectOf({ device, stream }: StoredMessage, { subject, source }: NatsWriting): string {
+export function subjectOf({ device, stream }: SinkMessage, { subject, source }: NatsWriting): string {
   if (source === 'events') return `${subject}.events.${stream}.${token(device)}`;
   return `${subject}.telemetry.${token(device)}.${token(stream)}`;
 }
 
 /** No other message has it, not in a later journal of the same fleet either. */
-export function idOf({ receivedAt, position }: StoredMessage, { source }: NatsWriting): string {
+export function idOf({ receivedAt, position }: SinkMessage, { source }: NatsWriting): string {
   return `${source}-${receivedAt}-${position}`;
 }
 
-export function headersOf(message: StoredMessage): MsgHdrs {
+export function headersOf(message: SinkMessage): MsgHdrs {
   const { position, receivedAt, contentType, deviceTime, deviceSequence } = message;
   const about = headers();
   about.set('Rollcall-Position', String(position));
@@ -36,7 +35,7 @@ export function headersOf(message: StoredMessage): MsgHdrs {
 const ADDED_BYTES = 256;
 
 /** At most so many bytes as the server counts them, headers included; their own length is known only when they are written. */
-export function bytesOf(message: StoredMessage, about = headersOf(message)): number {
+export function bytesOf(message: SinkMessage, about = headersOf(message)): number {
   return message.payload.byteLength + about.toString().length + ADDED_BYTES;
 }
 

@@ -14,9 +14,9 @@ import {
   StorageType,
 } from '@nats-io/jetstream';
 import { connect, credsAuthenticator, type NatsConnection, nanos, nkeyAuthenticator } from '@nats-io/transport-node';
-import type { StoredMessage } from '../telemetry.ts';
 import { arrivedAlready } from './nats-duplicates.ts';
 import { bytesOf, headersOf, idOf, subjectOf } from './nats-message.ts';
+import type { SinkMessage } from './target.ts';
 import { type Refused, type Secret, type SinkSource, type Target, TargetDown } from './target.ts';
 import { type TargetTls, type TlsMaterial, targetError } from './tls.ts';
 
@@ -45,7 +45,7 @@ const SENT_PER_TURN = 32;
 /** How long a stream that we make remembers ids. What is sent again after a longer outage is looked for in the stream. */
 const REMEMBERS_MS = 3_600_000;
 
-const NOTHING: ReadonlySet<StoredMessage> = new Set();
+const NOTHING: ReadonlySet<SinkMessage> = new Set();
 
 const STREAM_NOT_FOUND = 10_059;
 /** "message size exceeds maximum allowed" */
@@ -68,7 +68,7 @@ export class NatsTarget implements Target {
     this.#options = options;
   }
 
-  async deliver(messages: readonly StoredMessage[], signal: AbortSignal): Promise<readonly Refused[]> {
+  async deliver(messages: readonly SinkMessage[], signal: AbortSignal): Promise<readonly Refused[]> {
     try {
       const [connection, client] = await this.#connected();
       const most = connection.info?.max_payload ?? Number.POSITIVE_INFINITY;
@@ -157,7 +157,7 @@ export class NatsTarget implements Target {
   }
 
   /** An account that may not read its stream sends all of it again: then the stream's memory of ids is all there is. */
-  async #arrived(connection: NatsConnection, messages: readonly StoredMessage[]): Promise<ReadonlySet<StoredMessage>> {
+  async #arrived(connection: NatsConnection, messages: readonly SinkMessage[]): Promise<ReadonlySet<SinkMessage>> {
     const { stream } = this.#options;
     // What the stream refuses was not sent in vain: it has to be refused again, to become a dead letter.
     const fitting = messages.filter((message) => bytesOf(message) <= this.#mostBytes);
@@ -177,7 +177,7 @@ export class NatsTarget implements Target {
   }
 
   /** Undefined when it is stored, now or before. */
-  async #publish(client: JetStreamClient, message: StoredMessage, most: number): Promise<Refused | undefined> {
+  async #publish(client: JetStreamClient, message: SinkMessage, most: number): Promise<Refused | undefined> {
     const { stream, timeout } = this.#options;
     const about = headersOf(message);
     if (bytesOf(message, about) > most) {
@@ -220,8 +220,8 @@ function tlsOf({ ca, cert, key }: TlsMaterial, server: string) {
  * Messages in groups, each with at most one of a device: those of a group are sent at once, and whichever of them fails,
  * no later one of the same device has arrived before it.
  */
-function wavesOf(messages: readonly StoredMessage[]): readonly (readonly StoredMessage[])[] {
-  const waves: StoredMessage[][] = [];
+function wavesOf(messages: readonly SinkMessage[]): readonly (readonly SinkMessage[])[] {
+  const waves: SinkMessage[][] = [];
   const sent = new Map<string, number>();
   for (const message of messages) {
     const wave = sent.get(message.device) ?? 0;

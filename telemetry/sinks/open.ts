@@ -51,7 +51,7 @@ export interface SinkStatus extends ForwarderStatus {
 
 export interface SinksOptions {
   readonly settings: readonly SinkSettings[];
-  readonly journals: Readonly<Record<SinkSource, Telemetry>>;
+  readonly journals: Readonly<Record<SinkSource, Telemetry<string>>>;
   /** Where cursors and dead letters lie. */
   readonly directory: string;
   readonly trustDomain: string;
@@ -213,7 +213,7 @@ function countersOf(status: SinkStatus): Readonly<Record<string, number>> {
   };
 }
 
-async function positionAt(journal: Telemetry, since: number): Promise<number> {
+async function positionAt(journal: Telemetry<string>, since: number): Promise<number> {
   for await (const [first] of journal.pages({ since })) if (first !== undefined) return first.position;
   throw new Problem('request_invalid', { detail: 'expected a time after which something was received' });
 }

@@ -5,7 +5,7 @@
  */
 
 import pg from 'pg';
-import type { StoredMessage } from '../telemetry.ts';
+import type { SinkMessage } from './target.ts';
 import { deliverHalving, type Refused, type Secret, type SinkSource, type Target, TargetDown } from './target.ts';
 import { type TargetTls, type TlsMaterial, targetError } from './tls.ts';
 
@@ -57,13 +57,13 @@ export class PostgresTarget implements Target {
       ON CONFLICT DO NOTHING`;
   }
 
-  async deliver(messages: readonly StoredMessage[]): Promise<readonly Refused[]> {
+  async deliver(messages: readonly SinkMessage[]): Promise<readonly Refused[]> {
     await this.#connected();
     return deliverHalving(messages, (part) => this.#attempt(part, true));
   }
 
   /** Resolves with the reason of a refusal. A day whose partition is missing gets one, once. */
-  async #attempt(part: readonly StoredMessage[], mayCreate: boolean): Promise<string | undefined> {
+  async #attempt(part: readonly SinkMessage[], mayCreate: boolean): Promise<string | undefined> {
     try {
       const values = valuesOf(this.#options.source, part);
       await this.#inTransaction((client) => client.query({ text: this.#insert, values }));
@@ -186,7 +186,7 @@ export class PostgresTarget implements Target {
     });
   }
 
-  async #createPartitions(messages: readonly StoredMessage[]): Promise<void> {
+  async #createPartitions(messages: readonly SinkMessage[]): Promise<void> {
     const { table } = this.#options;
     try {
       for (const day of daysOf(messages)) {
@@ -215,7 +215,7 @@ export class PostgresTarget implements Target {
     }
   }
 
-  #partitionMissing(messages: readonly StoredMessage[], why: string): TargetDown {
+  #partitionMissing(messages: readonly SinkMessage[], why: string): TargetDown {
     const days = daysOf(messages).map(dateOf).join(', ');
     return new TargetDown(`expected a partition of ${this.#options.table} for each of ${days} (UTC), ${why}`);
   }
@@ -231,8 +231,8 @@ export class PostgresTarget implements Target {
   }
 }
 
-function valuesOf(source: SinkSource, messages: readonly StoredMessage[]): unknown[] {
-  const column = <T>(pick: (message: StoredMessage) => T) => messages.map(pick);
+function valuesOf(source: SinkSource, messages: readonly SinkMessage[]): unknown[] {
+  const column = <T>(pick: (message: SinkMessage) => T) => messages.map(pick);
   return [
     source,
     column((m) => m.receivedAt),
@@ -255,7 +255,7 @@ function isPartitionMissing(error: unknown): boolean {
 }
 
 /** Days since 1970, UTC. */
-function daysOf(messages: readonly StoredMessage[]): readonly number[] {
+function daysOf(messages: readonly SinkMessage[]): readonly number[] {
   return [...new Set(messages.map(({ receivedAt }) => Math.floor(receivedAt / DAY_MS)))];
 }
 

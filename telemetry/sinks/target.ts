@@ -2,6 +2,9 @@
 
 import type { StoredMessage } from '../telemetry.ts';
 
+/** A message of either journal. */
+export type SinkMessage = StoredMessage<string>;
+
 /** Which journal a sink forwards: what devices said, or what happened to the fleet. */
 export type SinkSource = 'telemetry' | 'events';
 
@@ -10,7 +13,7 @@ export type Secret = () => string;
 
 /** A message that the target will never take, and its words about it. */
 export interface Refused {
-  readonly message: StoredMessage;
+  readonly message: SinkMessage;
   readonly reason: string;
 }
 
@@ -26,7 +29,7 @@ export interface Target {
    * Resolves when every message is safe there, or refused for good. Rejects when the same batch is to be tried again:
    * then some of it may have arrived. Batches come one after the other, messages in the order of the journal.
    */
-  deliver(messages: readonly StoredMessage[], signal: AbortSignal): Promise<readonly Refused[]>;
+  deliver(messages: readonly SinkMessage[], signal: AbortSignal): Promise<readonly Refused[]>;
   /** What comes next came before, and is wanted again. */
   replaying?(): void;
   /** Looks after the target while there is nothing to deliver. */
@@ -57,8 +60,8 @@ export class TargetUntrusted extends TargetDown {}
  * resolves with undefined when all arrived, or with the reason of a refusal. Keeps the order.
  */
 export async function deliverHalving(
-  messages: readonly StoredMessage[],
-  attempt: (part: readonly StoredMessage[]) => Promise<string | undefined>,
+  messages: readonly SinkMessage[],
+  attempt: (part: readonly SinkMessage[]) => Promise<string | undefined>,
 ): Promise<readonly Refused[]> {
   const [first] = messages;
   if (first === undefined) return [];

@@ -7,8 +7,8 @@ import { createHmac } from 'node:crypto';
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { localhostLookup, parseDecimal } from '@rollcall/protocol';
-import type { StoredMessage } from '../telemetry.ts';
 import { CLOUDEVENTS_BATCH, cloudEventOf } from './json-form.ts';
+import type { SinkMessage } from './target.ts';
 import { deliverHalving, type Refused, type Secret, type SinkSource, type Target, TargetDown } from './target.ts';
 import { type TargetTls, type TlsMaterial, targetError } from './tls.ts';
 
@@ -49,7 +49,7 @@ export class WebhookTarget implements Target {
     this.#options = options;
   }
 
-  deliver(messages: readonly StoredMessage[], signal: AbortSignal): Promise<readonly Refused[]> {
+  deliver(messages: readonly SinkMessage[], signal: AbortSignal): Promise<readonly Refused[]> {
     return deliverHalving(messages, (part) => this.#send(part, signal));
   }
 
@@ -72,7 +72,7 @@ export class WebhookTarget implements Target {
   }
 
   /** Undefined when it was taken; the reason when it was refused. */
-  async #send(messages: readonly StoredMessage[], signal: AbortSignal): Promise<string | undefined> {
+  async #send(messages: readonly SinkMessage[], signal: AbortSignal): Promise<string | undefined> {
     const { source, trustDomain, name } = this.#options;
     const events = messages.map((message) =>
       source === 'events' ? Buffer.from(message.payload).toString() : cloudEventOf(message, trustDomain),

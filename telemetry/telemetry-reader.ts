@@ -2,6 +2,7 @@ import { Problem } from '@rollcall/protocol';
 import {
   checkSeries,
   type DeviceStreams,
+  type JournalStats,
   type LastCall,
   type NewestCall,
   type Packed,
@@ -13,24 +14,24 @@ import {
   type Wanted,
   WorkerClient,
 } from '../storage/index.ts';
-import type { Telemetry, TelemetryRange, TelemetryStats } from './telemetry.ts';
+import type { Telemetry, TelemetryRange } from './telemetry.ts';
 
-/** Payload bytes of one answer; what is beyond is the next page. */
-const ANSWER_BYTES = 16_777_216;
+/** Payload bytes of one result; the rest is the next page. */
+const RESULT_BYTES = 16_777_216;
 
-const LONGEST_ANSWER = 10_000;
+const LARGEST_LIMIT = 10_000;
 
-/** A page is read whole: small enough that another question does not wait long. */
+/** A page is read whole: small enough that another query does not wait long. */
 const PAGE_MESSAGES = 2000;
 const PAGE_BYTES = 1_048_576;
 
-export interface QuestionsOptions {
+export interface TelemetryReaderOptions {
   readonly directory: string;
   workerEnded(error: unknown): void;
 }
 
-/** The thread starts with the first question. */
-export function openQuestions({ directory, workerEnded }: QuestionsOptions) {
+/** Queries of the journal, answered by a worker that starts with the first of them. */
+export function openTelemetryReader<Source extends string>({ directory, workerEnded }: TelemetryReaderOptions) {
   const program = new URL('../storage/journal/reader-worker.ts', import.meta.url);
   const reader = new WorkerClient({
     program,
@@ -40,9 +41,9 @@ export function openQuestions({ directory, workerEnded }: QuestionsOptions) {
     ended: workerEnded,
   });
   const ask = async (name: string, call: NewestCall | LastCall | PageCall) =>
-    unpack(await reader.call<Packed>(name, call));
+    unpack<Source>(await reader.call<Packed>(name, call));
 
-  async function* pages(range: TelemetryRange): AsyncGenerator<Awaited<ReturnType<typeof ask>>> {
+  async function* pages(range: TelemetryRange<Source>): AsyncGenerator<Awaited<ReturnType<typeof ask>>> {
     const wanted = wantedOf(range);
     let after = range.after ?? 0;
     for (;;) {
@@ -57,16 +58,16 @@ export function openQuestions({ directory, workerEnded }: QuestionsOptions) {
   return {
     query: async (query) => {
       const { limit, before = Number.MAX_SAFE_INTEGER } = query;
-      if (!Number.isInteger(limit) || limit < 1 || limit > LONGEST_ANSWER) {
+      if (!Number.isInteger(limit) || limit < 1 || limit > LARGEST_LIMIT) {
         throw new Problem('request_invalid', {
-          detail: `expected a limit of 1 to ${LONGEST_ANSWER}, found ${Number(limit)}`,
+          detail: `expected a limit of 1 to ${LARGEST_LIMIT}, found ${Number(limit)}`,
         });
       }
-      return ask('query', { wanted: wantedOf(query), before, limit, mostBytes: ANSWER_BYTES });
+      return ask('query', { wanted: wantedOf(query), before, limit, mostBytes: RESULT_BYTES });
     },
     pages,
     last: (of, after = '') =>
-      ask('last', { devices: typeof of === 'string' ? [of] : of, mostBytes: ANSWER_BYTES, after }),
+      ask('last', { devices: typeof of === 'string' ? [of] : of, mostBytes: RESULT_BYTES, after }),
     series: async (query) => {
       checkSeries(query);
       const wanted = wantedOf(query);
@@ -81,17 +82,17 @@ export function openQuestions({ directory, workerEnded }: QuestionsOptions) {
       }
       return sums.result();
     },
-    stats: () => reader.call<TelemetryStats>('stats'),
+    stats: () => reader.call<JournalStats>('stats'),
     /** Of streams that had a message in the last so many days of the journal. */
     streams: (days: number) => reader.call<DeviceStreams[]>('streams', days),
     close: () => reader.close(),
-  } satisfies Partial<Omit<Telemetry, 'streams'>> & { streams(days: number): Promise<DeviceStreams[]> };
+  } satisfies Partial<Omit<Telemetry<Source>, 'streams'>> & { streams(days: number): Promise<DeviceStreams[]> };
 }
 
 let selections = 0;
 
 /** Throws Problem `request_invalid` for a range that ends before it begins. */
-function wantedOf({ device, devices, stream, since, until }: TelemetryRange): Wanted {
+function wantedOf({ device, devices, stream, since, until }: TelemetryRange<string>): Wanted {
   if (since !== undefined && until !== undefined && until <= since) {
     throw new Problem('request_invalid', { detail: 'expected a range that ends after it begins' });
   }
