@@ -8,7 +8,7 @@ export { signIssuingCaCsr } from './ca/offline-root.ts';
 export { openPkcs11Token } from './ca/pkcs11-token.ts';
 export { REFUSED_PIN_FILE } from './ca/refused-pin.ts';
 export { readSecretFile } from './ca/secret-file.ts';
-export type { ServerName } from './ca/server-credentials.ts';
+export type { ServerName } from './ca/server-certificates.ts';
 export { keySigner } from './ca/signer.ts';
 export { NO_ENROLL_LIMITS } from './est/limits.ts';
 export { createRenewalSchedule, type RenewalSchedule } from './est/renewal-schedule.ts';

@@ -10,6 +10,6 @@ export function fleetCounters(rooms: Readonly<Record<string, Counted>>): Readonl
 }
 
 /** `refused`: a new server certificate could not be used; the old one is. */
-export function certificateHealth(authority: { serverFaults(): Readonly<Record<string, unknown>> }): 'ok' | 'refused' {
-  return Object.keys(authority.serverFaults()).length === 0 ? 'ok' : 'refused';
+export function certificateHealth(certificates: { fileErrors(): Readonly<Record<string, unknown>> }): 'ok' | 'refused' {
+  return Object.keys(certificates.fileErrors()).length === 0 ? 'ok' : 'refused';
 }

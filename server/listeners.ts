@@ -60,8 +60,8 @@ export async function openFleetDoors(
     await createBroker({
       host: config.mqtt.host,
       port: config.mqtt.port,
-      tls: authority.serverCredentials('broker'),
-      issuers: authority.issuersPem,
+      tls: authority.serverCertificates.current('broker'),
+      issuers: authority.trust.issuersPem,
       trustDomain: config.trustDomain,
       directory: registry,
       telemetry,
@@ -129,7 +129,7 @@ export async function openFleetDoors(
       host: config.console.host,
       port: config.console.port,
       publicHosts: config.publicHosts,
-      tls: authority.serverCredentials('console'),
+      tls: authority.serverCertificates.current('console'),
       operatorKeyFile: data.operatorKeyFile,
       registry,
       telemetry,
@@ -137,15 +137,18 @@ export async function openFleetDoors(
       sinks,
       fleet: {
         ca: caControl({ authority, registry, renewals, broker, now }),
-        certificates: () => certificateHealth(authority),
+        certificates: () => certificateHealth(authority.serverCertificates),
         clock,
         sessionStore: () => (sessions.memory.counters().isNearlyFull ? 'short' : 'ok'),
         renewals,
         formatToken: ({ record, secret }) =>
-          formatBootstrapToken({ id: record.id, secret, rootSha256: authority.rootSha256, enrollUrl }),
+          formatBootstrapToken({ id: record.id, secret, rootSha256: authority.trust.rootSha256, enrollUrl }),
         issueService: ({ name, csrPem, actor }) =>
-          issueServiceCertificate({ name, csr: csrPem, actor }, { authority, registry }),
-        trustBundlePem: () => authority.trustBundlePem,
+          issueServiceCertificate(
+            { name, csr: csrPem, actor },
+            { issuer: authority.issuer, trust: authority.trust, registry },
+          ),
+        trustBundlePem: () => authority.trust.pem,
         checkPolicy,
         explain: async (identity, verb, topic) => broker.explain(await subjectOf(identity, registry), verb, topic),
         sessions: () => broker.sessions(),

@@ -32,14 +32,14 @@ export async function introduceRooms(
   // A device learns of CAs to come before they count.
   let told = '';
   const putTrust = async (): Promise<void> => {
-    writeFileSync(trustBundle, authority.rootPem, { mode: 0o644 });
-    broker.replaceTls(authority.serverCredentials('broker'), authority.issuersPem);
-    if (told === authority.deviceBundlePem) return;
-    told = authority.deviceBundlePem;
+    writeFileSync(trustBundle, authority.trust.rootPem, { mode: 0o644 });
+    broker.replaceTls(authority.serverCertificates.current('broker'), authority.trust.issuersPem);
+    if (told === authority.trust.devicePem) return;
+    told = authority.trust.devicePem;
     await broker.retain(TRUST_BUNDLE_TOPIC, Buffer.from(told));
   };
   await putTrust();
-  authority.onTrustChange(putTrust);
+  authority.trust.onChange(putTrust);
   renewals.republishNotices().catch((error: unknown) => log.error({ err: error }, 'renewals were not told again'));
 
   await carryOutStandings(broker, registry);
@@ -50,7 +50,7 @@ export async function introduceRooms(
     for (const serial of serials) renewed(holder.id, serial);
   });
   const listAnew = () => {
-    authority.refreshCrl().catch((error: unknown) => log.error({ err: error }, 'revocation list was not rebuilt'));
+    authority.status.refresh().catch((error: unknown) => log.error({ err: error }, 'revocation list was not rebuilt'));
   };
   introduceStanding({
     registry,
@@ -72,8 +72,8 @@ export async function introduceRooms(
     void broker.publish(topic, Buffer.from(json), type === 'presence.connect_failed' ? 0 : 1);
   });
   opened.add({ close: async () => stopTelling() });
-  authority.onServerCredentials('broker', (credentials) => broker.replaceTls(credentials));
-  authority.onServerCredentials('console', (credentials) => operators.replaceTls(credentials));
+  authority.serverCertificates.onChange('broker', (credentials) => broker.replaceTls(credentials));
+  authority.serverCertificates.onChange('console', (credentials) => operators.replaceTls(credentials));
 }
 
 /** A server that ended between a change of standing and what follows from it does the rest when it starts. */

@@ -33,7 +33,7 @@ function spkiOf(key = freshKey().publicKey): Buffer {
 }
 
 async function issued(authority: Authority, identity: Identity = DEVICE): Promise<X509Certificate> {
-  return new X509Certificate(Buffer.from((await authority.issue(identity, spkiOf())).der));
+  return new X509Certificate(Buffer.from((await authority.issuer.issue(identity, spkiOf())).der));
 }
 
 async function problemOf(promise: Promise<unknown>): Promise<Problem> {
@@ -49,7 +49,7 @@ describe('a device certificate', () => {
   it('holds our profile and nothing else', async () => {
     const { authority } = await openTestAuthority();
     const key = freshKey().publicKey;
-    const record = await authority.issue(DEVICE, spkiOf(key));
+    const record = await authority.issuer.issue(DEVICE, spkiOf(key));
     const certificate = new X509Certificate(Buffer.from(record.der));
     expect(certificate.subject).toBe('CN=dev-7');
     expect(certificate.subjectAltName).toBe('URI:spiffe://fleet.example/device/dev-7');
@@ -57,13 +57,13 @@ describe('a device certificate', () => {
     expect(certificate.ca).toBe(false);
     expect(certificate.publicKey.equals(key)).toBe(true);
     expect(certificate.serialNumber.toLowerCase()).toBe(record.serial);
-    expect(authority.hasIssued(certificate)).toBe(true);
+    expect(authority.issuer.hasIssued(certificate)).toBe(true);
   });
 
   it('has a serial of 128 random bits that is positive and has one spelling', async () => {
     const { authority } = await openTestAuthority();
     const serials = await Promise.all(
-      Array.from({ length: 50 }, async () => (await authority.issue(DEVICE, spkiOf())).serial),
+      Array.from({ length: 50 }, async () => (await authority.issuer.issue(DEVICE, spkiOf())).serial),
     );
     expect(new Set(serials).size).toBe(50);
     for (const serial of serials) expect(serial).toMatch(/^40[0-9a-f]{32}$/);
@@ -81,7 +81,7 @@ describe('a device certificate', () => {
     const second = Math.floor(now / 1000) * 1000;
     const lives = [];
     for (let n = 0; n < 3; n += 1) {
-      const { notBefore, notAfter } = await authority.issue(DEVICE, spkiOf());
+      const { notBefore, notAfter } = await authority.issuer.issue(DEVICE, spkiOf());
       expect(second - notBefore).toBe(600_000);
       lives.push((notAfter - second) / 1000 / DAY);
     }
@@ -92,9 +92,9 @@ describe('a device certificate', () => {
 
   it('never outlives the issuing CA', async () => {
     const { authority } = await openTestAuthority({ lifetimes: { ...TEST_LIFETIMES, issuingSeconds: 20 * DAY } });
-    const end = new X509Certificate(authority.chainPem).validToDate;
+    const end = new X509Certificate(authority.trust.chainPem).validToDate;
     expect((await issued(authority)).validToDate).toEqual(end);
-    expect(new X509Certificate(authority.serverCredentials('broker').cert).validToDate).toEqual(end);
+    expect(new X509Certificate(authority.serverCertificates.current('broker').cert).validToDate).toEqual(end);
   });
 
   it('is not issued once the issuing CA has ended', async () => {
@@ -104,13 +104,13 @@ describe('a device certificate', () => {
       lifetimes: { ...TEST_LIFETIMES, issuingSeconds: DAY },
     });
     clock.now += 2 * DAY * 1000;
-    expect((await problemOf(authority.issue(DEVICE, spkiOf()))).code).toBe('unavailable');
+    expect((await problemOf(authority.issuer.issue(DEVICE, spkiOf()))).code).toBe('unavailable');
   });
 
   it('does not leave when it is not what was ordered, as with a name that nobody checked', async () => {
     const { authority } = await openTestAuthority();
     for (const id of ['dev,CN=other', 'dev\0', 'dev+x', 'a, URI:spiffe://fleet.example/device/b', 'x'.repeat(65)]) {
-      const issue = authority.issue({ kind: 'device', id } as Identity, spkiOf());
+      const issue = authority.issuer.issue({ kind: 'device', id } as Identity, spkiOf());
       expect((await problemOf(issue)).code).toBe('internal');
     }
   });
@@ -126,7 +126,7 @@ describe('a device certificate', () => {
   it('cannot sign another one', async () => {
     const { authority, options } = await openTestAuthority();
     const { privateKey, publicKey } = freshKey();
-    const record = await authority.issue(DEVICE, spkiOf(publicKey));
+    const record = await authority.issuer.issue(DEVICE, spkiOf(publicKey));
     const directory = join(testDirectory(), 'false-ca');
     mkdirSync(directory, { mode: 0o700 });
     copyFileSync(join(options.directory, 'root.pem'), join(directory, 'root.pem'));
@@ -157,9 +157,17 @@ describe.skipIf(!installed('openssl'))('openssl (skipped where it is not install
       writeFileSync(join(directory, name), text);
       return join(directory, name);
     };
-    const chain = ['-CAfile', authority.rootFile, '-untrusted', join(options.directory, 'issuing.pem')];
+    const chain = [
+      '-CAfile',
+      join(options.directory, 'root.pem'),
+      '-untrusted',
+      join(options.directory, 'issuing.pem'),
+    ];
     const device = file('device.pem', (await issued(authority)).toString());
-    const server = file('server.pem', new X509Certificate(authority.serverCredentials('broker').cert).toString());
+    const server = file(
+      'server.pem',
+      new X509Certificate(authority.serverCertificates.current('broker').cert).toString(),
+    );
     const verify = (...args: string[]) => runVerifier('openssl', ['verify', '-x509_strict', ...chain, ...args]).status;
     expect(verify('-purpose', 'sslclient', device)).toBe(0);
     expect(verify('-purpose', 'sslserver', device)).not.toBe(0);
@@ -182,7 +190,7 @@ describe.skipIf(!installed('openssl'))('openssl (skipped where it is not install
     ]) {
       expect(text).toMatch(line);
     }
-    const issuing = runVerifier('openssl', ['x509', '-noout', '-text'], authority.chainPem).text;
+    const issuing = runVerifier('openssl', ['x509', '-noout', '-text'], authority.trust.chainPem).text;
     expect(issuing).toMatch(/Basic Constraints: critical\s+CA:TRUE, pathlen:0/);
     expect(issuing).toMatch(/Key Usage: critical\s+Certificate Sign, CRL Sign\s/);
   });
@@ -190,15 +198,15 @@ describe.skipIf(!installed('openssl'))('openssl (skipped where it is not install
 
 describe.skipIf(!installed('certtool'))('GnuTLS certtool (skipped where it is not installed)', () => {
   it('trusts the chains of devices and servers', async () => {
-    const { authority } = await openTestAuthority();
+    const { authority, options } = await openTestAuthority();
     for (const leaf of [
       (await issued(authority)).toString(),
-      authority.serverCredentials('enroll').cert.split(/(?<=-----END CERTIFICATE-----\n)/)[0] as string,
+      authority.serverCertificates.current('enroll').cert.split(/(?<=-----END CERTIFICATE-----\n)/)[0] as string,
     ]) {
       const { status, text } = runVerifier(
         'certtool',
-        ['--verify', '--load-ca-certificate', authority.rootFile],
-        leaf + authority.chainPem,
+        ['--verify', '--load-ca-certificate', join(options.directory, 'root.pem')],
+        leaf + authority.trust.chainPem,
       );
       expect(text).toContain('The certificate is trusted');
       expect(status).toBe(0);
@@ -225,9 +233,9 @@ describe('the authority at its first start', () => {
   it('is the same authority at the next', async () => {
     const { authority, options } = await openTestAuthority();
     const again = await openTestAuthority({ directory: options.directory });
-    expect(again.authority.rootSha256).toBe(authority.rootSha256);
-    expect(again.authority.chainPem).toBe(authority.chainPem);
-    expect(again.authority.hasIssued(await issued(authority))).toBe(true);
+    expect(again.authority.trust.rootSha256).toBe(authority.trust.rootSha256);
+    expect(again.authority.trust.chainPem).toBe(authority.trust.chainPem);
+    expect(again.authority.issuer.hasIssued(await issued(authority))).toBe(true);
   });
 
   it.each([
@@ -256,7 +264,8 @@ describe('two servers that start at once in one directory', () => {
     for (const { reason } of failures) expect(['data_directory_busy', 'authority_unusable']).toContain(reason.code);
     const { authority } = await openTestAuthority({ directory });
     for (const result of started) {
-      if (result.status === 'fulfilled') expect(result.value.authority.rootSha256).toBe(authority.rootSha256);
+      if (result.status === 'fulfilled')
+        expect(result.value.authority.trust.rootSha256).toBe(authority.trust.rootSha256);
     }
   });
 });
@@ -282,7 +291,7 @@ describe('an authority that exists', () => {
     const { options } = await openTestAuthority();
     renameSync(join(options.directory, 'root.key'), join(options.directory, '..', 'root.key'));
     const again = await openTestAuthority({ directory: options.directory });
-    expect(again.authority.hasIssued(await issued(again.authority))).toBe(true);
+    expect(again.authority.issuer.hasIssued(await issued(again.authority))).toBe(true);
   });
 
   it('gets a new issuing CA when the old one is taken away and the root key is there', async () => {
@@ -290,8 +299,8 @@ describe('an authority that exists', () => {
     rmSync(join(options.directory, 'issuing.key'));
     rmSync(join(options.directory, 'issuing.pem'));
     const again = await openTestAuthority({ directory: options.directory });
-    expect(again.authority.rootSha256).toBe(authority.rootSha256);
-    expect(again.authority.chainPem).not.toBe(authority.chainPem);
+    expect(again.authority.trust.rootSha256).toBe(authority.trust.rootSha256);
+    expect(again.authority.trust.chainPem).not.toBe(authority.trust.chainPem);
   });
 
   it.each([
@@ -381,7 +390,7 @@ describe('the making of an authority', () => {
       finished = child.status === 0;
       if (!finished) expect(child.signal, String(child.stderr)).toBe('SIGKILL');
       const { authority } = await openTestAuthority({ directory });
-      expect(authority.hasIssued(await issued(authority))).toBe(true);
+      expect(authority.issuer.hasIssued(await issued(authority))).toBe(true);
       expect(readdirSync(directory).sort()).toEqual(['issuing.key', 'issuing.pem', 'root.crl', 'root.key', 'root.pem']);
     }
   });

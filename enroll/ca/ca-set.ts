@@ -91,6 +91,16 @@ export function readCaSet(
   };
 }
 
+/** A function of the CAs that is computed again only when they have changed. */
+export function derivedFrom<Value>(cas: () => CaSet, compute: (cas: CaSet) => Value): () => Value {
+  let last: { readonly of: CaSet; readonly value: Value } | undefined;
+  return () => {
+    const of = cas();
+    if (last?.of !== of) last = { of, value: compute(of) };
+    return last.value;
+  };
+}
+
 /** DER of every certificate in a PEM text. */
 export function certificatesInPem(text: string): readonly Buffer[] {
   const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];

@@ -7,17 +7,17 @@ import { watchCredentialFiles } from './credential-files.ts';
 
 interface Watched {
   readonly folder: string;
-  readonly adopted: string[];
+  readonly pairs: string[];
   readonly lines: () => readonly Record<string, unknown>[];
-  fault(): string | undefined;
-  /** Resolves when something was adopted or refused since it was asked. */
+  error(): string | undefined;
+  /** Resolves when something was pairs or refused since it was asked. */
   next(): Promise<void>;
 }
 
 /** A pair as an ACME client leaves it. */
 async function pair(): Promise<{ readonly cert: string; readonly key: string }> {
   const { authority } = await openTestAuthority();
-  const { cert, key } = authority.serverCredentials('enroll');
+  const { cert, key } = authority.serverCertificates.current('enroll');
   return { cert, key };
 }
 
@@ -25,7 +25,7 @@ async function watched(folder: string, first: { readonly cert: string; readonly 
   mkdirSync(folder, { recursive: true });
   write(folder, first);
   const logged = collectLog();
-  const adopted: string[] = [];
+  const pairs: string[] = [];
   const waiting = new Set<() => void>();
   const wake = () => {
     for (const resolve of waiting) resolve();
@@ -41,8 +41,8 @@ async function watched(folder: string, first: { readonly cert: string; readonly 
     { cert: join(folder, 'tls.crt'), key: join(folder, 'tls.key') },
     {
       name: 'broker',
-      adopt: ({ cert }) => {
-        adopted.push(cert);
+      onPair: ({ cert }) => {
+        pairs.push(cert);
         wake();
       },
       now: Date.now,
@@ -52,9 +52,9 @@ async function watched(folder: string, first: { readonly cert: string; readonly 
   onTestFinished(() => watcher.close());
   return {
     folder,
-    adopted,
+    pairs,
     lines: logged.lines,
-    fault: watcher.fault,
+    error: watcher.error,
     next: () => new Promise((resolve) => waiting.add(resolve)),
   };
 }
@@ -70,8 +70,8 @@ it('a new pair is taken as soon as it is there', async () => {
   const next = files.next();
   write(files.folder, two);
   await next;
-  expect(files.adopted).toEqual([one.cert, two.cert]);
-  expect(files.fault()).toBeUndefined();
+  expect(files.pairs).toEqual([one.cert, two.cert]);
+  expect(files.error()).toBeUndefined();
 });
 
 it('and so is one that comes by a link to its folder, as Kubernetes mounts secrets', async () => {
@@ -86,15 +86,15 @@ it('and so is one that comes by a link to its folder, as Kubernetes mounts secre
   }
   symlinkSync('v1', join(base, '..data'));
   for (const name of ['tls.crt', 'tls.key']) symlinkSync(`..data/${name}`, join(base, name));
-  const adopted: string[] = [];
+  const pairs: string[] = [];
   const turn = Promise.withResolvers<void>();
   const watcher = await watchCredentialFiles(
     { cert: join(base, 'tls.crt'), key: join(base, 'tls.key') },
     {
       name: 'broker',
-      adopt: ({ cert }) => {
-        adopted.push(cert);
-        if (adopted.length === 2) turn.resolve();
+      onPair: ({ cert }) => {
+        pairs.push(cert);
+        if (pairs.length === 2) turn.resolve();
       },
       now: Date.now,
       log: collectLog().log,
@@ -104,7 +104,7 @@ it('and so is one that comes by a link to its folder, as Kubernetes mounts secre
   symlinkSync('v2', join(base, '..new'));
   renameSync(join(base, '..new'), join(base, '..data'));
   await turn.promise;
-  expect(adopted).toEqual([one.cert, two.cert]);
+  expect(pairs).toEqual([one.cert, two.cert]);
 });
 
 it.each<[string, (folder: string, good: { cert: string; key: string }) => void, RegExp]>([
@@ -127,8 +127,8 @@ it.each<[string, (folder: string, good: { cert: string; key: string }) => void, 
   const next = files.next();
   spoil(files.folder, good);
   await next;
-  expect(files.adopted).toEqual([good.cert]);
-  expect(files.fault()).toMatch(reason);
+  expect(files.pairs).toEqual([good.cert]);
+  expect(files.error()).toMatch(reason);
   const said = files.lines().find(({ msg }) => msg === 'new server certificate refused; the old one stays');
   expect(said).toMatchObject({ server: 'broker', reason: expect.stringMatching(reason) });
   expect(JSON.stringify(files.lines())).not.toContain('PRIVATE KEY-----');
@@ -136,7 +136,7 @@ it.each<[string, (folder: string, good: { cert: string; key: string }) => void, 
   const mended = files.next();
   write(files.folder, await pair());
   await mended;
-  expect(files.fault()).toBeUndefined();
+  expect(files.error()).toBeUndefined();
 });
 
 it('the authority does not start with a pair that cannot be used, and uses one that can for that server alone', async () => {
@@ -145,8 +145,8 @@ it('the authority does not start with a pair that cannot be used, and uses one t
   write(folder, good);
   const broker = { cert: join(folder, 'tls.crt'), key: join(folder, 'tls.key') };
   const { authority, recorded } = await openTestAuthority({ serverFiles: { broker } });
-  expect(authority.serverCredentials('broker').cert).toBe(good.cert);
-  expect(authority.serverCredentials('broker').ca).toBe(authority.trustBundlePem);
+  expect(authority.serverCertificates.current('broker').cert).toBe(good.cert);
+  expect(authority.serverCertificates.current('broker').ca).toBe(authority.trust.pem);
   expect(recorded.map(({ name }) => name)).toEqual(['enroll', 'console']);
   writeFileSync(broker.key, strangerKey());
   await expect(openTestAuthority({ serverFiles: { broker } })).rejects.toMatchObject({ code: 'config_invalid' });

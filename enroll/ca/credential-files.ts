@@ -1,14 +1,16 @@
 /**
- * A server certificate that somebody else issues and renews (cert-manager, an ACME client): read from its files, watched,
- * taken when both files are new and fit, and refused otherwise, so that a half-written or wrong pair takes nothing down.
+ * A server certificate that another CA issues and renews (cert-manager, an ACME client). The files are watched; a new pair
+ * is used when certificate and key belong together, and refused otherwise, so that an incomplete or wrong pair leaves the
+ * current one in use.
  */
 
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { type FSWatcher, watch } from 'node:fs';
+import { watch } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
+import { SerialQueue } from './serial-queue.ts';
 
 export interface CredentialFiles {
   /** Chain, leaf first, PEM. */
@@ -23,79 +25,88 @@ export interface CredentialPair {
   readonly notAfter: number;
 }
 
-/** Writers of two files need a moment between them; watchers tell of each change several times. */
+/** An error: the reason why the pair in the files is not in use. */
+export interface WatchedFiles {
+  error(): string | undefined;
+  close(): void;
+}
+
+/** A program needs a moment to write two files, and a watcher reports each change several times. */
 const SETTLE_MS = 200;
-/** Not every file system tells of changes. */
-const LOOK_EVERY_MS = 60_000;
+/** Some file systems report no changes. */
+const CHECK_EVERY_MS = 60_000;
 
 /**
- * Hands the pair to `adopt` now and after each change. Throws Problem `config_invalid` when the first pair can't be used;
- * later ones that can't are logged, told by `fault`, and otherwise ignored.
+ * Calls `onPair` with the pair now and after each change. Throws Problem `config_invalid` when the first pair cannot be
+ * used. A later pair that cannot be used is logged, reported by `error`, and ignored.
  */
 export async function watchCredentialFiles(
   files: CredentialFiles,
   options: {
     readonly name: string;
-    readonly adopt: (pair: CredentialPair) => void;
+    readonly onPair: (pair: CredentialPair) => void;
     readonly now: () => number;
     readonly log: Logger;
   },
-): Promise<{ fault(): string | undefined; close(): void }> {
-  const { name, adopt, now, log } = options;
+): Promise<WatchedFiles> {
+  const { name, onPair, now, log } = options;
   const first = await readPair(files, now());
   if (typeof first === 'string') throw new Problem('config_invalid', { reason: `certificate of ${name}: ${first}` });
-  adopt(first);
+  onPair(first);
   let current = first.cert + first.key;
-  let fault: string | undefined;
-  let timer: NodeJS.Timeout | undefined;
-  let looking: Promise<void> | undefined;
+  let error: string | undefined;
 
-  const look = async (): Promise<void> => {
+  const check = async (): Promise<void> => {
     const pair = await readPair(files, now());
     if (typeof pair === 'string') {
-      if (pair !== fault)
+      if (pair !== error)
         log.error({ server: name, reason: pair }, 'new server certificate refused; the old one stays');
-      fault = pair;
+      error = pair;
       return;
     }
-    fault = undefined;
+    error = undefined;
     if (pair.cert + pair.key === current) return;
     current = pair.cert + pair.key;
-    adopt(pair);
+    onPair(pair);
   };
-  const soon = (): void => {
+  const close = watchFolders(new Set([dirname(files.cert), dirname(files.key)]), check, { name, log });
+  return { error: () => error, close };
+}
+
+/**
+ * Runs `check` after a change in the folders, and once a minute. The folders are watched and not the files, because a
+ * replaced file, or a replaced link to its folder, is another file. Returns the function that stops.
+ */
+function watchFolders(
+  folders: ReadonlySet<string>,
+  check: () => Promise<void>,
+  { name, log }: { readonly name: string; readonly log: Logger },
+): () => void {
+  const checks = new SerialQueue();
+  let timer: NodeJS.Timeout | undefined;
+  const checkSoon = (): void => {
     clearTimeout(timer);
     timer = setTimeout(() => {
-      looking = (looking ?? Promise.resolve()).then(look).catch((error: unknown) => {
+      checks.add(check).catch((error: unknown) => {
         log.error({ server: name, err: error }, 'server certificate could not be read');
       });
     }, SETTLE_MS);
     timer.unref();
   };
-
-  // The folders, not the files: whoever replaces a file, or the link to its folder, leaves a watched file behind.
-  const watchers: FSWatcher[] = [];
-  for (const folder of new Set([dirname(files.cert), dirname(files.key)])) {
-    const watcher = watch(folder, { persistent: false }, soon);
-    watcher.on('error', (error) =>
+  const watchers = [...folders].map((folder) =>
+    watch(folder, { persistent: false }, checkSoon).on('error', (error) =>
       log.warn({ server: name, err: error }, 'folder of a server certificate is not watched'),
-    );
-    watchers.push(watcher);
-  }
-  const interval = setInterval(soon, LOOK_EVERY_MS);
-  interval.unref();
-
-  return {
-    fault: () => fault,
-    close: () => {
-      for (const watcher of watchers) watcher.close();
-      clearTimeout(timer);
-      clearInterval(interval);
-    },
+    ),
+  );
+  const interval = setInterval(checkSoon, CHECK_EVERY_MS).unref();
+  return () => {
+    for (const watcher of watchers) watcher.close();
+    clearTimeout(timer);
+    clearInterval(interval);
   };
 }
 
-/** A text that says what is wrong otherwise; it never quotes the files. */
+/** The pair, or the reason why it cannot be used; the reason never quotes the files. */
 async function readPair(files: CredentialFiles, now: number): Promise<CredentialPair | string> {
   let cert: string;
   let key: string;

@@ -38,7 +38,9 @@ async function authorityWith(data: string, keys: KeySettings): Promise<Authority
 
 async function issue(authority: Authority): Promise<X509Certificate> {
   const spki = freshKey().publicKey.export({ type: 'spki', format: 'der' });
-  return new X509Certificate(Buffer.from((await authority.issue({ kind: 'device', id: 'd' as never }, spki)).der));
+  return new X509Certificate(
+    Buffer.from((await authority.issuer.issue({ kind: 'device', id: 'd' as never }, spki)).der),
+  );
 }
 
 function fileOf(data: string, name: string, text: string, mode = 0o600): string {
@@ -83,7 +85,7 @@ describe('an authority whose keys are sealed', () => {
     }
     const again = await authorityWith(data, keys);
     await again.rotation.activate(id, 0, 'operator/test');
-    expect(authority.hasIssued(await issue(again))).toBe(true);
+    expect(authority.issuer.hasIssued(await issue(again))).toBe(true);
   });
 
   it.each([
@@ -154,7 +156,7 @@ describe.skipIf(!installed('softhsm2-util') || !installed('pkcs11-addon'))(
       const { data, keys } = token();
       const authority = await authorityWith(data, keys);
       const certificate = await issue(authority);
-      expect(authority.hasIssued(certificate)).toBe(true);
+      expect(authority.issuer.hasIssued(certificate)).toBe(true);
       expect(readdirSync(join(data, 'ca')).filter((name) => name.endsWith('.key'))).toEqual([]);
       expect(readFileSync(join(data, 'ca', 'issuing.uri'), 'utf8')).toMatch(
         /^pkcs11:token=fleet;id=(%[0-9a-f]{2}){16};type=private\n$/,
@@ -166,8 +168,8 @@ describe.skipIf(!installed('softhsm2-util') || !installed('pkcs11-addon'))(
       await authority.close();
       const again = await authorityWith(data, keys);
       await again.rotation.activate(id, 0, 'operator/test');
-      expect(again.hasIssued(await issue(again))).toBe(true);
-      expect(again.hasIssued(certificate)).toBe(true);
+      expect(again.issuer.hasIssued(await issue(again))).toBe(true);
+      expect(again.issuer.hasIssued(certificate)).toBe(true);
       await again.close();
     });
 
@@ -179,7 +181,7 @@ describe.skipIf(!installed('softhsm2-util') || !installed('pkcs11-addon'))(
       await expect(issue(authority)).rejects.toMatchObject({ code: 'signer_unavailable', status: 503 });
       await expect(issue(authority)).rejects.toMatchObject({ code: 'signer_unavailable' });
       soft.plugIn();
-      expect(authority.hasIssued(await issue(authority))).toBe(true);
+      expect(authority.issuer.hasIssued(await issue(authority))).toBe(true);
       await authority.close();
     });
 
@@ -194,7 +196,7 @@ describe.skipIf(!installed('softhsm2-util') || !installed('pkcs11-addon'))(
       await expect(issue(authority)).rejects.toMatchObject(refused('PIN_INCORRECT'));
       await expect(issue(authority)).rejects.toMatchObject(refused('not tried again'));
       soft.writePin('1234');
-      expect(authority.hasIssued(await issue(authority))).toBe(true);
+      expect(authority.issuer.hasIssued(await issue(authority))).toBe(true);
       await authority.close();
     });
 

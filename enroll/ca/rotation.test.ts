@@ -11,7 +11,8 @@ import { createExternalRoot, type ExternalRoot } from '../../test/fixtures/enrol
 import { openStoredAuthority, type StoredAuthority } from '../../test/fixtures/enroll/stored-authority.ts';
 import { freshKey } from '../../test/fixtures/enroll/test-csr.ts';
 import { testDirectory } from '../../test/fixtures/enroll/test-enrollment.ts';
-import type { Authority, AuthorityOptions } from './authority.ts';
+import type { Authority } from './authority.ts';
+import type { AuthorityOptions } from './authority-options.ts';
 import { signIssuingCaCsr } from './offline-root.ts';
 
 const ACTOR = 'operator/test';
@@ -37,7 +38,7 @@ async function rotating(data = testDirectory(), changes: Partial<AuthorityOption
 
 async function issued(authority: Authority): Promise<X509Certificate> {
   const spki = freshKey().publicKey.export({ type: 'spki', format: 'der' });
-  return new X509Certificate(Buffer.from((await authority.issue(DEVICE, spki)).der));
+  return new X509Certificate(Buffer.from((await authority.issuer.issue(DEVICE, spki)).der));
 }
 
 const statesOf = async ({ registry }: { readonly registry: Registry }, role: 'root' | 'issuing' = 'issuing') =>
@@ -48,30 +49,30 @@ describe('a rotation', () => {
     let fleet = await rotating();
     const before = await issued(fleet.authority);
     const told: number[] = [];
-    fleet.authority.onTrustChange(() => void told.push(fleet.authority.trustBundle.length));
+    fleet.authority.trust.onChange(() => void told.push(fleet.authority.trust.certificates.length));
     fleet.clock.now += 1; // they are listed in the order of their making
     const id = await fleet.authority.rotation.prepare('issuing', ACTOR);
     expect(await fleet.authority.rotation.prepare('issuing', ACTOR)).toBe(id);
     expect(told).toEqual([3]);
-    const chain = fleet.authority.chainPem;
+    const chain = fleet.authority.trust.chainPem;
     await fleet.authority.rotation.activate(id, 0, ACTOR);
-    expect(fleet.authority.chainPem).not.toBe(chain);
+    expect(fleet.authority.trust.chainPem).not.toBe(chain);
     const after = await issued(fleet.authority);
     expect(after.issuer).not.toBe(before.issuer);
-    for (const certificate of [before, after]) expect(fleet.authority.hasIssued(certificate)).toBe(true);
-    expect(new X509Certificate(fleet.authority.serverCredentials('broker').cert).issuer).toBe(after.issuer);
+    for (const certificate of [before, after]) expect(fleet.authority.issuer.hasIssued(certificate)).toBe(true);
+    expect(new X509Certificate(fleet.authority.serverCertificates.current('broker').cert).issuer).toBe(after.issuer);
 
     fleet = await fleet.reopen();
     expect(await statesOf(fleet)).toEqual(['outgoing', 'active']);
-    for (const certificate of [before, after]) expect(fleet.authority.hasIssued(certificate)).toBe(true);
+    for (const certificate of [before, after]) expect(fleet.authority.issuer.hasIssued(certificate)).toBe(true);
     const [old] = await fleet.registry.listIssuers().then((all) => all.filter(({ state }) => state === 'outgoing'));
     await fleet.authority.rotation.taint(old?.id as string, ACTOR);
     await fleet.authority.rotation.retire(old?.id as string, 0, ACTOR);
-    expect(fleet.authority.hasIssued(before)).toBe(false);
-    expect(fleet.authority.trustBundlePem).not.toContain(chain.trim());
+    expect(fleet.authority.issuer.hasIssued(before)).toBe(false);
+    expect(fleet.authority.trust.pem).not.toContain(chain.trim());
     fleet = await fleet.reopen();
-    expect(fleet.authority.hasIssued(before)).toBe(false);
-    expect(fleet.authority.hasIssued(after)).toBe(true);
+    expect(fleet.authority.issuer.hasIssued(before)).toBe(false);
+    expect(fleet.authority.issuer.hasIssued(after)).toBe(true);
   });
 
   it('says with a code of its own that it needs the root key, and goes on when a request is signed elsewhere', async () => {
@@ -87,7 +88,7 @@ describe('a rotation', () => {
     await expect(rotation.exportRoot(passphrase, ACTOR)).rejects.toMatchObject({ code: 'root_key_absent' });
 
     const order = {
-      exported: pem + fleet.authority.rootPem,
+      exported: pem + fleet.authority.trust.rootPem,
       passphrase,
       csrPem: await rotation.request(),
       lifeSeconds: 86_400 * 365,
@@ -116,7 +117,7 @@ describe('a rotation', () => {
 
       const fleet = await rotating(data);
       const before = await issued(fleet.authority); // whatever happened, it issues
-      expect(fleet.authority.hasIssued(before)).toBe(true);
+      expect(fleet.authority.issuer.hasIssued(before)).toBe(true);
       const states = await statesOf(fleet);
       if (!states.includes('retired')) {
         const { rotation } = fleet.authority;
@@ -130,7 +131,7 @@ describe('a rotation', () => {
         await rotation.retire(old?.id as string, 10, ACTOR);
       }
       expect(await statesOf(fleet)).toEqual(['retired', 'active']);
-      expect(fleet.authority.hasIssued(await issued(fleet.authority))).toBe(true);
+      expect(fleet.authority.issuer.hasIssued(await issued(fleet.authority))).toBe(true);
     }
   }, 120_000);
 });
@@ -149,15 +150,15 @@ describe.skipIf(!installed('openssl'))('an outside root (skipped where openssl i
     expect(await fleet.authority.rotation.request()).toBe(csr);
     const id = await fleet.authority.rotation.importChain(root.sign(csr) + root.certificate, ACTOR);
     expect(await statesOf(fleet)).toEqual(['active', 'prepared']);
-    const ownRoot = fleet.authority.rootPem;
+    const ownRoot = fleet.authority.trust.rootPem;
     await fleet.authority.rotation.activate(id, 0, ACTOR);
-    expect(fleet.authority.rootPem.trim()).toBe(root.certificate.trim());
+    expect(fleet.authority.trust.rootPem.trim()).toBe(root.certificate.trim());
     const leaf = await issued(fleet.authority);
     for (const trusted of [root.certificate, ownRoot]) {
-      expect(root.verify(leaf.toString(), fleet.authority.chainPem, trusted)).toContain('OK');
+      expect(root.verify(leaf.toString(), fleet.authority.trust.chainPem, trusted)).toContain('OK');
     }
     const again = await fleet.reopen();
-    expect(again.authority.hasIssued(leaf)).toBe(true);
+    expect(again.authority.issuer.hasIssued(leaf)).toBe(true);
     expect(await statesOf(again, 'root')).toEqual(['outgoing', 'active']);
   });
 
@@ -168,7 +169,7 @@ describe.skipIf(!installed('openssl'))('an outside root (skipped where openssl i
       { maxUses: 1, ttlSeconds: 60, group: 'default' as never, labels: {} },
       ACTOR,
     );
-    const certificate = await fleet.authority.issue(
+    const certificate = await fleet.authority.issuer.issue(
       DEVICE,
       freshKey().publicKey.export({ type: 'spki', format: 'der' }),
     );

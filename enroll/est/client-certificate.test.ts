@@ -10,7 +10,7 @@ import { checkClientCertificate } from './client-certificate.ts';
 const HOLDER = { kind: 'device', id: 'dev-7' as DeviceId } as const;
 
 async function certificateBy(authority: Authority): Promise<X509Certificate> {
-  const { der } = await authority.issue(HOLDER, freshKey().publicKey.export({ type: 'spki', format: 'der' }));
+  const { der } = await authority.issuer.issue(HOLDER, freshKey().publicKey.export({ type: 'spki', format: 'der' }));
   return new X509Certificate(Buffer.from(der));
 }
 
@@ -55,12 +55,14 @@ describe('the peer of a connection', () => {
         return changes.standing ?? good();
       },
     };
-    return checkClientCertificate(socket, { authority, registry, now: () => changes.now ?? Date.now() }, 'good').then(
-      (verdict) => ({
-        verdict,
-        asked,
-      }),
-    );
+    return checkClientCertificate(
+      socket,
+      { issuer: authority.issuer, registry, now: () => changes.now ?? Date.now() },
+      'good',
+    ).then((verdict) => ({
+      verdict,
+      asked,
+    }));
   }
 
   it('with a certificate that is good now is its holder', async () => {

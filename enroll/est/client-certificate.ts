@@ -8,7 +8,7 @@ import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import { type Identity, identityUri, Problem, type ProblemCode } from '@rollcall/protocol';
 import type { Registry } from '../../registry/index.ts';
-import type { Authority } from '../ca/authority.ts';
+import type { ClientCertificateIssuer } from '../ca/leaf-certificates.ts';
 
 export interface CertificateHolder {
   readonly identity: Identity;
@@ -28,7 +28,7 @@ export interface CertificateHolder {
 export type RequiredStatus = 'good' | 'renewable';
 
 export interface ClientCertificateDeps {
-  readonly authority: Pick<Authority, 'trustDomain' | 'hasIssued'>;
+  readonly issuer: Pick<ClientCertificateIssuer, 'trustDomain' | 'hasIssued'>;
   readonly registry: Pick<Registry, 'certificateStatus'>;
   readonly now: () => number;
 }
@@ -49,7 +49,7 @@ export async function checkClientCertificate(
   deps: ClientCertificateDeps,
   worth: RequiredStatus,
 ): Promise<ClientCertificateResult> {
-  const { authority, registry } = deps;
+  const { issuer, registry } = deps;
 
   // 1. There is a certificate.
   const certificate = socket.getPeerX509Certificate();
@@ -71,7 +71,7 @@ export async function checkClientCertificate(
     return refuse('certificate_rejected', 'expired', certificate);
 
   // 4. Our issuing CA signed it; not merely one of that name.
-  if (!authority.hasIssued(certificate)) return refuse('certificate_rejected', 'another issuer', certificate);
+  if (!issuer.hasIssued(certificate)) return refuse('certificate_rejected', 'another issuer', certificate);
 
   // 5. The registry says that it is good, and whose it is.
   const serial = serialOf(certificate);
@@ -87,7 +87,7 @@ export async function checkClientCertificate(
     return refuse(`device_${standing.state}`, `found it ${standing.state}`, certificate);
 
   // 6. The name inside is that of the holder: a cross-check, never the source of the identity.
-  if (certificate.subjectAltName !== `URI:${identityUri(authority.trustDomain, standing.holder)}`) {
+  if (certificate.subjectAltName !== `URI:${identityUri(issuer.trustDomain, standing.holder)}`) {
     return refuse('certificate_rejected', 'the name inside is not that of the holder', certificate);
   }
   const notBefore = certificate.validFromDate.getTime();

@@ -315,7 +315,7 @@ describe('a request that does not fit', () => {
     const keys = [
       readFileSync(join(fleet.directory, 'ca', 'issuing.key'), 'utf8'),
       readFileSync(join(fleet.directory, 'ca', 'root.key'), 'utf8'),
-      fleet.authority.serverCredentials('broker').key,
+      fleet.authority.serverCertificates.current('broker').key,
     ];
     for (const pem of keys) {
       const privateKey = createPrivateKey(pem);

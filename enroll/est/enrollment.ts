@@ -7,7 +7,8 @@
 import { canonicalHost, type DeviceId, hostOf, Problem, type ProblemCode, parseDeviceId } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { CertificateRecord, DeviceRecord, EnrollmentRefusal, Registry } from '../../registry/index.ts';
-import type { Authority } from '../ca/authority.ts';
+import type { ClientCertificateIssuer } from '../ca/leaf-certificates.ts';
+import type { TrustBundle } from '../ca/trust-bundle.ts';
 import { keyNotAllowed } from '../x509/key-policy.ts';
 import type { RandomBytes } from '../x509/profile.ts';
 import type { EnrollmentCredential } from './credential.ts';
@@ -15,7 +16,10 @@ import { checkCsr } from './csr.ts';
 import { identityMismatch } from './requested-identity.ts';
 
 export interface EnrollmentDeps {
-  readonly authority: Pick<Authority, 'trustDomain' | 'trustsRoot' | 'hosts' | 'issue' | 'ownsKey'>;
+  readonly issuer: Pick<ClientCertificateIssuer, 'trustDomain' | 'issue' | 'ownsKey'>;
+  readonly trust: Pick<TrustBundle, 'trustsRoot'>;
+  /** DNS names and IP addresses of this server. */
+  readonly hosts: readonly string[];
   readonly registry: Pick<Registry, 'admitEnrollment' | 'commitEnrollment'>;
   readonly randomBytes: RandomBytes;
   readonly log: Logger;
@@ -51,19 +55,19 @@ const REFUSALS: Readonly<Record<EnrollmentRefusal, ProblemCode>> = {
 const CHOICES_MAX = 3;
 
 export async function enrollDevice(request: EnrollmentRequest, deps: EnrollmentDeps): Promise<EnrollmentResult> {
-  const { authority, registry, log } = deps;
+  const { issuer, trust, registry, log } = deps;
   const { credential, address } = request;
 
   // 1. The token is for this authority.
   const { token } = credential;
-  if (!authority.trustsRoot(token.rootSha256)) return refused('token_rejected', 'the token pins another root');
+  if (!trust.trustsRoot(token.rootSha256)) return refused('token_rejected', 'the token pins another root');
   noteForeignHost(token.enrollUrl, deps);
 
   // 2. The request is sound and its key may be certified.
   const verdict = checkCsr(request.csrDer);
   if (!verdict.ok) return refused(verdict.code, verdict.reason);
   const { csr } = verdict;
-  if (authority.ownsKey(csr.publicKeySha256)) return refused('csr_key_reused', 'found the key of a CA of ours');
+  if (issuer.ownsKey(csr.publicKeySha256)) return refused('csr_key_reused', 'found the key of a CA of ours');
 
   // 3. The registry admits it, or remembers what it answered to the same token and key.
   const claim = {
@@ -79,7 +83,7 @@ export async function enrollDevice(request: EnrollmentRequest, deps: EnrollmentD
   // 4. The names in the request agree with the id that was decided, and the key with the group's profile.
   const decided = admission.deviceId;
   const identity = decided === undefined ? undefined : ({ kind: 'device', id: decided } as const);
-  const mismatch = identityMismatch(csr, authority.trustDomain, identity);
+  const mismatch = identityMismatch(csr, issuer.trustDomain, identity);
   if (mismatch !== undefined) return refused('csr_identity_mismatch', mismatch);
 
   const unfit = keyNotAllowed(csr.keyAlgorithm, admission.profile);
@@ -90,7 +94,7 @@ export async function enrollDevice(request: EnrollmentRequest, deps: EnrollmentD
     const deviceId = decided ?? generateDeviceId(deps.randomBytes);
 
     // 6. The certificate is issued, and checked with other eyes inside.
-    const certificate = await authority.issue({ kind: 'device', id: deviceId }, csr.publicKeySpki, admission.profile);
+    const certificate = await issuer.issue({ kind: 'device', id: deviceId }, csr.publicKeySpki, admission.profile);
 
     // 7. Token, device, certificate and audit entry are committed at once; only then is there an answer.
     const outcome = await registry.commitEnrollment({ ...claim, deviceId, certificate, address });
@@ -126,8 +130,8 @@ export function generateDeviceId(randomBytes: RandomBytes): DeviceId {
 }
 
 /** A token created under another name of this server is as good; but an operator who renamed it wants to know. */
-function noteForeignHost(enrollUrl: string, { authority, log }: EnrollmentDeps): void {
-  if (!authority.hosts.some((host) => canonicalHost(host) === hostOf(enrollUrl))) {
-    log.info({ enrollUrl, hosts: authority.hosts }, 'the token names a host that this server does not have');
+function noteForeignHost(enrollUrl: string, { hosts, log }: EnrollmentDeps): void {
+  if (!hosts.some((host) => canonicalHost(host) === hostOf(enrollUrl))) {
+    log.info({ enrollUrl, hosts }, 'the token names a host that this server does not have');
   }
 }

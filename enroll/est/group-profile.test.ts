@@ -74,7 +74,7 @@ describe('the profile of a group', () => {
     const answer = await ask();
     expect(certificateOf(answer).publicKey.asymmetricKeyType).toBe('ed25519');
     const client = {
-      cert: certificateOf(answer).toString() + fleet.authority.chainPem,
+      cert: certificateOf(answer).toString() + fleet.authority.trust.chainPem,
       key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
     };
     expect((await fleet.send({ path: EST_PATHS.simplereenroll, body: writeTestCsr(), client })).status).toBe(200);

@@ -38,7 +38,7 @@ async function unborn(): Promise<{ readonly template: string; readonly order: De
   const { registry, authority, close } = await openStoredAuthority(template);
   const mint = { maxUses: 1, ttlSeconds: 3600, group: DEFAULT_GROUP, labels: {} };
   const { record, secret } = await registry.createToken(mint, 'operator/test');
-  const { rootSha256 } = authority;
+  const { rootSha256 } = authority.trust;
   await close();
   const token = formatBootstrapToken({ id: record.id, secret, rootSha256, enrollUrl: 'https://localhost:8443' });
   const csr = () => writeTestCsr().toString('base64');

@@ -25,7 +25,7 @@ async function endedDevice(daysAgo: number, authority = fleet.authority) {
   clock.now = today - (90 + daysAgo) * DAY_MS;
   const { privateKey, publicKey } = freshKey();
   const spki = publicKey.export({ type: 'spki', format: 'der' });
-  const certificate = await authority.issue({ kind: 'device', id }, spki);
+  const certificate = await authority.issuer.issue({ kind: 'device', id }, spki);
   if (authority === fleet.authority) {
     const { record, secret } = await registry.createToken(
       { maxUses: 1, ttlSeconds: 3600, group: DEFAULT_GROUP, labels: {}, device: id },
@@ -37,9 +37,9 @@ async function endedDevice(daysAgo: number, authority = fleet.authority) {
     });
   }
   clock.now = today;
-  await fleet.authority.renewServerCredentials();
+  await fleet.authority.serverCertificates.renewDue();
   const key = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
-  const client = { cert: pem(certificate.der) + authority.chainPem, key };
+  const client = { cert: pem(certificate.der) + authority.trust.chainPem, key };
   const ask = (order: TestCsrOptions = { privateKey, publicKey }) =>
     fleet.send({ path: EST_PATHS.simplereenroll, body: writeTestCsr(order), client });
   return { client, certificate, publicKey, privateKey, ask };
@@ -98,7 +98,7 @@ describe('a device whose certificate has ended', () => {
     const { privateKey, publicKey } = freshKey();
     const today = fleet.clock.now;
     fleet.clock.now = today - 100 * DAY_MS;
-    const unknown = await fleet.authority.issue(
+    const unknown = await fleet.authority.issuer.issue(
       { kind: 'device', id },
       publicKey.export({ type: 'spki', format: 'der' }),
     );
@@ -107,7 +107,7 @@ describe('a device whose certificate has ended', () => {
     const answer = await fleet.send({
       path: EST_PATHS.simplereenroll,
       body: writeTestCsr({ privateKey, publicKey }),
-      client: { ...client, cert: pem(unknown.der) + fleet.authority.chainPem, key },
+      client: { ...client, cert: pem(unknown.der) + fleet.authority.trust.chainPem, key },
     });
     expect(answer).toMatchObject({ status: 403, code: 'certificate_rejected' });
   });

@@ -6,7 +6,7 @@ import { checkCsr } from './csr.ts';
 import type { RenewalDeps, RenewalRequest, RenewalResult } from './renewal.ts';
 import { identityMismatch } from './requested-identity.ts';
 
-export interface RecoveryDeps extends Pick<RenewalDeps, 'authority' | 'log'> {
+export interface RecoveryDeps extends Pick<RenewalDeps, 'issuer' | 'log'> {
   readonly registry: RecoveryStore;
 }
 
@@ -25,13 +25,13 @@ const REFUSALS: Readonly<Record<RecoveryRefusal, ProblemCode>> = {
 
 export async function recoverCertificate(
   { holder, csrDer, address }: RenewalRequest & { readonly holder: ExpiredHolder },
-  { authority, registry, log }: RecoveryDeps,
+  { issuer, registry, log }: RecoveryDeps,
 ): Promise<RenewalResult> {
   const { serial, expiredDer: der, identity } = holder;
   const verdict = checkCsr(csrDer);
   if (!verdict.ok) return refused(verdict.code, verdict.reason);
   const { csr } = verdict;
-  const mismatch = identityMismatch(csr, authority.trustDomain, identity);
+  const mismatch = identityMismatch(csr, issuer.trustDomain, identity);
   if (mismatch !== undefined) return refused('csr_identity_mismatch', mismatch);
 
   const admission = await registry.admitRecovery({ serial, der, publicKeySha256: csr.publicKeySha256 });
@@ -40,7 +40,7 @@ export async function recoverCertificate(
 
   const unfit = keyNotAllowed(csr.keyAlgorithm, admission.profile);
   if (unfit !== undefined) return refused('csr_key_not_allowed', unfit);
-  const certificate = await authority.issue(admission.holder, csr.publicKeySpki, admission.profile);
+  const certificate = await issuer.issue(admission.holder, csr.publicKeySpki, admission.profile);
   const outcome = await registry.commitRecovery({ parentSerial: serial, der, certificate, address });
   if (outcome.outcome === 'refused') return refused(REFUSALS[outcome.refusal], outcome.refusal);
   const fields = {

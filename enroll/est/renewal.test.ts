@@ -143,24 +143,24 @@ describe('renewing without a certificate that is good now', () => {
   it("is refused with another CA's, although every name in it is ours", async () => {
     const { authority } = await openTestAuthority();
     const { privateKey, publicKey } = freshKey();
-    const { der } = await authority.issue(
+    const { der } = await authority.issuer.issue(
       { kind: 'device', id: 'dev-7' as DeviceId },
       publicKey.export({ type: 'spki', format: 'der' }),
     );
     const key = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
-    for (const chain of ['', authority.chainPem, authority.trustBundlePem]) {
+    for (const chain of ['', authority.trust.chainPem, authority.trust.pem]) {
       expect(await renew({ cert: pem(der) + chain, key })).toMatchObject({ status: 403, code: 'certificate_rejected' });
     }
   });
 
   it('is refused with one of our servers', async () => {
-    const { cert, key } = fleet.authority.serverCredentials('broker');
+    const { cert, key } = fleet.authority.serverCertificates.current('broker');
     expect(await renew({ cert, key })).toMatchObject({ status: 403, code: 'certificate_rejected' });
   });
 
   it('is refused with one that the registry does not know', async () => {
     const { privateKey, publicKey } = freshKey();
-    const { der } = await fleet.authority.issue(
+    const { der } = await fleet.authority.issuer.issue(
       { kind: 'device', id: 'dev-7' as DeviceId },
       publicKey.export({ type: 'spki', format: 'der' }),
     );
@@ -260,7 +260,7 @@ describe('a saved TLS session', () => {
         host: '127.0.0.1',
         port: fleet.server.port,
         servername: 'localhost',
-        ca: fleet.authority.rootPem,
+        ca: fleet.authority.trust.rootPem,
         minVersion: options.version,
         maxVersion: options.version,
         ...(options.session && { session: options.session }),

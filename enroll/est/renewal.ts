@@ -6,14 +6,14 @@
 import { formatIdentity, type Identity, Problem, type ProblemCode } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { CertificateRecord, Registry, RenewalRefusal } from '../../registry/index.ts';
-import type { Authority } from '../ca/authority.ts';
+import type { ClientCertificateIssuer } from '../ca/leaf-certificates.ts';
 import { keyNotAllowed } from '../x509/key-policy.ts';
 import type { CertificateHolder } from './client-certificate.ts';
 import { checkCsr } from './csr.ts';
 import { identityMismatch } from './requested-identity.ts';
 
 export interface RenewalDeps {
-  readonly authority: Pick<Authority, 'trustDomain' | 'issue' | 'ownsKey'>;
+  readonly issuer: Pick<ClientCertificateIssuer, 'trustDomain' | 'issue' | 'ownsKey'>;
   readonly registry: Pick<Registry, 'admitRenewal' | 'commitRenewal'>;
   /** A second key asks to follow a certificate that another has superseded. */
   readonly onForked?: ((holder: Identity) => void) | undefined;
@@ -41,14 +41,14 @@ const REFUSALS: Readonly<Record<RenewalRefusal, ProblemCode>> = {
 };
 
 export async function renewCertificate(request: RenewalRequest, deps: RenewalDeps): Promise<RenewalResult> {
-  const { authority, registry, log } = deps;
+  const { issuer, registry, log } = deps;
   const { holder, address } = request;
 
   // 1. The request is sound and its key may be certified.
   const verdict = checkCsr(request.csrDer);
   if (!verdict.ok) return refused(verdict.code, verdict.reason);
   const { csr } = verdict;
-  if (authority.ownsKey(csr.publicKeySha256)) return refused('csr_key_reused', 'found the key of a CA of ours');
+  if (issuer.ownsKey(csr.publicKeySha256)) return refused('csr_key_reused', 'found the key of a CA of ours');
 
   // 2. The registry admits it, or remembers what it answered to the same certificate and key.
   const admission = await registry.admitRenewal(holder.serial, csr.publicKeySha256);
@@ -56,14 +56,14 @@ export async function renewCertificate(request: RenewalRequest, deps: RenewalDep
   if (admission.outcome === 'replayed') return answered(admission.certificate, 'renewal answered again');
 
   // 3. The names in the request agree with the identity that renews (RFC 7030, section 4.2.2).
-  const mismatch = identityMismatch(csr, authority.trustDomain, admission.holder);
+  const mismatch = identityMismatch(csr, issuer.trustDomain, admission.holder);
   if (mismatch !== undefined) return refused('csr_identity_mismatch', mismatch);
 
   const unfit = keyNotAllowed(csr.keyAlgorithm, admission.profile);
   if (unfit !== undefined) return refused('csr_key_not_allowed', unfit);
 
   // 4. The certificate is issued, and checked with other eyes inside.
-  const certificate = await authority.issue(admission.holder, csr.publicKeySpki, admission.profile);
+  const certificate = await issuer.issue(admission.holder, csr.publicKeySpki, admission.profile);
 
   // 5. Certificate and audit entry are committed at once; only then is there an answer.
   const outcome = await registry.commitRenewal({ parentSerial: holder.serial, certificate, address });

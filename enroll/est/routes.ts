@@ -52,7 +52,7 @@ export function addRoutes(app: FastifyInstance, deps: RouteDeps): void {
   // Written anew when a CA comes or goes.
   let bundled: { readonly of: readonly Buffer[]; readonly der: Buffer } | undefined;
   const trustBundle = (): Buffer => {
-    const of = authority.trustBundle;
+    const of = authority.trust.certificates;
     if (bundled?.of !== of) bundled = { of, der: writeCertsOnly([...of].reverse()) };
     return bundled.der;
   };

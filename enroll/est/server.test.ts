@@ -20,7 +20,7 @@ async function handshake(fleet: TestEnrollment, options: { maxVersion?: 'TLSv1.2
     host: '127.0.0.1',
     port: fleet.server.port,
     servername: 'localhost',
-    ca: fleet.authority.rootPem,
+    ca: fleet.authority.trust.rootPem,
     ...options,
   });
   await new Promise<void>((resolve, reject) => {
@@ -55,7 +55,7 @@ describe('the enroll server', () => {
     expect(answer.status).toBe(200);
     expect(answer.headers['content-type']).toMatch(/^application\/pkcs7-mime/);
     const der = Buffer.from(answer.body, 'base64');
-    for (const certificate of fleet.authority.trustBundle) expect(der.includes(certificate)).toBe(true);
+    for (const certificate of fleet.authority.trust.certificates) expect(der.includes(certificate)).toBe(true);
     if (!installed('openssl')) return;
     const { text } = runVerifier('openssl', ['pkcs7', '-inform', 'DER', '-print_certs', '-noout'], der);
     expect(text.match(/subject=CN = Rollcall (issuing|root) CA [0-9a-f]{8}/g)).toHaveLength(2);
@@ -77,7 +77,7 @@ describe('the enroll server', () => {
     expect(before).toMatchObject({ status: 200, headers: { 'content-type': 'application/pkix-crl' } });
     expect(Buffer.from(before.body, 'latin1').toString('hex')).not.toContain(device.serial);
     await fleet.registry.revokeDevices(['dev-7' as DeviceId], 'keyCompromise', 'operator/test');
-    await fleet.authority.refreshCrl();
+    await fleet.authority.status.refresh();
     const after = await fleet.send({ path: CRL_PATH });
     expect(Buffer.from(after.body, 'latin1').toString('hex')).toContain(device.serial);
   });
@@ -139,7 +139,7 @@ describe('the enroll server', () => {
     const socket = connectTls({
       host: '127.0.0.1',
       port: fleet.server.port,
-      ca: fleet.authority.rootPem,
+      ca: fleet.authority.trust.rootPem,
       servername: 'localhost',
       minVersion: 'TLSv1',
       maxVersion: 'TLSv1.1',
@@ -203,13 +203,13 @@ describe('a new server certificate', () => {
     const oldSerial = old?.getPeerX509Certificate()?.serialNumber;
 
     fleet.clock.now = Date.now();
-    await fleet.authority.renewServerCredentials();
+    await fleet.authority.serverCertificates.renewDue();
 
     expect((await fleet.send({ path: EST_PATHS.cacerts, agent })).status).toBe(200);
     expect(Object.values(agent.freeSockets)[0]?.[0]).toBe(old);
     expect(old?.getPeerX509Certificate()?.serialNumber).toBe(oldSerial);
     const fresh = await handshake(fleet);
-    const serial = new X509Certificate(fleet.authority.serverCredentials('enroll').cert).serialNumber;
+    const serial = new X509Certificate(fleet.authority.serverCertificates.current('enroll').cert).serialNumber;
     expect(fresh.getPeerX509Certificate()?.serialNumber).toBe(serial);
     expect(serial).not.toBe(oldSerial);
     fresh.destroy();
@@ -219,7 +219,7 @@ describe('a new server certificate', () => {
   it('leaves the rules of the listener as they were', async () => {
     const fleet = await openTestEnrollment({ startAt: THREE_WEEKS_AGO });
     fleet.clock.now = Date.now();
-    await fleet.authority.renewServerCredentials();
+    await fleet.authority.serverCertificates.renewDue();
     const device = await fleet.enroll('dev-7');
     const client = { cert: device.cert, key: device.key };
     expect((await fleet.send({ path: EST_PATHS.simplereenroll, client, body: writeTestCsr() })).status).toBe(200);

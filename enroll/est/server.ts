@@ -14,7 +14,7 @@ import type { Logger } from 'pino';
 import { createRateLimit, type RequestLimits, WorkQueue } from '../../limits/index.ts';
 import type { RecoveryStore, Registry } from '../../registry/index.ts';
 import type { Authority } from '../ca/authority.ts';
-import type { ServerCredentials } from '../ca/server-credentials.ts';
+import type { ServerCredentials } from '../ca/server-certificates.ts';
 import { Counters } from '../counters.ts';
 import type { RandomBytes } from '../x509/profile.ts';
 import { createClientAuthentication } from './client-authentication.ts';
@@ -80,6 +80,7 @@ const CLOSE_PATIENCE_MS = 2_000;
 /** Throws Problem `address_in_use`, or `config_invalid` for an address that is not this machine's. */
 export async function createEnrollServer(options: EnrollServerOptions): Promise<EnrollServer> {
   const { authority, registry, now, log } = options;
+  const { issuer, trust, hosts } = authority;
   const { requests, refusalLog } = options.throttle;
   const limits = { ...DEFAULT_ENROLL_LIMITS, ...options.limits };
   const patience = options.patienceMs ?? PATIENCE_MS;
@@ -87,7 +88,7 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
   const clocks = { monotonic: () => performance.now(), random: Math.random };
 
   const server = createServer({
-    ...secureContext(authority.serverCredentials('enroll')),
+    ...secureContext(authority.serverCertificates.current('enroll')),
     // Everyone may come in, to enroll; who needs a certificate is decided per route.
     requestCert: true,
     rejectUnauthorized: false,
@@ -101,7 +102,7 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
     noDelay: true,
   });
   const guard = limitConnections(server, { ...clocks, limits, log, refusalLog, counts });
-  const stopListening = authority.onServerCredentials('enroll', (credentials) => {
+  const stopListening = authority.serverCertificates.onChange('enroll', (credentials) => {
     server.setSecureContext(secureContext(credentials));
   });
 
@@ -123,7 +124,7 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
 
   const turns = new WorkQueue({ waiting: limits.waiting });
   const callers = createClientAuthentication({
-    peers: { authority, registry, now },
+    peers: { issuer, registry, now },
     enrollments: createRateLimit({
       ...clocks,
       perSecond: limits.enrollmentsPerSecond,
@@ -144,9 +145,9 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
   addRoutes(app, {
     authority,
     callers,
-    enrollment: { authority, registry, log, randomBytes: options.randomBytes ?? randomBytes },
-    recovery: { authority, registry, log },
-    renewal: { authority, registry, onForked: options.onForked, log },
+    enrollment: { issuer, trust, hosts, registry, log, randomBytes: options.randomBytes ?? randomBytes },
+    recovery: { issuer, registry, log },
+    renewal: { issuer, registry, onForked: options.onForked, log },
     renewalWindow: options.renewalWindow ?? (async (life) => scheduledWindow(life, 0)),
     now,
     renewed: options.onRenewed ?? (() => {}),

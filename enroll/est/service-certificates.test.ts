@@ -15,8 +15,8 @@ describe('a service', () => {
     const leaf = new X509Certificate(issued.certificatePem);
     expect(leaf.subjectAltName).toBe('URI:spiffe://fleet.example/service/dashboard');
     expect(leaf.publicKey.equals(publicKey)).toBe(true);
-    expect(issued.certificatePem.endsWith(fleet.authority.chainPem)).toBe(true);
-    expect(issued.caPem).toBe(fleet.authority.trustBundlePem);
+    expect(issued.certificatePem.endsWith(fleet.authority.trust.chainPem)).toBe(true);
+    expect(issued.caPem).toBe(fleet.authority.trust.pem);
     expect(issued).toMatchObject({ serial: leaf.serialNumber.toLowerCase(), notAfter: leaf.validToDate.getTime() });
     expect(await fleet.registry.certificateStatus(issued.serial)).toMatchObject({
       state: 'good',

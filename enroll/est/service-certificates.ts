@@ -1,6 +1,7 @@
 import { Problem, parseServiceName } from '@rollcall/protocol';
 import type { Actor, Registry, ServiceRecord } from '../../registry/index.ts';
-import type { Authority } from '../ca/authority.ts';
+import type { ClientCertificateIssuer } from '../ca/leaf-certificates.ts';
+import type { TrustBundle } from '../ca/trust-bundle.ts';
 import { keyNotAllowed } from '../x509/key-policy.ts';
 import { pem } from '../x509/pem.ts';
 import { checkCsr } from './csr.ts';
@@ -8,7 +9,8 @@ import { decodeCsrPem } from './request-body.ts';
 import { identityMismatch } from './requested-identity.ts';
 
 export interface ServiceCertificateDeps {
-  readonly authority: Pick<Authority, 'trustDomain' | 'issue' | 'ownsKey' | 'chainPem' | 'trustBundlePem'>;
+  readonly issuer: Pick<ClientCertificateIssuer, 'trustDomain' | 'issue' | 'ownsKey'>;
+  readonly trust: Pick<TrustBundle, 'chainPem' | 'pem'>;
   readonly registry: Pick<Registry, 'commitService'>;
 }
 
@@ -35,7 +37,7 @@ export async function issueServiceCertificate(
   order: ServiceCertificateRequest,
   deps: ServiceCertificateDeps,
 ): Promise<IssuedServiceCertificate> {
-  const { authority, registry } = deps;
+  const { issuer, trust, registry } = deps;
 
   // 1. The name is one.
   const name = parseServiceName(order.name);
@@ -49,21 +51,21 @@ export async function issueServiceCertificate(
   const verdict = checkCsr(der);
   if (!verdict.ok) throw new Problem(verdict.code, { reason: verdict.reason });
   const { csr } = verdict;
-  if (authority.ownsKey(csr.publicKeySha256))
+  if (issuer.ownsKey(csr.publicKeySha256))
     throw new Problem('csr_key_reused', { reason: 'found the key of a CA of ours' });
   const unfit = keyNotAllowed(csr.keyAlgorithm, undefined);
   if (unfit !== undefined) throw new Problem('csr_key_not_allowed', { reason: unfit });
-  const mismatch = identityMismatch(csr, authority.trustDomain, identity);
+  const mismatch = identityMismatch(csr, issuer.trustDomain, identity);
   if (mismatch !== undefined) throw new Problem('csr_identity_mismatch', { reason: mismatch });
 
   // 3. The certificate is issued, recorded, and only then handed over.
-  const certificate = await authority.issue(identity, csr.publicKeySpki);
+  const certificate = await issuer.issue(identity, csr.publicKeySpki);
   const service = await registry.commitService(name, certificate, order.actor);
   return {
     service,
     serial: certificate.serial,
     notAfter: certificate.notAfter,
-    certificatePem: pem(certificate.der) + authority.chainPem,
-    caPem: authority.trustBundlePem,
+    certificatePem: pem(certificate.der) + trust.chainPem,
+    caPem: trust.pem,
   };
 }

@@ -1,7 +1,7 @@
 /**
- * The current revocation list of one CA and its delta: made when first asked for, made anew on a revocation and by the
- * hour. In slices, so that a list of 100,000 keeps nobody waiting. It is for third parties; Rollcall's own doors ask the
- * registry, so a list that cannot be made locks nobody out.
+ * The current CRL of one CA and its delta CRL (RFC 5280, section 5). They are issued at the first request, after a
+ * revocation and every hour, in slices, so that a CRL of 100,000 entries does not block the event loop. CRLs are for third
+ * parties; Rollcall itself reads the registry, so a CRL that cannot be issued locks no device out.
  */
 
 import type { Logger } from 'pino';
@@ -10,13 +10,13 @@ import type { Signer } from '../ca/signer.ts';
 import type { CertificateIssuer } from '../x509/profile.ts';
 import { type CrlEntry, type CrlFields, writeCrl, writeCrlEntries } from './crl-writer.ts';
 
-/** From this update to the next, at the latest. */
-const LIFE_MS = 24 * 3600 * 1000;
-/** A full list that old is the base of deltas no more. */
+/** From thisUpdate to nextUpdate. */
+const VALIDITY_MS = 24 * 3600 * 1000;
+/** The age at which a full CRL is no longer the base of delta CRLs. */
 const BASE_LIFE_MS = 3600 * 1000;
-/** Entries read and written before others have their turn: a few milliseconds. */
+/** Entries that are read and written in one turn of the event loop: a few milliseconds. */
 const SLICE = 500;
-/** A flood of revocations makes lists for a fifth of the time at most, and waits no longer than this for the next. */
+/** The pause after a run is this multiple of its duration, so that a flood of revocations uses a fifth of the time. */
 const REST = 4;
 const LONGEST_REST_MS = 5_000;
 
@@ -26,160 +26,191 @@ export interface CrlPair {
 }
 
 export interface CrlPublisher {
-  /** Lists that are valid now. While some are being made it is those: they may hold a revocation that was just told. */
+  /** CRLs that are valid now. During a run it waits for its result, which may contain a revocation that was just committed. */
   current(): Promise<CrlPair>;
-  /** Makes lists that hold every revocation committed before this call. Calls that overlap share one round. */
+  /** Issues CRLs that contain every revocation committed before this call. Overlapping calls share one run. */
   refresh(): Promise<void>;
-  /** Resolves when no list is being made. */
+  /** Resolves when no CRL is being issued. */
   close(): Promise<void>;
 }
 
-interface Made extends CrlPair {
-  readonly madeAt: number;
-}
-
-/** The full list on which deltas stand. */
-interface Base {
-  readonly number: number;
-  readonly madeAt: number;
-  /** What was on hold in it or in a list since, by serial, and since when. */
-  readonly shownHeld: ReadonlyMap<string, number>;
-}
-
-interface Gathered {
-  readonly all: Buffer;
-  readonly recent: Buffer;
-  readonly count: number;
-  readonly held: ReadonlyMap<string, number>;
-}
-
-export function createCrlPublisher(options: {
+export interface CrlPublisherOptions {
   readonly ca: CertificateIssuer & { readonly id: string; readonly signer: Signer };
   readonly registry: Pick<PublishedStatusStore, 'listRevokedBy' | 'listHeldBy'> & Pick<Registry, 'nextCrlNumber'>;
   readonly deltaUrl?: string | undefined;
   readonly backdateSeconds: number;
   readonly now: () => number;
   readonly log: Logger;
-}): CrlPublisher {
-  const { ca, registry, now, log } = options;
-  let list: Made | undefined;
-  let base: Base | undefined;
-  let running: Promise<void> | undefined;
-  let waiting: Promise<void> | undefined;
-  let restUntil = 0;
+}
 
-  /** By serial, since when. */
-  const gatherHeld = async (): Promise<Map<string, number>> => {
-    const held = new Map<string, number>();
-    let after: OnHoldEntry | undefined;
-    for (;;) {
-      const page = await registry.listHeldBy({ issuerId: ca.id, after, limit: SLICE });
-      for (const { serial, heldAt } of page) held.set(serial, heldAt);
-      after = page.at(-1);
-      if (page.length < SLICE) return held;
-      await new Promise((resolve) => setImmediate(resolve));
+interface IssuedCrls extends CrlPair {
+  readonly issuedAt: number;
+}
+
+/** The full CRL that delta CRLs refer to. */
+interface Base {
+  readonly number: number;
+  readonly issuedAt: number;
+  /** Certificates that were on hold in it or in a later CRL, by serial, and since when. */
+  readonly shownOnHold: ReadonlyMap<string, number>;
+}
+
+interface Entries {
+  readonly full: Buffer;
+  readonly delta: Buffer;
+  /** Of the full CRL. */
+  readonly count: number;
+  readonly onHold: ReadonlyMap<string, number>;
+}
+
+export function createCrlPublisher(options: CrlPublisherOptions): CrlPublisher {
+  return new Publisher(options);
+}
+
+class Publisher implements CrlPublisher {
+  readonly #options: CrlPublisherOptions;
+  #crls: IssuedCrls | undefined;
+  #base: Base | undefined;
+  #running: Promise<void> | undefined;
+  /** The run after the current one, or after the pause. */
+  #next: Promise<void> | undefined;
+  #restUntil = 0;
+
+  constructor(options: CrlPublisherOptions) {
+    this.#options = options;
+  }
+
+  async current(): Promise<CrlPair> {
+    const { now, log, ca } = this.#options;
+    const crls = this.#crls;
+    const age = crls === undefined ? Number.POSITIVE_INFINITY : now() - crls.issuedAt;
+    const run = this.#next ?? this.#running;
+    if (run === undefined && crls !== undefined && age >= 0 && age < VALIDITY_MS / 2) return crls;
+    try {
+      await (run ?? this.#start());
+    } catch (error) {
+      // The last CRL is correct until its nextUpdate, and useless after it.
+      if (crls === undefined || age < 0 || age >= VALIDITY_MS) throw error;
+      log.error({ err: error, ca: ca.id }, 'CRL could not be issued; the last one is still valid');
     }
-  };
+    return this.#crls as IssuedCrls;
+  }
 
-  const gather = async ({ madeAt: since, shownHeld }: Base): Promise<Gathered> => {
-    // First what is on hold: what is revoked meanwhile is in the second reading, and so in one of them at least.
-    const held = await gatherHeld();
-    const released = new Map([...shownHeld].filter(([serial]) => !held.has(serial)));
-    const all: Buffer[] = [];
-    const recent: CrlEntry[] = [];
-    let after: RevokedEntry | undefined;
-    let count = 0;
-    for (;;) {
-      const page = await registry.listRevokedBy({ issuerId: ca.id, after, limit: SLICE });
-      all.push(writeCrlEntries(page));
-      for (const entry of page) {
-        if (entry.revokedAt >= since) recent.push(entry);
-        held.delete(entry.serial);
-        released.delete(entry.serial);
-      }
-      count += page.length;
-      after = page.at(-1);
-      if (page.length < SLICE) break;
-      await new Promise((resolve) => setImmediate(resolve));
+  /** A call during a run waits for the run after it: the current one may have read the registry too early. */
+  refresh(): Promise<void> {
+    const isIdle = this.#running === undefined && this.#next === undefined;
+    if (isIdle && this.#restUntil <= performance.now()) return this.#start();
+    this.#next ??= (this.#running ?? Promise.resolve())
+      .catch(() => undefined)
+      .then(() => pause(this.#restUntil - performance.now()))
+      .then(() => {
+        this.#next = undefined;
+        return this.#start();
+      });
+    return this.#next;
+  }
+
+  async close(): Promise<void> {
+    while (this.#running !== undefined || this.#next !== undefined) {
+      await (this.#next ?? this.#running)?.catch(() => undefined);
     }
-    const onHold = [...held].map(([serial, heldAt]) => entryOf(serial, heldAt, 'certificateHold'));
-    recent.push(...onHold.filter(({ revokedAt }) => revokedAt >= since));
-    for (const [serial, heldAt] of released) recent.push(entryOf(serial, heldAt, 'removeFromCRL'));
-    return {
-      all: Buffer.concat([...all, writeCrlEntries(onHold)]),
-      recent: writeCrlEntries(recent),
-      count: count + onHold.length,
-      held,
-    };
-  };
+  }
 
-  const make = async (): Promise<void> => {
+  #start(): Promise<void> {
+    this.#running = this.#issue().finally(() => {
+      this.#running = undefined;
+    });
+    return this.#running;
+  }
+
+  async #issue(): Promise<void> {
+    const { ca, registry, now, log } = this.#options;
     const started = performance.now();
-    const madeAt = now();
-    // The number first: a list with a higher number never holds less of what is final.
+    const issuedAt = now();
+    // The number comes first: a CRL with a higher number never contains fewer final revocations.
     const number = await registry.nextCrlNumber();
-    const age = base === undefined ? -1 : madeAt - base.madeAt;
-    const isBaseOver = base === undefined || age < 0 || age >= BASE_LIFE_MS;
-    const under: Base = base === undefined || isBaseOver ? { number, madeAt, shownHeld: new Map() } : base;
-    const { all, recent, count, held } = await gather(under);
-    const frame: CrlFields = {
+    const base = this.#baseFor(number, issuedAt);
+    const entries = await readEntries(this.#options, base);
+    const fields = this.#fields(number, issuedAt);
+    const full = await writeCrl({ ...fields, deltaUrl: this.#options.deltaUrl }, entries.full, ca.signer);
+    const delta = await writeCrl({ ...fields, baseNumber: base.number }, entries.delta, ca.signer);
+    this.#crls = { full, delta, issuedAt };
+    // A delta removes by serial every certificate that was on hold in any CRL since its base (RFC 5280, section 5.2.4).
+    this.#base = { ...base, shownOnHold: new Map([...base.shownOnHold, ...entries.onHold]) };
+    const ms = performance.now() - started;
+    this.#restUntil = performance.now() + Math.min(ms * REST, LONGEST_REST_MS);
+    log.info({ ca: ca.id, number, entries: entries.count, bytes: full.length, ms: Math.round(ms) }, 'CRL issued');
+  }
+
+  /** The base of the delta; the new full CRL itself when the last base is too old. */
+  #baseFor(number: number, issuedAt: number): Base {
+    const age = this.#base === undefined ? -1 : issuedAt - this.#base.issuedAt;
+    if (this.#base !== undefined && age >= 0 && age < BASE_LIFE_MS) return this.#base;
+    return { number, issuedAt, shownOnHold: new Map() };
+  }
+
+  #fields(number: number, issuedAt: number): CrlFields {
+    const { ca, backdateSeconds } = this.#options;
+    return {
       issuer: ca.subject,
       keyIdentifier: ca.keyIdentifier,
       number,
-      thisUpdate: Math.max(madeAt - options.backdateSeconds * 1000, ca.notBefore),
-      nextUpdate: madeAt + LIFE_MS,
+      thisUpdate: Math.max(issuedAt - backdateSeconds * 1000, ca.notBefore),
+      nextUpdate: issuedAt + VALIDITY_MS,
       lists: 'users',
     };
-    const full = await writeCrl({ ...frame, deltaUrl: options.deltaUrl }, all, ca.signer);
-    const delta = await writeCrl({ ...frame, baseNumber: under.number }, recent, ca.signer);
-    list = { full, delta, madeAt };
-    // Whoever was on hold in any list since the base is taken off by name (RFC 5280, section 5.2.4).
-    base = { ...under, shownHeld: new Map([...under.shownHeld, ...held]) };
-    const took = performance.now() - started;
-    restUntil = performance.now() + Math.min(took * REST, LONGEST_REST_MS);
-    log.info({ ca: ca.id, number, entries: count, bytes: full.length, ms: Math.round(took) }, 'revocation list made');
-  };
+  }
+}
 
-  const start = (): Promise<void> => {
-    running = make().finally(() => {
-      running = undefined;
-    });
-    return running;
-  };
+async function readEntries(
+  { ca, registry }: CrlPublisherOptions,
+  { issuedAt: since, shownOnHold }: Base,
+): Promise<Entries> {
+  // Certificates on hold come first: one that is revoked meanwhile is in the second reading, and so in one of them at least.
+  const onHold = new Map<string, number>();
+  const held = pages((after: OnHoldEntry | undefined) => registry.listHeldBy({ issuerId: ca.id, after, limit: SLICE }));
+  for await (const page of held) for (const { serial, heldAt } of page) onHold.set(serial, heldAt);
+  const released = new Map([...shownOnHold].filter(([serial]) => !onHold.has(serial)));
 
-  // Whoever asks while one is being made waits for the one after it: the running one may have read the registry too early.
-  const refresh = (): Promise<void> => {
-    const rest = restUntil - performance.now();
-    if (running === undefined && waiting === undefined && rest <= 0) return start();
-    waiting ??= (running ?? Promise.resolve())
-      .catch(() => undefined)
-      .then(() => pause(restUntil - performance.now()))
-      .then(() => {
-        waiting = undefined;
-        return start();
-      });
-    return waiting;
-  };
+  const full: Buffer[] = [];
+  const delta: CrlEntry[] = [];
+  let count = 0;
+  const revoked = pages((after: RevokedEntry | undefined) =>
+    registry.listRevokedBy({ issuerId: ca.id, after, limit: SLICE }),
+  );
+  for await (const page of revoked) {
+    full.push(writeCrlEntries(page));
+    for (const entry of page) {
+      if (entry.revokedAt >= since) delta.push(entry);
+      onHold.delete(entry.serial);
+      released.delete(entry.serial);
+    }
+    count += page.length;
+  }
 
+  const heldEntries = [...onHold].map(([serial, heldAt]) => entryOf(serial, heldAt, 'certificateHold'));
+  delta.push(...heldEntries.filter(({ revokedAt }) => revokedAt >= since));
+  for (const [serial, heldAt] of released) delta.push(entryOf(serial, heldAt, 'removeFromCRL'));
   return {
-    refresh,
-    close: async () => {
-      while (running !== undefined || waiting !== undefined) await (waiting ?? running)?.catch(() => undefined);
-    },
-    current: async () => {
-      const age = list === undefined ? Number.POSITIVE_INFINITY : now() - list.madeAt;
-      const underway = waiting ?? running;
-      if (underway === undefined && list !== undefined && age >= 0 && age < LIFE_MS / 2) return list;
-      try {
-        await (underway ?? start());
-      } catch (error) {
-        // The old list is the truth of its time until its nextUpdate; after that it is nothing.
-        if (list === undefined || age < 0 || age >= LIFE_MS) throw error;
-        log.error({ err: error, ca: ca.id }, 'revocation list could not be made; the last one is still valid');
-      }
-      return list as Made;
-    },
+    full: Buffer.concat([...full, writeCrlEntries(heldEntries)]),
+    delta: writeCrlEntries(delta),
+    count: count + heldEntries.length,
+    onHold,
   };
+}
+
+/** Pages of at most {@link SLICE} entries, one in a turn of the event loop. */
+async function* pages<Entry>(
+  read: (after: Entry | undefined) => Promise<readonly Entry[]>,
+): AsyncGenerator<readonly Entry[]> {
+  let after: Entry | undefined;
+  for (;;) {
+    const page = await read(after);
+    yield page;
+    after = page.at(-1);
+    if (page.length < SLICE) return;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
 }
 
 function entryOf(serial: string, revokedAt: number, reason: CrlEntry['reason']): CrlEntry {

@@ -64,20 +64,20 @@ async function listedAuthority(): Promise<ListedAuthority> {
 describe('the revocation list', () => {
   it('is made once and kept', async () => {
     const { authority, made } = await listedAuthority();
-    const [first, second] = await Promise.all([authority.crl(), authority.crl()]);
+    const [first, second] = await Promise.all([authority.status.crl(), authority.status.crl()]);
     expect(second).toBe(first);
-    expect(await authority.crl()).toBe(first);
+    expect(await authority.status.crl()).toBe(first);
     expect(made()).toBe(1);
   });
 
   it('is made anew at half its life, not before', async () => {
     const { authority, clock, made } = await listedAuthority();
-    await authority.crl();
+    await authority.status.crl();
     clock.now += 12 * HOUR - 1;
-    await authority.crl();
+    await authority.status.crl();
     expect(made()).toBe(1);
     clock.now += 1;
-    await authority.crl();
+    await authority.status.crl();
     expect(made()).toBe(2);
   });
 
@@ -86,17 +86,17 @@ describe('the revocation list', () => {
     const serials = Array.from({ length: 20 }, (_, n) => `40${n.toString(16).padStart(2, '0')}`);
     const refreshed = serials.map((serial) => {
       revoked.push({ serial, revokedAt: Date.now(), reason: 'keyCompromise' });
-      return authority.refreshCrl();
+      return authority.status.refresh();
     });
     await Promise.all(refreshed);
-    const der = (await authority.crl()).toString('hex');
+    const der = (await authority.status.crl()).toString('hex');
     for (const serial of serials) expect(der).toContain(`0202${serial}`);
     expect(made()).toBe(2);
   });
 
   it('is finished before the authority is closed, because the registry closes next', async () => {
     const { authority, made } = await listedAuthority();
-    const refreshed = [authority.refreshCrl(), authority.refreshCrl()];
+    const refreshed = [authority.status.refresh(), authority.status.refresh()];
     await authority.close();
     expect(made()).toBe(2);
     await Promise.all(refreshed);
@@ -104,13 +104,13 @@ describe('the revocation list', () => {
 
   it('stays the last one while a new one cannot be made, until that has ended', async () => {
     const { authority, clock, breakRegistry } = await listedAuthority();
-    const last = await authority.crl();
+    const last = await authority.status.crl();
     breakRegistry();
-    await expect(authority.refreshCrl()).rejects.toThrow('disk full');
+    await expect(authority.status.refresh()).rejects.toThrow('disk full');
     clock.now += 23 * HOUR;
-    expect(await authority.crl()).toBe(last);
+    expect(await authority.status.crl()).toBe(last);
     clock.now += HOUR;
-    await expect(authority.crl()).rejects.toThrow('disk full');
+    await expect(authority.status.crl()).rejects.toThrow('disk full');
   });
 
   it('of a hundred thousand entries takes a fraction of a second to write', async () => {
@@ -144,14 +144,14 @@ describe.skipIf(!installed('openssl'))('openssl (skipped where it is not install
     const { authority, revoked, clock } = await listedAuthority();
     const revokedAt = Math.floor(clock.now / 1000) * 1000;
     for (const [n, reason] of REVOCATION_REASONS.entries()) revoked.push({ serial: `8${n}ff`, revokedAt, reason });
-    await authority.crl();
-    await authority.refreshCrl();
+    await authority.status.crl();
+    await authority.status.refresh();
     const bundle = join(testDirectory(), 'bundle.pem');
-    writeFileSync(bundle, authority.trustBundlePem);
+    writeFileSync(bundle, authority.trust.pem);
     const { text } = runVerifier(
       'openssl',
       ['crl', '-inform', 'DER', '-noout', '-text', '-verify', '-CAfile', bundle],
-      await authority.crl(),
+      await authority.status.crl(),
     );
     expect(text).toContain('verify OK');
     expect(text).toMatch(/Version 2/);
@@ -187,35 +187,35 @@ describe.skipIf(!installed('openssl'))('openssl (skipped where it is not install
     };
     const lists = async () => {
       const delta = await authority.status.document(`/crl/${authority.cas.active.id}-delta.crl`);
-      return { full: reasons(await authority.crl()), delta: reasons(delta?.body as Buffer) };
+      return { full: reasons(await authority.status.crl()), delta: reasons(delta?.body as Buffer) };
     };
 
     // On the list that deltas stand on.
     suspend('40AA', heldAt - HOUR);
-    await authority.crl();
+    await authority.status.crl();
     expect(await lists()).toEqual({ full: { '40AA': 'Certificate Hold' }, delta: {} });
 
     // Since then; and one of them comes and goes between two full lists.
     suspend('40BB');
-    await authority.refreshCrl();
+    await authority.status.refresh();
     const onHold = { '40AA': 'Certificate Hold', '40BB': 'Certificate Hold' };
     expect(await lists()).toEqual({ full: onHold, delta: { '40BB': 'Certificate Hold' } });
     held.length = 0;
-    await authority.refreshCrl();
+    await authority.status.refresh();
     const removed = { '40AA': 'Remove From CRL', '40BB': 'Remove From CRL' };
     expect(await lists()).toEqual({ full: {}, delta: removed });
 
     // What is final takes the place of what wasn't, and may be read twice while it happens.
     suspend('40BB');
     revoked.push({ serial: '40BB', revokedAt: clock.now, reason: 'keyCompromise' });
-    await authority.refreshCrl();
+    await authority.status.refresh();
     const compromised = { '40BB': 'Key Compromise' };
     expect(await lists()).toEqual({ full: compromised, delta: { ...compromised, '40AA': 'Remove From CRL' } });
 
     // Another full list begins: what was over before it is nothing to its deltas.
     held.length = 0;
     clock.now += HOUR;
-    await authority.refreshCrl();
+    await authority.status.refresh();
     expect(await lists()).toEqual({ full: compromised, delta: {} });
   });
 
@@ -223,14 +223,14 @@ describe.skipIf(!installed('openssl'))('openssl (skipped where it is not install
     const { authority, revoked } = await listedAuthority();
     const { publicKey } = freshKey();
     const spki = publicKey.export({ type: 'spki', format: 'der' });
-    const bad = await authority.issue({ kind: 'device', id: 'bad' as never }, spki);
-    const good = await authority.issue({ kind: 'device', id: 'good' as never }, spki);
+    const bad = await authority.issuer.issue({ kind: 'device', id: 'bad' as never }, spki);
+    const good = await authority.issuer.issue({ kind: 'device', id: 'good' as never }, spki);
     revoked.push({ serial: bad.serial, revokedAt: Date.now(), reason: 'keyCompromise' });
     const directory = testDirectory();
     const crl = join(directory, 'crl.der');
     const bundle = join(directory, 'bundle.pem');
-    writeFileSync(crl, await authority.crl());
-    writeFileSync(bundle, authority.trustBundlePem);
+    writeFileSync(crl, await authority.status.crl());
+    writeFileSync(bundle, authority.trust.pem);
     const { X509Certificate } = await import('node:crypto');
     const verify = (der: Uint8Array) => {
       const args = ['verify', '-crl_check', '-CAfile', bundle, '-CRLfile', crl];
@@ -246,8 +246,8 @@ describe.skipIf(!installed('certtool'))('GnuTLS certtool (skipped where it is no
     const { authority, revoked } = await listedAuthority();
     revoked.push({ serial: '40ab', revokedAt: Date.now(), reason: 'superseded' });
     const issuing = join(testDirectory(), 'issuing.pem');
-    writeFileSync(issuing, authority.chainPem);
-    const crl = await authority.crl();
+    writeFileSync(issuing, authority.trust.chainPem);
+    const crl = await authority.status.crl();
     expect(runVerifier('certtool', ['--crl-info', '--inder'], crl).text).toMatch(/Serial Number \(hex\): 40ab/);
     const pem = `-----BEGIN X509 CRL-----\n${crl.toString('base64').replace(/.{64}/g, '$&\n')}\n-----END X509 CRL-----\n`;
     expect(runVerifier('certtool', ['--verify-crl', '--load-ca-certificate', issuing], pem).text).toContain(

@@ -55,7 +55,7 @@ export function createOcspResponder(options: {
   readonly issuing: () => readonly IssuingCa[];
   readonly registry: Pick<PublishedStatusStore, 'publishedStatus'>;
   /** Issues and records the certificate of a signer of OCSP answers. */
-  readonly issueResponder: (ca: SigningCa, publicKeySpki: Buffer) => Promise<IssuedCertificate>;
+  readonly issueOcspCertificate: (ca: SigningCa, publicKeySpki: Buffer) => Promise<IssuedCertificate>;
   readonly backdateSeconds: number;
   readonly now: () => number;
   readonly log: Logger;
@@ -71,7 +71,7 @@ export function createOcspResponder(options: {
       if (now() < delegate.renewAt) return delegate;
       if (delegates.get(ca.id) !== held) return delegateOf(ca); // somebody else makes the next one
     }
-    const made = makeDelegate(ca, options.issueResponder);
+    const made = makeDelegate(ca, options.issueOcspCertificate);
     delegates.set(ca.id, made);
     made.catch(() => delegates.get(ca.id) === made && delegates.delete(ca.id));
     return made;

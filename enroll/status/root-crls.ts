@@ -1,7 +1,7 @@
 /**
- * Revocation lists of roots: which issuing CAs count no more, and which roots the fleet has. Signed while the root's key is
- * here, kept in files, and long enough that a key which was taken away isn't fetched back for them. Those of roots that are
- * retired are kept as well: by them devices learn of it.
+ * The CRLs of roots: which issuing CAs are revoked, and which roots the fleet has. A CRL is signed while the root's key is
+ * on this machine and stored in a file; it is valid for a year, so that a key kept elsewhere is not needed often. The
+ * CRLs of retired roots are stored too: devices learn from them that the root is retired.
  */
 
 import { createHash, type KeyObject, X509Certificate } from 'node:crypto';
@@ -13,150 +13,190 @@ import { type CaSet, caId, certificatesInPem } from '../ca/ca-set.ts';
 import type { Signer } from '../ca/signer.ts';
 import { certificateSerial, readIssuer } from '../x509/certificate-check.ts';
 import { pem } from '../x509/pem.ts';
-import { type CrlEntry, type TrustStatement, writeCrl, writeCrlEntries } from './crl-writer.ts';
+import type { CertificateIssuer } from '../x509/profile.ts';
+import { type CrlEntry, type CrlFields, type TrustStatement, writeCrl, writeCrlEntries } from './crl-writer.ts';
 
 export interface RootCrls {
-  /** Makes those anew that are due or say too little, where the key is here. True when one was made. Never fails: it logs. */
+  /**
+   * Issues every CRL that is due or incomplete and whose key is on this machine. True when one was issued. Never rejects:
+   * errors are logged.
+   */
   refresh(): Promise<boolean>;
-  /** DER, of the roots that count. */
+  /** DER, of the roots that are not retired. */
   all(): readonly Buffer[];
-  /** PEM, of those and of the ones that are retired. */
+  /** PEM, of all roots, the retired ones included. */
   forDevices(): string;
+  /** DER, of a root that is not retired. */
   find(id: string): Buffer | undefined;
-  /** Milliseconds since the epoch. */
-  nextUpdate(id: string): number | undefined;
 }
 
 const YEAR_MS = 365 * 24 * 3600 * 1000;
 const WARN_BEFORE_END_MS = 60 * 24 * 3600 * 1000;
-const LISTS_FOR_DEVICES_MAX = 8;
+const CRLS_FOR_DEVICES_MAX = 8;
 
-/** First line of its file: what is in the list, so that it needs no parser of its own. */
-interface Held {
-  readonly ends: number;
+/** A CRL as stored. The first line of its file describes it, so that reading it needs no CRL parser. */
+interface StoredCrl {
+  readonly nextUpdate: number;
+  /** Serials of the entries, hexadecimal, separated by spaces. */
   readonly serials: string;
-  /** SHA-256 of the statement, hexadecimal; empty in files of earlier versions. */
+  /** SHA-256 of the trust statement, hexadecimal; empty in files of earlier versions. */
   readonly statement: string;
   /** CRL number; 0 in files of earlier versions, whose numbers were small. */
   readonly number: number;
   readonly der: Buffer;
 }
 
-export function createRootCrls(options: {
-  readonly current: () => CaSet;
+/** What the CRL of a root has to contain. */
+interface RequiredContents {
+  readonly entries: readonly CrlEntry[];
+  readonly serials: string;
+  readonly trust: TrustStatement;
+  readonly statement: string;
+}
+
+type Root = CertificateIssuer & { readonly id: string; readonly publicKey: KeyObject };
+
+export interface RootCrlsOptions {
+  readonly cas: () => CaSet;
   readonly rootSigner: (id: string) => Promise<Signer | undefined>;
   readonly directory: CaDirectory;
   readonly backdateSeconds: number;
   readonly now: () => number;
   readonly log: Logger;
-}): RootCrls {
-  const { current, directory, now, log } = options;
-  const held = new Map<string, Held>();
-  /** What was said to be lacking, by root: once is enough. */
-  const warned = new Map<string, string>();
+}
 
-  const nameOf = async (id: string): Promise<CaName | undefined> => {
-    for (const name of await directory.names('pem')) {
-      if (!name.startsWith('root')) continue;
-      const der = await directory.readCertificate(name);
-      if (der !== undefined && caIdOf(der) === id) return name;
+export function createRootCrls(options: RootCrlsOptions): RootCrls {
+  return new StoredRootCrls(options);
+}
+
+class StoredRootCrls implements RootCrls {
+  readonly #options: RootCrlsOptions;
+  readonly #crls = new Map<string, StoredCrl>();
+  /** The trust statement that was logged as missing, by root: one line is enough. */
+  readonly #warned = new Map<string, string>();
+
+  constructor(options: RootCrlsOptions) {
+    this.#options = options;
+  }
+
+  async refresh(): Promise<boolean> {
+    const { cas, now, log } = this.#options;
+    let isNew = false;
+    for (const root of cas().records) {
+      if (root.role !== 'root' || root.notAfter <= now()) continue;
+      const isIssued = await this.#refreshRoot(root).catch((error: unknown) => {
+        log.error({ err: error, ca: root.id }, 'CRL of the root could not be issued');
+        return false;
+      });
+      isNew ||= isIssued;
     }
-    return undefined;
-  };
+    return isNew;
+  }
 
-  const refreshOne = async (record: IssuerRecord): Promise<boolean> => {
-    const { records } = current();
-    const root = { id: record.id, ...readIssuer(Buffer.from(record.der)) };
-    const name = (await nameOf(root.id)) ?? (`root-${root.id.slice(0, 8)}` as const);
-    const known = held.get(root.id) ?? readHeld(await directory.readText(name, 'crl'));
-    if (known !== undefined) held.set(root.id, known);
-    const entries = records.flatMap((found): readonly CrlEntry[] => {
-      if (found.state !== 'retired') return [];
-      const given = found.rootId === root.id ? [Buffer.from(found.der)] : crossedBy(root.publicKey, found);
-      const revokedAt = found.retiredAt ?? now();
-      return given.map((der) => ({ serial: certificateSerial(der), revokedAt, reason: 'superseded' }));
-    });
-    const serials = entries.map(({ serial }) => serial).join(' ');
-    const says = statementOf(root.id, records, now());
-    const statement = digestOf(says);
-    const isComplete = known?.serials === serials && known.statement === statement;
-    const isDue = known === undefined || known.ends - now() < YEAR_MS / 2 || !isComplete;
-    if (!isDue) return false;
-    const signer = await options.rootSigner(root.id);
+  forDevices(): string {
+    const { cas, now } = this.#options;
+    const roots = cas().records.filter(({ role, notAfter }) => role === 'root' && notAfter > now());
+    // The newest are the relevant ones, and a bundle has to stay short.
+    const crls = roots.slice(-CRLS_FOR_DEVICES_MAX).map(({ id }) => this.#crls.get(id)?.der);
+    return crls.map((der) => (der === undefined ? '' : pem(der, 'X509 CRL'))).join('');
+  }
+
+  all(): readonly Buffer[] {
+    const ders = this.#options.cas().roots.map(({ id }) => this.#crls.get(id)?.der);
+    return ders.filter((der) => der !== undefined);
+  }
+
+  find(id: string): Buffer | undefined {
+    const isCurrent = this.#options.cas().roots.some((root) => root.id === id);
+    return isCurrent ? this.#crls.get(id)?.der : undefined;
+  }
+
+  /** Issues the CRL when it is due or incomplete, and the key is on this machine. True when it was issued. */
+  async #refreshRoot(record: IssuerRecord): Promise<boolean> {
+    const { cas, directory, now, rootSigner } = this.#options;
+    const root: Root = { id: record.id, ...readIssuer(Buffer.from(record.der)) };
+    const name = await fileNameOf(root.id, directory);
+    const stored = this.#crls.get(root.id) ?? readStoredCrl(await directory.readText(name, 'crl'));
+    if (stored !== undefined) this.#crls.set(root.id, stored);
+    const required = requiredContents(root, cas().records, now());
+    const isComplete = stored?.serials === required.serials && stored.statement === required.statement;
+    if (isComplete && stored.nextUpdate - now() >= YEAR_MS / 2) return false;
+    const signer = await rootSigner(root.id);
     if (signer === undefined) {
-      if (!isComplete && record.state !== 'retired' && warned.get(root.id) !== statement) {
-        warned.set(root.id, statement);
-        log.warn({ ca: root.id }, 'the revocation list of the root lacks what changed since; its key is not here');
-      }
-      if (known !== undefined && known.ends - now() < WARN_BEFORE_END_MS) {
-        log.warn(
-          { ca: root.id, ends: new Date(known.ends).toISOString() },
-          'the revocation list of the root ends soon; its key is not here',
-        );
-      }
+      this.#warn(record, stored, isComplete ? undefined : required.statement);
       return false;
     }
-    const at = now();
-    const ends = Math.min(at + YEAR_MS, root.notAfter);
-    // Of the time, not of a counter: devices refuse a lower number, and a restored backup would have an older counter.
-    const number = Math.max(at, (known?.number ?? 0) + 1);
-    const der = await writeCrl(
-      {
-        issuer: root.subject,
-        keyIdentifier: root.keyIdentifier,
-        number,
-        thisUpdate: Math.max(at - options.backdateSeconds * 1000, root.notBefore),
-        nextUpdate: ends,
-        lists: 'authorities',
-        statement: says,
-      },
-      writeCrlEntries(entries),
-      signer,
-    );
-    await directory.replaceText(
-      name,
-      'crl',
-      `# ends=${ends} serials=${serials} says=${statement} number=${number}\n${pem(der, 'X509 CRL')}`,
-    );
-    held.set(root.id, { ends, serials, statement, number, der });
-    log.info({ ca: root.id, entries: entries.length }, 'revocation list of the root made');
+    this.#crls.set(root.id, await this.#issue(root, name, required, stored?.number ?? 0, signer));
     return true;
-  };
+  }
 
-  return {
-    refresh: async () => {
-      let isNew = false;
-      for (const root of current().records) {
-        if (root.role !== 'root' || root.notAfter <= now()) continue;
-        const isMade = await refreshOne(root).catch((error: unknown) => {
-          log.error({ err: error, ca: root.id }, 'revocation list of the root could not be made');
-          return false;
-        });
-        isNew ||= isMade;
-      }
-      return isNew;
-    },
-    forDevices: () => {
-      const roots = current().records.filter(({ role, notAfter }) => role === 'root' && notAfter > now());
-      // The newest say what matters; a bundle is short.
-      const lists = roots.slice(-LISTS_FOR_DEVICES_MAX).map(({ id }) => held.get(id)?.der);
-      return lists.map((der) => (der === undefined ? '' : pem(der, 'X509 CRL'))).join('');
-    },
-    all: () =>
-      current()
-        .roots.map(({ id }) => held.get(id)?.der)
-        .filter((der) => der !== undefined),
-    find: (id) => (current().roots.some((root) => root.id === id) ? held.get(id)?.der : undefined),
-    nextUpdate: (id) => held.get(id)?.ends,
-  };
+  /** The key of the root is not on this machine. */
+  #warn({ id, state }: IssuerRecord, stored: StoredCrl | undefined, missing: string | undefined): void {
+    const { now, log } = this.#options;
+    if (missing !== undefined && state !== 'retired' && this.#warned.get(id) !== missing) {
+      this.#warned.set(id, missing);
+      log.warn({ ca: id }, 'the CRL of the root lacks the latest changes; the key of the root is not on this machine');
+    }
+    if (stored !== undefined && stored.nextUpdate - now() < WARN_BEFORE_END_MS) {
+      const ends = new Date(stored.nextUpdate).toISOString();
+      log.warn({ ca: id, ends }, 'the CRL of the root expires soon; the key of the root is not on this machine');
+    }
+  }
 
-  function caIdOf(der: Buffer): string {
-    return caId(readIssuer(der).publicKeySpki);
+  async #issue(
+    root: Root,
+    name: CaName,
+    { entries, serials, trust, statement }: RequiredContents,
+    lastNumber: number,
+    signer: Signer,
+  ): Promise<StoredCrl> {
+    const { directory, backdateSeconds, now, log } = this.#options;
+    const at = now();
+    const nextUpdate = Math.min(at + YEAR_MS, root.notAfter);
+    // Devices refuse a lower number, and a restored backup would have an older counter. So the number is the time.
+    const number = Math.max(at, lastNumber + 1);
+    const fields: CrlFields = {
+      issuer: root.subject,
+      keyIdentifier: root.keyIdentifier,
+      number,
+      thisUpdate: Math.max(at - backdateSeconds * 1000, root.notBefore),
+      nextUpdate,
+      lists: 'authorities',
+      statement: trust,
+    };
+    const der = await writeCrl(fields, writeCrlEntries(entries), signer);
+    const description = `# ends=${nextUpdate} serials=${serials} says=${statement} number=${number}`;
+    await directory.replaceText(name, 'crl', `${description}\n${pem(der, 'X509 CRL')}`);
+    log.info({ ca: root.id, entries: entries.length }, 'CRL of the root issued');
+    return { nextUpdate, serials, statement, number, der };
   }
 }
 
-/** Certificates by which a root vouched for one that is retired. */
-function crossedBy(publicKey: KeyObject, retired: IssuerRecord): readonly Buffer[] {
+/** The name of the root's files. A root without a file here has its CRL under a name of its id. */
+async function fileNameOf(id: string, directory: CaDirectory): Promise<CaName> {
+  for (const name of await directory.names('pem')) {
+    if (!name.startsWith('root')) continue;
+    const der = await directory.readCertificate(name);
+    if (der !== undefined && caId(readIssuer(der).publicKeySpki) === id) return name;
+  }
+  return `root-${id.slice(0, 8)}`;
+}
+
+/** Entries for every retired CA that the root signed or cross-certified, and the root's statement about its fleet. */
+function requiredContents(root: Root, records: readonly IssuerRecord[], now: number): RequiredContents {
+  const entries = records.flatMap((record): readonly CrlEntry[] => {
+    if (record.state !== 'retired') return [];
+    const signed = record.rootId === root.id ? [Buffer.from(record.der)] : crossCertificatesOf(record, root.publicKey);
+    const revokedAt = record.retiredAt ?? now;
+    return signed.map((der) => ({ serial: certificateSerial(der), revokedAt, reason: 'superseded' }));
+  });
+  const trust = statementOf(root.id, records, now);
+  const serials = entries.map(({ serial }) => serial).join(' ');
+  return { entries, serials, trust, statement: digestOf(trust) };
+}
+
+/** The cross-certificates of a retired root that the root with this key signed. */
+function crossCertificatesOf(retired: IssuerRecord, publicKey: KeyObject): readonly Buffer[] {
   if (retired.role !== 'root') return [];
   return certificatesInPem(retired.chain).filter((der) => {
     const cross = new X509Certificate(der);
@@ -181,12 +221,12 @@ function digestOf({ roots, retiredRoots, taintedIssuers }: TrustStatement): stri
   return createHash('sha256').update(text).digest('hex');
 }
 
-function readHeld(text: string | undefined): Held | undefined {
+function readStoredCrl(text: string | undefined): StoredCrl | undefined {
   const form =
     /^# ends=(\d+) serials=([0-9a-f ]*?)(?: says=([0-9a-f]{64}))?(?: number=(\d+))?\n-----BEGIN X509 CRL-----\n([^-]+)-----END/;
   const [, endsText, serials = '', statement = '', numberText = '0', body = ''] = form.exec(text ?? '') ?? [];
-  const ends = parseDecimal(endsText, 0);
+  const nextUpdate = parseDecimal(endsText, 0);
   const number = parseDecimal(numberText, 0);
-  if (ends === undefined || number === undefined) return undefined;
-  return { ends, serials, statement, number, der: Buffer.from(body, 'base64') };
+  if (nextUpdate === undefined || number === undefined) return undefined;
+  return { nextUpdate, serials, statement, number, der: Buffer.from(body, 'base64') };
 }

@@ -1,6 +1,6 @@
 /**
- * What third parties may know of our certificates, at paths that two listeners share: revocation lists, CA certificates
- * and OCSP. Knows paths and no sockets. Rollcall's own doors use none of it.
+ * Certificate status for third parties: CRLs, CA certificates and OCSP, at paths that the enroll server and the status
+ * server share. Knows paths and no sockets. Rollcall itself reads the registry and never depends on these documents.
  */
 
 import { X509Certificate } from 'node:crypto';
@@ -13,142 +13,175 @@ import type { Signer } from '../ca/signer.ts';
 import { pem } from '../x509/pem.ts';
 import type { StatusUrls } from '../x509/profile.ts';
 import { type CrlPublisher, createCrlPublisher } from './crl-publisher.ts';
-import { createOcspResponder } from './ocsp-responder.ts';
-import { createRootCrls } from './root-crls.ts';
+import { createOcspResponder, type OcspResponder } from './ocsp-responder.ts';
+import { createRootCrls, type RootCrls } from './root-crls.ts';
 
 export interface StatusDocument {
   readonly mediaType: string;
   readonly body: Buffer;
-  /** Seconds for which it may be kept. */
+  /** Seconds for which a client may cache it. */
   readonly maxAge: number;
 }
 
 export interface StatusPublication {
-  start(): Promise<void>;
-  /** DER of the list of the issuing CA that signs. */
+  /** DER of the CRL of the active issuing CA, valid now. */
   crl(): Promise<Buffer>;
-  /** Undefined for a path that is none of ours. */
+  /** Undefined for an unknown path. */
   document(path: string): Promise<StatusDocument | undefined>;
   /** DER of an OCSPResponse. */
   ocsp(request: Buffer): Promise<Buffer>;
+  /** Issues CRLs that contain every revocation committed before this call; overlapping calls share one run. */
   refresh(): Promise<void>;
-  /** CAs came or went. */
-  caChanged(): Promise<void>;
-  /** Revocation lists of roots as devices get them, PEM. */
+  /** The CRLs of roots in the form that devices receive, PEM. */
   rootCrlsPem(): string;
-  /** The end of the list of the active root, milliseconds since the epoch; undefined when there is none. */
-  rootCrlNextUpdate(): number | undefined;
+}
+
+export interface OwnStatusPublication extends StatusPublication {
+  /** Issues the CRLs of roots that are due, and starts the timer. */
+  start(): Promise<void>;
+  onCasChanged(): Promise<void>;
+  /** Resolves when no CRL is being issued. */
   close(): Promise<void>;
 }
 
-const HOUR_MS = 3600 * 1000;
-const MAX_AGE = 300;
-const LIST = /^\/crl\/([0-9a-f]{40})(-delta)?\.crl$/;
-const CA_CERTIFICATE = /^\/ca\/([0-9a-f]{40})\.cer$/;
-
-export function createStatusPublication(options: {
-  readonly current: () => CaSet;
+export interface StatusPublicationOptions {
+  readonly cas: () => CaSet;
   readonly rootSigner: (id: string) => Promise<Signer | undefined>;
   readonly directory: CaDirectory;
   readonly registry: PublishedStatusStore & Pick<Registry, 'nextCrlNumber'>;
-  readonly issueResponder: (ca: SigningCa, publicKeySpki: Buffer) => Promise<IssuedCertificate>;
-  /** Told when a list of a root was made because the one before was due. */
-  readonly rootListsRenewed: () => Promise<void>;
+  /** Issues and records the certificate of an OCSP responder. */
+  readonly issueOcspCertificate: (ca: SigningCa, publicKeySpki: Buffer) => Promise<IssuedCertificate>;
+  /** Called when the timer has issued a new CRL of a root. */
+  readonly onRootCrlsRenewed: () => Promise<void>;
   readonly urls: ((issuerId: string) => StatusUrls) | undefined;
   readonly backdateSeconds: number;
   readonly now: () => number;
   readonly log: Logger;
-}): StatusPublication {
-  const { current, registry, backdateSeconds, now, log } = options;
-  const publishers = new Map<string, CrlPublisher>();
-  const roots = createRootCrls(options);
-  const responder = createOcspResponder({ ...options, issuing: () => current().issuing });
-  let timer: NodeJS.Timeout | undefined;
+}
 
-  const publisherOf = (id: string): CrlPublisher | undefined => {
-    const ca = current().issuing.find((each) => each.id === id);
+const HOUR_MS = 3600 * 1000;
+const MAX_AGE = 300;
+const CRL_OF_ACTIVE_CA = '/crl/issuing.crl';
+const CRLS_OF_ALL_CAS = '/crl/all.pem';
+const CRL_OF_CA = /^\/crl\/([0-9a-f]{40})(-delta)?\.crl$/;
+const CA_CERTIFICATE = /^\/ca\/([0-9a-f]{40})\.cer$/;
+
+export function createStatusPublication(options: StatusPublicationOptions): OwnStatusPublication {
+  return new Publication(options);
+}
+
+class Publication implements OwnStatusPublication {
+  readonly #options: StatusPublicationOptions;
+  /** By CA. */
+  readonly #publishers = new Map<string, CrlPublisher>();
+  readonly #roots: RootCrls;
+  readonly #responder: OcspResponder;
+  #allCrls: { readonly of: readonly Buffer[]; readonly text: Buffer } | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: StatusPublicationOptions) {
+    this.#options = options;
+    this.#roots = createRootCrls(options);
+    this.#responder = createOcspResponder({ ...options, issuing: () => options.cas().issuing });
+  }
+
+  async start(): Promise<void> {
+    await this.#roots.refresh();
+    this.#timer = setInterval(() => {
+      Promise.all([this.refresh(), this.#renewRootCrls()]).catch((error: unknown) => {
+        this.#options.log.error({ err: error }, 'CRLs were not issued');
+      });
+    }, HOUR_MS).unref();
+  }
+
+  async crl(): Promise<Buffer> {
+    const pair = await this.#publisherOf(this.#options.cas().active.id)?.current();
+    if (pair === undefined)
+      throw new Problem('unavailable', { reason: 'expected the key of the active issuing CA, found none' });
+    return pair.full;
+  }
+
+  async document(path: string): Promise<StatusDocument | undefined> {
+    if (path === CRL_OF_ACTIVE_CA) return crlDocument(await this.#crlOf(this.#options.cas().active.id));
+    if (path === CRLS_OF_ALL_CAS) return pemDocument(await this.#crlsOfAllCas());
+    if (path === ROOT_LISTS_PATH) return pemDocument(Buffer.from(this.#roots.forDevices()));
+    const [, crlIssuer, delta] = CRL_OF_CA.exec(path) ?? [];
+    if (crlIssuer !== undefined)
+      return crlDocument(await this.#crlOf(crlIssuer, delta === undefined ? 'full' : 'delta'));
+    const [, caId] = CA_CERTIFICATE.exec(path) ?? [];
+    return caId === undefined ? undefined : this.#caCertificate(caId);
+  }
+
+  ocsp(request: Buffer): Promise<Buffer> {
+    return this.#responder.respond(request);
+  }
+
+  async refresh(): Promise<void> {
+    await Promise.all(this.#options.cas().issuing.map(({ id }) => this.#publisherOf(id)?.refresh()));
+  }
+
+  async onCasChanged(): Promise<void> {
+    this.#responder.clearIssuers();
+    const issuing = new Set(this.#options.cas().issuing.map(({ id }) => id));
+    for (const id of this.#publishers.keys()) if (!issuing.has(id)) this.#publishers.delete(id);
+    await this.#roots.refresh();
+  }
+
+  rootCrlsPem(): string {
+    return this.#roots.forDevices();
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    await Promise.all([...this.#publishers.values()].map((publisher) => publisher.close()));
+  }
+
+  async #renewRootCrls(): Promise<void> {
+    if (await this.#roots.refresh()) await this.#options.onRootCrlsRenewed();
+  }
+
+  /** Undefined when the CA is retired or its key is not on this machine. */
+  #publisherOf(id: string): CrlPublisher | undefined {
+    const { cas, registry, urls, backdateSeconds, now, log } = this.#options;
+    const ca = cas().issuing.find((each) => each.id === id);
     if (ca?.signer === undefined) return undefined;
-    let publisher = publishers.get(id);
-    if (publisher === undefined) {
-      const deltaUrl = options.urls?.(id).crl.replace(/\.crl$/, '-delta.crl');
-      publisher = createCrlPublisher({ ca: ca as SigningCa, registry, deltaUrl, backdateSeconds, now, log });
-      publishers.set(id, publisher);
-    }
+    const known = this.#publishers.get(id);
+    if (known !== undefined) return known;
+    const deltaUrl = urls?.(id).crl.replace(/\.crl$/, '-delta.crl');
+    const publisher = createCrlPublisher({ ca: ca as SigningCa, registry, deltaUrl, backdateSeconds, now, log });
+    this.#publishers.set(id, publisher);
     return publisher;
-  };
+  }
 
-  let gathered: { readonly of: readonly Buffer[]; readonly text: Buffer } | undefined;
+  /** The CRL of an issuing CA or of a root. A root has no delta CRL. */
+  async #crlOf(id: string, kind: 'full' | 'delta' = 'full'): Promise<Buffer | undefined> {
+    const pair = await this.#publisherOf(id)?.current();
+    if (pair !== undefined) return pair[kind];
+    return kind === 'full' ? this.#roots.find(id) : undefined;
+  }
 
-  /** All lists of all CAs, as servers want them that check a whole chain. Written anew when one of them was. */
-  const allLists = async (): Promise<Buffer> => {
-    const lists = current().issuing.map(async ({ id }) => (await publisherOf(id)?.current())?.full);
-    const of = [...roots.all(), ...(await Promise.all(lists))].filter((der) => der !== undefined);
-    if (gathered?.of.length !== of.length || of.some((der, index) => der !== gathered?.of[index])) {
-      gathered = { of, text: Buffer.from(of.map((der) => pem(der, 'X509 CRL')).join('')) };
+  /** For servers that check a whole chain. The text is built again only when a CRL has changed. */
+  async #crlsOfAllCas(): Promise<Buffer> {
+    const ofIssuing = this.#options.cas().issuing.map(({ id }) => this.#publisherOf(id)?.current());
+    const full = (await Promise.all(ofIssuing)).map((pair) => pair?.full);
+    const of = [...this.#roots.all(), ...full].filter((der) => der !== undefined);
+    if (this.#allCrls?.of.length !== of.length || of.some((der, index) => der !== this.#allCrls?.of[index])) {
+      this.#allCrls = { of, text: Buffer.from(of.map((der) => pem(der, 'X509 CRL')).join('')) };
     }
-    return gathered.text;
-  };
+    return this.#allCrls.text;
+  }
 
-  const list = (body: Buffer | undefined): StatusDocument | undefined =>
-    body && { mediaType: 'application/pkix-crl', body, maxAge: MAX_AGE };
+  #caCertificate(id: string): StatusDocument | undefined {
+    const { roots, issuing } = this.#options.cas();
+    const ca = [...roots, ...issuing].find((each) => each.id === id);
+    return ca && { mediaType: 'application/pkix-cert', body: new X509Certificate(ca.der).raw, maxAge: MAX_AGE };
+  }
+}
 
-  const refresh = async (): Promise<void> => {
-    await Promise.all(current().issuing.map(({ id }) => publisherOf(id)?.refresh()));
-  };
+function crlDocument(body: Buffer | undefined): StatusDocument | undefined {
+  return body && { mediaType: 'application/pkix-crl', body, maxAge: MAX_AGE };
+}
 
-  return {
-    start: async () => {
-      await roots.refresh();
-      timer = setInterval(() => {
-        const renewed = roots.refresh().then((isNew) => (isNew ? options.rootListsRenewed() : undefined));
-        Promise.all([refresh(), renewed]).catch((error: unknown) => {
-          log.error({ err: error }, 'revocation lists were not rebuilt');
-        });
-      }, HOUR_MS);
-      timer.unref();
-    },
-    crl: async () => {
-      const pair = await publisherOf(current().active.id)?.current();
-      if (pair === undefined)
-        throw new Problem('unavailable', { reason: 'expected the key of the issuing CA that signs' });
-      return pair.full;
-    },
-    document: async (path) => {
-      if (path === '/crl/issuing.crl') return list((await publisherOf(current().active.id)?.current())?.full);
-      if (path === '/crl/all.pem')
-        return { mediaType: 'application/x-pem-file', body: await allLists(), maxAge: MAX_AGE };
-      if (path === ROOT_LISTS_PATH)
-        return { mediaType: 'application/x-pem-file', body: Buffer.from(roots.forDevices()), maxAge: MAX_AGE };
-      const [, listed, isDelta] = LIST.exec(path) ?? [];
-      if (listed !== undefined) {
-        const pair = await publisherOf(listed)?.current();
-        return list(
-          pair === undefined
-            ? isDelta === undefined
-              ? roots.find(listed)
-              : undefined
-            : isDelta
-              ? pair.delta
-              : pair.full,
-        );
-      }
-      const [, shown] = CA_CERTIFICATE.exec(path) ?? [];
-      const ca = [...current().roots, ...current().issuing].find(({ id }) => id === shown);
-      return ca && { mediaType: 'application/pkix-cert', body: new X509Certificate(ca.der).raw, maxAge: MAX_AGE };
-    },
-    ocsp: (request) => responder.respond(request),
-    refresh,
-    caChanged: async () => {
-      responder.clearIssuers();
-      const kept = new Set(current().issuing.map(({ id }) => id));
-      for (const id of publishers.keys()) if (!kept.has(id)) publishers.delete(id);
-      await roots.refresh();
-    },
-    rootCrlsPem: () => roots.forDevices(),
-    rootCrlNextUpdate: () => roots.nextUpdate(current().root.id),
-    close: async () => {
-      clearInterval(timer);
-      await Promise.all([...publishers.values()].map((publisher) => publisher.close()));
-    },
-  };
+function pemDocument(body: Buffer): StatusDocument {
+  return { mediaType: 'application/x-pem-file', body, maxAge: MAX_AGE };
 }

@@ -241,6 +241,6 @@ it('writes the file of all lists once for all who read it', async () => {
   const first = await authority.status.document('/crl/all.pem');
   expect(String(first?.body)).toContain('BEGIN X509 CRL');
   expect((await authority.status.document('/crl/all.pem'))?.body).toBe(first?.body);
-  await authority.refreshCrl();
+  await authority.status.refresh();
   expect((await authority.status.document('/crl/all.pem'))?.body).not.toEqual(first?.body);
 });

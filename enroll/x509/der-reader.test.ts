@@ -20,7 +20,7 @@ describe('the DER reader', () => {
   it('reads requests and certificates of ours', async () => {
     const { authority } = await openTestAuthority();
     expect(typeof readDer(writeTestCsr())).toBe('object');
-    expect(typeof readDer(new X509Certificate(authority.rootPem).raw)).toBe('object');
+    expect(typeof readDer(new X509Certificate(authority.trust.rootPem).raw)).toBe('object');
   });
 
   it.each([

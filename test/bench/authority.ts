@@ -40,8 +40,8 @@ export async function prepareAuthority(data: string, peerDirectory: string): Pro
     now: Date.now,
     log,
   });
-  const { key, cert } = authority.serverCredentials('broker');
-  const { trustBundlePem } = authority;
+  const { key, cert } = authority.serverCertificates.current('broker');
+  const trustBundlePem = authority.trust.pem;
   await authority.close();
   await registry.close();
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { inMemoryIssuers } from '../../test/fixtures/enroll/in-memory-issuers.ts';
 import { openTestAuthority } from '../../test/fixtures/enroll/test-enrollment.ts';
 import { DAY } from '../../test/fixtures/enroll/test-lifetimes.ts';
-import { SERVER_NAMES, type ServerCredentials } from './server-credentials.ts';
+import { SERVER_NAMES, type ServerCredentials } from './server-certificates.ts';
 
 const serialOf = ({ cert }: ServerCredentials) => new X509Certificate(cert).serialNumber.toLowerCase();
 
@@ -11,7 +11,7 @@ describe('server certificates', () => {
   it('are recorded before they can be used, one for each server', async () => {
     const { authority, recorded } = await openTestAuthority();
     expect(recorded).toEqual(
-      SERVER_NAMES.map((name) => ({ name, serial: serialOf(authority.serverCredentials(name)) })),
+      SERVER_NAMES.map((name) => ({ name, serial: serialOf(authority.serverCertificates.current(name)) })),
     );
   });
 
@@ -30,7 +30,7 @@ describe('server certificates', () => {
   it('name every host, and are for servers only', async () => {
     const hosts = ['localhost', 'hub.example', '127.0.0.1', '::1', '2001:db8::7:0:0:1', '::ffff:192.0.2.1'];
     const { authority } = await openTestAuthority({ hosts });
-    const certificate = new X509Certificate(authority.serverCredentials('broker').cert);
+    const certificate = new X509Certificate(authority.serverCertificates.current('broker').cert);
     for (const host of hosts.slice(0, 2)) expect(certificate.checkHost(host)).toBe(host);
     for (const address of hosts.slice(2)) expect(certificate.checkIP(address)).toBe(address);
     expect(certificate.checkIP('127.0.0.2')).toBeUndefined();
@@ -40,7 +40,7 @@ describe('server certificates', () => {
   it('may name a host longer than a common name', async () => {
     const host = `${'a'.repeat(60)}.${'b'.repeat(60)}.example`;
     const { authority } = await openTestAuthority({ hosts: [host] });
-    const certificate = new X509Certificate(authority.serverCredentials('broker').cert);
+    const certificate = new X509Certificate(authority.serverCertificates.current('broker').cert);
     expect(certificate.checkHost(host)).toBe(host);
     expect(certificate.subject).toBe('CN=rollcall');
   });
@@ -49,23 +49,25 @@ describe('server certificates', () => {
     const clock = { now: Date.now() };
     const { authority, recorded } = await openTestAuthority({ now: () => clock.now });
     const announced: string[] = [];
-    const stop = authority.onServerCredentials('broker', (credentials) => announced.push(serialOf(credentials)));
-    const first = serialOf(authority.serverCredentials('broker'));
+    const stop = authority.serverCertificates.onChange('broker', (credentials) =>
+      announced.push(serialOf(credentials)),
+    );
+    const first = serialOf(authority.serverCertificates.current('broker'));
 
     clock.now += 19 * DAY * 1000;
-    await authority.renewServerCredentials();
-    expect(serialOf(authority.serverCredentials('broker'))).toBe(first);
+    await authority.serverCertificates.renewDue();
+    expect(serialOf(authority.serverCertificates.current('broker'))).toBe(first);
 
     clock.now += DAY * 1000;
-    await authority.renewServerCredentials();
-    const second = serialOf(authority.serverCredentials('broker'));
+    await authority.serverCertificates.renewDue();
+    const second = serialOf(authority.serverCertificates.current('broker'));
     expect(second).not.toBe(first);
     expect(announced).toEqual([second]);
     expect(recorded.filter(({ name }) => name === 'broker').map(({ serial }) => serial)).toEqual([first, second]);
 
     stop();
     clock.now += 21 * DAY * 1000;
-    await authority.renewServerCredentials();
+    await authority.serverCertificates.renewDue();
     expect(announced.length).toBe(1);
   });
 
@@ -73,7 +75,7 @@ describe('server certificates', () => {
     const clock = { now: Date.now() };
     const { authority, recorded } = await openTestAuthority({ now: () => clock.now });
     clock.now += 21 * DAY * 1000;
-    await Promise.all([authority.renewServerCredentials(), authority.renewServerCredentials()]);
+    await Promise.all([authority.serverCertificates.renewDue(), authority.serverCertificates.renewDue()]);
     expect(recorded).toHaveLength(2 * SERVER_NAMES.length);
   });
 
@@ -81,12 +83,12 @@ describe('server certificates', () => {
     const clock = { now: Date.now() };
     const { authority } = await openTestAuthority({ now: () => clock.now });
     const announced: string[] = [];
-    authority.onServerCredentials('console', () => {
+    authority.serverCertificates.onChange('console', () => {
       throw new Error('no');
     });
-    authority.onServerCredentials('console', (credentials) => announced.push(serialOf(credentials)));
+    authority.serverCertificates.onChange('console', (credentials) => announced.push(serialOf(credentials)));
     clock.now += 21 * DAY * 1000;
-    await authority.renewServerCredentials();
-    expect(announced).toEqual([serialOf(authority.serverCredentials('console'))]);
+    await authority.serverCertificates.renewDue();
+    expect(announced).toEqual([serialOf(authority.serverCertificates.current('console'))]);
   });
 });

@@ -1,0 +1,88 @@
+/**
+ * The CAs in use now: opens or creates the first root and issuing CA, and reads a new snapshot after each step of a
+ * rotation. The registry records every CA; keys come from the key store.
+ */
+
+import { Problem } from '@rollcall/protocol';
+import type { IssuerStore } from '../../registry/index.ts';
+import { type CaOptions, openCaCertificates } from './ca-certificates.ts';
+import type { CaDirectory } from './ca-directory.ts';
+import { type CaSet, caId, readCaSet } from './ca-set.ts';
+import { newIssuer } from './issuer-record.ts';
+import type { KeyStore } from './key-store.ts';
+import type { Signer } from './signer.ts';
+
+export interface CurrentCas {
+  /** A snapshot; another object after each change. */
+  get(): CaSet;
+  reload(): Promise<void>;
+}
+
+export interface CurrentCasOptions extends CaOptions {
+  readonly directory: CaDirectory;
+  readonly keys: KeyStore;
+  readonly registry: IssuerStore;
+}
+
+const ACTOR = 'server/authority';
+
+/** Throws Problem `authority_unusable` when files, keys and registry do not belong together. */
+export async function openCurrentCas(options: CurrentCasOptions): Promise<CurrentCas> {
+  const { directory, keys, registry, now } = options;
+  const signers = new IssuingSigners(directory, keys);
+  const read = async (): Promise<CaSet> => {
+    await signers.openNew();
+    return readCaSet(await registry.listIssuers(), signers.byId, { directory: directory.path, now: now() });
+  };
+  await recordFirstCas(options);
+  let current = await read();
+  return {
+    get: () => current,
+    reload: async () => {
+      current = await read();
+    },
+  };
+}
+
+/** The first root and issuing CA are created from their files. The registry alone knows about later ones. */
+async function recordFirstCas(options: CurrentCasOptions): Promise<void> {
+  const { directory, keys, registry } = options;
+  const known = await registry.listIssuers();
+  if (known.length > 2) return;
+  if (known.length > 0 && (await directory.readCertificate('root')) === undefined) {
+    throw new Problem('authority_unusable', {
+      reason: `expected root.pem in ${directory.path}, found none, and the registry knows devices that trust it`,
+      hint: 'restore ca/ from the same backup as registry.db',
+    });
+  }
+  const first = await openCaCertificates(directory, keys, options);
+  const root = newIssuer('root', first.root.der, undefined, []);
+  const issuing = newIssuer('issuing', first.issuing.der, root.id, []);
+  await registry.addIssuers([root, issuing], ACTOR);
+  // An operator removed the issuing CA while the server was down, and this start created another.
+  const isReplacement = known.length === 2 && known.every(({ id }) => id !== issuing.id);
+  if (isReplacement) await registry.activateIssuer(issuing.id, ACTOR);
+}
+
+/** The signers of issuing CAs whose keys are on this machine. A root's key is opened only to sign. */
+class IssuingSigners {
+  readonly byId = new Map<string, Signer>();
+  readonly #directory: CaDirectory;
+  readonly #keys: KeyStore;
+  readonly #opened = new Set<string>();
+
+  constructor(directory: CaDirectory, keys: KeyStore) {
+    this.#directory = directory;
+    this.#keys = keys;
+  }
+
+  async openNew(): Promise<void> {
+    const names = [...(await this.#directory.names('key')), ...(await this.#directory.names('uri'))];
+    for (const name of names.filter((each) => !this.#opened.has(each))) {
+      this.#opened.add(name);
+      // A root's key is opened once too, so that a wrong mode or passphrase is reported at the start.
+      const signer = await this.#keys.open(name);
+      if (signer !== undefined && name.startsWith('issuing')) this.byId.set(caId(signer.publicKeySpki), signer);
+    }
+  }
+}
