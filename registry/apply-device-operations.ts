@@ -1,6 +1,6 @@
 /**
- * An order on devices from its commits to the last confirmation: a few devices per transaction, so that no long one
- * keeps the house waiting, and each told as soon as it is committed.
+ * Applies an operation to devices: commits a few devices per transaction, so that other writers do not wait, and notifies
+ * the listeners of each device as soon as it is committed.
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -23,61 +23,61 @@ const DEVICES_PER_TRANSACTION = 100;
 export interface OperationListeners {
   readonly revocations: Listeners<Revocation, TerminationReport>;
   readonly changes: Listeners<DeviceChange, TerminationReport>;
-  readonly propagation: TerminationLatency;
+  readonly latency: TerminationLatency;
 }
 
 /**
  * Throws the Problem of `obstacle()` before anything is done. When the storage fails half-way, what was committed stays
- * committed and was told; the same order again does the rest. Problem `internal` when a listener failed.
+ * committed and was told; the same operation again does the rest. Problem `internal` when a listener failed.
  */
 export async function applyDeviceOperation(
   database: RegistryDatabase,
-  audience: OperationListeners,
+  listeners: OperationListeners,
   ids: readonly DeviceId[],
-  order: DeviceOperation,
+  operation: DeviceOperation,
   actor: Actor,
 ): Promise<readonly DeviceOperationResult[]> {
   const sorted = [...new Set(ids)].sort((a, b) => (a < b ? -1 : 1));
-  const problem = database.read((tx) => findOperationProblem(tx, sorted, order));
+  const problem = database.read((tx) => findOperationProblem(tx, sorted, operation));
   if (problem !== undefined) throw problem;
-  const telling: Promise<DeviceOperationResult>[] = [];
+  const notified: Promise<DeviceOperationResult>[] = [];
   try {
     for (let from = 0; from < sorted.length; from += DEVICES_PER_TRANSACTION) {
       if (from > 0) await nextTurn();
       const some = sorted.slice(from, from + DEVICES_PER_TRANSACTION);
-      const committed = database.write((tx) => some.map((id) => applyToDevice(tx, id, order, actor)));
+      const committed = database.write((tx) => some.map((id) => applyToDevice(tx, id, operation, actor)));
       const at = performance.now();
-      telling.push(...committed.map((one) => notifyListeners(audience, one, at)));
+      notified.push(...committed.map((one) => notifyListeners(listeners, one, at)));
     }
   } finally {
-    await Promise.allSettled(telling);
+    await Promise.allSettled(notified);
   }
-  return Promise.all(telling);
+  return Promise.all(notified);
 }
 
-/** What is final is told as a revocation, the rest as a change. */
+/** Notifies revocation listeners of revocations and deletions, and change listeners of every other operation. */
 export async function notifyListeners(
-  audience: OperationListeners,
+  listeners: OperationListeners,
   { change, revocation }: CommittedOperation,
   committedAt: number,
 ): Promise<DeviceOperationResult> {
-  const confirmations =
+  const reports =
     revocation === undefined
-      ? await audience.changes.notify([change])
-      : await audience.revocations.notify([revocation]);
+      ? await listeners.changes.notify([change])
+      : await listeners.revocations.notify([revocation]);
   const propagationMs = performance.now() - committedAt;
-  const widens = change.act === 'resume' || change.act === 'set';
-  if (!widens) audience.propagation.add(propagationMs);
+  const isRestriction = change.operation !== 'resume' && change.operation !== 'set';
+  if (isRestriction) listeners.latency.add(propagationMs);
   const { serials = [], reason } = revocation ?? {};
-  return { ...change, serials, reason, ...sumReports(confirmations), propagationMs };
+  return { ...change, serials, reason, ...sumReports(reports), propagationMs };
 }
 
-/** What all brokers said together. */
-export function sumReports(confirmations: readonly TerminationReport[]) {
-  const times = confirmations.flatMap(({ lastMessageAt }) => (lastMessageAt === undefined ? [] : [lastMessageAt]));
+/** Sums the reports of all brokers. */
+export function sumReports(reports: readonly TerminationReport[]) {
+  const times = reports.flatMap(({ lastMessageAt }) => (lastMessageAt === undefined ? [] : [lastMessageAt]));
   return {
-    sessionsClosed: confirmations.reduce((sum, { sessionsClosed }) => sum + sessionsClosed, 0),
+    sessionsClosed: reports.reduce((sum, { sessionsClosed }) => sum + sessionsClosed, 0),
     lastMessageAt: times.length === 0 ? undefined : Math.max(...times),
-    brokersConfirmed: confirmations.length,
+    brokersConfirmed: reports.length,
   };
 }

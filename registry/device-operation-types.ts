@@ -1,32 +1,33 @@
 import type { DeviceId, GroupName } from '@rollcall/protocol';
+import type { ListenerResult } from './listeners.ts';
 import type { Actor, DeviceStatus, Labels, Revocation, RevocationReason } from './registry.ts';
 
 export const DEVICE_OPERATION_KINDS = ['revoke', 'suspend', 'resume', 'quarantine', 'disconnect', 'delete'] as const;
 export type DeviceOperationKind = (typeof DEVICE_OPERATION_KINDS)[number];
 
 export type DeviceOperation =
-  | { readonly act: 'revoke'; readonly reason: RevocationReason }
-  | { readonly act: Exclude<DeviceOperationKind, 'revoke'> };
+  | { readonly kind: 'revoke'; readonly reason: RevocationReason }
+  | { readonly kind: Exclude<DeviceOperationKind, 'revoke'> };
 
-/** What was committed about one device; `set` is a change of group or labels. */
+/** A committed change of one device; `set` is a change of group or labels. */
 export interface DeviceChange {
   readonly device: DeviceId;
-  readonly act: DeviceOperationKind | 'set';
+  readonly operation: DeviceOperationKind | 'set';
   readonly status: DeviceStatus | 'deleted';
-  /** When it became so; for what was so already, the time of then. */
+  /** When the device got this status; the earlier time when it already had it. */
   readonly at: number;
 }
 
-/** What one broker says when it has done its part. */
+/** The answer of one broker after it has ended or re-authorized the sessions of a device. */
 export interface TerminationReport {
   readonly sessionsClosed: number;
-  /** When it last read a message of the device, of sessions that were live; undefined when there was none. */
+  /** When the broker last read a message of the sessions that were live; undefined when there was none. */
   readonly lastMessageAt: number | undefined;
 }
 
-/** One device, acted upon: committed, told, and confirmed by every broker. */
+/** The result for one device: committed, and confirmed by every broker. */
 export interface DeviceOperationResult extends DeviceChange {
-  /** The certificates that the act ended, and why they were. */
+  /** The certificates that the operation revoked, and the recorded reason. */
   readonly serials: readonly string[];
   readonly reason: RevocationReason | undefined;
   readonly sessionsClosed: number;
@@ -36,28 +37,28 @@ export interface DeviceOperationResult extends DeviceChange {
   readonly propagationMs: number;
 }
 
-/** Which devices are meant: those for which all that is given is true. */
+/** Selects the devices that match every given criterion. */
 export interface DeviceSelector {
   readonly ids?: readonly DeviceId[];
   readonly group?: GroupName;
-  /** Each of them. */
+  /** A device matches when it has all of them. */
   readonly labels?: Labels;
-  /** Holders of a certificate, not revoked, whose line began with this bootstrap token. */
+  /** Holders of an unrevoked certificate that was issued from this bootstrap token, directly or by renewal. */
   readonly token?: string;
   /** The holder of this certificate. */
   readonly serial?: string;
-  /** Those whose newest certificate, not revoked, was issued before this time. */
+  /** Devices whose newest unrevoked certificate was issued before this time. */
   readonly issuedBefore?: number;
 }
 
 export interface DeviceSelection {
   /** In id order. */
   readonly ids: readonly DeviceId[];
-  /** Stands for exactly this order on exactly these devices. No secret: it protects from surprise, not from attack. */
+  /** Code for exactly this operation on exactly these devices. Not a secret: it prevents mistakes, not attacks. */
   readonly confirmation: string;
 }
 
-/** Cumulative counts, as Prometheus has them. */
+/** Cumulative counts, as in a Prometheus histogram. */
 export interface Histogram {
   /** Upper bounds in seconds, ascending, the last infinite. */
   readonly buckets: readonly { readonly le: number; readonly count: number }[];
@@ -65,30 +66,30 @@ export interface Histogram {
   readonly count: number;
 }
 
-/** Brokers confirm; other listeners give nothing back. */
-// biome-ignore lint/suspicious/noConfusingVoidType: they are functions without a result
-export type Confirming = void | TerminationReport | Promise<void | TerminationReport>;
+/** A broker returns a report; other listeners return nothing. */
+export type TerminationResult = ListenerResult<TerminationReport>;
 
 export interface DeviceOperations {
   /**
-   * Whom an order would concern. Leaves out those it would change nothing about, unless they are named by their ids.
-   * Problem `device_unknown` for an id without a device, `request_invalid` for a selector that says nothing.
+   * Returns the devices that an operation would change. A device that is selected by its id is always included. Problem
+   * `device_unknown` for an unknown id, `request_invalid` for a selector without a criterion.
    */
-  selectDevices(selector: DeviceSelector, order: DeviceOperation): Promise<DeviceSelection>;
+  selectDevices(selector: DeviceSelector, operation: DeviceOperation): Promise<DeviceSelection>;
   /**
-   * Does one thing to devices, in transactions of at most 100, waits until every listener has confirmed, then resolves
-   * in id order. Unknown ids refuse the whole act with Problem `device_unknown`; suspending, resuming or quarantining a
-   * revoked device with `device_revoked`. What is so already changes nothing and is told again.
+   * Applies one operation to devices, in transactions of at most 100, waits until every listener has confirmed, then
+   * resolves in id order. One unknown id refuses the whole operation with Problem `device_unknown`; suspending, resuming
+   * or quarantining a revoked device, with `device_revoked`. A device that already has the status is not changed, and its
+   * listeners are notified again.
    */
   applyDeviceOperation(
     ids: readonly DeviceId[],
-    order: DeviceOperation,
+    operation: DeviceOperation,
     actor: Actor,
   ): Promise<readonly DeviceOperationResult[]>;
-  /** `applyDeviceOperation` with the order `revoke`, as the revocations that its listeners heard of. */
+  /** `applyDeviceOperation` with `revoke`; returns the revocations that listeners received. */
   revokeDevices(ids: readonly DeviceId[], reason: RevocationReason, actor: Actor): Promise<readonly Revocation[]>;
-  /** How long acts that end or restrict a session took until every broker had confirmed them, in seconds. */
+  /** Seconds from the commit of an operation that ends or restricts a session to the last broker's confirmation. */
   terminationLatency(): Histogram;
-  /** Called after the commit of every other change of a device; whoever made it waits. */
-  onDeviceChange(listener: (change: DeviceChange) => Confirming): () => void;
+  /** Called after the commit of every change that is not a revocation; the operation waits for the listener. */
+  onDeviceChange(listener: (change: DeviceChange) => TerminationResult): () => void;
 }

@@ -7,25 +7,25 @@ import { recordedRevocation, revokeHolder } from './revoke-holder.ts';
 import { revokeTokensFor } from './tokens.ts';
 import type { Transaction } from './transaction.ts';
 
-/** What was committed about a device, and what is final of it. */
+/** What one operation committed for one device. */
 export interface CommittedOperation {
   readonly change: DeviceChange;
-  /** Of acts that end certificates. */
+  /** Of operations that revoke certificates. */
   readonly revocation: Revocation | undefined;
 }
 
-/** Names up to five ids that don't exist or, where it matters, are revoked; undefined when the order can be carried out. */
+/** Names up to five ids that do not exist or, where it matters, are revoked; undefined when the operation can be applied. */
 export function findOperationProblem(
   tx: Transaction,
   ids: readonly DeviceId[],
-  order: DeviceOperation,
+  operation: DeviceOperation,
 ): Problem | undefined {
   const found = ids.map((id) => [id, findDevice(tx, id)?.status] as const);
   const unknown = found.filter(([, status]) => status === undefined);
   if (unknown.length > 0) {
     return new Problem('device_unknown', { detail: `there is no device ${names(unknown)}; nothing was done` });
   }
-  if (order.act === 'revoke' || order.act === 'delete' || order.act === 'disconnect') return undefined;
+  if (operation.kind === 'revoke' || operation.kind === 'delete' || operation.kind === 'disconnect') return undefined;
   const revoked = found.filter(([, status]) => status === 'revoked');
   if (revoked.length === 0) return undefined;
   return new Problem('device_revoked', { detail: `${names(revoked)} was revoked, which is final; nothing was done` });
@@ -36,23 +36,28 @@ function names(found: readonly (readonly [DeviceId, unknown])[]): string {
   return `${first.join(', ')}${found.length > 5 ? ` and ${found.length - 5} more` : ''}`;
 }
 
-export function applyToDevice(tx: Transaction, id: DeviceId, order: DeviceOperation, actor: Actor): CommittedOperation {
+export function applyToDevice(
+  tx: Transaction,
+  id: DeviceId,
+  operation: DeviceOperation,
+  actor: Actor,
+): CommittedOperation {
   const device = findDevice(tx, id);
   if (device === undefined) throw new Problem('device_unknown', { reason: `found no device ${id}` });
-  switch (order.act) {
+  switch (operation.kind) {
     case 'revoke':
-      return revoke(tx, device, order.reason, actor);
+      return revoke(tx, device, operation.reason, actor);
     case 'delete':
       return deleteDevice(tx, device, actor);
     case 'suspend':
-      return restrict(tx, device, order.act, 'suspended', actor);
+      return restrict(tx, device, operation.kind, 'suspended', actor);
     case 'quarantine':
-      return restrict(tx, device, order.act, 'quarantined', actor);
+      return restrict(tx, device, operation.kind, 'quarantined', actor);
     case 'resume':
       return resume(tx, device, actor);
     case 'disconnect':
       recordDone(tx, { actor, action: 'device.disconnected', subject: `device/${id}` });
-      return changed(device, order.act, device.status, tx.now);
+      return changed(device, operation.kind, device.status, tx.now);
   }
 }
 
@@ -78,7 +83,7 @@ function revoke(
   return { ...changed(device, 'revoke', 'revoked', tx.now), revocation };
 }
 
-/** The row stays, because certificates refer to it and are kept; nothing in it says any more what the device was. */
+/** Keeps the row, because certificates refer to it, and removes everything that described the device. */
 function deleteDevice(tx: Transaction, device: DeviceRecord, actor: Actor): CommittedOperation {
   const { revocation } = revoke(tx, device, 'cessationOfOperation', actor);
   const { id } = device;
@@ -94,12 +99,12 @@ function deleteDevice(tx: Transaction, device: DeviceRecord, actor: Actor): Comm
 function restrict(
   tx: Transaction,
   device: DeviceRecord,
-  act: 'suspend' | 'quarantine',
+  operation: 'suspend' | 'quarantine',
   status: 'suspended' | 'quarantined',
   actor: Actor,
 ): CommittedOperation {
   expectNotRevoked(device);
-  if (device.status === status) return changed(device, act, status, device.restrictedAt ?? tx.now);
+  if (device.status === status) return changed(device, operation, status, device.restrictedAt ?? tx.now);
   tx.run('UPDATE devices SET restriction = @status, restricted_at = @now WHERE id = @id', {
     id: device.id,
     status,
@@ -107,7 +112,7 @@ function restrict(
   });
   const details = { before: device.status };
   recordDone(tx, { actor, action: `device.${status}`, subject: `device/${device.id}`, details });
-  return changed(device, act, status, tx.now);
+  return changed(device, operation, status, tx.now);
 }
 
 function resume(tx: Transaction, device: DeviceRecord, actor: Actor): CommittedOperation {
@@ -119,16 +124,16 @@ function resume(tx: Transaction, device: DeviceRecord, actor: Actor): CommittedO
   return changed(device, 'resume', 'active', tx.now);
 }
 
-/** Looked at before, too; but a revocation may have come between. */
+/** Checked again inside the transaction: a revocation may have been committed since the first check. */
 function expectNotRevoked(device: DeviceRecord): void {
   if (device.status === 'revoked') throw new Problem('device_revoked', { reason: `${device.id} was revoked` });
 }
 
 function changed(
   { id }: DeviceRecord,
-  act: DeviceChange['act'],
+  operation: DeviceChange['operation'],
   status: DeviceChange['status'],
   at: number,
 ): CommittedOperation {
-  return { change: { device: id, act, status, at }, revocation: undefined };
+  return { change: { device: id, operation, status, at }, revocation: undefined };
 }

@@ -1,23 +1,26 @@
-/** Those who want to hear of something after it was committed. One that fails neither stops the others nor hides. */
+/** Notifies listeners of a committed change. A listener that fails does not stop the others; its error is logged and thrown. */
 
 import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 
-/** `Answer` is what a listener may give back. */
-export class Listeners<Event, Answer = never> {
-  readonly #listeners = new Set<(event: Event) => ListenerResult<Answer>>();
-  readonly #log: Logger;
-  /** What has happened, for the log: "a revocation". */
-  readonly #what: string;
+/** What a listener returns: nothing, or a result. */
+// biome-ignore lint/suspicious/noConfusingVoidType: most listeners return nothing
+export type ListenerResult<Result> = void | Result | Promise<void | Result>;
 
-  constructor(what: string, log: Logger) {
-    this.#what = what;
+export class Listeners<Event, Result = never> {
+  readonly #listeners = new Set<(event: Event) => ListenerResult<Result>>();
+  readonly #log: Logger;
+  /** Kind of event, for the log: "revocation". */
+  readonly #kind: string;
+
+  constructor(kind: string, log: Logger) {
+    this.#kind = kind;
     this.#log = log;
   }
 
-  /** Returns the way to unsubscribe. */
-  add(listener: (event: Event) => ListenerResult<Answer>): () => void {
-    const own = (event: Event) => listener(event); // so that one function can listen twice
+  /** Returns a function that removes the listener. */
+  add(listener: (event: Event) => ListenerResult<Result>): () => void {
+    const own = (event: Event) => listener(event); // so that one function can be added twice
     this.#listeners.add(own);
     return () => {
       this.#listeners.delete(own);
@@ -25,23 +28,20 @@ export class Listeners<Event, Answer = never> {
   }
 
   /**
-   * Starts every listener with every event, waits for all, and gives their answers, those that gave one. Throws Problem
-   * `internal` if any of them failed.
+   * Calls every listener with every event at once, waits for all, and returns the results. Throws Problem `internal` when
+   * a listener failed.
    */
-  async notify(events: readonly Event[]): Promise<readonly Answer[]> {
+  async notify(events: readonly Event[]): Promise<readonly Result[]> {
     const running = events.flatMap((event) => [...this.#listeners].map(async (listener) => listener(event)));
     const settled = await Promise.allSettled(running);
     const failures = settled.filter((result) => result.status === 'rejected');
-    for (const { reason } of failures) this.#log.error({ err: reason, event: this.#what }, 'listener failed');
+    for (const { reason } of failures) this.#log.error({ err: reason, event: this.#kind }, 'listener failed');
     if (failures.length > 0) {
       throw new Problem('internal', {
-        reason: `${this.#what} is committed, but ${failures.length} listeners failed`,
+        reason: `${this.#kind} is committed, but ${failures.length} listeners failed`,
         cause: failures[0]?.reason,
       });
     }
     return settled.flatMap((result) => (result.status === 'fulfilled' && result.value ? [result.value] : []));
   }
 }
-
-// biome-ignore lint/suspicious/noConfusingVoidType: most listeners give nothing back
-type ListenerResult<Answer> = void | Answer | Promise<void | Answer>;

@@ -62,7 +62,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     log,
   );
   const propagation = new TerminationLatency();
-  const audience: OperationListeners = { revocations, changes, propagation };
+  const listeners: OperationListeners = { revocations, changes, latency: propagation };
   const policyChanges = new Listeners<PolicyScope>('policy change', log);
   // Logs usually leave the machine: a copy of the chain's end that nobody who changes the file can change.
   log.info({ audit: auditHead(database) }, 'audit opened');
@@ -89,9 +89,9 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     listCertificates: async (holder, newest) => database.read((tx) => certificatesOf(tx, holder, newest)),
     listIssuedFrom: async (tokenId) => database.read((tx) => certificatesIssuedFrom(tx, tokenId)),
     selectDevices: async (selector, order) => selectDevices(database, selector, order),
-    applyDeviceOperation: async (ids, order, actor) => applyDeviceOperation(database, audience, ids, order, actor),
+    applyDeviceOperation: async (ids, order, actor) => applyDeviceOperation(database, listeners, ids, order, actor),
     revokeDevices: async (ids, reason, actor) => {
-      const proofs = await applyDeviceOperation(database, audience, ids, { act: 'revoke', reason }, actor);
+      const proofs = await applyDeviceOperation(database, listeners, ids, { kind: 'revoke', reason }, actor);
       return proofs.map(({ device, serials, reason: recorded = reason, at }) => ({
         holder: { kind: 'device', id: device },
         serials,
@@ -101,8 +101,8 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     },
     setDevice: async (id, settings, actor) => {
       const { device, isChanged } = setDevice(database, id, settings, actor);
-      const change: DeviceChange = { device: id, act: 'set', status: device.status, at: options.now() };
-      if (isChanged) await notifyListeners(audience, { change, revocation: undefined }, performance.now());
+      const change: DeviceChange = { device: id, operation: 'set', status: device.status, at: options.now() };
+      if (isChanged) await notifyListeners(listeners, { change, revocation: undefined }, performance.now());
       return device;
     },
     terminationLatency: () => propagation.snapshot(),

@@ -1,6 +1,6 @@
 import type { DeviceId, GroupName, Identity, PolicyDocument, PolicyScope, ServiceName } from '@rollcall/protocol';
 import type { AuditStore } from './audit-store.ts';
-import type { Confirming, DeviceOperations } from './device-operation-types.ts';
+import type { DeviceOperations, TerminationResult } from './device-operation-types.ts';
 import type { ExpiryStore } from './expiry.ts';
 import type { GroupProfile, GroupProfileStore } from './group-profiles.ts';
 import type { IssuerStore } from './issuers.ts';
@@ -299,7 +299,7 @@ export interface Registry
   setPolicy(scope: PolicyScope, policy: PolicyDocument, actor: Actor): Promise<void>;
 
   /** Called after the commit of what is final; whoever revoked waits for it. Returns the way to unsubscribe. */
-  onRevocation(listener: (revocation: Revocation) => Confirming): () => void;
+  onRevocation(listener: (revocation: Revocation) => TerminationResult): () => void;
   onPolicyChange(listener: (scope: PolicyScope) => void): () => void;
 
   close(): Promise<void>;

@@ -3,7 +3,7 @@ import { sumReports } from './apply-device-operations.ts';
 import { recordDone } from './audit.ts';
 import { certificatesOf, findCertificate, isLive } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
-import type { Confirming, TerminationReport } from './device-operation-types.ts';
+import type { TerminationReport, TerminationResult } from './device-operation-types.ts';
 import type { Listeners } from './listeners.ts';
 import type { Actor, CertificateRecord, RevocationReason } from './registry.ts';
 import type { TerminationLatency } from './termination-latency.ts';
@@ -41,7 +41,7 @@ export interface CertificateRevocationStore {
    */
   revokeCertificate(serial: string, reason: RevocationReason, actor: Actor): Promise<CertificateRevocationResult>;
   /** Called after the commit; whoever revoked waits for it. Returns the way to unsubscribe. */
-  onCertificateRevocation(listener: (revocation: CertificateRevocation) => Confirming): () => void;
+  onCertificateRevocation(listener: (revocation: CertificateRevocation) => TerminationResult): () => void;
 }
 
 export function createCertificateRevocationStore(

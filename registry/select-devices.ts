@@ -1,4 +1,4 @@
-/** Whom an order would concern, and a word that stands for exactly that order on exactly those devices. Changes nothing. */
+/** Selects the devices of an operation, and computes the confirmation code for exactly that operation on exactly those devices. Read only. */
 
 import { createHash } from 'node:crypto';
 import { type DeviceId, Problem } from '@rollcall/protocol';
@@ -13,12 +13,12 @@ import { findOperationProblem } from './device-status-changes.ts';
 import { STATUS_IS } from './devices.ts';
 import type { SqlValue, Transaction } from './transaction.ts';
 
-/** An order changes nothing about the others; who is named by id is named. */
+/** Devices that the operation would change. Devices selected by id are not filtered. */
 const SELECTED_STATUS: Readonly<Record<DeviceOperationKind, string>> = {
   revoke: `NOT (${STATUS_IS.revoked})`,
   suspend: `(${STATUS_IS.active} OR ${STATUS_IS.quarantined})`,
   resume: `(${STATUS_IS.suspended} OR ${STATUS_IS.quarantined})`,
-  // Of who is suspended it would be a way in: that is for each by name.
+  // Quarantining a suspended device would let it connect again; that takes its id.
   quarantine: STATUS_IS.active,
   disconnect: `NOT (${STATUS_IS.revoked})`,
   delete: 'TRUE',
@@ -27,22 +27,22 @@ const SELECTED_STATUS: Readonly<Record<DeviceOperationKind, string>> = {
 export function selectDevices(
   database: RegistryDatabase,
   selector: DeviceSelector,
-  order: DeviceOperation,
+  operation: DeviceOperation,
 ): DeviceSelection {
-  const ids = database.read((tx) => find(tx, selector, order));
-  return { ids, confirmation: confirmationOf(ids, order) };
+  const ids = database.read((tx) => find(tx, selector, operation));
+  return { ids, confirmation: confirmationOf(ids, operation) };
 }
 
-/** 80 bits of SHA-256 over the order and the ids, in groups that can be read out. */
-function confirmationOf(ids: readonly DeviceId[], order: DeviceOperation): string {
+/** 80 bits of SHA-256 over the operation and the ids, in groups of five digits. */
+function confirmationOf(ids: readonly DeviceId[], operation: DeviceOperation): string {
   const hash = createHash('sha256').update(
-    JSON.stringify([order.act, order.act === 'revoke' ? order.reason : '', ids]),
+    JSON.stringify([operation.kind, operation.kind === 'revoke' ? operation.reason : '', ids]),
   );
   const hex = hash.digest('hex').slice(0, 20);
-  return `${order.act}-${ids.length}-${hex.match(/.{5}/g)?.join('-')}`;
+  return `${operation.kind}-${ids.length}-${hex.match(/.{5}/g)?.join('-')}`;
 }
 
-function find(tx: Transaction, selector: DeviceSelector, order: DeviceOperation): readonly DeviceId[] {
+function find(tx: Transaction, selector: DeviceSelector, operation: DeviceOperation): readonly DeviceId[] {
   const { ids, group, labels, token, serial, issuedBefore } = selector;
   const conditions: string[] = [];
   const parameters: Record<string, SqlValue> = {};
@@ -70,19 +70,19 @@ function find(tx: Transaction, selector: DeviceSelector, order: DeviceOperation)
     parameters.issuedBefore = issuedBefore;
   }
   if (ids !== undefined) {
-    const problem = findOperationProblem(tx, ids, order);
+    const problem = findOperationProblem(tx, ids, operation);
     if (problem !== undefined) throw problem;
-    return named(tx, ids, conditions, parameters);
+    return filterById(tx, ids, conditions, parameters);
   }
   if (conditions.length === 0) {
     throw new Problem('request_invalid', { detail: 'expected ids, or something that devices have in common' });
   }
-  const sql = `SELECT id FROM devices WHERE deleted_at IS NULL AND ${SELECTED_STATUS[order.act]} AND ${conditions.join(' AND ')} ORDER BY id`;
+  const sql = `SELECT id FROM devices WHERE deleted_at IS NULL AND ${SELECTED_STATUS[operation.kind]} AND ${conditions.join(' AND ')} ORDER BY id`;
   return tx.all<{ id: DeviceId }>(sql, parameters).map(({ id }) => id);
 }
 
-/** In the order in which ids compare in SQLite: by bytes, and ids are ASCII. */
-function named(
+/** In the order in which SQLite compares ids: by bytes; ids are ASCII. */
+function filterById(
   tx: Transaction,
   ids: readonly DeviceId[],
   conditions: readonly string[],

@@ -33,16 +33,16 @@ export function introduceStanding({ registry, broker, revoked, changed, log }: S
   });
   registry.onDeviceChange(async (change) => {
     const report = await carryOut(change);
-    const { device, act, status } = change;
-    log.info({ device, act, status, sessionsClosed: report.sessionsClosed }, 'device changed');
+    const { device, operation, status } = change;
+    log.info({ device, operation, status, sessionsClosed: report.sessionsClosed }, 'device changed');
     changed(change);
     return report;
   });
 
-  function carryOut({ device, act }: DeviceChange): Promise<TerminationReport> {
+  function carryOut({ device, operation }: DeviceChange): Promise<TerminationReport> {
     const identity: Identity = { kind: 'device', id: device };
-    if (act === 'suspend') return broker.disconnect(identity, 'suspended');
-    if (act === 'disconnect') return broker.disconnect(identity, 'operator');
+    if (operation === 'suspend') return broker.disconnect(identity, 'suspended');
+    if (operation === 'disconnect') return broker.disconnect(identity, 'operator');
     return reauthorize(identity);
   }
 
@@ -73,7 +73,7 @@ export async function answerFork(
   if (response === 'report' || identity.kind === 'service') return;
   try {
     if ((await registry.findDevice(identity.id))?.status !== 'active') return;
-    await registry.applyDeviceOperation([identity.id], { act: 'quarantine' }, 'server/enroll');
+    await registry.applyDeviceOperation([identity.id], { kind: 'quarantine' }, 'server/enroll');
   } catch (error) {
     log.error({ err: error, identity: formatIdentity(identity) }, 'fork of a renewal could not be answered');
   }
@@ -99,7 +99,7 @@ export async function answerSuspicion(
     if (response === 'report' || identity.kind === 'service') return;
     // What is held back more strictly already stays so.
     if ((await registry.findDevice(identity.id))?.status !== 'active') return;
-    await registry.applyDeviceOperation([identity.id], { act: 'quarantine' }, actor);
+    await registry.applyDeviceOperation([identity.id], { kind: 'quarantine' }, actor);
   } catch (error) {
     log.error({ err: error, identity: subject }, 'suspicion of a clone could not be answered');
   }

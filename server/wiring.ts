@@ -59,10 +59,10 @@ export async function introduceRooms(
       void events.look();
       listAnew();
     },
-    changed: ({ act }) => {
+    changed: ({ operation }) => {
       void events.look();
       // Certificates of a suspended device are on hold, until it is anything else.
-      if (act === 'suspend' || act === 'resume' || act === 'quarantine') listAnew();
+      if (operation === 'suspend' || operation === 'resume' || operation === 'quarantine') listAnew();
     },
     log,
   });

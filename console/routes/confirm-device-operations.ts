@@ -1,14 +1,16 @@
-/** Orders on devices over the registry: whom they mean, whether that was confirmed, and the proof that they were carried out. */
+/** Device operations: selects the devices, checks the operator's confirmation, applies the operation and reports its result. */
 
 import { Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
 import type {
   Actor,
   DeviceOperation,
+  DeviceOperationKind,
   DeviceOperationResult,
   DeviceSelection,
   DeviceSelector,
   Registry,
+  RevocationReason,
 } from '../../registry/index.ts';
 import { deviceOperationEndpoints as endpoints } from '../api/device-operation-schemas.ts';
 import type { Answer, Checked } from '../api/endpoint.ts';
@@ -19,53 +21,53 @@ import type { RoutesOptions } from './routes.ts';
 export type OperationAnswer = Answer<typeof endpoints.revokeDevices>;
 type OperationRequest = Checked<typeof endpoints.suspendDevices, 'body'>;
 
-/** Stands for the confirmation of a dry run, for scripts. */
+/** Scripts may send it in place of the confirmation of a dry run. */
 const YES = 'yes';
 const MAX_SHOWN = 1_000;
 
 export function addDeviceOperationRoutes(app: FastifyInstance, { registry }: RoutesOptions): void {
-  addEndpoint(app, endpoints.selectDevices, async ({ body: { act, reason = 'unspecified', ...rest } }) => {
-    const selection = await registry.selectDevices(selectorOf(rest), act === 'revoke' ? { act, reason } : { act });
-    return viewSelection(act, selection);
+  addEndpoint(app, endpoints.selectDevices, async ({ body: { act, reason, ...criteria } }) => {
+    const { ids, confirmation } = await registry.selectDevices(selectorOf(criteria), operationOf(act, reason));
+    return { act, count: ids.length, devices: ids.slice(0, MAX_SHOWN), confirmation };
   });
-  addEndpoint(app, endpoints.revokeDevices, async ({ body: { reason, ...rest }, actor }) =>
-    confirmAndApply(registry, rest, { act: 'revoke', reason }, actor),
+  addEndpoint(app, endpoints.revokeDevices, async ({ body: { reason, ...request }, actor }) =>
+    confirmAndApply(registry, request, { kind: 'revoke', reason }, actor),
   );
-  addEndpoint(app, endpoints.suspendDevices, ({ body, actor }) =>
-    confirmAndApply(registry, body, { act: 'suspend' }, actor),
-  );
-  addEndpoint(app, endpoints.resumeDevices, ({ body, actor }) =>
-    confirmAndApply(registry, body, { act: 'resume' }, actor),
-  );
-  addEndpoint(app, endpoints.quarantineDevices, ({ body, actor }) =>
-    confirmAndApply(registry, body, { act: 'quarantine' }, actor),
-  );
-  addEndpoint(app, endpoints.disconnectDevices, ({ body, actor }) =>
-    confirmAndApply(registry, body, { act: 'disconnect' }, actor),
-  );
-  addEndpoint(app, endpoints.deleteDevices, ({ body, actor }) =>
-    confirmAndApply(registry, body, { act: 'delete' }, actor),
-  );
+  const withoutReason = {
+    suspend: endpoints.suspendDevices,
+    resume: endpoints.resumeDevices,
+    quarantine: endpoints.quarantineDevices,
+    disconnect: endpoints.disconnectDevices,
+    delete: endpoints.deleteDevices,
+  } as const;
+  for (const [kind, endpoint] of Object.entries(withoutReason)) {
+    const operation = { kind: kind as keyof typeof withoutReason };
+    addEndpoint(app, endpoint, ({ body, actor }) => confirmAndApply(registry, body, operation, actor));
+  }
+}
+
+export function operationOf(kind: DeviceOperationKind, reason: RevocationReason = 'unspecified'): DeviceOperation {
+  return kind === 'revoke' ? { kind, reason } : { kind };
 }
 
 async function confirmAndApply(
   registry: Registry,
-  order: OperationRequest,
-  act: DeviceOperation,
+  request: OperationRequest,
+  operation: DeviceOperation,
   actor: Actor,
 ): Promise<OperationAnswer> {
-  const { ids } = await confirmSelection(registry, selectorOf(order), act, order.confirm);
-  return applyAndReport(registry, ids, act, actor);
+  const { ids } = await confirmSelection(registry, selectorOf(request), operation, request.confirm);
+  return applyAndReport(registry, ids, operation, actor);
 }
 
-/** The devices meant, once it is clear that the operator means them. */
+/** Returns the selected devices. Problem `confirmation_required` for more than one without a confirmation. */
 export async function confirmSelection(
   registry: Registry,
   selector: DeviceSelector,
-  order: DeviceOperation,
+  operation: DeviceOperation,
   confirm: string | undefined,
 ): Promise<DeviceSelection> {
-  const selection = await registry.selectDevices(selector, order);
+  const selection = await registry.selectDevices(selector, operation);
   const { length } = selection.ids;
   if (length === 0) throw new Problem('selection_empty');
   if (confirm !== undefined && confirm !== YES && confirm !== selection.confirmation) {
@@ -83,27 +85,28 @@ export async function confirmSelection(
 export async function applyAndReport(
   registry: Registry,
   ids: DeviceSelection['ids'],
-  order: DeviceOperation,
+  operation: DeviceOperation,
   actor: Actor,
 ): Promise<OperationAnswer> {
   const start = performance.now();
-  const proofs = await registry.applyDeviceOperation(ids, order, actor);
+  const results = await registry.applyDeviceOperation(ids, operation, actor);
   const tookMs = rounded(performance.now() - start);
-  const isFinal = order.act === 'revoke' || order.act === 'delete';
+  const isFinal = operation.kind === 'revoke' || operation.kind === 'delete';
   return {
-    act: order.act,
-    devices: proofs.map((proof) => viewResult(proof, isFinal)),
-    revokedAt: isFinal ? isoTimeIfAny(latest(proofs.map(({ at }) => at))) : undefined,
-    lastMessageAt: isoTimeIfAny(latest(proofs.map(({ lastMessageAt }) => lastMessageAt))),
-    sessionsClosed: proofs.reduce((sum, { sessionsClosed }) => sum + sessionsClosed, 0),
-    brokersConfirmed: proofs.reduce((least, { brokersConfirmed }) => Math.min(least, brokersConfirmed), Infinity),
-    propagationMs: rounded(proofs.reduce((most, { propagationMs }) => Math.max(most, propagationMs), 0)),
+    act: operation.kind,
+    devices: results.map((result) => viewResult(result, isFinal)),
+    revokedAt: isFinal ? isoTimeIfAny(latest(results.map(({ at }) => at))) : undefined,
+    lastMessageAt: isoTimeIfAny(latest(results.map(({ lastMessageAt }) => lastMessageAt))),
+    sessionsClosed: results.reduce((sum, { sessionsClosed }) => sum + sessionsClosed, 0),
+    brokersConfirmed: results.reduce((least, { brokersConfirmed }) => Math.min(least, brokersConfirmed), Infinity),
+    propagationMs: rounded(results.reduce((most, { propagationMs }) => Math.max(most, propagationMs), 0)),
     tookMs,
   };
 }
 
-function viewResult(proof: DeviceOperationResult, isFinal: boolean): OperationAnswer['devices'][number] {
-  const { device, status, at, serials, reason, lastMessageAt, sessionsClosed, brokersConfirmed, propagationMs } = proof;
+function viewResult(result: DeviceOperationResult, isFinal: boolean): OperationAnswer['devices'][number] {
+  const { device, status, at, serials, reason, lastMessageAt, sessionsClosed, brokersConfirmed, propagationMs } =
+    result;
   return {
     device,
     status,
@@ -118,15 +121,8 @@ function viewResult(proof: DeviceOperationResult, isFinal: boolean): OperationAn
   };
 }
 
-function viewSelection(
-  act: DeviceOperation['act'],
-  { ids, confirmation }: DeviceSelection,
-): Answer<typeof endpoints.selectDevices> {
-  return { act, count: ids.length, devices: ids.slice(0, MAX_SHOWN), confirmation };
-}
-
-function selectorOf(order: Omit<OperationRequest, 'confirm'>): DeviceSelector {
-  const { ids, group, labels, token, serial, issuedBefore } = order;
+function selectorOf(criteria: Omit<OperationRequest, 'confirm'>): DeviceSelector {
+  const { ids, group, labels, token, serial, issuedBefore } = criteria;
   return {
     ...(ids !== undefined && { ids }),
     ...(group !== undefined && { group }),

@@ -8,7 +8,7 @@ import { tokenEndpoints as endpoints } from '../api/tokens.ts';
 import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import { pageOf } from '../paging.ts';
-import { applyAndReport, confirmSelection } from './confirm-device-operations.ts';
+import { applyAndReport, confirmSelection, operationOf } from './confirm-device-operations.ts';
 import { MAX_CERTIFICATES, viewCertificate } from './devices.ts';
 import type { RoutesOptions } from './routes.ts';
 
@@ -55,13 +55,13 @@ export function addTokenRoutes(app: FastifyInstance, { registry, fleet, now }: R
   });
   addEndpoint(app, endpoints.applyToIssuedFrom, async ({ params, body, actor }) => {
     const { act, reason = 'keyCompromise', confirm } = body;
-    const order = act === 'revoke' ? { act, reason } : { act };
+    const operation = operationOf(act, reason);
     const selector = { token: (await tokenOf(registry, params.id)).id };
-    await confirmSelection(registry, selector, order, confirm);
+    await confirmSelection(registry, selector, operation, confirm);
     await registry.revokeToken(params.id, actor);
-    // Whoever came in between the look and the voiding is meant too, or makes the confirmation stale.
-    const { ids } = await confirmSelection(registry, selector, order, confirm);
-    return applyAndReport(registry, ids, order, actor);
+    // Selects again: a device may have enrolled before the token was revoked. It is included, or makes the confirmation stale.
+    const { ids } = await confirmSelection(registry, selector, operation, confirm);
+    return applyAndReport(registry, ids, operation, actor);
   });
 }
 

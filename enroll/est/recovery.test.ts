@@ -80,7 +80,7 @@ describe('a device whose certificate has ended', () => {
 
   it('is refused while it is suspended, and for ever once it is revoked', async () => {
     const { ask } = await endedDevice(10);
-    await fleet.registry.applyDeviceOperation([id], { act: 'suspend' }, 'operator/test');
+    await fleet.registry.applyDeviceOperation([id], { kind: 'suspend' }, 'operator/test');
     expect(await ask()).toMatchObject({ code: 'device_suspended' });
     await fleet.registry.revokeDevices([id], 'keyCompromise', 'operator/test');
     expect(await ask()).toMatchObject({ status: 403, code: 'device_revoked' });

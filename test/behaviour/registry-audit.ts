@@ -1,4 +1,4 @@
-/** What the audit of a registry promises beyond its entries: they are chained, and acts of other rooms join in. */
+/** What every registry does with its audit beyond single entries: the hash chain, and actions that other modules record. */
 
 import { describe, expect, it } from 'vitest';
 import { CHAIN_START, canonicalDetails, hashEntry } from '../../registry/audit-chain.ts';
@@ -62,7 +62,7 @@ export function auditBehaviour(openFresh: OpenFreshRegistry): void {
     });
   });
 
-  describe('an act of another module', () => {
+  describe('an action of another module', () => {
     it('is recorded as it was told', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       await fleet.registry.recordAction(ACT);

@@ -7,23 +7,23 @@ import { DAY, device, keyHash, OPERATOR, type OpenFreshRegistry, RegistryFixture
 
 const PUMP = device('pump-1');
 
-function orderOf(act: DeviceOperationKind): DeviceOperation {
-  return act === 'revoke' ? { act, reason: 'keyCompromise' } : { act };
+function operationOf(kind: DeviceOperationKind): DeviceOperation {
+  return kind === 'revoke' ? { kind, reason: 'keyCompromise' } : { kind };
 }
 
 export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
   const fleetWithPump = async () => {
     const fleet = await RegistryFixture.open(openFresh);
     const serial = await fleet.enroll('pump-1');
-    const act = (...acts: DeviceOperationKind[]) =>
-      acts.reduce<Promise<unknown>>(
-        (before, one) => before.then(() => fleet.registry.applyDeviceOperation([PUMP], orderOf(one), OPERATOR)),
+    const apply = (...operations: DeviceOperationKind[]) =>
+      operations.reduce<Promise<unknown>>(
+        (before, one) => before.then(() => fleet.registry.applyDeviceOperation([PUMP], operationOf(one), OPERATOR)),
         Promise.resolve(),
       );
-    return { fleet, serial, act };
+    return { fleet, serial, apply };
   };
 
-  describe('the standing of a device', () => {
+  describe('the status of a device', () => {
     it.each<readonly [DeviceOperationKind[], string, string | undefined]>([
       [[], 'good', 'active'],
       [['suspend'], 'suspended', 'suspended'],
@@ -40,9 +40,9 @@ export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
       [['delete'], 'revoked', undefined],
       [['suspend', 'delete'], 'revoked', undefined],
       [['revoke', 'delete'], 'revoked', undefined],
-    ])('after %j its certificate is %s and it is %s, also after a restart', async (acts, state, status) => {
-      const { fleet, serial, act } = await fleetWithPump();
-      await act(...acts);
+    ])('after %j its certificate is %s and it is %s, also after a restart', async (operations, state, status) => {
+      const { fleet, serial, apply } = await fleetWithPump();
+      await apply(...operations);
       for (const reopened of [false, true]) {
         if (reopened) await fleet.reopen();
         expect(await fleet.registry.certificateStatus(serial)).toMatchObject({ state, holder: { id: 'pump-1' } });
@@ -57,11 +57,11 @@ export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
       ['quarantine', 'device_quarantined'],
       ['revoke', 'parent_not_good'],
       ['delete', 'parent_not_good'],
-    ])('after %s lets nothing be renewed: %s', async (act, refusal) => {
+    ])('after %s lets nothing be renewed: %s', async (kind, refusal) => {
       const pump = await fleetWithPump();
       const { registry } = pump.fleet;
       const certificate = pump.fleet.issue('second');
-      await pump.act(act);
+      await pump.apply(kind);
       const refused = { outcome: 'refused', refusal };
       expect(await registry.admitRenewal(pump.serial, certificate.publicKeySha256)).toEqual(refused);
       const renewal = { parentSerial: pump.serial, certificate, address: '192.0.2.7' };
@@ -70,32 +70,32 @@ export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('decides a renewal that was admitted before it changed', async () => {
-      const { fleet, serial, act } = await fleetWithPump();
+      const { fleet, serial, apply } = await fleetWithPump();
       const certificate = fleet.issue('second');
       expect(await fleet.registry.admitRenewal(serial, certificate.publicKeySha256)).toMatchObject({
         outcome: 'admitted',
       });
-      await act('suspend');
+      await apply('suspend');
       const renewal = { parentSerial: serial, certificate, address: '192.0.2.7' };
       expect(await fleet.registry.commitRenewal(renewal)).toEqual({ outcome: 'refused', refusal: 'device_suspended' });
-      await act('resume');
+      await apply('resume');
       expect(await fleet.registry.commitRenewal(renewal)).toMatchObject({ outcome: 'renewed' });
     });
 
     it.each<readonly [DeviceOperationKind, string]>([
       ['suspend', 'device_suspended'],
       ['quarantine', 'device_quarantined'],
-    ])('after %s lets no token bring it in again, not even one minted for it or used for it', async (act, refusal) => {
+    ])('after %s lets no token bring it in again, not even one minted for it or used for it', async (kind, refusal) => {
       const { fleet } = await fleetWithPump();
       const used = await fleet.mint({ device: device('pump-2') });
       await fleet.enroll('pump-2', { token: used, key: 'second' });
       const fresh = await fleet.mint({ device: device('pump-2') });
-      await fleet.registry.applyDeviceOperation([device('pump-2')], orderOf(act), OPERATOR);
+      await fleet.registry.applyDeviceOperation([device('pump-2')], operationOf(kind), OPERATOR);
       const refused = { outcome: 'refused', refusal };
       const again = fleet.claim({ token: used, id: 'pump-2', key: 'second' });
       expect(await fleet.registry.admitEnrollment(again)).toEqual(refused);
       expect(await fleet.tryEnroll({ token: fresh, id: 'pump-2', key: 'third' })).toEqual(refused);
-      await fleet.registry.applyDeviceOperation([device('pump-2')], orderOf('resume'), OPERATOR);
+      await fleet.registry.applyDeviceOperation([device('pump-2')], operationOf('resume'), OPERATOR);
       expect(await fleet.registry.admitEnrollment(again)).toMatchObject({ outcome: 'replayed' });
       expect(await fleet.tryEnroll({ token: fresh, id: 'pump-2', key: 'third' })).toMatchObject({
         outcome: 'enrolled',
@@ -103,13 +103,13 @@ export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it.each<DeviceOperationKind>(['suspend', 'resume', 'quarantine'])(
-      'is final once it is revoked: %s refuses the whole act',
-      async (act) => {
+      'is final once it is revoked: %s refuses the whole operation',
+      async (kind) => {
         const { fleet, serial } = await fleetWithPump();
         await fleet.enroll('pump-2');
-        await fleet.registry.applyDeviceOperation([device('pump-2')], orderOf('revoke'), OPERATOR);
+        await fleet.registry.applyDeviceOperation([device('pump-2')], operationOf('revoke'), OPERATOR);
         const before = await fleet.audit();
-        const acting = fleet.registry.applyDeviceOperation([PUMP, device('pump-2')], orderOf(act), OPERATOR);
+        const acting = fleet.registry.applyDeviceOperation([PUMP, device('pump-2')], operationOf(kind), OPERATOR);
         await expect(acting).rejects.toMatchObject({
           code: 'device_revoked',
           detail: expect.stringContaining('pump-2'),
@@ -125,8 +125,8 @@ export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
       const fleet = await RegistryFixture.open(openFresh);
       const pumps = await fleet.mint({ maxUses: 2, group: 'pumps' as GroupName, labels: { site: 'north' } });
       const serial = await fleet.enroll('pump-1', { token: pumps });
-      await fleet.registry.applyDeviceOperation([PUMP], { act: 'delete' }, OPERATOR);
-      await expect(fleet.registry.applyDeviceOperation([PUMP], { act: 'suspend' }, OPERATOR)).rejects.toMatchObject({
+      await fleet.registry.applyDeviceOperation([PUMP], { kind: 'delete' }, OPERATOR);
+      await expect(fleet.registry.applyDeviceOperation([PUMP], { kind: 'suspend' }, OPERATOR)).rejects.toMatchObject({
         code: 'device_unknown',
       });
       const second = await fleet.enroll('pump-1', { key: 'second' });
@@ -144,35 +144,35 @@ export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('takes the tokens with it that were minted for it', async () => {
-      const { fleet, act } = await fleetWithPump();
+      const { fleet, apply } = await fleetWithPump();
       const token = await fleet.mint({ device: PUMP });
-      await act('delete');
+      await apply('delete');
       const outcome = await fleet.tryEnroll({ token, id: 'pump-1', key: 'second' });
       expect(outcome).toEqual({ outcome: 'refused', refusal: 'void' });
     });
 
     it('never gets its key back', async () => {
-      const { fleet, act } = await fleetWithPump();
-      await act('delete');
+      const { fleet, apply } = await fleetWithPump();
+      await apply('delete');
       const outcome = await fleet.tryEnroll({ token: await fleet.mint(), id: 'pump-1', key: 'key of pump-1' });
       expect(outcome).toEqual({ outcome: 'refused', refusal: 'key_reused' });
     });
   });
 
-  describe('an act on devices', () => {
+  describe('an operation on devices', () => {
     it('is told after its commit, final ones as revocations, and resolves with what was confirmed', async () => {
-      const { fleet, serial, act } = await fleetWithPump();
+      const { fleet, serial, apply } = await fleetWithPump();
       const told: string[] = [];
       fleet.registry.onDeviceChange(async (change: DeviceChange) => {
-        told.push(`${change.act} ${change.status} ${(await fleet.registry.certificateStatus(serial)).state}`);
+        told.push(`${change.operation} ${change.status} ${(await fleet.registry.certificateStatus(serial)).state}`);
         return { sessionsClosed: 1, lastMessageAt: fleet.now - 7 };
       });
       fleet.registry.onDeviceChange(() => ({ sessionsClosed: 2, lastMessageAt: undefined }));
       fleet.registry.onRevocation((revocation: Revocation) => void told.push(`revocation ${revocation.reason}`));
-      const [proof] = await fleet.registry.applyDeviceOperation([PUMP, PUMP], { act: 'suspend' }, OPERATOR);
-      expect(proof).toEqual({
+      const [result] = await fleet.registry.applyDeviceOperation([PUMP, PUMP], { kind: 'suspend' }, OPERATOR);
+      expect(result).toEqual({
         device: 'pump-1',
-        act: 'suspend',
+        operation: 'suspend',
         status: 'suspended',
         at: fleet.now,
         serials: [],
@@ -182,7 +182,7 @@ export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
         brokersConfirmed: 2,
         propagationMs: expect.any(Number),
       });
-      await act('quarantine', 'resume', 'disconnect', 'delete');
+      await apply('quarantine', 'resume', 'disconnect', 'delete');
       expect(told).toEqual([
         'suspend suspended suspended',
         'quarantine quarantined quarantined',
@@ -193,20 +193,20 @@ export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('that changes nothing keeps its time and is told again, without an audit entry', async () => {
-      const { fleet, act } = await fleetWithPump();
-      await act('suspend');
+      const { fleet, apply } = await fleetWithPump();
+      await apply('suspend');
       const [at, audit] = [fleet.now, await fleet.audit()];
       fleet.pass(DAY);
       const told: DeviceChange[] = [];
       fleet.registry.onDeviceChange((change) => void told.push(change));
-      await act('suspend');
-      expect(told).toEqual([{ device: 'pump-1', act: 'suspend', status: 'suspended', at }]);
+      await apply('suspend');
+      expect(told).toEqual([{ device: 'pump-1', operation: 'suspend', status: 'suspended', at }]);
       expect(await fleet.audit()).toEqual(audit);
     });
 
     it('has one audit entry for each device, named after what became of it', async () => {
-      const { fleet, act } = await fleetWithPump();
-      await act('suspend', 'resume', 'quarantine', 'resume', 'disconnect', 'delete');
+      const { fleet, apply } = await fleetWithPump();
+      await apply('suspend', 'resume', 'quarantine', 'resume', 'disconnect', 'delete');
       expect((await fleet.audit()).slice(2)).toEqual(
         ['suspended', 'resumed', 'quarantined', 'released', 'disconnected', 'revoked']
           .map((verb) => `device.${verb} device/pump-1 done`)
@@ -226,14 +226,14 @@ export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
         if (!isDone) setImmediate(countTurns);
       };
       setImmediate(countTurns);
-      const proofs = await fleet.registry.applyDeviceOperation(
+      const results = await fleet.registry.applyDeviceOperation(
         ids,
-        { act: 'revoke', reason: 'keyCompromise' },
+        { kind: 'revoke', reason: 'keyCompromise' },
         OPERATOR,
       );
       isDone = true;
       expect(turns).toBeGreaterThanOrEqual(2);
-      expect(proofs.map((proof) => proof.device)).toEqual(ids);
+      expect(results.map((result) => result.device)).toEqual(ids);
       expect(await fleet.registry.listDevices({ status: 'revoked', limit: 1000 })).toHaveLength(250);
       const { count, buckets } = fleet.registry.terminationLatency();
       expect([count, buckets.at(-1)]).toEqual([250, { le: Number.POSITIVE_INFINITY, count: 250 }]);
@@ -242,10 +242,10 @@ export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
   });
 
   describe('the group and labels of a device', () => {
-    it('are changed one by one, told, and kept in its standing', async () => {
+    it('are changed one by one, told, and kept in its status', async () => {
       const { fleet, serial } = await fleetWithPump();
       const told: string[] = [];
-      fleet.registry.onDeviceChange((change) => void told.push(change.act));
+      fleet.registry.onDeviceChange((change) => void told.push(change.operation));
       const set = (change: object) => fleet.registry.setDevice(PUMP, change, OPERATOR);
       await set({ group: 'spares', labels: { site: 'north', line: '4' } });
       expect(await set({ labels: { line: null } })).toMatchObject({ group: 'spares', labels: { site: 'north' } });
@@ -275,10 +275,10 @@ export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
     });
 
     it('are not those of a device that is unknown or revoked', async () => {
-      const { fleet, act } = await fleetWithPump();
+      const { fleet, apply } = await fleetWithPump();
       const set = (id: string) => fleet.registry.setDevice(device(id), { labels: { a: 'b' } }, OPERATOR);
       await expect(set('nobody')).rejects.toMatchObject({ code: 'device_unknown' });
-      await act('revoke');
+      await apply('revoke');
       await expect(set('pump-1')).rejects.toMatchObject({ code: 'device_revoked' });
     });
   });

@@ -169,7 +169,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await fleet.registry.certificateStatus(serial)).toMatchObject({ state: 'good' });
     });
 
-    it('supersedes what it held before, in the same act, and tells the listeners', async () => {
+    it('supersedes what it held before, in the same transaction, and tells the listeners', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const first = await fleet.enroll('pump-1');
       const renewed = fleet.issue('second');

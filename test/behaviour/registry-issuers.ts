@@ -139,7 +139,7 @@ export function issuerBehaviour(openFresh: OpenFreshRegistry): void {
       const { registry, serials } = fleet;
       const [first, second] = serials as [string, string];
       const both = [device('pump-1'), device('pump-2')];
-      await registry.applyDeviceOperation(both, { act: 'suspend' }, OPERATOR);
+      await registry.applyDeviceOperation(both, { kind: 'suspend' }, OPERATOR);
       const heldAt = fleet.now;
       fleet.pass(1000);
       expect(await registry.publishedStatus(FIRST.id, first)).toEqual({
@@ -156,15 +156,15 @@ export function issuerBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await registry.listHeldBy({ issuerId: SECOND.id, limit: 9 })).toEqual([]);
       expect(await registry.listRevokedBy({ issuerId: FIRST.id, limit: 9 })).toEqual([]);
 
-      await registry.applyDeviceOperation([device('pump-1')], { act: 'resume' }, OPERATOR);
-      await registry.applyDeviceOperation([device('pump-2')], { act: 'quarantine' }, OPERATOR);
+      await registry.applyDeviceOperation([device('pump-1')], { kind: 'resume' }, OPERATOR);
+      await registry.applyDeviceOperation([device('pump-2')], { kind: 'quarantine' }, OPERATOR);
       for (const serial of [first, second]) {
         expect(await registry.publishedStatus(FIRST.id, serial)).toEqual({ state: 'good' });
       }
       expect(await registry.listHeldBy({ issuerId: FIRST.id, limit: 9 })).toEqual([]);
 
       // What is final isn't on hold any more, and nothing brings it back.
-      await registry.applyDeviceOperation(both, { act: 'suspend' }, OPERATOR);
+      await registry.applyDeviceOperation(both, { kind: 'suspend' }, OPERATOR);
       await registry.revokeDevices([device('pump-1')], 'keyCompromise', OPERATOR);
       expect(await registry.publishedStatus(FIRST.id, first)).toMatchObject({ reason: 'keyCompromise' });
       expect(await registry.listHeldBy({ issuerId: FIRST.id, limit: 9 })).toMatchObject([{ serial: second }]);

@@ -110,13 +110,13 @@ export function recoveryBehaviour(openFresh: OpenFreshRegistry): void {
       const changed = { ...parent, der: Buffer.concat([parent.der, Buffer.of(0)]) };
       expect(await recover({ of: changed })).toEqual(no('parent_not_good'));
       expect(await recover({ of: { ...parent, serial: 'abc' } })).toEqual(no('parent_not_good'));
-      const act = (name: 'suspend' | 'resume' | 'quarantine') =>
-        fleet.registry.applyDeviceOperation([pump.id], { act: name }, 'operator/local');
-      await act('suspend');
+      const apply = (name: 'suspend' | 'resume' | 'quarantine') =>
+        fleet.registry.applyDeviceOperation([pump.id], { kind: name }, 'operator/local');
+      await apply('suspend');
       expect(await recover()).toEqual(no('device_suspended'));
-      await act('quarantine');
+      await apply('quarantine');
       expect(await recover()).toEqual(no('device_quarantined'));
-      await act('resume');
+      await apply('resume');
       await fleet.registry.revokeDevices([pump.id], 'keyCompromise', 'operator/local');
       expect(await recover()).toEqual(no('parent_not_good'));
       expect(await fleet.registry.listCertificates(pump)).toHaveLength(1);
@@ -136,7 +136,7 @@ export function recoveryBehaviour(openFresh: OpenFreshRegistry): void {
       const { fleet, parent, recover } = await opened();
       const claim = { serial: parent.serial, der: parent.der, publicKeySha256: parent.publicKeySha256 };
       expect(await fleet.registry.admitRecovery(claim)).toMatchObject({ outcome: 'admitted' });
-      await fleet.registry.applyDeviceOperation([pump.id], { act: 'suspend' }, 'operator/local');
+      await fleet.registry.applyDeviceOperation([pump.id], { kind: 'suspend' }, 'operator/local');
       expect(await recover()).toEqual({ outcome: 'refused', refusal: 'device_suspended' });
     });
   });

@@ -89,7 +89,7 @@ export function revocationBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await fleet.audit()).toEqual(audit);
     });
 
-    it('takes many devices in one act, or none when one is unknown', async () => {
+    it('takes many devices in one operation, or none when one is unknown', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const ids = ['pump-1', 'pump-2', 'pump-3'];
       for (const id of ids) await fleet.enroll(id);

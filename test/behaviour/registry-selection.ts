@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import type { DeviceOperation, DeviceSelector } from '../../registry/index.ts';
 import { device, MINUTE, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './registry-fixture.ts';
 
-const REVOKE: DeviceOperation = { act: 'revoke', reason: 'keyCompromise' };
+const REVOKE: DeviceOperation = { kind: 'revoke', reason: 'keyCompromise' };
 
 export function selectionBehaviour(openFresh: OpenFreshRegistry): void {
   /** a and b from one token in pumps, north; c from another in pumps, south; d by itself. */
@@ -17,8 +17,8 @@ export function selectionBehaviour(openFresh: OpenFreshRegistry): void {
     const serials = [await fleet.enroll('a', { token: north }), await fleet.enroll('b', { token: north })];
     fleet.pass(30 * MINUTE);
     serials.push(await fleet.enroll('c', { token: south }), await fleet.enroll('d'));
-    const select = async (selector: DeviceSelector, order: DeviceOperation = REVOKE) =>
-      (await fleet.registry.selectDevices(selector, order)).ids.join(' ');
+    const select = async (selector: DeviceSelector, operation: DeviceOperation = REVOKE) =>
+      (await fleet.registry.selectDevices(selector, operation)).ids.join(' ');
     return { fleet, select, north, serials };
   };
 
@@ -44,21 +44,21 @@ export function selectionBehaviour(openFresh: OpenFreshRegistry): void {
     it('leaves out those for whom nothing would change, and those that are gone', async () => {
       const { fleet, select } = await openFour();
       const group = 'pumps' as GroupName;
-      await fleet.registry.applyDeviceOperation([device('a')], { act: 'suspend' }, OPERATOR);
+      await fleet.registry.applyDeviceOperation([device('a')], { kind: 'suspend' }, OPERATOR);
       await fleet.registry.applyDeviceOperation([device('b')], REVOKE, OPERATOR);
       expect(await select({ group })).toBe('a c');
-      expect(await select({ group }, { act: 'suspend' })).toBe('c');
-      expect(await select({ group }, { act: 'resume' })).toBe('a');
-      expect(await select({ group }, { act: 'delete' })).toBe('a b c');
-      await fleet.registry.applyDeviceOperation([device('c')], { act: 'delete' }, OPERATOR);
-      expect(await select({ group }, { act: 'delete' })).toBe('a b');
+      expect(await select({ group }, { kind: 'suspend' })).toBe('c');
+      expect(await select({ group }, { kind: 'resume' })).toBe('a');
+      expect(await select({ group }, { kind: 'delete' })).toBe('a b c');
+      await fleet.registry.applyDeviceOperation([device('c')], { kind: 'delete' }, OPERATOR);
+      expect(await select({ group }, { kind: 'delete' })).toBe('a b');
     });
 
     it('means a suspended device, which quarantine would let in again, only by its id', async () => {
       const { fleet, select } = await openFour();
-      await fleet.registry.applyDeviceOperation([device('a')], { act: 'suspend' }, OPERATOR);
-      expect(await select({ group: 'pumps' as GroupName }, { act: 'quarantine' })).not.toContain('a');
-      expect(await select({ ids: [device('a')] }, { act: 'quarantine' })).toBe('a');
+      await fleet.registry.applyDeviceOperation([device('a')], { kind: 'suspend' }, OPERATOR);
+      expect(await select({ group: 'pumps' as GroupName }, { kind: 'quarantine' })).not.toContain('a');
+      expect(await select({ ids: [device('a')] }, { kind: 'quarantine' })).toBe('a');
     });
 
     it('goes by the newest certificate: a device that renewed since is not meant by "issued before"', async () => {
@@ -84,14 +84,14 @@ export function selectionBehaviour(openFresh: OpenFreshRegistry): void {
 
     it('has a confirmation that is the same for the same order and devices, and for nothing else', async () => {
       const { fleet } = await openFour();
-      const confirm = async (selector: DeviceSelector, order: DeviceOperation = REVOKE) =>
-        (await fleet.registry.selectDevices(selector, order)).confirmation;
+      const confirm = async (selector: DeviceSelector, operation: DeviceOperation = REVOKE) =>
+        (await fleet.registry.selectDevices(selector, operation)).confirmation;
       const group = 'pumps' as GroupName;
       const first = await confirm({ group });
       expect(first).toMatch(/^revoke-3-[0-9a-f]{5}(-[0-9a-f]{5}){3}$/);
       expect(await confirm({ ids: ['c', 'b', 'a'].map(device) })).toBe(first);
-      expect(await confirm({ group }, { act: 'revoke', reason: 'superseded' })).not.toBe(first);
-      expect(await confirm({ group }, { act: 'suspend' })).not.toBe(first);
+      expect(await confirm({ group }, { kind: 'revoke', reason: 'superseded' })).not.toBe(first);
+      expect(await confirm({ group }, { kind: 'suspend' })).not.toBe(first);
       await fleet.registry.setDevice(device('d'), { group }, OPERATOR);
       expect(await confirm({ group })).not.toBe(first);
     });

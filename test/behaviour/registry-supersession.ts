@@ -105,7 +105,7 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
     it('waits for a device that is revoked or suspended meanwhile: neither is undone by it', async () => {
       const { fleet, parent, renew, state } = await opened();
       const child = await renew(parent, 'k1');
-      await fleet.registry.applyDeviceOperation([device('pump-1')], { act: 'suspend' }, 'operator/local');
+      await fleet.registry.applyDeviceOperation([device('pump-1')], { kind: 'suspend' }, 'operator/local');
       await fleet.registry.recordFirstUse(child);
       expect(await state(child)).toBe('suspended');
       await fleet.registry.revokeDevices([device('pump-1')], 'keyCompromise', 'operator/local');
@@ -133,7 +133,7 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
       const { fleet, parent, ask } = await opened();
       const admit = (key: string) => fleet.registry.admitRenewal(parent, key.repeat(64));
       expect(await admit('a')).toMatchObject({ outcome: 'admitted' });
-      await fleet.registry.applyDeviceOperation([device('pump-1')], { act: 'suspend' }, 'operator/local');
+      await fleet.registry.applyDeviceOperation([device('pump-1')], { kind: 'suspend' }, 'operator/local');
       expect(await ask(parent, 'k1')).toEqual({ outcome: 'refused', refusal: 'device_suspended' });
       await fleet.registry.revokeDevices([device('pump-1')], 'keyCompromise', 'operator/local');
       expect(await ask(parent, 'k1')).toEqual({ outcome: 'refused', refusal: 'parent_not_good' });
