@@ -1,19 +1,23 @@
-/** The first thing a newcomer types. */
+/** The first command that a new user runs; it prints what README.md shows. */
 
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { rollcall } from '../fixtures/program.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
+const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+
+/** The lines of README.md, of which every run prints other numbers. */
+const documented = /^```\n(25 of 25 devices.*?)^```$/ms.exec(readme)?.[1] ?? '';
+const withoutNumbers = (text: string): string => text.replace(/(?<!-)\b\d+/g, 'N').trim();
+
 describe('rollcall demo', () => {
-  it('enrolls a fleet, connects it, loses a device, tells how fast it was cut off, and cleans up', async () => {
+  it('enrolls a fleet, connects it, revokes a device, reports how fast its session ended, and removes its files', async () => {
     const TMPDIR = temporaryDirectory();
     const { code, stdout, stderr } = await rollcall(['demo', '--seconds', '12'], { environment: { TMPDIR } });
-    expect(stdout).toMatch(/^25 of 25 devices enrolled with one bootstrap token and connected over mutual TLS$/m);
+    expect(stdout).toMatch(/^25 of 25 devices enrolled/m);
     expect(stdout).toMatch(/^[1-9]\d* messages published, stored and acknowledged$/m);
-    expect(stdout).toMatch(
-      /^demo-0001 was revoked: the command returned after \d+ ms, the device was cut off after \d+ ms, its next connection refused after \d+ ms$/m,
-    );
+    expect(withoutNumbers(stdout)).toBe(withoutNumbers(documented));
     expect(stderr).toMatch(/^rollcall: 1 s: \d+ of 25 connected/m);
     expect(readdirSync(TMPDIR)).toEqual([]);
     expect(code).toBe(0);
