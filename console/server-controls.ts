@@ -102,6 +102,6 @@ export interface ServerControls {
   checkPolicy(document: PolicyDocument): void;
   explain(identity: Identity, verb: 'publish' | 'subscribe' | 'receive', topic: string): Promise<PolicyExplanation>;
   sessions(): readonly LiveSession[];
-  /** Names as `console/metrics.ts` reads them. */
-  counters(): Readonly<Record<string, number>>;
+  /** In the text format of Prometheus. */
+  metrics(): Promise<string>;
 }

@@ -97,7 +97,7 @@ describe('a series', () => {
 });
 
 describe('what is kept', () => {
-  it('is counted by file, with what came in, in the metrics too', async () => {
+  it('is counted by file, with what came in', async () => {
     const stats = await fixture.client.telemetryStats();
     expect(stats).toMatchObject({
       messages: 5,
@@ -105,7 +105,6 @@ describe('what is kept', () => {
       intake: { stored: 5, refused: 0, isUnderPressure: false },
     });
     expect(stats.segments).toMatchObject([{ firstPosition: 1, messages: 5 }]);
-    expect(await fixture.client.metrics()).toContain('rollcall_telemetry_stored_total 5\n');
   });
 
   it('goes when it is told to, by whole days', async () => {

@@ -15,7 +15,6 @@ import type {
 import { applyToDevice, type CommittedOperation, findOperationProblem } from './device-status-changes.ts';
 import type { Listeners } from './listeners.ts';
 import type { Actor, Revocation } from './registry.ts';
-import type { TerminationLatency } from './termination-latency.ts';
 
 /** Devices per transaction: a commit is one fsync, and a hundred devices are some ten milliseconds of statements. */
 const DEVICES_PER_TRANSACTION = 100;
@@ -23,7 +22,8 @@ const DEVICES_PER_TRANSACTION = 100;
 export interface OperationListeners {
   readonly revocations: Listeners<Revocation, TerminationReport>;
   readonly changes: Listeners<DeviceChange, TerminationReport>;
-  readonly latency: TerminationLatency;
+  /** In seconds. */
+  observeTermination(seconds: number): void;
 }
 
 /**
@@ -67,7 +67,7 @@ export async function notifyListeners(
       : await listeners.revocations.notify([revocation]);
   const propagationMs = performance.now() - committedAt;
   const isRestriction = change.operation !== 'resume' && change.operation !== 'set';
-  if (isRestriction) listeners.latency.add(propagationMs);
+  if (isRestriction) listeners.observeTermination(propagationMs / 1_000);
   const { serials = [], reason } = revocation ?? {};
   return { ...change, serials, reason, ...sumReports(reports), propagationMs };
 }

@@ -58,14 +58,6 @@ export interface DeviceSelection {
   readonly confirmation: string;
 }
 
-/** Cumulative counts, as in a Prometheus histogram. */
-export interface Histogram {
-  /** Upper bounds in seconds, ascending, the last infinite. */
-  readonly buckets: readonly { readonly le: number; readonly count: number }[];
-  readonly sum: number;
-  readonly count: number;
-}
-
 /** A broker returns a report; other listeners return nothing. */
 export type TerminationResult = ListenerResult<TerminationReport>;
 
@@ -88,8 +80,6 @@ export interface DeviceOperations {
   ): Promise<readonly DeviceOperationResult[]>;
   /** `applyDeviceOperation` with `revoke`; returns the revocations that listeners received. */
   revokeDevices(ids: readonly DeviceId[], reason: RevocationReason, actor: Actor): Promise<readonly Revocation[]>;
-  /** Seconds from the commit of an operation that ends or restricts a session to the last broker's confirmation. */
-  terminationLatency(): Histogram;
   /** Called after the commit of every change that is not a revocation; the operation waits for the listener. */
   onDeviceChange(listener: (change: DeviceChange) => TerminationResult): () => void;
 }

@@ -13,7 +13,6 @@ export {
   type DeviceOperationResult,
   type DeviceSelection,
   type DeviceSelector,
-  type Histogram,
   type TerminationReport,
 } from './device-operation-types.ts';
 export type { ExpiryStore } from './expiry.ts';

@@ -30,7 +30,6 @@ import { listRevoked, nextCrlNumber, revokeService } from './revoke-holder.ts';
 import { selectDevices } from './select-devices.ts';
 import { commitService, listServices } from './services.ts';
 import { DEFAULT_OVERLAP_MS, recordFirstUse } from './supersession.ts';
-import { TerminationLatency } from './termination-latency.ts';
 import { createToken, listTokens, revokeToken } from './tokens.ts';
 
 export interface RegistryOptions {
@@ -45,6 +44,8 @@ export interface RegistryOptions {
   readonly overlapMs?: number;
   /** How certificates that have ended may be recovered; `DEFAULT_RECOVERY`. */
   readonly recovery?: RecoveryLimits;
+  /** Seconds from the commit of an operation that ends or restricts sessions until every broker confirmed it. */
+  readonly observeTermination?: (seconds: number) => void;
   /** Where token ids and secrets come from; `node:crypto` unless a test says otherwise. */
   readonly randomBytes?: (size: number) => Buffer;
 }
@@ -61,8 +62,8 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     'revocation of a certificate',
     log,
   );
-  const propagation = new TerminationLatency();
-  const listeners: OperationListeners = { revocations, changes, latency: propagation };
+  const { observeTermination = () => {} } = options;
+  const listeners: OperationListeners = { revocations, changes, observeTermination };
   const policyChanges = new Listeners<PolicyScope>('policy change', log);
   // Logs usually leave the machine: a copy of the chain's end that nobody who changes the file can change.
   log.info({ audit: auditHead(database) }, 'audit opened');
@@ -105,7 +106,6 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
       if (isChanged) await notifyListeners(listeners, { change, revocation: undefined }, performance.now());
       return device;
     },
-    terminationLatency: () => propagation.snapshot(),
 
     commitService: async (name, certificate, actor) => commitService(database, name, certificate, actor),
     listServices: async () => listServices(database),
@@ -127,7 +127,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
 
     ...createIssuerStore(database),
     ...createPublishedStatusStore(database),
-    ...createCertificateRevocationStore(database, { listeners: certificateRevocations, propagation }),
+    ...createCertificateRevocationStore(database, { listeners: certificateRevocations, observeTermination }),
     ...createRenewalWindowStore(database),
     ...createGroupProfileStore(database),
     ...createExpiryStore(database),

@@ -6,7 +6,6 @@ import type { RegistryDatabase } from './database.ts';
 import type { TerminationReport, TerminationResult } from './device-operation-types.ts';
 import type { Listeners } from './listeners.ts';
 import type { Actor, CertificateRecord, RevocationReason } from './registry.ts';
-import type { TerminationLatency } from './termination-latency.ts';
 import type { Transaction } from './transaction.ts';
 
 export interface CertificateRevocation {
@@ -48,7 +47,8 @@ export function createCertificateRevocationStore(
   database: RegistryDatabase,
   audience: {
     readonly listeners: Listeners<CertificateRevocation, TerminationReport>;
-    readonly propagation: TerminationLatency;
+    /** In seconds. */
+    observeTermination(seconds: number): void;
   },
 ): CertificateRevocationStore {
   return {
@@ -57,7 +57,7 @@ export function createCertificateRevocationStore(
       const committedAt = performance.now();
       const confirmations = await audience.listeners.notify([revocation]);
       const propagationMs = performance.now() - committedAt;
-      audience.propagation.add(propagationMs);
+      audience.observeTermination(propagationMs / 1_000);
       return { ...revocation, others, ...sumReports(confirmations), propagationMs };
     },
     onCertificateRevocation: (listener) => audience.listeners.add(listener),

@@ -19,7 +19,8 @@ import { brokerHappening } from './broker-events.ts';
 import { caControl, type FleetAuthority } from './certificate-authority.ts';
 import type { Config } from './config/config.ts';
 import type { DataDirectory } from './data-directory.ts';
-import { type Counted, certificateHealth, fleetCounters } from './health.ts';
+import { certificateHealth } from './health.ts';
+import { collectTelemetry, type Metrics } from './metrics.ts';
 import type { OpenParts } from './open-parts.ts';
 import { subjectOf } from './registry-lookups.ts';
 import { answerFork, answerSuspicion } from './session-termination.ts';
@@ -38,7 +39,7 @@ export interface FleetDoorsOptions {
   readonly log: Logger;
   /** Of the process itself. */
   readonly clock: () => 'ok' | 'behind';
-  readonly ownCounters: Readonly<Record<string, Counted>>;
+  readonly metrics: Metrics;
 }
 
 export interface FleetDoors {
@@ -52,7 +53,7 @@ export interface FleetDoors {
 
 /** Each part is added to `opened` as soon as it is open. */
 export async function openFleetDoors(
-  { config, data, memory, authority, throttle, publicHost, version, now, log, clock, ownCounters }: FleetDoorsOptions,
+  { config, data, memory, authority, throttle, publicHost, version, now, log, clock, metrics }: FleetDoorsOptions,
   opened: OpenParts,
 ): Promise<FleetDoors> {
   const { registry, telemetry, events, sinks, sessions } = memory;
@@ -122,6 +123,12 @@ export async function openFleetDoors(
       log: log.child({ component: 'enroll' }),
     }),
   );
+  metrics.collectFrom('broker', broker);
+  metrics.collectFrom('enroll', enroll);
+  metrics.collectFrom('expiry', expiry);
+  metrics.collectFrom('events', events);
+  metrics.collectFrom('sinks', sinks);
+  collectTelemetry(metrics, telemetry);
   const enrollUrl = serverUrl('https', publicHost, enroll.port);
   const operators = opened.add(
     await createConsole({
@@ -152,7 +159,7 @@ export async function openFleetDoors(
         checkPolicy,
         explain: async (identity, verb, topic) => broker.explain(await subjectOf(identity, registry), verb, topic),
         sessions: () => broker.sessions(),
-        counters: () => fleetCounters({ broker, enroll, expiry, events, sinks, ...ownCounters }),
+        metrics: () => metrics.text(),
       },
       throttle,
       version,

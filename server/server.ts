@@ -12,8 +12,8 @@ import { isClockBehind, newestAuditTime } from './clock.ts';
 import type { Config } from './config/config.ts';
 import { openDataDirectory } from './data-directory.ts';
 import { DescriptorWatch } from './descriptor-watch.ts';
-import type { Counted } from './health.ts';
 import { openFleetDoors } from './listeners.ts';
+import { type Counted, Metrics } from './metrics.ts';
 import { OpenParts } from './open-parts.ts';
 import { openFleetMemory } from './stores.ts';
 import { introduceRooms } from './wiring.ts';
@@ -74,7 +74,11 @@ async function start(
   });
 
   // Memory, data, and the keys that vouch for them; then the doors, and last who hears of what.
-  const memory = await openFleetMemory({ config, data, after, environment, now, log }, opened);
+  const metrics = new Metrics({ version, log });
+  metrics.collectFrom('descriptors', descriptors);
+  metrics.collectFrom('refusals', throttle.refusalLog);
+  if (logLines !== undefined) metrics.collectFrom('logLines', logLines);
+  const memory = await openFleetMemory({ config, data, after, environment, metrics, now, log }, opened);
   const { registry } = memory;
   const audited = await newestAuditTime(registry);
   if (isClockBehind(now(), audited)) {
@@ -121,7 +125,7 @@ async function start(
       now,
       log,
       clock: () => (isClockBehind(now(), audited) ? 'behind' : 'ok'),
-      ownCounters: { descriptors, refusals: throttle.refusalLog, ...(logLines !== undefined && { logLines }) },
+      metrics,
     },
     opened,
   );

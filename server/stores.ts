@@ -13,6 +13,7 @@ import type { Config } from './config/config.ts';
 import { sinkSettings } from './config/sink-settings.ts';
 import type { DataDirectory } from './data-directory.ts';
 import { type FleetEvents, inspectFleetEvents, openFleetEvents } from './events/open.ts';
+import type { Metrics } from './metrics.ts';
 import type { OpenParts } from './open-parts.ts';
 import { devicesOf, groupOf } from './registry-lookups.ts';
 import { reportOverShare } from './share-reports.ts';
@@ -23,6 +24,7 @@ export interface FleetMemoryOptions {
   /** Positions of what is stored from now on must not be ones that a backup was taken before. */
   readonly after: 'restore' | undefined;
   readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly metrics: Metrics;
   readonly now: () => number;
   readonly log: Logger;
 }
@@ -48,7 +50,7 @@ function inspectFleetMemory(data: DataDirectory): void {
 
 /** Each part is added to `opened` as soon as it is open. None is changed when one can't be used. */
 export async function openFleetMemory(
-  { config, data, after, environment, now, log }: FleetMemoryOptions,
+  { config, data, after, environment, metrics, now, log }: FleetMemoryOptions,
   opened: OpenParts,
 ): Promise<FleetMemory> {
   const settings = sinkSettings(config.sinks, { environment, now });
@@ -58,6 +60,7 @@ export async function openFleetMemory(
     await openRegistry({
       file: data.registryFile,
       isInspected: true,
+      observeTermination: (seconds) => metrics.observeTermination(seconds),
       overlapMs: config.certificates.overlap,
       recovery: {
         graceMs: config.certificates.recovery.graceDays * 24 * 3_600_000,

@@ -2,11 +2,9 @@
 
 import { asProblem, DEFAULT_DEVICE_SCOPE, Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
-import type { Telemetry } from '../../telemetry/index.ts';
 import { serverEndpoints as endpoints } from '../api/server.ts';
 import { addEndpoint } from '../application.ts';
 import { isoTime } from '../iso-time.ts';
-import { writeMetrics } from '../metrics.ts';
 import type { RoutesOptions } from './routes.ts';
 import type { SinkControl } from './sinks.ts';
 
@@ -27,10 +25,7 @@ export function addServerRoutes(
     return { ...found, certificates, clock, telemetry: state, sessions, ...sinkHealth(sinks) };
   });
   addEndpoint(app, endpoints.trustBundle, () => fleet.trustBundlePem());
-  addEndpoint(app, endpoints.metrics, () => {
-    const counters = { ...fleet.counters(), ...telemetryMetrics(telemetry) };
-    return writeMetrics(counters, version, { revocation_propagation_seconds: registry.terminationLatency() });
-  });
+  addEndpoint(app, endpoints.metrics, () => fleet.metrics());
   addEndpoint(app, endpoints.describeApi, () => app.swagger() as unknown as Record<string, unknown>);
 }
 
@@ -40,32 +35,4 @@ function sinkHealth(sinks: SinkControl) {
   const down = found.filter(({ state }) => state === 'down').length;
   const untrusted = found.filter(({ isUntrusted }) => isUntrusted).length;
   return { sinks: { up: found.length - down, down, untrusted } };
-}
-
-/** Devices that the metrics name: those that stored most today. */
-const NAMED_DEVICES = 5;
-
-/** For `writeMetrics()`. */
-function telemetryMetrics(telemetry: Telemetry): Readonly<Record<string, number>> {
-  const counters = telemetry.counters();
-  const { stored, storedQos0, droppedQos0, refused, repeated, commits, queuedBytes } = counters;
-  return {
-    telemetry_stored_total: stored,
-    telemetry_stored_qos0_total: storedQos0,
-    telemetry_dropped_qos0_total: droppedQos0,
-    telemetry_refused_total: refused,
-    telemetry_repeated_total: repeated,
-    telemetry_commits_total: commits,
-    telemetry_queued_bytes: queuedBytes,
-    telemetry_under_pressure: counters.isUnderPressure ? 1 : 0,
-    telemetry_disk_free_bytes: counters.diskFreeBytes,
-    telemetry_disk_low: counters.isDiskLow ? 1 : 0,
-    telemetry_held_devices: counters.heldDevices,
-    telemetry_held_groups: counters.heldGroups,
-    ...Object.fromEntries(
-      telemetry.shares
-        .heaviest(NAMED_DEVICES)
-        .map(({ name, bytes }) => [`telemetry_heaviest_device_bytes/device=${name}`, bytes]),
-    ),
-  };
 }

@@ -235,8 +235,7 @@ export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
       expect(turns).toBeGreaterThanOrEqual(2);
       expect(results.map((result) => result.device)).toEqual(ids);
       expect(await fleet.registry.listDevices({ status: 'revoked', limit: 1000 })).toHaveLength(250);
-      const { count, buckets } = fleet.registry.terminationLatency();
-      expect([count, buckets.at(-1)]).toEqual([250, { le: Number.POSITIVE_INFINITY, count: 250 }]);
+      expect(results.every(({ propagationMs }) => propagationMs > 0)).toBe(true);
       expect(await fleet.registry.verifyAudit()).toMatchObject({ fault: undefined });
     });
   });

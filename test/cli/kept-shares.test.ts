@@ -26,8 +26,8 @@ it('a device beyond its share is refused alone; health, a metric and an event sa
 
   expect(await operator.health()).toMatchObject({ status: 'degraded', sessions: 'short' });
   const metrics = await operator.metrics();
-  expect(metrics).toContain('rollcall_kept_short 1\n');
-  expect(metrics).toContain('rollcall_kept_refused_total{kept="retained"} 1\n');
+  expect(metrics).toContain('rollcall_session_store_short 1\n');
+  expect(metrics).toContain('rollcall_session_store_refused_total{kind="retained"} 1\n');
   const { stdout } = await rollcall(['events', 'list', '--type', 'capacity', '--data', data, '--json']);
   const told = stdout.trim().split('\n');
   expect(told).toHaveLength(1);

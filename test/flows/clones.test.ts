@@ -32,7 +32,7 @@ describe('a certificate in two places', () => {
       details: { evidence: 'takeover_ping_pong', addresses: '127.0.0.1', takeovers: 5, response: 'report' },
     });
     expect((await fleet.operator.showDevice({ id: 'twin-1' })).status).toBe('active');
-    expect(await fleet.operator.metrics()).toMatch(/^rollcall_clones_suspected 1$/m);
+    expect(await fleet.operator.metrics()).toMatch(/^rollcall_clones_suspected_total 1$/m);
   });
 
   it('is quarantined at once where that is set: both copies, until an operator resumes the device', async () => {

@@ -1,0 +1,119 @@
+/**
+ * The metrics of one server in the text format of Prometheus, by prom-client. Modules count in plain records; a scrape copies
+ * their values. Each server has a registry of its own, because two servers may run in one process.
+ */
+
+import type { Logger } from 'pino';
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { Telemetry } from '../telemetry/index.ts';
+import { INFO, METRICS, type MetricDefinition, type MetricSource, TERMINATION_SECONDS } from './metric-definitions.ts';
+
+/** Values by key; true counts as 1. */
+export type CounterRecord = Readonly<Record<string, number | boolean>>;
+
+export interface Counted {
+  counters(): CounterRecord;
+}
+
+export interface MetricsOptions {
+  readonly version: string;
+  readonly log: Logger;
+}
+
+type Metric = Counter<string> | Gauge<string>;
+
+export class Metrics {
+  readonly #registry = new Registry();
+  readonly #log: Logger;
+  readonly #sources = new Map<MetricSource, () => CounterRecord>();
+  readonly #metrics = new Map<MetricDefinition, Metric>();
+  readonly #termination: Histogram;
+  readonly #reported = new Set<string>();
+
+  constructor({ version, log }: MetricsOptions) {
+    this.#log = log;
+    const registers = [this.#registry];
+    const { name, help, label } = INFO;
+    new Gauge({ name, help, labelNames: [label], registers }).set({ [label]: version }, 1);
+    this.#termination = new Histogram({ ...TERMINATION_SECONDS, buckets: [...TERMINATION_SECONDS.buckets], registers });
+    for (const definition of Object.values(METRICS).flat()) {
+      const { name, type, help, label } = definition;
+      const options = { name, help, labelNames: label === undefined ? [] : [label], registers };
+      this.#metrics.set(definition, type === 'counter' ? new Counter(options) : new Gauge(options));
+    }
+  }
+
+  /** Reads the counters at each scrape. */
+  collectFrom(source: MetricSource, module: Counted): void {
+    this.#sources.set(source, () => module.counters());
+  }
+
+  observeTermination(seconds: number): void {
+    this.#termination.observe(seconds);
+  }
+
+  async text(): Promise<string> {
+    for (const [source, counters] of this.#sources) this.#collect(source, counters());
+    return this.#registry.metrics();
+  }
+
+  /** The values of a scrape replace those of the one before. */
+  #collect(source: MetricSource, counters: CounterRecord): void {
+    const unknown = new Set(Object.keys(counters));
+    // Certificates are counted some time after the start.
+    const isEmpty = unknown.size === 0;
+    for (const definition of METRICS[source]) {
+      const metric = this.#metrics.get(definition) as Metric;
+      metric.reset();
+      for (const [key, labelValue] of samplesOf(definition, counters)) {
+        unknown.delete(key);
+        const value = Number(counters[key]);
+        if (definition.label === undefined) metric.inc(value);
+        else metric.inc({ [definition.label]: labelValue }, value);
+      }
+      if (typeof definition.from === 'string' && counters[definition.from] === undefined && !isEmpty) {
+        this.#report(source, `expected the counter ${definition.from}`);
+      }
+    }
+    for (const key of unknown) this.#report(source, `${key} has no definition`);
+  }
+
+  /** Once per fault. The metric is missing then; a test of the whole server fails on the log line. */
+  #report(source: MetricSource, reason: string): void {
+    if (this.#reported.has(`${source} ${reason}`)) return;
+    this.#reported.add(`${source} ${reason}`);
+    this.#log.error({ source, reason }, 'counters do not match their metric definitions');
+  }
+}
+
+/** Devices that the metrics name. */
+const HEAVIEST_DEVICES = 5;
+
+/** `telemetry` has one record for its counters, and one of the devices that stored most today. */
+export function collectTelemetry(metrics: Metrics, telemetry: Pick<Telemetry, 'counters' | 'shares'>): void {
+  metrics.collectFrom('telemetry', {
+    counters: () => {
+      const { newestPosition: _, ...counters } = telemetry.counters();
+      return counters;
+    },
+  });
+  metrics.collectFrom('heaviestDevices', {
+    counters: () =>
+      Object.fromEntries(telemetry.shares.heaviest(HEAVIEST_DEVICES).map(({ name, bytes }) => [name, bytes])),
+  });
+}
+
+function* samplesOf(
+  { from }: MetricDefinition,
+  counters: CounterRecord,
+): Generator<readonly [key: string, labelValue: string]> {
+  if (typeof from === 'string') {
+    if (counters[from] !== undefined) yield [from, ''];
+  } else if ('keys' in from) {
+    for (const [key, labelValue] of Object.entries(from.keys)) if (counters[key] !== undefined) yield [key, labelValue];
+  } else {
+    for (const key of Object.keys(counters)) {
+      if (key.startsWith(from.prefix)) yield [key, key.slice(from.prefix.length).replaceAll(' ', '_')];
+    }
+  }
+}

@@ -1,0 +1,124 @@
+/** The metrics of a whole server: each is defined, documented and exported with its type, and promtool finds no fault. */
+
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openConsoleClient } from '../../console/client.ts';
+import { INFO, METRICS, TERMINATION_SECONDS } from '../../server/metric-definitions.ts';
+import { clientCommand, installed } from '../fixtures/client-programs.ts';
+import { closed, openMqtt } from '../fixtures/mqtt.ts';
+import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
+
+interface Documented {
+  readonly name: string;
+  readonly type: string;
+  readonly label: string;
+  readonly help: string;
+}
+
+const DEFINED: readonly Documented[] = [
+  { ...INFO, type: 'gauge' },
+  { name: TERMINATION_SECONDS.name, type: 'histogram', label: '', help: TERMINATION_SECONDS.help },
+  ...Object.values(METRICS)
+    .flat()
+    .map(({ name, type, label = '', help }) => ({ name, type, label, help })),
+];
+
+const byName = (one: { readonly name: string }, other: { readonly name: string }) =>
+  one.name < other.name ? -1 : Number(one.name > other.name);
+
+describe('the metrics of a server', () => {
+  const data = mkdtempSync(join(tmpdir(), 'rollcall-metrics-'));
+  let server: RunningServer;
+  let text: string;
+
+  beforeAll(async () => {
+    const config = join(data, 'rollcall.yaml');
+    writeFileSync(config, `sinks:\n  - name: out\n    kind: file\n    path: ${join(data, 'out.ndjson')}\n`);
+    server = await serve(join(data, 'fleet'), ['--config', config]);
+    text = await useEverything();
+  }, 60_000);
+  afterAll(async () => {
+    await server.end('SIGTERM');
+    rmSync(data, { recursive: true });
+  });
+
+  /** One of each: a certificate, a refusal, a session, a denial, a message, a takeover, a revocation. */
+  async function useEverything(): Promise<string> {
+    const operator = openConsoleClient({ socketPath: server.ready.socket });
+    const { stdout: token } = await rollcall(['token', 'create', '--socket', server.ready.socket]);
+    const identity = await enrollOnce(memoryIdentityStore(), { token: token.trim(), deviceId: 'dev-1' });
+    await enrollOnce(memoryIdentityStore(), { token: token.trim(), deviceId: 'dev-2' }).catch(() => {});
+    const first = await openMqtt(identity);
+    const firstClosed = closed(first);
+    const second = await openMqtt(identity);
+    await firstClosed;
+    await second.publishAsync('devices/dev-1/telemetry/temperature', '21.5', { qos: 1 });
+    await second.subscribeAsync('devices/dev-2/commands/+/+').catch(() => {});
+    const secondClosed = closed(second);
+    await operator.revokeDevices({ ids: ['dev-1' as never], reason: 'keyCompromise', confirm: 'yes' });
+    await secondClosed;
+    await openMqtt(identity).catch(() => {});
+    // Counters that do not match their definitions are logged at the first scrape.
+    await operator.metrics();
+    const metrics = await operator.metrics();
+    await operator.close();
+    return metrics;
+  }
+
+  it('are exactly those that are defined, each with its type and help', () => {
+    const types = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, type]) => ({
+      name: name as string,
+      type,
+    }));
+    const helps = [...text.matchAll(/^# HELP (\S+) (.+)$/gm)].map(([, name, help]) => ({ name: name as string, help }));
+    expect(types.toSorted(byName)).toEqual(DEFINED.map(({ name, type }) => ({ name, type })).toSorted(byName));
+    expect(helps.toSorted(byName)).toEqual(DEFINED.map(({ name, help }) => ({ name, help })).toSorted(byName));
+  });
+
+  it('are each a counter of a module, and no counter is without a definition', () => {
+    expect(server.log()).not.toContain('counters do not match their metric definitions');
+  });
+
+  it('have samples with their labels', () => {
+    for (const sample of [
+      'rollcall_connections_accepted_total 2',
+      'rollcall_connections_refused_total{reason="revoked"} 1',
+      'rollcall_disconnections_total{reason="session_taken_over"} 1',
+      'rollcall_disconnections_total{reason="revoked"} 1',
+      'rollcall_access_denied_total{action="subscribe"} 1',
+      'rollcall_messages_received_total 1',
+      'rollcall_telemetry_stored_total 1',
+      'rollcall_telemetry_under_pressure 0',
+      'rollcall_enrollments_total 1',
+      'rollcall_enroll_refused_total{code="token_rejected"} 1',
+      'rollcall_sink_up{sink="out"} 1',
+      'rollcall_revocation_propagation_seconds_count 1',
+    ]) {
+      expect(text).toContain(`${sample}\n`);
+    }
+    expect(text).toMatch(/^rollcall_telemetry_heaviest_device_bytes\{device="dev-1"\} \d+$/m);
+    expect(text).toMatch(/^rollcall_info\{version="[^"]+"\} 1$/m);
+  });
+
+  it('are listed in docs/metrics.md, in the same words', () => {
+    const page = readFileSync(new URL('../../docs/metrics.md', import.meta.url), 'utf8');
+    const rows = [...page.matchAll(/^\| `(rollcall_\w+)` \| (counter|gauge|histogram) \| (?:`(\w+)`)? ?\| (.+) \|$/gm)];
+    const documented = rows.map(([, name = '', type, label = '', help]) => ({ name, type, label, help }));
+    expect(documented.toSorted(byName)).toEqual(
+      DEFINED.map(({ name, type, label, help }) => ({ name, type, label, help })).toSorted(byName),
+    );
+  });
+
+  it.skipIf(!installed('promtool'))('pass promtool check metrics', () => {
+    const [program = '', ...args] = clientCommand('promtool');
+    const { status, stdout, stderr } = spawnSync(program, [...args, 'check', 'metrics'], {
+      input: text,
+      encoding: 'utf8',
+    });
+    expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: '', stderr: '' });
+  });
+});
