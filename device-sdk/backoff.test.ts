@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { askedDelay, backoffDelay, DEFAULT_BACKOFF } from './backoff.ts';
+import { backoffDelay, DEFAULT_BACKOFF, retryAfterDelay } from './backoff.ts';
 
 const latest = () => 1 - Number.EPSILON;
 const earliest = () => 0;
@@ -22,8 +22,8 @@ describe('the wait before the next try', () => {
 
 describe('a wait that the server named', () => {
   it('is never cut short, and spreads those who were told the same', () => {
-    expect(askedDelay(10, earliest)).toBe(10_000);
-    expect(askedDelay(10, latest)).toBe(15_000);
-    expect(askedDelay(0, latest)).toBe(1_000);
+    expect(retryAfterDelay(10, earliest)).toBe(10_000);
+    expect(retryAfterDelay(10, latest)).toBe(15_000);
+    expect(retryAfterDelay(0, latest)).toBe(1_000);
   });
 });

@@ -15,7 +15,7 @@ export interface BackoffRules {
 
 export const DEFAULT_BACKOFF: BackoffRules = { base: 1_000, cap: 120_000, refusalFloor: 30_000 };
 
-export interface FailedTry {
+export interface FailedAttempt {
   /** Tries that failed before this one, without a lasting connection in between. */
   readonly earlier: number;
   /** `refused`: the other side, or we, said no. `lost`: nobody answered, or the line broke. */
@@ -23,7 +23,11 @@ export interface FailedTry {
 }
 
 /** Milliseconds to wait. `random` gives numbers from 0 up to but not including 1. */
-export function backoffDelay(failed: FailedTry, random: () => number, rules: BackoffRules = DEFAULT_BACKOFF): number {
+export function backoffDelay(
+  failed: FailedAttempt,
+  random: () => number,
+  rules: BackoffRules = DEFAULT_BACKOFF,
+): number {
   const bound = Math.min(rules.cap, rules.base * 2 ** Math.min(failed.earlier, 30));
   if (failed.kind === 'lost') return Math.floor(random() * bound);
   return rules.refusalFloor + Math.floor(random() * Math.max(bound, rules.refusalFloor));
@@ -33,7 +37,7 @@ export function backoffDelay(failed: FailedTry, random: () => number, rules: Bac
  * Milliseconds to wait when the server named a time (HTTP Retry-After, `seconds`): never earlier, and up to half as much
  * later, because every other device was told the same number.
  */
-export function askedDelay(seconds: number, random: () => number): number {
+export function retryAfterDelay(seconds: number, random: () => number): number {
   const asked = seconds * 1_000;
   return Math.ceil(asked + random() * Math.max(asked / 2, 1_000));
 }

@@ -13,7 +13,7 @@ export interface Broadcast<Content = unknown> {
 
 export type BroadcastHandler<Content = never> = (broadcast: Broadcast<Content>) => unknown;
 
-export class BroadcastDesk {
+export class BroadcastDispatcher {
   readonly #handlers = new Map<string, BroadcastHandler>();
   readonly #parsers: Readonly<Record<string, Parser>>;
   readonly #log: DeviceLog;

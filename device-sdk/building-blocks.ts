@@ -1,7 +1,7 @@
 /** Parts of the device SDK for those that build on it inside this repository: the agent, the simulator, tests. */
 
 export { parseSettings, SettingsError } from './agent/settings.ts';
-export { askedDelay, backoffDelay } from './backoff.ts';
+export { backoffDelay, retryAfterDelay } from './backoff.ts';
 export { readCertsOnly } from './certs-only.ts';
 export { writeCsr } from './csr.ts';
 export { BIT_STRING, BOOLEAN, INTEGER, OCTET_STRING, oid, SET, sequence, UTF8_STRING, writeElement } from './der.ts';

@@ -9,34 +9,34 @@ import { type DeviceId, parseDeviceId } from '@rollcall/protocol';
 import { findPath } from './certification-path.ts';
 import { DeviceError } from './device-error.ts';
 
-export interface JudgedChain {
+export interface VerifiedChain {
   readonly deviceId: DeviceId;
   /** PEM, leaf first, without the root. */
   readonly certificatePem: string;
 }
 
 /** The certificate whose DER has this SHA-256 (64 lower-case hexadecimal digits), or undefined. */
-export function findPinned(certificates: readonly X509Certificate[], sha256: string): X509Certificate | undefined {
+export function findPinnedRoot(certificates: readonly X509Certificate[], sha256: string): X509Certificate | undefined {
   return certificates.find((certificate) => fingerprintOf(certificate) === sha256 && certificate.ca);
 }
 
 const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g;
 
 /** All certificates of a PEM text, in order. Throws what OpenSSL throws for one that can't be read. */
-export function certificatesIn(pem: string): readonly X509Certificate[] {
+export function parseCertificates(pem: string): readonly X509Certificate[] {
   return (pem.match(PEM_CERTIFICATE) ?? []).map((one) => new X509Certificate(one));
 }
 
 /** Throws `answer_invalid` unless there is a chain from a leaf with our public key to one of `roots`. */
-export function judgeChain(
+export function verifyChain(
   certificates: readonly X509Certificate[],
   authorities: readonly X509Certificate[],
   roots: readonly X509Certificate[],
   ours: KeyObject,
-): JudgedChain {
+): VerifiedChain {
   const leaf = certificates.find((certificate) => certificate.publicKey.equals(ours));
   if (leaf === undefined) throw invalid('expected a certificate for the key of the request');
-  const rules = { at: undefined, lists: [], extensions: 'judged elsewhere' } as const;
+  const rules = { at: undefined, lists: [], extensions: 'ignore' } as const;
   const path = findPath(leaf, [...certificates, ...authorities], roots, rules);
   if (typeof path === 'string') throw invalid(path);
   const chain = path.slice(0, -1);

@@ -14,7 +14,7 @@ export interface PathRules {
   /** Revocation lists of roots, each checked when it was accepted. */
   readonly lists: readonly RevocationList[];
   /** `elsewhere`: OpenSSL, or the server to which the path is shown, judges critical extensions such as nameConstraints. */
-  readonly extensions: 'judged here' | 'judged elsewhere';
+  readonly extensions: 'check' | 'ignore';
 }
 
 /** Leaf, issuing CA, a cross certificate, and one in between. */
@@ -39,7 +39,7 @@ export function findPath(
     const top = path.at(-1) as X509Certificate;
     for (const root of roots) {
       if (!isIssuedBy(top, root)) continue;
-      const found = pathFault([...path, root], rules);
+      const found = pathError([...path, root], rules);
       if (found === undefined) return [...path, root];
       fault = found;
     }
@@ -55,18 +55,18 @@ export function findPath(
 }
 
 /** Why a path is none, leaf first and root last; undefined when it is one. Each is issued by the next. */
-export function pathFault(path: readonly X509Certificate[], { at, lists, extensions }: PathRules): string | undefined {
+export function pathError(path: readonly X509Certificate[], { at, lists, extensions }: PathRules): string | undefined {
   /** CA certificates so far that are not self-issued (RFC 5280, section 4.2.1.9). */
   let below = 0;
   for (const [index, certificate] of path.entries()) {
     const fields = caFields(certificate);
     if (fields === undefined) return 'expected version 3 certificates';
-    if (extensions === 'judged here' && fields.critical.some((oid) => !UNDERSTOOD.has(oid)))
+    if (extensions === 'check' && fields.critical.some((oid) => !UNDERSTOOD.has(oid)))
       return 'found a critical extension that is not understood';
     if (at !== undefined && !isWithin(certificate, at)) return 'found a certificate that is not valid at this time';
     const under = path[index - 1];
     if (under === undefined) continue;
-    const fault = caFault(fields, below);
+    const fault = caError(fields, below);
     if (fault !== undefined) return fault;
     if (!isIssuedBy(under, certificate)) return 'expected each certificate to be signed by the next';
     if (isRevoked(under, fields.subject, lists)) return 'found a certificate that its root has revoked';
@@ -76,7 +76,7 @@ export function pathFault(path: readonly X509Certificate[], { at, lists, extensi
 }
 
 /** Why it can't be a CA with `below` CAs under it; undefined when it can. */
-export function caFault(fields: CaFields, below: number): string | undefined {
+export function caError(fields: CaFields, below: number): string | undefined {
   if (!fields.isCa) return 'expected a CA (basicConstraints)';
   if (!fields.signsCertificates) return 'expected a CA that may sign certificates (keyUsage)';
   if (fields.pathLength !== undefined && fields.pathLength < below) return 'expected a path length that allows it';

@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { manualTime } from '../test/fixtures/manual-time.ts';
 import { temporaryDirectory } from '../test/fixtures/temporary.ts';
 import { FileCommandLedger } from './command-ledger.ts';
-import { CommandDesk, type CommandHandler } from './commands.ts';
+import { CommandDispatcher, type CommandHandler } from './commands.ts';
 import type { Parser } from './device-schema.ts';
 import { SILENT_LOG } from './device-state.ts';
 import type { Payload } from './payload.ts';
@@ -20,7 +20,7 @@ function start(path: string, parsers: Readonly<Record<string, Parser>> = {}) {
   const time = manualTime(0);
   const ledger = new FileCommandLedger(path);
   ledgers.push(ledger);
-  const desk = new CommandDesk({
+  const desk = new CommandDispatcher({
     respond: async (requestId, payload) => {
       expect(answers.has(requestId), 'one answer').toBe(false);
       answers.set(requestId, payload);

@@ -31,7 +31,7 @@ export interface CommandOptions {
   readonly timeout?: number;
 }
 
-export interface CommandDeskOptions {
+export interface CommandDispatcherOptions {
   /** Resolves when the answer is safe. */
   readonly respond: (requestId: string, payload: Payload) => Promise<void>;
   readonly ledger: CommandLedger;
@@ -46,14 +46,14 @@ const HELD_MAX = 64;
 const RUNNING_MAX = 16;
 const TIMEOUT_S = 60;
 
-interface Desk {
+interface RegisteredHandler {
   readonly handler: CommandHandler;
   readonly timeout: number;
 }
 
-export class CommandDesk {
-  readonly #options: CommandDeskOptions;
-  readonly #desks = new Map<string, Desk>();
+export class CommandDispatcher {
+  readonly #options: CommandDispatcherOptions;
+  readonly #handlers = new Map<string, RegisteredHandler>();
   readonly #ending = new AbortController();
   #held: Command<never>[] = [];
   #waiting: (() => void)[] = [];
@@ -61,14 +61,14 @@ export class CommandDesk {
   readonly #answering = new Set<Promise<void>>();
 
   /** Answers at once what an earlier run began and did not end: nobody knows how far it came, and it isn't run again. */
-  constructor(options: CommandDeskOptions) {
+  constructor(options: CommandDispatcherOptions) {
     this.#options = options;
     for (const requestId of options.ledger.interrupted) void this.#answer(requestId, { error: 'interrupted' });
   }
 
   /** One handler per name, `*` for the rest; a later one takes the place of an earlier. Held commands run at once. */
   register(name: string, handler: CommandHandler, { timeout = TIMEOUT_S }: CommandOptions = {}): void {
-    this.#desks.set(name, { handler, timeout });
+    this.#handlers.set(name, { handler, timeout });
     const held = this.#held;
     this.#held = [];
     for (const command of held) this.#dispatch(command);
@@ -93,8 +93,8 @@ export class CommandDesk {
   }
 
   #dispatch(command: Command<never>): void {
-    const desk = this.#desks.get(command.name) ?? this.#desks.get('*');
-    if (desk !== undefined) this.#inTurn(() => this.#run(desk, command));
+    const registered = this.#handlers.get(command.name) ?? this.#handlers.get('*');
+    if (registered !== undefined) this.#runBounded(() => this.#run(registered, command));
     else this.#hold(command);
   }
 
@@ -106,10 +106,10 @@ export class CommandDesk {
     void this.#answer(requestId, { error: 'no handler' });
   }
 
-  #inTurn(run: () => Promise<void>): void {
+  #runBounded(run: () => Promise<void>): void {
     if (this.#ending.signal.aborted) return;
     if (this.#running >= RUNNING_MAX) {
-      this.#waiting.push(() => this.#inTurn(run));
+      this.#waiting.push(() => this.#runBounded(run));
       return;
     }
     this.#running += 1;
@@ -119,18 +119,18 @@ export class CommandDesk {
     });
   }
 
-  async #run({ handler, timeout }: Desk, command: Command<never>): Promise<void> {
+  async #run({ handler, timeout }: RegisteredHandler, command: Command<never>): Promise<void> {
     const { schedule, parsers } = this.#options;
     const { name, requestId } = command;
-    const limit = new AbortController();
+    const timeLimit = new AbortController();
     let cancel: () => void = () => {};
-    const tooLate = new Promise<Payload>((resolve) => {
+    const timedOut = new Promise<Payload>((resolve) => {
       cancel = schedule(timeout * 1_000, () => {
-        limit.abort();
+        timeLimit.abort();
         resolve({ error: 'timeout' });
       });
     });
-    const signal = AbortSignal.any([this.#ending.signal, limit.signal]);
+    const signal = AbortSignal.any([this.#ending.signal, timeLimit.signal]);
     const work = async (): Promise<Payload> => {
       try {
         const parser = parsers[name];
@@ -145,19 +145,19 @@ export class CommandDesk {
         return { error: asMessage(error) };
       }
     };
-    const answer = await Promise.race([work(), tooLate]);
+    const answer = await Promise.race([work(), timedOut]);
     cancel();
     if (!this.#ending.signal.aborted) await this.#answer(requestId, answer);
   }
 
   #answer(requestId: string, payload: Payload): Promise<void> {
-    const answering = this.#say(requestId, payload).finally(() => this.#answering.delete(answering));
+    const answering = this.#sendResponse(requestId, payload).finally(() => this.#answering.delete(answering));
     this.#answering.add(answering);
     return answering;
   }
 
   /** Never rejects. */
-  async #say(requestId: string, payload: Payload): Promise<void> {
+  async #sendResponse(requestId: string, payload: Payload): Promise<void> {
     const { respond, ledger, log } = this.#options;
     try {
       await respond(requestId, payload);

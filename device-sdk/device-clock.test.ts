@@ -50,7 +50,7 @@ describe("a device's clock", () => {
     const before = await open(store, yesterday);
     before.learn(TODAY);
     yesterday.pass(2 * HOUR);
-    await before.keep();
+    await before.persist();
     const system = machine(0);
     const clock = await open(store, system);
     expect(clock.now()).toBe(TODAY + 2 * HOUR);
@@ -80,14 +80,14 @@ describe("a device's clock", () => {
 
   it('starts no earlier than its certificate', async () => {
     const clock = await open(memoryClockStore(), machine(0));
-    clock.raise(TODAY);
-    clock.raise(TODAY - HOUR);
+    clock.advanceTo(TODAY);
+    clock.advanceTo(TODAY - HOUR);
     expect(clock.now()).toBe(TODAY);
   });
 
   it('keeps no time that no server told', async () => {
     const store = memoryClockStore();
-    await (await open(store, machine(TODAY + 100 * HOUR))).keep();
+    await (await open(store, machine(TODAY + 100 * HOUR))).persist();
     expect(await store.load()).toBeUndefined();
   });
 
@@ -103,7 +103,7 @@ describe("a device's clock", () => {
   it('does without a disk', async () => {
     const clock = await open(fileClockStore('/nowhere/at/all.json'), machine(TODAY));
     clock.learn(TODAY + HOUR);
-    await clock.keep();
+    await clock.persist();
     expect(clock.now()).toBe(TODAY + HOUR);
   });
 });

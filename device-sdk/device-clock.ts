@@ -5,7 +5,7 @@
 
 import type { PeerClock } from './https-exchange.ts';
 import { type JsonFile, jsonFile, memoryJson } from './json-file.ts';
-import type { DatesJudgedBy } from './server-verification.ts';
+import type { ValidityTime } from './server-verification.ts';
 
 /** Milliseconds of skew that a slow answer and whole seconds can explain. */
 export const SKEW_TOLERATED_MS = 60_000;
@@ -51,14 +51,14 @@ export class DeviceClock implements PeerClock {
 
   static async open(options: DeviceClockOptions): Promise<DeviceClock> {
     const clock = new DeviceClock(options);
-    clock.raise((await options.store.load().catch(() => undefined)) ?? 0);
+    clock.advanceTo((await options.store.load().catch(() => undefined)) ?? 0);
     return clock;
   }
 
   readonly now = (): number => (this.#isSystemWrong() ? this.#passed() : Math.max(this.#options.now(), this.#passed()));
 
   /** By which time servers are judged: the system's clock can't be used once it is known to be wrong. */
-  dates(): DatesJudgedBy {
+  dates(): ValidityTime {
     return this.#isSystemWrong() ? this.#passed() : 'system';
   }
 
@@ -72,7 +72,7 @@ export class DeviceClock implements PeerClock {
   }
 
   /** It was at least this late once: the beginning of a certificate's life, for example. */
-  raise(time: number): void {
+  advanceTo(time: number): void {
     if (time <= this.#passed()) return;
     this.#floor = time;
     this.#at = this.#options.uptime();
@@ -84,11 +84,11 @@ export class DeviceClock implements PeerClock {
     this.#options.learnt?.(this.#skew);
     this.#floor = time; // an earlier one as well: what was known before was no better than a server's word
     this.#at = this.#options.uptime();
-    void this.keep();
+    void this.persist();
   }
 
   /** Makes what is known good survive a reboot. Never rejects. */
-  async keep(): Promise<void> {
+  async persist(): Promise<void> {
     if (this.#skew !== undefined) await this.#options.store.save(Math.floor(this.#passed())).catch(() => {});
   }
 

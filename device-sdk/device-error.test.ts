@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { asDeviceError, DEVICE_PROBLEMS, DeviceError } from './device-error.ts';
+import { asDeviceError, DEVICE_ERRORS, DeviceError } from './device-error.ts';
 
 describe('an error of the SDK', () => {
   it('is described in the README, whatever its code', () => {
     const readme = readFileSync(new URL('README.md', import.meta.url), 'utf8');
     const described = [...readme.matchAll(/^\| `([a-z_]+)` \|/gm)].map((found) => found[1]);
-    expect(Object.keys(DEVICE_PROBLEMS).filter((code) => !described.includes(code))).toEqual([]);
+    expect(Object.keys(DEVICE_ERRORS).filter((code) => !described.includes(code))).toEqual([]);
   });
 
   it("says the server's sentence for the server's codes, and its own for its own", () => {

@@ -1,6 +1,6 @@
 import { isProblemCode, PROBLEMS, type ProblemCode } from '@rollcall/protocol';
 /** The codes that no server sends. */
-export const DEVICE_PROBLEMS = {
+export const DEVICE_ERRORS = {
   token_required: 'this device is not enrolled yet; expected a bootstrap token',
   token_malformed: 'expected a bootstrap token as "rollcall token create" prints it',
   server_untrusted: 'the server could not prove that it belongs to this fleet',
@@ -22,7 +22,7 @@ export const DEVICE_PROBLEMS = {
   closed: 'this device was closed',
 } as const;
 
-export type DeviceErrorCode = ProblemCode | keyof typeof DEVICE_PROBLEMS;
+export type DeviceErrorCode = ProblemCode | keyof typeof DEVICE_ERRORS;
 
 export interface DeviceErrorOptions {
   /** What was expected and what was found. */
@@ -42,7 +42,7 @@ export class DeviceError extends Error {
   readonly retryAfter: number | undefined;
 
   constructor(code: DeviceErrorCode, options: DeviceErrorOptions = {}) {
-    const sentence = isProblemCode(code) ? PROBLEMS[code].sentence : DEVICE_PROBLEMS[code];
+    const sentence = isProblemCode(code) ? PROBLEMS[code].sentence : DEVICE_ERRORS[code];
     super(options.reason === undefined ? sentence : `${sentence}: ${options.reason}`, { cause: options.cause });
     this.code = code;
     this.status = options.status;

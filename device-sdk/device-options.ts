@@ -4,9 +4,9 @@ import type { CommandHandler } from './commands.ts';
 import { DeviceError } from './device-error.ts';
 import type { DeviceParsers } from './device-schema.ts';
 import type { DeviceLog, StateListener } from './device-state.ts';
-import { checkedEnrollUrl, checkedMqttUrls, type EnrollmentOrder } from './enrollment.ts';
+import { checkedEnrollUrl, checkedMqttUrls, type EnrollmentOptions } from './enrollment.ts';
 import type { IdentityStore } from './identity-store.ts';
-import { checkOutboxOrder, type MessageKeys, type QueueOptions } from './open-outbox.ts';
+import { checkOutboxOptions, type MessageKeys, type QueueOptions } from './open-outbox.ts';
 import type { OutboxLimits } from './outbox.ts';
 import type { Schedule } from './schedule.ts';
 
@@ -17,7 +17,7 @@ export interface EnrollAgainOptions {
 }
 
 /** What `Device.open` takes, beside the place of the identity. All of it may be left out. */
-export interface DeviceSettings extends EnrollmentOrder {
+export interface DeviceSettings extends EnrollmentOptions {
   /** The group whose broadcasts it hears. Default `default`. */
   readonly group?: string;
   /** Parsers of what comes and goes. */
@@ -87,13 +87,13 @@ export function checkSettings(options: DeviceOptions): void {
   if (group !== undefined && parseGroupName(group) === undefined) {
     throw new DeviceError('request_invalid', { reason: `expected a group of ${NAME_RULE}` });
   }
-  checkOutboxOrder(options);
+  checkOutboxOptions(options);
   if (!Number.isInteger(keepalive) || keepalive < 15 || keepalive > 1_200) {
     throw new DeviceError('request_invalid', { reason: 'expected a keepalive of 15 to 1200 seconds' });
   }
 }
 
 /** Without what is undefined: an option that is there has a value. */
-export function given<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+export function withoutUndefined<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as never;
 }

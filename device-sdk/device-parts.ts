@@ -37,7 +37,7 @@ export async function openParts(options: DeviceOptions): Promise<DeviceParts> {
   try {
     identity = (await loadIdentity(store, settings)) ?? (await enrollFirst(store, settings));
   } catch (error) {
-    await clock.keep(); // a refusal tells the time as well
+    await clock.persist(); // a refusal tells the time as well
     throw error;
   }
   return {

@@ -44,7 +44,7 @@ export type StateReason =
 export type StateListener = (state: DeviceState, error: DeviceError | undefined, reason: StateReason) => void;
 
 /** What the states `connecting`, `connected` and `recovering` are made of. */
-export type LinkState = 'connecting' | 'connected' | 'recovering';
+export type ConnectionState = 'connecting' | 'connected' | 'recovering';
 
 /** The part of a pino logger that the SDK uses. */
 export interface DeviceLog {

@@ -11,9 +11,9 @@ import {
   telemetryTopic,
   twinTopic,
 } from '@rollcall/protocol';
-import { BroadcastDesk, type BroadcastHandler } from './broadcasts.ts';
+import { BroadcastDispatcher, type BroadcastHandler } from './broadcasts.ts';
 import { type ChildOptions, Children } from './children.ts';
-import { CommandDesk, type CommandHandler, type CommandOptions } from './commands.ts';
+import { CommandDispatcher, type CommandHandler, type CommandOptions } from './commands.ts';
 import type { ClockStatus, DeviceClock } from './device-clock.ts';
 import { asDeviceError, type DeviceError } from './device-error.ts';
 import {
@@ -39,14 +39,14 @@ import {
 } from './device-schema.ts';
 import type { DeviceState, StateListener } from './device-state.ts';
 import { checkedMqttUrls } from './enrollment.ts';
-import { learnTime } from './https-exchange.ts';
-import { IdentityKeeper } from './identity-manager.ts';
+import { fetchServerTime } from './https-exchange.ts';
+import { IdentityManager } from './identity-manager.ts';
 import { Inbox } from './inbox.ts';
-import { Uplink } from './mqtt-client.ts';
+import { MqttClient } from './mqtt-client.ts';
 import type { NewMessage, Outbox, OutboxStatus } from './outbox.ts';
 import { encodePayload, type Payload } from './payload.ts';
 import type { Receipt } from './receipt.ts';
-import { Standing } from './state-publisher.ts';
+import { StatePublisher } from './state-publisher.ts';
 import { Twin } from './twin.ts';
 
 /** A device of the fleet. Its type argument says what its streams, events, commands, broadcasts and twin are. */
@@ -55,13 +55,13 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
   readonly #options: CompleteSettings;
   readonly #clock: DeviceClock;
   readonly #outbox: Outbox;
-  readonly #uplink: Uplink;
-  readonly #keeper: IdentityKeeper;
-  readonly #commands: CommandDesk;
-  readonly #broadcasts: BroadcastDesk;
+  readonly #mqttClient: MqttClient;
+  readonly #identityManager: IdentityManager;
+  readonly #commands: CommandDispatcher;
+  readonly #broadcasts: BroadcastDispatcher;
   readonly #twin: Twin<never, never>;
   readonly #group: GroupName;
-  readonly #standing = new Standing();
+  readonly #statePublisher = new StatePublisher();
   readonly #children: Children<Device>;
   #usesTwin = false;
   #closing: Promise<void> | undefined;
@@ -95,8 +95,8 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
     this.#outbox = outbox;
     this.#twin = twin;
     this.#group = (options.group ?? DEFAULT_GROUP) as GroupName; // checked before anything else happened
-    if (options.onState !== undefined) this.#standing.onState(options.onState);
-    this.#uplink = new Uplink(
+    if (options.onState !== undefined) this.#statePublisher.onState(options.onState);
+    this.#mqttClient = new MqttClient(
       {
         identity,
         keys: options.keys,
@@ -105,62 +105,62 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
         keepalive: options.keepalive ?? KEEPALIVE_S,
         dates: () => clock.dates(),
         learnTime: () => {
-          const { enrollUrl, rootPem, rootCrlPem } = this.#keeper.identity;
-          return learnTime({ url: enrollUrl, root: rootPem, rootCrl: rootCrlPem }, clock);
+          const { enrollUrl, rootPem, rootCrlPem } = this.#identityManager.identity;
+          return fetchServerTime({ url: enrollUrl, root: rootPem, rootCrl: rootCrlPem }, clock);
         },
         ...{ outbox, log, now, schedule, random },
       },
       {
-        changed: (link, error, reason) => this.#keeper.linked(link, error, reason),
+        changed: (link, error, reason) => this.#identityManager.connectionChanged(link, error, reason),
         message: (topic, payload) => inbox.received(topic, payload),
       },
     );
-    this.#keeper = new IdentityKeeper({
-      ...{ store, identity, order: options, clock, random, schedule, log },
-      standing: this.#standing,
-      uplink: this.#uplink,
+    this.#identityManager = new IdentityManager({
+      ...{ store, identity, settings: options, clock, random, schedule, log },
+      statePublisher: this.#statePublisher,
+      mqttClient: this.#mqttClient,
     });
-    this.#broadcasts = new BroadcastDesk(schemas.broadcasts ?? {}, log);
-    this.#commands = new CommandDesk({
+    this.#broadcasts = new BroadcastDispatcher(schemas.broadcasts ?? {}, log);
+    this.#commands = new CommandDispatcher({
       respond: (requestId, payload) => this.#respond(requestId, payload),
       ...{ ledger, parsers: schemas.commands ?? {}, schedule, log },
     });
     const inbox = new Inbox({
       ...{ deviceId: this.id, group: this.#group, twin, log },
-      ...{ commands: this.#commands, broadcasts: this.#broadcasts, keeper: this.#keeper },
+      ...{ commands: this.#commands, broadcasts: this.#broadcasts, identityManager: this.#identityManager },
     });
-    this.#children = new Children<Device>(options, async (order) => {
-      const child = await Device.open(order);
+    this.#children = new Children<Device>(options, async (settings) => {
+      const child = await Device.open(settings);
       child.onState((state) => {
         if (state === 'closed') this.#children.detached(child.id);
       });
       return child;
     });
-    this.#uplink.listenOn(serverNoticeFilter(this.id), TRUST_BUNDLE_TOPIC);
+    this.#mqttClient.subscribe(serverNoticeFilter(this.id), TRUST_BUNDLE_TOPIC);
     for (const [name, handler] of Object.entries(options.commands ?? {})) this.#listen(name, handler, {});
     for (const [name, handler] of Object.entries(options.broadcasts ?? {})) this.#hear(name, handler);
-    this.#uplink.start();
-    this.#keeper.start();
+    this.#mqttClient.start();
+    this.#identityManager.start();
   }
 
   /** What is going on; {@link onState} tells of each change. */
   get state(): DeviceState {
-    return this.#standing.state;
+    return this.#statePublisher.state;
   }
 
   /** Why the device is `recovering` or `revoked`, or could not renew. Undefined after a connection was made. */
   get lastError(): DeviceError | undefined {
-    return this.#standing.lastError;
+    return this.#statePublisher.lastError;
   }
 
   /** Calls back at each change of state, until the returned function is called. */
   onState(listener: StateListener): () => void {
-    return this.#standing.onState(listener);
+    return this.#statePublisher.onState(listener);
   }
 
   /** Resolves when the device is connected; rejects when it is refused, revoked or closed. A lost connection is waited out. */
   connected(): Promise<void> {
-    return this.#standing.connected();
+    return this.#statePublisher.connected();
   }
 
   /** What time it is, and how wrong the system's clock. */
@@ -202,7 +202,7 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
   get twin(): Twin<DesiredOf<Schema>, ReportedOf<Schema>> {
     if (!this.#usesTwin) {
       this.#usesTwin = true;
-      this.#uplink.listenOn(twinTopic(this.id, 'desired'));
+      this.#mqttClient.subscribe(twinTopic(this.id, 'desired'));
       void this.#twin.repeat();
     }
     return this.#twin as unknown as Twin<DesiredOf<Schema>, ReportedOf<Schema>>;
@@ -252,7 +252,7 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
    * device goes on with the one it has. Two calls at one time are one renewal.
    */
   renew(): Promise<void> {
-    return this.#keeper.renew();
+    return this.#identityManager.renew();
   }
 
   /**
@@ -260,7 +260,7 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
    * the queue goes out then. Rejects as {@link Device.open} does, and leaves everything as it was.
    */
   enroll(token: string, options: EnrollAgainOptions = {}): Promise<void> {
-    return this.#keeper.enroll(token, options);
+    return this.#identityManager.enroll(token, options);
   }
 
   /**
@@ -274,9 +274,14 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
 
   async #close(): Promise<void> {
     await this.#children.close();
-    const ends = [this.#uplink.close(), this.#keeper.close(), this.#commands.close(), this.#clock.keep()];
+    const ends = [
+      this.#mqttClient.close(),
+      this.#identityManager.close(),
+      this.#commands.close(),
+      this.#clock.persist(),
+    ];
     await Promise.allSettled(ends);
-    this.#standing.become('closed', undefined, 'closed');
+    this.#statePublisher.setState('closed', undefined, 'closed');
   }
 
   async #publish(
@@ -293,7 +298,7 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
     } catch (error) {
       throw asDeviceError(error, 'request_invalid');
     }
-    return this.#uplink.publish(message);
+    return this.#mqttClient.publish(message);
   }
 
   #report(payload: Payload): Promise<Receipt> {
@@ -306,11 +311,11 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
 
   #listen(name: string, handler: CommandHandler, options: CommandOptions): void {
     this.#commands.register(name, handler, options);
-    this.#uplink.listenOn(commandFilter(this.id));
+    this.#mqttClient.subscribe(commandFilter(this.id));
   }
 
   #hear(name: string, handler: BroadcastHandler): void {
     this.#broadcasts.register(name, handler);
-    this.#uplink.listenOn(broadcastFilter(this.#group));
+    this.#mqttClient.subscribe(broadcastFilter(this.#group));
   }
 }

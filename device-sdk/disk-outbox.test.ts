@@ -62,7 +62,7 @@ describe('a message in the queue on disk', () => {
     const { key } = await add(first, 't', 'a');
     await add(first, 'u', 'b');
     expect(sent(first)).toEqual([`t/${key}`, 'u']);
-    first.takeBack();
+    first.connectionLost();
     expect(sent(first)).toEqual([`t/${key}`]); // alone, since nothing was acknowledged
     await first.close();
     const second = openQueue(files, { rulesOf });
@@ -121,7 +121,7 @@ describe('a message in the queue on disk', () => {
     const receipt = await add(outbox, 't', 'poison');
     for (let round = 0; round < 2; round += 1) {
       expect(outbox.next()?.payload.toString()).toBe('poison');
-      outbox.takeBack();
+      outbox.connectionLost();
     }
     expect(await codeOf(receipt.acknowledged)).toBe('not_acknowledged');
     await outbox.close();
@@ -146,7 +146,7 @@ describe('a message of QoS 0', () => {
     const outbox = openQueue(files);
     const sent = add(outbox, 't', 'a', 0);
     outbox.next();
-    outbox.takeBack();
+    outbox.connectionLost();
     expect(await codeOf(sent)).toBe('connection_lost');
     expect(files.steps).toBe(0);
   });
@@ -292,8 +292,8 @@ describe('the replay of a backlog', () => {
         outbox.settle(message);
       }
     };
-    outbox.watch(pump);
-    outbox.begin();
+    outbox.onReady(pump);
+    outbox.connectionOpened();
     pump();
     for (let n = 30; n < 60; n += 1) await add(outbox, 't', String(n));
     for (let timer = timers.shift(); timer !== undefined; timer = timers.shift()) {

@@ -11,11 +11,11 @@ import { Journal } from './journal.ts';
 import type { JournalFiles } from './journal-files.ts';
 import { messageSize } from './journal-record.ts';
 import type { RecoveredMessage } from './journal-recovery.ts';
-import type { Slip } from './journal-segment.ts';
-import { EmptyBell, type NewMessage, type Outbox, type OutboxLimits, type OutboxStatus } from './outbox.ts';
+import type { JournalEntry } from './journal-segment.ts';
+import { DrainSignal, type NewMessage, type Outbox, type OutboxLimits, type OutboxStatus } from './outbox.ts';
 import { OutboxStreams, type Stream, type TopicRules } from './outbox-streams.ts';
 import { Delivery, messageKey, type Receipt } from './receipt.ts';
-import { ReplayPace } from './replay-rate-limiter.ts';
+import { ReplayRateLimiter } from './replay-rate-limiter.ts';
 import type { Schedule } from './schedule.ts';
 import { type OutboxMessage, type Sendable, SendWindow } from './send-window.ts';
 
@@ -40,7 +40,7 @@ export interface DiskOutboxOptions {
 interface Entry extends Sendable {
   payload: Buffer;
   /** Undefined for QoS 0. */
-  readonly slip: Slip | undefined;
+  readonly journalEntry: JournalEntry | undefined;
   readonly stream: Stream<Entry> | undefined;
   /** The payload is in memory; otherwise it is read when it is sent. */
   isLoaded: boolean;
@@ -53,7 +53,7 @@ interface QueuedMessage {
   readonly stream: Stream<Entry>;
   /** As it is on disk. */
   readonly topic: string;
-  readonly slip: Slip;
+  readonly journalEntry: JournalEntry;
   readonly payload: Buffer;
 }
 
@@ -70,7 +70,7 @@ export class DiskOutbox implements Outbox {
   readonly #window: SendWindow<Entry>;
   /** Of QoS 1, with those that are being written. */
   readonly #streams: OutboxStreams<Entry>;
-  readonly #empty = new EmptyBell();
+  readonly #drain = new DrainSignal();
   #ready: () => void = () => {};
   #volatileMessages = 0;
   #volatileBytes = 0;
@@ -80,7 +80,7 @@ export class DiskOutbox implements Outbox {
   #dropped = 0;
   #damaged = 0;
   #replayThrough = 0;
-  readonly #pace: ReplayPace;
+  readonly #replayLimiter: ReplayRateLimiter;
   #closing: Promise<void> | undefined;
 
   private constructor(options: DiskOutboxOptions) {
@@ -91,10 +91,10 @@ export class DiskOutbox implements Outbox {
       ...{ bytes: options.bytes, rulesOf: options.rulesOf },
       drop: (entry) => {
         this.#dropped += 1;
-        this.#end(entry, new DeviceError('message_dropped'));
+        this.#finish(entry, new DeviceError('message_dropped'));
       },
     });
-    this.#pace = new ReplayPace(options);
+    this.#replayLimiter = new ReplayRateLimiter(options);
     const eighth = Math.floor(options.bytes / 8);
     const segmentBytes = options.segmentBytes ?? Math.min(SEGMENT_MAX, Math.max(SEGMENT_MIN, eighth));
     const { files, now } = options;
@@ -103,7 +103,7 @@ export class DiskOutbox implements Outbox {
     this.#damaged = recovery.damaged;
     if (recovery.damaged > 0) this.#log.warn(recovery, 'part of the queue could not be read');
     else if (recovery.messages > 0) this.#log.info(recovery, 'messages of an earlier run wait in the queue');
-    for (const message of messages) this.#readmit(message);
+    for (const message of messages) this.#addRecovered(message);
   }
 
   /** Reads what an earlier run left. Throws what the file system throws when the directory can't be listed. */
@@ -115,31 +115,31 @@ export class DiskOutbox implements Outbox {
     return { messages: this.#open, bytes: this.#streams.bytes, dropped: this.#dropped, damaged: this.#damaged };
   }
 
-  watch(ready: () => void): void {
+  onReady(ready: () => void): void {
     this.#ready = ready;
   }
 
   /** Rejects with `outbox_full` when there is no room, and with `queue_unwritable` when it can't be put on disk. */
   add(message: NewMessage): Promise<Receipt> {
     if (this.#closing !== undefined) return Promise.reject(new DeviceError('closed'));
-    return message.qos === 1 ? this.#store(message) : this.#pass(message);
+    return message.qos === 1 ? this.#store(message) : this.#addVolatile(message);
   }
 
-  begin(): void {
+  connectionOpened(): void {
     this.#replayThrough = this.#journal.lastSequence;
   }
 
   next(): OutboxMessage | undefined {
     for (let entry = this.#window.peek(); entry !== undefined; entry = this.#window.peek()) {
-      if (!this.#mayGoNow(entry)) return undefined;
+      if (!this.#maySendNow(entry)) return undefined;
       this.#window.next();
       if (this.#load(entry)) {
-        this.#name(entry);
+        this.#addKey(entry);
         return entry;
       }
       this.#window.remove(entry);
       this.#damaged += 1;
-      this.#end(entry, new DeviceError('message_damaged'));
+      this.#finish(entry, new DeviceError('message_damaged'));
     }
     return undefined;
   }
@@ -147,15 +147,15 @@ export class DiskOutbox implements Outbox {
   settle(message: OutboxMessage): boolean {
     const entry = message as Entry;
     if (!this.#window.settle(entry)) return false;
-    this.#end(entry, undefined);
+    this.#finish(entry, undefined);
     return true;
   }
 
-  takeBack(): void {
-    this.#pace.rest();
-    const { lost, givenUp } = this.#window.takeBack();
-    for (const entry of lost) this.#end(entry, new DeviceError('connection_lost'));
-    for (const entry of givenUp) this.#end(entry, new DeviceError('not_acknowledged'));
+  connectionLost(): void {
+    this.#replayLimiter.stop();
+    const { lost, givenUp } = this.#window.requeueUnacknowledged();
+    for (const entry of lost) this.#finish(entry, new DeviceError('connection_lost'));
+    for (const entry of givenUp) this.#finish(entry, new DeviceError('not_acknowledged'));
   }
 
   reservedIds(): readonly number[] {
@@ -164,7 +164,7 @@ export class DiskOutbox implements Outbox {
 
   drained(): Promise<void> {
     if (this.#closing !== undefined) return Promise.reject(new DeviceError('closed'));
-    return this.#open === 0 ? Promise.resolve() : this.#empty.wait();
+    return this.#open === 0 ? Promise.resolve() : this.#drain.wait();
   }
 
   close(): Promise<void> {
@@ -177,9 +177,9 @@ export class DiskOutbox implements Outbox {
   }
 
   async #close(): Promise<void> {
-    this.#pace.rest();
+    this.#replayLimiter.stop();
     const error = new DeviceError('closed');
-    this.#empty.fail(error);
+    this.#drain.rejectAll(error);
     for (const entry of this.#window.drain()) {
       entry.reject?.(error);
       entry.delivery?.fail(error); // on disk it stays, and goes out the next time
@@ -189,50 +189,50 @@ export class DiskOutbox implements Outbox {
 
   async #store(message: NewMessage): Promise<Receipt> {
     const { topic, payload } = message;
-    const stream = this.#streams.of(topic);
+    const stream = this.#streams.streamOf(topic);
     if (!this.#streams.makeRoom(stream, messageSize(message))) {
       const { messages, bytes } = this.#streams;
       throw new DeviceError('outbox_full', { reason: `${messages} messages, ${bytes} bytes on disk` });
     }
-    const { slip, stored } = this.#journal.append({ topic, payload });
-    const entry = this.#enter({ stream, topic, slip, payload });
-    const delivery = new Delivery(slip.epoch, slip.sequence, topic);
+    const { entry: journalEntry, stored } = this.#journal.append({ topic, payload });
+    const entry = this.#addEntry({ stream, topic, journalEntry, payload });
+    const delivery = new Delivery(journalEntry.epoch, journalEntry.sequence, topic);
     entry.delivery = delivery;
     try {
       await stored;
     } catch (error) {
-      this.#leave(entry);
+      this.#removeEntry(entry);
       const reason = (error as NodeJS.ErrnoException).code ?? 'unknown';
       this.#log.warn({ code: reason }, 'message not stored');
       throw new DeviceError('queue_unwritable', { reason, cause: error });
     }
     if (this.#closing !== undefined) delivery.fail(new DeviceError('closed'));
-    else this.#admit(stream, entry);
+    else this.#addStored(stream, entry);
     return delivery;
   }
 
-  #admit(stream: Stream<Entry>, entry: Entry): void {
-    entry.standing = 'waiting';
-    this.#streams.outdate(stream, entry);
+  #addStored(stream: Stream<Entry>, entry: Entry): void {
+    entry.state = 'waiting';
+    this.#streams.dropOlder(stream, entry);
     if (this.#loadedBytes > MEMORY_BYTES) this.#unload(entry);
     this.#window.push(entry);
     this.#ready();
   }
 
-  #readmit({ slip, topic }: RecoveredMessage): void {
-    const entry = this.#enter({ stream: this.#streams.of(topic), topic, slip, payload: NOTHING });
+  #addRecovered({ entry: journalEntry, topic }: RecoveredMessage): void {
+    const entry = this.#addEntry({ stream: this.#streams.streamOf(topic), topic, journalEntry, payload: NOTHING });
     entry.isLoaded = false;
     if (!this.#options.owns(topic)) {
-      this.#leave(entry);
-      this.#journal.settle(slip);
+      this.#removeEntry(entry);
+      this.#journal.settle(journalEntry);
       this.#dropped += 1;
       return;
     }
-    entry.standing = 'waiting';
+    entry.state = 'waiting';
     this.#window.push(entry);
   }
 
-  #pass({ topic, payload, priority = 'normal' }: NewMessage): Promise<Receipt> {
+  #addVolatile({ topic, payload, priority = 'normal' }: NewMessage): Promise<Receipt> {
     const { limits } = this.#options;
     if (this.#volatileMessages >= limits.messages || this.#volatileBytes + payload.length > limits.bytes) {
       const reason = `${this.#volatileMessages} messages of QoS 0, ${this.#volatileBytes} bytes of payload`;
@@ -244,8 +244,8 @@ export class DiskOutbox implements Outbox {
     const delivery = new Delivery(this.#volatileEpoch, this.#lastVolatile, topic);
     return new Promise((resolve, reject) => {
       const entry: Entry = {
-        ...{ topic, payload, priority, qos: 0, packetId: 0, sends: 0, standing: 'waiting', isLoaded: true },
-        ...{ slip: undefined, stream: undefined, delivery, resolve, reject },
+        ...{ topic, payload, priority, qos: 0, packetId: 0, sends: 0, state: 'waiting', isLoaded: true },
+        ...{ journalEntry: undefined, stream: undefined, delivery, resolve, reject },
       };
       this.#window.push(entry);
       this.#ready();
@@ -253,7 +253,7 @@ export class DiskOutbox implements Outbox {
   }
 
   /** A place for it in the books; it can't be sent or dropped before it is `waiting`. */
-  #enter({ stream, topic, slip, payload }: QueuedMessage): Entry {
+  #addEntry({ stream, topic, journalEntry, payload }: QueuedMessage): Entry {
     const { priority = 'normal', retain = false } = stream.rules;
     // One plain literal: unless the bundle is minified, Node 20 takes microseconds to put it together of two that are spread.
     const entry: Entry = {
@@ -264,34 +264,34 @@ export class DiskOutbox implements Outbox {
       qos: 1,
       packetId: 0,
       sends: 0,
-      standing: 'in flight',
+      state: 'in flight',
       isLoaded: true,
-      slip,
+      journalEntry,
       stream,
       delivery: undefined,
     };
-    this.#streams.enter(stream, entry, slip);
+    this.#streams.add(stream, entry, journalEntry);
     this.#loadedBytes += payload.length;
     return entry;
   }
 
-  #leave(entry: Entry): void {
-    entry.standing = 'gone';
-    const { slip, stream } = entry;
-    if (slip === undefined || stream === undefined) {
+  #removeEntry(entry: Entry): void {
+    entry.state = 'gone';
+    const { journalEntry, stream } = entry;
+    if (journalEntry === undefined || stream === undefined) {
       this.#volatileMessages -= 1;
       this.#volatileBytes -= entry.payload.length;
     } else {
       this.#unload(entry);
-      this.#streams.leave(stream, slip);
+      this.#streams.remove(stream, journalEntry);
     }
-    if (this.#open === 0) this.#empty.ring();
+    if (this.#open === 0) this.#drain.resolveAll();
   }
 
   /** Acknowledged, or with `error` given up: in either case it is never sent again. */
-  #end(entry: Entry, error: DeviceError | undefined): void {
-    if (entry.slip !== undefined) this.#journal.settle(entry.slip);
-    this.#leave(entry);
+  #finish(entry: Entry, error: DeviceError | undefined): void {
+    if (entry.journalEntry !== undefined) this.#journal.settle(entry.journalEntry);
+    this.#removeEntry(entry);
     if (error === undefined) {
       entry.delivery?.acknowledge();
       if (entry.delivery !== undefined) entry.resolve?.(entry.delivery);
@@ -302,15 +302,15 @@ export class DiskOutbox implements Outbox {
   }
 
   /** As late as this: a backlog of many messages shares one topic. */
-  #name(entry: Entry): void {
-    const { slip, stream } = entry;
-    if (slip === undefined || stream?.rules.isKeyed !== true || entry.topic !== stream.topic) return;
-    entry.topic = withKey(stream.topic, messageKey(slip.epoch, slip.sequence));
+  #addKey(entry: Entry): void {
+    const { journalEntry, stream } = entry;
+    if (journalEntry === undefined || stream?.rules.isKeyed !== true || entry.topic !== stream.topic) return;
+    entry.topic = withKey(stream.topic, messageKey(journalEntry.epoch, journalEntry.sequence));
   }
 
   #load(entry: Entry): boolean {
-    if (entry.isLoaded || entry.slip === undefined) return true;
-    const stored = this.#journal.read(entry.slip);
+    if (entry.isLoaded || entry.journalEntry === undefined) return true;
+    const stored = this.#journal.read(entry.journalEntry);
     if (stored === undefined) return false;
     entry.payload = stored.payload;
     entry.isLoaded = true;
@@ -326,7 +326,11 @@ export class DiskOutbox implements Outbox {
   }
 
   /** Paces what waited when the connection began: a fleet comes back with its backlog all at once. */
-  #mayGoNow({ slip }: Entry): boolean {
-    return slip === undefined || slip.sequence > this.#replayThrough || this.#pace.allows(this.#ready);
+  #maySendNow({ journalEntry }: Entry): boolean {
+    return (
+      journalEntry === undefined ||
+      journalEntry.sequence > this.#replayThrough ||
+      this.#replayLimiter.allows(this.#ready)
+    );
   }
 }

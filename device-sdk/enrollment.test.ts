@@ -14,7 +14,7 @@ import {
   startScriptedEstServer,
 } from '../test/fixtures/scripted-est-server.ts';
 import { DeviceError } from './device-error.ts';
-import { type EnrollmentOrder, enrollOnce, requestRenewal } from './enrollment.ts';
+import { type EnrollmentOptions, enrollOnce, requestRenewal } from './enrollment.ts';
 import { fileIdentityStore } from './file-identity-store.ts';
 import { memoryIdentityStore } from './identity-store.ts';
 
@@ -49,7 +49,7 @@ const enrollRequests = (server: ScriptedEstServer) => server.requests.filter(isE
 const answering = (answer: EstAnswer): EstScript => ({ answer: (r) => (isEnroll(r) ? answer : undefined) });
 
 /** The error, after looking for the secret in everything that a logger could print of it. */
-async function refusal(order: EnrollmentOrder, where = store()): Promise<DeviceError> {
+async function refusal(order: EnrollmentOptions, where = store()): Promise<DeviceError> {
   const error = await enrollOnce(where, order).then(
     () => expect.unreachable('it enrolled'),
     (thrown: unknown) => thrown as DeviceError,
@@ -248,7 +248,7 @@ describe('an answer that is not believed', () => {
 
 describe('an order that cannot be carried out', () => {
   const token = 'rc1.0123456789abcdef.BwcHBwcHBwcHBwcHBwcHBwcHBwc.AAAA.AAAA';
-  it.each<[EnrollmentOrder, string]>([
+  it.each<[EnrollmentOptions, string]>([
     [{}, 'token_required'],
     [{ token: '  ' }, 'token_required'],
     [{ token }, 'token_malformed'],

@@ -13,16 +13,16 @@ import {
   parseEnrollUrl,
   parseMqttUrl,
 } from '@rollcall/protocol';
-import { certificatesIn, deviceIdOf, findPinned, identityUriOf, judgeChain } from './certificate-chain.ts';
+import { deviceIdOf, findPinnedRoot, identityUriOf, parseCertificates, verifyChain } from './certificate-chain.ts';
 import { requestCsr } from './csr.ts';
 import { DeviceError } from './device-error.ts';
-import { fetchCaCertificates, type Issued, simpleEnroll, simpleReenroll } from './est-client.ts';
+import { fetchCaCertificates, type IssuedCertificates, simpleEnroll, simpleReenroll } from './est-client.ts';
 import type { HttpsPeer, PeerClock } from './https-exchange.ts';
 import type { IdentityStore, PendingRequest, StoredIdentity } from './identity-store.ts';
 import { type KeyProvider, pemKeys, publicKeyOf } from './key-provider.ts';
-import { listsOf } from './trust-bundle.ts';
+import { revocationListsOf } from './trust-bundle.ts';
 
-export interface EnrollmentOrder {
+export interface EnrollmentOptions {
   /** Bootstrap token text. Needed once, on the first run. */
   readonly token?: string;
   /** The name asked for; the server chooses if it is left out and the token names none. */
@@ -43,31 +43,37 @@ export interface EnrollmentOrder {
   readonly signal?: AbortSignal;
 }
 
+/** @deprecated The former name of {@link EnrollmentOptions}. */
+export type EnrollmentOrder = EnrollmentOptions;
+
 /**
  * The identity in the store; without one, the bootstrap token is exchanged for it. It rejects with a DeviceError and
  * asks only once; `retryAfter` tells when the server would like to be asked again.
  */
-export async function enrollOnce(store: IdentityStore, order: EnrollmentOrder): Promise<StoredIdentity> {
-  const identity = (await loadIdentity(store, order)) ?? (await enroll(store, order));
-  return { ...identity, mqttUrl: checkedMqttUrls(order.mqttUrl)?.[0] ?? identity.mqttUrl };
+export async function enrollOnce(store: IdentityStore, options: EnrollmentOptions): Promise<StoredIdentity> {
+  const identity = (await loadIdentity(store, options)) ?? (await enroll(store, options));
+  return { ...identity, mqttUrl: checkedMqttUrls(options.mqttUrl)?.[0] ?? identity.mqttUrl };
 }
 
 /** Undefined when there is none; rejects with `identity_unusable` when it is damaged or of another device. */
-export async function loadIdentity(store: IdentityStore, order: EnrollmentOrder): Promise<StoredIdentity | undefined> {
+export async function loadIdentity(
+  store: IdentityStore,
+  options: EnrollmentOptions,
+): Promise<StoredIdentity | undefined> {
   const stored = await store.load();
   if (stored === undefined) return undefined;
-  await checkStored(stored, order);
-  return { ...stored, enrollUrl: checkedEnrollUrl(order.enrollUrl) ?? stored.enrollUrl };
+  await checkStored(stored, options);
+  return { ...stored, enrollUrl: checkedEnrollUrl(options.enrollUrl) ?? stored.enrollUrl };
 }
 
-async function checkStored(stored: StoredIdentity, order: EnrollmentOrder): Promise<void> {
-  if (order.deviceId !== undefined && order.deviceId !== stored.deviceId) {
-    throw unusable(`expected device ${order.deviceId}, found ${stored.deviceId}`);
+async function checkStored(stored: StoredIdentity, options: EnrollmentOptions): Promise<void> {
+  if (options.deviceId !== undefined && options.deviceId !== stored.deviceId) {
+    throw unusable(`expected device ${options.deviceId}, found ${stored.deviceId}`);
   }
   let isPair: boolean;
   try {
-    if (certificatesIn(stored.rootPem).length === 0) throw unusable('expected a root certificate in PEM');
-    const ours = await publicKeyOf(order.keys ?? pemKeys, stored.keyPem);
+    if (parseCertificates(stored.rootPem).length === 0) throw unusable('expected a root certificate in PEM');
+    const ours = await publicKeyOf(options.keys ?? pemKeys, stored.keyPem);
     isPair = new X509Certificate(stored.certificatePem).publicKey.equals(ours);
   } catch (error) {
     if (error instanceof DeviceError) throw error;
@@ -77,15 +83,15 @@ async function checkStored(stored: StoredIdentity, order: EnrollmentOrder): Prom
 }
 
 /** Exchanges a bootstrap token for an identity, which takes the place of the one in the store if there is one. */
-export async function enroll(store: IdentityStore, order: EnrollmentOrder): Promise<StoredIdentity> {
+export async function enroll(store: IdentityStore, options: EnrollmentOptions): Promise<StoredIdentity> {
   // 1. Everything that can be wrong without asking anybody.
-  const credential = readOrder(order);
+  const credential = parseOptions(options);
   const former = await formerFleet(store, credential.rootSha256);
-  if (former !== undefined) await leaveFleet(store, former, order);
+  if (former !== undefined) await leaveFleet(store, former, options);
 
   // 2. Ask a server nobody trusts yet for its CA certificates, and find the one that the token pins.
   const authorities = await fetchCaCertificates({ ...peerOf(credential), root: 'unverified' });
-  const root = findPinned(authorities, credential.rootSha256);
+  const root = findPinnedRoot(authorities, credential.rootSha256);
   if (root === undefined) {
     throw new DeviceError('server_untrusted', { reason: 'none of its CA certificates is the one the token names' });
   }
@@ -102,7 +108,7 @@ export async function enroll(store: IdentityStore, order: EnrollmentOrder): Prom
 
   // 4. Believe nothing that the chain does not prove.
   const key = await publicKeyOf(credential.keys, pending.keyPem);
-  const { deviceId, certificatePem } = judgeChain(issued.certificates, authorities, [root], key);
+  const { deviceId, certificatePem } = verifyChain(issued.certificates, authorities, [root], key);
   if (credential.deviceId !== undefined && deviceId !== credential.deviceId) {
     throw new DeviceError('answer_invalid', { reason: 'the certificate names another device than was asked for' });
   }
@@ -124,12 +130,13 @@ export async function enroll(store: IdentityStore, order: EnrollmentOrder): Prom
 }
 
 /** Rejects with `fleet_differs` when the token names a root that the stored identity does not trust. It asks nobody. */
-export async function requireSameFleet(store: IdentityStore, order: EnrollmentOrder): Promise<void> {
-  if ((await formerFleet(store, readOrder(order).rootSha256)) !== undefined) throw new DeviceError('fleet_differs');
+export async function requireSameFleet(store: IdentityStore, options: EnrollmentOptions): Promise<void> {
+  if ((await formerFleet(store, parseOptions(options).rootSha256)) !== undefined)
+    throw new DeviceError('fleet_differs');
 }
 
-async function leaveFleet(store: IdentityStore, former: StoredIdentity, order: EnrollmentOrder): Promise<void> {
-  if (order.replaceFleet !== true) throw new DeviceError('fleet_differs');
+async function leaveFleet(store: IdentityStore, former: StoredIdentity, options: EnrollmentOptions): Promise<void> {
+  if (options.replaceFleet !== true) throw new DeviceError('fleet_differs');
   // An interrupted renewal left a request that names the former fleet, which another one refuses.
   const uri = identityUriOf(new X509Certificate(former.certificatePem));
   const pending = await store.loadPending();
@@ -140,13 +147,13 @@ async function leaveFleet(store: IdentityStore, former: StoredIdentity, order: E
 async function formerFleet(store: IdentityStore, rootSha256: string): Promise<StoredIdentity | undefined> {
   const stored = await store.load();
   if (stored === undefined) return undefined;
-  return findPinned(certificatesIn(stored.rootPem), rootSha256) === undefined ? stored : undefined;
+  return findPinnedRoot(parseCertificates(stored.rootPem), rootSha256) === undefined ? stored : undefined;
 }
 
 /** A device that enrolls again keeps what it knows to be revoked. A store that is damaged knows nothing. */
 async function heldListsOf(store: IdentityStore, rootPem: string): Promise<string> {
   const earlier = await store.load().catch(() => undefined);
-  return earlier === undefined ? '' : listsOf(earlier.rootCrlPem ?? '', rootPem);
+  return earlier === undefined ? '' : revocationListsOf(earlier.rootCrlPem ?? '', rootPem);
 }
 
 /**
@@ -157,9 +164,9 @@ async function heldListsOf(store: IdentityStore, rootPem: string): Promise<strin
 export async function requestRenewal(
   store: IdentityStore,
   current: StoredIdentity,
-  { signal, clock, keys = pemKeys }: Pick<EnrollmentOrder, 'signal' | 'clock' | 'keys'> = {},
+  { signal, clock, keys = pemKeys }: Pick<EnrollmentOptions, 'signal' | 'clock' | 'keys'> = {},
 ): Promise<StoredIdentity> {
-  const roots = certificatesIn(current.rootPem);
+  const roots = parseCertificates(current.rootPem);
   const leaf = new X509Certificate(current.certificatePem);
   const { rootPem: root, rootCrlPem: rootCrl } = current;
   const peer: HttpsPeer = { url: current.enrollUrl, root, rootCrl, signal, clock };
@@ -172,7 +179,7 @@ export async function requestRenewal(
     const own = await requestFor(current.keyPem, keys, names.commonName, names.uri);
     return { pending: own, issued: await ask(own.csr) };
   });
-  const { deviceId, certificatePem } = judgeChain(
+  const { deviceId, certificatePem } = verifyChain(
     issued.certificates,
     authorities,
     roots,
@@ -200,8 +207,8 @@ async function askWithStoredKey(
     readonly commonName: string;
     readonly uri: string | undefined;
   },
-  ask: (csr: Buffer) => Promise<Issued>,
-): Promise<{ readonly pending: PendingRequest; readonly issued: Issued }> {
+  ask: (csr: Buffer) => Promise<IssuedCertificates>,
+): Promise<{ readonly pending: PendingRequest; readonly issued: IssuedCertificates }> {
   const { store, keys, commonName, uri } = request;
   const earlier = await store.loadPending();
   if (earlier !== undefined && earlier.commonName === commonName) {
@@ -247,12 +254,12 @@ interface Credential {
   readonly keys: KeyProvider;
 }
 
-function readOrder(order: EnrollmentOrder): Credential {
-  const token = order.token?.trim();
+function parseOptions(options: EnrollmentOptions): Credential {
+  const token = options.token?.trim();
   if (token === undefined || token === '') throw new DeviceError('token_required');
   const parsed = parseBootstrapToken(token);
-  const enrollUrl = checkedEnrollUrl(order.enrollUrl) ?? parsed?.enrollUrl;
-  const rootSha256 = (order.rootSha256 ?? parsed?.rootSha256)?.replaceAll(':', '').toLowerCase();
+  const enrollUrl = checkedEnrollUrl(options.enrollUrl) ?? parsed?.enrollUrl;
+  const rootSha256 = (options.rootSha256 ?? parsed?.rootSha256)?.replaceAll(':', '').toLowerCase();
   // A server of another make has tokens of another shape; then the pin and the address must come from the caller.
   if (enrollUrl === undefined || (parsed === undefined && rootSha256 === undefined)) {
     throw new DeviceError('token_malformed');
@@ -260,16 +267,25 @@ function readOrder(order: EnrollmentOrder): Credential {
   if (rootSha256 === undefined || !/^[0-9a-f]{64}$/.test(rootSha256)) {
     throw invalid('expected the SHA-256 of the root as 64 hexadecimal digits');
   }
-  const deviceId = order.deviceId === undefined ? undefined : parseDeviceId(order.deviceId);
-  if (order.deviceId !== undefined && deviceId === undefined) {
+  const deviceId = options.deviceId === undefined ? undefined : parseDeviceId(options.deviceId);
+  if (options.deviceId !== undefined && deviceId === undefined) {
     throw new DeviceError('device_id_invalid', { reason: `expected ${NAME_RULE}` });
   }
-  const { signal, clock, keys = pemKeys } = order;
-  return { token, deviceId, enrollUrl, rootSha256, mqttUrl: checkedMqttUrls(order.mqttUrl)?.[0], signal, clock, keys };
+  const { signal, clock, keys = pemKeys } = options;
+  return {
+    token,
+    deviceId,
+    enrollUrl,
+    rootSha256,
+    mqttUrl: checkedMqttUrls(options.mqttUrl)?.[0],
+    signal,
+    clock,
+    keys,
+  };
 }
 
 /** The caller's own address of the enroll server, checked; undefined if there is none. Throws `request_invalid`. */
-export function checkedEnrollUrl(given: EnrollmentOrder['enrollUrl']): string | undefined {
+export function checkedEnrollUrl(given: EnrollmentOptions['enrollUrl']): string | undefined {
   if (given === undefined) return undefined;
   const url = parseEnrollUrl(given);
   if (url === undefined) throw invalid('expected an enroll URL of the form https://host:port');
@@ -277,7 +293,7 @@ export function checkedEnrollUrl(given: EnrollmentOrder['enrollUrl']): string | 
 }
 
 /** The caller's own MQTT addresses, checked; undefined if there are none. Throws `request_invalid`. */
-export function checkedMqttUrls(given: EnrollmentOrder['mqttUrl']): readonly string[] | undefined {
+export function checkedMqttUrls(given: EnrollmentOptions['mqttUrl']): readonly string[] | undefined {
   if (given === undefined) return undefined;
   const urls = (typeof given === 'string' ? [given] : given).map(parseMqttUrl);
   if (urls.length === 0 || urls.includes(undefined))
@@ -285,7 +301,7 @@ export function checkedMqttUrls(given: EnrollmentOrder['mqttUrl']): readonly str
   return urls as readonly string[];
 }
 
-function announcedMqttUrl(issued: Issued): string | undefined {
+function announcedMqttUrl(issued: IssuedCertificates): string | undefined {
   if (issued.mqttUrl === undefined) return undefined;
   const url = parseMqttUrl(issued.mqttUrl);
   if (url === undefined) throw new DeviceError('answer_invalid', { reason: 'the announced MQTT URL is not one' });

@@ -16,14 +16,14 @@ import {
 } from '@rollcall/protocol';
 import { readCertsOnly } from './certs-only.ts';
 import { DeviceError, type DeviceErrorCode } from './device-error.ts';
-import { exchange, type HttpsAnswer, type HttpsPeer } from './https-exchange.ts';
+import { exchange, type HttpsPeer, type HttpsResponse } from './https-exchange.ts';
 
 /** Bytes of one answer, at most. Sixteen certificates of 2 KiB in base64 stay under it. */
 const ANSWER_MAX = 64 * 1024;
 const TIMEOUT_MS = 30_000;
 const RETRY_AFTER_MAX_S = 86_400;
 
-export interface Issued {
+export interface IssuedCertificates {
   readonly certificates: readonly X509Certificate[];
   /** As the server announced it, not checked yet. */
   readonly mqttUrl: string | undefined;
@@ -43,7 +43,7 @@ export async function fetchCaCertificates(peer: HttpsPeer): Promise<readonly X50
 }
 
 /** Revocation lists of the fleet's roots, PEM; empty from a server that has none to give. Each proves itself by its signature. */
-export async function fetchRootLists(peer: HttpsPeer): Promise<string> {
+export async function fetchRootRevocationLists(peer: HttpsPeer): Promise<string> {
   const answer = await exchange(peer, {
     method: 'GET',
     path: ROOT_LISTS_PATH,
@@ -61,13 +61,13 @@ export function simpleEnroll(
   peer: HttpsPeer,
   csr: Buffer,
   login: { readonly user: string; readonly token: string },
-): Promise<Issued> {
+): Promise<IssuedCertificates> {
   const basic = Buffer.from(`${login.user}:${login.token}`, 'utf8').toString('base64');
   return post(peer, EST_PATHS.simpleenroll, csr, { authorization: `Basic ${basic}` });
 }
 
 /** Asks for the next certificate; `peer.credential` is the current one. */
-export function simpleReenroll(peer: HttpsPeer, csr: Buffer): Promise<Issued> {
+export function simpleReenroll(peer: HttpsPeer, csr: Buffer): Promise<IssuedCertificates> {
   return post(peer, EST_PATHS.simplereenroll, csr, {});
 }
 
@@ -76,7 +76,7 @@ async function post(
   path: string,
   csr: Buffer,
   headers: Readonly<Record<string, string>>,
-): Promise<Issued> {
+): Promise<IssuedCertificates> {
   const answer = await exchange(peer, {
     method: 'POST',
     path,
@@ -90,7 +90,7 @@ async function post(
   return { certificates: certificatesOf(answer), mqttUrl: typeof mqttUrl === 'string' ? mqttUrl : undefined };
 }
 
-function certificatesOf(answer: HttpsAnswer): readonly X509Certificate[] {
+function certificatesOf(answer: HttpsResponse): readonly X509Certificate[] {
   if (answer.status !== 200) throw refusal(answer);
   const text = answer.body.toString('latin1').replace(/\s+/g, '');
   if (!/^[A-Za-z0-9+/]+={0,2}$/.test(text)) {
@@ -104,7 +104,7 @@ function certificatesOf(answer: HttpsAnswer): readonly X509Certificate[] {
 }
 
 /** The server's problem code where it sent one; its free text is left out, since it could quote what was sent to it. */
-function refusal(answer: HttpsAnswer): DeviceError {
+function refusal(answer: HttpsResponse): DeviceError {
   const retryAfter = retryAfterSeconds(answer.headers['retry-after']);
   return new DeviceError(problemCode(answer) ?? codeOfStatus(answer.status), {
     reason: `HTTP status ${answer.status}`,
@@ -113,12 +113,12 @@ function refusal(answer: HttpsAnswer): DeviceError {
   });
 }
 
-function problemCode(answer: HttpsAnswer): DeviceErrorCode | undefined {
+function problemCode(answer: HttpsResponse): DeviceErrorCode | undefined {
   const code = problemOf(answer)?.code;
   return typeof code === 'string' && isProblemCode(code) ? code : undefined;
 }
 
-function problemOf(answer: HttpsAnswer): { readonly code?: unknown; readonly time?: unknown } | undefined {
+function problemOf(answer: HttpsResponse): { readonly code?: unknown; readonly time?: unknown } | undefined {
   if (!String(answer.headers['content-type'] ?? '').startsWith(PROBLEM_MEDIA_TYPE)) return undefined;
   try {
     const document: unknown = JSON.parse(answer.body.toString('utf8'));
@@ -129,7 +129,7 @@ function problemOf(answer: HttpsAnswer): { readonly code?: unknown; readonly tim
 }
 
 /** The problem document's own time, else the Date of the answer (RFC 9110, section 6.6.1), which has whole seconds only. */
-function hearTime(peer: HttpsPeer, answer: HttpsAnswer): void {
+function hearTime(peer: HttpsPeer, answer: HttpsResponse): void {
   if (peer.root === 'unverified') return; // anybody could have said it
   const time = Date.parse(String(problemOf(answer)?.time ?? answer.headers.date));
   if (Number.isFinite(time) && time > 0) peer.clock?.learn(time);

@@ -10,16 +10,16 @@ import { isWithin } from './certification-path.ts';
 import { asDeviceError, DeviceError } from './device-error.ts';
 import {
   type ClientCredential,
-  type DatesJudgedBy,
-  disproved,
   isDateError,
   openTls,
-  type TlsOrder,
+  serverTrustError,
+  type TlsConnectOptions,
+  type ValidityTime,
 } from './server-verification.ts';
 
 /** The clock by which servers are judged, and which learns from them. */
 export interface PeerClock {
-  dates(): DatesJudgedBy;
+  dates(): ValidityTime;
   /** A server that proved itself says what time it is, milliseconds since 1970. */
   learn(time: number): void;
   /** The last known good time: a server whose own dates could not be judged is not believed an earlier one. */
@@ -51,7 +51,7 @@ export interface HttpsRequest {
   readonly timeout: number;
 }
 
-export interface HttpsAnswer {
+export interface HttpsResponse {
   readonly status: number;
   readonly headers: IncomingMessage['headers'];
   readonly body: Buffer;
@@ -63,15 +63,15 @@ export interface HttpsAnswer {
  * Rejects with `server_untrusted`, `server_unreachable`, `answer_invalid`, or `closed` when the signal aborts. A server
  * that is not believed only because of a date is asked for the time, and then judged by that.
  */
-export async function exchange(peer: HttpsPeer, request: HttpsRequest): Promise<HttpsAnswer> {
+export async function exchange(peer: HttpsPeer, request: HttpsRequest): Promise<HttpsResponse> {
   const { clock } = peer;
   const dates = clock?.dates() ?? 'system';
   try {
     return await exchangeOnce(peer, request, dates);
   } catch (error) {
-    const isMisdated = error instanceof DeviceError && isDateError((error.cause ?? {}) as NodeJS.ErrnoException);
-    if (!isMisdated || clock === undefined || dates !== 'system') throw error;
-    await learnTime(peer, clock);
+    const hasInvalidDates = error instanceof DeviceError && isDateError((error.cause ?? {}) as NodeJS.ErrnoException);
+    if (!hasInvalidDates || clock === undefined || dates !== 'system') throw error;
+    await fetchServerTime(peer, clock);
     return exchangeOnce(peer, request, clock.dates());
   }
 }
@@ -81,12 +81,12 @@ export async function exchange(peer: HttpsPeer, request: HttpsRequest): Promise<
  * certificate under the fleet's root that is valid at the time it tells, and that time is not before one known to be
  * good: an old certificate with a stolen key can't turn the clock back to its own days. Rejects with `server_untrusted`.
  */
-export async function learnTime(peer: HttpsPeer, clock: PeerClock): Promise<void> {
+export async function fetchServerTime(peer: HttpsPeer, clock: PeerClock): Promise<void> {
   const { url, root, rootCrl, signal } = peer;
   const answer = await exchangeOnce(
     { url, root, rootCrl, signal },
     { method: 'GET', path: TIME_PATH, maxBytes: 4_096, timeout: 30_000 },
-    'undated',
+    'unchecked',
   );
   const time = parseServerTime(answer.body.toString('utf8'))?.unixMs ?? Date.parse(String(answer.headers.date));
   if (!Number.isFinite(time) || !answer.isValidAt(time) || time < clock.lastGood) {
@@ -95,9 +95,9 @@ export async function learnTime(peer: HttpsPeer, clock: PeerClock): Promise<void
   clock.learn(time);
 }
 
-async function exchangeOnce(peer: HttpsPeer, request: HttpsRequest, dates: DatesJudgedBy): Promise<HttpsAnswer> {
+async function exchangeOnce(peer: HttpsPeer, request: HttpsRequest, dates: ValidityTime): Promise<HttpsResponse> {
   if (peer.signal?.aborted === true) throw new DeviceError('closed');
-  const order: TlsOrder = {
+  const options: TlsConnectOptions = {
     url: peer.url,
     defaultPort: 443,
     // Nothing secret is ever sent to an `unverified` peer: the root that it hands out is compared with the token's pin.
@@ -105,7 +105,7 @@ async function exchangeOnce(peer: HttpsPeer, request: HttpsRequest, dates: Dates
     credential: peer.credential,
     protocols: ['http/1.1'],
   };
-  const socket = openTls(order);
+  const socket = openTls(options);
   socket.on('error', () => {}); // a late one, after the answer, concerns nobody
   const onAbort = () => socket.destroy(new DeviceError('closed'));
   peer.signal?.addEventListener('abort', onAbort);
@@ -113,7 +113,7 @@ async function exchangeOnce(peer: HttpsPeer, request: HttpsRequest, dates: Dates
     socket.destroy(new DeviceError('server_unreachable', { reason: `no answer within ${request.timeout} ms` }));
   }, request.timeout);
   try {
-    await verified(socket, order);
+    await verified(socket, options);
     return await send(socket, peer, request);
   } catch (error) {
     throw asDeviceError(error, 'server_unreachable');
@@ -124,12 +124,12 @@ async function exchangeOnce(peer: HttpsPeer, request: HttpsRequest, dates: Dates
   }
 }
 
-function verified(socket: TLSSocket, order: TlsOrder): Promise<void> {
+function verified(socket: TLSSocket, options: TlsConnectOptions): Promise<void> {
   return new Promise((resolve, reject) => {
     socket.once('error', (error: NodeJS.ErrnoException) => reject(connectError(error)));
     socket.once('close', () => reject(new DeviceError('server_unreachable', { reason: 'the connection was closed' })));
     socket.once('secureConnect', () => {
-      const doubt = disproved(socket, order);
+      const doubt = serverTrustError(socket, options);
       if (doubt === undefined) resolve();
       else reject(doubt);
     });
@@ -154,7 +154,7 @@ export function isNetworkError(error: NodeJS.ErrnoException): boolean {
   return code !== 'EPROTO' && /^E(AI_)?[A-Z0-9]+$/.test(code);
 }
 
-async function send(socket: TLSSocket, peer: HttpsPeer, request: HttpsRequest): Promise<HttpsAnswer> {
+async function send(socket: TLSSocket, peer: HttpsPeer, request: HttpsRequest): Promise<HttpsResponse> {
   // When it is needed: a device that is enrolled runs for weeks without it, and it is four megabytes of memory.
   const { request: httpRequest } = await import('node:http');
   const headers: Record<string, string> = {

@@ -7,19 +7,19 @@ import {
   renewalNoticeTopic,
   TRUST_BUNDLE_TOPIC,
 } from '@rollcall/protocol';
-import type { BroadcastDesk } from './broadcasts.ts';
-import type { CommandDesk } from './commands.ts';
+import type { BroadcastDispatcher } from './broadcasts.ts';
+import type { CommandDispatcher } from './commands.ts';
 import type { DeviceLog } from './device-state.ts';
-import type { IdentityKeeper } from './identity-manager.ts';
+import type { IdentityManager } from './identity-manager.ts';
 import type { Twin } from './twin.ts';
 
 export interface InboxOptions {
   readonly deviceId: DeviceId;
   readonly group: GroupName;
-  readonly commands: CommandDesk;
-  readonly broadcasts: BroadcastDesk;
+  readonly commands: CommandDispatcher;
+  readonly broadcasts: BroadcastDispatcher;
   readonly twin: Twin<never, never>;
-  readonly keeper: IdentityKeeper;
+  readonly identityManager: IdentityManager;
   readonly log: DeviceLog;
 }
 
@@ -32,10 +32,10 @@ export class Inbox {
 
   /** Resolves when the message needs no keeping by the broker any more; undefined if it never did. */
   received(topic: string, payload: Buffer): Promise<void> | undefined {
-    const { deviceId, group, commands, broadcasts, twin, keeper } = this.#options;
-    if (topic === TRUST_BUNDLE_TOPIC) return keeper.trust(payload.toString('latin1'));
+    const { deviceId, group, commands, broadcasts, twin, identityManager } = this.#options;
+    if (topic === TRUST_BUNDLE_TOPIC) return identityManager.applyTrustBundle(payload.toString('latin1'));
     if (topic === renewalNoticeTopic(deviceId)) {
-      this.#steer(payload.toString('utf8'));
+      this.#receiveRenewalNotice(payload.toString('utf8'));
       return undefined;
     }
     const parsed = parseDeviceTopic(topic);
@@ -47,12 +47,12 @@ export class Inbox {
     return undefined;
   }
 
-  #steer(text: string): void {
+  #receiveRenewalNotice(text: string): void {
     const notice = text === '' ? undefined : parseRenewalNotice(text);
     if (notice === undefined && text !== '') {
       this.#options.log.warn({ reason: 'not a notice' }, 'renewal notice not understood');
       return;
     }
-    this.#options.keeper.steer(notice);
+    this.#options.identityManager.applyRenewalNotice(notice);
   }
 }

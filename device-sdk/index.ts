@@ -1,4 +1,4 @@
-/** The door of the device SDK: everything an application may use, and nothing else. */
+/** The public interface of the device SDK: everything that an application may import. */
 
 export type { BootstrapToken, DeviceId } from '@rollcall/protocol';
 export { parseBootstrapToken } from '@rollcall/protocol';
@@ -17,7 +17,7 @@ export type {
 } from './device-options.ts';
 export type { DeviceParsers, DeviceSchema, JsonObject, Parser } from './device-schema.ts';
 export type { DeviceLog, DeviceState, StateListener, StateReason } from './device-state.ts';
-export { type EnrollmentOrder, enrollOnce } from './enrollment.ts';
+export { type EnrollmentOptions, type EnrollmentOrder, enrollOnce } from './enrollment.ts';
 export { fileIdentityStore } from './file-identity-store.ts';
 export { type IdentityStore, memoryIdentityStore, type PendingRequest, type StoredIdentity } from './identity-store.ts';
 export type { KeyProvider, TlsKey } from './key-provider.ts';

@@ -2,10 +2,10 @@
 
 import type { JournalFiles } from './journal-files.ts';
 import { readSegment, SETTLED } from './journal-record.ts';
-import { parseSegmentName, type Segment, type Slip } from './journal-segment.ts';
+import { type JournalEntry, parseSegmentName, type Segment } from './journal-segment.ts';
 
 export interface RecoveredMessage {
-  readonly slip: Slip;
+  readonly entry: JournalEntry;
   readonly topic: string;
 }
 
@@ -60,20 +60,20 @@ export function recoverSegments(files: JournalFiles): RecoveredSegments {
       const { sequence, topic, epoch } = record.message;
       lastSequence = Math.max(lastSequence, sequence);
       // Copies, each kept once: slices would hold whole segments in memory.
-      const slip: Slip = {
+      const entry: JournalEntry = {
         sequence,
         epoch: keptOnce(epochs, epoch.toString('hex'), () => Buffer.from(epoch)),
         size: record.length,
         segment,
         at: record.at,
       };
-      found.set(sequence, { slip, topic: keptOnce(topics, topic, () => topic) });
+      found.set(sequence, { entry, topic: keptOnce(topics, topic, () => topic) });
     }
   }
   const messages = [...found.values()]
-    .filter(({ slip }) => !settled.has(slip.sequence))
-    .sort((a, b) => a.slip.sequence - b.slip.sequence);
-  for (const { slip } of messages) slip.segment?.live.add(slip);
+    .filter(({ entry }) => !settled.has(entry.sequence))
+    .sort((a, b) => a.entry.sequence - b.entry.sequence);
+  for (const { entry } of messages) entry.segment?.live.add(entry);
   return { segments, messages, lastNumber, lastSequence, torn, damaged };
 }
 

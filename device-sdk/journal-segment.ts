@@ -7,11 +7,11 @@ export interface Segment {
   readonly number: number;
   readonly mark: number;
   size: number;
-  readonly live: Set<Slip>;
+  readonly live: Set<JournalEntry>;
 }
 
 /** A stored message's place. The journal writes it, others only keep it. */
-export interface Slip {
+export interface JournalEntry {
   readonly sequence: number;
   readonly epoch: Buffer;
   readonly size: number;
@@ -45,8 +45,8 @@ export class SegmentReader {
   }
 
   /** Undefined when it can't be read back. */
-  read(slip: Slip): StoredMessage | undefined {
-    const { segment, at, size } = slip;
+  read(entry: JournalEntry): StoredMessage | undefined {
+    const { segment, at, size } = entry;
     if (segment === undefined) return undefined;
     try {
       let chunk = this.#chunk;
@@ -56,7 +56,7 @@ export class SegmentReader {
         this.#chunk = chunk;
       }
       const record = decodeRecord(segment.mark, chunk.bytes, at - chunk.from);
-      return record?.kind === MESSAGE && record.message.sequence === slip.sequence ? record.message : undefined;
+      return record?.kind === MESSAGE && record.message.sequence === entry.sequence ? record.message : undefined;
     } catch {
       return undefined;
     }

@@ -66,7 +66,7 @@ class World {
         if (message !== undefined) outbox.settle(message);
       } else if (deed.do === 'lose connection') {
         inFlight.length = 0;
-        outbox.takeBack();
+        outbox.connectionLost();
       } else await new Promise(setImmediate);
     }
     if (!files.isDark) await new Promise(setImmediate);

@@ -10,7 +10,7 @@ import { randomBytes } from 'node:crypto';
 import type { JournalFile, JournalFiles } from './journal-files.ts';
 import { encodeMessage, encodeSettled, messageSize, type StoredMessage } from './journal-record.ts';
 import { type RecoveredMessage, type RecoveredSegments, recoverSegments } from './journal-recovery.ts';
-import { type Segment, SegmentReader, type Slip, segmentName } from './journal-segment.ts';
+import { type JournalEntry, type Segment, SegmentReader, segmentName } from './journal-segment.ts';
 
 /** What opening found. Zero everywhere but `messages` after an orderly end. */
 export interface Recovery {
@@ -30,7 +30,7 @@ export interface JournalOptions {
 }
 
 interface Pending {
-  readonly slip: Slip;
+  readonly entry: JournalEntry;
   readonly message: StoredMessage;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
@@ -63,7 +63,7 @@ export class Journal {
     this.#segments = [...found.segments];
     this.#nextNumber = found.lastNumber + 1;
     this.#nextSequence = found.lastSequence + 1;
-    for (const { slip } of found.messages) this.#liveBytes += slip.size;
+    for (const { entry } of found.messages) this.#liveBytes += entry.size;
   }
 
   /** Reads what is there, oldest first. What can't be read is counted and passed over. */
@@ -93,35 +93,35 @@ export class Journal {
 
   /** Stored when `stored` resolves. Rejects with the file system's error; the message is then not in the journal. */
   append(message: { readonly topic: string; readonly payload: Buffer }): {
-    readonly slip: Slip;
+    readonly entry: JournalEntry;
     readonly stored: Promise<void>;
   } {
     const sequence = this.#nextSequence;
     this.#nextSequence += 1;
-    const slip: Slip = { sequence, epoch: this.#epoch, size: messageSize(message), segment: undefined, at: 0 };
+    const entry: JournalEntry = { sequence, epoch: this.#epoch, size: messageSize(message), segment: undefined, at: 0 };
     const queuedAt = Math.max(0, Math.floor(this.#options.now()));
     const stored = new Promise<void>((resolve, reject) => {
       const { topic, payload } = message;
       this.#pending.push({
-        slip,
+        entry,
         message: { sequence, epoch: this.#epoch, queuedAt, topic, payload },
         resolve,
         reject,
       });
     });
     this.#write();
-    return { slip, stored };
+    return { entry, stored };
   }
 
   /** Undefined when it can't be read back. */
-  read(slip: Slip): StoredMessage | undefined {
-    return this.#reader.read(slip);
+  read(entry: JournalEntry): StoredMessage | undefined {
+    return this.#reader.read(entry);
   }
 
   /** The message needs no keeping any more. That itself is written a little later, and not synced. */
-  settle(slip: Slip): void {
-    if (!this.#forget(slip)) return;
-    this.#settled.push(slip.sequence);
+  settle(entry: JournalEntry): void {
+    if (!this.#forget(entry)) return;
+    this.#settled.push(entry.sequence);
     if (this.#settled.length >= SETTLED_MAX) this.#write();
     else this.#settledTimer ??= setTimeout(() => this.#write(), SETTLED_DELAY_MS).unref();
   }
@@ -169,7 +169,7 @@ export class Journal {
     let bytes = 0;
     let count = 0;
     while (count < this.#pending.length && bytes < GROUP_BYTES) {
-      bytes += (this.#pending[count] as Pending).slip.size;
+      bytes += (this.#pending[count] as Pending).entry.size;
       count += 1;
     }
     return this.#pending.splice(0, count);
@@ -190,10 +190,10 @@ export class Journal {
       await this.#retract(segment, at, group);
       throw error;
     }
-    for (const { slip } of group) {
-      this.#place(slip, segment, at);
-      this.#liveBytes += slip.size;
-      at += slip.size;
+    for (const { entry } of group) {
+      this.#place(entry, segment, at);
+      this.#liveBytes += entry.size;
+      at += entry.size;
     }
   }
 
@@ -209,13 +209,13 @@ export class Journal {
         // Then as below.
       }
     }
-    for (const { slip } of group) this.#settled.push(slip.sequence);
+    for (const { entry } of group) this.#settled.push(entry.sequence);
   }
 
-  #place(slip: Slip, segment: Segment, at: number): void {
-    slip.segment = segment;
-    slip.at = at;
-    segment.live.add(slip);
+  #place(entry: JournalEntry, segment: Segment, at: number): void {
+    entry.segment = segment;
+    entry.at = at;
+    segment.live.add(entry);
   }
 
   /** The segment to write to, a new one if there is none or the last is full. */
@@ -265,30 +265,30 @@ export class Journal {
     return this.#segments.length > 1 || this.#file === undefined ? this.#segments[0] : undefined;
   }
 
-  #forget(slip: Slip): boolean {
-    if (slip.segment?.live.delete(slip) !== true) return false;
-    slip.segment = undefined;
-    this.#liveBytes -= slip.size;
+  #forget(entry: JournalEntry): boolean {
+    if (entry.segment?.live.delete(entry) !== true) return false;
+    entry.segment = undefined;
+    this.#liveBytes -= entry.size;
     return true;
   }
 
   async #copyToEnd(oldest: Segment): Promise<void> {
     const [segment, file] = await this.#openSegment();
-    const moves: { readonly slip: Slip; readonly record: Buffer }[] = [];
-    for (const slip of [...oldest.live]) {
-      const message = this.read(slip);
+    const moves: { readonly entry: JournalEntry; readonly record: Buffer }[] = [];
+    for (const entry of [...oldest.live]) {
+      const message = this.read(entry);
       if (message === undefined)
-        this.#forget(slip); // unreadable: whoever wants to send it will find out
-      else moves.push({ slip, record: encodeMessage(segment.mark, message) });
+        this.#forget(entry); // unreadable: whoever wants to send it will find out
+      else moves.push({ entry, record: encodeMessage(segment.mark, message) });
     }
     let at = segment.size;
     const bytes = Buffer.concat(moves.map(({ record }) => record));
     segment.size += bytes.length;
     await file.append(bytes);
     await file.sync();
-    for (const { slip, record } of moves) {
+    for (const { entry, record } of moves) {
       // One that was settled meanwhile is named by a record that comes behind its copy.
-      if (oldest.live.delete(slip)) this.#place(slip, segment, at);
+      if (oldest.live.delete(entry)) this.#place(entry, segment, at);
       at += record.length;
     }
   }

@@ -5,24 +5,24 @@
 
 import { backoffDelay } from './backoff.ts';
 import { DeviceError } from './device-error.ts';
-import type { DeviceLog, LinkState, StateReason } from './device-state.ts';
+import type { ConnectionState, DeviceLog, StateReason } from './device-state.ts';
 import type { StoredIdentity } from './identity-store.ts';
 import type { KeyProvider } from './key-provider.ts';
-import { Connection, type ConnectionEnd } from './mqtt-connection.ts';
+import { type ConnectionEnd, MqttConnection } from './mqtt-connection.ts';
 import type { NewMessage, Outbox } from './outbox.ts';
 import { PacketIds } from './packet-ids.ts';
 import type { Receipt } from './receipt.ts';
 import type { Schedule } from './schedule.ts';
-import type { DatesJudgedBy } from './server-verification.ts';
+import type { ValidityTime } from './server-verification.ts';
 import type { TrustedRoots } from './trust-bundle.ts';
 
-export interface UplinkOptions {
+export interface MqttClientOptions {
   readonly identity: StoredIdentity;
   readonly keys?: KeyProvider | undefined;
   /** In place of the identity's own; one after the other. */
   readonly mqttUrls: readonly string[] | undefined;
   /** By which clock brokers are judged. */
-  readonly dates: () => DatesJudgedBy;
+  readonly dates: () => ValidityTime;
   /** Asks somebody for the time, because a broker's certificate is not valid by the system's clock. */
   readonly learnTime: () => Promise<void>;
   readonly clean: boolean;
@@ -34,8 +34,8 @@ export interface UplinkOptions {
   readonly schedule: Schedule;
 }
 
-export interface UplinkListener {
-  changed(state: LinkState, error: DeviceError | undefined, reason: StateReason): void;
+export interface MqttClientListener {
+  changed(state: ConnectionState, error: DeviceError | undefined, reason: StateReason): void;
   /** As {@link ConnectionListener.message}. */
   message(topic: string, payload: Buffer): Promise<void> | undefined;
 }
@@ -57,13 +57,13 @@ const CONNECT_TIMEOUT_MS = 20_000;
 /** A broker that stores messages answers within seconds, or within half a minute when its disk is busy. */
 const ACK_TIMEOUT_MS = 60_000;
 
-export class Uplink {
-  readonly #options: UplinkOptions;
-  readonly #listener: UplinkListener;
+export class MqttClient {
+  readonly #options: MqttClientOptions;
+  readonly #listener: MqttClientListener;
   readonly #outbox: Outbox;
   readonly #packetIds = new PacketIds();
   #identity: StoredIdentity;
-  #connection: Connection | undefined;
+  #connection: MqttConnection | undefined;
   readonly #filters = new Set<string>();
   #urlIndex = 0;
   #cancelRetry: (() => void) | undefined;
@@ -72,11 +72,11 @@ export class Uplink {
   #trial: Trial | undefined;
   #isClosed = false;
 
-  constructor(options: UplinkOptions, listener: UplinkListener) {
+  constructor(options: MqttClientOptions, listener: MqttClientListener) {
     this.#options = options;
     this.#listener = listener;
     this.#outbox = options.outbox;
-    this.#outbox.watch(() => this.#pump());
+    this.#outbox.onReady(() => this.#sendWaiting());
     this.#identity = options.identity;
   }
 
@@ -87,12 +87,12 @@ export class Uplink {
   /** As {@link Outbox.add}; sent at once if there is a connection. */
   publish(message: NewMessage): Promise<Receipt> {
     const safe = this.#outbox.add(message);
-    this.#pump();
+    this.#sendWaiting();
     return safe;
   }
 
   /** Subscribes now if there is a connection, and at the start of each later one. */
-  listenOn(...filters: readonly string[]): void {
+  subscribe(...filters: readonly string[]): void {
     const added = filters.filter((filter) => !this.#filters.has(filter));
     for (const filter of added) this.#filters.add(filter);
     if (this.#connectedAt !== undefined) this.#subscribe(added);
@@ -115,20 +115,20 @@ export class Uplink {
   /** As {@link useIdentity}, with no way back: the one before is worth nothing. Resolves when the next try is under way. */
   async replaceIdentity(identity: StoredIdentity): Promise<void> {
     this.#identity = identity;
-    await this.#hangUp();
+    await this.#disconnect();
     if (this.#isClosed) return;
     this.#failedTries = 0;
     this.#connect();
   }
 
   /** What is trusted from the next connection on; the one there is proved itself already. */
-  trust(trusted: Required<TrustedRoots>): void {
+  setTrustedRoots(trusted: Required<TrustedRoots>): void {
     this.#identity = { ...this.#identity, ...trusted };
   }
 
   /** Ends the connection and makes no other, until there is another identity. What waits goes on waiting. */
-  rest(): Promise<void> {
-    return this.#hangUp();
+  pause(): Promise<void> {
+    return this.#disconnect();
   }
 
   /** Idempotent. What is not acknowledged by now fails with `closed`. */
@@ -136,24 +136,24 @@ export class Uplink {
     this.#isClosed = true;
     this.#endTrial(new DeviceError('closed'));
     const closed = this.#outbox.close();
-    await this.#hangUp();
+    await this.#disconnect();
     await closed;
   }
 
-  async #hangUp(): Promise<void> {
+  async #disconnect(): Promise<void> {
     this.#cancelRetry?.();
     this.#cancelRetry = undefined;
     const connection = this.#connection;
     this.#connection = undefined;
     this.#connectedAt = undefined;
-    this.#outbox.takeBack();
+    this.#outbox.connectionLost();
     await connection?.close();
   }
 
   #connect(): void {
     this.#cancelRetry = undefined;
     this.#packetIds.keepOnly(this.#outbox.reservedIds());
-    this.#connection = new Connection(
+    this.#connection = new MqttConnection(
       {
         identity: this.#identity,
         keys: this.#options.keys,
@@ -178,9 +178,9 @@ export class Uplink {
     this.#connectedAt = this.#options.now();
     this.#endTrial(undefined);
     this.#options.log.info({ device: this.#identity.deviceId }, 'connected');
-    this.#outbox.begin();
+    this.#outbox.connectionOpened();
     this.#listener.changed('connected', undefined, 'accepted');
-    this.#pump();
+    this.#sendWaiting();
     this.#subscribe([...this.#filters]);
   }
 
@@ -191,7 +191,7 @@ export class Uplink {
     if (lasted >= LASTING_MS) this.#failedTries = 0;
     this.#connection = undefined;
     this.#connectedAt = undefined;
-    this.#outbox.takeBack();
+    this.#outbox.connectionLost();
     if (this.#failedTrial(end)) {
       this.#connect();
       return;
@@ -200,7 +200,7 @@ export class Uplink {
     const wait = backoffDelay({ kind, earlier: this.#failedTries }, random);
     this.#failedTries += 1;
     this.#cancelRetry = schedule(wait, () => this.#connect());
-    if (end.kind === 'misdated') this.#askTime();
+    if (end.kind === 'invalid dates') this.#correctClock();
     const fields = { device: this.#identity.deviceId, code: end.error.code, reason: end.error.message, wait };
     const reason = kind === 'refused' ? 'connection refused' : 'connection lost';
     log.warn(fields, reason);
@@ -225,19 +225,19 @@ export class Uplink {
     else trial?.reject(error);
   }
 
-  #pump(): void {
+  #sendWaiting(): void {
     const connection = this.#connection;
     if (connection === undefined || this.#connectedAt === undefined) return;
     for (let message = this.#outbox.next(); message !== undefined; message = this.#outbox.next()) {
       const sent = message;
       connection.send(sent, () => {
-        if (this.#connection === connection && this.#outbox.settle(sent)) this.#pump();
+        if (this.#connection === connection && this.#outbox.settle(sent)) this.#sendWaiting();
       });
     }
   }
 
   /** With the right time the next try may go well, so it doesn't wait. */
-  #askTime(): void {
+  #correctClock(): void {
     const cancel = this.#cancelRetry;
     this.#options.learnTime().then(
       () => {

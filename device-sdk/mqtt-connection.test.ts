@@ -7,7 +7,12 @@ import { makeScriptedAuthority } from '../test/fixtures/scripted-authority.ts';
 import { startScriptedEstServer } from '../test/fixtures/scripted-est-server.ts';
 import { enrollOnce } from './enrollment.ts';
 import { memoryIdentityStore, type StoredIdentity } from './identity-store.ts';
-import { Connection, type ConnectionEnd, type ConnectionListener, type ConnectionOptions } from './mqtt-connection.ts';
+import {
+  type ConnectionEnd,
+  MqttConnection,
+  type MqttConnectionListener,
+  type MqttConnectionOptions,
+} from './mqtt-connection.ts';
 import { PacketIds } from './packet-ids.ts';
 
 const { describe, it } = testsWithClients('device-sdk/mqtt-connection.test.ts', ['openssl']);
@@ -67,12 +72,12 @@ const PINGRESP = mqttPacket.generate({ cmd: 'pingresp' });
 
 function connect(
   mqttUrl: string,
-  options: Partial<ConnectionOptions> = {},
-  listener: Partial<ConnectionListener> = {},
+  options: Partial<MqttConnectionOptions> = {},
+  listener: Partial<MqttConnectionListener> = {},
 ) {
-  let connection: Connection | undefined;
+  let connection: MqttConnection | undefined;
   const end = new Promise<ConnectionEnd>((ended) => {
-    connection = new Connection(
+    connection = new MqttConnection(
       {
         ...{ identity, mqttUrl, packetIds: new PacketIds(), clean: true, dates: 'system' },
         ...{ keepalive: 60, connectTimeout: 10_000, ackTimeout: 60_000 },
@@ -82,7 +87,7 @@ function connect(
     );
   });
   cleanups.push(() => connection?.close());
-  return { connection: connection as Connection, end };
+  return { connection: connection as MqttConnection, end };
 }
 
 const message = (payload: string) => ({

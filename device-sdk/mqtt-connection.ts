@@ -21,14 +21,14 @@ import {
 import type { OutboxMessage } from './outbox.ts';
 import type { PacketIds } from './packet-ids.ts';
 import { uptime } from './schedule.ts';
-import { type DatesJudgedBy, disproved, isDateError, openTls } from './server-verification.ts';
+import { isDateError, openTls, serverTrustError, type ValidityTime } from './server-verification.ts';
 
-export interface ConnectionOptions {
+export interface MqttConnectionOptions {
   readonly identity: StoredIdentity;
   readonly keys?: KeyProvider | undefined;
   readonly mqttUrl: string;
   /** By which clock the broker's certificate is judged. */
-  readonly dates: DatesJudgedBy;
+  readonly dates: ValidityTime;
   readonly packetIds: PacketIds;
   /** False keeps subscriptions and queued commands at the broker while the device is away [MQTT-3.1.2-4]. */
   readonly clean: boolean;
@@ -45,11 +45,11 @@ export interface ConnectionOptions {
  * not valid now, by the system's clock. `lost`: everything else.
  */
 export interface ConnectionEnd {
-  readonly kind: 'lost' | 'refused' | 'misdated';
+  readonly kind: 'lost' | 'refused' | 'invalid dates';
   readonly error: DeviceError;
 }
 
-export interface ConnectionListener {
+export interface MqttConnectionListener {
   connected(): void;
   /** What is acknowledged when the promise resolves; if it rejects, the broker will send it again another time. */
   message(topic: string, payload: Buffer): Promise<void> | undefined;
@@ -69,9 +69,9 @@ interface Subscription {
   readonly refused: (filter: string) => void;
 }
 
-export class Connection {
-  readonly #options: ConnectionOptions;
-  readonly #listener: ConnectionListener;
+export class MqttConnection {
+  readonly #options: MqttConnectionOptions;
+  readonly #listener: MqttConnectionListener;
   readonly #socket: TLSSocket;
   readonly #reader = new PacketReader(PACKET_MAX);
   readonly #unanswered = new Map<number, () => void>();
@@ -92,7 +92,7 @@ export class Connection {
   /** Uptime of the last PUBACK, or of the first message that waits for one. */
   #answeredAt = 0;
 
-  constructor(options: ConnectionOptions, listener: ConnectionListener) {
+  constructor(options: MqttConnectionOptions, listener: MqttConnectionListener) {
     this.#options = options;
     this.#listener = listener;
     const { identity, keys, mqttUrl, dates, connectTimeout } = options;
@@ -166,7 +166,7 @@ export class Connection {
     if (this.#isOver) return;
     const { identity, mqttUrl, dates, clean, keepalive } = this.#options;
     const { rootPem: rootsPem, rootCrlPem } = identity;
-    const doubt = disproved(this.#socket, { url: mqttUrl, trust: { rootsPem, rootCrlPem, dates } });
+    const doubt = serverTrustError(this.#socket, { url: mqttUrl, trust: { rootsPem, rootCrlPem, dates } });
     if (doubt !== undefined) {
       this.#fail(doubt);
       return;
@@ -303,7 +303,7 @@ export class Connection {
     // In TLS 1.3 the broker judges our certificate after our side of the handshake is done, so its alert comes late.
     const isTheirs = this.#secured || /_ALERT_/.test(error.code);
     const name = isTheirs ? 'connection_refused' : 'server_untrusted';
-    const kind = !isTheirs && isDateError(error) ? 'misdated' : 'refused';
+    const kind = !isTheirs && isDateError(error) ? 'invalid dates' : 'refused';
     return { kind, error: new DeviceError(name, { reason: error.code, cause: error }) };
   }
 }

@@ -29,7 +29,7 @@ export interface QueueOptions {
   readonly replayRate?: number;
 }
 
-export interface OutboxOrder {
+export interface OutboxOptions {
   readonly dataDir?: string | undefined;
   /** `memory`: nothing is written to disk, even if there is a `dataDir`. */
   readonly queue?: QueueOptions | 'memory' | undefined;
@@ -53,12 +53,12 @@ const REPLAY_RATE = 80;
 const POLICIES: readonly DropPolicy[] = ['newest', 'oldest', 'keep-latest'];
 
 /** Throws `request_invalid` for options that describe no queue, and `queue_unusable` when its directory can't be used. */
-export function openOutbox(order: OutboxOrder, { deviceId, now, schedule, log }: Surroundings): Outbox {
-  const limits = { ...DEFAULT_OUTBOX_LIMITS, ...order.outbox };
-  const queue = order.queue === 'memory' ? undefined : order.queue;
-  const directory = queue?.directory ?? (order.dataDir === undefined ? undefined : join(order.dataDir, 'queue'));
-  if (order.queue === 'memory' || directory === undefined) {
-    return new MemoryOutbox(limits, (topic) => isKeyed(parseDeviceTopic(topic), order));
+export function openOutbox(options: OutboxOptions, { deviceId, now, schedule, log }: Surroundings): Outbox {
+  const limits = { ...DEFAULT_OUTBOX_LIMITS, ...options.outbox };
+  const queue = options.queue === 'memory' ? undefined : options.queue;
+  const directory = queue?.directory ?? (options.dataDir === undefined ? undefined : join(options.dataDir, 'queue'));
+  if (options.queue === 'memory' || directory === undefined) {
+    return new MemoryOutbox(limits, (topic) => isKeyed(parseDeviceTopic(topic), options));
   }
   const bytes = queue?.bytes ?? QUEUE_BYTES;
   const rulesOf = (topic: string): TopicRules => {
@@ -69,7 +69,7 @@ export function openOutbox(order: OutboxOrder, { deviceId, now, schedule, log }:
       bytes: own?.bytes ?? bytes,
       priority: own?.priority ?? 'normal',
       retain: parsed?.kind === 'twin',
-      isKeyed: isKeyed(parsed, order),
+      isKeyed: isKeyed(parsed, options),
     };
   };
   try {
@@ -88,7 +88,7 @@ export function openOutbox(order: OutboxOrder, { deviceId, now, schedule, log }:
 }
 
 /** With a key of its own it needs no other. */
-function isKeyed(topic: DeviceTopic | undefined, { messageKeys = 'automatic' }: OutboxOrder): boolean {
+function isKeyed(topic: DeviceTopic | undefined, { messageKeys = 'automatic' }: OutboxOptions): boolean {
   return messageKeys === 'automatic' && topic?.kind === 'telemetry' && topic.key === undefined;
 }
 
@@ -101,7 +101,7 @@ function ownRules(topic: DeviceTopic, queue: QueueOptions | undefined): Partial<
 }
 
 /** Throws `request_invalid`. */
-export function checkOutboxOrder({ dataDir, queue, messageKeys = 'automatic' }: OutboxOrder): void {
+export function checkOutboxOptions({ dataDir, queue, messageKeys = 'automatic' }: OutboxOptions): void {
   if (messageKeys !== 'automatic' && messageKeys !== 'none') throw invalid('expected message keys automatic or none');
   if (queue === undefined || queue === 'memory') return;
   const { bytes = QUEUE_BYTES, replayRate = REPLAY_RATE } = queue;

@@ -1,5 +1,5 @@
 import { keylessLength } from '@rollcall/protocol';
-import type { Slip } from './journal-segment.ts';
+import type { JournalEntry } from './journal-segment.ts';
 import { PRIORITIES, type Priority, type Sendable } from './send-window.ts';
 
 /**
@@ -47,7 +47,7 @@ export interface OutboxStreamsOptions<Entry> {
   readonly drop: (entry: Entry) => void;
 }
 
-export class OutboxStreams<Entry extends Pick<Sendable, 'standing'>> {
+export class OutboxStreams<Entry extends Pick<Sendable, 'state'>> {
   readonly #options: OutboxStreamsOptions<Entry>;
   readonly #streams = new Map<string, Stream<Entry>>();
   #messages = 0;
@@ -66,10 +66,10 @@ export class OutboxStreams<Entry extends Pick<Sendable, 'standing'>> {
   }
 
   /** The stream of a topic with or without a key. */
-  of(keyedOrNot: string): Stream<Entry> {
-    const known = this.#streams.get(keyedOrNot); // nearly always: without a key
+  streamOf(topicWithOrWithoutKey: string): Stream<Entry> {
+    const known = this.#streams.get(topicWithOrWithoutKey); // nearly always: without a key
     if (known !== undefined) return known;
-    const topic = keyedOrNot.slice(0, keylessLength(keyedOrNot));
+    const topic = topicWithOrWithoutKey.slice(0, keylessLength(topicWithOrWithoutKey));
     let stream = this.#streams.get(topic);
     if (stream === undefined) {
       stream = { topic, rules: this.#options.rulesOf(topic), entries: [], head: 0, bytes: 0 };
@@ -78,7 +78,7 @@ export class OutboxStreams<Entry extends Pick<Sendable, 'standing'>> {
     return stream;
   }
 
-  enter(stream: Stream<Entry>, entry: Entry, { size }: Pick<Slip, 'size'>): void {
+  add(stream: Stream<Entry>, entry: Entry, { size }: Pick<JournalEntry, 'size'>): void {
     this.#streams.set(stream.topic, stream); // it may have left with its last entry
     stream.entries.push(entry);
     stream.bytes += size;
@@ -87,11 +87,11 @@ export class OutboxStreams<Entry extends Pick<Sendable, 'standing'>> {
   }
 
   /** One of this stream is `gone`. */
-  leave(stream: Stream<Entry>, { size }: Pick<Slip, 'size'>): void {
+  remove(stream: Stream<Entry>, { size }: Pick<JournalEntry, 'size'>): void {
     this.#messages -= 1;
     this.#bytes -= size;
     stream.bytes -= size;
-    while (stream.entries[stream.head]?.standing === 'gone') stream.head += 1;
+    while (stream.entries[stream.head]?.state === 'gone') stream.head += 1;
     if (stream.head === stream.entries.length) this.#streams.delete(stream.topic);
     if (stream.head >= 256 && stream.head * 2 >= stream.entries.length) {
       stream.entries = stream.entries.slice(stream.head);
@@ -106,32 +106,32 @@ export class OutboxStreams<Entry extends Pick<Sendable, 'standing'>> {
     if (hasRoom()) return true;
     if (size > Math.min(bytes, stream.rules.bytes)) return false;
     if (stream.bytes + size <= stream.rules.bytes) {
-      for (const lesser of this.#lesserStreams(stream)) this.#dropOldest(lesser, () => !hasRoom());
+      for (const lower of this.#lowerPriorityStreams(stream)) this.#dropOldest(lower, () => !hasRoom());
     }
     if (stream.rules.drop !== 'newest') this.#dropOldest(stream, () => !hasRoom());
     return hasRoom();
   }
 
   /** Drops what gives way to this one although there is room. */
-  outdate(stream: Stream<Entry>, newest: Entry): void {
+  dropOlder(stream: Stream<Entry>, newest: Entry): void {
     if (stream.rules.drop === 'keep-latest') this.#dropOldest(stream, (older) => older !== newest);
   }
 
   /** Those of lower priority that let go of something, the lowest first. */
-  #lesserStreams({ rules }: Stream<Entry>): readonly Stream<Entry>[] {
+  #lowerPriorityStreams({ rules }: Stream<Entry>): readonly Stream<Entry>[] {
     const rank = ({ priority = 'normal' }: TopicRules) => PRIORITIES.indexOf(priority);
     return [...this.#streams.values()]
       .filter((other) => other.rules.drop !== 'newest' && rank(other.rules) > rank(rules))
       .sort((a, b) => rank(b.rules) - rank(a.rules));
   }
 
-  /** From the oldest on, as long as `goesOn` says so. What is in flight stays: the broker may have it already. */
-  #dropOldest(stream: Stream<Entry>, goesOn: (entry: Entry) => boolean): void {
+  /** From the oldest on, as long as `shouldDrop` says so. What is in flight stays: the broker may have it already. */
+  #dropOldest(stream: Stream<Entry>, shouldDrop: (entry: Entry) => boolean): void {
     const { entries, head } = stream;
     for (let index = head; index < entries.length; index += 1) {
       const entry = entries[index] as Entry;
-      if (entry.standing !== 'waiting') continue;
-      if (!goesOn(entry)) return;
+      if (entry.state !== 'waiting') continue;
+      if (!shouldDrop(entry)) return;
       this.#options.drop(entry);
     }
   }

@@ -64,7 +64,7 @@ describe('after a lost connection', () => {
     first.forEach((sent, index) => {
       sent.packetId = 41 + index;
     });
-    outbox.takeBack();
+    outbox.connectionLost();
     expect(outbox.reservedIds()).toEqual([41, 42]);
     const [again] = sendable(outbox) as [OutboxMessage];
     outbox.settle(again);
@@ -79,12 +79,12 @@ describe('after a lost connection', () => {
     const outbox = new MemoryOutbox(LIMITS);
     for (const topic of ['a', 'b', 'c', 'd']) void outbox.add(message(topic));
     sendable(outbox);
-    outbox.takeBack();
+    outbox.connectionLost();
     const [alone, ...others] = sendable(outbox);
     expect([alone?.topic, others]).toEqual(['a', []]);
     outbox.settle(alone as OutboxMessage);
     expect(topics(sendable(outbox))).toEqual(['b', 'c']);
-    outbox.takeBack();
+    outbox.connectionLost();
     expect(topics(sendable(outbox))).toEqual(['b', 'c']);
   });
 
@@ -92,7 +92,7 @@ describe('after a lost connection', () => {
     const outbox = new MemoryOutbox(LIMITS);
     const sent = outbox.add(message('a', 10, 0));
     sendable(outbox);
-    outbox.takeBack();
+    outbox.connectionLost();
     expect(await codeOf(sent)).toBe('connection_lost');
     expect(outbox.status.messages).toBe(0);
   });
@@ -102,7 +102,7 @@ describe('after a lost connection', () => {
     const hopeless = outbox.add(message('a'));
     for (let round = 0; round < LIMITS.sends; round += 1) {
       expect(topics(sendable(outbox))).toEqual(['a']);
-      outbox.takeBack();
+      outbox.connectionLost();
     }
     expect(await codeOf(hopeless)).toBe('not_acknowledged');
     expect(outbox.status.messages).toBe(0);

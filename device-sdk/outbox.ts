@@ -36,20 +36,20 @@ export interface OutboxStatus {
 export interface Outbox {
   readonly status: OutboxStatus;
   /** Calls back when there may be something to send. */
-  watch(ready: () => void): void;
+  onReady(ready: () => void): void;
   /**
    * Resolves when the message is safe: of QoS 1 on disk, or acknowledged where there is no disk; of QoS 0 written to the
    * connection.
    */
   add(message: NewMessage): Promise<Receipt>;
   /** A connection begins. */
-  begin(): void;
+  connectionOpened(): void;
   /** The next message to send, now in flight; undefined when none may go now. */
   next(): OutboxMessage | undefined;
   /** The message was acknowledged (QoS 1) or handed to the connection (QoS 0). False if it was settled before. */
   settle(message: OutboxMessage): boolean;
   /** The connection was lost: what is unanswered is sent again, QoS 0 fails. */
-  takeBack(): void;
+  connectionLost(): void;
   /** Packet identifiers that stay reserved while their messages wait to be sent again. */
   reservedIds(): readonly number[];
   /** Resolves when everything was acknowledged or given up; rejects with `closed`. */
@@ -72,7 +72,7 @@ export interface OutboxLimits {
 export const DEFAULT_OUTBOX_LIMITS: OutboxLimits = { messages: 1_000, bytes: 1_048_576, inFlight: 64, sends: 10 };
 
 /** Promises that wait for an outbox to be empty. */
-export class EmptyBell {
+export class DrainSignal {
   #waiting: { readonly resolve: () => void; readonly reject: (error: DeviceError) => void }[] = [];
 
   wait(): Promise<void> {
@@ -81,11 +81,11 @@ export class EmptyBell {
     });
   }
 
-  ring(): void {
+  resolveAll(): void {
     for (const { resolve } of this.#waiting.splice(0)) resolve();
   }
 
-  fail(error: DeviceError): void {
+  rejectAll(error: DeviceError): void {
     for (const { reject } of this.#waiting.splice(0)) reject(error);
   }
 }
@@ -97,22 +97,22 @@ interface Entry extends Sendable {
 }
 
 /** Whether messages of QoS 1 on this topic, which has no key, are sent with one. */
-export type WantsKey = (topic: string) => boolean;
+export type NeedsKey = (topic: string) => boolean;
 
 export class MemoryOutbox implements Outbox {
   readonly #limits: OutboxLimits;
-  readonly #wantsKey: WantsKey;
+  readonly #needsKey: NeedsKey;
   readonly #window: SendWindow<Entry>;
   readonly #epoch = randomBytes(6);
-  readonly #empty = new EmptyBell();
+  readonly #drain = new DrainSignal();
   #messages = 0;
   #bytes = 0;
   #lastSequence = 0;
   #isClosed = false;
 
-  constructor(limits: OutboxLimits, wantsKey: WantsKey = () => false) {
+  constructor(limits: OutboxLimits, needsKey: NeedsKey = () => false) {
     this.#limits = limits;
-    this.#wantsKey = wantsKey;
+    this.#needsKey = needsKey;
     this.#window = new SendWindow(limits);
   }
 
@@ -121,7 +121,7 @@ export class MemoryOutbox implements Outbox {
   }
 
   /** There is nothing to send but what was just added, and after {@link settle}. */
-  watch(): void {}
+  onReady(): void {}
 
   /** Rejects at once with `outbox_full` when there is no room. */
   add(message: NewMessage): Promise<Receipt> {
@@ -136,17 +136,17 @@ export class MemoryOutbox implements Outbox {
     this.#lastSequence += 1;
     const { payload, qos, priority = 'normal', retain = false } = message;
     const delivery = new Delivery(this.#epoch, this.#lastSequence, message.topic);
-    const isKeyed = qos === 1 && this.#wantsKey(message.topic);
+    const isKeyed = qos === 1 && this.#needsKey(message.topic);
     const topic = isKeyed ? withKey(message.topic, delivery.key) : message.topic;
     return new Promise((resolve, reject) => {
       this.#window.push({
-        ...{ topic, payload, qos, priority, retain, packetId: 0, sends: 0, standing: 'waiting' },
+        ...{ topic, payload, qos, priority, retain, packetId: 0, sends: 0, state: 'waiting' },
         ...{ delivery, resolve, reject },
       });
     });
   }
 
-  begin(): void {}
+  connectionOpened(): void {}
 
   next(): OutboxMessage | undefined {
     return this.#window.next();
@@ -155,7 +155,7 @@ export class MemoryOutbox implements Outbox {
   settle(message: OutboxMessage): boolean {
     const entry = message as Entry;
     if (!this.#window.settle(entry)) return false;
-    this.#leave(entry);
+    this.#removeEntry(entry);
     entry.delivery.acknowledge();
     entry.resolve(entry.delivery);
     return true;
@@ -167,8 +167,8 @@ export class MemoryOutbox implements Outbox {
     if (this.#window.remove(entry)) this.#reject(entry, error);
   }
 
-  takeBack(): void {
-    const { lost, givenUp } = this.#window.takeBack();
+  connectionLost(): void {
+    const { lost, givenUp } = this.#window.requeueUnacknowledged();
     for (const entry of lost) this.#reject(entry, new DeviceError('connection_lost'));
     for (const entry of givenUp) this.#reject(entry, new DeviceError('not_acknowledged'));
   }
@@ -179,24 +179,24 @@ export class MemoryOutbox implements Outbox {
 
   drained(): Promise<void> {
     if (this.#isClosed) return Promise.reject(new DeviceError('closed'));
-    return this.#messages === 0 ? Promise.resolve() : this.#empty.wait();
+    return this.#messages === 0 ? Promise.resolve() : this.#drain.wait();
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
     const error = new DeviceError('closed');
-    this.#empty.fail(error);
+    this.#drain.rejectAll(error);
     for (const entry of this.#window.drain()) this.#reject(entry, error);
   }
 
   #reject(entry: Entry, error: DeviceError): void {
-    this.#leave(entry);
+    this.#removeEntry(entry);
     entry.reject(error);
   }
 
-  #leave(entry: Entry): void {
+  #removeEntry(entry: Entry): void {
     this.#messages -= 1;
     this.#bytes -= entry.payload.length;
-    if (this.#messages === 0) this.#empty.ring();
+    if (this.#messages === 0) this.#drain.resolveAll();
   }
 }

@@ -6,10 +6,10 @@ import type { KeyProvider } from './key-provider.ts';
 /** Undefined when the server has no opinion, or is of another make. Rejects when it can't be asked. */
 export async function fetchRenewalInfo(
   identity: StoredIdentity,
-  order: { readonly signal: AbortSignal; readonly clock: PeerClock; readonly keys: KeyProvider | undefined },
+  options: { readonly signal: AbortSignal; readonly clock: PeerClock; readonly keys: KeyProvider | undefined },
 ): Promise<RenewalNotice | undefined> {
   const { enrollUrl, rootPem, rootCrlPem } = identity;
-  const { signal, clock, keys } = order;
+  const { signal, clock, keys } = options;
   const answer = await exchange(
     { url: enrollUrl, root: rootPem, rootCrl: rootCrlPem, credential: { ...identity, keys }, signal, clock },
     { method: 'GET', path: RENEWAL_INFO_PATH, maxBytes: 4_096, timeout: 30_000 },

@@ -1,5 +1,5 @@
 import type { RenewalNotice } from '@rollcall/protocol';
-import { askedDelay } from './backoff.ts';
+import { retryAfterDelay } from './backoff.ts';
 
 export interface Validity {
   /** Milliseconds since 1970, as the certificate says. */
@@ -21,7 +21,7 @@ export function renewalTime({ notBefore, notAfter }: Validity, random: () => num
  * Milliseconds since 1970, for a window that the server named: evenly over what is left of it, half a minute if nothing
  * is; and in any case a twenty-fifth of the life before the end.
  */
-export function steeredTime(
+export function noticeTime(
   window: Pick<RenewalNotice, 'windowStart' | 'windowEnd'>,
   { notBefore, notAfter }: Validity,
   now: number,
@@ -50,5 +50,5 @@ export function renewalRetryDelay(
 ): number {
   const share = (notAfter - notBefore) / 25;
   const wait = Math.max(Math.min(PAUSE_MIN_MS, share), random() * share);
-  return Math.ceil(Math.max(wait, retryAfter === undefined ? 0 : askedDelay(retryAfter, random)));
+  return Math.ceil(Math.max(wait, retryAfter === undefined ? 0 : retryAfterDelay(retryAfter, random)));
 }

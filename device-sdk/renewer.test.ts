@@ -14,7 +14,7 @@ import { type DeviceLog, SILENT_LOG } from './device-state.ts';
 import { enrollOnce } from './enrollment.ts';
 import { fileIdentityStore } from './file-identity-store.ts';
 import type { StoredIdentity } from './identity-store.ts';
-import { overdueDelay, renewalRetryDelay, renewalTime, steeredTime } from './renewal-plan.ts';
+import { noticeTime, overdueDelay, renewalRetryDelay, renewalTime } from './renewal-plan.ts';
 
 const { describe, it } = testsWithClients('device-sdk/renewer.test.ts', ['openssl']);
 
@@ -358,7 +358,7 @@ describe('a server that says when', () => {
           windowStart: new Date(notBefore + (from % (2 * life))).toISOString(),
           windowEnd: new Date(notBefore + (from % (2 * life)) + 1_000 + (length % life)).toISOString(),
         };
-        const due = steeredTime(window, certificate, now, () => random);
+        const due = noticeTime(window, certificate, now, () => random);
         expect(due).toBeGreaterThanOrEqual(now);
         expect(due).toBeLessThanOrEqual(Math.ceil(Math.max(now, notAfter - life / 25)));
       }),

@@ -7,14 +7,14 @@ import { X509Certificate } from 'node:crypto';
 import type { RenewalNotice } from '@rollcall/protocol';
 import { asDeviceError, type DeviceError } from './device-error.ts';
 import type { DeviceLog } from './device-state.ts';
-import { overdueDelay, renewalRetryDelay, renewalTime, steeredTime, type Validity } from './renewal-plan.ts';
+import { noticeTime, overdueDelay, renewalRetryDelay, renewalTime, type Validity } from './renewal-plan.ts';
 import type { Schedule } from './schedule.ts';
 
 export interface RenewerOptions {
   /** Rejects with a DeviceError. When it succeeds, {@link Renewer.adopt} was called. */
   readonly renew: () => Promise<void>;
   /** The server's opinion, asked before a renewal that is due by the device's own plan. */
-  readonly ask: () => Promise<RenewalNotice | undefined>;
+  readonly fetchNotice: () => Promise<RenewalNotice | undefined>;
   readonly now: () => number;
   readonly random: () => number;
   readonly schedule: Schedule;
@@ -66,7 +66,7 @@ export class Renewer {
    * The server says when, or with undefined that it leaves it to the device. A random moment of its window, though never
    * so late that no time is left for a second try; a window that is over means soon.
    */
-  steer(notice: RenewalNotice | undefined): void {
+  applyNotice(notice: RenewalNotice | undefined): void {
     const { now, random, log } = this.#options;
     if (notice === undefined) {
       if (this.#isOwnPlan) return;
@@ -79,14 +79,14 @@ export class Renewer {
       if (window === this.#window || Date.parse(serverTime) < this.#validity.notBefore) return;
       this.#window = window;
       this.#isOwnPlan = false;
-      this.#due = steeredTime(notice, this.#validity, now(), random);
+      this.#due = noticeTime(notice, this.#validity, now(), random);
       log.info({ due: new Date(this.#due).toISOString(), reason }, 'the server says when to renew');
     }
     if (this.#cancel !== undefined) this.#wait();
   }
 
   /** The broker refuses this certificate: a new one may help, and if not, the answer tells why. */
-  hasten(): void {
+  renewSoon(): void {
     const { now, random } = this.#options;
     this.#due = Math.min(this.#due, now() + Math.floor(random() * HASTE_SPREAD_MS));
     this.#isOwnPlan = false;
@@ -134,11 +134,11 @@ export class Renewer {
   /** Whether the server would rather be asked later, or it isn't time yet by the clock that the server has set right. */
   async #isPutOff(): Promise<boolean> {
     if (!this.#isOwnPlan) return false;
-    const notice = await this.#options.ask().catch(() => undefined);
+    const notice = await this.#options.fetchNotice().catch(() => undefined);
     // The answer told the time as well: a clock that leapt ahead made it due too early.
     if (notice === undefined) return this.#options.now() < this.#due;
     if (Date.parse(notice.windowStart) <= this.#options.now()) return false;
-    this.steer(notice);
+    this.applyNotice(notice);
     return this.#due > this.#options.now();
   }
 }

@@ -2,7 +2,7 @@
 
 import type { Schedule } from './schedule.ts';
 
-export interface ReplayPaceOptions {
+export interface ReplayRateLimiterOptions {
   /** Messages per second; 0: as fast as they go. */
   readonly replayRate: number;
   readonly now: () => number;
@@ -12,12 +12,12 @@ export interface ReplayPaceOptions {
 /** Milliseconds of replay that may go out at one time. */
 const BURST_MS = 250;
 
-export class ReplayPace {
-  readonly #options: ReplayPaceOptions;
+export class ReplayRateLimiter {
+  readonly #options: ReplayRateLimiterOptions;
   #nextAt = 0;
   #cancel: (() => void) | undefined;
 
-  constructor(options: ReplayPaceOptions) {
+  constructor(options: ReplayRateLimiterOptions) {
     this.#options = options;
   }
 
@@ -40,7 +40,7 @@ export class ReplayPace {
   }
 
   /** Nobody is called any more. */
-  rest(): void {
+  stop(): void {
     this.#cancel?.();
     this.#cancel = undefined;
   }

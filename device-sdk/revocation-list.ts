@@ -58,7 +58,7 @@ const HASHES: Readonly<Record<string, string>> = {
 const PEM_LIST = /-----BEGIN X509 CRL-----([A-Za-z0-9+/=\s]+)-----END X509 CRL-----/g;
 
 /** All lists of a PEM text. Undefined when one of them can't be read, or when there are too many. */
-export function revocationListsIn(pem: string): readonly RevocationList[] | undefined {
+export function parseRevocationLists(pem: string): readonly RevocationList[] | undefined {
   const lists = [...pem.matchAll(PEM_LIST)].map(([, body = '']) => readList(Buffer.from(body, 'base64')));
   if (lists.length > LISTS_MAX || lists.includes(undefined)) return undefined;
   return lists as readonly RevocationList[];

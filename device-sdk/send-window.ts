@@ -21,7 +21,7 @@ export type Priority = 'high' | 'normal' | 'low';
 /** `gone`: dropped while it waited; it is passed over. */
 export interface Sendable extends OutboxMessage {
   readonly priority: Priority;
-  standing: 'waiting' | 'in flight' | 'gone';
+  state: 'waiting' | 'in flight' | 'gone';
 }
 
 /** The highest first. */
@@ -37,8 +37,12 @@ export interface WindowLimits {
 export class SendWindow<Entry extends Sendable> {
   readonly #limits: WindowLimits;
   /** Sent before and unanswered, oldest first. */
-  #again: Entry[] = [];
-  readonly #lanes: Readonly<Record<Priority, Lane<Entry>>> = { high: new Lane(), normal: new Lane(), low: new Lane() };
+  #requeued: Entry[] = [];
+  readonly #queues: Readonly<Record<Priority, Queue<Entry>>> = {
+    high: new Queue(),
+    normal: new Queue(),
+    low: new Queue(),
+  };
   readonly #inFlight = new Set<Entry>();
   #window: number;
   /** Something was acknowledged since the connection began. */
@@ -50,16 +54,16 @@ export class SendWindow<Entry extends Sendable> {
   }
 
   push(entry: Entry): void {
-    this.#lanes[entry.priority].push(entry);
+    this.#queues[entry.priority].push(entry);
   }
 
   /** The next to send, without taking it; undefined when none waits or the window is full. */
   peek(): Entry | undefined {
     if (this.#inFlight.size >= this.#window) return undefined;
-    while (this.#again[0]?.standing === 'gone') this.#again.shift();
-    if (this.#again.length > 0) return this.#again[0];
+    while (this.#requeued[0]?.state === 'gone') this.#requeued.shift();
+    if (this.#requeued.length > 0) return this.#requeued[0];
     for (const priority of PRIORITIES) {
-      const first = this.#lanes[priority].first();
+      const first = this.#queues[priority].first();
       if (first !== undefined) return first;
     }
     return undefined;
@@ -69,10 +73,10 @@ export class SendWindow<Entry extends Sendable> {
   next(): Entry | undefined {
     const entry = this.peek();
     if (entry === undefined) return undefined;
-    if (this.#again.length > 0) this.#again.shift();
-    else this.#lanes[entry.priority].shift();
+    if (this.#requeued.length > 0) this.#requeued.shift();
+    else this.#queues[entry.priority].shift();
     entry.sends += 1;
-    entry.standing = 'in flight';
+    entry.state = 'in flight';
     this.#inFlight.add(entry);
     return entry;
   }
@@ -98,7 +102,7 @@ export class SendWindow<Entry extends Sendable> {
    * acknowledged, the oldest message may be the reason for the loss: it is sent alone, so that it doesn't take those
    * behind it along.
    */
-  takeBack(): { readonly lost: readonly Entry[]; readonly givenUp: readonly Entry[] } {
+  requeueUnacknowledged(): { readonly lost: readonly Entry[]; readonly givenUp: readonly Entry[] } {
     if (!this.#hasProgress && this.#inFlight.size > 0) this.#window = 1;
     this.#hasProgress = false;
     const sent = [...this.#inFlight];
@@ -106,27 +110,31 @@ export class SendWindow<Entry extends Sendable> {
     const lost = sent.filter(({ qos }) => qos === 0);
     const givenUp = sent.filter(({ qos, sends }) => qos === 1 && sends >= this.#limits.sends);
     const again = sent.filter(({ qos, sends }) => qos === 1 && sends < this.#limits.sends);
-    for (const entry of again) entry.standing = 'waiting';
-    this.#again = [...again, ...this.#again];
+    for (const entry of again) entry.state = 'waiting';
+    this.#requeued = [...again, ...this.#requeued];
     return { lost, givenUp };
   }
 
   /** Packet identifiers that stay reserved while their messages wait to be sent again. */
   reservedIds(): number[] {
-    return this.#again.filter(({ standing }) => standing !== 'gone').map(({ packetId }) => packetId);
+    return this.#requeued.filter(({ state }) => state !== 'gone').map(({ packetId }) => packetId);
   }
 
   /** Empties the window; gives everything that was in it, in the order of sending. */
   drain(): readonly Entry[] {
-    const all = [...this.#inFlight, ...this.#again, ...PRIORITIES.flatMap((priority) => this.#lanes[priority].drain())];
+    const all = [
+      ...this.#inFlight,
+      ...this.#requeued,
+      ...PRIORITIES.flatMap((priority) => this.#queues[priority].drain()),
+    ];
     this.#inFlight.clear();
-    this.#again = [];
-    return all.filter(({ standing }) => standing !== 'gone');
+    this.#requeued = [];
+    return all.filter(({ state }) => state !== 'gone');
   }
 }
 
 /** First in, first out. Shifting a long array costs its length each time, so its beginning moves instead. */
-class Lane<Entry extends Sendable> {
+class Queue<Entry extends Sendable> {
   #entries: Entry[] = [];
   #head = 0;
 
@@ -136,7 +144,7 @@ class Lane<Entry extends Sendable> {
 
   /** The first that is still there. */
   first(): Entry | undefined {
-    while (this.#entries[this.#head]?.standing === 'gone') this.shift();
+    while (this.#entries[this.#head]?.state === 'gone') this.shift();
     return this.#entries[this.#head];
   }
 

@@ -10,24 +10,24 @@ import type { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { type ConnectionOptions, checkServerIdentity, connect, type PeerCertificate, type TLSSocket } from 'node:tls';
 import { hostOf, localhostLookup, parseDecimal } from '@rollcall/protocol';
-import { certificatesIn } from './certificate-chain.ts';
+import { parseCertificates } from './certificate-chain.ts';
 import { findPath } from './certification-path.ts';
 import { DeviceError } from './device-error.ts';
 import { type KeyProvider, pemKeys } from './key-provider.ts';
-import { revocationListsIn } from './revocation-list.ts';
+import { parseRevocationLists } from './revocation-list.ts';
 
 /**
  * By which time a server's certificates are judged: `system`, the system's clock; a number, milliseconds since 1970, in
  * its place; `undated`, by none: good for one thing only, to ask such a server for the time.
  */
-export type DatesJudgedBy = 'system' | 'undated' | number;
+export type ValidityTime = 'system' | 'unchecked' | number;
 
 export interface ServerTrust {
   /** PEM of the roots trusted, one or more. */
   readonly rootsPem: string;
   /** PEM of their revocation lists, each checked when it was accepted. */
   readonly rootCrlPem?: string | undefined;
-  readonly dates: DatesJudgedBy;
+  readonly dates: ValidityTime;
 }
 
 export interface ClientCredential {
@@ -38,7 +38,7 @@ export interface ClientCredential {
   readonly keys?: KeyProvider | undefined;
 }
 
-export interface TlsOrder {
+export interface TlsConnectOptions {
   /** `https://host:port` or `mqtts://host:port`. */
   readonly url: string;
   readonly defaultPort: number;
@@ -54,8 +54,8 @@ const SERVER_AUTH = '1.3.6.1.5.5.7.3.1';
 /** Certificates that a server sends along, at most; more are passed over. */
 const SENT_MAX = 8;
 
-/** Nothing may be written before `secureConnect`, and only if {@link disproved} finds nothing then. */
-export function openTls({ url, defaultPort, trust, credential, protocols }: TlsOrder): TLSSocket {
+/** Nothing may be written before `secureConnect`, and only if {@link serverTrustError} finds nothing then. */
+export function openTls({ url, defaultPort, trust, credential, protocols }: TlsConnectOptions): TLSSocket {
   const { port } = new URL(url);
   const host = hostOf(url);
   const options: ConnectionOptions = {
@@ -78,18 +78,21 @@ export function openTls({ url, defaultPort, trust, credential, protocols }: TlsO
 }
 
 /** At `secureConnect`: why this server is not to be trusted, or undefined if it is. */
-export function disproved(socket: TLSSocket, { url, trust }: Pick<TlsOrder, 'url' | 'trust'>): DeviceError | undefined {
+export function serverTrustError(
+  socket: TLSSocket,
+  { url, trust }: Pick<TlsConnectOptions, 'url' | 'trust'>,
+): DeviceError | undefined {
   if (trust === 'unverified') return undefined;
-  const lists = revocationListsIn(trust.rootCrlPem ?? '') ?? [];
+  const lists = parseRevocationLists(trust.rootCrlPem ?? '') ?? [];
   if (trust.dates === 'system') {
     if (!socket.authorized) return untrusted('not authorized');
     if (lists.length === 0) return undefined;
   }
   const leaf = socket.getPeerX509Certificate();
   if (leaf === undefined) return untrusted('expected a certificate');
-  const at = trust.dates === 'undated' ? undefined : trust.dates === 'system' ? Date.now() : trust.dates;
-  const extensions = trust.dates === 'system' ? 'judged elsewhere' : 'judged here';
-  const path = findPath(leaf, sentBy(leaf), certificatesIn(trust.rootsPem), { at, lists, extensions });
+  const at = trust.dates === 'unchecked' ? undefined : trust.dates === 'system' ? Date.now() : trust.dates;
+  const extensions = trust.dates === 'system' ? 'ignore' : 'check';
+  const path = findPath(leaf, sentBy(leaf), parseCertificates(trust.rootsPem), { at, lists, extensions });
   if (typeof path === 'string') return untrusted(path);
   return trust.dates === 'system' ? undefined : misnamed(socket, leaf, url);
 }

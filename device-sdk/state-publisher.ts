@@ -1,14 +1,14 @@
 /** Where a device stands: its state, why, and who wants to know. It decides nothing. */
 
 import { DeviceError } from './device-error.ts';
-import type { DeviceState, LinkState, StateListener, StateReason } from './device-state.ts';
+import type { ConnectionState, DeviceState, StateListener, StateReason } from './device-state.ts';
 
-export class Standing {
+export class StatePublisher {
   readonly #listeners = new Set<StateListener>();
   #state: DeviceState = 'unenrolled';
   #lastError: DeviceError | undefined;
   /** What the state is apart from renewal and enrollment. */
-  link: LinkState = 'connecting';
+  connectionState: ConnectionState = 'connecting';
 
   get state(): DeviceState {
     return this.#state;
@@ -25,7 +25,7 @@ export class Standing {
   }
 
   /** Nothing comes after `closed`. */
-  become(state: DeviceState, error: DeviceError | undefined, reason: StateReason): void {
+  setState(state: DeviceState, error: DeviceError | undefined, reason: StateReason): void {
     if (this.#state === 'closed' || (this.#state === state && error === undefined)) return;
     this.#state = state;
     if (error !== undefined || state === 'connected') this.#lastError = error;

@@ -12,7 +12,7 @@ import { Device } from './device.ts';
 import { enrollOnce } from './enrollment.ts';
 import { fileIdentityStore } from './file-identity-store.ts';
 import { memoryIdentityStore } from './identity-store.ts';
-import { judgeBundle, type TrustedRoots } from './trust-bundle.ts';
+import { evaluateBundle, type TrustedRoots } from './trust-bundle.ts';
 
 const { describe, it } = testsWithClients('device-sdk/trust-bundle.test.ts', ['openssl']);
 
@@ -37,18 +37,18 @@ const cross = (one: DatedAuthority | undefined, by: DatedAuthority | undefined) 
 const trusting = (one: DatedAuthority | undefined): TrustedRoots => ({ rootPem: pem(one) });
 /** What is trusted after a bundle was followed. */
 const followed = (before: TrustedRoots, bundle: string): TrustedRoots => {
-  const judged = judgeBundle(before, bundle);
+  const judged = evaluateBundle(before, bundle);
   return judged.verdict === 'changed' ? judged.trusted : before;
 };
 
 describe('a trust bundle', () => {
   it('with what is trusted already changes nothing', () => {
-    expect(judgeBundle(trusting(old), pem(old))).toEqual({ verdict: 'same' });
+    expect(evaluateBundle(trusting(old), pem(old))).toEqual({ verdict: 'same' });
   });
 
   it('adds a root for which a trusted one vouches, whether the trusted one is in the bundle or not', async () => {
     for (const also of [pem(old), '']) {
-      const judged = judgeBundle(trusting(old), also + pem(next) + (await cross(next, old)));
+      const judged = evaluateBundle(trusting(old), also + pem(next) + (await cross(next, old)));
       expect(judged).toMatchObject({ verdict: 'changed', added: 1, dropped: 0 });
       expect(judged).toMatchObject({ trusted: { rootPem: pem(old) + pem(next) } });
     }
@@ -63,13 +63,13 @@ describe('a trust bundle', () => {
     ['is too large', () => pem(old).repeat(17)],
     ['is far too large', () => ' '.repeat(65_537)],
   ])('that %s is refused', async (_what, offered) => {
-    expect(judgeBundle(trusting(old), await offered())).toMatchObject({ verdict: 'refused' });
+    expect(evaluateBundle(trusting(old), await offered())).toMatchObject({ verdict: 'refused' });
   });
 
   it('is refused when its new root is an issuing CA that signed itself, with its own certificate as voucher', async () => {
     const issuing = await (old as DatedAuthority).issuing('CN=issuing');
     const offered = pem(old) + issuing.rootPem + issuing.certificatePem;
-    expect(judgeBundle(trusting(old), offered)).toMatchObject({
+    expect(evaluateBundle(trusting(old), offered)).toMatchObject({
       verdict: 'refused',
       reason: expect.stringMatching(/vouches/),
     });
@@ -81,9 +81,9 @@ describe('a trust bundle', () => {
       await makeDatedAuthority('CN=flat', undefined, 0),
     ];
     const byNarrow = pem(next) + (await cross(next, narrow));
-    expect(judgeBundle({ rootPem: narrow.rootPem }, byNarrow)).toMatchObject({ verdict: 'refused' });
+    expect(evaluateBundle({ rootPem: narrow.rootPem }, byNarrow)).toMatchObject({ verdict: 'refused' });
     const byOld = flat.rootPem + (await flat.crossSignedBy(old as DatedAuthority));
-    expect(judgeBundle(trusting(old), byOld)).toMatchObject({
+    expect(evaluateBundle(trusting(old), byOld)).toMatchObject({
       verdict: 'refused',
       reason: expect.stringMatching(/no CA with CAs below it/),
     });
@@ -95,7 +95,7 @@ describe('a trust bundle', () => {
     const offered = pem(old) + issuing.rootPem + issuing.certificatePem;
     const list = await root.list({ number: 3, roots: [root] });
     const trusted = followed(trusting(old), list);
-    expect(judgeBundle(trusted, offered)).toMatchObject({
+    expect(evaluateBundle(trusted, offered)).toMatchObject({
       verdict: 'refused',
       reason: expect.stringMatching(/does not name it/),
     });
@@ -109,7 +109,7 @@ describe('a trust bundle', () => {
     const voucher = await cross(next, old);
     const serial = new X509Certificate(voucher).serialNumber.toLowerCase().replace(/^0+(?=.)/, '');
     const list = await (old as DatedAuthority).list({ number: 1, revoked: [serial] });
-    const judged = judgeBundle(trusting(old), pem(old) + pem(next) + voucher + list);
+    const judged = evaluateBundle(trusting(old), pem(old) + pem(next) + voucher + list);
     expect(judged).toMatchObject({ verdict: 'changed', added: 0, trusted: { rootPem: pem(old), rootCrlPem: list } });
   });
 });
@@ -121,8 +121,8 @@ describe('a root that is trusted', () => {
 
   it('stays when a bundle lacks it, old or new, whatever root the bundle has', async () => {
     const trusted = await both();
-    expect(judgeBundle(trusted, pem(next))).toEqual({ verdict: 'same' });
-    expect(judgeBundle(trusted, pem(old))).toEqual({ verdict: 'same' });
+    expect(evaluateBundle(trusted, pem(next))).toEqual({ verdict: 'same' });
+    expect(evaluateBundle(trusted, pem(old))).toEqual({ verdict: 'same' });
   });
 
   it('is not dropped on the word of one that came by a bundle and that nobody has confirmed', async () => {
@@ -135,7 +135,7 @@ describe('a root that is trusted', () => {
     trusted = followed(trusted, pem(next) + (await first().list({ number: 1, roots: roots() })));
     expect(trusted.rootPem).toBe(pem(next));
     // It doesn't come back, and the one that is left counts as the first did.
-    expect(judgeBundle(trusted, pem(old) + (await cross(old, next)))).toMatchObject({ verdict: 'refused' });
+    expect(evaluateBundle(trusted, pem(old) + (await cross(old, next)))).toMatchObject({ verdict: 'refused' });
   });
 
   it('is dropped on its own word, when a confirmed one stays, and never the last one', async () => {
@@ -150,7 +150,7 @@ describe('a root that is trusted', () => {
     const list = await first().list({ number: 1, roots: [first()], retired: [second()] });
     const trusted = followed(await both(), list);
     expect(trusted.rootPem).toBe(pem(old));
-    const again = judgeBundle(trusted, pem(old) + pem(next) + (await cross(next, old)));
+    const again = evaluateBundle(trusted, pem(old) + pem(next) + (await cross(next, old)));
     expect(again).toMatchObject({ verdict: 'refused', reason: expect.stringMatching(/retired/) });
   });
 });
@@ -165,18 +165,18 @@ describe('the revocation list of a root', () => {
     ];
     const trusted = followed(followed(trusting(old), one), pem(old) + two);
     expect(trusted.rootCrlPem).toBe(two);
-    expect(judgeBundle(trusted, pem(old) + one)).toMatchObject({
+    expect(evaluateBundle(trusted, pem(old) + one)).toMatchObject({
       verdict: 'same',
       notice: expect.stringMatching(/older/),
     });
-    expect(judgeBundle(trusted, pem(old))).toEqual({ verdict: 'same' });
+    expect(evaluateBundle(trusted, pem(old))).toEqual({ verdict: 'same' });
   });
 
   it('is passed over when somebody else signed it, and refused when it can not be read', async () => {
     const other = await makeDatedAuthority('CN=old'); // of the same name
-    expect(judgeBundle(trusting(old), pem(old) + (await other.list({ number: 5 })))).toEqual({ verdict: 'same' });
+    expect(evaluateBundle(trusting(old), pem(old) + (await other.list({ number: 5 })))).toEqual({ verdict: 'same' });
     const damaged = (await root().list({ number: 5 })).replace(/\n[A-Za-z0-9+/]{8}/, '\nAAAAAAAA');
-    expect(judgeBundle(trusting(old), pem(old) + damaged)).toMatchObject({
+    expect(evaluateBundle(trusting(old), pem(old) + damaged)).toMatchObject({
       verdict: 'same',
       notice: expect.stringMatching(/can be read/),
     });

@@ -12,9 +12,9 @@
  */
 
 import type { X509Certificate } from 'node:crypto';
-import { certificatesIn, fingerprintOf } from './certificate-chain.ts';
-import { caFault, isIssuedBy, isSame } from './certification-path.ts';
-import { isListOf, isRevoked, type RevocationList, revocationListsIn } from './revocation-list.ts';
+import { fingerprintOf, parseCertificates } from './certificate-chain.ts';
+import { caError, isIssuedBy, isSame } from './certification-path.ts';
+import { isListOf, isRevoked, parseRevocationLists, type RevocationList } from './revocation-list.ts';
 import { caFields } from './x509-fields.ts';
 
 /** What a device trusts, as it is stored. */
@@ -25,7 +25,7 @@ export interface TrustedRoots {
   readonly rootCrlPem?: string;
 }
 
-export type TrustJudgement =
+export type TrustUpdate =
   | { readonly verdict: 'same'; readonly notice?: string }
   /** `trusted` takes the place of what was trusted before. `notice`: what was not followed, and why. */
   | {
@@ -44,27 +44,27 @@ const CERTIFICATES_MAX = 16;
 const BELOW_NEW_ROOT = 1;
 
 /** What becomes of the trusted roots when a bundle is offered, PEM: roots, cross certificates, lists; others are passed over. */
-export function judgeBundle(trusted: TrustedRoots, offeredPem: string): TrustJudgement {
+export function evaluateBundle(trusted: TrustedRoots, offeredPem: string): TrustUpdate {
   if (offeredPem.length > BUNDLE_MAX) return refused(`expected at most ${BUNDLE_MAX} bytes`);
   let offered: readonly X509Certificate[];
   try {
-    offered = certificatesIn(offeredPem);
+    offered = parseCertificates(offeredPem);
   } catch {
     return refused('expected certificates in PEM');
   }
   if (offered.length > CERTIFICATES_MAX) return refused(`expected at most ${CERTIFICATES_MAX} certificates`);
-  return judgeOffer(trusted, offered, offeredPem);
+  return evaluateCertificates(trusted, offered, offeredPem);
 }
 
-/** As {@link judgeBundle}, of certificates and a PEM text with lists. */
-export function judgeOffer(
+/** As {@link evaluateBundle}, of certificates and a PEM text with lists. */
+export function evaluateCertificates(
   { rootPem, rootCrlPem = '' }: TrustedRoots,
   offered: readonly X509Certificate[],
   offeredLists: string,
-): TrustJudgement {
-  const before = certificatesIn(rootPem);
-  const held = revocationListsIn(rootCrlPem) ?? [];
-  const lists = revocationListsIn(offeredLists);
+): TrustUpdate {
+  const before = parseCertificates(rootPem);
+  const held = parseRevocationLists(rootCrlPem) ?? [];
+  const lists = parseRevocationLists(offeredLists);
   const notices: string[] =
     lists === undefined ? ['expected revocation lists of CAs, version 2, that can be read'] : [];
 
@@ -75,7 +75,7 @@ export function judgeOffer(
   const roots = offered.filter((certificate) => isIssuedBy(certificate, certificate));
   const fresh = roots.filter((root) => !before.some((other) => isSame(root, other)));
   const stated = statedRetired(before, newest);
-  const faults = fresh.map((root) => rootFault(root, { trusted: before, offered, lists: newest, retired: stated }));
+  const faults = fresh.map((root) => rootError(root, { trusted: before, offered, lists: newest, retired: stated }));
   const fault = faults.find((each) => each !== undefined);
   const added = fault === undefined ? fresh : [];
   if (fault !== undefined) notices.push(fault);
@@ -83,7 +83,7 @@ export function judgeOffer(
   newest = merge(together, newest, lists ?? [], []);
 
   // 3. Roots that are retired, by the word of those that count.
-  const { staying, isInOrder } = judgeRetired(together, newest);
+  const { staying, isInOrder } = separateRetired(together, newest);
   const dropped = together.length - staying.length;
   const kept = newest.filter((list) => staying.some((root) => isListOf(list, root)));
 
@@ -107,8 +107,8 @@ export function judgeOffer(
 }
 
 /** Of these revocation lists those of these roots, PEM. */
-export function listsOf(listsPem: string, rootPem: string): string {
-  const lists = merge(certificatesIn(rootPem), revocationListsIn(listsPem) ?? [], [], []);
+export function revocationListsOf(listsPem: string, rootPem: string): string {
+  const lists = merge(parseCertificates(rootPem), parseRevocationLists(listsPem) ?? [], [], []);
   return lists.map(({ pem }) => pem).join('');
 }
 
@@ -132,7 +132,7 @@ function merge(
 }
 
 /** Why a root is not trusted on the word of those that are; undefined when it is. */
-function rootFault(
+function rootError(
   root: X509Certificate,
   by: {
     readonly trusted: readonly X509Certificate[];
@@ -142,10 +142,12 @@ function rootFault(
   },
 ): string | undefined {
   const fields = caFields(root);
-  if (fields === undefined || caFault(fields, BELOW_NEW_ROOT) !== undefined)
+  if (fields === undefined || caError(fields, BELOW_NEW_ROOT) !== undefined)
     return 'a root is new, and no CA with CAs below it';
   if (by.retired.has(fingerprintOf(root))) return 'a root is new, and one that is trusted says that it is retired';
-  const vouching = by.trusted.filter((old) => by.offered.some((cross) => isVoucher(cross, root, old, by.lists)));
+  const vouching = by.trusted.filter((old) =>
+    by.offered.some((cross) => isCrossCertificate(cross, root, old, by.lists)),
+  );
   if (vouching.length === 0) return 'a root is new, and no trusted one vouches for it';
   const isNamed = vouching.some((old) => {
     const statement = by.lists.find((list) => isListOf(list, old))?.statement;
@@ -158,7 +160,7 @@ function rootFault(
  * A cross certificate (RFC 4210, section 4.4): signed by a trusted root for the name and key of the new one, and for a CA
  * that has CAs below it. An issuing CA's own certificate has path length 0, so it vouches for nobody.
  */
-function isVoucher(
+function isCrossCertificate(
   cross: X509Certificate,
   root: X509Certificate,
   by: X509Certificate,
@@ -168,7 +170,7 @@ function isVoucher(
   if (fields === undefined || rootFields === undefined || byFields === undefined) return false;
   if (!fields.subject.equals(rootFields.subject) || !cross.publicKey.equals(root.publicKey)) return false;
   if (isSame(cross, root) || !isIssuedBy(cross, by)) return false;
-  if (caFault(fields, BELOW_NEW_ROOT) !== undefined || caFault(byFields, BELOW_NEW_ROOT + 1) !== undefined)
+  if (caError(fields, BELOW_NEW_ROOT) !== undefined || caError(byFields, BELOW_NEW_ROOT + 1) !== undefined)
     return false;
   return !isRevoked(cross, byFields.subject, lists);
 }
@@ -197,7 +199,7 @@ function statedRetired(roots: readonly X509Certificate[], lists: readonly Revoca
   );
 }
 
-function judgeRetired(roots: readonly X509Certificate[], lists: readonly RevocationList[]) {
+function separateRetired(roots: readonly X509Certificate[], lists: readonly RevocationList[]) {
   const confirmed = confirmedIn(roots, lists);
   const retired = statedRetired(roots, lists);
   const isRetired = (root: X509Certificate) => {
@@ -212,6 +214,6 @@ function judgeRetired(roots: readonly X509Certificate[], lists: readonly Revocat
   return { staying, isInOrder: all.every((root, index) => root === staying[index]) };
 }
 
-function refused(reason: string): TrustJudgement {
+function refused(reason: string): TrustUpdate {
   return { verdict: 'refused', reason };
 }

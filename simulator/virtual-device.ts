@@ -5,7 +5,7 @@
 
 import { performance } from 'node:perf_hooks';
 import { Device, type DeviceError, type DeviceLog, type DeviceOptions, type DeviceState } from '@rollcall/device-sdk';
-import { asDeviceError, askedDelay, backoffDelay } from '@rollcall/device-sdk/building-blocks';
+import { asDeviceError, backoffDelay, retryAfterDelay } from '@rollcall/device-sdk/building-blocks';
 import { firstMessageAt, nextMessageAt, randomWalk } from './random-times.ts';
 import type { FleetCounters, VirtualDeviceSnapshot, VirtualDeviceState } from './report.ts';
 
@@ -197,7 +197,7 @@ export class VirtualDevice {
 
   #enrollDelay(error: DeviceError, earlier: number): number {
     const { random } = this.#behaviour;
-    if (error.retryAfter !== undefined) return askedDelay(error.retryAfter, random);
+    if (error.retryAfter !== undefined) return retryAfterDelay(error.retryAfter, random);
     return backoffDelay({ kind: 'lost', earlier: earlier + 1 }, random, ENROLL_BACKOFF);
   }
 

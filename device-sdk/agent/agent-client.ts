@@ -2,9 +2,9 @@
 
 import { request } from 'node:http';
 import { isProblemCode } from '@rollcall/protocol';
-import { DEVICE_PROBLEMS, DeviceError, type DeviceErrorCode } from '../device-error.ts';
+import { DEVICE_ERRORS, DeviceError, type DeviceErrorCode } from '../device-error.ts';
 import type { AgentStatus } from './agent-device.ts';
-import type { PublishAnswer } from './publish-request.ts';
+import type { PublishResponse } from './publish-request.ts';
 
 export interface AgentClient {
   status(): Promise<AgentStatus>;
@@ -13,7 +13,7 @@ export interface AgentClient {
     stream: string,
     payload: Buffer,
     options: { readonly wait: number | undefined },
-  ): Promise<PublishAnswer['body']>;
+  ): Promise<PublishResponse['body']>;
   renew(): Promise<AgentStatus>;
   enroll(token: string, options: { readonly replaceFleet: boolean }): Promise<AgentStatus>;
 }
@@ -79,7 +79,7 @@ function parse(bytes: Buffer): Readonly<Record<string, unknown>> | undefined {
 
 function told(value: Readonly<Record<string, unknown>> | undefined, status = 500): DeviceError {
   const { code, detail } = value ?? {};
-  const known = typeof code === 'string' && (isProblemCode(code) || Object.hasOwn(DEVICE_PROBLEMS, code));
+  const known = typeof code === 'string' && (isProblemCode(code) || Object.hasOwn(DEVICE_ERRORS, code));
   const sentence = known ? sentenceless(String(detail)) : undefined;
   return new DeviceError(known ? (code as DeviceErrorCode) : 'internal', {
     status,

@@ -11,7 +11,7 @@ import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import { SILENT_LOG } from '../device-state.ts';
 import { realTimers } from '../schedule.ts';
 import { AgentDevice } from './agent-device.ts';
-import { CommandBoard } from './command-queue.ts';
+import { CommandQueue } from './command-queue.ts';
 import { parseSettings } from './settings.ts';
 
 const { describe, it } = testsWithClients('device-sdk/agent/agent-device.test.ts', ['openssl']);
@@ -19,8 +19,8 @@ const { describe, it } = testsWithClients('device-sdk/agent/agent-device.test.ts
 function agentWith(lines: readonly string[]): AgentDevice {
   const text = [`state = ${join(temporaryDirectory(), 'state')}`, ...lines].join('\n');
   const common = { schedule: realTimers, log: SILENT_LOG, now: Date.now, random: Math.random, version: '0' };
-  const board = new CommandBoard({ timeout: 30_000, schedule: realTimers });
-  return new AgentDevice({ ...common, board, settings: parseSettings(text, 'device.conf') });
+  const commandQueue = new CommandQueue({ timeout: 30_000, schedule: realTimers });
+  return new AgentDevice({ ...common, commandQueue, settings: parseSettings(text, 'device.conf') });
 }
 
 /** An agent with these lines of settings, enrolled with a broker that says what it was sent. */

@@ -1,5 +1,5 @@
 import type { DeviceId } from '@rollcall/protocol';
-import { askedDelay, backoffDelay } from '../backoff.ts';
+import { backoffDelay, retryAfterDelay } from '../backoff.ts';
 import { Device } from '../device.ts';
 import type { ClockStatus } from '../device-clock.ts';
 import { asDeviceError, DeviceError } from '../device-error.ts';
@@ -12,9 +12,9 @@ import type { Receipt } from '../receipt.ts';
 import { validityOf } from '../renewer.ts';
 import type { Schedule } from '../schedule.ts';
 import { SerialQueue } from '../serial-queue.ts';
-import type { CommandBoard } from './command-queue.ts';
+import type { CommandQueue } from './command-queue.ts';
 import type { AgentSettings } from './settings.ts';
-import { stampOf, tokenIn } from './token-file.ts';
+import { fileVersion, readTokenFile } from './token-file.ts';
 
 export interface AgentStatus {
   readonly version: string;
@@ -35,7 +35,7 @@ export interface AgentStatus {
 export interface AgentDeviceOptions {
   readonly settings: AgentSettings;
   readonly version: string;
-  readonly board: CommandBoard;
+  readonly commandQueue: CommandQueue;
   readonly now: () => number;
   readonly random: () => number;
   readonly schedule: Schedule;
@@ -67,7 +67,7 @@ export class AgentDevice {
   #failures = 0;
   #cancel: (() => void) | undefined;
   /** One try to open or enroll after the other. */
-  readonly #turns = new SerialQueue();
+  readonly #serial = new SerialQueue();
   /** What the token file was, while only another token can help. */
   #refusedToken: string | undefined;
   readonly #waiting = new Set<() => void>();
@@ -132,7 +132,7 @@ export class AgentDevice {
     // The token may have come since the file was looked at; the look may take as long as an enrollment does.
     let isLooking = this.#refusedToken !== undefined;
     if (isLooking) {
-      void this.#turns
+      void this.#serial
         .run(() => this.#lookForToken())
         .finally(() => {
           isLooking = false;
@@ -170,9 +170,9 @@ export class AgentDevice {
 
   /** Enrolls with this token: the first time, or again under its own name. The token is not kept. */
   async enroll(token: string, options: EnrollAgainOptions = {}): Promise<void> {
-    const before = await this.#turns.run(async () => {
+    const before = await this.#serial.run(async () => {
       if (this.#device !== undefined) return this.#device;
-      const stamp = await stampOf(this.#options.settings.tokenFile);
+      const stamp = await fileVersion(this.#options.settings.tokenFile);
       await this.#open(token);
       if (this.#device !== undefined) return undefined;
       const error = this.#error ?? new DeviceError('internal');
@@ -186,7 +186,7 @@ export class AgentDevice {
     this.#ending.abort();
     this.#cancel?.();
     this.#listeners.clear();
-    await this.#turns.idle();
+    await this.#serial.idle();
     await this.#device?.close();
   }
 
@@ -217,20 +217,20 @@ export class AgentDevice {
   }
 
   #try(): void {
-    void this.#turns.run(async () => {
+    void this.#serial.run(async () => {
       if (this.#device === undefined && !this.#ending.signal.aborted) await this.#tryNow();
     });
   }
 
   async #tryNow(): Promise<void> {
     const { settings } = this.#options;
-    const before = await stampOf(settings.tokenFile);
-    await this.#open(await tokenIn(settings.tokenFile));
+    const before = await fileVersion(settings.tokenFile);
+    await this.#open(await readTokenFile(settings.tokenFile));
     if (this.#device === undefined && !this.#ending.signal.aborted) this.#tryLater(before);
   }
 
   async #open(token: string | undefined): Promise<void> {
-    const { settings, board, now, random, schedule, log } = this.#options;
+    const { settings, commandQueue, now, random, schedule, log } = this.#options;
     this.#refusedToken = undefined;
     try {
       this.#device = await Device.open({
@@ -241,7 +241,7 @@ export class AgentDevice {
         ...(settings.broker !== undefined && { mqttUrl: settings.broker }),
         queue: { bytes: settings.queueBytes },
         messageKeys: settings.messageKeys,
-        commands: { '*': (command) => board.post(command) },
+        commands: { '*': (command) => commandQueue.post(command) },
         onState: (state, error, reason) => this.#become(state, error, reason),
         signal: this.#ending.signal,
         ...{ now, random, schedule, log },
@@ -269,19 +269,19 @@ export class AgentDevice {
     const wait =
       error?.retryAfter === undefined
         ? backoffDelay({ earlier: this.#failures, kind }, random)
-        : askedDelay(error.retryAfter, random);
+        : retryAfterDelay(error.retryAfter, random);
     this.#failures += 1;
     log.info({ code: error?.code, wait }, 'enrollment postponed');
     this.#later(wait, () => this.#try());
   }
 
   #waitForToken(): void {
-    this.#later(TOKEN_LOOK_MS, () => void this.#turns.run(() => this.#lookForToken()));
+    this.#later(TOKEN_LOOK_MS, () => void this.#serial.run(() => this.#lookForToken()));
   }
 
   async #lookForToken(): Promise<void> {
     if (this.#refusedToken === undefined || this.#ending.signal.aborted) return;
-    const stamp = await stampOf(this.#options.settings.tokenFile);
+    const stamp = await fileVersion(this.#options.settings.tokenFile);
     if (this.#ending.signal.aborted) return;
     if (stamp === this.#refusedToken) this.#waitForToken();
     else await this.#tryNow();

@@ -6,9 +6,9 @@
 import type { DeviceLog } from '../device-state.ts';
 import type { Schedule } from '../schedule.ts';
 import { AgentDevice, type AgentStatus } from './agent-device.ts';
-import { CommandBoard } from './command-queue.ts';
-import { type Door, openHttpDoor } from './http-server.ts';
-import { openMqttDoor } from './mqtt-listener.ts';
+import { CommandQueue } from './command-queue.ts';
+import { type LocalServer, startHttpServer } from './http-server.ts';
+import { startMqttListener } from './mqtt-listener.ts';
 import type { ServiceManager } from './service-manager.ts';
 import type { AgentSettings } from './settings.ts';
 
@@ -34,13 +34,15 @@ export interface Agent {
 /** Resolves when the doors are open; the device is opened, or enrolled, behind them. */
 export async function startAgent(options: AgentOptions): Promise<Agent> {
   const { settings, schedule, log, manager } = options;
-  const board = new CommandBoard({ timeout: settings.commandTimeout * 1_000, schedule });
-  const device = new AgentDevice({ ...options, board });
+  const commandQueue = new CommandQueue({ timeout: settings.commandTimeout * 1_000, schedule });
+  const device = new AgentDevice({ ...options, commandQueue });
   const { socket, socketMode, controlSocket } = settings;
-  const doors: Door[] = [await openHttpDoor({ socket, socketMode, isControl: false, device, board, schedule })];
+  const doors: LocalServer[] = [
+    await startHttpServer({ socket, socketMode, isControl: false, device, commandQueue, schedule }),
+  ];
   try {
     const owners = { socket: controlSocket, socketMode: 0o600, isControl: true };
-    doors.push(await openHttpDoor({ ...owners, device, board, schedule }));
+    doors.push(await startHttpServer({ ...owners, device, commandQueue, schedule }));
   } catch (error) {
     await Promise.all(doors.map((door) => door.close()));
     throw error;
@@ -48,7 +50,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   let mqttPort: number | undefined;
   if (settings.listen !== undefined) {
     try {
-      const door = await openMqttDoor({ address: settings.listen, device, board, log });
+      const door = await startMqttListener({ address: settings.listen, device, commandQueue, log });
       mqttPort = door.port;
       doors.push(door);
     } catch (error) {
@@ -67,7 +69,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       closing ??= (async () => {
         manager.stopping();
         manager.close();
-        board.close();
+        commandQueue.close();
         await Promise.all(doors.map((door) => door.close()));
         await device.close();
       })();

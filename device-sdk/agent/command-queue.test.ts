@@ -1,20 +1,20 @@
 import { expect, it } from 'vitest';
 import { manualTime } from '../../test/fixtures/manual-time.ts';
 import type { Command } from '../commands.ts';
-import { CommandBoard } from './command-queue.ts';
+import { CommandQueue } from './command-queue.ts';
 
 function command(requestId: string): Command {
   const { signal } = new AbortController();
   return { name: 'reboot', requestId, payload: Buffer.from('{}'), json: () => ({}), signal };
 }
 
-function board() {
+function commandQueue() {
   const time = manualTime(0);
-  return { time, board: new CommandBoard({ timeout: 1_000, schedule: time.schedule }) };
+  return { time, commandQueue: new CommandQueue({ timeout: 1_000, schedule: time.schedule }) };
 }
 
 it('gives a command to one application, and its answer to whoever asked', async () => {
-  const { board: desk } = board();
+  const { commandQueue: desk } = commandQueue();
   const taken: string[] = [];
   desk.join(({ requestId }) => taken.push(`first ${requestId}`) > 0);
   desk.join(({ requestId }) => taken.push(`second ${requestId}`) > 0);
@@ -26,7 +26,7 @@ it('gives a command to one application, and its answer to whoever asked', async 
 });
 
 it('asks the next application when one cannot take it', () => {
-  const { board: desk } = board();
+  const { commandQueue: desk } = commandQueue();
   const taken: string[] = [];
   desk.join(() => false);
   desk.join(({ requestId }) => taken.push(requestId) > 0);
@@ -35,7 +35,7 @@ it('asks the next application when one cannot take it', () => {
 });
 
 it('keeps a command for an application that comes later, and gives it once', async () => {
-  const { board: desk, time } = board();
+  const { commandQueue: desk, time } = commandQueue();
   const answer = desk.post(command('r1'));
   time.advance(999);
   const taken: string[] = [];
@@ -49,7 +49,7 @@ it('keeps a command for an application that comes later, and gives it once', asy
 });
 
 it('says whether nobody took a command or nobody answered it', async () => {
-  const { board: desk, time } = board();
+  const { commandQueue: desk, time } = commandQueue();
   const untaken = desk.post(command('r1'));
   time.advance(1_000);
   await expect(untaken).rejects.toThrow('no application took the command');
@@ -60,7 +60,7 @@ it('says whether nobody took a command or nobody answered it', async () => {
 });
 
 it('holds a bounded number of commands', async () => {
-  const { board: desk, time } = board();
+  const { commandQueue: desk, time } = commandQueue();
   for (let index = 0; index < 256; index += 1) desk.post(command(`r${index}`)).catch(() => {});
   await expect(desk.post(command('one-more'))).rejects.toThrow('expected at most 256 commands without an answer');
   desk.close();

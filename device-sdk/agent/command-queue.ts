@@ -8,9 +8,9 @@ import type { Payload } from '../payload.ts';
 import type { Schedule } from '../schedule.ts';
 
 /** Returns false when this application can't take it, and the next one is asked. */
-export type CommandTaker = (command: Command) => boolean;
+export type CommandConsumer = (command: Command) => boolean;
 
-export interface CommandBoardOptions {
+export interface CommandQueueOptions {
   /** Milliseconds from a command's arrival to its answer, at most. */
   readonly timeout: number;
   readonly schedule: Schedule;
@@ -24,15 +24,15 @@ interface OpenCommand {
   readonly answer: (payload: Payload) => void;
   /** Stops the clock; the command stays without an answer. */
   readonly cancel: () => void;
-  isTaken: boolean;
+  isDelivered: boolean;
 }
 
-export class CommandBoard {
-  readonly #options: CommandBoardOptions;
-  readonly #takers = new Set<CommandTaker>();
+export class CommandQueue {
+  readonly #options: CommandQueueOptions;
+  readonly #consumers = new Set<CommandConsumer>();
   readonly #open = new Map<string, OpenCommand>();
 
-  constructor(options: CommandBoardOptions) {
+  constructor(options: CommandQueueOptions) {
     this.#options = options;
   }
 
@@ -44,11 +44,13 @@ export class CommandBoard {
     return new Promise((resolve, reject) => {
       const cancel = this.#options.schedule(this.#options.timeout, () => {
         this.#open.delete(command.requestId);
-        reject(new Error(open.isTaken ? 'the application did not answer in time' : 'no application took the command'));
+        reject(
+          new Error(open.isDelivered ? 'the application did not answer in time' : 'no application took the command'),
+        );
       });
       const open: OpenCommand = {
         command,
-        isTaken: false,
+        isDelivered: false,
         cancel,
         answer: (payload) => {
           cancel();
@@ -62,10 +64,10 @@ export class CommandBoard {
   }
 
   /** Adds an application, which is offered at once what nobody has taken. Returns the way to go. */
-  join(taker: CommandTaker): () => void {
-    this.#takers.add(taker);
-    for (const open of this.#open.values()) if (!open.isTaken) this.#offer(open);
-    return () => this.#takers.delete(taker);
+  join(consumer: CommandConsumer): () => void {
+    this.#consumers.add(consumer);
+    for (const open of this.#open.values()) if (!open.isDelivered) this.#offer(open);
+    return () => this.#consumers.delete(consumer);
   }
 
   /** False when no such command waits for an answer: it never was, was answered, or took too long. */
@@ -79,13 +81,13 @@ export class CommandBoard {
   close(): void {
     for (const open of this.#open.values()) open.cancel();
     this.#open.clear();
-    this.#takers.clear();
+    this.#consumers.clear();
   }
 
   #offer(open: OpenCommand): void {
-    for (const taker of this.#takers) {
-      if (taker(open.command)) {
-        open.isTaken = true;
+    for (const consumer of this.#consumers) {
+      if (consumer(open.command)) {
+        open.isDelivered = true;
         return;
       }
     }

@@ -17,14 +17,14 @@ import {
   parseServerTime,
   TIME_PATH,
 } from '@rollcall/protocol';
-import { findPinned } from '../certificate-chain.ts';
+import { findPinnedRoot } from '../certificate-chain.ts';
 import { Device } from '../device.ts';
 import { asDeviceError, type DeviceError } from '../device-error.ts';
 import { fetchCaCertificates } from '../est-client.ts';
 import { fileIdentityStore } from '../file-identity-store.ts';
 import { exchange, type HttpsPeer } from '../https-exchange.ts';
 import type { IdentityStore, StoredIdentity } from '../identity-store.ts';
-import { disproved, openTls } from '../server-verification.ts';
+import { openTls, serverTrustError } from '../server-verification.ts';
 import { agentClient } from './agent-client.ts';
 import type { AgentStatus } from './agent-device.ts';
 import type { AgentSettings } from './settings.ts';
@@ -67,7 +67,7 @@ interface Known {
 }
 
 /** Findings in the order of the checks; it never rejects. */
-export async function examine({ settings, now }: DoctorOptions): Promise<readonly Finding[]> {
+export async function diagnose({ settings, now }: DoctorOptions): Promise<readonly Finding[]> {
   const findings: Finding[] = [];
   const running = await agentClient(settings.socket)
     .status()
@@ -272,7 +272,7 @@ function fixOf({ message }: DeviceError, now: number): string {
 }
 
 async function pinnedRoot({ enrollUrl, rootSha256 }: BootstrapToken): Promise<string | undefined> {
-  return findPinned(await fetchCaCertificates({ url: enrollUrl, root: 'unverified' }), rootSha256)?.toString();
+  return findPinnedRoot(await fetchCaCertificates({ url: enrollUrl, root: 'unverified' }), rootSha256)?.toString();
 }
 
 async function clockFinding(peer: HttpsPeer, now: () => number): Promise<Finding> {
@@ -295,7 +295,7 @@ function proveBroker({ mqttUrl, rootPem, rootCrlPem }: StoredIdentity): Promise<
       reject(new Error(`${mqttUrl}: ${error.code ?? error.message}`)),
     );
     socket.once('secureConnect', () => {
-      const doubt = disproved(socket, { url: mqttUrl, trust });
+      const doubt = serverTrustError(socket, { url: mqttUrl, trust });
       if (doubt === undefined) resolve();
       else reject(doubt);
     });

@@ -5,8 +5,8 @@ import { expect, it, onTestFinished } from 'vitest';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import { realTimers } from '../schedule.ts';
 import type { AgentDevice } from './agent-device.ts';
-import { CommandBoard } from './command-queue.ts';
-import { openHttpDoor } from './http-server.ts';
+import { CommandQueue } from './command-queue.ts';
+import { startHttpServer } from './http-server.ts';
 
 const CONNECTIONS = 256;
 
@@ -21,9 +21,16 @@ async function connected(path: string): Promise<Socket> {
 
 it('holds so many connections of applications at once, and closes one more unheard', async () => {
   const socket = join(temporaryDirectory(), 'device.sock');
-  const board = new CommandBoard({ timeout: 1_000, schedule: realTimers });
+  const commandQueue = new CommandQueue({ timeout: 1_000, schedule: realTimers });
   const device = {} as AgentDevice; // nothing is asked of it
-  const door = await openHttpDoor({ socket, socketMode: 0o600, isControl: false, device, board, schedule: realTimers });
+  const door = await startHttpServer({
+    socket,
+    socketMode: 0o600,
+    isControl: false,
+    device,
+    commandQueue,
+    schedule: realTimers,
+  });
   onTestFinished(() => door.close());
   const held: Socket[] = [];
   while (held.length < CONNECTIONS) held.push(await connected(socket));

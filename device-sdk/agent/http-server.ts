@@ -13,21 +13,21 @@ import { asDeviceError, DeviceError } from '../device-error.ts';
 import { PAYLOAD_MAX } from '../payload.ts';
 import type { Schedule } from '../schedule.ts';
 import type { AgentDevice } from './agent-device.ts';
-import type { CommandBoard } from './command-queue.ts';
+import type { CommandQueue } from './command-queue.ts';
 import { openPrivateDirectory } from './private-directory.ts';
-import { carryOut, publishRequest } from './publish-request.ts';
+import { executePublish, publishRequest } from './publish-request.ts';
 
-export interface HttpDoorOptions {
+export interface HttpServerOptions {
   readonly socket: string;
   readonly socketMode: number;
   /** Whether this is the owner's socket, the only one at which the identity is changed. */
   readonly isControl: boolean;
   readonly device: AgentDevice;
-  readonly board: CommandBoard;
+  readonly commandQueue: CommandQueue;
   readonly schedule: Schedule;
 }
 
-export interface Door {
+export interface LocalServer {
   close(): Promise<void>;
 }
 
@@ -40,7 +40,7 @@ const CONTROL_PATHS = '/v1/status, /v1/renew or /v1/enroll';
 const UNREAD_MAX = 1024 * 1024;
 
 /** Rejects with the system's error, or when another agent answers at this socket. */
-export async function openHttpDoor(options: HttpDoorOptions): Promise<Door> {
+export async function startHttpServer(options: HttpServerOptions): Promise<LocalServer> {
   if (options.isControl) openPrivateDirectory(dirname(options.socket));
   else mkdirSync(dirname(options.socket), { recursive: true, mode: 0o755 });
   await removeStaleSocket(options.socket);
@@ -59,7 +59,7 @@ export async function openHttpDoor(options: HttpDoorOptions): Promise<Door> {
   };
 }
 
-async function answer(request: IncomingMessage, response: ServerResponse, options: HttpDoorOptions): Promise<void> {
+async function answer(request: IncomingMessage, response: ServerResponse, options: HttpServerOptions): Promise<void> {
   try {
     await route(request, response, options);
   } catch (thrown) {
@@ -75,8 +75,8 @@ async function answer(request: IncomingMessage, response: ServerResponse, option
   }
 }
 
-async function route(request: IncomingMessage, response: ServerResponse, options: HttpDoorOptions): Promise<void> {
-  const { device, board, schedule, isControl } = options;
+async function route(request: IncomingMessage, response: ServerResponse, options: HttpServerOptions): Promise<void> {
+  const { device, commandQueue, schedule, isControl } = options;
   const url = new URL(request.url ?? '/', 'http://device');
   const [, subject, name = ''] = /^\/v1\/([a-z]+)(?:\/([^/]+))?$/.exec(url.pathname) ?? [];
   const asked = `${request.method} ${subject}`;
@@ -88,15 +88,15 @@ async function route(request: IncomingMessage, response: ServerResponse, options
   } else if (asked === 'POST renew' || asked === 'POST enroll') {
     throw new DeviceError('owner_required', { status: 403 });
   } else if (asked === 'GET commands' && !isNamed) {
-    sendCommands(request, response, board);
+    sendCommands(request, response, commandQueue);
   } else if ((asked === 'POST telemetry' || asked === 'POST events') && isNamed) {
     const asking = publishRequest(subject as 'telemetry' | 'events', name, url.searchParams);
     const payload = await bodyOf(request, PAYLOAD_MAX);
-    const { status, body } = await carryOut(asking, payload, { device, schedule, gone: leaving(response) });
+    const { status, body } = await executePublish(asking, payload, { device, schedule, gone: leaving(response) });
     sendJson(response, status, body);
   } else if (asked === 'POST responses' && isNamed) {
     const payload = await bodyOf(request, PAYLOAD_MAX);
-    if (!board.answer(name, payload)) {
+    if (!commandQueue.answer(name, payload)) {
       throw new DeviceError('not_found', { reason: 'no command of this id waits for an answer', status: 404 });
     }
     sendJson(response, 202, { state: 'answered' });
@@ -126,10 +126,10 @@ async function control(
 }
 
 /** One command a line, for as long as the application stays. */
-function sendCommands(request: IncomingMessage, response: ServerResponse, board: CommandBoard): void {
+function sendCommands(request: IncomingMessage, response: ServerResponse, commandQueue: CommandQueue): void {
   response.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' });
   response.flushHeaders();
-  const leave = board.join((command) => {
+  const leave = commandQueue.join((command) => {
     if (response.writableLength > UNREAD_MAX) return false;
     response.write(`${jsonText(commandView(command))}\n`);
     return true;

@@ -14,10 +14,10 @@ import { startAgent } from './agent.ts';
 import { type AgentClient, agentClient } from './agent-client.ts';
 import type { AgentStatus } from './agent-device.ts';
 import { agentLog } from './agent-log.ts';
-import { examine, type Finding } from './doctor.ts';
+import { diagnose, type Finding } from './doctor.ts';
 import { requireOwnDirectory } from './private-directory.ts';
-import { publishPatiently } from './publish-and-wait.ts';
-import { DEFAULT_PATIENCE_S, PATIENCE_MAX_S, parsePatience } from './publish-request.ts';
+import { publishAndWait } from './publish-and-wait.ts';
+import { DEFAULT_TIMEOUT_S, parseTimeout, TIMEOUT_MAX_S } from './publish-request.ts';
 import { serviceManager } from './service-manager.ts';
 import { type AgentSettings, readSettings, SETTINGS_FILE, SettingsError } from './settings.ts';
 
@@ -31,7 +31,7 @@ usage: rollcall-device COMMAND [options]
   status                      what the running agent does
   publish STREAM [PAYLOAD|-]  publish telemetry through the running agent
     --wait                    until the device is enrolled and connected, and the broker has stored it
-    --timeout SECONDS         how long at most (${DEFAULT_PATIENCE_S})
+    --timeout SECONDS         how long at most (${DEFAULT_TIMEOUT_S})
   renew                       renew the certificate now
   doctor                      find out why this device can't connect
 
@@ -114,11 +114,11 @@ function readCommandLine(argv: readonly string[]) {
 }
 
 function patienceOf({ wait, timeout }: { readonly wait?: boolean; readonly timeout?: string }): number | undefined {
-  if (timeout === undefined) return wait === true ? DEFAULT_PATIENCE_S : undefined;
+  if (timeout === undefined) return wait === true ? DEFAULT_TIMEOUT_S : undefined;
   if (wait !== true) throw new UsageError('--timeout: expected --wait beside it');
-  const seconds = parsePatience(timeout);
+  const seconds = parseTimeout(timeout);
   if (seconds === undefined) {
-    throw new UsageError(`--timeout: expected 1 to ${PATIENCE_MAX_S} seconds, found ${JSON.stringify(timeout)}`);
+    throw new UsageError(`--timeout: expected 1 to ${TIMEOUT_MAX_S} seconds, found ${JSON.stringify(timeout)}`);
   }
   return seconds;
 }
@@ -157,7 +157,7 @@ async function enroll({ args, settings, json, token, replaceFleet }: Invocation)
     return tell(await controlClient(settings).enroll(text, { replaceFleet }), json);
   }
   const store = fileIdentityStore(settings.state);
-  const order = {
+  const options = {
     token: text,
     replaceFleet,
     ...(settings.id !== undefined && { deviceId: settings.id }),
@@ -165,8 +165,8 @@ async function enroll({ args, settings, json, token, replaceFleet }: Invocation)
     ...(settings.broker !== undefined && { mqttUrl: settings.broker }),
   };
   // An identity that exists stays; a token of another fleet must not look as if it had been used.
-  if (!replaceFleet) await requireSameFleet(store, order);
-  const identity = await (replaceFleet ? enrollAnew : enrollOnce)(store, order);
+  if (!replaceFleet) await requireSameFleet(store, options);
+  const identity = await (replaceFleet ? enrollAnew : enrollOnce)(store, options);
   const { deviceId: device, enrollUrl, mqttUrl: broker } = identity;
   return say(
     json
@@ -191,7 +191,7 @@ async function publish({ args, settings, json, wait }: Invocation): Promise<numb
   const answer =
     wait === undefined
       ? await client.publish(stream, bytes, { wait })
-      : await publishPatiently({ client, stream, bytes, wait, tell: (text) => standardError.write(text) });
+      : await publishAndWait({ client, stream, bytes, wait, tell: (text) => standardError.write(text) });
   say(json ? `${jsonText(answer)}\n` : `${answer.state}\n`);
   if (wait === undefined || answer.state === 'acknowledged') return 0;
   const why = answer.error === undefined ? '' : `: ${answer.error.message}`;
@@ -207,7 +207,7 @@ async function renew({ args, settings, json }: Invocation): Promise<number> {
 /** 0 when nothing has failed. */
 async function doctor({ args, settings, json }: Invocation): Promise<number> {
   none(args);
-  const findings = await examine({ settings, now: Date.now });
+  const findings = await diagnose({ settings, now: Date.now });
   say(json ? `${jsonText(findings)}\n` : findings.map(findingText).join(''));
   return findings.some(({ outcome }) => outcome === 'failed') ? 1 : 0;
 }

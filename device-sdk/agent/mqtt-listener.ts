@@ -13,19 +13,19 @@ import type { DeviceLog } from '../device-state.ts';
 import { PAYLOAD_MAX } from '../payload.ts';
 import type { Receipt } from '../receipt.ts';
 import type { AgentDevice } from './agent-device.ts';
-import type { CommandBoard } from './command-queue.ts';
-import type { Door } from './http-server.ts';
+import type { CommandQueue } from './command-queue.ts';
+import type { LocalServer } from './http-server.ts';
 import { MqttFrames } from './mqtt-frames.ts';
 import type { LoopbackAddress } from './settings.ts';
 
-export interface MqttDoorOptions {
+export interface MqttListenerOptions {
   readonly address: LoopbackAddress;
   readonly device: AgentDevice;
-  readonly board: CommandBoard;
+  readonly commandQueue: CommandQueue;
   readonly log: DeviceLog;
 }
 
-export interface MqttDoor extends Door {
+export interface MqttListener extends LocalServer {
   readonly port: number;
 }
 
@@ -45,7 +45,7 @@ const SERVER_UNAVAILABLE = 3;
 const SUBSCRIPTION_REFUSED = 0x80;
 
 /** Rejects with the system's error. */
-export async function openMqttDoor(options: MqttDoorOptions): Promise<MqttDoor> {
+export async function startMqttListener(options: MqttListenerOptions): Promise<MqttListener> {
   const open = new Set<Application>();
   const server = createServer({ noDelay: true }, (socket) => {
     const application = new Application(socket, options);
@@ -67,7 +67,7 @@ export async function openMqttDoor(options: MqttDoorOptions): Promise<MqttDoor> 
 
 class Application {
   readonly #socket: Socket;
-  readonly #options: MqttDoorOptions;
+  readonly #options: MqttListenerOptions;
   readonly #frames = new MqttFrames(PACKET_MAX);
   readonly #parser: Parser = parser({ protocolVersion: 4 });
   readonly #filters = new Map<string, string>();
@@ -77,7 +77,7 @@ class Application {
   #order: Promise<void> = Promise.resolve();
   #leave: (() => void) | undefined;
 
-  constructor(socket: Socket, options: MqttDoorOptions) {
+  constructor(socket: Socket, options: MqttListenerOptions) {
     this.#socket = socket;
     this.#options = options;
     this.#parser.on('packet', (packet) => this.#handle(packet));
@@ -164,7 +164,7 @@ class Application {
     const bytes = Buffer.from(payload as Buffer);
     const acknowledges = qos === 1 ? messageId : undefined;
     if (own.kind === 'response') {
-      this.#options.board.answer(own.requestId, bytes);
+      this.#options.commandQueue.answer(own.requestId, bytes);
       this.#afterOrder(Promise.resolve(), acknowledges);
       return undefined;
     }
@@ -214,7 +214,7 @@ class Application {
     if (!filterCovers('commands/#', this.#short(filter))) return SUBSCRIPTION_REFUSED;
     if (this.#filters.size >= FILTERS_MAX && !this.#filters.has(filter)) return SUBSCRIPTION_REFUSED;
     this.#filters.set(filter, this.#short(filter));
-    this.#leave ??= this.#options.board.join((command) => this.#take(command));
+    this.#leave ??= this.#options.commandQueue.join((command) => this.#take(command));
     return 0;
   }
 

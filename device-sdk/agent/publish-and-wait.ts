@@ -3,9 +3,9 @@
 import { asDeviceError, type DeviceError } from '../device-error.ts';
 import { realTimers, uptime } from '../schedule.ts';
 import type { AgentClient } from './agent-client.ts';
-import type { PublishAnswer } from './publish-request.ts';
+import type { PublishResponse } from './publish-request.ts';
 
-export interface PatientPublish {
+export interface PublishAndWaitOptions {
   readonly client: AgentClient;
   readonly stream: string;
   readonly bytes: Buffer;
@@ -18,8 +18,8 @@ export interface PatientPublish {
 const SAY_WAITING_MS = 2_000;
 const NEXT_LOOK_MS = 250;
 
-export async function publishPatiently(order: PatientPublish): Promise<PublishAnswer['body']> {
-  const { client, stream, bytes, wait, tell } = order;
+export async function publishAndWait(options: PublishAndWaitOptions): Promise<PublishResponse['body']> {
+  const { client, stream, bytes, wait, tell } = options;
   const end = uptime() + wait * 1_000;
   let isAgentThere = true;
   const cancel = realTimers(SAY_WAITING_MS, () => {

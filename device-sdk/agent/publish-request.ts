@@ -28,7 +28,7 @@ export interface PublishingDevice {
   publishEvent(type: string, payload: Payload, options: { readonly qos: 0 | 1 }): Promise<Receipt>;
 }
 
-export interface PublishAnswer {
+export interface PublishResponse {
   readonly status: 200 | 202;
   readonly body: {
     readonly key: string;
@@ -38,21 +38,21 @@ export interface PublishAnswer {
   };
 }
 
-export const DEFAULT_PATIENCE_S = 60;
-export const PATIENCE_MAX_S = 3_600;
+export const DEFAULT_TIMEOUT_S = 60;
+export const TIMEOUT_MAX_S = 3_600;
 
-/** Whole seconds, 1 to {@link PATIENCE_MAX_S}; undefined for every other text. */
-export function parsePatience(text: string): number | undefined {
-  return parseDecimal(text, 1, PATIENCE_MAX_S);
+/** Whole seconds, 1 to {@link TIMEOUT_MAX_S}; undefined for every other text. */
+export function parseTimeout(text: string): number | undefined {
+  return parseDecimal(text, 1, TIMEOUT_MAX_S);
 }
 
 /** What `?qos=`, `?key=`, `?wait=` and `?timeout=` say. Throws `request_invalid`. */
 export function publishRequest(kind: PublishRequest['kind'], name: string, query: URLSearchParams): PublishRequest {
   const qos = query.get('qos') ?? '1';
   const wait = query.get('wait') ?? '0';
-  const seconds = parsePatience(query.get('timeout') ?? String(DEFAULT_PATIENCE_S));
+  const seconds = parseTimeout(query.get('timeout') ?? String(DEFAULT_TIMEOUT_S));
   if ((qos !== '0' && qos !== '1') || (wait !== '0' && wait !== '1') || seconds === undefined) {
-    const reason = `expected qos=0 or 1, wait=0 or 1, timeout=1 to ${PATIENCE_MAX_S} seconds`;
+    const reason = `expected qos=0 or 1, wait=0 or 1, timeout=1 to ${TIMEOUT_MAX_S} seconds`;
     throw new DeviceError('request_invalid', { reason, status: 400 });
   }
   const key = query.get('key') ?? undefined;
@@ -68,7 +68,7 @@ export function publishRequest(kind: PublishRequest['kind'], name: string, query
  * Rejects while the message is nowhere; once it is on disk, there is an answer, whatever becomes of the wait. `gone` ends
  * it when the application has left: a message that was not taken yet then never is.
  */
-export async function carryOut(
+export async function executePublish(
   { kind, name, qos, key, patience }: PublishRequest,
   payload: Payload,
   {
@@ -76,7 +76,7 @@ export async function carryOut(
     schedule,
     gone,
   }: { readonly device: PublishingDevice; readonly schedule: Schedule; readonly gone: AbortSignal },
-): Promise<PublishAnswer> {
+): Promise<PublishResponse> {
   const take = () =>
     kind === 'telemetry'
       ? device.publish(name, payload, key === undefined ? { qos } : { qos, key })

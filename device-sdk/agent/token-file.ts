@@ -5,7 +5,7 @@ import { readFile, stat } from 'node:fs/promises';
 const TOKEN_FILE_MAX_BYTES = 4_096;
 
 /** Undefined when there is none: an enrolled device needs none. Throws nothing, since the reason shows in what follows. */
-export async function tokenIn(file: string): Promise<string | undefined> {
+export async function readTokenFile(file: string): Promise<string | undefined> {
   try {
     if ((await stat(file)).size > TOKEN_FILE_MAX_BYTES) return undefined;
     const line = (await readFile(file, 'utf8')).split('\n', 1)[0]?.trim();
@@ -16,7 +16,7 @@ export async function tokenIn(file: string): Promise<string | undefined> {
 }
 
 /** Changes when the file does. */
-export async function stampOf(file: string): Promise<string> {
+export async function fileVersion(file: string): Promise<string> {
   try {
     const { ino, mtimeMs, size } = await stat(file);
     return `${ino} ${mtimeMs} ${size}`;

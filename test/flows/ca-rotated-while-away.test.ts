@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { Device, type DeviceOptions } from '@rollcall/device-sdk';
 import type { DeviceId } from '@rollcall/protocol';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { certificatesIn } from '../../device-sdk/certificate-chain.ts';
+import { parseCertificates } from '../../device-sdk/certificate-chain.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
@@ -54,7 +54,7 @@ async function leave(): Promise<void> {
 
 const cas = async (role: string) => (await fleet.operator.listCas()).filter((ca) => ca.role === role);
 const fingerprints = () =>
-  certificatesIn(readFileSync(join(dataDir, 'ca.pem'), 'utf8')).map(({ fingerprint256 }) => fingerprint256);
+  parseCertificates(readFileSync(join(dataDir, 'ca.pem'), 'utf8')).map(({ fingerprint256 }) => fingerprint256);
 const bundle = () => new X509Certificate(readFileSync(join(data, 'trust-bundle.pem'))).fingerprint256;
 /** Each once: a reconnect between a message and its acknowledgement has it sent again. */
 const counts = async () => {

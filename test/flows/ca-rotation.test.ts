@@ -7,7 +7,7 @@ import { parseRenewalNotice, renewalNoticeTopic, TRUST_BUNDLE_TOPIC } from '@rol
 import type { MqttClient } from 'mqtt';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { requestRenewal } from '../../device-sdk/enrollment.ts';
-import { judgeBundle } from '../../device-sdk/trust-bundle.ts';
+import { evaluateBundle } from '../../device-sdk/trust-bundle.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { closed, connectMqtt, nextMessage } from '../fixtures/mqtt.ts';
 
@@ -107,7 +107,7 @@ describe('the issuing CA of a fleet that is connected', () => {
     const { id: rootId } = await fleet.operator.prepareCa({ role: 'root' });
     // Long before anything is signed by it: a device follows only a root that one it knows vouches for.
     const told = await fleet.operator.trustBundle();
-    expect(judgeBundle(oldest, told)).toMatchObject({ verdict: 'changed', added: 1, dropped: 0 });
+    expect(evaluateBundle(oldest, told)).toMatchObject({ verdict: 'changed', added: 1, dropped: 0 });
     const { id } = await fleet.operator.prepareCa({});
     await fleet.operator.activateCa({ id });
     await everyoneSpeaks();
