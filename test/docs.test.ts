@@ -70,6 +70,15 @@ describe.each(PAGES)('%s', (page) => {
   });
 });
 
+it('the pages name only metrics that docs/metrics.md lists', () => {
+  const listed = new Set(read('docs/metrics.md').match(/rollcall_[a-z0-9_]+/g));
+  const named = PAGES.filter((page) => page !== 'CHANGELOG.md').flatMap((page) =>
+    [...read(page).matchAll(/`(rollcall_[a-z0-9_]+)[`{]/g)].map((match) => match[1] as string),
+  );
+  expect(named.length).toBeGreaterThan(50);
+  expect(named.filter((name) => !listed.has(name))).toEqual([]);
+});
+
 it.each(FRONT_PAGES)('%s quotes only folders that exist', (page) => {
   const missing = quotedFolders(read(page)).filter(
     (path) => !existsSync(join(root, path)) && !path.startsWith('data/'),
