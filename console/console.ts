@@ -49,7 +49,7 @@ export interface ConsoleOptions {
   readonly now: () => number;
   readonly log: Logger;
   /** Shared with the other servers of the fleet. */
-  readonly throttle: RequestLimits;
+  readonly requestLimits: RequestLimits;
 }
 
 export interface Console {
@@ -73,8 +73,8 @@ const LOCAL_REQUESTS_PER_SECOND = 1_000;
  * or `config_invalid` when it cannot; then nothing stays open.
  */
 export async function createConsole(options: ConsoleOptions): Promise<Console> {
-  const { registry, telemetry, fleet, version, now, log, throttle } = options;
-  const { refusalLog } = throttle;
+  const { registry, telemetry, fleet, version, now, log, requestLimits } = options;
+  const { refusalLog } = requestLimits;
   const key = await openOperatorKey(options.operatorKeyFile);
   const access = new AccessControl({
     key,
@@ -107,7 +107,7 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
   const unix = new Listener(localRequests.attach(createServer(HTTP_LIMITS), handlersOf('unix')), log, refusalLog);
   const tlsLimits = { minVersion: MIN_TLS_VERSION, handshakeTimeout: HANDSHAKE_TIMEOUT_MS } as const;
   const tlsServer = createTlsServer({ ...HTTP_LIMITS, ...options.tls, ...tlsLimits });
-  const tcp = new Listener(throttle.requests.attach(tlsServer, handlersOf('tcp')), log, refusalLog);
+  const tcp = new Listener(requestLimits.requests.attach(tlsServer, handlersOf('tcp')), log, refusalLog);
   tcp.server.on('tlsClientError', (error, socket) => {
     const address = socket.remoteAddress ?? 'gone';
     refusalLog.write(log, 'debug', address, { address, reason: error.message }, 'console handshake failed');

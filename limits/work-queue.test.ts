@@ -1,22 +1,22 @@
 import { describe, expect, it } from 'vitest';
 import { WorkQueue } from './work-queue.ts';
 
-function turns(waiting = 0) {
+function openQueue(waiting = 0) {
   let next: (() => void) | undefined;
-  const all = new WorkQueue({
+  const queue = new WorkQueue({
     waiting,
     nextTurn: (run) => {
       next = run;
     },
   });
-  const entered: string[] = [];
+  const results: string[] = [];
   return {
-    all,
-    entered,
-    ask: (name: string, isGone = () => false) => {
-      const answer = all.enter(isGone);
-      if (typeof answer === 'string') entered.push(`${name} ${answer}`);
-      else void answer.then((entry) => entered.push(`${name} ${entry}`));
+    queue,
+    results,
+    enter: (name: string, isCancelled = () => false) => {
+      const result = queue.enter(isCancelled);
+      if (typeof result === 'string') results.push(`${name} ${result}`);
+      else void result.then((settled) => results.push(`${name} ${settled}`));
     },
     turn: async () => {
       const run = next;
@@ -28,61 +28,61 @@ function turns(waiting = 0) {
   };
 }
 
-describe('turns', () => {
-  it('let one in at once, and then one a turn in the order in which they came', async () => {
-    const { ask, turn, entered } = turns();
-    for (const name of ['a', 'b', 'c']) ask(name);
-    expect(entered).toEqual(['a in']);
+describe('the work queue', () => {
+  it('admits the first work at once, then one piece per turn in the order of arrival', async () => {
+    const { enter, turn, results } = openQueue();
+    for (const name of ['a', 'b', 'c']) enter(name);
+    expect(results).toEqual(['a admitted']);
     await turn();
-    expect(entered).toEqual(['a in', 'b in']);
+    expect(results).toEqual(['a admitted', 'b admitted']);
     await turn();
-    expect(entered).toEqual(['a in', 'b in', 'c in']);
+    expect(results).toEqual(['a admitted', 'b admitted', 'c admitted']);
   });
 
-  it('do nothing when nobody waits, and let the next in at once', async () => {
-    const { ask, turn, entered } = turns();
-    ask('a');
+  it('admits work at once again after an idle turn', async () => {
+    const { enter, turn, results } = openQueue();
+    enter('a');
     await turn();
     expect(await turn()).toBe(false);
-    ask('b');
-    expect(entered).toEqual(['a in', 'b in']);
+    enter('b');
+    expect(results).toEqual(['a admitted', 'b admitted']);
   });
 
-  it('spend none on whoever has gone away', async () => {
-    const { ask, turn, entered, all } = turns();
-    ask('a');
-    ask('b', () => true);
-    ask('c', () => true);
-    ask('d');
+  it('spends no turn on cancelled work', async () => {
+    const { enter, turn, results, queue } = openQueue();
+    enter('a');
+    enter('b', () => true);
+    enter('c', () => true);
+    enter('d');
     await turn();
-    expect(entered).toEqual(['a in', 'b gone', 'c gone', 'd in']);
-    expect(all.waiting).toBe(0);
+    expect(results).toEqual(['a admitted', 'b cancelled', 'c cancelled', 'd admitted']);
+    expect(queue.waiting).toBe(0);
   });
 
-  it('send away whoever finds too many waiting, the newest first', async () => {
-    const { ask, turn, entered, all } = turns(2);
-    for (const name of ['a', 'b', 'c', 'd']) ask(name);
-    expect(entered).toEqual(['a in', 'd full']);
-    expect(all.waiting).toBe(2);
+  it('refuses new work while it is full', async () => {
+    const { enter, turn, results, queue } = openQueue(2);
+    for (const name of ['a', 'b', 'c', 'd']) enter(name);
+    expect(results).toEqual(['a admitted', 'd full']);
+    expect(queue.waiting).toBe(2);
     await turn();
-    ask('e');
-    expect(entered).toEqual(['a in', 'd full', 'b in']);
-    expect(all.waiting).toBe(2);
+    enter('e');
+    expect(results).toEqual(['a admitted', 'd full', 'b admitted']);
+    expect(queue.waiting).toBe(2);
   });
 
-  it('keep their order over thousands', async () => {
-    const { ask, turn, entered } = turns();
+  it('keeps the order of thousands of waiters', async () => {
+    const { enter, turn, results } = openQueue();
     const names = Array.from({ length: 3_500 }, (_, index) => String(index));
-    for (const name of names) ask(name);
+    for (const name of names) enter(name);
     while (await turn());
-    expect(entered).toEqual(names.map((name) => `${name} in`));
+    expect(results).toEqual(names.map((name) => `${name} admitted`));
   });
 
-  it('are turns of the event loop, with others between them', async () => {
-    const all = new WorkQueue({ waiting: 0 });
+  it('lets other callbacks of the event loop run between two pieces of work', async () => {
+    const queue = new WorkQueue({ waiting: 0 });
     const order: string[] = [];
     const work = async (name: string) => {
-      await all.enter(() => false);
+      await queue.enter(() => false);
       order.push(name);
     };
     const works = ['a', 'b', 'c'].map(work);

@@ -1,30 +1,30 @@
 /**
- * Lets costly work in first come, first served, one piece a turn of the event loop: whatever else is ready runs between two
- * of them, so that many who ask at once make each other wait and nobody else. Does not know what the work is.
+ * Admits costly work first come, first served, one piece in a turn of the event loop. Other work that is ready runs
+ * between two pieces, so that many simultaneous requests delay each other and nothing else. Does not know the work.
  */
 
 export interface WorkQueueOptions {
   /** How many may wait; 0: no limit. */
   readonly waiting: number;
-  /** Calls back in the next turn of the event loop; `setImmediate` unless said otherwise. */
+  /** Calls back in the next turn of the event loop; `setImmediate` unless given. */
   readonly nextTurn?: (run: () => void) => void;
 }
 
 interface Waiter {
-  readonly isGone: () => boolean;
-  readonly enter: (entry: 'in' | 'gone') => void;
+  readonly isCancelled: () => boolean;
+  readonly settle: (result: 'admitted' | 'cancelled') => void;
 }
 
 export class WorkQueue {
-  readonly #most: number;
+  readonly #maxWaiting: number;
   readonly #nextTurn: (run: () => void) => void;
   #queue: Waiter[] = [];
-  /** Of the queue, those that have been let in. */
+  /** The index of the first waiter that is not settled. */
   #head = 0;
-  #isTaken = false;
+  #isTurnTaken = false;
 
   constructor({ waiting, nextTurn = setImmediate }: WorkQueueOptions) {
-    this.#most = waiting || Number.POSITIVE_INFINITY;
+    this.#maxWaiting = waiting || Number.POSITIVE_INFINITY;
     this.#nextTurn = nextTurn;
   }
 
@@ -33,17 +33,17 @@ export class WorkQueue {
   }
 
   /**
-   * Resolves with `in` when it is one's turn, with `gone` when one has gone away meanwhile: then nothing is to be done.
-   * `full` at once when so many wait already.
+   * `admitted` when the work may run now; `cancelled` when `isCancelled` said so after the wait; `full` at once when too
+   * much is waiting already.
    */
-  enter(isGone: () => boolean): Promise<'in' | 'gone'> | 'in' | 'full' {
-    if (!this.#isTaken) {
-      this.#isTaken = true;
+  enter(isCancelled: () => boolean): Promise<'admitted' | 'cancelled'> | 'admitted' | 'full' {
+    if (!this.#isTurnTaken) {
+      this.#isTurnTaken = true;
       this.#nextTurn(this.#advance);
-      return 'in';
+      return 'admitted';
     }
-    if (this.waiting >= this.#most) return 'full';
-    return new Promise((enter) => this.#queue.push({ isGone, enter }));
+    if (this.waiting >= this.#maxWaiting) return 'full';
+    return new Promise((settle) => this.#queue.push({ isCancelled, settle }));
   }
 
   readonly #advance = (): void => {
@@ -52,13 +52,13 @@ export class WorkQueue {
       if (next === undefined) {
         this.#queue = [];
         this.#head = 0;
-        this.#isTaken = false;
+        this.#isTurnTaken = false;
         return;
       }
       this.#head += 1;
-      const isGone = next.isGone();
-      next.enter(isGone ? 'gone' : 'in');
-      if (!isGone) break;
+      const isCancelled = next.isCancelled();
+      next.settle(isCancelled ? 'cancelled' : 'admitted');
+      if (!isCancelled) break;
     }
     if (this.#head > 1_000) {
       this.#queue = this.#queue.slice(this.#head);

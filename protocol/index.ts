@@ -73,7 +73,15 @@ export {
   type ServerTime,
   TIME_PATH,
 } from './server-notices.ts';
-export { canonicalHost, defaultMqttUrl, hostOf, parseEnrollUrl, parseMqttUrl, serverUrl } from './server-urls.ts';
+export {
+  canonicalHost,
+  defaultMqttUrl,
+  formatHostPort,
+  hostOf,
+  parseEnrollUrl,
+  parseMqttUrl,
+  serverUrl,
+} from './server-urls.ts';
 export {
   broadcastFilter,
   commandFilter,

@@ -24,11 +24,16 @@ export function canonicalHost(text: string): string | undefined {
   return hostname === '' || port !== '' ? undefined : withoutBrackets(withoutMapping(hostname));
 }
 
+/** `host:port`, an IPv6 address in brackets (RFC 3986, section 3.2.2). */
+export function formatHostPort(host: string, port: number): string {
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
 /** `scheme://host:port`; a port that is the scheme's default is left out. The host comes from {@link canonicalHost}. */
 export function serverUrl(scheme: 'http' | 'https' | 'mqtts', host: string, port: number): string {
-  const authority = host.includes(':') ? `[${host}]` : host;
+  const authority = formatHostPort(host, port);
   // The scheme "mqtts" has no registered default: devices of every version read a port that is written.
-  return scheme === 'mqtts' ? `mqtts://${authority}:${port}` : new URL(`${scheme}://${authority}:${port}`).origin;
+  return scheme === 'mqtts' ? `mqtts://${authority}` : new URL(`${scheme}://${authority}`).origin;
 }
 
 /** `https://host:port` without path, query or credentials, in its canonical form; undefined for anything else. */

@@ -34,14 +34,14 @@ export async function openFleetAuthority(options: {
   readonly publicHost: string;
   readonly registry: Registry;
   readonly environment: Readonly<Record<string, string | undefined>>;
-  readonly throttle: RequestLimits;
+  readonly requestLimits: RequestLimits;
   readonly now: () => number;
   readonly log: Logger;
 }): Promise<FleetAuthority> {
-  const { config, registry, throttle, now, log } = options;
+  const { config, registry, requestLimits, now, log } = options;
   let authority: Authority | undefined;
   // It listens first, because its address stands in every certificate, the first ones included.
-  const listener = await startStatusServer(config, () => authority, { throttle, now, log });
+  const listener = await startStatusServer(config, () => authority, { requestLimits, now, log });
   const statusUrl = listener && (config.certificateStatus.url || serverUrl('http', options.publicHost, listener.port));
   try {
     authority = await openAuthority({
@@ -85,7 +85,11 @@ export async function openFleetAuthority(options: {
 function startStatusServer(
   { certificateStatus: settings }: Config,
   authority: () => Authority | undefined,
-  { throttle, now, log }: { readonly throttle: RequestLimits; readonly now: () => number; readonly log: Logger },
+  {
+    requestLimits,
+    now,
+    log,
+  }: { readonly requestLimits: RequestLimits; readonly now: () => number; readonly log: Logger },
 ): Promise<StatusServer | undefined> {
   if (!settings.listen) return Promise.resolve(undefined);
   const status = () => {
@@ -96,7 +100,7 @@ function startStatusServer(
   return createStatusServer({
     ...settings,
     status: { document: async (path) => status().document(path), ocsp: async (request) => status().ocsp(request) },
-    throttle,
+    requestLimits,
     now,
     log,
   });

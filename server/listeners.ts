@@ -31,7 +31,7 @@ export interface FleetDoorsOptions {
   readonly data: DataDirectory;
   readonly memory: FleetMemory;
   readonly authority: FleetAuthority['authority'];
-  readonly throttle: RequestLimits;
+  readonly requestLimits: RequestLimits;
   /** The first of the public hosts. */
   readonly publicHost: string;
   readonly version: string;
@@ -53,7 +53,7 @@ export interface FleetDoors {
 
 /** Each part is added to `opened` as soon as it is open. */
 export async function openFleetDoors(
-  { config, data, memory, authority, throttle, publicHost, version, now, log, clock, metrics }: FleetDoorsOptions,
+  { config, data, memory, authority, requestLimits, publicHost, version, now, log, clock, metrics }: FleetDoorsOptions,
   opened: OpenParts,
 ): Promise<FleetDoors> {
   const { registry, telemetry, events, sinks, sessions } = memory;
@@ -68,7 +68,7 @@ export async function openFleetDoors(
       telemetry,
       sessions: sessions.memory,
       limits: config.mqtt.limits,
-      refusalLog: throttle.refusalLog,
+      refusalLog: requestLimits.refusalLog,
       now,
       log: log.child({ component: 'broker' }),
       onEvent: (event) => events.log.record(...brokerHappening(event)),
@@ -118,7 +118,7 @@ export async function openFleetDoors(
       onForked: (identity) =>
         void answerFork(identity, { registry, response: config.clones.response, told: () => void events.look(), log }),
       limits: config.enroll.limits,
-      throttle,
+      requestLimits,
       now,
       log: log.child({ component: 'enroll' }),
     }),
@@ -161,7 +161,7 @@ export async function openFleetDoors(
         sessions: () => broker.sessions(),
         metrics: () => metrics.text(),
       },
-      throttle,
+      requestLimits,
       version,
       now,
       log: log.child({ component: 'console' }),

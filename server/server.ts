@@ -68,7 +68,7 @@ async function start(
   const restored = readRestoredNote(data.path);
   const after = restored && 'restore';
 
-  const throttle = createRequestLimits({
+  const requestLimits = createRequestLimits({
     requestsPerSecondPerAddress: config.requests.perSecondPerAddress,
     refusalLogsPerMinute: config.mqtt.limits.refusalLogsPerMinute,
   });
@@ -76,7 +76,7 @@ async function start(
   // Memory, data, and the keys that vouch for them; then the doors, and last who hears of what.
   const metrics = new Metrics({ version, log });
   metrics.collectFrom('descriptors', descriptors);
-  metrics.collectFrom('refusals', throttle.refusalLog);
+  metrics.collectFrom('refusals', requestLimits.refusalLog);
   if (logLines !== undefined) metrics.collectFrom('logLines', logLines);
   const memory = await openFleetMemory({ config, data, after, environment, metrics, now, log }, opened);
   const { registry } = memory;
@@ -95,7 +95,7 @@ async function start(
       publicHost,
       registry,
       environment,
-      throttle,
+      requestLimits,
       now,
       log: log.child({ component: 'enroll' }),
     }),
@@ -119,7 +119,7 @@ async function start(
       data,
       memory,
       authority,
-      throttle,
+      requestLimits,
       publicHost,
       version,
       now,

@@ -6,7 +6,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Problem, parseDecimal } from '@rollcall/protocol';
+import { formatHostPort, Problem, parseDecimal } from '@rollcall/protocol';
 import { version } from '../../server/config/index.ts';
 import type { PlacementStrategy } from '../../simulator/index.ts';
 import { readSecretArgument } from '../secret-argument.ts';
@@ -54,7 +54,7 @@ export async function coordinateHosts(options: CoordinateOptions, signal: AbortS
   };
   const isAnywhere = place.host === '0.0.0.0' || place.host === '::';
   const name = isAnywhere ? hostname() : place.host;
-  const address = `${name.includes(':') ? `[${name}]` : name}:${coordinator.port}`;
+  const address = formatHostPort(name, coordinator.port);
   if (file !== undefined) note(`the secret of this run is in ${file.path}; take it to the other hosts, as join.secret`);
   note(
     `on ${options.hosts} hosts: rollcall simulate --join ${address} --fingerprint ${coordinator.fingerprint} --secret ${given === undefined ? '@join.secret' : '@FILE'}`,

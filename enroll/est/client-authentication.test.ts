@@ -19,41 +19,42 @@ const token = formatBootstrapToken({
 const { refusalLog } = createRequestLimits(NO_REQUEST_LIMITS);
 const unlimited = { take: () => 0 };
 
-function door(waiting: number) {
+function openRoutes(waiting: number) {
   const turns: (() => void)[] = [];
-  const counts = new Counters();
-  const callers = createClientAuthentication({
-    peers: {} as ClientCertificateDeps, // nobody shows a certificate here
+  const counters = new Counters();
+  const authentication = createClientAuthentication({
+    certificates: {} as ClientCertificateDeps, // no client presents a certificate here
     enrollments: unlimited,
     renewals: unlimited,
-    turns: new WorkQueue({ waiting, nextTurn: (run) => turns.push(run) }),
+    workQueue: new WorkQueue({ waiting, nextTurn: (run) => turns.push(run) }),
     random: () => 0.5,
-    counts,
+    counters,
     log,
     refusalLog,
   });
   const app = fastify();
-  app.setErrorHandler(createErrorResponses({ now: () => 0, log, refusalLog, counts }).error);
-  app.addHook('onRequest', (request) => callers.authenticate(request));
+  app.setErrorHandler(createErrorResponses({ now: () => 0, log, refusalLog, counters }).error);
+  app.addHook('onRequest', (request) => authentication.authenticate(request));
   let done = 0;
-  app.post('/enroll', { config: { caller: 'token' } }, async () => {
+  app.post('/enroll', { config: { authentication: 'token' } }, async () => {
     done += 1;
     return '';
   });
-  app.get('/question', { config: { caller: 'public' } }, async () => 'answer');
+  app.get('/public', { config: { authentication: 'public' } }, async () => 'answer');
   const authorization = `Bearer ${token}`;
   return {
     app,
-    counts,
+    counters,
     done: () => done,
-    enroll: () => app.inject({ method: 'POST', url: '/enroll', headers: { authorization } }).then((answer) => answer),
+    enroll: () =>
+      app.inject({ method: 'POST', url: '/enroll', headers: { authorization } }).then((response) => response),
     turn: () => turns.shift()?.(),
   };
 }
 
-describe('those who ask for a certificate', () => {
-  it('wait for each other, and whoever finds too many waiting is told when to come back', async () => {
-    const { enroll, turn, done, counts } = door(1);
+describe('requests for a certificate', () => {
+  it('wait for each other, and are refused with a time to retry when too many wait', async () => {
+    const { enroll, turn, done, counters } = openRoutes(1);
     expect((await enroll()).statusCode).toBe(200);
     const both = [enroll(), enroll()];
     const refused = await Promise.race(both);
@@ -63,14 +64,14 @@ describe('those who ask for a certificate', () => {
     expect(done()).toBe(1);
     turn();
     expect((await Promise.all(both)).map(({ statusCode }) => statusCode).sort()).toEqual([200, 429]);
-    expect(counts.snapshot()).toMatchObject({ enroll_overloaded_total: 1 });
+    expect(counters.snapshot()).toMatchObject({ enroll_overloaded_total: 1 });
   });
 
-  it('keep nobody waiting who asks for something else', async () => {
-    const { enroll, app, turn } = door(1);
+  it('do not delay other requests', async () => {
+    const { enroll, app, turn } = openRoutes(1);
     await enroll();
     const second = enroll();
-    expect((await app.inject({ method: 'GET', url: '/question' })).body).toBe('answer');
+    expect((await app.inject({ method: 'GET', url: '/public' })).body).toBe('answer');
     turn();
     expect((await second).statusCode).toBe(200);
   });

@@ -1,6 +1,7 @@
 /**
- * Lets a request in or not, by what its route declares and before its body is read. The budget of its address is spent
- * already; the limits here are on certificates to be issued. What a caller showed is kept for its route, and only there.
+ * Authenticates the client of a request as its route declares, before the body is read. The request has passed the budget
+ * of its client's network already; the rate limits here are on certificates to be issued. The credential or certificate
+ * is available to the route of the same request only.
  */
 
 import type { TLSSocket } from 'node:tls';
@@ -19,94 +20,99 @@ import { type EnrollmentCredential, parseCredential } from './credential.ts';
 import { routeAuthentication } from './route-authentication.ts';
 
 export interface ClientAuthentication {
-  /** The hook of every request; throws the Problem that sends it away. */
+  /** The hook of every request. Throws the Problem by which a request is refused. */
   authenticate(request: FastifyRequest): Promise<void>;
-  /** What the caller of a `token` route showed. */
+  /** The bootstrap token that the client of a `token` route presented. */
   credential(request: FastifyRequest): EnrollmentCredential;
-  /** Who the caller of a `certificate` or `renewal` route is. */
+  /** The holder of the client certificate, on a `certificate` or `renewal` route. */
   holder(request: FastifyRequest): CertificateHolder;
 }
 
-/** What waits is done in a second or two; whoever is sent away had better not come back with the next. */
-const RETRY_OVERLOADED_S = 5;
-
-export function createClientAuthentication(options: {
-  readonly peers: ClientCertificateDeps;
+export interface ClientAuthenticationOptions {
+  readonly certificates: ClientCertificateDeps;
   readonly enrollments: RateLimit;
   readonly renewals: RateLimit;
-  /** Of all for whom a certificate is to be issued, which keeps the event loop for some milliseconds each. */
-  readonly turns: WorkQueue;
-  /** 0 up to 1; spreads the tries of those who were sent away together. */
+  /** For every request that issues a certificate, which occupies the event loop for some milliseconds. */
+  readonly workQueue: WorkQueue;
+  /** 0 up to 1; spreads the retries of clients that were refused together. */
   readonly random: () => number;
-  readonly counts: Counters;
+  readonly counters: Counters;
   readonly log: Logger;
   readonly refusalLog: RefusalLog;
-}): ClientAuthentication {
-  const { enrollments, renewals, turns, random, counts, log, refusalLog } = options;
+}
+
+/** The queue is worked off in a second or two. A refused client should not return with the next request. */
+const RETRY_OVERLOADED_S = 5;
+
+export function createClientAuthentication(options: ClientAuthenticationOptions): ClientAuthentication {
+  const { enrollments, renewals, log, refusalLog } = options;
   const credentials = new WeakMap<FastifyRequest, EnrollmentCredential>();
   const holders = new WeakMap<FastifyRequest, CertificateHolder>();
 
-  const takeTurn = async ({ raw: { socket } }: FastifyRequest): Promise<void> => {
-    const entry = await turns.enter(() => socket.destroyed);
-    if (entry === 'in') return;
-    if (entry === 'gone') {
-      counts.add('enroll_waiting_abandoned_total');
-      throw new Problem('request_invalid', { reason: 'it went away while it waited' });
-    }
-    counts.add('enroll_overloaded_total');
-    const retryAfter = Math.ceil(RETRY_OVERLOADED_S * (1 + random()));
-    throw new Problem('rate_limited', { retryAfter, reason: 'too many requests are waiting' });
-  };
-
-  const admitToken = async (request: FastifyRequest): Promise<void> => {
-    spend(enrollments, request);
+  const authenticateToken = async (request: FastifyRequest): Promise<void> => {
+    limitRate(enrollments, request);
     const credential = parseCredential(request.headers.authorization);
     if (credential instanceof Problem) throw credential;
     credentials.set(request, credential);
-    await takeTurn(request);
+    await waitForTurn(request, options);
   };
 
-  const admitCertificate = async (request: FastifyRequest, worth: RequiredStatus): Promise<void> => {
-    const verdict = await checkClientCertificate(request.raw.socket as TLSSocket, options.peers, worth);
-    if (!verdict.ok) {
-      const { problem, shown } = verdict;
-      const fields = { address: request.ip, reason: problem.reason, ...shown };
+  const authenticateCertificate = async (request: FastifyRequest, required: RequiredStatus): Promise<void> => {
+    const result = await checkClientCertificate(request.raw.socket as TLSSocket, options.certificates, required);
+    if (!result.ok) {
+      const { problem, presented } = result;
+      const fields = { address: request.ip, reason: problem.reason, ...presented };
       refusalLog.write(log, 'info', request.ip, fields, 'client certificate refused');
       throw problem;
     }
-    holders.set(request, verdict.holder);
+    holders.set(request, result.holder);
     if (request.method === 'GET') return;
-    // After the judgement: nobody without a certificate of ours can use up what renewals have.
-    spend(renewals, request);
-    await takeTurn(request);
+    // After the check: a client without a certificate of this fleet cannot use up the rate of renewals.
+    limitRate(renewals, request);
+    await waitForTurn(request, options);
   };
 
   return {
     authenticate: async (request) => {
       switch (routeAuthentication(request)) {
         case 'public':
-        case undefined: // no route: it will be told so
+        case undefined: // no such route; the router answers 404
           return;
         case 'token':
-          return admitToken(request);
+          return authenticateToken(request);
         case 'certificate':
-          return admitCertificate(request, 'good');
+          return authenticateCertificate(request, 'good');
         case 'renewal':
-          return admitCertificate(request, 'renewable');
+          return authenticateCertificate(request, 'renewable');
       }
     },
-    credential: (request) => shownBy(credentials, request),
-    holder: (request) => shownBy(holders, request),
+    credential: (request) => expectPresented(credentials, request),
+    holder: (request) => expectPresented(holders, request),
   };
 }
 
-function spend(limit: RateLimit, request: FastifyRequest): void {
+async function waitForTurn(
+  { raw: { socket } }: FastifyRequest,
+  { workQueue, counters, random }: ClientAuthenticationOptions,
+): Promise<void> {
+  const result = await workQueue.enter(() => socket.destroyed);
+  if (result === 'admitted') return;
+  if (result === 'cancelled') {
+    counters.add('enroll_waiting_abandoned_total');
+    throw new Problem('request_invalid', { reason: 'the client closed the connection while it waited' });
+  }
+  counters.add('enroll_overloaded_total');
+  const retryAfter = Math.ceil(RETRY_OVERLOADED_S * (1 + random()));
+  throw new Problem('rate_limited', { retryAfter, reason: 'too many requests are waiting' });
+}
+
+function limitRate(limit: RateLimit, request: FastifyRequest): void {
   const retryAfter = limit.take(request.ip);
   if (retryAfter > 0) throw new Problem('rate_limited', { retryAfter });
 }
 
-function shownBy<Shown>(kept: WeakMap<FastifyRequest, Shown>, request: FastifyRequest): Shown {
-  const shown = kept.get(request);
-  if (shown === undefined) throw new Problem('internal', { reason: 'a route reads what its caller was not asked for' });
-  return shown;
+function expectPresented<Presented>(all: WeakMap<FastifyRequest, Presented>, request: FastifyRequest): Presented {
+  const presented = all.get(request);
+  if (presented !== undefined) return presented;
+  throw new Problem('internal', { reason: 'a route reads what its declared authentication does not require' });
 }

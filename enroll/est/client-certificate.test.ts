@@ -127,6 +127,9 @@ describe('the peer of a connection', () => {
     const { verdict } = await identify({
       standing: { ...(good() as Extract<CertificateStatus, { state: 'good' }>), holder },
     });
-    expect(verdict).toMatchObject({ ok: false, problem: { reason: 'the name inside is not that of the holder' } });
+    expect(verdict).toMatchObject({
+      ok: false,
+      problem: { reason: 'the name in the certificate is not that of the holder' },
+    });
   });
 });

@@ -1,7 +1,7 @@
 /**
- * Decides whether the peer of a TLS connection holds a certificate of ours that is good now. The listener lets everyone
- * in, because enrollment needs no certificate; so this is the only place where one counts, and a flag on the socket
- * alone never does: a resumed session once carried `authorized` without any certificate.
+ * Checks whether the client of a TLS connection holds a certificate of this fleet that is good now. The listener accepts
+ * every client, because enrollment needs no certificate, so this is the only check. The socket's `authorized` flag alone
+ * is never enough: a resumed session can have it without any certificate.
  */
 
 import type { X509Certificate } from 'node:crypto';
@@ -14,16 +14,16 @@ export interface CertificateHolder {
   readonly identity: Identity;
   /** Lower-case hexadecimal. */
   readonly serial: string;
-  /** Life of the certificate, milliseconds since the epoch. */
+  /** Validity of the certificate, milliseconds since the epoch. */
   readonly notBefore: number;
   readonly notAfter: number;
-  /** DER of it, when it has ended. */
+  /** DER of the certificate, when it has expired. */
   readonly expiredDer?: Uint8Array;
 }
 
 /**
- * `renewable`: also what another has superseded, because the answer that did so may have been lost, and what has ended, for
- * which nothing but its dates is waived.
+ * `renewable` also accepts a superseded certificate, because the response with its successor may have been lost, and an
+ * expired one, for which only the validity is waived.
  */
 export type RequiredStatus = 'good' | 'renewable';
 
@@ -38,16 +38,16 @@ export type ClientCertificateResult =
   | {
       readonly ok: false;
       readonly problem: Problem;
-      /** For the log: what the peer showed. */
-      readonly shown: Readonly<Record<string, string>>;
+      /** What the client presented, for the log. */
+      readonly presented: Readonly<Record<string, string>>;
     };
 
-type PeerSocket = Pick<TLSSocket, 'authorized' | 'authorizationError' | 'getPeerX509Certificate'>;
+type ClientSocket = Pick<TLSSocket, 'authorized' | 'authorizationError' | 'getPeerX509Certificate'>;
 
 export async function checkClientCertificate(
-  socket: PeerSocket,
+  socket: ClientSocket,
   deps: ClientCertificateDeps,
-  worth: RequiredStatus,
+  required: RequiredStatus,
 ): Promise<ClientCertificateResult> {
   const { issuer, registry } = deps;
 
@@ -55,25 +55,25 @@ export async function checkClientCertificate(
   const certificate = socket.getPeerX509Certificate();
   if (certificate === undefined) return refuse('certificate_required', 'no certificate', undefined);
 
-  // 2. OpenSSL found a chain to our root, for a client.
-  // Its end is the last thing that OpenSSL looks at, and hides what it found before: steps 4 and 5 don't trust it then,
-  // and `registry/recovery.ts` compares every byte.
-  const onlyEnded = worth === 'renewable' && String(socket.authorizationError) === 'CERT_HAS_EXPIRED';
-  if (socket.authorized !== true && !onlyEnded) {
+  // 2. OpenSSL found a chain to a root of this fleet, for a client.
+  // OpenSSL checks the validity last, and CERT_HAS_EXPIRED hides earlier findings. So steps 4 and 5 check again, and
+  // `registry/recovery.ts` compares every byte.
+  const isOnlyExpired = required === 'renewable' && String(socket.authorizationError) === 'CERT_HAS_EXPIRED';
+  if (socket.authorized !== true && !isOnlyExpired) {
     return refuse('certificate_rejected', String(socket.authorizationError ?? 'not authorized'), certificate);
   }
 
-  // 3. It is valid now: the connection may be older than its end.
+  // 3. It is valid now: the connection may be older than notAfter.
   const now = deps.now();
   if (now < certificate.validFromDate.getTime()) return refuse('certificate_rejected', 'not yet valid', certificate);
-  const hasEnded = now >= certificate.validToDate.getTime();
-  if (onlyEnded !== hasEnded && (onlyEnded || worth === 'good'))
+  const isExpired = now >= certificate.validToDate.getTime();
+  if (isOnlyExpired !== isExpired && (isOnlyExpired || required === 'good'))
     return refuse('certificate_rejected', 'expired', certificate);
 
-  // 4. Our issuing CA signed it; not merely one of that name.
+  // 4. An issuing CA of this fleet signed it, not only one of the same name.
   if (!issuer.hasIssued(certificate)) return refuse('certificate_rejected', 'another issuer', certificate);
 
-  // 5. The registry says that it is good, and whose it is.
+  // 5. The registry states that it is good, and who holds it.
   const serial = serialOf(certificate);
   const standing = await registry.certificateStatus(serial);
   if (standing.state === 'unknown') return refuse('certificate_rejected', 'unknown serial', certificate);
@@ -82,13 +82,13 @@ export async function checkClientCertificate(
     return refuse(code, `revoked: ${standing.reason}`, certificate);
   }
   const isSuperseded = standing.state === 'superseded';
-  if (isSuperseded && worth === 'good') return refuse('certificate_superseded', 'superseded', certificate);
+  if (isSuperseded && required === 'good') return refuse('certificate_superseded', 'superseded', certificate);
   if (standing.state !== 'good' && standing.state !== 'superseded')
-    return refuse(`device_${standing.state}`, `found it ${standing.state}`, certificate);
+    return refuse(`device_${standing.state}`, `found the holder ${standing.state}`, certificate);
 
-  // 6. The name inside is that of the holder: a cross-check, never the source of the identity.
+  // 6. The name in the certificate is that of the holder: a cross-check, never the source of the identity.
   if (certificate.subjectAltName !== `URI:${identityUri(issuer.trustDomain, standing.holder)}`) {
-    return refuse('certificate_rejected', 'the name inside is not that of the holder', certificate);
+    return refuse('certificate_rejected', 'the name in the certificate is not that of the holder', certificate);
   }
   const notBefore = certificate.validFromDate.getTime();
   const notAfter = certificate.validToDate.getTime();
@@ -99,13 +99,13 @@ export async function checkClientCertificate(
       serial,
       notBefore,
       notAfter,
-      ...(hasEnded && { expiredDer: certificate.raw }),
+      ...(isExpired && { expiredDer: certificate.raw }),
     },
   };
 }
 
 function refuse(code: ProblemCode, reason: string, certificate: X509Certificate | undefined): ClientCertificateResult {
-  const shown =
+  const presented =
     certificate === undefined
       ? {}
       : {
@@ -115,7 +115,7 @@ function refuse(code: ProblemCode, reason: string, certificate: X509Certificate 
           names: certificate.subjectAltName ?? '',
           notAfter: certificate.validToDate.toISOString(),
         };
-  return { ok: false, problem: new Problem(code, { reason }), shown };
+  return { ok: false, problem: new Problem(code, { reason }), presented };
 }
 
 function serialOf(certificate: X509Certificate): string {

@@ -1,122 +1,142 @@
 /**
- * Stands between the TCP port and TLS: counts connections per address and in all, open and half open, and closes what
- * is over a limit before any cryptography. Also the one who ends handshakes that failed or took too long, because
+ * Limits TCP connections before their TLS handshake: per second, open, and with an unfinished handshake, each in total and
+ * per client network. A refused connection costs no cryptography. Closes handshakes that failed or took too long, because
  * Node's `handshakeTimeout` only reports them.
  */
 
-import type { Server } from 'node:https';
+import { Server, type ServerOptions } from 'node:https';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
-import { createRateLimit, networkOf, type RefusalLog } from '../../limits/index.ts';
+import { createRateLimit, networkOf, type RateLimit, type RefusalLog } from '../../limits/index.ts';
 import type { Counters } from '../counters.ts';
 import type { EnrollLimits } from './limits.ts';
 
-export interface ConnectionLimiter {
-  /** Destroys what has not finished its handshake; the others belong to HTTP. */
-  close(): void;
+export interface ConnectionLimiterOptions {
+  readonly limits: EnrollLimits;
+  /** Milliseconds that only go forward. */
+  readonly monotonic: () => number;
+  readonly random: () => number;
+  readonly log: Logger;
+  readonly refusalLog: RefusalLog;
+  readonly counters: Counters;
 }
+
+type Refusal = 'too many open' | 'too many handshakes' | 'too many per second';
 
 interface Handshake {
   readonly socket: Socket;
   readonly network: string;
-  finished: boolean;
+  isFinished: boolean;
 }
 
-export function limitConnections(
-  server: Server,
-  options: {
-    readonly limits: EnrollLimits;
-    readonly monotonic: () => number;
-    readonly random: () => number;
-    readonly log: Logger;
-    readonly refusalLog: RefusalLog;
-    readonly counts: Counters;
-  },
-): ConnectionLimiter {
-  const { limits, log, refusalLog, counts } = options;
-  const rate = createRateLimit({
-    ...options,
-    perSecond: limits.connectionsPerSecond,
-    perSecondPerAddress: limits.connectionsPerSecondPerAddress,
-  });
-  const open = new Counter(limits.openConnections, limits.openConnectionsPerAddress);
-  const halfOpen = new Counter(limits.halfOpenConnections, limits.halfOpenConnectionsPerAddress);
-  /** By address and port of the peer, which TLS sockets and the TCP sockets under them share. */
-  const handshaking = new Map<string, Handshake>();
+/** An HTTPS server that asks the limiter about every TCP connection before TLS begins. */
+export class LimitedServer extends Server {
+  readonly #limiter: ConnectionLimiter;
 
-  const noteRefusal = (address: string, reason: string): void => {
-    counts.add(`enroll_connections_refused_total/reason=${reason}`);
-    refusalLog.write(log, 'warn', address, { address, reason }, 'connection refused before its handshake');
-  };
+  constructor(options: ServerOptions, limiter: ConnectionLimiter) {
+    super(options);
+    this.#limiter = limiter;
+    this.on('secureConnection', (socket: TLSSocket) => limiter.handshakeFinished(socket));
+    this.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
+      limiter.handshakeFailed(error, socket);
+    });
+  }
 
-  const finish = (key: string, handshake: Handshake): void => {
-    if (!handshake.finished) halfOpen.remove(handshake.network);
-    handshake.finished = true;
-    // A new connection may have the same port before the old one is known to be gone.
-    if (handshaking.get(key) === handshake) handshaking.delete(key);
-  };
+  /** A listener of `connection` could not keep TLS, which listens too, from the socket. */
+  override emit(event: string | symbol, ...args: unknown[]): boolean {
+    if (event !== 'connection' || this.#limiter.admit(args[0] as Socket)) return super.emit(event as string, ...args);
+    (args[0] as Socket).destroy();
+    return true;
+  }
+}
 
-  const admit = (socket: Socket): boolean => {
+export class ConnectionLimiter {
+  readonly #options: ConnectionLimiterOptions;
+  readonly #rate: RateLimit;
+  readonly #open: ConnectionCounter;
+  readonly #halfOpen: ConnectionCounter;
+  /** By address and port of the peer, which a TLS socket and the TCP socket under it share. */
+  readonly #handshakes = new Map<string, Handshake>();
+
+  constructor(options: ConnectionLimiterOptions) {
+    const { limits } = options;
+    this.#options = options;
+    this.#rate = createRateLimit({
+      ...options,
+      perSecond: limits.connectionsPerSecond,
+      perSecondPerAddress: limits.connectionsPerSecondPerAddress,
+    });
+    this.#open = new ConnectionCounter(limits.openConnections, limits.openConnectionsPerAddress);
+    this.#halfOpen = new ConnectionCounter(limits.halfOpenConnections, limits.halfOpenConnectionsPerAddress);
+  }
+
+  /** Counts the connection until it closes. False when it has to be closed: it is over a limit, or gone already. */
+  admit(socket: Socket): boolean {
     const address = socket.remoteAddress;
-    if (address === undefined) return false; // gone already
+    if (address === undefined) return false;
     const network = networkOf(address);
-    const reason = open.full(network)
-      ? 'too many open'
-      : halfOpen.full(network)
-        ? 'too many handshakes'
-        : rate.take(address) > 0
-          ? 'too many per second'
-          : undefined;
-    if (reason !== undefined) {
-      noteRefusal(address, reason);
+    const refusal = this.#refusalOf(address, network);
+    if (refusal !== undefined) {
+      this.#report(address, refusal);
       return false;
     }
+    const handshake: Handshake = { socket, network, isFinished: false };
     const key = peerKey(socket);
-    const handshake: Handshake = { socket, network, finished: false };
-    open.add(network);
-    halfOpen.add(network);
-    handshaking.set(key, handshake);
+    this.#open.add(network);
+    this.#halfOpen.add(network);
+    this.#handshakes.set(key, handshake);
     socket.once('close', () => {
-      open.remove(network);
-      finish(key, handshake);
+      this.#open.remove(network);
+      this.#finish(key, handshake);
     });
     return true;
-  };
+  }
 
-  // TLS listens to the same event as we do; taking its place is the only way to be asked first.
-  const startTls = server.listeners('connection') as ((socket: Socket) => void)[];
-  server.removeAllListeners('connection');
-  server.on('connection', (socket: Socket) => {
-    if (!admit(socket)) {
-      socket.destroy();
-      return;
-    }
-    for (const start of startTls) start.call(server, socket);
-  });
-  server.on('secureConnection', (socket: TLSSocket) => {
+  handshakeFinished(socket: TLSSocket): void {
     const key = peerKey(socket);
-    const handshake = handshaking.get(key);
-    if (handshake !== undefined) finish(key, handshake);
-  });
-  server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
+    const handshake = this.#handshakes.get(key);
+    if (handshake !== undefined) this.#finish(key, handshake);
+  }
+
+  handshakeFailed(error: NodeJS.ErrnoException, socket: TLSSocket): void {
+    const { log, refusalLog } = this.#options;
     const address = socket.remoteAddress ?? 'gone';
     refusalLog.write(log, 'debug', address, { address, code: error.code }, 'handshake failed');
     socket.destroy();
-  });
+  }
 
-  return {
-    close: () => {
-      for (const { socket } of handshaking.values()) socket.destroy();
-    },
-  };
+  /** Destroys the connections whose handshake is not finished. HTTP closes the others. */
+  closeHandshakes(): void {
+    for (const { socket } of this.#handshakes.values()) socket.destroy();
+  }
+
+  #refusalOf(address: string, network: string): Refusal | undefined {
+    if (this.#open.isFull(network)) return 'too many open';
+    if (this.#halfOpen.isFull(network)) return 'too many handshakes';
+    return this.#rate.take(address) > 0 ? 'too many per second' : undefined;
+  }
+
+  #report(address: string, reason: Refusal): void {
+    const { log, refusalLog, counters } = this.#options;
+    counters.add(`enroll_connections_refused_total/reason=${reason}`);
+    refusalLog.write(log, 'warn', address, { address, reason }, 'connection refused before its handshake');
+  }
+
+  #finish(key: string, handshake: Handshake): void {
+    if (!handshake.isFinished) this.#halfOpen.remove(handshake.network);
+    handshake.isFinished = true;
+    // A new connection may have the same port before the old one is known to be closed.
+    if (this.#handshakes.get(key) === handshake) this.#handshakes.delete(key);
+  }
 }
 
 function peerKey(socket: Socket): string {
   return `${socket.remoteAddress} ${socket.remotePort}`;
 }
 
-class Counter {
+/** Connections in total and per client network; a limit of 0 is none. */
+class ConnectionCounter {
   readonly #max: number;
   readonly #maxPerNetwork: number;
   readonly #counts = new Map<string, number>();
@@ -127,7 +147,7 @@ class Counter {
     this.#maxPerNetwork = maxPerNetwork || Number.POSITIVE_INFINITY;
   }
 
-  full(network: string): boolean {
+  isFull(network: string): boolean {
     return this.#total >= this.#max || (this.#counts.get(network) ?? 0) >= this.#maxPerNetwork;
   }
 

@@ -12,19 +12,19 @@ it.each([
   ['unavailable', {}, '30'],
   ['unavailable', { retryAfter: 2 }, '2'],
   ['internal', {}, undefined],
-] as const)('%s with %o says when to come again: %s', async (code, options, retryAfter) => {
+] as const)('%s with %o sends Retry-After %s', async (code, options, retryAfter) => {
   const app = fastify();
   onTestFinished(() => app.close());
-  const answers = createErrorResponses({
+  const responses = createErrorResponses({
     now: () => 0,
     log: pino({ level: 'silent' }),
     ...createRequestLimits(NO_REQUEST_LIMITS),
-    counts: new Counters(),
+    counters: new Counters(),
   });
-  app.setErrorHandler(answers.error);
+  app.setErrorHandler(responses.error);
   app.get('/', () => {
     throw new Problem(code, options);
   });
-  const answer = await app.inject('/');
-  expect(answer.headers['retry-after']).toBe(retryAfter);
+  const response = await app.inject('/');
+  expect(response.headers['retry-after']).toBe(retryAfter);
 });

@@ -1,6 +1,6 @@
 /**
- * The one place of the enroll server that turns errors into answers: a problem document (RFC 9457) with the sentence for
- * outsiders and the server's time, and a log line with the reason. Never writes a body or an Authorization header.
+ * Turns every error of the EST server into a response: a problem document (RFC 9457) with the public sentence and the
+ * server's time, and a log line with the reason. Never logs a body or an Authorization header.
  */
 
 import type { ServerResponse } from 'node:http';
@@ -20,7 +20,7 @@ import type { Logger } from 'pino';
 import type { RefusalLog } from '../../limits/index.ts';
 import type { Counters } from '../counters.ts';
 
-/** RFC 9110, section 11.6.1: an answer 401 says how to ask. */
+/** RFC 9110, section 11.6.1: a 401 response names the authentication schemes. */
 const TOKEN_CHALLENGES = ['Basic realm="rollcall", charset="UTF-8"', 'Bearer realm="rollcall"'];
 const CHALLENGES: Readonly<Record<string, readonly string[]>> = {
   token_rejected: TOKEN_CHALLENGES,
@@ -28,12 +28,12 @@ const CHALLENGES: Readonly<Record<string, readonly string[]>> = {
   certificate_required: ['ClientCertificate realm="rollcall"'],
 };
 
-/** For a 503 that names no time of its own, in seconds: its causes pass, but not at once. */
+/** Retry-After of a 503 response that names no time of its own, in seconds. */
 const UNAVAILABLE_RETRY_AFTER = 30;
 
-const LIST_PATH = /^\/crl\/[\w.-]+$/;
+const CRL_PATH_FORM = /^\/crl\/[\w.-]+$/;
 
-/** What each path answers to. */
+/** The method of each path, for the Allow header. */
 const METHODS: ReadonlyMap<string, string> = new Map([
   [EST_PATHS.cacerts, 'GET'],
   [EST_PATHS.csrattrs, 'GET'],
@@ -44,11 +44,11 @@ const METHODS: ReadonlyMap<string, string> = new Map([
 ]);
 
 export interface ErrorResponses {
-  /** For whatever was thrown, by us or by the framework. */
+  /** For any error that a route, a hook or the framework has thrown. */
   error(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply;
-  /** For what is no route. */
+  /** For a path or method without a route. */
   notFound(request: FastifyRequest, reply: FastifyReply): FastifyReply;
-  /** For what is over its address's budget, and was not looked at. */
+  /** For a request that exceeds the budget of its client's network. It was not parsed further. */
   rateLimited(response: ServerResponse, retryAfter: number, address: string): void;
 }
 
@@ -56,12 +56,12 @@ export function createErrorResponses(options: {
   readonly now: () => number;
   readonly log: Logger;
   readonly refusalLog: RefusalLog;
-  readonly counts: Counters;
+  readonly counters: Counters;
 }): ErrorResponses {
-  const { now, log, refusalLog, counts } = options;
+  const { now, log, refusalLog, counters } = options;
 
   const send = (reply: FastifyReply, problem: Problem): FastifyReply => {
-    counts.add(`enroll_refused_total/code=${problem.code}`);
+    counters.add(`enroll_refused_total/code=${problem.code}`);
     const challenge = CHALLENGES[problem.code];
     if (challenge !== undefined) reply.header('www-authenticate', [...challenge]);
     const retryAfter = problem.retryAfter ?? (problem.status === 503 ? UNAVAILABLE_RETRY_AFTER : undefined);
@@ -70,7 +70,7 @@ export function createErrorResponses(options: {
       reply
         .code(problem.status)
         .header('cache-control', 'no-store')
-        // Node would write the system's clock; a device learns from either, so they must agree.
+        // Node would send the system's clock. A device reads either header or body, so both have to agree.
         .header('date', new Date(now()).toUTCString())
         .type(PROBLEM_MEDIA_TYPE)
         .send(JSON.stringify(problemDocument(problem, now())))
@@ -80,7 +80,7 @@ export function createErrorResponses(options: {
   return {
     error: (error, request, reply) => {
       const problem = error instanceof Problem ? error : fromFramework(error);
-      const path = request.routeOptions?.url; // as it was declared, never as it was asked
+      const path = request.routeOptions?.url; // as declared, never as requested
       const fields = { code: problem.code, reason: problem.reason, address: request.ip, path };
       if (problem.status < 500) refusalLog.write(log, 'info', request.ip, fields, 'request refused');
       else refusalLog.write(log, 'error', request.ip, { ...fields, err: problem.cause ?? problem }, 'request failed');
@@ -88,20 +88,20 @@ export function createErrorResponses(options: {
     },
     notFound: (request, reply) => {
       const path = pathOf(request);
-      const allowed = LIST_PATH.test(path) ? 'GET' : METHODS.get(path);
+      const allowed = CRL_PATH_FORM.test(path) ? 'GET' : METHODS.get(path);
       if (allowed === undefined) return send(reply, new Problem('not_found'));
       return send(reply.header('allow', allowed), new Problem('method_not_allowed'));
     },
     rateLimited: (response, retryAfter, address) => {
       const problem = new Problem('rate_limited', { retryAfter });
-      counts.add(`enroll_refused_total/code=${problem.code}`);
+      counters.add(`enroll_refused_total/code=${problem.code}`);
       refusalLog.write(log, 'info', address, { code: problem.code, address }, 'request refused');
       sendProblem(response, problem, now());
     },
   };
 }
 
-/** For what is not HTTP at all, or comes too slowly: there is no request to answer, only a connection. */
+/** For input that is not HTTP, or that arrives too slowly: there is a connection and no request. */
 export function respondToClientError(error: NodeJS.ErrnoException, socket: Socket): void {
   const status = error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? '408 Request Timeout' : '400 Bad Request';
   const head = `HTTP/1.1 ${status}\r\ndate: ${new Date().toUTCString()}`;

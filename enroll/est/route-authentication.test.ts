@@ -3,24 +3,24 @@ import { describe, expect, it } from 'vitest';
 import { requireRouteAuthentication } from './route-authentication.ts';
 
 describe('a route', () => {
-  it('that does not say who may call it keeps the server from starting', () => {
+  it('without a declared authentication keeps the server from starting', () => {
     const app = fastify();
     requireRouteAuthentication(app);
-    expect(() => app.get('/secret', () => 'x')).toThrow('expected GET /secret to declare its caller');
+    expect(() => app.get('/secret', () => 'x')).toThrow('expected GET /secret to declare its authentication');
   });
 
-  it('cannot declare a caller that nobody checks', () => {
+  it('cannot declare an unknown kind of authentication', () => {
     const app = fastify();
     requireRouteAuthentication(app);
-    expect(() => app.get('/secret', { config: { caller: 'admin' as never } }, () => 'x')).toThrow(
-      'to declare its caller',
+    expect(() => app.get('/secret', { config: { authentication: 'admin' as never } }, () => 'x')).toThrow(
+      'to declare its authentication',
     );
   });
 
-  it('that declares one is added', async () => {
+  it('with a declared authentication is added', async () => {
     const app = fastify({ exposeHeadRoutes: false });
     requireRouteAuthentication(app);
-    app.get('/', { config: { caller: 'public' } }, () => 'x');
+    app.get('/', { config: { authentication: 'public' } }, () => 'x');
     await app.ready();
     expect(app.hasRoute({ method: 'GET', url: '/' })).toBe(true);
     await app.close();

@@ -1,33 +1,36 @@
 /**
- * Deny by default: a route says who may call it, or the server does not start. The declaration is not a note, it is what
- * the door does: `declaredCaller` reads it back for the one hook that lets requests in.
+ * Deny by default: every route declares how its client is authenticated, or the server does not start. The hook of every
+ * request reads the declaration back through `routeAuthentication`.
  */
 
 import { Problem } from '@rollcall/protocol';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+
 /**
- * Everyone; the holder of a bootstrap token; the holder of a certificate that is good now; or of one that is, or was, and
- * may lead to another: what it is worth is decided behind that door.
+ * `public`: any client. `token`: a bootstrap token. `certificate`: a client certificate that is good now. `renewal`: also
+ * one that is superseded or expired; re-enrollment decides what it is still good for.
  */
 export type RouteAuthentication = 'public' | 'token' | 'certificate' | 'renewal';
 
-const CALLERS: ReadonlySet<unknown> = new Set<RouteAuthentication>(['public', 'token', 'certificate', 'renewal']);
+const KINDS: ReadonlySet<unknown> = new Set<RouteAuthentication>(['public', 'token', 'certificate', 'renewal']);
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    caller?: RouteAuthentication;
+    authentication?: RouteAuthentication;
   }
 }
 
-/** Throws while a route is added that does not declare its caller. To be called before the first route. */
+/** Call this before the first route is added. Adding a route without a declaration throws. */
 export function requireRouteAuthentication(app: FastifyInstance): void {
   app.addHook('onRoute', (route) => {
-    if (CALLERS.has(route.config?.caller)) return;
-    throw new Problem('internal', { reason: `expected ${String(route.method)} ${route.url} to declare its caller` });
+    if (KINDS.has(route.config?.authentication)) return;
+    throw new Problem('internal', {
+      reason: `expected ${String(route.method)} ${route.url} to declare its authentication`,
+    });
   });
 }
 
-/** Undefined for what is no route. */
+/** Undefined when there is no such route. */
 export function routeAuthentication(request: FastifyRequest): RouteAuthentication | undefined {
-  return request.routeOptions.config.caller;
+  return request.routeOptions.config.authentication;
 }

@@ -1,6 +1,6 @@
 /**
- * The paths of the enroll server: EST (RFC 7030, corrected by RFC 8951), the revocation list, the time and the window of
- * the next renewal. One table; each line says who may call it. What happens behind them is in `enrollment.ts` and `renewal.ts`.
+ * The routes of the EST server: EST itself (RFC 7030, corrected by RFC 8951), CRLs, the time, and the window of the next
+ * renewal. Each route declares how its client is authenticated. `enrollment.ts`, `renewal.ts` and `recovery.ts` issue.
  */
 
 import {
@@ -15,8 +15,9 @@ import {
   TIME_PATH,
 } from '@rollcall/protocol';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import type { Authority } from '../ca/authority.ts';
+import type { TrustBundle } from '../ca/trust-bundle.ts';
 import type { Counters } from '../counters.ts';
+import type { StatusPublication } from '../status/status-publication.ts';
 import { writeCertsOnly, writeCsrAttributes } from '../x509/x509-writer.ts';
 import type { ClientAuthentication } from './client-authentication.ts';
 import type { CertificateHolder } from './client-certificate.ts';
@@ -33,77 +34,78 @@ import {
 import { decodeBase64 } from './request-body.ts';
 
 export interface RouteDeps {
-  readonly authority: Authority;
-  readonly callers: ClientAuthentication;
+  readonly trust: Pick<TrustBundle, 'certificates'>;
+  readonly status: Pick<StatusPublication, 'document'>;
+  readonly authentication: ClientAuthentication;
   readonly enrollment: EnrollmentDeps;
   readonly renewal: RenewalDeps;
   readonly recovery: RecoveryDeps;
-  /** Announced with every certificate. */
+  /** Sent with every certificate. */
   readonly mqttUrl: string | undefined;
-  readonly renewalWindow: (life: CertificateValidity, holder: Identity) => Promise<RenewalWindow>;
-  /** Told after each renewal. */
-  readonly renewed: (holder: CertificateHolder) => void;
+  readonly renewalWindow: (validity: CertificateValidity, holder: Identity) => Promise<RenewalWindow>;
+  /** Called after each renewal with the certificate that authenticated it. */
+  readonly onRenewed: (holder: CertificateHolder) => void;
   readonly now: () => number;
-  readonly counts: Counters;
+  readonly counters: Counters;
 }
 
 export function addRoutes(app: FastifyInstance, deps: RouteDeps): void {
-  const { authority, callers, counts, now } = deps;
-  // Written anew when a CA comes or goes.
-  let bundled: { readonly of: readonly Buffer[]; readonly der: Buffer } | undefined;
-  const trustBundle = (): Buffer => {
-    const of = authority.trust.certificates;
-    if (bundled?.of !== of) bundled = { of, der: writeCertsOnly([...of].reverse()) };
-    return bundled.der;
+  const { trust, status, authentication, counters, now } = deps;
+  // Encoded again only when the CAs have changed.
+  let encoded: { readonly of: readonly Buffer[]; readonly der: Buffer } | undefined;
+  const caCertificates = (): Buffer => {
+    const of = trust.certificates;
+    if (encoded?.of !== of) encoded = { of, der: writeCertsOnly([...of].reverse()) };
+    return encoded.der;
   };
   const csrAttributes = writeCsrAttributes();
 
-  app.get(EST_PATHS.cacerts, { config: { caller: 'public' } }, (_request, reply) =>
-    sendBase64(reply, EST_MEDIA_TYPES.certificates, trustBundle()),
+  app.get(EST_PATHS.cacerts, { config: { authentication: 'public' } }, (_request, reply) =>
+    sendBase64(reply, EST_MEDIA_TYPES.certificates, caCertificates()),
   );
 
-  app.get(EST_PATHS.csrattrs, { config: { caller: 'public' } }, (_request, reply) =>
+  app.get(EST_PATHS.csrattrs, { config: { authentication: 'public' } }, (_request, reply) =>
     sendBase64(reply, EST_MEDIA_TYPES.attributes, csrAttributes),
   );
 
-  app.get(CRL_PATHS, { config: { caller: 'public' } }, async (request, reply) => {
-    const document = await authority.status.document(request.url.split('?')[0] as string);
+  app.get(CRL_PATHS, { config: { authentication: 'public' } }, async (request, reply) => {
+    const document = await status.document(request.url.split('?')[0] as string);
     if (document === undefined) throw new Problem('not_found');
     return reply.header('cache-control', `max-age=${document.maxAge}`).type(document.mediaType).send(document.body);
   });
 
-  app.post(EST_PATHS.simpleenroll, { config: { caller: 'token' } }, async (request, reply) => {
-    const credential = callers.credential(request);
-    const answer = await enrollDevice({ credential, csrDer: csrOf(request), address: request.ip }, deps.enrollment);
-    if (!answer.ok) throw answer.problem;
-    counts.add('enrollments_total');
-    return sendCertificate(reply, answer.certificate.der);
+  app.post(EST_PATHS.simpleenroll, { config: { authentication: 'token' } }, async (request, reply) => {
+    const credential = authentication.credential(request);
+    const result = await enrollDevice({ credential, csrDer: csrOf(request), address: request.ip }, deps.enrollment);
+    if (!result.ok) throw result.problem;
+    counters.add('enrollments_total');
+    return sendCertificate(reply, result.certificate.der);
   });
 
-  app.post(EST_PATHS.simplereenroll, { config: { caller: 'renewal' } }, async (request, reply) => {
-    const holder = callers.holder(request);
-    const order = { csrDer: csrOf(request), address: request.ip };
+  app.post(EST_PATHS.simplereenroll, { config: { authentication: 'renewal' } }, async (request, reply) => {
+    const holder = authentication.holder(request);
+    const csr = { csrDer: csrOf(request), address: request.ip };
     const { expiredDer } = holder;
-    const answer =
+    const result =
       expiredDer === undefined
-        ? await renewCertificate({ holder, ...order }, deps.renewal)
-        : await recoverCertificate({ holder: { ...holder, expiredDer }, ...order }, deps.recovery);
-    if (!answer.ok) throw answer.problem;
-    counts.add('renewals_total');
-    deps.renewed(holder);
-    return sendCertificate(reply, answer.certificate.der);
+        ? await renewCertificate({ holder, ...csr }, deps.renewal)
+        : await recoverCertificate({ holder: { ...holder, expiredDer }, ...csr }, deps.recovery);
+    if (!result.ok) throw result.problem;
+    counters.add('renewals_total');
+    deps.onRenewed(holder);
+    return sendCertificate(reply, result.certificate.der);
   });
 
-  app.get(TIME_PATH, { config: { caller: 'public' } }, (_request, reply) => {
+  app.get(TIME_PATH, { config: { authentication: 'public' } }, (_request, reply) => {
     const at = now();
-    const answer: ServerTime = { time: new Date(at).toISOString(), unixMs: at };
-    return reply.header('cache-control', 'no-store').header('date', new Date(at).toUTCString()).send(answer);
+    const time: ServerTime = { time: new Date(at).toISOString(), unixMs: at };
+    return reply.header('cache-control', 'no-store').header('date', new Date(at).toUTCString()).send(time);
   });
 
-  app.get(RENEWAL_INFO_PATH, { config: { caller: 'certificate' } }, async (request, reply) => {
-    const life = callers.holder(request);
-    const window = effectiveWindow(await deps.renewalWindow(life, life.identity), life, now());
-    reply.header('cache-control', 'no-store').header('retry-after', pollIntervalSeconds(life));
+  app.get(RENEWAL_INFO_PATH, { config: { authentication: 'certificate' } }, async (request, reply) => {
+    const holder = authentication.holder(request);
+    const window = effectiveWindow(await deps.renewalWindow(holder, holder.identity), holder, now());
+    reply.header('cache-control', 'no-store').header('retry-after', pollIntervalSeconds(holder));
     return reply.send(renewalNotice(window, now()));
   });
 
@@ -121,8 +123,8 @@ function csrOf(request: FastifyRequest): Buffer {
   return der;
 }
 
-/** On one line and with a length: there are clients that read nothing else (strongSwan 5.9). */
+/** On one line and with a content length: some clients read nothing else (strongSwan 5.9). */
 function sendBase64(reply: FastifyReply, mediaType: string, der: Buffer): FastifyReply {
-  // RFC 8951 makes this header meaningless; clients of RFC 7030 look for it.
+  // RFC 8951 makes this header meaningless; clients of RFC 7030 expect it.
   return reply.header('content-transfer-encoding', 'base64').type(mediaType).send(der.toString('base64'));
 }

@@ -151,9 +151,9 @@ describe('the enroll server', () => {
 
   it('says so when its port is taken, or its address is not of this machine', async () => {
     const fleet = await openTestEnrollment();
-    const throttle = createRequestLimits(NO_REQUEST_LIMITS);
+    const requestLimits = createRequestLimits(NO_REQUEST_LIMITS);
     const { authority, registry, logged } = fleet;
-    const options = { authority, registry, throttle, now: Date.now, log: logged.log };
+    const options = { authority, registry, requestLimits, now: Date.now, log: logged.log };
     await expect(createEnrollServer({ ...options, host: '127.0.0.1', port: fleet.server.port })).rejects.toMatchObject({
       code: 'address_in_use',
     });
@@ -317,7 +317,7 @@ describe('limits', () => {
   });
 
   it('end a connection that does not finish its handshake, its request line, its headers or its body', async () => {
-    const fleet = await openTestEnrollment({ patienceMs: 300 });
+    const fleet = await openTestEnrollment({ timeoutMs: 300 });
     const silent = connectTcp(fleet.server.port, '127.0.0.1');
     const slow = async (text: string) => {
       const socket = await handshake(fleet);

@@ -1,30 +1,31 @@
 /**
- * The enroll server: HTTPS for devices that have no certificate yet and for those that renew theirs. Wires the guard in
- * front of TLS, the callers in front of the routes, and the certificate of the listener to the authority, which replaces
- * it while connections go on.
+ * The EST server (RFC 7030): HTTPS for devices that enroll or renew. A connection passes the connection limiter, TLS, the
+ * request budget and client authentication, in this order, before a route runs. The authority may replace the server
+ * certificate while connections are open.
  */
 
 import { constants, randomBytes } from 'node:crypto';
-import { createServer, type Server } from 'node:https';
+import type { RequestListener, Server } from 'node:http';
+import type { ServerOptions } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
-import { CSR_BODY_MAX, EST_MEDIA_TYPES, type Identity, Problem, serverUrl } from '@rollcall/protocol';
-import fastify from 'fastify';
+import { CSR_BODY_MAX, EST_MEDIA_TYPES, formatHostPort, type Identity, Problem, serverUrl } from '@rollcall/protocol';
+import fastify, { type FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
-import { createRateLimit, type RequestLimits, WorkQueue } from '../../limits/index.ts';
+import { createRateLimit, type RefusalLog, type RequestLimits, WorkQueue } from '../../limits/index.ts';
 import type { RecoveryStore, Registry } from '../../registry/index.ts';
 import type { Authority } from '../ca/authority.ts';
 import type { ServerCredentials } from '../ca/server-certificates.ts';
 import { Counters } from '../counters.ts';
 import type { RandomBytes } from '../x509/profile.ts';
-import { createClientAuthentication } from './client-authentication.ts';
+import { type ClientAuthentication, createClientAuthentication } from './client-authentication.ts';
 import type { CertificateHolder } from './client-certificate.ts';
-import { limitConnections } from './connection-limiter.ts';
-import { createErrorResponses, respondToClientError } from './error-responses.ts';
+import { ConnectionLimiter, LimitedServer } from './connection-limiter.ts';
+import { createErrorResponses, type ErrorResponses, respondToClientError } from './error-responses.ts';
 import { DEFAULT_ENROLL_LIMITS, type EnrollLimits } from './limits.ts';
 import { type CertificateValidity, type RenewalWindow, scheduledWindow } from './renewal-windows.ts';
 import { requireRouteAuthentication } from './route-authentication.ts';
-import { addRoutes } from './routes.ts';
+import { addRoutes, type RouteDeps } from './routes.ts';
 
 export interface EnrollServerOptions {
   /** Address to listen on. */
@@ -43,140 +44,173 @@ export interface EnrollServerOptions {
   >;
   /** The broker's, `mqtts://host:port`; announced with every certificate. */
   readonly mqttUrl?: string | undefined;
-  /** Told after each renewal, with the certificate that vouched for it. */
+  /** Called after each renewal with the certificate that authenticated it. */
   readonly onRenewed?: (holder: CertificateHolder) => void;
-  /** A second key asks to follow a certificate that another has superseded. */
+  /** Called when a second key asks to renew a certificate that another one has superseded. */
   readonly onForked?: (identity: Identity) => void;
-  /** When a certificate is to be renewed; from its dates alone unless somebody knows better. */
-  readonly renewalWindow?: (life: CertificateValidity, holder: Identity) => Promise<RenewalWindow>;
-  /** What is not given is as in `DEFAULT_ENROLL_LIMITS`. */
+  /** When a certificate has to be renewed; computed from its validity alone unless given. */
+  readonly renewalWindow?: (validity: CertificateValidity, holder: Identity) => Promise<RenewalWindow>;
+  /** Missing limits are those of `DEFAULT_ENROLL_LIMITS`. */
   readonly limits?: Partial<EnrollLimits>;
   /** Shared with the other servers of the fleet. */
-  readonly throttle: RequestLimits;
+  readonly requestLimits: RequestLimits;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
   readonly randomBytes?: RandomBytes;
-  /** Milliseconds to finish a TLS handshake, to send a request's head, and to send all of it; 10 s. */
-  readonly patienceMs?: number;
+  /** Milliseconds for a TLS handshake, for the headers of a request, and for the whole request; 10 s. */
+  readonly timeoutMs?: number;
 }
 
 export interface EnrollServer {
   /** `https://host:port` under the first of the authority's hosts. */
   readonly url: string;
   readonly port: number;
-  /** What it did since it started, by name, or name and label: `enroll_refused_total/code=token_rejected`. */
+  /** Counters since the start, by metric name, or name and label: `enroll_refused_total/code=token_rejected`. */
   counters(): Readonly<Record<string, number>>;
-  /** Takes no more connections, lets requests finish for a moment, then ends what is left. */
+  /** Accepts no more connections, gives requests two seconds to finish, then closes the rest. */
   close(): Promise<void>;
 }
 
-const PATIENCE_MS = 10_000;
+const TIMEOUT_MS = 10_000;
 const KEEP_ALIVE_MS = 10_000;
 /** A token of 512 characters in base64, and room for the usual rest. */
 const HEADERS_MAX = 8_192;
-const CLOSE_PATIENCE_MS = 2_000;
+const CLOSE_GRACE_MS = 2_000;
 
 /** Throws Problem `address_in_use`, or `config_invalid` for an address that is not this machine's. */
 export async function createEnrollServer(options: EnrollServerOptions): Promise<EnrollServer> {
-  const { authority, registry, now, log } = options;
-  const { issuer, trust, hosts } = authority;
-  const { requests, refusalLog } = options.throttle;
-  const limits = { ...DEFAULT_ENROLL_LIMITS, ...options.limits };
-  const patience = options.patienceMs ?? PATIENCE_MS;
-  const counts = new Counters();
+  const { authority, now, log } = options;
+  const { requests, refusalLog } = options.requestLimits;
   const clocks = { monotonic: () => performance.now(), random: Math.random };
+  const limits = { ...DEFAULT_ENROLL_LIMITS, ...options.limits };
+  const parts: ServerParts = { ...options, ...clocks, limits, refusalLog, counters: new Counters() };
 
-  const server = createServer({
-    ...secureContext(authority.serverCertificates.current('enroll')),
-    // Everyone may come in, to enroll; who needs a certificate is decided per route.
-    requestCert: true,
-    rejectUnauthorized: false,
-    ALPNProtocols: ['http/1.1'],
-    handshakeTimeout: patience,
-    headersTimeout: patience,
-    requestTimeout: patience,
-    connectionsCheckingInterval: patience / 10,
-    keepAliveTimeout: KEEP_ALIVE_MS,
-    maxHeaderSize: HEADERS_MAX,
-    noDelay: true,
-  });
-  const guard = limitConnections(server, { ...clocks, limits, log, refusalLog, counts });
-  const stopListening = authority.serverCertificates.onChange('enroll', (credentials) => {
+  // 1. Connections: limits before TLS, and the certificate of the listener.
+  const limiter = new ConnectionLimiter(parts);
+  const server = new LimitedServer(httpsOptions(options), limiter);
+  const stopFollowing = authority.serverCertificates.onChange('enroll', (credentials) => {
     server.setSecureContext(secureContext(credentials));
   });
 
-  const answers = createErrorResponses({ now, log, refusalLog, counts });
-  const app = fastify({
-    serverFactory: (handler) => requests.attach(server, { handle: handler, refuse: answers.rateLimited }),
-    bodyLimit: CSR_BODY_MAX,
-    exposeHeadRoutes: false,
-    frameworkErrors: answers.error,
-    clientErrorHandler: respondToClientError,
-    return503OnClosing: false,
-  });
-  requireRouteAuthentication(app);
-  app.setErrorHandler(answers.error);
-  app.setNotFoundHandler(answers.notFound);
-  // A device's request is the only body that is read.
-  app.removeAllContentTypeParsers();
-  app.addContentTypeParser(EST_MEDIA_TYPES.request, { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+  // 2. Requests: the budget of the client's network, then client authentication, then the route.
+  const responses = createErrorResponses({ now, log, refusalLog, counters: parts.counters });
+  const app = createApplication(responses, (handle) =>
+    requests.attach(server, { handle, refuse: responses.rateLimited }),
+  );
+  const workQueue = new WorkQueue({ waiting: limits.waiting });
+  const authentication = createAuthentication(parts, workQueue);
+  app.addHook('onRequest', (request) => authentication.authenticate(request));
+  addRoutes(app, routeDeps(parts, authentication));
 
-  const turns = new WorkQueue({ waiting: limits.waiting });
-  const callers = createClientAuthentication({
-    peers: { issuer, registry, now },
-    enrollments: createRateLimit({
-      ...clocks,
-      perSecond: limits.enrollmentsPerSecond,
-      perSecondPerAddress: limits.enrollmentsPerSecondPerAddress,
-    }),
-    renewals: createRateLimit({
-      ...clocks,
-      perSecond: limits.renewalsPerSecond,
-      perSecondPerAddress: limits.renewalsPerSecondPerAddress,
-    }),
-    turns,
-    random: clocks.random,
-    counts,
-    log,
-    refusalLog,
-  });
-  app.addHook('onRequest', (request) => callers.authenticate(request));
-  addRoutes(app, {
-    authority,
-    callers,
-    enrollment: { issuer, trust, hosts, registry, log, randomBytes: options.randomBytes ?? randomBytes },
-    recovery: { issuer, registry, log },
-    renewal: { issuer, registry, onForked: options.onForked, log },
-    renewalWindow: options.renewalWindow ?? (async (life) => scheduledWindow(life, 0)),
-    now,
-    renewed: options.onRenewed ?? (() => {}),
-    mqttUrl: options.mqttUrl,
-    counts,
-  });
-
+  // 3. Listening. Not by app.listen: for "localhost" it would start a second server, without our limits.
   await app.ready();
-  // Not by app.listen: for "localhost" it would start a second server, without our guard.
   await listen(server, options);
   const { port } = server.address() as AddressInfo;
   return {
     url: serverUrl('https', authority.hosts[0] as string, port),
     port,
-    counters: () => ({ ...counts.snapshot(), enroll_waiting: turns.waiting }),
+    counters: () => ({ ...parts.counters.snapshot(), enroll_waiting: workQueue.waiting }),
     close: async () => {
-      stopListening();
-      const impatience = setTimeout(() => server.closeAllConnections(), CLOSE_PATIENCE_MS);
+      stopFollowing();
+      const grace = setTimeout(() => server.closeAllConnections(), CLOSE_GRACE_MS);
       const closed = new Promise((resolve) => server.close(resolve));
-      guard.close();
+      limiter.closeHandshakes();
       server.closeIdleConnections();
       await closed;
-      clearTimeout(impatience);
+      clearTimeout(grace);
       await app.close();
     },
   };
 }
 
-/** All that a new certificate's context needs: `setSecureContext` starts from nothing. */
+interface ServerParts extends Omit<EnrollServerOptions, 'limits'>, Clocks {
+  readonly limits: EnrollLimits;
+  readonly refusalLog: RefusalLog;
+  readonly counters: Counters;
+}
+
+interface Clocks {
+  readonly monotonic: () => number;
+  readonly random: () => number;
+}
+
+function httpsOptions({ authority, timeoutMs = TIMEOUT_MS }: EnrollServerOptions): ServerOptions {
+  return {
+    ...secureContext(authority.serverCertificates.current('enroll')),
+    // Enrollment needs no client certificate; each route declares whether it needs one.
+    requestCert: true,
+    rejectUnauthorized: false,
+    ALPNProtocols: ['http/1.1'],
+    handshakeTimeout: timeoutMs,
+    headersTimeout: timeoutMs,
+    requestTimeout: timeoutMs,
+    connectionsCheckingInterval: timeoutMs / 10,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    maxHeaderSize: HEADERS_MAX,
+    noDelay: true,
+  };
+}
+
+/** `attach` connects the application's request handler to the server. */
+function createApplication(responses: ErrorResponses, attach: (handle: RequestListener) => Server): FastifyInstance {
+  const app = fastify({
+    serverFactory: (handler) => attach(handler),
+    bodyLimit: CSR_BODY_MAX,
+    exposeHeadRoutes: false,
+    frameworkErrors: responses.error,
+    clientErrorHandler: respondToClientError,
+    return503OnClosing: false,
+  });
+  requireRouteAuthentication(app);
+  app.setErrorHandler(responses.error);
+  app.setNotFoundHandler(responses.notFound);
+  // A certificate signing request is the only body that is read.
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser(EST_MEDIA_TYPES.request, { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+  return app;
+}
+
+function createAuthentication(parts: ServerParts, workQueue: WorkQueue): ClientAuthentication {
+  const { authority, registry, limits, monotonic, random, now } = parts;
+  return createClientAuthentication({
+    ...parts,
+    certificates: { issuer: authority.issuer, registry, now },
+    enrollments: createRateLimit({
+      monotonic,
+      random,
+      perSecond: limits.enrollmentsPerSecond,
+      perSecondPerAddress: limits.enrollmentsPerSecondPerAddress,
+    }),
+    renewals: createRateLimit({
+      monotonic,
+      random,
+      perSecond: limits.renewalsPerSecond,
+      perSecondPerAddress: limits.renewalsPerSecondPerAddress,
+    }),
+    workQueue,
+  });
+}
+
+function routeDeps(parts: ServerParts, authentication: ClientAuthentication): RouteDeps {
+  const { authority, registry, log, now, mqttUrl, counters } = parts;
+  const { issuer, trust, hosts, status } = authority;
+  return {
+    trust,
+    status,
+    authentication,
+    enrollment: { issuer, trust, hosts, registry, log, randomBytes: parts.randomBytes ?? randomBytes },
+    recovery: { issuer, registry, log },
+    renewal: { issuer, registry, onForked: parts.onForked, log },
+    renewalWindow: parts.renewalWindow ?? (async (validity) => scheduledWindow(validity, 0)),
+    onRenewed: parts.onRenewed ?? (() => {}),
+    mqttUrl,
+    now,
+    counters,
+  };
+}
+
+/** All settings of the TLS context: `setSecureContext` keeps none of the former ones. */
 function secureContext({ key, cert, ca }: ServerCredentials): SecureContextOptions {
   return {
     key,
@@ -184,14 +218,14 @@ function secureContext({ key, cert, ca }: ServerCredentials): SecureContextOptio
     ca,
     // strongSwan's EST client speaks nothing newer.
     minVersion: 'TLSv1.2',
-    // A resumed session skips the checks of its certificate, and nothing here is called often enough to miss it.
+    // A resumed session skips the check of its certificate, and clients connect too rarely to need resumption.
     secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
   };
 }
 
 function listen(server: Server, { host, port }: EnrollServerOptions): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => reject(listenProblem(error, `${urlHost(host)}:${port}`)));
+    server.once('error', (error: NodeJS.ErrnoException) => reject(listenProblem(error, formatHostPort(host, port))));
     server.listen({ host, port }, resolve);
   });
 }
@@ -205,8 +239,4 @@ function listenProblem(error: NodeJS.ErrnoException, address: string): Error {
     return new Problem('config_invalid', { reason, cause: error });
   }
   return error;
-}
-
-function urlHost(host: string): string {
-  return host.includes(':') ? `[${host}]` : host;
 }

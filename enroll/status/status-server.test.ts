@@ -35,7 +35,7 @@ async function published(limit = 0): Promise<Published> {
     port: 0,
     status: authority.status,
     ...limits,
-    throttle: createRequestLimits(NO_REQUEST_LIMITS),
+    requestLimits: createRequestLimits(NO_REQUEST_LIMITS),
     now: () => clock.now,
     log: pino({ level: 'silent' }),
   });
@@ -217,8 +217,8 @@ it('does not wait for ever for somebody who takes nothing of its answer', async 
       document: async () => ({ mediaType: 'application/pkix-crl', body, maxAge: 1 }),
       ocsp: async () => Buffer.alloc(0),
     },
-    ...{ requestsPerSecond: 0, requestsPerSecondPerAddress: 0, patienceMs: 50, now: Date.now, log },
-    throttle: createRequestLimits(NO_REQUEST_LIMITS),
+    ...{ requestsPerSecond: 0, requestsPerSecondPerAddress: 0, timeoutMs: 50, now: Date.now, log },
+    requestLimits: createRequestLimits(NO_REQUEST_LIMITS),
   });
   onTestFinished(() => server.close());
   const accepted = new Promise<Socket>((resolve) => {

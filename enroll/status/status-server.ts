@@ -1,10 +1,10 @@
 /**
- * Plain HTTP for revocation lists, CA certificates and OCSP, and for nothing else. Not HTTPS, because whoever checks a
- * certificate can't be asked to check another one first (RFC 5280, section 8); what it hands out is signed. Reads, never
- * changes anything, and asks nobody who they are.
+ * Plain HTTP for CRLs, CA certificates and OCSP. Not HTTPS, because a client that checks a certificate cannot be required
+ * to check another one first (RFC 5280, section 8); the documents are signed. The server reads only and authenticates
+ * no client.
  */
 
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { asProblem, Problem, parseDecimal, sendProblem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
@@ -23,74 +23,30 @@ export interface StatusServerOptions {
   readonly port: number;
   readonly status: Pick<StatusPublication, 'document' | 'ocsp'>;
   /** Shared with the other servers of the fleet. */
-  readonly throttle: RequestLimits;
-  /** Requests per second of this server alone, in all and per address; 0 means no limit. */
+  readonly requestLimits: RequestLimits;
+  /** Requests per second to this server, in total and per client network; 0: no limit. */
   readonly requestsPerSecond: number;
   readonly requestsPerSecondPerAddress: number;
-  /** Milliseconds to send a request; an answer of which nothing was taken for six times that is given up. 5 s. */
-  readonly patienceMs?: number;
+  /** Milliseconds in which a client has to send its request, 5 s; a client that reads nothing for six times as long is disconnected. */
+  readonly timeoutMs?: number;
   readonly now: () => number;
   readonly log: Logger;
 }
 
 const OCSP_MEDIA_TYPE = 'application/ocsp-response';
 const OCSP_MAX_AGE = 300;
-/** Base64 of the longest request, each character perhaps written as %XX. */
+/** Base64 of the longest request, each character possibly written as %XX. */
 const TARGET_MAX = Math.ceil(OCSP_REQUEST_MAX / 3) * 4 * 3 + 64;
-const PATIENCE_MS = 5_000;
-/** Of a client's patience, that a list may take. */
-const MAKING = 6;
+const TIMEOUT_MS = 5_000;
+/** A response has this many times the timeout of a request. */
+const RESPONSE_TIMEOUT_FACTOR = 6;
 const CONNECTIONS_MAX = 1_000;
 
-/** Throws Problem `address_in_use`. */
+/** Throws Problem `address_in_use`, or `config_invalid` for an address that is not this machine's. */
 export async function createStatusServer(options: StatusServerOptions): Promise<StatusServer> {
-  const { status, now, log, patienceMs: patience = PATIENCE_MS } = options;
-  const { requests, refusalLog } = options.throttle;
-  const rate = createRateLimit({
-    monotonic: () => performance.now(),
-    random: Math.random,
-    perSecond: options.requestsPerSecond,
-    perSecondPerAddress: options.requestsPerSecondPerAddress,
-  });
-
-  const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
-    const retryAfter = rate.take(request.socket.remoteAddress ?? '');
-    if (retryAfter > 0) throw new Problem('rate_limited', { retryAfter });
-    const target = request.url ?? '';
-    if (target.length > TARGET_MAX) throw new Problem('request_invalid', { detail: 'the path is too long' });
-    const path = target.split('?')[0] as string;
-    const isRead = request.method === 'GET' || request.method === 'HEAD';
-
-    if (path === '/ocsp' && request.method === 'POST') {
-      await sendOcsp(response, await readBody(request), 'no-store');
-      return;
-    }
-    if (path.startsWith('/ocsp/') && isRead) {
-      const der = fromPath(path.slice('/ocsp/'.length));
-      if (der === undefined) throw new Problem('request_invalid', { detail: 'expected base64 of an OCSP request' });
-      await sendOcsp(response, der, `max-age=${OCSP_MAX_AGE}, public, no-transform`);
-      return;
-    }
-    if (!isRead) throw new Problem('method_not_allowed');
-    const document = await status.document(path);
-    if (document === undefined) throw new Problem('not_found');
-    response.writeHead(200, {
-      'content-type': document.mediaType,
-      'content-length': document.body.length,
-      'cache-control': `max-age=${document.maxAge}`,
-    });
-    response.end(request.method === 'HEAD' ? undefined : document.body);
-  };
-
-  const sendOcsp = async (response: ServerResponse, request: Buffer, cacheControl: string): Promise<void> => {
-    const body = await status.ocsp(request);
-    response.writeHead(200, {
-      'content-type': OCSP_MEDIA_TYPE,
-      'content-length': body.length,
-      'cache-control': cacheControl,
-    });
-    response.end(body);
-  };
+  const { now, log, timeoutMs = TIMEOUT_MS } = options;
+  const { requests, refusalLog } = options.requestLimits;
+  const respond = createResponder(options);
 
   const refuse = (response: ServerResponse, error: unknown, address: string): void => {
     const problem = asProblem(error);
@@ -103,29 +59,23 @@ export async function createStatusServer(options: StatusServerOptions): Promise<
   };
 
   const server = createServer({
-    headersTimeout: patience,
-    requestTimeout: patience,
-    keepAliveTimeout: patience,
+    headersTimeout: timeoutMs,
+    requestTimeout: timeoutMs,
+    keepAliveTimeout: timeoutMs,
     maxHeaderSize: 32_768,
     noDelay: true,
   });
   requests.attach(server, {
     handle: (request, response) => {
       const address = request.socket.remoteAddress ?? 'gone';
-      answer(request, response).catch((error: unknown) => refuse(response, error, address));
+      respond(request, response).catch((error: unknown) => refuse(response, error, address));
     },
     refuse: (response, retryAfter, address) => refuse(response, new Problem('rate_limited', { retryAfter }), address),
   });
-  // As many as there may be connections could ask for a list and read none of it; but a list may take time to be made.
-  server.timeout = MAKING * patience;
+  // Bounds clients that request a CRL and read none of it. A CRL may take a while to be issued, hence the factor.
+  server.timeout = RESPONSE_TIMEOUT_FACTOR * timeoutMs;
   server.maxConnections = CONNECTIONS_MAX;
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause: NodeJS.ErrnoException) => {
-      const reason = `certificate status: ${options.host}:${options.port}: ${cause.code}`;
-      reject(new Problem(cause.code === 'EADDRINUSE' ? 'address_in_use' : 'config_invalid', { reason, cause }));
-    });
-    server.listen(options.port, options.host, () => resolve());
-  });
+  await listen(server, options);
   return {
     port: (server.address() as AddressInfo).port,
     close: async () => {
@@ -134,6 +84,65 @@ export async function createStatusServer(options: StatusServerOptions): Promise<
       await closed;
     },
   };
+}
+
+/** Sends the response to one request, or throws the Problem by which it is refused. */
+function createResponder({ status, ...options }: StatusServerOptions) {
+  const rate = createRateLimit({
+    monotonic: () => performance.now(),
+    random: Math.random,
+    perSecond: options.requestsPerSecond,
+    perSecondPerAddress: options.requestsPerSecondPerAddress,
+  });
+
+  const sendOcsp = async (response: ServerResponse, request: Buffer, cacheControl: string): Promise<void> => {
+    send(response, await status.ocsp(request), OCSP_MEDIA_TYPE, cacheControl);
+  };
+
+  const sendDocument = async (response: ServerResponse, path: string, isHead: boolean): Promise<void> => {
+    const document = await status.document(path);
+    if (document === undefined) throw new Problem('not_found');
+    send(response, document.body, document.mediaType, `max-age=${document.maxAge}`, isHead);
+  };
+
+  return async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const retryAfter = rate.take(request.socket.remoteAddress ?? '');
+    if (retryAfter > 0) throw new Problem('rate_limited', { retryAfter });
+    const target = request.url ?? '';
+    if (target.length > TARGET_MAX) throw new Problem('request_invalid', { detail: 'the path is too long' });
+    const path = target.split('?')[0] as string;
+    const isRead = request.method === 'GET' || request.method === 'HEAD';
+
+    if (path === '/ocsp' && request.method === 'POST') {
+      return sendOcsp(response, await readBody(request), 'no-store');
+    }
+    if (path.startsWith('/ocsp/') && isRead) {
+      const der = ocspRequestInPath(path.slice('/ocsp/'.length));
+      if (der === undefined) throw new Problem('request_invalid', { detail: 'expected base64 of an OCSP request' });
+      return sendOcsp(response, der, `max-age=${OCSP_MAX_AGE}, public, no-transform`);
+    }
+    if (!isRead) throw new Problem('method_not_allowed');
+    return sendDocument(response, path, request.method === 'HEAD');
+  };
+}
+
+function send(response: ServerResponse, body: Buffer, mediaType: string, cacheControl: string, isHead = false): void {
+  response.writeHead(200, {
+    'content-type': mediaType,
+    'content-length': body.length,
+    'cache-control': cacheControl,
+  });
+  response.end(isHead ? undefined : body);
+}
+
+function listen(server: Server, { host, port }: StatusServerOptions): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (cause: NodeJS.ErrnoException) => {
+      const reason = `certificate status: ${host}:${port}: ${cause.code}`;
+      reject(new Problem(cause.code === 'EADDRINUSE' ? 'address_in_use' : 'config_invalid', { reason, cause }));
+    });
+    server.listen(port, host, () => resolve());
+  });
 }
 
 async function readBody(request: IncomingMessage): Promise<Buffer> {
@@ -150,8 +159,8 @@ async function readBody(request: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-/** RFC 6960, appendix A.1: base64, then URL encoding; and there are clients that leave the second step out. */
-function fromPath(text: string): Buffer | undefined {
+/** RFC 6960, appendix A.1: base64, then URL encoding. Some clients leave the second step out. */
+function ocspRequestInPath(text: string): Buffer | undefined {
   let base64: string;
   try {
     base64 = decodeURIComponent(text);
