@@ -1,6 +1,15 @@
+/** The audit: appends entries inside the transaction of what they record, and lists, exports and verifies them. */
+
 import { Problem } from '@rollcall/protocol';
 import { AuditChainVerifier, type AuditHead, CHAIN_START, canonicalDetails, hashEntry } from './audit-chain.ts';
-import type { AuditEntry, AuditedAction, AuditFilter, AuditVerification, ChainedAuditEntry } from './audit-store.ts';
+import type {
+  AuditEntry,
+  AuditedAction,
+  AuditFilter,
+  AuditStore,
+  AuditVerification,
+  ChainedAuditEntry,
+} from './audit-store.ts';
 import type { RegistryDatabase } from './database.ts';
 import type { Actor } from './registry.ts';
 import type { SqlValue, Transaction } from './transaction.ts';
@@ -12,7 +21,7 @@ export interface NewAuditEntry {
   readonly details?: AuditEntry['details'];
 }
 
-/** Refusals kept per subject and window: enough to see an attack, too few for it to fill the disk. */
+/** Refusals recorded per subject and window: enough to show an attack, too few to fill the disk. */
 const REFUSALS_PER_WINDOW = 32;
 const REFUSAL_WINDOW_MS = 3_600_000;
 
@@ -29,26 +38,37 @@ interface AuditRow {
   readonly hash: string;
 }
 
-/** The order of "noun, dot, past participle", with room for a noun of two parts. */
+/** Noun, dot, past participle; a noun may have two parts. */
 const ACTION = /^[a-z]+(\.[a-z_]+){1,2}$/;
 const SUBJECT = /^[a-z]+\/[^\p{Cc}]{1,256}$/u;
 const MAX_DETAILS = 32;
 const MAX_DETAILS_LENGTH = 65_536 + 1_024;
 
-/** How many entries are checked before other work gets its turn. */
+/** Entries verified per turn of the event loop. */
 const VERIFIED_PER_TURN = 500;
 
-/** An act of another module. Returns the id of its entry, 0 for a refusal that isn't kept. Throws Problem `internal` for one that is not an act. */
-export function recordAction(database: RegistryDatabase, act: AuditedAction): number {
-  const details = act.details ?? {};
+export function createAuditStore(database: RegistryDatabase): AuditStore {
+  return {
+    listAudit: async (filter) => listAudit(database, filter),
+    exportAudit: async (page) => exportAudit(database, page),
+    verifyAudit: async (expected) => verifyAudit(database, expected),
+    recordAction: async (action) => recordAction(database, action),
+  };
+}
+
+/** Records the action of another module. Returns the id of its entry, 0 for a refusal over the limit. */
+function recordAction(database: RegistryDatabase, action: AuditedAction): number {
+  const details = action.details ?? {};
   const values = Object.values(details);
-  const sound =
-    ACTION.test(act.action) &&
-    SUBJECT.test(act.subject) &&
+  const isValid =
+    ACTION.test(action.action) &&
+    SUBJECT.test(action.subject) &&
     values.length <= MAX_DETAILS &&
     values.every((value) => typeof value === 'string' || Number.isFinite(value));
-  if (!sound) throw new Problem('internal', { reason: `expected an act to record, found ${act.action.slice(0, 64)}` });
-  return database.write((tx) => (act.outcome === 'refused' ? recordRefused(tx, act) : recordDone(tx, act)));
+  if (!isValid) {
+    throw new Problem('internal', { reason: `expected an action to record, found ${action.action.slice(0, 64)}` });
+  }
+  return database.write((tx) => (action.outcome === 'refused' ? recordRefused(tx, action) : recordDone(tx, action)));
 }
 
 /** Returns the id of the entry. */
@@ -56,7 +76,7 @@ export function recordDone(tx: Transaction, line: NewAuditEntry): number {
   return append(tx, line, 'done');
 }
 
-/** Whether the next refusal of this subject would still be written down. Cheap, so that a flood of refusals is. */
+/** Whether the next refusal of this subject would be recorded. One indexed read: refusals may come in a flood. */
 export function hasRoomForRefusal(tx: Transaction, subject: string): boolean {
   const found = tx.get<{ kept: number }>(
     `SELECT count(*) AS kept FROM (
@@ -67,13 +87,13 @@ export function hasRoomForRefusal(tx: Transaction, subject: string): boolean {
   return found === undefined || found.kept < REFUSALS_PER_WINDOW;
 }
 
-/** Writes the refusal down, unless its subject was refused {@link REFUSALS_PER_WINDOW} times in the last hour; then it returns 0. */
+/** Records the refusal; returns 0 when the subject has {@link REFUSALS_PER_WINDOW} of the last hour already. */
 export function recordRefused(tx: Transaction, line: NewAuditEntry): number {
   return hasRoomForRefusal(tx, line.subject) ? append(tx, line, 'refused') : 0;
 }
 
 /** Newest first. Throws Problem `request_invalid` for a limit outside 1 to 10,000. */
-export function listAudit(database: RegistryDatabase, filter: AuditFilter): readonly AuditEntry[] {
+function listAudit(database: RegistryDatabase, filter: AuditFilter): readonly AuditEntry[] {
   const conditions = ['id < @before'];
   const parameters: Record<string, SqlValue> = {
     before: filter.before ?? Number.MAX_SAFE_INTEGER,
@@ -88,7 +108,7 @@ export function listAudit(database: RegistryDatabase, filter: AuditFilter): read
 }
 
 /** Oldest first, each with the hash of the one before it. */
-export function exportAudit(
+function exportAudit(
   database: RegistryDatabase,
   page: { readonly after?: number; readonly limit: number },
 ): readonly ChainedAuditEntry[] {
@@ -108,10 +128,10 @@ export function auditHead(database: RegistryDatabase): AuditHead {
   return database.read(headOf);
 }
 
-/** Reads every entry there is when it begins, a few at a time. */
-export async function verifyAudit(database: RegistryDatabase, kept: AuditHead | undefined): Promise<AuditVerification> {
-  const check = new AuditChainVerifier(kept);
-  // SQLite notes the highest id of the table beside it: entries taken off the end leave this number behind.
+/** Verifies the entries that exist when it starts, a few per turn. */
+async function verifyAudit(database: RegistryDatabase, expected: AuditHead | undefined): Promise<AuditVerification> {
+  const check = new AuditChainVerifier(expected);
+  // SQLite stores the highest id that it gave out: it shows that entries were removed from the end.
   const last = database.read(
     (tx) => tx.get<{ seq: number }>(`SELECT seq FROM sqlite_sequence WHERE name = 'audit'`, {})?.seq ?? 0,
   );
@@ -163,7 +183,7 @@ function append(tx: Transaction, line: NewAuditEntry, outcome: AuditEntry['outco
   return entry.id;
 }
 
-/** A time in the details of an entry, ISO 8601: details are read by people. */
+/** A time in the details of an entry, ISO 8601, for human readers. */
 export function auditTime(at: number): string {
   return new Date(at).toISOString();
 }

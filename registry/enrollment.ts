@@ -2,6 +2,7 @@ import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import { auditTime, hasRoomForRefusal, recordDone, recordRefused } from './audit.ts';
 import { findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
 import { belongsToService } from './client-id-ownership.ts';
+import { consumeToken, isTokenSecret } from './consume-token.ts';
 import type { RegistryDatabase } from './database.ts';
 import { findDevice, writeDevice } from './devices.ts';
 import { findProfile, type GroupProfile, isGroupFull } from './group-profiles.ts';
@@ -11,11 +12,10 @@ import type {
   EnrollmentClaim,
   EnrollmentOutcome,
   EnrollmentRefusal,
-  Revocation,
-  TokenRecord,
-} from './registry.ts';
+} from './issuance-store.ts';
+import type { Revocation } from './registry.ts';
 import { supersedeCertificates } from './revoke-holder.ts';
-import { consumeToken, findToken, isTokenSecret } from './tokens.ts';
+import { findToken, type TokenRecord } from './tokens.ts';
 import type { Transaction } from './transaction.ts';
 
 /** A lost answer can be asked for again so long after the token expired, spent or not. */

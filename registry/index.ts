@@ -23,6 +23,7 @@ export {
   type KeyAlgorithm,
   MAX_GROUP_DEVICES,
 } from './group-profiles.ts';
+export type { EnrollmentRefusal, RecoveryRefusal, RenewalRefusal } from './issuance-store.ts';
 export type { IssuerRecord, IssuerStore, NewIssuer } from './issuers.ts';
 export type { OnHoldEntry, PublishedStatus, PublishedStatusStore } from './published-status.ts';
 export type { RecoveryStore } from './recovery.ts';
@@ -30,20 +31,16 @@ export {
   type Actor,
   type CertificateRecord,
   type CertificateStatus,
-  type CreatedToken,
   DEVICE_STATUSES,
   type DeviceRecord,
   type DeviceStatus,
-  type EnrollmentRefusal,
   type IssuedCertificate,
   REVOCATION_REASONS,
-  type RecoveryRefusal,
   type Registry,
-  type RenewalRefusal,
   type Revocation,
   type RevocationReason,
   type RevokedEntry,
   type ServiceRecord,
-  type TokenRecord,
 } from './registry.ts';
 export type { CurrentCertificate, PulledWindow, RenewalWindowStore } from './renewal-windows.ts';
+export type { CreatedToken, TokenRecord } from './tokens.ts';

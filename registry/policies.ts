@@ -7,24 +7,44 @@ import {
   parseServiceName,
   QUARANTINE_SCOPE,
 } from '@rollcall/protocol';
+import type { Logger } from 'pino';
 import { recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
+import { Listeners } from './listeners.ts';
 import type { Actor } from './registry.ts';
 
-/** Characters of JSON; also the most that one audit entry about it holds. */
+/** Characters of JSON; the audit entry contains the whole document. */
 const MAX_DOCUMENT_LENGTH = 65_536;
 
 const SCOPE = /^(group|service)\/(.+)$/;
 
-export function findPolicy(database: RegistryDatabase, scope: PolicyScope): PolicyDocument | undefined {
+export interface PolicyStore {
+  findPolicy(scope: PolicyScope): Promise<PolicyDocument | undefined>;
+  /** Problem `policy_invalid` for a scope or a document of another shape, or one longer than 64 KiB. */
+  setPolicy(scope: PolicyScope, policy: PolicyDocument, actor: Actor): Promise<void>;
+  onPolicyChange(listener: (scope: PolicyScope) => void): () => void;
+}
+
+export function createPolicyStore(database: RegistryDatabase, log: Logger): PolicyStore {
+  const changes = new Listeners<PolicyScope>('policy change', log);
+  return {
+    findPolicy: async (scope) => findPolicy(database, scope),
+    setPolicy: async (scope, policy, actor) => {
+      setPolicy(database, scope, policy, actor);
+      await changes.notify([scope]);
+    },
+    onPolicyChange: (listener) => changes.add(listener),
+  };
+}
+
+function findPolicy(database: RegistryDatabase, scope: PolicyScope): PolicyDocument | undefined {
   const row = database.read((tx) =>
     tx.get<{ document: string }>('SELECT document FROM policies WHERE scope = @scope', { scope }),
   );
   return row && readDocument(JSON.parse(row.document), (reason) => new Problem('internal', { reason }));
 }
 
-/** Throws Problem `policy_invalid` for a scope or a document of another shape, or one longer than 64 KiB. */
-export function setPolicy(database: RegistryDatabase, scope: PolicyScope, policy: PolicyDocument, actor: Actor): void {
+function setPolicy(database: RegistryDatabase, scope: PolicyScope, policy: PolicyDocument, actor: Actor): void {
   expectScope(scope);
   const document = JSON.stringify(readDocument(policy, invalid));
   if (document.length > MAX_DOCUMENT_LENGTH) {

@@ -1,9 +1,9 @@
-import type { DeviceId } from '@rollcall/protocol';
+import { type DeviceId, Problem } from '@rollcall/protocol';
 import type { RegistryDatabase } from './database.ts';
 import type { RevocationReason, RevokedEntry } from './registry.ts';
 import type { Transaction } from './transaction.ts';
 
-/** What a serial is worth to third parties. */
+/** Certificate status as CRL and OCSP publish it. */
 export type PublishedStatus =
   | { readonly state: 'good' }
   | {
@@ -15,7 +15,7 @@ export type PublishedStatus =
   /** This CA issued no such certificate. */
   | { readonly state: 'unknown' };
 
-/** A certificate whose device is suspended. */
+/** A certificate of a suspended device. */
 export interface OnHoldEntry {
   readonly serial: string;
   readonly device: DeviceId;
@@ -24,8 +24,8 @@ export interface OnHoldEntry {
 
 export interface PublishedStatusStore {
   /**
-   * For its revocation list, in the order of revocation: revoked, and not over for more than a week. `since`: only what
-   * was revoked at that moment or later.
+   * For the CRL of a CA, in the order of revocation: revoked, and not expired for more than a week. `since`: only those
+   * that were revoked at that time or later.
    */
   listRevokedBy(page: {
     readonly issuerId: string;
@@ -33,7 +33,7 @@ export interface PublishedStatusStore {
     readonly since?: number | undefined;
     readonly limit: number;
   }): Promise<readonly RevokedEntry[]>;
-  /** The same for what is on hold, in the order of devices and serials. Nothing of it is revoked. */
+  /** The same for certificates on hold, in the order of devices and serials. None of them is revoked. */
   listHeldBy(page: {
     readonly issuerId: string;
     readonly after?: OnHoldEntry | undefined;
@@ -42,10 +42,17 @@ export interface PublishedStatusStore {
   publishedStatus(issuerId: string, serial: string): Promise<PublishedStatus>;
 }
 
-/** RFC 5280, section 3.3: listed until a list made after the end has carried it; a week is longer than any list of ours lives. */
+export interface CrlStore {
+  /** Of all CAs, in the order of revocation: revoked, and not expired for more than a week. */
+  listRevoked(): Promise<readonly RevokedEntry[]>;
+  /** 1, 2, 3, … : monotonically increasing CRL numbers (RFC 5280, section 5.2.3), durable before they are returned. */
+  nextCrlNumber(): Promise<number>;
+}
+
+/** RFC 5280, section 3.3: an entry stays until a CRL issued after the expiry has contained it; no CRL is valid for a week. */
 const LISTED_AFTER_EXPIRY_MS = 7 * 24 * 3_600_000;
 
-export function createPublishedStatusStore(database: RegistryDatabase): PublishedStatusStore {
+export function createPublishedStatusStore(database: RegistryDatabase): PublishedStatusStore & CrlStore {
   return {
     listRevokedBy: async ({ issuerId, after, since, limit }) =>
       database.read((tx) =>
@@ -81,8 +88,33 @@ export function createPublishedStatusStore(database: RegistryDatabase): Publishe
           },
         ),
       ),
+    listRevoked: async () => listRevoked(database),
+    nextCrlNumber: async () => nextCrlNumber(database),
     publishedStatus: async (issuerId, serial) => database.read((tx) => findPublishedStatus(tx, issuerId, serial)),
   };
+}
+
+/** In the order of revocation. */
+function listRevoked(database: RegistryDatabase): readonly RevokedEntry[] {
+  return database.read((tx) =>
+    tx.all<RevokedEntry>(
+      `SELECT serial, revoked_at AS revokedAt, revocation_reason AS reason FROM certificates
+       WHERE revoked_at IS NOT NULL AND not_after > @since ORDER BY revoked_at, serial`,
+      { since: tx.now - LISTED_AFTER_EXPIRY_MS },
+    ),
+  );
+}
+
+/** The number is durable before it is returned, so no two CRLs have the same one. */
+function nextCrlNumber(database: RegistryDatabase): number {
+  return database.write((tx) => {
+    const next = tx.get<{ value: number }>(
+      `UPDATE counters SET value = value + 1 WHERE name = 'crl' RETURNING value`,
+      {},
+    );
+    if (next === undefined) throw new Problem('internal', { reason: 'expected a CRL counter, found none' });
+    return next.value;
+  });
 }
 
 function findPublishedStatus(tx: Transaction, issuerId: string, serial: string): PublishedStatus {

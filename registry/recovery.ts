@@ -4,7 +4,8 @@ import { findCertificate, findCertificateByKey, insertCertificate, isLive } from
 import type { RegistryDatabase } from './database.ts';
 import { findDevice } from './devices.ts';
 import { type GroupProfile, profileOfDevice } from './group-profiles.ts';
-import type { Actor, CertificateRecord, RecoveryRefusal, Renewal } from './registry.ts';
+import type { RecoveryRefusal, Renewal } from './issuance-store.ts';
+import type { Actor, CertificateRecord } from './registry.ts';
 import { isSuperseded } from './supersession.ts';
 import type { Transaction } from './transaction.ts';
 

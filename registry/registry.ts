@@ -1,15 +1,20 @@
-import type { DeviceId, GroupName, Identity, PolicyDocument, PolicyScope, ServiceName } from '@rollcall/protocol';
+import type { DeviceId, GroupName, Identity, ServiceName } from '@rollcall/protocol';
 import type { AuditStore } from './audit-store.ts';
 import type { DeviceOperations, TerminationResult } from './device-operation-types.ts';
+import type { DeviceStore } from './device-store.ts';
 import type { ExpiryStore } from './expiry.ts';
-import type { GroupProfile, GroupProfileStore } from './group-profiles.ts';
+import type { GroupProfileStore } from './group-profiles.ts';
+import type { IssuanceStore } from './issuance-store.ts';
 import type { IssuerStore } from './issuers.ts';
-import type { PublishedStatusStore } from './published-status.ts';
+import type { PolicyStore } from './policies.ts';
+import type { CrlStore, PublishedStatusStore } from './published-status.ts';
 import type { RecoveryStore } from './recovery.ts';
 import type { RenewalWindowStore } from './renewal-windows.ts';
 import type { CertificateRevocationStore } from './revoke-certificate.ts';
+import type { ServiceStore } from './services.ts';
+import type { TokenStore } from './tokens.ts';
 
-/** Who did it, in audit entries: `operator/local`, `token/9f…`, `device/dev-7`, `server/enroll`. */
+/** The acting identity in audit entries: `operator/local`, `token/9f…`, `device/dev-7`, `server/enroll`. */
 export type Actor = `${'operator' | 'token' | 'device' | 'service' | 'server'}/${string}`;
 
 export type Labels = Readonly<Record<string, string>>;
@@ -24,37 +29,6 @@ export const REVOCATION_REASONS = [
   'privilegeWithdrawn',
 ] as const;
 export type RevocationReason = (typeof REVOCATION_REASONS)[number];
-
-export interface TokenRequest {
-  /** How many devices may enroll with it, 1 to 1,000,000. */
-  readonly maxUses: number;
-  /** Life in seconds, 1 to 30 days. */
-  readonly ttlSeconds: number;
-  readonly group: GroupName;
-  readonly labels: Labels;
-  /** The only device that may use it; then `maxUses` is 1. It may also re-enroll a device that exists or was revoked. */
-  readonly device?: DeviceId;
-}
-
-export interface TokenRecord {
-  readonly id: string;
-  readonly maxUses: number;
-  readonly uses: number;
-  readonly group: GroupName;
-  readonly labels: Labels;
-  readonly device: DeviceId | undefined;
-  readonly createdAt: number;
-  readonly createdBy: Actor;
-  readonly expiresAt: number;
-  readonly revokedAt: number | undefined;
-  readonly state: 'usable' | 'spent' | 'expired' | 'void';
-}
-
-export interface CreatedToken {
-  readonly record: TokenRecord;
-  /** 160 bits, base64url; exists nowhere else once this value is gone. */
-  readonly secret: string;
-}
 
 /** What each state means for link, session, queue, will, certificate and re-enrollment: docs/device-status.md. */
 export const DEVICE_STATUSES = ['active', 'suspended', 'quarantined', 'revoked'] as const;
@@ -80,7 +54,7 @@ export interface ServiceRecord {
   readonly revokedAt: number | undefined;
 }
 
-/** A certificate as it was issued; what the authority hands over to be recorded before anyone else sees it. */
+/** An issued certificate. The authority records it before it returns it. */
 export interface IssuedCertificate {
   readonly serial: string;
   /** The leaf, DER. */
@@ -89,122 +63,53 @@ export interface IssuedCertificate {
   readonly publicKeySha256: string;
   readonly notBefore: number;
   readonly notAfter: number;
-  /** The CA that signed it, as `registry/issuers.ts` knows it. */
+  /** Id of the CA that signed it (`registry/issuers.ts`). */
   readonly issuerId?: string | undefined;
 }
 
 export interface CertificateRecord extends IssuedCertificate {
   readonly holder: Identity | { readonly kind: 'server'; readonly name: string };
   readonly issuedAt: number;
-  /** The certificate that vouched for this one, when it was renewed. */
+  /** The certificate that authenticated its renewal. */
   readonly parentSerial: string | undefined;
-  /** The bootstrap token at the beginning of its line, through all renewals. */
+  /** The bootstrap token that it goes back to, through all renewals. */
   readonly tokenId: string | undefined;
-  /** Who let the line begin: whoever minted the token, or issued the service. */
+  /** The operator that created that token, or issued the service's certificate. */
   readonly operator: Actor | undefined;
   /** Address of the client that asked for it; undefined for the server's own. */
   readonly address: string | undefined;
-  /** When it was first used, of one that was renewed; undefined before that. */
+  /** First use of a renewed certificate; undefined before that. */
   readonly firstUsedAt: number | undefined;
-  /** Since when another has its place, or from when it will have. */
+  /** When another certificate supersedes it; may be in the future. */
   readonly supersededAt: number | undefined;
-  /** Given for a key whose certificate had ended. */
+  /** Issued for a key whose certificate had expired. */
   readonly isRecovered: boolean;
   readonly revokedAt: number | undefined;
   readonly revocationReason: RevocationReason | undefined;
 }
-
-/** Why a token does not let someone in. Outsiders hear `token_rejected` for the first five alike. */
-export type TokenRefusal = 'unknown_token' | 'wrong_secret' | 'expired' | 'spent' | 'void';
-
-export type EnrollmentRefusal =
-  | TokenRefusal
-  | 'device_id_not_allowed' // the token names another device
-  | 'device_exists' // the name is taken by a device or a service and the token is not minted for it
-  | 'group_full'
-  | 'device_suspended' // nor does a token created for it let it in: an operator has to resume it first
-  | 'device_quarantined'
-  | 'key_reused'; // the public key belongs or belonged to another certificate
-
-export interface EnrollmentClaim {
-  readonly tokenId: string;
-  readonly secret: string;
-  /** Undefined: the server chooses. */
-  readonly deviceId: DeviceId | undefined;
-  readonly publicKeySha256: string;
-}
-
-export type EnrollmentAdmission =
-  | { readonly outcome: 'refused'; readonly refusal: EnrollmentRefusal }
-  /** The same token and the same key were here before: the certificate of that time, no use spent. */
-  | { readonly outcome: 'replayed'; readonly device: DeviceRecord; readonly certificate: CertificateRecord }
-  /** May enroll as this device; undefined when the server still has to choose. Nothing is reserved. */
-  | {
-      readonly outcome: 'admitted';
-      readonly deviceId: DeviceId | undefined;
-      /** Of the group that the token is for. */
-      readonly profile?: GroupProfile | undefined;
-    };
-
-export interface Enrollment extends EnrollmentClaim {
-  readonly deviceId: DeviceId;
-  readonly certificate: IssuedCertificate;
-  readonly address: string;
-}
-
-export type EnrollmentOutcome =
-  | { readonly outcome: 'refused'; readonly refusal: EnrollmentRefusal }
-  | { readonly outcome: 'replayed'; readonly device: DeviceRecord; readonly certificate: CertificateRecord }
-  | { readonly outcome: 'enrolled'; readonly device: DeviceRecord; readonly certificate: CertificateRecord };
-
-export interface Renewal {
-  readonly parentSerial: string;
-  readonly certificate: IssuedCertificate;
-  readonly address: string;
-}
-
-export type RenewalRefusal =
-  | 'parent_not_good'
-  | 'parent_expired'
-  | 'parent_superseded' // another key followed it and has proven itself, or was given the time to
-  | 'device_suspended'
-  | 'device_quarantined'
-  | 'key_reused';
-
-export type RecoveryRefusal =
-  | Exclude<RenewalRefusal, 'parent_expired' | 'key_reused'>
-  | 'key_differs' // a new key is for certificates that count
-  | 'grace_over'
-  | 'recoveries_spent';
-
-export type RenewalOutcome =
-  | { readonly outcome: 'refused'; readonly refusal: RenewalRefusal }
-  /** The same parent asked with the same new key before. */
-  | { readonly outcome: 'replayed'; readonly certificate: CertificateRecord }
-  | { readonly outcome: 'renewed'; readonly certificate: CertificateRecord };
 
 interface GoodCertificate {
   readonly holder: Identity;
   readonly group: GroupName;
   readonly labels: Labels;
   readonly notAfter: number;
-  /** It was renewed from another and nobody has used it yet: `recordFirstUse` is due. */
+  /** It was renewed from another and was not used yet: its first use calls `recordFirstUse`. */
   readonly isUnused?: true;
 }
 
-/** What a serial is worth now. Only `good` is without conditions; whoever doesn't know a state refuses. */
+/** Status of a certificate now. Only `good` is unconditional; a caller that does not know a state refuses. */
 export type CertificateStatus =
   | ({ readonly state: 'good' } & GoodCertificate)
-  /** The certificate is good, but its device may do only what the policy of quarantine allows. */
+  /** The certificate is good, but its device has only the rights of the policy quarantine/*. */
   | ({ readonly state: 'quarantined' } & GoodCertificate)
   | { readonly state: 'suspended'; readonly holder: Identity }
-  /** The one that was renewed from it has its place. */
+  /** The certificate that was renewed from it has been used. */
   | { readonly state: 'superseded'; readonly holder: Identity; readonly supersededAt: number }
   | {
       readonly state: 'revoked';
       readonly holder: Identity;
       readonly revokedAt: number;
-      /** `superseded`: the device enrolled again, and nobody did anything wrong. */
+      /** `superseded`: the device enrolled again. */
       readonly reason: RevocationReason;
     }
   | { readonly state: 'unknown' };
@@ -215,7 +120,7 @@ export interface RevokedEntry {
   readonly reason: RevocationReason;
 }
 
-/** One committed revocation of everything that an identity held. */
+/** One committed revocation of every certificate of an identity. */
 export interface Revocation {
   readonly holder: Identity;
   readonly serials: readonly string[];
@@ -233,74 +138,24 @@ export interface DeviceFilter {
 }
 
 export interface Registry
-  extends AuditStore,
-    DeviceOperations,
-    IssuerStore,
-    PublishedStatusStore,
-    CertificateRevocationStore,
-    RenewalWindowStore,
+  extends TokenStore,
+    IssuanceStore,
     RecoveryStore,
+    DeviceStore,
+    DeviceOperations,
+    ServiceStore,
+    CertificateRevocationStore,
+    PublishedStatusStore,
+    CrlStore,
+    RenewalWindowStore,
+    ExpiryStore,
+    IssuerStore,
     GroupProfileStore,
-    ExpiryStore {
-  createToken(order: TokenRequest, actor: Actor): Promise<CreatedToken>;
-  listTokens(): Promise<readonly TokenRecord[]>;
-  /** Undefined when there is no such token; voiding twice is voiding once. */
-  revokeToken(id: string, actor: Actor): Promise<TokenRecord | undefined>;
-
-  /** Looks whether a claim could succeed, before a signature is spent on it. Changes nothing but the audit of refusals. */
-  admitEnrollment(claim: EnrollmentClaim): Promise<EnrollmentAdmission>;
-  /** Spends the token, records device, certificate and audit entry: all or nothing. Decides races by itself. */
-  commitEnrollment(enrollment: Enrollment): Promise<EnrollmentOutcome>;
-  /** Finds what a repeated renewal (same parent, same new key) was answered, before a signature is spent on it. */
-  admitRenewal(
-    parentSerial: string,
-    publicKeySha256: string,
-  ): Promise<
-    | { readonly outcome: 'refused'; readonly refusal: RenewalRefusal }
-    | { readonly outcome: 'replayed'; readonly certificate: CertificateRecord }
-    | { readonly outcome: 'admitted'; readonly holder: Identity; readonly profile?: GroupProfile | undefined }
-  >;
-  commitRenewal(renewal: Renewal): Promise<RenewalOutcome>;
-  /**
-   * A renewed certificate was used at the broker: it supersedes all others of its device. Resolves to whether that was
-   * news; a certificate that is proven, superseded or revoked already, or is a service's, changes nothing.
-   */
-  recordFirstUse(serial: string): Promise<boolean>;
-
-  /** Records one of the server's own certificates before it is used. */
-  recordServerCertificate(name: string, certificate: IssuedCertificate): Promise<void>;
-
-  findDevice(id: DeviceId): Promise<DeviceRecord | undefined>;
-  listDevices(filter: DeviceFilter): Promise<readonly DeviceRecord[]>;
-  /** Oldest first: all of them, or the newest so many. */
-  listCertificates(holder: Identity, newest?: number): Promise<readonly CertificateRecord[]>;
-  /** Everything the certificate lines that began with a token hold, oldest first; also what is revoked or expired. */
-  listIssuedFrom(tokenId: string): Promise<readonly CertificateRecord[]>;
-  /** Changes group or labels; a label that is null is taken away. Live sessions are held to it when this resolves. */
-  setDevice(
-    id: DeviceId,
-    change: { readonly group?: GroupName; readonly labels?: Readonly<Record<string, string | null>> },
-    actor: Actor,
-  ): Promise<DeviceRecord>;
-  /** Records a service with its certificate; Problem `service_exists` when the name is taken or overlaps another. */
-  commitService(name: ServiceName, certificate: IssuedCertificate, actor: Actor): Promise<ServiceRecord>;
-  listServices(): Promise<readonly ServiceRecord[]>;
-  /** Problem `service_unknown` when there is none. */
-  revokeService(name: ServiceName, reason: RevocationReason, actor: Actor): Promise<Revocation>;
-
-  /** The question of every connection; one indexed read. */
+    PolicyStore,
+    AuditStore {
+  /** Asked for every connection: one indexed read. */
   certificateStatus(serial: string): Promise<CertificateStatus>;
-  /** For the CRL: revoked, and not expired for more than a week, so that a CRL after the expiry still names it. */
-  listRevoked(): Promise<readonly RevokedEntry[]>;
-  /** 1, 2, 3, … : monotonically increasing CRL numbers (RFC 5280, section 5.2.3), durable before they are returned. */
-  nextCrlNumber(): Promise<number>;
-
-  findPolicy(scope: PolicyScope): Promise<PolicyDocument | undefined>;
-  setPolicy(scope: PolicyScope, policy: PolicyDocument, actor: Actor): Promise<void>;
-
-  /** Called after the commit of what is final; whoever revoked waits for it. Returns the way to unsubscribe. */
+  /** Called after the commit of a revocation of everything a holder had; the operation waits. Returns the unsubscriber. */
   onRevocation(listener: (revocation: Revocation) => TerminationResult): () => void;
-  onPolicyChange(listener: (scope: PolicyScope) => void): () => void;
-
   close(): Promise<void>;
 }

@@ -3,8 +3,9 @@ import { auditTime, hasRoomForRefusal, recordDone, recordRefused } from './audit
 import { findCertificate, findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
 import { findDevice } from './devices.ts';
-import { type GroupProfile, profileOfDevice } from './group-profiles.ts';
-import type { CertificateRecord, DeviceStatus, Renewal, RenewalOutcome, RenewalRefusal } from './registry.ts';
+import { profileOfDevice } from './group-profiles.ts';
+import type { Renewal, RenewalAdmission, RenewalOutcome, RenewalRefusal } from './issuance-store.ts';
+import type { CertificateRecord, DeviceStatus } from './registry.ts';
 import { findService } from './services.ts';
 import { beginOverlap, childrenOf, isSuperseded, markFirstUse } from './supersession.ts';
 import type { Transaction } from './transaction.ts';
@@ -16,11 +17,6 @@ type RenewalDecision =
   | { readonly outcome: 'admitted'; readonly holder: Identity; readonly parent: CertificateRecord };
 
 type Refused = Extract<RenewalDecision, { readonly outcome: 'refused' }>;
-
-export type RenewalAdmission =
-  | { readonly outcome: 'refused'; readonly refusal: RenewalRefusal }
-  | { readonly outcome: 'replayed'; readonly certificate: CertificateRecord }
-  | { readonly outcome: 'admitted'; readonly holder: Identity; readonly profile?: GroupProfile | undefined };
 
 export function admitRenewal(
   database: RegistryDatabase,

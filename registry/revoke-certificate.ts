@@ -1,10 +1,13 @@
+/** Revokes one certificate of a device or service that has another valid one, and ends the sessions of the revoked one. */
+
 import { formatIdentity, type Identity, Problem } from '@rollcall/protocol';
+import type { Logger } from 'pino';
 import { sumReports } from './apply-device-operations.ts';
 import { recordDone } from './audit.ts';
 import { certificatesOf, findCertificate, isLive } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
 import type { TerminationReport, TerminationResult } from './device-operation-types.ts';
-import type { Listeners } from './listeners.ts';
+import { Listeners } from './listeners.ts';
 import type { Actor, CertificateRecord, RevocationReason } from './registry.ts';
 import type { Transaction } from './transaction.ts';
 
@@ -17,14 +20,14 @@ export interface CertificateRevocation {
 
 export interface OtherCertificate {
   readonly serial: string;
-  /** False of one that was renewed and never used: nobody knows whether the device has it. */
+  /** False for a renewed certificate that was never used: it is unknown whether the device has received it. */
   readonly isUsed: boolean;
-  /** It goes back to the one that was revoked: who has that key may have asked for it. */
+  /** It was renewed from the revoked one: a thief of that key may have requested it. */
   readonly isDescendant: boolean;
 }
 
 export interface CertificateRevocationResult extends CertificateRevocation {
-  /** What the holder goes on with, oldest first; empty only where the revoked one didn't count either. */
+  /** The holder's other valid certificates, oldest first; empty only when the revoked one was not valid either. */
   readonly others: readonly OtherCertificate[];
   readonly sessionsClosed: number;
   readonly lastMessageAt: number | undefined;
@@ -35,32 +38,30 @@ export interface CertificateRevocationResult extends CertificateRevocation {
 
 export interface CertificateRevocationStore {
   /**
-   * Resolves when every broker has ended the sessions of this certificate. What is revoked already is told again. Problem
-   * `certificate_unknown`; `certificate_last` when its holder has no other that counts.
+   * Resolves when every broker has ended the sessions of this certificate; also when it was revoked before. Problem
+   * `certificate_unknown`; `certificate_last` when its holder has no other valid one.
    */
   revokeCertificate(serial: string, reason: RevocationReason, actor: Actor): Promise<CertificateRevocationResult>;
-  /** Called after the commit; whoever revoked waits for it. Returns the way to unsubscribe. */
+  /** Called after the commit; the revocation waits for the listener. Returns a function that removes it. */
   onCertificateRevocation(listener: (revocation: CertificateRevocation) => TerminationResult): () => void;
 }
 
 export function createCertificateRevocationStore(
   database: RegistryDatabase,
-  audience: {
-    readonly listeners: Listeners<CertificateRevocation, TerminationReport>;
-    /** In seconds. */
-    observeTermination(seconds: number): void;
-  },
+  log: Logger,
+  observeTermination: (seconds: number) => void,
 ): CertificateRevocationStore {
+  const listeners = new Listeners<CertificateRevocation, TerminationReport>('revocation of a certificate', log);
   return {
     revokeCertificate: async (serial, reason, actor) => {
       const { revocation, others } = database.write((tx) => revoke(tx, serial, reason, actor));
       const committedAt = performance.now();
-      const confirmations = await audience.listeners.notify([revocation]);
+      const reports = await listeners.notify([revocation]);
       const propagationMs = performance.now() - committedAt;
-      audience.observeTermination(propagationMs / 1_000);
-      return { ...revocation, others, ...sumReports(confirmations), propagationMs };
+      observeTermination(propagationMs / 1_000);
+      return { ...revocation, others, ...sumReports(reports), propagationMs };
     },
-    onCertificateRevocation: (listener) => audience.listeners.add(listener),
+    onCertificateRevocation: (listener) => listeners.add(listener),
   };
 }
 
@@ -107,7 +108,7 @@ function revoke(
   return { revocation: { holder, serial, reason, revokedAt: tx.now }, others };
 }
 
-/** It was to count beside its child for a while; when no child is left nothing else is to take its place. */
+/** The parent was valid for a limited time beside its child; without a child it is valid until it expires. */
 function clearOverlap(tx: Transaction, parent: string): void {
   tx.run(
     `UPDATE certificates SET superseded_at = NULL
@@ -119,7 +120,7 @@ function clearOverlap(tx: Transaction, parent: string): void {
 
 function isRenewedFrom(certificate: CertificateRecord, ancestor: string, all: readonly CertificateRecord[]): boolean {
   const parents = new Map(all.map(({ serial, parentSerial }) => [serial, parentSerial]));
-  // A line is as long as there are certificates; one that led back to itself would end here too.
+  // At most one step per certificate, so that a damaged chain of parents that forms a circle ends too.
   let at = certificate.parentSerial;
   for (let step = 0; step < all.length && at !== undefined; step += 1) {
     if (at === ancestor) return true;

@@ -1,10 +1,39 @@
-import { Problem, type ServiceName } from '@rollcall/protocol';
+/** Services: back-end applications with a certificate. Issued, listed and revoked. */
+
+import { type Identity, Problem, type ServiceName } from '@rollcall/protocol';
 import { auditTime, recordDone } from './audit.ts';
 import { findCertificateByKey, insertCertificate } from './certificates.ts';
 import { overlapsOthers } from './client-id-ownership.ts';
 import type { RegistryDatabase } from './database.ts';
-import type { Actor, IssuedCertificate, RevocationReason, ServiceRecord } from './registry.ts';
+import type { TerminationReport } from './device-operation-types.ts';
+import type { Listeners } from './listeners.ts';
+import type { Actor, IssuedCertificate, Revocation, RevocationReason, ServiceRecord } from './registry.ts';
+import { type RevocationRequest, recordedRevocation, revokeHolder } from './revoke-holder.ts';
 import type { Transaction } from './transaction.ts';
+
+export interface ServiceStore {
+  /** Records a service with its certificate; Problem `service_exists` when the name is taken or overlaps another. */
+  commitService(name: ServiceName, certificate: IssuedCertificate, actor: Actor): Promise<ServiceRecord>;
+  /** In name order. */
+  listServices(): Promise<readonly ServiceRecord[]>;
+  /** Resolves when every broker has ended its sessions. Problem `service_unknown`. */
+  revokeService(name: ServiceName, reason: RevocationReason, actor: Actor): Promise<Revocation>;
+}
+
+export function createServiceStore(
+  database: RegistryDatabase,
+  revocations: Listeners<Revocation, TerminationReport>,
+): ServiceStore {
+  return {
+    commitService: async (name, certificate, actor) => commitService(database, name, certificate, actor),
+    listServices: async () => listServices(database),
+    revokeService: async (name, reason, actor) => {
+      const committed = revokeService(database, name, { reason, actor });
+      await revocations.notify([committed]);
+      return committed;
+    },
+  };
+}
 
 interface ServiceRow {
   readonly name: ServiceName;
@@ -18,7 +47,7 @@ interface FoundService extends ServiceRecord {
 }
 
 /** Throws Problem `service_exists` when an active service has the name, or it overlaps a device or another service. */
-export function commitService(
+function commitService(
   database: RegistryDatabase,
   name: ServiceName,
   certificate: IssuedCertificate,
@@ -43,8 +72,24 @@ export function commitService(
   });
 }
 
+/** Throws Problem `service_unknown`. */
+function revokeService(database: RegistryDatabase, name: ServiceName, request: RevocationRequest): Revocation {
+  return database.write((tx) => {
+    const service = findService(tx, name);
+    if (service === undefined) throw new Problem('service_unknown', { reason: `found no service ${name}` });
+    const holder: Identity = { kind: 'service', name };
+    if (service.status === 'revoked') return recordedRevocation(tx, holder, service);
+    tx.run('UPDATE services SET revoked_at = @now, revocation_reason = @reason WHERE name = @name', {
+      name,
+      now: tx.now,
+      reason: request.reason,
+    });
+    return revokeHolder(tx, holder, 'service.revoked', request);
+  });
+}
+
 /** In name order. */
-export function listServices(database: RegistryDatabase): readonly ServiceRecord[] {
+function listServices(database: RegistryDatabase): readonly ServiceRecord[] {
   return database.read((tx) =>
     tx.all<ServiceRow>('SELECT * FROM services ORDER BY name', {}).map((row): ServiceRecord => {
       const { revocationReason: _, ...service } = readRow(row);

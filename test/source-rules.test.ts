@@ -25,7 +25,7 @@ const CONVERT_VALIDATED_NUMBERS = new Set([
   'server/events/event-log.ts',
   'server/metrics.ts',
   'registry/audit.ts',
-  'registry/tokens.ts',
+  'registry/create-token.ts',
   'simulator/drill/trust-bundle-subscriber.ts',
   'simulator/run/targets.ts',
   'simulator/scenario/recording.ts',

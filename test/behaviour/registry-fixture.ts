@@ -3,7 +3,8 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { type DeviceId, type GroupName, parseDeviceId, parseServiceName, type ServiceName } from '@rollcall/protocol';
 import type { CreatedToken, IssuedCertificate, Registry } from '../../registry/index.ts';
-import type { Enrollment, EnrollmentOutcome, TokenRequest } from '../../registry/registry.ts';
+import type { Enrollment, EnrollmentOutcome } from '../../registry/issuance-store.ts';
+import type { TokenRequest } from '../../registry/tokens.ts';
 
 export interface FreshRegistry {
   readonly registry: Registry;

@@ -1,7 +1,7 @@
 /** What becomes of a certificate when another follows it. */
 
 import { describe, expect, it } from 'vitest';
-import type { RenewalOutcome } from '../../registry/registry.ts';
+import type { RenewalOutcome } from '../../registry/issuance-store.ts';
 import { DAY, device, type OpenFreshRegistry, RegistryFixture } from './registry-fixture.ts';
 
 export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {

@@ -1,7 +1,7 @@
 /** How a bootstrap token lives: minted, used, spent, expired, voided. */
 
 import { describe, expect, it } from 'vitest';
-import type { TokenRequest } from '../../registry/registry.ts';
+import type { TokenRequest } from '../../registry/tokens.ts';
 import { DAY, device, MINUTE, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './registry-fixture.ts';
 
 export function tokenBehaviour(openFresh: OpenFreshRegistry): void {

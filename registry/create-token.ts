@@ -1,0 +1,93 @@
+/**
+ * Creates a bootstrap token. Only the SHA-256 of its secret is stored: the secret has 160 random bits, which cannot be
+ * guessed, so a slow password hash would add nothing but enrollment time.
+ */
+
+import { createHash } from 'node:crypto';
+import { Problem, TOKEN_SECRET_BYTES } from '@rollcall/protocol';
+import { auditTime, recordDone } from './audit.ts';
+import { belongsToService } from './client-id-ownership.ts';
+import type { RegistryDatabase } from './database.ts';
+import { checkLabels, writeLabels } from './labels.ts';
+import type { Actor } from './registry.ts';
+import { type CreatedToken, findToken, type TokenRecord, type TokenRequest } from './tokens.ts';
+import type { Transaction } from './transaction.ts';
+
+const TOKEN_ID_BYTES = 8;
+const MAX_USES = 1_000_000;
+const MAX_TTL_SECONDS = 30 * 24 * 3600;
+
+/** Throws Problem `token_order_invalid`. */
+export function createToken(
+  database: RegistryDatabase,
+  randomBytes: (size: number) => Buffer,
+  request: TokenRequest,
+  actor: Actor,
+): CreatedToken {
+  checkTokenRequest(request);
+  const id = randomBytes(TOKEN_ID_BYTES).toString('hex');
+  const secret = randomBytes(TOKEN_SECRET_BYTES).toString('base64url');
+  const record = database.write((tx) => {
+    if (request.device !== undefined && belongsToService(tx, request.device)) {
+      throw new Problem('token_order_invalid', { detail: 'expected a device id that no service uses' });
+    }
+    const expiresAt = tx.now + request.ttlSeconds * 1000;
+    tx.run(
+      `INSERT INTO tokens (id, secret_hash, max_uses, group_name, labels, device_id, minted_at, minted_by, expires_at)
+       VALUES (@id, @hash, @maxUses, @group, @labels, @device, @now, @actor, @expiresAt)`,
+      {
+        id,
+        hash: hashTokenSecret(secret),
+        maxUses: request.maxUses,
+        group: request.group,
+        labels: writeLabels(request.labels),
+        device: request.device ?? null,
+        now: tx.now,
+        actor,
+        expiresAt,
+      },
+    );
+    recordDone(tx, {
+      actor,
+      action: 'token.minted',
+      subject: `token/${id}`,
+      details: {
+        maxUses: request.maxUses,
+        expiresAt: auditTime(expiresAt),
+        group: request.group,
+        labels: writeLabels(request.labels),
+        ...(request.device === undefined ? {} : { device: request.device }),
+      },
+    });
+    return created(tx, id);
+  });
+  return { record, secret };
+}
+
+export function hashTokenSecret(secret: string): Buffer {
+  return createHash('sha256').update(secret, 'utf8').digest();
+}
+
+function checkTokenRequest(request: TokenRequest): void {
+  const { maxUses, ttlSeconds } = request;
+  if (!Number.isInteger(maxUses) || maxUses < 1 || maxUses > MAX_USES) {
+    throw invalid(`expected 1 to ${MAX_USES} uses, found ${Number(maxUses)}`);
+  }
+  if (!Number.isInteger(ttlSeconds) || ttlSeconds < 1 || ttlSeconds > MAX_TTL_SECONDS) {
+    throw invalid(`expected a life of 1 to ${MAX_TTL_SECONDS} seconds (30 days), found ${Number(ttlSeconds)}`);
+  }
+  if (request.device !== undefined && maxUses !== 1) {
+    throw invalid(`expected one use for a token that names its device, found ${maxUses}`);
+  }
+  checkLabels(request.labels, 'token_order_invalid');
+}
+
+function invalid(detail: string): Problem {
+  return new Problem('token_order_invalid', { detail });
+}
+
+function created(tx: Transaction, id: string): TokenRecord {
+  const token = findToken(tx, id);
+  if (token === undefined) throw new Problem('internal', { reason: `expected token ${id}, found none` });
+  return token;
+}

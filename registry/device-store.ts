@@ -1,0 +1,57 @@
+/** Devices: found, listed with their certificates, changed, and the operations on them. */
+
+import type { DeviceId, GroupName, Identity } from '@rollcall/protocol';
+import { applyDeviceOperation, notifyListeners, type OperationListeners } from './apply-device-operations.ts';
+import { certificatesIssuedFrom, certificatesOf } from './certificates.ts';
+import type { RegistryDatabase } from './database.ts';
+import type { DeviceChange, DeviceOperations } from './device-operation-types.ts';
+import { setDevice } from './device-settings.ts';
+import { findDevice, listDevices } from './devices.ts';
+import type { Actor, CertificateRecord, DeviceFilter, DeviceRecord } from './registry.ts';
+import { selectDevices } from './select-devices.ts';
+
+export interface DeviceStore {
+  findDevice(id: DeviceId): Promise<DeviceRecord | undefined>;
+  listDevices(filter: DeviceFilter): Promise<readonly DeviceRecord[]>;
+  /** Oldest first: all of them, or the newest so many. */
+  listCertificates(holder: Identity, newest?: number): Promise<readonly CertificateRecord[]>;
+  /** Every certificate that goes back to this token, directly or by renewal, oldest first; also revoked or expired ones. */
+  listIssuedFrom(tokenId: string): Promise<readonly CertificateRecord[]>;
+  /** Changes group or labels; a null removes a label. Resolves when live sessions have their new rights. */
+  setDevice(
+    id: DeviceId,
+    change: { readonly group?: GroupName; readonly labels?: Readonly<Record<string, string | null>> },
+    actor: Actor,
+  ): Promise<DeviceRecord>;
+}
+
+export function createDeviceStore(
+  database: RegistryDatabase,
+  listeners: OperationListeners,
+): DeviceStore & DeviceOperations {
+  return {
+    findDevice: async (id) => database.read((tx) => findDevice(tx, id)),
+    listDevices: async (filter) => listDevices(database, filter),
+    listCertificates: async (holder, newest) => database.read((tx) => certificatesOf(tx, holder, newest)),
+    listIssuedFrom: async (tokenId) => database.read((tx) => certificatesIssuedFrom(tx, tokenId)),
+    setDevice: async (id, settings, actor) => {
+      const { device, isChanged } = setDevice(database, id, settings, actor);
+      const change: DeviceChange = { device: id, operation: 'set', status: device.status, at: database.now };
+      if (isChanged) await notifyListeners(listeners, { change, revocation: undefined }, performance.now());
+      return device;
+    },
+    selectDevices: async (selector, operation) => selectDevices(database, selector, operation),
+    applyDeviceOperation: async (ids, operation, actor) =>
+      applyDeviceOperation(database, listeners, ids, operation, actor),
+    revokeDevices: async (ids, reason, actor) => {
+      const results = await applyDeviceOperation(database, listeners, ids, { kind: 'revoke', reason }, actor);
+      return results.map(({ device, serials, reason: recorded = reason, at }) => ({
+        holder: { kind: 'device', id: device },
+        serials,
+        reason: recorded,
+        revokedAt: at,
+      }));
+    },
+    onDeviceChange: (listener) => listeners.changes.add(listener),
+  };
+}
