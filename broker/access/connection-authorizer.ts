@@ -1,18 +1,18 @@
 /**
- * The decision about every connection, full and resumed handshakes alike, in one order: certificate, registry, policy,
- * client id, will, takeover. Nothing of aedes exists for a connection before it has passed.
+ * Decides on every connection, in this order: certificate, registry, policy, client id, will, takeover. aedes sees no byte of
+ * a connection before it passed. A change of a status or policy while a decision is pending restarts that decision.
  */
 
 import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
-import { formatIdentity, identityUri, parseIdentityUri } from '@rollcall/protocol';
+import { formatIdentity, type Identity, identityUri, parseIdentityUri } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { CertificateStatus } from '../../registry/index.ts';
 import type { BrokerCounters } from '../broker-counters.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
 import type { ConnectFailure } from '../events.ts';
-import type { ConnectionLimiter } from '../listener/connection-limiter.ts';
-import { PendingConnection } from '../listener/pending-connection.ts';
+import type { ConnectionSlot } from '../listener/connection-slot.ts';
+import { PendingConnection, type PendingConnectionOwner } from '../listener/pending-connection.ts';
 import type { MqttConnection } from '../mqtt/connection.ts';
 import type { ConnectFields } from '../mqtt/packet-validation.ts';
 import type { LiveSessions } from '../sessions/live-sessions.ts';
@@ -23,10 +23,10 @@ import { type ConnectionRefusals, refuseSocket } from './connection-refusals.ts'
 import { PeerCertificateVerifier } from './peer-certificate.ts';
 import type { PolicyResolver } from './policy-resolver.ts';
 
-/** What the broker needs of the registry here. */
+/** The part of the registry that the authorizer asks. */
 export interface CertificateStatusDirectory {
   certificateStatus(serial: string): Promise<CertificateStatus>;
-  /** A renewed certificate passed every check for the first time: it supersedes the others of its device. */
+  /** A renewed certificate passed every check for the first time and supersedes its predecessor. True: a status changed. */
   recordFirstUse(serial: string): Promise<boolean>;
 }
 
@@ -47,7 +47,6 @@ export interface ConnectionAuthorizerOptions {
   readonly directory: CertificateStatusDirectory;
   readonly policies: PolicyResolver;
   readonly sessions: LiveSessions;
-  readonly limiter: ConnectionLimiter;
   readonly counters: BrokerCounters;
   readonly log: Logger;
   readonly now: () => number;
@@ -55,46 +54,55 @@ export interface ConnectionAuthorizerOptions {
   /** A live session is about to be displaced by another of the same client id. */
   readonly tookOver: (takeover: Takeover) => void;
   /** Called in the same turn in which the last check passed. */
-  readonly authorized: (admitted: AuthorizedConnection) => void;
+  readonly authorized: (connection: AuthorizedConnection) => void;
 }
 
-export class ConnectionAuthorizer {
+/** The outcome of the checks of certificate, registry and policy. */
+interface Authorization {
+  readonly subject: Subject;
+  readonly rights: Rights;
+  readonly notAfter: number;
+  readonly isUnused: boolean;
+}
+
+export class ConnectionAuthorizer implements PendingConnectionOwner {
   readonly #options: ConnectionAuthorizerOptions;
-  readonly #pendingConnections = new Set<PendingConnection>();
-  #peers: PeerCertificateVerifier;
-  #changes = 0;
+  readonly #pending = new Set<PendingConnection>();
+  #verifier: PeerCertificateVerifier;
+  /** Grows with every change of a certificate or device. */
+  #statusVersion = 0;
   #isClosed = false;
 
   constructor(options: ConnectionAuthorizerOptions, issuers: readonly X509Certificate[]) {
     this.#options = options;
-    this.#peers = new PeerCertificateVerifier(issuers);
+    this.#verifier = new PeerCertificateVerifier(issuers);
   }
 
-  /** Whoever is on the way in is judged again: it may have come under a CA that counts no more. */
+  /** Also verifies pending connections again: their issuing CA may not be accepted any more. */
   setIssuers(issuers: readonly X509Certificate[]): void {
-    this.#peers = new PeerCertificateVerifier(issuers);
-    for (const pending of this.#pendingConnections) {
-      const judged = this.#peers.verify(pending.connection.socket);
-      if ('refusal' in judged) pending.refuse(judged.refusal.reason, judged.refusal.detail);
+    this.#verifier = new PeerCertificateVerifier(issuers);
+    for (const pending of this.#pending) {
+      const verified = this.#verifier.verify(pending.connection.socket);
+      if ('refusal' in verified) pending.refuse(verified.refusal.reason, verified.refusal.detail);
     }
   }
 
-  /** Whoever was found good before this moment is asked for again before being let in. */
+  /** Restarts the decisions that are pending: they rest on the status before the change. */
   statusChanged(): void {
-    this.#changes += 1;
+    this.#statusVersion += 1;
   }
 
   close(): void {
     this.#isClosed = true;
-    for (const pending of this.#pendingConnections) pending.refuse('server_shutdown');
+    for (const pending of this.#pending) pending.refuse('server_shutdown');
   }
 
-  /** A handshake is finished. */
-  handshakeFinished(socket: TLSSocket): void {
+  /** The TLS handshake of a connection is finished. */
+  handshakeFinished(socket: TLSSocket, slot: ConnectionSlot): void {
     try {
-      this.#judge(socket);
+      this.#verifyCertificate(socket, slot);
     } catch (error) {
-      this.fail(error, socket.remoteAddress ?? ''); // no certificate ends the process
+      this.authorizationFailed(error, slot.address); // No certificate may end the process.
       socket.destroy();
     }
   }
@@ -102,106 +110,129 @@ export class ConnectionAuthorizer {
   readonly report: ConnectionRefusals['report'] = (reason, address, about) =>
     this.#options.refusals.report(reason, address, about);
 
-  fail(error: unknown, address: string): void {
+  authorizationFailed(error: unknown, address: string): void {
     this.#options.refusals.authorizationFailed(error, address);
   }
 
-  #judge(socket: TLSSocket): void {
-    const slot = this.#options.limiter.find(socket);
-    slot?.handshakeFinished();
-    const address = slot?.address ?? socket.remoteAddress ?? '';
-    const judged = this.#peers.verify(socket);
-    if ('refusal' in judged) {
-      const { reason, detail, certificate } = judged.refusal;
-      slot?.release();
-      this.report(reason, address, { detail, certificate });
+  remove(pending: PendingConnection): void {
+    this.#pending.delete(pending);
+  }
+
+  #verifyCertificate(socket: TLSSocket, slot: ConnectionSlot): void {
+    slot.handshakeFinished();
+    const verified = this.#verifier.verify(socket);
+    if ('refusal' in verified) {
+      const { reason, detail, certificate } = verified.refusal;
+      slot.release();
+      this.report(reason, slot.address, { detail, certificate });
       refuseSocket(socket);
       return;
     }
-    const pending = new PendingConnection(this, socket, judged.peer, address, slot, this.#options.limits);
-    this.#pendingConnections.add(pending);
-    this.#admit(pending).catch((error: unknown) => pending.failed(error));
+    const pending = new PendingConnection(this, socket, verified.peer, slot, this.#options.limits);
+    this.#pending.add(pending);
+    this.#authorize(pending).catch((error: unknown) => pending.failed(error));
   }
 
-  async #admit(pending: PendingConnection): Promise<void> {
-    const { policies, sessions } = this.#options;
-    const { peer } = pending;
+  async #authorize(pending: PendingConnection): Promise<void> {
+    const { policies, authorized } = this.#options;
+    const { serial } = pending.peer;
     for (;;) {
-      const changes = this.#changes;
+      const statusVersion = this.#statusVersion;
       const policyVersion = policies.version;
-
-      const status = await this.#certificateStatusOf(peer.serial);
-      if (status === undefined) return pending.refuse('registry_failed');
-      if (status.state === 'unknown') return pending.refuse('serial_unknown');
-      pending.identity = status.holder;
-      if (status.state === 'revoked') {
-        return pending.refuse(status.reason === 'superseded' ? 'superseded' : 'revoked');
-      }
-      if (status.state === 'superseded') return pending.refuse('superseded');
-      if (status.state !== 'good' && status.state !== 'quarantined') return pending.refuse('suspended');
-      const uri = identityUri(this.#options.trustDomain, status.holder);
-      // A name that could stand for a topic filter is refused even if our own authority signed it.
-      const isNamed = parseIdentityUri(this.#options.trustDomain, uri) !== undefined;
-      if (!isNamed || peer.san !== `URI:${uri}`) {
-        return pending.refuse('identity_mismatch', formatIdentity(status.holder));
-      }
-      const { notAfter } = status;
-      if (notAfter <= this.#options.now()) return pending.refuse('certificate_expired');
-      const subject: Subject = {
-        identity: status.holder,
-        group: status.group,
-        labels: status.labels,
-        ...(status.state === 'quarantined' && { isQuarantined: true }),
-      };
-      const rights = await this.#rightsOf(subject);
-      if (rights === undefined) return pending.refuse('policy_failed');
-
+      const authorization = await this.#authorizeIdentity(pending);
+      if (authorization === undefined) return;
+      const { subject, rights, notAfter, isUnused } = authorization;
       const connect = await pending.connect;
-      if (connect === undefined) return; // it went away, or broke the protocol
-      const faults = refusalOf(connect, rights);
-      if (faults !== undefined) return pending.refuse(faults.reason, faults.detail);
-
+      if (connect === undefined) return; // The client closed the connection, or violated the protocol.
+      const refusal = refusalOf(connect, rights);
+      if (refusal !== undefined) return pending.refuse(refusal.reason, refusal.detail);
       if (!(await this.#takeOverSession(pending, connect.clientId))) return;
-      if (pending.connection.isGone) return pending.leave();
-      if (this.#isClosed) return pending.refuse('server_shutdown');
-      const { sessionsPerIdentity } = this.#options.limits;
-      if (sessionsPerIdentity > 0 && sessions.count(subject.identity) >= sessionsPerIdentity) {
-        return pending.refuse('too_many_sessions');
-      }
-      // What was read before the waiting has to be true now.
-      if (changes !== this.#changes || policyVersion !== policies.version) continue;
-      if (sessions.find(connect.clientId) !== undefined) continue;
-      if (status.isUnused === true && !pending.isRecordedAsUsed) {
-        // Last of all: from here on the certificate before it is worth nothing, so nothing may refuse this one any more.
+      if (!this.#isAdmissible(pending, subject)) return;
+      if (statusVersion !== this.#statusVersion || policyVersion !== policies.version) continue;
+      if (this.#options.sessions.find(connect.clientId) !== undefined) continue;
+      if (isUnused && !pending.isRecordedAsUsed) {
+        // This is the last step: it supersedes the certificate before this one, so that no check may refuse this one later.
         pending.isRecordedAsUsed = true;
-        await this.#prove(peer.serial);
+        await this.#recordFirstUse(serial);
         continue;
       }
-
-      pending.leave();
+      pending.release();
       const { connection, address } = pending;
-      this.#options.authorized({ connection, subject, rights, connect, address, serial: peer.serial, notAfter });
+      authorized({ connection, subject, rights, connect, address, serial, notAfter });
       return;
     }
   }
 
-  /** Undefined when the registry cannot answer: then nobody gets in. */
+  /** Undefined: the connection is refused. */
+  async #authorizeIdentity(pending: PendingConnection): Promise<Authorization | undefined> {
+    const status = await this.#certificateStatusOf(pending.peer.serial);
+    if (status !== undefined && status.state !== 'unknown') pending.identity = status.holder;
+    const refusal = statusRefusal(status);
+    if (refusal !== undefined || !isUsable(status)) {
+      pending.refuse(refusal ?? 'suspended');
+      return undefined;
+    }
+    const { holder, group, labels, notAfter } = status;
+    if (!this.#isNamedAs(pending, holder)) {
+      pending.refuse('identity_mismatch', formatIdentity(holder));
+      return undefined;
+    }
+    if (notAfter <= this.#options.now()) {
+      pending.refuse('certificate_expired');
+      return undefined;
+    }
+    const isQuarantined = status.state === 'quarantined';
+    const subject: Subject = { identity: holder, group, labels, ...(isQuarantined && { isQuarantined }) };
+    const rights = await this.#rightsOf(subject);
+    if (rights === undefined) {
+      pending.refuse('policy_failed');
+      return undefined;
+    }
+    return { subject, rights, notAfter, isUnused: status.isUnused === true };
+  }
+
+  /** Whether the certificate names the holder that the registry has for it. */
+  #isNamedAs({ peer }: PendingConnection, holder: Identity): boolean {
+    const { trustDomain } = this.#options;
+    const uri = identityUri(trustDomain, holder);
+    // A name that could stand for a topic filter is refused even if the fleet's own CA signed it.
+    return parseIdentityUri(trustDomain, uri) !== undefined && peer.san === `URI:${uri}`;
+  }
+
+  #isAdmissible(pending: PendingConnection, { identity }: Subject): boolean {
+    const { sessions, limits } = this.#options;
+    if (pending.connection.isGone) {
+      pending.release();
+      return false;
+    }
+    if (this.#isClosed) {
+      pending.refuse('server_shutdown');
+      return false;
+    }
+    if (limits.sessionsPerIdentity > 0 && sessions.count(identity) >= limits.sessionsPerIdentity) {
+      pending.refuse('too_many_sessions');
+      return false;
+    }
+    return true;
+  }
+
+  /** Undefined when the registry cannot answer. */
   async #certificateStatusOf(serial: string): Promise<CertificateStatus | undefined> {
     try {
       return await this.#options.directory.certificateStatus(serial);
     } catch (error) {
-      this.#options.log.error({ err: error, serial }, 'registry did not answer');
+      this.#options.log.error({ err: error, serial }, 'certificate status could not be read');
       return undefined;
     }
   }
 
-  /** Who can't be recorded is let in: a full disk must not lock out what it can't supersede either. */
-  async #prove(serial: string): Promise<void> {
+  /** Admits the connection if the record fails: the earlier certificate then stays valid as well. */
+  async #recordFirstUse(serial: string): Promise<void> {
     try {
-      // Whoever comes with what is superseded now, and was found good before this moment, is asked for again.
+      // Pending connections with the certificate that is superseded now are decided again.
       if (await this.#options.directory.recordFirstUse(serial)) this.statusChanged();
     } catch (error) {
-      this.#options.log.error({ err: error, serial }, 'certificate could not be recorded as proven');
+      this.#options.log.error({ err: error, serial }, 'first use of a certificate could not be recorded');
     }
   }
 
@@ -214,7 +245,7 @@ export class ConnectionAuthorizer {
     }
   }
 
-  /** Ends the session that has this client id, and waits until aedes has let go of it [MQTT-3.1.4-2]. */
+  /** Ends the session that has this client id, and waits until aedes has released it [MQTT-3.1.4-2]. */
   async #takeOverSession(pending: PendingConnection, clientId: string): Promise<boolean> {
     const { sessions, counters, now } = this.#options;
     const previous = sessions.find(clientId);
@@ -233,7 +264,7 @@ export class ConnectionAuthorizer {
     return true;
   }
 
-  /** Also of those that are about to be refused: who insists so often is more suspicious, not less. */
+  /** Also reports takeovers that the limit then refuses: so many attempts are evidence of a clone. */
   #reportTakeover(pending: PendingConnection, { facts }: Session): void {
     this.#options.tookOver({
       identity: facts.subject.identity,
@@ -244,9 +275,25 @@ export class ConnectionAuthorizer {
       toSerial: pending.peer.serial,
     });
   }
+}
 
-  forget(pending: PendingConnection): void {
-    this.#pendingConnections.delete(pending);
+type UsableStatus = Extract<CertificateStatus, { readonly state: 'good' | 'quarantined' }>;
+
+function isUsable(status: CertificateStatus | undefined): status is UsableStatus {
+  return status?.state === 'good' || status?.state === 'quarantined';
+}
+
+function statusRefusal(status: CertificateStatus | undefined): ConnectFailure | undefined {
+  if (status === undefined) return 'registry_failed';
+  switch (status.state) {
+    case 'unknown':
+      return 'serial_unknown';
+    case 'revoked':
+      return status.reason === 'superseded' ? 'superseded' : 'revoked';
+    case 'superseded':
+      return 'superseded';
+    default:
+      return undefined;
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * A connection with a good certificate that is not a session yet: it waits for its CONNECT, within the door's time, and
- * leaves once - refused, gone, or let in. The decision is the connection gate's.
+ * A connection with a valid certificate whose CONNECT is not complete or not decided. It ends once: refused, closed by the
+ * client, past its deadline, or handed over to a session. The connection authorizer decides.
  */
 
 import type { TLSSocket } from 'node:tls';
@@ -12,70 +12,68 @@ import type { ConnectFailure } from '../events.ts';
 import { type ConnectionOwner, MqttConnection } from '../mqtt/connection.ts';
 import type { ConnectFields } from '../mqtt/packet-validation.ts';
 import type { ProtocolViolation } from '../mqtt/protocol-violations.ts';
-import type { ConnectionSlot } from './connection-limiter.ts';
+import type { ConnectionSlot } from './connection-slot.ts';
 
+/** The authorizer, as a pending connection sees it. */
 export interface PendingConnectionOwner {
   readonly report: ConnectionRefusals['report'];
-  forget(pending: PendingConnection): void;
-  fail(error: unknown, address: string): void;
+  remove(pending: PendingConnection): void;
+  authorizationFailed(error: unknown, address: string): void;
 }
 
 export class PendingConnection implements ConnectionOwner {
   readonly connection: MqttConnection;
   readonly peer: PeerCertificate;
   readonly address: string;
-  /** Its CONNECT packet; undefined when none will come. */
+  /** Resolves with CONNECT; with undefined when the connection ended before it. */
   readonly connect: Promise<ConnectFields | undefined>;
   identity: Identity | undefined;
+  /** It has ended the live session of its client id. */
   hasTakenOver = false;
+  /** The first use of its certificate was recorded. */
   isRecordedAsUsed = false;
-  readonly #gate: PendingConnectionOwner;
-  readonly #slot: ConnectionSlot | undefined;
-  readonly #timer: NodeJS.Timeout | undefined;
-  #gotConnect: (connect: ConnectFields | undefined) => void = () => {};
-  #hasLeft = false;
+  readonly #owner: PendingConnectionOwner;
+  readonly #slot: ConnectionSlot;
+  #resolveConnect: (connect: ConnectFields | undefined) => void = () => {};
+  #hasEnded = false;
 
   constructor(
-    gate: PendingConnectionOwner,
+    owner: PendingConnectionOwner,
     socket: TLSSocket,
     peer: PeerCertificate,
-    address: string,
-    slot: ConnectionSlot | undefined,
+    slot: ConnectionSlot,
     limits: BrokerLimits,
   ) {
-    this.#gate = gate;
+    this.#owner = owner;
     this.peer = peer;
-    this.address = address;
+    this.address = slot.address;
     this.#slot = slot;
     this.connect = new Promise((resolve) => {
-      this.#gotConnect = resolve;
+      this.#resolveConnect = resolve;
     });
-    const timedOut = () => this.refuse('connect_timeout');
-    if (slot !== undefined) slot.onTimeout(timedOut);
-    else this.#timer = setTimeout(timedOut, limits.connectTimeout);
+    slot.onTimeout(() => this.refuse('connect_timeout'));
     this.connection = new MqttConnection(socket, limits, this);
   }
 
   refuse(reason: ConnectFailure, detail?: string): void {
-    if (this.#hasLeft) return;
-    this.leave();
+    if (this.#hasEnded) return;
+    this.release();
     const { certificate } = this.peer;
-    this.#gate.report(reason, this.address, { detail, certificate, identity: this.identity });
+    this.#owner.report(reason, this.address, { detail, certificate, identity: this.identity });
     this.connection.end(connackFor(reason));
   }
 
-  /** It is no longer on its way: refused, gone, or a session. */
-  leave(): void {
-    if (this.#hasLeft) return;
-    this.#hasLeft = true;
-    this.#slot?.release();
-    clearTimeout(this.#timer);
-    this.#gate.forget(this);
-    this.#gotConnect(undefined);
+  /** It is not pending any more: refused, closed, or a session. */
+  release(): void {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    this.#slot.release();
+    this.#owner.remove(this);
+    this.#resolveConnect(undefined);
   }
 
   connectReceived(connect: ConnectFields): void {
-    this.#gotConnect(connect);
+    this.#resolveConnect(connect);
   }
 
   protocolViolated(violation: ProtocolViolation): void {
@@ -85,11 +83,11 @@ export class PendingConnection implements ConnectionOwner {
   }
 
   packetReceived(): boolean {
-    return !this.#hasLeft;
+    return !this.#hasEnded;
   }
 
   failed(error: unknown): void {
-    this.#gate.fail(error, this.address);
+    this.#owner.authorizationFailed(error, this.address);
     this.refuse('registry_failed');
   }
 
@@ -98,8 +96,8 @@ export class PendingConnection implements ConnectionOwner {
   }
 
   socketClosed(): void {
-    this.#slot?.abandon();
-    this.leave();
+    this.#slot.abandon();
+    this.release();
   }
 
   engineFailed(): void {}

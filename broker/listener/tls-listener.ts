@@ -1,11 +1,16 @@
-/** The TLS listener: asks every client for a certificate, decides about none, resumes nothing. */
+/**
+ * Accepts TCP connections, applies the connection limiter, and performs the TLS handshake. Every client is asked for its
+ * certificate; the connection authorizer judges it. TLS sessions are never resumed.
+ */
 
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { constants } from 'node:crypto';
 import tls from 'node:tls';
 import type { Logger } from 'pino';
 import type { ConnectionAuthorizer } from '../access/connection-authorizer.ts';
 import type { ConnectionRefusals } from '../access/connection-refusals.ts';
 import type { ConnectionLimiter } from './connection-limiter.ts';
+import type { ConnectionSlot } from './connection-slot.ts';
 import { type ListeningSockets, openListeningSockets } from './listening-sockets.ts';
 
 /** PEM texts. */
@@ -13,7 +18,7 @@ export interface BrokerTls {
   readonly key: string | Buffer;
   /** The server's chain, leaf first. */
   readonly cert: string | Buffer;
-  /** Root and issuing CA: what a client chain may end in. */
+  /** Root and issuing CA: the trust anchors of client chains. */
   readonly ca: string | Buffer;
 }
 
@@ -21,7 +26,7 @@ export interface TlsListenerOptions {
   readonly host: string;
   readonly port: number;
   readonly tls: BrokerTls;
-  /** Milliseconds for the handshake alone; the door counts from the accept. */
+  /** Milliseconds for the TLS handshake alone; the limiter's deadline includes CONNECT. */
   readonly handshakeTimeout: number;
   readonly limiter: ConnectionLimiter;
   readonly authorizer: ConnectionAuthorizer;
@@ -30,66 +35,74 @@ export interface TlsListenerOptions {
 }
 
 export interface TlsListener extends ListeningSockets {
-  /** For handshakes from now on. */
+  /** Applies to new handshakes. */
   replaceTls(tls: BrokerTls): void;
 }
 
 /**
- * A turn with so many new handshakes takes some 10 ms, so that others are hardly kept waiting; and a turn that something else
- * makes ten times as long still lets in 80 a second.
+ * Eight new handshakes take about 10 ms of one turn of the event loop. While other work makes turns ten times as long, the
+ * listener still accepts 80 connections per second.
  */
 const ACCEPTED_PER_TURN = 8;
 
 /** Throws Problem `address_in_use`. */
-export async function openTlsListener({
-  host,
-  port,
-  limiter,
-  authorizer,
-  refusals,
-  log,
-  ...options
-}: TlsListenerOptions): Promise<TlsListener> {
-  // It listens on nothing itself: what the door admits is put into it.
-  const server = tls.createServer({
-    ...secureContext(options.tls),
-    requestCert: true,
-    rejectUnauthorized: false, // the gate decides, so that it can say why
-    handshakeTimeout: Math.max(1, options.handshakeTimeout),
-  });
-  server.on('secureConnection', (socket) => authorizer.handshakeFinished(socket));
-  server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
-    const slot = limiter.find(socket);
-    socket.on('error', () => {});
-    socket.destroy(); // Node reports a handshake that takes too long, and leaves it open
-    if (slot === undefined) return;
-    if (error.code === 'ECONNRESET') slot.abandon();
-    else slot.release();
-    const isSlow = error.code === 'ERR_TLS_HANDSHAKE_TIMEOUT';
-    const detail = error.code ?? error.message;
-    refusals.report(isSlow ? 'connect_timeout' : 'handshake_failed', slot.address, { detail });
-  });
-  const acceptors = await openListeningSockets({
+export async function openTlsListener(options: TlsListenerOptions): Promise<TlsListener> {
+  const { host, port, limiter, log } = options;
+  // Node runs the events of a TLS handshake in the async context in which the TLS server was given the socket.
+  const slots = new AsyncLocalStorage<ConnectionSlot>();
+  const server = createTlsServer(slots, options);
+  const sockets = await openListeningSockets({
     host,
     port,
     perTurn: ACCEPTED_PER_TURN,
     accepted: (socket) => {
-      if (limiter.admit(socket)) server.emit('connection', socket);
+      const slot = limiter.admit(socket);
+      if (slot !== undefined) slots.run(slot, () => server.emit('connection', socket));
     },
-    // That must not end the process.
     failed: (error) => log.error({ err: error }, 'listener failed'),
   });
-  return { ...acceptors, replaceTls: (replacement) => server.setSecureContext(secureContext(replacement)) };
+  return { ...sockets, replaceTls: (replacement) => server.setSecureContext(secureContext(replacement)) };
 }
 
-/** Everything that `setSecureContext` would otherwise reset. */
+/** The server does not listen itself: it is given the connections that the limiter admitted. */
+function createTlsServer(
+  slots: AsyncLocalStorage<ConnectionSlot>,
+  { tls: context, handshakeTimeout, authorizer, refusals }: TlsListenerOptions,
+): tls.Server {
+  const server = tls.createServer({
+    ...secureContext(context),
+    requestCert: true,
+    rejectUnauthorized: false, // The authorizer refuses, and states the reason.
+    handshakeTimeout: Math.max(1, handshakeTimeout),
+  });
+  server.on('secureConnection', (socket) => {
+    const slot = slots.getStore();
+    if (slot === undefined)
+      socket.destroy(); // Without a slot the limits would not hold.
+    else authorizer.handshakeFinished(socket, slot);
+  });
+  server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
+    socket.on('error', () => {});
+    socket.destroy(); // Node reports a handshake timeout, but does not close the connection.
+    const slot = slots.getStore();
+    if (slot === undefined || slot.isReleased) return;
+    if (error.code === 'ECONNRESET') slot.abandon();
+    else slot.release();
+    const isTimeout = error.code === 'ERR_TLS_HANDSHAKE_TIMEOUT';
+    const detail = error.code ?? error.message;
+    refusals.report(isTimeout ? 'connect_timeout' : 'handshake_failed', slot.address, { detail });
+  });
+  return server;
+}
+
+/** Contains every option that `setSecureContext` would otherwise reset. */
 function secureContext({ key, cert, ca }: BrokerTls): tls.SecureContextOptions {
   return {
     key,
     cert,
     ca,
     minVersion: 'TLSv1.2',
-    // Nothing resumes: a resumed session has been let in past expiry, past revocation and even without a certificate.
+    // A resumed TLS session has been accepted after expiry, after revocation and even without a certificate.
     secureOptions: constants.SSL_OP_NO_TICKET,
   };
 }

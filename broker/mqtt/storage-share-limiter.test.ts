@@ -6,7 +6,7 @@ import type { TelemetryMessage } from '../../telemetry/index.ts';
 import { pubacks } from '../../test/fixtures/broker/received-packets.ts';
 import { DEFAULT, device, TestBroker } from '../../test/fixtures/broker/test-broker.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
-import type { TelemetryIntake } from '../routing/aedes-hooks.ts';
+import type { TelemetryIntake } from '../routing/telemetry-intake.ts';
 
 let testBroker: TestBroker;
 afterEach(() => testBroker.close());

@@ -1,10 +1,24 @@
+/** The sessions that are connected, by client id, identity and connection; and the limit on takeovers per client id. */
+
 import { formatIdentity, type Identity } from '@rollcall/protocol';
+import type { MqttConnection } from '../mqtt/connection.ts';
 import type { Session } from './session.ts';
+
+/** What the broker tells about a connected session. */
+export interface LiveSession {
+  readonly identity: Identity;
+  readonly clientId: string;
+  readonly address: string;
+  readonly serial: string;
+  readonly connectedAt: number;
+  readonly notAfter: number;
+}
 
 const MINUTE_MS = 60_000;
 
 export class LiveSessions {
   readonly #byClientId = new Map<string, Session>();
+  readonly #byConnection = new WeakMap<MqttConnection, Session>();
   readonly #byIdentity = new Map<string, Set<Session>>();
   readonly #takeovers = new Map<string, { since: number; count: number }>();
   readonly #takeoversPerMinute: number;
@@ -21,6 +35,11 @@ export class LiveSessions {
     return this.#byClientId.get(clientId);
   }
 
+  /** Also of a session that has ended: aedes still asks about its will. */
+  ofConnection(connection: MqttConnection): Session | undefined {
+    return this.#byConnection.get(connection);
+  }
+
   ofIdentity(identity: Identity): readonly Session[] {
     return [...(this.#byIdentity.get(formatIdentity(identity)) ?? [])];
   }
@@ -33,9 +52,16 @@ export class LiveSessions {
     return this.#byClientId.values();
   }
 
+  describe(): readonly LiveSession[] {
+    return [...this.#byClientId.values()]
+      .filter((session) => !session.isEnded)
+      .map(({ eventFields, facts: { connectedAt, notAfter } }) => ({ ...eventFields, connectedAt, notAfter }));
+  }
+
   add(session: Session): void {
     const { clientId, subject } = session.facts;
     this.#byClientId.set(clientId, session);
+    this.#byConnection.set(session.connection, session);
     const key = formatIdentity(subject.identity);
     const known = this.#byIdentity.get(key);
     if (known === undefined) this.#byIdentity.set(key, new Set([session]));
@@ -51,7 +77,7 @@ export class LiveSessions {
     if (known?.size === 0) this.#byIdentity.delete(key);
   }
 
-  /** Counts a takeover; false when this client id has had its share of this minute. */
+  /** Counts a takeover. False: this client id has reached its limit per minute. */
   mayTakeOver(clientId: string, now: number): boolean {
     if (this.#takeoversPerMinute === 0) return true;
     const known = this.#takeovers.get(clientId);

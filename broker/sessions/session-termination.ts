@@ -5,7 +5,6 @@ import type { ConnectionAuthorizer } from '../access/connection-authorizer.ts';
 import type { PolicyResolver } from '../access/policy-resolver.ts';
 import type { SessionReauthorizer } from '../access/session-reauthorizer.ts';
 import type { DisconnectReason } from '../events.ts';
-import { ownerOf } from '../routing/aedes-hooks.ts';
 import type { AedesPersistence } from '../routing/aedes-persistence.ts';
 import type { LiveSessions } from './live-sessions.ts';
 import type { Session } from './session.ts';
@@ -42,8 +41,8 @@ export class SessionTermination {
     }
     await Promise.all(ended.map((session) => session.whenFinished()));
     if (isCut) for (const session of ended) await persistence.delWill({ id: session.facts.clientId });
-    if (reason === 'revoked') await persistence.purge(ownerOf(identity));
-    else if (isCut) await persistence.dropPendingWills(ownerOf(identity));
+    if (reason === 'revoked') await persistence.purge(formatIdentity(identity));
+    else if (isCut) await persistence.dropPendingWills(formatIdentity(identity));
     return reportOf(ended);
   }
 
@@ -64,7 +63,7 @@ export class SessionTermination {
     authorizer.statusChanged();
     const key = formatIdentity(subject.identity);
     // They were written under rights that quarantine takes away.
-    if (subject.isQuarantined === true) void persistence.dropPendingWills(ownerOf(subject.identity));
+    if (subject.isQuarantined === true) void persistence.dropPendingWills(formatIdentity(subject.identity));
     const change = Symbol(key);
     this.#latest.set(key, change);
     const live = sessions.ofIdentity(subject.identity).filter((session) => !session.isEnded);

@@ -108,6 +108,15 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
     return { ...this.eventFields, identity: formatIdentity(this.facts.subject.identity) };
   }
 
+  get subject(): Subject {
+    return this.facts.subject;
+  }
+
+  /** The owner of what is stored for it. */
+  get owner(): string {
+    return formatIdentity(this.facts.subject.identity);
+  }
+
   get reason(): DisconnectReason | undefined {
     return this.#reason;
   }

@@ -1,0 +1,24 @@
+/** The part of `telemetry/` that the broker uses. */
+
+import type { Accepted, TelemetryMessage, Waiting } from '../../telemetry/index.ts';
+import type { StorageShares } from '../mqtt/storage-share-limiter.ts';
+
+export interface TelemetryIntake {
+  /** Resolves when the message is stored. PUBACK is sent only after that. */
+  accept(message: TelemetryMessage): Promise<Accepted>;
+  /** The same, reported by a call to `waiting`. */
+  submit(message: TelemetryMessage, waiting: Waiting): void;
+  /** Reports when storage falls behind (true) and when it has caught up (false). Returns the function that stops. */
+  onPressure(listener: (isBehind: boolean) => void): () => void;
+  /** Devices that exceed their share of the journal. */
+  readonly shares?: StorageShares;
+  /** How many streams a device may have. */
+  readonly streams?: StreamAdmission;
+}
+
+/** The limit on the streams of one device. */
+export interface StreamAdmission {
+  /** Whether a device may send to a stream. If so, the device has the stream from then on. */
+  admit(device: string, stream: string): boolean;
+  readonly most: number;
+}

@@ -1,0 +1,28 @@
+/** Periodic work on all sessions: ends those with an expired certificate or a stalled reader, and removes what has expired. */
+
+import type { BrokerContext } from '../broker-context.ts';
+import type { StorageShareLimiter } from '../mqtt/storage-share-limiter.ts';
+import type { SessionState } from './session-state.ts';
+
+/** One timer serves all sessions. The function it returns stops the timer. */
+export function startSessionSweep(
+  { limits, now }: BrokerContext,
+  { sessions, reporter, persistence }: SessionState,
+  storageShareLimiter: StorageShareLimiter,
+): () => void {
+  const timer = setInterval(() => {
+    const time = now();
+    const monotonic = performance.now();
+    for (const session of sessions.all()) {
+      if (session.isEnded) continue;
+      if (session.facts.notAfter <= time) session.end('certificate_expired');
+      else if (session.connection.stalledFor(monotonic) > limits.stallTimeout) session.terminate('slow_consumer');
+    }
+    storageShareLimiter.sweep();
+    sessions.sweep(time);
+    reporter.sweep(time);
+    persistence.sweep(time);
+  }, limits.sweepInterval);
+  timer.unref();
+  return () => clearInterval(timer);
+}
