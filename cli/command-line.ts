@@ -58,7 +58,7 @@ export function run<Options>(handler: (call: Call<Options>) => Promise<void>): (
     const command = parts.at(-1) as Command;
     const options = command.optsWithGlobals() as Options & FleetOptions;
     const form: OutputForm = options.json === true ? 'json' : 'text';
-    standardOutput.endWith((lost) => process.exit(explainFailure(lost, form, Date.now())));
+    standardOutput.onUnhandledLoss((lost) => process.exit(explainFailure(lost, form, Date.now())));
     try {
       await handler({ args: command.args, options, form });
       if (standardOutput.lost !== undefined) throw standardOutput.lost;

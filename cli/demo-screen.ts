@@ -1,4 +1,4 @@
-import { isTerminal, standardOutput, visible } from '@rollcall/output';
+import { escapeControls, isTerminal, standardOutput } from '@rollcall/output';
 import { causeLines, type FleetSnapshot, type VirtualDeviceSnapshot } from '../simulator/index.ts';
 import { note, table } from './terminal.ts';
 
@@ -28,7 +28,7 @@ export function isComplete({ devices, connected, messages, revoked }: DemoResult
 export function describeDemo({ devices, connected, causes, messages, revoked }: DemoResult): string {
   const lines = [
     `${connected} of ${devices} devices enrolled with one bootstrap token and connected over mutual TLS`,
-    ...causeLines(causes).map((line) => visible(`never connected: ${line}`)),
+    ...causeLines(causes).map((line) => escapeControls(`never connected: ${line}`)),
     `${messages} messages published, stored and acknowledged`,
   ];
   if (revoked === undefined) lines.push('no device was revoked: the demo ended too early');
@@ -57,7 +57,7 @@ export class DemoScreen {
 
   draw(fleet: FleetSnapshot, devices: readonly VirtualDeviceSnapshot[]): void {
     const [cause] = fleet.everConnected < fleet.devices ? causeLines(fleet.causes) : [];
-    const why = cause === undefined ? '' : `; ${visible(cause)}`;
+    const why = cause === undefined ? '' : `; ${escapeControls(cause)}`;
     const summary = `${fleet.byState.connected} of ${fleet.devices} connected, ${fleet.acknowledged} messages acknowledged${why}`;
     if (!this.#isTerminal) {
       // Once a second is enough for a log.

@@ -16,7 +16,7 @@ const REPEAT_MS = 300;
 export async function untilStopped<T>(operation: (stopped: Promise<StopReason>) => Promise<T>): Promise<T> {
   const { promise, resolve } = Promise.withResolvers<StopReason>();
   const stopListening = onStopSignal(STOPPING, resolve);
-  const unwatch = standardOutput.whenLost(() => resolve('SIGPIPE'));
+  const unwatch = standardOutput.onLost(() => resolve('SIGPIPE'));
   try {
     return await operation(promise);
   } finally {

@@ -1,12 +1,12 @@
 import {
+  BROKEN_PIPE_EXIT_CODE,
+  escapeControls,
+  escapeControlsInLines,
   jsonText,
-  OutputLost,
-  READER_GONE_EXIT,
+  OutputLostError,
   standardError,
   standardOutput,
   systemReason,
-  visible,
-  visibleLines,
 } from '@rollcall/output';
 import { asProblem, Problem, problemDocument } from '@rollcall/protocol';
 export type OutputForm = 'text' | 'json';
@@ -21,7 +21,7 @@ function exitCodeOf(problem: Problem): number {
 }
 
 export function printResult(text: string): void {
-  standardOutput.write(visibleLines(text.endsWith('\n') ? text : `${text}\n`));
+  standardOutput.write(escapeControlsInLines(text.endsWith('\n') ? text : `${text}\n`));
 }
 
 export function printJson(value: unknown): void {
@@ -37,19 +37,19 @@ export async function printStream(chunks: AsyncIterable<string | Uint8Array>): P
 }
 
 export function note(text: string): void {
-  standardError.write(`rollcall: ${visibleLines(text)}\n`);
+  standardError.write(`rollcall: ${escapeControlsInLines(text)}\n`);
 }
 
 /** Prints why the command failed, and returns its exit code. Prints nothing when the reader of standard output has closed it. */
 export function explainFailure(error: unknown, form: OutputForm, now: number): number {
-  if (error instanceof OutputLost && error.isReaderGone) return READER_GONE_EXIT;
+  if (error instanceof OutputLostError && error.isBrokenPipe) return BROKEN_PIPE_EXIT_CODE;
   const problem = asProblem(outputFailure(error) ?? descriptorShortage(error) ?? error);
   if (form === 'json') {
     standardError.write(`${jsonText({ ...problemDocument(problem, now), detail: problem.message })}\n`);
   } else {
     // Quoted text may come from a device, a file or a server.
-    const hint = problem.hint === undefined ? '' : `rollcall: hint: ${visibleLines(problem.hint)}\n`;
-    standardError.write(`rollcall: error: ${visibleLines(problem.message)}\n${hint}`);
+    const hint = problem.hint === undefined ? '' : `rollcall: hint: ${escapeControlsInLines(problem.hint)}\n`;
+    standardError.write(`rollcall: error: ${escapeControlsInLines(problem.message)}\n${hint}`);
   }
   return exitCodeOf(problem);
 }
@@ -58,7 +58,7 @@ export function explainFailure(error: unknown, form: OutputForm, now: number): n
 const WRITE_FAILURES: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS']);
 
 function outputFailure(error: unknown): Problem | undefined {
-  if (error instanceof OutputLost) {
+  if (error instanceof OutputLostError) {
     return new Problem('output_failed', { reason: `standard output: ${error.message}`, cause: error });
   }
   const failed = error as NodeJS.ErrnoException;
@@ -82,7 +82,7 @@ function descriptorShortage(error: unknown): Problem | undefined {
 
 /** Rows under headings, columns as wide as their widest cell. Control characters in cells are made visible. */
 export function table(headings: readonly string[], rows: readonly (readonly string[])[]): string {
-  const cells = [headings, ...rows].map((row) => row.map(visible));
+  const cells = [headings, ...rows].map((row) => row.map(escapeControls));
   const widths = headings.map((_, column) => Math.max(...cells.map((row) => (row[column] ?? '').length)));
   return cells
     .map((row) =>

@@ -6,7 +6,7 @@
 
 import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import { hostOf, isProblemCode, localhostLookup, Problem, parseDecimal } from '@rollcall/protocol';
+import { isProblemCode, localhostLookup, Problem, parseDecimal, urlHost } from '@rollcall/protocol';
 import type { Answer, Endpoint, Sent } from './api/endpoint.ts';
 import { problemView } from './api/schemas.ts';
 import { endpoints } from './endpoints.ts';
@@ -145,7 +145,7 @@ function open(address: ConsoleAddress, endpoint: Endpoint, call: Call): Promise<
       request = httpRequest({ ...options, socketPath: address.socketPath, host: 'localhost' }, resolve);
     } else {
       const { port } = new URL(address.url);
-      const host = hostOf(address.url);
+      const host = urlHost(address.url);
       const headers = { ...options.headers, authorization: `Bearer ${address.operatorKey}` };
       request = httpsRequest({ ...options, host, port, ...localhostLookup(host), ca: address.ca, headers }, resolve);
     }

@@ -1,4 +1,4 @@
-import { hasControls, jsonText, visible } from '@rollcall/output';
+import { escapeControls, hasControls, jsonText } from '@rollcall/output';
 import type { StoredMessage } from '../telemetry/index.ts';
 import { type MessageView, messageJson, viewMessage } from './message-view.ts';
 
@@ -46,7 +46,7 @@ function csvLine(message: StoredMessage): string {
   } else if (view.text !== undefined) fields.push('text', view.text);
   else if (view.base64 !== undefined) fields.push('base64', view.base64);
   else fields.push('json', jsonText(view.payload));
-  return `${fields.map((field) => csvField(visible(String(field)))).join(',')}\r\n`;
+  return `${fields.map((field) => csvField(escapeControls(String(field)))).join(',')}\r\n`;
 }
 
 function csvField(text: string): string {

@@ -12,7 +12,7 @@ import {
   MQTT_URL_HEADER,
   PROBLEM_MEDIA_TYPE,
   parseDecimal,
-  ROOT_LISTS_PATH,
+  ROOT_CRLS_PATH,
 } from '@rollcall/protocol';
 import { readCertsOnly } from './certs-only.ts';
 import { DeviceError, type DeviceErrorCode } from './device-error.ts';
@@ -46,7 +46,7 @@ export async function fetchCaCertificates(peer: HttpsPeer): Promise<readonly X50
 export async function fetchRootRevocationLists(peer: HttpsPeer): Promise<string> {
   const answer = await exchange(peer, {
     method: 'GET',
-    path: ROOT_LISTS_PATH,
+    path: ROOT_CRLS_PATH,
     maxBytes: ANSWER_MAX,
     timeout: TIMEOUT_MS,
   });

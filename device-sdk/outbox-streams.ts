@@ -1,4 +1,4 @@
-import { keylessLength } from '@rollcall/protocol';
+import { lengthWithoutKey } from '@rollcall/protocol';
 import type { JournalEntry } from './journal-segment.ts';
 import { PRIORITIES, type Priority, type Sendable } from './send-window.ts';
 
@@ -69,7 +69,7 @@ export class OutboxStreams<Entry extends Pick<Sendable, 'state'>> {
   streamOf(topicWithOrWithoutKey: string): Stream<Entry> {
     const known = this.#streams.get(topicWithOrWithoutKey); // nearly always: without a key
     if (known !== undefined) return known;
-    const topic = topicWithOrWithoutKey.slice(0, keylessLength(topicWithOrWithoutKey));
+    const topic = topicWithOrWithoutKey.slice(0, lengthWithoutKey(topicWithOrWithoutKey));
     let stream = this.#streams.get(topic);
     if (stream === undefined) {
       stream = { topic, rules: this.#options.rulesOf(topic), entries: [], head: 0, bytes: 0 };

@@ -1,4 +1,4 @@
-import { keylessLength } from '@rollcall/protocol';
+import { lengthWithoutKey } from '@rollcall/protocol';
 import type { DeviceError } from './device-error.ts';
 
 export interface Receipt {
@@ -31,7 +31,7 @@ export function messageKey(epoch: Buffer, sequence: number): string {
 const SPELLED = new WeakMap<Buffer, string>();
 
 function givenKey(topic: string): string | undefined {
-  const end = keylessLength(topic);
+  const end = lengthWithoutKey(topic);
   return end === topic.length ? undefined : topic.slice(end + 1);
 }
 

@@ -9,7 +9,7 @@
 import type { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { type ConnectionOptions, checkServerIdentity, connect, type PeerCertificate, type TLSSocket } from 'node:tls';
-import { hostOf, localhostLookup, parseDecimal } from '@rollcall/protocol';
+import { localhostLookup, parseDecimal, urlHost } from '@rollcall/protocol';
 import { parseCertificates } from './certificate-chain.ts';
 import { findPath } from './certification-path.ts';
 import { DeviceError } from './device-error.ts';
@@ -57,7 +57,7 @@ const SENT_MAX = 8;
 /** Nothing may be written before `secureConnect`, and only if {@link serverTrustError} finds nothing then. */
 export function openTls({ url, defaultPort, trust, credential, protocols }: TlsConnectOptions): TLSSocket {
   const { port } = new URL(url);
-  const host = hostOf(url);
+  const host = urlHost(url);
   const options: ConnectionOptions = {
     host,
     port: parseDecimal(port, 0, 65_535) ?? defaultPort,
@@ -99,7 +99,7 @@ export function serverTrustError(
 
 /** OpenSSL was told to judge nothing: whose certificate it is, and what for. */
 function misnamed(socket: TLSSocket, leaf: X509Certificate, url: string): DeviceError | undefined {
-  const identityError = checkServerIdentity(hostOf(url), socket.getPeerCertificate() as PeerCertificate);
+  const identityError = checkServerIdentity(urlHost(url), socket.getPeerCertificate() as PeerCertificate);
   if (identityError !== undefined) return untrusted('ERR_TLS_CERT_ALTNAME_INVALID');
   // Devices of the fleet have certificates under the same root, and are no servers.
   if (leaf.ca || leaf.keyUsage?.includes(SERVER_AUTH) !== true) return untrusted('expected a server certificate');

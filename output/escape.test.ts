@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { escapeJson, hasControls, jsonText, visible, visibleLines } from './escape.ts';
+import { escapeControls, escapeControlsInLines, escapeJson, hasControls, jsonText } from './escape.ts';
 
 const between = (first: number, last: number) =>
   Array.from({ length: last - first + 1 }, (_, index) => String.fromCharCode(first + index));
@@ -20,16 +20,16 @@ describe('the escaping of output', () => {
     for (const control of CONTROLS) {
       const code = control.charCodeAt(0).toString(16).padStart(4, '0');
       expect(hasControls(control), code).toBe(true);
-      expect(visible(`a${control}b`), code).toMatch(/^a\\(x[0-9a-f]{2}|u[0-9a-f]{4})b$/);
+      expect(escapeControls(`a${control}b`), code).toMatch(/^a\\(x[0-9a-f]{2}|u[0-9a-f]{4})b$/);
       expect(jsonText({ [control]: [control] }), code).toMatch(/^[ -~]+$/);
     }
   });
 
   it('leaves all other text as it is', () => {
     const text = 'Zürich 21.5 °C, 温度, emoji 🌡️, a no-break space\u00a0and a soft hyphen\u00ad';
-    expect(visible(text)).toBe(text);
+    expect(escapeControls(text)).toBe(text);
     expect(jsonText(text)).toBe(JSON.stringify(text));
-    expect(visibleLines('one\ntwo\tthree')).toBe('one\ntwo\\x09three');
+    expect(escapeControlsInLines('one\ntwo\tthree')).toBe('one\ntwo\\x09three');
   });
 
   it('keeps the value of any JSON', () => {

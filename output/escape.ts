@@ -17,13 +17,13 @@ export function hasControls(text: string): boolean {
 }
 
 /** Text on one line with every control made visible: `\x1b`, `\u202e`. */
-export function visible(text: string): string {
+export function escapeControls(text: string): string {
   return CONTROL.test(text) ? text.replace(ALL_CONTROLS, visibleControl) : text;
 }
 
 /** The same for text of several lines: line feeds stay. */
-export function visibleLines(text: string): string {
-  return text.split('\n').map(visible).join('\n');
+export function escapeControlsInLines(text: string): string {
+  return text.split('\n').map(escapeControls).join('\n');
 }
 
 function visibleControl(character: string): string {

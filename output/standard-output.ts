@@ -8,7 +8,7 @@ import { fstatSync, writeSync } from 'node:fs';
 import { isTerminal } from './descriptor.ts';
 
 /** Standard output can't be written any more. */
-export class OutputLost extends Error {
+export class OutputLostError extends Error {
   override readonly name = 'OutputLost';
   readonly code: string;
 
@@ -18,27 +18,27 @@ export class OutputLost extends Error {
   }
 
   /** Who read has seen enough. */
-  get isReaderGone(): boolean {
+  get isBrokenPipe(): boolean {
     return this.code === 'EPIPE' || this.code === 'ECONNRESET';
   }
 }
 
 /** Exit code of a command whose reader went away: what a shell reports of a program that SIGPIPE ended. */
-export const READER_GONE_EXIT = 141;
+export const BROKEN_PIPE_EXIT_CODE = 141;
 
 export class StandardOutput {
-  #end = (lost: OutputLost): void => process.exit(lost.isReaderGone ? READER_GONE_EXIT : 1);
+  #end = (lost: OutputLostError): void => process.exit(lost.isBrokenPipe ? BROKEN_PIPE_EXIT_CODE : 1);
   #isSynchronous: boolean | undefined;
-  #lost: OutputLost | undefined;
+  #lost: OutputLostError | undefined;
   #isIgnored = false;
-  #onLost: ((lost: OutputLost) => void) | undefined;
+  #onLost: ((lost: OutputLostError) => void) | undefined;
 
   /** What ends the process when the output is lost between two writes and nobody asked for it by `whenLost`. */
-  endWith(end: (lost: OutputLost) => void): void {
+  onUnhandledLoss(end: (lost: OutputLostError) => void): void {
     this.#end = end;
   }
 
-  get lost(): OutputLost | undefined {
+  get lost(): OutputLostError | undefined {
     return this.#lost;
   }
 
@@ -64,7 +64,7 @@ export class StandardOutput {
   }
 
   /** Calls `act` once when the output is lost, and lets writes fail silently. Returns how to end that. */
-  whenLost(act: (lost: OutputLost) => void): () => void {
+  onLost(act: (lost: OutputLostError) => void): () => void {
     this.#onLost = act;
     if (this.#lost !== undefined) act(this.#lost);
     return () => {
@@ -73,7 +73,7 @@ export class StandardOutput {
   }
 
   /** For a program that works without it: tells `hear` once, and forgets what is written. */
-  ignoreLoss(hear: (lost: OutputLost) => void): void {
+  ignoreLoss(hear: (lost: OutputLostError) => void): void {
     this.#onLost = (lost) => {
       this.#lost = undefined;
       this.#isIgnored = true;
@@ -86,7 +86,7 @@ export class StandardOutput {
     this.#isSynchronous = stats.isFile() || (stats.isCharacterDevice() && !isTerminal(1));
     if (!this.#isSynchronous) {
       process.stdout.on('error', (error) => {
-        if (this.#lose(error) && this.#onLost === undefined) this.#end(this.#lost as OutputLost);
+        if (this.#lose(error) && this.#onLost === undefined) this.#end(this.#lost as OutputLostError);
       });
     }
     return this.#isSynchronous;
@@ -103,7 +103,7 @@ export class StandardOutput {
 
   #lose(error: NodeJS.ErrnoException): boolean {
     if (this.#lost !== undefined || this.#isIgnored) return false;
-    this.#lost = new OutputLost(error);
+    this.#lost = new OutputLostError(error);
     this.#onLost?.(this.#lost);
     return true;
   }

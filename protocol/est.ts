@@ -11,7 +11,7 @@ export const EST_PATHS = {
 export const CRL_PATH = '/crl/issuing.crl';
 
 /** And everything else that lies beside it: lists and deltas of every CA by its id, all of them in PEM. */
-export const CRL_PATHS = '/crl/:list';
+export const CRL_PATH_PATTERN = '/crl/:list';
 
 export const EST_MEDIA_TYPES = {
   /** PKCS#10 request, base64 of DER. */

@@ -9,7 +9,7 @@ export {
 export { parseDecimal, parseFraction } from './decimal.ts';
 export {
   CRL_PATH,
-  CRL_PATHS,
+  CRL_PATH_PATTERN,
   CSR_BODY_MAX,
   EST_MEDIA_TYPES,
   EST_PATHS,
@@ -40,7 +40,7 @@ export {
   type LifecycleEvent,
   type LifecycleType,
   type LifecycleValue,
-  NOBODY,
+  UNKNOWN_NAME,
 } from './lifecycle.ts';
 export { isLocalhost, LOOPBACK_ADDRESSES, listenAddress, localhostLookup } from './localhost.ts';
 export {
@@ -77,12 +77,14 @@ export {
   canonicalHost,
   defaultMqttUrl,
   formatHostPort,
-  hostOf,
   parseEnrollUrl,
   parseMqttUrl,
   serverUrl,
+  urlHost,
 } from './server-urls.ts';
 export {
+  ALL_RESPONSES_FILTER,
+  ALL_TELEMETRY_FILTER,
   broadcastFilter,
   commandFilter,
   commandTopic,
@@ -95,16 +97,14 @@ export {
   isServerTopic,
   isTopicFilter,
   isTopicName,
-  keylessLength,
   LEVEL_RULE,
+  lengthWithoutKey,
   lifecycleTopic,
   parseBroadcastTopic,
   parseDeviceTopic,
-  RESPONSES_OF_ALL,
   renewalNoticeTopic,
   responseTopic,
   serverNoticeFilter,
-  TELEMETRY_OF_ALL,
   type TopicLimits,
   TRUST_BUNDLE_TOPIC,
   telemetryTopic,
@@ -112,4 +112,4 @@ export {
   twinTopic,
   withKey,
 } from './topics.ts';
-export { ROOT_LISTS_PATH, TRUST_STATEMENT_OID } from './trust-statement.ts';
+export { ROOT_CRLS_PATH, TRUST_STATEMENT_OID } from './trust-statement.ts';

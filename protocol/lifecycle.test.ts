@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { parseDeviceId } from './identity.ts';
-import { isLifecycleType, LIFECYCLE_TYPES, NOBODY } from './lifecycle.ts';
+import { isLifecycleType, LIFECYCLE_TYPES, UNKNOWN_NAME } from './lifecycle.ts';
 import { filterMatches, isServerTopic, lifecycleTopic } from './topics.ts';
 
 const page = readFileSync(new URL('../docs/events.md', import.meta.url), 'utf8');
@@ -26,7 +26,7 @@ describe('the types of events', () => {
 
   it('know a name for nobody, which nobody can have', () => {
     expect(lifecycleTopic('presence.connect_failed', undefined)).toBe('$fleet/events/presence/connect_failed/-');
-    expect(parseDeviceId(NOBODY)).toBeUndefined();
+    expect(parseDeviceId(UNKNOWN_NAME)).toBeUndefined();
     expect(() => lifecycleTopic('presence.connected', 'a/b')).toThrow('expected a name');
   });
 });

@@ -29,7 +29,7 @@ export const LIFECYCLE_TYPES = [
 export type LifecycleType = (typeof LIFECYCLE_TYPES)[number];
 
 /** Stands for the name in topics and in the journal where nobody is known; no device or service can be called so. */
-export const NOBODY = '-';
+export const UNKNOWN_NAME = '-';
 
 export interface LifecycleEvent {
   readonly specversion: '1.0';

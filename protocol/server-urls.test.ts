@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { formatBootstrapToken, parseBootstrapToken } from './bootstrap-token.ts';
-import { canonicalHost, defaultMqttUrl, hostOf, parseEnrollUrl, parseMqttUrl, serverUrl } from './server-urls.ts';
+import { canonicalHost, defaultMqttUrl, parseEnrollUrl, parseMqttUrl, serverUrl, urlHost } from './server-urls.ts';
 
 /** What an operator may write as the public host, and the one form in which it stands in URLs and certificates. */
 const HOSTS = [
@@ -30,7 +30,7 @@ describe.each(HOSTS)('the public host %s', (written, canonical) => {
   it.each([443, 8443, 80])('makes an enroll URL with port %d that a token carries unchanged', (port) => {
     const url = serverUrl('https', canonical, port);
     expect(parseEnrollUrl(url)).toBe(url);
-    expect(hostOf(url)).toBe(canonical);
+    expect(urlHost(url)).toBe(canonical);
     expect(parseBootstrapToken(tokenFor(url))?.enrollUrl).toBe(url);
     expect(formatBootstrapToken(parseBootstrapToken(tokenFor(url)) as never)).toBe(tokenFor(url));
   });

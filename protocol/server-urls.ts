@@ -50,11 +50,11 @@ export function parseMqttUrl(text: string): string | undefined {
 
 /** The broker beside an enroll server that names none. */
 export function defaultMqttUrl(enrollUrl: string): string {
-  return serverUrl('mqtts', hostOf(enrollUrl), Number(DEFAULT_MQTT_PORT));
+  return serverUrl('mqtts', urlHost(enrollUrl), Number(DEFAULT_MQTT_PORT));
 }
 
 /** The host of a URL as sockets take it: without brackets. */
-export function hostOf(url: string): string {
+export function urlHost(url: string): string {
   return withoutBrackets(new URL(url).hostname);
 }
 

@@ -11,7 +11,7 @@ import {
   isMessageKey,
   isTopicFilter,
   isTopicName,
-  keylessLength,
+  lengthWithoutKey,
   parseBroadcastTopic,
   parseDeviceTopic,
   responseTopic,
@@ -73,7 +73,7 @@ describe('the topics of a device', () => {
     ['devices/'],
     [''],
   ])('have a key or not: %j', (topic, keyless = topic) => {
-    expect(topic.slice(0, keylessLength(topic))).toBe(keyless);
+    expect(topic.slice(0, lengthWithoutKey(topic))).toBe(keyless);
   });
 
   it.each(['', '+', '#', 'a/b', 'a b', '$x', '..', 'x'.repeat(65)])('are never built with %j as a level', (stream) => {

@@ -4,7 +4,7 @@
  */
 
 import { type DeviceId, type GroupName, parseDeviceId, parseGroupName } from './identity.ts';
-import { type LifecycleType, NOBODY } from './lifecycle.ts';
+import { type LifecycleType, UNKNOWN_NAME } from './lifecycle.ts';
 
 /** One level that we name ourselves: a stream, an event type, a command name, a request id, the key of a message. */
 export const LEVEL_RULE = 'one to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit';
@@ -40,7 +40,7 @@ export function isMessageKey(text: string): boolean {
 }
 
 /** Where the fourth level of `devices/{id}/telemetry/{stream}/{key}` ends; the whole length for every other topic. */
-export function keylessLength(topic: string): number {
+export function lengthWithoutKey(topic: string): number {
   const id = topic.indexOf('/', 8);
   if (id < 0 || !topic.startsWith('devices/') || !topic.startsWith('/telemetry/', id)) return topic.length;
   const stream = topic.indexOf('/', id + 11);
@@ -48,8 +48,8 @@ export function keylessLength(topic: string): number {
 }
 
 /** The filters under which a service receives what all devices measure, and what all of them answer. */
-export const TELEMETRY_OF_ALL = 'devices/+/telemetry/+';
-export const RESPONSES_OF_ALL = 'devices/+/responses/+';
+export const ALL_TELEMETRY_FILTER = 'devices/+/telemetry/+';
+export const ALL_RESPONSES_FILTER = 'devices/+/responses/+';
 
 export function eventTopic(device: DeviceId, type: string): string {
   return `devices/${device}/events/${level(type, 'event type')}`;
@@ -89,7 +89,7 @@ function fleetEventTopic(path: readonly string[]): string {
 /** Where services hear of an event: `$fleet/events/presence/connected/dev-7`; the last level is `-` where nobody is known. */
 export function lifecycleTopic(type: LifecycleType, name: string | undefined): string {
   const topic = fleetEventTopic(type.split('.'));
-  return `${topic}/${name === undefined ? NOBODY : level(name, 'name')}`;
+  return `${topic}/${name === undefined ? UNKNOWN_NAME : level(name, 'name')}`;
 }
 
 /** The trust bundle, PEM, retained: every device may read it, and only the server writes it. */

@@ -13,4 +13,4 @@
 export const TRUST_STATEMENT_OID = '69829b82ec93bac6929c8b8eacb28f918098854e';
 
 /** The lists of all roots in PEM, at the enroll server. */
-export const ROOT_LISTS_PATH = '/crl/roots.pem';
+export const ROOT_CRLS_PATH = '/crl/roots.pem';

@@ -4,7 +4,7 @@
  */
 
 import { writeFileSync } from 'node:fs';
-import { lifecycleTopic, NOBODY, TRUST_BUNDLE_TOPIC } from '@rollcall/protocol';
+import { lifecycleTopic, TRUST_BUNDLE_TOPIC, UNKNOWN_NAME } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { Broker } from '../broker/index.ts';
 import type { Registry } from '../registry/index.ts';
@@ -68,7 +68,7 @@ export async function introduceRooms(
   });
   // Services hear of events when they are kept, and no more when the broker is about to close.
   const stopTelling = events.log.follow({}, ({ type, name, json }) => {
-    const topic = lifecycleTopic(type, name === NOBODY ? undefined : name);
+    const topic = lifecycleTopic(type, name === UNKNOWN_NAME ? undefined : name);
     void broker.publish(topic, Buffer.from(json), type === 'presence.connect_failed' ? 0 : 1);
   });
   opened.add({ close: async () => stopTelling() });

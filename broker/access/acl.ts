@@ -8,7 +8,7 @@ import {
   isServerTopic,
   isTopicFilter,
   isTopicName,
-  keylessLength,
+  lengthWithoutKey,
   type PolicyDocument,
   Problem,
   parseDeviceTopic,
@@ -139,7 +139,7 @@ export class Rights {
 
   /** A key changes nothing about who may publish to a stream of its own; undefined for what has no key, or no stream, to be one. */
   #keyless(topic: string): string | undefined {
-    const end = keylessLength(topic);
+    const end = lengthWithoutKey(topic);
     const { identity } = this.#subject;
     if (end === topic.length || identity.kind !== 'device' || !topic.startsWith(deviceTopicPrefix(identity.id))) {
       return topic;

@@ -1,4 +1,4 @@
-import { isMessageKey, keylessLength } from '@rollcall/protocol';
+import { isMessageKey, lengthWithoutKey } from '@rollcall/protocol';
 import type { Accepted, TelemetryMessage, Waiting } from '../../telemetry/index.ts';
 import type { Rights } from '../access/acl.ts';
 import type { BrokerCounters } from '../broker-counters.ts';
@@ -127,7 +127,7 @@ export class TelemetryFastPath implements PublishFastPath {
   #routeOf(topic: string): TopicState {
     const last = this.#route;
     if (last !== undefined && (last.topic === topic || isKeyedTopicOf(last.topic, topic))) return last;
-    const keyless = topic.slice(0, keylessLength(topic));
+    const keyless = topic.slice(0, lengthWithoutKey(topic));
     const route = this.#routes?.get(keyless) ?? this.#newRoute(keyless);
     this.#route = route;
     return route;
@@ -172,7 +172,9 @@ export class TelemetryFastPath implements PublishFastPath {
 /** Whether a topic is another one, a telemetry topic of its own, with a key behind it. */
 function isKeyedTopicOf(keyless: string, topic: string): boolean {
   return (
-    topic.charCodeAt(keyless.length) === SLASH && topic.startsWith(keyless) && keylessLength(topic) === keyless.length
+    topic.charCodeAt(keyless.length) === SLASH &&
+    topic.startsWith(keyless) &&
+    lengthWithoutKey(topic) === keyless.length
   );
 }
 

@@ -1,4 +1,4 @@
-import { standardOutput, visible } from '@rollcall/output';
+import { escapeControls, standardOutput } from '@rollcall/output';
 import type { DeviceId } from '@rollcall/protocol';
 import { Command } from 'commander';
 import { deviceId, instant, integerBetween, runWithServer, withServerOptions } from '../command-line.ts';
@@ -56,7 +56,7 @@ function print(event: PrintedEvent, form: 'text' | 'json'): void {
   }
   const details = Object.entries(event.data).map(([name, value]) => `${name}=${String(value)}`);
   const type = event.type.replace(/^fleet\./, '');
-  printResult(`${event.time}  ${type}  ${event.subject ?? '-'}  ${visible(details.join(' '))}`);
+  printResult(`${event.time}  ${type}  ${event.subject ?? '-'}  ${escapeControls(details.join(' '))}`);
 }
 
 export function eventsCommand(): Command {

@@ -2,7 +2,7 @@
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { isTerminal, jsonText, standardError, visible } from '@rollcall/output';
+import { escapeControls, isTerminal, jsonText, standardError } from '@rollcall/output';
 import { Problem } from '@rollcall/protocol';
 import { openConsoleClient } from '../../console/client.ts';
 import { version } from '../../server/config/index.ts';
@@ -191,7 +191,7 @@ async function openView(scenario: Scenario, options: ScenarioOptions, form: Outp
       else {
         const lines = liveScreen(scenario.name, scenario.duration / 1_000, snapshot);
         standardError.write(
-          `${drawn === 0 ? '' : `\x1b[${drawn}A`}${lines.map((line) => `\x1b[2K${visible(line)}\n`).join('')}`,
+          `${drawn === 0 ? '' : `\x1b[${drawn}A`}${lines.map((line) => `\x1b[2K${escapeControls(line)}\n`).join('')}`,
         );
         drawn = lines.length;
       }

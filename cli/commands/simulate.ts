@@ -1,4 +1,4 @@
-import { visible } from '@rollcall/output';
+import { escapeControls } from '@rollcall/output';
 import { Problem } from '@rollcall/protocol';
 import { Command } from 'commander';
 import { openConsoleClient } from '../../console/client.ts';
@@ -117,7 +117,7 @@ function describeReport(report: FleetReport): string {
     describeSnapshot(report),
     `ended: ${report.ended}; ${report.enrolled} enrolled; ${report.everConnected} connected at some time; ${report.failed} messages failed`,
     `errors: ${errors.join(', ') || 'none'}`,
-    ...causeLines(report.causes).map((line) => visible(`  ${line}`)),
+    ...causeLines(report.causes).map((line) => escapeControls(`  ${line}`)),
   ].join('\n');
 }
 

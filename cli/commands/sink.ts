@@ -1,4 +1,4 @@
-import { visible } from '@rollcall/output';
+import { escapeControls } from '@rollcall/output';
 import { Problem, parseDecimal } from '@rollcall/protocol';
 import { Command, InvalidArgumentError } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
@@ -76,7 +76,7 @@ function print(sink: Sink, form: 'text' | 'json'): void {
     names.length === 0 ? [] : [`${what} ${names.join(', ')}`],
   );
   const lines = Object.entries({ ...rest, filter: wanted.join('; ') || 'everything' });
-  for (const [name, value] of lines) printResult(`${name.padEnd(15)} ${visible(String(value))}`);
+  for (const [name, value] of lines) printResult(`${name.padEnd(15)} ${escapeControls(String(value))}`);
 }
 
 export function sinkCommand(): Command {

@@ -1,6 +1,6 @@
 import { createWriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
-import { jsonText, standardOutput, systemReason, visible } from '@rollcall/output';
+import { escapeControls, jsonText, standardOutput, systemReason } from '@rollcall/output';
 import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import { Command, Option } from 'commander';
 import {
@@ -162,7 +162,7 @@ interface PrintedMessage {
 function print(message: PrintedMessage, form: 'text' | 'json'): void {
   const payload = message.payload === undefined ? (message.text ?? message.base64 ?? '') : jsonText(message.payload);
   if (form === 'json') printJson(message);
-  else printResult(`${message.receivedAt}  ${message.device}  ${message.stream}  ${visible(payload)}`);
+  else printResult(`${message.receivedAt}  ${message.device}  ${message.stream}  ${escapeControls(payload)}`);
 }
 
 export function telemetryCommand(): Command {

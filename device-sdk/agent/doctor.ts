@@ -9,13 +9,13 @@ import { existsSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import {
   type BootstrapToken,
-  hostOf,
   isLocalhost,
   localhostLookup,
   parseBootstrapToken,
   parseDecimal,
   parseServerTime,
   TIME_PATH,
+  urlHost,
 } from '@rollcall/protocol';
 import { findPinnedRoot } from '../certificate-chain.ts';
 import { Device } from '../device.ts';
@@ -188,7 +188,7 @@ function addressesOf({ identity, token }: Known, { broker }: AgentSettings): rea
     .filter((url) => url !== undefined)
     .map((url) => {
       const { port } = new URL(url);
-      return { host: hostOf(url), port: parseDecimal(port, 0, 65_535) ?? DEFAULT_HTTPS_PORT };
+      return { host: urlHost(url), port: parseDecimal(port, 0, 65_535) ?? DEFAULT_HTTPS_PORT };
     });
 }
 

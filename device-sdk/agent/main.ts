@@ -3,7 +3,14 @@
 import { readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
-import { jsonText, OutputLost, READER_GONE_EXIT, standardError, standardOutput, visibleLines } from '@rollcall/output';
+import {
+  BROKEN_PIPE_EXIT_CODE,
+  escapeControlsInLines,
+  jsonText,
+  OutputLostError,
+  standardError,
+  standardOutput,
+} from '@rollcall/output';
 import { asDeviceError, DeviceError } from '../device-error.ts';
 import { enroll as enrollAnew, enrollOnce, requireSameFleet } from '../enrollment.ts';
 import { fileIdentityStore } from '../file-identity-store.ts';
@@ -71,7 +78,7 @@ const COMMANDS: Readonly<Record<string, (invocation: Invocation) => Promise<numb
 
 /** Resolves with the exit code: 0 done, 1 it could not be done, 2 it was not understood. */
 export async function main(argv: readonly string[]): Promise<number> {
-  standardOutput.endWith((lost) => process.exit(outputLost(lost)));
+  standardOutput.onUnhandledLoss((lost) => process.exit(outputLost(lost)));
   try {
     const { values, positionals } = readCommandLine(argv);
     const [name, ...args] = positionals;
@@ -84,10 +91,10 @@ export async function main(argv: readonly string[]): Promise<number> {
     const { json = false, token, config, 'replace-fleet': replaceFleet = false } = values;
     return await command({ args, settings: readSettings(config), json, wait: patienceOf(values), token, replaceFleet });
   } catch (thrown) {
-    if (thrown instanceof OutputLost) return outputLost(thrown);
+    if (thrown instanceof OutputLostError) return outputLost(thrown);
     const isMisuse = thrown instanceof UsageError || thrown instanceof SettingsError;
     const message = isMisuse ? thrown.message : asDeviceError(thrown, 'internal').message;
-    standardError.write(`rollcall-device: error: ${visibleLines(message)}\n`);
+    standardError.write(`rollcall-device: error: ${escapeControlsInLines(message)}\n`);
     return isMisuse ? 2 : 1;
   }
 }
@@ -280,13 +287,13 @@ function none(args: readonly string[]): void {
 }
 
 function say(text: string): 0 {
-  standardOutput.write(visibleLines(text));
+  standardOutput.write(escapeControlsInLines(text));
   return 0;
 }
 
 /** A reader that went away needs no words. */
-function outputLost(lost: OutputLost): number {
-  if (lost.isReaderGone) return READER_GONE_EXIT;
+function outputLost(lost: OutputLostError): number {
+  if (lost.isBrokenPipe) return BROKEN_PIPE_EXIT_CODE;
   standardError.write(`rollcall-device: error: standard output could not be written: ${lost.message}\n`);
   return 1;
 }

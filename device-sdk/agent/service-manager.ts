@@ -4,7 +4,7 @@
  */
 
 import { execFile } from 'node:child_process';
-import { visible } from '@rollcall/output';
+import { escapeControls } from '@rollcall/output';
 import { parseDecimal } from '@rollcall/protocol';
 import type { DeviceLog } from '../device-state.ts';
 import type { Schedule } from '../schedule.ts';
@@ -54,7 +54,7 @@ export function serviceManager({ environment, schedule, log }: ServiceManagerOpt
       tell('--ready');
       if (beat > 0) beatLater();
     },
-    status: (text) => tell(`--status=${visible(text)}`),
+    status: (text) => tell(`--status=${escapeControls(text)}`),
     stopping: () => tell('STOPPING=1'),
     close: () => cancel?.(),
   };

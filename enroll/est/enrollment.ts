@@ -4,7 +4,7 @@
  * Knows no HTTP.
  */
 
-import { canonicalHost, type DeviceId, hostOf, Problem, type ProblemCode, parseDeviceId } from '@rollcall/protocol';
+import { canonicalHost, type DeviceId, Problem, type ProblemCode, parseDeviceId, urlHost } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { CertificateRecord, DeviceRecord, EnrollmentRefusal, Registry } from '../../registry/index.ts';
 import type { ClientCertificateIssuer } from '../ca/leaf-certificates.ts';
@@ -131,7 +131,7 @@ export function generateDeviceId(randomBytes: RandomBytes): DeviceId {
 
 /** A token created under another name of this server is as good; but an operator who renamed it wants to know. */
 function noteForeignHost(enrollUrl: string, { hosts, log }: EnrollmentDeps): void {
-  if (!hosts.some((host) => canonicalHost(host) === hostOf(enrollUrl))) {
+  if (!hosts.some((host) => canonicalHost(host) === urlHost(enrollUrl))) {
     log.info({ enrollUrl, hosts }, 'the token names a host that this server does not have');
   }
 }

@@ -4,7 +4,7 @@
  */
 
 import {
-  CRL_PATHS,
+  CRL_PATH_PATTERN,
   EST_MEDIA_TYPES,
   EST_PATHS,
   type Identity,
@@ -68,7 +68,7 @@ export function addRoutes(app: FastifyInstance, deps: RouteDeps): void {
     sendBase64(reply, EST_MEDIA_TYPES.attributes, csrAttributes),
   );
 
-  app.get(CRL_PATHS, { config: { authentication: 'public' } }, async (request, reply) => {
+  app.get(CRL_PATH_PATTERN, { config: { authentication: 'public' } }, async (request, reply) => {
     const document = await status.document(request.url.split('?')[0] as string);
     if (document === undefined) throw new Problem('not_found');
     return reply.header('cache-control', `max-age=${document.maxAge}`).type(document.mediaType).send(document.body);

@@ -4,7 +4,7 @@
  */
 
 import { X509Certificate } from 'node:crypto';
-import { Problem, ROOT_LISTS_PATH } from '@rollcall/protocol';
+import { Problem, ROOT_CRLS_PATH } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { IssuedCertificate, PublishedStatusStore, Registry } from '../../registry/index.ts';
 import type { CaDirectory } from '../ca/ca-directory.ts';
@@ -104,7 +104,7 @@ class Publication implements OwnStatusPublication {
   async document(path: string): Promise<StatusDocument | undefined> {
     if (path === CRL_OF_ACTIVE_CA) return crlDocument(await this.#crlOf(this.#options.cas().active.id));
     if (path === CRLS_OF_ALL_CAS) return pemDocument(await this.#crlsOfAllCas());
-    if (path === ROOT_LISTS_PATH) return pemDocument(Buffer.from(this.#roots.forDevices()));
+    if (path === ROOT_CRLS_PATH) return pemDocument(Buffer.from(this.#roots.forDevices()));
     const [, crlIssuer, delta] = CRL_OF_CA.exec(path) ?? [];
     if (crlIssuer !== undefined)
       return crlDocument(await this.#crlOf(crlIssuer, delta === undefined ? 'full' : 'delta'));

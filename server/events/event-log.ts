@@ -13,8 +13,8 @@ import {
   type LifecycleEvent,
   type LifecycleType,
   type LifecycleValue,
-  NOBODY,
   Problem,
+  UNKNOWN_NAME,
 } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import { GroupCommit } from '../../storage/index.ts';
@@ -253,7 +253,7 @@ export class EventLog {
       data: leftOut === 0 ? data : { ...data, leftOut },
     };
     return {
-      device: subject === undefined ? NOBODY : identityName(subject),
+      device: subject === undefined ? UNKNOWN_NAME : identityName(subject),
       stream: type,
       receivedAt: at,
       // Whoever knocks without being known is not worth a wait: such events are the first to go when storage is behind.

@@ -10,11 +10,11 @@ import { readCertsOnly, writeCsr } from '@rollcall/device-sdk/building-blocks';
 import {
   EST_MEDIA_TYPES,
   EST_PATHS,
-  hostOf,
   localhostLookup,
   MQTT_URL_HEADER,
   parseBootstrapToken,
   parseDecimal,
+  urlHost,
 } from '@rollcall/protocol';
 import type { TlsIdentity } from './tls-connections.ts';
 
@@ -131,7 +131,7 @@ interface EstExchangeAnswer {
 
 function exchange(url: string, { body, ...order }: Exchange): Promise<EstExchangeAnswer> {
   const { port } = new URL(url);
-  const host = hostOf(url);
+  const host = urlHost(url);
   return new Promise((resolve, reject) => {
     const outgoing = request(
       {

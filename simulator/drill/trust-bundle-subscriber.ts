@@ -1,4 +1,4 @@
-import { hostOf, TRUST_BUNDLE_TOPIC } from '@rollcall/protocol';
+import { TRUST_BUNDLE_TOPIC, urlHost } from '@rollcall/protocol';
 import {
   CONNACK,
   connectPacket,
@@ -44,7 +44,7 @@ export class TrustBundleSubscriber {
   /** False when it isn't let in. */
   open(): Promise<boolean> {
     const { id, mqttUrl, keyPem, certificatePem, rootPem } = this.#options;
-    const host = hostOf(mqttUrl);
+    const host = urlHost(mqttUrl);
     const { port } = new URL(mqttUrl);
     const reader = new PacketReader();
     return new Promise((resolve) => {

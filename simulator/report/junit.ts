@@ -1,4 +1,4 @@
-import { visibleLines } from '@rollcall/output';
+import { escapeControlsInLines } from '@rollcall/output';
 import type { RunResult } from '../run/result.ts';
 import { METRICS } from '../scenario/expectation.ts';
 
@@ -45,5 +45,5 @@ const ENTITIES: Readonly<Record<string, string>> = {
 
 /** For text and attributes, of XML and HTML alike. XML 1.0 has no form for most control characters: they are made visible. */
 export function escapeXml(text: string): string {
-  return visibleLines(text).replace(/[&<>"']/g, (character) => ENTITIES[character] as string);
+  return escapeControlsInLines(text).replace(/[&<>"']/g, (character) => ENTITIES[character] as string);
 }

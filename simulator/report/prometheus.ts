@@ -2,7 +2,7 @@
 
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { visible } from '@rollcall/output';
+import { escapeControls } from '@rollcall/output';
 import type { RunSnapshot } from '../run/record.ts';
 
 export function prometheusText(snapshot: RunSnapshot | undefined): string {
@@ -42,7 +42,7 @@ export function prometheusText(snapshot: RunSnapshot | undefined): string {
     'errors_total',
     'counter',
     'Errors by cause.',
-    Object.entries(errorsByCause).map(([cause, count]) => [`{cause="${visible(cause)}"}`, count] as const),
+    Object.entries(errorsByCause).map(([cause, count]) => [`{cause="${escapeControls(cause)}"}`, count] as const),
   );
   const latencies = [
     ['puback', '0.5', snapshot.pubackP50],

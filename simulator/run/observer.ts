@@ -1,4 +1,10 @@
-import { commandTopic, type DeviceId, parseDeviceTopic, RESPONSES_OF_ALL, TELEMETRY_OF_ALL } from '@rollcall/protocol';
+import {
+  ALL_RESPONSES_FILTER,
+  ALL_TELEMETRY_FILTER,
+  commandTopic,
+  type DeviceId,
+  parseDeviceTopic,
+} from '@rollcall/protocol';
 import type { Counters } from '../devices/counters.ts';
 import {
   CONNACK,
@@ -79,7 +85,7 @@ export class Observer {
             if (type === PUBLISH) this.#received(first, body);
             else if (type === SUBACK) subscribed();
             else if (type === CONNACK && body[1] === 0) {
-              this.#write(subscribePacket(1, [TELEMETRY_OF_ALL, RESPONSES_OF_ALL], 1));
+              this.#write(subscribePacket(1, [ALL_TELEMETRY_FILTER, ALL_RESPONSES_FILTER], 1));
             }
           }),
         closed: () => {

@@ -3,7 +3,7 @@
 import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
 import { connect, isIP } from 'node:net';
-import { hostOf, isLocalhost, LOOPBACK_ADDRESSES, parseMqttUrl } from '@rollcall/protocol';
+import { isLocalhost, LOOPBACK_ADDRESSES, parseMqttUrl, urlHost } from '@rollcall/protocol';
 import { EstClient, findEstServer, newKey } from '../devices/est-client.ts';
 import type { TlsTarget } from '../devices/tls-connections.ts';
 import type { HostOfRun } from './result.ts';
@@ -53,7 +53,7 @@ export async function findServer(
 export function parseTarget(mqttUrl: string): TlsTarget {
   const url = parseMqttUrl(mqttUrl);
   if (url === undefined) throw new RunRefused(`expected mqtts://HOST:PORT, found ${JSON.stringify(mqttUrl)}`);
-  return { host: hostOf(url), port: Number(new URL(url).port) };
+  return { host: urlHost(url), port: Number(new URL(url).port) };
 }
 
 /** The first of its addresses at which somebody listens: a name looked up 10,000 times costs more than the handshakes. */
