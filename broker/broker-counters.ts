@@ -33,7 +33,7 @@ export class BrokerCounters {
       connected: this.connected,
       messages_received: this.messagesReceived,
       messages_accepted: this.messagesAccepted,
-      messages_by_lane: this.messagesOnFastPath,
+      messages_on_fast_path: this.messagesOnFastPath,
       messages_forwarded: this.messagesForwarded,
       messages_dropped: this.messagesDropped,
       publish_denied: this.publishDenied,

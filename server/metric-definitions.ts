@@ -65,7 +65,7 @@ export const METRICS: Readonly<Record<MetricSource, readonly MetricDefinition[]>
       'takeovers',
     ),
     counter('rollcall_clones_suspected_total', 'Identities that seemed to be used in two places.', 'clones_suspected'),
-    gauge('rollcall_pending_connections', 'Connections without a completed CONNECT.', 'half_open'),
+    gauge('rollcall_pending_connections', 'Connections without a completed CONNECT.', 'pending_connections'),
     counter('rollcall_handshakes_begun_total', 'TLS handshakes that were admitted.', 'handshakes_begun_total'),
     counter('rollcall_handshakes_finished_total', 'TLS handshakes that completed.', 'handshakes_finished_total'),
     counter(
@@ -92,7 +92,7 @@ export const METRICS: Readonly<Record<MetricSource, readonly MetricDefinition[]>
     counter(
       'rollcall_messages_fast_path_total',
       'PUBLISH packets that were handled without the MQTT engine.',
-      'messages_by_lane',
+      'messages_on_fast_path',
     ),
     counter('rollcall_messages_forwarded_total', 'PUBLISH packets sent to clients.', 'messages_forwarded'),
     counter(
@@ -118,23 +118,23 @@ export const METRICS: Readonly<Record<MetricSource, readonly MetricDefinition[]>
       'Clients that are not read because their device or group is over its share of the journal.',
       'sessions_over_share',
     ),
-    gauge('rollcall_persistent_sessions', 'Persistent sessions, connected or not.', 'kept_sessions'),
+    gauge('rollcall_persistent_sessions', 'Persistent sessions, connected or not.', 'persistent_sessions'),
     gauge('rollcall_retained_messages', 'Retained messages.', 'retained'),
     gauge(
       'rollcall_session_store_bytes',
       'Bytes in the session store: subscriptions, queues, retained messages, wills.',
-      'kept_bytes',
+      'session_store_bytes',
     ),
-    gauge('rollcall_retained_message_bytes', 'Bytes of retained messages in the session store.', 'kept_retained_bytes'),
-    gauge('rollcall_queued_message_bytes', 'Bytes of queued messages in the session store.', 'kept_queued_bytes'),
+    gauge('rollcall_retained_message_bytes', 'Bytes of retained messages in the session store.', 'retained_message_bytes'),
+    gauge('rollcall_queued_message_bytes', 'Bytes of queued messages in the session store.', 'queued_message_bytes'),
     {
       name: 'rollcall_session_store_refused_total',
       type: 'counter',
       help: 'Messages that the session store refused because their owner was over its share, by kind.',
       label: 'kind',
-      from: { keys: { 'kept_refused_total/kept=retained': 'retained', 'kept_refused_total/kept=queued': 'queued' } },
+      from: { keys: { 'session_store_refused/kind=retained': 'retained', 'session_store_refused/kind=queued': 'queued' } },
     },
-    gauge('rollcall_session_store_short', '1 while the session store is nearly full, else 0.', 'kept_short'),
+    gauge('rollcall_session_store_short', '1 while the session store is nearly full, else 0.', 'session_store_short'),
     counter('rollcall_session_commits_total', 'Commits of the session store.', 'session_commits'),
   ],
   telemetry: [

@@ -35,7 +35,7 @@ export class ConnectionLimiter implements ConnectionSlotOwner {
   /** `handshakes_begun_total` counts admitted connections; `handshake_seconds_total` runs from the accept, of finished ones. */
   counters(): Readonly<Record<string, number>> {
     return {
-      half_open: this.#pending,
+      pending_connections: this.#pending,
       handshakes_begun_total: this.#begun,
       handshakes_finished_total: this.#finished,
       handshakes_abandoned_total: this.#abandoned,

@@ -41,7 +41,7 @@ describe('a client that is slow to connect', () => {
     await start(soon);
     await closed(tcp());
     expect(await testBroker.event('connect_failed')).toMatchObject({ reason: 'connect_timeout', address: '127.0.0.1' });
-    expect(testBroker.broker.counters().half_open).toBe(0);
+    expect(testBroker.broker.counters().pending_connections).toBe(0);
   });
 
   it('and sends its handshake byte by byte is closed', async () => {
@@ -87,7 +87,7 @@ describe('a client that is slow to connect', () => {
       reason: 'handshake_failed',
       detail: 'ERR_SSL_HTTP_REQUEST',
     });
-    expect(testBroker.broker.counters().half_open).toBe(0);
+    expect(testBroker.broker.counters().pending_connections).toBe(0);
   });
 
   it('because the registry is, is closed in time as well', async () => {
@@ -103,13 +103,13 @@ describe('connections that are not finished', () => {
     await start({ limits: { handshakesPerAddress: 3 } });
     const waiting = [tcp(), tcp(), tcp()];
     await Promise.all(waiting.map((socket) => once(socket, 'connect')));
-    await waitUntil(() => testBroker.broker.counters().half_open === 3);
+    await waitUntil(() => testBroker.broker.counters().pending_connections === 3);
     await closed(tcp());
     expect(await testBroker.event('connect_failed')).toMatchObject({ reason: 'too_many_handshakes' });
     waiting[0]?.destroy();
-    await waitUntil(() => testBroker.broker.counters().half_open === 2);
+    await waitUntil(() => testBroker.broker.counters().pending_connections === 2);
     await testBroker.connectDevice('dev-1');
-    expect(testBroker.broker.counters().half_open).toBe(2);
+    expect(testBroker.broker.counters().pending_connections).toBe(2);
     for (const socket of waiting) socket.destroy();
   });
 
@@ -120,7 +120,7 @@ describe('connections that are not finished', () => {
     expect(count()).toMatchObject({ handshakes_begun_total: 1, handshakes_finished_total: 1 });
     expect(count().handshake_seconds_total).toBeGreaterThan(0);
     const silent = tcp();
-    await waitUntil(() => count().half_open === 1);
+    await waitUntil(() => count().pending_connections === 1);
     silent.destroy();
     await waitUntil(() => count().handshakes_abandoned_total === 1);
     const mute = await testBroker.open(testBroker.enroll(device('dev-2')));
@@ -128,14 +128,14 @@ describe('connections that are not finished', () => {
     mute.destroy();
     await waitUntil(() => count().handshakes_abandoned_total === 2);
     await testBroker.open().then((client) => client.closed);
-    expect(count()).toMatchObject({ handshakes_begun_total: 4, handshakes_finished_total: 3, half_open: 0 });
+    expect(count()).toMatchObject({ handshakes_begun_total: 4, handshakes_finished_total: 3, pending_connections: 0 });
     expect(count()).toMatchObject({ handshakes_abandoned_total: 2, 'refused.certificate_missing': 1 });
   });
 
   it('are bounded in total', async () => {
     await start({ limits: { handshakes: 2, handshakesPerAddress: 0 } });
     const waiting = [tcp(), tcp()];
-    await waitUntil(() => testBroker.broker.counters().half_open === 2);
+    await waitUntil(() => testBroker.broker.counters().pending_connections === 2);
     await closed(tcp());
     expect(testBroker.broker.counters()['refused.too_many_handshakes']).toBe(1);
     for (const socket of waiting) socket.destroy();
@@ -145,7 +145,7 @@ describe('connections that are not finished', () => {
     await start({ limits: { handshakes: 1, handshakesPerAddress: 1 } });
     for (let n = 0; n < 5; n += 1) await testBroker.connectDevice(`dev-${n}`);
     for (let n = 0; n < 5; n += 1) await testBroker.open().then((client) => client.closed);
-    expect(testBroker.broker.counters()).toMatchObject({ half_open: 0, sessions: 5, 'refused.certificate_missing': 5 });
+    expect(testBroker.broker.counters()).toMatchObject({ pending_connections: 0, sessions: 5, 'refused.certificate_missing': 5 });
   });
 
   it('come at a bounded rate per address, refused before any cryptography', async () => {
@@ -153,7 +153,7 @@ describe('connections that are not finished', () => {
     await start({ now: () => time, limits: { connectionsPerSecondPerAddress: 2 } });
     const sockets = Array.from({ length: 6 }, () => tcp());
     await waitUntil(() => testBroker.broker.counters()['refused.rate_limited'] === 2);
-    expect(testBroker.broker.counters().half_open).toBe(4);
+    expect(testBroker.broker.counters().pending_connections).toBe(4);
     for (const socket of sockets) socket.destroy();
     time += 500;
     await testBroker.connectDevice('dev-1');

@@ -86,7 +86,7 @@ describe('the broker', () => {
     });
     expect(wrong).toEqual([]);
     expect(count).toBeGreaterThan(400);
-    expect(testBroker.broker.counters().messages_by_lane).toBe(0);
+    expect(testBroker.broker.counters().messages_on_fast_path).toBe(0);
     expect(await bystander.settled()).toEqual([]);
     expect(testBroker.broker.sessions().map(({ identity }) => identity)).toContainEqual(device('bystander'));
   }, 120_000);
@@ -102,6 +102,6 @@ describe('the broker', () => {
     expect(wrong).toEqual([]);
     expect(count).toBeGreaterThan(90);
     // QoS 0, QoS 1, the same with DUP, without a payload, of the largest size.
-    expect(testBroker.broker.counters().messages_by_lane).toBe(5);
+    expect(testBroker.broker.counters().messages_on_fast_path).toBe(5);
   }, 120_000);
 });

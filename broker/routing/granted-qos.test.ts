@@ -161,7 +161,7 @@ describe('a message that several filters of one client match', () => {
       await testBroker.event('disconnected');
       await publishAll(commander);
       expect(memory.queuedCount('dev-1')).toBe(0);
-      expect(testBroker.broker.counters().kept_bytes).toBe(0);
+      expect(testBroker.broker.counters().session_store_bytes).toBe(0);
       const again = await testBroker.session(credentials, { clientId: 'dev-1', clean });
       expect(await again.settled()).toEqual([]);
     },

@@ -94,7 +94,7 @@ describe('memory between connections', () => {
       identity: device('greedy'),
       share: { kept: 'retained', bound: 'shared', heldBytes: 0 },
     });
-    expect(testBroker.broker.counters()).toMatchObject({ 'kept_refused_total/kept=retained': 1, kept_short: 1 });
+    expect(testBroker.broker.counters()).toMatchObject({ 'session_store_refused/kind=retained': 1, session_store_short: 1 });
     await bystander.publish(reported('bystander'), 'x', { qos: 1, retain: true });
     expect(pubacks(await bystander.settled())).toHaveLength(1);
   });
@@ -144,7 +144,7 @@ describe('memory between connections', () => {
       await talker.publish('devices/talker/events/e', Buffer.alloc(8 * KIB), { qos: 1, messageId: n });
     }
     await talker.settled();
-    expect(testBroker.broker.counters().kept_queued_bytes).toBeLessThan(256 * KIB);
+    expect(testBroker.broker.counters().queued_message_bytes).toBeLessThan(256 * KIB);
     expect(await command('away', 10, KIB)).toHaveLength(10);
     expect(payloads(await (await connect()).settled())).toHaveLength(10);
   });

@@ -120,7 +120,7 @@ describe('a kept session', () => {
     const again = await connect();
     expect(again.packets[0]).toMatchObject({ sessionPresent: false });
     expect(payloads(await again.settled())).toEqual([]);
-    expect(testBroker.broker.counters().kept_sessions).toBe(1);
+    expect(testBroker.broker.counters().persistent_sessions).toBe(1);
   });
 
   it('is forgotten when its client stays away', async () => {
@@ -130,7 +130,7 @@ describe('a kept session', () => {
     client.destroy();
     await waitUntil(() => testBroker.broker.counters().sessions === 0);
     time += 2_000;
-    await waitUntil(() => testBroker.broker.counters().kept_sessions === 0);
+    await waitUntil(() => testBroker.broker.counters().persistent_sessions === 0);
     const again = await connect();
     expect(again.packets[0]).toMatchObject({ sessionPresent: false });
   });
@@ -143,6 +143,6 @@ describe('a kept session', () => {
       client.send({ cmd: 'disconnect' });
       await client.closed;
     }
-    expect(testBroker.broker.counters().kept_sessions).toBe(100);
+    expect(testBroker.broker.counters().persistent_sessions).toBe(100);
   });
 });

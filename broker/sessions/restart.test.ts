@@ -43,11 +43,11 @@ describe('a broker that starts again', () => {
     await client.subscribe({ topic: 'devices/dev-1/commands/+/+', qos: 1 });
     await client.publish('devices/dev-1/twin/reported', 'x', { qos: 1, retain: true });
     await client.settled();
-    expect(testBroker.broker.counters()).toMatchObject({ kept_sessions: 1, retained: 1 });
+    expect(testBroker.broker.counters()).toMatchObject({ persistent_sessions: 1, retained: 1 });
     await testBroker.broker.disconnect(device('dev-1'), 'revoked');
     await restarted(sessionFile);
     expect(testBroker.broker.owners()).toEqual([]);
-    expect(testBroker.broker.counters()).toMatchObject({ kept_sessions: 0, retained: 0, kept_bytes: 0 });
+    expect(testBroker.broker.counters()).toMatchObject({ persistent_sessions: 0, retained: 0, session_store_bytes: 0 });
   });
 
   it.each([

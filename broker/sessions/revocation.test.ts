@@ -109,10 +109,10 @@ describe('a revoked device', () => {
     const commander = await testBroker.connectService('commander');
     await commander.publish('devices/dev-1/commands/open/1', 'unlock', { qos: 1 });
     await commander.settled();
-    expect(testBroker.broker.counters()).toMatchObject({ retained: 3, kept_sessions: 2 });
+    expect(testBroker.broker.counters()).toMatchObject({ retained: 3, persistent_sessions: 2 });
 
     await revoke();
-    expect(testBroker.broker.counters()).toMatchObject({ retained: 1, kept_sessions: 1 });
+    expect(testBroker.broker.counters()).toMatchObject({ retained: 1, persistent_sessions: 1 });
     await commander.subscribe('devices/+/twin/reported', 'devices/+/events/+');
     expect(messages(await commander.settled())).toEqual(['devices/dev-2/twin/reported other']);
 
@@ -156,7 +156,7 @@ describe('a revoked device', () => {
     expect(testBroker.broker.sessions()).toEqual([]);
     await Promise.all(clients.map((client) => client.closed));
     expect(testBroker.broker.sessions()).toEqual([]);
-    expect(testBroker.broker.counters()).toMatchObject({ sessions: 0, kept_sessions: 0 });
+    expect(testBroker.broker.counters()).toMatchObject({ sessions: 0, persistent_sessions: 0 });
   });
 
   it('disturbs nobody else, however many are revoked at once', async () => {
@@ -182,7 +182,7 @@ describe('a revoked service', () => {
     );
     expect(await revoke(service('dashboard'))).toEqual({ sessionsClosed: 3 });
     await Promise.all(clients.map((client) => client.closed));
-    expect(testBroker.broker.counters()).toMatchObject({ sessions: 0, kept_sessions: 0 });
+    expect(testBroker.broker.counters()).toMatchObject({ sessions: 0, persistent_sessions: 0 });
   });
 });
 
@@ -196,7 +196,7 @@ describe('a device that is disconnected for another reason', () => {
     await testBroker.session(credentials, { clientId: 'dev-1', clean: false, will });
     await testBroker.broker.disconnect(dev1, 'operator');
     expect(await listener.next()).toMatchObject({ topic: 'devices/dev-1/events/gone' });
-    expect(testBroker.broker.counters().kept_sessions).toBe(1);
+    expect(testBroker.broker.counters().persistent_sessions).toBe(1);
     await testBroker.session(credentials, { clientId: 'dev-1', clean: false });
   });
 });
