@@ -1,6 +1,6 @@
 import type { LifecycleValue } from '@rollcall/protocol';
 import type { BrokerEvent, DisconnectReason } from '../broker/index.ts';
-import type { Happening } from './events/event-log.ts';
+import type { FleetEvent } from './events/event-log.ts';
 
 const INITIATOR: Partial<Record<DisconnectReason, 'client' | 'network'>> = {
   client_disconnected: 'client',
@@ -8,8 +8,8 @@ const INITIATOR: Partial<Record<DisconnectReason, 'client' | 'network'>> = {
   keepalive_timeout: 'network',
 };
 
-/** The happening; and, where it is not its subject, who would be behind a flood of them: a service may choose its client ids. */
-export function brokerHappening(event: BrokerEvent): readonly [happening: Happening, source?: string] {
+/** The event; and the source that its rate limit counts, where that is not its subject: a service may choose its client ids. */
+export function fleetEventOfBroker(event: BrokerEvent): readonly [event: FleetEvent, source?: string] {
   const { at } = event;
   if (event.type === 'connect_failed') {
     const { reason, address, subject, serial, fingerprint, san, notAfter, detail, identity } = event;

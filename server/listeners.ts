@@ -15,7 +15,7 @@ import {
   type RenewalSchedule,
 } from '../enroll/index.ts';
 import type { RequestLimits } from '../limits/index.ts';
-import { brokerHappening } from './broker-events.ts';
+import { fleetEventOfBroker } from './broker-events.ts';
 import { caControl, type FleetAuthority } from './certificate-authority.ts';
 import type { Config } from './config/config.ts';
 import type { DataDirectory } from './data-directory.ts';
@@ -71,12 +71,12 @@ export async function openFleetDoors(
       refusalLog: requestLimits.refusalLog,
       now,
       log: log.child({ component: 'broker' }),
-      onEvent: (event) => events.log.record(...brokerHappening(event)),
+      onEvent: (event) => events.log.record(...fleetEventOfBroker(event)),
       onCloneSuspected: (suspicion) =>
         void answerSuspicion(suspicion, {
           registry,
           response: config.clones.response,
-          told: () => void events.look(),
+          told: () => void events.pollAudit(),
           log,
         }),
       nextSequence: () => events.nextConnection(),
@@ -97,7 +97,12 @@ export async function openFleetDoors(
       .catch((error: unknown) => log.error({ err: error }, 'notice of a renewal stays'));
   };
   const expiry = opened.add(
-    createExpiryMonitor({ registry, told: () => void events.look(), now, log: log.child({ component: 'enroll' }) }),
+    createExpiryMonitor({
+      registry,
+      told: () => void events.pollAudit(),
+      now,
+      log: log.child({ component: 'enroll' }),
+    }),
   );
   const mqttUrl = serverUrl('mqtts', publicHost, broker.port);
   const enroll = opened.add(
@@ -116,7 +121,12 @@ export async function openFleetDoors(
         renewed(identity.id, serial);
       },
       onForked: (identity) =>
-        void answerFork(identity, { registry, response: config.clones.response, told: () => void events.look(), log }),
+        void answerFork(identity, {
+          registry,
+          response: config.clones.response,
+          told: () => void events.pollAudit(),
+          log,
+        }),
       limits: config.enroll.limits,
       requestLimits,
       now,

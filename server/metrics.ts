@@ -99,7 +99,7 @@ export function collectTelemetry(metrics: Metrics, telemetry: Pick<Telemetry, 'c
   });
   metrics.collectFrom('heaviestDevices', {
     counters: () =>
-      Object.fromEntries(telemetry.shares.heaviest(HEAVIEST_DEVICES).map(({ name, bytes }) => [name, bytes])),
+      Object.fromEntries(telemetry.shares.largest(HEAVIEST_DEVICES).map(({ name, bytes }) => [name, bytes])),
   });
 }
 

@@ -13,7 +13,7 @@ export interface ShareReportsOptions {
 
 export function reportOverShare({ telemetry, events, log }: ShareReportsOptions): void {
   telemetry.shares.listen({
-    over({ at, kind, name, storedBytes, shareBytes, cause }) {
+    exceeded({ at, kind, name, storedBytes, shareBytes, cause }) {
       const id: DeviceId | undefined = kind === 'device' ? parseDeviceId(name) : undefined;
       const data = { storedBytes, shareBytes, cause, ...(kind === 'group' && { group: name }) };
       log.warn({ [kind]: name, storedBytes, shareBytes, cause }, 'telemetry is held: over its share of the day');

@@ -56,11 +56,11 @@ export async function introduceRooms(
     registry,
     broker,
     revoked: () => {
-      void events.look();
+      void events.pollAudit();
       listAnew();
     },
     changed: ({ operation }) => {
-      void events.look();
+      void events.pollAudit();
       // Certificates of a suspended device are on hold, until it is anything else.
       if (operation === 'suspend' || operation === 'resume' || operation === 'quarantine') listAnew();
     },

@@ -38,7 +38,7 @@ export class CursorFile {
   }
 
   /** The same before the program goes on; makes the directory if there is none. */
-  saveNow(position: number): void {
+  saveSync(position: number): void {
     mkdirSync(dirname(this.#file), { recursive: true, mode: 0o700 });
     const draft = `${this.#file}.new`;
     const descriptor = openSync(draft, 'w', 0o600);

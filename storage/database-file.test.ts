@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
 import { temporaryDirectory } from '../test/fixtures/temporary.ts';
-import { createDatabaseFile, type FileKind, type Opening, openDatabaseFile } from './database-file.ts';
+import { createDatabaseFile, type FileKind, type OpenDatabaseOptions, openDatabaseFile } from './database-file.ts';
 import { storageProblem } from './storage-problem.ts';
 
 const NOTES: FileKind = {
@@ -20,7 +20,7 @@ const create = (database: Database.Database) => {
   database.exec('CREATE TABLE notes (text TEXT) STRICT; PRAGMA user_version = 3');
 };
 const freshPath = () => join(temporaryDirectory(), 'notes.db');
-const open = (file: string, more: Partial<Opening> = {}) =>
+const open = (file: string, more: Partial<OpenDatabaseOptions> = {}) =>
   openDatabaseFile({ file, kind: NOTES, check: 'every page', create, ...more });
 const damaged = expect.objectContaining({ code: 'database_damaged', hint: NOTES.remedy });
 

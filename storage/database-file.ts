@@ -28,7 +28,7 @@ export interface FileKind {
   readonly remedy: string;
 }
 
-export interface Opening {
+export interface OpenDatabaseOptions {
   readonly file: string;
   readonly kind: FileKind;
   /** How much is read before it is trusted. A long file is slow to read whole. */
@@ -48,14 +48,14 @@ const READ_TIMEOUT_MS = 5000;
  * Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`, and the Problems of `prepare`. A file that
  * exists is never taken for a new one: an emptied database is damage, not a fresh start.
  */
-export function openDatabaseFile({ file, kind, check, create, prepare }: Opening): Database.Database {
+export function openDatabaseFile({ file, kind, check, create, prepare }: OpenDatabaseOptions): Database.Database {
   try {
     if (create !== undefined && !existsSync(file)) createDatabaseFile(file, kind, create);
     for (const path of [file, `${file}-wal`, `${file}-shm`]) keepPrivate(path);
     const database = new Database(file, { fileMustExist: true, timeout: kind.busyTimeoutMs });
     try {
       // SQLite refuses a file that is shorter than its own header says with the first look into it.
-      if (check === 'every page') expectSound(database, kind);
+      if (check === 'every page') expectIntegrity(database, kind);
       expectKind(database, kind);
       expectPragma(database, 'journal_mode', 'wal', 'WAL');
       // better-sqlite3 is compiled so that a WAL file that is opened again falls to NORMAL, which can lose commits
@@ -106,11 +106,11 @@ export function openDatabaseToRead(file: string, busyTimeoutMs = READ_TIMEOUT_MS
 }
 
 /** Throws Problem `database_damaged` for a file that was cut or is no database, and what SQLite throws. */
-export function expectWholeFile(file: string, kind: FileKind): void {
+export function expectFileNotTruncated(file: string, kind: FileKind): void {
   // One that may write takes its log into the file when it closes, and leaves no -wal and -shm behind.
   const database = new Database(file, { fileMustExist: true, timeout: kind.busyTimeoutMs });
   try {
-    expectWhole(database, kind);
+    expectNotTruncated(database, kind);
   } catch (error) {
     throw isDamage(error) ? damaged(file, kind, (error as Error).message, error) : error;
   } finally {
@@ -119,7 +119,7 @@ export function expectWholeFile(file: string, kind: FileKind): void {
 }
 
 /** Reads every page of a file that nobody else writes: `ok`, or what was found instead. */
-export function soundnessOf(file: string): string {
+export function integrityOf(file: string): string {
   try {
     const database = new Database(file, { fileMustExist: true });
     try {
@@ -133,7 +133,7 @@ export function soundnessOf(file: string): string {
 }
 
 /** A file that is shorter than it says was cut. Throws Problem `database_damaged`, or what SQLite throws. */
-export function expectWhole(database: Database.Database, kind: FileKind): void {
+export function expectNotTruncated(database: Database.Database, kind: FileKind): void {
   const { name: file } = database;
   const number = (pragma: string) => database.pragma(pragma, { simple: true }) as number;
   database.exec('BEGIN'); // nobody shortens it while a transaction reads it
@@ -150,7 +150,7 @@ export function expectWhole(database: Database.Database, kind: FileKind): void {
 }
 
 /** Reads every page. Throws Problem `database_damaged`, or what SQLite throws. */
-export function expectSound(database: Database.Database, kind: FileKind): void {
+export function expectIntegrity(database: Database.Database, kind: FileKind): void {
   const found = database.pragma('quick_check(1)', { simple: true });
   if (found !== 'ok') throw damaged(database.name, kind, String(found));
 }

@@ -5,23 +5,29 @@
 
 import { existsSync, statSync } from 'node:fs';
 import Database from 'better-sqlite3';
-import { expectKind, expectSound, type FileKind, type Opening, openingProblem } from './database-file.ts';
+import {
+  expectIntegrity,
+  expectKind,
+  type FileKind,
+  type OpenDatabaseOptions,
+  openingProblem,
+} from './database-file.ts';
 
-export interface Inspection extends Pick<Opening, 'file' | 'check'> {
+export interface InspectDatabaseOptions extends Pick<OpenDatabaseOptions, 'file' | 'check'> {
   readonly kind: FileKind;
   /** What else opening expects. */
   readonly expect?: (database: Database.Database) => void;
 }
 
 /** Throws as `openDatabaseFile()` does, and what `expect` throws. A file that does not exist yet is no fault. */
-export function inspectDatabaseFile({ file, kind, check, expect }: Inspection): void {
+export function inspectDatabaseFile({ file, kind, check, expect }: InspectDatabaseOptions): void {
   try {
     if (!existsSync(file)) return;
     // A connection that may write takes a log into the file when it closes; one that only reads leaves -wal and -shm beside it.
     const hasLog = (statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0;
     const database = new Database(file, { readonly: hasLog, fileMustExist: true, timeout: kind.busyTimeoutMs });
     try {
-      if (check === 'every page') expectSound(database, kind);
+      if (check === 'every page') expectIntegrity(database, kind);
       expectKind(database, kind);
       expect?.(database);
     } finally {

@@ -4,16 +4,16 @@ export { CursorFile } from './cursor-file.ts';
 export {
   expectPragma,
   type FileKind,
-  type Opening,
+  integrityOf,
+  type OpenDatabaseOptions,
   openDatabaseFile,
   openDatabaseToRead,
-  soundnessOf,
 } from './database-file.ts';
 export { inspectDatabaseFile } from './database-inspection.ts';
 export { type DirectoryLock, HOLDER_FILE, LOCK_FILE, lockDirectory } from './directory-lock.ts';
-export { DiskGuard, type DiskGuardOptions, roomIn } from './disk-guard.ts';
+export { DiskSpaceMonitor, type DiskSpaceOptions, diskSpaceIn } from './disk-space.ts';
 export { GroupCommit, type GroupCommitLimits } from './group-commit.ts';
-export { pack, transferOf } from './journal/batch.ts';
+export { batchTransferList, packBatch } from './journal/batch.ts';
 export type { JournalOptions } from './journal/journal.ts';
 export type {
   DeviceStreams,
@@ -25,16 +25,16 @@ export type {
   SeriesQuery,
   StoredJournalMessage,
 } from './journal/message.ts';
-export { SentNames } from './journal/names.ts';
-export { OWN_KEY_PREFIX, shownKey } from './journal/own-keys.ts';
-export { type Packed, unpack } from './journal/packed-rows.ts';
+export { type PackedRows, unpackRows } from './journal/packed-rows.ts';
 export { Pruning } from './journal/pruning.ts';
-export type { LastCall, NewestCall, PageCall, SeriesCall, SeriesLook } from './journal/reader-worker.ts';
+export type { LastCall, NewestCall, PageCall, SeriesCall, SeriesPage } from './journal/reader-worker.ts';
 export type { Appended } from './journal/segment.ts';
 export { expectNotOlder, SEGMENT } from './journal/segment-file.ts';
 export { dayOf, listSegments, segmentBytes } from './journal/segment-names.ts';
-export type { Wanted } from './journal/segment-reader.ts';
+export type { MessageFilter } from './journal/segment-reader.ts';
 export { checkSeries, SeriesSums } from './journal/series.ts';
+export { SERVER_KEY_PREFIX, visibleKey } from './journal/server-keys.ts';
+export { SentNames } from './journal/source-names.ts';
 export { isDamage, storageProblem } from './storage-problem.ts';
 export { syncDirectory } from './sync-directory.ts';
 export { WorkerClient } from './worker.ts';

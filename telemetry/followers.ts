@@ -1,7 +1,7 @@
 /** Those who watch messages as they are accepted. They are told after the commit and cannot disturb it. */
 
 import type { Logger } from 'pino';
-import { shownKey } from '../storage/index.ts';
+import { visibleKey } from '../storage/index.ts';
 import type { StoredMessage, TelemetryMessage } from './telemetry.ts';
 
 interface Follower<Source extends string> {
@@ -28,13 +28,13 @@ export class Followers<Source extends string> {
   }
 
   /** `repeated`: indices of those that were stored before. */
-  tell(messages: readonly TelemetryMessage<Source>[], firstPosition: number, repeated: readonly number[]): void {
+  notify(messages: readonly TelemetryMessage<Source>[], firstPosition: number, repeated: readonly number[]): void {
     if (this.#followers.size === 0) return;
     let position = firstPosition;
     for (const [index, message] of messages.entries()) {
       if (repeated.includes(index)) continue;
       const { key: given, ...rest } = message;
-      const key = shownKey(given);
+      const key = visibleKey(given);
       const stored: StoredMessage<Source> = { ...rest, position, ...(key !== undefined && { key }) };
       position += 1;
       for (const follower of this.#followers) {

@@ -7,13 +7,13 @@ export { TABLE_NAME } from './sinks/postgres-target.ts';
 export { type Secret, TargetUntrusted } from './sinks/target.ts';
 export type { TargetTls, TlsFiles, TlsMaterial } from './sinks/tls.ts';
 export type {
+  AcceptCallbacks,
   Accepted,
-  OfDevices,
+  DeviceSelection,
   Retention,
   SegmentStats,
   StoredMessage,
   Telemetry,
   TelemetryMessage,
   TelemetryRange,
-  Waiting,
 } from './telemetry.ts';

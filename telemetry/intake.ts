@@ -6,7 +6,7 @@
 import { type DeviceId, Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import { GroupCommit, type GroupCommitLimits } from '../storage/index.ts';
-import type { Accepted, TelemetryCounters, TelemetryMessage, Waiting } from './telemetry.ts';
+import type { AcceptCallbacks, Accepted, TelemetryCounters, TelemetryMessage } from './telemetry.ts';
 
 export type IntakeLimits = Omit<Required<GroupCommitLimits>, 'idleWindow'>;
 
@@ -47,7 +47,7 @@ const STORED = Promise.resolve<Accepted>('stored');
 export class Intake<Source extends string = DeviceId> {
   readonly #limits: IntakeLimits;
   readonly #log: Logger;
-  readonly #commits: GroupCommit<TelemetryMessage<Source>, Waiting, Written>;
+  readonly #commits: GroupCommit<TelemetryMessage<Source>, AcceptCallbacks, Written>;
   readonly #listeners = new Set<(isUnderPressure: boolean) => void>();
   readonly #counts = { stored: 0, storedQos0: 0, droppedQos0: 0, refused: 0, repeated: 0 };
   /** Of the batch that `accept()` added to last, and what its callers get. */
@@ -78,7 +78,7 @@ export class Intake<Source extends string = DeviceId> {
   }
 
   /** The same without a promise for each message. */
-  submit(message: TelemetryMessage<Source>, waiting: Waiting): void {
+  submit(message: TelemetryMessage<Source>, waiting: AcceptCallbacks): void {
     const isAwaited = message.qos > 0 || message.key !== undefined;
     const outcome = this.#add(message, isAwaited ? waiterOf(message, waiting) : undefined);
     if (outcome instanceof Problem) waiting.notStored(outcome);
@@ -123,7 +123,7 @@ export class Intake<Source extends string = DeviceId> {
   }
 
   /** QoS 0 is dropped where others are refused. */
-  #add(message: TelemetryMessage<Source>, waiter: Waiting | undefined): 'added' | 'dropped' | Problem {
+  #add(message: TelemetryMessage<Source>, waiter: AcceptCallbacks | undefined): 'added' | 'dropped' | Problem {
     if (this.#commits.isClosed) return this.#refuse('the telemetry journal is closed');
     if (!isStorable(message)) {
       return new Problem('internal', { reason: 'expected a telemetry message, found another shape' });
@@ -145,7 +145,7 @@ export class Intake<Source extends string = DeviceId> {
 
   #committed(
     messages: readonly TelemetryMessage<Source>[],
-    waiters: readonly (Waiting | undefined)[],
+    waiters: readonly (AcceptCallbacks | undefined)[],
     repeated: readonly number[],
   ): void {
     this.#counts.stored += messages.length - repeated.length;
@@ -161,7 +161,7 @@ export class Intake<Source extends string = DeviceId> {
 
   #discarded(
     messages: readonly TelemetryMessage<Source>[],
-    waiters: readonly (Waiting | undefined)[],
+    waiters: readonly (AcceptCallbacks | undefined)[],
     error: unknown,
   ): void {
     this.#log.error({ err: error, messages: messages.length }, 'telemetry not stored');
@@ -172,7 +172,10 @@ export class Intake<Source extends string = DeviceId> {
   }
 
   /** One that fails must not keep the others from hearing it. */
-  #tell(waiters: readonly (Waiting | undefined)[], tell: (waiter: Waiting, index: number) => void): void {
+  #tell(
+    waiters: readonly (AcceptCallbacks | undefined)[],
+    tell: (waiter: AcceptCallbacks, index: number) => void,
+  ): void {
     for (let index = 0; index < waiters.length; index += 1) {
       const waiter = waiters[index];
       if (waiter === undefined) continue;
@@ -198,7 +201,7 @@ export class Intake<Source extends string = DeviceId> {
   }
 }
 
-function waiterOf({ qos }: TelemetryMessage<string>, waiting: Waiting): Waiting {
+function waiterOf({ qos }: TelemetryMessage<string>, waiting: AcceptCallbacks): AcceptCallbacks {
   return qos === 0 ? new Qos0Waiter(waiting) : waiting;
 }
 
@@ -209,10 +212,10 @@ function qos0In(messages: readonly TelemetryMessage<string>[]): number {
 }
 
 /** Waits for a message of QoS 0 with a key: it is acknowledged to its device whether it is stored or not. */
-class Qos0Waiter implements Waiting {
-  readonly #waiting: Waiting;
+class Qos0Waiter implements AcceptCallbacks {
+  readonly #waiting: AcceptCallbacks;
 
-  constructor(waiting: Waiting) {
+  constructor(waiting: AcceptCallbacks) {
     this.#waiting = waiting;
   }
 

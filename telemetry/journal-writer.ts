@@ -6,13 +6,13 @@
 import type { Logger } from 'pino';
 import {
   type Appended,
-  type DiskGuard,
+  batchTransferList,
+  type DiskSpaceMonitor,
   dayOf,
   type JournalMessage,
   type JournalOptions,
-  pack,
+  packBatch,
   SentNames,
-  transferOf,
   WorkerClient,
 } from '../storage/index.ts';
 
@@ -70,12 +70,12 @@ export class JournalWriter {
   }
 
   /** All of them or none. Rejects with Problem `unavailable` when the same may be appended later. */
-  async append(messages: readonly JournalMessage[], disk: DiskGuard): Promise<Appended> {
-    disk.expectRoom();
-    const batch = pack(messages, this.#names);
+  async append(messages: readonly JournalMessage[], disk: DiskSpaceMonitor): Promise<Appended> {
+    disk.expectSpace();
+    const batch = packBatch(messages, this.#names);
     let appended: Appended & SetAside;
     try {
-      appended = await this.worker.call<Appended & SetAside>('append', batch, transferOf(batch));
+      appended = await this.worker.call<Appended & SetAside>('append', batch, batchTransferList(batch));
     } catch (error) {
       this.#names.clear();
       throw error;

@@ -2,11 +2,11 @@
 
 import type { DeviceId } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { DiskGuard, type DiskGuardOptions, Pruning } from '../storage/index.ts';
+import { DiskSpaceMonitor, type DiskSpaceOptions, Pruning } from '../storage/index.ts';
 import { Followers } from './followers.ts';
 import { INTAKE_LIMITS, Intake, type IntakeLimits } from './intake.ts';
 import { JournalWriter } from './journal-writer.ts';
-import { boundsOf, type RetentionSetting } from './retention-bytes.ts';
+import { type RetentionSetting, retentionBounds } from './retention-bounds.ts';
 import { ScheduledRetention, segmentBytesFor } from './scheduled-retention.ts';
 import { ShareUpdates } from './share-updates.ts';
 import { StreamLimit } from './stream-limit.ts';
@@ -34,7 +34,7 @@ export interface TelemetryOptions {
   removed?(segments: readonly SegmentStats[]): Promise<void>;
   /** Nothing is stored while the disk has fewer bytes free, or than a tenth of it where that is less; 0, and nobody looks. */
   readonly diskFloor?: number;
-  readonly disk?: Pick<DiskGuardOptions, 'lookEvery' | 'roomOf'>;
+  readonly disk?: Pick<DiskSpaceOptions, 'checkEvery' | 'spaceOf'>;
   /**
    * Of a journal that was restored from a backup: what came after the backup had positions too, which others may know. Leaves
    * out more than there can have been, so that none of them is given again.
@@ -52,8 +52,8 @@ const STREAMS_EVERY_MS = 3_600_000;
 export async function openTelemetry<Source extends string = DeviceId>(
   options: TelemetryOptions,
 ): Promise<Telemetry<Source>> {
-  const bounds = await boundsOf(options);
-  const parts = await openParts<Source>(options, bounds.retention, bounds.budget, bounds.remember);
+  const bounds = await retentionBounds(options);
+  const parts = await openParts<Source>(options, bounds.retention, bounds.budget, bounds.save);
   const { intake, writer, reader, shares, streams, disk, retention, followers } = parts;
   const { streams: _, ...queries } = reader;
   let closing: Promise<void> | undefined;
@@ -96,13 +96,13 @@ async function openParts<Source extends string>(
   journalOpened();
   const reader = openTelemetryReader<Source>({ directory, workerEnded });
 
-  const streams = new StreamLimit({ most: options.streams ?? 0, read: () => reader.streams(STREAM_DAYS), log });
+  const streams = new StreamLimit({ max: options.streams ?? 0, read: () => reader.streams(STREAM_DAYS), log });
   await streams.refresh();
   const streamsTimer =
-    streams.most > 0 ? setInterval(() => void streams.refresh(), STREAMS_EVERY_MS).unref() : undefined;
+    streams.max > 0 ? setInterval(() => void streams.refresh(), STREAMS_EVERY_MS).unref() : undefined;
 
-  const disk = new DiskGuard(directory, { floor: options.diskFloor ?? 0, log, ...options.disk });
-  await disk.look();
+  const disk = new DiskSpaceMonitor(directory, { floor: options.diskFloor ?? 0, log, ...options.disk });
+  await disk.check();
   const shares = new ShareUpdates({ directory, shares: options.shares ?? NO_SHARES, budget, disk, now, log });
 
   const devicesOf = options.devicesOf ?? (async () => []);
@@ -123,7 +123,7 @@ async function openParts<Source extends string>(
     write: async (messages) => {
       const appended = await writer.append(messages, disk);
       shares.shares.stored(messages, appended.repeated);
-      followers.tell(messages, appended.first, appended.repeated);
+      followers.notify(messages, appended.first, appended.repeated);
       retention.stored(messages);
       return appended;
     },

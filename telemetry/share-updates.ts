@@ -1,7 +1,7 @@
 /** Keeps the shares of devices and groups current: the day, the room on the disk, and the file that a restart reads. */
 
 import type { Logger } from 'pino';
-import type { DiskGuard } from '../storage/index.ts';
+import type { DiskSpaceMonitor } from '../storage/index.ts';
 import { SharesFile } from './shares-file.ts';
 import { StorageShares } from './storage-shares.ts';
 
@@ -15,14 +15,14 @@ export interface ShareUpdatesOptions {
   readonly shares: { readonly device: number; readonly group: number };
   /** Bytes. */
   readonly budget: number;
-  readonly disk: DiskGuard;
+  readonly disk: DiskSpaceMonitor;
   readonly now: () => number;
   readonly log: Logger;
 }
 
 export class ShareUpdates {
   readonly shares: StorageShares;
-  readonly #disk: DiskGuard;
+  readonly #disk: DiskSpaceMonitor;
   readonly #file: SharesFile | undefined;
   readonly #timer: NodeJS.Timeout | undefined;
   #saving: Promise<void> = Promise.resolve();
@@ -50,7 +50,7 @@ export class ShareUpdates {
   }
 
   #look(): void {
-    this.shares.look(this.#disk.free, this.#disk.floor);
+    this.shares.update(this.#disk.free, this.#disk.floor);
     this.#looks += 1;
     if (this.#looks % SAVE_EVERY_LOOKS === 0) void this.#save();
   }

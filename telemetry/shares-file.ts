@@ -7,7 +7,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import type { Heaviest, SavedShares } from './storage-shares.ts';
+import type { SavedShares, ShareUsage } from './storage-shares.ts';
 
 const LARGEST_BYTES = 1_048_576;
 
@@ -50,9 +50,9 @@ export class SharesFile {
   }
 }
 
-function areShares(value: unknown): value is readonly Heaviest[] {
+function areShares(value: unknown): value is readonly ShareUsage[] {
   return (
     Array.isArray(value) &&
-    value.every(({ name, bytes }: Partial<Heaviest>) => typeof name === 'string' && Number.isFinite(bytes))
+    value.every(({ name, bytes }: Partial<ShareUsage>) => typeof name === 'string' && Number.isFinite(bytes))
   );
 }

@@ -8,7 +8,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { DAY, message, START } from '../test/behaviour/telemetry-messages.ts';
 import { temporaryDirectory } from '../test/fixtures/temporary.ts';
 import { openTelemetry, type TelemetryOptions } from './open.ts';
-import { type OverShare, StorageShares } from './storage-shares.ts';
+import { type ShareOverrun, StorageShares } from './storage-shares.ts';
 
 const MIB = 1_048_576;
 
@@ -18,9 +18,9 @@ function of(device: string, bytes: number, group = 'default') {
 
 function openShares(device: number, group: number, now = () => START) {
   const shares = new StorageShares({ device, group }, now);
-  const over: OverShare[] = [];
+  const over: ShareOverrun[] = [];
   const changed: (string | undefined)[] = [];
-  shares.listen({ over: (found) => over.push(found), changed: (name) => changed.push(name) });
+  shares.listen({ exceeded: (found) => over.push(found), changed: (name) => changed.push(name) });
   return { shares, over, changed };
 }
 
@@ -34,7 +34,7 @@ describe('shares of a day', () => {
     shares.stored([of('loud', 1000)], []);
     expect(over).toHaveLength(1);
     now += DAY;
-    shares.look(undefined, 0);
+    shares.update(undefined, 0);
     expect(shares.isHeld('loud', 'default')).toBe(false);
     expect(changed).toEqual(['loud', undefined]);
   });
@@ -56,7 +56,7 @@ describe('shares of a day', () => {
     const { shares, over } = openShares(100 * MIB, 0);
     shares.stored([of('heavy', 60 * MIB), of('middle', 10 * MIB), of('light', 1000)], []);
     const held = (free: number) => {
-      shares.look(free, 100);
+      shares.update(free, 100);
       return ['heavy', 'middle', 'light'].filter((name) => shares.isHeld(name, undefined));
     };
     expect(held(1000)).toEqual([]);
@@ -80,7 +80,7 @@ describe('shares of a day', () => {
       );
       shares.stored([loud], []);
     }
-    expect(shares.heaviest(1)).toMatchObject([{ name: 'loud', bytes: expect.closeTo(939_000, -5) }]);
+    expect(shares.largest(1)).toMatchObject([{ name: 'loud', bytes: expect.closeTo(939_000, -5) }]);
   });
 });
 
@@ -90,7 +90,7 @@ describe('a journal with shares', () => {
       directory,
       now: () => START,
       log: pino({ level: 'silent' }),
-      disk: { roomOf: async () => ({ free: 30 * MIB, size: 40 * MIB }) },
+      disk: { spaceOf: async () => ({ free: 30 * MIB, size: 40 * MIB }) },
       shares: { device: 10, group: 0 },
       retention: { age: 0, bytes: { percent: 50 } },
       ...options,
@@ -119,7 +119,7 @@ describe('a journal with shares', () => {
     await Promise.all([before.accept(of('heavy', MIB)), before.accept(of('light', 1000))]);
     expect(before.counters().heldDevices).toBe(0);
     await before.close();
-    const disk = { roomOf: async () => ({ free: 3 * MIB, size: 40 * MIB }) };
+    const disk = { spaceOf: async () => ({ free: 3 * MIB, size: 40 * MIB }) };
     const after = await openJournal(directory, { retention, disk, diskFloor: 2.5 * MIB });
     // A fifth of the share of 4 MiB is left.
     expect([after.shares.isHeld('heavy', undefined), after.shares.isHeld('light', undefined)]).toEqual([true, false]);

@@ -13,7 +13,7 @@ export interface ShareLimits {
 }
 
 /** One name that is over its share, reported once a day. */
-export interface OverShare {
+export interface ShareOverrun {
   readonly at: number;
   readonly kind: 'device' | 'group';
   readonly name: string;
@@ -28,10 +28,10 @@ export interface OverShare {
 export interface ShareListener {
   /** Answers of `isHeld()` changed: for this device alone, or for any number of them. */
   changed?(device: string | undefined): void;
-  over?(found: OverShare): void;
+  exceeded?(found: ShareOverrun): void;
 }
 
-export interface Heaviest {
+export interface ShareUsage {
   readonly name: string;
   readonly bytes: number;
 }
@@ -39,8 +39,8 @@ export interface Heaviest {
 /** What was stored on one day, as it is saved and read again after a restart. */
 export interface SavedShares {
   readonly day: number;
-  readonly devices: readonly Heaviest[];
-  readonly groups: readonly Heaviest[];
+  readonly devices: readonly ShareUsage[];
+  readonly groups: readonly ShareUsage[];
 }
 
 /** What a message takes in the journal besides payload, stream and key: measured with short messages. */
@@ -104,13 +104,13 @@ class Ledger {
     return { isChanged, unreported };
   }
 
-  heaviest(most: number, atLeast = 0): Heaviest[] {
-    const found: Heaviest[] = [];
+  heaviest(most: number, atLeast = 0): ShareUsage[] {
+    const found: ShareUsage[] = [];
     for (const [name, { bytes }] of this.#uses) if (bytes > atLeast) found.push({ name, bytes });
     return found.sort((one, other) => other.bytes - one.bytes).slice(0, most);
   }
 
-  clear(saved: readonly Heaviest[] = []): void {
+  clear(saved: readonly ShareUsage[] = []): void {
     this.held = 0;
     this.#uses = new Map(saved.map(({ name, bytes }) => [name, { bytes, isHeld: false, isReported: false }]));
   }
@@ -183,7 +183,7 @@ export class StorageShares {
   }
 
   /** Once a second: the day may have ended, and the disk is fuller or emptier. `floor` 0 means that nobody looks. */
-  look(free: number | undefined, floor: number): void {
+  update(free: number | undefined, floor: number): void {
     this.#turnDay();
     const factor = free === undefined || floor === 0 ? 1 : Math.min(1, Math.max(0, (free - floor) / floor));
     if (factor === this.#factor) return;
@@ -196,7 +196,7 @@ export class StorageShares {
   }
 
   /** Who stored most today. */
-  heaviest(most: number): readonly Heaviest[] {
+  largest(most: number): readonly ShareUsage[] {
     return this.#devices.heaviest(most);
   }
 
@@ -222,7 +222,7 @@ export class StorageShares {
     if (wereHeld) this.#tellChanged(undefined);
   }
 
-  #nowHeld(kind: OverShare['kind'], name: string): void {
+  #nowHeld(kind: ShareOverrun['kind'], name: string): void {
     const ledger = kind === 'device' ? this.#devices : this.#groups;
     this.#report(kind, name, ledger.use(name) as Use);
     this.#tellChanged(kind === 'device' ? name : undefined);
@@ -240,14 +240,14 @@ export class StorageShares {
     return isChanged;
   }
 
-  #report(kind: OverShare['kind'], name: string, use: Use): void {
+  #report(kind: ShareOverrun['kind'], name: string, use: Use): void {
     if (use.isReported) return;
     use.isReported = true;
     const { limit } = kind === 'device' ? this.#devices : this.#groups;
     const shareBytes = Math.floor(limit * this.#factor);
     const cause = use.bytes > limit ? 'share' : 'disk';
-    const found: OverShare = { at: this.#now(), kind, name, storedBytes: use.bytes, shareBytes, cause };
-    for (const listener of this.#listeners) listener.over?.(found);
+    const found: ShareOverrun = { at: this.#now(), kind, name, storedBytes: use.bytes, shareBytes, cause };
+    for (const listener of this.#listeners) listener.exceeded?.(found);
   }
 
   #tellChanged(device: string | undefined): void {

@@ -13,27 +13,27 @@ const START = Date.UTC(2030, 0, 1);
 
 describe('the limit of streams', () => {
   it('admits so many of each device, and those again', () => {
-    const limit = new StreamLimit({ most: 2, read: async () => [], log });
+    const limit = new StreamLimit({ max: 2, read: async () => [], log });
     const admitted = ['a', 'b', 'c', 'a', 'b'].map((stream) => limit.admit('pump-1', stream));
     expect(admitted).toEqual([true, true, false, true, true]);
     expect(limit.admit('pump-2', 'c')).toBe(true);
   });
 
   it('admits any number where there is none', async () => {
-    const limit = new StreamLimit({ most: 0, read: () => Promise.reject(new Error('nobody asks')), log });
+    const limit = new StreamLimit({ max: 0, read: () => Promise.reject(new Error('nobody asks')), log });
     await limit.refresh();
     for (let i = 0; i < 1000; i += 1) expect(limit.admit('pump-1', `s-${i}`)).toBe(true);
   });
 
   it('keeps the streams of a device that has more already, and admits none beside them', async () => {
-    const limit = new StreamLimit({ most: 2, read: async () => [['pump-1', ['a', 'b', 'c']]], log });
+    const limit = new StreamLimit({ max: 2, read: async () => [['pump-1', ['a', 'b', 'c']]], log });
     await limit.refresh();
     expect(['a', 'b', 'c', 'd'].map((stream) => limit.admit('pump-1', stream))).toEqual([true, true, true, false]);
   });
 
   it('lets a stream leave that the journal does not hold any more, but none that may be on its way there', async () => {
     let held: DeviceStreams[] = [['pump-1', ['old']]];
-    const limit = new StreamLimit({ most: 2, read: async () => held, log });
+    const limit = new StreamLimit({ max: 2, read: async () => held, log });
     await limit.refresh();
     expect(limit.admit('pump-1', 'new')).toBe(true);
     held = [];
@@ -51,7 +51,7 @@ describe('the limit of streams', () => {
       if (isBroken) throw new Error('the disk is gone');
       return [['pump-1', ['a']]];
     };
-    const limit = new StreamLimit({ most: 1, read, log });
+    const limit = new StreamLimit({ max: 1, read, log });
     await limit.refresh();
     isBroken = true;
     await limit.refresh();

@@ -11,14 +11,14 @@ export type { DeviceStreams };
 
 export interface StreamLimitOptions {
   /** Streams of one device; 0: any number. */
-  readonly most: number;
+  readonly max: number;
   /** What the journal holds now. */
   read(): Promise<readonly DeviceStreams[]>;
   readonly log: Logger;
 }
 
 export class StreamLimit {
-  readonly most: number;
+  readonly max: number;
   readonly #options: StreamLimitOptions;
   /** Lists, because a device has a few. */
   #streams = new Map<string, string[]>();
@@ -28,16 +28,16 @@ export class StreamLimit {
   #reading: Promise<void> = Promise.resolve();
 
   constructor(options: StreamLimitOptions) {
-    this.most = options.most;
+    this.max = options.max;
     this.#options = options;
   }
 
   /** Whether a device may send to a stream, which it has from then on. Allocates nothing for a stream that it has. */
   admit(device: string, stream: string): boolean {
-    if (this.most === 0) return true;
+    if (this.max === 0) return true;
     const streams = this.#streams.get(device);
     if (streams?.includes(stream)) return true;
-    if (streams !== undefined && streams.length >= this.most) return false;
+    if (streams !== undefined && streams.length >= this.max) return false;
     this.#add(device, stream);
     this.#recent.push([device, stream]);
     return true;
@@ -45,7 +45,7 @@ export class StreamLimit {
 
   /** Reads again what the journal holds; a stream that it does not hold any more leaves. A failure is logged. */
   refresh(): Promise<void> {
-    if (this.most > 0) this.#reading = this.#reading.then(() => this.#refresh());
+    if (this.max > 0) this.#reading = this.#reading.then(() => this.#refresh());
     return this.#reading;
   }
 

@@ -4,14 +4,14 @@ import {
   type DeviceStreams,
   type JournalStats,
   type LastCall,
+  type MessageFilter,
   type NewestCall,
-  type Packed,
+  type PackedRows,
   type PageCall,
   type SeriesCall,
-  type SeriesLook,
+  type SeriesPage,
   SeriesSums,
-  unpack,
-  type Wanted,
+  unpackRows,
   WorkerClient,
 } from '../storage/index.ts';
 import type { Telemetry, TelemetryRange } from './telemetry.ts';
@@ -41,7 +41,7 @@ export function openTelemetryReader<Source extends string>({ directory, workerEn
     ended: workerEnded,
   });
   const ask = async (name: string, call: NewestCall | LastCall | PageCall) =>
-    unpack<Source>(await reader.call<Packed>(name, call));
+    unpackRows<Source>(await reader.call<PackedRows>(name, call));
 
   async function* pages(range: TelemetryRange<Source>): AsyncGenerator<Awaited<ReturnType<typeof ask>>> {
     const wanted = wantedOf(range);
@@ -76,7 +76,7 @@ export function openTelemetryReader<Source extends string>({ directory, workerEn
       while (after !== undefined) {
         const { pointer, bucket } = query;
         const call: SeriesCall = { wanted, after, limit: PAGE_MESSAGES, pointer, bucket };
-        const look: SeriesLook = await reader.call<SeriesLook>('series', call);
+        const look: SeriesPage = await reader.call<SeriesPage>('series', call);
         sums.addAll(look.partial);
         after = look.next;
       }
@@ -92,7 +92,7 @@ export function openTelemetryReader<Source extends string>({ directory, workerEn
 let selections = 0;
 
 /** Throws Problem `request_invalid` for a range that ends before it begins. */
-function wantedOf({ device, devices, stream, since, until }: TelemetryRange<string>): Wanted {
+function wantedOf({ device, devices, stream, since, until }: TelemetryRange<string>): MessageFilter {
   if (since !== undefined && until !== undefined && until <= since) {
     throw new Problem('request_invalid', { detail: 'expected a range that ends after it begins' });
   }

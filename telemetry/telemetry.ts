@@ -20,12 +20,12 @@ export type StoredMessage<Source extends string = DeviceId> = StoredJournalMessa
 export type SeriesQuery<Source extends string = DeviceId> = JournalSeriesQuery<Source>;
 
 /** Of one device, of these, or of all when left out. */
-export interface OfDevices<Source extends string = DeviceId> {
+export interface DeviceSelection<Source extends string = DeviceId> {
   readonly device?: Source;
   readonly devices?: readonly Source[];
 }
 
-export interface TelemetryQuery<Source extends string = DeviceId> extends OfDevices<Source> {
+export interface TelemetryQuery<Source extends string = DeviceId> extends DeviceSelection<Source> {
   readonly stream?: string;
   /** Received at or after. */
   readonly since?: number;
@@ -38,7 +38,7 @@ export interface TelemetryQuery<Source extends string = DeviceId> extends OfDevi
 }
 
 /** Any number of messages; what is left out is not asked about. */
-export interface TelemetryRange<Source extends string = DeviceId> extends OfDevices<Source> {
+export interface TelemetryRange<Source extends string = DeviceId> extends DeviceSelection<Source> {
   readonly stream?: string;
   readonly since?: number;
   readonly until?: number;
@@ -85,7 +85,7 @@ export interface TelemetryCounters {
 export type Accepted = 'stored' | 'repeated';
 
 /** Waits for one message without a promise of its own. Is told exactly once, perhaps before `submit()` returns. */
-export interface Waiting {
+export interface AcceptCallbacks {
   /** It is in the journal, on disk; of QoS 0 without a key: it was taken. */
   stored(): void;
   /** One of the same key is. */
@@ -101,7 +101,7 @@ export interface Telemetry<Source extends string = DeviceId> {
    */
   accept(message: TelemetryMessage<Source>): Promise<Accepted>;
   /** The same for those who hand over many: told by a call instead of a promise. Those of QoS 1 and 2 in the order of submission. */
-  submit(message: TelemetryMessage<Source>, waiting: Waiting): void;
+  submit(message: TelemetryMessage<Source>, waiting: AcceptCallbacks): void;
   /**
    * Calls the listener whenever storage begins to fall behind, true, and when it has caught up, false. While it is under
    * pressure whoever can stop reading should: what waits is bounded, and the rest is refused. Returns the way to stop.
@@ -109,9 +109,9 @@ export interface Telemetry<Source extends string = DeviceId> {
   onPressure(listener: (isUnderPressure: boolean) => void): () => void;
   counters(): TelemetryCounters;
   /** Who may store how much today, and who is to be held. Does not refuse a message itself. */
-  readonly shares: Pick<StorageShares, 'isHeld' | 'listen' | 'heaviest'>;
+  readonly shares: Pick<StorageShares, 'isHeld' | 'listen' | 'largest'>;
   /** Which streams a device may have. Does not refuse a message itself. */
-  readonly streams: Pick<StreamLimit, 'admit' | 'most'>;
+  readonly streams: Pick<StreamLimit, 'admit' | 'max'>;
   /**
    * Fewer than the limit when they would hold more than 16 MiB of payload, and one at least: an empty answer is the end. Throws
    * Problem `request_invalid` for an impossible limit or range.

@@ -123,7 +123,7 @@ describe('a disk that is full', () => {
       log: pino({ level: 'silent' }),
       limits: { retryEvery: 5 },
       diskFloor: 256 * MIB,
-      disk: { lookEvery: 5, roomOf: async () => ({ free, size: 100_000 * MIB }) },
+      disk: { checkEvery: 5, spaceOf: async () => ({ free, size: 100_000 * MIB }) },
     });
     onTestFinished(() => journal.close());
     await start({ policies, telemetry: journal });

@@ -6,7 +6,7 @@
  */
 
 import { randomUUID } from 'node:crypto';
-import { OWN_KEY_PREFIX } from '../../storage/index.ts';
+import { SERVER_KEY_PREFIX } from '../../storage/index.ts';
 import type { SessionStore } from '../session-store/session-store.ts';
 import type { ClientKey, StoredPacket } from '../session-store/stored-packets.ts';
 
@@ -59,7 +59,7 @@ export class InboundQos2 {
       await this.#memory.durable();
       return { key: String(mark.payload), mayBeStored: true };
     }
-    const key = OWN_KEY_PREFIX + randomUUID();
+    const key = SERVER_KEY_PREFIX + randomUUID();
     await this.#memory.incomingStorePacket(client, { topic, payload: Buffer.from(key), qos: 2, messageId });
     return { key, mayBeStored: false };
   }

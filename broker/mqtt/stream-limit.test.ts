@@ -24,7 +24,7 @@ beforeEach(async () => {
         waiting.stored();
       },
       onPressure: () => () => {},
-      streams: new StreamLimit({ most: 2, read: async () => [], log: pino({ level: 'silent' }) }),
+      streams: new StreamLimit({ max: 2, read: async () => [], log: pino({ level: 'silent' }) }),
     },
   });
 });
@@ -76,7 +76,7 @@ it('does not count a stream that the policy forbids', async () => {
       accept: async () => 'stored',
       submit: (_message, waiting) => waiting.stored(),
       onPressure: () => () => {},
-      streams: { most: 2, admit: (_device, stream) => asked.push(stream) > 0 },
+      streams: { max: 2, admit: (_device, stream) => asked.push(stream) > 0 },
     },
   });
   const client = await testBroker.connectDevice('dev-1');

@@ -1,5 +1,5 @@
 import { isMessageKey, lengthWithoutKey } from '@rollcall/protocol';
-import type { Accepted, TelemetryMessage, Waiting } from '../../telemetry/index.ts';
+import type { Accepted, TelemetryMessage, AcceptCallbacks } from '../../telemetry/index.ts';
 import type { Rights } from '../access/acl.ts';
 import type { BrokerCounters } from '../broker-counters.ts';
 import type { DeliveredKeys } from '../routing/delivered-keys.ts';
@@ -26,7 +26,7 @@ export interface TelemetryFastPathOptions {
   readonly counters: BrokerCounters;
   readonly backpressure: Pick<Backpressure, 'telemetryReceived'>;
   readonly telemetry: {
-    submit(message: TelemetryMessage, waiting: Waiting): void;
+    submit(message: TelemetryMessage, waiting: AcceptCallbacks): void;
     readonly streams?: StreamAdmission;
   };
   readonly subscriptions: SubscriptionLookup;

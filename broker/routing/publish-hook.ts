@@ -167,7 +167,7 @@ export class PublishHook {
     const { telemetry, shareExceeded } = this.#options;
     const { streams } = telemetry;
     if (streams === undefined || identity.kind !== 'device' || streams.admit(identity.id, stream)) return true;
-    shareExceeded(identity, { kept: 'streams', bound: 'own', stream, limit: streams.most });
+    shareExceeded(identity, { kept: 'streams', bound: 'own', stream, limit: streams.max });
     return false;
   }
 

@@ -1,13 +1,13 @@
 /** The part of `telemetry/` that the broker uses. */
 
-import type { Accepted, TelemetryMessage, Waiting } from '../../telemetry/index.ts';
+import type { Accepted, TelemetryMessage, AcceptCallbacks } from '../../telemetry/index.ts';
 import type { StorageShares } from '../mqtt/storage-share-limiter.ts';
 
 export interface TelemetryIntake {
   /** Resolves when the message is stored. PUBACK is sent only after that. */
   accept(message: TelemetryMessage): Promise<Accepted>;
   /** The same, reported by a call to `waiting`. */
-  submit(message: TelemetryMessage, waiting: Waiting): void;
+  submit(message: TelemetryMessage, waiting: AcceptCallbacks): void;
   /** Reports when storage falls behind (true) and when it has caught up (false). Returns the function that stops. */
   onPressure(listener: (isBehind: boolean) => void): () => void;
   /** Devices that exceed their share of the journal. */
@@ -20,5 +20,5 @@ export interface TelemetryIntake {
 export interface StreamAdmission {
   /** Whether a device may send to a stream. If so, the device has the stream from then on. */
   admit(device: string, stream: string): boolean;
-  readonly most: number;
+  readonly max: number;
 }

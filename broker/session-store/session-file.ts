@@ -1,7 +1,7 @@
 /** The file of what is kept between connections: its tables, and how it is opened. Does not know what changes, or when. */
 
 import type Database from 'better-sqlite3';
-import { type FileKind, inspectDatabaseFile, type Opening, openDatabaseFile } from '../../storage/index.ts';
+import { type FileKind, inspectDatabaseFile, type OpenDatabaseOptions, openDatabaseFile } from '../../storage/index.ts';
 
 const SESSIONS: FileKind = {
   name: 'the file of sessions',
@@ -82,7 +82,7 @@ export function inspectSessionFile(file: string): void {
  * Opens the file, or creates it. Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. A file that
  * can't be read is not replaced by an empty one: in it may be commands that somebody was told are kept.
  */
-export function openSessionFile(file: string, check: Opening['check']): Database.Database {
+export function openSessionFile(file: string, check: OpenDatabaseOptions['check']): Database.Database {
   const create = (database: Database.Database) => {
     database.exec(`BEGIN; ${SCHEMA} PRAGMA user_version = ${SESSIONS.schema}; COMMIT`);
   };

@@ -4,7 +4,7 @@ import { Readable } from 'node:stream';
 import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
 import { performAnnouncedAction, type Registry } from '../../registry/index.ts';
-import type { OfDevices, SegmentStats, TelemetryRange } from '../../telemetry/index.ts';
+import type { DeviceSelection, SegmentStats, TelemetryRange } from '../../telemetry/index.ts';
 import { telemetryEndpoints as endpoints } from '../api/telemetry.ts';
 import { addEndpoint } from '../application.ts';
 import { isoTime } from '../iso-time.ts';
@@ -100,7 +100,7 @@ export function addTelemetryRoutes(app: FastifyInstance, { registry, telemetry, 
 async function devicesOf(
   query: { readonly device?: DeviceId | undefined; readonly group?: GroupName | undefined },
   registry: Registry,
-): Promise<OfDevices> {
+): Promise<DeviceSelection> {
   const { device, group } = query;
   if (group === undefined) return device === undefined ? {} : { device };
   if (device !== undefined) throw expected('a device or a group', 'both');

@@ -6,7 +6,7 @@
 import { closeSync, openSync, readSync, rmSync, statSync } from 'node:fs';
 import { Problem } from '@rollcall/protocol';
 import type { Database } from 'better-sqlite3';
-import { openDatabaseToRead, soundnessOf } from '../../storage/index.ts';
+import { integrityOf, openDatabaseToRead } from '../../storage/index.ts';
 
 const MAGIC = 'SQLite format 3\0';
 const BUSY_TIMEOUT_MS = 10_000;
@@ -54,6 +54,6 @@ export function atOneMoment(file: string, draft: string, use: (still: string, mo
 
 /** Reads the whole file. Throws Problem `backup_unusable`. */
 export function expectSound(file: string): void {
-  const found = soundnessOf(file);
+  const found = integrityOf(file);
   if (found !== 'ok') throw new Problem('backup_unusable', { detail: `expected a sound database, found ${found}` });
 }

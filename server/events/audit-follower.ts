@@ -6,15 +6,15 @@
 import type { Logger } from 'pino';
 import type { Registry } from '../../registry/index.ts';
 import type { CursorFile } from '../../storage/index.ts';
-import { happeningOf } from './audit-events.ts';
+import { fleetEventOf } from './audit-entry-event.ts';
 import type { EventLog } from './event-log.ts';
 
 export interface AuditFollowerOptions {
   readonly registry: Pick<Registry, 'exportAudit' | 'listAudit'>;
-  readonly events: Pick<EventLog, 'keep'>;
+  readonly events: Pick<EventLog, 'store'>;
   readonly cursor: CursorFile;
   /** Milliseconds between two looks. */
-  readonly every: number;
+  readonly pollEvery: number;
   readonly log: Logger;
 }
 
@@ -32,7 +32,7 @@ export class AuditFollower {
   private constructor(options: AuditFollowerOptions, at: number) {
     this.#options = options;
     this.#at = at;
-    this.#timer = setInterval(() => void this.look(), options.every).unref();
+    this.#timer = setInterval(() => void this.poll(), options.pollEvery).unref();
   }
 
   /** What happened before events were kept is not told afterwards. */
@@ -41,12 +41,12 @@ export class AuditFollower {
     if (kept !== undefined) return new AuditFollower(options, kept);
     const [newest] = await options.registry.listAudit({ limit: 1 });
     const at = newest?.id ?? 0;
-    options.cursor.saveNow(at);
+    options.cursor.saveSync(at);
     return new AuditFollower(options, at);
   }
 
   /** Reads on; resolves when everything that stood in the audit when this was called is an event. */
-  async look(): Promise<void> {
+  async poll(): Promise<void> {
     if (this.#isClosed) return;
     this.#isWanted = true;
     this.#looking ??= this.#read().finally(() => {
@@ -58,7 +58,7 @@ export class AuditFollower {
   /** Reads on once more, then stops. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
-    await this.look();
+    await this.poll();
     this.#isClosed = true;
   }
 
@@ -84,8 +84,8 @@ export class AuditFollower {
       if (last === undefined) return;
       await Promise.all(
         page.map((entry) => {
-          const happening = happeningOf(entry);
-          return happening && events.keep(happening, `audit-${entry.id}`);
+          const event = fleetEventOf(entry);
+          return event && events.store(event, `audit-${entry.id}`);
         }),
       );
       await cursor.save(last.id);

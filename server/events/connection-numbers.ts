@@ -23,7 +23,7 @@ export class ConnectionNumbers {
   }
 
   #reserve(): void {
-    this.#file.saveNow(this.#reserved + BLOCK);
+    this.#file.saveSync(this.#reserved + BLOCK);
     this.#reserved += BLOCK;
   }
 }

@@ -9,11 +9,11 @@ import { openTestJournal, silent } from '../../test/fixtures/journal.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import { AuditFollower } from './audit-follower.ts';
 import { ConnectionNumbers } from './connection-numbers.ts';
-import { EventLog, type Happening } from './event-log.ts';
+import { EventLog, type FleetEvent } from './event-log.ts';
 
 const dev = (id: string): Identity => ({ kind: 'device', id: id as DeviceId });
 
-const connected = (id: string, at = 1000): Happening => ({
+const connected = (id: string, at = 1000): FleetEvent => ({
   type: 'presence.connected',
   at,
   component: 'broker',
@@ -21,7 +21,7 @@ const connected = (id: string, at = 1000): Happening => ({
   data: { sequence: 1 },
 });
 
-const refused = (at: number): Happening => ({
+const refused = (at: number): FleetEvent => ({
   type: 'presence.connect_failed',
   at,
   component: 'broker',
@@ -65,7 +65,7 @@ describe('the events of a fleet', () => {
 
   it('are dropped and counted when more wait than may', async () => {
     const journal = await openTestJournal();
-    const log = logOf(journal, { mostWaiting: 100 });
+    const log = logOf(journal, { maxWaiting: 100 });
     for (let n = 0; n < 250; n += 1) log.record(connected(`dev-${n}`));
     await log.flushed();
     expect(log.counters()).toMatchObject({ recorded: 100, dropped: 150 });
@@ -91,7 +91,7 @@ describe('the events of a fleet', () => {
 
   it('that anybody can cause are limited by source and in all; the next one tells how many were left out', async () => {
     const journal = await openTestJournal();
-    const log = logOf(journal, { floods: { perSecond: 10, perMinutePerSource: 6 } });
+    const log = logOf(journal, { rateLimits: { perSecond: 10, perMinutePerSource: 6 } });
     for (let n = 0; n < 1_000; n += 1) log.record(refused(0), '192.0.2.1');
     for (let n = 0; n < 3; n += 1) log.record(refused(0), '192.0.2.2');
     log.record(connected('a'));
@@ -107,7 +107,7 @@ describe('the events of a fleet', () => {
 });
 
 describe('the events that one device causes', () => {
-  const presence = (type: 'connected' | 'disconnected', sequence: number): Happening => ({
+  const presence = (type: 'connected' | 'disconnected', sequence: number): FleetEvent => ({
     type: `presence.${type}`,
     at: sequence,
     component: 'broker',
@@ -127,10 +127,10 @@ describe('the events that one device causes', () => {
     log.record(connected('b'));
     await log.flushed();
     expect(log.counters()).toMatchObject({ recorded: 21, leftOut: 980 });
-    log.tellHeld(2_000); // a budget comes back every three seconds
+    log.releaseHeld(2_000); // a budget comes back every three seconds
     await log.flushed();
     expect(log.counters().recorded).toBe(21);
-    log.tellHeld(4_000);
+    log.releaseHeld(4_000);
     await log.flushed();
     const told = await log.list({ name: 'a', limit: 100 });
     expect(told.at(-1)?.type).toBe('presence.connected');
@@ -155,7 +155,7 @@ describe('the events that one device causes', () => {
 
   it('from the registry are limited as well, and those of operators are not', async () => {
     const log = logOf(await openTestJournal());
-    const of = (type: Happening['type']): Happening => ({
+    const of = (type: FleetEvent['type']): FleetEvent => ({
       type,
       at: 0,
       component: 'registry',
@@ -163,9 +163,9 @@ describe('the events that one device causes', () => {
       data: {},
     });
     for (let n = 0; n < 100; n += 1) {
-      await log.keep(of('cert.renewed'), `renewed-${n}`);
-      await log.keep(of('security.renewal_forked'), `forked-${n}`);
-      await log.keep(of('cert.revoked'), `revoked-${n}`);
+      await log.store(of('cert.renewed'), `renewed-${n}`);
+      await log.store(of('security.renewal_forked'), `forked-${n}`);
+      await log.store(of('cert.revoked'), `revoked-${n}`);
     }
     const count = async (type: string) => (await log.list({ type, limit: 1_000 })).length;
     expect([await count('cert.renewed'), await count('security.renewal_forked')]).toEqual([20, 20]);
@@ -178,10 +178,10 @@ describe('the events that one device causes', () => {
     const accept: Telemetry['accept'] = (message) =>
       isFull ? Promise.reject(new Error('disk full')) : journal.accept(message);
     const log = logOf({ ...journal, accept });
-    const renewed: Happening = { type: 'cert.renewed', at: 0, component: 'registry', subject: dev('a'), data: {} };
-    for (let n = 0; n < 100; n += 1) await expect(log.keep(renewed, 'audit-1')).rejects.toThrow('disk full');
+    const renewed: FleetEvent = { type: 'cert.renewed', at: 0, component: 'registry', subject: dev('a'), data: {} };
+    for (let n = 0; n < 100; n += 1) await expect(log.store(renewed, 'audit-1')).rejects.toThrow('disk full');
     isFull = false;
-    await log.keep(renewed, 'audit-1');
+    await log.store(renewed, 'audit-1');
     expect(await typesIn(log)).toEqual(['cert.renewed a']);
   });
 });
@@ -228,7 +228,7 @@ describe('the audit as a source of events', () => {
     const log = logOf(journal);
     const cursor = new CursorFile(join(temporaryDirectory(), 'events', 'audit.position'));
     const audit = [entry(1, 'device.enrolled', 'device/old')];
-    const options = { registry: registryOf(audit), events: log, cursor, every: 60_000, log: silent };
+    const options = { registry: registryOf(audit), events: log, cursor, pollEvery: 60_000, log: silent };
     const first = await AuditFollower.open(options);
     audit.push(
       entry(2, 'device.enrolled', 'device/a'),
@@ -237,14 +237,14 @@ describe('the audit as a source of events', () => {
       entry(5, 'device.revoked', 'device/a'),
       entry(6, 'service.revoked', 'service/s'),
     );
-    await first.look();
+    await first.poll();
     const expected = ['enroll.enrolled a', 'enroll.refused -', 'cert.revoked a', 'cert.revoked s'];
     expect(await typesIn(log)).toEqual(expected);
     // As if it had ended after the events were kept and before the cursor was.
-    cursor.saveNow(3);
+    cursor.saveSync(3);
     const second = await AuditFollower.open(options);
     audit.push(entry(7, 'certificate.renewed', 'device/b'));
-    await second.look();
+    await second.poll();
     expect(await typesIn(log)).toEqual([...expected, 'cert.renewed b']);
     await Promise.all([first.close(), second.close()]);
   });
@@ -261,14 +261,14 @@ describe('the audit as a source of events', () => {
       registry: registryOf(audit),
       events: log,
       cursor,
-      every: 60_000,
+      pollEvery: 60_000,
       log: silent,
     });
     audit.push(entry(1, 'device.enrolled', 'device/a'));
-    await follower.look();
+    await follower.poll();
     expect(cursor.read()).toBe(0);
     isFull = false;
-    await follower.look();
+    await follower.poll();
     expect(await typesIn(log)).toEqual(['enroll.enrolled a']);
     expect(cursor.read()).toBe(1);
     await follower.close();

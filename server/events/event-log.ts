@@ -19,9 +19,15 @@ import {
 import type { Logger } from 'pino';
 import { GroupCommit } from '../../storage/index.ts';
 import type { StoredMessage, Telemetry, TelemetryMessage } from '../../telemetry/index.ts';
-import { type Admitted, type Candidate, FLOOD_LIMITS, FloodGuard, type FloodLimits } from './event-rate-limit.ts';
+import {
+  type AdmittedEvent,
+  EVENT_RATE_LIMITS,
+  type EventCandidate,
+  EventRateLimiter,
+  type EventRateLimits,
+} from './event-rate-limit.ts';
 
-export interface Happening {
+export interface FleetEvent {
   readonly type: LifecycleType;
   /** Milliseconds since the epoch. */
   readonly at: number;
@@ -33,7 +39,7 @@ export interface Happening {
 }
 
 /** An event as it was kept. */
-export interface KeptEvent {
+export interface StoredEvent {
   /** In the journal of events. */
   readonly position: number;
   readonly type: LifecycleType;
@@ -72,9 +78,9 @@ export interface EventLogOptions {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
-  readonly floods?: FloodLimits;
+  readonly rateLimits?: EventRateLimits;
   /** Happenings that may wait to be written. */
-  readonly mostWaiting?: number;
+  readonly maxWaiting?: number;
 }
 
 /** About 25 MB of happenings: what a fleet of fifty thousand causes when it comes back all at once. */
@@ -93,12 +99,12 @@ const HELD_LOOK_MS = 1_000;
 
 export class EventLog {
   readonly #options: EventLogOptions;
-  readonly #floods: FloodGuard;
+  readonly #floods: EventRateLimiter;
   readonly #mostWaiting: number;
   readonly #boot = randomBytes(6).toString('hex');
   /** By their id: admitted by `keep()`, and not stored yet. */
-  readonly #unkept = new Map<string, Admitted>();
-  readonly #commits: GroupCommit<Admitted>;
+  readonly #unkept = new Map<string, AdmittedEvent>();
+  readonly #commits: GroupCommit<AdmittedEvent>;
   #count = 0;
   #recorded = 0;
   #dropped = 0;
@@ -107,8 +113,8 @@ export class EventLog {
 
   constructor(options: EventLogOptions) {
     this.#options = options;
-    this.#floods = new FloodGuard(options.floods ?? FLOOD_LIMITS);
-    this.#mostWaiting = options.mostWaiting ?? MOST_WAITING;
+    this.#floods = new EventRateLimiter(options.rateLimits ?? EVENT_RATE_LIMITS);
+    this.#mostWaiting = options.maxWaiting ?? MOST_WAITING;
     this.#commits = new GroupCommit({
       limits: COMMIT_LIMITS,
       now: options.now,
@@ -118,14 +124,14 @@ export class EventLog {
   }
 
   /** Never waits and never throws. `source` names who floods, where it is not the subject: an address. */
-  record(happening: Happening, source = sourceOf(happening)): void {
+  record(event: FleetEvent, source = sourceOf(event)): void {
     this.#count += 1;
-    const admitted = this.#admit({ happening, id: `${this.#boot}-${this.#count}`, isKeyed: false }, source);
+    const admitted = this.#admit({ event, id: `${this.#boot}-${this.#count}`, isKeyed: false }, source);
     if (admitted !== undefined) this.#add(admitted);
   }
 
   /** Tells those held events whose sources have a budget again. */
-  tellHeld(now: number): void {
+  releaseHeld(now: number): void {
     for (const due of this.#floods.takeDue(now)) this.#add(due);
   }
 
@@ -133,9 +139,9 @@ export class EventLog {
    * Resolves when it is on disk, or left out or held as one too many of its device; with the same id as before it is kept
    * once. Rejects with Problem `unavailable` when the journal can't take it now.
    */
-  async keep(happening: Happening, id: string): Promise<void> {
+  async store(event: FleetEvent, id: string): Promise<void> {
     // One that could not be stored is tried again: it has spent its budget.
-    const admitted = this.#unkept.get(id) ?? this.#admit({ happening, id, isKeyed: true }, sourceOf(happening));
+    const admitted = this.#unkept.get(id) ?? this.#admit({ event, id, isKeyed: true }, sourceOf(event));
     if (admitted === undefined) return;
     this.#unkept.set(id, admitted);
     await this.#options.journal.accept(this.#messageOf(admitted));
@@ -144,7 +150,7 @@ export class EventLog {
   }
 
   /** Calls the listener after the commit, in the order of the journal. Returns the way to stop. */
-  follow(filter: EventFilter, listener: (event: KeptEvent) => void): () => void {
+  follow(filter: EventFilter, listener: (event: StoredEvent) => void): () => void {
     const { journal } = this.#options;
     return journal.follow(filter.name, (message) => {
       const event = keptEvent(message);
@@ -153,7 +159,7 @@ export class EventLog {
   }
 
   /** Oldest first. Throws Problem `request_invalid` for an impossible limit or range. */
-  async list({ type, name, since, until, limit }: EventRange): Promise<readonly KeptEvent[]> {
+  async list({ type, name, since, until, limit }: EventRange): Promise<readonly StoredEvent[]> {
     if (!Number.isInteger(limit) || limit < 1 || limit > LONGEST_LIST) {
       throw new Problem('request_invalid', {
         detail: `expected a limit of 1 to ${LONGEST_LIST}, found ${Number(limit)}`,
@@ -164,7 +170,7 @@ export class EventLog {
       ...(since !== undefined && { since }),
       ...(until !== undefined && { until }),
     };
-    let newest: KeptEvent[] = [];
+    let newest: StoredEvent[] = [];
     for await (const page of this.#options.journal.pages(range)) {
       for (const message of page) {
         const event = keptEvent(message);
@@ -197,7 +203,7 @@ export class EventLog {
     await this.#options.journal.close();
   }
 
-  #admit(candidate: Candidate, source: string): Admitted | undefined {
+  #admit(candidate: EventCandidate, source: string): AdmittedEvent | undefined {
     const admitted = this.#floods.admit(candidate, source);
     if (admitted === undefined && this.#floods.hasHeld) this.#lookLater();
     return admitted;
@@ -206,18 +212,18 @@ export class EventLog {
   #lookLater(): void {
     this.#heldTimer ??= setTimeout(() => {
       this.#heldTimer = undefined;
-      this.tellHeld(this.#options.now());
+      this.releaseHeld(this.#options.now());
       if (this.#floods.hasHeld) this.#lookLater();
     }, HELD_LOOK_MS).unref();
   }
 
-  #add(admitted: Admitted): void {
+  #add(admitted: AdmittedEvent): void {
     if (this.#commits.waitingEntries < this.#mostWaiting) this.#commits.add(admitted, 0);
     else this.#drop(1, 'more events wait than may');
   }
 
   /** Never rejects: what the journal refuses is dropped and counted. */
-  async #write(events: readonly Admitted[]): Promise<void> {
+  async #write(events: readonly AdmittedEvent[]): Promise<void> {
     const storing: Promise<unknown>[] = [];
     for (const [index, admitted] of events.entries()) {
       if (index > 0 && index % CHUNK === 0) await new Promise((resolve) => setImmediate(resolve));
@@ -240,9 +246,9 @@ export class EventLog {
     this.#isDropping = true;
   }
 
-  #messageOf({ happening, id, isKeyed, leftOut }: Admitted): TelemetryMessage<string> {
-    const { type, at, component, subject, data } = happening;
-    const event: LifecycleEvent = {
+  #messageOf({ event, id, isKeyed, leftOut }: AdmittedEvent): TelemetryMessage<string> {
+    const { type, at, component, subject, data } = event;
+    const cloudEvent: LifecycleEvent = {
       specversion: '1.0',
       id,
       type: `fleet.${type}`,
@@ -258,7 +264,7 @@ export class EventLog {
       receivedAt: at,
       // Whoever knocks without being known is not worth a wait: such events are the first to go when storage is behind.
       qos: type === 'presence.connect_failed' ? 0 : 1,
-      payload: Buffer.from(JSON.stringify(event)),
+      payload: Buffer.from(JSON.stringify(cloudEvent)),
       contentType: LIFECYCLE_MEDIA_TYPE,
       ...(isKeyed && { key: id }),
     };
@@ -266,12 +272,12 @@ export class EventLog {
 }
 
 /** Who can cause it again and again. */
-function sourceOf({ subject, data }: Happening): string {
+function sourceOf({ subject, data }: FleetEvent): string {
   return subject === undefined ? String(data.about ?? data.group ?? '') : formatIdentity(subject);
 }
 
 /** Undefined for a type that this version does not know. */
-function keptEvent({ position, stream, device, payload }: StoredMessage<string>): KeptEvent | undefined {
+function keptEvent({ position, stream, device, payload }: StoredMessage<string>): StoredEvent | undefined {
   return isLifecycleType(stream) ? { position, type: stream, name: device, json: payload } : undefined;
 }
 

@@ -1,41 +1,41 @@
 import { networkOf, TokenBuckets } from '../../limits/index.ts';
 import { EVENT_RULES } from './event-classes.ts';
-import type { Happening } from './event-log.ts';
+import type { FleetEvent } from './event-log.ts';
 
-export interface FloodLimits {
+export interface EventRateLimits {
   /** Of one kind that anybody can cause, in all. */
   readonly perSecond: number;
   /** Of one kind, from one source: an address, a device. */
   readonly perMinutePerSource: number;
 }
 
-export const FLOOD_LIMITS: FloodLimits = { perSecond: 50, perMinutePerSource: 20 };
+export const EVENT_RATE_LIMITS: EventRateLimits = { perSecond: 50, perMinutePerSource: 20 };
 
 /** Sources whose budgets are remembered, and events that are held. */
 const MOST_SOURCES = 50_000;
 const MOST_HELD = 10_000;
 
 /** An event on its way into the journal. */
-export interface Candidate {
-  readonly happening: Happening;
+export interface EventCandidate {
+  readonly event: FleetEvent;
   readonly id: string;
   /** Told once, with the same id: after a crash it may be told again. */
   readonly isKeyed: boolean;
 }
 
-export interface Admitted extends Candidate {
+export interface AdmittedEvent extends EventCandidate {
   /** How many of its kind were left out before it. */
   readonly leftOut: number;
 }
 
-export class FloodGuard {
+export class EventRateLimiter {
   readonly #all: TokenBuckets;
   readonly #bySource: TokenBuckets;
   readonly #leftOut = new Map<string, number>();
-  readonly #held = new Map<string, Admitted>();
+  readonly #held = new Map<string, AdmittedEvent>();
   #total = 0;
 
-  constructor({ perSecond, perMinutePerSource }: FloodLimits) {
+  constructor({ perSecond, perMinutePerSource }: EventRateLimits) {
     this.#all = new TokenBuckets({ perSecond, burst: perSecond * 4 });
     this.#bySource = new TokenBuckets({
       perSecond: perMinutePerSource / 60,
@@ -54,38 +54,38 @@ export class FloodGuard {
   }
 
   /** Undefined when it is left out, or held. */
-  admit(candidate: Candidate, source: string): Admitted | undefined {
-    const { type, at } = candidate.happening;
-    const { limitedAs, isOfAnybody = false } = EVENT_RULES[type];
+  admit(candidate: EventCandidate, source: string): AdmittedEvent | undefined {
+    const { type, at } = candidate.event;
+    const { limitedAs, hasGlobalLimit = false } = EVENT_RULES[type];
     if (limitedAs === undefined) return { ...candidate, leftOut: 0 };
     const key = `${limitedAs} ${networkOf(source)}`;
     // The source first: one that floods must not use up what belongs to all.
-    const mayPass = this.#bySource.take(key, at) === 0 && (!isOfAnybody || this.#all.take(limitedAs, at) === 0);
+    const mayPass = this.#bySource.take(key, at) === 0 && (!hasGlobalLimit || this.#all.take(limitedAs, at) === 0);
     if (mayPass) {
       const held = this.#held.get(key);
       this.#held.delete(key);
       if (held !== undefined) this.#total += 1;
       const leftOut = held === undefined ? (this.#leftOut.get(limitedAs) ?? 0) : held.leftOut + 1;
-      if (isOfAnybody) this.#leftOut.delete(limitedAs);
+      if (hasGlobalLimit) this.#leftOut.delete(limitedAs);
       return { ...candidate, leftOut };
     }
-    if (isOfAnybody) this.#leaveOut(limitedAs);
+    if (hasGlobalLimit) this.#leaveOut(limitedAs);
     else this.#hold(key, candidate);
     return undefined;
   }
 
   /** Those held events whose sources have a budget again. */
-  takeDue(now: number): Admitted[] {
+  takeDue(now: number): AdmittedEvent[] {
     return this.#takeHeld((key) => this.#bySource.take(key, now) === 0);
   }
 
   /** All held events, before the end. */
-  takeAll(): Admitted[] {
+  takeAll(): AdmittedEvent[] {
     return this.#takeHeld(() => true);
   }
 
-  #takeHeld(isDue: (key: string) => boolean): Admitted[] {
-    const due: Admitted[] = [];
+  #takeHeld(isDue: (key: string) => boolean): AdmittedEvent[] {
+    const due: AdmittedEvent[] = [];
     for (const [key, held] of this.#held) {
       if (!isDue(key)) continue;
       this.#held.delete(key);
@@ -95,7 +95,7 @@ export class FloodGuard {
   }
 
   /** In place of the one that is held for this source. */
-  #hold(key: string, candidate: Candidate): void {
+  #hold(key: string, candidate: EventCandidate): void {
     const before = this.#held.get(key);
     if (before === undefined && this.#held.size >= MOST_HELD) {
       this.#total += 1;

@@ -6,8 +6,8 @@ import type { Registry } from '../../registry/index.ts';
 import { CursorFile } from '../../storage/index.ts';
 import { inspectTelemetry, type Retention, type Telemetry } from '../../telemetry/index.ts';
 import { AuditFollower } from './audit-follower.ts';
-import { openClassedJournal } from './classed-journal.ts';
 import { ConnectionNumbers } from './connection-numbers.ts';
+import { openEventJournal } from './event-journal.ts';
 import { EventLog } from './event-log.ts';
 import { inspectReservedEvents, RESERVED_FILE } from './reserved-events.ts';
 
@@ -31,7 +31,7 @@ export interface FleetEvents {
   /** Greater than every number before, over restarts. */
   nextConnection(): number;
   /** Reads the audit now instead of at the next look. */
-  look(): Promise<void>;
+  pollAudit(): Promise<void>;
   /** Names as metrics have them. */
   counters(): Readonly<Record<string, number>>;
   close(): Promise<void>;
@@ -56,7 +56,7 @@ export function inspectFleetEvents(directory: string): void {
 /** Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. */
 export async function openFleetEvents(options: FleetEventsOptions): Promise<FleetEvents> {
   const { directory, trustDomain, registry, retention, after, now, log } = options;
-  const journal = await openClassedJournal({
+  const journal = await openEventJournal({
     directory,
     after,
     limits: { window: WINDOW_MS, queuedBytes: QUEUED_BYTES, patience: PATIENCE_MS },
@@ -68,12 +68,12 @@ export async function openFleetEvents(options: FleetEventsOptions): Promise<Flee
     const events = new EventLog({ journal, trustDomain, now, log });
     const connections = new ConnectionNumbers(new CursorFile(join(directory, CONNECTIONS_FILE)));
     const cursor = new CursorFile(join(directory, AUDIT_POSITION_FILE));
-    const audit = await AuditFollower.open({ registry, events, cursor, every: LOOK_EVERY_MS, log });
+    const audit = await AuditFollower.open({ registry, events, cursor, pollEvery: LOOK_EVERY_MS, log });
     return {
       log: events,
       journal,
       nextConnection: () => connections.next(),
-      look: () => audit.look(),
+      pollAudit: () => audit.poll(),
       counters: () => {
         const { recorded, leftOut, dropped, waiting } = events.counters();
         return {

@@ -92,7 +92,7 @@ export class ReservedEvents {
   }
 
   /** All positions up to this one have been looked at. */
-  get lookedAt(): number {
+  get readThrough(): number {
     return this.#lookedAt;
   }
 

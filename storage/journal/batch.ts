@@ -5,7 +5,7 @@
 
 import { dataLength, lengthOf, putMessage, WORDS } from './block.ts';
 import type { JournalMessage } from './message.ts';
-import type { NewNames, SentNames } from './names.ts';
+import type { NewNames, SentNames } from './source-names.ts';
 
 export interface Batch {
   readonly count: number;
@@ -17,7 +17,7 @@ export interface Batch {
   readonly keys: readonly (string | undefined)[] | undefined;
 }
 
-export function pack(messages: readonly JournalMessage[], names: SentNames): Batch {
+export function packBatch(messages: readonly JournalMessage[], names: SentNames): Batch {
   const count = messages.length;
   let length = 0;
   let hasKeys = false;
@@ -40,12 +40,12 @@ export function pack(messages: readonly JournalMessage[], names: SentNames): Bat
 }
 
 /** What to hand over instead of copying. */
-export function transferOf({ meta, data }: Batch): ArrayBuffer[] {
+export function batchTransferList({ meta, data }: Batch): ArrayBuffer[] {
   return [meta.buffer, data.buffer];
 }
 
 /** The batch without some of its messages. */
-export function without(batch: Batch, indices: readonly number[]): Batch {
+export function withoutMessages(batch: Batch, indices: readonly number[]): Batch {
   if (indices.length === 0) return batch;
   const left = new Set(indices);
   const { meta, data, keys } = batch;

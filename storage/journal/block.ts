@@ -89,7 +89,7 @@ export function lengthOf(meta: Uint32Array, index: number): number {
 }
 
 /** The message is not kept any more; its number stays taken. */
-export function forgetMessage(meta: Uint32Array, index: number): void {
+export function eraseMessage(meta: Uint32Array, index: number): void {
   meta.fill(0, index * WORDS, (index + 1) * WORDS);
 }
 

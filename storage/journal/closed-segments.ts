@@ -8,72 +8,75 @@ import { basename } from 'node:path';
 import { removeDraft } from '../database-copy.ts';
 import { syncDirectory } from '../sync-directory.ts';
 import type { SegmentStats } from './message.ts';
-import type { OlderKeys } from './older-keys.ts';
-import { type Kept, planRetention } from './retention.ts';
+import type { PreviousSegmentKeys } from './previous-segment-keys.ts';
+import { planRetention, type RetentionRules } from './retention.ts';
 import { listSegments, removeSegment, type SegmentName, segmentBytes, segmentName } from './segment-names.ts';
 import { SegmentReader } from './segment-reader.ts';
-import type { ForgetOrder } from './segment-rewrite.ts';
+import type { RewriteOrder } from './segment-rewrite.ts';
 
-export interface Pruned {
+export interface PruneResult {
   readonly removed: readonly SegmentStats[];
   /** What is left to do, of which files: a copy without some devices, and then `replace()`. */
-  readonly forgetting: readonly (Omit<ForgetOrder, 'devices'> & { readonly groups: readonly string[] })[];
+  readonly rewrites: readonly (Omit<RewriteOrder, 'devices'> & { readonly groups: readonly string[] })[];
   /** How far the clock is ahead of the time that retention goes by, in ms. */
   readonly ahead: number;
 }
 
-export interface Replacing {
+export interface SegmentReplacement {
   readonly file: string;
   readonly draft: string;
   /** How many messages are not in the copy. */
-  readonly forgotten: number;
+  readonly removedMessages: number;
 }
 
-export class RestingSegments {
+export class ClosedSegments {
   readonly #directory: string;
-  readonly #keys: OlderKeys;
+  readonly #keys: PreviousSegmentKeys;
   /** By file. */
   readonly #extents = new Map<string, Extent>();
 
   /** `keys` are of the newest of them, and follow it. */
-  constructor(directory: string, keys: OlderKeys) {
+  constructor(directory: string, keys: PreviousSegmentKeys) {
     this.#directory = directory;
     this.#keys = keys;
   }
 
   /** Removes whole segments, never the one that is written, and says of which others something is not to be kept. */
-  prune(kept: Kept, now: number, written: SegmentName | undefined): Pruned {
+  prune(kept: RetentionRules, now: number, written: SegmentName | undefined): PruneResult {
     const names = this.#namesBut(written);
     // A file is opened only where it matters, and once: what rests doesn't change.
     const extent = (name: SegmentName) => this.#extentOf(name);
-    const resting = names.map((name) => ({
+    const closed = names.map((name) => ({
       day: name.day,
       bytes: segmentBytes(name),
-      get forgotten() {
-        return extent(name).forgotten;
+      get removedMark() {
+        return extent(name).removedMark;
       },
     }));
     const current = written && { day: written.day, bytes: segmentBytes(written) };
-    const plan = planRetention(kept, { resting, current, now });
+    const plan = planRetention(kept, { closed, current, now });
     const removed: SegmentStats[] = [];
     for (const index of plan.removed) {
       const name = names[index] as SegmentName;
-      const { bytes } = resting[index] as (typeof resting)[number];
+      const { bytes } = closed[index] as (typeof closed)[number];
       const { firstPosition, messages } = extent(name);
       if (index === names.length - 1) this.#keys.open(undefined);
       removeSegment(name);
       this.#extents.delete(name.file);
       removed.push({ name: basename(name.file), bytes, firstPosition, messages });
     }
-    const forgetting = plan.forgetting.map(({ index, ...rest }) => {
+    const rewrites = plan.rewrites.map(({ index, ...rest }) => {
       const { file } = names[index] as SegmentName;
       return { ...rest, file, draft: `${file}.new` };
     });
-    return { removed, forgetting, ahead: plan.ahead };
+    return { removed, rewrites, ahead: plan.ahead };
   }
 
   /** Puts a copy in the place of a segment: a new edition of it. Returns what went, or undefined when the segment is gone. */
-  replace({ file, draft, forgotten }: Replacing, written: SegmentName | undefined): SegmentStats | undefined {
+  replace(
+    { file, draft, removedMessages }: SegmentReplacement,
+    written: SegmentName | undefined,
+  ): SegmentStats | undefined {
     const names = this.#namesBut(written);
     const name = names.find((one) => one.file === file);
     if (name === undefined) {
@@ -90,7 +93,7 @@ export class RestingSegments {
     removeSegment(name);
     this.#extents.delete(file);
     const { firstPosition } = this.#extentOf(edition);
-    return { name: basename(file), bytes: before - segmentBytes(edition), firstPosition, messages: forgotten };
+    return { name: basename(file), bytes: before - segmentBytes(edition), firstPosition, messages: removedMessages };
   }
 
   #extentOf(name: SegmentName): Extent {
@@ -107,18 +110,18 @@ export class RestingSegments {
 interface Extent {
   readonly firstPosition: number;
   readonly messages: number;
-  readonly forgotten: string;
+  readonly removedMark: string;
 }
 
 function extentOf({ file }: SegmentName): Extent {
   try {
     const reader = new SegmentReader(file);
     try {
-      return { firstPosition: reader.firstPosition, messages: reader.count(), forgotten: reader.forgotten.mark };
+      return { firstPosition: reader.firstPosition, messages: reader.count(), removedMark: reader.removed.mark };
     } finally {
       reader.close();
     }
   } catch {
-    return { firstPosition: 0, messages: 0, forgotten: '' }; // one that can't be read may go like any other
+    return { firstPosition: 0, messages: 0, removedMark: '' }; // one that can't be read may go like any other
   }
 }

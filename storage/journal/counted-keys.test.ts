@@ -5,12 +5,12 @@ import Database from 'better-sqlite3';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { deviceNamed } from '../../test/behaviour/telemetry-messages.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
-import { pack } from './batch.ts';
+import { packBatch } from './batch.ts';
 import { CountedKeys, countedKey } from './counted-keys.ts';
-import { ReceivedNames, SentNames } from './names.ts';
-import { OlderKeys } from './older-keys.ts';
+import { PreviousSegmentKeys } from './previous-segment-keys.ts';
 import { Segment } from './segment.ts';
 import { createSegmentFile } from './segment-file.ts';
+import { ReceivedNames, SentNames } from './source-names.ts';
 
 const START = Date.UTC(2030, 0, 1);
 
@@ -28,7 +28,7 @@ function openFile(file: string) {
         { ...message, device: deviceNamed('keyless') },
       ];
     });
-    const batch = pack(messages, sent);
+    const batch = packBatch(messages, sent);
     received.add(batch.names);
     return segment.append(batch, received).repeated.map((index) => keys[index / 2] as string);
   };
@@ -88,19 +88,19 @@ describe('a key that counts', () => {
     expect(third.append('pump-1', ['0.e', '20599.e', '20600.e'])).toEqual(['0.e', '20599.e']);
     third.segment.close();
 
-    const older = new OlderKeys();
+    const older = new PreviousSegmentKeys();
     onTestFinished(() => older.close());
     older.open({ number: 1, day: '2030-01-01', edition: 0, file });
     const asked = ['0.e', '20600.e', '20601.e', '0.f', 'never'];
-    expect(asked.filter((key) => older.knew('pump-1', key))).toEqual(['0.e', '20600.e']);
-    expect(older.knew('pump-2', '0.e')).toBe(false);
+    expect(asked.filter((key) => older.has('pump-1', key))).toEqual(['0.e', '20600.e']);
+    expect(older.has('pump-2', '0.e')).toBe(false);
   });
 
   it('is not known when the batch that brought it was rolled back, and what was known before still is', () => {
     const { segment, append } = openFile(freshFile());
     append('pump-1', ['1.e']);
     const names = new ReceivedNames();
-    const batch = pack(
+    const batch = packBatch(
       ['2.e', '3.e'].map((key) => ({
         ...{ device: deviceNamed('pump-1'), stream: 's', receivedAt: START, qos: 1 as const },
         ...{ payload: Buffer.from(key), key },

@@ -7,7 +7,7 @@ import { isDamage } from '../storage-problem.ts';
 import type { DeviceStreams, JournalStats, SegmentStats } from './message.ts';
 import type { Row } from './packed-rows.ts';
 import { dayOf, listDamaged, listSegments, type SegmentName, segmentBytes } from './segment-names.ts';
-import { SegmentReader, type Wanted } from './segment-reader.ts';
+import { type MessageFilter, SegmentReader } from './segment-reader.ts';
 import type { SeriesSums } from './series.ts';
 
 /** Segments that are kept open between questions. */
@@ -29,7 +29,7 @@ export class JournalReader {
   }
 
   /** The newest so many before a position, oldest first; fewer when they would hold more bytes than allowed, and one at least. */
-  query(wanted: Wanted, before: number, limit: number, mostBytes: number): Row[] {
+  query(wanted: MessageFilter, before: number, limit: number, mostBytes: number): Row[] {
     const found: Row[] = [];
     let bytes = 0;
     let isFull = false;
@@ -49,7 +49,7 @@ export class JournalReader {
   }
 
   /** The next so many after a position, oldest first; fewer when they would hold more bytes than allowed. */
-  page(wanted: Wanted, after: number, limit: number, mostBytes: number): Row[] {
+  page(wanted: MessageFilter, after: number, limit: number, mostBytes: number): Row[] {
     const found: Row[] = [];
     let bytes = 0;
     let isFull = false;
@@ -113,7 +113,7 @@ export class JournalReader {
   }
 
   /** Goes through the next so many messages after a position. */
-  series(wanted: Wanted, after: number, limit: number, sums: SeriesSums): { readonly next: number | undefined } {
+  series(wanted: MessageFilter, after: number, limit: number, sums: SeriesSums): { readonly next: number | undefined } {
     const page = this.page(wanted, after, limit, SERIES_PAGE_BYTES);
     for (const row of page) sums.add(row.receivedAt, row.payload);
     return { next: page.at(-1)?.position };

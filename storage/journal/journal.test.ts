@@ -5,11 +5,11 @@ import Database from 'better-sqlite3';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { message } from '../../test/behaviour/telemetry-messages.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
-import { pack } from './batch.ts';
+import { packBatch } from './batch.ts';
 import { Journal, type JournalOptions } from './journal.ts';
 import { JournalReader } from './journal-reader.ts';
-import { SentNames } from './names.ts';
 import { listSegments } from './segment-names.ts';
+import { SentNames } from './source-names.ts';
 
 const DAY = 86_400_000;
 const NOON = Date.UTC(2030, 0, 1, 12);
@@ -25,7 +25,7 @@ function open(directory: string, options: Partial<JournalOptions> = {}) {
   const names = new SentNames();
   const append = (text: string, receivedAt = NOON, count = 1) =>
     journal.append(
-      pack(
+      packBatch(
         Array.from({ length: count }, (_, i) => message('pump-1', `${text}${i}`, { receivedAt })),
         names,
       ),

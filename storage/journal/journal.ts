@@ -5,15 +5,14 @@
 
 import { mkdirSync } from 'node:fs';
 import { Problem } from '@rollcall/protocol';
-import { expectWholeFile, openDatabaseToRead } from '../database-file.ts';
+import { expectFileNotTruncated, openDatabaseToRead } from '../database-file.ts';
 import { isDamage, storageProblem } from '../storage-problem.ts';
 import type { Batch } from './batch.ts';
 import { timeOf } from './block.ts';
-import { type Pruned, RestingSegments } from './closed-segments.ts';
+import { ClosedSegments, type PruneResult } from './closed-segments.ts';
 import type { SegmentStats } from './message.ts';
-import { ReceivedNames } from './names.ts';
-import { OlderKeys } from './older-keys.ts';
-import type { Kept } from './retention.ts';
+import { PreviousSegmentKeys } from './previous-segment-keys.ts';
+import type { RetentionRules } from './retention.ts';
 import { type Appended, Segment } from './segment.ts';
 import { createSegmentFile, SEGMENT } from './segment-file.ts';
 import {
@@ -26,6 +25,7 @@ import {
   segmentName,
   setAside,
 } from './segment-names.ts';
+import { ReceivedNames } from './source-names.ts';
 
 const DAY_MS = 86_400_000;
 
@@ -60,8 +60,8 @@ export class Journal {
   readonly #setAside: string[] = [];
   readonly #names = new ReceivedNames();
   #current: Current | undefined;
-  readonly #olderKeys = new OlderKeys();
-  readonly #resting: RestingSegments;
+  readonly #olderKeys = new PreviousSegmentKeys();
+  readonly #resting: ClosedSegments;
   readonly #segmentBytes: number;
   #appends = 0;
   #bytesUnchecked = 0;
@@ -73,7 +73,7 @@ export class Journal {
   constructor({ directory, mostChecked = MOST_CHECKED, segmentBytes: bytes = SEGMENT_BYTES, leap }: JournalOptions) {
     this.#segmentBytes = bytes;
     this.#directory = directory;
-    this.#resting = new RestingSegments(directory, this.#olderKeys);
+    this.#resting = new ClosedSegments(directory, this.#olderKeys);
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 });
     } catch (error) {
@@ -130,13 +130,13 @@ export class Journal {
   }
 
   /** Removes whole segments, never the one that is written, and says of which others something is not to be kept. */
-  prune(kept: Kept, now: number): Pruned {
+  prune(kept: RetentionRules, now: number): PruneResult {
     return this.#resting.prune(kept, now, this.#current?.name);
   }
 
   /** Puts a copy in the place of a segment. Returns what went, or undefined when the segment is gone. */
-  replace(file: string, draft: string, forgotten: number): SegmentStats | undefined {
-    return this.#resting.replace({ file, draft, forgotten }, this.#current?.name);
+  replace(file: string, draft: string, removedMessages: number): SegmentStats | undefined {
+    return this.#resting.replace({ file, draft, removedMessages }, this.#current?.name);
   }
 
   close(): void {
@@ -174,9 +174,9 @@ export class Journal {
     const name = segmentName(this.#directory, (newest?.number ?? 0) + 1, day);
     current?.segment.complete();
     const firstPosition = leftOut + (current === undefined ? this.#nextPosition : current.segment.end + 1);
-    const heir = newest && { older: newest.file, oldestPosition: oldestPositionOf(names) };
+    const previous = newest && { older: newest.file, oldestPosition: oldestPositionOf(names) };
     try {
-      createSegmentFile(name.file, { firstPosition, ...(heir !== undefined && { heir }) });
+      createSegmentFile(name.file, { firstPosition, ...(previous !== undefined && { previous }) });
     } catch (error) {
       if (!isDamage(error)) throw error;
       createSegmentFile(name.file, { firstPosition });
@@ -190,12 +190,12 @@ export class Journal {
   }
 
   #openSegment(name: SegmentName): Segment {
-    return new Segment(name.file, (device, key) => this.#olderKeys.knew(device, key));
+    return new Segment(name.file, (device, key) => this.#olderKeys.has(device, key));
   }
 
   #isWhole(name: SegmentName): boolean {
     try {
-      expectWholeFile(name.file, SEGMENT);
+      expectFileNotTruncated(name.file, SEGMENT);
       return true;
     } catch (error) {
       if (!isDamage(error)) return true; // opening it will say why

@@ -1,10 +1,10 @@
 import type { StoredJournalMessage } from './message.ts';
-import { shownKey } from './own-keys.ts';
+import { visibleKey } from './server-keys.ts';
 
 /** Numbers per message: position, received at, qos, payload length, device time, sequence, number of its names. */
 const STRIDE = 7;
 
-export interface Packed {
+export interface PackedRows {
   readonly count: number;
   /** `STRIDE` for each message; NaN stands for a number that was not sent. */
   readonly numbers: Float64Array<ArrayBuffer>;
@@ -35,7 +35,7 @@ export interface Row {
   readonly contentType: string | null;
 }
 
-export function packRows(rows: readonly Row[]): Packed {
+export function packRows(rows: readonly Row[]): PackedRows {
   const count = rows.length;
   let length = 0;
   for (const row of rows) length += row.payload.byteLength;
@@ -47,7 +47,7 @@ export function packRows(rows: readonly Row[]): Packed {
   let end = 0;
   for (let i = 0; i < count; i += 1) {
     const { position, source, receivedAt, qos, payload, deviceTime, deviceSequence, contentType } = rows[i] as Row;
-    const key = shownKey(rows[i]?.key ?? undefined);
+    const key = visibleKey(rows[i]?.key ?? undefined);
     let name = numberOf.get(source);
     if (name === undefined) {
       name = names.push(source.device, source.stream) - 2;
@@ -73,12 +73,12 @@ export function packRows(rows: readonly Row[]): Packed {
 }
 
 /** What to hand over instead of copying. */
-export function transferOf(packed: Packed): ArrayBuffer[] {
+export function rowsTransferList(packed: PackedRows): ArrayBuffer[] {
   return [packed.numbers.buffer, packed.bytes.buffer];
 }
 
 /** The caller says what its journal was filled with: names are not checked again. */
-export function unpack<Source extends string>(packed: Packed): StoredJournalMessage<Source>[] {
+export function unpackRows<Source extends string>(packed: PackedRows): StoredJournalMessage<Source>[] {
   type Message = StoredJournalMessage<Source>;
   const { count, numbers, names, extras, bytes } = packed;
   const messages = new Array<Message>(count);

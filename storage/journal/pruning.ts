@@ -1,14 +1,14 @@
 /**
- * Has the journal forget what is not to be kept: whole segments at once, and then, one after the other, copies without the
- * devices of some groups, which a thread of its own makes. One pruning after the other.
+ * Applies retention to the journal: the writing worker removes whole segments at once; then a worker of its own copies, one after
+ * the other, segments without the devices of some groups, and the writing worker puts each copy in place. Prunings do not overlap.
  */
 
 import type { Logger } from 'pino';
 import { WorkerClient } from '../worker.ts';
-import type { Pruned } from './closed-segments.ts';
+import type { PruneResult } from './closed-segments.ts';
 import type { SegmentStats } from './message.ts';
-import type { Kept } from './retention.ts';
-import type { ForgetOrder } from './segment-rewrite.ts';
+import type { RetentionRules } from './retention.ts';
+import type { RewriteOrder } from './segment-rewrite.ts';
 import type { PruneCall, ReplaceCall } from './writer-worker.ts';
 
 export interface PruningOptions {
@@ -39,9 +39,9 @@ export class Pruning {
     });
   }
 
-  /** Resolves with what went: of a segment that others are still kept of, how many messages and bytes. */
-  prune(kept: Kept): Promise<readonly SegmentStats[]> {
-    const pruning = this.#latest.then(() => this.#prune(kept));
+  /** Resolves with what was removed; of a segment that was rewritten, its removed messages and bytes. */
+  prune(rules: RetentionRules): Promise<readonly SegmentStats[]> {
+    const pruning = this.#latest.then(() => this.#prune(rules));
     this.#latest = pruning.catch(() => {});
     return pruning;
   }
@@ -53,26 +53,26 @@ export class Pruning {
     await this.#rewriter.close();
   }
 
-  async #prune(kept: Kept): Promise<readonly SegmentStats[]> {
+  async #prune(rules: RetentionRules): Promise<readonly SegmentStats[]> {
     const { writer, log, now } = this.#options;
-    const call: PruneCall = { kept, now: now() };
-    const { removed, forgetting, ahead } = await writer.call<Pruned>('prune', call);
-    this.#tellAhead(ahead);
-    const gone = [...removed];
-    for (const { groups, ...order } of forgetting) {
+    const call: PruneCall = { rules, now: now() };
+    const { removed, rewrites, ahead } = await writer.call<PruneResult>('prune', call);
+    this.#logAhead(ahead);
+    const pruned = [...removed];
+    for (const { groups, ...order } of rewrites) {
       if (this.#isClosed) break; // the next start goes on
       const devices = (await Promise.all(groups.map((group) => this.#options.devicesOf(group)))).flat();
-      const whole: ForgetOrder = { ...order, devices };
-      const forgotten = await this.#rewriter.call<number>('forget', whole);
-      const replacing: ReplaceCall = { file: order.file, draft: order.draft, forgotten };
-      const went = await writer.call<SegmentStats | undefined>('replace', replacing);
-      if (went !== undefined && went.messages > 0) gone.push(went);
+      const whole: RewriteOrder = { ...order, devices };
+      const removedMessages = await this.#rewriter.call<number>('forget', whole);
+      const replacing: ReplaceCall = { file: order.file, draft: order.draft, removedMessages };
+      const replaced = await writer.call<SegmentStats | undefined>('replace', replacing);
+      if (replaced !== undefined && replaced.messages > 0) pruned.push(replaced);
     }
-    for (const segment of gone) log.info({ ...segment }, 'telemetry forgotten');
-    return gone;
+    for (const segment of pruned) log.info({ ...segment }, 'telemetry pruned');
+    return pruned;
   }
 
-  #tellAhead(ahead: number): void {
+  #logAhead(ahead: number): void {
     const isAhead = ahead > 0;
     if (isAhead && !this.#isAhead) {
       this.#options.log.warn({ aheadMs: ahead }, 'the clock leapt: for three days retention goes by the time before');

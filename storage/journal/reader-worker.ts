@@ -2,8 +2,8 @@
 
 import { answerCalls } from '../worker-program.ts';
 import { JournalReader } from './journal-reader.ts';
-import { packRows, type Row, transferOf } from './packed-rows.ts';
-import type { Wanted } from './segment-reader.ts';
+import { packRows, type Row, rowsTransferList } from './packed-rows.ts';
+import type { MessageFilter } from './segment-reader.ts';
 import { type PartialSeries, SeriesSums } from './series.ts';
 
 let journal: JournalReader | undefined;
@@ -15,11 +15,11 @@ function opened(): JournalReader {
 
 function reply(rows: readonly Row[]) {
   const packed = packRows(rows);
-  return { value: packed, transfer: transferOf(packed) };
+  return { value: packed, transfer: rowsTransferList(packed) };
 }
 
 export interface QueryCall {
-  readonly wanted: Wanted;
+  readonly wanted: MessageFilter;
   readonly limit: number;
   readonly mostBytes: number;
 }
@@ -39,7 +39,7 @@ export interface PageCall extends QueryCall {
 }
 
 export interface SeriesCall {
-  readonly wanted: Wanted;
+  readonly wanted: MessageFilter;
   readonly after: number;
   readonly limit: number;
   readonly pointer: string;
@@ -47,7 +47,7 @@ export interface SeriesCall {
 }
 
 /** What one look added, and where the next begins; undefined at the end. */
-export interface SeriesLook {
+export interface SeriesPage {
   readonly partial: PartialSeries;
   readonly next: number | undefined;
 }
@@ -63,7 +63,7 @@ answerCalls({
   series: ({ wanted, after, limit, pointer, bucket }: SeriesCall) => {
     const sums = new SeriesSums({ pointer, bucket });
     const { next } = opened().series(wanted, after, limit, sums);
-    const look: SeriesLook = { partial: sums.partial, next };
+    const look: SeriesPage = { partial: sums.partial, next };
     return { value: look, transfer: [] };
   },
   streams: (days: number) => ({ value: opened().streams(days), transfer: [] }),

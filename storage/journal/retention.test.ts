@@ -7,8 +7,8 @@ import type { Retention, SegmentStats } from '../../telemetry/index.ts';
 import { openTelemetry } from '../../telemetry/open.ts';
 import { deviceNamed, message } from '../../test/behaviour/telemetry-messages.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
-import { believedTime } from './believed-time.ts';
-import { type Kept, planRetention } from './retention.ts';
+import { planRetention, type RetentionRules } from './retention.ts';
+import { trustedTime } from './trusted-time.ts';
 
 const DAY = 86_400_000;
 const START = Date.UTC(2030, 0, 1);
@@ -23,31 +23,31 @@ describe('the time that retention goes by', () => {
   const at = (day: number) => START + day * DAY;
 
   it('is the clock, as long as messages came within a week of each other', () => {
-    expect(believedTime(days, at(4.5))).toEqual({ now: at(4.5), ahead: 0 });
-    expect(believedTime([], at(4.5))).toEqual({ now: at(4.5), ahead: 0 });
-    expect(believedTime(days, at(3.2))).toEqual({ now: at(3.2), ahead: 0 });
+    expect(trustedTime(days, at(4.5))).toEqual({ now: at(4.5), ahead: 0 });
+    expect(trustedTime([], at(4.5))).toEqual({ now: at(4.5), ahead: 0 });
+    expect(trustedTime(days, at(3.2))).toEqual({ now: at(3.2), ahead: 0 });
   });
 
   it('does not leap years with it, and believes it after three days of messages', () => {
-    expect(believedTime(days, at(1000))).toEqual({ now: at(4), ahead: 996 * DAY });
+    expect(trustedTime(days, at(1000))).toEqual({ now: at(4), ahead: 996 * DAY });
     const later = (day: number) => [...days, dayOf(1000), dayOf(1001), dayOf(1002), dayOf(1003)].slice(0, day - 995);
-    expect(believedTime(later(1000), at(1000.5))).toEqual({ now: at(4.5), ahead: 996 * DAY });
-    expect(believedTime(later(1002), at(1002.9)).now).toBeCloseTo(at(6.9), 0);
-    expect(believedTime(later(1003), at(1003.1))).toEqual({ now: at(1003.1), ahead: 0 });
+    expect(trustedTime(later(1000), at(1000.5))).toEqual({ now: at(4.5), ahead: 996 * DAY });
+    expect(trustedTime(later(1002), at(1002.9)).now).toBeCloseTo(at(6.9), 0);
+    expect(trustedTime(later(1003), at(1003.1))).toEqual({ now: at(1003.1), ahead: 0 });
   });
 
   it('is right at once when the clock is right again', () => {
-    expect(believedTime([...days, dayOf(1000), dayOf(4)], at(4.5))).toEqual({ now: at(4.5), ahead: 0 });
+    expect(trustedTime([...days, dayOf(1000), dayOf(4)], at(4.5))).toEqual({ now: at(4.5), ahead: 0 });
   });
 });
 
 describe('a plan', () => {
-  const resting = [0, 1, 2, 3].map((day) => ({ day: dayOf(day), bytes: 100, forgotten: '' }));
-  const plan = (kept: Partial<Kept>, now: number, forgotten = '') =>
+  const resting = [0, 1, 2, 3].map((day) => ({ day: dayOf(day), bytes: 100, removedMark: '' }));
+  const plan = (kept: Partial<RetentionRules>, now: number, forgotten = '') =>
     planRetention(
       { age: 0, bytes: 0, groups: [], ...kept },
       {
-        resting: resting.map((one) => ({ ...one, forgotten })),
+        closed: resting.map((one) => ({ ...one, forgotten })),
         current: { day: dayOf(4), bytes: 100 },
         now: START + now * DAY,
       },
@@ -66,12 +66,12 @@ describe('a plan', () => {
     ];
     const found = plan({ age: 3 * DAY, groups }, 4.5);
     expect(found.removed).toEqual([]);
-    expect(found.forgetting).toEqual([
+    expect(found.rewrites).toEqual([
       { index: 0, which: 'kept', groups: ['meters'], mark: '* tests' },
-      { index: 1, which: 'forgotten', groups: ['tests'], mark: 'tests' },
-      { index: 2, which: 'forgotten', groups: ['tests'], mark: 'tests' },
+      { index: 1, which: 'removed', groups: ['tests'], mark: 'tests' },
+      { index: 2, which: 'removed', groups: ['tests'], mark: 'tests' },
     ]);
-    expect(plan({ age: 3 * DAY, groups }, 4.5, 'tests').forgetting.map(({ index }) => index)).toEqual([0]);
+    expect(plan({ age: 3 * DAY, groups }, 4.5, 'tests').rewrites.map(({ index }) => index)).toEqual([0]);
     expect(plan({ age: 3 * DAY, groups: [{ name: 'meters', age: 0 }] }, 4.5).removed).toEqual([]);
   });
 });

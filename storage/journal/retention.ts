@@ -3,7 +3,7 @@
  * A device belongs to the group it is in when this is asked; one in no group that has a rule of its own is kept like all.
  */
 
-import { believedTime } from './believed-time.ts';
+import { trustedTime } from './trusted-time.ts';
 
 const DAY_MS = 86_400_000;
 
@@ -13,53 +13,56 @@ export interface GroupAge {
   readonly age: number;
 }
 
-export interface Kept {
+export interface RetentionRules {
   readonly age: number;
   readonly bytes: number;
   readonly groups: readonly GroupAge[];
 }
 
 /** A segment that isn't written any more. */
-export interface Resting {
+export interface ClosedSegment {
   readonly day: string;
   readonly bytes: number;
-  /** What was forgotten of it already: see `forgottenMark()`. */
-  readonly forgotten: string;
+  /** What was forgotten of it already: see `removalMark()`. */
+  readonly removedMark: string;
 }
 
-export interface Forgetting {
+export interface PlannedRewrite {
   /** By their place in what was asked. */
   readonly index: number;
   /** The groups whose devices are forgotten; or those that alone are kept. */
   readonly groups: readonly string[];
-  readonly which: 'forgotten' | 'kept';
+  readonly which: 'removed' | 'kept';
   readonly mark: string;
 }
 
-export interface Plan {
+export interface RetentionPlan {
   readonly removed: readonly number[];
-  readonly forgetting: readonly Forgetting[];
+  readonly rewrites: readonly PlannedRewrite[];
   /** How far the clock is ahead of the time that this goes by, in ms. */
   readonly ahead: number;
 }
 
-export interface PlanInput {
+export interface RetentionInput {
   /** Oldest first. */
-  readonly resting: readonly Resting[];
+  readonly closed: readonly ClosedSegment[];
   /** Of the segment that is being written. */
   readonly current: { readonly day: string; readonly bytes: number } | undefined;
   readonly now: number;
 }
 
-export function planRetention({ age, bytes, groups }: Kept, { resting, current, now }: PlanInput): Plan {
-  const time = believedTime(
-    [...resting, ...(current === undefined ? [] : [current])].map(({ day }) => day),
+export function planRetention(
+  { age, bytes, groups }: RetentionRules,
+  { closed, current, now }: RetentionInput,
+): RetentionPlan {
+  const time = trustedTime(
+    [...closed, ...(current === undefined ? [] : [current])].map(({ day }) => day),
     now,
   );
-  let total = resting.reduce((sum, one) => sum + one.bytes, current?.bytes ?? 0);
+  let total = closed.reduce((sum, one) => sum + one.bytes, current?.bytes ?? 0);
   const removed: number[] = [];
-  const forgetting: Forgetting[] = [];
-  for (const [index, one] of resting.entries()) {
+  const rewrites: PlannedRewrite[] = [];
+  for (const [index, one] of closed.entries()) {
     const ended = Date.parse(one.day) + DAY_MS;
     const isOld = (bound: number) => bound > 0 && ended < time.now - bound;
     const expired = groups.filter((group) => isOld(group.age)).map(({ name }) => name);
@@ -68,18 +71,18 @@ export function planRetention({ age, bytes, groups }: Kept, { resting, current, 
       total -= one.bytes;
       continue;
     }
-    const mark = forgottenMark(isOld(age), expired);
-    if (mark === '' || mark === one.forgotten) continue;
+    const mark = removalMark(isOld(age), expired);
+    if (mark === '' || mark === one.removedMark) continue;
     const kept = groups.map(({ name }) => name).filter((name) => !expired.includes(name));
     const these = isOld(age)
       ? ({ which: 'kept', groups: kept } as const)
-      : ({ which: 'forgotten', groups: expired } as const);
-    forgetting.push({ index, mark, ...these });
+      : ({ which: 'removed', groups: expired } as const);
+    rewrites.push({ index, mark, ...these });
   }
-  return { removed, forgetting, ahead: time.ahead };
+  return { removed, rewrites, ahead: time.ahead };
 }
 
 /** Names what was forgotten, so that it isn't done twice. */
-function forgottenMark(isRestOld: boolean, expired: readonly string[]): string {
+function removalMark(isRestOld: boolean, expired: readonly string[]): string {
   return [...(isRestOld ? ['*'] : []), ...expired.toSorted()].join(' ');
 }

@@ -1,10 +1,10 @@
 /** The thread that copies segments without what is not kept: gigabytes, while neither a commit nor a question waits. */
 
 import { answerCalls } from '../worker-program.ts';
-import { copyWithout, type ForgetOrder } from './segment-rewrite.ts';
+import { type RewriteOrder, rewriteSegment } from './segment-rewrite.ts';
 
 answerCalls({
   open: () => undefined,
-  forget: (order: ForgetOrder) => ({ value: copyWithout(order), transfer: [] }),
+  forget: (order: RewriteOrder) => ({ value: rewriteSegment(order), transfer: [] }),
   close: () => undefined,
 });

@@ -2,7 +2,7 @@
 
 import { Problem } from '@rollcall/protocol';
 import type Database from 'better-sqlite3';
-import { createDatabaseFile, expectWhole, type FileKind, openDatabaseFile } from '../database-file.ts';
+import { createDatabaseFile, expectNotTruncated, type FileKind, openDatabaseFile } from '../database-file.ts';
 import { COUNTED_KEYS_SCHEMA } from './counted-keys.ts';
 import { NEWEST_PER_ROW, positionsOf } from './run-index.ts';
 
@@ -95,7 +95,7 @@ export function openSegmentFile(file: string): Database.Database {
       expectNotOlder(database);
       database.pragma(`journal_size_limit = ${LOG_BYTES}`);
       database.pragma('wal_checkpoint(TRUNCATE)');
-      expectWhole(database, SEGMENT); // what the log made whole can be judged only now
+      expectNotTruncated(database, SEGMENT); // what the log made whole can be judged only now
     },
   });
 }
@@ -103,18 +103,18 @@ export function openSegmentFile(file: string): Database.Database {
 export interface NewSegment {
   readonly firstPosition: number;
   /** The segment before it, and the first position that is still kept. */
-  readonly heir?: { readonly older: string; readonly oldestPosition: number };
+  readonly previous?: { readonly older: string; readonly oldestPosition: number };
 }
 
 /** Throws what SQLite and the file system throw, and leaves nothing behind then. */
-export function createSegmentFile(file: string, { firstPosition, heir }: NewSegment): void {
+export function createSegmentFile(file: string, { firstPosition, previous }: NewSegment): void {
   createDatabaseFile(file, SEGMENT, (database) => {
     database.pragma(`page_size = ${PAGE_BYTES}`);
-    if (heir !== undefined) database.prepare('ATTACH ? AS older').run(heir.older);
+    if (previous !== undefined) database.prepare('ATTACH ? AS older').run(previous.older);
     database.exec('BEGIN');
     database.exec(SCHEMA);
     database.prepare('INSERT INTO segment (first_position) VALUES (?)').run(firstPosition);
-    if (heir !== undefined) inherit(database, heir.oldestPosition);
+    if (previous !== undefined) inherit(database, previous.oldestPosition);
     database.pragma(`user_version = ${SEGMENT.schema}`);
     database.exec('COMMIT');
   });

@@ -7,7 +7,7 @@ import type { Row, SourceNames } from './packed-rows.ts';
 import { type Run, RunReader } from './run-reader.ts';
 
 /** Which messages. Times are milliseconds, `since` included, `until` excluded. */
-export interface Wanted {
+export interface MessageFilter {
   /** Of all devices when undefined. */
   readonly devices: readonly string[] | undefined;
   readonly stream: string | undefined;
@@ -39,7 +39,7 @@ type Visit = (row: Row) => boolean;
 export class SegmentReader {
   readonly firstPosition: number;
   /** Whose messages are not kept any more, and how many those were. */
-  readonly forgotten: { readonly mark: string; readonly messages: number };
+  readonly removed: { readonly mark: string; readonly messages: number };
   readonly #database: Database.Database;
   readonly #runs: RunReader;
   readonly #statements: Readonly<
@@ -59,7 +59,7 @@ export class SegmentReader {
       database.pragma(`cache_size = -${CACHE_KIB}`);
       const [first, mark, messages] = database.prepare(SEGMENT).raw().get() as [number, string, number];
       this.firstPosition = first;
-      this.forgotten = { mark, messages };
+      this.removed = { mark, messages };
       this.#runs = new RunReader(database, this.firstPosition);
       this.#statements = {
         device: database.prepare('SELECT id FROM devices WHERE name = ?').pluck(),
@@ -75,7 +75,7 @@ export class SegmentReader {
   }
 
   /** Tells of messages before a position, newest first, until `visit` returns false. */
-  newestFirst(wanted: Wanted, before: number, visit: Visit): void {
+  newestFirst(wanted: MessageFilter, before: number, visit: Visit): void {
     const visitEarlier: Visit = (row) => row.position >= before || visit(row);
     this.#atOneMoment(() => {
       const ids = this.#idsOf(wanted);
@@ -93,7 +93,7 @@ export class SegmentReader {
   }
 
   /** Tells of messages after a position, oldest first, until `visit` returns false. */
-  oldestFirst(wanted: Wanted, after: number, visit: Visit): void {
+  oldestFirst(wanted: MessageFilter, after: number, visit: Visit): void {
     const visitLater: Visit = (row) => row.position <= after || visit(row);
     this.#atOneMoment(() => {
       const ids = this.#idsOf(wanted);
@@ -116,7 +116,7 @@ export class SegmentReader {
   }
 
   /** The newest message of each source, by device and stream, wherever it lies. */
-  newest(wanted: Pick<Wanted, 'devices'>): { readonly source: SourceNames; readonly position: number }[] {
+  newest(wanted: Pick<MessageFilter, 'devices'>): { readonly source: SourceNames; readonly position: number }[] {
     return this.#atOneMoment(() => {
       const ids = this.#idsOf(wanted);
       if (ids?.size === 0) return [];
@@ -144,7 +144,7 @@ export class SegmentReader {
 
   /** How many messages it holds. */
   count(): number {
-    return this.end() - this.firstPosition + 1 - this.forgotten.messages;
+    return this.end() - this.firstPosition + 1 - this.removed.messages;
   }
 
   at(position: number): Row | undefined {
@@ -160,7 +160,7 @@ export class SegmentReader {
   }
 
   /** Undefined stands for all of them. */
-  #idsOf({ devices, selection }: Pick<Wanted, 'devices' | 'selection'>): ReadonlySet<number> | undefined {
+  #idsOf({ devices, selection }: Pick<MessageFilter, 'devices' | 'selection'>): ReadonlySet<number> | undefined {
     if (devices === undefined) return undefined;
     const newest = this.#statements.lastDevice.get() as number; // one that was not here before may be wanted
     const known = this.#selected;
@@ -175,7 +175,7 @@ export class SegmentReader {
   }
 
   /** In their order. Those whose time or stream is another are left out where the index knows it. */
-  #positionsIn(run: Run, ids: ReadonlySet<number> | undefined, wanted: Wanted): number[] {
+  #positionsIn(run: Run, ids: ReadonlySet<number> | undefined, wanted: MessageFilter): number[] {
     const positions: number[] = [];
     this.#runs.entries(run, ids, wanted, (source, position) => {
       if (wanted.stream === undefined || this.#source(source).stream === wanted.stream) positions.push(position);
@@ -183,7 +183,7 @@ export class SegmentReader {
     return ids?.size === 1 ? positions : positions.sort((one, other) => one - other);
   }
 
-  #visitAt(position: number, { since, until }: Wanted, visit: Visit): boolean {
+  #visitAt(position: number, { since, until }: MessageFilter, visit: Visit): boolean {
     const row = this.at(position);
     if (row === undefined || row.receivedAt < since || row.receivedAt >= until) return true;
     return visit(row);
@@ -192,7 +192,7 @@ export class SegmentReader {
   #visitBlock(
     block: Block,
     ids: ReadonlySet<number> | undefined,
-    { stream, since, until }: Wanted,
+    { stream, since, until }: MessageFilter,
     visit: Visit,
     order: 'oldest first' | 'newest first',
   ): boolean {

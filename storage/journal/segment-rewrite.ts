@@ -5,15 +5,15 @@
 
 import type Database from 'better-sqlite3';
 import { copyChanged } from '../database-copy.ts';
-import { checksumOf, forgetMessage, lengthOf, META_BYTES, sourceOf, wordsOf } from './block.ts';
+import { checksumOf, eraseMessage, lengthOf, META_BYTES, sourceOf, wordsOf } from './block.ts';
 
-export interface ForgetOrder {
+export interface RewriteOrder {
   readonly file: string;
   /** Where the copy is made; whatever lies there is removed. */
   readonly draft: string;
   readonly devices: readonly string[];
   /** Whether these devices are forgotten, or all others. */
-  readonly which: 'forgotten' | 'kept';
+  readonly which: 'removed' | 'kept';
   /** Written into the copy, to know later what was done. */
   readonly mark: string;
 }
@@ -22,7 +22,7 @@ export interface ForgetOrder {
 const BLOCKS_AT_ONCE = 2000;
 
 /** Returns how many messages were forgotten. The copy is on disk. */
-export function copyWithout({ file, draft, devices, which, mark }: ForgetOrder): number {
+export function rewriteSegment({ file, draft, devices, which, mark }: RewriteOrder): number {
   return copyChanged(file, draft, (copy) => {
     const sources = sourcesOf(copy, new Set(devices), which);
     const read = copy.prepare('SELECT position, meta, data FROM blocks WHERE position > ? ORDER BY position LIMIT ?');
@@ -52,13 +52,13 @@ export function copyWithout({ file, draft, devices, which, mark }: ForgetOrder):
 function sourcesOf(
   database: Database.Database,
   devices: ReadonlySet<string>,
-  which: ForgetOrder['which'],
+  which: RewriteOrder['which'],
 ): ReadonlySet<number> {
   const all = database.prepare('SELECT s.id, d.name FROM sources AS s JOIN devices AS d ON d.id = s.device').all() as {
     readonly id: number;
     readonly name: string;
   }[];
-  const gone = all.filter(({ name }) => devices.has(name) === (which === 'forgotten'));
+  const gone = all.filter(({ name }) => devices.has(name) === (which === 'removed'));
   return new Set(gone.map(({ id }) => id));
 }
 
@@ -70,7 +70,7 @@ function withoutSources(meta: Uint32Array, data: Buffer, sources: ReadonlySet<nu
   for (let i = 0; i < (meta.length * 4) / META_BYTES; i += 1) {
     const end = start + lengthOf(meta, i);
     if (sources.has(sourceOf(meta, i))) {
-      forgetMessage(left, i);
+      eraseMessage(left, i);
       forgotten += 1;
     } else kept.push(data.subarray(start, end));
     start = end;

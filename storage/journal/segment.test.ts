@@ -6,16 +6,16 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import type { TelemetryMessage } from '../../telemetry/index.ts';
 import { deviceNamed } from '../../test/behaviour/telemetry-messages.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
-import { pack } from './batch.ts';
-import { ReceivedNames, SentNames } from './names.ts';
+import { packBatch } from './batch.ts';
 import type { Row } from './packed-rows.ts';
 import { Segment } from './segment.ts';
 import { createSegmentFile } from './segment-file.ts';
-import { SegmentReader, type Wanted } from './segment-reader.ts';
+import { type MessageFilter, SegmentReader } from './segment-reader.ts';
+import { ReceivedNames, SentNames } from './source-names.ts';
 
 const START = Date.UTC(2030, 0, 1);
 const FIRST = 1001;
-const ALL: Wanted = { devices: undefined, stream: undefined, since: 0, until: Number.MAX_SAFE_INTEGER };
+const ALL: MessageFilter = { devices: undefined, stream: undefined, since: 0, until: Number.MAX_SAFE_INTEGER };
 
 function openFile(file: string) {
   const sent = new SentNames();
@@ -23,7 +23,7 @@ function openFile(file: string) {
   const segment = new Segment(file, () => false);
   const reader = new SegmentReader(file);
   const append = (messages: readonly TelemetryMessage[]) => {
-    const batch = pack(messages, sent);
+    const batch = packBatch(messages, sent);
     received.add(batch.names);
     return segment.append(batch, received);
   };
@@ -58,7 +58,7 @@ function history(length: number): TelemetryMessage[] {
 
 function read(
   reader: SegmentReader,
-  wanted: Partial<Wanted>,
+  wanted: Partial<MessageFilter>,
   order: 'oldest first' | 'newest first',
   after = 0,
 ): number[] {

@@ -1,13 +1,13 @@
 /** The segment that is being written: appends batches, each one commit, and indexes them in runs. Reads nothing back. */
 
 import type Database from 'better-sqlite3';
-import { expectSound } from '../database-file.ts';
-import { type Batch, without } from './batch.ts';
+import { expectIntegrity } from '../database-file.ts';
+import { type Batch, withoutMessages } from './batch.ts';
 import { checksumOf, lengthOf, META_BYTES, setSource, sourceOf, timeOf, WORDS, wordsOf } from './block.ts';
 import { COUNTED_KEYS_SCHEMA, CountedKeys, countedKey } from './counted-keys.ts';
-import type { ReceivedNames } from './names.ts';
 import { RunIndex } from './run-index.ts';
 import { openSegmentFile, SEGMENT } from './segment-file.ts';
+import type { ReceivedNames } from './source-names.ts';
 
 /** Messages per run: what no run holds yet is looked through by each question. */
 const RUN_LENGTH = 2048;
@@ -16,7 +16,7 @@ const RUN_LENGTH = 2048;
 const BLOCK_BYTES = 8000;
 
 /** Says whether a device has sent a key before this segment began. */
-export type KnowsKey = (device: string, key: string) => boolean;
+export type HasEarlierKey = (device: string, key: string) => boolean;
 
 export interface Appended {
   /** Position of the first message that was stored; the others follow it. */
@@ -29,7 +29,7 @@ export class Segment {
   readonly file: string;
   readonly firstPosition: number;
   readonly #database: Database.Database;
-  readonly #knewKey: KnowsKey;
+  readonly #knewKey: HasEarlierKey;
   readonly #index: RunIndex;
   readonly #counted: CountedKeys;
   readonly #insertBlock: Database.Statement;
@@ -48,7 +48,7 @@ export class Segment {
   #end: number;
 
   /** Throws as `openSegmentFile()` does, and whatever SQLite throws for a damaged page that is read here. */
-  constructor(file: string, knewKey: KnowsKey) {
+  constructor(file: string, knewKey: HasEarlierKey) {
     const database = openSegmentFile(file);
     this.file = file;
     this.#database = database;
@@ -89,7 +89,7 @@ export class Segment {
 
   /** Reads the whole file. Throws Problem `database_damaged`, or what SQLite throws. */
   check(): void {
-    expectSound(this.#database, SEGMENT);
+    expectIntegrity(this.#database, SEGMENT);
   }
 
   /** All of them or none; when this returns they are on disk. Throws what SQLite throws. */
@@ -126,7 +126,7 @@ export class Segment {
   /** Returns the indices of those that were stored before. What this object remembers changes after the commit. */
   #write(sent: Batch, names: ReceivedNames): number[] {
     const repeated = sent.keys === undefined ? [] : this.#repeatedOf(sent, names);
-    const { count, meta: named, data } = without(sent, repeated);
+    const { count, meta: named, data } = withoutMessages(sent, repeated);
     const meta = named.slice();
     const tail = this.#tail;
     for (let i = 0; i < count; i += 1) {

@@ -3,7 +3,7 @@
 import { answerCalls } from '../worker-program.ts';
 import type { Batch } from './batch.ts';
 import { Journal, type JournalOptions } from './journal.ts';
-import type { Kept } from './retention.ts';
+import type { RetentionRules } from './retention.ts';
 
 let journal: Journal | undefined;
 
@@ -17,14 +17,14 @@ function reply(value: unknown) {
 }
 
 export interface PruneCall {
-  readonly kept: Kept;
+  readonly rules: RetentionRules;
   readonly now: number;
 }
 
 export interface ReplaceCall {
   readonly file: string;
   readonly draft: string;
-  readonly forgotten: number;
+  readonly removedMessages: number;
 }
 
 answerCalls({
@@ -33,8 +33,8 @@ answerCalls({
     return reply({ setAside: journal.takeSetAside() });
   },
   append: (batch: Batch) => reply({ ...opened().append(batch), setAside: opened().takeSetAside() }),
-  prune: ({ kept, now }: PruneCall) => reply(opened().prune(kept, now)),
-  replace: ({ file, draft, forgotten }: ReplaceCall) => reply(opened().replace(file, draft, forgotten)),
+  prune: ({ rules, now }: PruneCall) => reply(opened().prune(rules, now)),
+  replace: ({ file, draft, removedMessages }: ReplaceCall) => reply(opened().replace(file, draft, removedMessages)),
   close: () => {
     journal?.close();
     journal = undefined;

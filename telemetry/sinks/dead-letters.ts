@@ -6,8 +6,8 @@
 import { open, rename, stat } from 'node:fs/promises';
 import { jsonText } from '@rollcall/output';
 import type { Logger } from 'pino';
-import { lineOf } from './json-form.ts';
-import type { Refused } from './target.ts';
+import { toJsonLine } from './message-json.ts';
+import type { RefusedMessage } from './target.ts';
 
 export interface DeadLettersOptions {
   readonly file: string;
@@ -33,14 +33,14 @@ export class DeadLetters {
   }
 
   /** Resolves when they are on disk. */
-  async add(refused: readonly Refused[]): Promise<void> {
+  async add(refused: readonly RefusedMessage[]): Promise<void> {
     if (refused.length === 0) return;
     const { file, bytes, now, log } = this.#options;
     const at = new Date(now()).toISOString();
     const text = refused
       .map(({ message, reason }) => {
         const head = jsonText({ at, reason: reason.slice(0, LONGEST_REASON) });
-        return `${head.slice(0, -1)},"message":${lineOf(message)}}\n`;
+        return `${head.slice(0, -1)},"message":${toJsonLine(message)}}\n`;
       })
       .join('');
     const size = await stat(file).then(

@@ -145,7 +145,7 @@ describe('a file as target', () => {
         const { path, sink, send } = await open();
         await send(5);
         rmSync(what === 'file' ? path : dirname(path), { recursive: true });
-        await sink.forwarder.lookAtTarget(); // no message comes
+        await sink.forwarder.checkTarget(); // no message comes
         expect(sink.forwarder.status()).toMatchObject({
           losses: 1,
           notice: {

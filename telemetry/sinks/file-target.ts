@@ -8,9 +8,9 @@ import { closeSync, existsSync, fstatSync, ftruncateSync, mkdirSync, openSync, r
 import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { parseDecimal } from '@rollcall/protocol';
-import { lineOf } from './json-form.ts';
+import { toJsonLine } from './message-json.ts';
 import type { SinkMessage } from './target.ts';
-import { type Refused, type Target, TargetDown, type TargetNotice } from './target.ts';
+import { type RefusedMessage, type Target, TargetDown, type TargetNotice } from './target.ts';
 
 export interface FileTargetOptions {
   readonly path: string;
@@ -44,12 +44,12 @@ export class FileTarget implements Target {
     this.#options = options;
   }
 
-  deliver(messages: readonly SinkMessage[]): Promise<readonly Refused[]> {
+  deliver(messages: readonly SinkMessage[]): Promise<readonly RefusedMessage[]> {
     return this.#inTurn(() => this.#deliver(messages));
   }
 
   /** A file that is gone is noticed without a message for it. */
-  look(): Promise<void> {
+  check(): Promise<void> {
     return this.#inTurn(async () => {
       if (this.#handle !== undefined) await this.#checked();
     });
@@ -69,7 +69,7 @@ export class FileTarget implements Target {
     return this.#inTurn(() => this.#close());
   }
 
-  async #deliver(messages: readonly SinkMessage[]): Promise<readonly Refused[]> {
+  async #deliver(messages: readonly SinkMessage[]): Promise<readonly RefusedMessage[]> {
     try {
       let handle = await this.#checked();
       if (this.#size >= this.#options.rotateBytes) handle = await this.#rotate();
@@ -79,7 +79,7 @@ export class FileTarget implements Target {
       const wanted = messages.filter(({ position }) => position > held);
       if ((messages.at(-1) as SinkMessage).position > this.#heldUpTo) this.#isFirst = false;
       if (wanted.length === 0) return [];
-      const bytes = Buffer.from(wanted.map((message) => `${lineOf(message)}\n`).join(''));
+      const bytes = Buffer.from(wanted.map((message) => `${toJsonLine(message)}\n`).join(''));
       await this.#append(handle, bytes);
       // Deleted while it was written: the batch goes into the next file as well.
       if ((await handle.stat()).nlink === 0) await this.#append(await this.#checked(), bytes);

@@ -19,7 +19,7 @@ export type GroupOf = (device: string) => Promise<string | undefined>;
 const GROUP_REMEMBERED_MS = 30_000;
 const GROUPS_REMEMBERED = 20_000;
 
-export class Filter {
+export class SinkMessageFilter {
   readonly #devices: ReadonlySet<string>;
   readonly #groups: ReadonlySet<string>;
   readonly #streams: ReadonlySet<string>;
@@ -36,7 +36,7 @@ export class Filter {
     this.#now = now;
   }
 
-  async wanted(messages: readonly SinkMessage[]): Promise<readonly SinkMessage[]> {
+  async select(messages: readonly SinkMessage[]): Promise<readonly SinkMessage[]> {
     const named = messages.filter(
       ({ device, stream }) => (this.#devices.size === 0 || this.#devices.has(device)) && this.#isStream(stream),
     );

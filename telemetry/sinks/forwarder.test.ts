@@ -3,7 +3,7 @@ import { JOURNAL_BEGIN, openTestJournal } from '../../test/fixtures/journal.ts';
 import { ScriptedTarget, startSink } from '../../test/fixtures/sink.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import type { StoredMessage, Telemetry } from '../telemetry.ts';
-import { type Refused, TargetDown } from './target.ts';
+import { type RefusedMessage, TargetDown } from './target.ts';
 
 const upTo = (count: number, from = 1) => Array.from({ length: count }, (_, index) => from + index);
 
@@ -92,7 +92,7 @@ describe('a forwarder', () => {
     const journal = await openTestJournal();
     await journal.fill(['a'], 30);
     const target = new ScriptedTarget();
-    target.answer = (messages): Refused[] =>
+    target.answer = (messages): RefusedMessage[] =>
       messages.filter(({ position }) => position === 13).map((message) => ({ message, reason: 'too odd' }));
     const sink = await startSink({ journal, target, directory: temporaryDirectory(), batch: 10 });
     expect(await sink.caughtUp()).toMatchObject({ forwarded: 29, deadLettered: 1, position: 30 });
@@ -174,9 +174,9 @@ describe('a forwarder', () => {
     clock = JOURNAL_BEGIN + 5 * 86_400_000;
     await journal.accept({ device: 'a' as never, stream: 's', receivedAt: clock, qos: 1, payload: Buffer.from('new') });
     expect(await journal.prune()).toHaveLength(1);
-    await sink.forwarder.noticeRetention();
+    await sink.forwarder.checkRetention();
     expect(sink.forwarder.status()).toMatchObject({ missed: 25, state: 'down' });
-    await sink.forwarder.noticeRetention();
+    await sink.forwarder.checkRetention();
     target.answer = () => [];
     // The five that were in hand arrive all the same.
     expect(await sink.caughtUp()).toMatchObject({ missed: 25, forwarded: 6, position: 31 });

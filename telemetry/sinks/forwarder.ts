@@ -9,10 +9,10 @@ import type { CursorFile } from '../../storage/index.ts';
 import type { Telemetry } from '../telemetry.ts';
 import type { Backoff } from './backoff.ts';
 import type { DeadLetters } from './dead-letters.ts';
-import type { Filter } from './filter.ts';
+import type { SinkMessageFilter } from './filter.ts';
 import type { JournalHead } from './journal-head.ts';
 import type { SinkMessage } from './target.ts';
-import { type Refused, type Target, TargetDown, TargetUntrusted } from './target.ts';
+import { type RefusedMessage, type Target, TargetDown, TargetUntrusted } from './target.ts';
 
 export interface BatchLimits {
   readonly messages: number;
@@ -26,7 +26,7 @@ export interface ForwarderOptions {
   readonly journal: Pick<Telemetry<string>, 'pages' | 'follow'>;
   readonly head: JournalHead;
   readonly target: Target;
-  readonly filter: Filter;
+  readonly filter: SinkMessageFilter;
   readonly cursor: CursorFile;
   readonly deadLetters: DeadLetters;
   readonly batch: BatchLimits;
@@ -148,14 +148,14 @@ export class Forwarder {
   }
 
   /** Says what retention took before the target had it, also while the target is down. */
-  async noticeRetention(): Promise<void> {
+  async checkRetention(): Promise<void> {
     this.#noteMissing(Math.max(this.#position, this.#inHand), await this.#options.head.oldest());
   }
 
   /** Looks whether the target still has what it took, also while there is nothing to forward. */
-  async lookAtTarget(): Promise<void> {
+  async checkTarget(): Promise<void> {
     if (this.#isClosing) return;
-    await this.#options.target.look?.();
+    await this.#options.target.check?.();
     this.#takeNotice();
   }
 
@@ -225,11 +225,11 @@ export class Forwarder {
     const { head, filter, batch } = this.#options;
     const last = page.at(-1) as SinkMessage;
     this.#inHand = last.position;
-    head.sawPosition(last.position);
+    head.advanceTo(last.position);
     this.#noteMissing(this.#position, (page[0] as SinkMessage).position);
     this.#oldestAt = page[0]?.receivedAt;
     if (this.#state !== 'down') this.#enter('forwarding');
-    const wanted = await filter.wanted(page);
+    const wanted = await filter.select(page);
     this.#filtered += page.length - wanted.length;
     for (let start = 0; start < wanted.length; ) {
       const end = endOfBatch(wanted, start, batch);
@@ -250,7 +250,7 @@ export class Forwarder {
     let batch = messages;
     while (batch.length > 0) {
       this.#check();
-      let refused: readonly Refused[];
+      let refused: readonly RefusedMessage[];
       try {
         refused = await this.#unlessStopped(target.deliver(batch, this.#stop.signal));
         this.#takeNotice();

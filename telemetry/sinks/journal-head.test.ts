@@ -29,7 +29,7 @@ it('is where the journal ended at the start, until something is stored', async (
 it('counts a message once that was read before its writer told of it', async () => {
   const kept = journal(440);
   const head = await JournalHead.of(kept);
-  head.sawPosition(460);
+  head.advanceTo(460);
   kept.stored(460);
   expect(head.end).toBe(460);
 });

@@ -24,7 +24,7 @@ export class JournalHead {
   }
 
   /** A message of this position was read. */
-  sawPosition(position: number): void {
+  advanceTo(position: number): void {
     this.#end = Math.max(this.#end, position);
   }
 

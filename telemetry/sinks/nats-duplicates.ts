@@ -6,7 +6,7 @@
 import type { JetStreamManager } from '@nats-io/jetstream';
 import type { SinkMessage } from './target.ts';
 
-export interface ArrivalsAsked {
+export interface DuplicateLookup {
   readonly manager: JetStreamManager;
   readonly stream: string;
   readonly messages: readonly SinkMessage[];
@@ -20,7 +20,7 @@ export interface ArrivalsAsked {
  * Of one subject messages arrive in order, one at a time: the last one there stands for those before it. One of an earlier
  * journal, or of another sender, stands for none, since it has another id. Rejects when the stream can't be asked.
  */
-export async function arrivedAlready(asked: ArrivalsAsked): Promise<ReadonlySet<SinkMessage>> {
+export async function findDuplicates(asked: DuplicateLookup): Promise<ReadonlySet<SinkMessage>> {
   const { manager, stream, messages, after, subjectOf, idOf } = asked;
   const bySubject = Map.groupBy(messages, subjectOf);
   const arrived = new Set<SinkMessage>();

@@ -14,10 +14,10 @@ import {
   StorageType,
 } from '@nats-io/jetstream';
 import { connect, credsAuthenticator, type NatsConnection, nanos, nkeyAuthenticator } from '@nats-io/transport-node';
-import { arrivedAlready } from './nats-duplicates.ts';
+import { findDuplicates } from './nats-duplicates.ts';
 import { bytesOf, headersOf, idOf, subjectOf } from './nats-message.ts';
 import type { SinkMessage } from './target.ts';
-import { type Refused, type Secret, type SinkSource, type Target, TargetDown } from './target.ts';
+import { type RefusedMessage, type Secret, type SinkSource, type Target, TargetDown } from './target.ts';
 import { type TargetTls, type TlsMaterial, targetError } from './tls.ts';
 
 export interface NatsTargetOptions {
@@ -68,15 +68,15 @@ export class NatsTarget implements Target {
     this.#options = options;
   }
 
-  async deliver(messages: readonly SinkMessage[], signal: AbortSignal): Promise<readonly Refused[]> {
+  async deliver(messages: readonly SinkMessage[], signal: AbortSignal): Promise<readonly RefusedMessage[]> {
     try {
       const [connection, client] = await this.#connected();
       const most = connection.info?.max_payload ?? Number.POSITIVE_INFINITY;
-      const refused: Refused[] = [];
+      const refused: RefusedMessage[] = [];
       const arrived = this.#isUncertain ? await this.#arrived(connection, messages) : NOTHING;
       this.#isUncertain = true;
       for (const wave of wavesOf(messages.filter((message) => !arrived.has(message)))) {
-        const outcomes: Promise<Refused | undefined>[] = [];
+        const outcomes: Promise<RefusedMessage | undefined>[] = [];
         for (let start = 0; start < wave.length; start += SENT_PER_TURN) {
           if (start > 0) await nextTurn();
           if (signal.aborted) throw new TargetDown('stopped');
@@ -162,7 +162,7 @@ export class NatsTarget implements Target {
     // What the stream refuses was not sent in vain: it has to be refused again, to become a dead letter.
     const fitting = messages.filter((message) => bytesOf(message) <= this.#mostBytes);
     try {
-      return await arrivedAlready({
+      return await findDuplicates({
         manager: this.#manager as JetStreamManager,
         stream,
         messages: fitting,
@@ -177,7 +177,7 @@ export class NatsTarget implements Target {
   }
 
   /** Undefined when it is stored, now or before. */
-  async #publish(client: JetStreamClient, message: SinkMessage, most: number): Promise<Refused | undefined> {
+  async #publish(client: JetStreamClient, message: SinkMessage, most: number): Promise<RefusedMessage | undefined> {
     const { stream, timeout } = this.#options;
     const about = headersOf(message);
     if (bytesOf(message, about) > most) {
@@ -233,6 +233,6 @@ function wavesOf(messages: readonly SinkMessage[]): readonly (readonly SinkMessa
   return waves;
 }
 
-function inOrder(refused: readonly Refused[]): readonly Refused[] {
+function inOrder(refused: readonly RefusedMessage[]): readonly RefusedMessage[] {
   return [...refused].sort((a, b) => a.message.position - b.message.position);
 }

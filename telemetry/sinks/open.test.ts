@@ -32,7 +32,7 @@ it('a file that was deleted is noticed without a message for it', async () => {
     now: Date.now,
     random: () => 0.5,
     log: silent,
-    lookEvery: 5,
+    checkEvery: 5,
   });
   onTestFinished(() => sinks.close());
   const until = async (condition: (status: SinkStatus) => boolean) => {

@@ -12,7 +12,7 @@ import type { Telemetry } from '../telemetry.ts';
 import { Backoff } from './backoff.ts';
 import { DeadLetters } from './dead-letters.ts';
 import { FileTarget, type FileTargetOptions } from './file-target.ts';
-import { Filter, type GroupOf, type SinkFilter } from './filter.ts';
+import { type GroupOf, type SinkFilter, SinkMessageFilter } from './filter.ts';
 import { type BatchLimits, Forwarder, type ForwarderStatus } from './forwarder.ts';
 import { JournalHead } from './journal-head.ts';
 import { NatsTarget, type NatsTargetOptions } from './nats-target.ts';
@@ -61,7 +61,7 @@ export interface SinksOptions {
   readonly random: () => number;
   readonly log: Logger;
   /** Between two looks at each target, in ms; 5 s when left out. */
-  readonly lookEvery?: number;
+  readonly checkEvery?: number;
 }
 
 export interface Sinks {
@@ -120,7 +120,7 @@ export async function openSinks(options: SinksOptions): Promise<Sinks> {
   const timer = setInterval(() => {
     for (const { settings, forwarder } of sinks) {
       forwarder
-        .noticeRetention()
+        .checkRetention()
         .catch((error: unknown) => log.error({ err: error, sink: settings.name }, 'retention could not be looked at'));
     }
   }, RETENTION_LOOK_MS).unref();
@@ -128,10 +128,10 @@ export async function openSinks(options: SinksOptions): Promise<Sinks> {
   const targetTimer = setInterval(() => {
     for (const { settings, forwarder } of sinks) {
       forwarder
-        .lookAtTarget()
+        .checkTarget()
         .catch((error: unknown) => log.error({ err: error, sink: settings.name }, 'target could not be looked at'));
     }
-  }, options.lookEvery ?? TARGET_LOOK_MS).unref();
+  }, options.checkEvery ?? TARGET_LOOK_MS).unref();
 
   const find = (name: string): Sink => {
     const sink = sinks.find(({ settings }) => settings.name === name);
@@ -168,7 +168,7 @@ function openSink(settings: SinkSettings, head: JournalHead, options: SinksOptio
     journal: journals[settings.source],
     head,
     target: targetOf(settings, options),
-    filter: new Filter(settings.filter, groupOf, now),
+    filter: new SinkMessageFilter(settings.filter, groupOf, now),
     cursor: positionFile(directory, settings),
     deadLetters: new DeadLetters({ file: deadLetterFile, bytes: settings.deadLetterBytes, now, log }),
     batch: settings.batch,

@@ -6,7 +6,14 @@
 
 import pg from 'pg';
 import type { SinkMessage } from './target.ts';
-import { deliverHalving, type Refused, type Secret, type SinkSource, type Target, TargetDown } from './target.ts';
+import {
+  deliverHalving,
+  type RefusedMessage,
+  type Secret,
+  type SinkSource,
+  type Target,
+  TargetDown,
+} from './target.ts';
 import { type TargetTls, type TlsMaterial, targetError } from './tls.ts';
 
 export interface PostgresTargetOptions {
@@ -57,7 +64,7 @@ export class PostgresTarget implements Target {
       ON CONFLICT DO NOTHING`;
   }
 
-  async deliver(messages: readonly SinkMessage[]): Promise<readonly Refused[]> {
+  async deliver(messages: readonly SinkMessage[]): Promise<readonly RefusedMessage[]> {
     await this.#connected();
     return deliverHalving(messages, (part) => this.#attempt(part, true));
   }

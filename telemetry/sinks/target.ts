@@ -12,7 +12,7 @@ export type SinkSource = 'telemetry' | 'events';
 export type Secret = () => string;
 
 /** A message that the target will never take, and its words about it. */
-export interface Refused {
+export interface RefusedMessage {
   readonly message: SinkMessage;
   readonly reason: string;
 }
@@ -29,11 +29,11 @@ export interface Target {
    * Resolves when every message is safe there, or refused for good. Rejects when the same batch is to be tried again:
    * then some of it may have arrived. Batches come one after the other, messages in the order of the journal.
    */
-  deliver(messages: readonly SinkMessage[], signal: AbortSignal): Promise<readonly Refused[]>;
+  deliver(messages: readonly SinkMessage[], signal: AbortSignal): Promise<readonly RefusedMessage[]>;
   /** What comes next came before, and is wanted again. */
   replaying?(): void;
   /** Looks after the target while there is nothing to deliver. */
-  look?(): Promise<void>;
+  check?(): Promise<void>;
   /** What was found out since the last call. */
   takeNotice?(): TargetNotice | undefined;
   /** Lets go of connections and files; a delivery after it opens them again. */
@@ -62,7 +62,7 @@ export class TargetUntrusted extends TargetDown {}
 export async function deliverHalving(
   messages: readonly SinkMessage[],
   attempt: (part: readonly SinkMessage[]) => Promise<string | undefined>,
-): Promise<readonly Refused[]> {
+): Promise<readonly RefusedMessage[]> {
   const [first] = messages;
   if (first === undefined) return [];
   const reason = await attempt(messages);

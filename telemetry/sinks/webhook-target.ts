@@ -7,9 +7,16 @@ import { createHmac } from 'node:crypto';
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { localhostLookup, parseDecimal } from '@rollcall/protocol';
-import { CLOUDEVENTS_BATCH, cloudEventOf } from './json-form.ts';
+import { CLOUDEVENTS_BATCH, toCloudEvent } from './message-json.ts';
 import type { SinkMessage } from './target.ts';
-import { deliverHalving, type Refused, type Secret, type SinkSource, type Target, TargetDown } from './target.ts';
+import {
+  deliverHalving,
+  type RefusedMessage,
+  type Secret,
+  type SinkSource,
+  type Target,
+  TargetDown,
+} from './target.ts';
 import { type TargetTls, type TlsMaterial, targetError } from './tls.ts';
 
 export interface WebhookTargetOptions {
@@ -49,7 +56,7 @@ export class WebhookTarget implements Target {
     this.#options = options;
   }
 
-  deliver(messages: readonly SinkMessage[], signal: AbortSignal): Promise<readonly Refused[]> {
+  deliver(messages: readonly SinkMessage[], signal: AbortSignal): Promise<readonly RefusedMessage[]> {
     return deliverHalving(messages, (part) => this.#send(part, signal));
   }
 
@@ -75,7 +82,7 @@ export class WebhookTarget implements Target {
   async #send(messages: readonly SinkMessage[], signal: AbortSignal): Promise<string | undefined> {
     const { source, trustDomain, name } = this.#options;
     const events = messages.map((message) =>
-      source === 'events' ? Buffer.from(message.payload).toString() : cloudEventOf(message, trustDomain),
+      source === 'events' ? Buffer.from(message.payload).toString() : toCloudEvent(message, trustDomain),
     );
     const id = `${name}-${messages[0]?.position}-${messages.at(-1)?.position}`;
     const { status, words, retryAfter } = await this.#post(id, Buffer.from(`[${events.join(',')}]`), signal);

@@ -10,7 +10,7 @@ import { CursorFile } from '../../storage/index.ts';
 import type { Telemetry } from '../../telemetry/index.ts';
 import { Backoff } from '../../telemetry/sinks/backoff.ts';
 import { DeadLetters } from '../../telemetry/sinks/dead-letters.ts';
-import { Filter, NO_FILTER } from '../../telemetry/sinks/filter.ts';
+import { NO_FILTER, SinkMessageFilter } from '../../telemetry/sinks/filter.ts';
 import { Forwarder } from '../../telemetry/sinks/forwarder.ts';
 import { JournalHead } from '../../telemetry/sinks/journal-head.ts';
 import { NatsTarget } from '../../telemetry/sinks/nats-target.ts';
@@ -43,7 +43,7 @@ export async function openForwarder(
     journal,
     head: await JournalHead.of(journal),
     target,
-    filter: new Filter(NO_FILTER, async () => undefined, Date.now),
+    filter: new SinkMessageFilter(NO_FILTER, async () => undefined, Date.now),
     cursor,
     deadLetters: new DeadLetters({ file: join(directory, 'dead'), bytes: 1_048_576, now: Date.now, log }),
     batch: { messages: BATCH, bytes: 1_048_576, linger: 10 },

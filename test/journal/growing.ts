@@ -11,7 +11,7 @@ import { setTimeout as passed } from 'node:timers/promises';
 import type { DeviceId } from '@rollcall/protocol';
 import { pino } from 'pino';
 import { exportText } from '../../console/telemetry-export.ts';
-import type { Telemetry, Waiting } from '../../telemetry/index.ts';
+import type { AcceptCallbacks, Telemetry } from '../../telemetry/index.ts';
 import { openTelemetry } from '../../telemetry/open.ts';
 import { deviceNamed } from '../behaviour/telemetry-messages.ts';
 
@@ -127,7 +127,7 @@ export class Growing {
     payload.write(`{"n":${n}}`);
     const receivedAt = START + Math.min(SPAN_MS, Math.floor((n / this.#most) * SPAN_MS));
     const device = this.#ids[n % DEVICES] as DeviceId;
-    const waiting: Waiting = {
+    const waiting: AcceptCallbacks = {
       stored,
       repeated: stored,
       notStored: (error) => {

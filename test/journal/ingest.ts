@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as passed } from 'node:timers/promises';
 import { pino } from 'pino';
-import type { Waiting } from '../../telemetry/index.ts';
+import type { AcceptCallbacks } from '../../telemetry/index.ts';
 import { openTelemetry } from '../../telemetry/open.ts';
 import { deviceNamed } from '../behaviour/telemetry-messages.ts';
 
@@ -49,7 +49,7 @@ async function round(perSecond: number) {
     const message = { device, stream: 'load', receivedAt: Date.now(), qos: 1, payload } as const;
     telemetry.submit(key === undefined ? message : { ...message, key }, one);
   };
-  const one: Waiting = {
+  const one: AcceptCallbacks = {
     repeated: () => done.reject(new Error('expected a message of its own, found one that is known')),
     stored: () => {
       waiting -= 1;

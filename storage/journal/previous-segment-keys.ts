@@ -16,7 +16,7 @@ interface Older {
   readonly devices: Map<string, number | undefined>;
 }
 
-export class OlderKeys {
+export class PreviousSegmentKeys {
   #older: Older | undefined;
 
   /** From now on of this segment; of none when there is none. One that can't be read knows no keys; its readers will say so. */
@@ -39,7 +39,7 @@ export class OlderKeys {
     }
   }
 
-  knew(name: string, key: string): boolean {
+  has(name: string, key: string): boolean {
     const older = this.#older;
     const device = older && deviceOf(older, name);
     if (older === undefined || device === undefined) return false;

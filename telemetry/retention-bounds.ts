@@ -7,7 +7,7 @@
 import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Logger } from 'pino';
-import { listSegments, roomIn, segmentBytes } from '../storage/index.ts';
+import { diskSpaceIn, listSegments, segmentBytes } from '../storage/index.ts';
 import type { Retention } from './telemetry.ts';
 
 /** `percent`: of the room that the journal has when it is opened, its own files counted in. */
@@ -15,20 +15,20 @@ export interface RetentionSetting extends Omit<Retention, 'bytes'> {
   readonly bytes: number | { readonly percent: number };
 }
 
-export interface BoundsOptions {
+export interface RetentionBoundsOptions {
   readonly directory: string;
   readonly retention?: RetentionSetting;
   readonly shares?: object;
-  readonly disk?: { readonly roomOf?: () => Promise<{ readonly free: number }> };
+  readonly disk?: { readonly spaceOf?: () => Promise<{ readonly free: number }> };
   readonly log: Logger;
 }
 
-export interface Bounds {
+export interface RetentionBounds {
   readonly retention: Retention;
   /** What shares are parts of: the bytes that are kept, or else the room there is. */
   readonly budget: number;
   /** To be called when the directory is there: remembers what was applied. */
-  remember(): void;
+  save(): void;
 }
 
 /** What was applied last: 0 percent stands for a size; and what a journal that was larger keeps. */
@@ -41,7 +41,7 @@ const KEEP_ALL: Retention = { age: 0, bytes: 0 };
 
 const LARGEST_FILE = 4096;
 
-export async function boundsOf(options: BoundsOptions): Promise<Bounds> {
+export async function retentionBounds(options: RetentionBoundsOptions): Promise<RetentionBounds> {
   const { directory, retention = KEEP_ALL, shares, log } = options;
   const { bytes } = retention;
   const file = join(directory, 'retention.json');
@@ -49,15 +49,15 @@ export async function boundsOf(options: BoundsOptions): Promise<Bounds> {
   const applied = (percent: number, keptBytes: number) => () => write(file, { percent, keptBytes }, log);
   const sized = typeof bytes === 'number' && isKnown ? applied(0, 0) : () => {};
   if (typeof bytes === 'number' && (bytes > 0 || shares === undefined)) {
-    return { retention: { ...retention, bytes }, budget: bytes, remember: sized };
+    return { retention: { ...retention, bytes }, budget: bytes, save: sized };
   }
   const held = existsSync(directory) ? listSegments(directory).reduce((sum, one) => sum + segmentBytes(one), 0) : 0;
   const free = await freeBytes(options);
   const room = held + (free ?? 0);
-  if (typeof bytes === 'number') return { retention: { ...retention, bytes }, budget: room, remember: sized };
+  if (typeof bytes === 'number') return { retention: { ...retention, bytes }, budget: room, save: sized };
   const { percent } = bytes;
   // Of a room that nobody knows there is no part.
-  if (free === undefined) return { retention: { ...retention, bytes: held }, budget: held, remember: () => {} };
+  if (free === undefined) return { retention: { ...retention, bytes: held }, budget: held, save: () => {} };
   const allowed = Math.floor((room * percent) / 100);
   const kept = keptBytesOf(isKnown ? read(file, log) : undefined, percent, held);
   const isOver = allowed > 0 && kept > allowed;
@@ -71,7 +71,7 @@ export async function boundsOf(options: BoundsOptions): Promise<Bounds> {
   return {
     retention: { ...retention, bytes: bound },
     budget: bound > 0 ? bound : room,
-    remember: applied(percent, isOver ? kept : 0),
+    save: applied(percent, isOver ? kept : 0),
   };
 }
 
@@ -81,10 +81,10 @@ function keptBytesOf(last: Applied | undefined, percent: number, held: number): 
   return last.percent === percent ? Math.min(last.keptBytes, held) : 0;
 }
 
-async function freeBytes({ directory, disk, log }: BoundsOptions): Promise<number | undefined> {
-  const roomOf = disk?.roomOf ?? (() => roomIn(existsSync(directory) ? directory : dirname(directory)));
+async function freeBytes({ directory, disk, log }: RetentionBoundsOptions): Promise<number | undefined> {
+  const spaceOf = disk?.spaceOf ?? (() => diskSpaceIn(existsSync(directory) ? directory : dirname(directory)));
   try {
-    return (await roomOf()).free;
+    return (await spaceOf()).free;
   } catch (error) {
     log.error({ err: error }, 'nobody knows how full the disk is');
     return undefined;

@@ -7,7 +7,7 @@ import { beforeEach, expect, it } from 'vitest';
 import { message } from '../test/behaviour/telemetry-messages.ts';
 import { temporaryDirectory } from '../test/fixtures/temporary.ts';
 import { openTelemetry } from './open.ts';
-import type { RetentionSetting } from './retention-bytes.ts';
+import type { RetentionSetting } from './retention-bounds.ts';
 
 const DAY = 86_400_000;
 const START = Date.UTC(2030, 0, 1);
@@ -29,13 +29,13 @@ interface Run {
 async function run(bytes: RetentionSetting['bytes'] | undefined, { free = 0, days = 0 }: Run = {}) {
   const lines: string[] = [];
   const log = pino({ level: 'warn' }, { write: (line) => lines.push(JSON.parse(line).msg) });
-  const roomOf = async () => {
+  const spaceOf = async () => {
     if (free instanceof Error) throw free;
     return { free, size: 1e9 };
   };
   const retention = bytes === undefined ? undefined : { age: 0, bytes };
   const telemetry = await openTelemetry({
-    ...{ directory, now: () => now, log, disk: { roomOf } },
+    ...{ directory, now: () => now, log, disk: { spaceOf } },
     ...(retention !== undefined && { retention }),
   });
   for (let day = 0; day < days; day += 1) {

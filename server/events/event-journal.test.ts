@@ -6,14 +6,14 @@ import type { StoredMessage, Telemetry } from '../../telemetry/index.ts';
 import { openTelemetry } from '../../telemetry/open.ts';
 import { silent } from '../../test/fixtures/journal.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
-import { openClassedJournal } from './classed-journal.ts';
+import { openEventJournal } from './event-journal.ts';
 
 const BYTES = 1_048_576;
 const NOON = Date.UTC(2030, 0, 1, 12);
 const AUDIT_KEY = 'audit-7';
 
 const open = (directory: string, retention = { age: 0, bytes: BYTES }, now = () => NOON) =>
-  openClassedJournal({ directory, retention, now, log: silent });
+  openEventJournal({ directory, retention, now, log: silent });
 
 async function store(journal: Telemetry<string>, type: LifecycleType, count: number, bytes = 400): Promise<void> {
   const payload = Buffer.alloc(bytes, 'x');

@@ -17,7 +17,7 @@ it('stops storing above the floor, holds what comes, and goes on by itself with 
     log: pino({ level: 'info' }, { write: (line) => lines.push((JSON.parse(line) as { msg: string }).msg) }),
     limits: { retryEvery: 5 },
     diskFloor: 256 * MIB,
-    disk: { lookEvery: 5, roomOf: async () => ({ free, size: 100_000 * MIB }) },
+    disk: { checkEvery: 5, spaceOf: async () => ({ free, size: 100_000 * MIB }) },
   });
   onTestFinished(() => telemetry.close());
   await telemetry.accept(message('pump-1', 'a'));
@@ -50,7 +50,7 @@ it('takes at most a tenth of a small disk for the floor', async () => {
     now: Date.now,
     log: pino({ level: 'silent' }),
     diskFloor: 256 * MIB,
-    disk: { roomOf: async () => ({ free: 60 * MIB, size: 500 * MIB }) },
+    disk: { spaceOf: async () => ({ free: 60 * MIB, size: 500 * MIB }) },
   });
   onTestFinished(() => telemetry.close());
   expect(telemetry.counters().isDiskLow).toBe(false);

@@ -7,14 +7,14 @@ const DAY_MS = 86_400_000;
 const LEAP_MS = 7 * DAY_MS;
 const BELIEVED_AFTER_MS = 3 * DAY_MS;
 
-export interface BelievedTime {
+export interface TrustedTime {
   readonly now: number;
   /** How far the clock is ahead of what is believed, in ms; 0 when it is believed. */
   readonly ahead: number;
 }
 
 /** `days`: those that segments began with, oldest first. */
-export function believedTime(days: readonly string[], now: number): BelievedTime {
+export function trustedTime(days: readonly string[], now: number): TrustedTime {
   const newest = days.at(-1);
   if (newest === undefined) return { now, ahead: 0 };
   // Where the time that the clock shows now began: behind the latest leap.

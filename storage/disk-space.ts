@@ -15,34 +15,34 @@ const ENOUGH = 1.05;
 
 const LOOK_EVERY_MS = 1000;
 
-export interface Room {
+export interface DiskSpace {
   /** Bytes that this user may still write. */
   readonly free: number;
   /** Bytes of the whole disk. */
   readonly size: number;
 }
 
-export interface DiskGuardOptions {
+export interface DiskSpaceOptions {
   /** Bytes; 0 looks at nothing. */
   readonly floor: number;
   readonly log: Logger;
-  readonly lookEvery?: number;
-  roomOf?(): Promise<Room>;
+  readonly checkEvery?: number;
+  spaceOf?(): Promise<DiskSpace>;
 }
 
-export class DiskGuard {
-  readonly #options: DiskGuardOptions;
-  readonly #roomOf: () => Promise<Room>;
+export class DiskSpaceMonitor {
+  readonly #options: DiskSpaceOptions;
+  readonly #spaceOf: () => Promise<DiskSpace>;
   readonly #timer: NodeJS.Timeout | undefined;
   #free: number | undefined;
   #floor = 0;
   #isLow = false;
 
-  constructor(directory: string, options: DiskGuardOptions) {
+  constructor(directory: string, options: DiskSpaceOptions) {
     this.#options = options;
-    this.#roomOf = options.roomOf ?? (() => roomIn(directory));
+    this.#spaceOf = options.spaceOf ?? (() => diskSpaceIn(directory));
     if (options.floor === 0) return;
-    this.#timer = setInterval(() => void this.look(), options.lookEvery ?? LOOK_EVERY_MS).unref();
+    this.#timer = setInterval(() => void this.check(), options.checkEvery ?? LOOK_EVERY_MS).unref();
   }
 
   get isLow(): boolean {
@@ -60,17 +60,17 @@ export class DiskGuard {
   }
 
   /** Throws Problem `unavailable` while there is less room than the floor. */
-  expectRoom(): void {
+  expectSpace(): void {
     if (!this.#isLow) return;
     throw new Problem('unavailable', {
       reason: `expected ${this.#floor} bytes free on the disk, found ${this.#free}`,
     });
   }
 
-  async look(): Promise<void> {
+  async check(): Promise<void> {
     const { floor, log } = this.#options;
     if (floor === 0) return;
-    const room = await this.#roomOf().catch((error: unknown) => {
+    const room = await this.#spaceOf().catch((error: unknown) => {
       log.error({ err: error }, 'nobody knows how full the disk is');
     });
     if (!room) return;
@@ -89,7 +89,7 @@ export class DiskGuard {
   }
 }
 
-export async function roomIn(directory: string): Promise<Room> {
+export async function diskSpaceIn(directory: string): Promise<DiskSpace> {
   const { bavail, blocks, bsize } = await statfs(directory);
   return { free: bavail * bsize, size: blocks * bsize };
 }

@@ -9,7 +9,7 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 type Payload = { readonly json: string } | { readonly text: string } | { readonly base64: string };
 
 /** One message as one line, without its end. The members are those of `rollcall telemetry export`. */
-export function lineOf(message: SinkMessage): string {
+export function toJsonLine(message: SinkMessage): string {
   const { position, device, stream, receivedAt, qos, deviceTime, deviceSequence, key, contentType } = message;
   const head = JSON.stringify({
     position,
@@ -28,7 +28,7 @@ export function lineOf(message: SinkMessage): string {
 }
 
 /** A message of the telemetry journal, whose names are device ids, in the JSON event format of CloudEvents 1.0 (section 3). */
-export function cloudEventOf(message: SinkMessage, trustDomain: string): string {
+export function toCloudEvent(message: SinkMessage, trustDomain: string): string {
   const { position, device, stream, receivedAt, qos, deviceTime, deviceSequence, contentType } = message;
   const payload = readPayload(message.payload);
   const head = JSON.stringify({

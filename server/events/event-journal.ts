@@ -11,7 +11,7 @@ import { openTelemetry, type TelemetryOptions } from '../../telemetry/open.ts';
 import { RESERVED_CLASSES, RESERVED_PART, reservedClassOf } from './event-classes.ts';
 import { RESERVED_FILE, ReservedEvents } from './reserved-events.ts';
 
-export interface ClassedJournalOptions extends TelemetryOptions {
+export interface EventJournalOptions extends TelemetryOptions {
   readonly retention: Retention;
 }
 
@@ -19,7 +19,7 @@ export interface ClassedJournalOptions extends TelemetryOptions {
 const MOST_WAITING = 500;
 
 /** Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. */
-export async function openClassedJournal(options: ClassedJournalOptions): Promise<Telemetry<string>> {
+export async function openEventJournal(options: EventJournalOptions): Promise<Telemetry<string>> {
   const { directory, now, log, retention } = options;
   if (retention.bytes === 0) return openTelemetry<string>(options); // nothing is evicted by bytes
   const opened = Promise.withResolvers<Copier>();
@@ -72,7 +72,7 @@ class Copier {
     this.#reserved = reserved;
     this.#now = now;
     this.#log = log;
-    this.#seen = reserved.lookedAt;
+    this.#seen = reserved.readThrough;
     this.#stop = journal.follow(undefined, (event) => this.#stored(event));
   }
 
@@ -116,13 +116,13 @@ class Copier {
   }
 
   async #copyEarlier(): Promise<void> {
-    for await (const page of this.#journal.pages({ after: this.#reserved.lookedAt })) {
+    for await (const page of this.#journal.pages({ after: this.#reserved.readThrough })) {
       const last = page.at(-1) as StoredMessage<string>;
       const wanted = page.filter(({ stream }) => reservedClassOf(stream) !== undefined);
       this.#reserved.add(wanted, last.position, this.#now());
     }
     this.#hasEarlier = false;
-    this.#seen = Math.max(this.#seen, this.#reserved.lookedAt);
+    this.#seen = Math.max(this.#seen, this.#reserved.readThrough);
   }
 
   #flush(): void {

@@ -1,6 +1,6 @@
 import { type Identity, type LifecycleType, type LifecycleValue, parseIdentity } from '@rollcall/protocol';
 import type { AuditEntry } from '../../registry/index.ts';
-import type { Happening } from './event-log.ts';
+import type { FleetEvent } from './event-log.ts';
 
 /** The action of an entry, with its outcome where it wasn't done. */
 const TYPE_OF: Readonly<Record<string, LifecycleType>> = {
@@ -28,7 +28,7 @@ const TYPE_OF: Readonly<Record<string, LifecycleType>> = {
 };
 
 /** Undefined for an entry that is no event of the fleet. */
-export function happeningOf(entry: AuditEntry): Happening | undefined {
+export function fleetEventOf(entry: AuditEntry): FleetEvent | undefined {
   const { action, outcome, actor, subject, details, at } = entry;
   const key = outcome === 'done' ? action : `${action} ${outcome}`;
   const type = Object.hasOwn(TYPE_OF, key) ? TYPE_OF[key] : undefined;

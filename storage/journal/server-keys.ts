@@ -3,9 +3,9 @@
  * that no device can write one, and are kept in blocks alone: whoever reads messages sees those that devices wrote.
  */
 
-export const OWN_KEY_PREFIX = '/';
+export const SERVER_KEY_PREFIX = '/';
 
 /** The key that readers see. */
-export function shownKey(key: string | undefined): string | undefined {
-  return key?.startsWith(OWN_KEY_PREFIX) === true ? undefined : key;
+export function visibleKey(key: string | undefined): string | undefined {
+  return key?.startsWith(SERVER_KEY_PREFIX) === true ? undefined : key;
 }
