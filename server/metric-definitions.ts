@@ -125,14 +125,20 @@ export const METRICS: Readonly<Record<MetricSource, readonly MetricDefinition[]>
       'Bytes in the session store: subscriptions, queues, retained messages, wills.',
       'session_store_bytes',
     ),
-    gauge('rollcall_retained_message_bytes', 'Bytes of retained messages in the session store.', 'retained_message_bytes'),
+    gauge(
+      'rollcall_retained_message_bytes',
+      'Bytes of retained messages in the session store.',
+      'retained_message_bytes',
+    ),
     gauge('rollcall_queued_message_bytes', 'Bytes of queued messages in the session store.', 'queued_message_bytes'),
     {
       name: 'rollcall_session_store_refused_total',
       type: 'counter',
       help: 'Messages that the session store refused because their owner was over its share, by kind.',
       label: 'kind',
-      from: { keys: { 'session_store_refused/kind=retained': 'retained', 'session_store_refused/kind=queued': 'queued' } },
+      from: {
+        keys: { 'session_store_refused/kind=retained': 'retained', 'session_store_refused/kind=queued': 'queued' },
+      },
     },
     gauge('rollcall_session_store_short', '1 while the session store is nearly full, else 0.', 'session_store_short'),
     counter('rollcall_session_commits_total', 'Commits of the session store.', 'session_commits'),

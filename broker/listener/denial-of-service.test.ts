@@ -145,7 +145,11 @@ describe('connections that are not finished', () => {
     await start({ limits: { handshakes: 1, handshakesPerAddress: 1 } });
     for (let n = 0; n < 5; n += 1) await testBroker.connectDevice(`dev-${n}`);
     for (let n = 0; n < 5; n += 1) await testBroker.open().then((client) => client.closed);
-    expect(testBroker.broker.counters()).toMatchObject({ pending_connections: 0, sessions: 5, 'refused.certificate_missing': 5 });
+    expect(testBroker.broker.counters()).toMatchObject({
+      pending_connections: 0,
+      sessions: 5,
+      'refused.certificate_missing': 5,
+    });
   });
 
   it('come at a bounded rate per address, refused before any cryptography', async () => {

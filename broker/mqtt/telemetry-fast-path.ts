@@ -1,5 +1,5 @@
 import { isMessageKey, lengthWithoutKey } from '@rollcall/protocol';
-import type { Accepted, TelemetryMessage, AcceptCallbacks } from '../../telemetry/index.ts';
+import type { AcceptCallbacks, Accepted, TelemetryMessage } from '../../telemetry/index.ts';
 import type { Rights } from '../access/acl.ts';
 import type { BrokerCounters } from '../broker-counters.ts';
 import type { DeliveredKeys } from '../routing/delivered-keys.ts';

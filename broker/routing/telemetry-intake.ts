@@ -1,6 +1,6 @@
 /** The part of `telemetry/` that the broker uses. */
 
-import type { Accepted, TelemetryMessage, AcceptCallbacks } from '../../telemetry/index.ts';
+import type { AcceptCallbacks, Accepted, TelemetryMessage } from '../../telemetry/index.ts';
 import type { StorageShares } from '../mqtt/storage-share-limiter.ts';
 
 export interface TelemetryIntake {

@@ -94,7 +94,10 @@ describe('memory between connections', () => {
       identity: device('greedy'),
       share: { kept: 'retained', bound: 'shared', heldBytes: 0 },
     });
-    expect(testBroker.broker.counters()).toMatchObject({ 'session_store_refused/kind=retained': 1, session_store_short: 1 });
+    expect(testBroker.broker.counters()).toMatchObject({
+      'session_store_refused/kind=retained': 1,
+      session_store_short: 1,
+    });
     await bystander.publish(reported('bystander'), 'x', { qos: 1, retain: true });
     expect(pubacks(await bystander.settled())).toHaveLength(1);
   });
