@@ -1,10 +1,11 @@
 /**
- * Whether the clock of this machine can be right, asked before anything is dated by it: a CA made in 1970 ends in 1990, and
- * nothing repairs it. The only time that is surely past is the date of this version.
+ * Checks the clock of this machine before certificates are dated by it: a CA made in 1970 would expire in 1990. The release date of
+ * this version is the only time that is certainly past.
  */
 
 import { readFileSync } from 'node:fs';
 import { Problem } from '@rollcall/protocol';
+import type { Logger } from 'pino';
 import type { Registry } from '../registry/index.ts';
 
 const { released } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
@@ -16,16 +17,16 @@ export const RELEASED_AT = Date.parse(released);
 
 const DAY_MS = 86_400_000;
 
-/** A time zone that was taken for UTC is no reason to refuse. */
+/** Tolerates local time that is taken for UTC. */
 const BEFORE_RELEASE_MS = DAY_MS;
 
-/** As long as a root is valid by default: nobody runs a version for longer. */
+/** The default lifetime of a root. */
 const AFTER_RELEASE_MS = 20 * 365 * DAY_MS;
 
-/** Below this, a clock that was set back is not worth a word. */
+/** A smaller step back is not reported. */
 const BEHIND_TOLERATED_MS = 300_000;
 
-/** Programs call it with their clock before they start a server. Throws `clock_implausible` for a time before this version was made, or more than 20 years after it. */
+/** Throws `clock_implausible` for a time before the release of this version, or more than 20 years after it. */
 export function expectPlausibleClock(now: number): void {
   const isBefore = now < RELEASED_AT - BEFORE_RELEASE_MS;
   if (!isBefore && now <= RELEASED_AT + AFTER_RELEASE_MS) return;
@@ -35,10 +36,10 @@ export function expectPlausibleClock(now: number): void {
   });
 }
 
-/** Entries made while the clock was behind come last, and must not hide those before them. */
+/** More than one, because entries that were made while the clock was behind come last. */
 const AUDIT_COMPARED = 1_000;
 
-/** The newest time that this fleet has seen, in its last entries: its clock was there once. Milliseconds since the epoch; 0 before the first entry. */
+/** The newest time in the last audit entries, milliseconds since the epoch; 0 without entries. */
 export async function newestAuditTime(registry: Pick<Registry, 'listAudit'>): Promise<number> {
   const entries = await registry.listAudit({ limit: AUDIT_COMPARED });
   return entries.reduce((latest, { at }) => Math.max(latest, at), 0);
@@ -47,4 +48,20 @@ export async function newestAuditTime(registry: Pick<Registry, 'listAudit'>): Pr
 /** Whether the clock was set back by more than five minutes since `audited`. */
 export function isClockBehind(now: number, audited: number): boolean {
   return now < audited - BEHIND_TOLERATED_MS;
+}
+
+/** Warns when the clock is behind now. Returns the state of the clock for health checks. */
+export async function createClockCheck(
+  registry: Pick<Registry, 'listAudit'>,
+  { now, log }: { readonly now: () => number; readonly log: Logger },
+): Promise<() => 'ok' | 'behind'> {
+  const audited = await newestAuditTime(registry);
+  if (isClockBehind(now(), audited)) {
+    const newestEntry = new Date(audited).toISOString();
+    log.warn(
+      { newestEntry },
+      'the clock is behind the newest entry of the audit; set it before certificates are issued',
+    );
+  }
+  return () => (isClockBehind(now(), audited) ? 'behind' : 'ok');
 }

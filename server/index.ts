@@ -1,4 +1,4 @@
 /** A whole server: its modules opened, wired, started and stopped. */
 
-export { expectDescriptors } from './descriptor-watch.ts';
+export { expectDescriptors } from './descriptor-monitor.ts';
 export { type FleetServer, startFleetServer } from './server.ts';

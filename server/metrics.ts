@@ -67,7 +67,7 @@ export class Metrics {
       metric.reset();
       for (const [key, labelValue] of samplesOf(definition, counters)) {
         unknown.delete(key);
-        const value = Number(counters[key]);
+        const value = asNumber(counters[key]);
         if (definition.label === undefined) metric.inc(value);
         else metric.inc({ [definition.label]: labelValue }, value);
       }
@@ -101,6 +101,10 @@ export function collectTelemetry(metrics: Metrics, telemetry: Pick<Telemetry, 'c
     counters: () =>
       Object.fromEntries(telemetry.shares.largest(HEAVIEST_DEVICES).map(({ name, bytes }) => [name, bytes])),
   });
+}
+
+function asNumber(value: number | boolean | undefined): number {
+  return typeof value === 'number' ? value : value === true ? 1 : 0;
 }
 
 function* samplesOf(

@@ -1,27 +1,54 @@
 /**
- * The whole server: the order in which its parts are opened, and closed again. What each part is given stands in
- * `fleet-memory.ts` and `fleet-doors.ts`, what they tell each other in `fleet-introductions.ts`. Reads no flag and prints nothing.
+ * A whole server: every part is opened, connected to the others and, in reverse order, closed here. Options of each part are in
+ * `store-options.ts` and `server-options.ts`. Reads no flag and prints nothing.
  */
 
+import { lifecycleTopic, serverUrl, UNKNOWN_NAME } from '@rollcall/protocol';
 import type { Logger } from 'pino';
+import { type Broker, createBroker, inspectSessionFile, openSessionStore } from '../broker/index.ts';
+import { type Console, createConsole } from '../console/index.ts';
+import {
+  type Authority,
+  createEnrollServer,
+  createExpiryMonitor,
+  createRenewalSchedule,
+  type RenewalSchedule,
+} from '../enroll/index.ts';
 import { createRequestLimits } from '../limits/index.ts';
+import { inspectRegistry, type Registry } from '../registry/index.ts';
+import { openRegistry } from '../registry/open.ts';
 import { lockDirectory } from '../storage/index.ts';
-import { readRestoredNote, removeRestoredNote } from './backup/restored-note.ts';
-import { openFleetAuthority } from './certificate-authority.ts';
-import { isClockBehind, newestAuditTime } from './clock.ts';
+import { inspectSinks, inspectTelemetry, openSinks, type SinkSettings } from '../telemetry/index.ts';
+import { openTelemetry } from '../telemetry/open.ts';
+import { type RestoredNote, readRestoredNote, removeRestoredNote } from './backup/restored-note.ts';
+import { openCertificateAuthority } from './certificate-authority.ts';
+import { createClockCheck } from './clock.ts';
 import type { Config } from './config/config.ts';
-import { openDataDirectory } from './data-directory.ts';
-import { DescriptorWatch } from './descriptor-watch.ts';
-import { openFleetDoors } from './listeners.ts';
-import { type Counted, Metrics } from './metrics.ts';
+import { sinkSettings } from './config/sink-settings.ts';
+import type { ServerContext } from './context.ts';
+import { type DataDirectory, openDataDirectory } from './data-directory.ts';
+import { DescriptorMonitor } from './descriptor-monitor.ts';
+import { inspectFleetEvents, openFleetEvents } from './events/open.ts';
+import { type Counted, collectTelemetry, Metrics } from './metrics.ts';
 import { OpenParts } from './open-parts.ts';
-import { openFleetMemory } from './stores.ts';
-import { introduceRooms } from './wiring.ts';
+import { brokerOptions, consoleOptions, enrollOptions, renewalOptions } from './server-options.ts';
+import { applyUnconfirmedChanges, connectSessionTermination } from './session-termination.ts';
+import { reportOverShare } from './share-reports.ts';
+import {
+  type After,
+  eventOptions,
+  registryOptions,
+  type Stores,
+  sessionStoreOptions,
+  sinkOptions,
+  telemetryOptions,
+} from './store-options.ts';
+import { connectTrustBundle } from './trust-bundle.ts';
 
 export interface FleetServerOptions {
   readonly config: Config;
   readonly version: string;
-  /** Where sinks find credentials that are named by a variable. */
+  /** Environment variables that hold the credentials of sinks. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -34,7 +61,7 @@ export interface FleetServer {
   readonly enrollUrl: string;
   readonly mqttUrl: string;
   readonly consoleUrl: string;
-  /** `http://host:port` for those who check certificates; undefined unless it was asked for. */
+  /** `http://host:port` of CRLs and OCSP; undefined when it is not configured. */
   readonly certificateStatusUrl: string | undefined;
   /** Path of the operator socket. */
   readonly socket: string;
@@ -44,7 +71,15 @@ export interface FleetServer {
   close(): Promise<void>;
 }
 
-/** Starts everything or nothing: when one part can't start, those before it are closed again, and its Problem is thrown. */
+interface Servers {
+  readonly broker: Broker;
+  readonly renewals: RenewalSchedule;
+  readonly console: Console;
+  readonly mqttUrl: string;
+  readonly enrollUrl: string;
+}
+
+/** Closes the parts that are open and throws the Problem of the first part that cannot be opened. */
 export async function startFleetServer(options: FleetServerOptions): Promise<FleetServer> {
   const opened = new OpenParts();
   try {
@@ -55,89 +90,152 @@ export async function startFleetServer(options: FleetServerOptions): Promise<Fle
   }
 }
 
-async function start(
-  { config, version, environment = {}, now, log, logLines }: FleetServerOptions,
-  opened: OpenParts,
-): Promise<FleetServer> {
-  const data = openDataDirectory(config.data);
-  // Before anything in it is opened, and until all of it is closed.
+async function start(options: FleetServerOptions, opened: OpenParts): Promise<FleetServer> {
+  const data = openDataDirectory(options.config.data);
+  // The lock is taken before anything in the directory is opened, and released last.
   const lock = lockDirectory(data.path);
   opened.add({ close: async () => lock.release() });
-  const publicHost = config.publicHosts[0] as string;
-  const descriptors = opened.add(new DescriptorWatch({ log, now: () => performance.now() }));
+  const context = openContext(options, data, opened);
+  const { now, log } = context;
+
   const restored = readRestoredNote(data.path);
-  const after = restored && 'restore';
+  const stores = await openStores(context, restored && 'restore', opened);
+  const clock = await createClockCheck(stores.registry, { now, log });
+  const { authority, statusUrl } = opened.add(await openCertificateAuthority(context, stores.registry));
+  if (restored !== undefined) await recordRestore(restored, stores.registry, context);
 
-  const requestLimits = createRequestLimits({
-    requestsPerSecondPerAddress: config.requests.perSecondPerAddress,
-    refusalLogsPerMinute: config.mqtt.limits.refusalLogsPerMinute,
-  });
-
-  // Memory, data, and the keys that vouch for them; then the doors, and last who hears of what.
-  const metrics = new Metrics({ version, log });
-  metrics.collectFrom('descriptors', descriptors);
-  metrics.collectFrom('refusals', requestLimits.refusalLog);
-  if (logLines !== undefined) metrics.collectFrom('logLines', logLines);
-  const memory = await openFleetMemory({ config, data, after, environment, metrics, now, log }, opened);
-  const { registry } = memory;
-  const audited = await newestAuditTime(registry);
-  if (isClockBehind(now(), audited)) {
-    const newestEntry = new Date(audited).toISOString();
-    log.warn(
-      { newestEntry },
-      'the clock is behind the newest entry of the audit; set it before certificates are issued',
-    );
-  }
-  const { authority, statusUrl } = opened.add(
-    await openFleetAuthority({
-      config,
-      directory: data.authority,
-      publicHost,
-      registry,
-      environment,
-      requestLimits,
-      now,
-      log: log.child({ component: 'enroll' }),
-    }),
-  );
-
-  if (restored !== undefined) {
-    log.warn({ ...restored }, 'restored from a backup: what was revoked after it was taken is not revoked');
-    await registry.recordAction({
-      actor: 'server/restore',
-      action: 'fleet.restored',
-      subject: `backup/${restored.takenAt}`,
-      outcome: 'done',
-      details: { restoredAt: restored.restoredAt },
-    });
-    removeRestoredNote(data.path);
-  }
-
-  const doors = await openFleetDoors(
-    {
-      config,
-      data,
-      memory,
-      authority,
-      requestLimits,
-      publicHost,
-      version,
-      now,
-      log,
-      clock: () => (isClockBehind(now(), audited) ? 'behind' : 'ok'),
-      metrics,
-    },
-    opened,
-  );
-  await introduceRooms({ memory, authority, doors, trustBundle: data.trustBundle, log }, opened);
+  const servers = await openServers(context, stores, { authority, clock }, opened);
+  await connectParts(context, stores, { authority, servers }, opened);
 
   return {
-    enrollUrl: doors.enrollUrl,
-    mqttUrl: doors.mqttUrl,
-    consoleUrl: doors.operators.url,
+    enrollUrl: servers.enrollUrl,
+    mqttUrl: servers.mqttUrl,
+    consoleUrl: servers.console.url,
     certificateStatusUrl: statusUrl,
     socket: data.socket,
     trustBundle: data.trustBundle,
     close: () => opened.close(),
   };
+}
+
+function openContext(
+  { config, version, environment = {}, now, log, logLines }: FleetServerOptions,
+  data: DataDirectory,
+  opened: OpenParts,
+): ServerContext {
+  const descriptors = opened.add(new DescriptorMonitor({ log, now: () => performance.now() }));
+  const limits = createRequestLimits({
+    requestsPerSecondPerAddress: config.requests.perSecondPerAddress,
+    refusalLogsPerMinute: config.mqtt.limits.refusalLogsPerMinute,
+  });
+  const metrics = new Metrics({ version, log });
+  metrics.collectFrom('descriptors', descriptors);
+  metrics.collectFrom('refusals', limits.refusalLog);
+  if (logLines !== undefined) metrics.collectFrom('logLines', logLines);
+  const publicHost = config.publicHosts[0] as string;
+  return { config, data, environment, publicHost, version, limits, metrics, now, log };
+}
+
+/** No address is open yet. Nothing is changed when one store cannot be used by this version. */
+async function openStores(context: ServerContext, after: After, opened: OpenParts): Promise<Stores> {
+  const { config, data, environment, now, log } = context;
+  const settings = sinkSettings(config.sinks, { environment, now });
+  inspectStores(data, settings);
+  const registry = opened.add(await openRegistry(registryOptions(context)));
+  const telemetry = opened.add(await openTelemetry(telemetryOptions(context, registry, after)));
+  const events = opened.add(await openFleetEvents(eventOptions(context, registry, after)));
+  reportOverShare({ telemetry, events: events.log, log });
+  const sinks = opened.add(await openSinks(sinkOptions(context, settings, { registry, telemetry, events })));
+  const sessions = opened.add(await openSessionStore(sessionStoreOptions(context)));
+  return { registry, telemetry, events, sinks, sessions };
+}
+
+/** Throws what opening would throw, and changes nothing, so that another version can still open all stores. */
+function inspectStores(data: DataDirectory, sinks: readonly SinkSettings[]): void {
+  inspectRegistry(data.registryFile);
+  inspectSessionFile(data.sessionFile);
+  inspectTelemetry(data.telemetry);
+  inspectFleetEvents(data.events);
+  inspectSinks({ settings: sinks, directory: data.sinks });
+}
+
+async function recordRestore(restored: RestoredNote, registry: Registry, { data, log }: ServerContext): Promise<void> {
+  log.warn({ ...restored }, 'restored from a backup: what was revoked after it was taken is not revoked');
+  await registry.recordAction({
+    actor: 'server/restore',
+    action: 'fleet.restored',
+    subject: `backup/${restored.takenAt}`,
+    outcome: 'done',
+    details: { restoredAt: restored.restoredAt },
+  });
+  removeRestoredNote(data.path);
+}
+
+/** The broker is opened before the EST server, and that before the console, because each publishes the address of the one before. */
+async function openServers(
+  context: ServerContext,
+  stores: Stores,
+  { authority, clock }: { readonly authority: Authority; readonly clock: () => 'ok' | 'behind' },
+  opened: OpenParts,
+): Promise<Servers> {
+  const { publicHost, metrics, now, log } = context;
+  const { registry, telemetry, events, sinks } = stores;
+  const broker = opened.add(await createBroker(brokerOptions(context, stores, authority)));
+  const mqttUrl = serverUrl('mqtts', publicHost, broker.port);
+  const renewals = createRenewalSchedule(renewalOptions(context, stores, broker));
+  const told = () => void events.pollAudit();
+  const expiry = opened.add(createExpiryMonitor({ registry, told, now, log: log.child({ component: 'enroll' }) }));
+  const enroll = opened.add(await createEnrollServer(enrollOptions(context, stores, { authority, renewals, mqttUrl })));
+  const enrollUrl = serverUrl('https', publicHost, enroll.port);
+  metrics.collectFrom('broker', broker);
+  metrics.collectFrom('enroll', enroll);
+  metrics.collectFrom('expiry', expiry);
+  metrics.collectFrom('events', events);
+  metrics.collectFrom('sinks', sinks);
+  collectTelemetry(metrics, telemetry);
+  const console = opened.add(
+    await createConsole(consoleOptions(context, stores, { authority, broker, renewals, enrollUrl, clock })),
+  );
+  return { broker, renewals, console, mqttUrl, enrollUrl };
+}
+
+/** First applies what changed while no server ran, then each change when it is committed. */
+async function connectParts(
+  { data, log }: ServerContext,
+  { registry, events }: Stores,
+  { authority, servers }: { readonly authority: Authority; readonly servers: Servers },
+  opened: OpenParts,
+): Promise<void> {
+  const { broker, renewals, console } = servers;
+  await connectTrustBundle(authority, broker, data.trustBundle);
+  const failed = (message: string) => (error: unknown) => log.error({ err: error }, message);
+  renewals.republishNotices().catch(failed('renewal notices were not published again'));
+  await applyUnconfirmedChanges(broker, registry);
+
+  registry.onRevocation(({ holder, serials }) => {
+    if (holder.kind !== 'device') return;
+    for (const serial of serials) {
+      renewals.withdrawNotice(holder.id, serial).catch(failed('renewal notice was not withdrawn'));
+    }
+  });
+  const afterChange = (affectsCrl: boolean) => {
+    void events.pollAudit();
+    if (affectsCrl) authority.status.refresh().catch(failed('revocation list was not rebuilt'));
+  };
+  connectSessionTermination({
+    registry,
+    broker,
+    revoked: () => afterChange(true),
+    // Certificates of a suspended device are on hold (RFC 5280, certificateHold) until its status changes.
+    changed: ({ operation }) => afterChange(['suspend', 'resume', 'quarantine'].includes(operation)),
+    log,
+  });
+  // Events are published after their commit, and not after the broker begins to close.
+  const stopPublishing = events.log.follow({}, ({ type, name, json }) => {
+    const topic = lifecycleTopic(type, name === UNKNOWN_NAME ? undefined : name);
+    void broker.publish(topic, Buffer.from(json), type === 'presence.connect_failed' ? 0 : 1);
+  });
+  opened.add({ close: async () => stopPublishing() });
+  authority.serverCertificates.onChange('broker', (credentials) => broker.replaceTls(credentials));
+  authority.serverCertificates.onChange('console', (credentials) => console.replaceTls(credentials));
 }

@@ -26,15 +26,15 @@ export function expectDescriptors(limit = descriptorLimit()): void {
   });
 }
 
-export interface DescriptorWatchOptions {
+export interface DescriptorMonitorOptions {
   readonly log: Logger;
   /** Milliseconds of any origin. */
   readonly now: () => number;
   readonly everyMs?: number;
 }
 
-export class DescriptorWatch {
-  readonly #options: DescriptorWatchOptions;
+export class DescriptorMonitor {
+  readonly #options: DescriptorMonitorOptions;
   readonly #timer: NodeJS.Timeout;
   /** Read while a descriptor is free. */
   readonly #limit = descriptorLimit();
@@ -42,7 +42,7 @@ export class DescriptorWatch {
   #isTold = false;
   #toldAt = Number.NEGATIVE_INFINITY;
 
-  constructor(options: DescriptorWatchOptions) {
+  constructor(options: DescriptorMonitorOptions) {
     this.#options = options;
     this.#timer = setInterval(() => this.#probe(), options.everyMs ?? EVERY_MS).unref();
   }

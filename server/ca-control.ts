@@ -1,0 +1,71 @@
+/** Operations of operators on certificate authorities: each step of a rotation, with its consequences for renewals and sessions. */
+
+import type { Broker } from '../broker/index.ts';
+import type { CaControl } from '../console/index.ts';
+import type { Authority, RenewalSchedule } from '../enroll/index.ts';
+import type { IssuerRecord, Registry } from '../registry/index.ts';
+import { expectPlausibleClock } from './clock.ts';
+
+export function createCaControl(deps: {
+  readonly authority: Authority;
+  readonly registry: Registry;
+  readonly renewals: RenewalSchedule;
+  readonly broker: Pick<Broker, 'sessions' | 'disconnect'>;
+  readonly now: () => number;
+}): CaControl {
+  const { authority, registry, renewals, broker, now } = deps;
+  const { rotation } = authority;
+
+  /** Ends sessions whose identity has no valid certificate of another CA. */
+  const disconnectStranded = async (id: string): Promise<void> => {
+    const valid = new Set(authority.cas.issuing.map((ca) => ca.id));
+    for (const { identity, serial } of broker.sessions()) {
+      if ((await registry.publishedStatus(id, serial)).state === 'unknown') continue;
+      const held = await registry.listCertificates(identity);
+      const hasOther = held.some(
+        ({ issuerId, revokedAt, notAfter }) => valid.has(issuerId ?? '') && revokedAt === undefined && notAfter > now(),
+      );
+      if (!hasOther) await broker.disconnect(identity, 'operator');
+    }
+  };
+
+  return {
+    list: async () => {
+      const rootKeys = new Set(await rotation.rootKeys());
+      const records = await registry.listIssuers();
+      return Promise.all(
+        records.map(async (record) => ({
+          ...viewOf(record),
+          hasKey:
+            record.role === 'root'
+              ? rootKeys.has(record.id)
+              : authority.cas.issuing.some(({ id, signer }) => id === record.id && signer !== undefined),
+          issued: record.role === 'root' ? 0 : await registry.countIssued(record.id),
+          stranded: await registry.countStranded(record.id),
+        })),
+      );
+    },
+    prepare: async (role, actor) => {
+      // The clock may have been changed since the start.
+      expectPlausibleClock(now());
+      return rotation.prepare(role, actor);
+    },
+    activate: (id, strand, actor) => rotation.activate(id, strand, actor),
+    taint: async (id, withinMs, actor) => {
+      await rotation.taint(id, actor);
+      return renewals.pull({ issuerId: id, withinMs, reason: 'ca_rotation', actor });
+    },
+    retire: async (id, strand, actor) => {
+      await rotation.retire(id, strand, actor);
+      if (strand > 0) await disconnectStranded(id);
+    },
+    request: () => rotation.request(),
+    importChain: (pem, actor) => rotation.importChain(pem, actor),
+    exportRoot: (passphrase, actor) => rotation.exportRoot(Buffer.from(passphrase), actor),
+    removeRootKey: (id, actor) => rotation.forgetRoot(id, actor),
+  };
+}
+
+function viewOf({ id, role, state, rootId, notBefore, notAfter }: IssuerRecord) {
+  return { id, role, state, rootId, notBefore, notAfter };
+}

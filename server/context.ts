@@ -1,0 +1,20 @@
+import type { Logger } from 'pino';
+import type { RequestLimits } from '../limits/index.ts';
+import type { Config } from './config/config.ts';
+import type { DataDirectory } from './data-directory.ts';
+import type { Metrics } from './metrics.ts';
+
+/** What every part of a server is configured with. */
+export interface ServerContext {
+  readonly config: Config;
+  readonly data: DataDirectory;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** The first of the public hosts. */
+  readonly publicHost: string;
+  readonly version: string;
+  readonly limits: RequestLimits;
+  readonly metrics: Metrics;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly log: Logger;
+}

@@ -1,0 +1,166 @@
+/** Options of the broker, the EST server and the console: the configuration, and what each calls in other modules. Opens nothing. */
+
+import { formatBootstrapToken, renewalNoticeTopic } from '@rollcall/protocol';
+import { type Broker, checkPolicy, type createBroker } from '../broker/index.ts';
+import type { createConsole } from '../console/index.ts';
+import {
+  type Authority,
+  type createEnrollServer,
+  type createRenewalSchedule,
+  issueServiceCertificate,
+  type RenewalSchedule,
+} from '../enroll/index.ts';
+import { fleetEventOfBroker } from './broker-events.ts';
+import { createCaControl } from './ca-control.ts';
+import { respondToClone, respondToFork } from './clone-response.ts';
+import type { ServerContext } from './context.ts';
+import { certificateHealth } from './health.ts';
+import { subjectOf } from './registry-lookups.ts';
+import type { Stores } from './store-options.ts';
+
+export function brokerOptions(
+  { config, limits, now, log }: ServerContext,
+  { registry, telemetry, events, sessions }: Stores,
+  authority: Authority,
+): Parameters<typeof createBroker>[0] {
+  return {
+    host: config.mqtt.host,
+    port: config.mqtt.port,
+    tls: authority.serverCertificates.current('broker'),
+    issuers: authority.trust.issuersPem,
+    trustDomain: config.trustDomain,
+    directory: registry,
+    telemetry,
+    sessions: sessions.memory,
+    limits: config.mqtt.limits,
+    refusalLog: limits.refusalLog,
+    now,
+    log: log.child({ component: 'broker' }),
+    onEvent: (event) => events.log.record(...fleetEventOfBroker(event)),
+    onCloneSuspected: (suspicion) =>
+      void respondToClone(suspicion, {
+        registry,
+        response: config.clones.response,
+        recorded: () => void events.pollAudit(),
+        log,
+      }),
+    nextSequence: () => events.nextConnection(),
+  };
+}
+
+export function renewalOptions(
+  { config, now, log }: ServerContext,
+  { registry }: Stores,
+  broker: Broker,
+): Parameters<typeof createRenewalSchedule>[0] {
+  return {
+    registry,
+    perSecond: config.certificates.renewalsPerSecond,
+    notify: (device, notice) =>
+      broker.retain(renewalNoticeTopic(device), Buffer.from(notice === undefined ? '' : JSON.stringify(notice))),
+    now,
+    log: log.child({ component: 'enroll' }),
+  };
+}
+
+export function enrollOptions(
+  { config, limits, now, log }: ServerContext,
+  { registry, events }: Stores,
+  {
+    authority,
+    renewals,
+    mqttUrl,
+  }: {
+    readonly authority: Authority;
+    readonly renewals: RenewalSchedule;
+    readonly mqttUrl: string;
+  },
+): Parameters<typeof createEnrollServer>[0] {
+  return {
+    host: config.enroll.host,
+    port: config.enroll.port,
+    authority,
+    registry,
+    mqttUrl,
+    renewalWindow: async (lifetime, holder) => {
+      const id = holder.kind === 'device' ? holder.id : undefined;
+      return renewals.window(lifetime, id && (await registry.findDevice(id))?.group);
+    },
+    onRenewed: ({ identity, serial }) => {
+      if (identity.kind !== 'device') return;
+      renewals
+        .withdrawNotice(identity.id, serial)
+        .catch((error: unknown) => log.error({ err: error }, 'renewal notice was not withdrawn'));
+    },
+    onForked: (identity) =>
+      void respondToFork(identity, {
+        registry,
+        response: config.clones.response,
+        recorded: () => void events.pollAudit(),
+        log,
+      }),
+    limits: config.enroll.limits,
+    requestLimits: limits,
+    now,
+    log: log.child({ component: 'enroll' }),
+  };
+}
+
+export interface ConsoleParts {
+  readonly authority: Authority;
+  readonly broker: Broker;
+  readonly renewals: RenewalSchedule;
+  readonly enrollUrl: string;
+  readonly clock: () => 'ok' | 'behind';
+}
+
+export function consoleOptions(
+  context: ServerContext,
+  stores: Stores,
+  parts: ConsoleParts,
+): Parameters<typeof createConsole>[0] {
+  const { config, data, limits, version, now, log } = context;
+  const { registry, telemetry, events, sinks } = stores;
+  return {
+    socketPath: data.socket,
+    host: config.console.host,
+    port: config.console.port,
+    publicHosts: config.publicHosts,
+    tls: parts.authority.serverCertificates.current('console'),
+    operatorKeyFile: data.operatorKeyFile,
+    registry,
+    telemetry,
+    events: events.log,
+    sinks,
+    fleet: serverControls(context, stores, parts),
+    requestLimits: limits,
+    version,
+    now,
+    log: log.child({ component: 'console' }),
+  };
+}
+
+/** What the console calls in the broker and the certificate authority. */
+function serverControls(
+  { metrics, now }: ServerContext,
+  { registry, sessions }: Stores,
+  { authority, broker, renewals, enrollUrl, clock }: ConsoleParts,
+): Parameters<typeof createConsole>[0]['fleet'] {
+  const { trust, issuer } = authority;
+  return {
+    ca: createCaControl({ authority, registry, renewals, broker, now }),
+    certificates: () => certificateHealth(authority.serverCertificates),
+    clock,
+    sessionStore: () => (sessions.memory.counters().isNearlyFull ? 'short' : 'ok'),
+    renewals,
+    formatToken: ({ record, secret }) =>
+      formatBootstrapToken({ id: record.id, secret, rootSha256: trust.rootSha256, enrollUrl }),
+    issueService: ({ name, csrPem, actor }) =>
+      issueServiceCertificate({ name, csr: csrPem, actor }, { issuer, trust, registry }),
+    trustBundlePem: () => trust.pem,
+    checkPolicy,
+    explain: async (identity, verb, topic) => broker.explain(await subjectOf(identity, registry), verb, topic),
+    sessions: () => broker.sessions(),
+    metrics: () => metrics.text(),
+  };
+}

@@ -1,0 +1,123 @@
+/** Options of the registry, the journals, the sinks and the session store, from the configuration. Opens nothing. */
+
+import type { OpenSessionStore, openSessionStore } from '../broker/index.ts';
+import type { Registry } from '../registry/index.ts';
+import type { openRegistry } from '../registry/open.ts';
+import type { openSinks, SegmentStats, SinkSettings, Sinks, Telemetry } from '../telemetry/index.ts';
+import type { openTelemetry } from '../telemetry/open.ts';
+import type { ServerContext } from './context.ts';
+import type { FleetEvents, openFleetEvents } from './events/open.ts';
+import { devicesOf, groupOf } from './registry-lookups.ts';
+
+export interface Stores {
+  readonly registry: Registry;
+  readonly telemetry: Telemetry;
+  readonly events: FleetEvents;
+  readonly sinks: Sinks;
+  readonly sessions: OpenSessionStore;
+}
+
+/** After a restore, positions of new messages must differ from those that were used after the backup was made. */
+export type After = 'restore' | undefined;
+
+const DAY_MS = 24 * 3_600_000;
+
+export function registryOptions({
+  config,
+  data,
+  metrics,
+  now,
+  log,
+}: ServerContext): Parameters<typeof openRegistry>[0] {
+  const { overlap, recovery } = config.certificates;
+  return {
+    file: data.registryFile,
+    isInspected: true,
+    observeTermination: (seconds) => metrics.observeTermination(seconds),
+    overlapMs: overlap,
+    recovery: { graceMs: recovery.graceDays * DAY_MS, recoveries: recovery.recoveries },
+    now,
+    log: log.child({ component: 'registry' }),
+  };
+}
+
+export function telemetryOptions(
+  { config, data, now, log }: ServerContext,
+  registry: Registry,
+  after: After,
+): Parameters<typeof openTelemetry>[0] {
+  const { queuedBytes, patience, retention, shares, streams, diskFloor } = config.telemetry;
+  return {
+    directory: data.telemetry,
+    after,
+    limits: { queuedBytes, patience },
+    retention,
+    shares,
+    streams,
+    diskFloor,
+    devicesOf: (group) => devicesOf(group, registry),
+    removed: (segments) => recordRemoval(segments, registry),
+    now,
+    log: log.child({ component: 'telemetry' }),
+  };
+}
+
+async function recordRemoval(
+  segments: readonly Pick<SegmentStats, 'name' | 'messages' | 'bytes'>[],
+  registry: Registry,
+): Promise<void> {
+  for (const { name, messages, bytes } of segments) {
+    await registry.recordAction({
+      actor: 'server/retention',
+      action: 'telemetry.pruned',
+      subject: `telemetry/${name}`,
+      outcome: 'done',
+      details: { messages, bytes },
+    });
+  }
+}
+
+export function eventOptions(
+  { config, data, now, log }: ServerContext,
+  registry: Registry,
+  after: After,
+): Parameters<typeof openFleetEvents>[0] {
+  return {
+    directory: data.events,
+    after,
+    trustDomain: config.trustDomain,
+    registry,
+    retention: config.events.retention,
+    now,
+    log: log.child({ component: 'events' }),
+  };
+}
+
+export function sinkOptions(
+  { config, data, now, log }: ServerContext,
+  settings: readonly SinkSettings[],
+  sources: { readonly registry: Registry; readonly telemetry: Telemetry; readonly events: FleetEvents },
+): Parameters<typeof openSinks>[0] {
+  const { registry, telemetry, events } = sources;
+  return {
+    settings,
+    journals: { telemetry, events: events.journal },
+    directory: data.sinks,
+    trustDomain: config.trustDomain,
+    groupOf: (name) => groupOf(name, registry),
+    now,
+    random: Math.random,
+    log: log.child({ component: 'sinks' }),
+  };
+}
+
+export function sessionStoreOptions({ config, data, now, log }: ServerContext): Parameters<typeof openSessionStore>[0] {
+  const { queuedMessages, queuedBytes } = config.mqtt.limits;
+  return {
+    file: data.sessionFile,
+    isInspected: true,
+    limits: { queuedMessages, queuedBytes, storedBytes: config.sessions.keptBytes },
+    now,
+    log: log.child({ component: 'sessions' }),
+  };
+}
