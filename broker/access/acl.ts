@@ -19,12 +19,12 @@ export type PolicyVerb = 'connect' | 'publish' | 'subscribe' | 'receive' | 'reta
 
 const VERBS: readonly PolicyVerb[] = ['connect', 'publish', 'subscribe', 'receive', 'retain'];
 
-/** Whom a policy is applied to. */
+/** The identity that a policy is applied to, with what its templates can refer to. */
 export interface Subject {
   readonly identity: Identity;
   readonly group: GroupName;
   readonly labels: Readonly<Record<string, string>>;
-  /** Then the policy of quarantine decides alone. */
+  /** The quarantine policy then replaces all others. */
   readonly isQuarantined?: boolean;
 }
 
@@ -52,10 +52,10 @@ const VARIABLE = /\$\{([^}]*)\}/g;
 const LABEL_VARIABLE = /^device\.labels\.([A-Za-z0-9][A-Za-z0-9._-]{0,63})$/;
 const FLEET_EVENTS = '$fleet/events/#';
 const RULES_MAX = 100;
-/** How many different topics one session's receive decisions are remembered for. */
-const REMEMBERED_TOPICS = 4_096;
+/** Receive decisions cached per session, by topic. */
+const CACHED_TOPICS = 4_096;
 
-/** The rights of one session. Each verb is compiled when it is first asked for. */
+/** The rights of one session. The rules of a verb are compiled at its first use. */
 export class Rights {
   readonly #document: PolicyDocument;
   readonly #subject: Subject;
@@ -92,7 +92,7 @@ export class Rights {
     return decision;
   }
 
-  /** Whether a message may be kept as the retained one of its topic; `publish` is asked separately. */
+  /** Whether a message may be retained. The right to publish it is a separate question. */
   mayRetain(topic: string): AccessDecision {
     return this.#mayWrite('retain', topic);
   }
@@ -110,7 +110,7 @@ export class Rights {
     const decision = this.#isReservedForReading(topic)
       ? RESERVED
       : find(this.#rulesOf('receive'), (rule) => filterMatches(rule, topic));
-    if (this.#received.size >= REMEMBERED_TOPICS) this.#received.clear();
+    if (this.#received.size >= CACHED_TOPICS) this.#received.clear();
     this.#received.set(topic, decision);
     return decision;
   }

@@ -1,9 +1,14 @@
+/**
+ * Detects two holders of one client id: live sessions that displace each other again and again. A device that reconnects once, or
+ * changes its network, is not reported. Keeps at most 16 takeovers per client id for ten minutes.
+ */
+
 import type { Identity } from '@rollcall/protocol';
 import { networkOf } from '../../limits/index.ts';
-/** What the pattern was. */
+/** The pattern that was found. */
 export type CloneEvidence =
-  | 'alternating_addresses' // two places displaced each other's live session, and both came back for it
-  | 'takeover_ping_pong'; // live sessions were displaced faster than a device reboots, wherever from
+  | 'alternating_addresses' // two networks displaced each other's live session, and both reconnected
+  | 'takeover_ping_pong'; // live sessions were displaced faster than a device reboots, from any address
 
 export interface Takeover {
   readonly identity: Identity;
@@ -11,7 +16,7 @@ export interface Takeover {
   /** Address and certificate of the session that was live. */
   readonly from: string;
   readonly fromSerial: string;
-  /** Of the one that displaces it. */
+  /** Address and certificate of the connection that displaces it. */
   readonly to: string;
   readonly toSerial: string;
 }
@@ -22,21 +27,21 @@ export interface CloneSuspicion {
   readonly evidence: CloneEvidence;
   /** The addresses seen, at most eight. */
   readonly addresses: readonly string[];
-  /** The certificates seen: one that was copied, or two of one line. */
+  /** The certificates seen: one that was copied, or two that were renewed from each other. */
   readonly serials: readonly string[];
   /** How many takeovers the suspicion rests on. */
   readonly takeovers: number;
 }
 
-/** How long a takeover counts, milliseconds. */
+/** How long a takeover is considered, in milliseconds. */
 const WINDOW = 600_000;
 /**
- * How often somebody who was displaced has to displace the other in turn. Once is a device that went there and back, or
- * the old connection of one that changed its network; the second time both are at it.
+ * How often a displaced client has to displace the other in turn. Once is a device that moved to another network and back, or
+ * the old connection of a device that changed its network. Twice means that both are active.
  */
 const RETURNS = 2;
 const PING_PONG = { takeovers: 5, within: 60_000 } as const;
-const REMEMBERED = 16;
+const TAKEOVERS_PER_CLIENT = 16;
 
 interface Seen extends Takeover {
   readonly at: number;
@@ -50,14 +55,15 @@ interface History {
 export class CloneDetector {
   readonly #histories = new Map<string, History>();
 
-  /** A live session is being displaced. Answers at most once in ten minutes for each client id. */
+  /** Records that a live session is displaced. Reports a suspicion at most once in ten minutes per client id. */
   recordTakeover(takeover: Takeover, now: number): CloneSuspicion | undefined {
     const { clientId, identity } = takeover;
     const history = this.#histories.get(clientId) ?? { seen: [], suspectedAt: undefined };
     this.#histories.set(clientId, history);
     const { seen } = history;
     seen.push({ ...takeover, at: now });
-    while (seen.length > REMEMBERED || (seen[0] !== undefined && Math.abs(now - seen[0].at) > WINDOW)) seen.shift();
+    while (seen.length > TAKEOVERS_PER_CLIENT || (seen[0] !== undefined && Math.abs(now - seen[0].at) > WINDOW))
+      seen.shift();
     if (history.suspectedAt !== undefined && Math.abs(now - history.suspectedAt) <= WINDOW) return undefined;
     const evidence = evidenceIn(seen, now);
     if (evidence === undefined) return undefined;
@@ -72,7 +78,7 @@ export class CloneDetector {
     };
   }
 
-  /** Forgets what no longer counts. */
+  /** Removes takeovers outside the window. */
   sweep(now: number): void {
     for (const [clientId, { seen }] of this.#histories) {
       const last = seen.at(-1);

@@ -1,6 +1,6 @@
 /**
- * What a connection hears, and what the house hears, when it does not become a session: the CONNACK code, the count, the
- * event, and a log line that does not come too often. Decides about nobody.
+ * Reports a connection that does not become a session: the CONNACK code to the client; a count, an event and a rate-limited
+ * log line to the operator. The decision is made elsewhere.
  */
 
 import type { X509Certificate } from 'node:crypto';
@@ -35,8 +35,8 @@ const CODE_OF_REASON: Partial<Record<ConnectFailure, number>> = {
   server_shutdown: CONNACK_CODE.unavailable,
 };
 
-/** No answer at all: they do not speak MQTT, or not to the end. */
-const UNANSWERED: ReadonlySet<ConnectFailure> = new Set(['protocol_violation', 'connect_timeout']);
+/** No CONNACK is sent: the client did not send a valid CONNECT. */
+const WITHOUT_CONNACK: ReadonlySet<ConnectFailure> = new Set(['protocol_violation', 'connect_timeout']);
 
 export class ConnectionRefusals {
   readonly #options: ConnectionRefusalsOptions;
@@ -45,7 +45,7 @@ export class ConnectionRefusals {
     this.#options = options;
   }
 
-  /** Counts, reports and (not too often per address) logs a connection that does not become a session. */
+  /** Counts and reports a refused connection, and logs it at a limited rate per address. */
   report(
     reason: ConnectFailure,
     address: string,
@@ -72,16 +72,16 @@ export class ConnectionRefusals {
     });
   }
 
-  /** Logs, at the rate of refusals, that a connection could not be judged. */
+  /** Logs, at the rate of refusals, that a decision failed with an error. */
   authorizationFailed(error: unknown, address: string): void {
     const { log, refusalLog } = this.#options;
-    refusalLog.write(log, 'error', address, { err: error, address }, 'connection could not be judged');
+    refusalLog.write(log, 'error', address, { err: error, address }, 'connection could not be authorized');
   }
 }
 
-/** The CONNACK packet; undefined when there is to be no answer. */
+/** The CONNACK packet; undefined when none is to be sent. */
 export function connackFor(reason: ConnectFailure): Buffer | undefined {
-  return UNANSWERED.has(reason) ? undefined : connack(CODE_OF_REASON[reason] ?? CONNACK_CODE.notAuthorized);
+  return WITHOUT_CONNACK.has(reason) ? undefined : connack(CODE_OF_REASON[reason] ?? CONNACK_CODE.notAuthorized);
 }
 
 function connack(code: number): Buffer {
@@ -89,8 +89,8 @@ function connack(code: number): Buffer {
 }
 
 /**
- * Answers and closes a socket that has no MqttConnection yet; what the client still sends is thrown away, so that the answer is
- * not lost by a reset.
+ * Sends CONNACK and closes a socket that has no MqttConnection yet. Data from the client is discarded, so that a reset does not
+ * overtake the answer.
  */
 export function refuseSocket(socket: TLSSocket): void {
   socket.on('error', () => {});

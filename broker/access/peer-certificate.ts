@@ -1,18 +1,18 @@
 /**
- * Judges the certificate of a finished handshake, full or resumed. OpenSSL verifies the chain; the rest is compared,
- * never parsed: text from a certificate decides nothing by itself (CVE-2021-44532), it only has to equal what the
- * registry knows about the serial.
+ * Verifies the client certificate of a finished TLS handshake, full or resumed. OpenSSL verifies the chain. Names are compared,
+ * never parsed (CVE-2021-44532): a name only has to equal what the registry
+ * has recorded for the serial.
  */
 
 import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import type { ConnectFailure, PeerDescription } from '../events.ts';
 
-/** A certificate that is ours, valid by the system's clock and made for clients. Whose it is, the registry says. */
+/** A client certificate of an accepted CA, valid by the system's clock. The registry knows its holder. */
 export interface PeerCertificate {
   /** Lower-case hexadecimal without leading zeros. */
   readonly serial: string;
-  /** OpenSSL's rendering of the subject alternative name; compared as a whole with what it has to be. */
+  /** The subject alternative name as OpenSSL prints it. It is compared as a whole. */
   readonly san: string | undefined;
   readonly certificate: X509Certificate;
 }
@@ -33,17 +33,17 @@ const OPENSSL_REASONS: Readonly<Record<string, ConnectFailure>> = {
 
 export type PeerVerification = { readonly peer: PeerCertificate } | { readonly refusal: PeerCertificateRefusal };
 
-/** What only depends on a certificate's bytes and on who counts as issuer. */
+/** What depends only on a certificate's bytes and on the accepted issuers. */
 type CertificateFacts =
   | { readonly serial: string; readonly san: string | undefined }
   | { readonly fault: ConnectFailure };
 
-/** Certificates whose facts are remembered, about 3 MB: a fleet that comes back comes back with the same ones. */
+/** Certificates whose facts are cached, about 3 MB: a fleet reconnects with the same certificates. */
 const CACHED_CERTIFICATES = 10_000;
 
 export class PeerCertificateVerifier {
   readonly #issuers: readonly X509Certificate[];
-  /** By SHA-256 of the DER. The one that came first is forgotten first. */
+  /** By SHA-256 of the DER. The oldest entry is evicted first. */
   readonly #facts = new Map<string, CertificateFacts>();
 
   constructor(issuers: readonly X509Certificate[]) {
@@ -52,7 +52,7 @@ export class PeerCertificateVerifier {
 
   verify(socket: TLSSocket): PeerVerification {
     const certificate = socket.getPeerX509Certificate();
-    // A resumed session without a certificate has been reported as authorized (Node 20, 22): both have to hold.
+    // Node 20 and 22 have reported a resumed session without a certificate as authorized, so both are checked.
     if (certificate === undefined) return { refusal: { reason: 'certificate_missing', certificate } };
     if (socket.authorized !== true) {
       const detail = String(socket.authorizationError);
@@ -74,7 +74,7 @@ export class PeerCertificateVerifier {
   }
 
   #read(certificate: X509Certificate): CertificateFacts {
-    // OpenSSL has verified a chain to the root; that names match does not say that it went through this issuer's key.
+    // OpenSSL has verified some chain to the root. This checks that the signature is that of an accepted issuer.
     const isIssuedBy = (issuer: X509Certificate) =>
       certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
     if (!this.#issuers.some(isIssuedBy)) return { fault: 'issuer_foreign' };
@@ -84,7 +84,7 @@ export class PeerCertificateVerifier {
   }
 }
 
-/** For the log: what a certificate says about itself, as text that cannot forge log lines. */
+/** Describes a certificate for the log. Control characters are replaced, so that it cannot forge log lines. */
 export function describePeer(certificate: X509Certificate | undefined): PeerDescription {
   if (certificate === undefined) return {};
   const notAfter = Date.parse(certificate.validTo);

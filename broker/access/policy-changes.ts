@@ -1,4 +1,4 @@
-/** Applies a change of policy to those it concerns: live sessions, and what is kept for sessions that are away. */
+/** Applies a changed policy to the live sessions and the persistent sessions that it concerns. */
 
 import type { PolicyScope } from '@rollcall/protocol';
 import type { Logger } from 'pino';
@@ -16,7 +16,7 @@ export interface PolicyChangesOptions {
   readonly log: Logger;
 }
 
-/** Returns the way to stop. */
+/** Returns the function that stops it. */
 export function applyPolicyChanges(options: PolicyChangesOptions): () => void {
   const { directory, policies, sessions, persistence, reauthorizer, log } = options;
   return directory.onPolicyChange((scope) => {
@@ -28,8 +28,9 @@ export function applyPolicyChanges(options: PolicyChangesOptions): () => void {
     for (const session of [...sessions.all()]) {
       if (!session.isEnded && scopesOf(session.facts.subject).includes(scope)) await reauthorizer.reauthorize(session);
     }
-    for (const kept of [...persistence.persistentSessions.handles()]) {
-      if (scopesOf(kept.subject).includes(scope)) kept.setRights(await policies.rightsOf(kept.subject));
+    for (const persistent of [...persistence.persistentSessions.handles()]) {
+      if (scopesOf(persistent.subject).includes(scope))
+        persistent.setRights(await policies.rightsOf(persistent.subject));
     }
   }
 }

@@ -1,4 +1,4 @@
-/** Which policy applies to whom: the registry's documents, checked once and remembered until they change. */
+/** Resolves the policy that applies to a subject. Documents of the registry are checked once and cached until they change. */
 
 import {
   DEFAULT_DEVICE_POLICY,
@@ -13,7 +13,7 @@ import {
 import type { Logger } from 'pino';
 import { checkPolicy, DENY_ALL, Rights, type Subject } from './acl.ts';
 
-/** What the broker needs of the registry here. */
+/** The part of the registry that stores policies. */
 export interface PolicyDirectory {
   findPolicy(scope: PolicyScope): Promise<PolicyDocument | undefined>;
   onPolicyChange(listener: (scope: PolicyScope) => void): () => void;
@@ -39,7 +39,7 @@ export class PolicyResolver {
     this.#log = log;
   }
 
-  /** Grows with every change, so that whoever waited can see that it has to ask again. */
+  /** Grows with every change: a caller that awaited something compares it, and asks again if it has grown. */
   get version(): number {
     return this.#version;
   }
@@ -69,7 +69,7 @@ export class PolicyResolver {
       try {
         checkPolicy(document, this.#limits);
       } catch (error) {
-        // An operator's mistake must not become "allow" (CVE-2018-12550).
+        // An invalid policy must not allow anything (CVE-2018-12550).
         this.#log.error({ scope, err: error }, 'stored policy is not valid; it allows nothing');
         document = DENY_ALL;
       }

@@ -1,6 +1,6 @@
 /**
- * Holds live sessions to what they may do now, when a policy, a group, a label or a quarantine has changed: who may no
- * longer connect is ended, subscriptions that are no longer allowed are taken away, and both are said.
+ * Applies changed rights to live sessions, after a change of a policy, group, label or quarantine. A session that may not
+ * connect any more is ended. Subscriptions that are not allowed any more are removed and reported.
  */
 
 import type { Logger } from 'pino';
@@ -12,7 +12,7 @@ export interface SessionReauthorizerOptions {
   readonly policies: PolicyResolver;
   readonly persistence: AedesPersistence;
   readonly log: Logger;
-  /** A subscription was taken away. */
+  /** A subscription was removed. */
   readonly withdrawn: (session: Session, filter: string) => void;
 }
 
@@ -23,7 +23,7 @@ export class SessionReauthorizer {
     this.#options = options;
   }
 
-  /** Resolves when the session is held to the policies of now and to the subject that it is now. */
+  /** Resolves when the session has the rights that current policies give to its current subject. */
   async reauthorize(session: Session): Promise<void> {
     const { policies, log } = this.#options;
     for (;;) {
@@ -31,7 +31,7 @@ export class SessionReauthorizer {
       const { version } = policies;
       try {
         const rights = await policies.rightsOf(subject);
-        // Whoever changed something while we waited may have been faster than we were.
+        // Subject or policy may have changed during the await.
         if (session.facts.subject !== subject || policies.version !== version) continue;
         if (session.isEnded) return;
         session.rights = rights;
@@ -46,20 +46,20 @@ export class SessionReauthorizer {
     }
   }
 
-  /** Unsubscribes a session from what it may no longer hear. */
+  /** Removes the subscriptions that the session may not have any more. */
   #withdraw(session: Session): void {
     const { persistence, log, withdrawn } = this.#options;
     const { aedesClient, rights, facts } = session;
     if (aedesClient === undefined || session.isEnded) return;
-    const lost = Object.keys(aedesClient.subscriptions).filter((filter) => !rights.maySubscribe(filter).allowed);
-    if (lost.length === 0) return;
-    aedesClient.unsubscribe({ cmd: 'unsubscribe', unsubscriptions: lost } as never, () => {});
-    for (const filter of lost) {
+    const removed = Object.keys(aedesClient.subscriptions).filter((filter) => !rights.maySubscribe(filter).allowed);
+    if (removed.length === 0) return;
+    aedesClient.unsubscribe({ cmd: 'unsubscribe', unsubscriptions: removed } as never, () => {});
+    for (const filter of removed) {
       session.filters.delete(filter);
       withdrawn(session, filter);
     }
-    log.info({ ...session.logFields, filters: lost.length }, 'subscriptions withdrawn');
-    persistence.removeSubscriptions({ id: facts.clientId }, lost).catch((error: unknown) => {
+    log.info({ ...session.logFields, filters: removed.length }, 'subscriptions withdrawn');
+    persistence.removeSubscriptions({ id: facts.clientId }, removed).catch((error: unknown) => {
       log.error({ err: error, clientId: facts.clientId }, 'subscriptions could not be removed');
     });
   }

@@ -1,23 +1,23 @@
 /**
- * Keeps the acknowledgements of one client in the order of its messages [MQTT-4.6.0-2], whatever order storage answers in
- * and whoever acknowledges. The first message that could not be stored ends the order: nothing after it is acknowledged.
+ * Sends the acknowledgements of one client in the order of its PUBLISH packets [MQTT-4.6.0-2], in whatever order they are stored.
+ * After the first message that could not be stored, nothing is acknowledged any more.
  */
 
 type Callback = (error?: Error | null) => void;
 
-/** `known`: nothing new, it only had to be waited for. */
+/** `known`: the message was stored before, so it does not count as newly stored. */
 export type AcknowledgementCause = 'known' | undefined;
 
 export interface AcknowledgementOrderListener {
-  /** One message is stored. */
+  /** A message was stored. */
   messageStored(): void;
-  /** One could not be; no later one proceeds. */
+  /** A message could not be stored. No later one is acknowledged. */
   messageNotStored(error: unknown): void;
-  /** Fewer wait than before. */
+  /** Fewer messages wait than before. */
   acknowledgementsAdvanced(): void;
 }
 
-/** One message in the order; a list through the places themselves, since a client has no more than one most of the time. */
+/** One message that waits. The entries form a linked list: most of the time a client has no more than one. */
 export abstract class PendingAcknowledgement {
   readonly order: AcknowledgementOrder;
   isReady = false;
@@ -27,15 +27,15 @@ export abstract class PendingAcknowledgement {
     this.order = order;
   }
 
-  /** Called once, when it is ready and everything before it has proceeded. */
+  /** Called once, when the message is stored and all earlier ones are acknowledged. */
   abstract acknowledge(): void;
 
-  /** It is stored. */
+  /** The message is stored. */
   stored(): void {
     this.order.stored(this);
   }
 
-  /** It was stored before, under the same key. */
+  /** The message was stored before, under the same key. */
   repeated(): void {
     this.order.ready(this);
   }
@@ -62,7 +62,7 @@ export class AcknowledgementOrder {
     return this.#length;
   }
 
-  /** Gives the next place to a message that tells itself when it is stored. */
+  /** Appends a message that reports by itself when it is stored. */
   add(place: PendingAcknowledgement): void {
     if (this.#isBroken) return;
     if (this.#last === undefined) this.#first = place;
@@ -71,7 +71,7 @@ export class AcknowledgementOrder {
     this.#length += 1;
   }
 
-  /** Calls `proceed` once `stored` is fulfilled and everything before has proceeded. */
+  /** Calls `proceed` when `stored` is fulfilled and all earlier messages are acknowledged. */
   afterStored(stored: Promise<AcknowledgementCause>, proceed: Callback): void {
     const place = new PendingCallback(this, proceed);
     this.add(place);
@@ -81,7 +81,7 @@ export class AcknowledgementOrder {
     );
   }
 
-  /** Calls `proceed` once everything before has proceeded; at once when nothing waits. */
+  /** Calls `proceed` when all earlier messages are acknowledged; at once when none waits. */
   afterEarlier(proceed: Callback): void {
     if (this.#length === 0) {
       proceed(null);
@@ -92,7 +92,7 @@ export class AcknowledgementOrder {
     this.add(place);
   }
 
-  /** Nobody is to be acknowledged any more. */
+  /** Nothing is acknowledged any more. */
   abandon(): void {
     this.#isBroken = true;
     this.#first = undefined;
@@ -110,13 +110,13 @@ export class AcknowledgementOrder {
     });
   }
 
-  /** For a place: it is stored. */
+  /** For an entry: it is stored. */
   stored(place: PendingAcknowledgement): void {
     this.#listener.messageStored();
     this.ready(place);
   }
 
-  /** For a place: nothing but those before keeps it from proceeding. */
+  /** For an entry: only earlier entries delay it now. */
   ready(place: PendingAcknowledgement): void {
     place.isReady = true;
     for (let first = this.#first; first?.isReady; first = this.#first) {
@@ -129,7 +129,7 @@ export class AcknowledgementOrder {
     if (this.#length === 0) this.#tellEmptied();
   }
 
-  /** For a place: it is not. */
+  /** For an entry: it could not be stored. */
   fail(error: unknown): void {
     if (this.#isBroken) return;
     this.abandon();

@@ -1,7 +1,7 @@
 /**
- * While storage is behind, devices that send telemetry are not read: what they have to say waits on their side of the wire,
- * not in our memory. Everybody else is read as always, and everybody is written to: commands, revocations and
- * acknowledgements go on. When storage has caught up they are read again.
+ * While storage is behind, the sockets of devices that send telemetry are not read, so that TCP slows these devices down and memory
+ * stays bounded. All other clients are read, and all clients are written to: commands, revocations and acknowledgements
+ * continue. Reading resumes when storage has caught up.
  */
 
 import type { Logger } from 'pino';
@@ -15,46 +15,46 @@ export interface BackpressureOptions {
 
 export class Backpressure {
   readonly #options: BackpressureOptions;
-  readonly #held = new Set<Session>();
-  #isOn = false;
+  readonly #paused = new Set<Session>();
+  #isBehind = false;
 
   constructor(options: BackpressureOptions) {
     this.#options = options;
   }
 
-  /** Devices that aren't read. */
+  /** Devices whose sockets are not read. */
   get pausedSessions(): number {
-    return this.#held.size;
+    return this.#paused.size;
   }
 
   /** Storage has fallen behind, or has caught up. */
   setPressure(isBehind: boolean): void {
-    if (isBehind === this.#isOn) return;
-    this.#isOn = isBehind;
+    if (isBehind === this.#isBehind) return;
+    this.#isBehind = isBehind;
     const { sessions, log } = this.#options;
     if (isBehind) {
-      for (const session of sessions()) if (session.sendsTelemetry && !session.isEnded) this.#hold(session);
-      log.warn({ devices: this.#held.size }, 'devices that send telemetry are not read');
+      for (const session of sessions()) if (session.sendsTelemetry && !session.isEnded) this.#pause(session);
+      log.warn({ devices: this.#paused.size }, 'reading from devices that send telemetry is paused');
       return;
     }
-    const held = [...this.#held];
-    this.#held.clear();
-    for (const session of held) session.connection.resumeReading(PauseReason.storage);
-    log.info({ devices: held.length }, 'devices that send telemetry are read again');
+    const paused = [...this.#paused];
+    this.#paused.clear();
+    for (const session of paused) session.connection.resumeReading(PauseReason.storage);
+    log.info({ devices: paused.length }, 'reading from devices that send telemetry is resumed');
   }
 
   /** A session has sent telemetry. */
   telemetryReceived(session: Session): void {
     session.sendsTelemetry = true;
-    if (this.#isOn) this.#hold(session);
+    if (this.#isBehind) this.#pause(session);
   }
 
   sessionEnded(session: Session): void {
-    this.#held.delete(session);
+    this.#paused.delete(session);
   }
 
-  #hold(session: Session): void {
-    this.#held.add(session);
+  #pause(session: Session): void {
+    this.#paused.add(session);
     session.connection.pauseReading(PauseReason.storage);
   }
 }

@@ -1,9 +1,9 @@
 /**
- * One client's byte stream between its TLS socket and aedes, for which it stands in for the socket. What arrives goes through
- * `Inbound`; what is sent is gathered into one TLS record per turn of the event loop. Knows no identity and no topic rights.
+ * One client's byte stream between its TLS socket and aedes, which uses this object as its stream. Received bytes go through
+ * `ReceiveLoop`, sent bytes through `SendBuffer`. Knows no identity and no topic rights.
  *
- * Why not the socket itself: aedes would read what it cannot bound, would wait for slow readers inside other clients'
- * publishes, and runs the packets of one chunk concurrently.
+ * aedes does not get the socket itself: it would read without bounds, would wait for slow readers inside the publishes of
+ * other clients, and processes all packets of one chunk concurrently.
  */
 
 import type { TLSSocket } from 'node:tls';
@@ -18,19 +18,19 @@ import {
 import { SendBuffer } from './send-buffer.ts';
 
 export interface ConnectionLimits extends ReceiveLimits {
-  /** Bytes that a client may leave unread, about. */
+  /** Approximate bytes that a client may leave unread. */
   readonly outgoing: number;
 }
 
-/** Who decides about a connection; called synchronously. */
+/** Decides about a connection: first the pending connection, then the session. Called synchronously. */
 export interface ConnectionOwner extends ReceiveOwner {
-  /** More is waiting to be read by the client than it may leave. */
+  /** More bytes wait to be sent than the client may leave unread. */
   sendBufferOverflowed(): void;
-  /** The socket is closed. aedes may still be working on what arrived before. */
+  /** The socket is closed. aedes may still process packets that were received before. */
   socketClosed(): void;
   /** aedes closes the connection because of an error. */
   engineFailed(error: Error): void;
-  /** aedes has let go of the client: will, subscriptions and registration are dealt with. */
+  /** aedes has released the client: will, subscriptions and registration are done. */
   engineFinished(): void;
 }
 
@@ -39,23 +39,23 @@ type Listener = (...values: unknown[]) => void;
 const CONNECTION = Symbol('connection');
 type ConnectionSocket = TLSSocket & { [CONNECTION]: MqttConnection };
 
-/** How long a client may take to read the last that it is sent, ms. */
+/** How long a client may take to read the last bytes before its socket is destroyed, in ms. */
 const LINGER_MS = 2_000;
 
 export class MqttConnection {
   /** Set by aedes. */
   client: unknown;
   readonly #socket: TLSSocket;
-  readonly #inbound: ReceiveLoop;
-  readonly #outbox: SendBuffer;
+  readonly #receiveLoop: ReceiveLoop;
+  readonly #sendBuffer: SendBuffer;
   #owner: ConnectionOwner;
   #isDestroyed = false;
 
   constructor(socket: TLSSocket, limits: ConnectionLimits, owner: ConnectionOwner) {
     this.#socket = socket;
     this.#owner = owner;
-    this.#inbound = new ReceiveLoop(socket, limits, owner);
-    this.#outbox = new SendBuffer(socket, 2 * limits.outgoing + limits.packet, () =>
+    this.#receiveLoop = new ReceiveLoop(socket, limits, owner);
+    this.#sendBuffer = new SendBuffer(socket, 2 * limits.outgoing + limits.packet, () =>
       this.#owner.sendBufferOverflowed(),
     );
     const wired = socket as ConnectionSocket;
@@ -71,96 +71,96 @@ export class MqttConnection {
   }
 
   get sawDisconnect(): boolean {
-    return this.#inbound.sawDisconnect;
+    return this.#receiveLoop.sawDisconnect;
   }
 
-  /** Bytes that the client has not taken yet. */
+  /** Bytes that the client has not read yet. */
   get writableLength(): number {
-    return this.#outbox.length;
+    return this.#sendBuffer.length;
   }
 
-  /** For how many milliseconds the client has left everything unread. */
+  /** For how many milliseconds the client has read nothing. */
   stalledFor(now: number): number {
-    return this.#outbox.stalledFor(now);
+    return this.#sendBuffer.stalledFor(now);
   }
 
-  /** Hands the connection to aedes: it gets the CONNECT packet, and the rest after `ready()`, but for what the lane takes. */
+  /** Gives the connection to aedes: CONNECT now, later packets after `connectFinished()`, except those of the fast path. */
   startEngine(handle: () => EngineInput, lane?: PublishFastPath): void {
-    this.#inbound.startEngine(handle(), lane);
+    this.#receiveLoop.startEngine(handle(), lane);
   }
 
-  /** aedes has finished with CONNECT; what arrived meanwhile goes in. */
+  /** aedes has processed CONNECT. Packets received meanwhile follow. */
   connectFinished(): void {
-    this.#inbound.connectFinished();
+    this.#receiveLoop.connectFinished();
   }
 
-  /** From now on somebody else decides. */
+  /** Replaces the owner. */
   setOwner(owner: ConnectionOwner): void {
     this.#owner = owner;
-    this.#inbound.setOwner(owner);
+    this.#receiveLoop.setOwner(owner);
   }
 
   /** Nothing can be sent to the client any more. */
   get isGone(): boolean {
-    return this.#isDestroyed || this.#inbound.hasEnded;
+    return this.#isDestroyed || this.#receiveLoop.hasEnded;
   }
 
-  /** Stops reading from the client, which its TCP notices in time. */
+  /** Stops reading from the client; TCP flow control then stops it from sending. */
   pauseReading(why: PauseReason): void {
-    this.#inbound.pause(why);
+    this.#receiveLoop.pause(why);
   }
 
   resumeReading(why: PauseReason): void {
-    this.#inbound.resume(why);
+    this.#receiveLoop.resume(why);
   }
 
-  /** Leaves the client's next PUBLISH unread, or not any more. */
+  /** Leaves the client's next PUBLISH unread (true), or reads on (false). */
   holdPublishes(isHeld: boolean): void {
-    this.#inbound.holdPublishes(isHeld);
+    this.#receiveLoop.holdPublishes(isHeld);
   }
 
-  /** It is we who do not read: its silence means nothing. */
+  /** The broker does not read, so keep-alive does not apply. */
   get isReadingPaused(): boolean {
-    return this.#inbound.isReadingPaused;
+    return this.#receiveLoop.isReadingPaused;
   }
 
-  /** When it was read again, by the monotonic clock; 0 when it always was. */
+  /** When reading was last resumed, by the monotonic clock; 0 if it was never paused. */
   get readingResumedAt(): number {
-    return this.#inbound.readingResumedAt;
+    return this.#receiveLoop.readingResumedAt;
   }
 
-  /** For the lane: it may not be full any more, or be empty. */
+  /** Called when the fast path has room again, or is empty. */
   continueReading(): void {
-    this.#inbound.continueReading();
+    this.#receiveLoop.continueReading();
   }
 
-  /** Acknowledges a message of QoS 1. */
+  /** Sends PUBACK. */
   acknowledge(packetId: number): void {
-    if (!this.#isDestroyed) this.#outbox.acknowledge(packetId);
+    if (!this.#isDestroyed) this.#sendBuffer.acknowledge(packetId);
   }
 
   /** Closes at once: nothing more is read, processed or sent. */
   terminate(): void {
-    this.#inbound.clear();
-    this.#outbox.discard();
+    this.#receiveLoop.clear();
+    this.#sendBuffer.discard();
     this.#stop();
     this.#socket.destroy();
-    this.#inbound.closeEngine();
+    this.#receiveLoop.closeEngine();
   }
 
   /** Sends what is waiting, `last` included, then closes. Nothing more is read. */
   end(last?: Buffer): void {
     if (this.#isDestroyed) return;
     if (last !== undefined) this.write(last);
-    this.#inbound.clear();
-    this.#outbox.flush();
+    this.#receiveLoop.clear();
+    this.#sendBuffer.flush();
     this.#stop();
     if (last === undefined) this.#closeSocket();
     else this.#answerAndClose();
-    this.#inbound.closeEngine();
+    this.#receiveLoop.closeEngine();
   }
 
-  // What aedes sees.
+  // The stream interface that aedes uses.
 
   get destroyed(): boolean {
     return this.#isDestroyed;
@@ -171,8 +171,8 @@ export class MqttConnection {
   }
 
   on(event: string, listener: Listener): this {
-    if (event === 'readable') this.#inbound.whenReadable(listener);
-    return this; // `end`, `close` and `error` reach aedes as close(), when it has read what came before
+    if (event === 'readable') this.#receiveLoop.whenReadable(listener);
+    return this; // `end`, `close` and `error` reach aedes as close(), after it has read all earlier packets.
   }
 
   once(event: string, listener: Listener): this {
@@ -184,74 +184,74 @@ export class MqttConnection {
   }
 
   removeAllListeners(event: string): this {
-    if (event === 'readable') this.#inbound.whenReadable(undefined);
+    if (event === 'readable') this.#receiveLoop.whenReadable(undefined);
     return this;
   }
 
   emit(event: string): boolean {
-    // The last thing that aedes does with a connection is to release whoever waits for it to drain.
+    // The last call that aedes makes on a connection emits `drain`.
     if (event === 'drain') this.#owner.engineFinished();
     return true;
   }
 
-  /** The next step: packets that may run side by side. Null when there is none. */
+  /** The next batch of packets that may be processed concurrently; null when there is none. */
   read(): Buffer | null {
-    return this.#inbound.nextBatch();
+    return this.#receiveLoop.nextBatch();
   }
 
-  /** Always true: who reads too slowly is dealt with by `outgoing`, and nobody else waits for it. */
+  /** Always true: the limit `outgoing` handles a slow reader, and no other client waits for it. */
   write(data: Buffer | string): boolean {
-    if (!this.#isDestroyed) this.#outbox.write(data);
+    if (!this.#isDestroyed) this.#sendBuffer.write(data);
     return true;
   }
 
   destroy(error?: Error): this {
     if (this.#isDestroyed) return this;
     if (error instanceof Error) this.#owner.engineFailed(error);
-    this.#outbox.flush();
+    this.#sendBuffer.flush();
     this.#stop();
     this.#closeSocket();
     return this;
   }
 
-  // For the listeners below.
+  // Called by the socket listeners below.
 
   received(chunk: Buffer): void {
     try {
-      this.#inbound.received(chunk);
+      this.#receiveLoop.received(chunk);
     } catch (error) {
-      this.#owner.failed(error); // no input ends the process
+      this.#owner.failed(error); // No input may end the process.
     }
   }
 
   drained(): void {
-    this.#inbound.updateReading();
+    this.#receiveLoop.updateReading();
   }
 
   closed(): void {
-    this.#inbound.end();
-    this.#outbox.discard();
+    this.#receiveLoop.end();
+    this.#sendBuffer.discard();
     this.#owner.socketClosed();
-    this.#inbound.closeWhenRead();
+    this.#receiveLoop.closeWhenRead();
   }
 
   #stop(): void {
     this.#isDestroyed = true;
-    this.#inbound.stop();
+    this.#receiveLoop.stop();
   }
 
   #closeSocket(): void {
     const socket = this.#socket;
     if (socket.destroyed) return;
-    // Who said DISCONNECT waits for nothing.
-    if (this.#inbound.sawDisconnect || socket.writableLength === 0) socket.destroy();
+    // A client that sent DISCONNECT reads nothing more.
+    if (this.#receiveLoop.sawDisconnect || socket.writableLength === 0) socket.destroy();
     else {
       socket.destroySoon();
       setTimeout(destroySocket, LINGER_MS, socket).unref();
     }
   }
 
-  /** Closes when the client does: unread data would turn our close into a reset, and it would miss the answer. */
+  /** Closes after the client has closed: unread data would turn the close into a reset, and the client would miss the answer. */
   #answerAndClose(): void {
     const socket = this.#socket;
     if (socket.destroyed) return;

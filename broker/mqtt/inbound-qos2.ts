@@ -1,8 +1,8 @@
 /**
- * QoS 2 messages between their first PUBLISH and their PUBREL, by packet identifier, so that each counts once [MQTT-4.3.3-2],
- * and over the end of the server too. What goes into the journal is announced before, with a key under which the journal takes
- * it once: two files can't be committed together, and whichever is behind when the server ends is brought up by the client.
- * Stores no message.
+ * QoS 2 messages between their first PUBLISH and their PUBREL, by packet identifier, so that each is stored once [MQTT-4.3.3-2],
+ * also across a restart. The session store and the journal cannot commit together. So the session store first records a key of the
+ * message; the journal stores a key once; and a client that sends the message again after a crash completes what is missing.
+ * Stores no payload.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -12,7 +12,7 @@ import type { ClientKey, StoredPacket } from '../session-store/stored-packets.ts
 
 /** A client as aedes hands it over. */
 export interface InboundQos2Client extends ClientKey {
-  /** Its connection has ended. */
+  /** The connection has ended. */
   readonly closed?: boolean;
 }
 
@@ -23,9 +23,9 @@ interface InboundQos2Packet {
 }
 
 export interface JournalKey {
-  /** For the journal; undefined where no identifier outlives the connection. */
+  /** For the journal; undefined for a clean session, whose packet identifiers end with the connection. */
   readonly key: string | undefined;
-  /** It came before, and nobody knows how far. */
+  /** The message was received before, and may be stored already. */
   readonly mayBeStored: boolean;
 }
 
@@ -38,12 +38,12 @@ export class InboundQos2 {
     this.#memory = memory;
   }
 
-  /** Whether a client may send one more that it has not released: beyond `most` of them only those that are known. */
+  /** Whether a client may have one more unreleased message: beyond `most` only packet identifiers that are in use already. */
   hasRoom(client: ClientKey, { messageId }: InboundQos2Packet, most: number): boolean {
     return this.#memory.incomingCount(client.id) < most || this.#memory.incoming(client, messageId) !== undefined;
   }
 
-  /** Resolves, once it is on disk, with whether this message has arrived, journal and all. */
+  /** Whether this message was received and stored completely. Resolves after that is on disk. */
   async isReceived(client: ClientKey, packet: InboundQos2Packet): Promise<boolean> {
     const mark = this.#memory.incoming(client, packet.messageId);
     if (mark === undefined || isReserved(mark)) return false;
@@ -51,7 +51,7 @@ export class InboundQos2 {
     return true;
   }
 
-  /** Before it goes into the journal; resolves when that is on disk. Not for what {@link isReceived}. */
+  /** Reserves the journal key of a message that was not {@link isReceived}. Resolves when the key is on disk. */
   async reserveKey(client: ClientKey, { topic = '', messageId }: InboundQos2Packet): Promise<JournalKey> {
     if (client.clean === true) return { key: undefined, mayBeStored: false };
     const mark = this.#memory.incoming(client, messageId);
@@ -64,20 +64,20 @@ export class InboundQos2 {
     return { key, mayBeStored: false };
   }
 
-  /** It is in the journal, if it belongs there. Resolves when a client that sends it again finds it known. */
+  /** Marks a message as received, after the journal stored it. Resolves when a repetition would be recognized. */
   markReceived(client: InboundQos2Client, { topic = '', messageId }: InboundQos2Packet): Promise<void> {
-    // The session that it was sent in is over: in the next one its identifier is that of another message.
+    // Its clean session has ended: in the next one the same identifier means another message.
     if (client.clean === true && client.closed === true) return Promise.resolve();
     const mark = this.#memory.incoming(client, messageId);
     const own = { id: client.id, clean: client.clean === true };
     const stored = this.#memory.incomingStorePacket(own, { topic, payload: RECEIVED, qos: 2, messageId });
     if (mark === undefined) return stored;
-    // Sent again after a crash it would be announced still, and not be taken by the journal.
+    // After a crash the key would still be reserved, and the journal would recognize the repetition by it.
     stored.catch(() => {});
     return Promise.resolve();
   }
 
-  /** For aedes: rejects where a PUBLISH is new to it. What was only announced can be released all the same. */
+  /** For aedes: rejects for a PUBLISH that is new. PUBREL is accepted also for a message whose key is only reserved. */
   async find(client: ClientKey, packet: InboundQos2Packet): Promise<StoredPacket> {
     const mark = this.#memory.incoming(client, packet.messageId);
     if (mark === undefined || (isReserved(mark) && packet.cmd !== 'pubrel')) throw new Error('no such packet');

@@ -1,12 +1,12 @@
 /**
- * Notices a client that has said nothing for too long [MQTT-3.1.2-24]. One timer, which looks when time may be up: winding
+ * Detects a client that exceeds its keep-alive [MQTT-3.1.2-24]. One timer runs until the earliest time at which that is possible:
  * one up with every packet would cost more than timeout packets do.
  */
 
 export interface KeepAliveOptions {
-  /** Milliseconds that are too long. */
+  /** Milliseconds without a packet after which the client has expired. */
   readonly timeout: number;
-  /** When something was heard last, by the monotonic clock. */
+  /** When the last packet was received, by the monotonic clock. */
   readonly lastReceivedAt: () => number;
   readonly expired: () => void;
 }

@@ -1,43 +1,43 @@
 /**
- * Packets on their way to aedes, in steps: ranges of bytes that hold packets which may be worked on side by side. aedes
- * works on all packets of a step concurrently, so whatever must keep its place is a step of its own
+ * Packets that wait for aedes, in batches: ranges of bytes whose packets may be processed concurrently. aedes processes all
+ * packets of a batch concurrently, so a packet that must keep its place is a batch of its own
  * [MQTT-4.6.0-3, MQTT-4.6.0-4].
  */
 
 import { type DecodedPacket, PacketType } from './packet-decoder.ts';
 
 export class PacketBatchQueue {
-  readonly #packetsPerStep: number;
-  #steps: Buffer[] = [];
+  readonly #packetsPerBatch: number;
+  #batches: Buffer[] = [];
   #bytes = 0;
-  /** The step that consecutive packets are being added to: a range of one chunk. */
+  /** The batch that consecutive packets are being added to: a range of one chunk. */
   #open: Buffer | undefined;
   #start = 0;
   #end = 0;
   #packets = 0;
 
-  constructor(packetsPerStep: number) {
-    this.#packetsPerStep = packetsPerStep;
+  constructor(packetsPerBatch: number) {
+    this.#packetsPerBatch = packetsPerBatch;
   }
 
   get isEmpty(): boolean {
-    return this.#steps.length === 0;
+    return this.#batches.length === 0;
   }
 
-  /** Not even one that packets are still being added to. */
+  /** Not even a batch that is still open. */
   get isCompletelyEmpty(): boolean {
-    return this.#steps.length === 0 && this.#open === undefined;
+    return this.#batches.length === 0 && this.#open === undefined;
   }
 
-  /** Bytes that wait. */
+  /** Bytes in closed batches. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** Adds a packet; it joins the step before it if both may. */
+  /** Adds a packet. It joins the open batch if both may be processed concurrently. */
   add(frame: DecodedPacket): void {
     const joins = isConcurrentPacket(frame.bytes[frame.start] as number);
-    if (joins && this.#open === frame.bytes && this.#end === frame.start && this.#packets < this.#packetsPerStep) {
+    if (joins && this.#open === frame.bytes && this.#end === frame.start && this.#packets < this.#packetsPerBatch) {
       this.#end = frame.end;
       this.#packets += 1;
       return;
@@ -50,48 +50,48 @@ export class PacketBatchQueue {
     if (!joins) this.seal();
   }
 
-  /** Nothing joins the last step any more. */
+  /** Closes the open batch. */
   seal(): void {
     const chunk = this.#open;
     if (chunk === undefined) return;
     this.#open = undefined;
     const isWhole = this.#start === 0 && this.#end === chunk.length;
-    const step = isWhole ? chunk : chunk.subarray(this.#start, this.#end);
-    this.#steps.push(step);
-    this.#bytes += step.length;
+    const batch = isWhole ? chunk : chunk.subarray(this.#start, this.#end);
+    this.#batches.push(batch);
+    this.#bytes += batch.length;
   }
 
-  /** Takes the next step. */
+  /** Removes and returns the next batch. */
   shift(): Buffer | undefined {
-    const step = this.#steps.shift();
-    if (step !== undefined) this.#bytes -= step.length;
-    return step;
+    const batch = this.#batches.shift();
+    if (batch !== undefined) this.#bytes -= batch.length;
+    return batch;
   }
 
-  /** Whether the packets of the next step may be worked on together with those of another such step. */
+  /** Whether the next batch may be processed concurrently with another such batch. */
   get startsConcurrent(): boolean {
-    const step = this.#steps[0];
-    return step !== undefined && isConcurrentBatch(step);
+    const batch = this.#batches[0];
+    return batch !== undefined && isConcurrentBatch(batch);
   }
 
-  /** Takes the next step if it does. */
+  /** Removes and returns the next batch if it may. */
   shiftConcurrent(): Buffer | undefined {
     return this.startsConcurrent ? this.shift() : undefined;
   }
 
   clear(): void {
-    this.#steps = [];
+    this.#batches = [];
     this.#open = undefined;
     this.#bytes = 0;
   }
 }
 
-/** Whether a step holds packets that others may be worked on beside. */
-export function isConcurrentBatch(step: Buffer): boolean {
-  return isConcurrentPacket(step[0] as number);
+/** Whether the packets of a batch may be processed concurrently with others. */
+export function isConcurrentBatch(batch: Buffer): boolean {
+  return isConcurrentPacket(batch[0] as number);
 }
 
-/** QoS 0 and 1 messages, PUBACK and PINGREQ, by the first byte. */
+/** By the first byte: QoS 0 and 1 PUBLISH, PUBACK and PINGREQ. */
 function isConcurrentPacket(first: number): boolean {
   const type = first >> 4;
   if (type === PacketType.publish) return (first & 0x06) < 0x04;

@@ -1,9 +1,9 @@
 /**
- * The gate in front of the MQTT engine: cuts a byte stream into whole packets and lets only packets through that
- * MQTT 3.1.1 allows a client to send, within our limits. A state machine without sockets, timers or engine.
+ * Frames a byte stream into MQTT packets and validates them. The receiver gets only whole packets that
+ * MQTT 3.1.1 allows a client to send, within the limits. A state machine without sockets or timers.
  *
- * Memory: at most twice what has arrived of one packet, and no packet beyond the limit, since a declared length is
- * judged before its bytes are kept.
+ * Memory: at most twice the received bytes of one packet. A declared length is checked before any byte of the
+ * packet is buffered.
  */
 
 import { topicNameFault } from './mqtt-text.ts';
@@ -38,8 +38,8 @@ export interface PacketLimits extends PacketBodyLimits {
 }
 
 /**
- * One whole, valid packet. The object is reused: everything in it holds only during the call that hands it over,
- * `bytes` excepted, which belongs to the receiver from then on.
+ * One whole, valid packet. The object is reused: its fields are valid only during the call that passes it on, except
+ * `bytes`, which then belongs to the receiver.
  */
 export interface DecodedPacket {
   bytes: Buffer;
@@ -60,7 +60,7 @@ export interface DecodedPacket {
 }
 
 export interface PacketReceiver {
-  /** Asked before each packet, with its first byte. False: what is left is kept until `resume()`. */
+  /** Called before each packet, with its first byte. False: the rest of the chunk is buffered until `resume()`. */
   mayReceive(first: number): boolean;
   /** The first packet. */
   connectDecoded(frame: DecodedPacket, connect: ConnectFields): void;
@@ -91,66 +91,66 @@ const decoded: DecodedPacket = {
 export class PacketDecoder {
   readonly #limits: PacketLimits;
   #phase: Phase = 'connect';
-  /** The beginning of a packet whose end has not arrived. */
-  #held: Buffer = NOTHING;
-  #heldBytes = 0;
+  /** The received part of an incomplete packet. */
+  #buffer: Buffer = NOTHING;
+  #bufferBytes = 0;
   #violation: ProtocolViolation | undefined;
-  /** What the receiver didn't want yet: the end of a chunk. */
-  #rest: Buffer | undefined;
+  /** The end of a chunk that the receiver has not accepted yet. */
+  #unread: Buffer | undefined;
 
   constructor(limits: PacketLimits) {
     this.#limits = limits;
   }
 
-  /** Bytes kept of an unfinished packet. */
+  /** Buffered bytes of an incomplete packet. */
   get bufferedBytes(): number {
-    return this.#heldBytes;
+    return this.#bufferBytes;
   }
 
-  /** Bytes wait for `resume()`. Whoever reads on all the same makes them more. */
+  /** Bytes wait for `resume()`. Bytes that are pushed meanwhile are added to them. */
   get hasUnreadBytes(): boolean {
-    return this.#rest !== undefined;
+    return this.#unread !== undefined;
   }
 
   /**
-   * Takes the next bytes of the stream and hands each packet that is complete to the receiver, in order. Returns the
-   * first violation; from then on, and after DISCONNECT, nothing is handed over any more.
+   * Decodes the next bytes of the stream and passes each complete packet to the receiver, in order. Returns the first
+   * violation. After it, and after DISCONNECT, no packet is passed on.
    */
   push(chunk: Buffer, receiver: PacketReceiver): ProtocolViolation | undefined {
-    if (this.#rest === undefined) return this.#read(chunk, receiver);
-    this.#rest = Buffer.concat([this.#rest, chunk]);
+    if (this.#unread === undefined) return this.#read(chunk, receiver);
+    this.#unread = Buffer.concat([this.#unread, chunk]);
     return undefined;
   }
 
-  /** Goes on with what the receiver didn't want when it came. */
+  /** Decodes the bytes that the receiver did not accept before. */
   resume(receiver: PacketReceiver): ProtocolViolation | undefined {
-    const rest = this.#rest;
+    const rest = this.#unread;
     if (rest === undefined) return undefined;
-    this.#rest = undefined;
+    this.#unread = undefined;
     return this.#read(rest, receiver);
   }
 
   #read(chunk: Buffer, receiver: PacketReceiver): ProtocolViolation | undefined {
-    if (!receiver.mayReceive((this.#heldBytes > 0 ? this.#held : chunk)[0] as number)) {
-      this.#rest = chunk;
+    if (!receiver.mayReceive((this.#bufferBytes > 0 ? this.#buffer : chunk)[0] as number)) {
+      this.#unread = chunk;
       return undefined;
     }
     let at = 0;
-    if (this.#heldBytes > 0) {
-      at = this.#completeHeld(chunk, receiver);
+    if (this.#bufferBytes > 0) {
+      at = this.#completeBuffered(chunk, receiver);
       if (at < 0) return this.#violation;
     }
     while (at < chunk.length) {
       if (this.#phase === 'finished') return undefined;
       if (this.#phase === 'broken') return this.#violation;
       if (!receiver.mayReceive(chunk[at] as number)) {
-        this.#rest = chunk.subarray(at);
+        this.#unread = chunk.subarray(at);
         return undefined;
       }
       const total = this.#packetLength(chunk, at, chunk.length);
       if (total < 0) return this.#violation;
       if (total === 0 || at + total > chunk.length) {
-        this.#hold(chunk, at, chunk.length, total);
+        this.#append(chunk, at, chunk.length, total);
         return undefined;
       }
       if (!this.#deliver(chunk, at, at + total, receiver)) return this.#violation;
@@ -159,40 +159,40 @@ export class PacketDecoder {
     return undefined;
   }
 
-  /** Adds to the held packet; returns where the next one starts in the chunk, or -1 after a violation. */
-  #completeHeld(chunk: Buffer, receiver: PacketReceiver): number {
+  /** Completes the buffered packet. Returns where the next one starts in the chunk, or -1 after a violation. */
+  #completeBuffered(chunk: Buffer, receiver: PacketReceiver): number {
     let at = 0;
-    let total = this.#packetLength(this.#held, 0, this.#heldBytes);
+    let total = this.#packetLength(this.#buffer, 0, this.#bufferBytes);
     while (total === 0 && at < chunk.length) {
-      this.#hold(chunk, at, at + 1, HEADER_MAX);
+      this.#append(chunk, at, at + 1, HEADER_MAX);
       at += 1;
-      total = this.#packetLength(this.#held, 0, this.#heldBytes);
+      total = this.#packetLength(this.#buffer, 0, this.#bufferBytes);
     }
     if (total < 0) return -1;
     if (total === 0) return at;
-    const end = Math.min(chunk.length, at + total - this.#heldBytes);
-    if (end > at) this.#hold(chunk, at, end, total);
-    if (this.#heldBytes < total) return chunk.length;
-    const bytes = this.#held;
-    this.#held = NOTHING;
-    this.#heldBytes = 0;
+    const end = Math.min(chunk.length, at + total - this.#bufferBytes);
+    if (end > at) this.#append(chunk, at, end, total);
+    if (this.#bufferBytes < total) return chunk.length;
+    const bytes = this.#buffer;
+    this.#buffer = NOTHING;
+    this.#bufferBytes = 0;
     return this.#deliver(bytes, 0, total, receiver) ? end : -1;
   }
 
-  /** Keeps bytes; the buffer grows with what arrives, not with what was announced. */
-  #hold(chunk: Buffer, start: number, end: number, total: number): void {
-    const needed = this.#heldBytes + end - start;
-    if (needed > this.#held.length) {
-      const grown = Math.max(needed, Math.min(total, Math.max(INITIAL_BUFFER, this.#held.length * 2)));
+  /** Buffers bytes. The buffer grows with the received bytes, not with the declared length. */
+  #append(chunk: Buffer, start: number, end: number, total: number): void {
+    const needed = this.#bufferBytes + end - start;
+    if (needed > this.#buffer.length) {
+      const grown = Math.max(needed, Math.min(total, Math.max(INITIAL_BUFFER, this.#buffer.length * 2)));
       const larger = Buffer.allocUnsafeSlow(grown);
-      this.#held.copy(larger, 0, 0, this.#heldBytes);
-      this.#held = larger;
+      this.#buffer.copy(larger, 0, 0, this.#bufferBytes);
+      this.#buffer = larger;
     }
-    chunk.copy(this.#held, this.#heldBytes, start, end);
-    this.#heldBytes = needed;
+    chunk.copy(this.#buffer, this.#bufferBytes, start, end);
+    this.#bufferBytes = needed;
   }
 
-  /** Length of the packet that starts at `at`, header included; 0: not known yet; -1: a violation. */
+  /** Length of the packet at `at`, header included. 0: not known yet. -1: a violation. */
   #packetLength(bytes: Buffer, at: number, end: number): number {
     const first = bytes[at] as number;
     const fault =
@@ -286,8 +286,8 @@ export class PacketDecoder {
   #break(violation: ProtocolViolation): -1 {
     this.#violation = violation;
     this.#phase = 'broken';
-    this.#held = NOTHING;
-    this.#heldBytes = 0;
+    this.#buffer = NOTHING;
+    this.#bufferBytes = 0;
     return -1;
   }
 }
@@ -315,7 +315,7 @@ function firstByteViolation(first: number): ProtocolViolation | undefined {
   }
 }
 
-/** Lengths that a packet type fixes are judged before the body arrives. */
+/** Packet types with a fixed length are checked before the body is received. */
 function lengthViolation(type: number, remaining: number): ProtocolViolation | undefined {
   switch (type) {
     case PacketType.puback:

@@ -3,7 +3,7 @@
 import { type TextFault, type TextLimits, textFault, topicFilterFault, topicNameFault } from './mqtt-text.ts';
 import { type ProtocolViolation, VIOLATIONS } from './protocol-violations.ts';
 
-/** What CONNECT says, for the decision whether to let it in. The session itself is read by aedes. */
+/** The fields of CONNECT that the authorizer needs. aedes reads the packet for itself. */
 export interface ConnectFields {
   readonly clientId: string;
   readonly clean: boolean;
@@ -31,7 +31,7 @@ export function readConnect(
   limits: TextLimits,
 ): { readonly connect: ConnectFields } | { readonly violation: ProtocolViolation } {
   let at = start;
-  // The name and level come first, so that a client of another version can be told so [MQTT-3.1.2-2].
+  // Name and level come first, so that a client of another version gets the right return code [MQTT-3.1.2-2].
   if (start + 2 > end) return refuse(VIOLATIONS.truncated);
   const nameEnd = start + 2 + length16(bytes, start);
   if (nameEnd + 1 > end) return refuse(VIOLATIONS.truncated);

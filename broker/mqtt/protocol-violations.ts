@@ -1,7 +1,7 @@
-/** Every way a client can break MQTT 3.1.1 or our limits, as values made once, so that saying no costs nothing. */
+/** Every violation of MQTT 3.1.1 or of a limit. The values are created once, so that a refusal allocates nothing. */
 
 export interface ProtocolViolation {
-  /** The statement of MQTT 3.1.1 that demands the close, or `limit` when the bound is ours. */
+  /** The normative statement of MQTT 3.1.1 that demands the close, or `limit` for a limit of the broker. */
   readonly clause: string;
   readonly description: string;
   /** CONNACK return code to send before closing, where the standard allows or demands one. */

@@ -1,6 +1,6 @@
 /**
- * What one client sends, on its way from the packet gate to aedes: in steps that keep their order, or round aedes by the lane
- * when nothing stands before it. Decides when the client is not read. Sends nothing, and ends no connection.
+ * Receives the packets of one client: from the decoder to the fast path, or to aedes in batches that keep their order. Decides
+ * when the socket is not read. Sends nothing, and ends no connection.
  */
 
 import type { TLSSocket } from 'node:tls';
@@ -16,65 +16,65 @@ import type { ConnectFields } from './packet-validation.ts';
 import type { ProtocolViolation } from './protocol-violations.ts';
 
 export interface ReceiveLimits extends PacketLimits {
-  /** Packets of one client that aedes works on at a time. */
+  /** Packets of one client that aedes processes at a time. */
   readonly inflight: number;
 }
 
-/** The part of aedes' client that a connection drives. */
+/** aedes' client, as the receive loop uses it. */
 export interface EngineInput {
   close(): void;
-  /** Takes a step without being asked; only for packets that may overtake nothing and wait for nothing. */
-  feed(step: Buffer): void;
-  /** Packets that it works on. */
+  /** Processes a batch at once. Only for packets that may be processed concurrently with those in progress. */
+  feed(batch: Buffer): void;
+  /** Packets that are being processed. */
   packetsInProgress(): number;
 }
 
-/** A way round the engine for packets that nothing stands before. */
+/** Handles a PUBLISH without aedes. Used only when no earlier packet of the client waits. */
 export interface PublishFastPath {
-  /** False: the engine has to have it. */
+  /** False: aedes has to handle the packet. */
   take(frame: DecodedPacket): boolean;
-  /** So many of the client's messages are on their way that no other one may follow, on either way. */
+  /** The client has as many messages in flight as it may have. */
   isFull(): boolean;
-  /** None of them is. */
+  /** The client has no message in flight. */
   isEmpty(): boolean;
 }
 
-/** Why a client isn't read; it is read again when no reason is left. */
+/** Why the socket of a client is not read. Reading resumes when no reason is left. */
 export const PauseReason = { rate: 1, storage: 2, shutdown: 4 } as const;
 export type PauseReason = (typeof PauseReason)[keyof typeof PauseReason];
 
-/** Who hears of what arrives; called synchronously. */
+/** Is told what was received; called synchronously. */
 export interface ReceiveOwner {
-  /** The client's CONNECT is complete; nothing else is handed to aedes before `open()`. */
+  /** CONNECT is complete. aedes gets no packet before `startEngine()`. */
   connectReceived(connect: ConnectFields): void;
   protocolViolated(violation: ProtocolViolation): void;
-  /** A packet passed the gate. False: it is dropped, since the owner has ended the connection. */
+  /** A packet is decoded and valid. False: the owner has ended the connection, and the packet is dropped. */
   packetReceived(frame: DecodedPacket): boolean;
-  /** Something was thrown while its bytes were worked on. */
+  /** Processing the received bytes threw an error. */
   failed(error: unknown): void;
 }
 
-/** Above this many bytes in either direction the socket is not read. */
+/** With more bytes than this waiting in either direction, the socket is not read. */
 const READ_AHEAD = 64 * 1024;
 
 export class ReceiveLoop implements PacketReceiver {
   readonly #socket: TLSSocket;
-  readonly #gate: PacketDecoder;
-  readonly #steps: PacketBatchQueue;
+  readonly #decoder: PacketDecoder;
+  readonly #batches: PacketBatchQueue;
   readonly #inflight: number;
   #owner: ReceiveOwner;
   #engine: EngineInput | undefined;
-  #lane: PublishFastPath | undefined;
+  #fastPath: PublishFastPath | undefined;
   #onReadable: (() => void) | undefined;
-  /** aedes has asked for data and found none, so it has to be told about the next. */
+  /** aedes has asked for data and got none: it has to be notified of the next batch. */
   #engineWaits = true;
-  /** The last step that it took is one that others of its kind may join. */
-  #isJoinable = false;
+  /** The last batch given to aedes may be processed concurrently with others. */
+  #isConcurrent = false;
   #isOpen = false;
-  #isHeld = false;
+  #isConnecting = false;
   #pauseReasons = 0;
   #holdsPublishes = false;
-  #restedUntil = 0;
+  #resumedAt = 0;
   #isContinueScheduled = false;
   #hasEnded = false;
   #isStopped = false;
@@ -82,8 +82,8 @@ export class ReceiveLoop implements PacketReceiver {
 
   constructor(socket: TLSSocket, limits: ReceiveLimits, owner: ReceiveOwner) {
     this.#socket = socket;
-    this.#gate = new PacketDecoder(limits);
-    this.#steps = new PacketBatchQueue(limits.inflight);
+    this.#decoder = new PacketDecoder(limits);
+    this.#batches = new PacketBatchQueue(limits.inflight);
     this.#inflight = limits.inflight;
     this.#owner = owner;
   }
@@ -92,61 +92,61 @@ export class ReceiveLoop implements PacketReceiver {
     return this.#sawDisconnect;
   }
 
-  /** The client sends no more; what it sent before still counts. */
+  /** The client sends no more. What it sent before is still processed. */
   get hasEnded(): boolean {
     return this.#hasEnded;
   }
 
-  /** It is we who do not read: its silence means nothing. */
+  /** The broker does not read, so keep-alive does not apply. */
   get isReadingPaused(): boolean {
     return this.#socket.isPaused();
   }
 
-  /** When it was read again, by the monotonic clock; 0 when it always was. */
+  /** When reading was last resumed, by the monotonic clock; 0 if it was never paused. */
   get readingResumedAt(): number {
-    return this.#restedUntil;
+    return this.#resumedAt;
   }
 
-  /** From now on somebody else decides. */
+  /** Replaces the owner. */
   setOwner(owner: ReceiveOwner): void {
     this.#owner = owner;
   }
 
-  /** aedes gets the CONNECT packet, and the rest after `ready()`, but for what the lane takes. */
-  startEngine(engine: EngineInput, lane: PublishFastPath | undefined): void {
+  /** Gives CONNECT to aedes. Later packets follow after `connectFinished()`, except those of the fast path. */
+  startEngine(engine: EngineInput, fastPath: PublishFastPath | undefined): void {
     this.#engine = engine;
-    this.#lane = lane;
+    this.#fastPath = fastPath;
     this.#isOpen = true;
     this.#wakeEngine();
   }
 
-  /** aedes has finished with CONNECT; what arrived meanwhile goes in. */
+  /** aedes has processed CONNECT. Packets received meanwhile follow. */
   connectFinished(): void {
-    this.#isHeld = false;
-    if (this.#isStopped || (this.#hasEnded && this.#steps.isEmpty)) this.closeEngine();
+    this.#isConnecting = false;
+    if (this.#isStopped || (this.#hasEnded && this.#batches.isEmpty)) this.closeEngine();
     else this.#wakeEngine();
   }
 
-  /** Whom to tell that there is a next step for `next()`, after one call of it found none. */
+  /** Sets the listener that is called when `nextBatch()` has a batch again, after it returned null. */
   whenReadable(listener: (() => void) | undefined): void {
     this.#onReadable = listener;
   }
 
-  /** The next step: packets that may run side by side. Null when there is none. */
+  /** The next batch of packets that may be processed concurrently; null when there is none. */
   nextBatch(): Buffer | null {
-    const step = this.#mayRead ? this.#steps.shift() : undefined;
-    if (step === undefined) {
+    const batch = this.#mayRead ? this.#batches.shift() : undefined;
+    if (batch === undefined) {
       this.#engineWaits = true;
       if (this.#isReadToItsEnd) this.closeEngine();
       return null;
     }
-    this.#isJoinable = isConcurrentBatch(step);
-    if ((step[0] as number) >> 4 === PacketType.connect) this.#isHeld = true;
+    this.#isConcurrent = isConcurrentBatch(batch);
+    if ((batch[0] as number) >> 4 === PacketType.connect) this.#isConnecting = true;
     this.updateReading();
-    return step;
+    return batch;
   }
 
-  /** Stops reading from the client, which its TCP notices in time. */
+  /** Stops reading from the client; TCP flow control then stops it from sending. */
   pause(why: PauseReason): void {
     this.#pauseReasons |= why;
     this.#socket.pause();
@@ -158,7 +158,7 @@ export class ReceiveLoop implements PacketReceiver {
     this.updateReading();
   }
 
-  /** Leaves the client's next PUBLISH unread, and so what follows it; the rest before it goes on. */
+  /** Leaves the client's next PUBLISH, and everything after it, unread (true), or reads on (false). */
   holdPublishes(isHeld: boolean): void {
     this.#holdsPublishes = isHeld;
     if (isHeld) return;
@@ -166,126 +166,133 @@ export class ReceiveLoop implements PacketReceiver {
     this.updateReading();
   }
 
-  /** For the lane: it may not be full any more, or be empty. */
+  /** Called when the fast path has room again, or is empty. */
   continueReading(): void {
-    if (this.#isContinueScheduled || (!this.#gate.hasUnreadBytes && this.#steps.isEmpty)) return;
+    if (this.#isContinueScheduled || (!this.#decoder.hasUnreadBytes && this.#batches.isEmpty)) return;
     this.#isContinueScheduled = true;
     process.nextTick(continueReading, this);
   }
 
-  /** Throws what those throw who work on the bytes. */
+  /** Throws what the receivers of the bytes throw. */
   received(chunk: Buffer): void {
     if (this.#isStopped) return;
-    this.#handedOver(this.#gate.push(chunk, this));
+    this.#decoded(this.#decoder.push(chunk, this));
   }
 
-  /** Reads on if nothing speaks against it, and otherwise not. */
+  /** Pauses or resumes reading from the socket, as the reasons and the amounts of waiting bytes demand. */
   updateReading(): void {
     const behind =
-      this.#gate.hasUnreadBytes || this.#steps.bytes > READ_AHEAD || this.#socket.writableLength > READ_AHEAD;
-    const rest = behind || this.#pauseReasons !== 0;
-    if (rest === this.#socket.isPaused()) return;
-    if (rest) this.#socket.pause();
+      this.#decoder.hasUnreadBytes || this.#batches.bytes > READ_AHEAD || this.#socket.writableLength > READ_AHEAD;
+    const mustPause = behind || this.#pauseReasons !== 0;
+    if (mustPause === this.#socket.isPaused()) return;
+    if (mustPause) this.#socket.pause();
     else {
-      this.#restedUntil = performance.now();
+      this.#resumedAt = performance.now();
       this.#socket.resume();
     }
   }
 
-  /** The client's end is noted; `closeWhenRead()` follows. */
+  /** The socket is closed. `closeWhenRead()` follows. */
   end(): void {
     this.#hasEnded = true;
   }
 
-  /** What arrived before the end still counts: aedes closes when it has read it all. */
+  /** Closes aedes' client when aedes has read everything that was received before the end. */
   closeWhenRead(): void {
     if (this.#isStopped || this.#isReadToItsEnd) this.closeEngine();
   }
 
-  /** Nothing more is taken from the client; aedes may still ask for what waits, until `clear()`. */
+  /** Receives nothing more. aedes may still read what waits, until `clear()`. */
   stop(): void {
     this.#isStopped = true;
   }
 
-  /** Forgets what waits for aedes. */
+  /** Drops what waits for aedes. */
   clear(): void {
-    this.#steps.clear();
+    this.#batches.clear();
   }
 
   closeEngine(): void {
-    if (this.#isHeld) return; // aedes forgets to check whether a client closed while it connected; `ready()` follows
+    if (this.#isConnecting) return; // aedes does not check whether a client closed during CONNECT; `connectFinished()` follows.
     const engine = this.#engine;
     this.#engine = undefined;
     engine?.close();
   }
 
-  // What the gate asks, and hands over.
+  // Called by the decoder.
 
   mayReceive(first: number): boolean {
-    if ((this.#pauseReasons & PauseReason.storage) !== 0 || this.#lane?.isFull() === true) return false;
+    if ((this.#pauseReasons & PauseReason.storage) !== 0 || this.#fastPath?.isFull() === true) return false;
     return !this.#holdsPublishes || first >> 4 !== PacketType.publish;
   }
 
   connectDecoded(frame: DecodedPacket, connect: ConnectFields): void {
-    this.#steps.add(frame);
+    this.#batches.add(frame);
     this.#owner.connectReceived(connect);
   }
 
   packetDecoded(frame: DecodedPacket): void {
     if (this.#isStopped || !this.#owner.packetReceived(frame)) return;
     if (frame.type === PacketType.disconnect) this.#sawDisconnect = true;
-    if (frame.type === PacketType.publish && this.#isLaneFree && this.#lane?.take(frame)) return;
-    this.#steps.add(frame);
+    if (frame.type === PacketType.publish && this.#isFastPathUsable && this.#fastPath?.take(frame)) return;
+    this.#batches.add(frame);
   }
 
-  /** For the turn that `roomAgain()` asked for. */
+  /** Runs in the turn that `continueReading()` has scheduled. */
   resumeDecoding(): void {
     this.#isContinueScheduled = false;
     if (this.#isStopped) return;
     try {
-      this.#handedOver(this.#gate.resume(this));
+      this.#decoded(this.#decoder.resume(this));
       if (this.#isReadToItsEnd) this.closeEngine();
     } catch (error) {
-      this.#owner.failed(error); // no input ends the process
+      this.#owner.failed(error); // No input may end the process.
     }
   }
 
-  #handedOver(violation: ProtocolViolation | undefined): void {
-    this.#steps.seal();
+  #decoded(violation: ProtocolViolation | undefined): void {
+    this.#batches.seal();
     if (violation !== undefined) this.#owner.protocolViolated(violation);
     if (this.#isStopped) return;
     this.#wakeEngine();
     this.updateReading();
   }
 
-  /** The client is gone, and all that it had sent is dealt with. */
+  /** The client has closed, and everything it sent is processed. */
   get #isReadToItsEnd(): boolean {
-    return this.#hasEnded && this.#engineWaits && this.#steps.isEmpty && !this.#gate.hasUnreadBytes;
+    return this.#hasEnded && this.#engineWaits && this.#batches.isEmpty && !this.#decoder.hasUnreadBytes;
   }
 
-  /** What must keep its place waits until the lane has done with what came before it. */
+  /** A batch that must keep its place waits until the fast path is empty. */
   get #mayRead(): boolean {
-    return this.#isOpen && !this.#isHeld && (this.#steps.startsConcurrent || this.#lane?.isEmpty() !== false);
+    return (
+      this.#isOpen && !this.#isConnecting && (this.#batches.startsConcurrent || this.#fastPath?.isEmpty() !== false)
+    );
   }
 
-  /** Nothing waits for aedes, and what it is working on may be overtaken: messages find their order again in `PublishOrder`. */
-  get #isLaneFree(): boolean {
-    return this.#isOpen && !this.#isHeld && this.#steps.isCompletelyEmpty && (this.#engineWaits || this.#isJoinable);
+  /** Nothing waits for aedes, and the packets in progress may be overtaken: `AcknowledgementOrder` restores the order. */
+  get #isFastPathUsable(): boolean {
+    return (
+      this.#isOpen &&
+      !this.#isConnecting &&
+      this.#batches.isCompletelyEmpty &&
+      (this.#engineWaits || this.#isConcurrent)
+    );
   }
 
   #wakeEngine(): void {
-    if (!this.#isOpen || this.#isHeld || this.#steps.isEmpty) return;
+    if (!this.#isOpen || this.#isConnecting || this.#batches.isEmpty) return;
     if (this.#engineWaits) {
       this.#engineWaits = false;
       this.#onReadable?.();
       return;
     }
-    // Messages that wait for storage must not hold up those behind them: they are stored together.
+    // Messages that wait for storage do not delay later ones: they are stored together.
     const engine = this.#engine;
-    while (engine !== undefined && this.#isJoinable && engine.packetsInProgress() < this.#inflight) {
-      const step = this.#steps.shiftConcurrent();
-      if (step === undefined) break;
-      engine.feed(step);
+    while (engine !== undefined && this.#isConcurrent && engine.packetsInProgress() < this.#inflight) {
+      const batch = this.#batches.shiftConcurrent();
+      if (batch === undefined) break;
+      engine.feed(batch);
     }
   }
 }

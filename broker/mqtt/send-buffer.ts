@@ -1,38 +1,38 @@
 /**
- * Bytes on their way to one client: what is written in one turn of the event loop leaves as one TLS record. Nobody waits
- * for a slow reader here; how far it is behind can be asked.
+ * Bytes to be sent to one client. What is written in one turn of the event loop is sent as one TLS record. A slow reader delays
+ * no other client; `length` and `stalledFor` tell how far it is behind.
  */
 
 import type { TLSSocket } from 'node:tls';
 
-/** Larger amounts are not copied together. */
+/** Larger amounts are written piece by piece instead of concatenated. */
 const CONCATENATED_MAX = 64 * 1024;
 const PUBACK = 0x40;
 const PUBACK_BYTES = 4;
 
 export class SendBuffer {
   readonly #socket: TLSSocket;
-  readonly #most: number;
+  readonly #limit: number;
   readonly #overflowed: () => void;
   #pieces: Buffer[] = [];
-  /** Packet identifiers of the PUBACKs behind the pieces; the array is kept, so its length isn't their number. */
+  /** Packet identifiers of the PUBACKs after the pieces. The array is reused, so its length is not their number. */
   readonly #acknowledged: number[] = [];
   #acknowledgements = 0;
   #bytes = 0;
   #isFlushPending = false;
   #written = 0;
-  /** Negative until it was looked at: nothing is stalled at first sight. */
+  /** Negative before the first check, which therefore never reports a stall. */
   #flushedBefore = -1;
   #unchangedSince = 0;
 
-  /** `overflowed` is called when more than `most` bytes wait. */
-  constructor(socket: TLSSocket, most: number, overflowed: () => void) {
+  /** `overflowed` is called when more than `limit` bytes wait. */
+  constructor(socket: TLSSocket, limit: number, overflowed: () => void) {
     this.#socket = socket;
-    this.#most = most;
+    this.#limit = limit;
     this.#overflowed = overflowed;
   }
 
-  /** Bytes that the client has not taken yet. */
+  /** Bytes that the client has not read yet. */
   get length(): number {
     return this.#bytes + this.#socket.writableLength;
   }
@@ -45,7 +45,7 @@ export class SendBuffer {
     this.#flushSoon();
   }
 
-  /** Writes a PUBACK (MQTT 3.1.1, section 3.4); those of one turn are made as one piece. */
+  /** Writes a PUBACK (MQTT 3.1.1, section 3.4). Those of one turn form one piece. */
   acknowledge(packetId: number): void {
     this.#acknowledged[this.#acknowledgements] = packetId;
     this.#acknowledgements += 1;
@@ -53,7 +53,7 @@ export class SendBuffer {
     this.#flushSoon();
   }
 
-  /** Hands everything to the socket now. */
+  /** Writes everything to the socket now. */
   flush(): void {
     this.#isFlushPending = false;
     const bytes = this.#bytes;
@@ -73,7 +73,7 @@ export class SendBuffer {
       if (acknowledgements !== undefined) pieces.push(acknowledgements);
       writeAll(socket, pieces, bytes);
     }
-    if (socket.writableLength > this.#most) this.#overflowed();
+    if (socket.writableLength > this.#limit) this.#overflowed();
   }
 
   discard(): void {
@@ -102,7 +102,7 @@ export class SendBuffer {
     return bytes;
   }
 
-  /** For how many milliseconds the client has left everything unread; judged whenever it is asked for. */
+  /** For how many milliseconds the client has read nothing. Measured from call to call. */
   stalledFor(now: number): number {
     const waiting = this.#socket.writableLength;
     const flushed = this.#written - waiting;

@@ -1,10 +1,15 @@
+/**
+ * Leaves PUBLISH packets of a device unread while the device or its group exceeds its share of the journal. Other packets of the
+ * device are processed, and nothing that was received is lost.
+ */
+
 import type { Identity } from '@rollcall/protocol';
 import type { Session } from '../sessions/session.ts';
 
-/** What the broker asks the journal. */
+/** The part of the journal that knows shares. */
 export interface StorageShares {
   isHeld(device: string, group: string | undefined): boolean;
-  /** Calls the listener when an answer changed: for one device, or for any. Returns the way to stop. */
+  /** Calls the listener when an answer changed, for one device or for all. Returns the function that stops it. */
   listen(listener: { changed(device: string | undefined): void }): () => void;
 }
 
@@ -30,17 +35,17 @@ export class StorageShareLimiter {
     });
   }
 
-  /** Sessions whose messages wait. */
+  /** Sessions whose PUBLISH packets are left unread. */
   get heldSessions(): number {
     return this.#held.size;
   }
 
-  /** Whether a message that has no session any more, a will, may be stored. */
+  /** Whether a will of this identity may be stored. */
   mayStore(identity: Identity, group: string | undefined): boolean {
     return identity.kind !== 'device' || this.#options.shares?.isHeld(identity.id, group) !== true;
   }
 
-  /** Of a session that begins, or whose group changed. */
+  /** Called when a session starts or its group changed. */
   update(session: Session): void {
     const { identity, group } = session.facts.subject;
     const isHeld = !session.isEnded && !this.mayStore(identity, group);
@@ -50,7 +55,7 @@ export class StorageShareLimiter {
     session.connection.holdPublishes(isHeld);
   }
 
-  /** Now and then as well: a device that was moved to another group may be free. */
+  /** Called periodically: a device that was moved to another group may be within its share again. */
   sweep(): void {
     for (const session of this.#held) this.update(session);
   }

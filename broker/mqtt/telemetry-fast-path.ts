@@ -10,17 +10,17 @@ import type { Backpressure } from './backpressure.ts';
 import type { DecodedPacket } from './packet-decoder.ts';
 import type { PublishFastPath } from './receive-loop.ts';
 
-/** Who has subscribed, live or stored. */
+/** Which topics have subscribers, live or stored. */
 export interface SubscriptionLookup {
-  /** Changes whenever an answer of `wants` may. */
+  /** Changes whenever an answer of `hasSubscriber` may change. */
   readonly generation: number;
   hasSubscriber(topic: string): boolean;
-  /** Whether a stored subscription does: then the engine queues the message before it is acknowledged. */
+  /** Whether a stored subscription matches: then aedes queues the message before it is acknowledged. */
   hasStoredSubscription(topic: string): boolean;
 }
 
 export interface TelemetryFastPathOptions {
-  /** Messages of one client that are on their way at once. */
+  /** Messages of one client that may be in flight. */
   readonly inflight: number;
   readonly now: () => number;
   readonly counters: BrokerCounters;
@@ -31,16 +31,16 @@ export interface TelemetryFastPathOptions {
   };
   readonly subscriptions: SubscriptionLookup;
   readonly deliveredKeys: DeliveredKeys;
-  /** Hands a stored message to those who want it; `done` when all of them have it. */
+  /** Delivers a stored message to its subscribers; `done` is called when all of them have it. */
   readonly forward: (topic: string, message: TelemetryMessage, done: () => void) => void;
 }
 
-/** What is known about one topic of a session, keys left out: a message has its own, and a topic is used again. */
+/** Cached decisions about one topic of a session, without the message key: each message has another key. */
 interface TopicState {
   readonly topic: string;
   /** Undefined: not a telemetry topic of this device. */
   readonly stream: string | undefined;
-  /** Who answered, and what: a changed policy gives a session other rights. */
+  /** The rights that `isAllowed` was decided by: a changed policy gives a session new rights. */
   rights: Rights | undefined;
   isAllowed: boolean;
   /** The device has this stream. */
@@ -50,19 +50,19 @@ interface TopicState {
   hasStoredSubscription: boolean;
 }
 
-/** A device has a few streams; one with more is slower, not wrong. */
+/** A device has a few streams. With more of them the cache is less effective. */
 const CACHED_TOPICS = 32;
 
 const SLASH = 0x2f;
 
-/** One session's. */
+/** The fast path of one session. */
 export class TelemetryFastPath implements PublishFastPath {
   readonly #session: Session;
   readonly #options: TelemetryFastPathOptions;
-  /** Of the topic that was used last. */
+  /** State of the topic that was used last. */
   #route: TopicState | undefined;
   #routes: Map<string, TopicState> | undefined;
-  /** Messages that are being handed to those who want them. */
+  /** Messages that are being delivered. */
   #forwarding = 0;
 
   constructor(session: Session, options: TelemetryFastPathOptions) {
@@ -82,7 +82,7 @@ export class TelemetryFastPath implements PublishFastPath {
     if (frame.qos > 1 || frame.retain) return false;
     const session = this.#session;
     const { identity, group } = session.facts.subject;
-    // Topics of telemetry are ASCII; what else comes reads as something that isn't one.
+    // Telemetry topics are ASCII. Any other byte yields a text that is not a telemetry topic.
     const topic = frame.bytes.toString('latin1', frame.topicStart, frame.topicEnd);
     const route = this.#routeOf(topic);
     if (route.stream === undefined || identity.kind !== 'device') return false;
@@ -95,7 +95,7 @@ export class TelemetryFastPath implements PublishFastPath {
     }
     if (!route.isAllowed) return false;
     if (!route.isStreamAdmitted) {
-      if (telemetry.streams?.admit(identity.id, route.stream) === false) return false; // the engine refuses it
+      if (telemetry.streams?.admit(identity.id, route.stream) === false) return false; // aedes' hook refuses it.
       route.isStreamAdmitted = true;
     }
     if (route.generation !== subscriptions.generation) {
@@ -146,7 +146,7 @@ export class TelemetryFastPath implements PublishFastPath {
       hasStoredSubscription: false,
     };
     if (this.#route !== undefined) {
-      // From the second topic on.
+      // The map is created with the second topic.
       this.#routes ??= new Map([[this.#route.topic, this.#route]]);
       if (this.#routes.size >= CACHED_TOPICS) this.#routes.clear();
       this.#routes.set(topic, route);
@@ -169,7 +169,7 @@ export class TelemetryFastPath implements PublishFastPath {
   }
 }
 
-/** Whether a topic is another one, a telemetry topic of its own, with a key behind it. */
+/** Whether `topic` is `keyless` with a message key appended. */
 function isKeyedTopicOf(keyless: string, topic: string): boolean {
   return (
     topic.charCodeAt(keyless.length) === SLASH &&
@@ -189,7 +189,7 @@ class PendingPuback extends PendingAcknowledgement {
   }
 
   acknowledge(): void {
-    // QoS 0 has no packet identifier, and nobody who waits for an answer.
+    // QoS 0 has no packet identifier and no acknowledgement.
     if (this.#packetId > 0) this.#session.connection.acknowledge(this.#packetId);
   }
 }

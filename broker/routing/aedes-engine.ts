@@ -1,6 +1,6 @@
 /**
- * aedes, made to measure: no queue that one reader could fill for all, no timers that we do not need, and nothing of
- * what it tells about its clients. The only file that knows aedes' inner names, so its version is pinned.
+ * Configures and starts aedes: no queue that one slow reader could fill for all, no unnecessary timers, no status messages about
+ * clients. This file and `aedes-parser.ts` alone use internals of aedes, so its version is pinned.
  */
 
 import { Aedes, type Client } from 'aedes';
@@ -17,9 +17,9 @@ import { type AedesParser, parseDecodedPackets } from './aedes-parser.ts';
 import type { DeliveredKeys, KeyedPacket } from './delivered-keys.ts';
 import { SubscriptionIndex } from './subscription-index.ts';
 
-/** What aedes' client has and its types do not tell. */
+/** Members of aedes' client that its types do not declare. */
 export interface AedesClient extends Client {
-  /** Sends a queued message under its next packet identifier; calls back when it was written, or refused. */
+  /** Sends a queued message under the next packet identifier. Calls back when it was written or refused. */
   deliverQoS(packet: StoredPacket, done: () => void): void;
   will: unknown;
   _will: unknown;
@@ -40,7 +40,7 @@ export interface ServerMessage {
   readonly topic: string;
   readonly payload: Buffer;
   readonly qos: 0 | 1;
-  /** Kept as the retained message of its topic; an empty one removes it. */
+  /** Retain the message; an empty payload removes the retained one. */
   readonly retain?: true;
 }
 
@@ -51,20 +51,20 @@ export interface ForwardedMessage {
 }
 
 export interface RoutingEngine {
-  /** Who has subscribed. */
+  /** Which topics have subscribers. */
   readonly subscriptions: SubscriptionLookup;
-  /** Hands a connection over; aedes reads its CONNECT at once. */
+  /** Gives a connection to aedes, which reads its CONNECT at once. */
   attach(connection: MqttConnection): AedesClient;
   /** What the wire needs of it. */
   inputOf(client: AedesClient): EngineInput;
-  /** Resolves when it was handed to everyone who is here. */
+  /** Resolves when the message was delivered to all connected subscribers. */
   publish(message: ServerMessage): Promise<void>;
-  /** The same for a client's message that went round the engine; `done` is called once. */
+  /** The same for a message of the fast path. `done` is called once. */
   forward(message: ForwardedMessage, done: () => void): void;
   close(): Promise<void>;
 }
 
-/** aedes looks for wills of dead brokers at four times this; the store has none, but the timer cannot be switched off. */
+/** aedes looks for wills of other brokers at four times this interval. There are none, but the timer cannot be disabled. */
 const HEARTBEAT = 3_600_000;
 
 export async function createRoutingEngine(options: RoutingEngineOptions): Promise<RoutingEngine> {
@@ -75,10 +75,10 @@ export async function createRoutingEngine(options: RoutingEngineOptions): Promis
   const aedes = await Aedes.createBroker({
     mq: emitter,
     persistence: persistence,
-    concurrency: 0, // slots would be shared by all readers, and used up by the slow ones
+    concurrency: 0, // A limit would be shared by all readers, and slow ones would exhaust it.
     heartbeatInterval: HEARTBEAT,
     connectTimeout: limits.connectTimeout,
-    drainTimeout: 0, // a connection takes everything; who does not read is disconnected
+    drainTimeout: 0, // `MqttConnection.write` never blocks; the limit `outgoing` ends slow readers.
     maxTopicLevels: limits.topicLevels,
     maxInflightInbound: limits.inflight,
     queueLimit: limits.inflight,
@@ -98,7 +98,7 @@ export async function createRoutingEngine(options: RoutingEngineOptions): Promis
     for (const filter of filters) session?.filters.delete(filter);
   });
 
-  // Without a listener an error of its store would end the process.
+  // Without a listener an error of the persistence would end the process.
   (aedes as unknown as NodeJS.EventEmitter).on('error', (error: unknown) => log.error({ err: error }, 'engine failed'));
 
   return {
@@ -139,8 +139,8 @@ class AedesInput implements EngineInput {
     this.#client.close();
   }
 
-  feed(step: Buffer): void {
-    this.#client._parser.parse(step);
+  feed(batch: Buffer): void {
+    this.#client._parser.parse(batch);
   }
 
   packetsInProgress(): number {
@@ -148,7 +148,7 @@ class AedesInput implements EngineInput {
   }
 }
 
-/** aedes tells other brokers about each client under $SYS; there is no other, and nobody may read it. */
+/** aedes publishes the state of each client under $SYS for other brokers. There are none, and no client may read it. */
 function suppressStatusMessages(aedes: Aedes): void {
   const publish = aedes.publish.bind(aedes) as (...values: unknown[]) => void;
   aedes.publish = ((packet: { readonly topic: string }, ...rest: unknown[]) => {
@@ -158,7 +158,7 @@ function suppressStatusMessages(aedes: Aedes): void {
   }) as typeof aedes.publish;
 }
 
-/** aedes acknowledges and publishes in one go; a message that was passed on before needs only the first. */
+/** aedes acknowledges and publishes in one step. A message that was delivered before is only acknowledged. */
 function deliverOnce(aedes: Aedes, deliveredKeys: DeliveredKeys): void {
   const publish = aedes.publish.bind(aedes) as (...values: unknown[]) => void;
   aedes.publish = ((packet: KeyedPacket, ...rest: unknown[]) => {
@@ -172,8 +172,8 @@ function deliverOnce(aedes: Aedes, deliveredKeys: DeliveredKeys): void {
 }
 
 /**
- * aedes takes a message for a duplicate when a later one was delivered first. All deliveries of one message to one client
- * happen in one turn, so comparing with the last one is enough; that is done where deliveries are authorized.
+ * aedes treats a message as a duplicate when a later one was delivered first. All deliveries of one message to one client
+ * happen in one turn, so a comparison with the last one suffices; `aedes-hooks.ts` makes it at each delivery.
  */
 function disableDuplicateCheck(aedes: Aedes): Record<string, number> {
   return Object.defineProperty(Object.create(null), aedes.id, { get: () => 0, set: () => {} });

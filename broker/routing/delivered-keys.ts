@@ -1,22 +1,24 @@
+/** Cache of the message keys that were delivered to subscribers, so that a repetition is not delivered again. */
+
 import type { DeviceId } from '@rollcall/protocol';
-/** What a publish packet of a message with a key carries through the engine. */
+/** Properties that a PUBLISH carries through aedes. */
 export interface KeyedPacket {
-  /** The name of the message. */
+  /** Its entry in {@link DeliveredKeys}. */
   deliveryKey?: string;
-  /** It is acknowledged as any other, and given to nobody. */
+  /** It was delivered before: it is acknowledged, and not delivered again. */
   isRepeated?: boolean;
-  /** It is telemetry: the journal has it, whatever sessions can keep. */
+  /** It is telemetry, and stored in the journal. */
   isInJournal?: boolean;
 }
 
-/** Two times so many at most. */
+/** The cache holds between one and two times as many keys. */
 const KEYS_PER_GENERATION = 32_768;
 
 export class DeliveredKeys {
   #newer = new Set<string>();
   #older = new Set<string>();
 
-  /** Names a message for {@link has} and {@link add}. */
+  /** The key of a message for {@link has} and {@link add}. */
   keyOf(device: DeviceId, key: string): string {
     return `${device}/${key}`;
   }

@@ -1,9 +1,11 @@
+/** The topic filters that one session was granted, with the QoS of each. */
+
 import { filterMatches } from '@rollcall/protocol';
 export type Qos = 0 | 1 | 2;
 
 export class GrantedFilters {
   readonly #granted = new Map<string, Qos>();
-  /** What each of them was granted; undefined when they differ, and topics have to be compared. */
+  /** The QoS of all filters; undefined when they differ, and topics have to be matched. */
   #same: Qos | undefined = 0;
 
   get size(): number {
@@ -14,7 +16,7 @@ export class GrantedFilters {
     return this.#granted.has(filter);
   }
 
-  /** The last grant counts [MQTT-3.8.4-3]. */
+  /** Replaces an earlier grant of the same filter [MQTT-3.8.4-3]. */
   set(filter: string, qos: Qos): void {
     this.#granted.set(filter, qos);
     this.#compare();
@@ -24,7 +26,7 @@ export class GrantedFilters {
     if (this.#granted.delete(filter)) this.#compare();
   }
 
-  /** Of a message that came by at least one of them; most clients have asked for all with one QoS. */
+  /** The highest QoS granted for a topic that at least one filter matches. Most clients use one QoS for all. */
   qosOf(topic: string): Qos {
     if (this.#same !== undefined) return this.#same;
     let highest: Qos = 0;

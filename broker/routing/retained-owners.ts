@@ -1,4 +1,4 @@
-/** Who retains what, so that each identity stays within its share, and what a revoked one retained can be found. Keeps no message. */
+/** The owner of each retained message: limits the topics and bytes per owner, and finds the messages of a revoked identity. */
 
 interface RetainedTopic {
   readonly owner: string;
@@ -6,9 +6,9 @@ interface RetainedTopic {
 }
 
 export interface RetainedLimits {
-  /** Topics of one owner. */
+  /** Topics per owner. */
   readonly retained: number;
-  /** Their payloads in all, in bytes. */
+  /** Payload bytes per owner, all topics together. */
   readonly queuedBytes: number;
 }
 
@@ -29,7 +29,7 @@ export class RetainedOwners {
     return [...(this.#byOwner.get(owner)?.topics ?? [])];
   }
 
-  /** Whether an owner may retain so many bytes under a topic. */
+  /** Whether an owner may retain a message of this size under a topic. */
   hasRoom(topic: string, owner: string, bytes: number): boolean {
     if (bytes === 0) return true;
     const known = this.#byTopic.get(topic);
@@ -41,7 +41,7 @@ export class RetainedOwners {
     );
   }
 
-  /** In place of who retained it before. */
+  /** Replaces the previous owner of the topic. */
   set(topic: string, owner: string, bytes: number): void {
     this.delete(topic);
     this.#byTopic.set(topic, { owner, bytes });

@@ -1,24 +1,24 @@
 /**
- * Who has subscribed, as the telemetry lane asks: live subscriptions are counted where the engine registers them, stored
- * ones by the session store. It may say yes where nobody wants a topic, which costs; never no where somebody does.
+ * Tells the telemetry fast path whether a topic has subscribers. Live subscriptions are counted where aedes registers them, stored
+ * ones by the session store. A wrong yes is possible and costs time; a wrong no is impossible.
  */
 
 import type { MQEmitter } from 'mqemitter';
 import type { SubscriptionLookup } from '../mqtt/telemetry-fast-path.ts';
 import { FilterTree } from '../session-store/filter-tree.ts';
 
-/** What is asked of the session store. */
+/** The part of the session store that the index asks. */
 export interface StoredSubscriptionLookup {
-  /** Changes whenever an answer of `wants` may. */
+  /** Changes whenever an answer of `hasStoredSubscription` may change. */
   readonly generation: number;
-  /** Whether a session that outlives its connections subscribed to a topic with QoS 1 or 2. */
+  /** Whether a persistent session has subscribed to a topic with QoS 1 or 2. */
   hasStoredSubscription(topic: string): boolean;
 }
 
 export class SubscriptionIndex implements SubscriptionLookup {
   readonly #stored: StoredSubscriptionLookup;
   readonly #live = new FilterTree();
-  /** By listener: the engine may take the same one back twice, when a client leaves while it unsubscribes. */
+  /** By listener: aedes may remove the same one twice, when a client disconnects while it unsubscribes. */
   readonly #filters = new Map<unknown, string>();
 
   constructor(stored: StoredSubscriptionLookup) {
@@ -26,7 +26,7 @@ export class SubscriptionIndex implements SubscriptionLookup {
   }
 
   get generation(): number {
-    return this.#live.generation + this.#stored.generation; // neither ever becomes less
+    return this.#live.generation + this.#stored.generation; // Neither ever decreases.
   }
 
   hasSubscriber(topic: string): boolean {
@@ -37,7 +37,7 @@ export class SubscriptionIndex implements SubscriptionLookup {
     return this.#stored.hasStoredSubscription(topic);
   }
 
-  /** Listens to what the engine registers with its emitter. */
+  /** Observes what aedes registers with its emitter. */
   watch(emitter: MQEmitter): void {
     const on = emitter.on.bind(emitter);
     const removeListener = emitter.removeListener.bind(emitter);
