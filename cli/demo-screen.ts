@@ -1,5 +1,5 @@
 import { escapeControls, isTerminal, standardOutput } from '@rollcall/output';
-import { causeLines, type FleetSnapshot, type VirtualDeviceSnapshot } from '../simulator/index.ts';
+import { causeLines, type DeviceReport, type FleetSnapshot } from '../simulator/index.ts';
 import { note, table } from './terminal.ts';
 
 /** What has happened so far; the demo has succeeded when nothing in it is missing. */
@@ -55,7 +55,7 @@ export class DemoScreen {
     if (!this.#isTerminal) note(text);
   }
 
-  draw(fleet: FleetSnapshot, devices: readonly VirtualDeviceSnapshot[]): void {
+  draw(fleet: FleetSnapshot, devices: readonly DeviceReport[]): void {
     const [cause] = fleet.everConnected < fleet.devices ? causeLines(fleet.causes) : [];
     const why = cause === undefined ? '' : `; ${escapeControls(cause)}`;
     const summary = `${fleet.byState.connected} of ${fleet.devices} connected, ${fleet.acknowledged} messages acknowledged${why}`;

@@ -8,7 +8,7 @@ import { type ConsoleClient, openConsoleClient } from '../console/client.ts';
 import { NO_ENROLL_LIMITS } from '../enroll/index.ts';
 import { createLogger, expectPlausibleClock, loadConfig, version } from '../server/config/index.ts';
 import { startFleetServer } from '../server/index.ts';
-import { type FleetRun, runFleet, type VirtualDeviceSnapshot } from '../simulator/index.ts';
+import { type DeviceReport, SdkFleet } from '../simulator/index.ts';
 import { type DemoResult, DemoScreen, describeDemo, isComplete } from './demo-screen.ts';
 import { note, printResult } from './terminal.ts';
 
@@ -43,7 +43,7 @@ async function play(directory: string, seconds: number | undefined, stopped: Pro
     const { text: token } = await operator.createToken({ uses: DEVICES, ttlSeconds: 600 });
     screen.addLine(`created a bootstrap token for ${DEVICES} devices; they enroll now, each with a key of its own`);
     const watch = new FleetWatch(DEVICES);
-    const fleet = runFleet({
+    const fleet = await SdkFleet.start({
       devices: DEVICES,
       token,
       rate: 1,
@@ -51,7 +51,6 @@ async function play(directory: string, seconds: number | undefined, stopped: Pro
       ...(seconds !== undefined && { seconds }),
       onDevice: (device) => watch.see(device),
       log,
-      now: Date.now,
     });
     void stopped.then(() => fleet.stop());
     const redraw = setInterval(() => screen.draw(fleet.snapshot(), fleet.devices()), REDRAW_EVERY_MS);
@@ -74,7 +73,7 @@ async function play(directory: string, seconds: number | undefined, stopped: Pro
 
 /** Revokes a connected device once all are connected, and measures what becomes of it; undefined if the run ends before. */
 async function loseOne(
-  fleet: FleetRun,
+  fleet: SdkFleet,
   watch: FleetWatch,
   operator: ConsoleClient,
   screen: DemoScreen,
@@ -94,7 +93,7 @@ async function loseOne(
   const answered = Date.now() - began;
   screen.addLine(`revoked ${lost.id}`);
   await Promise.race([refused, ended, delay(REFUSAL_WAIT_MS, undefined, { ref: false })]);
-  const after = fleet.devices()[lost.index] as VirtualDeviceSnapshot;
+  const after = fleet.devices()[lost.index] as DeviceReport;
   const story = {
     id: lost.id,
     answered,
@@ -108,7 +107,7 @@ async function loseOne(
   return story;
 }
 
-function causesOf(devices: readonly VirtualDeviceSnapshot[]): Record<string, number> {
+function causesOf(devices: readonly DeviceReport[]): Record<string, number> {
   const causes: Record<string, number> = {};
   for (const { reason = 'the demo ended before its turn' } of devices) causes[reason] = (causes[reason] ?? 0) + 1;
   return causes;
@@ -129,7 +128,7 @@ class FleetWatch {
     });
   }
 
-  see(device: VirtualDeviceSnapshot): void {
+  see(device: DeviceReport): void {
     if (device.state === 'connected') {
       this.everConnected.add(device.index);
       if (this.everConnected.size === this.#devices) this.#resolveAll();

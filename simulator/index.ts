@@ -1,5 +1,6 @@
 /** Fleets of virtual devices: scenarios, drills, their reports and verdicts. */
 
+export type { DeviceReport } from './devices/device-report.ts';
 export type { TlsIdentity } from './devices/tls-connections.ts';
 export { drillCaCompromise } from './drill/ca-compromise.ts';
 export {
@@ -11,7 +12,6 @@ export {
 } from './drill/drill-options.ts';
 export type { StolenCa } from './drill/forged-certificates.ts';
 export { type FleetCounts, type Projection, projectRotation } from './drill/projection.ts';
-export { type FleetReport, type FleetRun, runFleet } from './fleet.ts';
 export { Coordinator } from './hosts/coordinator.ts';
 export { HOST_NAME_RULE, isHostName } from './hosts/host-messages.ts';
 export { joinRun } from './hosts/joined-host.ts';
@@ -20,12 +20,12 @@ export { htmlReport } from './report/html.ts';
 export { junitReport } from './report/junit.ts';
 export { liveScreen, secondLine, verdictLines } from './report/lines.ts';
 export { prometheusText, servePrometheus } from './report/prometheus.ts';
-export { causeLines, type FleetSnapshot, type VirtualDeviceSnapshot } from './report.ts';
 export { accelerated, scaled } from './run/device-list.ts';
 export type { RunSnapshot } from './run/record.ts';
 export { type RunResult, resultSchema } from './run/result.ts';
 export { RunRefused } from './run/run-options.ts';
 export { runScenario } from './run/scenario-run.ts';
+export { causeLines, type FleetReport, type FleetSnapshot, SdkFleet } from './run/sdk-fleet.ts';
 export type { OperatorAccess, ServerControl } from './run/server-access.ts';
 export { localThreads, type PlacementStrategy } from './run/shard-placement.ts';
 export { describeFlaw, readScenario } from './scenario/read.ts';

@@ -3,7 +3,7 @@ import { Problem } from '@rollcall/protocol';
 import { Command } from 'commander';
 import { openConsoleClient } from '../../console/client.ts';
 import { createLogger } from '../../server/config/index.ts';
-import { causeLines, type FleetReport, type FleetRun, type FleetSnapshot } from '../../simulator/index.ts';
+import { causeLines, type FleetReport, type FleetSnapshot, type SdkFleet } from '../../simulator/index.ts';
 import {
   duration,
   type FleetOptions,
@@ -56,16 +56,15 @@ const simulate = run<SimulateOptions & FleetOptions>(async ({ options, form }) =
 });
 
 async function simulatePlainly(options: PlainOptions, form: OutputForm): Promise<void> {
-  const { runFleet } = await import('../../simulator/index.ts');
+  const { SdkFleet } = await import('../../simulator/index.ts');
   const token = options.token === undefined ? await mintToken(options) : readSecretArgument(options.token, '--token');
   const report = await untilStopped(async (stopped) => {
-    const fleet = runFleet({
+    const fleet = await SdkFleet.start({
       devices: options.devices,
       token,
       rate: options.rate,
       ...(options.seconds !== undefined && { seconds: options.seconds }),
       log: createLogger('warn'),
-      now: Date.now,
     });
     const progress = setInterval(() => tell(fleet, form), PROGRESS_EVERY_MS);
     void stopped.then(() => fleet.stop());
@@ -92,7 +91,7 @@ async function mintToken(options: PlainOptions): Promise<string> {
   }
 }
 
-function tell(fleet: FleetRun, form: 'text' | 'json'): void {
+function tell(fleet: SdkFleet, form: 'text' | 'json'): void {
   const snapshot = fleet.snapshot();
   if (form === 'json') printJson({ event: 'progress', ...snapshot });
   else note(describeSnapshot(snapshot));

@@ -1,4 +1,4 @@
-import { backoffDelay } from '@rollcall/device-sdk/building-blocks';
+import { enrollRetryDelay } from './enroll-retry.ts';
 import type { EstClient, EstResponse, newKey } from './est-client.ts';
 import type { ShardContext } from './shard-context.ts';
 import type { TlsIdentity } from './tls-connections.ts';
@@ -13,8 +13,6 @@ export interface FirstCertificateRequest {
   /** False when nobody waits for it any more. */
   readonly isWanted: () => boolean;
 }
-
-const RETRY = { base: 1_000, cap: 30_000, refusalFloor: 5_000 };
 
 /** Undefined when it is not wanted any more; counts and measures as it goes. */
 export async function requestFirstCertificate(
@@ -39,10 +37,10 @@ export async function requestFirstCertificate(
         counters.count('refused');
         return 'refused';
       }
-      wait = answer.retryAfter * 1_000 * (1 + random());
+      wait = enrollRetryDelay({ retryAfter: answer.retryAfter, earlier }, random);
     } catch (error) {
       counters.error(errorCause(error));
-      wait = backoffDelay({ kind: 'lost', earlier }, random, RETRY);
+      wait = enrollRetryDelay({ retryAfter: undefined, earlier }, random);
     }
     await new Promise<void>((resolve) => timers.at(now() + wait, resolve));
   }

@@ -1,5 +1,5 @@
 import { backoffDelay } from '@rollcall/device-sdk/building-blocks';
-import { seededRandom } from '../random-times.ts';
+import { seededRandom } from '../seeded-random.ts';
 import type { EstClient, EstResponse, newKey } from './est-client.ts';
 import { errorCause, requestFirstCertificate } from './first-certificate.ts';
 import { LightConnection, type LightConnectionEvents } from './light-connection.ts';
@@ -62,7 +62,6 @@ export class LightDevice implements SimulatedDevice {
       createPublishers(order.group, order, deviceClock(order.group, context.now())),
       {
         isOpen: () => this.#state === 'connected',
-        isWanted: () => this.#outcome === 'in',
         write: (packet) => this.#line?.write(packet),
       },
     );

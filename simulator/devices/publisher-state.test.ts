@@ -4,11 +4,11 @@ import { Counters } from './counters.ts';
 import { PacketReader, PUBLISH, readPublish } from './mqtt-packets.ts';
 import { PublisherState } from './publisher-state.ts';
 import { createPublishers } from './publishers.ts';
-import type { GroupContext, ShardContext } from './shard-context.ts';
+import { DEFAULT_SDK_SETTINGS, type GroupContext, type ShardContext } from './shard-context.ts';
 import type { TimerWheel } from './timer-wheel.ts';
 import { TlsConnector } from './tls-connections.ts';
 
-/** An timers whose time is moved by hand. */
+/** A timer wheel whose time is moved by the test. */
 class ManualTimers implements Pick<TimerWheel, 'at' | 'now'> {
   time = 1_000_000;
   #entries: { readonly due: number; readonly run: () => void }[] = [];
@@ -44,7 +44,7 @@ function device(publish: string, seed = 1) {
   const now = () => timers.time;
   const context: ShardContext = {
     ...{ timers: timers as unknown as TimerWheel, counters: new Counters(), connector: new TlsConnector(''), now },
-    ...{ serverReturnedAt: 0, isRunOver: false },
+    ...{ serverReturnedAt: 0, isRunOver: false, sdk: DEFAULT_SDK_SETTINGS },
   };
   const group: GroupContext = {
     ...{
@@ -60,7 +60,6 @@ function device(publish: string, seed = 1) {
   const connection = { isOpen: true };
   const publisherState = new PublisherState(context, createPublishers(group, { id: 'a-1', position: 0, seed }, now), {
     isOpen: () => connection.isOpen,
-    isWanted: () => true,
     write: (packet) =>
       reader.push(packet, (first, body) => {
         if (first >> 4 !== PUBLISH) return;

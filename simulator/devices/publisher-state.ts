@@ -1,34 +1,30 @@
 /**
- * What a device of a swarm says: each message when it is due, those of QoS 1 kept until they are acknowledged. It knows its
- * connection only as something to write to.
+ * The messages of a light device: each is sent when it is due, and those of QoS 1 are stored until they are acknowledged.
+ * The connection is only something to write to.
  */
 
 import { publishPacket } from './mqtt-packets.ts';
 import { OutgoingMessages } from './outgoing-messages.ts';
+import { PublishSchedule } from './publish-schedule.ts';
 import type { Message, Publisher } from './publisher.ts';
 import type { ShardContext } from './shard-context.ts';
 
 export interface PublisherConnection {
-  /** Whether what is written now gets to the broker. */
+  /** True while packets that are written now reach the broker. */
   isOpen(): boolean;
-  /** False for a device that was cut off for good. */
-  isWanted(): boolean;
   write(packet: Buffer): void;
 }
 
 export class PublisherState {
   readonly #context: ShardContext;
   readonly #connection: PublisherConnection;
-  readonly #publishers: readonly Publisher[];
+  readonly #schedule: PublishSchedule;
   readonly #outgoing = new OutgoingMessages();
-  #isPublishing = false;
-  /** Grows each time that it begins to speak: what was due before a silence is not said beside what is due after it. */
-  #turn = 0;
 
   constructor(context: ShardContext, publishers: readonly Publisher[], connection: PublisherConnection) {
     this.#context = context;
-    this.#publishers = publishers;
     this.#connection = connection;
+    this.#schedule = new PublishSchedule(context, publishers, (message) => this.#send(message));
   }
 
   /** Messages of QoS 1 without an acknowledgement. */
@@ -38,47 +34,34 @@ export class PublisherState {
 
   /** Acknowledged sequence numbers by stream, as ranges. */
   acknowledged(): Readonly<Record<string, readonly number[]>> {
-    return Object.fromEntries(this.#publishers.map(({ stream, acknowledged }) => [stream, acknowledged.ranges]));
+    return this.#schedule.acknowledged();
   }
 
   /** On a new connection: first what waits, then what is due from now on. */
   resume(now: number): void {
     this.#outgoing.resume((packet) => this.#connection.write(packet));
-    if (this.#isPublishing || this.#context.isRunOver) return;
-    this.#isPublishing = true;
-    this.#turn += 1;
-    for (const publisher of this.#publishers) this.#waitFor(publisher, publisher.start(now));
+    this.#schedule.resume(now);
   }
 
-  /** Says nothing new until it is resumed. */
+  /** Publishes nothing new until it is resumed. */
   pause(): void {
-    this.#isPublishing = false;
+    this.#schedule.pause();
   }
 
-  /** The power is gone, and with it what was not sent. */
+  /** Loses all messages that were not sent, as a device does that loses power. */
   dropAll(): void {
-    this.#isPublishing = false;
+    this.#schedule.pause();
     this.#context.counters.count('dropped', this.#outgoing.clear());
   }
 
   acknowledge(packetId: number): void {
     const { counters, now } = this.#context;
     const message = this.#outgoing.acknowledge(packetId);
-    if (message === undefined) return; // of a response, or of a connection before
+    if (message === undefined) return; // of a response, or of an earlier connection
     message.publisher.acknowledged.add(message.sequence);
     counters.count('acknowledged');
     counters.record('puback', now() - message.due);
     this.#outgoing.drain((packet) => this.#connection.write(packet));
-  }
-
-  #waitFor(publisher: Publisher, due: number | undefined): void {
-    if (due === undefined) return;
-    const turn = this.#turn;
-    const slot = this.#context.timers.at(due, () => {
-      if (turn !== this.#turn || !this.#isPublishing || this.#context.isRunOver || !this.#connection.isWanted()) return;
-      this.#send(publisher.next(slot));
-      this.#waitFor(publisher, publisher.nextDue());
-    });
   }
 
   #send(message: Message): void {

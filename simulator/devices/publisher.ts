@@ -13,6 +13,8 @@ export interface Message {
   /** When it was meant to be sent, milliseconds since 1970. */
   readonly due: number;
   readonly payload: string;
+  /** Of models with one number. */
+  readonly value: number | undefined;
 }
 
 export interface PublishingDevice {
@@ -64,7 +66,8 @@ export class Publisher {
   next(due: number): Message {
     const fields = this.#fields ?? (this.#source as Source)(due - this.#began);
     this.#sequence += 1;
-    return { publisher: this, sequence: this.#sequence, due, payload: this.#payload(due, fields) };
+    const value = typeof fields.value === 'number' ? fields.value : undefined;
+    return { publisher: this, sequence: this.#sequence, due, payload: this.#payload(due, fields), value };
   }
 
   /** When the message after the one that was just made is due; undefined when there is none. */

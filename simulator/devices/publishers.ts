@@ -1,5 +1,5 @@
 import { type DeviceId, telemetryTopic } from '@rollcall/protocol';
-import { seededRandom } from '../random-times.ts';
+import { seededRandom } from '../seeded-random.ts';
 import { Publisher } from './publisher.ts';
 import type { GroupContext } from './shard-context.ts';
 

@@ -1,8 +1,14 @@
-import { Device } from '@rollcall/device-sdk';
-import { asDeviceError } from '@rollcall/device-sdk/building-blocks';
-import { seededRandom } from '../random-times.ts';
+/** A simulated device that is the device SDK itself. The run decides when it starts, publishes, loses its network or its power, and stops. */
+
+import { Device, type DeviceError, type DeviceErrorCode, type DeviceOptions } from '@rollcall/device-sdk';
+import { seededRandom } from '../seeded-random.ts';
 import { DeviceEnvironment } from './device-environment.ts';
-import type { Message, Publisher } from './publisher.ts';
+import type { DeviceReport } from './device-report.ts';
+import { DeviceStatus } from './device-status.ts';
+import { enrollRetryDelay } from './enroll-retry.ts';
+import { firstConnection } from './first-connection.ts';
+import { PublishSchedule } from './publish-schedule.ts';
+import type { Message } from './publisher.ts';
 import { createPublishers, deviceClock } from './publishers.ts';
 import type { DeviceOutcome, GroupContext, ShardContext, SimulatedDevice } from './shard-context.ts';
 
@@ -14,72 +20,91 @@ export interface SdkDeviceOptions {
   readonly seed: number;
   /** In place of what the enroll server announces, where a proxy stands in between. */
   readonly mqttUrl: string | undefined;
-  /** Waits for its turn: thousands that enroll at once measure only themselves. */
-  readonly turn: <T>(act: () => Promise<T>) => Promise<T>;
+  /** Limits how many devices enroll at one time. */
+  readonly turn: <T>(enroll: () => Promise<T>) => Promise<T>;
 }
 
-/** Answers after which a device asks again. */
-const PASSING: ReadonlySet<string> = new Set(['rate_limited', 'unavailable', 'server_unreachable']);
-const RETRY_S = 1;
+/** A device asks again after these. */
+const TRANSIENT: ReadonlySet<DeviceErrorCode> = new Set([
+  'rate_limited',
+  'unavailable',
+  'server_unreachable',
+  'internal',
+]);
+
+/** Answers about the token itself: every other device would get the same one. */
+const ABOUT_THE_TOKEN: ReadonlySet<DeviceErrorCode> = new Set([
+  'token_rejected',
+  'token_required',
+  'token_malformed',
+  'server_untrusted',
+]);
+
+const LEAST_KEEPALIVE_S = 15;
 
 export class SdkDevice implements SimulatedDevice {
   readonly index: number;
-  readonly id: string;
-  readonly #order: SdkDeviceOptions;
+  readonly #options: SdkDeviceOptions;
   readonly #context: ShardContext;
-  readonly #publishers: readonly Publisher[];
+  readonly #status: DeviceStatus;
   readonly #clock: (now: number) => number;
   readonly #random: () => number;
-  #gateway: DeviceEnvironment | undefined;
+  readonly #closing = new AbortController();
+  #schedule: PublishSchedule | undefined;
+  #environment: DeviceEnvironment | undefined;
   #device: Device | undefined;
-  /** Instances that lost their power, until they have found out. */
-  readonly #dead = new Set<Promise<void>>();
-  #outcome: DeviceOutcome = 'waiting';
-  #isConnected = false;
-  #isPublishing = false;
-  /** Grows each time that it begins to speak. */
-  #turn = 0;
-  #isLeaving = false;
+  /** Instances that lost their power, until they are closed. */
+  readonly #unpowered = new Set<Promise<void>>();
+  #failedEnrollments = 0;
   #lostAt = 0;
   #revokedAt: number | undefined;
-  /** Handed to the instance that runs, and not acknowledged yet. */
+  /** Handed to the running instance, and not acknowledged yet. */
   #inProgress = new Set<Message>();
-  /** Of them, those that it has not promised to keep. */
-  #unsafe = new Set<Message>();
+  /** Of them, those that are not in its queue yet. */
+  #unqueued = new Set<Message>();
 
-  constructor(order: SdkDeviceOptions, context: ShardContext) {
-    this.index = order.index;
-    this.id = order.id;
-    this.#order = order;
+  constructor(options: SdkDeviceOptions, context: ShardContext) {
+    this.index = options.index;
+    this.#options = options;
     this.#context = context;
-    this.#random = seededRandom(order.seed + 2);
-    this.#clock = deviceClock(order.group, context.now());
-    this.#publishers = createPublishers(order.group, order, this.#clock);
+    this.#status = new DeviceStatus(options.index, context, () => this.unacknowledged);
+    this.#random = seededRandom(options.seed + 2);
+    this.#clock = deviceClock(options.group, context.now());
+    if (context.sdk.names === 'scenario') this.#setId(options.id);
+  }
+
+  /** The name of the scenario until the server has chosen another. */
+  get id(): string {
+    return this.#status.id ?? this.#options.id;
   }
 
   get group(): string {
-    return this.#order.group.name;
+    return this.#options.group.name;
   }
 
   get isConnected(): boolean {
-    return this.#isConnected;
+    return this.#status.isConnected;
   }
 
   get outcome(): DeviceOutcome {
-    return this.#outcome;
+    return this.#status.outcome;
   }
 
   get unacknowledged(): number {
-    if (this.#outcome !== 'in') return 0; // nobody will acknowledge them any more
+    if (this.outcome !== 'in') return 0; // the broker will not acknowledge them any more
     return Math.max(this.#inProgress.size, this.#device?.queue.messages ?? 0);
   }
 
   acknowledged(): Readonly<Record<string, readonly number[]>> {
-    return Object.fromEntries(this.#publishers.map(({ stream, acknowledged }) => [stream, acknowledged.ranges]));
+    return this.#schedule?.acknowledged() ?? {};
+  }
+
+  report(): DeviceReport {
+    return this.#status.report();
   }
 
   start(): void {
-    void this.#order.turn(() => this.#open('first'));
+    void this.#options.turn(() => this.#enroll());
   }
 
   expectRevocation(at: number): void {
@@ -88,32 +113,32 @@ export class SdkDevice implements SimulatedDevice {
   }
 
   cutConnection(milliseconds: number): void {
-    const line = this.#gateway?.proxy;
-    if (line === undefined || this.#outcome !== 'in') return;
-    line.cut();
-    this.#context.timers.at(this.#context.now() + milliseconds, () => {
+    const proxy = this.#environment?.proxy;
+    if (proxy === undefined || this.outcome !== 'in') return;
+    proxy.cut();
+    this.#in(milliseconds, () => {
       this.#lostAt = this.#context.now();
-      line.restore();
+      proxy.restore();
     });
   }
 
   losePower(milliseconds: number): void {
     const device = this.#device;
-    if (device === undefined || this.#gateway === undefined || this.#outcome !== 'in') return;
+    if (device === undefined || this.#environment === undefined || this.outcome !== 'in') return;
     this.#device = undefined;
-    this.#gateway.losePower();
-    this.#loseConnection();
-    this.#isPublishing = false;
-    this.#context.counters.count('dropped', (this.#gateway.hasDisk ? this.#unsafe : this.#inProgress).size);
+    this.#environment.losePower();
+    this.#status.disconnected();
+    this.#schedule?.pause();
+    this.#context.counters.count('dropped', (this.#environment.hasDisk ? this.#unqueued : this.#inProgress).size);
     this.#inProgress = new Set();
-    this.#unsafe = new Set();
-    const end = device.close().catch(() => {}); // for its timers and files; its farewell goes nowhere
-    this.#dead.add(end);
-    void end.then(() => this.#dead.delete(end));
-    this.#context.timers.at(this.#context.now() + milliseconds, () => {
-      if (this.#isLeaving || this.#context.isRunOver) return;
+    this.#unqueued = new Set();
+    const closed = device.close().catch(() => {}); // frees timers and files; its DISCONNECT reaches no broker
+    this.#unpowered.add(closed);
+    void closed.then(() => this.#unpowered.delete(closed));
+    this.#in(milliseconds, () => {
+      if (this.#isClosing || this.#context.isRunOver) return;
       this.#lostAt = this.#context.now();
-      void this.#open('again');
+      this.#open().catch((error) => this.#status.failed(error, 'connection'));
     });
   }
 
@@ -122,131 +147,144 @@ export class SdkDevice implements SimulatedDevice {
       await this.#device?.renew();
       this.#context.counters.count('renewed');
     } catch (error) {
-      this.#context.counters.error(asDeviceError(error, 'internal').code);
+      this.#status.failed(error, 'connection');
     }
   }
 
   stopPublishing(): void {
-    this.#isPublishing = false;
+    this.#schedule?.pause();
   }
 
   async close(): Promise<void> {
-    this.#isLeaving = true;
-    await Promise.all([this.#device?.close(), ...this.#dead]);
-    this.#gateway?.remove();
+    this.#closing.abort();
+    this.#status.closed();
+    await Promise.all([this.#device?.close(), ...this.#unpowered]);
+    this.#environment?.remove();
   }
 
-  async #open(time: 'first' | 'again'): Promise<void> {
-    const { counters, now } = this.#context;
-    const { group, id, seed } = this.#order;
+  get #isClosing(): boolean {
+    return this.#closing.signal.aborted;
+  }
+
+  async #enroll(): Promise<void> {
+    const { counters, now, sdk } = this.#context;
+    const { group } = this.#options;
+    if (this.#isClosing) return;
+    if (group.tokenRefusal !== undefined) return this.#status.refused(group.tokenRefusal);
+    this.#status.enrolling();
     const began = now();
     try {
-      this.#gateway ??= await DeviceEnvironment.create(group);
-      const { proxy, sdkOptions } = this.#gateway;
-      const mqttUrl = proxy === undefined ? this.#order.mqttUrl : `mqtts://localhost:${proxy.port}`;
-      const device = await Device.open({
-        ...sdkOptions,
-        ...(group.token !== undefined && { token: group.token }),
-        deviceId: id,
-        ...(mqttUrl !== undefined && { mqttUrl }),
-        clean: true,
-        renewal: 'manual',
-        keepalive: Math.max(15, Math.round(group.settings.keepalive / 1_000)),
-        random: seededRandom(seed + 1),
-        now: () => Math.round(this.#clock(this.#context.now())),
-        commands: this.#commands(),
-      });
-      if (this.#isLeaving) return void (await device.close());
-      this.#device = device;
-      if (time === 'first') {
-        this.#outcome = 'in';
-        counters.count('enrolled');
-        counters.record('enroll', now() - began);
+      await this.#open();
+      counters.record('enroll', now() - began);
+      const device = this.#device;
+      if (sdk.turnEnds === 'connected' && device !== undefined) await firstConnection(device, this.#closing.signal);
+    } catch (thrown) {
+      const error = this.#status.failed(thrown, 'enrollment');
+      if (this.#isClosing) return;
+      if (TRANSIENT.has(error.code)) return this.#enrollLater(error);
+      if (ABOUT_THE_TOKEN.has(error.code)) {
+        sdk.log?.warn({ code: error.code }, 'no more devices are enrolled');
+        group.tokenRefusal = error;
       }
-      const opened = now();
-      device.onState(() => this.#follow(device, opened));
-      this.#follow(device, opened);
-    } catch (error) {
-      const { code, retryAfter } = asDeviceError(error, 'internal');
-      counters.error(code);
-      if (time === 'again' || this.#isLeaving) return;
-      if (PASSING.has(code) && !this.#context.isRunOver) {
-        const wait = (retryAfter ?? RETRY_S) * 1_000 * (1 + this.#random());
-        this.#context.timers.at(now() + wait, () => this.start());
-        return;
-      }
-      this.#outcome = 'refused';
-      counters.count('refused');
+      this.#status.refused(error);
     }
   }
 
-  #commands() {
+  #enrollLater({ code, retryAfter }: DeviceError): void {
+    if (this.#context.isRunOver) return;
+    const wait = enrollRetryDelay({ retryAfter, earlier: this.#failedEnrollments }, this.#random);
+    this.#failedEnrollments += 1;
+    this.#context.sdk.log?.info({ index: this.index, code, wait }, 'enrollment postponed');
+    this.#in(wait, () => this.start());
+  }
+
+  /** Opens an instance, which enrolls when its store holds no identity. */
+  async #open(): Promise<void> {
+    this.#environment ??= await DeviceEnvironment.create(this.#options.group);
+    const device = await Device.open(this.#deviceOptions(this.#environment));
+    if (this.#isClosing) return device.close();
+    this.#device = device;
+    this.#setId(device.id);
+    this.#status.enrolled();
+    const opened = this.#context.now();
+    device.onState((_, error) => this.#follow(device, opened, error));
+    this.#follow(device, opened, device.lastError);
+  }
+
+  #deviceOptions({ proxy, sdkOptions }: DeviceEnvironment): DeviceOptions {
+    const { sdk } = this.#context;
+    const { group, seed, id } = this.#options;
+    const mqttUrl = proxy === undefined ? (this.#options.mqttUrl ?? sdk.mqttUrl) : `mqtts://localhost:${proxy.port}`;
+    const store = sdk.storeOf?.(this.index);
+    const random = seededRandom(seed + 1);
+    return {
+      ...(store === undefined ? sdkOptions : { store, queue: 'memory' }),
+      ...(group.token !== undefined && { token: group.token }),
+      ...(sdk.names === 'scenario' && { deviceId: id }),
+      ...(mqttUrl !== undefined && { mqttUrl }),
+      ...(sdk.log !== undefined && { log: sdk.log }),
+      clean: true,
+      renewal: sdk.renewal,
+      keepalive: Math.max(LEAST_KEEPALIVE_S, Math.round(group.settings.keepalive / 1_000)),
+      random: () => random() * sdk.haste,
+      now: () => Math.round(this.#clock(this.#context.now())),
+      signal: this.#closing.signal,
+      commands: this.#commands(),
+    };
+  }
+
+  #commands(): NonNullable<DeviceOptions['commands']> {
     return Object.fromEntries(
-      Object.entries(this.#order.group.settings.commands).flatMap(([name, { answer, after }]) =>
+      Object.entries(this.#options.group.settings.commands).flatMap(([name, { answer, after }]) =>
         answer === false
           ? []
-          : [
-              [
-                name,
-                () =>
-                  new Promise<string>((resolve) =>
-                    this.#context.timers.at(this.#context.now() + after, () => resolve(answer)),
-                  ),
-              ],
-            ],
+          : [[name, () => new Promise<string>((resolve) => this.#in(after, () => resolve(answer)))]],
       ),
     );
   }
 
-  #follow(device: Device, opened: number): void {
-    const { counters, now } = this.#context;
-    if (device !== this.#device || this.#outcome !== 'in') return;
+  #setId(id: string): void {
+    if (this.#status.id === id) return;
+    const { group, position, seed } = this.#options;
+    this.#status.id = id;
+    const publishers = createPublishers(group, { id, position, seed }, this.#clock);
+    this.#schedule = new PublishSchedule(this.#context, publishers, (message) => void this.#send(message));
+  }
+
+  #follow(device: Device, opened: number, error: DeviceError | undefined): void {
+    if (device !== this.#device || this.outcome !== 'in') return;
     const { state, lastError } = device;
-    if (state === 'connected') {
-      if (this.#isConnected) return;
-      this.#isConnected = true;
-      counters.count('connects');
-      if (this.#revokedAt !== undefined) counters.count('wronglyAllowed');
-      if (this.#lostAt === 0) counters.record('connect', now() - opened);
-      else counters.record('recovery', now() - Math.max(this.#lostAt, this.#context.serverReturnedAt));
-      this.#lostAt = 0;
-      if (!this.#isPublishing && !this.#context.isRunOver) this.#startPublishing();
-      return;
+    if (state === 'connected') this.#connected(opened);
+    else if (state !== 'renewing') {
+      if (lastError !== undefined) this.#context.counters.error(lastError.code);
+      if (error !== undefined) this.#status.remember(error, 'connection');
+      this.#disconnected(state, lastError);
     }
-    if (state === 'renewing') return;
-    if (lastError !== undefined) counters.error(lastError.code);
-    if (this.#isConnected) {
-      this.#loseConnection();
+  }
+
+  #connected(opened: number): void {
+    const { counters, now, serverReturnedAt } = this.#context;
+    if (this.isConnected) return;
+    this.#status.connected();
+    if (this.#revokedAt !== undefined) counters.count('wronglyAllowed');
+    if (this.#lostAt === 0) counters.record('connect', now() - opened);
+    else counters.record('recovery', now() - Math.max(this.#lostAt, serverReturnedAt));
+    this.#lostAt = 0;
+    this.#schedule?.resume(now());
+  }
+
+  #disconnected(state: Device['state'], error: DeviceError | undefined): void {
+    const { counters, now } = this.#context;
+    if (this.isConnected) {
+      this.#status.disconnected();
       this.#lostAt = now();
       if (this.#revokedAt !== undefined) counters.record('revocation', now() - this.#revokedAt);
     }
-    if (state !== 'revoked' && !(state === 'recovering' && lastError?.code === 'connection_refused')) return;
+    if (state !== 'revoked' && !(state === 'recovering' && error?.code === 'connection_refused')) return;
     if (this.#revokedAt === undefined) counters.count('wronglyRefused');
-    this.#outcome = 'cut off';
-    this.#isPublishing = false;
-    counters.count('cutOff');
-    void device.close();
-  }
-
-  #loseConnection(): void {
-    if (this.#isConnected) this.#context.counters.count('disconnects');
-    this.#isConnected = false;
-  }
-
-  #startPublishing(): void {
-    this.#isPublishing = true;
-    this.#turn += 1;
-    for (const publisher of this.#publishers) this.#waitFor(publisher, publisher.start(this.#context.now()));
-  }
-
-  #waitFor(publisher: Publisher, due: number | undefined): void {
-    if (due === undefined) return;
-    const turn = this.#turn;
-    const slot = this.#context.timers.at(due, () => {
-      if (turn !== this.#turn || !this.#isPublishing || this.#context.isRunOver) return;
-      void this.#send(publisher.next(slot));
-      this.#waitFor(publisher, publisher.nextDue());
-    });
+    this.#schedule?.pause();
+    this.#status.cutOff();
+    void this.#device?.close();
   }
 
   async #send(message: Message): Promise<void> {
@@ -254,24 +292,26 @@ export class SdkDevice implements SimulatedDevice {
     const { publisher } = message;
     const device = this.#device;
     if (device === undefined) return counters.count('dropped');
-    counters.count('sent');
-    const [inProgress, unsafe] = [this.#inProgress, this.#unsafe];
+    this.#status.messageSent(message.value);
+    const [inProgress, unqueued] = [this.#inProgress, this.#unqueued];
     inProgress.add(message);
-    unsafe.add(message);
+    unqueued.add(message);
     try {
       const receipt = await device.publish(publisher.stream, message.payload, { qos: publisher.qos });
-      unsafe.delete(message);
+      unqueued.delete(message);
       if (publisher.qos === 0) return;
       await receipt.acknowledged;
       publisher.acknowledged.add(message.sequence);
-      counters.count('acknowledged');
-      counters.record('puback', now() - message.due);
+      this.#status.messageAcknowledged(now() - message.due);
     } catch (error) {
-      const { code } = asDeviceError(error, 'internal');
-      if (code !== 'closed') counters.error(code);
+      this.#status.failed(error, 'message');
     } finally {
       inProgress.delete(message);
-      unsafe.delete(message);
+      unqueued.delete(message);
     }
+  }
+
+  #in(milliseconds: number, run: () => void): void {
+    this.#context.timers.at(this.#context.now() + milliseconds, run);
   }
 }

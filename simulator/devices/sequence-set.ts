@@ -1,4 +1,4 @@
-/** Which sequence numbers came, as ranges: a device's messages are nearly always one of them. */
+/** The sequence numbers that were received, as ranges: those of one device are nearly always one range. */
 
 export class SequenceSet {
   /** First and last of each range, ascending; ranges neither touch nor overlap. */
@@ -10,6 +10,12 @@ export class SequenceSet {
     set.#bounds.push(...ranges);
     for (let at = 0; at < ranges.length; at += 2) set.#size += (ranges[at + 1] as number) - (ranges[at] as number) + 1;
     return set;
+  }
+
+  /** From ranges by key, of several shards. */
+  static byKey(reports: readonly Readonly<Record<string, readonly number[]>>[]): ReadonlyMap<string, SequenceSet> {
+    const entries = reports.flatMap((report) => Object.entries(report));
+    return new Map(entries.map(([key, ranges]) => [key, SequenceSet.fromRanges(ranges)]));
   }
 
   get size(): number {

@@ -1,8 +1,10 @@
 /** What the devices of one shard share: clock, timers, connections, counters, and the settings of their group. Holds no behaviour. */
 
+import type { DeviceError, DeviceLog, IdentityStore } from '@rollcall/device-sdk';
 import type { Recording } from '../scenario/recording.ts';
 import type { DeviceGroup, Stream } from '../scenario/schema.ts';
 import type { Counters } from './counters.ts';
+import type { DeviceObserver } from './device-report.ts';
 import type { EstClient } from './est-client.ts';
 import type { TimerWheel } from './timer-wheel.ts';
 import type { TlsConnector, TlsTarget } from './tls-connections.ts';
@@ -17,7 +19,31 @@ export interface ShardContext {
   serverReturnedAt: number;
   /** No more messages: the run is over. */
   isRunOver: boolean;
+  readonly sdk: SdkSettings;
 }
+
+/** How devices of the SDK behave beyond what a scenario says. Only a shard in this process gets stores, a log and an observer. */
+export interface SdkSettings {
+  readonly renewal: 'automatic' | 'manual';
+  /** A device chooses its moments in this first part of each window and pause; more than 0 and at most 1. */
+  readonly haste: number;
+  /** `server`: devices ask for no name, and the server chooses one. */
+  readonly names: 'scenario' | 'server';
+  /** What a device does before the next one may enroll: `connected` keeps a fleet from connecting all at once. */
+  readonly turnEnds: 'enrolled' | 'connected';
+  /** In place of what the enroll server announces. */
+  readonly mqttUrl?: string | undefined;
+  readonly storeOf?: ((index: number) => IdentityStore) | undefined;
+  readonly log?: DeviceLog | undefined;
+  readonly observer?: DeviceObserver | undefined;
+}
+
+export const DEFAULT_SDK_SETTINGS: SdkSettings = {
+  renewal: 'manual',
+  haste: 1,
+  names: 'scenario',
+  turnEnds: 'enrolled',
+};
 
 export interface GroupContext {
   readonly name: string;
@@ -30,6 +56,8 @@ export interface GroupContext {
   readonly recordings: ReadonlyMap<string, Recording>;
   /** What may happen to single devices of the group. */
   readonly faults: readonly DeviceFault[];
+  /** Set once the server refused the token for all: devices of the group ask no more. */
+  tokenRefusal?: DeviceError | undefined;
 }
 
 export type DeviceFault = 'cut' | 'power';

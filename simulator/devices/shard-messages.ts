@@ -33,7 +33,8 @@ export interface ShardConfig {
   readonly devices: readonly ShardDevice[];
   readonly enrollUrl: string | undefined;
   readonly rootPem: string;
-  readonly mqtt: TlsTarget;
+  /** Undefined where all devices are of the SDK and learn it from the enroll server. */
+  readonly mqtt: TlsTarget | undefined;
   readonly sourceAddresses: readonly string[];
   /** By how much the clock of this machine is ahead of the run's, milliseconds. All times that are said are the run's. */
   readonly clockOffset: number;

@@ -1,13 +1,14 @@
 import { DEFAULT_GROUP } from '@rollcall/protocol';
 import { type FaultyProxy, startFaultyProxy } from '../faults/faulty-proxy.ts';
 import { type HostileContext, tryHostileAction } from '../faults/hostile.ts';
-import { seededRandom } from '../random-times.ts';
 import { parseRecording, type Recording } from '../scenario/recording.ts';
+import { seededRandom } from '../seeded-random.ts';
 import { Counters } from './counters.ts';
+import type { DeviceReport } from './device-report.ts';
 import { EstClient, newKey } from './est-client.ts';
 import { LightDevice } from './light-device.ts';
 import { SdkDevice } from './sdk-device.ts';
-import type { GroupContext, ShardContext, SimulatedDevice } from './shard-context.ts';
+import type { GroupContext, SdkSettings, ShardContext, SimulatedDevice } from './shard-context.ts';
 import type { DeviceCounts, FromShard, ShardAction, ShardConfig, ShardDevice, ToShard } from './shard-messages.ts';
 import { preciseNow, TimerWheel } from './timer-wheel.ts';
 import { TlsConnector, type TlsIdentity, type TlsTarget } from './tls-connections.ts';
@@ -32,7 +33,7 @@ export class Shard {
   #enrolling = 0;
   readonly #waitingToEnroll: (() => void)[] = [];
 
-  private constructor(config: ShardConfig, tell: (message: FromShard) => void) {
+  private constructor(config: ShardConfig, tell: (message: FromShard) => void, sdk: SdkSettings) {
     this.#config = config;
     this.#tell = tell;
     const now = () => preciseNow() - config.clockOffset;
@@ -48,24 +49,21 @@ export class Shard {
       now,
       serverReturnedAt: 0,
       isRunOver: false,
+      sdk,
     };
     this.#arrivals = config.devices;
   }
 
-  static async open(config: ShardConfig, tell: (message: FromShard) => void): Promise<Shard> {
-    const shard = new Shard(config, tell);
+  static async open(config: ShardConfig, tell: (message: FromShard) => void, sdk: SdkSettings): Promise<Shard> {
+    const shard = new Shard(config, tell, sdk);
     await shard.#prepare();
     return shard;
   }
 
   async #prepare(): Promise<void> {
     for (const [name, { settings, token, recordings, faults }] of Object.entries(this.#config.groups)) {
-      const proxy = await startFaultyProxy({
-        target: this.#config.mqtt,
-        conditions: settings.network ?? NO_FAULTS,
-        random: seededRandom(this.#config.seed + this.#config.shard),
-      });
-      this.#proxies.set(name, proxy);
+      const proxy = await this.#openProxy(settings);
+      if (proxy !== undefined) this.#proxies.set(name, proxy);
       const group: GroupContext = {
         name,
         settings,
@@ -82,10 +80,21 @@ export class Shard {
     }
   }
 
+  async #openProxy({ network }: GroupContext['settings']): Promise<FaultyProxy | undefined> {
+    const { mqtt, seed, shard } = this.#config;
+    if (mqtt === undefined) return undefined;
+    return startFaultyProxy({ target: mqtt, conditions: network ?? NO_FAULTS, random: seededRandom(seed + shard) });
+  }
+
   #targetOf(group: string): TlsTarget {
     const proxy = this.#proxies.get(group);
-    if (proxy === undefined || !proxy.isFaulty) return this.#config.mqtt;
-    return { ...proxy.target, servername: this.#config.mqtt.servername ?? this.#config.mqtt.host };
+    if (proxy === undefined || !proxy.isFaulty) return this.#broker;
+    return { ...proxy.target, servername: this.#broker.servername ?? this.#broker.host };
+  }
+
+  get #broker(): TlsTarget {
+    if (this.#config.mqtt === undefined) throw new Error('expected the address of the broker');
+    return this.#config.mqtt;
   }
 
   #makeDevice(
@@ -139,7 +148,12 @@ export class Shard {
     }
   }
 
-  hear(message: ToShard): void {
+  /** Of the devices of the SDK. */
+  reports(): readonly DeviceReport[] {
+    return [...this.#devices.values()].flatMap((device) => (device instanceof SdkDevice ? [device.report()] : []));
+  }
+
+  handle(message: ToShard): void {
     switch (message.kind) {
       case 'prepare':
         return;
@@ -234,7 +248,7 @@ export class Shard {
     return {
       counters: this.#counters,
       connector: this.#context.connector,
-      mqtt: this.#config.mqtt,
+      mqtt: this.#broker,
       estClient: this.#estClient,
       token,
       group: DEFAULT_GROUP,

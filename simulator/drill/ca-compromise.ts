@@ -1,5 +1,7 @@
 import { type IdentityStore, memoryIdentityStore } from '@rollcall/device-sdk';
-import { type FleetRun, runFleet } from '../fleet.ts';
+import { SdkFleet } from '../run/sdk-fleet.ts';
+import { countMissing, readJournal } from '../run/verification.ts';
+import { waitUntil } from '../wait-until.ts';
 import {
   type CaSummary,
   DRILL_GROUP,
@@ -12,9 +14,7 @@ import {
 } from './drill-options.ts';
 import { MishapDevices, tokenUsesFor } from './mishap-devices.ts';
 import { loadIdentities, testStolenKey } from './stolen-key.ts';
-import { countLostMessages } from './stored-messages.ts';
 import { crossSignedUntil } from './trusted-roots.ts';
-import { waitUntil } from './wait-until.ts';
 
 /** Of names that a fleet is unlikely to have. */
 const PREFIX = DRILL_GROUP;
@@ -53,7 +53,7 @@ class Drill {
     const log = { debug() {}, info: (fields: object, phrase: string) => this.#heard(fields, phrase), warn() {} };
     const stores = Array.from({ length: devices }, () => memoryIdentityStore());
     const storeOf = (index: number) => stores[index] as IdentityStore;
-    const fleet = runFleet({ storeOf, devices, token, rate: 1, idPrefix: PREFIX, haste, mqttUrl, log, now });
+    const fleet = await SdkFleet.start({ storeOf, devices, token, rate: 1, idPrefix: PREFIX, haste, mqttUrl, log });
     const failed = (failure: string) => this.#failures.push(failure);
     const others = new MishapDevices({ operator, replaced, token, haste, signal, failed });
     try {
@@ -108,7 +108,7 @@ class Drill {
     const began = now();
     await this.#prepare('root', others, 'prepare the root');
     await this.#stage('devices learn the root', async () => {
-      await waitUntil(() => this.#learned >= devices, ANSWER_MS, signal, 10);
+      await waitUntil(() => this.#learned >= devices, { within: ANSWER_MS, signal, every: 10 });
       this.#expect('devices that have the new root on record', devices, this.#learned);
       return [undefined, `${this.#learned} of ${devices}`];
     });
@@ -127,12 +127,12 @@ class Drill {
     return id;
   }
 
-  async #enroll(fleet: FleetRun): Promise<readonly [undefined, string]> {
+  async #enroll(fleet: SdkFleet): Promise<readonly [undefined, string]> {
     const { devices, signal, now } = this.#options;
     const began = now();
     await Promise.race([fleet.enrolled, aborted(signal)]);
     const took = Math.max(now() - began, 1);
-    await waitUntil(() => fleet.snapshot().byState.connected === devices, ARRIVING_MS, signal);
+    await waitUntil(() => fleet.snapshot().byState.connected === devices, { within: ARRIVING_MS, signal });
     const { enrolled, byState } = fleet.snapshot();
     this.#expect('devices that enrolled', devices, enrolled);
     this.#expect('devices that are connected', devices, byState.connected);
@@ -141,10 +141,10 @@ class Drill {
   }
 
   /** Each device has an answer to something that it said from now on. */
-  async #everyoneIsHeard(fleet: FleetRun): Promise<readonly [undefined, string]> {
+  async #everyoneIsHeard(fleet: SdkFleet): Promise<readonly [undefined, string]> {
     const before = fleet.devices().map(({ acknowledged }) => acknowledged);
     const heard = () => fleet.devices().filter(({ acknowledged, index }) => acknowledged > (before[index] ?? 0)).length;
-    await waitUntil(() => heard() === this.#options.devices, ANSWER_MS, this.#options.signal);
+    await waitUntil(() => heard() === this.#options.devices, { within: ANSWER_MS, signal: this.#options.signal });
     this.#expect('devices whose messages are acknowledged', this.#options.devices, heard());
     return [undefined, `${heard()} devices are heard`];
   }
@@ -156,7 +156,11 @@ class Drill {
   }
 
   async #delivered(others: MishapDevices, before: string): Promise<readonly [undefined, string]> {
-    const isThere = await waitUntil(() => others.bundle !== before, ANSWER_MS, this.#options.signal, 10);
+    const isThere = await waitUntil(() => others.bundle !== before, {
+      within: ANSWER_MS,
+      signal: this.#options.signal,
+      every: 10,
+    });
     if (!isThere) this.#failures.push('expected the trust bundle with the new CA to be delivered, found nothing new');
     return [undefined, isThere ? 'to devices that are connected' : 'it did not come'];
   }
@@ -167,7 +171,7 @@ class Drill {
   }
 
   async #renew(
-    fleet: FleetRun,
+    fleet: SdkFleet,
     oldId: string,
     staying: number,
     others: MishapDevices,
@@ -195,7 +199,7 @@ class Drill {
       }
       return waiting <= 0;
     };
-    await waitUntil(look, deadline, signal, 250);
+    await waitUntil(look, { within: deadline, signal, every: 250 });
     this.#expect('devices that renewed', all, this.#renewed);
     this.#renewedPerSecond = this.#renewed / (Math.max(now() - (first ?? began), 1_000) / 1_000);
     return [undefined, `${this.#renewed} of ${all} devices, ${this.#renewedPerSecond.toFixed(1)} a second`];
@@ -219,16 +223,17 @@ class Drill {
   async #retireRoot(id: string): Promise<readonly [undefined, string]> {
     const { devices, signal } = this.#options;
     const [, said] = await this.#retire(id);
-    await waitUntil(() => this.#dropped >= devices, ANSWER_MS, signal, 10);
+    await waitUntil(() => this.#dropped >= devices, { within: ANSWER_MS, signal, every: 10 });
     this.#expect('devices that trust the new root alone', devices, this.#dropped);
     return [undefined, said];
   }
 
-  async #report(fleet: FleetRun, { mishaps }: MishapDevices): Promise<DrillReport> {
+  async #report(fleet: SdkFleet, { mishaps }: MishapDevices): Promise<DrillReport> {
     const { operator, devices, replaced } = this.#options;
     const { sent, acknowledged, errors, failed } = fleet.snapshot();
     const sessionsDropped = (errors.connection_lost ?? 0) + (errors.connection_refused ?? 0);
-    const lost = await countLostMessages(fleet.devices(), operator.messages());
+    const journal = await readJournal(operator.messages(), () => true);
+    const lost = countMissing(fleet.acknowledged, journal.seen);
     this.#expect('sessions dropped', 0, sessionsDropped);
     this.#expect('acknowledged messages that the journal lacks', 0, lost);
     this.#expect('messages that failed', 0, failed);

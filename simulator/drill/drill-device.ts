@@ -1,8 +1,8 @@
 import { Device, type IdentityStore, memoryIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
 import { asDeviceError } from '@rollcall/device-sdk/building-blocks';
-import { seededRandom } from '../random-times.ts';
+import { seededRandom } from '../seeded-random.ts';
+import { waitUntil } from '../wait-until.ts';
 import { parseCertificates } from './trusted-roots.ts';
-import { waitUntil } from './wait-until.ts';
 
 export interface DrillDeviceOptions {
   readonly id: string;
@@ -68,7 +68,10 @@ export class DrillDevice {
       return false;
     }
     const device = this.#device;
-    await waitUntil(() => device.state === 'connected' || device.state === 'revoked', ARRIVES_WITHIN_MS, signal);
+    await waitUntil(() => device.state === 'connected' || device.state === 'revoked', {
+      within: ARRIVES_WITHIN_MS,
+      signal,
+    });
     return device.state === 'connected';
   }
 
@@ -88,7 +91,7 @@ export class DrillDevice {
       this.#said = asDeviceError(error, 'internal').code;
       return false;
     }
-    return waitUntil(() => device.state === 'connected', ARRIVES_WITHIN_MS, this.#options.signal);
+    return waitUntil(() => device.state === 'connected', { within: ARRIVES_WITHIN_MS, signal: this.#options.signal });
   }
 
   /** Fingerprints of the roots that it trusts when it starts again. */

@@ -11,9 +11,9 @@ import { createServer, type TLSSocket } from 'node:tls';
 import { Device, memoryIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
 import { EST_PATHS, TRUST_BUNDLE_TOPIC } from '@rollcall/protocol';
 import { PacketReader, PUBACK, publishPacket } from '../devices/mqtt-packets.ts';
+import { waitUntil } from '../wait-until.ts';
 import { type ForgedCertificates, forgeCertificates, type StolenCa } from './forged-certificates.ts';
 import { parseCertificates } from './trusted-roots.ts';
-import { waitUntil } from './wait-until.ts';
 
 export interface ImpostorOutcome {
   /** It spoke to his broker. */
@@ -94,7 +94,7 @@ export class ImpostorServer {
     });
     try {
       const isOver = () => (this.#heard.has(deviceId) ? this.#heard.get(deviceId) === this.#bundles.length : hasJudged);
-      await waitUntil(isOver, ANSWER_MS, signal, 10);
+      await waitUntil(isOver, { within: ANSWER_MS, signal, every: 10 });
     } finally {
       await device.close();
     }

@@ -1,9 +1,9 @@
 import type { StoredIdentity } from '@rollcall/device-sdk';
+import { waitUntil } from '../wait-until.ts';
 import { DrillDevice, type DrillDeviceOptions } from './drill-device.ts';
 import { DRILL_GROUP, type DrillOperator, type Mishap, type ReplacedRole } from './drill-options.ts';
 import { TrustBundleSubscriber } from './trust-bundle-subscriber.ts';
 import { crossSignedUntil, rootFingerprints } from './trusted-roots.ts';
-import { waitUntil } from './wait-until.ts';
 
 const YEAR_MS = 365 * 24 * 3_600_000;
 const SKEW_MS = 10 * YEAR_MS;
@@ -168,7 +168,7 @@ export class MishapDevices {
     this.#listener = listener;
     if (!(await listener.open())) this.#options.failed('expected a raw client to be let in, found it refused');
     // The retained one: what comes after it is new.
-    const isThere = await waitUntil(() => listener.bundle !== '', ANSWER_MS, this.#options.signal);
+    const isThere = await waitUntil(() => listener.bundle !== '', { within: ANSWER_MS, signal: this.#options.signal });
     if (!isThere) this.#options.failed('expected a trust bundle to be kept for whoever subscribes, found none');
   }
 
@@ -186,7 +186,7 @@ export class MishapDevices {
 
   async #verifyUnrenewed(): Promise<void> {
     const listener = this.#listener as TrustBundleSubscriber;
-    const hasEnded = await waitUntil(() => !listener.isConnected, ANSWER_MS, this.#options.signal);
+    const hasEnded = await waitUntil(() => !listener.isConnected, { within: ANSWER_MS, signal: this.#options.signal });
     const isLetIn = hasEnded && (await listener.open());
     this.#add({
       name: 'unrenewed',

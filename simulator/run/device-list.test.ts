@@ -21,11 +21,12 @@ timeline:
   return read.scenario;
 }
 
+const nameOf = (group: string, number: number) => `${group}-${number}`;
 const chosen = (deviceList: DeviceList) => deviceList.choose('press', { percent: 10 }).map(({ id }) => id);
 
-describe('a deviceList', () => {
+describe('a device list', () => {
   it('is the same with the same seed: names, arrivals and victims', () => {
-    const [a, b, c] = [1, 1, 2].map((seed) => new DeviceList(scenario(seed), 'x', undefined)) as [
+    const [a, b, c] = [1, 1, 2].map((seed) => new DeviceList(scenario(seed), nameOf)) as [
       DeviceList,
       DeviceList,
       DeviceList,
@@ -34,11 +35,11 @@ describe('a deviceList', () => {
     expect(chosen(a)).toEqual(chosen(b));
     expect(chosen(a)).not.toEqual(chosen(c));
     expect(a.devices.map(({ arrivesAt }) => arrivesAt)).not.toEqual(c.devices.map(({ arrivesAt }) => arrivesAt));
-    expect(a.devices[100]).toMatchObject({ id: 'x-hall-00001', group: 'hall', arrivesAt: 0 });
+    expect(a.devices[100]).toMatchObject({ id: 'hall-1', group: 'hall', arrivesAt: 0 });
   });
 
   it('gives an incident the devices of the one before it, but none that are gone', () => {
-    const deviceList = new DeviceList(scenario(1), 'x', undefined);
+    const deviceList = new DeviceList(scenario(1), nameOf);
     const first = deviceList.choose('press', { devices: 5 });
     expect(deviceList.choose('press', { percent: 10 }).slice(0, 5)).toEqual(first);
     deviceList.remove(first);
@@ -49,7 +50,7 @@ describe('a deviceList', () => {
 
   it('takes the devices that were kept, in their order', () => {
     const kept = Array.from({ length: 120 }, (_, n) => [`kept-${n}`, { keyPem: 'k', certificatePem: `${n}` }] as const);
-    const deviceList = new DeviceList(scenario(1), 'x', new Map(kept));
+    const deviceList = new DeviceList(scenario(1), nameOf, new Map(kept));
     expect(deviceList.devices[7]).toMatchObject({ id: 'kept-7', identity: { certificatePem: '7' } });
   });
 });

@@ -4,10 +4,10 @@
  */
 
 import type { ShardDevice } from '../devices/shard-messages.ts';
-import { seededRandom } from '../random-times.ts';
 import { arrivalTimes } from '../scenario/arrival-curves.ts';
 import type { Share } from '../scenario/quantities.ts';
 import type { Scenario } from '../scenario/schema.ts';
+import { seededRandom } from '../seeded-random.ts';
 
 export class DeviceList {
   readonly devices: readonly ShardDevice[];
@@ -17,8 +17,8 @@ export class DeviceList {
 
   constructor(
     scenario: Scenario,
-    prefix: string,
-    identities: ReadonlyMap<string, ShardDevice['identity']> | undefined,
+    nameOf: (group: string, number: number) => string,
+    identities?: ReadonlyMap<string, ShardDevice['identity']>,
   ) {
     const devices: ShardDevice[] = [];
     const kept = identities === undefined ? undefined : [...identities];
@@ -31,7 +31,7 @@ export class DeviceList {
         devices.push({
           index,
           position: at / settings.count,
-          id: known?.[0] ?? `${prefix}-${group}-${String(at + 1).padStart(5, '0')}`,
+          id: known?.[0] ?? nameOf(group, at + 1),
           group,
           arrivesAt: arrivals[at] as number,
           ...(known?.[1] !== undefined && { identity: known[1] }),

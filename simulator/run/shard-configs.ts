@@ -11,12 +11,12 @@ export interface ShardConfigParts {
   readonly placement: ShardPlacement;
   readonly devices: DeviceList;
   readonly tokens: BootstrapTokens;
-  readonly target: TlsTarget;
-  readonly server: ServerEndpoints;
+  readonly target: TlsTarget | undefined;
+  readonly server: Pick<ServerEndpoints, 'enrollUrl' | 'rootPem'>;
 }
 
 export function createShardConfigs(
-  { scenario, recordings, keepIdentities }: RunOptions,
+  { scenario, recordings, keepIdentities }: Pick<RunOptions, 'scenario' | 'recordings' | 'keepIdentities'>,
   { placement, devices, tokens, target, server }: ShardConfigParts,
 ): readonly ShardConfig[] {
   const groups: Record<string, ShardGroup> = {};

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { seededRandom } from '../random-times.ts';
+import { seededRandom } from '../seeded-random.ts';
 import { arrivalTimes } from './arrival-curves.ts';
 import { makeSource, Replay } from './models.ts';
 import { parseRecording } from './recording.ts';

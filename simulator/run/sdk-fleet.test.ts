@@ -1,16 +1,13 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterAll, afterEach, expect, vi } from 'vitest';
-import { testsWithClients } from '../test/fixtures/real-client.ts';
-import { makeScriptedAuthority } from '../test/fixtures/scripted-authority.ts';
-import { type BrokerScript, startScriptedBroker } from '../test/fixtures/scripted-broker.ts';
-import { type EstScript, problem, startScriptedEstServer } from '../test/fixtures/scripted-est-server.ts';
-import { type FleetOptions, runFleet } from './fleet.ts';
-import type { VirtualDeviceSnapshot } from './report.ts';
+import { testsWithClients } from '../../test/fixtures/real-client.ts';
+import { makeScriptedAuthority } from '../../test/fixtures/scripted-authority.ts';
+import { type BrokerScript, startScriptedBroker } from '../../test/fixtures/scripted-broker.ts';
+import { type EstScript, problem, startScriptedEstServer } from '../../test/fixtures/scripted-est-server.ts';
+import type { DeviceReport } from '../devices/device-report.ts';
+import { SdkFleet, type SdkFleetOptions } from './sdk-fleet.ts';
 
-const { describe, it } = testsWithClients('simulator/fleet.test.ts', ['openssl']);
+const { describe, it } = testsWithClients('simulator/run/sdk-fleet.test.ts', ['openssl']);
 
 const authority = makeScriptedAuthority();
 afterAll(() => authority.dispose());
@@ -34,23 +31,22 @@ async function startServers(scripts: { readonly broker?: BrokerScript; readonly 
 }
 
 /** A fleet whose changes can be waited for. */
-function startFleet(
-  options: Omit<FleetOptions, 'log' | 'now' | 'onDevice'>,
-  ...observers: ((device: VirtualDeviceSnapshot) => void)[]
+async function startFleet(
+  options: Omit<SdkFleetOptions, 'log' | 'onDevice'>,
+  ...observers: ((device: DeviceReport) => void)[]
 ) {
-  const watchers = new Set<(device: VirtualDeviceSnapshot) => void>(observers);
-  const run = runFleet({
+  const watchers = new Set<(device: DeviceReport) => void>(observers);
+  const run = await SdkFleet.start({
     ...options,
     log,
-    now: Date.now,
     onDevice: (device) => {
       for (const watcher of [...watchers]) watcher(device);
     },
   });
   cleanups.push(() => run.stop());
-  const until = (matches: (device: VirtualDeviceSnapshot) => boolean) =>
-    new Promise<VirtualDeviceSnapshot>((resolve) => {
-      const check = (device: VirtualDeviceSnapshot) => {
+  const until = (matches: (device: DeviceReport) => boolean) =>
+    new Promise<DeviceReport>((resolve) => {
+      const check = (device: DeviceReport) => {
         if (!matches(device)) return;
         watchers.delete(check);
         resolve(device);
@@ -64,7 +60,7 @@ function startFleet(
 describe('a simulated fleet', () => {
   it('enrolls every device with a key of its own, connects them, and publishes', async () => {
     const { broker, est } = await startServers();
-    const { run, until } = startFleet({ devices: 6, token: est.token(), rate: 20 });
+    const { run, until } = await startFleet({ devices: 6, token: est.token(), rate: 20 });
     await Promise.all(Array.from({ length: 6 }, (_, index) => until((d) => d.index === index && d.acknowledged >= 2)));
     const report = await run.stop();
     expect(new Set(broker.serials).size).toBe(6);
@@ -74,48 +70,35 @@ describe('a simulated fleet', () => {
     expect(broker.messages).toHaveLength(report.sent);
     expect(report.latency?.p50).toBeGreaterThan(0);
     const first = JSON.parse(broker.messages[0]?.payload as string);
-    expect(first).toEqual({ seq: 1, time: expect.stringMatching(/^\d{4}-.*Z$/), value: expect.any(Number) });
+    expect(first).toMatchObject({ seq: 1, time: expect.stringMatching(/^\d{4}-.*Z$/), value: expect.any(Number) });
   });
 
   it('gives its devices numbered names when asked to', async () => {
     const { est } = await startServers();
-    const { run } = startFleet({ devices: 2, token: est.token(), rate: 0, idPrefix: 'demo' });
+    const { run } = await startFleet({ devices: 2, token: est.token(), rate: 0, idPrefix: 'demo' });
     await run.enrolled;
     expect(run.devices().map((device) => device.id)).toEqual(['demo-0001', 'demo-0002']);
   });
 
+  it('connects a few devices at a time', async () => {
+    const { est } = await startServers();
+    const connecting = new Set<number>();
+    let mostAtOnce = 0;
+    const countConnecting = ({ index, state }: DeviceReport) => {
+      if (state === 'connecting') connecting.add(index);
+      else connecting.delete(index);
+      mostAtOnce = Math.max(mostAtOnce, connecting.size);
+    };
+    const { run } = await startFleet({ devices: 12, token: est.token(), rate: 0 }, countConnecting);
+    await run.enrolled;
+    expect(run.snapshot().everConnected).toBe(12);
+    expect(mostAtOnce).toBeLessThanOrEqual(8);
+  });
+
   it('ends by itself when its time is up', async () => {
     const { est } = await startServers();
-    const { run } = startFleet({ devices: 1, token: est.token(), rate: 0, seconds: 0.05 });
+    const { run } = await startFleet({ devices: 1, token: est.token(), rate: 0, seconds: 0.05 });
     expect((await run.done).ended).toBe('time is up');
-  });
-});
-
-describe('a fleet that is kept on disk', () => {
-  it('is the same fleet the next time, needs no token, and connects a few devices at a time', async () => {
-    const dataDir = mkdtempSync(join(tmpdir(), 'rollcall-fleet-'));
-    cleanups.push(() => rmSync(dataDir, { recursive: true, force: true }));
-    const { broker, est } = await startServers();
-    const first = startFleet({ devices: 4, token: est.token(), rate: 0, dataDir });
-    await first.run.enrolled;
-    const ids = first.run.devices().map((device) => device.id);
-    await first.run.stop();
-    const asked = est.requests.length;
-
-    let mostAtOnce = 0;
-    let connecting = 0;
-    const countConnecting = (device: VirtualDeviceSnapshot) => {
-      if (device.state === 'connecting') connecting += 1;
-      if (device.state === 'connected') connecting -= 1;
-      mostAtOnce = Math.max(mostAtOnce, connecting);
-    };
-    const again = startFleet({ devices: 4, rate: 0, dataDir, enrollConcurrency: 2 }, countConnecting);
-    await again.run.enrolled;
-    expect(again.run.devices().map((device) => device.id)).toEqual(ids);
-    expect(again.run.snapshot().byState.connected).toBe(4);
-    expect(est.requests).toHaveLength(asked);
-    expect(mostAtOnce).toBe(2);
-    expect(broker.serials).toHaveLength(8);
   });
 });
 
@@ -123,7 +106,7 @@ describe('a device that is revoked', () => {
   it('is cut off and does not come back, and the others go on', async () => {
     const revoked = new Set<string>();
     const { broker, est } = await startServers({ broker: { connack: (id) => (revoked.has(id) ? 5 : 0) } });
-    const { run, until } = startFleet({ devices: 3, token: est.token(), rate: 10, idPrefix: 'sim' });
+    const { run, until } = await startFleet({ devices: 3, token: est.token(), rate: 10, idPrefix: 'sim' });
     await Promise.all([0, 1, 2].map((index) => until((d) => d.index === index && d.acknowledged >= 1)));
     revoked.add('sim-0002');
     broker.cut('sim-0002');
@@ -150,18 +133,18 @@ describe('a token', () => {
         },
       },
     });
-    const { run } = startFleet({ devices: 6, token: est.token(), rate: 0, enrollConcurrency: 1 });
+    const { run } = await startFleet({ devices: 30, token: est.token(), rate: 0 });
     await run.enrolled;
-    expect(run.snapshot()).toMatchObject({ enrolled: 2, errors: { token_rejected: 1 } });
-    expect(run.snapshot().byState.refused).toBe(4);
-    expect(enrolled).toBe(3);
+    expect(run.snapshot()).toMatchObject({ enrolled: 2, errors: { token_rejected: enrolled - 2 } });
+    expect(run.snapshot().byState.refused).toBe(28);
+    expect(enrolled).toBeLessThanOrEqual(10); // eight ask at one time
   });
 
   it('that is refused at once ends the run', async () => {
     const { est } = await startServers({
       est: { answer: (r) => (r.path.endsWith('/simpleenroll') ? problem(401, 'token_rejected') : undefined) },
     });
-    const { run } = startFleet({ devices: 3, token: est.token(), rate: 1 });
+    const { run } = await startFleet({ devices: 3, token: est.token(), rate: 1 });
     expect(await run.done).toMatchObject({ ended: 'nobody left', enrolled: 0 });
   });
 });
@@ -176,7 +159,7 @@ describe('a server that asks to wait', () => {
             : undefined,
       },
     });
-    const { run } = startFleet({ devices: 1, token: est.token(), rate: 0 });
+    const { run } = await startFleet({ devices: 1, token: est.token(), rate: 0 });
     await run.enrolled;
     expect(run.snapshot()).toMatchObject({ enrolled: 1, errors: { rate_limited: 1 } });
     const sent = est.requests.filter((request) => request.path.endsWith('/simpleenroll'));
@@ -193,7 +176,7 @@ describe('a server that asks to wait', () => {
     const postponed = new Promise<{ readonly wait: number }>((resolve) => {
       vi.spyOn(log, 'info').mockImplementation((fields) => resolve(fields as { readonly wait: number }));
     });
-    const { run } = startFleet({ devices: 2, token: est.token(), rate: 1 });
+    const { run } = await startFleet({ devices: 2, token: est.token(), rate: 1 });
     expect(await postponed).toMatchObject({ code: 'unavailable', wait: expect.toSatisfy((ms) => ms >= 3_600_000) });
     expect(await run.stop()).toMatchObject({ ended: 'stopped', enrolled: 0 });
   });
@@ -206,9 +189,8 @@ describe('options that describe no fleet', () => {
     [{ rate: -1 }, 'rate'],
     [{ rate: Number.NaN }, 'rate'],
     [{ seconds: 0 }, 'seconds'],
-    [{ enrollConcurrency: 0 }, 'one enrollment'],
-    [{ streams: [] }, 'one stream'],
-  ])('%j', (wrong, words) => {
-    expect(() => runFleet({ devices: 1, token: 'x', rate: 1, log, now: Date.now, ...wrong })).toThrow(words);
+    [{ haste: 0 }, 'haste'],
+  ])('%j', async (wrong, words) => {
+    await expect(SdkFleet.start({ devices: 1, token: 'x', rate: 1, log, ...wrong })).rejects.toThrow(words);
   });
 });
