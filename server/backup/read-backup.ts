@@ -1,6 +1,6 @@
 /**
- * Reads the entries of a backup and its manifest, within limits. Nothing of it is believed until the manifest is proven
- * (`authentication.ts`), and no file of it until its bytes have the hash that the manifest names.
+ * Reads the entries of a backup and its manifest, within limits. The manifest must be authenticated (`authentication.ts`) before a
+ * file is used, and each file must have the hash in the manifest.
  */
 
 import { createHash } from 'node:crypto';
@@ -17,13 +17,13 @@ const UNLISTED = [MANIFEST, ENCRYPTED, SIGNATURE];
 
 export interface ReadBackup {
   readonly manifest: Manifest;
-  /** As it stands in the archive. */
+  /** The bytes in the archive. */
   readonly manifestText: Buffer;
-  /** All that the manifest lists, as large as it says. */
+  /** The files that the manifest lists, with the sizes that it lists. */
   readonly files: readonly ListedFile[];
   /** Undefined when there is no entry of this name. */
   read(name: string): Buffer | undefined;
-  /** The bytes of a file; throws Problem `backup_unusable` at their end when they have another hash. */
+  /** The bytes of a file. Throws Problem `backup_unusable` after the last one when the hash differs. */
   bytes(file: ListedFile): Generator<Buffer>;
 }
 
@@ -81,7 +81,7 @@ function listed(manifest: Manifest, entries: ReadonlyMap<string, TarEntry>): Lis
   });
 }
 
-/** A file may be changed between two looks at it, so that the bytes that are used are the bytes that are judged. */
+/** Hashes the bytes while they are used, because the archive may change between two reads. */
 function* hashedBytes(descriptor: number, { name, sha256, entry }: ListedFile): Generator<Buffer> {
   const hash = createHash('sha256');
   try {
@@ -108,7 +108,7 @@ function unusable(cause: unknown): Problem {
   return new Problem('backup_unusable', { detail, cause });
 }
 
-/** Keys are in it, under a passphrase. */
+/** Whether it holds private keys, encrypted with a passphrase. */
 export function isEncrypted({ manifest, files, read }: ReadBackup): boolean {
   if (manifest.format === 1) return files.some(({ name }) => name === ENCRYPTED_FORMAT_1);
   return read(ENCRYPTED) !== undefined;

@@ -1,6 +1,6 @@
 /**
- * What a restored data directory says of itself until its server has started once: a fleet that was set back must not look as if
- * nothing had happened, since what was revoked after the backup is not revoked in it.
+ * A file in a restored data directory, removed by the first start of a server. The server then warns that revocations after the
+ * backup are missing, and records the restore in the audit.
  */
 
 import { readFileSync, rmSync } from 'node:fs';
@@ -13,7 +13,7 @@ const noteSchema = z.object({ takenAt: z.iso.datetime(), restoredAt: z.iso.datet
 
 export type RestoredNote = z.infer<typeof noteSchema>;
 
-/** Undefined for a directory that was not restored, or has served since. */
+/** Undefined when the directory was not restored, or a server has started since. */
 export function readRestoredNote(data: string): RestoredNote | undefined {
   try {
     return noteSchema.parse(JSON.parse(readFileSync(join(data, RESTORED_NOTE), 'utf8')));

@@ -1,7 +1,7 @@
 /**
- * Writes and reads archives of plain files in the format of POSIX.1-1988 `tar` ("ustar"), so that a backup can be looked into
- * without us. Sizes of 8 GiB and more are written in base 256, as GNU tar does. Knows no folders, links or owners. The npm
- * package `tar-stream` reads sizes by `parseInt`, a negative one included, and tells no offsets; hence this reader.
+ * Writes and reads archives of plain files in the format of POSIX.1-1988 `tar` ("ustar"). Sizes of 8 GiB and more are written in
+ * base 256, as GNU tar does. Folders, links and owners are refused.
+ * Not `tar-stream`: restore authenticates the manifest before it writes a file, so it needs offsets, which a stream does not give.
  */
 
 import { fstatSync, readSync, writeSync } from 'node:fs';
@@ -9,7 +9,7 @@ import { fstatSync, readSync, writeSync } from 'node:fs';
 const BLOCK = 512;
 const LARGEST_OCTAL = 0o77777777777;
 const LONGEST_NAME = 100;
-/** A day of telemetry is one file, and so is one of events. */
+/** Telemetry and events have one file a day each. */
 const MOST_ENTRIES = 100_000;
 const CHUNK = 1_048_576;
 
@@ -17,7 +17,7 @@ export interface TarEntry {
   /** Relative, with slashes. */
   readonly name: string;
   readonly size: number;
-  /** Where its bytes begin in the archive. */
+  /** Offset of its bytes in the archive. */
   readonly at: number;
 }
 
@@ -28,7 +28,7 @@ export class TarWriter {
     this.#descriptor = descriptor;
   }
 
-  /** Exactly `size` bytes must come out of `chunks`; throws RangeError otherwise. Throws what the file system throws. */
+  /** Throws RangeError unless `chunks` have exactly `size` bytes, and errors of the file system. */
   add(name: string, { size, modifiedAt }: { size: number; modifiedAt: number }, chunks: Iterable<Uint8Array>): void {
     this.#write(headerOf(name, size, modifiedAt));
     let written = 0;
@@ -64,7 +64,7 @@ function headerOf(name: string, size: number, modifiedAt: number): Buffer {
     header.writeBigUInt64BE(BigInt(size), 128);
   }
   octal(Math.floor(modifiedAt / 1000), 136, 12);
-  header.write('        0', 148, 'latin1'); // the sum is taken over blanks in its place; type 0: a file
+  header.write('        0', 148, 'latin1'); // the checksum is computed with blanks in its field; type 0 is a file
   header.write('ustar\x0000', 257, 'latin1');
   octal(sumOf(header), 148, 7);
   return header;
@@ -76,7 +76,7 @@ function sumOf(header: Buffer): number {
   return sum;
 }
 
-/** Throws RangeError for what is no archive of plain files, or ends too early. */
+/** Throws RangeError when it is not an archive of plain files, or is truncated. */
 export function* tarEntries(descriptor: number): Generator<TarEntry> {
   const end = fstatSync(descriptor).size;
   let count = 0;
@@ -99,7 +99,7 @@ export function* tarEntries(descriptor: number): Generator<TarEntry> {
   }
 }
 
-/** Octal digits alone, ended by NUL or a blank; undefined for anything else. */
+/** Octal digits, ended by NUL or a blank; undefined for anything else. */
 function octalIn(header: Buffer, from: number, to: number): number | undefined {
   const [, digits] = /^([0-7]{1,11})[\0 ]{1,2}$/.exec(header.toString('latin1', from, to)) ?? [];
   return digits === undefined ? undefined : Number.parseInt(digits, 8);
@@ -113,7 +113,7 @@ function sizeIn(header: Buffer): number | undefined {
   return isSound ? Number(size) : undefined;
 }
 
-/** The bytes of a stretch of a file. Throws RangeError when it ends too early. */
+/** Bytes of a part of a file. Throws RangeError when the file ends before. */
 export function* bytesOf(descriptor: number, from: number, size: number): Generator<Buffer> {
   const buffer = Buffer.alloc(Math.min(CHUNK, Math.max(size, 1)));
   for (let at = 0; at < size; ) {
