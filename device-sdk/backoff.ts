@@ -1,28 +1,27 @@
 /**
- * How long a device waits before it tries again. Pure: no timer, no clock.
- * Full jitter: the wait is drawn evenly from zero to a bound that doubles, so a fleet that lost its broker at one moment
- * doesn't come back at one moment.
+ * Delay before a device retries. Pure functions without timer or clock. Full jitter: the delay is uniform between zero and
+ * a bound that doubles, so that the devices of a restarted broker do not reconnect at one moment.
  */
 
 export interface BackoffRules {
-  /** Bound of the first wait, in milliseconds. */
+  /** Bound of the first delay, in milliseconds. */
   readonly base: number;
-  /** Bound of every later wait, in milliseconds. */
+  /** Largest bound, in milliseconds. */
   readonly cap: number;
-  /** Least wait after a refusal (TLS, certificate, identity): asking again soon costs both sides a handshake for nothing. */
+  /** Shortest delay after a refusal (TLS, certificate, identity): an early retry costs both sides a handshake. */
   readonly refusalFloor: number;
 }
 
 export const DEFAULT_BACKOFF: BackoffRules = { base: 1_000, cap: 120_000, refusalFloor: 30_000 };
 
 export interface FailedAttempt {
-  /** Tries that failed before this one, without a lasting connection in between. */
+  /** Failed attempts before this one since the last stable connection. */
   readonly earlier: number;
-  /** `refused`: the other side, or we, said no. `lost`: nobody answered, or the line broke. */
+  /** `refused`: one side refused the other. `lost`: no response, or the connection broke. */
   readonly kind: 'lost' | 'refused';
 }
 
-/** Milliseconds to wait. `random` gives numbers from 0 up to but not including 1. */
+/** Delay in milliseconds. `random` gives numbers from 0 up to but not including 1. */
 export function backoffDelay(
   failed: FailedAttempt,
   random: () => number,
@@ -34,8 +33,8 @@ export function backoffDelay(
 }
 
 /**
- * Milliseconds to wait when the server named a time (HTTP Retry-After, `seconds`): never earlier, and up to half as much
- * later, because every other device was told the same number.
+ * Delay in milliseconds after HTTP Retry-After (`seconds`): never shorter, and up to half as long again, because every
+ * device receives the same number.
  */
 export function retryAfterDelay(seconds: number, random: () => number): number {
   const asked = seconds * 1_000;

@@ -1,4 +1,4 @@
-/** Broadcasts to the device's group, and who listens to them. They have no answer, and may arrive twice. */
+/** Dispatches broadcasts of the device's group to handlers. A broadcast has no response and may arrive twice. */
 
 import { asDeviceError } from './device-error.ts';
 import { type Parser, parsed } from './device-schema.ts';

@@ -1,4 +1,4 @@
-/** Parts of the device SDK for those that build on it inside this repository: the agent, the simulator, tests. */
+/** Parts of the device SDK for the simulator, the command line and tests of this repository. */
 
 export { parseSettings, SettingsError } from './agent/settings.ts';
 export { backoffDelay, retryAfterDelay } from './backoff.ts';

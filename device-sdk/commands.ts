@@ -1,6 +1,6 @@
 /**
- * Commands from the cloud to handlers, and handlers' answers back. MQTT delivers a command at least once; here it runs at
- * most once, over reboots too, and is answered in any case. It sends nothing itself.
+ * Dispatches commands to handlers and returns their responses. MQTT delivers a command at least once; the dispatcher runs it
+ * at most once, also over reboots, and always responds.
  */
 
 import type { CommandLedger } from './command-ledger.ts';
@@ -60,7 +60,7 @@ export class CommandDispatcher {
   #running = 0;
   readonly #answering = new Set<Promise<void>>();
 
-  /** Answers at once what an earlier run began and did not end: nobody knows how far it came, and it isn't run again. */
+  /** Responds to commands that an earlier run started and did not complete; they are not run again. */
   constructor(options: CommandDispatcherOptions) {
     this.#options = options;
     for (const requestId of options.ledger.interrupted) void this.#answer(requestId, { error: 'interrupted' });
@@ -74,7 +74,7 @@ export class CommandDispatcher {
     for (const command of held) this.#dispatch(command);
   }
 
-  /** Resolves when the command will not be forgotten, undefined if it is known already; rejects if it can't be kept. */
+  /** Resolves when the command is recorded; undefined for a duplicate. Rejects if it cannot be recorded. */
   deliver(name: string, requestId: string, payload: Buffer): Promise<void> | undefined {
     const { ledger } = this.#options;
     if (ledger.knows(requestId)) return undefined;
@@ -84,7 +84,7 @@ export class CommandDispatcher {
     });
   }
 
-  /** Handlers under way go on; what they say is not heard any more. */
+  /** Running handlers continue; their responses are discarded. */
   async close(): Promise<void> {
     this.#ending.abort();
     this.#waiting = [];

@@ -1,6 +1,6 @@
 /**
- * The time, as far as a device can know it: its own clock, but never before what a server of its fleet once said. Many
- * gateways wake up in 1970. It sets no clock.
+ * The time of a device: the system's clock, but never earlier than the last time of a verified server. Many gateways start
+ * in 1970. The module does not set the system's clock.
  */
 
 import type { PeerClock } from './https-exchange.ts';
@@ -57,7 +57,7 @@ export class DeviceClock implements PeerClock {
 
   readonly now = (): number => (this.#isSystemWrong() ? this.#passed() : Math.max(this.#options.now(), this.#passed()));
 
-  /** By which time servers are judged: the system's clock can't be used once it is known to be wrong. */
+  /** The time for the validity check of servers: the system's clock unless it is known to be wrong. */
   dates(): ValidityTime {
     return this.#isSystemWrong() ? this.#passed() : 'system';
   }
@@ -71,14 +71,14 @@ export class DeviceClock implements PeerClock {
     return { now: this.now(), skew: this.#skew };
   }
 
-  /** It was at least this late once: the beginning of a certificate's life, for example. */
+  /** Raises the last known good time, for example to the notBefore of a certificate. */
   advanceTo(time: number): void {
     if (time <= this.#passed()) return;
     this.#floor = time;
     this.#at = this.#options.uptime();
   }
 
-  /** A server that proved itself says what time it is now. */
+  /** Applies the current time of a verified server. */
   learn(time: number): void {
     this.#skew = this.#options.now() - time;
     this.#options.learnt?.(this.#skew);
@@ -87,7 +87,7 @@ export class DeviceClock implements PeerClock {
     void this.persist();
   }
 
-  /** Makes what is known good survive a reboot. Never rejects. */
+  /** Stores the last known good time. Never rejects. */
   async persist(): Promise<void> {
     if (this.#skew !== undefined) await this.#options.store.save(Math.floor(this.#passed())).catch(() => {});
   }

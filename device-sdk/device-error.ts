@@ -1,5 +1,5 @@
 import { isProblemCode, PROBLEMS, type ProblemCode } from '@rollcall/protocol';
-/** The codes that no server sends. */
+/** Codes of errors that arise on the device. */
 export const DEVICE_ERRORS = {
   token_required: 'this device is not enrolled yet; expected a bootstrap token',
   token_malformed: 'expected a bootstrap token as "rollcall token create" prints it',
@@ -12,7 +12,7 @@ export const DEVICE_ERRORS = {
   outbox_full: 'too many messages wait for a connection',
   queue_unwritable: 'the message could not be written to disk',
   queue_unusable: 'the directory of the queue cannot be used',
-  message_dropped: 'the message gave way to newer ones before it was sent',
+  message_dropped: 'the message was dropped in favor of newer ones before it was sent',
   message_damaged: 'the message could not be read back from disk',
   identity_unusable: 'the stored identity cannot be used',
   fleet_differs:

@@ -28,7 +28,7 @@ export interface DeviceSettings extends EnrollmentOptions {
   readonly broadcasts?: Readonly<Record<string, BroadcastHandler>>;
   /** True starts without the commands that were queued while the device was away. Default false. */
   readonly clean?: boolean;
-  /** Seconds of silence before the line is probed, 15 to 1200. Default 60. */
+  /** MQTT keep alive in seconds, 15 to 1200. Default 60. */
   readonly keepalive?: number;
   /** The queue on disk, which every device with a `dataDir` has. `memory`: none, messages go with the process. */
   readonly queue?: QueueOptions | 'memory';
@@ -93,7 +93,7 @@ export function checkSettings(options: DeviceOptions): void {
   }
 }
 
-/** Without what is undefined: an option that is there has a value. */
+/** The options without those that are undefined. */
 export function withoutUndefined<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as never;
 }

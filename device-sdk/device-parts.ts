@@ -1,4 +1,4 @@
-/** What has to be there before a device can be: its clock, an identity, a queue, and what it remembers of earlier runs. */
+/** Opens the parts of a device: clock, identity, message queue, command ledger and twin file. */
 
 import { join } from 'node:path';
 import { type CommandLedger, FileCommandLedger, memoryCommandLedger } from './command-ledger.ts';
@@ -37,7 +37,7 @@ export async function openParts(options: DeviceOptions): Promise<DeviceParts> {
   try {
     identity = (await loadIdentity(store, settings)) ?? (await enrollFirst(store, settings));
   } catch (error) {
-    await clock.persist(); // a refusal tells the time as well
+    await clock.persist(); // a refusal has the server's time as well
     throw error;
   }
   return {
@@ -48,7 +48,7 @@ export async function openParts(options: DeviceOptions): Promise<DeviceParts> {
   };
 }
 
-/** Tells whoever wants to know how the first identity comes about; there is no device to ask yet. */
+/** Reports the states of the first enrollment to `onState`. */
 async function enrollFirst(store: IdentityStore, options: DeviceSettings): Promise<StoredIdentity> {
   options.onState?.('unenrolled', undefined, 'no identity');
   if (options.token !== undefined) options.onState?.('enrolling', undefined, 'token given');

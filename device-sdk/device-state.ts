@@ -1,18 +1,18 @@
-/** What a device tells about itself: its state, why it changed, and its log. */
+/** State, reasons of state changes, and log interface of a device. */
 
 import type { DeviceError } from './device-error.ts';
 
 /**
- * - `unenrolled`: there is no identity, and none is asked for.
- * - `enrolling`: the bootstrap token is being exchanged for one.
- * - `connecting`: a try to connect is under way.
+ * - `unenrolled`: the device has no identity and does not enroll.
+ * - `enrolling`: the device exchanges its bootstrap token for an identity.
+ * - `connecting`: a connection attempt is in progress.
  * - `connected`: the broker accepted the device.
- * - `renewing`: the next certificate is asked for and has to prove itself. What is published waits, at most.
- * - `recovering`: the connection was lost or refused; the next try is scheduled, after half a minute at the earliest if it
- *   was refused.
- * - `revoked`: the enroll server said no to this device's certificate (HTTP 401 or 403). It asks nobody anything any more,
- *   until it is given a new bootstrap token.
- * - `closed`: for good.
+ * - `renewing`: the device requests the next certificate and connects with it. Published messages wait.
+ * - `recovering`: the connection was lost or refused, and the next attempt is scheduled; after a refusal, not before half a
+ *   minute.
+ * - `revoked`: the enroll server refused this device's certificate (HTTP 401 or 403). The device sends no more requests until
+ *   it receives a new bootstrap token.
+ * - `closed`: the application closed the device.
  */
 export type DeviceState =
   | 'unenrolled'
@@ -40,10 +40,10 @@ export type StateReason =
   | 'refused for good'
   | 'closed';
 
-/** `error` is what went wrong, where something did. */
+/** `error` is the cause, if the change has one. */
 export type StateListener = (state: DeviceState, error: DeviceError | undefined, reason: StateReason) => void;
 
-/** What the states `connecting`, `connected` and `recovering` are made of. */
+/** The states of the MQTT connection alone. */
 export type ConnectionState = 'connecting' | 'connected' | 'recovering';
 
 /** The part of a pino logger that the SDK uses. */

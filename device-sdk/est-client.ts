@@ -1,6 +1,6 @@
 /**
  * The three EST requests of a device (RFC 7030, RFC 8951): fetch the CA certificates, enroll, enroll again.
- * It turns answers into certificates or a DeviceError with the server's own code; it judges no certificate and
+ * Responses become certificates or a DeviceError with the server's code. The module verifies no certificate and
  * stores nothing.
  */
 
@@ -38,7 +38,7 @@ export async function fetchCaCertificates(peer: HttpsPeer): Promise<readonly X50
     maxBytes: ANSWER_MAX,
     timeout: TIMEOUT_MS,
   });
-  hearTime(peer, answer);
+  readTime(peer, answer);
   return certificatesOf(answer);
 }
 
@@ -85,7 +85,7 @@ async function post(
     maxBytes: ANSWER_MAX,
     timeout: TIMEOUT_MS,
   });
-  hearTime(peer, answer);
+  readTime(peer, answer);
   const mqttUrl = answer.headers[MQTT_URL_HEADER];
   return { certificates: certificatesOf(answer), mqttUrl: typeof mqttUrl === 'string' ? mqttUrl : undefined };
 }
@@ -129,8 +129,8 @@ function problemOf(answer: HttpsResponse): { readonly code?: unknown; readonly t
 }
 
 /** The problem document's own time, else the Date of the answer (RFC 9110, section 6.6.1), which has whole seconds only. */
-function hearTime(peer: HttpsPeer, answer: HttpsResponse): void {
-  if (peer.root === 'unverified') return; // anybody could have said it
+function readTime(peer: HttpsPeer, answer: HttpsResponse): void {
+  if (peer.root === 'unverified') return; // an unverified server
   const time = Date.parse(String(problemOf(answer)?.time ?? answer.headers.date));
   if (Number.isFinite(time) && time > 0) peer.clock?.learn(time);
 }

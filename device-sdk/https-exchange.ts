@@ -17,7 +17,7 @@ import {
   type ValidityTime,
 } from './server-verification.ts';
 
-/** The clock by which servers are judged, and which learns from them. */
+/** The clock for the validity check of servers; it learns the time from them. */
 export interface PeerClock {
   dates(): ValidityTime;
   /** A server that proved itself says what time it is, milliseconds since 1970. */

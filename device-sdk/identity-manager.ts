@@ -54,17 +54,17 @@ export class IdentityManager {
     return this.#identity.deviceId;
   }
 
-  /** For who has to ask the server something of its own. */
+  /** The current identity, for requests to the enroll server. */
   get identity(): StoredIdentity {
     return this.#identity;
   }
 
-  /** The server says when to renew; undefined leaves it to the device. */
+  /** Applies the server's renewal notice; undefined leaves the time to the device. */
   applyRenewalNotice(notice: RenewalNotice | undefined): void {
     this.#renewer.applyNotice(notice);
   }
 
-  /** A bundle of roots was offered, PEM. Resolves when what is trusted now survives a power cut. */
+  /** Evaluates a received trust bundle (PEM). Resolves when the trusted roots are durable on disk. */
   applyTrustBundle(bundlePem: string): Promise<void> {
     return this.#serial.run(() => this.#applyTrustUpdate(evaluateBundle(this.#identity, bundlePem)));
   }
@@ -77,7 +77,7 @@ export class IdentityManager {
   connectionChanged(link: ConnectionState, error: DeviceError | undefined, reason: StateReason): void {
     const { statePublisher, clock } = this.#options;
     statePublisher.connectionState = link;
-    // Once, not at each refusal: a certificate that was renewed and is refused as well has its own pace.
+    // Once, not at each refusal: a renewed certificate that is refused as well follows the renewal plan.
     if (link === 'connected') {
       this.#wasRefused = false;
       this.#wasUntrusted = false;
@@ -154,16 +154,16 @@ export class IdentityManager {
     if (statePublisher.state === 'revoked') throw statePublisher.lastError;
     statePublisher.setState('renewing', undefined, 'renewal began');
     try {
-      // 1. The next pair, with a key that is on disk before it is certified.
+      // 1. Request the next certificate, for a key that is on disk before the request.
       const next = await requestRenewal(store, this.#identity, {
         ...withoutUndefined({ clock: settings.clock, keys: settings.keys }),
         signal: this.#ending.signal,
       });
 
-      // 2. It proves itself by connecting; until then the old pair is the one on disk.
+      // 2. Connect with it. Until then the old pair stays on disk.
       await this.#connectWith(next);
 
-      // 3. Only now the old one goes.
+      // 3. Replace the old pair.
       await store.commit(next);
       this.#adopt(next);
       statePublisher.setState(statePublisher.connectionState, undefined, 'renewed');
@@ -229,7 +229,7 @@ export class IdentityManager {
     this.#renewer.adopt(identity.certificatePem);
   }
 
-  /** Nobody is asked anything any more. */
+  /** Stops renewal and connection of a revoked device. */
   async #stopRevoked(error: DeviceError): Promise<void> {
     this.#renewer.stop();
     this.#options.statePublisher.setState('revoked', error, 'refused for good');

@@ -30,7 +30,7 @@ export class Inbox {
     this.#options = options;
   }
 
-  /** Resolves when the message needs no keeping by the broker any more; undefined if it never did. */
+  /** Resolves when the message may be acknowledged; undefined if it may be at once. */
   received(topic: string, payload: Buffer): Promise<void> | undefined {
     const { deviceId, group, commands, broadcasts, twin, identityManager } = this.#options;
     if (topic === TRUST_BUNDLE_TOPIC) return identityManager.applyTrustBundle(payload.toString('latin1'));

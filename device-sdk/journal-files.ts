@@ -1,4 +1,4 @@
-/** The few things that the journal asks of a file system, so that a test can cut the power between any two of them. */
+/** The file system operations of the journal. Tests replace them to simulate a power cut between any two. */
 
 import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
 import { type FileHandle, open, rm } from 'node:fs/promises';

@@ -1,4 +1,4 @@
-/** Finds the messages that an earlier run of the journal left, whatever state its files are in. It writes nothing. */
+/** Recovers the messages of an earlier run from the journal's files, damaged ones included. Read-only. */
 
 import type { JournalFiles } from './journal-files.ts';
 import { readSegment, SETTLED } from './journal-record.ts';

@@ -10,7 +10,7 @@ export interface Segment {
   readonly live: Set<JournalEntry>;
 }
 
-/** A stored message's place. The journal writes it, others only keep it. */
+/** Location of a stored message. Only the journal changes it. */
 export interface JournalEntry {
   readonly sequence: number;
   readonly epoch: Buffer;
@@ -21,14 +21,14 @@ export interface JournalEntry {
 }
 
 const NAME = /^(\d{12})-([0-9a-f]{8})\.queue$/;
-/** Bytes read at one time: a backlog is read in few strokes. */
+/** Bytes read at one time: a backlog is read in few system calls. */
 const READ_AHEAD = 64 * 1024;
 
 export function segmentName(number: number, mark: Buffer): string {
   return `${String(number).padStart(12, '0')}-${mark.toString('hex')}.queue`;
 }
 
-/** Undefined for a file that is none of the journal's. */
+/** Undefined for a file that is no segment. */
 export function parseSegmentName(name: string): { readonly number: number; readonly mark: number } | undefined {
   const [, number, mark] = NAME.exec(name) ?? [];
   return number === undefined || mark === undefined

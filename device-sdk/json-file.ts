@@ -1,4 +1,4 @@
-/** One JSON value in one file, written whole or not at all, one write after the other. It knows no shapes. */
+/** One JSON value in one file. Writes are atomic and serialized. */
 
 import { readFile } from 'node:fs/promises';
 import { writeDurably } from './durable-file.ts';
@@ -31,13 +31,13 @@ export function jsonFile(path: string, mode: number): JsonFile {
   };
 }
 
-/** Forgets with the process. */
+/** Holds the value in memory. */
 export function memoryJson(): JsonFile {
-  let kept: unknown;
+  let stored: unknown;
   return {
-    load: async () => kept,
+    load: async () => stored,
     save: async (value) => {
-      kept = value;
+      stored = value;
     },
   };
 }

@@ -1,6 +1,6 @@
 /**
- * Keeps one device connected: connects, sends what waits, and after each loss waits with jitter and connects again.
- * The outbox outlives connections; the only timer is the one until the next try.
+ * MQTT client of one device: connects, sends queued messages, and reconnects with backoff after each loss. The outbox
+ * outlives connections; the only timer is the one for the next attempt.
  */
 
 import { backoffDelay } from './backoff.ts';
@@ -21,9 +21,9 @@ export interface MqttClientOptions {
   readonly keys?: KeyProvider | undefined;
   /** In place of the identity's own; one after the other. */
   readonly mqttUrls: readonly string[] | undefined;
-  /** By which clock brokers are judged. */
+  /** The time for the validity check of brokers. */
   readonly dates: () => ValidityTime;
-  /** Asks somebody for the time, because a broker's certificate is not valid by the system's clock. */
+  /** Requests the time from the enroll server when a broker's certificate is not valid by the system's clock. */
   readonly learnTime: () => Promise<void>;
   readonly clean: boolean;
   readonly keepalive: number;
@@ -40,7 +40,7 @@ export interface MqttClientListener {
   message(topic: string, payload: Buffer): Promise<void> | undefined;
 }
 
-/** A new certificate that has to prove itself. */
+/** A new certificate in its first connection attempts. */
 interface Trial {
   readonly previous: StoredIdentity;
   failures: number;
@@ -48,10 +48,10 @@ interface Trial {
   readonly reject: (error: DeviceError) => void;
 }
 
-/** Tries without an answer after which a new certificate is put aside. */
+/** Failed attempts after which a new certificate is discarded. */
 const TRIAL_FAILURES_MAX = 3;
 
-/** A connection that held this long was a good one: the next loss starts counting from zero. Milliseconds. */
+/** A connection of this duration is stable: the next loss starts the backoff anew. Milliseconds. */
 const LASTING_MS = 30_000;
 const CONNECT_TIMEOUT_MS = 20_000;
 /** A broker that stores messages answers within seconds, or within half a minute when its disk is busy. */
@@ -112,7 +112,7 @@ export class MqttClient {
     return proof;
   }
 
-  /** As {@link useIdentity}, with no way back: the one before is worth nothing. Resolves when the next try is under way. */
+  /** As {@link useIdentity}, without a way back to the previous identity. Resolves when the next attempt has started. */
   async replaceIdentity(identity: StoredIdentity): Promise<void> {
     this.#identity = identity;
     await this.#disconnect();
@@ -121,12 +121,12 @@ export class MqttClient {
     this.#connect();
   }
 
-  /** What is trusted from the next connection on; the one there is proved itself already. */
+  /** Applies the roots from the next connection on; the current server is already verified. */
   setTrustedRoots(trusted: Required<TrustedRoots>): void {
     this.#identity = { ...this.#identity, ...trusted };
   }
 
-  /** Ends the connection and makes no other, until there is another identity. What waits goes on waiting. */
+  /** Disconnects and does not reconnect until the identity is replaced. Messages stay queued. */
   pause(): Promise<void> {
     return this.#disconnect();
   }
@@ -186,7 +186,7 @@ export class MqttClient {
 
   #ended(end: ConnectionEnd): void {
     const { log, now, random, schedule } = this.#options;
-    if (this.#connectedAt === undefined) this.#urlIndex += 1; // the next broker's turn, if there is one
+    if (this.#connectedAt === undefined) this.#urlIndex += 1; // continue with the next broker URL
     const lasted = this.#connectedAt === undefined ? 0 : now() - this.#connectedAt;
     if (lasted >= LASTING_MS) this.#failedTries = 0;
     this.#connection = undefined;
@@ -207,7 +207,7 @@ export class MqttClient {
     this.#listener.changed('recovering', end.error, reason);
   }
 
-  /** The new certificate did not work: the one before takes its place again. */
+  /** Returns to the previous certificate when the new one was not accepted. */
   #failedTrial(end: ConnectionEnd): boolean {
     const trial = this.#trial;
     if (trial === undefined) return false;
@@ -236,7 +236,7 @@ export class MqttClient {
     }
   }
 
-  /** With the right time the next try may go well, so it doesn't wait. */
+  /** Reconnects at once when the corrected time may make the broker's certificate valid. */
   #correctClock(): void {
     const cancel = this.#cancelRetry;
     this.#options.learnTime().then(
@@ -246,7 +246,7 @@ export class MqttClient {
         this.#connect();
       },
       (error: DeviceError) => {
-        this.#options.log.warn({ code: error.code, reason: error.message }, 'the time could not be learnt');
+        this.#options.log.warn({ code: error.code, reason: error.message }, 'the time of the server could not be read');
       },
     );
   }

@@ -1,6 +1,6 @@
 /**
- * One MQTT connection over mutual TLS, from the first SYN to the last FIN. It never reconnects, and says once why it
- * ended. A line that is dead without saying so, and a broker that acknowledges nothing any more, end it as well.
+ * One MQTT connection over mutual TLS. It never reconnects and reports once why it ended. A dead connection and a broker
+ * that stops acknowledging end it as well.
  */
 
 import type { TLSSocket } from 'node:tls';
@@ -27,12 +27,12 @@ export interface MqttConnectionOptions {
   readonly identity: StoredIdentity;
   readonly keys?: KeyProvider | undefined;
   readonly mqttUrl: string;
-  /** By which clock the broker's certificate is judged. */
+  /** The time for the validity check of the broker's certificate. */
   readonly dates: ValidityTime;
   readonly packetIds: PacketIds;
   /** False keeps subscriptions and queued commands at the broker while the device is away [MQTT-3.1.2-4]. */
   readonly clean: boolean;
-  /** Seconds of silence, in either direction, after which the line is probed; half as long for the answer. */
+  /** Seconds of silence, in either direction, before PINGREQ; half as long for PINGRESP. */
   readonly keepalive: number;
   /** Milliseconds for TCP, TLS and CONNACK together. */
   readonly connectTimeout: number;
@@ -41,7 +41,7 @@ export interface MqttConnectionOptions {
 }
 
 /**
- * `refused`: TLS, certificate or identity were not accepted by one of both sides. `misdated`: the broker's certificate is
+ * `refused`: TLS, certificate or identity were not accepted by one of both sides. `invalid dates`: the broker's certificate is
  * not valid now, by the system's clock. `lost`: everything else.
  */
 export interface ConnectionEnd {

@@ -3,7 +3,7 @@ import type { JournalEntry } from './journal-segment.ts';
 import { PRIORITIES, type Priority, type Sendable } from './send-window.ts';
 
 /**
- * What gives way when a stream or the queue is full. `newest`: the message that comes is refused with `outbox_full`.
+ * What is dropped when a stream or the queue is full. `newest`: the new message is refused with `outbox_full`.
  * `oldest`: the oldest waiting messages of the same stream make room. `keep-latest`: full or not, a newer message of the
  * stream takes the place of all that wait.
  */
@@ -32,18 +32,18 @@ export interface Stream<Entry> {
   /** Without keys. */
   readonly topic: string;
   readonly rules: TopicRules;
-  /** Oldest first; what is gone is passed over and left behind at the front. */
+  /** Oldest first; entries before `head` are gone. */
   entries: Entry[];
   head: number;
   bytes: number;
 }
 
 export interface OutboxStreamsOptions<Entry> {
-  /** Of all streams together. */
+  /** Size limit of all streams together. */
   readonly bytes: number;
   /** Of a topic without a key. */
   readonly rulesOf: (topic: string) => TopicRules;
-  /** Has this one, which waits, leave: another takes its room. */
+  /** Drops a waiting entry in favor of another. */
   readonly drop: (entry: Entry) => void;
 }
 
@@ -79,7 +79,7 @@ export class OutboxStreams<Entry extends Pick<Sendable, 'state'>> {
   }
 
   add(stream: Stream<Entry>, entry: Entry, { size }: Pick<JournalEntry, 'size'>): void {
-    this.#streams.set(stream.topic, stream); // it may have left with its last entry
+    this.#streams.set(stream.topic, stream); // it is removed with its last entry
     stream.entries.push(entry);
     stream.bytes += size;
     this.#messages += 1;
@@ -99,7 +99,7 @@ export class OutboxStreams<Entry extends Pick<Sendable, 'state'>> {
     }
   }
 
-  /** Drops what gives way to a message of so many bytes. False when there is no room for it all the same. */
+  /** Drops messages until one of `size` bytes fits. False when it does not fit. */
   makeRoom(stream: Stream<Entry>, size: number): boolean {
     const { bytes } = this.#options;
     const hasRoom = () => this.#bytes + size <= bytes && stream.bytes + size <= stream.rules.bytes;
@@ -112,12 +112,12 @@ export class OutboxStreams<Entry extends Pick<Sendable, 'state'>> {
     return hasRoom();
   }
 
-  /** Drops what gives way to this one although there is room. */
+  /** Drops the older entries of a `keep-latest` stream. */
   dropOlder(stream: Stream<Entry>, newest: Entry): void {
     if (stream.rules.drop === 'keep-latest') this.#dropOldest(stream, (older) => older !== newest);
   }
 
-  /** Those of lower priority that let go of something, the lowest first. */
+  /** Streams of lower priority whose messages may be dropped, the lowest first. */
   #lowerPriorityStreams({ rules }: Stream<Entry>): readonly Stream<Entry>[] {
     const rank = ({ priority = 'normal' }: TopicRules) => PRIORITIES.indexOf(priority);
     return [...this.#streams.values()]

@@ -1,6 +1,6 @@
 /**
- * Messages between `publish` and the broker's answer. Here: what an outbox is, and the one in memory, for a device
- * without a directory; it forgets with the process. The one on disk is disk-outbox.ts.
+ * Messages between `publish` and PUBACK: the interface of an outbox, and the outbox in memory for a device without a
+ * directory. disk-outbox.ts is the durable one.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -27,7 +27,7 @@ export interface OutboxStatus {
   readonly messages: number;
   /** Bytes they take: of payload in memory, of records on disk. */
   readonly bytes: number;
-  /** Messages that gave way to others since the device was opened. */
+  /** Messages dropped in favor of others since the device was opened. */
   readonly dropped: number;
   /** Messages, or stretches of a file that held some, that could not be read back. */
   readonly damaged: number;
@@ -42,13 +42,13 @@ export interface Outbox {
    * connection.
    */
   add(message: NewMessage): Promise<Receipt>;
-  /** A connection begins. */
+  /** The connection was established. */
   connectionOpened(): void;
   /** The next message to send, now in flight; undefined when none may go now. */
   next(): OutboxMessage | undefined;
   /** The message was acknowledged (QoS 1) or handed to the connection (QoS 0). False if it was settled before. */
   settle(message: OutboxMessage): boolean;
-  /** The connection was lost: what is unanswered is sent again, QoS 0 fails. */
+  /** The connection was lost: unacknowledged messages are sent again, those of QoS 0 fail. */
   connectionLost(): void;
   /** Packet identifiers that stay reserved while their messages wait to be sent again. */
   reservedIds(): readonly number[];
@@ -65,13 +65,13 @@ export interface OutboxLimits {
   readonly bytes: number;
   /** Messages in flight at one time; the broker closes connections over 100. */
   readonly inFlight: number;
-  /** Times a message is sent before it is given up: one that the broker drops us for must not do so for ever. */
+  /** Number of sends before a message is given up, because the broker may close the connection for it. */
   readonly sends: number;
 }
 
 export const DEFAULT_OUTBOX_LIMITS: OutboxLimits = { messages: 1_000, bytes: 1_048_576, inFlight: 64, sends: 10 };
 
-/** Promises that wait for an outbox to be empty. */
+/** Promises that settle when an outbox is empty or closed. */
 export class DrainSignal {
   #waiting: { readonly resolve: () => void; readonly reject: (error: DeviceError) => void }[] = [];
 

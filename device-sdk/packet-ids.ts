@@ -9,7 +9,7 @@ export class PacketIds {
   readonly #taken = new Set<number>();
   #last = 0;
 
-  /** One that nobody has. Far fewer messages are in flight than there are identifiers. */
+  /** An unused identifier. Far fewer messages are in flight than there are identifiers. */
   take(): number {
     if (this.#taken.size >= HIGHEST) throw new RangeError('expected a free packet identifier');
     do this.#last = this.#last === HIGHEST ? 1 : this.#last + 1;
@@ -22,7 +22,7 @@ export class PacketIds {
     this.#taken.delete(id);
   }
 
-  /** Frees everything but `ids`: what the lost connection left unanswered and isn't sent again. */
+  /** Frees everything but `ids`: those of messages that are sent again. */
   keepOnly(ids: Iterable<number>): void {
     this.#taken.clear();
     for (const id of ids) this.#taken.add(id);

@@ -306,7 +306,7 @@ describe('a server that says when', () => {
     const subscribed = once(broker.events, 'subscribed');
     const device = await open();
     await subscribed;
-    const steered = log.said('the server says when to renew');
+    const steered = log.said('renewal planned by a notice of the server');
     const window = noticeOf(time.now() + DAY, time.now() + 2 * DAY, time.now());
     await broker.publish(notice, window);
     await steered;
@@ -335,7 +335,7 @@ describe('a server that says when', () => {
       },
     });
     await (await open()).connected();
-    const steered = log.said('the server says when to renew');
+    const steered = log.said('renewal planned by a notice of the server');
     const { validFrom, validTo } = new X509Certificate(identity.certificatePem);
     const due = renewalTime({ notBefore: Date.parse(validFrom), notAfter: Date.parse(validTo) }, () => 0);
     Object.assign(later, { start: due + 2 * DAY, servers: time.servers });

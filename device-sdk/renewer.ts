@@ -1,6 +1,5 @@
 /**
- * Renews a device's certificate before it ends: it knows when, and starts over when a try failed. How a certificate is
- * renewed is said by whoever made it.
+ * Schedules the renewal of a device's certificate and retries after failures. The caller supplies the renewal itself.
  */
 
 import { X509Certificate } from 'node:crypto';
@@ -13,7 +12,7 @@ import type { Schedule } from './schedule.ts';
 export interface RenewerOptions {
   /** Rejects with a DeviceError. When it succeeds, {@link Renewer.adopt} was called. */
   readonly renew: () => Promise<void>;
-  /** The server's opinion, asked before a renewal that is due by the device's own plan. */
+  /** Fetches the server's renewal notice before a renewal by the device's own plan. */
   readonly fetchNotice: () => Promise<RenewalNotice | undefined>;
   readonly now: () => number;
   readonly random: () => number;
@@ -21,9 +20,9 @@ export interface RenewerOptions {
   readonly log: DeviceLog;
 }
 
-/** The clock is asked again this often: it may be set right by years while a device runs. Milliseconds. */
-const LOOK_MS = 3_600_000;
-const HASTE_SPREAD_MS = 30_000;
+/** Interval of checks of the clock, which may be corrected by years while a device runs. Milliseconds. */
+const CHECK_INTERVAL_MS = 3_600_000;
+const SOON_SPREAD_MS = 30_000;
 
 export class Renewer {
   readonly #options: RenewerOptions;
@@ -54,7 +53,7 @@ export class Renewer {
     this.#wait();
   }
 
-  /** From now on, PEM, leaf first. */
+  /** Plans the renewal of this certificate. PEM, leaf first. */
   adopt(certificatePem: string): void {
     this.#validity = validityOf(certificatePem);
     this.#due = renewalTime(this.#validity, this.#options.random);
@@ -63,8 +62,8 @@ export class Renewer {
   }
 
   /**
-   * The server says when, or with undefined that it leaves it to the device. A random moment of its window, though never
-   * so late that no time is left for a second try; a window that is over means soon.
+   * Plans the renewal by the server's notice: at a random moment of its window, early enough for a second attempt, and soon
+   * when the window has passed. Undefined returns to the device's own plan.
    */
   applyNotice(notice: RenewalNotice | undefined): void {
     const { now, random, log } = this.#options;
@@ -75,20 +74,20 @@ export class Renewer {
     } else {
       const { windowStart, windowEnd, reason, serverTime } = notice;
       const window = `${windowStart}/${windowEnd}`;
-      // A notice from before this certificate speaks of the one before.
+      // A notice from before this certificate is about the previous one.
       if (window === this.#window || Date.parse(serverTime) < this.#validity.notBefore) return;
       this.#window = window;
       this.#isOwnPlan = false;
       this.#due = noticeTime(notice, this.#validity, now(), random);
-      log.info({ due: new Date(this.#due).toISOString(), reason }, 'the server says when to renew');
+      log.info({ due: new Date(this.#due).toISOString(), reason }, 'renewal planned by a notice of the server');
     }
     if (this.#cancel !== undefined) this.#wait();
   }
 
-  /** The broker refuses this certificate: a new one may help, and if not, the answer tells why. */
+  /** Renews within half a minute, because the broker refused this certificate. */
   renewSoon(): void {
     const { now, random } = this.#options;
-    this.#due = Math.min(this.#due, now() + Math.floor(random() * HASTE_SPREAD_MS));
+    this.#due = Math.min(this.#due, now() + Math.floor(random() * SOON_SPREAD_MS));
     this.#isOwnPlan = false;
     if (this.#cancel !== undefined) this.#wait();
   }
@@ -103,7 +102,7 @@ export class Renewer {
     this.#cancel?.();
     if (!this.#isRunning) return;
     const { now, schedule } = this.#options;
-    const wait = Math.min(Math.max(0, this.#due - now()), LOOK_MS);
+    const wait = Math.min(Math.max(0, this.#due - now()), CHECK_INTERVAL_MS);
     this.#cancel = schedule(wait, () => {
       if (now() < this.#due) this.#wait();
       else void this.#try();
@@ -131,7 +130,7 @@ export class Renewer {
     }
   }
 
-  /** Whether the server would rather be asked later, or it isn't time yet by the clock that the server has set right. */
+  /** Whether the server's notice or its time postpones the renewal. */
   async #isPutOff(): Promise<boolean> {
     if (!this.#isOwnPlan) return false;
     const notice = await this.#options.fetchNotice().catch(() => undefined);

@@ -1,4 +1,4 @@
-/** How fast a backlog goes out: so many messages per second, with a small burst. It knows no messages. */
+/** Limits the rate at which a backlog is sent, with a small burst. */
 
 import type { Schedule } from './schedule.ts';
 
@@ -39,7 +39,7 @@ export class ReplayRateLimiter {
     return false;
   }
 
-  /** Nobody is called any more. */
+  /** Cancels the pending call. */
   stop(): void {
     this.#cancel?.();
     this.#cancel = undefined;

@@ -1,9 +1,9 @@
-/** Timers as something that is given, so that a test can say when time has passed; and how much really has. */
+/** Timers that tests can replace, and the uptime of the process. */
 
-/** Calls `action` once after so many milliseconds, unless the function it returns is called before. */
+/** Calls `action` once after `milliseconds`. The returned function cancels the call. */
 export type Schedule = (milliseconds: number, action: () => void) => () => void;
 
-/** setTimeout fires at once when it is asked for more; about 24.8 days. */
+/** Longest delay of setTimeout, about 24.8 days; a longer one fires at once. */
 const LONGEST_MS = 2 ** 31 - 1;
 
 export const realTimers: Schedule = (milliseconds, action) => {
@@ -18,5 +18,5 @@ export const realTimers: Schedule = (milliseconds, action) => {
   return () => clearTimeout(timer);
 };
 
-/** Milliseconds since this process began. `performance.now()` says the same, and costs a megabyte of memory. */
+/** Milliseconds since this process began. `performance.now()` returns the same and costs a megabyte of memory. */
 export const uptime = (): number => process.uptime() * 1_000;

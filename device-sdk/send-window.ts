@@ -1,6 +1,6 @@
 /**
- * The order in which messages go out: first those that a lost connection left unanswered, then the others by priority, so
- * many at a time. Pure bookkeeping: it doesn't know where messages are kept, and settles no promise.
+ * The order of sending: first the messages that a lost connection left unacknowledged, then the others by priority, with a
+ * bound on messages in flight. It stores no message and settles no promise.
  */
 
 export interface OutboxMessage {
@@ -8,7 +8,7 @@ export interface OutboxMessage {
   topic: string;
   readonly payload: Buffer;
   readonly qos: 0 | 1;
-  /** The broker keeps it for later subscribers. */
+  /** The MQTT retain flag. */
   readonly retain?: boolean;
   /** Zero until it is first sent with QoS 1. */
   packetId: number;
@@ -18,7 +18,7 @@ export interface OutboxMessage {
 /** Messages of a higher priority overtake all others that wait. */
 export type Priority = 'high' | 'normal' | 'low';
 
-/** `gone`: dropped while it waited; it is passed over. */
+/** `gone`: dropped while it waited; it is skipped. */
 export interface Sendable extends OutboxMessage {
   readonly priority: Priority;
   state: 'waiting' | 'in flight' | 'gone';
@@ -30,7 +30,7 @@ export const PRIORITIES: readonly Priority[] = ['high', 'normal', 'low'];
 export interface WindowLimits {
   /** Messages in flight at one time; the broker closes connections over 100. */
   readonly inFlight: number;
-  /** Times a message is sent before it is given up: one that the broker drops us for must not do so for ever. */
+  /** Number of sends before a message is given up, because the broker may close the connection for it. */
   readonly sends: number;
 }
 
@@ -81,7 +81,7 @@ export class SendWindow<Entry extends Sendable> {
     return entry;
   }
 
-  /** It was answered. False if it isn't in flight. */
+  /** The message was acknowledged. False if it is not in flight. */
   settle(entry: Entry): boolean {
     if (!this.remove(entry)) return false;
     if (entry.qos === 1) {
@@ -91,7 +91,7 @@ export class SendWindow<Entry extends Sendable> {
     return true;
   }
 
-  /** It could not be sent. False if it isn't in flight. */
+  /** The message could not be sent. False if it is not in flight. */
   remove(entry: Entry): boolean {
     return this.#inFlight.delete(entry);
   }
@@ -99,8 +99,8 @@ export class SendWindow<Entry extends Sendable> {
   /**
    * After a lost connection: what is in flight with QoS 1 waits again, in its old order and before all others. `lost`
    * are those of QoS 0, which are not sent twice, `givenUp` those that were sent too often. If nothing at all was
-   * acknowledged, the oldest message may be the reason for the loss: it is sent alone, so that it doesn't take those
-   * behind it along.
+   * acknowledged, the oldest message may be the reason for the loss: it is sent alone, so that the
+   * others are not affected.
    */
   requeueUnacknowledged(): { readonly lost: readonly Entry[]; readonly givenUp: readonly Entry[] } {
     if (!this.#hasProgress && this.#inFlight.size > 0) this.#window = 1;

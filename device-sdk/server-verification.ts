@@ -1,9 +1,8 @@
 /**
- * TLS to a server of the fleet, and the proof that it is one: a chain from its certificate to a root this device trusts,
- * for the host asked for, with no CA in it that its root has taken back. OpenSSL judges the chain, by the system's clock.
- * Where that clock is known to be wrong, OpenSSL can't be told another time; then it is judged here, by the time that the
- * device knows, or without any dates. Revocation lists are applied here in either case: OpenSSL would refuse every server
- * for a list that is missing or old.
+ * TLS connection to a server of the fleet, and its verification: a chain from the server's certificate to a trusted root,
+ * for the requested host, without a revoked CA. OpenSSL verifies the chain by the system's clock. OpenSSL accepts no other
+ * time; when the clock is known to be wrong, this module verifies the chain by the device's time or without dates. It
+ * applies revocation lists in either case, because OpenSSL refuses every server when a list is missing or expired.
  */
 
 import type { X509Certificate } from 'node:crypto';
@@ -17,8 +16,8 @@ import { type KeyProvider, pemKeys } from './key-provider.ts';
 import { parseRevocationLists } from './revocation-list.ts';
 
 /**
- * By which time a server's certificates are judged: `system`, the system's clock; a number, milliseconds since 1970, in
- * its place; `undated`, by none: good for one thing only, to ask such a server for the time.
+ * The time for the validity check of a server's certificates: `system`, the system's clock; a number, milliseconds since
+ * 1970; `unchecked`, no check, only to request the time from the server.
  */
 export type ValidityTime = 'system' | 'unchecked' | number;
 
@@ -42,16 +41,16 @@ export interface TlsConnectOptions {
   /** `https://host:port` or `mqtts://host:port`. */
   readonly url: string;
   readonly defaultPort: number;
-  /** `unverified`: any server at all. Nothing secret may be sent to it. */
+  /** `unverified`: no verification. Nothing secret may be sent. */
   readonly trust: ServerTrust | 'unverified';
   readonly credential?: ClientCredential | undefined;
   readonly protocols?: readonly string[];
 }
 
-/** What OpenSSL says of a certificate whose time is not now. */
+/** OpenSSL's codes for a certificate outside of its validity. */
 const DATE_ERRORS: ReadonlySet<string> = new Set(['CERT_NOT_YET_VALID', 'CERT_HAS_EXPIRED']);
 const SERVER_AUTH = '1.3.6.1.5.5.7.3.1';
-/** Certificates that a server sends along, at most; more are passed over. */
+/** Number of certificates of a server's chain that are read. */
 const SENT_MAX = 8;
 
 /** Nothing may be written before `secureConnect`, and only if {@link serverTrustError} finds nothing then. */
@@ -77,7 +76,7 @@ export function openTls({ url, defaultPort, trust, credential, protocols }: TlsC
   return socket;
 }
 
-/** At `secureConnect`: why this server is not to be trusted, or undefined if it is. */
+/** Call at `secureConnect`. The reason why the server is not trusted; undefined for a trusted server. */
 export function serverTrustError(
   socket: TLSSocket,
   { url, trust }: Pick<TlsConnectOptions, 'url' | 'trust'>,
@@ -97,7 +96,7 @@ export function serverTrustError(
   return trust.dates === 'system' ? undefined : misnamed(socket, leaf, url);
 }
 
-/** OpenSSL was told to judge nothing: whose certificate it is, and what for. */
+/** Checks host name and key usage, which OpenSSL has not checked. */
 function misnamed(socket: TLSSocket, leaf: X509Certificate, url: string): DeviceError | undefined {
   const identityError = checkServerIdentity(urlHost(url), socket.getPeerCertificate() as PeerCertificate);
   if (identityError !== undefined) return untrusted('ERR_TLS_CERT_ALTNAME_INVALID');
@@ -106,7 +105,7 @@ function misnamed(socket: TLSSocket, leaf: X509Certificate, url: string): Device
   return undefined;
 }
 
-/** Whether a handshake failed for the dates of a certificate, which a wrong clock does as well. */
+/** Whether a handshake failed because of the validity of a certificate. A wrong clock is another cause. */
 export function isDateError(error: NodeJS.ErrnoException): boolean {
   return DATE_ERRORS.has(error.code ?? '');
 }

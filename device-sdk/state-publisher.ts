@@ -1,4 +1,4 @@
-/** Where a device stands: its state, why, and who wants to know. It decides nothing. */
+/** Holds the state of a device and its last error, and notifies listeners. */
 
 import { DeviceError } from './device-error.ts';
 import type { ConnectionState, DeviceState, StateListener, StateReason } from './device-state.ts';
@@ -7,7 +7,7 @@ export class StatePublisher {
   readonly #listeners = new Set<StateListener>();
   #state: DeviceState = 'unenrolled';
   #lastError: DeviceError | undefined;
-  /** What the state is apart from renewal and enrollment. */
+  /** The state that applies when no renewal or enrollment is in progress. */
   connectionState: ConnectionState = 'connecting';
 
   get state(): DeviceState {
@@ -24,7 +24,7 @@ export class StatePublisher {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Nothing comes after `closed`. */
+  /** `closed` is final. */
   setState(state: DeviceState, error: DeviceError | undefined, reason: StateReason): void {
     if (this.#state === 'closed' || (this.#state === state && error === undefined)) return;
     this.#state = state;

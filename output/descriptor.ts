@@ -1,5 +1,5 @@
 /**
- * Writes to a standard stream without ever waiting for its reader. A blocked write(2) holds a thread of Node's pool, and
+ * Writes to a standard stream without waiting for its reader. A blocked write(2) holds a thread of Node's pool, and
  * the process cannot exit before that thread returns. Pipes and terminals are therefore opened once more through /proc,
  * non-blocking; the flags of the inherited descriptor belong to the processes that share it. Sockets cannot be opened
  * again: Node's own stream writes to them. Regular files never block.
@@ -51,7 +51,7 @@ function byStream(fd: 1 | 2): Descriptor {
   };
 }
 
-/** Whether writing to this descriptor goes to a person. */
+/** Whether this descriptor is a terminal. */
 export function isTerminal(fd: 1 | 2): boolean {
   return isatty(fd);
 }

@@ -1,22 +1,22 @@
 /**
- * Escapes what a terminal, a log viewer or an editor would obey instead of show: control characters (C0, DEL, C1), line
- * and paragraph separators, and the controls of text direction. Every output for people and machines passes through here.
+ * Escapes characters that a terminal, a log viewer or an editor interprets: control characters (C0, DEL, C1), line and
+ * paragraph separators, and bidirectional controls. All output for people and machines passes through here.
  */
 
-/** What JSON.stringify leaves as it is, although a terminal obeys it. */
+/** Characters that JSON.stringify does not escape, although a terminal interprets them. */
 const LEFT_BY_JSON = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
 const ALL_LEFT_BY_JSON = new RegExp(LEFT_BY_JSON, 'g');
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the expression finds control characters
 const CONTROL = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
 const ALL_CONTROLS = new RegExp(CONTROL, 'g');
 
-/** Whether text holds a character that a terminal obeys. */
+/** Whether text contains a character that a terminal interprets. */
 export function hasControls(text: string): boolean {
   return CONTROL.test(text);
 }
 
-/** Text on one line with every control made visible: `\x1b`, `\u202e`. */
+/** Text on one line with every control character escaped: `\x1b`, `\u202e`. */
 export function escapeControls(text: string): string {
   return CONTROL.test(text) ? text.replace(ALL_CONTROLS, visibleControl) : text;
 }

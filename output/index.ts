@@ -1,4 +1,4 @@
-/** What a program writes: control characters escaped, and no stream that is lost waited for. Imports nothing of Rollcall. */
+/** Output of a program: escapes control characters and never waits for a stream that cannot be written. Imports no other module. */
 
 export { isTerminal } from './descriptor.ts';
 export { escapeControls, escapeControlsInLines, escapeJson, hasControls, jsonText } from './escape.ts';

@@ -1,18 +1,18 @@
 /**
- * Writes lines to standard error for as long as somebody takes them, and never waits: not for a reader that stalls, not
- * for a disk that is full, not for a terminal that is gone. Lines wait in a buffer of bounded size. A line that finds it
- * full, or that the system refuses, is dropped and counted; the first line after that says how many were.
+ * Writes lines to standard error and never blocks: not on a stalled reader, a full disk or a closed terminal. Lines wait in
+ * a buffer of bounded size. A line that does not fit, or that the system refuses, is dropped and counted; the next line
+ * that is written reports how many were dropped.
  */
 
 import type { Descriptor } from './descriptor.ts';
 
 export interface LineWriterOptions {
   readonly descriptor: Descriptor;
-  /** Text of the line, with its line feed, that tells of dropped lines. `code` is the last error, such as ENOSPC. */
+  /** Text of the line, with its line feed, that reports dropped lines. `code` is the last error, such as ENOSPC. */
   readonly notice: (dropped: number, code: string) => string;
-  /** Most bytes that wait. */
+  /** Size limit of the buffer. */
   readonly bufferBytes?: number;
-  /** Milliseconds between two tries to reach a reader that stalls, and after a refusal. */
+  /** Milliseconds before the next attempt, after a stalled reader and after an error. */
   readonly stalledRetry?: number;
   readonly failedRetry?: number;
 }
@@ -21,7 +21,7 @@ const BUFFER_BYTES = 1_048_576;
 const CHUNK_BYTES = 65_536;
 const STALLED_RETRY_MS = 50;
 const FAILED_RETRY_MS = 1_000;
-/** Patience of the exit with a reader that is slow. */
+/** Attempts at exit to write to a slow reader. */
 const LAST_TRIES = 10;
 const LAST_TRY_MS = 20;
 const LINE_FEED = 0x0a;
@@ -30,14 +30,14 @@ export class LineWriter {
   readonly #options: Required<LineWriterOptions>;
   #lines: string[] = [];
   #lineBytes = 0;
-  /** Being written; what is left of it after a short write. */
+  /** The bytes being written; after a short write, the rest of them. */
   #chunk: Uint8Array | undefined;
   #isWriting = false;
-  /** The end of a line was lost: the next write begins on a new one. */
+  /** The end of a line was lost: the next write starts with a line feed. */
   #isCut = false;
   #failure: string | undefined;
   #timer: NodeJS.Timeout | undefined;
-  /** Lines in the chunk, the notice not counted, and what the notice in it tells of. */
+  /** Lines in the chunk without the notice, and the number of dropped lines that its notice reports. */
   #chunkLines = 0;
   #chunkReports = 0;
   #dropped = 0;
@@ -71,11 +71,11 @@ export class LineWriter {
     if (!this.#isWriting) this.#writeNext();
   }
 
-  /** Resolves when nothing waits any more, at the latest after `patience` milliseconds; false when something still does. */
-  settled(patience: number): Promise<boolean> {
+  /** Resolves with true when the buffer is empty, and with false after `timeout` milliseconds. */
+  settled(timeout: number): Promise<boolean> {
     if (!this.#isBusy) return Promise.resolve(true);
     return new Promise((resolve) => {
-      const timer = setTimeout(() => resolve(false), patience);
+      const timer = setTimeout(() => resolve(false), timeout);
       this.#idle.push(() => {
         clearTimeout(timer);
         resolve(true);
@@ -83,7 +83,7 @@ export class LineWriter {
     });
   }
 
-  /** For the exit of the process: writes what the reader takes now, and gives up what it doesn't. */
+  /** Writes at process exit what the reader accepts now, and drops the rest. */
   writeRest(): void {
     const isInFlight = this.#isWriting && this.#timer === undefined;
     const begun = isInFlight || this.#chunk === undefined ? new Uint8Array() : this.#chunk;
@@ -114,7 +114,7 @@ export class LineWriter {
     return this.#failure === undefined && (this.#isWriting || this.#lines.length > 0);
   }
 
-  /** Writes what is left of a chunk, else the lines that wait. */
+  /** Writes the rest of a chunk, or the next lines from the buffer. */
   #writeNext(): void {
     this.#timer = undefined;
     if (this.#chunk === undefined) {
@@ -163,7 +163,7 @@ export class LineWriter {
     this.#writeNext();
   }
 
-  /** Drops everything that waits. The notice alone is tried again later: the first write that succeeds tells of it. */
+  /** Drops the buffer. Only the notice is retried: the next successful write reports the loss. */
   #fail(code: string, rest: Uint8Array): void {
     const cutLines = rest.filter((byte) => byte === LINE_FEED).length;
     this.#failure = code;

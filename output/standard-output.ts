@@ -1,15 +1,15 @@
 /**
- * Standard output of a command: its results. A reader that went away ends the command silently, as SIGPIPE ends other
- * programs; a full disk ends it with a sentence. Node's own stream for files counts a short write as a whole one, so files
- * are written here.
+ * Standard output of a command. When the reader closes the pipe, the command ends silently, as SIGPIPE ends other programs;
+ * when the disk is full, it ends with an error message. Node's stream for files reports a short write as complete, so this
+ * class writes files itself.
  */
 
 import { fstatSync, writeSync } from 'node:fs';
 import { isTerminal } from './descriptor.ts';
 
-/** Standard output can't be written any more. */
+/** Standard output cannot be written. */
 export class OutputLostError extends Error {
-  override readonly name = 'OutputLost';
+  override readonly name = 'OutputLostError';
   readonly code: string;
 
   constructor(cause: NodeJS.ErrnoException) {
@@ -17,13 +17,13 @@ export class OutputLostError extends Error {
     this.code = cause.code ?? 'EIO';
   }
 
-  /** Who read has seen enough. */
+  /** The reader has closed the pipe. */
   get isBrokenPipe(): boolean {
     return this.code === 'EPIPE' || this.code === 'ECONNRESET';
   }
 }
 
-/** Exit code of a command whose reader went away: what a shell reports of a program that SIGPIPE ended. */
+/** Exit code of a command whose reader closed the pipe: the code that a shell reports for SIGPIPE. */
 export const BROKEN_PIPE_EXIT_CODE = 141;
 
 export class StandardOutput {
@@ -33,7 +33,7 @@ export class StandardOutput {
   #isIgnored = false;
   #onLost: ((lost: OutputLostError) => void) | undefined;
 
-  /** What ends the process when the output is lost between two writes and nobody asked for it by `whenLost`. */
+  /** Sets the handler for output that is lost between two writes, when `onLost` has no listener. */
   onUnhandledLoss(end: (lost: OutputLostError) => void): void {
     this.#end = end;
   }
@@ -42,7 +42,7 @@ export class StandardOutput {
     return this.#lost;
   }
 
-  /** Throws OutputLost, unless `whenLost` was told. */
+  /** Throws OutputLostError, unless `onLost` has a listener. */
   write(text: string | Uint8Array): void {
     if (this.#lost === undefined && !this.#isIgnored) {
       if (this.#isSynchronous ?? this.#open()) this.#writeFile(text);
@@ -51,7 +51,7 @@ export class StandardOutput {
     if (this.#lost !== undefined && this.#onLost === undefined) throw this.#lost;
   }
 
-  /** Resolves when the reader has taken what was written, or is gone. */
+  /** Resolves when the reader has read everything written, or has closed the pipe. */
   async drained(): Promise<void> {
     if (this.#isSynchronous !== false || this.#lost !== undefined || !process.stdout.writableNeedDrain) return;
     await new Promise<void>((resolve) => {
@@ -63,7 +63,7 @@ export class StandardOutput {
     });
   }
 
-  /** Calls `act` once when the output is lost, and lets writes fail silently. Returns how to end that. */
+  /** Calls `act` once when the output is lost; writes then fail silently. Returns a function that removes the listener. */
   onLost(act: (lost: OutputLostError) => void): () => void {
     this.#onLost = act;
     if (this.#lost !== undefined) act(this.#lost);
@@ -72,7 +72,7 @@ export class StandardOutput {
     };
   }
 
-  /** For a program that works without it: tells `hear` once, and forgets what is written. */
+  /** For a program that continues without output: calls `hear` once and discards later writes. */
   ignoreLoss(hear: (lost: OutputLostError) => void): void {
     this.#onLost = (lost) => {
       this.#lost = undefined;

@@ -1,6 +1,6 @@
 /**
- * The two streams that a program writes, one object each: results go to standard output, everything else, the log
- * included, to standard error. Both open at their first use.
+ * The two output streams of a program: results go to standard output; everything else, including the log, goes to
+ * standard error. Both open at their first use.
  */
 
 import { openDescriptor } from './descriptor.ts';
@@ -13,7 +13,7 @@ class StandardError {
   #isLog = false;
   #writer: LineWriter | undefined;
 
-  /** From now on its notice of dropped lines is a log line. */
+  /** Makes the notice of dropped lines a log line. */
   useAsLog(): void {
     this.#isLog = true;
   }
@@ -23,9 +23,9 @@ class StandardError {
     this.#open().write(lines);
   }
 
-  /** Resolves when nothing waits any more, at the latest after `patience` milliseconds; false when something still does. */
-  async settled(patience: number): Promise<boolean> {
-    return this.#writer === undefined || this.#writer.settled(patience);
+  /** Resolves with true when the buffer is empty, and with false after `timeout` milliseconds. */
+  async settled(timeout: number): Promise<boolean> {
+    return this.#writer === undefined || this.#writer.settled(timeout);
   }
 
   counters(): { readonly log_lines_dropped_total: number } {

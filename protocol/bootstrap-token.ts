@@ -3,8 +3,8 @@
  *
  *     rc1.<id>.<secret>.<root SHA-256>.<enroll URL>
  *
- * The last three parts are base64url without padding. The root's fingerprint lets a device check the server before it
- * sends the secret; the enroll URL tells it where to go.
+ * The last three parts are base64url without padding. The device verifies the server by the root's fingerprint before it
+ * sends the secret to the enroll URL.
  */
 
 import { parseEnrollUrl } from './server-urls.ts';
@@ -22,7 +22,7 @@ export interface BootstrapToken {
   readonly enrollUrl: string;
 }
 
-/** Longest token text we read; the URL is the only part without a fixed length. */
+/** Size limit of the token text; the URL is the only part without a fixed length. */
 export const TOKEN_TEXT_MAX = 512;
 
 const TOKEN = /^rc1\.([0-9a-f]{16})\.([A-Za-z0-9_-]{27})\.([A-Za-z0-9_-]{43})\.([A-Za-z0-9_-]+)$/;
@@ -35,7 +35,7 @@ export function formatBootstrapToken(token: BootstrapToken): string {
 
 /**
  * Undefined for anything but a token. Id, secret and fingerprint have one spelling each. The URL is read in any
- * spelling, because tokens were minted with others, and comes out canonical.
+ * spelling, because earlier versions created other spellings, and is returned in canonical form.
  */
 export function parseBootstrapToken(text: string): BootstrapToken | undefined {
   if (text.length > TOKEN_TEXT_MAX) return undefined;

@@ -1,6 +1,6 @@
 /**
- * The only reader of numbers in text from a file, a peer or a command line. `Number()` takes blanks, signs, `0x10` and
- * `1e999`, and `Number.parseInt()` takes whatever follows a digit: neither refuses what is no number.
+ * The only parser of numbers in text from a file, a peer or a command line. `Number()` accepts blanks, signs, `0x10` and
+ * `1e999`, and `Number.parseInt()` accepts any text behind a digit.
  */
 
 /** A whole number in decimal digits alone, in this range; undefined for anything else. */

@@ -1,4 +1,4 @@
-/** Enrollment over Secure Transport as both ends speak it (RFC 7030, corrected by RFC 8951). */
+/** Paths, media types and limits of Enrollment over Secure Transport (RFC 7030, corrected by RFC 8951). */
 
 export const EST_PATHS = {
   cacerts: '/.well-known/est/cacerts',
@@ -10,7 +10,7 @@ export const EST_PATHS = {
 /** The certificate revocation list of the issuing CA, DER (RFC 5280, section 5). */
 export const CRL_PATH = '/crl/issuing.crl';
 
-/** And everything else that lies beside it: lists and deltas of every CA by its id, all of them in PEM. */
+/** Route pattern of all revocation lists: full and delta lists of every CA by its id, and all of them in PEM. */
 export const CRL_PATH_PATTERN = '/crl/:list';
 
 export const EST_MEDIA_TYPES = {
@@ -22,11 +22,11 @@ export const EST_MEDIA_TYPES = {
   crl: 'application/pkix-crl',
 } as const;
 
-/** Header of an answer that carries a certificate: where its holder finds the broker. EST itself has no place for it. */
+/** Response header beside an issued certificate: the URL of the broker. EST has no field for it. */
 export const MQTT_URL_HEADER = 'rollcall-mqtt-url';
 
-/** User names by which a client says that it has no device id of its own and the server shall choose one. */
+/** User names of a client that has no device id; the server chooses one. */
 export const GENERIC_USER_NAMES: ReadonlySet<string> = new Set(['', 'device', 'token', 'rollcall']);
 
-/** Longest PKCS#10 body read, in bytes of base64. A request with a 4096-bit RSA key and a chain of names stays under 4 KiB. */
+/** Size limit of a PKCS#10 body, in bytes of base64. A request with a 4096-bit RSA key and a chain of names stays under 4 KiB. */
 export const CSR_BODY_MAX = 16_384;

@@ -1,4 +1,4 @@
-/** What devices and servers agree on: identities, topics, token text, EST paths, problem codes, policies. Imports nothing of Rollcall. */
+/** Definitions that devices and servers share: identities, topics, token text, EST paths, problem codes, policies. Imports no other module. */
 
 export {
   type BootstrapToken,

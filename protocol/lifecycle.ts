@@ -1,9 +1,9 @@
 /**
- * What happens to a fleet, as services and sinks hear it: a closed list of types, and one shape for all of them, an event
- * of CloudEvents 1.0 in its JSON form. Says neither who finds out nor who keeps it. docs/events.md shows each type.
+ * Events of a fleet for services and sinks: a closed list of types, and one shape for all of them, CloudEvents 1.0 in
+ * JSON. docs/events.md shows each type.
  */
 
-/** The area and what happened in it; two levels of the topic. A new one is added here, and to docs/events.md. */
+/** Area and event, two levels of the topic. Add a new type here and in docs/events.md. */
 export const LIFECYCLE_TYPES = [
   'presence.connected',
   'presence.disconnected',
@@ -11,37 +11,37 @@ export const LIFECYCLE_TYPES = [
   'enroll.enrolled',
   'enroll.refused',
   'cert.renewed',
-  'cert.superseded', // a device enrolled again: what it held before is worth nothing
-  'cert.recovered', // renewed after its end
-  'cert.expiring', // once a day: how many end soon, and how many are late to renew
+  'cert.superseded', // a device enrolled again; its earlier certificates are superseded
+  'cert.recovered', // renewed after expiry
+  'cert.expiring', // once a day: how many expire soon, and how many renewals are late
   'cert.revoked',
   'device.suspended',
   'device.resumed',
   'device.quarantined',
   'device.released', // from quarantine
   'device.deleted',
-  'device.over_share', // a device or group stored more than its share of the day, and is held
-  'capacity.share_exceeded', // a device or service had more kept for it than its share
+  'device.over_share', // a device or group stored more than its daily share and is limited
+  'capacity.share_exceeded', // the stored messages of a device or service exceed its share
   'security.acl_denied',
   'security.clone_suspected',
-  'security.renewal_forked', // two keys asked to follow one certificate
+  'security.renewal_forked', // two keys requested the renewal of one certificate
 ] as const;
 export type LifecycleType = (typeof LIFECYCLE_TYPES)[number];
 
-/** Stands for the name in topics and in the journal where nobody is known; no device or service can be called so. */
+/** The name in topics and in the journal when no device or service is known. No device or service can have this name. */
 export const UNKNOWN_NAME = '-';
 
 export interface LifecycleEvent {
   readonly specversion: '1.0';
-  /** With `source` the name of this event: two with the same are one that was told twice. */
+  /** Unique together with `source`: two events with the same pair are duplicates. */
   readonly id: string;
   /** `fleet.` and the type. */
   readonly type: `fleet.${LifecycleType}`;
   /** `//<trust domain>/<component>`. */
   readonly source: string;
-  /** `devices/<id>` or `services/<name>`; absent where nobody is known. */
+  /** `devices/<id>` or `services/<name>`; absent when no device or service is known. */
   readonly subject?: string;
-  /** RFC 3339, UTC. When it happened, by the server's clock. */
+  /** RFC 3339, UTC. Time of the event by the server's clock. */
   readonly time: string;
   readonly datacontenttype: 'application/json';
   readonly data: Readonly<Record<string, LifecycleValue>>;

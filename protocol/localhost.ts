@@ -1,6 +1,6 @@
 /**
- * `localhost` without a resolver: it means the loopback interface on every machine (RFC 6761, section 6.3), also where no
- * /etc/hosts and no DNS server says so.
+ * Resolves `localhost` to the loopback addresses (RFC 6761, section 6.3), also on a machine where neither /etc/hosts nor a
+ * DNS server does.
  */
 
 interface LoopbackAddress {
@@ -25,12 +25,12 @@ export function isLocalhost(host: string): boolean {
   return /^(?:.+\.)?localhost\.?$/i.test(host);
 }
 
-/** Belongs into the options of every connection of net, tls, http and https; empty for all other names. */
+/** Options for every connection of net, tls, http and https; empty for all other names. */
 export function localhostLookup(host: string): { readonly lookup?: typeof lookupLoopback } {
   return isLocalhost(host) ? { lookup: lookupLoopback } : {};
 }
 
-/** Where a server listens that is told to listen on `host`. */
+/** The address on which a server listens for the configured `host`. */
 export function listenAddress(host: string): string {
   return isLocalhost(host) ? (LOOPBACK_ADDRESSES[0] as LoopbackAddress).address : host;
 }
@@ -39,7 +39,7 @@ function lookupLoopback(_host: string, { all, family }: LookupOptions, callback:
   const wanted = Number(String(family ?? 0).replace('IPv', ''));
   const addresses = LOOPBACK_ADDRESSES.filter((one) => wanted === 0 || one.family === wanted);
   const [first] = addresses as [LoopbackAddress];
-  // The callback of a lookup is never called before the call returns.
+  // Node expects the callback of a lookup after the call has returned.
   process.nextTick(() => {
     if (all) callback(null, [...addresses]);
     else callback(null, first.address, first.family);

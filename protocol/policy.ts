@@ -1,5 +1,5 @@
 /**
- * The shape of a policy, as operators write it and the registry keeps it. What it means is decided in `broker/access/acl.ts`.
+ * The shape of a policy document. `broker/access/acl.ts` evaluates it.
  *
  * Every entry is a topic filter or client id with variables that fill exactly one level: `${device.id}`,
  * `${device.group}`, `${device.labels.NAME}` for devices; `${service.name}` for services. No rule means no.
@@ -44,7 +44,7 @@ const DEVICE_RECEIVES = [
   TRUST_BUNDLE_TOPIC,
 ];
 
-/** The policy of a group for which none was set: the topics of the design, its own and no other's. */
+/** The policy of a group for which none was set: its own topics only. */
 export const DEFAULT_DEVICE_POLICY: PolicyDocument = {
   connect: ['${device.id}'],
   publish: [
@@ -67,7 +67,7 @@ const SERVICE_RECEIVES = [
   TRUST_BUNDLE_TOPIC,
 ];
 
-/** The policy of a service for which none was set: it hears every device and may command every device. */
+/** The policy of a service for which none was set: it receives from every device and may send commands to every device. */
 export const DEFAULT_SERVICE_POLICY: PolicyDocument = {
   connect: ['${service.name}', '${service.name}-*'],
   publish: ['devices/+/commands/+/+', 'devices/+/twin/desired', 'groups/+/broadcast/+'],
@@ -76,7 +76,7 @@ export const DEFAULT_SERVICE_POLICY: PolicyDocument = {
   retain: ['devices/+/twin/desired'],
 };
 
-/** For a device in quarantine, when nothing else was set: it can be commanded and can answer, and is heard of nothing else. */
+/** For a device in quarantine, when nothing else was set: it may receive commands and respond to them. */
 export const QUARANTINE_POLICY: PolicyDocument = {
   connect: ['${device.id}'],
   publish: ['devices/${device.id}/responses/+'],

@@ -1,14 +1,14 @@
-/** A problem document as the answer of a plain HTTP server, where no framework stands before it. Knows no route. */
+/** Sends a problem document on a plain `node:http` response. */
 
 import { PROBLEM_MEDIA_TYPE, type Problem, problemDocument } from './problem.ts';
 
-/** What is needed of a response of `node:http`. */
+/** The part of a `node:http` response that is used. */
 export interface PlainResponse {
   writeHead(status: number, headers: Record<string, string>): unknown;
   end(body: string): unknown;
 }
 
-/** The connection is closed afterwards. `now` stands in the document and in the Date header, which must agree. */
+/** The connection is closed afterwards. `now` is the time in the document and in the Date header. */
 export function sendProblem(
   response: PlainResponse,
   problem: Problem,

@@ -1,11 +1,11 @@
 /**
- * Every way Rollcall says no: a closed list of codes, each with its HTTP status and the one sentence outsiders hear.
- * The reason for the log travels beside it and never leaves the server. Listed in docs/errors.md.
+ * The closed list of error codes, each with its HTTP status and one constant sentence for clients. The reason is for the
+ * log and never leaves the server. Documented in docs/errors.md.
  */
 
 interface ProblemKind {
   readonly status: number;
-  /** What an outsider hears. Constant, so that it cannot leak. */
+  /** The text for clients. Constant, so that it contains no secret. */
   readonly sentence: string;
 }
 
@@ -41,7 +41,7 @@ export const PROBLEMS = {
   device_revoked: { status: 403, sentence: 'this device was revoked' },
   device_suspended: { status: 409, sentence: 'this device is suspended' },
   device_quarantined: { status: 409, sentence: 'this device is in quarantine' },
-  // Requests of any door
+  // Requests to any HTTP server
   body_too_large: { status: 413, sentence: 'the request body is too large' },
   media_type_unsupported: { status: 415, sentence: 'the content type is not one this path reads' },
   method_not_allowed: { status: 405, sentence: 'this path does not answer to this method' },
@@ -54,13 +54,13 @@ export const PROBLEMS = {
   request_invalid: { status: 400, sentence: 'the request does not have the expected shape' },
   device_unknown: { status: 404, sentence: 'there is no such device' },
   certificate_unknown: { status: 404, sentence: 'no device or service was issued this certificate' },
-  certificate_last: { status: 409, sentence: 'its holder has no other certificate that counts' },
-  selection_empty: { status: 404, sentence: 'no device is meant by this' },
+  certificate_last: { status: 409, sentence: 'its holder has no other valid certificate' },
+  selection_empty: { status: 404, sentence: 'the selection matches no device' },
   confirmation_required: {
     status: 409,
-    sentence: 'more than one device is meant; expected the confirmation of a dry run',
+    sentence: 'the selection matches more than one device; expected the confirmation of a dry run',
   },
-  confirmation_stale: { status: 409, sentence: 'the devices meant are not those of the dry run' },
+  confirmation_stale: { status: 409, sentence: 'the selected devices are not those of the dry run' },
   service_unknown: { status: 404, sentence: 'there is no such service' },
   service_exists: { status: 409, sentence: 'a device or service of this name exists' },
   token_unknown: { status: 404, sentence: 'there is no such bootstrap token' },
@@ -72,9 +72,9 @@ export const PROBLEMS = {
   // Certificate authorities
   ca_unknown: { status: 404, sentence: 'there is no such CA' },
   ca_state_conflict: { status: 409, sentence: 'the CA is not in a state that allows this' },
-  ca_would_strand: { status: 409, sentence: 'devices would be left without a way in; renew them first' },
+  ca_would_strand: { status: 409, sentence: 'devices would lose their last valid certificate; renew them first' },
   ca_import_rejected: { status: 422, sentence: 'the certificate is not one that can be imported as issuing CA' },
-  root_key_absent: { status: 409, sentence: 'the root key is not here; it was exported or never was' },
+  root_key_absent: { status: 409, sentence: 'the root key is not in the data directory' },
   signer_unavailable: { status: 503, sentence: 'the key that signs certificates cannot be reached; try again later' },
   // Simulations on several hosts
   join_secret_wrong: { status: 401, sentence: 'the secret is not that of the run' },
@@ -99,10 +99,10 @@ export const PROBLEMS = {
   },
   database_newer: { status: 500, sentence: 'the database was written by a newer version of Rollcall' },
   database_damaged: { status: 500, sentence: 'the database cannot be read' },
-  backup_exists: { status: 409, sentence: 'there is a file of this name; a backup writes over nothing' },
-  backup_failed: { status: 500, sentence: 'the backup could not be written; nothing was left there' },
+  backup_exists: { status: 409, sentence: 'a file of this name exists; a backup overwrites no file' },
+  backup_failed: { status: 500, sentence: 'the backup could not be written; no partial file remains' },
   backup_unusable: { status: 422, sentence: 'the backup cannot be used' },
-  backup_unauthenticated: { status: 422, sentence: 'nothing proves that the backup is what its fleet wrote' },
+  backup_unauthenticated: { status: 422, sentence: 'the backup is not authenticated as written by its fleet' },
   private_key_exposed: { status: 500, sentence: 'a private key can be read by others than its owner' },
   authority_unusable: { status: 500, sentence: 'the keys and certificates of the authority cannot be used' },
   address_in_use: { status: 500, sentence: 'the address is in use' },
@@ -116,7 +116,7 @@ export type ProblemCode = keyof typeof PROBLEMS;
 export interface ProblemOptions {
   /** For the log only: what was expected and what was found. */
   readonly reason?: string;
-  /** May be shown outside: a specific sentence in place of the code's own. Never holds input that was not checked. */
+  /** May be sent to clients: a specific sentence in place of the code's own. Never holds input that was not checked. */
   readonly detail?: string;
   /** What to do about it, shown by the command line after `rollcall: hint:`. */
   readonly hint?: string;
@@ -125,7 +125,7 @@ export interface ProblemOptions {
   readonly cause?: unknown;
 }
 
-/** The one error type that crosses rooms. `message` is for logs; `detail` is for outsiders. */
+/** The one error type that crosses modules. `message` is for logs; `detail` is for clients. */
 export class Problem extends Error {
   override readonly name = 'Problem';
   readonly code: ProblemCode;

@@ -1,12 +1,11 @@
 /**
- * What the server tells devices beside certificates: the time, and when to renew. The shapes as both ends speak them.
- * The same renewal notice is the answer of {@link RENEWAL_INFO_PATH} and the retained message of `renewalNoticeTopic`.
+ * Notices of the server to devices: the time, and when to renew. The same renewal notice is the response of {@link RENEWAL_INFO_PATH} and the retained message of `renewalNoticeTopic`.
  */
 
-/** GET, anyone. Whoever pins the root may believe the answer: the TLS channel authenticates it. */
+/** GET without authentication. A client that pins the root can trust the response: TLS authenticates it. */
 export const TIME_PATH = '/v1/time';
 
-/** GET, with the current certificate over mutual TLS. The answer carries Retry-After: seconds until asking again makes sense. */
+/** GET, with the current certificate over mutual TLS. The response has Retry-After: seconds until the next request. */
 export const RENEWAL_INFO_PATH = '/v1/renewal-info';
 
 export interface ServerTime {
@@ -16,12 +15,12 @@ export interface ServerTime {
   readonly unixMs: number;
 }
 
-/** Why the window is where it is. A device renews within the window whatever the reason. */
+/** The reason for the window. A device renews within the window for every reason. */
 const RENEWAL_REASONS = [
-  'scheduled', // from the dates of the certificate alone
-  'pulled_forward', // an operator wants it earlier
-  'ca_rotation', // its issuing CA is on the way out
-  'late', // the window is over: now
+  'scheduled', // from the validity of the certificate
+  'pulled_forward', // an operator requested an earlier renewal
+  'ca_rotation', // the issuing CA is being replaced
+  'late', // the window has passed: renew now
 ] as const;
 export type RenewalReason = (typeof RENEWAL_REASONS)[number];
 
@@ -36,7 +35,7 @@ export interface RenewalNotice {
 
 const UTC_TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?Z$/;
 
-/** Undefined for text that is no notice. Members that are not known are ignored: a later server may say more. */
+/** Undefined for text that is no renewal notice. Unknown members are ignored: a later server may add some. */
 export function parseRenewalNotice(text: string): RenewalNotice | undefined {
   const { windowStart, windowEnd, reason, serverTime } = parseObject(text);
   if (!isTime(windowStart) || !isTime(windowEnd) || !isTime(serverTime)) return undefined;
@@ -45,7 +44,7 @@ export function parseRenewalNotice(text: string): RenewalNotice | undefined {
   return { windowStart, windowEnd, reason: reason as RenewalReason, serverTime };
 }
 
-/** Undefined for text that is no answer of {@link TIME_PATH}. */
+/** Undefined for text that is no response of {@link TIME_PATH}. */
 export function parseServerTime(text: string): ServerTime | undefined {
   const { time, unixMs } = parseObject(text);
   if (!isTime(time) || unixMs !== Date.parse(time)) return undefined;

@@ -1,12 +1,12 @@
 /**
  * The topics of a fleet, and the only code that builds, parses or matches topic names and filters.
- * Wildcards and `$` follow MQTT 3.1.1, section 4.7. Who may use which topic is not decided here.
+ * Wildcards and `$` follow MQTT 3.1.1, section 4.7. Access rules are in `broker/access/acl.ts`.
  */
 
 import { type DeviceId, type GroupName, parseDeviceId, parseGroupName } from './identity.ts';
 import { type LifecycleType, UNKNOWN_NAME } from './lifecycle.ts';
 
-/** One level that we name ourselves: a stream, an event type, a command name, a request id, the key of a message. */
+/** A level named by Rollcall or an application: a stream, an event type, a command name, a request id, the key of a message. */
 export const LEVEL_RULE = 'one to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit';
 
 const LEVEL = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
@@ -23,13 +23,13 @@ export function deviceTopicPrefix(device: DeviceId): string {
   return `devices/${device}/`;
 }
 
-/** With a key, which names the message among all of its device, the topic a device publishes to; nobody receives it there. */
+/** The telemetry topic of a stream. With a key, which identifies the message within its device, it is the topic of the PUBLISH; subscribers receive it without the key. */
 export function telemetryTopic(device: DeviceId, stream: string, key?: string): string {
   const topic = `devices/${device}/telemetry/${level(stream, 'stream')}`;
   return key === undefined ? topic : withKey(topic, key);
 }
 
-/** The same for a topic that has no key yet: a key behind it. */
+/** Appends a message key to a telemetry topic. */
 export function withKey(topic: string, key: string): string {
   return `${topic}/${level(key, 'message key')}`;
 }
@@ -47,7 +47,7 @@ export function lengthWithoutKey(topic: string): number {
   return stream < 0 || topic.includes('/', stream + 1) ? topic.length : stream;
 }
 
-/** The filters under which a service receives what all devices measure, and what all of them answer. */
+/** Filters for the telemetry and the command responses of all devices. */
 export const ALL_TELEMETRY_FILTER = 'devices/+/telemetry/+';
 export const ALL_RESPONSES_FILTER = 'devices/+/responses/+';
 
@@ -86,7 +86,7 @@ function fleetEventTopic(path: readonly string[]): string {
   return ['$fleet', 'events', ...path.map((part) => level(part, 'event path'))].join('/');
 }
 
-/** Where services hear of an event: `$fleet/events/presence/connected/dev-7`; the last level is `-` where nobody is known. */
+/** The topic of an event for services: `$fleet/events/presence/connected/dev-7`; the last level is `-` when no device or service is known. */
 export function lifecycleTopic(type: LifecycleType, name: string | undefined): string {
   const topic = fleetEventTopic(type.split('.'));
   return `${topic}/${name === undefined ? UNKNOWN_NAME : level(name, 'name')}`;
@@ -95,12 +95,12 @@ export function lifecycleTopic(type: LifecycleType, name: string | undefined): s
 /** The trust bundle, PEM, retained: every device may read it, and only the server writes it. */
 export const TRUST_BUNDLE_TOPIC = '$fleet/trust-bundle';
 
-/** Retained while a renewal of this device is asked for earlier than planned; a `RenewalNotice` in JSON. */
+/** Retained while the server requests an earlier renewal of this device; a `RenewalNotice` in JSON. */
 export function renewalNoticeTopic(device: DeviceId): string {
   return `devices/${device}/server/renewal`;
 }
 
-/** The filter under which a device receives all that the server tells it alone. */
+/** The filter for the server's notices to one device. */
 export function serverNoticeFilter(device: DeviceId): string {
   return `devices/${device}/server/+`;
 }
@@ -119,7 +119,7 @@ export type DeviceTopic =
   | { readonly kind: 'response'; readonly device: DeviceId; readonly requestId: string }
   | { readonly kind: 'twin'; readonly device: DeviceId; readonly side: 'desired' | 'reported' };
 
-/** Reads a topic that one of the builders above could have written; undefined for every other topic. */
+/** Parses a topic that one of the functions above builds; undefined for every other topic. */
 export function parseDeviceTopic(topic: string): DeviceTopic | undefined {
   if (!topic.startsWith('devices/')) return undefined;
   const levels = topic.split('/');

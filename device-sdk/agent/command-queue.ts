@@ -1,6 +1,6 @@
 /**
- * Commands on their way to applications on this machine and their answers on the way back. Applications come and go; a
- * command waits for one, and for its answer, until its time is up. Knows no door: an application is a function here.
+ * Commands for applications on this machine, and their responses. Applications connect and disconnect; a command waits for
+ * one of them, and for its response, until the timeout. An application is a function here, for both servers.
  */
 
 import type { Command } from '../commands.ts';
@@ -63,7 +63,7 @@ export class CommandQueue {
     });
   }
 
-  /** Adds an application, which is offered at once what nobody has taken. Returns the way to go. */
+  /** Adds an application and offers it the undelivered commands. Returns a function that removes it. */
   join(consumer: CommandConsumer): () => void {
     this.#consumers.add(consumer);
     for (const open of this.#open.values()) if (!open.isDelivered) this.#offer(open);

@@ -1,6 +1,6 @@
 /**
- * Why this device can't connect, in one screen: each thing a connection needs, in the order in which it is needed, with
- * what was found and what mends it. It changes nothing, spends no token, and shows no secret.
+ * Diagnoses why this device cannot connect: checks each requirement of a connection in order, with the finding and the fix.
+ * It changes nothing, uses no token and shows no secret.
  */
 
 import { X509Certificate } from 'node:crypto';
@@ -40,11 +40,11 @@ export interface Finding {
     | 'clock'
     | 'standing'
     | 'rules';
-  /** `skipped`: something before it has to be mended first. */
+  /** `skipped`: an earlier check failed. */
   readonly outcome: 'ok' | 'warning' | 'failed' | 'skipped';
   /** What was found, in words. */
   readonly found: string;
-  /** What mends it, where something is wrong. */
+  /** The fix, if the check failed. */
   readonly fix?: string;
 }
 
@@ -368,7 +368,7 @@ function onlyRead(identity: StoredIdentity): IdentityStore {
 }
 
 function skipped(check: Finding['check']): Finding {
-  return { check, outcome: 'skipped', found: 'mend the one above first' };
+  return { check, outcome: 'skipped', found: 'fix the one above first' };
 }
 
 function firstLine(file: string): string | undefined {

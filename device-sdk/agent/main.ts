@@ -1,4 +1,4 @@
-/** The program `rollcall-device`: reads its command line, does one thing, and says in one line when it can't. */
+/** The program `rollcall-device`: parses the command line and runs one command. */
 
 import { readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -49,10 +49,10 @@ usage: rollcall-device COMMAND [options]
 A token is read from a file or from standard input, never from the command line, where others could see it.
 `;
 
-/** How long the last log lines are waited for. */
+/** Milliseconds to write the last log lines at exit. */
 const LAST_LINES_MS = 1_000;
 
-/** What the caller got wrong: exit code 2. */
+/** Misuse of the command line: exit code 2. */
 class UsageError extends Error {
   override readonly name = 'UsageError';
 }
@@ -291,7 +291,7 @@ function say(text: string): 0 {
   return 0;
 }
 
-/** A reader that went away needs no words. */
+/** A closed pipe needs no message. */
 function outputLost(lost: OutputLostError): number {
   if (lost.isBrokenPipe) return BROKEN_PIPE_EXIT_CODE;
   standardError.write(`rollcall-device: error: standard output could not be written: ${lost.message}\n`);

@@ -1,4 +1,4 @@
-/** Cuts bytes into whole MQTT packets by their declared length, and refuses a length over the limit before it is kept. */
+/** Splits a byte stream into MQTT packets, and refuses a packet over the size limit before it is buffered. */
 
 /** A fixed header is one byte and one to four of length (MQTT 3.1.1, section 2.2). */
 const LENGTH_BYTES_MAX = 4;

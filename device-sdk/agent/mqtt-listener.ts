@@ -90,7 +90,7 @@ class Application {
 
   end(why: string): void {
     if (this.#socket.destroyed) return;
-    this.#options.log.info({ why }, 'application disconnected');
+    this.#options.log.info({ reason: why }, 'application disconnected');
     this.#socket.destroy();
   }
 
@@ -106,12 +106,12 @@ class Application {
   }
 
   #handle(packet: Packet): void {
-    const why = this.#isConnected ? this.#serve(packet) : this.#welcome(packet);
+    const why = this.#isConnected ? this.#handlePacket(packet) : this.#handleConnect(packet);
     if (why !== undefined) this.end(why);
   }
 
   /** What is wrong with the first packet, if anything is. */
-  #welcome(packet: Packet): string | undefined {
+  #handleConnect(packet: Packet): string | undefined {
     if (packet.cmd !== 'connect') return `expected CONNECT, found ${packet.cmd}`; // [MQTT-3.1.0-1]
     const { protocolId, protocolVersion, will, keepalive = 0 } = packet;
     if (protocolId !== 'MQTT' || protocolVersion !== 4) {
@@ -129,7 +129,7 @@ class Application {
   }
 
   /** Why the connection has to end, if it has to. */
-  #serve(packet: Packet): string | undefined {
+  #handlePacket(packet: Packet): string | undefined {
     switch (packet.cmd) {
       case 'publish':
         return this.#publish(packet.topic, packet.payload, packet.qos, packet.messageId ?? 0);
@@ -165,7 +165,7 @@ class Application {
     const acknowledges = qos === 1 ? messageId : undefined;
     if (own.kind === 'response') {
       this.#options.commandQueue.answer(own.requestId, bytes);
-      this.#afterOrder(Promise.resolve(), acknowledges);
+      this.#acknowledgeInOrder(Promise.resolve(), acknowledges);
       return undefined;
     }
     const { device } = this.#options;
@@ -174,16 +174,16 @@ class Application {
       own.kind === 'telemetry'
         ? device.publish(own.stream, bytes, own.key === undefined ? options : { ...options, key: own.key })
         : device.publishEvent(own.type, bytes, options);
-    this.#hold();
-    this.#afterOrder(
-      receipt.finally(() => this.#release()),
+    this.#countPending();
+    this.#acknowledgeInOrder(
+      receipt.finally(() => this.#countStored()),
       acknowledges,
     );
     return undefined;
   }
 
-  /** Acknowledges when the message is on disk. One that isn't ends the connection: MQTT 3.1.1 has no word for no. */
-  #afterOrder(stored: Promise<unknown>, messageId: number | undefined): void {
+  /** Acknowledges when the message is on disk. One that isn't ends the connection: MQTT 3.1.1 has no negative acknowledgement. */
+  #acknowledgeInOrder(stored: Promise<unknown>, messageId: number | undefined): void {
     const before = this.#order;
     this.#order = (async () => {
       try {
@@ -199,12 +199,12 @@ class Application {
     })();
   }
 
-  #hold(): void {
+  #countPending(): void {
     this.#pending += 1;
     if (this.#pending >= PENDING_MAX) this.#socket.pause();
   }
 
-  #release(): void {
+  #countStored(): void {
     this.#pending -= 1;
     if (this.#pending < PENDING_MAX && this.#socket.isPaused()) this.#socket.resume();
   }
@@ -240,7 +240,7 @@ class Application {
   #refuse(returnCode: number, found: string): void {
     this.#connack(returnCode);
     this.#options.log.info(
-      { why: `expected MQTT 3.1.1 without a will on an enrolled device, found ${found}` },
+      { reason: `expected MQTT 3.1.1 without a will on an enrolled device, found ${found}` },
       'application refused',
     );
     this.#socket.end();

@@ -1,4 +1,4 @@
-/** The directory of the control socket: only its owner may enter it, because who reaches that socket changes the identity. */
+/** The directory of the control socket: only its owner may enter it, because the socket accepts changes of the identity. */
 
 import { lstatSync, mkdirSync, type Stats, statSync } from 'node:fs';
 import { DeviceError } from '../device-error.ts';

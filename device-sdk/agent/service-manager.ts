@@ -1,6 +1,6 @@
 /**
- * What the agent tells systemd: that it is ready, how it is, and that it is alive (sd_notify(3)). Node has no datagram
- * sockets of the unix kind, so systemd's own `systemd-notify` carries the words; without systemd nothing happens.
+ * Notifies systemd of readiness, status and liveness (sd_notify(3)). Node has no unix datagram sockets, so that
+ * `systemd-notify` sends the notification. Without systemd nothing happens.
  */
 
 import { execFile } from 'node:child_process';
@@ -37,7 +37,7 @@ export function serviceManager({ environment, schedule, log }: ServiceManagerOpt
     execFile('systemd-notify', [...words], { env, timeout: 10_000 }, (error) => {
       if (error === null || isWarned) return;
       isWarned = true;
-      log.warn({ why: error.message.split('\n', 1)[0] }, 'systemd was not told');
+      log.warn({ reason: error.message.split('\n', 1)[0] }, 'systemd notification failed');
     }).unref();
   };
   // Half of what systemd allows, as sd_watchdog_enabled(3) advises.

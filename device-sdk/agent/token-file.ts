@@ -1,10 +1,10 @@
-/** The file in which whoever flashes a machine leaves its bootstrap token. Reads it, and never writes. */
+/** Reads the file with the machine's bootstrap token. */
 
 import { readFile, stat } from 'node:fs/promises';
 
 const TOKEN_FILE_MAX_BYTES = 4_096;
 
-/** Undefined when there is none: an enrolled device needs none. Throws nothing, since the reason shows in what follows. */
+/** Undefined when there is none, because an enrolled device needs none. Never rejects. */
 export async function readTokenFile(file: string): Promise<string | undefined> {
   try {
     if ((await stat(file)).size > TOKEN_FILE_MAX_BYTES) return undefined;
@@ -15,7 +15,7 @@ export async function readTokenFile(file: string): Promise<string | undefined> {
   }
 }
 
-/** Changes when the file does. */
+/** A text that changes when the file changes. */
 export async function fileVersion(file: string): Promise<string> {
   try {
     const { ino, mtimeMs, size } = await stat(file);
