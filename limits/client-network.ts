@@ -1,8 +1,8 @@
-/** What counts as one address where limits are per address. */
+/** The client network of an address: the unit of limits per address. */
 
 import { isIPv6 } from 'node:net';
 
-/** What one household or one machine holds: an IPv4 address, or the /64 of an IPv6 address. */
+/** An IPv4 address, or the /64 network of an IPv6 address, which one household or machine controls. */
 export function networkOf(address: string): string {
   if (!address.includes(':')) return address;
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];

@@ -1,4 +1,4 @@
-/** What bounds clients before they cost anything: requests per address, refusals in the log, work in turns. */
+/** Limits that clients meet before they cost anything: request budgets, rates, log lines about refusals, a work queue. */
 
 export { networkOf } from './client-network.ts';
 export { createRateLimit, type RateLimit } from './rate-limit.ts';

@@ -4,25 +4,25 @@ import { networkOf } from './client-network.ts';
 import { TokenBuckets } from './token-buckets.ts';
 
 export interface RateLimit {
-  /** 0 when the address may go on; otherwise the seconds after which a new try makes sense, at least 1. */
+  /** 0 when the request is within the limit; otherwise the seconds until a retry, at least 1. */
   take(address: string): number;
 }
 
 export interface RateLimitOptions {
-  /** Per second, for everyone together; 0 for no limit. */
+  /** Per second, for all clients together; 0: no limit. */
   readonly perSecond: number;
   readonly perSecondPerAddress: number;
   /** Milliseconds that only go forward. */
   readonly monotonic: () => number;
-  /** 0 up to 1; spreads the tries of those who were sent away together. */
+  /** 0 up to 1; spreads the retries of clients that were refused together. */
   readonly random: () => number;
 }
 
-/** So many seconds' worth may come at once. */
+/** The burst, in seconds of the rate. */
 const BURST_SECONDS = 2;
 
 export function createRateLimit({ perSecond, perSecondPerAddress, monotonic, random }: RateLimitOptions): RateLimit {
-  const everyone = new TokenBuckets({ perSecond, burst: perSecond * BURST_SECONDS });
+  const all = new TokenBuckets({ perSecond, burst: perSecond * BURST_SECONDS });
   const addresses = new TokenBuckets({
     perSecond: perSecondPerAddress,
     burst: perSecondPerAddress * BURST_SECONDS,
@@ -30,8 +30,8 @@ export function createRateLimit({ perSecond, perSecondPerAddress, monotonic, ran
   return {
     take: (address) => {
       const now = monotonic();
-      // The address first: one that is over its own share must not use up everyone's.
-      const seconds = addresses.take(networkOf(address), now) || everyone.take('', now);
+      // The address first: a client over its own limit must not use up the limit of all.
+      const seconds = addresses.take(networkOf(address), now) || all.take('', now);
       return seconds === 0 ? 0 : Math.ceil(seconds + random() * Math.max(2, seconds));
     },
   };

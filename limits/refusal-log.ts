@@ -1,7 +1,6 @@
 /**
- * Bounds how often refusals are logged, at all servers together: some lines a minute per source, some a second in all. What
- * is left out is counted, and the next line says how many there were. Decides about nobody, and never looks at a clock
- * except the one it is given.
+ * Limits log lines about refusals: per minute and source, and per second in total, for all servers of a fleet. Omitted
+ * lines are counted, and the next line states their number. The clock is injected.
  */
 
 import { networkOf } from './client-network.ts';
@@ -13,7 +12,7 @@ export interface RefusalLogOptions {
   readonly now: () => number;
 }
 
-/** What is needed of a logger. */
+/** The methods of a logger that it uses. */
 export interface RefusalLogger {
   isLevelEnabled(level: string): boolean;
   debug(fields: object, message: string): void;
@@ -24,7 +23,7 @@ export interface RefusalLogger {
 
 export type RefusalLevel = 'debug' | 'info' | 'warn' | 'error';
 
-/** Of all sources together: many networks must not fill the disk either. */
+/** For all sources together, so that many networks cannot fill the disk. */
 const PER_SECOND = 50;
 const BURST = 200;
 
@@ -32,8 +31,8 @@ export class RefusalLog {
   readonly #now: () => number;
   readonly #bySource: TokenBuckets;
   readonly #all: TokenBuckets;
-  #leftOut = 0;
-  #total = 0;
+  #omitted = 0;
+  #omittedTotal = 0;
 
   constructor({ perMinutePerSource, now }: RefusalLogOptions) {
     this.#now = now;
@@ -42,20 +41,20 @@ export class RefusalLog {
   }
 
   counters(): Readonly<Record<string, number>> {
-    return { refusals_not_logged_total: this.#total };
+    return { refusals_not_logged_total: this.#omittedTotal };
   }
 
-  /** Logs when the source, an address or a name, has lines left. A line that the level hides costs none. */
+  /** Logs unless the source, an address or a name, has used up its lines. A line below the log level is free. */
   write(log: RefusalLogger, level: RefusalLevel, source: string, fields: object, message: string): void {
     if (!log.isLevelEnabled(level)) return;
     const now = this.#now();
-    // The source first: one that floods must not use up what belongs to all.
+    // The source first: a flood from one source must not use up the lines of all.
     if (this.#bySource.take(networkOf(source), now) > 0 || this.#all.take('', now) > 0) {
-      this.#leftOut += 1;
-      this.#total += 1;
+      this.#omitted += 1;
+      this.#omittedTotal += 1;
       return;
     }
-    log[level](this.#leftOut === 0 ? fields : { ...fields, notLogged: this.#leftOut }, message);
-    this.#leftOut = 0;
+    log[level](this.#omitted === 0 ? fields : { ...fields, notLogged: this.#omitted }, message);
+    this.#omitted = 0;
   }
 }

@@ -1,7 +1,7 @@
 /**
- * Spends one token of the client's network for each HTTP request before anything else is done with it: routes, errors and
- * refusals cost the same. One budget serves all HTTP servers of a fleet. A connection that is over it, or that has too many
- * answers outstanding, gets one refusal and is closed. Knows no path, no credential and no format of answers.
+ * Limits HTTP requests per client network before a request is parsed further; a request costs the same whether it succeeds
+ * or fails. All HTTP servers of a fleet share one budget. A connection that exceeds it, or that has too many pending
+ * responses, gets one refusal and is closed. Knows no path, no credential and no response format.
  */
 
 import type { EventEmitter } from 'node:events';
@@ -15,26 +15,26 @@ export interface RequestBudgetOptions {
   readonly perSecondPerAddress: number;
   /** Milliseconds that only go forward. */
   readonly monotonic: () => number;
-  /** 0 up to 1; spreads the tries of clients that were refused together. */
+  /** 0 up to 1; spreads the retries of clients that were refused together. */
   readonly random: () => number;
 }
 
 export interface RequestHandlers {
   readonly handle: (request: IncomingMessage, response: ServerResponse) => void;
-  /** Answers with 429. `retryAfter` is in seconds, at least 1. The connection closes after this answer. */
+  /** Sends a 429 response. `retryAfter` is in seconds, at least 1. The connection closes after it. */
   readonly refuse: (response: ServerResponse, retryAfter: number, address: string) => void;
 }
 
-/** So many seconds' worth may come at once. */
+/** The burst, in seconds of the rate. */
 const BURST_SECONDS = 2;
-/** Requests of one connection without an answer yet. No client of ours sends a second one before the first is answered. */
-const PIPELINED_AT_MOST = 16;
-/** The key of all clients of a unix socket: they have no address. */
+/** Pending responses of one connection. Rollcall's own clients send no second request before the first response. */
+const PIPELINED_MAX = 16;
+/** The key of all clients of a Unix socket, which have no address. */
 const LOCAL = 'local';
 
 interface Connection {
-  outstanding: number;
-  /** `refused`: what was read together with the refused request is ignored. `closing`: any further request cuts it off. */
+  pending: number;
+  /** `refused`: requests that were read together with the refused one are ignored. `closing`: a further request destroys the socket. */
   state: 'open' | 'refused' | 'closing';
 }
 
@@ -50,10 +50,10 @@ export class RequestBudget {
     this.#random = random;
   }
 
-  /** Makes `handlers` the only listener for requests of this server, those that expect something included. */
+  /** Adds `handlers` to the server for all requests, those with an Expect header included. */
   attach<S extends EventEmitter>(server: S, handlers: RequestHandlers): S {
     const receive = (request: IncomingMessage, response: ServerResponse) => this.#receive(request, response, handlers);
-    // Node answers an unknown expectation by itself, and so without asking the budget, unless there is a listener.
+    // Without a listener, Node responds to an unknown expectation itself, outside the budget.
     server.on('request', receive);
     server.on('checkExpectation', receive);
     return server;
@@ -69,7 +69,7 @@ export class RequestBudget {
     }
     const address = socket.remoteAddress ?? LOCAL;
     const wait = this.#buckets.take(networkOf(address), this.#monotonic());
-    if (wait > 0 || connection.outstanding >= PIPELINED_AT_MOST) {
+    if (wait > 0 || connection.pending >= PIPELINED_MAX) {
       connection.state = 'refused';
       setImmediate(() => {
         connection.state = 'closing';
@@ -78,9 +78,9 @@ export class RequestBudget {
       refuse(response, Math.ceil(Math.max(wait, 0.001) + this.#random() * 2), address);
       return;
     }
-    connection.outstanding += 1;
+    connection.pending += 1;
     response.once('close', () => {
-      connection.outstanding -= 1;
+      connection.pending -= 1;
     });
     handle(request, response);
   }
@@ -88,7 +88,7 @@ export class RequestBudget {
   #connectionOf(socket: Socket): Connection {
     let connection = this.#connections.get(socket);
     if (connection === undefined) {
-      connection = { outstanding: 0, state: 'open' };
+      connection = { pending: 0, state: 'open' };
       this.#connections.set(socket, connection);
     }
     return connection;

@@ -1,4 +1,4 @@
-/** What all servers of a fleet share, so that a client has one budget however many of their ports it uses. */
+/** The limits that all servers of a fleet share, so that a client has one budget for all ports. */
 
 import { RefusalLog } from './refusal-log.ts';
 import { RequestBudget } from './request-budget.ts';
@@ -17,7 +17,7 @@ export interface RequestLimitOptions {
 
 export const NO_REQUEST_LIMITS: RequestLimitOptions = { requestsPerSecondPerAddress: 0, refusalLogsPerMinute: 0 };
 
-/** Time is monotonic: a clock that jumps neither fills a budget nor drains it. */
+/** The clock is monotonic, so that a change of the system clock neither fills nor drains a budget. */
 export function createRequestLimits(limits: RequestLimitOptions): RequestLimits {
   const monotonic = () => performance.now();
   return {

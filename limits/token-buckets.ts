@@ -1,14 +1,13 @@
 /**
- * How often somebody may do something: one token bucket per key. Costs one map look-up and no cryptography, so that it can
- * stand in front of everything. Does not know what it limits, and never looks at a clock itself.
+ * A token bucket per key. One take costs one map lookup, so it can precede every other check. The clock is the caller's.
  */
 
 export interface TokenBucketOptions {
-  /** Tokens that come back per second; 0: no limit. */
+  /** Tokens that are refilled per second; 0: no limit. */
   readonly perSecond: number;
-  /** How many may be taken at once; at least 1. */
+  /** The capacity of a bucket; at least 1. */
   readonly burst: number;
-  /** Keys remembered, 20,000 unless said otherwise (about 2 MB). The one not seen for longest is forgotten first. */
+  /** The number of buckets, 20,000 unless given (about 2 MB). The least recently used one is dropped first. */
   readonly keys?: number;
 }
 
@@ -35,7 +34,7 @@ export class TokenBuckets {
   take(key: string, now: number): number {
     if (this.#perMs === 0) return 0;
     const bucket = this.#bucketOf(key, now);
-    // A clock that was set back must neither drain nor fill a bucket.
+    // A clock that was set back neither drains nor fills a bucket.
     bucket.tokens = Math.min(this.#burst, bucket.tokens + Math.max(0, now - bucket.at) * this.#perMs);
     bucket.at = now;
     if (bucket.tokens < 1) return (1 - bucket.tokens) / this.#perMs / 1000;
@@ -46,7 +45,7 @@ export class TokenBuckets {
   #bucketOf(key: string, now: number): Bucket {
     const known = this.#buckets.get(key);
     const bucket = known ?? { tokens: this.#burst, at: now };
-    // Taken out and put back: a Map keeps the order of insertion, so the first is the one not seen for longest.
+    // Deleted and inserted again: a Map keeps the order of insertion, so its first key is the least recently used.
     if (known !== undefined) this.#buckets.delete(key);
     else if (this.#buckets.size >= this.#keys) this.#buckets.delete(this.#buckets.keys().next().value as string);
     this.#buckets.set(key, bucket);

@@ -1,7 +1,7 @@
 /**
- * The two CAs behind every certificate: a root that signs one issuing CA, an issuing CA (path length 0) that signs the
- * rest. Made at first start, in an order that a crash at any moment leaves something the next start can finish; after
- * that only read, and refused when they do not fit together. The root's key may be taken away once both exist.
+ * The first two CAs: a root that signs one issuing CA, and an issuing CA (path length 0) that signs the leaf certificates.
+ * The first start creates them, in an order that the next start can complete after a crash. Later starts read them, and
+ * refuse files that do not belong together. The root's key may be moved elsewhere once both exist.
  */
 
 import { type KeyObject, X509Certificate } from 'node:crypto';
@@ -19,7 +19,7 @@ export interface CaCertificate {
   /** DER of the subject Name. */
   readonly subject: Buffer;
   readonly publicKeySpki: Buffer;
-  /** As it stands in the certificate. */
+  /** As in the certificate. */
   readonly keyIdentifier: Buffer;
   readonly publicKey: KeyObject;
   readonly notBefore: number;
@@ -39,40 +39,40 @@ export interface CaOptions {
   readonly log: Logger;
 }
 
-/** An operator has this long to make a new issuing CA before devices get no more certificates. */
+/** The operator has this long to prepare a new issuing CA before devices get no more certificates. */
 const WARN_BEFORE_END_MS = 180 * 24 * 3600 * 1000;
 
 export async function openCaCertificates(
   directory: CaDirectory,
-  home: KeyStore,
+  keys: KeyStore,
   options: CaOptions,
 ): Promise<CaCertificates> {
-  const rootKey = await home.open('root');
+  const rootKey = await keys.open('root');
   const rootDer = await directory.readCertificate('root');
-  const issuingKey = await home.open('issuing');
+  const issuingKey = await keys.open('issuing');
   const issuingDer = await directory.readCertificate('issuing');
 
   if (rootDer === undefined && issuingDer !== undefined) throw missing(directory, 'root.pem');
-  const root = checkedCa('root', rootDer ?? (await makeRoot(directory, home, rootKey, options)), rootKey, options);
+  const root = checkedCa('root', rootDer ?? (await createRoot(directory, keys, rootKey, options)), rootKey, options);
   if (issuingDer !== undefined) {
     if (issuingKey === undefined) throw missing(directory, 'issuing.key');
     return { root, issuing: checkedIssuing(issuingDer, issuingKey, root, options) };
   }
-  const signingKey = rootKey ?? (await home.open('root'));
+  const signingKey = rootKey ?? (await keys.open('root'));
   if (signingKey === undefined) throw missing(directory, 'root.key');
-  const key = issuingKey ?? (await home.create('issuing'));
-  const der = await makeIssuing(directory, key, root, signingKey, options);
+  const key = issuingKey ?? (await keys.create('issuing'));
+  const der = await createIssuing(directory, key, root, signingKey, options);
   return { root, issuing: checkedIssuing(der, key, root, options) };
 }
 
-/** A key without a certificate is what a crash left: nobody has seen it yet, so it is taken. */
-async function makeRoot(
+/** A key without a certificate is left over from a crash. Nobody has seen it, so it is used. */
+async function createRoot(
   directory: CaDirectory,
-  home: KeyStore,
+  keys: KeyStore,
   found: Signer | undefined,
   options: CaOptions,
 ): Promise<Buffer> {
-  const signer = found ?? (await home.create('root'));
+  const signer = found ?? (await keys.create('root'));
   const contents = caContents({
     ...options,
     role: 'root',
@@ -86,7 +86,7 @@ async function makeRoot(
   return der;
 }
 
-async function makeIssuing(
+async function createIssuing(
   directory: CaDirectory,
   key: Signer,
   root: CaCertificate,
@@ -115,7 +115,7 @@ function checkedIssuing(der: Buffer, key: Signer, root: CaCertificate, options: 
     });
   }
   if (issuing.notAfter - options.now() < WARN_BEFORE_END_MS) {
-    options.log.warn({ notAfter: iso(issuing.notAfter) }, 'the issuing CA ends soon');
+    options.log.warn({ notAfter: iso(issuing.notAfter) }, 'the issuing CA expires soon');
   }
   return { ...issuing, signer: key };
 }

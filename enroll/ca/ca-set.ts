@@ -1,6 +1,6 @@
 /**
- * The CAs that count now, read from what the registry remembers and the keys that are here: who signs, whose signatures
- * are accepted, which certificates lead from one to another. A snapshot; a step of a rotation makes a new one.
+ * The CAs that are not retired, read from the registry and the key store: which one signs, whose certificates are
+ * accepted, which certificates connect them. A snapshot; each step of a rotation creates a new one.
  */
 
 import { X509Certificate } from 'node:crypto';
@@ -18,7 +18,7 @@ export interface KnownCa extends CaCertificate {
 }
 
 export interface IssuingCa extends KnownCa {
-  /** Undefined when its key is not here: then it signs no revocation list and no OCSP answer either. */
+  /** Undefined when its key is not on this machine: then it signs neither CRLs nor OCSP responses. */
   readonly signer: Signer | undefined;
 }
 
@@ -27,18 +27,18 @@ export interface SigningCa extends IssuingCa {
 }
 
 export interface CaSet {
-  /** Those that are not retired, the one above the active issuing CA first. */
+  /** The roots that are not retired, the one above the active issuing CA first. */
   readonly roots: readonly KnownCa[];
-  /** Those that are not retired, the active one first. */
+  /** The issuing CAs that are not retired, the active one first. */
   readonly issuing: readonly IssuingCa[];
   readonly active: SigningCa;
-  /** The one above the active issuing CA. */
+  /** The root above the active issuing CA. */
   readonly root: KnownCa;
-  /** DER of what leads from the active issuing CA to roots that devices may hold, beside its own root. */
+  /** DER of the certificates from the active issuing CA to roots other than its own. */
   readonly crossCertificates: readonly Buffer[];
-  /** The same and what leads to roots that don't sign yet: nobody believes a new root that no known one vouches for. */
+  /** The same, and those of roots that do not sign yet: a device trusts a new root because a known root cross-certifies it. */
   readonly allCrossCertificates: readonly Buffer[];
-  /** All there ever were. */
+  /** Every CA, the retired ones included. */
   readonly records: readonly IssuerRecord[];
 }
 
@@ -60,7 +60,7 @@ export function readCaSet(
     ['root', root],
     ['issuing CA', active],
   ] as const) {
-    if (options.now >= ca.notAfter) throw unusable(`${what} ${ca.id} ended ${new Date(ca.notAfter).toISOString()}`);
+    if (options.now >= ca.notAfter) throw unusable(`${what} ${ca.id} expired ${new Date(ca.notAfter).toISOString()}`);
   }
   if (active.signer === undefined) {
     throw new Problem('authority_unusable', {

@@ -1,12 +1,12 @@
 /**
- * A private key under a passphrase: PKCS#8 EncryptedPrivateKeyInfo (RFC 5958, section 3) with scrypt (RFC 7914, section 7)
- * and AES-256-CBC, which OpenSSL reads anywhere. Node's own export has PBKDF2 with few rounds only, hence this writer.
+ * A private key encrypted with a passphrase: PKCS#8 EncryptedPrivateKeyInfo (RFC 5958, section 3) with scrypt (RFC 7914, section 7)
+ * and AES-256-CBC, which every OpenSSL reads. Node's own export uses PBKDF2 with few rounds, hence this writer.
  */
 
 import { createCipheriv, createPrivateKey, type KeyObject, randomBytes, scrypt } from 'node:crypto';
 import { encodeDer, integer, octets, oid, sequence } from '../x509/der-writer.ts';
 
-/** 16 MiB and five passes: as much as OpenSSL grants scrypt without being asked for more. */
+/** 16 MiB and five passes: the most that OpenSSL allows scrypt by default. */
 const COST = { N: 16_384, r: 8, p: 5 } as const;
 const KEY_BYTES = 32;
 
@@ -19,18 +19,18 @@ export async function encryptKey(key: KeyObject, passphrase: Buffer): Promise<st
   const wrapping = await derive(passphrase, salt);
   const cipher = createCipheriv('aes-256-cbc', wrapping, iv);
   const clear = key.export({ type: 'pkcs8', format: 'der' });
-  const hidden = Buffer.concat([cipher.update(clear), cipher.final()]);
+  const ciphertext = Buffer.concat([cipher.update(clear), cipher.final()]);
   clear.fill(0);
   wrapping.fill(0);
   const derivation = sequence(oid(OID.scrypt), sequence(octets(salt), ...[COST.N, COST.r, COST.p].map(integer)));
   const scheme = sequence(oid(OID.pbes2), sequence(derivation, sequence(oid(OID.aes256Cbc), octets(iv))));
-  const lines = encodeDer(sequence(scheme, octets(hidden)))
+  const lines = encodeDer(sequence(scheme, octets(ciphertext)))
     .toString('base64')
     .replace(/.{1,64}/g, '$&\n');
   return `-----BEGIN ENCRYPTED PRIVATE KEY-----\n${lines}-----END ENCRYPTED PRIVATE KEY-----\n`;
 }
 
-/** Undefined when the passphrase is another one, or the text no sealed key. */
+/** Undefined for another passphrase, or for a text that is not an encrypted key. */
 export function decryptKey(pem: string, passphrase: Buffer): KeyObject | undefined {
   if (!pem.includes('ENCRYPTED PRIVATE KEY')) return undefined;
   try {

@@ -20,7 +20,7 @@ function watchOf(counts: { soon: number; later: number; late: number }) {
       recordAction: async (act) => acts.push({ ...act, at: clock.now }),
       listAudit: async () => acts.slice(-1) as unknown as AuditEntry[],
     },
-    told: () => {
+    onRecorded: () => {
       told += 1;
     },
     now: () => clock.now,

@@ -1,6 +1,6 @@
 /**
- * Counts what ends soon and what is late to renew: every ten minutes for gauges, once a day for an entry that becomes an
- * event of the fleet. Renews nothing.
+ * Counts certificates that expire soon and renewals that are late: every ten minutes for gauges, and once a day for an
+ * audit entry that becomes an event. Renews nothing.
  */
 
 import type { Logger } from 'pino';
@@ -9,25 +9,25 @@ import type { ExpiryStore, Registry } from '../../registry/index.ts';
 export interface ExpiryMonitor {
   /** Gauges, by name and label. */
   counters(): Readonly<Record<string, number>>;
-  /** Counts now; the timer does it by itself. */
+  /** Counts now; the timer calls it. */
   count(): Promise<void>;
   close(): Promise<void>;
 }
 
 const DAY_MS = 24 * 3_600_000;
-const LOOK_MS = 600_000;
+const COUNT_EVERY_MS = 600_000;
 const SUBJECT = 'fleet/certificates';
 
 export function createExpiryMonitor(options: {
   readonly registry: ExpiryStore & Pick<Registry, 'recordAction' | 'listAudit'>;
-  /** The entry of the day was written. */
-  readonly told: () => void;
+  /** Called when the audit entry of the day is recorded. */
+  readonly onRecorded: () => void;
   readonly now: () => number;
   readonly log: Logger;
 }): ExpiryMonitor {
-  const { registry, told, now, log } = options;
+  const { registry, onRecorded, now, log } = options;
   let counters: Readonly<Record<string, number>> = {};
-  let looking: Promise<void> = Promise.resolve();
+  let counting: Promise<void> = Promise.resolve();
 
   const count = async (): Promise<void> => {
     const at = now();
@@ -39,27 +39,29 @@ export function createExpiryMonitor(options: {
       'certificates_ending/within=30d': endingIn30Days,
       certificates_late: late,
     };
-    if (endingIn30Days + late === 0) return; // no news
+    if (endingIn30Days + late === 0) return; // nothing to report
     const [last] = await registry.listAudit({ subject: SUBJECT, limit: 1 });
     if (last !== undefined && at < last.at + DAY_MS) return;
     const details = { endingIn7Days, endingIn30Days, late };
     await registry.recordAction({
       ...{ actor: 'server/enroll', action: 'certificates.counted', subject: SUBJECT, outcome: 'done', details },
     });
-    told();
+    onRecorded();
   };
-  const lookQuietly = () => {
-    looking = looking.then(count).catch((error: unknown) => log.error({ err: error }, 'certificates were not counted'));
+  const countAndLog = () => {
+    counting = counting
+      .then(count)
+      .catch((error: unknown) => log.error({ err: error }, 'certificates were not counted'));
   };
-  lookQuietly();
-  const timer = setInterval(lookQuietly, LOOK_MS).unref();
+  countAndLog();
+  const timer = setInterval(countAndLog, COUNT_EVERY_MS).unref();
 
   return {
     counters: () => counters,
     count,
     close: async () => {
       clearInterval(timer);
-      await looking;
+      await counting;
     },
   };
 }

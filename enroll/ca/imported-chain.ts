@@ -1,6 +1,6 @@
 /**
- * Judges what an outside CA sent back: is this our issuing CA, signed for the key that we asked for, able to do what an
- * issuing CA does, under a root that allows it? Each refusal says what was expected and what was found.
+ * Checks the chain that an external CA returned: the certificate is for the requested key, has the constraints and usages
+ * of an issuing CA, and its root allows it. Each error states what was expected and what was found.
  */
 
 import { X509Certificate } from 'node:crypto';
@@ -11,12 +11,12 @@ import { caId, certificatesInPem } from './ca-set.ts';
 
 export interface ImportedChain {
   readonly issuing: Buffer;
-  /** Between the issuing CA and the root; usually none. */
+  /** Usually none. */
   readonly intermediates: readonly Buffer[];
   readonly root: Buffer;
 }
 
-/** Issuing CA, whatever stands between, root, in any order. Throws Problem `ca_import_rejected`. */
+/** Issuing CA, intermediates and root, in any order. Throws Problem `ca_import_rejected`. */
 export function checkImportedChain(
   pem: string,
   options: { readonly keyIds: ReadonlySet<string>; readonly now: number },
@@ -55,13 +55,13 @@ export function checkImportedChain(
   return { issuing: issuing.raw, intermediates: path.slice(1, -1).map(({ raw }) => raw), root: root.raw };
 }
 
-/** `depth`: how many CAs stand below it, which its path length must allow. */
+/** `depth`: the number of CAs below it, which its path length must allow. */
 function checkCa(certificate: X509Certificate, depth: number, now: number): void {
   const who = `${depth === 0 ? 'the issuing CA' : 'the CA above'} ${quoted(certificate.subject)}`;
-  // Not `certificate.ca`: OpenSSL says no as well when a key usage is missing, which deserves words of its own.
+  // Not `certificate.ca`: OpenSSL reports false for a missing key usage too, which has an error of its own.
   const { isCa, pathLength, usages } = constraintsOf(certificate.raw);
   if (!isCa) throw rejected(`expected ${who} to be a CA (basicConstraints CA:TRUE), found none`);
-  // An issuing CA that can have CAs below it can vouch for a root of its own making (docs/ca.md).
+  // An issuing CA that allows CAs below it could cross-certify a root of its own (docs/ca.md).
   if (depth === 0 && pathLength !== 0) {
     throw rejected(`expected ${who} to have path length 0, found ${pathLength ?? 'no limit'}`);
   }
@@ -124,7 +124,7 @@ function spkiOf(certificate: X509Certificate): Buffer {
   return certificate.publicKey.export({ type: 'spki', format: 'der' });
 }
 
-/** Names come from outside: one line, and not a long one. */
+/** Names come from outside, so they are reduced to one short line. */
 function quoted(name: string): string {
   return JSON.stringify(name.replace(/[\r\n]+/g, ', ').slice(0, 100));
 }

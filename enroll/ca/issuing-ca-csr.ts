@@ -1,4 +1,4 @@
-/** Writes a PKCS#10 request for an issuing CA (RFC 2986), for a root elsewhere to sign. What it asks for is what we would do ourselves. */
+/** Writes the PKCS#10 request (RFC 2986) of an issuing CA for an external root. It requests the extensions that a root of this fleet would set. */
 
 import { encodeDer, encoded, integer, oid, sequence, set, tagged } from '../x509/der-writer.ts';
 import { keyIdentifier, trustDomainUri } from '../x509/profile.ts';

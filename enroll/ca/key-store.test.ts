@@ -75,7 +75,7 @@ describe('a sealed key', () => {
 describe('an authority whose keys are sealed', () => {
   it('writes none of them in the clear, and opens them again', async () => {
     const data = testDirectory();
-    const keys = { store: 'sealed', passphraseFile: fileOf(data, 'pass', `${PASSPHRASE}\n`) } as const;
+    const keys = { store: 'encrypted', passphraseFile: fileOf(data, 'pass', `${PASSPHRASE}\n`) } as const;
     const authority = await authorityWith(data, keys);
     const id = await authority.rotation.prepare('issuing', 'operator/test');
     for (const name of readdirSync(join(data, 'ca')).filter((file) => file.endsWith('.key'))) {
@@ -89,15 +89,15 @@ describe('an authority whose keys are sealed', () => {
   });
 
   it.each([
-    ['without a passphrase file', () => ({ store: 'sealed' }) as const, 'config_invalid'],
+    ['without a passphrase file', () => ({ store: 'encrypted' }) as const, 'config_invalid'],
     [
       'with an empty one',
-      (d: string) => ({ store: 'sealed', passphraseFile: fileOf(d, 'p', '\n') }) as const,
+      (d: string) => ({ store: 'encrypted', passphraseFile: fileOf(d, 'p', '\n') }) as const,
       'config_invalid',
     ],
     [
       'with one that is not there',
-      (d: string) => ({ store: 'sealed', passphraseFile: join(d, 'none') }) as const,
+      (d: string) => ({ store: 'encrypted', passphraseFile: join(d, 'none') }) as const,
       'config_invalid',
     ],
     [
@@ -105,7 +105,7 @@ describe('an authority whose keys are sealed', () => {
       (d: string) => {
         const passphraseFile = fileOf(d, 'p', PASSPHRASE);
         chmodSync(passphraseFile, 0o644);
-        return { store: 'sealed', passphraseFile } as const;
+        return { store: 'encrypted', passphraseFile } as const;
       },
       'private_key_exposed',
     ],
@@ -116,8 +116,8 @@ describe('an authority whose keys are sealed', () => {
 
   it('does not start with another passphrase, nor with none, and never quotes it', async () => {
     const data = testDirectory();
-    await authorityWith(data, { store: 'sealed', passphraseFile: fileOf(data, 'pass', PASSPHRASE) });
-    const wrong = { store: 'sealed', passphraseFile: fileOf(data, 'other', 'a wrong passphrase') } as const;
+    await authorityWith(data, { store: 'encrypted', passphraseFile: fileOf(data, 'pass', PASSPHRASE) });
+    const wrong = { store: 'encrypted', passphraseFile: fileOf(data, 'other', 'a wrong passphrase') } as const;
     const refusal = await authorityWith(data, wrong).catch((error: Error) => error);
     expect(refusal).toMatchObject({ code: 'authority_unusable' });
     expect(String((refusal as Error).message)).not.toContain('a wrong passphrase');

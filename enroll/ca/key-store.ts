@@ -1,6 +1,6 @@
 /**
- * Where the keys of CAs live: plain files (mode 0600), files under a passphrase, or a PKCS#11 token. A key that exists is
- * opened wherever it lies; the setting says where a new one is made. Whoever signs sees a `Signer` and nothing else.
+ * The key store of the CAs: plain files (mode 0600), encrypted files, or a PKCS#11 token. An existing key is opened in
+ * whichever form it has; the setting decides the form of new keys. Callers receive a `Signer` only.
  */
 
 import { generateKeyPairSync } from 'node:crypto';
@@ -14,9 +14,9 @@ import { readSecretFile } from './secret-file.ts';
 import { keySigner, type Signer } from './signer.ts';
 
 export interface KeySettings {
-  /** Where new keys are made. */
-  readonly store: 'file' | 'sealed' | 'pkcs11';
-  /** A file that holds the passphrase of sealed keys, such as a systemd credential; line breaks at its end don't count. */
+  /** The form of new keys. */
+  readonly store: 'file' | 'encrypted' | 'pkcs11';
+  /** A file with the passphrase of encrypted keys, such as a systemd credential; line breaks at its end are ignored. */
   readonly passphraseFile?: string | undefined;
   readonly pkcs11?: Pkcs11Options | undefined;
   /** systemd's `$CREDENTIALS_DIRECTORY`: below it a secret may be readable for its group. */
@@ -24,11 +24,10 @@ export interface KeySettings {
 }
 
 export interface KeyStore {
-  /** A new EC key on P-256, kept under this name before this resolves. */
+  /** Creates an EC key on P-256; it is stored under this name before this resolves. */
   create(name: CaName): Promise<Signer>;
-  /** Undefined when there is no key of this name. Problem `signer_unavailable` when its token is not there. */
+  /** Undefined when there is no key of this name. Throws Problem `signer_unavailable` without its token. */
   open(name: CaName): Promise<Signer | undefined>;
-  /** Whether a key of this name lies here in a form that can be taken elsewhere. */
   close(): void;
 }
 
@@ -37,13 +36,13 @@ export const PLAIN_FILES: KeySettings = { store: 'file' };
 export async function openKeyStore(directory: CaDirectory, settings: KeySettings): Promise<KeyStore> {
   const { passphraseFile, credentialsDirectory } = settings;
   const passphrase = passphraseFile === undefined ? undefined : await readPassphrase(passphraseFile, settings);
-  if (settings.store === 'sealed' && passphrase === undefined) {
+  if (settings.store === 'encrypted' && passphrase === undefined) {
     throw new Problem('config_invalid', {
-      reason: 'sealed keys: expected certificates.keys.passphraseFile, found none',
+      reason: 'encrypted keys: expected certificates.keys.passphraseFile, found none',
     });
   }
   let token: Pkcs11Token | undefined;
-  const theToken = async (): Promise<Pkcs11Token> => {
+  const openedToken = async (): Promise<Pkcs11Token> => {
     if (settings.pkcs11 === undefined) {
       throw new Problem('config_invalid', { reason: 'keys in a token: expected certificates.keys.pkcs11, found none' });
     }
@@ -57,7 +56,7 @@ export async function openKeyStore(directory: CaDirectory, settings: KeySettings
   return {
     create: async (name) => {
       if (settings.store === 'pkcs11') {
-        const signer = await (await theToken()).generate(name);
+        const signer = await (await openedToken()).generate(name);
         await directory.writeText(name, 'uri', `${signer.uri}\n`);
         return signer;
       }
@@ -73,7 +72,7 @@ export async function openKeyStore(directory: CaDirectory, settings: KeySettings
       const key = await directory.readKey(name, passphrase);
       if (key !== undefined) return keySigner(key);
       const uri = await directory.readText(name, 'uri');
-      return uri === undefined ? undefined : (await theToken()).find(uri.trim());
+      return uri === undefined ? undefined : (await openedToken()).find(uri.trim());
     },
     close: () => token?.close(),
   };

@@ -1,6 +1,6 @@
 /**
- * What is done with a root key that was taken away, on the machine where it is kept: open it, and sign the request of an
- * issuing CA. Needs no server, no network and no data directory.
+ * Signs the request of an issuing CA with an exported root key, on the machine where that key is stored. Needs no server,
+ * no network and no data directory.
  */
 
 import { createPublicKey, randomBytes, verify, X509Certificate } from 'node:crypto';
@@ -58,7 +58,7 @@ export async function signIssuingCaCsr(order: {
   return pem(await writeCertificate(contents, signer)) + pem(root.raw);
 }
 
-/** Of the request only the key is taken, once it has signed the request (RFC 2986, section 4). */
+/** The public key of the request, whose signature it verifies (RFC 2986, section 4). Nothing else of the request is used. */
 function requestKey(csrPem: string): Buffer {
   const body = /-----BEGIN CERTIFICATE REQUEST-----([A-Za-z0-9+/=\s]{1,8192})-----END/.exec(csrPem)?.[1];
   const request = body === undefined ? 'no PEM' : readDer(Buffer.from(body, 'base64'));
@@ -72,7 +72,7 @@ function requestKey(csrPem: string): Buffer {
     const isP256 = key.asymmetricKeyDetails?.namedCurve === 'prime256v1';
     if (isP256 && verify('sha256', info.bytes, key, signature.contents.subarray(1))) return exportSpki(key);
   } catch {
-    // Said below: whatever it is, it is no key of ours.
+    // The error below covers every malformed key.
   }
   throw invalid('expected a request that its own P-256 key signed');
 }

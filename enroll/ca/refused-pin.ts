@@ -1,7 +1,7 @@
 /**
- * The PIN that a token refused last, remembered over restarts: a token locks itself after a few wrong ones, and a
- * service manager restarts the server as often as it fails. Keeps the token's serial number and a salted scrypt hash,
- * never the PIN. The file goes away when the token accepts a PIN, or when an operator removes it.
+ * The PIN that a token refused last, stored across restarts: a token locks itself after a few wrong PINs, and a service
+ * manager restarts a failing server again and again. The file contains the token's serial number and a salted scrypt
+ * hash, never the PIN. It is deleted when the token accepts a PIN, or by an operator.
  */
 
 import { randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
@@ -14,7 +14,7 @@ export const REFUSED_PIN_FILE = 'refused-pin.json';
 export interface RefusedPin {
   /** Problem `signer_unavailable` when this token refused this PIN, or when the file is damaged. */
   rejectIfKnown(serial: string, pin: string): Promise<void>;
-  /** Remembers it on disk, and in this process also when the disk is full. */
+  /** Stores it on disk; in memory also when the disk is full. */
   remember(serial: string, pin: string): Promise<void>;
   clear(): Promise<void>;
 }
@@ -60,7 +60,7 @@ async function readEntry(file: string): Promise<Entry | undefined> {
     const found = JSON.parse(text) as Record<string, unknown>;
     if (Object.entries(SHAPE).every(([name, shape]) => shape.test(String(found[name])))) return found as never;
   } catch {
-    // said below
+    // the error below covers it
   }
   throw new Problem('signer_unavailable', {
     reason: `expected what is known of a refused PIN in ${file}, found a damaged file: check the PIN, then remove ${file}`,
@@ -74,15 +74,15 @@ function hashOf(pin: string, salt: string): Promise<Buffer> {
 }
 
 async function replace(file: string, text: string): Promise<void> {
-  const aside = `${file}.new`;
-  const handle = await open(aside, 'w', 0o600);
+  const temporary = `${file}.new`;
+  const handle = await open(temporary, 'w', 0o600);
   try {
     await handle.writeFile(text);
     await handle.sync();
   } finally {
     await handle.close();
   }
-  await rename(aside, file);
+  await rename(temporary, file);
   await syncDirectory(file);
 }
 

@@ -1,18 +1,18 @@
-/** Reads a secret of the authority from a file, and refuses one that others can read. Knows nothing of what it is for. */
+/** Reads a secret from a file, and refuses a file that other users can read. */
 
 import { readFile, realpath, stat } from 'node:fs/promises';
 import { sep } from 'node:path';
 import { Problem } from '@rollcall/protocol';
 
 const LARGEST = 4_096;
-/** Any bit of the group or of others. */
+/** Permission bits of the group and of others. */
 const OTHERS = 0o077;
 /** A systemd credential is 0440, in a directory that only its service can enter (systemd.exec, LoadCredential). */
 const CREDENTIAL_OTHERS = 0o037;
 
 /**
- * Without line breaks at its end. Problem `config_invalid` when there is none, `private_key_exposed` when others can
- * read it. `credentialsDirectory` is systemd's `$CREDENTIALS_DIRECTORY`; only below it the group may read.
+ * The text without line breaks at its end. Throws Problem `config_invalid` without a file, `private_key_exposed` when
+ * others can read it. `credentialsDirectory` is systemd's `$CREDENTIALS_DIRECTORY`; the group may read files below it.
  */
 export async function readSecretFile(
   file: string,

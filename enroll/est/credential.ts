@@ -1,3 +1,5 @@
+/** The bootstrap token and device id of an Authorization header (HTTP Basic, RFC 7617, or Bearer, RFC 6750). */
+
 import {
   type BootstrapToken,
   type DeviceId,

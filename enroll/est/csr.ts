@@ -1,7 +1,7 @@
 /**
- * Checks a PKCS#10 request (RFC 2986): one DER value, a key that may be certified, signed by that key, asking for no right
- * that a leaf never has. What comes out is the public key and the names it asked for, to be compared; never copied.
- * OpenSSL reads the key and judges the signature; what else the request asks for is read in `requested-extensions.ts`.
+ * Checks a PKCS#10 request (RFC 2986): one DER value, a key that may be certified, signed by that key, requesting no
+ * extension that a leaf never has. The result is the public key and the requested names, which are compared and never
+ * copied. OpenSSL reads the key and verifies the signature; `requested-extensions.ts` reads the rest.
  */
 
 import { verify } from 'node:crypto';
@@ -18,9 +18,9 @@ export interface CheckedCsr {
   readonly publicKeySpki: Buffer;
   readonly publicKeySha256: string;
   readonly keyAlgorithm: KeyAlgorithm;
-  /** As it was asked for; says nothing about who asks. */
+  /** As requested; it authenticates nobody. */
   readonly commonNames: readonly string[];
-  /** `url:spiffe://…`, `dns:…`: kind and value of each alternative name asked for. */
+  /** `url:spiffe://…`, `dns:…`: kind and value of each requested alternative name. */
   readonly alternativeNames: readonly string[];
 }
 
@@ -30,7 +30,7 @@ export type CsrCheck =
   | { readonly ok: true; readonly csr: CheckedCsr }
   | { readonly ok: false; readonly code: CsrRefusal; readonly reason: string };
 
-/** Contents of the signature algorithm's OID, in hexadecimal: the kind of key it needs and its hash. SHA-1 is not here. */
+/** Contents of the signature algorithm's OID, in hexadecimal: its kind of key and its hash. SHA-1 is not allowed. */
 const SIGNATURES: Readonly<Record<string, { readonly kind: CheckedKey['kind']; readonly hash: string | null }>> = {
   '2a8648ce3d040302': { kind: 'ec', hash: 'sha256' },
   '2a8648ce3d040303': { kind: 'ec', hash: 'sha384' },
@@ -50,7 +50,7 @@ export function checkCsr(der: Buffer): CsrCheck {
   const key = checkKey(parts.key);
   if (typeof key === 'string') return refuse('csr_key_unsupported', key);
 
-  // 3. Proof of possession, over the bytes as they came (RFC 2986, section 4.2).
+  // 3. Proof of possession, over the received bytes (RFC 2986, section 4.2).
   const signature = SIGNATURES[parts.signatureAlgorithm.children[0]?.contents.toString('hex') ?? ''];
   if (signature === undefined)
     return refuse('csr_signature_invalid', 'expected ECDSA or RSA with SHA-256, -384 or -512');
@@ -60,10 +60,10 @@ export function checkCsr(der: Buffer): CsrCheck {
     return refuse('csr_signature_invalid', 'expected a signature by the key it carries');
   }
 
-  // 4. Names and wishes.
-  const wishes = readRequestedExtensions(parts.subject, parts.attributes);
-  if (!wishes.ok) return refuse(wishes.code, wishes.reason);
-  const { commonNames, alternativeNames } = wishes;
+  // 4. Requested names and extensions.
+  const requested = readRequestedExtensions(parts.subject, parts.attributes);
+  if (!requested.ok) return refuse(requested.code, requested.reason);
+  const { commonNames, alternativeNames } = requested;
   const csr = {
     publicKeySpki: key.spki,
     publicKeySha256: key.sha256,
@@ -93,7 +93,7 @@ function requestParts(der: Buffer): RequestParts | string {
   if (signed?.tag !== 0x30 || signatureAlgorithm?.tag !== 0x30 || signature?.tag !== 0x03) return shape;
   const [version, subject, spki, attributes, extra] = signed.children;
   if (version?.bytes.toString('hex') !== '020100' || subject?.tag !== 0x30 || spki?.tag !== 0x30) return shape;
-  // Some clients leave the empty attributes out, against the letter of RFC 2986.
+  // Some clients omit the empty attributes, which RFC 2986 does not allow.
   if (extra !== undefined || (attributes !== undefined && attributes.tag !== 0xa0)) return shape;
   const [keyAlgorithm, keyBits, beyond] = spki.children;
   if (keyAlgorithm?.tag !== 0x30 || keyBits?.tag !== 0x03 || beyond !== undefined) return shape;

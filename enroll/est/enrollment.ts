@@ -1,7 +1,7 @@
 /**
- * How a device gets its first certificate. The order of the steps is the design: what costs nothing comes first, the
- * registry decides twice (before a signature is spent, and for good when it commits), and nothing leaves unrecorded.
- * Knows no HTTP.
+ * Simple enrollment (RFC 7030, section 4.2): a device presents a bootstrap token and receives its first certificate.
+ * Cheap checks come first. The registry decides twice: before the signature, and finally in step 7, whose transaction
+ * consumes the token (`registry/enrollment.ts`). No certificate is returned before it is recorded. Knows no HTTP.
  */
 
 import { canonicalHost, type DeviceId, Problem, type ProblemCode, parseDeviceId, urlHost } from '@rollcall/protocol';
@@ -36,7 +36,7 @@ export type EnrollmentResult =
   | { readonly ok: true; readonly certificate: CertificateRecord; readonly device: DeviceRecord }
   | { readonly ok: false; readonly problem: Problem };
 
-/** What outsiders hear; the five ways in which a token is worth nothing sound alike. */
+/** The public problem codes. Five reasons for a rejected token have the same code, so that a client cannot tell them apart. */
 const REFUSALS: Readonly<Record<EnrollmentRefusal, ProblemCode>> = {
   unknown_token: 'token_rejected',
   wrong_secret: 'token_rejected',
@@ -51,8 +51,8 @@ const REFUSALS: Readonly<Record<EnrollmentRefusal, ProblemCode>> = {
   key_reused: 'csr_key_reused',
 };
 
-/** A chosen id is taken once in 2^60 / fleet size; more than one new try means that something else is wrong. */
-const CHOICES_MAX = 3;
+/** A generated id collides once in 2^60 / fleet size attempts; several collisions in a row have another cause. */
+const ATTEMPTS_MAX = 3;
 
 export async function enrollDevice(request: EnrollmentRequest, deps: EnrollmentDeps): Promise<EnrollmentResult> {
   const { issuer, trust, registry, log } = deps;
@@ -67,9 +67,9 @@ export async function enrollDevice(request: EnrollmentRequest, deps: EnrollmentD
   const verdict = checkCsr(request.csrDer);
   if (!verdict.ok) return refused(verdict.code, verdict.reason);
   const { csr } = verdict;
-  if (issuer.ownsKey(csr.publicKeySha256)) return refused('csr_key_reused', 'found the key of a CA of ours');
+  if (issuer.ownsKey(csr.publicKeySha256)) return refused('csr_key_reused', 'found the key of a CA of this fleet');
 
-  // 3. The registry admits it, or remembers what it answered to the same token and key.
+  // 3. The registry admits it, or returns the certificate that the same token and key have received before.
   const claim = {
     tokenId: token.id,
     secret: token.secret,
@@ -78,7 +78,7 @@ export async function enrollDevice(request: EnrollmentRequest, deps: EnrollmentD
   };
   const admission = await registry.admitEnrollment(claim);
   if (admission.outcome === 'refused') return refused(REFUSALS[admission.refusal], admission.refusal);
-  if (admission.outcome === 'replayed') return answered(admission);
+  if (admission.outcome === 'replayed') return succeeded(admission);
 
   // 4. The names in the request agree with the id that was decided, and the key with the group's profile.
   const decided = admission.deviceId;
@@ -89,28 +89,28 @@ export async function enrollDevice(request: EnrollmentRequest, deps: EnrollmentD
   const unfit = keyNotAllowed(csr.keyAlgorithm, admission.profile);
   if (unfit !== undefined) return refused('csr_key_not_allowed', unfit);
 
-  for (let choice = 1; ; choice += 1) {
-    // 5. Without an id of its own the device gets one.
+  for (let attempt = 1; ; attempt += 1) {
+    // 5. A device without an id gets a generated one.
     const deviceId = decided ?? generateDeviceId(deps.randomBytes);
 
-    // 6. The certificate is issued, and checked with other eyes inside.
+    // 6. The certificate is issued, and checked by an independent parser.
     const certificate = await issuer.issue({ kind: 'device', id: deviceId }, csr.publicKeySpki, admission.profile);
 
-    // 7. Token, device, certificate and audit entry are committed at once; only then is there an answer.
+    // 7. One transaction consumes the token and records device, certificate and audit entry. Then the device gets it.
     const outcome = await registry.commitEnrollment({ ...claim, deviceId, certificate, address });
-    if (outcome.outcome !== 'refused') return answered(outcome);
-    const takenByChance = decided === undefined && outcome.refusal === 'device_exists' && choice < CHOICES_MAX;
-    if (!takenByChance) return refused(REFUSALS[outcome.refusal], outcome.refusal);
+    if (outcome.outcome !== 'refused') return succeeded(outcome);
+    const isCollision = decided === undefined && outcome.refusal === 'device_exists' && attempt < ATTEMPTS_MAX;
+    if (!isCollision) return refused(REFUSALS[outcome.refusal], outcome.refusal);
   }
 
-  function answered(outcome: {
+  function succeeded(outcome: {
     readonly outcome: 'enrolled' | 'replayed';
     readonly device: DeviceRecord;
     readonly certificate: CertificateRecord;
   }): EnrollmentResult {
     const { device, certificate } = outcome;
     const fields = { device: device.id, serial: certificate.serial, tokenId: token.id, address };
-    log.info(fields, outcome.outcome === 'enrolled' ? 'device enrolled' : 'enrollment answered again');
+    log.info(fields, outcome.outcome === 'enrolled' ? 'device enrolled' : 'enrollment repeated');
     return { ok: true, device, certificate };
   }
 
@@ -119,13 +119,13 @@ export async function enrollDevice(request: EnrollmentRequest, deps: EnrollmentD
   }
 }
 
-/** Lower-case base32 (RFC 4648): no 0, 1, 8, 9 to be misread. */
+/** Lower-case base32 (RFC 4648), without the ambiguous 0, 1, 8 and 9. */
 const BASE32 = 'abcdefghijklmnopqrstuvwxyz234567';
-const CHOSEN_LENGTH = 12;
+const GENERATED_LENGTH = 12;
 
-/** `dev-` and 12 characters: 60 bits of chance. */
+/** `dev-` and 12 characters: 60 random bits. */
 export function generateDeviceId(randomBytes: RandomBytes): DeviceId {
-  const characters = Array.from(randomBytes(CHOSEN_LENGTH), (byte) => BASE32[byte % BASE32.length]);
+  const characters = Array.from(randomBytes(GENERATED_LENGTH), (byte) => BASE32[byte % BASE32.length]);
   return parseDeviceId(`dev-${characters.join('')}`) as DeviceId;
 }
 

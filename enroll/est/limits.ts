@@ -1,16 +1,16 @@
 /**
- * How much the enroll server takes at once and per second, by default. Every limit is an option, and 0 means none: a
- * fleet that is simulated from one address would otherwise be throttled by mistake.
+ * The default limits of the EST server. Every limit is an option and 0 means no limit, for a fleet that is simulated from
+ * one address, for example.
  */
 
 export interface EnrollLimits {
-  /** First certificates asked for, per second, from everyone together. */
+  /** Enrollments per second, in total. */
   readonly enrollmentsPerSecond: number;
   readonly enrollmentsPerSecondPerAddress: number;
-  /** Renewals asked for with a certificate that is good, per second. */
+  /** Renewals per second with a good certificate, in total. */
   readonly renewalsPerSecond: number;
   readonly renewalsPerSecondPerAddress: number;
-  /** New TCP connections per second; decided before the TLS handshake. */
+  /** New TCP connections per second; checked before the TLS handshake. */
   readonly connectionsPerSecond: number;
   readonly connectionsPerSecondPerAddress: number;
   /** Connections open at one time. */
@@ -19,7 +19,7 @@ export interface EnrollLimits {
   /** Connections whose TLS handshake has not finished. */
   readonly halfOpenConnections: number;
   readonly halfOpenConnectionsPerAddress: number;
-  /** Requests for a certificate that wait for those before them. */
+  /** Requests for a certificate that wait in the work queue. */
   readonly waiting: number;
 }
 
@@ -34,7 +34,7 @@ export const DEFAULT_ENROLL_LIMITS: EnrollLimits = {
   openConnectionsPerAddress: 100,
   halfOpenConnections: 500,
   halfOpenConnectionsPerAddress: 20,
-  waiting: 200, // some two seconds of work
+  waiting: 200, // about two seconds of work
 };
 
 export const NO_ENROLL_LIMITS: EnrollLimits = {

@@ -1,3 +1,5 @@
+/** Re-enrollment with an expired certificate, within the grace period of the device's group. */
+
 import { formatIdentity, Problem, type ProblemCode } from '@rollcall/protocol';
 import type { RecoveryRefusal, RecoveryStore } from '../../registry/index.ts';
 import { keyNotAllowed } from '../x509/key-policy.ts';
@@ -10,7 +12,7 @@ export interface RecoveryDeps extends Pick<RenewalDeps, 'issuer' | 'log'> {
   readonly registry: RecoveryStore;
 }
 
-/** A certificate that has ended, as the handshake showed it, DER. */
+/** `expiredDer`: the expired certificate of the TLS handshake. */
 export type ExpiredHolder = CertificateHolder & { readonly expiredDer: Uint8Array };
 
 const REFUSALS: Readonly<Record<RecoveryRefusal, ProblemCode>> = {
@@ -49,7 +51,7 @@ export async function recoverCertificate(
     parentSerial: serial,
     address,
   };
-  log.warn(fields, 'certificate recovered after its end');
+  log.warn(fields, 'certificate recovered after its expiry');
   return { ok: true, certificate: outcome.certificate };
 }
 

@@ -1,3 +1,5 @@
+/** Computes renewal windows from the validity of a certificate, its serial, and the time the whole fleet needs to renew. */
+
 import type { RenewalNotice, RenewalReason } from '@rollcall/protocol';
 export interface CertificateValidity {
   /** Lower-case hexadecimal. */
@@ -13,41 +15,41 @@ export interface RenewalWindow {
   readonly reason: RenewalReason;
 }
 
-/** From and to, as parts of a certificate's life. */
+/** Two points in the validity of a certificate, as fractions of it. */
 export interface ValidityFraction {
   readonly from: number;
   readonly to: number;
 }
 
-/** The usual window lies in here, as parts of a life: late enough to be worth it, early enough for a server that is down for days. */
-const USUAL_PART: ValidityFraction = { from: 0.6, to: 0.8 };
-/** How far it may be stretched for a fleet that is large for its budget. */
+/** Windows are within this part by default: late enough to save renewals, early enough for an outage of days. */
+const DEFAULT_PART: ValidityFraction = { from: 0.6, to: 0.8 };
+/** The widest part, for a fleet that is large in relation to its budget. */
 const WIDEST = { from: 0.3, to: 0.85 } as const;
-/** Length of one window within that, as a part of a life: a device that sleeps a while still finds it open. */
+/** The length of one window as a fraction of the validity: a device that sleeps for a while still finds it open. */
 const LENGTH = 0.05;
 
 /**
- * The window that follows from the certificate's own dates. `needMs` is how long the whole fleet takes to renew within
+ * The window that follows from the certificate's own dates. `fleetMs` is how long the whole fleet takes to renew within
  * its budget: while that is less than a fifth of a life nothing changes, above it the windows spread further.
  */
 export function scheduledWindow(
   { serial, notBefore, notAfter }: CertificateValidity,
-  needMs: number,
-  usual: ValidityFraction = USUAL_PART,
+  fleetMs: number,
+  usual: ValidityFraction = DEFAULT_PART,
 ): RenewalWindow {
   const life = notAfter - notBefore;
-  const { from, to } = stretched(needMs / life, usual);
+  const { from, to } = stretched(fleetMs / life, usual);
   const start = notBefore + life * (from + (to - from - LENGTH) * serialPosition(serial));
   return { start: Math.floor(start), end: Math.floor(start + life * LENGTH), reason: 'scheduled' };
 }
 
-/** What a device is told now: a window that is over says so, and is open at once. */
+/** The window that a device receives now. A window that has ended is replaced by a late one that is open at once. */
 export function effectiveWindow(window: RenewalWindow, { notAfter }: CertificateValidity, now: number): RenewalWindow {
   if (now < window.end) return window;
   return { start: now, end: Math.max(Math.min(now + LATE_MS, notAfter), now + 1), reason: 'late' };
 }
 
-/** Late ones renew within minutes, yet not in the same second: they may all have been away for the same reason. */
+/** Late devices renew within minutes and not in the same second: one outage may have affected all of them. */
 const LATE_MS = 10 * 60 * 1000;
 
 export function renewalNotice({ start, end, reason }: RenewalWindow, now: number): RenewalNotice {
@@ -56,12 +58,12 @@ export function renewalNotice({ start, end, reason }: RenewalWindow, now: number
 
 const HOUR = 3600;
 
-/** Seconds until a device should ask again: a window can be pulled forward at any time, a short life has less time to hear of it. */
+/** Seconds until a device polls again. A window may be pulled forward at any time, so a short validity needs frequent polls. */
 export function pollIntervalSeconds({ notBefore, notAfter }: CertificateValidity): number {
   return Math.round(Math.min(Math.max((notAfter - notBefore) / 1000 / 50, 60), 6 * HOUR));
 }
 
-/** Where a serial stands among all others, 0 to 1. Serials of ours are random from their second byte on. */
+/** The position of a serial among all others, 0 to 1. Serials are random from their second byte on. */
 export function serialPosition(serial: string): number {
   return Number.parseInt(serial.slice(-8).padStart(8, '0'), 16) / 2 ** 32;
 }

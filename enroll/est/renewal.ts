@@ -1,6 +1,6 @@
 /**
- * How a certificate begets its successor: the current one vouches over mutual TLS, the key is new, the identity stays.
- * Knows no HTTP; that the peer holds the current certificate was decided in `client-certificate.ts`.
+ * Simple re-enrollment (RFC 7030, section 4.2.2): the client authenticates with its current certificate and receives one
+ * for a new key and the same identity. Knows no HTTP; `client-certificate.ts` has checked the current certificate.
  */
 
 import { formatIdentity, type Identity, Problem, type ProblemCode } from '@rollcall/protocol';
@@ -15,7 +15,7 @@ import { identityMismatch } from './requested-identity.ts';
 export interface RenewalDeps {
   readonly issuer: Pick<ClientCertificateIssuer, 'trustDomain' | 'issue' | 'ownsKey'>;
   readonly registry: Pick<Registry, 'admitRenewal' | 'commitRenewal'>;
-  /** A second key asks to follow a certificate that another has superseded. */
+  /** Called when a second key asks to renew a certificate that another one has superseded. */
   readonly onForked?: ((holder: Identity) => void) | undefined;
   readonly log: Logger;
 }
@@ -48,12 +48,12 @@ export async function renewCertificate(request: RenewalRequest, deps: RenewalDep
   const verdict = checkCsr(request.csrDer);
   if (!verdict.ok) return refused(verdict.code, verdict.reason);
   const { csr } = verdict;
-  if (issuer.ownsKey(csr.publicKeySha256)) return refused('csr_key_reused', 'found the key of a CA of ours');
+  if (issuer.ownsKey(csr.publicKeySha256)) return refused('csr_key_reused', 'found the key of a CA of this fleet');
 
-  // 2. The registry admits it, or remembers what it answered to the same certificate and key.
+  // 2. The registry admits it, or returns the certificate that the same certificate and key have received before.
   const admission = await registry.admitRenewal(holder.serial, csr.publicKeySha256);
   if (admission.outcome === 'refused') return notRenewed(admission.refusal);
-  if (admission.outcome === 'replayed') return answered(admission.certificate, 'renewal answered again');
+  if (admission.outcome === 'replayed') return succeeded(admission.certificate, 'renewal repeated');
 
   // 3. The names in the request agree with the identity that renews (RFC 7030, section 4.2.2).
   const mismatch = identityMismatch(csr, issuer.trustDomain, admission.holder);
@@ -62,17 +62,17 @@ export async function renewCertificate(request: RenewalRequest, deps: RenewalDep
   const unfit = keyNotAllowed(csr.keyAlgorithm, admission.profile);
   if (unfit !== undefined) return refused('csr_key_not_allowed', unfit);
 
-  // 4. The certificate is issued, and checked with other eyes inside.
+  // 4. The certificate is issued, and checked by an independent parser.
   const certificate = await issuer.issue(admission.holder, csr.publicKeySpki, admission.profile);
 
-  // 5. Certificate and audit entry are committed at once; only then is there an answer.
+  // 5. One transaction records certificate and audit entry. Then the client gets it.
   const outcome = await registry.commitRenewal({ parentSerial: holder.serial, certificate, address });
   if (outcome.outcome === 'refused') return notRenewed(outcome.refusal);
-  return answered(outcome.certificate, 'certificate renewed');
+  return succeeded(outcome.certificate, 'certificate renewed');
 
-  function answered(issued: CertificateRecord, phrase: string): RenewalResult {
+  function succeeded(issued: CertificateRecord, message: string): RenewalResult {
     const identity = formatIdentity(holder.identity);
-    log.info({ identity, serial: issued.serial, parentSerial: holder.serial, address }, phrase);
+    log.info({ identity, serial: issued.serial, parentSerial: holder.serial, address }, message);
     return { ok: true, certificate: issued };
   }
 

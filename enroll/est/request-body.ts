@@ -1,6 +1,6 @@
 /**
- * The bodies of EST as real clients send them: base64 of DER, on one line or many (RFC 8951, section 3), and PEM for the
- * operators' door. One spelling of base64 only, so that nothing hides in what a decoder would skip.
+ * Decodes request bodies: base64 of DER on one line or many for EST (RFC 8951, section 3), and PEM for the operators'
+ * API. Only canonical base64 is accepted, so that no data is in what a decoder would skip.
  */
 
 const PEM_REQUEST =

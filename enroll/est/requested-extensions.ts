@@ -1,9 +1,9 @@
 /**
- * Reads what a request asks for beside its key: the names and extensions (RFC 2985, section 5.4.2; RFC 5280). Wishes are
- * compared or refused, never granted. Which bytes they are is known from `der-reader.ts`; @peculiar/x509 reads them.
+ * Reads the names and extensions that a request asks for (RFC 2985, section 5.4.2; RFC 5280). They are compared or
+ * refused, never copied into a certificate. `der-reader.ts` finds their bytes; @peculiar/x509 reads them.
  */
 
-import 'reflect-metadata'; // @peculiar/x509 needs it and does not say so
+import 'reflect-metadata'; // @peculiar/x509 needs it and does not declare it
 import {
   BasicConstraintsExtension,
   ExtendedKeyUsageExtension,
@@ -41,9 +41,9 @@ export function readRequestedExtensions(subject: DerNode, attributes: DerNode | 
     if (typeof extensions === 'string') return malformed(extensions);
     const alternativeNames: string[] = [];
     for (const extension of extensions) {
-      const wish = readExtension(extension);
-      if (!wish.ok) return wish;
-      alternativeNames.push(...wish.alternativeNames);
+      const requested = readExtension(extension);
+      if (!requested.ok) return requested;
+      alternativeNames.push(...requested.alternativeNames);
     }
     return { ok: true, commonNames, alternativeNames };
   } catch {
@@ -79,37 +79,37 @@ function listExtensions(attributes: DerNode | undefined): readonly RequestedExte
   return differ ? extensions : 'found an extension twice';
 }
 
-/** The alternative names it holds, if it is of that kind; or why it is refused. */
+/** The alternative names of a subjectAltName extension, none for other allowed ones, or the refusal. */
 function readExtension({ bytes, oid, critical, value }: RequestedExtension): RequestedExtensions {
   const contents = readDer(value);
   if (typeof contents === 'string') return malformed(`in an extension: ${contents}`);
   switch (oid) {
     case BASIC_CONSTRAINTS:
-      return new BasicConstraintsExtension(bytes).ca ? forbidden('found a request to be a CA') : granted([]);
+      return new BasicConstraintsExtension(bytes).ca ? forbidden('found a request to be a CA') : allowed([]);
     case KEY_USAGE: {
       const signsForOthers = KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign;
       const { usages } = new KeyUsagesExtension(bytes);
-      return (usages & signsForOthers) === 0 ? granted([]) : forbidden('found a request to sign certificates');
+      return (usages & signsForOthers) === 0 ? allowed([]) : forbidden('found a request to sign certificates');
     }
     case EXTENDED_KEY_USAGE: {
       const { usages } = new ExtendedKeyUsageExtension(bytes);
       if (usages.length === 0) return malformed('found an empty list of purposes');
       const all = usages.every((usage) => usage === CLIENT_AUTH);
-      return all ? granted([]) : forbidden('expected no purpose but client authentication');
+      return all ? allowed([]) : forbidden('expected no purpose but client authentication');
     }
     case SUBJECT_ALT_NAME: {
       const { items } = new SubjectAlternativeNameExtension(bytes).names;
       if (items.length === 0) return malformed('found an empty list of alternative names');
-      return granted(items.map((name) => `${name.type}:${name.value}`));
+      return allowed(items.map((name) => `${name.type}:${name.value}`));
     }
     case SUBJECT_KEY_IDENTIFIER:
-      return granted([]);
+      return allowed([]);
     default:
-      return critical ? forbidden('found a critical extension that is not known') : granted([]);
+      return critical ? forbidden('found a critical extension that is not known') : allowed([]);
   }
 }
 
-function granted(alternativeNames: readonly string[]): RequestedExtensions {
+function allowed(alternativeNames: readonly string[]): RequestedExtensions {
   return { ok: true, commonNames: [], alternativeNames };
 }
 

@@ -1,3 +1,5 @@
+/** Issues the client certificate of a service, by order of an operator. */
+
 import { Problem, parseServiceName } from '@rollcall/protocol';
 import type { Actor, Registry, ServiceRecord } from '../../registry/index.ts';
 import type { ClientCertificateIssuer } from '../ca/leaf-certificates.ts';
@@ -39,7 +41,7 @@ export async function issueServiceCertificate(
 ): Promise<IssuedServiceCertificate> {
   const { issuer, trust, registry } = deps;
 
-  // 1. The name is one.
+  // 1. The service name is valid.
   const name = parseServiceName(order.name);
   if (name === undefined)
     throw new Problem('request_invalid', { detail: 'expected a service name of one to 64 of A-Z a-z 0-9 . _ -' });
@@ -52,13 +54,13 @@ export async function issueServiceCertificate(
   if (!verdict.ok) throw new Problem(verdict.code, { reason: verdict.reason });
   const { csr } = verdict;
   if (issuer.ownsKey(csr.publicKeySha256))
-    throw new Problem('csr_key_reused', { reason: 'found the key of a CA of ours' });
+    throw new Problem('csr_key_reused', { reason: 'found the key of a CA of this fleet' });
   const unfit = keyNotAllowed(csr.keyAlgorithm, undefined);
   if (unfit !== undefined) throw new Problem('csr_key_not_allowed', { reason: unfit });
   const mismatch = identityMismatch(csr, issuer.trustDomain, identity);
   if (mismatch !== undefined) throw new Problem('csr_identity_mismatch', { reason: mismatch });
 
-  // 3. The certificate is issued, recorded, and only then handed over.
+  // 3. The certificate is issued and recorded, and then returned.
   const certificate = await issuer.issue(identity, csr.publicKeySpki);
   const service = await registry.commitService(name, certificate, order.actor);
   return {

@@ -30,7 +30,7 @@ export const REASON_CODES = {
   superseded: 4,
   cessationOfOperation: 5,
   certificateHold: 6,
-  /** In a delta: it was on hold, and isn't any more. */
+  /** In a delta CRL: the certificate is no longer on hold. */
   removeFromCRL: 8,
   privilegeWithdrawn: 9,
 } as const;
@@ -49,13 +49,13 @@ export interface CrlFields {
   readonly number: number;
   readonly thisUpdate: number;
   readonly nextUpdate: number;
-  /** Whose certificates it lists: those of devices, services and servers, or those of CAs. */
+  /** The kind of certificates in it: of devices, services and servers, or of CAs. */
   readonly lists: 'users' | 'authorities';
-  /** Makes it a delta: it holds what was revoked since the list of this number. */
+  /** Makes it a delta CRL, relative to the full CRL of this number. */
   readonly baseNumber?: number | undefined;
-  /** Where the delta to this list is. */
+  /** The URL of the delta CRL. */
   readonly deltaUrl?: string | undefined;
-  /** What a root says of its fleet. */
+  /** The statement of a root about its fleet. */
   readonly statement?: TrustStatement | undefined;
 }
 
@@ -79,7 +79,7 @@ export function writeCrl(contents: CrlFields, entries: Buffer, signer: Signer): 
     Buffer.from(contents.issuer),
     encodeDer(time(contents.thisUpdate)),
     encodeDer(time(contents.nextUpdate)),
-    // An empty list is left out (RFC 5280, section 5.1.2.6).
+    // An empty sequence is left out (RFC 5280, section 5.1.2.6).
     ...(entries.length === 0 ? [] : [derHeader(0x30, entries.length), entries]),
     encodeDer(tagged(0, sequence(...crlExtensions(contents)))),
   ];
@@ -128,7 +128,7 @@ export function writeCrlEntries(entries: readonly CrlEntry[]): Buffer {
     end += 2; // an entry is shorter than 128 bytes: its header is written when its length is known
     end = writeSerial(buffer, end, serial);
     if (Math.floor(revokedAt / 1000) !== second) {
-      // Many are revoked in one act, and so in one second.
+      // Many certificates are revoked by one command, and so in one second.
       second = Math.floor(revokedAt / 1000);
       moment = encodeDer(time(revokedAt));
     }
@@ -149,7 +149,7 @@ function writeSerial(buffer: Buffer, at: number, serial: string): number {
   return at + 2 + buffer.write(sign + hex, at + 2, 'hex');
 }
 
-/** `unspecified` is written by leaving the extension out (RFC 5280, section 5.3.1). */
+/** `unspecified` is expressed by leaving the extension out (RFC 5280, section 5.3.1). */
 function reasonExtensions(): Readonly<Record<CrlEntry['reason'], Buffer>> {
   const extension = (code: number) =>
     code === 0 ? Buffer.alloc(0) : encodeDer(sequence(nonCritical('2.5.29.21', encoded(Buffer.of(0x0a, 0x01, code)))));

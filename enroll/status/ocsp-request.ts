@@ -1,4 +1,4 @@
-/** Reads an OCSP request (RFC 6960, section 4.1). From anyone: the size is judged first, then strict DER, then the shape. */
+/** Reads an OCSP request (RFC 6960, section 4.1) from any client: checks the size, then strict DER, then the structure. */
 
 import { type DerNode, readDer } from '../x509/der-reader.ts';
 
@@ -8,7 +8,7 @@ export interface CertificateId {
   readonly keyHash: Buffer;
   /** Lower-case hexadecimal without leading zeros. */
   readonly serial: string;
-  /** DER of the CertID, to be given back as it came. */
+  /** DER of the CertID; the response repeats it unchanged. */
   readonly der: Buffer;
 }
 
@@ -30,7 +30,7 @@ const HASHES: Readonly<Record<string, CertificateId['hash']>> = {
 };
 const NONCE_OID = '2b0601050507300102';
 
-/** A text that says what is wrong otherwise. */
+/** The request, or an error text. */
 export function readOcspRequest(der: Buffer): OcspRequest | string {
   if (der.length > OCSP_REQUEST_MAX) return `expected at most ${OCSP_REQUEST_MAX} bytes, found ${der.length}`;
   const request = readDer(der);

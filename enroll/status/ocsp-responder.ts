@@ -1,6 +1,6 @@
 /**
- * Answers OCSP (RFC 6960) for what our issuing CAs signed, from the registry, so that an answer is as new as the last
- * commit. Each CA has a signer of its own for it: a certificate for a day that can do nothing else, made anew by itself.
+ * The OCSP responder (RFC 6960) of the issuing CAs. It reads the registry, so a response is as recent as the last commit.
+ * Each CA delegates signing to a certificate that is valid for a day and good for nothing else, and is renewed on demand.
  */
 
 import { createHash, generateKeyPairSync } from 'node:crypto';
@@ -26,9 +26,9 @@ import { REASON_CODES } from './crl-writer.ts';
 import { type CertificateId, readOcspRequest } from './ocsp-request.ts';
 
 export interface OcspResponder {
-  /** DER of an OCSPResponse, whatever came. */
+  /** DER of an OCSPResponse, for any input. */
   respond(request: Buffer): Promise<Buffer>;
-  /** For CAs that came or went. */
+  /** Call this when the CAs have changed. */
   clearIssuers(): void;
 }
 
@@ -36,106 +36,135 @@ interface OcspSigner {
   readonly signer: Signer;
   /** DER. */
   readonly certificate: Buffer;
-  /** SHA-1 of its key: how an answer names its signer. */
+  /** SHA-1 of its key, by which a response names its responder. */
   readonly keyHash: Buffer;
   readonly renewAt: number;
 }
 
-/** How long an answer may be kept. */
-const FRESH_MS = 3600 * 1000;
+/** From thisUpdate to nextUpdate. */
+const VALIDITY_MS = 3600 * 1000;
 const RENEW_AT = 2 / 3;
 
 const BASIC = '1.3.6.1.5.5.7.48.1.1';
 const NONCE = '1.3.6.1.5.5.7.48.1.2';
 
-/** RFC 6960, section 4.2.1: an answer that says nothing, and so needs no signature. */
-const REFUSALS = { malformedRequest: 1, internalError: 2, tryLater: 3, unauthorized: 6 } as const;
+/** RFC 6960, section 4.2.1: an error response is not signed. */
+const ERROR_STATUS = { malformedRequest: 1, internalError: 2, tryLater: 3, unauthorized: 6 } as const;
 
-export function createOcspResponder(options: {
+export interface OcspResponderOptions {
   readonly issuing: () => readonly IssuingCa[];
   readonly registry: Pick<PublishedStatusStore, 'publishedStatus'>;
-  /** Issues and records the certificate of a signer of OCSP answers. */
+  /** Issues and records the certificate of an OCSP responder. */
   readonly issueOcspCertificate: (ca: SigningCa, publicKeySpki: Buffer) => Promise<IssuedCertificate>;
-  readonly backdateSeconds: number;
   readonly now: () => number;
   readonly log: Logger;
-}): OcspResponder {
-  const { registry, now, log } = options;
-  const delegates = new Map<string, Promise<OcspSigner>>();
-  const hashes = new Map<string, Readonly<Record<CertificateId['hash'], string>>>();
+}
 
-  const delegateOf = async (ca: SigningCa): Promise<OcspSigner> => {
-    const held = delegates.get(ca.id);
-    if (held !== undefined) {
-      const delegate = await held;
-      if (now() < delegate.renewAt) return delegate;
-      if (delegates.get(ca.id) !== held) return delegateOf(ca); // somebody else makes the next one
+export function createOcspResponder(options: OcspResponderOptions): OcspResponder {
+  return new RegistryResponder(options);
+}
+
+class RegistryResponder implements OcspResponder {
+  readonly #options: OcspResponderOptions;
+  /** By CA. */
+  readonly #signers = new Map<string, Promise<OcspSigner>>();
+  /** Hashes of name and key, by CA. */
+  readonly #issuerHashes = new Map<string, Readonly<Record<CertificateId['hash'], string>>>();
+
+  constructor(options: OcspResponderOptions) {
+    this.#options = options;
+  }
+
+  async respond(request: Buffer): Promise<Buffer> {
+    try {
+      return await this.#respond(request);
+    } catch (error) {
+      this.#options.log.error({ err: error }, 'OCSP request could not be answered');
+      return errorResponse('tryLater');
     }
-    const made = makeDelegate(ca, options.issueOcspCertificate);
-    delegates.set(ca.id, made);
-    made.catch(() => delegates.get(ca.id) === made && delegates.delete(ca.id));
-    return made;
-  };
+  }
 
-  /** The CA that a request means, by the hashes of its name and key. */
-  const issuerOf = (id: CertificateId): IssuingCa | undefined =>
-    options.issuing().find((ca) => {
-      let known = hashes.get(ca.id);
+  clearIssuers(): void {
+    this.#issuerHashes.clear();
+  }
+
+  async #respond(request: Buffer): Promise<Buffer> {
+    const parsed = readOcspRequest(request);
+    if (typeof parsed === 'string') return errorResponse('malformedRequest');
+    const issuers = parsed.ids.map((id) => this.#issuerOf(id));
+    const ca = issuers.find((issuer) => issuer?.signer !== undefined) as SigningCa | undefined;
+    if (ca === undefined) return errorResponse('unauthorized');
+    const signer = await this.#signerOf(ca);
+
+    const at = Math.floor(this.#options.now() / 1000) * 1000;
+    const responses: Der[] = [];
+    for (const [index, id] of parsed.ids.entries()) {
+      // One signature covers the certificates of one CA (RFC 6960, section 4.2.2.2).
+      const isOfCa = issuers[index]?.id === ca.id;
+      const status: PublishedStatus = isOfCa
+        ? await this.#options.registry.publishedStatus(ca.id, id.serial)
+        : { state: 'unknown' };
+      responses.push(singleResponse(id, status, at));
+    }
+    return successfulResponse(signer, responses, parsed.nonce, at);
+  }
+
+  /** The CA that a request names by the hashes of its name and key. */
+  #issuerOf(id: CertificateId): IssuingCa | undefined {
+    return this.#options.issuing().find((ca) => {
+      let known = this.#issuerHashes.get(ca.id);
       if (known === undefined) {
         known = { sha1: idHashes(ca, 'sha1'), sha256: idHashes(ca, 'sha256') };
-        hashes.set(ca.id, known);
+        this.#issuerHashes.set(ca.id, known);
       }
       return known[id.hash] === id.nameHash.toString('hex') + id.keyHash.toString('hex');
     });
+  }
 
-  const answer = async (request: Buffer): Promise<Buffer> => {
-    const asked = readOcspRequest(request);
-    if (typeof asked === 'string') return refusal('malformedRequest');
-    const issuers = asked.ids.map(issuerOf);
-    const ca = issuers.find((issuer) => issuer?.signer !== undefined) as SigningCa | undefined;
-    if (ca === undefined) return refusal('unauthorized');
-    const delegate = await delegateOf(ca);
-
-    const at = Math.floor(now() / 1000) * 1000;
-    const singles: Der[] = [];
-    for (const [index, id] of asked.ids.entries()) {
-      // One signature speaks for one CA (RFC 6960, section 4.2.2.2).
-      const status: PublishedStatus =
-        issuers[index]?.id === ca.id ? await registry.publishedStatus(ca.id, id.serial) : { state: 'unknown' };
-      singles.push(
-        sequence(encoded(id.der), statusDer(status), generalizedTime(at), tagged(0, generalizedTime(at + FRESH_MS))),
-      );
+  async #signerOf(ca: SigningCa): Promise<OcspSigner> {
+    const current = this.#signers.get(ca.id);
+    if (current !== undefined) {
+      const signer = await current;
+      if (this.#options.now() < signer.renewAt) return signer;
+      if (this.#signers.get(ca.id) !== current) return this.#signerOf(ca); // another request has renewed it
     }
-    const nonce =
-      asked.nonce === undefined ? undefined : tagged(1, sequence(sequence(oid(NONCE), octets(asked.nonce))));
-    const tbs = encodeDer(
-      sequence(tagged(2, octets(delegate.keyHash)), generalizedTime(at), sequence(...singles), nonce),
-    );
-    const basic = sequence(
-      encoded(tbs),
-      encoded(signatureAlgorithm()),
-      bits(await delegate.signer.sign(tbs)),
-      tagged(0, sequence(encoded(delegate.certificate))),
-    );
-    return encodeDer(
-      sequence(encoded(Buffer.of(0x0a, 0x01, 0)), tagged(0, sequence(oid(BASIC), octets(encodeDer(basic))))),
-    );
-  };
-
-  return {
-    respond: async (request) => {
-      try {
-        return await answer(request);
-      } catch (error) {
-        log.error({ err: error }, 'OCSP request could not be answered');
-        return refusal('tryLater');
-      }
-    },
-    clearIssuers: () => hashes.clear(),
-  };
+    const created = createSigner(ca, this.#options.issueOcspCertificate);
+    this.#signers.set(ca.id, created);
+    created.catch(() => this.#signers.get(ca.id) === created && this.#signers.delete(ca.id));
+    return created;
+  }
 }
 
-async function makeDelegate(
+/** SingleResponse (RFC 6960, section 4.2.1). */
+function singleResponse(id: CertificateId, status: PublishedStatus, at: number): Der {
+  return sequence(
+    encoded(id.der),
+    statusDer(status),
+    generalizedTime(at),
+    tagged(0, generalizedTime(at + VALIDITY_MS)),
+  );
+}
+
+/** OCSPResponse with a signed BasicOCSPResponse (RFC 6960, section 4.2.1). */
+async function successfulResponse(
+  { signer, certificate, keyHash }: OcspSigner,
+  responses: readonly Der[],
+  nonce: Buffer | undefined,
+  at: number,
+): Promise<Buffer> {
+  const extensions = nonce === undefined ? undefined : tagged(1, sequence(sequence(oid(NONCE), octets(nonce))));
+  const tbs = encodeDer(sequence(tagged(2, octets(keyHash)), generalizedTime(at), sequence(...responses), extensions));
+  const basic = sequence(
+    encoded(tbs),
+    encoded(signatureAlgorithm()),
+    bits(await signer.sign(tbs)),
+    tagged(0, sequence(encoded(certificate))),
+  );
+  const successful = encoded(Buffer.of(0x0a, 0x01, 0));
+  return encodeDer(sequence(successful, tagged(0, sequence(oid(BASIC), octets(encodeDer(basic))))));
+}
+
+async function createSigner(
   ca: SigningCa,
   issue: (ca: SigningCa, publicKeySpki: Buffer) => Promise<IssuedCertificate>,
 ): Promise<OcspSigner> {
@@ -154,13 +183,13 @@ function statusDer(status: PublishedStatus): Der {
   if (status.state === 'good') return taggedBytes(0, Buffer.alloc(0));
   if (status.state === 'unknown') return taggedBytes(2, Buffer.alloc(0));
   const code = REASON_CODES[status.reason];
-  // `unspecified` is said by saying nothing, as in a list.
+  // `unspecified` is expressed by leaving the reason out, as in a CRL.
   const reason = code === 0 ? undefined : tagged(0, encoded(Buffer.of(0x0a, 0x01, code)));
   return tagged(1, generalizedTime(status.revokedAt), reason);
 }
 
-function refusal(what: keyof typeof REFUSALS): Buffer {
-  return encodeDer(sequence(encoded(Buffer.of(0x0a, 0x01, REFUSALS[what]))));
+function errorResponse(status: keyof typeof ERROR_STATUS): Buffer {
+  return encodeDer(sequence(encoded(Buffer.of(0x0a, 0x01, ERROR_STATUS[status]))));
 }
 
 function idHashes(ca: IssuingCa, algorithm: CertificateId['hash']): string {

@@ -1,7 +1,7 @@
 /**
- * Reads every certificate again before it leaves, with other eyes than those that wrote it: OpenSSL through Node's
- * `X509Certificate`, and the bytes themselves through `der-reader.ts`. A certificate that is not exactly what was
- * ordered never leaves; that is a fault of ours, so it throws.
+ * Checks every issued certificate against its order before it is returned, with parsers that did not write it: OpenSSL
+ * through Node's `X509Certificate`, and the bytes through `der-reader.ts`. A difference is a defect of this program, so
+ * it throws.
  */
 
 import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto';
@@ -72,7 +72,7 @@ function leafFinding(der: Buffer, expected: ExpectedLeaf, issuer: ExpectedIssuer
     differs('not before', certificate.validFromDate.getTime(), expected.notBefore) ??
     differs('not after', certificate.validToDate.getTime(), expected.notAfter) ??
     (expected.notBefore < issuer.notBefore || expected.notAfter > issuer.notAfter
-      ? 'expected a life within that of the issuing CA'
+      ? 'expected a validity within that of the issuing CA'
       : undefined) ??
     (certificate.verify(issuer.publicKey) ? undefined : 'expected a signature of the issuing CA') ??
     structureFinding(der, expected, issuer)
@@ -82,7 +82,7 @@ function leafFinding(der: Buffer, expected: ExpectedLeaf, issuer: ExpectedIssuer
 /** OpenSSL's own matching decides whether a host is in the certificate. */
 function namesFinding(certificate: X509Certificate, names: ExpectedLeaf['names']): string | undefined {
   const found = certificate.subjectAltName;
-  if ('uri' in names) return undefined; // its bytes are compared below: printed forms have had their surprises
+  if ('uri' in names) return undefined; // the bytes are compared below, because printed forms are ambiguous
   const missing = names.hosts.find((host) =>
     isIP(host) === 0
       ? certificate.checkHost(host, { subject: 'never' }) === undefined
@@ -144,7 +144,7 @@ export interface CertificateParts {
   readonly extensions: readonly { readonly oid: string; readonly critical: boolean; readonly value: Buffer }[];
 }
 
-/** The parts of a certificate of ours, as bytes; a text that says what is wrong when it has another shape. */
+/** The parts of a certificate, as bytes; an error text when it has another structure. */
 export function certificateParts(der: Buffer): CertificateParts | string {
   const certificate = readDer(der);
   if (typeof certificate === 'string') return certificate;
@@ -174,7 +174,7 @@ function extensionParts(extension: DerNode): CertificateParts['extensions'][numb
 export function readIssuer(der: Buffer): ExpectedIssuer & {
   readonly subject: Buffer;
   readonly publicKeySpki: Buffer;
-  /** As it stands in the certificate; of another CA it need not be what we would compute. */
+  /** As in the certificate. Another CA may compute it differently. */
   readonly keyIdentifier: Buffer;
 } {
   const parts = certificateParts(der);

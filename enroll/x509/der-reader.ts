@@ -1,7 +1,7 @@
 /**
  * Finds the parts of a DER value without interpreting them: the exact bytes that a signature covers, the exact bytes of
- * a public key. Strict, so that one value has one spelling: definite minimal lengths, nothing after the end, bounded
- * depth and count, checked against the buffer before anything is followed. What the parts mean is for others to say.
+ * a public key. Strict, so that one value has one encoding: definite minimal lengths, nothing after the end, bounded
+ * depth and count. Every length is checked against the buffer first.
  */
 
 export interface DerNode {
@@ -16,15 +16,15 @@ export interface DerNode {
 
 /** A certificate has depth 9; a request with extensions 8. */
 const DEPTH_MAX = 16;
-/** A certificate has about 70 and a request fewer; whoever reads the parts pays for each of them. */
+/** A certificate has about 70 and a request fewer; each one costs time and memory. */
 const NODES_MAX = 400;
-/** Nothing we read is longer than 16 MB, so that a length never needs more than three bytes. */
+/** No input is longer than 16 MB, so a length never needs more than three bytes. */
 const LENGTH_BYTES_MAX = 3;
 
 const CONSTRUCTED = 0x20;
 const SEQUENCE_OR_SET = new Set([0x30, 0x31]);
 
-/** The value that fills the buffer from first byte to last; a text that says what is wrong otherwise. */
+/** The value that fills the buffer from first byte to last; an error text otherwise. */
 export function readDer(der: Buffer): DerNode | string {
   const reader = new Reader(der);
   try {

@@ -1,19 +1,19 @@
 /**
- * Writes DER for values that are ours: certificates, revocation lists, certs-only bundles. A thin vocabulary over the
- * writing half of node-forge's `asn1` module, which is all of node-forge that is loaded. Reads nothing: what comes
- * from the network goes to `csr.ts` and OpenSSL, and `der-writer.test.ts` holds that line.
+ * Writes DER for certificates, CRLs and certs-only bundles, through the writing functions of node-forge's `asn1` module,
+ * the only part of node-forge that is loaded. Reads nothing: input from the network is read by `csr.ts` and OpenSSL, and
+ * `der-writer.test.ts` checks that.
  */
 
 import { createRequire } from 'node:module';
 import type forge from 'node-forge';
 
-// The package's main file would load its TLS, PKI and cipher code as well, none of which has business here.
+// The package's main file would load its TLS, PKI and cipher code as well, which is not needed.
 const asn1 = createRequire(import.meta.url)('node-forge/lib/asn1.js') as typeof forge.asn1;
 
 const { UNIVERSAL, CONTEXT_SPECIFIC } = asn1.Class;
 const { BITSTRING, BOOLEAN, GENERALIZEDTIME, INTEGER, OCTETSTRING, OID, SEQUENCE, SET, UTCTIME, UTF8 } = asn1.Type;
 
-/** A value on its way to {@link encodeDer}. */
+/** A value for {@link encodeDer}. */
 export type Der = forge.asn1.Asn1;
 
 /** UTCTime ends with the year 2049 (RFC 5280, section 4.1.2.5). */
@@ -79,7 +79,7 @@ export function taggedBytes(tag: number, contents: Uint8Array): Der {
   return asn1.create(CONTEXT_SPECIFIC, tag, false, latin1(contents));
 }
 
-/** One complete DER value that was written before, by us or by OpenSSL, put in as it is. */
+/** A complete DER value that was encoded before, here or by OpenSSL. */
 export function encoded(der: Uint8Array): Der {
   const first = der[1] ?? 0;
   const header = first < 0x80 ? 2 : 2 + (first & 0x7f);

@@ -1,8 +1,7 @@
 /**
- * Which public keys may be certified: EC on P-256 or P-384, RSA of 2048 to 4096 bits with exponent 65537, Ed25519 where a
- * group's profile names it, and none that
- * is known to be weak. Takes the SubjectPublicKeyInfo of a request as bytes; OpenSSL reads it, which also checks that a
- * point lies on its curve, and only OpenSSL's own writing of the key goes further.
+ * The public keys that may be certified: EC on P-256 or P-384, RSA of 2048 to 4096 bits with exponent 65537, Ed25519 where
+ * the profile of a group allows it, and no key that is known to be weak. OpenSSL reads the SubjectPublicKeyInfo of a
+ * request, which includes the check that a point is on its curve; only the encoding that OpenSSL writes is used further.
  */
 
 import { createPublicKey, type KeyObject } from 'node:crypto';
@@ -14,7 +13,7 @@ export interface CheckedKey {
   readonly key: KeyObject;
   readonly kind: 'ec' | 'rsa' | 'ed25519';
   readonly algorithm: KeyAlgorithm;
-  /** DER as OpenSSL writes it: the one spelling of this key. */
+  /** DER as OpenSSL writes it, the one encoding of this key. */
   readonly spki: Buffer;
   readonly sha256: string;
 }
@@ -39,7 +38,7 @@ const RSA_BITS_MIN = 2048;
 const RSA_BITS_MAX = 4096;
 const RSA_EXPONENT = 65537n;
 
-/** A SubjectPublicKeyInfo as it stands in the request, DER, and its parts. */
+/** A SubjectPublicKeyInfo as received, DER, and its parts. */
 export interface SubjectPublicKeyInfo {
   readonly spki: Buffer;
   /** The AlgorithmIdentifier, DER. */
@@ -48,10 +47,10 @@ export interface SubjectPublicKeyInfo {
   readonly bits: Buffer;
 }
 
-/** Without a profile. Few devices speak Ed25519 in TLS, so whoever wants it says so. */
+/** The key algorithms of a group without a profile. Few devices support Ed25519 in TLS, so it has to be enabled. */
 const DEFAULT_KEYS: readonly KeyAlgorithm[] = ['P-256', 'P-384', 'RSA'];
 
-/** Why the key isn't for this group; undefined when it is. */
+/** Why the key is not allowed in this group; undefined when it is. */
 export function keyNotAllowed(algorithm: KeyAlgorithm, profile: GroupProfile | undefined): string | undefined {
   const allowed = profile?.keys ?? DEFAULT_KEYS;
   return allowed.includes(algorithm) ? undefined : `expected a key of ${allowed.join(', ')}; found ${algorithm}`;
@@ -62,8 +61,8 @@ export function checkKey({ spki, algorithm, bits }: SubjectPublicKeyInfo): Check
   const form = KEY_FORMS[algorithm.toString('hex')];
   if (form === undefined) return 'expected EC on P-256 or P-384, or RSA; found another algorithm or curve';
   const { kind, algorithm: name, pointBytes } = form;
-  // A compressed point is the same key with another hash: it would pass for a key that was not used before. And OpenSSL
-  // imports the point at infinity, which is no key at all.
+  // A compressed point is the same key with another hash, and would count as a key that was not used before. OpenSSL
+  // also imports the point at infinity, which is not a key.
   if (pointBytes !== undefined && (bits.length !== 1 + pointBytes || bits[1] !== UNCOMPRESSED)) {
     return 'expected an EC point in its uncompressed form';
   }
@@ -75,7 +74,7 @@ export function checkKey({ spki, algorithm, bits }: SubjectPublicKeyInfo): Check
   return weakness ?? { key, kind, algorithm: name, spki: written, sha256: publicKeySha256(written) };
 }
 
-/** As OpenSSL reads it, and writes it again. */
+/** The key as OpenSSL reads it, and as it writes it again. */
 function importKey(spki: Buffer): { readonly key: KeyObject; readonly written: Buffer } | undefined {
   try {
     const key = createPublicKey({ key: spki, format: 'der', type: 'spki' });

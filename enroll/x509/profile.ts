@@ -1,6 +1,6 @@
 /**
- * What the certificates of this house hold. Of a request only the public key is taken; every name, date, right and
- * extension comes from here. Signs nothing.
+ * The contents of every certificate that the fleet's CAs issue. Only the public key comes from a request; names, validity
+ * and extensions are set here. Signs nothing.
  */
 
 import { createHash, type KeyObject } from 'node:crypto';
@@ -25,18 +25,18 @@ import {
 } from './x509-writer.ts';
 
 export interface Lifetimes {
-  /** Devices and services, seconds. What is issued lives between nine tenths of it and all of it. */
+  /** Devices and services, seconds. A certificate is valid for nine tenths of it to all of it. */
   readonly deviceSeconds: number;
   readonly serverSeconds: number;
   readonly issuingSeconds: number;
   readonly rootSeconds: number;
-  /** How far before now a certificate begins, because devices often boot with a slow clock. */
+  /** How long before now notBefore is, because devices often start with a slow clock. */
   readonly backdateSeconds: number;
 }
 
 export type RandomBytes = (size: number) => Buffer;
 
-/** The part of a certificate's life, at its end, that is left to chance: a fleet enrolled in a minute must not renew in one. */
+/** The random fraction at the end of a validity: a fleet that enrolled in one minute must not renew in one. */
 const LIFETIME_JITTER = 0.1;
 
 /** Random bytes in a serial number; CA/Browser Forum asks for 64 bits, RFC 5280 allows 20 bytes in all. */
@@ -44,21 +44,21 @@ const SERIAL_RANDOM_BYTES = 16;
 /** First byte of every serial: makes it positive and 17 bytes long, so that its hexadecimal form has one spelling. */
 const SERIAL_PREFIX = 0x40;
 
-/** What an issuing CA adds to everything it signs. */
+/** The fields of a CA certificate that certificates below it repeat or depend on. */
 export interface CertificateIssuer {
   /** DER of its subject Name. */
   readonly subject: Uint8Array;
   readonly publicKeySpki: Uint8Array;
-  /** As it stands in its own certificate. */
+  /** As in its own certificate. */
   readonly keyIdentifier: Uint8Array;
   readonly notBefore: number;
   readonly notAfter: number;
 }
 
-/** Where third parties ask about what an issuing CA signed. */
+/** The URLs at which third parties check the certificates of an issuing CA. */
 export interface StatusUrls {
   readonly crl: string;
-  /** Both or none: they are of the plain-HTTP listener. */
+  /** Both or none: the status server serves both. */
   readonly access?: { readonly ocsp: string; readonly caIssuers: string } | undefined;
 }
 
@@ -66,7 +66,7 @@ export interface LeafProfiles {
   client(order: {
     readonly identity: Identity;
     readonly publicKeySpki: Buffer;
-    /** In place of the usual life of a device's certificate. */
+    /** In place of {@link Lifetimes.deviceSeconds}. */
     readonly seconds?: number | undefined;
     readonly now: number;
   }): CertificateContents;
@@ -75,49 +75,78 @@ export interface LeafProfiles {
     readonly publicKeySpki: Buffer;
     readonly now: number;
   }): CertificateContents;
-  /** Whoever answers OCSP in the CA's name: for a day, and for nothing else. */
+  /** An OCSP responder of the CA (RFC 6960, section 4.2.2.2), valid for a day. */
   ocspSigner(order: { readonly publicKeySpki: Buffer; readonly now: number }): CertificateContents;
 }
 
-/** The profiles of what the issuing CA signs: devices, services, and our own servers. */
-export function createLeafProfiles(options: {
+export interface LeafProfileOptions {
   readonly issuer: CertificateIssuer;
   readonly trustDomain: string;
   readonly status: StatusUrls | undefined;
   readonly lifetimes: Lifetimes;
   readonly randomBytes: RandomBytes;
-}): LeafProfiles {
-  const { issuer, trustDomain, lifetimes, randomBytes } = options;
+}
+
+/** The profiles of leaf certificates: devices and services, this server's listeners, OCSP responders. */
+export function createLeafProfiles(options: LeafProfileOptions): LeafProfiles {
+  const { issuer, trustDomain, status, lifetimes, randomBytes } = options;
   const fromIssuer = [
     authorityKeyIdentifier(issuer.keyIdentifier),
-    ...(options.status === undefined ? [] : [crlDistributionPoint(options.status.crl)]),
-    ...(options.status?.access === undefined ? [] : [authorityInfoAccess(options.status.access)]),
+    ...(status === undefined ? [] : [crlDistributionPoint(status.crl)]),
+    ...(status?.access === undefined ? [] : [authorityInfoAccess(status.access)]),
   ];
-  // The same bytes in every certificate: encoded once.
-  const ofClients = [
-    leafBasicConstraints(),
-    keyUsage(['digitalSignature']),
-    extendedKeyUsage(OID.clientAuth),
-    ...fromIssuer,
-  ];
-  const ofServers = [
-    leafBasicConstraints(),
-    keyUsage(['digitalSignature']),
-    extendedKeyUsage(OID.serverAuth),
-    ...fromIssuer,
-  ];
-  const clientExtensions = ofClients.map(fixed);
-  const serverExtensions = ofServers.map(fixed);
+  // The same bytes in every certificate, so they are encoded once.
+  const clientExtensions = [...leafExtensions(OID.clientAuth), ...fromIssuer].map(preEncoded);
+  const serverExtensions = [...leafExtensions(OID.serverAuth), ...fromIssuer].map(preEncoded);
 
-  const contents = (leaf: {
-    subject: string;
-    names: readonly AlternativeName[];
-    extensions: readonly Der[];
-    publicKeySpki: Buffer;
-    seconds: number;
-    now: number;
-  }): CertificateContents => ({
-    serial: Buffer.concat([Buffer.of(SERIAL_PREFIX), randomBytes(SERIAL_RANDOM_BYTES)]),
+  return {
+    client: ({ identity, publicKeySpki, now, seconds = lifetimes.deviceSeconds }) =>
+      leafContents(options, {
+        subject: identityName(identity),
+        names: [{ kind: 'uri', value: identityUri(trustDomain, identity) }],
+        extensions: clientExtensions,
+        publicKeySpki,
+        seconds: seconds * (1 - LIFETIME_JITTER * (randomBytes(4).readUInt32BE() / 2 ** 32)),
+        now,
+      }),
+    server: ({ hosts, publicKeySpki, now }) =>
+      leafContents(options, {
+        subject: serverSubject(hosts),
+        names: hosts.map(hostName),
+        extensions: serverExtensions,
+        publicKeySpki,
+        seconds: lifetimes.serverSeconds,
+        now,
+      }),
+    ocspSigner: ({ publicKeySpki, now }) =>
+      leafContents(options, {
+        subject: OCSP_SUBJECT,
+        names: [{ kind: 'uri', value: ocspSignerUri(trustDomain) }],
+        extensions: [...leafExtensions(OID.ocspSigning), authorityKeyIdentifier(issuer.keyIdentifier), ocspNoCheck()],
+        publicKeySpki,
+        seconds: OCSP_SIGNER_SECONDS,
+        now,
+      }),
+  };
+}
+
+function leafExtensions(purpose: string): readonly Der[] {
+  return [leafBasicConstraints(), keyUsage(['digitalSignature']), extendedKeyUsage(purpose)];
+}
+
+function leafContents(
+  { issuer, lifetimes, randomBytes }: LeafProfileOptions,
+  leaf: {
+    readonly subject: string;
+    readonly names: readonly AlternativeName[];
+    readonly extensions: readonly Der[];
+    readonly publicKeySpki: Buffer;
+    readonly seconds: number;
+    readonly now: number;
+  },
+): CertificateContents {
+  return {
+    serial: newSerial(randomBytes),
     issuer: issuer.subject,
     subject: commonName(leaf.subject),
     ...validity({ now: leaf.now, seconds: leaf.seconds, backdateSeconds: lifetimes.backdateSeconds, within: issuer }),
@@ -127,47 +156,11 @@ export function createLeafProfiles(options: {
       subjectKeyIdentifier(keyIdentifier(leaf.publicKeySpki)),
       alternativeNames(leaf.names),
     ],
-  });
-
-  return {
-    client: ({ identity, publicKeySpki, now, seconds = lifetimes.deviceSeconds }) =>
-      contents({
-        subject: identityName(identity),
-        names: [{ kind: 'uri', value: identityUri(trustDomain, identity) }],
-        extensions: clientExtensions,
-        publicKeySpki,
-        seconds: seconds * (1 - LIFETIME_JITTER * (randomBytes(4).readUInt32BE() / 2 ** 32)),
-        now,
-      }),
-    server: ({ hosts, publicKeySpki, now }) =>
-      contents({
-        subject: serverSubject(hosts),
-        names: hosts.map(hostName),
-        extensions: serverExtensions,
-        publicKeySpki,
-        seconds: lifetimes.serverSeconds,
-        now,
-      }),
-    ocspSigner: ({ publicKeySpki, now }) =>
-      contents({
-        subject: OCSP_SUBJECT,
-        names: [{ kind: 'uri', value: ocspSignerUri(trustDomain) }],
-        extensions: [
-          leafBasicConstraints(),
-          keyUsage(['digitalSignature']),
-          extendedKeyUsage(OID.ocspSigning),
-          authorityKeyIdentifier(issuer.keyIdentifier),
-          ocspNoCheck(),
-        ],
-        publicKeySpki,
-        seconds: OCSP_SIGNER_SECONDS,
-        now,
-      }),
   };
 }
 
 export const OCSP_SUBJECT = 'rollcall OCSP';
-/** Nobody can revoke it, so it must not live long. */
+/** It cannot be revoked, so its validity is short. */
 const OCSP_SIGNER_SECONDS = 24 * 3600;
 
 /** A name that no device or service can have. */
@@ -175,7 +168,7 @@ export function ocspSignerUri(trustDomain: string): string {
   return `${trustDomainUri(trustDomain)}/server/ocsp`;
 }
 
-/** A CA certificate; self-signed when there is no issuer. The trust domain stands in its URI name (SPIFFE X.509-SVID, section 4.2). */
+/** A CA certificate; self-signed without an issuer. Its URI name is the trust domain (SPIFFE X.509-SVID, section 4.2). */
 export function caContents(options: {
   readonly role: 'root' | 'issuing';
   readonly issuer: CertificateIssuer | undefined;
@@ -187,10 +180,10 @@ export function caContents(options: {
 }): CertificateContents {
   const { role, issuer, publicKeySpki, lifetimes } = options;
   const keyId = keyIdentifier(publicKeySpki);
-  // Two fleets' CAs never share a name: clients that trust both look CAs up by it.
+  // The CAs of two fleets never share a name, because clients that trust both look CAs up by name.
   const subject = commonName(`Rollcall ${role} CA ${keyId.toString('hex', 0, 4)}`);
   return {
-    serial: Buffer.concat([Buffer.of(SERIAL_PREFIX), options.randomBytes(SERIAL_RANDOM_BYTES)]),
+    serial: newSerial(options.randomBytes),
     issuer: issuer?.subject ?? encodeDer(subject),
     subject,
     ...validity({
@@ -210,7 +203,7 @@ export function caContents(options: {
   };
 }
 
-/** Another root as one that is trusted already vouches for it: same name, same key, another signature (RFC 4210, section 4.4). */
+/** A cross-certificate (RFC 5280, section 3.2): name and key of one root, signed by another root that is trusted already. */
 export function crossCertificateContents(options: {
   readonly root: CertificateIssuer;
   readonly by: CertificateIssuer;
@@ -220,7 +213,7 @@ export function crossCertificateContents(options: {
 }): CertificateContents {
   const { root, by, now } = options;
   return {
-    serial: Buffer.concat([Buffer.of(SERIAL_PREFIX), options.randomBytes(SERIAL_RANDOM_BYTES)]),
+    serial: newSerial(options.randomBytes),
     issuer: by.subject,
     subject: encoded(root.subject),
     ...validity({ now, seconds: (root.notAfter - now) / 1000, backdateSeconds: options.backdateSeconds, within: by }),
@@ -238,7 +231,7 @@ export function trustDomainUri(trustDomain: string): string {
   return `spiffe://${trustDomain}`;
 }
 
-/** Lower-case hexadecimal without leading zeros, as the registry keeps it. */
+/** Lower-case hexadecimal without leading zeros, as the registry stores it. */
 export function serialText(serial: Uint8Array): string {
   return Buffer.from(serial)
     .toString('hex')
@@ -259,7 +252,7 @@ export function keyIdentifier(spki: Uint8Array): Buffer {
   return createHash('sha256').update(spki).digest().subarray(0, 20);
 }
 
-/** Whole seconds, and never outside of the issuer's own life. */
+/** Whole seconds, within the issuer's own validity. */
 function validity(options: {
   readonly now: number;
   readonly seconds: number;
@@ -279,7 +272,11 @@ function validity(options: {
   return { notBefore: Math.max(notBefore, within.notBefore), notAfter: Math.min(notAfter, within.notAfter) };
 }
 
-function fixed(extension: Der): Der {
+function newSerial(randomBytes: RandomBytes): Buffer {
+  return Buffer.concat([Buffer.of(SERIAL_PREFIX), randomBytes(SERIAL_RANDOM_BYTES)]);
+}
+
+function preEncoded(extension: Der): Der {
   return encoded(encodeDer(extension));
 }
 

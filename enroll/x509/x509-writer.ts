@@ -1,6 +1,6 @@
 /**
  * Writes X.509 structures from checked values: names, extensions, certificates (RFC 5280, section 4) and certs-only
- * bundles (RFC 5652, degenerate SignedData). Knows the encoding, not the policy: what goes in is decided in `profile.ts`.
+ * bundles (RFC 5652, degenerate SignedData). Defines the encoding; `profile.ts` defines the contents.
  */
 
 import type { Signer } from '../ca/signer.ts';
@@ -90,14 +90,14 @@ export function writeCertificate(contents: CertificateContents, signer: Signer):
   return signed(encodeDer(tbs), signer);
 }
 
-/** `SEQUENCE { what is signed, algorithm, signature }`: the frame of certificates and revocation lists alike. */
+/** `SEQUENCE { toBeSigned, algorithm, signature }`: the structure of certificates, CRLs and requests. */
 export async function signed(tbs: Buffer, signer: Signer): Promise<Buffer> {
   const tail = encodeDer(sequence(encoded(ECDSA_WITH_SHA256), bits(await signer.sign(tbs))));
   const tailBody = tail.subarray(headerLength(tail));
   return Buffer.concat([derHeader(0x30, tbs.length + tailBody.length), tbs, tailBody]);
 }
 
-/** The algorithm that {@link signed} names, DER; it stands inside of what is signed as well. */
+/** The signature algorithm of {@link signed}, DER. The signed part contains it too. */
 export function signatureAlgorithm(): Buffer {
   return ECDSA_WITH_SHA256;
 }
@@ -126,7 +126,7 @@ export function keyUsage(usages: readonly KeyUsage[]): Der {
   return critical(OID.keyUsage, bits(Buffer.from([value]), 7 - Math.max(...numbers)));
 }
 
-/** For a CA: how many CAs may stand below it, or any number. */
+/** For a CA: the number of CAs that may be below it, or any number. */
 export function caBasicConstraints(pathLength: number | undefined): Der {
   const limit = pathLength === undefined ? undefined : integer(pathLength);
   return critical(OID.basicConstraints, sequence(boolean(true), limit));
@@ -160,13 +160,13 @@ export function crlDistributionPoint(url: string): Der {
   );
 }
 
-/** Where the issuer's status is asked and its own certificate found (RFC 5280, section 4.2.2.1). */
+/** The URLs of the issuer's OCSP responder and certificate (RFC 5280, section 4.2.2.1). */
 export function authorityInfoAccess(urls: { readonly ocsp: string; readonly caIssuers: string }): Der {
   const at = (method: string, url: string) => sequence(oid(method), generalName({ kind: 'uri', value: url }));
   return nonCritical(OID.authorityInfoAccess, sequence(at(OID.ocsp, urls.ocsp), at(OID.caIssuers, urls.caIssuers)));
 }
 
-/** The same shape as a distribution point (RFC 5280, section 5.2.6): where a full list says its delta is. */
+/** In a full CRL, the URL of its delta CRL (RFC 5280, section 5.2.6). */
 export function freshestCrl(url: string): Der {
   return nonCritical(
     OID.freshestCrl,
@@ -174,7 +174,7 @@ export function freshestCrl(url: string): Der {
   );
 }
 
-/** NULL: nobody asks whether a responder of so short a life is revoked (RFC 6960, section 4.2.2.2.1). */
+/** NULL: clients do not check the revocation of this responder (RFC 6960, section 4.2.2.2.1). */
 export function ocspNoCheck(): Der {
   return nonCritical(OID.ocspNoCheck, encoded(Buffer.of(0x05, 0x00)));
 }
@@ -199,7 +199,7 @@ export function writeCertsOnly(certificates: readonly Uint8Array[]): Buffer {
   return encodeDer(sequence(oid(OID.signedData), tagged(0, signedData)));
 }
 
-/** What we would like a request to hold: a P-256 key, an ECDSA signature with SHA-256 (RFC 7030, section 4.5.2). */
+/** The preferred contents of a request: a P-256 key, an ECDSA signature with SHA-256 (RFC 7030, section 4.5.2). */
 export function writeCsrAttributes(): Buffer {
   return encodeDer(sequence(sequence(oid(OID.ecPublicKey), set(oid(OID.prime256v1))), oid(OID.ecdsaWithSha256)));
 }
