@@ -183,8 +183,10 @@ async function openServers(
   const broker = opened.add(await createBroker(brokerOptions(context, stores, authority)));
   const mqttUrl = serverUrl('mqtts', publicHost, broker.port);
   const renewals = createRenewalSchedule(renewalOptions(context, stores, broker));
-  const told = () => void events.pollAudit();
-  const expiry = opened.add(createExpiryMonitor({ registry, told, now, log: log.child({ component: 'enroll' }) }));
+  const onRecorded = () => void events.pollAudit();
+  const expiry = opened.add(
+    createExpiryMonitor({ registry, onRecorded, now, log: log.child({ component: 'enroll' }) }),
+  );
   const enroll = opened.add(await createEnrollServer(enrollOptions(context, stores, { authority, renewals, mqttUrl })));
   const enrollUrl = serverUrl('https', publicHost, enroll.port);
   metrics.collectFrom('broker', broker);

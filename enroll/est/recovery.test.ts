@@ -54,7 +54,7 @@ describe('a device whose certificate has ended', () => {
     expect(recovered.subjectAltName).toBe('URI:spiffe://fleet.example/device/dev-7');
     expect(recovered.validToDate.getTime()).toBeGreaterThan(Date.now());
     expect((await device.ask()).body).toBe(answer.body);
-    expect(fleet.logged.text()).toContain('certificate recovered after its end');
+    expect(fleet.logged.text()).toContain('certificate recovered after its expiry');
     const client = { ...device.client, cert: pem(recovered.raw) };
     const renewed = await fleet.send({ path: EST_PATHS.simplereenroll, body: writeTestCsr(), client });
     expect(renewed.status).toBe(200);

@@ -102,7 +102,7 @@ function noteList(line: string, made: number[]): void {
     readonly ms?: number;
     readonly entries?: number;
   };
-  if (msg === 'revocation list made' && ms !== undefined && entries !== undefined) made.push(ms);
+  if (msg === 'CRL issued' && ms !== undefined && entries !== undefined) made.push(ms);
 }
 
 /** As openssl writes it, with a nonce. */
