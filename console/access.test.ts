@@ -267,8 +267,8 @@ describeWithClients('curl', ['curl'], () => {
   });
 });
 
-describe('a route that does not say who may use it', () => {
-  it('stops the start of the server', async () => {
+describe('a route that does not declare its access', () => {
+  it('stops the server from starting', async () => {
     const { createApplication } = await import('./application.ts');
     const { AccessControl } = await import('./access.ts');
     const { now, log, version, operatorKeyFile } = fixture.options;
@@ -280,8 +280,8 @@ describe('a route that does not say who may use it', () => {
       ...createRequestLimits(NO_REQUEST_LIMITS),
     });
     const app = await createApplication({ access, version, now, log, ...createRequestLimits(NO_REQUEST_LIMITS) });
-    const route = { method: 'GET', url: '/forgotten', handler: () => 'secret' } as const satisfies object;
-    expect(() => app.route(route)).toThrow('expected route GET /forgotten to declare who may use it');
+    const route = { method: 'GET', url: '/undeclared', handler: () => 'secret' } as const satisfies object;
+    expect(() => app.route(route)).toThrow('expected route GET /undeclared to declare its access');
     await app.close();
   });
 });

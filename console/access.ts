@@ -1,7 +1,7 @@
 /**
- * Who may use the console: by which door a request came and what it must show there. The unix socket is guarded by its
- * file permissions; the TCP door wants the operator key, and a Host header that is its own, so that a web page whose name
- * was rebound to this machine cannot speak to it. Does not know routes beyond the access that each declares.
+ * Authenticates operators by the listener that accepted the request. The unix socket is protected by its file permissions.
+ * The TCP listener requires the operator key, and a Host header that names this console, which stops DNS rebinding by web
+ * pages. Knows of a route only the access that it declares.
  */
 
 import type { IncomingMessage } from 'node:http';
@@ -16,7 +16,7 @@ export type ListenerKind = 'unix' | 'tcp';
 
 export interface AccessOptions {
   readonly key: OperatorKey;
-  /** Names and addresses that a Host header may hold beside those of loopback. */
+  /** Names and addresses that a Host header may contain beside those of loopback. */
   readonly hosts: readonly string[];
   readonly now: () => number;
   readonly log: Logger;
@@ -24,7 +24,7 @@ export interface AccessOptions {
 }
 
 const BEARER = /^Bearer +([A-Za-z0-9_-]{1,128})$/i;
-/** Ten wrong keys at once and one more every six seconds, per address: it bounds guessing. */
+/** Per address: a burst of ten wrong keys, and one more every six seconds. */
 const FAILURES = { perSecond: 1 / 6, burst: 10, keys: 1_000 };
 
 export class AccessControl {
@@ -34,8 +34,8 @@ export class AccessControl {
   readonly #refusalLog: RefusalLog;
   readonly #now: () => number;
   readonly #failures = new TokenBuckets(FAILURES);
-  /** Set by the listener that accepted the request: nothing a client sends can say by which door it came. */
-  readonly #doors = new WeakMap<IncomingMessage, ListenerKind>();
+  /** Set by the listener that accepted the request, never from what the client sent. */
+  readonly #listeners = new WeakMap<IncomingMessage, ListenerKind>();
 
   constructor(options: AccessOptions) {
     this.#key = options.key;
@@ -45,13 +45,13 @@ export class AccessControl {
     this.#now = options.now;
   }
 
-  setListener(request: IncomingMessage, door: ListenerKind): void {
-    this.#doors.set(request, door);
+  setListener(request: IncomingMessage, listener: ListenerKind): void {
+    this.#listeners.set(request, listener);
   }
 
   /** The actor for audit entries. Problem `request_invalid`, `operator_required` or `rate_limited` when refused. */
   admit(request: IncomingMessage, access: Access): Actor {
-    if (this.#doors.get(request) === 'unix') return 'operator/unix';
+    if (this.#listeners.get(request) === 'unix') return 'operator/unix';
     this.#expectOwnHost(request);
     if (access === 'anyone') return 'operator/unknown';
     this.#expectKey(request);
@@ -68,7 +68,7 @@ export class AccessControl {
 
   #expectKey(request: IncomingMessage): void {
     const presented = BEARER.exec(request.headers.authorization ?? '')?.[1];
-    // Wrong keys of another process on this machine must not lock out operators who have the right one.
+    // The right key is accepted even while wrong keys from the same address are limited.
     if (presented !== undefined && this.#key.matches(presented)) return;
     const address = request.socket.remoteAddress ?? 'unknown';
     const wait = this.#failures.take(networkOf(address), this.#now());
@@ -79,7 +79,7 @@ export class AccessControl {
   }
 }
 
-/** One form for settings and Host headers; a header that names no host names none of ours. */
+/** Canonical form of a configured host and of a Host header. */
 function hostText(host: string): string {
   return canonicalHost(host) ?? host.toLowerCase();
 }

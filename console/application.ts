@@ -1,6 +1,6 @@
 /**
- * The HTTP application behind both doors: reads bodies, checks what came in against the table of endpoints, turns every
- * failure into `application/problem+json` in one place, and describes itself as OpenAPI 3.1. Listens on nothing.
+ * The HTTP application behind both listeners: reads bodies, validates requests against the table of endpoints, turns every
+ * failure into `application/problem+json` in one place, and describes itself as OpenAPI 3.1. Opens no listener.
  */
 
 import swagger from '@fastify/swagger';
@@ -44,61 +44,21 @@ export interface ApplicationOptions {
   readonly refusalLog: RefusalLog;
 }
 
-/** The application without routes. A route that does not declare who may use it throws when it is added. */
+/** The application without routes. Adding a route that does not declare its access throws. */
 export async function createApplication(options: ApplicationOptions): Promise<FastifyInstance> {
-  const { access, log, refusalLog, now } = options;
+  const { log } = options;
+  const answerProblem = problemAnswers(options);
   const app = fastify({
     loggerInstance: log,
-    logController: new LogController({ disableRequestLogging: true }), // refusals are logged below, with their reason
+    logController: new LogController({ disableRequestLogging: true }), // `problemAnswers` logs refusals with their reason
     bodyLimit: MAX_BODY_BYTES,
     exposeHeadRoutes: false,
     return503OnClosing: false,
     frameworkErrors: (error, _request, reply) => answerProblem(error, reply),
   }) as unknown as FastifyInstance;
-
-  function answerProblem(error: unknown, reply: FastifyReply): void {
-    const problem = problemOf(error);
-    const fields = { code: problem.code, reason: problem.reason, route: reply.request.routeOptions.url };
-    const address = reply.request.ip ?? 'unix';
-    if (problem.status < 500) refusalLog.write(log, 'debug', address, fields, 'operator request refused');
-    else {
-      const failure = { ...fields, err: problem.cause ?? problem };
-      refusalLog.write(log, 'error', address, failure, 'operator request failed');
-    }
-    if (problem.retryAfter !== undefined) reply.header('retry-after', problem.retryAfter);
-    if (problem.code === 'operator_required') reply.header('www-authenticate', 'Bearer realm="rollcall"');
-    void reply
-      .code(problem.status)
-      .type(PROBLEM_MEDIA_TYPE)
-      .send(JSON.stringify(problemDocument(problem, now())));
-  }
-
-  const methods: { readonly method: string; readonly path: RegExp }[] = [];
-  app.addHook('onRoute', (route) => {
-    if (route.config?.access === undefined) {
-      throw new Error(`expected route ${route.method} ${route.url} to declare who may use it, found no access`);
-    }
-    methods.push({ method: String(route.method), path: pathPattern(route.url) });
-  });
-  app.decorateRequest('actor', 'operator/unknown');
-  app.addHook('onRequest', async (request, reply) => {
-    reply.headers({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' });
-    // A path without a route has no config: it needs an operator too, and so says nothing about which paths exist.
-    request.actor = access.admit(request.raw, request.routeOptions.config?.access ?? 'operator');
-  });
-  // JSON of every route, problem documents included, for terminals to show: nobody escapes it again.
-  app.addHook('onSend', async (_request, _reply, payload) =>
-    typeof payload === 'string' ? escapeJson(payload) : payload,
-  );
+  addHooks(app, options.access);
   app.setErrorHandler((error, _request, reply) => answerProblem(error, reply));
-  app.setNotFoundHandler((request, reply) => {
-    const path = request.url.split('?', 1)[0] as string;
-    const allowed = methods.filter((route) => route.path.test(path)).map((route) => route.method);
-    if (allowed.length === 0) return answerProblem(new Problem('not_found'), reply);
-    reply.header('allow', allowed.join(', '));
-    return answerProblem(new Problem('method_not_allowed'), reply);
-  });
-
+  answerUnknownPaths(app, answerProblem);
   acceptOnlyJson(app);
   app.setValidatorCompiler<z.ZodType>(({ schema, httpPart }) => (data) => {
     // A body that was not sent comes as null.
@@ -119,16 +79,69 @@ export async function createApplication(options: ApplicationOptions): Promise<Fa
   return app;
 }
 
+type AnswerProblem = (error: unknown, reply: FastifyReply) => void;
+
+/** Answers a failure as `application/problem+json`, and logs its reason at a bounded rate. */
+function problemAnswers({ log, refusalLog, now }: ApplicationOptions): AnswerProblem {
+  return (error, reply) => {
+    const problem = problemOf(error);
+    const fields = { code: problem.code, reason: problem.reason, route: reply.request.routeOptions.url };
+    const address = reply.request.ip ?? 'unix';
+    if (problem.status < 500) refusalLog.write(log, 'debug', address, fields, 'operator request refused');
+    else {
+      const failure = { ...fields, err: problem.cause ?? problem };
+      refusalLog.write(log, 'error', address, failure, 'operator request failed');
+    }
+    if (problem.retryAfter !== undefined) reply.header('retry-after', problem.retryAfter);
+    if (problem.code === 'operator_required') reply.header('www-authenticate', 'Bearer realm="rollcall"');
+    void reply
+      .code(problem.status)
+      .type(PROBLEM_MEDIA_TYPE)
+      .send(JSON.stringify(problemDocument(problem, now())));
+  };
+}
+
+function addHooks(app: FastifyInstance, access: AccessControl): void {
+  app.decorateRequest('actor', 'operator/unknown');
+  app.addHook('onRequest', async (request, reply) => {
+    reply.headers({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' });
+    // A path without a route has no config and needs an operator too: the answer does not show which paths exist.
+    request.actor = access.admit(request.raw, request.routeOptions.config?.access ?? 'operator');
+  });
+  // Escapes the JSON of every route, problem documents included, so that a terminal can print it.
+  app.addHook('onSend', async (_request, _reply, payload) =>
+    typeof payload === 'string' ? escapeJson(payload) : payload,
+  );
+}
+
+/** Tells a wrong method, with the header `allow`, from a wrong path. */
+function answerUnknownPaths(app: FastifyInstance, answerProblem: AnswerProblem): void {
+  const methods: { readonly method: string; readonly path: RegExp }[] = [];
+  app.addHook('onRoute', (route) => {
+    if (route.config?.access === undefined) {
+      throw new Error(`expected route ${route.method} ${route.url} to declare its access, found none`);
+    }
+    methods.push({ method: String(route.method), path: pathPattern(route.url) });
+  });
+  app.setNotFoundHandler((request, reply) => {
+    const path = request.url.split('?', 1)[0] as string;
+    const allowed = methods.filter((route) => route.path.test(path)).map((route) => route.method);
+    if (allowed.length === 0) return answerProblem(new Problem('not_found'), reply);
+    reply.header('allow', allowed.join(', '));
+    return answerProblem(new Problem('method_not_allowed'), reply);
+  });
+}
+
 export interface CheckedRequest<E extends Endpoint> {
   readonly params: Checked<E, 'params'>;
   readonly query: Checked<E, 'query'>;
   readonly body: Checked<E, 'body'>;
-  /** Who asks, for audit entries. */
+  /** The operator, for audit entries. */
   readonly actor: Actor;
   readonly reply: FastifyReply;
 }
 
-/** Adds the route of an endpoint. A handler that took the reply over answers undefined. */
+/** Adds the route of an endpoint. A handler that sends the reply itself returns undefined. */
 export function addEndpoint<const E extends Endpoint>(
   app: FastifyInstance,
   endpoint: E,
@@ -165,7 +178,7 @@ export function addEndpoint<const E extends Endpoint>(
   });
 }
 
-/** Strict UTF-8, bounded nesting, no key that could reach a prototype; no other media type is read at all. */
+/** Strict UTF-8, bounded nesting, no key that could reach a prototype. Bodies of other media types are not read. */
 function acceptOnlyJson(app: FastifyInstance): void {
   const utf8 = new TextDecoder('utf-8', { fatal: true });
   const parse = app.getDefaultJsonParser('error', 'error');

@@ -1,6 +1,6 @@
 /**
- * The operators' console: one HTTP application behind two listeners of its own, a unix socket guarded by file permissions
- * and HTTPS, on loopback by default. Serves no device, and no web page.
+ * The operators' console: one HTTP application behind two listeners, a unix socket protected by file permissions and HTTPS,
+ * on loopback by default. Serves no device and no web page.
  */
 
 import { createServer } from 'node:http';
@@ -32,7 +32,7 @@ export interface ConsoleTls {
 export interface ConsoleOptions {
   readonly socketPath: string;
   readonly host: string;
-  /** Further names by which operators reach it, when it listens beyond loopback; any other Host header is refused. */
+  /** Further names under which operators reach it; any other Host header is refused. */
   readonly publicHosts?: readonly string[];
   /** 0 picks a free one. */
   readonly port: number;
@@ -43,7 +43,7 @@ export interface ConsoleOptions {
   readonly telemetry: Telemetry;
   readonly events: EventFeed;
   readonly sinks: SinkControl;
-  readonly fleet: ServerControls;
+  readonly controls: ServerControls;
   readonly version: string;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -57,15 +57,15 @@ export interface Console {
   /** `https://host:port`. */
   readonly url: string;
   readonly socketPath: string;
-  /** For new connections; those that are open keep what they have. */
+  /** For new connections; open ones keep their certificate. */
   replaceTls(tls: ConsoleTls): void;
-  /** Ends followers with a line that says why, lets requests in hand finish for two seconds, and frees both addresses. */
+  /** Ends followers with a line that gives the reason, lets running requests finish for two seconds, and frees both addresses. */
   close(): Promise<void>;
 }
 
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 const MIN_TLS_VERSION = 'TLSv1.2';
-/** Of the unix socket, for all its clients: they are the owner's programs, and one of them must not starve the server. */
+/** Of all clients of the unix socket together, so that a program in a loop cannot starve the server. */
 const LOCAL_REQUESTS_PER_SECOND = 1_000;
 
 /**
@@ -73,7 +73,7 @@ const LOCAL_REQUESTS_PER_SECOND = 1_000;
  * or `config_invalid` when it cannot; then nothing stays open.
  */
 export async function createConsole(options: ConsoleOptions): Promise<Console> {
-  const { registry, telemetry, fleet, version, now, log, requestLimits } = options;
+  const { registry, telemetry, controls, version, now, log, requestLimits } = options;
   const { refusalLog } = requestLimits;
   const key = await openOperatorKey(options.operatorKeyFile);
   const access = new AccessControl({
@@ -85,12 +85,21 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
   });
   const followers = new Followers({ now });
   const app = await createApplication({ access, version, now, log, refusalLog });
-  addRoutes(app, { registry, telemetry, events: options.events, sinks: options.sinks, followers, fleet, version, now });
+  addRoutes(app, {
+    registry,
+    telemetry,
+    events: options.events,
+    sinks: options.sinks,
+    followers,
+    controls,
+    version,
+    now,
+  });
   await app.ready();
 
-  const handlersOf = (door: ListenerKind): RequestHandlers => ({
+  const handlersOf = (listener: ListenerKind): RequestHandlers => ({
     handle: (request, response) => {
-      access.setListener(request, door);
+      access.setListener(request, listener);
       app.routing(request, response);
     },
     refuse: (response, retryAfter, address) => {

@@ -132,7 +132,7 @@ export function consoleOptions(
     telemetry,
     events: events.log,
     sinks,
-    fleet: serverControls(context, stores, parts),
+    controls: serverControls(context, stores, parts),
     requestLimits: limits,
     version,
     now,
@@ -145,7 +145,7 @@ function serverControls(
   { metrics, now }: ServerContext,
   { registry, sessions }: Stores,
   { authority, broker, renewals, enrollUrl, clock }: ConsoleParts,
-): Parameters<typeof createConsole>[0]['fleet'] {
+): Parameters<typeof createConsole>[0]['controls'] {
   const { trust, issuer } = authority;
   return {
     ca: createCaControl({ authority, registry, renewals, broker, now }),

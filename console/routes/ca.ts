@@ -7,7 +7,7 @@ import { isoTime } from '../iso-time.ts';
 import type { PulledRenewals } from '../server-controls.ts';
 import type { RoutesOptions } from './routes.ts';
 
-export function addCaRoutes(app: FastifyInstance, { fleet: { ca, renewals } }: RoutesOptions): void {
+export function addCaRoutes(app: FastifyInstance, { controls: { ca, renewals } }: RoutesOptions): void {
   addEndpoint(app, endpoints.listCas, async () =>
     (await ca.list()).map((view) => ({
       ...view,

@@ -17,7 +17,7 @@ type CertificateView = Answer<typeof endpoints.showDevice>['certificates'][numbe
 /** Shown of one device: it renews as often as it likes. */
 export const MAX_CERTIFICATES = 1_000;
 
-export function addDeviceRoutes(app: FastifyInstance, { registry, fleet, now }: RoutesOptions): void {
+export function addDeviceRoutes(app: FastifyInstance, { registry, controls, now }: RoutesOptions): void {
   addEndpoint(app, endpoints.listDevices, async ({ query, reply }) => {
     const { group, status, after, limit } = query;
     const devices = await registry.listDevices({
@@ -33,7 +33,7 @@ export function addDeviceRoutes(app: FastifyInstance, { registry, fleet, now }: 
     if (record === undefined) throw new Problem('device_unknown');
     const holder: Identity = { kind: 'device', id: params.id };
     const certificates = await registry.listCertificates(holder, MAX_CERTIFICATES);
-    const session = fleet.sessions().find(({ identity }) => identity.kind === 'device' && identity.id === params.id);
+    const session = controls.sessions().find(({ identity }) => identity.kind === 'device' && identity.id === params.id);
     const at = now();
     return {
       ...viewDevice(record),

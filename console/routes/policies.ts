@@ -17,17 +17,17 @@ import { policyEndpoints as endpoints } from '../api/policies.ts';
 import { addEndpoint } from '../application.ts';
 import type { RoutesOptions } from './routes.ts';
 
-export function addPolicyRoutes(app: FastifyInstance, { registry, fleet }: RoutesOptions): void {
+export function addPolicyRoutes(app: FastifyInstance, { registry, controls }: RoutesOptions): void {
   addEndpoint(app, endpoints.showPolicy, ({ params }) =>
     effectivePolicy(registry, `${params.kind}/${params.name}` as PolicyScope),
   );
   addEndpoint(app, endpoints.setPolicy, async ({ params, body, actor }) => {
     const scope = `${params.kind}/${params.name}` as PolicyScope; // the shape of the parameters saw to it
-    fleet.checkPolicy(body);
+    controls.checkPolicy(body);
     await registry.setPolicy(scope, body, actor);
     return effectivePolicy(registry, scope);
   });
-  addEndpoint(app, endpoints.explainPolicy, ({ body }) => fleet.explain(body.identity, body.verb, body.topic));
+  addEndpoint(app, endpoints.explainPolicy, ({ body }) => controls.explain(body.identity, body.verb, body.topic));
 }
 
 /** The first policy that was set, from the scope to the one that stands in for it, to the one that is built in. */

@@ -9,13 +9,13 @@ type RevokeAnswer = Answer<typeof serviceEndpoints.revokeService>;
 
 /** Revokes, which waits until every live session was told to go, and counts the sessions that went. */
 export async function revoke(
-  fleet: ServerControls,
+  controls: ServerControls,
   holders: readonly Identity[],
   now: () => number,
   act: () => Promise<readonly Revocation[]>,
 ): Promise<RevokeAnswer> {
   const names = new Set(holders.map(formatIdentity));
-  const countSessions = () => fleet.sessions().filter(({ identity }) => names.has(formatIdentity(identity))).length;
+  const countSessions = () => controls.sessions().filter(({ identity }) => names.has(formatIdentity(identity))).length;
   const before = countSessions();
   const start = performance.now();
   const revocations = await act();

@@ -26,7 +26,7 @@ export interface RoutesOptions {
   readonly events: EventFeed;
   readonly sinks: SinkControl;
   readonly followers: Followers;
-  readonly fleet: ServerControls;
+  readonly controls: ServerControls;
   readonly version: string;
   readonly now: () => number;
 }

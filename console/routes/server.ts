@@ -10,7 +10,7 @@ import type { SinkControl } from './sinks.ts';
 
 export function addServerRoutes(
   app: FastifyInstance,
-  { registry, telemetry, fleet, sinks, version, now }: RoutesOptions,
+  { registry, telemetry, controls, sinks, version, now }: RoutesOptions,
 ): void {
   addEndpoint(app, endpoints.health, async () => {
     await registry.findPolicy(DEFAULT_DEVICE_SCOPE).catch((error: unknown) => {
@@ -18,14 +18,14 @@ export function addServerRoutes(
     });
     const { isDiskLow, isUnderPressure } = telemetry.counters();
     const state = isDiskLow ? ('disk full' as const) : isUnderPressure ? ('behind' as const) : ('ok' as const);
-    const [certificates, clock, sessions] = [fleet.certificates(), fleet.clock(), fleet.sessionStore()];
+    const [certificates, clock, sessions] = [controls.certificates(), controls.clock(), controls.sessionStore()];
     const isDegraded = [state, certificates, clock, sessions].some((part) => part !== 'ok');
     const status = isDegraded ? ('degraded' as const) : ('ok' as const);
     const found = { status, version, time: isoTime(now()), database: 'ok' as const };
     return { ...found, certificates, clock, telemetry: state, sessions, ...sinkHealth(sinks) };
   });
-  addEndpoint(app, endpoints.trustBundle, () => fleet.trustBundlePem());
-  addEndpoint(app, endpoints.metrics, () => fleet.metrics());
+  addEndpoint(app, endpoints.trustBundle, () => controls.trustBundlePem());
+  addEndpoint(app, endpoints.metrics, () => controls.metrics());
   addEndpoint(app, endpoints.describeApi, () => app.swagger() as unknown as Record<string, unknown>);
 }
 

@@ -12,9 +12,9 @@ import type { RoutesOptions } from './routes.ts';
 
 type ServiceView = Answer<typeof endpoints.listServices>[number];
 
-export function addServiceRoutes(app: FastifyInstance, { registry, fleet, now }: RoutesOptions): void {
+export function addServiceRoutes(app: FastifyInstance, { registry, controls, now }: RoutesOptions): void {
   addEndpoint(app, endpoints.issueService, async ({ body, actor }) => {
-    const { service, certificatePem, caPem } = await fleet.issueService({ ...body, actor });
+    const { service, certificatePem, caPem } = await controls.issueService({ ...body, actor });
     return { service: viewService(service), certificatePem, caPem };
   });
   addEndpoint(app, endpoints.listServices, async ({ query: { after = '', limit }, reply }) => {
@@ -22,7 +22,7 @@ export function addServiceRoutes(app: FastifyInstance, { registry, fleet, now }:
     return pageOf(reply, later, { limit, view: viewService, cursor: ({ name }) => ({ after: name }) });
   });
   addEndpoint(app, endpoints.revokeService, ({ params, body, actor }) =>
-    revoke(fleet, [{ kind: 'service', name: params.name }], now, async () => [
+    revoke(controls, [{ kind: 'service', name: params.name }], now, async () => [
       await registry.revokeService(params.name, body.reason, actor),
     ]),
   );

@@ -12,9 +12,9 @@ import type { RoutesOptions } from './routes.ts';
 
 type SessionView = Answer<typeof endpoints.listSessions>[number];
 
-export function addSessionRoutes(app: FastifyInstance, { fleet }: RoutesOptions): void {
+export function addSessionRoutes(app: FastifyInstance, { controls }: RoutesOptions): void {
   addEndpoint(app, endpoints.listSessions, ({ query: { after = '', limit }, reply }) => {
-    const later = fleet.sessions().filter(({ clientId }) => clientId > after);
+    const later = controls.sessions().filter(({ clientId }) => clientId > after);
     later.sort((one, other) => (one.clientId < other.clientId ? -1 : 1));
     return pageOf(reply, later, { limit, view: viewSession, cursor: ({ clientId }) => ({ after: clientId }) });
   });

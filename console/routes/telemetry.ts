@@ -1,4 +1,4 @@
-/** What was accepted, read back: by device, by stream, as a series, as a download, as it comes. */
+/** Accepted messages: queried, summed up as a series, exported, pruned and followed. */
 
 import { Readable } from 'node:stream';
 import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
@@ -15,7 +15,15 @@ import type { RoutesOptions } from './routes.ts';
 
 const DEVICES_PER_PAGE = 10_000;
 
-export function addTelemetryRoutes(app: FastifyInstance, { registry, telemetry, followers }: RoutesOptions): void {
+export function addTelemetryRoutes(app: FastifyInstance, options: RoutesOptions): void {
+  addQueryRoutes(app, options);
+  addExportRoute(app, options);
+  addJournalRoutes(app, options);
+  addFollowRoute(app, options);
+}
+
+/** Pages of messages, the newest of each stream, and series of numbers. */
+function addQueryRoutes(app: FastifyInstance, { registry, telemetry }: RoutesOptions): void {
   addEndpoint(app, endpoints.queryTelemetry, async ({ query, reply }) => {
     const { device, group, limit, before } = query;
     if (device === undefined && group === undefined) throw expected('a device or a group', 'neither');
@@ -45,10 +53,13 @@ export function addTelemetryRoutes(app: FastifyInstance, { registry, telemetry, 
     });
     return { points: points.map((point) => ({ ...point, at: isoTime(point.at) })), ignored };
   });
+}
+
+function addExportRoute(app: FastifyInstance, { registry, telemetry }: RoutesOptions): void {
   addEndpoint(app, endpoints.exportTelemetry, async ({ query, reply }) => {
     const range = { ...rangeOf(query), ...(await devicesOf(query, registry)) };
     const text = exportText(telemetry.pages(range), query.format);
-    const first = await text.next(); // what is wrong with the request shows before the answer begins
+    const first = await text.next(); // a fault of the request is thrown before the answer begins
     const whole = async function* () {
       if (!first.done) yield first.value;
       yield* text;
@@ -57,6 +68,10 @@ export function addTelemetryRoutes(app: FastifyInstance, { registry, telemetry, 
     await reply.type(EXPORT_MEDIA_TYPES[query.format]).send(Readable.from(whole()));
     return undefined;
   });
+}
+
+/** Sizes of the journal, and pruning by operators. */
+function addJournalRoutes(app: FastifyInstance, { registry, telemetry }: RoutesOptions): void {
   addEndpoint(app, endpoints.telemetryStats, async () => {
     const { segments, messages, bytes, damaged } = await telemetry.stats();
     const intake = telemetry.counters();
@@ -85,6 +100,9 @@ export function addTelemetryRoutes(app: FastifyInstance, { registry, telemetry, 
     );
     return { removed: [...removed] };
   });
+}
+
+function addFollowRoute(app: FastifyInstance, { telemetry, followers }: RoutesOptions): void {
   addEndpoint(app, endpoints.followTelemetry, async ({ query, reply }) => {
     followers.start(reply.raw, {
       headers: reply.getHeaders() as Record<string, string>,
@@ -96,7 +114,7 @@ export function addTelemetryRoutes(app: FastifyInstance, { registry, telemetry, 
   });
 }
 
-/** Of a group: those that are in it now. */
+/** The devices that a query selects; of a group, those that are in it now. */
 async function devicesOf(
   query: { readonly device?: DeviceId | undefined; readonly group?: GroupName | undefined },
   registry: Registry,

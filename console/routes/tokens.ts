@@ -14,12 +14,12 @@ import type { RoutesOptions } from './routes.ts';
 
 type TokenView = Answer<typeof endpoints.listTokens>[number];
 
-export function addTokenRoutes(app: FastifyInstance, { registry, fleet, now }: RoutesOptions): void {
+export function addTokenRoutes(app: FastifyInstance, { registry, controls, now }: RoutesOptions): void {
   addEndpoint(app, endpoints.createToken, async ({ body, actor }) => {
     const { uses, ttlSeconds, group, labels, device } = body;
     const order = { maxUses: uses, ttlSeconds, group, labels, ...(device !== undefined && { device }) };
     const minted = await registry.createToken(order, actor);
-    return { token: viewToken(minted.record), text: fleet.formatToken(minted) };
+    return { token: viewToken(minted.record), text: controls.formatToken(minted) };
   });
   addEndpoint(app, endpoints.listTokens, async ({ query: { after, limit }, reply }) => {
     const tokens = await registry.listTokens();
