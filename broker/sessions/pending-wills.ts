@@ -1,7 +1,7 @@
 /**
- * Wills of connections that ended with an earlier run of the server (MQTT 3.1.1, section 3.1.2.5: a server may put them
- * off until it is started again). A client that comes back has its will published before its new session begins, so
- * that no old "gone" follows a new "here"; all others are published after a while, some at a time.
+ * Publishes the wills of connections that ended with an earlier run of the server (MQTT 3.1.1, section 3.1.2.5: a server may
+ * defer them to its restart). When a client reconnects, its will is published before its new session begins, so
+ * that no old "offline" follows a new "online". All others are published after a grace period, a limited number at a time.
  */
 
 import type { Logger } from 'pino';
@@ -13,7 +13,7 @@ import { ownTelemetry } from './session.ts';
 
 export interface PendingWillsOptions {
   readonly persistence: AedesPersistence;
-  /** How long clients have to come back, in ms. */
+  /** How long clients may take to reconnect, in ms. */
   readonly gracePeriod: number;
   readonly now: () => number;
   readonly log: Logger;
@@ -34,15 +34,15 @@ export class PendingWills {
 
   constructor(options: PendingWillsOptions) {
     this.#options = options;
-    if (options.persistence.pendingWills().length > 0) this.#releaseIn(options.gracePeriod);
+    if (options.persistence.pendingWills().length > 0) this.#publishAfter(options.gracePeriod);
   }
 
-  /** Publishes the will that a client left, if it left one. Synchronous until it is taken; failures are logged. */
+  /** Publishes the pending will of a client, if there is one. Takes it synchronously; failures are logged. */
   publish(clientId: string): Promise<void> {
     const { persistence, log } = this.#options;
     const will = persistence.pendingWill(clientId);
     if (will === undefined) return Promise.resolve();
-    persistence.delWill({ id: clientId }).catch(() => {}); // it is only looked up in memory
+    persistence.delWill({ id: clientId }).catch(() => {}); // The removal is written later.
     return this.#publish(will).catch((error: unknown) => {
       log.error({ err: error, clientId }, 'will of an earlier run could not be published');
     });
@@ -52,15 +52,15 @@ export class PendingWills {
     clearTimeout(this.#timer);
   }
 
-  #releaseIn(ms: number): void {
+  #publishAfter(ms: number): void {
     this.#timer = setTimeout(() => {
       const wills = this.#options.persistence.pendingWills();
       for (const { clientId } of wills.slice(0, PUBLISHED_AT_ONCE)) void this.publish(clientId);
-      if (wills.length > PUBLISHED_AT_ONCE) this.#releaseIn(PUBLISH_INTERVAL_MS);
+      if (wills.length > PUBLISHED_AT_ONCE) this.#publishAfter(PUBLISH_INTERVAL_MS);
     }, ms).unref();
   }
 
-  /** Under the rights of the day it is published. */
+  /** Applies the rights at the time of publication. */
   async #publish(will: PendingWill): Promise<void> {
     const { persistence, now, admits, accept, deliveredKeys, publish, rightsOf } = this.#options;
     const { identity } = will.subject;

@@ -1,6 +1,6 @@
 /**
- * Sessions that outlive their connections (MQTT clean session 0): whose each is, what it may, and since when its client is
- * away. So many per owner, and for so long. What waits in them is the business of `broker/session-store/`.
+ * Persistent sessions (MQTT clean session 0): owner and rights of each, and since when its client is disconnected. Limited in
+ * number per owner and in lifetime. Their queues are in `broker/session-store/`.
  */
 
 import type { Rights, Subject } from '../access/acl.ts';
@@ -9,165 +9,165 @@ import type { SessionStore, StoredSessionRow } from '../session-store/session-st
 interface PersistentSession {
   readonly owner: string;
   subject: Subject;
-  /** The subject, as it is written down. */
+  /** The subject as stored: JSON. */
   about: string;
   rights: Rights;
-  /** Undefined while it is connected. */
+  /** Undefined while the client is connected. */
   awaySince: number | undefined;
 }
 
-/** A session whose rights have to be compiled again after a change of policy, or of whom it belongs to. */
+/** A persistent session whose rights can be replaced after a change of its policy or subject. */
 export interface PersistentSessionHandle {
   readonly clientId: string;
   readonly subject: Subject;
   setRights(rights: Rights, subject?: Subject): void;
 }
 
-/** Sessions kept per owner; a service may choose its client ids. The oldest gives way. */
+/** Sessions per owner: a service chooses its client ids. The oldest disconnected one is removed first. */
 const SESSIONS_PER_OWNER = 100;
 
-/** Expired sessions forgotten per sweep: each is some dozens of changes to be written. */
+/** Expired sessions removed per sweep: each causes dozens of changes to be written. */
 const EXPIRED_PER_SWEEP = 100;
 
 export class PersistentSessions {
-  readonly #memory: SessionStore;
-  readonly #kept = new Map<string, PersistentSession>();
-  readonly #keptBy = new Map<string, Set<string>>();
+  readonly #store: SessionStore;
+  readonly #sessions = new Map<string, PersistentSession>();
+  readonly #byOwner = new Map<string, Set<string>>();
 
-  constructor(memory: SessionStore) {
-    this.#memory = memory;
+  constructor(store: SessionStore) {
+    this.#store = store;
   }
 
   get size(): number {
-    return this.#kept.size;
+    return this.#sessions.size;
   }
 
   has(clientId: string): boolean {
-    return this.#kept.has(clientId);
+    return this.#sessions.has(clientId);
   }
 
   rightsOf(clientId: string): Rights | undefined {
-    return this.#kept.get(clientId)?.rights;
+    return this.#sessions.get(clientId)?.rights;
   }
 
   ownerOf(clientId: string): string | undefined {
-    return this.#kept.get(clientId)?.owner;
+    return this.#sessions.get(clientId)?.owner;
   }
 
-  /** Its client is here. */
+  /** Whether its client is connected. */
   isConnected(clientId: string): boolean {
-    const kept = this.#kept.get(clientId);
-    return kept !== undefined && kept.awaySince === undefined;
+    const session = this.#sessions.get(clientId);
+    return session !== undefined && session.awaySince === undefined;
   }
 
   owners(): Iterable<string> {
-    return this.#keptBy.keys();
+    return this.#byOwner.keys();
   }
 
-  /** Takes over what an earlier run kept. Who can't be read again is forgotten. */
+  /** Loads what an earlier run stored. Unreadable sessions are removed. */
   async load(rightsOf: (subject: Subject) => Promise<Rights>, now: number): Promise<void> {
-    for (const row of this.#memory.storedSessions()) {
-      const subject = subjectIn(row);
-      if (subject === undefined) this.#memory.removeSession(row.clientId);
+    for (const row of this.#store.storedSessions()) {
+      const subject = readSubject(row);
+      if (subject === undefined) this.#store.removeSession(row.clientId);
       else {
         const rights = await rightsOf(subject);
-        // Who was connected when the server ended is away since now.
+        // A client that was connected when the server ended counts as disconnected from now.
         this.#add(row.clientId, { ...row, subject, rights, awaySince: Math.min(row.awaySince ?? now, now) });
       }
     }
   }
 
-  /** A client has connected; what it leaves behind is kept unless it asked for a clean session. */
+  /** A client has connected. Its session becomes persistent, or is removed if the client asked for a clean one. */
   clientConnected(clientId: string, owner: string, subject: Subject, rights: Rights, clean: boolean): void {
-    const known = this.#kept.get(clientId);
+    const known = this.#sessions.get(clientId);
     if (clean) {
-      if (known !== undefined) this.#forget(clientId, known);
+      if (known !== undefined) this.#remove(clientId, known);
       return;
     }
     const about = JSON.stringify(subject);
     if (known !== undefined && known.about === about && known.owner === owner) {
       known.rights = rights;
-      if (known.awaySince !== undefined) this.#memory.setAway(clientId, undefined);
+      if (known.awaySince !== undefined) this.#store.setAway(clientId, undefined);
       known.awaySince = undefined;
       return;
     }
     if (known !== undefined) this.#release(clientId, known);
-    this.#memory.putSession(clientId, owner, about);
+    this.#store.putSession(clientId, owner, about);
     const own = this.#add(clientId, { owner, subject, about, rights, awaySince: undefined });
-    if (own.size > SESSIONS_PER_OWNER) this.#forgetOldest(own);
+    if (own.size > SESSIONS_PER_OWNER) this.#removeOldest(own);
   }
 
   clientDisconnected(clientId: string, now: number): void {
-    const kept = this.#kept.get(clientId);
-    if (kept === undefined) return;
-    kept.awaySince = now;
-    this.#memory.setAway(clientId, now);
+    const session = this.#sessions.get(clientId);
+    if (session === undefined) return;
+    session.awaySince = now;
+    this.#store.setAway(clientId, now);
   }
 
   *handles(): Iterable<PersistentSessionHandle> {
-    for (const [clientId, kept] of this.#kept) {
+    for (const [clientId, session] of this.#sessions) {
       yield {
         clientId,
-        subject: kept.subject,
+        subject: session.subject,
         setRights: (rights, subject) => {
-          kept.rights = rights;
+          session.rights = rights;
           if (subject === undefined) return;
-          kept.subject = subject;
-          kept.about = JSON.stringify(subject);
-          this.#memory.putSession(clientId, kept.owner, kept.about, kept.awaySince);
+          session.subject = subject;
+          session.about = JSON.stringify(subject);
+          this.#store.putSession(clientId, session.owner, session.about, session.awaySince);
         },
       };
     }
   }
 
-  /** Forgets all sessions of an owner, and what waits in them. */
+  /** Removes all sessions of an owner with their queues. */
   purge(owner: string): void {
-    for (const clientId of [...(this.#keptBy.get(owner) ?? [])]) {
-      this.#forget(clientId, this.#kept.get(clientId) as PersistentSession);
+    for (const clientId of [...(this.#byOwner.get(owner) ?? [])]) {
+      this.#remove(clientId, this.#sessions.get(clientId) as PersistentSession);
     }
   }
 
-  /** Forgets sessions whose clients have been away for longer than `expiry`, in ms; some at a time. */
+  /** Removes sessions whose clients have been disconnected for longer than `expiry`, in ms; a limited number per call. */
   sweep(now: number, expiry: number): void {
-    let forgotten = 0;
-    for (const [clientId, kept] of this.#kept) {
-      if (kept.awaySince === undefined || now - kept.awaySince <= expiry) continue;
-      this.#forget(clientId, kept);
-      forgotten += 1;
-      if (forgotten === EXPIRED_PER_SWEEP) return;
+    let removed = 0;
+    for (const [clientId, session] of this.#sessions) {
+      if (session.awaySince === undefined || now - session.awaySince <= expiry) continue;
+      this.#remove(clientId, session);
+      removed += 1;
+      if (removed === EXPIRED_PER_SWEEP) return;
     }
   }
 
-  #add(clientId: string, kept: PersistentSession): Set<string> {
-    this.#kept.set(clientId, kept);
-    const own = this.#keptBy.get(kept.owner) ?? new Set();
-    this.#keptBy.set(kept.owner, own.add(clientId));
+  #add(clientId: string, session: PersistentSession): Set<string> {
+    this.#sessions.set(clientId, session);
+    const own = this.#byOwner.get(session.owner) ?? new Set();
+    this.#byOwner.set(session.owner, own.add(clientId));
     return own;
   }
 
-  #forgetOldest(own: ReadonlySet<string>): void {
+  #removeOldest(own: ReadonlySet<string>): void {
     for (const clientId of own) {
-      const kept = this.#kept.get(clientId);
-      if (kept?.awaySince === undefined) continue;
-      this.#forget(clientId, kept);
+      const session = this.#sessions.get(clientId);
+      if (session?.awaySince === undefined) continue;
+      this.#remove(clientId, session);
       return;
     }
   }
 
-  #release(clientId: string, kept: PersistentSession): void {
-    this.#kept.delete(clientId);
-    const own = this.#keptBy.get(kept.owner);
+  #release(clientId: string, session: PersistentSession): void {
+    this.#sessions.delete(clientId);
+    const own = this.#byOwner.get(session.owner);
     own?.delete(clientId);
-    if (own?.size === 0) this.#keptBy.delete(kept.owner);
+    if (own?.size === 0) this.#byOwner.delete(session.owner);
   }
 
-  #forget(clientId: string, kept: PersistentSession): void {
-    this.#release(clientId, kept);
-    this.#memory.removeSession(clientId);
+  #remove(clientId: string, session: PersistentSession): void {
+    this.#release(clientId, session);
+    this.#store.removeSession(clientId);
   }
 }
 
-function subjectIn({ about }: StoredSessionRow): Subject | undefined {
+function readSubject({ about }: StoredSessionRow): Subject | undefined {
   try {
     const subject = JSON.parse(about) as Subject;
     return subject.identity === undefined ? undefined : subject;

@@ -1,6 +1,6 @@
 /**
- * What the broker tells about its sessions: events, counts, and log lines, which no client can make come as often as it
- * likes. Decides nothing; whoever listens can't disturb it.
+ * Reports what happens to sessions: events, counts, and log lines at a limited rate, so that no client can flood the log. Errors
+ * of event listeners are logged.
  */
 
 import { formatIdentity, type Identity } from '@rollcall/protocol';
@@ -18,9 +18,9 @@ export interface SessionReporterOptions {
   readonly counters: BrokerCounters;
   readonly log: Logger;
   readonly now: () => number;
-  /** Called synchronously; what it throws is logged. */
+  /** Called synchronously; an exception is logged. */
   readonly onEvent: ((event: BrokerEvent) => void) | undefined;
-  /** The same. */
+  /** Called synchronously; an exception is logged. */
   readonly onCloneSuspected: ((suspicion: CloneSuspicion) => void) | undefined;
 }
 
@@ -48,7 +48,7 @@ export class SessionReporter {
   ended(session: Session, reason: DisconnectReason): void {
     const { counters, log, now, refusalLog } = this.#options;
     counters.countDisconnect(reason);
-    // What devices do all day is for those who look for it; a fleet that reconnects must not be a flood of lines.
+    // Ordinary disconnects are logged at debug: a reconnecting fleet must not flood the log.
     const level = reason === 'client_disconnected' || reason === 'connection_lost' ? 'debug' : 'info';
     if (log.isLevelEnabled(level)) {
       const source = `ended ${session.facts.clientId}`;
@@ -63,17 +63,17 @@ export class SessionReporter {
     this.event({ type: 'acl_denied', at: this.#options.now(), ...session.eventFields, verb, topic, why });
   }
 
-  /** It had this subscription, and may not have it any more. */
+  /** A subscription was removed because it is not allowed any more. */
   subscriptionWithdrawn(session: Session, topic: string): void {
     const at = this.#options.now();
     this.event({ type: 'acl_denied', at, ...session.eventFields, verb: 'subscribe', topic, why: 'withdrawn' });
   }
 
-  /** Told for each refusal; the log at a bounded rate, and events at theirs. */
+  /** Called for each refusal. Log lines and events have their own rate limits. */
   shareExceeded(identity: Identity, share: ShareExceeded): void {
     const { log, now, refusalLog } = this.#options;
     const owner = formatIdentity(identity);
-    refusalLog.write(log, 'warn', `share ${owner}`, { identity: owner, ...share }, 'more than its share');
+    refusalLog.write(log, 'warn', `share ${owner}`, { identity: owner, ...share }, 'share exceeded');
     this.event({ type: 'share_exceeded', at: now(), identity, share });
   }
 
@@ -93,7 +93,7 @@ export class SessionReporter {
     refusalLog.write(log, 'error', 'storage', { ...session.logFields, err: error }, 'message could not be stored');
   }
 
-  /** A live session is displaced: once is a device that came back, again and again is two of them. */
+  /** A live session is displaced. Repeated displacement is reported as a suspected clone. */
   tookOver(takeover: Takeover): void {
     const { counters, log, now, onCloneSuspected } = this.#options;
     const suspicion = this.#clones.recordTakeover(takeover, now());
@@ -112,7 +112,7 @@ export class SessionReporter {
     this.#clones.sweep(now);
   }
 
-  /** A client that goes on doing what it may not fills no disk. */
+  /** Logs at a limited rate per client. */
   #warn(session: Session, about: Readonly<Record<string, string>>, message: string): void {
     const { log, refusalLog } = this.#options;
     refusalLog.write(log, 'warn', session.facts.clientId, { ...session.logFields, ...about }, message);

@@ -9,7 +9,7 @@ import type { AedesPersistence } from '../routing/aedes-persistence.ts';
 import type { LiveSessions } from './live-sessions.ts';
 import type { Session } from './session.ts';
 
-/** They end at once: without another acknowledgement, and without a will. */
+/** Reasons that end a session at once: without another acknowledgement, and without its will. */
 const IMMEDIATE: ReadonlySet<DisconnectReason> = new Set(['revoked', 'suspended']);
 
 export interface SessionTerminationOptions {
@@ -22,31 +22,31 @@ export interface SessionTerminationOptions {
 
 export class SessionTermination {
   readonly #options: SessionTerminationOptions;
-  /** Which change of an identity came last, while one is being applied. */
+  /** The latest change per identity, while one is being applied. */
   readonly #latest = new Map<string, symbol>();
 
   constructor(options: SessionTerminationOptions) {
     this.#options = options;
   }
 
-  /** Ends every session of an identity; with `revoked` also forgets all that it left behind. */
+  /** Ends every session of an identity; with `revoked` also deletes everything stored for it. */
   async disconnect(identity: Identity, reason: DisconnectReason): Promise<TerminationReport> {
     const { authorizer, sessions, persistence } = this.#options;
-    const isCut = IMMEDIATE.has(reason);
-    if (isCut) authorizer.statusChanged();
+    const isImmediate = IMMEDIATE.has(reason);
+    if (isImmediate) authorizer.statusChanged();
     const ended = sessions.ofIdentity(identity);
     for (const session of ended) {
-      if (isCut) session.terminate(reason);
+      if (isImmediate) session.terminate(reason);
       else session.end(reason);
     }
     await Promise.all(ended.map((session) => session.whenFinished()));
-    if (isCut) for (const session of ended) await persistence.delWill({ id: session.facts.clientId });
+    if (isImmediate) for (const session of ended) await persistence.delWill({ id: session.facts.clientId });
     if (reason === 'revoked') await persistence.purge(formatIdentity(identity));
-    else if (isCut) await persistence.dropPendingWills(formatIdentity(identity));
+    else if (isImmediate) await persistence.dropPendingWills(formatIdentity(identity));
     return reportOf(ended);
   }
 
-  /** Ends the sessions that came with this certificate. What is kept for the identity is its other certificate's as well. */
+  /** Ends the sessions that use this certificate. Stored state stays: it also belongs to the holder's other certificate. */
   async disconnectCertificate(identity: Identity, serial: string): Promise<TerminationReport> {
     const { authorizer, sessions, persistence } = this.#options;
     authorizer.statusChanged();
@@ -57,18 +57,18 @@ export class SessionTermination {
     return reportOf(ended);
   }
 
-  /** Holds an identity to its new group, labels or quarantine, in live sessions and in what is kept for it. */
+  /** Applies a new group, new labels or a quarantine to the live and persistent sessions of an identity. */
   async reauthorize(subject: Subject): Promise<TerminationReport> {
     const { authorizer, sessions, persistence, policies, reauthorizer } = this.#options;
     authorizer.statusChanged();
     const key = formatIdentity(subject.identity);
-    // They were written under rights that quarantine takes away.
+    // Pending wills were authorized by rights that quarantine removes.
     if (subject.isQuarantined === true) void persistence.dropPendingWills(formatIdentity(subject.identity));
     const change = Symbol(key);
     this.#latest.set(key, change);
     const live = sessions.ofIdentity(subject.identity).filter((session) => !session.isEnded);
     for (const session of live) {
-      // What quarantine took away it would not ask for again by itself; a new session does.
+      // A device does not repeat subscriptions that quarantine removed, but it subscribes anew in a new session.
       const isReleased = session.facts.subject.isQuarantined === true && subject.isQuarantined !== true;
       session.facts = { ...session.facts, subject };
       if (isReleased) session.end('resumed');
@@ -76,8 +76,8 @@ export class SessionTermination {
     await Promise.all(live.filter((session) => !session.isEnded).map((session) => reauthorizer.reauthorize(session)));
     const rights = await policies.rightsOf(subject);
     if (this.#latest.get(key) === change) {
-      for (const kept of persistence.persistentSessions.handles()) {
-        if (formatIdentity(kept.subject.identity) === key) kept.setRights(rights, subject);
+      for (const persistent of persistence.persistentSessions.handles()) {
+        if (formatIdentity(persistent.subject.identity) === key) persistent.setRights(rights, subject);
       }
       this.#latest.delete(key);
     }

@@ -1,3 +1,8 @@
+/**
+ * One connected session: identity, rights, subscriptions, acknowledgement order, keep-alive and rate limits. Ends for exactly one
+ * reason, and is finished when aedes has released it.
+ */
+
 import { formatIdentity, type Identity, Problem, parseDeviceTopic, telemetryTopic } from '@rollcall/protocol';
 import type { Rights, Subject } from '../access/acl.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
@@ -24,9 +29,9 @@ export interface SessionFacts {
 }
 
 export interface SessionListener {
-  /** It has a reason now; its socket is closing. Called once. */
+  /** The session has a reason to end, and its socket is closing. Called once. */
   ending(session: Session, reason: DisconnectReason): void;
-  /** aedes has let go of it. Called once, after `ending`. */
+  /** aedes has released the session. Called once, after `ending`. */
   finished(session: Session): void;
   protocolViolated(session: Session, violation: ProtocolViolation): void;
   messageStored(): void;
@@ -34,9 +39,9 @@ export interface SessionListener {
   failed(session: Session, error: unknown): void;
 }
 
-/** What a telemetry topic of the device itself says. */
+/** A telemetry topic of the session's own device, parsed. */
 export interface OwnTelemetry {
-  /** Without the key. */
+  /** The topic without the message key. */
   readonly topic: string;
   readonly stream: string;
   readonly key: string | undefined;
@@ -50,16 +55,16 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
   aedesClient: AedesClient | undefined;
   /** aedes has finished with CONNECT. */
   isConnectFinished = false;
-  /** When its last message was read, milliseconds since the epoch. */
+  /** When its last PUBLISH was received, in milliseconds since the epoch. */
   lastMessageAt: number | undefined;
-  /** It is a device that has sent telemetry. */
+  /** It has sent telemetry. */
   sendsTelemetry = false;
   readonly filters = new GrantedFilters();
-  /** Acknowledgements that it may send because of what it was sent. */
+  /** Acknowledgements that are exempt from its rate limit, because they answer messages that it was sent. */
   acknowledgementCredit = 0;
-  /** Counter of the message that was last forwarded to it. */
+  /** Number of the message that was last delivered to it. */
   lastForwarded = -1;
-  /** What waited for it is being sent, or was. */
+  /** The replay of its queue: running or finished. */
   replay: ReplayState | undefined;
   readonly #limits: BrokerLimits;
   readonly #now: () => number;
@@ -125,13 +130,13 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
     return this.#reason !== undefined;
   }
 
-  /** Closes the connection after what is waiting has been sent. The first reason given is the one that counts. */
+  /** Closes the connection after waiting bytes are sent. The first reason is the one that is reported. */
   end(reason: DisconnectReason): void {
     this.recordReason(reason);
     this.connection.end();
   }
 
-  /** Closes the connection at once, without its will and without another acknowledgement. */
+  /** Closes the connection at once, without another acknowledgement and without its will. */
   terminate(reason: DisconnectReason): void {
     this.recordReason(reason);
     this.acknowledgements.abandon();
@@ -139,7 +144,7 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
     this.connection.terminate();
   }
 
-  /** Records why it ends, where aedes is the one that closes. */
+  /** Records why the session ends; the caller or aedes closes the connection. */
   recordReason(reason: DisconnectReason): void {
     if (this.#reason !== undefined) return;
     this.#reason = reason;
@@ -153,13 +158,13 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
     this.aedesClient._will = null;
   }
 
-  /** Resolves when aedes has let go of it. */
+  /** Resolves when aedes has released the session. */
   whenFinished(): Promise<void> {
     if (this.#isFinished) return Promise.resolve();
     return new Promise((resolve) => this.#finished.push(resolve));
   }
 
-  /** What a telemetry topic of this device says; undefined for every other topic. */
+  /** Parses a telemetry topic of this device; undefined for every other topic. */
   ownTelemetry(topic: string): OwnTelemetry | undefined {
     if (topic === this.#readTopic) return this.#ownTelemetry;
     const own = ownTelemetry(this.facts.subject.identity, topic);
@@ -168,20 +173,20 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
     return own;
   }
 
-  /** The client said how often it will say something, in milliseconds; it is ended after one and a half times that. */
+  /** Ends the session when no packet arrives for one and a half times `keepalive` milliseconds [MQTT-3.1.2-24]. */
   startKeepAlive(keepalive: number): void {
     const { connection } = this;
     this.#keepAlive?.stop();
     this.#keepAlive = new KeepAliveTimer({
       timeout: keepalive * 1.5,
-      // While it isn't read it can't be heard.
+      // While the socket is not read, packets cannot arrive.
       lastReceivedAt: () =>
         connection.isReadingPaused ? performance.now() : Math.max(this.#lastReceivedAt, connection.readingResumedAt),
       expired: () => this.end('keepalive_timeout'),
     });
   }
 
-  // What the order reports.
+  // Called by the acknowledgement order.
 
   messageStored(): void {
     this.#listener.messageStored();
@@ -196,7 +201,7 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
     this.connection.continueReading();
   }
 
-  // What the wire reports.
+  // Called by the connection.
 
   connectReceived(): void {}
 
@@ -255,7 +260,7 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
     this.#finished = [];
   }
 
-  /** Refills the buckets; if they are still short, stops reading until they are not. False: it had its time. */
+  /** Refills the token buckets. If they are still short, pauses reading. False: it was short for too long, and is ended. */
   #throttle(): boolean {
     const { messagesPerSecond, bytesPerSecond, throttleTimeout } = this.#limits;
     const now = this.#now();
@@ -267,11 +272,11 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
     const bytes = bytesPerSecond > 0 ? -this.#byteTokens / bytesPerSecond : 0;
     const seconds = Math.max(messages, bytes);
     if (seconds <= 0) {
-      // A client that was idle for a while has its burst back, and its past is forgotten.
+      // A client that was idle has its burst back, and its throttling time starts anew.
       if (seconds < -1) this.#throttledSince = 0;
       return true;
     }
-    // Bytes alone only slow it down: its acknowledgements come later, and it loses nothing.
+    // The byte rate only slows the client down. Only the message rate can end it.
     if (messages > 0 && this.#throttledSince === 0) this.#throttledSince = now;
     if (messages > 0 && now - this.#throttledSince > throttleTimeout) {
       this.end('rate_exceeded');
@@ -284,7 +289,7 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
   }
 }
 
-/** What a telemetry topic of this identity itself says; undefined for every other topic. */
+/** Parses a telemetry topic of this identity; undefined for every other topic. */
 export function ownTelemetry(identity: Identity, topic: string): OwnTelemetry | undefined {
   const parsed = identity.kind === 'device' ? parseDeviceTopic(topic) : undefined;
   if (parsed?.kind !== 'telemetry' || identity.kind !== 'device' || parsed.device !== identity.id) return undefined;
