@@ -1,4 +1,4 @@
-/** Plain counts of what the broker did, by name, for metrics. */
+/** Counters of the broker. `server/metric-definitions.ts` exports them as metrics. */
 
 import type { ConnectFailure, DisconnectReason } from './events.ts';
 
@@ -6,10 +6,10 @@ export class BrokerCounters {
   connected = 0;
   messagesReceived = 0;
   messagesAccepted = 0;
-  /** Of the received ones those that went round the engine. */
+  /** Received messages that took the telemetry fast path. */
   messagesOnFastPath = 0;
   messagesForwarded = 0;
-  /** QoS 0 messages not delivered because the reader was too far behind. */
+  /** Messages not delivered because the reader was too far behind. */
   messagesDropped = 0;
   publishDenied = 0;
   subscribeDenied = 0;

@@ -3,55 +3,55 @@ import type { TopicLimits } from '@rollcall/protocol';
 export interface BrokerLimits {
   /** Largest MQTT packet by its declared length, header included. */
   readonly packet: number;
-  /** Largest CONNECT packet: all that an unknown peer can make us keep. */
+  /** Largest CONNECT packet: the most that an unknown peer can make the broker buffer. */
   readonly connectPacket: number;
-  /** From TCP accept to a complete CONNECT; slower peers are closed. */
+  /** Time from TCP accept to a complete CONNECT; slower connections are closed. */
   readonly connectTimeout: number;
   /** New TCP connections per second and address (IPv6: per /64), with a burst of twice that; 0: no limit. */
   readonly connectionsPerSecondPerAddress: number;
-  /** Connections that have not finished CONNECT, in total; 0: no limit. */
+  /** Connections that have not completed CONNECT, in total; 0: no limit. */
   readonly handshakes: number;
-  /** The same per address; 0: no limit. */
+  /** Connections that have not completed CONNECT, per address; 0: no limit. */
   readonly handshakesPerAddress: number;
-  /** Longest keep-alive granted, 1 s to 65,535 s. A client that asks for more, or for none, is held to this one. */
+  /** Longest keep-alive, 1 s to 65,535 s. It also applies to a client that asks for more, or for none. */
   readonly keepalive: number;
-  /** Subscriptions of one client; one more closes it. */
+  /** Subscriptions of one client; one more ends its session. */
   readonly subscriptions: number;
-  /** Filters in one SUBSCRIBE or UNSUBSCRIBE packet; one more closes the client. */
+  /** Filters in one SUBSCRIBE or UNSUBSCRIBE packet; one more ends the session. */
   readonly filtersPerPacket: number;
   /** Levels of a topic or filter, 1 to 100 (aedes stops at 100). */
   readonly topicLevels: number;
   /** Bytes of UTF-8 in a topic or filter. */
   readonly topicBytes: number;
-  /** Messages of one client that are read but not yet acknowledged; then its socket is not read. QoS 2 beyond it closes. */
+  /** Messages of one client that are not yet acknowledged; at the limit its socket is not read. More QoS 2 messages end the session. */
   readonly inflight: number;
-  /** Messages and other requests per second and client, with a burst of twice that; above it the socket is read more slowly; 0: no limit. */
+  /** Messages and other requests per second and client, with a burst of twice that; above it the socket is read more slowly. 0: no limit. */
   readonly messagesPerSecond: number;
-  /** Bytes of messages per second and client, with a burst of twice that; above it the socket is read more slowly; 0: no limit. */
+  /** Bytes of messages per second and client, with a burst of twice that; above it the socket is read more slowly. 0: no limit. */
   readonly bytesPerSecond: number;
-  /** How long a client may run into its rate of messages before it is disconnected; that of bytes only slows it down. */
+  /** How long a client may exceed its message rate before it is disconnected. The byte rate only slows it down. */
   readonly throttleTimeout: number;
-  /** Bytes waiting to be read by one client. Above it QoS 0 is dropped, and a message that cannot be dropped disconnects. */
+  /** Bytes that one client has yet to read. Above it QoS 0 is dropped, and a QoS 1 or 2 message disconnects the client. */
   readonly outgoing: number;
-  /** How long a client may leave everything unread before it is disconnected. */
+  /** How long a client may read nothing before it is disconnected. */
   readonly stallTimeout: number;
-  /** Times per minute that a client id may take over its own live session; 0: no limit. */
+  /** Takeovers per minute and client id; 0: no limit. */
   readonly takeoversPerMinute: number;
-  /** Sessions of one identity that are connected: a service chooses its client ids; 0: no limit. */
+  /** Connected sessions of one identity: a service chooses its client ids. 0: no limit. */
   readonly sessionsPerIdentity: number;
   /** Retained topics per identity. */
   readonly retained: number;
-  /** Messages per second that a client gets of what waited for it while it was away; 0: no limit. */
+  /** Queued messages per second that are sent to a client after it reconnects; 0: no limit. */
   readonly replayPerSecond: number;
-  /** Messages kept for a client that is away. */
+  /** Messages queued for a disconnected client. */
   readonly queuedMessages: number;
-  /** Their bytes; also the bytes that an identity may retain. */
+  /** Bytes queued for a disconnected client; also the bytes that an identity may retain. */
   readonly queuedBytes: number;
-  /** How long the session of a client that is away is kept. */
+  /** Lifetime of the session of a disconnected client. */
   readonly sessionExpiry: number;
   /** Log lines about refusals per minute, and address or client id; 0: no limit. */
   readonly refusalLogsPerMinute: number;
-  /** How often expired certificates, stalled readers and expired sessions are looked for. */
+  /** Interval of the checks for expired certificates, stalled readers and expired sessions. */
   readonly sweepInterval: number;
 }
 

@@ -1,23 +1,25 @@
+/** The events that the broker reports, with the closed lists of reasons for an ended session and a refused connection. */
+
 import type { Identity } from '@rollcall/protocol';
 import type { PolicyVerb } from './access/acl.ts';
 
 /** Why a live session ended. */
 const DISCONNECT_REASONS = [
-  'client_disconnected', // it sent DISCONNECT
-  'connection_lost', // the network did
+  'client_disconnected', // the client sent DISCONNECT
+  'connection_lost', // the network connection closed
   'keepalive_timeout',
   'protocol_violation',
   'limit_exceeded', // too many subscriptions, retained topics, streams or open QoS 2 handshakes
-  'acl_denied', // it published where it may not
+  'acl_denied', // it published to a topic that its policy does not allow
   'rate_exceeded',
-  'slow_consumer', // it did not read what it subscribed to
+  'slow_consumer', // it did not read the messages that it subscribed to
   'storage_failed', // its message could not be stored, so it was not acknowledged
   'session_taken_over', // the same client id connected again
   'certificate_expired',
   'revoked',
   'suspended',
-  'resumed', // from quarantine: it comes back with all that it subscribes to
-  'policy_changed', // the new policy, group or label does not let it connect
+  'resumed', // from quarantine: the device then reconnects and subscribes anew
+  'policy_changed', // the new policy, group or label does not allow it to connect
   'operator',
   'server_shutdown',
   'server_error',
@@ -38,9 +40,9 @@ const CONNECT_FAILURES = [
   'purpose_wrong', // not a client certificate, or an authority
   'serial_unknown',
   'revoked',
-  'superseded', // another certificate took the place of this one
+  'superseded', // a renewed certificate has replaced this one
   'suspended',
-  'identity_mismatch', // the certificate names another than the registry does
+  'identity_mismatch', // the certificate and the registry name different holders
   'registry_failed',
   'policy_failed',
   'protocol_violation',
@@ -54,7 +56,7 @@ const CONNECT_FAILURES = [
 ] as const;
 export type ConnectFailure = (typeof CONNECT_FAILURES)[number];
 
-/** What can be said about a certificate that was refused. Text is cut to 256 characters, control characters replaced. */
+/** A refused certificate. Texts are cut to 256 characters, and control characters are replaced. */
 export interface PeerDescription {
   readonly subject?: string;
   readonly serial?: string;
@@ -65,18 +67,18 @@ export interface PeerDescription {
   readonly fingerprint?: string;
 }
 
-/** An owner could not have more kept for it. */
+/** An identity would exceed its share of stored messages or its number of streams. */
 export type ShareExceeded =
   | {
       readonly kept: 'retained' | 'queued';
-      /** `own`: more than one identity may have. `shared`: more than its share of what is left for all. */
+      /** `own`: the limit of one identity. `shared`: its share of the space that all identities use. */
       readonly bound: 'own' | 'shared';
-      /** What was refused; and, of a shared bound, what its owner has. */
+      /** Bytes of the refused message; and, for `shared`, bytes that its owner has stored. */
       readonly bytes: number;
       readonly heldBytes?: number;
     }
   | {
-      /** A device named a stream that would be one more than it may have. */
+      /** A device used a stream beyond its limit. */
       readonly kept: 'streams';
       readonly bound: 'own';
       readonly stream: string;
@@ -85,7 +87,7 @@ export type ShareExceeded =
 
 interface SessionFacts {
   readonly identity: Identity;
-  /** Number of the connection: what happens in one connection shares it, and a later connection has a greater one. */
+  /** Sequence number of the connection: all its events have the same, and a later connection has a greater one. */
   readonly sequence: number;
   readonly clientId: string;
   readonly address: string;

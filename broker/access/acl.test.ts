@@ -140,7 +140,7 @@ describe('a policy', () => {
     retain: ['#'],
   };
 
-  it('that says nothing allows nothing', () => {
+  it('without rules allows nothing', () => {
     for (const verb of ['connect', 'publish', 'subscribe', 'receive', 'retain'] as const) {
       expect(may(DENY_ALL, dev7, verb, verb === 'connect' ? 'dev-7' : 'a')).toEqual({
         allowed: false,
@@ -180,7 +180,7 @@ describe('a policy', () => {
     });
   });
 
-  it('fills in labels, and a label without a value says no', () => {
+  it('fills in labels, and denies a template whose label has no value', () => {
     const policy = {
       ...DENY_ALL,
       publish: ['sites/${device.labels.site}/+', 'x/${device.labels.none}/#', 'y/${device.labels.bad}'],
@@ -192,12 +192,12 @@ describe('a policy', () => {
     }
   });
 
-  it('takes no value from what every object inherits', () => {
+  it('takes no value from inherited properties', () => {
     const policy = { ...DENY_ALL, publish: ['x/${device.labels.constructor}/+', 'x/${device.labels.toString}/+'] };
     expect(may(policy, dev7, 'publish', 'x/function Object() { [native code] }/a').allowed).toBe(false);
   });
 
-  it('of a device says nothing to a service, and the other way round', () => {
+  it('of a device grants nothing to a service, and the other way round', () => {
     const policy = { ...DENY_ALL, publish: ['a/${device.id}', 'b/${service.name}', 'c/${device.group}'] };
     expect(may(policy, dashboard, 'publish', 'b/dashboard').allowed).toBe(true);
     expect(may(policy, dashboard, 'publish', 'a/dashboard').allowed).toBe(false);
@@ -241,7 +241,7 @@ describe('a policy', () => {
     );
   });
 
-  it('gives the same answer twice, whatever was asked in between', () => {
+  it('gives the same decision twice, whatever was decided in between', () => {
     const rights = new Rights(DEFAULT_DEVICE_POLICY, dev7, limits);
     for (const topic of ['devices/dev-7/telemetry/a', 'devices/dev-8/telemetry/a', 'devices/dev-7/telemetry/a']) {
       expect(rights.mayPublish(topic).allowed).toBe(topic.includes('dev-7'));
@@ -261,7 +261,7 @@ describe('checking a policy', () => {
     return undefined;
   };
 
-  it('finds nothing in the built-in ones', () => {
+  it('accepts the built-in policies', () => {
     expect(problemOf(DEFAULT_DEVICE_POLICY)).toBeUndefined();
     expect(problemOf(DEFAULT_SERVICE_POLICY)).toBeUndefined();
   });

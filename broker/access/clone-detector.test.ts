@@ -39,7 +39,7 @@ describe('a pattern of takeovers', () => {
     expect(along(path, every)).toMatchObject([{ evidence, clientId: 'dev-1', serials: ['aa'] }]);
   });
 
-  it('is told once in ten minutes, with the addresses seen, and again when it goes on', () => {
+  it('is reported once in ten minutes, with the addresses seen, and again when it continues', () => {
     const watch = new CloneDetector();
     const path = Array.from({ length: 40 }, (_, n) => (n % 2 === 0 ? A : B));
     const found = along(path, MINUTE, watch);
@@ -70,7 +70,7 @@ describe('two holders of one certificate', () => {
     ]);
   });
 
-  it('are no suspicion where the session before had ended', async () => {
+  it('are not suspected when the earlier session had ended', async () => {
     const suspicions: CloneSuspicion[] = [];
     testBroker = await TestBroker.start({
       limits: { takeoversPerMinute: 0 },

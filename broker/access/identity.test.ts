@@ -71,7 +71,7 @@ describe('a connection', () => {
     }
   });
 
-  it('is let in over TLS 1.2 as well', async () => {
+  it('is accepted over TLS 1.2 as well', async () => {
     await start();
     const client = await testBroker.open(testBroker.enroll(device('dev-1')), { maxVersion: 'TLSv1.2' });
     expect(client.socket.getProtocol()).toBe('TLSv1.2');
@@ -125,13 +125,13 @@ describe('a connection', () => {
     expect(await attempt(credentials)).toMatchObject({ code: 5, reason: 'certificate_expired' });
   });
 
-  it('with a certificate of tomorrow is refused', async () => {
+  it('with a certificate that is not yet valid is refused', async () => {
     await start();
     const credentials = testBroker.enroll(device('dev-1'), { notBefore: Date.now() + 1e6 });
     expect(await attempt(credentials)).toMatchObject({ code: 5, reason: 'certificate_not_yet_valid' });
   });
 
-  it('with a certificate past its end by our own clock is refused', async () => {
+  it('with a certificate that has expired by the broker clock is refused', async () => {
     await start({ now: () => Date.now() + 40 * 86_400_000 });
     expect(await attempt(testBroker.enroll(device('dev-1')))).toMatchObject({ code: 5, reason: 'certificate_expired' });
   });
@@ -208,7 +208,7 @@ describe('a connection', () => {
 });
 
 describe('the client id', () => {
-  it('of another device is refused, and that device notices nothing', async () => {
+  it('of another device is refused, and the session of that device continues', async () => {
     await start();
     const victim = await testBroker.connectDevice('dev-2', { clean: false });
     await victim.subscribe({ topic: 'devices/dev-2/commands/+/+', qos: 1 });
@@ -220,7 +220,7 @@ describe('the client id', () => {
     expect(testBroker.broker.sessions()).toHaveLength(1);
   });
 
-  it('must be the device id to the letter', async () => {
+  it('must equal the device id exactly', async () => {
     await start();
     for (const clientId of ['dev-1 ', 'DEV-1', 'dev-1-2', 'dev-', '__proto__']) {
       const client = await testBroker.open(testBroker.enroll(device('dev-1')));
@@ -314,7 +314,7 @@ describe('a refused certificate', () => {
 });
 
 describe('the certificates of the server', () => {
-  it('are replaced without dropping a connection, and old rules stay', async () => {
+  it('are replaced without closing a connection, and the rules stay the same', async () => {
     await start();
     const before = await testBroker.connectDevice('dev-1');
     const next = issue({
@@ -334,7 +334,7 @@ describe('the certificates of the server', () => {
     expect(again.socket.isSessionReused()).toBe(false);
   });
 
-  it('are renewed together with what counts as ours', async () => {
+  it('are replaced together with the accepted issuers', async () => {
     await start();
     const next = createIssuing(root, 'next issuing');
     const credentials = testBroker.enroll(device('dev-1'), { issuer: next });
@@ -347,7 +347,7 @@ describe('the certificates of the server', () => {
     await testBroker.session(testBroker.enroll(device('dev-2')), { clientId: 'dev-2' });
   });
 
-  it('leave nobody a way in who came before under a CA that counts no more', async () => {
+  it('are replaced, and a pending connection under a removed CA is refused', async () => {
     await start();
     const early = await testBroker.open(testBroker.enroll(device('dev-1')));
     await testBroker.connectDevice('dev-2'); // handshakes are finished in their order

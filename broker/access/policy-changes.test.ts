@@ -14,7 +14,7 @@ afterEach(() => testBroker?.close());
 describe('a changed policy', () => {
   const noCommands = { ...DEFAULT_DEVICE_POLICY, subscribe: [], receive: [] };
 
-  it('counts for live sessions at once: nothing more is delivered or taken', async () => {
+  it('applies to live sessions at once: nothing more is delivered or accepted', async () => {
     await start();
     const client = await testBroker.connectDevice('dev-1');
     await client.subscribe('devices/dev-1/commands/+/+');
@@ -29,7 +29,7 @@ describe('a changed policy', () => {
     expect(testBroker.accepted).toEqual([]);
   });
 
-  it('takes filters away for good, even if it is taken back', async () => {
+  it('removes subscriptions for good, even if the change is reverted', async () => {
     await start();
     const client = await testBroker.connectDevice('dev-1');
     await client.subscribe('devices/dev-1/commands/+/+', 'devices/dev-1/twin/desired');
@@ -47,7 +47,7 @@ describe('a changed policy', () => {
     expect(messages(await client.settled())).toEqual(['devices/dev-1/twin/desired y']);
   });
 
-  it('counts for sessions that are away: nothing is queued for them, nothing is restored', async () => {
+  it('applies to disconnected sessions: nothing is queued for them, nothing is restored', async () => {
     await start();
     const credentials = testBroker.enroll(device('dev-1'));
     const first = await testBroker.session(credentials, { clientId: 'dev-1', clean: false });
@@ -76,7 +76,7 @@ describe('a changed policy', () => {
     expect(messages(await third.settled())).toEqual([]);
   });
 
-  it('that takes the right to connect ends the session', async () => {
+  it('that removes the right to connect ends the session', async () => {
     await start();
     const client = await testBroker.connectDevice('dev-1');
     const other = await testBroker.connectService('other');
@@ -89,7 +89,7 @@ describe('a changed policy', () => {
     expect(await other.settled()).toEqual([]);
   });
 
-  it('of another group or another service concerns nobody else', async () => {
+  it('of another group or another service affects no other session', async () => {
     await start();
     const client = await testBroker.session(testBroker.enroll(device('dev-1'), {}, { group: 'press' }), {
       clientId: 'dev-1',

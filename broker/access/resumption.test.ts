@@ -44,7 +44,7 @@ describe('session resumption', () => {
       }
     });
 
-    it(`does not let a client in without a certificate on ${version}`, async () => {
+    it(`does not accept a client without a certificate on ${version}`, async () => {
       await start();
       for (const session of await saved(undefined, version)) {
         expect(await comeBack(session, version)).toEqual({ code: 5, reused: false });
@@ -54,7 +54,7 @@ describe('session resumption', () => {
       }
     });
 
-    it(`does not let a client in after its revocation on ${version}`, async () => {
+    it(`does not accept a client after its revocation on ${version}`, async () => {
       await start();
       const credentials = testBroker.enroll(device('dev-1'));
       const sessions = await saved(credentials, version);
@@ -65,7 +65,7 @@ describe('session resumption', () => {
       }
     });
 
-    it(`does not let a client in whose certificate was superseded since on ${version}`, async () => {
+    it(`does not accept a client whose certificate was superseded since on ${version}`, async () => {
       await start();
       const dev1 = device('dev-1');
       const credentials = testBroker.enroll(dev1);
@@ -76,7 +76,7 @@ describe('session resumption', () => {
       }
     });
 
-    it(`does not let a client in that was suspended since on ${version}`, async () => {
+    it(`does not accept a client that was suspended since on ${version}`, async () => {
       await start();
       const dev1 = device('dev-1');
       const credentials = testBroker.enroll(dev1);
@@ -88,7 +88,7 @@ describe('session resumption', () => {
       }
     });
 
-    it(`does not let a client in after its certificate has ended on ${version}`, async () => {
+    it(`does not accept a client after its certificate has expired on ${version}`, async () => {
       let late = 0;
       await start({ now: () => Date.now() + late });
       const credentials = testBroker.enroll(device('dev-1'));
@@ -102,7 +102,7 @@ describe('session resumption', () => {
 });
 
 describe('another broker of this process', () => {
-  it('does not resume what was begun here', async () => {
+  it('does not resume a TLS session of this one', async () => {
     await start();
     const credentials = testBroker.enroll(device('dev-1'));
     const here = await testBroker.session(credentials, { clientId: 'dev-1' });

@@ -30,7 +30,7 @@ async function listen(name = 'listener', qos: 0 | 1 = 0): Promise<RawClient> {
 }
 
 describe('publishing', () => {
-  it('own telemetry is stored, then acknowledged, then heard', async () => {
+  it('own telemetry is stored, then acknowledged, then delivered', async () => {
     await start();
     const listener = await listen();
     const client = await testBroker.connectDevice('dev-1');
@@ -42,7 +42,7 @@ describe('publishing', () => {
     expect(messages(await listener.settled())).toEqual(['devices/dev-1/telemetry/temp 21']);
   });
 
-  it('events and responses goes to listeners and is not telemetry', async () => {
+  it('events and responses reaches subscribers and is not telemetry', async () => {
     await start();
     const listener = await listen();
     const client = await testBroker.connectDevice('dev-1');
@@ -85,7 +85,7 @@ describe('publishing', () => {
     });
   }
 
-  it('what came before a refused message is stored and acknowledged, what comes after is not', async () => {
+  it('a refused message: earlier ones are stored and acknowledged, later ones are not', async () => {
     await start();
     const client = await testBroker.connectDevice('dev-1');
     await client.publish('devices/dev-1/telemetry/temp', 'before', { qos: 1, messageId: 1 });
@@ -139,7 +139,7 @@ describe('subscribing', () => {
     expect(denied).toHaveLength(5);
   });
 
-  it('again and again where it may not fills no log', async () => {
+  it('repeatedly without the right to does not flood the log', async () => {
     let lines = 0;
     const sink = new Writable({
       write(_chunk, _encoding, done) {
@@ -154,7 +154,7 @@ describe('subscribing', () => {
     expect(testBroker.broker.counters().subscribe_denied).toBe(20);
   });
 
-  it('delivers nothing that a wider filter would have brought', async () => {
+  it('with a narrow filter delivers nothing of a wider one', async () => {
     await start();
     const client = await testBroker.connectDevice('dev-1');
     await client.subscribe('#', '+/+/+/+', 'devices/#', 'devices/dev-1/commands/+/+');
@@ -183,7 +183,7 @@ describe('subscribing', () => {
     expect(messages(await client.settled())).toEqual(['1', '2', '3'].map((n) => `devices/dev-1/events/door ${n}`));
   });
 
-  it('for mixed qualities of service loses nothing', async () => {
+  it('with different QoS levels loses nothing', async () => {
     const policy = { ...DEFAULT_DEVICE_POLICY, retain: ['devices/${device.id}/events/+'] };
     await start({ policies: { 'group/default': policy } });
     const listener = await listen('listener', 1);
@@ -202,7 +202,7 @@ describe('subscribing', () => {
     expect(heard.toSorted((a, b) => Number(a) - Number(b))).toEqual(sent);
   });
 
-  it('loses no message to one that overtook it on its way to being retained', async () => {
+  it('loses no message to a later one while it is being retained', async () => {
     const policy = { ...DEFAULT_DEVICE_POLICY, retain: ['devices/${device.id}/events/+'] };
     await start({ policies: { 'group/default': policy } });
     const listener = await listen();
@@ -216,7 +216,7 @@ describe('subscribing', () => {
     );
   });
 
-  it('brings what was retained, and only what may be received', async () => {
+  it('delivers retained messages, and only those that may be received', async () => {
     await start({
       policies: { 'service/blind': { ...DEFAULT_SERVICE_POLICY, receive: ['devices/+/telemetry/+'] } },
     });
@@ -246,7 +246,7 @@ describe('subscribing', () => {
 });
 
 describe('a filter that was refused', () => {
-  it('is not stored with those that were granted, and brings nothing after a reconnect', async () => {
+  it('is not stored with those that were granted, and delivers nothing after a reconnect', async () => {
     await start();
     const credentials = testBroker.enroll(device('dev-1'));
     const first = await testBroker.session(credentials, { clientId: 'dev-1', clean: false });
@@ -321,7 +321,7 @@ describe('a will', () => {
     expect(await testBroker.event('connect_failed')).toMatchObject({ reason: 'will_not_allowed' });
   });
 
-  it('is judged again when it fires', async () => {
+  it('is authorized again when it is published', async () => {
     await start();
     const listener = await listen();
     const client = await testBroker.connectDevice('dev-1', {
@@ -336,7 +336,7 @@ describe('a will', () => {
 });
 
 describe('an explanation', () => {
-  it('names the policy and the rule, or why there is none', async () => {
+  it('names the policy and the rule, or the reason for the denial', async () => {
     await start();
     const subject = { identity: device('dev-1'), group: DEFAULT, labels: {} };
     expect(await testBroker.broker.explain(subject, 'publish', 'devices/dev-1/telemetry/a')).toEqual({

@@ -37,7 +37,7 @@ const publishBytes = (topic: string, payload: string | Buffer, qos: 0 | 1 | 2 = 
 describe('a client that is slow to connect', () => {
   const soon = { limits: { connectTimeout: 150 } };
 
-  it('and says nothing is closed', async () => {
+  it('and sends nothing is closed', async () => {
     await start(soon);
     await closed(tcp());
     expect(await testBroker.event('connect_failed')).toMatchObject({ reason: 'connect_timeout', address: '127.0.0.1' });
@@ -78,7 +78,7 @@ describe('a client that is slow to connect', () => {
     expect(await testBroker.event('connect_failed')).toMatchObject({ reason: 'connect_timeout' });
   });
 
-  it('is told apart from one that does not speak TLS', async () => {
+  it('is reported differently from one that does not speak TLS', async () => {
     await start();
     const socket = tcp();
     socket.write('GET / HTTP/1.1\r\n\r\n');
@@ -90,7 +90,7 @@ describe('a client that is slow to connect', () => {
     expect(testBroker.broker.counters().pending_connections).toBe(0);
   });
 
-  it('because the registry is, is closed in time as well', async () => {
+  it('because the registry is slow, is closed at the deadline as well', async () => {
     await start({ ...soon, certificateStatus: () => new Promise(() => {}) });
     const client = await testBroker.open(testBroker.enroll(device('dev-1')));
     expect(await client.connect({ clientId: 'dev-1' })).toBeUndefined();
@@ -98,8 +98,8 @@ describe('a client that is slow to connect', () => {
   });
 });
 
-describe('connections that are not finished', () => {
-  it('are bounded per address, and make room when they go', async () => {
+describe('pending connections', () => {
+  it('are limited per address, and free their slots when they close', async () => {
     await start({ limits: { handshakesPerAddress: 3 } });
     const waiting = [tcp(), tcp(), tcp()];
     await Promise.all(waiting.map((socket) => once(socket, 'connect')));
@@ -113,7 +113,7 @@ describe('connections that are not finished', () => {
     for (const socket of waiting) socket.destroy();
   });
 
-  it('are counted by what became of them', async () => {
+  it('are counted by their outcome', async () => {
     await start({ limits: { connectTimeout: 60_000 } });
     const count = () => testBroker.broker.counters();
     await testBroker.connectDevice('dev-1');
@@ -132,7 +132,7 @@ describe('connections that are not finished', () => {
     expect(count()).toMatchObject({ handshakes_abandoned_total: 2, 'refused.certificate_missing': 1 });
   });
 
-  it('are bounded in total', async () => {
+  it('are limited in total', async () => {
     await start({ limits: { handshakes: 2, handshakesPerAddress: 0 } });
     const waiting = [tcp(), tcp()];
     await waitUntil(() => testBroker.broker.counters().pending_connections === 2);
@@ -152,7 +152,7 @@ describe('connections that are not finished', () => {
     });
   });
 
-  it('come at a bounded rate per address, refused before any cryptography', async () => {
+  it('are limited to a rate per address, and refused before any cryptography', async () => {
     let time = Date.now();
     await start({ now: () => time, limits: { connectionsPerSecondPerAddress: 2 } });
     const sockets = Array.from({ length: 6 }, () => tcp());
@@ -165,7 +165,7 @@ describe('connections that are not finished', () => {
 });
 
 describe('a client that sends', () => {
-  it('a packet that is too large by its own words is closed before it sends it', async () => {
+  it('a packet with too large a declared length is closed before it sends the body', async () => {
     await start();
     const client = await testBroker.connectDevice('dev-1');
     client.send(Buffer.concat([Buffer.from([0x30]), remainingLength(200_000_000)]));
@@ -173,7 +173,7 @@ describe('a client that sends', () => {
     expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'limit_exceeded' });
   });
 
-  it('garbage is closed, and the others notice nothing', async () => {
+  it('garbage is closed, and other sessions continue', async () => {
     await start({ limits: { takeoversPerMinute: 0 } });
     const bystander = await testBroker.connectDevice('bystander');
     const credentials = testBroker.enroll(device('dev-1'));
@@ -216,7 +216,7 @@ describe('a client that sends', () => {
     expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'limit_exceeded' });
   });
 
-  it('QoS 2 messages in the same packet identifier for ever costs nothing', async () => {
+  it('QoS 2 messages under one packet identifier for ever uses no more memory', async () => {
     await start({ limits: { inflight: 20, messagesPerSecond: 0, bytesPerSecond: 0 } });
     const client = await testBroker.connectDevice('dev-1');
     for (let n = 0; n < 300; n += 1) client.send(publishBytes('devices/dev-1/events/x', 'x', 2, 7));
@@ -242,7 +242,7 @@ describe('a client that sends', () => {
     expect(acks).toEqual(ids);
   });
 
-  it('more bytes than its rate is not read on, while the others are', async () => {
+  it('more bytes than its rate is not read, while others are', async () => {
     await start({ limits: { bytesPerSecond: 1_000 } });
     const client = await testBroker.connectDevice('dev-1');
     const other = await testBroker.connectDevice('dev-2');
@@ -273,7 +273,7 @@ describe('a client that sends', () => {
     expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'rate_exceeded' });
   }, 60_000);
 
-  it('requests that are no messages counts as well', async () => {
+  it('requests other than messages is limited as well', async () => {
     let time = Date.now();
     await start({ limits: { messagesPerSecond: 10, throttleTimeout: 0 }, now: () => ++time });
     const client = await testBroker.connectDevice('dev-1');
@@ -282,7 +282,7 @@ describe('a client that sends', () => {
     expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'rate_exceeded' });
   });
 
-  it('acknowledgements for what it was sent is not slowed down, for anything else it is', async () => {
+  it('acknowledgements of messages that it was sent is not slowed down, but any others are', async () => {
     let time = Date.now();
     await start({ limits: { messagesPerSecond: 10, throttleTimeout: 0 }, now: () => ++time });
     const client = await testBroker.connectDevice('dev-1');
@@ -311,7 +311,7 @@ describe('a client that does not read', () => {
     return client;
   }
 
-  it('neither stalls nor ends anybody else, and is disconnected', async () => {
+  it('neither stalls nor ends other sessions, and is disconnected', async () => {
     await start({
       limits: { messagesPerSecond: 0, bytesPerSecond: 0, stallTimeout: 300, sweepInterval: 50, outgoing: 256 * 1024 },
     });
@@ -338,7 +338,7 @@ describe('a client that does not read', () => {
     slow.destroy();
   }, 60_000);
 
-  it('is disconnected rather than losing what it asked to have for sure', async () => {
+  it('is disconnected rather than losing QoS 1 messages', async () => {
     await start({ limits: { messagesPerSecond: 0, bytesPerSecond: 0, outgoing: 64 * 1024 } });
     const slow = await stalled(1);
     const publisher = await testBroker.connectDevice('dev-1');
@@ -351,7 +351,7 @@ describe('a client that does not read', () => {
     slow.destroy();
   }, 60_000);
 
-  it('finds what it missed when it comes back, if its session is kept', async () => {
+  it('receives what it missed after it reconnects, if its session is persistent', async () => {
     await start({ limits: { messagesPerSecond: 0, bytesPerSecond: 0, outgoing: 64 * 1024, queuedBytes: 100_000_000 } });
     const slow = await stalled(1, false);
     const publisher = await testBroker.connectDevice('dev-1');

@@ -10,15 +10,15 @@ afterEach(async () => {
 });
 
 async function open(options: { perTurn: number; port?: number; accepted?: (socket: net.Socket) => void }) {
-  const acceptors: ListeningSockets = await openListeningSockets({
+  const sockets: ListeningSockets = await openListeningSockets({
     host,
     port: 0,
     accepted: (socket) => socket.destroy(),
     failed: () => {},
     ...options,
   });
-  opened.push(acceptors);
-  return acceptors;
+  opened.push(sockets);
+  return sockets;
 }
 
 /** How many connections each turn of the event loop accepts when `count` have come at once. */
@@ -49,7 +49,7 @@ async function acceptedByTurn(perTurn: number, count: number): Promise<readonly 
   return turns;
 }
 
-describe('acceptors', () => {
+describe('listening sockets', () => {
   it.runIf(process.platform === 'linux')('take in several connections in one turn of the event loop', async () => {
     const turns = await acceptedByTurn(8, 64);
     expect(turns.reduce((sum, each) => sum + each)).toBe(64);
@@ -57,12 +57,12 @@ describe('acceptors', () => {
     expect(Math.max(...turns)).toBeLessThanOrEqual(8);
   });
 
-  it('take in one a turn when they are one', async () => {
+  it('accept one connection per turn if there is one socket', async () => {
     const turns = await acceptedByTurn(1, 16);
     expect(Math.max(...turns)).toBe(1);
   });
 
-  it('refuse a port that somebody has, even somebody who shares it', async () => {
+  it('refuse a port in use, even if its user shares it', async () => {
     const taken = { code: 'address_in_use' };
     const { port } = await open({ perTurn: 8 });
     await expect(open({ perTurn: 8, port })).rejects.toMatchObject(taken);
@@ -73,22 +73,22 @@ describe('acceptors', () => {
     await expect(open({ perTurn: 8, port: (stranger.address() as AddressInfo).port })).rejects.toMatchObject(taken);
   });
 
-  it('are closed when every connection that they accepted is', async () => {
+  it('are closed when every accepted connection is closed', async () => {
     const accepted = Promise.withResolvers<net.Socket>();
-    const acceptors = await openListeningSockets({
+    const sockets = await openListeningSockets({
       host,
       port: 0,
       perTurn: 8,
       accepted: accepted.resolve,
       failed: () => {},
     });
-    const client = net.connect(acceptors.port, host).resume();
+    const client = net.connect(sockets.port, host).resume();
     const socket = await accepted.promise;
     let isClosed = false;
-    const closing = acceptors.close().then(() => {
+    const closing = sockets.close().then(() => {
       isClosed = true;
     });
-    await expect(once(net.connect(acceptors.port, host), 'connect')).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+    await expect(once(net.connect(sockets.port, host), 'connect')).rejects.toMatchObject({ code: 'ECONNREFUSED' });
     expect(isClosed).toBe(false);
     socket.end();
     await Promise.all([closing, once(client, 'close')]);

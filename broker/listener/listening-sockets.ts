@@ -1,7 +1,7 @@
 /**
- * Accepts TCP connections for one port through several listening sockets. Node's event loop accepts one connection a turn
- * from each (libuv since 1.45), so with one of them whoever arrives while turns are long - certificates being issued, a
- * fleet that publishes - waits in the kernel's queue until it is full and connections are lost. Admits nobody.
+ * Accepts TCP connections for one port through several listening sockets. Node's event loop accepts one connection per turn
+ * from each (libuv since 1.45). With one socket, connections that arrive while turns are long (certificates are issued, a
+ * fleet publishes) wait in the kernel's queue until it is full, and are lost.
  */
 
 import { type AddressInfo, createServer, type ListenOptions, type Server, type Socket } from 'node:net';
@@ -11,16 +11,16 @@ export interface ListeningSocketsOptions {
   readonly host: string;
   /** 0: any free port. */
   readonly port: number;
-  /** Connections accepted in one turn of the event loop, at most; 1 where ports can't be shared. */
+  /** Connections accepted per turn of the event loop, at most; 1 where ports cannot be shared. */
   readonly perTurn: number;
   readonly accepted: (socket: Socket) => void;
-  /** Accepting fails for want of file descriptors, for example. */
+  /** Accepting failed, for example for want of file descriptors. */
   readonly failed: (error: Error) => void;
 }
 
 export interface ListeningSockets {
   readonly port: number;
-  /** Accepts no more. Resolves when every connection that was accepted is closed. */
+  /** Stops accepting. Resolves when every accepted connection is closed. */
   close(): Promise<void>;
 }
 
@@ -31,10 +31,10 @@ export async function openListeningSockets({
   ...options
 }: ListeningSocketsOptions): Promise<ListeningSockets> {
   const servers: Server[] = [];
-  const open = async (place: ListenOptions): Promise<AddressInfo> => {
-    // The answer to CONNECT would wait 40 ms for the acknowledgement of the handshake's last flight.
+  const open = async (address: ListenOptions): Promise<AddressInfo> => {
+    // Without noDelay, CONNACK would wait 40 ms for the TCP acknowledgement of the handshake's last flight.
     const server = createServer({ noDelay: true }, options.accepted);
-    await listen(server, place);
+    await listen(server, address);
     server.on('error', options.failed);
     servers.push(server);
     return server.address() as AddressInfo;
@@ -44,12 +44,12 @@ export async function openListeningSockets({
   };
 
   const isShared = options.perTurn > 1 && (await canShare(host));
-  // Sharing a port would hide that another server has it. A port that the system chooses is shared with nobody.
+  // A shared port would hide that another server uses it. A port that the system chooses is not in use.
   if (isShared && port !== 0) await refuseTaken(host, port);
   const first = await open({ host, port, reusePort: isShared });
-  const place = { host: first.address, port: first.port, reusePort: true };
+  const shared = { host: first.address, port: first.port, reusePort: true };
   try {
-    while (isShared && servers.length < options.perTurn) await open(place);
+    while (isShared && servers.length < options.perTurn) await open(shared);
   } catch (error) {
     await close();
     throw error;

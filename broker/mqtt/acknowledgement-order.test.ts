@@ -25,7 +25,7 @@ function start() {
 }
 
 describe('the order of acknowledgements', () => {
-  it('is the order of the messages, whatever order storage answers in', async () => {
+  it('is the order of the messages, whatever order they are stored in', async () => {
     const { done, waiting, settle, stored } = start();
     const [a, b, c] = [waiting('a'), waiting('b'), waiting('c')];
     c.resolve();
@@ -38,7 +38,7 @@ describe('the order of acknowledgements', () => {
     expect(done).toEqual(['a', 'b', 'c']);
   });
 
-  it('holds back a message that needs no storage until those before it are done', async () => {
+  it('delays a message that needs no storage until earlier ones are acknowledged', async () => {
     const { order, done, waiting, settle } = start();
     const a = waiting('a');
     order.afterEarlier(() => done.push('b'));
@@ -49,7 +49,7 @@ describe('the order of acknowledgements', () => {
     expect(done).toEqual(['a', 'b', 'c']);
   });
 
-  it('counts a message that only had to be waited for as none', async () => {
+  it('does not count a message that was stored before', async () => {
     const { order, done, settle, stored } = start();
     order.afterStored(Promise.resolve('known'), () => done.push('a'));
     await settle();
@@ -67,7 +67,7 @@ describe('the order of acknowledgements', () => {
     expect(failures).toEqual([new Error('disk full')]);
   });
 
-  it('tells when nothing waits, also after it was abandoned', async () => {
+  it('reports when nothing waits, also after it was abandoned', async () => {
     const { order, done, waiting } = start();
     await order.whenEmpty();
     const a = waiting('a');

@@ -152,7 +152,7 @@ describe('a message', () => {
     expect(client.packets.map(({ cmd }) => cmd)).toEqual(['connack', 'puback']);
   });
 
-  it('that arrived before the connection was lost is stored and heard', async () => {
+  it('that was received before the connection was lost is stored and delivered', async () => {
     const storage = manualStorage();
     await start({ accept: storage.accept });
     const listener = await testBroker.connectService('listener');

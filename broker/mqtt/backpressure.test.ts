@@ -43,7 +43,7 @@ async function held(qos: 1 | 2 = 1) {
 }
 
 describe('while storage is behind', () => {
-  it('a device that sends telemetry is not read, and all it sent is taken in order when storage has caught up', async () => {
+  it('a device that sends telemetry is not read, and everything it sent is stored in order when storage has caught up', async () => {
     await start({ policies });
     const client = await held();
     const ids = [2, 3, 4, 5];
@@ -57,7 +57,7 @@ describe('while storage is behind', () => {
     expect([stored(), testBroker.broker.counters().sessions_not_read]).toEqual([['1', '2', '3', '5'], 0]);
   });
 
-  it('the first telemetry of a device is the last that is read of it, whichever way it takes', async () => {
+  it('the first telemetry of a device is the last that is read of it, on the fast path and through aedes', async () => {
     for (const qos of [1, 2] as const) {
       await start({ policies });
       testBroker.pressure(true);
@@ -76,7 +76,7 @@ describe('while storage is behind', () => {
     }
   });
 
-  it('commands reach it, and a revocation ends it', async () => {
+  it('commands reach a paused device, and a revocation ends its session', async () => {
     await start({ policies });
     const client = await held();
     const operator = await testBroker.connectService('operator');
@@ -88,7 +88,7 @@ describe('while storage is behind', () => {
     expect(testBroker.broker.counters().sessions_not_read).toBe(0);
   });
 
-  it('its silence means nothing, and does again afterwards', async () => {
+  it('keep-alive does not apply to a paused device, and applies again afterwards', async () => {
     await start({ policies, limits: { keepalive: 30 } });
     const client = await held();
     for (const id of ['dev-2', 'dev-3']) await (await testBroker.connectDevice(id)).closed; // each after 45 ms of silence
@@ -100,7 +100,7 @@ describe('while storage is behind', () => {
     });
   });
 
-  it('it says so', async () => {
+  it('a log line reports the pause', async () => {
     const lines: { msg: string; devices: number }[] = [];
     await start({ policies, log: pino({ level: 'info' }, { write: (line) => lines.push(JSON.parse(line)) }) });
     await held();
@@ -114,7 +114,7 @@ describe('while storage is behind', () => {
 });
 
 describe('a disk that is full', () => {
-  it('lets nothing be acknowledged, and everything once it has room; commands go on', async () => {
+  it('stops acknowledgements until it has room, and commands continue', async () => {
     const MIB = 1_048_576;
     let free = 300 * MIB;
     const journal = await openTelemetry({

@@ -103,7 +103,7 @@ const pingreq = Buffer.from([0xc0, 0]);
 const disconnect = Buffer.from([0xe0, 0]);
 
 describe('a connection', () => {
-  it('gives nothing but CONNECT before the engine is ready', () => {
+  it('passes only CONNECT before the engine has processed it', () => {
     const { socket, connection, steps, done } = start();
     socket.emit('data', Buffer.concat([connect('client-1'), publish(1)]));
     connection.on('readable', () => {
@@ -118,7 +118,7 @@ describe('a connection', () => {
     expect(steps.at(-1)).toBe(hex(publish(1)));
   });
 
-  it('puts messages that may be worked on together into one step, and others into steps of their own', () => {
+  it('puts packets that may be processed concurrently into one batch, and others into batches of their own', () => {
     const { socket, steps, done, open } = start();
     open();
     socket.emit(
@@ -135,7 +135,7 @@ describe('a connection', () => {
     ]);
   });
 
-  it('adds messages to those that are being worked on, up to the limit, but nothing else', () => {
+  it('adds concurrent packets to those in progress, up to the limit, but nothing else', () => {
     const { socket, steps, open } = start({ limits: { inflight: 3 } });
     open();
     for (let n = 1; n <= 5; n += 1) socket.emit('data', publish(n));
@@ -184,7 +184,7 @@ describe('a connection', () => {
     expect(socket.writes).toEqual([Buffer.concat([Buffer.from([1, 2, 3]), Buffer.from('four')])]);
   });
 
-  it('knows for how long nothing was taken', async () => {
+  it('measures for how long the client has read nothing', async () => {
     const { socket, connection, open } = start();
     open();
     expect(connection.stalledFor(1_000)).toBe(0);
@@ -198,7 +198,7 @@ describe('a connection', () => {
     expect(connection.stalledFor(9_000)).toBe(0);
   });
 
-  it('is not stalled at first sight', async () => {
+  it('is not stalled at the first check', async () => {
     const { connection, open } = start();
     open();
     connection.write(Buffer.alloc(10));
@@ -207,7 +207,7 @@ describe('a connection', () => {
     expect(connection.stalledFor(1_000_005)).toBe(5);
   });
 
-  it('lets the engine finish what arrived before the connection was lost', () => {
+  it('lets the engine finish what was received before the connection was lost', () => {
     const { socket, told, done, open } = start();
     open();
     socket.emit('data', Buffer.concat([publish(1), publish(2, 2)]));
@@ -219,7 +219,7 @@ describe('a connection', () => {
     expect(told).toContain('engine closed');
   });
 
-  it('that is cut gives the engine nothing more and sends nothing more', async () => {
+  it('that is terminated passes nothing more to the engine and sends nothing more', async () => {
     const { socket, connection, steps, told, done, open } = start();
     open();
     socket.emit('data', Buffer.concat([publish(1), publish(2, 2)]));
@@ -244,7 +244,7 @@ describe('a connection', () => {
     expect(told).toContain('engine closed');
   });
 
-  it('tells of too much that waits to be read', async () => {
+  it('reports that too many bytes wait to be sent', async () => {
     const { connection, told, open } = start({ limits: { outgoing: 1_000, packet: 1_000 } });
     open();
     connection.write(Buffer.alloc(3_001));
@@ -252,7 +252,7 @@ describe('a connection', () => {
     expect(told).toContain('overflowed');
   });
 
-  describe('with a lane', () => {
+  describe('with a fast path', () => {
     /** A lane that takes `component` messages of QoS 1, until the test makes room again. */
     function withLane(room: number) {
       const { socket, connection, steps, told, done, open } = start();
@@ -276,7 +276,7 @@ describe('a connection', () => {
       return { socket, connection, steps, told, done, taken, free };
     }
 
-    it('gives the engine what the lane leaves, and nothing to the lane while that waits', async () => {
+    it('passes to the engine what the fast path leaves, and nothing to the fast path while that waits', async () => {
       const { socket, steps, taken, free, done } = withLane(10);
       const subscribe = packet(0x82, Buffer.from([0, 9, 0, 1, 0x61, 0]));
       socket.emit('data', Buffer.concat([publish(1), subscribe, publish(2)]));
@@ -294,7 +294,7 @@ describe('a connection', () => {
       expect(taken).toEqual([1, 5]);
     });
 
-    it('reads no further than the lane has room, and goes on when it has', async () => {
+    it('reads only while the fast path has room, and continues when it has room again', async () => {
       const { socket, steps, taken, free, done } = withLane(2);
       socket.emit('data', Buffer.concat([publish(1), publish(2), publish(3), pingreq, publish(4), publish(5)]));
       expect([taken, socket.isPaused()]).toEqual([[1, 2], true]);
@@ -305,7 +305,7 @@ describe('a connection', () => {
       expect(taken).toEqual([1, 2, 3, 6]);
     });
 
-    it('deals with all that came before the end, however long it has to wait', async () => {
+    it('processes everything received before the end, however long it has to wait', async () => {
       const { socket, told, taken, free } = withLane(1);
       socket.emit('data', Buffer.concat([publish(1), publish(2)]));
       socket.destroy();
@@ -314,7 +314,7 @@ describe('a connection', () => {
       expect([taken, told.includes('engine closed')]).toEqual([[1, 2], true]);
     });
 
-    it('keeps the order of what both write, in one piece per turn', async () => {
+    it('keeps the order of what both send, in one piece per turn', async () => {
       const { socket, connection } = withLane(1);
       connection.acknowledge(0x0102);
       connection.acknowledge(3);

@@ -85,8 +85,8 @@ export class MqttConnection {
   }
 
   /** Gives the connection to aedes: CONNECT now, later packets after `connectFinished()`, except those of the fast path. */
-  startEngine(handle: () => EngineInput, lane?: PublishFastPath): void {
-    this.#receiveLoop.startEngine(handle(), lane);
+  startEngine(attach: () => EngineInput, fastPath?: PublishFastPath): void {
+    this.#receiveLoop.startEngine(attach(), fastPath);
   }
 
   /** aedes has processed CONNECT. Packets received meanwhile follow. */

@@ -44,7 +44,7 @@ async function released(client: RawClient, messageId: number): Promise<void> {
 }
 
 describe('a message of QoS 2', () => {
-  it('that comes again by a new connection, while storage has it, is one message', async () => {
+  it('that is sent again on a new connection, while it is being stored, is one message', async () => {
     const { waiting, count } = await startHeld();
     const listener = await testBroker.connectService('listener');
     await listener.subscribe({ topic: 'devices/+/telemetry/+', qos: 1 });
@@ -70,7 +70,7 @@ describe('a message of QoS 2', () => {
     expect(heard).toEqual(['a', 'b']);
   });
 
-  it.each([['clean', true] as const, ['kept', false] as const])(
+  it.each([['clean', true] as const, ['persistent', false] as const])(
     'of a %s session that is over is not taken for one of the clean session after it',
     async (_, clean) => {
       const { waiting, count } = await startHeld();
@@ -111,7 +111,7 @@ describe('a message of QoS 2', () => {
     expect(await client.next()).toMatchObject({ cmd: 'pubrec', messageId: 200 });
   });
 
-  it('can be released, though nobody has sent it', async () => {
+  it('can be released without having been sent', async () => {
     testBroker = await TestBroker.start();
     const client = await testBroker.connectDevice('dev-1', { clean: false });
     for (const id of [1, 65_535]) await released(client, id);

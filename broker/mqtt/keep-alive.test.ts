@@ -19,8 +19,8 @@ function start(timeout: number) {
   return { silence, hear, times: () => times };
 }
 
-describe('silence', () => {
-  it('is too long when nothing was heard for so long, and is told once', () => {
+describe('the keep-alive timer', () => {
+  it('expires once when no packet was received for the timeout', () => {
     const { times } = start(1_500);
     vi.advanceTimersByTime(1_490);
     expect(times()).toBe(0);
@@ -30,7 +30,7 @@ describe('silence', () => {
     expect(times()).toBe(1);
   });
 
-  it('counts from what was heard last', () => {
+  it('measures from the last received packet', () => {
     const { hear, times } = start(1_500);
     for (let second = 0; second < 10; second += 1) {
       vi.advanceTimersByTime(1_000);
@@ -42,7 +42,7 @@ describe('silence', () => {
     expect(times()).toBe(1);
   });
 
-  it('is not looked for any more once it is stopped', () => {
+  it('does not expire after it was stopped', () => {
     const { silence, times } = start(1_500);
     silence.stop();
     vi.advanceTimersByTime(10_000);

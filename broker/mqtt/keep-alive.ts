@@ -1,6 +1,6 @@
 /**
  * Detects a client that exceeds its keep-alive [MQTT-3.1.2-24]. One timer runs until the earliest time at which that is possible:
- * one up with every packet would cost more than timeout packets do.
+ * restarting it with every packet would cost more than most packets do.
  */
 
 export interface KeepAliveOptions {

@@ -1,6 +1,6 @@
 /**
- * UTF-8 text as MQTT 3.1.1 allows it, judged on the bytes: well-formed (RFC 3629), no surrogate, no U+0000
- * [MQTT-1.5.3-1, MQTT-1.5.3-2]. Topic names and filters are judged in the same pass.
+ * UTF-8 text as MQTT 3.1.1 allows it, checked on the bytes: well-formed (RFC 3629), no surrogate, no U+0000
+ * [MQTT-1.5.3-1, MQTT-1.5.3-2]. Topic names and filters are checked in the same pass.
  */
 
 export type TextFault =

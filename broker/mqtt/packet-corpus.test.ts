@@ -77,7 +77,7 @@ async function tryAll(
 }
 
 describe('the broker', () => {
-  it('takes and refuses what the standard says, and lives', async () => {
+  it('accepts and refuses packets as the standard demands, and keeps running', async () => {
     const credentials = testBroker.enroll(service('corpus'));
     const bystander = await testBroker.connectDevice('bystander');
     const { count, wrong } = await tryAll((number) => {

@@ -75,7 +75,7 @@ describe('the packet decoder', () => {
     expect(wrong.map(({ name }) => name)).toEqual([]);
   });
 
-  it('hands over the same packets wherever the stream is cut', () => {
+  it('decodes the same packets wherever the stream is split', () => {
     const valid = corpus.filter(
       ({ verdict, after, bytes }) => verdict === 'taken' && after === 'connack' && bytes.length < 5_000,
     );
@@ -96,7 +96,7 @@ describe('the packet decoder', () => {
     );
   });
 
-  it('hands over the same, and finds the same fault, when its receiver wants to rest now and then', () => {
+  it('decodes the same, and finds the same violation, when its receiver pauses now and then', () => {
     fc.assert(
       fc.property(
         fc.array(fc.constantFrom(...corpus.filter(({ bytes }) => bytes.length < 5_000)), { maxLength: 6 }),
@@ -136,7 +136,7 @@ describe('the packet decoder', () => {
     );
   });
 
-  it('takes no bytes at all without harm', () => {
+  it('accepts an empty chunk', () => {
     fc.assert(
       fc.property(fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 5 }), (chunks) => {
         run(chunks.map((chunk) => Buffer.from(chunk)));
@@ -145,7 +145,7 @@ describe('the packet decoder', () => {
     );
   });
 
-  it('says no by the declared length, before the bytes come', () => {
+  it('refuses by the declared length, before the bytes are received', () => {
     const decoder = new PacketDecoder(limits);
     run([connect('client-1')], decoder);
     const head = Buffer.concat([Buffer.from([0x30]), remainingLength(268_435_455)]);
@@ -153,24 +153,24 @@ describe('the packet decoder', () => {
     expect(decoder.bufferedBytes).toBe(0);
   });
 
-  it('keeps no more than has arrived', () => {
+  it('buffers no more than was received', () => {
     const decoder = new PacketDecoder(limits);
     run([connect('client-1'), packet(0x30, Buffer.alloc(200_000)).subarray(0, 1_000)], decoder);
     expect(decoder.bufferedBytes).toBe(1_000);
   });
 
-  it('does not look at a first packet that is not CONNECT', () => {
+  it('does not decode a first packet that is not CONNECT', () => {
     const decoder = new PacketDecoder(limits);
     expect(run([Buffer.from([0x30])], decoder).violation).toBe(VIOLATIONS.firstNotConnect);
     expect(run([connect('client-1')], decoder)).toMatchObject({ packets: [], violation: VIOLATIONS.firstNotConnect });
   });
 
-  it('hands over nothing after DISCONNECT', () => {
+  it('decodes nothing after DISCONNECT', () => {
     const seen = run([connect('client-1'), Buffer.from([0xe0, 0x00, 0xff, 0xff]), Buffer.from([0x30])]);
     expect(seen).toMatchObject({ packets: [expect.any(String), 'e000'], violation: undefined });
   });
 
-  it('reads what CONNECT says', () => {
+  it('reads the fields of CONNECT', () => {
     const field = (value: string) => Buffer.concat([Buffer.from([0, value.length]), Buffer.from(value)]);
     const bytes = connect('client-1', { flags: 0x2e, keepalive: 1_000, payload: [field('a/b'), field('gone')] });
     expect(run([bytes]).connects).toEqual([

@@ -40,7 +40,7 @@ it('a telemetry will of a device over its share is not stored', async () => {
   expect(stored).toEqual([]);
 });
 
-it('nor is one that was left by an earlier run of the server', async () => {
+it('a pending will of an earlier run of a device over its share is not stored', async () => {
   const stored: TelemetryMessage[] = [];
   const sessionFile = join(temporaryDirectory(), 'sessions.db');
   testBroker = await TestBroker.start({ sessionFile });
@@ -57,7 +57,7 @@ it('nor is one that was left by an earlier run of the server', async () => {
   expect(stored).toEqual([]);
 });
 
-it('a device goes on by itself when its share allows it again and nobody says so', async () => {
+it('a device is read again when its share allows it, without a notification', async () => {
   let isHeld = true;
   const stored: TelemetryMessage[] = [];
   testBroker = await TestBroker.start({ telemetry: intake(() => isHeld, stored), limits: { sweepInterval: 10 } });

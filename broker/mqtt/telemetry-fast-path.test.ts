@@ -49,8 +49,8 @@ async function acknowledged(client: { next(): Promise<Packet | undefined> }, cou
   return ids;
 }
 
-describe('the telemetry lane', () => {
-  it('takes QoS 0 and 1 to telemetry topics of the device itself, and leaves all else to the engine', async () => {
+describe('the telemetry fast path', () => {
+  it('handles QoS 0 and 1 to telemetry topics of the device itself, and leaves everything else to aedes', async () => {
     await start(reader);
     const client = await testBroker.connectDevice('dev-1');
     client.send(publishOf(telemetry, 1, { qos: 0 }));
@@ -96,7 +96,7 @@ describe('the telemetry lane', () => {
     expect(onFastPath()).toBeGreaterThan(0);
   });
 
-  it('hands a message to those who have subscribed, in order, and to nobody once they have not', async () => {
+  it('delivers a message to its subscribers, in order, and to none after they unsubscribed', async () => {
     await start(reader);
     const listener = await testBroker.connectService('listener');
     const client = await testBroker.connectDevice('dev-1');
@@ -141,7 +141,7 @@ describe('the telemetry lane', () => {
     expect(await acknowledged(again, 1)).toEqual([3]);
   });
 
-  it('keeps a message for a session that is away', async () => {
+  it('queues a message for a disconnected session', async () => {
     await start(reader);
     const credentials = testBroker.enroll(service('listener'));
     const listener = await testBroker.session(credentials, { clientId: 'listener', clean: false });
@@ -172,7 +172,7 @@ describe('the telemetry lane', () => {
     expect(stored()).toEqual(['1']);
   });
 
-  it('takes nothing for another device', async () => {
+  it('handles nothing for another device', async () => {
     await start({ policies: { 'group/default': { ...DEFAULT_DEVICE_POLICY, publish: ['#'] } } });
     const client = await testBroker.connectDevice('dev-1');
     client.send(publishOf('devices/dev-2/telemetry/temp', 1));
@@ -180,7 +180,7 @@ describe('the telemetry lane', () => {
     expect([stored(), onFastPath()]).toEqual([[], 0]);
   });
 
-  it('holds to the rate of a client', async () => {
+  it('applies the rate limit of a client', async () => {
     let time = Date.now();
     const now = () => {
       time += 1;
@@ -217,7 +217,7 @@ describe('the telemetry lane', () => {
     expect(pubacks(client.packets)).toEqual([]);
   });
 
-  it('goes on with many streams', async () => {
+  it('handles many streams', async () => {
     await start({ limits: { messagesPerSecond: 0 } });
     const client = await testBroker.connectDevice('dev-1');
     const ids = Array.from({ length: 100 }, (_, at) => at + 1);

@@ -1,3 +1,8 @@
+/**
+ * Handles most PUBLISH packets of devices: telemetry of QoS 0 and 1 that is not retained. Authorizes, stores and acknowledges each
+ * message, and gives it to aedes only if a subscription matches. Every other packet is left to aedes (`take` returns false).
+ */
+
 import { isMessageKey, lengthWithoutKey } from '@rollcall/protocol';
 import type { AcceptCallbacks, Accepted, TelemetryMessage } from '../../telemetry/index.ts';
 import type { Rights } from '../access/acl.ts';

@@ -55,7 +55,7 @@ export interface RoutingEngine {
   readonly subscriptions: SubscriptionLookup;
   /** Gives a connection to aedes, which reads its CONNECT at once. */
   attach(connection: MqttConnection): AedesClient;
-  /** What the wire needs of it. */
+  /** The input of aedes' client for the receive loop. */
   inputOf(client: AedesClient): EngineInput;
   /** Resolves when the message was delivered to all connected subscribers. */
   publish(message: ServerMessage): Promise<void>;

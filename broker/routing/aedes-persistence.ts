@@ -330,13 +330,13 @@ export class AedesPersistence {
 
   /** Committed together with the queue entries of the message: when it is sent again, it must be neither lost nor queued twice. */
   incomingStorePacket(client: InboundQos2Client, packet: StoredPacket): Promise<void> {
-    const kept =
+    const queued =
       (packet as KeyedPacket).isRepeated === true
         ? undefined
         : this.storeBeforePublish(packet, { isStored: (packet as KeyedPacket).isInJournal === true });
     const isOver = client.clean !== true && !this.persistentSessions.has(client.id);
     const stored = isOver ? NOTHING : this.inboundQos2.markReceived(client, packet);
-    return kept === undefined ? stored : Promise.all([kept, stored]).then(() => {});
+    return queued === undefined ? stored : Promise.all([queued, stored]).then(() => {});
   }
 
   incomingGetPacket(client: ClientKey, packet: StoredPacket): Promise<StoredPacket> {

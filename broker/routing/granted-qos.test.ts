@@ -36,7 +36,7 @@ async function publishAll(publisher: RawClient, topic = exact): Promise<void> {
 }
 
 describe('a message that several filters of one client match', () => {
-  describe.each([['clean', true] as const, ['kept', false] as const])('in a %s session', (_, clean) => {
+  describe.each([['clean', true] as const, ['persistent', false] as const])('in a %s session', (_, clean) => {
     it.each<[string, readonly (readonly [string, Qos])[], Qos]>([
       [
         'the lowest first',
@@ -84,7 +84,7 @@ describe('a message that several filters of one client match', () => {
       expect(received(await client.settled())).toEqual(expected);
     });
 
-    it('comes with what is left when the higher one is given back, or granted anew with less', async () => {
+    it('is delivered with the remaining QoS when the higher filter is removed, or granted anew with less', async () => {
       await start();
       const client = await testBroker.connectDevice('dev-1', { clean });
       await client.subscribe(filter(exact, 0), filter(one, 1), filter(all, 2));
@@ -107,7 +107,7 @@ describe('a message that several filters of one client match', () => {
     });
   });
 
-  it('waits with that QoS for a client that is away, and comes with it after a restart too', async () => {
+  it('is queued with that QoS for a disconnected client, and delivered with it after a restart too', async () => {
     const sessionFile = join(temporaryDirectory(), 'sessions.db');
     await start({ sessionFile });
     const first = await testBroker.connectDevice('dev-1', { clean: false });
@@ -139,7 +139,7 @@ describe('a message that several filters of one client match', () => {
     expect(received(await other.settled())).toEqual([live('1', 1), live('2', 1)]);
   });
 
-  it.each([['clean', true] as const, ['kept', false] as const])(
+  it.each([['clean', true] as const, ['persistent', false] as const])(
     'costs the store nothing, and has no packet identifier, where all were granted QoS 0: %s session',
     async (_, clean) => {
       await start();
@@ -167,7 +167,7 @@ describe('a message that several filters of one client match', () => {
     },
   );
 
-  it('comes as it was queued when less is granted before it is handed over', async () => {
+  it('is delivered as it was queued when less is granted before its delivery', async () => {
     await start();
     const client = await testBroker.connectDevice('dev-1', { clean: false });
     await client.subscribe(filter(all, 1));
@@ -194,7 +194,7 @@ describe('a message that several filters of one client match', () => {
     expect(memory.queuedCount('dev-1')).toBe(0);
   });
 
-  it('that waits keeps its QoS when its filters are given back before it could be sent', async () => {
+  it('that is queued keeps its QoS when its filters are removed before it could be sent', async () => {
     await start({ limits: { replayPerSecond: 50 } });
     const credentials = testBroker.enroll(device('dev-1'));
     const first = await testBroker.session(credentials, { clientId: 'dev-1', clean: false });
@@ -211,7 +211,7 @@ describe('a message that several filters of one client match', () => {
     expect(got).toEqual([live('1', 1), live('2', 1), live('3', 1)]);
   });
 
-  it('that was retained comes with that QoS: marked so to who subscribes, and not to who has been away', async () => {
+  it('that was retained is delivered with that QoS: with RETAIN 1 to a new subscription, with RETAIN 0 from a queue', async () => {
     await start();
     const credentials = testBroker.enroll(service('listener'));
     const listen = () => testBroker.session(credentials, { clientId: 'listener', clean: false });
@@ -239,7 +239,7 @@ describe('a message that several filters of one client match', () => {
 });
 
 describe('SUBACK', () => {
-  it.each([['clean', true] as const, ['kept', false] as const])(
+  it.each([['clean', true] as const, ['persistent', false] as const])(
     'has a code for each filter, those that stand twice too, and the last counts: %s session',
     async (_, clean) => {
       await start();
@@ -253,7 +253,7 @@ describe('SUBACK', () => {
     },
   );
 
-  it('counts a filter that stands twice once against the limit', async () => {
+  it('counts a repeated filter once against the limit', async () => {
     await start({ limits: { subscriptions: 2 } });
     const client = await testBroker.connectDevice('dev-1');
     expect(await client.subscribe(filter(all, 1), filter(all, 1), filter(all, 1), filter(exact, 0))).toEqual([
@@ -262,7 +262,7 @@ describe('SUBACK', () => {
     expect(await client.settled()).toEqual([]);
   });
 
-  it('comes in order when several SUBSCRIBE arrive in one piece', async () => {
+  it('is sent in order when several SUBSCRIBE arrive in one chunk', async () => {
     await start();
     const client = await testBroker.connectDevice('dev-1');
     const packets = [1, 2, 3].map((messageId) =>

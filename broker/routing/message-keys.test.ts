@@ -95,7 +95,7 @@ describe('a message with a key', () => {
     ]);
   });
 
-  it('is kept once for a session that is away, whether it comes again before or after that', async () => {
+  it('is queued once for a disconnected session, whether it is sent again before or after that', async () => {
     await start();
     const away = await testBroker.connectService('reader', { clean: false });
     await away.subscribe({ topic: 'devices/+/telemetry/+', qos: 1 });
@@ -124,7 +124,7 @@ describe('a message with a key', () => {
     expect(stored()).toEqual(['temp k1 x 1']);
   });
 
-  it('is the same as a will, and one that was sent before is not passed on', async () => {
+  it('is the same as a will, and one that was sent before is not delivered again', async () => {
     await start();
     const listener = await testBroker.connectService('listener');
     await listener.subscribe({ topic: 'devices/+/telemetry/+', qos: 1 });
@@ -147,7 +147,7 @@ describe('a message with a key', () => {
     expect(stored()).toEqual(['temp k1 off 1', 'temp k2 off 1']);
   });
 
-  it('that was stored, but given to nobody, since its sender was cut off, is passed on when it comes again', async () => {
+  it('that was stored but not delivered, since its sender was disconnected, is delivered when it is sent again', async () => {
     let answer: (() => void) | undefined;
     let isFirst = true;
     const asked = Promise.withResolvers<void>();
@@ -177,7 +177,7 @@ describe('a message with a key', () => {
     expect(await heard(listener)).toEqual([`${plain} x`]);
   });
 
-  it('that breaks the rule of a level is refused as a topic that nobody may write', async () => {
+  it('that is not a valid topic level is refused as a topic that may not be written', async () => {
     await start({
       policies: { 'group/default': { ...DEFAULT_DEVICE_POLICY, publish: ['devices/${device.id}/#'] } },
     });

@@ -12,7 +12,7 @@ const filterOf = fc
   .map(([levels, isOpen]) => (isOpen || levels.length === 0 ? [...levels, '#'] : levels).join('/'));
 
 describe('the filter tree', () => {
-  it('wants a topic exactly when one of its filters matches', () => {
+  it('has a match for a topic exactly when one of its filters matches', () => {
     fc.assert(
       fc.property(fc.array(filterOf, { maxLength: 6 }), topicOf, (filters, topic) => {
         const tree = new FilterTree();
@@ -49,7 +49,7 @@ describe('the filter tree', () => {
     );
   });
 
-  it('goes on wanting a filter until the last who has it has left, live or stored', () => {
+  it('has a match until the last subscription of a filter, live or stored, is removed', () => {
     const tree = new FilterTree();
     tree.addLive('a/+');
     tree.addLive('a/+');
@@ -63,7 +63,7 @@ describe('the filter tree', () => {
     expect(tree.generation).not.toBe(generation);
   });
 
-  it('is not confused by a filter that it never had', () => {
+  it('ignores the removal of an unknown filter', () => {
     const tree = new FilterTree();
     tree.addLive('a/b');
     tree.removeLive('a');

@@ -1,5 +1,10 @@
+/**
+ * Topic filters of live and stored subscriptions as a tree of levels. Finds out whether a topic has subscribers, and which stored
+ * subscriptions match it, in time that depends on the topic's levels and not on the number of filters.
+ */
+
 import { topicLevels } from '@rollcall/protocol';
-/** A subscription that outlives its connection. The last three are of MQTT 5 and only carried. */
+/** A subscription of a persistent session. The last three properties belong to MQTT 5 and are only stored. */
 export interface StoredSubscription {
   readonly topic: string;
   readonly qos: number;
@@ -9,7 +14,7 @@ export interface StoredSubscription {
   readonly nl?: boolean | undefined;
 }
 
-/** One level. Most have one child or none, and there are some for every device, so the map comes with the second. */
+/** One level. Most have at most one child, and every device has several levels, so the map is created for the second child. */
 class Level {
   #name: string | undefined;
   #child: Level | undefined;
@@ -52,12 +57,12 @@ class Level {
     }
   }
 
-  get isWanted(): boolean {
+  get hasSubscription(): boolean {
     return this.live > 0 || this.stored !== undefined;
   }
 
   get isEmpty(): boolean {
-    return !this.isWanted && this.#child === undefined && this.#children === undefined;
+    return !this.hasSubscription && this.#child === undefined && this.#children === undefined;
   }
 }
 
@@ -71,18 +76,18 @@ export class FilterTree {
     return this.#stored;
   }
 
-  /** Changes whenever the answer to `wants` may change, so that an answer can be kept until then. */
+  /** Changes whenever an answer of `hasMatch` may change, so that answers can be cached. */
   get generation(): number {
     return this.#generation;
   }
 
   addLive(filter: string): void {
     const level = this.#reach(filter);
-    if (!level.isWanted) this.#generation += 1;
+    if (!level.hasSubscription) this.#generation += 1;
     level.live += 1;
   }
 
-  /** For each `addLive` once. */
+  /** Once for each `addLive`. */
   removeLive(filter: string): void {
     const path = this.#find(filter);
     const level = path?.at(-1);
@@ -91,10 +96,10 @@ export class FilterTree {
     this.#prune(filter, path);
   }
 
-  /** One per client and filter; a second one takes its place. */
+  /** A second subscription of the same client and filter replaces the first. */
   addStored(subscription: StoredSubscription): void {
     const level = this.#reach(subscription.topic);
-    if (!level.isWanted) this.#generation += 1;
+    if (!level.hasSubscription) this.#generation += 1;
     level.stored ??= new Map();
     if (!level.stored.has(subscription.clientId)) this.#stored += 1;
     level.stored.set(subscription.clientId, subscription);
@@ -141,7 +146,7 @@ export class FilterTree {
   }
 
   #prune(filter: string, path: readonly Level[]): void {
-    if (path.at(-1)?.isWanted) return;
+    if (path.at(-1)?.hasSubscription) return;
     this.#generation += 1;
     const names = topicLevels(filter);
     for (let i = path.length - 1; i >= 0 && path[i]?.isEmpty; i -= 1) {
@@ -150,11 +155,11 @@ export class FilterTree {
   }
 }
 
-/** A wildcard in the first level doesn't match a topic that begins with `$` [MQTT-4.7.2-1]. */
+/** A wildcard in the first level does not match a topic that begins with `$` [MQTT-4.7.2-1]. */
 function hasMatchBelow(level: Level, names: readonly string[], at: number, mayBeWildcard: boolean): boolean {
-  // `sport/#` matches `sport` too (MQTT 3.1.1, 4.7.1.2), so a number sign is looked for after the last level as well.
-  if (mayBeWildcard && level.get('#')?.isWanted) return true;
-  if (at === names.length) return level.isWanted;
+  // `sport/#` matches `sport` as well (MQTT 3.1.1, 4.7.1.2), so `#` is also tried after the last level.
+  if (mayBeWildcard && level.get('#')?.hasSubscription) return true;
+  if (at === names.length) return level.hasSubscription;
   const exact = level.get(names[at] as string);
   if (exact !== undefined && hasMatchBelow(exact, names, at + 1, true)) return true;
   const any = mayBeWildcard ? level.get('+') : undefined;

@@ -1,13 +1,13 @@
 /**
- * QoS 2 messages that arrived and were not released yet [MQTT-4.3.3-2]: told apart from new ones by their packet
- * identifier, until PUBREL. Those of clean sessions are only in memory.
+ * QoS 2 messages that were received and not released yet [MQTT-4.3.3-2], by packet identifier. Those of clean sessions
+ * are in memory only.
  */
 
 import type { SessionChange, SessionRows } from './session-changes.ts';
 import { type ClientKey, ownPayload, payloadBytes, type StoredPacket } from './stored-packets.ts';
 
 interface ClientPackets {
-  /** Whether anything of it was ever written down. */
+  /** Whether anything of it was ever written to disk. */
   isWritten: boolean;
   readonly packets: Map<number, StoredPacket>;
 }
@@ -25,12 +25,12 @@ export class IncomingPackets {
     if (messageId === undefined) throw new Error('expected a packet identifier, found none');
     const own = this.#clients.get(client.id) ?? { isWritten: false, packets: new Map<number, StoredPacket>() };
     this.#clients.set(client.id, own);
-    const kept = copyOf(packet, messageId);
-    own.packets.set(messageId, kept);
+    const stored = copyOf(packet, messageId);
+    own.packets.set(messageId, stored);
     if (client.clean === true) return;
     own.isWritten = true;
-    const values = [client.id, messageId, kept.topic, payloadBytes(kept.payload)];
-    this.#change({ name: 'putIncoming', values }, kept.topic.length + kept.payload.length);
+    const values = [client.id, messageId, stored.topic, payloadBytes(stored.payload)];
+    this.#change({ name: 'putIncoming', values }, stored.topic.length + stored.payload.length);
   }
 
   get(client: ClientKey, messageId: number | undefined): StoredPacket | undefined {

@@ -19,15 +19,15 @@ function poolOf(bound = BOUND) {
   return { pool, take, clock };
 }
 
-describe('the pool of what is kept', () => {
-  it('always has something left for one more owner, however many large ones there are', () => {
+describe('the memory pool', () => {
+  it('always has room for one more owner, however many large ones there are', () => {
     const { pool, take } = poolOf();
     for (let n = 0; n < 1_000; n += 1) while (take('retained', `large-${n}`, 8_192));
     expect(pool.use('retained').bytes).toBeLessThan(pool.use('retained').limit);
     expect(take('retained', 'small', 250)).toBe(true);
   });
 
-  it('keeps a part for queues that retained messages cannot take, and a part for those', () => {
+  it('reserves a part for queues and a part for retained messages', () => {
     const { pool, take } = poolOf();
     for (let n = 0; n < 1_000; n += 1) while (take('retained', `r-${n}`, 8_192));
     expect(take('queued', 'a', 60_000)).toBe(true);
@@ -38,14 +38,14 @@ describe('the pool of what is kept', () => {
     expect(other.take('retained', 'a', 20_000)).toBe(true);
   });
 
-  it('gives every owner what it is guaranteed, beyond the bound too, and no more', () => {
+  it('gives every owner its guaranteed share, even beyond the limit, and no more', () => {
     const { take } = poolOf(1);
     expect([take('retained', 'a', GUARANTEED_BYTES.retained), take('retained', 'a', 1)]).toEqual([true, false]);
     expect([take('queued', 'a', GUARANTEED_BYTES.queued), take('queued', 'a', 1)]).toEqual([true, false]);
     expect(take('retained', SERVER_OWNER, 100_000)).toBe(true);
   });
 
-  it('lets an owner put something smaller in the place of what it has', () => {
+  it('lets an owner replace a message by a smaller one', () => {
     const { pool, take } = poolOf();
     expect(take('retained', 'a', 60_000)).toBe(true);
     for (let n = 0; n < 1_000; n += 1) while (take('retained', `large-${n}`, 8_192));
@@ -53,7 +53,7 @@ describe('the pool of what is kept', () => {
     expect(pool.hasRoom('retained', 'a', 59_000)).toBe(false);
   });
 
-  it('tells of each refusal, and is short for ten minutes after it', () => {
+  it('reports each refusal, and is nearly full for ten minutes after it', () => {
     const { pool, take, clock } = poolOf();
     const refusals: PoolRefusal[] = [];
     pool.onRefused((refusal) => refusals.push(refusal));

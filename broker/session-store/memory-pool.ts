@@ -1,40 +1,40 @@
 /**
- * The bound on all that is kept between connections, and the share of each owner in it. Retained messages and queues have a
- * part each that the other cannot take. The share of an owner becomes smaller as its part fills up, so that many large
- * owners never leave nothing; a small share is guaranteed to each owner, beyond the bound too. Holds no message.
+ * The size limit of the session store, and the share of each owner in it. Retained messages and queues each have a
+ * part that the other cannot use. The share of an owner shrinks as its part fills up, so that many large
+ * owners always leave room for others. A small share is guaranteed to each owner, even beyond the limit. Stores no message.
  */
 
 export type PoolKind = 'retained' | 'queued';
 
-/** An owner could not have more. */
+/** A message was refused because of its owner's share. */
 export interface PoolRefusal {
   readonly kind: PoolKind;
   readonly owner: string;
-  /** What it asked for, and what it has. */
+  /** Bytes of the refused message, and bytes that its owner has stored. */
   readonly bytes: number;
   readonly heldBytes: number;
 }
 
 export interface PoolUse {
   readonly bytes: number;
-  /** The most that this kind can take. */
+  /** The most bytes of this kind. */
   readonly limit: number;
   readonly refused: number;
 }
 
-/** The server's own retained messages are few, and devices need them. */
+/** The owner of the server's own retained messages: they are few, and devices need them, so no share limits them. */
 export const SERVER_OWNER = 'server';
 
-/** Parts of the bound: together more than all of it, and neither can take what is left for the other. */
+/** The largest part of the limit for each kind. Together they exceed it, and each leaves the rest to the other. */
 const PART: Readonly<Record<PoolKind, number>> = { retained: 1 / 2, queued: 3 / 4 };
 
-/** What every owner may have, whatever the others have. */
+/** Bytes that every owner may have, however full the store is. */
 export const GUARANTEED_BYTES: Readonly<Record<PoolKind, number>> = { retained: 4_096, queued: 16_384 };
 
-/** The share of one owner in what is free now. */
+/** The share of one owner in the free space. */
 const SHARE_OF_FREE = 1 / 8;
 
-/** From this part of a bound on, or so long after a refusal, it counts as short. */
+/** The store counts as nearly full from this part of a limit on, and for this long after a refusal. */
 const NEARLY_FULL = 0.9;
 const SHORT_AFTER_REFUSAL_MS = 600_000;
 
@@ -45,7 +45,7 @@ interface Kind {
 }
 
 export class MemoryPool {
-  readonly #bound: number;
+  readonly #limit: number;
   readonly #now: () => number;
   readonly #kinds: Readonly<Record<PoolKind, Kind>> = {
     retained: { bytes: 0, refused: 0, owners: new Map() },
@@ -54,8 +54,8 @@ export class MemoryPool {
   readonly #listeners = new Set<(refusal: PoolRefusal) => void>();
   #refusedAt = Number.NEGATIVE_INFINITY;
 
-  constructor(bound: number, now: () => number) {
-    this.#bound = bound;
+  constructor(limit: number, now: () => number) {
+    this.#limit = limit;
     this.#now = now;
   }
 
@@ -65,12 +65,12 @@ export class MemoryPool {
 
   use(kind: PoolKind): PoolUse {
     const { bytes, refused } = this.#kinds[kind];
-    return { bytes, limit: Math.floor(this.#bound * PART[kind]), refused };
+    return { bytes, limit: Math.floor(this.#limit * PART[kind]), refused };
   }
 
-  /** Something is nearly full, or somebody was refused not long ago. */
+  /** A part is nearly full, or a message was refused recently. */
   get isNearlyFull(): boolean {
-    const isFull = (kind: PoolKind) => this.#free(kind) < this.#bound * PART[kind] * (1 - NEARLY_FULL);
+    const isFull = (kind: PoolKind) => this.#free(kind) < this.#limit * PART[kind] * (1 - NEARLY_FULL);
     return this.#now() - this.#refusedAt < SHORT_AFTER_REFUSAL_MS || isFull('retained') || isFull('queued');
   }
 
@@ -84,7 +84,7 @@ export class MemoryPool {
     return this.#kinds[kind].owners.get(owner) ?? 0;
   }
 
-  /** Whether an owner may have so much more; `replaced` bytes of its own go at the same time. */
+  /** Whether an owner may store `bytes` more, while `replaced` bytes of its own are removed. */
   hasRoom(kind: PoolKind, owner: string, bytes: number, replaced = 0): boolean {
     if (owner === SERVER_OWNER) return true;
     const wanted = this.bytesOf(kind, owner) - replaced + bytes;
@@ -93,7 +93,7 @@ export class MemoryPool {
     return bytes <= free && wanted <= Math.max(GUARANTEED_BYTES[kind], free * SHARE_OF_FREE);
   }
 
-  /** Counts a refusal, and tells of it. */
+  /** Counts and reports a refusal. */
   recordRefusal(kind: PoolKind, owner: string, bytes: number): void {
     this.#kinds[kind].refused += 1;
     this.#refusedAt = this.#now();
@@ -101,12 +101,12 @@ export class MemoryPool {
     for (const listener of this.#listeners) listener(refusal);
   }
 
-  /** Counts bytes in memory. */
+  /** Adds to the bytes in memory. */
   addBytes(kind: PoolKind, bytes: number): void {
     this.#kinds[kind].bytes += bytes;
   }
 
-  /** Counts bytes of an owner; less than it is in memory where several owners share a message. */
+  /** Adds to the bytes of an owner. Several owners can share one message in memory. */
   addOwnerBytes(kind: PoolKind, owner: string, bytes: number): void {
     const { owners } = this.#kinds[kind];
     const held = (owners.get(owner) ?? 0) + bytes;
@@ -115,7 +115,7 @@ export class MemoryPool {
   }
 
   #free(kind: PoolKind): number {
-    const own = this.#bound * PART[kind] - this.#kinds[kind].bytes;
-    return Math.max(0, Math.min(own, this.#bound - this.bytes));
+    const own = this.#limit * PART[kind] - this.#kinds[kind].bytes;
+    return Math.max(0, Math.min(own, this.#limit - this.bytes));
   }
 }

@@ -53,8 +53,8 @@ async function retainLarge(devices: number, bytes: number): Promise<number> {
   return acknowledged;
 }
 
-describe('memory between connections', () => {
-  it('is not used up by 260 devices that each retain 256 KiB: commands are kept, and small reports of others', async () => {
+describe('the size limit of the session store', () => {
+  it('is not exhausted by 260 devices that each retain 256 KiB: commands and small messages of others are stored', async () => {
     await start({ limits: { replayPerSecond: 0 } });
     const connect = await awayDevice();
     const acknowledged = await retainLarge(260, 256 * KIB);
@@ -72,7 +72,7 @@ describe('memory between connections', () => {
     expect(refused).toHaveLength(260 - acknowledged);
   }, 120_000);
 
-  it('leaves every device its guaranteed share, when the bound is used up by others', async () => {
+  it('leaves every device its guaranteed share when others have exhausted the limit', async () => {
     await start({ storedBytes: 64 * KIB, limits: { replayPerSecond: 0 } });
     await retainLarge(40, 3 * KIB); // within what each is guaranteed, and together more than there is
     const late = await testBroker.connectDevice('late');
@@ -83,7 +83,7 @@ describe('memory between connections', () => {
     expect(payloads(await (await connect()).settled())).toHaveLength(10);
   });
 
-  it('names the device that would have more than its share, counts it and says that it is short', async () => {
+  it('reports the device that would exceed its share, counts it and reports that the store is nearly full', async () => {
     await start({ storedBytes: 256 * KIB });
     const client = await testBroker.connectDevice('greedy');
     const bystander = await testBroker.connectDevice('bystander');
@@ -102,7 +102,7 @@ describe('memory between connections', () => {
     expect(pubacks(await bystander.settled())).toHaveLength(1);
   });
 
-  it('does not acknowledge a command that no queue could keep, and every one that it acknowledged is delivered', async () => {
+  it('does not acknowledge a command that no queue could store, and delivers every one that it acknowledged', async () => {
     await start({ storedBytes: 64 * KIB, limits: { replayPerSecond: 0 } });
     const connect = await awayDevice();
     const acknowledged = await command('away', 60, KIB);
@@ -118,7 +118,7 @@ describe('memory between connections', () => {
     expect(payloads(await (await connect()).settled())).toHaveLength(acknowledged.length);
   });
 
-  it('of QoS 2 the same', async () => {
+  it('does not acknowledge a QoS 2 command that no queue could store', async () => {
     await start({ storedBytes: 64 * KIB, limits: { replayPerSecond: 0 } });
     await awayDevice();
     const commander = await testBroker.connectService('commander');
@@ -132,7 +132,7 @@ describe('memory between connections', () => {
     });
   });
 
-  it('keeps queues of one owner from those of others', async () => {
+  it('protects the queues of one owner from those of others', async () => {
     await start({ storedBytes: 512 * KIB, limits: { messagesPerSecond: 0, replayPerSecond: 0 } });
     const credentials = testBroker.enroll(service('collector'));
     for (let n = 0; n < 50; n += 1) {
@@ -152,7 +152,7 @@ describe('memory between connections', () => {
     expect(payloads(await (await connect()).settled())).toHaveLength(10);
   });
 
-  it('stores telemetry, and acknowledges it, though a service that is away has no room', async () => {
+  it('stores and acknowledges telemetry although a disconnected service has no room', async () => {
     await start({ storedBytes: 16 * KIB, limits: { messagesPerSecond: 0 } });
     const reader = await testBroker.session(testBroker.enroll(service('reader')), { clientId: 'reader', clean: false });
     await reader.subscribe({ topic: 'devices/+/telemetry/+', qos: 1 });

@@ -1,4 +1,4 @@
-/** Opens what is kept between connections: reads the file of an earlier run into memory, and has a thread write on. */
+/** Opens the session store: loads the file of an earlier run into memory, and starts the thread that writes changes. */
 
 import type { Logger } from 'pino';
 import { readSessionRows } from './session-changes.ts';

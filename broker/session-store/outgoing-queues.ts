@@ -1,7 +1,7 @@
 /**
- * Messages of QoS 1 and 2 on their way to sessions that are kept, in order: in memory, with every change told to
- * the writer. Bounded per client, where the oldest that was not sent yet gives way to the newest, and per owner by the pool,
- * where the newest is refused. A message for many clients is held once. (QoS 0 never waits for a client that is away.)
+ * Messages of QoS 1 and 2 for persistent sessions, in order: in memory, with every change passed to
+ * the writer. Limited per client (the newest message replaces the oldest unsent one) and per owner by the pool
+ * (the newest message is refused). A message for many clients is stored once. QoS 0 is never queued.
  */
 
 import type { MemoryPool } from './memory-pool.ts';
@@ -9,28 +9,28 @@ import type { SessionChange, SessionRows } from './session-changes.ts';
 import { ownPayload, payloadBytes, type StoredPacket, weightOf } from './stored-packets.ts';
 
 export interface QueueLimits {
-  /** Messages, and bytes of payload, that wait for one client. */
+  /** Messages, and bytes of payload, in the queue of one client. */
   readonly queuedMessages: number;
   readonly queuedBytes: number;
 }
 
 export interface QueueCounters {
-  /** Not queued, or removed from a queue before they were delivered, because there was no room. */
+  /** Messages not queued, or removed from a queue before delivery, for want of room. */
   dropped: number;
 }
 
 export interface QueueReceiver {
   readonly clientId: string;
-  /** The highest that it may be sent with; by default that of the message. */
+  /** The highest QoS that the message may be sent with; by default that of the message. */
   readonly qos?: number | undefined;
-  /** Whose share of all that is kept it counts against; by default the client's own. */
+  /** The owner whose share it counts against; by default the client itself. */
   readonly owner?: string | undefined;
 }
 
-/** What a message that waits weighs for each client, besides its body. */
+/** Bytes that a queue entry counts for, besides the message body. */
 const ENTRY_WEIGHT = 100;
 
-/** Only messages of QoS 2 are released. */
+/** Only QoS 2 has PUBREL. */
 const PUBREL_QOS = 2;
 
 interface Body {
@@ -44,7 +44,7 @@ interface Entry {
   readonly id: number;
   body: Body;
   messageId: number | undefined;
-  /** PUBREC arrived: of the message only PUBREL is left to be sent. */
+  /** PUBREC was received: only PUBREL is left to be sent. */
   pubrel: StoredPacket | undefined;
 }
 
@@ -64,7 +64,7 @@ export class OutgoingQueues {
   readonly #pool: MemoryPool;
   readonly #change: (change: SessionChange, bytes: number) => void;
   readonly #queues = new Map<string, Queue>();
-  /** Packet identifiers that were given and not written down yet; most are acknowledged before that. */
+  /** Entries whose new packet identifier is not on disk yet. Most are acknowledged before that. */
   readonly #numbered = new Set<Entry>();
   #lastId = 0;
 
@@ -80,7 +80,7 @@ export class OutgoingQueues {
     this.#change = change;
   }
 
-  /** Messages that wait, or wait to be acknowledged. */
+  /** Messages that are not sent, or sent and not acknowledged. */
   count(clientId: string): number {
     return this.#queues.get(clientId)?.entries.size ?? 0;
   }
@@ -90,8 +90,8 @@ export class OutgoingQueues {
   }
 
   /**
-   * For each receiver once. A message is held once for all clients that it reaches with the same QoS. Returns for how many of
-   * them it was queued.
+   * Queues a message for each receiver. It is stored once for all receivers with the same QoS. Returns for how many receivers it
+   * was queued.
    */
   add(receivers: readonly QueueReceiver[], packet: StoredPacket): number {
     const bodies: (Body | undefined)[] = [];
@@ -117,7 +117,7 @@ export class OutgoingQueues {
   }
 
   /**
-   * Gives a queued message its packet identifier, or puts PUBREL in its place. Returns the QoS that it was queued with;
+   * Sets the packet identifier of a queued message, or replaces the message by PUBREL. Returns the QoS that it was queued with;
    * undefined when there is no such message.
    */
   update(clientId: string, packet: StoredPacket): number | undefined {
@@ -162,7 +162,7 @@ export class OutgoingQueues {
     return undefined;
   }
 
-  /** A copy of the queue in order: PUBRELs, messages that were sent, those that weren't. */
+  /** A copy of the queue in order: PUBRELs, sent messages, unsent messages. */
   packets(clientId: string): StoredPacket[] {
     return [...(this.#queues.get(clientId)?.entries ?? [])].map(packetIn);
   }
@@ -199,7 +199,7 @@ export class OutgoingQueues {
     this.#queues.delete(clientId);
   }
 
-  /** Writes down the packet identifiers that were given since the last time. */
+  /** Writes the packet identifiers that were set since the last call. */
   writePacketIds(): void {
     for (const entry of this.#numbered) {
       this.#change({ name: 'numberQueued', values: [entry.messageId ?? null, entry.id] }, 0);
@@ -211,7 +211,7 @@ export class OutgoingQueues {
     return this.#numbered.size > 0;
   }
 
-  /** Messages of an earlier run get numbers of this one. */
+  /** Messages of an earlier run get message numbers of this run. */
   load({ sessions, bodies, queued }: SessionRows, broker: { readonly id: string; counter: number }): void {
     const known = new Map<number, Body>();
     const owners = new Map(sessions.map(({ client_id: clientId, owner }) => [clientId, owner]));
@@ -241,7 +241,7 @@ export class OutgoingQueues {
     return queue.entries.size >= queuedMessages || queue.bytes + bytes > queuedBytes;
   }
 
-  /** What goes at least when a message is put into a queue that is at its own bound. */
+  /** The least that is removed when a message is added to a full queue. */
   #replacedWeight(queue: Queue, bytes: number): number {
     if (!this.#isFull(queue, bytes)) return 0;
     for (const entry of queue.entries) if (isUnsent(entry)) return entry.body.weight + ENTRY_WEIGHT;
@@ -253,7 +253,7 @@ export class OutgoingQueues {
     if (!isFull()) return true;
     if (bytes <= this.#limits.queuedBytes) {
       for (const entry of queue.entries) {
-        // What was sent is in the receiver's hands: it would be sent again under another number, or never be released.
+        // A sent message stays: it would be sent again under another packet identifier, or never be released.
         if (entry.messageId !== undefined) continue;
         this.#remove(queue, entry);
         this.#counters.dropped += 1;
@@ -321,10 +321,10 @@ export class OutgoingQueues {
   }
 }
 
-/** Stands where a body was when only PUBREL is left. */
+/** The body of an entry of which only PUBREL is left. */
 const RELEASED: Body = { id: 0, packet: packetOf({}), weight: 0, references: 0 };
 
-/** With the properties that aedes-packet gives, in no other shape. */
+/** A packet with the same properties as one of aedes-packet. */
 function packetOf(packet: Partial<StoredPacket>): StoredPacket {
   return {
     cmd: 'publish',

@@ -125,7 +125,7 @@ async function shown(memory: SessionStore) {
 }
 
 describe('after a restart', () => {
-  it('everything is as it was, whatever happened', async () => {
+  it('everything is as it was, whatever was changed before', async () => {
     const directory = temporaryDirectory();
     let runs = 0;
     await fc.assert(
@@ -156,7 +156,7 @@ describe('after a restart', () => {
     );
   }, 60_000);
 
-  it('what a clean session sent halfway is forgotten', async () => {
+  it('an unreleased QoS 2 message of a clean session is gone', async () => {
     const file = join(temporaryDirectory(), 'sessions.db');
     const first = await open(file);
     await first.memory.setup(broker());

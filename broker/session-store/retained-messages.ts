@@ -1,3 +1,5 @@
+/** Retained messages in memory, with every change passed to the writer, within the shares of the pool. */
+
 import { filterMatches, topicLevels } from '@rollcall/protocol';
 import type { MemoryPool } from './memory-pool.ts';
 import type { SessionChange, SessionRows } from './session-changes.ts';
@@ -5,14 +7,14 @@ import { ownPayload, payloadBytes, type StoredPacket, weightOf } from './stored-
 
 interface RetainedMessage {
   readonly packet: StoredPacket;
-  /** Empty where nobody is known. */
+  /** Empty if unknown. */
   readonly owner: string;
 }
 
 export class RetainedMessages {
   readonly #pool: MemoryPool;
   readonly #change: (change: SessionChange, bytes: number) => void;
-  /** By the first two levels, which name a device: who asks for one device's doesn't look at all others'. */
+  /** By the first two levels, which name a device, so that a lookup for one device does not visit those of others. */
   readonly #branches = new Map<string, Map<string, RetainedMessage>>();
   #count = 0;
 
@@ -25,7 +27,7 @@ export class RetainedMessages {
     return this.#count;
   }
 
-  /** Whether its owner may retain this in place of what is there. */
+  /** Whether the owner may retain a message in place of the current one. */
   mayRetain(packet: StoredPacket, owner: string): boolean {
     if (packet.payload.length === 0) return true;
     const known = this.#find(packet.topic);
@@ -33,7 +35,7 @@ export class RetainedMessages {
     return this.#pool.hasRoom('retained', owner, weightOf(packet), replaced);
   }
 
-  /** Takes the place of what was there; an empty payload removes it. False when that is more than its owner's share. */
+  /** Replaces the retained message of a topic; an empty payload removes it. False when it exceeds its owner's share. */
   store(packet: StoredPacket, owner = ''): boolean {
     const { topic } = packet;
     const isRemoved = packet.payload.length === 0;

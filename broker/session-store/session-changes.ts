@@ -1,6 +1,6 @@
 /**
- * Every change of what is kept between connections, by name, and the statement that makes it. Each may be repeated: a
- * batch whose fate nobody knows is written again.
+ * Every change of the session store, by name, with its SQL statement. Each is idempotent: a
+ * batch whose outcome is unknown is written again.
  */
 
 import type Database from 'better-sqlite3';
@@ -30,13 +30,13 @@ const CHANGES = {
 export type SessionChangeName = keyof typeof CHANGES;
 export type SessionChangeValue = string | number | Uint8Array | null;
 
-/** Crosses to the writer's thread as it is. */
+/** Is sent to the writer's thread by structured clone. */
 export interface SessionChange {
   readonly name: SessionChangeName;
   readonly values: readonly SessionChangeValue[];
 }
 
-/** Returns what makes a batch of changes in one transaction, in order. */
+/** Returns the function that writes a batch of changes in one transaction, in order. */
 export function createChangeWriter(database: Database.Database): (changes: readonly SessionChange[]) => void {
   const statements = new Map<SessionChangeName, Database.Statement>();
   for (const [name, sql] of Object.entries(CHANGES)) statements.set(name as SessionChangeName, database.prepare(sql));
@@ -94,7 +94,7 @@ export interface SessionRows {
   }[];
 }
 
-/** Everything, in the order it was kept. */
+/** Reads all rows, in the order in which they were written. */
 export function readSessionRows(database: Database.Database): SessionRows {
   const all = (sql: string) => database.prepare(sql).all() as never;
   return {

@@ -22,7 +22,7 @@ async function written(): Promise<string> {
   return file;
 }
 
-describe('the file of sessions', () => {
+describe('the session file', () => {
   it('syncs every commit, on the first open and on each one after', () => {
     const file = fileIn(temporaryDirectory());
     for (let open = 0; open < 2; open += 1) {

@@ -1,4 +1,4 @@
-/** The file of what is kept between connections: its tables, and how it is opened. Does not know what changes, or when. */
+/** The SQLite file of the session store: its tables, and how it is opened and inspected. */
 
 import type Database from 'better-sqlite3';
 import { type FileKind, inspectDatabaseFile, type OpenDatabaseOptions, openDatabaseFile } from '../../storage/index.ts';
@@ -13,8 +13,8 @@ const SESSIONS: FileKind = {
 };
 
 /**
- * A message for a thousand clients is one body and a thousand queue rows. There are no foreign keys: who writes knows
- * which body is used no more, and each key would cost a seek per row.
+ * A message for a thousand clients is one body and a thousand queue rows. There are no foreign keys: the writer knows
+ * which bodies are unused, and each foreign key would cost a seek per row.
  */
 const SCHEMA = `
   CREATE TABLE sessions (
@@ -73,14 +73,14 @@ const SCHEMA = `
   ) STRICT;
 `;
 
-/** Throws what `openSessions()` would throw for this file, and changes nothing. */
+/** Throws what `openSessionStore()` would throw for this file, and changes nothing. */
 export function inspectSessionFile(file: string): void {
   inspectDatabaseFile({ file, kind: SESSIONS, check: 'every page' });
 }
 
 /**
- * Opens the file, or creates it. Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. A file that
- * can't be read is not replaced by an empty one: in it may be commands that somebody was told are kept.
+ * Opens the file, or creates it. Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. An unreadable
+ * file is not replaced by an empty one: it may contain commands whose acknowledgement was sent.
  */
 export function openSessionFile(file: string, check: OpenDatabaseOptions['check']): Database.Database {
   const create = (database: Database.Database) => {

@@ -1,8 +1,8 @@
 /**
- * What a broker must remember between connections, as aedes asks for it (the promise side of aedes-persistence 11).
- * Reads are answered from memory, at once and in order; changes are written by a thread. A promise that stands behind an
- * acknowledgement resolves when its change is on disk. Knows no identity and no access rule: what it is told to keep it
- * keeps, within its bounds.
+ * The state of persistent sessions, with the interface that aedes uses (promises of aedes-persistence 11).
+ * Reads are served from memory, at once and in order; changes are written by a thread. A promise that precedes an
+ * acknowledgement resolves when its change is on disk. Knows no identity and no access rule, and stores what it is given
+ * within its limits.
  */
 
 import { Readable } from 'node:stream';
@@ -18,33 +18,33 @@ import { type ClientKey, type StoredPacket, weightOf } from './stored-packets.ts
 import { type StoredWill, StoredWills, type WillPacket } from './stored-wills.ts';
 
 export interface SessionStoreLimits extends QueueLimits {
-  /** Weight of everything that is kept, in bytes; it is kept in memory too. */
+  /** Size limit of everything stored, in bytes. All of it is in memory as well. */
   readonly storedBytes: number;
 }
 
 export interface SessionStoreCounters {
-  /** Messages not queued, or removed before they were delivered, for want of room. */
+  /** Messages not queued, or removed before delivery, for want of room. */
   readonly dropped: number;
   readonly storedBytes: number;
   readonly retained: PoolUse;
   readonly queued: PoolUse;
-  /** What is kept is nearly full, or an owner was refused not long ago. */
+  /** The store is nearly full, or refused a message recently. */
   readonly isNearlyFull: boolean;
   readonly commits: number;
-  /** Bytes of changes that wait for the disk. */
+  /** Bytes of changes that are not on disk yet. */
   readonly waitingBytes: number;
 }
 
-/** A session that outlives its connections. */
+/** A persistent session as stored. */
 export interface StoredSessionRow {
   readonly clientId: string;
   readonly owner: string;
-  /** What its owner wants to know about it again, in its own words. */
+  /** The subject of the session, as JSON. */
   readonly about: string;
   readonly awaySince: number | undefined;
 }
 
-/** The part of aedes that is told apart here. */
+/** The part of aedes that numbers messages. */
 export interface AedesCounters {
   id: string;
   counter: number;
@@ -90,7 +90,7 @@ export class SessionStore {
     }
   }
 
-  // Who wants what.
+  // Subscriptions.
 
   get filters(): FilterTree {
     return this.#filters;
@@ -107,7 +107,7 @@ export class SessionStore {
     this.#change({ name: 'setAway', values: [since ?? null, clientId] }, clientId.length);
   }
 
-  /** Forgets everything but its will. */
+  /** Removes everything of a session except its will. */
   removeSession(clientId: string): void {
     this.#change({ name: 'dropSession', values: [clientId] }, clientId.length);
     this.#dropSubscriptions(clientId);
@@ -115,7 +115,7 @@ export class SessionStore {
     this.#incoming.clear({ id: clientId });
   }
 
-  /** Sessions of an earlier run; once. */
+  /** Sessions of an earlier run. Available once, before `setup`. */
   storedSessions(): readonly StoredSessionRow[] {
     const rows = this.#loaded?.sessions ?? [];
     return rows.map(({ client_id: clientId, owner, about, away_since: away }) => {
@@ -123,7 +123,7 @@ export class SessionStore {
     });
   }
 
-  /** Resolves when everything so far is on disk. Rejects with Problem `unavailable` when it can't be. */
+  /** Resolves when all changes so far are on disk. Rejects with Problem `unavailable` when they cannot be written. */
   durable(): Promise<void> {
     return this.#commits.durable();
   }
@@ -141,22 +141,22 @@ export class SessionStore {
     };
   }
 
-  /** Tells of each owner that could not have more. Returns the way to stop. */
+  /** Reports each message that was refused because of its owner's share. Returns the function that stops it. */
   onRefused(listener: (refusal: PoolRefusal) => void): () => void {
     return this.#pool.onRefused(listener);
   }
 
-  /** Whether an owner may retain a message, in its share of what is kept. */
+  /** Whether an owner may retain a message within its share. */
   mayRetain(packet: StoredPacket, owner: string): boolean {
     return this.#retained.mayRetain(packet, owner);
   }
 
-  /** Counts and tells of a message that {@link mayRetain} refused. */
+  /** Counts and reports a message that {@link mayRetain} refused. */
   recordRefusedRetain(packet: StoredPacket, owner: string): void {
     this.#pool.recordRefusal('retained', owner, weightOf(packet));
   }
 
-  // What aedes calls.
+  // Called by aedes.
 
   async setup(broker: unknown): Promise<void> {
     this.broker = broker as AedesCounters;
@@ -165,7 +165,7 @@ export class SessionStore {
     if (rows !== undefined) this.#queues.load(rows, this.broker);
   }
 
-  /** Of QoS 0 nothing is acknowledged, so nobody waits for the disk. */
+  /** QoS 0 is not acknowledged, so the promise does not wait for the disk. */
   storeRetained(packet: StoredPacket, owner?: string): Promise<void> {
     const isAdded = packet.payload.length > 0;
     if (isAdded && !this.#commits.hasRoomFor(1)) return this.#refuse('retained message');
@@ -223,7 +223,7 @@ export class SessionStore {
     return [...(this.#subscriptions.get(client.id)?.values() ?? [])].map((one) => ({ ...one }));
   }
 
-  /** Of QoS 0 nothing is queued. */
+  /** Without subscriptions of QoS 0, for which nothing is queued. */
   async subscriptionsByTopic(topic: string): Promise<StoredSubscription[]> {
     return this.#filters.matching(topic);
   }
@@ -242,14 +242,14 @@ export class SessionStore {
 
   outgoingEnqueueCombi(subscriptions: readonly QueueReceiver[], packet: StoredPacket): Promise<void> {
     if (subscriptions.length === 0) return NOTHING;
-    if (!this.#commits.hasRoomFor(1)) return this.#refuse('message for clients that are away');
+    if (!this.#commits.hasRoomFor(1)) return this.#refuse('message for disconnected clients');
     this.#queues.add(subscriptions, packet);
     return this.durable();
   }
 
-  /** The same; rejects when it could be queued for none of them, after what came before it is on disk. */
+  /** The same, but rejects when the message could be queued for none of them, after earlier changes are on disk. */
   enqueueForSome(subscriptions: readonly QueueReceiver[], packet: StoredPacket): Promise<void> {
-    if (!this.#commits.hasRoomFor(1)) return this.#refuse('message for clients that are away');
+    if (!this.#commits.hasRoomFor(1)) return this.#refuse('message for disconnected clients');
     if (this.#queues.add(subscriptions, packet) === 0) {
       const [first] = subscriptions;
       const reason = `none of ${subscriptions.length} sessions has room for it, among them that of ${first?.clientId}`;
@@ -259,9 +259,9 @@ export class SessionStore {
   }
 
   /**
-   * QoS 2 is sent under a packet identifier only when that is on disk: under another one it would be another message
-   * [MQTT-4.3.3-1]. Of QoS 1 it is written down later; most are acknowledged before. Whatever was granted since, it is
-   * sent with the QoS that it was queued with: it may have to be sent again.
+   * A QoS 2 message is sent only after its packet identifier is on disk: under another one it would be another message
+   * [MQTT-4.3.3-1]. That of QoS 1 is written later; most are acknowledged before. Whatever was granted since, a message is
+   * sent with the QoS that it was queued with, because it may have to be sent again.
    */
   outgoingUpdate(client: ClientKey, packet: StoredPacket): Promise<void> {
     const qos = this.#queues.update(client.id, packet);
@@ -326,7 +326,7 @@ export class SessionStore {
     return found;
   }
 
-  /** PUBCOMP frees the identifier: a new message under it must not be taken for the old one after a crash. */
+  /** PUBCOMP frees the identifier: after a crash a new message under it must not be taken for the old one. */
   incomingDelPacket(client: ClientKey, packet: { readonly messageId?: number | undefined }): Promise<void> {
     if (!this.#incoming.remove(client, packet.messageId)) return Promise.reject(new Error('no such packet'));
     return this.durable();
@@ -336,7 +336,7 @@ export class SessionStore {
     this.#incoming.clear(client);
   }
 
-  /** A connection is accepted when its will is stored [MQTT-3.1.2-8]. */
+  /** A connection is accepted only after its will is stored [MQTT-3.1.2-8]. */
   putWill(client: ClientKey, packet: WillPacket, about?: string): Promise<void> {
     if (!this.#commits.hasRoomFor(1)) return this.#refuse('will');
     packet.brokerId = this.broker?.id;
@@ -353,7 +353,7 @@ export class SessionStore {
     return this.#wills.remove(client.id);
   }
 
-  /** Wills of an earlier run, whose connections ended with it. */
+  /** Wills of an earlier run. */
   pendingWills(): readonly StoredWill[] {
     return this.#wills.pending();
   }
@@ -375,7 +375,7 @@ export class SessionStore {
     await this.#commits.flush();
   }
 
-  /** Called by whoever closes a batch. */
+  /** Called before each commit: adds changes that were deferred. */
   pushDeferred(): void {
     this.#queues.writePacketIds();
   }
@@ -402,7 +402,7 @@ export class SessionStore {
   }
 
   #refuse(what: string): Promise<never> {
-    return Promise.reject(new Problem('unavailable', { reason: `expected room to keep a ${what}, found none` }));
+    return Promise.reject(new Problem('unavailable', { reason: `expected room to store a ${what}, found none` }));
   }
 }
 

@@ -1,4 +1,4 @@
-/** The packets that aedes hands over and wants back, in the shapes that aedes-packet gives them; copied, never kept. */
+/** Packets as aedes passes and expects them, in the shape of aedes-packet. They are copied before they are stored. */
 
 export interface StoredPacket {
   readonly cmd?: string;
@@ -14,13 +14,13 @@ export interface StoredPacket {
 
 export interface ClientKey {
   readonly id: string;
-  /** A clean session keeps nothing beyond its connection, so nothing of it is written to disk. */
+  /** Nothing of a clean session is written to disk. */
   readonly clean?: boolean;
 }
 
 const NOTHING = Buffer.alloc(0);
 
-/** Bytes of their own: a slice would keep, and send to the thread, the whole chunk that it was read with. */
+/** Copies a payload: a slice would retain the whole received chunk, and send it to the writer's thread. */
 export function ownPayload(payload: Buffer | string | undefined): Buffer | string {
   if (typeof payload === 'string') return payload;
   if (payload === undefined || payload.length === 0) return NOTHING;
@@ -33,7 +33,7 @@ export function payloadBytes(payload: Buffer | string): Buffer {
   return typeof payload === 'string' ? Buffer.from(payload) : payload;
 }
 
-/** What a stored thing weighs besides its payload and topic. */
+/** Bytes that a stored packet counts for, besides payload and topic. */
 const OVERHEAD = 200;
 
 export function weightOf({ topic, payload }: { readonly topic: string; readonly payload: Buffer | string }): number {

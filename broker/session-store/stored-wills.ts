@@ -1,9 +1,9 @@
-/** Wills of connections: each is stored before its connection is accepted, and outlives the server with it. */
+/** Wills: each is stored before its connection is accepted. A restart of the server makes it a pending will. */
 
 import type { SessionChange, SessionRows } from './session-changes.ts';
 import { payloadBytes } from './stored-packets.ts';
 
-/** As aedes hands it over; it wants the very same object back. */
+/** As aedes passes it; aedes expects the same object back. */
 export interface WillPacket {
   readonly topic: string;
   readonly payload: Buffer | string;
@@ -16,22 +16,22 @@ export interface WillPacket {
 export interface StoredWill {
   readonly clientId: string;
   readonly packet: WillPacket;
-  /** What was said about its connection, for the day it is published. */
+  /** Owner and subject of its connection, as JSON, for its publication after a restart. */
   readonly about: string | undefined;
 }
 
 export class StoredWills {
   readonly #change: (change: SessionChange, bytes: number) => void;
   readonly #packets = new Map<string, WillPacket>();
-  /** Of an earlier run. */
-  readonly #left = new Map<string, StoredWill>();
+  /** Wills of an earlier run. */
+  readonly #pending = new Map<string, StoredWill>();
 
   constructor(change: (change: SessionChange, bytes: number) => void) {
     this.#change = change;
   }
 
   put(clientId: string, packet: WillPacket, about: string | undefined): void {
-    this.#left.delete(clientId);
+    this.#pending.delete(clientId);
     this.#packets.set(clientId, packet);
     const { topic, payload, qos = 0, retain = false } = packet;
     const values = [clientId, about ?? null, topic, payloadBytes(payload), qos, retain ? 1 : 0];
@@ -39,24 +39,24 @@ export class StoredWills {
   }
 
   get(clientId: string): WillPacket | undefined {
-    return this.#packets.get(clientId) ?? this.#left.get(clientId)?.packet;
+    return this.#packets.get(clientId) ?? this.#pending.get(clientId)?.packet;
   }
 
   remove(clientId: string): WillPacket | undefined {
     const packet = this.get(clientId);
     if (packet === undefined) return undefined;
     this.#packets.delete(clientId);
-    this.#left.delete(clientId);
+    this.#pending.delete(clientId);
     this.#change({ name: 'dropWill', values: [clientId] }, clientId.length);
     return packet;
   }
 
   pending(): readonly StoredWill[] {
-    return [...this.#left.values()];
+    return [...this.#pending.values()];
   }
 
   pendingOf(clientId: string): StoredWill | undefined {
-    return this.#left.get(clientId);
+    return this.#pending.get(clientId);
   }
 
   *ofOtherBrokers(brokers: Readonly<Record<string, unknown>>): Iterable<WillPacket> {
@@ -66,7 +66,7 @@ export class StoredWills {
   load({ wills }: SessionRows): void {
     for (const { client_id: clientId, about, topic, payload, qos, retain } of wills) {
       const packet = { topic, payload, qos, retain: retain === 1, clientId };
-      this.#left.set(clientId, { clientId, packet, about: about ?? undefined });
+      this.#pending.set(clientId, { clientId, packet, about: about ?? undefined });
     }
   }
 }

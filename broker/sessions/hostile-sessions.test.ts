@@ -12,7 +12,7 @@ afterEach(() => testBroker?.close());
 
 const commands = 'devices/dev-1/commands/+/+';
 
-describe('a kept session', () => {
+describe('a persistent session', () => {
   it.each([1, 2] as const)('loses nothing of QoS %d when its client breaks off while it is sent again', async (qos) => {
     await start();
     const credentials = testBroker.enroll(device('dev-1'));
@@ -33,7 +33,7 @@ describe('a kept session', () => {
     expect(again.map((packet) => packet.cmd === 'publish' && packet.topic.split('/').at(-1))).toEqual(ids.map(String));
   });
 
-  it('keeps no filter beyond the limit, however they are asked for', async () => {
+  it('stores no filter beyond the limit, however they are requested', async () => {
     await start({ limits: { subscriptions: 3 } });
     const credentials = testBroker.enroll(device('dev-1'));
     const filter = (n: number) => ({ topic: `devices/dev-1/commands/c${n}/+`, qos: 1 as const });
@@ -48,30 +48,33 @@ describe('a kept session', () => {
   });
 });
 
-it.each(['and nothing more', 'and the rest a byte at a time'])('half a packet %s is silence', async (rest) => {
-  await start({ limits: { keepalive: 200 } });
-  const client = await testBroker.connectDevice('dev-1', { keepalive: 0 });
-  const whole = mqttPacket.generate({
-    cmd: 'publish',
-    topic: 'devices/dev-1/telemetry/t',
-    payload: Buffer.alloc(100_000),
-    qos: 1,
-    messageId: 1,
-    retain: false,
-    dup: false,
-  });
-  let sent = Math.floor(whole.length / 2);
-  client.send(whole.subarray(0, sent));
-  const timer = setInterval(() => {
-    if (rest !== 'and nothing more') client.send(whole.subarray(sent, ++sent));
-  }, 5);
-  await client.closed;
-  clearInterval(timer);
-  expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'keepalive_timeout' });
-  expect(testBroker.accepted).toEqual([]);
-});
+it.each(['and nothing more', 'and the rest a byte at a time'])(
+  'half a packet %s counts as no packet for keep-alive',
+  async (rest) => {
+    await start({ limits: { keepalive: 200 } });
+    const client = await testBroker.connectDevice('dev-1', { keepalive: 0 });
+    const whole = mqttPacket.generate({
+      cmd: 'publish',
+      topic: 'devices/dev-1/telemetry/t',
+      payload: Buffer.alloc(100_000),
+      qos: 1,
+      messageId: 1,
+      retain: false,
+      dup: false,
+    });
+    let sent = Math.floor(whole.length / 2);
+    client.send(whole.subarray(0, sent));
+    const timer = setInterval(() => {
+      if (rest !== 'and nothing more') client.send(whole.subarray(sent, ++sent));
+    }, 5);
+    await client.closed;
+    clearInterval(timer);
+    expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'keepalive_timeout' });
+    expect(testBroker.accepted).toEqual([]);
+  },
+);
 
-it('UNSUBSCRIBE of filters that are not there, twice in one packet too, is answered and changes nothing', async () => {
+it('UNSUBSCRIBE of unknown filters, also repeated in one packet, is acknowledged and changes nothing', async () => {
   await start();
   const client = await testBroker.connectDevice('dev-1', { clean: false });
   await client.subscribe({ topic: commands, qos: 1 });

@@ -33,7 +33,7 @@ describe('a device that connects again', () => {
     });
   });
 
-  it('publishes the will of the connection that it replaces', async () => {
+  it('publishes the will of the connection that it takes over', async () => {
     await start();
     const listener = await testBroker.connectService('listener');
     await listener.subscribe('devices/+/events/+');
@@ -68,7 +68,7 @@ describe('a device that connects again', () => {
     expect(payloads((await left?.settled()) ?? [])).toEqual(['once']);
   });
 
-  it('too often is refused for a minute, and the session that it has lives on', async () => {
+  it('too often is refused for a minute, and its session continues', async () => {
     let time = Date.now();
     await start({ now: () => time, limits: { takeoversPerMinute: 2 } });
     const credentials = testBroker.enroll(device('dev-1'));
@@ -87,7 +87,7 @@ describe('a device that connects again', () => {
     await third.closed;
   });
 
-  it('does not wait for one that is gone', async () => {
+  it('does not wait for a connection that is gone', async () => {
     await start({ limits: { takeoversPerMinute: 1 } });
     const credentials = testBroker.enroll(device('dev-1'));
     for (let i = 0; i < 4; i += 1) {
@@ -100,7 +100,7 @@ describe('a device that connects again', () => {
 });
 
 describe('a session ends', () => {
-  it('when its certificate does', async () => {
+  it('when its certificate expires', async () => {
     let time = Date.now();
     await start({ now: () => time, limits: { sweepInterval: 5 } });
     const notAfter = Date.now() + 86_400_000;
@@ -115,7 +115,7 @@ describe('a session ends', () => {
     expect(await other.settled()).toEqual([]);
   });
 
-  it('when its keep-alive is over; none, or one that is too long, is the longest', async () => {
+  it('when its keep-alive expires; none, or one that is too long, is replaced by the longest', async () => {
     await start({ limits: { keepalive: 1_000 } });
     const clients = await Promise.all(
       [0, 1, 65_535].map((keepalive) => testBroker.connectDevice(`dev-${keepalive}`, { keepalive })),
@@ -124,7 +124,7 @@ describe('a session ends', () => {
     expect(testBroker.broker.counters()['disconnected.keepalive_timeout']).toBe(3);
   });
 
-  it('with every reason told once', async () => {
+  it('with every reason reported once', async () => {
     await start();
     const client = await testBroker.connectDevice('dev-1');
     await testBroker.broker.disconnect(device('dev-1'), 'operator');
@@ -135,7 +135,7 @@ describe('a session ends', () => {
     expect(await testBroker.broker.disconnect(device('nobody'), 'operator')).toEqual({ sessionsClosed: 0 });
   });
 
-  it('whatever a listener throws', async () => {
+  it('even if a listener throws', async () => {
     await start();
     const original = testBroker.events.push.bind(testBroker.events);
     testBroker.events.push = (...events) => {
@@ -148,7 +148,7 @@ describe('a session ends', () => {
 });
 
 describe('closing the broker', () => {
-  it('lets what is being stored finish, and acknowledges it', async () => {
+  it('finishes and acknowledges messages that are being stored', async () => {
     const storage = manualStorage();
     await start({ accept: storage.accept });
     const client = await testBroker.connectDevice('dev-1');
@@ -162,7 +162,7 @@ describe('closing the broker', () => {
     expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'server_shutdown' });
   });
 
-  it('frees the port, publishes no will, and can be asked for twice', async () => {
+  it('frees the port, publishes no will, and can be called twice', async () => {
     await start();
     const credentials = testBroker.enroll(device('dev-1'));
     const client = await testBroker.session(credentials, {

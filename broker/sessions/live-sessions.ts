@@ -4,7 +4,7 @@ import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { MqttConnection } from '../mqtt/connection.ts';
 import type { Session } from './session.ts';
 
-/** What the broker tells about a connected session. */
+/** A connected session, as the broker describes it to other modules. */
 export interface LiveSession {
   readonly identity: Identity;
   readonly clientId: string;

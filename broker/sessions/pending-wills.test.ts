@@ -35,7 +35,7 @@ const heard = (packets: readonly Packet[]) =>
   packets.flatMap((packet) => (packet.cmd === 'publish' ? [`${packet.topic} ${packet.payload} ${packet.qos}`] : []));
 const stored = () => testBroker.accepted.map(({ stream, key, payload, qos }) => `${stream} ${key} ${payload} ${qos}`);
 
-describe('a will that was left', () => {
+describe('a pending will', () => {
   it.each([0, 1, 2] as const)(
     'with a key and QoS %i is stored with it, and reaches subscribers without',
     async (qos) => {

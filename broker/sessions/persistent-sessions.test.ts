@@ -23,8 +23,8 @@ async function wantingCommands() {
   return { credentials, connect, first };
 }
 
-describe('a kept session', () => {
-  it('has its filters and what came meanwhile, in order', async () => {
+describe('a persistent session', () => {
+  it('has its filters and its queued messages, in order', async () => {
     await start();
     const { connect, first } = await wantingCommands();
     first.destroy();
@@ -39,7 +39,7 @@ describe('a kept session', () => {
     expect(payloads(await again.settled())).toEqual(['1', '2', '3', '4', '5']);
   });
 
-  it('gets a long backlog in steps, with what comes meanwhile behind it, each message once', async () => {
+  it('gets a long queue in batches, then new messages, each once', async () => {
     await start({ limits: { replayPerSecond: 100, messagesPerSecond: 0 } });
     const { connect, first } = await wantingCommands();
     first.destroy();
@@ -78,7 +78,7 @@ describe('a kept session', () => {
     expect(await again.next()).toMatchObject({ payload: Buffer.from('2'), dup: false });
   });
 
-  it('keeps no more than its share of messages: the oldest give way', async () => {
+  it('queues a limited number of messages: the oldest are removed', async () => {
     await start({ limits: { queuedMessages: 3 } });
     const { connect, first } = await wantingCommands();
     first.destroy();
@@ -105,7 +105,7 @@ describe('a kept session', () => {
     expect(testBroker.broker.counters().messages_not_queued).toBe(0);
   });
 
-  it('is forgotten when the client asks for a clean one', async () => {
+  it('is removed when the client asks for a clean one', async () => {
     await start();
     const { connect, credentials, first } = await wantingCommands();
     first.destroy();
@@ -123,7 +123,7 @@ describe('a kept session', () => {
     expect(testBroker.broker.counters().persistent_sessions).toBe(1);
   });
 
-  it('is forgotten when its client stays away', async () => {
+  it('is removed when its client stays disconnected', async () => {
     let time = Date.now();
     await start({ now: () => time, limits: { sessionExpiry: 1_000, sweepInterval: 5 } });
     const { connect, first: client } = await wantingCommands();
@@ -135,7 +135,7 @@ describe('a kept session', () => {
     expect(again.packets[0]).toMatchObject({ sessionPresent: false });
   });
 
-  it('of one service are a hundred at most', async () => {
+  it('is one of at most a hundred of a service', async () => {
     await start();
     const credentials = testBroker.enroll(service('many'));
     for (let n = 0; n < 103; n += 1) {

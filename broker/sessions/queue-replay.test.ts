@@ -8,7 +8,7 @@ import type { Session } from './session.ts';
 const packet = (brokerCounter: number): StoredPacket => ({ topic: 'a', payload: Buffer.alloc(0), brokerCounter });
 
 /** Numbers wait in a queue; each that is delivered is sent. */
-function scene(waiting: number[], underWay: ReadonlySet<number> = new Set()) {
+function setUp(waiting: number[], inDelivery: ReadonlySet<number> = new Set()) {
   const sent: number[] = [];
   let during: (packet: StoredPacket) => void = () => {};
   const has = ({ brokerCounter }: StoredPacket) => waiting.includes(brokerCounter as number);
@@ -16,7 +16,7 @@ function scene(waiting: number[], underWay: ReadonlySet<number> = new Set()) {
     nextUnsent: () => (waiting[0] === undefined ? undefined : packet(waiting[0])),
     isUnsent: (_clientId: string, one: StoredPacket) => has(one),
     dropUnsent: () => void waiting.shift(),
-    isInDelivery: ({ brokerCounter }: StoredPacket) => underWay.has(brokerCounter as number),
+    isInDelivery: ({ brokerCounter }: StoredPacket) => inDelivery.has(brokerCounter as number),
   };
   const replay = new QueueReplay(store, 0);
   const deliverQoS = (one: StoredPacket, done: () => void) => {
@@ -42,16 +42,16 @@ function scene(waiting: number[], underWay: ReadonlySet<number> = new Set()) {
   };
 }
 
-describe('a replay', () => {
-  it('remembers nothing of what it has sent when no other copy of it is on the way', async () => {
-    const { run, sent, session } = scene(Array.from({ length: 1_000 }, (_, index) => index + 1));
+describe('a queue replay', () => {
+  it('records nothing of a sent message that has no live copy', async () => {
+    const { run, sent, session } = setUp(Array.from({ length: 1_000 }, (_, index) => index + 1));
     await run();
     expect(sent).toHaveLength(1_000);
     expect(session.replay).toMatchObject({ isOver: true, sent: new Set() });
   });
 
-  it('holds back the live copy of what it has sent, once, and then forgets it', async () => {
-    const { run, sent, session, live } = scene([1, 2, 3], new Set([2]));
+  it('suppresses the live copy of a sent message once', async () => {
+    const { run, sent, session, live } = setUp([1, 2, 3], new Set([2]));
     await run();
     expect(sent).toEqual([1, 2, 3]);
     expect(session.replay?.sent).toEqual(new Set([2]));
@@ -59,8 +59,8 @@ describe('a replay', () => {
     expect(session.replay?.sent).toEqual(new Set());
   });
 
-  it('holds back the live copy that comes while the message itself is being sent', async () => {
-    const { run, sent, session, live, whileSending } = scene([1], new Set([1]));
+  it('suppresses the live copy that arrives while the message is being sent', async () => {
+    const { run, sent, session, live, whileSending } = setUp([1], new Set([1]));
     const held: boolean[] = [];
     whileSending((one) => held.push(live(one)));
     await run();
@@ -69,8 +69,8 @@ describe('a replay', () => {
     expect(session.replay?.sent).toEqual(new Set());
   });
 
-  it('holds back what waits for its turn, and nothing else', async () => {
-    const { run, sent, live, whileSending } = scene([1, 2]);
+  it('suppresses live copies of queued messages, and nothing else', async () => {
+    const { run, sent, live, whileSending } = setUp([1, 2]);
     const held: boolean[] = [];
     whileSending((one) => {
       if (one.brokerCounter === 1) held.push(live(packet(2)), live(packet(9)));

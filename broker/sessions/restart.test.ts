@@ -15,7 +15,7 @@ async function restarted(sessionFile: string): Promise<void> {
   testBroker = await TestBroker.start({ sessionFile });
 }
 
-describe('a broker that starts again', () => {
+describe('a restarted broker', () => {
   it('has the session, its filters and its queue', async () => {
     const sessionFile = join(temporaryDirectory(), 'sessions.db');
     testBroker = await TestBroker.start({ sessionFile });
@@ -33,7 +33,7 @@ describe('a broker that starts again', () => {
     expect(await again.settled()).toMatchObject([{ cmd: 'publish', topic: command, qos: 1 }]);
   });
 
-  it('knows nothing of an identity that was revoked', async () => {
+  it('has nothing of an identity that was revoked', async () => {
     const sessionFile = join(temporaryDirectory(), 'sessions.db');
     testBroker = await TestBroker.start({ sessionFile });
     const client = await testBroker.connectDevice('dev-1', {
@@ -78,7 +78,7 @@ describe('a broker that starts again', () => {
     expect(testBroker.broker.owners()).toEqual([]);
   });
 
-  it('keeps no will of a connection that ended as it should', async () => {
+  it('has no pending will of a connection that ended with DISCONNECT', async () => {
     const sessionFile = join(temporaryDirectory(), 'sessions.db');
     testBroker = await TestBroker.start({ sessionFile });
     const will = { topic: 'devices/dev-1/events/gone', payload: 'bye' };
@@ -90,7 +90,7 @@ describe('a broker that starts again', () => {
     expect(testBroker.broker.owners()).toEqual([]);
   });
 
-  it('keeps the will of the connection that took over, not of the one before', async () => {
+  it('has the will of the connection that took over, not of the earlier one', async () => {
     testBroker = await TestBroker.start();
     const credentials = testBroker.enroll(device('dev-1'));
     const will = (payload: string) => ({ topic: 'devices/dev-1/events/gone', payload });
@@ -102,7 +102,7 @@ describe('a broker that starts again', () => {
   });
 });
 
-it('a clean session without a will costs no write', async () => {
+it('a clean session without a will causes no write', async () => {
   testBroker = await TestBroker.start();
   const listener = await testBroker.session(testBroker.enroll(service('listener')), { clientId: 'listener' });
   await listener.subscribe('devices/+/events/+');

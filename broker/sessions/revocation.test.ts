@@ -35,7 +35,7 @@ describe('a revoked device', () => {
     expect(await testBroker.event('connect_failed')).toMatchObject({ identity: dev1, reason: 'revoked' });
   });
 
-  it('gets no acknowledgement for what was on its way to storage', async () => {
+  it('gets no acknowledgement for messages that were being stored', async () => {
     let store = () => {};
     const reached = Promise.withResolvers<void>();
     await start({
@@ -54,7 +54,7 @@ describe('a revoked device', () => {
     expect(client.packets.map(({ cmd }) => cmd)).toEqual(['connack']);
   });
 
-  it('is not heard with what was on its way to storage', async () => {
+  it('has no message delivered that was being stored', async () => {
     const stored = Promise.withResolvers<void>();
     const reached = Promise.withResolvers<void>();
     await start({
@@ -74,7 +74,7 @@ describe('a revoked device', () => {
     expect(messages(await listener.settled())).toEqual([]);
   });
 
-  it('says nothing more: neither its will nor what it sent last', async () => {
+  it('publishes nothing more: neither its will nor its last messages', async () => {
     await start();
     const listener = await testBroker.connectService('listener');
     await listener.subscribe('devices/+/events/+', 'devices/+/telemetry/+', '$fleet/events/#');
@@ -122,7 +122,7 @@ describe('a revoked device', () => {
     expect(messages(await again.settled())).toEqual([]);
   });
 
-  it('is not let in by an answer that the registry gave before', async () => {
+  it('is not accepted by a registry response from before the revocation', async () => {
     const held = delayCertificateStatus();
     await start({ certificateStatus: held.certificateStatus });
     const client = await testBroker.open(testBroker.enroll(dev1));
@@ -134,7 +134,7 @@ describe('a revoked device', () => {
     expect(testBroker.broker.sessions()).toEqual([]);
   });
 
-  it('is not let in when it was found good before it sent CONNECT', async () => {
+  it('is not accepted when its status was read before it sent CONNECT', async () => {
     await start();
     const client = await testBroker.open(testBroker.enroll(dev1));
     await new Promise((resolve) => setImmediate(resolve));
@@ -142,7 +142,7 @@ describe('a revoked device', () => {
     expect(await client.connect({ clientId: 'dev-1' })).toBe(5);
   });
 
-  it('is cut off while it connects, publishes and subscribes', async () => {
+  it('is disconnected while it connects, publishes and subscribes', async () => {
     await start({ limits: { takeoversPerMinute: 0, messagesPerSecond: 0 } });
     const credentials = testBroker.enroll(dev1);
     const clients = await Promise.all(Array.from({ length: 10 }, () => testBroker.open(credentials)));
@@ -159,7 +159,7 @@ describe('a revoked device', () => {
     expect(testBroker.broker.counters()).toMatchObject({ sessions: 0, persistent_sessions: 0 });
   });
 
-  it('disturbs nobody else, however many are revoked at once', async () => {
+  it('does not affect other sessions, however many are revoked at once', async () => {
     await start({ limits: { handshakesPerAddress: 0, connectionsPerSecondPerAddress: 0 } });
     const ids = Array.from({ length: 40 }, (_, index) => `dev-${index}`);
     const clients = await Promise.all(ids.map((id) => testBroker.connectDevice(id)));
@@ -187,7 +187,7 @@ describe('a revoked service', () => {
 });
 
 describe('a device that is disconnected for another reason', () => {
-  it('keeps its session, its will is published, and it may come back', async () => {
+  it('keeps its persistent session, its will is published, and it may reconnect', async () => {
     await start();
     const listener = await testBroker.connectService('listener');
     await listener.subscribe('devices/+/events/+');

@@ -88,7 +88,7 @@ export class SessionReporter {
   }
 
   storageFailed(session: Session, error: unknown): void {
-    // It hits all who send at once; the journal description what is wrong with the disk, this description to whom.
+    // A storage failure concerns all sending clients at once, so all lines share one rate. The journal logs the cause.
     const { log, refusalLog } = this.#options;
     refusalLog.write(log, 'error', 'storage', { ...session.logFields, err: error }, 'message could not be stored');
   }

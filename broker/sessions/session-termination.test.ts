@@ -35,7 +35,7 @@ function quarantineInRegistry() {
 }
 
 describe('a suspended device', () => {
-  it('is cut off without its will, keeps its session, and is refused with its own reason until it is resumed', async () => {
+  it('is disconnected without its will, keeps its persistent session, and is refused with its own reason until it is resumed', async () => {
     await start();
     const listener = await testBroker.connectService('listener');
     await listener.subscribe('devices/+/events/+');
@@ -57,7 +57,7 @@ describe('a suspended device', () => {
     expect(again.packets[0]).toMatchObject({ cmd: 'connack', sessionPresent: true });
   });
 
-  it('tells when its last message was read', async () => {
+  it('is reported with the time of its last message', async () => {
     let now = 1_900_000_000_000;
     await start({ now: () => now });
     const credentials = testBroker.enroll(dev1, {}, {});
@@ -83,7 +83,7 @@ describe('a suspended device', () => {
     });
   });
 
-  it('is not let in by an answer that the registry gave before, nor after it was found good before CONNECT', async () => {
+  it('is not accepted by a registry response from before the suspension, nor by one from before CONNECT', async () => {
     const held = delayCertificateStatus();
     await start({ certificateStatus: held.certificateStatus });
     const credentials = testBroker.enroll(dev1);
@@ -121,7 +121,7 @@ describe('a renewed certificate', () => {
   const unproven = (standings: Map<string, CertificateStatus>, serial: string) =>
     standings.set(serial, { ...(standings.get(serial) as CertificateStatus & { state: 'good' }), isUnused: true });
 
-  it('supersedes the one before it when it is let in, which ends that session and refuses the next', async () => {
+  it('supersedes its predecessor when it is accepted, which ends that session and refuses the next', async () => {
     let asked = 0;
     const proven: string[] = [];
     const [old, next] = [{ serial: '' }, { serial: '' }];
@@ -154,7 +154,7 @@ describe('a renewed certificate', () => {
     expect([asked, proven.length]).toEqual([1, 1]); // what is proven costs no more than before
   });
 
-  it('supersedes nothing before the last check has let it in', async () => {
+  it('supersedes nothing before it has passed the last check', async () => {
     const proven: string[] = [];
     await start({ recordFirstUse: async (serial) => proven.push(serial) > 0 });
     const pair = testBroker.enroll(dev1);
@@ -163,7 +163,7 @@ describe('a renewed certificate', () => {
     expect(proven).toEqual([]);
   });
 
-  it('is refused when its device is revoked while it is proven', async () => {
+  it('is refused when its device is revoked while its first use is recorded', async () => {
     await start({
       recordFirstUse: async (serial) => {
         testBroker.certificateStatuses.set(serial, {
@@ -181,7 +181,7 @@ describe('a renewed certificate', () => {
     expect(await testBroker.event('connect_failed')).toMatchObject({ reason: 'revoked' });
   });
 
-  it('is let in when it cannot be recorded', async () => {
+  it('is accepted when its first use cannot be recorded', async () => {
     await start({ recordFirstUse: () => Promise.reject(new Error('disk full')) });
     const pair = testBroker.enroll(dev1);
     unproven(testBroker.certificateStatuses, pair.serial);
@@ -189,8 +189,8 @@ describe('a renewed certificate', () => {
   });
 });
 
-describe('a standing that the broker does not know', () => {
-  it('lets nobody in', async () => {
+describe('an unknown certificate status', () => {
+  it('is refused', async () => {
     await start();
     const credentials = testBroker.enroll(dev1);
     testBroker.certificateStatuses.set(credentials.serial, {
@@ -204,7 +204,7 @@ describe('a standing that the broker does not know', () => {
 });
 
 describe('a device in quarantine', () => {
-  it('stays connected, loses what quarantine does not allow, and is heard of nothing but its answers', async () => {
+  it('stays connected, loses what quarantine does not allow, and may publish only its responses', async () => {
     await start();
     const listener = await testBroker.connectService('listener', {});
     await listener.subscribe('devices/+/telemetry/+', 'devices/+/responses/+');
@@ -236,7 +236,7 @@ describe('a device in quarantine', () => {
     expect(testBroker.accepted).toEqual([]);
   });
 
-  it('comes back under the same rules, and its session ends when it is released, so that it subscribes anew', async () => {
+  it('reconnects under the same rules, and its session ends when it is released, so that it subscribes anew', async () => {
     await start();
     const credentials = testBroker.enroll(dev1);
     const known = testBroker.certificateStatuses.get(credentials.serial) as CertificateStatus;
@@ -253,7 +253,7 @@ describe('a device in quarantine', () => {
     expect(testBroker.accepted).toHaveLength(1);
   });
 
-  it('may do what the policy of quarantine says, when one is set, also live', async () => {
+  it('may do what a set quarantine policy allows, also in a live session', async () => {
     await start({ policies: { 'quarantine/*': { ...DEFAULT_DEVICE_POLICY, subscribe: [], receive: [] } } });
     const credentials = testBroker.enroll(dev1);
     quarantineInRegistry();
@@ -266,7 +266,7 @@ describe('a device in quarantine', () => {
     expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'policy_changed' });
   });
 
-  it('is quarantined, too, when it was on its way in', async () => {
+  it('is quarantined also when its connection was pending', async () => {
     await start();
     const client = await testBroker.open(testBroker.enroll(dev1));
     await new Promise((resolve) => setImmediate(resolve));
@@ -284,7 +284,7 @@ describe('a device of another group or with other labels', () => {
     'group/pumps': { ...DEFAULT_DEVICE_POLICY, subscribe: ['sites/${device.labels.site}/#'], receive: ['sites/#'] },
   };
 
-  it('is held to them at once: what it may no longer hear is taken away, and said', async () => {
+  it('gets its new rights at once: subscriptions that are not allowed any more are removed and reported', async () => {
     await start({ policies });
     const client = await testBroker.session(testBroker.enroll(dev1), { clientId: 'dev-1' });
     await client.subscribe(commands);
@@ -308,7 +308,7 @@ describe('a device of another group or with other labels', () => {
     expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'policy_changed' });
   });
 
-  it('is under them also where it is away: nothing is queued for it that it may no longer hear', async () => {
+  it('gets them while disconnected as well: nothing is queued for it that it may not receive any more', async () => {
     await start({ policies });
     const credentials = testBroker.enroll(dev1);
     const client = await testBroker.session(credentials, { clientId: 'dev-1', clean: false });

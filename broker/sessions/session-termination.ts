@@ -1,3 +1,8 @@
+/**
+ * Ends sessions after a revocation, a suspension or another change of a device, and reports what ended. Pending connections are
+ * decided again, and a revoked identity loses everything stored for it.
+ */
+
 import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { TerminationReport } from '../../registry/index.ts';
 import type { Subject } from '../access/acl.ts';
