@@ -27,87 +27,102 @@ const FILES = [KEY, ROOT, LISTS, ABOUT, CERTIFICATE] as const;
 
 /** Rejects with `identity_unusable`, or `private_key_exposed` when others than the owner can read the key. */
 export function fileIdentityStore(dataDir: string): IdentityStore {
-  const at = (name: string) => join(dataDir, name);
-  const staged = (name: string) => join(dataDir, 'staged', name);
+  const files = new IdentityFiles(dataDir);
+  return {
+    keepAside: (former) => named(() => files.keepAside(former)),
+    load: () => named(() => files.load()),
+    loadPending: () => named(() => files.loadPending()),
+    savePending: (pending) => named(() => files.savePending(pending)),
+    dropPending: () => named(() => files.dropPending()),
+    commit: (identity) => named(() => files.commit(identity)),
+  };
+}
 
-  /** Finishes what {@link commit} began. The staged directory appears by one rename, so it is whole if it is there. */
-  async function rollForward(): Promise<void> {
-    if ((await statOf(at('staged'))) === undefined) return;
-    for (const name of FILES) {
-      if ((await statOf(staged(name))) !== undefined) await rename(staged(name), at(name));
-    }
-    await syncDirectory(dataDir);
-    await rm(at(PENDING), { force: true });
-    await rmdir(at('staged'));
-    await syncDirectory(dataDir);
+/** As {@link IdentityStore}, with the errors of the file system. */
+class IdentityFiles {
+  readonly #directory: string;
+
+  constructor(directory: string) {
+    this.#directory = directory;
   }
 
-  /** Appears whole by one rename; the identity itself stays until the new one is committed. */
-  async function keepAside(former: StoredIdentity): Promise<void> {
-    await mkdir(at('former'), { recursive: true, mode: 0o700 });
-    const draft = await mkdtemp(at('former/unfinished-'));
-    await writeIdentity(draft, former);
+  async load(): Promise<StoredIdentity | undefined> {
+    await makePrivateDirectory(this.#directory);
+    await this.#rollForward();
+    if ((await statOf(this.#at(CERTIFICATE))) === undefined) return undefined;
+    const [keyPem, certificatePem, rootPem, about, rootCrlPem] = await Promise.all([
+      readPrivate(this.#at(KEY)),
+      readFile(this.#at(CERTIFICATE), 'utf8'),
+      readFile(this.#at(ROOT), 'utf8'),
+      readFile(this.#at(ABOUT), 'utf8'),
+      readIfThere(this.#at(LISTS)),
+    ]);
+    return { ...readAbout(about), keyPem, certificatePem, rootPem, ...(rootCrlPem !== '' && { rootCrlPem }) };
+  }
+
+  async loadPending(): Promise<PendingRequest | undefined> {
+    if ((await statOf(this.#at(PENDING))) === undefined) return undefined;
+    return readPending(await readPrivate(this.#at(PENDING)));
+  }
+
+  async savePending({ keyPem, csr, commonName }: PendingRequest): Promise<void> {
+    const text = JSON.stringify({ commonName, request: csr.toString('base64'), key: keyPem });
+    await writeDurably(this.#at(PENDING), `${text}\n`, PRIVATE);
+  }
+
+  async dropPending(): Promise<void> {
+    await rm(this.#at(PENDING), { force: true });
+  }
+
+  async commit(identity: StoredIdentity): Promise<void> {
+    const draft = this.#at('staged.tmp');
+    await rm(draft, { recursive: true, force: true });
+    await mkdir(draft, { mode: 0o700 });
+    await this.#writeIdentity(draft, identity);
+    await rename(draft, this.#at('staged'));
+    await syncDirectory(this.#directory);
+    await this.#rollForward();
+  }
+
+  /** The copy appears whole by one rename. The identity itself stays until the new one is committed. */
+  async keepAside(former: StoredIdentity): Promise<void> {
+    await mkdir(this.#at('former'), { recursive: true, mode: 0o700 });
+    const draft = await mkdtemp(this.#at('former/unfinished-'));
+    await this.#writeIdentity(draft, former);
     const day = new Date().toISOString().replaceAll(':', '-');
-    await rename(draft, at(`former/${day}-${draft.slice(-6)}`));
-    await syncDirectory(at('former'));
+    await rename(draft, this.#at(`former/${day}-${draft.slice(-6)}`));
+    await syncDirectory(this.#at('former'));
   }
 
-  async function writeIdentity(directory: string, identity: StoredIdentity): Promise<void> {
+  /** Finishes an interrupted {@link commit}. The staged directory appears by one rename, so it is whole if it exists. */
+  async #rollForward(): Promise<void> {
+    const staged = (name: string) => join(this.#at('staged'), name);
+    if ((await statOf(this.#at('staged'))) === undefined) return;
+    for (const name of FILES) {
+      if ((await statOf(staged(name))) !== undefined) await rename(staged(name), this.#at(name));
+    }
+    await syncDirectory(this.#directory);
+    await rm(this.#at(PENDING), { force: true });
+    await rmdir(this.#at('staged'));
+    await syncDirectory(this.#directory);
+  }
+
+  async #writeIdentity(directory: string, identity: StoredIdentity): Promise<void> {
     const { deviceId, enrollUrl, mqttUrl, rootCrlPem = '' } = identity;
     const about = JSON.stringify({ deviceId, enrollUrl, mqttUrl }, null, 2);
     await writeDurably(join(directory, KEY), identity.keyPem, PRIVATE);
     await writeDurably(join(directory, ROOT), identity.rootPem, PUBLIC);
-    // An empty one takes the place of lists that belong to the roots of before.
-    if (rootCrlPem !== '' || (await statOf(at(LISTS))) !== undefined) {
+    // An empty file replaces the lists of the former roots.
+    if (rootCrlPem !== '' || (await statOf(this.#at(LISTS))) !== undefined) {
       await writeDurably(join(directory, LISTS), rootCrlPem, PUBLIC);
     }
     await writeDurably(join(directory, ABOUT), `${about}\n`, PUBLIC);
     await writeDurably(join(directory, CERTIFICATE), identity.certificatePem, PUBLIC);
   }
 
-  return {
-    keepAside: (former) => named(() => keepAside(former)),
-
-    load: () =>
-      named(async () => {
-        await makePrivateDirectory(dataDir);
-        await rollForward();
-        if ((await statOf(at(CERTIFICATE))) === undefined) return undefined;
-        const [keyPem, certificatePem, rootPem, about, rootCrlPem] = await Promise.all([
-          readPrivate(at(KEY)),
-          readFile(at(CERTIFICATE), 'utf8'),
-          readFile(at(ROOT), 'utf8'),
-          readFile(at(ABOUT), 'utf8'),
-          readIfThere(at(LISTS)),
-        ]);
-        return { ...readAbout(about), keyPem, certificatePem, rootPem, ...(rootCrlPem !== '' && { rootCrlPem }) };
-      }),
-
-    loadPending: () =>
-      named(async () => {
-        if ((await statOf(at(PENDING))) === undefined) return undefined;
-        return readPending(await readPrivate(at(PENDING)));
-      }),
-
-    savePending: ({ keyPem, csr, commonName }) =>
-      named(() => {
-        const text = JSON.stringify({ commonName, request: csr.toString('base64'), key: keyPem });
-        return writeDurably(at(PENDING), `${text}\n`, PRIVATE);
-      }),
-
-    dropPending: () => named(() => rm(at(PENDING), { force: true })),
-
-    commit: (identity) =>
-      named(async () => {
-        const draft = at('staged.tmp');
-        await rm(draft, { recursive: true, force: true });
-        await mkdir(draft, { mode: 0o700 });
-        await writeIdentity(draft, identity);
-        await rename(draft, at('staged'));
-        await syncDirectory(dataDir);
-        await rollForward();
-      }),
-  };
+  #at(name: string): string {
+    return join(this.#directory, name);
+  }
 }
 
 async function makePrivateDirectory(path: string): Promise<void> {

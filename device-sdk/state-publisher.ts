@@ -2,9 +2,10 @@
 
 import { DeviceError } from './device-error.ts';
 import type { ConnectionState, DeviceState, StateListener, StateReason } from './device-state.ts';
+import { Listeners } from './listeners.ts';
 
 export class StatePublisher {
-  readonly #listeners = new Set<StateListener>();
+  readonly #listeners = new Listeners<Parameters<StateListener>>();
   #state: DeviceState = 'unenrolled';
   #lastError: DeviceError | undefined;
   /** The state that applies when no renewal or enrollment is in progress. */
@@ -20,8 +21,7 @@ export class StatePublisher {
 
   /** Calls back at each change, until the returned function is called. */
   onState(listener: StateListener): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#listeners.add(listener);
   }
 
   /** `closed` is final. */
@@ -29,7 +29,7 @@ export class StatePublisher {
     if (this.#state === 'closed' || (this.#state === state && error === undefined)) return;
     this.#state = state;
     if (error !== undefined || state === 'connected') this.#lastError = error;
-    for (const listener of [...this.#listeners]) listener(state, error, reason);
+    this.#listeners.notify(state, error, reason);
     if (state === 'closed') this.#listeners.clear();
   }
 

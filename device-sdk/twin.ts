@@ -8,6 +8,7 @@ import { asDeviceError, DeviceError } from './device-error.ts';
 import { type JsonObject, type Parser, parsed } from './device-schema.ts';
 import type { DeviceLog } from './device-state.ts';
 import type { JsonFile } from './json-file.ts';
+import { Listeners } from './listeners.ts';
 import type { Payload } from './payload.ts';
 import type { Receipt } from './receipt.ts';
 import { SerialQueue } from './serial-queue.ts';
@@ -38,7 +39,7 @@ const NOTHING: TwinState<JsonObject> = { version: 0, state: {} };
 
 export class Twin<Desired extends object = JsonObject, Reported extends object = JsonObject> {
   readonly #options: TwinOptions;
-  readonly #listeners = new Set<DesiredListener<Desired>>();
+  readonly #listeners = new Listeners<[]>();
   #desired: TwinState<JsonObject>;
   #reported: TwinState<JsonObject>;
   readonly #changes = new SerialQueue();
@@ -81,9 +82,9 @@ export class Twin<Desired extends object = JsonObject, Reported extends object =
    * desired that is not reported: it may have come while nobody listened.
    */
   onDesired(listener: DesiredListener<Desired>): () => void {
-    this.#listeners.add(listener);
-    if (Object.keys(this.delta).length > 0) this.#tell(listener);
-    return () => this.#listeners.delete(listener);
+    const remove = this.#listeners.add(() => this.#call(listener));
+    if (Object.keys(this.delta).length > 0) this.#call(listener);
+    return remove;
   }
 
   /**
@@ -109,7 +110,7 @@ export class Twin<Desired extends object = JsonObject, Reported extends object =
       if (desired === undefined || desired.version <= this.#desired.version) return;
       await this.#save({ desired, reported: this.#reported });
       this.#desired = desired;
-      for (const listener of [...this.#listeners]) this.#tell(listener);
+      this.#listeners.notify();
     });
   }
 
@@ -149,7 +150,7 @@ export class Twin<Desired extends object = JsonObject, Reported extends object =
     }
   }
 
-  #tell(listener: DesiredListener<Desired>): void {
+  #call(listener: DesiredListener<Desired>): void {
     try {
       listener(this.delta, this.desired);
     } catch (error) {

@@ -6,6 +6,7 @@ import { asDeviceError, DeviceError } from '../device-error.ts';
 import type { EnrollAgainOptions, PublishOptions, TelemetryOptions } from '../device-options.ts';
 import type { DeviceLog, DeviceState, StateReason } from '../device-state.ts';
 import { fileIdentityStore } from '../file-identity-store.ts';
+import { Listeners } from '../listeners.ts';
 import type { OutboxStatus } from '../outbox.ts';
 import type { Payload } from '../payload.ts';
 import type { Receipt } from '../receipt.ts';
@@ -57,7 +58,7 @@ const FINAL: ReadonlySet<string> = new Set([
 
 export class AgentDevice {
   readonly #options: AgentDeviceOptions;
-  readonly #listeners = new Set<(state: DeviceState) => void>();
+  readonly #listeners = new Listeners<[DeviceState]>();
   readonly #ending = new AbortController();
   #device: Device | undefined;
   #state: DeviceState = 'unenrolled';
@@ -98,8 +99,7 @@ export class AgentDevice {
 
   /** Calls back at each change of state, until the returned function is called. */
   onState(listener: (state: DeviceState) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#listeners.add(listener);
   }
 
   async status(): Promise<AgentStatus> {
@@ -295,7 +295,7 @@ export class AgentDevice {
     const { log } = this.#options;
     if (error === undefined) log.info({ state, reason }, 'device state changed');
     else log.warn({ state, reason, code: error.code, why: error.message }, 'device state changed');
-    for (const listener of this.#listeners) listener(state);
+    this.#listeners.notify(state);
   }
 }
 

@@ -38,7 +38,7 @@ export interface Finding {
     | 'network'
     | 'server'
     | 'clock'
-    | 'standing'
+    | 'connection'
     | 'rules';
   /** `skipped`: an earlier check failed. */
   readonly outcome: 'ok' | 'warning' | 'failed' | 'skipped';
@@ -93,7 +93,7 @@ export async function diagnose({ settings, now }: DoctorOptions): Promise<readon
   if (findings.some(({ check, outcome }) => check === 'server' && outcome === 'failed')) return findings;
 
   // 4. Do they let it in, and let it speak?
-  findings.push(...(await standingFindings(known.identity, running)));
+  findings.push(...(await connectionFindings(known.identity, running)));
   return findings;
 }
 
@@ -302,17 +302,17 @@ function proveBroker({ mqttUrl, rootPem, rootCrlPem }: StoredIdentity): Promise<
   }).finally(() => socket.destroy());
 }
 
-async function standingFindings(
+async function connectionFindings(
   identity: StoredIdentity | undefined,
   running: AgentStatus | undefined,
 ): Promise<readonly Finding[]> {
   if (identity === undefined) {
-    return [{ check: 'standing', outcome: 'skipped', found: 'not enrolled yet: rollcall-device run enrolls' }];
+    return [{ check: 'connection', outcome: 'skipped', found: 'not enrolled yet: rollcall-device run enrolls' }];
   }
   if (running !== undefined) {
-    if (running.state === 'connected') return [{ check: 'standing', outcome: 'ok', found: 'the agent is connected' }];
+    if (running.state === 'connected') return [{ check: 'connection', outcome: 'ok', found: 'the agent is connected' }];
     const found = running.error?.message ?? `the agent is ${running.state}`;
-    return [{ check: 'standing', outcome: 'failed', found, fix: standingFix(running.error?.code) }];
+    return [{ check: 'connection', outcome: 'failed', found, fix: connectionFix(running.error?.code) }];
   }
   return connectOnce(identity);
 }
@@ -326,11 +326,11 @@ async function connectOnce(identity: StoredIdentity): Promise<readonly Finding[]
     const error = device.lastError ?? asDeviceError(thrown, 'connection_lost');
     await device.close();
     return [
-      { check: 'standing', outcome: 'failed', found: error.message, fix: standingFix(error.code) },
+      { check: 'connection', outcome: 'failed', found: error.message, fix: connectionFix(error.code) },
       skipped('rules'),
     ];
   }
-  const accepted: Finding = { check: 'standing', outcome: 'ok', found: 'the broker accepted this device' };
+  const accepted: Finding = { check: 'connection', outcome: 'ok', found: 'the broker accepted this device' };
   try {
     const cutOff = new Promise<never>((_, reject) => {
       device.onState((_state, error) => reject(error));
@@ -347,7 +347,7 @@ async function connectOnce(identity: StoredIdentity): Promise<readonly Finding[]
   }
 }
 
-function standingFix(code: string | undefined): string {
+function connectionFix(code: string | undefined): string {
   if (code === 'connection_refused' || code === 'device_revoked' || code === 'certificate_rejected') {
     return 'ask an operator: "rollcall device show ID" says whether it is revoked; a new token enrolls it again';
   }

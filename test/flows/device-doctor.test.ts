@@ -48,12 +48,12 @@ it('finds nothing wrong with a device that can connect, and leaves it able to', 
     network: 'ok',
     clock: 'ok',
     server: 'ok',
-    standing: 'ok',
+    connection: 'ok',
     rules: 'ok',
   });
   expect(code).toBe(0);
   const text = (await place.command(['doctor'])).stdout;
-  expect(text).toMatch(/^standing +ok +the broker accepted this device$/m);
+  expect(text).toMatch(/^connection +ok +the broker accepted this device$/m);
   await (await place.run()).reached('connected');
 });
 
@@ -62,7 +62,7 @@ it('asks the running agent instead of taking its session over', async () => {
   const agent = await place.run();
   await agent.reached('connected');
   const { of } = await examine(place);
-  expect(of('standing')).toMatchObject({ outcome: 'ok', found: 'the agent is connected' });
+  expect(of('connection')).toMatchObject({ outcome: 'ok', found: 'the agent is connected' });
   const { session } = await fleet.operator.showDevice({ id: 'well-2' });
   expect(session).toBeDefined();
 });
@@ -71,7 +71,7 @@ it('checks a device that is not enrolled as far as its token goes, and spends it
   const place = agentProgram.configure(temporaryDirectory());
   place.giveToken(await fleet.mint());
   const { outcomes } = await examine(place);
-  expect(outcomes).toMatchObject({ identity: 'ok', network: 'ok', server: 'ok', standing: 'skipped' });
+  expect(outcomes).toMatchObject({ identity: 'ok', network: 'ok', server: 'ok', connection: 'skipped' });
   expect(await place.command(['enroll'])).toMatchObject({ code: 0 });
 });
 
@@ -147,7 +147,7 @@ it('says that the device is revoked, and what to ask an operator', async () => {
   await fleet.operator.revokeDevices({ ids: ['lost-1'], reason: 'keyCompromise' });
   const { code, of } = await examine(place);
   expect(of('server')).toMatchObject({ outcome: 'ok' });
-  expect(of('standing')).toMatchObject({ outcome: 'failed', fix: expect.stringContaining('revoked') });
+  expect(of('connection')).toMatchObject({ outcome: 'failed', fix: expect.stringContaining('revoked') });
   expect(code).toBe(1);
 });
 
@@ -157,7 +157,7 @@ it('says that the access rules let it say nothing', async () => {
   place.giveToken(await fleet.mint({ group: 'mute' }));
   expect(await place.command(['enroll'])).toMatchObject({ code: 0 });
   const { of } = await examine(place);
-  expect(of('standing')).toMatchObject({ outcome: 'ok' });
+  expect(of('connection')).toMatchObject({ outcome: 'ok' });
   expect(of('rules')).toMatchObject({ outcome: 'warning', fix: expect.stringContaining('policy explain mute-1') });
 }, 60_000);
 
