@@ -6,7 +6,7 @@ import { note, table } from './terminal.ts';
 export interface DemoResult {
   readonly devices: number;
   connected: number;
-  /** Of the devices that never connected, counted by the last thing each was told. */
+  /** Of the devices that never connected, counted by the last error of each. */
   readonly causes: Readonly<Record<string, number>>;
   /** Messages that the broker acknowledged. */
   messages: number;

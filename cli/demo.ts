@@ -13,13 +13,13 @@ import { type DemoResult, DemoScreen, describeDemo, isComplete } from './demo-sc
 import { note, printResult } from './terminal.ts';
 
 const DEVICES = 25;
-/** From the last device connected to the loss of one: long enough to see the table live. */
+/** From the last connection to the revocation: long enough to watch the table. */
 const REVOKE_AFTER_MS = 4_000;
 /** For the lost device to notice and to be refused once more. */
 const REFUSAL_WAIT_MS = 10_000;
 const REDRAW_EVERY_MS = 250;
 
-/** True when all of it happened: everybody enrolled and connected, messages were stored, and one device was cut off and refused. */
+/** True when every device enrolled and connected, messages were stored, and one device was disconnected and refused. */
 export async function runDemo(seconds: number | undefined, stopped: Promise<unknown>): Promise<boolean> {
   const directory = mkdtempSync(join(tmpdir(), 'rollcall-demo-'));
   try {

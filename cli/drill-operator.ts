@@ -4,7 +4,7 @@ import { DRILL_GROUP, type DrillOperator } from '../simulator/index.ts';
 
 const TOKEN_TTL_SECONDS = 24 * 3_600;
 
-/** What the fleet's own rules allow is not what is drilled: devices of the drill get the rules of the house. */
+/** Devices of the drill get the default policy, whatever the policies of the fleet allow. */
 export async function createDrillOperator(
   console: ConsoleClient,
   readIssuingCa: DrillOperator['readIssuingCa'],

@@ -1,4 +1,4 @@
-/** What a simulation reads and writes: scenarios and their recordings, identities that are kept, reports. */
+/** Files of a simulation: scenarios and their recordings, saved identities, results. */
 
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';

@@ -1,7 +1,4 @@
-/**
- * A server of its own for a simulation: the real program in a temporary directory, without limits per address, which the
- * run may kill and start again. It is gone with the run.
- */
+/** A temporary server for a simulation: the real program in a temporary directory, without limits per address. The run may kill and restart it. */
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,7 +1,4 @@
-/**
- * A run on several hosts, from the command line: how they find each other, and how the secret that they share stays out of
- * `ps` and shell histories. What they say to each other is told in simulator/hosts/.
- */
+/** The command line of a run on several hosts: how they find each other, and how their shared secret stays out of `ps` and shell histories. */
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
@@ -33,7 +30,7 @@ export interface JoinedHosts {
   close(verdict: 'passed' | 'failed' | 'none'): Promise<void>;
 }
 
-/** Opens the door for hosts, says how they join, and waits for all of them. */
+/** Listens for hosts, prints how they join, and waits for all of them. */
 export async function coordinateHosts(options: CoordinateOptions, signal: AbortSignal): Promise<JoinedHosts> {
   const { Coordinator } = await import('../../simulator/index.ts');
   if (options.hosts === undefined) throw new Problem('usage', { reason: 'expected --hosts N with --coordinate' });

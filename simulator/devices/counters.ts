@@ -1,7 +1,6 @@
 /**
- * What a shard counts and measures: counters since the last report, and histograms (HDR) since the beginning and since
- * the last report. Latencies run from the time at which something was meant to happen, so that a device that waits for a
- * slow server doesn't hide the slowness (coordinated omission). Times are milliseconds, kept as microseconds.
+ * The counters and latency histograms (HDR) of a shard since its last report. Latencies count from the intended time of an
+ * action, so that waiting for a slow server shows (no coordinated omission). Histograms hold microseconds.
  */
 
 import { build, decodeFromCompressedBase64, encodeIntoCompressedBase64, type Histogram } from 'hdr-histogram-js';

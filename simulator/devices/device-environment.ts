@@ -1,6 +1,6 @@
 /**
- * What a device of the SDK lives on: the disk that holds its identity and its queue, and the line that leads to the broker.
- * Devices that no incident cuts off or switches off have neither: memory and a straight connection cost less. It opens no device.
+ * What an SDK device needs beside the servers: a store or a directory for its identity and its queue, and a proxy where an
+ * incident may cut its network. A device that no incident affects has its store in memory and no proxy.
  */
 
 import { cpSync, mkdtempSync, rmSync } from 'node:fs';

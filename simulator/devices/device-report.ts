@@ -1,4 +1,4 @@
-/** What a device of the SDK tells about itself, and to whom. It counts nothing. */
+/** The report of one SDK device, and the observer that receives it. */
 
 import type { DeviceError } from '@rollcall/device-sdk';
 

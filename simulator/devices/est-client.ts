@@ -1,7 +1,6 @@
 /**
- * The enroll server as a swarm uses it: one verified connection after the other is kept and shared, so that a certificate
- * costs one request. The standard's requests and answers are the same as the SDK's (RFC 7030); keys are made here and
- * stay here.
+ * An EST client (RFC 7030) for thousands of light devices: verified connections are kept open and shared, so that a certificate
+ * costs one request. Keys are generated here and never sent.
  */
 
 import { createPrivateKey, generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto';
@@ -40,7 +39,7 @@ export interface EstServer {
   readonly rootPem: string;
 }
 
-/** Asks a server that nobody trusts yet for its CA certificates, and finds the one that the token pins. */
+/** Asks a server that is not trusted yet for its CA certificates, and finds the one that the token pins. */
 export async function findEstServer(token: string): Promise<EstServer> {
   const parsed = parseBootstrapToken(token);
   if (parsed === undefined) throw new Error('expected a bootstrap token, found another text');

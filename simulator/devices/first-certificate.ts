@@ -10,11 +10,11 @@ export interface FirstCertificateRequest {
   readonly random: () => number;
   /** Asks when it is this device's turn. */
   readonly ask: (act: (estClient: EstClient) => Promise<EstResponse>) => Promise<EstResponse>;
-  /** False when nobody waits for it any more. */
+  /** False once the device needs no certificate any more. */
   readonly isWanted: () => boolean;
 }
 
-/** Undefined when it is not wanted any more; counts and measures as it goes. */
+/** Undefined when the device needs none any more; counts requests, errors and latency. */
 export async function requestFirstCertificate(
   { id, token, key, random, ask, isWanted }: FirstCertificateRequest,
   { counters, now, timers }: ShardContext,

@@ -1,6 +1,6 @@
 /**
- * One connection of a swarm device, from the TLS handshake to its end: CONNECT, pings, what comes, and the answers to it. What
- * its end means, and whether there is another, is the device's.
+ * One connection of a light device, from the TLS handshake to its end: CONNECT, pings, received packets and the answers to them.
+ * The device decides what its end means and whether it reconnects.
  */
 
 import type { TLSSocket } from 'node:tls';
@@ -31,19 +31,19 @@ export interface LightConnectionOptions {
   readonly sourceAddress: string | undefined;
 }
 
-/** Of a device, for all of its connections: only one is heard at a time. */
+/** Handlers of a device for all of its connections, of which one is open at a time. */
 export interface LightConnectionEvents {
   /** `took`: milliseconds from TCP connect to CONNACK. */
   connected(took: number): void;
   refused(cause: string): void;
   acknowledged(packetId: number): void;
   session(session: Buffer): void;
-  /** Its end, if nobody here wanted it. */
+  /** The connection ended without a request of the device. */
   lost(cause: string | undefined): void;
 }
 
-const CONNECT_PATIENCE_MS = 30_000;
-const LEAVE_PATIENCE_MS = 2_000;
+const CONNECT_TIMEOUT_MS = 30_000;
+const CLOSE_TIMEOUT_MS = 2_000;
 const SUBSCRIBE_ID = 0xffff;
 
 export class LightConnection {
@@ -54,7 +54,7 @@ export class LightConnection {
   readonly #socket: TLSSocket;
   readonly #reader = new PacketReader();
   readonly #began: number;
-  #state: 'opening' | 'open' | 'silent' = 'opening';
+  #state: 'opening' | 'open' | 'ignored' = 'opening';
   #lastSent = 0;
 
   constructor(
@@ -77,18 +77,18 @@ export class LightConnection {
         },
         data: (bytes) => this.#read(bytes),
         closed: (cause) => {
-          if (this.#state === 'silent') return;
-          this.#state = 'silent';
+          if (this.#state === 'ignored') return;
+          this.#state = 'ignored';
           events.lost(cause);
         },
         ...(settings.resume && {
           session: (next: Buffer) => {
-            if (this.#state !== 'silent') events.session(next);
+            if (this.#state !== 'ignored') events.session(next);
           },
         }),
       },
     );
-    context.timers.at(context.now() + CONNECT_PATIENCE_MS, () => {
+    context.timers.at(context.now() + CONNECT_TIMEOUT_MS, () => {
       if (this.#state !== 'opening') return;
       context.counters.error('connect_timeout');
       this.reset();
@@ -100,12 +100,12 @@ export class LightConnection {
     this.#socket.write(packet);
   }
 
-  /** From here on nothing that it says is heard, not even its end. */
+  /** Ignores every later event, even its end. */
   ignoreEvents(): void {
-    this.#state = 'silent';
+    this.#state = 'ignored';
   }
 
-  /** Takes nothing from the network any more, and tells nobody. */
+  /** Stops reading; the connection stays open. */
   pause(): void {
     this.#socket.pause();
   }
@@ -125,7 +125,7 @@ export class LightConnection {
     this.ignoreEvents();
     if (this.#socket.destroyed) return Promise.resolve();
     return new Promise((resolve) => {
-      const timer = setTimeout(() => this.reset(), LEAVE_PATIENCE_MS);
+      const timer = setTimeout(() => this.reset(), CLOSE_TIMEOUT_MS);
       this.#socket.once('close', () => {
         clearTimeout(timer);
         resolve();
@@ -135,7 +135,7 @@ export class LightConnection {
   }
 
   #read(bytes: Buffer): void {
-    if (this.#state === 'silent') return;
+    if (this.#state === 'ignored') return;
     try {
       this.#reader.push(bytes, (first, body) => this.#handle(first, body));
     } catch {

@@ -16,7 +16,7 @@ export interface LightDeviceOptions {
   readonly group: GroupContext;
   readonly seed: number;
   readonly identity: TlsIdentity | undefined;
-  /** Own address to come from; each has its own ports. */
+  /** Local address to connect from; each has its own ports. */
   readonly sourceAddress: string | undefined;
   /** Asks for a certificate when it is this device's turn. */
   readonly enroll: (act: (estClient: EstClient) => Promise<EstResponse>) => Promise<EstResponse>;
@@ -27,7 +27,7 @@ export interface LightDeviceOptions {
 type State = 'waiting' | 'enrolling' | 'away' | 'connecting' | 'connected' | 'silenced' | 'gone';
 
 const RECONNECT = { base: 1_000, cap: 30_000, refusalFloor: 5_000 };
-/** Refusals in a row that an honest device takes for its last word. */
+/** After so many refusals in a row a device gives up. */
 const REFUSALS_MAX = 3;
 
 export class LightDevice implements SimulatedDevice {
@@ -43,7 +43,7 @@ export class LightDevice implements SimulatedDevice {
   #state: State = 'waiting';
   #outcome: DeviceOutcome = 'waiting';
   #line: LightConnection | undefined;
-  /** Grows with each connection: what was entered for an earlier one is not wanted any more. */
+  /** Grows with each connection: timers of earlier ones no longer apply. */
   #generation = 0;
   #failures = 0;
   #refusals = 0;
@@ -93,7 +93,7 @@ export class LightDevice implements SimulatedDevice {
   }
 
   get unacknowledged(): number {
-    if (this.#outcome !== 'in') return 0; // nobody will acknowledge them any more
+    if (this.#outcome !== 'in') return 0; // the broker will not acknowledge them any more
     return this.#publisherState.unacknowledged;
   }
 
@@ -114,7 +114,7 @@ export class LightDevice implements SimulatedDevice {
     this.#context.counters.count('revoked');
   }
 
-  /** Nothing gets through, and nobody is told: the connection stays open on the other side. */
+  /** Sends and reads nothing more; the connection stays open on the broker's side. */
   cutConnection(milliseconds: number): void {
     if (this.#state !== 'connected' && this.#state !== 'connecting' && this.#state !== 'away') return;
     this.#silence();
@@ -134,7 +134,7 @@ export class LightDevice implements SimulatedDevice {
     this.#in(milliseconds, () => this.#connectAfterLoss());
   }
 
-  /** Gets the next certificate with a new key and comes back with it. */
+  /** Gets the next certificate with a new key and reconnects with it. */
   async renew(): Promise<void> {
     const current = this.#identity;
     const { estClient } = this.#order.group;
@@ -241,7 +241,7 @@ export class LightDevice implements SimulatedDevice {
     });
   }
 
-  /** From here on nothing that the connection says is heard. */
+  /** Ignores every later event of the connection. */
   #silence(): void {
     if (this.#state === 'connected') this.#context.counters.count('disconnects');
     this.#state = 'silenced';

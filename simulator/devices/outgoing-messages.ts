@@ -1,6 +1,6 @@
 /**
- * Messages of QoS 1 that a device of a swarm has not seen acknowledged: a few in flight, those behind them in their order.
- * What was in flight when a connection broke goes first on the next one [MQTT-4.6.0-1].
+ * Messages of QoS 1 of a light device without an acknowledgement: a few in flight, the others queued in order. Messages in flight
+ * when a connection broke are sent first on the next one [MQTT-4.6.0-1].
  */
 
 import { publishPacket } from './mqtt-packets.ts';

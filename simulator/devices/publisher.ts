@@ -1,7 +1,4 @@
-/**
- * The messages of one stream of one device: what it says, when the next one is due, and which were acknowledged. It sends
- * nothing.
- */
+/** The messages of one stream of one device: payloads, due times, and which were acknowledged. It sends nothing. */
 
 import { type Fields, makeSource, Replay, type Source } from '../scenario/models.ts';
 import { SequenceSet } from './sequence-set.ts';
@@ -51,18 +48,18 @@ export class Publisher {
     else if (recording !== undefined) this.#replay = new Replay(recording, stream.model, speaker.position);
   }
 
-  /** When its first message is due; undefined when it has none. The beat is kept over pauses. */
+  /** When its first message is due; undefined when it has none. The period continues over pauses. */
   start(now: number): number | undefined {
     if (this.#began !== 0) return this.#skipTo(now);
     this.#began = now;
     if (this.#replay !== undefined) return this.#nextRow();
-    // Devices of one group share their period evenly, so that they never speak as a choir.
+    // Devices of one group are spread evenly over their period.
     const { every = 1_000 } = this.#settings.stream;
     this.#due = now + ((this.#speaker.position + this.#speaker.random() * 0.1) % 1) * every;
     return this.#due;
   }
 
-  /** The message that is due at `due`, which is where the timers put it. */
+  /** The message that is due at `due`, which is the slot of its timer. */
   next(due: number): Message {
     const fields = this.#fields ?? (this.#source as Source)(due - this.#began);
     this.#sequence += 1;
@@ -84,7 +81,7 @@ export class Publisher {
     return row === undefined ? undefined : this.#began + row.due;
   }
 
-  /** A device that was off says nothing for the time that it missed. */
+  /** A device that was off skips the messages that it missed. */
   #skipTo(now: number): number | undefined {
     let due: number | undefined = this.#due;
     if (this.#replay !== undefined) {

@@ -1,4 +1,4 @@
-/** Runs one shard by messages, wherever they come from. */
+/** Runs one shard by messages: in a worker thread, or in this process. */
 
 import { Shard } from './shard.ts';
 import { DEFAULT_SDK_SETTINGS, type SdkSettings } from './shard-context.ts';
@@ -21,7 +21,7 @@ export function serveShard(send: (message: FromShard) => void, sdk: SdkSettings 
       if (message.kind !== 'prepare') {
         void opening?.then(
           (ready) => ready.handle(message),
-          () => {}, // told below
+          () => {}, // the failure is sent below
         );
         return;
       }

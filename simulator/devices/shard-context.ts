@@ -74,7 +74,7 @@ export interface SimulatedDevice {
   readonly group: string;
   readonly isConnected: boolean;
   readonly outcome: DeviceOutcome;
-  /** It comes to life: enrolls if it has no identity, connects, speaks. */
+  /** Enrolls when it has no identity, connects and publishes. */
   start(): void;
   /** It will be revoked; `at`: when the order was given. */
   expectRevocation(at: number): void;
@@ -90,5 +90,5 @@ export interface SimulatedDevice {
   readonly unacknowledged: number;
 }
 
-/** `waiting`: not in the fleet yet. `in`: it has a certificate. `refused`: it got none. `cut off`: it is not let in any more. */
+/** `waiting`: not in the fleet yet. `in`: it has a certificate. `refused`: it got none. `cut off`: the broker refuses it for good. */
 export type DeviceOutcome = 'waiting' | 'in' | 'refused' | 'cut off';

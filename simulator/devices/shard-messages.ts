@@ -1,7 +1,4 @@
-/**
- * What the run and its shards say to each other. Plain data throughout: a shard is a thread, here or on
- * another host.
- */
+/** The messages between a run and its shards: plain data, because a shard is a thread here or on another host. */
 
 import type { DeviceGroup } from '../scenario/schema.ts';
 import type { CountersReport } from './counters.ts';

@@ -1,6 +1,6 @@
 /**
- * What is due when, for thousands of devices with one timer. Times are slots of a few milliseconds; whatever is entered
- * is due at the beginning of its slot, so that being late is the simulator's own delay and nothing else.
+ * Timers of thousands of devices with one timer of Node. Times are rounded up to slots of a few milliseconds, so that a late
+ * slot is the simulator's own delay and nothing else.
  */
 
 import { setTimeout as startTimer } from 'node:timers';
@@ -20,7 +20,7 @@ export class TimerWheel {
   #slot: number;
   #isClosed = false;
 
-  /** `late`: told at each slot how late it came. `now`: milliseconds since 1970 with a fraction. */
+  /** `late` is called at each slot with its delay. `now`: milliseconds since 1970 with a fraction. */
   constructor(late: (milliseconds: number) => void, now: () => number = preciseNow) {
     this.#late = late;
     this.#now = now;
@@ -28,7 +28,7 @@ export class TimerWheel {
     this.#waitForNext();
   }
 
-  /** Enters it and returns the time at which it is really due. There is no way back: what is entered asks whether it is still wanted. */
+  /** Schedules `run` and returns the time of its slot. A timer can't be cancelled: `run` checks whether it still applies. */
   at(time: number, run: () => void): number {
     const slot = Math.max(this.#slot + 1, Math.ceil(time / SLOT_MS));
     const entries = this.#slots.get(slot);

@@ -1,7 +1,7 @@
 /**
- * TLS connections of many identities in one process. All share one OpenSSL context, whose certificate and key are
- * exchanged before each connection: a context of its own costs a device 29 KB. An SSL object copies them when it is made
- * (SSL_new), so that those before it keep theirs. It speaks no MQTT.
+ * TLS connections of many identities in one process. All share one OpenSSL context, whose certificate and key are replaced
+ * before each connection: a context of its own costs a device 29 KB. An SSL object copies them when it is created (SSL_new), so
+ * earlier connections are not affected.
  */
 
 import { isIP, type SocketConstructorOpts } from 'node:net';
@@ -17,7 +17,7 @@ export interface TlsIdentity {
 export interface TlsTarget {
   readonly host: string;
   readonly port: number;
-  /** In the certificate of the server, for lines that lead through a proxy; `host` without it. */
+  /** In the certificate of the server, for connections through a proxy; `host` without it. */
   readonly servername?: string;
 }
 
@@ -35,7 +35,7 @@ export interface TlsConnectionOptions {
   readonly target: TlsTarget;
   readonly identity: TlsIdentity | undefined;
   readonly session?: Buffer | undefined;
-  /** Own address to come from: each has its own ports. */
+  /** Local address to connect from; each has its own ports. */
   readonly sourceAddress?: string | undefined;
 }
 

@@ -22,7 +22,7 @@ const ARRIVING_MS = 60_000;
 const ANSWER_MS = 15_000;
 /** After the last window: a device that missed its own still has half a minute. */
 const SLACK_MS = 60_000;
-/** What the SDK says of each bundle that it follows. */
+/** Log message of the SDK after it has followed a bundle. */
 const TRUST_CHANGED = 'the trusted roots have changed';
 
 /** Throws the reason of `signal`, and what the doors throw. */
@@ -207,7 +207,7 @@ class Drill {
 
   async #retire(id: string): Promise<readonly [undefined, string]> {
     const { operator } = this.#options;
-    // Some are left on purpose: whoever retires a CA under them must be told.
+    // Some devices are left behind on purpose: the server must refuse to retire their CA without a confirmation.
     if ((await operator.retire(id, 0)) === 'retired') {
       this.#failures.push('expected a CA that would strand devices to be kept, found it retired without a word');
       return [undefined, 'without the refusal that was expected'];
@@ -219,7 +219,7 @@ class Drill {
     return [undefined, `refused at first; then ${stranded} were given up`];
   }
 
-  /** The bundle that leaves it out is the last that devices hear of it. */
+  /** Devices drop the old root when the next bundle leaves it out. */
   async #retireRoot(id: string): Promise<readonly [undefined, string]> {
     const { devices, signal } = this.#options;
     const [, said] = await this.#retire(id);

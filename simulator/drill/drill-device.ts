@@ -9,7 +9,7 @@ export interface DrillDeviceOptions {
   readonly token: string;
   /** Milliseconds by which its clock is ahead. */
   readonly skew: number;
-  /** `its first root`: what it hears of other roots is gone when it starts again, as with a client whose root is a file that nobody renews. */
+  /** `its first root`: it forgets every other root when it restarts, like a client whose CA file is never updated. */
   readonly trusts: 'what it hears' | 'its first root';
   readonly haste: number;
   readonly signal: AbortSignal;
@@ -38,7 +38,7 @@ export class DrillDevice {
     return this.#device?.state === 'connected' || this.#device?.state === 'renewing';
   }
 
-  /** Code of what it heard last, where something went wrong. */
+  /** Code of its last error; empty without one. */
   get lastError(): string {
     return this.#device?.lastError?.code ?? this.#said;
   }

@@ -1,8 +1,8 @@
-/** What a drill needs of the outside, beside the network that its devices use, and what it is told to do. */
+/** The options, the report and the server access of a CA rotation drill. */
 
 import type { StolenCa } from './forged-certificates.ts';
 
-/** Those that are drilled, so that they can be told from a fleet that is there already. */
+/** The group of the drilled devices, which separates them from an existing fleet. */
 export const DRILL_GROUP = 'rotation-drill';
 
 /** An issuing CA under a root that stays, or the root with everything that it signed. */
@@ -24,7 +24,7 @@ export interface RenewalRequest {
   readonly until: string;
 }
 
-/** The operators' side of the server that is drilled: a copy, never the fleet itself. Its methods throw what the server says. */
+/** Operator access to the drilled server, which is a copy and never the fleet itself. Its methods throw the server's problems. */
 export interface DrillOperator {
   /** Text of a bootstrap token for devices of the group that is drilled. */
   createToken(uses: number): Promise<string>;
@@ -88,7 +88,7 @@ export interface Mishap {
   readonly remedy: string | undefined;
 }
 
-/** What a thief of the key of the replaced issuing CA achieves with devices that reach nobody else. */
+/** What an attacker with the key of the replaced issuing CA achieves against devices that reach no other server. */
 export interface Theft {
   /** Devices that have seen the rotation, and how many of them spoke to the thief or trust a root of his. */
   readonly aware: { readonly tempted: number; readonly captured: number };
@@ -100,7 +100,7 @@ export interface Theft {
 export interface TrustChange {
   /** From the moment the new root was in the bundle until every device had it on record, milliseconds. */
   readonly learnedMs: number;
-  /** When the old root's word for the new one ends, ISO 8601: so long those go on that know the old one alone. */
+  /** When the cross-certificate of the old root for the new one expires, ISO 8601: until then devices that trust only the old root can connect. */
   readonly vouchedUntil: string;
 }
 

@@ -1,7 +1,7 @@
 /**
- * A thief who holds the key of an issuing CA, and who has brought devices to his servers: EST and MQTT over TLS with a
- * certificate of that CA, and two trust bundles, the first with a root of his making, the second with that root alone. It
- * says what becomes of a device that reaches nobody else. Listens on loopback only.
+ * EST and MQTT servers of an attacker who holds the key of an issuing CA: their certificate is signed by that CA, and they send
+ * two trust bundles, the first with a forged root beside the CA, the second with the forged root alone. They show what becomes of a
+ * device that reaches no other server. They listen on loopback only.
  */
 
 import { once } from 'node:events';
@@ -16,7 +16,7 @@ import { type ForgedCertificates, forgeCertificates, type StolenCa } from './for
 import { parseCertificates } from './trusted-roots.ts';
 
 export interface ImpostorOutcome {
-  /** It spoke to his broker. */
+  /** It connected to the impostor's broker. */
   readonly hasConnected: boolean;
   /** It trusts the forged root now, or no longer a root that it trusted before. */
   readonly isCaptured: boolean;
@@ -27,7 +27,7 @@ const SUBSCRIBE = 8;
 const CONNACK_ACCEPTED = Buffer.from([0x20, 2, 0, 0]);
 const BUNDLE_TOPIC = Buffer.from(TRUST_BUNDLE_TOPIC);
 const ANSWER_MS = 15_000;
-/** What the SDK says after it has looked at a bundle. */
+/** Log messages of the SDK after it has checked a bundle. */
 const JUDGED: ReadonlySet<string> = new Set([
   'trust bundle refused',
   'the trusted roots have changed',

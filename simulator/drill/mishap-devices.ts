@@ -167,12 +167,12 @@ export class MishapDevices {
     const listener = new TrustBundleSubscriber({ id: deviceId, mqttUrl, keyPem, certificatePem: leaf, rootPem });
     this.#listener = listener;
     if (!(await listener.open())) this.#options.failed('expected a raw client to be let in, found it refused');
-    // The retained one: what comes after it is new.
+    // The retained bundle; later ones are new.
     const isThere = await waitUntil(() => listener.bundle !== '', { within: ANSWER_MS, signal: this.#options.signal });
     if (!isThere) this.#options.failed('expected a trust bundle to be kept for whoever subscribes, found none');
   }
 
-  /** Where the root was replaced it must come back by the new one alone. */
+  /** Where the root was replaced, the device must connect with the new root alone. */
   async #isWell(probe: DrillDevice): Promise<boolean> {
     if (!probe.isConnected || (await probe.issuer()) === this.#oldIssuer) return false;
     if (!this.#isOfRoot) return true;

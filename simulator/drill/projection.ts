@@ -1,4 +1,4 @@
-/** What a drill says about the fleet itself: how long it would take to renew, and who would be lost. Pure. */
+/** Projects the result of a drill onto the fleet: how long it would take to renew, and how many devices would be lost. Pure. */
 
 import type { ReplacedRole } from './drill-options.ts';
 
@@ -22,18 +22,18 @@ export interface Projection extends Omit<FleetCounts, 'tokens'> {
   readonly devices: number;
   /** From taint to the end of the last window, milliseconds. */
   readonly renewMs: number;
-  /** What it comes to while the windows are open. */
+  /** Average while the windows are open. */
   readonly renewalsPerSecond: number;
-  /** Whoever is offline for all of that time is lost. */
+  /** A device that is offline for all of that time is lost. */
   readonly lost: {
     /** `connected` gives this count where it is known, `late` where it isn't. */
     readonly offlineNow: number;
     readonly services: number;
-    /** The root stays, or the old one vouches for the new one: so long as that holds, nobody is lost for what it trusts. */
+    /** The root stays, or the old one cross-signs the new one: no device is lost for its trust bundle. */
     readonly oldBundle: 0;
-    /** Bootstrap tokens that let nobody in afterwards. */
+    /** Bootstrap tokens that are useless afterwards. */
     readonly tokens: number;
-    /** One device each way stands for all of them, whom nobody counts. */
+    /** Measured with one device whose clock is slow and one whose clock is fast. */
     readonly clockWrong: 'none' | 'all of them';
   };
 }

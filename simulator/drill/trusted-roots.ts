@@ -1,4 +1,4 @@
-/** What certificates say of each other: which of a bundle are roots, and until when one root's word for another counts. Judges no signature. */
+/** Reads the roots of a trust bundle, and until when one root cross-signs another. It verifies no signature. */
 
 import { X509Certificate } from 'node:crypto';
 

@@ -1,6 +1,6 @@
 /**
- * The line of one device, so that it alone can be cut: a TCP relay in front of the broker. Cut, it lets nothing through and
- * tells nobody; what was open is gone when it is mended. It reads nothing of what it carries.
+ * A TCP proxy for one device, so that its network alone can be cut. While it is cut, it forwards nothing and closes nothing;
+ * connections of before are reset when it is restored. The proxy does not parse what it forwards.
  */
 
 import { once } from 'node:events';
@@ -34,7 +34,7 @@ export class DeviceProxy {
     return (this.#server.address() as { readonly port: number }).port;
   }
 
-  /** Nothing gets through, and nobody is told; connections are taken and lead nowhere. */
+  /** Forwards nothing more and closes nothing; accepts new connections without forwarding them. */
   cut(): void {
     this.#isCut = true;
     for (const socket of this.#sockets) socket.pause();
@@ -45,7 +45,7 @@ export class DeviceProxy {
     this.reset();
   }
 
-  /** All that is open is gone, on both sides. */
+  /** Resets all open connections on both sides. */
   reset(): void {
     for (const socket of this.#sockets) socket.resetAndDestroy();
   }
@@ -78,7 +78,7 @@ export class DeviceProxy {
   #hold(socket: Socket): void {
     this.#sockets.add(socket);
     socket.setNoDelay(true);
-    socket.on('error', () => {}); // its end is told by 'close'
+    socket.on('error', () => {}); // 'close' follows
     socket.once('close', () => this.#sockets.delete(socket));
   }
 }

@@ -1,6 +1,6 @@
 /**
- * A bad line between devices and a server: a TCP proxy that delays, stalls, throttles, falls silent and cuts. TCP hides
- * loss as waiting, so a lost chunk is one that comes a retransmission timeout later. It reads nothing of what it carries.
+ * A TCP proxy between devices and a server that delays, stalls, throttles, stops forwarding and resets. TCP hides loss as
+ * latency, so a lost chunk arrives one retransmission timeout later. The proxy does not parse what it forwards.
  */
 
 import { connect, createServer, type Server, type Socket } from 'node:net';
@@ -26,7 +26,7 @@ export interface FaultyProxyOptions {
 const RETRANSMISSION_MS = 200;
 /** Bytes of the client's first flight that pass before a handshake is reset. */
 const HALF_A_HELLO = 100;
-/** Of a connection that fell silent: longer than it takes a peer to give up on it. */
+/** A half-open connection forwards for so long and then nothing more. */
 const SILENT_AFTER_MS = 5_000;
 
 export async function startFaultyProxy(options: FaultyProxyOptions): Promise<FaultyProxy> {
@@ -68,7 +68,7 @@ export class FaultyProxy {
     });
   }
 
-  /** For connections that are open as well as for those that come. */
+  /** Applies to open connections and to new ones. */
   change(line: NetworkConditions): void {
     this.#line = line;
   }
@@ -109,7 +109,7 @@ export class FaultyProxy {
     for (const socket of [client, server]) socket.on('error', () => {});
   }
 
-  /** Carries one way, in order; returns how to stop carrying without telling anybody. */
+  /** Forwards one direction in order; the returned function stops it without closing either side. */
   #pipe(from: Socket, to: Socket): () => void {
     let free = 0; // when the line is through with what it carries
     let isSilent = false;

@@ -1,6 +1,6 @@
 /**
- * What somebody tries who is no device of the fleet, or no longer one. Each act has one right outcome: it is refused. What
- * gets through is counted as wrongly allowed. Only for servers that are one's own to test.
+ * Attacks by clients that are no device of the fleet, or no longer one. The server must refuse each of them; what it accepts
+ * is counted as wrongly allowed. Use it only against your own servers.
  */
 
 import { randomBytes, X509Certificate } from 'node:crypto';
@@ -95,7 +95,7 @@ interface Session {
   end(): void;
 }
 
-/** Opens a connection and says CONNECT; what comes after CONNACK is told to `hear`. */
+/** Opens a connection and sends CONNECT; packets after CONNACK go to `hear`. */
 function openSession(
   victim: Victim | undefined,
   clientId: string,
@@ -129,7 +129,7 @@ function openSession(
   };
 }
 
-/** A perfect copy can't be told from its original before somebody revokes it; it stays until it is thrown out. */
+/** The server can't tell a copy from its original before the device is revoked; the copy stays connected until then. */
 async function comeAs(victim: Victim, clientId: string, context: HostileContext): Promise<void> {
   context.counters.count('hostile');
   const session = openSession(victim, clientId, context);
@@ -144,7 +144,7 @@ async function comeAsAnother(victim: Victim, context: HostileContext): Promise<v
   session.end();
 }
 
-/** Waits for the end of the certificate, and comes back with it. */
+/** Waits until the certificate has expired, and connects with it. */
 async function outlive(victim: Victim, context: HostileContext): Promise<void> {
   const end = Date.parse(new X509Certificate(victim.identity.certificatePem).validTo);
   if (end + OUTLIVED_MS > context.until) {
@@ -192,7 +192,7 @@ async function sendGarbage(victim: Victim | undefined, index: number, context: H
   socket.destroy();
 }
 
-/** The right server and the right root with a secret that nobody minted. */
+/** A token with the right server and the right root, and a random secret. */
 async function guessToken(context: HostileContext): Promise<void> {
   const real = context.token === undefined ? undefined : parseBootstrapToken(context.token);
   if (real === undefined || context.estClient === undefined) return;
@@ -207,7 +207,7 @@ async function guessToken(context: HostileContext): Promise<void> {
   }
 }
 
-/** A real device that wants to hear and say what is not its own. The service tells whether it was heard. */
+/** A real device that subscribes and publishes to topics of others. The service sees whether its message was delivered. */
 async function probe(victim: Victim, all: readonly Victim[], context: HostileContext): Promise<void> {
   const other = all.find((candidate) => candidate.id !== victim.id)?.id ?? `${victim.id}-other`;
   const filters = ['#', '+/+/telemetry/+', '$fleet/#', commandFilter(other as DeviceId)];
@@ -230,7 +230,7 @@ async function probe(victim: Victim, all: readonly Victim[], context: HostileCon
   session.end();
 }
 
-/** Keeps a handshake from being finished, as many as it can. */
+/** Opens a TLS handshake and does not finish it. */
 async function holdHandshake(context: HostileContext): Promise<void> {
   context.counters.count('hostile');
   const { host, port } = context.mqtt;

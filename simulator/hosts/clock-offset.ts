@@ -29,7 +29,7 @@ export class ClockOffset {
     }
   }
 
-  /** The best reading so far is the correction of a run; what is added from now on only tells how true it stays. */
+  /** Makes the best reading so far the correction of the run; later samples only measure its drift. */
   fix(): ClockReading {
     this.#fixed = this.#best ?? { offset: 0, error: Number.POSITIVE_INFINITY };
     this.#best = undefined;
@@ -42,7 +42,7 @@ export class ClockOffset {
     const later = this.#fixed === undefined ? undefined : this.#best;
     if (later === undefined) return fixed;
     const apart = Math.abs(later.offset - fixed.offset);
-    // Readings that agree within their errors say nothing of a drift.
+    // Readings that agree within their errors show no drift.
     const error = apart <= fixed.error + later.error ? fixed.error : apart + later.error;
     return { offset: fixed.offset, error };
   }

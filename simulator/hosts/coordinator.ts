@@ -1,6 +1,6 @@
 /**
- * Where the hosts of a run come together: listens with a certificate of its own, lets in who has the secret, is of the same
- * version and comes in time, and is then the place where the shards of the run live. The run itself is elsewhere.
+ * The coordinator of a run on several hosts: listens with a certificate of its own, accepts hosts that have the secret and its
+ * version before the run is full, and places the shards of the run on them.
  */
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
@@ -26,17 +26,17 @@ export interface CoordinatorOptions {
   /** Shared with those who may join; made here without one. */
   readonly secret?: string | undefined;
   readonly now: () => number;
-  /** Hosts that come, go, or are refused; for the operator. */
+  /** Hosts that join, leave or are refused; for the operator. */
   readonly onEvent?: (sentence: string) => void;
 }
 
 const SECRET_BYTES = 32;
 /** For the handshake, and again for the first message. */
-const KNOCK_MS = 5_000;
+const JOIN_TIMEOUT_MS = 5_000;
 /** Connections that have proven nothing yet, at one time. */
-const STRANGERS = 16;
+const PENDING_CONNECTIONS_MAX = 16;
 /** For the order to start to be everywhere before the clock starts. */
-const REACH_MS = 1_000;
+const START_DELAY_MS = 1_000;
 
 export class Coordinator {
   readonly secret: string;
@@ -56,11 +56,11 @@ export class Coordinator {
       key: keyPem,
       cert: certificatePem,
       minVersion: 'TLSv1.3',
-      handshakeTimeout: KNOCK_MS,
+      handshakeTimeout: JOIN_TIMEOUT_MS,
     });
-    this.#server.maxConnections = options.hosts + STRANGERS;
+    this.#server.maxConnections = options.hosts + PENDING_CONNECTIONS_MAX;
     this.#server.on('tlsClientError', (_, socket) => socket.destroy());
-    this.#server.on('secureConnection', (socket) => this.#meet(socket));
+    this.#server.on('secureConnection', (socket) => this.#accept(socket));
   }
 
   static async listen(options: CoordinatorOptions): Promise<Coordinator> {
@@ -108,11 +108,12 @@ export class Coordinator {
     return (fleet) => {
       const hosts = [...this.#hosts].sort((a, b) => (a.name < b.name ? -1 : 1));
       const each = Math.ceil(fleet.devices / hosts.length);
-      const homes = hosts.flatMap((host) =>
+      const shardHosts = hosts.flatMap((host) =>
         Array.from({ length: threadsFor(each, host.joinRequest.workers) }, () => host),
       );
-      for (const host of hosts) checkHost(host, homes.filter((home) => home === host).length / homes.length, fleet);
-      return this.#placesOn(homes, hosts);
+      for (const host of hosts)
+        checkHost(host, shardHosts.filter((one) => one === host).length / shardHosts.length, fleet);
+      return this.#placesOn(shardHosts, hosts);
     };
   }
 
@@ -125,31 +126,31 @@ export class Coordinator {
     await once(this.#server, 'close');
   }
 
-  #placesOn(homes: readonly HostConnection[], hosts: readonly HostConnection[]): ShardPlacement {
-    const home = (shard: number) => homes[shard] as HostConnection;
+  #placesOn(shardHosts: readonly HostConnection[], hosts: readonly HostConnection[]): ShardPlacement {
+    const hostOf = (shard: number) => shardHosts[shard] as HostConnection;
     return {
-      shards: homes.length,
+      shards: shardHosts.length,
       sourceAddresses: [],
-      startDelay: REACH_MS,
-      clockOffset: (shard) => home(shard).clock.offset,
-      open: (shard, events) => home(shard).open(shard, events),
+      startDelay: START_DELAY_MS,
+      clockOffset: (shard) => hostOf(shard).clock.offset,
+      open: (shard, events) => hostOf(shard).open(shard, events),
       memory: () => hosts.reduce((sum, { memory }) => sum + memory, 0),
-      hosts: () => hosts.map((host) => reportOf(host, homes.filter((one) => one === host).length)),
+      hosts: () => hosts.map((host) => reportOf(host, shardHosts.filter((one) => one === host).length)),
     };
   }
 
-  #meet(socket: TLSSocket): void {
+  #accept(socket: TLSSocket): void {
     const address = socket.remoteAddress ?? 'an unknown address';
     let host: HostConnection | undefined;
-    const patience = setTimeout(() => line.destroy('it did not say who it is'), KNOCK_MS);
+    const timeout = setTimeout(() => line.destroy('it did not say who it is'), JOIN_TIMEOUT_MS);
     const line = new FrameConnection(socket, {
       text: (text) => {
         if (host !== undefined) return host.handleText(text);
-        clearTimeout(patience);
+        clearTimeout(timeout);
         host = this.#admit(text, address, line);
       },
       closed: (reason) => {
-        clearTimeout(patience);
+        clearTimeout(timeout);
         if (host !== undefined) this.#left(host, reason);
       },
     });
@@ -179,7 +180,7 @@ export class Coordinator {
     } catch (error) {
       if (!(error instanceof FrameRefused)) throw error;
       line.destroy(error.message);
-      this.#tell(`somebody from ${address} was sent away: ${error.message}`);
+      this.#tell(`a client from ${address} was refused: ${error.message}`);
       return undefined;
     }
   }
@@ -202,7 +203,7 @@ export class Coordinator {
     this.#tell(`a host from ${address} was refused: ${code}`);
   }
 
-  /** Before the run its seat is free again; during the run the run has heard of it. */
+  /** Before the run another host may take its place; during the run its shards are lost. */
   #left(host: HostConnection, reason: string): void {
     host.closed(reason);
     if (this.#isFull) return;

@@ -1,19 +1,19 @@
 /**
- * What two programs of a run say to each other over one TLS connection: JSON in frames, each with its length before it
- * (four bytes, big-endian). The length is checked before a byte is kept, then one schema reads the text. It knows no message.
+ * JSON messages between two programs over one TLS connection, in frames with a length prefix (four bytes, big-endian). The
+ * length is checked before a frame is stored, then one schema reads the text.
  */
 
 import type { TLSSocket } from 'node:tls';
 import type { z } from 'zod';
 
 const HEAD_BYTES = 4;
-/** Of somebody who has not proven anything yet. */
+/** Limit of a peer that has not authenticated. */
 export const UNAUTHENTICATED_FRAME_BYTES = 4 * 1024;
 /** Identities and recordings of a large part of a fleet. */
 const FRAME_BYTES = 64 * 1024 * 1024;
 
-/** For the other side to read what was said last. */
-const LAST_WORD_MS = 2_000;
+/** Time for the peer to read the last message. */
+const CLOSE_TIMEOUT_MS = 2_000;
 
 /** Why a frame was not taken; never holds what was in it. */
 export class FrameRefused extends Error {
@@ -91,7 +91,7 @@ export class FrameConnection {
   readonly #socket: TLSSocket;
   #most = UNAUTHENTICATED_FRAME_BYTES;
   #reason: string | undefined;
-  /** When something was heard last, on the clock of `performance`. */
+  /** When bytes arrived last, on the clock of `performance`. */
   lastReceivedAt = performance.now();
 
   constructor(socket: TLSSocket, events: FrameConnectionEvents) {
@@ -116,7 +116,7 @@ export class FrameConnection {
     socket.once('close', () => events.closed(this.#reason ?? 'it closed its connection'));
   }
 
-  /** The other side has proven who it is. */
+  /** The peer has authenticated: larger frames are allowed. */
   markAuthenticated(): void {
     this.#most = FRAME_BYTES;
   }
@@ -125,14 +125,14 @@ export class FrameConnection {
     if (!this.#socket.destroyed) this.#socket.write(encodeFrame(message));
   }
 
-  /** Says something last; the other side has a moment to read it. */
+  /** Sends a last message and closes; the peer has a moment to read it. */
   sendAndClose(message: unknown): void {
     if (this.#socket.destroyed) return;
     this.#reason ??= 'it was told the end';
     this.#socket.end(encodeFrame(message));
-    // In all: who goes on talking would hold its seat, and whoever waits for the end of all connections.
-    const patience = setTimeout(() => this.#socket.destroy(), LAST_WORD_MS);
-    this.#socket.once('close', () => clearTimeout(patience));
+    // A peer that goes on sending must not keep the connection open.
+    const timeout = setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT_MS);
+    this.#socket.once('close', () => clearTimeout(timeout));
   }
 
   destroy(reason: string): void {

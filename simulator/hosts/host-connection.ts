@@ -7,9 +7,9 @@ import { type FrameConnection, FrameRefused, readMessage } from './frames.ts';
 import { type FromHost, fromHost, type JoinRequest, type ToHost } from './host-messages.ts';
 
 const PING_EVERY_MS = 1_000;
-/** Without a word for so long a host is lost. */
+/** A host that sends nothing for so long is lost. */
 const SILENCE_MS = 10_000;
-/** Exchanges before a run; the shortest says most. */
+/** Exchanges before a run; the shortest gives the smallest error. */
 const FIRST_PINGS = 12;
 
 export class HostConnection {
@@ -57,7 +57,7 @@ export class HostConnection {
     return this.#loss;
   }
 
-  /** How many devices live there. */
+  /** How many devices run there. */
   get devices(): number {
     return this.#devices;
   }
@@ -103,7 +103,7 @@ export class HostConnection {
     else this.#told(message.shard, message.message);
   }
 
-  /** A host speaks for the devices that it was given, and for no others. */
+  /** A host may report identities of its own devices only. */
   #told(shard: number, message: FromShard): void {
     if (message.kind === 'ended') {
       const given = this.#given.get(shard);

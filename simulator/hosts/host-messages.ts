@@ -1,6 +1,6 @@
 /**
- * The messages between the coordinator of a run and a host that joins it, each with the one schema that reads it. What
- * shards and run say to each other stands in shard-messages.ts and travels inside.
+ * The messages between the coordinator of a run and a host that joins it, each with the one schema that reads it. The messages
+ * between the run and its shards (shard-messages.ts) travel inside.
  */
 
 import { parseDeviceId } from '@rollcall/protocol';
@@ -9,7 +9,7 @@ import { COUNTERS, LATENCIES } from '../devices/counters.ts';
 import type { FromShard, ToShard } from '../devices/shard-messages.ts';
 import type { DeviceGroup } from '../scenario/schema.ts';
 
-/** Of the frames up to the welcome; it stays what it is, so that any two versions can tell that they differ. */
+/** Version of the frames up to the welcome. It never changes, so that two programs can find out that their versions differ. */
 export const HOST_PROTOCOL = 'rollcall-simulation-host/1';
 
 const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/);
@@ -19,7 +19,7 @@ export function isHostName(text: string): boolean {
   return name.safeParse(text).success;
 }
 
-/** Before anything else: whether it may come in, and whether we can understand each other. */
+/** Read before anything else: the secret and the version. */
 export const joinHeader = z.looseObject({
   protocol: z.literal(HOST_PROTOCOL),
   secret: z.string().max(256),

@@ -1,6 +1,6 @@
 /**
- * A host that joins a run: proves the coordinator by its fingerprint before it says a word, shows the secret, and then runs
- * the shards that it is given, in threads. It knows nothing of the run but what its shards are told.
+ * A host that joins a run: checks the coordinator's fingerprint before it sends anything, sends the secret, and then runs its
+ * shards in threads.
  */
 
 import { once } from 'node:events';

@@ -6,7 +6,7 @@ export interface Difference {
   readonly metric: string;
   readonly a: number | undefined;
   readonly b: number | undefined;
-  /** b over a; undefined where that says nothing. */
+  /** b divided by a; undefined where one is missing or a is zero. */
   readonly ratio: number | undefined;
 }
 

@@ -66,7 +66,7 @@ export interface PrometheusServer {
   close(): void;
 }
 
-/** On loopback only: it says nothing secret, and needs no visitors. Port 0 picks a free one. */
+/** Listens on loopback only. Port 0 picks a free one. */
 export function servePrometheus(port: number, text: () => string): Promise<PrometheusServer> {
   const server = createServer((request, response) => {
     if (request.url !== '/metrics') {

@@ -1,6 +1,6 @@
 /**
- * Who is in the fleet: names, times of arrival, the order in which incidents choose their devices. Pure; the same scenario
- * and seed give the same deviceList.
+ * The devices of a run: names, start times, and the order in which incidents choose them. Pure; the same scenario and seed give
+ * the same list.
  */
 
 import type { ShardDevice } from '../devices/shard-messages.ts';
@@ -11,7 +11,7 @@ import { seededRandom } from '../seeded-random.ts';
 
 export class DeviceList {
   readonly devices: readonly ShardDevice[];
-  /** By group, and of all under `undefined`: chance decides once, so that an incident finds the devices of the one before it. */
+  /** By group, and of all under `undefined`; shuffled once, so that an incident chooses the devices of the incident before it. */
   readonly #orders = new Map<string | undefined, readonly ShardDevice[]>();
   readonly #gone = new Set<number>();
 
@@ -67,8 +67,8 @@ function shuffled<T>(list: T[], random: () => number): readonly T[] {
 }
 
 /**
- * The same life in less time: duration, arrivals and incidents come so many times as fast. Messages keep their pace, and the
- * devices and servers theirs.
+ * The same scenario in less time: duration, arrivals and incidents are so many times as fast. The rates of messages and the
+ * timeouts of devices and servers stay.
  */
 export function accelerated(scenario: Scenario, factor: number): Scenario {
   if (factor === 1) return scenario;

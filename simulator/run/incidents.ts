@@ -1,4 +1,4 @@
-/** Plays the timeline of a scenario: each incident at its time, on the devices that chance has chosen, with a mark for the charts. */
+/** Plays the timeline of a scenario: applies each incident at its time to the devices that it chooses, and marks it for the charts. */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Counters } from '../devices/counters.ts';
@@ -26,11 +26,11 @@ export interface IncidentContext {
 /** Of an incident that names no time of its own. */
 const CUT_MS = 5_000;
 const DOWN_MS = 500;
-const EVERYBODY = { percent: 100 } as const;
+const ALL_DEVICES = { percent: 100 } as const;
 
 export class Incidents {
   readonly marks: Mark[] = [];
-  /** Incidents that could not happen: the run then says nothing. */
+  /** Incidents that failed: the run then has no valid result. */
   readonly problems: string[] = [];
   readonly #context: IncidentContext;
 
@@ -38,7 +38,7 @@ export class Incidents {
     this.#context = context;
   }
 
-  /** Resolves when the duration is over, or the signal says so. */
+  /** Resolves when the duration is over, or when the signal aborts. */
   async play(): Promise<void> {
     const { scenario, record, options } = this.#context;
     const { signal } = options;
@@ -104,7 +104,7 @@ export class Incidents {
       }
       case 'command': {
         if (service === undefined) throw new Error('expected a service');
-        const to = devices.choose(incident.of, incident.to ?? EVERYBODY);
+        const to = devices.choose(incident.of, incident.to ?? ALL_DEVICES);
         this.#mark(incident, `${incident.command} to ${to.length}${of}`);
         return service.command(
           incident.command as string,

@@ -48,7 +48,7 @@ export class Observer {
     this.#options = options;
   }
 
-  /** Resolves when it is subscribed for the first time; from then on it comes back by itself. */
+  /** Resolves when it is subscribed for the first time; later it reconnects by itself. */
   open(): Promise<void> {
     return new Promise((resolve) => this.#connect(resolve));
   }
@@ -139,7 +139,7 @@ export class Observer {
   }
 }
 
-/** What a simulated device says of itself; undefined for other payloads. */
+/** The fields that every simulated device sends; undefined for other payloads. */
 export function readPayload(
   payload: Buffer | string,
 ): { readonly device: string; readonly seq: number; readonly due: number } | undefined {

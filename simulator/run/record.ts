@@ -1,4 +1,4 @@
-/** What a run has seen so far: one point a second for the charts, sums and percentiles for the verdict. It judges nothing. */
+/** The measurements of a run: one point a second for the charts, sums and percentiles for the verdict. */
 
 import { type CountersReport, CounterTotals, type CounterValues, LATENCIES } from '../devices/counters.ts';
 import type { DeviceCounts } from '../devices/shard-messages.ts';
@@ -63,7 +63,7 @@ export class RunRecord {
     return true;
   }
 
-  /** What the run itself counts, and what comes after the last second. */
+  /** Adds what the run itself counts, and the last reports of shards. */
   own(report: CountersReport): void {
     this.#totals.add(report);
     this.#second.add(report);
@@ -160,7 +160,7 @@ export class RunRecord {
     this.timeline.push(this.#pointOf(this.#second, deviceCounts));
     this.#memoryPeak = Math.max(this.#memoryPeak, this.#memory());
     this.#connectedPeak = Math.max(this.#connectedPeak, deviceCounts.connected);
-    // Only seconds in which nothing but publishing happened say what a message costs.
+    // The cost of a message is measured only in seconds without connects and enrollments.
     if (counts.connects === 0 && counts.enrolled === 0 && counts.acknowledged > 0 && counts.disconnects === 0) {
       this.#steadyCpu += this.#cpuMicros;
       this.#steadyMessages += counts.acknowledged;

@@ -1,4 +1,4 @@
-/** What a run leaves behind: one JSON document, from which every report is made. It measures and judges nothing. */
+/** The result of a run: one JSON document, from which every report is made. */
 
 import { z } from 'zod';
 

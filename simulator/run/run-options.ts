@@ -1,4 +1,4 @@
-/** What a run is asked to do, and how it says that it can't begin. It runs nothing. */
+/** The options of a run, and the error of a run that can't begin. */
 
 import type { TlsIdentity } from '../devices/tls-connections.ts';
 import type { Scenario } from '../scenario/schema.ts';
@@ -22,7 +22,7 @@ export interface RunOptions {
   readonly serviceIdentity?: TlsIdentity | undefined;
   /** Before the names of all devices: runs on one server must not share it. */
   readonly prefix: string;
-  /** Where the devices live; without it in threads here, one a core. */
+  /** Where the devices run; without it in threads of this process, one per core. */
   readonly placement?: PlacementStrategy;
   readonly versions: Readonly<Record<string, string>>;
   readonly onSecond?: (snapshot: RunSnapshot) => void;

@@ -1,4 +1,4 @@
-/** What a run needs of the outside, beside the network that its devices use. Where a door is missing, what needs it is not measured. */
+/** What a run needs of the server beside its network listeners. Where an access is missing, what needs it is not measured. */
 
 /** The operators' side of a Rollcall server. */
 export interface OperatorAccess {

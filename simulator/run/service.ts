@@ -1,4 +1,4 @@
-/** The service of a run, from its certificate to its revocation: who it is, not what it hears. */
+/** The subscribed service of a run: gets its certificate, opens its subscription, and revokes it. */
 
 import { X509Certificate } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';

@@ -1,4 +1,4 @@
-/** Deals the fleet out: an order for each shard, with its devices and what they need to know. The same deviceList gives the same devices, however many shards. */
+/** Divides the fleet among the shards. The same list gives the same devices, however many shards there are. */
 
 import type { ShardConfig, ShardGroup } from '../devices/shard-messages.ts';
 import type { TlsTarget } from '../devices/tls-connections.ts';

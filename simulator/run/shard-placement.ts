@@ -1,7 +1,4 @@
-/**
- * Where the shards of a run live: in threads of this process, or on hosts that joined. What a run needs of either, and
- * the threads. It says nothing of what shards do.
- */
+/** Where the shards of a run are placed: in threads of this process, or on hosts that joined. */
 
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
@@ -12,7 +9,7 @@ import { RunRefused } from './run-options.ts';
 
 export interface ShardEvents {
   message(message: FromShard): void;
-  /** It will say nothing any more. */
+  /** The shard sends nothing more. */
   lost(error: Error): void;
 }
 
@@ -30,20 +27,20 @@ export interface FleetSize {
 export interface ShardPlacement {
   /** How many shards the devices are dealt out to. */
   readonly shards: number;
-  /** Addresses that devices here come from. Hosts that joined bring their own. */
+  /** Local addresses that devices connect from. Hosts that joined use their own. */
   readonly sourceAddresses: readonly string[];
   /** Between a message to a shard and its arrival, at most; milliseconds. */
   readonly startDelay: number;
   /** By how much the clock of a shard is ahead of ours, milliseconds. */
   clockOffset(shard: number): number;
   open(shard: number, events: ShardEvents): ShardPort;
-  /** Bytes that the processes hold in which devices live. */
+  /** Resident memory of the processes with devices, in bytes. */
   memory(): number;
   /** Hosts that joined; empty for threads. */
   hosts(): readonly HostOfRun[];
 }
 
-/** Places for a fleet of this size; throws {@link RunRefused} where it doesn't fit. */
+/** Places a fleet of this size; throws {@link RunRefused} where it doesn't fit. */
 export type PlacementStrategy = (fleet: FleetSize) => ShardPlacement;
 
 /** A thread is worth its memory from so many devices on. */

@@ -1,4 +1,4 @@
-/** The shards of a run: hands each its config, speaks to all of them, and gathers what they report. Where they live is not its concern. */
+/** The shards of a run: gives each its configuration, sends actions to all of them, and collects their reports. */
 
 import type { CountersReport } from '../devices/counters.ts';
 import type { DeviceCounts, FromShard, ShardAction, ShardConfig, ToShard } from '../devices/shard-messages.ts';
@@ -13,7 +13,7 @@ export interface SecondReport {
   readonly cpuMicros: number;
 }
 
-/** A shard that was lost, and with it what its devices were told and said: the run says nothing any more. */
+/** A shard was lost with the measurements of its devices: the run has no valid result. */
 export class ShardLost extends Error {
   override readonly name = 'ShardLost';
 }
@@ -34,7 +34,7 @@ export class Shards {
   ) {
     const failure = Promise.withResolvers<never>();
     this.failed = failure.promise;
-    this.failed.catch(() => {}); // whoever races with it hears of it
+    this.failed.catch(() => {}); // callers race with this promise
     const lost = (cause: Error) => failure.reject(new ShardLost(cause.message, { cause }));
     const prepared = configs.map(() => Promise.withResolvers<void>());
     const ends = configs.map(() => Promise.withResolvers<Ended>());

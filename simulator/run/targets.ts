@@ -1,4 +1,4 @@
-/** How a fleet gets in: tokens for its groups, and where its doors are. It enrolls nobody but the scout that asks for the broker. */
+/** Bootstrap tokens for the groups of a fleet, and the addresses of its servers. */
 
 import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
@@ -41,7 +41,7 @@ export async function findServer(
   }
   const est = await findEstServer(token.text);
   if (mqttUrl !== undefined) return { ...est, mqttUrl };
-  // The broker's address is told to those who enroll: somebody goes ahead.
+  // The server tells the broker's address to devices that enroll, so one device enrolls first.
   const scout = await (operator as OperatorAccess).createToken({ uses: 1, group: 'default', labels: {} });
   const estClient = new EstClient(est, 1);
   const answer = await estClient.enroll(`${prefix}-scout`, scout.text, newKey()).finally(() => estClient.close());
@@ -56,7 +56,7 @@ export function parseTarget(mqttUrl: string): TlsTarget {
   return { host: urlHost(url), port: Number(new URL(url).port) };
 }
 
-/** The first of its addresses at which somebody listens: a name looked up 10,000 times costs more than the handshakes. */
+/** The first of its addresses that accepts connections: 10,000 lookups of one name would cost more than the handshakes. */
 export async function resolveTarget(target: TlsTarget): Promise<TlsTarget> {
   const addresses = await addressesOf(target.host);
   for (const { address } of addresses) {

@@ -1,4 +1,4 @@
-/** When each device of a group comes for the first time. Pure: the same seed gives the same times. */
+/** When each device of a group starts. Pure: the same seed gives the same times. */
 
 import type { Arrival } from './schema.ts';
 

@@ -1,6 +1,6 @@
 /**
- * What can be wrong with a scenario whose every word is right: a group that isn't there, an incident after the end, two
- * incidents in one, a recording that is missing. Pure but for the question whether a file exists.
+ * Checks a scenario whose single values are valid: unknown groups, incidents after the end, two incidents in one, missing
+ * recordings. Pure but for the question whether a file exists.
  */
 
 import { parseExpectation } from './expectation.ts';

@@ -1,7 +1,4 @@
-/**
- * The JSON Schema of scenarios, for editors: made from the language itself, so that neither can know a word that the other
- * doesn't. It checks nothing.
- */
+/** The JSON Schema of scenarios for editors, generated from the schema of scenarios. */
 
 import { z } from 'zod';
 import { METRICS } from './expectation.ts';

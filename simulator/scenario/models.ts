@@ -1,6 +1,6 @@
 /**
- * What a device measures. A source gives the fields of a payload for a moment; all its chance comes from the seed, so the
- * same device says the same in each run. It knows no payload format and no clock.
+ * Telemetry models. A source returns the fields of a payload for a moment. Its random numbers come from the seed, so the same
+ * device sends the same values in each run. It knows no payload format and no clock.
  */
 
 import type { Recording } from './recording.ts';

@@ -12,7 +12,7 @@ export interface Recording {
   readonly rows: readonly Readonly<Record<string, number | string>>[];
 }
 
-/** A recording that can't be used; the message says where and what was expected. */
+/** A recording that can't be used; the message names the line and what was expected. */
 class RecordingError extends Error {
   override readonly name = 'RecordingError';
 }
@@ -53,7 +53,7 @@ function ndjsonRecords(text: string, file: string): readonly RawRecord[] {
       if (typeof fields === 'object' && fields !== null)
         return [{ line: index + 1, fields: fields as RawRecord['fields'] }];
     } catch {
-      // told below
+      // the error follows below
     }
     throw new RecordingError(`${file}:${index + 1}: expected one JSON object on each line`);
   });

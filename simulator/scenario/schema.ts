@@ -1,6 +1,6 @@
 /**
- * The language of scenarios, as one schema: every word, its meaning, its unit and its default. The JSON Schema for editors
- * is made from it. What can only be said of a scenario as a whole is checked in checks.ts. It runs nothing.
+ * The schema of scenarios: every key with its meaning, unit and default. The JSON Schema for editors is generated from it.
+ * checks.ts checks what concerns a scenario as a whole.
  */
 
 import { NAME_RULE, parseGroupName } from '@rollcall/protocol';
@@ -16,7 +16,7 @@ const count = z
   .min(1, { error: 'expected a whole number of one or more' })
   .max(1_000_000, { error: 'expected at most 1,000,000' });
 
-// When devices come
+// When devices start
 
 const arrival = z
   .discriminatedUnion(
@@ -38,7 +38,7 @@ const arrival = z
   )
   .meta({ description: 'when the devices of the group come for the first time' });
 
-// What devices say
+// What devices publish
 
 const model = z.discriminatedUnion(
   'kind',
