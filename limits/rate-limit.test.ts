@@ -15,7 +15,7 @@ function limit(options: { perSecond?: number; perSecondPerAddress?: number; rand
 }
 
 describe('a rate limit', () => {
-  it('lets two seconds’ worth come at once, then its rate', () => {
+  it('allows a burst of two seconds, then its rate', () => {
     const { clock, admitted } = limit({ perSecondPerAddress: 5 });
     expect(admitted('192.0.2.1', 50)).toBe(10);
     clock.now += 1_000;
@@ -29,7 +29,7 @@ describe('a rate limit', () => {
     expect([admitted('192.0.2.1', 50), admitted('192.0.2.2', 50), admitted('192.0.2.3', 50)]).toEqual([10, 10, 0]);
   });
 
-  it('does not let one address use up what is everyone’s', () => {
+  it('does not let one address use up the limit of all', () => {
     const { admitted } = limit({ perSecond: 20, perSecondPerAddress: 1 });
     admitted('192.0.2.1', 1_000);
     expect(admitted('192.0.2.2', 10)).toBe(2);
@@ -39,7 +39,7 @@ describe('a rate limit', () => {
     expect(limit({}).admitted('192.0.2.1', 10_000)).toBe(10_000);
   });
 
-  it('says when to come back, spread by chance', () => {
+  it('states when to retry, at random', () => {
     const early = limit({ perSecondPerAddress: 0.1 });
     early.admitted('a', 1);
     expect(early.rate.take('a')).toBe(10);

@@ -7,8 +7,8 @@ function collector(isEnabled = true) {
   return { lines, log: { isLevelEnabled: () => isEnabled, debug: write, info: write, warn: write, error: write } };
 }
 
-describe('the log of refusals', () => {
-  it('takes some lines of a source, and its next line says how many were left out', () => {
+describe('the refusal log', () => {
+  it('writes some lines per source, and the next line states how many were omitted', () => {
     let now = 0;
     const refusals = new RefusalLog({ perMinutePerSource: 3, now: () => now });
     const { lines, log } = collector();
@@ -20,7 +20,7 @@ describe('the log of refusals', () => {
     expect(lines.at(-1)).toEqual({ notLogged: 97 });
   });
 
-  it('takes a bounded number of lines from many sources, and one that floods uses up no other', () => {
+  it('writes a bounded number of lines for many sources, and one flood uses up no other source', () => {
     const refusals = new RefusalLog({ perMinutePerSource: 10, now: () => 0 });
     const { lines, log } = collector();
     for (let n = 0; n < 1_000; n += 1) refusals.write(log, 'warn', '2001:db8::1', {}, 'refused');
@@ -29,7 +29,7 @@ describe('the log of refusals', () => {
     expect(lines).toHaveLength(200);
   });
 
-  it('spends nothing on a line that the level hides', () => {
+  it('counts no line below the log level', () => {
     const refusals = new RefusalLog({ perMinutePerSource: 1, now: () => 0 });
     refusals.write(collector(false).log, 'debug', 'a', {}, 'refused');
     const { lines, log } = collector();

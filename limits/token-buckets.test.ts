@@ -2,14 +2,14 @@ import { describe, expect, it } from 'vitest';
 import { TokenBuckets } from './token-buckets.ts';
 
 describe('a token bucket', () => {
-  it('gives its burst at once, then its rate, and never more than its burst', () => {
+  it('allows its burst, then its rate, and never more than its burst', () => {
     const buckets = new TokenBuckets({ perSecond: 5, burst: 10 });
     const taken = (now: number) =>
       Array.from({ length: 50 }, () => buckets.take('a', now)).filter((wait) => wait === 0).length;
     expect([taken(0), taken(1_000), taken(3_600_000)]).toEqual([10, 5, 10]);
   });
 
-  it('says how long until the next one', () => {
+  it('states how long until the next token', () => {
     const buckets = new TokenBuckets({ perSecond: 0.1, burst: 1 });
     expect(buckets.take('a', 0)).toBe(0);
     expect(buckets.take('a', 0)).toBeCloseTo(10);
@@ -34,7 +34,7 @@ describe('a token bucket', () => {
     expect(buckets.take('a', 1_000)).toBe(0);
   });
 
-  it('forgets the key not seen for longest, so that a flood of keys costs no memory', () => {
+  it('drops the least recently used key, so that a flood of keys costs no memory', () => {
     const buckets = new TokenBuckets({ perSecond: 0.001, burst: 1, keys: 3 });
     for (const key of ['a', 'b', 'c']) buckets.take(key, 0);
     buckets.take('a', 1); // seen again, so b is the oldest

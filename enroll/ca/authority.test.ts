@@ -69,7 +69,7 @@ describe('a device certificate', () => {
     for (const serial of serials) expect(serial).toMatch(/^40[0-9a-f]{32}$/);
   });
 
-  it('begins ten minutes ago and ends between 81 and 90 days from now, spread by chance', async () => {
+  it('is valid from ten minutes ago to between 81 and 90 days from now, at random', async () => {
     const now = Date.now();
     const chances = [0, 0x7fffffff, 0xffffffff];
     const randomBytes = (size: number) => {
@@ -97,7 +97,7 @@ describe('a device certificate', () => {
     expect(new X509Certificate(authority.serverCertificates.current('broker').cert).validToDate).toEqual(end);
   });
 
-  it('is not issued once the issuing CA has ended', async () => {
+  it('is not issued once the issuing CA has expired', async () => {
     const clock = { now: Date.now() };
     const { authority } = await openTestAuthority({
       now: () => clock.now,
@@ -107,7 +107,7 @@ describe('a device certificate', () => {
     expect((await problemOf(authority.issuer.issue(DEVICE, spkiOf()))).code).toBe('unavailable');
   });
 
-  it('does not leave when it is not what was ordered, as with a name that nobody checked', async () => {
+  it('is not returned when it differs from the order, as with an unchecked name', async () => {
     const { authority } = await openTestAuthority();
     for (const id of ['dev,CN=other', 'dev\0', 'dev+x', 'a, URI:spiffe://fleet.example/device/b', 'x'.repeat(65)]) {
       const issue = authority.issuer.issue({ kind: 'device', id } as Identity, spkiOf());
@@ -115,7 +115,7 @@ describe('a device certificate', () => {
     }
   });
 
-  it('is read again before it leaves: one that does not say what was ordered stays', async () => {
+  it('is checked before it is returned: one that differs from the order is not', async () => {
     // A certificate holds whole seconds, so this begin cannot be written as it was ordered.
     const lifetimes = { ...TEST_LIFETIMES, backdateSeconds: 600.0005 };
     const problem = await problemOf(openTestAuthority({ lifetimes }));
@@ -215,7 +215,7 @@ describe.skipIf(!installed('certtool'))('GnuTLS certtool (skipped where it is no
 });
 
 describe('the authority at its first start', () => {
-  it('makes private keys that only their owner can read', async () => {
+  it('creates private keys that only their owner can read', async () => {
     const { options } = await openTestAuthority();
     const mode = (name: string) => statSync(join(options.directory, name)).mode & 0o777;
     expect(mode('.')).toBe(0o700);
@@ -249,7 +249,7 @@ describe('the authority at its first start', () => {
     expect(existsSync(directory)).toBe(false);
   });
 
-  it('says so when the directory cannot be made', async () => {
+  it('reports that the directory cannot be created', async () => {
     const file = join(testDirectory(), 'file');
     writeFileSync(file, '');
     expect((await problemOf(openTestAuthority({ directory: join(file, 'ca') }))).code).toBe('data_directory_unusable');
@@ -287,14 +287,14 @@ describe('an authority that exists', () => {
     await (await openAuthority(options)).close();
   });
 
-  it('works with the root key taken away', async () => {
+  it('works without the root key', async () => {
     const { options } = await openTestAuthority();
     renameSync(join(options.directory, 'root.key'), join(options.directory, '..', 'root.key'));
     const again = await openTestAuthority({ directory: options.directory });
     expect(again.authority.issuer.hasIssued(await issued(again.authority))).toBe(true);
   });
 
-  it('gets a new issuing CA when the old one is taken away and the root key is there', async () => {
+  it('gets a new issuing CA when the old one was removed and the root key is present', async () => {
     const { authority, options } = await openTestAuthority();
     rmSync(join(options.directory, 'issuing.key'));
     rmSync(join(options.directory, 'issuing.pem'));
@@ -342,7 +342,7 @@ describe('an authority that exists', () => {
     expect((await problemOf(openAuthority(options))).reason).toContain('signed by the root CA beside it');
   });
 
-  it('is not made anew while the registry remembers it: devices trust the old one', async () => {
+  it('is not replaced while the registry knows it, because devices trust the old one', async () => {
     const { options } = await openTestAuthority();
     rmSync(options.directory, { recursive: true });
     expect((await problemOf(openAuthority(options))).reason).toContain('expected root.pem');
@@ -356,7 +356,7 @@ describe('an authority that exists', () => {
     expect(problem.reason).toContain('spiffe://other.example');
   });
 
-  it('is refused once a CA has ended, and before it began', async () => {
+  it('is refused after a CA expired, and before it is valid', async () => {
     const { options } = await openTestAuthority();
     const at = (days: number) => problemOf(openAuthority({ ...options, now: () => Date.now() + days * DAY * 1000 }));
     expect((await at(4 * 365)).reason).toContain('issuing.pem: ended');
@@ -378,8 +378,8 @@ describe('an authority that exists', () => {
   });
 });
 
-describe('the making of an authority', () => {
-  it('killed at any of its steps leaves what the next start finishes', async () => {
+describe('the creation of an authority', () => {
+  it('that is killed at any step is completed by the next start', async () => {
     const script = join(testDirectory(), 'make.mjs');
     writeFileSync(script, KILLED_MAKER);
     let finished = false;

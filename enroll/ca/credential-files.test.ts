@@ -64,7 +64,7 @@ function write(folder: string, { cert, key }: { readonly cert: string; readonly 
   writeFileSync(join(folder, 'tls.key'), key, { mode: 0o600 });
 }
 
-it('a new pair is taken as soon as it is there', async () => {
+it('a new pair is used as soon as it is written', async () => {
   const [one, two] = [await pair(), await pair()];
   const files = await watched(testDirectory(), one);
   const next = files.next();
@@ -74,7 +74,7 @@ it('a new pair is taken as soon as it is there', async () => {
   expect(files.error()).toBeUndefined();
 });
 
-it('and so is one that comes by a link to its folder, as Kubernetes mounts secrets', async () => {
+it('a new pair behind a replaced link to its folder is used, as Kubernetes mounts secrets', async () => {
   const [one, two] = [await pair(), await pair()];
   const base = testDirectory();
   for (const [name, each] of [

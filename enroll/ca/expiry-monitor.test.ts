@@ -29,8 +29,8 @@ function watchOf(counts: { soon: number; later: number; late: number }) {
   return { watch, acts, clock, told: () => told };
 }
 
-describe('the watch over what ends', () => {
-  it('counts for gauges, and writes one entry a day, whoever is restarted in between', async () => {
+describe('the expiry monitor', () => {
+  it('counts for gauges and records one audit entry a day, across restarts', async () => {
     const { watch, acts, clock, told } = watchOf({ soon: 2, later: 5, late: 1 });
     await watch.close(); // its timer and first look are over
     expect(watch.counters()).toEqual({
@@ -49,7 +49,7 @@ describe('the watch over what ends', () => {
     expect([acts.length, told()]).toEqual([2, 2]);
   });
 
-  it('writes nothing where nothing ends', async () => {
+  it('records nothing when no certificate expires', async () => {
     const { watch, acts } = watchOf({ soon: 0, later: 0, late: 0 });
     await watch.close();
     expect(acts).toEqual([]);

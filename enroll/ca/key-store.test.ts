@@ -48,7 +48,7 @@ function fileOf(data: string, name: string, text: string, mode = 0o600): string 
   return join(data, name);
 }
 
-describe('a sealed key', () => {
+describe('an encrypted key', () => {
   it('opens with its passphrase and with no other, here and in openssl', async () => {
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     const pem = await encryptKey(privateKey, Buffer.from(PASSPHRASE));
@@ -72,7 +72,7 @@ describe('a sealed key', () => {
   });
 });
 
-describe('an authority whose keys are sealed', () => {
+describe('an authority with encrypted keys', () => {
   it('writes none of them in the clear, and opens them again', async () => {
     const data = testDirectory();
     const keys = { store: 'encrypted', passphraseFile: fileOf(data, 'pass', `${PASSPHRASE}\n`) } as const;
@@ -128,7 +128,7 @@ describe('an authority whose keys are sealed', () => {
   });
 });
 
-it('the token’s form of a signature becomes DER, however many zeros it starts with', () => {
+it('a signature of a PKCS#11 token is converted to DER, with any number of leading zeros', () => {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const data = Buffer.from('tbs');
   for (let n = 0; n < 600; n += 1) {
@@ -152,7 +152,7 @@ describe.skipIf(!installed('softhsm2-util') || !installed('pkcs11-addon'))(
       return { data, soft, keys: { store: 'pkcs11', pkcs11 } };
     }
 
-    it('signs with keys that cannot be taken out, and finds them again', async () => {
+    it('signs with keys that cannot be extracted, and finds them again', async () => {
       const { data, keys } = token();
       const authority = await authorityWith(data, keys);
       const certificate = await issue(authority);

@@ -103,7 +103,7 @@ describe('a rotation', () => {
     expect(await statesOf(fleet, 'root')).toEqual(['active']);
   });
 
-  it('killed before any of its writes is finished by asking again', async () => {
+  it('that is killed before any of its writes is finished by repeating the command', async () => {
     let finished = false;
     for (let step = 1; !finished; step += 1) {
       expect(step).toBeLessThan(80);
@@ -162,7 +162,7 @@ describe.skipIf(!installed('openssl'))('an outside root (skipped where openssl i
     expect(await statesOf(again, 'root')).toEqual(['outgoing', 'active']);
   });
 
-  it('that nobody vouches for is not activated while devices know the old one alone', async () => {
+  it('without a cross-certificate is not activated while devices know only the old one', async () => {
     const { fleet, root, csr } = await asked();
     const { rotation } = fleet.authority;
     const { record, secret } = await fleet.registry.createToken(

@@ -15,7 +15,7 @@ async function certificateBy(authority: Authority): Promise<X509Certificate> {
 }
 
 /** Each case differs from the good one in one thing, so that each step of the gate stands alone. */
-describe('the peer of a connection', () => {
+describe('the client of a connection', () => {
   let authority: Authority;
   let certificate: X509Certificate;
   let foreign: X509Certificate;
@@ -65,7 +65,7 @@ describe('the peer of a connection', () => {
     }));
   }
 
-  it('with a certificate that is good now is its holder', async () => {
+  it('with a certificate that is good now is accepted as its holder', async () => {
     const { verdict, asked } = await identify();
     expect(verdict).toEqual({
       ok: true,
@@ -79,14 +79,14 @@ describe('the peer of a connection', () => {
     expect(asked).toEqual([certificate.serialNumber.toLowerCase()]);
   });
 
-  it('that counts as authorized without any certificate is nobody', async () => {
+  it('that is authorized without any certificate is refused', async () => {
     expect((await identify({ shown: undefined })).verdict).toMatchObject({
       ok: false,
       problem: { code: 'certificate_required' },
     });
   });
 
-  it('whose certificate OpenSSL refused is nobody, and the registry is not asked', async () => {
+  it('whose certificate OpenSSL refused is refused, and the registry is not asked', async () => {
     const { verdict, asked } = await identify({ authorized: false });
     expect(verdict).toMatchObject({
       ok: false,
@@ -95,7 +95,7 @@ describe('the peer of a connection', () => {
     expect(asked).toEqual([]);
   });
 
-  it('is nobody before its certificate begins and from the moment it ends', async () => {
+  it('is refused before its certificate is valid and from the moment it expires', async () => {
     const at = async (now: number) => (await identify({ now })).verdict.ok;
     expect(await at(certificate.validFromDate.getTime() - 1)).toBe(false);
     expect(await at(certificate.validFromDate.getTime())).toBe(true);
@@ -103,13 +103,13 @@ describe('the peer of a connection', () => {
     expect(await at(certificate.validToDate.getTime())).toBe(false);
   });
 
-  it("is nobody with another CA's certificate, even when it counts as authorized", async () => {
+  it("is refused with another CA's certificate, even when it is authorized", async () => {
     const { verdict, asked } = await identify({ shown: foreign });
     expect(verdict).toMatchObject({ ok: false, problem: { reason: 'another issuer' } });
     expect(asked).toEqual([]);
   });
 
-  it('is nobody when the registry does not know the serial, or says that it was revoked', async () => {
+  it('is refused when the registry does not know the serial, or states that it was revoked', async () => {
     expect((await identify({ standing: { state: 'unknown' } })).verdict).toMatchObject({
       problem: { code: 'certificate_rejected' },
     });
@@ -122,7 +122,7 @@ describe('the peer of a connection', () => {
     });
   });
 
-  it('is nobody when the name inside is not that of the holder', async () => {
+  it('is refused when the name in the certificate is not that of the holder', async () => {
     const holder = { kind: 'device', id: 'dev-8' as DeviceId } as const;
     const { verdict } = await identify({
       standing: { ...(good() as Extract<CertificateStatus, { state: 'good' }>), holder },

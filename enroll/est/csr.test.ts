@@ -198,7 +198,7 @@ describe('a public key', () => {
   }
 });
 
-describe('what a request asks for beside its key', () => {
+describe('the extensions that a request asks for', () => {
   it.each([
     ['to be a CA', [extension('2.5.29.19', sequence(boolean(true)))]],
     ['to sign certificates', [extension('2.5.29.15', Buffer.from('03020204', 'hex'))]],
@@ -231,7 +231,7 @@ describe('what a request asks for beside its key', () => {
     expect(codeOf(order)).toBe('csr_malformed');
   });
 
-  it('never makes the check throw, whatever is in the extensions', () => {
+  it('never make the check throw, whatever they contain', () => {
     const { privateKey, publicKey } = freshKey();
     const ids = fc.constantFrom('2.5.29.15', '2.5.29.17', '2.5.29.19', '2.5.29.37', '2.5.29.14');
     const contents = fc.oneof(

@@ -44,7 +44,7 @@ async function deviceIds(): Promise<readonly string[]> {
 }
 
 describe('enrolling with a bootstrap token', () => {
-  it('gives the device a certificate of its own name, recorded before it is answered', async () => {
+  it('gives the device a certificate of its own name, recorded before the response', async () => {
     const { privateKey, publicKey } = freshKey();
     const answer = await enroll('dev-7', await fleet.createToken(), { privateKey, publicKey, commonNames: ['dev-7'] });
     const certificate = certificateOf(answer);
@@ -56,7 +56,7 @@ describe('enrolling with a bootstrap token', () => {
     });
   });
 
-  it('answers as real clients need it: one line of base64, its length, and where the broker is', async () => {
+  it('answers as real clients require: one line of base64, its length, and the URL of the broker', async () => {
     const { headers, body } = await enroll('dev-7', await fleet.createToken());
     expect(body).toMatch(/^[A-Za-z0-9+/]+={0,2}$/);
     expect(headers['content-length']).toBe(String(body.length));
@@ -96,13 +96,13 @@ describe('enrolling with a bootstrap token', () => {
     expect(certificateOf(answer).subject).toMatch(/^CN=dev-/);
   });
 
-  it('gives the id that the token was minted for, asked or not', async () => {
+  it('gives the id that the token was created for, requested or not', async () => {
     const order = { device: 'dev-7' as DeviceId };
     expect(certificateOf(await enroll('', await fleet.createToken(order))).subject).toBe('CN=dev-7');
     expect(certificateOf(await enroll('dev-7', await fleet.createToken(order))).subject).toBe('CN=dev-7');
   });
 
-  it('chooses another id when the first is taken', async () => {
+  it('generates another id when the first is in use', async () => {
     const first = generateDeviceId((size) => Buffer.alloc(size, 1));
     let draws = 0;
     const choosing = await openTestEnrollment({
@@ -121,7 +121,7 @@ describe('enrolling with a bootstrap token', () => {
     expect(draws).toBe(2);
   });
 
-  it('answers the same certificate to the same token and key, and spends no other use', async () => {
+  it('returns the same certificate for the same token and key, and consumes no other use', async () => {
     const token = await fleet.createToken();
     const csr = writeTestCsr();
     const first = await enroll('', token, csr);
@@ -131,7 +131,7 @@ describe('enrolling with a bootstrap token', () => {
     expect(await deviceIds()).toHaveLength(1);
   });
 
-  it('lets exactly one of two racers with one token in', async () => {
+  it('enrolls exactly one of two concurrent requests with one token', async () => {
     for (let race = 0; race < 5; race += 1) {
       const token = await fleet.createToken();
       const answers = await Promise.all([enroll('', token), enroll('', token)]);
@@ -140,7 +140,7 @@ describe('enrolling with a bootstrap token', () => {
     expect(await deviceIds()).toHaveLength(5);
   });
 
-  it('gives two racers with one token and one key one certificate', async () => {
+  it('gives two concurrent requests with one token and one key one certificate', async () => {
     const token = await fleet.createToken();
     const csr = writeTestCsr();
     const answers = await Promise.all([enroll('', token, csr), enroll('', token, csr)]);
@@ -150,7 +150,7 @@ describe('enrolling with a bootstrap token', () => {
   });
 });
 
-describe('a token that is worth nothing', () => {
+describe('a token that is rejected', () => {
   async function spent(): Promise<string> {
     const token = await fleet.createToken();
     await enroll('', token);
@@ -202,7 +202,7 @@ describe('a token that is worth nothing', () => {
     expect(await deviceIds()).toEqual(before);
   });
 
-  it('sounds alike to the last header, whatever the cause', async () => {
+  it('gets the same response to the last header, for every cause', async () => {
     const shapes = new Set<string>();
     for (const [, make] of WORTHLESS) {
       const { headers, body } = await enroll('dev-9', await make());
@@ -211,7 +211,7 @@ describe('a token that is worth nothing', () => {
     expect(shapes.size).toBe(1);
   });
 
-  it('is not so because its host is one that this server does not have; the log notes it', async () => {
+  it('is not one whose host this server does not have; the log notes it', async () => {
     const answer = await enroll('dev-9', await changed({ enrollUrl: 'https://elsewhere.example:8443' }));
     expect(answer.status).toBe(200);
     expect(fleet.logged.text()).toContain('the token names a host that this server does not have');
@@ -246,19 +246,19 @@ describe('credentials', () => {
     }
   });
 
-  it('do not let a token enroll another device than it was minted for', async () => {
+  it('do not let a token enroll another device than it was created for', async () => {
     const token = await fleet.createToken({ device: 'dev-7' as DeviceId });
     expect(await enroll('dev-8', token)).toMatchObject({ status: 403, code: 'device_id_not_allowed' });
   });
 
-  it('do not let a token take over a device that exists, unless it was minted for it', async () => {
+  it('do not let a token take over an existing device, unless it was created for it', async () => {
     await fleet.enroll('dev-7');
     expect(await enroll('dev-7', await fleet.createToken())).toMatchObject({ status: 409, code: 'device_exists' });
     expect((await enroll('dev-7', await fleet.createToken({ device: 'dev-7' as DeviceId }))).status).toBe(200);
   });
 });
 
-describe('a request that does not fit', () => {
+describe('a request that does not match its credential', () => {
   it.each([
     ['another common name', { commonNames: ['dev-8'] }],
     ['two common names', { commonNames: ['dev-7', 'dev-8'] }],
@@ -282,7 +282,7 @@ describe('a request that does not fit', () => {
     expect((await enroll('dev-7', await fleet.createToken(), order)).status).toBe(200);
   });
 
-  it('because it asks for a name where the server chooses is refused', async () => {
+  it('that asks for a name where the server chooses is refused', async () => {
     const order = { extensions: [san(uri('spiffe://fleet.example/device/dev-7'))] };
     expect(await enroll('', await fleet.createToken(), order)).toMatchObject({
       status: 422,
@@ -290,14 +290,14 @@ describe('a request that does not fit', () => {
     });
   });
 
-  it('because it asks to be a CA is refused, and costs the token nothing', async () => {
+  it('that asks to be a CA is refused, and consumes no use of the token', async () => {
     const token = await fleet.createToken();
     const order = { extensions: [extension('2.5.29.19', sequence(boolean(true)), 'critical')] };
     expect(await enroll('', token, order)).toMatchObject({ status: 422, code: 'csr_extension_forbidden' });
     expect((await enroll('', token)).status).toBe(200);
   });
 
-  it("because its key is another device's is refused, for ever", async () => {
+  it('with the key of another device is refused, also later', async () => {
     const device = await fleet.enroll('dev-7');
     expect(await enroll('dev-8', await fleet.createToken(), device)).toMatchObject({
       status: 409,
@@ -310,7 +310,7 @@ describe('a request that does not fit', () => {
     });
   });
 
-  it("because its key is a CA's or a server's is refused", async () => {
+  it('with the key of a CA or a server is refused', async () => {
     const { createPrivateKey, createPublicKey } = await import('node:crypto');
     const keys = [
       readFileSync(join(fleet.directory, 'ca', 'issuing.key'), 'utf8'),
@@ -368,7 +368,7 @@ describe('a request that does not fit', () => {
 });
 
 describe('the log of enrollments', () => {
-  it('says who came with which token, and holds no secret and no request', async () => {
+  it('names device and token of each enrollment, and contains no secret and no request', async () => {
     const token = await fleet.createToken();
     const secret = parseBootstrapToken(token)?.secret ?? '';
     const csr = writeTestCsr();
@@ -394,7 +394,7 @@ describe('the log of enrollments', () => {
     }
   });
 
-  it('and the counters tell what happened', async () => {
+  it('and the counters count each case', async () => {
     await enroll('dev-7', await fleet.createToken());
     await enroll('dev-8', 'nonsense');
     expect(fleet.server.counters()).toMatchObject({
@@ -404,7 +404,7 @@ describe('the log of enrollments', () => {
   });
 });
 
-describe('a chosen id', () => {
+describe('a generated id', () => {
   it('has 60 random bits in lower-case base32', () => {
     const all = Buffer.from(Array.from({ length: 12 }, (_, n) => n * 21));
     expect(generateDeviceId(() => all)).toMatch(/^dev-[a-z2-7]{12}$/);

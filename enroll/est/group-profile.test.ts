@@ -35,7 +35,7 @@ const lifeOf = (answer: Parameters<typeof certificateOf>[0]) => {
 };
 
 describe('the profile of a group', () => {
-  it('says how long certificates live, from enrollment to renewal', async () => {
+  it('defines the validity of certificates at enrollment and renewal', async () => {
     await set({ lifetimeSeconds: 2 * DAY });
     const enrolled = await enroll(freshKey());
     expect(lifeOf(enrolled)).toBeLessThanOrEqual(2 * DAY);
@@ -47,7 +47,7 @@ describe('the profile of a group', () => {
     expect(lifeOf(await renew(device))).toBeGreaterThan(80 * DAY);
   });
 
-  it('says which keys are certified, and refuses others with a code of their own', async () => {
+  it('defines which keys are certified, and refuses others with a code of their own', async () => {
     const rsa = () => generateKeyPairSync('rsa', { modulusLength: 2048 });
     const p384 = () => generateKeyPairSync('ec', { namedCurve: 'P-384' });
     await set({ keys: ['P-384'] });
@@ -64,7 +64,7 @@ describe('the profile of a group', () => {
     expect((await enroll({ ...rsa() }, 'dev-9')).status).toBe(200);
   });
 
-  it('lets Ed25519 in where it names it, and nowhere else', async () => {
+  it('allows Ed25519 where it names it, and nowhere else', async () => {
     const { privateKey, publicKey } = generateKeyPairSync('ed25519');
     const csr = edRequest(privateKey, publicKey.export({ type: 'spki', format: 'der' }));
     const ask = async () =>
@@ -80,13 +80,13 @@ describe('the profile of a group', () => {
     expect((await fleet.send({ path: EST_PATHS.simplereenroll, body: writeTestCsr(), client })).status).toBe(200);
   });
 
-  it('says how many devices there may be', async () => {
+  it('limits the number of devices', async () => {
     await set({ maxDevices: 1 });
     expect((await enroll(freshKey())).status).toBe(200);
     expect(await enroll(freshKey(), 'dev-8')).toMatchObject({ status: 409, code: 'group_full' });
   });
 
-  it('says where renewals lie', () => {
+  it('defines the windows of renewals', () => {
     const life = { serial: '40ffffffff', notBefore: 0, notAfter: 1000 };
     expect(scheduledWindow(life, 0, { from: 0.3, to: 0.4 }).end).toBeLessThanOrEqual(400);
     expect(scheduledWindow({ ...life, serial: '4000000000' }, 0, { from: 0.3, to: 0.4 }).start).toBe(300);

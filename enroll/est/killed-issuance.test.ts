@@ -72,7 +72,7 @@ async function isWhole(data: string, order: DeviceIssuance, { answers }: Life): 
 }
 
 describe('a server that is killed before any statement of enrollment, renewal, first use and recovery', () => {
-  it('gives the same requests the same answers, spends one use, and knows every certificate', async () => {
+  it('gives the same requests the same responses, consumes one use, and knows every certificate', async () => {
     const { template, order } = await unborn();
     let finished = 0;
     let step = 0;

@@ -45,8 +45,8 @@ async function endedDevice(daysAgo: number, authority = fleet.authority) {
   return { client, certificate, publicKey, privateKey, ask };
 }
 
-describe('a device whose certificate has ended', () => {
-  it('gets another one for the same key, and the same one when it asks again', async () => {
+describe('a device whose certificate has expired', () => {
+  it('gets another one for the same key, and the same one for a repeated request', async () => {
     const device = await endedDevice(10);
     const answer = await device.ask();
     const recovered = certificateOf(answer);
@@ -60,12 +60,12 @@ describe('a device whose certificate has ended', () => {
     expect(renewed.status).toBe(200);
   });
 
-  it('is told that it has ended when it asks with another key', async () => {
+  it('is told that it has expired when it sends another key', async () => {
     const { ask } = await endedDevice(10);
     expect(await ask({})).toMatchObject({ status: 403, code: 'certificate_expired' });
   });
 
-  it('is refused when that was too long ago', async () => {
+  it('is refused when the grace period is over', async () => {
     const { ask } = await endedDevice(32);
     expect(await ask()).toMatchObject({ status: 403, code: 'recovery_refused' });
   });
@@ -78,7 +78,7 @@ describe('a device whose certificate has ended', () => {
     });
   });
 
-  it('is refused while it is suspended, and for ever once it is revoked', async () => {
+  it('is refused while it is suspended, and finally once it is revoked', async () => {
     const { ask } = await endedDevice(10);
     await fleet.registry.applyDeviceOperation([id], { kind: 'suspend' }, 'operator/test');
     expect(await ask()).toMatchObject({ code: 'device_suspended' });

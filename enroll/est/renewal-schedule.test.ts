@@ -73,7 +73,7 @@ it('a fleet that was enrolled in one minute never asks for more renewals than th
   expect(await Promise.all(devices.map((device) => renewals.window(device)))).toEqual(windows);
 });
 
-it('a group that is pulled forward comes within the budget, in an order that follows from no name', async () => {
+it('a group that is pulled forward renews within the budget, in an order independent of names', async () => {
   const { renewals, devices, pulled, told, clock, acts } = fleetOf(6_000, 2);
   const answer = await renewals.pull({
     group: 'even' as GroupName,
@@ -106,7 +106,7 @@ it('a group that is pulled forward comes within the budget, in an order that fol
   expect(devices.length).toBe(6_000);
 });
 
-it('a pull that is asked for again moves nothing back, and a restart tells it again', async () => {
+it('a repeated pull moves no window back, and a restart publishes its notices again', async () => {
   const { renewals, pulled, told, clock } = fleetOf(100, 10);
   await renewals.pull({ withinMs: 3_600_000, reason: 'ca_rotation', actor: ACTOR });
   const before = new Map(pulled);
@@ -119,7 +119,7 @@ it('a pull that is asked for again moves nothing back, and a restart tells it ag
   expect(told.size).toBe(100);
 });
 
-it('what was asked for early is taken back once the device has renewed, and nothing else is', async () => {
+it('a notice is withdrawn once its device has renewed, and no other notice is', async () => {
   const { renewals, devices, told } = fleetOf(2, 10);
   const [one] = devices;
   if (one === undefined) throw new Error('expected a device');
@@ -131,7 +131,7 @@ it('what was asked for early is taken back once the device has renewed, and noth
   expect(told.has(one.device)).toBe(true);
 });
 
-it('status counts what is open, late and near its end', async () => {
+it('the status counts windows that are open or late, and certificates that expire soon', async () => {
   const { renewals, clock } = fleetOf(1_000, 10);
   clock.now = START + 65 * DAY;
   const status = await renewals.status({ group: 'odd' as GroupName });

@@ -68,17 +68,17 @@ describe('renewing with the current certificate', () => {
     expect((await renew(credentials(renewed))).status).toBe(200);
   });
 
-  it('works with the leaf alone: the server knows its issuer', async () => {
+  it('works with the leaf certificate alone, because the server knows its issuer', async () => {
     expect((await renew({ cert: pem(device.certificate.raw), key: device.key })).status).toBe(200);
   });
 
-  it('answers the same certificate to the same key, because the first answer may have been lost', async () => {
+  it('returns the same certificate for the same key, because the first response may have been lost', async () => {
     const csr = writeTestCsr();
     const first = await renew(credentials(device), csr);
     expect((await renew(credentials(device), csr)).body).toBe(first.body);
   });
 
-  it('ends the old certificate once the new one was used, but for the question that was answered with it', async () => {
+  it('supersedes the old certificate once the new one was used, except for a repeated request', async () => {
     const csr = writeTestCsr();
     const first = await renew(credentials(device), csr);
     await fleet.registry.recordFirstUse(serialOf(first));
@@ -89,7 +89,7 @@ describe('renewing with the current certificate', () => {
     expect(forked).toEqual([{ kind: 'device', id: 'dev-7' }]);
   });
 
-  it('answers a second key while nobody has used the first, and whichever is used first is the one', async () => {
+  it('issues for a second key while the first is unused, and the one that is used first stays', async () => {
     const [one, other] = [await renew(credentials(device)), await renew(credentials(device))];
     expect([one.status, other.status]).toEqual([200, 200]);
     expect(forked).toEqual([]);
@@ -209,7 +209,7 @@ describe('renewing without a certificate that is good now', () => {
     expect(await renew(credentials(device))).toMatchObject({ status: 403, code: 'certificate_rejected' });
   });
 
-  it('is refused when it has ended, on a connection that is older too', async () => {
+  it('is refused when it has expired, on an older connection too', async () => {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
     const asked = { path: RENEWAL_INFO_PATH, client: credentials(device), agent };
     expect((await fleet.send(asked)).status).toBe(200);

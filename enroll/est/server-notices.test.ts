@@ -4,7 +4,7 @@ import { openTestEnrollment } from '../../test/fixtures/enroll/test-enrollment.t
 import { DAY } from '../../test/fixtures/enroll/test-lifetimes.ts';
 import { effectiveWindow, scheduledWindow, serialPosition } from './renewal-windows.ts';
 
-it('anyone can ask the time, on the channel that the root authenticates', async () => {
+it('every client can read the time over the channel that the root authenticates', async () => {
   const { send, clock } = await openTestEnrollment();
   const answer = await send({ path: TIME_PATH });
   expect(answer.status).toBe(200);
@@ -23,7 +23,7 @@ it('every refusal tells the time, in its body and as Date', async () => {
   }
 });
 
-it('a device learns its renewal window with its certificate, and nobody does without', async () => {
+it('a device learns its renewal window with its certificate, and no client without one does', async () => {
   const { send, enroll, clock } = await openTestEnrollment();
   expect(await send({ path: RENEWAL_INFO_PATH })).toMatchObject({ status: 401, code: 'certificate_required' });
 
@@ -49,7 +49,7 @@ it('a device that slept through its window is told to renew at once', async () =
   expect(notice).toMatchObject({ reason: 'late', windowStart: new Date(clock.now).toISOString() });
 });
 
-it('windows spread evenly by serial, always in the same place, and further apart for a fleet that is large', () => {
+it('windows are spread evenly by serial, at a stable position, and wider for a large fleet', () => {
   const life = { notBefore: 0, notAfter: 1_000_000 };
   const serialAt = (part: number) =>
     `40${'0'.repeat(24)}${Math.floor(part * (2 ** 32 - 1))
@@ -62,7 +62,7 @@ it('windows spread evenly by serial, always in the same place, and further apart
   expect(serialPosition('40ffffffff')).toBeLessThan(1);
 });
 
-it('a window that is over never ends after the certificate, nor before it begins', () => {
+it('a late window never ends after the certificate, nor before it begins', () => {
   const life = { serial: '4001', notBefore: 0, notAfter: 1_000_000 };
   const over = { start: 0, end: 10, reason: 'scheduled' } as const;
   expect(effectiveWindow(over, life, 999_000)).toEqual({ start: 999_000, end: 1_000_000, reason: 'late' });

@@ -49,7 +49,7 @@ function closed(socket: Socket): Promise<unknown> {
 const THREE_WEEKS_AGO = Date.now() - 21 * DAY * 1000;
 
 describe('the enroll server', () => {
-  it('tells its CA certificates to everyone, issuing CA and root', async () => {
+  it('sends its CA certificates to every client, issuing CA and root', async () => {
     const fleet = await openTestEnrollment();
     const answer = await fleet.send({ path: EST_PATHS.cacerts });
     expect(answer.status).toBe(200);
@@ -61,7 +61,7 @@ describe('the enroll server', () => {
     expect(text.match(/subject=CN = Rollcall (issuing|root) CA [0-9a-f]{8}/g)).toHaveLength(2);
   });
 
-  it('tells which attributes it likes in a request', async () => {
+  it('sends the attributes that it prefers in a request', async () => {
     const fleet = await openTestEnrollment();
     const answer = await fleet.send({ path: EST_PATHS.csrattrs });
     expect(answer).toMatchObject({ status: 200, headers: { 'content-type': 'application/csrattrs' } });
@@ -118,7 +118,7 @@ describe('the enroll server', () => {
     if (status === 405) expect(answer.headers.allow).toMatch(/^(GET|POST)$/);
   });
 
-  it('answers every path without credentials as it should, whatever the content type', async () => {
+  it('answers every path without credentials correctly, for any content type', async () => {
     const fleet = await openTestEnrollment();
     for (const path of [EST_PATHS.simpleenroll, EST_PATHS.simplereenroll]) {
       for (const type of ['application/pkcs10', 'application/json', 'application/pkcs7-mime', 'x/y']) {
@@ -149,7 +149,7 @@ describe('the enroll server', () => {
     expect(error.code).toMatch(/PROTOCOL_VERSION|NO_PROTOCOLS/);
   });
 
-  it('says so when its port is taken, or its address is not of this machine', async () => {
+  it('reports a port that is in use, and an address that is not of this machine', async () => {
     const fleet = await openTestEnrollment();
     const requestLimits = createRequestLimits(NO_REQUEST_LIMITS);
     const { authority, registry, logged } = fleet;
@@ -162,7 +162,7 @@ describe('the enroll server', () => {
     });
   });
 
-  it('closes although clients hold connections open, and is closed when it says so', async () => {
+  it('closes although clients hold connections open, and is closed when close resolves', async () => {
     const fleet = await openTestEnrollment();
     const idle = await handshake(fleet);
     const silent = connectTcp(fleet.server.port, '127.0.0.1');
@@ -172,7 +172,7 @@ describe('the enroll server', () => {
     await fleet.server.close();
   });
 
-  it('survives what is not HTTP, not TLS, and not polite', async () => {
+  it('survives input that is neither HTTP nor TLS', async () => {
     const fleet = await openTestEnrollment();
     const junk = connectTcp(fleet.server.port, '127.0.0.1');
     junk.write(randomBytes(4_000));
@@ -216,7 +216,7 @@ describe('a new server certificate', () => {
     agent.destroy();
   });
 
-  it('leaves the rules of the listener as they were', async () => {
+  it('keeps the other TLS settings of the listener', async () => {
     const fleet = await openTestEnrollment({ startAt: THREE_WEEKS_AGO });
     fleet.clock.now = Date.now();
     await fleet.authority.serverCertificates.renewDue();
@@ -230,7 +230,7 @@ describe('a new server certificate', () => {
 });
 
 describe('limits', () => {
-  it('send an address away that enrolls too often, before its token is looked at, and say when to come back', async () => {
+  it('refuse an address that enrolls too often, before its token is checked, with a time to retry', async () => {
     const fleet = await openTestEnrollment({ limits: { enrollmentsPerSecondPerAddress: 0.001 } });
     const token = await fleet.createToken();
     const ask = () => fleet.send({ path: EST_PATHS.simpleenroll, basic: ['', token], body: writeTestCsr() });
@@ -241,7 +241,7 @@ describe('limits', () => {
     expect((await fleet.send({ path: EST_PATHS.cacerts })).status).toBe(200);
   });
 
-  it('of everyone together count too, and renewals have their own', async () => {
+  it('apply to all clients together too, and renewals have their own', async () => {
     const fleet = await openTestEnrollment({ limits: { enrollmentsPerSecond: 0.001, renewalsPerSecond: 0.001 } });
     const device = await fleet.enroll('dev-7');
     const client = { cert: device.cert, key: device.key };
@@ -251,7 +251,7 @@ describe('limits', () => {
     expect([(await enroll()).status, (await renew()).status, (await renew()).status]).toEqual([429, 200, 429]);
   });
 
-  it('of renewals are not used up by those who have no certificate', async () => {
+  it('of renewals are not used up by clients without a certificate', async () => {
     const fleet = await openTestEnrollment({ limits: { renewalsPerSecond: 0.001 } });
     const device = await fleet.enroll('dev-7');
     for (let n = 0; n < 3; n += 1)
@@ -260,7 +260,7 @@ describe('limits', () => {
     expect((await fleet.send({ path: EST_PATHS.simplereenroll, client, body: writeTestCsr() })).status).toBe(200);
   });
 
-  it('close connections that come too fast before their handshake', async () => {
+  it('close connections over the rate before their handshake', async () => {
     const fleet = await openTestEnrollment({ limits: { connectionsPerSecondPerAddress: 0.001 } });
     (await handshake(fleet)).destroy();
     await expect(handshake(fleet)).rejects.toThrow();
@@ -270,7 +270,7 @@ describe('limits', () => {
     );
   });
 
-  it('close what is more than may be open, and let others in when one leaves', async () => {
+  it('close connections over the open limit, and accept others when one closes', async () => {
     for (const limits of [{ openConnections: 2 }, { openConnectionsPerAddress: 2 }]) {
       const fleet = await openTestEnrollment({ limits });
       const first = await handshake(fleet);
@@ -289,7 +289,7 @@ describe('limits', () => {
     }
   });
 
-  it('close what is more than may be half open, whatever is open', async () => {
+  it('close connections over the half-open limit, whatever is open', async () => {
     for (const limits of [{ halfOpenConnections: 1 }, { halfOpenConnectionsPerAddress: 1 }]) {
       const fleet = await openTestEnrollment({ limits });
       const whole = [await answered(fleet), await answered(fleet)];

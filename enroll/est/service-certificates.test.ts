@@ -7,7 +7,7 @@ import { issueServiceCertificate } from './service-certificates.ts';
 const ACTOR = 'operator/test';
 
 describe('a service', () => {
-  it('gets a certificate of its name, with its chain and the trust bundle, recorded before it is handed over', async () => {
+  it('gets a certificate of its name, with its chain and the trust bundle, recorded before it is returned', async () => {
     const fleet = await openTestEnrollment();
     const { privateKey, publicKey } = freshKey();
     const csr = writeTestCsr({ privateKey, publicKey, commonNames: ['dashboard'] });
@@ -68,7 +68,7 @@ describe('a service', () => {
     },
   );
 
-  it('is refused a name that is taken', async () => {
+  it('is refused for a name that is in use', async () => {
     const fleet = await openTestEnrollment();
     await fleet.enroll('dev-7');
     await issueServiceCertificate({ name: 'dashboard', csr: writeTestCsr(), actor: ACTOR }, fleet);

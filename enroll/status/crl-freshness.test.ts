@@ -28,7 +28,7 @@ function startPublisher(listRevoked: () => Promise<(typeof REVOKED)[]>) {
   return createCrlPublisher({ ...options, now: () => 1e9 });
 }
 
-it('who asks while a list is being made gets that one, not the one before a revocation', async () => {
+it('a request during the issue of a CRL gets the new CRL, not the one before a revocation', async () => {
   let answer: Promise<(typeof REVOKED)[]> = Promise.resolve([]);
   const publisher = startPublisher(() => answer);
   expect((await publisher.current()).full.includes('40ab', 'hex')).toBe(false);
@@ -42,7 +42,7 @@ it('who asks while a list is being made gets that one, not the one before a revo
   await refreshed;
 });
 
-it('and the last one when it cannot be made', async () => {
+it('a request gets the last CRL when a new one cannot be issued', async () => {
   let answer: () => Promise<(typeof REVOKED)[]> = async () => [];
   const publisher = startPublisher(() => answer());
   const before = await publisher.current();

@@ -62,7 +62,7 @@ async function listedAuthority(): Promise<ListedAuthority> {
 }
 
 describe('the revocation list', () => {
-  it('is made once and kept', async () => {
+  it('is issued once and reused', async () => {
     const { authority, made } = await listedAuthority();
     const [first, second] = await Promise.all([authority.status.crl(), authority.status.crl()]);
     expect(second).toBe(first);
@@ -70,7 +70,7 @@ describe('the revocation list', () => {
     expect(made()).toBe(1);
   });
 
-  it('is made anew at half its life, not before', async () => {
+  it('is issued again at half its validity, not before', async () => {
     const { authority, clock, made } = await listedAuthority();
     await authority.status.crl();
     clock.now += 12 * HOUR - 1;
@@ -81,7 +81,7 @@ describe('the revocation list', () => {
     expect(made()).toBe(2);
   });
 
-  it('holds what was revoked before a refresh, however many come at once, in few lists', async () => {
+  it('contains every revocation before a refresh, with few CRLs for many simultaneous calls', async () => {
     const { authority, revoked, made } = await listedAuthority();
     const serials = Array.from({ length: 20 }, (_, n) => `40${n.toString(16).padStart(2, '0')}`);
     const refreshed = serials.map((serial) => {
@@ -94,7 +94,7 @@ describe('the revocation list', () => {
     expect(made()).toBe(2);
   });
 
-  it('is finished before the authority is closed, because the registry closes next', async () => {
+  it('is complete before the authority is closed, because the registry is closed next', async () => {
     const { authority, made } = await listedAuthority();
     const refreshed = [authority.status.refresh(), authority.status.refresh()];
     await authority.close();
@@ -102,7 +102,7 @@ describe('the revocation list', () => {
     await Promise.all(refreshed);
   });
 
-  it('stays the last one while a new one cannot be made, until that has ended', async () => {
+  it('remains the last one while a new one cannot be issued, until it has expired', async () => {
     const { authority, clock, breakRegistry } = await listedAuthority();
     const last = await authority.status.crl();
     breakRegistry();

@@ -78,7 +78,7 @@ const requestFor = (...singles: readonly ReturnType<typeof single>[]) =>
 const MALFORMED = Buffer.from('30030a0101', 'hex');
 const UNAUTHORIZED = Buffer.from('30030a0106', 'hex');
 
-describe('the listener for those who check certificates', () => {
+describe('the status server', () => {
   it.each([
     ['GET', '/', 404],
     ['GET', '/crl/', 404],
@@ -103,7 +103,7 @@ describe('the listener for those who check certificates', () => {
     expect(JSON.parse(answer.body.toString())).toMatchObject({ time: new Date(clock.now).toISOString() });
   });
 
-  it('hands out lists and CAs, and nothing that is secret', async () => {
+  it('serves CRLs and CA certificates, and nothing secret', async () => {
     const { ask, authority } = await published();
     const { root, active } = authority.cas;
     expect((await ask(`/ca/${root.id}.cer`)).body.equals(root.der)).toBe(true);
@@ -130,7 +130,7 @@ describe('the listener for those who check certificates', () => {
     socket.destroy();
   });
 
-  it('limits how often an address may come', async () => {
+  it('limits the requests of an address', async () => {
     const { ask } = await published(2);
     const answers = await Promise.all(Array.from({ length: 20 }, () => ask('/crl/issuing.crl')));
     const refused = answers.filter(({ status }) => status === 429);
@@ -189,7 +189,7 @@ describe('OCSP', () => {
     for (const bytes of [200, 2000]) expect(readOcspRequest(withNonce(bytes))).toMatch(/nonce of 1 to 128/);
   });
 
-  it('signs with a certificate for a day that is recorded before it is used, and makes the next one by itself', async () => {
+  it('signs with a certificate that is valid for a day and recorded before it is used, and renews it', async () => {
     const { authority, clock, recorded } = await published();
     const { createHash } = await import('node:crypto');
     const { active } = authority.cas;
@@ -207,7 +207,7 @@ describe('OCSP', () => {
   });
 });
 
-it('does not wait for ever for somebody who takes nothing of its answer', async () => {
+it('the status server disconnects a client that reads nothing of its response', async () => {
   const log = pino({ level: 'silent' });
   const body = Buffer.alloc(32 * 1_048_576);
   const server = await createStatusServer({
@@ -236,7 +236,7 @@ it('does not wait for ever for somebody who takes nothing of its answer', async 
   await once(await accepted, 'close');
 });
 
-it('writes the file of all lists once for all who read it', async () => {
+it('the file of all CRLs is built once for all its readers', async () => {
   const { authority } = await published();
   const first = await authority.status.document('/crl/all.pem');
   expect(String(first?.body)).toContain('BEGIN X509 CRL');

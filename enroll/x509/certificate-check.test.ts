@@ -58,7 +58,7 @@ beforeAll(async () => {
 });
 
 describe('the check of an issued certificate', () => {
-  it('lets pass what was ordered', async () => {
+  it('accepts a certificate that matches its order', async () => {
     assertLeaf(await writeCertificate(contents, signer), expected, issuer);
   });
 

@@ -65,7 +65,7 @@ describe('the DER reader', () => {
     expect(readDer(der)).toBe('expected at most 16 levels');
   });
 
-  it('refuses a crowd of tiny values', () => {
+  it('refuses too many small values', () => {
     const crowd = encodeDer(sequence(...Array.from({ length: 4_000 }, () => integer(1))));
     expect(readDer(crowd)).toBe('expected at most 400 values');
   });

@@ -39,7 +39,7 @@ describe('node-forge', () => {
     expect(writer).not.toMatch(READS);
   });
 
-  it('is not handed on: what leaves the writer is a type and functions of ours', () => {
+  it('is not exported: the writer exports only its own type and functions', () => {
     const writer = sources.find(({ path }) => path === 'enroll/x509/der-writer.ts')?.text ?? '';
     expect(writer).not.toMatch(/export\s*(?:const|let|\{)[^;]*asn1/);
   });

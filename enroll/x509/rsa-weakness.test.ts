@@ -21,7 +21,7 @@ function rough(value: bigint): bigint {
 }
 
 describe('an RSA modulus', () => {
-  it('is not called weak when OpenSSL made it', () => {
+  it('is not weak when OpenSSL generated it', () => {
     for (const bits of [2048, 2048, 3072]) expect(rsaModulusWeakness(modulusOf(bits))).toBeUndefined();
   });
 
@@ -44,7 +44,7 @@ describe('an RSA modulus', () => {
     expect(rsaModulusWeakness(p * rough(p + (1n << 600n)))).toBeUndefined();
   });
 
-  it('is weak when it is a power of 65537 modulo every small prime, as the ROCA generator makes it', () => {
+  it('is weak when it is a power of 65537 modulo every small prime, like those of the ROCA generator', () => {
     const primes = [
       3n,
       5n,
