@@ -31,7 +31,7 @@ export function brokerOptions(
     trustDomain: config.trustDomain,
     directory: registry,
     telemetry,
-    sessions: sessions.memory,
+    sessions: sessions.store,
     limits: config.mqtt.limits,
     refusalLog: limits.refusalLog,
     now,
@@ -151,7 +151,7 @@ function serverControls(
     ca: createCaControl({ authority, registry, renewals, broker, now }),
     certificates: () => certificateHealth(authority.serverCertificates),
     clock,
-    sessionStore: () => (sessions.memory.counters().isNearlyFull ? 'short' : 'ok'),
+    sessionStore: () => (sessions.store.counters().isNearlyFull ? 'short' : 'ok'),
     renewals,
     formatToken: ({ record, secret }) =>
       formatBootstrapToken({ id: record.id, secret, rootSha256: trust.rootSha256, enrollUrl }),

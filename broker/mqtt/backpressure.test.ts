@@ -107,8 +107,8 @@ describe('while storage is behind', () => {
     testBroker.pressure(true);
     testBroker.pressure(false);
     expect(lines.map(({ msg, devices }) => `${msg}: ${devices}`)).toEqual([
-      'devices that send telemetry are not read: 1',
-      'devices that send telemetry are read again: 1',
+      'reading from devices that send telemetry is paused: 1',
+      'reading from devices that send telemetry is resumed: 1',
     ]);
   });
 });

@@ -82,7 +82,7 @@ describe('a message of QoS 2', () => {
       await first.closed;
       waiting[0]?.store();
       await second.settled();
-      await testBroker.sessions.memory.durable();
+      await testBroker.sessions.store.durable();
       second.send(publish('new', 4));
       await count(2);
       waiting[1]?.store();

@@ -32,35 +32,35 @@ export interface JournalKey {
 const RECEIVED = Buffer.alloc(0);
 
 export class InboundQos2 {
-  readonly #memory: SessionStore;
+  readonly #store: SessionStore;
 
-  constructor(memory: SessionStore) {
-    this.#memory = memory;
+  constructor(store: SessionStore) {
+    this.#store = store;
   }
 
   /** Whether a client may have one more unreleased message: beyond `most` only packet identifiers that are in use already. */
   hasRoom(client: ClientKey, { messageId }: InboundQos2Packet, most: number): boolean {
-    return this.#memory.incomingCount(client.id) < most || this.#memory.incoming(client, messageId) !== undefined;
+    return this.#store.incomingCount(client.id) < most || this.#store.incoming(client, messageId) !== undefined;
   }
 
   /** Whether this message was received and stored completely. Resolves after that is on disk. */
   async isReceived(client: ClientKey, packet: InboundQos2Packet): Promise<boolean> {
-    const mark = this.#memory.incoming(client, packet.messageId);
+    const mark = this.#store.incoming(client, packet.messageId);
     if (mark === undefined || isReserved(mark)) return false;
-    await this.#memory.durable();
+    await this.#store.durable();
     return true;
   }
 
   /** Reserves the journal key of a message that was not {@link isReceived}. Resolves when the key is on disk. */
   async reserveKey(client: ClientKey, { topic = '', messageId }: InboundQos2Packet): Promise<JournalKey> {
     if (client.clean === true) return { key: undefined, mayBeStored: false };
-    const mark = this.#memory.incoming(client, messageId);
+    const mark = this.#store.incoming(client, messageId);
     if (mark !== undefined && isReserved(mark)) {
-      await this.#memory.durable();
+      await this.#store.durable();
       return { key: String(mark.payload), mayBeStored: true };
     }
     const key = SERVER_KEY_PREFIX + randomUUID();
-    await this.#memory.incomingStorePacket(client, { topic, payload: Buffer.from(key), qos: 2, messageId });
+    await this.#store.incomingStorePacket(client, { topic, payload: Buffer.from(key), qos: 2, messageId });
     return { key, mayBeStored: false };
   }
 
@@ -68,9 +68,9 @@ export class InboundQos2 {
   markReceived(client: InboundQos2Client, { topic = '', messageId }: InboundQos2Packet): Promise<void> {
     // Its clean session has ended: in the next one the same identifier means another message.
     if (client.clean === true && client.closed === true) return Promise.resolve();
-    const mark = this.#memory.incoming(client, messageId);
+    const mark = this.#store.incoming(client, messageId);
     const own = { id: client.id, clean: client.clean === true };
-    const stored = this.#memory.incomingStorePacket(own, { topic, payload: RECEIVED, qos: 2, messageId });
+    const stored = this.#store.incomingStorePacket(own, { topic, payload: RECEIVED, qos: 2, messageId });
     if (mark === undefined) return stored;
     // After a crash the key would still be reserved, and the journal would recognize the repetition by it.
     stored.catch(() => {});
@@ -79,7 +79,7 @@ export class InboundQos2 {
 
   /** For aedes: rejects for a PUBLISH that is new. PUBREL is accepted also for a message whose key is only reserved. */
   async find(client: ClientKey, packet: InboundQos2Packet): Promise<StoredPacket> {
-    const mark = this.#memory.incoming(client, packet.messageId);
+    const mark = this.#store.incoming(client, packet.messageId);
     if (mark === undefined || (isReserved(mark) && packet.cmd !== 'pubrel')) throw new Error('no such packet');
     return mark;
   }

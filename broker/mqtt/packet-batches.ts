@@ -35,17 +35,17 @@ export class PacketBatchQueue {
   }
 
   /** Adds a packet. It joins the open batch if both may be processed concurrently. */
-  add(frame: DecodedPacket): void {
-    const joins = isConcurrentPacket(frame.bytes[frame.start] as number);
-    if (joins && this.#open === frame.bytes && this.#end === frame.start && this.#packets < this.#packetsPerBatch) {
-      this.#end = frame.end;
+  add(packet: DecodedPacket): void {
+    const joins = isConcurrentPacket(packet.bytes[packet.start] as number);
+    if (joins && this.#open === packet.bytes && this.#end === packet.start && this.#packets < this.#packetsPerBatch) {
+      this.#end = packet.end;
       this.#packets += 1;
       return;
     }
     this.seal();
-    this.#open = frame.bytes;
-    this.#start = frame.start;
-    this.#end = frame.end;
+    this.#open = packet.bytes;
+    this.#start = packet.start;
+    this.#end = packet.end;
     this.#packets = 1;
     if (!joins) this.seal();
   }

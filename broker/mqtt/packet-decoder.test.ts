@@ -26,11 +26,11 @@ interface Seen {
 /** Pushes chunks and keeps copies of everything that comes out. */
 function run(chunks: readonly Buffer[], decoder = new PacketDecoder(limits), isBusy = () => false): Seen {
   const seen: Seen = { packets: [], connects: [], violation: undefined };
-  const record = (frame: DecodedPacket) => seen.packets.push(frame.bytes.toString('hex', frame.start, frame.end));
+  const record = (packet: DecodedPacket) => seen.packets.push(packet.bytes.toString('hex', packet.start, packet.end));
   const receiver = {
     mayReceive: () => !isBusy(),
-    connectDecoded(frame: DecodedPacket, fields: ConnectFields) {
-      record(frame);
+    connectDecoded(packet: DecodedPacket, fields: ConnectFields) {
+      record(packet);
       seen.connects.push(fields);
     },
     packetDecoded: record,

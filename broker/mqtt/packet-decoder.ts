@@ -63,9 +63,9 @@ export interface PacketReceiver {
   /** Called before each packet, with its first byte. False: the rest of the chunk is buffered until `resume()`. */
   mayReceive(first: number): boolean;
   /** The first packet. */
-  connectDecoded(frame: DecodedPacket, connect: ConnectFields): void;
+  connectDecoded(packet: DecodedPacket, connect: ConnectFields): void;
   /** Every other packet; none comes after DISCONNECT. */
-  packetDecoded(frame: DecodedPacket): void;
+  packetDecoded(packet: DecodedPacket): void;
 }
 
 type Phase = 'connect' | 'open' | 'finished' | 'broken';

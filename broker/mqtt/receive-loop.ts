@@ -32,7 +32,7 @@ export interface EngineInput {
 /** Handles a PUBLISH without aedes. Used only when no earlier packet of the client waits. */
 export interface PublishFastPath {
   /** False: aedes has to handle the packet. */
-  take(frame: DecodedPacket): boolean;
+  take(packet: DecodedPacket): boolean;
   /** The client has as many messages in flight as it may have. */
   isFull(): boolean;
   /** The client has no message in flight. */
@@ -49,7 +49,7 @@ export interface ReceiveOwner {
   connectReceived(connect: ConnectFields): void;
   protocolViolated(violation: ProtocolViolation): void;
   /** A packet is decoded and valid. False: the owner has ended the connection, and the packet is dropped. */
-  packetReceived(frame: DecodedPacket): boolean;
+  packetReceived(packet: DecodedPacket): boolean;
   /** Processing the received bytes threw an error. */
   failed(error: unknown): void;
 }
@@ -226,16 +226,16 @@ export class ReceiveLoop implements PacketReceiver {
     return !this.#holdsPublishes || first >> 4 !== PacketType.publish;
   }
 
-  connectDecoded(frame: DecodedPacket, connect: ConnectFields): void {
-    this.#batches.add(frame);
+  connectDecoded(packet: DecodedPacket, connect: ConnectFields): void {
+    this.#batches.add(packet);
     this.#owner.connectReceived(connect);
   }
 
-  packetDecoded(frame: DecodedPacket): void {
-    if (this.#isStopped || !this.#owner.packetReceived(frame)) return;
-    if (frame.type === PacketType.disconnect) this.#sawDisconnect = true;
-    if (frame.type === PacketType.publish && this.#isFastPathUsable && this.#fastPath?.take(frame)) return;
-    this.#batches.add(frame);
+  packetDecoded(packet: DecodedPacket): void {
+    if (this.#isStopped || !this.#owner.packetReceived(packet)) return;
+    if (packet.type === PacketType.disconnect) this.#sawDisconnect = true;
+    if (packet.type === PacketType.publish && this.#isFastPathUsable && this.#fastPath?.take(packet)) return;
+    this.#batches.add(packet);
   }
 
   /** Runs in the turn that `continueReading()` has scheduled. */

@@ -46,14 +46,14 @@ it('a pending will of an earlier run of a device over its share is not stored', 
   testBroker = await TestBroker.start({ sessionFile });
   const about = { owner: 'device/dev-1', subject: { identity: device('dev-1'), group: DEFAULT, labels: {} } };
   const will = { topic, payload: Buffer.from('gone'), qos: 1, retain: false } as const;
-  await testBroker.sessions.memory.putWill({ id: 'dev-1' }, will, JSON.stringify(about));
+  await testBroker.sessions.store.putWill({ id: 'dev-1' }, will, JSON.stringify(about));
   await testBroker.close();
   testBroker = await TestBroker.start({ sessionFile, telemetry: intake(() => true, stored) });
   const listener = await testBroker.connectService('listener');
   await listener.subscribe({ topic: 'devices/+/telemetry/+', qos: 1 });
   await testBroker.connectDevice('dev-1');
   expect(await listener.settled()).toEqual([]);
-  expect(testBroker.sessions.memory.pendingWills()).toEqual([]);
+  expect(testBroker.sessions.store.pendingWills()).toEqual([]);
   expect(stored).toEqual([]);
 });
 

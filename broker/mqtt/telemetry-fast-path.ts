@@ -83,12 +83,12 @@ export class TelemetryFastPath implements PublishFastPath {
     return this.#session.acknowledgements.length === 0 && this.#forwarding === 0;
   }
 
-  take(frame: DecodedPacket): boolean {
-    if (frame.qos > 1 || frame.retain) return false;
+  take(packet: DecodedPacket): boolean {
+    if (packet.qos > 1 || packet.retain) return false;
     const session = this.#session;
     const { identity, group } = session.facts.subject;
     // Telemetry topics are ASCII. Any other byte yields a text that is not a telemetry topic.
-    const topic = frame.bytes.toString('latin1', frame.topicStart, frame.topicEnd);
+    const topic = packet.bytes.toString('latin1', packet.topicStart, packet.topicEnd);
     const route = this.#routeOf(topic);
     if (route.stream === undefined || identity.kind !== 'device') return false;
     const key = topic.length === route.topic.length ? undefined : topic.slice(route.topic.length + 1);
@@ -108,21 +108,21 @@ export class TelemetryFastPath implements PublishFastPath {
       route.hasSubscriber = subscriptions.hasSubscriber(route.topic);
       route.hasStoredSubscription = subscriptions.hasStoredSubscription(route.topic);
     }
-    if (route.hasStoredSubscription && frame.qos > 0) return false;
+    if (route.hasStoredSubscription && packet.qos > 0) return false;
     const unkeyed: TelemetryMessage = {
       device: identity.id,
       stream: route.stream,
       receivedAt: now(),
-      qos: frame.qos as 0 | 1,
+      qos: packet.qos as 0 | 1,
       group,
-      payload: frame.bytes.subarray(frame.payload, frame.end),
+      payload: packet.bytes.subarray(packet.payload, packet.end),
     };
     const message = key === undefined ? unkeyed : { ...unkeyed, key };
     counters.messagesReceived += 1;
     counters.messagesOnFastPath += 1;
     const place = route.hasSubscriber
-      ? new PendingDelivery(session, frame.packetId, (outcome) => this.#forward(route.topic, message, outcome))
-      : new PendingPuback(session, frame.packetId);
+      ? new PendingDelivery(session, packet.packetId, (outcome) => this.#forward(route.topic, message, outcome))
+      : new PendingPuback(session, packet.packetId);
     session.acknowledgements.add(place);
     telemetry.submit(message, place);
     this.#options.backpressure.telemetryReceived(session);

@@ -27,7 +27,7 @@ async function start() {
   onTestFinished(() => sessions.close());
   const filters = { has: (filter: string) => filter !== refused };
   const live = (clientId: string) => ({ owner: `device/${clientId}`, subject, isEnded: false, filters });
-  const store = new AedesPersistence(sessions.memory, DEFAULT_LIMITS, live, () => {});
+  const store = new AedesPersistence(sessions.store, DEFAULT_LIMITS, live, () => {});
   await store.setup({ id: 'broker', counter: 0 });
   const rights = new Rights(DEFAULT_DEVICE_POLICY, subject, topicLimits(DEFAULT_LIMITS));
   store.persistentSessions.clientConnected('dev-1', 'device/dev-1', subject, rights, false);

@@ -147,10 +147,10 @@ describe('a message that several filters of one client match', () => {
       const client = await testBroker.session(credentials, { clientId: 'dev-1', clean });
       await client.subscribe(filter(exact, 0), filter(all, 0));
       const commander = await testBroker.connectService('commander');
-      const { memory } = testBroker.sessions;
-      await memory.durable();
+      const { store } = testBroker.sessions;
+      await store.durable();
       const before = testBroker.broker.counters().session_commits;
-      const asked = vi.spyOn(memory, 'outgoingUpdate');
+      const asked = vi.spyOn(store, 'outgoingUpdate');
       await publishAll(commander);
       const came = await client.settled();
       expect(received(came)).toEqual([live('0', 0), live('1', 0), live('2', 0)]);
@@ -160,7 +160,7 @@ describe('a message that several filters of one client match', () => {
       client.destroy();
       await testBroker.event('disconnected');
       await publishAll(commander);
-      expect(memory.queuedCount('dev-1')).toBe(0);
+      expect(store.queuedCount('dev-1')).toBe(0);
       expect(testBroker.broker.counters().session_store_bytes).toBe(0);
       const again = await testBroker.session(credentials, { clientId: 'dev-1', clean });
       expect(await again.settled()).toEqual([]);
@@ -173,11 +173,11 @@ describe('a message that several filters of one client match', () => {
     await client.subscribe(filter(all, 1));
     const commander = await testBroker.connectService('commander');
     await commander.settled();
-    const { memory } = testBroker.sessions;
+    const { store } = testBroker.sessions;
     const queued = Promise.withResolvers<void>();
-    const enqueue = memory.outgoingEnqueueCombi.bind(memory);
+    const enqueue = store.outgoingEnqueueCombi.bind(store);
     const subscribed = Promise.withResolvers<void>();
-    vi.spyOn(memory, 'outgoingEnqueueCombi').mockImplementationOnce(async (receivers, packet) => {
+    vi.spyOn(store, 'outgoingEnqueueCombi').mockImplementationOnce(async (receivers, packet) => {
       const done = enqueue(receivers, packet);
       queued.resolve();
       await subscribed.promise;
@@ -191,7 +191,7 @@ describe('a message that several filters of one client match', () => {
     expect(received([message])).toEqual([live('x', 1)]);
     client.send({ cmd: 'puback', messageId: message.messageId as number });
     await client.settled();
-    expect(memory.queuedCount('dev-1')).toBe(0);
+    expect(store.queuedCount('dev-1')).toBe(0);
   });
 
   it('that is queued keeps its QoS when its filters are removed before it could be sent', async () => {

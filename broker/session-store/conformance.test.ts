@@ -33,7 +33,7 @@ suite({
       log: pino({ level: 'silent' }),
     });
     onTestFinished(() => sessions.close());
-    return sessions.memory;
+    return sessions.store;
   },
   test: (name, body) => {
     cases += 1;

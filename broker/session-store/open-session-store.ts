@@ -14,7 +14,7 @@ import { SessionStore, type SessionStoreLimits } from './session-store.ts';
 export interface SessionStoreOptions {
   /** Path of the database; created with mode 0600 when it does not exist. Its directory must exist. */
   readonly file: string;
-  /** `inspectSessions()` has read every page of the file. */
+  /** `inspectSessionFile()` has read every page of the file. */
   readonly isInspected?: boolean;
   readonly limits?: Partial<SessionStoreLimits>;
   readonly commits?: Partial<SessionCommitLimits>;
@@ -30,8 +30,8 @@ export const SESSION_STORE_LIMITS: SessionStoreLimits = {
 };
 
 export interface OpenSessionStore {
-  readonly memory: SessionStore;
-  /** Writes what waits. Once; later calls wait for the first. */
+  readonly store: SessionStore;
+  /** Writes all pending changes. Idempotent. */
   close(): Promise<void>;
 }
 
@@ -50,14 +50,14 @@ export async function openSessionStore(options: SessionStoreOptions): Promise<Op
     limits: { ...SESSION_COMMIT_LIMITS, ...options.commits },
     now,
     log,
-    beforeCommit: () => memory.pushDeferred(),
+    beforeCommit: () => store.pushDeferred(),
     write: (changes) => writer.call('write', changes),
   });
-  const memory: SessionStore = new SessionStore({ ...SESSION_STORE_LIMITS, ...options.limits }, commits, rows, now);
+  const store: SessionStore = new SessionStore({ ...SESSION_STORE_LIMITS, ...options.limits }, commits, rows, now);
   let closing: Promise<void> | undefined;
 
   return {
-    memory,
+    store,
     close() {
       closing ??= commits
         .close()

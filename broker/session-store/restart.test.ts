@@ -40,71 +40,71 @@ type Step = typeof step extends fc.Arbitrary<infer Value> ? Value : never;
 
 const ignore = () => {};
 
-async function take(memory: SessionStore, one: Step): Promise<void> {
+async function take(store: SessionStore, one: Step): Promise<void> {
   const id = 'client' in one ? { id: one.client } : { id: '' };
   const bytes = 'payload' in one ? Buffer.from(one.payload) : Buffer.alloc(0);
   switch (one.do) {
     case 'keep':
-      return memory.putSession(one.client, `owner of ${one.client}`, '{}');
+      return store.putSession(one.client, `owner of ${one.client}`, '{}');
     case 'leave':
-      return memory.setAway(one.client, 5);
+      return store.setAway(one.client, 5);
     case 'forget':
-      return memory.removeSession(one.client);
+      return store.removeSession(one.client);
     case 'subscribe':
-      return void memory.addSubscriptions(id, [{ topic: one.filter, qos: one.qos }]).catch(ignore);
+      return void store.addSubscriptions(id, [{ topic: one.filter, qos: one.qos }]).catch(ignore);
     case 'unsubscribe':
-      return void memory.removeSubscriptions(id, [one.filter]).catch(ignore);
+      return void store.removeSubscriptions(id, [one.filter]).catch(ignore);
     case 'retain':
-      return void memory.storeRetained({ topic: one.topic, payload: bytes, qos: one.qos }, 'o').catch(ignore);
+      return void store.storeRetained({ topic: one.topic, payload: bytes, qos: one.qos }, 'o').catch(ignore);
     case 'queue': {
-      const facts = memory.broker as { counter: number };
+      const facts = store.broker as { counter: number };
       facts.counter += 1;
       const packet = { topic: one.topic, payload: bytes, qos: one.qos, brokerId: 'b', brokerCounter: facts.counter };
       const receivers = one.clients.map((clientId) => ({ clientId }));
-      return void memory.outgoingEnqueueCombi(receivers, packet).catch(ignore);
+      return void store.outgoingEnqueueCombi(receivers, packet).catch(ignore);
     }
     case 'number': {
-      const [next] = await memory.outgoingStream(id).toArray();
+      const [next] = await store.outgoingStream(id).toArray();
       if (next !== undefined && next.cmd === 'publish') {
-        void memory.outgoingUpdate(id, { ...next, messageId: one.messageId }).catch(ignore);
+        void store.outgoingUpdate(id, { ...next, messageId: one.messageId }).catch(ignore);
       }
       return;
     }
     case 'release':
-      await take(memory, { ...one, do: 'number' });
-      return void memory.outgoingUpdate(id, { cmd: 'pubrel', messageId: one.messageId } as never).catch(ignore);
+      await take(store, { ...one, do: 'number' });
+      return void store.outgoingUpdate(id, { cmd: 'pubrel', messageId: one.messageId } as never).catch(ignore);
     case 'acknowledge':
-      await memory.outgoingClearMessageId(id, { messageId: one.messageId } as never);
+      await store.outgoingClearMessageId(id, { messageId: one.messageId } as never);
       return;
     case 'receive':
-      return void memory
+      return void store
         .incomingStorePacket(
           { ...id, clean: one.isClean },
           { topic: 't', payload: Buffer.from('p'), messageId: one.messageId },
         )
         .catch(ignore);
     case 'complete':
-      return void memory.incomingDelPacket(id, one).catch(ignore);
+      return void store.incomingDelPacket(id, one).catch(ignore);
     case 'will':
-      return void memory.putWill(id, { topic: one.topic, payload: bytes, qos: one.qos }).catch(ignore);
+      return void store.putWill(id, { topic: one.topic, payload: bytes, qos: one.qos }).catch(ignore);
     case 'unwill':
-      await memory.delWill(id);
+      await store.delWill(id);
       return;
     case 'commit':
-      await memory.durable();
+      await store.durable();
   }
 }
 
-async function shown(memory: SessionStore) {
+async function shown(store: SessionStore) {
   const all: Record<string, unknown> = {};
   for (const id of ['c1', 'c2']) {
-    const queue = await memory.outgoingStream({ id }).toArray();
+    const queue = await store.outgoingStream({ id }).toArray();
     const incoming = [];
     for (const number of [1, 2, 3]) {
-      incoming.push(await memory.incomingGetPacket({ id }, { messageId: number }).then((found) => found.topic, ignore));
+      incoming.push(await store.incomingGetPacket({ id }, { messageId: number }).then((found) => found.topic, ignore));
     }
-    const subscriptions = await memory.subscriptionsByClient({ id });
-    const will = await memory.getWill({ id });
+    const subscriptions = await store.subscriptionsByClient({ id });
+    const will = await store.getWill({ id });
     all[id] = {
       queue: queue.map((one) => [
         one.cmd,
@@ -116,11 +116,11 @@ async function shown(memory: SessionStore) {
       will: will && [will.topic, `${will.payload}`, will.qos],
     };
   }
-  const retained = await memory.createRetainedStream('#').toArray();
+  const retained = await store.createRetainedStream('#').toArray();
   all.retained = retained.map((one) => [one.topic, `${one.payload}`, one.qos]).sort();
-  all.owners = [...memory.retainedOwners()].map((one) => `${one.topic} ${one.owner} ${one.bytes}`).sort();
-  all.wanted = ['a/b', 'x', 'a/b/c'].map((one) => memory.filters.hasMatch(one));
-  all.count = [memory.retainedCount, await memory.countOffline(), memory.counters().storedBytes];
+  all.owners = [...store.retainedOwners()].map((one) => `${one.topic} ${one.owner} ${one.bytes}`).sort();
+  all.wanted = ['a/b', 'x', 'a/b/c'].map((one) => store.filters.hasMatch(one));
+  all.count = [store.retainedCount, await store.countOffline(), store.counters().storedBytes];
   return all;
 }
 
@@ -133,16 +133,16 @@ describe('after a restart', () => {
         runs += 1;
         const file = join(directory, `${runs}.db`);
         const first = await open(file);
-        await first.memory.setup(broker());
+        await first.store.setup(broker());
         // What clean sessions sent halfway ends with them.
         const written = steps.filter((one) => one.do !== 'receive' || !one.isClean);
-        for (const one of written) await take(first.memory, one);
-        const before = await shown(first.memory);
+        for (const one of written) await take(first.store, one);
+        const before = await shown(first.store);
         await first.close();
         const again = await open(file);
-        const kept = again.memory.storedSessions();
-        await again.memory.setup(broker());
-        expect(await shown(again.memory)).toEqual(before);
+        const kept = again.store.storedSessions();
+        await again.store.setup(broker());
+        expect(await shown(again.store)).toEqual(before);
         await again.close();
         const sessions = new Map<string, number | undefined>();
         for (const one of steps) {
@@ -159,13 +159,13 @@ describe('after a restart', () => {
   it('an unreleased QoS 2 message of a clean session is gone', async () => {
     const file = join(temporaryDirectory(), 'sessions.db');
     const first = await open(file);
-    await first.memory.setup(broker());
+    await first.store.setup(broker());
     const packet = { topic: 't', payload: Buffer.from('p'), messageId: 1 };
-    await first.memory.incomingStorePacket({ id: 'c1', clean: true }, packet);
-    expect(first.memory.counters().commits).toBe(0);
+    await first.store.incomingStorePacket({ id: 'c1', clean: true }, packet);
+    expect(first.store.counters().commits).toBe(0);
     await first.close();
     const again = await open(file);
-    await expect(again.memory.incomingGetPacket({ id: 'c1' }, packet)).rejects.toThrow('no such packet');
+    await expect(again.store.incomingGetPacket({ id: 'c1' }, packet)).rejects.toThrow('no such packet');
     await again.close();
   });
 });

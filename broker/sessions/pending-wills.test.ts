@@ -23,7 +23,7 @@ async function startAfter(
   const sessionFile = join(temporaryDirectory(), 'sessions.db');
   testBroker = await TestBroker.start({ sessionFile });
   const about = JSON.stringify({ owner: 'device/dev-1', subject });
-  await testBroker.sessions.memory.putWill({ id: 'dev-1' }, { ...will, payload: Buffer.from('off') }, about);
+  await testBroker.sessions.store.putWill({ id: 'dev-1' }, { ...will, payload: Buffer.from('off') }, about);
   await testBroker.close();
   testBroker = await TestBroker.start({ sessionFile, policies: { 'group/default': policy } });
   const listener = await testBroker.connectService('listener');
@@ -44,7 +44,7 @@ describe('a pending will', () => {
       await testBroker.connectDevice('dev-1');
       expect(heard([(await listener.next()) as Packet])).toEqual([`${state} off ${Math.min(qos, 1)}`]);
       expect(stored()).toEqual([`state k1 off ${qos}`]);
-      expect(testBroker.sessions.memory.pendingWills()).toEqual([]);
+      expect(testBroker.sessions.store.pendingWills()).toEqual([]);
     },
   );
 
@@ -79,6 +79,6 @@ describe('a pending will', () => {
     await client.settled();
     expect(heard(await listener.settled())).toEqual([]);
     expect(stored()).toEqual([]);
-    expect(testBroker.sessions.memory.pendingWills()).toEqual([]);
+    expect(testBroker.sessions.store.pendingWills()).toEqual([]);
   });
 });

@@ -63,7 +63,7 @@ describe('a restarted broker', () => {
     // What a server leaves that ends without a word while the device is connected.
     const packet = { topic: 'devices/dev-1/events/gone', payload: Buffer.from('bye'), qos: 1 as const };
     const subject = { identity: device('dev-1'), group: DEFAULT, labels: {} };
-    await testBroker.sessions.memory.putWill(
+    await testBroker.sessions.store.putWill(
       { id: 'dev-1' },
       packet,
       JSON.stringify({ owner: 'device/dev-1', subject }),
@@ -98,7 +98,7 @@ describe('a restarted broker', () => {
     await testBroker.session(credentials, { clientId: 'dev-1', will: will('new') });
     await old.closed;
     await testBroker.event('disconnected');
-    expect(String((await testBroker.sessions.memory.getWill({ id: 'dev-1' }))?.payload)).toBe('new');
+    expect(String((await testBroker.sessions.store.getWill({ id: 'dev-1' }))?.payload)).toBe('new');
   });
 });
 
@@ -112,6 +112,6 @@ it('a clean session without a will causes no write', async () => {
   client.send({ cmd: 'disconnect' });
   await client.closed;
   await testBroker.event('disconnected');
-  await testBroker.sessions.memory.durable();
+  await testBroker.sessions.store.durable();
   expect(testBroker.broker.counters().session_commits).toBe(0);
 });

@@ -210,18 +210,18 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
     this.end(violation.clause === 'limit' ? 'limit_exceeded' : 'protocol_violation');
   }
 
-  packetReceived(frame: DecodedPacket): boolean {
+  packetReceived(packet: DecodedPacket): boolean {
     if (this.isEnded) return false;
     this.#lastReceivedAt = performance.now();
-    if (frame.type === PacketType.publish) this.lastMessageAt = this.#now();
+    if (packet.type === PacketType.publish) this.lastMessageAt = this.#now();
     const { messagesPerSecond, bytesPerSecond } = this.#limits;
     if (messagesPerSecond === 0 && bytesPerSecond === 0) return true;
-    if (isAcknowledgement(frame.type) && this.acknowledgementCredit > 0) {
+    if (isAcknowledgement(packet.type) && this.acknowledgementCredit > 0) {
       this.acknowledgementCredit -= 1;
       return true;
     }
     this.#messageTokens -= 1;
-    this.#byteTokens -= frame.end - frame.start;
+    this.#byteTokens -= packet.end - packet.start;
     const short = (messagesPerSecond > 0 && this.#messageTokens < 0) || (bytesPerSecond > 0 && this.#byteTokens < 0);
     return short ? this.#throttle() : true;
   }
