@@ -1,7 +1,6 @@
 /** Plays the timeline of a scenario: applies each incident at its time to the devices that it chooses, and marks it for the charts. */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Counters } from '../devices/counters.ts';
 import type { HostileAction } from '../devices/shard-messages.ts';
 import { preciseNow } from '../devices/timer-wheel.ts';
 import { actionOf } from '../scenario/checks.ts';
@@ -20,7 +19,6 @@ export interface IncidentContext {
   readonly record: RunRecord;
   readonly service: Observer | undefined;
   readonly options: RunOptions;
-  readonly counters: Counters;
 }
 
 /** Of an incident that names no time of its own. */
@@ -45,7 +43,7 @@ export class Incidents {
     const inProgress: Promise<void>[] = [];
     const until = async (at: number) => {
       const wait = at - record.elapsedMs;
-      if (wait > 0) await delay(wait, undefined, { ...(signal !== undefined && { signal }) }).catch(() => {});
+      if (wait > 0) await this.#wait(wait);
     };
     for (const incident of [...scenario.timeline].sort((a, b) => a.at - b.at)) {
       await until(incident.at);
@@ -61,85 +59,127 @@ export class Incidents {
   }
 
   async #apply(incident: Incident): Promise<void> {
-    const { shards, devices, options, service } = this.#context;
+    const { shards } = this.#context;
     const action = actionOf(incident);
-    const wanted = incident[action];
-    const chosen = typeof wanted === 'object' && !('latency' in wanted) ? devices.choose(incident.of, wanted) : [];
-    const indices = chosen.map((device) => device.index);
-    const until = preciseNow() + this.#context.scenario.duration - this.#context.record.elapsedMs;
-    const of = incident.of === undefined ? '' : ` of ${incident.of}`;
     switch (action) {
-      case 'revoke': {
-        const { operator } = options;
-        if (operator === undefined) throw new Error('expected an operator');
-        this.#mark(incident, `revoke ${indices.length}${of}`);
-        const ids = chosen.map((device) => device.id);
-        devices.remove(chosen);
-        await shards.apply({ kind: 'revoking', devices: indices, at: preciseNow() });
-        return operator.revoke(ids);
-      }
+      case 'revoke':
+        return this.#revoke(incident);
       case 'cut':
-      case 'power':
-        this.#mark({ ...incident, for: incident.for ?? CUT_MS }, `${action} ${indices.length}${of}`);
-        return shards.apply({ kind: action, devices: indices, for: incident.for ?? CUT_MS });
+      case 'power': {
+        const length = incident.for ?? CUT_MS;
+        const devices = this.#chooseFor({ ...incident, for: length }, action);
+        return shards.apply({ kind: action, devices, for: length });
+      }
       case 'renew':
-        this.#mark(incident, `renew ${indices.length}${of}`);
-        return shards.apply({ kind: 'renew', devices: indices });
+        return shards.apply({ kind: 'renew', devices: this.#chooseFor(incident, action) });
       case 'clone':
       case 'steal':
-      case 'outlive':
-        this.#mark(incident, `${action} ${indices.length}${of}`);
-        return shards.apply({ kind: 'hostile', action: action, devices: indices, count: 0, until });
-      case 'attack': {
-        const count = incident.count ?? 1;
-        this.#mark(incident, `${incident.attack} x ${count}`);
-        const hostile = incident.attack as HostileAction;
-        return shards.apply({
-          kind: 'hostile',
-          action: hostile,
-          devices: devices.devices.map(({ index }) => index),
-          count,
-          until,
-        });
+      case 'outlive': {
+        const devices = this.#chooseFor(incident, action);
+        return shards.apply({ kind: 'hostile', action, devices, count: 0, until: this.#end });
       }
-      case 'command': {
-        if (service === undefined) throw new Error('expected a service');
-        const to = devices.choose(incident.of, incident.to ?? ALL_DEVICES);
-        this.#mark(incident, `${incident.command} to ${to.length}${of}`);
-        return service.command(
-          incident.command as string,
-          to.map((device) => device.id),
-        );
-      }
+      case 'attack':
+        return this.#attack(incident);
+      case 'command':
+        return this.#sendCommand(incident);
       case 'network':
-        this.#mark(incident, `another line${of}`);
-        await shards.apply({ kind: 'network', group: incident.of, conditions: incident.network });
-        if (incident.for === undefined) return;
-        await delay(incident.for, undefined, { ...(options.signal !== undefined && { signal: options.signal }) }).catch(
-          () => {},
-        );
-        return shards.apply({ kind: 'network', group: incident.of, conditions: undefined });
-      case 'server': {
-        const { server } = options;
-        if (server === undefined) throw new Error('expected a server of its own');
-        this.#mark(incident, `server ${incident.server}`);
-        await server.restart(incident.server as 'restart' | 'kill', incident.for ?? DOWN_MS);
-        this.#mark({ at: this.#context.record.elapsedMs }, 'server is back');
-        return shards.apply({ kind: 'server-returned', at: preciseNow() });
-      }
+        return this.#changeNetwork(incident);
+      case 'server':
+        return this.#restartServer(incident);
       case 'disk':
-        if (options.server === undefined) throw new Error('expected a server of its own');
-        this.#mark(incident, 'disk full');
-        return options.server.fillDisk(incident.for ?? CUT_MS);
+        return this.#fillDisk(incident);
       case 'rotate':
-        if (options.operator?.rotateIssuing === undefined)
-          throw new Error('expected a server that can replace its issuing CA');
-        this.#mark(incident, 'issuing CA replaced');
-        return options.operator.rotateIssuing();
+        return this.#rotateIssuingCa(incident);
     }
+  }
+
+  /** Marks the incident, and returns the indices of the devices that it chooses. */
+  #chooseFor(incident: Incident, action: 'cut' | 'power' | 'renew' | 'clone' | 'steal' | 'outlive'): readonly number[] {
+    const chosen = this.#context.devices.choose(incident.of, incident[action] ?? ALL_DEVICES);
+    this.#mark(incident, `${action} ${chosen.length}${groupIn(incident)}`);
+    return chosen.map(({ index }) => index);
+  }
+
+  async #revoke(incident: Incident): Promise<void> {
+    const { shards, devices, options } = this.#context;
+    if (options.operator === undefined) throw new Error('expected an operator');
+    const chosen = devices.choose(incident.of, incident.revoke ?? ALL_DEVICES);
+    this.#mark(incident, `revoke ${chosen.length}${groupIn(incident)}`);
+    devices.remove(chosen);
+    await shards.apply({ kind: 'revoking', devices: chosen.map(({ index }) => index), at: preciseNow() });
+    await options.operator.revoke(chosen.map(({ id }) => id));
+  }
+
+  async #attack(incident: Incident): Promise<void> {
+    const { shards, devices } = this.#context;
+    const { attack, count = 1 } = incident;
+    this.#mark(incident, `${attack} x ${count}`);
+    const indices = devices.devices.map(({ index }) => index);
+    const action = attack as HostileAction;
+    await shards.apply({ kind: 'hostile', action, devices: indices, count, until: this.#end });
+  }
+
+  #sendCommand(incident: Incident): void {
+    const { service, devices } = this.#context;
+    if (service === undefined) throw new Error('expected a service');
+    const receivers = devices.choose(incident.of, incident.to ?? ALL_DEVICES);
+    this.#mark(incident, `${incident.command} to ${receivers.length}${groupIn(incident)}`);
+    service.command(
+      incident.command as string,
+      receivers.map(({ id }) => id),
+    );
+  }
+
+  async #changeNetwork(incident: Incident): Promise<void> {
+    const { shards } = this.#context;
+    const { of: group, for: length, network: conditions } = incident;
+    this.#mark(incident, `network changed${groupIn(incident)}`);
+    await shards.apply({ kind: 'network', group, conditions });
+    if (length === undefined) return;
+    await this.#wait(length);
+    await shards.apply({ kind: 'network', group, conditions: undefined });
+  }
+
+  async #restartServer(incident: Incident): Promise<void> {
+    const { shards, options, record } = this.#context;
+    if (options.server === undefined) throw new Error('expected a server of its own');
+    this.#mark(incident, `server ${incident.server}`);
+    await options.server.restart(incident.server as 'restart' | 'kill', incident.for ?? DOWN_MS);
+    this.#mark({ at: record.elapsedMs }, 'server is back');
+    await shards.apply({ kind: 'server-returned', at: preciseNow() });
+  }
+
+  async #fillDisk(incident: Incident): Promise<void> {
+    const { server } = this.#context.options;
+    if (server === undefined) throw new Error('expected a server of its own');
+    this.#mark(incident, 'disk full');
+    await server.fillDisk(incident.for ?? CUT_MS);
+  }
+
+  async #rotateIssuingCa(incident: Incident): Promise<void> {
+    const { operator } = this.#context.options;
+    if (operator?.rotateIssuing === undefined) throw new Error('expected a server that can replace its issuing CA');
+    this.#mark(incident, 'issuing CA replaced');
+    await operator.rotateIssuing();
+  }
+
+  /** End of the run, milliseconds since 1970. */
+  get #end(): number {
+    const { scenario, record } = this.#context;
+    return preciseNow() + scenario.duration - record.elapsedMs;
+  }
+
+  /** Resolves early when the run is ended. */
+  async #wait(milliseconds: number): Promise<void> {
+    const { signal } = this.#context.options;
+    await delay(milliseconds, undefined, { ...(signal !== undefined && { signal }) }).catch(() => {});
   }
 
   #mark({ at, for: length }: Pick<Incident, 'at' | 'for'>, text: string): void {
     this.marks.push({ at: at / 1_000, ...(length !== undefined && { for: length / 1_000 }), text });
   }
+}
+
+function groupIn({ of }: Incident): string {
+  return of === undefined ? '' : ` of ${of}`;
 }

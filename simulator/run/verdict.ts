@@ -27,12 +27,7 @@ export function createResult(
     hosts.length === 0
       ? run.values
       : { ...run.values, 'simulator.clockError': Math.max(...hosts.map(({ clockErrorMs }) => clockErrorMs)) };
-  const assertions = scenario.expect.map((text) => {
-    const expectation = parseExpectation(text);
-    if (typeof expectation === 'string') return { text, holds: false, reason: expectation };
-    const { found, ...judgement } = judge(expectation, values);
-    return { ...judgement, ...(found !== undefined && { found }) };
-  });
+  const assertions = judgeAll(scenario.expect, values);
   const problems = [...run.problems, ...run.incidents.problems];
   const lag = values['simulator.lagP99'] ?? 0;
   if (lag > scenario.limits.lag) {
@@ -51,12 +46,7 @@ export function createResult(
     target: run.target,
     startedAt: run.startedAt.toISOString(),
     tookSeconds: (Date.now() - run.startedAt.getTime()) / 1_000,
-    machine: {
-      cores: availableParallelism(),
-      cpu: cpus()[0]?.model ?? 'unknown',
-      memoryGiB: Math.round(totalmem() / 2 ** 30),
-      system: `${type()} ${release()}`,
-    },
+    machine: machineOfRun(),
     versions: { ...versions, node: process.versions.node, openssl: process.versions.openssl },
     workers: placement.shards,
     lagLimitMs: scenario.limits.lag,
@@ -69,5 +59,23 @@ export function createResult(
     assertions,
     problems,
     verdict: problems.length === 0 && assertions.every(({ holds }) => holds) ? 'passed' : 'failed',
+  };
+}
+
+function judgeAll(texts: readonly string[], values: Readonly<Record<string, number>>): RunResult['assertions'] {
+  return texts.map((text) => {
+    const expectation = parseExpectation(text);
+    if (typeof expectation === 'string') return { text, holds: false, reason: expectation };
+    const { found, ...judgement } = judge(expectation, values);
+    return { ...judgement, ...(found !== undefined && { found }) };
+  });
+}
+
+function machineOfRun(): RunResult['machine'] {
+  return {
+    cores: availableParallelism(),
+    cpu: cpus()[0]?.model ?? 'unknown',
+    memoryGiB: Math.round(totalmem() / 2 ** 30),
+    system: `${type()} ${release()}`,
   };
 }
