@@ -29,7 +29,7 @@ const overTcp = (headers: Readonly<Record<string, string>>, path = '/v1/tokens')
 const modeOf = (path: string) => (statSync(path).mode & 0o777).toString(8);
 
 describe('the unix socket', () => {
-  it('opens to its owner only, and needs no key', async () => {
+  it('is accessible to its owner only, and needs no key', async () => {
     expect(modeOf(fixture.options.socketPath)).toBe('600');
     expect((await send(fixture, { path: '/v1/tokens' })).status).toBe(200);
   });
@@ -121,10 +121,10 @@ describe('the operator key', () => {
   });
 });
 
-describe('the TCP door', () => {
+describe('the TCP listener', () => {
   let minted: string;
 
-  it('opens to the operator key', async () => {
+  it('accepts the operator key', async () => {
     expect((await overTcp(withKey())).status).toBe(200);
     const client = openConsoleClient({
       url: fixture.console.url,
@@ -150,7 +150,7 @@ describe('the TCP door', () => {
     expect(answer.json).toMatchObject({ code: 'operator_required' });
   });
 
-  it('opens no route without a key but health', async () => {
+  it('serves no route without a key but health', async () => {
     for (const { method, path } of Object.values(endpoints)) {
       fixture.clock.now += 3_600_000;
       const answer = await send(fixture, { listener: 'tcp', method, path: path.replace(/:[a-z]+/g, 'x') });
@@ -164,7 +164,7 @@ describe('the TCP door', () => {
     expect((await overTcp(withKey(), '/v1/nothing')).status).toBe(404);
   });
 
-  it('bounds wrong keys per address, and still opens to the right one', async () => {
+  it('limits wrong keys per address, and still accepts the right one', async () => {
     fixture.clock.now += 3_600_000;
     const statuses: number[] = [];
     for (let i = 0; i < 11; i += 1) statuses.push((await overTcp(withKey('B'.repeat(43)))).status);
@@ -249,7 +249,7 @@ describe('the TCP door', () => {
 });
 
 describeWithClients('curl', ['curl'], () => {
-  it('speaks to both doors', async () => {
+  it('works with both listeners', async () => {
     const run = promisify(execFile);
     const curl = async (...args: string[]) => (await run('curl', ['-sS', '--max-time', '10', ...args])).stdout;
     const viaSocket = await curl('--unix-socket', fixture.options.socketPath, 'http://localhost/v1/health');

@@ -183,14 +183,14 @@ describe('a path', () => {
 });
 
 describe('every answer', () => {
-  it('is kept by no cache and guessed by no browser', async () => {
+  it('is marked against caching and content sniffing', async () => {
     for (const path of ['/v1/health', '/v1/tokens', '/nothing']) {
       const { headers } = await send(fixture, { path });
       expect(headers).toMatchObject({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' });
     }
   });
 
-  it('about a failure of ours is one sentence, with the reason in the log only', async () => {
+  it('about an internal failure is one sentence, with the reason in the log only', async () => {
     fixture.telemetry.last = async () => {
       throw new Error('/var/secret is full');
     };

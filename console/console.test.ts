@@ -13,7 +13,7 @@ beforeAll(async () => {
 afterAll(() => fixture.close());
 
 describe('bootstrap tokens', () => {
-  it('are minted with defaults, listed without their text, and voided', async () => {
+  it('are created with defaults, listed without their text, and revoked', async () => {
     const minted = await fixture.client.createToken({ group: 'pumps', labels: { site: 'north', constructor: 'x' } });
     expect(minted.token).toMatchObject({
       state: 'usable',
@@ -34,7 +34,7 @@ describe('bootstrap tokens', () => {
     });
   });
 
-  it('that do not exist cannot be voided', async () => {
+  it('that do not exist cannot be revoked', async () => {
     await expect(fixture.client.revokeToken({ id: '0123456789abcdef' })).rejects.toMatchObject({
       code: 'token_unknown',
     });
@@ -130,7 +130,7 @@ describe('services', () => {
     await expect(fixture.client.revokeService({ name: 'nobody' })).rejects.toMatchObject({ code: 'service_unknown' });
   });
 
-  it('pass on what the authority refuses', async () => {
+  it('return what the authority refuses', async () => {
     await expect(fixture.client.issueService({ name: 'x', csrPem: 'no' })).rejects.toMatchObject({
       code: 'csr_malformed',
     });
@@ -152,7 +152,7 @@ describe('policies', () => {
     );
   });
 
-  it('of a scope come from the scope that stands in for it', async () => {
+  it('of a scope come from its fallback scope', async () => {
     const set = await fixture.client.setPolicy({ kind: 'service', name: '*', ...silent });
     expect(set).toMatchObject({ isDefault: false, decidedBy: 'service/*' });
     expect(await fixture.client.showPolicy({ kind: 'service', name: 'dash' })).toMatchObject({
@@ -167,7 +167,7 @@ describe('policies', () => {
     expect(await fixture.registry.findPolicy('group/pumps')).toEqual(silent);
   });
 
-  it('are refused, and not kept, when they cannot be applied', async () => {
+  it('are refused, and not stored, when they cannot be applied', async () => {
     const refused = fixture.client.setPolicy({ kind: 'group', name: 'valves', ...silent, publish: ['bad/#/filter'] });
     await expect(refused).rejects.toMatchObject({ code: 'policy_invalid', detail: 'expected # at the end' });
     expect(await fixture.registry.findPolicy('group/valves')).toBeUndefined();
@@ -219,7 +219,7 @@ describe('telemetry', () => {
     expect((await fixture.client.lastTelemetry({ device: 'dev-2' })).map(({ position }) => position)).toEqual([3]);
   });
 
-  it('comes as much as fits into one answer, newest first, and goes on before it', async () => {
+  it('comes in pages that fit into one answer, the newest first', async () => {
     for (let i = 0; i < 17; i += 1) await fixture.say('dev-7', 'big', new Uint8Array(1_000_000));
     const newest = await fixture.client.queryTelemetry({ device: 'dev-7' });
     expect(newest).toHaveLength(16);
@@ -287,7 +287,7 @@ describe('the server', () => {
     await lame.close();
   });
 
-  it('frees both addresses when it closes, and the client says that nobody is there', async () => {
+  it('frees both addresses when it closes, and the client reports server_unreachable', async () => {
     const other = await openTestConsole();
     const { socketPath } = other.console;
     await other.close();

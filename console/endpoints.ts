@@ -1,5 +1,5 @@
 /**
- * Every door handle of the console in one table: method, path, who may use it, what goes in and what comes out. The server
+ * Every endpoint of the console in one table: method, path, access, request and response. The server
  * answers from it and the client asks by it, so neither can know a path that the other doesn't. A subject of its own is a
  * file of its own in `api/`, with its shapes; what the endpoints do stands in `routes/`.
  */

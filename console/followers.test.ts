@@ -64,7 +64,7 @@ describe('a follower', () => {
     expect(fixture.followers.count).toBe(0);
   });
 
-  it('that does not read is dropped with a last line, and nobody else is', async () => {
+  it('that does not read is dropped with a last line, and no other follower is', async () => {
     const slow = await follow();
     slow.pause();
     const quick = await follow('/v1/telemetry/follow?device=dev-2');
@@ -86,7 +86,7 @@ describe('a follower', () => {
     });
   });
 
-  it('hears that the server closes', async () => {
+  it('is told that the server closes', async () => {
     const response = await follow();
     const [lines] = await Promise.all([readLines(response, 1), fixture.console.close()]);
     expect(lines).toMatchObject([{ code: 'unavailable', detail: 'the server is closing' }]);

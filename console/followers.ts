@@ -1,12 +1,12 @@
 /**
- * What operators watch as it happens: newline-delimited JSON, or server-sent events. A follower that reads slower than there
- * is something to tell is dropped instead of filling memory; the last it gets is a problem document that says so.
+ * Streams to operators: newline-delimited JSON, or server-sent events. A follower that reads more slowly than
+ * messages arrive is dropped instead of filling memory; its last line is a problem document that gives the reason.
  */
 
 import type { ServerResponse } from 'node:http';
 import { escapeJson } from '@rollcall/output';
 import { Problem, problemDocument } from '@rollcall/protocol';
-/** What may wait for one follower, in bytes; what finds more waiting is the one that drops it. */
+/** Unsent bytes per follower; more drop it. */
 export const MAX_FOLLOWER_BACKLOG = 1_048_576;
 export const MAX_FOLLOWERS = 64;
 const CLOSE_GRACE_MS = 10_000;
@@ -16,8 +16,8 @@ const MEDIA_TYPES = { lines: 'application/x-ndjson', sse: 'text/event-stream' } 
 export interface FollowRequest {
   readonly headers: Readonly<Record<string, string>>;
   readonly form: keyof typeof MEDIA_TYPES;
-  /** Calls `tell` with text in that form for each thing that happens. Returns the way to stop. */
-  readonly subscribe: (tell: (text: string) => void) => () => void;
+  /** Calls `send` with text in that form for each message. Returns a function that stops it. */
+  readonly subscribe: (send: (text: string) => void) => () => void;
 }
 
 export interface FollowersOptions {
@@ -32,7 +32,7 @@ export class Followers {
     this.#now = options.now;
   }
 
-  /** Answers until the client leaves. Problem `unavailable` when there are too many followers. */
+  /** Streams until the client disconnects. Problem `unavailable` when there are too many followers. */
   start(response: ServerResponse, { headers, form, subscribe }: FollowRequest): void {
     if (this.#live.size >= MAX_FOLLOWERS) {
       throw new Problem('unavailable', { detail: `there are ${MAX_FOLLOWERS} followers already` });
@@ -54,7 +54,7 @@ export class Followers {
     };
     this.#live.add(drop);
     response.once('close', leave);
-    response.socket?.setTimeout(0); // a quiet fleet is no reason to hang up
+    response.socket?.setTimeout(0); // a stream may be silent for long
     response.writeHead(200, { ...headers, 'content-type': MEDIA_TYPES[form], connection: 'close' });
     response.flushHeaders();
   }

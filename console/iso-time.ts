@@ -1,4 +1,4 @@
-/** Times as operators read them: ISO 8601 in UTC. Inside the house they are milliseconds since the epoch. */
+/** Times in the API: ISO 8601 in UTC. Elsewhere they are milliseconds since the epoch. */
 
 export function isoTime(ms: number): string {
   return new Date(ms).toISOString();

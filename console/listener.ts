@@ -1,4 +1,4 @@
-/** One listening address of the console: bounds on what a connection may take, and a close that ends. Knows no route. */
+/** One listener of the console: limits per connection, and a close that ends within two seconds. Knows no route. */
 
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
@@ -20,7 +20,7 @@ const CLOSE_GRACE_MS = 2_000;
 export class Listener<S extends Server = Server> {
   readonly server: S;
   readonly #log: Logger;
-  /** Those that never finished a handshake too: `closeAllConnections` does not know them. */
+  /** Includes sockets without a completed handshake, which `closeAllConnections` does not close. */
   readonly #sockets = new Set<Socket>();
 
   constructor(server: S, log: Logger, refusalLog: RefusalLog) {
@@ -46,7 +46,7 @@ export class Listener<S extends Server = Server> {
     this.server.on('error', (error) => this.#log.error({ err: error }, 'console listener failed'));
   }
 
-  /** Requests in hand have two seconds to finish. */
+  /** Running requests have two seconds to finish. */
   close(): Promise<void> {
     return new Promise((resolve) => {
       const grace = setTimeout(() => {

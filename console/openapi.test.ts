@@ -28,7 +28,7 @@ const keysOf = (schema: z.ZodType | undefined) =>
   schema === undefined ? [] : Object.keys((z.toJSONSchema(schema, { io: 'input' }).properties ?? {}) as object).sort();
 
 describe('the OpenAPI document', () => {
-  it('is of version 3.1 and says how operators prove themselves', () => {
+  it('is of version 3.1 and describes how operators authenticate', () => {
     expect(document).toMatchObject({
       openapi: '3.1.0',
       info: { title: 'Rollcall console', version: '1.2.3' },
@@ -37,7 +37,7 @@ describe('the OpenAPI document', () => {
     });
   });
 
-  it('names every route that is served and no other', () => {
+  it('contains every route that is served and no other', () => {
     const documented = Object.entries(paths).flatMap(([path, item]) => Object.keys(item).map((m) => `${m} ${path}`));
     const served = all.map(({ method, path }) => `${method.toLowerCase()} ${bracketed(path)}`);
     expect(documented.sort()).toEqual(served.sort());
@@ -63,7 +63,7 @@ describe('the OpenAPI document', () => {
     },
   );
 
-  it('holds no reference that leads nowhere and no schema of another dialect', () => {
+  it('contains no dangling reference and no schema of another dialect', () => {
     const text = JSON.stringify(document);
     for (const [, name] of text.matchAll(/"\$ref":"#\/components\/schemas\/([^"]+)"/g)) {
       expect((document.components as { schemas: object }).schemas).toHaveProperty([name as string]);

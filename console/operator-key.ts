@@ -1,4 +1,4 @@
-/** The operator key that opens the console's TCP door: its file, and the only comparison with it. Never logs it. */
+/** The operator key, which the console's TCP listener requires: its file, and the only comparison with it. Never logs it. */
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
@@ -14,7 +14,7 @@ export class OperatorKey {
     this.#digest = digest(text);
   }
 
-  /** Takes the same time whatever was presented: digests of equal length are compared, not texts. */
+  /** Constant time for every input: digests of equal length are compared, not texts. */
   matches(presented: string): boolean {
     return timingSafeEqual(this.#digest, digest(presented));
   }

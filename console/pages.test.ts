@@ -35,7 +35,7 @@ async function allOf(path: string, name: string): Promise<unknown[]> {
   return found;
 }
 
-describe('a list goes on by its links, without gaps and without repeats', () => {
+describe('a list continues by its links, without gaps and without repeats', () => {
   it('of live sessions', async () => {
     for (const n of [3, 1, 5, 2, 4]) {
       const clientId = `dev-${n}`;

@@ -1,4 +1,4 @@
-/** Answers that are pages: bounded in their items and in their bytes, with the link to the next one (RFC 8288, relation "next"). */
+/** Pages of a list: limited in items and in bytes, with a link to the next page (RFC 8288, relation "next"). */
 
 import type { FastifyReply } from 'fastify';
 
@@ -10,11 +10,11 @@ const MAX_PAGE_BYTES = 16_777_216;
 export interface PageOptions<Item, View> {
   readonly limit: number;
   view(item: Item): View;
-  /** What asks for the page that begins behind this item. */
+  /** Query parameters of the page after this item. */
   cursor(item: Item): Cursor;
 }
 
-/** As many as the limit and the bytes allow, and one at least. An empty page is the end. */
+/** As many items as the limit and the bytes allow, at least one. An empty page is the end. */
 export function pageOf<Item, View>(
   reply: FastifyReply,
   items: Iterable<Item>,
@@ -35,7 +35,7 @@ export function pageOf<Item, View>(
   return views;
 }
 
-/** The same question with another cursor. */
+/** Sets the link to the same request with another cursor. */
 export function setNextLink(reply: FastifyReply, cursor: Cursor): void {
   const [path = '', search] = reply.request.url.split('?', 2);
   const query = new URLSearchParams(search);

@@ -54,9 +54,9 @@ export interface PulledRenewals {
 export interface CaControl {
   list(): Promise<readonly CaView[]>;
   prepare(role: CaView['role'], actor: Actor): Promise<string>;
-  activate(id: string, strandAtMost: number, actor: Actor): Promise<void>;
+  activate(id: string, maxStranded: number, actor: Actor): Promise<void>;
   taint(id: string, withinMs: number, actor: Actor): Promise<PulledRenewals>;
-  retire(id: string, strandAtMost: number, actor: Actor): Promise<void>;
+  retire(id: string, maxStranded: number, actor: Actor): Promise<void>;
   /** PEM. */
   request(): Promise<string>;
   importChain(pem: string, actor: Actor): Promise<string>;
@@ -85,11 +85,11 @@ export interface RenewalControl {
 }
 
 export interface ServerControls {
-  /** Whether every server has the certificate that its files hold. */
+  /** Whether every listener uses the certificate that is in its files. */
   certificates(): 'ok' | 'refused';
   /** `behind`: the clock was set back behind the newest entry of the audit. */
   clock(): 'ok' | 'behind';
-  /** Whether there is room for what is kept between connections. */
+  /** Whether the store of persistent sessions has room. */
   sessionStore(): 'ok' | 'short';
   readonly ca: CaControl;
   readonly renewals: RenewalControl;

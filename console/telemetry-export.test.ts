@@ -48,7 +48,7 @@ describe('an export', () => {
     );
   });
 
-  it('gives a spreadsheet no formula to run and a terminal nothing to obey', async () => {
+  it('contains no formula for a spreadsheet and no control sequence for a terminal', async () => {
     const own = await openTestConsole();
     try {
       const said = ['=HYPERLINK("http://evil.example")', '+1+1', '-2+3', '@SUM(A1)', '\t=1', '\u001b[2J', '-5'];
@@ -64,7 +64,7 @@ describe('an export', () => {
     }
   });
 
-  it('holds what was asked for, and nothing when there is nothing', async () => {
+  it('contains the selected messages, and nothing when there are none', async () => {
     const found = await exported({ device: 'dev-1', since: at(START + 1000), until: at(START + 61_000) });
     expect(found.split('\n')).toHaveLength(2);
     expect(await exported({ device: 'dev-9' })).toBe('');
@@ -81,7 +81,7 @@ describe('an export', () => {
 });
 
 describe('a series', () => {
-  it('sums a number up, and counts the messages that have none', async () => {
+  it('aggregates a number, and counts the messages without one', async () => {
     const range = { since: at(START), until: at(START + 120_000), bucketSeconds: 60 };
     const query = { device: 'dev-1', stream: 'temperature', value: '/celsius', ...range };
     const first = Math.floor(START / 60_000) * 60_000;
@@ -96,8 +96,8 @@ describe('a series', () => {
   });
 });
 
-describe('what is kept', () => {
-  it('is counted by file, with what came in', async () => {
+describe('the journal', () => {
+  it('is counted by file, with the intake counters', async () => {
     const stats = await fixture.client.telemetryStats();
     expect(stats).toMatchObject({
       messages: 5,
@@ -107,7 +107,7 @@ describe('what is kept', () => {
     expect(stats.segments).toMatchObject([{ firstPosition: 1, messages: 5 }]);
   });
 
-  it('goes when it is told to, by whole days', async () => {
+  it('is pruned on request, by whole days', async () => {
     await fixture.say('dev-3', 'temperature', '1', START + 86_400_000);
     fixture.clock.now = START + 5 * 86_400_000;
     expect((await fixture.client.pruneTelemetry()).removed).toEqual([]);

@@ -15,7 +15,7 @@ async function bedWithMessages() {
 
 const payloads = (messages: readonly { readonly payload?: unknown }[]) => messages.map(({ payload }) => payload);
 
-it('is queried, exported and summed up to the newest by group', async () => {
+it('is queried, exported and reduced to the newest by group', async () => {
   const { client } = await bedWithMessages();
   const group = 'default' as never;
   expect(payloads(await client.queryTelemetry({ group }))).toEqual([0, 2, 3]);
@@ -28,7 +28,7 @@ it('is queried, exported and summed up to the newest by group', async () => {
   expect(payloads(lines.map((line) => JSON.parse(line) as { payload: number }))).toEqual([0, 2, 3]);
 });
 
-it('is asked of a device or of a group, not of both or neither', async () => {
+it('is queried for a device or for a group, not for both or neither', async () => {
   const { client } = await bedWithMessages();
   const refused = { code: 'request_invalid' };
   await expect(client.queryTelemetry({})).rejects.toMatchObject(refused);

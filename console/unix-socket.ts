@@ -1,4 +1,4 @@
-/** The operators' unix socket: only its owner can connect from the instant it exists. Knows nothing of HTTP. */
+/** The operators' unix socket: only its owner can connect, from the moment it exists. Knows nothing of HTTP. */
 
 import { lstat, unlink } from 'node:fs/promises';
 import { connect, type Server } from 'node:net';
@@ -13,7 +13,7 @@ export async function listenOnUnixSocket(server: Server, path: string): Promise<
   await new Promise<void>((resolve, reject) => {
     const fail = (error: NodeJS.ErrnoException) => reject(asStartProblem(error, path));
     server.once('error', fail);
-    // The socket file is made inside listen(), before it returns: no other code of ours runs under this umask.
+    // listen() creates the socket file before it returns, so no other code runs under this umask.
     const before = process.umask(0o177);
     try {
       server.listen(path, () => {
@@ -43,7 +43,7 @@ async function removeStaleSocket(path: string): Promise<void> {
   await unlink(path).catch(() => {});
 }
 
-/** Only a refused connection proves that nobody listens; any other failure may come from a server that is busy. */
+/** Only a refused connection proves that no server listens; any other failure may come from a busy server. */
 function isLive(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const probe = connect(path);

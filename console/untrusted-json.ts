@@ -1,6 +1,6 @@
-/** JSON from outside: how deep it may nest, and when a value can be shown again without becoming another one. */
+/** JSON from outside: its depth limit, and whether a payload can be shown as a JSON value without loss. */
 
-/** Whether brackets nest deeper than `most`, found without parsing: neither the parser nor a writer recurses into a bomb. */
+/** Whether brackets nest deeper than `most`. Does not parse, so that deep nesting cannot exhaust the stack. */
 export function exceedsDepth(text: string, most: number): boolean {
   let depth = 0;
   for (let at = 0; at < text.length; at += 1) {
@@ -28,7 +28,7 @@ const MAX_PAYLOAD_DEPTH = 64;
 const MAY_LOSE_DIGITS = /\d{16}|\d[eE]/;
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** A payload in the first of three forms that keeps it whole: JSON value, text, base64. */
+/** A payload in the first of three forms that loses nothing: JSON value, text, base64. */
 export type PayloadView = { readonly payload: unknown } | { readonly text: string } | { readonly base64: string };
 
 export function viewPayload(bytes: Uint8Array): PayloadView {
@@ -46,7 +46,7 @@ export function viewPayload(bytes: Uint8Array): PayloadView {
   }
 }
 
-/** Of whole numbers: 12345678901234567890 would be shown as 12345678901234567000, and 1e999 as null. */
+/** Rejects inexact numbers: 12345678901234567890 would be shown as 12345678901234567000, and 1e999 as null. */
 function refuseInexact(_key: string, value: unknown): unknown {
   if (typeof value !== 'number') return value;
   if (Number.isSafeInteger(value) || (Number.isFinite(value) && !Number.isInteger(value))) return value;

@@ -1,4 +1,4 @@
-/** The words for a request that has not the expected shape. Input is never repeated, save key names of harmless letters. */
+/** Error messages for requests that do not match their schema. They never repeat input, except key names of safe characters. */
 
 import type { z } from 'zod';
 
@@ -15,13 +15,13 @@ export function describeIssues(error: z.ZodError, part: string): string {
     .join('; ');
 }
 
-/** A step of the path to the fault: keys come from the client, so only harmless ones are named. */
+/** A step of the path to the fault. Keys come from the client, so only safe ones are printed. */
 function placeName(step: PropertyKey): string {
   const text = String(step);
   return SAFE_NAME.test(text) ? text : '(a key that is not shown)';
 }
 
-/** `expected X, found Y` for what zod found; undefined leaves the schema's own words, or zod's. */
+/** `expected X, found Y` for an issue of zod; undefined keeps the message of the schema, or of zod. */
 export function explainIssue(issue: z.core.$ZodRawIssue): string | undefined {
   switch (issue.code) {
     case 'invalid_type':

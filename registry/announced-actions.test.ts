@@ -23,8 +23,8 @@ function auditOf(entries = Number.POSITIVE_INFINITY) {
   };
 }
 
-describe('an act outside the registry', () => {
-  it('is announced before anything is done, and its outcome names the announcement', async () => {
+describe('an announced action', () => {
+  it('is recorded before it is performed, and its outcome names that entry', async () => {
     const audit = auditOf();
     let before: readonly AuditedAction[] = [];
     const result = await performAnnouncedAction(audit, ACT, async () => {
@@ -38,7 +38,7 @@ describe('an act outside the registry', () => {
     expect(audit.acts).toEqual([begun, { ...same, action: 'sink.replayed', details: { moved: 3, begun: 1 } }]);
   });
 
-  it('is not done when it could not be announced', async () => {
+  it('is not performed when it cannot be recorded first', async () => {
     let isDone = false;
     const work = async () => {
       isDone = true;
@@ -48,7 +48,7 @@ describe('an act outside the registry', () => {
     expect(isDone).toBe(false);
   });
 
-  it('that fails says so by a code, and throws what it threw, even when that could not be written', async () => {
+  it('that fails is recorded with a code, and throws its error even when that cannot be recorded', async () => {
     const fails = async () => {
       throw new Problem('sink_unknown', { reason: 'a secret of its own' });
     };
@@ -61,7 +61,7 @@ describe('an act outside the registry', () => {
     await expect(performAnnouncedAction(auditOf(1), ACT, fails)).rejects.toMatchObject({ code: 'sink_unknown' });
   });
 
-  it('throws when its outcome could not be written, though it was done', async () => {
+  it('throws when its outcome cannot be recorded, although it was performed', async () => {
     await expect(performAnnouncedAction(auditOf(1), ACT, async () => 1)).rejects.toMatchObject({ code: 'unavailable' });
   });
 });

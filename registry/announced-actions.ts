@@ -10,17 +10,17 @@ export interface AnnouncedAction<Result> extends Pick<AuditedAction, 'actor' | '
 }
 
 export interface ActionOutcome extends Pick<AuditedAction, 'action' | 'details'> {
-  /** Of a part; the act's own unless given. */
+  /** Subject of a part; that of the action unless given. */
   readonly subject?: string;
 }
 
 /** Throws what `work` throws. Without a registry that can write the intent, nothing is done: Problem `unavailable`. */
 export async function performAnnouncedAction<Result>(
   registry: Pick<Registry, 'recordAction'>,
-  act: AnnouncedAction<Result>,
+  action: AnnouncedAction<Result>,
   work: () => Promise<Result>,
 ): Promise<Result> {
-  const { actor, name, subject, details } = act;
+  const { actor, name, subject, details } = action;
   const begun = await registry.recordAction({
     actor,
     action: `${name}.begun`,
@@ -35,10 +35,10 @@ export async function performAnnouncedAction<Result>(
     result = await work();
   } catch (error) {
     const code = error instanceof Problem ? error.code : 'internal';
-    // What was thrown is what the caller has to hear, whether this can be written or not.
+    // The caller gets the original error, also when this entry cannot be written.
     await end({ action: `${name}.failed`, details: { code } }).catch(() => undefined);
     throw error;
   }
-  for (const entry of act.outcome(result)) await end(entry);
+  for (const entry of action.outcome(result)) await end(entry);
   return result;
 }

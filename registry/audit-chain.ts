@@ -11,10 +11,10 @@ import { hash } from 'node:crypto';
 import type Database from 'better-sqlite3';
 import type { AuditEntry } from './audit-store.ts';
 
-/** Stands where the first entry's predecessor would be. */
+/** Previous hash of the first entry. */
 export const CHAIN_START = '0'.repeat(64);
 
-/** An entry as it is kept: its details are text already. */
+/** An entry as it is stored: its details are JSON text. */
 export interface StoredAuditEntry extends Omit<AuditEntry, 'details' | 'hash'> {
   readonly details: string;
 }
@@ -44,13 +44,13 @@ export class AuditChainVerifier {
   #head: AuditHead | undefined;
   #entries = 0;
   #fault: string | undefined;
-  readonly #kept: AuditHead | undefined;
-  #metKept = false;
+  readonly #expected: AuditHead | undefined;
+  #hasMetExpected = false;
 
-  /** `kept`: a head that was noted elsewhere, which the chain has to contain. */
-  constructor(kept?: AuditHead) {
-    this.#kept = kept;
-    if (kept?.id === 0) this.#metKept = true;
+  /** `expected`: a head that was stored elsewhere and has to be part of the chain. */
+  constructor(expected?: AuditHead) {
+    this.#expected = expected;
+    if (expected?.id === 0) this.#hasMetExpected = true;
   }
 
   get entries(): number {
@@ -61,12 +61,12 @@ export class AuditChainVerifier {
     return this.#head ?? { id: 0, hash: CHAIN_START };
   }
 
-  /** What is wrong first, in words that name the entry; undefined while nothing is. */
+  /** The first fault, as a sentence that names the entry; undefined while there is none. */
   get fault(): string | undefined {
     return this.#fault;
   }
 
-  /** `previous` is what the entry itself says came before it, when it was exported with that. */
+  /** `previous` is the hash of the entry before it, when the entry was exported with it. */
   add(entry: StoredAuditEntry & { readonly hash: string; readonly previous?: string }): void {
     if (this.#fault !== undefined) return;
     const expectedId = this.#head === undefined ? entry.id : this.#head.id + 1;
@@ -77,26 +77,26 @@ export class AuditChainVerifier {
       this.#fault = `entry ${entry.id} does not continue the one before it: something was changed or taken out`;
     } else if (hashEntry(previous, entry) !== entry.hash) {
       this.#fault = `entry ${entry.id} does not have the hash it was written with: it or the one before it was changed`;
-    } else if (this.#kept?.id === entry.id && this.#kept.hash !== entry.hash) {
+    } else if (this.#expected?.id === entry.id && this.#expected.hash !== entry.hash) {
       this.#fault = `entry ${entry.id} is not the one whose head was kept: everything up to it may have been rewritten`;
     }
-    if (this.#kept?.id === entry.id) this.#metKept = true;
+    if (this.#expected?.id === entry.id) this.#hasMetExpected = true;
     this.#head = { id: entry.id, hash: entry.hash };
     this.#entries += 1;
   }
 
-  /** After the last entry: whether the end is where it should be. `lastId` is the newest id that was ever given out. */
+  /** After the last entry: checks that the end is not missing. `lastId` is the highest id that was ever assigned. */
   finish(lastId?: number): void {
     if (this.#fault !== undefined) return;
     if (lastId !== undefined && lastId !== this.head.id) {
       this.#fault = `expected entries up to ${lastId}, found ${this.head.id} as the last: the end is missing`;
-    } else if (this.#kept !== undefined && !this.#metKept) {
-      this.#fault = `expected entry ${this.#kept.id}, whose head was kept, found ${this.head.id} as the last: the end is missing`;
+    } else if (this.#expected !== undefined && !this.#hasMetExpected) {
+      this.#fault = `expected entry ${this.#expected.id}, whose head was kept, found ${this.head.id} as the last: the end is missing`;
     }
   }
 }
 
-/** A line as it was exported; undefined when it is none. */
+/** Parses an exported line; undefined when it is not an entry. */
 export function readExportedEntry(
   line: string,
 ): (StoredAuditEntry & { readonly hash: string; readonly previous: string }) | undefined {
@@ -122,7 +122,7 @@ export function readExportedEntry(
   };
 }
 
-/** For the migration that chained what was written before there was a chain. */
+/** For the migration that chained the entries of older versions. */
 export function addAuditChainFunctions(database: Database.Database): void {
   const options = { deterministic: true, directOnly: true } as const;
   database.function('audit_details', options, (details: unknown) => canonicalDetails(JSON.parse(String(details))));

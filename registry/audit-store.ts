@@ -1,4 +1,4 @@
-/** The audit as other modules sees it: what an entry is, how it is read, and how another module adds one. */
+/** The audit as other modules see it: its entries, how they are read, and how another module adds one. */
 
 import type { Actor } from './registry.ts';
 
@@ -8,7 +8,7 @@ export interface AuditEntry {
   readonly actor: Actor;
   /** `token.minted`, `device.enrolled`, … : noun, dot, past participle. */
   readonly action: string;
-  /** What it was done to: `device/dev-7`, `token/9f…`, `group/default`. */
+  /** The object of the action: `device/dev-7`, `token/9f…`, `group/default`. */
   readonly subject: string;
   readonly outcome: 'done' | 'refused';
   readonly details: Readonly<Record<string, string | number>>;
@@ -16,13 +16,13 @@ export interface AuditEntry {
   readonly hash: string;
 }
 
-/** As it is exported: it can be checked without its predecessor. */
+/** An exported entry: it can be checked without its predecessor. */
 export interface ChainedAuditEntry extends AuditEntry {
   /** The hash of the entry before it; 64 zeros for the first. */
   readonly previous: string;
 }
 
-/** Something another module did that belongs into the audit. Never with a secret, a key or a payload. */
+/** An action of another module. Never contains a secret, a key or a payload. */
 export interface AuditedAction {
   readonly actor: Actor;
   /** Noun, dot, past participle: `telemetry.pruned`, `issuer.activated`. */
@@ -43,12 +43,15 @@ export interface AuditFilter {
   readonly limit: number;
 }
 
-/** What `verifyAudit` found. Whoever can write the file can rewrite the whole chain: only a head kept elsewhere shows that. */
+/**
+ * Result of `verifyAudit`. An attacker who can write the file can rewrite the whole chain: only a head that is stored
+ * elsewhere shows that.
+ */
 export interface AuditVerification {
   readonly entries: number;
-  /** The newest entry; keep it elsewhere. */
+  /** The newest entry; store it elsewhere. */
   readonly head: { readonly id: number; readonly hash: string };
-  /** What is wrong first; undefined when the chain is whole. */
+  /** The first fault; undefined when the chain is complete. */
   readonly fault: string | undefined;
 }
 
@@ -57,12 +60,12 @@ export interface AuditStore {
   listAudit(filter: AuditFilter): Promise<readonly AuditEntry[]>;
   /** Oldest first, those after an id, at most 10,000. */
   exportAudit(page: { readonly after?: number; readonly limit: number }): Promise<readonly ChainedAuditEntry[]>;
-  /** Reads the whole chain; `kept` is a head that was noted elsewhere and has to be part of it. */
-  verifyAudit(kept?: AuditVerification['head']): Promise<AuditVerification>;
+  /** Verifies the whole chain; `expected` is a head that was stored elsewhere and has to be part of it. */
+  verifyAudit(expected?: AuditVerification['head']): Promise<AuditVerification>;
   /**
-   * Appends what another module did; what it is about to do goes through `performAnnouncedAction()`. Resolves to the id of the entry, 0
-   * for a refusal that isn't kept: those of one subject are kept 32 an hour. What this registry does itself it records
-   * itself. Problem `internal` for what is not an act, `unavailable` when it cannot be written.
+   * Records what another module did; what it is going to do goes through `performAnnouncedAction()`. Resolves to the id of the entry, 0
+   * for a refusal over the limit of 32 an hour per subject. The registry records its own changes
+   * itself. Problem `internal` for an invalid action, `unavailable` when it cannot be written.
    */
-  recordAction(act: AuditedAction): Promise<number>;
+  recordAction(action: AuditedAction): Promise<number>;
 }

@@ -38,7 +38,7 @@ function dropTriggers(outside: Database.Database): void {
   for (const name of ['rewritten', 'shortened', 'replaced']) outside.exec(`DROP TRIGGER audit_is_not_${name}`);
 }
 
-describe('an audit that somebody wants to change', () => {
+describe('an audit that an attacker changes', () => {
   it.each([
     `UPDATE audit SET actor = 'operator/other' WHERE id = 3`,
     'DELETE FROM audit WHERE id = 10',
@@ -62,14 +62,14 @@ describe('an audit that somebody wants to change', () => {
     ['DELETE FROM audit WHERE id = 5', /^expected entry 5, found 6: entries are missing/],
     ['DELETE FROM audit WHERE id > 8', /^expected entries up to 10, found 8 as the last: the end is missing/],
     ['DELETE FROM audit', /^expected entries up to 10, found 0 as the last/],
-  ])('shows it without its triggers: %s', async (sql, fault) => {
+  ])('shows the change without its triggers: %s', async (sql, fault) => {
     const { registry, outside } = await registryOfTen();
     dropTriggers(outside);
     outside.exec(sql);
     expect((await registry.verifyAudit()).fault).toMatch(fault);
   });
 
-  it('cannot show a clean cut at its end, unless its head was kept elsewhere', async () => {
+  it('shows a clean cut at its end only to a head that was stored elsewhere', async () => {
     const { registry, outside } = await registryOfTen();
     const { head } = await registry.verifyAudit();
     dropTriggers(outside);
@@ -79,7 +79,7 @@ describe('an audit that somebody wants to change', () => {
   });
 });
 
-describe('an audit from before there was a chain', () => {
+describe('an audit of an older version without a chain', () => {
   it('is chained when the file is opened, entry by entry', async () => {
     const file = join(temporaryDirectory(), 'registry.db');
     const old = new Database(file);

@@ -1,4 +1,4 @@
-/** What a backup says and proves of a registry. Reads a connection or a file that serves nobody, and writes nothing. */
+/** Reads what a backup states about a registry, from a connection or a file that no server uses. Writes nothing. */
 
 import { Problem } from '@rollcall/protocol';
 import type { Database } from 'better-sqlite3';

@@ -4,7 +4,7 @@ import { readLabels } from './labels.ts';
 import type { CertificateStatus, Labels, RevocationReason } from './registry.ts';
 
 /**
- * Not a join: SQLite plans a join anew whenever its parameter changes, at thrice the cost. The device comes in one
+ * Not a join: SQLite plans a join again whenever its parameter changes, at three times the cost. The device comes in one
  * text, `group|restriction|labels`, because each column of its own would look the device up again.
  */
 const STATUS_QUERY = `
@@ -35,7 +35,7 @@ export function findCertificateStatus(database: RegistryDatabase, serial: string
     const holder = { kind: 'device', id: device } as const;
     if (revokedAt !== null) return { state: 'revoked', holder, revokedAt, reason: reason ?? 'unspecified' };
     if (supersededAt !== null && supersededAt <= database.now) return { state: 'superseded', holder, supersededAt };
-    // Neither a group nor a restriction can hold the sign that parts them.
+    // Neither a group nor a restriction can contain the separator.
     const [group, restriction, ...labels] = (about ?? '').split('|');
     if (group === undefined || restriction === undefined || group === '') return UNKNOWN;
     if (restriction === 'suspended') return { state: 'suspended', holder };

@@ -34,11 +34,11 @@ export interface Origin {
   readonly tokenId?: string | undefined;
   readonly operator?: Actor | undefined;
   readonly address?: string;
-  /** Its key had a certificate before, which has ended. */
+  /** Its key had a certificate that has expired. */
   readonly recovered?: true;
 }
 
-/** Holder, key and serial are recorded as given; a serial or key that was used before breaks the transaction. */
+/** Throws, and so rolls the transaction back, for a serial or key that was used before. */
 export function insertCertificate(
   tx: Transaction,
   holder: CertificateRecord['holder'],
@@ -90,7 +90,7 @@ export function findCertificate(tx: Transaction, serial: string): CertificateRec
   return row && readRow(row);
 }
 
-/** The newest certificate that ever carried this key: of a device, a service, or the server itself. */
+/** The newest certificate ever issued for this key: of a device, a service, or the server itself. */
 export function findCertificateByKey(tx: Transaction, publicKeySha256: string): CertificateRecord | undefined {
   const row = tx.get<CertificateRow>(
     `SELECT * FROM (
@@ -107,7 +107,7 @@ export function findCertificateByKey(tx: Transaction, publicKeySha256: string): 
   return row && readRow(row);
 }
 
-/** All that were ever issued to this holder, oldest first. */
+/** Every certificate that was issued to this holder, oldest first. */
 export function certificatesOf(
   tx: Transaction,
   holder: Identity,
@@ -127,7 +127,7 @@ export function certificatesOf(
   return rows.map(readRow).reverse();
 }
 
-/** Those not revoked yet, expired or not, oldest first. */
+/** Unrevoked certificates, also expired ones, oldest first. */
 export function unrevokedSerialsOf(tx: Transaction, holder: Identity): readonly string[] {
   const rows =
     holder.kind === 'device'
@@ -163,7 +163,7 @@ export function recordServerCertificate(
   });
 }
 
-/** Of every line that began with this token, oldest first. */
+/** Certificates issued from this token, directly or by renewal, oldest first. */
 export function certificatesIssuedFrom(tx: Transaction, tokenId: string): readonly CertificateRecord[] {
   const sql = 'SELECT * FROM certificates WHERE token_id = @tokenId ORDER BY issued_at, rowid';
   return tx.all<CertificateRow>(sql, { tokenId }).map(readRow);

@@ -16,7 +16,7 @@ export function overlapsOthers(tx: Transaction, name: ServiceName): boolean {
   );
 }
 
-/** The service names that own this client id: itself, and what stands before each of its hyphens. */
+/** The service names that own this client id: itself, and each prefix before a hyphen. */
 function owners(clientId: string): readonly string[] {
   const names = [clientId];
   for (let at = clientId.indexOf('-'); at >= 0; at = clientId.indexOf('-', at + 1)) names.push(clientId.slice(0, at));
@@ -27,7 +27,7 @@ function isService(tx: Transaction, name: string): boolean {
   return tx.get(`SELECT 1 FROM services WHERE name = @name`, { name }) !== undefined;
 }
 
-/** Everything that begins with `name-`, as a range of an index: `.` is the character after `-`. */
+/** Ids that begin with `name-`, as an index range: `.` is the character after `-`. */
 function below(name: string): { readonly from: string; readonly to: string } {
   return { from: `${name}-`, to: `${name}.` };
 }

@@ -23,7 +23,7 @@ const REGISTRY: Omit<FileKind, 'schema'> = {
   remedy: 'restore the file from a backup',
 };
 
-/** Pages kept in memory, at most; it grows with the fleet, and holds the indexes of some 100,000 devices. */
+/** Page cache, at most: enough for the indexes of about 100,000 devices. */
 const CACHE_KIB = 65_536;
 
 export interface DatabaseOptions {
@@ -52,7 +52,7 @@ export class RegistryDatabase {
     return this.#now();
   }
 
-  /** Runs `body` without a transaction of its own: it is synchronous, and nobody else writes to this file. */
+  /** Runs `body` without a transaction of its own: it is synchronous, and no other process writes to this file. */
   read<T>(body: (tx: Transaction) => T): T {
     this.#mustBeOpen();
     try {
@@ -75,7 +75,7 @@ export class RegistryDatabase {
     }
   }
 
-  /** The first row of a statement with one parameter, as a list of its columns: for what every connection asks. */
+  /** The first row of a statement with one parameter, as a list of its columns: for the lookup of every connection. */
   readRow<Row extends readonly unknown[]>(sql: string, parameter: string): Row | undefined {
     this.#mustBeOpen();
     try {
@@ -102,7 +102,7 @@ export function inspectRegistry(file: string): void {
 
 /**
  * Opens the file, or creates it. Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`.
- * A file that exists is never taken for a new one: an emptied registry is damage, not a fresh start.
+ * An existing file is never treated as new: an empty registry file is damaged.
  */
 export function openDatabase({ file, now, isInspected = false }: DatabaseOptions): RegistryDatabase {
   const database = openDatabaseFile({

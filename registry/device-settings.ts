@@ -8,11 +8,11 @@ import type { Actor, DeviceRecord, Labels } from './registry.ts';
 
 export interface DeviceSettings {
   readonly group?: GroupName;
-  /** Null takes a label away. */
+  /** Null removes a label. */
   readonly labels?: Readonly<Record<string, string | null>>;
 }
 
-/** Throws Problem `device_unknown`, `device_revoked` or, for labels that can't be, `request_invalid`. */
+/** Throws Problem `device_unknown`, `device_revoked` or, for invalid labels, `request_invalid`. */
 export function setDevice(
   database: RegistryDatabase,
   id: DeviceId,

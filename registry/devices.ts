@@ -17,13 +17,13 @@ interface DeviceRow {
   readonly restricted_at: number | null;
 }
 
-/** One that was deleted is not found. */
+/** A deleted device is not found. */
 export function findDevice(tx: Transaction, id: DeviceId): DeviceRecord | undefined {
   const row = tx.get<DeviceRow>('SELECT * FROM devices WHERE id = @id AND deleted_at IS NULL', { id });
   return row && readRow(row);
 }
 
-/** A device that exists is written anew: active, with the group and labels of its latest token. */
+/** Creates or overwrites the device: active, with the group and labels of its latest token. */
 export function writeDevice(
   tx: Transaction,
   device: { readonly id: DeviceId; readonly group: GroupName; readonly labels: Labels; readonly enrolledBy: Actor },

@@ -18,7 +18,7 @@ import { supersedeCertificates } from './revoke-holder.ts';
 import { findToken, type TokenRecord } from './tokens.ts';
 import type { Transaction } from './transaction.ts';
 
-/** A lost answer can be asked for again so long after the token expired, spent or not. */
+/** How long after the token's expiry a lost response can be requested again, even when the token is consumed. */
 const REPLAY_AFTER_EXPIRY_MS = 24 * 3_600_000;
 
 type Replay = Extract<EnrollmentAdmission, { readonly outcome: 'replayed' }>;
@@ -35,22 +35,22 @@ type EnrollmentDecision =
 
 export interface CommittedEnrollment {
   readonly outcome: EnrollmentOutcome;
-  /** What the device held before, when it enrolled again. */
+  /** The earlier certificates of a device that enrolled again. */
   readonly superseded: Revocation | undefined;
 }
 
 export function admitEnrollment(database: RegistryDatabase, claim: EnrollmentClaim): EnrollmentAdmission {
-  const judgement = requireSameName(
+  const decision = requireSameName(
     database.read((tx) => decide(tx, claim)),
     claim.deviceId,
   );
-  if (judgement.outcome === 'admitted') {
-    return { outcome: 'admitted', deviceId: judgement.deviceId, profile: judgement.profile };
+  if (decision.outcome === 'admitted') {
+    return { outcome: 'admitted', deviceId: decision.deviceId, profile: decision.profile };
   }
-  if (judgement.outcome === 'refused' && database.read((tx) => shouldRecord(tx, claim, judgement.refusal))) {
-    database.write((tx) => refuse(tx, claim, judgement.refusal));
+  if (decision.outcome === 'refused' && database.read((tx) => shouldRecord(tx, claim, decision.refusal))) {
+    database.write((tx) => refuse(tx, claim, decision.refusal));
   }
-  return judgement;
+  return decision;
 }
 
 export function commitEnrollment(database: RegistryDatabase, enrollment: Enrollment): CommittedEnrollment {
@@ -59,18 +59,18 @@ export function commitEnrollment(database: RegistryDatabase, enrollment: Enrollm
     throw new Problem('internal', { reason: 'expected a certificate for the key of the claim, found another key' });
   }
   return database.write((tx) => {
-    const judgement = decide(tx, enrollment);
-    if (judgement.outcome === 'replayed') return { outcome: judgement, superseded: undefined };
-    if (judgement.outcome === 'refused') return refuse(tx, enrollment, judgement.refusal);
+    const decision = decide(tx, enrollment);
+    if (decision.outcome === 'replayed') return { outcome: decision, superseded: undefined };
+    if (decision.outcome === 'refused') return refuse(tx, enrollment, decision.refusal);
     if (!consumeToken(tx, tokenId)) return refuse(tx, enrollment, 'spent');
 
     const actor = `token/${tokenId}` as const;
     const superseded = supersedeCertificates(tx, deviceId, actor);
-    const { group, labels } = judgement.token;
+    const { group, labels } = decision.token;
     const device = writeDevice(tx, { id: deviceId, group, labels, enrolledBy: actor });
     const record = insertCertificate(tx, { kind: 'device', id: deviceId }, certificate, {
       tokenId,
-      operator: judgement.token.createdBy,
+      operator: decision.token.createdBy,
       address,
     });
     recordDone(tx, {
@@ -84,15 +84,15 @@ export function commitEnrollment(database: RegistryDatabase, enrollment: Enrollm
 }
 
 /**
- * A key that comes back under another name is not a repeated question. Only for admission: when a commit finds its
- * token and key recorded, a racer with the same claim was faster, and the server may have chosen another name for it.
+ * The same key with another device id is not a repeated request. Only for admission: when a commit finds its
+ * token and key recorded, a concurrent request with the same claim was faster, and the server may have chosen another id.
  */
-function requireSameName(judgement: EnrollmentDecision, asked: DeviceId | undefined): EnrollmentDecision {
-  const renamed = judgement.outcome === 'replayed' && asked !== undefined && judgement.device.id !== asked;
-  return renamed ? refused('key_reused') : judgement;
+function requireSameName(decision: EnrollmentDecision, asked: DeviceId | undefined): EnrollmentDecision {
+  const renamed = decision.outcome === 'replayed' && asked !== undefined && decision.device.id !== asked;
+  return renamed ? refused('key_reused') : decision;
 }
 
-/** In this order: the token and its secret, a repeated answer, the token's state, the name, the key. */
+/** Checks in this order: the token and its secret, a repeated request, the token's state, the device id, the key. */
 function decide(tx: Transaction, claim: EnrollmentClaim): EnrollmentDecision {
   const secretIsRight = isTokenSecret(tx, claim.tokenId, claim.secret);
   const token = findToken(tx, claim.tokenId);
@@ -114,11 +114,11 @@ function decide(tx: Transaction, claim: EnrollmentClaim): EnrollmentDecision {
   return { outcome: 'admitted', deviceId, token, profile: findProfile(tx, token.group) };
 }
 
-/** The same token and key were here before, and the certificate of that time is still good. */
+/** The same token and key enrolled before, and that certificate is still good. */
 function findReplay(tx: Transaction, claim: EnrollmentClaim, token: TokenRecord): Replay | Refused | undefined {
   if (tx.now >= token.expiresAt + REPLAY_AFTER_EXPIRY_MS) return undefined;
   const certificate = findCertificateByKey(tx, claim.publicKeySha256);
-  // A renewed certificate inherits the token, but it wasn't this token that was answered with it.
+  // A renewed certificate inherits the token id, but was not issued for this token's request.
   if (certificate?.tokenId !== token.id || certificate.parentSerial !== undefined) return undefined;
   if (certificate.holder.kind !== 'device' || !isLive(certificate, tx.now)) return undefined;
   const restricted = restrictionOf(tx, certificate.holder.id);
@@ -128,27 +128,27 @@ function findReplay(tx: Transaction, claim: EnrollmentClaim, token: TokenRecord)
 }
 
 /**
- * An existing device gives way only to a token that was minted for exactly it. Revoking a device voids such tokens,
- * so one that works for a revoked device was minted after the revocation.
+ * An existing device id can be enrolled again only with a token that names it. Revoking a device revokes such tokens,
+ * so a usable one for a revoked device was created after the revocation.
  */
 function isTaken(tx: Transaction, id: DeviceId, token: TokenRecord): boolean {
   if (belongsToService(tx, id)) return true;
   return token.device !== id && findDevice(tx, id) !== undefined;
 }
 
-/** Whether the group has one more device afterwards. */
+/** Whether the enrollment adds a device to the group. */
 function isNewIn(tx: Transaction, group: GroupName, id: DeviceId | undefined): boolean {
   const found = id === undefined ? undefined : findDevice(tx, id);
   return found === undefined || found.status === 'revoked' || found.group !== group;
 }
 
-/** An operator who holds a device back has to let it go before any token brings it in again. */
+/** A suspended or quarantined device has to be resumed before any token can enroll it again. */
 function restrictionOf(tx: Transaction, id: DeviceId): 'device_suspended' | 'device_quarantined' | undefined {
   const status = findDevice(tx, id)?.status;
   return status === 'suspended' || status === 'quarantined' ? `device_${status}` : undefined;
 }
 
-/** A token that does not exist is not a subject: whoever invents token ids must not be able to fill the audit. */
+/** Refusals of unknown tokens are not recorded: a client that invents token ids must not be able to fill the audit. */
 function shouldRecord(tx: Transaction, claim: EnrollmentClaim, refusal: EnrollmentRefusal): boolean {
   return refusal !== 'unknown_token' && hasRoomForRefusal(tx, `token/${claim.tokenId}`);
 }

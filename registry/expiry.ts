@@ -4,7 +4,7 @@ import type { RegistryDatabase } from './database.ts';
 import type { Transaction } from './transaction.ts';
 
 export interface ExpiryFilter {
-  /** `ending`: before `until`, though not yet. `late`: nine tenths of its life are over, for 90 days at most. */
+  /** `ending`: expires before `until`. `late`: nine tenths of its life are over, for 90 days at most. */
   readonly which: 'ending' | 'late';
   /** For `ending`, milliseconds since the epoch. */
   readonly until: number;
@@ -20,7 +20,7 @@ export interface ExpiringCertificate {
   readonly serial: string;
   readonly notBefore: number;
   readonly notAfter: number;
-  /** By what the page is in order, ascending. */
+  /** Sort key of the page, ascending. */
   readonly at: number;
 }
 
@@ -33,7 +33,7 @@ const LATE_AT = '(c.not_after - (c.not_after - c.not_before) / 10)';
 const LATE_FOR_MS = 90 * 24 * 3_600_000;
 const AT = { ending: 'c.not_after', late: LATE_AT } as const;
 
-/** Two certificates of one device can be there: the one before may not be superseded yet. */
+/** A device can have two valid certificates: the older one may not be superseded yet. */
 const CURRENT = `c.revoked_at IS NULL AND c.device_id IS NOT NULL AND c.superseded_at IS NULL AND NOT EXISTS (
   SELECT 1 FROM certificates AS later
   WHERE later.device_id = c.device_id AND later.revoked_at IS NULL AND later.not_after > c.not_after

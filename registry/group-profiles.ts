@@ -7,15 +7,15 @@ import type { Transaction } from './transaction.ts';
 export const KEY_ALGORITHMS = ['P-256', 'P-384', 'Ed25519', 'RSA'] as const;
 export type KeyAlgorithm = (typeof KEY_ALGORITHMS)[number];
 
-/** What is left out is as for a group without a profile. */
+/** A field that is absent has the default of a group without a profile. */
 export interface GroupProfile {
   /** Of a certificate, seconds: 1 hour to 397 days. */
   readonly lifetimeSeconds?: number | undefined;
-  /** Keys that are certified; at least one. */
+  /** Key algorithms that are accepted; at least one. */
   readonly keys?: readonly KeyAlgorithm[] | undefined;
   /** Devices that aren't revoked, 1 to 10,000,000. */
   readonly maxDevices?: number | undefined;
-  /** Where renewals lie, as parts of a certificate's life; 0.1 to 0.9, at least 0.05 apart. */
+  /** The renewal window, as fractions of a certificate's life; 0.1 to 0.9, at least 0.05 apart. */
   readonly renewal?: { readonly from: number; readonly to: number } | undefined;
 }
 
@@ -28,7 +28,7 @@ export interface GroupProfileStore {
   listProfiles(): Promise<ReadonlyMap<GroupName, GroupProfile>>;
   /** Of the group that the device is in. */
   profileOfDevice(id: DeviceId): Promise<GroupProfile | undefined>;
-  /** Takes the place of the one before; an empty one takes it away. Problem `profile_invalid`. */
+  /** Replaces the profile; an empty one removes it. Problem `profile_invalid`. */
   setProfile(group: GroupName, profile: GroupProfile, actor: Actor): Promise<void>;
 }
 
@@ -63,7 +63,7 @@ export function profileOfDevice(tx: Transaction, id: DeviceId): GroupProfile | u
   return row && (JSON.parse(row.profile) as GroupProfile);
 }
 
-/** Whether no other device may come into the group. Asked inside the transaction that would bring it in. */
+/** Whether the group is at its limit. Checked inside the transaction that adds a device. */
 export function isGroupFull(tx: Transaction, group: GroupName): boolean {
   const most = findProfile(tx, group)?.maxDevices;
   if (most === undefined) return false;
@@ -109,7 +109,7 @@ function checkedProfile({ lifetimeSeconds, keys, maxDevices, renewal }: GroupPro
       throw invalid('expected a renewal window from 0.1 to 0.9 of a life, 0.05 wide at least');
     }
   }
-  // Keys in this order, so that the same profile is the same text.
+  // Always in this order, so that equal profiles have equal text.
   return {
     ...(lifetimeSeconds !== undefined && { lifetimeSeconds }),
     ...(keys !== undefined && { keys: KEY_ALGORITHMS.filter((key) => keys.includes(key)) }),

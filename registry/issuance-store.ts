@@ -11,15 +11,15 @@ import type { CertificateRecord, DeviceRecord, IssuedCertificate, Revocation } f
 import { admitRenewal, commitRenewal } from './renewal.ts';
 import { recordFirstUse } from './supersession.ts';
 
-/** Why a token does not let someone in. Outsiders hear `token_rejected` for the first five alike. */
+/** Why a token is refused. Clients get `token_rejected` for all five. */
 export type TokenRefusal = 'unknown_token' | 'wrong_secret' | 'expired' | 'spent' | 'void';
 
 export type EnrollmentRefusal =
   | TokenRefusal
   | 'device_id_not_allowed' // the token names another device
-  | 'device_exists' // the name is taken by a device or a service and the token is not minted for it
+  | 'device_exists' // the id belongs to a device or a service, and the token does not name it
   | 'group_full'
-  | 'device_suspended' // nor does a token created for it let it in: an operator has to resume it first
+  | 'device_suspended' // also for a token that names it: an operator has to resume it first
   | 'device_quarantined'
   | 'key_reused'; // the public key belongs or belonged to another certificate
 
@@ -33,7 +33,7 @@ export interface EnrollmentClaim {
 
 export type EnrollmentAdmission =
   | { readonly outcome: 'refused'; readonly refusal: EnrollmentRefusal }
-  /** The same token and the same key were here before: the certificate of that time, no use spent. */
+  /** The same token and key enrolled before: returns that certificate and consumes no use. */
   | { readonly outcome: 'replayed'; readonly device: DeviceRecord; readonly certificate: CertificateRecord }
   /** May enroll as this device; undefined when the server still has to choose. Nothing is reserved. */
   | {
@@ -63,20 +63,20 @@ export interface Renewal {
 export type RenewalRefusal =
   | 'parent_not_good'
   | 'parent_expired'
-  | 'parent_superseded' // another key followed it and has proven itself, or was given the time to
+  | 'parent_superseded' // a certificate for another key was used, or its overlap is over
   | 'device_suspended'
   | 'device_quarantined'
   | 'key_reused';
 
 export type RecoveryRefusal =
   | Exclude<RenewalRefusal, 'parent_expired' | 'key_reused'>
-  | 'key_differs' // a new key is for certificates that count
+  | 'key_differs' // only a valid certificate can be renewed with a new key
   | 'grace_over'
   | 'recoveries_spent';
 
 export type RenewalOutcome =
   | { readonly outcome: 'refused'; readonly refusal: RenewalRefusal }
-  /** The same parent asked with the same new key before. */
+  /** The same parent was renewed with the same new key before. */
   | { readonly outcome: 'replayed'; readonly certificate: CertificateRecord }
   | { readonly outcome: 'renewed'; readonly certificate: CertificateRecord };
 

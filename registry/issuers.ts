@@ -7,9 +7,9 @@ import type { Transaction } from './transaction.ts';
 /**
  * - `prepared`: in the trust bundle, signs nothing yet
  * - `active`: the one that signs
- * - `outgoing`: was active; what it signed still counts
- * - `tainted`: what it signed still counts, and is to be renewed now
- * - `retired`: out of the trust bundle; what it signed counts no more
+ * - `outgoing`: was active; certificates it signed are still valid
+ * - `tainted`: certificates it signed are still valid, and are to be renewed now
+ * - `retired`: out of the trust bundle; certificates it signed are no longer valid
  */
 export type IssuerState = 'prepared' | 'active' | 'outgoing' | 'tainted' | 'retired';
 
@@ -20,7 +20,7 @@ export interface NewIssuer {
   /** The root above an issuing CA; undefined for a root. */
   readonly rootId: string | undefined;
   readonly der: Uint8Array;
-  /** PEM: what leads from it to roots that devices may hold, beside its own root. May be empty. */
+  /** PEM: certificates from it to roots that devices may trust, other than its own root. May be empty. */
   readonly chain: string;
   readonly notBefore: number;
   readonly notAfter: number;
@@ -39,7 +39,7 @@ export interface IssuerStore {
   listIssuers(): Promise<readonly IssuerRecord[]>;
   /**
    * Records CAs at once: `prepared`, or `active` where there is none active of that role. One that is known stays as it
-   * is. The first issuing CA ever is taken for the issuer of all certificates that were there before.
+   * is. The first issuing CA is recorded as the issuer of all earlier certificates.
    */
   addIssuers(issuers: readonly NewIssuer[], actor: Actor): Promise<void>;
   /** The prepared CA signs from now on, and its root if that is prepared too; the active one becomes outgoing. Problem `ca_state_conflict` when it isn't prepared. */
@@ -47,18 +47,18 @@ export interface IssuerStore {
   /** Of an outgoing CA. Problem `ca_state_conflict` otherwise. */
   taintIssuer(id: string, actor: Actor): Promise<void>;
   /**
-   * Of an outgoing or tainted CA, or of a prepared one that is not wanted. Problem `ca_would_strand` when more devices
-   * and services than `strandAtMost` would be without a certificate that counts; `ca_state_conflict` otherwise.
+   * For an outgoing or tainted CA, or a prepared one that is not needed. Problem `ca_would_strand` when more devices
+   * and services than `maxStranded` would be without a valid certificate; `ca_state_conflict` otherwise.
    */
-  retireIssuer(id: string, strandAtMost: number, actor: Actor): Promise<void>;
+  retireIssuer(id: string, maxStranded: number, actor: Actor): Promise<void>;
   /**
-   * Devices and services that hold no certificate that would count without this CA; of a root, those that got none since
+   * Devices and services without a valid certificate when this CA is retired; for a root, those that got none since
    * its successor was made.
    */
   countStranded(id: string): Promise<number>;
-  /** Devices and services that got no certificate since a moment, and so may not have heard of CAs made later. */
+  /** Devices and services that got no certificate since that time, and so may not trust CAs made later. */
   countNotSeenSince(at: number): Promise<number>;
-  /** Certificates of this CA that are neither revoked nor over. */
+  /** Certificates of this CA that are neither revoked nor expired. */
   countIssued(id: string): Promise<number>;
 }
 
@@ -79,7 +79,7 @@ export function createIssuerStore(database: RegistryDatabase): IssuerStore {
         tx.run(`UPDATE issuers SET state = 'tainted', tainted_at = @now WHERE id = @id`, { id, now: tx.now });
         recordDone(tx, { actor, action: 'ca.tainted', subject: `ca/${id}`, details: { role: found.role } });
       }),
-    retireIssuer: async (id, strandAtMost, actor) => database.write((tx) => retire(tx, id, strandAtMost, actor)),
+    retireIssuer: async (id, maxStranded, actor) => database.write((tx) => retire(tx, id, maxStranded, actor)),
     countStranded: async (id) => database.read((tx) => countStranded(tx, id)),
     countNotSeenSince: async (at) => database.read((tx) => countNotSeenSince(tx, at)),
     countIssued: async (id) =>
@@ -139,23 +139,23 @@ function addIssuer(tx: Transaction, issuer: NewIssuer, actor: Actor): void {
 
 function activate(tx: Transaction, id: string, actor: Actor): void {
   const { role, rootId } = expectState(tx, id, ['prepared']);
-  // Whoever signs does so under a root that signs: both change at once.
+  // An active issuing CA needs an active root: both change at once.
   if (rootId !== undefined && find(tx, rootId)?.state === 'prepared') activate(tx, rootId, actor);
   tx.run(`UPDATE issuers SET state = 'outgoing' WHERE role = @role AND state = 'active'`, { role });
   tx.run(`UPDATE issuers SET state = 'active', activated_at = @now WHERE id = @id`, { id, now: tx.now });
   recordDone(tx, { actor, action: 'ca.activated', subject: `ca/${id}`, details: { role } });
 }
 
-function retire(tx: Transaction, id: string, strandAtMost: number, actor: Actor): void {
+function retire(tx: Transaction, id: string, maxStranded: number, actor: Actor): void {
   const { role } = expectState(tx, id, ['prepared', 'outgoing', 'tainted']);
   if (role === 'root') {
     const below = tx.get<{ id: string }>(`SELECT id FROM issuers WHERE root_id = @id AND state <> 'retired'`, { id });
     if (below !== undefined) throw conflict(`expected its issuing CAs to be retired before it, found ${below.id}`);
   }
   const count = countStranded(tx, id);
-  if (count > strandAtMost) {
+  if (count > maxStranded) {
     throw new Problem('ca_would_strand', {
-      detail: `${count} devices and services would be left without a way in; renew them first`,
+      detail: `${count} devices and services would have no valid certificate; renew them first`,
       hint: `rollcall renewals pull --issuer ${id}, then rollcall renewals status; --strand ${count} gives them up`,
     });
   }
@@ -169,7 +169,7 @@ function countStranded(tx: Transaction, id: string): number {
 
 const LIVE = 'revoked_at IS NULL AND not_after > @now';
 
-/** Whoever renewed holds a certificate of another CA that stays. */
+/** Holders without a valid certificate of another CA that is not being retired. */
 function countStrandedByIssuing(tx: Transaction, id: string): number {
   const count = (holder: 'device_id' | 'service_name') =>
     tx.get<{ n: number }>(
@@ -184,7 +184,7 @@ function countStrandedByIssuing(tx: Transaction, id: string): number {
   return count('device_id') + count('service_name');
 }
 
-/** A root leaves the bundle: whoever got no certificate since its successor was made may know no other. */
+/** Holders that got no certificate since the root's successor was made may trust no other root. */
 function countStrandedByRoot(tx: Transaction, id: string): number {
   const successor = tx.get<{ prepared_at: number }>(
     `SELECT prepared_at FROM issuers WHERE role = 'root' AND state = 'active' AND id <> @id`,

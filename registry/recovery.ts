@@ -10,9 +10,9 @@ import { isSuperseded } from './supersession.ts';
 import type { Transaction } from './transaction.ts';
 
 export interface RecoveryLimits {
-  /** So long after its end, milliseconds. */
+  /** How long after its expiry, milliseconds. */
   readonly graceMs: number;
-  /** So often with one key; 0: never. */
+  /** How often with one key; 0: never. */
   readonly recoveries: number;
 }
 
@@ -20,13 +20,13 @@ export const DEFAULT_RECOVERY: RecoveryLimits = { graceMs: 30 * 24 * 3_600_000, 
 
 export interface RecoveryClaim {
   readonly serial: string;
-  /** The certificate as it was shown, DER. */
+  /** The certificate that the client presented, DER. */
   readonly der: Uint8Array;
   readonly publicKeySha256: string;
 }
 
 export interface RecoveryStore {
-  /** Looks whether a claim could succeed, before a signature is spent on it. Changes nothing but the audit of refusals. */
+  /** Checks whether a claim could succeed, before a certificate is signed for it. Writes nothing but audited refusals. */
   admitRecovery(claim: RecoveryClaim): Promise<RecoveryAdmission>;
   commitRecovery(renewal: Renewal & { readonly der: Uint8Array }): Promise<RecoveryOutcome>;
 }
@@ -50,13 +50,13 @@ type RecoveryDecision =
 export function createRecoveryStore(database: RegistryDatabase, limits: RecoveryLimits): RecoveryStore {
   return {
     admitRecovery: async (claim) => {
-      const judgement = database.read((tx) => decide(tx, claim, limits));
-      if (judgement.outcome === 'replayed') return judgement;
-      if (judgement.outcome === 'admitted') {
-        const holder = judgement.parent.holder as Extract<Identity, { readonly kind: 'device' }>;
+      const decision = database.read((tx) => decide(tx, claim, limits));
+      if (decision.outcome === 'replayed') return decision;
+      if (decision.outcome === 'admitted') {
+        const holder = decision.parent.holder as Extract<Identity, { readonly kind: 'device' }>;
         return { outcome: 'admitted', holder, profile: database.read((tx) => profileOfDevice(tx, holder.id)) };
       }
-      const { device, refusal } = judgement;
+      const { device, refusal } = decision;
       if (device !== undefined && database.read((tx) => hasRoomForRefusal(tx, formatIdentity(device)))) {
         database.write((tx) => recordRefusal(tx, device, claim.serial, refusal));
       }
@@ -65,14 +65,14 @@ export function createRecoveryStore(database: RegistryDatabase, limits: Recovery
     commitRecovery: async ({ parentSerial, certificate, der, address }) =>
       database.write((tx) => {
         const claim = { serial: parentSerial, der, publicKeySha256: certificate.publicKeySha256 };
-        const judgement = decide(tx, claim, limits);
-        if (judgement.outcome === 'replayed') return judgement;
-        if (judgement.outcome === 'refused') {
-          const { device, refusal } = judgement;
+        const decision = decide(tx, claim, limits);
+        if (decision.outcome === 'replayed') return decision;
+        if (decision.outcome === 'refused') {
+          const { device, refusal } = decision;
           if (device !== undefined) recordRefusal(tx, device, parentSerial, refusal);
           return { outcome: 'refused', refusal };
         }
-        const { parent, before } = judgement;
+        const { parent, before } = decision;
         const holder = parent.holder as Identity;
         const { tokenId, operator } = parent;
         const origin = { parentSerial, tokenId, operator, address, recovered: true } as const;
@@ -106,21 +106,21 @@ function decide(
   const parent = findCertificate(tx, serial);
   if (parent?.holder.kind !== 'device') return refused('parent_not_good', undefined);
   const { holder } = parent;
-  // What is compared to the byte with what was issued needs no second look at its signature, names and purposes.
+  // It equals the issued certificate byte by byte, so that its signature, names and extensions need no other check.
   if (Buffer.compare(parent.der, der) !== 0) return refused('parent_not_good', undefined);
   if (parent.revokedAt !== undefined) return refused('parent_not_good', holder);
   const status = findDevice(tx, holder.id)?.status;
   if (status === 'suspended' || status === 'quarantined') return refused(`device_${status}`, holder);
   if (status !== 'active') return refused('parent_not_good', holder);
-  if (parent.notAfter > tx.now) return refused('parent_not_good', holder); // it renews, with another key
+  if (parent.notAfter > tx.now) return refused('parent_not_good', holder); // it can be renewed, with a new key
   if (tx.now >= parent.notAfter + limits.graceMs) return refused('grace_over', holder);
   const newest = findCertificateByKey(tx, publicKeySha256);
   if (newest?.parentSerial === serial && isLive(newest, tx.now)) return { outcome: 'replayed', certificate: newest };
-  // A key of which one certificate was revoked alone gets no other from one that ended before.
+  // A key with a revoked certificate cannot recover an older one.
   if (newest?.revokedAt !== undefined) return refused('parent_not_good', holder);
   if (isSuperseded(parent, tx.now)) return refused('parent_superseded', holder);
   if (parent.publicKeySha256 !== publicKeySha256) return refused('key_differs', holder);
-  // One that was recovered already leads on, not the one before it.
+  // An expired certificate that was recovered already is superseded by the recovered one.
   if (newest !== undefined && isLive(newest, tx.now)) return refused('parent_superseded', holder);
   const before = countRecoveries(tx, publicKeySha256);
   if (before >= limits.recoveries) return refused('recoveries_spent', holder);

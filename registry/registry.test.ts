@@ -97,7 +97,7 @@ describe('the file of a registry', () => {
     }
   });
 
-  it('is refused with a reason when it is no database, was emptied, or belongs to another program', async () => {
+  it('is refused with a reason when it is not a database, is empty, or belongs to another program', async () => {
     const directory = temporaryDirectory();
     const file = join(directory, 'registry.db');
     const refused = { code: 'database_damaged' };
@@ -125,7 +125,7 @@ describe('the file of a registry', () => {
     expect(readFileSync(file).equals(bytes)).toBe(true);
   });
 
-  it('is refused when a newer version wrote it, and left as it is', async () => {
+  it('is refused when a newer version wrote it, and left unchanged', async () => {
     const { fleet, file, outside } = await fleetAndFile();
     await fleet.enroll('pump-1');
     await fleet.registry.close();
@@ -151,7 +151,7 @@ describe('the file of a registry', () => {
     expect(modeOf(join(directory, 'a-directory'))).toBe('755');
   });
 
-  it('is made anew when its making was interrupted', async () => {
+  it('is created again when its creation was interrupted', async () => {
     const directory = temporaryDirectory();
     writeFileSync(join(directory, 'registry.db.new'), 'half');
     await openIn(directory);
@@ -177,7 +177,7 @@ describe('a transaction that fails half-way', () => {
     },
   );
 
-  it('revokes nobody, and nobody hears of it', async () => {
+  it('revokes no device, and notifies no listener', async () => {
     const { fleet, outside } = await fleetAndFile();
     for (const id of ['pump-1', 'pump-2']) await fleet.enroll(id);
     const heard: unknown[] = [];
@@ -192,7 +192,7 @@ describe('a transaction that fails half-way', () => {
     expect(heard).toEqual([]);
   });
 
-  it('mints, renews, issues and sets nothing without its audit entry', async () => {
+  it('creates, renews, issues and sets nothing without its audit entry', async () => {
     const { fleet, outside } = await fleetAndFile();
     const parentSerial = await fleet.enroll('pump-1');
     const before = await everything(fleet);
@@ -216,7 +216,7 @@ describe('a transaction that fails half-way', () => {
     expect(await everything(fleet)).toEqual(before);
   });
 
-  it('is answered with unavailable while another process keeps the file, and works again afterwards', async () => {
+  it('throws unavailable while another process locks the file, and works again afterwards', async () => {
     const { fleet, outside } = await fleetAndFile();
     const serial = await fleet.enroll('pump-1');
     outside.exec('BEGIN IMMEDIATE');

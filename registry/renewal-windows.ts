@@ -29,13 +29,13 @@ export interface CurrentFilter {
 }
 
 export interface RenewalWindowStore {
-  /** Of devices that are not revoked and hold a certificate that counts; a page, in the order of device ids. */
+  /** Of devices that are not revoked and hold a valid certificate; a page, in the order of device ids. */
   listCurrentCertificates(filter: CurrentFilter): Promise<readonly CurrentCertificate[]>;
-  /** Certificates of devices and services that count now. */
+  /** Valid certificates of devices and services. */
   countLiveCertificates(): Promise<number>;
   /** Undefined when the serial's window was not pulled forward. */
   findPulledWindow(serial: string): Promise<PulledWindow | undefined>;
-  /** Some at a time; a later window never takes the place of an earlier one. Returns how many it changed. */
+  /** One batch. A later window never replaces an earlier one. Returns how many changed. */
   pullWindows(windows: readonly (PulledWindow & { readonly serial: string })[]): Promise<number>;
 }
 

@@ -23,39 +23,39 @@ export function admitRenewal(
   parentSerial: string,
   publicKeySha256: string,
 ): RenewalAdmission {
-  const judgement = database.read((tx) => decide(tx, parentSerial, publicKeySha256));
-  if (judgement.outcome === 'replayed') return judgement;
-  if (judgement.outcome === 'admitted') {
-    const { holder } = judgement;
+  const decision = database.read((tx) => decide(tx, parentSerial, publicKeySha256));
+  if (decision.outcome === 'replayed') return decision;
+  if (decision.outcome === 'admitted') {
+    const { holder } = decision;
     const profile = holder.kind === 'device' ? database.read((tx) => profileOfDevice(tx, holder.id)) : undefined;
     return { outcome: 'admitted', holder, profile };
   }
-  if (database.read((tx) => shouldRecord(tx, judgement)))
-    database.write((tx) => recordRefusal(tx, judgement, parentSerial));
-  return { outcome: 'refused', refusal: judgement.refusal };
+  if (database.read((tx) => shouldRecord(tx, decision)))
+    database.write((tx) => recordRefusal(tx, decision, parentSerial));
+  return { outcome: 'refused', refusal: decision.refusal };
 }
 
 export function commitRenewal(database: RegistryDatabase, renewal: Renewal, overlapMs: number): RenewalOutcome {
   const { parentSerial, certificate, address } = renewal;
   return database.write((tx) => {
-    const judgement = decide(tx, parentSerial, certificate.publicKeySha256);
-    if (judgement.outcome === 'replayed') return judgement;
-    if (judgement.outcome === 'refused') {
-      recordRefusal(tx, judgement, parentSerial);
-      return { outcome: 'refused', refusal: judgement.refusal };
+    const decision = decide(tx, parentSerial, certificate.publicKeySha256);
+    if (decision.outcome === 'replayed') return decision;
+    if (decision.outcome === 'refused') {
+      recordRefusal(tx, decision, parentSerial);
+      return { outcome: 'refused', refusal: decision.refusal };
     }
-    const { parent } = judgement;
-    const siblings = childrenOf(tx, parent, judgement.holder);
-    // Whoever vouches has the key: that is a proof as good as a connection.
+    const { parent } = decision;
+    const siblings = childrenOf(tx, parent, decision.holder);
+    // Authenticating a renewal with a certificate is its first use, as a connection is.
     if (parent.parentSerial !== undefined) markFirstUse(tx, parent);
     beginOverlap(tx, parent, overlapMs);
-    const record = insertCertificate(tx, judgement.holder, certificate, {
+    const record = insertCertificate(tx, decision.holder, certificate, {
       parentSerial,
       tokenId: parent.tokenId,
       operator: parent.operator,
       address,
     });
-    const holder = nameOf(judgement.holder);
+    const holder = nameOf(decision.holder);
     recordDone(tx, {
       actor: holder,
       action: 'certificate.renewed',
@@ -89,8 +89,8 @@ function decide(tx: Transaction, parentSerial: string, publicKeySha256: string):
   if (status === 'suspended' || status === 'quarantined') return refused(`device_${status}`, parent.holder);
   if (status !== 'active') return refused('parent_not_good', parent.holder);
   const earlier = findCertificateByKey(tx, publicKeySha256);
-  // Also to a parent that is superseded: a device whose power failed between the first use of the new certificate and
-  // the moment it was kept has no other way to it.
+  // Also for a superseded parent: a device that lost power between the first use of its new certificate and
+  // storing it has no other way to get it.
   if (earlier?.parentSerial === parentSerial && isLive(earlier, tx.now)) {
     return { outcome: 'replayed', certificate: earlier };
   }

@@ -1,4 +1,4 @@
-/** Selects the devices of an operation, and computes the confirmation code for exactly that operation on exactly those devices. Read only. */
+/** Selects the devices of an operation, and computes the confirmation code for that operation on those devices. Read only. */
 
 import { createHash } from 'node:crypto';
 import { type DeviceId, Problem } from '@rollcall/protocol';

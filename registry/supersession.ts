@@ -4,7 +4,7 @@ import type { RegistryDatabase } from './database.ts';
 import type { CertificateRecord } from './registry.ts';
 import type { Transaction } from './transaction.ts';
 
-/** How long a certificate counts beside its successor, which nobody has seen at work yet. */
+/** How long a certificate stays valid beside its unused successor. */
 export const DEFAULT_OVERLAP_MS = 7 * 24 * 3_600_000;
 
 export function isSuperseded(certificate: CertificateRecord, now: number): boolean {
@@ -12,8 +12,8 @@ export function isSuperseded(certificate: CertificateRecord, now: number): boole
 }
 
 /**
- * The certificate was used by whoever holds its key: from now on it is the only one of its device. Says whether anything
- * changed; nothing does for one that was proven before, that another has superseded, or that is no device's.
+ * Records that the certificate was used: from now on it is the only valid one of its device. Returns whether anything
+ * changed; nothing does for one that was used or superseded before, or is not a device's.
  */
 export function recordFirstUse(database: RegistryDatabase, serial: string): boolean {
   return database.write((tx) => {
@@ -27,7 +27,7 @@ export function markFirstUse(tx: Transaction, certificate: CertificateRecord): b
   if (holder.kind !== 'device' || certificate.firstUsedAt !== undefined) return false;
   if (certificate.revokedAt !== undefined || isSuperseded(certificate, tx.now)) return false;
   tx.run('UPDATE certificates SET proven_at = @now WHERE serial = @serial', { serial, now: tx.now });
-  // Not only its parent: what that one was renewed from, and what else was renewed from it.
+  // Not only its parent: also the parent's ancestors and the parent's other children.
   tx.run(
     `UPDATE certificates SET superseded_at = @now
      WHERE device_id = @device AND serial <> @serial AND revoked_at IS NULL
@@ -37,9 +37,9 @@ export function markFirstUse(tx: Transaction, certificate: CertificateRecord): b
   return true;
 }
 
-/** The parent counts for a while beside its child; whoever renews a second time doesn't gain time by it. */
+/** Limits how long the parent stays valid beside its child. A second renewal does not extend it. */
 export function beginOverlap(tx: Transaction, parent: CertificateRecord, overlapMs: number): void {
-  // One that ends before stays as it is: after its end it may have to be recovered.
+  // A parent that expires earlier is not superseded: it may have to be recovered after its expiry.
   if (parent.holder.kind !== 'device' || tx.now + overlapMs >= parent.notAfter) return;
   tx.run('UPDATE certificates SET superseded_at = @at WHERE serial = @serial AND superseded_at IS NULL', {
     serial: parent.serial,
@@ -47,7 +47,7 @@ export function beginOverlap(tx: Transaction, parent: CertificateRecord, overlap
   });
 }
 
-/** What was renewed from this certificate and still counts. */
+/** Valid certificates that were renewed from this one. */
 export function childrenOf(tx: Transaction, parent: CertificateRecord, holder: Identity): readonly string[] {
   if (holder.kind !== 'device') return [];
   return tx

@@ -1,6 +1,6 @@
 /**
- * What SQL runs through: the statements of one database, prepared once each, and one moment in time.
- * Whoever holds a Transaction neither begins nor commits it; `database.ts` does.
+ * Runs SQL: the statements of one database, prepared once each, and one time for the whole transaction.
+ * `database.ts` begins and commits it, never the code that receives a Transaction.
  */
 
 import type Database from 'better-sqlite3';
@@ -48,7 +48,7 @@ export class Transaction {
     this.now = now;
   }
 
-  /** The first row, or undefined. The caller names the row's type: the schema is STRICT, and ours. */
+  /** The first row, or undefined. The caller declares the row's type: the schema is STRICT. */
   get<Row>(sql: string, parameters: SqlParameters): Row | undefined {
     return this.#statements.prepare(sql).get(parameters) as Row | undefined;
   }

@@ -1,4 +1,4 @@
-/** The audit trail: what operators send and read. */
+/** The audit trail: requests and responses. */
 
 import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
@@ -28,14 +28,14 @@ const verifyQuery = z.strictObject({
     .string()
     .regex(/^\d{1,15}:[0-9a-f]{64}$/)
     .optional()
-    .describe('a head that was kept elsewhere, ID:HASH, which the chain has to contain'),
+    .describe('a head that was stored elsewhere, ID:HASH, which the chain has to contain'),
 });
 
 const verdict = z.object({
   isWhole: z.boolean(),
   entries: z.int(),
-  head: head.describe('the newest entry: keep it elsewhere'),
-  fault: z.string().optional().describe('what is wrong first'),
+  head: head.describe('the newest entry: store it elsewhere'),
+  fault: z.string().optional().describe('the first fault'),
 });
 
 export const auditEndpoints = {
@@ -43,7 +43,7 @@ export const auditEndpoints = {
     method: 'GET',
     path: '/v1/audit',
     access: 'operator',
-    summary: 'who did what to whom, newest first',
+    summary: 'list audit entries, newest first',
     query: auditQuery,
     answer: z.array(auditView),
   },

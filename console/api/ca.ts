@@ -1,4 +1,4 @@
-/** Certificate authorities and the renewals of the fleet: what operators send and read. */
+/** Certificate authorities and renewals: requests and responses. */
 
 import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
@@ -7,7 +7,7 @@ import { groupName, time } from './schemas.ts';
 const caId = z.string().regex(/^[0-9a-f]{40}$/, 'expected the id of a CA: 40 digits of hexadecimal');
 const caParams = z.strictObject({ id: caId });
 const count = z.number().int().min(0);
-/** Devices and services that may be left without a way in. */
+/** Devices and services that may be left without a valid certificate. */
 const strand = count.max(10_000_000).default(0);
 const withinSeconds = z.number().int().min(0).max(31_536_000).default(3600);
 
@@ -20,9 +20,9 @@ const caView = z.object({
   notAfter: time,
   /** Whether it can sign here. */
   hasKey: z.boolean(),
-  /** Certificates of it that are neither revoked nor over. */
+  /** Certificates of it that are neither revoked nor expired. */
   issued: count,
-  /** Devices and services that hold nothing else; of a root, those that may know no other. */
+  /** Devices and services without another valid certificate; of a root, those that may trust no other. */
   stranded: count,
 });
 const caAnswer = z.object({ id: z.string() });
@@ -49,7 +49,7 @@ export const caEndpoints = {
     method: 'POST',
     path: '/v1/ca/:id/activate',
     access: 'operator',
-    summary: 'have the prepared CA sign from now on',
+    summary: 'make the prepared CA the active one',
     params: caParams,
     body: z.strictObject({ strand }),
     answer: caAnswer,
@@ -58,7 +58,7 @@ export const caEndpoints = {
     method: 'POST',
     path: '/v1/ca/:id/taint',
     access: 'operator',
-    summary: 'ask all who hold certificates of an outgoing CA to renew',
+    summary: 'ask all holders of certificates of an outgoing CA to renew',
     params: caParams,
     body: z.strictObject({ withinSeconds }),
     answer: pulled,
@@ -67,7 +67,7 @@ export const caEndpoints = {
     method: 'POST',
     path: '/v1/ca/:id/retire',
     access: 'operator',
-    summary: 'trust a CA no more',
+    summary: 'remove a CA from the trust bundle',
     params: caParams,
     body: z.strictObject({ strand }),
     answer: caAnswer,
@@ -83,7 +83,7 @@ export const caEndpoints = {
     method: 'POST',
     path: '/v1/ca/import',
     access: 'operator',
-    summary: 'take the answer to that request, with its chain up to the root',
+    summary: 'import the certificate for that request, with its chain up to the root',
     body: z.strictObject({ pem: pemText }),
     answer: caAnswer,
   },

@@ -1,4 +1,4 @@
-/** Certificates by themselves: what ends, and one that is revoked alone. */
+/** Certificates: the ones that expire soon, and revoking a single one. */
 
 import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
@@ -15,10 +15,10 @@ export const certificateEndpoints = {
     method: 'GET',
     path: '/v1/certificates/expiring',
     access: 'operator',
-    summary: 'list certificates of devices that end soon, or are late to renew, the most urgent first',
+    summary: 'list certificates of devices that expire soon, or are late to renew, the most urgent first',
     query: z.strictObject({
       which: z.enum(['ending', 'late']).default('ending').describe('late: nine tenths of its life are over'),
-      withinSeconds: decimal(1, 34_300_800).default(2_592_000).describe('of those that end'),
+      withinSeconds: decimal(1, 34_300_800).default(2_592_000).describe('of certificates that expire'),
       after: cursor.optional(),
       limit: pageLimit,
     }),
@@ -40,7 +40,7 @@ export const certificateEndpoints = {
     method: 'POST',
     path: '/v1/certificates/:serial/revoke',
     access: 'operator',
-    summary: 'revoke one certificate alone; its holder goes on with another that counts',
+    summary: 'revoke one certificate; its holder has another valid one',
     params: z.strictObject({ serial }),
     body: z.strictObject({ reason }),
     answer: z.object({
@@ -52,11 +52,11 @@ export const certificateEndpoints = {
         .array(
           z.object({
             serial: z.string(),
-            proven: z.boolean().describe('false while nobody has used it'),
+            proven: z.boolean().describe('false before its first use'),
             descendant: z.boolean().describe('renewed from the one that was revoked'),
           }),
         )
-        .describe('what its holder goes on with'),
+        .describe('the other valid certificates of its holder'),
       lastMessageAt: time.optional(),
       sessionsClosed: z.int(),
       brokersConfirmed: z.int(),

@@ -1,4 +1,4 @@
-/** What operators do to devices, one or many: whom they mean, what they order, and what comes back as proof. */
+/** Requests and responses of device operations: the selection, the operation, and its result. */
 
 import { z } from 'zod';
 import { DEVICE_OPERATION_KINDS, DEVICE_STATUSES } from '../../registry/index.ts';
@@ -9,7 +9,9 @@ const selector = {
   ids: z.array(deviceId).min(1).max(10_000).optional(),
   group: groupName.optional(),
   labels: labels.optional().describe('each of them'),
-  token: tokenId.optional().describe('holders of a certificate whose line began with this bootstrap token'),
+  token: tokenId
+    .optional()
+    .describe('holders of a certificate that was issued from this bootstrap token, directly or by renewal'),
   serial: serial.optional().describe('the holder of this certificate'),
   issuedBefore: time.optional().describe('whose newest certificate was issued before'),
 };
@@ -20,9 +22,7 @@ const confirm = z
   .optional()
   .describe('needed for more than one device: the confirmation of a dry run, or "yes"');
 
-const operationRequest = z
-  .strictObject({ ...selector, confirm })
-  .describe('devices for which all that is given is true');
+const operationRequest = z.strictObject({ ...selector, confirm }).describe('devices that match every given criterion');
 const revokeRequest = z.strictObject({ ...selector, confirm, reason });
 
 const selectRequest = z.strictObject({
@@ -35,7 +35,7 @@ const selection = z.object({
   act: z.enum(DEVICE_OPERATION_KINDS),
   count: z.int(),
   devices: z.array(z.string()).describe('in id order, the first 1,000'),
-  confirmation: z.string().describe('stands for exactly this act on exactly these devices'),
+  confirmation: z.string().describe('code for exactly this operation on exactly these devices'),
 });
 
 const proof = {
@@ -52,8 +52,8 @@ export const operationAnswer = z.object({
     z.object({
       device: z.string(),
       status: z.enum([...DEVICE_STATUSES, 'deleted']),
-      at: time.describe('when it became so'),
-      serials: z.array(z.string()).describe('certificates that ended'),
+      at: time.describe('when the device got this status'),
+      serials: z.array(z.string()).describe('certificates that were revoked'),
       reason: reason.optional(),
       ...proof,
     }),
@@ -77,16 +77,16 @@ export const deviceOperationEndpoints = {
     method: 'POST',
     path: '/v1/devices/select',
     access: 'operator',
-    summary: 'say which devices an order would concern, and confirm nothing yet: a dry run',
+    summary: 'list the devices that an operation would change, without changing them: a dry run',
     body: selectRequest,
     answer: selection,
   },
   revokeDevices: {
-    ...operationEndpoint('revoke', '/v1/devices/revoke', 'for good; all of them or, when one is unknown, none'),
+    ...operationEndpoint('revoke', '/v1/devices/revoke', 'permanently; all of them or, when one is unknown, none'),
     body: revokeRequest,
   },
   suspendDevices: {
-    ...operationEndpoint('suspend', '/v1/devices/suspend', 'out until they are resumed'),
+    ...operationEndpoint('suspend', '/v1/devices/suspend', 'disconnected until they are resumed'),
     body: operationRequest,
   },
   resumeDevices: {
@@ -98,11 +98,11 @@ export const deviceOperationEndpoints = {
     body: operationRequest,
   },
   disconnectDevices: {
-    ...operationEndpoint('disconnect', '/v1/devices/disconnect', 'they may come back at once'),
+    ...operationEndpoint('disconnect', '/v1/devices/disconnect', 'they may reconnect at once'),
     body: operationRequest,
   },
   deleteDevices: {
-    ...operationEndpoint('delete', '/v1/devices/delete', 'revoked and forgotten, their names free'),
+    ...operationEndpoint('delete', '/v1/devices/delete', 'revoked, their records removed and their ids free'),
     body: operationRequest,
   },
 } as const satisfies Record<string, Endpoint>;

@@ -1,4 +1,4 @@
-/** Devices: what operators send and read. */
+/** Devices: requests and responses. */
 
 import { z } from 'zod';
 import { DEVICE_STATUSES } from '../../registry/index.ts';
@@ -33,10 +33,10 @@ export const certificateView = z.object({
   notAfter: time,
   status: z.enum(['good', 'expired', 'superseded', 'revoked']),
   issuedAt: time,
-  parentSerial: z.string().optional().describe('the certificate that vouched for its renewal'),
-  token: z.string().optional().describe('the bootstrap token at the beginning of its line'),
-  operator: z.string().optional().describe('who minted that token'),
-  address: z.string().optional().describe('from which it was asked for'),
+  parentSerial: z.string().optional().describe('the certificate that authenticated its renewal'),
+  token: z.string().optional().describe('the bootstrap token that it was issued from, directly or by renewal'),
+  operator: z.string().optional().describe('the operator that created that token'),
+  address: z.string().optional().describe('of the client that requested it'),
   revokedAt: time.optional(),
   revocationReason: reason.optional(),
 });
@@ -48,7 +48,7 @@ const deviceDetail = deviceView.extend({
 
 const deviceChange = z.strictObject({
   group: groupName.optional(),
-  labels: z.record(z.string().max(32), z.string().max(64).nullable()).optional().describe('null takes a label away'),
+  labels: z.record(z.string().max(32), z.string().max(64).nullable()).optional().describe('null removes a label'),
 });
 
 export const deviceEndpoints = {
@@ -72,7 +72,7 @@ export const deviceEndpoints = {
     method: 'PATCH',
     path: '/v1/devices/:id',
     access: 'operator',
-    summary: 'change the group or labels of a device; its live session is held to it at once',
+    summary: 'change the group or labels of a device; its live session gets its new rights at once',
     params: deviceParams,
     body: deviceChange,
     answer: deviceView,

@@ -1,4 +1,4 @@
-/** What an endpoint is, as data, and the types that follow from it. Names no endpoint and holds no behaviour. */
+/** The type of an endpoint's description, and the types derived from it. */
 
 import type { z } from 'zod';
 

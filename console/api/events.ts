@@ -1,4 +1,4 @@
-/** What happened to the fleet: what operators ask and read. */
+/** Events of the fleet: requests and responses. */
 
 import { LIFECYCLE_TYPES } from '@rollcall/protocol';
 import { z } from 'zod';
@@ -39,7 +39,7 @@ export const eventEndpoints = {
     method: 'GET',
     path: '/v1/events',
     access: 'operator',
-    summary: 'what happened to the fleet, oldest first',
+    summary: 'list events, oldest first',
     query: eventQuery,
     answer: z.array(eventView),
   },
@@ -47,7 +47,7 @@ export const eventEndpoints = {
     method: 'GET',
     path: '/v1/events/follow',
     access: 'operator',
-    summary: 'events as they happen, one a line; as server-sent events to who accepts text/event-stream',
+    summary: 'follow events, one per line; as server-sent events when the client accepts text/event-stream',
     query: eventFilter,
     answer: eventView,
     mediaType: 'application/x-ndjson',

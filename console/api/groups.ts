@@ -1,4 +1,4 @@
-/** Groups of devices and what their certificates are like: what operators send and read. */
+/** Groups of devices and what their certificates are like: requests and responses. */
 
 import { z } from 'zod';
 import { KEY_ALGORITHMS } from '../../registry/index.ts';
@@ -13,17 +13,17 @@ const profile = z.strictObject({
     .array(z.enum(KEY_ALGORITHMS))
     .max(KEY_ALGORITHMS.length)
     .optional()
-    .describe('kinds of keys that are certified'),
+    .describe('key algorithms that are accepted'),
   maxDevices: z.int().optional().describe('devices that are not revoked, at most'),
   renewal: z
     .strictObject({ from: z.number(), to: z.number() })
     .optional()
-    .describe("where renewals lie, as parts of a certificate's life"),
+    .describe("the renewal window, as fractions of a certificate's life"),
 });
 
 const groupProfile = z.object({
   group: z.string(),
-  isSet: z.boolean().describe('false: the group is like any other'),
+  isSet: z.boolean().describe('false: the group has the defaults'),
   profile,
 });
 
@@ -32,7 +32,7 @@ export const groupEndpoints = {
     method: 'GET',
     path: '/v1/groups/:group/profile',
     access: 'operator',
-    summary: 'show what the certificates of a group are like',
+    summary: 'show the certificate profile of a group',
     params: groupParams,
     answer: groupProfile,
   },
@@ -40,7 +40,7 @@ export const groupEndpoints = {
     method: 'PUT',
     path: '/v1/groups/:group/profile',
     access: 'operator',
-    summary: 'set it; what is left out is as for a group without a profile',
+    summary: 'set the certificate profile of a group; absent fields have their defaults',
     params: groupParams,
     body: profile,
     answer: groupProfile,

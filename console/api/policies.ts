@@ -1,4 +1,4 @@
-/** Policies: who may say what on which topic: what operators send and read. */
+/** Policies: who may say what on which topic: requests and responses. */
 
 import { type Identity, NAME_RULE, type PolicyScope, parseGroupName, parseIdentity } from '@rollcall/protocol';
 import { z } from 'zod';
@@ -70,7 +70,7 @@ export const policyEndpoints = {
     method: 'POST',
     path: '/v1/policies/explain',
     access: 'operator',
-    summary: 'say which rule allows or refuses a topic',
+    summary: 'explain which rule allows or refuses a topic',
     body: explainRequest,
     answer: explanation,
   },

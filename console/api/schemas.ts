@@ -1,7 +1,7 @@
 /**
  * Shapes that several subjects use, each defined once: the console checks requests and shapes answers with them, the
  * OpenAPI document is written from them, and the client's types are inferred from them. Requests are strict, so that a
- * misspelt key is refused instead of ignored. Times are ISO 8601 here and nowhere else in the house.
+ * misspelt key is refused instead of ignored. Times are ISO 8601 here, and milliseconds elsewhere.
  */
 
 import {
@@ -15,7 +15,7 @@ import {
 import { z } from 'zod';
 import { REVOCATION_REASONS } from '../../registry/index.ts';
 
-const NAME_PATTERN = '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'; // for readers of the OpenAPI document; contract/ decides
+const NAME_PATTERN = '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'; // for readers of the OpenAPI document; `protocol` decides
 
 /** Text that `parse` turns into a checked type of its own. */
 export function checkedText<T extends string>(

@@ -1,4 +1,4 @@
-/** The server itself: what operators send and read. */
+/** The server itself: requests and responses. */
 
 import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
@@ -34,7 +34,7 @@ export const serverEndpoints = {
     method: 'GET',
     path: '/v1/health',
     access: 'anyone',
-    summary: 'say whether the server can do its work',
+    summary: 'report the health of the server',
     answer: health,
   },
   trustBundle: {

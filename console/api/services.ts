@@ -1,4 +1,4 @@
-/** Services: back-end applications with a certificate of their own: what operators send and read. */
+/** Services: back-end applications with a certificate of their own: requests and responses. */
 
 import { NAME_RULE, parseServiceName, type ServiceName } from '@rollcall/protocol';
 import { z } from 'zod';

@@ -1,4 +1,4 @@
-/** Live sessions: what operators send and read. */
+/** Live sessions: requests and responses. */
 
 import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';

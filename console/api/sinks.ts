@@ -1,4 +1,4 @@
-/** Where messages and events are forwarded to: what operators read and order. */
+/** Sinks, to which messages and events are forwarded: requests and responses. */
 
 import { NAME_RULE, parseDeviceId } from '@rollcall/protocol';
 import { z } from 'zod';
@@ -20,14 +20,14 @@ const sinkView = z.object({
   state: z.enum(['starting', 'forwarding', 'idle', 'down', 'stopped']),
   reason: z.string().optional().describe('why it is down'),
   since: time.describe('in this state'),
-  position: z.int().describe('everything up to here is forwarded, not wanted, or a dead letter'),
+  position: z.int().describe('everything up to here is forwarded, filtered out, or a dead letter'),
   lagMessages: z.int(),
   lagSeconds: z.number().describe('age of the oldest message that is to be forwarded'),
   forwarded: z.int().describe('since the server started, as all of these'),
   filtered: z.int(),
   retries: z.int(),
   deadLettered: z.int(),
-  missed: z.int().describe('gone from the journal before the target had them'),
+  missed: z.int().describe('removed from the journal before the target had them'),
   notice: z
     .string()
     .optional()
@@ -50,14 +50,14 @@ export const sinkEndpoints = {
     method: 'GET',
     path: '/v1/sinks',
     access: 'operator',
-    summary: 'where messages and events are forwarded to, and how far',
+    summary: 'list sinks and their positions',
     answer: z.array(sinkView),
   },
   replaySink: {
     method: 'POST',
     path: '/v1/sinks/:name/replay',
     access: 'operator',
-    summary: 'forward everything from there on, again',
+    summary: 'forward everything from that position again',
     params: sinkParams,
     body: replayRequest,
     answer: sinkView,
@@ -66,7 +66,7 @@ export const sinkEndpoints = {
     method: 'POST',
     path: '/v1/sinks/:name/skip',
     access: 'operator',
-    summary: 'make the message that a target does not take a dead letter',
+    summary: 'make the message that a target rejects a dead letter',
     params: sinkParams,
     answer: z.object({ skipped: z.int().optional().describe('its position; absent when the target is not down') }),
   },

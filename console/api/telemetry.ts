@@ -1,4 +1,4 @@
-/** Telemetry: what was accepted, read back: what operators send and read. */
+/** Telemetry: what was accepted, read back: requests and responses. */
 
 import { parseFraction } from '@rollcall/protocol';
 import { z } from 'zod';
@@ -62,7 +62,7 @@ const telemetryStats = z.object({
   messages: z.int(),
   bytes: z.int(),
   segments: z.array(segmentView),
-  damaged: z.array(z.string()).describe('files that could not be read and were put aside'),
+  damaged: z.array(z.string()).describe('files that could not be read and were moved aside'),
   intake: z.object({
     stored: z.int().describe('since the server started, as all of these'),
     storedQos0: z.int(),
@@ -118,7 +118,7 @@ export const telemetryEndpoints = {
     method: 'GET',
     path: '/v1/telemetry',
     access: 'operator',
-    summary: 'read accepted messages of a device or of a group back',
+    summary: 'query accepted messages of a device or of a group',
     query: telemetryQuery,
     answer: z.array(messageView),
   },
@@ -134,7 +134,7 @@ export const telemetryEndpoints = {
     method: 'GET',
     path: '/v1/telemetry/series',
     access: 'operator',
-    summary: 'a number of the payloads of one stream, summed up per stretch of time',
+    summary: 'aggregate a number in the payloads of one stream per interval',
     query: seriesQuery,
     answer: seriesView,
   },
@@ -152,14 +152,14 @@ export const telemetryEndpoints = {
     method: 'GET',
     path: '/v1/telemetry/stats',
     access: 'operator',
-    summary: 'what is kept, and what came in',
+    summary: 'show the size of the journal and the intake counters',
     answer: telemetryStats,
   },
   pruneTelemetry: {
     method: 'POST',
     path: '/v1/telemetry/prune',
     access: 'operator',
-    summary: 'remove what is not to be kept any more, by days and by groups',
+    summary: 'remove messages past their retention, by days and by groups',
     body: pruneRequest,
     answer: pruneAnswer,
   },
@@ -167,8 +167,7 @@ export const telemetryEndpoints = {
     method: 'GET',
     path: '/v1/telemetry/follow',
     access: 'operator',
-    summary:
-      'messages as they are accepted, one a line; a follower that reads too slowly ends with a problem as last line',
+    summary: 'follow messages, one per line; a follower that reads too slowly gets a problem as its last line',
     query: ofOneDevice,
     answer: messageView,
     mediaType: 'application/x-ndjson',

@@ -1,4 +1,4 @@
-/** Bootstrap tokens: what operators send and read. */
+/** Bootstrap tokens: requests and responses. */
 
 import { DEFAULT_GROUP } from '@rollcall/protocol';
 import { z } from 'zod';
@@ -57,9 +57,7 @@ const issuedFromView = z.object({
     z.object({
       device: z.string(),
       status: z.enum([...DEVICE_STATUSES, 'deleted']),
-      certificates: z
-        .array(certificateView)
-        .describe('of the lines that began with this token, the newest 1,000, oldest first'),
+      certificates: z.array(certificateView).describe('issued from this token, the newest 1,000, oldest first'),
     }),
   ),
 });
@@ -67,7 +65,7 @@ const issuedFromView = z.object({
 const issuedFromRequest = z.strictObject({
   act: z.enum(['revoke', 'suspend', 'quarantine']),
   reason: reason.optional().describe('of a revocation; without one it is keyCompromise'),
-  confirm: z.string().max(100).optional().describe('the confirmation of a dry run of this act, or "yes"'),
+  confirm: z.string().max(100).optional().describe('the confirmation of a dry run of this operation, or "yes"'),
 });
 
 export const tokenEndpoints = {
@@ -75,7 +73,7 @@ export const tokenEndpoints = {
     method: 'POST',
     path: '/v1/tokens',
     access: 'operator',
-    summary: 'mint a bootstrap token',
+    summary: 'create a bootstrap token',
     body: createRequest,
     answer: createdToken,
   },
@@ -91,7 +89,7 @@ export const tokenEndpoints = {
     method: 'POST',
     path: '/v1/tokens/:id/void',
     access: 'operator',
-    summary: 'make a bootstrap token worthless',
+    summary: 'revoke a bootstrap token',
     params: tokenParams,
     answer: tokenView,
   },
@@ -99,7 +97,7 @@ export const tokenEndpoints = {
     method: 'GET',
     path: '/v1/tokens/:id/blast',
     access: 'operator',
-    summary: 'show everything that ever came of a bootstrap token, through all renewals',
+    summary: 'show every certificate that was issued from a bootstrap token, directly or by renewal',
     params: tokenParams,
     query: issuedFromQuery,
     answer: issuedFromView,
@@ -108,7 +106,8 @@ export const tokenEndpoints = {
     method: 'POST',
     path: '/v1/tokens/:id/blast',
     access: 'operator',
-    summary: 'void a bootstrap token and act on every device that holds something good that came of it',
+    summary:
+      'revoke a bootstrap token, and apply an operation to every device with a good certificate that was issued from it',
     params: tokenParams,
     body: issuedFromRequest,
     answer: operationAnswer,

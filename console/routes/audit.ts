@@ -36,7 +36,7 @@ export function addAuditRoutes(app: FastifyInstance, { registry }: RoutesOptions
   });
 }
 
-/** As `registry/audit-chain.ts` hashes them, `at` in milliseconds: whoever has the lines can check them alone. */
+/** Lines in the form that `registry/audit-chain.ts` hashes, `at` in milliseconds: they can be checked without the server. */
 async function* lines(registry: Registry, after: number): AsyncGenerator<string> {
   for (let last = after; ; ) {
     const page = await registry.exportAudit({ after: last, limit: ENTRIES_PER_PAGE });

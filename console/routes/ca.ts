@@ -1,4 +1,4 @@
-/** Certificate authorities and renewals over what the fleet lets operators do with them. */
+/** Certificate authorities and renewals: listed, and the steps of a rotation. */
 
 import type { FastifyInstance } from 'fastify';
 import { caEndpoints as endpoints } from '../api/ca.ts';

@@ -1,4 +1,4 @@
-/** Certificates by themselves, over the registry. */
+/** Certificates: the ones that expire soon, and revoking a single one. */
 
 import { formatIdentity, parseDecimal } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';

@@ -1,4 +1,4 @@
-/** Devices over the registry and the live sessions: listed, shown with their certificates, revoked. */
+/** Devices: listed, shown with their certificates and live session, and their settings changed. */
 
 import { type Identity, Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
@@ -14,7 +14,7 @@ import { viewSession } from './sessions.ts';
 type DeviceView = Answer<typeof endpoints.listDevices>[number];
 type CertificateView = Answer<typeof endpoints.showDevice>['certificates'][number];
 
-/** Shown of one device: it renews as often as it likes. */
+/** Shown of one device, which may have renewed any number of times. */
 export const MAX_CERTIFICATES = 1_000;
 
 export function addDeviceRoutes(app: FastifyInstance, { registry, controls, now }: RoutesOptions): void {

@@ -1,11 +1,11 @@
-/** What happened to the fleet: listed, and as it happens. */
+/** Events of the fleet: listed, and followed. */
 
 import type { FastifyInstance } from 'fastify';
 import { eventEndpoints as endpoints } from '../api/events.ts';
 import { addEndpoint } from '../application.ts';
 import type { RoutesOptions } from './routes.ts';
 
-/** The part of the fleet's events that operators see. */
+/** The events that operators see. */
 export interface EventFeed {
   list(range: {
     readonly type: string | undefined;
@@ -41,11 +41,11 @@ export function addEventRoutes(app: FastifyInstance, { events, followers, now }:
     followers.start(reply.raw, {
       headers: reply.getHeaders() as Record<string, string>,
       form: asSse ? 'sse' : 'lines',
-      subscribe: (tell) =>
+      subscribe: (send) =>
         events.follow({ type, name }, (event) => {
           const json = Buffer.from(event.json).toString();
           // HTML, "Server-sent events": JSON has no line feed of its own, so one data line holds it.
-          tell(asSse ? `id: ${event.position}\nevent: ${event.type}\ndata: ${json}\n\n` : `${json}\n`);
+          send(asSse ? `id: ${event.position}\nevent: ${event.type}\ndata: ${json}\n\n` : `${json}\n`);
         }),
     });
     reply.hijack();

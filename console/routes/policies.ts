@@ -1,4 +1,4 @@
-/** Policies over the registry: shown with where they come from, set, explained. */
+/** Policies: shown with their origin, set, explained. */
 
 import {
   DEFAULT_DEVICE_POLICY,
@@ -22,7 +22,7 @@ export function addPolicyRoutes(app: FastifyInstance, { registry, controls }: Ro
     effectivePolicy(registry, `${params.kind}/${params.name}` as PolicyScope),
   );
   addEndpoint(app, endpoints.setPolicy, async ({ params, body, actor }) => {
-    const scope = `${params.kind}/${params.name}` as PolicyScope; // the shape of the parameters saw to it
+    const scope = `${params.kind}/${params.name}` as PolicyScope; // the schema of the parameters ensures it
     controls.checkPolicy(body);
     await registry.setPolicy(scope, body, actor);
     return effectivePolicy(registry, scope);
@@ -30,7 +30,7 @@ export function addPolicyRoutes(app: FastifyInstance, { registry, controls }: Ro
   addEndpoint(app, endpoints.explainPolicy, ({ body }) => controls.explain(body.identity, body.verb, body.topic));
 }
 
-/** The first policy that was set, from the scope to the one that stands in for it, to the one that is built in. */
+/** The first policy that is set: of the scope, else of its fallback scope, else the built-in one. */
 async function effectivePolicy(
   registry: Registry,
   scope: PolicyScope,

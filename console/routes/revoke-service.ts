@@ -7,7 +7,7 @@ import type { ServerControls } from '../server-controls.ts';
 
 type RevokeAnswer = Answer<typeof serviceEndpoints.revokeService>;
 
-/** Revokes, which waits until every live session was told to go, and counts the sessions that went. */
+/** Revokes, waits until the live sessions are closed, and counts them. */
 export async function revoke(
   controls: ServerControls,
   holders: readonly Identity[],

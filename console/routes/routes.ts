@@ -1,4 +1,4 @@
-/** What each endpoint does, one file for each subject of the API: short sequences over the registry, the telemetry and the fleet. */
+/** Adds the routes of every subject of the API; each subject has a file here and one in `api/`. */
 
 import type { FastifyInstance } from 'fastify';
 import type { Registry } from '../../registry/index.ts';

@@ -1,4 +1,4 @@
-/** The server about itself: health, metrics, what its devices trust, and the description of this API. */
+/** The server itself: health, metrics, trust bundle, and the description of this API. */
 
 import { asProblem, DEFAULT_DEVICE_SCOPE, Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';

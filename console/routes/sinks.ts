@@ -1,4 +1,4 @@
-/** Sinks: how they are, and what operators order of them. Every order stands in the audit. */
+/** Sinks: their state, and the operations of operators. Every operation is audited. */
 
 import { Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
@@ -30,7 +30,7 @@ interface SinkState {
   readonly deadLetterFile: string;
 }
 
-/** The part of the sinks that operators see. Throws Problem `sink_unknown`. */
+/** What operators can do with sinks. Throws Problem `sink_unknown`. */
 export interface SinkControl {
   list(): readonly SinkState[];
   replay(name: string, from: { readonly position: number } | { readonly since: number }): Promise<SinkState>;
@@ -43,19 +43,19 @@ export function addSinkRoutes(app: FastifyInstance, { registry, sinks }: RoutesO
     const from = body.since === undefined ? { position: body.position ?? 1 } : { since: Date.parse(body.since) };
     const details: Readonly<Record<string, number>> = from;
     const outcome = () => [{ action: 'sink.replayed', details }];
-    const act = { name: 'sink.replay', actor, subject: subjectOf(name), details, outcome };
-    return viewSink(await performAnnouncedAction(registry, act, () => sinks.replay(name, from)));
+    const action = { name: 'sink.replay', actor, subject: subjectOf(name), details, outcome };
+    return viewSink(await performAnnouncedAction(registry, action, () => sinks.replay(name, from)));
   });
   addEndpoint(app, endpoints.skipSink, async ({ params: { name }, actor }) => {
     const outcome = (position: number | undefined) => [
       position === undefined ? { action: 'sink.skip.ended' } : { action: 'sink.skipped', details: { position } },
     ];
-    const act = { name: 'sink.skip', actor, subject: subjectOf(name), outcome };
-    const skipped = await performAnnouncedAction(registry, act, () => sinks.skip(name));
+    const action = { name: 'sink.skip', actor, subject: subjectOf(name), outcome };
+    const skipped = await performAnnouncedAction(registry, action, () => sinks.skip(name));
     return skipped === undefined ? {} : { skipped };
   });
 
-  /** Nothing is begun with a sink that isn't there. */
+  /** Checks that the sink exists before the action is announced. */
   function subjectOf(name: string): string {
     if (!sinks.list().some((sink) => sink.name === name)) throw new Problem('sink_unknown');
     return `sink/${name}`;

@@ -107,7 +107,7 @@ function addFollowRoute(app: FastifyInstance, { telemetry, followers }: RoutesOp
     followers.start(reply.raw, {
       headers: reply.getHeaders() as Record<string, string>,
       form: 'lines',
-      subscribe: (tell) => telemetry.follow(query.device, (message) => tell(messageJson(message))),
+      subscribe: (send) => telemetry.follow(query.device, (message) => send(messageJson(message))),
     });
     reply.hijack();
     return undefined;

@@ -1,4 +1,4 @@
-/** Bootstrap tokens over the registry: minted, listed without their secrets, made worthless. */
+/** Bootstrap tokens: created, listed without their secrets, revoked; and the devices that were issued from one. */
 
 import { type DeviceId, Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';

@@ -15,7 +15,7 @@ const ACT = {
 
 export function auditBehaviour(openFresh: OpenFreshRegistry): void {
   describe('the chain of the audit', () => {
-    it('makes each entry vouch for the one before it, from 64 zeros on, also after a restart', async () => {
+    it('includes in each hash the one before it, from 64 zeros on, also after a restart', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       await fleet.enroll('pump-1');
       await fleet.reopen();
@@ -32,7 +32,7 @@ export function auditBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await fleet.registry.verifyAudit()).toEqual({ entries: 4, head, fault: undefined });
     });
 
-    it('is exported page by page, each page checkable alone and continuing the last', async () => {
+    it('is exported page by page; each page can be verified alone and continues the last', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       for (let n = 0; n < 5; n += 1) await fleet.mint();
       const first = await fleet.registry.exportAudit({ limit: 3 });
@@ -44,7 +44,7 @@ export function auditBehaviour(openFresh: OpenFreshRegistry): void {
       expect(check.fault).toBeUndefined();
     });
 
-    it('is compared with a head that was kept elsewhere', async () => {
+    it('is verified against a head that was stored elsewhere', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       await fleet.mint();
       const { head } = await fleet.registry.verifyAudit();
@@ -63,14 +63,14 @@ export function auditBehaviour(openFresh: OpenFreshRegistry): void {
   });
 
   describe('an action of another module', () => {
-    it('is recorded as it was told', async () => {
+    it('is recorded with actor, action, subject and details', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       await fleet.registry.recordAction(ACT);
       expect(await fleet.registry.listAudit({ limit: 1 })).toMatchObject([{ id: 1, at: fleet.now, ...ACT }]);
       expect(await fleet.registry.verifyAudit()).toMatchObject({ entries: 1, fault: undefined });
     });
 
-    it('cannot fill the audit with refusals: 32 an hour of one subject are kept', async () => {
+    it('cannot fill the audit with refusals: 32 an hour per subject are recorded', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       for (let n = 0; n < 40; n += 1) await fleet.registry.recordAction({ ...ACT, outcome: 'refused' });
       expect(await fleet.audit()).toHaveLength(32);

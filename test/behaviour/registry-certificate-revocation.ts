@@ -18,7 +18,7 @@ export function certificateRevocationBehaviour(openFresh: OpenFreshRegistry): vo
   };
 
   describe('the revocation of one certificate', () => {
-    it('leaves its device and the other certificate as they are, and says which that is', async () => {
+    it('leaves the device and its other certificate unchanged, and reports that one', async () => {
       const { fleet, parent, renew, state, revoke } = await opened();
       const child = await renew(parent, 'k1');
       const holder = { kind: 'device', id: 'pump-1' };
@@ -43,7 +43,7 @@ export function certificateRevocationBehaviour(openFresh: OpenFreshRegistry): vo
       expect(await fleet.registry.listRevoked()).toMatchObject([{ serial: parent }]);
     });
 
-    it('is told to those who listen for it, not as the end of the device, and again when it is repeated', async () => {
+    it('notifies certificate listeners, not device listeners, and again when it is repeated', async () => {
       const { fleet, parent, renew, revoke } = await opened();
       await renew(parent, 'k1');
       const told: unknown[] = [];
@@ -63,7 +63,7 @@ export function certificateRevocationBehaviour(openFresh: OpenFreshRegistry): vo
       expect(await fleet.audit()).toHaveLength(entries);
     });
 
-    it('is refused for the last one that counts, and for what nobody was issued', async () => {
+    it('is refused for the last valid certificate, and for an unknown serial', async () => {
       const { fleet, parent, renew, state, revoke } = await opened();
       await expect(revoke(parent)).rejects.toMatchObject({ code: 'certificate_last' });
       const child = await renew(parent, 'k1');
@@ -76,7 +76,7 @@ export function certificateRevocationBehaviour(openFresh: OpenFreshRegistry): vo
       await expect(revoke(own.serial)).rejects.toMatchObject({ code: 'certificate_unknown' });
     });
 
-    it('of one that another has superseded puts it on the list, and is no danger to the device', async () => {
+    it('of a superseded certificate puts it on the CRL, and leaves the device its valid one', async () => {
       const { fleet, parent, renew, state, revoke } = await opened();
       const child = await renew(parent, 'k1');
       await fleet.registry.recordFirstUse(child);
@@ -84,7 +84,7 @@ export function certificateRevocationBehaviour(openFresh: OpenFreshRegistry): vo
       expect([await state(parent), await state(child)]).toEqual(['revoked', 'good']);
     });
 
-    it('of a renewed one that nobody uses leaves its parent to go on, beyond the overlap', async () => {
+    it('of an unused renewed certificate leaves its parent valid beyond the overlap', async () => {
       const { fleet, parent, renew, state, revoke } = await opened();
       const child = await renew(parent, 'k1');
       expect(await revoke(child)).toMatchObject({ others: [{ serial: parent, isUsed: true, isDescendant: false }] });
@@ -92,7 +92,7 @@ export function certificateRevocationBehaviour(openFresh: OpenFreshRegistry): vo
       expect([await state(parent), await state(child)]).toEqual(['good', 'revoked']);
     });
 
-    it('leaves the overlap as it is while another renewed one is there', async () => {
+    it('leaves the overlap unchanged while another renewed certificate is valid', async () => {
       const { fleet, parent, renew, state, revoke } = await opened();
       const [one, two] = [await renew(parent, 'k1'), await renew(parent, 'k2')];
       await revoke(one);

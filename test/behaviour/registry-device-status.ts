@@ -57,7 +57,7 @@ export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
       ['quarantine', 'device_quarantined'],
       ['revoke', 'parent_not_good'],
       ['delete', 'parent_not_good'],
-    ])('after %s lets nothing be renewed: %s', async (kind, refusal) => {
+    ])('after %s its certificate cannot be renewed: %s', async (kind, refusal) => {
       const pump = await fleetWithPump();
       const { registry } = pump.fleet;
       const certificate = pump.fleet.issue('second');
@@ -69,7 +69,7 @@ export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await registry.certificateStatus(certificate.serial)).toEqual({ state: 'unknown' });
     });
 
-    it('decides a renewal that was admitted before it changed', async () => {
+    it('decides at the commit of a renewal, not at its admission', async () => {
       const { fleet, serial, apply } = await fleetWithPump();
       const certificate = fleet.issue('second');
       expect(await fleet.registry.admitRenewal(serial, certificate.publicKeySha256)).toMatchObject({
@@ -85,7 +85,7 @@ export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
     it.each<readonly [DeviceOperationKind, string]>([
       ['suspend', 'device_suspended'],
       ['quarantine', 'device_quarantined'],
-    ])('after %s lets no token bring it in again, not even one minted for it or used for it', async (kind, refusal) => {
+    ])('after %s no token enrolls it again, not even one that names it or that it used', async (kind, refusal) => {
       const { fleet } = await fleetWithPump();
       const used = await fleet.mint({ device: device('pump-2') });
       await fleet.enroll('pump-2', { token: used, key: 'second' });
@@ -121,7 +121,7 @@ export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
   });
 
   describe('a deleted device', () => {
-    it('is forgotten: its name is free for any token, with nothing of what it was', async () => {
+    it('leaves its id free for any token, with none of its group, labels or certificates', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const pumps = await fleet.mint({ maxUses: 2, group: 'pumps' as GroupName, labels: { site: 'north' } });
       const serial = await fleet.enroll('pump-1', { token: pumps });
@@ -143,7 +143,7 @@ export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await fleet.registry.listRevoked()).toMatchObject([{ serial }]);
     });
 
-    it('takes the tokens with it that were minted for it', async () => {
+    it('has the tokens that name it revoked', async () => {
       const { fleet, apply } = await fleetWithPump();
       const token = await fleet.mint({ device: PUMP });
       await apply('delete');
@@ -151,7 +151,7 @@ export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
       expect(outcome).toEqual({ outcome: 'refused', refusal: 'void' });
     });
 
-    it('never gets its key back', async () => {
+    it('cannot enroll with its old key', async () => {
       const { fleet, apply } = await fleetWithPump();
       await apply('delete');
       const outcome = await fleet.tryEnroll({ token: await fleet.mint(), id: 'pump-1', key: 'key of pump-1' });
@@ -160,7 +160,7 @@ export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
   });
 
   describe('an operation on devices', () => {
-    it('is told after its commit, final ones as revocations, and resolves with what was confirmed', async () => {
+    it('notifies listeners after its commit, of revocations as such, and resolves with their reports', async () => {
       const { fleet, serial, apply } = await fleetWithPump();
       const told: string[] = [];
       fleet.registry.onDeviceChange(async (change: DeviceChange) => {
@@ -192,7 +192,7 @@ export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
       ]);
     });
 
-    it('that changes nothing keeps its time and is told again, without an audit entry', async () => {
+    it('that changes nothing keeps the recorded time and notifies again, without an audit entry', async () => {
       const { fleet, apply } = await fleetWithPump();
       await apply('suspend');
       const [at, audit] = [fleet.now, await fleet.audit()];
@@ -204,7 +204,7 @@ export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await fleet.audit()).toEqual(audit);
     });
 
-    it('has one audit entry for each device, named after what became of it', async () => {
+    it('has one audit entry for each device, named after its new status', async () => {
       const { fleet, apply } = await fleetWithPump();
       await apply('suspend', 'resume', 'quarantine', 'resume', 'disconnect', 'delete');
       expect((await fleet.audit()).slice(2)).toEqual(
@@ -214,7 +214,7 @@ export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
       );
     });
 
-    it('on hundreds of devices is carried out on all, told for each, and leaves others their turn', async () => {
+    it('on hundreds of devices is applied to all, notifies for each, and lets other work run between', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint({ maxUses: 250 });
       const ids = Array.from({ length: 250 }, (_, n) => device(`d${String(n).padStart(3, '0')}`));
@@ -241,7 +241,7 @@ export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
   });
 
   describe('the group and labels of a device', () => {
-    it('are changed one by one, told, and kept in its status', async () => {
+    it('are changed one by one, notified, and part of its certificate status', async () => {
       const { fleet, serial } = await fleetWithPump();
       const told: string[] = [];
       fleet.registry.onDeviceChange((change) => void told.push(change.operation));
@@ -273,7 +273,7 @@ export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
       expect((await fleet.registry.findDevice(PUMP))?.labels).toEqual({});
     });
 
-    it('are not those of a device that is unknown or revoked', async () => {
+    it('cannot be changed of an unknown or revoked device', async () => {
       const { fleet, apply } = await fleetWithPump();
       const set = (id: string) => fleet.registry.setDevice(device(id), { labels: { a: 'b' } }, OPERATOR);
       await expect(set('nobody')).rejects.toMatchObject({ code: 'device_unknown' });
@@ -282,8 +282,8 @@ export function deviceStatusBehaviour(openFresh: OpenFreshRegistry): void {
     });
   });
 
-  describe('the line of a certificate', () => {
-    it('goes back to token and operator through all renewals, and an enrollment is not answered with a renewal', async () => {
+  describe('the origin of a certificate', () => {
+    it('is its token and operator through all renewals, and a repeated enrollment never gets a renewed certificate', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint();
       const first = await fleet.enroll('pump-1', { token });

@@ -51,7 +51,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await fleet.audit()).toContain('device.enrolled device/pump-1 done');
     });
 
-    it('gives two racers with one token exactly one certificate', async () => {
+    it('issues exactly one certificate to two concurrent requests with one token', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint();
       const racers = ['pump-1', 'pump-2', 'pump-3'].map((id) => fleet.tryEnroll({ token, id, key: `key of ${id}` }));
@@ -61,7 +61,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await fleet.registry.listTokens()).toMatchObject([{ uses: 1 }]);
     });
 
-    it('answers the same token and key with the same certificate, and spends nothing', async () => {
+    it('answers the same token and key with the same certificate, and consumes no use', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint({ maxUses: 2 });
       const claim = fleet.claim({ token, id: 'pump-1', key: 'k' });
@@ -74,7 +74,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await fleet.registry.listTokens()).toMatchObject([{ uses: 1 }]);
     });
 
-    it('gives one certificate to two racers with one token and one key, whatever names the server chose', async () => {
+    it('issues one certificate to two concurrent requests with one token and one key, also with different ids', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint();
       const [one, two] = await Promise.all([
@@ -86,7 +86,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
       expect(two.certificate).toEqual(one.certificate);
     });
 
-    it('answers again when the token is spent, and for a day after it expired', async () => {
+    it('answers again when the token is consumed, and for a day after it expired', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint({ ttlSeconds: 3600 });
       await fleet.enroll('pump-1', { token, key: 'k' });
@@ -98,7 +98,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await again()).toMatchObject({ outcome: 'refused' });
     });
 
-    it('never answers again without the secret, for a void token, or with a certificate that is no longer good', async () => {
+    it('never answers again without the secret, for a revoked token, or with a certificate that is no longer good', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const [voided, cut] = [await fleet.mint(), await fleet.mint()];
       const claim = fleet.claim({ token: voided, id: 'pump-1', key: 'k' });
@@ -114,7 +114,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await fleet.tryEnroll({ token: cut, id: 'pump-2', key: 'k2' })).toMatchObject({ refusal: 'spent' });
     });
 
-    it('refuses a key that belongs or belonged to another certificate, whoever held it', async () => {
+    it('refuses a key that belongs or belonged to another certificate, of any holder', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint({ maxUses: 9 });
       const parentSerial = await fleet.enroll('pump-1', { token, key: 'enrolled' });
@@ -136,7 +136,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
       expect((await fleet.registry.listDevices({ limit: 10 })).map((found) => found.id)).toEqual(['pump-1', 'pump-2']);
     });
 
-    it('keeps a token that names its device for that device', async () => {
+    it('refuses another device with a token that names its device', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint({ device: device('pump-1') });
       const claim = fleet.claim({ token, id: 'pump-2', key: 'k' });
@@ -148,7 +148,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
       await fleet.enroll('pump-1', { token });
     });
 
-    it('leaves the name to the server when nobody gave one', async () => {
+    it('leaves the id to the server when neither token nor request names one', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const claim = fleet.claim({ token: await fleet.mint(), id: 'unused', key: 'k' });
       expect(await fleet.registry.admitEnrollment({ ...claim, deviceId: undefined })).toEqual({
@@ -159,7 +159,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
   });
 
   describe('enrollment of a device that exists', () => {
-    it('needs a token that was minted for exactly it', async () => {
+    it('needs a token that names it', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const serial = await fleet.enroll('pump-1');
       const claim = fleet.claim({ token: await fleet.mint(), id: 'pump-1', key: 'thief' });
@@ -169,7 +169,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await fleet.registry.certificateStatus(serial)).toMatchObject({ state: 'good' });
     });
 
-    it('supersedes what it held before, in the same transaction, and tells the listeners', async () => {
+    it('supersedes its earlier certificates in the same transaction, and notifies the listeners', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const first = await fleet.enroll('pump-1');
       const renewed = fleet.issue('second');
@@ -208,7 +208,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
       await fleet.enroll('pump-1', { token, key: 'second' });
     });
 
-    it('brings a revoked device back only with a token created after the revocation', async () => {
+    it('enrolls a revoked device only with a token that was created after the revocation', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const old = await fleet.enroll('pump-1');
       const before = await fleet.mint({ device: device('pump-1') });

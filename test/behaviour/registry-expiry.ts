@@ -25,8 +25,8 @@ export function expiryBehaviour(openFresh: OpenFreshRegistry): void {
     return { fleet, serials, ending, late };
   };
 
-  describe('the view of what ends', () => {
-    it('lists what ends within a time, the first to end first, and not what has ended', async () => {
+  describe('the list of expiring certificates', () => {
+    it('lists certificates that expire within a time, the earliest first, and no expired ones', async () => {
       const { fleet, ending } = await opened();
       expect(await ending(80 * DAY)).toEqual([]);
       expect(await ending(87 * DAY)).toEqual(['p-1', 'p-2']);
@@ -35,14 +35,14 @@ export function expiryBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await ending(30 * DAY)).toEqual(['p-2', 'p-3', 'p-4']);
     });
 
-    it('goes on where a page ended', async () => {
+    it('continues where a page ended', async () => {
       const { fleet, ending } = await opened();
       const until = fleet.now + 90 * DAY;
       const [, second] = await fleet.registry.listExpiring({ which: 'ending', until, limit: 2 });
       expect(await ending(90 * DAY, { after: second, limit: 1 })).toEqual(['p-3']);
     });
 
-    it('leaves out what was renewed, revoked, or is no device', async () => {
+    it('omits renewed and revoked certificates, and those of services', async () => {
       const { fleet, serials, ending, late } = await opened();
       await fleet.issueService('dashboard');
       fleet.pass(84 * DAY);
@@ -57,7 +57,7 @@ export function expiryBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await late()).toEqual(['p-3']);
     });
 
-    it('calls late whose life is over by nine tenths, ended or not, for ninety days', async () => {
+    it('lists as late those with nine tenths of their life over, expired or not, for ninety days', async () => {
       const { fleet, late } = await opened();
       expect(await late()).toEqual([]);
       fleet.pass(77 * DAY); // the 81st day of the first

@@ -1,4 +1,4 @@
-/** What the sentences about a registry are told with: a registry of one's own, a clock, tokens and certificates at hand. */
+/** Fixture for the tests of a registry: an empty registry, a clock, tokens and certificates. */
 
 import { createHash, randomBytes } from 'node:crypto';
 import { type DeviceId, type GroupName, parseDeviceId, parseServiceName, type ServiceName } from '@rollcall/protocol';

@@ -61,7 +61,7 @@ export function issuerBehaviour(openFresh: OpenFreshRegistry): void {
       ]);
     });
 
-    it('takes no step that does not follow from its state', async () => {
+    it('refuses every step that its state does not allow', async () => {
       const fleet = await twoCas(openFresh);
       const { registry } = fleet;
       const conflict = { code: 'ca_state_conflict' };
@@ -75,7 +75,7 @@ export function issuerBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await states(fleet)).toEqual(['active', 'active', 'prepared']);
     });
 
-    it('is not retired while devices hold nothing else, and the refusal says how many', async () => {
+    it('is not retired while devices have no other valid certificate, and the refusal says how many', async () => {
       const fleet = await twoCas(openFresh);
       const { registry, serials } = fleet;
       await registry.activateIssuer(SECOND.id, OPERATOR);
@@ -92,7 +92,7 @@ export function issuerBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await registry.countIssued(SECOND.id)).toBe(1);
     });
 
-    it('that is a root stays until its issuing CAs are retired and every holder was seen since its successor came', async () => {
+    it('that is a root is not retired before its issuing CAs, and before every holder got a certificate since its successor', async () => {
       const fleet = await twoCas(openFresh);
       const { registry, serials } = fleet;
       await registry.retireIssuer(SECOND.id, 0, OPERATOR); // prepared and not wanted
@@ -111,7 +111,7 @@ export function issuerBehaviour(openFresh: OpenFreshRegistry): void {
       await registry.retireIssuer(ROOT.id, 1, OPERATOR);
     });
 
-    it('issued every certificate that was there before any CA was recorded', async () => {
+    it('is recorded as issuer of every certificate from before CAs were recorded', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const serial = await fleet.enroll('pump-1');
       await fleet.registry.addIssuers([ROOT, FIRST], OPERATOR);
@@ -119,7 +119,7 @@ export function issuerBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await fleet.registry.countIssued(FIRST.id)).toBe(1);
     });
 
-    it('answers for what it issued alone', async () => {
+    it('has the status of its own certificates only', async () => {
       const fleet = await twoCas(openFresh);
       const { registry, serials } = fleet;
       const [first, second] = serials as [string, string];
@@ -134,7 +134,7 @@ export function issuerBehaviour(openFresh: OpenFreshRegistry): void {
       });
     });
 
-    it('holds what a suspended device has, until it is resumed or in quarantine, and lists it page by page', async () => {
+    it('lists certificates of suspended devices as on hold, page by page, until they are resumed or quarantined', async () => {
       const fleet = await twoCas(openFresh);
       const { registry, serials } = fleet;
       const [first, second] = serials as [string, string];
@@ -172,7 +172,7 @@ export function issuerBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await registry.listHeldBy({ issuerId: FIRST.id, limit: 9 })).toEqual([]);
     });
 
-    it('lists what it revoked page by page, since a moment, and until a week after the end', async () => {
+    it('lists its revoked certificates page by page, since a time, and until a week after their expiry', async () => {
       const fleet = await twoCas(openFresh);
       const { registry, serials } = fleet;
       await registry.revokeDevices([device('pump-2')], 'keyCompromise', OPERATOR);
@@ -194,7 +194,7 @@ export function issuerBehaviour(openFresh: OpenFreshRegistry): void {
 
 export function renewalWindowBehaviour(openFresh: OpenFreshRegistry): void {
   describe('a renewal window', () => {
-    it('is pulled forward for a serial, never put back, and survives a restart', async () => {
+    it('is pulled forward for a serial, never moved back, and survives a restart', async () => {
       const fleet = await twoCas(openFresh);
       const serial = fleet.serials[0] as string;
       const window = { serial, start: 100, end: 200, reason: 'pulled_forward' } as const;

@@ -27,7 +27,7 @@ const FREE = [
 
 export function nameBehaviour(openFresh: OpenFreshRegistry): void {
   describe('names', () => {
-    it.each(CLAIMED)('of service %s keep device %s out, enrolled or ordered by token', async (name, id) => {
+    it.each(CLAIMED)('of service %s refuse device %s, by enrollment or by token request', async (name, id) => {
       const fleet = await RegistryFixture.open(openFresh);
       const minted = await fleet.mint({ device: device(id) });
       await fleet.issueService(name);

@@ -9,7 +9,7 @@ const pumps = 'pumps' as GroupName;
 
 export function profileBehaviour(openFresh: OpenFreshRegistry): void {
   describe('profiles', () => {
-    it('are kept with an audit entry, replaced as a whole, and taken away by an empty one', async () => {
+    it('are stored with an audit entry, replaced as a whole, and removed by an empty one', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       expect(await fleet.registry.findProfile(pumps)).toBeUndefined();
       const profile: GroupProfile = {
@@ -62,7 +62,7 @@ export function profileBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await renewal()).not.toMatchObject({ profile });
     });
 
-    it('keep a group from growing beyond its limit, by racers too, and let those in that it has already', async () => {
+    it('limit the devices of a group, also for concurrent requests, and admit those that it has already', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       await fleet.registry.setProfile(pumps, { maxDevices: 2 }, OPERATOR);
       const token = await fleet.mint({ group: pumps, maxUses: 10 });

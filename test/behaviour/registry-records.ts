@@ -1,4 +1,4 @@
-/** What a registry tells about what it keeps: standing, lists, policies, audit. */
+/** What every registry returns of its records: certificate status, lists, policies, audit. */
 
 import { DEFAULT_DEVICE_POLICY, DEFAULT_SERVICE_POLICY, type GroupName, type PolicyScope } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
@@ -7,8 +7,8 @@ import { device, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './reg
 const HOUR = 3_600_000;
 
 export function recordBehaviour(openFresh: OpenFreshRegistry): void {
-  describe('standing', () => {
-    it('is unknown for a serial that nobody was given, and for those of the server', async () => {
+  describe('certificate status', () => {
+    it('is unknown for a serial that was not issued, and for those of the server', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const own = fleet.issue('of the server');
       await fleet.registry.recordServerCertificate('broker', own);
@@ -28,7 +28,7 @@ export function recordBehaviour(openFresh: OpenFreshRegistry): void {
       });
     });
 
-    it('has only the labels that were given, none of those that every object has', async () => {
+    it('has only the labels that were set, no property that every object has', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const serial = await fleet.enroll('pump-1');
       const standing = await fleet.registry.certificateStatus(serial);
@@ -107,7 +107,7 @@ export function recordBehaviour(openFresh: OpenFreshRegistry): void {
   });
 
   describe('the audit', () => {
-    it('tells who did what, newest first, page by page', async () => {
+    it('lists actor, action and subject, newest first, page by page', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint({ device: device('pump-1') });
       fleet.pass(5);
@@ -128,7 +128,7 @@ export function recordBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await fleet.registry.listAudit({ limit: 9, before: newest?.id ?? 0 })).toEqual(older);
     });
 
-    it('holds refusals with their reason, but none of a token that does not exist', async () => {
+    it('contains refusals with their reason, but none of an unknown token', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint({ device: device('pump-1') });
       const claim = fleet.claim({ token, id: 'pump-2', key: 'k' });
@@ -144,7 +144,7 @@ export function recordBehaviour(openFresh: OpenFreshRegistry): void {
       ]);
     });
 
-    it('holds refused renewals of those who were known', async () => {
+    it('contains refused renewals of known holders', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const parentSerial = await fleet.enroll('pump-1', { key: 'first' });
       const renewal = { parentSerial, certificate: fleet.issue('first'), address: '192.0.2.7' };
@@ -155,7 +155,7 @@ export function recordBehaviour(openFresh: OpenFreshRegistry): void {
       expect((await fleet.audit()).slice(-2)).toEqual([refused, refused]);
     });
 
-    it('cannot be flooded with the refusals of one token: 32 an hour are kept', async () => {
+    it('cannot be flooded with the refusals of one token: 32 an hour are recorded', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const [token, other] = [await fleet.mint(), await fleet.mint()];
       const refusals = async () => (await fleet.audit()).filter((line) => line.endsWith('refused')).length;
@@ -175,7 +175,7 @@ export function recordBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await refusals()).toBe(65);
     });
 
-    it('never holds a secret or a key', async () => {
+    it('never contains a secret or a key', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint();
       await fleet.enroll('pump-1', { token });

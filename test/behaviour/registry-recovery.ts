@@ -22,7 +22,7 @@ export function recoveryBehaviour(openFresh: OpenFreshRegistry): void {
   };
 
   describe('recovery', () => {
-    it('gives a device whose certificate has ended another one for the same key, and says so', async () => {
+    it('issues a new certificate for the same key to a device whose certificate has expired, and records it', async () => {
       const { fleet, parent, recover } = await opened();
       const claim = { serial: parent.serial, der: parent.der, publicKeySha256: parent.publicKeySha256 };
       expect(await fleet.registry.admitRecovery(claim)).toEqual({ outcome: 'admitted', holder: pump });
@@ -39,7 +39,7 @@ export function recoveryBehaviour(openFresh: OpenFreshRegistry): void {
       });
     });
 
-    it('answers the same question again, and counts it once', async () => {
+    it('answers a repeated request again, and counts it once', async () => {
       const { fleet, recover } = await opened();
       const first = await recover();
       if (first.outcome !== 'recovered') expect.unreachable();
@@ -48,14 +48,14 @@ export function recoveryBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await recover()).toEqual({ outcome: 'replayed', certificate: first.certificate });
     });
 
-    it('is granted for thirty days after the end, and not a moment longer', async () => {
+    it('is granted until thirty days after the expiry', async () => {
       const { fleet, recover } = await opened(30);
       expect(await recover()).toEqual({ outcome: 'refused', refusal: 'grace_over' });
       fleet.pass(-1);
       expect(await recover()).toMatchObject({ outcome: 'recovered' });
     });
 
-    it('is granted three times to one key, and goes on with a new one', async () => {
+    it('is granted three times to one key, and again after a renewal with a new one', async () => {
       const { fleet, parent, recover } = await opened();
       let of: IssuedCertificate = parent;
       for (let time = 1; time <= 3; time += 1) {
@@ -68,7 +68,7 @@ export function recoveryBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await fleet.audit()).toContain('certificate.recovered device/pump-1 refused');
     });
 
-    it('is refused to any other key, but for the one that was certified before the end and never arrived', async () => {
+    it('is refused to any other key, except one that was certified before the expiry and whose response was lost', async () => {
       const { fleet, parent, recover } = await opened(-1);
       const renewed = { parentSerial: parent.serial, certificate: fleet.issue('lost'), address: '192.0.2.9' };
       await fleet.registry.commitRenewal(renewed);
@@ -78,7 +78,7 @@ export function recoveryBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await recover()).toMatchObject({ outcome: 'recovered' }); // who lost that key still has the old one
     });
 
-    it('gives the answer that was lost to a device that slept through the overlap and the end', async () => {
+    it('repeats the lost response to a device that was off during the overlap and the expiry', async () => {
       const { fleet, parent, recover } = await opened(-20);
       const lost = { parentSerial: parent.serial, certificate: fleet.issue('lost'), address: '192.0.2.9' };
       await fleet.registry.commitRenewal(lost);
@@ -89,7 +89,7 @@ export function recoveryBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await recover()).toEqual({ outcome: 'refused', refusal: 'parent_superseded' });
     });
 
-    it('is refused to a key of which a recovered certificate was revoked alone', async () => {
+    it('is refused to a key with a revoked recovered certificate', async () => {
       const { fleet, parent, recover } = await opened(-1);
       const certificate = fleet.issue('next');
       await fleet.registry.commitRenewal({ parentSerial: parent.serial, certificate, address: '192.0.2.9' });
@@ -104,7 +104,7 @@ export function recoveryBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await fleet.registry.certificateStatus(certificate.serial)).toMatchObject({ state: 'good' });
     });
 
-    it('waives nothing but the dates', async () => {
+    it('waives no check but that of the dates', async () => {
       const { fleet, parent, recover } = await opened();
       const no = (refusal: string) => ({ outcome: 'refused', refusal });
       const changed = { ...parent, der: Buffer.concat([parent.der, Buffer.of(0)]) };
@@ -122,7 +122,7 @@ export function recoveryBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await fleet.registry.listCertificates(pump)).toHaveLength(1);
     });
 
-    it('is refused to what is superseded, and to what has not ended', async () => {
+    it('is refused to a superseded certificate, and to one that has not expired', async () => {
       const { fleet, parent, recover } = await opened(-20);
       expect(await recover()).toEqual({ outcome: 'refused', refusal: 'parent_not_good' });
       const renewal = { parentSerial: parent.serial, certificate: fleet.issue('next'), address: '192.0.2.9' };
@@ -132,7 +132,7 @@ export function recoveryBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await recover()).toEqual({ outcome: 'refused', refusal: 'parent_superseded' });
     });
 
-    it('is decided when it is committed: who is suspended or revoked after the admission gets nothing', async () => {
+    it('is decided at its commit: a device that is suspended or revoked after the admission is refused', async () => {
       const { fleet, parent, recover } = await opened();
       const claim = { serial: parent.serial, der: parent.der, publicKeySha256: parent.publicKeySha256 };
       expect(await fleet.registry.admitRecovery(claim)).toMatchObject({ outcome: 'admitted' });

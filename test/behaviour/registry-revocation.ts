@@ -40,7 +40,7 @@ export function revocationBehaviour(openFresh: OpenFreshRegistry): void {
       ]);
     });
 
-    it('is over only when every listener is done', async () => {
+    it('resolves only when every listener is done', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const serial = await fleet.enroll('pump-1');
       const order: string[] = [];
@@ -58,7 +58,7 @@ export function revocationBehaviour(openFresh: OpenFreshRegistry): void {
       expect(order).toEqual(['revoked', 'disconnected', 'returned']);
     });
 
-    it('stands when a listener fails: the others hear of it, and the caller hears of the failure', async () => {
+    it('stays committed when a listener fails: the others are notified, and the caller gets the failure', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const serial = await fleet.enroll('pump-1');
       const heard: string[] = [];
@@ -75,7 +75,7 @@ export function revocationBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await fleet.registry.certificateStatus(serial)).toMatchObject({ state: 'revoked' });
     });
 
-    it('changes nothing the second time, but is told again, so that a failed listener gets another chance', async () => {
+    it('changes nothing the second time, but notifies again, so that a failed listener is called again', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       await fleet.enroll('pump-1');
       const first = await fleet.registry.revokeDevices([device('pump-1')], 'keyCompromise', OPERATOR);
@@ -147,8 +147,8 @@ export function revocationBehaviour(openFresh: OpenFreshRegistry): void {
     });
   });
 
-  describe('the list of the revoked', () => {
-    it('names what was revoked, until a list has named it after its expiry', async () => {
+  describe('the list of revoked certificates', () => {
+    it('contains a revoked certificate until a CRL has contained it after its expiry', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const panel = await fleet.issueService('panel');
       const pump = await fleet.enroll('pump-1');

@@ -1,4 +1,4 @@
-/** Whom an order concerns, and the confirmation that stands for exactly them. */
+/** What every registry does when it selects devices for an operation. */
 
 import type { GroupName } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
@@ -23,7 +23,7 @@ export function selectionBehaviour(openFresh: OpenFreshRegistry): void {
   };
 
   describe('a selection of devices', () => {
-    it('is of those for which all that is given is true', async () => {
+    it('contains the devices that match every criterion', async () => {
       const { fleet, select, north, serials } = await openFour();
       const group = 'pumps' as GroupName;
       expect(await select({ group })).toBe('a b c');
@@ -41,7 +41,7 @@ export function selectionBehaviour(openFresh: OpenFreshRegistry): void {
       await expect(select({ ids: [device('a'), device('x')] })).rejects.toMatchObject({ code: 'device_unknown' });
     });
 
-    it('leaves out those for whom nothing would change, and those that are gone', async () => {
+    it('omits devices that the operation would not change, and deleted ones', async () => {
       const { fleet, select } = await openFour();
       const group = 'pumps' as GroupName;
       await fleet.registry.applyDeviceOperation([device('a')], { kind: 'suspend' }, OPERATOR);
@@ -54,14 +54,14 @@ export function selectionBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await select({ group }, { kind: 'delete' })).toBe('a b');
     });
 
-    it('means a suspended device, which quarantine would let in again, only by its id', async () => {
+    it('contains a suspended device for quarantine, which would let it connect again, only by its id', async () => {
       const { fleet, select } = await openFour();
       await fleet.registry.applyDeviceOperation([device('a')], { kind: 'suspend' }, OPERATOR);
       expect(await select({ group: 'pumps' as GroupName }, { kind: 'quarantine' })).not.toContain('a');
       expect(await select({ ids: [device('a')] }, { kind: 'quarantine' })).toBe('a');
     });
 
-    it('goes by the newest certificate: a device that renewed since is not meant by "issued before"', async () => {
+    it('applies "issued before" to the newest certificate of a device', async () => {
       const { fleet, select, serials } = await openFour();
       const certificate = fleet.issue('second');
       await fleet.registry.commitRenewal({ parentSerial: serials[0] as string, certificate, address: '192.0.2.7' });
@@ -82,7 +82,7 @@ export function selectionBehaviour(openFresh: OpenFreshRegistry): void {
       ]);
     });
 
-    it('has a confirmation that is the same for the same order and devices, and for nothing else', async () => {
+    it('has a confirmation code that is equal for equal operations and devices only', async () => {
       const { fleet } = await openFour();
       const confirm = async (selector: DeviceSelector, operation: DeviceOperation = REVOKE) =>
         (await fleet.registry.selectDevices(selector, operation)).confirmation;

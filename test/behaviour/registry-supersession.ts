@@ -20,7 +20,7 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
   };
 
   describe('supersession', () => {
-    it('comes with the first use of the new certificate, which is told once that it is due', async () => {
+    it('comes with the first use of the new certificate, whose status says that it is unused', async () => {
       const { fleet, parent, renew, state } = await opened();
       const child = await renew(parent, 'k1');
       expect(await fleet.registry.certificateStatus(child)).toMatchObject({ state: 'good', isUnused: true });
@@ -38,7 +38,7 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await state(parent)).toBe('superseded');
     });
 
-    it('is no revocation: nobody is told, and no list names it', async () => {
+    it('is no revocation: no listener is notified, and no CRL contains it', async () => {
       const { fleet, parent, renew } = await opened();
       const told: unknown[] = [];
       fleet.registry.onRevocation((revocation) => void told.push(revocation));
@@ -47,7 +47,7 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await fleet.registry.listRevoked()).toEqual([]);
     });
 
-    it('comes without any use when the overlap is over, and never after the end', async () => {
+    it('comes without any use when the overlap is over, and never after the expiry', async () => {
       const { fleet, parent, renew, state } = await opened();
       const child = await renew(parent, 'k1');
       fleet.pass(7 * DAY - 1);
@@ -57,7 +57,7 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
       expect([await state(parent), await state(child)]).toEqual(['superseded', 'good']);
     });
 
-    it('leaves a parent its own end when that is nearer than the overlap', async () => {
+    it('leaves a parent its own expiry when that is earlier than the end of the overlap', async () => {
       const { fleet, parent, renew } = await opened();
       fleet.pass(88 * DAY);
       await renew(parent, 'k1');
@@ -65,7 +65,7 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
       expect(first?.supersededAt).toBeUndefined();
     });
 
-    it('ends all that came before, and beside', async () => {
+    it('ends every other certificate of the device', async () => {
       const { fleet, parent, renew, state } = await opened();
       const lost = await renew(parent, 'lost');
       const kept = await renew(parent, 'kept');
@@ -81,7 +81,7 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await state(kept)).toBe('superseded');
     });
 
-    it('lets the old certificate ask for what it was answered, and for nothing else', async () => {
+    it('lets the old certificate repeat its renewal request, and no other', async () => {
       const { fleet, parent, ask, renew } = await opened();
       const child = await renew(parent, 'k1');
       await fleet.registry.recordFirstUse(child);
@@ -102,7 +102,7 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await forks()).toEqual([]);
     });
 
-    it('waits for a device that is revoked or suspended meanwhile: neither is undone by it', async () => {
+    it('does not undo a revocation or suspension', async () => {
       const { fleet, parent, renew, state } = await opened();
       const child = await renew(parent, 'k1');
       await fleet.registry.applyDeviceOperation([device('pump-1')], { kind: 'suspend' }, 'operator/local');
@@ -115,7 +115,7 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
   });
 
   describe('a fork', () => {
-    it('is answered and recorded while nobody has used the first key: it may have been lost in a crash', async () => {
+    it('is answered and recorded while the first key is unused: it may have been lost in a crash', async () => {
       const { fleet, parent, renew, state, forks } = await opened();
       const lost = await renew(parent, 'lost');
       expect(await forks()).toEqual([]);
@@ -129,7 +129,7 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await state(lost)).toBe('superseded');
     });
 
-    it('is nobody who is revoked or suspended between the question and the commit', async () => {
+    it('is refused to a device that is revoked or suspended between admission and commit', async () => {
       const { fleet, parent, ask } = await opened();
       const admit = (key: string) => fleet.registry.admitRenewal(parent, key.repeat(64));
       expect(await admit('a')).toMatchObject({ outcome: 'admitted' });

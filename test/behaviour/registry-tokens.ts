@@ -6,7 +6,7 @@ import { DAY, device, MINUTE, OPERATOR, type OpenFreshRegistry, RegistryFixture 
 
 export function tokenBehaviour(openFresh: OpenFreshRegistry): void {
   describe('bootstrap tokens', () => {
-    it('are minted with a public id and a secret of 160 bits, no two alike', async () => {
+    it('are created with a public id and a secret of 160 bits, no two alike', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const [one, two] = [await fleet.mint(), await fleet.mint()];
       expect(one.record.id).toMatch(/^[0-9a-f]{16}$/);
@@ -43,7 +43,7 @@ export function tokenBehaviour(openFresh: OpenFreshRegistry): void {
       ['the most labels', { labels: labels(32) }],
       ['the longest label', { labels: { [`a${'b'.repeat(31)}`]: 'x'.repeat(64) } }],
       ['a label named like a property of every object', { labels: { constructor: 'x' } }],
-    ])('can be minted with %s', async (_, order) => {
+    ])('can be created with %s', async (_, order) => {
       const fleet = await RegistryFixture.open(openFresh);
       const { ttlSeconds = 3600, ...allowed } = order;
       expect((await fleet.mint(order)).record).toMatchObject({ ...allowed, expiresAt: fleet.now + ttlSeconds * 1000 });
@@ -65,14 +65,14 @@ export function tokenBehaviour(openFresh: OpenFreshRegistry): void {
       ['a label with two levels', { labels: { site: 'a/b' } }],
       ['a label that ends a line', { labels: { site: 'a\n' } }],
       ['a label too long', { labels: { site: 'x'.repeat(65) } }],
-    ])('are not minted with %s', async (_, order) => {
+    ])('are not created with %s', async (_, order) => {
       const fleet = await RegistryFixture.open(openFresh);
       await expect(fleet.mint(order)).rejects.toMatchObject({ code: 'token_order_invalid' });
       expect(await fleet.registry.listTokens()).toEqual([]);
       expect(await fleet.audit()).toEqual([]);
     });
 
-    it('let exactly as many devices in as they have uses', async () => {
+    it('enroll exactly as many devices as they have uses', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint({ maxUses: 2 });
       await fleet.enroll('pump-1', { token });
@@ -85,7 +85,7 @@ export function tokenBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await fleet.registry.listDevices({ limit: 10 })).toHaveLength(2);
     });
 
-    it('let nobody in from the moment they expire', async () => {
+    it('enroll no device from the moment they expire', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint({ ttlSeconds: 60, maxUses: 2 });
       fleet.pass(MINUTE - 1);
@@ -98,7 +98,7 @@ export function tokenBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await fleet.registry.listTokens()).toMatchObject([{ state: 'expired', uses: 1 }]);
     });
 
-    it('let nobody in once they are void, and are voided once', async () => {
+    it('enroll no device once they are revoked, and are revoked once', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint();
       const voided = await fleet.registry.revokeToken(token.record.id, OPERATOR);
@@ -110,7 +110,7 @@ export function tokenBehaviour(openFresh: OpenFreshRegistry): void {
       expect((await fleet.audit()).filter((line) => line.startsWith('token.voided'))).toHaveLength(1);
     });
 
-    it('are of no use without their secret, or with an id that nobody minted', async () => {
+    it('are refused without their secret, and with an unknown id', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const [token, other] = [await fleet.mint(), await fleet.mint()];
       const claim = fleet.claim({ token, id: 'pump-1', key: 'k' });
@@ -124,7 +124,7 @@ export function tokenBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await fleet.registry.commitEnrollment(claim)).toMatchObject({ outcome: 'enrolled' });
     });
 
-    it('say that they are void before they say that they are spent or expired', async () => {
+    it('are reported as revoked rather than as consumed or expired', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint();
       await fleet.enroll('pump-1', { token });

@@ -1,5 +1,5 @@
 /**
- * What every registry does, whatever engine stands behind it. Called by the test of each implementation.
+ * What every registry does, with every engine. Called by the test of each implementation.
  */
 
 import { describe } from 'vitest';

@@ -1,4 +1,4 @@
-/** What a journal does with messages that have a key, which tells that one is sent again. */
+/** What every journal does with keyed messages, which it stores once. */
 
 import { expect, it } from 'vitest';
 import type { StoredMessage } from '../../telemetry/index.ts';
@@ -29,7 +29,7 @@ export function messageKeyBehaviour(openFresh: OpenFreshTelemetry): void {
     },
   );
 
-  it('takes a message once under a key of the server itself, and shows that to no reader', async () => {
+  it('stores a message once under a key of the server itself, which no reader gets', async () => {
     const { telemetry } = await openFresh();
     const device = deviceNamed('pump-1');
     const seen: (readonly [string, boolean])[] = [];
@@ -47,7 +47,7 @@ export function messageKeyBehaviour(openFresh: OpenFreshTelemetry): void {
     ]);
   });
 
-  it('tells those who wait by a call which of their messages were there before', async () => {
+  it('reports to callbacks which messages were stored before', async () => {
     const { telemetry } = await openFresh();
     const told: string[] = [];
     await new Promise<void>((done) => {

@@ -40,13 +40,13 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
       }
     });
 
-    it('keeps the order in which messages were accepted', async () => {
+    it('preserves the order in which messages were accepted', async () => {
       const { telemetry } = await openFresh();
       await Promise.all(['1', '2', '3', '4'].map((text) => telemetry.accept(message('pump-1', text))));
       expect(texts(await telemetry.query({ device: deviceNamed('pump-1'), limit: 10 }))).toEqual(['1', '2', '3', '4']);
     });
 
-    it('keeps everything over a restart, and goes on counting', async () => {
+    it('keeps everything over a restart, and continues its positions', async () => {
       const { telemetry, reopen } = await openFresh();
       await telemetry.accept(message('pump-1', 'before'));
       const reopened = await reopen();
@@ -58,7 +58,7 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
       ]);
     });
 
-    it('answers every question about a long history as a look through all of it would', async () => {
+    it('answers every query about a long history like a full scan', async () => {
       const { telemetry, reopen } = await openFresh();
       const history = longHistory(6000);
       await Promise.all(history.map((one) => telemetry.accept(one)));
@@ -114,7 +114,7 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
       expect(await telemetry.last(deviceNamed('pump-3'))).toEqual([]);
     });
 
-    it('keeps what the device says about a message', async () => {
+    it('stores the properties that the device set on a message', async () => {
       const { telemetry, reopen } = await openFresh();
       const said = { deviceTime: START - 5.5, deviceSequence: 7, key: 'k-1', contentType: 'application/json' };
       await Promise.all([
@@ -133,7 +133,7 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
 
     messageKeyBehaviour(openFresh);
 
-    it('accepts QoS 0 without anybody waiting, stores it in its turn, and counts it', async () => {
+    it('accepts QoS 0 without a waiting caller, stores it in order, and counts it', async () => {
       const { telemetry } = await openFresh();
       const order: string[] = [];
       const waiting = telemetry.accept(message('pump-1', 'a')).then(() => order.push('qos 1'));
@@ -170,7 +170,7 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
       await check(await reopen());
     });
 
-    it('goes on in order when the clock steps back an hour, over midnight too', async () => {
+    it('preserves the order when the clock steps back an hour, over midnight too', async () => {
       const { telemetry, reopen } = await openFresh();
       const times = [START - 60_000, START + 60_000, START - HOUR, START + HOUR, START - 5 * DAY, START + 2 * DAY];
       for (const [i, receivedAt] of times.entries()) await telemetry.accept(message('pump-1', `${i}`, { receivedAt }));
@@ -212,7 +212,7 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
       await expect(backwards).rejects.toMatchObject({ code: 'request_invalid' });
     });
 
-    it('answers about some devices as a look through all of it would', async () => {
+    it('answers queries about some devices like a full scan', async () => {
       const { telemetry, reopen } = await openFresh();
       const history = longHistory(6000);
       await Promise.all(history.map((one) => telemetry.accept(one)));
@@ -259,7 +259,7 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
       expect(count).toBe(90);
     });
 
-    it('sums a number of payloads up per stretch of time, and says how many had none', async () => {
+    it('aggregates a number of the payloads per interval, and counts those without one', async () => {
       const { telemetry } = await openFresh();
       const send = (payload: string, at: number) =>
         telemetry.accept(message('pump-1', payload, { receivedAt: START + at }));
@@ -293,7 +293,7 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
       }
     });
 
-    it('forgets by age and by bytes, never what is newest, and says what it holds', async () => {
+    it('prunes by age and by bytes, never the newest file, and reports its size', async () => {
       const { telemetry, reopen } = await openFresh();
       const large = Buffer.alloc(100_000, 1);
       for (let day = 0; day < 5; day += 1) {
@@ -322,7 +322,7 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
       ).toEqual([13, 14, 15, 16]);
     });
 
-    it('tells followers what was accepted, in order, with its position, once it can be read', async () => {
+    it('notifies followers of accepted messages, in order, with their position, once they can be read', async () => {
       const { telemetry } = await openFresh();
       await telemetry.accept(message('pump-1', 'too early'));
       const all: StoredMessage[] = [];
@@ -354,7 +354,7 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
       expect(await telemetry.query({ device: deviceNamed('pump-1'), limit: 9 })).toHaveLength(2);
     });
 
-    it('refuses what is no message, without harm to those accepted beside it', async () => {
+    it('refuses an invalid message, without effect on valid ones beside it', async () => {
       const { telemetry } = await openFresh();
       const sound = message('pump-1', 'a');
       const outcomes = await Promise.allSettled([
