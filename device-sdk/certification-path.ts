@@ -1,7 +1,7 @@
 /**
  * The rules by which a chain of certificates leads to a root that a device trusts (RFC 5280, section 6.1): names,
  * signatures, basicConstraints, pathLenConstraint, keyUsage, critical extensions, dates and revocation, all of them here.
- * Whoever judges a certificate in the SDK judges it by these.
+ * Every verification of a certificate in the SDK uses these rules.
  */
 
 import type { X509Certificate } from 'node:crypto';

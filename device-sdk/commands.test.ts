@@ -20,7 +20,7 @@ function start(path: string, parsers: Readonly<Record<string, Parser>> = {}) {
   const time = manualTime(0);
   const ledger = new FileCommandLedger(path);
   ledgers.push(ledger);
-  const desk = new CommandDispatcher({
+  const dispatcher = new CommandDispatcher({
     respond: async (requestId, payload) => {
       expect(answers.has(requestId), 'one answer').toBe(false);
       answers.set(requestId, payload);
@@ -35,8 +35,8 @@ function start(path: string, parsers: Readonly<Record<string, Parser>> = {}) {
       else waiting.set(requestId, look);
     });
   const deliver = (requestId: string, payload = '{}', name = 'do') =>
-    desk.deliver(name, requestId, Buffer.from(payload));
-  return { desk, ledger, answers, answered, deliver, time };
+    dispatcher.deliver(name, requestId, Buffer.from(payload));
+  return { dispatcher, ledger, answers, answered, deliver, time };
 }
 
 const path = () => join(temporaryDirectory(), 'commands.log');
@@ -51,13 +51,13 @@ describe('a command', () => {
       runs += 1;
       return 'done';
     };
-    first.desk.register('do', handler);
+    first.dispatcher.register('do', handler);
     await first.deliver('r-1');
     expect(first.deliver('r-1')).toBeUndefined();
     expect(await first.answered('r-1')).toBe('done');
-    await first.desk.close();
+    await first.dispatcher.close();
     const second = start(file);
-    second.desk.register('do', handler);
+    second.dispatcher.register('do', handler);
     expect(second.deliver('r-1')).toBeUndefined();
     expect(second.answers.size).toBe(0);
     expect(runs).toBe(1);
@@ -66,13 +66,13 @@ describe('a command', () => {
   it('that a crash interrupted is answered at the next start, and not run again', async () => {
     const file = path();
     const first = start(file);
-    first.desk.register('do', () => new Promise(() => {}));
+    first.dispatcher.register('do', () => new Promise(() => {}));
     await first.deliver('r-1'); // and now the process is gone
     const second = start(file);
-    second.desk.register('do', () => expect.unreachable());
+    second.dispatcher.register('do', () => expect.unreachable());
     expect(await second.answered('r-1')).toEqual({ error: 'interrupted' });
     expect(second.deliver('r-1')).toBeUndefined();
-    await second.desk.close();
+    await second.dispatcher.close();
     expect(start(file).ledger.interrupted).toEqual([]);
   });
 
@@ -80,17 +80,17 @@ describe('a command', () => {
     const directory = temporaryDirectory();
     const file = join(directory, 'commands.log');
     mkdirSync(file); // nothing can be appended to a directory
-    const { desk, deliver, ledger } = start(file);
-    desk.register('do', () => expect.unreachable());
+    const { dispatcher, deliver, ledger } = start(file);
+    dispatcher.register('do', () => expect.unreachable());
     await expect(deliver('r-1')).rejects.toMatchObject({ code: 'EISDIR' });
     expect(ledger.knows('r-1')).toBe(false);
   });
 
   it('has so long for its answer, and what comes later is not heard', async () => {
-    const { desk, deliver, answered, answers, time } = start(path());
+    const { dispatcher, deliver, answered, answers, time } = start(path());
     let late: (value: string) => void = () => {};
     let signal: AbortSignal | undefined;
-    desk.register(
+    dispatcher.register(
       'do',
       (command) => {
         signal = command.signal;
@@ -107,7 +107,7 @@ describe('a command', () => {
     expect(await answered('r-1')).toEqual({ error: 'timeout' });
     expect(signal?.aborted).toBe(true);
     late('too late');
-    await desk.close();
+    await dispatcher.close();
     expect(answers.size).toBe(1);
   });
 
@@ -119,8 +119,8 @@ describe('a command', () => {
         return { percent, checked: true };
       },
     };
-    const { desk, deliver, answered } = start(path(), { do: parser });
-    desk.register('do', (command) => command.json());
+    const { dispatcher, deliver, answered } = start(path(), { do: parser });
+    dispatcher.register('do', (command) => command.json());
     await deliver('r-1', '{"percent":4}');
     await deliver('r-2', '{"percent":"secret"}');
     expect(await answered('r-1')).toEqual({ percent: 4, checked: true });
@@ -136,10 +136,10 @@ describe('a command', () => {
   });
 
   it('is one of a thousand that come at once: each runs once and is answered once, a few at a time', async () => {
-    const { desk, deliver, answered, answers } = start(path());
+    const { dispatcher, deliver, answered, answers } = start(path());
     let running = 0;
     let most = 0;
-    desk.register('do', async ({ requestId }) => {
+    dispatcher.register('do', async ({ requestId }) => {
       running += 1;
       most = Math.max(most, running);
       await new Promise((resolve) => setImmediate(resolve));

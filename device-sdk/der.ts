@@ -1,6 +1,6 @@
 /**
  * DER elements (X.690) as far as a device writes and reads them itself: single-byte tags and definite lengths. What an
- * element means is said by whoever writes or reads it.
+ * element means is the caller's concern.
  */
 
 export const BOOLEAN = 0x01;

@@ -8,7 +8,7 @@
  *     body of a message   6 sequence number, 6 epoch, 6 queued at (ms), 2 length of topic, topic, payload
  *     body of settled     6 sequence number, as often as there are
  *
- * The mark is what the next whole record is found by after a damaged one. Whoever writes a payload doesn't know it, so
+ * The mark is what the next whole record is found by after a damaged one. The author of a payload does not know it, so
  * no payload can pass for a record; neither can blocks of an older file that a file system gave back after a power cut.
  */
 

@@ -219,7 +219,7 @@ describe('damage', () => {
     }
   });
 
-  it('that comes while the device runs is told to whoever waits, and the next message goes out', async () => {
+  it('that comes while the device runs rejects the waiting promise, and the next message goes out', async () => {
     const files = steady();
     const first = openQueue(files);
     for (const text of ['a', 'b']) await add(first, 't', text);

@@ -278,7 +278,7 @@ export class Journal {
     for (const entry of [...oldest.live]) {
       const message = this.read(entry);
       if (message === undefined)
-        this.#forget(entry); // unreadable: whoever wants to send it will find out
+        this.#forget(entry); // unreadable: the next attempt to send it fails
       else moves.push({ entry, record: encodeMessage(segment.mark, message) });
     }
     let at = segment.size;

@@ -56,7 +56,7 @@ describe('the plan', () => {
     );
   });
 
-  it('spreads what is overdue, and has the less patience the less is left', () => {
+  it('spreads overdue renewals, and retries sooner the less time is left', () => {
     const certificate = { notBefore: 0, notAfter: 90 * DAY };
     expect(overdueDelay(certificate, 70 * DAY, () => 0.5)).toBe(DAY);
     expect(overdueDelay(certificate, 89 * DAY, () => 0.5)).toBe(DAY / 20);

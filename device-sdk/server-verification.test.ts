@@ -62,7 +62,7 @@ describe('a server whose certificate is not valid by the clock of this machine',
     expect(server.requests.map(({ path }) => path)).toEqual(['/v1/time', '/question', '/question']);
   });
 
-  it('gets nothing but the question for the time, whoever it is', async () => {
+  it('gets only the request for the time, whatever its certificate', async () => {
     const server = await startServer(await dated.server(...around(BEHIND)), Date.now());
     const peer = { url: server.url, root: dated.rootPem, clock: await openClock() };
     const refused = exchange(peer, { ...ask, headers: { authorization: 'Basic secret' } });

@@ -1,6 +1,6 @@
 /**
  * Which roots a device trusts, how one follows another, and which revocation lists of theirs it holds. It starts with the
- * root that its token pinned. Whoever holds an issuing CA's key can send any bundle over a connection that looks right, so
+ * root that its token pinned. A holder of an issuing CA's key can send any bundle over a connection that looks right, so
  * the connection counts for nothing: only what a root's key has signed does. It stores nothing.
  *
  * - A root is added when a trusted root vouches for it with a cross certificate (its name and key, made for a CA that has

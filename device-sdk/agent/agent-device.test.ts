@@ -67,15 +67,15 @@ describe("the agent's device", () => {
       await Promise.all([closed, est.close()]);
       authority.dispose();
     });
-    const patience = new AbortController();
+    const timeout = new AbortController();
     agent.start();
-    await expect(agent.enrolled(patience.signal)).rejects.toThrow(/expected a bootstrap token/);
+    await expect(agent.enrolled(timeout.signal)).rejects.toThrow(/expected a bootstrap token/);
     writeFileSync(tokenFile, est.token(), { mode: 0o600 });
     const asked = once(silent, 'connection');
-    const waiting = agent.enrolled(patience.signal);
+    const waiting = agent.enrolled(timeout.signal);
     const outcome = expect(waiting).rejects.toMatchObject({ code: 'unavailable' });
     await asked;
-    patience.abort();
+    timeout.abort();
     await outcome;
     expect(sockets[0]?.destroyed).toBe(false); // it is still tried
   });

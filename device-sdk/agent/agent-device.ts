@@ -124,9 +124,9 @@ export class AgentDevice {
 
   /**
    * Resolves when there is a device; rejects with `unavailable` and the reason when only another token or a hand on this
-   * machine can help, when `patience` has ended, or when too many wait.
+   * machine can help, when `timeout` has ended, or when too many wait.
    */
-  async enrolled(patience: AbortSignal): Promise<void> {
+  async enrolled(timeout: AbortSignal): Promise<void> {
     if (this.#device !== undefined) return;
     if (this.#waiting.size >= WAITING_MAX) throw this.#notEnrolled('too many wait for it');
     // The token may have come since the file was looked at; the look may take as long as an enrollment does.
@@ -140,16 +140,16 @@ export class AgentDevice {
         });
     }
     const isOver = () =>
-      this.#device !== undefined || patience.aborted || (!isLooking && this.#refusedToken !== undefined);
+      this.#device !== undefined || timeout.aborted || (!isLooking && this.#refusedToken !== undefined);
     while (!isOver()) {
       await new Promise<void>((resolve) => {
         const wake = () => {
           this.#waiting.delete(wake);
-          patience.removeEventListener('abort', wake);
+          timeout.removeEventListener('abort', wake);
           resolve();
         };
         this.#waiting.add(wake);
-        patience.addEventListener('abort', wake, { once: true });
+        timeout.addEventListener('abort', wake, { once: true });
       });
     }
     if (this.#device === undefined) throw this.#notEnrolled(this.#whyNot());

@@ -1,5 +1,5 @@
 /**
- * The agent as a whole: one device, its doors for applications on this machine, and what the service manager hears of it.
+ * The agent as a whole: one device, its servers for applications on this machine, and the notifications to the service manager.
  * Reads no file but its settings' and prints nothing.
  */
 
@@ -31,30 +31,30 @@ export interface Agent {
   close(): Promise<void>;
 }
 
-/** Resolves when the doors are open; the device is opened, or enrolled, behind them. */
+/** Resolves when the servers listen. The device is opened, or enrolled, in the background. */
 export async function startAgent(options: AgentOptions): Promise<Agent> {
   const { settings, schedule, log, manager } = options;
   const commandQueue = new CommandQueue({ timeout: settings.commandTimeout * 1_000, schedule });
   const device = new AgentDevice({ ...options, commandQueue });
   const { socket, socketMode, controlSocket } = settings;
-  const doors: LocalServer[] = [
+  const servers: LocalServer[] = [
     await startHttpServer({ socket, socketMode, isControl: false, device, commandQueue, schedule }),
   ];
   try {
     const owners = { socket: controlSocket, socketMode: 0o600, isControl: true };
-    doors.push(await startHttpServer({ ...owners, device, commandQueue, schedule }));
+    servers.push(await startHttpServer({ ...owners, device, commandQueue, schedule }));
   } catch (error) {
-    await Promise.all(doors.map((door) => door.close()));
+    await Promise.all(servers.map((server) => server.close()));
     throw error;
   }
   let mqttPort: number | undefined;
   if (settings.listen !== undefined) {
     try {
-      const door = await startMqttListener({ address: settings.listen, device, commandQueue, log });
-      mqttPort = door.port;
-      doors.push(door);
+      const server = await startMqttListener({ address: settings.listen, device, commandQueue, log });
+      mqttPort = server.port;
+      servers.push(server);
     } catch (error) {
-      await Promise.all(doors.map((door) => door.close()));
+      await Promise.all(servers.map((server) => server.close()));
       throw error;
     }
   }
@@ -70,7 +70,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         manager.stopping();
         manager.close();
         commandQueue.close();
-        await Promise.all(doors.map((door) => door.close()));
+        await Promise.all(servers.map((server) => server.close()));
         await device.close();
       })();
       return closing;

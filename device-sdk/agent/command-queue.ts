@@ -36,7 +36,7 @@ export class CommandQueue {
     this.#options = options;
   }
 
-  /** Resolves with what an application answered; rejects, in words for whoever sent the command, when none did in time. */
+  /** Resolves with what an application answered; rejects with a message for the sender of the command after the timeout. */
   post(command: Command): Promise<Payload> {
     if (this.#open.size >= OPEN_MAX) {
       return Promise.reject(new Error(`expected at most ${OPEN_MAX} commands without an answer`));

@@ -23,7 +23,7 @@ it('holds so many connections of applications at once, and closes one more unhea
   const socket = join(temporaryDirectory(), 'device.sock');
   const commandQueue = new CommandQueue({ timeout: 1_000, schedule: realTimers });
   const device = {} as AgentDevice; // nothing is asked of it
-  const door = await startHttpServer({
+  const server = await startHttpServer({
     socket,
     socketMode: 0o600,
     isControl: false,
@@ -31,7 +31,7 @@ it('holds so many connections of applications at once, and closes one more unhea
     commandQueue,
     schedule: realTimers,
   });
-  onTestFinished(() => door.close());
+  onTestFinished(() => server.close());
   const held: Socket[] = [];
   while (held.length < CONNECTIONS) held.push(await connected(socket));
   const heard: Buffer[] = [];

@@ -1,6 +1,6 @@
 /**
- * The door for applications on this machine: HTTP over a unix socket, so that curl and every language's library can use
- * it. Who may open the socket is decided by its mode; whoever can speaks as this device.
+ * HTTP over a unix socket for applications on this machine, so that curl and every language's library can use
+ * it. The mode of the socket decides who may connect; every client acts as this device.
  */
 
 import { chmodSync, lstatSync, mkdirSync, rmSync } from 'node:fs';

@@ -260,7 +260,7 @@ async function isRunning({ socket }: AgentSettings): Promise<boolean> {
     return true;
   } catch (error) {
     if (!(error instanceof DeviceError) || error.code !== 'agent_absent') return true;
-    // Whoever may not ask whether an agent runs must not enroll beside it.
+    // A user without access to the socket must not enroll beside a running agent.
     return (error.cause as NodeJS.ErrnoException | undefined)?.code === 'EACCES';
   }
 }

@@ -14,7 +14,7 @@ export interface PublishRequest {
   /** The application's own name for the message. */
   readonly key: string | undefined;
   /** How long the application waits for the broker's acknowledgement; undefined when it doesn't. */
-  readonly patience: number | undefined;
+  readonly timeout: number | undefined;
 }
 
 /** The part of the agent's device that a message needs. */
@@ -22,8 +22,8 @@ export interface PublishingDevice {
   readonly state: DeviceState;
   readonly lastError: DeviceError | undefined;
   onState(listener: (state: DeviceState) => void): () => void;
-  /** Resolves when the device is enrolled; rejects when only a hand can help, or when `patience` has ended. */
-  enrolled(patience: AbortSignal): Promise<void>;
+  /** Resolves when the device is enrolled; rejects when only an operator can help, or when `timeout` has ended. */
+  enrolled(timeout: AbortSignal): Promise<void>;
   publish(stream: string, payload: Payload, options: TelemetryOptions): Promise<Receipt>;
   publishEvent(type: string, payload: Payload, options: { readonly qos: 0 | 1 }): Promise<Receipt>;
 }
@@ -61,7 +61,7 @@ export function publishRequest(kind: PublishRequest['kind'], name: string, query
     throw new DeviceError('request_invalid', { reason, status: 400 });
   }
   const waits = wait === '1' && qos === '1';
-  return { kind, name, qos: qos === '0' ? 0 : 1, key, patience: waits ? seconds * 1_000 : undefined };
+  return { kind, name, qos: qos === '0' ? 0 : 1, key, timeout: waits ? seconds * 1_000 : undefined };
 }
 
 /**
@@ -69,7 +69,7 @@ export function publishRequest(kind: PublishRequest['kind'], name: string, query
  * it when the application has left: a message that was not taken yet then never is.
  */
 export async function executePublish(
-  { kind, name, qos, key, patience }: PublishRequest,
+  { kind, name, qos, key, timeout }: PublishRequest,
   payload: Payload,
   {
     device,
@@ -81,12 +81,12 @@ export async function executePublish(
     kind === 'telemetry'
       ? device.publish(name, payload, key === undefined ? { qos } : { qos, key })
       : device.publishEvent(name, payload, { qos });
-  if (patience === undefined) {
+  if (timeout === undefined) {
     const receipt = await take();
     return { status: 202, body: { key: receipt.key, state: qos === 0 ? 'sent' : 'queued' } };
   }
   const ending = new AbortController();
-  const cancel = schedule(patience, () => ending.abort());
+  const cancel = schedule(timeout, () => ending.abort());
   const leave = () => ending.abort();
   gone.addEventListener('abort', leave, { once: true });
   if (gone.aborted) ending.abort();
@@ -95,7 +95,7 @@ export async function executePublish(
     const receipt = await take();
     const isStored = await Promise.race([
       receipt.acknowledged.then(() => true),
-      hopeless(device, ending.signal).then(() => false),
+      rejectWhenRevokedOrAborted(device, ending.signal).then(() => false),
     ]);
     if (isStored) return { status: 200, body: { key: receipt.key, state: 'acknowledged' } };
     const why = device.lastError;
@@ -111,17 +111,17 @@ export async function executePublish(
 }
 
 /** Resolves when waiting on is no use: the time is over, or the fleet has refused the device for good. */
-function hopeless(device: PublishingDevice, patience: AbortSignal): Promise<void> {
+function rejectWhenRevokedOrAborted(device: PublishingDevice, timeout: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const look = (state: DeviceState) => {
-      if (!patience.aborted && state !== 'revoked') return;
+      if (!timeout.aborted && state !== 'revoked') return;
       unlisten();
-      patience.removeEventListener('abort', end);
+      timeout.removeEventListener('abort', end);
       resolve();
     };
     const end = () => look(device.state);
     const unlisten = device.onState(look);
-    patience.addEventListener('abort', end, { once: true });
+    timeout.addEventListener('abort', end, { once: true });
     look(device.state);
   });
 }
