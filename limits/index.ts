@@ -5,5 +5,6 @@ export { createRateLimit, type RateLimit } from './rate-limit.ts';
 export { RefusalLog } from './refusal-log.ts';
 export { RequestBudget, type RequestHandlers } from './request-budget.ts';
 export { createRequestLimits, type RequestLimits } from './request-limits.ts';
+export { TokenBucket } from './token-bucket.ts';
 export { TokenBuckets } from './token-buckets.ts';
 export { WorkQueue } from './work-queue.ts';

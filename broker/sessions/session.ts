@@ -8,6 +8,7 @@ import type { Rights, Subject } from '../access/acl.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
 import type { DisconnectReason } from '../events.ts';
 import { AcknowledgementOrder, type AcknowledgementOrderListener } from '../mqtt/acknowledgement-order.ts';
+import { ClientRate } from '../mqtt/client-rate.ts';
 import type { ConnectionOwner, MqttConnection } from '../mqtt/connection.ts';
 import { KeepAliveTimer } from '../mqtt/keep-alive.ts';
 import { type DecodedPacket, PacketType } from '../mqtt/packet-decoder.ts';
@@ -66,16 +67,12 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
   lastForwarded = -1;
   /** The replay of its queue: running or finished. */
   replay: ReplayState | undefined;
-  readonly #limits: BrokerLimits;
   readonly #now: () => number;
   readonly #listener: SessionListener;
   #reason: DisconnectReason | undefined;
   #isFinished = false;
   #finished: (() => void)[] = [];
-  #messageTokens: number;
-  #byteTokens: number;
-  #tokensAt: number;
-  #throttledSince = 0;
+  readonly #rate: ClientRate;
   #resumeTimer: NodeJS.Timeout | undefined;
   #readTopic: string | undefined;
   #ownTelemetry: OwnTelemetry | undefined;
@@ -93,12 +90,9 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
     this.facts = facts;
     this.connection = connection;
     this.rights = rights;
-    this.#limits = limits;
     this.#now = now;
     this.#listener = listener;
-    this.#messageTokens = limits.messagesPerSecond * 2;
-    this.#byteTokens = limits.bytesPerSecond * 2;
-    this.#tokensAt = facts.connectedAt;
+    this.#rate = new ClientRate(limits, facts.connectedAt);
     this.acknowledgements = new AcknowledgementOrder(this);
   }
 
@@ -214,16 +208,12 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
     if (this.isEnded) return false;
     this.#lastReceivedAt = performance.now();
     if (packet.type === PacketType.publish) this.lastMessageAt = this.#now();
-    const { messagesPerSecond, bytesPerSecond } = this.#limits;
-    if (messagesPerSecond === 0 && bytesPerSecond === 0) return true;
+    if (!this.#rate.isLimited) return true;
     if (isAcknowledgement(packet.type) && this.acknowledgementCredit > 0) {
       this.acknowledgementCredit -= 1;
       return true;
     }
-    this.#messageTokens -= 1;
-    this.#byteTokens -= packet.end - packet.start;
-    const short = (messagesPerSecond > 0 && this.#messageTokens < 0) || (bytesPerSecond > 0 && this.#byteTokens < 0);
-    return short ? this.#throttle() : true;
+    return this.#rate.count(packet.end - packet.start) || this.#throttle();
   }
 
   sendBufferOverflowed(): void {
@@ -260,28 +250,14 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
     this.#finished = [];
   }
 
-  /** Refills the token buckets. If they are still short, pauses reading. False: it was short for too long, and is ended. */
+  /** Pauses reading while the client is above its rate. False: it was for too long, and the session is ended. */
   #throttle(): boolean {
-    const { messagesPerSecond, bytesPerSecond, throttleTimeout } = this.#limits;
-    const now = this.#now();
-    const elapsed = Math.max(0, now - this.#tokensAt) / 1000;
-    this.#tokensAt = now;
-    this.#messageTokens = Math.min(messagesPerSecond * 2, this.#messageTokens + elapsed * messagesPerSecond);
-    this.#byteTokens = Math.min(bytesPerSecond * 2, this.#byteTokens + elapsed * bytesPerSecond);
-    const messages = messagesPerSecond > 0 ? -this.#messageTokens / messagesPerSecond : 0;
-    const bytes = bytesPerSecond > 0 ? -this.#byteTokens / bytesPerSecond : 0;
-    const seconds = Math.max(messages, bytes);
-    if (seconds <= 0) {
-      // A client that was idle has its burst back, and its throttling time starts anew.
-      if (seconds < -1) this.#throttledSince = 0;
-      return true;
-    }
-    // The byte rate only slows the client down. Only the message rate can end it.
-    if (messages > 0 && this.#throttledSince === 0) this.#throttledSince = now;
-    if (messages > 0 && now - this.#throttledSince > throttleTimeout) {
+    const seconds = this.#rate.check(this.#now());
+    if (seconds === undefined) {
       this.end('rate_exceeded');
       return false;
     }
+    if (seconds === 0) return true;
     this.connection.pauseReading(PauseReason.rate);
     clearTimeout(this.#resumeTimer);
     this.#resumeTimer = setTimeout(resume, Math.ceil(seconds * 1000), this.connection).unref();
