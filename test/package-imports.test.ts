@@ -88,11 +88,12 @@ class FileImports {
     this.uses.push({ file: this.#file, package: from, path });
   }
 
-  /** `const constants = all;` */
+  /** `const constants = all;`, or `{ constants: all }`, whose reader calls it by the name of the property. */
   #readAlias(node: SyntaxNode): void {
-    const init = node.type === 'VariableDeclarator' ? (node.init as SyntaxNode | null) : null;
-    const from = init?.type === 'Identifier' ? this.#bound.get(init.name as string) : undefined;
-    if (from !== undefined) this.#bindPattern(node.id as SyntaxNode, from);
+    if (node.type !== 'VariableDeclarator' && node.type !== 'Property') return;
+    const [alias, value] = node.type === 'Property' ? [node.key, node.value] : [node.id, node.init];
+    const from = this.#bound.get((value as SyntaxNode | null)?.name as string);
+    if (from !== undefined) this.#bindPattern(alias as SyntaxNode, from);
   }
 
   #readMember(node: SyntaxNode): void {
