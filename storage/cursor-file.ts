@@ -1,6 +1,6 @@
 /**
- * A position that survives: where somebody who reads a journal was. One small file, replaced as a whole, so that a crash
- * leaves the one before or the one after. Does not know what the position means.
+ * The position up to which a reader has read a journal, durable in one small file. The file is replaced as a whole, so that a crash
+ * leaves the previous position or the new one.
  */
 
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
@@ -16,7 +16,7 @@ export class CursorFile {
     this.#file = file;
   }
 
-  /** Undefined when there is none yet. Throws Problem `data_directory_unusable` for one that can't be read. */
+  /** Undefined when the file does not exist. Throws Problem `data_directory_unusable` for a file that can't be read. */
   read(): number | undefined {
     let text: string;
     try {
@@ -30,14 +30,14 @@ export class CursorFile {
     throw this.#unusable(`expected a position, found ${text.length} other characters`);
   }
 
-  /** Resolves when it is on disk. Saves of one file happen one after the other. */
+  /** Resolves when the position is on disk. Saves are done one after the other. */
   save(position: number): Promise<void> {
     const saved = this.#saving.then(() => this.#replace(position));
     this.#saving = saved.catch(() => {});
     return saved;
   }
 
-  /** The same before the program goes on; makes the directory if there is none. */
+  /** Saves synchronously. Creates the directory if there is none. */
   saveSync(position: number): void {
     mkdirSync(dirname(this.#file), { recursive: true, mode: 0o700 });
     const draft = `${this.#file}.new`;
@@ -51,7 +51,7 @@ export class CursorFile {
     renameSync(draft, this.#file);
   }
 
-  // A rename that a power cut takes back leaves the position before: whoever reads on from there repeats, and loses nothing.
+  // A power cut may undo the rename. Then the reader repeats messages and loses none.
   async #replace(position: number): Promise<void> {
     const draft = `${this.#file}.new`;
     const handle = await open(draft, 'w', 0o600);

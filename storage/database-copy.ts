@@ -5,8 +5,8 @@ import Database from 'better-sqlite3';
 import { openDatabaseToRead } from './database-file.ts';
 
 /**
- * Copies `file` to `draft`, has `change` change the copy, and makes it compact and durable. What lay at `draft` is removed.
- * A crash leaves a draft that nobody reads. Throws what SQLite, the file system and `change` throw.
+ * Copies `file` to `draft`, has `change` change the copy, and makes it compact and durable. A file at `draft` is removed first.
+ * A crash leaves a draft that is never opened. Throws what SQLite, the file system and `change` throw.
  */
 export function copyChanged<Result>(file: string, draft: string, change: (copy: Database.Database) => Result): Result {
   removeDraft(draft);

@@ -1,4 +1,4 @@
-/** A file of SQLite, whatever lies in it: how it is made and opened, and which one is refused. */
+/** SQLite files: how they are created and opened, and which are refused. */
 
 import { existsSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -25,7 +25,7 @@ const open = (file: string, more: Partial<OpenDatabaseOptions> = {}) =>
 const damaged = expect.objectContaining({ code: 'database_damaged', hint: NOTES.remedy });
 
 describe('a database file', () => {
-  it('is made for its owner alone, and syncs every commit also when it is opened again', () => {
+  it('is created for its owner only, and syncs every commit, also when it is opened again', () => {
     const file = freshPath();
     for (let opening = 0; opening < 2; opening += 1) {
       const database = open(file);
@@ -42,7 +42,7 @@ describe('a database file', () => {
     database.close();
   });
 
-  it('is not there at all when its making fails', () => {
+  it('does not exist when its creation fails', () => {
     const file = freshPath();
     const fails = () => {
       throw new Error('no room');
@@ -51,14 +51,14 @@ describe('a database file', () => {
     expect(readdirSync(dirname(file))).toEqual([]);
   });
 
-  it('is not made where only one that exists may be opened', () => {
+  it('is not created where only an existing one may be opened', () => {
     const file = freshPath();
     const { create: _, ...opening } = { file, kind: NOTES, check: 'header' as const, create };
     expect(() => openDatabaseFile(opening)).toThrow(expect.objectContaining({ code: 'data_directory_unusable' }));
     expect(existsSync(file)).toBe(false);
   });
 
-  it('is refused when it is empty, cut, no database, or of another kind', () => {
+  it('is refused when it is empty, truncated, not SQLite, or of another kind', () => {
     const file = freshPath();
     open(file).close();
     truncateSync(file, 4096);
@@ -81,8 +81,8 @@ describe('a database file', () => {
   });
 });
 
-describe('what storage refuses', () => {
-  it('may pass when the file is full or held by somebody else, and is a defect of ours otherwise', () => {
+describe('an error of storage', () => {
+  it('is unavailable when the file is full or locked by another process, and internal otherwise', () => {
     const file = freshPath();
     const database = open(file);
     const outside = new Database(file);
@@ -103,7 +103,7 @@ describe('what storage refuses', () => {
     database.close();
   });
 
-  it('is told as it is when it is no matter of storage', () => {
+  it('of another kind is returned unchanged', () => {
     const error = new RangeError('something else');
     expect(storageProblem(error)).toBe(error);
   });

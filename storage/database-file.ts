@@ -54,12 +54,12 @@ export function openDatabaseFile({ file, kind, check, create, prepare }: OpenDat
     for (const path of [file, `${file}-wal`, `${file}-shm`]) keepPrivate(path);
     const database = new Database(file, { fileMustExist: true, timeout: kind.busyTimeoutMs });
     try {
-      // SQLite refuses a file that is shorter than its own header says with the first look into it.
+      // SQLite itself refuses a file that is shorter than its header says.
       if (check === 'every page') expectIntegrity(database, kind);
       expectKind(database, kind);
       expectPragma(database, 'journal_mode', 'wal', 'WAL');
       // better-sqlite3 is compiled so that a WAL file that is opened again falls to NORMAL, which can lose commits
-      // when the power fails (SQLite, "PRAGMA synchronous"): ask every time, and look every time.
+      // when the power fails (SQLite, "PRAGMA synchronous"): set it and verify it at each opening.
       expectPragma(database, 'synchronous', SYNCHRONOUS_FULL, 'FULL');
       prepare?.(database);
       return database;
@@ -73,7 +73,7 @@ export function openDatabaseFile({ file, kind, check, create, prepare }: OpenDat
 }
 
 /**
- * Built beside its place and renamed into it, so that a crash half-way leaves no file that looks like one of ours. `fill`
+ * Creates the file beside its place and renames it, so that a crash leaves no incomplete file. `fill`
  * writes its tables and `user_version`. Throws what SQLite and the file system throw, and leaves nothing behind then.
  */
 export function createDatabaseFile(file: string, kind: FileKind, fill: (database: Database.Database) => void): void {
@@ -118,7 +118,7 @@ export function expectFileNotTruncated(file: string, kind: FileKind): void {
   }
 }
 
-/** Reads every page of a file that nobody else writes: `ok`, or what was found instead. */
+/** Reads every page of a file that no other connection writes: `ok`, or the first damage found. */
 export function integrityOf(file: string): string {
   try {
     const database = new Database(file, { fileMustExist: true });
@@ -136,10 +136,10 @@ export function integrityOf(file: string): string {
 export function expectNotTruncated(database: Database.Database, kind: FileKind): void {
   const { name: file } = database;
   const number = (pragma: string) => database.pragma(pragma, { simple: true }) as number;
-  database.exec('BEGIN'); // nobody shortens it while a transaction reads it
+  database.exec('BEGIN'); // no other connection can truncate it while a transaction reads it
   try {
     const expected = number('page_count') * number('page_size');
-    // What lies in the log is missing from the file until a checkpoint.
+    // Pages in the log are missing from the file until a checkpoint.
     if ((statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0) return;
     const found = statSync(file).size;
     if (expected === 0) throw damaged(file, kind, `expected ${kind.name}, found an empty file`);
@@ -155,7 +155,7 @@ export function expectIntegrity(database: Database.Database, kind: FileKind): vo
   if (found !== 'ok') throw damaged(database.name, kind, String(found));
 }
 
-/** Sets a pragma and looks whether it took: SQLite ignores what it doesn't know, or can't do. Throws when it didn't. */
+/** Sets a pragma and verifies it: SQLite ignores what it doesn't know or can't do. Throws when it was not set. */
 export function expectPragma(
   database: Database.Database,
   name: string,

@@ -14,7 +14,7 @@ export const LOCK_FILE = 'server.lock';
 export const HOLDER_FILE = 'server.pid';
 
 export interface DirectoryLock {
-  /** Idempotent. `movedTo`: where the directory lies now, if it was renamed. */
+  /** Idempotent. `movedTo`: the path of the directory, if it was renamed. */
   release(movedTo?: string): void;
 }
 
@@ -24,7 +24,7 @@ const GROUP_AND_OTHERS = 0o077;
 const CONTENTION_MS = 1000;
 
 /**
- * Expects a directory that nobody else may enter, and locks it for this process. Throws Problem `data_directory_busy` or
+ * Expects a directory that only its owner may enter, and locks it for this process. Throws Problem `data_directory_busy` or
  * `data_directory_unusable`; then nothing in it was changed.
  */
 export function lockDirectory(path: string): DirectoryLock {
@@ -52,7 +52,7 @@ export function lockDirectory(path: string): DirectoryLock {
   };
 }
 
-/** Throws Problem `data_directory_unusable` for a directory that is somebody else's, or that others may enter. */
+/** Throws Problem `data_directory_unusable` for a directory that another user owns, or that others may enter. */
 function expectPrivate(directory: string): void {
   const { mode, uid } = statSync(directory);
   const self = process.geteuid?.();
@@ -104,7 +104,7 @@ function holderOf(directory: string): string {
     const text = readFileSync(join(directory, HOLDER_FILE), 'latin1');
     if (/^\d{1,10}\n$/.test(text)) return `process ${text.trim()}`;
   } catch {
-    // Nobody wrote it yet.
+    // The other process has not written it yet.
   }
   return 'another process';
 }

@@ -1,29 +1,29 @@
 /**
- * Looks how much room the journal's disk has left. Storing stops while there is less than a floor, so that others on the same
- * disk can still write: a revocation is a few bytes, and must never wait for telemetry. Does not stop anything itself.
+ * Monitors the free space of the journal's disk. Telemetry is not stored while less than a floor is free, so that the registry on the
+ * same disk can still write: a revocation must never wait for telemetry.
  */
 
 import { statfs } from 'node:fs/promises';
 import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 
-/** Of a disk that is small, the floor is at most this part. */
-const MOST_OF_DISK = 10;
+/** The floor is at most one part in so many of the disk. */
+const FLOOR_DIVISOR = 10;
 
-/** Storing goes on when there is so much more than the floor: a disk at its edge would turn it on and off. */
-const ENOUGH = 1.05;
+/** Storing resumes above the floor times this, so that it does not switch on and off at the floor. */
+const RESUME_FACTOR = 1.05;
 
-const LOOK_EVERY_MS = 1000;
+const CHECK_EVERY_MS = 1000;
 
 export interface DiskSpace {
-  /** Bytes that this user may still write. */
+  /** Bytes that this user can still write. */
   readonly free: number;
   /** Bytes of the whole disk. */
   readonly size: number;
 }
 
 export interface DiskSpaceOptions {
-  /** Bytes; 0 looks at nothing. */
+  /** Bytes; 0 disables the monitor. */
   readonly floor: number;
   readonly log: Logger;
   readonly checkEvery?: number;
@@ -42,24 +42,24 @@ export class DiskSpaceMonitor {
     this.#options = options;
     this.#spaceOf = options.spaceOf ?? (() => diskSpaceIn(directory));
     if (options.floor === 0) return;
-    this.#timer = setInterval(() => void this.check(), options.checkEvery ?? LOOK_EVERY_MS).unref();
+    this.#timer = setInterval(() => void this.check(), options.checkEvery ?? CHECK_EVERY_MS).unref();
   }
 
   get isLow(): boolean {
     return this.#isLow;
   }
 
-  /** As of the latest look; undefined when nobody looks. */
+  /** Bytes free at the latest check; undefined when the monitor is disabled. */
   get free(): number | undefined {
     return this.#free;
   }
 
-  /** Bytes below which nothing is stored, of this disk; 0 when nobody looks. */
+  /** Bytes below which nothing is stored on this disk; 0 when the monitor is disabled. */
   get floor(): number {
     return this.#floor;
   }
 
-  /** Throws Problem `unavailable` while there is less room than the floor. */
+  /** Throws Problem `unavailable` while less than the floor is free. */
   expectSpace(): void {
     if (!this.#isLow) return;
     throw new Problem('unavailable', {
@@ -70,18 +70,18 @@ export class DiskSpaceMonitor {
   async check(): Promise<void> {
     const { floor, log } = this.#options;
     if (floor === 0) return;
-    const room = await this.#spaceOf().catch((error: unknown) => {
-      log.error({ err: error }, 'nobody knows how full the disk is');
+    const space = await this.#spaceOf().catch((error: unknown) => {
+      log.error({ err: error }, 'the free disk space could not be read');
     });
-    if (!room) return;
-    this.#free = room.free;
-    this.#floor = Math.min(floor, Math.floor(room.size / MOST_OF_DISK));
-    const isLow = room.free < this.#floor * (this.#isLow ? ENOUGH : 1);
+    if (!space) return;
+    this.#free = space.free;
+    this.#floor = Math.min(floor, Math.floor(space.size / FLOOR_DIVISOR));
+    const isLow = space.free < this.#floor * (this.#isLow ? RESUME_FACTOR : 1);
     if (isLow === this.#isLow) return;
     this.#isLow = isLow;
-    const fields = { free: room.free, floor: this.#floor };
-    if (isLow) log.error(fields, 'the disk is nearly full: no telemetry is stored until there is room');
-    else log.info(fields, 'the disk has room again');
+    const fields = { free: space.free, floor: this.#floor };
+    if (isLow) log.error(fields, 'the disk is nearly full: no telemetry is stored until there is space');
+    else log.info(fields, 'the disk has space again');
   }
 
   close(): void {

@@ -10,8 +10,8 @@ export interface GroupCommitLimits {
   /** Milliseconds that a batch gathers, from its first entry on. */
   readonly window: number;
   /**
-   * Milliseconds that a batch gathers while nobody waits for it. With this limit `window` begins when somebody does, and a batch that
-   * somebody waits for is written as soon as the one before it is.
+   * Milliseconds that a batch gathers while no caller awaits `durable()`. With this limit `window` begins when a caller does, and an
+   * awaited batch is written as soon as the batch before it is.
    */
   readonly idleWindow?: number;
   /** A batch is written at once when it has so many entries or bytes; any number when left out. */
@@ -24,13 +24,13 @@ export interface GroupCommitLimits {
   readonly retryEvery: number;
 }
 
-/** What the owner is told. A handler must not throw. */
+/** Called synchronously; a handler must not throw. */
 export interface GroupCommitHandlers<Entry, Waiter, Result> {
   /** `waiters` have the indices of their entries. */
   committed?(entries: readonly Entry[], waiters: readonly (Waiter | undefined)[], result: Result): void;
   /** None of them is stored, and none will be. */
   discarded?(entries: readonly Entry[], waiters: readonly (Waiter | undefined)[], error: unknown): void;
-  /** Storage can't take them now; told once until a commit succeeds. */
+  /** Storage can't take them now. Called once until a commit succeeds. */
   held?(entries: readonly Entry[], error: unknown): void;
   /** A commit succeeded after batches were held. */
   resumed?(): void;
@@ -47,7 +47,7 @@ export interface GroupCommitOptions<Entry, Waiter, Result> extends GroupCommitHa
   beforeCommit?(): void;
   /** Whether the same write may succeed later; Problem `unavailable` when left out. */
   isTransient?(error: unknown): boolean;
-  /** What becomes of a held batch when patience ends: its waiters are told of the failure in both cases. */
+  /** What happens to a held batch after `patience`. Promises of `durable()` reject in both cases. */
   readonly afterPatience: 'discard' | 'retry';
 }
 
@@ -179,7 +179,7 @@ export class GroupCommit<Entry, Waiter = never, Result = void> {
     }, ms);
   }
 
-  /** Somebody waits for the open batch. */
+  /** A caller awaits the open batch. */
   #hasten(): void {
     if (this.#limits.idleWindow === this.#limits.window || this.#isDue) return;
     if (this.#writing === undefined) this.#startTimer(this.#limits.window);
@@ -253,7 +253,7 @@ export class GroupCommit<Entry, Waiter = never, Result = void> {
   }
 
   #discard(batch: Batch<Entry, Waiter>, error: unknown, mayPass: boolean): void {
-    // With nothing left to try nobody would find out that storage works again.
+    // Without a batch to retry the owner would never learn that storage works again.
     this.#isHolding = mayPass && (this.#full.length > 0 || this.#open !== undefined);
     this.#release(batch);
     batch.durable?.reject(error);

@@ -1,19 +1,19 @@
-/** What SQLite and the disk below it refused, as the rest of the house reads it. Repairs nothing, and tries nothing again. */
+/** Turns errors of SQLite and the file system into Problems. Repairs and retries nothing. */
 
 import { Problem } from '@rollcall/protocol';
 import Database from 'better-sqlite3';
 
-const PASSES = /^(SQLITE_(FULL|BUSY|LOCKED|IOERR|READONLY|CANTOPEN|NOMEM)|ENOSPC|EDQUOT|EMFILE|ENFILE|EIO)/;
+const TRANSIENT = /^(SQLITE_(FULL|BUSY|LOCKED|IOERR|READONLY|CANTOPEN|NOMEM)|ENOSPC|EDQUOT|EMFILE|ENFILE|EIO)/;
 
-/** Something was read that no SQLite wrote. */
+/** The file holds something that SQLite did not write. */
 export function isDamage(error: unknown): boolean {
   if (error instanceof Problem) return error.code === 'database_damaged';
   return error instanceof Database.SqliteError && /^SQLITE_(NOTADB|CORRUPT)/.test(error.code);
 }
 
 /**
- * Problem `unavailable` when the same may work later, `database_damaged`, or `internal` for what is a defect of ours. What
- * neither SQLite nor the file system refused comes back as it is.
+ * Problem `unavailable` when the same may work later, `database_damaged`, or `internal` for a defect of the server.
+ * Other errors are returned unchanged.
  */
 export function storageProblem(error: unknown): unknown {
   if (error instanceof Problem) return error;
@@ -21,5 +21,5 @@ export function storageProblem(error: unknown): unknown {
   if (typeof code !== 'string') return error;
   const reason = `${code}: ${(error as Error).message}`;
   if (isDamage(error)) return new Problem('database_damaged', { reason, cause: error });
-  return new Problem(PASSES.test(code) ? 'unavailable' : 'internal', { reason, cause: error });
+  return new Problem(TRANSIENT.test(code) ? 'unavailable' : 'internal', { reason, cause: error });
 }

@@ -1,4 +1,4 @@
-/** Makes the names in a directory last; the files they name are synced by whoever writes them. */
+/** Makes created, renamed and removed names in a directory durable. The caller syncs the files themselves. */
 
 import { closeSync, fsyncSync, openSync } from 'node:fs';
 

@@ -1,6 +1,6 @@
 /**
  * The calling end of a worker thread that answers requests, one after the other. The thread starts with the first call. When it ends
- * unasked its callers are told, and the next call starts another one. `worker-program.ts` is the other end.
+ * before `close()`, pending calls are rejected and the next call starts another one. `worker-program.ts` is the other end.
  */
 
 import { Worker } from 'node:worker_threads';
@@ -38,11 +38,11 @@ export interface WorkerClientOptions {
   /** Input of the call `open`, which is the first that each new thread gets. */
   readonly opening: unknown;
   /**
-   * What callers are told when the thread ended and nobody knows what it has done: `unavailable` where the same call may be made
-   * again, `internal` where it may not.
+   * Code of the Problem for calls that were under way when the thread ended, with unknown effect: `unavailable` where the same call
+   * may be repeated, `internal` where it may not.
    */
   readonly endedCode: 'unavailable' | 'internal';
-  /** A thread ended that was not asked to. */
+  /** A thread ended before `close()`. */
   ended(error: unknown): void;
 }
 
@@ -64,7 +64,7 @@ export class WorkerClient {
     return this.#request(this.#worker, name, input, transfer);
   }
 
-  /** Starts the thread if there is none. Rejects with the Problem that keeps it from opening. */
+  /** Starts the thread if there is none. Rejects with the Problem of the call `open`. */
   open(): Promise<unknown> {
     if (this.#isClosed)
       return Promise.reject(new Problem('unavailable', { reason: `${this.#options.name} is closed` }));

@@ -1,4 +1,4 @@
-/** Nothing is stored while the disk has less room than the floor, and everything that waited is once it has. */
+/** Nothing is stored while the disk has less free space than the floor; then everything that waited is. */
 
 import { pino } from 'pino';
 import { expect, it, onTestFinished } from 'vitest';
@@ -8,7 +8,7 @@ import { openTelemetry } from './open.ts';
 
 const MIB = 1_048_576;
 
-it('stops storing above the floor, holds what comes, and goes on by itself with some room to spare', async () => {
+it('telemetry is not stored while the disk has less free than the floor, and is stored again when it has more', async () => {
   let free = 300 * MIB;
   const lines: string[] = [];
   const telemetry = await openTelemetry({
@@ -39,12 +39,12 @@ it('stops storing above the floor, holds what comes, and goes on by itself with 
   await waiting;
   expect(telemetry.counters()).toMatchObject({ stored: 2, refused: 0, isDiskLow: false, isUnderPressure: false });
   expect(lines.filter((text) => text.includes('disk'))).toEqual([
-    'the disk is nearly full: no telemetry is stored until there is room',
-    'the disk has room again',
+    'the disk is nearly full: no telemetry is stored until there is space',
+    'the disk has space again',
   ]);
 });
 
-it('takes at most a tenth of a small disk for the floor', async () => {
+it('the floor is at most a tenth of a small disk', async () => {
   const telemetry = await openTelemetry({
     directory: temporaryDirectory(),
     now: Date.now,

@@ -1,4 +1,4 @@
-/** Those who watch messages as they are accepted. They are told after the commit and cannot disturb it. */
+/** Listeners for stored messages. They are called after the commit and cannot disturb it. */
 
 import type { Logger } from 'pino';
 import { visibleKey } from '../storage/index.ts';
@@ -18,7 +18,7 @@ export class Followers<Source extends string> {
     this.#log = log;
   }
 
-  /** Returns the way to stop. */
+  /** Returns a function that removes the listener. */
   add(device: Source | undefined, listener: (message: StoredMessage<Source>) => void): () => void {
     const follower: Follower<Source> = { device, listener, failed: false };
     this.#followers.add(follower);
@@ -33,17 +33,17 @@ export class Followers<Source extends string> {
     let position = firstPosition;
     for (const [index, message] of messages.entries()) {
       if (repeated.includes(index)) continue;
-      const { key: given, ...rest } = message;
-      const key = visibleKey(given);
+      const { key: storedKey, ...rest } = message;
+      const key = visibleKey(storedKey);
       const stored: StoredMessage<Source> = { ...rest, position, ...(key !== undefined && { key }) };
       position += 1;
       for (const follower of this.#followers) {
-        if (follower.device === undefined || follower.device === message.device) this.#tellOne(follower, stored);
+        if (follower.device === undefined || follower.device === message.device) this.#notifyOne(follower, stored);
       }
     }
   }
 
-  #tellOne(follower: Follower<Source>, message: StoredMessage<Source>): void {
+  #notifyOne(follower: Follower<Source>, message: StoredMessage<Source>): void {
     try {
       follower.listener(message);
     } catch (error) {

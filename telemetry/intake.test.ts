@@ -1,4 +1,4 @@
-/** What is promised to those who hand messages over, whatever the writer does. */
+/** What callers of the intake are told, whatever the writer does. */
 
 import { Problem } from '@rollcall/protocol';
 import { pino } from 'pino';
@@ -85,7 +85,7 @@ describe('the intake', () => {
     await Promise.all(rest);
   });
 
-  it('tells those who wait without a promise the same, in their order, even when one of them fails', async () => {
+  it('calls the callbacks of submitted messages in order, even when one of them throws', async () => {
     const { submit, nextWrite, intake } = intakeWith({ patience: 0, batchEntries: 4 });
     const told: string[] = [];
     for (const text of ['a', 'fails', 'b']) submit(text, told);
@@ -111,7 +111,7 @@ describe('the intake', () => {
     expect((await nextWrite()).texts).toHaveLength(2);
   });
 
-  it('holds what storage cannot take now, in order, and stores all of it once storage can', async () => {
+  it('holds what storage can not take now, and stores it in order once storage can', async () => {
     const { accept, nextWrite, intake } = intakeWith();
     const pressure: boolean[] = [];
     intake.onPressure((isUnderPressure) => pressure.push(isUnderPressure));
@@ -129,7 +129,7 @@ describe('the intake', () => {
     expect(intake.counters()).toMatchObject({ stored: 2, refused: 0, commits: 2, queuedBytes: 0 });
   });
 
-  it('refuses what it has held for too long, and tries the next', async () => {
+  it('refuses what it has held longer than its patience, and tries the next batch', async () => {
     const { accept, nextWrite, pass, intake } = intakeWith({ patience: 1000 });
     const held = accept('a');
     (await nextWrite()).end(FULL);
@@ -144,7 +144,7 @@ describe('the intake', () => {
     expect(intake.counters()).toMatchObject({ stored: 1, refused: 1, isUnderPressure: false });
   });
 
-  it('is not under pressure any more once it has nothing left to try: somebody has to find out', async () => {
+  it('is no longer under pressure when nothing is left to retry', async () => {
     const { accept, nextWrite, intake } = intakeWith({ patience: 0 });
     const given = accept('a');
     (await nextWrite()).end(FULL);
@@ -152,7 +152,7 @@ describe('the intake', () => {
     expect(intake.counters()).toMatchObject({ refused: 1, isUnderPressure: false });
   });
 
-  it('refuses at once what nobody knows the fate of, because its writer died', async () => {
+  it('refuses at once what a writer that died may or may not have stored', async () => {
     const { accept, nextWrite, intake } = intakeWith();
     const lost = accept('a');
     const lostToo = accept('b', 0);
@@ -163,7 +163,7 @@ describe('the intake', () => {
     expect(intake.counters()).toMatchObject({ stored: 0, refused: 1, droppedQos0: 1, isUnderPressure: false });
   });
 
-  it('bounds what waits: first it asks for less, then QoS 0 is dropped and the rest refused', async () => {
+  it('bounds what waits: pressure first, then QoS 0 is dropped and the rest refused', async () => {
     const { accept, nextWrite, intake } = intakeWith({ queuedBytes: 10_000 });
     const pressure: boolean[] = [];
     intake.onPressure((isUnderPressure) => pressure.push(isUnderPressure));
@@ -178,7 +178,7 @@ describe('the intake', () => {
     expect(intake.counters()).toMatchObject({ stored: 7, queuedBytes: 0 });
   });
 
-  it('stores what waits when it is closed, tries once what it holds, and takes nothing more', async () => {
+  it('when closed stores what waits, retries once what it holds, and accepts nothing more', async () => {
     const { accept, nextWrite, intake } = intakeWith({ retryEvery: 1e6, window: 1e6, batchEntries: 1 });
     const held = accept('a');
     (await nextWrite()).end(FULL);

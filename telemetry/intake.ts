@@ -1,6 +1,6 @@
 /**
  * Takes messages in and has them written by group commit. A promise settles only after the commit of its batch. Refuses what
- * storage can't take, and tells whoever can stop reading. Does not know how a batch is written.
+ * storage can't take, and reports pressure to listeners that can stop reading.
  */
 
 import { type DeviceId, Problem } from '@rollcall/protocol';
@@ -97,7 +97,7 @@ export class Intake<Source extends string = DeviceId> {
     return { ...this.#counts, commits, queuedBytes, isUnderPressure };
   }
 
-  /** Takes nothing more; resolves when everything that waited is written, or was refused. */
+  /** Accepts nothing more; resolves when everything that waited is written or refused. */
   close(): Promise<void> {
     return this.#commits.close();
   }
@@ -171,7 +171,7 @@ export class Intake<Source extends string = DeviceId> {
     this.#tell(waiters, (waiter) => waiter.notStored(error));
   }
 
-  /** One that fails must not keep the others from hearing it. */
+  /** A callback that throws must not keep the others from being called. */
   #tell(
     waiters: readonly (AcceptCallbacks | undefined)[],
     tell: (waiter: AcceptCallbacks, index: number) => void,

@@ -1,6 +1,6 @@
 /**
  * Appends batches to the journal through its writing worker. Nothing is stored while the disk has less room than the floor. After a
- * failure the names that the worker knows are sent again: nobody knows how far it got.
+ * failure all source names are sent to the worker again, because its state is unknown.
  */
 
 import type { Logger } from 'pino';
@@ -26,7 +26,7 @@ export interface JournalWriterOptions {
   readonly after?: 'restore' | undefined;
 }
 
-/** What the worker reports with an answer: files that were found damaged. */
+/** Files that the worker found damaged. */
 interface SetAside {
   readonly setAside: readonly string[];
 }

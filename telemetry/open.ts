@@ -14,30 +14,30 @@ import type { Retention, SegmentStats, Telemetry } from './telemetry.ts';
 import { openTelemetryReader } from './telemetry-reader.ts';
 
 export interface TelemetryOptions {
-  /** Where the journal lies; created with mode 0700 when it does not exist. */
+  /** Directory of the journal; created with mode 0700 when it does not exist. */
   readonly directory: string;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
   readonly limits?: Partial<IntakeLimits>;
-  /** Applied when the journal is opened, and every hour. Everything is kept without it. */
+  /** Applied when the journal is opened, and every hour. Nothing is removed without it. */
   readonly retention?: RetentionSetting;
-  /** What a device and a group may store in a day, in percent of the bytes that are kept, or of the room there is; 0: any. */
+  /** What a device and a group may store in a day, in percent of the bound on bytes, or else of the free space; 0: any. */
   readonly shares?: { readonly device: number; readonly group: number };
   /** Streams that one device may have; 0 or left out: any number. */
   readonly streams?: number;
-  /** Who is in a group now; needed where retention has rules for groups. */
+  /** Devices that are in a group now; needed where retention has rules for groups. */
   devicesOf?(group: string): Promise<readonly string[]>;
-  /** What has to be done before anything is removed; while it fails nothing is. */
+  /** Awaited before anything is removed; while it fails nothing is. */
   beforePruning?(): Promise<void>;
   /** Called with what retention removed by itself. */
   removed?(segments: readonly SegmentStats[]): Promise<void>;
-  /** Nothing is stored while the disk has fewer bytes free, or than a tenth of it where that is less; 0, and nobody looks. */
+  /** Nothing is stored while the disk has fewer bytes free, or fewer than a tenth of it where that is less; 0: not monitored. */
   readonly diskFloor?: number;
   readonly disk?: Pick<DiskSpaceOptions, 'checkEvery' | 'spaceOf'>;
   /**
-   * Of a journal that was restored from a backup: what came after the backup had positions too, which others may know. Leaves
-   * out more than there can have been, so that none of them is given again.
+   * For a journal that was restored from a backup: messages after the backup had positions, which readers may know. Skips more
+   * positions than can have been used, so that none is used twice.
    */
   readonly after?: 'restore' | undefined;
 }

@@ -48,7 +48,7 @@ async function run(bytes: RetentionSetting['bytes'] | undefined, { free = 0, day
   return { files: segments.length, held, isWarned: lines.some((line) => line.startsWith(LARGER)) };
 }
 
-it('is not cut by a part, at this start and later ones, and grows no more', async () => {
+it('a journal that is larger than a percentage allows is not cut, at this start and later ones, and grows no more', async () => {
   const before = await run(undefined, { days: 6 });
   expect(before.files).toBe(6);
   const half = { percent: 50 };
@@ -72,7 +72,7 @@ it.each([
   expect(await run({ percent: 50 }, { days: 6, free: 100_000 })).toMatchObject({ isWarned: false });
 });
 
-it('is cut when it grew beyond the part under it', async () => {
+it('a journal that grew under a percentage is cut when it exceeds it', async () => {
   await run({ percent: 50 }, { free: 1e9 });
   await run({ percent: 50 }, { free: 1e9, days: 6 });
   const fuller = await run({ percent: 50 });
@@ -80,7 +80,7 @@ it('is cut when it grew beyond the part under it', async () => {
   expect(fuller.files).toBeLessThan(6);
 });
 
-it('is not cut when nobody knows how large the room is, or what was applied before', async () => {
+it('a journal is not cut when the free space, or the setting applied before, can not be read', async () => {
   await run({ percent: 50 }, { free: 1e9, days: 6 });
   expect(await run({ percent: 50 }, { free: new Error('the disk does not answer') })).toMatchObject({ files: 6 });
   writeFileSync(join(directory, 'retention.json'), '{"percent":');

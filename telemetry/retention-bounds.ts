@@ -25,13 +25,13 @@ export interface RetentionBoundsOptions {
 
 export interface RetentionBounds {
   readonly retention: Retention;
-  /** What shares are parts of: the bytes that are kept, or else the room there is. */
+  /** Shares are parts of it: the bound on the journal's bytes, or else the free space. */
   readonly budget: number;
-  /** To be called when the directory is there: remembers what was applied. */
+  /** Saves what was applied; the directory must exist. */
   save(): void;
 }
 
-/** What was applied last: 0 percent stands for a size; and what a journal that was larger keeps. */
+/** The setting that was applied last: 0 percent stands for a size; and the bytes that a larger journal keeps. */
 interface Applied {
   readonly percent: number;
   readonly keptBytes: number;
@@ -56,7 +56,7 @@ export async function retentionBounds(options: RetentionBoundsOptions): Promise<
   const room = held + (free ?? 0);
   if (typeof bytes === 'number') return { retention: { ...retention, bytes }, budget: room, save: sized };
   const { percent } = bytes;
-  // Of a room that nobody knows there is no part.
+  // Without the size of the disk there is no part of it.
   if (free === undefined) return { retention: { ...retention, bytes: held }, budget: held, save: () => {} };
   const allowed = Math.floor((room * percent) / 100);
   const kept = keptBytesOf(isKnown ? read(file, log) : undefined, percent, held);
@@ -86,12 +86,12 @@ async function freeBytes({ directory, disk, log }: RetentionBoundsOptions): Prom
   try {
     return (await spaceOf()).free;
   } catch (error) {
-    log.error({ err: error }, 'nobody knows how full the disk is');
+    log.error({ err: error }, 'the free disk space could not be read');
     return undefined;
   }
 }
 
-/** A file that cannot be read counts as none: then nothing is cut. */
+/** A file that can't be read counts as missing: then nothing is removed. */
 function read(file: string, log: Logger): Applied | undefined {
   try {
     if (statSync(file).size > LARGEST_FILE) throw new Error(`expected at most ${LARGEST_FILE} bytes`);
@@ -99,7 +99,7 @@ function read(file: string, log: Logger): Applied | undefined {
     if (!Number.isSafeInteger(percent) || !Number.isSafeInteger(keptBytes)) throw new Error('expected two numbers');
     return { percent: percent as number, keptBytes: keptBytes as number };
   } catch (error) {
-    log.warn({ err: error }, 'nobody knows which bound on bytes was applied to the journal before');
+    log.warn({ err: error }, 'the bound on bytes that was applied to the journal before could not be read');
     return undefined;
   }
 }
@@ -109,6 +109,6 @@ function write(file: string, applied: Applied, log: Logger): void {
     writeFileSync(`${file}.new`, JSON.stringify(applied), { mode: 0o600 });
     renameSync(`${file}.new`, file);
   } catch (error) {
-    log.warn({ err: error }, 'the bound on the bytes of the journal was not remembered');
+    log.warn({ err: error }, 'the bound on the bytes of the journal was not saved');
   }
 }

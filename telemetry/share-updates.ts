@@ -5,9 +5,9 @@ import type { DiskSpaceMonitor } from '../storage/index.ts';
 import { SharesFile } from './shares-file.ts';
 import { StorageShares } from './storage-shares.ts';
 
-/** Between two looks at the day and the disk; and looks between two times that the shares are saved. */
-const LOOK_EVERY_MS = 1_000;
-const SAVE_EVERY_LOOKS = 30;
+/** Between two updates from the day and the disk; and updates between two saves. */
+const UPDATE_EVERY_MS = 1_000;
+const SAVE_EVERY_UPDATES = 30;
 
 export interface ShareUpdatesOptions {
   readonly directory: string;
@@ -26,7 +26,7 @@ export class ShareUpdates {
   readonly #file: SharesFile | undefined;
   readonly #timer: NodeJS.Timeout | undefined;
   #saving: Promise<void> = Promise.resolve();
-  #looks = 0;
+  #updates = 0;
 
   constructor({ directory, shares: { device, group }, budget, disk, now, log }: ShareUpdatesOptions) {
     const hasShares = device > 0 || group > 0;
@@ -35,8 +35,8 @@ export class ShareUpdates {
     this.#file = hasShares ? new SharesFile(directory, log) : undefined;
     this.shares = new StorageShares(limits, now, this.#file?.read());
     this.shares.listen({ changed: () => void this.#save() });
-    this.#look();
-    this.#timer = hasShares ? setInterval(() => this.#look(), LOOK_EVERY_MS).unref() : undefined;
+    this.#update();
+    this.#timer = hasShares ? setInterval(() => this.#update(), UPDATE_EVERY_MS).unref() : undefined;
   }
 
   stop(): void {
@@ -49,10 +49,10 @@ export class ShareUpdates {
     return this.#save();
   }
 
-  #look(): void {
+  #update(): void {
     this.shares.update(this.#disk.free, this.#disk.floor);
-    this.#looks += 1;
-    if (this.#looks % SAVE_EVERY_LOOKS === 0) void this.#save();
+    this.#updates += 1;
+    if (this.#updates % SAVE_EVERY_UPDATES === 0) void this.#save();
   }
 
   #save(): Promise<void> {

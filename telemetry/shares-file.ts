@@ -1,6 +1,6 @@
 /**
- * What devices and groups stored today, in a file beside the journal, so that a restart does not give everyone a new share. Written
- * whole and renamed. A file that can't be read counts as none: a share is then counted from the restart.
+ * What devices and groups stored today, in a file beside the journal, so that a restart does not reset their shares. Written
+ * whole and renamed. A file that can't be read counts as missing: shares are then counted from the restart.
  */
 
 import { readFileSync, statSync } from 'node:fs';
@@ -31,13 +31,13 @@ export class SharesFile {
       return { day: found.day as number, devices: found.devices, groups: found.groups };
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
-        this.#log.warn({ err: error }, 'the shares of today are not known; they are counted from now on');
+        this.#log.warn({ err: error }, 'the shares of today could not be read; they are counted from now on');
       }
       return undefined;
     }
   }
 
-  /** A full disk is logged once: shares are then known until the next restart. */
+  /** A full disk is logged once. The shares in memory stay valid until the next restart. */
   async write(saved: SavedShares): Promise<void> {
     try {
       await writeFile(`${this.#path}.new`, JSON.stringify(saved), { mode: 0o600 });

@@ -25,7 +25,7 @@ function openShares(device: number, group: number, now = () => START) {
 }
 
 describe('shares of a day', () => {
-  it('hold the device that is over its share, and nobody else, until the day ends', () => {
+  it('hold the device that is over its share, and no other, until the day ends', () => {
     let now = START;
     const { shares, over, changed } = openShares(MIB, 0, () => now);
     shares.stored([of('loud', MIB), of('quiet', 1000)], []);
@@ -52,7 +52,7 @@ describe('shares of a day', () => {
     expect(over).toMatchObject([{ kind: 'group', name: 'a' }]);
   });
 
-  it('shrink near the floor of the disk, so that the heaviest are held first', () => {
+  it('shrink near the floor of the disk, so that the largest are held first', () => {
     const { shares, over } = openShares(100 * MIB, 0);
     shares.stored([of('heavy', 60 * MIB), of('middle', 10 * MIB), of('light', 1000)], []);
     const held = (free: number) => {
@@ -69,7 +69,7 @@ describe('shares of a day', () => {
     ]);
   });
 
-  it('count in bounded memory, and know the heaviest among a million devices', () => {
+  it('count in bounded memory, and know the largest among a million devices', () => {
     const { shares } = openShares(MIB, 0);
     const loud = of('loud', 900);
     const payload = Buffer.alloc(10);
@@ -99,7 +99,7 @@ describe('a journal with shares', () => {
     return telemetry;
   }
 
-  it('counts the share as a part of the bytes that are kept, and knows it after a restart', async () => {
+  it('counts the share as a part of the bound on bytes, and knows it after a restart', async () => {
     const directory = temporaryDirectory();
     const before = await openJournal(directory);
     const store = () => before.accept(of('loud', MIB));
@@ -112,7 +112,7 @@ describe('a journal with shares', () => {
     expect([after.shares.isHeld('loud', undefined), after.shares.isHeld('quiet', undefined)]).toEqual([true, false]);
   });
 
-  it('holds the heaviest when it is opened on a disk that is nearly full', async () => {
+  it('holds the largest when it is opened on a disk that is nearly full', async () => {
     const directory = temporaryDirectory();
     const retention = { age: 0, bytes: 40 * MIB };
     const before = await openJournal(directory, { retention });
@@ -125,7 +125,7 @@ describe('a journal with shares', () => {
     expect([after.shares.isHeld('heavy', undefined), after.shares.isHeld('light', undefined)]).toEqual([true, false]);
   });
 
-  it('opens with shares that can not be read, and counts them anew', async () => {
+  it('opens with a shares file that can not be read, and counts again', async () => {
     const directory = temporaryDirectory();
     for (const text of ['{"day":', '{"day":1,"devices":[{}],"groups":[]}', '[null]', 'null']) {
       writeFileSync(join(directory, 'shares.json'), text);
@@ -133,7 +133,7 @@ describe('a journal with shares', () => {
     }
   });
 
-  it('stays within the bytes that are kept between two hours', async () => {
+  it('stays within the bound on bytes between two hourly prunings', async () => {
     const telemetry = await openJournal(temporaryDirectory(), { shares: { device: 0, group: 0 } });
     for (let i = 0; i < 80; i += 1) await telemetry.accept(of(`d-${i}`, MIB / 2));
     while ((await telemetry.stats()).bytes > 16 * MIB) await new Promise((resolve) => setImmediate(resolve));

@@ -1,7 +1,7 @@
 /**
  * How much of the journal a device and a group may fill in one day (UTC). Counts after the commit, so that a name costs one
- * look-up in a map, and says who is held: over its share, or, near the disk's floor, over what is left of it. Shares shrink with
- * the room above the floor, so the heaviest are held first. Keeps at most `MOST_NAMES` names and forgets the lightest beyond.
+ * look-up in a map, and says which are held: over their share, or, near the disk's floor, over what is left of it. Shares shrink
+ * with the space above the floor, so the largest are held first. Counts at most `MAX_NAMES` names and evicts the smallest beyond.
  */
 
 import type { TelemetryMessage } from './telemetry.ts';
@@ -26,7 +26,7 @@ export interface ShareOverrun {
 }
 
 export interface ShareListener {
-  /** Answers of `isHeld()` changed: for this device alone, or for any number of them. */
+  /** Results of `isHeld()` changed: for this device alone, or for any number of them. */
   changed?(device: string | undefined): void;
   exceeded?(found: ShareOverrun): void;
 }
@@ -48,12 +48,12 @@ const MESSAGE_BYTES = 32;
 /** A row of its own for a key. */
 const KEY_BYTES = 64;
 
-const MOST_NAMES = 100_000;
-const MOST_SAVED = 1_000;
-/** Reports of one look: when the disk is nearly full everyone is held, and the heaviest are named. */
-const MOST_REPORTED = 20;
-/** A name is held until there is so much more than it needs, so that it is not held and released in turns. */
-const ENOUGH = 0.95;
+const MAX_NAMES = 100_000;
+const MAX_SAVED = 1_000;
+/** Reports per update: when the disk is nearly full all are held, and the largest are reported. */
+const MAX_REPORTED = 20;
+/** A held name is released below this part of its share, so that it is not held and released in turns. */
+const RELEASE_FACTOR = 0.95;
 
 const DAY_MS = 86_400_000;
 
@@ -86,14 +86,14 @@ class Ledger {
     return this.#uses.get(name);
   }
 
-  /** Judges every name again. Returns whether an answer changed, and those that are held and were not reported. */
-  judge(allowed: number): { readonly isChanged: boolean; readonly unreported: [string, Use][] } {
+  /** Decides again for every name. Returns whether any decision changed, and those held that were not reported. */
+  decideAgain(allowed: number): { readonly isChanged: boolean; readonly unreported: [string, Use][] } {
     const unreported: [string, Use][] = [];
     let isChanged = false;
     if (this.limit === 0) return { isChanged, unreported };
     for (const entry of this.#uses) {
       const use = entry[1];
-      const isHeld = use.bytes > (use.isHeld ? allowed * ENOUGH : allowed);
+      const isHeld = use.bytes > (use.isHeld ? allowed * RELEASE_FACTOR : allowed);
       if (isHeld !== use.isHeld) {
         use.isHeld = isHeld;
         this.held += isHeld ? 1 : -1;
@@ -104,7 +104,7 @@ class Ledger {
     return { isChanged, unreported };
   }
 
-  heaviest(most: number, atLeast = 0): ShareUsage[] {
+  largest(most: number, atLeast = 0): ShareUsage[] {
     const found: ShareUsage[] = [];
     for (const [name, { bytes }] of this.#uses) if (bytes > atLeast) found.push({ name, bytes });
     return found.sort((one, other) => other.bytes - one.bytes).slice(0, most);
@@ -116,7 +116,7 @@ class Ledger {
   }
 
   #begin(name: string): Use {
-    if (this.#uses.size >= MOST_NAMES) {
+    if (this.#uses.size >= MAX_NAMES) {
       const sizes = Float64Array.from(this.#uses.values(), ({ bytes }) => bytes).sort();
       const median = sizes[sizes.length >> 1] as number;
       for (const [light, { bytes, isHeld }] of this.#uses) {
@@ -147,17 +147,17 @@ export class StorageShares {
     if (saved?.day !== this.#day) return;
     this.#devices.clear(saved.devices);
     this.#groups.clear(saved.groups);
-    this.#judge();
+    this.#decideAgain();
   }
 
-  /** Whether the next message of this device is to wait. */
+  /** Whether the next message of this device has to wait. */
   isHeld(device: string, group: string | undefined): boolean {
     return (
       this.#devices.use(device)?.isHeld === true || (group !== undefined && this.#groups.use(group)?.isHeld === true)
     );
   }
 
-  /** Returns the way to stop. */
+  /** Returns a function that removes the listener. */
   listen(listener: ShareListener): () => void {
     this.#listeners.add(listener);
     return () => {
@@ -165,7 +165,7 @@ export class StorageShares {
     };
   }
 
-  /** These were stored, but for those of these indices. */
+  /** Counts stored messages, except those with these indices. */
   stored(messages: readonly TelemetryMessage<string>[], repeated: readonly number[]): void {
     if (this.#devices.limit === 0 && this.#groups.limit === 0) return;
     this.#turnDay();
@@ -176,38 +176,38 @@ export class StorageShares {
       const { device, group, stream, key, payload } = messages[i] as TelemetryMessage<string>;
       const keyBytes = key === undefined ? 0 : key.length + KEY_BYTES;
       const bytes = payload.byteLength + stream.length + MESSAGE_BYTES + keyBytes;
-      if (this.#devices.add(device, bytes, this.#devices.limit * this.#factor)) this.#nowHeld('device', device);
+      if (this.#devices.add(device, bytes, this.#devices.limit * this.#factor)) this.#reportHeld('device', device);
       if (group === undefined || this.#groups.limit === 0) continue;
-      if (this.#groups.add(group, bytes, this.#groups.limit * this.#factor)) this.#nowHeld('group', group);
+      if (this.#groups.add(group, bytes, this.#groups.limit * this.#factor)) this.#reportHeld('group', group);
     }
   }
 
-  /** Once a second: the day may have ended, and the disk is fuller or emptier. `floor` 0 means that nobody looks. */
+  /** Once a second: the day may have ended, and the free space changed. `floor` 0: not monitored. */
   update(free: number | undefined, floor: number): void {
     this.#turnDay();
     const factor = free === undefined || floor === 0 ? 1 : Math.min(1, Math.max(0, (free - floor) / floor));
     if (factor === this.#factor) return;
     this.#factor = factor;
-    if (this.#judge()) this.#tellChanged(undefined);
+    if (this.#decideAgain()) this.#notifyChanged(undefined);
   }
 
   counters(): { readonly heldDevices: number; readonly heldGroups: number } {
     return { heldDevices: this.#devices.held, heldGroups: this.#groups.held };
   }
 
-  /** Who stored most today. */
+  /** Devices that stored most today. */
   largest(most: number): readonly ShareUsage[] {
-    return this.#devices.heaviest(most);
+    return this.#devices.largest(most);
   }
 
-  /** What is worth saving, if anything changed since the last time: the heaviest, of more than a hundredth of their share. */
+  /** What to save, if anything changed since the last call: the largest, above a hundredth of their share. */
   takeChanges(): SavedShares | undefined {
     if (!this.#isDirty) return undefined;
     this.#isDirty = false;
     return {
       day: this.#day,
-      devices: this.#devices.heaviest(MOST_SAVED, this.#devices.limit / 100),
-      groups: this.#groups.heaviest(MOST_SAVED),
+      devices: this.#devices.largest(MAX_SAVED, this.#devices.limit / 100),
+      groups: this.#groups.largest(MAX_SAVED),
     };
   }
 
@@ -219,23 +219,23 @@ export class StorageShares {
     const wereHeld = this.#devices.held + this.#groups.held > 0;
     this.#devices.clear();
     this.#groups.clear();
-    if (wereHeld) this.#tellChanged(undefined);
+    if (wereHeld) this.#notifyChanged(undefined);
   }
 
-  #nowHeld(kind: ShareOverrun['kind'], name: string): void {
+  #reportHeld(kind: ShareOverrun['kind'], name: string): void {
     const ledger = kind === 'device' ? this.#devices : this.#groups;
     this.#report(kind, name, ledger.use(name) as Use);
-    this.#tellChanged(kind === 'device' ? name : undefined);
+    this.#notifyChanged(kind === 'device' ? name : undefined);
   }
 
-  #judge(): boolean {
+  #decideAgain(): boolean {
     let isChanged = false;
     for (const kind of ['device', 'group'] as const) {
       const ledger = kind === 'device' ? this.#devices : this.#groups;
-      const found = ledger.judge(ledger.limit * this.#factor);
+      const found = ledger.decideAgain(ledger.limit * this.#factor);
       isChanged ||= found.isChanged;
-      const heaviest = found.unreported.sort(([, one], [, other]) => other.bytes - one.bytes).slice(0, MOST_REPORTED);
-      for (const [name, use] of heaviest) this.#report(kind, name, use);
+      const largest = found.unreported.sort(([, one], [, other]) => other.bytes - one.bytes).slice(0, MAX_REPORTED);
+      for (const [name, use] of largest) this.#report(kind, name, use);
     }
     return isChanged;
   }
@@ -250,7 +250,7 @@ export class StorageShares {
     for (const listener of this.#listeners) listener.exceeded?.(found);
   }
 
-  #tellChanged(device: string | undefined): void {
+  #notifyChanged(device: string | undefined): void {
     for (const listener of this.#listeners) listener.changed?.(device);
   }
 }

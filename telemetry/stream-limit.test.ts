@@ -31,7 +31,7 @@ describe('the limit of streams', () => {
     expect(['a', 'b', 'c', 'd'].map((stream) => limit.admit('pump-1', stream))).toEqual([true, true, true, false]);
   });
 
-  it('lets a stream leave that the journal does not hold any more, but none that may be on its way there', async () => {
+  it('frees a stream that the journal no longer holds, but none that may still be stored', async () => {
     let held: DeviceStreams[] = [['pump-1', ['old']]];
     const limit = new StreamLimit({ max: 2, read: async () => held, log });
     await limit.refresh();
@@ -45,7 +45,7 @@ describe('the limit of streams', () => {
     expect(limit.admit('pump-1', 'one more')).toBe(true);
   });
 
-  it('goes on with what it knows when the journal cannot be read', async () => {
+  it('continues with what it knows when the journal cannot be read', async () => {
     let isBroken = false;
     const read = async (): Promise<DeviceStreams[]> => {
       if (isBroken) throw new Error('the disk is gone');
@@ -60,7 +60,7 @@ describe('the limit of streams', () => {
   });
 });
 
-it('knows streams again after a restart, until the journal went on for 30 days without them, or forgot them', async () => {
+it('streams are known after a restart, until the journal holds 30 later days or removed their messages', async () => {
   const directory = temporaryDirectory();
   let now = START;
   const open = async () => {

@@ -1,7 +1,7 @@
 /**
  * How many streams one device may have: a device names its streams itself, and each has a newest message that is read back.
- * Counts those whose newest message is kept and at most 30 days older than the newest file. Devices that have more already go
- * on with the streams they have. Memory: the names of the streams of every device, read from the journal when it is opened.
+ * Counts those whose newest message exists and is at most 30 days older than the newest file. Devices that have more already
+ * keep them. Memory: the names of the streams of every device, read from the journal when it is opened.
  */
 
 import type { Logger } from 'pino';

@@ -58,7 +58,7 @@ function commitsIn(wal: Buffer): number {
 }
 
 describe('acceptance', () => {
-  it('is told only when another reader of the file can see the message', async () => {
+  it('is reported only when another reader of the file can see the message', async () => {
     const { telemetry, count } = await journalAndFile();
     const accepting = telemetry.accept(message('pump-1', 'a'));
     expect(count()).toBe(1);
@@ -66,7 +66,7 @@ describe('acceptance', () => {
     expect(count()).toBe(2);
   });
 
-  it('of many messages at once costs one commit, and nobody is told before it', async () => {
+  it('of many messages at once costs one commit, and none is reported before it', async () => {
     const { telemetry, file, count } = await journalAndFile();
     const before = commitsIn(readFileSync(`${file}-wal`));
     const seen = Array.from({ length: 300 }, async (_, i) => {
@@ -96,7 +96,7 @@ describe('acceptance', () => {
     expect(telemetry.counters()).toMatchObject({ stored: 3, refused: 3, queuedBytes: 0 });
   });
 
-  it('waits while another process keeps the file, says that it is under pressure, and goes on', async () => {
+  it('waits while another process locks the file, reports pressure, and continues', async () => {
     const { telemetry, outside, count } = await journalAndFile({ retryEvery: 10 });
     const held = Promise.withResolvers<void>();
     const pressure: boolean[] = [];
@@ -117,7 +117,7 @@ describe('acceptance', () => {
     expect(pressure).toEqual([true, false]);
   });
 
-  it('is refused with unavailable when another process keeps the file for too long', async () => {
+  it('is refused with unavailable when another process locks the file for too long', async () => {
     const { telemetry, outside, count } = await journalAndFile({ patience: 0 });
     outside.exec('BEGIN IMMEDIATE');
     await expect(telemetry.accept(message('pump-1', 'a'))).rejects.toMatchObject({ code: 'unavailable' });

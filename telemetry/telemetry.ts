@@ -1,4 +1,4 @@
-/** What the rest of the server knows of telemetry. `Source` is the type of the names that messages come from: devices, by default. */
+/** The interface of telemetry. `Source` is the type of device names; the events journal uses any string. */
 
 import type { DeviceId } from '@rollcall/protocol';
 import type {
@@ -37,7 +37,7 @@ export interface TelemetryQuery<Source extends string = DeviceId> extends Device
   readonly limit: number;
 }
 
-/** Any number of messages; what is left out is not asked about. */
+/** Any number of messages; a bound that is left out does not apply. */
 export interface TelemetryRange<Source extends string = DeviceId> extends DeviceSelection<Source> {
   readonly stream?: string;
   readonly since?: number;
@@ -46,22 +46,22 @@ export interface TelemetryRange<Source extends string = DeviceId> extends Device
   readonly after?: number;
 }
 
-/** What is kept. The segment that is being written always is. */
+/** How long messages are stored. The segment that is being written is never removed. */
 export interface Retention {
-  /** Messages of days that ended longer ago than this many ms go; 0 keeps them. */
+  /** Messages of days that ended longer ago than this many ms are removed; 0: never. */
   readonly age: number;
-  /** The oldest segments go while all together hold more bytes; 0 keeps them. */
+  /** The oldest segments are removed while all together hold more bytes; 0: never. */
   readonly bytes: number;
-  /** In place of `age`, for devices of these groups: ages by the name of the group, 0 keeps them. */
+  /** In place of `age`, for devices of these groups: ages by the name of the group; 0: never. */
   readonly groups?: Readonly<Record<string, number>>;
 }
 
-/** What the journal takes in, and what waits for it. Counts are since it was opened. */
+/** What the journal stored and what waits for it, since it was opened. */
 export interface TelemetryCounters {
   readonly stored: number;
   /** QoS 0 among them. */
   readonly storedQos0: number;
-  /** QoS 0 that was given up: nobody waits for it. */
+  /** QoS 0 that was dropped. */
   readonly droppedQos0: number;
   /** QoS 1 and 2 that was refused, and so not acknowledged. */
   readonly refused: number;
@@ -72,7 +72,7 @@ export interface TelemetryCounters {
   readonly newestPosition: number;
   readonly queuedBytes: number;
   readonly isUnderPressure: boolean;
-  /** Bytes free on the journal's disk; 0 when nobody looks. */
+  /** Bytes free on the journal's disk; 0 when not monitored. */
   readonly diskFreeBytes: number;
   /** There is less than the floor, and nothing is stored. */
   readonly isDiskLow: boolean;
@@ -84,52 +84,52 @@ export interface TelemetryCounters {
 /** `repeated`: a message of the same device and key is in the journal, and stays the only one. */
 export type Accepted = 'stored' | 'repeated';
 
-/** Waits for one message without a promise of its own. Is told exactly once, perhaps before `submit()` returns. */
+/** Callbacks for one message. Exactly one is called, once, perhaps before `submit()` returns. */
 export interface AcceptCallbacks {
   /** It is in the journal, on disk; of QoS 0 without a key: it was taken. */
   stored(): void;
   /** One of the same key is. */
   repeated(): void;
-  /** It is not, and nobody may be told that it was; with the Problem that `accept()` would reject with. */
+  /** It is not stored and must not be acknowledged. `error` is the Problem that `accept()` would reject with. */
   notStored(error: unknown): void;
 }
 
 export interface Telemetry<Source extends string = DeviceId> {
   /**
-   * Resolves when the message is in the journal, on disk. The broker acknowledges only after that. QoS 0 has nobody who
-   * waits: it resolves at once, unless it has a key. Rejects with Problem `unavailable` for what can't be stored.
+   * Resolves when the message is in the journal, on disk. The broker acknowledges only after that. QoS 0
+   * resolves at once, unless it has a key. Rejects with Problem `unavailable` for what can't be stored.
    */
   accept(message: TelemetryMessage<Source>): Promise<Accepted>;
-  /** The same for those who hand over many: told by a call instead of a promise. Those of QoS 1 and 2 in the order of submission. */
-  submit(message: TelemetryMessage<Source>, waiting: AcceptCallbacks): void;
+  /** The same with callbacks instead of a promise, for many messages. Callbacks of QoS 1 and 2 run in the order of submission. */
+  submit(message: TelemetryMessage<Source>, callbacks: AcceptCallbacks): void;
   /**
    * Calls the listener whenever storage begins to fall behind, true, and when it has caught up, false. While it is under
-   * pressure whoever can stop reading should: what waits is bounded, and the rest is refused. Returns the way to stop.
+   * pressure, callers should stop reading: what waits is bounded, and the rest is refused. Returns a function that removes the listener.
    */
   onPressure(listener: (isUnderPressure: boolean) => void): () => void;
   counters(): TelemetryCounters;
-  /** Who may store how much today, and who is to be held. Does not refuse a message itself. */
+  /** What devices and groups stored today, and which are held. Refuses no message itself. */
   readonly shares: Pick<StorageShares, 'isHeld' | 'listen' | 'largest'>;
-  /** Which streams a device may have. Does not refuse a message itself. */
+  /** Which streams a device may have. Refuses no message itself. */
   readonly streams: Pick<StreamLimit, 'admit' | 'max'>;
   /**
-   * Fewer than the limit when they would hold more than 16 MiB of payload, and one at least: an empty answer is the end. Throws
+   * Fewer than the limit when they would hold more than 16 MiB of payload, and one at least: an empty result is the end. Throws
    * Problem `request_invalid` for an impossible limit or range.
    */
   query(query: TelemetryQuery<Source>): Promise<readonly StoredMessage<Source>[]>;
-  /** Oldest first, in pages, each read when it is asked for; ends with what was accepted when it got there. */
+  /** Oldest first, in pages that are read on demand; ends at the newest message. */
   pages(range: TelemetryRange<Source>): AsyncIterable<readonly StoredMessage<Source>[]>;
   /** Throws Problem `request_invalid` for an impossible range, bucket or pointer. */
   series(query: SeriesQuery<Source>): Promise<Series>;
   stats(): Promise<JournalStats>;
-  /** Removes what is not to be kept, by what was set or by this: whole segments, or groups of devices from one. Returns what went. */
+  /** Applies the configured retention, or this: removes whole segments, or devices of groups from one. Returns what was removed. */
   prune(retention?: Retention): Promise<readonly SegmentStats[]>;
   /**
    * The newest message of each stream of each device, in their order; of one device, or of some, when named. One page of at most
    * 16 MiB of payload: the first, or the one after `DEVICE/STREAM`. An empty one is the end.
    */
   last(device?: Source | readonly Source[], after?: string): Promise<readonly StoredMessage<Source>[]>;
-  /** Every message accepted from now on. Returns the way to stop. */
+  /** Every message accepted from now on. Returns a function that removes the listener. */
   follow(device: Source | undefined, listener: (message: StoredMessage<Source>) => void): () => void;
   close(): Promise<void>;
 }

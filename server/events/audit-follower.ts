@@ -1,6 +1,6 @@
 /**
- * Turns what the registry committed into events, in its order and none forgotten: the audit is written in the
- * transaction of every change, and a cursor says how far it was read. Repeated after a crash, an event is kept once.
+ * Turns audit entries into events, in order and without loss: the audit is written in the transaction of every change, and a cursor
+ * file holds the position that was read. An event that is repeated after a crash is stored once.
  */
 
 import type { Logger } from 'pino';
@@ -13,7 +13,7 @@ export interface AuditFollowerOptions {
   readonly registry: Pick<Registry, 'exportAudit' | 'listAudit'>;
   readonly events: Pick<EventLog, 'store'>;
   readonly cursor: CursorFile;
-  /** Milliseconds between two looks. */
+  /** Milliseconds between two polls. */
   readonly pollEvery: number;
   readonly log: Logger;
 }
@@ -24,7 +24,7 @@ export class AuditFollower {
   readonly #options: AuditFollowerOptions;
   #at: number;
   #timer: NodeJS.Timeout | undefined;
-  #looking: Promise<void> | undefined;
+  #polling: Promise<void> | undefined;
   #isWanted = false;
   #isClosed = false;
   #isFailing = false;
@@ -35,10 +35,10 @@ export class AuditFollower {
     this.#timer = setInterval(() => void this.poll(), options.pollEvery).unref();
   }
 
-  /** What happened before events were kept is not told afterwards. */
+  /** Without a cursor, entries that exist already become no events. */
   static async open(options: AuditFollowerOptions): Promise<AuditFollower> {
-    const kept = options.cursor.read();
-    if (kept !== undefined) return new AuditFollower(options, kept);
+    const saved = options.cursor.read();
+    if (saved !== undefined) return new AuditFollower(options, saved);
     const [newest] = await options.registry.listAudit({ limit: 1 });
     const at = newest?.id ?? 0;
     options.cursor.saveSync(at);
@@ -49,10 +49,10 @@ export class AuditFollower {
   async poll(): Promise<void> {
     if (this.#isClosed) return;
     this.#isWanted = true;
-    this.#looking ??= this.#read().finally(() => {
-      this.#looking = undefined;
+    this.#polling ??= this.#read().finally(() => {
+      this.#polling = undefined;
     });
-    await this.#looking;
+    await this.#polling;
   }
 
   /** Reads on once more, then stops. */
@@ -69,8 +69,8 @@ export class AuditFollower {
         await this.#readOn();
         this.#isFailing = false;
       } catch (error) {
-        // Tried again at the next look; told once.
-        if (!this.#isFailing) this.#options.log.error({ err: error }, 'events of the audit could not be kept');
+        // Retried at the next poll; logged once.
+        if (!this.#isFailing) this.#options.log.error({ err: error }, 'events of the audit could not be stored');
         this.#isFailing = true;
       }
     }

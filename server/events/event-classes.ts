@@ -1,17 +1,17 @@
 import type { LifecycleType } from '@rollcall/protocol';
-/** `device`: what a device, or anybody who reaches a port, causes as often as it likes. */
+/** `device`: events that a device, or any client that reaches a port, can cause without limit. */
 export type EventClass = 'security' | 'operator' | 'certificate' | 'device';
 
 export interface EventRule {
   readonly eventClass: EventClass;
-  /** Types with the same name share the budget of one source. Absent: nobody but an operator or the server causes it. */
+  /** Types with the same name share the budget of one source. Absent: only an operator or the server causes it. */
   readonly limitedAs?: string;
-  /** Anybody can cause it under any name: it is limited in all, too. */
+  /** Any client can cause it under any name: its total rate is limited, too. */
   readonly hasGlobalLimit?: true;
 }
 
 export const EVENT_RULES: Readonly<Record<LifecycleType, EventRule>> = {
-  // Both in one budget: the last that is told of a device says whether it is connected.
+  // Both share one budget: the last event of a device says whether it is connected.
   'presence.connected': { eventClass: 'device', limitedAs: 'presence' },
   'presence.disconnected': { eventClass: 'device', limitedAs: 'presence' },
   'presence.connect_failed': { eventClass: 'device', limitedAs: 'connect_failed', hasGlobalLimit: true },
@@ -34,7 +34,7 @@ export const EVENT_RULES: Readonly<Record<LifecycleType, EventRule>> = {
   'security.renewal_forked': { eventClass: 'security', limitedAs: 'renewal_forked' },
 };
 
-/** Each reserved class has this part of the bytes; all else lies in the rest. */
+/** Each reserved class has this part of the bytes; all other events share the rest. */
 export const RESERVED_PART = 1 / 8;
 
 export const RESERVED_CLASSES = ['security', 'operator', 'certificate'] as const;

@@ -1,4 +1,4 @@
-/** What devices cause at will evicts nothing that operators, certificates and security left. */
+/** Events that devices can cause without limit evict none of operators, certificates and security. */
 
 import type { LifecycleType } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
@@ -52,7 +52,7 @@ const typed = (events: readonly StoredMessage<string>[], type: string) =>
 const beginOf = async (journal: Telemetry<string>) => (await journal.stats()).segments[0]?.firstPosition ?? 0;
 
 describe('a journal of events with a bound on bytes', () => {
-  it('forgets what devices cause, and keeps a revocation under its position', async () => {
+  it('removes what devices cause, and keeps a revocation with its position', async () => {
     const journal = await open(temporaryDirectory());
     await store(journal, 'presence.connected', 10);
     await revoke(journal);
@@ -67,7 +67,7 @@ describe('a journal of events with a bound on bytes', () => {
     await journal.close();
   });
 
-  it('is read in the order of positions, from any of them, and none comes twice', async () => {
+  it('is read in the order of positions, from any position, and returns none twice', async () => {
     const journal = await open(temporaryDirectory());
     for (let n = 0; n < 40; n += 1) {
       await store(journal, 'presence.connected', 200);
@@ -90,7 +90,7 @@ describe('a journal of events with a bound on bytes', () => {
     await journal.close();
   });
 
-  it('gives each class bytes of its own: renewals evict renewals', async () => {
+  it('bounds the bytes of each class: renewals evict renewals only', async () => {
     const journal = await open(temporaryDirectory());
     await revoke(journal);
     await store(journal, 'security.clone_suspected', 1);
@@ -103,7 +103,7 @@ describe('a journal of events with a bound on bytes', () => {
     await journal.close();
   });
 
-  it('that was made without a reserve opens, and loses nothing that belongs there', async () => {
+  it('of a version without a reserve opens, and loses nothing that belongs there', async () => {
     const directory = temporaryDirectory();
     const old = await openTelemetry<string>({ directory, now: () => NOON, log: silent });
     await revoke(old);
@@ -117,7 +117,7 @@ describe('a journal of events with a bound on bytes', () => {
     await journal.close();
   });
 
-  it('forgets nothing of its reserve when it is opened again', async () => {
+  it('loses nothing of its reserve when it is opened again', async () => {
     const directory = temporaryDirectory();
     const first = await open(directory);
     await revoke(first);
@@ -131,7 +131,7 @@ describe('a journal of events with a bound on bytes', () => {
     await second.close();
   });
 
-  it('forgets by age in every class', async () => {
+  it('removes by age in every class', async () => {
     const directory = temporaryDirectory();
     const age = 7 * 86_400_000;
     const first = await open(directory, { age, bytes: BYTES });

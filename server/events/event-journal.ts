@@ -1,7 +1,7 @@
 /**
- * The journal of events with a reserve: before the journal forgets segments, the events of operators, certificates and
- * security in them are copied into the reserve, and readers get both in the order of positions. What a reader stored as its
- * position holds for both. Opened with the directory of a journal that had no reserve, it reads that through once.
+ * The journal of events with a reserve: before segments are removed, the events of operators, certificates and security in them
+ * are copied into the reserve, and readers get both in the order of positions. A directory of a version without a reserve is read
+ * through once.
  */
 
 import { join } from 'node:path';
@@ -16,7 +16,7 @@ export interface EventJournalOptions extends TelemetryOptions {
 }
 
 /** Events that wait for a transaction of the reserve. */
-const MOST_WAITING = 500;
+const MAX_WAITING = 500;
 
 /** Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. */
 export async function openEventJournal(options: EventJournalOptions): Promise<Telemetry<string>> {
@@ -76,7 +76,7 @@ class Copier {
     this.#stop = journal.follow(undefined, (event) => this.#stored(event));
   }
 
-  /** Position of the newest event that was stored since the start, or looked at before it. */
+  /** Position of the newest event that was stored since the start, or read before it. */
   get seen(): number {
     return this.#seen;
   }
@@ -92,7 +92,7 @@ class Copier {
     this.#flush();
   }
 
-  /** What is stored now is followed; a failure is made good by the next start. */
+  /** After a failure the next start copies what is missing. */
   close(): void {
     this.#stop();
     if (this.#hasEarlier) return;
@@ -107,7 +107,7 @@ class Copier {
     this.#seen = event.position;
     if (reservedClassOf(event.stream) === undefined) return;
     this.#waiting.push(event);
-    if (this.#hasEarlier || this.#waiting.length < MOST_WAITING) return;
+    if (this.#hasEarlier || this.#waiting.length < MAX_WAITING) return;
     try {
       this.#flush();
     } catch (error) {
@@ -141,7 +141,7 @@ async function* mergedPages(
   const pages = journal.pages(range)[Symbol.asyncIterator]();
   try {
     for (;;) {
-      // What is newer than this may be stored after the journal was read to its end.
+      // Events after this position may be stored after the journal was read to its end.
       const { seen } = copier;
       const { done, value: page } = await pages.next();
       const first = done === true ? undefined : page[0]?.position;

@@ -36,7 +36,7 @@ async function typesIn(log: EventLog): Promise<readonly string[]> {
 }
 
 describe('the events of a fleet', () => {
-  it('are kept in their order and told after they are on disk', async () => {
+  it('are stored in order, and listeners are notified after they are on disk', async () => {
     const journal = await openTestJournal();
     const log = logOf(journal);
     const told: string[] = [];
@@ -53,7 +53,7 @@ describe('the events of a fleet', () => {
     expect(await typesIn(log)).toEqual(told.map((line) => line.slice(0, -2)));
   });
 
-  it('of a storm take few commits, and nobody waits for one', async () => {
+  it('in large numbers take few commits, and recording one never waits', async () => {
     const journal = await openTestJournal({ limits: { window: 20 } });
     const log = logOf(journal);
     for (let n = 0; n < 5_000; n += 1) log.record(connected(`dev-${n}`));
@@ -63,7 +63,7 @@ describe('the events of a fleet', () => {
     expect(journal.counters().commits).toBeLessThan(30);
   });
 
-  it('are dropped and counted when more wait than may', async () => {
+  it('are dropped and counted when the queue is full', async () => {
     const journal = await openTestJournal();
     const log = logOf(journal, { maxWaiting: 100 });
     for (let n = 0; n < 250; n += 1) log.record(connected(`dev-${n}`));
@@ -74,7 +74,7 @@ describe('the events of a fleet', () => {
     expect((await typesIn(log)).at(-1)).toBe('presence.connected late');
   });
 
-  it('are dropped and counted when the journal does not take them, and kept again when it does', async () => {
+  it('are dropped and counted when the journal does not take them, and stored again when it does', async () => {
     const journal = await openTestJournal();
     let isFull = true;
     const accept: Telemetry['accept'] = (message) =>
@@ -89,7 +89,7 @@ describe('the events of a fleet', () => {
     expect(await typesIn(log)).toEqual(['presence.connected b']);
   });
 
-  it('that anybody can cause are limited by source and in all; the next one tells how many were left out', async () => {
+  it('that any client can cause are limited by source and in total; the next one has the number left out', async () => {
     const journal = await openTestJournal();
     const log = logOf(journal, { rateLimits: { perSecond: 10, perMinutePerSource: 6 } });
     for (let n = 0; n < 1_000; n += 1) log.record(refused(0), '192.0.2.1');
@@ -117,7 +117,7 @@ describe('the events that one device causes', () => {
   const dataOf = async (log: EventLog) =>
     (await log.list({ limit: 10_000 })).map(({ json }) => JSON.parse(Buffer.from(json).toString()).data);
 
-  it('are limited, and the last one is told later with how many were left out before it', async () => {
+  it('are limited, and the last one is stored later with the number left out before it', async () => {
     const log = logOf(await openTestJournal());
     for (let n = 1; n <= 500; n += 1) {
       log.record(presence('connected', n));
@@ -137,7 +137,7 @@ describe('the events that one device causes', () => {
     expect((await dataOf(log)).at(-1)).toEqual({ sequence: 501, leftOut: 980 });
   });
 
-  it('are told when the server ends, at the latest', async () => {
+  it('are stored when the server stops, at the latest', async () => {
     const journal = await openTestJournal();
     const log = logOf({ ...journal, close: async () => {} });
     for (let n = 1; n <= 50; n += 1) log.record(presence('connected', n));
@@ -187,7 +187,7 @@ describe('the events that one device causes', () => {
 });
 
 describe('connections', () => {
-  it('have numbers that grow over restarts, whatever ended the process', () => {
+  it('have numbers that grow over restarts, also after crashes', () => {
     const file = join(temporaryDirectory(), 'connections.next');
     let highest = 0;
     for (let life = 0; life < 5; life += 1) {
@@ -223,7 +223,7 @@ describe('the audit as a source of events', () => {
     };
   }
 
-  it('is read from where it ended, and an event that was kept before a crash is kept once', async () => {
+  it('is read from where it ended, and an event that was stored before a crash is stored once', async () => {
     const journal = await openTestJournal();
     const log = logOf(journal);
     const cursor = new CursorFile(join(temporaryDirectory(), 'events', 'audit.position'));
@@ -249,7 +249,7 @@ describe('the audit as a source of events', () => {
     await Promise.all([first.close(), second.close()]);
   });
 
-  it('waits for a journal that takes nothing, and forgets nothing', async () => {
+  it('waits for a journal that takes nothing, and loses nothing', async () => {
     const journal = await openTestJournal();
     let isFull = true;
     const accept: Telemetry['accept'] = (message) =>

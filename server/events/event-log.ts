@@ -1,6 +1,6 @@
 /**
- * What happened to the fleet, kept and told: takes happenings in without making anybody wait, writes them as events into
- * a journal of their own, and tells followers after the commit. Does not find out what happens.
+ * Records fleet events: queues them without making the caller wait, stores them as CloudEvents in a journal of their own, and notifies
+ * listeners after the commit.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -31,21 +31,21 @@ export interface FleetEvent {
   readonly type: LifecycleType;
   /** Milliseconds since the epoch. */
   readonly at: number;
-  /** The component that found out: `broker`, `registry`. */
+  /** The component that reports it: `broker`, `registry`. */
   readonly component: string;
-  /** Whom it happened to; undefined where nobody is known. */
+  /** The device or service that it is about; undefined where none is known. */
   readonly subject?: Identity | undefined;
   readonly data: Readonly<Record<string, LifecycleValue>>;
 }
 
-/** An event as it was kept. */
+/** An event as stored. */
 export interface StoredEvent {
   /** In the journal of events. */
   readonly position: number;
   readonly type: LifecycleType;
-  /** Of the device or service; `-` where nobody is known. */
+  /** Of the device or service; `-` where none is known. */
   readonly name: string;
-  /** The event in JSON, as it is told everywhere. */
+  /** The CloudEvent in JSON, as services, operators and sinks get it. */
   readonly json: Uint8Array;
 }
 
@@ -79,31 +79,31 @@ export interface EventLogOptions {
   readonly now: () => number;
   readonly log: Logger;
   readonly rateLimits?: EventRateLimits;
-  /** Happenings that may wait to be written. */
+  /** Events that may wait to be written. */
   readonly maxWaiting?: number;
 }
 
-/** About 25 MB of happenings: what a fleet of fifty thousand causes when it comes back all at once. */
-const MOST_WAITING = 50_000;
+/** About 25 MB: what a fleet of fifty thousand causes when all devices reconnect at once. */
+const MAX_WAITING = 50_000;
 
-/** Events made between two looks at the rest of the world: about a millisecond. */
+/** Events encoded per turn of the event loop: about a millisecond. */
 const CHUNK = 128;
 
-const LONGEST_LIST = 10_000;
+const MAX_LIST = 10_000;
 
 /** Bounds are on the number of events: what they hold is small, and the journal bounds the bytes that it queues. */
 const COMMIT_LIMITS = { window: 0, queuedBytes: Number.POSITIVE_INFINITY, patience: 0, retryEvery: 0 };
 
-/** Between two looks at events that are held. */
-const HELD_LOOK_MS = 1_000;
+/** Between two releases of held events. */
+const HELD_RELEASE_MS = 1_000;
 
 export class EventLog {
   readonly #options: EventLogOptions;
-  readonly #floods: EventRateLimiter;
-  readonly #mostWaiting: number;
+  readonly #rateLimiter: EventRateLimiter;
+  readonly #maxWaiting: number;
   readonly #boot = randomBytes(6).toString('hex');
-  /** By their id: admitted by `keep()`, and not stored yet. */
-  readonly #unkept = new Map<string, AdmittedEvent>();
+  /** By their id: admitted by `store()`, and not stored yet. */
+  readonly #unstored = new Map<string, AdmittedEvent>();
   readonly #commits: GroupCommit<AdmittedEvent>;
   #count = 0;
   #recorded = 0;
@@ -113,8 +113,8 @@ export class EventLog {
 
   constructor(options: EventLogOptions) {
     this.#options = options;
-    this.#floods = new EventRateLimiter(options.rateLimits ?? EVENT_RATE_LIMITS);
-    this.#mostWaiting = options.maxWaiting ?? MOST_WAITING;
+    this.#rateLimiter = new EventRateLimiter(options.rateLimits ?? EVENT_RATE_LIMITS);
+    this.#maxWaiting = options.maxWaiting ?? MAX_WAITING;
     this.#commits = new GroupCommit({
       limits: COMMIT_LIMITS,
       now: options.now,
@@ -123,46 +123,46 @@ export class EventLog {
     });
   }
 
-  /** Never waits and never throws. `source` names who floods, where it is not the subject: an address. */
+  /** Never waits and never throws. `source` is what the rate limit counts, where that is not the subject: an address. */
   record(event: FleetEvent, source = sourceOf(event)): void {
     this.#count += 1;
     const admitted = this.#admit({ event, id: `${this.#boot}-${this.#count}`, isKeyed: false }, source);
     if (admitted !== undefined) this.#add(admitted);
   }
 
-  /** Tells those held events whose sources have a budget again. */
+  /** Stores those held events whose sources have a budget again. */
   releaseHeld(now: number): void {
-    for (const due of this.#floods.takeDue(now)) this.#add(due);
+    for (const due of this.#rateLimiter.takeDue(now)) this.#add(due);
   }
 
   /**
-   * Resolves when it is on disk, or left out or held as one too many of its device; with the same id as before it is kept
-   * once. Rejects with Problem `unavailable` when the journal can't take it now.
+   * Resolves when it is on disk, or left out or held by the rate limit of its device; an event with the same id is stored once.
+   * Rejects with Problem `unavailable` when the journal can't take it now.
    */
   async store(event: FleetEvent, id: string): Promise<void> {
-    // One that could not be stored is tried again: it has spent its budget.
-    const admitted = this.#unkept.get(id) ?? this.#admit({ event, id, isKeyed: true }, sourceOf(event));
+    // An event that could not be stored is retried: it has spent its budget already.
+    const admitted = this.#unstored.get(id) ?? this.#admit({ event, id, isKeyed: true }, sourceOf(event));
     if (admitted === undefined) return;
-    this.#unkept.set(id, admitted);
+    this.#unstored.set(id, admitted);
     await this.#options.journal.accept(this.#messageOf(admitted));
-    this.#unkept.delete(id);
+    this.#unstored.delete(id);
     this.#recorded += 1;
   }
 
-  /** Calls the listener after the commit, in the order of the journal. Returns the way to stop. */
+  /** Calls the listener after the commit, in the order of the journal. Returns a function that removes the listener. */
   follow(filter: EventFilter, listener: (event: StoredEvent) => void): () => void {
     const { journal } = this.#options;
     return journal.follow(filter.name, (message) => {
-      const event = keptEvent(message);
+      const event = storedEvent(message);
       if (event !== undefined && matches(event.type, filter.type)) listener(event);
     });
   }
 
   /** Oldest first. Throws Problem `request_invalid` for an impossible limit or range. */
   async list({ type, name, since, until, limit }: EventRange): Promise<readonly StoredEvent[]> {
-    if (!Number.isInteger(limit) || limit < 1 || limit > LONGEST_LIST) {
+    if (!Number.isInteger(limit) || limit < 1 || limit > MAX_LIST) {
       throw new Problem('request_invalid', {
-        detail: `expected a limit of 1 to ${LONGEST_LIST}, found ${Number(limit)}`,
+        detail: `expected a limit of 1 to ${MAX_LIST}, found ${Number(limit)}`,
       });
     }
     const range = {
@@ -173,7 +173,7 @@ export class EventLog {
     let newest: StoredEvent[] = [];
     for await (const page of this.#options.journal.pages(range)) {
       for (const message of page) {
-        const event = keptEvent(message);
+        const event = storedEvent(message);
         if (event !== undefined && matches(event.type, type)) newest.push(event);
       }
       if (newest.length > limit) newest = newest.slice(-limit);
@@ -184,7 +184,7 @@ export class EventLog {
   counters(): EventCounters {
     return {
       recorded: this.#recorded,
-      leftOut: this.#floods.total,
+      leftOut: this.#rateLimiter.total,
       dropped: this.#dropped,
       waiting: this.#commits.waitingEntries,
     };
@@ -198,27 +198,27 @@ export class EventLog {
   /** Writes what waits and what is held, then closes the journal. */
   async close(): Promise<void> {
     clearTimeout(this.#heldTimer);
-    for (const held of this.#floods.takeAll()) this.#add(held);
+    for (const held of this.#rateLimiter.takeAll()) this.#add(held);
     await this.#commits.close();
     await this.#options.journal.close();
   }
 
   #admit(candidate: EventCandidate, source: string): AdmittedEvent | undefined {
-    const admitted = this.#floods.admit(candidate, source);
-    if (admitted === undefined && this.#floods.hasHeld) this.#lookLater();
+    const admitted = this.#rateLimiter.admit(candidate, source);
+    if (admitted === undefined && this.#rateLimiter.hasHeld) this.#releaseLater();
     return admitted;
   }
 
-  #lookLater(): void {
+  #releaseLater(): void {
     this.#heldTimer ??= setTimeout(() => {
       this.#heldTimer = undefined;
       this.releaseHeld(this.#options.now());
-      if (this.#floods.hasHeld) this.#lookLater();
-    }, HELD_LOOK_MS).unref();
+      if (this.#rateLimiter.hasHeld) this.#releaseLater();
+    }, HELD_RELEASE_MS).unref();
   }
 
   #add(admitted: AdmittedEvent): void {
-    if (this.#commits.waitingEntries < this.#mostWaiting) this.#commits.add(admitted, 0);
+    if (this.#commits.waitingEntries < this.#maxWaiting) this.#commits.add(admitted, 0);
     else this.#drop(1, 'more events wait than may');
   }
 
@@ -238,7 +238,7 @@ export class EventLog {
 
   #drop(count: number, why: unknown): void {
     this.#dropped += count;
-    // Once, until some are kept again: what can't be written must not fill the log instead.
+    // Once until events are stored again, so that the log does not fill instead.
     if (!this.#isDropping) {
       const reason = why instanceof Error ? why.message : why;
       this.#options.log.error({ reason, dropped: this.#dropped }, 'events are dropped');
@@ -262,7 +262,7 @@ export class EventLog {
       device: subject === undefined ? UNKNOWN_NAME : identityName(subject),
       stream: type,
       receivedAt: at,
-      // Whoever knocks without being known is not worth a wait: such events are the first to go when storage is behind.
+      // Any client can cause these: they are the first to be dropped when storage is behind.
       qos: type === 'presence.connect_failed' ? 0 : 1,
       payload: Buffer.from(JSON.stringify(cloudEvent)),
       contentType: LIFECYCLE_MEDIA_TYPE,
@@ -271,13 +271,13 @@ export class EventLog {
   }
 }
 
-/** Who can cause it again and again. */
+/** What the rate limit counts. */
 function sourceOf({ subject, data }: FleetEvent): string {
   return subject === undefined ? String(data.about ?? data.group ?? '') : formatIdentity(subject);
 }
 
 /** Undefined for a type that this version does not know. */
-function keptEvent({ position, stream, device, payload }: StoredMessage<string>): StoredEvent | undefined {
+function storedEvent({ position, stream, device, payload }: StoredMessage<string>): StoredEvent | undefined {
   return isLifecycleType(stream) ? { position, type: stream, name: device, json: payload } : undefined;
 }
 

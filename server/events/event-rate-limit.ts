@@ -3,7 +3,7 @@ import { EVENT_RULES } from './event-classes.ts';
 import type { FleetEvent } from './event-log.ts';
 
 export interface EventRateLimits {
-  /** Of one kind that anybody can cause, in all. */
+  /** Of one kind that any client can cause, in total. */
   readonly perSecond: number;
   /** Of one kind, from one source: an address, a device. */
   readonly perMinutePerSource: number;
@@ -11,15 +11,15 @@ export interface EventRateLimits {
 
 export const EVENT_RATE_LIMITS: EventRateLimits = { perSecond: 50, perMinutePerSource: 20 };
 
-/** Sources whose budgets are remembered, and events that are held. */
-const MOST_SOURCES = 50_000;
-const MOST_HELD = 10_000;
+/** Bounds of counted sources and of held events. */
+const MAX_SOURCES = 50_000;
+const MAX_HELD = 10_000;
 
-/** An event on its way into the journal. */
+/** An event that is to be stored. */
 export interface EventCandidate {
   readonly event: FleetEvent;
   readonly id: string;
-  /** Told once, with the same id: after a crash it may be told again. */
+  /** Stored once per id: after a crash it may be recorded again. */
   readonly isKeyed: boolean;
 }
 
@@ -40,7 +40,7 @@ export class EventRateLimiter {
     this.#bySource = new TokenBuckets({
       perSecond: perMinutePerSource / 60,
       burst: perMinutePerSource,
-      keys: MOST_SOURCES,
+      keys: MAX_SOURCES,
     });
   }
 
@@ -59,7 +59,7 @@ export class EventRateLimiter {
     const { limitedAs, hasGlobalLimit = false } = EVENT_RULES[type];
     if (limitedAs === undefined) return { ...candidate, leftOut: 0 };
     const key = `${limitedAs} ${networkOf(source)}`;
-    // The source first: one that floods must not use up what belongs to all.
+    // The source first: one that floods must not use up the total budget.
     const mayPass = this.#bySource.take(key, at) === 0 && (!hasGlobalLimit || this.#all.take(limitedAs, at) === 0);
     if (mayPass) {
       const held = this.#held.get(key);
@@ -79,7 +79,7 @@ export class EventRateLimiter {
     return this.#takeHeld((key) => this.#bySource.take(key, now) === 0);
   }
 
-  /** All held events, before the end. */
+  /** All held events, before the log closes. */
   takeAll(): AdmittedEvent[] {
     return this.#takeHeld(() => true);
   }
@@ -97,7 +97,7 @@ export class EventRateLimiter {
   /** In place of the one that is held for this source. */
   #hold(key: string, candidate: EventCandidate): void {
     const before = this.#held.get(key);
-    if (before === undefined && this.#held.size >= MOST_HELD) {
+    if (before === undefined && this.#held.size >= MAX_HELD) {
       this.#total += 1;
       return;
     }

@@ -12,7 +12,7 @@ import { EventLog } from './event-log.ts';
 import { inspectReservedEvents, RESERVED_FILE } from './reserved-events.ts';
 
 export interface FleetEventsOptions {
-  /** Where they lie; created with mode 0700 when it does not exist. */
+  /** Directory of the events; created with mode 0700 when it does not exist. */
   readonly directory: string;
   readonly trustDomain: string;
   readonly registry: Pick<Registry, 'exportAudit' | 'listAudit'>;
@@ -26,22 +26,22 @@ export interface FleetEventsOptions {
 
 export interface FleetEvents {
   readonly log: EventLog;
-  /** The journal they lie in, for those who read it from a position. */
+  /** The journal of the events, for sinks that read it from a position. */
   readonly journal: Telemetry<string>;
   /** Greater than every number before, over restarts. */
   nextConnection(): number;
-  /** Reads the audit now instead of at the next look. */
+  /** Reads the audit now instead of at the next poll. */
   pollAudit(): Promise<void>;
   /** Names as metrics have them. */
   counters(): Readonly<Record<string, number>>;
   close(): Promise<void>;
 }
 
-/** A batch waits longer than one of telemetry: nobody waits for its acknowledgement. */
+/** A batch waits longer than one of telemetry: no acknowledgement depends on it. */
 const WINDOW_MS = 20;
 const QUEUED_BYTES = 32 * 1_048_576;
 const PATIENCE_MS = 30_000;
-const LOOK_EVERY_MS = 250;
+const POLL_EVERY_MS = 250;
 
 const CONNECTIONS_FILE = 'connections.next';
 const AUDIT_POSITION_FILE = 'audit.position';
@@ -68,7 +68,7 @@ export async function openFleetEvents(options: FleetEventsOptions): Promise<Flee
     const events = new EventLog({ journal, trustDomain, now, log });
     const connections = new ConnectionNumbers(new CursorFile(join(directory, CONNECTIONS_FILE)));
     const cursor = new CursorFile(join(directory, AUDIT_POSITION_FILE));
-    const audit = await AuditFollower.open({ registry, events, cursor, pollEvery: LOOK_EVERY_MS, log });
+    const audit = await AuditFollower.open({ registry, events, cursor, pollEvery: POLL_EVERY_MS, log });
     return {
       log: events,
       journal,

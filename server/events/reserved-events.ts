@@ -1,7 +1,7 @@
 /**
- * Events of classes that devices do not cause, kept beyond the journal's own retention: copied here before the journal
- * forgets them, under their positions, each class within bytes of its own. One SQLite file beside the journal. Written on the
- * caller's thread, in few transactions: such events are rare.
+ * Events of classes that devices do not cause, stored beyond the journal's retention: copied here before the journal removes them,
+ * with their positions, each class within its own bound on bytes. One SQLite file beside the journal, written on the event loop in
+ * few transactions: such events are rare.
  */
 
 import type Database from 'better-sqlite3';
@@ -10,9 +10,9 @@ import type { StoredMessage, TelemetryRange } from '../../telemetry/index.ts';
 import { RESERVED_CLASSES, type ReservedClass, reservedClassOf } from './event-classes.ts';
 
 export interface ReservedBounds {
-  /** Bytes of each class; the oldest go. */
+  /** Bytes of each class; the oldest are removed. */
   readonly bytesPerClass: number;
-  /** Older ones go, in ms; 0 keeps them. */
+  /** Older ones are removed, in ms; 0: never. */
   readonly age: number;
 }
 
@@ -43,7 +43,7 @@ const SCHEMA = `
   CREATE INDEX events_by_class ON events (class, position);
 `;
 
-/** What an event weighs besides its payload. */
+/** Bytes that an event is counted with besides its payload. */
 const OVERHEAD = 120;
 const WEIGHT = `length(payload) + ${OVERHEAD}`;
 
@@ -91,7 +91,7 @@ export class ReservedEvents {
     this.#writing = this.#database.transaction((events, lookedAt, now) => this.#write(events, lookedAt, now));
   }
 
-  /** All positions up to this one have been looked at. */
+  /** All positions up to this one have been read. */
   get readThrough(): number {
     return this.#lookedAt;
   }
@@ -100,7 +100,7 @@ export class ReservedEvents {
     return this.#bytes[of];
   }
 
-  /** Keeps these, and forgets what is beyond the bounds; on disk when it returns. Throws what SQLite throws. */
+  /** Stores these and removes what exceeds the bounds; on disk when it returns. Throws what SQLite throws. */
   add(events: readonly StoredMessage<string>[], lookedAt: number, now: number): void {
     const before = { ...this.#bytes };
     try {
@@ -112,7 +112,7 @@ export class ReservedEvents {
     }
   }
 
-  /** Those after a position and up to another, oldest first. No page spans a position that is not kept. */
+  /** Those after a position and up to another, oldest first. No page spans a position that is not in the reserve. */
   *pages(range: TelemetryRange<string>, after: number, upTo: number): Generator<readonly StoredMessage<string>[]> {
     const devices = range.device === undefined ? range.devices : [range.device];
     const conditions = ['position > @after', 'position <= @upTo'];

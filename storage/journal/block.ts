@@ -1,8 +1,8 @@
 /**
- * Messages as they lie on disk: a block is some neighbours in the order of acceptance, `meta` with four numbers for each and
+ * The format of messages on disk: a block holds consecutive messages, `meta` with four numbers for each and
  * `data` with their bytes, one behind the other. Numbers are unsigned, of 32 bits, little-endian.
  *
- *   0  source (a device and a stream of it, by its number in the segment); 0: not kept any more
+ *   0  source (a device and a stream of it, by its number in the segment); 0: removed
  *   1  received at, ms since the epoch, the low 32 bits
  *   2  how many bytes of `data`
  *   3  received at, the bits above, from bit 16; bit 8: the bytes begin with extras; bits 0 and 1: QoS
@@ -88,7 +88,7 @@ export function lengthOf(meta: Uint32Array, index: number): number {
   return meta[index * WORDS + LENGTH] as number;
 }
 
-/** The message is not kept any more; its number stays taken. */
+/** Removes the message; its position stays taken. */
 export function eraseMessage(meta: Uint32Array, index: number): void {
   meta.fill(0, index * WORDS, (index + 1) * WORDS);
 }
@@ -148,7 +148,7 @@ export function readBlock([position, checksum, meta, data]: BlockRow): Block {
   return { position, count: meta.length / META_BYTES, meta: wordsOf(meta), data };
 }
 
-/** SQLite's buffers may lie anywhere; numbers must lie at multiples of four. */
+/** Buffers of SQLite may be unaligned; 32-bit numbers must be aligned to four bytes. */
 export function wordsOf(bytes: Buffer): Uint32Array {
   if (bytes.byteOffset % 4 === 0) return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
   return new Uint32Array(new Uint8Array(bytes).buffer);

@@ -1,6 +1,6 @@
 /**
- * The segments that are not written any more: which of them go, and which are replaced by a copy of less. Called by the journal,
- * which alone knows what is being written.
+ * Segments that are no longer written: removes those past retention, and replaces those that were rewritten. Called by the journal,
+ * which knows the segment that is being written.
  */
 
 import { chmodSync, renameSync } from 'node:fs';
@@ -16,9 +16,9 @@ import type { RewriteOrder } from './segment-rewrite.ts';
 
 export interface PruneResult {
   readonly removed: readonly SegmentStats[];
-  /** What is left to do, of which files: a copy without some devices, and then `replace()`. */
+  /** Files to rewrite without some devices, and then to `replace()`. */
   readonly rewrites: readonly (Omit<RewriteOrder, 'devices'> & { readonly groups: readonly string[] })[];
-  /** How far the clock is ahead of the time that retention goes by, in ms. */
+  /** Milliseconds by which the clock is ahead of the trusted time. */
   readonly ahead: number;
 }
 
@@ -35,16 +35,16 @@ export class ClosedSegments {
   /** By file. */
   readonly #extents = new Map<string, Extent>();
 
-  /** `keys` are of the newest of them, and follow it. */
+  /** `keys` follows the newest closed segment. */
   constructor(directory: string, keys: PreviousSegmentKeys) {
     this.#directory = directory;
     this.#keys = keys;
   }
 
-  /** Removes whole segments, never the one that is written, and says of which others something is not to be kept. */
+  /** Removes whole segments, never the one that is written, and returns which others are to be rewritten. */
   prune(kept: RetentionRules, now: number, written: SegmentName | undefined): PruneResult {
     const names = this.#namesBut(written);
-    // A file is opened only where it matters, and once: what rests doesn't change.
+    // A file is opened only when needed, and once: closed segments do not change.
     const extent = (name: SegmentName) => this.#extentOf(name);
     const closed = names.map((name) => ({
       day: name.day,
@@ -72,7 +72,7 @@ export class ClosedSegments {
     return { removed, rewrites, ahead: plan.ahead };
   }
 
-  /** Puts a copy in the place of a segment: a new edition of it. Returns what went, or undefined when the segment is gone. */
+  /** Replaces a segment by its rewritten copy, a new edition. Returns what was removed, or undefined when the segment is gone. */
   replace(
     { file, draft, removedMessages }: SegmentReplacement,
     written: SegmentName | undefined,
@@ -122,6 +122,6 @@ function extentOf({ file }: SegmentName): Extent {
       reader.close();
     }
   } catch {
-    return { firstPosition: 0, messages: 0, removedMark: '' }; // one that can't be read may go like any other
+    return { firstPosition: 0, messages: 0, removedMark: '' }; // an unreadable segment may be removed like any other
   }
 }

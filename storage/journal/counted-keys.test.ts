@@ -70,7 +70,7 @@ describe('a key that counts', () => {
     expect(append('pump-2', ['5.e'])).toEqual([]);
   });
 
-  it('is known when the segment is opened again, from blocks and from what was written, and when it rests', () => {
+  it('is known when the segment is opened again, from blocks and from what was written, and when it is closed', () => {
     const file = freshFile();
     const first = openFile(file);
     // Twice as many messages as are written at once, and some more that lie in blocks alone.
@@ -115,7 +115,7 @@ describe('a key that counts', () => {
     expect(append('pump-1', ['1.e', '2.e', '4.e'])).toEqual(['1.e', '2.e']);
   });
 
-  it('is looked for in bounded memory, however many epochs a device comes with, and is still known', () => {
+  it('is found in bounded memory, however many epochs a device uses', () => {
     const file = freshFile();
     const { segment, append } = openFile(file);
     append('pump-1', ['1.e']);
@@ -130,7 +130,7 @@ describe('a key that counts', () => {
     expect(keys.has(1, { epoch: 'e', number: 1 })).toBe(true);
   });
 
-  it('keeps bounded memory also while nothing but known keys comes', () => {
+  it('uses bounded memory also when only known keys are sent', () => {
     const database = new Database(freshFile());
     onTestFinished(() => {
       database.close();

@@ -1,6 +1,6 @@
 /**
  * Which keys of the kind `NUMBER.EPOCH` the devices of one segment have sent: a bit for each number, in pieces of 512. A row for each
- * key would dirty a page per message; this way a message costs a bit in memory, since its key lies in its block anyway. Pieces are
+ * key would dirty a page per message; this way a message costs a bit in memory, since its key is in its block anyway. Pieces are
  * written now and then, in the transaction of a batch, and what came after that is read from the blocks when the segment is opened.
  */
 
@@ -49,7 +49,7 @@ const PIECE = 512;
 /** Messages between two times that pieces are written: what has to be read again when a segment is opened. */
 const WRITTEN_EVERY = 16_384;
 
-/** Pieces in memory, before those that are on disk are forgotten: a device may ask for another one with each message. */
+/** Bound of pieces in memory; beyond it those that are on disk are evicted. A device may need another piece with each message. */
 const PIECES_MOST = 65_536;
 
 interface Piece {
@@ -59,7 +59,7 @@ interface Piece {
   readonly bits: Uint8Array;
 }
 
-/** Of one device: the piece that was asked for last, which is nearly always the one, and all. */
+/** The pieces of one device, and the one used last, which is nearly always the next one too. */
 interface DevicePieces {
   last: Piece;
   readonly all: Map<string, Piece>;
@@ -82,7 +82,7 @@ export class CountedKeys {
   #through: number;
   #writtenThrough: number | undefined;
 
-  /** Reads what lies behind the last time that pieces were written. The database has the tables. */
+  /** Reads keys from the blocks after the last written piece. The database has the tables. */
   constructor(database: Database.Database) {
     this.#database = database;
     this.#find = database.prepare('SELECT bits FROM counted_keys WHERE device = ? AND epoch = ? AND piece = ?').pluck();
@@ -97,7 +97,7 @@ export class CountedKeys {
   }
 
   has(device: number, { epoch, number }: CountedKey): boolean {
-    if (this.#pieces > PIECES_MOST) this.#forget();
+    if (this.#pieces > PIECES_MOST) this.#evict();
     return isSet(this.#pieceOf(device, epoch, Math.floor(number / PIECE)), number);
   }
 
@@ -133,7 +133,7 @@ export class CountedKeys {
       this.#writtenThrough = undefined;
       this.#changed.clear();
     }
-    if (this.#pieces > PIECES_MOST) this.#forget();
+    if (this.#pieces > PIECES_MOST) this.#evict();
   }
 
   /** It was rolled back. */
@@ -141,7 +141,7 @@ export class CountedKeys {
     for (const { piece, number } of this.#added) flip(piece, number);
     this.#added = [];
     this.#writtenThrough = undefined;
-    this.#forget(); // a device may get another number next time
+    this.#evict(); // a device may get another number next time
   }
 
   #pieceOf(device: number, epoch: string, index: number): Piece {
@@ -163,8 +163,8 @@ export class CountedKeys {
     return { device, epoch, index, bits: bits === undefined ? new Uint8Array(PIECE / 8) : Uint8Array.from(bits) };
   }
 
-  /** All that is on disk as it is in memory. Never between looking for a piece and changing it. */
-  #forget(): void {
+  /** Evicts all pieces that are unchanged on disk. Must not be called between finding a piece and changing it. */
+  #evict(): void {
     this.#devices = new Map();
     this.#pieces = this.#changed.size;
     for (const piece of this.#changed) {

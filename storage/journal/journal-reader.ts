@@ -1,4 +1,4 @@
-/** The journal as its readers see it: questions that span segments. Writes nothing. */
+/** Reads the journal: queries that span segments. Writes nothing. */
 
 import { basename } from 'node:path';
 import { Problem } from '@rollcall/protocol';
@@ -10,7 +10,7 @@ import { dayOf, listDamaged, listSegments, type SegmentName, segmentBytes } from
 import { type MessageFilter, SegmentReader } from './segment-reader.ts';
 import type { SeriesSums } from './series.ts';
 
-/** Segments that are kept open between questions. */
+/** Segments that stay open between queries. */
 const MOST_OPEN = 16;
 
 /** Newest messages in one page. */
@@ -85,7 +85,7 @@ export class JournalReader {
     for (const { position } of newest) {
       const place = firsts.findLastIndex((first) => first <= position);
       const row = place < 0 ? undefined : this.#read(segments[place] as SegmentName, (reader) => reader.at(position));
-      if (row === undefined) continue; // it isn't kept any more
+      if (row === undefined) continue; // it was removed
       bytes += row.payload.length;
       if (bytes > mostBytes && page.length > 0) break;
       page.push(row);
@@ -94,7 +94,7 @@ export class JournalReader {
     return page;
   }
 
-  /** The streams of each device whose newest message is kept, in a file of the last so many days. */
+  /** The streams of each device whose newest message is in a segment of the last so many days. */
   streams(days: number): DeviceStreams[] {
     const segments = this.#segments();
     const current = segments.at(-1);
@@ -142,7 +142,7 @@ export class JournalReader {
     this.#open.clear();
   }
 
-  /** Oldest first; lets go of those that were removed. */
+  /** Oldest first; closes those that were removed. */
   #segments(): SegmentName[] {
     const names = listSegments(this.#directory);
     const files = new Set(names.map(({ file }) => file));

@@ -48,7 +48,7 @@ describe('segments', () => {
     expect(again.stored()).toEqual(['a0', 'a1', 'a2', 'b0', 'c0']);
   });
 
-  it('go on when the clock steps back within a day, and begin anew when it was days ahead', () => {
+  it('continue when the clock steps back within a day, and a new one begins when it was days ahead', () => {
     const { append, days } = open(temporaryDirectory());
     append('a', Date.UTC(2030, 0, 2, 0, 10));
     append('b', Date.UTC(2030, 0, 1, 23, 10));
@@ -59,7 +59,7 @@ describe('segments', () => {
     expect(days()).toEqual(['2030-01-02', '2035-06-05', '2030-01-02', '2030-01-03']);
   });
 
-  it('go when their day ended longer ago than is kept, and the one that is written stays', () => {
+  it('are removed when their day ended longer ago than retention allows, except the one being written', () => {
     const { append, days, journal, stored } = open(temporaryDirectory());
     for (const day of [0, 1, 2, 3]) append(`${day}`, NOON + day * DAY);
     const midnight = Date.UTC(2030, 0, 3);
@@ -82,7 +82,7 @@ describe('segments', () => {
     expect(stored()).toEqual(batches.map((text) => `${text}0`));
   });
 
-  it('that are cut in half are put aside, loudly, and nothing that follows takes their positions', () => {
+  it('that are truncated are set aside and reported, and their positions are not used again', () => {
     const directory = temporaryDirectory();
     const before = open(directory);
     before.append('a', NOON, 100);
@@ -98,7 +98,7 @@ describe('segments', () => {
     expect(after.stored()).toEqual([...Array.from({ length: 100 }, (_, i) => `a${i}`), 'c0']);
   });
 
-  it('with a damaged last page are put aside when the journal is opened', () => {
+  it('with a damaged last page are set aside when the journal is opened', () => {
     const directory = temporaryDirectory();
     const file = segmentOf(directory, 3000);
     overwritePage(file, statSync(file).size / 8192);
@@ -108,7 +108,7 @@ describe('segments', () => {
     expect(after.stored()).toEqual(Array.from({ length: 10 }, (_, i) => `b${i}`));
   });
 
-  it('too long to be checked at first are put aside when a damaged page is met, and the batch is stored', () => {
+  it('too large to be checked at the start are set aside when a damaged page is read, and the batch is stored', () => {
     const directory = temporaryDirectory();
     const file = segmentOf(directory, 3000);
     const outside = new Database(file, { readonly: true });
@@ -124,7 +124,7 @@ describe('segments', () => {
     expect(after.stored()).toEqual([...Array.from({ length: 10 }, (_, i) => `b${i}`), 'c0']);
   });
 
-  it('are written and followed by others while somebody reads one for long', () => {
+  it('are written and followed by others during a long read', () => {
     const directory = temporaryDirectory();
     const { append, days, stored, journal } = open(directory);
     append('a', NOON, 3000);
@@ -147,7 +147,7 @@ describe('segments', () => {
     expect(seen()).toBeGreaterThan(before as number);
   });
 
-  it('that are damaged while they rest do not keep the next day from beginning', () => {
+  it('that are damaged after they are closed do not prevent the next day', () => {
     const directory = temporaryDirectory();
     const { append, days } = open(directory);
     append('a', NOON);

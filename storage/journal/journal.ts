@@ -1,6 +1,6 @@
 /**
- * The journal as its writer sees it: segments by day, appended to one after the other. Begins a segment when a day
- * begins, and puts one aside that turns out to be damaged. Does not decide what makes a batch, and reads nothing back.
+ * Writes the journal: segments by day, appended to one after the other. Begins a segment with each day, and sets a damaged one
+ * aside. Reads no messages.
  */
 
 import { mkdirSync } from 'node:fs';
@@ -29,7 +29,7 @@ import { ReceivedNames } from './source-names.ts';
 
 const DAY_MS = 86_400_000;
 
-/** No message is smaller: what a segment that can't be read held at most. */
+/** No message is smaller: bounds how many messages an unreadable segment held. */
 const SMALLEST_MESSAGE = 16;
 
 /** A newest segment of up to so many bytes is read through when the journal is opened: about half a second. */
@@ -46,7 +46,7 @@ export interface JournalOptions {
 
 const SEGMENT_BYTES = 4 * 1024 ** 3;
 
-/** Appends between two looks at how large the segment is; and the part of its bound that may come between them. */
+/** The size of the segment is checked after so many appends, and after this part of its bound. */
 const SIZE_CHECKED_EVERY = 64;
 const SIZE_CHECKED_AFTER_PART = 8;
 
@@ -61,7 +61,7 @@ export class Journal {
   readonly #names = new ReceivedNames();
   #current: Current | undefined;
   readonly #olderKeys = new PreviousSegmentKeys();
-  readonly #resting: ClosedSegments;
+  readonly #closed: ClosedSegments;
   readonly #segmentBytes: number;
   #appends = 0;
   #bytesUnchecked = 0;
@@ -73,7 +73,7 @@ export class Journal {
   constructor({ directory, mostChecked = MOST_CHECKED, segmentBytes: bytes = SEGMENT_BYTES, leap }: JournalOptions) {
     this.#segmentBytes = bytes;
     this.#directory = directory;
-    this.#resting = new ClosedSegments(directory, this.#olderKeys);
+    this.#closed = new ClosedSegments(directory, this.#olderKeys);
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 });
     } catch (error) {
@@ -101,7 +101,7 @@ export class Journal {
     if (leap !== undefined) this.#begin(leap.day, leap.positions);
   }
 
-  /** Files that were found damaged since the last time this was asked. */
+  /** Files that were found damaged since the last call. */
   takeSetAside(): string[] {
     return this.#setAside.splice(0);
   }
@@ -129,14 +129,14 @@ export class Journal {
     }
   }
 
-  /** Removes whole segments, never the one that is written, and says of which others something is not to be kept. */
-  prune(kept: RetentionRules, now: number): PruneResult {
-    return this.#resting.prune(kept, now, this.#current?.name);
+  /** Removes whole segments, never the one that is written, and returns which others are to be rewritten. */
+  prune(rules: RetentionRules, now: number): PruneResult {
+    return this.#closed.prune(rules, now, this.#current?.name);
   }
 
-  /** Puts a copy in the place of a segment. Returns what went, or undefined when the segment is gone. */
+  /** Replaces a segment by its copy. Returns what was removed, or undefined when the segment is gone. */
   replace(file: string, draft: string, removedMessages: number): SegmentStats | undefined {
-    return this.#resting.replace({ file, draft, removedMessages }, this.#current?.name);
+    return this.#closed.replace({ file, draft, removedMessages }, this.#current?.name);
   }
 
   close(): void {

@@ -1,26 +1,26 @@
-/** What a journal stores and answers. `Source` is the type of the names that messages come from; a journal only compares them. */
+/** Messages and results of a journal. `Source` is the type of the device names; the journal only compares them. */
 
 export interface JournalMessage<Source extends string = string> {
-  /** Whom it is from, or is about. */
+  /** The device (or, in the events journal, the device or service) that the message is from or about. */
   readonly device: Source;
-  /** Its series among those of the device. */
+  /** The stream of that device. */
   readonly stream: string;
   /** From 1970 to the end of 9999. */
   readonly receivedAt: number;
   readonly qos: 0 | 1 | 2;
-  /** The bytes as they came. They must not change after the message was handed over. */
+  /** The bytes as received. They must not change after the message was accepted. */
   readonly payload: Uint8Array;
-  /** When the device says it measured this, if it says so. */
+  /** Time of measurement that the device sent. */
   readonly deviceTime?: number;
-  /** The device's own count, if it sends one. */
+  /** Sequence number that the device sent. */
   readonly deviceSequence?: number;
   /**
-   * Names this message among all of its device: sent twice, it is stored once, as far back as the segment before the one
-   * that is written. 1 to 256 characters. The server's own begin with `/` (own-keys.ts), and are not given back to readers.
+   * Deduplicates the messages of a device: a message sent twice is stored once, as far back as the segment before the one being
+   * written. 1 to 256 characters. Keys of the server begin with `/` (server-keys.ts) and are not returned to readers.
    */
   readonly key?: string;
   readonly contentType?: string;
-  /** The group that its device is in, for the group's share of the day; it is not stored. */
+  /** The group of the device, for the group's share of the day; not stored. */
   readonly group?: string;
 }
 
@@ -53,7 +53,7 @@ export interface SeriesPoint {
 export interface Series {
   /** In the order of time; without those in which nothing was received. */
   readonly points: readonly SeriesPoint[];
-  /** Messages that had no number there. */
+  /** Messages without a number at the pointer. */
   readonly ignored: number;
 }
 
@@ -70,7 +70,7 @@ export interface JournalStats {
   readonly segments: readonly SegmentStats[];
   readonly messages: number;
   readonly bytes: number;
-  /** Files that can't be read and were put aside. */
+  /** Files that can't be read and were renamed to `*.damaged`. */
   readonly damaged: readonly string[];
 }
 

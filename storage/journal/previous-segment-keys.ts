@@ -1,4 +1,4 @@
-/** Which keys devices have sent to the segment before the one that is written: the newest that rests. */
+/** Which keys devices have sent in the newest closed segment, the one before the segment being written. */
 
 import type Database from 'better-sqlite3';
 import { openDatabaseToRead } from '../database-file.ts';
@@ -10,16 +10,16 @@ interface Older {
   readonly database: Database.Database;
   readonly findDevice: Database.Statement;
   readonly findKey: Database.Statement;
-  /** Undefined in a file from before there were any. */
+  /** Undefined in files of versions without counted keys. */
   readonly counted: CountedKeys | undefined;
-  /** Numbers of devices in that segment; undefined for those that it doesn't know. */
+  /** Device numbers in that segment; undefined for devices that are not in it. */
   readonly devices: Map<string, number | undefined>;
 }
 
 export class PreviousSegmentKeys {
   #older: Older | undefined;
 
-  /** From now on of this segment; of none when there is none. One that can't be read knows no keys; its readers will say so. */
+  /** Switches to this segment, or to none. A segment that can't be read has no keys; its readers report the damage. */
   open(name: SegmentName | undefined): void {
     this.close();
     if (name === undefined) return;

@@ -13,7 +13,7 @@ import type { PruneCall, ReplaceCall } from './writer-worker.ts';
 
 export interface PruningOptions {
   readonly writer: Pick<WorkerClient, 'call'>;
-  /** Who is in a group now. */
+  /** Devices that are in a group now. */
   devicesOf(group: string): Promise<readonly string[]>;
   readonly now: () => number;
   readonly log: Logger;
@@ -46,7 +46,7 @@ export class Pruning {
     return pruning;
   }
 
-  /** Waits for the copy that is being made. */
+  /** Waits for a rewrite in progress. */
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#latest;
@@ -63,7 +63,7 @@ export class Pruning {
       if (this.#isClosed) break; // the next start goes on
       const devices = (await Promise.all(groups.map((group) => this.#options.devicesOf(group)))).flat();
       const whole: RewriteOrder = { ...order, devices };
-      const removedMessages = await this.#rewriter.call<number>('forget', whole);
+      const removedMessages = await this.#rewriter.call<number>('rewrite', whole);
       const replacing: ReplaceCall = { file: order.file, draft: order.draft, removedMessages };
       const replaced = await writer.call<SegmentStats | undefined>('replace', replacing);
       if (replaced !== undefined && replaced.messages > 0) pruned.push(replaced);
@@ -75,7 +75,10 @@ export class Pruning {
   #logAhead(ahead: number): void {
     const isAhead = ahead > 0;
     if (isAhead && !this.#isAhead) {
-      this.#options.log.warn({ aheadMs: ahead }, 'the clock leapt: for three days retention goes by the time before');
+      this.#options.log.warn(
+        { aheadMs: ahead },
+        'the clock leapt: for three days retention uses the time before the leap',
+      );
     }
     this.#isAhead = isAhead;
   }

@@ -1,4 +1,4 @@
-/** The thread that answers questions, so that neither the event loop nor the next commit waits for a long one. */
+/** The worker that answers queries, so that neither the event loop nor the next commit waits for a long one. */
 
 import { answerCalls } from '../worker-program.ts';
 import { JournalReader } from './journal-reader.ts';
@@ -46,7 +46,7 @@ export interface SeriesCall {
   readonly bucket: number;
 }
 
-/** What one look added, and where the next begins; undefined at the end. */
+/** Sums of one page, and where the next page begins; undefined at the end. */
 export interface SeriesPage {
   readonly partial: PartialSeries;
   readonly next: number | undefined;

@@ -18,7 +18,7 @@ function dayOf(number: number): string {
   return new Date(START + number * DAY).toISOString().slice(0, 10);
 }
 
-describe('the time that retention goes by', () => {
+describe('the time that retention uses', () => {
   const days = [0, 1, 2, 3].map(dayOf);
   const at = (day: number) => START + day * DAY;
 
@@ -28,7 +28,7 @@ describe('the time that retention goes by', () => {
     expect(trustedTime(days, at(3.2))).toEqual({ now: at(3.2), ahead: 0 });
   });
 
-  it('does not leap years with it, and believes it after three days of messages', () => {
+  it('does not leap years with the clock, and trusts it after three days of messages', () => {
     expect(trustedTime(days, at(1000))).toEqual({ now: at(4), ahead: 996 * DAY });
     const later = (day: number) => [...days, dayOf(1000), dayOf(1001), dayOf(1002), dayOf(1003)].slice(0, day - 995);
     expect(trustedTime(later(1000), at(1000.5))).toEqual({ now: at(4.5), ahead: 996 * DAY });
@@ -41,13 +41,13 @@ describe('the time that retention goes by', () => {
   });
 });
 
-describe('a plan', () => {
-  const resting = [0, 1, 2, 3].map((day) => ({ day: dayOf(day), bytes: 100, removedMark: '' }));
-  const plan = (kept: Partial<RetentionRules>, now: number, forgotten = '') =>
+describe('a retention plan', () => {
+  const closed = [0, 1, 2, 3].map((day) => ({ day: dayOf(day), bytes: 100, removedMark: '' }));
+  const plan = (kept: Partial<RetentionRules>, now: number, removedMark = '') =>
     planRetention(
       { age: 0, bytes: 0, groups: [], ...kept },
       {
-        closed: resting.map((one) => ({ ...one, forgotten })),
+        closed: closed.map((one) => ({ ...one, removedMark })),
         current: { day: dayOf(4), bytes: 100 },
         now: START + now * DAY,
       },
@@ -56,10 +56,10 @@ describe('a plan', () => {
   it('removes what is older than all bounds, and the oldest beyond the bytes', () => {
     expect(plan({ age: 2 * DAY }, 4.5).removed).toEqual([0, 1]);
     expect(plan({ bytes: 350 }, 4.5).removed).toEqual([0, 1]);
-    expect(plan({}, 4.5)).toEqual({ removed: [], forgetting: [], ahead: 0 });
+    expect(plan({}, 4.5)).toEqual({ removed: [], rewrites: [], ahead: 0 });
   });
 
-  it('forgets groups that are kept for less, and all but those that are kept for longer, once', () => {
+  it('removes groups with a shorter age, and all but those with a longer age, once', () => {
     const groups = [
       { name: 'tests', age: DAY },
       { name: 'meters', age: 100 * DAY },
@@ -77,7 +77,7 @@ describe('a plan', () => {
 });
 
 describe('a journal with rules for groups', () => {
-  it('forgets the devices of one, keeps those of another, and answers as if nothing else had happened', async () => {
+  it('removes the devices of one, keeps those of another, and leaves all queries otherwise unchanged', async () => {
     const directory = temporaryDirectory();
     const open = async (retention: Retention, now: number, heard: SegmentStats[] = []) => {
       const done = Promise.withResolvers<void>();
@@ -135,7 +135,7 @@ describe('a journal with rules for groups', () => {
     expect(files).toEqual(['00000003-2030-01-03.db']);
   });
 
-  it('goes on with the newest edition after a crash left two, and removes the other', async () => {
+  it('continues with the newest edition after a crash left two, and removes the other', async () => {
     const directory = temporaryDirectory();
     const open = () => openTelemetry({ directory, now: () => NOON, log: pino({ level: 'silent' }) });
     const { copyFileSync } = await import('node:fs');

@@ -1,6 +1,6 @@
 /**
- * Which segments go, and of which only some devices go: by age, by age per group, and by bytes. Decides; touches no file.
- * A device belongs to the group it is in when this is asked; one in no group that has a rule of its own is kept like all.
+ * Plans retention: which segments are removed, and which are rewritten without some devices, by age, age per group, and bytes.
+ * Touches no file. A device counts to the group it is in now; the general age holds for devices of groups without a rule.
  */
 
 import { trustedTime } from './trusted-time.ts';
@@ -9,7 +9,7 @@ const DAY_MS = 86_400_000;
 
 export interface GroupAge {
   readonly name: string;
-  /** Messages of days that ended longer ago than this many ms go; 0 keeps them. */
+  /** Messages of days that ended longer ago than this many ms are removed; 0: never. */
   readonly age: number;
 }
 
@@ -19,18 +19,18 @@ export interface RetentionRules {
   readonly groups: readonly GroupAge[];
 }
 
-/** A segment that isn't written any more. */
+/** A segment that is no longer written. */
 export interface ClosedSegment {
   readonly day: string;
   readonly bytes: number;
-  /** What was forgotten of it already: see `removalMark()`. */
+  /** What was removed from it before: see `removalMark()`. */
   readonly removedMark: string;
 }
 
 export interface PlannedRewrite {
-  /** By their place in what was asked. */
+  /** Index in `RetentionInput.closed`. */
   readonly index: number;
-  /** The groups whose devices are forgotten; or those that alone are kept. */
+  /** The groups whose devices are removed; or the only ones whose devices are kept. */
   readonly groups: readonly string[];
   readonly which: 'removed' | 'kept';
   readonly mark: string;
@@ -39,7 +39,7 @@ export interface PlannedRewrite {
 export interface RetentionPlan {
   readonly removed: readonly number[];
   readonly rewrites: readonly PlannedRewrite[];
-  /** How far the clock is ahead of the time that this goes by, in ms. */
+  /** Milliseconds by which the clock is ahead of the trusted time. */
   readonly ahead: number;
 }
 
@@ -82,7 +82,7 @@ export function planRetention(
   return { removed, rewrites, ahead: time.ahead };
 }
 
-/** Names what was forgotten, so that it isn't done twice. */
+/** Names what was removed, so that it is not repeated. */
 function removalMark(isRestOld: boolean, expired: readonly string[]): string {
   return [...(isRestOld ? ['*'] : []), ...expired.toSorted()].join(' ');
 }

@@ -1,10 +1,10 @@
-/** The thread that copies segments without what is not kept: gigabytes, while neither a commit nor a question waits. */
+/** The worker that rewrites segments without removed devices: gigabytes, while neither commits nor queries wait. */
 
 import { answerCalls } from '../worker-program.ts';
 import { type RewriteOrder, rewriteSegment } from './segment-rewrite.ts';
 
 answerCalls({
   open: () => undefined,
-  forget: (order: RewriteOrder) => ({ value: rewriteSegment(order), transfer: [] }),
+  rewrite: (order: RewriteOrder) => ({ value: rewriteSegment(order), transfer: [] }),
   close: () => undefined,
 });

@@ -1,6 +1,6 @@
 /**
  * The writing half of a segment's index: which messages are of which device. A run lists the messages of some neighbouring
- * blocks sorted by device; short runs are merged to long ones, so that a question looks into few. Also writes down the newest
+ * blocks sorted by device; short runs are merged to long ones, so that a query reads few. Also records the newest
  * message of each source. `segment-reader.ts` reads it.
  *
  * An entry is four unsigned numbers of 32 bits: device, source, position from the segment's first on, and how many ms after the

@@ -20,8 +20,8 @@ interface Between {
   readonly after?: number;
 }
 
-/** Of so many devices each is sought; of more, all entries are looked at. */
-const MOST_SOUGHT = 8;
+/** Up to so many devices are sought one by one; for more, all entries are scanned. */
+const MAX_SOUGHT = 8;
 
 const COLUMNS = `first_position AS first, last_position AS last, oldest_at AS oldestAt, newest_at AS newestAt,
   first_row AS firstRow, row_devices AS rowDevices`;
@@ -46,14 +46,14 @@ export class RunReader {
     return this.#statements.overlapping.all({ since, until, after }) as Run[];
   }
 
-  /** Tells of each entry of some devices, or of all, in no order if there are several. */
+  /** Visits each entry of some devices, or of all; unordered when there are several. */
   entries(
     run: Run,
     ids: ReadonlySet<number> | undefined,
     { since, until }: Between,
     visit: (source: number, position: number) => void,
   ): void {
-    const isSought = ids !== undefined && ids.size <= MOST_SOUGHT;
+    const isSought = ids !== undefined && ids.size <= MAX_SOUGHT;
     for (const row of isSought ? rowsOf(run, ids) : allRowsOf(run)) {
       const entries = this.#row(run.firstRow + row);
       for (let at = 0; at < entries.length; at += ENTRY_WORDS) {

@@ -30,7 +30,7 @@ describe('a segment', () => {
     }
   });
 
-  it('is not opened when full synchronization cannot be had', () => {
+  it('is not opened when full synchronization cannot be set', () => {
     const file = freshFile();
     const genuine = Database.prototype.pragma;
     vi.spyOn(Database.prototype, 'pragma').mockImplementation(function (this: Database.Database, sql, options) {
@@ -69,7 +69,7 @@ describe('a segment', () => {
     expect(() => openSegmentFile(file)).toThrow(expect.objectContaining({ code: 'data_directory_unusable' }));
   });
 
-  it('is made anew when its making was interrupted', () => {
+  it('is created again when its creation was interrupted', () => {
     const file = join(temporaryDirectory(), 'segment.db');
     writeFileSync(`${file}.new`, 'half');
     createSegmentFile(file, { firstPosition: 1 });

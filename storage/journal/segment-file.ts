@@ -14,21 +14,21 @@ export const SEGMENT: FileKind = {
   remedy: 'restore the file from a backup',
 };
 
-/** A commit of a few messages writes one page, and a question reads one for each: neither much more nor much less. */
+/** A commit of a few messages writes one page, and a query reads one for each message. */
 const PAGE_BYTES = 8192;
 
-/** What a write-ahead log that had to grow, while somebody read for long, is cut back to. */
+/** Size to which a write-ahead log that grew during a long read is truncated. */
 const LOG_BYTES = 67_108_864;
 
 /**
- * Messages lie in the order of acceptance, in blocks (`block.ts`): a row for each would cost a third of all. An index by device
+ * Messages are stored in the order of acceptance, in blocks (`block.ts`): a row for each would cost a third of all space. An index by device
  * over all of them would touch one page per message; so positions are indexed in runs (`run-index.ts`), each written once and
  * sorted. There are no foreign keys: each would cost a seek per row.
  */
 const SCHEMA = `
   CREATE TABLE segment (
     first_position     INTEGER NOT NULL,
-    -- Whose messages are not kept any more (see retention.ts), and how many those were.
+    -- Which devices' messages were removed (see retention.ts), and how many.
     forgotten          TEXT NOT NULL DEFAULT '',
     forgotten_messages INTEGER NOT NULL DEFAULT 0
   ) STRICT;
@@ -95,14 +95,14 @@ export function openSegmentFile(file: string): Database.Database {
       expectNotOlder(database);
       database.pragma(`journal_size_limit = ${LOG_BYTES}`);
       database.pragma('wal_checkpoint(TRUNCATE)');
-      expectNotTruncated(database, SEGMENT); // what the log made whole can be judged only now
+      expectNotTruncated(database, SEGMENT); // only after the checkpoint is the file complete
     },
   });
 }
 
 export interface NewSegment {
   readonly firstPosition: number;
-  /** The segment before it, and the first position that is still kept. */
+  /** The previous segment, and the first position that still exists. */
   readonly previous?: { readonly older: string; readonly oldestPosition: number };
 }
 
@@ -120,7 +120,7 @@ export function createSegmentFile(file: string, { firstPosition, previous }: New
   });
 }
 
-/** What the newest segment hands on to the next one: who there is, and where its newest messages lie. */
+/** Copies from the previous segment the devices, streams, and positions of their newest messages. */
 function inherit(database: Database.Database, oldestPosition: number): void {
   const kept = new Map<number, Float64Array>();
   const rows = database.prepare('SELECT id, positions FROM older.newest').all() as {

@@ -1,7 +1,7 @@
 /**
- * The files of a journal: which there are, in which order, and what a name means. `00000012-2030-01-31.db` is the twelfth
- * segment, begun with a message of that day (UTC); `00000012-2030-01-31-2.db` replaces it, after something of it was forgotten for the
- * second time. Opens none of them.
+ * The files of a journal: their order and their names. `00000012-2030-01-31.db` is the twelfth
+ * segment, begun with a message of that day (UTC); `00000012-2030-01-31-2.db` replaces it, after
+ * retention rewrote it for the second time. Opens none of them.
  */
 
 import { readdirSync, renameSync, rmSync, statSync } from 'node:fs';
@@ -12,7 +12,7 @@ export interface SegmentName {
   readonly number: number;
   /** `YYYY-MM-DD`. */
   readonly day: string;
-  /** How often something of it was forgotten. */
+  /** How often it was rewritten. */
   readonly edition: number;
   readonly file: string;
 }
@@ -72,7 +72,7 @@ export function removeSegment({ file }: SegmentName): void {
   for (const side of SIDE_FILES) rmSync(file + side, { force: true });
 }
 
-/** Puts a segment that can't be read aside, so that the others can be used and somebody can repair it. */
+/** Renames a segment that can't be read, so that the others stay usable and an operator can repair it. */
 export function setAside({ file }: SegmentName): void {
   for (const side of SIDE_FILES) {
     if (statSync(file + side, { throwIfNoEntry: false }) !== undefined)

@@ -1,4 +1,4 @@
-/** Reads one segment, while another thread may be writing it. Each question sees one moment of the file. */
+/** Reads one segment, while another thread may be writing it. Each query reads one snapshot of the file. */
 
 import type Database from 'better-sqlite3';
 import { openDatabaseToRead } from '../database-file.ts';
@@ -6,7 +6,7 @@ import { type Block, type BlockRow, lengthOf, qosOf, readBlock, sourceOf, splitB
 import type { Row, SourceNames } from './packed-rows.ts';
 import { type Run, RunReader } from './run-reader.ts';
 
-/** Which messages. Times are milliseconds, `since` included, `until` excluded. */
+/** Selects messages. Times are milliseconds, `since` inclusive, `until` exclusive. */
 export interface MessageFilter {
   /** Of all devices when undefined. */
   readonly devices: readonly string[] | undefined;
@@ -22,10 +22,10 @@ export interface Source extends SourceNames {
   readonly deviceId: number;
 }
 
-/** Sources whose names are remembered; beyond that the table is asked again. */
+/** Bound of cached source names. */
 const MOST_KNOWN_SOURCES = 100_000;
 
-/** What a question keeps in memory of a file's pages. */
+/** SQLite page cache per file. */
 const CACHE_KIB = 8192;
 
 const BLOCK = 'SELECT position, checksum, meta, data FROM blocks';
@@ -38,7 +38,7 @@ type Visit = (row: Row) => boolean;
 
 export class SegmentReader {
   readonly firstPosition: number;
-  /** Whose messages are not kept any more, and how many those were. */
+  /** Which devices' messages were removed, and how many. */
   readonly removed: { readonly mark: string; readonly messages: number };
   readonly #database: Database.Database;
   readonly #runs: RunReader;
@@ -49,7 +49,7 @@ export class SegmentReader {
   /** All of them by device and stream, and the newest that is among them. */
   #sorted: { readonly sources: readonly Source[]; readonly newest: number } | undefined;
   #selected: { readonly selection: number; readonly newest: number; readonly ids: ReadonlySet<number> } | undefined;
-  /** The block that was read last: neighbours are asked for one after the other. */
+  /** The block that was read last: consecutive positions are usually read in turn. */
   #block: Block | undefined;
 
   constructor(file: string) {
@@ -74,10 +74,10 @@ export class SegmentReader {
     }
   }
 
-  /** Tells of messages before a position, newest first, until `visit` returns false. */
+  /** Visits messages before a position, newest first, until `visit` returns false. */
   newestFirst(wanted: MessageFilter, before: number, visit: Visit): void {
     const visitEarlier: Visit = (row) => row.position >= before || visit(row);
-    this.#atOneMoment(() => {
+    this.#inSnapshot(() => {
       const ids = this.#idsOf(wanted);
       if (ids?.size === 0) return;
       const tail = this.#blocksAfter(this.#runs.end()).filter(({ position }) => position < before);
@@ -92,10 +92,10 @@ export class SegmentReader {
     });
   }
 
-  /** Tells of messages after a position, oldest first, until `visit` returns false. */
+  /** Visits messages after a position, oldest first, until `visit` returns false. */
   oldestFirst(wanted: MessageFilter, after: number, visit: Visit): void {
     const visitLater: Visit = (row) => row.position <= after || visit(row);
-    this.#atOneMoment(() => {
+    this.#inSnapshot(() => {
       const ids = this.#idsOf(wanted);
       if (ids?.size === 0) return;
       for (const run of this.#runs.overlapping({ ...wanted, after })) {
@@ -115,9 +115,9 @@ export class SegmentReader {
     });
   }
 
-  /** The newest message of each source, by device and stream, wherever it lies. */
+  /** The newest message of each source, by device and stream, in whichever segment it is. */
   newest(wanted: Pick<MessageFilter, 'devices'>): { readonly source: SourceNames; readonly position: number }[] {
-    return this.#atOneMoment(() => {
+    return this.#inSnapshot(() => {
       const ids = this.#idsOf(wanted);
       if (ids?.size === 0) return [];
       const newest = this.#runs.newest(ids);
@@ -275,8 +275,8 @@ export class SegmentReader {
     return ids === undefined ? sources : sources.filter(({ deviceId }) => ids.has(deviceId));
   }
 
-  #atOneMoment<Value>(read: () => Value): Value {
-    // What was read before may be of another moment: the newest block doesn't change, but nobody promised that.
+  #inSnapshot<Value>(read: () => Value): Value {
+    // The cached block may be of an earlier snapshot.
     this.#block = undefined;
     return this.#database.transaction(read)();
   }

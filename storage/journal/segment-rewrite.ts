@@ -9,25 +9,25 @@ import { checksumOf, eraseMessage, lengthOf, META_BYTES, sourceOf, wordsOf } fro
 
 export interface RewriteOrder {
   readonly file: string;
-  /** Where the copy is made; whatever lies there is removed. */
+  /** Path of the copy; a file there is removed first. */
   readonly draft: string;
   readonly devices: readonly string[];
-  /** Whether these devices are forgotten, or all others. */
+  /** Whether these devices are removed, or the only ones kept. */
   readonly which: 'removed' | 'kept';
-  /** Written into the copy, to know later what was done. */
+  /** Written into the copy: names what was removed. */
   readonly mark: string;
 }
 
-/** Blocks between two commits: what they hold waits in memory. */
+/** Blocks per commit; they are in memory together. */
 const BLOCKS_AT_ONCE = 2000;
 
-/** Returns how many messages were forgotten. The copy is on disk. */
+/** Returns how many messages were removed. The copy is on disk. */
 export function rewriteSegment({ file, draft, devices, which, mark }: RewriteOrder): number {
   return copyChanged(file, draft, (copy) => {
     const sources = sourcesOf(copy, new Set(devices), which);
     const read = copy.prepare('SELECT position, meta, data FROM blocks WHERE position > ? ORDER BY position LIMIT ?');
     const write = copy.prepare('UPDATE blocks SET checksum = ?, meta = ?, data = ? WHERE position = ?');
-    let forgotten = 0;
+    let removed = 0;
     let after = 0;
     for (;;) {
       const blocks = read.all(after, BLOCKS_AT_ONCE) as { position: number; meta: Buffer; data: Buffer }[];
@@ -36,19 +36,19 @@ export function rewriteSegment({ file, draft, devices, which, mark }: RewriteOrd
       for (const { position, meta, data } of blocks) {
         const left = withoutSources(wordsOf(meta), data, sources);
         after = position;
-        if (left.forgotten === 0) continue;
-        forgotten += left.forgotten;
+        if (left.removed === 0) continue;
+        removed += left.removed;
         const words = Buffer.from(left.meta.buffer);
         write.run(checksumOf(words, left.data), words, left.data, position);
       }
       copy.exec('COMMIT');
     }
-    copy.prepare('UPDATE segment SET forgotten = ?, forgotten_messages = forgotten_messages + ?').run(mark, forgotten);
-    return forgotten;
+    copy.prepare('UPDATE segment SET forgotten = ?, forgotten_messages = forgotten_messages + ?').run(mark, removed);
+    return removed;
   });
 }
 
-/** Those whose messages go. */
+/** Sources whose messages are removed. */
 function sourcesOf(
   database: Database.Database,
   devices: ReadonlySet<string>,
@@ -65,15 +65,15 @@ function sourcesOf(
 function withoutSources(meta: Uint32Array, data: Buffer, sources: ReadonlySet<number>) {
   const left = new Uint32Array(meta);
   const kept: Buffer[] = [];
-  let forgotten = 0;
+  let removed = 0;
   let start = 0;
   for (let i = 0; i < (meta.length * 4) / META_BYTES; i += 1) {
     const end = start + lengthOf(meta, i);
     if (sources.has(sourceOf(meta, i))) {
       eraseMessage(left, i);
-      forgotten += 1;
+      removed += 1;
     } else kept.push(data.subarray(start, end));
     start = end;
   }
-  return { meta: left, data: Buffer.concat(kept), forgotten };
+  return { meta: left, data: Buffer.concat(kept), removed };
 }

@@ -70,7 +70,7 @@ function read(
 }
 
 describe('a segment of merged runs, runs and messages in none', () => {
-  it('finds what a look through all of it would, and does after it was opened again', () => {
+  it('returns what a scan of all messages would, also after it is opened again', () => {
     const file = freshFile();
     const messages = history(40_000);
     const first = openFile(file);
@@ -139,8 +139,8 @@ describe('a block', () => {
   });
 });
 
-describe('names', () => {
-  it('cross once, and again when either end may have lost them', () => {
+describe('source names', () => {
+  it('are sent to the worker once, and again when either end may have lost them', () => {
     const sent = new SentNames();
     const received = new ReceivedNames();
     expect([sent.numberOf('a', 's'), sent.numberOf('b', 's'), sent.numberOf('a', 's')]).toEqual([1, 2, 1]);

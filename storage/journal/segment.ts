@@ -9,13 +9,13 @@ import { RunIndex } from './run-index.ts';
 import { openSegmentFile, SEGMENT } from './segment-file.ts';
 import type { ReceivedNames } from './source-names.ts';
 
-/** Messages per run: what no run holds yet is looked through by each question. */
+/** Messages per run. Every query scans the messages that are in no run yet. */
 const RUN_LENGTH = 2048;
 
-/** Two blocks don't fit into a page, so one may as well fill it. A message that is larger has a block of its own. */
+/** A block fills a page of the file. A larger message has a block of its own. */
 const BLOCK_BYTES = 8000;
 
-/** Says whether a device has sent a key before this segment began. */
+/** Whether a device has sent a key before this segment began. */
 export type HasEarlierKey = (device: string, key: string) => boolean;
 
 export interface Appended {

@@ -1,15 +1,15 @@
 /**
- * The time that retention goes by. A clock that leaps years ahead would make everything old at once; so a leap of more than a
- * week counts for nothing until messages came for three days after it. Knows days only from the names of segments.
+ * The time that retention uses. A clock that leaps years ahead would expire everything at once; so a leap of more than a week is
+ * ignored until messages were received for three days after it. Days are read from the names of segments.
  */
 
 const DAY_MS = 86_400_000;
 const LEAP_MS = 7 * DAY_MS;
-const BELIEVED_AFTER_MS = 3 * DAY_MS;
+const TRUSTED_AFTER_MS = 3 * DAY_MS;
 
 export interface TrustedTime {
   readonly now: number;
-  /** How far the clock is ahead of what is believed, in ms; 0 when it is believed. */
+  /** Milliseconds by which the clock is ahead; 0 when it is trusted. */
   readonly ahead: number;
 }
 
@@ -22,9 +22,9 @@ export function trustedTime(days: readonly string[], now: number): TrustedTime {
   for (const day of days.toReversed()) {
     const ended = Date.parse(day) + DAY_MS;
     if (began - ended > LEAP_MS) {
-      if (now - began >= BELIEVED_AFTER_MS) return { now, ahead: 0 };
-      const believed = ended + (now - began);
-      return { now: believed, ahead: now - believed };
+      if (now - began >= TRUSTED_AFTER_MS) return { now, ahead: 0 };
+      const trusted = ended + (now - began);
+      return { now: trusted, ahead: now - trusted };
     }
     began = Math.min(began, Date.parse(day));
   }

@@ -1,4 +1,4 @@
-/** The thread that writes the journal. */
+/** The worker that writes the journal. */
 
 import { answerCalls } from '../worker-program.ts';
 import type { Batch } from './batch.ts';

@@ -1,4 +1,4 @@
-/** How long to wait before the next try: at random up to a bound that doubles, so that many who wait don't come at once. */
+/** Exponential backoff with jitter: the wait before the next try, from half of a doubling bound to all of it. */
 
 export interface BackoffLimits {
   /** Bound of the first wait, in ms. */
@@ -7,8 +7,8 @@ export interface BackoffLimits {
   readonly most: number;
 }
 
-/** A target may ask for more patience than the largest bound, but not for any amount of it. */
-const LONGEST_ASKED_MS = 600_000;
+/** A target may request (Retry-After) a longer wait than the largest bound, up to this. */
+const MAX_REQUESTED_MS = 600_000;
 
 export class Backoff {
   readonly #limits: BackoffLimits;
@@ -25,12 +25,12 @@ export class Backoff {
     this.#failures = 0;
   }
 
-  /** Milliseconds to wait now, at least what the target asked for. */
-  next(asked = 0): number {
+  /** Milliseconds to wait now, at least what the target requested. */
+  next(requested = 0): number {
     const { first, most } = this.#limits;
     const bound = Math.min(most, first * 2 ** Math.min(this.#failures, 30));
     this.#failures += 1;
-    // Never less than half of it: a target that is down is not to be knocked at all the time.
-    return Math.max(bound / 2 + (this.#random() * bound) / 2, Math.min(asked, LONGEST_ASKED_MS));
+    // Never less than half of the bound, so that a target that is down is not tried all the time.
+    return Math.max(bound / 2 + (this.#random() * bound) / 2, Math.min(requested, MAX_REQUESTED_MS));
   }
 }

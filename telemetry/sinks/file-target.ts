@@ -1,7 +1,7 @@
 /**
  * A target that is a file: one message a line, synced before it counts, followed by a numbered one when it is full. What
  * the file holds already is not written again after a crash, and a line that was torn is cut off. Before each batch, and from time
- * to time without one, it looks whether the file at its path is still the one that it writes; `takeNotice()` says what it found.
+ * to time without one, it checks that the file at its path is still the one that it writes; `takeNotice()` returns what it found.
  */
 
 import { closeSync, existsSync, fstatSync, ftruncateSync, mkdirSync, openSync, readSync } from 'node:fs';
@@ -16,7 +16,7 @@ export interface FileTargetOptions {
   readonly path: string;
   /** A file that has grown so large is followed by another one. */
   readonly rotateBytes: number;
-  /** How many full files are kept beside it: `path.1` is the newest. */
+  /** Number of full files beside it: `path.1` is the newest. */
   readonly keep: number;
 }
 
@@ -28,7 +28,7 @@ export class FileTarget implements Target {
   readonly #options: FileTargetOptions;
   #handle: FileHandle | undefined;
   #size = 0;
-  /** A write failed half-way: what lies behind `#size` is its rest. */
+  /** A write failed: bytes after `#size` are incomplete. */
   #isTorn = false;
   /** Positions of the first and the last line of the file; 0 without one. */
   #first = 0;
@@ -37,7 +37,7 @@ export class FileTarget implements Target {
   #heldUpTo = 0;
   #isFirst = true;
   #notice: TargetNotice | undefined;
-  /** One look or delivery at a time. */
+  /** One check or delivery at a time. */
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: FileTargetOptions) {
@@ -206,7 +206,7 @@ function cutTornLine(path: string): Held {
     const { size } = fstatSync(descriptor);
     const begin = Buffer.alloc(LINE_BEGIN);
     readSync(descriptor, begin, 0, begin.length, 0);
-    // Lines may be longer than one read: look further back until there are two line feeds, or the beginning.
+    // Lines may be longer than one read: read further back until there are two line feeds, or the beginning.
     for (let length = TAIL_READ; ; length *= 2) {
       const start = Math.max(0, size - length);
       const tail = Buffer.alloc(size - start);

@@ -8,7 +8,7 @@ import { type RefusedMessage, TargetDown } from './target.ts';
 const upTo = (count: number, from = 1) => Array.from({ length: count }, (_, index) => from + index);
 
 describe('a forwarder', () => {
-  it('gives its target everything in the order of the journal, in batches, and then what comes', async () => {
+  it('delivers everything in the order of the journal, in batches, and then new messages', async () => {
     const journal = await openTestJournal();
     await journal.fill(['a', 'b', 'c'], 50);
     const target = new ScriptedTarget();
@@ -21,7 +21,7 @@ describe('a forwarder', () => {
     expect(target.positions).toEqual(upTo(157));
   });
 
-  it('goes on after a restart where it was, not from the beginning', async () => {
+  it('continues after a restart where it was', async () => {
     const journal = await openTestJournal();
     const directory = temporaryDirectory();
     await journal.fill(['a'], 100);
@@ -34,7 +34,7 @@ describe('a forwarder', () => {
     expect(target.positions).toEqual(upTo(20, 101));
   });
 
-  it('repeats at most the batch in hand when it ends without notice', async () => {
+  it('repeats at most the current batch after a crash', async () => {
     const journal = await openTestJournal();
     const directory = temporaryDirectory();
     await journal.fill(['a', 'b'], 100);
@@ -52,7 +52,7 @@ describe('a forwarder', () => {
     expect(target.positions).toEqual(upTo(110, 91));
   });
 
-  it('tries again what its target does not take now, and loses and reorders nothing', async () => {
+  it('retries what its target does not take now, and loses and reorders nothing', async () => {
     const journal = await openTestJournal();
     await journal.fill(['a', 'b'], 60);
     const target = new ScriptedTarget();
@@ -88,7 +88,7 @@ describe('a forwarder', () => {
     expect(await sink.caughtUp()).toMatchObject({ lagMessages: 0, lagMs: 0, forwarded: 10 });
   });
 
-  it('puts what is refused for good aside with the reason, and goes on', async () => {
+  it('writes what is refused for good to the dead letters with the reason, and continues', async () => {
     const journal = await openTestJournal();
     await journal.fill(['a'], 30);
     const target = new ScriptedTarget();
@@ -115,7 +115,7 @@ describe('a forwarder', () => {
     for (const name of files) expect(statSync(`${directory}/${name}`).size).toBeLessThanOrEqual(2000);
   });
 
-  it('forwards what it is asked for only, by device, stream and group', async () => {
+  it('forwards only what its filter selects, by device, stream and group', async () => {
     const journal = await openTestJournal();
     await journal.fill(['a', 'b', 'c'], 10);
     const target = new ScriptedTarget();
@@ -160,7 +160,7 @@ describe('a forwarder', () => {
     expect(await sink.forwarder.skip()).toBeUndefined();
   });
 
-  it('says how many messages went before its target had them', async () => {
+  it('counts the messages that retention removed before its target had them', async () => {
     let clock = JOURNAL_BEGIN;
     const journal = await openTestJournal({ now: () => clock, retention: { age: 86_400_000, bytes: 0 } });
     const target = new ScriptedTarget();
@@ -184,7 +184,7 @@ describe('a forwarder', () => {
 });
 
 describe('a sink whose target is dead', () => {
-  it('keeps one page in memory, and nobody who stores a message waits for it', async () => {
+  it('holds one page in memory, and storing messages never waits for it', async () => {
     const journal = await openTestJournal();
     let pages = 0;
     let inMemory = 0;

@@ -1,6 +1,6 @@
 /**
  * Forwards one journal to one target: at least once, in the order of the journal, from a cursor on disk. Holds one page of
- * messages and no more; whoever writes the journal never waits for it. Knows neither journal nor target by kind.
+ * messages in memory; writers of the journal never wait for it.
  */
 
 import { Problem } from '@rollcall/protocol';
@@ -41,7 +41,7 @@ export interface ForwarderStatus {
   readonly state: 'starting' | 'forwarding' | 'idle' | 'down' | 'stopped';
   /** Why it is down. */
   readonly reason: string | undefined;
-  /** It is down because a certificate does not count, the target's or ours: waiting won't mend it. */
+  /** It is down because a certificate is not accepted, the target's or ours. An operator has to act. */
   readonly isUntrusted: boolean;
   /** Since when, in ms since the epoch. */
   readonly since: number;
@@ -51,11 +51,11 @@ export interface ForwarderStatus {
   /** Age of the oldest message that is to be forwarded, as far as it is known. */
   readonly lagMs: number;
   readonly forwarded: number;
-  /** Not asked for. */
+  /** Not selected by the filter. */
   readonly filtered: number;
   readonly retries: number;
   readonly deadLettered: number;
-  /** Gone from the journal before the target had them. */
+  /** Removed from the journal before the target had them. */
   readonly missed: number;
   /** What was last found out about the target: that its file was moved or deleted, and what that means. */
   readonly notice: { readonly at: number; readonly text: string } | undefined;
@@ -63,7 +63,7 @@ export interface ForwarderStatus {
   readonly losses: number;
 }
 
-/** The loop has something else to do than what it was doing. */
+/** The loop must stop what it is doing: a replay was requested, or the sink is closing. */
 class Interrupted extends Error {}
 
 export class Forwarder {
@@ -73,7 +73,7 @@ export class Forwarder {
   #position: number;
   #saved: number;
   /** Position of the last message that is in memory. */
-  #inHand = 0;
+  #pageEnd = 0;
   #oldestAt: number | undefined;
   #state: ForwarderStatus['state'] = 'starting';
   #since: number;
@@ -85,15 +85,15 @@ export class Forwarder {
   #missed = 0;
   #notice: ForwarderStatus['notice'];
   #losses = 0;
-  /** Up to here it was already said what went. */
+  /** Missing messages are reported up to here. */
   #missedUpTo = 0;
   #jump: { readonly to: number; readonly done: () => void } | undefined;
   #skip: ((message: SinkMessage | undefined) => void) | undefined;
-  /** Ends what the loop waits for. */
-  #nudge: () => void = () => {};
+  /** Ends the current wait of the loop. */
+  #wake: () => void = () => {};
   #running: Promise<void> | undefined;
 
-  /** A new sink begins with what is kept. */
+  /** A new sink begins with the oldest message. */
   constructor(options: ForwarderOptions) {
     this.#options = options;
     this.#position = options.cursor.read() ?? 0;
@@ -134,7 +134,7 @@ export class Forwarder {
     return new Promise((resolve) => {
       this.#jump?.done();
       this.#jump = { to: Math.max(0, from - 1), done: resolve };
-      this.#nudge();
+      this.#wake();
     });
   }
 
@@ -143,27 +143,27 @@ export class Forwarder {
     if (this.#state !== 'down' || this.#skip !== undefined) return Promise.resolve(undefined);
     return new Promise((resolve) => {
       this.#skip = resolve;
-      this.#nudge();
+      this.#wake();
     });
   }
 
-  /** Says what retention took before the target had it, also while the target is down. */
+  /** Counts what retention removed before the target had it, also while the target is down. */
   async checkRetention(): Promise<void> {
-    this.#noteMissing(Math.max(this.#position, this.#inHand), await this.#options.head.oldest());
+    this.#noteMissing(Math.max(this.#position, this.#pageEnd), await this.#options.head.oldest());
   }
 
-  /** Looks whether the target still has what it took, also while there is nothing to forward. */
+  /** Checks whether the target still has what was delivered, also while there is nothing to forward. */
   async checkTarget(): Promise<void> {
     if (this.#isClosing) return;
     await this.#options.target.check?.();
-    this.#takeNotice();
+    this.#readNotice();
   }
 
-  /** Lets the delivery in hand finish for a moment, notes how far it came, and closes the target. */
+  /** Gives the current delivery `graceMs` to finish, saves the position, and closes the target. */
   async close(graceMs: number): Promise<void> {
     if (this.#stop.signal.aborted) return;
     this.#isClosing = true;
-    this.#nudge();
+    this.#wake();
     const timer = setTimeout(() => this.#stop.abort(), graceMs);
     await this.#running;
     clearTimeout(timer);
@@ -179,12 +179,12 @@ export class Forwarder {
         await this.#forwardAll();
       } catch (error) {
         if (error instanceof Interrupted) {
-          await this.#obey();
+          await this.#applyReplay();
           continue;
         }
         // The journal could not be read, or the cursor not be saved.
         const reason = error instanceof Error ? error.message : String(error);
-        if (this.#state !== 'down') log.error({ err: error }, 'sink could not go on');
+        if (this.#state !== 'down') log.error({ err: error }, 'sink could not continue');
         this.#enter('down', reason);
         this.#retries += 1;
         await this.#wait(backoff.next());
@@ -209,12 +209,12 @@ export class Forwarder {
       }
       if (count === 0) {
         this.#enter('idle');
-        this.#nudge = woken.resolve;
+        this.#wake = woken.resolve;
         if (!this.#isWanted()) await woken.promise;
       }
       if (count >= batch.messages) return;
     } finally {
-      this.#nudge = () => {};
+      this.#wake = () => {};
       stopFollowing();
     }
     this.#check();
@@ -224,7 +224,7 @@ export class Forwarder {
   async #forwardPage(page: readonly SinkMessage[]): Promise<void> {
     const { head, filter, batch } = this.#options;
     const last = page.at(-1) as SinkMessage;
-    this.#inHand = last.position;
+    this.#pageEnd = last.position;
     head.advanceTo(last.position);
     this.#noteMissing(this.#position, (page[0] as SinkMessage).position);
     this.#oldestAt = page[0]?.receivedAt;
@@ -253,9 +253,9 @@ export class Forwarder {
       let refused: readonly RefusedMessage[];
       try {
         refused = await this.#unlessStopped(target.deliver(batch, this.#stop.signal));
-        this.#takeNotice();
+        this.#readNotice();
       } catch (error) {
-        this.#takeNotice();
+        this.#readNotice();
         if (this.#isClosing) throw new Interrupted();
         this.#failed(error);
         await this.#wait(backoff.next(error instanceof TargetDown ? error.retryAfter : undefined));
@@ -269,7 +269,7 @@ export class Forwarder {
     }
   }
 
-  /** No target can keep the server from stopping. */
+  /** A target can't keep the server from stopping. */
   #unlessStopped<Value>(work: Promise<Value>): Promise<Value> {
     const { signal } = this.#stop;
     return new Promise((resolve, reject) => {
@@ -289,7 +289,7 @@ export class Forwarder {
     return rest;
   }
 
-  #takeNotice(): void {
+  #readNotice(): void {
     const { target, log, now } = this.#options;
     const notice = target.takeNotice?.();
     if (notice === undefined) return;
@@ -305,7 +305,7 @@ export class Forwarder {
     const reason = error instanceof Error ? error.message : String(error);
     const isUntrusted = error instanceof TargetUntrusted;
     if (isUntrusted && !this.#isUntrusted)
-      this.#options.log.error({ reason }, 'sink is down: a certificate does not count');
+      this.#options.log.error({ reason }, 'sink is down: a certificate is not accepted');
     else if (this.#state !== 'down') this.#options.log.warn({ reason }, 'sink is down');
     this.#enter('down', reason);
     this.#isUntrusted = isUntrusted;
@@ -325,10 +325,10 @@ export class Forwarder {
     const missed = first - 1 - from;
     if (missed <= 0) return;
     this.#missed += missed;
-    this.#options.log.error({ missed, before: first }, 'messages went before the sink had them');
+    this.#options.log.error({ missed, before: first }, 'messages were removed before the sink had them');
   }
 
-  async #obey(): Promise<void> {
+  async #applyReplay(): Promise<void> {
     const jump = this.#jump;
     if (jump === undefined) return;
     this.#jump = undefined;
@@ -356,10 +356,10 @@ export class Forwarder {
   #wait(ms: number): Promise<void> {
     if (this.#isWanted() || this.#skip !== undefined) return Promise.resolve();
     return new Promise((resolve) => {
-      const timer = setTimeout(() => this.#nudge(), ms);
-      this.#nudge = () => {
+      const timer = setTimeout(() => this.#wake(), ms);
+      this.#wake = () => {
         clearTimeout(timer);
-        this.#nudge = () => {};
+        this.#wake = () => {};
         resolve();
       };
     });

@@ -1,10 +1,10 @@
-/** Where a journal ends and begins now, without asking it each time. */
+/** First and last position of a journal, without a query each time. */
 
 import type { Telemetry } from '../telemetry.ts';
 
 export class JournalHead {
   readonly #journal: Pick<Telemetry, 'stats' | 'counters'>;
-  /** The farthest that is known from elsewhere: what was there at the start, and what was read. */
+  /** The last position that was found at the start or read since. */
   #end: number;
 
   private constructor(journal: Pick<Telemetry, 'stats' | 'counters'>, end: number) {
@@ -28,7 +28,7 @@ export class JournalHead {
     this.#end = Math.max(this.#end, position);
   }
 
-  /** Position of the oldest message that is kept; one after the newest when none is. */
+  /** Position of the oldest message; one after the newest when there is none. */
   async oldest(): Promise<number> {
     const { segments } = await this.#journal.stats();
     return segments.find(({ messages }) => messages > 0)?.firstPosition ?? this.end + 1;

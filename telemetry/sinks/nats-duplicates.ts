@@ -1,6 +1,6 @@
 /**
- * What of a batch a stream holds already, when nobody can say which of its acknowledgements were lost: longer ago, perhaps,
- * than the stream remembers ids. Looks, and neither sends nor decides what counts as sent.
+ * Finds which messages of a batch a stream holds already, when acknowledgements were lost longer ago than the duplicate window of
+ * the stream. Sends nothing.
  */
 
 import type { JetStreamManager } from '@nats-io/jetstream';
@@ -18,10 +18,10 @@ export interface DuplicateLookup {
 
 /**
  * Of one subject messages arrive in order, one at a time: the last one there stands for those before it. One of an earlier
- * journal, or of another sender, stands for none, since it has another id. Rejects when the stream can't be asked.
+ * journal, or of another sender, stands for none, since it has another id. Rejects when the stream can't be read.
  */
-export async function findDuplicates(asked: DuplicateLookup): Promise<ReadonlySet<SinkMessage>> {
-  const { manager, stream, messages, after, subjectOf, idOf } = asked;
+export async function findDuplicates(lookup: DuplicateLookup): Promise<ReadonlySet<SinkMessage>> {
+  const { manager, stream, messages, after, subjectOf, idOf } = lookup;
   const bySubject = Map.groupBy(messages, subjectOf);
   const arrived = new Set<SinkMessage>();
   await Promise.all(

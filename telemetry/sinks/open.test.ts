@@ -8,7 +8,7 @@ import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import { NO_FILTER } from './filter.ts';
 import { openSinks, type SinkStatus } from './open.ts';
 
-it('a file that was deleted is noticed without a message for it', async () => {
+it('a deleted file is noticed without a message for it', async () => {
   const directory = temporaryDirectory();
   const path = join(directory, 'out.ndjson');
   const [telemetry, events] = [await openTestJournal(), await openTestJournal()];

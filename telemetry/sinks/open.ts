@@ -1,6 +1,6 @@
 /**
- * Opens the sinks that were asked for: each with a target, a cursor and a file of dead letters of its own. The only way
- * into this module. Reads no configuration and no environment.
+ * Opens the configured sinks: each with a target, a cursor and a dead-letter file of its own. Reads no configuration file and no
+ * environment.
  */
 
 import { mkdirSync } from 'node:fs';
@@ -52,7 +52,7 @@ export interface SinkStatus extends ForwarderStatus {
 export interface SinksOptions {
   readonly settings: readonly SinkSettings[];
   readonly journals: Readonly<Record<SinkSource, Telemetry<string>>>;
-  /** Where cursors and dead letters lie. */
+  /** Directory of cursors and dead letters. */
   readonly directory: string;
   readonly trustDomain: string;
   readonly groupOf: GroupOf;
@@ -60,7 +60,7 @@ export interface SinksOptions {
   /** From 0 to below 1. */
   readonly random: () => number;
   readonly log: Logger;
-  /** Between two looks at each target, in ms; 5 s when left out. */
+  /** Milliseconds between two checks of each target; 5 s when left out. */
   readonly checkEvery?: number;
 }
 
@@ -75,12 +75,12 @@ export interface Sinks {
   close(): Promise<void>;
 }
 
-const RETENTION_LOOK_MS = 60_000;
+const RETENTION_CHECK_MS = 60_000;
 
 /** A file that was moved or deleted is noticed so soon, also when no message comes. */
-const TARGET_LOOK_MS = 5_000;
+const TARGET_CHECK_MS = 5_000;
 
-/** What a delivery in hand has left when the server stops, before it is broken off. */
+/** Time for the current delivery when the server stops, before it is aborted. */
 const CLOSE_GRACE_MS = 3_000;
 
 interface Sink {
@@ -98,7 +98,7 @@ function positionFile(directory: string, { name, source }: SinkSettings): Cursor
   return new CursorFile(join(directory, name, `${source}.position`));
 }
 
-/** Throws Problem `data_directory_unusable`. A target that is down keeps nothing from starting. */
+/** Throws Problem `data_directory_unusable`. A target that is down does not prevent the start. */
 export async function openSinks(options: SinksOptions): Promise<Sinks> {
   const { journals, log } = options;
   const sinks: Sink[] = [];
@@ -121,17 +121,17 @@ export async function openSinks(options: SinksOptions): Promise<Sinks> {
     for (const { settings, forwarder } of sinks) {
       forwarder
         .checkRetention()
-        .catch((error: unknown) => log.error({ err: error, sink: settings.name }, 'retention could not be looked at'));
+        .catch((error: unknown) => log.error({ err: error, sink: settings.name }, 'retention could not be checked'));
     }
-  }, RETENTION_LOOK_MS).unref();
+  }, RETENTION_CHECK_MS).unref();
 
   const targetTimer = setInterval(() => {
     for (const { settings, forwarder } of sinks) {
       forwarder
         .checkTarget()
-        .catch((error: unknown) => log.error({ err: error, sink: settings.name }, 'target could not be looked at'));
+        .catch((error: unknown) => log.error({ err: error, sink: settings.name }, 'target could not be checked'));
     }
-  }, options.checkEvery ?? TARGET_LOOK_MS).unref();
+  }, options.checkEvery ?? TARGET_CHECK_MS).unref();
 
   const find = (name: string): Sink => {
     const sink = sinks.find(({ settings }) => settings.name === name);

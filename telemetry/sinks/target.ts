@@ -1,17 +1,17 @@
-/** What a sink forwards to, as the forwarder sees it: takes a batch, or says that it can't now. */
+/** The interface of a sink's target: takes a batch, or reports that it can't now. */
 
 import type { StoredMessage } from '../telemetry.ts';
 
 /** A message of either journal. */
 export type SinkMessage = StoredMessage<string>;
 
-/** Which journal a sink forwards: what devices said, or what happened to the fleet. */
+/** The journal that a sink forwards: messages of devices, or events of the fleet. */
 export type SinkSource = 'telemetry' | 'events';
 
-/** Text that opens something: read anew at each connection, so that it can be exchanged. Throws when it can't be read. */
+/** A secret that is read at each connection, so that it can be rotated. Throws when it can't be read. */
 export type Secret = () => string;
 
-/** A message that the target will never take, and its words about it. */
+/** A message that the target will never take, and its reason. */
 export interface RefusedMessage {
   readonly message: SinkMessage;
   readonly reason: string;
@@ -32,18 +32,18 @@ export interface Target {
   deliver(messages: readonly SinkMessage[], signal: AbortSignal): Promise<readonly RefusedMessage[]>;
   /** What comes next came before, and is wanted again. */
   replaying?(): void;
-  /** Looks after the target while there is nothing to deliver. */
+  /** Checks the target while there is nothing to deliver. */
   check?(): Promise<void>;
-  /** What was found out since the last call. */
+  /** What was found since the last call. */
   takeNotice?(): TargetNotice | undefined;
-  /** Lets go of connections and files; a delivery after it opens them again. */
+  /** Closes connections and files; a later delivery opens them again. */
   close(): Promise<void>;
 }
 
 /** The target can't be reached, or not be written to, now. The message names what was expected; it holds no secret. */
 export class TargetDown extends Error {
   override readonly name = 'TargetDown';
-  /** Milliseconds that the target asked to be left alone. */
+  /** Milliseconds that the target requested (Retry-After). */
   readonly retryAfter: number | undefined;
 
   constructor(message: string, options: { readonly retryAfter?: number | undefined; readonly cause?: unknown } = {}) {
@@ -52,7 +52,7 @@ export class TargetDown extends Error {
   }
 }
 
-/** One side's certificate did not count for the other: nothing was sent, and somebody has to see to it. */
+/** One side does not accept the other's certificate: nothing was sent, and an operator has to act. */
 export class TargetUntrusted extends TargetDown {}
 
 /**

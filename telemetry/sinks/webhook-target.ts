@@ -1,6 +1,6 @@
 /**
  * A target that is an HTTP server: batches of CloudEvents 1.0 (HTTP binding, section 3.3), signed as Standard Webhooks say
- * (`webhook-id`, `webhook-timestamp`, `webhook-signature`). Follows no redirect and believes no long answer.
+ * (`webhook-id`, `webhook-timestamp`, `webhook-signature`). Follows no redirect and reads responses up to a limit.
  */
 
 import { createHmac } from 'node:crypto';
@@ -37,13 +37,13 @@ export interface WebhookTargetOptions {
   readonly now: () => number;
 }
 
-/** What of an answer is read; more is no answer of a webhook. */
-const ANSWER_BYTES = 65_536;
+/** A larger response is an error. */
+const RESPONSE_BYTES = 65_536;
 
-/** Of an answer, in what is logged. */
-const WORDS = 200;
+/** Characters of a response body that are logged. */
+const LOGGED_CHARACTERS = 200;
 
-/** Answers about what was sent. Every other answer that isn't 2xx is about the target, and the same is sent again. */
+/** Status codes that reject the batch. After every other code that isn't 2xx the same batch is sent again. */
 const REFUSALS: ReadonlySet<number> = new Set([400, 413, 422]);
 
 export class WebhookTarget implements Target {
@@ -65,16 +65,18 @@ export class WebhookTarget implements Target {
     this.#agent = undefined;
   }
 
-  /** A connection is kept between deliveries, for as long as it would be made with the same files. */
+  /** The connection stays open between deliveries while its TLS files are unchanged. */
   #connections(): HttpAgent | HttpsAgent {
     const { tls } = this.#options;
     const material = tls === 'none' ? undefined : tls();
     if (this.#agent !== undefined && material === this.#material) return this.#agent;
     this.#agent?.destroy();
     this.#material = material;
-    const kept = { keepAlive: true, maxSockets: 1, maxFreeSockets: 1 };
+    const agentOptions = { keepAlive: true, maxSockets: 1, maxFreeSockets: 1 };
     this.#agent =
-      material === undefined ? new HttpAgent(kept) : new HttpsAgent({ ...kept, rejectUnauthorized: true, ...material });
+      material === undefined
+        ? new HttpAgent(agentOptions)
+        : new HttpsAgent({ ...agentOptions, rejectUnauthorized: true, ...material });
     return this.#agent;
   }
 
@@ -92,7 +94,7 @@ export class WebhookTarget implements Target {
     throw new TargetDown(answer, { retryAfter });
   }
 
-  #post(id: string, body: Buffer, signal: AbortSignal): Promise<Answer> {
+  #post(id: string, body: Buffer, signal: AbortSignal): Promise<WebhookResponse> {
     const { url, bearer, timeout, now } = this.#options;
     const timestamp = Math.floor(now() / 1000);
     const headers = {
@@ -121,10 +123,10 @@ export class WebhookTarget implements Target {
           ...localhostLookup(new URL(url).hostname),
         },
         (response) => {
-          readAnswer(response, now).then(resolve, failed);
+          readResponse(response, now).then(resolve, failed);
         },
       );
-      // Without a listener the connection would be closed, and neither an answer nor an error be told of.
+      // Without a listener Node closes the connection and emits neither a response nor an error.
       request.once('upgrade', (_, socket) => {
         socket.destroy();
         failed(new TargetDown('expected an answer of 2xx, found 101'));
@@ -135,7 +137,7 @@ export class WebhookTarget implements Target {
   }
 }
 
-interface Answer {
+interface WebhookResponse {
   readonly status: number;
   readonly words: string;
   readonly retryAfter: number | undefined;
@@ -147,25 +149,25 @@ function signatureOf(secret: string, id: string, timestamp: number, body: Buffer
   return createHmac('sha256', key).update(`${id}.${timestamp}.`).update(body).digest('base64');
 }
 
-async function readAnswer(response: IncomingMessage, now: () => number): Promise<Answer> {
+async function readResponse(response: IncomingMessage, now: () => number): Promise<WebhookResponse> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of response) {
     size += (chunk as Buffer).length;
-    if (size > ANSWER_BYTES) {
+    if (size > RESPONSE_BYTES) {
       response.destroy();
-      throw new TargetDown(`expected an answer of at most ${ANSWER_BYTES} bytes, found more`);
+      throw new TargetDown(`expected an answer of at most ${RESPONSE_BYTES} bytes, found more`);
     }
     chunks.push(chunk as Buffer);
   }
   const words = Buffer.concat(chunks)
     .toString('utf8')
-    .slice(0, WORDS)
+    .slice(0, LOGGED_CHARACTERS)
     .replace(/[\p{Cc}\u2028\u2029]/gu, ' ')
     .trim();
-  const asked = response.headers['retry-after'];
-  const seconds = parseDecimal(asked, 0);
+  const retryAfter = response.headers['retry-after'];
+  const seconds = parseDecimal(retryAfter, 0);
   // RFC 9110, section 10.2.3: seconds, or a date.
-  const ms = seconds === undefined ? Date.parse(asked ?? '') - now() : seconds * 1000;
+  const ms = seconds === undefined ? Date.parse(retryAfter ?? '') - now() : seconds * 1000;
   return { status: response.statusCode ?? 0, words, retryAfter: ms > 0 ? ms : undefined };
 }

@@ -130,7 +130,7 @@ for (const [kind, what, programs] of KINDS) {
       expect(found.reason).toMatch(reason);
       expect(await target.count()).toBe(0);
       expect(sink.counters()).toMatchObject({ 'sink_up/sink=out': 0, 'sink_untrusted/sink=out': 1 });
-      const said = sink.log.filter((line) => line.includes('a certificate does not count'));
+      const said = sink.log.filter((line) => line.includes('a certificate is not accepted'));
       expect(said.map((line) => JSON.parse(line))).toMatchObject([{ level: 50, reason: found.reason }]);
     });
 
