@@ -36,5 +36,5 @@ it('a device beyond its share is refused alone; health, a metric and an event sa
     subject: 'devices/greedy',
     data: { kept: 'retained', bound: 'shared', heldBytes: 0 },
   });
-  expect(server.log()).toContain('more than its share');
+  expect(server.log()).toContain('share exceeded');
 });
