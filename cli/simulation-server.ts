@@ -59,9 +59,9 @@ export async function startTemporaryServer({
     if (running === undefined || running.exitCode !== null || running.signalCode !== null) return;
     const ended = once(running, 'exit');
     running.kill(signal);
-    const patience = setTimeout(() => running.kill('SIGKILL'), STOP_MS);
+    const timeout = setTimeout(() => running.kill('SIGKILL'), STOP_MS);
     await ended;
-    clearTimeout(patience);
+    clearTimeout(timeout);
   };
   const close = async () => {
     await stop('SIGTERM');
@@ -121,7 +121,7 @@ async function startProgram(config: string, log: number): Promise<ChildProcess> 
     env: { PATH: process.env.PATH, HOME: process.env.HOME },
   });
   const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream });
-  const patience = setTimeout(() => child.kill('SIGKILL'), START_MS);
+  const timeout = setTimeout(() => child.kill('SIGKILL'), START_MS);
   try {
     await Promise.race([
       once(lines, 'line'),
@@ -130,7 +130,7 @@ async function startProgram(config: string, log: number): Promise<ChildProcess> 
       }),
     ]);
   } finally {
-    clearTimeout(patience);
+    clearTimeout(timeout);
   }
   return child;
 }

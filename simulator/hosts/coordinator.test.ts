@@ -84,7 +84,7 @@ describe('hosts that join', () => {
     expect(() => coordinator.placement(fleet)).toThrow(/^host "small": expected /);
   });
 
-  it('and end before the run leave their seat to another', async () => {
+  it('that leave before the run make room for another host', async () => {
     const { coordinator, events } = await coordinate(2);
     const leaving = new AbortController();
     const { verdict } = await joined(coordinator, 'a', { signal: leaving.signal });

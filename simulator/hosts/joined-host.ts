@@ -46,15 +46,15 @@ const LOOK_EVERY_MS = 1_000;
  */
 export async function joinRun(options: JoinOptions): Promise<Verdict> {
   const socket = await reach(options);
-  const seat = new HostSession(socket, options);
-  const leave = () => seat.leave();
+  const session = new HostSession(socket, options);
+  const leave = () => session.leave();
   options.signal?.addEventListener('abort', leave);
   if (options.signal?.aborted === true) leave();
   try {
-    return await seat.verdict;
+    return await session.verdict;
   } finally {
     options.signal?.removeEventListener('abort', leave);
-    await seat.close();
+    await session.close();
   }
 }
 
@@ -67,7 +67,7 @@ async function reach({ host, port, fingerprint }: JoinOptions): Promise<TLSSocke
     minVersion: 'TLSv1.3',
     rejectUnauthorized: false,
   });
-  const patience = setTimeout(() => socket.destroy(new Error('no answer in time')), CONNECT_MS);
+  const timeout = setTimeout(() => socket.destroy(new Error('no answer in time')), CONNECT_MS);
   try {
     await once(socket, 'secureConnect');
   } catch (error) {
@@ -78,7 +78,7 @@ async function reach({ host, port, fingerprint }: JoinOptions): Promise<TLSSocke
       hint: 'start it first, with --coordinate; it prints the line to join with',
     });
   } finally {
-    clearTimeout(patience);
+    clearTimeout(timeout);
   }
   const certificate = socket.getPeerX509Certificate();
   if (certificate !== undefined && fingerprintOf(certificate) === fingerprint) return socket;

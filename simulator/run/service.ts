@@ -10,7 +10,7 @@ import type { TlsConnector, TlsTarget } from '../devices/tls-connections.ts';
 import { Observer } from './observer.ts';
 import { type RunOptions, RunRefused } from './run-options.ts';
 
-const SERVICE_PATIENCE_MS = 15_000;
+const SUBSCRIBE_TIMEOUT_MS = 15_000;
 
 export async function openService(
   { operator, serviceIdentity, prefix }: RunOptions,
@@ -28,16 +28,16 @@ export async function openService(
   }
   if (identity === undefined) return undefined;
   const observer = new Observer({ clientId: name, identity, ...parts });
-  const patience = new AbortController();
+  const timeout = new AbortController();
   const isOpen = await Promise.race([
     observer.open().then(() => true),
-    delay(SERVICE_PATIENCE_MS, false, { signal: patience.signal }).catch(() => true),
+    delay(SUBSCRIBE_TIMEOUT_MS, false, { signal: timeout.signal }).catch(() => true),
   ]);
-  patience.abort();
+  timeout.abort();
   if (isOpen) return observer;
   observer.close();
   throw new RunRefused(
-    `expected the subscription of the service to be granted within ${SERVICE_PATIENCE_MS / 1_000} s`,
+    `expected the subscription of the service to be granted within ${SUBSCRIBE_TIMEOUT_MS / 1_000} s`,
   );
 }
 
