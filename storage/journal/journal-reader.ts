@@ -11,10 +11,10 @@ import { type MessageFilter, SegmentReader } from './segment-reader.ts';
 import type { SeriesSums } from './series.ts';
 
 /** Segments that stay open between queries. */
-const MOST_OPEN = 16;
+const MAX_OPEN = 16;
 
 /** Newest messages in one page. */
-const MOST_IN_PAGE = 10_000;
+const MAX_IN_PAGE = 10_000;
 
 const SERIES_PAGE_BYTES = 16_777_216;
 
@@ -89,7 +89,7 @@ export class JournalReader {
       bytes += row.payload.length;
       if (bytes > mostBytes && page.length > 0) break;
       page.push(row);
-      if (page.length === MOST_IN_PAGE) break;
+      if (page.length === MAX_IN_PAGE) break;
     }
     return page;
   }
@@ -160,7 +160,7 @@ export class JournalReader {
       if (reader === undefined) {
         reader = new SegmentReader(file);
         const [eldest] = this.#open;
-        if (eldest !== undefined && this.#open.size >= MOST_OPEN) {
+        if (eldest !== undefined && this.#open.size >= MAX_OPEN) {
           eldest[1].close();
           this.#open.delete(eldest[0]);
         }

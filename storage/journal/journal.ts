@@ -33,7 +33,7 @@ const DAY_MS = 86_400_000;
 const SMALLEST_MESSAGE = 16;
 
 /** A newest segment of up to so many bytes is read through when the journal is opened: about half a second. */
-const MOST_CHECKED = 268_435_456;
+const MAX_CHECKED = 268_435_456;
 
 export interface JournalOptions {
   readonly directory: string;
@@ -70,7 +70,7 @@ export class Journal {
   #nextPosition = 1;
 
   /** Creates the directory, mode 0700. Throws Problem `data_directory_unusable`, `database_older` or `database_newer`. */
-  constructor({ directory, mostChecked = MOST_CHECKED, segmentBytes: bytes = SEGMENT_BYTES, leap }: JournalOptions) {
+  constructor({ directory, mostChecked = MAX_CHECKED, segmentBytes: bytes = SEGMENT_BYTES, leap }: JournalOptions) {
     this.#segmentBytes = bytes;
     this.#directory = directory;
     this.#closed = new ClosedSegments(directory, this.#olderKeys);

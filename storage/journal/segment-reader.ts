@@ -23,7 +23,7 @@ export interface Source extends SourceNames {
 }
 
 /** Bound of cached source names. */
-const MOST_KNOWN_SOURCES = 100_000;
+const MAX_KNOWN_SOURCES = 100_000;
 
 /** SQLite page cache per file. */
 const CACHE_KIB = 8192;
@@ -254,7 +254,7 @@ export class SegmentReader {
     let source = this.#sources.get(id);
     if (source === undefined) {
       source = this.#statements.source.get(id) as Source;
-      if (this.#sources.size >= MOST_KNOWN_SOURCES) this.#sources = new Map();
+      if (this.#sources.size >= MAX_KNOWN_SOURCES) this.#sources = new Map();
       this.#sources.set(id, source);
     }
     return source;

@@ -1,15 +1,15 @@
 import { Problem } from '@rollcall/protocol';
 import type { Series, SeriesPoint, SeriesQuery } from './message.ts';
 
-const MOST_POINTS = 10_000;
+const MAX_POINTS = 10_000;
 const LONGEST_POINTER = 1024;
 
 /** Throws Problem `request_invalid`. */
 export function checkSeries({ since, until, bucket, pointer }: SeriesQuery): void {
   const points = (until - since) / bucket;
   if (!(until > since)) throw invalid('expected a range that ends after it begins');
-  if (!Number.isInteger(bucket) || bucket < 1 || !(points <= MOST_POINTS)) {
-    throw invalid(`expected at most ${MOST_POINTS} points, found ${Math.ceil(points)}: ask for longer ones`);
+  if (!Number.isInteger(bucket) || bucket < 1 || !(points <= MAX_POINTS)) {
+    throw invalid(`expected at most ${MAX_POINTS} points, found ${Math.ceil(points)}: ask for longer ones`);
   }
   pointerParts(pointer);
 }

@@ -1,6 +1,6 @@
 import { Problem } from '@rollcall/protocol';
 
-const MOST_NAMES = 200_000;
+const MAX_NAMES = 200_000;
 
 /** What the other end doesn't have yet. A list that begins with 1 replaces the old one. */
 export interface NewNames {
@@ -40,7 +40,7 @@ export class SentNames {
 
   /** Call it between messages, never amid one. */
   clearIfTooMany(): void {
-    if (this.#next > MOST_NAMES) this.clear();
+    if (this.#next > MAX_NAMES) this.clear();
   }
 
   clear(): void {
