@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { PowerCutFiles } from '../test/fixtures/power-cut-files.ts';
-import { add, drain, openQueue, ROOM } from '../test/fixtures/queue-on-disk.ts';
+import { add, drain, MAX_BYTES, openQueue } from '../test/fixtures/queue-on-disk.ts';
 import { DeviceError } from './device-error.ts';
 import type { DiskOutbox } from './disk-outbox.ts';
 import { DEFAULT_OUTBOX_LIMITS, type OutboxMessage } from './outbox.ts';
@@ -16,7 +16,7 @@ const codeOf = (promise: Promise<unknown>) =>
     (error: DeviceError) => error.code,
   );
 
-const NEWEST: TopicRules = { drop: 'newest', bytes: ROOM };
+const NEWEST: TopicRules = { drop: 'newest', bytes: MAX_BYTES };
 
 /** The topics under which what may go now is sent. */
 function sent(outbox: DiskOutbox): string[] {
@@ -203,7 +203,7 @@ describe('writing', () => {
   it('does not let the files grow for ever, whatever waits', async () => {
     const files = steady();
     const outbox = openQueue(files, {
-      rulesOf: (topic) => ({ drop: topic === 'l' ? 'keep-latest' : 'newest', bytes: ROOM }),
+      rulesOf: (topic) => ({ drop: topic === 'l' ? 'keep-latest' : 'newest', bytes: MAX_BYTES }),
     });
     await add(outbox, 't', 'early'); // waits in the oldest segment all the time
     for (let n = 0; n < 200; n += 1) await add(outbox, 'l', `reading ${n}`);
@@ -246,7 +246,9 @@ describe('a queue that is full', () => {
   });
 
   it('keeps a stream within its own share', async () => {
-    const outbox = openQueue(steady(), { rulesOf: (topic) => ({ drop: 'newest', bytes: topic === 't' ? 40 : ROOM }) });
+    const outbox = openQueue(steady(), {
+      rulesOf: (topic) => ({ drop: 'newest', bytes: topic === 't' ? 40 : MAX_BYTES }),
+    });
     expect(await codeOf(add(outbox, 't', 'a'))).toBe('kept');
     expect(await codeOf(add(outbox, 't', 'b'))).toBe('outbox_full');
     expect(await codeOf(add(outbox, 'u', 'c'))).toBe('kept');
@@ -322,7 +324,7 @@ describe('priority', () => {
 
   it('lets messages overtake all that wait, keeps the order within a stream, and is the same after a restart', async () => {
     const files = steady();
-    const outbox = openQueue(files, ranked(ROOM));
+    const outbox = openQueue(files, ranked(MAX_BYTES));
     for (const [topic, text] of [
       ['noise', 'n1'],
       ['t', 't1'],
@@ -334,7 +336,7 @@ describe('priority', () => {
       await add(outbox, topic as string, text as string);
     }
     await outbox.close();
-    expect(drain(openQueue(files, ranked(ROOM)))).toEqual(['a1', 'a2', 't1', 't2', 'n1', 'n2']);
+    expect(drain(openQueue(files, ranked(MAX_BYTES)))).toEqual(['a1', 'a2', 't1', 't2', 'n1', 'n2']);
   });
 
   it('makes room in a full queue at the cost of lesser streams, the least first, and of none that hold on', async () => {

@@ -31,9 +31,9 @@ export function recordBehaviour(openFresh: OpenFreshRegistry): void {
     it('has only the labels that were set, no property that every object has', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const serial = await fleet.enroll('pump-1');
-      const standing = await fleet.registry.certificateStatus(serial);
-      if (standing.state !== 'good') expect.unreachable();
-      expect(standing.labels.constructor).toBeUndefined();
+      const status = await fleet.registry.certificateStatus(serial);
+      if (status.state !== 'good') expect.unreachable();
+      expect(status.labels.constructor).toBeUndefined();
     });
   });
 

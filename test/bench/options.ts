@@ -2,8 +2,10 @@
 
 import { parseArgs } from 'node:util';
 
-export const ROWS = ['enroll', 'connect', 'publish', 'memory', 'standing', 'revoke', 'ca', 'journal', 'sinks'] as const;
+export const ROWS = ['enroll', 'connect', 'publish', 'memory', 'status', 'revoke', 'ca', 'journal', 'sinks'] as const;
 export type RowName = (typeof ROWS)[number];
+/** Former names of rows, which `--only` still accepts. */
+const FORMER_NAMES: Readonly<Record<string, RowName>> = { standing: 'status' };
 
 /** How many of each; every load is bounded by these. */
 export interface Sizes {
@@ -88,7 +90,8 @@ export function readOptions(args: readonly string[]): BenchOptions | string {
   } catch (error) {
     return (error as Error).message;
   }
-  const only = values.only?.split(',') ?? ROWS;
+  const only =
+    values.only?.split(',').map((name) => (Object.hasOwn(FORMER_NAMES, name) ? FORMER_NAMES[name] : name)) ?? ROWS;
   const unknown = only.find((name) => !ROWS.includes(name as RowName));
   if (unknown !== undefined) return `expected rows of ${ROWS.join(', ')}, found ${JSON.stringify(unknown)}`;
   const scale = Number(values.scale ?? 1);

@@ -2,6 +2,7 @@
 
 import { type Bench, repeat, startAll, stopAll } from './bench.ts';
 import { ca } from './ca.ts';
+import { certificateStatus } from './certificate-status.ts';
 import { alternate, type BurstSize, type Bursts, type Comparison, compare } from './compare.ts';
 import { publish } from './ingest.ts';
 import { journal } from './journal.ts';
@@ -11,7 +12,6 @@ import { comparisonResult, type Result, ratioGoals } from './results.ts';
 import { revocation } from './revocation.ts';
 import type { RunningServer, ServerName } from './servers.ts';
 import { sinks } from './sinks.ts';
-import { standing } from './standing.ts';
 import { type Spread, spread } from './statistics.ts';
 
 /** To reach: our checks and access rules are nearly free, and Node is not far from C. */
@@ -37,7 +37,7 @@ export const ROW: Readonly<Record<RowName, (bench: Bench) => Promise<readonly Re
   publish,
   memory,
   revoke: revocation,
-  standing,
+  status: certificateStatus,
   ca,
   journal,
   sinks,
@@ -60,7 +60,7 @@ export function devicesFor(row: RowName, sizes: Sizes): number {
       return held(sizes) + sizes.idle;
     case 'revoke':
       return sizes.connected;
-    case 'standing':
+    case 'status':
       return (sizes.connectRounds + WARM_UPS) * sizes.connects;
   }
 }

@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { PeerFiles } from './authority.ts';
 import type { Borrowed, Child } from './children.ts';
-import { loopDelayFile } from './inside.ts';
 import type { LoopDelay } from './loop-watch.ts';
 import { freePort, untilListening } from './ports.ts';
+import { loopDelayFile } from './server-preload.ts';
 
 export const SERVER_NAMES = ['rollcall', 'aedes', 'mosquitto'] as const;
 export type ServerName = (typeof SERVER_NAMES)[number];
@@ -45,7 +45,7 @@ export const MOSQUITTO = '/usr/sbin/mosquitto';
 const HERE = new URL('.', import.meta.url);
 const ROLLCALL = fileURLToPath(new URL('../../cli/main.ts', HERE));
 const STOCK_AEDES = fileURLToPath(new URL('stock-aedes.ts', HERE));
-const INSIDE = new URL('inside.ts', HERE);
+const SERVER_PRELOAD = new URL('server-preload.ts', HERE);
 /** A server that takes longer to write down a few numbers has other problems. */
 const TOLD_WITHIN_MS = 5_000;
 
@@ -94,7 +94,7 @@ export function prepareServers(
   const config = join(borrowed.directory, 'rollcall.yaml');
   writeFileSync(config, ROLLCALL_CONFIG);
   const profiling = profiles === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profiles}`];
-  const inside = `${INSIDE}?directory=${encodeURIComponent(borrowed.directory)}`;
+  const inside = `${SERVER_PRELOAD}?directory=${encodeURIComponent(borrowed.directory)}`;
   const nodeArgs = [...profiling, '--expose-gc', '--import', inside];
 
   async function startRollcall(other = data): Promise<RunningRollcall> {

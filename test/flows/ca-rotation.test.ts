@@ -55,8 +55,8 @@ describe('the issuing CA of a fleet that is connected', () => {
     await everyoneSpeaks();
     expect(await states()).toEqual(['outgoing', 'active']);
     // Whoever comes now is signed by the new one, and both kinds connect.
-    const newcomer = await fleet.enroll('press-9');
-    await connectMqtt(newcomer);
+    const added = await fleet.enroll('press-9');
+    await connectMqtt(added);
     await connectMqtt(identities[1] as StoredIdentity).then((again) => again.endAsync());
     clients.splice(1, 1);
     dropped = 0;
@@ -119,10 +119,10 @@ describe('the issuing CA of a fleet that is connected', () => {
     const old = identities[3] as StoredIdentity;
     const renewed = await requestRenewal(memoryIdentityStore(), old);
     await (await connectMqtt({ ...renewed, rootPem: old.rootPem })).endAsync();
-    const newcomer = await fleet.enroll('press-9');
-    expect(newcomer.rootPem).not.toBe(old.rootPem);
-    await (await connectMqtt(newcomer)).endAsync();
-    expect(readFileSync(join(fleet.data, 'trust-bundle.pem'), 'utf8').trim()).toBe(newcomer.rootPem.trim());
+    const added = await fleet.enroll('press-9');
+    expect(added.rootPem).not.toBe(old.rootPem);
+    await (await connectMqtt(added)).endAsync();
+    expect(readFileSync(join(fleet.data, 'trust-bundle.pem'), 'utf8').trim()).toBe(added.rootPem.trim());
 
     await expect(fleet.operator.retireCa({ id: oldRoot?.id as string, strand: 1000 })).rejects.toMatchObject({
       code: 'ca_state_conflict',

@@ -4,18 +4,18 @@ import { join } from 'node:path';
 import { Device, type DeviceOptions, type Receipt } from '@rollcall/device-sdk';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
+import { type DiscardingProxy, startDiscardingProxy } from '../fixtures/discarding-proxy.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { connectMqtt } from '../fixtures/mqtt.ts';
 import { type RunningServer, serve } from '../fixtures/program.ts';
 import { issueService } from '../fixtures/service.ts';
-import { type SwallowingLine, startSwallowingLine } from '../fixtures/swallowing-line.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const STREAM = 'temp';
 
 interface Bed {
   readonly fleet: TestFleet;
-  readonly line: SwallowingLine;
+  readonly proxy: DiscardingProxy;
   /** Topic and payload of what a subscriber heard. */
   readonly heard: string[];
   /** Resolves when the subscriber has heard a payload. */
@@ -26,8 +26,8 @@ interface Bed {
 async function start(): Promise<Bed> {
   const fleet = await startFleet();
   onTestFinished(() => fleet.stop());
-  const line = await startSwallowingLine(fleet.mqttUrl);
-  onTestFinished(() => line.close());
+  const proxy = await startDiscardingProxy(fleet.mqttUrl);
+  onTestFinished(() => proxy.close());
   const service = await connectMqtt(await issueService(fleet, 'dashboard'));
   const heard: string[] = [];
   service.on('message', (topic, payload) => heard.push(`${topic} ${payload}`));
@@ -35,7 +35,7 @@ async function start(): Promise<Bed> {
   const dataDir = join(temporaryDirectory(), 'device');
   return {
     fleet,
-    line,
+    proxy,
     heard,
     hears: async (payload) => {
       while (!heard.some((text) => text.endsWith(` ${payload}`))) {
@@ -43,7 +43,7 @@ async function start(): Promise<Bed> {
       }
     },
     open: async (options = {}) => {
-      const device = await opened(dataDir, line.mqttUrl, await fleet.mint(), options);
+      const device = await opened(dataDir, proxy.mqttUrl, await fleet.mint(), options);
       await device.connected();
       return device;
     },
@@ -67,12 +67,12 @@ async function stored(operator: TestFleet['operator']): Promise<string[]> {
 
 describe('a message whose PUBACK was lost', () => {
   it('is sent again under its key, acknowledged, and stored and heard once', async () => {
-    const { fleet, line, heard, hears, open } = await start();
+    const { fleet, proxy, heard, hears, open } = await start();
     const device = await open();
-    line.swallow();
+    proxy.discard();
     const receipt = await device.publish(STREAM, '1');
     await hears('1');
-    line.cut();
+    proxy.disconnect();
     await receipt.acknowledged;
     await (await device.publish(STREAM, '2')).acknowledged;
     await hears('2');
@@ -81,24 +81,24 @@ describe('a message whose PUBACK was lost', () => {
   });
 
   it('is stored twice without a key, which shows that the line loses what this is about', async () => {
-    const { fleet, line, hears, open } = await start();
+    const { fleet, proxy, hears, open } = await start();
     const device = await open({ messageKeys: 'none' });
-    line.swallow();
+    proxy.discard();
     const receipt = await device.publish(STREAM, '1');
     await hears('1');
-    line.cut();
+    proxy.disconnect();
     await receipt.acknowledged;
     expect(await stored(fleet.operator)).toEqual(['1', '1']);
   });
 
   it('is stored and heard once when the next process of the device sends it', async () => {
-    const { fleet, line, heard, hears, open } = await start();
+    const { fleet, proxy, heard, hears, open } = await start();
     const first = await open();
-    line.swallow();
+    proxy.discard();
     const { key } = await first.publish(STREAM, '1');
     await hears('1');
     await first.close();
-    line.cut();
+    proxy.disconnect();
     const second = await open();
     await second.drained();
     const newer = await second.publish(STREAM, '2');
@@ -110,14 +110,14 @@ describe('a message whose PUBACK was lost', () => {
   });
 
   it('is stored and heard once with QoS 2 of a client that begins anew', async () => {
-    const { fleet, line, heard, hears } = await start();
-    const identity = { ...(await fleet.enroll('pump-1')), mqttUrl: line.mqttUrl };
+    const { fleet, proxy, heard, hears } = await start();
+    const identity = { ...(await fleet.enroll('pump-1')), mqttUrl: proxy.mqttUrl };
     const topic = 'devices/pump-1/telemetry/temp/mine-1';
     const first = await connectMqtt(identity);
-    line.swallow();
+    proxy.discard();
     first.publish(topic, '1', { qos: 2 });
     await hears('1');
-    line.cut();
+    proxy.disconnect();
     const second = await connectMqtt(identity);
     await second.publishAsync(topic, '1', { qos: 2 });
     await second.publishAsync('devices/pump-1/telemetry/temp/mine-2', '2', { qos: 2 });
@@ -131,27 +131,27 @@ describe('a message whose PUBACK was lost', () => {
     const data = join(root, 'data');
     let server: RunningServer = await serve(data);
     onTestFinished(async () => void (await server.end('SIGTERM')));
-    const line = await startSwallowingLine(server.ready.mqttUrl);
-    onTestFinished(() => line.close());
+    const proxy = await startDiscardingProxy(server.ready.mqttUrl);
+    onTestFinished(() => proxy.close());
     let operator = openConsoleClient({ socketPath: server.ready.socket });
     const service = await issueService({ operator, mqttUrl: server.ready.mqttUrl }, 'dashboard');
     const { text } = await operator.createToken({});
-    const device = await opened(join(root, 'device'), line.mqttUrl, text);
+    const device = await opened(join(root, 'device'), proxy.mqttUrl, text);
     await device.connected();
-    line.swallow();
+    proxy.discard();
     const receipt: Receipt = await device.publish(STREAM, '1');
     while ((await stored(operator)).length === 0) await new Promise((resolve) => setImmediate(resolve));
     await operator.close();
-    line.leadTo(undefined);
+    proxy.forwardTo(undefined);
     await server.end('SIGKILL');
-    line.cut();
+    proxy.disconnect();
     server = await serve(data);
     operator = openConsoleClient({ socketPath: server.ready.socket });
     onTestFinished(() => operator.close());
     const back = await connectMqtt({ ...service, mqttUrl: server.ready.mqttUrl });
     const heard = new Promise((resolve) => back.once('message', (topic, payload) => resolve(`${topic} ${payload}`)));
     await back.subscribeAsync('devices/+/telemetry/+', { qos: 1 });
-    line.leadTo(server.ready.mqttUrl);
+    proxy.forwardTo(server.ready.mqttUrl);
     await receipt.acknowledged;
     expect(await heard).toBe('devices/pump-1/telemetry/temp 1');
     expect(await stored(operator)).toEqual(['1']);

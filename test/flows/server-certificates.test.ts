@@ -22,7 +22,7 @@ describe('the server certificates', () => {
   });
   afterAll(() => fleet.stop());
 
-  it('are replaced on every door before they end, without dropping a connection', async () => {
+  it('are replaced on every server before they expire, without dropping a connection', async () => {
     const client = await connectMqtt(await fleet.enroll('dev-1'));
     let isGone = false;
     void closed(client).then(() => {
@@ -32,7 +32,7 @@ describe('the server certificates', () => {
     await vi.waitFor(
       async () => {
         const now = await serials(fleet);
-        for (const [door, serial] of Object.entries(now)) expect(serial, door).not.toBe(first[door]);
+        for (const [server, serial] of Object.entries(now)) expect(serial, server).not.toBe(first[server]);
       },
       { timeout: 20_000, interval: 200 },
     );
@@ -42,8 +42,8 @@ describe('the server certificates', () => {
 });
 
 async function serials(fleet: TestFleet): Promise<Readonly<Record<string, string>>> {
-  const doors = { enroll: fleet.enrollUrl, broker: fleet.mqttUrl, console: fleet.consoleUrl };
-  const entries = Object.entries(doors).map(async ([door, url]) => [door, await serialAt(url)] as const);
+  const urls = { enroll: fleet.enrollUrl, broker: fleet.mqttUrl, console: fleet.consoleUrl };
+  const entries = Object.entries(urls).map(async ([server, url]) => [server, await serialAt(url)] as const);
   return Object.fromEntries(await Promise.all(entries));
 }
 

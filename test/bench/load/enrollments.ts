@@ -26,7 +26,7 @@ export function enrollmentRequest(applicant: Applicant, token: string, connectio
 }
 
 /** A connection to the enroll server, without a certificate. */
-export function openDoor(port: number): Promise<TLSSocket> {
+export function openEnrollConnection(port: number): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host: '127.0.0.1', port, secureContext: STRANGER, rejectUnauthorized: false });
     socket.setNoDelay(true);

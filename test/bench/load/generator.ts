@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { openConsoleClient } from '../../../console/client.ts';
 import { burst, measured } from './burst.ts';
 import { type LoadDevice, newApplicant, newDevice } from './devices.ts';
-import { certificateOf, enrollmentRequest, exchange, openDoor, untilClosed } from './enrollments.ts';
+import { certificateOf, enrollmentRequest, exchange, openEnrollConnection, untilClosed } from './enrollments.ts';
 import type { LoadAnswer, LoadOrder, LoadReport } from './orders.ts';
 import { paceOn } from './pace.ts';
 import { closeSession, type OpenSession, openSession, publishOn } from './sessions.ts';
@@ -28,20 +28,20 @@ async function enroll(order: Order<'enroll'>): Promise<LoadReport> {
   let report: LoadReport;
   if (connections === 'new') {
     report = await burst(order, async (index) => {
-      const socket = await openDoor(port);
+      const socket = await openEnrollConnection(port);
       answers[index] = await exchange(socket, requests[index] as Buffer);
       await untilClosed(socket);
     });
   } else {
-    const doors = await Promise.all(Array.from({ length: order.inFlight }, () => openDoor(port)));
-    const free = [...doors];
+    const sockets = await Promise.all(Array.from({ length: order.inFlight }, () => openEnrollConnection(port)));
+    const free = [...sockets];
     report = await burst(order, async (index) => {
-      const socket = free.pop() as (typeof doors)[number];
+      const socket = free.pop() as (typeof sockets)[number];
       answers[index] = await exchange(socket, requests[index] as Buffer);
       free.push(socket);
     });
-    for (const door of doors) door.end();
-    await Promise.all(doors.map(untilClosed));
+    for (const socket of sockets) socket.end();
+    await Promise.all(sockets.map(untilClosed));
   }
   const certificates = answers.map(certificateOf);
   if (order.devices === 'kept') {

@@ -27,7 +27,7 @@ const ENROLLMENTS = 60;
 const PAGES = 60;
 const IN_FLIGHT = 16;
 
-export async function standing(bench: Bench): Promise<readonly Result[]> {
+export async function certificateStatus(bench: Bench): Promise<readonly Result[]> {
   return [...(await registryRows(bench)), ...(await connectRows(bench))];
 }
 
@@ -51,7 +51,7 @@ async function registryRows({ sizes, servers }: Bench): Promise<readonly Result[
   const few = await open(FEW);
   const many = await open(sizes.registered);
   const rows: readonly [string, number, (sized: Sized) => Promise<void>][] = [
-    ['standing of a serial', LOOKUPS, lookUp],
+    ['status of a serial', LOOKUPS, lookUp],
     ['enrollment in the registry', ENROLLMENTS, enroll],
     ['a page of 100 devices', PAGES, listPages],
   ];

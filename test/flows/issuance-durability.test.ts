@@ -16,7 +16,7 @@ const NO_LIMITS = Object.fromEntries(
     'ENROLL_LIMITS_CONNECTIONS_PER_SECOND_PER_ADDRESS',
   ].map((name) => [`ROLLCALL_${name}`, '0']),
 );
-const LANES = 6;
+const CONCURRENT_LOOPS = 6;
 const ENROLLED_WHEN_KILLED = 20;
 const USES = 1_000;
 
@@ -29,14 +29,14 @@ describe('a server that is killed while it enrolls', () => {
 
     const received: StoredIdentity[] = [];
     let killed: Promise<unknown> | undefined;
-    const lane = async () => {
+    const enrollUntilKilled = async () => {
       for (let tries = 0; killed === undefined && tries < USES; tries += 1) {
         const identity = await enrollOnce(memoryIdentityStore(), { token }).catch(() => undefined);
         if (identity !== undefined) received.push(identity);
         if (received.length >= ENROLLED_WHEN_KILLED) killed ??= first.end('SIGKILL');
       }
     };
-    await Promise.all(Array.from({ length: LANES }, lane));
+    await Promise.all(Array.from({ length: CONCURRENT_LOOPS }, enrollUntilKilled));
     await killed;
     await operator.close();
 

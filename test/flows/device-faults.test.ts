@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { Device, type DeviceOptions } from '@rollcall/device-sdk';
 import { type BootstrapToken, type DeviceId, formatBootstrapToken, parseBootstrapToken } from '@rollcall/protocol';
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { cuttingLine } from '../fixtures/cutting-line.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { startInterruptingProxy } from '../fixtures/interrupting-proxy.ts';
 import { deviceTime } from '../fixtures/manual-time.ts';
 
 let fleet: TestFleet;
@@ -47,24 +47,24 @@ const AWAY = 'mqtts://localhost:9';
 
 describe('a line', () => {
   it('that breaks anywhere in the handshake is tried again until it holds', async () => {
-    const line = await cuttingLine(portOf(fleet.mqttUrl));
-    line.cutAfter(1, 5, 90, 400, 900, 1_300, 1_900);
-    const device = await open('cut-1', { mqttUrl: `mqtts://localhost:${line.port}` });
+    const proxy = await startInterruptingProxy(portOf(fleet.mqttUrl));
+    proxy.closeAfter(1, 5, 90, 400, 900, 1_300, 1_900);
+    const device = await open('cut-1', { mqttUrl: `mqtts://localhost:${proxy.port}` });
     await device.publish('readings', 1);
     await device.drained();
     expect(await stored('cut-1')).toEqual([1]);
-    expect(line.opened).toBeGreaterThan(7);
+    expect(proxy.opened).toBeGreaterThan(7);
   });
 
   it('that falls silent for good is found out, and nothing that was given to it is lost', async () => {
-    const line = await cuttingLine(portOf(fleet.mqttUrl));
-    const device = await open('silent-1', { mqttUrl: `mqtts://localhost:${line.port}`, keepalive: 15 });
+    const proxy = await startInterruptingProxy(portOf(fleet.mqttUrl));
+    const device = await open('silent-1', { mqttUrl: `mqtts://localhost:${proxy.port}`, keepalive: 15 });
     await device.connected();
-    line.fallSilent();
+    proxy.stall();
     for (const reading of [1, 2, 3]) await device.publish('readings', reading);
     await device.drained();
     expect(await stored('silent-1')).toEqual([1, 2, 3]);
-    expect(line.opened).toBe(2);
+    expect(proxy.opened).toBe(2);
     expect((await fleet.operator.listSessions()).filter(({ identity }) => identity === 'device/silent-1')).toHaveLength(
       1,
     );
