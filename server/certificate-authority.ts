@@ -36,7 +36,7 @@ export async function openCertificateAuthority(context: ServerContext, registry:
       hosts: config.publicHosts,
       statusUrls: statusUrlsOf(statusUrl, config, publicHost),
       keys: {
-        store: config.certificates.keys.home === 'sealed' ? 'encrypted' : config.certificates.keys.home,
+        store: config.certificates.keys.home,
         passphraseFile: config.certificates.keys.passphraseFile || undefined,
         pkcs11: config.certificates.keys.pkcs11.module === '' ? undefined : config.certificates.keys.pkcs11,
         credentialsDirectory: environment.CREDENTIALS_DIRECTORY,

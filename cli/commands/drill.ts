@@ -131,13 +131,13 @@ async function drill(
 
 /** Empty where the keys of the drilled server lie in plain files. */
 function passphraseFileOf({ certificates: { keys } }: Config, copy: FleetCopy | undefined): string {
-  return copy?.keys.are === 'copied' && keys.home === 'sealed' ? resolve(keys.passphraseFile) : '';
+  return copy?.keys.are === 'copied' && keys.home === 'encrypted' ? resolve(keys.passphraseFile) : '';
 }
 
 /** The fleet's own policy for certificates; nothing that leads out of the drill, such as sinks. */
 function settingsOf({ trustDomain, certificates }: Config, copy: FleetCopy | undefined) {
   const { device, server, issuing, root, backdate, overlap, renewalsPerSecond, keys } = certificates;
-  const isSealed = copy?.keys.are === 'copied' && keys.home === 'sealed';
+  const isEncrypted = copy?.keys.are === 'copied' && keys.home === 'encrypted';
   return {
     trustDomain: copy?.trustDomain ?? trustDomain,
     certificates: {
@@ -148,7 +148,7 @@ function settingsOf({ trustDomain, certificates }: Config, copy: FleetCopy | und
       backdate: inUnits(backdate),
       overlap: inUnits(overlap),
       renewalsPerSecond,
-      ...(isSealed && { keys: { home: 'sealed', passphraseFile: resolve(keys.passphraseFile) } }),
+      ...(isEncrypted && { keys: { home: 'encrypted', passphraseFile: resolve(keys.passphraseFile) } }),
     },
   };
 }

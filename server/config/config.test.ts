@@ -87,6 +87,11 @@ describe('the configuration', () => {
     expect(() => loadConfig({ ...nothing, file })).toThrow(`${file}${complaint}`);
   });
 
+  it.each(['encrypted', 'sealed'])('reads the key store %s as encrypted', (home) => {
+    const file = fileWith(`certificates: { keys: { home: ${home}, passphraseFile: /etc/passphrase } }\n`);
+    expect(loadConfig({ ...nothing, file }).certificates.keys.home).toBe('encrypted');
+  });
+
   it('refuses a variable of the wrong kind and names it', () => {
     const environment = { ROLLCALL_MQTT_PORT: 'mqtt' };
     expect(() => loadConfig({ ...nothing, environment })).toThrow('ROLLCALL_MQTT_PORT: mqtt.port');

@@ -69,6 +69,11 @@ function section<Shape extends z.ZodRawShape>(shape: Shape) {
   return z.strictObject(shape).prefault({} as never);
 }
 
+/** Where new CA keys are stored. `sealed` is the name that `encrypted` had before. */
+const keyStore = z
+  .enum(['file', 'encrypted', 'pkcs11', 'sealed'])
+  .transform((name) => (name === 'sealed' ? 'encrypted' : name));
+
 /** A path; empty means none. */
 const path = z.string().max(4_096);
 const filePair = section({ cert: path.prefault(''), key: path.prefault('') });
@@ -166,7 +171,7 @@ export const configSchema = z.strictObject({
     }),
     renewalsPerSecond: z.number().min(0.01).max(10_000).prefault(10),
     keys: section({
-      home: z.enum(['file', 'sealed', 'pkcs11']).prefault('file'),
+      home: keyStore.prefault('file'),
       passphraseFile: path.prefault(''),
       pkcs11: section({ module: path.prefault(''), token: z.string().prefault(''), pinFile: path.prefault('') }),
     }),
