@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-const OLDEST = [24, 21]; // strips types by itself and carries OpenSSL 3.5; package.json "engines" says the same
+const OLDEST_VERSION = [24, 21]; // strips types by itself and carries OpenSSL 3.5; package.json "engines" says the same
 
 /** The package that holds a Node for a platform; package.json lists them as optional dependencies, none has a script. */
 const PACKAGES = {
@@ -27,9 +27,11 @@ export function findNode() {
   const folder = findNodePackage();
   if (folder !== undefined) return `${folder}/bin/node`;
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
-  return major > OLDEST[0] || (major === OLDEST[0] && minor >= OLDEST[1]) ? process.execPath : undefined;
+  return major > OLDEST_VERSION[0] || (major === OLDEST_VERSION[0] && minor >= OLDEST_VERSION[1])
+    ? process.execPath
+    : undefined;
 }
 
-export const NODE_NEEDED = `rollcall: error: Rollcall needs Node ${OLDEST.join('.')} or newer, and this is ${process.versions.node}
+export const NODE_NEEDED = `rollcall: error: Rollcall needs Node ${OLDEST_VERSION.join('.')} or newer, and this is ${process.versions.node}
 rollcall: hint: run "npm ci" in Rollcall's own folder; it installs a Node for Linux with glibc and for macOS, on x64 and arm64
 `;

@@ -53,11 +53,11 @@ function tryNode() {
   }
   const { status, stderr, error } = spawnSync(node, ['--version'], { encoding: 'utf8' });
   if (status === 0) return;
-  const said = error?.message ?? stderr.trim();
-  const library = Object.keys(LIBRARY_PACKAGES).find((name) => said.includes(name));
+  const output = error?.message ?? stderr.trim();
+  const library = Object.keys(LIBRARY_PACKAGES).find((name) => output.includes(name));
   const hint =
     library === undefined ? [] : [`hint: install it, on Debian with "apt-get install ${LIBRARY_PACKAGES[library]}"`];
-  fail(`error: the installed Node does not start: ${said}`, ...hint);
+  fail(`error: the installed Node does not start: ${output}`, ...hint);
 }
 
 const wanted = read(`${root}package-lock.json`);

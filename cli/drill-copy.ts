@@ -11,8 +11,8 @@ import type { Logger } from 'pino';
 import { openConsoleClient } from '../console/client.ts';
 import { caId, certificatesInPem, createRenewalSchedule } from '../enroll/index.ts';
 import { openRegistry } from '../registry/open.ts';
-import { atOneMoment } from '../server/backup/index.ts';
-import { CONSOLE_SOCKET, type Config, passphraseIn } from '../server/config/index.ts';
+import { withDatabaseSnapshot } from '../server/backup/index.ts';
+import { CONSOLE_SOCKET, type Config, readPassphraseFile } from '../server/config/index.ts';
 import type { FleetCounts, StolenCa } from '../simulator/index.ts';
 import { everyPage } from './every-page.ts';
 
@@ -43,7 +43,7 @@ export async function copyFleet(options: {
     });
   }
   const copied = join(draft, 'registry.db');
-  atOneMoment(registryFile, join(draft, 'moment.db'), (still) => copyFileSync(still, copied));
+  withDatabaseSnapshot(registryFile, join(draft, 'moment.db'), (snapshotFile) => copyFileSync(snapshotFile, copied));
   const { counts, needed, trustDomain } = await count(copied, options);
   const authority = join(data, 'ca');
   const because = whyNotThose(authority, needed, config);
@@ -134,7 +134,7 @@ export function readIssuingCa(data: string, id: string, passphraseFile: string):
 function readPrivateKey(file: string, passphraseFile: string): KeyObject {
   return createPrivateKey({
     key: readFileSync(file, 'utf8'),
-    ...(passphraseFile !== '' && { passphrase: passphraseIn(passphraseFile) }),
+    ...(passphraseFile !== '' && { passphrase: readPassphraseFile(passphraseFile) }),
   });
 }
 

@@ -7,8 +7,8 @@ import { close, open, readFileSync } from 'node:fs';
 import { Problem, parseDecimal } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 
-const EVERY_MS = 1_000;
-const LINE_EVERY_MS = 60_000;
+const PROBE_INTERVAL_MS = 1_000;
+const LOG_INTERVAL_MS = 60_000;
 
 /** What a server without a single client has open, and a few for its clients. */
 const DESCRIPTORS_NEEDED = 80;
@@ -39,12 +39,12 @@ export class DescriptorMonitor {
   /** Read while a descriptor is free. */
   readonly #limit = descriptorLimit();
   #isExhausted = false;
-  #isTold = false;
-  #toldAt = Number.NEGATIVE_INFINITY;
+  #isLogged = false;
+  #loggedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: DescriptorMonitorOptions) {
     this.#options = options;
-    this.#timer = setInterval(() => this.#probe(), options.everyMs ?? EVERY_MS).unref();
+    this.#timer = setInterval(() => this.#probe(), options.everyMs ?? PROBE_INTERVAL_MS).unref();
   }
 
   counters(): Readonly<Record<string, number>> {
@@ -60,15 +60,15 @@ export class DescriptorMonitor {
       if (error === null) close(fd, () => {});
       this.#isExhausted = error?.code === 'EMFILE' || error?.code === 'ENFILE';
       const { log, now } = this.#options;
-      if (this.#isExhausted && !this.#isTold && now() - this.#toldAt >= LINE_EVERY_MS) {
-        this.#isTold = true;
-        this.#toldAt = now();
+      if (this.#isExhausted && !this.#isLogged && now() - this.#loggedAt >= LOG_INTERVAL_MS) {
+        this.#isLogged = true;
+        this.#loggedAt = now();
         log.error(
           { code: error?.code, limit: this.#limit },
           'no file descriptor is left: new connections are closed; raise the limit of open files (ulimit -n, LimitNOFILE)',
         );
-      } else if (!this.#isExhausted && this.#isTold) {
-        this.#isTold = false;
+      } else if (!this.#isExhausted && this.#isLogged) {
+        this.#isLogged = false;
         log.info('file descriptors are free again');
       }
     });

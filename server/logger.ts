@@ -20,7 +20,7 @@ const SECRET_FIELDS: ReadonlySet<string> = new Set([
 const CENSORED = '[redacted]';
 
 /** Deeper than any field of ours; what lies below is not written, since nobody looked at it. */
-const DEEPEST = 6;
+const MAX_DEPTH = 6;
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
 
@@ -64,5 +64,5 @@ function censoredAt(fields: Fields, depth: number): Fields {
 /** Errors are left to their serializer. */
 function shownValue(value: unknown, depth: number): unknown {
   if (typeof value !== 'object' || value === null || value instanceof Error || ArrayBuffer.isView(value)) return value;
-  return depth === DEEPEST ? '[too deep]' : censoredAt(value as Fields, depth + 1);
+  return depth === MAX_DEPTH ? '[too deep]' : censoredAt(value as Fields, depth + 1);
 }

@@ -11,7 +11,7 @@ import { INFO, METRICS, type MetricDefinition, type MetricSource, TERMINATION_SE
 /** Values by key; true counts as 1. */
 export type CounterRecord = Readonly<Record<string, number | boolean>>;
 
-export interface Counted {
+export interface CounterSource {
   counters(): CounterRecord;
 }
 
@@ -44,7 +44,7 @@ export class Metrics {
   }
 
   /** Reads the counters at each scrape. */
-  collectFrom(source: MetricSource, module: Counted): void {
+  collectFrom(source: MetricSource, module: CounterSource): void {
     this.#sources.set(source, () => module.counters());
   }
 

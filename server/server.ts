@@ -29,14 +29,14 @@ import type { ServerContext } from './context.ts';
 import { type DataDirectory, openDataDirectory } from './data-directory.ts';
 import { DescriptorMonitor } from './descriptor-monitor.ts';
 import { inspectFleetEvents, openFleetEvents } from './events/open.ts';
-import { type Counted, collectTelemetry, Metrics } from './metrics.ts';
+import { type CounterSource, collectTelemetry, Metrics } from './metrics.ts';
 import { OpenParts } from './open-parts.ts';
+import { applyUnconfirmedChanges, connectRegistryChangeHandlers } from './registry-change-handlers.ts';
 import { brokerOptions, consoleOptions, enrollOptions, renewalOptions } from './server-options.ts';
-import { applyUnconfirmedChanges, connectSessionTermination } from './session-termination.ts';
 import { reportOverShare } from './share-reports.ts';
 import {
-  type After,
   eventOptions,
+  type OpenedAfter,
   registryOptions,
   type Stores,
   sessionStoreOptions,
@@ -54,7 +54,7 @@ export interface FleetServerOptions {
   readonly now: () => number;
   readonly log: Logger;
   /** Counters of the log's destination. */
-  readonly logLines?: Counted;
+  readonly logLines?: CounterSource;
 }
 
 export interface FleetServer {
@@ -137,7 +137,7 @@ function openContext(
 }
 
 /** No address is open yet. Nothing is changed when one store cannot be used by this version. */
-async function openStores(context: ServerContext, after: After, opened: OpenParts): Promise<Stores> {
+async function openStores(context: ServerContext, after: OpenedAfter, opened: OpenParts): Promise<Stores> {
   const { config, data, environment, now, log } = context;
   const settings = sinkSettings(config.sinks, { environment, now });
   inspectStores(data, settings);
@@ -224,12 +224,12 @@ async function connectParts(
     void events.pollAudit();
     if (affectsCrl) authority.status.refresh().catch(failed('revocation list was not rebuilt'));
   };
-  connectSessionTermination({
+  connectRegistryChangeHandlers({
     registry,
     broker,
-    revoked: () => afterChange(true),
+    onRevoked: () => afterChange(true),
     // Certificates of a suspended device are on hold (RFC 5280, certificateHold) until its status changes.
-    changed: ({ operation }) => afterChange(['suspend', 'resume', 'quarantine'].includes(operation)),
+    onChanged: ({ operation }) => afterChange(['suspend', 'resume', 'quarantine'].includes(operation)),
     log,
   });
   // Events are published after their commit, and not after the broker begins to close.

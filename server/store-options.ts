@@ -18,7 +18,7 @@ export interface Stores {
 }
 
 /** After a restore, positions of new messages must differ from those that were used after the backup was made. */
-export type After = 'restore' | undefined;
+export type OpenedAfter = 'restore' | undefined;
 
 const DAY_MS = 24 * 3_600_000;
 
@@ -44,7 +44,7 @@ export function registryOptions({
 export function telemetryOptions(
   { config, data, now, log }: ServerContext,
   registry: Registry,
-  after: After,
+  after: OpenedAfter,
 ): Parameters<typeof openTelemetry>[0] {
   const { queuedBytes, patience, retention, shares, streams, diskFloor } = config.telemetry;
   return {
@@ -80,7 +80,7 @@ async function recordRemoval(
 export function eventOptions(
   { config, data, now, log }: ServerContext,
   registry: Registry,
-  after: After,
+  after: OpenedAfter,
 ): Parameters<typeof openFleetEvents>[0] {
   return {
     directory: data.events,

@@ -29,8 +29,8 @@ function suspendInRegistry() {
 }
 
 function quarantineInRegistry() {
-  for (const [serial, standing] of testBroker.certificateStatuses) {
-    if (standing.state === 'good') testBroker.certificateStatuses.set(serial, { ...standing, state: 'quarantined' });
+  for (const [serial, status] of testBroker.certificateStatuses) {
+    if (status.state === 'good') testBroker.certificateStatuses.set(serial, { ...status, state: 'quarantined' });
   }
 }
 

@@ -2,7 +2,7 @@ import { Problem } from '@rollcall/protocol';
 import { Command } from 'commander';
 import { readAuditHead } from '../../registry/index.ts';
 import { backUp } from '../../server/backup/index.ts';
-import { loadConfig, passphraseIn, version } from '../../server/config/index.ts';
+import { loadConfig, readPassphraseFile, version } from '../../server/config/index.ts';
 import { authoritySigner, operatorSigner } from '../backup-signer.ts';
 import { run, withJsonOption } from '../command-line.ts';
 import { note, printJson, printResult } from '../terminal.ts';
@@ -26,7 +26,7 @@ const backup = run<BackupOptions>(async ({ args, options, form }) => {
   const { takenAt, files, auditHead } =
     passphraseFile === undefined
       ? await signed(data, options, take)
-      : await take({ passphrase: passphraseIn(passphraseFile) });
+      : await take({ passphrase: readPassphraseFile(passphraseFile) });
   const bytes = files.reduce((sum, { size }) => sum + size, 0);
   const keys = passphraseFile === undefined ? 'none' : 'encrypted';
   if (form === 'json') return printJson({ file, takenAt, files: files.length, bytes, keys, auditHead });

@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs';
 import { Problem } from '@rollcall/protocol';
 import { Command } from 'commander';
 import { readVerifiedAuditHead } from '../../registry/index.ts';
-import { publicKeyIn, restore } from '../../server/backup/index.ts';
-import { passphraseIn } from '../../server/config/index.ts';
+import { readPublicKey, restore } from '../../server/backup/index.ts';
+import { readPassphraseFile } from '../../server/config/index.ts';
 import { run, withJsonOption } from '../command-line.ts';
 import { note, printJson, printResult } from '../terminal.ts';
 
@@ -26,11 +26,11 @@ const restoreBackup = run<RestoreOptions>(async ({ args, options, form }) => {
     now: Date.now,
     trust: {
       roots: root === undefined ? [] : [readTrusted('--root', root, (pem) => new X509Certificate(pem))],
-      keys: signedBy === undefined ? [] : [readTrusted('--signed-by', signedBy, publicKeyIn)],
+      keys: signedBy === undefined ? [] : [readTrusted('--signed-by', signedBy, readPublicKey)],
     },
     acceptUnauthenticated,
     auditHead: readVerifiedAuditHead,
-    ...(passphraseFile !== undefined && { passphrase: passphraseIn(passphraseFile) }),
+    ...(passphraseFile !== undefined && { passphrase: readPassphraseFile(passphraseFile) }),
     ...(ca !== undefined && { authority: ca }),
   });
   const { takenAt, files } = manifest;

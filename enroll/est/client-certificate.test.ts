@@ -39,7 +39,7 @@ describe('the client of a connection', () => {
       authorized?: boolean;
       shown?: X509Certificate | undefined;
       now?: number;
-      standing?: CertificateStatus;
+      status?: CertificateStatus;
     } = {},
   ) {
     const shown = 'shown' in changes ? changes.shown : certificate;
@@ -52,7 +52,7 @@ describe('the client of a connection', () => {
     const registry = {
       certificateStatus: async (serial: string) => {
         asked.push(serial);
-        return changes.standing ?? good();
+        return changes.status ?? good();
       },
     };
     return checkClientCertificate(
@@ -110,14 +110,14 @@ describe('the client of a connection', () => {
   });
 
   it('is refused when the registry does not know the serial, or states that it was revoked', async () => {
-    expect((await identify({ standing: { state: 'unknown' } })).verdict).toMatchObject({
+    expect((await identify({ status: { state: 'unknown' } })).verdict).toMatchObject({
       problem: { code: 'certificate_rejected' },
     });
     const revoked = { state: 'revoked', holder: HOLDER, revokedAt: 0 } as const;
-    expect((await identify({ standing: { ...revoked, reason: 'keyCompromise' } })).verdict).toMatchObject({
+    expect((await identify({ status: { ...revoked, reason: 'keyCompromise' } })).verdict).toMatchObject({
       problem: { code: 'device_revoked' },
     });
-    expect((await identify({ standing: { ...revoked, reason: 'superseded' } })).verdict).toMatchObject({
+    expect((await identify({ status: { ...revoked, reason: 'superseded' } })).verdict).toMatchObject({
       problem: { code: 'certificate_rejected' },
     });
   });
@@ -125,7 +125,7 @@ describe('the client of a connection', () => {
   it('is refused when the name in the certificate is not that of the holder', async () => {
     const holder = { kind: 'device', id: 'dev-8' as DeviceId } as const;
     const { verdict } = await identify({
-      standing: { ...(good() as Extract<CertificateStatus, { state: 'good' }>), holder },
+      status: { ...(good() as Extract<CertificateStatus, { state: 'good' }>), holder },
     });
     expect(verdict).toMatchObject({
       ok: false,

@@ -75,19 +75,19 @@ export async function checkClientCertificate(
 
   // 5. The registry states that it is good, and who holds it.
   const serial = serialOf(certificate);
-  const standing = await registry.certificateStatus(serial);
-  if (standing.state === 'unknown') return refuse('certificate_rejected', 'unknown serial', certificate);
-  if (standing.state === 'revoked') {
-    const code = standing.reason === 'superseded' ? 'certificate_rejected' : 'device_revoked';
-    return refuse(code, `revoked: ${standing.reason}`, certificate);
+  const status = await registry.certificateStatus(serial);
+  if (status.state === 'unknown') return refuse('certificate_rejected', 'unknown serial', certificate);
+  if (status.state === 'revoked') {
+    const code = status.reason === 'superseded' ? 'certificate_rejected' : 'device_revoked';
+    return refuse(code, `revoked: ${status.reason}`, certificate);
   }
-  const isSuperseded = standing.state === 'superseded';
+  const isSuperseded = status.state === 'superseded';
   if (isSuperseded && required === 'good') return refuse('certificate_superseded', 'superseded', certificate);
-  if (standing.state !== 'good' && standing.state !== 'superseded')
-    return refuse(`device_${standing.state}`, `found the holder ${standing.state}`, certificate);
+  if (status.state !== 'good' && status.state !== 'superseded')
+    return refuse(`device_${status.state}`, `found the holder ${status.state}`, certificate);
 
   // 6. The name in the certificate is that of the holder: a cross-check, never the source of the identity.
-  if (certificate.subjectAltName !== `URI:${identityUri(issuer.trustDomain, standing.holder)}`) {
+  if (certificate.subjectAltName !== `URI:${identityUri(issuer.trustDomain, status.holder)}`) {
     return refuse('certificate_rejected', 'the name in the certificate is not that of the holder', certificate);
   }
   const notBefore = certificate.validFromDate.getTime();
@@ -95,7 +95,7 @@ export async function checkClientCertificate(
   return {
     ok: true,
     holder: {
-      identity: standing.holder,
+      identity: status.holder,
       serial,
       notBefore,
       notAfter,

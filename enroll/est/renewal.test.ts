@@ -63,8 +63,8 @@ describe('renewing with the current certificate', () => {
     const renewed = enrolledDevice(answer, privateKey, publicKey, fleet.authority);
     expect(renewed.certificate.subjectAltName).toBe('URI:spiffe://fleet.example/device/dev-7');
     expect(renewed.serial).not.toBe(device.serial);
-    const standing = await fleet.registry.certificateStatus(renewed.serial);
-    expect(standing).toMatchObject({ state: 'good', holder: { id: 'dev-7' } });
+    const status = await fleet.registry.certificateStatus(renewed.serial);
+    expect(status).toMatchObject({ state: 'good', holder: { id: 'dev-7' } });
     expect((await renew(credentials(renewed))).status).toBe(200);
   });
 

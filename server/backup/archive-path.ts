@@ -3,13 +3,13 @@
 import { z } from 'zod';
 
 /** What the header of an archive has room for. */
-const LONGEST = 100;
+const MAX_NAME_BYTES = 100;
 
 /** A part that is empty, `.` or `..`. */
 const EMPTY_OR_DOTS = /(?:^|\/)\.{0,2}(?:\/|$)/;
 
 export function isArchivePath(name: string): boolean {
-  if (Buffer.byteLength(name) > LONGEST || name.includes('\\')) return false;
+  if (Buffer.byteLength(name) > MAX_NAME_BYTES || name.includes('\\')) return false;
   for (let i = 0; i < name.length; i += 1) if (name.charCodeAt(i) < 0x20 || name.charCodeAt(i) === 0x7f) return false;
   return !EMPTY_OR_DOTS.test(name);
 }

@@ -19,7 +19,7 @@ import {
 import type { ReadBackup } from './read-backup.ts';
 import { type BackupTrust, expectSigned, unauthenticated } from './signature.ts';
 
-export interface Authentication {
+export interface AuthenticationOptions {
   readonly passphrase: string | undefined;
   readonly trust: BackupTrust;
   readonly acceptUnauthenticated: boolean;
@@ -32,8 +32,8 @@ export interface AuthenticatedBackup {
 }
 
 /** Throws Problem `backup_unauthenticated`, or `backup_unusable` for another passphrase. */
-export function authenticate(backup: ReadBackup, by: Authentication): AuthenticatedBackup {
-  if (backup.manifest.format === 1) return formatOne(backup, by);
+export function authenticate(backup: ReadBackup, by: AuthenticationOptions): AuthenticatedBackup {
+  if (backup.manifest.format === 1) return authenticateFormat1(backup, by);
   const encrypted = backup.read(ENCRYPTED);
   if (encrypted !== undefined) {
     if (by.passphrase !== undefined) return openEncrypted(encrypted, by.passphrase, backup, backup.manifest);
@@ -64,7 +64,10 @@ function openEncrypted(
   return { provenBy: 'passphrase', secrets: secrets.files };
 }
 
-function formatOne(backup: ReadBackup, { passphrase, acceptUnauthenticated }: Authentication): AuthenticatedBackup {
+function authenticateFormat1(
+  backup: ReadBackup,
+  { passphrase, acceptUnauthenticated }: AuthenticationOptions,
+): AuthenticatedBackup {
   if (!acceptUnauthenticated) {
     throw unauthenticated(
       'it has format 1, which does not prove who wrote it: give --accept-unauthenticated if you accept that anybody may have changed it',

@@ -17,7 +17,7 @@ import Database from 'better-sqlite3';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import { backUp } from './backup.ts';
-import { atOneMoment } from './database-copy.ts';
+import { withDatabaseSnapshot } from './database-copy.ts';
 import { restore } from './restore.ts';
 import { readRestoredNote, removeRestoredNote } from './restored-note.ts';
 
@@ -82,12 +82,14 @@ describe('a backup', () => {
     const { parent, data } = fleet();
     const modes: number[] = [];
     const draft = join(parent, 'copy');
-    atOneMoment(join(data, 'registry.db'), draft, (still) => modes.push(statSync(still).mode & 0o777));
+    withDatabaseSnapshot(join(data, 'registry.db'), draft, (snapshotFile) =>
+      modes.push(statSync(snapshotFile).mode & 0o777),
+    );
     expect(existsSync(draft)).toBe(true); // it has a log, so it was copied
     expect(modes).toEqual([0o600]);
     const [link, elsewhere] = [join(parent, 'link'), join(parent, 'elsewhere')];
     symlinkSync(elsewhere, link);
-    expect(() => atOneMoment(join(data, 'registry.db'), link, () => {})).toThrow('EEXIST');
+    expect(() => withDatabaseSnapshot(join(data, 'registry.db'), link, () => {})).toThrow('EEXIST');
     expect(existsSync(elsewhere)).toBe(false);
   });
 

@@ -11,7 +11,7 @@ import type { Database } from 'better-sqlite3';
 import { syncDirectory } from '../../storage/index.ts';
 import { sha256Of } from './authentication.ts';
 import { contentsOf } from './contents.ts';
-import { atOneMoment, isDatabase } from './database-copy.ts';
+import { isDatabase, withDatabaseSnapshot } from './database-copy.ts';
 import { encrypt } from './encryption.ts';
 import { type AuditHead, ENCRYPTED, MANIFEST, type ProvenManifest, SIGNATURE } from './manifest.ts';
 import { readBackup } from './read-backup.ts';
@@ -68,14 +68,14 @@ function expectAsWritten(descriptor: number): void {
   for (const file of files) for (const _ of bytes(file));
 }
 
-interface Writing extends BackupOptions {
+interface WriteOptions extends BackupOptions {
   readonly descriptor: number;
   readonly draft: string;
   readonly takenAt: number;
 }
 
-async function write(writing: Writing): Promise<ProvenManifest> {
-  const { descriptor, draft, data, protection, version, takenAt } = writing;
+async function write(options: WriteOptions): Promise<ProvenManifest> {
+  const { descriptor, draft, data, protection, version, takenAt } = options;
   let auditHead: AuditHead | null = null;
   const tar = new TarWriter(descriptor);
   const files: ProvenManifest['files'][number][] = [];
@@ -104,9 +104,9 @@ async function write(writing: Writing): Promise<ProvenManifest> {
     try {
       if (name.endsWith('.damaged') || !isDatabase(path)) addFile(name, path);
       else
-        atOneMoment(path, draft, (still, moment) => {
-          if (name === 'registry.db') auditHead = writing.auditHead(moment);
-          addFile(name, still);
+        withDatabaseSnapshot(path, draft, (snapshotFile, snapshot) => {
+          if (name === 'registry.db') auditHead = options.auditHead(snapshot);
+          addFile(name, snapshotFile);
         });
     } catch (error) {
       if (!isGone(path)) throw error; // retention may remove a day meanwhile

@@ -8,13 +8,13 @@ import { lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** By the first part of the path; others come first. */
-const LATE = ['sinks', 'events', 'telemetry', 'sessions.db', 'registry.db'];
+const COPY_ORDER = ['sinks', 'events', 'telemetry', 'sessions.db', 'registry.db'];
 
 /** Never in the open. */
-const SECRET = ['ca', 'operator.key'];
+const SECRET_ENTRIES = ['ca', 'operator.key'];
 
 /** Made anew at each start, or part of a file that is copied as a whole. */
-const LEFT_OUT = /(-wal|-shm|-journal|\.new|\.sock|\.lock|\.pid|\.partial)$/;
+const EXCLUDED = /(-wal|-shm|-journal|\.new|\.sock|\.lock|\.pid|\.partial)$/;
 
 export interface Contents {
   /** Paths relative to the directory, with slashes. */
@@ -24,8 +24,8 @@ export interface Contents {
 
 export function contentsOf(directory: string): Contents {
   const all = filesIn(directory, '');
-  const isSecret = (path: string) => SECRET.includes(topOf(path));
-  const rank = (path: string) => LATE.indexOf(topOf(path)) * 2 + (path.endsWith('.db') ? 1 : 0);
+  const isSecret = (path: string) => SECRET_ENTRIES.includes(topOf(path));
+  const rank = (path: string) => COPY_ORDER.indexOf(topOf(path)) * 2 + (path.endsWith('.db') ? 1 : 0);
   const files = all.filter((path) => !isSecret(path)).sort((one, other) => rank(one) - rank(other));
   return { files, secrets: all.filter(isSecret) };
 }
@@ -40,7 +40,7 @@ function filesIn(directory: string, path: string): string[] {
     const inner = path === '' ? name : `${path}/${name}`;
     const stats = lstatSync(join(directory, inner), { throwIfNoEntry: false });
     if (stats?.isDirectory()) found.push(...filesIn(directory, inner));
-    else if (stats?.isFile() && !LEFT_OUT.test(name)) found.push(inner);
+    else if (stats?.isFile() && !EXCLUDED.test(name)) found.push(inner);
   }
   return found;
 }

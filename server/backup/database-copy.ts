@@ -26,7 +26,11 @@ export function isDatabase(file: string): boolean {
  * and finds no log, nobody may write into it (SQLite, "WAL-mode file format", section 2.3.1). Of any other a copy is made at
  * `draft`, which must not exist and is left to the caller. Throws what SQLite throws.
  */
-export function atOneMoment(file: string, draft: string, use: (still: string, moment: Database) => void): void {
+export function withDatabaseSnapshot(
+  file: string,
+  draft: string,
+  use: (snapshotFile: string, snapshot: Database) => void,
+): void {
   const database = openDatabaseToRead(file, BUSY_TIMEOUT_MS);
   try {
     database.exec('BEGIN');
@@ -53,7 +57,7 @@ export function atOneMoment(file: string, draft: string, use: (still: string, mo
 }
 
 /** Reads the whole file. Throws Problem `backup_unusable`. */
-export function expectSound(file: string): void {
+export function expectIntactDatabase(file: string): void {
   const found = integrityOf(file);
   if (found !== 'ok') throw new Problem('backup_unusable', { detail: `expected a sound database, found ${found}` });
 }

@@ -16,7 +16,7 @@ const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 const HEAD_BYTES = MAGIC_BYTES + SALT_BYTES + NONCE_BYTES;
 
-export const LEAST_PASSPHRASE = 12;
+export const MIN_PASSPHRASE_CHARACTERS = 12;
 
 export function encrypt(plain: Uint8Array, passphrase: string): Buffer {
   const head = Buffer.concat([MAGIC[2], randomBytes(SALT_BYTES), randomBytes(NONCE_BYTES)]);

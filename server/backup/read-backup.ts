@@ -10,7 +10,7 @@ import { ENCRYPTED, ENCRYPTED_FORMAT_1, MANIFEST, type Manifest, manifestSchema,
 import { bytesOf, type TarEntry, tarEntries } from './tar.ts';
 
 /** Of an entry that is read into memory. */
-const LARGEST_IN_MEMORY = 64 * 1_048_576;
+const MAX_IN_MEMORY_BYTES = 64 * 1_048_576;
 
 /** Entries that no manifest lists. */
 const UNLISTED = [MANIFEST, ENCRYPTED, SIGNATURE];
@@ -40,7 +40,8 @@ export function readBackup(descriptor: number): ReadBackup {
     const read = (name: string) => {
       const entry = entries.get(name);
       if (entry === undefined) return undefined;
-      if (entry.size > LARGEST_IN_MEMORY) throw new RangeError(`expected a smaller ${name}, found ${entry.size} bytes`);
+      if (entry.size > MAX_IN_MEMORY_BYTES)
+        throw new RangeError(`expected a smaller ${name}, found ${entry.size} bytes`);
       return Buffer.concat([...bytesOf(descriptor, entry.at, entry.size)].map((chunk) => Buffer.from(chunk)));
     };
     const manifestText = read(MANIFEST);
@@ -50,7 +51,7 @@ export function readBackup(descriptor: number): ReadBackup {
       manifest,
       manifestText,
       files: listed(manifest, entries),
-      read: (name) => explained(() => read(name)),
+      read: (name) => withProblem(() => read(name)),
       bytes: (file) => hashedBytes(descriptor, file),
     };
   } catch (error) {
@@ -95,9 +96,9 @@ function* hashedBytes(descriptor: number, { name, sha256, entry }: ListedFile): 
   }
 }
 
-function explained<Value>(act: () => Value): Value {
+function withProblem<Value>(action: () => Value): Value {
   try {
-    return act();
+    return action();
   } catch (error) {
     throw unusable(error);
   }

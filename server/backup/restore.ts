@@ -24,7 +24,7 @@ import { Problem } from '@rollcall/protocol';
 import { type DirectoryLock, HOLDER_FILE, LOCK_FILE, lockDirectory, syncDirectory } from '../../storage/index.ts';
 import { isArchivePath } from './archive-path.ts';
 import { type AuthenticatedBackup, authenticate, isSameHead } from './authentication.ts';
-import { expectSound, isDatabase } from './database-copy.ts';
+import { expectIntactDatabase, isDatabase } from './database-copy.ts';
 import { type AuditHead, ENCRYPTED_FORMAT_1, type Manifest } from './manifest.ts';
 import { isEncrypted, type ReadBackup, readBackup } from './read-backup.ts';
 import { RESTORED_NOTE } from './restored-note.ts';
@@ -71,7 +71,7 @@ export function restore(options: RestoreOptions): Restored {
     const draft = `${target}.partial`;
     const lock = lockDraft(draft);
     try {
-      fill(draft, options, backup, secrets);
+      fillDraft(draft, options, backup, secrets);
       if (statSync(target, { throwIfNoEntry: false }) !== undefined) rmdirSync(target);
       renameSync(draft, target);
       syncDirectory(dirname(target));
@@ -102,7 +102,7 @@ function lockDraft(draft: string): DirectoryLock {
   return lock;
 }
 
-function fill(
+function fillDraft(
   draft: string,
   options: RestoreOptions,
   backup: ReadBackup,
@@ -110,16 +110,16 @@ function fill(
 ): void {
   const { manifest } = backup;
   const files = backup.files.filter(({ name }) => name !== ENCRYPTED_FORMAT_1 && name !== RESTORED_NOTE);
-  for (const file of files) put(draft, file.name, backup.bytes(file));
-  putKeys(draft, options, secrets);
+  for (const file of files) writeRestoredFile(draft, file.name, backup.bytes(file));
+  restoreKeys(draft, options, secrets);
   for (const { name } of files) {
-    if (!name.endsWith('.damaged') && isDatabase(join(draft, name))) expectSound(join(draft, name));
+    if (!name.endsWith('.damaged') && isDatabase(join(draft, name))) expectIntactDatabase(join(draft, name));
   }
   expectAudit(manifest, options.auditHead(join(draft, 'registry.db')));
   // A connection that only reads may leave them.
   for (const beside of ['-wal', '-shm']) rmSync(join(draft, `registry.db${beside}`), { force: true });
   const note = { takenAt: manifest.takenAt, restoredAt: new Date(options.now()).toISOString() };
-  put(draft, RESTORED_NOTE, [Buffer.from(`${JSON.stringify(note)}\n`)]);
+  writeRestoredFile(draft, RESTORED_NOTE, [Buffer.from(`${JSON.stringify(note)}\n`)]);
   syncDirectory(draft);
 }
 
@@ -169,7 +169,7 @@ function expectAudit(manifest: Manifest, found: AuditHead | null): void {
 }
 
 /** Throws Problem `backup_unusable` for a name that leaves the directory. */
-function put(directory: string, name: string, chunks: Iterable<Uint8Array>): void {
+function writeRestoredFile(directory: string, name: string, chunks: Iterable<Uint8Array>): void {
   if (!isArchivePath(name)) {
     throw new Problem('backup_unusable', { detail: 'expected names below the data directory, found another' });
   }
@@ -184,13 +184,14 @@ function put(directory: string, name: string, chunks: Iterable<Uint8Array>): voi
   }
 }
 
-function putKeys(draft: string, { authority }: RestoreOptions, secrets: AuthenticatedBackup['secrets']): void {
+function restoreKeys(draft: string, { authority }: RestoreOptions, secrets: AuthenticatedBackup['secrets']): void {
   if (authority !== undefined) {
     cpSync(authority, join(draft, 'ca'), { recursive: true });
     expectSameFleet(draft);
     return;
   }
-  for (const [name, content] of Object.entries(secrets ?? {})) put(draft, name, [Buffer.from(content, 'base64')]);
+  for (const [name, content] of Object.entries(secrets ?? {}))
+    writeRestoredFile(draft, name, [Buffer.from(content, 'base64')]);
 }
 
 /** The keys of another fleet would fit as well, and cut every device off. */

@@ -69,7 +69,7 @@ function readSignature(text: Uint8Array) {
 }
 
 /** Of a public key or of a certificate, PEM. Throws what OpenSSL throws. */
-export function publicKeyIn(pem: string): KeyObject {
+export function readPublicKey(pem: string): KeyObject {
   const key = createPublicKey(pem);
   if (key.asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw new RangeError('expected an EC key on P-256');
   return key;

@@ -7,11 +7,11 @@
 import { fstatSync, readSync, writeSync } from 'node:fs';
 
 const BLOCK = 512;
-const LARGEST_OCTAL = 0o77777777777;
-const LONGEST_NAME = 100;
+const MAX_OCTAL_SIZE = 0o77777777777;
+const MAX_NAME_BYTES = 100;
 /** Telemetry and events have one file a day each. */
-const MOST_ENTRIES = 100_000;
-const CHUNK = 1_048_576;
+const MAX_ENTRIES = 100_000;
+const CHUNK_BYTES = 1_048_576;
 
 export interface TarEntry {
   /** Relative, with slashes. */
@@ -50,7 +50,7 @@ export class TarWriter {
 }
 
 function headerOf(name: string, size: number, modifiedAt: number): Buffer {
-  if (Buffer.byteLength(name) > LONGEST_NAME) throw new RangeError(`expected a short name, found ${name}`);
+  if (Buffer.byteLength(name) > MAX_NAME_BYTES) throw new RangeError(`expected a short name, found ${name}`);
   const header = Buffer.alloc(BLOCK);
   const octal = (value: number, at: number, length: number) =>
     header.write(`${value.toString(8).padStart(length - 1, '0')}\0`, at, 'latin1');
@@ -58,7 +58,7 @@ function headerOf(name: string, size: number, modifiedAt: number): Buffer {
   octal(0o600, 100, 8);
   octal(0, 108, 8);
   octal(0, 116, 8);
-  if (size <= LARGEST_OCTAL) octal(size, 124, 12);
+  if (size <= MAX_OCTAL_SIZE) octal(size, 124, 12);
   else {
     header.writeUInt8(0x80, 124);
     header.writeBigUInt64BE(BigInt(size), 128);
@@ -85,7 +85,7 @@ export function* tarEntries(descriptor: number): Generator<TarEntry> {
     if (readSync(descriptor, header, 0, BLOCK, at) < BLOCK) throw new RangeError('expected an archive, found its end');
     if (header.every((byte) => byte === 0)) return;
     count += 1;
-    if (count > MOST_ENTRIES) throw new RangeError(`expected at most ${MOST_ENTRIES} files in an archive, found more`);
+    if (count > MAX_ENTRIES) throw new RangeError(`expected at most ${MAX_ENTRIES} files in an archive, found more`);
     const sum = octalIn(header, 148, 156);
     header.fill(' ', 148, 156);
     if (sum !== sumOf(header) || header[156] !== 0x30)
@@ -93,7 +93,7 @@ export function* tarEntries(descriptor: number): Generator<TarEntry> {
     const size = sizeIn(header);
     if (size === undefined || size > end - at - BLOCK)
       throw new RangeError('expected a size within the archive, found another');
-    const name = header.toString('utf8', 0, LONGEST_NAME).replace(/\0.*$/s, '');
+    const name = header.toString('utf8', 0, MAX_NAME_BYTES).replace(/\0.*$/s, '');
     yield { name, size, at: at + BLOCK };
     at += BLOCK + Math.ceil(size / BLOCK) * BLOCK;
   }
@@ -109,13 +109,13 @@ function octalIn(header: Buffer, from: number, to: number): number | undefined {
 function sizeIn(header: Buffer): number | undefined {
   if (header[124] !== 0x80) return octalIn(header, 124, 136);
   const size = header.readBigUInt64BE(128);
-  const isSound = size <= BigInt(Number.MAX_SAFE_INTEGER) && header.readUIntBE(125, 3) === 0;
-  return isSound ? Number(size) : undefined;
+  const isValid = size <= BigInt(Number.MAX_SAFE_INTEGER) && header.readUIntBE(125, 3) === 0;
+  return isValid ? Number(size) : undefined;
 }
 
 /** Bytes of a part of a file. Throws RangeError when the file ends before. */
 export function* bytesOf(descriptor: number, from: number, size: number): Generator<Buffer> {
-  const buffer = Buffer.alloc(Math.min(CHUNK, Math.max(size, 1)));
+  const buffer = Buffer.alloc(Math.min(CHUNK_BYTES, Math.max(size, 1)));
   for (let at = 0; at < size; ) {
     const read = readSync(descriptor, buffer, 0, Math.min(buffer.length, size - at), from + at);
     if (read === 0) throw new RangeError(`expected ${size} bytes, found ${at}`);

@@ -6,5 +6,5 @@ export { createLogger } from '../logger.ts';
 export { version } from '../version.ts';
 export type { Config } from './config.ts';
 export { loadConfig } from './config-sources.ts';
-export { passphraseIn } from './passphrase-file.ts';
+export { readPassphraseFile } from './passphrase-file.ts';
 export { DURATION_RULE, parseDuration } from './units.ts';

@@ -2,12 +2,12 @@
 
 import { readFileSync, statSync } from 'node:fs';
 import { Problem } from '@rollcall/protocol';
-import { LEAST_PASSPHRASE } from '../backup/encryption.ts';
+import { MIN_PASSPHRASE_CHARACTERS } from '../backup/encryption.ts';
 
 const OTHERS = 0o077;
 
 /** The first line. Problem `usage` for a file that can't be read or holds too little, `private_key_exposed` when others can read it. */
-export function passphraseIn(file: string): string {
+export function readPassphraseFile(file: string): string {
   let text: string;
   let mode: number;
   try {
@@ -20,6 +20,6 @@ export function passphraseIn(file: string): string {
     throw new Problem('private_key_exposed', { reason: `${file}: expected mode 0600`, hint: 'chmod 600 it' });
   }
   const passphrase = text.split(/\r?\n/, 1)[0] as string;
-  if (passphrase.length >= LEAST_PASSPHRASE) return passphrase;
-  throw new Problem('usage', { detail: `expected a passphrase of at least ${LEAST_PASSPHRASE} characters` });
+  if (passphrase.length >= MIN_PASSPHRASE_CHARACTERS) return passphrase;
+  throw new Problem('usage', { detail: `expected a passphrase of at least ${MIN_PASSPHRASE_CHARACTERS} characters` });
 }

@@ -6,10 +6,10 @@ import { Problem } from '@rollcall/protocol';
 import type { Secret } from '../../telemetry/index.ts';
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-const LONGEST_SECRET = 65_536;
+const MAX_SECRET_BYTES = 65_536;
 
 /** Found once to see that it is there, then at each connection anew. Undefined when neither is named. */
-export function secretOf(
+export function sinkSecret(
   what: string,
   file: string | undefined,
   variable: string | undefined,
@@ -19,7 +19,7 @@ export function secretOf(
     throw invalidSink(`${what}: expected a file or a variable, found both`);
   if (file === undefined && variable === undefined) return undefined;
   const read = () => {
-    const text = file === undefined ? environment[variable as string] : readPrivately(what, resolve(file));
+    const text = file === undefined ? environment[variable as string] : readPrivateFile(what, resolve(file));
     const secret = text?.replace(/\r?\n$/, '') ?? '';
     if (secret !== '') return secret;
     throw invalidSink(
@@ -31,7 +31,7 @@ export function secretOf(
 }
 
 /** Text of a file that its owner alone can read. */
-export function readPrivately(what: string, file: string): string {
+export function readPrivateFile(what: string, file: string): string {
   const found = statSync(file, { throwIfNoEntry: false });
   if (found === undefined || !found.isFile()) throw invalidSink(`${what}: expected a file at ${file}, found none`);
   if ((found.mode & 0o077) !== 0) {
@@ -40,7 +40,8 @@ export function readPrivately(what: string, file: string): string {
       hint: `chmod 600 ${file}`,
     });
   }
-  if (found.size > LONGEST_SECRET) throw invalidSink(`${what}: expected at most ${LONGEST_SECRET} bytes in ${file}`);
+  if (found.size > MAX_SECRET_BYTES)
+    throw invalidSink(`${what}: expected at most ${MAX_SECRET_BYTES} bytes in ${file}`);
   try {
     return readFileSync(file, 'utf8');
   } catch (error) {

@@ -4,22 +4,19 @@ import { resolve } from 'node:path';
 import { parseDecimal } from '@rollcall/protocol';
 import { isLoopback, type SinkSettings, type TargetSettings, type TargetTls } from '../../telemetry/index.ts';
 import type { SinkConfig } from './sink-config.ts';
-import { type Environment, invalidSink, secretOf } from './sink-credentials.ts';
-import { tlsFilesOf, tlsFilesUnused } from './sink-tls-files.ts';
+import { type Environment, invalidSink, sinkSecret } from './sink-credentials.ts';
+import { expectNoTlsFiles, loadTlsFiles } from './sink-tls-files.ts';
 
-const SHORTEST_SIGNING_KEY = 24;
+const MIN_SIGNING_KEY_CHARACTERS = 24;
 
-export interface SinkSurroundings {
+export interface SinkContext {
   readonly environment: Environment;
   /** Milliseconds since the epoch: whether a certificate of ours has ended. */
   readonly now: () => number;
 }
 
 /** Throws Problem `config_invalid` or `private_key_exposed` that names the sink and what was expected. */
-export function sinkSettings(
-  sinks: readonly SinkConfig[],
-  { environment, now }: SinkSurroundings,
-): readonly SinkSettings[] {
+export function sinkSettings(sinks: readonly SinkConfig[], { environment, now }: SinkContext): readonly SinkSettings[] {
   return sinks.map((config) => ({
     name: config.name,
     source: config.source,
@@ -32,17 +29,17 @@ export function sinkSettings(
   }));
 }
 
-function targetOf(config: SinkConfig, { environment, now }: SinkSurroundings): TargetSettings {
+function targetOf(config: SinkConfig, { environment, now }: SinkContext): TargetSettings {
   const { name, timeout } = config;
   const secret = (what: string, file: string | undefined, variable: string | undefined) =>
-    secretOf(`sink ${name}: ${what}`, file, variable, environment);
+    sinkSecret(`sink ${name}: ${what}`, file, variable, environment);
   switch (config.kind) {
     case 'nats': {
       const { hostname, port, protocol } = config.url;
       return {
         kind: 'nats',
         server: `${hostname}:${port || 4222}`,
-        tls: protocol === 'tls:' ? tlsFilesOf(config, now) : tlsFilesUnused(config, 'a URL of tls://'),
+        tls: protocol === 'tls:' ? loadTlsFiles(config, now) : expectNoTlsFiles(config, 'a URL of tls://'),
         user: config.user,
         password: secret('password', config.passwordFile, config.passwordVariable),
         token: secret('token', config.tokenFile, config.tokenVariable),
@@ -55,7 +52,7 @@ function targetOf(config: SinkConfig, { environment, now }: SinkSurroundings): T
     }
     case 'postgres': {
       const { hostname, port, pathname } = config.url;
-      const host = config.socketDirectory === undefined ? bare(hostname) : resolve(config.socketDirectory);
+      const host = config.socketDirectory === undefined ? withoutBrackets(hostname) : resolve(config.socketDirectory);
       return {
         kind: 'postgres',
         host,
@@ -71,15 +68,16 @@ function targetOf(config: SinkConfig, { environment, now }: SinkSurroundings): T
     case 'webhook': {
       const key = secret('secret', config.secretFile, config.secretVariable);
       if (key === undefined) throw invalidSink(`sink ${name}: expected secretFile or secretVariable, found neither`);
-      if (key().length < SHORTEST_SIGNING_KEY) {
-        throw invalidSink(`sink ${name}: expected a secret of at least ${SHORTEST_SIGNING_KEY} characters`);
+      if (key().length < MIN_SIGNING_KEY_CHARACTERS) {
+        throw invalidSink(`sink ${name}: expected a secret of at least ${MIN_SIGNING_KEY_CHARACTERS} characters`);
       }
       return {
         kind: 'webhook',
         url: config.url.href,
         secret: key,
         bearer: secret('bearer', config.bearerFile, config.bearerVariable),
-        tls: config.url.protocol === 'https:' ? tlsFilesOf(config, now) : tlsFilesUnused(config, 'a URL of https://'),
+        tls:
+          config.url.protocol === 'https:' ? loadTlsFiles(config, now) : expectNoTlsFiles(config, 'a URL of https://'),
         timeout,
       };
     }
@@ -90,10 +88,10 @@ function targetOf(config: SinkConfig, { environment, now }: SinkSurroundings): T
 
 /** As `sslmode=verify-full`; a server of this machine is spoken to in the clear unless files of TLS are named. */
 function postgresTls(config: SinkConfig & { readonly kind: 'postgres' }, now: () => number): TargetTls {
-  if (config.socketDirectory !== undefined) return tlsFilesUnused(config, 'no socketDirectory');
+  if (config.socketDirectory !== undefined) return expectNoTlsFiles(config, 'no socketDirectory');
   const { caFile, certificateFile, keyFile } = config;
   const isNamed = (caFile ?? certificateFile ?? keyFile) !== undefined;
-  return isLoopback(config.url.hostname) && !isNamed ? 'none' : tlsFilesOf(config, now);
+  return isLoopback(config.url.hostname) && !isNamed ? 'none' : loadTlsFiles(config, now);
 }
 
 function destinationOf(config: SinkConfig): string {
@@ -109,6 +107,6 @@ function destinationOf(config: SinkConfig): string {
   }
 }
 
-function bare(host: string): string {
+function withoutBrackets(host: string): string {
   return host.replace(/^\[(.*)\]$/, '$1');
 }

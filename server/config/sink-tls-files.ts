@@ -8,7 +8,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { createSecureContext } from 'node:tls';
 import { TargetUntrusted, type TlsFiles, type TlsMaterial } from '../../telemetry/index.ts';
-import { invalidSink, readPrivately } from './sink-credentials.ts';
+import { invalidSink, readPrivateFile } from './sink-credentials.ts';
 
 interface TlsFileNames {
   /** Of the sink. */
@@ -18,11 +18,11 @@ interface TlsFileNames {
   readonly keyFile?: string | undefined;
 }
 
-interface Found {
+interface LoadedTlsFiles {
   readonly material: TlsMaterial;
   /** When our certificate ends, in ms since the epoch. */
-  readonly endsAt: number;
-  readonly print: string;
+  readonly expiresAt: number;
+  readonly fingerprint: string;
 }
 
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g;
@@ -31,40 +31,40 @@ const CERTIFICATE = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE----
  * Throws Problem `config_invalid` or `private_key_exposed` when the files can't be used now; what it returns throws the
  * same later, and `TargetUntrusted` when our own certificate has ended.
  */
-export function tlsFilesOf(names: TlsFileNames, now: () => number): TlsFiles {
-  let found: Found | undefined;
-  const look = (): Found => {
-    const print = [names.caFile, names.certificateFile, names.keyFile].map(printOf).join();
-    if (found?.print === print) return found;
+export function loadTlsFiles(names: TlsFileNames, now: () => number): TlsFiles {
+  let found: LoadedTlsFiles | undefined;
+  const load = (): LoadedTlsFiles => {
+    const fingerprint = [names.caFile, names.certificateFile, names.keyFile].map(fingerprintOf).join();
+    if (found?.fingerprint === fingerprint) return found;
     found = undefined; // what can't be read now is not replaced by what it was
-    found = { ...read(names), print };
+    found = { ...read(names), fingerprint };
     return found;
   };
-  look();
+  load();
   return () => {
-    const { material, endsAt } = look();
-    if (endsAt > now()) return material;
-    const ended = new Date(endsAt).toISOString();
+    const { material, expiresAt } = load();
+    if (expiresAt > now()) return material;
+    const expiry = new Date(expiresAt).toISOString();
     throw new TargetUntrusted(
-      `expected a certificate that is valid now in certificateFile, found one that ended ${ended}`,
+      `expected a certificate that is valid now in certificateFile, found one that expired ${expiry}`,
     );
   };
 }
 
 /** For a target without TLS: files that would never be read are a mistake about what is protected. */
-export function tlsFilesUnused({ name, caFile, certificateFile, keyFile }: TlsFileNames, expected: string): 'none' {
+export function expectNoTlsFiles({ name, caFile, certificateFile, keyFile }: TlsFileNames, expected: string): 'none' {
   if ((caFile ?? certificateFile ?? keyFile) === undefined) return 'none';
   throw invalidSink(`sink ${name}: expected ${expected} with caFile, certificateFile or keyFile`);
 }
 
-function read({ name, caFile, certificateFile, keyFile }: TlsFileNames): Omit<Found, 'print'> {
+function read({ name, caFile, certificateFile, keyFile }: TlsFileNames): Omit<LoadedTlsFiles, 'fingerprint'> {
   if ((certificateFile === undefined) !== (keyFile === undefined)) {
     throw invalidSink(`sink ${name}: expected certificateFile and keyFile, found one of them`);
   }
   const ca = caFile === undefined ? undefined : readCertificates(`sink ${name}: caFile`, caFile);
   const own =
     certificateFile === undefined ? undefined : readCertificates(`sink ${name}: certificateFile`, certificateFile);
-  const key = keyFile === undefined ? undefined : readPrivately(`sink ${name}: keyFile`, resolve(keyFile));
+  const key = keyFile === undefined ? undefined : readPrivateFile(`sink ${name}: keyFile`, resolve(keyFile));
   const material = {
     ...(ca !== undefined && { ca: ca.text }),
     ...(own !== undefined && { cert: own.text }),
@@ -76,7 +76,7 @@ function read({ name, caFile, certificateFile, keyFile }: TlsFileNames): Omit<Fo
     const { code } = error as NodeJS.ErrnoException;
     throw invalidSink(`sink ${name}: expected in keyFile the key of the certificate in certificateFile (${code})`);
   }
-  return { material, endsAt: own?.leaf.validToDate.getTime() ?? Number.POSITIVE_INFINITY };
+  return { material, expiresAt: own?.leaf.validToDate.getTime() ?? Number.POSITIVE_INFINITY };
 }
 
 function readCertificates(what: string, file: string): { readonly text: string; readonly leaf: X509Certificate } {
@@ -95,7 +95,7 @@ function readCertificates(what: string, file: string): { readonly text: string; 
 }
 
 /** Other bytes, or another file under the same name. */
-function printOf(file: string | undefined): string {
+function fingerprintOf(file: string | undefined): string {
   const found = file === undefined ? undefined : statSync(resolve(file), { throwIfNoEntry: false, bigint: true });
   return found === undefined ? '' : [found.dev, found.ino, found.size, found.mtimeNs, found.ctimeNs].join(':');
 }

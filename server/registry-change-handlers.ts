@@ -9,40 +9,40 @@ import type { Broker, Subject } from '../broker/index.ts';
 import type { DeviceChange, Registry, TerminationReport } from '../registry/index.ts';
 import { subjectOf } from './registry-lookups.ts';
 
-export interface SessionTerminationOptions {
+export interface RegistryChangeHandlersOptions {
   readonly registry: Pick<Registry, 'onRevocation' | 'onCertificateRevocation' | 'onDeviceChange' | 'findDevice'>;
   readonly broker: Pick<Broker, 'disconnect' | 'disconnectCertificate' | 'reauthorize'>;
   /** Called after the broker confirmed a revocation. */
-  readonly revoked: () => void;
+  readonly onRevoked: () => void;
   /** Called after the broker confirmed any other change. */
-  readonly changed: (change: DeviceChange) => void;
+  readonly onChanged: (change: DeviceChange) => void;
   readonly log: Logger;
 }
 
-export function connectSessionTermination({
+export function connectRegistryChangeHandlers({
   registry,
   broker,
-  revoked,
-  changed,
+  onRevoked,
+  onChanged,
   log,
-}: SessionTerminationOptions): void {
+}: RegistryChangeHandlersOptions): void {
   registry.onRevocation(async ({ holder, reason, serials }) => {
     const report = await broker.disconnect(holder, 'revoked');
     log.info({ holder, reason, serials, sessionsClosed: report.sessionsClosed }, 'revoked');
-    revoked();
+    onRevoked();
     return report;
   });
   registry.onCertificateRevocation(async ({ holder, reason, serial }) => {
     const report = await broker.disconnectCertificate(holder, serial);
     log.info({ holder, reason, serial, sessionsClosed: report.sessionsClosed }, 'certificate revoked');
-    revoked();
+    onRevoked();
     return report;
   });
   registry.onDeviceChange(async (change) => {
     const report = await apply(change);
     const { device, operation, status } = change;
     log.info({ device, operation, status, sessionsClosed: report.sessionsClosed }, 'device changed');
-    changed(change);
+    onChanged(change);
     return report;
   });
 
