@@ -46,7 +46,7 @@ export function loadTlsFiles(names: TlsFileNames, now: () => number): TlsFiles {
     if (expiresAt > now()) return material;
     const expiry = new Date(expiresAt).toISOString();
     throw new TargetUntrusted(
-      `expected a certificate that is valid now in certificateFile, found one that expired ${expiry}`,
+      `expected a certificate that is valid now in certificateFile, found one that ended ${expiry}`,
     );
   };
 }
