@@ -1,4 +1,4 @@
-/** Who may change the identity of a gateway: the owner, at the agent's control socket, and another fleet only when told so. */
+/** Only the owner of a gateway may change its identity, at the agent's control socket, and move it to another fleet only explicitly. */
 
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
@@ -55,7 +55,7 @@ const identityIn = (directory: string) =>
   ['key.pem', 'cert.pem', 'ca.pem', 'device.json'].map((name) => readFileSync(join(directory, name), 'utf8'));
 
 describe('an application on the gateway', () => {
-  it('cannot enroll, renew or move the device, even where everyone may use its socket', async () => {
+  it('cannot enroll, renew or move the device, even where all users may use its socket', async () => {
     const place = await gateway('kept-1', ['socket-mode = 666']);
     const agent = await place.run();
     await agent.reached('connected');
@@ -77,7 +77,7 @@ describe('an application on the gateway', () => {
     expect(await place.command(['enroll', '--token', '-'], await own.mint())).toMatchObject({ code: 0 });
   });
 
-  it('finds the control socket closed to it: mode 0600 in a directory of mode 0700', async () => {
+  it('cannot open the control socket: mode 0600 in a directory of mode 0700', async () => {
     const place = await gateway('kept-2', ['socket-mode = 666']);
     await place.run();
     const control = controlOf(place);
@@ -86,7 +86,7 @@ describe('an application on the gateway', () => {
   });
 });
 
-it('an agent does not start when others can enter the directory of its control socket', async () => {
+it('an agent does not start when other users can enter the directory of its control socket', async () => {
   const place = await gateway('open-1');
   mkdirSync(dirname(controlOf(place)), { recursive: true });
   chmodSync(dirname(controlOf(place)), 0o755);
@@ -94,7 +94,7 @@ it('an agent does not start when others can enter the directory of its control s
 });
 
 describe('the owner of the gateway', () => {
-  it('is refused a token of another fleet, with or without a running agent, until told to replace it', async () => {
+  it('cannot use a token of another fleet, with or without a running agent, without an explicit replacement', async () => {
     const place = await gateway('moved-1');
     const agent = await place.run();
     await agent.reached('connected');
@@ -118,7 +118,7 @@ describe('the owner of the gateway', () => {
     expect(statSync(join(former, 'key.pem')).mode & 0o777).toBe(0o600);
   });
 
-  it('keeps every former identity when the device is moved there and back without an agent', async () => {
+  it('finds every former identity stored after moving the device there and back without an agent', async () => {
     const place = await gateway('moved-2');
     expect(await place.command(['enroll'])).toMatchObject({ code: 0 });
     const first = identityIn(place.state);

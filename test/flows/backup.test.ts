@@ -1,4 +1,4 @@
-/** A backup taken by the real program while devices publish, restored by it, and served: devices connect without noticing. */
+/** The program takes a backup while devices publish, restores it and serves it. Devices connect without any change. */
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ import { temporaryDirectory } from '../fixtures/temporary.ts';
 const ENVIRONMENT = { ROLLCALL_MQTT_LIMITS_MESSAGES_PER_SECOND: '0' };
 const IN_FLIGHT = 10;
 
-/** Publishes 1, 2, 3, … until it is told to stop; each number once. */
+/** Publishes 1, 2, 3, … until it is stopped. Publishes each number once. */
 function countOn(client: MqttClient, id: DeviceId) {
   const acknowledged: number[] = [];
   let sent = 0;
@@ -42,7 +42,9 @@ function countOn(client: MqttClient, id: DeviceId) {
   };
 }
 
-it('holds everything acknowledged before it began, and the fleet goes on from it', { timeout: 90_000 }, async () => {
+it('a backup contains every message acknowledged before it began, and the restored fleet works', {
+  timeout: 90_000,
+}, async () => {
   const parent = temporaryDirectory();
   const [data, copy, file] = ['data', 'copy', 'fleet.tar'].map((name) => join(parent, name)) as [
     string,

@@ -1,4 +1,4 @@
-/** The CAs are replaced while a device is switched off: what it finds when it comes back, and what it does about it. */
+/** The CAs are replaced while a device is switched off. The device adopts the new root, or reports that it cannot. */
 
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const ID = 'press-1' as DeviceId;
-/** Nobody listens there. */
+/** No server listens there. */
 const AWAY = 'mqtts://localhost:9';
 
 let fleet: TestFleet;
@@ -28,7 +28,7 @@ afterEach(async () => {
   await fleet.stop();
 });
 
-/** The same fleet in a new process's place, at other addresses. */
+/** Starts the same fleet again, as a new process would, at other addresses. */
 async function move(): Promise<Pick<DeviceOptions, 'enrollUrl' | 'mqttUrl'>> {
   await fleet.stop();
   fleet = await startFleet({ data });
@@ -42,7 +42,7 @@ async function open(options: Partial<DeviceOptions> = {}): Promise<Device> {
   return device;
 }
 
-/** Enrolled, heard once, and switched off with two messages that nobody has stored. */
+/** A device that enrolled, published one message, and was switched off with two messages in its queue. */
 async function leave(): Promise<void> {
   const device = await open({ token: await fleet.mint(), deviceId: ID });
   await (await device.publish('count', 1)).acknowledged;
@@ -56,13 +56,13 @@ const cas = async (role: string) => (await fleet.operator.listCas()).filter((ca)
 const fingerprints = () =>
   parseCertificates(readFileSync(join(dataDir, 'ca.pem'), 'utf8')).map(({ fingerprint256 }) => fingerprint256);
 const bundle = () => new X509Certificate(readFileSync(join(data, 'trust-bundle.pem'))).fingerprint256;
-/** Each once: a reconnect between a message and its acknowledgement has it sent again. */
+/** Removes repetitions: a message is sent again when the connection closes before its acknowledgement. */
 const counts = async () => {
   const messages = await fleet.operator.queryTelemetry({ device: ID, stream: 'count' });
   return [...new Set([...messages].sort((a, b) => a.position - b.position).map(({ payload }) => payload))];
 };
 
-/** As docs/ca.md says it: a new root, an issuing CA under it, and everybody is asked to renew. */
+/** As in docs/ca.md: a new root, an issuing CA under it, and a renewal notice to every device. */
 async function replaceRoot(): Promise<{ readonly oldRoot: string; readonly oldIssuing: string }> {
   const [[oldRoot], [oldIssuing]] = [await cas('root'), await cas('issuing')];
   await fleet.operator.prepareCa({ role: 'root' });
@@ -78,8 +78,8 @@ function reached(device: Device, reason: string): Promise<void> {
   });
 }
 
-describe('a device that was away while root and issuing CA were replaced', () => {
-  it('comes back by itself: it learns the new root, renews, and sends what had waited', async () => {
+describe('a device that was offline while root and issuing CA were replaced', () => {
+  it('reconnects by itself: it adopts the new root, renews, and sends its queue', async () => {
     await leave();
     const before = fingerprints();
     const { oldRoot, oldIssuing } = await replaceRoot();
@@ -93,7 +93,7 @@ describe('a device that was away while root and issuing CA were replaced', () =>
     const { certificates } = await fleet.operator.showDevice({ id: ID });
     expect(certificates.map(({ status }) => status).sort()).toEqual(['good', 'superseded']);
 
-    // Nobody depends on the old ones any more, so they can go, and the device stays.
+    // No device depends on the old CAs any more, so they can be retired, and the device stays connected.
     await fleet.operator.retireCa({ id: oldIssuing });
     await fleet.operator.retireCa({ id: oldRoot });
     await expect.poll(fingerprints, { timeout: 20_000 }).toEqual([bundle()]);
@@ -104,7 +104,7 @@ describe('a device that was away while root and issuing CA were replaced', () =>
     expect(await counts()).toEqual([1, 2, 3, 4]);
   });
 
-  it('and in which the old ones are gone for good, says so, and comes back with a token created for it', async () => {
+  it('reports that the old CAs were retired, and enrolls again with a token created for it', async () => {
     await leave();
     const { oldRoot, oldIssuing } = await replaceRoot();
     await expect(fleet.operator.retireCa({ id: oldIssuing })).rejects.toMatchObject({ code: 'ca_would_strand' });
@@ -112,7 +112,7 @@ describe('a device that was away while root and issuing CA were replaced', () =>
     await fleet.operator.retireCa({ id: oldRoot, strand: 1 });
     const moved = await move();
 
-    // The server can still prove itself to who knows the old root alone; what is refused is the certificate.
+    // The server can still authenticate itself to a device that trusts only the old root. It refuses the device's certificate.
     const device = await open(moved);
     const revoked = reached(device, 'refused for good');
     await expect(device.connected()).rejects.toMatchObject({ code: 'connection_refused' });

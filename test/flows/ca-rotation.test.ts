@@ -1,4 +1,4 @@
-/** A CA is replaced while devices stay connected and go on speaking. */
+/** A CA is replaced while devices stay connected and continue to publish. */
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ import { evaluateBundle } from '../../device-sdk/trust-bundle.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { closed, connectMqtt, nextMessage } from '../fixtures/mqtt.ts';
 
-describe('the issuing CA of a fleet that is connected', () => {
+describe('the issuing CA of a connected fleet', () => {
   let fleet: TestFleet;
   let identities: StoredIdentity[];
   let clients: MqttClient[];
@@ -32,7 +32,7 @@ describe('the issuing CA of a fleet that is connected', () => {
   });
   afterEach(() => fleet.stop());
 
-  /** Every client says something, and it is acknowledged. */
+  /** Every client publishes a message, and each message is acknowledged. */
   const everyoneSpeaks = () =>
     Promise.all(clients.map((client, n) => client.publishAsync(`devices/press-${n + 1}/telemetry/t`, '1', { qos: 1 })));
   const states = async () =>
@@ -54,7 +54,7 @@ describe('the issuing CA of a fleet that is connected', () => {
     await fleet.operator.activateCa({ id });
     await everyoneSpeaks();
     expect(await states()).toEqual(['outgoing', 'active']);
-    // Whoever comes now is signed by the new one, and both kinds connect.
+    // The new CA signs new devices, and devices of both CAs connect.
     const added = await fleet.enroll('press-9');
     await connectMqtt(added);
     await connectMqtt(identities[1] as StoredIdentity).then((again) => again.endAsync());
@@ -80,12 +80,12 @@ describe('the issuing CA of a fleet that is connected', () => {
     expect(await states()).toEqual(['retired', 'active']);
     expect(dropped).toBe(0);
 
-    // The old certificates count no more; the new ones do.
+    // The old certificates are refused; the new ones are accepted.
     await expect(connectMqtt(identities[2] as StoredIdentity)).rejects.toThrow();
     await (await connectMqtt(renewed[2] as StoredIdentity)).endAsync();
   });
 
-  it('leaves with those who were given up, and with nobody else', async () => {
+  it('is retired with the certificates that the operator gave up, and no other device is affected', async () => {
     const [first] = (await fleet.operator.listCas()).filter(({ role }) => role === 'issuing');
     const { id } = await fleet.operator.prepareCa({});
     await fleet.operator.activateCa({ id });
@@ -101,11 +101,11 @@ describe('the issuing CA of a fleet that is connected', () => {
     for (const client of clients) expect(client.connected).toBe(true);
   });
 
-  it('and its root, which the old one vouches for: devices that know the old root alone go on', async () => {
+  it('is replaced with its root, cross-signed by the old one: devices that trust only the old root stay connected', async () => {
     const [oldRoot] = (await fleet.operator.listCas()).filter(({ role }) => role === 'root');
     const oldest = identities[0] as StoredIdentity;
     const { id: rootId } = await fleet.operator.prepareCa({ role: 'root' });
-    // Long before anything is signed by it: a device follows only a root that one it knows vouches for.
+    // Before anything is signed by the new root: a device accepts it only with a cross-certificate of a root that it trusts.
     const told = await fleet.operator.trustBundle();
     expect(evaluateBundle(oldest, told)).toMatchObject({ verdict: 'changed', added: 1, dropped: 0 });
     const { id } = await fleet.operator.prepareCa({});
@@ -115,7 +115,7 @@ describe('the issuing CA of a fleet that is connected', () => {
     expect(dropped).toBe(0);
     expect((await fleet.operator.listCas()).find((ca) => ca.id === oldRoot?.id)).toMatchObject({ stranded: 8 });
 
-    // A device of yesterday trusts yesterday's root alone, one of today today's.
+    // A device enrolled earlier trusts the old root only, a device enrolled now the new root only.
     const old = identities[3] as StoredIdentity;
     const renewed = await requestRenewal(memoryIdentityStore(), old);
     await (await connectMqtt({ ...renewed, rootPem: old.rootPem })).endAsync();

@@ -1,10 +1,10 @@
-/** Profiles and the view of what ends, from the operator's door to the certificate. */
+/** Certificate profiles of groups and the list of expiring certificates, from the operator API to the certificate. */
 
 import { describe, expect, it } from 'vitest';
 import { startFleet } from '../fixtures/fleet.ts';
 
 describe('an operator', () => {
-  it('gives a group short-lived certificates, and sees them end', async () => {
+  it('sets a profile with short-lived certificates, which the list of expiring certificates contains', async () => {
     const fleet = await startFleet();
     const { operator } = fleet;
     expect(await operator.showGroupProfile({ group: 'sensors' })).toEqual({

@@ -1,4 +1,4 @@
-/** One certificate of a device is revoked while the device is connected, with that one or with another. */
+/** One certificate of a device is revoked while the device is connected, with that certificate or with another. */
 
 import { X509Certificate } from 'node:crypto';
 import { memoryIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
@@ -24,8 +24,8 @@ function serialOf({ certificatePem }: StoredIdentity): string {
   return new X509Certificate(certificatePem).serialNumber.toLowerCase().replace(/^0+/, '');
 }
 
-describe('one certificate that is revoked', () => {
-  it('ends the session that came with it, which finds its session again with the other', async () => {
+describe('the revocation of one certificate', () => {
+  it('ends the connection that uses it; the device resumes its session with the other certificate', async () => {
     const { fleet, old, next } = await overlapping();
     const will = { topic: 'devices/press-1/events/gone', payload: Buffer.from('x'), qos: 0, retain: false } as const;
     const client = await connectMqtt(old, { clean: false, will });
@@ -46,12 +46,12 @@ describe('one certificate that is revoked', () => {
     await again.publishAsync('devices/press-1/telemetry/t', '1', { qos: 1 });
     expect(await fleet.operator.showDevice({ id: 'press-1' as never })).toMatchObject({ status: 'active' });
     expect((await fleet.operator.listSessions()).map(({ serial }) => serial)).toEqual([serialOf(next)]);
-    // Nobody wrote its will, and what was kept for the device is still there.
+    // No will was published, and the persistent session still exists.
     const told = await fleet.operator.queryTelemetry({ device: 'press-1' as never });
     expect(told.map(({ stream }) => stream)).toEqual(['t']);
   });
 
-  it('is nothing to the session that came with another', async () => {
+  it('does not affect a connection that uses another certificate', async () => {
     const { fleet, old, next } = await overlapping();
     const client = await connectMqtt(next);
     let ended = 0;
@@ -70,7 +70,7 @@ describe('one certificate that is revoked', () => {
     expect(ended).toBe(0);
   });
 
-  it('that was renewed and never used leaves the session of its parent alone', async () => {
+  it('that was renewed and never used does not affect the connection of its parent', async () => {
     const { fleet, old, next } = await overlapping();
     const client = await connectMqtt(old);
     await fleet.operator.revokeCertificate({ serial: serialOf(next), ...REASON });

@@ -1,4 +1,4 @@
-/** A copied certificate, from the second connection that shouldn't be to the quarantine of the device. */
+/** A copied certificate, from the detection of its second connection to the quarantine of the device. */
 
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { startFleet } from '../fixtures/fleet.ts';
@@ -23,8 +23,8 @@ async function copiedCertificate(response: 'report' | 'quarantine') {
   }
 }
 
-describe('a certificate in two places', () => {
-  it('is reported, with its addresses and serials, and left alone unless it is set otherwise', async () => {
+describe('a certificate used by two clients', () => {
+  it('is reported with its addresses and serials, and nothing else happens by default', async () => {
     const { fleet, entries } = await copiedCertificate('report');
     expect(entries[0]).toMatchObject({
       actor: 'server/broker',
@@ -35,7 +35,7 @@ describe('a certificate in two places', () => {
     expect(await fleet.operator.metrics()).toMatch(/^rollcall_clones_suspected_total 1$/m);
   });
 
-  it('is quarantined at once where that is set: both copies, until an operator resumes the device', async () => {
+  it('leads to the quarantine of both clients if so configured, until an operator resumes the device', async () => {
     const { fleet, device } = await copiedCertificate('quarantine');
     expect((await fleet.operator.showDevice({ id: 'twin-1' })).status).toBe('quarantined');
     const client = await connectMqtt(device);

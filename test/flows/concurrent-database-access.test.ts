@@ -1,4 +1,4 @@
-/** Another process opens the databases of a running server: nothing acknowledged is lost, and the server goes on. */
+/** Another process opens the databases of a running server. No acknowledged message is lost, and the server continues. */
 
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -24,7 +24,7 @@ const SMALL_SEGMENTS = {
   ROLLCALL_TELEMETRY_SHARES_DEVICE: '0%',
 };
 
-/** A fleet of one device that ran before, so that its databases are opened, not created. */
+/** A fleet of one device that has run before, so that its databases are opened, not created. */
 async function startedAgain(environment: Readonly<Record<string, string>> = UNLIMITED): Promise<{
   readonly data: string;
   readonly identity: StoredIdentity;
@@ -43,7 +43,7 @@ async function startedAgain(environment: Readonly<Record<string, string>> = UNLI
   return { data, identity, start };
 }
 
-/** One after the other: each is a commit of its own. */
+/** Publishes one after the other, so that each message is a commit of its own. */
 async function publish(client: MqttClient, first: number, count: number, padding = 0): Promise<void> {
   for (let number = first; number < first + count; number += 1) {
     const payload = JSON.stringify({ number, padding: 'x'.repeat(padding) });
@@ -70,7 +70,7 @@ async function withOperator<Value>(server: RunningServer, use: (operator: Consol
 }
 
 describe.runIf(existsSync('/proc/locks'))('the databases of a running server', () => {
-  it('stay locked by it from its start on: after a new segment, a backup, retention and queries', async () => {
+  it('stay locked by it from its start on, also after a new segment, a backup, retention and queries', async () => {
     const { data, identity, start } = await startedAgain(SMALL_SEGMENTS);
     const server = await start();
     onTestFinished(async () => {
@@ -113,7 +113,7 @@ describe.runIf(existsSync('/proc/locks'))('the databases of a running server', (
   }, 60_000);
 
   it.each(['SIGKILL', 'SIGTERM'] as const)(
-    'may be opened and closed by another process: all that was acknowledged outlives %s, is queried, and is in a backup',
+    'may be opened and closed by another process: acknowledged messages survive %s, are returned by queries, and are in a backup',
     async (signal) => {
       const { data, identity, start } = await startedAgain();
       const server = await start();
@@ -150,7 +150,7 @@ describe.runIf(existsSync('/proc/locks'))('the databases of a running server', (
     60_000,
   );
 
-  it('may be checkpointed and read for long by another process', async () => {
+  it('may be checkpointed, and read for a long time, by another process', async () => {
     const { data, identity, start } = await startedAgain();
     const server = await start();
     const client = await connectMqtt({ ...identity, mqttUrl: server.ready.mqttUrl });
@@ -172,7 +172,7 @@ describe.runIf(existsSync('/proc/locks'))('the databases of a running server', (
     await again.end('SIGTERM');
   }, 60_000);
 
-  it('that another process holds locked delay acknowledgements, which the log says, and nothing is lost', async () => {
+  it('that another process has locked delay acknowledgements, which is logged, and no message is lost', async () => {
     const { data, identity, start } = await startedAgain();
     const server = await start();
     const client = await connectMqtt({ ...identity, mqttUrl: server.ready.mqttUrl });

@@ -1,4 +1,4 @@
-/** A data directory belongs to one user and to one process at a time, as the program itself holds it. */
+/** A data directory belongs to one user and to one process at a time. Tested with the real program. */
 
 import { execSync } from 'node:child_process';
 import {
@@ -31,8 +31,8 @@ async function served(data = join(temporaryDirectory(), 'data')): Promise<Runnin
   return { ...server, data };
 }
 
-describe('a data directory that others may enter', () => {
-  it.each(['0777', '0750', '0701', '0720'])('is refused with mode %s, and nothing is made in it', async (octal) => {
+describe('a data directory that other users can enter', () => {
+  it.each(['0777', '0750', '0701', '0720'])('is refused with mode %s, and nothing is created in it', async (octal) => {
     const mode = Number.parseInt(octal, 8);
     const data = join(temporaryDirectory(), 'data of a fleet');
     mkdirSync(data);
@@ -45,7 +45,7 @@ describe('a data directory that others may enter', () => {
     expect(statSync(data).mode & 0o777).toBe(mode);
   });
 
-  it('is accepted after the command that the refusal names, with what was in it', async () => {
+  it('is accepted with its contents after the command that the refusal names', async () => {
     const { data, end } = await served();
     await end('SIGTERM');
     chmodSync(data, 0o755);
@@ -76,7 +76,7 @@ describe('a data directory in use', () => {
   ])('%s is refused to a second server, which names the first and changes nothing', async (_, change) => {
     const { data, pid } = await served();
     change(data);
-    process.kill(pid, 'SIGSTOP'); // so that it writes nothing itself meanwhile
+    process.kill(pid, 'SIGSTOP'); // so that the server writes nothing in the meantime
     const before = treeSnapshot(data);
     const { code, stderr } = await rollcall(['serve', '--data', data, ...FREE_PORTS]);
     expect(code).toBe(1);
@@ -85,7 +85,7 @@ describe('a data directory in use', () => {
     expect(treeSnapshot(data)).toEqual(before);
   });
 
-  it('holds no entry of the second server in the audit of the first, which goes on', async () => {
+  it('has no audit entry of a refused second server, and the first server continues', async () => {
     const { data, ready } = await served();
     const operator = openConsoleClient({ socketPath: ready.socket });
     onTestFinished(() => operator.close());
@@ -96,7 +96,7 @@ describe('a data directory in use', () => {
     expect(await operator.listAudit({})).not.toEqual(before);
   });
 
-  it('is given to exactly one of three servers that start at once', async () => {
+  it('is locked by exactly one of three servers that start at once', async () => {
     const data = join(temporaryDirectory(), 'data');
     const started = await Promise.allSettled([1, 2, 3].map(() => serve(data)));
     const running = started.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
@@ -106,7 +106,7 @@ describe('a data directory in use', () => {
     for (const said of refused) expect(said).toContain('"code":"data_directory_busy"');
   });
 
-  it('is free when its server was killed, whatever process has its number by then', async () => {
+  it('is free when its server was killed, even if another process has its process id', async () => {
     const { data, pid, end } = await served();
     expect(readFileSync(join(data, 'server.pid'), 'utf8')).toBe(`${pid}\n`);
     await end('SIGKILL');
@@ -117,7 +117,7 @@ describe('a data directory in use', () => {
     expect(existsSync(join(data, 'server.pid'))).toBe(false);
   });
 
-  it('can be backed up, takes no restore, and neither does one that another restore is filling', async () => {
+  it('can be backed up but not restored into, and neither can one that another restore is writing', async () => {
     const { data, pid } = await served();
     const parent = temporaryDirectory();
     const [file, passphrase, copy] = ['fleet.tar', 'passphrase', 'copy'].map((name) => join(parent, name)) as [
@@ -146,7 +146,7 @@ describe('a data directory in use', () => {
     expect(treeSnapshot(draft)).toEqual(halfWay);
     other.release();
 
-    // What a restore left behind that was killed is in nobody's way.
+    // Files that a killed restore left behind do not prevent another one.
     expect((await rollcall(['restore', file, '--data', copy, ...secret])).code).toBe(0);
     expect(existsSync(draft)).toBe(false);
     expect(existsSync(join(copy, 'server.pid'))).toBe(false);

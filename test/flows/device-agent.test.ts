@@ -1,4 +1,4 @@
-/** `rollcall-device` against a real fleet: applications on a gateway speak through it, and it looks after the rest. */
+/** `rollcall-device` against a real fleet: its commands, its sockets for applications, enrollment, renewal and queue. */
 
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -14,7 +14,7 @@ import { describeWithClients, startClient, succeed } from '../fixtures/real-clie
 import { issueService } from '../fixtures/service.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
-/** Port 9 is for discarding, and nobody listens there. */
+/** Port 9 is the discard port; no server listens there. */
 const NOBODY = 'https://localhost:9';
 
 const workshop = mkdtempSync(join(tmpdir(), 'rollcall-agent-'));
@@ -29,7 +29,7 @@ afterAll(async () => {
   rmSync(workshop, { recursive: true, force: true });
 });
 
-/** An agent of its own, with a token in its place. */
+/** An agent of its own, with a token where it looks for it. */
 async function gateway(id: string, lines: readonly string[] = []) {
   const place = agentProgram.configure(temporaryDirectory(), [`id = ${id}`, ...lines]);
   place.giveToken(await fleet.mint());
@@ -41,12 +41,12 @@ async function stored(device: string): Promise<readonly unknown[]> {
   return messages.map(({ stream, payload }) => [stream, payload]);
 }
 
-it('is one file of at most 450 kB', () => {
+it('the agent is one file of at most 450 kB', () => {
   expect(agentProgram.bytes).toBeLessThanOrEqual(450_000);
 });
 
 describe('the program', () => {
-  it('enrolls, connects and publishes, from one token and no other setting than places', async () => {
+  it('enrolls, connects and publishes with one token and no other settings than paths', async () => {
     const place = await gateway('agent-1');
     const agent = await place.run();
     await agent.reached('connected');
@@ -85,7 +85,7 @@ describe('the program', () => {
   });
 
   it.each(['status', 'status --json', '--help', 'publish temperature 1'])(
-    'ends %s silently when its reader went away, and with a sentence when the disk is full',
+    'ends %s silently when the reader of its output has closed it, and with an error when the disk is full',
     async (command) => {
       const args = command.split(' ');
       const place = await gateway(`output-${command.replace(/[^a-z]/g, '')}`);
@@ -101,7 +101,7 @@ describe('the program', () => {
     },
   );
 
-  it('outlives the terminal that it was started from, and opens no inspector at SIGUSR1', async () => {
+  it('continues when its terminal is closed, and opens no inspector at SIGUSR1', async () => {
     const place = await gateway('hang-up-1');
     const agent = await place.run();
     await agent.reached('connected');
@@ -111,7 +111,7 @@ describe('the program', () => {
     expect(await agent.end('SIGTERM')).toMatchObject({ code: 0, stderr: expect.not.stringContaining('Debugger') });
   });
 
-  it('waits for a token that is not there yet, and needs none once it is enrolled', async () => {
+  it('waits for a token that does not exist yet, and needs none once it is enrolled', async () => {
     const place = agentProgram.configure(temporaryDirectory(), ['id = agent-2']);
     const agent = await place.run();
     await agent.logged(({ msg }) => msg === 'waiting for another token');
@@ -124,18 +124,18 @@ describe('the program', () => {
     await (await place.run()).reached('connected');
   });
 
-  it('waits with --wait for agent, token, enrollment and broker, and says so', async () => {
+  it('waits with --wait for agent, token, enrollment and broker, and reports each', async () => {
     const place = agentProgram.configure(temporaryDirectory(), ['id = wait-1']);
     const agentless = place.command(['publish', 'temperature', '1', '--wait']);
     const agent = await place.run();
     await agent.logged(({ msg }) => msg === 'waiting for another token');
-    // No token: nothing that it could wait for.
+    // Without a token there is nothing to wait for.
     expect(await agentless).toMatchObject({
       code: 1,
       stderr: expect.stringContaining(`not enrolled yet: expected a bootstrap token in ${place.tokenFile}`),
     });
     place.giveToken(await fleet.mint());
-    // The file was looked at a moment ago; it is looked at again because somebody asks.
+    // The agent checked the file a moment ago; it checks again because of the request.
     expect(await place.command(['publish', 'temperature', '2', '--wait'])).toMatchObject({
       code: 0,
       stdout: 'acknowledged\n',
@@ -143,7 +143,7 @@ describe('the program', () => {
     expect(await stored('wait-1')).toEqual([['temperature', 2]]);
   });
 
-  it('waits with --wait while the server that enrolls is not there yet, as long as it was told', async () => {
+  it('waits with --wait for an enroll server that is not reachable yet, up to the given time', async () => {
     const token = await fleet.mint();
     const gone = formatBootstrapToken({ ...(parseBootstrapToken(token) as BootstrapToken), enrollUrl: NOBODY });
     const place = agentProgram.configure(temporaryDirectory(), ['id = wait-2']);
@@ -159,7 +159,7 @@ describe('the program', () => {
     expect(await stored('wait-2')).toEqual([['temperature', 2]]);
   });
 
-  it('says after a wait that was too short that the message is on disk, and why it is still there', async () => {
+  it('reports after a wait that was too short that the message is on disk, and why it was not sent', async () => {
     const place = await gateway('wait-3', ['broker = mqtts://localhost:9']);
     const agent = await place.run();
     await agent.reached('recovering');
@@ -189,12 +189,12 @@ describe('the program', () => {
     expect(await waiting).toMatchObject({ code: 1, stdout: 'queued\n', stderr: expect.stringContaining('on disk: ') });
   });
 
-  it('keeps what it was given through a kill, and delivers it in order when it is back', async () => {
+  it('stores published messages over a kill, and delivers them in order after its restart', async () => {
     const place = await gateway('agent-3');
     const first = await place.run();
     await first.reached('connected');
     await first.end('SIGTERM');
-    // A broker that isn't there: what is published stays on disk.
+    // The broker is unreachable, so published messages stay on disk.
     const away = agentProgram.configure(join(place.state, '..'), ['id = agent-3', 'broker = mqtts://localhost:9']);
     const second = await away.run();
     for (let count = 1; count <= 5; count += 1) {
@@ -216,7 +216,7 @@ describe('the program', () => {
     expect(certificates).toHaveLength(2);
   });
 
-  it('stops asking when it is revoked, and comes back with a new token', async () => {
+  it('stops connecting when it is revoked, and enrolls again with a new token', async () => {
     const place = await gateway('agent-5');
     const agent = await place.run();
     await agent.reached('connected');
@@ -243,7 +243,7 @@ describe('the program', () => {
     expect(stderr).not.toContain('secret');
   });
 
-  it('refuses to run twice in one place', async () => {
+  it('refuses to run twice with one state directory', async () => {
     const place = await gateway('agent-6');
     await (await place.run()).reached('connected');
     expect(await place.command(['run'])).toMatchObject({
@@ -254,7 +254,7 @@ describe('the program', () => {
   });
 });
 
-it('leaves a file alone that lies where its socket should be', async () => {
+it('the agent does not replace a file at the path of its socket', async () => {
   const place = await gateway('agent-7');
   mkdirSync(join(place.socket, '..'));
   writeFileSync(place.socket, 'precious');
@@ -268,7 +268,7 @@ describeWithClients('an application on the gateway', ['curl', 'mosquitto_pub', '
   const curl = (directory: string, socket: string, ...args: readonly string[]) =>
     succeed('curl', ['--silent', '--unix-socket', socket, ...args], { directory });
 
-  it('publishes with curl over the socket, and hears what became of it', async () => {
+  it('publishes with curl over the socket, and can query the outcome', async () => {
     const place = await gateway('app-1');
     await (await place.run()).reached('connected');
     const directory = temporaryDirectory();
@@ -290,7 +290,7 @@ describeWithClients('an application on the gateway', ['curl', 'mosquitto_pub', '
     ]);
   });
 
-  it('is refused a payload that no broker would take', async () => {
+  it('is refused a payload that no broker would accept', async () => {
     const place = await gateway('app-2');
     await (await place.run()).reached('connected');
     const directory = temporaryDirectory();
@@ -299,7 +299,7 @@ describeWithClients('an application on the gateway', ['curl', 'mosquitto_pub', '
     expect((await succeed('curl', args, { directory, input })).stdout).toContain('"body_too_large"');
   });
 
-  it('takes commands with curl, and answers them', async () => {
+  it('receives commands with curl, and answers them', async () => {
     const place = await gateway('app-3');
     await (await place.run()).reached('connected');
     const service = await connectMqtt(await issueService(fleet, 'desk-3'));
@@ -321,7 +321,7 @@ describeWithClients('an application on the gateway', ['curl', 'mosquitto_pub', '
     expect(await answer).toEqual({ topic: 'devices/app-3/responses/r-1', payload: '{"ok":true}' });
   });
 
-  it('speaks plain MQTT on loopback, and so as the device, on its own topics', async () => {
+  it('publishes over plain MQTT on loopback to the topics of the device', async () => {
     const place = await gateway('app-4', ['listen = 127.0.0.1:0']);
     const agent = await place.run();
     await agent.reached('connected');
@@ -353,7 +353,7 @@ describeWithClients('an application on the gateway', ['curl', 'mosquitto_pub', '
     ['a topic of no kind', ['-t', 'level', '-m', '1']],
     ['a will', ['-t', 'telemetry/level', '-m', '1', '--will-topic', 'telemetry/level', '--will-payload', 'gone']],
     ['MQTT 5', ['-V', '5', '-t', 'telemetry/level', '-m', '1']],
-  ])('is cut off with %s', async (_, args) => {
+  ])('is disconnected with %s', async (_, args) => {
     const place = await gateway(`app-5-${Math.random().toString(36).slice(2, 8)}`, ['listen = 127.0.0.1:0']);
     const agent = await place.run();
     await agent.reached('connected');
@@ -379,7 +379,7 @@ describeWithClients('an application on the gateway', ['curl', 'mosquitto_pub', '
     await greedy.line(/Subscribed \(mid: 1\): (0, ){50}128/);
   });
 
-  it('cannot hurt the agent with bytes that are no MQTT', async () => {
+  it('cannot stop the agent with bytes that are not MQTT', async () => {
     const place = await gateway('app-7', ['listen = 127.0.0.1:0']);
     const agent = await place.run();
     await agent.reached('connected');
@@ -398,7 +398,7 @@ describeWithClients('an application on the gateway', ['curl', 'mosquitto_pub', '
     expect(await place.command(['status'])).toMatchObject({ code: 0 });
   });
 
-  it('is not alone: systemd hears that the agent is ready and alive', async () => {
+  it('depends on an agent that notifies systemd that it is ready and alive', async () => {
     const directory = temporaryDirectory();
     const socket = join(directory, 'notify.sock');
     const listener = startClient(

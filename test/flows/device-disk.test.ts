@@ -1,4 +1,4 @@
-/** The agent on a disk that is really full, and on one that is really read-only: a file system of its own, made so by root. */
+/** The agent on a full disk and on a read-only one: a file system of its own, mounted by root. */
 
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
@@ -20,7 +20,7 @@ afterAll(async () => {
   rmSync(workshop, { recursive: true, force: true });
 });
 
-/** Whether this machine lets us mount. */
+/** Whether the test may mount a file system. */
 function canMount(): boolean {
   const script = 'mount -t tmpfs -o size=64k tmpfs "$1"';
   return (
@@ -29,7 +29,7 @@ function canMount(): boolean {
   );
 }
 
-/** The state of an agent on a file system of its own, of so many kilobytes, in a mount namespace that ends with the test. */
+/** The state of an agent on a file system of the given size in kilobytes, in a mount namespace that ends with the test. */
 async function disk(id: string, kilobytes: number) {
   const directory = temporaryDirectory();
   const configure = (...lines: readonly string[]) => program.configure(directory, [`id = ${id}`, ...lines]);
@@ -54,10 +54,10 @@ async function disk(id: string, kilobytes: number) {
 }
 
 describe.runIf(canMount())('a disk', () => {
-  it('that is full refuses what it has no room for, keeps what it took, and goes on when there is room', async () => {
+  it('that is full makes the agent refuse messages, lose no accepted one, and continue when there is space', async () => {
     const { place, configure, remount } = await disk('full-1', 300);
     place.giveToken(await fleet.mint());
-    // With nobody to take them, messages stay on the disk.
+    // The broker is unreachable, so messages stay on the disk.
     configure('broker = mqtts://localhost:9');
     const agent = await place.run();
     await agent.reached('recovering');
@@ -82,7 +82,7 @@ describe.runIf(canMount())('a disk', () => {
     expect(counts).toEqual([...Array.from({ length: taken }, (_, index) => index + 1), 99, 100]);
   }, 120_000);
 
-  it('that turned read-only leaves the device connected, and loses nothing that it said to have', async () => {
+  it('that became read-only leaves the device connected, and no accepted message is lost', async () => {
     const { place, remount } = await disk('ro-1', 2_048);
     place.giveToken(await fleet.mint());
     const agent = await place.run();

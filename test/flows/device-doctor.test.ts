@@ -1,4 +1,4 @@
-/** `rollcall-device doctor`: for each thing that keeps a device from connecting, the one line that says so. */
+/** `rollcall-device doctor` reports each cause that prevents a device from connecting, in one line. */
 
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -29,7 +29,7 @@ async function enrolled(id: string): Promise<AgentPlace> {
   return place;
 }
 
-/** What it found, by check, and its exit code. */
+/** The findings by check, and the exit code. */
 async function examine(place: AgentPlace) {
   const { code, stdout } = await place.command(['doctor', '--json']);
   const findings = JSON.parse(stdout) as readonly Finding[];
@@ -37,7 +37,7 @@ async function examine(place: AgentPlace) {
   return { code, of, outcomes: Object.fromEntries(findings.map(({ check, outcome }) => [check, outcome])) };
 }
 
-it('finds nothing wrong with a device that can connect, and leaves it able to', async () => {
+it('doctor finds nothing wrong with a device that can connect, which still can afterwards', async () => {
   const place = await enrolled('well-1');
   const { code, outcomes } = await examine(place);
   expect(outcomes).toEqual({
@@ -57,7 +57,7 @@ it('finds nothing wrong with a device that can connect, and leaves it able to', 
   await (await place.run()).reached('connected');
 });
 
-it('asks the running agent instead of taking its session over', async () => {
+it('doctor queries the running agent instead of taking over its session', async () => {
   const place = await enrolled('well-2');
   const agent = await place.run();
   await agent.reached('connected');
@@ -67,7 +67,7 @@ it('asks the running agent instead of taking its session over', async () => {
   expect(session).toBeDefined();
 });
 
-it('checks a device that is not enrolled as far as its token goes, and spends it not', async () => {
+it('doctor checks a device that is not enrolled up to its token, without consuming it', async () => {
   const place = agentProgram.configure(temporaryDirectory());
   place.giveToken(await fleet.mint());
   const { outcomes } = await examine(place);
@@ -75,7 +75,7 @@ it('checks a device that is not enrolled as far as its token goes, and spends it
   expect(await place.command(['enroll'])).toMatchObject({ code: 0 });
 });
 
-it('says that there is no token, and where to put one', async () => {
+it('doctor reports a missing token, and where to put one', async () => {
   const place = agentProgram.configure(temporaryDirectory());
   const { code, of } = await examine(place);
   expect(of('identity')).toMatchObject({
@@ -86,7 +86,7 @@ it('says that there is no token, and where to put one', async () => {
   expect(code).toBe(1);
 });
 
-it('says that a token was cut, and never shows it', async () => {
+it('doctor reports a truncated token, and never prints it', async () => {
   const place = agentProgram.configure(temporaryDirectory());
   const token = await fleet.mint();
   place.giveToken(token.slice(0, 40));
@@ -95,7 +95,7 @@ it('says that a token was cut, and never shows it', async () => {
   expect(stdout).not.toContain(token.slice(0, 20));
 });
 
-it('says that the token is of another fleet than the server', async () => {
+it('doctor reports that token and server are of different fleets', async () => {
   const place = agentProgram.configure(temporaryDirectory());
   const token = await fleet.mint();
   const pin = parseBootstrapToken(token)?.rootSha256 as string;
@@ -109,7 +109,7 @@ it('says that the token is of another fleet than the server', async () => {
   expect(of('server') ?? of('identity')).toMatchObject({ outcome: 'failed' });
 });
 
-it('says that the server cannot be reached', async () => {
+it('doctor reports that the server cannot be reached', async () => {
   const place = await enrolled('away-1');
   const about = join(place.state, 'device.json');
   const file = JSON.parse(readFileSync(about, 'utf8')) as Record<string, unknown>;
@@ -118,7 +118,7 @@ it('says that the server cannot be reached', async () => {
   expect(of('network')).toMatchObject({ outcome: 'failed', found: expect.stringContaining('ECONNREFUSED') });
 });
 
-it('says that a name is not known', async () => {
+it('doctor reports that a host name cannot be resolved', async () => {
   const place = await enrolled('away-2');
   const about = join(place.state, 'device.json');
   const file = JSON.parse(readFileSync(about, 'utf8')) as Record<string, unknown>;
@@ -128,7 +128,7 @@ it('says that a name is not known', async () => {
   expect(outcomes.network).toBe('skipped');
 });
 
-it('says that the server is of another fleet', async () => {
+it('doctor reports that the server is of another fleet', async () => {
   const place = await enrolled('strange-1');
   const other = await startFleet();
   try {
@@ -142,7 +142,7 @@ it('says that the server is of another fleet', async () => {
   }
 });
 
-it('says that the device is revoked, and what to ask an operator', async () => {
+it('doctor reports that the device is revoked, and what to ask an operator for', async () => {
   const place = await enrolled('lost-1');
   await fleet.operator.revokeDevices({ ids: ['lost-1'], reason: 'keyCompromise' });
   const { code, of } = await examine(place);
@@ -151,7 +151,7 @@ it('says that the device is revoked, and what to ask an operator', async () => {
   expect(code).toBe(1);
 });
 
-it('says that the access rules let it say nothing', async () => {
+it('doctor reports that the access rules deny every publish', async () => {
   await fleet.operator.setPolicy({ kind: 'group', name: 'mute', connect: ['${device.id}'] });
   const place = agentProgram.configure(temporaryDirectory(), ['id = mute-1']);
   place.giveToken(await fleet.mint({ group: 'mute' }));
@@ -161,15 +161,15 @@ it('says that the access rules let it say nothing', async () => {
   expect(of('rules')).toMatchObject({ outcome: 'warning', fix: expect.stringContaining('policy explain mute-1') });
 }, 60_000);
 
-it('says that others can read the key', async () => {
+it('doctor reports that other users can read the key', async () => {
   const place = await enrolled('open-1');
   chmodSync(join(place.state, 'key.pem'), 0o644);
   const { of } = await examine(place);
   expect(of('identity')).toMatchObject({ outcome: 'failed', fix: expect.stringContaining('chmod 600') });
 });
 
-it('says that the certificate has expired, and goes on to what else may be wrong', async () => {
-  // The device's own clock decides: a certificate of a fleet whose days are long over.
+it('doctor reports an expired certificate, and continues with the other checks', async () => {
+  // By the clock of the device the certificate of this fleet expired long ago.
   const past = await startFleet({ now: () => Date.now() - 200 * 86_400_000 });
   const place = agentProgram.configure(temporaryDirectory(), ['id = old-1']);
   try {

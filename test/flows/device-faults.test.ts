@@ -1,4 +1,4 @@
-/** What a device meets in the field, each against the whole server: lines, clocks, sizes, files and addresses gone bad. */
+/** Faults of devices in the field against the whole server: network, clock, message size, files and addresses. */
 
 import { appendFileSync, mkdtempSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
@@ -35,7 +35,7 @@ async function open(id: string, options: Partial<DeviceOptions> = {}): Promise<D
   return device;
 }
 
-/** What is stored of a device's stream, in order, each once. */
+/** The stored messages of a device's stream, in order and without repetitions. */
 async function stored(id: string, from = fleet): Promise<readonly unknown[]> {
   const messages = await from.operator.queryTelemetry({ device: id as DeviceId, stream: 'readings' });
   const inOrder = [...messages].sort((a, b) => a.position - b.position);
@@ -45,8 +45,8 @@ async function stored(id: string, from = fleet): Promise<readonly unknown[]> {
 const portOf = (url: string) => Number(new URL(url).port);
 const AWAY = 'mqtts://localhost:9';
 
-describe('a line', () => {
-  it('that breaks anywhere in the handshake is tried again until it holds', async () => {
+describe('a network connection', () => {
+  it('that breaks anywhere in the handshake is retried until it succeeds', async () => {
     const proxy = await startInterruptingProxy(portOf(fleet.mqttUrl));
     proxy.closeAfter(1, 5, 90, 400, 900, 1_300, 1_900);
     const device = await open('cut-1', { mqttUrl: `mqtts://localhost:${proxy.port}` });
@@ -56,7 +56,7 @@ describe('a line', () => {
     expect(proxy.opened).toBeGreaterThan(7);
   });
 
-  it('that falls silent for good is found out, and nothing that was given to it is lost', async () => {
+  it('that stalls for good is detected, and no published message is lost', async () => {
     const proxy = await startInterruptingProxy(portOf(fleet.mqttUrl));
     const device = await open('silent-1', { mqttUrl: `mqtts://localhost:${proxy.port}`, keepalive: 15 });
     await device.connected();
@@ -71,7 +71,7 @@ describe('a line', () => {
   }, 90_000);
 });
 
-describe('a portal that answers everything with a page of HTML', () => {
+describe('a captive portal that answers every request with HTML', () => {
   async function portal(): Promise<number> {
     const server = createServer((socket) => {
       socket.on('error', () => {});
@@ -82,7 +82,7 @@ describe('a portal that answers everything with a page of HTML', () => {
     return (server.address() as AddressInfo).port;
   }
 
-  it('costs an enrollment no token', async () => {
+  it('consumes no use of a token', async () => {
     const token = await fleet.mint();
     const enrollUrl = `https://localhost:${await portal()}`;
     const caught = formatBootstrapToken({ ...(parseBootstrapToken(token) as BootstrapToken), enrollUrl });
@@ -90,7 +90,7 @@ describe('a portal that answers everything with a page of HTML', () => {
     await (await open('portal-1', { token })).connected();
   });
 
-  it('is no broker: the device goes on to the next', async () => {
+  it('is not taken for a broker: the device tries the next address', async () => {
     const waits: number[] = [];
     const device = await open('portal-2', {
       mqttUrl: [`mqtts://localhost:${await portal()}`, fleet.mqttUrl],
@@ -110,7 +110,7 @@ describe('a portal that answers everything with a page of HTML', () => {
 });
 
 describe('a clock', () => {
-  it('that leaps to 2100, to 1970 and back while the device runs neither stops it nor has it renew', async () => {
+  it('that jumps to 2100, to 1970 and back while the device runs neither stops the device nor triggers a renewal', async () => {
     const time = deviceTime();
     const device = await open('clock-1', { now: time.now, schedule: time.schedule });
     await device.connected();
@@ -141,7 +141,7 @@ describe('a clock', () => {
 });
 
 describe('a message', () => {
-  it('of 300 kB is refused at once, and the largest one that is taken is stored whole', async () => {
+  it('of 300 kB is refused at once, and the largest accepted one is stored whole', async () => {
     const device = await open('large-1');
     await expect(device.publish('readings', 'x'.repeat(300_000))).rejects.toMatchObject({ code: 'body_too_large' });
     await (await device.publish('readings', 'x'.repeat(255 * 1024))).acknowledged;
@@ -149,7 +149,7 @@ describe('a message', () => {
     expect(text).toHaveLength(255 * 1024);
   });
 
-  it('that this broker finds too large is given up after its tries, and what comes behind it goes out', async () => {
+  it('that is too large for this broker is dropped after its retries, and the messages behind it are sent', async () => {
     const small = await startFleet({ settings: [[['mqtt', 'limits', 'packet'], '64KiB']] });
     try {
       const device = await open('large-2', { token: await small.mint() });
@@ -166,7 +166,7 @@ describe('a message', () => {
 });
 
 describe('a server', () => {
-  it('that moved is followed by who is told where to, and remembered after the next renewal', async () => {
+  it('that moved is found by a device that is given its address, which the device stores at the next renewal', async () => {
     const data = mkdtempSync(join(tmpdir(), 'rollcall-moved-'));
     onTestFinished(() => rmSync(data, { recursive: true, force: true }));
     const before = await startFleet({ data });
@@ -192,8 +192,8 @@ describe('a server', () => {
   });
 });
 
-describe('files', () => {
-  /** Three messages on disk that nobody has stored. */
+describe('the files of a device', () => {
+  /** Three messages in the queue on disk that the server has not stored. */
   async function withQueue(id: string): Promise<void> {
     await (await open(id)).connected();
     await devices.pop()?.close();
@@ -210,7 +210,7 @@ describe('files', () => {
   it.each<[string, (file: string) => void, readonly number[]]>([
     ['cut short', (file) => truncateSync(file, statSync(file).size - 3), [1, 2, 4]],
     ['followed by garbage', (file) => appendFileSync(file, Buffer.alloc(5_000, 0xa5)), [1, 2, 3, 4]],
-  ])('of a queue whose tail is %s give what is whole', async (what, damage, expected) => {
+  ])('of a queue whose tail is %s still provide every complete message', async (what, damage, expected) => {
     const id = `queue-${what.split(' ')[0]}`;
     await withQueue(id);
     damage(newestSegment(id));
@@ -221,14 +221,14 @@ describe('files', () => {
   });
 
   it.each(['key.pem', 'cert.pem'])(
-    'of which %s is damaged are refused, and a new token brings the queue out',
+    'with a damaged %s are refused, and with a new token the queue is sent',
     async (name) => {
       const id = `damaged-${name.slice(0, 4).replace('.', '')}`;
       await withQueue(id);
       writeFileSync(join(directory(id), name), 'XXXX', { mode: 0o600 });
       const token = await fleet.mint({ device: id as DeviceId });
       await expect(open(id, { token })).rejects.toMatchObject({ code: 'identity_unusable' });
-      // What the doctor says: without its certificate the device is not enrolled, and the rest stays.
+      // As `doctor` advises: without its certificate the device is not enrolled, and its queue stays.
       rmSync(join(directory(id), 'cert.pem'));
       const device = await open(id, { token });
       await device.drained();

@@ -1,4 +1,4 @@
-/** Images for gateways: made, verified, installed into a fresh root file system, started there, and interrupted. */
+/** Images for gateways are made, verified, installed into a fresh root file system, started there, and interrupted. */
 
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -19,7 +19,7 @@ beforeAll(async () => {
 });
 afterAll(() => fleet?.stop());
 
-/** Runs `rollcall image make` against the fleet, and gives the directory. */
+/** Runs `rollcall image make` against the fleet, and returns the directory. */
 async function make(...options: readonly string[]): Promise<string> {
   const out = join(temporaryDirectory(), 'image');
   const { code, stderr } = await rollcall(['image', 'make', '--socket', fleet.socket, '--out', out, ...options]);
@@ -31,7 +31,7 @@ async function make(...options: readonly string[]): Promise<string> {
 const verify = (directory: string) => rollcall(['image', 'verify', directory]);
 
 describe('rollcall image make', () => {
-  it('writes one image for many devices, which holds all that a gateway needs and no key', async () => {
+  it('writes one image for many devices, which contains everything that a gateway needs and no key', async () => {
     const out = await make('--group', 'press', '--uses', '50', '--listen', '1883');
     expect(readdirSync(out).sort()).toEqual([
       'device.conf',
@@ -51,7 +51,7 @@ describe('rollcall image make', () => {
     expect(await verify(out)).toMatchObject({ code: 0, stdout: 'the image is valid\n' });
   });
 
-  it('writes a kit for each device, with a token that only it may use, and a list of them', async () => {
+  it('writes a kit for each device, with a token for that device only, and a list of the kits', async () => {
     const ids = join(temporaryDirectory(), 'ids');
     writeFileSync(ids, '# serial numbers\nSN-100\nSN-101\n');
     const out = await make('--ids', ids);
@@ -86,7 +86,7 @@ describe('rollcall image make', () => {
     expect((await fleet.operator.listTokens()).filter(({ state }) => state === 'usable')).toHaveLength(before);
   });
 
-  it('does not write over anything', async () => {
+  it('overwrites no existing file', async () => {
     const parent = temporaryDirectory();
     writeFileSync(join(parent, 'precious'), '');
     const { code, stderr } = await rollcall([
@@ -139,7 +139,7 @@ describe('rollcall image verify', () => {
     expect((await verify(out)).stdout).toContain('it expired at 2020');
   });
 
-  it('says that a directory is no image', async () => {
+  it('reports that a directory is not an image', async () => {
     const { code, stderr } = await verify(temporaryDirectory());
     expect(code).not.toBe(0);
     expect(stderr).toContain('found no manifest.json');
@@ -147,7 +147,7 @@ describe('rollcall image verify', () => {
 });
 
 describeWithClients('the systemd unit', ['systemd-analyze'], () => {
-  it('is one that systemd understands, and leaves the agent little to break', async () => {
+  it('is valid for systemd, and restricts what the agent can access', async () => {
     const directory = temporaryDirectory();
     const out = await make('--uses', '1');
     const unit = join(out, 'rollcall-device.service');
@@ -156,11 +156,11 @@ describeWithClients('the systemd unit', ['systemd-analyze'], () => {
   });
 });
 
-/** Resolves when nothing of it runs any more. */
+/** Resolves when the process and its children have ended. */
 async function cutPower(machine: ChildProcess): Promise<void> {
   machine.kill('SIGKILL');
   if (machine.exitCode === null && machine.signalCode === null) await once(machine, 'exit');
-  // What ran below it holds these open until the kernel has ended it too.
+  // Child processes hold these open until they have ended too.
   for (const output of [machine.stdout, machine.stderr]) {
     output?.resume();
     if (output !== null && !output.readableEnded) await once(output, 'end');
@@ -168,7 +168,7 @@ async function cutPower(machine: ChildProcess): Promise<void> {
 }
 
 describe.runIf(canEnterRoots())('a gateway', () => {
-  /** Puts the image where a first boot finds it. */
+  /** Copies the image to where the first boot finds it. */
   function flash(image: string): FreshRoot {
     const root = freshRoot();
     for (const name of ['boot/rollcall', 'var/lib/private/rollcall-device', 'run/rollcall-device']) {
@@ -181,7 +181,7 @@ describe.runIf(canEnterRoots())('a gateway', () => {
     return root;
   }
 
-  /** Starts the installed agent as systemd would, and waits until the fleet has seen it. */
+  /** Starts the installed agent as systemd would, and waits until it has connected. */
   async function boot(root: FreshRoot, id: string): Promise<void> {
     const agent = root.start(['sh', '-c', AS_SYSTEMD]);
     await new Promise<void>((resolve, reject) => {
@@ -197,7 +197,7 @@ describe.runIf(canEnterRoots())('a gateway', () => {
     await cutPower(agent);
   }
 
-  it('comes up as a device of the fleet after install.sh, and stays the same device when it is installed again', async () => {
+  it('is a device of the fleet after install.sh, and stays the same device when it is installed again', async () => {
     const ids = join(temporaryDirectory(), 'ids');
     writeFileSync(ids, 'gw-1\n');
     const out = await make('--ids', ids, '--node', process.execPath);
@@ -216,14 +216,14 @@ describe.runIf(canEnterRoots())('a gateway', () => {
     expect(certificates).toHaveLength(1);
   }, 120_000);
 
-  it('is the same in the end, however often the power goes during its installation and first boot', async () => {
+  it('has the same state in the end, however often power fails during its installation and first boot', async () => {
     const ids = join(temporaryDirectory(), 'ids');
     writeFileSync(ids, 'gw-2\n');
     const out = await make('--ids', ids, '--node', process.execPath);
     const root = flash(join(out, 'kits/gw-2'));
     for (const milliseconds of [5, 20, 40, 80, 150, 300]) {
       const installing = root.start(['sh', '/boot/rollcall/install.sh']);
-      await delay(milliseconds); // the moment of the cut
+      await delay(milliseconds); // the moment of the power cut
       await cutPower(installing);
     }
     expect(await root.run(['sh', '/boot/rollcall/install.sh'])).toMatchObject({ code: 0 });
@@ -237,7 +237,7 @@ describe.runIf(canEnterRoots())('a gateway', () => {
     expect(tokens.find(({ device }) => device === 'gw-2')).toMatchObject({ uses: 1 });
   }, 120_000);
 
-  it('is refused with a Node that is too old, and told what helps', async () => {
+  it('is not installed with a Node that is too old, and the error names the remedy', async () => {
     const root = flash(await make('--uses', '1'));
     mkdirSync(join(root.path, 'old'));
     writeFileSync(join(root.path, 'old/node'), '#!/bin/sh\necho v18.19.0\n', { mode: 0o755 });
@@ -246,7 +246,7 @@ describe.runIf(canEnterRoots())('a gateway', () => {
     expect(existsSync(join(root.path, 'opt/rollcall-device'))).toBe(false);
   });
 
-  it('can be prepared from outside, and has its token taken off the boot partition by the first boot', async () => {
+  it('can be prepared from another machine, and its first boot removes the token from the boot partition', async () => {
     const image = await make('--uses', '1', '--node', process.execPath);
     const root = flash(image);
     const outside = await root.run(['sh', '/boot/rollcall/install.sh', '--root', '/nowhere']);

@@ -1,4 +1,4 @@
-/** One device's life through every module: enroll, connect, speak, be heard, be commanded, be revoked. */
+/** A device through every module: enroll, connect, publish, be delivered, receive a command, be revoked. Also services. */
 
 import { X509Certificate } from 'node:crypto';
 import { Device, memoryIdentityStore } from '@rollcall/device-sdk';
@@ -14,7 +14,7 @@ describe('a device', () => {
   });
   afterAll(() => fleet.stop());
 
-  it('walks the whole road with the device SDK', async () => {
+  it('enrolls, publishes, answers a command and is revoked, with the device SDK', async () => {
     const token = await fleet.mint({ group: 'press', labels: { site: 'plant-1' } });
     const dashboard = await connectMqtt(await issueService(fleet, 'dashboard'));
     await dashboard.subscribeAsync('devices/+/telemetry/+', { qos: 1 });
@@ -56,7 +56,7 @@ describe('a device', () => {
     await device.close();
   });
 
-  it('renews with a new key and goes on under the same name', async () => {
+  it('renews with a new key under the same name', async () => {
     const store = memoryIdentityStore();
     const device = await Device.open({ store, token: await fleet.mint(), deviceId: 'press-2' });
     await device.connected();
@@ -71,13 +71,13 @@ describe('a device', () => {
     await device.close();
   });
 
-  it('is given a name by the server when it has none', async () => {
+  it('gets a name from the server when it requests none', async () => {
     const { deviceId } = await fleet.enroll();
     expect(deviceId).toMatch(/^dev-[a-z2-7]{12}$/);
     expect(await fleet.operator.showDevice({ id: deviceId })).toMatchObject({ status: 'active', group: 'default' });
   });
 
-  it('that lost the answer asks again with its key and gets the same certificate', async () => {
+  it('that lost the response requests again with its key and gets the same certificate', async () => {
     const token = await fleet.mint();
     const store = memoryIdentityStore();
     let pending: Awaited<ReturnType<typeof store.loadPending>>;
@@ -97,7 +97,7 @@ describe('a device', () => {
     expect(uses).toBe(1);
   });
 
-  it('comes back after revocation only with a token created for it, and with a new key', async () => {
+  it('enrolls again after a revocation only with a token created for it, and with a new key', async () => {
     const lost = await fleet.enroll('press-4');
     await fleet.operator.revokeDevices({ ids: ['press-4'], reason: 'cessationOfOperation' });
     await expect(connectMqtt(lost)).rejects.toThrow();
@@ -122,7 +122,7 @@ describe('a service', () => {
   });
   afterAll(() => fleet.stop());
 
-  it('connects under its name and under its name with any ending, and under no other', async () => {
+  it('connects with its name as client id, with any suffix, and with no other client id', async () => {
     const service = await issueService(fleet, 'billing');
     await connectMqtt(service, { clientId: 'billing' });
     await connectMqtt(service, { clientId: 'billing-7' });
@@ -139,7 +139,7 @@ describe('a service', () => {
     await expect(issueService(fleet, 'motor')).rejects.toMatchObject({ code: 'service_exists' });
   });
 
-  it('is cut off when it is revoked', async () => {
+  it('is disconnected when it is revoked', async () => {
     const service = await issueService(fleet, 'reports');
     const client = await connectMqtt(service);
     const gone = closed(client);
@@ -148,7 +148,7 @@ describe('a service', () => {
     await expect(connectMqtt(service)).rejects.toThrow();
   });
 
-  it("hears a retained message with the lower of its QoS and the subscription's [MQTT-3.8.4-6]", async () => {
+  it("receives a retained message with the lower of its QoS and the subscription's [MQTT-3.8.4-6]", async () => {
     const device = await connectMqtt(await fleet.enroll('twin-1'));
     const topic = 'devices/twin-1/twin/reported';
     await device.publishAsync(topic, 'on', { qos: 1, retain: true });
@@ -166,7 +166,7 @@ describe('a service', () => {
     expect(await heardAt('twins1', 1)).toEqual({ payload: 'on', qos: 1, retain: true });
   });
 
-  it('publishes commands, and nothing in the name of a device', async () => {
+  it('may publish commands, and nothing to the topics of a device itself', async () => {
     const client = await connectMqtt(await issueService(fleet, 'ops'));
     const gone = closed(client);
     client.publish('devices/dev-1/telemetry/t', 'forged', { qos: 0 });

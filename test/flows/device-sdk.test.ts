@@ -1,4 +1,4 @@
-/** The device SDK against the whole server: what applications and devices say to each other. */
+/** The device SDK against the whole server: twins, broadcasts, commands and recovery. */
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -38,7 +38,7 @@ async function open(id: string, options: Partial<DeviceOptions> = {}): Promise<D
 }
 
 describe('a twin', () => {
-  it('is kept by the broker on both sides, and reaches a device that was away', async () => {
+  it('is retained by the broker in both directions, and reaches a device that was offline', async () => {
     const id = 'twin-1' as DeviceId;
     const first = await open(id);
     await (await first.twin.report({ interval: 10 })).acknowledged;
@@ -86,7 +86,7 @@ describe('a broadcast', () => {
 });
 
 describe('commands', () => {
-  it('a thousand at once are each answered once', async () => {
+  it('are each answered once, a thousand at the same time', async () => {
     const id = 'busy-1' as DeviceId;
     const runs = new Map<string, number>();
     await open(id, {
@@ -111,8 +111,8 @@ describe('commands', () => {
   });
 });
 
-describe('a device in trouble', () => {
-  it('sends what waited when the server comes back, in order and once', async () => {
+describe('a device after a failure', () => {
+  it('sends its queue when the server is back, in order and once', async () => {
     const data = mkdtempSync(join(tmpdir(), 'rollcall-sdk-'));
     const first = await startFleet({ data });
     const token = await first.mint();
@@ -139,7 +139,7 @@ describe('a device in trouble', () => {
     }
   });
 
-  it('that was revoked while it was away finds out, and asks nobody any more', async () => {
+  it('that was revoked while it was offline reports it, and stops connecting', async () => {
     const device = await open('gone-1');
     await device.close();
     await fleet.operator.revokeDevices({ ids: ['gone-1'], reason: 'unspecified' });
@@ -152,7 +152,7 @@ describe('a device in trouble', () => {
     await expect(again.publish('readings', 1)).rejects.toMatchObject({ status: 403 });
   });
 
-  it('whose token is used up is told so, and keeps its key for another', async () => {
+  it('whose token is used up reports it, and uses the same key with another token', async () => {
     const token = await fleet.mint();
     await open('first-1', { token });
     const late = { dataDir: join(dataDir, 'late-1'), deviceId: 'late-1' };

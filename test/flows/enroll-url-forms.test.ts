@@ -1,4 +1,4 @@
-/** A host that operators write in their own way: the program, the shipped agent, an image and the simulator all understand it. */
+/** Spellings of a public host: the program, the shipped agent, an image and the simulator accept each of them. */
 
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -21,7 +21,7 @@ async function mint(data: string, uses = '1'): Promise<string> {
   return stdout.trim();
 }
 
-/** The same token with another text for its URL, as older versions minted it. */
+/** The same token with another spelling of its URL, as older versions created it. */
 function respelled(token: string, url: string): string {
   return [...token.split('.').slice(0, 4), Buffer.from(url).toString('base64url')].join('.');
 }
@@ -32,7 +32,7 @@ describe.each([
   ['0:0:0:0:0:0:0:1', '::1', '[::1]'],
   ['LOCALHOST', '127.0.0.1', 'localhost'],
 ])('a server with the public host %s', (publicHost, listen, inUrl) => {
-  it('mints tokens by which the program and the shipped agent enroll and connect', async () => {
+  it('is in tokens with which the program and the shipped agent enroll and connect', async () => {
     const data = temporaryDirectory();
     const server = await serve(data, ['--host', listen, '--public-host', publicHost]);
     const { port } = new URL(server.ready.enrollUrl);
@@ -61,7 +61,7 @@ describe.each([
   });
 });
 
-it('an image and a simulation are made for a server whose public host is 127.1', async () => {
+it('an image and a simulation work with a server whose public host is 127.1', async () => {
   const data = temporaryDirectory();
   const server = await serve(data, ['--public-host', '127.1']);
   const out = join(temporaryDirectory(), 'image');
@@ -73,7 +73,7 @@ it('an image and a simulation are made for a server whose public host is 127.1',
   await server.end('SIGTERM');
 });
 
-it('a public host that no URL can hold is refused at start with a sentence', async () => {
+it('a public host that no URL can contain is refused at the start with a clear sentence', async () => {
   const { code, stderr } = await rollcall(['serve', '--data', temporaryDirectory(), '--public-host', 'fe80::1%eth0']);
   expect(code).not.toBe(0);
   expect(stderr).toContain('expected a host name or an IP address that a URL can hold');

@@ -1,4 +1,4 @@
-/** Text of devices and clients with control characters, read back by every output: nothing that a terminal obeys comes out raw. */
+/** Text of devices and clients with control characters: every output escapes them, so that a terminal interprets none. */
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
@@ -10,11 +10,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { closed, openMqtt } from '../fixtures/mqtt.ts';
 import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
 
-/** All of them but the line feed that ends a line. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+/** All control characters but the line feed that ends a line. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern finds control characters
 const RAW = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
 const HOSTILE = 'a\u0000\u0007\b\u001b[2J\u007f\u0085\u009b2J\u061c\u200e\u200f\u2028\u2029\u202a\u202e\u2066\u2069z';
-/** Of JSON, whose writers escape only what RFC 8259 demands. */
+/** The same for JSON, whose writers escape only what RFC 8259 requires. */
 const HOSTILE_JSON = JSON.stringify({ said: HOSTILE });
 
 let data: string;
@@ -57,7 +57,7 @@ const SAID = [
   expect.objectContaining({ stream: 'text', text: HOSTILE }),
 ];
 
-describe('control characters in what a device said', () => {
+describe('control characters in messages of a device', () => {
   it.each([
     ['telemetry query --json', ['telemetry', 'query', '--device', 'dev-1', '--json']],
     ['telemetry last --json', ['telemetry', 'last', '--json']],
@@ -85,7 +85,7 @@ describe('control characters in what a device said', () => {
     expect(text).toContain(Buffer.from(HOSTILE).toString('base64'));
   });
 
-  it('are escaped in the answers of the HTTP API', async () => {
+  it('are escaped in the responses of the HTTP API', async () => {
     const path = '/v1/telemetry?device=dev-1';
     const answer = await new Promise<string>((resolve, reject) => {
       request({ socketPath: server.ready.socket, path }, (response) => resolve(textOf(response)))
@@ -104,7 +104,7 @@ describe('control characters in what a device said', () => {
   });
 });
 
-describe('control characters in a topic that a client asked for', () => {
+describe('control characters in a topic filter of a client', () => {
   it('are escaped in the log', async () => {
     await expect.poll(() => server.log()).toContain('\\u202e');
     expect(server.log()).not.toMatch(RAW);

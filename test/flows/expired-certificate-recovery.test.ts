@@ -1,4 +1,4 @@
-/** A device that lay in a warehouse until its certificate had ended: it comes back by itself, through one door only. */
+/** A device that was switched off until its certificate had expired recovers by itself, at simplereenroll only. */
 
 import { X509Certificate } from 'node:crypto';
 import { enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
@@ -10,8 +10,8 @@ import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const DAY_MS = 24 * 3_600_000;
 
-describe('a device that was away until its certificate had ended', () => {
-  it('recovers with the key it has, connects with what it got, and renews', async () => {
+describe('a device that was offline until its certificate had expired', () => {
+  it('recovers with its key, connects with the recovered certificate, and renews', async () => {
     const data = temporaryDirectory();
     const then = Date.now() - 100 * DAY_MS;
     const before = await startFleet({ data, now: () => then });

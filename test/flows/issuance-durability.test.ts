@@ -1,4 +1,4 @@
-/** Every certificate is recorded before it is returned: what a device holds, a killed server knows when it is back. */
+/** Every certificate is recorded before it is returned: a killed server knows each received certificate after its restart. */
 
 import { X509Certificate } from 'node:crypto';
 import { enrollOnce, memoryIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
@@ -21,7 +21,7 @@ const ENROLLED_WHEN_KILLED = 20;
 const USES = 1_000;
 
 describe('a server that is killed while it enrolls', () => {
-  it('knows every certificate that a device received, and counted no use twice', async () => {
+  it('knows every certificate that a device received after its restart, and counted no token use twice', async () => {
     const data = temporaryDirectory();
     const first = await serve(data, [], { environment: NO_LIMITS });
     let operator = openConsoleClient({ socketPath: first.ready.socket });

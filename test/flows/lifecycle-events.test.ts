@@ -1,4 +1,4 @@
-/** What happens to a fleet, as services, operators and the journal of events hear it. */
+/** Lifecycle events of a fleet, as services and operators receive them and the event journal stores them. */
 
 import { request } from 'node:http';
 import { connect as connectTls } from 'node:tls';
@@ -37,7 +37,7 @@ beforeEach(() => {
   heard = [];
 });
 
-/** The first message on a topic, also one that came already. */
+/** The first message on a topic, also an earlier one. */
 async function on(topic: string): Promise<LifecycleEvent> {
   for (;;) {
     const found = heard.find((one) => one.topic === topic);
@@ -48,8 +48,8 @@ async function on(topic: string): Promise<LifecycleEvent> {
   }
 }
 
-describe('a service that listens', () => {
-  it('hears of the enrollment, the connection and its end, which share a number', async () => {
+describe('a service that subscribes to events', () => {
+  it('receives the enrollment, and a connection and its end with the same session number', async () => {
     const device = await fleet.enroll('dev-1', { group: 'press' });
     const enrolled = await on('$fleet/events/enroll/enrolled/dev-1');
     expect(enrolled).toMatchObject({
@@ -89,7 +89,7 @@ describe('a service that listens', () => {
     expect(second.data.sequence).toBeGreaterThan(first.data.sequence as number);
   });
 
-  it('hears why a device was cut off, and by whom', async () => {
+  it('receives why a device was disconnected, and by whom', async () => {
     const client = await openMqtt(await fleet.enroll('dev-2'));
     const gone = closed(client);
     await fleet.operator.revokeDevices({ ids: ['dev-2'], reason: 'keyCompromise' });
@@ -102,7 +102,7 @@ describe('a service that listens', () => {
     });
   });
 
-  it('hears of a connection that was refused, with the certificate that knocked', async () => {
+  it('receives a refused connection with the certificate that was presented', async () => {
     const device = await fleet.enroll('dev-3');
     await fleet.operator.revokeDevices({ ids: ['dev-3'], reason: 'unspecified' });
     await expect(openMqtt(device)).rejects.toThrow();
@@ -117,7 +117,7 @@ describe('a service that listens', () => {
     });
   });
 
-  it('hears of somebody nobody knows under a name nobody can have', async () => {
+  it('receives the refusal of an unknown client under a reserved name', async () => {
     const { port } = new URL(fleet.mqttUrl);
     const socket = connectTls({ port: Number(port), host: '127.0.0.1', rejectUnauthorized: false });
     socket.on('error', () => {});
@@ -127,7 +127,7 @@ describe('a service that listens', () => {
     expect(event.data).toMatchObject({ reason: 'certificate_missing' });
   });
 
-  it('hears of a topic that was not allowed', async () => {
+  it('receives the denial of a topic', async () => {
     const client = await openMqtt(await fleet.enroll('dev-4'));
     const gone = closed(client);
     client.publish('devices/dev-1/telemetry/climate', 'forged');

@@ -1,4 +1,4 @@
-/** A PUBACK that is lost, on a line between device and broker: the message is sent again, and stored and heard once. */
+/** A PUBACK is lost between device and broker. The message is sent again, stored once and delivered once. */
 
 import { join } from 'node:path';
 import { Device, type DeviceOptions, type Receipt } from '@rollcall/device-sdk';
@@ -13,17 +13,17 @@ import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const STREAM = 'temp';
 
-interface Bed {
+interface Setup {
   readonly fleet: TestFleet;
   readonly proxy: DiscardingProxy;
-  /** Topic and payload of what a subscriber heard. */
+  /** Topics and payloads that a subscriber received. */
   readonly heard: string[];
-  /** Resolves when the subscriber has heard a payload. */
+  /** Resolves when the subscriber has received a payload. */
   hears(payload: string): Promise<void>;
   open(options?: Partial<DeviceOptions>): Promise<Device>;
 }
 
-async function start(): Promise<Bed> {
+async function start(): Promise<Setup> {
   const fleet = await startFleet();
   onTestFinished(() => fleet.stop());
   const proxy = await startDiscardingProxy(fleet.mqttUrl);
@@ -50,7 +50,7 @@ async function start(): Promise<Bed> {
   };
 }
 
-/** It comes back at once when its line is cut. */
+/** A device that reconnects at once when its connection closes. */
 async function opened(dataDir: string, mqttUrl: string, token: string, options: Partial<DeviceOptions> = {}) {
   const device = await Device.open({
     ...{ dataDir, mqttUrl, token, deviceId: 'pump-1', renewal: 'manual', random: () => 0 },
@@ -66,7 +66,7 @@ async function stored(operator: TestFleet['operator']): Promise<string[]> {
 }
 
 describe('a message whose PUBACK was lost', () => {
-  it('is sent again under its key, acknowledged, and stored and heard once', async () => {
+  it('is sent again with its key, acknowledged, stored once and delivered once', async () => {
     const { fleet, proxy, heard, hears, open } = await start();
     const device = await open();
     proxy.discard();
@@ -80,7 +80,7 @@ describe('a message whose PUBACK was lost', () => {
     expect(await stored(fleet.operator)).toEqual(['1', '2']);
   });
 
-  it('is stored twice without a key, which shows that the line loses what this is about', async () => {
+  it('is stored twice without a key, which shows that the proxy discards the PUBACK', async () => {
     const { fleet, proxy, hears, open } = await start();
     const device = await open({ messageKeys: 'none' });
     proxy.discard();
@@ -91,7 +91,7 @@ describe('a message whose PUBACK was lost', () => {
     expect(await stored(fleet.operator)).toEqual(['1', '1']);
   });
 
-  it('is stored and heard once when the next process of the device sends it', async () => {
+  it('is stored and delivered once when the next process of the device sends it', async () => {
     const { fleet, proxy, heard, hears, open } = await start();
     const first = await open();
     proxy.discard();
@@ -109,7 +109,7 @@ describe('a message whose PUBACK was lost', () => {
     expect(await stored(fleet.operator)).toEqual(['1', '2']);
   });
 
-  it('is stored and heard once with QoS 2 of a client that begins anew', async () => {
+  it('is stored and delivered once with QoS 2 and a client that starts the exchange again', async () => {
     const { fleet, proxy, heard, hears } = await start();
     const identity = { ...(await fleet.enroll('pump-1')), mqttUrl: proxy.mqttUrl };
     const topic = 'devices/pump-1/telemetry/temp/mine-1';
@@ -126,7 +126,7 @@ describe('a message whose PUBACK was lost', () => {
     expect(await stored(fleet.operator)).toEqual(['1', '2']);
   });
 
-  it('is stored once when the server is killed before it can acknowledge it, and heard by who comes back', async () => {
+  it('is stored once when the server is killed before its PUBACK, and delivered to a subscriber that reconnects', async () => {
     const root = temporaryDirectory();
     const data = join(root, 'data');
     let server: RunningServer = await serve(data);

@@ -1,4 +1,4 @@
-/** A start that is refused for one database has changed none, so that the version which wrote them can still be used. */
+/** A start that is refused because of one database changes none of them, so that the version which wrote them still works. */
 
 import {
   closeSync,
@@ -27,7 +27,7 @@ import { hashOf } from '../fixtures/tree-snapshot.ts';
 const FREE_PORTS = ['--enroll-port', '0', '--mqtt-port', '0', '--console-port', '0'];
 const DAMAGED_FROM = 4096;
 
-/** A fleet without messages, its registry of an earlier version; and the same as it lies after its server was killed. */
+/** A fleet without messages and with a registry of an earlier version, and the same after its server was killed. */
 let upgraded: string;
 let killed: string;
 
@@ -79,7 +79,7 @@ function unreadable(file: string): void {
   writeFileSync(file, 'no position\n');
 }
 
-/** Hashes of what holds something; an index that SQLite makes anew (-shm) does not. */
+/** Hashes of all files but the index that SQLite recreates (-shm). */
 function contentOf(data: string): Record<string, string> {
   const names = readdirSync(data, { recursive: true, encoding: 'utf8' }).filter((name) =>
     /\.(db|db-wal|position|next|key|pem)$/.test(name),
@@ -115,7 +115,7 @@ describe('a start that is refused', () => {
     ['a damaged file of sessions', file('sessions.db'), damaged, 'database_damaged'],
     ['a newer registry', file('registry.db'), newer, 'database_newer'],
     ['a damaged registry', file('registry.db'), damaged, 'database_damaged'],
-  ])('for %s has migrated nothing and changed no other file', async (_, find, change, code) => {
+  ])('because of %s migrates nothing and changes no other file', async (_, find, change, code) => {
     const data = copyOf(upgraded);
     const found = find(data);
     change(found);
@@ -127,7 +127,7 @@ describe('a start that is refused', () => {
     expect(contentOf(data)).toEqual(before);
   });
 
-  it('has left the logs of a server that was killed as they were', async () => {
+  it('leaves the write-ahead logs of a killed server unchanged', async () => {
     const data = copyOf(killed);
     newer(join(data, 'sessions.db'));
     const before = contentOf(data);
@@ -142,7 +142,7 @@ describe('a start that is refused', () => {
     await again.end('SIGTERM');
   });
 
-  it('would have migrated the registry otherwise', async () => {
+  it('is not the normal case: the same registry is migrated when no database is refused', async () => {
     const data = copyOf(upgraded);
     expect(versionOf(join(data, 'registry.db'))).toBe(newestSchema() - 1);
     await (await serve(data)).end('SIGTERM');

@@ -1,4 +1,4 @@
-/** One old key in two hands: whoever comes second is refused, told of, and where that is set the device is quarantined. */
+/** Two holders of one key renew. The second one is refused and reported, and the device is quarantined if so configured. */
 
 import { memoryIdentityStore } from '@rollcall/device-sdk';
 import { describe, expect, it } from 'vitest';
@@ -7,9 +7,9 @@ import { startFleet } from '../fixtures/fleet.ts';
 import { connectMqtt } from '../fixtures/mqtt.ts';
 
 describe.each(['report', 'quarantine'] as const)(
-  'a certificate that is renewed by two, with clones.response: %s',
+  'a certificate that two holders of its key renew, with clones.response: %s',
   (response) => {
-    it('leads on for the first that is used', async () => {
+    it('is superseded by the renewed certificate that is used first', async () => {
       const fleet = await startFleet({ settings: [[['clones', 'response'], response]] });
       const old = await fleet.enroll('dev-1');
       const mine = await requestRenewal(memoryIdentityStore(), old);

@@ -1,6 +1,6 @@
 /**
- * A device whose power fails at every single write of a renewal, against the real server: it never is locked out, although
- * the server stops taking the old certificate as soon as the new one has worked.
+ * A device whose power fails at each write of a renewal, against the real server. It is never locked out, although the
+ * server refuses the old certificate as soon as the new one was used.
  */
 
 import { rmSync } from 'node:fs';
@@ -36,7 +36,7 @@ afterAll(async () => {
 });
 
 async function run(does: 'renew' | 'publish', token?: string, killAt = 0): Promise<readonly string[]> {
-  // The next start renews by itself when it finds that the broker takes its certificate no more.
+  // The next start renews by itself when the broker refuses its certificate.
   const device = {
     dataDir: join(gateway.directory, 'state'),
     token,
@@ -47,8 +47,8 @@ async function run(does: 'renew' | 'publish', token?: string, killAt = 0): Promi
   return [...lines, ...(signal === null ? [] : [signal])];
 }
 
-describe('a renewal that is cut short at any write', () => {
-  it('leaves the device able to connect, with one certificate that counts', async () => {
+describe('a renewal during which power fails at any write', () => {
+  it('leaves the device able to connect, with one valid certificate', async () => {
     let last = '';
     for (let killAt = 1; last === ''; killAt += 1) {
       const token = await fleet.mint({ device: 'dev-1' });
@@ -57,7 +57,7 @@ describe('a renewal that is cut short at any write', () => {
       expect(await run('publish'), `killed at write ${killAt}`).toEqual(['drained']);
       const { certificates } = await fleet.operator.showDevice({ id: 'dev-1' });
       const good = certificates.filter(({ status }) => status === 'good');
-      // The old one counts beside the new one as long as the new one never came to the device.
+      // The old certificate stays valid beside the new one as long as the device has not received the new one.
       expect(good.length, `killed at write ${killAt}`).toBeLessThanOrEqual(2);
       rmSync(join(gateway.directory, 'state'), { recursive: true });
     }

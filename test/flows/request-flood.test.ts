@@ -1,4 +1,4 @@
-/** The program itself under clients that pipeline requests which are refused: what it answers, what it logs, and who is served. */
+/** Clients that pipeline refused requests to the real program: its responses, its log, and other clients. */
 
 import { once } from 'node:events';
 import { request } from 'node:https';
@@ -12,7 +12,7 @@ import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const REQUESTS = 2_000;
 const CONNECTIONS = 6;
-/** Requests that the budget lets come at once (50 per second, two seconds' worth), and what comes back while the test runs. */
+/** The burst that the request budget allows (two seconds at 50 per second), with what is refilled during the test. */
 const BUDGET_AT_MOST = 500;
 
 async function start(environment: Readonly<Record<string, string>> = {}) {
@@ -30,7 +30,7 @@ interface Flood {
   readonly atOnce?: number;
 }
 
-/** Sends requests on one connection, some at once and one for each answer; resolves with the statuses that came before its end. */
+/** Sends requests on one connection, some at once and one for each response; resolves with the statuses received until it closes. */
 function flood({ path, host = 'localhost', headers = '', open, atOnce = 8 }: Flood): Promise<readonly string[]> {
   return new Promise((resolve) => {
     const socket = open();
@@ -50,7 +50,7 @@ function flood({ path, host = 'localhost', headers = '', open, atOnce = 8 }: Flo
   });
 }
 
-/** Floods on several connections, one after the other, so that each is told. */
+/** Floods on several connections, one after the other, so that each receives a refusal. */
 async function floods(order: Flood): Promise<readonly string[]> {
   const statuses: string[] = [];
   for (let n = 0; n < CONNECTIONS; n += 1) statuses.push(...(await flood(order)));
@@ -100,7 +100,7 @@ describe('a client that pipelines requests', () => {
     expect(server.log()).not.toContain('the-unexpected');
   });
 
-  it('is bounded at the console, whatever Host it names, and the unix socket still answers', async () => {
+  it('is limited at the console, with any Host header, and the unix socket still responds', async () => {
     const { data, server } = await start({ ROLLCALL_LOG_LEVEL: 'debug' });
     const before = linesOf(server);
     const open = overTls(server.ready.consoleUrl);
@@ -114,7 +114,7 @@ describe('a client that pipelines requests', () => {
     expect((await rollcall(['device', 'list', '--data', data])).code).toBe(0);
   });
 
-  it('and has many answers outstanding on one connection is refused once, and loses the connection', async () => {
+  it('and has many responses outstanding on one connection is refused once, and its connection is closed', async () => {
     const { server } = await start({ ROLLCALL_REQUESTS_PER_SECOND_PER_ADDRESS: '0' });
     const open = overTls(server.ready.enrollUrl);
     const statuses = await flood({ path: '/v1/renewal-info', open, atOnce: REQUESTS });
@@ -122,7 +122,7 @@ describe('a client that pipelines requests', () => {
     expect(statuses.filter((status) => status === '429').length).toBeLessThanOrEqual(1);
   });
 
-  it('leaves little in the pipe of a log reader that has stalled', async () => {
+  it('adds few lines to the log while its reader has stalled', async () => {
     const { server } = await start();
     server.pauseLog();
     const open = overTls(server.ready.enrollUrl);
@@ -131,7 +131,7 @@ describe('a client that pipelines requests', () => {
     expect(ended.stderr.length).toBeLessThan(16_384);
   });
 
-  it('spends one budget at the enroll server and the server for certificate status', async () => {
+  it('has one budget for the enroll server and the certificate status server', async () => {
     const fleet = await startFleet({
       settings: [
         [['requests', 'perSecondPerAddress'], 0.001],

@@ -1,4 +1,4 @@
-/** No secret leaves the place it belongs to: not into a log, an answer, an audit entry or a file. */
+/** Secrets appear in no log, response, audit entry or file. */
 
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,7 +12,7 @@ import { openMqtt } from '../fixtures/mqtt.ts';
 import { rollcall, serve } from '../fixtures/program.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
-/** The base64 of a PEM key, without its frame: what a leak would hold whatever the line breaks. */
+/** The base64 of a PEM key without header, footer and line breaks: a leak contains it in any layout. */
 function keyMaterial(pem: string): string {
   return pem.replace(/-----[^-]+-----|\s/g, '').slice(40, 100);
 }
@@ -36,7 +36,7 @@ describe('a secret', () => {
         done();
       },
     });
-    // Everything, down to the finest level, without the redaction of the real logger: rooms must not rely on it.
+    // Logs every level without the redaction of the real logger: modules must not rely on it.
     fleet = await startFleet({ log: pino({ level: 'trace' }, collector) });
 
     const token = await fleet.mint({ uses: 3 });
@@ -45,7 +45,7 @@ describe('a secret', () => {
     const operatorKey = readFileSync(join(fleet.data, 'operator.key'), 'utf8').trim();
     secrets.push(secret, keyMaterial(device.keyPem), operatorKey, 'the-payload-of-a-message', 'the-password-of-nobody');
 
-    // Every road that has a secret on it, the ones that end in a refusal included.
+    // Takes every path that handles a secret, refusals included.
     const wrong = token.replace(secret, `${'A'.repeat(26)}g`);
     secrets.push('A'.repeat(26));
     await enrollOnce(memoryIdentityStore(), { token: wrong }).catch(() => {});
@@ -68,7 +68,7 @@ describe('a secret', () => {
     expect(secrets.filter((secret) => log.includes(secret))).toEqual([]);
   });
 
-  it('is in no audit entry and no answer to an operator', async () => {
+  it('is in no audit entry and no response to an operator', async () => {
     const answers = JSON.stringify([
       await fleet.operator.listAudit(),
       await fleet.operator.listTokens(),
@@ -92,7 +92,7 @@ describe('a secret', () => {
 });
 
 describe('the program', () => {
-  it('logs no secret of the commands it served', async () => {
+  it('logs no secret of the commands that it served', async () => {
     const data = temporaryDirectory();
     const server = await serve(data, [], { environment: { ROLLCALL_LOG_LEVEL: 'trace' } });
     const { stdout: token } = await rollcall(['token', 'create', '--data', data]);

@@ -1,4 +1,4 @@
-/** Server certificates renew themselves while devices stay connected. */
+/** Server certificates are renewed while devices stay connected. */
 
 import { X509Certificate } from 'node:crypto';
 import { connect } from 'node:tls';

@@ -1,4 +1,4 @@
-/** What the server tells every device over MQTT, and that no device can speak in its name. */
+/** Notices of the server to every device over MQTT. No device can publish to their topics. */
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { expect, it, onTestFinished } from 'vitest';
 import { startFleet } from '../fixtures/fleet.ts';
 import { closed, connectMqtt, nextMessage } from '../fixtures/mqtt.ts';
 
-it('a device reads the trust bundle from its retained topic, and is cut off when it writes where the server does', async () => {
+it('a device reads the trust bundle from its retained topic, and is disconnected when it publishes to it', async () => {
   const fleet = await startFleet();
   onTestFinished(() => fleet.stop());
   const identity = await fleet.enroll('dev-1');
@@ -28,7 +28,7 @@ it('a device reads the trust bundle from its retained topic, and is cut off when
   }
 });
 
-it('a renewal that was pulled forward waits for its device, and is forgotten when the device is revoked', async () => {
+it('a renewal notice is retained for an offline device, and removed when the device is revoked', async () => {
   const fleet = await startFleet();
   onTestFinished(() => fleet.stop());
   const first = await fleet.enroll('dev-1', { group: 'press' });

@@ -1,4 +1,4 @@
-/** What a cut line and lost power do to devices of the SDK: the one is waited out, the other is a start from what the disk held. */
+/** SDK devices after a network outage, which they wait out, and after a power loss, when they start from their disk. */
 
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { createOperatorAccess } from '../../cli/simulation-operator.ts';
@@ -13,7 +13,7 @@ interface Said {
   readonly due: number;
 }
 
-/** Lets it happen to the one gateway there is; returns what the journal holds of it, in order of its numbers. */
+/** Runs the incident on the only gateway; returns its stored messages in order of their numbers. */
 async function play(timeline: string): Promise<{ readonly result: RunResult; readonly said: readonly Said[] }> {
   const fleet = await startFleet();
   onTestFinished(() => fleet.stop());
@@ -59,7 +59,7 @@ function numbers(said: readonly Said[]): readonly number[] {
 }
 
 describe('a device of the SDK', { timeout: 90_000 }, () => {
-  it('whose line is cut goes on speaking, and all that it said arrives once the line is mended', async () => {
+  it('continues to publish during a network outage, and every message arrives when the network is back', async () => {
     const { result, said } = await play(`  - { at: 4s, cut: 1, for: ${OUTAGE_MS}ms }`);
     expect(result.problems).toEqual([]);
     expect(result.values).toMatchObject({
@@ -73,7 +73,7 @@ describe('a device of the SDK', { timeout: 90_000 }, () => {
     expect(result.latencies.recovery?.count).toBe(1);
   });
 
-  it('that loses power says nothing until it is back, with the same identity', async () => {
+  it('that loses power publishes nothing until it restarts, with the same identity', async () => {
     const { result, said } = await play(`  - { at: 4s, power: 1, for: ${OUTAGE_MS}ms }`);
     expect(result.problems).toEqual([]);
     expect(result.values).toMatchObject({
@@ -86,13 +86,13 @@ describe('a device of the SDK', { timeout: 90_000 }, () => {
     expect(result.latencies.recovery?.count).toBe(1);
   });
 
-  it('that loses power while its line is cut sends what its disk held, when it is back', async () => {
+  it('that loses power during a network outage sends its queue from disk when it restarts', async () => {
     const { result, said } = await play(
       `  - { at: 4s, cut: 1, for: ${OUTAGE_MS}ms }\n  - { at: 5500ms, power: 1, for: ${OUTAGE_MS}ms }`,
     );
     expect(result.problems).toEqual([]);
     expect(longestPause(said)).toBeGreaterThanOrEqual(OUTAGE_MS - PERIOD_MS);
-    // Between cut and power loss nothing reached the broker; the queue on disk is the only way that it could get there.
+    // Between outage and power loss no message reached the broker; only the queue on disk can deliver it.
     const silence = said.findIndex(
       ({ due }, at) => at > 0 && due - (said[at - 1] as Said).due >= OUTAGE_MS - PERIOD_MS,
     );

@@ -1,4 +1,4 @@
-/** The same scenario and seed on one host and on three: the same devices, names, and sequences of payloads. */
+/** The same scenario and seed on one host and on three have the same devices, names and payload sequences. */
 
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { createOperatorAccess } from '../../cli/simulation-operator.ts';
@@ -21,7 +21,7 @@ devices:
 expect: [lost.journal == 0, lost.service == 0, devices.enrolled == 100%]
 `;
 
-/** What each stream of each device said, in its order. */
+/** The payloads of each stream of each device, in order. */
 async function play(hosts: number): Promise<ReadonlyMap<string, readonly number[]>> {
   const fleet = await startFleet({ settings: [[['mqtt', 'limits', 'handshakesPerAddress'], 0]] });
   onTestFinished(() => fleet.stop());
@@ -61,13 +61,13 @@ async function play(hosts: number): Promise<ReadonlyMap<string, readonly number[
 }
 
 describe('a run on one host and on three', () => {
-  it('is of the same devices, which say the same', { timeout: 120_000 }, async () => {
+  it('has the same devices with the same payloads', { timeout: 120_000 }, async () => {
     const [one, three] = [await play(1), await play(3)];
     expect(one.size).toBe(14);
     expect([...three.keys()].sort()).toEqual([...one.keys()].sort());
     for (const [key, values] of one) {
       const others = three.get(key) ?? [];
-      const both = Math.min(values.length, others.length); // how many there was time for
+      const both = Math.min(values.length, others.length); // the runs may differ in length
       expect(both, key).toBeGreaterThan(0);
       expect(others.slice(0, both), key).toEqual(values.slice(0, both));
     }

@@ -35,7 +35,7 @@ async function run(text: string, options: Partial<RunOptions> = {}) {
 }
 
 describe('a fleet of light devices', () => {
-  it('lives through commands, cuts, power loss, renewal and revocation, and every acknowledged message is where it belongs', async () => {
+  it('passes commands, network outages, power loss, renewal and revocation, and every acknowledged message is stored and delivered', async () => {
     const result = await run(`
 duration: 7s
 settle: 4s
@@ -90,7 +90,7 @@ expect:
 });
 
 describe('a run whose assertions do not hold', () => {
-  it('fails, and says what was found', async () => {
+  it('fails, and reports the values that it found', async () => {
     const result = await run(`
 duration: 1500ms
 settle: 2s
@@ -107,7 +107,7 @@ expect: [messages.acknowledged == 0, devices.connected == 1]
 });
 
 describe('a run in which the simulator itself was too slow', () => {
-  it('fails and says so, whatever its assertions say', async () => {
+  it('fails with that cause, even if its assertions hold', async () => {
     const result = await run(`
 duration: 1s
 settle: 1s
@@ -139,7 +139,7 @@ timeline: [{ at: 1s, ${incident} }]
 });
 
 describe('a run that cannot begin', () => {
-  it('says what it needs', async () => {
+  it('reports what it needs', async () => {
     const options = {
       scenario: scenario('duration: 1s\ndevices: { a: { count: 1 } }'),
       recordings: new Map(),

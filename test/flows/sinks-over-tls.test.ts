@@ -1,4 +1,4 @@
-/** Sinks whose targets speak TLS, from the configuration file on: whom they trust, what they show, and what they send then. */
+/** Sinks with TLS targets, set up by the configuration file: which CAs they trust, which certificate they present, what they send. */
 
 import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -18,7 +18,7 @@ import { startTlsTarget, type TlsTargetKind } from '../fixtures/tls-targets.ts';
 const DAY_MS = 86_400_000;
 const HERE = [{ type: 'ip', value: '127.0.0.1' }] as const;
 
-/** From long ago until far off, so that no test is about the time of day. */
+/** A long validity, so that no test depends on the date. */
 const [LONG_AGO, FAR_OFF] = [Date.UTC(2020, 0), Date.UTC(2090, 0)] as const;
 const ENDED = Date.UTC(2021, 0);
 
@@ -28,7 +28,7 @@ const good = await ours.server(LONG_AGO, FAR_OFF, [...HERE]);
 const ended = await ours.server(LONG_AGO, ENDED, [...HERE]);
 const elsewhere = await ours.server(LONG_AGO, FAR_OFF);
 
-/** Files of TLS as an administrator lays them down, and exchanges them: each under another name first. */
+/** TLS files as an administrator writes and replaces them: each under another name first, then renamed. */
 class TlsFolder {
   readonly #directory = temporaryDirectory();
 
@@ -86,7 +86,7 @@ async function run(lines: readonly string[], now: () => number = Date.now): Prom
       for (;;) {
         const found = status();
         if (condition(found)) return found;
-        await new Promise((resolve) => setTimeout(resolve, 2)); // the target is another process
+        await new Promise((resolve) => setTimeout(resolve, 2)); // the target is another process, without an event
       }
     },
   };
@@ -108,7 +108,7 @@ const KINDS: readonly (readonly [
 for (const [kind, what, programs] of KINDS) {
   const start = startTlsTarget[kind];
   describeWithClients(what, programs, () => {
-    it('forwards to a target whose certificate an authority of its caFile has given', async () => {
+    it('forwards to a target whose certificate was issued by a CA in its caFile', async () => {
       const target = await start({ server: good });
       const sink = await run([...target.settings, `caFile: ${new TlsFolder().put('ca', ours.rootPem)}`]);
       await sink.send(20);
@@ -134,7 +134,7 @@ for (const [kind, what, programs] of KINDS) {
       expect(said.map((line) => JSON.parse(line))).toMatchObject([{ level: 50, reason: found.reason }]);
     });
 
-    it('sends nothing to such a target where the environment tells Node to verify nothing', async () => {
+    it('sends nothing to an untrusted target when the environment disables verification in Node', async () => {
       const target = await start({ server: good });
       vi.stubEnv('NODE_TLS_REJECT_UNAUTHORIZED', '0');
       onTestFinished(() => {
@@ -146,7 +146,7 @@ for (const [kind, what, programs] of KINDS) {
       expect(await target.count()).toBe(0);
     });
 
-    it('shows its certificate to a target that asks for one, and says so when it has none', async () => {
+    it('presents its certificate to a target that requires one, and logs when it has none', async () => {
       const clients = await makeDatedAuthority('CN=clients');
       const target = await start({ server: good, clientCa: clients.rootPem });
       const folder = new TlsFolder();
@@ -166,7 +166,7 @@ for (const [kind, what, programs] of KINDS) {
       expect(await target.count(client)).toBe(10);
     });
 
-    it('reads its files anew when they change: what counts then decides, on a connection that stands too', async () => {
+    it('reads its files again when they change, and applies them to open connections too', async () => {
       const clients = await makeDatedAuthority('CN=clients');
       const target = await start({ server: good, clientCa: clients.rootPem });
       const client = await clients.device(LONG_AGO, FAR_OFF);
@@ -192,7 +192,7 @@ for (const [kind, what, programs] of KINDS) {
       expect(await target.count(client)).toBe(10);
     });
 
-    it('sends nothing once its own certificate has ended, though the connection stands', async () => {
+    it('sends nothing once its own certificate has expired, even over an open connection', async () => {
       const clients = await makeDatedAuthority('CN=clients');
       const target = await start({ server: good, clientCa: clients.rootPem });
       const client = await clients.device(LONG_AGO, FAR_OFF);
@@ -214,7 +214,7 @@ for (const [kind, what, programs] of KINDS) {
   });
 }
 
-describe('files of TLS in the settings of a sink', () => {
+describe('the TLS files in the settings of a sink', () => {
   const folder = () => new TlsFolder();
   const hook = 'kind: webhook';
   const secret = () => {

@@ -1,4 +1,4 @@
-/** The example of docs/sinks.md, all four kinds, with the real program: killed and started again while devices send. */
+/** The example of docs/sinks.md, all four kinds, with the real program, which is killed and restarted while devices publish. */
 
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -21,7 +21,7 @@ const page = readFileSync(new URL('../../docs/sinks.md', import.meta.url), 'utf8
 
 const BATCH = 50;
 
-/** Counts of the messages that a webhook took, repetitions included; and the ids of their events. */
+/** Counts of the messages that a webhook accepted, repetitions included, and the ids of their events. */
 interface Taken {
   readonly ids: string[];
   readonly counts: number[];
@@ -51,7 +51,7 @@ interface Sending {
   acknowledged(count: number): void;
 }
 
-/** Resolves when everything is acknowledged, or the connection is gone. */
+/** Resolves when everything is acknowledged, or the connection is closed. */
 async function send(identity: StoredIdentity, mqttUrl: string, { from, to, acknowledged }: Sending): Promise<void> {
   const client = await openMqtt({ ...identity, mqttUrl });
   const gone = closed(client);
@@ -74,8 +74,8 @@ async function caughtUp(operator: ConsoleClient): Promise<Awaited<ReturnType<Con
   }
 }
 
-describeWithClients('the sinks of the page', ['nats-server', 'postgres'], () => {
-  it('have everything that was acknowledged, in order and once, though the server was killed in the middle', async () => {
+describeWithClients('the sinks of docs/sinks.md', ['nats-server', 'postgres'], () => {
+  it('receive every acknowledged message, in order and once, although the server was killed meanwhile', async () => {
     const directory = temporaryDirectory();
     const nats = await natsServer(directory, ['--user', 'rollcall', '--pass', 'bus password']);
     const postgres = await postgresServer();
@@ -173,7 +173,7 @@ describeWithClients('the sinks of the page', ['nats-server', 'postgres'], () => 
     await connection.close();
     expect(held).toEqual(journal);
 
-    // Repeated is what was on its way when the server was killed, and no more.
+    // Only messages that were in flight when the server was killed are repeated.
     expect([...new Set(taken.counts)]).toEqual(journal);
     expect(new Set(taken.ids).size).toBe(journal.length);
     expect(taken.counts.length - journal.length).toBeLessThanOrEqual(3 * BATCH);

@@ -1,4 +1,4 @@
-/** One device stores as fast as it can on a small disk, with the program's own settings: the others go on being acknowledged. */
+/** One device publishes as fast as it can on a small disk, with default settings. Other devices are still acknowledged. */
 
 import { join } from 'node:path';
 import { enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
@@ -10,11 +10,11 @@ import { smallDisk } from '../fixtures/small-disk.ts';
 
 const MIB = 1_048_576;
 
-it('a device over its share waits, also after kill -9, while the others are acknowledged', async (context) => {
+it('a device over its share of the disk is paused, also after kill -9, while other devices are acknowledged', async (context) => {
   const disk = smallDisk(64 * MIB);
   if (disk === undefined) return context.skip('mounting needs more rights than this user has');
   const data = join(disk, 'data');
-  // Some 2.5 MiB of half of the disk: three seconds at the rate that every client has.
+  // About 2.5 MiB, the share of half of the disk: three seconds at the rate limit of a client.
   const settings = { environment: { ROLLCALL_TELEMETRY_SHARES_DEVICE: '8%', ROLLCALL_EVENTS_RETENTION_BYTES: '4MiB' } };
   let server: RunningServer | undefined;
   onTestFinished(async () => {
@@ -44,7 +44,7 @@ it('a device over its share waits, also after kill -9, while the others are ackn
   for (let i = 0; i < 50; i += 1) await report();
   expect(acknowledged).toBeLessThan(sent);
   expect(flood.connected).toBe(true);
-  // What was read before the share was used up is stored and acknowledged still: two seconds' burst at most.
+  // Messages read before the share was used up are still stored and acknowledged: at most a burst of two seconds.
   expect(acknowledged - held).toBeLessThan(12);
   const text = await metrics();
   expect(text).toContain('rollcall_sessions_over_share 1\n');

@@ -1,4 +1,4 @@
-/** A device that invents names of streams, against the real program: it alone is refused, and the program knows it again. */
+/** A device that creates too many streams is refused by the real program, alone, and also after a restart. */
 
 import { enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
 import { expect, it, onTestFinished } from 'vitest';
@@ -7,7 +7,7 @@ import { connectMqtt } from '../fixtures/mqtt.ts';
 import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
-it('a device is disconnected for one stream too many, also after kill -9, and goes on with those it has', async () => {
+it('a device is disconnected for one stream too many, also after kill -9, and can publish to its other streams', async () => {
   const data = temporaryDirectory();
   const settings = { environment: { ROLLCALL_TELEMETRY_STREAMS: '3' } };
   let server: RunningServer | undefined;

@@ -1,4 +1,4 @@
-/** A device with the SDK that is suspended for a while: it is kept out, doesn't give up, and comes back by itself. */
+/** An SDK device that is suspended for a while is refused, retries, and reconnects by itself when it is resumed. */
 
 import { Device } from '@rollcall/device-sdk';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -6,7 +6,7 @@ import { startFleet } from '../fixtures/fleet.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 describe('a suspended device', () => {
-  it('goes on asking, and is back when it is resumed, with what it said meanwhile', async () => {
+  it('retries, reconnects when it is resumed, and sends the messages that it queued in the meantime', async () => {
     const fleet = await startFleet();
     onTestFinished(() => fleet.stop());
     const device = await Device.open({
@@ -21,7 +21,7 @@ describe('a suspended device', () => {
     expect(device.state).not.toBe('revoked');
     const { acknowledged } = await device.publish('temp', { value: 1 });
     await fleet.operator.resumeDevices({ ids: ['sus-1'] });
-    await acknowledged; // at one of its own tries: nobody tells it
+    await acknowledged; // at one of its retries: it is not notified
     expect(device.state).toBe('connected');
     expect(await fleet.operator.queryTelemetry({ device: 'sus-1' })).toHaveLength(1);
   }, 60_000);

@@ -1,4 +1,4 @@
-/** A backup of the real program that somebody changed without its passphrase or key, and what restore says to it. */
+/** Backups of the real program that were changed without passphrase or key are refused by restore. */
 
 import { execFileSync } from 'node:child_process';
 import { createHash, generateKeyPairSync } from 'node:crypto';
@@ -58,7 +58,7 @@ interface Listed {
   files: { name: string; size: number; sha256: string }[];
 }
 
-/** The archive `from` with other files, and a manifest that is computed anew over them; tar packs it. */
+/** The archive `from` with other files and a new manifest over them, packed by tar. */
 function tampered(from: string, change: (directory: string) => void, manifest: (read: Listed) => void = () => {}) {
   const directory = join(temporaryDirectory(), 'content');
   mkdirSync(directory);
@@ -108,7 +108,7 @@ async function restored(file: string, more: readonly string[]) {
 }
 
 describe.each(['encrypted', 'signed'] as const)('a backup that is %s', (form) => {
-  it('is restored as it was written, and says what proved it', async () => {
+  it('is restored as it was written, and restore reports how it was authenticated', async () => {
     const { code, stdout, stderr } = await restored(join(folder, form), WITH[form]());
     expect(code, stderr).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({ provenBy: form === 'signed' ? 'signature' : 'passphrase' });
@@ -125,7 +125,7 @@ describe.each(['encrypted', 'signed'] as const)('a backup that is %s', (form) =>
     expect(existsSync(data)).toBe(false);
   });
 
-  it('in which another audit head stands in the manifest is refused', async () => {
+  it('with another audit head in the manifest is refused', async () => {
     const file = tampered(
       form,
       () => {},
@@ -134,7 +134,7 @@ describe.each(['encrypted', 'signed'] as const)('a backup that is %s', (form) =>
     expect((await restored(file, WITH[form]())).stderr).toContain('backup_unauthenticated');
   });
 
-  it('that was made one of format 1 is refused, and restored with a warning when that is accepted', async () => {
+  it('that was converted to format 1 is refused, and restored with a warning when the operator accepts that', async () => {
     const file = tampered(
       form,
       (directory) => {
@@ -152,7 +152,7 @@ describe.each(['encrypted', 'signed'] as const)('a backup that is %s', (form) =>
   });
 });
 
-it('a signed backup is not believed for a certificate that it brings itself', async () => {
+it('a signed backup is not trusted because of a certificate inside it', async () => {
   const other = join(temporaryDirectory(), 'other');
   await (await serve(other)).end('SIGTERM');
   const file = join(temporaryDirectory(), 'other-backup');

@@ -1,4 +1,4 @@
-/** Two fleets in one process know nothing of each other. */
+/** Two fleets in one process are isolated from each other. */
 
 import { enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -13,7 +13,7 @@ describe('two fleets in one process', () => {
   });
   afterAll(() => Promise.all([north.stop(), south.stop()]));
 
-  it('have devices of the same name that are not the same device', async () => {
+  it('may each have a device of the same name', async () => {
     const [a, b] = await Promise.all([north.enroll('dev-1'), south.enroll('dev-1')]);
     await Promise.all([connectMqtt(a), connectMqtt(b)]);
     await north.operator.revokeDevices({ ids: ['dev-1'], reason: 'keyCompromise' });
@@ -21,16 +21,16 @@ describe('two fleets in one process', () => {
     await connectMqtt(b);
   });
 
-  it('do not let in each other devices', async () => {
+  it('refuse the devices of the other fleet', async () => {
     const device = await north.enroll('dev-2');
     const { rootPem } = await south.enroll('dev-3');
     await expect(connectMqtt({ ...device, mqttUrl: south.mqttUrl, rootPem })).rejects.toThrow();
   });
 
-  it('do not take each other tokens', async () => {
+  it('refuse the tokens of the other fleet', async () => {
     const token = await north.mint();
     const enrollUrl = south.enrollUrl;
-    // The token pins the north root, so a device finds out by itself; one that ignores the pin is refused by the server.
+    // The token pins the north root, so a device detects the other fleet. A device that ignores the pin is refused by the server.
     await expect(enrollOnce(memoryIdentityStore(), { token, enrollUrl })).rejects.toMatchObject({
       code: 'server_untrusted',
     });
