@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Compiles the optional addon pkcs11js, which CA keys in a PKCS#11 token need. Nothing else of Rollcall is compiled.
+// Compiles the optional addon pkcs11js, which is needed for CA keys in a PKCS#11 token. Rollcall compiles nothing else.
 
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -16,12 +16,12 @@ const missing = Object.keys(TOOLS).filter((tool) => spawnSync(tool, ['--version'
 if (missing.length > 0) {
   const packages = missing.map((tool) => TOOLS[tool]).join(' ');
   fail(
-    `error: pkcs11js is compiled, and these are missing: ${missing.join(', ')}`,
+    `error: pkcs11js must be compiled, and these tools are missing: ${missing.join(', ')}`,
     `hint: on Debian, "apt-get install ${packages}"`,
   );
 }
 const headers = findNodePackage();
-// Scripts are off in .npmrc; this one is asked for. The headers come with the installed Node, not from the network.
+// Scripts are off in .npmrc and needed here. The headers come with the installed Node, not from the network.
 const args = ['rebuild', 'pkcs11js', '--ignore-scripts=false', '--loglevel=error', '--foreground-scripts'];
 if (headers !== undefined) args.push(`--nodedir=${headers}`);
 const npm = spawnSync('npm', args, { cwd: fileURLToPath(new URL('..', import.meta.url)), stdio: ['ignore', 2, 2] });

@@ -1,5 +1,5 @@
-// The program as the child of bin/rollcall, under a Node that cannot replace itself. It ends with its parent: a server
-// whose parent was killed would hold its data directory and its ports, and no supervisor would know of it.
+// The program as the child of bin/rollcall, under a Node that cannot replace itself. It ends with its parent: otherwise a server
+// whose parent was killed would keep its data directory and its ports, unknown to the supervisor.
 
 const end = () => process.kill(process.pid, 'SIGTERM');
 

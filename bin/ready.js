@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Installs what the lock file names and node_modules lacks. Runs on any Node >= 18, before anything is installed.
+// Installs the dependencies when the lock file has changed. Runs on any Node >= 18, before anything is installed.
 
 import { spawnSync } from 'node:child_process';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -9,7 +9,7 @@ import { findNode, NODE_NEEDED } from './find-node.js';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const installedFrom = `${root}node_modules/.installed-from-package-lock.json`;
 
-/** Debian's packages of the libraries that Node's executable loads. */
+/** The Debian packages of the libraries that the executable of Node loads. */
 const LIBRARY_PACKAGES = {
   'libatomic.so.1': 'libatomic1',
   'libgcc_s.so.1': 'libgcc-s1',
@@ -32,7 +32,7 @@ function fail(...lines) {
 function install() {
   process.stderr.write('rollcall: installing dependencies (once)\n');
   rmSync(installedFrom, { force: true });
-  // Notices about the machine's own Node are silenced: Rollcall brings its own.
+  // Notices about the system's Node are hidden, because Rollcall installs its own.
   const npm = spawnSync('npm', ['ci', '--loglevel=error', '--no-fund', '--no-audit'], {
     cwd: root,
     stdio: ['ignore', 2, 2],
@@ -41,10 +41,10 @@ function install() {
   if (npm.error?.code === 'ENOENT') {
     fail('error: expected npm in the path, found none', 'hint: install it, on Debian with "apt-get install npm"');
   }
-  if (npm.status !== 0) fail('error: "npm ci" failed; its own message is above');
+  if (npm.status !== 0) fail('error: "npm ci" failed; its message is above');
 }
 
-/** Starts the Node that was installed, so that a library it lacks is named once and here. */
+/** Starts the installed Node, to report a missing library here. */
 function tryNode() {
   const node = findNode();
   if (node === undefined) {

@@ -12,17 +12,18 @@ export interface DemoResult {
   messages: number;
   revoked?: {
     readonly id: string;
-    /** Milliseconds from the command to its return, to the end of the session, and to the refusal of the next one. */
+    /** Milliseconds from the command to its return, to the end of the session, and to the refusal of the next connection. */
     readonly answered: number;
-    readonly cutOff: number | undefined;
+    readonly disconnected: number | undefined;
     readonly refused: number | undefined;
     readonly sessionsClosed: number;
   };
 }
 
 export function isComplete({ devices, connected, messages, revoked }: DemoResult): boolean {
-  const cut = revoked?.cutOff !== undefined && revoked.refused !== undefined && revoked.sessionsClosed === 1;
-  return connected === devices && messages > 0 && cut;
+  const isRevocationComplete =
+    revoked?.disconnected !== undefined && revoked.refused !== undefined && revoked.sessionsClosed === 1;
+  return connected === devices && messages > 0 && isRevocationComplete;
 }
 
 export function describeDemo({ devices, connected, causes, messages, revoked }: DemoResult): string {
@@ -35,7 +36,7 @@ export function describeDemo({ devices, connected, causes, messages, revoked }: 
   else {
     lines.push(
       `${revoked.id} was revoked: the command returned after ${ms(revoked.answered)}, ` +
-        `the device was cut off after ${ms(revoked.cutOff)}, its next connection refused after ${ms(revoked.refused)}`,
+        `the device was disconnected after ${ms(revoked.disconnected)}, its next connection refused after ${ms(revoked.refused)}`,
     );
   }
   return lines.join('\n');
@@ -68,16 +69,16 @@ export class DemoScreen {
       return;
     }
     // A table taller than the terminal could not be drawn over.
-    const room = Math.max(1, (process.stdout.rows ?? 24) - this.#lines.length - 5);
+    const rowsLeft = Math.max(1, (process.stdout.rows ?? 24) - this.#lines.length - 5);
     const rows = devices
-      .slice(0, room)
+      .slice(0, rowsLeft)
       .map((device) => [
         device.id ?? '',
         device.state,
         String(device.acknowledged),
         device.lastValue?.toFixed(2) ?? '',
       ]);
-    const rest = devices.length > room ? [`... and ${devices.length - room} more`] : [];
+    const rest = devices.length > rowsLeft ? [`... and ${devices.length - rowsLeft} more`] : [];
     const text = [table(HEADINGS, rows), ...rest, '', summary, ...this.#lines].join('\n');
     const up = this.#drawnRows === 0 ? '' : `\u001b[${this.#drawnRows}A\u001b[J`;
     standardOutput.write(`${up}${text}\n`);

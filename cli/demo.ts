@@ -88,7 +88,7 @@ async function loseOne(
   if (hasEnded || lost?.id === undefined) return undefined;
 
   const began = Date.now();
-  const refused = watch.cutOff(lost.index);
+  const refused = watch.refused(lost.index);
   const { sessionsClosed } = await operator.revokeDevices({ ids: [lost.id], reason: 'keyCompromise' });
   const answered = Date.now() - began;
   screen.addLine(`revoked ${lost.id}`);
@@ -98,11 +98,11 @@ async function loseOne(
     id: lost.id,
     answered,
     sessionsClosed,
-    cutOff: after.lostAt === undefined ? undefined : after.lostAt - began,
+    disconnected: after.lostAt === undefined ? undefined : after.lostAt - began,
     refused: after.state === 'cut off' ? after.since - began : undefined,
   };
   screen.addLine(
-    `cut off after ${story.cutOff ?? '?'} ms; its next connection was refused after ${story.refused ?? '?'} ms`,
+    `disconnected after ${story.disconnected ?? '?'} ms; its next connection was refused after ${story.refused ?? '?'} ms`,
   );
   return story;
 }
@@ -113,12 +113,12 @@ function causesOf(devices: readonly DeviceReport[]): Record<string, number> {
   return causes;
 }
 
-/** Turns the fleet's reports into moments to wait for. */
+/** Promises that resolve when reports of the fleet show a state. */
 class FleetWatch {
   readonly everConnected = new Set<number>();
   readonly allConnected: Promise<void>;
   readonly #devices: number;
-  readonly #cutOff = new Map<number, () => void>();
+  readonly #onRefused = new Map<number, () => void>();
   #resolveAll: () => void = () => {};
 
   constructor(devices: number) {
@@ -133,11 +133,11 @@ class FleetWatch {
       this.everConnected.add(device.index);
       if (this.everConnected.size === this.#devices) this.#resolveAll();
     }
-    if (device.state === 'cut off') this.#cutOff.get(device.index)?.();
+    if (device.state === 'cut off') this.#onRefused.get(device.index)?.();
   }
 
-  cutOff(index: number): Promise<void> {
-    return new Promise((resolve) => this.#cutOff.set(index, resolve));
+  refused(index: number): Promise<void> {
+    return new Promise((resolve) => this.#onRefused.set(index, resolve));
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * A fleet's authority for a drill: its registry as of one moment, and its CA keys where they can be used, put into
- * another directory. It reads the fleet's own directory, and writes nothing into it.
+ * A fleet's authority for a drill: a snapshot of its registry, and its CA keys where they can be used, in
+ * another directory. Reads the data directory of the fleet and writes nothing into it.
  */
 
 import { createPrivateKey, createPublicKey, type KeyObject, X509Certificate } from 'node:crypto';
@@ -18,11 +18,11 @@ import { everyPage } from './every-page.ts';
 
 export interface FleetCopy {
   readonly counts: FleetCounts;
-  /** As its own CAs have it; undefined where there are none. */
+  /** From its CA certificates; undefined where there are none. */
   readonly trustDomain: string | undefined;
   /** Whether the drill goes on with the fleet's own CAs; if not, why. */
   readonly keys: { readonly are: 'copied' } | { readonly are: 'fresh'; readonly because: string };
-  /** Puts what was copied where a server finds it; nothing where the keys are fresh. */
+  /** Copies the files into the data directory of a server; none when the keys are fresh. */
   installInto(data: string): void;
 }
 
@@ -139,7 +139,8 @@ function readPrivateKey(file: string, passphraseFile: string): KeyObject {
 }
 
 function whyNotThose(authority: string, needed: readonly string[], { certificates }: Config): string | undefined {
-  if (certificates.keys.home === 'pkcs11') return 'its keys lie in a token, where a drill would leave others behind';
+  if (certificates.keys.home === 'pkcs11')
+    return 'its keys are in a PKCS#11 token, in which a drill would leave new keys';
   const { passphraseFile } = certificates.keys;
   const found = new Set<string>();
   try {

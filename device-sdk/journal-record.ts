@@ -48,7 +48,7 @@ export function encodeMessage(mark: number, message: StoredMessage): Buffer {
   record.writeUInt16BE(topicLength, HEAD + 18);
   record.write(message.topic, HEAD + MESSAGE_HEAD, 'utf8');
   message.payload.copy(record, HEAD + MESSAGE_HEAD + topicLength);
-  return sealed(record, mark, MESSAGE);
+  return finishRecord(record, mark, MESSAGE);
 }
 
 export function encodeSettled(mark: number, sequences: readonly number[]): Buffer {
@@ -56,7 +56,7 @@ export function encodeSettled(mark: number, sequences: readonly number[]): Buffe
   sequences.forEach((sequence, index) => {
     record.writeUIntBE(sequence, HEAD + index * SEQUENCE, SEQUENCE);
   });
-  return sealed(record, mark, SETTLED);
+  return finishRecord(record, mark, SETTLED);
 }
 
 /** The record that begins at `at`, whole and with a matching checksum; undefined for anything else. */
@@ -120,7 +120,7 @@ function readMessage(body: Buffer, at: number, length: number): JournalRecord | 
   return { kind: MESSAGE, message, at, length };
 }
 
-function sealed(record: Buffer, mark: number, kind: number): Buffer {
+function finishRecord(record: Buffer, mark: number, kind: number): Buffer {
   record.writeUInt32BE(mark, 0);
   record[4] = kind;
   record.writeUIntBE(record.length - HEAD, 5, 3);

@@ -2,7 +2,7 @@
 
 import { isIPv6 } from 'node:net';
 
-/** An IPv4 address, or the /64 network of an IPv6 address, which one household or machine controls. */
+/** An IPv4 address, or the /64 network of an IPv6 address, which one site or machine controls. */
 export function networkOf(address: string): string {
   if (!address.includes(':')) return address;
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];

@@ -1,4 +1,4 @@
-/** Limits that clients meet before they cost anything: request budgets, rates, log lines about refusals, a work queue. */
+/** Limits for clients: request budgets, rate limits, limited refusal logs, and a work queue. */
 
 export { networkOf } from './client-network.ts';
 export { createRateLimit, type RateLimit } from './rate-limit.ts';

@@ -24,18 +24,18 @@ describe('a rate limit', () => {
     expect(admitted('192.0.2.1', 50)).toBe(10);
   });
 
-  it('is for each address alone, and for all together', () => {
+  it('applies to each address and to all addresses together', () => {
     const { admitted } = limit({ perSecond: 10, perSecondPerAddress: 5 });
     expect([admitted('192.0.2.1', 50), admitted('192.0.2.2', 50), admitted('192.0.2.3', 50)]).toEqual([10, 10, 0]);
   });
 
-  it('does not let one address use up the limit of all', () => {
+  it('does not let one address use up the limit for all', () => {
     const { admitted } = limit({ perSecond: 20, perSecondPerAddress: 1 });
     admitted('192.0.2.1', 1_000);
     expect(admitted('192.0.2.2', 10)).toBe(2);
   });
 
-  it('of 0 is none', () => {
+  it('of 0 is no limit', () => {
     expect(limit({}).admitted('192.0.2.1', 10_000)).toBe(10_000);
   });
 
@@ -48,7 +48,7 @@ describe('a rate limit', () => {
     expect(late.rate.take('a')).toBe(20);
   });
 
-  it('takes the addresses of one IPv6 network as one', () => {
+  it('treats the addresses of one IPv6 network as one client', () => {
     const { admitted } = limit({ perSecondPerAddress: 1 });
     expect(admitted('2001:db8:1:2::1', 2)).toBe(2);
     expect(admitted('2001:db8:1:2:ffff::9', 2)).toBe(0);

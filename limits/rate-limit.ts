@@ -30,7 +30,7 @@ export function createRateLimit({ perSecond, perSecondPerAddress, monotonic, ran
   return {
     take: (address) => {
       const now = monotonic();
-      // The address first: a client over its own limit must not use up the limit of all.
+      // The limit of the address is checked first: a client over it must not use up the limit for all.
       const seconds = addresses.take(networkOf(address), now) || all.take('', now);
       return seconds === 0 ? 0 : Math.ceil(seconds + random() * Math.max(2, seconds));
     },

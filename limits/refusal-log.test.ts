@@ -20,7 +20,7 @@ describe('the refusal log', () => {
     expect(lines.at(-1)).toEqual({ notLogged: 97 });
   });
 
-  it('writes a bounded number of lines for many sources, and one flood uses up no other source', () => {
+  it('writes a bounded number of lines for many sources, and one flood does not use up the lines of another source', () => {
     const refusals = new RefusalLog({ perMinutePerSource: 10, now: () => 0 });
     const { lines, log } = collector();
     for (let n = 0; n < 1_000; n += 1) refusals.write(log, 'warn', '2001:db8::1', {}, 'refused');

@@ -44,11 +44,11 @@ export class RefusalLog {
     return { refusals_not_logged_total: this.#omittedTotal };
   }
 
-  /** Logs unless the source, an address or a name, has used up its lines. A line below the log level is free. */
+  /** Logs unless the source, an address or a name, has used up its lines. A line below the log level is not counted. */
   write(log: RefusalLogger, level: RefusalLevel, source: string, fields: object, message: string): void {
     if (!log.isLevelEnabled(level)) return;
     const now = this.#now();
-    // The source first: a flood from one source must not use up the lines of all.
+    // The limit of the source is checked first: a flood from one source must not use up the lines for all.
     if (this.#bySource.take(networkOf(source), now) > 0 || this.#all.take('', now) > 0) {
       this.#omitted += 1;
       this.#omittedTotal += 1;

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { TokenBucket } from './token-bucket.ts';
 
 describe('a token bucket', () => {
-  it('gives its burst at once and then tokens at its rate', () => {
+  it('allows its burst at once and then its rate', () => {
     const bucket = new TokenBucket({ perSecond: 10, burst: 2, now: 0 });
     expect([bucket.take(0), bucket.take(0)]).toEqual([0, 0]);
     expect(bucket.take(0)).toBeCloseTo(0.1);
@@ -18,7 +18,7 @@ describe('a token bucket', () => {
     expect(bucket.secondsShort).toBeCloseTo(-0.1);
   });
 
-  it('without a rate has no limit', () => {
+  it('without a rate is no limit', () => {
     const bucket = new TokenBucket({ perSecond: 0, burst: 0, now: 0 });
     expect([bucket.spend(1_000), bucket.take(0), bucket.secondsShort]).toEqual([true, 0, 0]);
   });

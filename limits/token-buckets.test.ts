@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { TokenBuckets } from './token-buckets.ts';
 
-describe('a token bucket', () => {
+describe('a set of token buckets', () => {
   it('allows its burst, then its rate, and never more than its burst', () => {
     const buckets = new TokenBuckets({ perSecond: 5, burst: 10 });
     const taken = (now: number) =>
@@ -16,7 +16,7 @@ describe('a token bucket', () => {
     expect(buckets.take('a', 4_000)).toBeCloseTo(6);
   });
 
-  it('is one for each key', () => {
+  it('has one bucket for each key', () => {
     const buckets = new TokenBuckets({ perSecond: 1, burst: 1 });
     expect([buckets.take('a', 0), buckets.take('b', 0)]).toEqual([0, 0]);
     expect(buckets.take('a', 0)).toBeGreaterThan(0);
@@ -27,7 +27,7 @@ describe('a token bucket', () => {
     for (let n = 0; n < 1_000; n += 1) expect(buckets.take('a', 0)).toBe(0);
   });
 
-  it('is neither drained nor filled by a clock that is set back', () => {
+  it('is neither drained nor filled when the clock is set back', () => {
     const buckets = new TokenBuckets({ perSecond: 1, burst: 2 });
     expect([buckets.take('a', 10_000), buckets.take('a', 0)]).toEqual([0, 0]);
     expect(buckets.take('a', 0)).toBeGreaterThan(0);

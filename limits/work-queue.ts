@@ -1,6 +1,6 @@
 /**
- * Admits costly work first come, first served, one piece in a turn of the event loop. Other work that is ready runs
- * between two pieces, so that many simultaneous requests delay each other and nothing else. Does not know the work.
+ * Admits costly work in order of arrival, one piece per turn of the event loop. Other work that is ready runs
+ * between two pieces, so that many simultaneous requests delay only each other.
  */
 
 export interface WorkQueueOptions {

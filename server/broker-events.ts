@@ -8,7 +8,7 @@ const INITIATOR: Partial<Record<DisconnectReason, 'client' | 'network'>> = {
   keepalive_timeout: 'network',
 };
 
-/** The event; and the source that its rate limit counts, where that is not its subject: a service may choose its client ids. */
+/** The event, and the source that its rate limit counts. The source is absent when it is the subject of the event. */
 export function fleetEventOfBroker(event: BrokerEvent): readonly [event: FleetEvent, source?: string] {
   const { at } = event;
   if (event.type === 'connect_failed') {
@@ -32,19 +32,19 @@ export function fleetEventOfBroker(event: BrokerEvent): readonly [event: FleetEv
     ];
   }
   const { identity: subject, clientId, serial, address, sequence } = event;
-  const who = { clientId, certSerial: serial, ip: address, sequence };
+  const client = { clientId, certSerial: serial, ip: address, sequence };
   switch (event.type) {
     case 'connected':
-      return [{ type: 'presence.connected', at, component: 'broker', subject, data: who }];
+      return [{ type: 'presence.connected', at, component: 'broker', subject, data: client }];
     case 'disconnected': {
       const { reason, connectedAt } = event;
       const initiator = INITIATOR[reason] ?? 'server';
-      const data = { ...who, reason, initiator, connectedMs: Math.max(0, at - connectedAt) };
+      const data = { ...client, reason, initiator, connectedMs: Math.max(0, at - connectedAt) };
       return [{ type: 'presence.disconnected', at, component: 'broker', subject, data }];
     }
     case 'acl_denied': {
       const { verb, topic, why } = event;
-      return [{ type: 'security.acl_denied', at, component: 'broker', subject, data: { ...who, verb, topic, why } }];
+      return [{ type: 'security.acl_denied', at, component: 'broker', subject, data: { ...client, verb, topic, why } }];
     }
   }
 }

@@ -99,7 +99,7 @@ function statusUrlsOf(statusUrl: string | undefined, { enroll }: Config, publicH
       access: { ocsp: `${statusUrl}/ocsp`, caIssuers: `${statusUrl}/ca/${id}.cer` },
     });
   }
-  // A certificate cannot contain a port that is chosen after it was made.
+  // The port 0 is chosen after certificates are issued, so that they cannot contain it.
   if (enroll.port === 0) return undefined;
   const folder = CRL_PATH.slice(0, CRL_PATH.lastIndexOf('/'));
   return (id: string) => ({ crl: `${serverUrl('https', publicHost, enroll.port)}${folder}/${id}.crl` });

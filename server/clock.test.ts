@@ -11,14 +11,14 @@ describe('a clock', () => {
     ['in 1970', 0],
     ['two days before this version was made', RELEASED_AT - 2 * DAY],
     ['in 2100', Date.parse('2100-01-01')],
-  ])('%s makes no certificate', (_, now) => {
+  ])('%s dates no certificate', (_, now) => {
     expect(() => expectPlausibleClock(now)).toThrow(expect.objectContaining({ code: 'clock_implausible' }));
   });
 
   it.each([
     ['of a time zone taken for UTC on the day of the release', RELEASED_AT - DAY / 2],
     ['ten years after the release', RELEASED_AT + 3_650 * DAY],
-  ])('%s is believed', (_, now) => {
+  ])('%s is plausible', (_, now) => {
     expect(() => expectPlausibleClock(now)).not.toThrow();
   });
 

@@ -1,5 +1,5 @@
 /**
- * Checks the clock of this machine before certificates are dated by it: a CA made in 1970 would expire in 1990. The release date of
+ * Checks the clock of this machine before it dates certificates: a CA that was created in 1970 would expire in 1990. The release date of
  * this version is the only time that is certainly past.
  */
 
@@ -17,13 +17,13 @@ export const RELEASED_AT = Date.parse(released);
 
 const DAY_MS = 86_400_000;
 
-/** Tolerates local time that is taken for UTC. */
+/** Tolerates a clock that holds local time as UTC. */
 const BEFORE_RELEASE_MS = DAY_MS;
 
 /** The default lifetime of a root. */
 const AFTER_RELEASE_MS = 20 * 365 * DAY_MS;
 
-/** A smaller step back is not reported. */
+/** The largest step back that is not reported. */
 const BEHIND_TOLERATED_MS = 300_000;
 
 /** Throws `clock_implausible` for a time before the release of this version, or more than 20 years after it. */
@@ -36,7 +36,7 @@ export function expectPlausibleClock(now: number): void {
   });
 }
 
-/** More than one, because entries that were made while the clock was behind come last. */
+/** More than one, because entries of a time when the clock was behind are the last ones. */
 const AUDIT_COMPARED = 1_000;
 
 /** The newest time in the last audit entries, milliseconds since the epoch; 0 without entries. */

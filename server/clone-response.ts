@@ -1,4 +1,4 @@
-/** Records that an identity seems to be used in two places, and quarantines the device where `clones.response` says so. */
+/** Records that an identity seems to be used in two places, and quarantines the device if `clones.response` is `quarantine`. */
 
 import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { Logger } from 'pino';
@@ -9,16 +9,16 @@ export interface CloneResponseOptions {
   readonly registry: Pick<Registry, 'recordAction' | 'applyDeviceOperation' | 'findDevice'>;
   readonly response: 'report' | 'quarantine';
   /** Called after the suspicion is in the audit. */
-  readonly recorded: () => void;
+  readonly onRecorded: () => void;
   readonly log: Logger;
 }
 
 /** A superseded certificate asked for another renewal. The registry has recorded that. */
 export async function respondToFork(
   identity: Identity,
-  { registry, response, recorded, log }: CloneResponseOptions,
+  { registry, response, onRecorded, log }: CloneResponseOptions,
 ): Promise<void> {
-  recorded();
+  onRecorded();
   if (response === 'report' || identity.kind === 'service') return;
   try {
     if ((await registry.findDevice(identity.id))?.status !== 'active') return;
@@ -31,7 +31,7 @@ export async function respondToFork(
 /** Records the suspicion in the audit, from which it becomes an event. A service is never quarantined. */
 export async function respondToClone(
   { identity, evidence, addresses, serials, takeovers }: CloneSuspicion,
-  { registry, response, recorded, log }: CloneResponseOptions,
+  { registry, response, onRecorded, log }: CloneResponseOptions,
 ): Promise<void> {
   const actor = 'server/broker';
   const subject = formatIdentity(identity);
@@ -44,9 +44,9 @@ export async function respondToClone(
       outcome: 'done',
       details,
     });
-    recorded();
+    onRecorded();
     if (response === 'report' || identity.kind === 'service') return;
-    // A suspended or revoked device stays so.
+    // A suspended or revoked device keeps its status.
     if ((await registry.findDevice(identity.id))?.status !== 'active') return;
     await registry.applyDeviceOperation([identity.id], { kind: 'quarantine' }, actor);
   } catch (error) {

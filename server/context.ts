@@ -4,7 +4,7 @@ import type { Config } from './config/config.ts';
 import type { DataDirectory } from './data-directory.ts';
 import type { Metrics } from './metrics.ts';
 
-/** What every part of a server is configured with. */
+/** The dependencies of every part of a server. */
 export interface ServerContext {
   readonly config: Config;
   readonly data: DataDirectory;

@@ -3,6 +3,7 @@
 import { accessSync, constants, mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Problem } from '@rollcall/protocol';
+
 export const CONSOLE_SOCKET = 'console.sock';
 
 export interface DataDirectory {
@@ -12,22 +13,22 @@ export interface DataDirectory {
   readonly registryFile: string;
   /** Journal of accepted messages. */
   readonly telemetry: string;
-  /** What the broker remembers between connections. */
+  /** Persistent sessions and retained messages. */
   readonly sessionFile: string;
-  /** Journal of what happened to the fleet. */
+  /** Journal of fleet events. */
   readonly events: string;
-  /** How far each sink came, and what its target refused. */
+  /** The position of each sink, and its dead letters. */
   readonly sinks: string;
   readonly operatorKeyFile: string;
   readonly socket: string;
-  /** Root certificate, PEM: what clients need to trust this fleet. */
+  /** Root certificate that clients of this fleet trust, PEM. */
   readonly trustBundle: string;
 }
 
-/** `sun_path` of a unix socket's address, without the byte that ends it. */
+/** The size of `sun_path` in the address of a Unix socket, without the final NUL. */
 const SOCKET_PATH_BYTES = process.platform === 'linux' ? 107 : 103;
 
-/** The system would refuse it too, but only when everything else has been made. */
+/** The system would also refuse a longer path, but only after all stores are opened. */
 function expectSocketPath(path: string, hint: string): void {
   const bytes = Buffer.byteLength(path);
   if (bytes <= SOCKET_PATH_BYTES) return;

@@ -1,6 +1,6 @@
 /**
- * Notices that the process has no file descriptor left. The event loop then accepts connections and closes them at once,
- * and tells nobody. Tries to open a file every second; logs the change, at most once a minute.
+ * Detects that the process has no free file descriptor: the event loop then accepts connections and closes them at once
+ * without an error. Opens a file every second, and logs a change at most once a minute.
  */
 
 import { close, open, readFileSync } from 'node:fs';
@@ -10,12 +10,12 @@ import type { Logger } from 'pino';
 const PROBE_INTERVAL_MS = 1_000;
 const LOG_INTERVAL_MS = 60_000;
 
-/** What a server without a single client has open, and a few for its clients. */
+/** The descriptors of a server without clients, and a few for clients. */
 const DESCRIPTORS_NEEDED = 80;
 
 /**
- * Throws `unavailable` where the limit of open files is too low for a server. SQLite and worker threads would fail without
- * a word about descriptors.
+ * Throws `unavailable` when the limit of open files is too low for a server. The errors of SQLite and of worker threads
+ * would not mention descriptors.
  */
 export function expectDescriptors(limit = descriptorLimit()): void {
   if (limit === undefined || limit >= DESCRIPTORS_NEEDED) return;
@@ -36,7 +36,7 @@ export interface DescriptorMonitorOptions {
 export class DescriptorMonitor {
   readonly #options: DescriptorMonitorOptions;
   readonly #timer: NodeJS.Timeout;
-  /** Read while a descriptor is free. */
+  /** Read at the start, because reading it needs a descriptor. */
   readonly #limit = descriptorLimit();
   #isExhausted = false;
   #isLogged = false;
@@ -75,7 +75,7 @@ export class DescriptorMonitor {
   }
 }
 
-/** Of Linux; undefined elsewhere. */
+/** The limit of open files on Linux; undefined on other systems. */
 function descriptorLimit(): number | undefined {
   try {
     return parseDecimal(/^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1], 0);

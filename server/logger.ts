@@ -1,9 +1,9 @@
-/** The program's one logger. What must never be written is declared here, once; rooms receive it and make children. */
+/** The only logger of the program. Redacts secrets by field name. Modules receive it and create child loggers. */
 
 import { escapeJson, standardError } from '@rollcall/output';
 import { type Logger, pino } from 'pino';
 
-/** Field names that hold secrets wherever they stand. A test pushes secrets through every path and greps the output. */
+/** Names of fields that hold secrets at any depth. A test sends secrets through every path and searches the output. */
 const SECRET_FIELDS: ReadonlySet<string> = new Set([
   'secret',
   'password',
@@ -19,12 +19,12 @@ const SECRET_FIELDS: ReadonlySet<string> = new Set([
 
 const CENSORED = '[redacted]';
 
-/** Deeper than any field of ours; what lies below is not written, since nobody looked at it. */
+/** Deeper than any field of Rollcall. Values below it are not searched for secrets, so they are not written. */
 const MAX_DEPTH = 6;
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
 
-/** Logs JSON lines to standard error, so that standard output stays free for results. Never waits for its reader. */
+/** Logs JSON lines to standard error, so that standard output stays free for results. Never waits for the reader of the stream. */
 export function createLogger(level: LogLevel): Logger {
   standardError.useAsLog();
   return pino(
@@ -32,8 +32,8 @@ export function createLogger(level: LogLevel): Logger {
       level,
       base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
-      // pino's own wildcard paths made a line eight times as expensive as this walk; names without wildcards cost
-      // nothing, and reach the fields that a child logger was made with.
+      // Wildcard paths of pino made a line eight times as expensive as `censored()`. Names without wildcards cost
+      // nothing, and apply to the bindings of child loggers.
       redact: { paths: [...SECRET_FIELDS], censor: CENSORED },
       formatters: { level: (label) => ({ level: label }), bindings: censored, log: censored },
       serializers: { err: (error: Error) => censored(pino.stdSerializers.err(error) as unknown as Fields) },
@@ -44,7 +44,7 @@ export function createLogger(level: LogLevel): Logger {
 
 type Fields = Record<string, unknown>;
 
-/** The same object when it holds no secret, else a copy without: what is logged is not changed for its owner. */
+/** The same object when it holds no secret, otherwise a redacted copy: the object of the caller does not change. */
 function censored(fields: Fields): Fields {
   return censoredAt(fields, 1);
 }
@@ -61,7 +61,7 @@ function censoredAt(fields: Fields, depth: number): Fields {
   return copy ?? fields;
 }
 
-/** Errors are left to their serializer. */
+/** Errors are redacted by their serializer. */
 function shownValue(value: unknown, depth: number): unknown {
   if (typeof value !== 'object' || value === null || value instanceof Error || ArrayBuffer.isView(value)) return value;
   return depth === MAX_DEPTH ? '[too deep]' : censoredAt(value as Fields, depth + 1);

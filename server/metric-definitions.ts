@@ -273,7 +273,7 @@ export const METRICS: Readonly<Record<MetricSource, readonly MetricDefinition[]>
 /** Set once: the value is 1 and the label is the version. */
 export const INFO = { name: 'rollcall_info', help: 'Version of the server.', label: 'version' } as const;
 
-/** In seconds. The promise is 0.1 s. */
+/** In seconds. The target is 0.1 s. */
 export const TERMINATION_SECONDS = {
   name: 'rollcall_revocation_propagation_seconds',
   help: 'Time from the commit of an operation that ends or restricts sessions until every broker confirmed it.',

@@ -1,5 +1,5 @@
 /**
- * The metrics of one server in the text format of Prometheus, by prom-client. Modules count in plain records; a scrape copies
+ * The metrics of one server in the text format of Prometheus, by prom-client. Modules count in plain records, and a scrape copies
  * their values. Each server has a registry of its own, because two servers may run in one process.
  */
 
@@ -57,7 +57,7 @@ export class Metrics {
     return this.#registry.metrics();
   }
 
-  /** The values of a scrape replace those of the one before. */
+  /** Replaces the values of the previous scrape. */
   #collect(source: MetricSource, counters: CounterRecord): void {
     const unknown = new Set(Object.keys(counters));
     // Certificates are counted some time after the start.
@@ -78,7 +78,7 @@ export class Metrics {
     for (const key of unknown) this.#report(source, `${key} has no definition`);
   }
 
-  /** Once per fault. The metric is missing then; a test of the whole server fails on the log line. */
+  /** Logs each mismatch once. The metric is missing then; a test of the whole server fails on the log line. */
   #report(source: MetricSource, reason: string): void {
     if (this.#reported.has(`${source} ${reason}`)) return;
     this.#reported.add(`${source} ${reason}`);
@@ -86,10 +86,10 @@ export class Metrics {
   }
 }
 
-/** Devices that the metrics name. */
+/** The number of devices that the metrics name. */
 const HEAVIEST_DEVICES = 5;
 
-/** `telemetry` has one record for its counters, and one of the devices that stored most today. */
+/** Collects the counters of telemetry, and the bytes of the devices that stored most today. */
 export function collectTelemetry(metrics: Metrics, telemetry: Pick<Telemetry, 'counters' | 'shares'>): void {
   metrics.collectFrom('telemetry', {
     counters: () => {

@@ -1,24 +1,24 @@
 import { describe, expect, it } from 'vitest';
 import { OpenParts } from './open-parts.ts';
 
-describe('what a server has opened', () => {
-  it('is closed in the reverse order, each after the one before, and once', async () => {
+describe('the open parts of a server', () => {
+  it('are closed once, one after another, in reverse order', async () => {
     const opened = new OpenParts();
-    const said: string[] = [];
+    const closings: string[] = [];
     for (const name of ['memory', 'broker', 'console']) {
       opened.add({
         close: async () => {
-          said.push(`${name} closes`);
+          closings.push(`${name} closes`);
           await new Promise((resolve) => setImmediate(resolve));
-          said.push(`${name} closed`);
+          closings.push(`${name} closed`);
         },
       });
     }
     await Promise.all([opened.close(), opened.close()]);
-    expect(said).toEqual(['console', 'broker', 'memory'].flatMap((name) => [`${name} closes`, `${name} closed`]));
+    expect(closings).toEqual(['console', 'broker', 'memory'].flatMap((name) => [`${name} closes`, `${name} closed`]));
   });
 
-  it('is closed to the end when a part refuses, and that is said then', async () => {
+  it('are all closed when one fails to close, and the failure is thrown', async () => {
     const opened = new OpenParts();
     let isClosed = false;
     opened.add({

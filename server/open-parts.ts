@@ -1,5 +1,6 @@
 import { Problem } from '@rollcall/protocol';
-/** What was opened, closed in the reverse order, once. */
+
+/** The open parts of a server. `close()` closes them once, in reverse order. */
 export class OpenParts {
   readonly #parts: { close(): Promise<void> }[] = [];
   #closing: Promise<void> | undefined;

@@ -1,6 +1,6 @@
 /**
- * Ends or restricts the sessions of an identity after the registry committed a change of it, and returns the broker's report to the
- * registry. docs/device-status.md has the table of operations.
+ * Handlers of registry changes: after a commit, the broker ends or restricts the sessions of the identity, and its report is
+ * returned to the registry. docs/device-status.md has the table of operations.
  */
 
 import type { Identity } from '@rollcall/protocol';

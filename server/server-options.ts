@@ -1,4 +1,4 @@
-/** Options of the broker, the EST server and the console: the configuration, and what each calls in other modules. Opens nothing. */
+/** Options of the broker, the EST server and the console: their configuration, and their calls to other modules. Opens nothing. */
 
 import { formatBootstrapToken, renewalNoticeTopic } from '@rollcall/protocol';
 import { type Broker, checkPolicy, type createBroker } from '../broker/index.ts';
@@ -41,7 +41,7 @@ export function brokerOptions(
       void respondToClone(suspicion, {
         registry,
         response: config.clones.response,
-        recorded: () => void events.pollAudit(),
+        onRecorded: () => void events.pollAudit(),
         log,
       }),
     nextSequence: () => events.nextConnection(),
@@ -96,7 +96,7 @@ export function enrollOptions(
       void respondToFork(identity, {
         registry,
         response: config.clones.response,
-        recorded: () => void events.pollAudit(),
+        onRecorded: () => void events.pollAudit(),
         log,
       }),
     limits: config.enroll.limits,
@@ -140,7 +140,7 @@ export function consoleOptions(
   };
 }
 
-/** What the console calls in the broker and the certificate authority. */
+/** Calls of the console to the broker and the certificate authority. */
 function serverControls(
   { metrics, now }: ServerContext,
   { registry, sessions }: Stores,

@@ -1,6 +1,6 @@
 /**
- * A whole server: every part is opened, connected to the others and, in reverse order, closed here. Options of each part are in
- * `store-options.ts` and `server-options.ts`. Reads no flag and prints nothing.
+ * A whole server: opens every part, connects the parts, and closes them in reverse order. `store-options.ts` and
+ * `server-options.ts` hold the options of each part. Reads no flag and prints nothing.
  */
 
 import { lifecycleTopic, serverUrl, UNKNOWN_NAME } from '@rollcall/protocol';
@@ -92,7 +92,7 @@ export async function startFleetServer(options: FleetServerOptions): Promise<Fle
 
 async function start(options: FleetServerOptions, opened: OpenParts): Promise<FleetServer> {
   const data = openDataDirectory(options.config.data);
-  // The lock is taken before anything in the directory is opened, and released last.
+  // The lock is acquired before anything in the directory is opened, and released last.
   const lock = lockDirectory(data.path);
   opened.add({ close: async () => lock.release() });
   const context = openContext(options, data, opened);
@@ -136,7 +136,7 @@ function openContext(
   return { config, data, environment, publicHost, version, limits, metrics, now, log };
 }
 
-/** No address is open yet. Nothing is changed when one store cannot be used by this version. */
+/** Runs before any listener is open. Changes nothing when this version cannot use one of the stores. */
 async function openStores(context: ServerContext, after: OpenedAfter, opened: OpenParts): Promise<Stores> {
   const { config, data, environment, now, log } = context;
   const settings = sinkSettings(config.sinks, { environment, now });
@@ -150,7 +150,7 @@ async function openStores(context: ServerContext, after: OpenedAfter, opened: Op
   return { registry, telemetry, events, sinks, sessions };
 }
 
-/** Throws what opening would throw, and changes nothing, so that another version can still open all stores. */
+/** Throws the errors of opening, and changes nothing, so that another version can still open all stores. */
 function inspectStores(data: DataDirectory, sinks: readonly SinkSettings[]): void {
   inspectRegistry(data.registryFile);
   inspectSessionFile(data.sessionFile);
@@ -160,7 +160,7 @@ function inspectStores(data: DataDirectory, sinks: readonly SinkSettings[]): voi
 }
 
 async function recordRestore(restored: RestoredNote, registry: Registry, { data, log }: ServerContext): Promise<void> {
-  log.warn({ ...restored }, 'restored from a backup: what was revoked after it was taken is not revoked');
+  log.warn({ ...restored }, 'restored from a backup: revocations after the backup are missing');
   await registry.recordAction({
     actor: 'server/restore',
     action: 'fleet.restored',
@@ -171,7 +171,7 @@ async function recordRestore(restored: RestoredNote, registry: Registry, { data,
   removeRestoredNote(data.path);
 }
 
-/** The broker is opened before the EST server, and that before the console, because each publishes the address of the one before. */
+/** Opens the broker, then the EST server, then the console, because each publishes the address of the previous one. */
 async function openServers(
   context: ServerContext,
   stores: Stores,
@@ -201,7 +201,7 @@ async function openServers(
   return { broker, renewals, console, mqttUrl, enrollUrl };
 }
 
-/** First applies what changed while no server ran, then each change when it is committed. */
+/** Applies changes that were committed while no server ran, then each change at its commit. */
 async function connectParts(
   { data, log }: ServerContext,
   { registry, events }: Stores,

@@ -1,4 +1,4 @@
-/** Reports a device or group that is over its share of the journal: one event and one line in the log a day and name. */
+/** Reports a device or group that is over its share of the journal: one event and one log line per day and name. */
 
 import { type DeviceId, parseDeviceId } from '@rollcall/protocol';
 import type { Logger } from 'pino';

@@ -1,7 +1,7 @@
 /**
  * The size limit of the session store, and the share of each owner in it. Retained messages and queues each have a
  * part that the other cannot use. The share of an owner shrinks as its part fills up, so that many large
- * owners always leave room for others. A small share is guaranteed to each owner, even beyond the limit. Stores no message.
+ * owners always leave space for others. A small share is guaranteed to each owner, even beyond the limit. Stores no message.
  */
 
 export type PoolKind = 'retained' | 'queued';

@@ -23,7 +23,7 @@ export interface AgentStatus {
   readonly reason: StateReason;
   /** When this state began, ISO 8601. */
   readonly since: string;
-  /** What went wrong last, while it is not mended. */
+  /** The last error, until it is resolved. */
   readonly error: { readonly code: string; readonly message: string } | null;
   /** Null until the device is enrolled, as the two after it. */
   readonly device: string | null;
@@ -92,7 +92,7 @@ export class AgentDevice {
     return this.#state;
   }
 
-  /** What went wrong last, while it is not mended. */
+  /** The last error, until it is resolved. */
   get lastError(): DeviceError | undefined {
     return this.#error;
   }

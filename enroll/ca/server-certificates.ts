@@ -65,7 +65,7 @@ const CHECK_EVERY_MS = 3600 * 1000;
 const RETRY_AFTER_MS = 60 * 1000;
 /** The shortest wait, however short the validity is configured. */
 const CHECK_AGAIN_MS = 1000;
-/** Certificates from files are renewed by whoever writes the files. */
+/** Certificates from files are renewed by the program that writes the files. */
 const NEVER = Number.MAX_SAFE_INTEGER;
 
 /** Throws Problem `config_invalid` when certificate files cannot be used. */

@@ -1,11 +1,11 @@
-/** Names of files in a backup: relative, with slashes, and nowhere but below the directory that they are written into. */
+/** Names of files in a backup: relative, with slashes. They never leave the directory that they are restored into. */
 
 import { z } from 'zod';
 
-/** What the header of an archive has room for. */
+/** The size of the name field in an archive header. */
 const MAX_NAME_BYTES = 100;
 
-/** A part that is empty, `.` or `..`. */
+/** A path segment that is empty, `.` or `..`. */
 const EMPTY_OR_DOTS = /(?:^|\/)\.{0,2}(?:\/|$)/;
 
 export function isArchivePath(name: string): boolean {

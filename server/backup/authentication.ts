@@ -1,7 +1,7 @@
 /**
- * Whether a backup is what its fleet wrote: its manifest's hash is under the passphrase, beside the keys, or the manifest
- * is signed. Format 1 proved its keys alone; it, and an encrypted backup whose passphrase is lost, are restored only when
- * the operator accepts that nothing proves them.
+ * Checks who wrote a backup: the hash of its manifest is encrypted beside the keys, or the manifest is signed. Format 1
+ * authenticates only its keys. It, and an encrypted backup without its passphrase, are restored only when the operator
+ * accepts an unauthenticated backup.
  */
 
 import { createHash } from 'node:crypto';
@@ -27,7 +27,7 @@ export interface AuthenticationOptions {
 
 export interface AuthenticatedBackup {
   readonly provenBy: 'passphrase' | 'signature' | 'nothing';
-  /** Bytes in base64 by their path, where the passphrase opened them. */
+  /** File contents in base64 by path; undefined when they were not decrypted. */
   readonly secrets: Readonly<Record<string, string>> | undefined;
 }
 

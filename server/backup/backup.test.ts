@@ -78,7 +78,7 @@ function numbersIn(file: string): unknown {
 }
 
 describe('a backup', () => {
-  it('copies a database where nobody else can read it, and through no link that lies there', () => {
+  it('copies a database to a file that only its owner can read, and follows no link', () => {
     const { parent, data } = fleet();
     const modes: number[] = [];
     const draft = join(parent, 'copy');
@@ -93,7 +93,7 @@ describe('a backup', () => {
     expect(existsSync(elsewhere)).toBe(false);
   });
 
-  it('holds what was committed, is an archive that tar can read, and comes back as a data directory', async () => {
+  it('contains all committed data, is readable by tar, and can be restored', async () => {
     const { parent, file, registry, open, take, bring } = fleet();
     const segment = open('telemetry/00000001-2030-01-01.db');
     segment.exec('INSERT INTO numbers VALUES (5)');
@@ -129,18 +129,18 @@ describe('a backup', () => {
     expect(readRestoredNote(copy)).toBeUndefined();
   });
 
-  it('holds no key in the open, with a passphrase or without', async () => {
+  it('contains no key in plain text, with a passphrase or without', async () => {
     const { file, take } = fleet();
     await take(PASSPHRASE);
-    const [sealed, secret] = [readFileSync(file), Buffer.from('the secret of')];
-    expect(sealed.includes(secret)).toBe(false);
-    expect(sealed.includes(secret.toString('base64').slice(0, 16))).toBe(false);
+    const [encrypted, secret] = [readFileSync(file), Buffer.from('the secret of')];
+    expect(encrypted.includes(secret)).toBe(false);
+    expect(encrypted.includes(secret.toString('base64').slice(0, 16))).toBe(false);
     const other = fleet();
     await other.take();
     expect(readFileSync(other.file).includes(secret)).toBe(false);
   });
 
-  it('without keys is restored with a copy of them, and with those of no other fleet', async () => {
+  it('without keys is restored with a copy of the keys, and is refused with the keys of another fleet', async () => {
     const { parent, data, take, bring } = fleet();
     await take();
     expect(() => bring('copy')).toThrow(expect.objectContaining({ code: 'usage' }));
@@ -153,7 +153,7 @@ describe('a backup', () => {
     expect(readdirSync(join(parent, 'copy/ca'))).toEqual(['root.key', 'root.pem']);
   });
 
-  it('is refused when it was cut, when a byte changed, with another passphrase, and where something is', async () => {
+  it('is refused when it is truncated or changed, with a wrong passphrase, and in a directory that is not empty', async () => {
     const { parent, data, file, take, bring } = fleet();
     await take(PASSPHRASE);
     const whole = readFileSync(file);
@@ -175,7 +175,7 @@ describe('a backup', () => {
     await expect(take()).rejects.toThrow(expect.objectContaining({ code: 'backup_exists' }));
   });
 
-  it('onto a full disk says so, and leaves nothing there', async (context) => {
+  it('onto a full disk fails with that reason and leaves no file', async (context) => {
     const disk = temporaryDirectory();
     const { status } = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=300k', 'tmpfs', disk]);
     if (status !== 0) return context.skip('mounting needs more rights than this user has');
@@ -194,12 +194,12 @@ describe('a backup', () => {
         auditHead: () => null,
       });
     await expect(act()).rejects.toThrow(
-      expect.objectContaining({ code: 'backup_failed', detail: expect.stringContaining('no room') }),
+      expect.objectContaining({ code: 'backup_failed', detail: expect.stringContaining('not enough space') }),
     );
     expect(readdirSync(disk)).toEqual([]);
     registry.pragma('wal_checkpoint(TRUNCATE)'); // now the file itself is read, and the archive is what doesn't fit
     await expect(act()).rejects.toThrow(
-      expect.objectContaining({ code: 'backup_failed', detail: expect.stringContaining('no room') }),
+      expect.objectContaining({ code: 'backup_failed', detail: expect.stringContaining('not enough space') }),
     );
     expect(readdirSync(disk)).toEqual([]);
   });

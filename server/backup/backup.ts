@@ -1,6 +1,6 @@
 /**
- * A whole fleet in one file: `backUp()` writes it while the server runs or not, and reads it back before it gets its name. It
- * goes by files alone, and needs no server: SQLite lets one process read a moment while another one writes.
+ * Writes a backup of a data directory into one file, whether a server runs or not, and verifies it before the file gets its name.
+ * It needs no server: SQLite gives a consistent read of a database that another process writes.
  */
 
 import { createHash } from 'node:crypto';
@@ -25,13 +25,13 @@ export interface BackupOptions {
   readonly file: string;
   /** Encrypts the private keys and proves the rest, or signs a backup without keys. */
   readonly protection: { readonly passphrase: string } | { readonly signer: BackupSigner };
-  /** Of a registry; null for one that has no chained audit. */
+  /** The audit head of a registry; null for one without a chained audit. */
   readonly auditHead: (registry: Database) => AuditHead | null;
   readonly version: string;
   readonly now: () => number;
 }
 
-/** Throws Problem `data_directory_unusable`, `backup_exists` or `backup_failed`; then there is no file. */
+/** Throws Problem `data_directory_unusable`, `backup_exists` or `backup_failed`, and leaves no file then. */
 export async function backUp(options: BackupOptions): Promise<ProvenManifest> {
   const { data, file, now } = options;
   const target = resolve(file);
@@ -62,7 +62,7 @@ export async function backUp(options: BackupOptions): Promise<ProvenManifest> {
   }
 }
 
-/** What was written is what can be read, byte for byte. */
+/** Reads the backup and checks the hash of every file. */
 function expectAsWritten(descriptor: number): void {
   const { files, bytes } = readBackup(descriptor);
   for (const file of files) for (const _ of bytes(file));
@@ -109,7 +109,7 @@ async function write(options: WriteOptions): Promise<ProvenManifest> {
           addFile(name, snapshotFile);
         });
     } catch (error) {
-      if (!isGone(path)) throw error; // retention may remove a day meanwhile
+      if (!isGone(path)) throw error; // retention may remove a segment meanwhile
     }
     for (const path of [draft, `${draft}-wal`, `${draft}-shm`]) rmSync(path, { force: true });
   }
@@ -119,7 +119,7 @@ async function write(options: WriteOptions): Promise<ProvenManifest> {
     tar.add(name, { size: bytes.length, modifiedAt: takenAt }, [bytes]);
   addUnlisted(MANIFEST, manifestText);
   if ('passphrase' in protection) {
-    // Listed only now: the registry that was copied knows no key that isn't here.
+    // Listed after the registry was copied, so that every key that the copy names is included.
     const secrets = contentsOf(data).secrets.map((name) => [name, readFileSync(join(data, name), 'base64')]);
     const plain = { manifest: sha256Of(manifestText), auditHead, files: Object.fromEntries(secrets) };
     addUnlisted(ENCRYPTED, encrypt(Buffer.from(JSON.stringify(plain)), protection.passphrase));
@@ -134,7 +134,7 @@ function expectFleet(data: string): void {
   if (statSync(join(data, 'registry.db'), { throwIfNoEntry: false }) !== undefined) return;
   throw new Problem('data_directory_unusable', {
     reason: `${resolve(data)}: expected a fleet's data directory, found no registry.db`,
-    hint: 'say which one with --data DIR',
+    hint: 'name it with --data DIR',
   });
 }
 
@@ -147,7 +147,7 @@ function failure(error: unknown, target: string): unknown {
   const { code, message } = error as NodeJS.ErrnoException;
   const isFull = code === 'ENOSPC' || code === 'EDQUOT' || code?.startsWith('SQLITE_FULL') === true;
   return new Problem('backup_failed', {
-    ...(isFull && { detail: 'there is no room for the backup where it shall be written; nothing was left there' }),
+    ...(isFull && { detail: 'there is not enough space for the backup on the target disk; no file was left' }),
     reason: `${target}: ${message}`,
     cause: error,
   });

@@ -1,19 +1,19 @@
 /**
- * What of a data directory goes into a backup, and in which order. Who refers to something comes before it: how far sinks came
- * before the journals (and within a folder small files before databases), journals and sessions before the registry that knows their devices, the registry before the keys of the
- * authorities that it names. So whatever happens meanwhile, nothing in a backup refers to what isn't there.
+ * The files of a data directory that a backup contains, in the order of their copy. A file is copied before the files that it
+ * refers to, so that no reference in a backup is dangling: positions of sinks before journals (within a folder, small files before
+ * databases), journals and sessions before the registry of their devices, the registry before the keys of its authorities.
  */
 
 import { lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** By the first part of the path; others come first. */
+/** By the first segment of the path. Files that are not listed are copied first. */
 const COPY_ORDER = ['sinks', 'events', 'telemetry', 'sessions.db', 'registry.db'];
 
-/** Never in the open. */
+/** Only stored encrypted. */
 const SECRET_ENTRIES = ['ca', 'operator.key'];
 
-/** Made anew at each start, or part of a file that is copied as a whole. */
+/** Created at each start, or part of a database that is copied as a snapshot. */
 const EXCLUDED = /(-wal|-shm|-journal|\.new|\.sock|\.lock|\.pid|\.partial)$/;
 
 export interface Contents {

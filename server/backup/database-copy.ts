@@ -1,6 +1,6 @@
 /**
- * One moment of an SQLite file that another process may be writing. Knows nothing of what is in it. Only for a process that
- * serves nothing: it reads files by descriptors of its own, which end the locks of every connection in its process.
+ * Snapshots of an SQLite file that another process may be writing. Must not run in the process of a server: closing a
+ * descriptor of the file releases the POSIX locks of every connection in the process.
  */
 
 import { closeSync, openSync, readSync, rmSync, statSync } from 'node:fs';
@@ -22,9 +22,10 @@ export function isDatabase(file: string): boolean {
 }
 
 /**
- * Calls `use` with a file that doesn't change meanwhile, and a connection that reads the same moment. A file without a log is read as it lies: while a transaction reads it
- * and finds no log, nobody may write into it (SQLite, "WAL-mode file format", section 2.3.1). Of any other a copy is made at
- * `draft`, which must not exist and is left to the caller. Throws what SQLite throws.
+ * Calls `use` with a file that does not change meanwhile, and with a connection that reads the same snapshot. A file without
+ * a write-ahead log is used itself: no process may write to it during a read transaction that found no log (SQLite, "WAL-mode
+ * file format", section 2.3.1). Any other file is copied to `draft`, which must not exist; the caller removes it. Throws errors
+ * of SQLite.
  */
 export function withDatabaseSnapshot(
   file: string,
@@ -34,14 +35,14 @@ export function withDatabaseSnapshot(
   const database = openDatabaseToRead(file, BUSY_TIMEOUT_MS);
   try {
     database.exec('BEGIN');
-    database.pragma('schema_version'); // a transaction begins with the first look
+    database.pragma('schema_version'); // the transaction begins with the first read
     if ((statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0) === 0) {
       use(file, database);
       database.exec('COMMIT');
       return;
     }
     database.exec('COMMIT');
-    // SQLite would make it as readable as the umask allows, and follow a link; an empty file it fills as it is.
+    // SQLite would create the file with the mode of the umask, and follow a link. It keeps the mode of an empty file.
     closeSync(openSync(draft, 'wx', 0o600));
     database.prepare('VACUUM INTO ?').run(draft);
   } finally {
@@ -59,5 +60,5 @@ export function withDatabaseSnapshot(
 /** Reads the whole file. Throws Problem `backup_unusable`. */
 export function expectIntactDatabase(file: string): void {
   const found = integrityOf(file);
-  if (found !== 'ok') throw new Problem('backup_unusable', { detail: `expected a sound database, found ${found}` });
+  if (found !== 'ok') throw new Problem('backup_unusable', { detail: `expected an intact database, found ${found}` });
 }

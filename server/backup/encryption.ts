@@ -1,12 +1,12 @@
 /**
  * The encrypted section of a backup. scrypt (RFC 7914) derives a key from the passphrase, AES-256-GCM encrypts and
- * authenticates with it; format, salt and nonce stand in front, and are authenticated as associated data.
+ * authenticates with it. Format, salt and nonce precede the ciphertext and are associated data.
  */
 
 import { createCipheriv, createDecipheriv, randomBytes, scryptSync } from 'node:crypto';
 import { Problem } from '@rollcall/protocol';
 
-/** What guessing one passphrase costs: 128 MiB and a few tenths of a second. */
+/** The cost of one guess: 128 MiB and a few tenths of a second. */
 const COST = { N: 131_072, r: 8, p: 1, maxmem: 256 * 1_048_576 };
 
 const MAGIC = { 1: Buffer.from('RCsecret1'), 2: Buffer.from('RCsecret2') } as const;

@@ -1,4 +1,4 @@
-/** Backups of a data directory, and what restores them. */
+/** Backup and restore of a data directory. */
 
 export { backUp } from './backup.ts';
 export { withDatabaseSnapshot } from './database-copy.ts';

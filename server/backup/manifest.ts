@@ -1,14 +1,14 @@
-/** The entries of a backup that speak of the others: the manifest, and after it what proves the manifest. */
+/** The entries of a backup that describe the others: the manifest, and the entry that authenticates it. */
 
 import { z } from 'zod';
 import { archivePath } from './archive-path.ts';
 
 export const MANIFEST = 'manifest.json';
-/** Private keys and the hash of the manifest, under the passphrase. */
+/** Private keys and the hash of the manifest, encrypted with the passphrase. */
 export const ENCRYPTED = 'secrets.encrypted';
-/** Of the manifest, in backups without keys. */
+/** The signature of the manifest, in backups without keys. */
 export const SIGNATURE = 'manifest.signature';
-/** Private keys in format 1, which proves nothing else. */
+/** Private keys in format 1, which authenticates nothing else. */
 export const ENCRYPTED_FORMAT_1 = 'secrets.sealed';
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
@@ -18,7 +18,7 @@ export const auditHeadSchema = z.object({ id: z.int().min(0), hash: sha256 });
 export type AuditHead = z.infer<typeof auditHeadSchema>;
 
 const common = {
-  /** Of the program that wrote it. */
+  /** The version of the program that wrote the backup. */
   version: z.string().max(64),
   takenAt: z.iso.datetime(),
   files: z.array(z.object({ name: archivePath, size: z.int().min(0), sha256 })).max(100_000),
@@ -29,7 +29,7 @@ export const manifestSchema = z.discriminatedUnion('format', [
   z.object({
     format: z.literal(2),
     ...common,
-    /** `null` for a registry from before audits were chained. */
+    /** `null` for a registry without a chained audit. */
     auditHead: auditHeadSchema.nullable(),
   }),
 ]);
@@ -43,7 +43,7 @@ const contents = z.record(archivePath, z.base64());
 export const secretsFormat1Schema = contents;
 
 export const secretsSchema = z.object({
-  /** SHA-256 of the manifest as it stands in the archive. */
+  /** SHA-256 of the bytes of the manifest in the archive. */
   manifest: sha256,
   auditHead: auditHeadSchema.nullable(),
   files: contents,

@@ -9,7 +9,7 @@ import { isArchivePath } from './archive-path.ts';
 import { ENCRYPTED, ENCRYPTED_FORMAT_1, MANIFEST, type Manifest, manifestSchema, SIGNATURE } from './manifest.ts';
 import { bytesOf, type TarEntry, tarEntries } from './tar.ts';
 
-/** Of an entry that is read into memory. */
+/** The largest entry that is read into memory. */
 const MAX_IN_MEMORY_BYTES = 64 * 1_048_576;
 
 /** Entries that no manifest lists. */
@@ -19,7 +19,7 @@ export interface ReadBackup {
   readonly manifest: Manifest;
   /** The bytes in the archive. */
   readonly manifestText: Buffer;
-  /** The files that the manifest lists, with the sizes that it lists. */
+  /** The files that the manifest lists; their sizes match it. */
   readonly files: readonly ListedFile[];
   /** Undefined when there is no entry of this name. */
   read(name: string): Buffer | undefined;
@@ -33,7 +33,7 @@ export interface ListedFile {
   readonly entry: TarEntry;
 }
 
-/** Throws Problem `backup_unusable` that says what was expected. */
+/** Throws Problem `backup_unusable`, whose detail names what was expected. */
 export function readBackup(descriptor: number): ReadBackup {
   try {
     const entries = entriesOf(descriptor);

@@ -1,6 +1,6 @@
 /**
- * Makes a data directory of a backup: all of it or nothing, beside its place and renamed into it. A fleet without its keys would
- * start with new ones and know none of its devices, so they must come along: encrypted in the backup, or as a copy of `ca/`.
+ * Restores a data directory from a backup, completely or not at all: it is written beside the target and renamed. The CA keys
+ * are required, encrypted in the backup or as a copy of `ca/`, because with new keys a server would refuse all devices.
  */
 
 import { X509Certificate } from 'node:crypto';
@@ -34,15 +34,15 @@ export interface RestoreOptions {
   readonly file: string;
   /** Must not exist, or be empty. */
   readonly data: string;
-  /** Of a backup with keys. */
+  /** The passphrase of a backup with keys. */
   readonly passphrase?: string;
-  /** A copy of `ca/`, for a backup without keys. Its roots are believed. */
+  /** A copy of `ca/`, for a backup without keys. Signatures below its roots are trusted. */
   readonly authority?: string;
-  /** Whose signatures are believed beside that. */
+  /** Further signers that are trusted. */
   readonly trust?: BackupTrust;
-  /** Restores what nothing proves. */
+  /** Restores an unauthenticated backup. */
   readonly acceptUnauthenticated?: boolean;
-  /** Of a restored registry, after all of it was checked; null for one that has no chained audit. Throws Problem `backup_unusable`. */
+  /** Checks a restored registry and returns its audit head; null without a chained audit. Throws Problem `backup_unusable`. */
   readonly auditHead: (file: string) => AuditHead | null;
   readonly now: () => number;
 }
@@ -53,8 +53,8 @@ export interface Restored {
 }
 
 /**
- * Throws Problem `backup_unusable`, `backup_unauthenticated`, `data_directory_busy` or `data_directory_unusable`; then the
- * directory is as it was.
+ * Throws Problem `backup_unusable`, `backup_unauthenticated`, `data_directory_busy` or `data_directory_unusable`, and leaves
+ * the directory unchanged then.
  */
 export function restore(options: RestoreOptions): Restored {
   const target = resolve(options.data);
@@ -91,7 +91,7 @@ export function restore(options: RestoreOptions): Restored {
   }
 }
 
-/** Another restore into the same directory may be at work there; what one left behind that was killed is removed. */
+/** Fails while another restore into the same directory runs. Removes the files of a restore that was killed. */
 function lockDraft(draft: string): DirectoryLock {
   if (lstatSync(draft, { throwIfNoEntry: false })?.isDirectory() === false) rmSync(draft);
   mkdirSync(draft, { recursive: true, mode: 0o700 });
@@ -116,7 +116,7 @@ function fillDraft(
     if (!name.endsWith('.damaged') && isDatabase(join(draft, name))) expectIntactDatabase(join(draft, name));
   }
   expectAudit(manifest, options.auditHead(join(draft, 'registry.db')));
-  // A connection that only reads may leave them.
+  // A read-only connection may leave these files.
   for (const beside of ['-wal', '-shm']) rmSync(join(draft, `registry.db${beside}`), { force: true });
   const note = { takenAt: manifest.takenAt, restoredAt: new Date(options.now()).toISOString() };
   writeRestoredFile(draft, RESTORED_NOTE, [Buffer.from(`${JSON.stringify(note)}\n`)]);
@@ -150,7 +150,7 @@ function expectKeys({ passphrase, authority }: RestoreOptions, backup: ReadBacku
   }
 }
 
-/** The roots of the keys that come along, and whom the operator named. */
+/** The roots in the copy of `ca/`, and the signers that the operator named. */
 function trustOf({ authority, trust }: RestoreOptions): BackupTrust {
   const roots =
     authority === undefined
@@ -194,7 +194,7 @@ function restoreKeys(draft: string, { authority }: RestoreOptions, secrets: Auth
     writeRestoredFile(draft, name, [Buffer.from(content, 'base64')]);
 }
 
-/** The keys of another fleet would fit as well, and cut every device off. */
+/** The keys of another fleet would also load, and the server would refuse every device. */
 function expectSameFleet(draft: string): void {
   const trusted = certificatesIn(join(draft, 'trust-bundle.pem'));
   const files = readdirSync(join(draft, 'ca'), { recursive: true }) as string[];
@@ -207,7 +207,7 @@ function expectSameFleet(draft: string): void {
   });
 }
 
-/** Fingerprints. */
+/** The SHA-256 fingerprints of the certificates in a file. */
 function certificatesIn(file: string): string[] {
   const blocks = readFileSync(file, 'utf8').match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
   return blocks.map((pem) => new X509Certificate(pem).fingerprint256);

@@ -1,6 +1,6 @@
 /**
- * Signatures of backups without keys: by the fleet's issuing CA, believed for the root above it, or by a key of the
- * operator, believed for itself. A certificate that the archive brings proves nothing on its own.
+ * Signatures of backups without keys: by the issuing CA of the fleet, trusted through its root, or by a key of the operator,
+ * trusted directly. A certificate in the archive is not trusted without a root.
  */
 
 import { createPublicKey, type KeyObject, verify, X509Certificate } from 'node:crypto';
@@ -10,18 +10,18 @@ import { type Manifest, signatureSchema } from './manifest.ts';
 export interface BackupSigner {
   /** ECDSA on P-256 with SHA-256, DER. */
   sign(bytes: Uint8Array): Promise<Uint8Array>;
-  /** PEM of the issuing CA whose key it is; absent for an operator's key. */
+  /** PEM of the issuing CA that signs; absent for an operator's key. */
   readonly certificate?: string;
 }
 
 export interface BackupTrust {
-  /** Self-signed CA certificates: what an issuing CA below one of them signed is believed. */
+  /** Self-signed CA certificates. Signatures of an issuing CA below one of them are trusted. */
   readonly roots: readonly X509Certificate[];
-  /** Keys that are believed themselves. */
+  /** Keys that are trusted directly. */
   readonly keys: readonly KeyObject[];
 }
 
-/** What is signed. The first line keeps the signature from meaning anything where CAs sign other things. */
+/** The signed bytes. The first line separates this use of a CA key from all others. */
 function signedBytes(manifest: Uint8Array): Buffer {
   return Buffer.concat([Buffer.from('rollcall backup manifest, format 2\n'), manifest]);
 }
@@ -68,7 +68,7 @@ function readSignature(text: Uint8Array) {
   }
 }
 
-/** Of a public key or of a certificate, PEM. Throws what OpenSSL throws. */
+/** Reads a public key or the key of a certificate, PEM. Throws errors of OpenSSL. */
 export function readPublicKey(pem: string): KeyObject {
   const key = createPublicKey(pem);
   if (key.asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw new RangeError('expected an EC key on P-256');

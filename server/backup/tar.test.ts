@@ -50,7 +50,7 @@ function withSize(bytes: Buffer, field: string): Buffer {
   return summed(copy);
 }
 
-describe('the reader of archives', () => {
+describe('the archive reader', () => {
   it('reads what the writer wrote', () => {
     const path = file();
     const sizes = read(path, archive(path)).map(({ name, size }) => [name, size]);
@@ -77,7 +77,7 @@ describe('the reader of archives', () => {
     expect(() => read(path, withSize(archive(path), field))).toThrow(RangeError);
   });
 
-  it('refuses or reads any change of an archive, and ends', () => {
+  it('reads or refuses every changed archive, and terminates', () => {
     const path = file();
     const whole = archive(path);
     const change = tuple(integer({ min: 0, max: whole.length - 1 }), uint8Array({ minLength: 1, maxLength: 16 }));

@@ -9,7 +9,7 @@ import { fstatSync, readSync, writeSync } from 'node:fs';
 const BLOCK = 512;
 const MAX_OCTAL_SIZE = 0o77777777777;
 const MAX_NAME_BYTES = 100;
-/** Telemetry and events have one file a day each. */
+/** Telemetry and events each have one file per day. */
 const MAX_ENTRIES = 100_000;
 const CHUNK_BYTES = 1_048_576;
 
@@ -113,7 +113,7 @@ function sizeIn(header: Buffer): number | undefined {
   return isValid ? Number(size) : undefined;
 }
 
-/** Bytes of a part of a file. Throws RangeError when the file ends before. */
+/** A range of bytes of a file. Throws RangeError when the file is shorter. */
 export function* bytesOf(descriptor: number, from: number, size: number): Generator<Buffer> {
   const buffer = Buffer.alloc(Math.min(CHUNK_BYTES, Math.max(size, 1)));
   for (let at = 0; at < size; ) {

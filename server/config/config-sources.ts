@@ -1,4 +1,4 @@
-/** Where settings come from: the YAML file, then `ROLLCALL_...` variables, then flags. A complaint names its source and line. */
+/** Loads settings from the YAML file, then `ROLLCALL_...` variables, then flags. An error names its source and line. */
 
 import { readFileSync } from 'node:fs';
 import { Problem } from '@rollcall/protocol';
@@ -14,11 +14,11 @@ export interface ConfigSources {
   /** Path of a YAML file; undefined for none. */
   readonly file: string | undefined;
   readonly environment: Readonly<Record<string, string | undefined>>;
-  /** What flags say: `['mqtt', 'port'] -> 8883`; undefined values are flags that were not given. */
+  /** Values of flags by setting: `['mqtt', 'port'] -> 8883`; undefined for flags that were not given. */
   readonly flags: readonly (readonly [path: Path, value: unknown])[];
 }
 
-/** The whole configuration, or Problem `config_invalid` with every complaint and the place it comes from. */
+/** Returns the configuration. Throws Problem `config_invalid` with every error and its source. */
 export function loadConfig(sources: ConfigSources): Config {
   const settings: Record<string, unknown> = {};
   const origins = new Map<string, string>();
@@ -39,9 +39,9 @@ export function loadConfig(sources: ConfigSources): Config {
 
   const checked = configSchema.safeParse(settings);
   if (checked.success) return checked.data;
-  const complaints = checked.error.issues.flatMap((issue) => describeIssue(issue, origins));
+  const errors = checked.error.issues.flatMap((issue) => describeIssue(issue, origins));
   throw new Problem('config_invalid', {
-    reason: complaints.join('; '),
+    reason: errors.join('; '),
     hint: 'rollcall.example.yaml lists every option with its default',
   });
 }
@@ -82,12 +82,12 @@ function readFile(file: string, settings: Record<string, unknown>, origins: Map<
   if (document.contents === null) return;
   if (!isMap(document.contents))
     throw new Problem('config_invalid', { reason: `${file}:1: expected a mapping of options` });
-  noteLines(document, file, lines, origins);
+  recordLines(document, file, lines, origins);
   Object.assign(settings, document.toJS({ maxAliasCount: 10 }));
 }
 
-/** Remembers in which line each key stands, unknown keys included. */
-function noteLines(document: Document, file: string, lines: LineCounter, origins: Map<string, string>): void {
+/** Records the line of each key, unknown keys included. */
+function recordLines(document: Document, file: string, lines: LineCounter, origins: Map<string, string>): void {
   const visit = (node: unknown, path: Path): void => {
     if (isSeq(node)) {
       for (const [index, item] of node.items.entries()) {
@@ -136,7 +136,7 @@ function assign(settings: Record<string, unknown>, path: Path, value: unknown): 
   node[path.at(-1) as string] = value;
 }
 
-/** A variable's text as YAML would read it: a number where it looks like one. */
+/** Parses the text of a variable as YAML does: a number if it is one. */
 function scalarOf(text: string): unknown {
   const value: unknown = parse(text, { schema: 'core' });
   return typeof value === 'number' ? value : text;

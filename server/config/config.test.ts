@@ -18,7 +18,7 @@ function fileWith(text: string): string {
 }
 
 describe('rollcall.example.yaml', () => {
-  it('says exactly what the defaults are', () => {
+  it('contains exactly the defaults', () => {
     expect(loadConfig({ ...nothing, file: exampleFile })).toEqual(loadConfig(nothing));
   });
 
@@ -32,12 +32,12 @@ describe('rollcall.example.yaml', () => {
 });
 
 describe('the configuration', () => {
-  it('has the defaults that the doors have', () => {
+  it('has the default limits of the broker and the EST server', () => {
     expect(loadConfig(nothing).enroll.limits).toEqual(DEFAULT_ENROLL_LIMITS);
     expect(loadConfig(nothing).mqtt.limits).toEqual(DEFAULT_LIMITS);
   });
 
-  it('is taken from flags before the environment before the file', () => {
+  it('prefers flags to the environment, and the environment to the file', () => {
     const file = fileWith('mqtt: { port: 1 }\nenroll: { port: 1 }\nconsole: { port: 1 }\n');
     const environment = {
       ROLLCALL_ENROLL_PORT: '2',
@@ -56,7 +56,7 @@ describe('the configuration', () => {
     expect(config.publicHosts).toEqual(['a.example', '10.0.0.1']);
   });
 
-  it('brings public hosts into the form that stands in URLs and certificates, each once', () => {
+  it('converts public hosts to their canonical form and removes duplicates', () => {
     const file = fileWith(
       'publicHosts: [FLEET.example, "127.1", "::ffff:127.0.0.1", "2001:DB8:0::1", fleet.example]\n',
     );
@@ -82,9 +82,9 @@ describe('the configuration', () => {
     ['a list for a section', 'mqtt: []\n', ':1: mqtt'],
     ['text that is not YAML', 'mqtt: [\n', ':'],
     ['a list at the top', '- a\n', ':1: expected a mapping'],
-  ])('refuses %s and names its line', (_, text, complaint) => {
+  ])('refuses %s and names its line', (_, text, message) => {
     const file = fileWith(text);
-    expect(() => loadConfig({ ...nothing, file })).toThrow(`${file}${complaint}`);
+    expect(() => loadConfig({ ...nothing, file })).toThrow(`${file}${message}`);
   });
 
   it.each(['encrypted', 'sealed'])('reads the key store %s as encrypted', (home) => {
@@ -97,16 +97,16 @@ describe('the configuration', () => {
     expect(() => loadConfig({ ...nothing, environment })).toThrow('ROLLCALL_MQTT_PORT: mqtt.port');
   });
 
-  it('says every complaint at once', () => {
+  it('reports all errors at once', () => {
     const file = fileWith('a: 1\nb: 2\n');
     expect(() => loadConfig({ ...nothing, file })).toThrow(/:1: a is not an option; .*:2: b is not an option/);
   });
 
-  it('names a file that is not there', () => {
+  it('names a file that does not exist', () => {
     expect(() => loadConfig({ ...nothing, file: '/nowhere/rollcall.yaml' })).toThrow('ENOENT');
   });
 
-  it('has a variable of its own for every option', () => {
+  it('has a distinct variable for every option', () => {
     const names = settingPaths().map(variableName);
     expect(new Set(names).size).toBe(names.length);
     expect(names).toContain('ROLLCALL_MQTT_LIMITS_CONNECT_PACKET');

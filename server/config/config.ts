@@ -1,6 +1,6 @@
 /**
- * Everything that can be set, in one schema: names, units, defaults, reasons. Nothing else in the house reads files,
- * flags or the environment for settings. `rollcall.example.yaml` lists every option; a test keeps it true to this file.
+ * The schema of the configuration: names, units and defaults of all options. No other module reads settings from files, flags
+ * or the environment. `rollcall.example.yaml` lists every option; a test compares it with this schema.
  */
 
 import { isIP } from 'node:net';
@@ -15,7 +15,7 @@ const port = z.number().int().min(0).max(65_535);
 const host = z
   .string()
   .refine((text) => isIP(text) !== 0 || HOST_NAME.test(text), 'expected a host name or an IP address');
-/** By which devices reach this machine: it stands in URLs and certificates, and there in one form only. */
+/** A host name or address of this machine, in the canonical form that URLs and certificates contain. */
 const publicHost = z.string().transform((text, context) => {
   const found = canonicalHost(text);
   if (found !== undefined && (isIP(found) !== 0 || HOST_NAME.test(found))) return found;
@@ -55,7 +55,7 @@ const percent = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
-/** Bytes, or a part of the room there is. */
+/** Bytes, or a percentage of the disk. */
 const sizeOrPercent = z.string().transform((text, context) => {
   const part = parsePercent(text);
   const found = part === undefined ? parseSize(text) : { percent: part };
@@ -64,7 +64,7 @@ const sizeOrPercent = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
-/** A group of options; leaving it out means all of its defaults. */
+/** A group of options; all have their defaults when it is omitted. */
 function section<Shape extends z.ZodRawShape>(shape: Shape) {
   return z.strictObject(shape).prefault({} as never);
 }

@@ -1,4 +1,4 @@
-/** The configuration of a server, and what commands need without starting one. */
+/** The configuration of a server, and what commands use without starting a server. */
 
 export { expectPlausibleClock } from '../clock.ts';
 export { CONSOLE_SOCKET } from '../data-directory.ts';

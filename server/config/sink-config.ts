@@ -1,6 +1,6 @@
 /**
- * Sinks as the configuration file writes them: names, units, defaults, and what a target's URL may hold. Credentials are
- * named by their file or variable and never stand in it. Reads neither.
+ * The schema of sinks in the configuration: names, units, defaults, and the URLs of targets. Credentials are named by their
+ * file or variable and are never part of the configuration. Reads neither files nor variables.
  */
 
 import { NAME_RULE, parseDeviceId } from '@rollcall/protocol';
@@ -24,8 +24,8 @@ const variable = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, 'expected th
 const word = z.string().min(1).max(64);
 
 /**
- * A URL without credentials: they would end up in process lists, in logs and in copies of this file. What was found is
- * never repeated, since it may hold them.
+ * A URL without credentials, which would appear in process lists, logs and copies of the file. Errors do not repeat the
+ * URL, because it may contain them.
  */
 function targetUrl(schemes: readonly string[], plainSchemes: readonly string[]) {
   const expected = schemes.map((scheme) => `${scheme}//`).join(' or ');
@@ -51,7 +51,7 @@ function targetUrl(schemes: readonly string[], plainSchemes: readonly string[]) 
 
 const names = z.array(word).max(10_000).prefault([]);
 
-/** What every sink has. */
+/** Options of every kind of sink. */
 const common = {
   name: z.string().refine((text) => parseDeviceId(text) !== undefined, `expected a name of ${NAME_RULE}`),
   source: z.enum(['telemetry', 'events']).prefault('telemetry'),
@@ -68,7 +68,7 @@ const common = {
   deadLetters: size.prefault('16MiB'),
 } as const;
 
-/** PEM. A certificate of ours and its key, where the target asks for one. */
+/** PEM files. A client certificate and its key are for targets that require one. */
 const tlsFiles = { caFile: path.optional(), certificateFile: path.optional(), keyFile: path.optional() } as const;
 
 const nats = z.strictObject({

@@ -1,14 +1,15 @@
-/** What opens the target of a sink: in a file that nobody else can read, or in the environment, never in the settings. */
+/** Credentials of sinks, from private files or the environment; never from the settings. */
 
 import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Problem } from '@rollcall/protocol';
 import type { Secret } from '../../telemetry/index.ts';
+
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 const MAX_SECRET_BYTES = 65_536;
 
-/** Found once to see that it is there, then at each connection anew. Undefined when neither is named. */
+/** Reads the secret once to check it, and again at each connection. Undefined when neither file nor variable is named. */
 export function sinkSecret(
   what: string,
   file: string | undefined,
@@ -30,7 +31,7 @@ export function sinkSecret(
   return read;
 }
 
-/** Text of a file that its owner alone can read. */
+/** The text of a file that only its owner can read. */
 export function readPrivateFile(what: string, file: string): string {
   const found = statSync(file, { throwIfNoEntry: false });
   if (found === undefined || !found.isFile()) throw invalidSink(`${what}: expected a file at ${file}, found none`);

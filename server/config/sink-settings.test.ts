@@ -32,7 +32,7 @@ function refusalOf(yaml: string, environment: Readonly<Record<string, string>> =
 }
 
 describe('a sink in the configuration', () => {
-  it('has defaults for all but name, kind and target', () => {
+  it('has defaults for all options except name, kind and target', () => {
     expect(settingsOf(sink('kind: file\npath: /tmp/out.ndjson'))).toEqual([
       {
         name: 'out',
@@ -47,7 +47,7 @@ describe('a sink in the configuration', () => {
     ]);
   });
 
-  it('finds its credentials in a file or a variable, anew each time', () => {
+  it('reads its credentials from a file or a variable at each use', () => {
     const file = secretFile();
     const nats = 'kind: nats\nurl: tls://bus.example:4222\nuser: u\n';
     const [byFile] = settingsOf(sink(`${nats}passwordFile: ${file}`));
@@ -99,7 +99,7 @@ describe('a sink in the configuration', () => {
     expect(said).not.toContain(SECRET);
   });
 
-  it('is refused twice under one name', () => {
+  it('is refused when another sink has its name', () => {
     const one = 'kind: file, path: x, name: out';
     expect(refusalOf(`sinks: [{ ${one} }, { ${one} }]`)).toContain('sinks.1.name: expected a name that no other sink');
   });

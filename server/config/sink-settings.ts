@@ -1,4 +1,4 @@
-/** From sinks as they are configured to sinks as they are opened. Credentials and certificates are read elsewhere. */
+/** Converts the configuration of sinks into the settings that open them. */
 
 import { resolve } from 'node:path';
 import { parseDecimal } from '@rollcall/protocol';
@@ -11,11 +11,11 @@ const MIN_SIGNING_KEY_CHARACTERS = 24;
 
 export interface SinkContext {
   readonly environment: Environment;
-  /** Milliseconds since the epoch: whether a certificate of ours has ended. */
+  /** Milliseconds since the epoch; checks the expiry of client certificates. */
   readonly now: () => number;
 }
 
-/** Throws Problem `config_invalid` or `private_key_exposed` that names the sink and what was expected. */
+/** Throws Problem `config_invalid` or `private_key_exposed`, whose reason names the sink. */
 export function sinkSettings(sinks: readonly SinkConfig[], { environment, now }: SinkContext): readonly SinkSettings[] {
   return sinks.map((config) => ({
     name: config.name,
@@ -86,7 +86,7 @@ function targetOf(config: SinkConfig, { environment, now }: SinkContext): Target
   }
 }
 
-/** As `sslmode=verify-full`; a server of this machine is spoken to in the clear unless files of TLS are named. */
+/** TLS as in `sslmode=verify-full`. A server on this machine is used without TLS unless TLS files are named. */
 function postgresTls(config: SinkConfig & { readonly kind: 'postgres' }, now: () => number): TargetTls {
   if (config.socketDirectory !== undefined) return expectNoTlsFiles(config, 'no socketDirectory');
   const { caFile, certificateFile, keyFile } = config;

@@ -1,6 +1,6 @@
 /**
- * The files of TLS that a sink names: the authorities it trusts, and a certificate of its own with the key. They are looked
- * at before each delivery and read anew when one has changed, so that they can be exchanged under a running server.
+ * The TLS files of a sink: trusted CAs, and a client certificate with its key. They are checked before each delivery and read
+ * again when one has changed, so that they can be replaced while the server runs.
  */
 
 import { X509Certificate } from 'node:crypto';
@@ -11,7 +11,7 @@ import { TargetUntrusted, type TlsFiles, type TlsMaterial } from '../../telemetr
 import { invalidSink, readPrivateFile } from './sink-credentials.ts';
 
 interface TlsFileNames {
-  /** Of the sink. */
+  /** The name of the sink. */
   readonly name: string;
   readonly caFile?: string | undefined;
   readonly certificateFile?: string | undefined;
@@ -20,7 +20,7 @@ interface TlsFileNames {
 
 interface LoadedTlsFiles {
   readonly material: TlsMaterial;
-  /** When our certificate ends, in ms since the epoch. */
+  /** The expiry of the client certificate, milliseconds since the epoch. */
   readonly expiresAt: number;
   readonly fingerprint: string;
 }
@@ -28,15 +28,15 @@ interface LoadedTlsFiles {
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g;
 
 /**
- * Throws Problem `config_invalid` or `private_key_exposed` when the files can't be used now; what it returns throws the
- * same later, and `TargetUntrusted` when our own certificate has ended.
+ * Throws Problem `config_invalid` or `private_key_exposed` when the files cannot be used. The returned function throws the
+ * same, and `TargetUntrusted` when the client certificate has expired.
  */
 export function loadTlsFiles(names: TlsFileNames, now: () => number): TlsFiles {
   let found: LoadedTlsFiles | undefined;
   const load = (): LoadedTlsFiles => {
     const fingerprint = [names.caFile, names.certificateFile, names.keyFile].map(fingerprintOf).join();
     if (found?.fingerprint === fingerprint) return found;
-    found = undefined; // what can't be read now is not replaced by what it was
+    found = undefined; // files that cannot be read now are not replaced by their former content
     found = { ...read(names), fingerprint };
     return found;
   };
@@ -51,7 +51,7 @@ export function loadTlsFiles(names: TlsFileNames, now: () => number): TlsFiles {
   };
 }
 
-/** For a target without TLS: files that would never be read are a mistake about what is protected. */
+/** For a target without TLS: configured TLS files would suggest a protection that does not exist. */
 export function expectNoTlsFiles({ name, caFile, certificateFile, keyFile }: TlsFileNames, expected: string): 'none' {
   if ((caFile ?? certificateFile ?? keyFile) === undefined) return 'none';
   throw invalidSink(`sink ${name}: expected ${expected} with caFile, certificateFile or keyFile`);
@@ -87,14 +87,14 @@ function readCertificates(what: string, file: string): { readonly text: string; 
     throw invalidSink(`${what}: ${file} could not be read: ${(error as NodeJS.ErrnoException).code}`);
   }
   try {
-    // OpenSSL passes over what it can't read, and would then trust fewer than were named.
+    // OpenSSL skips certificates that it cannot parse, and would trust fewer CAs than the file names.
     const [leaf] = (text.match(CERTIFICATE) ?? []).map((pem) => new X509Certificate(pem));
     if (leaf !== undefined) return { text, leaf };
   } catch {}
   throw invalidSink(`${what}: expected certificates in PEM in ${file}`);
 }
 
-/** Other bytes, or another file under the same name. */
+/** Changes with the content of the file, and when another file replaces it. */
 function fingerprintOf(file: string | undefined): string {
   const found = file === undefined ? undefined : statSync(resolve(file), { throwIfNoEntry: false, bigint: true });
   return found === undefined ? '' : [found.dev, found.ino, found.size, found.mtimeNs, found.ctimeNs].join(':');

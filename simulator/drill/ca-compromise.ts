@@ -25,7 +25,7 @@ const SLACK_MS = 60_000;
 /** Log message of the SDK after it has followed a bundle. */
 const TRUST_CHANGED = 'the trusted roots have changed';
 
-/** Throws the reason of `signal`, and what the doors throw. */
+/** Throws the reason of `signal`, and errors of the server's listeners. */
 export function drillCaCompromise(options: DrillOptions): Promise<DrillReport> {
   return new Drill(options).run();
 }

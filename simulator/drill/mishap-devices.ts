@@ -166,10 +166,10 @@ export class MishapDevices {
     const leaf = certificatePem.slice(0, certificatePem.indexOf('-----END') + 25);
     const listener = new TrustBundleSubscriber({ id: deviceId, mqttUrl, keyPem, certificatePem: leaf, rootPem });
     this.#listener = listener;
-    if (!(await listener.open())) this.#options.failed('expected a raw client to be let in, found it refused');
+    if (!(await listener.open())) this.#options.failed('expected a raw client to be accepted, found it refused');
     // The retained bundle; later ones are new.
     const isThere = await waitUntil(() => listener.bundle !== '', { within: ANSWER_MS, signal: this.#options.signal });
-    if (!isThere) this.#options.failed('expected a trust bundle to be kept for whoever subscribes, found none');
+    if (!isThere) this.#options.failed('expected a retained trust bundle, found none');
   }
 
   /** Where the root was replaced, the device must connect with the new root alone. */
@@ -177,7 +177,7 @@ export class MishapDevices {
     if (!probe.isConnected || (await probe.issuer()) === this.#oldIssuer) return false;
     if (!this.#isOfRoot) return true;
     const trusted = await probe.roots();
-    // The listener was cut off with the old issuing CA: what it heard last still holds both.
+    // The listener was disconnected with the old issuing CA: the last bundle that it received still holds both roots.
     const wanted = rootFingerprints(this.bundle).filter((root) => !this.#oldRoots.includes(root));
     if (trusted.length !== wanted.length || trusted.some((root) => !wanted.includes(root))) return false;
     await probe.close();

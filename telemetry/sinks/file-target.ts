@@ -1,6 +1,6 @@
 /**
- * A target that is a file: one message a line, synced before it counts, followed by a numbered one when it is full. What
- * the file holds already is not written again after a crash, and a line that was torn is cut off. Before each batch, and from time
+ * A target that is a file: one message a line, synced before it is acknowledged, followed by a numbered file when it is full.
+ * After a crash, messages that the file holds are not written again, and an incomplete last line is truncated. Before each batch, and from time
  * to time without one, it checks that the file at its path is still the one that it writes; `takeNotice()` returns what it found.
  */
 

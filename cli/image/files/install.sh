@@ -7,7 +7,7 @@
 #
 # Exit codes: 0 installed, 1 it could not be done, 2 it was not understood.
 set -eu
-# A strict umask of whoever runs this must not keep the service's user out; files get their modes below.
+# Under a strict umask of the caller, the service's user could not read the files. They get their modes below.
 umask 022
 
 say() { printf 'rollcall-device: %s\n' "$*"; }
