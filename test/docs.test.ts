@@ -1,4 +1,4 @@
-/** Files, folders, links and anchors that the pages name exist, and the table of modules equals the one of biome.json. */
+/** The files, folders, links and anchors in the pages exist, and the table of modules equals the one of biome.json. */
 
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -21,7 +21,7 @@ const PAGES = [
   ...pagesIn('docs/decisions'),
 ];
 
-/** Paths in code quotes that have a slash and an ending. */
+/** Paths in code quotes that have a slash and an extension. */
 function quotedFiles(text: string): readonly string[] {
   return [...text.matchAll(/`([a-z][\w.-]*\/[\w./-]*\.(?:ts|md|js|sql|py))`/g)].map((match) => match[1] as string);
 }
@@ -31,7 +31,7 @@ function quotedFolders(text: string): readonly string[] {
   return [...text.matchAll(/`([a-z][\w.-]*\/(?:[\w./-]*\/)?)`/g)].map((match) => match[1] as string);
 }
 
-/** Of each link to a file of the repository, its path and its anchor. */
+/** The path and the anchor of each link to a file of the repository. */
 function links(text: string): readonly { readonly path: string; readonly anchor: string | undefined }[] {
   return [...text.matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)/g)].map(([, path = '', anchor]) => ({
     path,
@@ -94,7 +94,7 @@ interface Restriction {
   readonly options: { readonly patterns: readonly { readonly message: string }[] };
 }
 
-/** Of each module that biome.json knows, the other modules that it may import. */
+/** The modules that each module may import, according to biome.json. */
 function importsThatBiomeAllows(): ReadonlyMap<string, readonly string[]> {
   const { overrides } = JSON.parse(read('biome.json')) as { readonly overrides: readonly Override[] };
   const restricted = overrides.flatMap(({ includes, linter }) => {

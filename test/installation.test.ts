@@ -1,4 +1,4 @@
-/** What `npm ci` installs on a machine with nothing but Node and npm: every platform's packages, and no scripts. */
+/** `npm ci` on a machine with only Node and npm installs the packages of its platform, and runs no install script. */
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,7 +8,7 @@ import { temporaryDirectory } from './fixtures/temporary.ts';
 
 interface LockedPackage {
   readonly resolved?: string;
-  /** Of a workspace: `resolved` is its folder. */
+  /** Set for a workspace, whose `resolved` is its folder. */
   readonly link?: boolean;
   readonly hasInstallScript?: boolean;
   readonly optionalDependencies?: Readonly<Record<string, string>>;
@@ -38,14 +38,14 @@ it('no install script runs, and only packages that work without theirs have one'
 });
 
 it('the installed Node needs no library that a minimal Debian lacks', () => {
-  // The names of needed libraries are among the first megabytes of the executable.
+  // The names of the required libraries are in the first megabytes of the executable.
   const start = readFileSync(process.execPath).subarray(0, 32 * 1024 * 1024);
   const names = new Set(start.toString('latin1').match(/(?<=\0)(lib[a-z_+]+\.so\.\d+)(?=\0)/g));
   const minimal = ['libc.so.6', 'libdl.so.2', 'libgcc_s.so.1', 'libm.so.6', 'libpthread.so.0', 'libstdc++.so.6'];
   if (process.platform === 'linux') expect([...names].sort()).toEqual(minimal);
 });
 
-it('a server whose keys shall lie in a token says how to compile the addon when nobody has', async () => {
+it('a server with keys in a PKCS#11 token reports how to compile the addon when it was not compiled', async () => {
   const directory = temporaryDirectory();
   const hooks = `import { registerHooks } from 'node:module';
     registerHooks({ resolve(name, context, next) {

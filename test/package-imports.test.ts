@@ -1,5 +1,5 @@
 /**
- * What the program imports of packages: the names exist under plain Node, and the package that imports them declares
+ * Imports from packages: the names exist under plain Node, and the package that imports them declares
  * them. A test runner and a bundler read CommonJS packages in their own ways, so that a name can be defined in tests and
  * undefined in the program.
  */
@@ -17,7 +17,7 @@ import { sourceFiles } from './fixtures/source-files.ts';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const WORKSPACES = ['device-sdk', 'output', 'protocol'];
 
-/** A name that a file reads from a package: `pg` `default` `Client`. */
+/** A name that a file reads from a package, such as `pg` `default` `Client`. */
 interface Use {
   readonly file: string;
   readonly package: string;
@@ -123,7 +123,7 @@ function importedBy(init: SyntaxNode | null): string | undefined {
   return source?.value as string | undefined;
 }
 
-/** Not a file, not part of Node, and not a workspace of this repository. */
+/** Whether it is a package: not a file, not part of Node, and not a workspace of this repository. */
 function isPackage(name: string): boolean {
   return !/^(?:\.|node:|@rollcall\/)/.test(name);
 }
@@ -136,7 +136,7 @@ function packageName(name: string): string {
     .join('/');
 }
 
-/** Runs under plain Node: which of the paths lead to nothing. */
+/** Resolves the paths under plain Node, and returns those that are undefined. */
 const FIND_MISSING = `
   const { uses, modules } = JSON.parse(process.argv[1]);
   for (const name of modules) await import(name);
@@ -166,7 +166,7 @@ const files = sourceFiles('.ts').filter(
 const importsOf = new Map(files.map((file) => [file, new FileImports(file, readFileSync(join(root, file), 'utf8'))]));
 const uses = [...importsOf.values()].flatMap((file) => file.uses);
 
-describe('what the program imports of packages', () => {
+describe('an import from a package', () => {
   it('is found in every form in which our files import', () => {
     const found = (name: string) => uses.filter((use) => use.package === name).map(({ path }) => path.join('.'));
     expect(found('pkcs11js')).toEqual(expect.arrayContaining(['default.PKCS11', 'default.CKF_SERIAL_SESSION']));
@@ -224,7 +224,7 @@ describe('what the program imports of packages', () => {
     },
   );
 
-  it('is reported where plain Node does not have it', async () => {
+  it('is reported when it is undefined under plain Node', async () => {
     expect(await missing(new FileImports('example.ts', 'import { nothing } from "pino";\n').uses)).toEqual([
       'example.ts: pino.nothing',
     ]);

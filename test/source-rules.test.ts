@@ -1,4 +1,4 @@
-/** Rules of the sources that no linter checks. Which module may import which is checked by Biome (biome.json). */
+/** Rules of the sources that no linter checks. Biome checks which module may import which (biome.json). */
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-/** A certificate's life as operators see and set it: profiles of groups, and what ends next. */
+/** Certificates on the command line: profiles of groups, expiring certificates, and revocation of one certificate. */
 
 import { X509Certificate } from 'node:crypto';
 import { memoryIdentityStore } from '@rollcall/device-sdk';
@@ -18,7 +18,7 @@ function run(...args: string[]): Promise<Ended> {
   return rollcall([...args, '--data', fleet.data]);
 }
 
-it('sets what a group is like, leaves what is not named, and takes it away again', async () => {
+it('the profile of a group is set, keeps settings that a change does not name, and is removed', async () => {
   expect((await run('group', 'profile', 'show', 'brief')).stdout).toContain('brief has no profile');
   expect(await run('group', 'profile', 'set', 'brief', '--lifetime', '2h', '--max-devices', '1')).toMatchObject({
     code: 0,
@@ -50,7 +50,7 @@ it.each([
   expect(stderr).toContain(complaint);
 });
 
-it('shows what ends within a time, and nothing that ends later', async () => {
+it('the list shows certificates that expire within a time, and none that expire later', async () => {
   await run('group', 'profile', 'set', 'short', '--lifetime', '3h');
   await fleet.enroll('ends-soon', { group: 'short' });
   await fleet.enroll('ends-later');
@@ -60,14 +60,14 @@ it('shows what ends within a time, and nothing that ends later', async () => {
   expect((await run('certificates', 'expiring', '--late')).stdout).not.toContain('ends-soon');
 });
 
-it('revokes one certificate alone, says what is left, and not the last one', async () => {
+it('one certificate is revoked alone and the valid ones are reported, but the last one is not revoked', async () => {
   const old = await fleet.enroll('pair-1');
   const next = await requestRenewal(memoryIdentityStore(), old);
   const [first, second] = [old, next].map(({ certificatePem }) => new X509Certificate(certificatePem).serialNumber);
   const whole = await run('device', 'revoke', '--serial', first as string, '--reason', 'keyCompromise', '--dry-run');
   expect(whole.stderr).toContain('this revokes the device and every certificate of it');
 
-  // As openssl writes it: capitals, and a colon after every two.
+  // As openssl writes it: capitals, and a colon after every two digits.
   const written = first?.match(/../g)?.join(':') as string;
   const { code, stdout, stderr } = await run('certificates', 'revoke', written, '--reason', 'keyCompromise');
   expect(code, stderr).toBe(0);

@@ -1,4 +1,4 @@
-/** The commands as operators type them, against a running server: words on one stream, results on the other, exit codes. */
+/** Commands against a running server: results on standard output, messages on standard error, exit codes. */
 
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,7 +15,7 @@ beforeAll(async () => {
 });
 afterAll(() => fleet.stop());
 
-/** A command against this file's server. */
+/** Runs a command against this file's server. */
 function run(...args: string[]): Promise<Ended> {
   return rollcall([...args, '--data', fleet.data]);
 }
@@ -64,7 +64,7 @@ describe('rollcall token', () => {
     await expect(fleet.enroll('void-1', {}).then(() => 'enrolled')).resolves.toBe('enrolled');
   });
 
-  it('still answers to mint, void and blast, which its help does not list', async () => {
+  it('accepts the former names mint, void and blast, which its help does not list', async () => {
     const [, id] = (await run('token', 'mint')).stdout.split('.') as [string, string];
     expect((await run('token', 'blast', id)).stdout).toContain(`token ${id}, created`);
     expect((await run('token', 'void', id)).stdout).toContain(`token ${id} is revoked`);
@@ -81,7 +81,7 @@ describe('rollcall token', () => {
     [['create', '--device', 'a', '--uses', '2'], 3],
     [['create', '--label', 'site'], 2],
     [['revoke', '0000000000000000'], 3],
-  ])('refuses %j with exit code %d and a sentence', async (args, code) => {
+  ])('refuses %j with exit code %d and an explanation', async (args, code) => {
     const ended = await run('token', ...args);
     expect(ended.code).toBe(code);
     expect(ended.stdout).toBe('');
@@ -109,11 +109,11 @@ describe('rollcall device', () => {
       rootPem: read('ca.pem'),
     });
     const before = read('cert.pem');
-    expect((await rollcall(args)).code).toBe(0); // once enrolled, it stays so
+    expect((await rollcall(args)).code).toBe(0); // the machine is enrolled already
     expect(read('cert.pem')).toBe(before);
   });
 
-  it('takes the token from standard input, and says why a spent one gets nothing', async () => {
+  it('reads the token from standard input, and reports that a consumed one is rejected', async () => {
     const token = await fleet.mint();
     const out = join(temporaryDirectory(), 'dev');
     const args = ['device', 'enroll', '--token', '-', '--out', out];
@@ -126,7 +126,7 @@ describe('rollcall device', () => {
     expect(JSON.parse(spent.stderr)).toMatchObject({ code: 'token_rejected', status: 401 });
   });
 
-  it('lists, shows and revokes', async () => {
+  it('lists, shows and revokes devices', async () => {
     await fleet.enroll('cli-2', { group: 'press' });
     const client = await connectMqtt(await fleet.enroll('cli-3', { group: 'press' }));
     expect((await json<{ id: string }[]>('device', 'list', '--group', 'press')).map(({ id }) => id)).toEqual([
@@ -140,21 +140,21 @@ describe('rollcall device', () => {
     expect((await json<object[]>('device', 'list', '--group', 'press', '--status', 'revoked')).length).toBe(2);
   });
 
-  it('revokes none when one of them is unknown', async () => {
+  it('revokes no device when one of them is unknown', async () => {
     await fleet.enroll('cli-4');
     const { code, stderr } = await run('device', 'revoke', 'cli-4', 'cli-nobody', '--reason', 'superseded');
     expect([code, stderr]).toEqual([3, expect.stringContaining('cli-nobody')]);
     expect(await json('device', 'show', 'cli-4')).toMatchObject({ status: 'active' });
   });
 
-  it('asks for a reason that RFC 5280 knows', async () => {
+  it('requires a revocation reason of RFC 5280', async () => {
     expect((await run('device', 'revoke', 'cli-4')).code).toBe(2);
     expect((await run('device', 'revoke', 'cli-4', '--reason', 'lost')).code).toBe(2);
   });
 });
 
 describe('rollcall service', () => {
-  it('issues credentials whose key never left this machine, once per directory', async () => {
+  it('issues credentials with a key generated on this machine, once per directory', async () => {
     const out = join(temporaryDirectory(), 'svc');
     expect((await run('service', 'issue', 'board', '--out', out)).stdout).toContain(
       'service board: credentials written to',
@@ -174,7 +174,7 @@ describe('rollcall service', () => {
 });
 
 describe('rollcall policy', () => {
-  it('shows the default, sets another, and explains what it allows', async () => {
+  it('shows the default policy, sets another one, and explains what it allows', async () => {
     await fleet.enroll('cli-5', { group: 'quiet' });
     expect((await run('policy', 'show', 'quiet')).stdout).toContain('# policy of group/quiet (default)');
     const file = join(temporaryDirectory(), 'quiet.yaml');
@@ -205,7 +205,7 @@ describe('rollcall policy', () => {
 });
 
 describe('rollcall simulate', () => {
-  it('mints a token for itself, runs a fleet and reports it', async () => {
+  it('creates a token for itself, runs a fleet and reports the result', async () => {
     const { stdout, code } = await run('simulate', '--devices', '5', '--rate', '5', '--seconds', '2', '--json');
     const report = JSON.parse(stdout.trim().split('\n').at(-1) as string) as Record<string, unknown>;
     expect(report).toMatchObject({ event: 'report', devices: 5, enrolled: 5, failed: 0, ended: 'time is up' });
@@ -213,7 +213,7 @@ describe('rollcall simulate', () => {
     expect(code).toBe(0);
   });
 
-  it('says that a token has no uses left', async () => {
+  it('reports that a token has no uses left', async () => {
     const { stdout, code } = await rollcall(
       ['simulate', '--devices', '3', '--seconds', '2', '--token', '-', '--json'],
       { stdin: await fleet.mint() },
@@ -226,7 +226,7 @@ describe('rollcall simulate', () => {
 });
 
 describe('rollcall audit', () => {
-  it('tells who did what, newest first', async () => {
+  it('lists actors and actions, newest first', async () => {
     await fleet.enroll('cli-6');
     const { stdout } = await run('audit', 'list', '--limit', '2', '--json');
     const actions = stdout

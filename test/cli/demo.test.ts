@@ -1,4 +1,4 @@
-/** The first command that a new user runs; it prints what README.md shows. */
+/** `rollcall demo` prints the transcript of README.md. */
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
@@ -7,7 +7,7 @@ import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
 
-/** The lines of README.md, of which every run prints other numbers. */
+/** The lines of README.md; their numbers differ in every run. */
 const documented = /^```\n(25 of 25 devices.*?)^```$/ms.exec(readme)?.[1] ?? '';
 const withoutNumbers = (text: string): string => text.replace(/(?<!-)\b\d+/g, 'N').trim();
 
@@ -23,7 +23,7 @@ describe('rollcall demo', () => {
     expect(code).toBe(0);
   });
 
-  it('ends with exit code 1 when it was too short for the whole story', async () => {
+  it('ends with exit code 1 when its duration is too short for all steps', async () => {
     const { code, stdout } = await rollcall(['demo', '--seconds', '1']);
     expect(stdout).toContain('no device was revoked: the demo ended too early');
     expect(code).toBe(1);

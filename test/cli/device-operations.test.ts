@@ -1,4 +1,4 @@
-/** Orders on devices as operators type them: selected, confirmed, carried out with proof; and the audit that they leave. */
+/** Device operations on the command line: selection, confirmation, the report of closed sessions, and the audit. */
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -20,7 +20,7 @@ function run(...args: string[]): Promise<Ended> {
   return rollcall([...args, '--data', fleet.data]);
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: tests look into answers of every shape
+// biome-ignore lint/suspicious/noExplicitAny: tests read properties of any response
 async function json(...args: string[]): Promise<any> {
   const { stdout, stderr, code } = await run(...args, '--json');
   expect(stderr).toBe('');
@@ -32,7 +32,7 @@ const enrollWith = (token: string, deviceId: string) => enrollOnce(memoryIdentit
 const statusOf = async (id: string) => (await fleet.operator.showDevice({ id })).status;
 
 describe('rollcall device revoke', () => {
-  it('proves for a device what became of its session', async () => {
+  it('reports for a device that its session was closed', async () => {
     const device = await fleet.enroll('proof-1');
     const client = await connectMqtt(device);
     await client.publishAsync('devices/proof-1/telemetry/temp', '1', { qos: 1 });
@@ -50,7 +50,7 @@ describe('rollcall device revoke', () => {
     expect(await fleet.operator.metrics()).toMatch(/^rollcall_revocation_propagation_seconds_count [1-9]/m);
   });
 
-  it('asks for a confirmation of more than one device, and refuses it when others are meant by then', async () => {
+  it('requires confirmation for more than one device, and refuses it when the selection has changed', async () => {
     const token = await fleet.mint({ uses: 3, group: 'bulk', labels: { site: 'north' } });
     const [, id] = token.split('.') as [string, string];
     const add = (name: string) => enrollWith(token, name);
@@ -81,7 +81,7 @@ describe('rollcall device revoke', () => {
     expect(blast.devices.map((found: { device: string }) => found.device)).toEqual(['bulk-1', 'bulk-2', 'bulk-3']);
   });
 
-  it('reads ids from a file, and names the line that is none', async () => {
+  it('reads ids from a file, and names a line that is not an id', async () => {
     for (const name of ['file-1', 'file-2']) await fleet.enroll(name);
     const file = join(temporaryDirectory(), 'ids');
     writeFileSync(file, 'file-1 # the first\n\nfile-2\n');
@@ -93,7 +93,7 @@ describe('rollcall device revoke', () => {
 });
 
 describe('rollcall device suspend, resume, quarantine, disconnect and delete', () => {
-  it('do what they say to a live session', async () => {
+  it('take effect on an open session', async () => {
     const device = await fleet.enroll('acts-1');
     const client = await connectMqtt(device);
     const ended = closed(client);
@@ -111,7 +111,7 @@ describe('rollcall device suspend, resume, quarantine, disconnect and delete', (
     await fleet.enroll('acts-1');
   });
 
-  it('hold a device to its new group and labels', async () => {
+  it('apply the new group and labels of a device at once', async () => {
     await fleet.enroll('set-1');
     await json('device', 'set', 'set-1', '--group', 'spares', '--label', 'site=north');
     expect(await json('device', 'set', 'set-1', '--label', 'site=', '--label', 'line=4')).toMatchObject({
@@ -123,7 +123,7 @@ describe('rollcall device suspend, resume, quarantine, disconnect and delete', (
 });
 
 describe('rollcall policy', () => {
-  it('shows and sets what a device in quarantine may do', async () => {
+  it('shows and sets the policy of quarantined devices', async () => {
     const shown = await run('policy', 'show', 'quarantine/*');
     expect(shown.stdout).toContain('devices/${device.id}/responses/+');
     expect(shown.stdout).not.toContain('telemetry');
@@ -140,7 +140,7 @@ describe('rollcall policy', () => {
 });
 
 describe('rollcall token issued', () => {
-  it('shows what came of a token, and puts all of it in quarantine', async () => {
+  it('shows the devices that a token enrolled, and quarantines all of them', async () => {
     const token = await fleet.mint({ uses: 2 });
     const id = token.split('.')[1] as string;
     for (const name of ['leak-1', 'leak-2']) await enrollWith(token, name);
@@ -155,7 +155,7 @@ describe('rollcall token issued', () => {
 });
 
 describe('rollcall audit', () => {
-  it('verifies itself, and what was exported, and finds what was changed', async () => {
+  it('verifies the chain and an export, and finds changed entries', async () => {
     await json('audit', 'list', '--limit', '1');
     const { stdout, code } = await run('audit', 'verify');
     expect(code).toBe(0);
@@ -182,7 +182,7 @@ describe('rollcall audit', () => {
     expect((await run('audit', 'export', '--after', '3')).stdout).toBe(`${lines.slice(3).join('\n')}\n`);
   });
 
-  it('lists what was done to one device', async () => {
+  it('lists the operations on one device', async () => {
     const { stdout } = await run('audit', 'list', '--subject', 'device/acts-1');
     expect(stdout.match(/device\.(suspended|resumed|quarantined|deleted)/g)).toHaveLength(4);
   });

@@ -1,4 +1,4 @@
-/** The drill as operators start it: the real program, which starts another of itself on a copy. */
+/** The drill as operators start it: the real program, which starts a second server on a copy of the data. */
 
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -29,7 +29,7 @@ function drill(args: readonly string[]): Promise<{ readonly code: number; readon
 
 describe('rollcall drill ca-compromise', () => {
   it(
-    'replaces the CA under a fleet of its own, loses nobody who came back in time, and says who would be lost',
+    'replaces the CA of a fleet of its own, loses no device that reconnects in time, and reports which devices would be lost',
     async () => {
       const file = join(temporaryDirectory(), 'drill.json');
       const { code, said } = await drill(['--devices', '12', '--haste', '0.05', '--report', file]);
@@ -41,7 +41,7 @@ describe('rollcall drill ca-compromise', () => {
         renewed: 15,
         sessionsDropped: 0,
         messages: { lost: 0 },
-        // The fleet, and those who were away or have a wrong clock; the one that left believes the server and no root.
+        // Aware: the fleet, and devices that were offline or have a wrong clock. Unaware: the one that left trusts the server but adopts no root.
         theft: { aware: { tempted: 15, captured: 0 }, unaware: { tempted: 1, believed: 1, captured: 0 } },
       });
       expect(result.messages.acknowledged).toBeGreaterThanOrEqual(24);
@@ -71,7 +71,7 @@ describe('rollcall drill ca-compromise', () => {
   );
 
   it(
-    'goes through it with the CAs of a fleet that runs, and leaves that fleet as it was',
+    'runs on a copy of a running fleet, and leaves that fleet unchanged',
     async () => {
       const fleet = await startFleet();
       onTestFinished(() => fleet.stop());
@@ -96,7 +96,7 @@ describe('rollcall drill ca-compromise', () => {
   );
 
   it(
-    'replaces the root of a fleet in a copy, tells it to devices before anything is signed by it, and says what old tokens are worth',
+    'replaces the root of a fleet in a copy, publishes it to devices before it signs, and reports which tokens still work',
     async () => {
       const fleet = await startFleet();
       onTestFinished(() => fleet.stop());
@@ -113,7 +113,7 @@ describe('rollcall drill ca-compromise', () => {
         verdict: 'passed',
         failures: [],
         authority: { are: 'copied' },
-        // Away, both clocks and the one that is pinned; not those that are lost.
+        // The offline device, those with wrong clocks and the pinned one, without the lost ones.
         renewed: 8,
         sessionsDropped: 0,
         messages: { lost: 0 },
@@ -130,7 +130,7 @@ describe('rollcall drill ca-compromise', () => {
         ['activate', 'signs from now on'],
         ['taint', expect.anything()],
         ['renew', expect.anything()],
-        // The fleet's own device, who was away for all of it, and who never renews.
+        // The fleet's own device, which is offline throughout and never renews.
         ['retire', 'refused at first; then 3 were given up'],
         ['retire the root', 'refused at first; then 3 were given up'],
         ['steal the old key', '0 of 7 devices captured'],
@@ -156,7 +156,7 @@ describe('rollcall drill ca-compromise', () => {
   );
 
   it(
-    'makes CAs of its own where the key of the root is elsewhere, and says so',
+    'creates CAs of its own when the key of the root is offline, and reports that',
     async () => {
       const fleet = await startFleet();
       onTestFinished(() => fleet.stop());
@@ -173,7 +173,7 @@ describe('rollcall drill ca-compromise', () => {
     TIMEOUT_MS,
   );
 
-  it('refuses a report that has no place, before it begins', async () => {
+  it('refuses a report path that cannot be written, before it begins', async () => {
     const { code, said } = await drill(['--report', join(temporaryDirectory(), 'missing', 'drill.json')]);
     expect(code).toBe(2);
     expect(said).toContain('drill.json: ENOENT');
@@ -187,7 +187,7 @@ describe('rollcall drill ca-compromise', () => {
   });
 });
 
-/** Names and contents of what must not change. */
+/** Names and contents of the files that must not change. */
 function authorityOf(data: string): Readonly<Record<string, string>> {
   const hash = (file: string) => createHash('sha256').update(readFileSync(file)).digest('hex');
   const files = readdirSync(join(data, 'ca')).filter((name) => !name.endsWith('.crl'));

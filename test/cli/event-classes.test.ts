@@ -1,4 +1,4 @@
-/** A device that connects and disconnects without end fills no journal, and a revocation stays in it. */
+/** A device that connects and disconnects all the time does not displace a revocation from the event journal. */
 
 import { enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
 import { expect, it, onTestFinished } from 'vitest';
@@ -8,7 +8,7 @@ import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const CONNECTS = 2_000;
 
-it('a revocation is still told after thousands of connects of one device, with 1 MiB for events', async () => {
+it('a revocation is still listed after thousands of connects of one device, with 1 MiB for events', async () => {
   const data = temporaryDirectory();
   const environment = {
     ROLLCALL_EVENTS_RETENTION_BYTES: '1MiB',

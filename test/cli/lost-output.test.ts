@@ -1,4 +1,4 @@
-/** Standard output that is lost: a reader that went away ends a command silently, a full disk with one sentence. */
+/** Standard output that fails: a closed pipe ends a command silently, a full disk with one error. */
 
 import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
@@ -15,7 +15,7 @@ import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const PROGRAM = fileURLToPath(new URL('../../bin/rollcall', import.meta.url));
 const READER_GONE = 141;
-/** More than a pipe holds. */
+/** More than the buffer of a pipe. */
 const MESSAGES = 300;
 const FILLER = '#'.repeat(1_000);
 
@@ -69,7 +69,7 @@ const named = (commands: readonly (readonly string[])[]) => commands.map((parts)
 
 const SENTENCE = 'the output could not be written: standard output: no space left on device (ENOSPC)';
 
-describe('a reader that went away', () => {
+describe('a closed pipe as standard output', () => {
   it.each(named([...COMMANDS.map((command) => [...command, '--data', 'DATA']), ...HELP]))(
     'silently ends rollcall %s',
     async (_, command) => {
@@ -79,8 +79,8 @@ describe('a reader that went away', () => {
   );
 });
 
-describe('a full disk', () => {
-  // A list of no sinks is no line of JSON.
+describe('a full disk behind standard output', () => {
+  // An empty list of sinks prints no line of JSON.
   const printing = COMMANDS.filter(([name]) => name !== 'sink');
   it.each(named(printing.map((command) => [...command, '--json', '--data', 'DATA'])))(
     'ends rollcall %s with a problem document',
@@ -92,7 +92,7 @@ describe('a full disk', () => {
   );
 
   it.each(named([['telemetry', 'query', '--device', 'dev-1', '--data', 'DATA'], ...HELP]))(
-    'ends rollcall %s with a sentence',
+    'ends rollcall %s with an error',
     async (_, command) => {
       const { code, stderr } = await rollcall(at(command), { stdout: fullDisk() });
       expect([code, stderr]).toEqual([1, `rollcall: error: ${SENTENCE}\n`]);
@@ -120,7 +120,7 @@ describe('rollcall', () => {
     expect(stdout.trim().split('\n')).toEqual([expect.stringMatching(/dev-1|^position/), String(READER_GONE)]);
   });
 
-  it('telemetry tail ends silently at the first message that nobody reads', async () => {
+  it('telemetry tail ends silently at the first message after the pipe was closed', async () => {
     const tail = rollcall(['telemetry', 'tail', '--data', data], { stdout: pipeWithoutReader() });
     const { stdout: token } = await rollcall(['token', 'create', '--data', data]);
     const client = await openMqtt(await enrollOnce(memoryIdentityStore(), { token: token.trim() }));
@@ -130,7 +130,7 @@ describe('rollcall', () => {
     await client.endAsync();
   });
 
-  it('says so when a file that it was told to write is on a full disk', async () => {
+  it('reports an error when its output file is on a full disk', async () => {
     const { code, stderr } = await rollcall(['telemetry', 'export', '--out', '/dev/full', '--data', data]);
     expect([code, stderr]).toEqual([
       1,
@@ -138,7 +138,7 @@ describe('rollcall', () => {
     ]);
   });
 
-  it('stops a simulation whose reader went away, and leaves nothing of it behind', async () => {
+  it('stops a simulation whose output pipe was closed, and removes its files', async () => {
     const temporary = join(temporaryDirectory(), 'tmp');
     mkdirSync(temporary);
     const { code } = await rollcall(['simulate', '--scenario', 'smoke', '--json'], {

@@ -1,4 +1,4 @@
-/** The metrics of a whole server: each is defined, documented and exported with its type, and promtool finds no fault. */
+/** The metrics of a whole server: each is defined, documented and exported with its type, and promtool accepts them. */
 
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -46,7 +46,7 @@ describe('the metrics of a server', () => {
     rmSync(data, { recursive: true });
   });
 
-  /** One of each: a certificate, a refusal, a session, a denial, a message, a takeover, a revocation. */
+  /** Causes one of each: a certificate, a refusal, a session, a denial, a message, a takeover, a revocation. */
   async function useEverything(): Promise<string> {
     const operator = openConsoleClient({ socketPath: server.ready.socket });
     const { stdout: token } = await rollcall(['token', 'create', '--socket', server.ready.socket]);
@@ -79,7 +79,7 @@ describe('the metrics of a server', () => {
     expect(helps.toSorted(byName)).toEqual(DEFINED.map(({ name, help }) => ({ name, help })).toSorted(byName));
   });
 
-  it('are each a counter of a module, and no counter is without a definition', () => {
+  it('match the counters of the modules, and every counter has a definition', () => {
     expect(server.log()).not.toContain('counters do not match their metric definitions');
   });
 
@@ -104,7 +104,7 @@ describe('the metrics of a server', () => {
     expect(text).toMatch(/^rollcall_info\{version="[^"]+"\} 1$/m);
   });
 
-  it('are listed in docs/metrics.md, in the same words', () => {
+  it('are listed in docs/metrics.md with the same help text', () => {
     const page = readFileSync(new URL('../../docs/metrics.md', import.meta.url), 'utf8');
     const rows = [...page.matchAll(/^\| `(rollcall_\w+)` \| (counter|gauge|histogram) \| (?:`(\w+)`)? ?\| (.+) \|$/gm)];
     const documented = rows.map(([, name = '', type, label = '', help]) => ({ name, type, label, help }));

@@ -1,4 +1,4 @@
-/** bin/rollcall as supervisors and machines treat it: signals, a parent that is killed, a long path, no descriptor left. */
+/** bin/rollcall under unusual conditions: signals, a killed parent, a path that is too long, no file descriptor left. */
 
 import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
@@ -17,7 +17,7 @@ function childOf(pid: number): number | undefined {
   return child === undefined || child === '' ? undefined : Number(child);
 }
 
-/** A process that has ended and was not waited for is gone too. */
+/** A zombie process counts as ended. */
 function isGone(pid: number): boolean {
   try {
     return / Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
@@ -31,7 +31,7 @@ async function expectAlive(data: string, server: RunningServer): Promise<void> {
   expect(server.log()).not.toContain('Debugger');
 }
 
-/** Under the Node of a stranger, which starts the one of Rollcall, and under that one itself. */
+/** Under another Node, which starts the Node of Rollcall, and under that one directly. */
 const elsewhere = mkdtempSync(join(tmpdir(), 'rollcall-node-'));
 const copiedNode = join(elsewhere, 'node');
 afterAll(() => rmSync(elsewhere, { recursive: true }));
@@ -44,7 +44,7 @@ const NODES: readonly (readonly [string, string])[] = [
 ];
 
 describe.each(NODES)('rollcall serve under %s', (_, node) => {
-  it('goes on after SIGUSR1, SIGUSR2 and SIGHUP, and opens no inspector', async () => {
+  it('continues after SIGUSR1, SIGUSR2 and SIGHUP, and opens no inspector', async () => {
     const data = temporaryDirectory();
     const server = await serve(data, [], { node });
     const pids = [server.pid, childOf(server.pid)].filter((pid) => pid !== undefined);
@@ -80,7 +80,7 @@ describe('rollcall serve as the child of bin/rollcall', () => {
 });
 
 describe('rollcall serve', () => {
-  it('refuses a path that no unix socket can have, before it makes anything', async () => {
+  it('refuses a path that is too long for a unix socket, before it creates anything', async () => {
     const parent = temporaryDirectory();
     const data = join(parent, 'd'.repeat(107 - parent.length - '/console.sock'.length));
     const { code, stderr } = await rollcall(['serve', '--data', data]);
@@ -92,7 +92,7 @@ describe('rollcall serve', () => {
     expect(readdirSync(parent)).toEqual([]);
   });
 
-  it('names the descriptors when none is left, once, and the command line says that the server is there', async () => {
+  it('logs once that no file descriptor is left, and the command line reports that the server runs', async () => {
     const data = temporaryDirectory();
     const server = await serve(data, [], { below: ['prlimit', '--nofile=100:100'] });
     const { hostname, port } = new URL(server.ready.mqttUrl);
@@ -116,7 +116,7 @@ describe('rollcall serve', () => {
     expect((await server.end('SIGTERM')).code).toBe(0);
   });
 
-  it('says at the start that its descriptors do not suffice', async () => {
+  it('warns at the start that its limit of file descriptors is too low', async () => {
     const args = ['serve', '--data', temporaryDirectory(), '--enroll-port', '0', '--mqtt-port', '0'];
     const { code, stderr } = await rollcall([...args, '--console-port', '0'], { below: ['prlimit', '--nofile=50:50'] });
     expect(code).toBe(1);

@@ -1,4 +1,4 @@
-/** The server as a process: how it starts, what keeps it from starting, how it ends, and what survives when it is killed. */
+/** The server as a process: start, refused starts, shutdown, and the data that survives a kill. */
 
 import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -25,7 +25,7 @@ describe('rollcall serve', () => {
     expect(existsSync(server.ready.socket)).toBe(false);
   });
 
-  it('that was killed starts again on what it left: devices, tokens and acknowledged messages', async () => {
+  it('starts after a kill with its devices, tokens and acknowledged messages', async () => {
     const data = temporaryDirectory();
     const first = await serve(data);
     const { stdout: token } = await rollcall(['token', 'create', '--data', data, '--uses', '2']);
@@ -47,7 +47,7 @@ describe('rollcall serve', () => {
     expect((await second.end('SIGINT')).code).toBe(0);
   });
 
-  it('says which port is in use', async () => {
+  it('reports which port is in use', async () => {
     const blocker = createServer().listen(0, '127.0.0.1');
     await new Promise((resolve) => blocker.once('listening', resolve));
     const { port } = blocker.address() as { port: number };
@@ -68,7 +68,7 @@ describe('rollcall serve', () => {
     expect(stderr).toMatch(new RegExp(`^rollcall: error: the address is in use: .*${port}`, 'm'));
   });
 
-  it('does not share its data directory with a second server', async () => {
+  it('refuses a data directory that another server uses', async () => {
     const data = temporaryDirectory();
     const server = await serve(data);
     const { code, stderr } = await rollcall([
@@ -88,7 +88,7 @@ describe('rollcall serve', () => {
     await server.end('SIGTERM');
   });
 
-  it('refuses a data directory that cannot be one', async () => {
+  it('refuses a path that cannot be a data directory', async () => {
     const file = join(temporaryDirectory(), 'file');
     writeFileSync(file, '');
     const { code, stderr } = await rollcall(['serve', '--data', join(file, 'data')]);
@@ -96,7 +96,7 @@ describe('rollcall serve', () => {
     expect(stderr).toMatch(/^rollcall: error: the data directory cannot be used: .*ENOTDIR\nrollcall: hint: /m);
   });
 
-  it('refuses a database of a newer version, and leaves it as it is', async () => {
+  it('refuses a database of a newer version, and leaves it unchanged', async () => {
     const data = temporaryDirectory();
     await (await serve(data)).end('SIGTERM');
     const database = new Database(join(data, 'registry.db'));
@@ -109,7 +109,7 @@ describe('rollcall serve', () => {
     expect(stderr).toContain('rollcall: error: the database was written by a newer version of Rollcall');
   });
 
-  it('refuses a file that is no database instead of starting an empty one', async () => {
+  it('refuses a file that is not a database instead of creating an empty one', async () => {
     const data = temporaryDirectory();
     writeFileSync(
       join(data, 'registry.db'),
@@ -119,7 +119,7 @@ describe('rollcall serve', () => {
     expect([code, stderr.includes('rollcall: error: the database cannot be read')]).toEqual([1, true]);
   });
 
-  it('refuses CA keys that others can read, and says what to do', async () => {
+  it('refuses CA keys that other users can read, and names the remedy', async () => {
     const data = temporaryDirectory();
     await (await serve(data)).end('SIGTERM');
     chmodSync(join(data, 'ca', 'issuing.key'), 0o640);
@@ -129,7 +129,7 @@ describe('rollcall serve', () => {
     expect(stderr).toMatch(/rollcall: hint: .*chmod/);
   });
 
-  it('keeps its secrets to its owner', async () => {
+  it('creates files with secrets that only their owner can read', async () => {
     const data = join(temporaryDirectory(), 'new');
     await (await serve(data)).end('SIGTERM');
     const mode = (path: string) => statSync(join(data, path)).mode & 0o777;
@@ -139,7 +139,7 @@ describe('rollcall serve', () => {
       expect(mode(file), file).toBe(0o600);
   });
 
-  it('takes its settings from a file, and names the line it does not understand', async () => {
+  it('reads its settings from a file, and names an invalid line', async () => {
     const directory = temporaryDirectory();
     mkdirSync(join(directory, 'data'), { mode: 0o700 });
     const config = join(directory, 'rollcall.yaml');

@@ -1,4 +1,4 @@
-/** A server whose memory between connections is used up by some: what it refuses, to whom, and what it says of it. */
+/** A session store that one device has filled to its share: the server refuses that device and reports it. */
 
 import { enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
 import { expect, it, onTestFinished } from 'vitest';
@@ -7,7 +7,7 @@ import { closed, connectMqtt } from '../fixtures/mqtt.ts';
 import { rollcall, serve } from '../fixtures/program.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
-it('a device beyond its share is refused alone; health, a metric and an event say so, and name it', async () => {
+it('a device that exceeds its share of the session store is disconnected alone; health, a metric and an event report it', async () => {
   const data = temporaryDirectory();
   const server = await serve(data, [], { environment: { ROLLCALL_SESSIONS_KEPT_BYTES: '256KiB' } });
   onTestFinished(async () => void (await server.end('SIGKILL')));

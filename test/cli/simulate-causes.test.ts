@@ -1,4 +1,4 @@
-/** A simulation whose devices cannot connect says why, on the line of each second and at its end. */
+/** A simulation whose devices cannot connect reports the cause, on the line of each second and at its end. */
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,7 +8,7 @@ import { startFleet } from '../fixtures/fleet.ts';
 import { rollcall } from '../fixtures/program.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
-it('a fleet whose enroll server has an unknown name fails, and the cause is counted by its sentence', async () => {
+it('a simulation whose enroll server has an unknown name fails, and its errors are counted by message', async () => {
   const token = formatBootstrapToken({
     id: '0123456789abcdef',
     secret: Buffer.alloc(20, 7).toString('base64url'),
@@ -23,7 +23,7 @@ it('a fleet whose enroll server has an unknown name fails, and the cause is coun
   expect(code).toBe(1);
 });
 
-it('a scenario whose broker refuses connections names the error in the verdict and in each second', async () => {
+it('a scenario whose broker refuses connections reports the error in the verdict and in each second', async () => {
   const directory = temporaryDirectory();
   const keep = join(directory, 'keep');
   const fleet = await startFleet();

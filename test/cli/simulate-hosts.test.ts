@@ -1,4 +1,4 @@
-/** A run on several hosts as its operator starts it: a coordinator and two hosts that join, each a program of its own. */
+/** A run on several hosts as an operator starts it: a coordinator and two hosts that join, each a program of its own. */
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -107,7 +107,7 @@ function resultIn(file: string): RunResult {
 }
 
 describe('two hosts that join a coordinator', { timeout: 120_000 }, () => {
-  it('run the devices of one scenario, and all three give its one verdict', async () => {
+  it('run the devices of one scenario, and all three programs report the same verdict', async () => {
     const file = join(directory, 'smoke.json');
     const { program, secret, join: joining } = await coordinate(2, '--result', file);
     expect(statSync(secret).mode & 0o777).toBe(0o600);
@@ -124,7 +124,7 @@ describe('two hosts that join a coordinator', { timeout: 120_000 }, () => {
       { name: 'hall-1', devices: 11 },
       { name: 'hall-2', devices: 11 },
     ]);
-    // One machine, one clock: what is measured is how well it is known.
+    // All run on one machine with one clock, so the difference is the error of its measurement.
     for (const { clockOffsetMs, clockErrorMs } of reported) {
       expect(Math.abs(clockOffsetMs)).toBeLessThanOrEqual(clockErrorMs + 1);
     }
@@ -133,7 +133,7 @@ describe('two hosts that join a coordinator', { timeout: 120_000 }, () => {
     expect(() => statSync(secret)).toThrow('ENOENT');
   });
 
-  it('fail with it when one of them is killed, and the report names that one', async () => {
+  it('fail with the coordinator when one of them is killed, and the report names that host', async () => {
     const [file, junit] = [join(directory, 'killed.json'), join(directory, 'killed.xml')];
     const { program, join: joining } = await coordinate(2, '--result', file, '--junit', junit, '--duration', '60s');
     const [lost, left] = [joining('hall-1'), joining('hall-2')];
@@ -149,7 +149,7 @@ describe('two hosts that join a coordinator', { timeout: 120_000 }, () => {
     expect(left.said()).toContain('the run is over: failed');
   });
 
-  it('learn that the coordinator was killed', async () => {
+  it('report that the coordinator was killed', async () => {
     const { program, join: joining } = await coordinate(2);
     const host = joining('hall-1');
     await host.line(/joined 127/);
@@ -159,8 +159,8 @@ describe('two hosts that join a coordinator', { timeout: 120_000 }, () => {
   });
 });
 
-describe('a program that may not join', { timeout: 60_000 }, () => {
-  it('is told why, with a code of its own', async () => {
+describe('a host that may not join', { timeout: 60_000 }, () => {
+  it('gets the cause, with an error code for each', async () => {
     const { program, place, fingerprint, secret, join: joining } = await coordinate(1);
     const wrong = join(directory, 'wrong.secret');
     writeFileSync(wrong, 'this-was-the-secret-of-another-run\n');
@@ -193,7 +193,7 @@ describe('a program that may not join', { timeout: 60_000 }, () => {
     expect(program.said()).toContain('not all hosts of the run came in time: expected 1, found 0 (none)');
   });
 
-  it('is not run with a secret that others can read in its command line', async () => {
+  it('is refused a secret as an argument, which other users could read', async () => {
     const spoken = 'a-secret-that-is-spoken-aloud';
     const program = simulate(['--join', '127.0.0.1:1', '--fingerprint', 'f'.repeat(64), '--secret', spoken]);
     expect(await program.code).toBe(2);

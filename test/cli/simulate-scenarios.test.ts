@@ -1,4 +1,4 @@
-/** Each ready scenario, in a small size, as a newcomer runs it: one command, a server of its own, and an exit code. */
+/** Each built-in scenario in a small size, as a new user runs it: one command, a server of its own, and an exit code. */
 
 import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -12,7 +12,7 @@ const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
 const directory = mkdtempSync(join(tmpdir(), 'rollcall-scenarios-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
-/** How small and how fast; the incidents of a scenario need some time between them. */
+/** Scale and speed of each scenario; incidents need some time between them. */
 const SIZES: Readonly<Record<string, { readonly scale: number; readonly faster: number }>> = {
   attack: { scale: 0.4, faster: 1.5 },
   'bad-clocks': { scale: 0.4, faster: 2 },
@@ -32,7 +32,7 @@ const SIZES: Readonly<Record<string, { readonly scale: number; readonly faster: 
   'steady-10k': { scale: 0.003, faster: 40 },
 };
 
-const NEEDS_ROOT = new Set(['disk-full']); // a small disk of its own is a mount
+const NEEDS_ROOT = new Set(['disk-full']); // it mounts a small disk
 
 function simulate(args: readonly string[]): Promise<{ readonly code: number; readonly said: string }> {
   return new Promise((resolve) => {
@@ -43,20 +43,20 @@ function simulate(args: readonly string[]): Promise<{ readonly code: number; rea
   });
 }
 
-describe('the ready scenarios', () => {
-  it('all have a small size to be tested in', () => {
+describe('the built-in scenarios', () => {
+  it('all have a small size for this test', () => {
     expect(builtInScenarios().filter((name) => !Object.hasOwn(SIZES, name))).toEqual([]);
   });
 
-  it.each(builtInScenarios())('%s is sound', (name) => {
+  it.each(builtInScenarios())('%s is valid', (name) => {
     const text = readFileSync(new URL(`../../simulator/scenarios/${name}.yaml`, import.meta.url), 'utf8');
     expect(text).toMatch(new RegExp(`^name: ${name}$`, 'm'));
     expect(text).toMatch(/^expect:$/m);
   });
 });
 
-// In threes: the time of a scenario is mostly waiting, and all of them together have four minutes.
-describe('played in a small size, each with a server of its own', { concurrent: true }, () => {
+// Three at a time: a scenario mostly waits, and all of them together have four minutes.
+describe('a run of a built-in scenario in a small size', { concurrent: true }, () => {
   for (const name of builtInScenarios()) {
     const test = NEEDS_ROOT.has(name) && process.getuid?.() !== 0 ? it.skip : it;
     test(`${name} passes`, { timeout: 240_000 }, async () => {

@@ -23,7 +23,7 @@ function file(name: string, text: string): string {
 describe('a scenario file', () => {
   const GOOD = 'name: a\nduration: 5s\ndevices:\n  sensors:\n    count: 3\n    publish: [{ stream: t, every: 1s }]\n';
 
-  it('that is sound is summed up', async () => {
+  it('that is valid is summarized', async () => {
     const ended = await rollcall(['simulate', 'check', file('good.yaml', GOOD)]);
     expect(ended).toMatchObject({ code: 0 });
     expect(ended.stdout).toContain('3 devices in 1 groups, 5 s');
@@ -46,14 +46,14 @@ describe('a scenario file', () => {
       GOOD.replace('every: 1s', 'model: { kind: replay, file: no.csv, time: t, columns: { v: v } }'),
       'publish[0].model.file: expected a recording that exists, found "no.csv"',
     ],
-  ])('with %s is refused before anything starts, with its line', async (_, text, said) => {
+  ])('with %s is refused with its line before anything starts', async (_, text, said) => {
     const ended = await rollcall(['simulate', '--scenario', file('bad.yaml', text)]);
     expect(ended.code).toBe(2);
     expect(ended.stderr).toContain(`bad.yaml${said.startsWith(':') ? said : ''}`);
     expect(ended.stderr).toContain(said);
   });
 
-  it('that is not there is refused with the names of those that are', async () => {
+  it('that does not exist is refused with the names of the built-in scenarios', async () => {
     const ended = await rollcall(['simulate', '--scenario', 'smokey']);
     expect(ended.code).toBe(2);
     expect(ended.stderr).toMatch(/expected a scenario file.*smokey[\s\S]*steady-10k/);
@@ -92,7 +92,7 @@ describe('two results', () => {
     expect(ended.stdout).toContain(said);
   });
 
-  it('must be results', async () => {
+  it('must be result files', async () => {
     const other = file('other.json', '{"format":"something/1"}');
     expect((await rollcall(['simulate', 'compare', other, other])).code).toBe(2);
   });
@@ -105,7 +105,7 @@ describe('a fleet that is enrolled once', () => {
   });
   afterAll(() => fleet.stop());
 
-  it('is kept in files that only their owner can read, and used again without a token', async () => {
+  it('is stored in files that only their owner can read, and used again without a token', async () => {
     const keep = join(directory, 'fleet');
     const kept = await rollcall(['simulate', 'devices', '--keep', keep, '--count', '5', '--socket', fleet.socket]);
     expect(kept.code).toBe(0);

@@ -1,4 +1,4 @@
-/** What operators read of telemetry with the command line, over a running server. */
+/** Telemetry on the command line of a running server: queries, aggregation, export, retention. */
 
 import { readFileSync } from 'node:fs';
 import { type IncomingMessage, request } from 'node:http';
@@ -28,13 +28,13 @@ async function telemetry(...args: string[]): Promise<Ended> {
   return rollcall(['telemetry', ...args, '--socket', fleet.socket]);
 }
 
-it('shows the newest message of each stream', async () => {
+it('telemetry last shows the newest message of each stream', async () => {
   const { stdout, code } = await telemetry('last');
   expect(stdout.replace(/^\S+/gm, 'T')).toBe('T  cli-1  climate  {"celsius":25}\nT  cli-1  note  plain\n');
   expect(code).toBe(0);
 });
 
-it('sums a number up over time, and says on the other stream how many messages had none', async () => {
+it('telemetry series aggregates a number over time, and reports on standard error how many messages had none', async () => {
   const of = (stream: string) =>
     telemetry(
       'series',
@@ -54,7 +54,7 @@ it('sums a number up over time, and says on the other stream how many messages h
   expect(await of('note')).toMatchObject({ stdout: '', stderr: 'rollcall: 1 messages had no number at /celsius\n' });
 });
 
-it('exports lines of JSON to standard output, and CSV into a file that is its owner’s', async () => {
+it('telemetry is exported as lines of JSON to standard output, and as CSV into a file that only its owner can read', async () => {
   const { stdout } = await telemetry('export', '--stream', 'climate');
   const lines = stdout.trimEnd().split('\n');
   expect(lines.map((line) => JSON.parse(line).payload.celsius)).toEqual([20, 21, 25]);
@@ -65,13 +65,13 @@ it('exports lines of JSON to standard output, and CSV into a file that is its ow
   expect(nowhere).toMatchObject({ code: 2, stderr: expect.stringContaining('could not be written: ENOENT') });
 });
 
-it('says what is kept, and removes nothing that is new', async () => {
+it('telemetry retention is reported, and pruning removes no new message', async () => {
   const { stdout } = await telemetry('stats');
   expect(stdout).toMatch(/^00000001-\S+\.db {2}4 messages {2}\d+ bytes\n4 messages {2}\d+ bytes\n$/);
   expect((await telemetry('prune', '--older-than', '1d')).stdout).toBe('0 removed\n');
 });
 
-it('shows the newest of every stream in pages, though one device has more than an answer may hold', async () => {
+it('telemetry last reads all streams in pages, although one device has more than a response may contain', async () => {
   const big = await openMqtt(await fleet.enroll('big-1'));
   const payload = Buffer.alloc(255 * 1024, 'x');
   for (let n = 0; n < 70; n += 1) {
@@ -97,8 +97,8 @@ it('shows the newest of every stream in pages, though one device has more than a
   expect(code).toBe(0);
 }, 60_000);
 
-it('reads as many messages as fit into an answer, and says how to read those before them', async () => {
-  // 70 of big-1 hold 17 MiB: more than an answer does.
+it('a query reads as many messages as fit into a response, and prints how to read the ones before them', async () => {
+  // 70 messages of big-1 are 17 MiB, more than one response may contain.
   const newest = await telemetry('query', '--device', 'big-1', '--json');
   const [, count, before] =
     /(\d+) of 100 messages fit into the answer; for older ones: --before (\d+)/.exec(newest.stderr) ?? [];
@@ -115,7 +115,7 @@ it('reads as many messages as fit into an answer, and says how to read those bef
   expect(streams).toEqual(Array.from({ length: 70 }, (_, n) => `s-${n}`));
 }, 60_000);
 
-it('links each page to the next one over HTTP', async () => {
+it('a page over HTTP links to the next one', async () => {
   const get = (path: string) =>
     new Promise<IncomingMessage>((resolve, reject) => {
       request({ socketPath: fleet.socket, path }, resolve).once('error', reject).end();
@@ -131,7 +131,7 @@ it('links each page to the next one over HTTP', async () => {
   }
 });
 
-it('explains what it cannot ask', async () => {
+it('an invalid query is refused with an explanation', async () => {
   const backwards = await telemetry('export', '--since', '1h', '--until', '2h');
   expect(backwards).toMatchObject({ code: 3, stderr: expect.stringContaining('ends after it begins') });
   const unknown = await telemetry('export', '--format', 'xml');

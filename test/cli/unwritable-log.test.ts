@@ -15,7 +15,7 @@ import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const VERBOSE = { environment: { ROLLCALL_LOG_LEVEL: 'debug' } };
 
-/** A terminal that has hung up: both ends are open, then the other side is closed. */
+/** A terminal that has hung up: both ends are opened, then the other end is closed. */
 async function goneTerminal(): Promise<ProgramOptions> {
   const script = `
 import os, sys
@@ -47,7 +47,7 @@ async function droppedLines(server: RunningServer): Promise<number> {
   }
 }
 
-/** It does what servers do, and ends when it is told to. */
+/** Expects that the server serves a command, and that it ends at SIGTERM. */
 async function expectServing(data: string, server: RunningServer): Promise<void> {
   expect(await rollcall(['token', 'create', '--data', data])).toMatchObject({ code: 0 });
   const { code, signal } = await server.end('SIGTERM');
@@ -68,13 +68,13 @@ describe('rollcall serve', () => {
     await expectServing(data, server);
   });
 
-  it('serves while nobody reads its log, and ends at SIGTERM', async () => {
+  it('serves while its log is not read, and ends at SIGTERM', async () => {
     const data = temporaryDirectory();
     const server = await serve(data, [], { ...VERBOSE, stderr: fullPipe().writeEnd });
     await expectServing(data, server);
   });
 
-  it('writes what waited when its log is read again', async () => {
+  it('writes the buffered lines when its log is read again', async () => {
     const { writeEnd, readEnd } = fullPipe();
     const server = await serve(temporaryDirectory(), [], { ...VERBOSE, stderr: writeEnd });
     const buffer = Buffer.alloc(1_048_576);
@@ -84,7 +84,7 @@ describe('rollcall serve', () => {
     expect(text).toMatch(/^\{"level":".*"msg":"stopping"\}$/ms);
   });
 
-  it('tells in one line how many lines were dropped once its log can be written again', async () => {
+  it('logs in one line how many lines were dropped once its log can be written again', async () => {
     const { path, options } = fileAtLimit();
     const server = await serve(temporaryDirectory(), [], { ...VERBOSE, ...options });
     const isWritten = new Promise<void>((resolve) => {
@@ -103,7 +103,7 @@ describe('rollcall serve', () => {
     });
   });
 
-  it('needs no standard output: a full disk there is a line in its log', async () => {
+  it('needs no standard output: an error of it is a line in the log', async () => {
     const data = temporaryDirectory();
     const ports = ['--enroll-port', '0', '--mqtt-port', '0', '--console-port', '0'];
     const child = start(['serve', '--data', data, ...ports], { stdout: fullDisk() });
@@ -115,7 +115,7 @@ describe('rollcall serve', () => {
     expect(await ended(child, () => '', stderr)).toMatchObject({ code: 0 });
   });
 
-  it('outlives its terminal: SIGHUP is a line in its log', async () => {
+  it('continues when its terminal is closed: SIGHUP is a line in its log', async () => {
     const data = temporaryDirectory();
     const server = await serve(data);
     process.kill(server.pid, 'SIGHUP');
@@ -125,7 +125,7 @@ describe('rollcall serve', () => {
 });
 
 describe('the logger', () => {
-  it('holds 1 MiB for a reader that stalls, counts what is more, and does not keep the process', async () => {
+  it('buffers 1 MiB for a stalled reader, counts the lines that it drops, and does not prevent the process from ending', async () => {
     const script = `import { createLogger } from './server/logger.ts';
       import { standardError } from './output/standard-streams.ts';
       const log = createLogger('info');
@@ -147,7 +147,7 @@ describe('the logger', () => {
 });
 
 describe('rollcall simulate', () => {
-  it('runs to its end with a standard error that nobody can write', async () => {
+  it('runs to its end with a standard error that cannot be written', async () => {
     const data = temporaryDirectory();
     const server = await serve(data);
     const args = ['simulate', '--devices', '2', '--seconds', '2', '--data', data];

@@ -21,7 +21,7 @@ describeWithClients('docs/ca.md', ['bash', 'openssl'], () => {
     async (heading, blocks) => {
       const fleet = await startFleet();
       onTestFinished(() => fleet.stop());
-      await fleet.enroll('dev-1'); // it never renews: whoever retires its CA gives it up
+      await fleet.enroll('dev-1'); // it never renews, so its certificate is stranded when its CA is retired
       const environment = { ROLLCALL_DATA: fleet.data, PATH: `${programs}${delimiter}${process.env.PATH}` };
       const run = await runDocumentedShell({ page, heading, directory: temporaryDirectory(), environment });
       expect(run).toBe(blocks);

@@ -1,4 +1,4 @@
-/** Revocation as third parties see it: openssl, NGINX, HAProxy and Mosquitto judge devices by our lists and by OCSP. */
+/** Revocation for third parties: openssl, NGINX, HAProxy and Mosquitto verify devices with our CRLs and OCSP responder. */
 
 import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -28,7 +28,7 @@ describeWithClients('who checks our certificates', NEEDS, () => {
     status = fleet.certificateStatusUrl as string;
     kept = writeCredentials(join(fleet.data, 'kept'), await fleet.enroll('third-kept'));
     lost = writeCredentials(join(fleet.data, 'lost'), await fleet.enroll('third-lost'));
-    await (await fetch(`${status}/crl/all.pem`)).text(); // the list before it, on which the delta stands
+    await (await fetch(`${status}/crl/all.pem`)).text(); // creates the base CRL that the delta CRL refers to
     await fleet.operator.revokeDevices({ ids: ['third-lost' as DeviceId], reason: 'keyCompromise' });
   });
   afterAll(() => fleet.stop());
@@ -56,7 +56,7 @@ describeWithClients('who checks our certificates', NEEDS, () => {
     return { directory, root: join(directory, 'server-root.pem') };
   }
 
-  /** The HTTP status that a device gets. */
+  /** The HTTP status of a request with this certificate. */
   async function visit(port: number, root: string, device: CredentialFiles | undefined): Promise<string> {
     const own = device === undefined ? [] : ['--cert', device.certificate, '--key', device.key];
     const args = ['--silent', '--cacert', root, ...own, '--output', 'page', '--write-out', '%{http_code}'];
@@ -64,7 +64,7 @@ describeWithClients('who checks our certificates', NEEDS, () => {
     return (await runClient('curl', [...args, url], { directory: temporaryDirectory() })).stdout;
   }
 
-  it('openssl checks a whole chain by our lists', async () => {
+  it('openssl verifies a whole chain with our CRLs', async () => {
     const { directory } = await checkerDirectory();
     const verify = async (device: CredentialFiles) => {
       const args = ['verify', '-x509_strict', '-crl_check_all', '-CRLfile', 'all.pem', '-CAfile', 'root.pem'];
@@ -76,7 +76,7 @@ describeWithClients('who checks our certificates', NEEDS, () => {
     expect(refused.stdout + refused.stderr).toContain('certificate revoked');
   });
 
-  it('openssl reads full list and delta from the addresses in the certificate', async () => {
+  it('openssl fetches the full CRL and the delta CRL from the URLs in the certificate', async () => {
     const { directory } = await checkerDirectory();
     const text = (await succeed('openssl', ['x509', '-in', kept.certificate, '-noout', '-text'], { directory })).stdout;
     const url = /URI:(http:\S+\.crl)/.exec(text)?.[1] as string;
@@ -116,7 +116,7 @@ describeWithClients('who checks our certificates', NEEDS, () => {
     expect((await ask('-serial', '0x4711')).stdout).toContain(': unknown');
   });
 
-  it('openssl hears that a suspended device is on hold, by OCSP, list and delta, and that it is not when it is resumed', async () => {
+  it('openssl gets certificateHold for a suspended device from OCSP, CRL and delta CRL, and good when it is resumed', async () => {
     const { directory } = await checkerDirectory();
     const found = writeCredentials(join(directory, 'found'), await fleet.enroll('third-found'));
     const id = 'third-found' as DeviceId;
@@ -166,7 +166,7 @@ describeWithClients('who checks our certificates', NEEDS, () => {
     expect(await verify()).toBe(true);
   });
 
-  it('openssl asks OCSP by GET', async () => {
+  it('openssl can query OCSP by GET', async () => {
     const { directory } = await checkerDirectory();
     const make = ['ocsp', '-no_nonce', '-issuer', 'issuing.pem', '-cert', lost.certificate, '-reqout', 'request.der'];
     await succeed('openssl', make, { directory });
@@ -221,7 +221,7 @@ describeWithClients('who checks our certificates', NEEDS, () => {
     expect(await visit(port, root, undefined)).toBe('400');
   });
 
-  it('HAProxy judges devices by lists', async () => {
+  it('HAProxy verifies devices with CRLs', async () => {
     const { directory, root } = await checkerDirectory();
     const port = await freePort();
     const lines = [
@@ -242,7 +242,7 @@ describeWithClients('who checks our certificates', NEEDS, () => {
     expect(await visit(port, root, undefined)).toBe('000');
   });
 
-  it('Mosquitto judges devices by lists', async () => {
+  it('Mosquitto verifies devices with CRLs', async () => {
     const { directory, root } = await checkerDirectory();
     const port = await freePort();
     const settings = [
@@ -268,7 +268,7 @@ describeWithClients('who checks our certificates', NEEDS, () => {
   });
 });
 
-/** Resolves when somebody listens; a server that never does ends its own client. */
+/** Resolves when a server listens on the port; a server that never does fails as a client program. */
 async function answering(port: number): Promise<void> {
   const { connect } = await import('node:net');
   for (;;) {
@@ -280,7 +280,7 @@ async function answering(port: number): Promise<void> {
       socket.once('error', () => resolve(false));
     });
     if (isOpen) return;
-    await new Promise((resolve) => setTimeout(resolve, 20)); // another program's listener: nothing tells when it is there
+    await new Promise((resolve) => setTimeout(resolve, 20)); // another program's listener, without an event
   }
 }
 

@@ -1,4 +1,4 @@
-/** curl and openssl as a device: EST by hand, over the newest TLS, with the answers read by the openssl programs. */
+/** curl and openssl as a device: EST requests by hand, with responses parsed by the openssl programs. */
 
 import { X509Certificate } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -26,7 +26,7 @@ describeWithClients('curl and openssl', ['curl', 'openssl'], () => {
   });
   afterAll(() => fleet.stop());
 
-  /** `secret` is a line of curl's settings, given on standard input. */
+  /** `secret` is a line of curl's configuration, passed on standard input. */
   async function curl(directory: string, path: string, args: readonly string[] = [], secret = ''): Promise<Answer> {
     const common = ['--silent', '--show-error', '--config', '-', '--cacert', fleet.trustBundle];
     const answer = ['--dump-header', 'head', '--output', 'answer'];
@@ -55,7 +55,7 @@ describeWithClients('curl and openssl', ['curl', 'openssl'], () => {
   const basic = (userName: string, token: string) => `user = "${userName}:${token}"`;
   const bearer = (token: string) => `header = "authorization: Bearer ${token}"`;
 
-  /** The certificates in the last answer as PEM, in `NAME.pem`. */
+  /** Writes the certificates of the last response as PEM to `NAME.pem`. */
   async function certificates(directory: string, name: string): Promise<readonly X509Certificate[]> {
     await openssl(directory, ['base64', '-d', '-A', '-in', 'answer', '-out', 'answer.p7']);
     const print = ['pkcs7', '-inform', 'DER', '-in', 'answer.p7', '-print_certs', '-out', `${name}.pem`];
@@ -104,7 +104,7 @@ describeWithClients('curl and openssl', ['curl', 'openssl'], () => {
     expect(more).toEqual([]);
   });
 
-  it('checks the root against the fingerprint in its token, before anything secret is sent', async () => {
+  it('verifies the root with the fingerprint in its token before it sends a secret', async () => {
     const directory = temporaryDirectory();
     await curl(directory, EST_PATHS.cacerts, ['--insecure']);
     const [, root] = await certificates(directory, 'bundle');
@@ -151,7 +151,7 @@ describeWithClients('curl and openssl', ['curl', 'openssl'], () => {
     expect(text).toContain('CA:FALSE');
   });
 
-  it('enrolls with the token as Bearer under an id of the server’s choice', async () => {
+  it('enrolls with the token as Bearer under an id chosen by the server', async () => {
     const directory = await deviceDirectory();
     await prepare(directory, 'leaf', '/');
     await post(directory, EST_PATHS.simpleenroll, 'leaf', [], bearer(await fleet.mint()));
@@ -170,7 +170,7 @@ describeWithClients('curl and openssl', ['curl', 'openssl'], () => {
     expect(await verify(directory, 'leaf', strict), label).toMatchObject({ status: 0 });
   });
 
-  it('gets the same certificate when it asks again with the same token and key', async () => {
+  it('gets the same certificate when it repeats the request with the same token and key', async () => {
     const directory = await deviceDirectory();
     await prepare(directory, 'leaf', '/CN=curl-again');
     const secret = basic('curl-again', await fleet.mint());
@@ -194,7 +194,7 @@ describeWithClients('curl and openssl', ['curl', 'openssl'], () => {
     expect(await verify(directory, 'next', strict)).toMatchObject({ status: 0 });
   });
 
-  it('finds no one revoked in a new fleet’s list, and a revoked device as soon as its revocation returned', async () => {
+  it('finds no entry in the CRL of a new fleet, and a revoked device as soon as its revocation returned', async () => {
     const directory = await deviceDirectory();
     const lost = await enroll(directory, 'curl-lost');
     await enroll(directory, 'curl-kept');

@@ -1,4 +1,4 @@
-/** GnuTLS: another TLS stack and another reader of certificates, requests and revocation lists than OpenSSL. */
+/** GnuTLS as a client: another TLS stack and another parser of certificates, requests and CRLs than OpenSSL. */
 
 import { X509Certificate } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -44,7 +44,7 @@ describeWithClients('GnuTLS', ['certtool', 'curl', 'gnutls-cli'], () => {
     expect(outcome.stdout).toContain('Chain verification output: Verified. The certificate is trusted.');
   });
 
-  it('reads a device certificate as one for TLS clients', async () => {
+  it('accepts a device certificate for TLS clients', async () => {
     const directory = await deviceDirectory('tls-leaf');
     const { stdout } = await certtool(directory, ['--certificate-info', '--infile', 'cert.pem']);
     expect(stdout).toContain('Subject: CN=tls-leaf\n');
@@ -62,7 +62,7 @@ describeWithClients('GnuTLS', ['certtool', 'curl', 'gnutls-cli'], () => {
     expect(outcome.stdout).toContain('Number of certificates: 2\n');
   });
 
-  it('enrolls with a request of its own', async () => {
+  it('enrolls with a request that it made itself', async () => {
     const directory = temporaryDirectory();
     await succeed('certtool', ['--generate-privkey', '--key-type', 'ecdsa', '--curve', 'secp256r1', '--outfile', 'k'], {
       directory,
@@ -86,7 +86,7 @@ describeWithClients('GnuTLS', ['certtool', 'curl', 'gnutls-cli'], () => {
     expect(certificate.subject).toBe('CN=tls-request');
   });
 
-  it('verifies the revocation list, and with it tells a revoked device from another', async () => {
+  it('verifies the CRL, and with it a revoked device and a valid one', async () => {
     const lost = await deviceDirectory('tls-lost');
     const kept = await deviceDirectory('tls-kept');
     await fleet.operator.revokeDevices({ ids: ['tls-lost' as DeviceId], reason: 'keyCompromise' });
@@ -128,7 +128,7 @@ describeWithClients('GnuTLS', ['certtool', 'curl', 'gnutls-cli'], () => {
   const own = ['--x509certfile', 'cert.pem', '--x509keyfile', 'key.pem'];
   const logOf = (directory: string) => readFileSync(join(directory, 'log'), 'utf8');
 
-  it('trusts the broker, and is let in with a device’s certificate', async () => {
+  it('trusts the broker, and connects with a device certificate', async () => {
     const directory = await deviceDirectory('tls-broker');
     const connect = '\x10\x16\0\x04MQTT\x04\x02\0\x3c\0\x0atls-broker';
     const disconnect = '\xe0\0';
@@ -138,16 +138,16 @@ describeWithClients('GnuTLS', ['certtool', 'curl', 'gnutls-cli'], () => {
     expect(Buffer.from(outcome.stdout).toString('hex')).toBe('20020000');
   });
 
-  it('trusts the enroll server, and is known there by a device’s certificate', async () => {
+  it('trusts the enroll server, and is authenticated there by a device certificate', async () => {
     const directory = await deviceDirectory('tls-enroll');
     const head = `POST ${EST_PATHS.simplereenroll} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n`;
     const body = 'content-type: application/pkcs10\r\ncontent-length: 4\r\n\r\nMAA=';
     const { stdout } = await speak(directory, fleet.enrollUrl, head + body, own).ended;
     expect(logOf(directory)).toContain('Status: The certificate is trusted.');
-    expect(stdout).toContain('"code":"csr_malformed"'); // and not that a certificate is missing
+    expect(stdout).toContain('"code":"csr_malformed"'); // the error is not a missing certificate
   });
 
-  it('finds no trust in either server with another root', async () => {
+  it('trusts neither server with another root', async () => {
     const directory = await deviceDirectory('tls-wary');
     writeFileSync(join(directory, 'ca.pem'), certificatesIn(directory)[0] as string);
     for (const url of [fleet.enrollUrl, fleet.mqttUrl]) {

@@ -17,7 +17,7 @@ import { temporaryDirectory } from '../fixtures/temporary.ts';
 const page = new URL('../../docs/image.md', import.meta.url);
 const programs = fileURLToPath(new URL('../../bin', import.meta.url));
 
-/** A machine with Node, sudo, and the parts of systemd that an installer uses. */
+/** A root file system with Node, sudo, and the parts of systemd that the installer uses. */
 function gateway(): FreshRoot {
   const root = freshRoot();
   for (const name of ['var/lib/private/rollcall-device', 'run/rollcall-device', 'run/systemd/system']) {
@@ -43,7 +43,7 @@ function quoted(words: readonly string[]): string {
   return words.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ');
 }
 
-/** Starts the unit as systemd does, when it is asked; ends with the test. */
+/** Starts the unit as systemd does when the installer asks for it. Ends with the test. */
 function systemdOf(root: FreshRoot): void {
   const looking = setInterval(() => {
     if (!existsSync(join(root.path, 'run/asked-to-start'))) return;

@@ -1,4 +1,4 @@
-/** The program under another date: libfaketime moves its clock, and nothing else. */
+/** The program with a wrong clock, which libfaketime changes for this process alone. */
 
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
@@ -19,7 +19,7 @@ describeWithClients('a server whose clock is wrong', ['faketime'], () => {
       patienceMs: 60_000,
     });
 
-  it.each(['1970-01-02 00:00:00', '2100-01-01 00:00:00'])('makes no CA at %s, and no directory', async (date) => {
+  it.each(['1970-01-02 00:00:00', '2100-01-01 00:00:00'])('creates no CA and no directory at %s', async (date) => {
     const data = join(temporaryDirectory(), 'data');
     const { status, stderr } = await serveAt(date, data);
     expect(stderr).toContain(`the clock of this machine cannot be right: it says ${date.slice(0, 4)}`);
@@ -39,7 +39,7 @@ describeWithClients('a server whose clock is wrong', ['faketime'], () => {
     expect((await rollcall(['audit', 'list', '--data', data])).code).toBe(4);
   });
 
-  it('says that it is behind the audit, and makes no other CA when the clock is set while it runs', async () => {
+  it('reports that the clock is behind the audit, and creates no other CA when the clock is set back while it runs', async () => {
     const directory = temporaryDirectory();
     const data = join(directory, 'data');
     const clock = join(directory, 'clock');
@@ -71,7 +71,7 @@ describeWithClients('a server whose clock is wrong', ['faketime'], () => {
 });
 
 /**
- * A clock that a file shifts, also while the program runs; what measures spans is left alone. `faketime` would stay in
+ * A clock that a file shifts, also while the program runs; monotonic clocks are unchanged. `faketime` would stay in
  * between and keep signals from the program, so it only says which library it loads.
  */
 function shiftedBy(file: string): Readonly<Record<string, string>> {

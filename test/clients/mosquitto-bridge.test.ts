@@ -42,7 +42,7 @@ describeWithClients('the bridge of a Mosquitto broker', ['mosquitto', 'mosquitto
       .replace('restart_timeout 5 60', 'restart_timeout 1');
     const port = String(await freePort());
     const own = [`listener ${port} 127.0.0.1`, 'allow_anonymous true', 'log_type all', 'connection_messages true'];
-    const user = process.getuid?.() === 0 ? ['user root'] : []; // it would become someone who may not read these files
+    const user = process.getuid?.() === 0 ? ['user root'] : []; // otherwise Mosquitto drops its privileges and cannot read these files
     writeFileSync(join(directory, 'mosquitto.conf'), [...own, ...user, bridge].join('\n'));
     const broker: LiveClient = startClient('mosquitto', ['-c', 'mosquitto.conf'], { directory, patienceMs: 60_000 });
     await broker.line(/mosquitto version .* running/);

@@ -1,6 +1,6 @@
 /**
- * A Mosquitto broker as third party: it knows nothing of the fleet but its CA certificates and its revocation list, as
- * files, and judges devices by them.
+ * A Mosquitto broker as third party: it has the CA certificates and the CRL of the fleet, as
+ * files, and verifies devices with them.
  */
 
 import { writeFileSync } from 'node:fs';
@@ -39,7 +39,7 @@ describeWithClients('a Mosquitto broker that trusts the fleet’s CA', NEEDS, ()
     return directory;
   }
 
-  /** Its own server certificate is of another CA: the fleet signs only its own servers. */
+  /** Its server certificate is of another CA, because the fleet signs only its own servers. */
   async function startBroker(directory: string): Promise<{ readonly port: string; readonly root: string }> {
     const authority = makeScriptedAuthority();
     onTestFinished(() => authority.dispose());
@@ -57,7 +57,7 @@ describeWithClients('a Mosquitto broker that trusts the fleet’s CA', NEEDS, ()
         'keyfile server.key',
         'require_certificate true',
         'use_identity_as_username true',
-        ...(process.getuid?.() === 0 ? ['user root'] : []), // it would become someone who may not read these files
+        ...(process.getuid?.() === 0 ? ['user root'] : []), // otherwise Mosquitto drops its privileges and cannot read these files
       ];
       writeFileSync(join(directory, 'mosquitto.conf'), `${settings.join('\n')}\n`);
       const broker: LiveClient = startClient('mosquitto', ['-c', 'mosquitto.conf'], { directory, patienceMs: 60_000 });
@@ -65,7 +65,7 @@ describeWithClients('a Mosquitto broker that trusts the fleet’s CA', NEEDS, ()
         await broker.line(/mosquitto version .* running/);
         return { port: String(port), root };
       } catch (error) {
-        // Someone was faster; Mosquitto can't choose a port by itself.
+        // Another process took the port; Mosquitto cannot choose a free one by itself.
         if (attempt === 3 || !String(error).includes('Address already in use')) throw error;
       }
     }
@@ -92,7 +92,7 @@ describeWithClients('a Mosquitto broker that trusts the fleet’s CA', NEEDS, ()
     return (await runClient('mosquitto_pub', args, { directory })).status;
   }
 
-  it('lets a device in, and none that stands in the revocation list or has no certificate', async () => {
+  it('accepts a device, and refuses one that the CRL contains or that has no certificate', async () => {
     const kept = writeCredentials(temporaryDirectory(), await fleet.enroll('third-kept'));
     const lost = writeCredentials(temporaryDirectory(), await fleet.enroll('third-lost'));
     const before = await startBroker(await brokerDirectory());

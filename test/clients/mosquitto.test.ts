@@ -1,4 +1,4 @@
-/** `mosquitto_pub` and `mosquitto_sub` as devices and services: what the broker lets them do, and how they learn of a no. */
+/** `mosquitto_pub` and `mosquitto_sub` as devices and services: what the broker allows, and how they report a refusal. */
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -26,7 +26,7 @@ interface Party {
 /** Exit statuses of the Mosquitto clients: CONNACK codes of MQTT 3.1.1, reason codes of 5.0, and libmosquitto's own. */
 const STATUS = { ok: 0, version: 1, clientId: 2, notAuthorized: 5, version5: 132 };
 
-/** By what it did when the connection went: waiting, in the middle of a TLS record, or writing. */
+/** Depends on the state of the client when the connection closed: waiting, inside a TLS record, or writing. */
 const CUT_OFF = [7, 8, 14];
 
 describeWithClients('mosquitto_pub and mosquitto_sub', ['mosquitto_pub', 'mosquitto_sub', 'openssl'], () => {
@@ -73,7 +73,7 @@ describeWithClients('mosquitto_pub and mosquitto_sub', ['mosquitto_pub', 'mosqui
     return startClient('mosquitto_sub', [...broker(), ...own(party), '-t', filter, ...shown, ...args], { directory });
   }
 
-  /** Resolves when it is subscribed. */
+  /** Resolves when the subscription is granted. */
   async function subscribe(party: Party, filter: string, args: readonly string[]): Promise<LiveClient> {
     const client = listen(party, filter, args);
     await client.line(/^Subscribed \(mid/);
@@ -120,7 +120,7 @@ describeWithClients('mosquitto_pub and mosquitto_sub', ['mosquitto_pub', 'mosqui
     expect(await stored('mosquitto-large')).toEqual(['image 1']);
   });
 
-  it('keep commands for a device that is away', async () => {
+  it('have commands queued for a device that is offline', async () => {
     const gateway = await device('mosquitto-sleeper');
     const operations = await service('operations');
     const filter = 'devices/mosquitto-sleeper/commands/+/+';
@@ -132,7 +132,7 @@ describeWithClients('mosquitto_pub and mosquitto_sub', ['mosquitto_pub', 'mosqui
     expect(messagesOf(await back.ended, 'devices/')).toEqual(['devices/mosquitto-sleeper/commands/reboot/r1 1 0 now']);
   });
 
-  it('publish the will of a device whose power was cut', async () => {
+  it('receive the will of a device that lost power', async () => {
     const gateway = await device('mosquitto-wills');
     const reader = await service('will-reader');
     const reading = await subscribe(reader, 'devices/+/events/+', ['-C', '1']);
@@ -142,7 +142,7 @@ describeWithClients('mosquitto_pub and mosquitto_sub', ['mosquitto_pub', 'mosqui
     expect(messagesOf(await reading.ended, 'devices/')).toEqual(['devices/mosquitto-wills/events/gone 0 0 power']);
   });
 
-  it('find what was retained', async () => {
+  it('receive retained messages', async () => {
     const gateway = await device('mosquitto-retains');
     const reader = await service('twin-reader');
     const topic = 'devices/mosquitto-retains/twin/reported';
@@ -158,13 +158,13 @@ describeWithClients('mosquitto_pub and mosquitto_sub', ['mosquitto_pub', 'mosqui
     expect(sent).toMatchObject({ status: STATUS.ok });
   });
 
-  it.each(['0', '1', '2'])('are cut off when they publish outside of their rights with QoS %s', async (qos) => {
+  it.each(['0', '1', '2'])('are disconnected when they publish to a denied topic with QoS %s', async (qos) => {
     const victim = await device(`mosquitto-victim${qos}`);
     const gateway = await device(`mosquitto-rogue${qos}`);
     const reader = await service(`rogue-reader${qos}`);
     const reading = await subscribe(reader, 'devices/+/telemetry/+', ['-C', '1']);
     const outcome = await publish(gateway, `devices/${victim.id}/telemetry/state`, ['-q', qos, '-m', 'forged']);
-    // QoS 0 waits for no answer: nobody tells the sender.
+    // A sender of QoS 0 waits for no response and reports nothing.
     expect(qos === '0' ? [STATUS.ok] : CUT_OFF).toContain(outcome.status);
     await publish(victim, `devices/${victim.id}/telemetry/state`, ['-q', '1', '-m', 'true']);
     expect(messagesOf(await reading.ended, 'devices/')).toEqual([`devices/${victim.id}/telemetry/state 0 0 true`]);
@@ -193,7 +193,7 @@ describeWithClients('mosquitto_pub and mosquitto_sub', ['mosquitto_pub', 'mosqui
     expect(outcome.stderr).toContain('identifier rejected');
   });
 
-  it('are let in as a service with its name and a suffix, and with no other', async () => {
+  it('connect as a service with its name and a suffix as client id, and with no other', async () => {
     const dashboard = await service('dashboard');
     const topic = 'devices/mosquitto-any/commands/blink/r1';
     const as = (id: string) => publish({ ...dashboard, id }, topic, ['-q', '1', '-m', 'x']);
@@ -217,7 +217,7 @@ describeWithClients('mosquitto_pub and mosquitto_sub', ['mosquitto_pub', 'mosqui
     expect(outcome).toMatchObject({ status: STATUS.notAuthorized });
   });
 
-  it('are cut off when their device is revoked, and not let in again', async () => {
+  it('are disconnected when their device is revoked, and refused afterwards', async () => {
     const gateway = await device('mosquitto-lost');
     const listening = await subscribe(gateway, 'devices/mosquitto-lost/commands/+/+', ['-q', '1']);
     const answer = await fleet.operator.revokeDevices({ ids: ['mosquitto-lost' as DeviceId], reason: 'keyCompromise' });

@@ -28,7 +28,7 @@ describeWithClients('clients whose filters overlap', ['mosquitto_sub', 'paho'], 
     await client.endAsync();
   }
 
-  it('mosquitto_sub is granted each, and gets a message once, with the highest QoS', async () => {
+  it('mosquitto_sub is granted each filter, and gets a message once, with the highest QoS', async () => {
     const directory = temporaryDirectory();
     const files = writeCredentials(directory, await fleet.enroll('overlap-1'));
     const place = ['-h', 'localhost', '-p', new URL(fleet.mqttUrl).port, '--cafile', files.ca];
@@ -42,7 +42,7 @@ describeWithClients('clients whose filters overlap', ['mosquitto_sub', 'paho'], 
     expect(stdout.split('\n').filter((line) => /^\d \d$/.test(line))).toEqual(['0 0', '1 1', '2 2']);
   });
 
-  it('paho with filters of different QoS gets the highest of them, kept sessions too', async () => {
+  it('paho with filters of different QoS gets the highest of them, with persistent sessions too', async () => {
     const files = writeCredentials(temporaryDirectory(), await fleet.enroll('overlap-2'));
     const place = { host: 'localhost', port: Number(new URL(fleet.mqttUrl).port), ca: fleet.trustBundle };
     const of = (end: string) => `devices/overlap-2/commands/${end}`;

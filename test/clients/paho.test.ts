@@ -1,4 +1,4 @@
-/** paho-mqtt, the Python client, as a device and as a service; what they do is in `paho_round_trip.py`. */
+/** paho-mqtt, the Python client, as a device and as a service (`paho_round_trip.py`). */
 
 import { fileURLToPath } from 'node:url';
 import type { DeviceId } from '@rollcall/protocol';
@@ -65,7 +65,7 @@ describeWithClients('paho-mqtt', ['paho'], () => {
     expect(stored.map(({ payload }) => payload)).toEqual([0, 1, 2]);
   });
 
-  it('is cut off when its device is revoked', async () => {
+  it('is disconnected when its device is revoked', async () => {
     const files = writeCredentials(temporaryDirectory(), await fleet.enroll('paho-lost'));
     const device = start({ role: 'device', id: 'paho-lost', files });
     await device.line(/"subscribed"/);

@@ -21,7 +21,7 @@ class Party:
         self.id = settings["id"]
         self.answer = None
         version = {"3.1.1": mqtt.MQTTv311, "5": mqtt.MQTTv5}[settings.get("version", "3.1.1")]
-        # paho 2 wants to be told which callbacks it shall call.
+        # paho 2 requires the version of its callbacks.
         callbacks = [mqtt.CallbackAPIVersion.VERSION1] if hasattr(mqtt, "CallbackAPIVersion") else []
         self.client = mqtt.Client(*callbacks, client_id=self.id, protocol=version)
         self.client.tls_set(
@@ -71,7 +71,7 @@ class Party:
 
     def disconnected(self, client, userdata, code, properties=None):
         tell("disconnected", code=getattr(code, "value", code))
-        # The network loop would connect again.
+        # Otherwise the network loop connects again.
         sys.exit(0)
 
 

@@ -1,4 +1,4 @@
-"""A device with a kept session that subscribes to some filters at once, and leaves after so many messages.
+"""A device with a persistent session that subscribes to some filters at once, and leaves after so many messages.
 
 Reads its settings as JSON from standard input; writes one JSON line for what it was granted, and one per message.
 """
@@ -40,7 +40,7 @@ client.on_connect = connected
 client.on_subscribe = subscribed
 client.on_message = received
 client.connect(settings["host"], settings["port"], keepalive=30)
-# What it has to acknowledge of the last message is sent before it leaves.
+# The acknowledgement of the last message is sent before the client disconnects.
 while left > 0 or client.want_write():
     client.loop(1)
 client.disconnect()

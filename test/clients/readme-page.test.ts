@@ -11,7 +11,7 @@ import { temporaryDirectory } from '../fixtures/temporary.ts';
 const page = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
 const programs = fileURLToPath(new URL('../../bin', import.meta.url));
 
-/** The block after "rollcall serve", which a fleet of the test stands in for. */
+/** The block after "rollcall serve", which a fleet of the test replaces. */
 const transcript = [...page.matchAll(/^```console\n(.*?)^```$/gms)].map((match) => match[1] as string)[1] ?? '';
 
 /** Times and durations differ from run to run, and the width of a column with them. */
@@ -32,7 +32,7 @@ describeWithClients('README.md', ['bash', 'mosquitto_pub', 'mosquitto_sub'], () 
   });
   afterAll(() => fleet.stop());
 
-  it('shows a transcript that prints what the programs print', async () => {
+  it('shows a transcript that equals the output of the programs', async () => {
     const port = new URL(fleet.mqttUrl).port;
     const commands = [...transcript.matchAll(/^\$ (.*)$/gm)].map((match) => match[1] as string);
     expect(commands.length).toBeGreaterThan(7);

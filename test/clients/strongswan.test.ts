@@ -1,4 +1,4 @@
-/** strongSwan's `pki` as a device: an EST client with a TLS stack, a DER reader and opinions of its own. */
+/** strongSwan's `pki` as a device: an EST client with its own TLS stack, DER parser and checks. */
 
 import { X509Certificate } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -40,13 +40,13 @@ describeWithClients('strongSwan', ['pki', 'curl', 'mosquitto_pub'], () => {
     return runClient('pki', [...args, ...credential], { directory });
   }
 
-  /** The token as password, in a file of options: no other user of the machine sees it in the process list. */
+  /** The token as password, in an options file, so that no other user sees it in the process list. */
   function withToken(directory: string, userName: string, token: string): readonly string[] {
     writeFileSync(join(directory, 'credential'), `--userpass "${userName}:${token}"\n`, { mode: 0o600 });
     return ['--options', 'credential'];
   }
 
-  /** Keeps `NAME.pem` and returns it read by other eyes. */
+  /** Writes `NAME.pem` and returns it as Node parses it. */
   function keep(directory: string, name: string, outcome: ClientOutcome): X509Certificate {
     if (outcome.status !== 0) throw new Error(`expected a certificate\n${outcome.stderr}`);
     writeFileSync(join(directory, `${name}.pem`), outcome.stdout);
@@ -77,7 +77,7 @@ describeWithClients('strongSwan', ['pki', 'curl', 'mosquitto_pub'], () => {
     expect(issuing.verify(root.publicKey)).toBe(true);
   });
 
-  it('enrolls under the device id it asks for, trusts what it gets, and publishes with it', async () => {
+  it('enrolls under the device id that it requests, verifies the certificate, and publishes with it', async () => {
     const directory = await deviceDirectory();
     await prepare(directory, 'first', 'CN=swan-1');
     const outcome = await est(directory, 'first', withToken(directory, 'swan-1', await fleet.mint()));
@@ -88,14 +88,14 @@ describeWithClients('strongSwan', ['pki', 'curl', 'mosquitto_pub'], () => {
     expect(await publish(directory, 'first', 'swan-1')).toMatchObject({ status: 0 });
   });
 
-  it.each(['', 'device', 'token', 'rollcall'])('gets an id of the server’s choice as user "%s"', async (userName) => {
+  it.each(['', 'device', 'token', 'rollcall'])('gets an id chosen by the server as user "%s"', async (userName) => {
     const directory = await deviceDirectory();
     await prepare(directory, 'any', 'CN=a gateway without a name');
     const outcome = await est(directory, 'any', withToken(directory, userName, await fleet.mint()));
     expect(keep(directory, 'any', outcome).subject).toMatch(/^CN=dev-[a-z2-7]{12}$/);
   });
 
-  it('gets the id that its token was minted for', async () => {
+  it('gets the id that its token names', async () => {
     const directory = await deviceDirectory();
     await prepare(directory, 'named', 'CN=swan-named');
     const token = await fleet.mint({ device: 'swan-named' as DeviceId });
@@ -125,7 +125,7 @@ describeWithClients('strongSwan', ['pki', 'curl', 'mosquitto_pub'], () => {
     expect(stored.map(({ stream }) => stream)).toEqual(['state']);
   });
 
-  it('is refused with a spent token', async () => {
+  it('is refused with a consumed token', async () => {
     const directory = await deviceDirectory();
     const token = await fleet.mint();
     await prepare(directory, 'one', 'CN=swan-spends');
@@ -136,7 +136,7 @@ describeWithClients('strongSwan', ['pki', 'curl', 'mosquitto_pub'], () => {
     expect(outcome.stderr).toContain('EST request failed: HTTP 401');
   });
 
-  it('is refused renewal once it is revoked, and finds its certificate in the revocation list', async () => {
+  it('cannot renew once it is revoked, and finds its certificate in the CRL', async () => {
     const directory = await deviceDirectory();
     await enroll(directory, 'swan-lost');
     await enroll(directory, 'swan-kept');
@@ -148,7 +148,7 @@ describeWithClients('strongSwan', ['pki', 'curl', 'mosquitto_pub'], () => {
     expect(outcome.stderr).toContain('EST request failed: HTTP 403');
     expect(await publish(directory, 'swan-lost', 'swan-lost')).toMatchObject({ status: 5 });
 
-    // Debian's pki can't fetch a list by itself.
+    // Debian's pki cannot fetch a CRL by itself.
     const list = ['--silent', '--fail', '--cacert', 'ca.pem', '--output', 'issuing.crl'];
     await succeed('curl', [...list, `${fleet.enrollUrl}/crl/issuing.crl`], { directory });
     const verify = ['--verify', '--cacert', 'ca.pem', '--cacert', 'ca-1.pem', '--crl', 'issuing.crl', '--in'];

@@ -1,4 +1,4 @@
-/** CA keys in a PKCS#11 token (SoftHSM) under the program itself, as plain Node runs it: start, issue, rotate, restart, PINs. */
+/** CA keys in a PKCS#11 token (SoftHSM) with the real program under plain Node: start, issuance, rotation, restart, PINs. */
 
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -31,7 +31,7 @@ async function enrolls(data: string): Promise<void> {
 }
 
 describeWithClients('rollcall serve with its CA keys in a token', ['softhsm2-util', 'pkcs11-addon'], () => {
-  it('starts, issues, rotates and starts again, and no key is ever in a file', async () => {
+  it('starts, issues, rotates and restarts, and no key is ever in a file', async () => {
     const { data, start } = fleet();
     const first = await start();
     await enrolls(data);
@@ -48,7 +48,7 @@ describeWithClients('rollcall serve with its CA keys in a token', ['softhsm2-uti
     expect(readdirSync(join(data, 'ca')).filter((name) => name.endsWith('.key'))).toEqual([]);
   });
 
-  it('tries a refused PIN only once, however often it is restarted, until the PIN file holds another one', async () => {
+  it('tries a refused PIN only once, over any number of restarts, until the PIN file contains another one', async () => {
     const { token, start, refusedPinFile } = fleet();
     token.writePin('4321');
     await expect(start()).rejects.toThrow('PIN_INCORRECT');
@@ -62,7 +62,7 @@ describeWithClients('rollcall serve with its CA keys in a token', ['softhsm2-uti
     await server.end('SIGTERM');
   });
 
-  it('tries it again when an operator removes the file that remembers it', async () => {
+  it('tries a refused PIN again when an operator removes the file that records it', async () => {
     const { token, start, refusedPinFile } = fleet();
     token.writePin('4321');
     await expect(start()).rejects.toThrow('PIN_INCORRECT');
@@ -71,7 +71,7 @@ describeWithClients('rollcall serve with its CA keys in a token', ['softhsm2-uti
     await expect(start()).rejects.toThrow('PIN_INCORRECT');
   });
 
-  it('tries a PIN with a new token that another token refused', async () => {
+  it('tries a PIN that one token refused with another token', async () => {
     const { token, start, directory } = fleet();
     token.writePin('4321');
     await expect(start()).rejects.toThrow('PIN_INCORRECT');

@@ -1,4 +1,4 @@
-/** The CA's key lies in a token (SoftHSM), and somebody unplugs it: nobody new comes in, and whoever is in stays. */
+/** The PKCS#11 token with the CA key (SoftHSM) is removed: enrollment is refused, and connected devices stay connected. */
 
 import { expect, it, onTestFinished } from 'vitest';
 import { SOFTHSM_MODULE } from '../fixtures/client-programs.ts';
@@ -9,7 +9,7 @@ import { softToken, TOKEN_LABEL } from '../fixtures/soft-token.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 describeWithClients('a fleet whose CA signs in a token', ['softhsm2-util', 'pkcs11-addon'], () => {
-  it('answers 503 to enrollment while the token is away, and MQTT goes on', async () => {
+  it('answers enrollment with 503 while the token is missing, and MQTT continues', async () => {
     const token = softToken(temporaryDirectory());
     Object.assign(process.env, token.environment);
     const keys = ['certificates', 'keys'];

@@ -1,5 +1,5 @@
 /**
- * Makes what a fleet of an earlier version leaves behind: a data directory, and the directory of a device whose queue is
+ * Writes the files of a fleet of an earlier version: a data directory, and the directory of a device whose queue is
  * not empty. `node bin/pinned.js test/compatibility/make-older-fleet.ts CHECKOUT OUT.tar.gz`, with an installed checkout of that version. Uses
  * its program and its built device SDK alone, so that it does not depend on how that version lays out its sources.
  */
@@ -18,7 +18,7 @@ const place = mkdtempSync(join(tmpdir(), 'rollcall-made-'));
 const data = join(place, 'data');
 const program = join(checkout, 'bin/rollcall');
 
-/** The certificates outlive the tests that read this. */
+/** Long enough that the certificates are valid whenever the tests run. */
 writeFileSync(
   join(place, 'rollcall.yaml'),
   'certificates:\n  device: 3650d\n  issuing: 15y\n  root: 20y\nevents:\n  retention:\n    age: 36500d\n',
@@ -70,7 +70,7 @@ await (await devices.get('press-1').twin.report({ interval: 10 })).acknowledged;
 rollcall('device', 'revoke', 'press-3', ...on, '--reason', 'keyCompromise');
 rollcall('device', 'suspend', 'press-4', ...on);
 
-// A service with a session of its own, away while a device publishes; and a device away with a command waiting.
+// A service with a persistent session that is offline while a device publishes, and an offline device with a queued command.
 rollcall('service', 'issue', 'dashboard', ...on, '--out', join(place, 'dashboard'));
 const pem = (name: string) => readFileSync(join(place, 'dashboard', name));
 const options = {
@@ -92,7 +92,7 @@ await again.publishAsync('devices/press-1/commands/restart/r-1', '"now"', { qos:
 await again.endAsync();
 await server.stop();
 
-// What press-2 says now waits in its queue.
+// The messages of press-2 now stay in its queue.
 await devices.get('press-2').publish('temperature', { n: 7 });
 for (const id of ['press-2', 'press-3', 'press-4']) await devices.get(id).close();
 execFileSync('tar', ['-C', place, '-czf', out, 'data', 'press-1', 'press-2', 'dashboard']);

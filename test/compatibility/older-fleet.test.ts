@@ -1,6 +1,6 @@
 /**
  * A data directory and device stores that an earlier version wrote (fleet-2026-11.tar.gz, made by make-older-fleet.ts)
- * under the program of today: nothing in them is lost.
+ * are opened by the current program without loss.
  */
 
 import { execFileSync } from 'node:child_process';
@@ -15,18 +15,18 @@ import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
 
 const ARCHIVE = fileURLToPath(new URL('fleet-2026-11.tar.gz', import.meta.url));
 
-/** The archive grows old: sessions and events must not end by age. */
+/** The archive gets older every day, so sessions and events must not expire. */
 const SETTINGS = 'mqtt:\n  limits:\n    sessionExpiry: 36500d\nevents:\n  retention:\n    age: 36500d\n';
 
 let directory: string;
 let server: RunningServer;
 
-/** What the command prints as JSON. */
+/** Returns what the command prints as JSON. */
 async function ask(...args: string[]): Promise<unknown> {
   return (await askLines(...args))[0];
 }
 
-/** What the command prints as JSON, a value a line. */
+/** Returns what the command prints as lines of JSON. */
 async function askLines(...args: string[]): Promise<readonly unknown[]> {
   const { code, stdout, stderr } = await rollcall([...args, '--json', '--data', join(directory, 'data')]);
   expect(code, stderr).toBe(0);
@@ -56,7 +56,7 @@ beforeAll(async () => {
 }, 60_000);
 
 describe('a fleet of an earlier version', () => {
-  it('has its devices with their status, its service, its token and an audit that verifies', async () => {
+  it('has its devices with their status, its service, its token and a valid audit chain', async () => {
     const devices = (await ask('device', 'list')) as { id: string; status: string }[];
     expect(devices.map(({ id, status }) => [id, status])).toEqual([
       ['press-1', 'active'],
@@ -70,7 +70,7 @@ describe('a fleet of an earlier version', () => {
     expect(verified).toMatchObject({ code: 0 });
   });
 
-  it('has its journal whole, and its events', async () => {
+  it('has all of its telemetry and its events', async () => {
     const messages = await askLines('telemetry', 'query', '--device', 'press-2', '--stream', 'temperature');
     expect(messages).toMatchObject([1, 2, 3, 4, 5, 6].map((n) => ({ payload: { n } })));
     expect(await askLines('events', 'list')).toContainEqual(
@@ -78,7 +78,7 @@ describe('a fleet of an earlier version', () => {
     );
   });
 
-  it('gives a device the command that waited, and its twin; takes what waited in its queue', async () => {
+  it('delivers the queued command and the twin to a device, and receives the queue of the device', async () => {
     const heard: string[] = [];
     const waiting = await openDevice('press-1', {
       commands: {
@@ -99,7 +99,7 @@ describe('a fleet of an earlier version', () => {
     expect(await ask('telemetry', 'last', '--device', 'press-2')).toMatchObject({ payload: { n: 7 } });
   });
 
-  it('gives a service the messages that its session kept for it', async () => {
+  it('delivers the queued messages of its persistent session to a service', async () => {
     const pem = (name: string) => readFileSync(join(directory, 'dashboard', name));
     const heard: string[] = [];
     const client = await connectAsync(server.ready.mqttUrl, {

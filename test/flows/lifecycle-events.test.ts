@@ -117,7 +117,7 @@ describe('a service that subscribes to events', () => {
     });
   });
 
-  it('receives the refusal of an unknown client under a reserved name', async () => {
+  it('receives the refusal of a client without a certificate, on the topic of unknown clients', async () => {
     const { port } = new URL(fleet.mqttUrl);
     const socket = connectTls({ port: Number(port), host: '127.0.0.1', rejectUnauthorized: false });
     socket.on('error', () => {});

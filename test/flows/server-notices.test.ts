@@ -28,7 +28,7 @@ it('a device reads the trust bundle from its retained topic, and is disconnected
   }
 });
 
-it('a renewal notice is retained for an offline device, and removed when the device is revoked', async () => {
+it('a renewal notice is retained for its device, and removed when the device is revoked', async () => {
   const fleet = await startFleet();
   onTestFinished(() => fleet.stop());
   const first = await fleet.enroll('dev-1', { group: 'press' });
