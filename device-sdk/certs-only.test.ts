@@ -31,7 +31,7 @@ describe('a certs-only PKCS#7', () => {
     expect(many(17)).toBeUndefined();
   });
 
-  it('is refused when it is cut off anywhere, or when something follows', () => {
+  it('is refused when it is truncated anywhere, or when bytes follow it', () => {
     for (let length = 0; length < good.length; length += 1) {
       expect(readCertsOnly(good.subarray(0, length))).toBeUndefined();
     }

@@ -207,7 +207,7 @@ describe('damage', () => {
     );
   });
 
-  it('of a length that was cut short costs what was cut off', async () => {
+  it('that is truncated loses only the truncated records', async () => {
     const { files, texts } = await filled();
     for (let cut = 0; cut < 300; cut += 7) {
       const hurt = files.reborn(0, 'keeps cache');

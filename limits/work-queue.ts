@@ -33,7 +33,7 @@ export class WorkQueue {
   }
 
   /**
-   * `admitted` when the work may run now; `cancelled` when `isCancelled` said so after the wait; `full` at once when too
+   * `admitted` when the work may run now; `cancelled` when `isCancelled` is true after the wait; `full` at once when too
    * much is waiting already.
    */
   enter(isCancelled: () => boolean): Promise<'admitted' | 'cancelled'> | 'admitted' | 'full' {

@@ -31,8 +31,8 @@ export function expectPlausibleClock(now: number): void {
   const isBefore = now < RELEASED_AT - BEFORE_RELEASE_MS;
   if (!isBefore && now <= RELEASED_AT + AFTER_RELEASE_MS) return;
   throw new Problem('clock_implausible', {
-    reason: `it says ${new Date(now).toISOString()}, ${isBefore ? 'before' : 'more than 20 years after'} this version was made (${released})`,
-    hint: 'set the clock (for example "timedatectl set-ntp true"), then start again; certificates made now would carry that date',
+    reason: `it says ${new Date(now).toISOString()}, ${isBefore ? 'before' : 'more than 20 years after'} the release of this version (${released})`,
+    hint: 'set the clock (for example "timedatectl set-ntp true"), then start again; certificates issued now would contain this date',
   });
 }
 

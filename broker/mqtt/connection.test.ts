@@ -83,10 +83,10 @@ function start({ limits = {} }: { readonly limits?: Partial<typeof DEFAULT_LIMIT
     pending = 0;
     ask();
   };
-  const open = (lane?: PublishFastPath) => {
+  const open = (fastPath?: PublishFastPath) => {
     socket.emit('data', connect('client-1'));
     connection.on('readable', ask);
-    connection.startEngine(() => engine, lane);
+    connection.startEngine(() => engine, fastPath);
     done();
     connection.connectFinished();
     steps.length = 0;
@@ -253,7 +253,7 @@ describe('a connection', () => {
   });
 
   describe('with a fast path', () => {
-    /** A lane that takes `component` messages of QoS 1, until the test makes room again. */
+    /** A fast path that takes a number of QoS 1 messages, until the test makes space again. */
     function withLane(room: number) {
       const { socket, connection, steps, told, done, open } = start();
       const taken: number[] = [];
@@ -286,7 +286,7 @@ describe('a connection', () => {
       expect([taken, steps]).toEqual([[1], [hex(subscribe)]]);
       done();
       expect(steps).toEqual([hex(subscribe), hex(publish(2))]);
-      socket.emit('data', publish(4)); // the engine works on messages only: the lane may overtake them
+      socket.emit('data', publish(4)); // the engine works on messages only: the fast path may overtake them
       expect(taken).toEqual([1]); // but not one that is still waiting
       done();
       done();

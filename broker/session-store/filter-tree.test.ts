@@ -1,4 +1,4 @@
-/** Who wants a topic, held to the one matcher of the house. */
+/** Compares the filter tree with `filterMatches()` of the protocol module. */
 
 import { filterMatches } from '@rollcall/protocol';
 import fc from 'fast-check';

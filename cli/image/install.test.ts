@@ -24,7 +24,7 @@ describe.skipIf(process.getuid?.() !== 0)('install.sh (skipped unless run by roo
     }
     const copy = join(root, 'etc/rollcall-device/token.new');
     mkdirSync(join(root, 'etc/rollcall-device'), { recursive: true });
-    writeFileSync(copy, 'of an installation that was cut off', { mode: 0o644 });
+    writeFileSync(copy, 'of an interrupted installation', { mode: 0o644 });
     // The power goes when the token was copied, and before anything else happens to it.
     writeFileSync(join(bin, 'chmod'), '#!/bin/sh\ncase "$*" in *token.new) exit 9;; esac\nexec /bin/chmod "$@"\n', {
       mode: 0o755,

@@ -1,4 +1,4 @@
-/** What an image from elsewhere may do to whoever verifies it: nothing. */
+/** An image of unknown origin cannot harm the machine that verifies it. */
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

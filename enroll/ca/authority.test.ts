@@ -271,7 +271,7 @@ describe('two servers that start at once in one directory', () => {
 });
 
 describe('an authority that exists', () => {
-  it('is refused while others can read a private key, with a hint how to mend it', async () => {
+  it('is refused while others can read a private key, with a hint how to fix it', async () => {
     const { options } = await openTestAuthority();
     for (const [name, loose, tight] of [
       ['issuing.key', 0o640, 0o600],

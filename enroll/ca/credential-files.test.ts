@@ -133,9 +133,9 @@ it.each<[string, (folder: string, good: { cert: string; key: string }) => void, 
   expect(said).toMatchObject({ server: 'broker', reason: expect.stringMatching(reason) });
   expect(JSON.stringify(files.lines())).not.toContain('PRIVATE KEY-----');
 
-  const mended = files.next();
+  const accepted = files.next();
   write(files.folder, await pair());
-  await mended;
+  await accepted;
   expect(files.error()).toBeUndefined();
 });
 

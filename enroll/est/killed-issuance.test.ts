@@ -76,7 +76,7 @@ describe('a server that is killed before any statement of enrollment, renewal, f
     const { template, order } = await unborn();
     let finished = 0;
     let step = 0;
-    const lane = async (): Promise<void> => {
+    const issueInSequence = async (): Promise<void> => {
       while (finished === 0) {
         step += 1;
         const at = step;
@@ -91,7 +91,7 @@ describe('a server that is killed before any statement of enrollment, renewal, f
         }
       }
     };
-    await Promise.all([lane(), lane()]);
+    await Promise.all([issueInSequence(), issueInSequence()]);
     expect(finished).toBeGreaterThan(40);
   }, 240_000);
 });

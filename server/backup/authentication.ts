@@ -39,7 +39,7 @@ export function authenticate(backup: ReadBackup, by: AuthenticationOptions): Aut
     if (by.passphrase !== undefined) return openEncrypted(encrypted, by.passphrase, backup, backup.manifest);
     if (by.acceptUnauthenticated) return { provenBy: 'nothing', secrets: undefined };
     throw unauthenticated(
-      'only its passphrase proves this backup: give --passphrase-file, or --accept-unauthenticated if you accept that anybody may have changed it',
+      'only its passphrase authenticates this backup: give --passphrase-file, or --accept-unauthenticated if you accept that anyone may have changed it',
     );
   }
   const signature = backup.read(SIGNATURE);
@@ -70,7 +70,7 @@ function authenticateFormat1(
 ): AuthenticatedBackup {
   if (!acceptUnauthenticated) {
     throw unauthenticated(
-      'it has format 1, which does not prove who wrote it: give --accept-unauthenticated if you accept that anybody may have changed it',
+      'it has format 1, which does not authenticate the writer: give --accept-unauthenticated if you accept that anyone may have changed it',
     );
   }
   const file = backup.files.find(({ name }) => name === ENCRYPTED_FORMAT_1);

@@ -2,7 +2,7 @@ import { type Identity, type LifecycleType, type LifecycleValue, parseIdentity }
 import type { AuditEntry } from '../../registry/index.ts';
 import type { FleetEvent } from './event-log.ts';
 
-/** By the action of an entry, with its outcome where that is not `done`. */
+/** The event type by action of an audit entry, followed by the outcome unless it is `done`. */
 const TYPE_OF: Readonly<Record<string, LifecycleType>> = {
   'device.enrolled': 'enroll.enrolled',
   'service.issued': 'enroll.enrolled',
@@ -27,7 +27,7 @@ const TYPE_OF: Readonly<Record<string, LifecycleType>> = {
   'device.renewal_forked': 'security.renewal_forked',
 };
 
-/** Undefined for an entry that is no fleet event. */
+/** Returns undefined for an entry that causes no fleet event. */
 export function fleetEventOf(entry: AuditEntry): FleetEvent | undefined {
   const { action, outcome, actor, subject, details, at } = entry;
   const key = outcome === 'done' ? action : `${action} ${outcome}`;
@@ -42,7 +42,7 @@ export function fleetEventOf(entry: AuditEntry): FleetEvent | undefined {
   return { type, at, component: 'registry', subject: who, data };
 }
 
-/** Of `device/dev-7` and `service/dashboard`; tokens, issuers and policies have no identity. */
+/** The identity of `device/dev-7` or `service/dashboard`; tokens, issuers and policies have none. */
 function identityOf(subject: string): Identity | undefined {
   return subject.includes('/') ? parseIdentity(subject) : undefined;
 }

@@ -35,7 +35,7 @@ export class AuditFollower {
     this.#timer = setInterval(() => void this.poll(), options.pollEvery).unref();
   }
 
-  /** Without a cursor, entries that exist already become no events. */
+  /** Without a cursor, existing entries are skipped. */
   static async open(options: AuditFollowerOptions): Promise<AuditFollower> {
     const saved = options.cursor.read();
     if (saved !== undefined) return new AuditFollower(options, saved);
@@ -45,7 +45,7 @@ export class AuditFollower {
     return new AuditFollower(options, at);
   }
 
-  /** Reads on; resolves when everything that stood in the audit when this was called is an event. */
+  /** Reads new entries. Resolves when all entries of the time of the call are events. */
   async poll(): Promise<void> {
     if (this.#isClosed) return;
     this.#isWanted = true;
@@ -55,7 +55,7 @@ export class AuditFollower {
     await this.#polling;
   }
 
-  /** Reads on once more, then stops. */
+  /** Reads new entries once more, then stops. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
     await this.poll();

@@ -7,7 +7,7 @@ export class ConnectionNumbers {
   #next: number;
   #reserved: number;
 
-  /** Throws what the file throws. */
+  /** Throws errors of the file. */
   constructor(file: CursorFile) {
     this.#file = file;
     this.#next = file.read() ?? 1;

@@ -1,4 +1,5 @@
 import type { LifecycleType } from '@rollcall/protocol';
+
 /** `device`: events that a device, or any client that reaches a port, can cause without limit. */
 export type EventClass = 'security' | 'operator' | 'certificate' | 'device';
 
@@ -34,13 +35,13 @@ export const EVENT_RULES: Readonly<Record<LifecycleType, EventRule>> = {
   'security.renewal_forked': { eventClass: 'security', limitedAs: 'renewal_forked' },
 };
 
-/** Each reserved class has this part of the bytes; all other events share the rest. */
+/** The part of the bytes that each reserved class has; all other events share the rest. */
 export const RESERVED_PART = 1 / 8;
 
 export const RESERVED_CLASSES = ['security', 'operator', 'certificate'] as const;
 export type ReservedClass = (typeof RESERVED_CLASSES)[number];
 
-/** Undefined for an event of devices, and for a type that this version does not know. */
+/** Returns undefined for events of devices and for unknown types. */
 export function reservedClassOf(type: string): ReservedClass | undefined {
   const rule = Object.hasOwn(EVENT_RULES, type) ? EVENT_RULES[type as LifecycleType] : undefined;
   return rule === undefined || rule.eventClass === 'device' ? undefined : rule.eventClass;

@@ -1,7 +1,7 @@
 /**
  * The journal of events with a reserve: before segments are removed, the events of operators, certificates and security in them
  * are copied into the reserve, and readers get both in the order of positions. A directory of a version without a reserve is read
- * through once.
+ * completely once.
  */
 
 import { join } from 'node:path';
@@ -81,7 +81,7 @@ class Copier {
     return this.#seen;
   }
 
-  /** Resolves when all that the journal holds, as far as it belongs there, is in the reserve. */
+  /** Resolves when the reserve holds all events of its classes that the journal holds. */
   async catchUp(): Promise<void> {
     if (this.#hasEarlier) {
       this.#earlier ??= this.#copyEarlier().finally(() => {

@@ -31,43 +31,43 @@ export interface FleetEvent {
   readonly type: LifecycleType;
   /** Milliseconds since the epoch. */
   readonly at: number;
-  /** The component that reports it: `broker`, `registry`. */
+  /** The component that reports the event: `broker`, `registry`. */
   readonly component: string;
-  /** The device or service that it is about; undefined where none is known. */
+  /** The device or service of the event; undefined when it is unknown. */
   readonly subject?: Identity | undefined;
   readonly data: Readonly<Record<string, LifecycleValue>>;
 }
 
-/** An event as stored. */
+/** A stored event. */
 export interface StoredEvent {
-  /** In the journal of events. */
+  /** The position in the journal of events. */
   readonly position: number;
   readonly type: LifecycleType;
-  /** Of the device or service; `-` where none is known. */
+  /** The name of the device or service; `-` when it is unknown. */
   readonly name: string;
-  /** The CloudEvent in JSON, as services, operators and sinks get it. */
+  /** The CloudEvent that services, operators and sinks receive, JSON. */
   readonly json: Uint8Array;
 }
 
 export interface EventFilter {
   /** A type, or its area: `presence.connected`, `presence`. */
   readonly type?: string | undefined;
-  /** Of a device or service. */
+  /** The name of a device or service. */
   readonly name?: string | undefined;
 }
 
 export interface EventRange extends EventFilter {
   readonly since?: number | undefined;
   readonly until?: number | undefined;
-  /** The newest so many, 1 to 10,000. */
+  /** The number of newest events, 1 to 10,000. */
   readonly limit: number;
 }
 
 export interface EventCounters {
   readonly recorded: number;
-  /** Of kinds that can flood, beyond their rate. */
+  /** Events that exceeded the rate limit. */
   readonly leftOut: number;
-  /** The queue was full, or the journal could not take them. */
+  /** Events that were lost because the queue was full or the journal failed. */
   readonly dropped: number;
   readonly waiting: number;
 }
@@ -83,7 +83,7 @@ export interface EventLogOptions {
   readonly maxWaiting?: number;
 }
 
-/** About 25 MB: what a fleet of fifty thousand causes when all devices reconnect at once. */
+/** About 25 MB: the events of fifty thousand devices that reconnect at once. */
 const MAX_WAITING = 50_000;
 
 /** Events encoded per turn of the event loop: about a millisecond. */
@@ -102,7 +102,7 @@ export class EventLog {
   readonly #rateLimiter: EventRateLimiter;
   readonly #maxWaiting: number;
   readonly #boot = randomBytes(6).toString('hex');
-  /** By their id: admitted by `store()`, and not stored yet. */
+  /** Events by id that `store()` admitted and that are not stored yet. */
   readonly #unstored = new Map<string, AdmittedEvent>();
   readonly #commits: GroupCommit<AdmittedEvent>;
   #count = 0;
@@ -123,7 +123,7 @@ export class EventLog {
     });
   }
 
-  /** Never waits and never throws. `source` is what the rate limit counts, where that is not the subject: an address. */
+  /** Never waits and never throws. `source` is the key of the rate limit when it is not the subject, such as an address. */
   record(event: FleetEvent, source = sourceOf(event)): void {
     this.#count += 1;
     const admitted = this.#admit({ event, id: `${this.#boot}-${this.#count}`, isKeyed: false }, source);
@@ -137,10 +137,10 @@ export class EventLog {
 
   /**
    * Resolves when it is on disk, or left out or held by the rate limit of its device; an event with the same id is stored once.
-   * Rejects with Problem `unavailable` when the journal can't take it now.
+   * Rejects with Problem `unavailable` when the journal cannot store it now.
    */
   async store(event: FleetEvent, id: string): Promise<void> {
-    // An event that could not be stored is retried: it has spent its budget already.
+    // A retried event was counted by the rate limit before.
     const admitted = this.#unstored.get(id) ?? this.#admit({ event, id, isKeyed: true }, sourceOf(event));
     if (admitted === undefined) return;
     this.#unstored.set(id, admitted);
@@ -190,12 +190,12 @@ export class EventLog {
     };
   }
 
-  /** Resolves when what waits now is written. */
+  /** Resolves when all events that wait now are stored. */
   flushed(): Promise<void> {
     return this.#commits.flush();
   }
 
-  /** Writes what waits and what is held, then closes the journal. */
+  /** Stores waiting and held events, then closes the journal. */
   async close(): Promise<void> {
     clearTimeout(this.#heldTimer);
     for (const held of this.#rateLimiter.takeAll()) this.#add(held);
@@ -222,7 +222,7 @@ export class EventLog {
     else this.#drop(1, 'more events wait than may');
   }
 
-  /** Never rejects: what the journal refuses is dropped and counted. */
+  /** Never rejects: events that the journal refuses are dropped and counted. */
   async #write(events: readonly AdmittedEvent[]): Promise<void> {
     const storing: Promise<unknown>[] = [];
     for (const [index, admitted] of events.entries()) {
@@ -238,7 +238,7 @@ export class EventLog {
 
   #drop(count: number, why: unknown): void {
     this.#dropped += count;
-    // Once until events are stored again, so that the log does not fill instead.
+    // Logged once until events are stored again.
     if (!this.#isDropping) {
       const reason = why instanceof Error ? why.message : why;
       this.#options.log.error({ reason, dropped: this.#dropped }, 'events are dropped');
@@ -271,12 +271,12 @@ export class EventLog {
   }
 }
 
-/** What the rate limit counts. */
+/** The key of the rate limit. */
 function sourceOf({ subject, data }: FleetEvent): string {
   return subject === undefined ? String(data.about ?? data.group ?? '') : formatIdentity(subject);
 }
 
-/** Undefined for a type that this version does not know. */
+/** Returns undefined for an unknown type. */
 function storedEvent({ position, stream, device, payload }: StoredMessage<string>): StoredEvent | undefined {
   return isLifecycleType(stream) ? { position, type: stream, name: device, json: payload } : undefined;
 }

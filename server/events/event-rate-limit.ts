@@ -3,9 +3,9 @@ import { EVENT_RULES } from './event-classes.ts';
 import type { FleetEvent } from './event-log.ts';
 
 export interface EventRateLimits {
-  /** Of one kind that any client can cause, in total. */
+  /** Events of one kind that any client can cause, from all sources together. */
   readonly perSecond: number;
-  /** Of one kind, from one source: an address, a device. */
+  /** Events of one kind from one source, such as an address or a device. */
   readonly perMinutePerSource: number;
 }
 
@@ -15,7 +15,7 @@ export const EVENT_RATE_LIMITS: EventRateLimits = { perSecond: 50, perMinutePerS
 const MAX_SOURCES = 50_000;
 const MAX_HELD = 10_000;
 
-/** An event that is to be stored. */
+/** An event to store. */
 export interface EventCandidate {
   readonly event: FleetEvent;
   readonly id: string;
@@ -24,7 +24,7 @@ export interface EventCandidate {
 }
 
 export interface AdmittedEvent extends EventCandidate {
-  /** How many of its kind were left out before it. */
+  /** The number of events of its kind that were left out before it. */
   readonly leftOut: number;
 }
 
@@ -44,7 +44,7 @@ export class EventRateLimiter {
     });
   }
 
-  /** How many have been left out, of all kinds. */
+  /** The number of events of all kinds that were left out. */
   get total(): number {
     return this.#total;
   }
@@ -53,13 +53,13 @@ export class EventRateLimiter {
     return this.#held.size > 0;
   }
 
-  /** Undefined when it is left out, or held. */
+  /** Returns undefined when the event is left out or held. */
   admit(candidate: EventCandidate, source: string): AdmittedEvent | undefined {
     const { type, at } = candidate.event;
     const { limitedAs, hasGlobalLimit = false } = EVENT_RULES[type];
     if (limitedAs === undefined) return { ...candidate, leftOut: 0 };
     const key = `${limitedAs} ${networkOf(source)}`;
-    // The source first: one that floods must not use up the total budget.
+    // The limit of the source is checked first: a flood must not use up the total budget.
     const mayPass = this.#bySource.take(key, at) === 0 && (!hasGlobalLimit || this.#all.take(limitedAs, at) === 0);
     if (mayPass) {
       const held = this.#held.get(key);
@@ -74,12 +74,12 @@ export class EventRateLimiter {
     return undefined;
   }
 
-  /** Those held events whose sources have a budget again. */
+  /** Returns held events whose sources are within their limit again. */
   takeDue(now: number): AdmittedEvent[] {
     return this.#takeHeld((key) => this.#bySource.take(key, now) === 0);
   }
 
-  /** All held events, before the log closes. */
+  /** Returns all held events, before the log closes. */
   takeAll(): AdmittedEvent[] {
     return this.#takeHeld(() => true);
   }
@@ -94,7 +94,7 @@ export class EventRateLimiter {
     return due;
   }
 
-  /** In place of the one that is held for this source. */
+  /** Replaces the event that is held for this source. */
   #hold(key: string, candidate: EventCandidate): void {
     const before = this.#held.get(key);
     if (before === undefined && this.#held.size >= MAX_HELD) {

@@ -17,7 +17,7 @@ export interface FleetEventsOptions {
   readonly trustDomain: string;
   readonly registry: Pick<Registry, 'exportAudit' | 'listAudit'>;
   readonly retention: Retention;
-  /** As `openTelemetry()` has it. */
+  /** The same option as in `openTelemetry()`. */
   readonly after?: 'restore' | undefined;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -28,11 +28,11 @@ export interface FleetEvents {
   readonly log: EventLog;
   /** The journal of the events, for sinks that read it from a position. */
   readonly journal: Telemetry<string>;
-  /** Greater than every number before, over restarts. */
+  /** Returns a number greater than all before it, across restarts. */
   nextConnection(): number;
   /** Reads the audit now instead of at the next poll. */
   pollAudit(): Promise<void>;
-  /** Names as metrics have them. */
+  /** The keys are those of the metric definitions. */
   counters(): Readonly<Record<string, number>>;
   close(): Promise<void>;
 }
@@ -46,7 +46,7 @@ const POLL_EVERY_MS = 250;
 const CONNECTIONS_FILE = 'connections.next';
 const AUDIT_POSITION_FILE = 'audit.position';
 
-/** Throws what `openFleetEvents()` would throw for this directory, and changes nothing. */
+/** Throws the errors of `openFleetEvents()` for this directory, and changes nothing. */
 export function inspectFleetEvents(directory: string): void {
   inspectTelemetry(directory);
   inspectReservedEvents(join(directory, RESERVED_FILE));

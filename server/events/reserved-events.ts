@@ -12,7 +12,7 @@ import { RESERVED_CLASSES, type ReservedClass, reservedClassOf } from './event-c
 export interface ReservedBounds {
   /** Bytes of each class; the oldest are removed. */
   readonly bytesPerClass: number;
-  /** Older ones are removed, in ms; 0: never. */
+  /** The age at which events are removed, in ms; 0: never. */
   readonly age: number;
 }
 
@@ -43,7 +43,7 @@ const SCHEMA = `
   CREATE INDEX events_by_class ON events (class, position);
 `;
 
-/** Bytes that an event is counted with besides its payload. */
+/** Bytes that are counted for each event beside its payload. */
 const OVERHEAD = 120;
 const WEIGHT = `length(payload) + ${OVERHEAD}`;
 
@@ -64,7 +64,7 @@ interface EventRow {
 /** Name of the file beside the segments of the journal. */
 export const RESERVED_FILE = 'reserved.db';
 
-/** Throws what opening this file would throw, and changes nothing. */
+/** Throws the errors of opening this file, and changes nothing. */
 export function inspectReservedEvents(file: string): void {
   inspectDatabaseFile({ file, kind: KIND, check: 'header' });
 }
@@ -100,7 +100,7 @@ export class ReservedEvents {
     return this.#bytes[of];
   }
 
-  /** Stores these and removes what exceeds the bounds; on disk when it returns. Throws what SQLite throws. */
+  /** Stores events and removes those beyond the bounds; durable when it returns. Throws errors of SQLite. */
   add(events: readonly StoredMessage<string>[], lookedAt: number, now: number): void {
     const before = { ...this.#bytes };
     try {
@@ -112,7 +112,7 @@ export class ReservedEvents {
     }
   }
 
-  /** Those after a position and up to another, oldest first. No page spans a position that is not in the reserve. */
+  /** Events after a position and up to another, oldest first. No page spans a position that is not in the reserve. */
   *pages(range: TelemetryRange<string>, after: number, upTo: number): Generator<readonly StoredMessage<string>[]> {
     const devices = range.device === undefined ? range.devices : [range.device];
     const conditions = ['position > @after', 'position <= @upTo'];

@@ -53,7 +53,7 @@ describe('the line of one device', () => {
     expect(await answerOf(await call(line), 'there and back')).toBe('there and back');
   });
 
-  it('that is cut closes nothing, and what was open is gone when it is mended', async () => {
+  it('that is interrupted closes no connection, and destroys the open ones when it is restored', async () => {
     const { line, sockets } = await echoed();
     const socket = await call(line);
     await answerOf(socket, 'before');

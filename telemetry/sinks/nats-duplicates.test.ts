@@ -28,7 +28,7 @@ interface Link {
 async function linkTo(server: NatsServer): Promise<Link> {
   let isLosing = false;
   const sockets = new Set<Socket>();
-  const door = createServer((near) => {
+  const proxy = createServer((near) => {
     const far = createConnection(server.port, '127.0.0.1');
     let hasPublished = false;
     near.on('data', (bytes) => {
@@ -46,7 +46,7 @@ async function linkTo(server: NatsServer): Promise<Link> {
       socket.on('error', () => {}).on('close', () => other.destroy());
     }
   }).listen(0, '127.0.0.1');
-  await once(door, 'listening');
+  await once(proxy, 'listening');
   const loseAnswers = () => {
     isLosing = true;
   };
@@ -57,9 +57,9 @@ async function linkTo(server: NatsServer): Promise<Link> {
   };
   onTestFinished(() => {
     cut();
-    door.close();
+    proxy.close();
   });
-  return { port: (door.address() as AddressInfo).port, loseAnswers, cut };
+  return { port: (proxy.address() as AddressInfo).port, loseAnswers, cut };
 }
 
 const targetAt = (port: number) =>
