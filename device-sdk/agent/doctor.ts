@@ -332,11 +332,11 @@ async function connectOnce(identity: StoredIdentity): Promise<readonly Finding[]
   }
   const accepted: Finding = { check: 'connection', outcome: 'ok', found: 'the broker accepted this device' };
   try {
-    const cutOff = new Promise<never>((_, reject) => {
+    const disconnected = new Promise<never>((_, reject) => {
       device.onState((_state, error) => reject(error));
     });
     const acknowledged = device.publishEvent('doctor', { check: 'rules' }).then((receipt) => receipt.acknowledged);
-    await Promise.race([within(acknowledged, BROKER_MS), cutOff]);
+    await Promise.race([within(acknowledged, BROKER_MS), disconnected]);
     return [accepted, { check: 'rules', outcome: 'ok', found: 'an event of its own was acknowledged' }];
   } catch {
     const fix = `rollcall policy explain ${identity.deviceId} publish devices/${identity.deviceId}/events/doctor`;

@@ -90,5 +90,5 @@ export interface SimulatedDevice {
   readonly unacknowledged: number;
 }
 
-/** `waiting`: not in the fleet yet. `in`: it has a certificate. `refused`: it got none. `cut off`: the broker refuses it for good. */
+/** `waiting`: not enrolled yet. `in`: it has a certificate. `refused`: it received none. `cut off`: the broker refuses it for good. */
 export type DeviceOutcome = 'waiting' | 'in' | 'refused' | 'cut off';

@@ -154,7 +154,7 @@ export class MishapDevices {
   }
 
   async #letIn(probe: DrillDevice): Promise<void> {
-    if (!(await probe.connect())) this.#options.failed(`expected ${probe.id} to be let in, found ${probe.lastError}`);
+    if (!(await probe.connect())) this.#options.failed(`expected ${probe.id} to be accepted, found ${probe.lastError}`);
   }
 
   /** Goes on as a raw client with what the SDK enrolled. */
@@ -187,13 +187,16 @@ export class MishapDevices {
   async #verifyUnrenewed(): Promise<void> {
     const listener = this.#listener as TrustBundleSubscriber;
     const hasEnded = await waitUntil(() => !listener.isConnected, { within: ANSWER_MS, signal: this.#options.signal });
-    const isLetIn = hasEnded && (await listener.open());
+    const isAcceptedAgain = hasEnded && (await listener.open());
     this.#add({
       name: 'unrenewed',
       about: 'stayed connected and never renewed',
       expected: 'lost',
-      isAsExpected: hasEnded && !isLetIn,
-      words: ['its session was ended, and it was refused', hasEnded ? 'it was let in again' : 'its session goes on'],
+      isAsExpected: hasEnded && !isAcceptedAgain,
+      words: [
+        'its session was ended, and it was refused',
+        hasEnded ? 'it was accepted again' : 'its session continues',
+      ],
       remedy: 'before it ends: see who is late with "rollcall renewals status", and give it a client that renews',
     });
   }
@@ -210,7 +213,7 @@ export class MishapDevices {
       isAsExpected: !isKept,
       words: [
         `${said}; ${isBack ? 'a token created for it brought it back' : 'a token created for it did not bring it back'}`,
-        'it was let in with its old certificate',
+        'it was accepted with its old certificate',
       ],
       remedy: 'rollcall token create --device ID, and enroll it with that',
     });

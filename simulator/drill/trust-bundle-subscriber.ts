@@ -41,7 +41,7 @@ export class TrustBundleSubscriber {
     return this.#bundle;
   }
 
-  /** False when it isn't let in. */
+  /** Resolves with false when the broker refuses the connection. */
   open(): Promise<boolean> {
     const { id, mqttUrl, keyPem, certificatePem, rootPem } = this.#options;
     const host = urlHost(mqttUrl);

@@ -87,7 +87,7 @@ async function times(count: number, act: (index: number) => Promise<void>): Prom
   await Promise.all(Array.from({ length: count }, (_, index) => act(index)));
 }
 
-type Outcome = 'let in' | 'refused' | 'silence';
+type Outcome = 'accepted' | 'refused' | 'silence';
 
 interface Session {
   readonly outcome: Promise<Outcome>;
@@ -111,7 +111,7 @@ function openSession(
       data: (bytes) => {
         try {
           reader.push(bytes, (first, body) => {
-            if (first >> 4 === CONNACK) resolve(body[1] === 0 ? 'let in' : 'refused');
+            if (first >> 4 === CONNACK) resolve(body[1] === 0 ? 'accepted' : 'refused');
             else hear(first, body);
           });
         } catch {
@@ -160,7 +160,7 @@ async function outlive(victim: Victim, context: HostileContext): Promise<void> {
 }
 
 function judge(outcome: Outcome, counters: Counters): void {
-  if (outcome === 'let in') counters.count('wronglyAllowed');
+  if (outcome === 'accepted') counters.count('wronglyAllowed');
   if (outcome === 'silence') counters.error('hostile_act_unanswered');
 }
 
@@ -218,7 +218,7 @@ async function probe(victim: Victim, all: readonly Victim[], context: HostileCon
     for (const granted of body.subarray(2)) if (granted < 0x80) context.counters.count('wronglyAllowed');
     resolve();
   });
-  if ((await session.outcome) === 'let in') {
+  if ((await session.outcome) === 'accepted') {
     session.write(subscribePacket(1, filters, 0));
     const topic = Buffer.from(telemetryTopic(other as DeviceId, 'probe'));
     const timer = setTimeout(resolve, ACT_MS);

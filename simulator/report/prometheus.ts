@@ -33,7 +33,7 @@ export function prometheusText(snapshot: RunSnapshot | undefined): string {
   metric('unacknowledged', 'gauge', 'Messages of QoS 1 that wait for their acknowledgement.', [
     ['', snapshot.unacknowledged],
   ]);
-  metric('connects_total', 'counter', 'Connections that were let in.', [['', totals.connects]]);
+  metric('connects_total', 'counter', 'Connections that the broker accepted.', [['', totals.connects]]);
   metric('wrong_acts_total', 'counter', 'Acts that were judged wrongly.', [
     ['{judgement="allowed"}', totals.wronglyAllowed],
     ['{judgement="refused"}', totals.wronglyRefused],
