@@ -1,4 +1,4 @@
-/** What every registry does with its audit beyond single entries: the hash chain, and actions that other modules record. */
+/** The audit beyond single entries: the hash chain, and actions that other modules record. */
 
 import { describe, expect, it } from 'vitest';
 import { CHAIN_START, canonicalDetails, hashEntry } from '../../registry/audit-chain.ts';

@@ -1,4 +1,4 @@
-/** What operators can do to a device, and what that means for it: the registry's half of the table in docs/device-status.md. */
+/** Device operations and their effects: the registry's half of the table in docs/device-status.md. */
 
 import type { GroupName } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';

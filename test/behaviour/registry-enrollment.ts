@@ -1,4 +1,4 @@
-/** How a device comes in, comes back, and renews. */
+/** Enrollment, repeated enrollment and renewal of a device. */
 
 import type { GroupName } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';

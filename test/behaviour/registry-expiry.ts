@@ -1,10 +1,10 @@
-/** What ends next, and what is late to renew. */
+/** Certificates that expire next, and certificates that are late to renew. */
 
 import { describe, expect, it } from 'vitest';
 import { DAY, device, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './registry-fixture.ts';
 
 export function expiryBehaviour(openFresh: OpenFreshRegistry): void {
-  /** Four devices, enrolled a day apart; the first ends 90 days after the start. */
+  /** Four devices, enrolled a day apart; the first certificate expires 90 days after the start. */
   const opened = async () => {
     const fleet = await RegistryFixture.open(openFresh);
     const serials: string[] = [];

@@ -8,7 +8,7 @@ import type { TokenRequest } from '../../registry/tokens.ts';
 
 export interface FreshRegistry {
   readonly registry: Registry;
-  /** Closes the registry and opens what it left behind. */
+  /** Closes the registry and opens its files again. */
   reopen(): Promise<Registry>;
 }
 
@@ -31,13 +31,13 @@ export function service(text: string): ServiceName {
 export interface EnrollmentOrder {
   readonly token: CreatedToken;
   readonly id: string;
-  /** Any word; the same word is the same key. */
+  /** Any text; equal texts are the same key. */
   readonly key: string;
 }
 
 export class RegistryFixture {
   registry: Registry;
-  /** The CA that signs what is issued from now on. */
+  /** The CA of the certificates that are issued from now on. */
   issuerId: string | undefined;
   readonly #fresh: FreshRegistry;
   readonly #clock: { now: number };
@@ -70,7 +70,7 @@ export class RegistryFixture {
     return this.registry.createToken({ ...usual, ...order }, OPERATOR);
   }
 
-  /** 90 days from now, with a serial of its own. */
+  /** A certificate with 90 days of validity and a new serial. */
   issue(key: string): IssuedCertificate {
     return {
       serial: `a${randomBytes(15).toString('hex')}`,
@@ -98,7 +98,7 @@ export class RegistryFixture {
     return this.registry.commitEnrollment(this.claim(order));
   }
 
-  /** With a token of its own unless one is given; returns the certificate's serial. */
+  /** Enrolls with a new token unless one is given; returns the certificate's serial. */
   async enroll(id: string, order: Partial<EnrollmentOrder> = {}): Promise<string> {
     const outcome = await this.tryEnroll({
       token: order.token ?? (await this.mint()),
@@ -114,7 +114,7 @@ export class RegistryFixture {
     return certificate.serial;
   }
 
-  /** `action subject outcome`, oldest first. */
+  /** The audit as lines of `action subject outcome`, oldest first. */
   async audit(): Promise<readonly string[]> {
     const entries = await this.registry.listAudit({ limit: 1000 });
     return entries.map((entry) => `${entry.action} ${entry.subject} ${entry.outcome}`).reverse();

@@ -1,4 +1,4 @@
-/** CAs that come and go, what they issued, and the renewals that are asked for early. */
+/** States of CAs, the certificates that they issued, and renewal windows that are pulled forward. */
 
 import type { GroupName } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
@@ -71,7 +71,7 @@ export function issuerBehaviour(openFresh: OpenFreshRegistry): void {
       await expect(registry.retireIssuer(ROOT.id, 9, OPERATOR)).rejects.toMatchObject(conflict);
       await expect(registry.addIssuers([ca('4', 'issuing', ROOT.id)], OPERATOR)).rejects.toMatchObject(conflict);
       await expect(registry.activateIssuer('9'.repeat(40), OPERATOR)).rejects.toMatchObject({ code: 'ca_unknown' });
-      await registry.addIssuers([FIRST], OPERATOR); // known: stays as it is
+      await registry.addIssuers([FIRST], OPERATOR); // already recorded: unchanged
       expect(await states(fleet)).toEqual(['active', 'active', 'prepared']);
     });
 
@@ -95,7 +95,7 @@ export function issuerBehaviour(openFresh: OpenFreshRegistry): void {
     it('that is a root is not retired before its issuing CAs, and before every holder got a certificate since its successor', async () => {
       const fleet = await twoCas(openFresh);
       const { registry, serials } = fleet;
-      await registry.retireIssuer(SECOND.id, 0, OPERATOR); // prepared and not wanted
+      await registry.retireIssuer(SECOND.id, 0, OPERATOR); // prepared and never activated
       const newRoot = ca('5', 'root');
       await registry.addIssuers([newRoot], OPERATOR);
       await registry.activateIssuer(newRoot.id, OPERATOR);
@@ -163,7 +163,7 @@ export function issuerBehaviour(openFresh: OpenFreshRegistry): void {
       }
       expect(await registry.listHeldBy({ issuerId: FIRST.id, limit: 9 })).toEqual([]);
 
-      // What is final isn't on hold any more, and nothing brings it back.
+      // A final revocation replaces certificateHold and is never undone.
       await registry.applyDeviceOperation(both, { kind: 'suspend' }, OPERATOR);
       await registry.revokeDevices([device('pump-1')], 'keyCompromise', OPERATOR);
       expect(await registry.publishedStatus(FIRST.id, first)).toMatchObject({ reason: 'keyCompromise' });

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { device, OPERATOR, type OpenFreshRegistry, RegistryFixture, service } from './registry-fixture.ts';
 
-/** A service, and the names that it claims or does not claim. */
+/** A service name and device ids that it reserves or leaves free. */
 const CLAIMED = [
   ['panel', 'panel'],
   ['panel', 'panel-1'],

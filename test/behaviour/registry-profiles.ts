@@ -1,4 +1,4 @@
-/** What is kept about the certificates of a group, and how many devices it may have. */
+/** Certificate profiles and device limits of groups. */
 
 import type { GroupName } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';

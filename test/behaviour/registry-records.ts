@@ -1,4 +1,4 @@
-/** What every registry returns of its records: certificate status, lists, policies, audit. */
+/** Records of a registry: certificate status, device list, policies, audit. */
 
 import { DEFAULT_DEVICE_POLICY, DEFAULT_SERVICE_POLICY, type GroupName, type PolicyScope } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';

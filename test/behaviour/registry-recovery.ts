@@ -1,4 +1,4 @@
-/** How a certificate that has ended is recovered, and how not. */
+/** Recovery of an expired certificate, and its refusals. */
 
 import { describe, expect, it } from 'vitest';
 import type { IssuedCertificate } from '../../registry/index.ts';
@@ -75,7 +75,7 @@ export function recoveryBehaviour(openFresh: OpenFreshRegistry): void {
       fleet.pass(2 * DAY);
       expect(await recover({ key: 'other' })).toEqual({ outcome: 'refused', refusal: 'key_differs' });
       expect(await recover({ key: 'lost' })).toMatchObject({ outcome: 'replayed' });
-      expect(await recover()).toMatchObject({ outcome: 'recovered' }); // who lost that key still has the old one
+      expect(await recover()).toMatchObject({ outcome: 'recovered' }); // a device that lost that key still has the old one
     });
 
     it('repeats the lost response to a device that was off during the overlap and the expiry', async () => {

@@ -1,4 +1,4 @@
-/** How trust ends: committed first, then told to everybody who listens, and never forgotten. */
+/** Revocation is committed first, then reported to every listener, and is permanent. */
 
 import { describe, expect, it } from 'vitest';
 import { DAY, device, OPERATOR, type OpenFreshRegistry, RegistryFixture, service } from './registry-fixture.ts';

@@ -1,4 +1,4 @@
-/** What every registry does when it selects devices for an operation. */
+/** Selection of devices for an operation. */
 
 import type { GroupName } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
@@ -8,7 +8,7 @@ import { device, MINUTE, OPERATOR, type OpenFreshRegistry, RegistryFixture } fro
 const REVOKE: DeviceOperation = { kind: 'revoke', reason: 'keyCompromise' };
 
 export function selectionBehaviour(openFresh: OpenFreshRegistry): void {
-  /** a and b from one token in pumps, north; c from another in pumps, south; d by itself. */
+  /** a and b enrolled with one token in pumps, north; c with another in pumps, south; d with its own token. */
   const openFour = async () => {
     const fleet = await RegistryFixture.open(openFresh);
     const group = 'pumps' as GroupName;

@@ -1,4 +1,4 @@
-/** What becomes of a certificate when another follows it. */
+/** Supersession of a certificate by a renewed one. */
 
 import { describe, expect, it } from 'vitest';
 import type { RenewalOutcome } from '../../registry/issuance-store.ts';
@@ -52,7 +52,7 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
       const child = await renew(parent, 'k1');
       fleet.pass(7 * DAY - 1);
       expect(await state(parent)).toBe('good');
-      await renew(parent, 'k2'); // a second renewal doesn't begin the time anew
+      await renew(parent, 'k2'); // a second renewal does not restart the overlap
       fleet.pass(1);
       expect([await state(parent), await state(child)]).toEqual(['superseded', 'good']);
     });
@@ -68,9 +68,9 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
     it('ends every other certificate of the device', async () => {
       const { fleet, parent, renew, state } = await opened();
       const lost = await renew(parent, 'lost');
-      const kept = await renew(parent, 'kept');
-      const next = await renew(kept, 'next'); // whoever vouches has the key: `kept` has proven itself
-      expect(await Promise.all([parent, lost, kept, next].map(state))).toEqual([
+      const used = await renew(parent, 'used');
+      const next = await renew(used, 'next'); // a renewal proves possession of the key, so `used` counts as used
+      expect(await Promise.all([parent, lost, used, next].map(state))).toEqual([
         'superseded',
         'superseded',
         'good',
@@ -78,7 +78,7 @@ export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {
       ]);
       expect(await fleet.registry.recordFirstUse(lost)).toBe(false);
       await fleet.registry.recordFirstUse(next);
-      expect(await state(kept)).toBe('superseded');
+      expect(await state(used)).toBe('superseded');
     });
 
     it('lets the old certificate repeat its renewal request, and no other', async () => {

@@ -1,4 +1,4 @@
-/** How a bootstrap token lives: minted, used, spent, expired, voided. */
+/** States of a bootstrap token: created, used, consumed, expired, revoked. */
 
 import { describe, expect, it } from 'vitest';
 import type { TokenRequest } from '../../registry/tokens.ts';

@@ -1,5 +1,5 @@
 /**
- * What every registry does, with every engine. Called by the test of each implementation.
+ * Behaviour of every registry, independent of its database. Called by the test of each implementation.
  */
 
 import { describe } from 'vitest';

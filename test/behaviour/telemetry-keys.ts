@@ -1,4 +1,4 @@
-/** What every journal does with keyed messages, which it stores once. */
+/** Messages with a key, which every journal stores once. */
 
 import { expect, it } from 'vitest';
 import type { StoredMessage } from '../../telemetry/index.ts';

@@ -2,7 +2,7 @@ import { type DeviceId, parseDeviceId } from '@rollcall/protocol';
 import type { StoredMessage, Telemetry, TelemetryMessage } from '../../telemetry/index.ts';
 export interface FreshTelemetry {
   readonly telemetry: Telemetry;
-  /** Closes the journal and opens what it left behind. */
+  /** Closes the journal and opens its files again. */
   reopen(): Promise<Telemetry>;
 }
 

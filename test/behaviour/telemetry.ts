@@ -1,5 +1,5 @@
 /**
- * What every telemetry journal does, whatever engine stands behind it. Called by the test of each implementation.
+ * Behaviour of every telemetry journal, independent of its storage. Called by the test of each implementation.
  */
 
 import { describe, expect, it } from 'vitest';
@@ -7,7 +7,7 @@ import type { StoredMessage, Telemetry, TelemetryMessage, TelemetryRange } from 
 import { messageKeyBehaviour } from './telemetry-keys.ts';
 import { DAY, deviceNamed, HOUR, message, type OpenFreshTelemetry, START, texts } from './telemetry-messages.ts';
 
-/** Long enough to fill several runs of the embedded journal; its clock steps back once, and one device falls silent. */
+/** Long enough to fill several segments of the embedded journal; its clock steps back once, and one device stops publishing. */
 function longHistory(length: number): TelemetryMessage[] {
   return Array.from({ length }, (_, i) => {
     const devices = i < (length * 2) / 3 ? ['a', 'b', 'c', 'a-b', 'A'] : ['a', 'b', 'c', 'a-b', 'c'];
@@ -19,7 +19,7 @@ function longHistory(length: number): TelemetryMessage[] {
 
 export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry): void {
   describe(`a telemetry journal on ${name}`, () => {
-    it('gives back what it accepted, byte for byte', async () => {
+    it('returns accepted messages byte for byte', async () => {
       const { telemetry } = await openFresh();
       const whole = Uint8Array.from({ length: 512 }, (_, i) => i % 256);
       const payloads = [new Uint8Array(0), whole, whole.subarray(3, 9), Buffer.alloc(300_000, 0xfe)];
@@ -46,7 +46,7 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
       expect(texts(await telemetry.query({ device: deviceNamed('pump-1'), limit: 10 }))).toEqual(['1', '2', '3', '4']);
     });
 
-    it('keeps everything over a restart, and continues its positions', async () => {
+    it('has all messages after a restart, and continues its positions', async () => {
       const { telemetry, reopen } = await openFresh();
       await telemetry.accept(message('pump-1', 'before'));
       const reopened = await reopen();
@@ -98,7 +98,7 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
       await expect(reading).rejects.toMatchObject({ code: 'request_invalid' });
     });
 
-    it('knows the newest message of each stream, of all devices or of one', async () => {
+    it('returns the newest message of each stream, of all devices or of one', async () => {
       const { telemetry } = await openFresh();
       expect(await telemetry.last()).toEqual([]);
       for (const [device, stream, text] of [
@@ -144,7 +144,7 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
       expect(telemetry.counters()).toMatchObject({ stored: 2, storedQos0: 1, queuedBytes: 0, isUnderPressure: false });
     });
 
-    it('answers over many days as over one', async () => {
+    it('answers queries over many days as over one', async () => {
       const { telemetry, reopen } = await openFresh();
       const days = [0, 1, 1, 2, 40, 41];
       for (const [i, day] of days.entries()) {
@@ -243,7 +243,7 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
       const send = (i: number) => telemetry.accept(message('pump-1', large, { stream: `s${i}` }));
       await Promise.all(Array.from({ length: 90 }, (_, i) => send(i)));
       const newest = await telemetry.query({ device: deviceNamed('pump-1'), limit: 100 });
-      expect(newest).toHaveLength(83); // of 200,000 bytes as many fit into 16 MiB
+      expect(newest).toHaveLength(83); // so many messages of 200,000 bytes fit into 16 MiB
       const [oldest] = newest as [StoredMessage];
       const before = await telemetry.query({ device: deviceNamed('pump-1'), before: oldest.position, limit: 100 });
       expect([...before, ...newest].map(({ position }) => position)).toEqual(
@@ -305,7 +305,7 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
       expect(before).toMatchObject({ messages: 15, damaged: [] });
       expect(before.bytes).toBeGreaterThan(1_500_000);
       expect(await telemetry.prune()).toEqual([]);
-      // Whoever runs the test runs it before 2030: by the clock of the server nothing is old.
+      // The messages are dated 2030, so by the clock of the server none of them is old.
       expect(await telemetry.prune({ age: DAY, bytes: 0 })).toEqual([]);
       const removed = await telemetry.prune({ age: 0, bytes: Math.floor(before.bytes / 2) });
       const count = removed.reduce((sum, { messages }) => sum + messages, 0);

@@ -33,7 +33,7 @@ function programsIn(directory: string): readonly string[] {
 
 describe.runIf(process.platform === 'linux')('the bench', () => {
   it(
-    'measures Rollcall beside its peers and says what was to be reached',
+    'measures Rollcall beside its peers and prints the goals',
     async () => {
       const { stdout } = await runBench(...TINY, '--json');
       const report = JSON.parse(stdout) as Report;
@@ -76,7 +76,7 @@ describe.runIf(process.platform === 'linux')('the bench', () => {
     WITHIN_MS,
   );
 
-  it('refuses rows that it does not have, and says which it has', async () => {
+  it('refuses unknown rows, and lists the known ones', async () => {
     await expect(runBench('--only', 'conect')).rejects.toMatchObject({
       code: 2,
       stderr: expect.stringContaining(`expected rows of ${ROWS.join(', ')}, found "conect"`),

@@ -1,4 +1,4 @@
-/** What a row of the bench works with. */
+/** The resources of a row of the bench. */
 
 import type { LoadGenerator } from './load-generator.ts';
 import type { Sizes } from './options.ts';

@@ -1,6 +1,6 @@
 /**
- * The authority: what a long revocation list takes and how long it keeps the server from other work, how many OCSP answers
- * come in a second, and whether anybody is dropped while the issuing CA is replaced under load.
+ * The CA: how long a large CRL takes and blocks the event loop, how many OCSP responses
+ * the server sends in a second, and whether sessions are dropped while the issuing CA is replaced under load.
  */
 
 import { execFileSync } from 'node:child_process';
@@ -113,7 +113,7 @@ function ocspRequest(authority: Authority, data: string, serial: string): Buffer
   return execFileSync('openssl', args, { stdio: ['ignore', 'pipe', 'ignore'] });
 }
 
-/** Sessions that speak all the time, while the CA that signed them is replaced and leaves. */
+/** Sessions that publish all the time, while the CA of their certificates is replaced and retired. */
 async function rotationUnderLoad({ sizes, servers, load }: Bench): Promise<readonly Result[]> {
   const rollcall = await servers.startRollcall();
   const as = rollcall.name;
@@ -149,7 +149,7 @@ function plain(row: string, unit: string, samples: readonly number[]): Result {
   return { row, unit, figures: { rollcall }, ratios: {}, goals: [], remarks: [] };
 }
 
-/** Straight into the file of a registry that is closed; its first CA will take them for its own. Returns one serial. */
+/** Writes revoked certificates of the first CA into the file of a closed registry. Returns one serial. */
 function fillRevoked(file: string, count: number): string {
   const database = new Database(file, { fileMustExist: true });
   database.pragma('synchronous = OFF');

@@ -1,5 +1,5 @@
 /**
- * What the size of the registry costs: enrollment, the question of every connection and a page of the list with many
+ * The cost of a large registry: enrollment, certificate status of a connection and a page of the device list with many
  * devices over with few; and a connection to a server that has revoked many over one that has revoked nobody.
  */
 
@@ -109,7 +109,7 @@ async function listPages({ registry }: Sized): Promise<void> {
   }
 }
 
-/** Microseconds of this process: what waits for the disk does not count, what writes to it does. */
+/** CPU time of this process in microseconds: waiting for the disk does not count. */
 async function cpuOfThis(act: () => Promise<void>): Promise<number> {
   const before = process.cpuUsage();
   await act();

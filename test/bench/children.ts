@@ -1,4 +1,4 @@
-/** Everything that the bench borrows from the machine, processes and directories, given back however it ends. */
+/** The processes and directories of the bench, which are always removed at its end. */
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
@@ -11,9 +11,9 @@ export interface Child {
   readonly process: ChildProcess;
   /** The first line on its standard output. Rejects when it ends without one. */
   firstLine(): Promise<string>;
-  /** Resolves, with words about how, when it is gone. */
+  /** Resolves with its exit code or signal, as text, when it has ended. */
   readonly ended: Promise<string>;
-  /** SIGTERM, and SIGKILL when that takes too long. Resolves when it is gone. */
+  /** Sends SIGTERM, and SIGKILL when that takes too long. Resolves when it has ended. */
   stop(): Promise<void>;
 }
 

@@ -1,7 +1,7 @@
 /**
  * Measures the same load on several servers so that noise hits all alike: short bursts alternate between them, each round
- * in another order, and a ratio is taken inside a round, between neighbours in time. What a server does before it is warm
- * isn't counted. All of that several times, with fresh processes.
+ * in another order, and a ratio is computed inside a round, between bursts close in time. Bursts before a server is warm
+ * are not counted. All of that is repeated with fresh processes.
  */
 
 import type { LoadReport } from './load/orders.ts';
@@ -13,7 +13,7 @@ import { type Spread, spread } from './statistics.ts';
 export interface Measured {
   readonly cpu: Spread;
   readonly perSecond: Spread;
-  /** What an operation cost the load generator. */
+  /** CPU of the load generator per operation. */
   readonly loadCpu: Spread;
   /** Shares of one core that server and load generator used while the load ran. */
   readonly serverBusy: Spread;
@@ -38,7 +38,7 @@ interface Burst {
 export type Bursts = ReadonlyMap<ServerName, readonly Burst[]>;
 
 export interface BurstSize {
-  /** Bursts that a server has behind it before one is counted: most of its code is compiled by then. */
+  /** Warm-up bursts before the first that is counted: most code is compiled by then. */
   readonly warmUps: number;
   readonly rounds: number;
   /** Operations per burst. */

@@ -17,7 +17,7 @@ interface PublishRow {
   readonly atMost: Partial<Record<ServerName, number>>;
 }
 
-/** To reach: checks are nearly free, and a message on disk costs less than one that a plain broker forgets. */
+/** Goals: checks are nearly free, and a message on disk costs less than one that a plain broker does not store. */
 const INGEST_AT_MOST = { aedes: 0.75, mosquitto: 1.4 };
 
 const ROWS: readonly PublishRow[] = [

@@ -1,4 +1,4 @@
-/** The journal alone: what its questions take and its messages cost while it grows. No server and no peer is in it. */
+/** The journal alone: the time of queries and the cost of messages while it grows. Without server and peers. */
 
 import { DEVICES, Growing, type Stage } from '../journal/growing.ts';
 import type { Bench } from './bench.ts';

@@ -1,4 +1,4 @@
-/** The bench's end of the load generator: gives orders, one at a time. */
+/** The bench's side of the load generator: sends orders, one at a time. */
 
 import { fileURLToPath } from 'node:url';
 import type { Borrowed, Child } from './children.ts';

@@ -1,6 +1,6 @@
 /**
- * How long an event loop was held up, and how much of that its own thread was at work: on a machine that others use too, a
- * loop that is late has mostly waited for a core.
+ * How long an event loop was delayed, and the CPU time of its own thread meanwhile: on a shared machine, a
+ * late loop has mostly waited for a core.
  */
 
 import { monitorEventLoopDelay } from 'node:perf_hooks';

@@ -1,4 +1,4 @@
-/** What can be asked of the bench on the command line, and how much work that means. */
+/** Options of the bench on the command line, and the sizes of its loads. */
 
 import { parseArgs } from 'node:util';
 
@@ -22,7 +22,7 @@ export interface Sizes {
   readonly publishers: number;
   /** Idle connections whose memory is measured. */
   readonly idle: number;
-  /** Certificates per burst, once with a new connection each and once over kept ones. */
+  /** Certificates per burst, once with a new connection each and once over reused ones. */
   readonly enrollments: number;
   /** Devices connected while devices are revoked, and how many of them are. */
   readonly connected: number;
@@ -33,7 +33,7 @@ export interface Sizes {
   readonly registered: number;
   /** Entries of the revocation list that is made. */
   readonly listed: number;
-  /** What the journal that is asked holds in the end. */
+  /** Messages in the journal in the end. */
   readonly journalMessages: number;
 }
 
@@ -82,7 +82,7 @@ const QUICK: Sizes = {
   journalMessages: 500_000,
 };
 
-/** The options, or what is wrong with them. */
+/** The options, or the error in them. */
 export function readOptions(args: readonly string[]): BenchOptions | string {
   let values: ReturnType<typeof parse>;
   try {

@@ -41,7 +41,7 @@ export function residentOf(pid: number): number {
   return Number(line[1]) * 1024;
 }
 
-/** Waits until a process does nothing any more, so that work which follows a load is counted with it. */
+/** Waits until a process is idle, so that work which follows a load is counted with it. */
 export async function untilQuiet(pid: number): Promise<void> {
   const deadline = performance.now() + QUIET_WITHIN_MS;
   let before = cpuOf(pid);

@@ -1,4 +1,4 @@
-/** What a row of the bench says, before it is laid out as a table. */
+/** Results of a row of the bench, before they are formatted as a table. */
 
 import type { Comparison, Measured } from './compare.ts';
 import { SERVER_NAMES, type ServerName } from './servers.ts';

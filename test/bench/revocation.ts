@@ -1,4 +1,4 @@
-/** Revocations while a fleet is connected: one by one, and many in one order. What the operator waits for, and what a device sees. */
+/** Revocations while a fleet is connected: one by one, and many in one order. Measures the latency for the operator and for the device. */
 
 import type { Bench } from './bench.ts';
 import type { Result } from './results.ts';

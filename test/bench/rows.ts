@@ -52,7 +52,7 @@ export function devicesFor(row: RowName, sizes: Sizes): number {
     case 'enroll':
       return 0; // it makes its own
     case 'connect':
-      return (sizes.connectRounds + WARM_UPS) * sizes.connects; // each comes once: nothing is remembered of it
+      return (sizes.connectRounds + WARM_UPS) * sizes.connects; // each connects once: no session is resumed
     case 'publish':
     case 'ca':
       return sizes.publishers;
@@ -71,27 +71,27 @@ export async function enrollDevices({ servers, load, mint }: Bench, count: numbe
   const token = await mint(rollcall.socketPath);
   const port = rollcall.enrollPort;
   const inFlight = IN_FLIGHT;
-  await load.order({ kind: 'enroll', port, token, count, inFlight, connections: 'kept', devices: 'kept' });
+  await load.order({ kind: 'enroll', port, token, count, inFlight, connections: 'reused', devices: 'stored' });
   await rollcall.stop();
 }
 
 async function enroll({ sizes, servers, load, mint }: Bench): Promise<readonly Result[]> {
   const count = sizes.enrollments;
   const size: BurstSize = { warmUps: WARM_UPS, rounds: sizes.rounds, count };
-  const over: Record<'new' | 'kept', Bursts[]> = { new: [], kept: [] };
+  const over: Record<'new' | 'reused', Bursts[]> = { new: [], reused: [] };
   await repeat(sizes.processes, async () => {
     const rollcall = await servers.startRollcall();
     const token = await mint(rollcall.socketPath);
     const order = { kind: 'enroll', port: rollcall.enrollPort, token, count, inFlight: IN_FLIGHT } as const;
-    for (const connections of ['new', 'kept'] as const) {
-      const enrolling = () => load.order({ ...order, connections, devices: 'forgotten' });
+    for (const connections of ['new', 'reused'] as const) {
+      const enrolling = () => load.order({ ...order, connections, devices: 'discarded' });
       over[connections].push(await alternate([rollcall], size, enrolling));
     }
     await rollcall.stop();
   });
   return [
     enrollmentResult('enrollment, each over a new TLS connection', compare(over.new)),
-    enrollmentResult('enrollment, over kept connections', compare(over.kept)),
+    enrollmentResult('enrollment, over reused connections', compare(over.reused)),
   ];
 }
 

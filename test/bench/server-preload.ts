@@ -1,6 +1,6 @@
 /**
- * Preloaded into each Node server: SIGUSR2 means "keep only what you need", SIGWINCH "begin to watch your event loop", and the
- * next SIGWINCH "write down how long it was held up" into the directory that the query of this module's URL names.
+ * Preloaded into each Node server: SIGUSR2 collects garbage, SIGWINCH starts to measure the event loop, and the
+ * next SIGWINCH writes its delays into the directory that the query of this module's URL names.
  */
 
 import { renameSync, writeFileSync } from 'node:fs';

@@ -30,7 +30,7 @@ export interface RunningRollcall extends RunningServer {
 
 export interface Servers {
   readonly names: readonly ServerName[];
-  /** Why a server isn't among them. */
+  /** Why a server is not measured. */
   readonly missing: Partial<Record<ServerName, string>>;
   /** The data directory of the fleet, and one for what a row needs besides. */
   readonly data: string;
@@ -46,11 +46,11 @@ const HERE = new URL('.', import.meta.url);
 const ROLLCALL = fileURLToPath(new URL('../../cli/main.ts', HERE));
 const STOCK_AEDES = fileURLToPath(new URL('stock-aedes.ts', HERE));
 const SERVER_PRELOAD = new URL('server-preload.ts', HERE);
-/** A server that takes longer to write down a few numbers has other problems. */
-const TOLD_WITHIN_MS = 5_000;
+/** A server that takes longer to write its loop delays fails the bench. */
+const LOOP_DELAY_WITHIN_MS = 5_000;
 
 /**
- * The product as it comes, but for what would refuse a fleet that arrives from one address: those limits are raised, not
+ * The default configuration, except for the limits that would refuse a fleet from one address: those are raised, not
  * switched off, so that what they cost is measured too.
  */
 const ROLLCALL_CONFIG = `
@@ -160,7 +160,7 @@ function running(name: ServerName, child: Child, directory: string, mqttPort: nu
     process.kill(pid, 'SIGWINCH');
     await work();
     process.kill(pid, 'SIGWINCH');
-    for (const end = performance.now() + TOLD_WITHIN_MS; !existsSync(file); ) {
+    for (const end = performance.now() + LOOP_DELAY_WITHIN_MS; !existsSync(file); ) {
       if (performance.now() > end) throw new Error(`${name} did not say how long its event loop was held up`);
       await new Promise((resolve) => setTimeout(resolve, 10));
     }

@@ -1,4 +1,4 @@
-/** What the bench forwards to, and how: real servers as child processes, with a target of its own for every round. */
+/** Targets of the sinks in the bench: real servers as child processes, with a new target for every round. */
 
 import { execFileSync } from 'node:child_process';
 import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
@@ -29,7 +29,7 @@ const log = pino({ level: 'silent' });
 /** A target of its own for each round, so that nothing is there already. */
 export type Targets = (round: number) => Target;
 
-/** From the first message that is kept, or from the position after `from`. */
+/** Forwards from the first stored message, or from the position after `from`. */
 export async function openForwarder(
   journal: Telemetry,
   target: Target,

@@ -1,6 +1,6 @@
 /**
  * What forwarding costs: a journal that is full already, drained into each kind of target on this machine. In the CPU time
- * stands all of this process: reading the journal, its thread, and the target's client; not the target itself.
+ * is that of this process: reading the journal, its thread, and the target's client; not the target itself.
  */
 
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-/** Medians: on a machine that others use too, a mean says more about them than about us. */
+/** Medians, because on a shared machine a mean depends on the other load. */
 
 /** A figure of a server that was started several times. */
 export interface Spread {

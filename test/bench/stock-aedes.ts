@@ -1,5 +1,5 @@
 /**
- * The peer to measure against: aedes as it is, behind the same TLS as ours. A program of its own; prints one line with
+ * A peer to measure against: unmodified aedes behind the same TLS as ours. A program of its own; prints one line with
  * its port. No identity, no access rules, no storage.
  *
  *     node stock-aedes.ts SERVER_KEY SERVER_CHAIN TRUST_BUNDLE

@@ -1,4 +1,4 @@
-/** An acknowledged message is on disk, whatever happens to the process. `main.ts` does the same for longer. */
+/** An acknowledged message is on disk when the process is killed. `main.ts` runs the same test for longer. */
 
 import { expect, it } from 'vitest';
 import { temporaryDirectory } from '../fixtures/temporary.ts';

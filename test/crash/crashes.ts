@@ -1,7 +1,7 @@
 /**
- * Kills a server again and again while devices publish to it, and compares what was acknowledged with what is stored:
+ * Kills a server repeatedly while devices publish to it, and compares acknowledged messages with stored ones,
  * per device, in order. The server is a process of its own and dies of SIGKILL; devices speak MQTT over mutual TLS. Half of
- * them send every number once; the others name each by a key, and send what was not acknowledged again. Says what it found and
+ * them send every number once; the others send each with a key, and unacknowledged ones again. Reports what it found and
  * judges nothing.
  */
 
@@ -19,15 +19,15 @@ export interface CrashOptions {
   readonly data: string;
   readonly kills: number;
   readonly devices: number;
-  /** Messages that each device has on the way. */
+  /** Messages in flight of each device. */
   readonly inflight: number;
   /** The longest time from the first acknowledgement to the kill, in ms. */
   readonly longestLife: number;
-  /** 0 up to 1, as Math.random. */
+  /** A random number of 0 up to 1, as of Math.random. */
   readonly random: () => number;
   /** Another process opens, reads and closes every database all the time. */
   readonly isVisited?: boolean;
-  /** Told after each kill. */
+  /** Called after each kill. */
   progress?(kill: number, acknowledged: number): void;
 }
 
@@ -37,7 +37,7 @@ export interface CrashResult {
   readonly stored: number;
   /** How often another process opened and closed a database. */
   readonly visits: number;
-  /** Sent again under their key, because nobody knew whether they were stored. */
+  /** Messages sent again with their key, because it was unknown whether they were stored. */
   readonly retried: number;
   /** Acknowledged and not stored: `device number`. */
   readonly lost: readonly string[];
@@ -92,7 +92,7 @@ class CountingDevice {
       if (this.#isKeyed) this.#unanswered.add(number);
       const topic = telemetryTopic(this.id, STREAM, this.#isKeyed ? `${number}.crash` : undefined);
       client.publish(topic, String(number), { qos: 1 }, (error) => {
-        if (error) return; // nobody knows whether it was stored
+        if (error) return; // unknown whether it was stored
         this.#unanswered.delete(number);
         this.acknowledged.add(number);
         acked();

@@ -1,5 +1,5 @@
 /**
- * The long run: `node bin/pinned.js test/crash/main.ts [KILLS] [DEVICES] [visited]`, 200 and 25 if not said. With `visited` another
+ * The long crash test: `node bin/pinned.js test/crash/main.ts [KILLS] [DEVICES] [visited]`, 200 and 25 if not said. With `visited` another
  * process opens and closes every database all the time. Exit code 1 when anything was lost.
  */
 

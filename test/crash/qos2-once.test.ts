@@ -1,6 +1,6 @@
 /**
- * A QoS 2 message is in the journal once, although the server is killed between two files that each know half of it. The
- * client is an ordinary one: it comes back, and sends again what wasn't acknowledged, under the same packet identifier.
+ * A QoS 2 message is in the journal once, although the server is killed between its writes to two files. The
+ * client is an ordinary one: it reconnects, and sends unacknowledged messages again with the same packet identifier.
  */
 
 import { fileURLToPath } from 'node:url';
@@ -16,7 +16,7 @@ import { temporaryDirectory } from '../fixtures/temporary.ts';
 const KILL_BETWEEN = fileURLToPath(new URL('../fixtures/kill-between.ts', import.meta.url));
 
 it.each(['announced', 'journalled'])(
-  'a message of QoS 2 counts once when the server is killed once it is %s',
+  'a QoS 2 message is stored once when the server is killed after it was %s',
   async (point) => {
     const data = temporaryDirectory();
     const first = await serve(data);
@@ -31,11 +31,11 @@ it.each(['announced', 'journalled'])(
       const url = `mqtts://localhost:${port}`;
       const options = { key, cert, ca, clientId, clean: false, reconnectPeriod: 20, ...localhostLookup('localhost') };
       const client = mqtt.connect(url, options);
-      client.on('error', () => {}); // the server is away for a while
+      client.on('error', () => {}); // the server is down for a while
       onTestFinished(() => client.endAsync(true));
       return client;
     };
-    // A session that waits, so that the message has a place in a queue besides.
+    // A persistent session that is offline, so that the message is queued as well.
     const listening = connect(listener, 'listener');
     await listening.subscribeAsync(telemetryTopic(id, 'count').replace(id, '+'), { qos: 2 });
     await listening.endAsync(true);
@@ -45,7 +45,7 @@ it.each(['announced', 'journalled'])(
     const doomed = await serve(data, ['--mqtt-port', port], { environment });
     const device = connect({ ...identity, mqttUrl: '', deviceId: id } as never, id);
     const acknowledged = device.publishAsync(telemetryTopic(id, 'count'), '1', { qos: 2 });
-    // It ends itself; the signal is one that does nothing.
+    // The server ends itself; this signal has no effect.
     expect(await doomed.end('SIGCONT')).toMatchObject({ signal: 'SIGKILL' });
     const last = await serve(data, ['--mqtt-port', port]);
     onTestFinished(async () => {

@@ -1,5 +1,5 @@
 /**
- * What is kept for those who are away survives the end of the process. A server of its own is killed again and again
+ * Persistent sessions and retained messages survive a kill. A server of its own is killed repeatedly
  * while devices publish for a service that isn't here; each device is one MQTT client that comes back by itself and
  * sends again what wasn't acknowledged, as the protocol asks for.
  */
@@ -40,12 +40,12 @@ async function freePort(): Promise<number> {
 
 type Identity = Credentials & { readonly deviceId: string };
 
-/** Comes back by itself, and keeps what wasn't acknowledged. */
+/** Reconnects by itself, and sends unacknowledged messages again. */
 function client(identity: Identity, options: IClientOptions = {}): MqttClient {
   const { mqttUrl, keyPem: key, certificatePem: cert, rootPem: ca, deviceId: clientId } = identity;
   const to = { key, cert, ca, clientId, ...localhostLookup(new URL(mqttUrl).hostname) };
   const opened = mqtt.connect(mqttUrl, { ...to, clean: false, reconnectPeriod: 20, ...options });
-  opened.on('error', () => {}); // the server is away now and then
+  opened.on('error', () => {}); // the server is killed repeatedly
   onTestFinished(() => opened.endAsync(true));
   return opened;
 }
@@ -54,7 +54,7 @@ function connected(one: MqttClient): Promise<unknown> {
   return new Promise((resolve) => one.once('connect', resolve));
 }
 
-/** Publishes numbers, each once, until it is told to stop; then resolves with those that were acknowledged. */
+/** Publishes numbers, each once, until it is stopped; then resolves with the acknowledged ones. */
 function counting(device: MqttClient, topic: string, qos: 1 | 2, acked: () => void) {
   const acknowledged: number[] = [];
   const finished = Promise.withResolvers<readonly number[]>();
@@ -67,7 +67,7 @@ function counting(device: MqttClient, topic: string, qos: 1 | 2, acked: () => vo
     const number = sent;
     device.publish(topic, String(number), { qos }, (error) => {
       waiting -= 1;
-      // The client gives up what it has not sent yet, when its connection goes while it sends again what it kept.
+      // MQTT.js drops unsent messages when its connection closes while it sends stored ones again.
       if (error) {
         device.once('connect', next);
         return;
@@ -97,7 +97,7 @@ async function enroll(operator: ConsoleClient, ids: readonly string[]): Promise<
   return identities;
 }
 
-it('loses nothing acknowledged and repeats no QoS 2, over kills', async () => {
+it('a killed server loses no acknowledged message and repeats no QoS 2 message', async () => {
   const data = temporaryDirectory();
   const port = await freePort();
   const start = () => serve(data, ['--mqtt-port', String(port)], { environment: ENVIRONMENT });
@@ -156,7 +156,7 @@ it('loses nothing acknowledged and repeats no QoS 2, over kills', async () => {
   const [acknowledged1, acknowledged2, measured] = stopped;
   expect(acknowledged1.length + acknowledged2.length + measured.length).toBeGreaterThan(KILLS * BETWEEN_KILLS);
 
-  // The will of a connection that ended with the server comes before its client's next session.
+  // The will of a connection that ended with the server is published before its client's next session.
   await connected(client(faint, { clean: true, reconnectPeriod: 0 }));
   await qos1.publishAsync(eventTopic('once' as DeviceId, 'end'), 'end', { qos: 2 });
   await server.end('SIGKILL');

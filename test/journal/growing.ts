@@ -1,5 +1,5 @@
 /**
- * Grows a journal and looks, at several sizes, what messages cost it and how long questions take. Messages of 200 bytes from
+ * Grows a journal and measures, at several sizes, the cost of messages and the time of queries. Messages of 200 bytes from
  * 10,000 devices, all of one day, so that one segment after the other has to hold them. Judges nothing.
  */
 
@@ -22,7 +22,7 @@ const START = Date.UTC(2030, 0, 1);
 const SPAN_MS = 80_000_000;
 const ROUNDS = 15;
 
-/** Milliseconds, medians; a question is asked once before it counts. */
+/** Medians in milliseconds; each query runs once before it is measured. */
 export interface Stage {
   readonly messages: number;
   /** Microseconds of all threads, of messages since the stage before. */
@@ -154,12 +154,12 @@ export class Growing {
   }
 }
 
-async function median(act: () => Promise<unknown>): Promise<number> {
-  await act();
+async function median(query: () => Promise<unknown>): Promise<number> {
+  await query();
   const times: number[] = [];
   for (let i = 0; i < ROUNDS; i += 1) {
     const before = performance.now();
-    await act();
+    await query();
     times.push(performance.now() - before);
   }
   return times.sort((a, b) => a - b)[Math.floor(ROUNDS / 2)] as number;

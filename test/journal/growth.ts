@@ -1,5 +1,5 @@
 /**
- * How the journal's costs grow with what it holds: `node bin/pinned.js test/journal/growth.ts [MILLIONS]`, 10 if not said. At 1,
+ * How the journal's costs grow with its size: `node bin/pinned.js test/journal/growth.ts [MILLIONS]`, 10 if not said. At 1,
  * 2, 5, ... million messages, then export, then latency at two rates. `growing.ts` says what is measured.
  */
 

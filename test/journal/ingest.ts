@@ -32,7 +32,7 @@ const telemetry = await openTelemetry({ directory, now: Date.now, log: pino({ le
 
 let total = 0;
 
-/** With nothing to send it costs what a loop of timers costs. */
+/** Without messages it costs as much as a loop of timers. */
 async function round(perSecond: number) {
   const end = performance.now() + Number(seconds) * 1000;
   const [before, ownBefore, began] = [process.cpuUsage(), process.threadCpuUsage(), performance.now()];
@@ -77,7 +77,7 @@ async function pace(perSecond: number, end: number, send: () => void): Promise<v
 }
 
 try {
-  await round(Number(rate)); // code is compiled
+  await round(Number(rate)); // warm-up
   for (let n = 1; n <= ROUNDS; n += 1) {
     const { sent, cpu, own, took } = await round(Number(rate));
     const idle = rate === '0' ? { cpu: 0, own: 0 } : await round(1e-9);

@@ -1,6 +1,6 @@
 /**
  * `node bin/pinned.js test/soak/main.ts [MINUTES] [DEVICES] [RATE]`: 10, 20 and 90 if not said. Exit code 1 when anything
- * acknowledged isn't stored, or when the server held a tenth more memory in its last quarter than in its second.
+ * acknowledged is not stored, or when the server used a tenth more memory in its last quarter than in its second.
  */
 
 import { mkdtempSync, rmSync } from 'node:fs';

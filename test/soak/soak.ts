@@ -1,6 +1,6 @@
 /**
- * A server under load for a long time, with everything that makes others grow: a reader that doesn't read and comes again
- * and again, subscribers that are away, a sink whose target is dead. Says how much memory the server held and
+ * A server under load for a long time, with causes of growing memory: a subscriber that stops reading and reconnects again
+ * and again, offline subscribers, a sink whose target is unreachable. Reports how much memory the server used and
  * whether everything acknowledged is stored. Judges nothing.
  */
 
@@ -29,7 +29,7 @@ export interface SoakOptions {
 export interface SoakResult {
   readonly acknowledged: number;
   readonly stored: number;
-  /** How often the reader that doesn't read came. */
+  /** How often the subscriber that stops reading connected. */
   readonly stalls: number;
   /** MiB, every five seconds. */
   readonly resident: readonly number[];
@@ -107,14 +107,14 @@ export async function soak({ directory, minutes, devices, rate, progress }: Soak
   }
 }
 
-/** A subscription that outlives its connection: what comes is queued, within bounds. */
+/** A subscription of a persistent session that is offline: messages are queued, within limits. */
 async function leaveSubscription(identity: Identity): Promise<void> {
   const client = await openMqtt(identity, { clean: false });
   await client.subscribeAsync(FILTER, { qos: 1 });
   await client.endAsync();
 }
 
-/** Reads nothing for longer than the server waits for anybody, then comes again. */
+/** Stops reading for longer than the write timeout of the server, then connects again. */
 async function stallAgainAndAgain(identity: Identity, signal: AbortSignal, stalled: () => void): Promise<void> {
   while (!signal.aborted) {
     try {

@@ -1,6 +1,6 @@
 /**
  * A broker that does nothing but acknowledge, over mutual TLS, so that the bench of the SDK measures the device's side. It
- * counts what came, and how often a number was not the one after the last. Told what to say over IPC.
+ * counts the messages, and how often a number was not the one after the last. Reports over IPC on request.
  *
  *     node bin/pinned.js test/bench/device/broker.ts KEY CERTIFICATE ROOT
  */

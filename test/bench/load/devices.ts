@@ -1,4 +1,4 @@
-/** The devices of the load: who they are and everything they will ever send, made before any clock starts. */
+/** The devices of the load: their identities and all of their packets, created before the measurement. */
 
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
@@ -61,7 +61,7 @@ export function newDevice({ id, key }: Applicant, certificate: string): LoadDevi
   };
 }
 
-/** Twice round, so that it needs no seam. */
+/** The ring twice, so that any part of it is contiguous. */
 function publishRing(topic: string): PublishRing {
   const once = Array.from({ length: RING }, (_, at) => publishPacket(topic, at + 1));
   return { bytes: Buffer.concat([...once, ...once]), packetBytes: (once[0] as Buffer).length };

@@ -1,4 +1,4 @@
-/** Enrollment as a device does it, but with a request that was written before and an answer that is read afterwards. */
+/** Enrollment as by a device, but with a request that was encoded before and a response that is parsed afterwards. */
 
 import { connect, createSecureContext, type TLSSocket } from 'node:tls';
 import { readCertsOnly } from '@rollcall/device-sdk/building-blocks';
@@ -6,9 +6,9 @@ import { EST_MEDIA_TYPES, EST_PATHS } from '@rollcall/protocol';
 import { type Applicant, CLIENT_TLS } from './devices.ts';
 
 const HEAD_END = Buffer.from('\r\n\r\n');
-const STRANGER = createSecureContext(CLIENT_TLS);
+const WITHOUT_CERTIFICATE = createSecureContext(CLIENT_TLS);
 
-export function enrollmentRequest(applicant: Applicant, token: string, connections: 'new' | 'kept'): Buffer {
+export function enrollmentRequest(applicant: Applicant, token: string, connections: 'new' | 'reused'): Buffer {
   const body = applicant.csr.toString('base64');
   const login = Buffer.from(`${applicant.id}:${token}`).toString('base64');
   return Buffer.from(
@@ -28,12 +28,12 @@ export function enrollmentRequest(applicant: Applicant, token: string, connectio
 /** A connection to the enroll server, without a certificate. */
 export function openEnrollConnection(port: number): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host: '127.0.0.1', port, secureContext: STRANGER, rejectUnauthorized: false });
+    const socket = connect({ host: '127.0.0.1', port, secureContext: WITHOUT_CERTIFICATE, rejectUnauthorized: false });
     socket.setNoDelay(true);
     socket.once('error', reject);
     socket.once('secureConnect', () => {
       socket.removeListener('error', reject);
-      socket.on('error', () => {}); // 'close' follows and tells
+      socket.on('error', () => {}); // 'close' follows
       resolve(socket);
     });
   });

@@ -1,5 +1,5 @@
 /**
- * The load generator: a process of its own that does what it is told over IPC, one order at a time, and reports what
+ * The load generator: a process of its own that executes orders over IPC, one at a time, and reports what
  * each took and what it cost itself. Ends with its parent.
  */
 
@@ -44,7 +44,7 @@ async function enroll(order: Order<'enroll'>): Promise<LoadReport> {
     await Promise.all(sockets.map(untilClosed));
   }
   const certificates = answers.map(certificateOf);
-  if (order.devices === 'kept') {
+  if (order.devices === 'stored') {
     applicants.forEach((applicant, index) => {
       devices.push(newDevice(applicant, certificates[index] as string));
     });
@@ -52,7 +52,7 @@ async function enroll(order: Order<'enroll'>): Promise<LoadReport> {
   return report;
 }
 
-/** Where the next burst goes on, by port: a server sees each device once before it sees one again. */
+/** The next device by port: a server sees each device once before it sees one again. */
 const turns = new Map<number, number>();
 
 function connect(order: Order<'connect'>): Promise<LoadReport> {
@@ -138,7 +138,7 @@ function sessionsOf(name: string): OpenSession[] {
   return sessions;
 }
 
-function obey(order: LoadOrder): Promise<LoadReport> {
+function execute(order: LoadOrder): Promise<LoadReport> {
   switch (order.kind) {
     case 'enroll':
       return enroll(order);
@@ -162,7 +162,7 @@ function obey(order: LoadOrder): Promise<LoadReport> {
 const answer = (message: LoadAnswer) => process.send?.(message);
 
 process.on('message', (order: LoadOrder) => {
-  obey(order).then(
+  execute(order).then(
     (report) => answer({ report }),
     (error: unknown) => answer({ error: error instanceof Error ? error.message : String(error) }),
   );

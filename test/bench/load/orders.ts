@@ -1,22 +1,22 @@
-/** What the bench asks of the load generator, and what it hears back. Each order is bounded in count and time. */
+/** Orders of the bench to the load generator, and its reports. Each order is limited in count and time. */
 
 /** Which of a device's topics is published to: `telemetry` is stored before it is acknowledged, `events` isn't. */
 export type Topic = 'telemetry' | 'events';
 
 export type LoadOrder =
-  /** New devices, each with a fresh key made before the clock starts. They are kept when they are to be used later. */
+  /** New devices, each with a fresh key made before the clock starts. They are stored when later orders use them. */
   | {
       readonly kind: 'enroll';
       readonly port: number;
       readonly token: string;
       readonly count: number;
       readonly inFlight: number;
-      readonly connections: 'new' | 'kept';
-      readonly devices: 'kept' | 'forgotten';
+      readonly connections: 'new' | 'reused';
+      readonly devices: 'stored' | 'discarded';
     }
   /** Handshake, CONNECT, CONNACK, DISCONNECT, close: `count` times. */
   | { readonly kind: 'connect'; readonly port: number; readonly count: number; readonly inFlight: number }
-  /** Opens sessions of the next `count` devices that have none under this name, and keeps them. */
+  /** Opens sessions of the next `count` devices that have none under this name, and leaves them open. */
   | { readonly kind: 'open'; readonly as: string; readonly port: number; readonly count: number }
   /** QoS 1 with so many messages in flight on each session, until `count` are acknowledged. */
   | {

@@ -1,4 +1,4 @@
-/** Messages at a steady rate, whatever the server does: who waits for a slow server to send the next hides its slowness. */
+/** Messages at a fixed rate, independent of the server: a sender that waits for a slow server would hide its delay. */
 
 import type { LoadDevice, PublishRing } from './devices.ts';
 import { pubacksIn } from './mqtt-bytes.ts';

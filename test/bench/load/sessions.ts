@@ -27,7 +27,7 @@ export function openSession(device: LoadDevice, port: number): Promise<OpenSessi
     socket.once('data', (bytes: Buffer) => {
       socket.removeListener('error', failed);
       socket.removeListener('close', failed);
-      socket.on('error', () => {}); // 'close' follows and tells
+      socket.on('error', () => {}); // 'close' follows
       if (isConnackAccepted(bytes)) resolve({ device, socket });
       else {
         socket.destroy();
@@ -37,7 +37,7 @@ export function openSession(device: LoadDevice, port: number): Promise<OpenSessi
   });
 }
 
-/** Says DISCONNECT and waits until the server has closed its side too. */
+/** Sends DISCONNECT and waits until the server has closed its side too. */
 export function closeSession({ socket }: OpenSession): Promise<void> {
   return new Promise((resolve) => {
     socket.once('close', () => resolve());
@@ -46,7 +46,7 @@ export function closeSession({ socket }: OpenSession): Promise<void> {
   });
 }
 
-/** Keeps `inFlight` messages flowing on each session, 1 to `RING`, until `count` are acknowledged. */
+/** Has `inFlight` messages in flight on each session, 1 to `RING`, until `count` are acknowledged. */
 export function publishOn(
   sessions: readonly OpenSession[],
   ringOf: (device: LoadDevice) => PublishRing,

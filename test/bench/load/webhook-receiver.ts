@@ -1,4 +1,4 @@
-/** Takes every POST and says 204: a webhook that costs as little as it can. Prints its port. */
+/** Answers every POST with 204: a webhook that costs as little as possible. Prints its port. */
 
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
