@@ -221,7 +221,7 @@ describe('a device that is refused', () => {
     const waits: number[] = [];
     const log = { ...SILENT_LOG, warn: ({ wait }: { readonly wait?: number }) => waits.push(wait as number) };
     await open(broker.mqttUrl, { random: () => 0.01, log: log as DeviceLog });
-    while (waits.length < 4) await once(broker.events, 'turned away');
+    while (waits.length < 4) await once(broker.events, 'rejected');
     expect(waits.slice(0, 4)).toEqual([10, 20, 40, 80]);
   });
 

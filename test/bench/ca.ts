@@ -31,7 +31,7 @@ async function thirdParties(listed: number): Promise<readonly Result[]> {
   const data = mkdtempSync(join(tmpdir(), 'rollcall-bench-'));
   const file = join(data, 'registry.db');
   const made: number[] = [];
-  // What the making took is in its own log line; around it lies the rest between two lists.
+  // The time to make a CRL is in its own log line, because two CRLs have a pause between them.
   const log = pino({ level: 'info' }, { write: (line) => noteList(line, made) });
   try {
     await (await openRegistry({ file, now: Date.now, log })).close();
@@ -61,7 +61,7 @@ async function listing(authority: Authority, listed: number, made: readonly numb
   for (let round = 0; round <= LIST_ROUNDS; round += 1) {
     const delay = monitorEventLoopDelay({ resolution: 1 });
     delay.enable();
-    await authority.status.refresh(); // after the rest that the list before it asks for
+    await authority.status.refresh(); // after the pause that follows a CRL
     delay.disable();
     delays.push(delay.max / 1e6);
   }
@@ -122,14 +122,14 @@ async function rotationUnderLoad({ sizes, servers, load }: Bench): Promise<reado
   const sessions = async () =>
     new Map((await operator.listSessions()).map(({ clientId, connectedAt }) => [clientId, connectedAt]));
   const before = await sessions();
-  const speaking = load.order({ kind: 'publish', as, topic: 'telemetry', count: sizes.messages * 10, inFlight: 1 });
+  const publishing = load.order({ kind: 'publish', as, topic: 'telemetry', count: sizes.messages * 10, inFlight: 1 });
   const started = performance.now();
   const [old] = (await operator.listCas()).filter(({ role, state }) => role === 'issuing' && state === 'active');
   const { id } = await operator.prepareCa({});
   await operator.activateCa({ id });
   await operator.taintCa({ id: old?.id as string, withinSeconds: 3600 });
   const took = performance.now() - started;
-  await speaking; // every message was acknowledged, or this throws
+  await publishing; // every message was acknowledged, or this throws
   const after = await sessions();
   const dropped = [...before].filter(([clientId, connectedAt]) => after.get(clientId) !== connectedAt).length;
   await load.order({ kind: 'close', as });

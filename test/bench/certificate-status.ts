@@ -1,6 +1,6 @@
 /**
  * The cost of a large registry: enrollment, certificate status of a connection and a page of the device list with many
- * devices over with few; and a connection to a server that has revoked many over one that has revoked nobody.
+ * devices over with few; and a connection to a server with many revoked certificates over one with none.
  */
 
 import { createHash, randomBytes } from 'node:crypto';

@@ -28,7 +28,7 @@ export interface Start {
 const STOP_WITHIN_MS = 10_000;
 const READY_WITHIN_MS = 30_000;
 
-export class Borrowed {
+export class BenchResources {
   readonly directory = mkdtempSync(join(tmpdir(), 'rollcall-bench-'));
   readonly #children = new Set<Child>();
   #logs = 0;

@@ -1,6 +1,6 @@
 /** The journal alone: the time of queries and the cost of messages while it grows. Without server and peers. */
 
-import { DEVICES, Growing, type Stage } from '../journal/growing.ts';
+import { DEVICES, GrowingJournal, type Stage } from '../journal/growing.ts';
 import type { Bench } from './bench.ts';
 import type { Result } from './results.ts';
 
@@ -16,7 +16,7 @@ const EXPORTED = 500_000;
 
 export async function journal({ sizes }: Bench): Promise<readonly Result[]> {
   const most = sizes.journalMessages;
-  const growing = await Growing.open(most);
+  const growing = await GrowingJournal.open(most);
   try {
     const stages: Stage[] = [];
     for (const part of STAGES) stages.push(await growing.growTo(Math.round(most * part)));

@@ -1,7 +1,7 @@
 /** The bench's side of the load generator: sends orders, one at a time. */
 
 import { fileURLToPath } from 'node:url';
-import type { Borrowed, Child } from './children.ts';
+import type { BenchResources, Child } from './children.ts';
 import type { LoadAnswer, LoadOrder, LoadReport } from './load/orders.ts';
 
 const PROGRAM = fileURLToPath(new URL('load/generator.ts', import.meta.url));
@@ -9,7 +9,7 @@ const PROGRAM = fileURLToPath(new URL('load/generator.ts', import.meta.url));
 export class LoadGenerator {
   readonly #child: Child;
 
-  constructor(borrowed: Borrowed) {
+  constructor(borrowed: BenchResources) {
     this.#child = borrowed.start({ name: 'load', program: process.execPath, args: [PROGRAM], channel: 'ipc' });
   }
 

@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path';
 import { openConsoleClient } from '../../console/client.ts';
 import { prepareAuthority } from './authority.ts';
 import type { Bench } from './bench.ts';
-import { Borrowed } from './children.ts';
+import { BenchResources } from './children.ts';
 import { LoadGenerator } from './load-generator.ts';
 import { describeMachine } from './machine.ts';
 import { type BenchOptions, ROWS, readOptions, USAGE } from './options.ts';
@@ -20,7 +20,7 @@ import { prepareServers } from './servers.ts';
 const TOKEN_USES = 1_000_000;
 const TOKEN_TTL_SECONDS = 3600;
 
-async function bench(options: BenchOptions, borrowed: Borrowed): Promise<Report> {
+async function bench(options: BenchOptions, borrowed: BenchResources): Promise<Report> {
   const { sizes, rows } = options;
   const profiles = options.profiles === undefined ? undefined : resolve(options.profiles);
   if (profiles !== undefined) mkdirSync(profiles, { recursive: true });
@@ -67,7 +67,7 @@ if (process.platform !== 'linux') {
   process.exit(2);
 }
 
-const borrowed = new Borrowed();
+const borrowed = new BenchResources();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   // Not once: a second signal, sent to the whole group, must not end the cleaning up.
   process.on(signal, () => {

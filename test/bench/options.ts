@@ -9,7 +9,7 @@ const FORMER_NAMES: Readonly<Record<string, RowName>> = { standing: 'status' };
 
 /** How many of each; every load is bounded by these. */
 export interface Sizes {
-  /** How often each row starts its servers anew. */
+  /** How often each row starts its servers. */
   readonly processes: number;
   /** Measured bursts per process, server and load. Short and many: noise comes and goes, and the median counts. */
   readonly rounds: number;

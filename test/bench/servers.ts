@@ -4,7 +4,7 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { PeerFiles } from './authority.ts';
-import type { Borrowed, Child } from './children.ts';
+import type { BenchResources, Child } from './children.ts';
 import type { LoopDelay } from './loop-watch.ts';
 import { freePort, untilListening } from './ports.ts';
 import { loopDelayFile } from './server-preload.ts';
@@ -87,7 +87,7 @@ pattern read devices/%u/twin/desired
 `;
 
 export function prepareServers(
-  borrowed: Borrowed,
+  borrowed: BenchResources,
   place: { readonly data: string; readonly peers: PeerFiles; readonly profiles: string | undefined },
 ): Servers {
   const { data, peers, profiles } = place;

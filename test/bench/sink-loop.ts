@@ -1,7 +1,7 @@
 import type { DeviceId } from '@rollcall/protocol';
 import type { Telemetry } from '../../telemetry/index.ts';
 import type { Forwarder } from '../../telemetry/sinks/forwarder.ts';
-import type { Borrowed } from './children.ts';
+import type { BenchResources } from './children.ts';
 import { type LoopDelay, LoopWatch } from './loop-watch.ts';
 import type { Result } from './results.ts';
 import { natsProgram, natsTargets, openForwarder, postgresPrograms, postgresTargets } from './sink-targets.ts';
@@ -24,7 +24,11 @@ interface Run extends LoopDelay {
 }
 
 /** Nothing where one of the two targets is missing. */
-export async function sinkLoop(journal: Telemetry, borrowed: Borrowed, rounds: number): Promise<readonly Result[]> {
+export async function sinkLoop(
+  journal: Telemetry,
+  borrowed: BenchResources,
+  rounds: number,
+): Promise<readonly Result[]> {
   const [nats, postgres] = [natsProgram(), postgresPrograms()];
   if (nats === undefined || postgres === undefined) return [];
   const toNats = await natsTargets(borrowed, nats);

@@ -17,7 +17,7 @@ import { NatsTarget } from '../../telemetry/sinks/nats-target.ts';
 import { PostgresTarget } from '../../telemetry/sinks/postgres-target.ts';
 import type { Target } from '../../telemetry/sinks/target.ts';
 import { WebhookTarget } from '../../telemetry/sinks/webhook-target.ts';
-import type { Borrowed } from './children.ts';
+import type { BenchResources } from './children.ts';
 import { freePort, untilListening } from './ports.ts';
 
 const BATCH = 500;
@@ -33,7 +33,7 @@ export type Targets = (round: number) => Target;
 export async function openForwarder(
   journal: Telemetry,
   target: Target,
-  borrowed: Borrowed,
+  borrowed: BenchResources,
   from?: number,
 ): Promise<Forwarder> {
   const directory = mkdtempSync(join(borrowed.directory, 'sink-'));
@@ -58,7 +58,7 @@ export function natsProgram(): string | undefined {
   return ['/usr/sbin/nats-server', '/usr/bin/nats-server'].find(existsSync);
 }
 
-export async function webhooks(borrowed: Borrowed): Promise<Targets> {
+export async function webhooks(borrowed: BenchResources): Promise<Targets> {
   const program = fileURLToPath(new URL('./load/webhook-receiver.ts', import.meta.url));
   const child = borrowed.start({ name: 'webhook', program: process.execPath, args: [program] });
   const url = `http://127.0.0.1:${await child.firstLine()}/`;
@@ -75,7 +75,7 @@ export async function webhooks(borrowed: Borrowed): Promise<Targets> {
     });
 }
 
-export async function natsTargets(borrowed: Borrowed, program: string): Promise<Targets> {
+export async function natsTargets(borrowed: BenchResources, program: string): Promise<Targets> {
   const port = await freePort();
   const store = join(borrowed.directory, 'nats');
   const args = ['-a', '127.0.0.1', '-p', String(port), '-js', '-sd', store];
@@ -98,7 +98,7 @@ export function postgresPrograms(): string | undefined {
 
 /** With its defaults: a commit is on disk. It refuses to run as root, so it runs as its own user then. */
 export async function postgresTargets(
-  borrowed: Borrowed,
+  borrowed: BenchResources,
   bin: string,
 ): Promise<{ readonly targets: Targets; readonly remove: () => void }> {
   const directory = mkdtempSync(join(tmpdir(), 'rollcall-bench-pg-'));

@@ -10,7 +10,7 @@ import type { Telemetry } from '../../telemetry/index.ts';
 import { openTelemetry } from '../../telemetry/open.ts';
 import { FileTarget } from '../../telemetry/sinks/file-target.ts';
 import type { Bench } from './bench.ts';
-import { Borrowed } from './children.ts';
+import { BenchResources } from './children.ts';
 import type { Result } from './results.ts';
 import { sinkLoop } from './sink-loop.ts';
 import {
@@ -33,7 +33,7 @@ const log = pino({ level: 'silent' });
 
 export async function sinks({ sizes }: Bench): Promise<readonly Result[]> {
   const messages = sizes.messages * MESSAGES_PER_BURST;
-  const borrowed = new Borrowed();
+  const borrowed = new BenchResources();
   const stopAtExit = () => borrowed.giveBackNow();
   process.once('exit', stopAtExit);
   const journal = await openTelemetry({ directory: join(borrowed.directory, 'journal'), now: Date.now, log });
@@ -78,7 +78,7 @@ async function measure(
   journal: Telemetry,
   messages: number,
   targets: Targets,
-  borrowed: Borrowed,
+  borrowed: BenchResources,
   rounds: number,
 ): Promise<Result> {
   const cpu: number[] = [];

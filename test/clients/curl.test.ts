@@ -114,7 +114,7 @@ describeWithClients('curl and openssl', ['curl', 'openssl'], () => {
     expect(print.trim().split('=')[1]?.replaceAll(':', '').toLowerCase()).toBe(pinned.toString('hex'));
   });
 
-  it.each(['1.2', '1.3'])('speaks TLS %s', async (version) => {
+  it.each(['1.2', '1.3'])('connects with TLS %s', async (version) => {
     const answer = await curl(temporaryDirectory(), EST_PATHS.cacerts, [`--tlsv${version}`, '--tls-max', version]);
     expect(answer.status).toBe(200);
   });

@@ -110,8 +110,8 @@ describeWithClients('GnuTLS', ['certtool', 'curl', 'gnutls-cli'], () => {
     expect(await certtool(kept, [...withList, ...profile])).toMatchObject({ status: 0 });
   });
 
-  /** Says `hello` over TLS and reads until the server closes. */
-  function speak(directory: string, url: string, hello: string | Buffer, credentials: readonly string[]) {
+  /** Sends `hello` over TLS and reads until the server closes. */
+  function exchange(directory: string, url: string, hello: string | Buffer, credentials: readonly string[]) {
     const args = [
       '--x509cafile',
       'ca.pem',
@@ -132,7 +132,7 @@ describeWithClients('GnuTLS', ['certtool', 'curl', 'gnutls-cli'], () => {
     const directory = await deviceDirectory('tls-broker');
     const connect = '\x10\x16\0\x04MQTT\x04\x02\0\x3c\0\x0atls-broker';
     const disconnect = '\xe0\0';
-    const outcome = await speak(directory, fleet.mqttUrl, Buffer.from(connect + disconnect, 'latin1'), own).ended;
+    const outcome = await exchange(directory, fleet.mqttUrl, Buffer.from(connect + disconnect, 'latin1'), own).ended;
     expect(logOf(directory)).toContain('Status: The certificate is trusted.');
     expect(logOf(directory)).toMatch(/Description: \(TLS1\.3/);
     expect(Buffer.from(outcome.stdout).toString('hex')).toBe('20020000');
@@ -142,7 +142,7 @@ describeWithClients('GnuTLS', ['certtool', 'curl', 'gnutls-cli'], () => {
     const directory = await deviceDirectory('tls-enroll');
     const head = `POST ${EST_PATHS.simplereenroll} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n`;
     const body = 'content-type: application/pkcs10\r\ncontent-length: 4\r\n\r\nMAA=';
-    const { stdout } = await speak(directory, fleet.enrollUrl, head + body, own).ended;
+    const { stdout } = await exchange(directory, fleet.enrollUrl, head + body, own).ended;
     expect(logOf(directory)).toContain('Status: The certificate is trusted.');
     expect(stdout).toContain('"code":"csr_malformed"'); // the error is not a missing certificate
   });
@@ -151,7 +151,7 @@ describeWithClients('GnuTLS', ['certtool', 'curl', 'gnutls-cli'], () => {
     const directory = await deviceDirectory('tls-wary');
     writeFileSync(join(directory, 'ca.pem'), certificatesIn(directory)[0] as string);
     for (const url of [fleet.enrollUrl, fleet.mqttUrl]) {
-      expect((await speak(directory, url, '', []).ended).status).toBe(1);
+      expect((await exchange(directory, url, '', []).ended).status).toBe(1);
       expect(logOf(directory)).toContain('The certificate is NOT trusted.');
     }
   });

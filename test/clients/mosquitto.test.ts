@@ -27,7 +27,7 @@ interface Party {
 const STATUS = { ok: 0, version: 1, clientId: 2, notAuthorized: 5, version5: 132 };
 
 /** Depends on the state of the client when the connection closed: waiting, inside a TLS record, or writing. */
-const CUT_OFF = [7, 8, 14];
+const DISCONNECTED = [7, 8, 14];
 
 describeWithClients('mosquitto_pub and mosquitto_sub', ['mosquitto_pub', 'mosquitto_sub', 'openssl'], () => {
   let fleet: TestFleet;
@@ -116,7 +116,7 @@ describeWithClients('mosquitto_pub and mosquitto_sub', ['mosquitto_pub', 'mosqui
     expect(Buffer.from(message?.base64 ?? '', 'base64')).toHaveLength(200_000);
 
     writeFileSync(file, Buffer.alloc(300_000, 0xff));
-    expect(CUT_OFF).toContain((await publish(gateway, topic, ['-q', '1', '-f', file])).status);
+    expect(DISCONNECTED).toContain((await publish(gateway, topic, ['-q', '1', '-f', file])).status);
     expect(await stored('mosquitto-large')).toEqual(['image 1']);
   });
 
@@ -165,7 +165,7 @@ describeWithClients('mosquitto_pub and mosquitto_sub', ['mosquitto_pub', 'mosqui
     const reading = await subscribe(reader, 'devices/+/telemetry/+', ['-C', '1']);
     const outcome = await publish(gateway, `devices/${victim.id}/telemetry/state`, ['-q', qos, '-m', 'forged']);
     // A sender of QoS 0 waits for no response and reports nothing.
-    expect(qos === '0' ? [STATUS.ok] : CUT_OFF).toContain(outcome.status);
+    expect(qos === '0' ? [STATUS.ok] : DISCONNECTED).toContain(outcome.status);
     await publish(victim, `devices/${victim.id}/telemetry/state`, ['-q', '1', '-m', 'true']);
     expect(messagesOf(await reading.ended, 'devices/')).toEqual([`devices/${victim.id}/telemetry/state 0 0 true`]);
   });
@@ -222,7 +222,7 @@ describeWithClients('mosquitto_pub and mosquitto_sub', ['mosquitto_pub', 'mosqui
     const listening = await subscribe(gateway, 'devices/mosquitto-lost/commands/+/+', ['-q', '1']);
     const answer = await fleet.operator.revokeDevices({ ids: ['mosquitto-lost' as DeviceId], reason: 'keyCompromise' });
     expect(answer.sessionsClosed).toBe(1);
-    expect(CUT_OFF).toContain((await listening.ended).status);
+    expect(DISCONNECTED).toContain((await listening.ended).status);
     const outcome = await publish(gateway, 'devices/mosquitto-lost/telemetry/state', ['-q', '1', '-m', 'x']);
     expect(outcome).toMatchObject({ status: STATUS.notAuthorized });
     expect(await stored('mosquitto-lost')).toEqual([]);
@@ -231,7 +231,7 @@ describeWithClients('mosquitto_pub and mosquitto_sub', ['mosquitto_pub', 'mosqui
   it.each([
     ['mqttv5', STATUS.version5, 'Unsupported Protocol Version'],
     ['mqttv31', STATUS.version, 'unacceptable protocol version'],
-  ])('are told when they speak %s', async (version, status, words) => {
+  ])('report the unsupported version when they use %s', async (version, status, words) => {
     const gateway = await device(`speaks-${version}`);
     const outcome = await publish(gateway, `devices/${gateway.id}/telemetry/state`, [
       '-V',

@@ -23,16 +23,16 @@ describeWithClients('a fleet whose CA signs in a token', ['softhsm2-util', 'pkcs
     });
     onTestFinished(() => fleet.stop());
     const device = await connectMqtt(await fleet.enroll('dev-1'));
-    const speak = () => device.publishAsync('devices/dev-1/telemetry/t', '1', { qos: 1 });
-    await speak();
+    const publish = () => device.publishAsync('devices/dev-1/telemetry/t', '1', { qos: 1 });
+    await publish();
 
     token.unplug();
     await expect(fleet.enroll('dev-2')).rejects.toMatchObject({ code: 'signer_unavailable', status: 503 });
-    await speak();
+    await publish();
     expect(await fleet.operator.listSessions()).toHaveLength(1);
 
     token.plugIn();
     await connectMqtt(await fleet.enroll('dev-2'));
-    await speak();
+    await publish();
   });
 });

@@ -1,8 +1,8 @@
 /**
  * Kills a server repeatedly while devices publish to it, and compares acknowledged messages with stored ones,
- * per device, in order. The server is a process of its own and dies of SIGKILL; devices speak MQTT over mutual TLS. Half of
+ * per device, in order. The server is a process of its own, ended by SIGKILL; devices use MQTT over mutual TLS. Half of
  * them send every number once; the others send each with a key, and unacknowledged ones again. Reports what it found and
- * judges nothing.
+ * gives no verdict.
  */
 
 import { once } from 'node:events';

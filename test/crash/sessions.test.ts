@@ -1,7 +1,7 @@
 /**
  * Persistent sessions and retained messages survive a kill. A server of its own is killed repeatedly
- * while devices publish for a service that isn't here; each device is one MQTT client that comes back by itself and
- * sends again what wasn't acknowledged, as the protocol asks for.
+ * while devices publish for an offline service; each device is one MQTT client that reconnects by itself and
+ * sends unacknowledged messages again, as the protocol requires.
  */
 
 import { once } from 'node:events';

@@ -43,7 +43,7 @@ async function stored(id: string, from = fleet): Promise<readonly unknown[]> {
 }
 
 const portOf = (url: string) => Number(new URL(url).port);
-const AWAY = 'mqtts://localhost:9';
+const UNREACHABLE = 'mqtts://localhost:9';
 
 describe('a network connection', () => {
   it('that breaks anywhere in the handshake is retried until it succeeds', async () => {
@@ -197,7 +197,7 @@ describe('the files of a device', () => {
   async function withQueue(id: string): Promise<void> {
     await (await open(id)).connected();
     await devices.pop()?.close();
-    const away = await open(id, { mqttUrl: AWAY });
+    const away = await open(id, { mqttUrl: UNREACHABLE });
     for (const reading of [1, 2, 3]) await away.publish('readings', reading);
     await devices.pop()?.close();
   }

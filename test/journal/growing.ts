@@ -1,6 +1,6 @@
 /**
  * Grows a journal and measures, at several sizes, the cost of messages and the time of queries. Messages of 200 bytes from
- * 10,000 devices, all of one day, so that one segment after the other has to hold them. Judges nothing.
+ * 10,000 devices, all of one day, so that they fill one segment after the other. Gives no verdict.
  */
 
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -35,7 +35,7 @@ export interface Stage {
   readonly lastOfAll: number;
 }
 
-export class Growing {
+export class GrowingJournal {
   readonly telemetry: Telemetry;
   readonly #directory: string;
   readonly #most: number;
@@ -50,10 +50,10 @@ export class Growing {
   }
 
   /** For so many messages at most. */
-  static async open(most: number): Promise<Growing> {
+  static async open(most: number): Promise<GrowingJournal> {
     const directory = mkdtempSync(join(tmpdir(), 'rollcall-growth-'));
     const telemetry = await openTelemetry({ directory, now: Date.now, log: pino({ level: 'silent' }) });
-    return new Growing(telemetry, directory, most);
+    return new GrowingJournal(telemetry, directory, most);
   }
 
   async close(): Promise<void> {

@@ -3,10 +3,10 @@
  * 2, 5, ... million messages, then export, then latency at two rates. `growing.ts` says what is measured.
  */
 
-import { DEVICES, Growing } from './growing.ts';
+import { DEVICES, GrowingJournal } from './growing.ts';
 
 const millions = Number(process.argv[2] ?? 10);
-const growing = await Growing.open(millions * 1e6);
+const growing = await GrowingJournal.open(millions * 1e6);
 const say = (line: string) => process.stdout.write(`${line}\n`);
 try {
   for (const size of [0.1, 1, 2, 5, 10, 20, 50, 100].filter((one) => one <= millions)) {

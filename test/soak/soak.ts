@@ -1,7 +1,7 @@
 /**
  * A server under load for a long time, with causes of growing memory: a subscriber that stops reading and reconnects again
  * and again, offline subscribers, a sink whose target is unreachable. Reports how much memory the server used and
- * whether everything acknowledged is stored. Judges nothing.
+ * whether every acknowledged message is stored. Gives no verdict.
  */
 
 import { writeFileSync } from 'node:fs';
@@ -39,14 +39,14 @@ const FILTER = 'devices/+/telemetry/+';
 const TICK_MS = 50;
 const LOOK_MS = 5000;
 const STALL_MS = 20_000;
-const NOBODY_LISTENS = 'nats://127.0.0.1:9';
+const UNREACHABLE_NATS = 'nats://127.0.0.1:9';
 
 type Identity = Credentials & { readonly deviceId: string };
 
 export async function soak({ directory, minutes, devices, rate, progress }: SoakOptions): Promise<SoakResult> {
   const config = join(directory, 'rollcall.yaml');
   const wanted = {
-    sinks: [{ name: 'dead', kind: 'nats', url: NOBODY_LISTENS, retry: { first: '500ms', most: '2s' } }],
+    sinks: [{ name: 'dead', kind: 'nats', url: UNREACHABLE_NATS, retry: { first: '500ms', most: '2s' } }],
   };
   writeFileSync(config, JSON.stringify(wanted)); // YAML holds JSON
   const environment = {
@@ -72,7 +72,7 @@ export async function soak({ directory, minutes, devices, rate, progress }: Soak
     const reader = await openMqtt(live);
     clients.push(reader);
     await reader.subscribeAsync(FILTER, { qos: 1 });
-    void stallAgainAndAgain(stalled, ending.signal, () => {
+    void stallRepeatedly(stalled, ending.signal, () => {
       stalls += 1;
     });
 
@@ -115,7 +115,7 @@ async function leaveSubscription(identity: Identity): Promise<void> {
 }
 
 /** Stops reading for longer than the write timeout of the server, then connects again. */
-async function stallAgainAndAgain(identity: Identity, signal: AbortSignal, stalled: () => void): Promise<void> {
+async function stallRepeatedly(identity: Identity, signal: AbortSignal, stalled: () => void): Promise<void> {
   while (!signal.aborted) {
     try {
       const client = await openMqtt(identity, { keepalive: 0 });

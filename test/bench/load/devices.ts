@@ -16,7 +16,7 @@ export interface Applicant {
 
 export interface LoadDevice {
   readonly id: DeviceId;
-  /** Key and certificate, read once: reading them anew would cost more than the handshake. */
+  /** Key and certificate, parsed once: parsing them for each connection would cost more than the handshake. */
   readonly context: SecureContext;
   readonly connect: Buffer;
   readonly publish: Readonly<Record<Topic, PublishRing>>;

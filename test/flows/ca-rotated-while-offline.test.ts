@@ -12,7 +12,7 @@ import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const ID = 'press-1' as DeviceId;
 /** No server listens there. */
-const AWAY = 'mqtts://localhost:9';
+const UNREACHABLE = 'mqtts://localhost:9';
 
 let fleet: TestFleet;
 let dataDir: string;
@@ -47,7 +47,7 @@ async function leave(): Promise<void> {
   const device = await open({ token: await fleet.mint(), deviceId: ID });
   await (await device.publish('count', 1)).acknowledged;
   await device.close();
-  const away = await open({ mqttUrl: AWAY });
+  const away = await open({ mqttUrl: UNREACHABLE });
   for (const count of [2, 3]) await away.publish('count', count);
   await away.close();
 }
