@@ -114,7 +114,7 @@ export class PacketDecoder {
 
   /**
    * Decodes the next bytes of the stream and passes each complete packet to the receiver, in order. Returns the first
-   * violation. After it, and after DISCONNECT, no packet is passed on.
+   * violation. After it, and after DISCONNECT, the receiver gets no packet.
    */
   push(chunk: Buffer, receiver: PacketReceiver): ProtocolViolation | undefined {
     if (this.#unread === undefined) return this.#read(chunk, receiver);

@@ -99,21 +99,7 @@ export function subscribeViolation(
   end: number,
   limits: PacketBodyLimits,
 ): ProtocolViolation | undefined {
-  if (start + 2 > end) return VIOLATIONS.truncated;
-  if (length16(bytes, start) === 0) return VIOLATIONS.packetId;
-  if (start + 2 === end) return VIOLATIONS.subscribeEmpty;
-  let filters = 0;
-  for (let at = start + 2; at < end; ) {
-    const filterEnd = fieldEnd(bytes, at, end);
-    if (filterEnd < 0 || filterEnd + 1 > end) return VIOLATIONS.truncated;
-    const fault = topicFilterFault(bytes, at + 2, filterEnd, limits);
-    if (fault !== undefined) return filterViolation(fault);
-    if ((bytes[filterEnd] as number) > 2) return VIOLATIONS.subscribeQos;
-    filters += 1;
-    if (filters > limits.filtersPerPacket) return VIOLATIONS.tooManyFilters;
-    at = filterEnd + 1;
-  }
-  return undefined;
+  return filterListViolation(bytes, start, end, limits, { hasQos: true, empty: VIOLATIONS.subscribeEmpty });
 }
 
 /** UNSUBSCRIBE (3.10): identifier, then filters. */
@@ -123,18 +109,30 @@ export function unsubscribeViolation(
   end: number,
   limits: PacketBodyLimits,
 ): ProtocolViolation | undefined {
+  return filterListViolation(bytes, start, end, limits, { hasQos: false, empty: VIOLATIONS.unsubscribeEmpty });
+}
+
+function filterListViolation(
+  bytes: Buffer,
+  start: number,
+  end: number,
+  limits: PacketBodyLimits,
+  { hasQos, empty }: { readonly hasQos: boolean; readonly empty: ProtocolViolation },
+): ProtocolViolation | undefined {
   if (start + 2 > end) return VIOLATIONS.truncated;
   if (length16(bytes, start) === 0) return VIOLATIONS.packetId;
-  if (start + 2 === end) return VIOLATIONS.unsubscribeEmpty;
+  if (start + 2 === end) return empty;
   let filters = 0;
   for (let at = start + 2; at < end; ) {
     const filterEnd = fieldEnd(bytes, at, end);
-    if (filterEnd < 0) return VIOLATIONS.truncated;
+    const entryEnd = hasQos ? filterEnd + 1 : filterEnd;
+    if (filterEnd < 0 || entryEnd > end) return VIOLATIONS.truncated;
     const fault = topicFilterFault(bytes, at + 2, filterEnd, limits);
     if (fault !== undefined) return filterViolation(fault);
+    if (hasQos && (bytes[filterEnd] as number) > 2) return VIOLATIONS.subscribeQos;
     filters += 1;
     if (filters > limits.filtersPerPacket) return VIOLATIONS.tooManyFilters;
-    at = filterEnd;
+    at = entryEnd;
   }
   return undefined;
 }

@@ -61,7 +61,7 @@ export async function openCaCertificates(
   const signingKey = rootKey ?? (await keys.open('root'));
   if (signingKey === undefined) throw missing(directory, 'root.key');
   const key = issuingKey ?? (await keys.create('issuing'));
-  const der = await createIssuing(directory, key, root, signingKey, options);
+  const der = await createCa(directory, { role: 'issuing', key, issuer: root, issuerKey: signingKey }, options);
   return { root, issuing: checkedIssuing(der, key, root, options) };
 }
 
@@ -72,37 +72,27 @@ async function createRoot(
   found: Signer | undefined,
   options: CaOptions,
 ): Promise<Buffer> {
-  const signer = found ?? (await keys.create('root'));
-  const contents = caContents({
-    ...options,
-    role: 'root',
-    issuer: undefined,
-    publicKeySpki: signer.publicKeySpki,
-    now: options.now(),
-  });
-  const der = await writeCertificate(contents, signer);
-  await directory.writeCertificate('root', der);
-  options.log.info({ directory: directory.path, notAfter: iso(contents.notAfter) }, 'root CA created');
-  return der;
+  const key = found ?? (await keys.create('root'));
+  return createCa(directory, { role: 'root', key, issuer: undefined, issuerKey: key }, options);
 }
 
-async function createIssuing(
+interface NewCa {
+  readonly role: CaRole;
+  readonly key: Signer;
+  /** Undefined for a root, which signs itself. */
+  readonly issuer: CaCertificate | undefined;
+  readonly issuerKey: Signer;
+}
+
+async function createCa(
   directory: CaDirectory,
-  key: Signer,
-  root: CaCertificate,
-  rootSigner: Signer,
+  { role, key, issuer, issuerKey }: NewCa,
   options: CaOptions,
 ): Promise<Buffer> {
-  const contents = caContents({
-    ...options,
-    role: 'issuing',
-    issuer: root,
-    publicKeySpki: key.publicKeySpki,
-    now: options.now(),
-  });
-  const der = await writeCertificate(contents, rootSigner);
-  await directory.writeCertificate('issuing', der);
-  options.log.info({ directory: directory.path, notAfter: iso(contents.notAfter) }, 'issuing CA created');
+  const contents = caContents({ ...options, role, issuer, publicKeySpki: key.publicKeySpki, now: options.now() });
+  const der = await writeCertificate(contents, issuerKey);
+  await directory.writeCertificate(role, der);
+  options.log.info({ directory: directory.path, notAfter: iso(contents.notAfter) }, `${role} CA created`);
   return der;
 }
 
