@@ -9,11 +9,13 @@ import {
   filterCovers,
   filterMatches,
   isMessageKey,
+  isShared,
   isTopicFilter,
   isTopicName,
   lengthWithoutKey,
   parseBroadcastTopic,
   parseDeviceTopic,
+  parseShare,
   responseTopic,
   telemetryTopic,
   twinTopic,
@@ -198,4 +200,43 @@ describe('a topic filter', () => {
       { numRuns: 20_000 },
     );
   });
+});
+
+describe('a shared subscription', () => {
+  it.each([
+    ['$share/g/a', 'g', 'a'],
+    ['$share/back end/devices/+/telemetry/#', 'back end', 'devices/+/telemetry/#'],
+    ['$share/g//a', 'g', '/a'],
+    ['$share/g//', 'g', '/'],
+    ['$share/$share/a', '$share', 'a'],
+    ['$share/g/$fleet/events/#', 'g', '$fleet/events/#'],
+    ['$share/g/$share', 'g', '$share'],
+  ])('%s has the group %s and the filter %s', (text, group, filter) => {
+    expect(parseShare(text)).toEqual({ group, filter });
+    expect(isShared(text)).toBe(true);
+  });
+
+  it.each([
+    '$share/',
+    '$share//',
+    '$share//a',
+    '$share/g',
+    '$share/g/',
+    '$share/g+/a',
+    '$share/+/a',
+    '$share/#',
+    '$share/g#/a',
+    '$share/g/$share/h/a',
+  ])('is malformed as %s', (text) => {
+    expect(parseShare(text)).toBeUndefined();
+    expect(isShared(text)).toBe(true);
+  });
+
+  it.each(['$share', '$shared/g/a', 'share/g/a', '/$share/g/a', '$SHARE/g/a', '', '#'])(
+    'is not asked for by %s',
+    (text) => {
+      expect(parseShare(text)).toBeUndefined();
+      expect(isShared(text)).toBe(false);
+    },
+  );
 });

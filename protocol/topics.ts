@@ -197,6 +197,27 @@ export function filterCovers(outer: string, inner: string): boolean {
   }
 }
 
+const SHARE = '$share/';
+
+/** Whether a filter asks for a shared subscription (MQTT 5, 4.8.2); `parseShare` finds out whether it is well formed. */
+export function isShared(filter: string): boolean {
+  return filter.startsWith(SHARE);
+}
+
+/**
+ * Reads `$share/GROUP/FILTER`: the group has at least one character and no wildcard, and a filter follows [MQTT-4.8.2-1, MQTT-4.8.2-2].
+ * The filter is not checked, except that it cannot be a shared one again. Undefined for every other text.
+ */
+export function parseShare(filter: string): { readonly group: string; readonly filter: string } | undefined {
+  if (!filter.startsWith(SHARE)) return undefined;
+  const end = filter.indexOf('/', SHARE.length);
+  if (end <= SHARE.length || end === filter.length - 1) return undefined;
+  const group = filter.slice(SHARE.length, end);
+  const rest = filter.slice(end + 1);
+  if (group.includes('+') || group.includes('#') || rest.startsWith(SHARE)) return undefined;
+  return { group, filter: rest };
+}
+
 /** The levels of a topic or filter. */
 export function topicLevels(topic: string): readonly string[] {
   return topic.split('/');
