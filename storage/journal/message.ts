@@ -1,5 +1,7 @@
 /** Messages and results of a journal. `Source` is the type of the device names; the journal only compares them. */
 
+import type { UserProperty } from '@rollcall/protocol';
+
 export interface JournalMessage<Source extends string = string> {
   /** The device (or, in the events journal, the device or service) that the message is from or about. */
   readonly device: Source;
@@ -19,7 +21,12 @@ export interface JournalMessage<Source extends string = string> {
    * written. 1 to 256 characters. Keys of the server begin with `/` (server-keys.ts) and are not returned to readers.
    */
   readonly key?: string;
-  readonly contentType?: string;
+  /** MQTT 5: MIME type, or any other description that sender and receiver agree on. */
+  readonly contentType?: string | undefined;
+  /** MQTT 5: 1 says that the payload is UTF-8, 0 that it is unspecified bytes. */
+  readonly payloadFormatIndicator?: 0 | 1 | undefined;
+  /** MQTT 5: in the order sent; a name may occur several times. An empty list is read back as none. */
+  readonly userProperties?: readonly UserProperty[] | undefined;
   /** The group of the device, for the group's share of the day; not stored. */
   readonly group?: string;
 }
