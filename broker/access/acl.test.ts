@@ -78,7 +78,15 @@ describe('the built-in policy of a device', () => {
     ['subscribe', '/#', false],
     ['subscribe', '$SYS/#', false],
     ['subscribe', '$SYS/+/new/clients', false],
-    ['subscribe', '$share/g/devices/dev-7/commands/+/+', false],
+    ['subscribe', '$share/g/devices/dev-7/commands/+/+', true],
+    ['subscribe', '$share/g/devices/+/commands/+/+', false],
+    ['subscribe', '$share/g/devices/dev-8/commands/+/+', false],
+    ['subscribe', '$share/g/$fleet/events/#', false],
+    ['subscribe', '$share/g/$share/g/devices/dev-7/commands/+/+', false],
+    ['subscribe', '$share//devices/dev-7/commands/+/+', false],
+    ['subscribe', '$share/+/devices/dev-7/commands/+/+', false],
+    ['subscribe', '$share/devices/dev-7/commands/+/+', false],
+    ['receive', '$share/g/devices/dev-7/commands/reboot/1', false],
     ['subscribe', '$queue/devices/dev-7/commands/+/+', false],
     ['subscribe', '$fleet/events/#', false],
     ['subscribe', '$fleet/trust-bundle', true],
@@ -109,6 +117,14 @@ describe('the built-in policy of a service', () => {
     ['subscribe', 'devices/+/events/+', true],
     ['subscribe', '$fleet/events/#', true],
     ['subscribe', '$fleet/events/presence/+/dev-7', true],
+    ['subscribe', '$share/g/devices/+/telemetry/+', true],
+    ['subscribe', '$share/other/devices/dev-7/telemetry/+', true],
+    ['subscribe', '$share/g/$fleet/events/#', true],
+    ['subscribe', '$share/g/devices/#', false],
+    ['subscribe', '$share/g/#', false],
+    ['subscribe', '$share/g/$SYS/#', false],
+    ['subscribe', '$share/g', false],
+    ['subscribe', '$queue/devices/+/telemetry/+', false],
     ['subscribe', '$fleet/#', false],
     ['subscribe', '$fleet/+', false],
     ['subscribe', '$SYS/#', false],
@@ -153,7 +169,7 @@ describe('a policy', () => {
     expect(may(everything, dev7, 'connect', 'dev-8')).toEqual({ allowed: false, reason: 'client_id_not_own' });
     expect(may(everything, dev7, 'connect', 'dev-7').allowed).toBe(true);
     for (const subject of [dev7, dashboard]) {
-      for (const topic of ['$SYS/a', '$share/g/a', '$queue/a', '$x', '$fleet/events/a']) {
+      for (const topic of ['$SYS/a', '$share/g', '$queue/a', '$x', '$fleet/events/a']) {
         expect(may(everything, subject, 'publish', topic)).toEqual({ allowed: false, reason: 'topic_reserved' });
         expect(may(everything, subject, 'subscribe', topic).allowed).toBe(false);
         expect(may(everything, subject, 'receive', topic).allowed).toBe(false);
@@ -164,6 +180,9 @@ describe('a policy', () => {
     }
     expect(may(everything, dev7, 'publish', 'any/topic').allowed).toBe(true);
     expect(may(everything, dev7, 'subscribe', '#').allowed).toBe(true);
+    expect(may(everything, dev7, 'publish', '$share/g/a')).toEqual({ allowed: false, reason: 'topic_reserved' });
+    expect(may(everything, dev7, 'receive', '$share/g/a')).toEqual({ allowed: false, reason: 'topic_reserved' });
+    expect(may(everything, dev7, 'subscribe', '$share/g/a').allowed).toBe(true);
   });
 
   it('cannot give the events of the fleet to a device', () => {
@@ -283,7 +302,10 @@ describe('checking a policy', () => {
     [{ publish: ['devices/${device.id}/server/renewal'] }, /written by the server alone/],
     [{ retain: ['$SYS/x'] }, /written by the server alone/],
     [{ subscribe: ['$SYS/#'] }, /only \$fleet\/events and \$fleet\/trust-bundle can be read/],
-    [{ subscribe: ['$share/g/a'] }, /only \$fleet\/events and \$fleet\/trust-bundle can be read/],
+    [{ subscribe: ['$share/g/a'] }, /without \$share\/GROUP\/ in front/],
+    [{ receive: ['$share/${device.group}/a'] }, /without \$share\/GROUP\/ in front/],
+    [{ publish: ['$share/g/a'] }, /without \$share\/GROUP\/ in front/],
+    [{ subscribe: ['$queue/a'] }, /only \$fleet\/events and \$fleet\/trust-bundle can be read/],
     [{ receive: ['$fleet/#'] }, /only \$fleet\/events and \$fleet\/trust-bundle can be read/],
     [{ connect: ['a b'] }, /expected a client id/],
     [{ connect: ['a*b'] }, /expected a client id/],

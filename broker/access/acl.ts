@@ -6,12 +6,14 @@ import {
   type Identity,
   identityName,
   isServerTopic,
+  isShared,
   isTopicFilter,
   isTopicName,
   lengthWithoutKey,
   type PolicyDocument,
   Problem,
   parseDeviceTopic,
+  parseShare,
   type TopicLimits,
   TRUST_BUNDLE_TOPIC,
 } from '@rollcall/protocol';
@@ -35,7 +37,7 @@ export type AccessDecision =
 export type DenialReason =
   | 'no_rule'
   | 'topic_malformed'
-  | 'topic_reserved' // $SYS, $share, $queue and, for writing, all of $fleet and devices/+/server
+  | 'topic_reserved' // $SYS, $queue, $share except in SUBSCRIBE and, for writing, all of $fleet and devices/+/server
   | 'client_id_not_own';
 
 const NO_RULE: AccessDecision = { allowed: false, reason: 'no_rule' };
@@ -97,8 +99,10 @@ export class Rights {
     return this.#mayWrite('retain', topic);
   }
 
-  maySubscribe(filter: string): AccessDecision {
-    if (!isTopicFilter(filter, this.#limits)) return MALFORMED;
+  /** A shared subscription `$share/GROUP/FILTER` is decided by FILTER: a group changes who receives a message, not what may be read. */
+  maySubscribe(requested: string): AccessDecision {
+    const filter = isShared(requested) ? parseShare(requested)?.filter : requested;
+    if (filter === undefined || !isTopicFilter(filter, this.#limits)) return MALFORMED;
     if (this.#isReservedForReading(filter)) return RESERVED;
     return find(this.#rulesOf('subscribe'), (rule) => filterCovers(rule, filter));
   }
@@ -220,6 +224,9 @@ function filterFault(verb: PolicyVerb, template: string, limits: TopicLimits): s
   const sample = template.replace(VARIABLE, 'x');
   if (!isTopicFilter(sample, limits)) {
     return `expected a topic filter of at most ${limits.maxLevels} levels and ${limits.maxBytes} bytes`;
+  }
+  if (isShared(sample)) {
+    return 'expected the filter without $share/GROUP/ in front: the rule for a filter is also the rule for its shared subscriptions';
   }
   if (/[^/]\$\{|\}[^/]/.test(template)) return 'expected each variable to fill a level alone';
   const isWritten = verb === 'publish' || verb === 'retain';

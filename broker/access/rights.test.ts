@@ -129,7 +129,7 @@ describe('subscribing', () => {
       'devices/dev-1/commands/+/+',
       'devices/dev-2/commands/+/+',
       '#',
-      '$share/g/devices/dev-1/commands/+/+',
+      '$share/g/devices/dev-2/commands/+/+',
       '$queue/devices/dev-1/commands/+/+',
       '$SYS/#',
       { topic: 'groups/default/broadcast/+', qos: 1 },
@@ -352,5 +352,8 @@ describe('an explanation', () => {
     });
     const visitor = { identity: service('x'), group: DEFAULT, labels: {} };
     expect(await testBroker.broker.explain(visitor, 'subscribe', '$SYS/#')).toMatchObject({ reason: 'topic_reserved' });
+    expect(await testBroker.broker.explain(visitor, 'subscribe', '$share/g/$SYS/#')).toMatchObject({
+      reason: 'topic_reserved',
+    });
   });
 });

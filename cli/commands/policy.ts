@@ -6,6 +6,7 @@ import {
   type PolicyScope,
   Problem,
   parseIdentity,
+  parseShare,
   QUARANTINE_SCOPE,
 } from '@rollcall/protocol';
 import { Command } from 'commander';
@@ -17,6 +18,7 @@ import { printJson, printResult } from '../terminal.ts';
 
 /** The content of the file. A verb that is left out allows nothing. The server checks every rule. */
 type PolicyInput = Omit<Parameters<ConsoleClient['setPolicy']>[0], 'kind' | 'name'>;
+type PolicyAnswer = Awaited<ReturnType<ConsoleClient['explainPolicy']>>;
 
 const POLICY_MAX_BYTES = 262_144;
 
@@ -43,8 +45,16 @@ const explain = runWithServer(async (server, { args, form }) => {
   }
   const answer = await server.explainPolicy({ identity: formatIdentity(identity), verb, topic });
   if (form === 'json') printJson(answer);
-  else printResult(answer.allowed ? `allowed by ${answer.rule}` : `refused: ${WHY_NOT[answer.reason as DenialReason]}`);
+  else printResult(explanationText(answer, verb === 'subscribe' ? parseShare(topic)?.filter : undefined));
 });
+
+/** `sharedFilter`: the part of `$share/GROUP/FILTER` that the rules are applied to. */
+function explanationText(answer: PolicyAnswer, sharedFilter: string | undefined): string {
+  const verdict = answer.allowed ? `allowed by ${answer.rule}` : `refused: ${WHY_NOT[answer.reason as DenialReason]}`;
+  return sharedFilter === undefined
+    ? verdict
+    : `${verdict} (a shared subscription is decided by its filter ${sharedFilter})`;
+}
 
 const WHY_NOT: Readonly<Record<DenialReason, string>> = {
   no_rule: 'no rule allows it',

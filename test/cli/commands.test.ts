@@ -187,10 +187,27 @@ describe('rollcall policy', () => {
     expect(await explain('devices/cli-5/telemetry/temperature')).toBe('refused: no rule allows it\n');
   });
 
+  it('explains a shared subscription by its filter', async () => {
+    const explain = async (...asked: string[]) => (await run('policy', 'explain', ...asked)).stdout;
+    expect(await explain('service/any', 'subscribe', '$share/workers/devices/+/telemetry/+')).toBe(
+      'allowed by devices/+/telemetry/+ (a shared subscription is decided by its filter devices/+/telemetry/+)\n',
+    );
+    expect(await explain('service/any', 'subscribe', '$share/workers/#')).toBe(
+      'refused: no rule allows it (a shared subscription is decided by its filter #)\n',
+    );
+    expect(await explain('service/any', 'subscribe', '$share/workers')).toBe(
+      'refused: it is not a topic that MQTT allows here\n',
+    );
+    expect(await explain('service/any', 'subscribe', '$queue/devices/+/telemetry/+')).toBe(
+      'refused: only the server uses this topic\n',
+    );
+  });
+
   it.each([
     ['an unknown variable', 'publish: ["devices/${device.name}/x"]\n', /device\.name/],
     ['an unknown verb', 'publsh: []\n', /publsh/],
     ['a bad filter', 'subscribe: ["a/#/b"]\n', /a\/#\/b/],
+    ['a shared subscription', 'subscribe: ["$share/g/a"]\n', /without \$share\/GROUP\/ in front/],
     ['no YAML', 'a: [', /rollcall: error/],
     ['nothing in it', '', 'expected a mapping'],
     ['a list', '- connect', 'expected a mapping'],
