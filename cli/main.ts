@@ -3,7 +3,8 @@
 import { standardOutput } from '@rollcall/output';
 import { Problem } from '@rollcall/protocol';
 import { Command, CommanderError } from 'commander';
-import { version } from '../server/config/index.ts';
+import { runtime, version } from '../server/config/index.ts';
+import { findBun } from './bun.ts';
 import { explainFailure } from './terminal.ts';
 
 // By default SIGUSR1 opens Node's inspector and SIGUSR2 ends the process. This program ignores both.
@@ -34,7 +35,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
 
 const program = new Command('rollcall')
   .description('self-hosted MQTT broker with a built-in EST certificate authority for IoT fleets')
-  .version(version)
+  .version(versions())
   // An option behind a command belongs to that command.
   .enablePositionalOptions();
 
@@ -48,6 +49,12 @@ try {
   await program.parseAsync();
 } catch (error) {
   process.exitCode = exitCodeOf(error);
+}
+
+/** The version of Rollcall alone is on the first line, for scripts. */
+function versions(): string {
+  const bun = runtime.name === 'bun' ? runtime.version : (findBun()?.version ?? 'not installed');
+  return `${version}\nnode ${process.versions.node}\nbun ${bun}`;
 }
 
 /** Makes commander throw instead of exit, and print no error itself, in this command and all below it. */

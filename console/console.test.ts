@@ -260,6 +260,7 @@ describe('the server', () => {
     expect(await fixture.client.health()).toEqual({
       status: 'ok',
       version: '1.2.3',
+      runtime: 'node 1.2.3',
       time: at(START),
       database: 'ok',
       certificates: 'ok',

@@ -45,6 +45,8 @@ export interface ConsoleOptions {
   readonly sinks: SinkControl;
   readonly controls: ServerControls;
   readonly version: string;
+  /** `node 26.10.0` */
+  readonly runtime: string;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
@@ -73,7 +75,7 @@ const LOCAL_REQUESTS_PER_SECOND = 1_000;
  * or `config_invalid` when it cannot; then nothing stays open.
  */
 export async function createConsole(options: ConsoleOptions): Promise<Console> {
-  const { registry, telemetry, controls, version, now, log, requestLimits } = options;
+  const { registry, telemetry, controls, version, runtime, now, log, requestLimits } = options;
   const { refusalLog } = requestLimits;
   const key = await openOperatorKey(options.operatorKeyFile);
   const access = new AccessControl({
@@ -93,6 +95,7 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
     followers,
     controls,
     version,
+    runtime,
     now,
   });
   await app.ready();

@@ -270,8 +270,12 @@ export const METRICS: Readonly<Record<MetricSource, readonly MetricDefinition[]>
   ],
 };
 
-/** Set once: the value is 1 and the label is the version. */
-export const INFO = { name: 'rollcall_info', help: 'Version of the server.', label: 'version' } as const;
+/** Set once: the value is 1. */
+export const INFO = {
+  name: 'rollcall_info',
+  help: 'Version of the server, and the runtime that it runs on.',
+  labels: ['version', 'runtime'],
+} as const;
 
 /** In seconds. The target is 0.1 s. */
 export const TERMINATION_SECONDS = {

@@ -17,6 +17,8 @@ export interface CounterSource {
 
 export interface MetricsOptions {
   readonly version: string;
+  /** `node 26.10.0` */
+  readonly runtime: string;
   readonly log: Logger;
 }
 
@@ -30,11 +32,11 @@ export class Metrics {
   readonly #termination: Histogram;
   readonly #reported = new Set<string>();
 
-  constructor({ version, log }: MetricsOptions) {
+  constructor({ version, runtime, log }: MetricsOptions) {
     this.#log = log;
     const registers = [this.#registry];
-    const { name, help, label } = INFO;
-    new Gauge({ name, help, labelNames: [label], registers }).set({ [label]: version }, 1);
+    const { name, help, labels } = INFO;
+    new Gauge({ name, help, labelNames: labels, registers }).set({ version, runtime }, 1);
     this.#termination = new Histogram({ ...TERMINATION_SECONDS, buckets: [...TERMINATION_SECONDS.buckets], registers });
     for (const definition of Object.values(METRICS).flat()) {
       const { name, type, help, label } = definition;

@@ -16,6 +16,7 @@ import { respondToClone, respondToFork } from './clone-response.ts';
 import type { ServerContext } from './context.ts';
 import { certificateHealth } from './health.ts';
 import { subjectOf } from './registry-lookups.ts';
+import { runtimeText } from './runtime.ts';
 import type { Stores } from './store-options.ts';
 
 export function brokerOptions(
@@ -135,6 +136,7 @@ export function consoleOptions(
     controls: serverControls(context, stores, parts),
     requestLimits: limits,
     version,
+    runtime: runtimeText,
     now,
     log: log.child({ component: 'console' }),
   };

@@ -32,6 +32,7 @@ import { inspectFleetEvents, openFleetEvents } from './events/open.ts';
 import { type CounterSource, collectTelemetry, Metrics } from './metrics.ts';
 import { OpenParts } from './open-parts.ts';
 import { applyUnconfirmedChanges, connectRegistryChangeHandlers } from './registry-change-handlers.ts';
+import { runtimeText } from './runtime.ts';
 import { brokerOptions, consoleOptions, enrollOptions, renewalOptions } from './server-options.ts';
 import { reportOverShare } from './share-reports.ts';
 import {
@@ -128,7 +129,7 @@ function openContext(
     requestsPerSecondPerAddress: config.requests.perSecondPerAddress,
     refusalLogsPerMinute: config.mqtt.limits.refusalLogsPerMinute,
   });
-  const metrics = new Metrics({ version, log });
+  const metrics = new Metrics({ version, runtime: runtimeText, log });
   metrics.collectFrom('descriptors', descriptors);
   metrics.collectFrom('refusals', limits.refusalLog);
   if (logLines !== undefined) metrics.collectFrom('logLines', logLines);

@@ -1,7 +1,16 @@
 import { standardError } from '@rollcall/output';
-import { Command } from 'commander';
-import { type Config, createLogger, expectPlausibleClock, loadConfig, version } from '../../server/config/index.ts';
+import { Problem } from '@rollcall/protocol';
+import { Command, Option } from 'commander';
+import {
+  type Config,
+  createLogger,
+  expectPlausibleClock,
+  loadConfig,
+  runtime,
+  version,
+} from '../../server/config/index.ts';
 import { expectDescriptors, type FleetServer } from '../../server/index.ts';
+import { runOnBun } from '../bun.ts';
 import { integerBetween, repeated, run, withJsonOption } from '../command-line.ts';
 import { untilServerStopped } from '../stop-signals.ts';
 import { type OutputForm, printJson, printResult } from '../terminal.ts';
@@ -14,6 +23,7 @@ interface ServeOptions {
   readonly mqttPort?: number;
   readonly consolePort?: number;
   readonly publicHost?: readonly string[];
+  readonly runtime?: string;
 }
 
 /** Time for the last log lines to be written. */
@@ -27,6 +37,7 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
     environment: process.env,
     flags: [
       [['data'], options.data],
+      [['runtime'], options.runtime],
       [['enroll', 'host'], options.host],
       [['mqtt', 'host'], options.host],
       [['enroll', 'port'], options.enrollPort],
@@ -35,9 +46,11 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
       [['publicHosts'], options.publicHost && [...new Set([...options.publicHost, ...LOCAL_NAMES])]],
     ],
   });
+  if (config.runtime !== runtime.name) await otherRuntime(config.runtime);
   // Loaded here: other commands start faster without the modules of the server.
   const { startFleetServer } = await import('../../server/index.ts');
   const log = createLogger(config.log.level);
+  log.info({ version, runtime: `${runtime.name} ${runtime.version}` }, 'starting');
   expectDescriptors();
   expectPlausibleClock(Date.now());
   // Signals are handled first: one that arrives while the server starts must still close it.
@@ -60,6 +73,15 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
   // Output that its reader does not take is dropped, so that the process ends.
   if (!(await standardError.settled(LAST_LINES_MS)) || process.stdout.writableLength > 0) process.exit();
 });
+
+/** The server would otherwise run on a runtime that its configuration does not name. */
+async function otherRuntime(wanted: Config['runtime']): Promise<void> {
+  if (wanted === 'bun') await runOnBun();
+  throw new Problem('config_invalid', {
+    reason: `runtime: expected ${wanted}, and this process runs on ${runtime.name}`,
+    hint: 'start bin/rollcall, with --runtime bun for Bun',
+  });
+}
 
 function announce(server: FleetServer, config: Config, form: OutputForm): void {
   const { enrollUrl, mqttUrl, consoleUrl, trustBundle, socket } = server;
@@ -89,6 +111,12 @@ export function serveCommand(): Command {
     )
     .option('--mqtt-port <n>', 'port of the MQTT broker, 0 for any free one (default: 8883)', integerBetween(0, 65_535))
     .option('--console-port <n>', 'port of the console, 0 for any free one (default: 8444)', integerBetween(0, 65_535))
+    .addOption(
+      new Option('--runtime <name>', 'runtime of the server (default: node); bun is an optional dependency').choices([
+        'node',
+        'bun',
+      ]),
+    )
     .option('--public-host <name>', 'name or address by which devices reach this machine; may be repeated', repeated)
     .action(serve);
 }

@@ -9,6 +9,7 @@ const health = z.object({
     .enum(['ok', 'degraded'])
     .describe('degraded: certificates, clock, telemetry or sessions are not ok; all else works'),
   version: z.string(),
+  runtime: z.string().describe('the JavaScript runtime and its version: node 26.10.0'),
   time,
   database: z.literal('ok'),
   sinks: z

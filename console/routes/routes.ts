@@ -28,6 +28,7 @@ export interface RoutesOptions {
   readonly followers: Followers;
   readonly controls: ServerControls;
   readonly version: string;
+  readonly runtime: string;
   readonly now: () => number;
 }
 

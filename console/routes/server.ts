@@ -10,7 +10,7 @@ import type { SinkControl } from './sinks.ts';
 
 export function addServerRoutes(
   app: FastifyInstance,
-  { registry, telemetry, controls, sinks, version, now }: RoutesOptions,
+  { registry, telemetry, controls, sinks, version, runtime, now }: RoutesOptions,
 ): void {
   addEndpoint(app, endpoints.health, async () => {
     await registry.findPolicy(DEFAULT_DEVICE_SCOPE).catch((error: unknown) => {
@@ -21,7 +21,7 @@ export function addServerRoutes(
     const [certificates, clock, sessions] = [controls.certificates(), controls.clock(), controls.sessionStore()];
     const isDegraded = [state, certificates, clock, sessions].some((part) => part !== 'ok');
     const status = isDegraded ? ('degraded' as const) : ('ok' as const);
-    const found = { status, version, time: isoTime(now()), database: 'ok' as const };
+    const found = { status, version, runtime, time: isoTime(now()), database: 'ok' as const };
     return { ...found, certificates, clock, telemetry: state, sessions, ...sinkHealth(sinks) };
   });
   addEndpoint(app, endpoints.trustBundle, () => controls.trustBundlePem());

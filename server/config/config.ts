@@ -90,6 +90,7 @@ export const configSchema = z.strictObject({
     .max(100)
     .transform((hosts) => [...new Set(hosts)])
     .prefault(['localhost', '127.0.0.1', '::1']),
+  runtime: z.enum(['node', 'bun']).prefault('node'),
   log: section({ level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).prefault('info') }),
   requests: section({ perSecondPerAddress: limit.prefault(50) }),
   enroll: section({

@@ -3,6 +3,7 @@
 export { expectPlausibleClock } from '../clock.ts';
 export { CONSOLE_SOCKET } from '../data-directory.ts';
 export { createLogger } from '../logger.ts';
+export { runtime } from '../runtime.ts';
 export { version } from '../version.ts';
 export type { Config } from './config.ts';
 export { loadConfig } from './config-sources.ts';

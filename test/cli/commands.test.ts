@@ -270,7 +270,9 @@ describe('rollcall', () => {
   });
 
   it('prints its version and its help on standard output', async () => {
-    expect((await rollcall(['--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+    expect((await rollcall(['--version'])).stdout).toMatch(
+      /^\d+\.\d+\.\d+\nnode \d+\.\d+\.\d+\nbun (\d+\.\d+\.\d+|not installed)\n$/,
+    );
     expect((await rollcall(['token', 'create', '--help'])).stdout).toContain('--uses <n>');
   });
 });

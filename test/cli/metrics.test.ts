@@ -20,7 +20,7 @@ interface Documented {
 }
 
 const DEFINED: readonly Documented[] = [
-  { ...INFO, type: 'gauge' },
+  { name: INFO.name, type: 'gauge', label: INFO.labels.join(), help: INFO.help },
   { name: TERMINATION_SECONDS.name, type: 'histogram', label: '', help: TERMINATION_SECONDS.help },
   ...Object.values(METRICS)
     .flat()
@@ -101,7 +101,7 @@ describe('the metrics of a server', () => {
       expect(text).toContain(`${sample}\n`);
     }
     expect(text).toMatch(/^rollcall_telemetry_heaviest_device_bytes\{device="dev-1"\} \d+$/m);
-    expect(text).toMatch(/^rollcall_info\{version="[^"]+"\} 1$/m);
+    expect(text).toMatch(/^rollcall_info\{version="[^"]+",runtime="node [^"]+"\} 1$/m);
   });
 
   it('are listed in docs/metrics.md with the same help text', () => {

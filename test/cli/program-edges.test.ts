@@ -1,30 +1,17 @@
 /** bin/rollcall under unusual conditions: signals, a killed parent, a path that is too long, no file descriptor left. */
 
-import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { localhostLookup } from '@rollcall/protocol';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { deviceNode } from '../fixtures/device-node.ts';
+import { childOf, isGone } from '../fixtures/processes.ts';
 import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const HARMLESS = ['SIGUSR1', 'SIGUSR2', 'SIGHUP'] as const;
-
-function childOf(pid: number): number | undefined {
-  const [child] = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ');
-  return child === undefined || child === '' ? undefined : Number(child);
-}
-
-/** A zombie process counts as ended. */
-function isGone(pid: number): boolean {
-  try {
-    return / Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
-  } catch {
-    return true;
-  }
-}
 
 async function expectAlive(data: string, server: RunningServer): Promise<void> {
   expect(await rollcall(['token', 'list', '--data', data])).toMatchObject({ code: 0 });
