@@ -6,7 +6,7 @@
  * packet is buffered.
  */
 
-import { topicNameFault } from './mqtt-text.ts';
+import { topicNameFault } from './codec/mqtt-text.ts';
 import {
   type ConnectFields,
   fieldEnd,

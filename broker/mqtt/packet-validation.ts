@@ -1,6 +1,6 @@
 /** The body of each packet that a client may send, checked against MQTT 3.1.1. Pure; whole packets only. */
 
-import { type TextFault, type TextLimits, textFault, topicFilterFault, topicNameFault } from './mqtt-text.ts';
+import { type TextFault, type TextLimits, textFault, topicFilterFault, topicNameFault } from './codec/mqtt-text.ts';
 import { type ProtocolViolation, VIOLATIONS } from './protocol-violations.ts';
 
 /** The fields of CONNECT that the authorizer needs. aedes reads the packet for itself. */
@@ -160,13 +160,14 @@ export function textViolation(fault: TextFault): ProtocolViolation {
       return VIOLATIONS.topicTooLong;
     case 'too_deep':
       return VIOLATIONS.topicTooDeep;
-    case 'wildcard':
+    case 'hash':
+    case 'plus':
       return VIOLATIONS.topicWildcard;
   }
 }
 
 function filterViolation(fault: TextFault): ProtocolViolation {
-  return fault === 'wildcard' ? VIOLATIONS.filterWildcard : textViolation(fault);
+  return fault === 'hash' || fault === 'plus' ? VIOLATIONS.filterWildcard : textViolation(fault);
 }
 
 function refuse(violation: ProtocolViolation): { readonly violation: ProtocolViolation } {

@@ -9,7 +9,8 @@ export type TextFault =
   | 'empty'
   | 'too_long'
   | 'too_deep'
-  | 'wildcard';
+  | 'hash' // a wildcard in a topic name, or in the wrong place of a filter
+  | 'plus';
 
 export interface TextLimits {
   readonly topicBytes: number;
@@ -46,7 +47,8 @@ export function topicNameFault(
   for (let at = start; at < end; at += 1) {
     const byte = bytes[at] as number;
     if (byte === SLASH) levels += 1;
-    else if (byte === PLUS || byte === HASH) return 'wildcard';
+    else if (byte === PLUS) return 'plus';
+    else if (byte === HASH) return 'hash';
     else if (byte === 0) return 'nul';
     else if (byte >= 0x80) {
       const length = sequenceLength(bytes, at, end);
@@ -73,7 +75,7 @@ export function topicFilterFault(
     else if (byte === PLUS || byte === HASH) {
       const opensLevel = at === start || bytes[at - 1] === SLASH;
       const closesLevel = at + 1 === end || (byte === PLUS && bytes[at + 1] === SLASH);
-      if (!opensLevel || !closesLevel) return 'wildcard';
+      if (!opensLevel || !closesLevel) return byte === PLUS ? 'plus' : 'hash';
     } else if (byte === 0) return 'nul';
     else if (byte >= 0x80) {
       const length = sequenceLength(bytes, at, end);
