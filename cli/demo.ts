@@ -99,7 +99,7 @@ async function loseOne(
     answered,
     sessionsClosed,
     disconnected: after.lostAt === undefined ? undefined : after.lostAt - began,
-    refused: after.state === 'cut off' ? after.since - began : undefined,
+    refused: after.state === 'connection refused' ? after.since - began : undefined,
   };
   screen.addLine(
     `disconnected after ${story.disconnected ?? '?'} ms; its next connection was refused after ${story.refused ?? '?'} ms`,
@@ -133,7 +133,7 @@ class FleetWatch {
       this.everConnected.add(device.index);
       if (this.everConnected.size === this.#devices) this.#resolveAll();
     }
-    if (device.state === 'cut off') this.#onRefused.get(device.index)?.();
+    if (device.state === 'connection refused') this.#onRefused.get(device.index)?.();
   }
 
   refused(index: number): Promise<void> {

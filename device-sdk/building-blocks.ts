@@ -6,4 +6,5 @@ export { readCertsOnly } from './certs-only.ts';
 export { writeCsr } from './csr.ts';
 export { BIT_STRING, BOOLEAN, INTEGER, OCTET_STRING, oid, SET, sequence, UTF8_STRING, writeElement } from './der.ts';
 export { asDeviceError } from './device-error.ts';
+export { TRUST_EVENTS } from './trust-bundle.ts';
 export { caFields } from './x509-fields.ts';

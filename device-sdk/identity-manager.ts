@@ -12,7 +12,7 @@ import { Renewer, validityOf } from './renewer.ts';
 import type { Schedule } from './schedule.ts';
 import { SerialQueue } from './serial-queue.ts';
 import type { StatePublisher } from './state-publisher.ts';
-import { evaluateBundle, evaluateCertificates, type TrustUpdate } from './trust-bundle.ts';
+import { evaluateBundle, evaluateCertificates, TRUST_EVENTS, type TrustUpdate } from './trust-bundle.ts';
 
 export interface IdentityManagerOptions {
   readonly store: IdentityStore;
@@ -199,13 +199,15 @@ export class IdentityManager {
       const lists = await fetchRootRevocationLists(peer);
       await run(() => this.#applyTrustUpdate(evaluateCertificates(this.#identity, offered, lists)));
     } catch (error) {
-      this.#options.log.debug({ code: asDeviceError(error, 'internal').code }, 'no other root was found');
+      const { code } = asDeviceError(error, 'internal');
+      this.#options.log.debug({ event: TRUST_EVENTS.unanswered, code }, 'no other root was found');
     }
   }
 
   async #applyTrustUpdate(update: TrustUpdate): Promise<void> {
     const { store, mqttClient, log } = this.#options;
-    if (update.verdict === 'refused') log.warn({ reason: update.reason }, 'trust bundle refused');
+    if (update.verdict === 'refused')
+      log.warn({ event: TRUST_EVENTS.refused, reason: update.reason }, 'trust bundle refused');
     else if (update.notice !== undefined) log.warn({ reason: update.notice }, 'trust bundle refused in part');
     if (update.verdict !== 'changed' || this.#ending.signal.aborted) return;
     const { trusted, added, dropped } = update;
@@ -219,7 +221,8 @@ export class IdentityManager {
     }
     this.#identity = identity;
     mqttClient.setTrustedRoots(trusted);
-    if (added > 0 || dropped > 0) log.info({ added, dropped }, 'the trusted roots have changed');
+    if (added > 0 || dropped > 0)
+      log.info({ event: TRUST_EVENTS.changed, added, dropped }, 'the trusted roots have changed');
     else log.info({}, 'a newer revocation list of a root is applied');
   }
 

@@ -37,6 +37,13 @@ export type TrustUpdate =
     }
   | { readonly verdict: 'refused'; readonly reason: string };
 
+/** Field `event` of log lines about an offered trust bundle; they stay when the sentences beside them change. */
+export const TRUST_EVENTS = {
+  changed: 'trusted_roots_changed',
+  refused: 'trust_bundle_refused',
+  unanswered: 'trust_bundle_not_found',
+} as const;
+
 /** Bytes and certificates of one bundle, at most. */
 const BUNDLE_MAX = 64 * 1024;
 const CERTIFICATES_MAX = 16;

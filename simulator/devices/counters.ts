@@ -30,7 +30,7 @@ export const COUNTERS = [
   'duplicates',
   'reordered',
   'forged',
-  'cutOff',
+  'connectionRefused',
   'renewed',
   'revoked',
   'commandsSent',

@@ -4,7 +4,7 @@ import type { DeviceError } from '@rollcall/device-sdk';
 
 /**
  * `waiting`: its turn to enroll has not come. `connecting`: enrolled, and not connected at the moment. `refused`: it got
- * no certificate. `cut off`: the broker does not accept it any more. `stopped`: it ended with the run.
+ * no certificate. `connection refused`: the broker does not accept it any more. `stopped`: it ended with the run.
  */
 export const DEVICE_STATES = [
   'waiting',
@@ -12,7 +12,7 @@ export const DEVICE_STATES = [
   'connecting',
   'connected',
   'refused',
-  'cut off',
+  'connection refused',
   'stopped',
 ] as const;
 export type DeviceState = (typeof DEVICE_STATES)[number];

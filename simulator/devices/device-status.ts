@@ -42,7 +42,7 @@ export class DeviceStatus {
       index: this.#index,
       id: this.id,
       state: this.#state,
-      isEnrolled: this.#outcome === 'in' || this.#outcome === 'cut off',
+      isEnrolled: this.#outcome === 'in' || this.#outcome === 'connection refused',
       since: this.#since,
       lostAt: this.#lostAt,
       sent: this.#sent,
@@ -87,9 +87,9 @@ export class DeviceStatus {
     this.#update();
   }
 
-  cutOff(): void {
-    this.#outcome = 'cut off';
-    this.#context.counters.count('cutOff');
+  connectionRefused(): void {
+    this.#outcome = 'connection refused';
+    this.#context.counters.count('connectionRefused');
     this.#update();
   }
 
@@ -136,7 +136,7 @@ export class DeviceStatus {
   }
 
   #currentState(): DeviceState {
-    if (this.#outcome === 'refused' || this.#outcome === 'cut off') return this.#outcome;
+    if (this.#outcome === 'refused' || this.#outcome === 'connection refused') return this.#outcome;
     if (this.#isClosed) return 'stopped';
     if (this.#outcome === 'in') return this.#isConnected ? 'connected' : 'connecting';
     return this.#isEnrolling ? 'enrolling' : 'waiting';

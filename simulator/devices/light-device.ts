@@ -255,9 +255,9 @@ export class LightDevice implements SimulatedDevice {
     this.#refusals += 1;
     if (this.#revokedAt === undefined) counters.count('wronglyRefused');
     if (this.#revokedAt !== undefined || this.#refusals >= REFUSALS_MAX) {
-      this.#outcome = 'cut off';
+      this.#outcome = 'connection refused';
       this.#publisherState.pause();
-      counters.count('cutOff');
+      counters.count('connectionRefused');
     }
     this.#line?.reset();
   }
@@ -272,7 +272,7 @@ export class LightDevice implements SimulatedDevice {
       this.#lostAt = now();
       if (this.#revokedAt !== undefined) counters.record('revocation', now() - this.#revokedAt);
     }
-    if (this.#outcome === 'cut off') {
+    if (this.#outcome === 'connection refused') {
       this.#state = 'gone';
       return;
     }

@@ -283,7 +283,7 @@ export class SdkDevice implements SimulatedDevice {
     if (state !== 'revoked' && !(state === 'recovering' && error?.code === 'connection_refused')) return;
     if (this.#revokedAt === undefined) counters.count('wronglyRefused');
     this.#schedule?.pause();
-    this.#status.cutOff();
+    this.#status.connectionRefused();
     void this.#device?.close();
   }
 

@@ -90,5 +90,5 @@ export interface SimulatedDevice {
   readonly unacknowledged: number;
 }
 
-/** `waiting`: not enrolled yet. `in`: it has a certificate. `refused`: it received none. `cut off`: the broker refuses it for good. */
-export type DeviceOutcome = 'waiting' | 'in' | 'refused' | 'cut off';
+/** `waiting`: not enrolled yet. `in`: it has a certificate. `refused`: it received none. `connection refused`: the broker refuses it for good. */
+export type DeviceOutcome = 'waiting' | 'in' | 'refused' | 'connection refused';

@@ -76,7 +76,7 @@ export interface DeviceCounts {
   readonly connected: number;
   readonly inFleet: number;
   readonly refused: number;
-  readonly cutOff: number;
+  readonly connectionRefused: number;
   readonly waiting: number;
   /** Messages without an acknowledgement. */
   readonly unacknowledged: number;

@@ -196,12 +196,12 @@ export class Shard {
   }
 
   #deviceCounts(): DeviceCounts {
-    const deviceCounts = { connected: 0, inFleet: 0, refused: 0, cutOff: 0, waiting: 0, unacknowledged: 0 };
+    const deviceCounts = { connected: 0, inFleet: 0, refused: 0, connectionRefused: 0, waiting: 0, unacknowledged: 0 };
     for (const device of this.#devices.values()) {
       if (device.isConnected) deviceCounts.connected += 1;
       if (device.outcome === 'in') deviceCounts.inFleet += 1;
       else if (device.outcome === 'refused') deviceCounts.refused += 1;
-      else if (device.outcome === 'cut off') deviceCounts.cutOff += 1;
+      else if (device.outcome === 'connection refused') deviceCounts.connectionRefused += 1;
       else deviceCounts.waiting += 1;
       deviceCounts.unacknowledged += device.unacknowledged;
     }

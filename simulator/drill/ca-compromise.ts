@@ -1,4 +1,5 @@
 import { type IdentityStore, memoryIdentityStore } from '@rollcall/device-sdk';
+import { TRUST_EVENTS } from '@rollcall/device-sdk/building-blocks';
 import { SdkFleet } from '../run/sdk-fleet.ts';
 import { countMissing, readJournal } from '../run/verification.ts';
 import { waitUntil } from '../wait-until.ts';
@@ -22,8 +23,6 @@ const ARRIVING_MS = 60_000;
 const ANSWER_MS = 15_000;
 /** After the last window: a device that missed its own still has half a minute. */
 const SLACK_MS = 60_000;
-/** Log message of the SDK after it has followed a bundle. */
-const TRUST_CHANGED = 'the trusted roots have changed';
 
 /** Throws the reason of `signal`, and errors of the server's listeners. */
 export function drillCaCompromise(options: DrillOptions): Promise<DrillReport> {
@@ -50,7 +49,7 @@ class Drill {
   async run(): Promise<DrillReport> {
     const { operator, devices, haste, mqttUrl, replaced, signal, now } = this.#options;
     const token = await operator.createToken(devices + tokenUsesFor(replaced));
-    const log = { debug() {}, info: (fields: object, phrase: string) => this.#heard(fields, phrase), warn() {} };
+    const log = { debug() {}, info: (fields: object) => this.#logged(fields), warn() {} };
     const stores = Array.from({ length: devices }, () => memoryIdentityStore());
     const storeOf = (index: number) => stores[index] as IdentityStore;
     const fleet = await SdkFleet.start({ storeOf, devices, token, rate: 1, idPrefix: PREFIX, haste, mqttUrl, log });
@@ -95,9 +94,9 @@ class Drill {
     return this.#report(fleet, others);
   }
 
-  #heard(fields: object, phrase: string): void {
-    if (phrase !== TRUST_CHANGED) return;
-    const { added, dropped } = fields as { readonly added: number; readonly dropped: number };
+  #logged(fields: object): void {
+    const { event, added, dropped } = fields as { event?: unknown; added: number; dropped: number };
+    if (event !== TRUST_EVENTS.changed) return;
     this.#learned += added;
     this.#dropped += dropped;
   }

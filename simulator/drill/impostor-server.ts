@@ -9,6 +9,7 @@ import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo, Server } from 'node:net';
 import { createServer, type TLSSocket } from 'node:tls';
 import { Device, memoryIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
+import { TRUST_EVENTS } from '@rollcall/device-sdk/building-blocks';
 import { EST_PATHS, TRUST_BUNDLE_TOPIC } from '@rollcall/protocol';
 import { PacketReader, PUBACK, publishPacket } from '../devices/mqtt-packets.ts';
 import { waitUntil } from '../wait-until.ts';
@@ -27,12 +28,8 @@ const SUBSCRIBE = 8;
 const CONNACK_ACCEPTED = Buffer.from([0x20, 2, 0, 0]);
 const BUNDLE_TOPIC = Buffer.from(TRUST_BUNDLE_TOPIC);
 const ANSWER_MS = 15_000;
-/** Log messages of the SDK after it has checked a bundle. */
-const JUDGED: ReadonlySet<string> = new Set([
-  'trust bundle refused',
-  'the trusted roots have changed',
-  'no other root was found',
-]);
+/** Events in the log of the SDK after it has checked a bundle. */
+const CHECKED: ReadonlySet<unknown> = new Set(Object.values(TRUST_EVENTS));
 
 export class ImpostorServer {
   readonly #forged: ForgedCertificates;
@@ -77,12 +74,12 @@ export class ImpostorServer {
       enrollUrl: `https://localhost:${portOf(this.#enroll)}`,
       mqttUrl: `mqtts://localhost:${portOf(this.#broker)}`,
     });
-    let hasJudged = false;
-    const hear = (_fields: object, phrase: string) => {
-      hasJudged ||= JUDGED.has(phrase);
+    let hasChecked = false;
+    const logged = (fields: { readonly event?: unknown }) => {
+      hasChecked ||= CHECKED.has(fields.event);
     };
     this.#heard.delete(deviceId);
-    const log = { debug: hear, info: hear, warn: hear };
+    const log = { debug: logged, info: logged, warn: logged };
     const device = await Device.open({
       store,
       clean: true,
@@ -93,7 +90,8 @@ export class ImpostorServer {
       signal,
     });
     try {
-      const isOver = () => (this.#heard.has(deviceId) ? this.#heard.get(deviceId) === this.#bundles.length : hasJudged);
+      const isOver = () =>
+        this.#heard.has(deviceId) ? this.#heard.get(deviceId) === this.#bundles.length : hasChecked;
       await waitUntil(isOver, { within: ANSWER_MS, signal, every: 10 });
     } finally {
       await device.close();

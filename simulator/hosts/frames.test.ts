@@ -52,7 +52,7 @@ describe('a message', () => {
 });
 
 function second(counters: { readonly counts?: object; readonly errors?: object }): string {
-  const deviceCounts = { connected: 0, inFleet: 0, refused: 0, cutOff: 0, waiting: 0, unacknowledged: 0 };
+  const deviceCounts = { connected: 0, inFleet: 0, refused: 0, connectionRefused: 0, waiting: 0, unacknowledged: 0 };
   const whole = { counts: {}, errors: {}, latencies: {}, ...counters };
   return JSON.stringify({
     kind: 'shard',

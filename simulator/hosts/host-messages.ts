@@ -63,7 +63,7 @@ const fromShard = z.discriminatedUnion('kind', [
       connected: index,
       inFleet: index,
       refused: index,
-      cutOff: index,
+      connectionRefused: index,
       waiting: index,
       unacknowledged: index,
     }),

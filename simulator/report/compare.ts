@@ -1,6 +1,6 @@
 import { parseFraction } from '@rollcall/protocol';
 import type { RunResult } from '../run/result.ts';
-import { METRICS } from '../scenario/expectation.ts';
+import { currentName, METRICS } from '../scenario/expectation.ts';
 
 export interface Difference {
   readonly metric: string;
@@ -21,7 +21,8 @@ export interface Gate {
 export function parseGate(text: string): Gate | string {
   const parts = /^\s*([A-Za-z]+\.[A-Za-z0-9_]+)\s*<=\s*(\d{1,6}(?:\.\d{1,3})?)%\s*$/.exec(text);
   if (parts === null) return `expected METRIC <= PERCENT%, such as "puback.p99 <= 120%", found ${JSON.stringify(text)}`;
-  const [, metric, percent] = parts as unknown as [string, string, string];
+  const [, written, percent] = parts as unknown as [string, string, string];
+  const metric = currentName(written);
   const ratio = parseFraction(percent, 0, 999_999) as number;
   if (!Object.hasOwn(METRICS, metric)) return `expected a metric, one of ${Object.keys(METRICS).join(', ')}`;
   return { text, metric, ratio: ratio / 100 };

@@ -35,7 +35,7 @@ export function liveScreen(name: string, durationSeconds: number, snapshot: RunS
   const bar = '#'.repeat(Math.round(share * width)).padEnd(width, '.');
   return [
     `${name}  [${bar}] ${at.toFixed(0)} of ${durationSeconds} s`,
-    `devices   ${snapshot.connected} connected, ${snapshot.inFleet} in the fleet, ${snapshot.refused} refused, ${snapshot.cutOff} cut off, of ${snapshot.devices}`,
+    `devices   ${snapshot.connected} connected, ${snapshot.inFleet} in the fleet, ${snapshot.refused} refused a certificate, ${snapshot.connectionRefused} refused by the broker, of ${snapshot.devices}`,
     `messages  ${shortNumber(totals.sent)} sent, ${shortNumber(totals.acknowledged)} acknowledged, ${shortNumber(totals.received)} received; ${snapshot.acknowledged}/s`,
     `latency   PUBACK p50 ${ms(snapshot.pubackP50)} p99 ${ms(snapshot.pubackP99)}; delivery p99 ${ms(snapshot.serviceP99)}; own delay p99 ${ms(snapshot.lagP99)}`,
     `errors    ${causesOf(errorsByCause) || 'none'}`,

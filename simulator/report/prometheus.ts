@@ -22,7 +22,7 @@ export function prometheusText(snapshot: RunSnapshot | undefined): string {
     ['{state="connected"}', snapshot.connected],
     ['{state="in_fleet"}', snapshot.inFleet],
     ['{state="refused"}', snapshot.refused],
-    ['{state="cut_off"}', snapshot.cutOff],
+    ['{state="connection_refused"}', snapshot.connectionRefused],
   ]);
   metric('messages_total', 'counter', 'Messages by what became of them.', [
     ['{outcome="sent"}', totals.sent],

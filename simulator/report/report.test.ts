@@ -6,7 +6,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { describeWithClients, runClient } from '../../test/fixtures/real-client.ts';
 import { zeroCounters } from '../devices/counters.ts';
 import type { RunSnapshot } from '../run/record.ts';
-import { RESULT_FORMAT, type RunResult } from '../run/result.ts';
+import { RESULT_FORMAT, type RunResult, resultSchema } from '../run/result.ts';
 import { differences, evaluateGate, type Gate, parseGate } from './compare.ts';
 import { htmlReport } from './html.ts';
 import { junitReport } from './junit.ts';
@@ -74,7 +74,7 @@ const snapshot: RunSnapshot = {
   devices: 40,
   inFleet: 8,
   refused: 0,
-  cutOff: 1,
+  connectionRefused: 1,
   unacknowledged: 3,
   totals: { ...zeroCounters(), sent: 44, acknowledged: 41 },
   errorsByCause: { ECONNRESET: 4 },
@@ -155,6 +155,13 @@ describe('two runs', () => {
     ['recovery.max <= 100%', false],
   ])('%s: %s', (text, holds) => {
     expect(evaluateGate(parseGate(text) as Gate, result, worse).holds).toBe(holds);
+  });
+
+  it('of an earlier version are compared by the present name of a metric', () => {
+    const earlier = resultSchema.parse({ ...result, values: { ...result.values, 'devices.cutOff': 4 } });
+    const later: RunResult = { ...result, values: { ...result.values, 'devices.connectionRefused': 4 } };
+    expect(differences(earlier, later).find(({ metric }) => metric === 'devices.connectionRefused')?.ratio).toBe(1);
+    expect(evaluateGate(parseGate('devices.cutOff <= 100%') as Gate, earlier, later).holds).toBe(true);
   });
 
   it('have gates of one form', () => {

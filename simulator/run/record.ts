@@ -10,13 +10,20 @@ export interface RunSnapshot extends TimelinePoint {
   readonly devices: number;
   readonly inFleet: number;
   readonly refused: number;
-  readonly cutOff: number;
+  readonly connectionRefused: number;
   readonly unacknowledged: number;
   readonly totals: Readonly<CounterValues>;
   readonly errorsByCause: Readonly<Record<string, number>>;
 }
 
-const NOBODY: DeviceCounts = { connected: 0, inFleet: 0, refused: 0, cutOff: 0, waiting: 0, unacknowledged: 0 };
+const NOBODY: DeviceCounts = {
+  connected: 0,
+  inFleet: 0,
+  refused: 0,
+  connectionRefused: 0,
+  waiting: 0,
+  unacknowledged: 0,
+};
 
 export class RunRecord {
   readonly timeline: TimelinePoint[] = [];
@@ -78,7 +85,7 @@ export class RunRecord {
       connected: deviceCounts.connected,
       inFleet: deviceCounts.inFleet,
       refused: deviceCounts.refused,
-      cutOff: deviceCounts.cutOff,
+      connectionRefused: deviceCounts.connectionRefused,
       unacknowledged: deviceCounts.unacknowledged,
       totals: this.#totals.counts,
       errorsByCause: this.#totals.errors,
@@ -110,7 +117,7 @@ export class RunRecord {
       'devices.connected': deviceCounts.connected,
       'devices.refused': deviceCounts.refused,
       'devices.revoked': counts.revoked,
-      'devices.cutOff': deviceCounts.cutOff,
+      'devices.connectionRefused': deviceCounts.connectionRefused,
       'devices.renewed': counts.renewed,
       'messages.sent': counts.sent,
       'messages.acknowledged': counts.acknowledged,

@@ -1,6 +1,7 @@
 /** The result of a run: one JSON document, from which every report is made. */
 
 import { z } from 'zod';
+import { currentName } from '../scenario/expectation.ts';
 
 export const RESULT_FORMAT = 'rollcall-simulation/1';
 
@@ -59,7 +60,11 @@ export const resultSchema = z.object({
   /** Where the devices lived, when hosts joined. */
   hosts: z.array(hostOfRun).optional(),
   /** By metric: counts, and milliseconds for latencies. */
-  values: z.record(z.string(), z.number()),
+  values: z
+    .record(z.string(), z.number())
+    .transform((values) =>
+      Object.fromEntries(Object.entries(values).map(([name, value]) => [currentName(name), value])),
+    ),
   latencies: z.record(z.string(), latency),
   errors: z.record(z.string(), z.number()),
   timeline: z.array(point),

@@ -123,14 +123,14 @@ describe('a device that is revoked', () => {
     await Promise.all([0, 1, 2].map((index) => until((d) => d.index === index && d.acknowledged >= 1)));
     revoked.add('sim-0002');
     broker.cut('sim-0002');
-    const rejected = await until((device) => device.state === 'cut off');
+    const rejected = await until((device) => device.state === 'connection refused');
     expect(rejected).toMatchObject({ id: 'sim-0002', error: 'connection_refused', lostAt: expect.any(Number) });
     const before = run.devices().map((device) => device.acknowledged) as [number, number, number];
     await until((device) => device.index === 0 && device.acknowledged >= before[0] + 2);
     await until((device) => device.index === 2 && device.acknowledged >= before[2] + 2);
     expect(broker.serials).toHaveLength(4); // one reconnect, and no more
     const report = await run.stop();
-    expect(report.byState).toMatchObject({ 'cut off': 1, stopped: 2 });
+    expect(report.byState).toMatchObject({ 'connection refused': 1, stopped: 2 });
   });
 });
 

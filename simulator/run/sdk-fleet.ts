@@ -189,7 +189,7 @@ export class SdkFleet {
     const { index, state } = report;
     this.#lastValue = report.lastValue ?? this.#lastValue;
     if (state === 'connected') this.#everConnected.add(index);
-    if (state === 'connected' || state === 'refused' || state === 'cut off') this.#settle(index);
+    if (state === 'connected' || state === 'refused' || state === 'connection refused') this.#settle(index);
     this.#options.onDevice?.(report);
   }
 

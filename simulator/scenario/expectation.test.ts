@@ -15,6 +15,7 @@ describe('an assertion', () => {
     ['devices.connected != 3', { 'devices.connected': 3 }, false],
     ['errors.ECONNRESET > 2', { 'errors.ECONNRESET': 3 }, true],
     ['errors.ECONNRESET == 0', {}, true],
+    ['devices.cutOff == 3', { 'devices.connectionRefused': 3 }, true],
   ])('%s with %j: %s', (text, values, holds) => {
     expect(judged(text, values as Record<string, number>)).toBe(holds);
   });

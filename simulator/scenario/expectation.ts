@@ -28,7 +28,7 @@ export const METRICS: Readonly<Record<string, Metric>> = {
     connected: ofDevices('devices connected at the end'),
     refused: ofDevices('devices that got no certificate'),
     revoked: ofDevices('devices that were revoked'),
-    cutOff: ofDevices('devices that the broker refused for good'),
+    connectionRefused: ofDevices('devices that the broker refused for good'),
     renewed: ofDevices('devices with a renewed certificate'),
   }),
   ...named('messages', {
@@ -80,6 +80,16 @@ export const METRICS: Readonly<Record<string, Metric>> = {
   }),
 };
 
+/** Earlier names of metrics, which scenarios, gates and results may still have. */
+const EARLIER_NAMES: Readonly<Record<string, string>> = { 'devices.cutOff': 'devices.connectionRefused' };
+
+export const METRIC_NAMES: readonly string[] = [...Object.keys(METRICS), ...Object.keys(EARLIER_NAMES)];
+
+/** The present name of a metric. */
+export function currentName(name: string): string {
+  return Object.hasOwn(EARLIER_NAMES, name) ? (EARLIER_NAMES[name] as string) : name;
+}
+
 const COMPARISONS = ['==', '!=', '<=', '>=', '<', '>'] as const;
 type Comparison = (typeof COMPARISONS)[number];
 
@@ -96,7 +106,8 @@ export interface Expectation {
 export function parseExpectation(text: string): Expectation | string {
   const parts = /^\s*([A-Za-z]+(?:\.[A-Za-z0-9_]+)?)\s*(==|!=|<=|>=|<|>)\s*(\S+)\s*$/.exec(text);
   if (parts === null) return `expected METRIC ${COMPARISONS.join('|')} VALUE, such as "lost.journal == 0"`;
-  const [, name, comparison, value] = parts as unknown as [string, string, Comparison, string];
+  const [, written, comparison, value] = parts as unknown as [string, string, Comparison, string];
+  const name = currentName(written);
   const metric = metricNamed(name);
   if (metric === undefined) return `expected a metric, one of ${Object.keys(METRICS).join(', ')} or errors.CAUSE`;
   const percent = value.endsWith('%') ? parseFraction(value.slice(0, -1), 0, 999_999) : undefined;

@@ -64,7 +64,7 @@ expect:
   - lost.journal == 0
   - lost.service == 0
   - messages.acknowledged > 100
-  - devices.cutOff == 3
+  - devices.connectionRefused == 3
   - devices.renewed == 3
   - acts.hostile == 3
   - acts.wronglyAllowed == 0
