@@ -25,6 +25,7 @@ export type {
   SeriesQuery,
   StoredJournalMessage,
 } from './journal/message.ts';
+export { MAX_PROPERTIES_BYTES, propertiesLength, propertiesMemory } from './journal/message-properties.ts';
 export { type PackedRows, unpackRows } from './journal/packed-rows.ts';
 export { Pruning } from './journal/pruning.ts';
 export type { LastCall, NewestCall, PageCall, SeriesCall, SeriesPage } from './journal/reader-worker.ts';

@@ -178,6 +178,22 @@ describe('the intake', () => {
     expect(intake.counters()).toMatchObject({ stored: 7, queuedBytes: 0 });
   });
 
+  it('counts user properties among the bytes that wait, and an empty one for what it takes in memory', async () => {
+    const { intake, nextWrite } = intakeWith({ queuedBytes: 100_000, batchBytes: 1e6 });
+    const many = Array.from({ length: 32 }, () => ['', ''] as const);
+    const large = [['name', '温'.repeat(20_000)]] as const;
+    const accepted = [
+      intake.accept({ ...message('pump-1', ''), userProperties: many }),
+      intake.accept({ ...message('pump-1', ''), userProperties: large, contentType: 'text/plain' }),
+    ];
+    expect(intake.counters().queuedBytes).toBeGreaterThan(32 * 64 + 60_000);
+    const more = intake.accept({ ...message('pump-1', ''), userProperties: large });
+    await expect(more).rejects.toMatchObject({ code: 'unavailable' });
+    (await nextWrite()).end();
+    await Promise.all(accepted);
+    expect(intake.counters()).toMatchObject({ stored: 2, queuedBytes: 0 });
+  });
+
   it('when closed stores what waits, retries once what it holds, and accepts nothing more', async () => {
     const { accept, nextWrite, intake } = intakeWith({ retryEvery: 1e6, window: 1e6, batchEntries: 1 });
     const held = accept('a');

@@ -5,7 +5,13 @@
 
 import { type DeviceId, Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { GroupCommit, type GroupCommitLimits } from '../storage/index.ts';
+import {
+  GroupCommit,
+  type GroupCommitLimits,
+  MAX_PROPERTIES_BYTES,
+  propertiesLength,
+  propertiesMemory,
+} from '../storage/index.ts';
 import type { AcceptCallbacks, Accepted, TelemetryCounters, TelemetryMessage } from './telemetry.ts';
 
 export type IntakeLimits = Omit<Required<GroupCommitLimits>, 'idleWindow'>;
@@ -35,7 +41,7 @@ export interface IntakeOptions<Source extends string> {
   write(messages: readonly TelemetryMessage<Source>[]): Promise<Written>;
 }
 
-/** Bytes that a message is counted with besides its payload. */
+/** Bytes that a message is counted with besides its payload and its MQTT 5 properties. */
 const MESSAGE_OVERHEAD = 256;
 
 const LONGEST_KEY = 256;
@@ -128,7 +134,7 @@ export class Intake<Source extends string = DeviceId> {
     if (!isStorable(message)) {
       return new Problem('internal', { reason: 'expected a telemetry message, found another shape' });
     }
-    const bytes = message.payload.byteLength + MESSAGE_OVERHEAD;
+    const bytes = message.payload.byteLength + MESSAGE_OVERHEAD + propertiesMemory(message);
     if (this.#commits.hasRoomFor(bytes)) {
       this.#commits.add(message, bytes, waiter);
       return 'added';
@@ -233,7 +239,7 @@ class Qos0Waiter implements AcceptCallbacks {
 }
 
 function isStorable(message: TelemetryMessage<string>): boolean {
-  const { device, stream, receivedAt, qos, payload, deviceTime, deviceSequence, key, contentType } = message;
+  const { device, stream, receivedAt, qos, payload, deviceTime, deviceSequence, key } = message;
   return (
     typeof device === 'string' &&
     typeof stream === 'string' &&
@@ -245,6 +251,22 @@ function isStorable(message: TelemetryMessage<string>): boolean {
     (deviceTime === undefined || (deviceTime >= 0 && deviceTime < END_OF_TIME)) &&
     (deviceSequence === undefined || Number.isFinite(deviceSequence)) &&
     (key === undefined || (typeof key === 'string' && key.length > 0 && key.length <= LONGEST_KEY)) &&
-    (contentType === undefined || (typeof contentType === 'string' && contentType.length <= LONGEST_KEY))
+    areStorable(message)
   );
+}
+
+function areStorable(message: TelemetryMessage<string>): boolean {
+  const { payloadFormatIndicator, contentType, userProperties } = message;
+  if (payloadFormatIndicator !== undefined && payloadFormatIndicator !== 0 && payloadFormatIndicator !== 1)
+    return false;
+  if (contentType === undefined && userProperties === undefined) return true;
+  return (
+    (contentType === undefined || typeof contentType === 'string') &&
+    (userProperties === undefined || (Array.isArray(userProperties) && userProperties.every(isUserProperty))) &&
+    propertiesLength(message) <= MAX_PROPERTIES_BYTES
+  );
+}
+
+function isUserProperty(property: unknown): boolean {
+  return Array.isArray(property) && property.length === 2 && property.every((text) => typeof text === 'string');
 }

@@ -45,6 +45,17 @@ describe('shares of a day', () => {
     expect(shares.isHeld('again', undefined)).toBe(false);
   });
 
+  it('charge the bytes of user properties and content type in UTF-8', () => {
+    const { shares } = openShares(MIB, 0);
+    const properties = { userProperties: [['name', '温'.repeat(MIB / 12)]] as const, contentType: 'a/b' };
+    const sent = { ...of('pump-1', 0), ...properties };
+    shares.stored([sent, sent, sent], []);
+    expect(shares.isHeld('pump-1', undefined)).toBe(false);
+    shares.stored([sent, { ...of('pump-1', 0), contentType: 'x'.repeat(1000) }], []);
+    expect(shares.isHeld('pump-1', undefined)).toBe(true);
+    expect(shares.largest(1)[0]?.bytes).toBeGreaterThan(MIB + 1000);
+  });
+
   it('hold every device of a group that is over its share', () => {
     const { shares, over } = openShares(0, MIB);
     shares.stored([of('a-1', MIB / 2, 'a'), of('a-2', MIB / 2, 'a'), of('b-1', MIB / 2, 'b')], []);

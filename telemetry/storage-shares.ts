@@ -4,6 +4,7 @@
  * with the space above the floor, so the largest are held first. Counts at most `MAX_NAMES` names and evicts the smallest beyond.
  */
 
+import { propertiesLength } from '../storage/index.ts';
 import type { TelemetryMessage } from './telemetry.ts';
 
 /** Bytes per day; 0 means no share. */
@@ -43,7 +44,7 @@ export interface SavedShares {
   readonly groups: readonly ShareUsage[];
 }
 
-/** What a message takes in the journal besides payload, stream and key: measured with short messages. */
+/** What a message takes in the journal besides payload, MQTT 5 properties, stream and key: measured with short messages. */
 const MESSAGE_BYTES = 32;
 /** A row of its own for a key. */
 const KEY_BYTES = 64;
@@ -173,9 +174,10 @@ export class StorageShares {
     const again = repeated.length === 0 ? undefined : new Set(repeated);
     for (let i = 0; i < messages.length; i += 1) {
       if (again?.has(i)) continue;
-      const { device, group, stream, key, payload } = messages[i] as TelemetryMessage<string>;
+      const message = messages[i] as TelemetryMessage<string>;
+      const { device, group, stream, key, payload } = message;
       const keyBytes = key === undefined ? 0 : key.length + KEY_BYTES;
-      const bytes = payload.byteLength + stream.length + MESSAGE_BYTES + keyBytes;
+      const bytes = payload.byteLength + propertiesLength(message) + stream.length + MESSAGE_BYTES + keyBytes;
       if (this.#devices.add(device, bytes, this.#devices.limit * this.#factor)) this.#reportHeld('device', device);
       if (group === undefined || this.#groups.limit === 0) continue;
       if (this.#groups.add(group, bytes, this.#groups.limit * this.#factor)) this.#reportHeld('group', group);

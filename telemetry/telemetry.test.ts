@@ -172,7 +172,7 @@ describe('the files of a journal', () => {
 });
 
 describe('kill -9', () => {
-  it('loses nothing that was reported as stored, and leaves files that open', async () => {
+  it('loses no message and no user property that was reported as stored, and leaves files that open', async () => {
     const directory = temporaryDirectory();
     const reported: string[] = [];
     for (let kill = 1; kill <= 5; kill += 1) {
@@ -182,7 +182,11 @@ describe('kill -9', () => {
     const stored = new Set<string>();
     for (let i = 0; i < 40; i += 1) {
       const found = await telemetry.query({ device: deviceNamed(`pump-${i}`), limit: 10_000 });
-      for (const { payload } of found) stored.add(`${payload}`);
+      for (const { payload, userProperties } of found) {
+        stored.add(`${payload}`);
+        const isEven = Number(`${payload}`.split(' ').at(-1)) % 2 === 0;
+        if (!isEven || userProperties !== undefined) expect(userProperties).toEqual([['text', `${payload}`]]);
+      }
     }
     expect(reported.filter((text) => !stored.has(text))).toEqual([]);
     expect(reported.length).toBeGreaterThan(7000);

@@ -5,14 +5,17 @@
  *   0  source (a device and a stream of it, by its number in the segment); 0: removed
  *   1  received at, ms since the epoch, the low 32 bits
  *   2  how many bytes of `data`
- *   3  received at, the bits above, from bit 16; bit 8: the bytes begin with extras; bits 0 and 1: QoS
+ *   3  received at, the bits above, from bit 16; bits 10 and 11: payload format indicator plus one, 0 when not sent; bit 9: there are
+ *      properties before the payload (`message-properties.ts`); bit 8: the bytes begin with extras; bits 0 and 1: QoS
  *
- * Extras: device time and sequence (64-bit floats, NaN when not sent), length of key and content type (16 bits each), both texts.
+ * Extras: device time and sequence (64-bit floats, NaN when not sent), length of key and content type (16 bits each), both texts. The
+ * content type is here in blocks of schema 2 alone, which have no properties.
  */
 
 import { crc32 } from 'node:zlib';
-import { Problem } from '@rollcall/protocol';
+import { Problem, type UserProperty } from '@rollcall/protocol';
 import type { JournalMessage } from './message.ts';
+import { propertiesLength, putProperties, readProperties } from './message-properties.ts';
 
 export const WORDS = 4;
 export const META_BYTES = WORDS * 4;
@@ -23,6 +26,9 @@ const LENGTH = 2;
 const REST = 3;
 
 const HAS_EXTRAS = 0x100;
+const HAS_PROPERTIES = 0x200;
+const FORMAT_SHIFT = 10;
+const FORMAT = 0x3;
 const QOS = 0x3;
 const TWO_TO_32 = 4_294_967_296;
 const EXTRAS_BYTES = 20;
@@ -33,19 +39,28 @@ export interface Extras {
   readonly deviceSequence: number | null;
   readonly key: string | null;
   readonly contentType: string | null;
+  readonly payloadFormatIndicator: 0 | 1 | null;
+  readonly userProperties: readonly UserProperty[] | null;
 }
 
-const NO_EXTRAS: Extras = { deviceTime: null, deviceSequence: null, key: null, contentType: null };
+const NO_EXTRAS: Extras = {
+  deviceTime: null,
+  deviceSequence: null,
+  key: null,
+  contentType: null,
+  payloadFormatIndicator: null,
+  userProperties: null,
+};
 
-function hasExtras({ deviceTime, deviceSequence, key, contentType }: JournalMessage): boolean {
-  return deviceTime !== undefined || deviceSequence !== undefined || key !== undefined || contentType !== undefined;
+function hasExtras({ deviceTime, deviceSequence, key }: JournalMessage): boolean {
+  return deviceTime !== undefined || deviceSequence !== undefined || key !== undefined;
 }
 
 /** Bytes of `data` that a message takes. */
 export function dataLength(message: JournalMessage): number {
-  const { payload, key = '', contentType = '' } = message;
-  if (!hasExtras(message)) return payload.byteLength;
-  return payload.byteLength + EXTRAS_BYTES + Buffer.byteLength(key) + Buffer.byteLength(contentType);
+  const { payload, key = '' } = message;
+  const length = payload.byteLength + propertiesLength(message);
+  return hasExtras(message) ? length + EXTRAS_BYTES + Buffer.byteLength(key) : length;
 }
 
 /** Writes the message as number `index` of `meta`, its bytes at `start` of `data`. Returns where they end. */
@@ -54,17 +69,22 @@ export function putMessage(
   source: number,
   { meta, data, index, start }: { meta: Uint32Array; data: Buffer; index: number; start: number },
 ): number {
-  const { receivedAt, qos, payload } = message;
-  const withExtras = hasExtras(message);
+  const { receivedAt, qos, payload, payloadFormatIndicator, contentType, userProperties } = message;
+  let flags: number = qos;
   let at = start;
-  if (withExtras) {
-    const { deviceTime, deviceSequence, key = '', contentType = '' } = message;
+  if (hasExtras(message)) {
+    const { deviceTime, deviceSequence, key = '' } = message;
+    flags |= HAS_EXTRAS;
     at = data.writeDoubleLE(deviceTime ?? Number.NaN, at);
     at = data.writeDoubleLE(deviceSequence ?? Number.NaN, at);
     at = data.writeUInt16LE(Buffer.byteLength(key), at);
-    at = data.writeUInt16LE(Buffer.byteLength(contentType), at);
+    at = data.writeUInt16LE(0, at);
     at += data.write(key, at);
-    at += data.write(contentType, at);
+  }
+  if (payloadFormatIndicator !== undefined) flags |= (payloadFormatIndicator + 1) << FORMAT_SHIFT;
+  if (contentType !== undefined || (userProperties !== undefined && userProperties.length > 0)) {
+    flags |= HAS_PROPERTIES;
+    at = putProperties(message, data, at);
   }
   data.set(payload, at);
   at += payload.byteLength;
@@ -72,7 +92,7 @@ export function putMessage(
   meta[word + SOURCE] = source;
   meta[word + TIME_LOW] = receivedAt >>> 0;
   meta[word + LENGTH] = at - start;
-  meta[word + REST] = (Math.floor(receivedAt / TWO_TO_32) << 16) | (withExtras ? HAS_EXTRAS : 0) | qos;
+  meta[word + REST] = (Math.floor(receivedAt / TWO_TO_32) << 16) | flags;
   return at;
 }
 
@@ -104,23 +124,29 @@ export function qosOf(meta: Uint32Array, index: number): number {
 
 /** The bytes of a message, split. They share memory with `bytes`. */
 export function splitBytes(meta: Uint32Array, index: number, bytes: Buffer): { payload: Buffer; extras: Extras } {
-  if (((meta[index * WORDS + REST] as number) & HAS_EXTRAS) === 0) return { payload: bytes, extras: NO_EXTRAS };
-  const number = (at: number) => {
-    const value = bytes.readDoubleLE(at);
-    return Number.isNaN(value) ? null : value;
-  };
-  const keyEnd = EXTRAS_BYTES + bytes.readUInt16LE(16);
-  const typeEnd = keyEnd + bytes.readUInt16LE(18);
-  const text = (from: number, to: number) => (from === to ? null : bytes.toString('utf8', from, to));
-  return {
-    payload: bytes.subarray(typeEnd),
-    extras: {
-      deviceTime: number(0),
-      deviceSequence: number(8),
-      key: text(EXTRAS_BYTES, keyEnd),
-      contentType: text(keyEnd, typeEnd),
-    },
-  };
+  const rest = meta[index * WORDS + REST] as number;
+  const format = (rest >>> FORMAT_SHIFT) & FORMAT;
+  if ((rest & (HAS_EXTRAS | HAS_PROPERTIES)) === 0 && format === 0) return { payload: bytes, extras: NO_EXTRAS };
+  const payloadFormatIndicator = format === 0 ? null : format === 1 ? 0 : 1;
+  let extras: Extras = { ...NO_EXTRAS, payloadFormatIndicator };
+  let at = 0;
+  if ((rest & HAS_EXTRAS) !== 0) {
+    const number = (from: number) => {
+      const value = bytes.readDoubleLE(from);
+      return Number.isNaN(value) ? null : value;
+    };
+    const keyEnd = EXTRAS_BYTES + bytes.readUInt16LE(16);
+    at = keyEnd + bytes.readUInt16LE(18);
+    const text = (from: number, to: number) => (from === to ? null : bytes.toString('utf8', from, to));
+    const [key, contentType] = [text(EXTRAS_BYTES, keyEnd), text(keyEnd, at)];
+    extras = { ...extras, deviceTime: number(0), deviceSequence: number(8), key, contentType };
+  }
+  if ((rest & HAS_PROPERTIES) !== 0) {
+    const { contentType, userProperties, end } = readProperties(bytes, at);
+    at = end;
+    extras = { ...extras, contentType, userProperties };
+  }
+  return { payload: bytes.subarray(at), extras };
 }
 
 export function checksumOf(meta: Uint8Array, data: Uint8Array): number {

@@ -5,7 +5,7 @@ import { Problem } from '@rollcall/protocol';
 import Database from 'better-sqlite3';
 import { isDamage } from '../storage-problem.ts';
 import type { DeviceStreams, JournalStats, SegmentStats } from './message.ts';
-import type { Row } from './packed-rows.ts';
+import { memoryOf, type Row } from './packed-rows.ts';
 import { dayOf, listDamaged, listSegments, type SegmentName, segmentBytes } from './segment-names.ts';
 import { type MessageFilter, SegmentReader } from './segment-reader.ts';
 import type { SeriesSums } from './series.ts';
@@ -36,7 +36,7 @@ export class JournalReader {
     for (const segment of this.#segments().reverse()) {
       this.#read(segment, (reader) =>
         reader.newestFirst(wanted, before, (message) => {
-          bytes += message.payload.length;
+          bytes += memoryOf(message);
           isFull = bytes > mostBytes && found.length > 0;
           if (!isFull) found.push(message);
           isFull ||= found.length === limit;
@@ -59,7 +59,7 @@ export class JournalReader {
       if (next !== undefined && this.#read(next, (reader) => reader.firstPosition) <= after + 1) continue;
       this.#read(segment, (reader) =>
         reader.oldestFirst(wanted, after, (message) => {
-          bytes += message.payload.length;
+          bytes += memoryOf(message);
           found.push(message);
           isFull = found.length === limit || bytes >= mostBytes;
           return !isFull;
@@ -86,7 +86,7 @@ export class JournalReader {
       const place = firsts.findLastIndex((first) => first <= position);
       const row = place < 0 ? undefined : this.#read(segments[place] as SegmentName, (reader) => reader.at(position));
       if (row === undefined) continue; // it was removed
-      bytes += row.payload.length;
+      bytes += memoryOf(row);
       if (bytes > mostBytes && page.length > 0) break;
       page.push(row);
       if (page.length === MAX_IN_PAGE) break;

@@ -1,4 +1,6 @@
+import type { Extras } from './block.ts';
 import type { StoredJournalMessage } from './message.ts';
+import { propertiesMemory } from './message-properties.ts';
 import { visibleKey } from './server-keys.ts';
 
 /** Numbers per message: position, received at, qos, payload length, device time, sequence, number of its names. */
@@ -12,9 +14,13 @@ export interface PackedRows {
   readonly names: readonly string[];
   /** Key and content type of each message; absent when no message has either. */
   readonly extras: readonly (string | undefined)[] | undefined;
+  /** Of MQTT 5, of each message; absent when no message has any. */
+  readonly properties: readonly (PackedProperties | undefined)[] | undefined;
   /** All payloads, one behind the other. */
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
+
+type PackedProperties = Pick<StoredJournalMessage, 'payloadFormatIndicator' | 'userProperties'>;
 
 /** Where messages come from. */
 export interface SourceNames {
@@ -23,16 +29,19 @@ export interface SourceNames {
 }
 
 /** A message as it was read. Those of one source share the object that names it. */
-export interface Row {
+export interface Row extends Extras {
   readonly position: number;
   readonly source: SourceNames;
   readonly receivedAt: number;
   readonly qos: number;
   readonly payload: Buffer;
-  readonly deviceTime: number | null;
-  readonly deviceSequence: number | null;
-  readonly key: string | null;
-  readonly contentType: string | null;
+}
+
+/** What it counts for in the bound of a result: payload and properties. */
+export function memoryOf({ payload, contentType, userProperties }: Row): number {
+  if (contentType === null && userProperties === null) return payload.byteLength;
+  const properties = { contentType: contentType ?? undefined, userProperties: userProperties ?? undefined };
+  return payload.byteLength + propertiesMemory(properties);
 }
 
 export function packRows(rows: readonly Row[]): PackedRows {
@@ -44,6 +53,7 @@ export function packRows(rows: readonly Row[]): PackedRows {
   const numberOf = new Map<SourceNames, number>();
   const bytes = new Uint8Array(length);
   let extras: (string | undefined)[] | undefined;
+  let properties: (PackedProperties | undefined)[] | undefined;
   let end = 0;
   for (let i = 0; i < count; i += 1) {
     const { position, source, receivedAt, qos, payload, deviceTime, deviceSequence, contentType } = rows[i] as Row;
@@ -66,10 +76,23 @@ export function packRows(rows: readonly Row[]): PackedRows {
       extras[i * 2] = key;
       extras[i * 2 + 1] = contentType ?? undefined;
     }
+    const packed = packProperties(rows[i] as Row);
+    if (packed !== undefined) {
+      properties ??= new Array<PackedProperties | undefined>(count).fill(undefined);
+      properties[i] = packed;
+    }
     bytes.set(payload, end);
     end += payload.byteLength;
   }
-  return { count, numbers, names, extras, bytes };
+  return { count, numbers, names, extras, properties, bytes };
+}
+
+function packProperties({ payloadFormatIndicator, userProperties }: Row): PackedProperties | undefined {
+  if (payloadFormatIndicator === null && userProperties === null) return undefined;
+  return {
+    ...(payloadFormatIndicator !== null && { payloadFormatIndicator }),
+    ...(userProperties !== null && { userProperties }),
+  };
 }
 
 /** What to hand over instead of copying. */
@@ -80,7 +103,7 @@ export function rowsTransferList(packed: PackedRows): ArrayBuffer[] {
 /** The caller says what its journal was filled with: names are not checked again. */
 export function unpackRows<Source extends string>(packed: PackedRows): StoredJournalMessage<Source>[] {
   type Message = StoredJournalMessage<Source>;
-  const { count, numbers, names, extras, bytes } = packed;
+  const { count, numbers, names, extras, properties, bytes } = packed;
   const messages = new Array<Message>(count);
   let start = 0;
   for (let i = 0; i < count; i += 1) {
@@ -103,7 +126,7 @@ export function unpackRows<Source extends string>(packed: PackedRows): StoredJou
     if (!Number.isNaN(deviceSequence)) message.deviceSequence = deviceSequence;
     if (key !== undefined) message.key = key;
     if (contentType !== undefined) message.contentType = contentType;
-    messages[i] = message;
+    messages[i] = properties?.[i] === undefined ? message : { ...message, ...properties[i] };
     start = end;
   }
   return messages;

@@ -9,10 +9,13 @@ import { NEWEST_PER_ROW, positionsOf } from './run-index.ts';
 export const SEGMENT: FileKind = {
   name: 'a segment of a journal',
   applicationId: 0x5243746a, // "RCtj"
-  schema: 2,
+  schema: 3,
   busyTimeoutMs: 500,
   remedy: 'restore the file from a backup',
 };
+
+/** The oldest schema that is understood. Blocks of schema 3 may hold properties of MQTT 5; the tables are the same. */
+const OLDEST_SCHEMA = 2;
 
 /** A commit of a few messages writes one page, and a query reads one for each message. */
 const PAGE_BYTES = 8192;
@@ -96,6 +99,8 @@ export function openSegmentFile(file: string): Database.Database {
       database.pragma(`journal_size_limit = ${LOG_BYTES}`);
       database.pragma('wal_checkpoint(TRUNCATE)');
       expectNotTruncated(database, SEGMENT); // only after the checkpoint is the file complete
+      // What is appended from here on is of this schema; earlier versions must not read it. Closed segments stay as they are.
+      if (schemaOf(database) !== SEGMENT.schema) database.pragma(`user_version = ${SEGMENT.schema}`);
     },
   });
 }
@@ -144,10 +149,14 @@ function inherit(database: Database.Database, oldestPosition: number): void {
 
 /** Throws Problem `database_older`. */
 export function expectNotOlder(database: Database.Database): void {
-  const version = database.pragma('user_version', { simple: true }) as number;
-  if (version >= SEGMENT.schema) return;
+  const version = schemaOf(database);
+  if (version >= OLDEST_SCHEMA) return;
   throw new Problem('database_older', {
-    reason: `${database.name}: expected schema ${SEGMENT.schema}, found ${version}`,
+    reason: `${database.name}: expected schema ${OLDEST_SCHEMA} or newer, found ${version}`,
     hint: 'export it with the version of Rollcall that wrote it, and move the telemetry directory away',
   });
+}
+
+function schemaOf(database: Database.Database): number {
+  return database.pragma('user_version', { simple: true }) as number;
 }

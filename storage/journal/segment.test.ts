@@ -2,6 +2,8 @@
 
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
+import Database from 'better-sqlite3';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { TelemetryMessage } from '../../telemetry/index.ts';
 import { deviceNamed } from '../../test/behaviour/telemetry-messages.ts';
@@ -138,6 +140,89 @@ describe('a block', () => {
     expect(`${reader.at(FIRST + 1)?.payload}`).toBe('another one');
   });
 });
+
+describe('the MQTT 5 properties in a segment', () => {
+  const sent = (userProperties: TelemetryMessage['userProperties']): TelemetryMessage => ({
+    device: deviceNamed('pump-1'),
+    stream: 's',
+    receivedAt: START,
+    qos: 1,
+    payload: Buffer.from('21.5'),
+    ...(userProperties !== undefined && { userProperties, contentType: 'text/plain', payloadFormatIndicator: 1 }),
+  });
+
+  it('are covered by the checksum of their block', () => {
+    const file = freshFile();
+    const { append, close } = openFile(file);
+    append([sent([['unit', 'a clear text']])]);
+    append([sent([['unit', 'another one']])]);
+    close();
+    const at = readFileSync(file).indexOf('a clear text');
+    const descriptor = openSync(file, 'r+');
+    writeSync(descriptor, 'A', at);
+    closeSync(descriptor);
+    const { reader } = openFile(file);
+    expect(() => reader.at(FIRST)).toThrow(expect.objectContaining({ code: 'database_damaged' }));
+    expect(reader.at(FIRST + 1)).toMatchObject({
+      userProperties: [['unit', 'another one']],
+      contentType: 'text/plain',
+    });
+  });
+
+  it('take their texts, a byte for each length, and nothing in a message without any', () => {
+    const { segment, reader, append } = openFile(freshFile());
+    append([sent(undefined), sent([['unit', 'celsius']]), { ...sent(undefined), payloadFormatIndicator: 0 }]);
+    const database = new Database(segment.file, { readonly: true });
+    onTestFinished(() => {
+      database.close();
+    });
+    const [meta, data] = database.prepare('SELECT meta, data FROM blocks').raw().get() as [Buffer, Buffer];
+    expect([0, 1, 2].map((i) => meta.readUInt32LE(i * 16 + 8))).toEqual([4, 4 + 1 + 10 + 1 + 2 + 4 + 7, 4]);
+    expect(data).toHaveLength(4 + 29 + 4);
+    expect(reader.at(FIRST + 2)).toMatchObject({ payloadFormatIndicator: 0, userProperties: null, contentType: null });
+  });
+
+  it('are appended to a segment that an earlier version wrote, whose messages are read as before', () => {
+    const file = freshFile();
+    writeOlderBlock(file, FIRST, ['1', '2']);
+    const { append, reader } = openFile(file);
+    expect(append([sent([['unit', 'celsius']])])).toEqual({ first: FIRST + 2, repeated: [] });
+    const rows: Row[] = [];
+    reader.oldestFirst(ALL, 0, (row) => rows.push(row) > 0);
+    const older = { contentType: 'text/old', deviceSequence: 7, key: '1.k', userProperties: null };
+    expect(rows.map(({ payload, ...row }) => ({ ...row, payload: `${payload}` }))).toMatchObject([
+      { ...older, payload: '1', payloadFormatIndicator: null },
+      { ...older, payload: '2', payloadFormatIndicator: null },
+      { payload: '21.5', payloadFormatIndicator: 1, contentType: 'text/plain', userProperties: [['unit', 'celsius']] },
+    ]);
+    const database = new Database(file, { readonly: true });
+    expect(database.pragma('user_version', { simple: true })).toBe(3);
+    database.close();
+  });
+});
+
+/** Messages of schema 2: the content type is among the extras, and there are no properties. */
+function writeOlderBlock(file: string, position: number, payloads: readonly string[]): void {
+  const messages = payloads.map((payload) => {
+    const extras = Buffer.alloc(20);
+    extras.writeDoubleLE(Number.NaN, 0);
+    extras.writeDoubleLE(7, 8);
+    extras.writeUInt16LE(3, 16);
+    extras.writeUInt16LE(8, 18);
+    return Buffer.concat([extras, Buffer.from(`1.ktext/old${payload}`)]);
+  });
+  const meta = Buffer.alloc(messages.length * 16);
+  for (const [i, bytes] of messages.entries()) {
+    const words = [1, START % 2 ** 32, bytes.length, (Math.floor(START / 2 ** 32) << 16) | 0x100 | 1];
+    for (const [word, value] of words.entries()) meta.writeUInt32LE(value, i * 16 + word * 4);
+  }
+  const data = Buffer.concat(messages);
+  const database = new Database(file);
+  database.exec("INSERT INTO devices VALUES (1, 'pump-1'); INSERT INTO sources VALUES (1, 1, 's')");
+  database.prepare('INSERT INTO blocks VALUES (?, ?, ?, ?)').run(position, crc32(data, crc32(meta)), meta, data);
+  database.pragma('user_version = 2');
+  database.close();
+}
 
 describe('source names', () => {
   it('are sent to the worker once, and again when either end may have lost them', () => {

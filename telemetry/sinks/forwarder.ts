@@ -5,7 +5,7 @@
 
 import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { CursorFile } from '../../storage/index.ts';
+import { type CursorFile, propertiesLength } from '../../storage/index.ts';
 import type { Telemetry } from '../telemetry.ts';
 import type { Backoff } from './backoff.ts';
 import type { DeadLetters } from './dead-letters.ts';
@@ -16,7 +16,7 @@ import { type RefusedMessage, type Target, TargetDown, TargetUntrusted } from '.
 
 export interface BatchLimits {
   readonly messages: number;
-  /** Of payload; one message may be larger alone. */
+  /** Of payload and MQTT 5 properties; one message may be larger alone. */
   readonly bytes: number;
   /** How long the first message after a quiet time waits for others, in ms. */
   readonly linger: number;
@@ -379,7 +379,8 @@ function endOfBatch(messages: readonly SinkMessage[], start: number, { messages:
   let end = start;
   let total = 0;
   while (end < messages.length && end - start < most) {
-    total += (messages[end] as SinkMessage).payload.byteLength;
+    const message = messages[end] as SinkMessage;
+    total += message.payload.byteLength + propertiesLength(message);
     if (total > bytes && end > start) break;
     end += 1;
   }

@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest';
 import type { StoredMessage, Telemetry, TelemetryMessage, TelemetryRange } from '../../telemetry/index.ts';
 import { messageKeyBehaviour } from './telemetry-keys.ts';
 import { DAY, deviceNamed, HOUR, message, type OpenFreshTelemetry, START, texts } from './telemetry-messages.ts';
+import { messagePropertyBehaviour } from './telemetry-properties.ts';
 
 /** Long enough to fill several segments of the embedded journal; its clock steps back once, and one device stops publishing. */
 function longHistory(length: number): TelemetryMessage[] {
@@ -132,6 +133,7 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
     });
 
     messageKeyBehaviour(openFresh);
+    messagePropertyBehaviour(openFresh);
 
     it('accepts QoS 0 without a waiting caller, stores it in order, and counts it', async () => {
       const { telemetry } = await openFresh();
