@@ -175,6 +175,15 @@ describe.each(versions)('with protocol level %i', (version) => {
       ...{ cmd: 'connect', protocolVersion: version, clientId: 'dev-7', clean: false, keepalive: 1_200 },
     });
     expect(readByOthers(version, encodeConnect({ ...connect, cleanStart: true }))).toMatchObject({ clean: true });
+    const properties = { willDelayInterval: 5, userProperties: [['site', 'hall']] } as const;
+    const will = { topic: 'a/b', payload: 'é', qos: 1, retain: true, properties } as const;
+    expect(readByOthers(version, encodeConnect({ ...connect, will }))).toMatchObject({
+      will: { topic: 'a/b', payload: Buffer.from('é'), qos: 1, retain: true },
+    });
+    expect(
+      (readByOthers(version, encodeConnect({ ...connect, will })).will as { properties?: unknown }).properties,
+    ).toEqual(version === 4 ? undefined : { willDelayInterval: 5, userProperties: { site: 'hall' } });
+    expect(readOne(undefined, encodeConnect({ ...connect, will }))).toMatchObject({ hasWill: true, clientId: 'dev-7' });
     const filters = [
       { filter: 'a/+', qos: 1 },
       { filter: 'b', qos: 0 },

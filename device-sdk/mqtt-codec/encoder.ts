@@ -1,7 +1,7 @@
 /** Packets as bytes, for both versions and both sides. Pure. Throws a RangeError for a field that is too long. */
 
-import type { Connack, Connect, MqttVersion, PacketProperties, Publish, Subscription } from './packets.ts';
-import { encodeProperties, encodeText, NO_PROPERTIES, variable } from './properties.ts';
+import type { Connack, Connect, MqttVersion, PacketProperties, Publish, Subscription, Will } from './packets.ts';
+import { encodeProperties, encodeText, NO_PROPERTIES, variable, withLength } from './properties.ts';
 
 export const PINGREQ: Buffer = Buffer.from([0xc0, 0x00]);
 export const PINGRESP: Buffer = Buffer.from([0xd0, 0x00]);
@@ -10,9 +10,19 @@ const PROTOCOL_NAME = Buffer.from([0, 4, 0x4d, 0x51, 0x54, 0x54]);
 const CLEAN_START = 0x02;
 const NOTHING = Buffer.alloc(0);
 
-export function encodeConnect({ version, clientId, cleanStart, keepAlive, properties }: Connect): Buffer {
-  const settings = Buffer.from([version, cleanStart ? CLEAN_START : 0, keepAlive >> 8, keepAlive & 0xff]);
-  return packet(0x10, [PROTOCOL_NAME, settings, ofVersion5(version, properties), encodeText(clientId)]);
+export function encodeConnect({ version, clientId, cleanStart, keepAlive, properties, will }: Connect): Buffer {
+  const flags = (cleanStart ? CLEAN_START : 0) | (will === undefined ? 0 : willFlags(will));
+  const settings = Buffer.from([version, flags, keepAlive >> 8, keepAlive & 0xff]);
+  const body = [PROTOCOL_NAME, settings, ofVersion5(version, properties), encodeText(clientId)];
+  if (will !== undefined) {
+    body.push(ofVersion5(version, will.properties), encodeText(will.topic), withLength(Buffer.from(will.payload)));
+  }
+  return packet(0x10, body);
+}
+
+/** Will Flag, Will QoS and Will Retain (section 3.1.2). */
+function willFlags({ qos, retain = false }: Will): number {
+  return 0x04 | (qos << 3) | (retain ? 0x20 : 0);
 }
 
 export function encodeConnack(version: MqttVersion, { sessionPresent, reasonCode, properties }: Connack): Buffer {

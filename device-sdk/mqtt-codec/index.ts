@@ -25,5 +25,6 @@ export {
   type ReceivedPacket,
   type ReceivedPublish,
   type Subscription,
+  type Will,
 } from './packets.ts';
 export { REASON, reasonName } from './reason-codes.ts';

@@ -66,6 +66,16 @@ export interface Connect extends WithProperties {
   readonly cleanStart: boolean;
   /** Seconds, 0 to 65,535. */
   readonly keepAlive: number;
+  /** Written, and not read: the agent's listener has no use for it. */
+  readonly will?: Will | undefined;
+}
+
+export interface Will extends WithProperties {
+  readonly topic: string;
+  /** Text is sent as UTF-8. */
+  readonly payload: string | Uint8Array;
+  readonly qos: 0 | 1;
+  readonly retain?: boolean;
 }
 
 export interface Connack extends WithProperties {

@@ -110,7 +110,8 @@ export function encodeText(value: string): Buffer {
   return withLength(Buffer.from(value, 'utf8'));
 }
 
-function withLength(bytes: Uint8Array): Buffer {
+/** Binary data (section 1.5.6). Throws a RangeError for more than 65,535 bytes. */
+export function withLength(bytes: Uint8Array): Buffer {
   const result = Buffer.allocUnsafe(2 + bytes.length);
   result.writeUInt16BE(bytes.length, 0);
   result.set(bytes, 2);
