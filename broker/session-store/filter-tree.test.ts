@@ -27,12 +27,12 @@ describe('the filter tree', () => {
     const change = fc.record({ filter: filterOf, clientId: fc.constantFrom('c1', 'c2'), isAdded: fc.boolean() });
     fc.assert(
       fc.property(fc.array(change, { maxLength: 20 }), topicOf, (changes, topic) => {
-        const tree = new FilterTree();
+        const tree = new FilterTree<{ readonly topic: string; readonly clientId: string }>();
         const model = new Map<string, { readonly topic: string; readonly qos: number; readonly clientId: string }>();
         for (const { filter, clientId, isAdded } of changes) {
           const subscription = { topic: filter, qos: 1, clientId };
           if (isAdded) {
-            tree.addStored(subscription);
+            tree.addStored(filter, subscription);
             model.set(`${clientId} ${filter}`, subscription);
           } else {
             tree.removeStored(filter, clientId);
@@ -53,7 +53,7 @@ describe('the filter tree', () => {
     const tree = new FilterTree();
     tree.addLive('a/+');
     tree.addLive('a/+');
-    tree.addStored({ topic: 'a/+', qos: 1, clientId: 'c1' });
+    tree.addStored('a/+', { clientId: 'c1' });
     tree.removeLive('a/+');
     tree.removeLive('a/+');
     expect(tree.hasMatch('a/b')).toBe(true);

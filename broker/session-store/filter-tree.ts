@@ -4,7 +4,8 @@
  */
 
 import { topicLevels } from '@rollcall/protocol';
-/** A subscription of a persistent session. The last three properties belong to MQTT 5 and are only stored. */
+
+/** A subscription as aedes describes it. */
 export interface StoredSubscription {
   readonly topic: string;
   readonly qos: number;
@@ -14,31 +15,35 @@ export interface StoredSubscription {
   readonly nl?: boolean | undefined;
 }
 
+interface OfClient {
+  readonly clientId: string;
+}
+
 /** One level. Most have at most one child, and every device has several levels, so the map is created for the second child. */
-class Level {
+class Level<Subscription extends OfClient> {
   #name: string | undefined;
-  #child: Level | undefined;
-  #children: Map<string, Level> | undefined;
+  #child: Level<Subscription> | undefined;
+  #children: Map<string, Level<Subscription>> | undefined;
   /** Stored subscriptions whose filter ends here, by client. */
-  stored: Map<string, StoredSubscription> | undefined;
+  stored: Map<string, Subscription> | undefined;
   /** Live subscriptions whose filter ends here. */
   live = 0;
 
-  get(name: string): Level | undefined {
+  get(name: string): Level<Subscription> | undefined {
     return this.#name === name ? this.#child : this.#children?.get(name);
   }
 
-  getOrAdd(name: string): Level {
+  getOrAdd(name: string): Level<Subscription> {
     const known = this.get(name);
     if (known !== undefined) return known;
-    const child = new Level();
+    const child = new Level<Subscription>();
     if (this.#children !== undefined) this.#children.set(name, child);
     else if (this.#child === undefined) {
       this.#name = name;
       this.#child = child;
     } else {
       this.#children = new Map([
-        [this.#name as string, this.#child],
+        [this.#name as string, this.#child as Level<Subscription>],
         [name, child],
       ]);
       this.#name = undefined;
@@ -66,8 +71,8 @@ class Level {
   }
 }
 
-export class FilterTree {
-  readonly #root = new Level();
+export class FilterTree<Subscription extends OfClient = OfClient> {
+  readonly #root = new Level<Subscription>();
   #stored = 0;
   #generation = 0;
 
@@ -97,8 +102,8 @@ export class FilterTree {
   }
 
   /** A second subscription of the same client and filter replaces the first. */
-  addStored(subscription: StoredSubscription): void {
-    const level = this.#reach(subscription.topic);
+  addStored(filter: string, subscription: Subscription): void {
+    const level = this.#reach(filter);
     if (!level.hasSubscription) this.#generation += 1;
     level.stored ??= new Map();
     if (!level.stored.has(subscription.clientId)) this.#stored += 1;
@@ -111,7 +116,7 @@ export class FilterTree {
     if (path === undefined || stored === undefined || !stored.delete(clientId)) return;
     this.#stored -= 1;
     if (stored.size > 0) return;
-    (path.at(-1) as Level).stored = undefined;
+    (path.at(-1) as Level<Subscription>).stored = undefined;
     this.#prune(filter, path);
   }
 
@@ -121,22 +126,22 @@ export class FilterTree {
   }
 
   /** The stored subscriptions that match a topic name. */
-  matching(topic: string): StoredSubscription[] {
-    const found: StoredSubscription[] = [];
+  matching(topic: string): Subscription[] {
+    const found: Subscription[] = [];
     if (this.#stored > 0) collect(this.#root, topicLevels(topic), 0, !topic.startsWith('$'), found);
     return found;
   }
 
-  #reach(filter: string): Level {
+  #reach(filter: string): Level<Subscription> {
     let level = this.#root;
     for (const name of topicLevels(filter)) level = level.getOrAdd(name);
     return level;
   }
 
   /** From the first level of a filter to its last. */
-  #find(filter: string): Level[] | undefined {
-    const path: Level[] = [];
-    let level: Level | undefined = this.#root;
+  #find(filter: string): Level<Subscription>[] | undefined {
+    const path: Level<Subscription>[] = [];
+    let level: Level<Subscription> | undefined = this.#root;
     for (const name of topicLevels(filter)) {
       level = level.get(name);
       if (level === undefined) return undefined;
@@ -145,18 +150,18 @@ export class FilterTree {
     return path;
   }
 
-  #prune(filter: string, path: readonly Level[]): void {
+  #prune(filter: string, path: readonly Level<Subscription>[]): void {
     if (path.at(-1)?.hasSubscription) return;
     this.#generation += 1;
     const names = topicLevels(filter);
     for (let i = path.length - 1; i >= 0 && path[i]?.isEmpty; i -= 1) {
-      (i === 0 ? this.#root : (path[i - 1] as Level)).remove(names[i] as string);
+      (i === 0 ? this.#root : (path[i - 1] as Level<Subscription>)).remove(names[i] as string);
     }
   }
 }
 
 /** A wildcard in the first level does not match a topic that begins with `$` [MQTT-4.7.2-1]. */
-function hasMatchBelow(level: Level, names: readonly string[], at: number, mayBeWildcard: boolean): boolean {
+function hasMatchBelow(level: Level<OfClient>, names: readonly string[], at: number, mayBeWildcard: boolean): boolean {
   // `sport/#` matches `sport` as well (MQTT 3.1.1, 4.7.1.2), so `#` is also tried after the last level.
   if (mayBeWildcard && level.get('#')?.hasSubscription) return true;
   if (at === names.length) return level.hasSubscription;
@@ -166,12 +171,12 @@ function hasMatchBelow(level: Level, names: readonly string[], at: number, mayBe
   return any !== undefined && hasMatchBelow(any, names, at + 1, true);
 }
 
-function collect(
-  level: Level,
+function collect<Subscription extends OfClient>(
+  level: Level<Subscription>,
   names: readonly string[],
   at: number,
   mayBeWildcard: boolean,
-  found: StoredSubscription[],
+  found: Subscription[],
 ): void {
   const rest = mayBeWildcard ? level.get('#')?.stored : undefined;
   if (rest !== undefined) found.push(...rest.values());

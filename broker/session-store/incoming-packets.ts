@@ -3,7 +3,8 @@
  * are in memory only.
  */
 
-import type { SessionChange, SessionRows } from './session-changes.ts';
+import type { SessionChange } from './session-changes.ts';
+import type { SessionRows } from './session-rows.ts';
 import { type ClientKey, ownPayload, payloadBytes, type StoredPacket } from './stored-packets.ts';
 
 interface ClientPackets {
@@ -29,7 +30,7 @@ export class IncomingPackets {
     own.packets.set(messageId, stored);
     if (client.clean === true) return;
     own.isWritten = true;
-    const values = [client.id, messageId, stored.topic, payloadBytes(stored.payload)];
+    const values = [client.id, messageId, payloadBytes(stored.payload).toString() || null];
     this.#change({ name: 'putIncoming', values }, stored.topic.length + stored.payload.length);
   }
 
@@ -57,10 +58,10 @@ export class IncomingPackets {
   }
 
   load({ incoming }: SessionRows): void {
-    for (const { client_id: clientId, message_id: messageId, topic, payload } of incoming) {
+    for (const { client_id: clientId, packet_id: messageId, key } of incoming) {
       const own = this.#clients.get(clientId) ?? { isWritten: true, packets: new Map<number, StoredPacket>() };
       this.#clients.set(clientId, own);
-      own.packets.set(messageId, copyOf({ topic, payload, qos: 2 }, messageId));
+      own.packets.set(messageId, copyOf({ topic: '', payload: Buffer.from(key ?? ''), qos: 2 }, messageId));
     }
   }
 }

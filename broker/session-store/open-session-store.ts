@@ -1,7 +1,6 @@
 /** Opens the session store: loads the file of an earlier run into memory, and starts the thread that writes changes. */
 
 import type { Logger } from 'pino';
-import { readSessionRows } from './session-changes.ts';
 import {
   createSessionCommits,
   createSessionWriter,
@@ -9,6 +8,7 @@ import {
   type SessionCommitLimits,
 } from './session-commits.ts';
 import { openSessionFile } from './session-file.ts';
+import { readSessionRows } from './session-rows.ts';
 import { SessionStore, type SessionStoreLimits } from './session-store.ts';
 
 export interface SessionStoreOptions {

@@ -5,7 +5,8 @@
  */
 
 import type { MemoryPool } from './memory-pool.ts';
-import type { SessionChange, SessionRows } from './session-changes.ts';
+import type { SessionChange } from './session-changes.ts';
+import type { SessionRows } from './session-rows.ts';
 import { ownPayload, payloadBytes, type StoredPacket, weightOf } from './stored-packets.ts';
 
 export interface QueueLimits {
@@ -225,7 +226,7 @@ export class OutgoingQueues {
       this.#lastId = Math.max(this.#lastId, row.id);
       const body = row.body === null ? RELEASED : known.get(row.body);
       if (body === undefined) continue;
-      const messageId = row.message_id ?? undefined;
+      const messageId = row.packet_id ?? undefined;
       const pubrel = body === RELEASED ? ({ cmd: 'pubrel', messageId } as StoredPacket) : undefined;
       const queue = this.#queues.get(row.client_id) ?? new Queue(owners.get(row.client_id) ?? row.client_id);
       this.#queues.set(row.client_id, queue);
@@ -269,7 +270,7 @@ export class OutgoingQueues {
     this.#lastId += 1;
     const body = this.#bodyOf(this.#lastId, packetOf({ ...packet, payload: ownPayload(packet.payload) }));
     const { topic, payload, qos, retain } = body.packet;
-    const values = [body.id, topic, payloadBytes(payload), qos ?? 0, retain ? 1 : 0];
+    const values = [body.id, topic, payloadBytes(payload), qos ?? 0, retain ? 1 : 0, null, null, null];
     this.#change({ name: 'putBody', values }, weight);
     return body;
   }
@@ -281,7 +282,10 @@ export class OutgoingQueues {
   #append(queue: Queue, clientId: string, body: Body): void {
     this.#lastId += 1;
     this.#take(queue, { id: this.#lastId, body, messageId: undefined, pubrel: undefined });
-    this.#change({ name: 'putQueued', values: [this.#lastId, clientId, body.id, null] }, clientId.length);
+    this.#change(
+      { name: 'putQueued', values: [this.#lastId, clientId, body.id, body.packet.qos ?? 1, 0, null, null] },
+      clientId.length,
+    );
   }
 
   #take(queue: Queue, entry: Entry): void {

@@ -101,7 +101,7 @@ async function shown(store: SessionStore) {
     const queue = await store.outgoingStream({ id }).toArray();
     const incoming = [];
     for (const number of [1, 2, 3]) {
-      incoming.push(await store.incomingGetPacket({ id }, { messageId: number }).then((found) => found.topic, ignore));
+      incoming.push(await store.incomingGetPacket({ id }, { messageId: number }).then((found) => found.cmd, ignore));
     }
     const subscriptions = await store.subscriptionsByClient({ id });
     const will = await store.getWill({ id });

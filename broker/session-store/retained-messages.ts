@@ -1,84 +1,128 @@
 /** Retained messages in memory, with every change passed to the writer, within the shares of the pool. */
 
 import { filterMatches, topicLevels } from '@rollcall/protocol';
+import type { Message } from '../mqtt/message.ts';
 import type { MemoryPool } from './memory-pool.ts';
-import type { SessionChange, SessionRows } from './session-changes.ts';
-import { ownPayload, payloadBytes, type StoredPacket, weightOf } from './stored-packets.ts';
+import type { RecordChange } from './session-changes.ts';
+import type { RetainedRow } from './session-rows.ts';
+import { hasExpired, messageBytes, messageOf, messageWeight, ownMessage } from './stored-message.ts';
+import { encodeProperties } from './stored-properties.ts';
 
 interface RetainedMessage {
-  readonly packet: StoredPacket;
+  readonly message: Message;
   /** Empty if unknown. */
   readonly owner: string;
+  readonly weight: number;
+}
+
+export interface RetainedTopic {
+  readonly topic: string;
+  readonly owner: string | undefined;
+  /** Payload and properties. */
+  readonly bytes: number;
 }
 
 export class RetainedMessages {
   readonly #pool: MemoryPool;
-  readonly #change: (change: SessionChange, bytes: number) => void;
+  readonly #change: RecordChange;
+  readonly #now: () => number;
   /** By the first two levels, which name a device, so that a lookup for one device does not visit those of others. */
   readonly #branches = new Map<string, Map<string, RetainedMessage>>();
   #count = 0;
+  /** No message expires before this time. */
+  #earliestExpiry = Number.POSITIVE_INFINITY;
 
-  constructor(pool: MemoryPool, change: (change: SessionChange, bytes: number) => void) {
+  constructor(pool: MemoryPool, change: RecordChange, now: () => number) {
     this.#pool = pool;
     this.#change = change;
+    this.#now = now;
   }
 
   get count(): number {
     return this.#count;
   }
 
-  /** Whether the owner may retain a message in place of the current one. */
-  mayRetain(packet: StoredPacket, owner: string): boolean {
-    if (packet.payload.length === 0) return true;
-    const known = this.#find(packet.topic);
-    const replaced = known?.owner === owner ? weightOf(known.packet) : 0;
-    return this.#pool.hasRoom('retained', owner, weightOf(packet), replaced);
+  /** Whether the owner may retain so many bytes of payload and properties in place of the current message of the topic. */
+  hasRoom(topic: string, bytes: number, owner: string): boolean {
+    const known = this.#find(topic);
+    const replaced = known?.owner === owner ? known.weight : 0;
+    return this.#pool.hasRoom('retained', owner, messageWeight(topic, bytes), replaced);
   }
 
-  /** Replaces the retained message of a topic; an empty payload removes it. False when it exceeds its owner's share. */
-  store(packet: StoredPacket, owner = ''): boolean {
-    const { topic } = packet;
-    const isRemoved = packet.payload.length === 0;
-    if (!this.mayRetain(packet, owner)) {
-      this.#pool.recordRefusal('retained', owner, weightOf(packet));
+  /** Replaces the retained message of its topic. False when it exceeds its owner's share. */
+  put(message: Message, owner: string): boolean {
+    const { topic } = message;
+    const bytes = messageBytes(message);
+    const weight = messageWeight(topic, bytes);
+    if (!this.hasRoom(topic, bytes, owner)) {
+      this.#pool.recordRefusal('retained', owner, weight);
       return false;
     }
-    const wasThere = this.#take(topic);
-    if (isRemoved) {
-      if (wasThere) this.#change({ name: 'dropRetained', values: [topic] }, topic.length);
-      return true;
-    }
-    const own = { ...packet, payload: ownPayload(packet.payload) };
-    this.#put({ packet: own, owner });
-    const values = [topic, owner === '' ? null : owner, payloadBytes(own.payload), own.qos ?? 0];
-    this.#change({ name: 'putRetained', values }, weightOf(own));
+    this.#take(topic);
+    const own = ownMessage(message);
+    this.#add({ message: own, owner, weight });
+    const { payload, qos, properties, expiresAt = null, clientId = null } = own;
+    const values = [
+      topic,
+      owner === '' ? null : owner,
+      payload,
+      qos,
+      encodeProperties(properties),
+      expiresAt,
+      clientId,
+    ];
+    this.#change('putRetained', values, weight);
     return true;
   }
 
-  *matching(filters: readonly string[]): Iterable<StoredPacket> {
-    for (const filter of filters) {
-      for (const branch of this.#branchesOf(filter)) {
-        if (!hasWildcard(filter)) {
-          const found = branch.get(filter);
-          if (found !== undefined) yield found.packet;
-          continue;
-        }
-        for (const [topic, { packet }] of branch) if (filterMatches(filter, topic)) yield packet;
+  remove(topic: string): void {
+    if (this.#take(topic)) this.#change('dropRetained', [topic], topic.length);
+  }
+
+  /** Without expired messages. */
+  *matching(filter: string): Iterable<Message> {
+    const now = this.#earliestExpiry === Number.POSITIVE_INFINITY ? 0 : this.#now();
+    if (!hasWildcard(filter)) {
+      const found = this.#find(filter)?.message;
+      if (found !== undefined && !hasExpired(found, now)) yield found;
+      return;
+    }
+    for (const branch of this.#branchesOf(filter)) {
+      for (const [topic, { message }] of branch) {
+        if (filterMatches(filter, topic) && !hasExpired(message, now)) yield message;
       }
     }
   }
 
-  *owners(): Iterable<{ readonly topic: string; readonly owner: string | undefined; readonly bytes: number }> {
+  *owners(): Iterable<RetainedTopic> {
     for (const branch of this.#branches.values()) {
-      for (const [topic, { owner, packet }] of branch)
-        yield { topic, owner: owner || undefined, bytes: packet.payload.length };
+      for (const [topic, { owner, message }] of branch) {
+        yield { topic, owner: owner || undefined, bytes: messageBytes(message) };
+      }
     }
   }
 
-  load({ retained }: SessionRows): void {
-    for (const { topic, owner, payload, qos } of retained) {
-      const packet = { cmd: 'publish', topic, payload, qos, retain: true };
-      this.#put({ packet, owner: owner ?? '' });
+  /** Removes expired messages and returns their topics. */
+  sweep(now: number): readonly string[] {
+    if (this.#earliestExpiry > now) return [];
+    const expired: string[] = [];
+    let earliest = Number.POSITIVE_INFINITY;
+    for (const branch of this.#branches.values()) {
+      for (const [topic, { message }] of branch) {
+        if (hasExpired(message, now)) expired.push(topic);
+        else earliest = Math.min(earliest, message.expiresAt ?? earliest);
+      }
+    }
+    this.#earliestExpiry = earliest;
+    for (const topic of expired) this.remove(topic);
+    return expired;
+  }
+
+  load(rows: readonly RetainedRow[], numberOf: () => number): void {
+    for (const row of rows) {
+      const message = messageOf(row, true, numberOf());
+      const weight = messageWeight(row.topic, messageBytes(message));
+      this.#add({ message, owner: row.owner ?? '', weight });
     }
   }
 
@@ -89,10 +133,11 @@ export class RetainedMessages {
     return branch === undefined ? [] : [branch];
   }
 
-  #put(retained: RetainedMessage): void {
-    const { topic } = retained.packet;
-    this.#pool.addBytes('retained', weightOf(retained.packet));
-    this.#pool.addOwnerBytes('retained', retained.owner, weightOf(retained.packet));
+  #add(retained: RetainedMessage): void {
+    const { topic, expiresAt } = retained.message;
+    this.#pool.addBytes('retained', retained.weight);
+    this.#pool.addOwnerBytes('retained', retained.owner, retained.weight);
+    if (expiresAt !== undefined) this.#earliestExpiry = Math.min(this.#earliestExpiry, expiresAt);
     const key = branchOf(topic);
     const branch = this.#branches.get(key) ?? new Map<string, RetainedMessage>();
     this.#branches.set(key, branch);
@@ -109,8 +154,8 @@ export class RetainedMessages {
     const branch = this.#branches.get(key);
     const known = branch?.get(topic);
     if (branch === undefined || known === undefined) return false;
-    this.#pool.addBytes('retained', -weightOf(known.packet));
-    this.#pool.addOwnerBytes('retained', known.owner, -weightOf(known.packet));
+    this.#pool.addBytes('retained', -known.weight);
+    this.#pool.addOwnerBytes('retained', known.owner, -known.weight);
     branch.delete(topic);
     if (branch.size === 0) this.#branches.delete(key);
     this.#count -= 1;

@@ -7,13 +7,14 @@
 
 import { Readable } from 'node:stream';
 import { Problem } from '@rollcall/protocol';
+import { RetainedMessages } from './aedes-retained-messages.ts';
 import { FilterTree, type StoredSubscription } from './filter-tree.ts';
 import { IncomingPackets } from './incoming-packets.ts';
 import { MemoryPool, type PoolRefusal, type PoolUse } from './memory-pool.ts';
 import { OutgoingQueues, type QueueLimits, type QueueReceiver } from './outgoing-queues.ts';
-import { RetainedMessages } from './retained-messages.ts';
-import type { SessionChange, SessionRows } from './session-changes.ts';
+import type { SessionChange } from './session-changes.ts';
 import type { SessionCommits } from './session-commits.ts';
+import type { SessionRows } from './session-rows.ts';
 import { type ClientKey, type StoredPacket, weightOf } from './stored-packets.ts';
 import { type StoredWill, StoredWills, type WillPacket } from './stored-wills.ts';
 
@@ -62,7 +63,7 @@ export class SessionStore {
   broker: AedesCounters | undefined;
   readonly #commits: SessionCommits;
   readonly #pool: MemoryPool;
-  readonly #filters = new FilterTree();
+  readonly #filters = new FilterTree<StoredSubscription>();
   readonly #subscriptions = new Map<string, Map<string, Subscription>>();
   readonly #counts = { dropped: 0 };
   readonly #queues: OutgoingQueues;
@@ -84,22 +85,20 @@ export class SessionStore {
     this.#retained.load(rows);
     this.#incoming.load(rows);
     this.#wills.load(rows);
-    for (const { client_id: clientId, filter, qos, options } of rows.subscriptions) {
-      const more = options === null ? {} : (JSON.parse(options) as object);
-      this.#remember(clientId, { topic: filter, qos, ...more });
-    }
+    for (const { client_id: clientId, filter, qos } of rows.subscriptions)
+      this.#remember(clientId, { topic: filter, qos });
   }
 
   // Subscriptions.
 
-  get filters(): FilterTree {
+  get filters(): FilterTree<StoredSubscription> {
     return this.#filters;
   }
 
   // Sessions.
 
   putSession(clientId: string, owner: string, about: string, awaySince?: number): void {
-    const values = [clientId, owner, about, awaySince ?? null];
+    const values = [clientId, owner, about, awaySince ?? null, 0xffffffff];
     this.#change({ name: 'putSession', values }, owner.length + about.length);
   }
 
@@ -202,7 +201,7 @@ export class SessionStore {
       const options = JSON.stringify(more);
       if (known !== undefined && known.qos === qos && options === JSON.stringify(optionsOf(known))) continue;
       this.#remember(client.id, { topic, qos, ...more });
-      const values = [client.id, topic, qos, options === '{}' ? null : options];
+      const values = [client.id, topic, qos, nl ? 1 : 0, rap ? 1 : 0, rh ?? 0, subscriptionIdentifier ?? null];
       this.#change({ name: 'putSubscription', values }, client.id.length + topic.length);
     }
     return this.durable();
@@ -385,7 +384,7 @@ export class SessionStore {
     this.#subscriptions.set(clientId, own);
     own.set(subscription.topic, subscription);
     const { topic, qos, rh, rap, nl } = subscription;
-    if (qos > 0) this.#filters.addStored({ clientId, topic, qos, rh, rap, nl });
+    if (qos > 0) this.#filters.addStored(topic, { clientId, topic, qos, rh, rap, nl });
     else this.#filters.removeStored(topic, clientId);
   }
 

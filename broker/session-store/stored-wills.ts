@@ -1,6 +1,7 @@
 /** Wills: each is stored before its connection is accepted. A restart of the server makes it a pending will. */
 
-import type { SessionChange, SessionRows } from './session-changes.ts';
+import type { SessionChange } from './session-changes.ts';
+import type { SessionRows } from './session-rows.ts';
 import { payloadBytes } from './stored-packets.ts';
 
 /** As aedes passes it; aedes expects the same object back. */
@@ -34,7 +35,7 @@ export class StoredWills {
     this.#pending.delete(clientId);
     this.#packets.set(clientId, packet);
     const { topic, payload, qos = 0, retain = false } = packet;
-    const values = [clientId, about ?? null, topic, payloadBytes(payload), qos, retain ? 1 : 0];
+    const values = [clientId, about ?? '', topic, payloadBytes(payload), qos, retain ? 1 : 0, null, null, 0, null];
     this.#change({ name: 'putWill', values }, topic.length + payload.length);
   }
 
@@ -66,7 +67,7 @@ export class StoredWills {
   load({ wills }: SessionRows): void {
     for (const { client_id: clientId, about, topic, payload, qos, retain } of wills) {
       const packet = { topic, payload, qos, retain: retain === 1, clientId };
-      this.#pending.set(clientId, { clientId, packet, about: about ?? undefined });
+      this.#pending.set(clientId, { clientId, packet, about: about || undefined });
     }
   }
 }

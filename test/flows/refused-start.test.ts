@@ -135,7 +135,7 @@ describe('a start that is refused', () => {
     const { code, stderr } = await rollcall(['serve', '--data', data, '--json', ...FREE_PORTS]);
     expect([code, stderr]).toEqual([1, expect.stringContaining('"code":"database_newer"')]);
     expect(contentOf(data)).toEqual(before);
-    set('user_version = 1')(join(data, 'sessions.db'));
+    set('user_version = 2')(join(data, 'sessions.db'));
     const again = await serve(data);
     const tokens = await rollcall(['token', 'list', '--data', data, '--json']);
     expect(JSON.parse(tokens.stdout)).toHaveLength(1);
