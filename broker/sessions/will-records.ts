@@ -1,0 +1,120 @@
+/** The stored wills of all clients, one for each client id, and which of them belong to an owner. */
+
+import { Problem } from '@rollcall/protocol';
+import type { Subject } from '../access/acl.ts';
+import type { WillMessage } from '../mqtt/packets.ts';
+
+/** A will as stored. */
+export interface WillRecord extends WillMessage {
+  /** {@link WillAbout} as JSON. */
+  readonly about: string;
+  /** Milliseconds since the epoch at which its delay ends; undefined while its client is connected, and without a delay. */
+  readonly dueAt: number | undefined;
+}
+
+/** Whose will it is, for the decision about its publication. */
+export interface WillAbout {
+  readonly owner: string;
+  readonly subject: Subject;
+}
+
+/** The part of the session store that holds wills. */
+export interface WillStore {
+  wills(): Iterable<readonly [clientId: string, will: WillRecord]>;
+  /** The same object as long as the record is not changed. */
+  willOf(clientId: string): WillRecord | undefined;
+  putWill(clientId: string, will: WillRecord): void;
+  setWillDue(clientId: string, dueAt: number): void;
+  removeWill(clientId: string): void;
+  /** Whether another change can be written. */
+  hasRoom(): boolean;
+  /** Resolves when all changes so far are on disk. */
+  durable(): Promise<void>;
+}
+
+export class WillRecords {
+  readonly #store: WillStore;
+  readonly #byOwner = new Map<string, Set<string>>();
+
+  /** Removes records that cannot be read. */
+  constructor(store: WillStore) {
+    this.#store = store;
+    for (const [clientId, { about }] of [...store.wills()]) {
+      const owner = readAbout(about)?.owner;
+      if (owner === undefined) store.removeWill(clientId);
+      else this.#addOwner(owner, clientId);
+    }
+  }
+
+  all(): Iterable<readonly [clientId: string, will: WillRecord]> {
+    return this.#store.wills();
+  }
+
+  get(clientId: string): WillRecord | undefined {
+    return this.#store.willOf(clientId);
+  }
+
+  owners(): Iterable<string> {
+    return this.#byOwner.keys();
+  }
+
+  /** Client ids with a will of this owner. */
+  ofOwner(owner: string): readonly string[] {
+    return [...(this.#byOwner.get(owner) ?? [])];
+  }
+
+  /** Replaces the client's former will. Throws Problem `unavailable`. */
+  put(clientId: string, will: WillMessage, about: WillAbout): void {
+    if (!this.#store.hasRoom()) {
+      throw new Problem('unavailable', { reason: 'expected room to store a will, found none' });
+    }
+    this.remove(clientId);
+    this.#store.putWill(clientId, { ...will, about: JSON.stringify(about), dueAt: undefined });
+    this.#addOwner(about.owner, clientId);
+  }
+
+  /** Returns the record as it is then. */
+  setDue(clientId: string, dueAt: number): WillRecord | undefined {
+    this.#store.setWillDue(clientId, dueAt);
+    return this.#store.willOf(clientId);
+  }
+
+  /** Returns the record as it is then. */
+  setAbout(clientId: string, about: WillAbout): WillRecord | undefined {
+    const will = this.#store.willOf(clientId);
+    const text = JSON.stringify(about);
+    if (will === undefined || will.about === text) return will;
+    this.#store.putWill(clientId, { ...will, about: text });
+    return this.#store.willOf(clientId);
+  }
+
+  remove(clientId: string): void {
+    const will = this.#store.willOf(clientId);
+    if (will === undefined) return;
+    this.#store.removeWill(clientId);
+    const owner = readAbout(will.about)?.owner ?? '';
+    const own = this.#byOwner.get(owner);
+    own?.delete(clientId);
+    if (own?.size === 0) this.#byOwner.delete(owner);
+  }
+
+  durable(): Promise<void> {
+    return this.#store.durable();
+  }
+
+  #addOwner(owner: string, clientId: string): void {
+    const own = this.#byOwner.get(owner);
+    if (own === undefined) this.#byOwner.set(owner, new Set([clientId]));
+    else own.add(clientId);
+  }
+}
+
+function readAbout(text: string): WillAbout | undefined {
+  try {
+    const about = JSON.parse(text) as Partial<WillAbout> | null;
+    if (typeof about?.owner !== 'string' || about.subject?.identity === undefined) return undefined;
+    return about as WillAbout;
+  } catch {
+    return undefined;
+  }
+}
