@@ -5,7 +5,8 @@ import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { DEFAULT, device } from '../../test/fixtures/broker/test-broker.ts';
 import type { WillMessage } from '../mqtt/packets.ts';
-import type { WillAbout, WillRecord, WillStore } from './will-records.ts';
+import type { WillRecord } from '../session-store/will-records.ts';
+import type { WillAbout, WillStore } from './owned-wills.ts';
 import { type DueWill, Wills } from './wills.ts';
 
 const GRACE = 10_000;
@@ -39,13 +40,15 @@ class Disk implements WillStore {
     this.records.set(clientId, will);
   }
 
-  setWillDue(clientId: string, dueAt: number): void {
+  setWillDue(clientId: string, dueAt: number | undefined): void {
     const will = this.records.get(clientId);
     if (will !== undefined) this.records.set(clientId, { ...will, dueAt });
   }
 
-  removeWill(clientId: string): void {
+  removeWill(clientId: string): WillRecord | undefined {
+    const will = this.records.get(clientId);
     this.records.delete(clientId);
+    return will;
   }
 
   hasRoom(): boolean {
@@ -666,7 +669,7 @@ describe('after a restart', () => {
   it('a will whose owner cannot be read is removed', async () => {
     const disk = new Disk();
     for (const about of ['', '{', 'null', '{"owner":1}', '{"owner":"device/dev-1"}']) {
-      disk.records.set(`client ${about}`, { ...willMessage(), about, dueAt: undefined });
+      disk.records.set(`client ${about}`, { ...willMessage(), about, dueAt: undefined, isOfEarlierRun: true });
     }
     const run = new Run(disk);
     await pass(60);

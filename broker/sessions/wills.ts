@@ -12,8 +12,9 @@ import type { Logger } from 'pino';
 import type { Subject } from '../access/acl.ts';
 import { waitAtMost } from '../deadline.ts';
 import type { WillMessage } from '../mqtt/packets.ts';
+import type { WillRecord } from '../session-store/will-records.ts';
 import { DueQueue } from './due-queue.ts';
-import { type WillAbout, type WillRecord, WillRecords, type WillStore } from './will-records.ts';
+import { OwnedWills, type WillAbout, type WillStore } from './owned-wills.ts';
 
 /** A will whose connection has ended. */
 export interface DueWill {
@@ -76,7 +77,7 @@ class PendingWill implements DueWill {
 
 export class Wills {
   readonly #options: WillsOptions;
-  readonly #records: WillRecords;
+  readonly #wills: OwnedWills;
   /** Wills that wait, by client id. */
   readonly #waiting = new Map<string, PendingWill>();
   readonly #due = new DueQueue<PendingWill>();
@@ -91,8 +92,8 @@ export class Wills {
   /** The sessions of an earlier run are loaded. */
   constructor(options: WillsOptions) {
     this.#options = options;
-    this.#records = new WillRecords(options.store);
-    for (const [clientId, will] of this.#records.all()) this.#add(this.#ofEarlierRun(clientId, will));
+    this.#wills = new OwnedWills(options.store);
+    for (const [clientId, will] of this.#wills.all()) this.#add(this.#ofEarlierRun(clientId, will));
     this.#schedule();
   }
 
@@ -103,14 +104,14 @@ export class Wills {
 
   /** Owners of any will, those of connected clients included. */
   owners(): Iterable<string> {
-    return this.#records.owners();
+    return this.#wills.owners();
   }
 
   /** A connection with a will is about to be accepted; it may be when this resolves. Rejects with Problem `unavailable`. */
   async put(clientId: string, will: WillMessage, about: WillAbout): Promise<void> {
-    this.#records.put(clientId, will, about);
+    this.#wills.put(clientId, will, about);
     this.#forget(clientId);
-    await this.#records.durable();
+    await this.#wills.durable();
   }
 
   /**
@@ -122,17 +123,17 @@ export class Wills {
     clientId: string,
     { publishes, sessionExpiryInterval }: { readonly publishes: boolean; readonly sessionExpiryInterval: number },
   ): void {
-    const will = this.#records.get(clientId);
+    const will = this.#wills.get(clientId);
     // A connection without a will may end while that of the connection before is still being published.
     if (will === undefined || this.#published.get(clientId)?.message === will) return;
     const seconds = Math.min(will.delayInterval, sessionExpiryInterval);
     this.#forget(clientId);
     if (!publishes || (this.#isStopped && seconds === 0)) {
-      this.#records.remove(clientId);
+      this.#wills.remove(clientId);
       return;
     }
     const wait = seconds * 1000;
-    const stored = seconds === 0 ? will : (this.#records.setDue(clientId, this.#options.now() + wait) ?? will);
+    const stored = seconds === 0 ? will : (this.#wills.setDue(clientId, this.#options.now() + wait) ?? will);
     this.#add(new PendingWill(clientId, stored, wait, seconds > 0));
     this.#schedule();
   }
@@ -146,8 +147,8 @@ export class Wills {
     if (waiting !== undefined) {
       this.#forget(clientId);
       if (resumes && waiting.isDelayed && waiting.dueAt > performance.now()) {
-        this.#records.remove(clientId);
-        await this.#records.durable();
+        this.#wills.remove(clientId);
+        await this.#wills.durable();
       } else this.#publish(waiting);
     }
     const published = this.#published.get(clientId);
@@ -168,9 +169,9 @@ export class Wills {
 
   /** The subject of an owner has changed: its group, its labels, or its quarantine. Its wills are decided with the new one. */
   setSubject(owner: string, subject: Subject): void {
-    for (const clientId of this.#records.ofOwner(owner)) {
-      const former = this.#records.get(clientId);
-      const will = this.#records.setAbout(clientId, { owner, subject });
+    for (const clientId of this.#wills.ofOwner(owner)) {
+      const former = this.#wills.get(clientId);
+      const will = this.#wills.setAbout(clientId, { owner, subject });
       if (former === undefined || will === undefined) continue;
       for (const pending of [this.#waiting.get(clientId), this.#published.get(clientId)]) {
         if (pending?.message === former) pending.message = will;
@@ -181,11 +182,11 @@ export class Wills {
   /** Removes the wills of an owner that was revoked or suspended. Resolves when they are gone from the disk. */
   async dropOwner(owner: string): Promise<void> {
     for (const pending of this.#published.values()) if (pending.about.owner === owner) pending.isDropped = true;
-    for (const clientId of this.#records.ofOwner(owner)) {
+    for (const clientId of this.#wills.ofOwner(owner)) {
       this.#forget(clientId);
-      this.#records.remove(clientId);
+      this.#wills.remove(clientId);
     }
-    await this.#records.durable();
+    await this.#wills.durable();
   }
 
   /** To be called before the stop of the server ends the sessions: from now on no will is published. */
@@ -267,11 +268,11 @@ export class Wills {
     pending.publication = undefined;
     if (this.#published.get(clientId) === pending) this.#published.delete(clientId);
     // Since then it may have been dropped, or replaced by that of a new connection.
-    if (this.#records.get(clientId) === pending.message) {
+    if (this.#wills.get(clientId) === pending.message) {
       if (mayRetry) {
         pending.dueAt = performance.now() + RETRY_MS;
         this.#add(pending);
-      } else this.#records.remove(clientId);
+      } else this.#wills.remove(clientId);
     }
     this.#schedule();
   }

@@ -3,14 +3,8 @@
 import { Problem } from '@rollcall/protocol';
 import type { Subject } from '../access/acl.ts';
 import type { WillMessage } from '../mqtt/packets.ts';
-
-/** A will as stored. */
-export interface WillRecord extends WillMessage {
-  /** {@link WillAbout} as JSON. */
-  readonly about: string;
-  /** Milliseconds since the epoch at which its delay ends; undefined while its client is connected, and without a delay. */
-  readonly dueAt: number | undefined;
-}
+import type { SessionStore } from '../session-store/store.ts';
+import type { WillRecord } from '../session-store/will-records.ts';
 
 /** Whose will it is, for the decision about its publication. */
 export interface WillAbout {
@@ -18,21 +12,13 @@ export interface WillAbout {
   readonly subject: Subject;
 }
 
-/** The part of the session store that holds wills. */
-export interface WillStore {
-  wills(): Iterable<readonly [clientId: string, will: WillRecord]>;
-  /** The same object as long as the record is not changed. */
-  willOf(clientId: string): WillRecord | undefined;
-  putWill(clientId: string, will: WillRecord): void;
-  setWillDue(clientId: string, dueAt: number): void;
-  removeWill(clientId: string): void;
-  /** Whether another change can be written. */
-  hasRoom(): boolean;
-  /** Resolves when all changes so far are on disk. */
-  durable(): Promise<void>;
-}
+/** `willOf` returns the same object as long as the record is not changed. */
+export type WillStore = Pick<
+  SessionStore,
+  'wills' | 'willOf' | 'putWill' | 'setWillDue' | 'removeWill' | 'hasRoom' | 'durable'
+>;
 
-export class WillRecords {
+export class OwnedWills {
   readonly #store: WillStore;
   readonly #byOwner = new Map<string, Set<string>>();
 
@@ -69,7 +55,7 @@ export class WillRecords {
       throw new Problem('unavailable', { reason: 'expected room to store a will, found none' });
     }
     this.remove(clientId);
-    this.#store.putWill(clientId, { ...will, about: JSON.stringify(about), dueAt: undefined });
+    this.#store.putWill(clientId, { ...will, about: JSON.stringify(about), dueAt: undefined, isOfEarlierRun: false });
     this.#addOwner(about.owner, clientId);
   }
 
