@@ -8,6 +8,7 @@ import { viewPayload } from './untrusted-json.ts';
 export type MessageView = Answer<typeof telemetryEndpoints.followTelemetry>;
 
 export function viewMessage(message: StoredMessage): MessageView {
+  const { payloadFormatIndicator, userProperties } = message;
   return {
     position: message.position,
     device: message.device,
@@ -18,6 +19,9 @@ export function viewMessage(message: StoredMessage): MessageView {
     ...(message.deviceSequence !== undefined && { deviceSequence: message.deviceSequence }),
     ...(message.key !== undefined && { key: message.key }),
     ...(message.contentType !== undefined && { contentType: message.contentType }),
+    ...(payloadFormatIndicator !== undefined && { payloadFormatIndicator }),
+    ...(userProperties !== undefined &&
+      userProperties.length > 0 && { userProperties: userProperties.map(([name, value]) => ({ name, value })) }),
     ...viewPayload(message.payload),
   };
 }

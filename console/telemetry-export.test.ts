@@ -1,4 +1,7 @@
+import { hasControls } from '@rollcall/output';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { message } from '../test/behaviour/telemetry-messages.ts';
+import { SETS_OF_PROPERTIES } from '../test/behaviour/telemetry-properties.ts';
 import { openTestConsole, START, type TestConsole } from '../test/fixtures/console/test-console.ts';
 
 const at = (ms: number) => new Date(ms).toISOString();
@@ -23,6 +26,17 @@ async function exported(query: Parameters<typeof fixture.client.exportTelemetry>
   return Buffer.concat(chunks).toString();
 }
 
+function propertiesOf({ contentType, payloadFormatIndicator, userProperties }: Record<string, unknown>) {
+  return { contentType, payloadFormatIndicator, userProperties };
+}
+
+/** One line of RFC 4180. */
+function csvFields(line: string): string[] {
+  return [...line.matchAll(/(?:^|,)(?:"((?:[^"]|"")*)"|([^",]*))/g)].map(([, quoted, plain]) =>
+    quoted === undefined ? `${plain}` : quoted.replaceAll('""', '"'),
+  );
+}
+
 describe('an export', () => {
   it('is one JSON document a line, as a query shows the messages', async () => {
     const lines = (await exported())
@@ -37,12 +51,12 @@ describe('an export', () => {
   it('is CSV with quotes where they are needed, when asked for', async () => {
     expect(await exported({ format: 'csv' })).toBe(
       [
-        'position,device,stream,receivedAt,qos,deviceTime,deviceSequence,key,contentType,encoding,payload',
-        `1,dev-1,temperature,${at(START)},1,,,,,json,"{""celsius"":20}"`,
-        `2,dev-1,temperature,${at(START + 1000)},1,,,,,json,"{""celsius"":22.5}"`,
-        `3,dev-1,temperature,${at(START + 61_000)},1,,,,,text,"say ""hi"", there"`,
-        `4,dev-2,raw,${at(START + 62_000)},1,,,,,base64,/wA=`,
-        `5,dev-2,raw,${at(START + 63_000)},1,${at(START - 5)},3,"k,1",text/plain,json,7`,
+        'position,device,stream,receivedAt,qos,deviceTime,deviceSequence,key,contentType,encoding,payload,payloadFormatIndicator,userProperties',
+        `1,dev-1,temperature,${at(START)},1,,,,,json,"{""celsius"":20}",,`,
+        `2,dev-1,temperature,${at(START + 1000)},1,,,,,json,"{""celsius"":22.5}",,`,
+        `3,dev-1,temperature,${at(START + 61_000)},1,,,,,text,"say ""hi"", there",,`,
+        `4,dev-2,raw,${at(START + 62_000)},1,,,,,base64,/wA=,,`,
+        `5,dev-2,raw,${at(START + 63_000)},1,${at(START - 5)},3,"k,1",text/plain,json,7,,`,
         '',
       ].join('\r\n'),
     );
@@ -56,9 +70,63 @@ describe('an export', () => {
       const chunks: Buffer[] = [];
       for await (const chunk of own.client.exportTelemetry({ format: 'csv' })) chunks.push(chunk);
       const rows = Buffer.concat(chunks).toString().trimEnd().split('\r\n').slice(1);
-      const shown = rows.map((row) => row.split(',').slice(-2));
+      const shown = rows.map((row) => row.split(',').slice(-4, -2));
       const hidden = said.slice(0, -1).map((text) => ['base64', Buffer.from(text).toString('base64')]);
       expect(shown).toEqual([...hidden, ['json', '-5']]);
+    } finally {
+      await own.close();
+    }
+  });
+
+  it('contains the MQTT 5 properties of each message in both formats', async () => {
+    const own = await openTestConsole();
+    try {
+      for (const properties of SETS_OF_PROPERTIES) {
+        await own.telemetry.accept({ ...message('dev-1', '1'), ...properties });
+      }
+      const read = async (format: 'csv' | 'ndjson') => {
+        const chunks: Buffer[] = [];
+        for await (const chunk of own.client.exportTelemetry({ format })) chunks.push(chunk);
+        return Buffer.concat(chunks).toString();
+      };
+      const expected = SETS_OF_PROPERTIES.map(({ userProperties, ...rest }) => ({
+        ...rest,
+        userProperties: userProperties?.map(([name, value]) => ({ name, value })),
+      }));
+      const ndjson = await read('ndjson');
+      const lines = ndjson.trimEnd().split('\n');
+      expect(lines.map((line) => propertiesOf(JSON.parse(line)))).toEqual(expected);
+      expect((await own.client.queryTelemetry({ device: 'dev-1' })).map(propertiesOf)).toEqual(expected);
+      expect(hasControls(ndjson.replaceAll('\n', ''))).toBe(false);
+
+      const csv = await read('csv');
+      expect(hasControls(csv.replaceAll('\r\n', ''))).toBe(false);
+      const [header = [], ...rows] = csv.trimEnd().split('\r\n').map(csvFields);
+      const column = (name: string) => rows.map((row) => row[header.indexOf(name)]);
+      expect(column('contentType').map((text) => text && (text.startsWith('"') ? JSON.parse(text) : text))).toEqual(
+        SETS_OF_PROPERTIES.map(({ contentType = '' }) => contentType),
+      );
+      expect(column('payloadFormatIndicator')).toEqual(
+        SETS_OF_PROPERTIES.map(({ payloadFormatIndicator = '' }) => `${payloadFormatIndicator}`),
+      );
+      expect(column('userProperties').map((text) => (text === '' ? undefined : JSON.parse(`${text}`)))).toEqual(
+        expected.map(({ userProperties }) => userProperties),
+      );
+    } finally {
+      await own.close();
+    }
+  });
+
+  it('contains no content type that a spreadsheet evaluates', async () => {
+    const own = await openTestConsole();
+    try {
+      const types = ['=HYPERLINK("http://evil.example")', '+1/1', '-1/1', '@SUM(A1)', '\t=1/1', 'text/plain; a="=1"'];
+      for (const contentType of types) await own.telemetry.accept({ ...message('dev-1', '1'), contentType });
+      const chunks: Buffer[] = [];
+      for await (const chunk of own.client.exportTelemetry({ format: 'csv' })) chunks.push(chunk);
+      const rows = Buffer.concat(chunks).toString().trimEnd().split('\r\n').slice(1);
+      const shown = rows.map((row) => csvFields(row)[8]);
+      expect(shown).toEqual([...types.slice(0, -1).map((type) => JSON.stringify(type)), types.at(-1)]);
     } finally {
       await own.close();
     }

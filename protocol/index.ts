@@ -43,6 +43,7 @@ export {
   UNKNOWN_NAME,
 } from './lifecycle.ts';
 export { isLocalhost, LOOPBACK_ADDRESSES, listenAddress, localhostLookup } from './localhost.ts';
+export { isMediaType } from './media-type.ts';
 export type { MessageProperties, UserProperty } from './message-properties.ts';
 export {
   DEFAULT_DEVICE_POLICY,

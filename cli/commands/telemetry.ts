@@ -151,6 +151,9 @@ const tail = runWithServer<{ readonly device?: DeviceId }>(async (server, { opti
 });
 
 interface PrintedMessage {
+  readonly contentType?: string | undefined;
+  readonly payloadFormatIndicator?: 0 | 1 | undefined;
+  readonly userProperties?: readonly { readonly name: string; readonly value: string }[] | undefined;
   readonly device: string;
   readonly stream: string;
   readonly receivedAt: string;
@@ -161,8 +164,24 @@ interface PrintedMessage {
 
 function print(message: PrintedMessage, form: 'text' | 'json'): void {
   const payload = message.payload === undefined ? (message.text ?? message.base64 ?? '') : jsonText(message.payload);
-  if (form === 'json') printJson(message);
-  else printResult(`${message.receivedAt}  ${message.device}  ${message.stream}  ${escapeControls(payload)}`);
+  if (form === 'json') {
+    printJson(message);
+    return;
+  }
+  printResult(`${message.receivedAt}  ${message.device}  ${message.stream}  ${escapeControls(payload)}`);
+  for (const line of propertyLines(message)) printResult(`    ${line}`);
+}
+
+/** Texts of the device are in quotes, so that none can look like another line. */
+function propertyLines({ contentType, payloadFormatIndicator, userProperties = [] }: PrintedMessage): string[] {
+  const lines = userProperties.map(({ name, value }) => `user property ${jsonText(name)}: ${jsonText(value)}`);
+  if (payloadFormatIndicator !== undefined) {
+    lines.unshift(
+      `payload format ${payloadFormatIndicator} (${payloadFormatIndicator === 1 ? 'UTF-8' : 'unspecified'})`,
+    );
+  }
+  if (contentType !== undefined) lines.unshift(`content type ${jsonText(contentType)}`);
+  return lines;
 }
 
 export function telemetryCommand(): Command {

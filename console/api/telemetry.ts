@@ -106,7 +106,15 @@ const messageView = z
     deviceTime: time.optional(),
     deviceSequence: z.number().optional(),
     key: z.string().optional(),
-    contentType: z.string().optional(),
+    contentType: z.string().optional().describe('MQTT 5: as the device sent it; may be any text'),
+    payloadFormatIndicator: z
+      .union([z.literal(0), z.literal(1)])
+      .optional()
+      .describe('MQTT 5: 1 where the device said that the payload is UTF-8, 0 where it said unspecified bytes'),
+    userProperties: z
+      .array(z.object({ name: z.string(), value: z.string() }))
+      .optional()
+      .describe('MQTT 5: in the order sent; a name may occur several times'),
     payload: z.unknown().optional().describe('the value, when the payload is JSON that survives a round trip'),
     text: z.string().optional().describe('otherwise the text, when the payload is UTF-8'),
     base64: z.string().optional().describe('otherwise the bytes'),

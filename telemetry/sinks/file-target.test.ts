@@ -11,8 +11,10 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { hasControls } from '@rollcall/output';
 import type { DeviceId } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
+import { SETS_OF_PROPERTIES } from '../../test/behaviour/telemetry-properties.ts';
 import { openTestJournal } from '../../test/fixtures/journal.ts';
 import { startSink } from '../../test/fixtures/sink.ts';
 import { smallDisk } from '../../test/fixtures/small-disk.ts';
@@ -31,6 +33,28 @@ function linesOf(path: string): readonly { readonly position: number }[] {
 }
 
 describe('a file as target', () => {
+  it('holds the MQTT 5 properties of each message, on its one line whatever text they hold', async () => {
+    const journal = await openTestJournal();
+    for (const properties of SETS_OF_PROPERTIES) {
+      const sent = { device: 'dev-1' as DeviceId, stream: 's', receivedAt: 0, payload: Buffer.from('1') };
+      await journal.accept({ ...sent, qos: 1, ...properties });
+    }
+    const path = join(temporaryDirectory(), 'messages.ndjson');
+    const target = new FileTarget({ path, rotateBytes: MIB, keep: 1 });
+    await (await startSink({ journal, target, directory: temporaryDirectory() })).caughtUp();
+    const read = linesOf(path).map((line) => {
+      const { contentType, payloadFormatIndicator, userProperties } = line as never;
+      return { contentType, payloadFormatIndicator, userProperties };
+    });
+    expect(read).toEqual(
+      SETS_OF_PROPERTIES.map(({ userProperties, ...rest }) => ({
+        ...rest,
+        userProperties: userProperties?.map(([name, value]) => ({ name, value })),
+      })),
+    );
+    expect(hasControls(readFileSync(path, 'utf8').replaceAll('\n', ''))).toBe(false);
+  });
+
   it('holds each message on a line, its payload as JSON, as text or as base64', async () => {
     const journal = await openTestJournal();
     const payloads = ['{"n":12345678901234567890}', '{\n "a": 1 }', 'plain \u2028 text', Buffer.from([0xff, 0x00])];

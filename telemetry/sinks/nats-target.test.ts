@@ -1,9 +1,10 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { jetstream, jetstreamManager } from '@nats-io/jetstream';
-import { connect, nkeys } from '@nats-io/transport-node';
+import { connect, type MsgHdrs, nkeys } from '@nats-io/transport-node';
 import type { DeviceId } from '@rollcall/protocol';
 import { expect, it } from 'vitest';
+import { HOSTILE_TEXT } from '../../test/behaviour/telemetry-properties.ts';
 import { countOf, openTestJournal } from '../../test/fixtures/journal.ts';
 import { type NatsServer, natsServer } from '../../test/fixtures/nats-server.ts';
 import { describeWithClients } from '../../test/fixtures/real-client.ts';
@@ -28,6 +29,7 @@ interface Held {
   readonly position: number;
   readonly count: number;
   readonly id: string;
+  readonly headers: MsgHdrs | undefined;
 }
 
 /** Everything that the stream holds, in its order. */
@@ -43,6 +45,7 @@ async function heldBy(server: NatsServer, credentials: { readonly user?: string;
         position: Number(message.headers?.get('Rollcall-Position')),
         count: countOf(message.data),
         id: String(message.headers?.get('Nats-Msg-Id')),
+        headers: message.headers,
       });
     }
   }
@@ -67,6 +70,40 @@ describeWithClients('a JetStream stream as target', ['nats-server'], () => {
     expectInOrder(held, 'rollcall.telemetry.dev-1.climate', 40);
     expectInOrder(held, 'rollcall.telemetry.dev%2E2.climate', 40);
     expect(held[0]?.id).toBe('telemetry-1893456000001-1');
+  });
+
+  it('holds MQTT 5 properties as headers: any text in percent encoding, user properties in their order', async () => {
+    const server = await natsServer(temporaryDirectory());
+    const journal = await openTestJournal();
+    const sent = { device: 'a' as DeviceId, stream: 's', receivedAt: 0, qos: 1, payload: Buffer.from('1') } as const;
+    const userProperties = [
+      ['unit', ' °C '],
+      ['a=b', HOSTILE_TEXT],
+      ['unit', ''],
+      ['', ''],
+    ] as const;
+    const types = ['text/plain; charset=utf-8', 'a\r\nNats-Msg-Id: 1', ''];
+    for (const contentType of types) {
+      await journal.accept({ ...sent, contentType, payloadFormatIndicator: 1, userProperties });
+    }
+    await journal.accept(sent);
+    const sink = await startSink({ journal, target: targetOf(server.port), directory: temporaryDirectory() });
+    expect(await sink.caughtUp()).toMatchObject({ forwarded: 4, retries: 0, deadLettered: 0 });
+    const headers = (await heldBy(server)).map((held) => held.headers);
+    expect(headers.map((one) => one?.get('Content-Type'))).toEqual([types[0], '', '', '']);
+    expect(headers.map((one) => decodeURIComponent(one?.get('Rollcall-Content-Type') ?? ''))).toEqual([
+      '',
+      types[1],
+      '',
+      '',
+    ]);
+    expect(headers.map((one) => one?.has('Rollcall-Content-Type'))).toEqual([false, true, true, false]);
+    expect(headers.map((one) => one?.get('Rollcall-Payload-Format'))).toEqual(['1', '1', '1', '']);
+    const read = headers.map((one) =>
+      one?.values('Rollcall-User-Property').map((line) => line.split('=').map(decodeURIComponent)),
+    );
+    expect(read).toEqual([userProperties, userProperties, userProperties, []]);
+    expect(headers.every((one) => one?.get('Nats-Msg-Id').startsWith('telemetry-0-'))).toBe(true);
   });
 
   it('may be away at the start, be killed in the middle and come back: nothing lost, twice or out of order', async () => {

@@ -1,6 +1,7 @@
 import type { DeviceId } from '@rollcall/protocol';
 import pg from 'pg';
 import { expect, it } from 'vitest';
+import { HOSTILE_TEXT } from '../../test/behaviour/telemetry-properties.ts';
 import { countOf, JOURNAL_BEGIN, openTestJournal } from '../../test/fixtures/journal.ts';
 import { pgbouncer } from '../../test/fixtures/pgbouncer.ts';
 import { type PostgresServer, postgresServer } from '../../test/fixtures/postgres-server.ts';
@@ -41,6 +42,24 @@ async function countsOf(server: PostgresServer, device: string): Promise<readonl
   return (await ask<{ payload: Buffer }>(server, sql)).map(({ payload }) => countOf(payload));
 }
 
+const DROP_COLUMNS = 'DROP COLUMN payload_format, DROP COLUMN user_properties';
+
+function withProperty(device: string, name: string) {
+  const sent = {
+    device: device as DeviceId,
+    stream: 's',
+    receivedAt: JOURNAL_BEGIN,
+    qos: 1,
+    payload: Buffer.from('1'),
+  };
+  return { ...sent, qos: 1, userProperties: [[name, '']] } as const;
+}
+
+async function propertiesIn(server: PostgresServer): Promise<readonly unknown[]> {
+  const rows = await ask(server, 'SELECT * FROM rollcall_messages ORDER BY position');
+  return rows.map((row) => row.user_properties);
+}
+
 const upTo = (count: number) => Array.from({ length: count }, (_, index) => index);
 
 describeWithClients('a table of PostgreSQL as target', ['postgres'], () => {
@@ -55,6 +74,11 @@ describeWithClients('a table of PostgreSQL as target', ['postgres'], () => {
       deviceSequence: 7,
       key: 'k-1',
       contentType: 'application/cbor',
+      payloadFormatIndicator: 0,
+      userProperties: [
+        ['unit', 'celsius'],
+        ['unit', HOSTILE_TEXT],
+      ],
     });
     await journal.accept({ ...message, receivedAt: JOURNAL_BEGIN + 86_400_000 });
     const target = targetOf(server, { host: server.socketDirectory });
@@ -76,10 +100,59 @@ describeWithClients('a table of PostgreSQL as target', ['postgres'], () => {
         message_key: 'k-1',
         content_type: 'application/cbor',
         payload: Buffer.from([0, 255]),
+        payload_format: 0,
+        user_properties: [
+          { name: 'unit', value: 'celsius' },
+          { name: 'unit', value: HOSTILE_TEXT },
+        ],
         partition: 'rollcall_messages_20300101',
       },
-      expect.objectContaining({ position: '2', device_time: null, partition: 'rollcall_messages_20300102' }),
+      expect.objectContaining({
+        position: '2',
+        device_time: null,
+        user_properties: null,
+        partition: 'rollcall_messages_20300102',
+      }),
     ]);
+  });
+
+  it('that an earlier version made gets columns for MQTT 5 properties with the first message that has some', async () => {
+    const server = await postgresServer();
+    const journal = await openTestJournal();
+    await journal.fill(['a'], 1);
+    const sink = await startSink({ journal, target: targetOf(server), directory: temporaryDirectory() });
+    await sink.caughtUp();
+    await ask(server, `ALTER TABLE rollcall_messages ${DROP_COLUMNS}`);
+    await journal.fill(['a'], 1, 1);
+    await sink.caughtUp();
+    expect(await propertiesIn(server)).toEqual([undefined, undefined]);
+    await journal.accept(withProperty('b', 'unit'));
+    await journal.fill(['a'], 1, 2);
+    expect(await sink.caughtUp()).toMatchObject({ forwarded: 4, retries: 0, notice: undefined });
+    expect(await propertiesIn(server)).toEqual([null, null, [{ name: 'unit', value: '' }], null]);
+  });
+
+  it('without columns for MQTT 5 properties that the user may not add gets the messages, and a notice says what is missing', async () => {
+    const server = await postgresServer();
+    const journal = await openTestJournal();
+    await journal.fill(['a'], 1);
+    const owner = await startSink({ journal, target: targetOf(server), directory: temporaryDirectory() });
+    await owner.caughtUp();
+    await owner.forwarder.close(1000);
+    await ask(
+      server,
+      `ALTER TABLE rollcall_messages ${DROP_COLUMNS}; CREATE ROLE writer LOGIN PASSWORD 'w'; GRANT INSERT ON rollcall_messages TO writer`,
+    );
+    await journal.accept(withProperty('b', 'unit'));
+    const target = targetOf(server, { user: 'writer', password: () => 'w' });
+    const sink = await startSink({ journal, target, directory: temporaryDirectory() });
+    const status = await sink.caughtUp();
+    expect(status).toMatchObject({ forwarded: 2, retries: 0, losses: 0 });
+    expect(status.notice?.text).toMatch(/expected the columns payload_format and user_properties in rollcall_messages/);
+    await ask(server, 'ALTER TABLE rollcall_messages ADD payload_format smallint, ADD user_properties jsonb');
+    await journal.accept(withProperty('c', 'unit'));
+    await sink.caughtUp();
+    expect(await propertiesIn(server)).toEqual([null, null, [{ name: 'unit', value: '' }]]);
   });
 
   it('may be away at the start, be killed in the middle and come back: nothing lost, twice or out of order', async () => {

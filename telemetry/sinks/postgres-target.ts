@@ -5,6 +5,7 @@
  */
 
 import pg from 'pg';
+import { COLUMNS, hasProperties, insertInto, PROPERTY_COLUMNS, valuesOf } from './postgres-insert.ts';
 import type { SinkMessage } from './target.ts';
 import {
   deliverHalving,
@@ -13,6 +14,7 @@ import {
   type SinkSource,
   type Target,
   TargetDown,
+  type TargetNotice,
 } from './target.ts';
 import { type TargetTls, type TlsMaterial, targetError } from './tls.ts';
 
@@ -35,6 +37,9 @@ export const TABLE_NAME = /^[a-z_][a-z0-9_]{0,39}(\.[a-z_][a-z0-9_]{0,39})?$/;
 
 const DAY_MS = 86_400_000;
 
+/** New columns need a lock that others wait behind. */
+const LOCK_TIMEOUT_MS = 1000;
+
 /**
  * SQLSTATE classes that are about the row: data exception, integrity constraint, and what a trigger raises. All others are
  * about the server, the table or the connection, and may pass.
@@ -47,21 +52,20 @@ const OVERLAPS = '42P17';
 
 export class PostgresTarget implements Target {
   readonly #options: PostgresTargetOptions;
+  /** For messages without MQTT 5 properties other than the content type, and with. */
   readonly #insert: string;
+  readonly #insertWithProperties: string;
+  /** Whether the table has columns for them; undefined on a connection until the first message that needs them. */
+  #hasPropertyColumns: boolean | undefined;
+  #notice: TargetNotice | undefined;
   #client: pg.Client | undefined;
   #material: TlsMaterial | undefined;
 
   constructor(options: PostgresTargetOptions) {
     if (!TABLE_NAME.test(options.table)) throw new RangeError('expected a table, or a schema and a table');
     this.#options = options;
-    this.#insert = `INSERT INTO ${options.table}
-        (received_at, source, position, device, stream, qos, device_time, device_sequence, message_key, content_type, payload)
-      SELECT to_timestamp(received_at / 1000.0), $1, position, device, stream, qos, to_timestamp(device_time / 1000.0),
-        device_sequence, message_key, content_type, payload
-      FROM unnest($2::float8[], $3::bigint[], $4::text[], $5::text[], $6::smallint[], $7::float8[], $8::float8[], $9::text[],
-        $10::text[], $11::bytea[]) AS t
-        (received_at, position, device, stream, qos, device_time, device_sequence, message_key, content_type, payload)
-      ON CONFLICT DO NOTHING`;
+    this.#insert = insertInto(options.table, COLUMNS);
+    this.#insertWithProperties = insertInto(options.table, { ...COLUMNS, ...PROPERTY_COLUMNS });
   }
 
   async deliver(messages: readonly SinkMessage[]): Promise<readonly RefusedMessage[]> {
@@ -72,8 +76,10 @@ export class PostgresTarget implements Target {
   /** Resolves with the reason of a refusal. A day whose partition is missing gets one, once. */
   async #attempt(part: readonly SinkMessage[], mayCreate: boolean): Promise<string | undefined> {
     try {
-      const values = valuesOf(this.#options.source, part);
-      await this.#inTransaction((client) => client.query({ text: this.#insert, values }));
+      const withProperties = part.some(hasProperties) && (await this.#canTakeProperties());
+      const text = withProperties ? this.#insertWithProperties : this.#insert;
+      const values = valuesOf(this.#options.source, part, withProperties);
+      await this.#inTransaction((client) => client.query({ text, values }));
       return undefined;
     } catch (error) {
       const { code, message } = error as pg.DatabaseError;
@@ -90,6 +96,12 @@ export class PostgresTarget implements Target {
       }
       throw await this.#down(error);
     }
+  }
+
+  takeNotice(): TargetNotice | undefined {
+    const notice = this.#notice;
+    this.#notice = undefined;
+    return notice;
   }
 
   async close(): Promise<void> {
@@ -129,6 +141,7 @@ export class PostgresTarget implements Target {
       await client.connect();
       this.#client = client;
       this.#material = material;
+      this.#hasPropertyColumns = undefined;
       await this.#prepareTable();
     } catch (error) {
       this.#client = client;
@@ -179,6 +192,8 @@ export class PostgresTarget implements Target {
           message_key     text,
           content_type    text,
           payload         bytea NOT NULL,
+          payload_format  smallint,
+          user_properties jsonb,
           PRIMARY KEY (received_at, source, position)
         ) PARTITION BY RANGE (received_at)`);
       await client.query(
@@ -191,6 +206,33 @@ export class PostgresTarget implements Target {
         { cause: error },
       );
     });
+  }
+
+  /**
+   * A table of an earlier version gets the columns, if the user owns it. Without them messages are delivered all the same: one device
+   * that sends properties must not stop the sink.
+   */
+  async #canTakeProperties(): Promise<boolean> {
+    const { table } = this.#options;
+    const names = Object.keys(PROPERTY_COLUMNS);
+    const add = `ALTER TABLE ${table} ADD COLUMN IF NOT EXISTS payload_format smallint, ADD COLUMN IF NOT EXISTS user_properties jsonb`;
+    if (this.#hasPropertyColumns === true) return true;
+    const mayAdd = this.#hasPropertyColumns === undefined;
+    this.#hasPropertyColumns = await this.#inTransaction(async (client) => {
+      const sql = `SELECT attname FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = ANY($2)
+        AND NOT attisdropped AND has_column_privilege(attrelid, attnum, 'INSERT')`;
+      if ((await client.query(sql, [table, names])).rows.length === names.length) return true;
+      if (mayAdd) await client.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}; ${add}`);
+      return mayAdd;
+    }).catch((error: unknown) => {
+      if (!(error instanceof pg.DatabaseError)) throw error;
+      const text =
+        `payload format and user properties of messages are not written: expected the columns ${names.join(' and ')} in ` +
+        `${table}, with the right INSERT; an owner of the table makes them with ${add} (${error.code}: ${error.message})`;
+      this.#notice = { isLoss: false, text };
+      return false;
+    });
+    return this.#hasPropertyColumns;
   }
 
   async #createPartitions(messages: readonly SinkMessage[]): Promise<void> {
@@ -236,23 +278,6 @@ export class PostgresTarget implements Target {
     }
     return targetError(error);
   }
-}
-
-function valuesOf(source: SinkSource, messages: readonly SinkMessage[]): unknown[] {
-  const column = <T>(pick: (message: SinkMessage) => T) => messages.map(pick);
-  return [
-    source,
-    column((m) => m.receivedAt),
-    column((m) => m.position),
-    column((m) => m.device),
-    column((m) => m.stream),
-    column((m) => m.qos),
-    column((m) => m.deviceTime ?? null),
-    column((m) => m.deviceSequence ?? null),
-    column((m) => m.key ?? null),
-    column((m) => m.contentType ?? null),
-    column((m) => Buffer.from(m.payload.buffer, m.payload.byteOffset, m.payload.byteLength)),
-  ];
 }
 
 /** "no partition of relation found for row" has the code of a CHECK that failed, but names no constraint. */

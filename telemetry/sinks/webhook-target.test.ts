@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import type { DeviceId } from '@rollcall/protocol';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { HOSTILE_TEXT } from '../../test/behaviour/telemetry-properties.ts';
 import { openTestJournal } from '../../test/fixtures/journal.ts';
 import { startSink } from '../../test/fixtures/sink.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
@@ -110,6 +111,49 @@ describe('a webhook as target', () => {
       { datacontenttype: 'application/octet-stream', data_base64: '/w==' },
       { datacontenttype: 'text/plain; charset=utf-8', data: 'hello' },
     ]);
+  });
+
+  it('gets MQTT 5 properties as attributes that CloudEvents allow, whatever text they hold', async () => {
+    const journal = await openTestJournal();
+    const message = { device: 'dev-1' as DeviceId, stream: 's', receivedAt: 0, qos: 1 } as const;
+    const userProperties = [
+      ['unit', 'celsius'],
+      ['unit', `${HOSTILE_TEXT}\u0085\ufffe`],
+    ] as const;
+    const send = (contentType: string, payload: string) =>
+      journal.accept({ ...message, contentType, payload: Buffer.from(payload) });
+    await send('application/vnd.climate+json; v=1', '{"celsius":21.5}');
+    await send('application/json', 'not json');
+    await send('text/plain', '21.5');
+    await send(HOSTILE_TEXT, '21.5');
+    await journal.accept({ ...message, payload: Buffer.from('1'), payloadFormatIndicator: 1, userProperties });
+    const receiver = await receive();
+    await (await startSink({ journal, target: targetOf(receiver.url), directory: temporaryDirectory() })).caughtUp();
+    const events = receiver.received.flatMap((one) => one.events) as readonly Record<string, unknown>[];
+    expect(events).toMatchObject([
+      { datacontenttype: 'application/vnd.climate+json; v=1', data: { celsius: 21.5 } },
+      { datacontenttype: 'application/json', data_base64: Buffer.from('not json').toString('base64') },
+      { datacontenttype: 'text/plain', data_base64: Buffer.from('21.5').toString('base64') },
+      { datacontenttype: 'application/json', data: 21.5 },
+      { datacontenttype: 'application/json', data: 1, payloadformat: 1 },
+    ]);
+    expect(events.map(({ contenttype: text }) => text && JSON.parse(text as string))).toEqual([
+      undefined,
+      undefined,
+      undefined,
+      HOSTILE_TEXT,
+      undefined,
+    ]);
+    expect(events.map(({ userproperties: text }) => text && JSON.parse(text as string))).toEqual([
+      ...[undefined, undefined, undefined, undefined],
+      userProperties.map(([name, value]) => ({ name, value })),
+    ]);
+    for (const event of events) {
+      for (const [name, value] of Object.entries(event)) {
+        expect(name).toMatch(name === 'data_base64' ? /./ : /^[a-z0-9]{1,20}$/);
+        if (name !== 'data') expect(`${value}`).toMatch(/^[ -~]+$/);
+      }
+    }
   });
 
   it('may be away at the start and die in the middle', async () => {
