@@ -4,6 +4,7 @@
  */
 
 import { build, decodeFromCompressedBase64, encodeIntoCompressedBase64, type Histogram } from 'hdr-histogram-js';
+import { type PacketWithReason, reasonKey } from './reason-codes.ts';
 
 export const LATENCIES = [
   'enroll',
@@ -21,15 +22,19 @@ export const COUNTERS = [
   'enrolled',
   'refused',
   'connects',
+  'connectsMqtt311',
+  'connectsMqtt5',
   'disconnects',
   'resumed',
   'sent',
   'acknowledged',
+  'rejected',
   'dropped',
   'received',
   'duplicates',
   'reordered',
   'forged',
+  'wills',
   'connectionRefused',
   'renewed',
   'revoked',
@@ -56,6 +61,8 @@ export function zeroCounters(): CounterValues {
 export interface CountersReport {
   readonly counts: Partial<CounterValues>;
   readonly errors: Readonly<Record<string, number>>;
+  /** Reason codes of the broker by {@link reasonKey}, other than success. */
+  readonly reasons: Readonly<Record<string, number>>;
   /** Compressed histograms, base64. */
   readonly latencies: Partial<Readonly<Record<LatencyName, string>>>;
 }
@@ -63,6 +70,7 @@ export interface CountersReport {
 export class Counters {
   #counts = zeroCounters();
   #errors: Record<string, number> = {};
+  #reasons: Record<string, number> = {};
   readonly #latencies = new Map<LatencyName, Histogram>();
 
   count(name: CounterName, times = 1): void {
@@ -72,6 +80,11 @@ export class Counters {
   error(cause: string): void {
     const name = cause.replace(/[^A-Za-z0-9_]/g, '_').slice(0, 60);
     this.#errors[name] = (this.#errors[name] ?? 0) + 1;
+  }
+
+  reason(packet: PacketWithReason, code: number): void {
+    const key = reasonKey(packet, code);
+    this.#reasons[key] = (this.#reasons[key] ?? 0) + 1;
   }
 
   record(name: LatencyName, milliseconds: number): void {
@@ -87,6 +100,7 @@ export class Counters {
   take(): CountersReport {
     const counts = Object.fromEntries(Object.entries(this.#counts).filter(([, count]) => count !== 0));
     const errors = this.#errors;
+    const reasons = this.#reasons;
     const latencies: Partial<Record<LatencyName, string>> = {};
     for (const [name, histogram] of this.#latencies) {
       if (histogram.totalCount === 0) continue;
@@ -95,7 +109,8 @@ export class Counters {
     }
     this.#counts = zeroCounters();
     this.#errors = {};
-    return { counts, errors, latencies };
+    this.#reasons = {};
+    return { counts, errors, reasons, latencies };
   }
 }
 
@@ -103,11 +118,13 @@ export class Counters {
 export class CounterTotals {
   readonly counts = zeroCounters();
   readonly errors: Record<string, number> = {};
+  readonly reasons: Record<string, number> = {};
   readonly latencies = new Map<LatencyName, Histogram>();
 
   add(report: CountersReport): void {
     for (const [name, count] of Object.entries(report.counts)) this.counts[name as CounterName] += count;
     for (const [name, count] of Object.entries(report.errors)) this.errors[name] = (this.errors[name] ?? 0) + count;
+    for (const [key, count] of Object.entries(report.reasons)) this.reasons[key] = (this.reasons[key] ?? 0) + count;
     for (const [name, text] of Object.entries(report.latencies)) {
       const added = decodeFromCompressedBase64(text, 32);
       const whole = this.latencies.get(name as LatencyName);

@@ -3,7 +3,6 @@ import { describe, expect, it } from 'vitest';
 import { machineCapacity, shortfall } from '../run/capacity.ts';
 import { readJournal } from '../run/verification.ts';
 import { Counters, CounterTotals } from './counters.ts';
-import { PacketReader, publishPacket, readPublish, subscribePacket } from './mqtt-packets.ts';
 import { SequenceSet } from './sequence-set.ts';
 
 describe('a set of sequence numbers', () => {
@@ -41,49 +40,21 @@ describe('a set of sequence numbers', () => {
   });
 });
 
-describe('packets', () => {
-  it('are found again however the stream is cut', () => {
-    const topic = 'devices/a/telemetry/t';
-    const payload = 'é'.repeat(100);
-    const stream = Buffer.concat([
-      publishPacket(Buffer.from(topic), payload, 1, 7),
-      subscribePacket(3, ['a/+', 'b'], 1),
-      publishPacket(Buffer.from(topic), '', 0, 0),
-    ]);
-    fc.assert(
-      fc.property(fc.array(fc.nat(stream.length)), (cuts) => {
-        const reader = new PacketReader();
-        const seen: string[] = [];
-        const places = [0, ...cuts, stream.length].sort((a, b) => a - b);
-        for (let at = 1; at < places.length; at += 1) {
-          reader.push(stream.subarray(places[at - 1], places[at]), (first, body) => {
-            if (first >> 4 !== 3) return void seen.push(`${first} ${body.length}`);
-            const publish = readPublish(first, body);
-            seen.push(`${publish.topic} ${publish.qos} ${publish.packetId} ${publish.payload.toString()}`);
-          });
-        }
-        expect(seen).toEqual([`${topic} 1 7 ${payload}`, '130 12', `${topic} 0 0 `]);
-      }),
-    );
-  });
-
-  it('with a length of five bytes are refused', () => {
-    expect(() => new PacketReader().push(Buffer.from([0x30, 0xff, 0xff, 0xff, 0xff, 1]), () => {})).toThrow(RangeError);
-  });
-});
-
-describe('a counters', () => {
-  it('tells each thing once, and sums up over threads', () => {
+describe('the counters of a shard', () => {
+  it('are reported once, and summed up over threads', () => {
     const [a, b, totals] = [new Counters(), new Counters(), new CounterTotals()];
     for (const counters of [a, b]) {
       counters.count('sent', 2);
       counters.error('ECONNRESET');
+      counters.reason('puback', 0x97);
+      counters.reason('disconnect', 0);
       counters.record('puback', counters === a ? 10 : 30);
       totals.add(counters.take());
       totals.add(counters.take());
     }
     expect(totals.counts.sent).toBe(4);
     expect(totals.errors).toEqual({ ECONNRESET: 2 });
+    expect(totals.reasons).toEqual({ puback_quota_exceeded: 2, disconnect_normal_disconnection: 2 });
     expect(totals.percentile('puback', 50)).toBeCloseTo(10, 0);
     expect(totals.percentile('puback', 100)).toBeCloseTo(30, 0);
     expect(totals.percentile('connect', 50)).toBeUndefined();

@@ -1,8 +1,10 @@
 import { backoffDelay } from '@rollcall/device-sdk/building-blocks';
+import type { MqttVersion } from '@rollcall/device-sdk/mqtt-codec';
 import { seededRandom } from '../seeded-random.ts';
 import type { EstClient, EstResponse, newKey } from './est-client.ts';
 import { errorCause, requestFirstCertificate } from './first-certificate.ts';
 import { LightConnection, type LightConnectionEvents } from './light-connection.ts';
+import type { AcceptedSession } from './outgoing-messages.ts';
 import { PublisherState } from './publisher-state.ts';
 import { createPublishers, deviceClock } from './publishers.ts';
 import type { DeviceOutcome, GroupContext, ShardContext, SimulatedDevice } from './shard-context.ts';
@@ -14,6 +16,7 @@ export interface LightDeviceOptions {
   readonly position: number;
   readonly id: string;
   readonly group: GroupContext;
+  readonly version: MqttVersion;
   readonly seed: number;
   readonly identity: TlsIdentity | undefined;
   /** Local address to connect from; each has its own ports. */
@@ -61,14 +64,15 @@ export class LightDevice implements SimulatedDevice {
       context,
       createPublishers(order.group, order, deviceClock(order.group, context.now())),
       {
+        version: order.version,
         isOpen: () => this.#state === 'connected',
         write: (packet) => this.#line?.write(packet),
       },
     );
     this.#events = {
-      connected: (took) => this.#connected(took),
+      connected: (took, session) => this.#connected(took, session),
       refused: (cause) => this.#refused(cause),
-      acknowledged: (packetId) => this.#publisherState.acknowledge(packetId),
+      acknowledged: (packetId, reasonCode) => this.#publisherState.acknowledge(packetId, reasonCode),
       session: (session) => {
         this.#session = session;
       },
@@ -203,17 +207,17 @@ export class LightDevice implements SimulatedDevice {
 
   #connect(): void {
     if (this.#state === 'gone' || this.#outcome !== 'in') return;
-    const { group, sourceAddress } = this.#order;
+    const { group, version, sourceAddress } = this.#order;
     this.#state = 'connecting';
     this.#generation += 1;
     this.#line = new LightConnection(
-      { id: this.id, group, identity: this.#identity, session: this.#session, sourceAddress },
+      { id: this.id, group, version, identity: this.#identity, session: this.#session, sourceAddress },
       this.#events,
       this.#context,
     );
   }
 
-  #connected(took: number): void {
+  #connected(took: number, session: AcceptedSession): void {
     const { counters, now } = this.#context;
     const { sleep } = this.#order.group.settings;
     const time = now();
@@ -221,11 +225,12 @@ export class LightDevice implements SimulatedDevice {
     this.#failures = 0;
     this.#refusals = 0;
     counters.count('connects');
+    counters.count(this.#order.version === 5 ? 'connectsMqtt5' : 'connectsMqtt311');
     counters.record('connect', took);
     if (this.#revokedAt !== undefined) counters.count('wronglyAllowed');
     if (this.#lostAt !== 0) counters.record('recovery', time - Math.max(this.#lostAt, this.#context.serverReturnedAt));
     this.#lostAt = 0;
-    this.#publisherState.resume(time);
+    this.#publisherState.resume(time, session);
     if (sleep !== undefined) this.#goToSleepLater(sleep);
   }
 

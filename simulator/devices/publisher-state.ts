@@ -3,13 +3,15 @@
  * The connection is only something to write to.
  */
 
-import { publishPacket } from './mqtt-packets.ts';
-import { OutgoingMessages } from './outgoing-messages.ts';
+import { encodePublish, type MqttVersion } from '@rollcall/device-sdk/mqtt-codec';
+import { type AcceptedSession, OutgoingMessages } from './outgoing-messages.ts';
 import { PublishSchedule } from './publish-schedule.ts';
 import type { Message, Publisher } from './publisher.ts';
+import { FIRST_ERROR } from './reason-codes.ts';
 import type { ShardContext } from './shard-context.ts';
 
 export interface PublisherConnection {
+  readonly version: MqttVersion;
   /** True while packets that are written now reach the broker. */
   isOpen(): boolean;
   write(packet: Buffer): void;
@@ -19,11 +21,12 @@ export class PublisherState {
   readonly #context: ShardContext;
   readonly #connection: PublisherConnection;
   readonly #schedule: PublishSchedule;
-  readonly #outgoing = new OutgoingMessages();
+  readonly #outgoing: OutgoingMessages;
 
   constructor(context: ShardContext, publishers: readonly Publisher[], connection: PublisherConnection) {
     this.#context = context;
     this.#connection = connection;
+    this.#outgoing = new OutgoingMessages(connection.version);
     this.#schedule = new PublishSchedule(context, publishers, (message) => this.#send(message));
   }
 
@@ -38,8 +41,8 @@ export class PublisherState {
   }
 
   /** On a new connection: first what waits, then what is due from now on. */
-  resume(now: number): void {
-    this.#outgoing.resume((packet) => this.#connection.write(packet));
+  resume(now: number, session: AcceptedSession): void {
+    this.#outgoing.resume((packet) => this.#connection.write(packet), session);
     this.#schedule.resume(now);
   }
 
@@ -54,13 +57,18 @@ export class PublisherState {
     this.#context.counters.count('dropped', this.#outgoing.clear());
   }
 
-  acknowledge(packetId: number): void {
+  /** A message that the broker rejects is not sent again (MQTT 5, section 4.3.2). */
+  acknowledge(packetId: number, reasonCode: number): void {
     const { counters, now } = this.#context;
+    if (reasonCode !== 0) counters.reason('puback', reasonCode);
     const message = this.#outgoing.acknowledge(packetId);
     if (message === undefined) return; // of a response, or of an earlier connection
-    message.publisher.acknowledged.add(message.sequence);
-    counters.count('acknowledged');
-    counters.record('puback', now() - message.due);
+    if (reasonCode >= FIRST_ERROR) counters.count('rejected');
+    else {
+      message.publisher.acknowledged.add(message.sequence);
+      counters.count('acknowledged');
+      counters.record('puback', now() - message.due);
+    }
     this.#outgoing.drain((packet) => this.#connection.write(packet));
   }
 
@@ -74,6 +82,11 @@ export class PublisherState {
       return;
     }
     counters.count(isOpen ? 'sent' : 'dropped');
-    if (isOpen) this.#connection.write(publishPacket(message.publisher.topic, message.payload, 0, 0));
+    if (!isOpen) return;
+    const { topic, properties } = message.publisher;
+    const { version } = this.#connection;
+    this.#connection.write(
+      encodePublish(version, { topic, payload: message.payload, qos: 0, packetId: 0, properties }),
+    );
   }
 }

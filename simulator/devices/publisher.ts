@@ -1,5 +1,6 @@
 /** The messages of one stream of one device: payloads, due times, and which were acknowledged. It sends nothing. */
 
+import type { PacketProperties } from '@rollcall/device-sdk/mqtt-codec';
 import { type Fields, makeSource, Replay, type Source } from '../scenario/models.ts';
 import { SequenceSet } from './sequence-set.ts';
 import type { StreamSettings } from './shard-context.ts';
@@ -27,6 +28,8 @@ export class Publisher {
   readonly stream: string;
   readonly topic: Buffer;
   readonly qos: 0 | 1;
+  /** Of each message, with MQTT 5. */
+  readonly properties: PacketProperties | undefined;
   readonly acknowledged = new SequenceSet();
   readonly #settings: StreamSettings;
   readonly #speaker: PublishingDevice;
@@ -42,6 +45,8 @@ export class Publisher {
     this.stream = stream.stream;
     this.topic = Buffer.from(topic);
     this.qos = stream.qos;
+    const { userProperties } = stream;
+    this.properties = userProperties && { userProperties: Object.entries(userProperties) };
     this.#settings = settings;
     this.#speaker = speaker;
     if (stream.model.kind !== 'replay') this.#source = makeSource(stream.model, speaker.random);

@@ -1,5 +1,6 @@
 /** The messages between a run and its shards: plain data, because a shard is a thread here or on another host. */
 
+import type { MqttLevel } from '../scenario/mqtt-versions.ts';
 import type { DeviceGroup } from '../scenario/schema.ts';
 import type { CountersReport } from './counters.ts';
 import type { DeviceFault } from './shard-context.ts';
@@ -10,6 +11,8 @@ export interface ShardDevice {
   readonly position: number;
   readonly id: string;
   readonly group: string;
+  /** Undefined where the scenario names no version: a light device uses 3.1.1, the SDK chooses. */
+  readonly mqtt?: MqttLevel | undefined;
   /** Milliseconds after the start of the run. */
   readonly arrivesAt: number;
   readonly identity?: TlsIdentity;

@@ -117,6 +117,7 @@ export class Shard {
       {
         ...place,
         seed,
+        version: device.mqtt ?? 4,
         identity: device.identity,
         sourceAddress,
         makeKey: () => keys?.[device.index % keys.length] ?? newKey(),

@@ -10,8 +10,14 @@ import type { AddressInfo, Server } from 'node:net';
 import { createServer, type TLSSocket } from 'node:tls';
 import { Device, memoryIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
 import { TRUST_EVENTS } from '@rollcall/device-sdk/building-blocks';
+import {
+  encodeConnack,
+  encodePublish,
+  encodeSuback,
+  PacketReader,
+  type ReceivedPacket,
+} from '@rollcall/device-sdk/mqtt-codec';
 import { EST_PATHS, TRUST_BUNDLE_TOPIC } from '@rollcall/protocol';
-import { PacketReader, PUBACK, publishPacket } from '../devices/mqtt-packets.ts';
 import { waitUntil } from '../wait-until.ts';
 import { type ForgedCertificates, forgeCertificates, type StolenCa } from './forged-certificates.ts';
 import { parseCertificates } from './trusted-roots.ts';
@@ -23,10 +29,7 @@ export interface ImpostorOutcome {
   readonly isCaptured: boolean;
 }
 
-const CONNECT = 1;
-const SUBSCRIBE = 8;
-const CONNACK_ACCEPTED = Buffer.from([0x20, 2, 0, 0]);
-const BUNDLE_TOPIC = Buffer.from(TRUST_BUNDLE_TOPIC);
+const PACKET_BYTES_MAX = 1024 * 1024;
 const ANSWER_MS = 15_000;
 /** Events in the log of the SDK after it has checked a bundle. */
 const CHECKED: ReadonlySet<unknown> = new Set(Object.values(TRUST_EVENTS));
@@ -112,40 +115,36 @@ export class ImpostorServer {
   }
 
   #accept(socket: TLSSocket): void {
-    const reader = new PacketReader();
+    const reader = new PacketReader({ version: undefined, maxBytes: PACKET_BYTES_MAX });
     let id = '';
     const send = (bundle: string | undefined, packetId: number) => {
-      if (bundle !== undefined) socket.write(publishPacket(BUNDLE_TOPIC, bundle, 1, packetId));
+      if (bundle === undefined || reader.version === undefined) return;
+      const message = { topic: TRUST_BUNDLE_TOPIC, payload: bundle, qos: 1, packetId } as const;
+      socket.write(encodePublish(reader.version, message));
     };
-    socket.on('data', (bytes) =>
-      reader.push(bytes, (first, body) => {
-        const type = first >> 4;
-        if (type === CONNECT) {
-          id = body.toString('utf8', 12, 12 + body.readUInt16BE(10));
-          this.#heard.set(id, 0);
-          socket.write(CONNACK_ACCEPTED);
-        } else if (type === SUBSCRIBE) {
-          socket.write(Buffer.from([0x90, 2 + filtersOf(body), ...body.subarray(0, 2), ...granted(filtersOf(body))]));
-          if (this.#heard.get(id) === 0) send(this.#bundles[0], 1);
-        } else if (type === PUBACK) {
-          const count = body.readUInt16BE(0);
-          this.#heard.set(id, count);
-          send(this.#bundles[count], count + 1);
-        }
-      }),
-    );
+    const handle = (packet: ReceivedPacket) => {
+      if (packet.kind === 'connect') {
+        id = packet.clientId;
+        this.#heard.set(id, 0);
+        socket.write(encodeConnack(packet.version, { sessionPresent: false, reasonCode: 0 }));
+      } else if (packet.kind === 'subscribe' && reader.version !== undefined) {
+        const granted = packet.subscriptions.map(() => 1);
+        socket.write(encodeSuback(reader.version, packet.packetId, granted));
+        if (this.#heard.get(id) === 0) send(this.#bundles[0], 1);
+      } else if (packet.kind === 'puback') {
+        const count = packet.packetId;
+        this.#heard.set(id, count);
+        send(this.#bundles[count], count + 1);
+      }
+    };
+    socket.on('data', (bytes) => {
+      try {
+        reader.read(bytes, handle);
+      } catch {
+        socket.destroy();
+      }
+    });
   }
-}
-
-/** Topic filters of a SUBSCRIBE (MQTT 3.1.1, section 3.8.3). */
-function filtersOf(body: Buffer): number {
-  let count = 0;
-  for (let at = 2; at < body.length; at += 3 + body.readUInt16BE(at)) count += 1;
-  return count;
-}
-
-function granted(count: number): readonly number[] {
-  return new Array<number>(count).fill(1);
 }
 
 function portOf(server: Server): number {

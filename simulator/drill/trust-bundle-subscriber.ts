@@ -1,14 +1,6 @@
+import { encodeConnect, encodePuback, encodeSubscribe } from '@rollcall/device-sdk/mqtt-codec';
 import { TRUST_BUNDLE_TOPIC, urlHost } from '@rollcall/protocol';
-import {
-  CONNACK,
-  connectPacket,
-  PacketReader,
-  PUBLISH,
-  pubackPacket,
-  readPublish,
-  SUBACK,
-  subscribePacket,
-} from '../devices/mqtt-packets.ts';
+import { brokerPackets } from '../devices/broker-packets.ts';
 import { TlsConnector } from '../devices/tls-connections.ts';
 
 export interface SubscriberOptions {
@@ -46,24 +38,24 @@ export class TrustBundleSubscriber {
     const { id, mqttUrl, keyPem, certificatePem, rootPem } = this.#options;
     const host = urlHost(mqttUrl);
     const { port } = new URL(mqttUrl);
-    const reader = new PacketReader();
+    const reader = brokerPackets(4);
     return new Promise((resolve) => {
       const socket = new TlsConnector(rootPem).open(
         { target: { host, port: Number(port) }, identity: { keyPem, certificatePem } },
         {
-          secure: () => socket.write(connectPacket(id, KEEPALIVE_S)),
+          secure: () =>
+            socket.write(encodeConnect({ version: 4, clientId: id, cleanStart: true, keepAlive: KEEPALIVE_S })),
           data: (bytes) =>
-            reader.push(bytes, (first, body) => {
-              const type = first >> 4;
-              if (type === CONNACK && body[1] === 0) socket.write(subscribePacket(1, [TRUST_BUNDLE_TOPIC], 1));
-              else if (type === CONNACK) socket.destroy();
-              else if (type === SUBACK) {
+            reader.read(bytes, (packet) => {
+              if (packet.kind === 'connack') {
+                if (packet.reasonCode !== 0) socket.destroy();
+                else socket.write(encodeSubscribe(4, 1, [{ filter: TRUST_BUNDLE_TOPIC, qos: 1 }]));
+              } else if (packet.kind === 'suback') {
                 this.#isConnected = true;
                 resolve(true);
-              } else if (type === PUBLISH) {
-                const { payload, packetId, qos } = readPublish(first, body);
-                this.#bundle = payload.toString('latin1');
-                if (qos === 1) socket.write(pubackPacket(packetId));
+              } else if (packet.kind === 'publish') {
+                this.#bundle = packet.payload.toString('latin1');
+                if (packet.qos === 1) socket.write(encodePuback(4, packet.packetId));
               }
             }),
           closed: () => {

@@ -5,6 +5,7 @@
 
 import { randomBytes, X509Certificate } from 'node:crypto';
 import { connect } from 'node:net';
+import { encodeConnect, encodePublish, encodeSubscribe, type ReceivedPacket } from '@rollcall/device-sdk/mqtt-codec';
 import {
   commandFilter,
   type DeviceId,
@@ -14,16 +15,10 @@ import {
   TOKEN_SECRET_BYTES,
   telemetryTopic,
 } from '@rollcall/protocol';
+import { brokerPackets } from '../devices/broker-packets.ts';
 import type { Counters } from '../devices/counters.ts';
 import { type EstClient, newKey } from '../devices/est-client.ts';
-import {
-  CONNACK,
-  connectPacket,
-  PacketReader,
-  publishPacket,
-  SUBACK,
-  subscribePacket,
-} from '../devices/mqtt-packets.ts';
+import { FIRST_ERROR } from '../devices/reason-codes.ts';
 import type { HostileAction } from '../devices/shard-messages.ts';
 import type { TimerWheel } from '../devices/timer-wheel.ts';
 import type { TlsConnector, TlsIdentity, TlsTarget } from '../devices/tls-connections.ts';
@@ -100,19 +95,19 @@ function openSession(
   victim: Victim | undefined,
   clientId: string,
   context: HostileContext,
-  hear: (first: number, body: Buffer) => void = () => {},
+  hear: (packet: ReceivedPacket) => void = () => {},
 ): Session {
   const { promise, resolve } = Promise.withResolvers<Outcome>();
-  const reader = new PacketReader();
+  const reader = brokerPackets(4);
   const socket = context.connector.open(
     { target: context.mqtt, identity: victim?.identity },
     {
-      secure: () => socket.write(connectPacket(clientId, KEEPALIVE_S)),
+      secure: () => socket.write(encodeConnect({ version: 4, clientId, cleanStart: true, keepAlive: KEEPALIVE_S })),
       data: (bytes) => {
         try {
-          reader.push(bytes, (first, body) => {
-            if (first >> 4 === CONNACK) resolve(body[1] === 0 ? 'accepted' : 'refused');
-            else hear(first, body);
+          reader.read(bytes, (packet) => {
+            if (packet.kind === 'connack') resolve(packet.reasonCode === 0 ? 'accepted' : 'refused');
+            else hear(packet);
           });
         } catch {
           socket.destroy();
@@ -164,7 +159,7 @@ function judge(outcome: Outcome, counters: Counters): void {
   if (outcome === 'silence') counters.error('hostile_act_unanswered');
 }
 
-/** Each breaks another rule of MQTT 3.1.1 whose breach must close the connection. */
+/** Each breaks another rule of MQTT 3.1.1 or 5 whose breach must close the connection. */
 const GARBAGE: readonly Buffer[] = [
   Buffer.from([0xf0, 0]), // a reserved type [MQTT-2.2.2-1]
   Buffer.from([0x30, 0xff, 0xff, 0xff, 0xff, 0x7f]), // a length of five bytes
@@ -172,6 +167,8 @@ const GARBAGE: readonly Buffer[] = [
   Buffer.from([0x80, 5, 0, 1, 0, 0, 0]), // SUBSCRIBE with wrong flags [MQTT-3.8.1-1]
   Buffer.from([0x10, 2, 0, 0]), // a second CONNECT [MQTT-3.1.0-2]
   Buffer.from([0x32, 4, 0, 1, 0x23, 0]), // a topic with a wildcard, cut short
+  Buffer.from([0x10, 20, 0, 4, 0x4d, 0x51, 0x54, 0x54, 5, 2, 0, 9, 6, 0x21, 0, 1, 0x21, 0, 1, 0, 1, 0x61]), // MQTT 5: Receive Maximum twice
+  Buffer.from([0xf0, 2, 0x18, 0]), // AUTH before CONNECT
 ];
 
 async function sendGarbage(victim: Victim | undefined, index: number, context: HostileContext): Promise<void> {
@@ -213,18 +210,20 @@ async function probe(victim: Victim, all: readonly Victim[], context: HostileCon
   const filters = ['#', '+/+/telemetry/+', '$fleet/#', commandFilter(other as DeviceId)];
   context.counters.count('hostile', filters.length + 1);
   const { promise, resolve } = Promise.withResolvers<void>();
-  const session = openSession(victim, victim.id, context, (first, body) => {
-    if (first >> 4 !== SUBACK) return;
-    for (const granted of body.subarray(2)) if (granted < 0x80) context.counters.count('wronglyAllowed');
+  const session = openSession(victim, victim.id, context, (packet) => {
+    if (packet.kind !== 'suback') return;
+    for (const code of packet.reasonCodes) if (code < FIRST_ERROR) context.counters.count('wronglyAllowed');
     resolve();
   });
   if ((await session.outcome) === 'accepted') {
-    session.write(subscribePacket(1, filters, 0));
-    const topic = Buffer.from(telemetryTopic(other as DeviceId, 'probe'));
+    const subscriptions = filters.map((filter) => ({ filter, qos: 0 }) as const);
+    session.write(encodeSubscribe(4, 1, subscriptions));
+    const topic = telemetryTopic(other as DeviceId, 'probe');
     const timer = setTimeout(resolve, ACT_MS);
     await promise;
     clearTimeout(timer);
-    session.write(publishPacket(topic, `{"device":"${victim.id}","seq":1}`, 0, 0));
+    const payload = `{"device":"${victim.id}","seq":1}`;
+    session.write(encodePublish(4, { topic, payload, qos: 0, packetId: 0 }));
     await new Promise((done) => setTimeout(done, 500)); // for the broker to read it before the line ends
   }
   session.end();

@@ -199,7 +199,7 @@ async function hostileHost() {
   shard.post({ kind: 'prepare', config });
   const report = (...ids: readonly string[]) => {
     const identities = Object.fromEntries(ids.map((id) => [id, { keyPem: 'k', certificatePem: 'c' }]));
-    const counters = { counts: {}, errors: {}, latencies: {} };
+    const counters = { counts: {}, errors: {}, reasons: {}, latencies: {} };
     socket.write(
       encodeFrame({ kind: 'shard', shard: 0, message: { kind: 'ended', counters, acknowledged: {}, identities } }),
     );

@@ -33,6 +33,7 @@ describe('a message', () => {
     ['of an unknown kind', '{"kind":"shell"}'],
     ['from a shard with a counter that there is none of', second({ counts: { __proto__: 1, hacked: 1 } })],
     ['from a shard with an error that is no word', second({ errors: { '<b>': 1 } })],
+    ['from a shard with a reason code that is no word', second({ reasons: { '<b>': 1 } })],
     ['from a shard with a count that is no number', second({ counts: { sent: '1' } })],
   ])('%s is refused', (_, text) => {
     expect(() => readMessage(fromHost, text)).toThrow(FrameRefused);
@@ -51,9 +52,9 @@ describe('a message', () => {
   });
 });
 
-function second(counters: { readonly counts?: object; readonly errors?: object }): string {
+function second(counters: { readonly counts?: object; readonly errors?: object; readonly reasons?: object }): string {
   const deviceCounts = { connected: 0, inFleet: 0, refused: 0, connectionRefused: 0, waiting: 0, unacknowledged: 0 };
-  const whole = { counts: {}, errors: {}, latencies: {}, ...counters };
+  const whole = { counts: {}, errors: {}, reasons: {}, latencies: {}, ...counters };
   return JSON.stringify({
     kind: 'shard',
     shard: 2,

@@ -51,6 +51,7 @@ const deviceId = z.string().refine((text) => parseDeviceId(text) !== undefined);
 const counters = z.object({
   counts: z.partialRecord(z.enum(COUNTERS), z.int()),
   errors: z.record(z.string().regex(/^\w{0,60}$/), z.int()),
+  reasons: z.record(z.string().regex(/^\w{1,60}$/), z.int()),
   latencies: z.partialRecord(z.enum(LATENCIES), z.base64().max(1_000_000)),
 });
 
@@ -114,6 +115,7 @@ const config = z.object({
       position: z.number(),
       id: deviceId,
       group: z.string(),
+      mqtt: z.literal([4, 5]).optional(),
       arrivesAt: z.number(),
       identity: identity.optional(),
     }),

@@ -39,6 +39,7 @@ ${marks(result)}
 ${charts(result)}
 ${latencies(result)}
 ${errors(result)}
+${reasons(result)}
 ${hosts(result)}
 ${allValues(result)}
 <footer>${escapeXml(machine(result))}</footer>
@@ -131,6 +132,15 @@ function errors(result: RunResult): string {
   );
   if (rows.length === 0) return '<h2>Errors</h2><p>None.</p>';
   return `<h2>Errors by cause</h2><table><tr><th>cause</th><th class="n">count</th></tr>${rows.join('')}</table>`;
+}
+
+function reasons(result: RunResult): string {
+  const rows = Object.entries(result.reasons).map(([key, count]) => {
+    const at = key.indexOf('_');
+    return `<tr><td>${escapeXml(key.slice(0, at).toUpperCase())}</td><td><code>${escapeXml(key.slice(at + 1))}</code></td><td class="n">${count}</td></tr>`;
+  });
+  if (rows.length === 0) return '';
+  return `<h2>Reason codes of the broker</h2><table><tr><th>packet</th><th>reason</th><th class="n">count</th></tr>${rows.join('')}</table>`;
 }
 
 function hosts({ hosts: all = [] }: RunResult): string {

@@ -9,13 +9,14 @@ const CAUSES_SHOWN = 6;
 
 /** One line, for a terminal and for a log alike. */
 export function secondLine(snapshot: RunSnapshot): string {
-  const { at, connected, devices, acknowledged, pubackP50, pubackP99, errors, errorsByCause, unacknowledged } =
+  const { at, connected, devices, acknowledged, pubackP50, pubackP99, errors, errorsByCause, reasons, unacknowledged } =
     snapshot;
+  const codes = causesOf(reasons);
   const latency =
     pubackP50 === undefined || pubackP99 === undefined
       ? ''
       : `, PUBACK p50 ${pubackP50.toFixed(1)} ms p99 ${pubackP99.toFixed(1)} ms`;
-  return `${at.toFixed(0)} s: ${connected} of ${devices} connected, ${acknowledged} messages/s${latency}, ${unacknowledged} unacknowledged, ${errors} errors${errors === 0 ? '' : `; in all ${causesOf(errorsByCause)}`}`;
+  return `${at.toFixed(0)} s: ${connected} of ${devices} connected, ${acknowledged} messages/s${latency}, ${unacknowledged} unacknowledged, ${errors} errors${errors === 0 ? '' : `; in all ${causesOf(errorsByCause)}`}${codes === '' ? '' : `; reason codes ${codes}`}`;
 }
 
 /** The most frequent causes. */
@@ -29,7 +30,7 @@ function causesOf(errors: Readonly<Record<string, number>>): string {
 
 /** A few lines that are drawn over themselves. */
 export function liveScreen(name: string, durationSeconds: number, snapshot: RunSnapshot): readonly string[] {
-  const { totals, errorsByCause, at } = snapshot;
+  const { totals, errorsByCause, reasons, at } = snapshot;
   const share = Math.min(1, at / durationSeconds);
   const width = 30;
   const bar = '#'.repeat(Math.round(share * width)).padEnd(width, '.');
@@ -39,6 +40,7 @@ export function liveScreen(name: string, durationSeconds: number, snapshot: RunS
     `messages  ${shortNumber(totals.sent)} sent, ${shortNumber(totals.acknowledged)} acknowledged, ${shortNumber(totals.received)} received; ${snapshot.acknowledged}/s`,
     `latency   PUBACK p50 ${ms(snapshot.pubackP50)} p99 ${ms(snapshot.pubackP99)}; delivery p99 ${ms(snapshot.serviceP99)}; own delay p99 ${ms(snapshot.lagP99)}`,
     `errors    ${causesOf(errorsByCause) || 'none'}`,
+    `reasons   ${causesOf(reasons) || 'none'}`,
   ];
 }
 
@@ -65,6 +67,7 @@ export function verdictLines(result: RunResult): string {
         `host ${name}: ${devices} devices in ${workers} threads, clock ${clockOffsetMs.toFixed(2)} ms ahead (± ${clockErrorMs.toFixed(2)} ms)`,
     ),
     ...(Object.keys(result.errors).length === 0 ? [] : [`errors: ${causesOf(result.errors)}`]),
+    ...(Object.keys(result.reasons).length === 0 ? [] : [`reason codes: ${causesOf(result.reasons)}`]),
     ...result.problems.map((problem) => `FAIL  ${problem}`),
     `${result.scenario.name}: ${result.verdict}; ${values['devices.total']} devices, ${values['messages.acknowledged']} of ${values['messages.sent']} messages acknowledged; simulator: ${own.join(', ')}`,
   ].join('\n');

@@ -7,7 +7,7 @@ import type { RunSnapshot } from '../run/record.ts';
 
 export function prometheusText(snapshot: RunSnapshot | undefined): string {
   if (snapshot === undefined) return '# the run has not begun\n';
-  const { totals, errorsByCause } = snapshot;
+  const { totals, errorsByCause, reasons } = snapshot;
   const lines: string[] = [];
   const metric = (
     name: string,
@@ -28,6 +28,7 @@ export function prometheusText(snapshot: RunSnapshot | undefined): string {
     ['{outcome="sent"}', totals.sent],
     ['{outcome="acknowledged"}', totals.acknowledged],
     ['{outcome="received"}', totals.received],
+    ['{outcome="rejected"}', totals.rejected],
     ['{outcome="dropped"}', totals.dropped],
   ]);
   metric('unacknowledged', 'gauge', 'Messages of QoS 1 that wait for their acknowledgement.', [
@@ -43,6 +44,15 @@ export function prometheusText(snapshot: RunSnapshot | undefined): string {
     'counter',
     'Errors by cause.',
     Object.entries(errorsByCause).map(([cause, count]) => [`{cause="${escapeControls(cause)}"}`, count] as const),
+  );
+  metric(
+    'reason_codes_total',
+    'counter',
+    'Reason codes of the broker other than success.',
+    Object.entries(reasons).map(([key, count]) => {
+      const at = key.indexOf('_');
+      return [`{packet="${key.slice(0, at)}",reason="${escapeControls(key.slice(at + 1))}"}`, count] as const;
+    }),
   );
   const latencies = [
     ['puback', '0.5', snapshot.pubackP50],

@@ -58,6 +58,7 @@ const result: RunResult = {
   },
   latencies: { puback: { count: 180, p50: 3, p90: 8, p99: 32.125, p999: 33, max: 33 } },
   errors: { ECONNRESET: 4 },
+  reasons: { puback_quota_exceeded: 3, disconnect_session_taken_over: 1 },
   timeline: Array.from({ length: 20 }, (_, at) => point(at)),
   marks: [{ at: 5, for: 3, text: 'cut 4 of <sensors>' }],
   assertions: [
@@ -78,6 +79,7 @@ const snapshot: RunSnapshot = {
   unacknowledged: 3,
   totals: { ...zeroCounters(), sent: 44, acknowledged: 41 },
   errorsByCause: { ECONNRESET: 4 },
+  reasons: { puback_quota_exceeded: 3, disconnect_session_taken_over: 1 },
 };
 
 describe('a run as JUnit', () => {
@@ -99,10 +101,28 @@ describe('a run as JUnit', () => {
 describe('a run as lines', () => {
   it('says in one line how it goes, and at the end what holds', () => {
     expect(secondLine(snapshot)).toBe(
-      '4 s: 8 of 40 connected, 9 messages/s, PUBACK p50 3.0 ms p99 16.0 ms, 3 unacknowledged, 0 errors',
+      '4 s: 8 of 40 connected, 9 messages/s, PUBACK p50 3.0 ms p99 16.0 ms, 3 unacknowledged, 0 errors; reason codes puback_quota_exceeded 3, disconnect_session_taken_over 1',
     );
     expect(liveScreen('storm', 20, snapshot).join('\n')).toMatch(/\[######\.{24}\] 4 of 20 s[\s\S]*ECONNRESET 4/);
     expect(verdictLines(result)).toMatch(/^ok {4}lost.journal == 0: 0\nFAIL {2}puback.p99 < 10ms: 32.1 ms\n/);
+  });
+});
+
+describe('reason codes of the broker', () => {
+  it('are in the live view, the last lines, the page and the metrics, by packet and name', () => {
+    expect(liveScreen('storm', 20, snapshot)).toContain(
+      'reasons   puback_quota_exceeded 3, disconnect_session_taken_over 1',
+    );
+    expect(verdictLines(result)).toContain('reason codes: puback_quota_exceeded 3, disconnect_session_taken_over 1');
+    expect(htmlReport(result)).toContain('<td>PUBACK</td><td><code>quota_exceeded</code></td><td class="n">3</td>');
+    expect(prometheusText(snapshot)).toContain(
+      'rollcall_simulator_reason_codes_total{packet="disconnect",reason="session_taken_over"} 1\n',
+    );
+  });
+
+  it('are none in a result of an earlier version', () => {
+    const { reasons: _, ...earlier } = result;
+    expect(resultSchema.parse(earlier).reasons).toEqual({});
   });
 });
 

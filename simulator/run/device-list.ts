@@ -5,6 +5,7 @@
 
 import type { ShardDevice } from '../devices/shard-messages.ts';
 import { arrivalTimes } from '../scenario/arrival-curves.ts';
+import { assignMqttLevels } from '../scenario/mqtt-versions.ts';
 import type { Share } from '../scenario/quantities.ts';
 import type { Scenario } from '../scenario/schema.ts';
 import { seededRandom } from '../seeded-random.ts';
@@ -23,8 +24,11 @@ export class DeviceList {
     const devices: ShardDevice[] = [];
     const kept = identities === undefined ? undefined : [...identities];
     const random = seededRandom(scenario.seed);
+    const versionRandom = seededRandom(scenario.seed + 1); // its own: a mix changes neither arrivals nor incidents
     for (const [group, settings] of Object.entries(scenario.devices)) {
       const arrivals = arrivalTimes(settings.arrive, settings.count, random);
+      const { mqtt } = settings;
+      const levels = mqtt === undefined ? undefined : assignMqttLevels(settings.count, mqtt, versionRandom);
       for (let at = 0; at < settings.count; at += 1) {
         const index = devices.length;
         const known = kept?.[index];
@@ -33,6 +37,7 @@ export class DeviceList {
           position: at / settings.count,
           id: known?.[0] ?? nameOf(group, at + 1),
           group,
+          ...(levels !== undefined && { mqtt: levels[at] }),
           arrivesAt: arrivals[at] as number,
           ...(known?.[1] !== undefined && { identity: known[1] }),
         });

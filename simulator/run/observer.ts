@@ -1,23 +1,20 @@
 import {
+  encodeConnect,
+  encodePuback,
+  encodePublish,
+  encodeSubscribe,
+  PINGREQ,
+  type ReceivedPublish,
+} from '@rollcall/device-sdk/mqtt-codec';
+import {
   ALL_RESPONSES_FILTER,
   ALL_TELEMETRY_FILTER,
   commandTopic,
   type DeviceId,
   parseDeviceTopic,
 } from '@rollcall/protocol';
+import { brokerPackets } from '../devices/broker-packets.ts';
 import type { Counters } from '../devices/counters.ts';
-import {
-  CONNACK,
-  connectPacket,
-  PacketReader,
-  PINGREQ,
-  PUBLISH,
-  pubackPacket,
-  publishPacket,
-  readPublish,
-  SUBACK,
-  subscribePacket,
-} from '../devices/mqtt-packets.ts';
 import { SequenceSet } from '../devices/sequence-set.ts';
 import { preciseNow } from '../devices/timer-wheel.ts';
 import type { TlsConnector, TlsIdentity, TlsTarget } from '../devices/tls-connections.ts';
@@ -28,8 +25,13 @@ export interface ObserverOptions {
   readonly target: TlsTarget;
   readonly connector: TlsConnector;
   readonly counters: Counters;
+  /** Streams on which devices have wills. */
+  readonly willStreams: ReadonlySet<string>;
 }
 
+/** Of the service: MQTT 3.1.1, which every broker speaks. */
+const VERSION = 4;
+const SUBSCRIPTIONS = [ALL_TELEMETRY_FILTER, ALL_RESPONSES_FILTER].map((filter) => ({ filter, qos: 1 }) as const);
 const KEEPALIVE_S = 60;
 const RETRY_MS = 500;
 
@@ -66,26 +68,26 @@ export class Observer {
       const requestId = `sim-${this.#requests}`;
       this.#asked.set(requestId, preciseNow());
       this.#options.counters.count('commandsSent');
-      this.#write(
-        publishPacket(Buffer.from(commandTopic(device as DeviceId, name, requestId)), '{}', 1, this.#requests & 0x7fff),
-      );
+      const topic = commandTopic(device as DeviceId, name, requestId);
+      const packetId = (this.#requests % 0x7fff) + 1;
+      this.#write(encodePublish(VERSION, { topic, payload: '{}', qos: 1, packetId }));
     }
   }
 
   #connect(subscribed: () => void): void {
     const { connector, target, identity, clientId } = this.#options;
-    const reader = new PacketReader();
+    const reader = brokerPackets(VERSION);
     const socket = connector.open(
       { target, identity },
       {
-        secure: () => socket.write(connectPacket(clientId, KEEPALIVE_S)),
+        secure: () =>
+          socket.write(encodeConnect({ version: VERSION, clientId, cleanStart: true, keepAlive: KEEPALIVE_S })),
         data: (bytes) =>
-          reader.push(bytes, (first, body) => {
-            const type = first >> 4;
-            if (type === PUBLISH) this.#received(first, body);
-            else if (type === SUBACK) subscribed();
-            else if (type === CONNACK && body[1] === 0) {
-              this.#write(subscribePacket(1, [ALL_TELEMETRY_FILTER, ALL_RESPONSES_FILTER], 1));
+          reader.read(bytes, (packet) => {
+            if (packet.kind === 'publish') this.#received(packet);
+            else if (packet.kind === 'suback') subscribed();
+            else if (packet.kind === 'connack' && packet.reasonCode === 0) {
+              this.#write(encodeSubscribe(VERSION, 1, SUBSCRIPTIONS));
             }
           }),
         closed: () => {
@@ -102,10 +104,9 @@ export class Observer {
     };
   }
 
-  #received(first: number, body: Buffer): void {
-    const { counters } = this.#options;
-    const { topic, qos, packetId, payload } = readPublish(first, body);
-    if (qos === 1) this.#write(pubackPacket(packetId));
+  #received({ topic, qos, packetId, payload }: ReceivedPublish): void {
+    const { counters, willStreams } = this.#options;
+    if (qos === 1) this.#write(encodePuback(VERSION, packetId));
     const parsed = parseDeviceTopic(topic);
     if (parsed?.kind === 'response') {
       const asked = this.#asked.get(parsed.requestId);
@@ -116,6 +117,10 @@ export class Observer {
       return;
     }
     if (parsed?.kind !== 'telemetry') return;
+    if (willStreams.has(parsed.stream)) {
+      counters.count('wills');
+      return;
+    }
     const message = readPayload(payload);
     if (message === undefined) return;
     if (message.device !== parsed.device) {

@@ -14,6 +14,8 @@ export interface RunSnapshot extends TimelinePoint {
   readonly unacknowledged: number;
   readonly totals: Readonly<CounterValues>;
   readonly errorsByCause: Readonly<Record<string, number>>;
+  /** Reason codes of the broker other than success: `puback_quota_exceeded`. */
+  readonly reasons: Readonly<Record<string, number>>;
 }
 
 const NOBODY: DeviceCounts = {
@@ -89,11 +91,16 @@ export class RunRecord {
       unacknowledged: deviceCounts.unacknowledged,
       totals: this.#totals.counts,
       errorsByCause: this.#totals.errors,
+      reasons: this.#totals.reasons,
     };
   }
 
   errors(): Record<string, number> {
-    return Object.fromEntries(Object.entries(this.#totals.errors).sort(([, a], [, b]) => b - a));
+    return mostFrequentFirst(this.#totals.errors);
+  }
+
+  reasons(): Record<string, number> {
+    return mostFrequentFirst(this.#totals.reasons);
   }
 
   latencies(): RunResult['latencies'] {
@@ -109,7 +116,7 @@ export class RunRecord {
 
   /** Every metric that was measured. */
   values(): Record<string, number> {
-    const { counts, errors } = this.#totals;
+    const { counts, errors, reasons } = this.#totals;
     const deviceCounts = this.#deviceCounts();
     const values: Record<string, number> = {
       'devices.total': this.#devices,
@@ -122,7 +129,11 @@ export class RunRecord {
       'messages.sent': counts.sent,
       'messages.acknowledged': counts.acknowledged,
       'messages.unacknowledged': deviceCounts.unacknowledged,
+      'messages.rejected': counts.rejected,
       'messages.dropped': counts.dropped,
+      'connects.mqtt5': counts.connectsMqtt5,
+      'connects.mqtt311': counts.connectsMqtt311,
+      'wills.received': counts.wills,
       'duplicates.service': counts.duplicates,
       'reordered.service': counts.reordered,
       'forged.service': counts.forged,
@@ -135,6 +146,7 @@ export class RunRecord {
       'simulator.lagP99': this.#totals.percentile('lag', 99) ?? 0,
     };
     for (const [cause, count] of Object.entries(errors)) values[`errors.${cause}`] = count;
+    for (const [key, count] of Object.entries(reasons)) values[`reasons.${key}`] = count;
     for (const name of LATENCIES) {
       for (const [key, percent] of [
         ['p50', 50],
@@ -199,4 +211,8 @@ export class RunRecord {
       >),
     };
   }
+}
+
+function mostFrequentFirst(counts: Readonly<Record<string, number>>): Record<string, number> {
+  return Object.fromEntries(Object.entries(counts).sort(([, a], [, b]) => b - a));
 }

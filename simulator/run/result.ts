@@ -67,6 +67,8 @@ export const resultSchema = z.object({
     ),
   latencies: z.record(z.string(), latency),
   errors: z.record(z.string(), z.number()),
+  /** Reason codes of the broker other than success; results of earlier versions have none. */
+  reasons: z.record(z.string(), z.number()).default({}),
   timeline: z.array(point),
   marks: z.array(z.object({ at: z.number(), for: z.number().optional(), text: z.string() })),
   assertions: z.array(

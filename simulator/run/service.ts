@@ -13,7 +13,7 @@ import { type RunOptions, RunRefused } from './run-options.ts';
 const SUBSCRIBE_TIMEOUT_MS = 15_000;
 
 export async function openService(
-  { operator, serviceIdentity, prefix }: RunOptions,
+  { operator, serviceIdentity, prefix, scenario }: RunOptions,
   parts: { readonly target: TlsTarget; readonly connector: TlsConnector; readonly counters: Counters },
 ): Promise<Observer | undefined> {
   let identity = serviceIdentity;
@@ -27,7 +27,8 @@ export async function openService(
     identity = { keyPem: exportKeyPem(key), certificatePem: new X509Certificate(certificatePem).toString() };
   }
   if (identity === undefined) return undefined;
-  const observer = new Observer({ clientId: name, identity, ...parts });
+  const wills = Object.values(scenario.devices).flatMap(({ will }) => will?.stream ?? []);
+  const observer = new Observer({ clientId: name, identity, willStreams: new Set(wills), ...parts });
   const timeout = new AbortController();
   const isOpen = await Promise.race([
     observer.open().then(() => true),

@@ -54,6 +54,7 @@ export function createResult(
     values,
     latencies: record.latencies(),
     errors: record.errors(),
+    reasons: record.reasons(),
     timeline: [...record.timeline],
     marks: [...run.incidents.marks],
     assertions,

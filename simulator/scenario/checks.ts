@@ -66,6 +66,9 @@ function groupFlaws(group: DeviceGroup, path: Path, fileExists: (path: string) =
         flaws.push({ path: [...path, word], message: 'expected "always": the device SDK reads and acknowledges' });
       }
     }
+    if (group.will !== undefined) {
+      flaws.push({ path: [...path, 'will'], message: 'expected no "will": the device SDK has none' });
+    }
     if (group.keys !== 'own') {
       flaws.push({ path: [...path, 'keys'], message: 'expected "own": the device SDK makes its own keys' });
     }
@@ -86,6 +89,12 @@ function groupFlaws(group: DeviceGroup, path: Path, fileExists: (path: string) =
     }
     flaws.push(...modelFlaws(stream.model, [...at, 'model'], fileExists));
   });
+  if (group.will !== undefined && streams.has(group.will.stream)) {
+    flaws.push({ path: [...path, 'will', 'stream'], message: 'expected a stream that the group does not publish on' });
+  }
+  if (group.sessionExpiry >= 0xffff_ffff * 1_000) {
+    flaws.push({ path: [...path, 'sessionExpiry'], message: 'expected at most 136 years' });
+  }
   if (arrive.curve === 'burst' && (group.count / arrive.size) * arrive.every > 7 * 86_400_000) {
     flaws.push({ path: [...path, 'arrive'], message: 'expected all devices to arrive within a week' });
   }

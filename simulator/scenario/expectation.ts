@@ -35,8 +35,14 @@ export const METRICS: Readonly<Record<string, Metric>> = {
     sent: ofMessages('messages handed to the network'),
     acknowledged: ofMessages('messages with an acknowledgement'),
     unacknowledged: ofMessages('messages of QoS 1 without one at the end'),
+    rejected: ofMessages('messages that the broker rejected, with a reason code'),
     dropped: ofMessages('messages that a device had no room or no power to keep'),
   }),
+  ...named('connects', {
+    mqtt5: plain('connections that the broker accepted with MQTT 5'),
+    mqtt311: plain('connections that the broker accepted with MQTT 3.1.1'),
+  }),
+  ...named('wills', { received: plain('wills that the service received') }),
   ...named('lost', {
     service: ofMessages('acknowledged messages that the subscribed service never saw'),
     journal: ofMessages('acknowledged messages that the journal does not hold'),
@@ -81,7 +87,18 @@ export const METRICS: Readonly<Record<string, Metric>> = {
 };
 
 /** Earlier names of metrics, which scenarios, gates and results may still have. */
-const EARLIER_NAMES: Readonly<Record<string, string>> = { 'devices.cutOff': 'devices.connectionRefused' };
+const EARLIER_NAMES: Readonly<Record<string, string>> = {
+  'devices.cutOff': 'devices.connectionRefused',
+  'errors.connack_1': 'errors.connack_unsupported_protocol_version',
+  'errors.connack_2': 'errors.connack_client_identifier_not_valid',
+  'errors.connack_3': 'errors.connack_server_unavailable',
+  'errors.connack_4': 'errors.connack_bad_user_name_or_password',
+  'errors.connack_5': 'errors.connack_not_authorized',
+};
+
+/** What can be asserted beside {@link METRICS}, by a name that the run finds; 0 when it did not find it. */
+const OPEN_METRICS = { errors: 'errors of one cause', reasons: 'packets of the broker with one reason code' } as const;
+const OPEN_METRIC = /^(errors|reasons)\.[a-z0-9_]+$/i;
 
 export const METRIC_NAMES: readonly string[] = [...Object.keys(METRICS), ...Object.keys(EARLIER_NAMES)];
 
@@ -109,7 +126,8 @@ export function parseExpectation(text: string): Expectation | string {
   const [, written, comparison, value] = parts as unknown as [string, string, Comparison, string];
   const name = currentName(written);
   const metric = metricNamed(name);
-  if (metric === undefined) return `expected a metric, one of ${Object.keys(METRICS).join(', ')} or errors.CAUSE`;
+  if (metric === undefined)
+    return `expected a metric, one of ${Object.keys(METRICS).join(', ')}, errors.CAUSE or reasons.PACKET_REASON`;
   const percent = value.endsWith('%') ? parseFraction(value.slice(0, -1), 0, 999_999) : undefined;
   if (percent !== undefined) {
     if (metric.of === undefined) return `expected ${wanted(metric)}: a percentage of ${name} has no meaning`;
@@ -124,7 +142,8 @@ export function parseExpectation(text: string): Expectation | string {
 
 function metricNamed(name: string): Metric | undefined {
   if (Object.hasOwn(METRICS, name)) return METRICS[name];
-  return /^errors\.[a-z0-9_]+$/i.test(name) ? plain('errors of one cause') : undefined;
+  const [, kind] = OPEN_METRIC.exec(name) ?? [];
+  return kind === undefined ? undefined : plain(OPEN_METRICS[kind as keyof typeof OPEN_METRICS]);
 }
 
 function wanted(metric: Metric): string {
@@ -143,7 +162,7 @@ export interface Judgement {
 /** An assertion about something that was never measured does not hold. */
 export function judge(expectation: Expectation, values: Readonly<Record<string, number | undefined>>): Judgement {
   const { text, metric, comparison, of } = expectation;
-  const found = values[metric] ?? (metric.startsWith('errors.') ? 0 : undefined);
+  const found = values[metric] ?? (OPEN_METRIC.test(metric) ? 0 : undefined);
   if (found === undefined) return { text, holds: false, found, reason: `${metric} was not measured` };
   const whole = of === undefined ? undefined : values[of];
   if (of !== undefined && whole === undefined) return { text, holds: false, found, reason: `${of} was not measured` };

@@ -8,7 +8,7 @@ import { scenarioSchema } from './schema.ts';
 export function scenarioJsonSchema(): string {
   const schema = z.toJSONSchema(scenarioSchema, { io: 'input', target: 'draft-7' }) as Record<string, unknown>;
   const properties = schema.properties as Record<string, Record<string, unknown>>;
-  const names = [...METRIC_NAMES.map((name) => name.replace('.', '\\.')), 'errors\\.[A-Za-z0-9_]+'];
+  const names = [...METRIC_NAMES.map((name) => name.replace('.', '\\.')), '(errors|reasons)\\.[A-Za-z0-9_]+'];
   properties.expect = {
     ...properties.expect,
     items: { type: 'string', pattern: `^\\s*(${names.join('|')})\\s*(==|!=|<=|>=|<|>)\\s*\\S+\\s*$` },

@@ -5,6 +5,7 @@
 
 import { NAME_RULE, parseGroupName } from '@rollcall/protocol';
 import { z } from 'zod';
+import { mqttVersions } from './mqtt-versions.ts';
 import { duration, probability, share, size, skew, timeSpan } from './quantities.ts';
 
 const NAME = '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$';
@@ -15,6 +16,9 @@ const count = z
   .int({ error: 'expected a whole number of one or more' })
   .min(1, { error: 'expected a whole number of one or more' })
   .max(1_000_000, { error: 'expected at most 1,000,000' });
+
+/** Of one packet; brokers allow few. */
+const USER_PROPERTIES_MAX = 32;
 
 // When devices start
 
@@ -87,6 +91,12 @@ const model = z.discriminatedUnion(
   { error: 'expected a kind: constant, sine, walk, track, states or replay' },
 );
 
+const userProperties = z
+  .record(z.string().min(1).max(256), z.string().max(1_024))
+  .refine((properties) => Object.keys(properties).length <= USER_PROPERTIES_MAX, {
+    error: `expected at most ${USER_PROPERTIES_MAX} user properties`,
+  });
+
 const stream = z.strictObject({
   stream: word,
   every: timeSpan.optional().describe('from message to message; a replay has the times of its recording'),
@@ -94,6 +104,15 @@ const stream = z.strictObject({
   qos: z.union([z.literal(0), z.literal(1)], { error: 'expected QoS 0 or 1' }).default(1),
   size: size.optional().describe('payloads are filled up to so many bytes'),
   model: model.prefault({ kind: 'walk' }),
+  userProperties: userProperties.optional().describe('user properties of each message, with MQTT 5'),
+});
+
+const will = z.strictObject({
+  stream: word.describe('published on this stream, which no device publishes on otherwise'),
+  payload: z.string().max(4_096).default('offline'),
+  qos: z.union([z.literal(0), z.literal(1)], { error: 'expected QoS 0 or 1' }).default(1),
+  delay: duration.prefault('0s').describe('until it is published, with MQTT 5; at once with 3.1.1'),
+  userProperties: userProperties.optional().describe('with MQTT 5'),
 });
 
 const network = z.strictObject({
@@ -120,6 +139,7 @@ const group = z.strictObject({
     .default('light')
     .describe('light: many on raw sockets; sdk: the device SDK itself; "swarm" and "true" are their earlier names')
     .transform((kind): 'light' | 'sdk' => (kind === 'true' || kind === 'sdk' ? 'sdk' : 'light')),
+  mqtt: mqttVersions.optional(),
   group: groupName.default('default').describe('group of the fleet that they enroll into'),
   labels: z.record(z.string().max(32), z.string().max(64)).default({}),
   keys: z
@@ -128,6 +148,10 @@ const group = z.strictObject({
     .describe('own: a fresh key for each; pool: so many keys shared by all'),
   resume: z.boolean().default(true).describe('TLS sessions are resumed on reconnects'),
   keepalive: timeSpan.prefault('60s'),
+  sessionExpiry: duration
+    .prefault('0s')
+    .describe('how long the broker stores the session of a device that is away; 0s: it begins a new one each time'),
+  will: will.optional().describe('published by the broker when the connection ends without a DISCONNECT'),
   arrive: arrival.prefault({ curve: 'constant', over: '5s' }),
   publish: z.array(stream).default([]),
   sleep: z.strictObject({ awake: timeSpan, asleep: timeSpan }).optional(),

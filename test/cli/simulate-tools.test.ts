@@ -73,6 +73,7 @@ describe('two results', () => {
     values: { 'puback.p99': p99, 'lost.journal': 0 },
     latencies: {},
     errors: {},
+    reasons: {},
     timeline: [],
     marks: [],
     assertions: [],
