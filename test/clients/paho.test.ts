@@ -75,7 +75,7 @@ describeWithClients('paho-mqtt', ['paho'], () => {
 
   it.each<[string, Partial<Party>, number]>([
     ['another client id', { id: 'paho-liar' }, 2],
-    ['MQTT 5', { version: '5' }, 132],
+    ['another client id in MQTT 5', { id: 'paho-liar', version: '5' }, 133],
     ['no certificate', { files: {} }, 5],
   ])('is refused with %s', async (_case, attempt, code) => {
     const id = `paho-${code}`;
