@@ -3,7 +3,8 @@
 import type { ConnectPacket, ProtocolVersion, Qos, WillMessage } from '../packets.ts';
 import { type FieldReader, reader } from './field-reader.ts';
 import type { PacketLimits } from './packet-limits.ts';
-import { messageProperties, NO_PROPERTIES, PropertySet, readProperties } from './properties.ts';
+import { messageProperties, NO_PROPERTIES, readProperties } from './properties.ts';
+import { CONNECT_PROPERTIES, WILL_PROPERTIES } from './property-table.ts';
 import { FAULTS, type Fault } from './protocol-violations.ts';
 
 /** MQTT 3.1.1 has no such property: its sessions do not end by themselves. */
@@ -39,7 +40,7 @@ function readFields(version: ProtocolVersion, limits: PacketLimits): ConnectPack
   const flags = reader.byte();
   checkFlags(flags, version);
   const keepAlive = reader.uint16();
-  const properties = version === 5 ? readProperties(reader, PropertySet.connect, limits) : NO_PROPERTIES;
+  const properties = version === 5 ? readProperties(reader, CONNECT_PROPERTIES, limits) : NO_PROPERTIES;
   const { authenticationMethod, receiveMaximum = RECEIVE_MAXIMUM, maximumPacketSize = Infinity } = properties;
   if (properties.hasAuthenticationData && authenticationMethod === undefined) reader.fail(FAULTS.authenticationData);
   const cleanStart = (flags & 0x02) !== 0;
@@ -76,7 +77,7 @@ function checkFlags(flags: number, version: ProtocolVersion): void {
 }
 
 function readWill(from: FieldReader, flags: number, version: ProtocolVersion, limits: PacketLimits): WillMessage {
-  const properties = version === 5 ? readProperties(from, PropertySet.will, limits) : NO_PROPERTIES;
+  const properties = version === 5 ? readProperties(from, WILL_PROPERTIES, limits) : NO_PROPERTIES;
   return {
     topic: from.topicName(limits),
     payload: from.binary(),

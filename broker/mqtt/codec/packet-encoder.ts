@@ -2,7 +2,7 @@
 
 import { type AcknowledgementPacket, type ConnackProperties, PacketType, type ProtocolVersion } from '../packets.ts';
 import { connackReturnCode, type ReasonCode } from '../reason-codes.ts';
-import { PropertyId } from './properties.ts';
+import { PropertyId } from './property-table.ts';
 import {
   textPropertyBytes,
   userPropertiesBytes,

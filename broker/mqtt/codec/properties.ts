@@ -3,80 +3,8 @@
 import type { MessageProperties, UserProperty } from '@rollcall/protocol';
 import type { FieldReader } from './field-reader.ts';
 import type { PacketLimits } from './packet-limits.ts';
-import { FAULTS } from './protocol-violations.ts';
-
-/** Property identifiers (MQTT 5, table 2-4). */
-export const PropertyId = {
-  payloadFormatIndicator: 0x01,
-  messageExpiryInterval: 0x02,
-  contentType: 0x03,
-  responseTopic: 0x08,
-  correlationData: 0x09,
-  subscriptionIdentifier: 0x0b,
-  sessionExpiryInterval: 0x11,
-  assignedClientIdentifier: 0x12,
-  serverKeepAlive: 0x13,
-  authenticationMethod: 0x15,
-  authenticationData: 0x16,
-  requestProblemInformation: 0x17,
-  willDelayInterval: 0x18,
-  requestResponseInformation: 0x19,
-  responseInformation: 0x1a,
-  serverReference: 0x1c,
-  reasonString: 0x1f,
-  receiveMaximum: 0x21,
-  topicAliasMaximum: 0x22,
-  topicAlias: 0x23,
-  maximumQos: 0x24,
-  retainAvailable: 0x25,
-  userProperty: 0x26,
-  maximumPacketSize: 0x27,
-  wildcardSubscriptionAvailable: 0x28,
-  subscriptionIdentifierAvailable: 0x29,
-  sharedSubscriptionAvailable: 0x2a,
-} as const;
-
-/** One bit for each identifier; 0 for a number that is none. */
-const BIT: readonly number[] = bitsOfIdentifiers();
-const USER_PROPERTY_BIT = BIT[PropertyId.userProperty] as number;
-
-/** The properties that a packet type may have: their bits. */
-export const PropertySet = {
-  connect: setOf(
-    'sessionExpiryInterval',
-    'receiveMaximum',
-    'maximumPacketSize',
-    'topicAliasMaximum',
-    'requestResponseInformation',
-    'requestProblemInformation',
-    'userProperty',
-    'authenticationMethod',
-    'authenticationData',
-  ),
-  will: setOf(
-    'willDelayInterval',
-    'payloadFormatIndicator',
-    'messageExpiryInterval',
-    'contentType',
-    'responseTopic',
-    'correlationData',
-    'userProperty',
-  ),
-  publish: setOf(
-    'payloadFormatIndicator',
-    'messageExpiryInterval',
-    'topicAlias',
-    'responseTopic',
-    'correlationData',
-    'userProperty',
-    'subscriptionIdentifier',
-    'contentType',
-  ),
-  acknowledgement: setOf('reasonString', 'userProperty'),
-  subscribe: setOf('subscriptionIdentifier', 'userProperty'),
-  unsubscribe: setOf('userProperty'),
-  disconnect: setOf('sessionExpiryInterval', 'reasonString', 'userProperty', 'serverReference'),
-} as const;
+import { PROPERTY_BIT, PropertyId, type PropertySet, PUBLISH_PROPERTIES } from './property-table.ts';
+import { FAULTS, type Fault } from './protocol-violations.ts';
 
 /** What was found. Reason String, Server Reference and Authentication Data are checked and dropped. */
 export class Properties {
@@ -103,7 +31,8 @@ export class Properties {
 export const NO_PROPERTIES: Readonly<Properties> = Object.freeze(new Properties());
 
 /** Reads Property Length and the properties. Faults are left in the reader. */
-export function readProperties(reader: FieldReader, allowed: number, limits: PacketLimits): Readonly<Properties> {
+export function readProperties(reader: FieldReader, set: PropertySet, limits: PacketLimits): Readonly<Properties> {
+  if (reader.isAtEnd) reader.fail(FAULTS.propertyLengthMissing);
   const length = reader.variableByteInteger();
   if (length === 0) return NO_PROPERTIES;
   const packetEnd = reader.enterProperties(length);
@@ -113,17 +42,17 @@ export function readProperties(reader: FieldReader, allowed: number, limits: Pac
   let userProperties = 0;
   while (!reader.isAtEnd) {
     const identifier = reader.variableByteInteger();
-    const bit = BIT[identifier] ?? 0;
+    const bit = PROPERTY_BIT[identifier] ?? 0;
     if (bit === 0) reader.fail(FAULTS.propertyUnknown);
-    else if ((allowed & bit) === 0) reader.fail(FAULTS.propertyMisplaced);
-    else if ((seen & bit) !== 0) reader.fail(FAULTS.propertyTwice);
-    else if (bit === USER_PROPERTY_BIT) {
+    else if ((set.allowed & bit) === 0) reader.fail(FAULTS.propertyMisplaced);
+    else if ((seen & bit) !== 0) reader.fail(set.twice[identifier] as Fault);
+    else if (identifier === PropertyId.userProperty) {
       userProperties += 1;
       if (userProperties > limits.userProperties) reader.fail(FAULTS.userProperties);
-      else readUserProperty(reader, allowed, found);
+      else readUserProperty(reader, set, found);
     } else {
       seen |= bit;
-      readProperty(identifier, reader, allowed, limits, found);
+      readProperty(identifier, reader, set, limits, found);
     }
   }
   reader.leaveProperties(packetEnd);
@@ -133,14 +62,14 @@ export function readProperties(reader: FieldReader, allowed: number, limits: Pac
 function readProperty(
   identifier: number,
   reader: FieldReader,
-  allowed: number,
+  set: PropertySet,
   limits: PacketLimits,
   found: Properties,
 ): void {
   switch (identifier) {
     case PropertyId.payloadFormatIndicator: {
       const value = reader.byte();
-      if (value > 1) reader.fail(FAULTS.payloadFormat);
+      if (value > 1) reader.fail(set === PUBLISH_PROPERTIES ? FAULTS.payloadFormat : FAULTS.willPayloadFormat);
       found.payloadFormatIndicator = value as 0 | 1;
       return;
     }
@@ -158,7 +87,7 @@ function readProperty(
       return;
     case PropertyId.subscriptionIdentifier:
       found.subscriptionIdentifier = reader.variableByteInteger();
-      if (allowed === PropertySet.publish) reader.fail(FAULTS.publishSubscriptionIdentifier);
+      if (set === PUBLISH_PROPERTIES) reader.fail(FAULTS.publishSubscriptionIdentifier);
       else if (found.subscriptionIdentifier === 0) reader.fail(FAULTS.subscriptionIdentifier);
       return;
     case PropertyId.sessionExpiryInterval:
@@ -208,8 +137,8 @@ function readProperty(
 }
 
 /** Only those of messages are passed on: in all other packets they are checked alone. */
-function readUserProperty(reader: FieldReader, allowed: number, found: Properties): void {
-  if (allowed !== PropertySet.publish && allowed !== PropertySet.will) {
+function readUserProperty(reader: FieldReader, set: PropertySet, found: Properties): void {
+  if (!set.isMessage) {
     reader.skipText();
     reader.skipText();
     return;
@@ -238,14 +167,4 @@ export function messageProperties(found: Readonly<Properties>): MessagePropertie
     ...(correlationData === undefined ? undefined : { correlationData }),
     ...(userProperties === undefined ? undefined : { userProperties }),
   };
-}
-
-function bitsOfIdentifiers(): readonly number[] {
-  const bits: number[] = [];
-  for (const [index, identifier] of Object.values(PropertyId).entries()) bits[identifier] = 1 << index;
-  return Array.from(bits, (bit) => bit ?? 0);
-}
-
-function setOf(...names: readonly (keyof typeof PropertyId)[]): number {
-  return names.reduce((bits, name) => bits | (BIT[PropertyId[name]] as number), 0);
 }

@@ -2,7 +2,7 @@
 
 import type { MessageProperties } from '@rollcall/protocol';
 import { PacketType, type ProtocolVersion, type Qos } from '../packets.ts';
-import { PropertyId } from './properties.ts';
+import { PropertyId } from './property-table.ts';
 import {
   binaryPropertyBytes,
   fieldBytes,

@@ -7,7 +7,8 @@ import type { ProtocolVersion, PublishPacket, Qos } from '../packets.ts';
 import { faultOfText, length16, reader } from './field-reader.ts';
 import { topicNameFault } from './mqtt-text.ts';
 import type { PacketLimits } from './packet-limits.ts';
-import { messageProperties, PropertySet, readProperties } from './properties.ts';
+import { messageProperties, readProperties } from './properties.ts';
+import { PUBLISH_PROPERTIES } from './property-table.ts';
 import { FAULTS, type Fault } from './protocol-violations.ts';
 
 /** `start`: the first byte after the fixed header. Flags are checked before. */
@@ -57,7 +58,7 @@ export function readPublish(
 
 function readPublishProperties(limits: PacketLimits, publish: PublishPacket): Fault | undefined {
   reader.open(publish.bytes, publish.payload, publish.end);
-  const found = readProperties(reader, PropertySet.publish, limits);
+  const found = readProperties(reader, PUBLISH_PROPERTIES, limits);
   publish.payload = reader.position;
   const fault = reader.close();
   if (fault !== undefined) return fault;

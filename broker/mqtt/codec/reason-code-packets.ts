@@ -3,7 +3,8 @@
 import { type AcknowledgementPacket, type DisconnectPacket, PacketType, type ProtocolVersion } from '../packets.ts';
 import { reader } from './field-reader.ts';
 import type { PacketLimits } from './packet-limits.ts';
-import { PropertySet, readProperties } from './properties.ts';
+import { readProperties } from './properties.ts';
+import { ACKNOWLEDGEMENT_PROPERTIES, DISCONNECT_PROPERTIES } from './property-table.ts';
 import { FAULTS, type Fault } from './protocol-violations.ts';
 
 /** Reason codes that a client may send. 0x10 comes from a server only (MQTT 5, 3.4.2.1). */
@@ -37,7 +38,7 @@ export function readAcknowledgement(
   if (!reader.isAtEnd) {
     reasonCode = reader.byte();
     if (!REASON_CODES[type].codes.has(reasonCode)) reader.fail(REASON_CODES[type].fault);
-    if (!reader.isAtEnd) readProperties(reader, PropertySet.acknowledgement, limits);
+    if (!reader.isAtEnd) readProperties(reader, ACKNOWLEDGEMENT_PROPERTIES[type], limits);
     if (!reader.isAtEnd) reader.fail(FAULTS.trailing);
   }
   return reader.close() ?? { type, packetId, reasonCode };
@@ -58,7 +59,7 @@ export function readDisconnect(
   if (!DISCONNECTED.has(reasonCode)) reader.fail(FAULTS.disconnectReason);
   let sessionExpiryInterval: number | undefined;
   if (!reader.isAtEnd) {
-    sessionExpiryInterval = readProperties(reader, PropertySet.disconnect, limits).sessionExpiryInterval;
+    sessionExpiryInterval = readProperties(reader, DISCONNECT_PROPERTIES, limits).sessionExpiryInterval;
     if (endsSession && sessionExpiryInterval !== undefined && sessionExpiryInterval > 0) {
       reader.fail(FAULTS.disconnectExpiry);
     }

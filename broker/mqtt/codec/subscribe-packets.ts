@@ -4,7 +4,8 @@ import type { ProtocolVersion, Qos, RequestedSubscription, SubscribePacket, Unsu
 import { faultOfText, reader } from './field-reader.ts';
 import { type TextFault, textFault, topicFilterFault } from './mqtt-text.ts';
 import type { PacketLimits } from './packet-limits.ts';
-import { NO_PROPERTIES, PropertySet, readProperties } from './properties.ts';
+import { NO_PROPERTIES, readProperties } from './properties.ts';
+import { SUBSCRIBE_PROPERTIES, UNSUBSCRIBE_PROPERTIES } from './property-table.ts';
 import { FAULTS, type Fault } from './protocol-violations.ts';
 
 const SHARE = Buffer.from('$share/');
@@ -22,7 +23,7 @@ export function readSubscribe(
 ): SubscribePacket | Fault {
   reader.open(bytes, start, end);
   const packetId = readPacketId();
-  const properties = version === 5 ? readProperties(reader, PropertySet.subscribe, limits) : NO_PROPERTIES;
+  const properties = version === 5 ? readProperties(reader, SUBSCRIBE_PROPERTIES, limits) : NO_PROPERTIES;
   if (reader.isAtEnd) reader.fail(FAULTS.subscribeEmpty);
   const subscriptions: RequestedSubscription[] = [];
   while (!reader.isAtEnd) {
@@ -52,7 +53,7 @@ export function readUnsubscribe(
 ): UnsubscribePacket | Fault {
   reader.open(bytes, start, end);
   const packetId = readPacketId();
-  if (version === 5) readProperties(reader, PropertySet.unsubscribe, limits);
+  if (version === 5) readProperties(reader, UNSUBSCRIBE_PROPERTIES, limits);
   if (reader.isAtEnd) reader.fail(FAULTS.unsubscribeEmpty);
   const filters: string[] = [];
   while (!reader.isAtEnd) {
