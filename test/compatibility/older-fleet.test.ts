@@ -97,6 +97,8 @@ describe('a fleet of an earlier version', () => {
     await sending.drained();
     await sending.close();
     expect(await ask('telemetry', 'last', '--device', 'press-2')).toMatchObject({ payload: { n: 7 } });
+    const all = await askLines('telemetry', 'query', '--device', 'press-2', '--stream', 'temperature');
+    expect(all).toMatchObject([1, 2, 3, 4, 5, 6, 7].map((n) => ({ payload: { n } })));
   });
 
   it('delivers the queued messages of its persistent session to a service', async () => {
