@@ -67,9 +67,20 @@ export class Children<Kind extends Child> {
   }
 
   #optionsOf(deviceId: DeviceId, options: ChildOptions): DeviceOptions {
-    const { dataDir, mqttUrl, enrollUrl, rootSha256, now, random, schedule, log, keepalive, messageKeys } =
+    const { dataDir, mqttUrl, enrollUrl, rootSha256, now, random, schedule, log, keepalive, messageKeys, mqttVersion } =
       this.#gateway;
-    const inherited = { mqttUrl, enrollUrl, rootSha256, now, random, schedule, log, keepalive, messageKeys };
+    const inherited = {
+      mqttUrl,
+      enrollUrl,
+      rootSha256,
+      now,
+      random,
+      schedule,
+      log,
+      keepalive,
+      messageKeys,
+      mqttVersion,
+    };
     const place =
       dataDir === undefined ? { store: memoryIdentityStore() } : { dataDir: join(dataDir, 'children', deviceId) };
     const settings = { ...inherited, ...options, ...place, deviceId };

@@ -9,6 +9,7 @@ export const DEVICE_ERRORS = {
   connection_refused: 'the broker refused this device',
   connection_lost: 'the connection was lost',
   not_acknowledged: 'the message was sent several times and never acknowledged',
+  message_refused: 'the broker refused this message',
   outbox_full: 'too many messages wait for a connection',
   queue_unwritable: 'the message could not be written to disk',
   queue_unusable: 'the directory of the queue cannot be used',
@@ -31,6 +32,8 @@ export interface DeviceErrorOptions {
   readonly status?: number;
   /** Seconds the server asks to wait before the next try (HTTP Retry-After). */
   readonly retryAfter?: number;
+  /** The broker's reason as a word, where MQTT 5 told it. */
+  readonly serverReason?: string | undefined;
   readonly cause?: unknown;
 }
 
@@ -40,6 +43,8 @@ export class DeviceError extends Error {
   readonly code: DeviceErrorCode;
   readonly status: number | undefined;
   readonly retryAfter: number | undefined;
+  /** The broker's reason as a word, such as `device_revoked` or `session_taken_over`; undefined where it told none (MQTT 3.1.1). */
+  readonly serverReason: string | undefined;
 
   constructor(code: DeviceErrorCode, options: DeviceErrorOptions = {}) {
     const sentence = isProblemCode(code) ? PROBLEMS[code].sentence : DEVICE_ERRORS[code];
@@ -47,6 +52,7 @@ export class DeviceError extends Error {
     this.code = code;
     this.status = options.status;
     this.retryAfter = options.retryAfter;
+    this.serverReason = options.serverReason;
   }
 }
 

@@ -3,11 +3,12 @@ import type { BroadcastHandler } from './broadcasts.ts';
 import type { CommandHandler } from './commands.ts';
 import { DeviceError } from './device-error.ts';
 import type { DeviceParsers } from './device-schema.ts';
-import type { DeviceLog, StateListener } from './device-state.ts';
+import type { DeviceLog, RefusalListener, StateListener } from './device-state.ts';
 import { checkedEnrollUrl, checkedMqttUrls, type EnrollmentOptions } from './enrollment.ts';
 import type { IdentityStore } from './identity-store.ts';
 import { checkOutboxOptions, type MessageKeys, type QueueOptions } from './open-outbox.ts';
 import type { OutboxLimits } from './outbox.ts';
+import { MQTT_VERSIONS, type MqttVersionChoice } from './protocol-versions.ts';
 import type { Schedule } from './schedule.ts';
 
 /** How a device is enrolled again. */
@@ -26,8 +27,15 @@ export interface DeviceSettings extends EnrollmentOptions {
   readonly commands?: Readonly<Record<string, CommandHandler>>;
   /** As {@link commands}, for broadcasts. */
   readonly broadcasts?: Readonly<Record<string, BroadcastHandler>>;
+  /** Default `automatic`: MQTT 5 where the broker knows it, else 3.1.1. */
+  readonly mqttVersion?: MqttVersionChoice;
   /** True starts without the commands that were queued while the device was away. Default false. */
   readonly clean?: boolean;
+  /**
+   * Seconds for which a broker with MQTT 5 keeps the subscriptions and the commands for a device that is away. Default: as long as the broker
+   * does.
+   */
+  readonly sessionExpiry?: number;
   /** MQTT keep alive in seconds, 15 to 1200. Default 60. */
   readonly keepalive?: number;
   /** The queue on disk, which every device with a `dataDir` has. `memory`: none, messages go with the process. */
@@ -46,6 +54,8 @@ export interface DeviceSettings extends EnrollmentOptions {
   readonly renewal?: 'automatic' | 'manual';
   /** As {@link Device.onState}, from the first moment on: `unenrolled` and `enrolling` come before there is a device. */
   readonly onState?: StateListener;
+  /** As {@link Device.onRefused}, also for messages that an earlier run queued. */
+  readonly onRefused?: RefusalListener;
   /** Clock, in milliseconds since 1970. */
   readonly now?: () => number;
   /** Numbers from 0 up to but not including 1, for jitter. */
@@ -78,10 +88,19 @@ export interface TelemetryOptions extends PublishOptions {
 }
 
 export const KEEPALIVE_S = 60;
+/** A Session Expiry Interval that has no end (MQTT 5, section 3.1.2.11.2). */
+export const NEVER_EXPIRES = 0xffff_ffff;
 
 /** Throws `request_invalid`. */
 export function checkSettings(options: DeviceOptions): void {
-  const { enrollUrl, mqttUrl, keepalive = KEEPALIVE_S, group } = options;
+  const {
+    enrollUrl,
+    mqttUrl,
+    keepalive = KEEPALIVE_S,
+    sessionExpiry = NEVER_EXPIRES,
+    group,
+    mqttVersion = 'automatic',
+  } = options;
   checkedEnrollUrl(enrollUrl);
   checkedMqttUrls(mqttUrl);
   if (group !== undefined && parseGroupName(group) === undefined) {
@@ -90,6 +109,12 @@ export function checkSettings(options: DeviceOptions): void {
   checkOutboxOptions(options);
   if (!Number.isInteger(keepalive) || keepalive < 15 || keepalive > 1_200) {
     throw new DeviceError('request_invalid', { reason: 'expected a keepalive of 15 to 1200 seconds' });
+  }
+  if (!MQTT_VERSIONS.includes(mqttVersion)) {
+    throw new DeviceError('request_invalid', { reason: `expected an MQTT version of ${MQTT_VERSIONS.join(', ')}` });
+  }
+  if (!Number.isInteger(sessionExpiry) || sessionExpiry < 0 || sessionExpiry > NEVER_EXPIRES) {
+    throw new DeviceError('request_invalid', { reason: 'expected a session expiry of 0 to 4294967295 seconds' });
   }
 }
 

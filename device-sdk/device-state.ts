@@ -43,6 +43,9 @@ export type StateReason =
 /** `error` is the cause, if the change has one. */
 export type StateListener = (state: DeviceState, error: DeviceError | undefined, reason: StateReason) => void;
 
+/** A message that the broker refused: its topic with the key, if it has one, and why. It is not sent again. */
+export type RefusalListener = (topic: string, error: DeviceError) => void;
+
 /** The states of the MQTT connection alone. */
 export type ConnectionState = 'connecting' | 'connected' | 'recovering';
 

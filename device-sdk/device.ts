@@ -20,6 +20,7 @@ import {
   type DeviceOptions,
   type EnrollAgainOptions,
   KEEPALIVE_S,
+  NEVER_EXPIRES,
   type PublishOptions,
   type TelemetryOptions,
 } from './device-options.ts';
@@ -37,11 +38,12 @@ import {
   type ResponseOf,
   type StreamsOf,
 } from './device-schema.ts';
-import type { DeviceState, StateListener } from './device-state.ts';
+import type { DeviceState, RefusalListener, StateListener } from './device-state.ts';
 import { checkedMqttUrls } from './enrollment.ts';
 import { fetchServerTime } from './https-exchange.ts';
 import { IdentityManager } from './identity-manager.ts';
 import { Inbox } from './inbox.ts';
+import { Listeners } from './listeners.ts';
 import { MqttClient } from './mqtt-client.ts';
 import type { NewMessage, Outbox, OutboxStatus } from './outbox.ts';
 import { encodePayload, type Payload } from './payload.ts';
@@ -62,6 +64,7 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
   readonly #twin: Twin<never, never>;
   readonly #group: GroupName;
   readonly #statePublisher = new StatePublisher();
+  readonly #refusals = new Listeners<Parameters<RefusalListener>>();
   readonly #children: Children<Device>;
   #usesTwin = false;
   #closing: Promise<void> | undefined;
@@ -96,12 +99,15 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
     this.#twin = twin;
     this.#group = (options.group ?? DEFAULT_GROUP) as GroupName; // checked before anything else happened
     if (options.onState !== undefined) this.#statePublisher.onState(options.onState);
+    if (options.onRefused !== undefined) this.#refusals.add(options.onRefused);
     this.#mqttClient = new MqttClient(
       {
         identity,
         keys: options.keys,
         mqttUrls: checkedMqttUrls(options.mqttUrl),
+        mqttVersion: options.mqttVersion ?? 'automatic',
         clean: options.clean ?? false,
+        sessionExpiry: options.sessionExpiry ?? NEVER_EXPIRES,
         keepalive: options.keepalive ?? KEEPALIVE_S,
         dates: () => clock.dates(),
         learnTime: () => {
@@ -112,6 +118,7 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
       },
       {
         changed: (link, error, reason) => this.#identityManager.connectionChanged(link, error, reason),
+        refused: (topic, error) => this.#refusals.notify(topic, error),
         message: (topic, payload) => inbox.received(topic, payload),
       },
     );
@@ -156,6 +163,14 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
   /** Calls back at each change of state, until the returned function is called. */
   onState(listener: StateListener): () => void {
     return this.#statePublisher.onState(listener);
+  }
+
+  /**
+   * Calls back for each message that the broker refused with a reason (MQTT 5), until the returned function is called. The receipt's
+   * `acknowledged` rejects as well, and `queue.refused` counts it; the messages behind it are sent.
+   */
+  onRefused(listener: RefusalListener): () => void {
+    return this.#refusals.add(listener);
   }
 
   /** Resolves when the device is connected; rejects when it is refused, revoked or closed. A lost connection is waited out. */

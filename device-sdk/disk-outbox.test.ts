@@ -295,7 +295,7 @@ describe('the replay of a backlog', () => {
       }
     };
     outbox.onReady(pump);
-    outbox.connectionOpened();
+    outbox.connectionOpened(0xffff);
     pump();
     for (let n = 30; n < 60; n += 1) await add(outbox, 't', String(n));
     for (let timer = timers.shift(); timer !== undefined; timer = timers.shift()) {

@@ -78,6 +78,7 @@ export class DiskOutbox implements Outbox {
   #lastVolatile = 0;
   #loadedBytes = 0;
   #dropped = 0;
+  #refused = 0;
   #damaged = 0;
   #replayThrough = 0;
   readonly #replayLimiter: ReplayRateLimiter;
@@ -112,7 +113,8 @@ export class DiskOutbox implements Outbox {
   }
 
   get status(): OutboxStatus {
-    return { messages: this.#open, bytes: this.#streams.bytes, dropped: this.#dropped, damaged: this.#damaged };
+    const [dropped, refused, damaged] = [this.#dropped, this.#refused, this.#damaged];
+    return { messages: this.#open, bytes: this.#streams.bytes, dropped, refused, damaged };
   }
 
   onReady(ready: () => void): void {
@@ -125,7 +127,8 @@ export class DiskOutbox implements Outbox {
     return message.qos === 1 ? this.#store(message) : this.#addVolatile(message);
   }
 
-  connectionOpened(): void {
+  connectionOpened(receiveMaximum: number): void {
+    this.#window.setMaximum(receiveMaximum);
     this.#replayThrough = this.#journal.lastSequence;
   }
 
@@ -148,6 +151,14 @@ export class DiskOutbox implements Outbox {
     const entry = message as Entry;
     if (!this.#window.settle(entry)) return false;
     this.#finish(entry, undefined);
+    return true;
+  }
+
+  refuse(message: OutboxMessage, error: DeviceError): boolean {
+    const entry = message as Entry;
+    if (!this.#window.settle(entry)) return false;
+    this.#refused += 1;
+    this.#finish(entry, error);
     return true;
   }
 

@@ -11,6 +11,7 @@ import { fetchRenewalInfo } from './renewal-info.ts';
 import { Renewer, validityOf } from './renewer.ts';
 import type { Schedule } from './schedule.ts';
 import { SerialQueue } from './serial-queue.ts';
+import { mayRenewalHelp } from './server-reason.ts';
 import type { StatePublisher } from './state-publisher.ts';
 import { evaluateBundle, evaluateCertificates, TRUST_EVENTS, type TrustUpdate } from './trust-bundle.ts';
 
@@ -87,7 +88,8 @@ export class IdentityManager {
       this.#wasUntrusted = true;
       void this.#askForRoots();
     }
-    if (error?.code === 'connection_refused' && !this.#wasRefused && statePublisher.state !== 'renewing') {
+    const isRefused = error?.code === 'connection_refused' && mayRenewalHelp(error.serverReason);
+    if (isRefused && !this.#wasRefused && statePublisher.state !== 'renewing') {
       this.#wasRefused = true;
       this.#renewer.renewSoon();
     }

@@ -16,7 +16,7 @@ export type {
   TelemetryOptions,
 } from './device-options.ts';
 export type { DeviceParsers, DeviceSchema, JsonObject, Parser } from './device-schema.ts';
-export type { DeviceLog, DeviceState, StateListener, StateReason } from './device-state.ts';
+export type { DeviceLog, DeviceState, RefusalListener, StateListener, StateReason } from './device-state.ts';
 export { type EnrollmentOptions, type EnrollmentOrder, enrollOnce } from './enrollment.ts';
 export { fileIdentityStore } from './file-identity-store.ts';
 export { type IdentityStore, memoryIdentityStore, type PendingRequest, type StoredIdentity } from './identity-store.ts';
@@ -25,6 +25,7 @@ export type { MessageKeys, QueueOptions } from './open-outbox.ts';
 export type { OutboxLimits, OutboxStatus } from './outbox.ts';
 export type { DropPolicy, StreamRules } from './outbox-streams.ts';
 export { PAYLOAD_MAX, type Payload } from './payload.ts';
+export type { MqttVersionChoice } from './protocol-versions.ts';
 export type { Receipt } from './receipt.ts';
 export type { Schedule } from './schedule.ts';
 export type { Priority } from './send-window.ts';

@@ -60,6 +60,7 @@ async function open(
     store: store ?? (await enrolledStore()),
     mqttUrl,
     random: () => 0,
+    mqttVersion: '3.1.1', // what the scripted broker knows
     ...options,
   } as DeviceOptions);
   cleanups.push(() => device.close());

@@ -4,15 +4,19 @@
  */
 
 import { backoffDelay } from './backoff.ts';
+import type { ConnectionEnd } from './connection-end.ts';
 import { DeviceError } from './device-error.ts';
 import type { ConnectionState, DeviceLog, StateReason } from './device-state.ts';
 import type { StoredIdentity } from './identity-store.ts';
 import type { KeyProvider } from './key-provider.ts';
-import { type ConnectionEnd, MqttConnection } from './mqtt-connection.ts';
-import type { NewMessage, Outbox } from './outbox.ts';
+import type { MqttVersion, PacketProperties } from './mqtt-codec/index.ts';
+import { MqttConnection } from './mqtt-connection.ts';
+import type { NewMessage, Outbox, OutboxMessage } from './outbox.ts';
 import { PacketIds } from './packet-ids.ts';
+import { type MqttVersionChoice, ProtocolVersions } from './protocol-versions.ts';
 import type { Receipt } from './receipt.ts';
-import type { Schedule } from './schedule.ts';
+import { type Schedule, uptime } from './schedule.ts';
+import type { ServerLimits } from './server-limits.ts';
 import type { ValidityTime } from './server-verification.ts';
 import type { TrustedRoots } from './trust-bundle.ts';
 
@@ -21,11 +25,14 @@ export interface MqttClientOptions {
   readonly keys?: KeyProvider | undefined;
   /** In place of the identity's own; one after the other. */
   readonly mqttUrls: readonly string[] | undefined;
+  readonly mqttVersion: MqttVersionChoice;
   /** The time for the validity check of brokers. */
   readonly dates: () => ValidityTime;
   /** Requests the time from the enroll server when a broker's certificate is not valid by the system's clock. */
   readonly learnTime: () => Promise<void>;
   readonly clean: boolean;
+  /** Seconds. */
+  readonly sessionExpiry: number;
   readonly keepalive: number;
   readonly outbox: Outbox;
   readonly log: DeviceLog;
@@ -36,8 +43,10 @@ export interface MqttClientOptions {
 
 export interface MqttClientListener {
   changed(state: ConnectionState, error: DeviceError | undefined, reason: StateReason): void;
-  /** As {@link ConnectionListener.message}. */
-  message(topic: string, payload: Buffer): Promise<void> | undefined;
+  /** A message was given up, because the broker refused it. */
+  refused(topic: string, error: DeviceError): void;
+  /** As {@link MqttConnectionListener.message}. */
+  message(topic: string, payload: Buffer, properties: PacketProperties | undefined): Promise<void> | undefined;
 }
 
 /** A new certificate in its first connection attempts. */
@@ -66,6 +75,7 @@ export class MqttClient {
   #connection: MqttConnection | undefined;
   readonly #filters = new Set<string>();
   #urlIndex = 0;
+  readonly #versions: ProtocolVersions;
   #cancelRetry: (() => void) | undefined;
   #failedTries = 0;
   #connectedAt: number | undefined;
@@ -78,6 +88,7 @@ export class MqttClient {
     this.#outbox = options.outbox;
     this.#outbox.onReady(() => this.#sendWaiting());
     this.#identity = options.identity;
+    this.#versions = new ProtocolVersions(options.mqttVersion, uptime);
   }
 
   start(): void {
@@ -153,32 +164,44 @@ export class MqttClient {
   #connect(): void {
     this.#cancelRetry = undefined;
     this.#packetIds.keepOnly(this.#outbox.reservedIds());
+    const { keys, dates, clean, sessionExpiry, keepalive } = this.#options;
+    const mqttUrl = this.#url();
+    const version = this.#versions.versionFor(mqttUrl);
     this.#connection = new MqttConnection(
       {
-        identity: this.#identity,
-        keys: this.#options.keys,
-        mqttUrl: this.#url(),
-        dates: this.#options.dates(),
-        packetIds: this.#packetIds,
-        clean: this.#options.clean,
-        keepalive: this.#options.keepalive,
-        connectTimeout: CONNECT_TIMEOUT_MS,
-        ackTimeout: ACK_TIMEOUT_MS,
+        ...{ identity: this.#identity, keys, mqttUrl, version, dates: dates(), packetIds: this.#packetIds },
+        ...{ clean, sessionExpiry, keepalive, connectTimeout: CONNECT_TIMEOUT_MS, ackTimeout: ACK_TIMEOUT_MS },
       },
       {
-        connected: () => this.#connected(),
-        message: (topic, payload) => this.#listener.message(topic, payload),
-        ended: (end) => this.#ended(end),
+        connected: (limits) => {
+          this.#versions.accepted(mqttUrl, version);
+          this.#connected(version, limits);
+        },
+        message: (topic, payload, properties) => this.#listener.message(topic, payload, properties),
+        ended: (end) => {
+          if (end.isUnanswered) this.#versions.closedBeforeConnack(mqttUrl, version);
+          if (end.kind === 'version' && this.#versions.isAutomatic) this.#speakOlder(mqttUrl);
+          else this.#ended(end);
+        },
       },
     );
     this.#listener.changed('connecting', undefined, this.#failedTries === 0 ? 'first try' : 'next try');
   }
 
-  #connected(): void {
+  /** The broker answered, so the next attempt need not wait. */
+  #speakOlder(mqttUrl: string): void {
+    this.#versions.refused(mqttUrl);
+    this.#options.log.info({ device: this.#identity.deviceId, broker: mqttUrl }, 'the broker does not know MQTT 5');
+    this.#connection = undefined;
+    this.#connect();
+  }
+
+  #connected(version: MqttVersion, limits: ServerLimits): void {
     this.#connectedAt = this.#options.now();
     this.#endTrial(undefined);
-    this.#options.log.info({ device: this.#identity.deviceId }, 'connected');
-    this.#outbox.connectionOpened();
+    const mqtt = version === 5 ? '5' : '3.1.1';
+    this.#options.log.info({ device: this.#identity.deviceId, mqtt }, 'connected');
+    this.#outbox.connectionOpened(limits.receiveMaximum);
     this.#listener.changed('connected', undefined, 'accepted');
     this.#sendWaiting();
     this.#subscribe([...this.#filters]);
@@ -196,13 +219,13 @@ export class MqttClient {
       this.#connect();
       return;
     }
-    const kind = end.kind === 'lost' ? 'lost' : 'refused';
-    const wait = backoffDelay({ kind, earlier: this.#failedTries }, random);
+    const wait = backoffDelay({ kind: end.waitsLong ? 'refused' : 'lost', earlier: this.#failedTries }, random);
     this.#failedTries += 1;
     this.#cancelRetry = schedule(wait, () => this.#connect());
     if (end.kind === 'invalid dates') this.#correctClock();
-    const fields = { device: this.#identity.deviceId, code: end.error.code, reason: end.error.message, wait };
-    const reason = kind === 'refused' ? 'connection refused' : 'connection lost';
+    const { code, message, serverReason } = end.error;
+    const fields = { device: this.#identity.deviceId, code, serverReason, reason: message, wait };
+    const reason = end.kind === 'lost' ? 'connection lost' : 'connection refused';
     log.warn(fields, reason);
     this.#listener.changed('recovering', end.error, reason);
   }
@@ -230,10 +253,26 @@ export class MqttClient {
     if (connection === undefined || this.#connectedAt === undefined) return;
     for (let message = this.#outbox.next(); message !== undefined; message = this.#outbox.next()) {
       const sent = message;
-      connection.send(sent, () => {
-        if (this.#connection === connection && this.#outbox.settle(sent)) this.#sendWaiting();
+      const refusal = connection.refusalOf(sent);
+      if (refusal !== undefined) {
+        this.#refused(sent, refusal);
+        continue;
+      }
+      connection.send(sent, (refused) => {
+        if (this.#connection !== connection) return;
+        const isSettled = refused === undefined ? this.#outbox.settle(sent) : this.#refused(sent, refused);
+        if (isSettled) this.#sendWaiting();
       });
     }
+  }
+
+  #refused(message: OutboxMessage, error: DeviceError): boolean {
+    if (!this.#outbox.refuse(message, error)) return false;
+    const { device, topic } = { device: this.#identity.deviceId, topic: message.topic };
+    const { code, serverReason, message: reason } = error;
+    this.#options.log.warn({ device, topic, code, serverReason, reason }, 'message refused');
+    this.#listener.refused(topic, error);
+    return true;
   }
 
   /** Reconnects at once when the corrected time may make the broker's certificate valid. */
@@ -258,8 +297,8 @@ export class MqttClient {
 
   #subscribe(filters: readonly string[]): void {
     if (filters.length === 0) return;
-    this.#connection?.subscribe(filters, (filter) => {
-      this.#options.log.warn({ device: this.#identity.deviceId, filter }, 'subscription refused');
+    this.#connection?.subscribe(filters, (filter, reason) => {
+      this.#options.log.warn({ device: this.#identity.deviceId, filter, reason }, 'subscription refused');
     });
   }
 }

@@ -5,14 +5,10 @@ import { afterAll, afterEach, beforeAll, expect } from 'vitest';
 import { testsWithClients } from '../test/fixtures/real-client.ts';
 import { makeScriptedAuthority } from '../test/fixtures/scripted-authority.ts';
 import { startScriptedEstServer } from '../test/fixtures/scripted-est-server.ts';
+import type { ConnectionEnd } from './connection-end.ts';
 import { enrollOnce } from './enrollment.ts';
 import { memoryIdentityStore, type StoredIdentity } from './identity-store.ts';
-import {
-  type ConnectionEnd,
-  MqttConnection,
-  type MqttConnectionListener,
-  type MqttConnectionOptions,
-} from './mqtt-connection.ts';
+import { MqttConnection, type MqttConnectionListener, type MqttConnectionOptions } from './mqtt-connection.ts';
 import { PacketIds } from './packet-ids.ts';
 
 const { describe, it } = testsWithClients('device-sdk/mqtt-connection.test.ts', ['openssl']);
@@ -80,7 +76,7 @@ function connect(
     connection = new MqttConnection(
       {
         ...{ identity, mqttUrl, packetIds: new PacketIds(), clean: true, dates: 'system' },
-        ...{ keepalive: 60, connectTimeout: 10_000, ackTimeout: 60_000 },
+        ...{ version: 4, sessionExpiry: 3_600, keepalive: 60, connectTimeout: 10_000, ackTimeout: 60_000 },
         ...options,
       },
       { connected: () => {}, message: () => undefined, ...listener, ended },
@@ -122,7 +118,7 @@ describe('a connection', () => {
     );
     const { kind, error } = await connect(mqttUrl).end;
     expect(kind).toBe('lost');
-    expect(error.message).toContain('malformed publish');
+    expect(error.message).toContain('malformed packet');
   });
 
   it('that is half-open is found out: a probe that nobody answers ends it', async () => {

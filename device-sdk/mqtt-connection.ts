@@ -1,37 +1,48 @@
 /**
- * One MQTT connection over mutual TLS. It never reconnects and reports once why it ended. A dead connection and a broker
- * that stops acknowledging end it as well.
+ * One MQTT connection over mutual TLS, with MQTT 5 or 3.1.1. It never reconnects and reports once why it ended. A dead connection
+ * and a broker that stops acknowledging end it as well.
  */
 
 import type { TLSSocket } from 'node:tls';
+import { type ConnectionEnd, connectionEnd } from './connection-end.ts';
 import { DeviceError } from './device-error.ts';
-import { isNetworkError, networkReason } from './https-exchange.ts';
 import type { StoredIdentity } from './identity-store.ts';
 import type { KeyProvider } from './key-provider.ts';
 import {
-  DISCONNECT,
   encodeConnect,
+  encodeDisconnect,
   encodePuback,
   encodePublish,
   encodeSubscribe,
+  MalformedPacket,
+  type MqttVersion,
+  type PacketProperties,
   PacketReader,
   PINGREQ,
+  REASON,
   type ReceivedPacket,
-} from './mqtt-packets.ts';
+  type ReceivedPublish,
+} from './mqtt-codec/index.ts';
 import type { OutboxMessage } from './outbox.ts';
 import type { PacketIds } from './packet-ids.ts';
+import { PacketWriter } from './packet-writer.ts';
 import { uptime } from './schedule.ts';
-import { isDateError, openTls, serverTrustError, type ValidityTime } from './server-verification.ts';
+import { type ServerLimits, serverLimits } from './server-limits.ts';
+import { isFinalForMessage, type ServerReason, serverReason } from './server-reason.ts';
+import { openTls, serverTrustError, type ValidityTime } from './server-verification.ts';
 
 export interface MqttConnectionOptions {
   readonly identity: StoredIdentity;
   readonly keys?: KeyProvider | undefined;
   readonly mqttUrl: string;
+  readonly version: MqttVersion;
   /** The time for the validity check of the broker's certificate. */
   readonly dates: ValidityTime;
   readonly packetIds: PacketIds;
   /** False keeps subscriptions and queued commands at the broker while the device is away [MQTT-3.1.2-4]. */
   readonly clean: boolean;
+  /** Seconds for which a broker of MQTT 5 keeps them; 0xffffffff: for ever. With 3.1.1 there is no end. */
+  readonly sessionExpiry: number;
   /** Seconds of silence, in either direction, before PINGREQ; half as long for PINGRESP. */
   readonly keepalive: number;
   /** Milliseconds for TCP, TLS and CONNACK together. */
@@ -40,54 +51,48 @@ export interface MqttConnectionOptions {
   readonly ackTimeout: number;
 }
 
-/**
- * `refused`: TLS, certificate or identity were not accepted by one of both sides. `invalid dates`: the broker's certificate is
- * not valid now, by the system's clock. `lost`: everything else.
- */
-export interface ConnectionEnd {
-  readonly kind: 'lost' | 'refused' | 'invalid dates';
-  readonly error: DeviceError;
-}
-
 export interface MqttConnectionListener {
-  connected(): void;
+  connected(limits: ServerLimits): void;
   /** What is acknowledged when the promise resolves; if it rejects, the broker will send it again another time. */
-  message(topic: string, payload: Buffer): Promise<void> | undefined;
+  message(topic: string, payload: Buffer, properties: PacketProperties | undefined): Promise<void> | undefined;
   ended(end: ConnectionEnd): void;
 }
 
-/** Return codes of CONNACK that speak about this device, not about the moment (MQTT 3.1.1, section 3.2.2.3). */
-const REFUSALS: ReadonlySet<number> = new Set([1, 2, 4, 5]);
 const REFUSED_FILTER = 0x80;
 /** Bytes of the longest packet read. */
 const PACKET_MAX = 1024 * 1024;
+/** Messages that the broker may send before the first of them is acknowledged. */
+const RECEIVE_MAX = 64;
 /** Milliseconds that the other side has to close after DISCONNECT. */
 const FAREWELL_MS = 1_000;
 
 interface Subscription {
   readonly filters: readonly string[];
-  readonly refused: (filter: string) => void;
+  readonly refused: (filter: string, reason: string) => void;
 }
+
+/** `refusal`: why the broker took the message and refused it for good. */
+type Settled = (refusal?: DeviceError) => void;
 
 export class MqttConnection {
   readonly #options: MqttConnectionOptions;
   readonly #listener: MqttConnectionListener;
   readonly #socket: TLSSocket;
-  readonly #reader = new PacketReader(PACKET_MAX);
-  readonly #unanswered = new Map<number, () => void>();
+  readonly #reader: PacketReader;
+  readonly #unanswered = new Map<number, Settled>();
   readonly #subscriptions = new Map<number, Subscription>();
-  #outgoing: Buffer[] = [];
-  #written: (() => void)[] = [];
+  readonly #writer: PacketWriter;
   #failure: Error | undefined;
-  #returnCode: number | undefined;
-  #secured = false;
+  #connack: ServerReason | undefined;
+  #disconnect: ServerReason | undefined;
+  #limits: ServerLimits = serverLimits({});
+  #hasAsked = false;
   #isOver = false;
   /** PUBACKs go out in the order in which the messages came [MQTT-4.6.0-2]. */
   #answers: Promise<void> = Promise.resolve();
   #impatience: NodeJS.Timeout | undefined;
   #pulse: NodeJS.Timeout | undefined;
   #hasHeard = true;
-  #hasSpoken = true;
   #isProbing = false;
   /** Uptime of the last PUBACK, or of the first message that waits for one. */
   #answeredAt = 0;
@@ -95,13 +100,15 @@ export class MqttConnection {
   constructor(options: MqttConnectionOptions, listener: MqttConnectionListener) {
     this.#options = options;
     this.#listener = listener;
-    const { identity, keys, mqttUrl, dates, connectTimeout } = options;
+    const { identity, keys, mqttUrl, version, dates, connectTimeout } = options;
+    this.#reader = new PacketReader({ version, maxBytes: PACKET_MAX });
     this.#socket = openTls({
       url: mqttUrl,
       defaultPort: 8883,
       trust: { rootsPem: identity.rootPem, rootCrlPem: identity.rootCrlPem, dates },
       credential: { certificatePem: leafOf(identity.certificatePem), keyPem: identity.keyPem, keys },
     });
+    this.#writer = new PacketWriter(this.#socket);
     this.#impatience = setTimeout(
       () => this.#fail(new Error(`no CONNACK within ${connectTimeout} ms`)),
       connectTimeout,
@@ -109,25 +116,42 @@ export class MqttConnection {
     this.#watch();
   }
 
-  /** `done` once: at PUBACK for QoS 1, when written for QoS 0. It isn't called if the connection ends before. */
-  send(message: OutboxMessage, done: () => void): void {
+  /** Why the broker can't be sent this message; undefined if it can [MQTT-3.2.2-15]. */
+  refusalOf({ topic, payload, properties, packetId, qos }: OutboxMessage): DeviceError | undefined {
+    const { maximumPacketSize } = this.#limits;
+    if (properties === undefined && 3 * topic.length + payload.length + 16 <= maximumPacketSize) return undefined;
+    const bytes = encodePublish(this.#options.version, { topic, payload, properties, packetId, qos }).length;
+    if (bytes <= maximumPacketSize) return undefined;
+    const serverReason = 'packet_too_large';
+    const reason = `${serverReason}: the broker takes packets of ${maximumPacketSize} bytes, and this has ${bytes}`;
+    return new DeviceError('message_refused', { reason, serverReason });
+  }
+
+  /** `settled` once: at PUBACK for QoS 1, when written for QoS 0. It isn't called if the connection ends before. */
+  send(message: OutboxMessage, settled: Settled): void {
+    const { topic, payload, qos, properties } = message;
     const dup = message.packetId !== 0;
-    if (message.qos === 1) {
-      if (!dup) message.packetId = this.#options.packetIds.take();
-      if (this.#unanswered.size === 0) this.#answeredAt = uptime();
-      this.#unanswered.set(message.packetId, done);
-    } else {
-      this.#written.push(done);
+    const retain = message.retain === true && this.#limits.acceptsRetain; // [MQTT-3.2.2-14]
+    if (qos === 1 && !dup) message.packetId = this.#options.packetIds.take();
+    const { packetId } = message;
+    const packet = encodePublish(this.#options.version, { topic, payload, qos, packetId, dup, retain, properties });
+    if (qos === 0) {
+      this.#writer.write(packet, () => {
+        if (!this.#isOver) settled();
+      });
+      return;
     }
-    const { topic, payload, qos, packetId, retain = false } = message;
-    this.#write(encodePublish({ topic, payload, qos, dup, retain, packetId }));
+    if (this.#unanswered.size === 0) this.#answeredAt = uptime();
+    this.#unanswered.set(packetId, settled);
+    this.#writer.write(packet);
   }
 
   /** Asks for QoS 1. A filter that the broker refuses is told, and leaves the connection as it is. */
-  subscribe(filters: readonly string[], refused: (filter: string) => void): void {
+  subscribe(filters: readonly string[], refused: (filter: string, reason: string) => void): void {
     const packetId = this.#options.packetIds.take();
     this.#subscriptions.set(packetId, { filters, refused });
-    this.#write(encodeSubscribe(packetId, filters));
+    const subscriptions = filters.map((filter) => ({ filter, qos: 1 as const }));
+    this.#writer.write(encodeSubscribe(this.#options.version, packetId, subscriptions));
   }
 
   /** Says goodbye if there is somebody to say it to; resolves when the socket is closed. `ended` isn't called any more. */
@@ -135,9 +159,9 @@ export class MqttConnection {
     this.#over();
     if (this.#socket.closed) return;
     const closed = new Promise<void>((resolve) => this.#socket.once('close', () => resolve()));
-    if (this.#returnCode === 0 && !this.#socket.destroyed) {
-      this.#write(DISCONNECT);
-      this.#flush();
+    if (this.#connack?.code === 0 && !this.#socket.destroyed) {
+      this.#writer.write(encodeDisconnect(this.#options.version));
+      this.#writer.flush();
       this.#socket.end();
       this.#socket.resume(); // nobody listens any more, and the other side's last words have to go somewhere
     } else {
@@ -158,21 +182,32 @@ export class MqttConnection {
     socket.once('close', () => {
       if (this.#isOver) return;
       this.#over();
-      this.#listener.ended(this.#reason());
+      const { version } = this.#options;
+      const [hasAsked, failure] = [this.#hasAsked, this.#failure];
+      this.#listener.ended(
+        connectionEnd({ version, hasAsked, connack: this.#connack, disconnect: this.#disconnect, failure }),
+      );
     });
   }
 
   #greet(): void {
     if (this.#isOver) return;
-    const { identity, mqttUrl, dates, clean, keepalive } = this.#options;
+    const { identity, mqttUrl, version, dates, clean, keepalive, sessionExpiry } = this.#options;
     const { rootPem: rootsPem, rootCrlPem } = identity;
     const doubt = serverTrustError(this.#socket, { url: mqttUrl, trust: { rootsPem, rootCrlPem, dates } });
     if (doubt !== undefined) {
       this.#fail(doubt);
       return;
     }
-    this.#secured = true;
-    this.#write(encodeConnect({ clientId: identity.deviceId, clean, keepalive: Math.ceil(keepalive) }));
+    this.#hasAsked = true;
+    const properties: PacketProperties = {
+      ...(!clean && sessionExpiry > 0 && { sessionExpiryInterval: sessionExpiry }),
+      ...{ receiveMaximum: RECEIVE_MAX, maximumPacketSize: PACKET_MAX },
+    };
+    const keepAlive = Math.ceil(keepalive);
+    this.#writer.write(
+      encodeConnect({ version, clientId: identity.deviceId, cleanStart: clean, keepAlive, properties }),
+    );
   }
 
   #heard(bytes: Buffer): void {
@@ -180,51 +215,78 @@ export class MqttConnection {
     this.#hasHeard = true;
     this.#isProbing = false;
     try {
-      for (const packet of this.#reader.read(bytes)) {
-        if (this.#isOver) return;
-        this.#received(packet);
-      }
+      this.#reader.read(bytes, (packet) => this.#received(packet));
     } catch (error) {
       this.#fail(error as Error);
     }
   }
 
   #received(packet: ReceivedPacket): void {
-    const { packetIds } = this.#options;
-    if (this.#returnCode === undefined) {
-      if (packet.kind !== 'connack') throw new RangeError(`expected CONNACK, found ${packet.kind}`); // [MQTT-3.2.0-1]
-      this.#accepted(packet.returnCode);
+    if (this.#connack === undefined) {
+      if (packet.kind !== 'connack') throw unexpected(packet, 'CONNACK'); // [MQTT-3.2.0-1]
+      this.#connack = serverReason(packet.reasonCode, packet.properties);
+      clearTimeout(this.#impatience);
+      if (packet.reasonCode === 0) this.#accepted(serverLimits(packet));
+      else this.#end();
     } else if (packet.kind === 'puback') {
-      const done = this.#unanswered.get(packet.packetId);
-      if (done === undefined) return; // answered before: it was sent twice
-      this.#unanswered.delete(packet.packetId);
-      packetIds.free(packet.packetId);
-      this.#answeredAt = uptime();
-      done();
+      this.#settle(packet.packetId, packet.reasonCode, packet.properties);
     } else if (packet.kind === 'publish') {
-      const safe = this.#listener.message(packet.topic, packet.payload);
-      if (packet.qos === 1) this.#acknowledge(packet.packetId, safe);
-      else safe?.catch(() => {});
+      this.#receivedMessage(packet);
     } else if (packet.kind === 'suback') {
-      const asked = this.#subscriptions.get(packet.packetId);
-      if (asked === undefined) return;
-      this.#subscriptions.delete(packet.packetId);
-      packetIds.free(packet.packetId);
-      for (const [index, filter] of asked.filters.entries()) {
-        if ((packet.granted[index] ?? REFUSED_FILTER) >= REFUSED_FILTER) asked.refused(filter);
-      }
+      this.#subscribed(packet.packetId, packet.reasonCodes, serverReason(0, packet.properties).text);
+    } else if (packet.kind === 'disconnect' && this.#options.version === 5) {
+      this.#disconnect = serverReason(packet.reasonCode, packet.properties);
+      this.#end();
+    } else if (packet.kind !== 'pingresp') {
+      throw unexpected(packet, 'a packet that brokers send');
     }
   }
 
-  #accepted(returnCode: number): void {
-    this.#returnCode = returnCode;
-    clearTimeout(this.#impatience);
-    if (returnCode !== 0) {
-      this.#socket.destroy();
+  #settle(packetId: number, reasonCode: number, properties: PacketProperties | undefined): void {
+    const settled = this.#unanswered.get(packetId);
+    if (settled === undefined) return; // answered before: it was sent twice
+    const refusal = reasonCode < 0x80 ? undefined : serverReason(reasonCode, properties);
+    if (refusal !== undefined && !isFinalForMessage(reasonCode)) {
+      this.#fail(new Error(`PUBACK ${refusal.text}`)); // it is sent again, as after a connection that broke
       return;
     }
-    this.#pulse = setInterval(() => this.#beat(), (this.#options.keepalive * 1_000) / 2);
-    this.#listener.connected();
+    this.#unanswered.delete(packetId);
+    this.#options.packetIds.free(packetId);
+    this.#answeredAt = uptime();
+    if (refusal === undefined) settled();
+    else settled(new DeviceError('message_refused', { reason: refusal.text, serverReason: refusal.word }));
+  }
+
+  #receivedMessage({ topic, payload, properties, qos, packetId }: ReceivedPublish): void {
+    if (qos === 2) throw new MalformedPacket('expected QoS 0 or 1, found 2', REASON.qosNotSupported);
+    if (properties?.topicAlias !== undefined) {
+      throw new MalformedPacket('expected no topic alias', REASON.topicAliasInvalid);
+    }
+    const safe = this.#listener.message(topic, Buffer.from(payload), properties); // a copy: applications keep it
+    if (qos === 1) this.#acknowledge(packetId, safe);
+    else safe?.catch(() => {});
+  }
+
+  #subscribed(packetId: number, reasonCodes: readonly number[], text: string): void {
+    const asked = this.#subscriptions.get(packetId);
+    if (asked === undefined) return;
+    this.#subscriptions.delete(packetId);
+    this.#options.packetIds.free(packetId);
+    for (const [index, filter] of asked.filters.entries()) {
+      const code = reasonCodes[index] ?? REFUSED_FILTER;
+      if (code >= REFUSED_FILTER) asked.refused(filter, text === 'success' ? serverReason(code, undefined).word : text);
+    }
+  }
+
+  #accepted(limits: ServerLimits): void {
+    if (!limits.acceptsQos1) {
+      this.#fail(new DeviceError('connection_refused', { reason: 'expected a broker with QoS 1' }));
+      return;
+    }
+    this.#limits = limits;
+    const keepalive = limits.keepAlive ?? this.#options.keepalive; // [MQTT-3.1.2-21]
+    this.#pulse = setInterval(() => this.#beat(), (keepalive * 1_000) / 2);
+    this.#listener.connected(limits);
   }
 
   #acknowledge(packetId: number, safe: Promise<void> | undefined): void {
@@ -237,47 +299,41 @@ export class MqttConnection {
       } catch {
         return;
       }
-      if (!this.#isOver) this.#write(encodePuback(packetId));
+      if (!this.#isOver) this.#writer.write(encodePuback(this.#options.version, packetId));
     })();
   }
 
   /** Twice per keepalive: a probe that found no answer until the next beat means that nobody is there. */
   #beat(): void {
     const { ackTimeout } = this.#options;
+    const hasSpoken = this.#writer.takeHasWritten();
     if (this.#isProbing) {
       this.#fail(new Error('the line is dead'));
     } else if (this.#unanswered.size > 0 && uptime() - this.#answeredAt > ackTimeout) {
       this.#fail(new Error(`no PUBACK within ${ackTimeout} ms`));
-    } else if (!this.#hasHeard || !this.#hasSpoken) {
+    } else if (!this.#hasHeard || !hasSpoken) {
       this.#isProbing = true;
-      this.#write(PINGREQ);
+      this.#writer.write(PINGREQ);
     }
     this.#hasHeard = false;
-    this.#hasSpoken = false;
-  }
-
-  /** What is written in one turn leaves in one piece: a TLS record for each small message costs more than the message. */
-  #write(packet: Buffer): void {
-    this.#hasSpoken = true;
-    this.#outgoing.push(packet);
-    if (this.#outgoing.length === 1) process.nextTick(() => this.#flush());
-  }
-
-  #flush(): void {
-    const packets = this.#outgoing;
-    if (packets.length === 0 || this.#socket.destroyed) return;
-    const written = this.#written;
-    this.#outgoing = [];
-    this.#written = [];
-    const bytes = packets.length === 1 ? (packets[0] as Buffer) : Buffer.concat(packets);
-    this.#socket.write(bytes, (error) => {
-      if (this.#isOver || error != null) return;
-      for (const done of written) done();
-    });
   }
 
   #fail(error: Error): void {
     this.#failure ??= error;
+    const { version } = this.#options;
+    if (version === 5 && this.#connack?.code === 0 && error instanceof MalformedPacket) {
+      this.#reader.stop();
+      this.#writer.write(encodeDisconnect(version, error.reasonCode)); // [MQTT-4.13.1-1]
+      this.#writer.flush();
+      setTimeout(() => this.#socket.destroy(), FAREWELL_MS).unref();
+      this.#socket.destroySoon();
+    } else {
+      this.#end();
+    }
+  }
+
+  #end(): void {
+    this.#reader.stop();
     this.#socket.destroy();
   }
 
@@ -286,26 +342,10 @@ export class MqttConnection {
     clearTimeout(this.#impatience);
     clearInterval(this.#pulse);
   }
+}
 
-  #reason(): ConnectionEnd {
-    const code = this.#returnCode ?? 0;
-    if (code !== 0) {
-      const kind = REFUSALS.has(code) ? 'refused' : 'lost';
-      const name = kind === 'refused' ? 'connection_refused' : 'unavailable';
-      return { kind, error: new DeviceError(name, { reason: `CONNACK ${code}` }) };
-    }
-    const error = this.#failure as NodeJS.ErrnoException | undefined;
-    if (error instanceof DeviceError) return { kind: 'refused', error };
-    if (error?.code === undefined || error instanceof RangeError || isNetworkError(error)) {
-      const reason = error === undefined ? 'closed by the broker' : networkReason(error);
-      return { kind: 'lost', error: new DeviceError('connection_lost', { reason, cause: error }) };
-    }
-    // In TLS 1.3 the broker judges our certificate after our side of the handshake is done, so its alert comes late.
-    const isTheirs = this.#secured || /_ALERT_/.test(error.code);
-    const name = isTheirs ? 'connection_refused' : 'server_untrusted';
-    const kind = !isTheirs && isDateError(error) ? 'invalid dates' : 'refused';
-    return { kind, error: new DeviceError(name, { reason: error.code, cause: error }) };
-  }
+function unexpected({ kind }: ReceivedPacket, expected: string): MalformedPacket {
+  return new MalformedPacket(`expected ${expected}, found ${kind}`, REASON.protocolError);
 }
 
 /**

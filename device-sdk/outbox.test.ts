@@ -49,7 +49,7 @@ describe('an outbox in memory', () => {
     expect(await codeOf(outbox.add(message('c', 1)))).toBe('outbox_full');
     const [a, b] = sendable(outbox) as [OutboxMessage, OutboxMessage];
     outbox.settle(a);
-    outbox.fail(b, new DeviceError('closed'));
+    outbox.refuse(b, new DeviceError('closed'));
     expect(await codeOf(failed)).toBe('closed');
     void outbox.add(message('c', 100));
     expect(await codeOf(outbox.add(message('d', 1)))).toBe('outbox_full');

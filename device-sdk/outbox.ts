@@ -29,6 +29,8 @@ export interface OutboxStatus {
   readonly bytes: number;
   /** Messages dropped in favor of others since the device was opened. */
   readonly dropped: number;
+  /** Messages that the broker refused since the device was opened. They are not sent again. */
+  readonly refused: number;
   /** Messages, or stretches of a file that held some, that could not be read back. */
   readonly damaged: number;
 }
@@ -42,12 +44,14 @@ export interface Outbox {
    * connection.
    */
   add(message: NewMessage): Promise<Receipt>;
-  /** The connection was established. */
-  connectionOpened(): void;
+  /** The connection was established. `receiveMaximum`: messages that the broker accepts without acknowledgement. */
+  connectionOpened(receiveMaximum: number): void;
   /** The next message to send, now in flight; undefined when none may go now. */
   next(): OutboxMessage | undefined;
   /** The message was acknowledged (QoS 1) or handed to the connection (QoS 0). False if it was settled before. */
   settle(message: OutboxMessage): boolean;
+  /** The broker refused the message for good: it is given up with `error`. False if it was settled before. */
+  refuse(message: OutboxMessage, error: DeviceError): boolean;
   /** The connection was lost: unacknowledged messages are sent again, those of QoS 0 fail. */
   connectionLost(): void;
   /** Packet identifiers that stay reserved while their messages wait to be sent again. */
@@ -108,6 +112,7 @@ export class MemoryOutbox implements Outbox {
   #messages = 0;
   #bytes = 0;
   #lastSequence = 0;
+  #refused = 0;
   #isClosed = false;
 
   constructor(limits: OutboxLimits, needsKey: NeedsKey = () => false) {
@@ -117,7 +122,7 @@ export class MemoryOutbox implements Outbox {
   }
 
   get status(): OutboxStatus {
-    return { messages: this.#messages, bytes: this.#bytes, dropped: 0, damaged: 0 };
+    return { messages: this.#messages, bytes: this.#bytes, dropped: 0, refused: this.#refused, damaged: 0 };
   }
 
   /** There is nothing to send but what was just added, and after {@link settle}. */
@@ -146,7 +151,9 @@ export class MemoryOutbox implements Outbox {
     });
   }
 
-  connectionOpened(): void {}
+  connectionOpened(receiveMaximum: number): void {
+    this.#window.setMaximum(receiveMaximum);
+  }
 
   next(): OutboxMessage | undefined {
     return this.#window.next();
@@ -161,10 +168,12 @@ export class MemoryOutbox implements Outbox {
     return true;
   }
 
-  /** The message could not be sent at all. */
-  fail(message: OutboxMessage, error: DeviceError): void {
+  refuse(message: OutboxMessage, error: DeviceError): boolean {
     const entry = message as Entry;
-    if (this.#window.remove(entry)) this.#reject(entry, error);
+    if (!this.#window.settle(entry)) return false;
+    this.#refused += 1;
+    this.#reject(entry, error);
+    return true;
   }
 
   connectionLost(): void {

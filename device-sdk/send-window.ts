@@ -3,6 +3,8 @@
  * bound on messages in flight. It stores no message and settles no promise.
  */
 
+import type { PacketProperties } from './mqtt-codec/index.ts';
+
 export interface OutboxMessage {
   /** As it is sent: with the key, if it has one. */
   topic: string;
@@ -10,6 +12,7 @@ export interface OutboxMessage {
   readonly qos: 0 | 1;
   /** The MQTT retain flag. */
   readonly retain?: boolean;
+  readonly properties?: PacketProperties | undefined;
   /** Zero until it is first sent with QoS 1. */
   packetId: number;
   sends: number;
@@ -44,13 +47,22 @@ export class SendWindow<Entry extends Sendable> {
     low: new Queue(),
   };
   readonly #inFlight = new Set<Entry>();
+  /** Set by the broker of this connection. */
+  #maximum: number;
   #window: number;
   /** Something was acknowledged since the connection began. */
   #hasProgress = false;
 
   constructor(limits: WindowLimits) {
     this.#limits = limits;
+    this.#maximum = limits.inFlight;
     this.#window = limits.inFlight;
+  }
+
+  /** The broker of this connection accepts so many at one time. */
+  setMaximum(receiveMaximum: number): void {
+    this.#maximum = Math.min(this.#limits.inFlight, receiveMaximum);
+    this.#window = Math.min(this.#window, this.#maximum);
   }
 
   push(entry: Entry): void {
@@ -86,7 +98,7 @@ export class SendWindow<Entry extends Sendable> {
     if (!this.remove(entry)) return false;
     if (entry.qos === 1) {
       this.#hasProgress = true;
-      this.#window = this.#limits.inFlight;
+      this.#window = this.#maximum;
     }
     return true;
   }

@@ -24,7 +24,7 @@ export interface AgentStatus {
   /** When this state began, ISO 8601. */
   readonly since: string;
   /** The last error, until it is resolved. */
-  readonly error: { readonly code: string; readonly message: string } | null;
+  readonly error: { readonly code: string; readonly serverReason?: string; readonly message: string } | null;
   /** Null until the device is enrolled, as the two after it. */
   readonly device: string | null;
   readonly broker: string | null;
@@ -113,7 +113,7 @@ export class AgentDevice {
       state: this.#state,
       reason: this.#reason,
       since: new Date(this.#since).toISOString(),
-      error: this.#error === undefined ? null : { code: this.#error.code, message: this.#error.message },
+      error: this.#error === undefined ? null : errorView(this.#error),
       device: identity?.deviceId ?? null,
       broker: settings.broker ?? identity?.mqttUrl ?? null,
       certificateEnds: ends ?? null,
@@ -294,9 +294,16 @@ export class AgentDevice {
     if (error !== undefined || state === 'connected') this.#error = error;
     const { log } = this.#options;
     if (error === undefined) log.info({ state, reason }, 'device state changed');
-    else log.warn({ state, reason, code: error.code, why: error.message }, 'device state changed');
+    else {
+      const { code, serverReason, message } = error;
+      log.warn({ state, reason, code, serverReason, why: message }, 'device state changed');
+    }
     this.#listeners.notify(state);
   }
+}
+
+function errorView({ code, serverReason, message }: DeviceError): Exclude<AgentStatus['error'], null> {
+  return { code, ...(serverReason !== undefined && { serverReason }), message };
 }
 
 function isFinal({ code, status = 0 }: DeviceError): boolean {

@@ -180,6 +180,7 @@ const STATUSES: Readonly<Record<string, number>> = {
   outbox_full: 507,
   queue_unwritable: 507,
   message_dropped: 409,
+  message_refused: 422,
   device_revoked: 403,
   fleet_differs: 409,
   token_malformed: 400,

@@ -327,6 +327,11 @@ describe('properties of MQTT 5', () => {
   });
 });
 
+it('CONNACK of MQTT 3.1.1 is read as the answer to CONNECT of MQTT 5', () => {
+  const refusal = mqttPacket.generate({ cmd: 'connack', returnCode: 1, sessionPresent: false });
+  expect(readOne(5, refusal)).toMatchObject({ kind: 'connack', reasonCode: 1 });
+});
+
 describe('malformed bytes', () => {
   it.each([
     [4, 'a length without an end', 'd0ffffffff01', 0x81],

@@ -58,7 +58,9 @@ function decodeBody(kind: Exclude<PacketKind, 'publish'>, version: MqttVersion, 
     case 'connack': {
       const flags = body.byte();
       if (flags > 1) throw new MalformedPacket('malformed connack'); // [MQTT-3.2.2-1]
-      return { kind, sessionPresent: flags === 1, reasonCode: body.byte(), properties: properties() };
+      const reasonCode = body.byte();
+      // A broker that knows 3.1.1 only refuses MQTT 5 in its own form, which has no properties.
+      return { kind, sessionPresent: flags === 1, reasonCode, properties: body.left > 0 ? properties() : undefined };
     }
     case 'puback': {
       const packetId = packetIdOf(body.uint16());
