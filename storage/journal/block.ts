@@ -58,8 +58,9 @@ function hasExtras({ deviceTime, deviceSequence, key }: JournalMessage): boolean
 
 /** Bytes of `data` that a message takes. */
 export function dataLength(message: JournalMessage): number {
-  const { payload, key = '' } = message;
-  const length = payload.byteLength + propertiesLength(message);
+  const { payload, key = '', contentType, userProperties } = message;
+  let length = payload.byteLength;
+  if (contentType !== undefined || userProperties !== undefined) length += propertiesLength(message);
   return hasExtras(message) ? length + EXTRAS_BYTES + Buffer.byteLength(key) : length;
 }
 

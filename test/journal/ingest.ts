@@ -1,21 +1,21 @@
 /**
- * What the journal alone costs per message, without a network: `node bin/pinned.js test/journal/ingest.ts [DEVICES] [SECONDS] [RATE] [KEYS]`.
- * KEYS: `none`, `counted` as the SDK's, or `random`. Messages of 200 bytes, RATE per second, or else so many on the way that batches are always full. Says the CPU of all
+ * What the journal alone costs per message, without a network: `node bin/pinned.js test/journal/ingest.ts [DEVICES] [SECONDS] [RATE] [KEYS] [PROPERTIES]`.
+ * KEYS: `none`, `counted` as the SDK's, or `random`. PROPERTIES, of MQTT 5: `none`, `format`, `type`, or `user` for all of them and two user properties. Messages of 200 bytes, RATE per second, or else so many on the way that batches are always full. Says the CPU of all
  * threads of this process, and how much of it the event loop's own thread used; less what a loop with a timer alone costs.
  * Several rounds, since a neighbour may wake up in one of them.
  */
 
 import { randomUUID } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as passed } from 'node:timers/promises';
 import { pino } from 'pino';
-import type { AcceptCallbacks } from '../../telemetry/index.ts';
+import type { AcceptCallbacks, TelemetryMessage } from '../../telemetry/index.ts';
 import { openTelemetry } from '../../telemetry/open.ts';
 import { deviceNamed } from '../behaviour/telemetry-messages.ts';
 
-const [devices = '500', seconds = '3', rate = '0', keys = 'none'] = process.argv.slice(2);
+const [devices = '500', seconds = '3', rate = '0', keys = 'none', properties = 'none'] = process.argv.slice(2);
 const IN_FLIGHT = 1000;
 const PAYLOAD = 200;
 const ROUNDS = 5;
@@ -24,6 +24,19 @@ const ROUNDS = 5;
 const keyOf: Readonly<Record<string, (sent: number) => string>> = {
   counted: (sent) => `${Math.floor(sent / ids.length)}.k3Zp0w_x`,
   random: () => randomUUID(),
+};
+
+const propertiesOf: Readonly<Record<string, Partial<TelemetryMessage>>> = {
+  format: { payloadFormatIndicator: 1 },
+  type: { contentType: 'application/json' },
+  user: {
+    payloadFormatIndicator: 1,
+    contentType: 'application/json',
+    userProperties: [
+      ['unit', 'celsius'],
+      ['firmware', '4.2.0'],
+    ],
+  },
 };
 
 const ids = Array.from({ length: Number(devices) }, (_, i) => deviceNamed(`device-${i}`));
@@ -46,7 +59,14 @@ async function round(perSecond: number) {
     total += 1;
     waiting += 1;
     const payload = Buffer.allocUnsafe(PAYLOAD).fill(0x20);
-    const message = { device, stream: 'load', receivedAt: Date.now(), qos: 1, payload } as const;
+    const message = {
+      device,
+      stream: 'load',
+      receivedAt: Date.now(),
+      qos: 1,
+      payload,
+      ...propertiesOf[properties],
+    } as const;
     telemetry.submit(key === undefined ? message : { ...message, key }, one);
   };
   const one: AcceptCallbacks = {
@@ -90,5 +110,7 @@ try {
   }
 } finally {
   await telemetry.close();
+  const bytes = readdirSync(directory).reduce((sum, name) => sum + statSync(join(directory, name)).size, 0);
+  process.stdout.write(`${(bytes / total).toFixed(1)} bytes per message on disk, ${PAYLOAD} of them payload\n`);
   rmSync(directory, { recursive: true, force: true });
 }
