@@ -71,6 +71,7 @@ export class MessageQueue implements OutgoingQueue {
 
   assignPacketId(queued: QueuedMessage, packetId: number): Promise<void> | undefined {
     const entry = queued as QueueEntry;
+    if (!this.#isUnsent(entry)) throw new Error('expected an unsent message of this queue, found another');
     this.#unlink(entry);
     entry.packetId = packetId;
     this.#addInFlight(packetId, entry);

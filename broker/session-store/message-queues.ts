@@ -42,6 +42,9 @@ export interface QueueReceiver {
   readonly isConnected: boolean;
 }
 
+/** Expired messages removed per sweep, about: each causes two changes to be written. */
+const EXPIRED_PER_SWEEP = 10_000;
+
 /** How far a connected client may exceed the limits of its queue with messages that it did not acknowledge. */
 const IN_FLIGHT_FACTOR = 2;
 
@@ -151,16 +154,22 @@ export class MessageQueues {
     this.#queues.delete(clientId);
   }
 
+  /** Removes expired messages, a limited number per call. */
   sweep(now: number): void {
-    for (const queue of this.#queues.values()) this.#dropExpired(queue, now);
+    const most = this.#counts.expired + EXPIRED_PER_SWEEP;
+    for (const queue of this.#queues.values()) {
+      if (this.#counts.expired >= most) return;
+      this.#dropExpired(queue, now);
+    }
   }
 
-  /** Rows without a session or a body are removed. */
+  /** Rows that belong to no session or have no message are removed. */
   load({ bodies, queued }: SessionRows, numberOf: () => number): void {
     const known = this.#bodies.load(bodies, numberOf);
     for (const row of queued) {
       const body = row.body === null ? undefined : known.get(row.body);
-      if (!this.#owners.has(row.client_id) || (row.body !== null && body === undefined)) {
+      const isWhole = row.body === null ? row.packet_id !== null : body !== undefined;
+      if (!isWhole || !this.#owners.has(row.client_id)) {
         this.#storage.dropRow(row.id);
         continue;
       }

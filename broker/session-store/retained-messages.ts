@@ -8,6 +8,9 @@ import type { RetainedRow } from './session-rows.ts';
 import { hasExpired, messageBytes, messageOf, messageWeight, ownMessage } from './stored-message.ts';
 import { encodeProperties } from './stored-properties.ts';
 
+/** Expired messages removed per sweep. */
+const EXPIRED_PER_SWEEP = 10_000;
+
 interface RetainedMessage {
   readonly message: Message;
   /** Empty if unknown. */
@@ -102,14 +105,14 @@ export class RetainedMessages {
     }
   }
 
-  /** Removes expired messages and returns their topics. */
+  /** Removes expired messages, a limited number per call, and returns their topics. */
   sweep(now: number): readonly string[] {
     if (this.#earliestExpiry > now) return [];
     const expired: string[] = [];
     let earliest = Number.POSITIVE_INFINITY;
     for (const branch of this.#branches.values()) {
       for (const [topic, { message }] of branch) {
-        if (hasExpired(message, now)) expired.push(topic);
+        if (hasExpired(message, now) && expired.length < EXPIRED_PER_SWEEP) expired.push(topic);
         else earliest = Math.min(earliest, message.expiresAt ?? earliest);
       }
     }

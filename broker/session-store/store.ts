@@ -266,8 +266,9 @@ export class SessionStore {
 
   // The store as a whole.
 
-  /** Removes expired messages. Returns the topics of retained ones that it removed. */
+  /** Removes expired messages, a limited number per call. Returns the topics of retained ones that it removed. */
   sweep(now: number): readonly string[] {
+    if (!this.hasRoom()) return [];
     this.#queues.sweep(now);
     return this.#retained.sweep(now);
   }

@@ -25,7 +25,9 @@ export function decodeProperties(text: string | null): MessageProperties | undef
 export function ownProperties(properties: MessageProperties | undefined): MessageProperties | undefined {
   const data = properties?.correlationData;
   if (data === undefined || data.byteLength === data.buffer.byteLength) return properties;
-  return { ...properties, correlationData: Uint8Array.from(data) };
+  const own = Buffer.allocUnsafeSlow(data.byteLength);
+  own.set(data);
+  return { ...properties, correlationData: own };
 }
 
 export function propertyBytes(properties: MessageProperties | undefined): number {

@@ -1,4 +1,4 @@
-/** Wills, each on disk before its connection is accepted [MQTT-3.1.2-8], with the time at which they are due. */
+/** The wills of all clients, in memory and on disk, with the time at which each is due. */
 
 import type { WillMessage } from '../mqtt/packets.ts';
 import type { RecordChange } from './session-changes.ts';
@@ -9,10 +9,8 @@ import { decodeProperties, encodeProperties, ownProperties, propertyBytes } from
 export interface WillRecord extends WillMessage {
   /** Owner and subject of its connection, as JSON, for its publication after a restart. */
   readonly about: string;
-  /** Milliseconds since the epoch; undefined while its connection lasts, or when the server ended with it. */
+  /** Milliseconds since the epoch at which its delay ends; undefined while its client is connected, and without a delay. */
   readonly dueAt: number | undefined;
-  /** Its connection belongs to an earlier run of the server. */
-  readonly isOfEarlierRun: boolean;
 }
 
 export class WillRecords {
@@ -32,6 +30,7 @@ export class WillRecords {
     this.#change('putWill', [...values, messageExpiryInterval ?? null, delayInterval, dueAt ?? null], bytes);
   }
 
+  /** The same object as long as the will is not changed. */
   get(clientId: string): WillRecord | undefined {
     return this.#wills.get(clientId);
   }
@@ -67,7 +66,6 @@ export class WillRecords {
         delayInterval: row.delay,
         about: row.about,
         dueAt: row.due_at ?? undefined,
-        isOfEarlierRun: true,
       });
     }
   }

@@ -55,7 +55,7 @@ export class OwnedWills {
       throw new Problem('unavailable', { reason: 'expected room to store a will, found none' });
     }
     this.remove(clientId);
-    this.#store.putWill(clientId, { ...will, about: JSON.stringify(about), dueAt: undefined, isOfEarlierRun: false });
+    this.#store.putWill(clientId, { ...will, about: JSON.stringify(about), dueAt: undefined });
     this.#addOwner(about.owner, clientId);
   }
 

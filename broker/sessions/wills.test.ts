@@ -669,7 +669,7 @@ describe('after a restart', () => {
   it('a will whose owner cannot be read is removed', async () => {
     const disk = new Disk();
     for (const about of ['', '{', 'null', '{"owner":1}', '{"owner":"device/dev-1"}']) {
-      disk.records.set(`client ${about}`, { ...willMessage(), about, dueAt: undefined, isOfEarlierRun: true });
+      disk.records.set(`client ${about}`, { ...willMessage(), about, dueAt: undefined });
     }
     const run = new Run(disk);
     await pass(60);
