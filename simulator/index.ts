@@ -28,5 +28,6 @@ export { runScenario } from './run/scenario-run.ts';
 export { causeLines, type FleetReport, type FleetSnapshot, SdkFleet } from './run/sdk-fleet.ts';
 export type { OperatorAccess, ServerControl } from './run/server-access.ts';
 export { localThreads, type PlacementStrategy } from './run/shard-placement.ts';
+export { MQTT_ARGUMENT_RULE, parseMqttVersions } from './scenario/mqtt-versions.ts';
 export { describeFlaw, readScenario } from './scenario/read.ts';
 export type { Scenario } from './scenario/schema.ts';

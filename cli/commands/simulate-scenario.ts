@@ -28,6 +28,8 @@ export interface ScenarioOptions extends FleetOptions {
   readonly faster?: number;
   readonly seed?: number;
   readonly duration?: number;
+  /** Share of devices that use MQTT 5, from 0 to 1. */
+  readonly mqtt?: number;
   readonly target?: string;
   readonly identities?: string;
   readonly service?: string;
@@ -127,14 +129,23 @@ async function play(loaded: LoadedScenario, options: PlayOptions, form: OutputFo
   }
 }
 
-function adjusted(scenario: Scenario, { seed, duration }: ScenarioOptions): Scenario {
+function adjusted(scenario: Scenario, { seed, duration, mqtt }: ScenarioOptions): Scenario {
   if (duration !== undefined) {
     const last = Math.max(0, ...scenario.timeline.map((incident) => incident.at + (incident.for ?? 0)));
     if (last > duration) {
       throw new Problem('usage', { reason: `expected a --duration after the last incident, at ${last / 1_000} s` });
     }
   }
-  return { ...scenario, ...(seed !== undefined && { seed }), ...(duration !== undefined && { duration }) };
+  const devices =
+    mqtt === undefined
+      ? scenario.devices
+      : Object.fromEntries(Object.entries(scenario.devices).map(([name, group]) => [name, { ...group, mqtt }]));
+  return {
+    ...scenario,
+    devices,
+    ...(seed !== undefined && { seed }),
+    ...(duration !== undefined && { duration }),
+  };
 }
 
 /** A server that was named, a broker that was named, or a server of its own. */

@@ -1,9 +1,16 @@
 import { escapeControls } from '@rollcall/output';
 import { Problem } from '@rollcall/protocol';
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 import { openConsoleClient } from '../../console/client.ts';
 import { createLogger } from '../../server/config/index.ts';
-import { causeLines, type FleetReport, type FleetSnapshot, type SdkFleet } from '../../simulator/index.ts';
+import {
+  causeLines,
+  type FleetReport,
+  type FleetSnapshot,
+  MQTT_ARGUMENT_RULE,
+  parseMqttVersions,
+  type SdkFleet,
+} from '../../simulator/index.ts';
 import {
   duration,
   type FleetOptions,
@@ -25,6 +32,8 @@ interface SimulateOptions extends Partial<JoinRunOptions> {
   readonly devices?: number;
   readonly scenario?: string;
   readonly token?: string;
+  /** Share of devices that use MQTT 5, from 0 to 1. */
+  readonly mqtt?: number;
   readonly rate: number;
   readonly seconds?: number;
 }
@@ -64,6 +73,7 @@ async function simulatePlainly(options: PlainOptions, form: OutputForm): Promise
       token,
       rate: options.rate,
       ...(options.seconds !== undefined && { seconds: options.seconds }),
+      ...(options.mqtt !== undefined && { mqtt: options.mqtt }),
       log: createLogger('warn'),
     });
     const progress = setInterval(() => tell(fleet, form), PROGRESS_EVERY_MS);
@@ -120,6 +130,12 @@ function describeReport(report: FleetReport): string {
   ].join('\n');
 }
 
+function mqttVersions(text: string): number {
+  const share5 = parseMqttVersions(text);
+  if (share5 === undefined) throw new InvalidArgumentError(`expected ${MQTT_ARGUMENT_RULE}`);
+  return share5;
+}
+
 export function simulateCommand(): Command {
   const command = withServerOptions(
     new Command('simulate').description('run virtual devices against a server, each with its own key'),
@@ -129,6 +145,7 @@ export function simulateCommand(): Command {
     .option('--faster <f>', 'duration, arrivals and incidents so many times as fast', rateBetween(0.01, 1_000))
     .option('--seed <n>', 'chance begins here, in place of the scenario', integerBetween(0, 999_999_999))
     .option('--duration <time>', 'in place of the scenario, such as 10m', duration)
+    .option('--mqtt <versions>', `version of MQTT, in place of the scenario: ${MQTT_ARGUMENT_RULE}`, mqttVersions)
     .option('--target <url>', 'a broker to measure, mqtts://HOST:PORT, with --identities')
     .option('--identities <dir>', 'devices that were enrolled before: a directory each with key.pem, cert.pem, ca.pem')
     .option('--service <dir>', 'identity of the subscribed service, where no operator can issue one')

@@ -48,6 +48,20 @@ describe('a device list', () => {
     expect(next.filter((device) => first.includes(device))).toEqual([]);
   });
 
+  it('gives as many devices MQTT 5 as the mix says, in no order, and changes nothing else', () => {
+    const plain = scenario(1);
+    const mixed = { ...plain, devices: { ...plain.devices, press: { ...plain.devices.press, mqtt: 0.3 } } } as Scenario;
+    const levels = new DeviceList(mixed, nameOf).devices.map(({ mqtt }) => mqtt);
+    expect(levels.slice(0, 100).filter((level) => level === 5)).toHaveLength(30);
+    expect(levels.slice(0, 100).filter((level) => level === 4)).toHaveLength(70);
+    const [even, odd] = [0, 1].map((shard) => levels.filter((level, at) => level === 5 && at % 2 === shard).length);
+    expect(Math.min(even as number, odd as number)).toBeGreaterThan(5); // each of two shards has some
+    expect(levels.slice(100)).toEqual(Array.from({ length: 20 }, () => undefined));
+    const without = (list: DeviceList) => list.devices.map(({ mqtt: _, ...device }) => device);
+    expect(without(new DeviceList(mixed, nameOf))).toEqual(without(new DeviceList(plain, nameOf)));
+    expect(new DeviceList(mixed, nameOf).devices).toEqual(new DeviceList(mixed, nameOf).devices);
+  });
+
   it('takes the devices that were kept, in their order', () => {
     const kept = Array.from({ length: 120 }, (_, n) => [`kept-${n}`, { keyPem: 'k', certificatePem: `${n}` }] as const);
     const deviceList = new DeviceList(scenario(1), nameOf, new Map(kept));

@@ -8,7 +8,7 @@ import { CounterTotals } from '../devices/counters.ts';
 import { DEVICE_STATES, type DeviceReport, type DeviceState, type FailedStep } from '../devices/device-report.ts';
 import { SequenceSet } from '../devices/sequence-set.ts';
 import { preciseNow } from '../devices/timer-wheel.ts';
-import { type Scenario, scenarioSchema } from '../scenario/schema.ts';
+import { type DeviceGroup, type Scenario, scenarioSchema } from '../scenario/schema.ts';
 import { waitUntil } from '../wait-until.ts';
 import { DeviceList } from './device-list.ts';
 import { InProcessShard } from './in-process-shard.ts';
@@ -30,6 +30,8 @@ export interface SdkFleetOptions {
   readonly idPrefix?: string;
   /** In place of what the enroll server announces. */
   readonly mqttUrl?: string;
+  /** Share of devices that use MQTT 5, the others 3.1.1; without it, each uses what the broker speaks. */
+  readonly mqtt?: number;
   /** The same seed gives the same values and pauses. Default 1. */
   readonly seed?: number;
   /** Devices renew by themselves, in this first part of each window; more than 0 and at most 1. Default 1. */
@@ -229,9 +231,9 @@ function shardConfigs(options: SdkFleetOptions, placement: InProcessShard['place
   );
 }
 
-function scenarioOf({ devices, rate, seed = 1 }: SdkFleetOptions): Scenario {
+function scenarioOf({ devices, rate, mqtt, seed = 1 }: SdkFleetOptions): Scenario {
   const every = `${(1_000 / rate).toFixed(3)}ms`;
-  return scenarioSchema.parse({
+  const scenario = scenarioSchema.parse({
     name: 'sdk-fleet',
     seed,
     duration: '365d',
@@ -244,6 +246,8 @@ function scenarioOf({ devices, rate, seed = 1 }: SdkFleetOptions): Scenario {
       },
     },
   });
+  const group = scenario.devices[GROUP] as DeviceGroup;
+  return { ...scenario, devices: { [GROUP]: { ...group, mqtt } } };
 }
 
 function checkOptions({ devices, rate, seconds, haste = 1 }: SdkFleetOptions): void {

@@ -46,6 +46,37 @@ describe('a scenario', () => {
   });
 });
 
+describe('the version of MQTT of a group', () => {
+  const share5 = (mqtt: string) => {
+    const read = readScenario(GOOD.replace('count: 100', `count: 100\n    mqtt: ${mqtt}`), exists);
+    return 'scenario' in read ? read.scenario.devices.sensors?.mqtt : read.flaws.map(({ message }) => message);
+  };
+
+  it.each([
+    ['5', 1],
+    ['"5"', 1],
+    ['3.1.1', 0],
+    ['{ 5: 70%, 3.1.1: 30% }', 0.7],
+    ['{ 5: 0.7, 3.1.1: 0.3 }', 0.7],
+  ])('%s is read as a share of MQTT 5', (mqtt, share) => {
+    expect(share5(mqtt)).toBeCloseTo(share as number, 9);
+  });
+
+  it.each([
+    ['4', /^expected 5, 3\.1\.1, or the shares of both/],
+    ['{ 5: 70%, 3.1.1: 20% }', /^expected shares of 5 and 3\.1\.1 that add up to 100%/],
+    ['{ 5: 70%, 3.1: 30% }', /^expected 5, 3\.1\.1, or the shares of both/],
+    ['{ 5: all, 3.1.1: none }', /^expected 5, 3\.1\.1, or the shares of both|^expected a share such as 70%/],
+  ])('%s is refused', (mqtt, message) => {
+    expect(share5(mqtt)).toEqual(expect.arrayContaining([expect.stringMatching(message)]));
+  });
+
+  it('is what the device itself chooses where the scenario says none', () => {
+    const read = readScenario(GOOD, exists);
+    expect('scenario' in read && read.scenario.devices.sensors?.mqtt).toBeUndefined();
+  });
+});
+
 /** Each with the one line that is wrong, what stands there instead, and what is said. */
 describe('a scenario that is wrong is refused with its line and what was expected', () => {
   it.each([
@@ -100,6 +131,18 @@ describe('a scenario that is wrong is refused with its line and what was expecte
       'revoke: 10%',
       'revoke: 101%',
       /expected a share such as 10%, or a number of devices, found "101%"/,
+    ],
+    [
+      'a will on a stream that is published on',
+      'count: 100',
+      'count: 100\n    will: { stream: temperature }',
+      /will.stream: expected a stream that the group does not publish on/,
+    ],
+    [
+      'a will of the device SDK',
+      'count: 100',
+      'count: 100\n    kind: sdk\n    will: { stream: status }',
+      /will: expected no "will": the device SDK has none/,
     ],
     [
       'an unknown group',

@@ -53,6 +53,15 @@ describe('a scenario file', () => {
     expect(ended.stderr).toContain(said);
   });
 
+  it.each(['4', '5=70%', '5=70%,3.1.1=20%', '5,3.1.1'])(
+    'with --mqtt %s is refused before anything starts',
+    async (versions) => {
+      const ended = await rollcall(['simulate', '--scenario', file('good.yaml', GOOD), '--mqtt', versions]);
+      expect(ended.code).toBe(2);
+      expect(ended.stderr).toContain('expected 5, 3.1.1, or the shares of both, such as 5=70%,3.1.1=30%');
+    },
+  );
+
   it('that does not exist is refused with the names of the built-in scenarios', async () => {
     const ended = await rollcall(['simulate', '--scenario', 'smokey']);
     expect(ended.code).toBe(2);
